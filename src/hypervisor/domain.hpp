@@ -1,0 +1,75 @@
+// The hypervisor's door: a domain, from its specification to its end. Written against interface 1 (silicon.hpp) and the
+// platform's devices, and nothing else.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "platform/memory_map.hpp"
+#include "platform/pvh.hpp"
+#include "policy/policy.hpp"
+#include "silicon/silicon.hpp"
+
+namespace cloister::hypervisor {
+
+/// Everything that a domain is made of; plain values, fixed before the first run.
+struct DomainSpec {
+  std::string name;
+  platform::MemoryMap map;
+  u32 vcpus = 1;
+  policy::CpuidTable cpuid;
+  policy::MsrPolicy msr;
+  std::shared_ptr<const platform::KernelImage> kernel;
+  std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
+  std::string cmdline;
+  silicon::ClockMode clock = silicon::ClockMode::host;
+};
+
+enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped };
+
+struct Outcome {
+  Ending ending = Ending::powered_off;
+  std::string report;  ///< crashed: why, with a register dump; empty otherwise
+  u64 instructions = 0;
+  std::vector<silicon::Unimplemented> unimplemented;
+};
+
+/// Kinds of lines that a trace file can have: --trace=exits,encls,…
+struct TraceOptions {
+  bool exits = false, encls = false, unimplemented = false, msr = false, io = false, interrupts = false;
+  std::string path;  ///< empty: no trace
+};
+
+struct RunOptions {
+  std::optional<std::chrono::milliseconds> timeout;
+  std::string gdb_socket;  ///< path of a Unix socket; empty: none
+  TraceOptions trace;
+  int console_in = -1;  ///< descriptor that the guest's serial port reads; -1: none
+  std::function<void(std::span<const u8>)> console_out;
+  const std::atomic<bool>* stop = nullptr;  ///< becomes true: end soon with `stopped`
+};
+
+class Domain {
+ public:
+  /// Lays out memory, ACPI, kernel and processors. `epc` are the machine frames for the map's EPC ranges, in order, as
+  /// many pages as the ranges have. The package must outlive the domain.
+  static tl::expected<std::unique_ptr<Domain>, std::string> create(silicon::Package& package, DomainSpec spec,
+                                                                   std::vector<silicon::EpcSection> epc);
+  ~Domain();
+  /// Runs the domain to its end, on the calling thread.
+  Outcome run(const RunOptions& options);
+
+ private:
+  Domain();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cloister::hypervisor

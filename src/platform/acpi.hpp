@@ -1,0 +1,27 @@
+// ACPI tables for a hardware-reduced machine (ACPI 6.4, ch. 5): RSDP, XSDT, FADT, FACS, MADT, SRAT, DSDT with the UART
+// (PNP0501) and, with EPC, the device INT0E0C that Windows' driver insists on.
+#pragma once
+
+#include <vector>
+
+#include "arch/types.hpp"
+#include "platform/memory_map.hpp"
+
+namespace cloister::platform {
+
+/// Where the tables go: at the top of the first mebibyte, reserved in the memory map as ACPI data.
+inline constexpr u64 acpi_base = 0xe0000, acpi_bytes = 0x10000;
+
+struct AcpiConfig {
+  u32 vcpus = 1;
+  MemoryMap map;
+};
+
+struct AcpiTables {
+  arch::Gpa rsdp;
+  std::vector<u8> image;  ///< to be placed at acpi_base
+};
+
+AcpiTables make_acpi(const AcpiConfig& config);
+
+}  // namespace cloister::platform

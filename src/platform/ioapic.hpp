@@ -1,0 +1,30 @@
+// The I/O APIC (82093AA data sheet; version 0x20 with 24 entries): index and data register at 0xFEC00000.
+#pragma once
+
+#include <array>
+#include <functional>
+
+#include "arch/types.hpp"
+#include "platform/apic.hpp"
+
+namespace cloister::platform {
+
+inline constexpr u64 ioapic_base = 0xfec0'0000;
+inline constexpr u64 ioapic_bytes = 0x1000;
+
+class IoApic {
+ public:
+  using Send = std::function<void(const InterruptMessage&)>;
+  /// `send` is called for every message to local APICs.
+  explicit IoApic(Send send);
+
+  u32 read(u32 offset) const;
+  void write(u32 offset, u32 value);
+  /// The level of an input pin, 0 to 23.
+  void set_pin(unsigned pin, bool level);
+  /// EOI broadcast of a level-triggered vector.
+  void eoi(u8 vector);
+  void reset();
+};
+
+}  // namespace cloister::platform

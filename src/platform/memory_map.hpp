@@ -1,0 +1,42 @@
+// Where a domain's RAM, holes and EPC lie in guest-physical space, and the e820 types of that map (ACPI 6.4, 15.1).
+//
+// RAM below the hole starts at 0 and ends at 3 GiB at most; the rest starts at 4 GiB. EPC lies above all RAM and 4 GiB,
+// aligned to its size rounded up to a power of two, 1 GiB at most.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "arch/types.hpp"
+
+namespace cloister::platform {
+
+enum class MapType : u32 { ram = 1, reserved = 2, acpi = 3, nvs = 4 };
+
+struct MapEntry {
+  arch::Gpa base;
+  u64 bytes = 0;
+  MapType type = MapType::ram;
+  bool operator==(const MapEntry&) const = default;
+};
+
+struct EpcRange {
+  arch::Gpa base;
+  u64 bytes = 0;
+  bool operator==(const EpcRange&) const = default;
+};
+
+inline constexpr u64 mmio_hole_base = 0xc000'0000, mmio_hole_end = 0x1'0000'0000;
+
+struct MemoryMap {
+  std::vector<MapEntry> entries;  ///< sorted, disjoint: what e820 and PVH report
+  std::vector<EpcRange> epc;      ///< also in entries, as reserved
+  unsigned physical_bits = 0;     ///< bits that cover all of it
+};
+
+/// memory, epc: bytes, multiples of 1 MiB; epc 0 for none. max_physical_bits: of the processor (CPUID 0x80000008).
+/// An error says what does not fit.
+tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, u64 epc_bytes, unsigned max_physical_bits);
+
+}  // namespace cloister::platform

@@ -1,0 +1,27 @@
+// Hardware-reduced ACPI's sleep control and status registers and the reset register (ACPI 6.4, 4.8.3.7 and 4.8.3.6), as
+// bytes of I/O space.
+#pragma once
+
+#include <optional>
+
+#include "arch/types.hpp"
+
+namespace cloister::platform {
+
+inline constexpr u16 sleep_control_port = 0x600, sleep_status_port = 0x601, reset_port = 0x602;
+inline constexpr u8 reset_value = 0x01;
+inline constexpr u8 s5_type = 5;  ///< SLP_TYP of \_S5
+
+enum class PowerEvent : u8 { power_off, reset };
+
+class PowerControl {
+ public:
+  /// Byte access to the three ports; a write may power the machine off or reset it.
+  u8 read(u16 port) const;
+  std::optional<PowerEvent> write(u16 port, u8 value);
+
+ private:
+  u8 control_ = 0;
+};
+
+}  // namespace cloister::platform

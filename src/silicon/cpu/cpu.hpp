@@ -1,0 +1,114 @@
+// The logical processor's state, as the handlers see it. One thread owns it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <optional>
+
+#include "arch/regs.hpp"
+#include "silicon/cpu/flags.hpp"
+#include "silicon/cpu/fpu_state.hpp"
+#include "silicon/cpu/op.hpp"
+#include "silicon/mmu/tlb.hpp"
+#include "silicon/silicon.hpp"
+
+namespace cloister::silicon {
+
+class Mmu;
+class BlockCache;
+
+/// An exception that an operation raises (SDM vol. 3A, ch. 6).
+struct Fault {
+  u8 vector = 0;
+  bool has_error = false;
+  u32 error = 0;
+};
+
+/// Why control came back from the handlers to the run loop.
+enum class Leave : u8 {
+  jump,   ///< rip is set: look up the next block
+  fault,  ///< `fault` is to be delivered at the instruction `at`
+  exit,   ///< `exit` is a VM exit at the instruction `at`
+  again,  ///< run the instruction `at` again from its start (a repeated string instruction was interrupted)
+};
+
+struct Cpu {
+  // ---- hot: registers. Indices reg_zero and reg_rip_base follow the sixteen, so that addresses need no special case.
+  std::array<u64, 18> gpr{};
+  std::array<u64, 7> seg_base{};  ///< es … gs, seg_none = 0; in 64-bit mode only fs and gs can be non-zero
+  LazyFlags flags;
+  u64 context = 0;  ///< of data accesses now: TLB tags' low 12 bits
+  i64 budget = 0;   ///< instructions left until something is due
+  Block* block = nullptr;
+  u64 rip = 0;
+  Tlb tlb;
+
+  // ---- RFLAGS' other bits
+  bool df = false;                          ///< direction
+  u64 system_flags = arch::rflags::fixed1;  ///< everything but the status flags and DF
+
+  // ---- leaving the handlers
+  Leave leave = Leave::jump;
+  const Op* at = nullptr;    ///< the instruction that `leave` is about
+  const Op* next = nullptr;  ///< builds without threading: what the loop runs next; null to leave
+  Fault fault;
+  Exit exit;
+
+  // ---- modes
+  std::array<Segment, arch::seg_count> seg{};
+  Segment ldtr{}, tr{};
+  DescriptorTable gdtr{}, idtr{};
+  u64 cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, cr8 = 0, xcr0 = 1, efer = 0;
+  std::array<u64, 4> dr{};
+  u64 dr6 = arch::dr6::fixed1, dr7 = arch::dr7::fixed1;
+  u8 cpl = 0;
+  bool code64 = false;  ///< CS.L and LMA: 64-bit mode
+
+  FpuState fpu;
+
+  // ---- model-specific registers that the silicon keeps
+  u64 kernel_gs_base = 0, star = 0, lstar = 0, cstar = 0, fmask = 0, tsc_aux = 0;
+  u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0, pat = 0x0007'0406'0007'0406;
+
+  // ---- the rooms behind slow paths; owned by Vcpu::Impl
+  Mmu* mmu = nullptr;
+  BlockCache* blocks = nullptr;
+  Vcpu::Impl* vcpu = nullptr;
+
+  /// RIP of the instruction `op` of the running block.
+  u64 rip_of(const Op* op) const { return wrap(gpr[reg_rip_base] + op->offset); }
+  u64 rip_after(const Op* op) const { return wrap(gpr[reg_rip_base] + op->offset + op->length); }
+  /// RIP as wide as the mode has it.
+  u64 wrap(u64 ip) const { return code64 ? ip : static_cast<u32>(ip); }
+
+  u64 rflags() const { return system_flags | flags.get() | (df ? arch::rflags::df : 0); }
+  /// Loads every defined bit; the caller has applied the rules of CPL and IOPL. Recomputes what depends on AC.
+  void set_rflags(u64 value);
+
+  bool long_mode() const { return (efer & arch::efer::lma) != 0; }
+  bool protected_mode() const { return (cr0 & arch::cr0::pe) != 0; }
+  unsigned iopl() const { return static_cast<unsigned>(system_flags >> 12) & 3; }
+
+  /// Registers by size. Writing 32 bits clears the upper half; 8 and 16 bits keep it. 8-bit: `r` is a byte offset.
+  template <class T>
+  T reg(u8 r) const {
+    if constexpr (sizeof(T) == 1) {
+      return reinterpret_cast<const u8*>(gpr.data())[r];
+    } else {
+      return static_cast<T>(gpr[r]);
+    }
+  }
+  template <class T>
+  void set_reg(u8 r, T v) {
+    if constexpr (sizeof(T) == 1) {
+      reinterpret_cast<u8*>(gpr.data())[r] = v;
+    } else if constexpr (sizeof(T) == 2) {
+      gpr[r] = (gpr[r] & ~u64{0xffff}) | v;
+    } else {
+      gpr[r] = v;
+    }
+  }
+};
+
+}  // namespace cloister::silicon

@@ -1,0 +1,35 @@
+// x87, MMX and SSE state (SDM vol. 1, ch. 8 to 10).
+#pragma once
+
+#include <array>
+
+#include "arch/types.hpp"
+
+namespace cloister::silicon {
+
+/// A vector register.
+struct alignas(16) Xmm {
+  std::array<u8, 16> byte{};
+};
+
+/// An 80-bit extended-precision value as FXSAVE stores it; MMX registers are the mantissas.
+struct Float80 {
+  u64 mantissa = 0;
+  u16 sign_exponent = 0;
+};
+
+struct FpuState {
+  std::array<Xmm, 16> xmm{};
+  u32 mxcsr = 0x1f80;
+
+  std::array<Float80, 8> st{};  ///< by physical number (R0 to R7): ST(i) is st[(top + i) % 8]
+  u16 control = 0x37f;
+  u16 status = 0;  ///< without TOP: bits 13:11 are kept in `top`
+  u8 top = 0;
+  u8 valid = 0;         ///< abridged tag word: bit n set if Rn is not empty
+  u16 opcode = 0;       ///< last non-control instruction (FOP)
+  u64 instruction = 0;  ///< its address (FIP; FCS is 0)
+  u64 operand = 0;      ///< its memory operand's address (FDP; FDS is 0)
+};
+
+}  // namespace cloister::silicon
