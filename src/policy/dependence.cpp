@@ -1,0 +1,117 @@
+// The dependence rules as data, and their closure.
+#include "policy/dependence.hpp"
+
+namespace cloister::policy {
+
+namespace {
+
+struct Rule {
+  std::string_view feature, needs;
+};
+
+// Ground first: a feature's own rule comes before the rules of what needs it.
+constexpr Rule rules[] = {
+    {"fxsr", "fpu"},
+    {"mmx", "fpu"},
+    {"sse", "fxsr"},
+    {"sse2", "sse"},
+    {"sse3", "sse2"},
+    {"ssse3", "sse3"},
+    {"sse4.1", "ssse3"},
+    {"sse4.2", "sse4.1"},
+    {"aes", "sse2"},
+    {"pclmulqdq", "sse2"},
+    {"sha", "sse2"},
+    {"gfni", "sse2"},
+    {"xsave", "fxsr"},
+    {"xsaveopt", "xsave"},
+    {"xsavec", "xsave"},
+    {"xgetbv1", "xsave"},
+    {"xsaves", "xsavec"},
+    {"mpx", "xsave"},
+    {"avx", "xsave"},
+    {"avx", "sse2"},
+    {"f16c", "avx"},
+    {"fma", "avx"},
+    {"avx2", "avx"},
+    {"vaes", "avx"},
+    {"vpclmulqdq", "avx"},
+    {"avx512f", "avx2"},
+    {"x2apic", "apic"},
+    {"tsc-deadline", "apic"},
+    {"arat", "apic"},
+    {"tsc-deadline", "tsc"},
+    {"rdtscp", "tsc"},
+    {"tsc_adjust", "tsc"},
+    {"invtsc", "tsc"},
+    {"lm", "pae"},
+    {"nx", "pae"},
+    {"syscall", "lm"},
+    {"cx16", "lm"},
+    {"lahf-lm", "lm"},
+    {"pdpe1gb", "lm"},
+    {"fsgsbase", "lm"},
+    {"pcid", "lm"},
+    {"invpcid", "pcid"},
+    {"pku", "lm"},
+    {"pku", "xsave"},
+    {"la57", "lm"},
+    {"sgx", "lm"},
+    {"sgxlc", "sgx"},
+    {"sgx-keys", "sgx"},
+    {"sgx1", "sgx"},
+    {"sgx2", "sgx1"},
+    {"sgx-edeccssa", "sgx1"},
+    {"sgx-exinfo", "sgx1"},
+    {"sgx-debug", "sgx1"},
+    {"sgx-mode64", "sgx1"},
+    {"sgx-provisionkey", "sgx1"},
+    {"sgx-tokenkey", "sgx1"},
+    {"sgx-cet", "sgx1"},
+    {"sgx-kss", "sgx1"},
+    {"sgx-aex-notify", "sgx1"},
+};
+
+}  // namespace
+
+bool has(const CpuidTable& table, const Feature& feature) {
+  return ((arch::value_of(table.get(feature.leaf, feature.subleaf), feature.reg) >> feature.bit) & 1) != 0;
+}
+
+void put(CpuidTable& table, const Feature& feature, bool on) {
+  CpuidRegs regs = table.get(feature.leaf, feature.subleaf);
+  u32& value = arch::value_of(regs, feature.reg);
+  const u32 mask = u32{1} << feature.bit;
+  value = on ? value | mask : value & ~mask;
+  table.set(feature.leaf, feature.subleaf, regs);
+}
+
+void clear_dependents(CpuidTable& table) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const Rule& rule : rules) {
+      const Feature& feature = *find_feature(rule.feature);
+      if (has(table, feature) && !has(table, *find_feature(rule.needs))) {
+        put(table, feature, false);
+        changed = true;
+      }
+    }
+  }
+}
+
+std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature) {
+  for (const Rule& rule : rules) {
+    const Feature& dependent = *find_feature(rule.feature);
+    if (dependent.leaf != feature.leaf || dependent.subleaf != feature.subleaf || dependent.reg != feature.reg ||
+        dependent.bit != feature.bit) {
+      continue;
+    }
+    const Feature& ground = *find_feature(rule.needs);
+    // The deepest one is the cause.
+    if (const auto deeper = missing_ground(table, ground)) return deeper;
+    if (!has(table, ground)) return rule.needs;
+  }
+  return std::nullopt;
+}
+
+}  // namespace cloister::policy

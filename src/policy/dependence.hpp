@@ -1,0 +1,21 @@
+// Which feature means nothing without which other one (SDM vol. 1, ch. 10 to 18 "detection"; vol. 3D, 37.7.2): a policy
+// never reports a feature whose ground is missing.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "policy/policy.hpp"
+
+namespace cloister::policy {
+
+bool has(const CpuidTable& table, const Feature& feature);
+void put(CpuidTable& table, const Feature& feature, bool on);
+
+/// Clears every feature that needs one which the table does not have, until nothing changes.
+void clear_dependents(CpuidTable& table);
+
+/// A feature that `feature` needs, directly or not, and that the table does not have.
+std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature);
+
+}  // namespace cloister::policy
