@@ -71,6 +71,11 @@ std::span<const Row> system_rows();
 std::span<const Row> segment_rows();
 std::span<const Row> sgx_rows();
 
+/// MOV and POP with a segment register, MOV with a control or debug register: in the system and segment rows' files.
+Selected select_mov_special(const Insn& insn, Op& op);
+/// Far JMP, CALL and RET.
+Selected select_far(const Insn& insn, Op& op);
+
 /// Decodes one instruction at `bytes` into `op`. Never fails: what cannot be decoded gets a handler that raises the
 /// right exception (#UD; #GP for more than 15 bytes). `available`: bytes that could be fetched; if more are needed,
 /// `truncated` is set and `op` is not filled in.
