@@ -1,0 +1,7 @@
+#!/bin/sh
+# Runs the compiled programs; each prints its own lines and says by its status that it reached its end.
+. /tests/lib
+for program in /tests/programs/*; do
+  "$program"
+  check_equal "${program##*/}" $? 0
+done

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Guest tests: what an unmodified Linux says of the machine it finds. Each case is one test of ctest (label `guest`);
+those marked `full` run only when CLOISTER_FULL is set in the environment."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from domain import Domain, Settings
+
+SKIPPED = 77
+CASES = {}
+
+
+class Failure(Exception):
+    """What was expected of the guest and did not come."""
+
+
+def case(name, full=False):
+    def add(function):
+        CASES[name] = (function, full)
+        return function
+
+    return add
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def expect_status(run, status):
+    expect(run.status == status, f"exit status {run.status}, expected {status}")
+
+
+def expect_tests(run):
+    """Every check that ran inside the guest is good, there were some, and the guest powered itself off."""
+    expect_status(run, 0)
+    failed = run.matches(r"FAIL .*")
+    expect(not failed, "\n".join(failed))
+    expect(run.matches(r"TEST .*: ok"), "no check ran in the guest")
+    expect(run.matches(r"== power off"), "init did not reach its end")
+
+
+def epc_bytes(run):
+    """The sizes of the sections in the kernel's own line, which has an inclusive end (Linux 6.1, sgx/main.c)."""
+    sections = (re.fullmatch(r"0x([0-9a-f]+)-0x([0-9a-f]+)", s) for s in run.matches(r"sgx +EPC section (.*)"))
+    return [int(s.group(2), 16) + 1 - int(s.group(1), 16) for s in sections if s]
+
+
+def boot_with_epc(settings, mebibytes, kernel="vmlinuz"):
+    """A guest of 512 MiB boots to userland, and sees as much EPC as the configuration says."""
+    run = Domain(settings, epc=mebibytes, kernel=kernel).run()
+    expect_status(run, 0)
+    expect(run.matches(r"== userland"), "no userland")
+    devices = set(run.matches(r"device +(\S+)"))
+    totals = [int(n) for n in run.matches(r"node\d+ +sgx_total_bytes (\d+)")]
+    if mebibytes == 0:
+        expect(run.matches(r"sgx +none"), "an EPC section without epc")
+        expect(not devices, f"{devices} without epc")
+        expect(sum(totals) == 0, f"sgx_total_bytes {totals} without epc")
+        return run
+    size = mebibytes << 20
+    expect(epc_bytes(run) == [size], f"EPC sections of {epc_bytes(run)} bytes, expected one of {size}")
+    expect({"/dev/sgx_enclave", "/dev/sgx_provision"} <= devices, f"devices: {devices}")
+    expect(totals == [size], f"sgx_total_bytes {totals}, expected {size}")
+    return run
+
+
+for mebibytes in (0, 1, 64, 512, 4096):
+    case(f"epc-{mebibytes}")(lambda settings, size=mebibytes: boot_with_epc(settings, size))
+
+
+@case("generic-kernel", full=True)
+def generic_kernel(settings):
+    boot_with_epc(settings, 64, kernel="vmlinuz-generic")
+
+
+@case("behaviour")
+def behaviour(settings):
+    expect_tests(Domain(settings, test="digest,awk,archive,process", epc=64).run())
+
+
+@case("programs")
+def programs(settings):
+    expect_tests(Domain(settings, test="compiled").run())
+
+
+@case("console")
+def console(settings):
+    def answer(text, process):
+        if text == "TEST console: ready":
+            process.stdin.write(b"typed by the host\n")
+            process.stdin.flush()
+
+    run = Domain(settings, test="console").run(answer)
+    expect_status(run, 0)
+    expect(run.matches(r"TEST console: read 'typed by the host'"), "the guest did not read what was typed")
+
+
+@case("deterministic")
+def deterministic(settings):
+    def once():
+        run = Domain(settings, test="digest", epc=1, options=["--deterministic", "--stats"]).run()
+        expect_tests(run)
+        counts = re.findall(r"([\d,]+) instructions|instructions\D+([\d,]+)", run.errors)
+        expect(counts, f"no instruction count in: {run.errors}")
+        return run.console, counts[0]
+
+    first, second = once(), once()
+    expect(first[1] == second[1], f"instruction counts differ: {first[1]} and {second[1]}")
+    expect(first[0] == second[0], "console bytes differ")
+
+
+def expect_crash(run):
+    """A crash ends with 3, a register dump and the last line that the guest's console had."""
+    expect_status(run, 3)
+    expect(re.search(r"\brip\b", run.errors, re.IGNORECASE), "no register dump")
+    last = [text for _, text in run.lines if text.strip()][-1]
+    expect(last.strip() in run.errors, f"the last console line is not in the report: {last!r}")
+
+
+@case("triple-fault")
+def triple_fault(settings):
+    run = Domain(settings, test="triple", extra="reboot=triple").run()
+    expect(run.matches(r"TEST triple: about to fault"), "the test did not start")
+    expect_crash(run)
+
+
+@case("panic")
+def panic(settings):
+    run = Domain(settings, test="panic", extra="reboot=triple panic=-1").run()
+    expect(run.matches(r".*Kernel panic - not syncing"), "no panic")
+    expect_crash(run)
+
+
+@case("timeout")
+def timeout(settings):
+    expect_status(Domain(settings, test="idle", options=["--timeout", "3"]).run(), 124)
+
+
+GDB = """\
+set confirm off
+set pagination off
+set architecture i386:x86-64
+target remote {socket}
+info registers rip rsp eflags
+hbreak *0x{symbol}
+continue
+printf "AT %lx\\n", $rip
+x/2i $rip
+stepi
+printf "STEPPED %lx\\n", $rip
+printf "STACK %lx\\n", *(unsigned long *)$rsp
+delete
+break *0x{symbol}
+continue
+printf "AGAIN %lx\\n", $rip
+delete
+detach
+quit
+"""
+
+
+@case("gdb")
+def gdb(settings):
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "gdb"
+
+        def attach(symbol, process):
+            script = Path(folder) / "script"
+            script.write_text(GDB.format(socket=socket, symbol=symbol))
+            try:
+                done = subprocess.run(
+                    ["gdb", "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, timeout=120
+                )
+                found["output"] = done.stdout + done.stderr
+            except subprocess.TimeoutExpired as late:
+                found["output"] = f"gdb did not end: {late.stdout}"
+            finally:
+                process.terminate()
+
+        def on_line(text, process):
+            if text.startswith("SYMBOL hrtimer_interrupt "):
+                found["symbol"] = text.split()[2]
+            if text == "TEST idle: waiting":
+                threading.Thread(target=attach, args=(found["symbol"], process)).start()
+
+        run = Domain(settings, test="idle", options=["--gdb", str(socket)]).run(on_line)
+    output = found.get("output")
+    expect(output, f"the guest did not start; {run.errors}")
+    symbol = found["symbol"].lstrip("0")
+    expect(f"AT {symbol}" in output and f"AGAIN {symbol}" in output, f"no stop at {symbol}:\n{output}")
+    stepped = re.search(r"STEPPED (\w+)", output)
+    expect(stepped and stepped.group(1) != symbol, f"no step:\n{output}")
+    expect(re.search(r"STACK \w+", output), f"no memory:\n{output}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cloister", type=Path, required=True, help="the program under test")
+    parser.add_argument("--guest", type=Path, required=True, help="the folder that scripts/guest-image made")
+    parser.add_argument("--timeout", type=int, default=300, help="seconds that one boot may take")
+    parser.add_argument("case", choices=sorted(CASES))
+    arguments = parser.parse_args()
+    function, full = CASES[arguments.case]
+    if full and not os.environ.get("CLOISTER_FULL"):
+        print("skipped: runs with CLOISTER_FULL=1 (scripts/test --full)")
+        return SKIPPED
+    settings = Settings(arguments.cloister, arguments.guest, arguments.timeout)
+    try:
+        function(settings)
+    except Failure as failure:
+        for run in settings.runs[-1:]:
+            console = "\n".join(text for _, text in run.lines[-60:])
+            print(f"--- end of the console\n{console}\n--- messages, exit status {run.status}\n{run.errors}---")
+        print(f"{arguments.case}: {failure}")
+        return 1
+    print(f"{arguments.case}: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
