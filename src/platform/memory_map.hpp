@@ -2,6 +2,9 @@
 //
 // RAM below the hole starts at 0 and ends at 3 GiB at most; the rest starts at 4 GiB. EPC lies above all RAM and 4 GiB,
 // aligned to its size rounded up to a power of two, 1 GiB at most.
+//
+// The first mebibyte is that of a PC: RAM to 0xA0000, then a hole, reserved but for the ACPI tables in it. The hole is
+// part of the domain's memory: there is RAM behind it (ram_backing), it is just not reported as such.
 #pragma once
 
 #include <string>
@@ -27,16 +30,22 @@ struct EpcRange {
   bool operator==(const EpcRange&) const = default;
 };
 
+/// The hole below 1 MiB.
+inline constexpr u64 legacy_hole_base = 0xa'0000, legacy_hole_end = 0x10'0000;
+/// The hole below 4 GiB.
 inline constexpr u64 mmio_hole_base = 0xc000'0000, mmio_hole_end = 0x1'0000'0000;
 
 struct MemoryMap {
   std::vector<MapEntry> entries;  ///< sorted, disjoint: what e820 and PVH report
   std::vector<EpcRange> epc;      ///< also in entries, as reserved
-  unsigned physical_bits = 0;     ///< bits that cover all of it
+  unsigned physical_bits = 0;     ///< bits that cover all of it, 32 at least
 };
 
-/// memory, epc: bytes, multiples of 1 MiB; epc 0 for none. max_physical_bits: of the processor (CPUID 0x80000008).
-/// An error says what does not fit.
+/// memory, epc: bytes, multiples of 1 MiB; memory 2 MiB at least; epc 0 for none. max_physical_bits: of the processor
+/// (CPUID 0x80000008). An error says what does not fit.
 tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, u64 epc_bytes, unsigned max_physical_bits);
+
+/// The ranges that need RAM behind them, legacy hole and ACPI tables included; their sum is the domain's memory.
+std::vector<MapEntry> ram_backing(const MemoryMap& map);
 
 }  // namespace cloister::platform

@@ -1,0 +1,200 @@
+// The tables of ACPI 6.4, section 5.2, one function a table. They lie one after the other from acpi_base, but for the
+// FACS on its own page.
+#include "platform/acpi.hpp"
+
+#include <algorithm>
+
+#include "platform/acpi_aml.hpp"
+#include "platform/apic.hpp"
+#include "platform/bytes.hpp"
+#include "platform/ioapic.hpp"
+#include "platform/power.hpp"
+#include "platform/uart.hpp"
+
+namespace cloister::platform {
+namespace {
+
+constexpr std::string_view oem_id = "CLOIST", oem_table_id = "CLOISTER", creator_id = "CLST";
+constexpr u32 oem_revision = 1, creator_revision = 1;
+constexpr u64 header_bytes = 36, length_at = 4, checksum_at = 9;  // table 5.4
+
+u8 checksum(std::span<const u8> bytes) {
+  u8 sum = 0;
+  for (u8 b : bytes) sum = static_cast<u8>(sum + b);
+  return static_cast<u8>(-sum);
+}
+
+Bytes begin_table(std::string_view signature, u8 revision) {
+  Bytes table;
+  append(table, signature);
+  append<u32>(table, 0);  // length
+  append(table, revision);
+  append<u8>(table, 0);  // checksum
+  append(table, oem_id);
+  append(table, oem_table_id);
+  append(table, oem_revision);
+  append(table, creator_id);
+  append(table, creator_revision);
+  return table;
+}
+
+Bytes finish(Bytes table) {
+  store(table, length_at, static_cast<u32>(table.size()));
+  store(table, checksum_at, checksum(table));
+  return table;
+}
+
+Bytes make_dsdt(const MemoryMap& map) {
+  using namespace aml;
+  Bytes devices =
+      device("COM1", join({define("_HID", eisa_id("PNP0501")), define("_UID", integer(0)),
+                           define("_CRS", resources(join({io_ports(com1_port, 8), edge_interrupt(com1_irq)})))}));
+  if (!map.epc.empty()) {
+    constexpr u64 present_and_working = 0xf;  // 6.3.7: present, enabled, shown, functioning
+    Bytes ranges;
+    for (const EpcRange& epc : map.epc) append(ranges, memory_range(epc.base.value, epc.bytes));
+    append(devices,
+           device("EPC", join({define("_HID", eisa_id("INT0E0C")), define("_STR", unicode("Enclave Page Cache 1.0")),
+                               define("_STA", integer(present_and_working)), define("_CRS", resources(ranges))})));
+  }
+  Bytes table = begin_table("DSDT", 2);  // 2: integers have 64 bits
+  append(table, define("\\_S5", package({integer(s5_type), integer(0), integer(0), integer(0)})));
+  append(table, scope("\\_SB", devices));
+  return finish(std::move(table));
+}
+
+// A Generic Address Structure (table 5.1): a byte of I/O space.
+void store_port(Bytes& table, u64 offset, u16 port) {
+  constexpr u8 system_io = 1, byte_access = 1;
+  table[offset] = system_io;
+  table[offset + 1] = 8;  // bits
+  table[offset + 3] = byte_access;
+  store<u64>(table, offset + 4, port);
+}
+
+Bytes make_fadt(u64 dsdt) {  // table 5.9
+  constexpr u64 bytes = 276;
+  constexpr u8 revision = 6, minor_revision = 4;
+  constexpr u16 no_vga = 1 << 2, no_cmos_rtc = 1 << 5;  // IAPC_BOOT_ARCH (table 5.11); no 8042, no legacy devices
+  constexpr u32 wbinvd = 1 << 0, no_power_button = 1 << 4, no_sleep_button = 1 << 5, reset_reg_sup = 1 << 10;
+  constexpr u32 headless = 1 << 12, hw_reduced_acpi = 1 << 20;  // table 5.10
+  Bytes table = begin_table("FACP", revision);
+  table.resize(bytes);
+  store<u16>(table, 109, no_vga | no_cmos_rtc);
+  store<u32>(table, 112, wbinvd | no_power_button | no_sleep_button | reset_reg_sup | headless | hw_reduced_acpi);
+  store_port(table, 116, reset_port);
+  table[128] = reset_value;
+  table[131] = minor_revision;
+  store<u64>(table, 132, facs_base);
+  store<u64>(table, 140, dsdt);
+  store_port(table, 244, sleep_control_port);
+  store_port(table, 256, sleep_status_port);
+  return finish(std::move(table));
+}
+
+Bytes make_facs() {  // table 5.12
+  constexpr u64 bytes = 64;
+  constexpr u8 version = 2;
+  Bytes table;
+  append(table, std::string_view("FACS"));
+  append<u32>(table, bytes);
+  table.resize(bytes);
+  table[32] = version;
+  return table;
+}
+
+Bytes make_madt(u32 vcpus) {  // 5.2.12
+  constexpr u8 local_apic = 0, io_apic = 1, local_apic_nmi = 4, all_processors = 0xff, lint1 = 1;
+  constexpr u32 enabled = 1;
+  Bytes table = begin_table("APIC", 5);
+  append<u32>(table, apic_default_base);
+  append<u32>(table, 0);  // no dual 8259
+  for (u32 id = 0; id < vcpus; ++id) {
+    for (u8 b : {local_apic, u8{8}, static_cast<u8>(id) /* UID */, static_cast<u8>(id)}) append(table, b);
+    append(table, enabled);
+  }
+  for (u8 b : {io_apic, u8{12}, static_cast<u8>(vcpus) /* ID */, u8{0}}) append(table, b);
+  append<u32>(table, ioapic_base);
+  append<u32>(table, 0);  // first global system interrupt
+  for (u8 b : {local_apic_nmi, u8{6}, all_processors, u8{0}, u8{0} /* flags: as the bus has it */, lint1})
+    append(table, b);
+  return finish(std::move(table));
+}
+
+Bytes make_srat(const AcpiConfig& config) {  // 5.2.16: all in one node, EPC too, as Linux looks there for its node
+  constexpr u8 processor = 0, memory = 1;
+  constexpr u32 enabled = 1, node = 0;
+  Bytes table = begin_table("SRAT", 3);
+  append<u32>(table, 1);
+  append<u64>(table, 0);
+  for (u32 id = 0; id < config.vcpus; ++id) {
+    for (u8 b : {processor, u8{16}, u8{node}, static_cast<u8>(id)}) append(table, b);
+    append(table, enabled);
+    append<u64>(table, 0);  // SAPIC EID, rest of the node, clock domain
+  }
+  auto add_memory = [&table](u64 base, u64 bytes) {
+    append(table, memory);
+    append<u8>(table, 40);
+    append<u32>(table, node);
+    append<u16>(table, 0);
+    append(table, base);
+    append(table, bytes);
+    append<u32>(table, 0);
+    append(table, enabled);
+    append<u64>(table, 0);
+  };
+  for (const MapEntry& ram : ram_backing(config.map)) add_memory(ram.base.value, ram.bytes);
+  for (const EpcRange& epc : config.map.epc) add_memory(epc.base.value, epc.bytes);
+  return finish(std::move(table));
+}
+
+Bytes make_xsdt(std::initializer_list<u64> tables) {
+  Bytes table = begin_table("XSDT", 1);
+  for (u64 address : tables) append(table, address);
+  return finish(std::move(table));
+}
+
+Bytes make_rsdp(u64 xsdt) {  // table 5.3
+  constexpr u8 revision = 2;
+  constexpr u64 first_part = 20, bytes = 36;
+  Bytes table;
+  append(table, std::string_view("RSD PTR "));
+  append<u8>(table, 0);
+  append(table, oem_id);
+  append(table, revision);
+  append<u32>(table, 0);  // no RSDT
+  append<u32>(table, bytes);
+  append(table, xsdt);
+  append<u32>(table, 0);
+  store(table, 8, checksum(std::span(table).first(first_part)));
+  store(table, 32, checksum(table));
+  return table;
+}
+
+}  // namespace
+
+AcpiTables make_acpi(const AcpiConfig& config) {
+  constexpr u64 alignment = 64;
+  constexpr u64 rsdp_bytes = 64;  // the RSDP comes first, written last
+  AcpiTables result;
+  result.rsdp = arch::Gpa{acpi_base};
+  result.image.resize(rsdp_bytes);
+  auto place = [&image = result.image](const Bytes& table) {
+    const u64 offset = align_up(image.size(), alignment);
+    image.resize(offset);
+    append(image, table);
+    return acpi_base + offset;
+  };
+  const u64 dsdt = place(make_dsdt(config.map));
+  const u64 fadt = place(make_fadt(dsdt));
+  const u64 madt = place(make_madt(config.vcpus));
+  const u64 srat = place(make_srat(config));
+  const u64 xsdt = place(make_xsdt({fadt, madt, srat}));
+  const Bytes rsdp = make_rsdp(xsdt);
+  std::copy(rsdp.begin(), rsdp.end(), result.image.begin());
+  result.image.resize(facs_base - acpi_base);
+  append(result.image, make_facs());
+  return result;
+}
+
+}  // namespace cloister::platform
