@@ -1,0 +1,49 @@
+// A domain as a configuration file describes it, as plain checked values.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "arch/types.hpp"
+#include "policy/policy.hpp"
+#include "toolstack/diagnostic.hpp"
+
+namespace cloister::toolstack {
+
+/// What follows the end of a domain: on_poweroff, on_reboot, on_crash.
+enum class Action : u8 { destroy, restart };
+std::string_view name_of(Action action);
+
+struct DomainConfig {
+  std::string name;
+  u64 memory_mib = 512;
+  u32 vcpus = 1;
+  std::string kernel;
+  std::string ramdisk;  ///< empty: none
+  std::string cmdline;
+  std::vector<policy::CpuidOverride> cpuid;
+  Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
+  u64 epc_mib = 0;  ///< 0: no SGX
+  /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
+  std::optional<std::array<u64, 4>> lehash;
+  bool lewr = true;  ///< the guest may write those MSRs
+
+  std::map<std::string, Position, std::less<>> where;  ///< of each key's value
+  /// Where the key's value stands; the file as a whole if the key is absent.
+  Position position_of(std::string_view key) const;
+};
+
+struct ReadConfig {
+  DomainConfig config;
+  std::vector<Diagnostic> warnings;  ///< of what was ignored, in the order of the file
+};
+
+/// Reads and checks the text of a configuration file; the error is the first one.
+tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,140 @@
+// The table of keys. Names and meanings are xl.cfg(5)'s; epc, lehash and lewr follow the names that Xen's SGX series
+// gave them.
+#include "toolstack/keys.hpp"
+
+#include <charconv>
+
+#include "toolstack/cpuid_string.hpp"
+#include "toolstack/values.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Done = tl::expected<void, Diagnostic>;
+using Failed = tl::unexpected<Diagnostic>;
+
+constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;
+
+/// Stores what a reader returned.
+template <class To, class From>
+Done keep(To& to, const tl::expected<From, Diagnostic>& value) {
+  if (!value) return Failed(value.error());
+  to = static_cast<To>(*value);
+  return {};
+}
+
+Done read_name(Draft& draft, const xl::Setting& setting) {
+  const auto name = read_string(setting);
+  if (!name) return Failed(name.error());
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", signs = "-_.+";
+  const bool usable = !name->empty() && letters.find(name->front()) != std::string_view::npos &&
+                      name->find_first_not_of(std::string(letters).append(signs)) == std::string::npos;
+  if (!usable) return wrong(setting, "letters, digits and - _ . +, a letter or a digit first");
+  draft.config.name = *name;
+  return {};
+}
+
+Done read_type(Draft&, const xl::Setting& setting) {
+  constexpr std::string_view words[] = {"pvh"};
+  if (auto word = read_word(setting, words); !word) return Failed(word.error());
+  return {};
+}
+
+Done read_memory(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.memory_mib, read_integer(setting, least_memory_mib, most_mib, "MiB"));
+}
+
+Done read_vcpus(Draft& draft, const xl::Setting& setting) {
+  const auto count = read_integer(setting, 1, 128);
+  if (!count) return Failed(count.error());
+  if (*count != 1) return wrong(setting, "1 (more than one vCPU is not supported)");
+  draft.config.vcpus = 1;
+  return {};
+}
+
+Done read_path(std::string& to, const xl::Setting& setting) {
+  const auto path = read_string(setting);
+  if (path && path->empty()) return wrong(setting, "the path of a file");
+  return keep(to, path);
+}
+
+Done read_kernel_path(Draft& draft, const xl::Setting& setting) { return read_path(draft.config.kernel, setting); }
+Done read_ramdisk_path(Draft& draft, const xl::Setting& setting) { return read_path(draft.config.ramdisk, setting); }
+Done read_cmdline(Draft& draft, const xl::Setting& setting) { return keep(draft.cmdline, read_string(setting)); }
+Done read_root(Draft& draft, const xl::Setting& setting) { return keep(draft.root, read_string(setting)); }
+Done read_extra(Draft& draft, const xl::Setting& setting) { return keep(draft.extra, read_string(setting)); }
+
+Done read_cpuid(Draft& draft, const xl::Setting& setting) {
+  if (setting.value.kind == xl::Value::Kind::list) {
+    return wrong(
+        setting,
+        "the string form, such as \"host,sgxlc=0\" (the list form, which sets registers of leaves by number, is "
+        "not supported)");
+  }
+  auto overrides = read_cpuid_string(setting.value.text);
+  if (!overrides) return Failed(Diagnostic{setting.value.at, "'cpuid': " + overrides.error()});
+  draft.config.cpuid = std::move(*overrides);
+  return {};
+}
+
+Done read_action(Action& to, const xl::Setting& setting) {
+  const std::string_view words[] = {name_of(Action::destroy), name_of(Action::restart)};
+  return keep(to, read_word(setting, words));
+}
+
+Done read_on_poweroff(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_poweroff, s); }
+Done read_on_reboot(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_reboot, s); }
+Done read_on_crash(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_crash, s); }
+
+Done read_epc(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.epc_mib, read_integer(setting, 0, most_mib, "MiB"));
+}
+
+/// The digest as a person writes it: byte 0 first. MSR n holds bytes 8n to 8n+7, little-endian (SDM vol. 3D, 37.1.4).
+Done read_lehash(Draft& draft, const xl::Setting& setting) {
+  const std::string& text = setting.value.text;
+  constexpr std::size_t digits = 64;
+  if (setting.value.kind == xl::Value::Kind::list || text.size() != digits ||
+      text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
+    return wrong(setting, "64 hexadecimal digits, the SHA-256 digest of the launch key's modulus");
+  }
+  std::array<u64, 4> hash{};
+  for (std::size_t byte = 0; byte < digits / 2; ++byte) {
+    u8 value = 0;
+    std::from_chars(&text[2 * byte], &text[2 * byte] + 2, value, 16);
+    hash[byte / 8] |= u64{value} << (8 * (byte % 8));
+  }
+  draft.config.lehash = hash;
+  return {};
+}
+
+Done read_lewr(Draft& draft, const xl::Setting& setting) { return keep(draft.config.lewr, read_boolean(setting)); }
+
+constexpr Key table[] = {
+    {"name", "string", "required", "The domain's name: letters, digits and `-_.+`.", read_name},
+    {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
+    {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.", read_memory},
+    {"vcpus", "integer", "1", "Virtual processors; only 1.", read_vcpus},
+    {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", read_kernel_path},
+    {"ramdisk", "string", "none", "Path of an initramfs.", read_ramdisk_path},
+    {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", read_cmdline},
+    {"root", "string", "none", "Starts the command line with `root=` and this value.", read_root},
+    {"extra", "string", "none", "Ends the command line.", read_extra},
+    {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", read_cpuid},
+    {"on_poweroff", "string", "\"destroy\"", "When the guest powers off: `\"destroy\"` or `\"restart\"`.",
+     read_on_poweroff},
+    {"on_reboot", "string", "\"restart\"", "When the guest resets itself: `\"destroy\"` or `\"restart\"`.",
+     read_on_reboot},
+    {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"` or `\"restart\"`.", read_on_crash},
+    {"epc", "integer", "0", "Enclave page cache in MiB, 0 to 1048576; 0: a domain without SGX.", read_epc},
+    {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
+     read_lehash},
+    {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", read_lewr},
+};
+
+}  // namespace
+
+std::span<const Key> keys() { return table; }
+
+}  // namespace cloister::toolstack

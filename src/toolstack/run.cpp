@@ -1,0 +1,245 @@
+// `cloister run FILE`: from the file to a domain, through its restarts to its end.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "hypervisor/domain.hpp"
+#include "platform/pvh.hpp"
+#include "silicon/silicon.hpp"
+#include "toolstack/config.hpp"
+#include "toolstack/fd.hpp"
+#include "toolstack/last_line.hpp"
+#include "toolstack/plan.hpp"
+#include "toolstack/render.hpp"
+#include "toolstack/stop.hpp"
+#include "toolstack/terminal.hpp"
+#include "toolstack/toolstack.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using hypervisor::Ending;
+using hypervisor::Outcome;
+using hypervisor::TraceOptions;
+
+/// Where the machine's EPC starts; a run hosts one domain, whose EPC is all of it.
+constexpr arch::Mfn machine_epc{u64{1} << (32 - arch::page_shift)};
+
+struct TraceKind {
+  const char* name;
+  bool TraceOptions::*flag;
+};
+constexpr TraceKind kinds[] = {
+    {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
+    {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
+
+/// The files that a domain starts from.
+struct Images {
+  std::shared_ptr<const platform::KernelImage> kernel;
+  std::shared_ptr<const std::vector<u8>> ramdisk;
+};
+
+tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view key, const std::string& path,
+                                  const std::string& error) {
+  return tl::unexpected(Diagnostic{config.position_of(key),
+                                   std::string("cannot use ").append(key).append(" '" + path + "': ").append(error)});
+}
+
+/// With `unpack` false, the files are only read.
+tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
+  Images images;
+  const auto kernel = read_file(config.kernel);
+  if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
+  if (unpack) {
+    auto image = platform::read_kernel(*kernel);
+    if (!image) return at_key(config, "kernel", config.kernel, image.error());
+    images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
+  }
+  if (!config.ramdisk.empty()) {
+    auto ramdisk = read_file(config.ramdisk);
+    if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
+    images.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
+  }
+  return images;
+}
+
+silicon::Package::Config package_config(const DomainConfig& config) {
+  silicon::Package::Config package;
+  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+  if (config.epc_mib != 0) package.epc = silicon::EpcSection{machine_epc, config.epc_mib * pages_per_mib};
+  package.launch_control_writable = config.lewr;
+  return package;
+}
+
+hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, bool deterministic) {
+  hypervisor::DomainSpec spec;
+  spec.name = plan.config.name;
+  spec.map = plan.map;
+  spec.vcpus = plan.config.vcpus;
+  spec.cpuid = plan.cpuid;
+  spec.msr = plan.msr;
+  spec.kernel = images.kernel;
+  spec.ramdisk = images.ramdisk;
+  spec.cmdline = plan.config.cmdline;
+  spec.clock = deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
+  return spec;
+}
+
+TraceOptions make_trace(const RunArguments& arguments, const std::string& name) {
+  TraceOptions trace;
+  for (const TraceKind& kind : kinds) {
+    for (const std::string& wanted : arguments.trace) trace.*kind.flag |= wanted == kind.name;
+  }
+  if (!arguments.trace.empty()) trace.path = arguments.trace_file.empty() ? name + ".trace" : arguments.trace_file;
+  return trace;
+}
+
+void report_unimplemented(const Outcome& outcome) {
+  for (const silicon::Unimplemented& u : outcome.unimplemented) {
+    spdlog::warn("cloister: not implemented: {}, {} time{}, first at {:#x}", u.what, u.count, u.count == 1 ? "" : "s",
+                 u.first_rip);
+  }
+}
+
+void report_stats(u64 instructions, Clock::duration time) {
+  const double seconds = std::chrono::duration<double>(time).count();
+  spdlog::info("cloister: {} guest instructions in {:.3f} s, {:.1f} million a second", instructions, seconds,
+               seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
+}
+
+/// What the configuration wants after this ending; nullopt: the run is over whatever it says.
+std::optional<Action> action_after(Ending ending, const DomainConfig& config) {
+  switch (ending) {
+    case Ending::powered_off: return config.on_poweroff;
+    case Ending::reset: return config.on_reboot;
+    case Ending::crashed: return config.on_crash;
+    case Ending::timed_out:
+    case Ending::stopped: break;
+  }
+  return std::nullopt;
+}
+
+int status_of(Ending ending, const StopSource& stop) {
+  switch (ending) {
+    case Ending::powered_off:
+    case Ending::reset: return exit_status::powered_off;
+    case Ending::crashed: return exit_status::crashed;
+    case Ending::timed_out: return exit_status::timed_out;
+    case Ending::stopped: return exit_status::signalled + (stop.signal() != 0 ? stop.signal() : SIGINT);
+  }
+  return exit_status::failed;
+}
+
+void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
+  switch (outcome.ending) {
+    case Ending::powered_off: spdlog::info("cloister: {} powered off", name); break;
+    case Ending::reset: spdlog::info("cloister: {} reset itself", name); break;
+    case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
+    case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
+    case Ending::crashed:
+      spdlog::error("cloister: {} crashed: {}", name, outcome.report);
+      spdlog::error("cloister: last console line: {}", console.text());
+      break;
+  }
+}
+
+/// Runs a domain and its successors until one ends for good.
+int run_domains(silicon::Package& package, const DomainPlan& plan, const Images& images,
+                const RunArguments& arguments) {
+  const DomainConfig& config = plan.config;
+  StopSource stop;
+  const RawTerminal terminal(STDIN_FILENO);
+  std::optional<KeyPump> keys;
+  if (terminal.active()) {
+    keys.emplace(STDIN_FILENO, stop);
+    spdlog::info("cloister: the console is this terminal; Ctrl-] ends the domain");
+  }
+  LastLine last_line;
+  hypervisor::RunOptions options;
+  options.gdb_socket = arguments.gdb_socket;
+  options.trace = make_trace(arguments, config.name);
+  options.console_in = keys ? keys->keys() : STDIN_FILENO;
+  options.console_out = [&](std::span<const u8> bytes) {
+    last_line.feed(bytes);
+    if (!write_all(STDOUT_FILENO, bytes)) stop.request();
+  };
+  options.stop = &stop.flag();
+
+  const Clock::time_point start = Clock::now();
+  const auto limit =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
+  u64 instructions = 0;
+  while (true) {
+    std::vector<silicon::EpcSection> epc;
+    u64 used = 0;
+    for (const platform::EpcRange& range : plan.map.epc) {
+      epc.push_back({machine_epc + used, range.bytes / arch::page_size});
+      used += range.bytes / arch::page_size;
+    }
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, arguments.deterministic), std::move(epc));
+    if (!domain) {
+      spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
+      return exit_status::bad_configuration;
+    }
+    if (arguments.timeout_seconds > 0) {
+      const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+      options.timeout = std::max(limit - spent, std::chrono::milliseconds(0));
+    }
+    const Outcome outcome = (*domain)->run(options);
+    instructions += outcome.instructions;
+    report_ending(outcome, config.name, last_line);
+    report_unimplemented(outcome);
+    const auto action = action_after(outcome.ending, config);
+    if (action == Action::restart && !stop.flag()) continue;
+    if (arguments.stats) report_stats(instructions, Clock::now() - start);
+    return status_of(outcome.ending, stop);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> trace_kinds() {
+  std::vector<std::string> names;
+  for (const TraceKind& kind : kinds) names.emplace_back(kind.name);
+  return names;
+}
+
+void set_up_messages() {
+  auto logger = spdlog::stderr_logger_mt("cloister");
+  logger->set_pattern("%v");
+  spdlog::set_default_logger(std::move(logger));
+}
+
+int run(const RunArguments& arguments) {
+  const auto refuse = [&](const Diagnostic& diagnostic) {
+    spdlog::error("{}", format(arguments.file, diagnostic));
+    return exit_status::bad_configuration;
+  };
+  const auto text = read_file(arguments.file);
+  if (!text) return refuse({{}, "cannot read: " + text.error()});
+  const auto read = read_config({reinterpret_cast<const char*>(text->data()), text->size()});
+  if (!read) return refuse(read.error());
+  for (const Diagnostic& warning : read->warnings) {
+    spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
+  }
+  const DomainConfig& config = read->config;
+  const auto images = read_images(config, !arguments.dry_run);
+  if (!images) return refuse(images.error());
+
+  silicon::Package package(package_config(config));
+  const auto plan = make_plan(config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); });
+  if (!plan) return refuse(plan.error());
+  if (arguments.dry_run) {
+    const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
+    const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(rendered.data()), rendered.size()});
+    return written ? exit_status::powered_off : exit_status::failed;
+  }
+  return run_domains(package, *plan, *images, arguments);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,39 @@
+// A handler can reach nothing but globals: two lock-free atomics.
+#include "toolstack/stop.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+std::atomic<bool> stop_flag{false};
+std::atomic<int> stop_signal{0};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+
+void on_signal(int number) {
+  stop_signal = number;
+  stop_flag = true;
+}
+
+}  // namespace
+
+StopSource::StopSource() {
+  stop_flag = false;
+  stop_signal = 0;
+  for (std::size_t i = 0; i < handled_.size(); ++i) {
+    struct sigaction action {};
+    // Without SA_RESTART: a system call that waits returns and sees the flag.
+    action.sa_handler = handled_[i] == SIGPIPE ? SIG_IGN : on_signal;
+    sigemptyset(&action.sa_mask);
+    ::sigaction(handled_[i], &action, &before_[i]);
+  }
+}
+
+StopSource::~StopSource() {
+  for (std::size_t i = 0; i < handled_.size(); ++i) ::sigaction(handled_[i], &before_[i], nullptr);
+}
+
+const std::atomic<bool>& StopSource::flag() const { return stop_flag; }
+void StopSource::request() { stop_flag = true; }
+int StopSource::signal() const { return stop_signal; }
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,30 @@
+// Why a run should end early: a signal, or the keyboard. While a StopSource lives, SIGINT, SIGTERM, SIGHUP and SIGQUIT
+// set it rather than end the process, and SIGPIPE is ignored.
+#pragma once
+
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+
+namespace cloister::toolstack {
+
+class StopSource {
+ public:
+  StopSource();
+  ~StopSource();
+  StopSource(const StopSource&) = delete;
+  StopSource& operator=(const StopSource&) = delete;
+
+  const std::atomic<bool>& flag() const;
+  /// Any thread.
+  void request();
+  /// The signal that stopped the run; 0 if none did.
+  int signal() const;
+
+ private:
+  static constexpr std::array handled_ = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+  std::array<struct sigaction, handled_.size()> before_{};
+};
+
+}  // namespace cloister::toolstack

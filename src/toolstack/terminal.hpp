@@ -1,0 +1,48 @@
+// The guest's console on our standard input. A terminal is put into raw mode, so that control characters reach the
+// guest, and Ctrl-] ends the run; anything else (a file, a pipe) is handed to the guest as it is.
+#pragma once
+
+#include <termios.h>
+
+#include <thread>
+
+#include "toolstack/fd.hpp"
+#include "toolstack/stop.hpp"
+
+namespace cloister::toolstack {
+
+/// Raw mode while it lives, output processing kept: our own messages still end their lines. Also restored when the
+/// process dies of a fatal signal.
+class RawTerminal {
+ public:
+  explicit RawTerminal(int fd);
+  ~RawTerminal();
+  RawTerminal(const RawTerminal&) = delete;
+  RawTerminal& operator=(const RawTerminal&) = delete;
+
+  /// The descriptor is a terminal, and it is ours.
+  bool active() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+/// Passes `terminal`'s keys on through a pipe until Ctrl-], which requests a stop.
+class KeyPump {
+ public:
+  KeyPump(int terminal, StopSource& stop);
+  ~KeyPump();
+  KeyPump(const KeyPump&) = delete;
+  KeyPump& operator=(const KeyPump&) = delete;
+
+  /// What the guest's serial port reads.
+  int keys() const { return read_end_.get(); }
+
+ private:
+  void pump(int terminal, StopSource& stop);
+
+  Fd read_end_, write_end_, wake_;
+  std::thread thread_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,24 @@
+// Readers of single values: what a key's value must look like, and the error that says so.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "toolstack/diagnostic.hpp"
+#include "toolstack/xl/parser.hpp"
+
+namespace cloister::toolstack {
+
+/// "found …, expected …" at the value.
+tl::unexpected<Diagnostic> wrong(const xl::Setting& setting, const std::string& expected);
+
+tl::expected<std::string, Diagnostic> read_string(const xl::Setting& setting);
+/// A whole number, decimal, 0x hexadecimal or 0 octal, also in quotes. `unit` is what it counts ("MiB", or empty).
+tl::expected<u64, Diagnostic> read_integer(const xl::Setting& setting, u64 least, u64 most, std::string_view unit = {});
+tl::expected<bool, Diagnostic> read_boolean(const xl::Setting& setting);
+/// One of the words; the result is its index.
+tl::expected<std::size_t, Diagnostic> read_word(const xl::Setting& setting, std::span<const std::string_view> words);
+
+}  // namespace cloister::toolstack
