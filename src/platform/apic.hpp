@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "arch/types.hpp"
+#include "platform/apic_timer.hpp"
+#include "platform/vector_set.hpp"
 
 namespace cloister::platform {
 
@@ -23,7 +25,8 @@ struct InterruptMessage {
 
 class LocalApic {
  public:
-  /// timer_hz: input clock of the timer before its divider (CPUID 0x15's crystal).
+  /// timer_hz: input clock of the timer before its divider (CPUID 0x15's crystal). The APIC with ID 0 is the bootstrap
+  /// processor's.
   LocalApic(u32 apic_id, u64 tsc_hz, u64 timer_hz);
 
   /// IA32_APIC_BASE: false for a write that raises #GP (reserved bits, x2APIC to xAPIC directly).
@@ -35,7 +38,7 @@ class LocalApic {
 
   /// xAPIC register access: offset from the base, 4 bytes each, on 16-byte boundaries. `now` in TSC cycles.
   u32 read(u32 offset, u64 now);
-  /// Returns an interrupt message if the write sent one.
+  /// Returns an interrupt message if the write sent one. Self-IPIs never are: they are accepted here.
   std::optional<InterruptMessage> write(u32 offset, u32 value, u64 now);
   /// x2APIC register access by MSR number; nullopt / false: #GP.
   std::optional<u64> read_msr(u32 index, u64 now);
@@ -52,27 +55,49 @@ class LocalApic {
   /// When advance() is next due, absolute TSC cycles; nullopt if no timer runs.
   std::optional<u64> next_deadline() const;
 
-  /// An interrupt arrives (fixed or lowest priority).
+  /// An interrupt arrives (fixed or lowest priority); ignored while the APIC is disabled.
   void accept(u8 vector, bool level);
   /// An NMI waits (from LINT1, ICR); take_nmi() clears it.
   bool take_nmi();
   void accept_nmi();
-  /// True if this APIC is addressed by the message.
+  /// True if this APIC is addressed by the message. For shorthand 3 the caller leaves out the sender.
   bool matches(const InterruptMessage& message) const;
 
   /// The vector that the processor would take now: highest in IRR above PPR; nullopt if none.
   std::optional<u8> pending() const;
-  /// Interrupt acknowledge: moves `pending()` from IRR to ISR. Precondition: pending() is not empty.
+  /// Interrupt acknowledge: moves `pending()` from IRR to ISR; the spurious vector if there is none any more.
   u8 acknowledge();
-  /// A level-triggered EOI that the IOAPIC must hear of; clears it.
+  /// A level-triggered EOI that the IOAPIC must hear of; clears it. Ask until there is none.
   std::optional<u8> take_eoi_broadcast();
 
-  /// INIT or reset.
+  /// Power-up or RESET.
   void reset();
+  /// INIT: as reset, but IA32_APIC_BASE and so the mode stay (11.4.7.3).
+  void init();
 
  private:
-  struct Private;
-  // The implementer replaces this with the registers; the public part is the contract.
+  bool software_enabled() const;
+  bool masked(unsigned lvt) const;
+  u8 priority() const;
+  u32 logical_id() const;
+  void clear_registers();
+  void raise_error(u32 bit);
+  void end_of_interrupt();
+  void write_spurious(u32 value);
+  void write_lvt(unsigned lvt, u32 value);
+  std::optional<InterruptMessage> send(u32 command, u32 destination);
+  std::optional<u32> read_register(u32 number, u64 now) const;
+  bool write_register(u32 number, u32 value, u64 now, std::optional<InterruptMessage>& sent);
+
+  u32 id_;
+  u64 base_;
+  u32 task_priority_ = 0, logical_destination_ = 0, destination_format_ = 0, spurious_ = 0;
+  u32 command_low_ = 0, command_high_ = 0;
+  u32 errors_ = 0, new_errors_ = 0;  // ESR as last latched, and what is latched next
+  std::array<u32, 6> lvt_{};         // timer, thermal, performance, LINT0, LINT1, error
+  VectorSet irr_, isr_, tmr_, eoi_broadcasts_;
+  ApicTimer timer_;
+  bool nmi_ = false;
 };
 
 }  // namespace cloister::platform

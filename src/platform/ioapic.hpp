@@ -1,4 +1,4 @@
-// The I/O APIC (82093AA data sheet; version 0x20 with 24 entries): index and data register at 0xFEC00000.
+// The I/O APIC (82093AA data sheet; version 0x20 with 24 entries): index, data and EOI register at 0xFEC00000.
 #pragma once
 
 #include <array>
@@ -20,11 +20,24 @@ class IoApic {
 
   u32 read(u32 offset) const;
   void write(u32 offset, u32 value);
-  /// The level of an input pin, 0 to 23.
+  /// The level of an input pin, 0 to 23; what it means is up to the entry's polarity.
   void set_pin(unsigned pin, bool level);
   /// EOI broadcast of a level-triggered vector.
   void eoi(u8 vector);
   void reset();
+
+ private:
+  u32 read_register(u32 index) const;
+  void write_register(u32 index, u32 value);
+  bool asserted(unsigned pin) const;
+  void deliver(unsigned pin);
+  void deliver_level(unsigned pin);
+
+  static constexpr unsigned pins = 24;
+  Send send_;
+  u32 index_ = 0, id_ = 0;
+  u32 levels_ = 0;  // of the input pins, a bit each
+  std::array<u64, pins> entries_{};
 };
 
 }  // namespace cloister::platform
