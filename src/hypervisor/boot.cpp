@@ -1,0 +1,121 @@
+// Memory, then tables, then kernel, then registers. Segment attributes are VMX access rights (SDM vol. 3C, table 25-2).
+#include "hypervisor/boot.hpp"
+
+#include <fmt/format.h>
+
+#include "arch/msr.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using silicon::EpcSection;
+using silicon::MapError;
+using Done = tl::expected<void, std::string>;
+
+constexpr u32 flat_code = 0xc09b, flat_data = 0xc093, busy_tss = 0x008b, unusable = 0x10000;
+
+const char* text_of(MapError error) {
+  switch (error) {
+    case MapError::misaligned: return "not page-aligned";
+    case MapError::overlap: return "overlaps another range";
+    default: return "there is no memory for it";
+  }
+}
+
+Done map_ram(Machine& machine) {
+  for (const auto& range : platform::ram_backing(machine.spec.map)) {
+    if (const auto done = machine.memory.map_ram(range.base, range.bytes); !done)
+      return tl::unexpected(fmt::format("RAM at {:#x}: {}", range.base.value, text_of(done.error())));
+  }
+  return {};
+}
+
+/// Fills the map's EPC ranges, in order, with the sections' frames.
+Done map_epc(Machine& machine, const std::vector<EpcSection>& sections) {
+  std::size_t next = 0;
+  u64 used = 0;  // of sections[next]
+  for (const auto& range : machine.spec.map.epc) {
+    const u64 pages = range.bytes / arch::page_size;
+    for (u64 done = 0; done < pages;) {
+      if (next == sections.size())
+        return tl::unexpected(fmt::format("EPC at {:#x}: {} pages are missing", range.base.value, pages - done));
+      const EpcSection& section = sections[next];
+      const u64 count = std::min(pages - done, section.pages - used);
+      const arch::Gpa base = range.base + done * arch::page_size;
+      if (const auto mapped = machine.memory.map_epc(base, section.first + used, count); !mapped)
+        return tl::unexpected(fmt::format("EPC at {:#x}: {}", base.value, text_of(mapped.error())));
+      done += count;
+      used += count;
+      if (used == section.pages) {
+        ++next;
+        used = 0;
+      }
+    }
+  }
+  return {};
+}
+
+/// The launch-key hash is the processor's: EINIT reads it there without an exit.
+Done load_launch_hash(Machine& machine) {
+  if (!machine.spec.msr.sgx) return {};
+  for (u32 i = 0; i < 4; ++i) {
+    const u32 index = arch::msr::sgxlepubkeyhash0 + i;
+    const u64 wanted = machine.spec.msr.lepubkeyhash[i];
+    if (machine.vcpu.read_msr(index) != wanted && !machine.vcpu.write_msr(index, wanted))
+      return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
+  }
+  return {};
+}
+
+tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
+  const auto write = [&machine](arch::Gpa to, std::span<const std::byte> from) {
+    return machine.memory.write(to, from);
+  };
+  const auto tables = platform::make_acpi({.vcpus = machine.spec.vcpus, .map = machine.spec.map});
+  if (!write(arch::Gpa{platform::acpi_base}, std::as_bytes(std::span(tables.image))))
+    return tl::unexpected(std::string("no memory where ACPI tables go"));
+  if (!machine.spec.kernel) return tl::unexpected(std::string("no kernel"));
+  std::span<const u8> ramdisk;
+  if (machine.spec.ramdisk) ramdisk = *machine.spec.ramdisk;
+  return platform::load_pvh({.kernel = *machine.spec.kernel,
+                             .ramdisk = ramdisk,
+                             .cmdline = machine.spec.cmdline,
+                             .map = machine.spec.map,
+                             .rsdp = tables.rsdp},
+                            write);
+}
+
+}  // namespace
+
+void set_pvh_entry(silicon::Vcpu& vcpu, const platform::PvhBoot& entry) {
+  silicon::SystemRegs system = vcpu.system();
+  const silicon::Segment data{.selector = 0x10, .base = 0, .limit = 0xffff'ffff, .attributes = flat_data};
+  system.seg.fill(data);
+  system.seg[arch::seg_cs] = {.selector = 0x08, .base = 0, .limit = 0xffff'ffff, .attributes = flat_code};
+  system.ldtr = {.selector = 0, .base = 0, .limit = 0, .attributes = unusable};
+  system.tr = {.selector = 0x18, .base = 0, .limit = 0x67, .attributes = busy_tss};
+  system.gdtr = system.idtr = {};
+  system.cr0 = arch::cr0::pe | arch::cr0::et;
+  system.cr3 = system.cr4 = system.efer = 0;
+  vcpu.set_system(system);
+  silicon::GeneralRegs general;
+  general.gpr[arch::rbx] = entry.start_info;
+  general.rip = entry.entry;
+  vcpu.set_general(general);
+}
+
+Done boot(Machine& machine, const std::vector<EpcSection>& epc) {
+  if (auto done = map_ram(machine); !done) return done;
+  if (auto done = map_epc(machine, epc); !done) return done;
+  if (auto done = load_launch_hash(machine); !done) return done;
+  const auto entry = load(machine);
+  if (!entry) return tl::unexpected(entry.error());
+  set_pvh_entry(machine.vcpu, *entry);
+  machine.controls.msr_passthrough = MsrFile::passthrough();
+  machine.controls.encls_exiting = machine.spec.map.epc.empty();
+  machine.controls.encls_bitmap = machine.controls.encls_exiting ? ~u64{0} : 0;
+  machine.vcpu.set_controls(machine.controls);
+  return {};
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,66 @@
+// Everything is read through interface 1; nothing in the guest changes.
+#include "hypervisor/crash.hpp"
+
+#include <fmt/format.h>
+
+#include "hypervisor/instruction.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using fmt::format_to;
+using Out = std::back_insert_iterator<std::string>;
+
+constexpr const char* gpr_names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                     "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
+constexpr const char* segment_names[] = {"ES", "CS", "SS", "DS", "FS", "GS"};
+
+void segment_line(Out out, const char* name, const silicon::Segment& s) {
+  format_to(out, "  {:<4} {:04x} base {:016x} limit {:08x} attributes {:05x}\n", name, s.selector, s.base, s.limit,
+            s.attributes);
+}
+
+void code_lines(Out out, Machine& machine, const silicon::GeneralRegs& general, const silicon::SystemRegs& system) {
+  u8 code[16];
+  const auto paging = PagingState::of(system, general.rflags, machine.physical_bits);
+  const std::size_t n = debug_read(machine.memory, paging, linear_rip(general, system), code);
+  const auto bytes = std::span(code).first(n);
+  format_to(out, "  code {:02x}\n", fmt::join(bytes, " "));
+  format_to(out, "       {}\n", disassemble(bytes, code_bits(system), general.rip));
+}
+
+void exit_lines(Out out, const Machine& machine) {
+  format_to(out, "last exits:\n");
+  for (const auto& [time, rip, exit] : machine.exits.entries())
+    format_to(out, "  {:>14} {:<18} rip {:016x} qualification {:#x} linear {:#x} physical {:#x}\n", time,
+              silicon::name_of(exit.reason), rip, exit.qualification, exit.linear.value, exit.physical.value);
+}
+
+}  // namespace
+
+std::string crash_report(Machine& machine, const std::string& reason) {
+  const silicon::GeneralRegs general = machine.vcpu.general();
+  const silicon::SystemRegs system = machine.vcpu.system();
+  std::string text;
+  const Out out(text);
+  format_to(out, "domain {}: {}\n", machine.spec.name, reason);
+  format_to(out, "after {} instructions, TSC {}, {}-bit code, CPL {}\n", machine.vcpu.instructions(),
+            machine.vcpu.tsc(), code_bits(system), system.cpl);
+  for (unsigned i = 0; i < 16; ++i)
+    format_to(out, "  {} {:016x}{}", gpr_names[i], general.gpr[i], i % 4 == 3 ? "\n" : "");
+  format_to(out, "  RIP {:016x}  RFLAGS {:016x}\n", general.rip, general.rflags);
+  code_lines(out, machine, general, system);
+  for (unsigned i = 0; i < arch::seg_count; ++i) segment_line(out, segment_names[i], system.seg[i]);
+  segment_line(out, "LDTR", system.ldtr);
+  segment_line(out, "TR", system.tr);
+  format_to(out, "  GDTR {:016x} {:04x}  IDTR {:016x} {:04x}\n", system.gdtr.base, system.gdtr.limit, system.idtr.base,
+            system.idtr.limit);
+  format_to(out, "  CR0 {:016x}  CR2 {:016x}  CR3 {:016x}  CR4 {:016x}\n", system.cr0, system.cr2, system.cr3,
+            system.cr4);
+  format_to(out, "  CR8 {:016x}  EFER {:08x}  XCR0 {:x}  DR6 {:08x}  DR7 {:08x}\n", u64{machine.local_apic.cr8()},
+            system.efer, system.xcr0, system.dr6, system.dr7);
+  exit_lines(out, machine);
+  return text;
+}
+
+}  // namespace cloister::hypervisor

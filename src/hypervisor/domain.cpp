@@ -1,0 +1,80 @@
+// Domain: its machine, laid out at creation, and one run of the loop.
+#include "hypervisor/domain.hpp"
+
+#include <fmt/format.h>
+
+#include "hypervisor/boot.hpp"
+#include "hypervisor/crash.hpp"
+#include "hypervisor/vcpu.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+Outcome failure(std::string why) {
+  Outcome outcome;
+  outcome.ending = Ending::crashed;
+  outcome.report = std::move(why);
+  return outcome;
+}
+
+/// Lines that the silicon's own events add to the trace.
+void trace_silicon(Machine& machine) {
+  if (!machine.trace.wants().encls) return;
+  machine.vcpu.set_encls_observer([&machine](u32 leaf, u64 rcx, silicon::EnclsResult result) {
+    if (result.fault) {
+      machine.trace.line(machine.now(), "encls", "leaf={:#x} rcx={:#x} fault={:#x}", leaf, rcx, *result.fault);
+    } else {
+      machine.trace.line(machine.now(), "encls", "leaf={:#x} rcx={:#x} rax={:#x}", leaf, rcx, result.rax);
+    }
+  });
+}
+
+void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemented>& list) {
+  if (!machine.trace.wants().unimplemented) return;
+  for (const auto& entry : list)
+    machine.trace.line(machine.now(), "unimplemented", "what=\"{}\" count={} first_rip={:#x}", entry.what, entry.count,
+                       entry.first_rip);
+}
+
+}  // namespace
+
+struct Domain::Impl {
+  Impl(silicon::Package& package, DomainSpec spec) : machine(package, std::move(spec)) {}
+  Machine machine;
+};
+
+Domain::Domain() = default;
+Domain::~Domain() = default;
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(silicon::Package& package, DomainSpec spec,
+                                                                  std::vector<silicon::EpcSection> epc) {
+  if (spec.vcpus != 1) return tl::unexpected(fmt::format("{} vCPUs: a domain has one", spec.vcpus));
+  std::unique_ptr<Domain> domain(new Domain);
+  domain->impl_ = std::make_unique<Impl>(package, std::move(spec));
+  if (auto done = boot(domain->impl_->machine, epc); !done) return tl::unexpected(done.error());
+  return domain;
+}
+
+Outcome Domain::run(const RunOptions& options) {
+  Machine& machine = impl_->machine;
+  auto trace = Trace::open(options.trace);
+  if (!trace) return failure(trace.error());
+  machine.trace = std::move(*trace);
+  trace_silicon(machine);
+  machine.console.connect(options.console_out, options.console_in);
+
+  VcpuLoop loop(machine, options);
+  const Stop stop = loop.run();
+
+  machine.console.flush();
+  machine.vcpu.set_encls_observer({});
+  Outcome outcome{.ending = stop.ending,
+                  .report = stop.ending == Ending::crashed ? crash_report(machine, stop.reason) : "",
+                  .instructions = machine.vcpu.instructions(),
+                  .unimplemented = machine.vcpu.unimplemented()};
+  trace_unimplemented(machine, outcome.unimplemented);
+  machine.trace = {};
+  return outcome;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,81 @@
+// CPUID (SDM vol. 2A, CPUID): the policy's answer and its dynamic parts. Leaf 1: OSXSAVE mirrors CR4, APIC mirrors
+// IA32_APIC_BASE. Leaf 0xB: a sub-leaf that names no level still tells the x2APIC id. Leaf 0xD: EBX is the size of the
+// save area that XCR0 enables.
+#include <algorithm>
+
+#include "hypervisor/exits/cpuid_answer.hpp"
+#include "hypervisor/exits/exits.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+constexpr u32 apic_bit = 1u << 9, osxsave_bit = 1u << 27, ospke_bit = 1u << 4;
+constexpr u32 xsavec_bit = 1u << 1, xsaves_bit = 1u << 3;
+constexpr u32 legacy_area = 512 + 64;  // the FXSAVE image and the XSAVE header
+constexpr unsigned components = 63;
+
+u32 standard_size(const policy::CpuidTable& policy, u64 enabled) {
+  u32 size = legacy_area;
+  for (u32 i = 2; i < components; ++i) {
+    if (((enabled >> i) & 1) == 0) continue;
+    const auto area = policy.get(arch::leaf::xsave, i);
+    size = std::max(size, area.ebx + area.eax);
+  }
+  return size;
+}
+
+/// SDM vol. 1, 13.4.3: components in order, 64-byte aligned where ECX[1] says so.
+u32 compacted_size(const policy::CpuidTable& policy, u64 enabled) {
+  u32 size = legacy_area;
+  for (u32 i = 2; i < components; ++i) {
+    if (((enabled >> i) & 1) == 0) continue;
+    const auto area = policy.get(arch::leaf::xsave, i);
+    if ((area.ecx & 2) != 0) size = (size + 63) & ~63u;
+    size += area.eax;
+  }
+  return size;
+}
+
+}  // namespace
+
+policy::CpuidRegs cpuid_answer(const policy::CpuidTable& policy, u32 leaf, u32 subleaf, const CpuidState& state) {
+  policy::CpuidRegs regs = policy.get(leaf, subleaf);
+  if (leaf > policy.get(arch::leaf::basic_max, 0).eax) return regs;
+  if (leaf == arch::leaf::version) {
+    regs.ecx &= ~osxsave_bit;
+    if ((state.cr4 & arch::cr4::osxsave) != 0) regs.ecx |= osxsave_bit;
+    if (!state.apic_enabled) regs.edx &= ~apic_bit;
+  } else if (leaf == arch::leaf::features && subleaf == 0) {
+    regs.ecx &= ~ospke_bit;
+    if ((state.cr4 & arch::cr4::pke) != 0) regs.ecx |= ospke_bit;
+  } else if (leaf == arch::leaf::topology) {
+    const auto first = policy.get(leaf, 0);
+    if (first != policy::CpuidRegs{}) {
+      regs.ecx = (regs.ecx & ~0xffu) | (subleaf & 0xff);
+      regs.edx = first.edx;
+    }
+  } else if (leaf == arch::leaf::xsave && subleaf == 0 && regs != policy::CpuidRegs{}) {
+    regs.ebx = standard_size(policy, state.xcr0);
+  } else if (leaf == arch::leaf::xsave && subleaf == 1 && (regs.eax & (xsavec_bit | xsaves_bit)) != 0) {
+    regs.ebx = compacted_size(policy, state.xcr0 | state.xss);
+  }
+  return regs;
+}
+
+exits::Result exits::cpuid(Machine& machine, const silicon::Exit& exit) {
+  silicon::GeneralRegs general = machine.vcpu.general();
+  const silicon::SystemRegs system = machine.vcpu.system();
+  const u32 leaf = static_cast<u32>(general.gpr[arch::rax]), subleaf = static_cast<u32>(general.gpr[arch::rcx]);
+  // IA32_XSS is always 0 here (see msr_file.cpp).
+  const auto regs =
+      cpuid_answer(machine.spec.cpuid, leaf, subleaf,
+                   {.cr4 = system.cr4, .xcr0 = system.xcr0, .xss = 0, .apic_enabled = machine.local_apic.enabled()});
+  general.gpr[arch::rax] = regs.eax;
+  general.gpr[arch::rbx] = regs.ebx;
+  general.gpr[arch::rcx] = regs.ecx;
+  general.gpr[arch::rdx] = regs.edx;
+  machine.complete(exit, general);
+  return std::nullopt;
+}
+
+}  // namespace cloister::hypervisor

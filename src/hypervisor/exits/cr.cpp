@@ -1,0 +1,25 @@
+// MOV to and from CR8: the local APIC's task priority (SDM vol. 3A, 11.8.6). Bits 63:4 must be zero.
+#include <fmt/format.h>
+
+#include "hypervisor/exits/exits.hpp"
+
+namespace cloister::hypervisor::exits {
+
+Result cr_access(Machine& machine, const silicon::Exit& exit) {
+  const auto access = silicon::CrQualification::decode(exit.qualification);
+  if (access.cr != 8) return Stop{Ending::crashed, fmt::format("access to CR{} exited", access.cr)};
+  silicon::GeneralRegs general = machine.vcpu.general();
+  u64& reg = general.gpr[access.gpr];
+  if (access.from_cr) {
+    reg = machine.local_apic.cr8();
+  } else if (reg > 15) {
+    machine.raise_gp();
+    return std::nullopt;
+  } else {
+    machine.local_apic.set_cr8(static_cast<u8>(reg));
+  }
+  machine.complete(exit, general);
+  return std::nullopt;
+}
+
+}  // namespace cloister::hypervisor::exits

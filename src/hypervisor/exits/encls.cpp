@@ -1,0 +1,18 @@
+// ENCLS exits. Without EPC every leaf exits (all bits of the ENCLS-exiting bitmap) and raises #UD, as on a processor
+// without SGX. A domain with EPC has a static partition and no leaf exits.
+#include <fmt/format.h>
+
+#include "hypervisor/exits/exits.hpp"
+
+namespace cloister::hypervisor::exits {
+
+Result encls(Machine& machine, const silicon::Exit&) {
+  const u32 leaf = static_cast<u32>(machine.vcpu.general().gpr[arch::rax]);
+  if (!machine.controls.encls_exiting)
+    return Stop{Ending::crashed, fmt::format("ENCLS leaf {:#x} exited though no leaf was asked for", leaf)};
+  if (machine.trace.wants().encls) machine.trace.line(machine.now(), "encls", "leaf={:#x} fault=0x6", leaf);
+  machine.raise_ud();
+  return std::nullopt;
+}
+
+}  // namespace cloister::hypervisor::exits

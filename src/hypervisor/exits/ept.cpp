@@ -1,0 +1,51 @@
+// EPT violations (SDM vol. 3C, 29.3.3.2): nothing is mapped at a guest-physical address. If an instruction's operand
+// lies there, a device or the empty bus answers; a page table or code there, or an event's delivery, is the guest's
+// end.
+#include <fmt/format.h>
+
+#include "hypervisor/exits/exits.hpp"
+#include "hypervisor/exits/mmio_decode.hpp"
+
+namespace cloister::hypervisor::exits {
+namespace {
+
+Stop crash(const silicon::Exit& exit, const std::string& what) {
+  return {Ending::crashed, fmt::format("{} at guest-physical {:#x}", what, exit.physical.value)};
+}
+
+}  // namespace
+
+Result ept_violation(Machine& machine, const silicon::Exit& exit) {
+  const auto access = silicon::EptQualification::decode(exit.qualification);
+  if (exit.vectoring) return crash(exit, fmt::format("delivery of vector {} met no memory", exit.vectoring->vector));
+  if (access.fetch) return crash(exit, "instruction fetch from no memory");
+  if (access.linear_valid && !access.translated) return crash(exit, "page table outside memory");
+
+  silicon::GeneralRegs general = machine.vcpu.general();
+  const silicon::SystemRegs system = machine.vcpu.system();
+  LinearMemory memory = machine.linear(system, general.rflags);
+  u8 buffer[15];
+  const auto bytes = std::span(buffer).first(memory.fetch(linear_rip(general, system), buffer));
+  const auto insn = decode(bytes, code_bits(system));
+  if (!insn) return crash(exit, "access to no memory by an instruction that cannot be fetched");
+
+  const auto done = emulate(*insn, general, system, memory);
+  if (!done) {
+    if (const auto* fault = std::get_if<Fault>(&done.error())) {
+      machine.raise(*fault);
+      return std::nullopt;
+    }
+    return crash(exit, fmt::format("device access by an instruction that is not emulated, {},",
+                                   disassemble(bytes, code_bits(system), general.rip)));
+  }
+  if (*done == Progress::again) {
+    machine.vcpu.set_general(general);
+    return std::nullopt;
+  }
+  silicon::Exit whole = exit;
+  whole.instruction_length = insn->info.length;
+  machine.complete(whole, general);
+  return std::nullopt;
+}
+
+}  // namespace cloister::hypervisor::exits

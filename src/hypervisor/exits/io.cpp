@@ -1,0 +1,140 @@
+// IN, OUT, INS and OUTS (SDM vol. 1, ch. 19). The bus is byte-wide: a wider access is one access to each of consecutive
+// ports. Ports that nobody answers read all ones and swallow writes. The processor checked IOPL, the I/O bitmap and the
+// string operand's segment before it exited.
+#include "hypervisor/exits/exits.hpp"
+#include "hypervisor/instruction.hpp"
+
+namespace cloister::hypervisor::exits {
+namespace {
+
+using platform::PowerEvent;
+using silicon::IoQualification;
+
+constexpr u16 keyboard_controller = 0x64, reset_control = 0xcf9;
+constexpr u8 keyboard_pulse_reset = 0xfe;
+constexpr u8 reset_cpu = 1u << 2;  // of the reset control register that PC chip sets have at 0xCF9
+
+struct Port {
+  u16 first, last;
+  u8 (*read)(Machine&, u16 port);
+  std::optional<PowerEvent> (*write)(Machine&, u16 port, u8 value);
+};
+
+constexpr Port ports[] = {
+    {platform::com1_port, platform::com1_port + 7,
+     [](Machine& m, u16 port) { return m.uart.read(static_cast<u16>(port - platform::com1_port)); },
+     [](Machine& m, u16 port, u8 value) -> std::optional<PowerEvent> {
+       m.uart.write(static_cast<u16>(port - platform::com1_port), value);
+       return std::nullopt;
+     }},
+    {platform::sleep_control_port, platform::reset_port, [](Machine& m, u16 port) { return m.power.read(port); },
+     [](Machine& m, u16 port, u8 value) { return m.power.write(port, value); }},
+};
+
+const Port* find(u16 port) {
+  for (const Port& row : ports)
+    if (port >= row.first && port <= row.last) return &row;
+  return nullptr;
+}
+
+u32 read_ports(Machine& machine, u16 port, unsigned bytes) {
+  u32 value = 0;
+  for (unsigned i = 0; i < bytes; ++i) {
+    const u16 at = static_cast<u16>(port + i);
+    const Port* row = find(at);
+    value |= u32{row != nullptr ? row->read(machine, at) : u8{0xff}} << (8 * i);
+  }
+  return value;
+}
+
+std::optional<PowerEvent> write_ports(Machine& machine, u16 port, unsigned bytes, u32 value) {
+  // A wider access at 0xCF8 is PCI's configuration address, so these two answer to bytes alone.
+  if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset) return PowerEvent::reset;
+  if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return PowerEvent::reset;
+  std::optional<PowerEvent> event;
+  for (unsigned i = 0; i < bytes; ++i) {
+    const u16 at = static_cast<u16>(port + i);
+    if (const Port* row = find(at))
+      if (const auto happened = row->write(machine, at, static_cast<u8>(value >> (8 * i)))) event = happened;
+  }
+  return event;
+}
+
+Result end(std::optional<PowerEvent> event) {
+  if (!event) return std::nullopt;
+  return Stop{*event == PowerEvent::reset ? Ending::reset : Ending::powered_off, ""};
+}
+
+void trace(Machine& machine, const IoQualification& io, u32 value) {
+  if (machine.trace.wants().io)
+    machine.trace.line(machine.now(), "io", "{} port={:#x} bytes={} value={:#x}", io.in ? "in" : "out", io.port,
+                       io.size, value);
+}
+
+/// One element: a repeated instruction exits again for the next, so that interrupts come between elements.
+Result string_io(Machine& machine, const silicon::Exit& exit, const IoQualification& io) {
+  silicon::GeneralRegs general = machine.vcpu.general();
+  const silicon::SystemRegs system = machine.vcpu.system();
+  LinearMemory memory = machine.linear(system, general.rflags);
+  u8 bytes[15];
+  const auto insn = decode(std::span(bytes).first(memory.fetch(linear_rip(general, system), bytes)), code_bits(system));
+  if (!insn) return Stop{Ending::crashed, "string I/O whose instruction cannot be fetched"};
+  const unsigned address_bits = insn->info.address_width;
+  if (io.rep && repeat_count(general, address_bits) == 0) {
+    machine.complete(exit, general);
+    return std::nullopt;
+  }
+
+  std::optional<PowerEvent> event;
+  if (io.in) {
+    if (const auto allowed = memory.probe_store(exit.linear, io.size); !allowed) {
+      machine.raise(allowed.error());
+      return std::nullopt;
+    }
+    const u32 value = read_ports(machine, io.port, io.size);
+    trace(machine, io, value);
+    if (const auto stored = memory.store(exit.linear, value, io.size); !stored) {
+      machine.raise(stored.error());
+      return std::nullopt;
+    }
+  } else {
+    const auto value = memory.load(exit.linear, io.size);
+    if (!value) {
+      machine.raise(value.error());
+      return std::nullopt;
+    }
+    trace(machine, io, static_cast<u32>(*value));
+    event = write_ports(machine, io.port, io.size, static_cast<u32>(*value));
+  }
+  step_index(general, io.in ? arch::rdi : arch::rsi, address_bits, io.size);
+  if (!io.rep || count_down(general, address_bits)) {
+    machine.complete(exit, general);
+  } else {
+    machine.vcpu.set_general(general);
+  }
+  return end(event);
+}
+
+}  // namespace
+
+Result io(Machine& machine, const silicon::Exit& exit) {
+  const IoQualification io = IoQualification::decode(exit.qualification);
+  if (io.string) return string_io(machine, exit, io);
+  silicon::GeneralRegs general = machine.vcpu.general();
+  u64& rax = general.gpr[arch::rax];
+  const u64 mask = (u64{1} << (8 * io.size)) - 1;
+  std::optional<PowerEvent> event;
+  if (io.in) {
+    const u32 value = read_ports(machine, io.port, io.size);
+    rax = io.size == 4 ? value : (rax & ~mask) | value;
+    trace(machine, io, value);
+  } else {
+    const u32 value = static_cast<u32>(rax & mask);
+    trace(machine, io, value);
+    event = write_ports(machine, io.port, io.size, value);
+  }
+  machine.complete(exit, general);
+  return end(event);
+}
+
+}  // namespace cloister::hypervisor::exits

@@ -1,0 +1,100 @@
+// Accesses are split at page boundaries; each part goes to RAM, or to the bus if there is none.
+#include "hypervisor/linear.hpp"
+
+#include <algorithm>
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::Gpa;
+using arch::Gva;
+
+/// Bytes of [address, address + bytes) that lie in the first page.
+std::size_t first_part(Gva address, std::size_t bytes) {
+  return std::min<std::size_t>(bytes, arch::page_size - arch::page_offset(address.value));
+}
+
+bool canonical(u64 address) { return static_cast<u64>(static_cast<i64>(address << 16) >> 16) == address; }
+
+}  // namespace
+
+tl::expected<Gpa, Fault> LinearMemory::translate(Gva linear, bool write) {
+  if ((paging_.efer & arch::efer::lma) != 0 && !canonical(linear.value))
+    return tl::unexpected(Fault{arch::vector::gp, 0, 0});
+  const auto physical = walk(tables_, paging_, linear, {.write = write, .user = user_});
+  if (!physical) return tl::unexpected(Fault{arch::vector::pf, physical.error().error, linear.value});
+  return *physical;
+}
+
+tl::expected<u64, Fault> LinearMemory::load(Gva from, unsigned bytes) {
+  u64 value = 0;
+  for (unsigned done = 0; done < bytes;) {
+    const auto part = static_cast<unsigned>(first_part(from + done, bytes - done));
+    const auto physical = translate(from + done, false);
+    if (!physical) return tl::unexpected(physical.error());
+    u64 piece = 0;
+    if (!memory_.read(*physical, std::as_writable_bytes(std::span(&piece, 1)).first(part)))
+      piece = bus_.read(*physical, part);
+    value |= piece << (8 * done);
+    done += part;
+  }
+  return value;
+}
+
+tl::expected<void, Fault> LinearMemory::probe_store(Gva to, unsigned bytes) {
+  for (unsigned done = 0; done < bytes;) {
+    if (const auto physical = translate(to + done, true); !physical) return tl::unexpected(physical.error());
+    done += static_cast<unsigned>(first_part(to + done, bytes - done));
+  }
+  return {};
+}
+
+tl::expected<void, Fault> LinearMemory::store(Gva to, u64 value, unsigned bytes) {
+  if (auto allowed = probe_store(to, bytes); !allowed) return allowed;
+  for (unsigned done = 0; done < bytes;) {
+    const auto part = static_cast<unsigned>(first_part(to + done, bytes - done));
+    const auto physical = translate(to + done, true);
+    if (!physical) return tl::unexpected(physical.error());
+    const u64 piece = value >> (8 * done);
+    if (!memory_.write(*physical, std::as_bytes(std::span(&piece, 1)).first(part))) bus_.write(*physical, piece, part);
+    done += part;
+  }
+  return {};
+}
+
+std::size_t LinearMemory::fetch(Gva from, std::span<u8> to) {
+  std::size_t done = 0;
+  while (done < to.size()) {
+    const std::size_t part = first_part(from + done, to.size() - done);
+    const auto physical = walk(tables_, paging_, from + done, {.fetch = true, .user = user_});
+    if (!physical || !memory_.read(*physical, std::as_writable_bytes(to.subspan(done, part)))) break;
+    done += part;
+  }
+  return done;
+}
+
+std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, Gva from, std::span<u8> to) {
+  GuestTables tables(memory);
+  std::size_t done = 0;
+  while (done < to.size()) {
+    const std::size_t part = first_part(from + done, to.size() - done);
+    const auto physical = walk(tables, paging, from + done, {.probe = true});
+    if (!physical || !memory.read(*physical, std::as_writable_bytes(to.subspan(done, part)))) break;
+    done += part;
+  }
+  return done;
+}
+
+std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, Gva to, std::span<const u8> from) {
+  GuestTables tables(memory);
+  std::size_t done = 0;
+  while (done < from.size()) {
+    const std::size_t part = first_part(to + done, from.size() - done);
+    const auto physical = walk(tables, paging, to + done, {.probe = true});
+    if (!physical || !memory.write(*physical, std::as_bytes(from.subspan(done, part)))) break;
+    done += part;
+  }
+  return done;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,59 @@
+// The guest's linear memory as the processor would see it now: through the guest's page tables, onto RAM or a device.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <tl/expected.hpp>
+
+#include "hypervisor/gva.hpp"
+#include "hypervisor/mmio_bus.hpp"
+
+namespace cloister::hypervisor {
+
+/// A fault that an emulated access raises in the guest.
+struct Fault {
+  u8 vector = 0;
+  std::optional<u32> error;
+  u64 address = 0;  ///< CR2, of a page fault
+  bool operator==(const Fault&) const = default;
+};
+
+/// What an emulated instruction's memory operand is read from and written to. Sizes are 1, 2, 4 or 8 bytes.
+class OperandMemory {
+ public:
+  virtual ~OperandMemory() = default;
+  virtual tl::expected<u64, Fault> load(arch::Gva from, unsigned bytes) = 0;
+  virtual tl::expected<void, Fault> store(arch::Gva to, u64 value, unsigned bytes) = 0;
+  /// Whether a store would fault; for an operand that must be writable before a device is read.
+  virtual tl::expected<void, Fault> probe_store(arch::Gva to, unsigned bytes) = 0;
+};
+
+class LinearMemory final : public OperandMemory {
+ public:
+  LinearMemory(silicon::GuestMemory& memory, MmioBus& bus, const PagingState& paging, bool user)
+      : memory_(memory), bus_(bus), tables_(memory), paging_(paging), user_(user) {}
+
+  tl::expected<u64, Fault> load(arch::Gva from, unsigned bytes) override;
+  tl::expected<void, Fault> store(arch::Gva to, u64 value, unsigned bytes) override;
+  tl::expected<void, Fault> probe_store(arch::Gva to, unsigned bytes) override;
+
+  /// Instruction bytes from `from` on: as many as can be fetched, up to the span's size.
+  std::size_t fetch(arch::Gva from, std::span<u8> to);
+
+ private:
+  tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write);
+
+  silicon::GuestMemory& memory_;
+  MmioBus& bus_;
+  GuestTables tables_;
+  PagingState paging_;
+  bool user_;
+};
+
+/// A debugger's access: no permissions, no accessed bits, RAM only. The number of bytes copied before the first that
+/// is not there.
+std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva from, std::span<u8> to);
+std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva to,
+                        std::span<const u8> from);
+
+}  // namespace cloister::hypervisor
