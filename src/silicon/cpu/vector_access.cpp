@@ -1,0 +1,37 @@
+// The masked stores to [rDI] (SDM vol. 2, MASKMOVQ and MASKMOVDQU).
+#include "silicon/cpu/vector_access.hpp"
+
+namespace cloister::silicon {
+
+bool store_masked(Cpu& cpu, const Op* op, u64 linear, const u8* data, const u8* mask, unsigned bytes) {
+  const auto selected = [mask](unsigned i) { return (mask[i] & 0x80) != 0; };
+  unsigned first = 0, end = bytes;
+  while (first < bytes && !selected(first)) ++first;
+  if (first == bytes) return true;
+  while (!selected(end - 1)) --end;
+  std::array<u8, 16> span{};
+  if (!load_for_store_slow(cpu, op, linear + first, span.data(), end - first)) return false;
+  for (unsigned i = first; i < end; ++i) {
+    if (selected(i)) span[i - first] = data[i];
+  }
+  return store_slow(cpu, op, linear + first, span.data(), end - first);
+}
+
+void note_rdi_address(const Insn& insn, Op& op) {
+  op.base = arch::rdi;
+  op.index = reg_zero;
+  op.disp = 0;
+  const ZydisRegister segment = insn.operand[2].mem.segment;
+  if (insn.bits64() && segment != ZYDIS_REGISTER_FS && segment != ZYDIS_REGISTER_GS) {
+    op.seg = seg_none;
+  } else {
+    op.seg = static_cast<u8>(ZydisRegisterGetId(segment));
+  }
+  op.scale = 0;
+  if (!insn.bits64() || insn.info.address_width != 64) {
+    op.aux |= any_address;
+    op.scale = static_cast<u8>((insn.info.address_width / 8) << 4);
+  }
+}
+
+}  // namespace cloister::silicon
