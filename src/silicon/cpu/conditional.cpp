@@ -93,11 +93,6 @@ void sahf(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-template <Handler handler>
-Selected always(const Insn&, Op&) {
-  return {handler};
-}
-
 #define CLOISTER_CONDITION(name, code) \
   {ZYDIS_MNEMONIC_CMOV##name, &select_cmov<code>}, { ZYDIS_MNEMONIC_SET##name, &select_set<code> }
 

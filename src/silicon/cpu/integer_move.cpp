@@ -200,11 +200,6 @@ void sign_into_rdx(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-template <Handler handler>
-Selected always(const Insn&, Op&) {
-  return {handler};
-}
-
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOV, &select_mov},
     {ZYDIS_MNEMONIC_MOVBE, &select_binary<Movbe>},

@@ -130,15 +130,17 @@ inline constexpr Handler cold = &run_cold<Shape>;
 
 // ------------------------------------------------------------------------------------------------ shapes of (a, b)
 
-/// The second operand: a register or the immediate.
-enum class From : u8 { reg, imm };
+/// The second operand: a register, the immediate, or CL.
+enum class From : u8 { reg, imm, cl };
 
 template <From from, class T>
 [[gnu::always_inline]] inline T second(const Cpu& cpu, const Op* op) {
   if constexpr (from == From::reg) {
     return cpu.reg<T>(op->src);
-  } else {
+  } else if constexpr (from == From::imm) {
     return static_cast<T>(op->imm);
+  } else {
+    return static_cast<T>(cpu.gpr[arch::rcx] & 0xff);
   }
 }
 
@@ -213,6 +215,27 @@ void locked_form(Cpu& cpu, const Op* op) {
   O::template flags<T>(cpu.flags, a, b, O::template value<T>(cpu.flags, a, b));
   CLOISTER_NEXT(cpu, op);
 }
+
+// ------------------------------------------------------------------------------------------------ shapes of one source
+
+/// Body::apply<T>(cpu, op, v) does the rest with the source's value v; false: it raised an exception.
+template <class Body, class T>
+void source_register(Cpu& cpu, const Op* op) {
+  if (!Body::template apply<T>(cpu, op, cpu.reg<T>(op->src))) return;
+  CLOISTER_NEXT(cpu, op);
+}
+template <class Body, class T, Mem kind>
+struct SourceMemory {
+  template <class Path>
+  [[gnu::always_inline]] static void run(Cpu& cpu, const Op* op) {
+    u64 linear;
+    if (!address<kind>(cpu, op, sizeof(T), Access::read, linear)) return;
+    T v;
+    if (!Path::template load<T>(cpu, op, linear, v)) return Path::template failed<SourceMemory>(cpu, op);
+    if (!Body::template apply<T>(cpu, op, v)) return;
+    CLOISTER_NEXT(cpu, op);
+  }
+};
 
 // ------------------------------------------------------------------------------------------------ selection
 
@@ -328,6 +351,23 @@ Selected select_unary(const Insn& insn, Op& op) {
     return by_memory(insn.memory,
                      [](auto m) -> Handler { return hot_unless_any<StoreForm<O, T, m.kind, From::imm>, m.kind>(); });
   })};
+}
+
+/// The handler of Body with operand `i`, of T's size, as its source.
+template <class Body, class T>
+Handler source_handler(const Insn& insn, Op& op, unsigned i) {
+  if (insn.is_mem(i)) {
+    return by_memory_rare(insn.memory,
+                          [](auto m) -> Handler { return hot_unless_any<SourceMemory<Body, T, m.kind>, m.kind>(); });
+  }
+  op.src = insn.reg(i);
+  return &source_register<Body, T>;
+}
+
+/// A row for an instruction that always has the same handler.
+template <Handler handler>
+Selected always(const Insn&, Op&) {
+  return {handler};
 }
 
 }  // namespace cloister::silicon

@@ -234,11 +234,6 @@ Selected select_enter(const Insn& insn, Op& op) {
                    [](auto stack, auto size) -> Handler { return &enter<decltype(stack), decltype(size)>; })};
 }
 
-template <Handler handler>
-Selected always(const Insn&, Op&) {
-  return {handler};
-}
-
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_PUSH, &select_push},
     {ZYDIS_MNEMONIC_POP, &select_pop},
