@@ -63,8 +63,14 @@ Outcome Domain::run(const RunOptions& options) {
   trace_silicon(machine);
   machine.console.connect(options.console_out, options.console_in);
 
-  VcpuLoop loop(machine, options);
-  const Stop stop = loop.run();
+  std::unique_ptr<gdb::Debugger> debugger;
+  if (!options.gdb_socket.empty()) {
+    auto listening = gdb::Debugger::listen(options.gdb_socket, machine);
+    if (!listening) return failure(listening.error());
+    debugger = std::move(*listening);
+  }
+  const Stop stop = VcpuLoop(machine, options, debugger.get()).run();
+  debugger.reset();
 
   machine.console.flush();
   machine.vcpu.set_encls_observer({});

@@ -73,12 +73,19 @@ std::size_t LinearMemory::fetch(Gva from, std::span<u8> to) {
   return done;
 }
 
-std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, Gva from, std::span<u8> to) {
+std::optional<Gpa> debug_translate(silicon::GuestMemory& memory, const PagingState& paging, Gva linear) {
+  const bool long_mode = (paging.efer & arch::efer::lma) != 0;
+  if (long_mode ? !canonical(linear.value) : (linear.value >> 32) != 0) return std::nullopt;
   GuestTables tables(memory);
+  const auto physical = walk(tables, paging, linear, {.probe = true});
+  return physical ? std::optional(*physical) : std::nullopt;
+}
+
+std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, Gva from, std::span<u8> to) {
   std::size_t done = 0;
   while (done < to.size()) {
     const std::size_t part = first_part(from + done, to.size() - done);
-    const auto physical = walk(tables, paging, from + done, {.probe = true});
+    const auto physical = debug_translate(memory, paging, from + done);
     if (!physical || !memory.read(*physical, std::as_writable_bytes(to.subspan(done, part)))) break;
     done += part;
   }
@@ -86,11 +93,10 @@ std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, 
 }
 
 std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, Gva to, std::span<const u8> from) {
-  GuestTables tables(memory);
   std::size_t done = 0;
   while (done < from.size()) {
     const std::size_t part = first_part(to + done, from.size() - done);
-    const auto physical = walk(tables, paging, to + done, {.probe = true});
+    const auto physical = debug_translate(memory, paging, to + done);
     if (!physical || !memory.write(*physical, std::as_bytes(from.subspan(done, part)))) break;
     done += part;
   }

@@ -50,8 +50,9 @@ class LinearMemory final : public OperandMemory {
   bool user_;
 };
 
-/// A debugger's access: no permissions, no accessed bits, RAM only. The number of bytes copied before the first that
-/// is not there.
+/// A debugger's look at an address: no permissions, no accessed bits.
+std::optional<arch::Gpa> debug_translate(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva linear);
+/// Its access, to RAM alone: the number of bytes copied before the first that is not there.
 std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva from, std::span<u8> to);
 std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva to,
                         std::span<const u8> from);

@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 
 #include "hypervisor/exits/exits.hpp"
 
@@ -31,13 +32,33 @@ constexpr nanoseconds time_of(u64 cycles) {
 
 }  // namespace
 
-VcpuLoop::VcpuLoop(Machine& machine, const RunOptions& options) : machine_(machine), options_(options) {}
-VcpuLoop::~VcpuLoop() = default;
-
 Stop VcpuLoop::run() {
+  Stop stop = run_guest();
+  if (debugger_ != nullptr) {
+    if (stop.ending == Ending::crashed) {
+      debugger_->report_stop(gdb::signal_segv, false);
+      while (debugger_->stopped() && !wait_for_debugger()) {
+      }
+    }
+    debugger_->report_end(stop.ending == Ending::powered_off ? 0 : 1);
+  }
+  return stop;
+}
+
+std::optional<Stop> VcpuLoop::wait_for_debugger() {
+  wait_for_input(longest_wait);
+  return poll_outside();
+}
+
+Stop VcpuLoop::run_guest() {
   for (;;) {
     if (poll_is_due())
       if (auto stop = poll_outside()) return *stop;
+    if (debugger_ != nullptr) {
+      while (debugger_->stopped())
+        if (auto stop = wait_for_debugger()) return *stop;
+      if (debugger_->waiting()) debugger_->settle();
+    }
     machine_.local_apic.advance(machine_.now());
     prepare_events();
     if (auto stop = machine_.halted ? idle() : enter()) return *stop;
@@ -54,8 +75,10 @@ void VcpuLoop::queue(const Event& event) {
 void VcpuLoop::prepare_events() {
   auto& apic = machine_.local_apic;
   bool nmi_window = false, interrupt_window = false;
+  const bool trap = stepping();
+  const bool hold = trap && !machine_.halted;  // a debugger's step goes to the next instruction, not into a handler
   if (apic.take_nmi()) nmi_waiting_ = true;
-  if (nmi_waiting_) {
+  if (nmi_waiting_ && !hold) {
     if (!machine_.event && machine_.vcpu.nmi_interruptible()) {
       nmi_waiting_ = false;
       queue({.vector = arch::vector::nmi, .type = EventType::nmi});
@@ -63,7 +86,7 @@ void VcpuLoop::prepare_events() {
       nmi_window = true;
     }
   }
-  if (apic.pending()) {
+  if (apic.pending() && !hold) {
     if (!machine_.event && machine_.vcpu.interruptible()) {
       queue({.vector = apic.acknowledge(), .type = EventType::external});
     } else {
@@ -72,7 +95,9 @@ void VcpuLoop::prepare_events() {
   }
   if (machine_.event) machine_.halted = false;
   auto& controls = machine_.controls;
-  if (controls.interrupt_window != interrupt_window || controls.nmi_window != nmi_window) {
+  if (controls.interrupt_window != interrupt_window || controls.nmi_window != nmi_window ||
+      controls.monitor_trap != trap) {
+    controls.monitor_trap = trap;
     controls.interrupt_window = interrupt_window;
     controls.nmi_window = nmi_window;
     machine_.vcpu.set_controls(controls);
@@ -80,6 +105,7 @@ void VcpuLoop::prepare_events() {
 }
 
 u64 VcpuLoop::budget() {
+  if (debugger_ != nullptr && debugger_->waiting()) return shortest_slice;
   const auto deadline = machine_.local_apic.next_deadline();
   const u64 now = machine_.now();
   if (machine_.deterministic()) {
@@ -97,7 +123,16 @@ std::optional<Stop> VcpuLoop::enter() {
     machine_.event.reset();
   }
   machine_.completed = false;
-  return handle(machine_.vcpu.run(budget()));
+  const silicon::Exit exit = machine_.vcpu.run(budget());
+  const auto stop = handle(exit);
+  if (!stop && stepping()) after_step(exit);
+  return stop;
+}
+
+/// A step ends with the monitor trap, or with an instruction that an exit handler completed.
+void VcpuLoop::after_step(const silicon::Exit& exit) {
+  if (exit.reason == silicon::ExitReason::monitor_trap_flag || machine_.completed)
+    debugger_->report_stop(gdb::signal_trap, false);
 }
 
 std::optional<Stop> VcpuLoop::handle(const silicon::Exit& exit) {
@@ -110,6 +145,11 @@ std::optional<Stop> VcpuLoop::handle(const silicon::Exit& exit) {
                           exit.physical.value);
   }
   if (exit.vectoring) machine_.event = exit.vectoring;
+  if (exit.reason == silicon::ExitReason::exception_or_nmi && exit.interruption.vector == arch::vector::bp &&
+      debugger_ != nullptr && debugger_->at_breakpoint()) {
+    debugger_->report_stop(gdb::signal_trap, true);
+    return std::nullopt;
+  }
   const exits::Handler handler = exits::handler_of(exit.reason);
   if (handler == nullptr) return Stop{Ending::crashed, std::string("unhandled exit ") + silicon::name_of(exit.reason)};
   return handler(machine_, exit);
@@ -128,15 +168,22 @@ std::optional<Stop> VcpuLoop::poll_outside() {
   if (options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed)) return Stop{Ending::stopped, ""};
   if (options_.timeout && Clock::now() - started_ >= *options_.timeout) return Stop{Ending::timed_out, ""};
   wait_for_input(nanoseconds::zero());
+  if (debugger_ != nullptr && debugger_->killed()) return Stop{Ending::stopped, ""};
   return std::nullopt;
 }
 
 void VcpuLoop::wait_for_input(nanoseconds wait) {
-  pollfd descriptor{.fd = machine_.console.wanted(machine_.uart), .events = POLLIN, .revents = 0};
-  if (descriptor.fd < 0 && wait == nanoseconds::zero()) return;
+  const bool guest_waits = debugger_ != nullptr && debugger_->stopped();
+  std::array<pollfd, 2> descriptors{
+      pollfd{.fd = guest_waits ? -1 : machine_.console.wanted(machine_.uart), .events = POLLIN, .revents = 0},
+      pollfd{.fd = debugger_ != nullptr ? debugger_->descriptor() : -1, .events = POLLIN, .revents = 0}};
+  const bool none = descriptors[0].fd < 0 && descriptors[1].fd < 0;
+  if (none && wait == nanoseconds::zero()) return;
   const timespec limit{.tv_sec = static_cast<time_t>(wait.count() / 1'000'000'000),
                        .tv_nsec = static_cast<long>(wait.count() % 1'000'000'000)};
-  if (ppoll(&descriptor, 1, &limit, nullptr) > 0 && descriptor.revents != 0) machine_.console.receive(machine_.uart);
+  if (ppoll(descriptors.data(), descriptors.size(), &limit, nullptr) <= 0) return;
+  if (descriptors[0].revents != 0) machine_.console.receive(machine_.uart);
+  if (descriptors[1].revents != 0) debugger_->service();
 }
 
 std::optional<Stop> VcpuLoop::idle() {

@@ -1,0 +1,150 @@
+// The socket is left behind by nobody: a stale one is replaced, and ours goes with the debugger.
+#include "hypervisor/gdb/debugger.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace cloister::hypervisor::gdb {
+
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  std::swap(value_, other.value_);
+  return *this;
+}
+
+Descriptor::~Descriptor() {
+  if (value_ >= 0) ::close(value_);
+}
+
+tl::expected<std::unique_ptr<Debugger>, std::string> Debugger::listen(const std::string& path, Machine& machine) {
+  const auto failed = [&] { return tl::unexpected(fmt::format("gdb socket {}: {}", path, std::strerror(errno))); };
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    errno = ENAMETOOLONG;
+    return failed();
+  }
+  std::copy(path.begin(), path.end(), address.sun_path);
+
+  std::unique_ptr<Debugger> debugger(new Debugger(machine));
+  debugger->listener_ = Descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!debugger->listener_) return failed();
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());
+  const int socket = debugger->listener_.get();
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return failed();
+  debugger->path_ = path;
+  if (::listen(socket, 1) != 0) return failed();
+  return debugger;
+}
+
+Debugger::~Debugger() {
+  drop_client();
+  if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+void Debugger::accept_client() {
+  client_ = Descriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (client_) stub_ = std::make_unique<Stub>(*this, target_description());
+}
+
+void Debugger::drop_client() {
+  breakpoints_.remove_all();
+  update_intercept();
+  client_ = Descriptor();
+  stub_.reset();
+}
+
+void Debugger::service() {
+  if (!client_) return accept_client();
+  std::array<char, 4096> bytes;
+  const ssize_t n = ::recv(client_.get(), bytes.data(), bytes.size(), 0);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n <= 0) return drop_client();
+  send(stub_->receive(std::string_view(bytes.data(), static_cast<std::size_t>(n))));
+  if (!client_) return;
+  killed_ = stub_->state() == RunState::killed;
+  if (killed_ || stub_->state() == RunState::detached) drop_client();
+}
+
+void Debugger::send(std::string_view bytes) {
+  while (!bytes.empty() && client_) {
+    // A client that reads nothing is waited for: the socket's buffer is larger than what the protocol lets it leave.
+    const ssize_t n = ::send(client_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
+      return drop_client();
+    }
+  }
+}
+
+PagingState Debugger::paging() const {
+  return PagingState::of(machine_.vcpu.system(), machine_.vcpu.general().rflags, machine_.physical_bits);
+}
+
+bool Debugger::at_breakpoint() const { return connected() && breakpoints_.at(machine_.vcpu.general().rip); }
+
+void Debugger::settle() { breakpoints_.settle(paging()); }
+
+void Debugger::report_stop(u8 signal, bool breakpoint) {
+  if (client_) send(stub_->stopped(signal, breakpoint));
+}
+
+void Debugger::report_end(u8 status) {
+  if (client_) send(stub_->ended(status));
+}
+
+std::vector<u8> Debugger::read_register(unsigned n) {
+  RegisterFile file{machine_.vcpu.general(), machine_.vcpu.system(), machine_.vcpu.fpu()};
+  file.system.cr8 = machine_.local_apic.cr8();
+  return get_register(file, n);
+}
+
+bool Debugger::write_register(unsigned n, std::span<const u8> bytes) {
+  RegisterFile file{machine_.vcpu.general(), machine_.vcpu.system(), machine_.vcpu.fpu()};
+  if (!set_register(file, n, bytes)) return false;
+  machine_.vcpu.set_general(file.general);
+  machine_.vcpu.set_system(file.system);
+  machine_.vcpu.set_fpu(file.fpu);
+  return true;
+}
+
+std::size_t Debugger::read_memory(u64 from, std::span<u8> to) {
+  const std::size_t n = debug_read(machine_.memory, paging(), arch::Gva{from}, to);
+  breakpoints_.hide(from, to.first(n));
+  return n;
+}
+
+std::size_t Debugger::write_memory(u64 to, std::span<const u8> from) {
+  const std::size_t n = debug_write(machine_.memory, paging(), arch::Gva{to}, from);
+  breakpoints_.rewritten(to, from.first(n));
+  return n;
+}
+
+bool Debugger::insert_breakpoint(u64 address) {
+  breakpoints_.insert(address, paging());
+  update_intercept();
+  return true;
+}
+
+bool Debugger::remove_breakpoint(u64 address) {
+  const bool removed = breakpoints_.remove(address);
+  update_intercept();
+  return removed;
+}
+
+void Debugger::update_intercept() {
+  const u32 wanted = breakpoints_.empty() ? 0 : 1u << arch::vector::bp;
+  if (machine_.controls.exception_bitmap == wanted) return;
+  machine_.controls.exception_bitmap = wanted;
+  machine_.vcpu.set_controls(machine_.controls);
+}
+
+}  // namespace cloister::hypervisor::gdb
