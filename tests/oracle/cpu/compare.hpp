@@ -1,0 +1,42 @@
+// What both worlds must agree on after an instruction, and what the manual leaves open.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "oracle/cpu/instruction.hpp"
+#include "oracle/cpu/state.hpp"
+
+namespace cloister::oracle {
+
+/// Status flags that the manual leaves undefined after `instruction` in this state (SDM vol. 2, "Flags Affected").
+u64 undefined_flags(const Instruction& instruction, const State& before);
+/// The destination is undefined: SHLD and SHRD by more than the operand's size.
+bool undefined_destination(const Instruction& instruction, const State& before);
+
+/// Bits of the x87 status word that the manual leaves undefined (SDM vol. 2, "FPU Flags Affected").
+u16 undefined_x87_status(const Instruction& instruction);
+
+/// How exactly floating-point results must agree.
+enum class Tolerance : u8 {
+  exact,
+  reciprocal,      ///< RCPPS, RSQRTPS, …: relative error up to 1.5 * 2^-12 each
+  transcendental,  ///< FSIN, F2XM1, …: 1 ulp each (SDM vol. 1, 8.3.10)
+};
+Tolerance tolerance_of(ZydisMnemonic mnemonic);
+
+/// Bytes of the memory operand that are excluded: [from, to).
+struct Ignored {
+  unsigned from = 0, to = 0;
+};
+/// FIP, FDP and FOP in x87 environments and save areas: processors differ in when they record them.
+Ignored ignored_memory(const Instruction& instruction);
+/// The instruction stores more than once: after a fault its memory is not compared (SDM vol. 3A, 6.5: not restartable
+/// stores are allowed where the manual gives no order).
+bool stores_in_parts(const Instruction& instruction);
+
+/// Differences, one line each; empty: both agree.
+std::vector<std::string> differences(const Instruction& instruction, const State& before, const Outcome& native,
+                                     const Outcome& ours);
+
+}  // namespace cloister::oracle

@@ -1,0 +1,215 @@
+// A table of constraints by mnemonic. Each keeps some unconstrained cases, but for those that would end the test
+// program (TF) or run the data (branches land on INT3s, on pages without execute permission, or nowhere).
+#include "oracle/cpu/constraints.hpp"
+
+#include <cstring>
+
+#include "oracle/cpu/address.hpp"
+
+namespace cloister::oracle {
+namespace {
+
+struct Context {
+  const Instruction& i;
+  State& state;
+  Random& random;
+  Sandbox* memory;  ///< null while registers are constrained
+
+  u64& reg(unsigned n) { return state.gpr[n]; }
+  u64 address() const {
+    const ZydisDecodedOperand* op = i.memory();
+    return op != nullptr ? linear_address(state, i, *op) : 0;
+  }
+  u64 landing() const {
+    if (random.percent(4)) return 0x7fff'ffff'0000 + random.below(0x1000);  // nothing there; 32 bits: neither
+    for (;;) {
+      const u64 at = sandbox::code + random.below(arch::page_size);
+      if (at < sandbox::instruction || at >= sandbox::instruction + i.length()) return at;
+    }
+  }
+};
+
+void few_repeats(Context& c) {
+  if (!c.i.repeated()) return;
+  const u64 count = c.random.percent(90) ? c.random.below(20) : c.random.below(300);
+  const unsigned width = c.i.info.address_width;
+  const u64 mask = width == 64 ? ~u64{0} : (u64{1} << width) - 1;
+  c.reg(arch::rcx) = (c.reg(arch::rcx) & ~mask) | count;
+}
+
+/// A bit offset that stays near its operand (SDM vol. 2A, 3.1.1.9).
+void near_bit(Context& c) {
+  if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER || !c.random.percent(80)) return;
+  const int reg = number_of(c.i.operand[1].reg.value);
+  const u64 offset = c.random.below(1024) - 512;
+  if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = offset;
+}
+
+/// Quotients that fit, most of the time: the dividend's upper half is below the divisor.
+void fitting_dividend(Context& c) {
+  if (c.random.percent(25)) return;
+  const bool is_signed = c.i.info.mnemonic == ZYDIS_MNEMONIC_IDIV;
+  const unsigned bits = c.i.operand[0].size;
+  const u64 low = c.reg(arch::rax);
+  if (bits == 8) {
+    c.reg(arch::rax) = is_signed ? static_cast<u64>(static_cast<i64>(static_cast<i8>(low))) : low & 0x1ff;
+  } else {
+    const u64 sign = (low >> (bits - 1)) & 1 ? ~u64{0} : 0;
+    c.reg(arch::rdx) = is_signed ? sign : c.random.below(4);
+  }
+}
+
+/// LEAVE and ENTER's stack walks go through RBP.
+void frame_pointer(Context& c) {
+  if (c.random.percent(90)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
+}
+
+void branch_target(Context& c) {
+  const ZydisDecodedOperand& op = c.i.operand[0];
+  if (op.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+    const int reg = number_of(op.reg.value);
+    if (reg >= 0 && reg != arch::rsp) c.reg(static_cast<unsigned>(reg)) = c.landing();
+  }
+}
+
+void branch_target_memory(Context& c) {
+  if (c.i.operand[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+    c.memory->put(linear_address(c.state, c.i, c.i.operand[0]), c.landing());
+  }
+}
+
+void return_address(Context& c) { c.memory->put(c.reg(arch::rsp), c.landing()); }
+
+/// TF would trap after the instruction and AC in the signal handler.
+void harmless_flags(Context& c) {
+  const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
+  const u64 noise = c.random.next() & ~(arch::rflags::tf | arch::rflags::ac);
+  c.memory->put(at, noise);
+}
+
+/// CMPXCHG finds what it compares with, half of the time.
+void equal_comparand(Context& c) {
+  if (!c.random.percent(50)) return;
+  if (c.i.memory() != nullptr) {
+    c.memory->put(c.address(), c.reg(arch::rax));
+  } else if (const int reg = number_of(c.i.operand[0].reg.value); reg >= 0 && reg != arch::rsp) {
+    c.reg(static_cast<unsigned>(reg)) = c.reg(arch::rax);
+  }
+}
+
+void equal_comparand_wide(Context& c) {
+  if (!c.random.percent(50)) return;
+  const u64 at = c.address();
+  if (c.i.info.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B) {
+    c.memory->put(at, c.reg(arch::rax));
+    c.memory->put(at + 8, c.reg(arch::rdx));
+  } else {
+    c.memory->put(at, static_cast<u32>(c.reg(arch::rax)));
+    c.memory->put(at + 4, static_cast<u32>(c.reg(arch::rdx)));
+  }
+}
+
+/// An FXSAVE image whose MXCSR has no reserved bits set, most of the time; otherwise #GP(0).
+void fxsave_image(Context& c) {
+  const u64 at = c.address();
+  if (c.random.percent(90)) c.memory->put(at + 24, static_cast<u32>(c.random.next() & 0xffff));
+}
+
+void valid_mxcsr(Context& c) {
+  if (c.random.percent(80)) c.memory->put(c.address(), static_cast<u32>(c.random.next() & 0xffff));
+}
+
+/// XSAVE area: the components that both worlds have (x87 and SSE), a header that XRSTOR takes, most of the time.
+void xsave_image(Context& c) {
+  fxsave_image(c);
+  const u64 at = c.address();
+  std::array<u64, 8> header{};
+  header[0] = c.random.below(4);
+  if (c.random.percent(5)) header[c.random.below(8)] |= u64{1} << 63;
+  c.memory->put(at + 512, header);
+}
+void legacy_components(Context& c) {
+  c.reg(arch::rax) &= 3;
+  c.reg(arch::rdx) = 0;
+}
+
+/// Lengths of PCMPESTRI and PCMPESTRM: within the operands, most of the time.
+void string_lengths(Context& c) {
+  if (!c.random.percent(70)) return;
+  c.reg(arch::rax) = c.random.below(24) - 4;
+  c.reg(arch::rdx) = c.random.below(24) - 4;
+}
+
+void selectors(Context& c) {
+  static constexpr std::array<u16, 9> values = {0, 1, 3, 0x10, 0x18, 0x23, 0x2b, 0x33, 0x2b};
+  const u16 value = c.random.of(values);
+  for (const ZydisDecodedOperand& op : c.i.operands()) {
+    if (op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
+    const int reg = op.type == ZYDIS_OPERAND_TYPE_REGISTER ? number_of(op.reg.value) : -1;
+    if (reg >= 0 && reg != arch::rsp) c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
+    if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && c.memory != nullptr)
+      c.memory->put(linear_address(c.state, c.i, op), value);
+  }
+}
+
+struct Constraint {
+  ZydisMnemonic mnemonic;
+  void (*registers)(Context&);
+  void (*memory)(Context&);
+};
+
+constexpr std::array table = {
+    Constraint{ZYDIS_MNEMONIC_BT, near_bit, nullptr},
+    Constraint{ZYDIS_MNEMONIC_BTS, near_bit, nullptr},
+    Constraint{ZYDIS_MNEMONIC_BTR, near_bit, nullptr},
+    Constraint{ZYDIS_MNEMONIC_BTC, near_bit, nullptr},
+    Constraint{ZYDIS_MNEMONIC_DIV, fitting_dividend, nullptr},
+    Constraint{ZYDIS_MNEMONIC_IDIV, fitting_dividend, nullptr},
+    Constraint{ZYDIS_MNEMONIC_ENTER, frame_pointer, nullptr},
+    Constraint{ZYDIS_MNEMONIC_LEAVE, frame_pointer, nullptr},
+    Constraint{ZYDIS_MNEMONIC_JMP, branch_target, branch_target_memory},
+    Constraint{ZYDIS_MNEMONIC_CALL, branch_target, branch_target_memory},
+    Constraint{ZYDIS_MNEMONIC_RET, nullptr, return_address},
+    Constraint{ZYDIS_MNEMONIC_POPF, nullptr, harmless_flags},
+    Constraint{ZYDIS_MNEMONIC_POPFD, nullptr, harmless_flags},
+    Constraint{ZYDIS_MNEMONIC_POPFQ, nullptr, harmless_flags},
+    Constraint{ZYDIS_MNEMONIC_CMPXCHG, nullptr, equal_comparand},
+    Constraint{ZYDIS_MNEMONIC_CMPXCHG8B, nullptr, equal_comparand_wide},
+    Constraint{ZYDIS_MNEMONIC_CMPXCHG16B, nullptr, equal_comparand_wide},
+    Constraint{ZYDIS_MNEMONIC_FXRSTOR, nullptr, fxsave_image},
+    Constraint{ZYDIS_MNEMONIC_FXRSTOR64, nullptr, fxsave_image},
+    Constraint{ZYDIS_MNEMONIC_LDMXCSR, nullptr, valid_mxcsr},
+    Constraint{ZYDIS_MNEMONIC_XSAVE, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVE64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XRSTOR, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XRSTOR64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_PCMPESTRI, string_lengths, nullptr},
+    Constraint{ZYDIS_MNEMONIC_PCMPESTRM, string_lengths, nullptr},
+    Constraint{ZYDIS_MNEMONIC_LAR, selectors, selectors},
+    Constraint{ZYDIS_MNEMONIC_LSL, selectors, selectors},
+    Constraint{ZYDIS_MNEMONIC_VERR, selectors, selectors},
+    Constraint{ZYDIS_MNEMONIC_VERW, selectors, selectors},
+};
+
+const Constraint* find(ZydisMnemonic mnemonic) {
+  for (const Constraint& c : table)
+    if (c.mnemonic == mnemonic) return &c;
+  return nullptr;
+}
+
+}  // namespace
+
+void constrain_registers(const Instruction& i, State& state, Random& random) {
+  Context context{i, state, random, nullptr};
+  few_repeats(context);
+  const Constraint* const c = find(i.info.mnemonic);
+  if (c != nullptr && c->registers != nullptr) c->registers(context);
+}
+
+void constrain_memory(const Instruction& i, State& state, Random& random, Sandbox& memory) {
+  Context context{i, state, random, &memory};
+  const Constraint* const c = find(i.info.mnemonic);
+  if (c != nullptr && c->memory != nullptr) c->memory(context);
+}
+
+}  // namespace cloister::oracle

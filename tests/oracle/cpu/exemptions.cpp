@@ -1,0 +1,105 @@
+// The written exemptions.
+#include "oracle/cpu/exemptions.hpp"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace cloister::oracle {
+namespace {
+
+constexpr Exemption table[] = {
+    // -- privileged: a process gets #GP(0) and the operation itself cannot be seen (SDM vol. 3A, 5.9)
+    {"hlt", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"cli", "changes IF, which a process may not (SDM vol. 2A, CLI)", "payload suite"},
+    {"sti", "changes IF, which a process may not (SDM vol. 2B, STI)", "payload suite"},
+    {"clts", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"lgdt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"lidt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"lldt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"ltr *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"lmsw *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"mov *cr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"mov *dr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"lock mov *cr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"rdmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"wrmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"rdpmc", "counts the host's events (SDM vol. 2B, RDPMC)", "payload suite"},
+    {"invd", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"wbinvd", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"invlpg *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"invpcid *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"xsetbv", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"swapgs", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    {"clac", "CPL 0 only (SDM vol. 2A, CLAC)", "payload suite"},
+    {"stac", "CPL 0 only (SDM vol. 2B, STAC)", "payload suite"},
+    {"in *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
+    {"out *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
+    {"*insb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"*insw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"*insd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"*outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"*outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"*outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    // -- enter the host's kernel or change the host's privilege level
+    {"syscall", "enters the host's kernel (SDM vol. 2B, SYSCALL)", "payload suite"},
+    {"sysret", "privileged (SDM vol. 2B, SYSRET)", "payload suite"},
+    {"sysenter", "enters the host's kernel (SDM vol. 2B, SYSENTER)", "payload suite"},
+    {"sysexit", "privileged (SDM vol. 2B, SYSEXIT)", "payload suite"},
+    {"int *", "delivers through the host's IDT (SDM vol. 2A, INT n)", "payload suite"},
+    {"int1", "delivers through the host's IDT (SDM vol. 2A, INT1)", "payload suite"},
+    {"int3", "ends every case of this test (SDM vol. 2A, INT3)", "payload suite"},
+    {"into", "delivers through the host's IDT (SDM vol. 2A, INTO)", "payload suite"},
+    {"iret*", "loads CS and SS from the host's descriptors (SDM vol. 2A, IRET)", "payload suite"},
+    {"vmcall", "exits to the host's own hypervisor (SDM vol. 3C, 26.1.2)", "payload suite"},
+    // -- depend on the machine, not on their operands
+    {"cpuid", "reports the machine (SDM vol. 2A, CPUID)", "payload suite"},
+    {"rdtsc*", "reads the clock (SDM vol. 2B, RDTSC)", "payload suite"},
+    {"rdrand *", "random by definition (SDM vol. 2B, RDRAND)", "payload suite"},
+    {"rdseed *", "random by definition (SDM vol. 2B, RDSEED)", "payload suite"},
+    {"rdpid *", "reads IA32_TSC_AUX of the host (SDM vol. 2B, RDPID)", "payload suite"},
+    {"xgetbv", "reads the host's XCR0 (SDM vol. 2C, XGETBV)", "payload suite"},
+    {"sgdt *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SGDT)", "payload suite"},
+    {"sidt *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SIDT)", "payload suite"},
+    {"sldt *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SLDT)", "payload suite"},
+    {"str *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, STR)", "payload suite"},
+    {"smsw *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SMSW)", "payload suite"},
+    {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
+    {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
+    // -- segments: the host's thread pointer is in FS
+    {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "payload suite"},
+    {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "payload suite"},
+};
+
+bool near_branch(const ZydisDecodedInstruction& info) {
+  return info.meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR || info.meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
+         (info.mnemonic == ZYDIS_MNEMONIC_RET && info.opcode < 0xc8);
+}
+
+}  // namespace
+
+const Exemption* exemption_of(std::string_view form) {
+  const std::string name(form);
+  for (const Exemption& e : table)
+    if (fnmatch(e.form, name.c_str(), 0) == 0) return &e;
+  return nullptr;
+}
+
+const char* excluded(const Instruction& i) {
+  const bool operand_size = std::find(i.bytes.begin(), i.bytes.begin() + i.info.raw.prefix_count, 0x66) !=
+                            i.bytes.begin() + i.info.raw.prefix_count;
+  if (i.bits64 && operand_size && near_branch(i.info)) {
+    return "66 on near branches: Intel ignores it in 64-bit mode, AMD does not (SDM vol. 2D, table A-1, f64)";
+  }
+  return nullptr;
+}
+
+bool always_faults(std::string_view form) {
+  static constexpr std::array patterns = {"ud0*", "ud1*", "ud2"};
+  const std::string name(form);
+  return std::any_of(patterns.begin(), patterns.end(), [&](const char* p) { return fnmatch(p, name.c_str(), 0) == 0; });
+}
+
+}  // namespace cloister::oracle

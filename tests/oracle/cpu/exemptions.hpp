@@ -1,0 +1,24 @@
+// Forms that do not run natively, and why.
+#pragma once
+
+#include <string_view>
+
+#include "oracle/cpu/instruction.hpp"
+
+namespace cloister::oracle {
+
+struct Exemption {
+  const char* form;    ///< pattern of form keys, with * and ?
+  const char* reason;  ///< with the manual's page
+  const char* test;    ///< what tests it instead
+};
+/// The form's exemption, or null.
+const Exemption* exemption_of(std::string_view form);
+
+/// Single encodings of forms that are otherwise run: where the host may differ from the manual. The reason, or null.
+const char* excluded(const Instruction& instruction);
+
+/// Forms of which no case can end without a fault (UD2).
+bool always_faults(std::string_view form);
+
+}  // namespace cloister::oracle

@@ -1,0 +1,120 @@
+// The host's CPU as the oracle for the software processor: every form that the dispatcher knows, by family.
+//
+// CLOISTER_ORACLE_CASES sets the number of cases of a form, CLOISTER_ORACLE_SEED the seed, CLOISTER_ORACLE_FORM a
+// pattern of the forms to run.
+#include "oracle/cpu/oracle.hpp"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "oracle/cpu/exemptions.hpp"
+#include "oracle/cpu/host_features.hpp"
+
+namespace cloister::oracle {
+namespace {
+
+constexpr unsigned default_cases = 2000;
+constexpr u64 default_seed = 0x5eed'c105'7e12'0001;
+
+u64 setting(const char* name, u64 otherwise) {
+  const char* const text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+struct Group {
+  Family family;
+  bool bits64;
+};
+
+class OracleTest : public testing::TestWithParam<Group> {};
+
+/// Counts of a group, and one line a form for the list in the build folder.
+struct Tally {
+  unsigned run = 0, exempt = 0, skipped = 0, failed = 0;
+  u64 cases = 0;
+  std::string list;
+};
+
+void run_form(Oracle& oracle, const Form& form, unsigned cases, Tally& tally) {
+  if (const Exemption* const e = exemption_of(form.key)) {
+    ++tally.exempt;
+    tally.list += fmt::format("exempt   {:<40} {}; tested by {}\n", form.key, e->reason, e->test);
+    return;
+  }
+  if (!host_has(form.set)) {
+    ++tally.skipped;
+    tally.list += fmt::format("skipped  {:<40} this host has no {}\n", form.key, ZydisISASetGetString(form.set));
+    return;
+  }
+  const FormResult result = oracle.run(form, cases);
+  ++tally.run;
+  tally.cases += result.cases;
+  tally.list += fmt::format("{:<8} {:<40} {} cases, {} without a fault\n",
+                            result.mismatches == 0 ? "agrees" : "DIFFERS", form.key, result.cases, result.completed);
+  const bool vacuous = result.completed == 0 && !always_faults(form.key);
+  if (result.mismatches != 0 || vacuous || result.cases < cases) ++tally.failed;
+  EXPECT_EQ(result.mismatches, 0u) << "  " << form.key << "\n" << result.report;
+  if (result.mismatches == 0) {
+    EXPECT_GE(result.cases, cases) << form.key << ": no encodings to run";
+    EXPECT_FALSE(vacuous) << form.key << ": no case ended without a fault";
+  }
+}
+
+TEST_P(OracleTest, AgreesWithTheHost) {
+  const auto& [family, bits64] = GetParam();
+  std::set<ZydisMnemonic> mnemonics;
+  for (const silicon::Row& row : family.rows()) mnemonics.insert(row.mnemonic);
+  const auto forms = enumerate_forms(bits64, [&](ZydisMnemonic m) { return mnemonics.count(m) != 0; });
+
+  const u64 seed = setting("CLOISTER_ORACLE_SEED", default_seed);
+  const auto cases = static_cast<unsigned>(setting("CLOISTER_ORACLE_CASES", default_cases));
+  const char* const pattern = std::getenv("CLOISTER_ORACLE_FORM");
+  Oracle oracle(seed);
+  Tally tally;
+  for (const auto& [key, form] : forms) {
+    if (pattern != nullptr && fnmatch(pattern, key.c_str(), 0) != 0) continue;
+    run_form(oracle, form, cases, tally);
+  }
+  const std::string summary = fmt::format(
+      "{} ({}-bit): {} forms: {} run with {} cases, {} exempt, {} skipped on this host, {} failed; seed {:#x}",
+      family.name, bits64 ? 64 : 32, forms.size(), tally.run, tally.cases, tally.exempt, tally.skipped, tally.failed,
+      seed);
+  fmt::print("{}\n", summary);
+  std::ofstream(fmt::format("{}/oracle-{}-{}.txt", CLOISTER_BINARY_DIR, family.name, bits64 ? 64 : 32))
+      << summary << "\n"
+      << tally.list;
+}
+
+/// A mnemonic that has a row and yet no encoding in either mode would be neither run nor exempt.
+TEST(OracleCoverage, EveryRowHasAForm) {
+  std::set<ZydisMnemonic> missing;
+  for (const Family& family : families())
+    for (const silicon::Row& row : family.rows()) missing.insert(row.mnemonic);
+  ASSERT_FALSE(missing.empty());
+  for (const bool bits64 : {true, false}) {
+    const auto forms = enumerate_forms(bits64, [&](ZydisMnemonic m) { return missing.count(m) != 0; });
+    for (const auto& [key, form] : forms) missing.erase(form.mnemonic);
+  }
+  for (const ZydisMnemonic m : missing) ADD_FAILURE() << ZydisMnemonicGetString(m) << " has a row but no form";
+}
+
+std::vector<Group> groups() {
+  std::vector<Group> all;
+  for (const Family& family : families()) {
+    all.push_back({family, true});
+    all.push_back({family, false});
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, OracleTest, testing::ValuesIn(groups()), [](const auto& group) {
+  return fmt::format("{}_{}", group.param.family.name, group.param.bits64 ? 64 : 32);
+});
+
+}  // namespace
+}  // namespace cloister::oracle
