@@ -192,7 +192,7 @@ enum class ClockMode : u8 {
 
 // ------------------------------------------------------------------------------------------------ memory
 
-enum class MapError : u8 { misaligned, overlap, not_epc };
+enum class MapError : u8 { misaligned, overlap, no_memory };
 
 /// One domain's second-level translation. RAM is the domain's own; EPC frames belong to a Package.
 class GuestMemory {

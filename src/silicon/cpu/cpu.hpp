@@ -23,15 +23,24 @@ struct Fault {
   u8 vector = 0;
   bool has_error = false;
   u32 error = 0;
+  u64 address = 0;  ///< #PF: becomes CR2 when it is delivered
 };
 
 /// Why control came back from the handlers to the run loop.
 enum class Leave : u8 {
-  jump,   ///< rip is set: look up the next block
-  fault,  ///< `fault` is to be delivered at the instruction `at`
-  exit,   ///< `exit` is a VM exit at the instruction `at`
-  again,  ///< run the instruction `at` again from its start (a repeated string instruction was interrupted)
+  jump,            ///< rip is set: look up the next block
+  fault,           ///< `fault` is to be delivered at the instruction `at`
+  exit,            ///< `exit` is a VM exit at the instruction `at`
+  software_event,  ///< INT n, INT3, INTO or INT1 at `at`: deliver `event`
 };
+
+/// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them.
+struct JumpCacheEntry {
+  u64 rip = ~u64{0};
+  u64 key = 0;  ///< Cpu::fetch_key
+  Block* block = nullptr;
+};
+inline constexpr unsigned jump_cache_per_page = 64, jump_cache_entries = 64 * jump_cache_per_page;
 
 struct Cpu {
   // ---- hot: registers. Indices reg_zero and reg_rip_base follow the sixteen, so that addresses need no special case.
@@ -42,6 +51,10 @@ struct Cpu {
   i64 budget = 0;   ///< instructions left until something is due
   Block* block = nullptr;
   u64 rip = 0;
+  u64 fetch_key =
+      0;  ///< what a cached translation of RIP is valid for: the TLB's context of fetches, and the code mode
+  std::atomic<bool> kicked{false};
+  std::array<JumpCacheEntry, jump_cache_entries> jump_cache{};
   Tlb tlb;
 
   // ---- RFLAGS' other bits
@@ -54,6 +67,8 @@ struct Cpu {
   const Op* next = nullptr;  ///< builds without threading: what the loop runs next; null to leave
   Fault fault;
   Exit exit;
+  Event event;
+  bool no_step = false;  ///< this instruction ends in no single-step trap
 
   // ---- modes
   std::array<Segment, arch::seg_count> seg{};
@@ -63,7 +78,12 @@ struct Cpu {
   std::array<u64, 4> dr{};
   u64 dr6 = arch::dr6::fixed1, dr7 = arch::dr7::fixed1;
   u8 cpl = 0;
-  bool code64 = false;  ///< CS.L and LMA: 64-bit mode
+  bool code64 = false;       ///< CS.L and LMA: 64-bit mode
+  bool shadow = false;       ///< of STI or MOV SS: the next instruction boundary takes no interrupt
+  bool shadow_ss = false;    ///< it is MOV SS's: nor a debug exception
+  bool window_wanted = false;  ///< the hypervisor waits for the interrupt window
+  bool nmi_blocked = false;  ///< until IRET
+  u64 pending_debug = 0;     ///< DR6 bits of a #DB that is due after this instruction
 
   FpuState fpu;
 
@@ -89,6 +109,10 @@ struct Cpu {
   bool long_mode() const { return (efer & arch::efer::lma) != 0; }
   bool protected_mode() const { return (cr0 & arch::cr0::pe) != 0; }
   unsigned iopl() const { return static_cast<unsigned>(system_flags >> 12) & 3; }
+
+  JumpCacheEntry& jump_entry(u64 ip) {
+    return jump_cache[((ip >> arch::page_shift) % 64) * jump_cache_per_page + ((ip ^ (ip >> 6)) % jump_cache_per_page)];
+  }
 
   /// Registers by size. Writing 32 bits clears the upper half; 8 and 16 bits keep it. 8-bit: `r` is a byte offset.
   template <class T>

@@ -68,11 +68,16 @@ std::span<const Row> crypto_rows();
 std::span<const Row> x87_rows();
 std::span<const Row> xsave_rows();
 std::span<const Row> system_rows();
+std::span<const Row> control_rows();
 std::span<const Row> segment_rows();
+std::span<const Row> far_rows();
+std::span<const Row> syscall_rows();
 std::span<const Row> sgx_rows();
 
 /// MOV and POP with a segment register, MOV with a control or debug register: in the system and segment rows' files.
 Selected select_mov_special(const Insn& insn, Op& op);
+/// MOV to and from control and debug registers.
+Selected select_mov_control(const Insn& insn, Op& op);
 /// Far JMP, CALL and RET.
 Selected select_far(const Insn& insn, Op& op);
 

@@ -34,10 +34,58 @@ inline void raise_gp(Cpu& cpu, const Op* op, u32 error = 0) { raise(cpu, op, {ar
 inline void raise_ss(Cpu& cpu, const Op* op, u32 error = 0) { raise(cpu, op, {arch::vector::ss, true, error}); }
 inline void raise_de(Cpu& cpu, const Op* op) { raise(cpu, op, {arch::vector::de, false, 0}); }
 
+/// Goes on at the first operation of `block`, at `rip`, if the budget allows.
+[[gnu::always_inline]] inline void enter_block(Cpu& cpu, Block* block, u64 rip) {
+  const i64 left = cpu.budget - static_cast<i64>(block->count);
+  if (left < 0 || cpu.kicked.load(std::memory_order_relaxed)) [[unlikely]] {
+    cpu.rip = rip;
+    cpu.leave = Leave::jump;
+    return;
+  }
+  cpu.budget = left;
+  cpu.block = block;
+  cpu.gpr[reg_rip_base] = rip;
+  const Op* const first = block->ops.data();
+#if defined(CLOISTER_THREADED)
+  return first->handler(cpu, first);
+#else
+  cpu.next = first;
+#endif
+}
+
+/// Leaves for the run loop, which finds the block at `rip`.
+[[gnu::always_inline]] inline void jump_slow(Cpu& cpu, u64 rip) {
+  cpu.rip = rip;
+  cpu.leave = Leave::jump;
+}
+
+/// The block at `rip` if it was found lately, else null.
+[[gnu::always_inline]] inline Block* recent_block(Cpu& cpu, u64 rip) {
+  const JumpCacheEntry& e = cpu.jump_entry(rip);
+  return e.rip == rip && e.key == cpu.fetch_key && !e.block->stale() ? e.block : nullptr;
+}
+
+[[gnu::always_inline]] inline void jump_indirect(Cpu& cpu, const Op*, u64 rip) {
+  Block* const target = recent_block(cpu, rip);
+  if (target != nullptr) [[likely]]
+    return enter_block(cpu, target, rip);
+  return jump_slow(cpu, rip);
+}
+
 template <unsigned slot>
-void jump_direct(Cpu& cpu, const Op* op, u64 rip);
-void jump_indirect(Cpu& cpu, const Op* op, u64 rip);
+[[gnu::always_inline]] inline void jump_direct(Cpu& cpu, const Op*, u64 rip) {
+  Block* target = cpu.block->links[slot];
+  if (target != nullptr && !target->stale()) [[likely]]
+    return enter_block(cpu, target, rip);
+  target = recent_block(cpu, rip);
+  if (target == nullptr) return jump_slow(cpu, rip);
+  // Inside the page the translation is the one in use, so the way needs no check the next time.
+  if (arch::page_base(rip) == arch::page_base(cpu.gpr[reg_rip_base])) cpu.block->links[slot] = target;
+  return enter_block(cpu, target, rip);
+}
+
 void leave_after(Cpu& cpu, const Op* op);
+/// Comes back to this instruction after the run loop has looked for interrupts; nothing is retired.
 void again(Cpu& cpu, const Op* op);
 void vm_exit(Cpu& cpu, const Op* op);
 

@@ -45,31 +45,23 @@ enum class Mem : u8 {
 
 struct Block;
 
-/// Where a block goes next, remembered: valid while `generation` is the target's and the context is the same.
-struct Link {
-  Block* target = nullptr;
-  u64 rip = 0;
-  u64 context = 0;  ///< translation context it was made in
-};
-
 inline constexpr unsigned max_block_ops = 48;
 
 struct Block {
-  u64 physical = 0;     ///< guest-physical address of the first byte
-  u64 second_page = 0;  ///< guest-physical page of the rest, if the one instruction crosses a page; else 0
-  const std::atomic<u32>* generation_now = nullptr;         ///< of the page; a store into it moves it on
-  const std::atomic<u32>* second_generation_now = nullptr;  ///< never null: points to generation_now if no second page
-  u32 generation = 0, second_generation = 0;                ///< when the block was decoded
-  u32 mode = 0;                                             ///< decode mode: see decode.hpp
-  u32 count = 0;                                            ///< operations without the closing one
+  u64 physical = 0;       ///< guest-physical address of the first byte
+  u64 second_page = 0;    ///< guest-physical page of the rest, if its one instruction crosses a page; else 0
+  const std::atomic<u32>* generation_now = nullptr;  ///< of the page: a store into it moves it on
+  const std::atomic<u32>* second_generation_now = nullptr;
+  u32 generation = 0, second_generation = 0;  ///< when the block was decoded
+  u32 count = 0;                              ///< instructions
   u32 bytes = 0;
-  std::array<Link, 2> links{};  ///< 0: fall through, 1: taken
-  std::vector<Op> ops;          ///< count instructions, then one that leaves (no instruction)
+  /// Where it goes next inside its own page (0: not taken or cut, 1: taken): the page's translation is the one in use.
+  std::array<Block*, 2> links{};
+  std::vector<Op> ops;  ///< count instructions, then one that leaves
 
-  bool stale() const {
-    return generation_now->load(std::memory_order_acquire) != generation ||
-           second_generation_now->load(std::memory_order_acquire) != second_generation;
-  }
+  bool crosses() const { return second_generation_now != nullptr; }
+  /// The bytes it was decoded from may have changed. Blocks that cross a page: see BlockCache.
+  bool stale() const { return generation_now->load(std::memory_order_acquire) != generation; }
 };
 
 }  // namespace cloister::silicon

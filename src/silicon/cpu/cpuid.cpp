@@ -1,0 +1,142 @@
+// What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is implemented and nothing else.
+#include <cpuid.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "silicon/processor.hpp"
+#include "silicon/sgx/package_impl.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+constexpr u32 bit(unsigned n) { return 1u << n; }
+template <class... N>
+constexpr u32 bits(N... n) {
+  return (bit(static_cast<unsigned>(n)) | ...);
+}
+
+/// Features whose instructions run on the host's own: absent where the host lacks them.
+struct HostFeatures {
+  bool aes = false, pclmul = false, sha = false;
+};
+const HostFeatures& host_features() {
+  static const HostFeatures host = [] {
+    HostFeatures h;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) != 0) {
+      h.pclmul = (c & bit(1)) != 0;
+      h.aes = (c & bit(25)) != 0;
+    }
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) h.sha = (b & bit(29)) != 0;
+    return h;
+  }();
+  return host;
+}
+
+constexpr u32 max_basic = 0x16, max_extended = 0x8000'0008;
+/// Family 6, model 0x6A, stepping 6: the server generation whose SGX this is.
+constexpr u32 signature = 0x606a6;
+constexpr u32 clflush_line = 8;  // in 8-byte units
+constexpr char brand[49] = "Cloister software processor with SGX @ 1.00GHz";
+
+// Leaf 1.
+constexpr u32 leaf1_ecx =
+    bits(0 /*SSE3*/, 9 /*SSSE3*/, 13 /*CX16*/, 17 /*PCID*/, 19 /*SSE4.1*/, 20 /*SSE4.2*/, 21 /*x2APIC*/, 22 /*MOVBE*/,
+         23 /*POPCNT*/, 24 /*TSC deadline*/, 26 /*XSAVE*/, 30 /*RDRAND*/);
+constexpr u32 leaf1_edx = bits(0 /*FPU*/, 2 /*DE*/, 3 /*PSE*/, 4 /*TSC*/, 5 /*MSR*/, 6 /*PAE*/, 8 /*CX8*/, 9 /*APIC*/,
+                               11 /*SEP*/, 12 /*MTRR*/, 13 /*PGE*/, 15 /*CMOV*/, 16 /*PAT*/, 17 /*PSE-36*/,
+                               19 /*CLFSH*/, 23 /*MMX*/, 24 /*FXSR*/, 25 /*SSE*/, 26 /*SSE2*/, 27 /*SS*/);
+// Leaf 7. EBX 6 and 13: x87's FDP only on unmasked exceptions, FCS and FDS deprecated.
+constexpr u32 leaf7_ebx = bits(0 /*FSGSBASE*/, 3 /*BMI1*/, 6, 7 /*SMEP*/, 8 /*BMI2*/, 9 /*ERMS*/, 10 /*INVPCID*/, 13,
+                               18 /*RDSEED*/, 19 /*ADX*/, 20 /*SMAP*/, 23 /*CLFLUSHOPT*/, 24 /*CLWB*/);
+constexpr u32 leaf7_ecx = bits(2 /*UMIP*/, 22 /*RDPID*/, 27 /*MOVDIRI*/);
+// EDX 26, 27, 29: IBRS/IBPB, STIBP and IA32_ARCH_CAPABILITIES. Nothing here is speculative, so each holds.
+constexpr u32 leaf7_edx = bits(4 /*FSRM*/, 26, 27, 29);
+// Leaf 0x80000001.
+constexpr u32 extended_ecx = bits(0 /*LAHF*/, 5 /*LZCNT*/, 8 /*PREFETCHW*/);
+constexpr u32 extended_edx = bits(11 /*SYSCALL*/, 20 /*NX*/, 26 /*1 GiB pages*/, 27 /*RDTSCP*/, 29 /*LM*/);
+
+/// Leaf 4: deterministic cache parameters.
+struct Cache {
+  u32 type, level, ways, sets;
+};
+constexpr Cache caches[] = {{1, 1, 12, 64}, {2, 1, 8, 64}, {3, 2, 20, 1024}, {3, 3, 12, 16384}};
+
+CpuidRegs cache_leaf(u32 subleaf) {
+  if (subleaf >= std::size(caches)) return {};
+  const Cache& c = caches[subleaf];
+  constexpr u32 self_initialising = bit(8), line = 64;
+  return {c.type | (c.level << 5) | self_initialising, ((c.ways - 1) << 22) | (line - 1), c.sets - 1, 0};
+}
+
+CpuidRegs brand_leaf(u32 part) {
+  CpuidRegs r;
+  std::memcpy(&r, brand + 16 * part, sizeof r);
+  return r;
+}
+
+constexpr u32 xsave_bytes = 512 + 64;
+constexpr u32 crystal_hz = 25'000'000;
+
+CpuidRegs basic_leaf(u32 leaf, u32 subleaf) {
+  const HostFeatures& host = host_features();
+  switch (leaf) {
+    case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
+    case 1:
+      return {signature, clflush_line << 8, leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0),
+              leaf1_edx};
+    case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
+    case 4: return cache_leaf(subleaf);
+    case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
+    case 7:
+      return subleaf == 0 ? CpuidRegs{0, leaf7_ebx | (host.sha ? bit(29) : 0), leaf7_ecx, leaf7_edx} : CpuidRegs{};
+    case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
+    case 0xd:
+      if (subleaf == 0) return {3, xsave_bytes, xsave_bytes, 0};
+      if (subleaf == 1) return {0xf /*XSAVEOPT, XSAVEC, XGETBV1, XSAVES*/, xsave_bytes, 0, 0};
+      return {};
+    case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
+    case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
+    default: return {};
+  }
+}
+
+}  // namespace
+
+CpuidRegs Package::Impl::cpuid(u32 leaf, u32 subleaf) {
+  switch (leaf) {
+    case 0x8000'0000: return {max_extended, 0, 0, 0};
+    case 0x8000'0001: return {0, 0, extended_ecx, extended_edx};
+    case 0x8000'0002:
+    case 0x8000'0003:
+    case 0x8000'0004: return brand_leaf(leaf - 0x8000'0002);
+    case 0x8000'0006: return {0, 0, 0x0500'7040, 0};  // L2: 1280 KiB, 64-byte lines
+    case 0x8000'0007: return {0, 0, 0, bit(8) /*invariant TSC*/};
+    case 0x8000'0008: return {physical_address_bits | linear_address_bits << 8, 0, 0, 0};
+    default: return leaf <= max_basic ? basic_leaf(leaf, subleaf) : CpuidRegs{};
+  }
+}
+
+CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
+  CpuidRegs r = Impl::cpuid(leaf, subleaf);
+  const auto& epc = impl_->config().epc;
+  if (!epc) return r;
+  if (leaf == 7 && subleaf == 0) {
+    r.ebx |= bit(2);   // SGX
+    r.ecx |= bit(30);  // SGX_LC
+  }
+  if (leaf != 0x12) return r;
+  // SDM vol. 2A, table 3-8, leaf 0x12; enclaves of up to 2^31 and 2^36 bytes.
+  if (subleaf == 0) return {bit(0) /*SGX1*/, 0, 0, 31 | 36 << 8};
+  if (subleaf == 1) return {bits(1, 2, 4, 5), 0, 3 /*XFRM: x87, SSE*/, 0};
+  if (subleaf == 2) {
+    const u64 base = arch::address_of(epc->first).value, bytes = epc->pages * arch::page_size;
+    return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
+            static_cast<u32>(bytes & 0xffff'f000) | 1, static_cast<u32>(bytes >> 32)};
+  }
+  return {};
+}
+
+}  // namespace cloister::silicon

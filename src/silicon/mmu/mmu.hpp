@@ -1,0 +1,94 @@
+// Translation of linear addresses: guest paging, then the second level, then what the page is (SDM vol. 3A ch. 4; vol. 3C
+// 29.3). One a logical processor, beside its TLB.
+#pragma once
+
+#include <bitset>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "silicon/cpu/cpu.hpp"
+#include "silicon/mmu/memory.hpp"
+
+namespace cloister::silicon {
+
+/// What an access found instead of memory: an exception, or a VM exit.
+struct Miss {
+  bool is_exit = false;
+  Fault fault;
+  Exit exit;
+};
+
+/// A translated page.
+struct PageTranslation {
+  u8* host = nullptr;          ///< of the page's first byte; null: abort page (reads all ones, swallows writes)
+  PageState* state = nullptr;  ///< null with the abort page
+  u64 physical = 0;            ///< guest-physical address of the page
+  bool writable = false;       ///< a write in this mode would be allowed, and the dirty flag is set
+  bool fetchable = false;
+  u64 large_bytes = 0;         ///< size of the large page that it is part of, or 0
+};
+
+class Mmu {
+ public:
+  Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package);
+
+  /// Walks the tables for one access, sets accessed and dirty flags, and finds the host page. `linear` is canonical.
+  tl::expected<PageTranslation, Miss> translate(u64 linear, Access access, AccessMode mode);
+  /// As translate(), and remembers it in the TLB under the processor's present context, where that is allowed.
+  tl::expected<PageTranslation, Miss> translate_and_fill(u64 linear, Access access);
+
+  /// How explicit data accesses are checked now.
+  AccessMode data_mode() const;
+  /// Recomputes Cpu::context and Cpu::fetch_key after a change of CPL, RFLAGS.AC, CR0, CR3, CR4, EFER, DR7 or CS.
+  void update_context();
+
+  void flush_all();                         ///< every PCID, global pages too
+  void flush_current();                     ///< the current PCID
+  void flush_page(u64 linear);              ///< INVLPG: current PCID and global translations
+  void flush_pcid(u16 pcid);
+  /// MOV to CR3: switches to the address space; keeps its translations if `keep`.
+  void switch_space(u16 pcid, bool keep);
+
+  /// Removes inline write permission for the page from the TLB: blocks are about to be cached from it.
+  void protect(const u8* host_page);
+
+  GuestMemory::Impl& memory() { return memory_; }
+  Package::Impl& package() { return package_; }
+
+ private:
+  struct Walk {
+    u64 physical = 0;
+    bool user = true, write = true, no_execute = false, dirty = false;
+    u64 large_bytes = 0;
+  };
+  tl::expected<Walk, Miss> walk(u64 linear, Access access, AccessMode mode);
+  tl::expected<Walk, Miss> walk_legacy(u64 linear, Access access, AccessMode mode);
+  struct EntryPlace {
+    u8* host;
+    PageState* state;
+  };
+  tl::expected<EntryPlace, Miss> entry_at(u64 physical, u64 linear);
+  Miss page_fault(u64 linear, Access access, AccessMode mode, u32 code) const;
+  static Miss ept_violation(u64 physical, u64 linear, Access access, bool translated);
+  bool permitted(const Walk& w, Access access, AccessMode mode) const;
+  u64 fresh_space();
+
+  Cpu& cpu_;
+  GuestMemory::Impl& memory_;
+  Package::Impl& package_;
+  u64 next_space_ = 1;               ///< address-space numbers from 1 to 1023
+  u64 space_ = 0;                    ///< the current one
+  std::vector<u16> space_of_pcid_;   ///< 0: none
+  std::bitset<4096> large_regions_;  ///< hash of 2 MiB regions that a large page was cached from
+  bool huge_pages_ = false;          ///< a 1 GiB page was cached
+};
+
+/// Reads or writes with supervisor rights through the TLB: descriptor tables, TSS, stacks of event delivery. False: the
+/// miss is in `miss`.
+bool system_read(Cpu& cpu, u64 linear, void* to, unsigned bytes, Miss& miss);
+bool system_write(Cpu& cpu, u64 linear, const void* from, unsigned bytes, Miss& miss);
+/// As system_write, at most one byte's worth of check and no write: is it writable?
+bool system_probe_write(Cpu& cpu, u64 linear, unsigned bytes, Miss& miss);
+
+}  // namespace cloister::silicon

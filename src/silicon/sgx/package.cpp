@@ -1,0 +1,29 @@
+// One processor package: its EPC and EPCM, and the leaves that root mode runs on them.
+#include "silicon/sgx/package_impl.hpp"
+
+namespace cloister::silicon {
+
+Package::Impl::Impl(Config config) : config_(std::move(config)) {
+  if (epc_pages() == 0) return;
+  memory_ = map_host(epc_pages() * arch::page_size);
+  epcm_ = std::make_unique<EpcmEntry[]>(epc_pages());
+  states_ = std::make_unique<PageState[]>(epc_pages());
+}
+
+std::optional<u32> Package::Impl::index_of(Mfn frame) const {
+  if (!config_.epc || memory_ == nullptr || frame < config_.epc->first) return std::nullopt;
+  const u64 index = frame - config_.epc->first;
+  if (index >= config_.epc->pages) return std::nullopt;
+  return static_cast<u32>(index);
+}
+
+Package::Package(Config config) : impl_(std::make_unique<Impl>(std::move(config))) {}
+Package::~Package() = default;
+
+EnclsResult Package::eremove(Mfn frame) {
+  const auto index = impl_->index_of(frame);
+  if (!index) return {.fault = arch::vector::pf, .rax = 0};
+  return silicon::eremove(*impl_, *index);
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,39 @@
+// A package's EPC, with an EPCM entry and a page state for each page.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "silicon/mmu/memory.hpp"
+#include "silicon/sgx/epcm.hpp"
+#include "silicon/silicon.hpp"
+
+namespace cloister::silicon {
+
+class Package::Impl {
+ public:
+  explicit Impl(Config config);
+
+  const Config& config() const { return config_; }
+  u64 epc_pages() const { return config_.epc ? config_.epc->pages : 0; }
+
+  /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
+  std::optional<u32> index_of(Mfn frame) const;
+  EpcmEntry& epcm(u32 index) { return epcm_[index]; }
+  u8* page(u32 index) { return memory_.get() + u64{index} * arch::page_size; }
+  PageState& state(u32 index) { return states_[index]; }
+
+  /// CPUID's leaves without the EPC sections.
+  static CpuidRegs cpuid(u32 leaf, u32 subleaf);
+
+ private:
+  Config config_;
+  HostMapping memory_;
+  std::unique_ptr<EpcmEntry[]> epcm_;
+  std::unique_ptr<PageState[]> states_;
+};
+
+/// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE): checks from "page in use" on.
+EnclsResult eremove(Package::Impl& package, u32 index);
+
+}  // namespace cloister::silicon

@@ -1,0 +1,198 @@
+// The logical processor's side of interface 1: registers by value, controls, clock.
+#include <sys/random.h>
+
+#include <chrono>
+
+#include "silicon/cpu/control.hpp"
+#include "silicon/cpu/fpu.hpp"
+#include "silicon/cpu/fxsave.hpp"
+#include "silicon/vcpu_impl.hpp"
+
+namespace cloister::silicon {
+
+const char* name_of(ExitReason reason) {
+  switch (reason) {
+    case ExitReason::exception_or_nmi: return "exception_or_nmi";
+    case ExitReason::external_interrupt: return "external_interrupt";
+    case ExitReason::triple_fault: return "triple_fault";
+    case ExitReason::interrupt_window: return "interrupt_window";
+    case ExitReason::nmi_window: return "nmi_window";
+    case ExitReason::task_switch: return "task_switch";
+    case ExitReason::cpuid: return "cpuid";
+    case ExitReason::hlt: return "hlt";
+    case ExitReason::invd: return "invd";
+    case ExitReason::vmcall: return "vmcall";
+    case ExitReason::cr_access: return "cr_access";
+    case ExitReason::io: return "io";
+    case ExitReason::rdmsr: return "rdmsr";
+    case ExitReason::wrmsr: return "wrmsr";
+    case ExitReason::invalid_guest_state: return "invalid_guest_state";
+    case ExitReason::monitor_trap_flag: return "monitor_trap_flag";
+    case ExitReason::ept_violation: return "ept_violation";
+    case ExitReason::preemption_timer: return "preemption_timer";
+    case ExitReason::wbinvd: return "wbinvd";
+    case ExitReason::xsetbv: return "xsetbv";
+    case ExitReason::encls: return "encls";
+  }
+  return "unknown";
+}
+
+// ------------------------------------------------------------------------------------------------ Impl
+
+Vcpu::Impl::Impl(Package::Impl& package, GuestMemory::Impl& memory, Config config)
+    : package_(package), config_(config), mmu_(cpu_, memory, package), blocks_(cpu_, mmu_), seeded_(config.seed) {
+  tsc_base_ = config_.clock == ClockMode::host ? tsc() : 0;
+  cpu_.mmu = &mmu_;
+  cpu_.blocks = &blocks_;
+  cpu_.vcpu = this;
+  for (Segment& s : cpu_.seg) s = {0, 0, 0xffff, 0x93};
+  cpu_.seg[arch::seg_cs] = {0xf000, 0xffff'0000, 0xffff, 0x9b};
+  cpu_.ldtr = {0, 0, 0xffff, 0x82};
+  cpu_.tr = {0, 0, 0xffff, 0x8b};
+  cpu_.gdtr = cpu_.idtr = {0, 0xffff};
+  cpu_.cr0 = arch::cr0::et | arch::cr0::nw | arch::cr0::cd;
+  cpu_.rip = 0xfff0;
+  update_mode(cpu_);
+}
+
+void Vcpu::Impl::set_controls(const Controls& controls) {
+  if (controls.msr_passthrough != controls_.msr_passthrough) {
+    passthrough_ = {controls.msr_passthrough.begin(), controls.msr_passthrough.end()};
+  }
+  controls_ = controls;
+  cpu_.window_wanted = controls.interrupt_window;
+}
+
+u64 Vcpu::Impl::tsc() const {
+  if (config_.clock == ClockMode::deterministic) return instructions() + skipped_;
+  // tsc_hz is one per nanosecond.
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()) - tsc_base_;
+}
+
+void Vcpu::Impl::skip_to(u64 tsc_value) {
+  if (config_.clock != ClockMode::deterministic) return;
+  const u64 now = tsc();
+  if (tsc_value > now) skipped_ += tsc_value - now;
+}
+
+u64 Vcpu::Impl::random() {
+  if (config_.clock == ClockMode::deterministic) return seeded_();
+  u64 value = 0;
+  while (::getrandom(&value, sizeof value, 0) != sizeof value) {
+  }
+  return value;
+}
+
+void Vcpu::Impl::count_unimplemented(std::string_view what, u64 rip) {
+  auto found = unimplemented_.find(what);
+  if (found == unimplemented_.end()) {
+    found = unimplemented_.emplace(what, Unimplemented{std::string(what), 0, rip}).first;
+  }
+  ++found->second.count;
+}
+
+std::vector<Unimplemented> Vcpu::Impl::unimplemented() const {
+  std::vector<Unimplemented> all;
+  for (const auto& [name, u] : unimplemented_) all.push_back(u);
+  return all;
+}
+
+// ------------------------------------------------------------------------------------------------ Vcpu
+
+Vcpu::Vcpu(Package& package, GuestMemory& memory, Config config)
+    : impl_(std::make_unique<Impl>(package.impl(), memory.impl(), config)) {}
+Vcpu::~Vcpu() = default;
+
+Exit Vcpu::run(u64 budget) { return impl_->run(budget); }
+void Vcpu::kick() noexcept { impl_->cpu().kicked.store(true, std::memory_order_relaxed); }
+
+GeneralRegs Vcpu::general() const {
+  const Cpu& cpu = impl_->cpu();
+  GeneralRegs r;
+  std::copy_n(cpu.gpr.begin(), r.gpr.size(), r.gpr.begin());
+  r.rip = cpu.rip;
+  r.rflags = cpu.rflags();
+  return r;
+}
+
+void Vcpu::set_general(const GeneralRegs& r) {
+  Cpu& cpu = impl_->cpu();
+  std::copy(r.gpr.begin(), r.gpr.end(), cpu.gpr.begin());
+  cpu.rip = cpu.wrap(r.rip);
+  cpu.set_rflags(r.rflags);
+}
+
+SystemRegs Vcpu::system() const {
+  const Cpu& cpu = impl_->cpu();
+  return {.seg = cpu.seg,
+          .ldtr = cpu.ldtr,
+          .tr = cpu.tr,
+          .gdtr = cpu.gdtr,
+          .idtr = cpu.idtr,
+          .cr0 = cpu.cr0,
+          .cr2 = cpu.cr2,
+          .cr3 = cpu.cr3,
+          .cr4 = cpu.cr4,
+          .cr8 = cpu.cr8,
+          .xcr0 = cpu.xcr0,
+          .efer = cpu.efer,
+          .dr = cpu.dr,
+          .dr6 = cpu.dr6,
+          .dr7 = cpu.dr7,
+          .cpl = cpu.cpl};
+}
+
+void Vcpu::set_system(const SystemRegs& r) {
+  Cpu& cpu = impl_->cpu();
+  cpu.seg = r.seg;
+  cpu.ldtr = r.ldtr;
+  cpu.tr = r.tr;
+  cpu.gdtr = r.gdtr;
+  cpu.idtr = r.idtr;
+  cpu.cr0 = r.cr0;
+  cpu.cr2 = r.cr2;
+  cpu.cr3 = r.cr3;
+  cpu.cr4 = r.cr4;
+  cpu.cr8 = r.cr8;
+  cpu.xcr0 = r.xcr0;
+  cpu.efer = r.efer;
+  cpu.dr = r.dr;
+  cpu.dr6 = r.dr6;
+  cpu.dr7 = r.dr7;
+  cpu.cpl = static_cast<u8>(attr::dpl_of(r.seg[arch::seg_ss].attributes));
+  update_mode(cpu);
+  impl_->mmu().flush_all();
+}
+
+FxsaveImage Vcpu::fpu() const {
+  FxsaveImage image{};
+  write_fxsave(impl_->cpu(), image);
+  return image;
+}
+void Vcpu::set_fpu(const FxsaveImage& image) { read_fxsave(impl_->cpu(), image); }
+
+std::optional<u64> Vcpu::read_msr(u32 index) const { return silicon::read_msr(impl_->cpu(), index); }
+bool Vcpu::write_msr(u32 index, u64 value) { return silicon::write_msr(impl_->cpu(), index, value); }
+
+bool Vcpu::set_xcr0(u64 value) {
+  constexpr u64 x87 = 1, sse = 2;
+  if ((value & x87) == 0 || (value & ~(x87 | sse)) != 0) return false;
+  impl_->cpu().xcr0 = value;
+  return true;
+}
+
+void Vcpu::set_controls(const Controls& controls) { impl_->set_controls(controls); }
+void Vcpu::inject(const Event& event) { impl_->inject(event); }
+bool Vcpu::interruptible() const { return impl_->interruptible(); }
+bool Vcpu::nmi_interruptible() const { return impl_->nmi_interruptible(); }
+void Vcpu::clear_interrupt_shadow() { impl_->cpu().shadow = impl_->cpu().shadow_ss = false; }
+u64 Vcpu::tsc() const { return impl_->tsc(); }
+void Vcpu::skip_to(u64 tsc) { impl_->skip_to(tsc); }
+u64 Vcpu::instructions() const { return impl_->instructions(); }
+std::vector<Unimplemented> Vcpu::unimplemented() const { return impl_->unimplemented(); }
+void Vcpu::set_encls_observer(std::function<void(u32, u64, EnclsResult)> observer) {
+  impl_->encls_observer = std::move(observer);
+}
+
+}  // namespace cloister::silicon

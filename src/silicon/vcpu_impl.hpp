@@ -1,0 +1,73 @@
+// A logical processor put together: state, MMU, blocks, controls, clock. The run loop is in run.cpp.
+#pragma once
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "silicon/cpu/block_cache.hpp"
+#include "silicon/cpu/cpu.hpp"
+#include "silicon/cpu/event.hpp"
+#include "silicon/mmu/mmu.hpp"
+#include "silicon/sgx/package_impl.hpp"
+
+namespace cloister::silicon {
+
+class Vcpu::Impl {
+ public:
+  Impl(Package::Impl& package, GuestMemory::Impl& memory, Config config);
+
+  Cpu& cpu() { return cpu_; }
+  Mmu& mmu() { return mmu_; }
+  Package::Impl& package() { return package_; }
+  const Config& config() const { return config_; }
+
+  Exit run(u64 budget);
+
+  /// Executes up to `slice` instructions of the blocks from `block` on, at cpu.rip; how many were retired. Afterwards
+  /// cpu.leave says why it stopped; a fault or exit has left RIP at its instruction.
+  u64 execute(Block& block, u64 slice);
+
+  bool interruptible() const;
+  bool nmi_interruptible() const { return !cpu_.nmi_blocked; }
+  bool msr_passes(u32 index) const { return passthrough_.contains(index); }
+  const Controls& controls() const { return controls_; }
+  void set_controls(const Controls& controls);
+  void inject(const Event& event) { injected_ = event; }
+
+  u64 tsc() const;
+  void skip_to(u64 tsc);
+  u64 instructions() const { return retired_ + running(); }
+  u64 random();
+
+  void count_unimplemented(std::string_view what, u64 rip);
+  std::vector<Unimplemented> unimplemented() const;
+
+  std::function<void(u32, u64, EnclsResult)> encls_observer;
+
+ private:
+  /// Instructions retired in the present call of execute().
+  u64 running() const;
+  std::optional<Exit> deliver(Event event, u64 rip);
+  std::optional<Exit> raise(const Fault& fault);
+  std::optional<Exit> take_debug_trap();
+  std::optional<Exit> before_instruction(u64 left);
+  bool one_by_one() const;
+
+  Package::Impl& package_;
+  Config config_;
+  Controls controls_;
+  std::set<u32> passthrough_;
+  Cpu cpu_;
+  Mmu mmu_;
+  BlockCache blocks_;
+  std::optional<Event> injected_;
+  u64 retired_ = 0;
+  u64 slice_ = 0;     ///< of the present execute(); 0 outside
+  u64 tsc_base_ = 0;  ///< host clock: what is subtracted, so that the TSC starts near 0
+  u64 skipped_ = 0;   ///< deterministic clock: cycles that no instruction took
+  std::mt19937_64 seeded_;
+  std::map<std::string, Unimplemented, std::less<>> unimplemented_;
+};
+
+}  // namespace cloister::silicon
