@@ -9,7 +9,6 @@
 
 namespace cloister::policy {
 
-bool has(const CpuidTable& table, const Feature& feature);
 void put(CpuidTable& table, const Feature& feature, bool on);
 
 /// Clears every feature that needs one which the table does not have, until nothing changes.

@@ -5,7 +5,6 @@
 
 #include "policy/dependence.hpp"
 #include "policy/leaves.hpp"
-#include "policy/nearest.hpp"
 #include "policy/policy.hpp"
 
 namespace cloister::policy {
@@ -106,27 +105,18 @@ bool is_sgx(const Feature& feature) { return feature.name.starts_with("sgx"); }
 
 std::string quoted(std::string_view name) { return std::string("'").append(name).append("'"); }
 
-tl::expected<const Feature*, std::string> named(std::string_view name) {
-  if (const Feature* feature = find_feature(name)) return feature;
-  std::vector<std::string_view> names;
-  for (const Feature& feature : features()) names.push_back(feature.name);
-  std::string error = "unknown CPU feature " + quoted(name);
-  if (const auto near = nearest(name, names)) error += ", did you mean " + quoted(*near) + "?";
-  return Error(error);
-}
-
 tl::expected<void, std::string> apply_overrides(CpuidTable& table, const CpuidRequest& request) {
   const CpuidTable offered = table;
   for (const CpuidOverride& override_ : request.overrides) {
-    const auto feature = named(override_.feature);
-    if (!feature) return Error(feature.error());
-    if (override_.on && !has(offered, **feature)) {
-      if (is_sgx(**feature) && request.epc.empty()) {
+    const Feature* feature = find_feature(override_.feature);
+    if (feature == nullptr) return Error(unknown_feature(override_.feature));
+    if (override_.on && !has(offered, *feature)) {
+      if (is_sgx(*feature) && request.epc.empty()) {
         return Error("CPU feature " + quoted(override_.feature) + " needs EPC, and the domain has none");
       }
       return Error("CPU feature " + quoted(override_.feature) + " was asked for, but the processor does not have it");
     }
-    if (has(table, **feature) != override_.on) put(table, **feature, override_.on);
+    if (has(table, *feature) != override_.on) put(table, *feature, override_.on);
   }
   return {};
 }

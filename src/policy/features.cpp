@@ -2,6 +2,7 @@
 // a bit is the one that is printed; the others are how libxl, libvirt and QEMU spell it too.
 #include <algorithm>
 
+#include "policy/nearest.hpp"
 #include "policy/policy.hpp"
 
 namespace cloister::policy {
@@ -192,6 +193,14 @@ const std::vector<Feature>& features() {
 const Feature* find_feature(std::string_view name) {
   const auto found = std::ranges::find(features(), name, &Feature::name);
   return found == features().end() ? nullptr : &*found;
+}
+
+std::string unknown_feature(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Feature& feature : features()) names.push_back(feature.name);
+  std::string text = std::string("unknown CPU feature '").append(name).append("'");
+  if (const auto near = nearest(name, names)) text.append(", did you mean '").append(*near).append("'?");
+  return text;
 }
 
 }  // namespace cloister::policy

@@ -45,6 +45,10 @@ struct Feature {
 /// Every feature that a configuration may name.
 const std::vector<Feature>& features();
 const Feature* find_feature(std::string_view name);
+/// What to say of a name that is no feature's: with the nearest one that is.
+std::string unknown_feature(std::string_view name);
+/// The table has the feature's bit set.
+bool has(const CpuidTable& table, const Feature& feature);
 
 /// MSRs that depend on the domain rather than on the processor.
 struct MsrPolicy {

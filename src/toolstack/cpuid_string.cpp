@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "policy/nearest.hpp"
-
 namespace cloister::toolstack {
 
 namespace {
@@ -22,14 +20,6 @@ std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-std::string unknown_feature(std::string_view name) {
-  std::vector<std::string_view> names;
-  for (const policy::Feature& feature : policy::features()) names.push_back(feature.name);
-  std::string error = "unknown CPU feature " + quoted(name);
-  if (const auto near = policy::nearest(name, names)) error += ", did you mean " + quoted(*near) + "?";
-  return error;
 }
 
 bool same_bit(const policy::Feature& a, const policy::Feature& b) {
@@ -59,7 +49,7 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
       return Failed(quoted(name) + " sets a number; only single features can be set here");
     }
     const policy::Feature* feature = policy::find_feature(name);
-    if (feature == nullptr) return Failed(unknown_feature(name));
+    if (feature == nullptr) return Failed(policy::unknown_feature(name));
     if (value.size() != 1 || std::string_view("01xks").find(value[0]) == std::string_view::npos) {
       return Failed("found " + quoted(value) + " for " + quoted(name) + ", expected one of 0, 1, x, k, s");
     }

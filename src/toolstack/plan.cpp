@@ -14,10 +14,7 @@ Failed at_key(const DomainConfig& config, std::string_view key, const std::strin
 }
 
 policy::MsrPolicy make_msr_policy(const DomainConfig& config, const policy::CpuidTable& cpuid) {
-  const auto has = [&](std::string_view name) {
-    const policy::Feature& feature = *policy::find_feature(name);
-    return ((arch::value_of(cpuid.get(feature.leaf, feature.subleaf), feature.reg) >> feature.bit) & 1) != 0;
-  };
+  const auto has = [&](std::string_view name) { return policy::has(cpuid, *policy::find_feature(name)); };
   policy::MsrPolicy msr;
   msr.sgx = has("sgx");
   msr.launch_control = has("sgxlc");

@@ -50,7 +50,7 @@ std::vector<std::string> names_of_bits(u32 leaf, u32 subleaf, const CpuidRegs& r
     last = &feature;
   }
   if (leaf == arch::leaf::sgx && subleaf == 0) {
-    names.push_back(fmt::format("2^{} bytes an enclave in 64-bit mode", (regs.edx >> 8) & 0xff));
+    names.push_back(fmt::format("enclaves below 2^{} bytes", (regs.edx >> 8) & 0xff));
   }
   if (leaf == arch::leaf::sgx && subleaf == 1) {
     names.push_back(fmt::format("XFRM {:#x}", (u64{regs.edx} << 32) | regs.ecx));

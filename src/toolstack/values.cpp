@@ -16,7 +16,10 @@ std::string found(const xl::Value& value) {
     case Kind::string: break;
   }
   std::string text = "\"";
-  for (const char c : value.text) text += c >= ' ' && c != 0x7f ? c : '?';
+  for (const char c : value.text) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += byte < 0x20 || byte == 0x7f ? '?' : c;
+  }
   return text + '"';
 }
 

@@ -1,0 +1,195 @@
+// `cloister run` as a person runs it: exit statuses, and what goes to which stream (docs/configuration.md).
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+extern char** environ;
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+struct Result {
+  int status = -1;
+  std::string out, err;
+};
+
+class Cli : public testing::Test {
+ protected:
+  Cli() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "cloister-cli-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
+    write("kernel", "not a kernel");
+  }
+  ~Cli() override { std::filesystem::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path(name)) << text;
+    return path(name);
+  }
+
+  /// A configuration whose kernel exists.
+  std::string config(const std::string& more = "") const {
+    return write("d.cfg", "name = 'd'\nkernel = '" + path("kernel") + "'\n" + more);
+  }
+
+  std::string contents(const std::string& name) const {
+    std::ifstream file(path(name));
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+
+  Result cloister(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), CLOISTER_BINARY_DIR "/bin/cloister");
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t files;
+    ::posix_spawn_file_actions_init(&files);
+    ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, path("out").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ::posix_spawn_file_actions_addopen(&files, STDERR_FILENO, path("err").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t child = 0;
+    const int error = ::posix_spawn(&child, argv[0], &files, nullptr, argv.data(), environ);
+    ::posix_spawn_file_actions_destroy(&files);
+    EXPECT_EQ(error, 0) << argv[0];
+    if (error != 0) return {};
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents("out"), contents("err")};
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST_F(Cli, HelpIsNoError) {
+  const Result help = cloister({"run", "--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* option :
+       {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic"}) {
+    EXPECT_THAT(help.out, HasSubstr(option));
+  }
+}
+
+TEST_F(Cli, WrongUsageIsStatus2WithAMessageOnStandardError) {
+  const std::vector<std::string> cases[] = {{},
+                                            {"frobnicate"},
+                                            {"run"},
+                                            {"run", "--json", config()},
+                                            {"run", "--timeout", "-1", config()},
+                                            {"run", "--timeout", "soon", config()},
+                                            {"run", "--trace=everything", config()},
+                                            {"run", "--trace-file", "x", config()},
+                                            {"run", config(), config()}};
+  for (const auto& arguments : cases) {
+    const Result result = cloister(arguments);
+    EXPECT_EQ(result.status, 2) << testing::PrintToString(arguments);
+    EXPECT_FALSE(result.err.empty()) << testing::PrintToString(arguments);
+    EXPECT_THAT(result.out, IsEmpty()) << testing::PrintToString(arguments);
+  }
+}
+
+TEST_F(Cli, WrongConfigurationIsOneLineWithItsPlaceAndStatus2) {
+  const std::string file = config("memory = 'lots'\n");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", file}, {"run", "-n", file}}) {
+    const Result result = cloister(arguments);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_THAT(result.err, StartsWith(file + ":3:10: 'memory': found \"lots\", expected a number"));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1);
+    EXPECT_THAT(result.out, IsEmpty());
+  }
+}
+
+TEST_F(Cli, FileThatIsMissingIsStatus2) {
+  const Result result = cloister({"run", path("none.cfg")});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.err, path("none.cfg") + ": cannot read: No such file or directory\n");
+}
+
+TEST_F(Cli, KernelThatIsMissingIsNamedAtItsKey) {
+  const std::string file = write("d.cfg", "name = 'd'\nkernel = 'no/such'\n");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", file}, {"run", "-n", file}}) {
+    const Result result = cloister(arguments);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_EQ(result.err, file + ":2:10: cannot use kernel 'no/such': No such file or directory\n");
+  }
+}
+
+TEST_F(Cli, RamdiskThatIsMissingIsNamedAtItsKey) {
+  const std::string file = config("ramdisk = 'no/such'\n");
+  const Result result = cloister({"run", "-n", file});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.err, file + ":3:11: cannot use ramdisk 'no/such': No such file or directory\n");
+}
+
+TEST_F(Cli, KernelThatIsNoneIsRefusedAtItsKey) {
+  const std::string file = config();
+  const Result result = cloister({"run", file});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, StartsWith(file + ":2:10: cannot use kernel '" + path("kernel") + "': "));
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1);
+}
+
+TEST_F(Cli, FeatureThatTheProcessorDoesNotHaveIsNamed) {
+  const std::string file = config("cpuid = 'host,avx512f=1'\n");
+  const Result result = cloister({"run", "-n", file});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.err, AllOf(StartsWith(file + ":3:9: "), HasSubstr("'avx512f'"), HasSubstr("does not have it")));
+}
+
+TEST_F(Cli, UnknownKeyIsAWarningAndTheRunGoesOn) {
+  const std::string file = config("memroy = 512\n");
+  const Result result = cloister({"run", "-n", file});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, file + ":3:1: warning: unknown key 'memroy' is ignored, did you mean 'memory'?\n");
+  EXPECT_THAT(result.out, HasSubstr("memory map"));
+}
+
+TEST_F(Cli, DryRunShowsTheEpcThatTheFileAsksFor) {
+  const std::string file = config("epc = 64\nlewr = 0\n");
+  const Result text = cloister({"run", "--dryrun", file});
+  EXPECT_EQ(text.status, 0);
+  EXPECT_THAT(text.err, IsEmpty());
+  EXPECT_THAT(text.out, AllOf(HasSubstr("64 MiB"), HasSubstr("sgxlc"), HasSubstr("(EPC)")));
+
+  const Result json = cloister({"run", "-n", "--json", file});
+  EXPECT_EQ(json.status, 0);
+  const auto domain = nlohmann::json::parse(json.out);
+  ASSERT_EQ(domain["epc"].size(), 1u);
+  EXPECT_EQ(domain["epc"][0]["bytes"], 64 << 20);
+  EXPECT_EQ(domain["msrs"][0]["value"], "0x40001") << "launch control is not enabled: the hash is read only";
+}
+
+TEST_F(Cli, DryRunWithoutEpcHasNoSgx) {
+  const auto domain = nlohmann::json::parse(cloister({"run", "-n", "--json", config()}).out);
+  EXPECT_TRUE(domain["epc"].empty());
+  EXPECT_EQ(domain["msrs"][0]["value"], "0x1");
+  for (const auto& leaf : domain["cpuid"]) {
+    if (leaf["leaf"] == "0x7") {
+      EXPECT_THAT(leaf["names"].dump(), testing::Not(HasSubstr("sgx")));
+    }
+    if (leaf["leaf"] == "0x12") {
+      EXPECT_EQ(leaf["eax"], "0x0");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cloister::toolstack

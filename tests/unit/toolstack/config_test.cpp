@@ -1,0 +1,157 @@
+// What the keys of a configuration file mean, and how a wrong value is refused (docs/configuration.md).
+#include "toolstack/config.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const std::string least = "name = 'd'\nkernel = 'k'\n";
+
+ReadConfig good(const std::string& more) {
+  auto read = read_config(least + more);
+  EXPECT_TRUE(read.has_value()) << more << (read ? "" : format("", read.error()));
+  return read.value_or(ReadConfig{});
+}
+
+TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
+  const ReadConfig read = good("");
+  const DomainConfig& config = read.config;
+  EXPECT_THAT(read.warnings, IsEmpty());
+  EXPECT_EQ(config.name, "d");
+  EXPECT_EQ(config.kernel, "k");
+  EXPECT_EQ(config.memory_mib, 512u);
+  EXPECT_EQ(config.vcpus, 1u);
+  EXPECT_EQ(config.ramdisk, "");
+  EXPECT_EQ(config.cmdline, "");
+  EXPECT_THAT(config.cpuid, IsEmpty());
+  EXPECT_EQ(config.on_poweroff, Action::destroy);
+  EXPECT_EQ(config.on_reboot, Action::restart);
+  EXPECT_EQ(config.on_crash, Action::destroy);
+  EXPECT_EQ(config.epc_mib, 0u);
+  EXPECT_EQ(config.lehash, std::nullopt);
+  EXPECT_TRUE(config.lewr);
+}
+
+TEST(Config, NumbersAreDecimalHexadecimalOrOctalAlsoInQuotes) {
+  EXPECT_EQ(good("memory = 256").config.memory_mib, 256u);
+  EXPECT_EQ(good("memory = 0x100").config.memory_mib, 256u);
+  EXPECT_EQ(good("memory = 0400").config.memory_mib, 256u);
+  EXPECT_EQ(good("memory = '256'").config.memory_mib, 256u);
+}
+
+TEST(Config, CommandLineIsCmdlineOrRootAndExtra) {
+  EXPECT_EQ(good("cmdline = 'console=ttyS0 quiet'").config.cmdline, "console=ttyS0 quiet");
+  EXPECT_EQ(good("root = '/dev/vda'").config.cmdline, "root=/dev/vda");
+  EXPECT_EQ(good("extra = 'quiet'").config.cmdline, "quiet");
+  EXPECT_EQ(good("extra = 'quiet'\nroot = '/dev/vda ro'").config.cmdline, "root=/dev/vda ro quiet");
+  EXPECT_EQ(good("extra = 'quiet'\nextra += ' debug'").config.cmdline, "quiet debug");
+}
+
+TEST(Config, CmdlineWinsOverRootAndExtraWithAWarning) {
+  const ReadConfig read = good("root = '/dev/vda'\ncmdline = 'quiet'\n");
+  EXPECT_EQ(read.config.cmdline, "quiet");
+  EXPECT_THAT(read.warnings, ElementsAre(Diagnostic{{3, 8}, "'root' is ignored, since 'cmdline' is set"}));
+}
+
+TEST(Config, LaunchKeyHashIsWrittenFirstByteFirst) {
+  const std::string intel = "acb77012053e05a63d413b8bbae8fb6c5d73b3f29961d9c4acb77012053e05a6";
+  const auto hash = good("epc = 1\nlehash = '" + intel + "'").config.lehash;
+  ASSERT_TRUE(hash.has_value());
+  EXPECT_THAT(*hash, ElementsAre(0xa6053e051270b7ac, 0x6cfbe8ba8b3b413d, 0xc4d96199f2b3735d, 0xa6053e051270b7ac));
+}
+
+TEST(Config, CpuidForcesFeaturesTheLastWordCounting) {
+  using policy::CpuidOverride;
+  EXPECT_THAT(good("cpuid = 'host'").config.cpuid, IsEmpty());
+  EXPECT_THAT(good("cpuid = 'host,sgxlc=0,sse4.2=1'").config.cpuid,
+              ElementsAre(CpuidOverride{"sgxlc", false}, CpuidOverride{"sse4.2", true}));
+  EXPECT_THAT(good("cpuid = 'host, sgx = 0 ,'").config.cpuid, ElementsAre(CpuidOverride{"sgx", false}));
+  EXPECT_THAT(good("cpuid = 'host,sgx=x,aes=k,popcnt=s'").config.cpuid, IsEmpty()) << "the processor's, as without";
+  EXPECT_THAT(good("cpuid = 'host,sgxlc=0,sgx_lc=1'").config.cpuid, ElementsAre(CpuidOverride{"sgx_lc", true}));
+  EXPECT_THAT(good("cpuid = 'host,sgxlc=0,sgxlc=x'").config.cpuid, IsEmpty());
+}
+
+TEST(Config, ActionsAreDestroyAndRestart) {
+  const DomainConfig config = good("on_poweroff = 'restart'\non_reboot = 'destroy'\non_crash = 'restart'\n").config;
+  EXPECT_EQ(config.on_poweroff, Action::restart);
+  EXPECT_EQ(config.on_reboot, Action::destroy);
+  EXPECT_EQ(config.on_crash, Action::restart);
+}
+
+TEST(Config, UnknownKeysAreWarnedOfWithTheNearestOne) {
+  const ReadConfig read = good("memroy = 3\nvif = ['bridge=br0']\n");
+  EXPECT_THAT(read.warnings, ElementsAre(Diagnostic{{3, 1}, "unknown key 'memroy' is ignored, did you mean 'memory'?"},
+                                         Diagnostic{{4, 1}, "unknown key 'vif' is ignored"}));
+}
+
+TEST(Config, LaunchControlKeysWithoutEpcAreWarnedOf) {
+  EXPECT_THAT(good("lewr = 0").warnings,
+              ElementsAre(Diagnostic{{3, 8}, "'lewr' has no effect in a domain without 'epc'"}));
+  EXPECT_THAT(good("lewr = 0\nepc = 1").warnings, IsEmpty());
+}
+
+struct Bad {
+  const char* text;  ///< after the two lines of the least file
+  u32 line, column;
+  std::vector<const char*> says;
+};
+
+TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
+  const Bad cases[] = {
+      {"memory = 'lots'",
+       3,
+       10,
+       {"'memory'", "found \"lots\"", "a number from 16 to 1048576 (in MiB, without a unit)"}},
+      {"memory = 15", 3, 10, {"found 15", "from 16"}},
+      {"memory = 99999999999999999999999", 3, 10, {"from 16 to 1048576"}},
+      {"memory = 08", 3, 10, {"found 08"}},
+      {"memory = [512]", 3, 10, {"found a list", "a number"}},
+      {"\nepc = '64M'", 4, 7, {"'epc'", "found \"64M\"", "in MiB, without a unit"}},
+      {"vcpus = 2", 3, 9, {"found 2", "expected 1", "not supported"}},
+      {"vcpus = 0", 3, 9, {"found 0"}},
+      {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},
+      {"name = 'a/b'", 3, 8, {"'name'", "letters"}},
+      {"name = ''", 3, 8, {"'name'"}},
+      {"kernel = ''", 3, 10, {"'kernel'", "path"}},
+      {"ramdisk = ['x']", 3, 11, {"found a list", "a string in quotes"}},
+      {"cmdline = 'a\\x00b'", 3, 11, {"NUL"}},
+      {"on_crash = 'preserve'", 3, 12, {"\"destroy\" or \"restart\""}},
+      {"on_reboot = 1", 3, 13, {"\"destroy\" or \"restart\""}},
+      {"lewr = 2", 3, 8, {"0 or 1"}},
+      {"lehash = '12'", 3, 10, {"64 hexadecimal digits"}},
+      {"lehash = 'zzb77012053e05a63d413b8bbae8fb6c5d73b3f29961d9c4acb77012053e05a6'", 3, 10, {"64 hexadecimal"}},
+      {"cpuid = ['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0']", 3, 9, {"list form", "string form"}},
+      {"cpuid = 'sgx=0'", 3, 9, {"'host' first"}},
+      {"cpuid = ''", 3, 9, {"'host' first"}},
+      {"cpuid = 'host,sgx'", 3, 9, {"'sgx'", "FEATURE=VALUE"}},
+      {"cpuid = 'host,sgx=2'", 3, 9, {"'2'", "0, 1, x, k, s"}},
+      {"cpuid = 'host,,sgx=1'", 3, 9, {"FEATURE=VALUE"}},
+      {"cpuid = 'host,family=6'", 3, 9, {"'family'", "number"}},
+      {"cpuid = 'host,sgxcl=0'", 3, 9, {"unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
+  };
+  for (const Bad& bad : cases) {
+    const auto read = read_config(least + bad.text);
+    ASSERT_FALSE(read.has_value()) << bad.text;
+    EXPECT_EQ(read.error().at, (Position{bad.line, bad.column})) << bad.text << ": " << read.error().message;
+    for (const char* part : bad.says) EXPECT_THAT(read.error().message, HasSubstr(part)) << bad.text;
+  }
+}
+
+TEST(Config, RequiredKeysThatAreMissingAreNamed) {
+  EXPECT_EQ(read_config("name = 'd'").error(), (Diagnostic{{}, "the key 'kernel' is missing"}));
+  EXPECT_EQ(read_config("kernel = 'k'").error(), (Diagnostic{{}, "the key 'name' is missing"}));
+}
+
+TEST(Config, DiagnosticsHaveTheFormThatEditorsRead) {
+  EXPECT_EQ(format("a.cfg", {{3, 7}, "what"}), "a.cfg:3:7: what");
+  EXPECT_EQ(format("a.cfg", {{}, "what"}), "a.cfg: what");
+}
+
+}  // namespace
+}  // namespace cloister::toolstack

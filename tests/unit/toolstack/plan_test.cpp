@@ -1,0 +1,88 @@
+// What follows from a configuration: MSRs, EPC, and errors that stand at the key that asked for too much.
+#include "toolstack/plan.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/policy/processor.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+tl::expected<DomainPlan, Diagnostic> planned(const std::string& more) {
+  const auto read = read_config("name = 'd'\nkernel = 'k'\n" + more);
+  EXPECT_TRUE(read.has_value()) << (read ? "" : read.error().message);
+  return make_plan(read ? read->config : DomainConfig{}, tests::Processor());
+}
+
+DomainPlan good(const std::string& more) {
+  auto plan = planned(more);
+  EXPECT_TRUE(plan.has_value()) << more << (plan ? "" : plan.error().message);
+  return plan.value_or(DomainPlan{});
+}
+
+// SDM vol. 3D, 37.7.1: the hash MSRs are writable only with SGX_LC and bit 17 of IA32_FEATURE_CONTROL.
+TEST(Plan, FeatureControlFollowsEpcLewrAndCpuid) {
+  EXPECT_EQ(good("").msr.feature_control(), 0x1u);
+  EXPECT_EQ(good("epc = 1").msr.feature_control(), 0x60001u);
+  EXPECT_EQ(good("epc = 1\nlewr = 0").msr.feature_control(), 0x40001u);
+  EXPECT_TRUE(good("epc = 1\nlewr = 0").msr.launch_control) << "SGX_LC stays exposed";
+  EXPECT_EQ(good("epc = 1\ncpuid = 'host,sgxlc=0'").msr.feature_control(), 0x40001u);
+  EXPECT_EQ(good("epc = 1\ncpuid = 'host,sgx=0'").msr.feature_control(), 0x1u);
+}
+
+TEST(Plan, LaunchKeyHashIsIntelsOrTheConfigurations) {
+  EXPECT_THAT(good("epc = 1").msr.lepubkeyhash,
+              ElementsAre(0xa6053e051270b7ac, 0x6cfbe8ba8b3b413d, 0xc4916d99f2b3735d, 0xd4f8c05909f9bb3b));
+  const std::string hash =
+      "0100000000000000"
+      "0200000000000000"
+      "0300000000000000"
+      "0000000000000080";
+  EXPECT_THAT(good("epc = 1\nlehash = '" + hash + "'").msr.lepubkeyhash, ElementsAre(1, 2, 3, u64{1} << 63));
+}
+
+TEST(Plan, EpcLiesAboveRamAndFourGibibytesAndCpuidSaysWhere) {
+  for (const char* text : {"epc = 64", "epc = 4096", "memory = 6000\nepc = 64", "memory = 16\nepc = 1"}) {
+    const DomainPlan plan = good(text);
+    ASSERT_EQ(plan.map.epc.size(), 1u) << text;
+    const platform::EpcRange& epc = plan.map.epc[0];
+    EXPECT_EQ(epc.bytes, plan.config.epc_mib << 20) << text;
+    EXPECT_GE(epc.base.value, u64{1} << 32) << text;
+    for (const platform::MapEntry& entry : plan.map.entries) {
+      if (entry.type != platform::MapType::ram) continue;
+      EXPECT_GE(epc.base.value, entry.base.value + entry.bytes) << text;
+    }
+    const arch::CpuidRegs section = plan.cpuid.get(0x12, 2);
+    EXPECT_EQ((u64{section.ebx} << 32) | (section.eax & ~0xfffu), epc.base.value) << text;
+    EXPECT_EQ((u64{section.edx} << 32) | (section.ecx & ~0xfffu), epc.bytes) << text;
+  }
+}
+
+TEST(Plan, ErrorsStandAtTheKeyThatAsked) {
+  const auto no_feature = planned("epc = 1\ncpuid = 'host,avx512f=1'");
+  ASSERT_FALSE(no_feature.has_value());
+  EXPECT_EQ(no_feature.error().at, (Position{4, 9}));
+  EXPECT_THAT(no_feature.error().message, HasSubstr("'avx512f'"));
+
+  const auto no_epc = planned("cpuid = 'host,sgx=1'");
+  ASSERT_FALSE(no_epc.has_value());
+  EXPECT_EQ(no_epc.error().at, (Position{3, 9}));
+  EXPECT_THAT(no_epc.error().message, HasSubstr("needs EPC"));
+}
+
+TEST(Plan, WhatTheAddressSpaceCannotHoldIsRefused) {
+  tests::Processor small;
+  small.at(0x8000'0008).eax = 36;
+  const auto read = read_config("name = 'd'\nkernel = 'k'\nepc = 131072");
+  ASSERT_TRUE(read.has_value());
+  const auto plan = make_plan(read->config, small);
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_EQ(plan.error().at, (Position{3, 7}));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
