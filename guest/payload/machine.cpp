@@ -120,6 +120,10 @@ void reset_machine() {
   asm volatile("cli; cld" ::: "memory");
   cpu::set_dr7(0x400);
   cpu::set_dr6(0xffff0ff0);
+  cpu::set_dr0(0);
+  cpu::set_dr1(0);
+  cpu::set_dr2(0);
+  cpu::set_dr3(0);
   cpu::set_cr8(0);
   cpu::set_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | u64{1} << 31);
   cpu::set_cr3(reinterpret_cast<u64>(boot_pml4));  // the last case's tables are about to be reused

@@ -89,6 +89,28 @@ void power_off() {
 
 void line(const char* name) { open_line(name); }
 
+bool on_tcg() {
+  const cpu::Cpuid r = cpu::cpuid(0x40000000);
+  return r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447;  // "TCGTCGTCGTCG"
+}
+
+void skip(const char* reason) {
+  if (!line_open) open_line(nullptr);
+  print(" skipped (");
+  print(reason);
+  print(")");
+}
+
+bool need(bool feature, const char* name) {
+  if (feature) return true;
+  if (on_tcg()) {
+    skip(name);
+  } else {
+    expect(name, 0, 1);
+  }
+  return false;
+}
+
 void expect(const char* field, u64 found, u64 expected) {
   if (!line_open) open_line(nullptr);
   print(" ");

@@ -30,6 +30,12 @@ struct CaseEntry {
 void line(const char* name);
 /// Compares and reports a field.
 void expect(const char* field, u64 found, u64 expected);
+/// True if the processor under the payload is QEMU's TCG.
+bool on_tcg();
+/// Ends the line as "skipped (reason)"; for what QEMU lacks or cannot survive.
+void skip(const char* reason);
+/// True if the processor has the feature. If not: skipped on TCG, a failure on any other.
+bool need(bool feature, const char* name);
 /// Prints plain text to the console.
 void print(const char* text);
 void print_hex(u64 v);
