@@ -1,4 +1,4 @@
-// Data transfer: MOV MOVZX MOVSX MOVSXD MOVBE MOVNTI MOVDIRI BSWAP XCHG LEA XLAT, and CBW CWDE CDQE CWD CDQ CQO
+// Data transfer: MOV MOVZX MOVSX MOVSXD MOVBE MOVDIRI BSWAP XCHG LEA XLAT, and CBW CWDE CDQE CWD CDQ CQO
 // (SDM vol. 1, 7.3.1).
 #include <bit>
 
@@ -203,7 +203,6 @@ void sign_into_rdx(Cpu& cpu, const Op* op) {
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOV, &select_mov},
     {ZYDIS_MNEMONIC_MOVBE, &select_binary<Movbe>},
-    {ZYDIS_MNEMONIC_MOVNTI, &select_binary<Mov>},
     {ZYDIS_MNEMONIC_MOVDIRI, &select_binary<Mov>},
     {ZYDIS_MNEMONIC_MOVZX, &select_extend<false>},
     {ZYDIS_MNEMONIC_MOVSX, &select_extend<true>},
