@@ -15,7 +15,12 @@ constexpr u64 masked = 1 << 16;
 constexpr u64 writable = u64{0xff} << 56 | masked | level_triggered | active_low | logical | 0x7ff;
 constexpr u32 id_bits = 0xf << 24;
 constexpr u32 version_number = 0x20;
-constexpr u8 fixed = 0, lowest_priority = 1, reserved_3 = 3, reserved_6 = 6, external = 7;
+constexpr u8 lowest_priority = 1, reserved_3 = 3, reserved_6 = 6, external = 7;
+
+constexpr u8 delivery_of(u64 entry) { return entry >> 8 & 7; }
+
+// The trigger bit counts for fixed and lowest priority only; the other modes are always edges (3.2.4).
+constexpr bool is_level(u64 entry) { return entry & level_triggered && delivery_of(entry) <= lowest_priority; }
 
 }  // namespace
 
@@ -34,23 +39,22 @@ bool IoApic::asserted(unsigned pin) const {
 // Reserved delivery modes send nothing, and neither does ExtINT: there is no 8259 to ask for a vector.
 void IoApic::deliver(unsigned pin) {
   const u64 entry = entries_[pin];
-  const u8 delivery = entry >> 8 & 7;
+  const u8 delivery = delivery_of(entry);
   if (delivery == reserved_3 || delivery == reserved_6 || delivery == external) return;
-  const bool level = entry & level_triggered && (delivery == fixed || delivery == lowest_priority);
-  if (level) entries_[pin] |= remote_irr;
-  send_({static_cast<u32>(entry >> 56), (entry & logical) != 0, 0, delivery, static_cast<u8>(entry), level});
+  if (is_level(entry)) entries_[pin] |= remote_irr;
+  send_({static_cast<u32>(entry >> 56), (entry & logical) != 0, 0, delivery, static_cast<u8>(entry), is_level(entry)});
 }
 
 // A level-triggered pin delivers while it is asserted, once for each EOI.
 void IoApic::deliver_level(unsigned pin) {
   const u64 entry = entries_[pin];
-  if (entry & level_triggered && !(entry & (masked | remote_irr)) && asserted(pin)) deliver(pin);
+  if (is_level(entry) && !(entry & (masked | remote_irr)) && asserted(pin)) deliver(pin);
 }
 
 void IoApic::set_pin(unsigned pin, bool level) {
   const bool before = asserted(pin);
   levels_ = (levels_ & ~(1u << pin)) | u32{level} << pin;
-  if (entries_[pin] & level_triggered)
+  if (is_level(entries_[pin]))
     deliver_level(pin);
   else if (!before && asserted(pin) && !(entries_[pin] & masked))
     deliver(pin);
