@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "arch/msr.hpp"
 #include "arch/regs.hpp"
 #include "silicon/cpu/flags.hpp"
 #include "silicon/cpu/fpu_state.hpp"
@@ -78,18 +79,20 @@ struct Cpu {
   std::array<u64, 4> dr{};
   u64 dr6 = arch::dr6::fixed1, dr7 = arch::dr7::fixed1;
   u8 cpl = 0;
-  bool code64 = false;       ///< CS.L and LMA: 64-bit mode
-  bool shadow = false;       ///< of STI or MOV SS: the next instruction boundary takes no interrupt
-  bool shadow_ss = false;    ///< it is MOV SS's: nor a debug exception
+  bool code64 = false;         ///< CS.L and LMA: 64-bit mode
+  bool shadow = false;         ///< of STI or MOV SS: the next instruction boundary takes no interrupt
+  bool shadow_ss = false;      ///< it is MOV SS's: nor a debug exception
   bool window_wanted = false;  ///< the hypervisor waits for the interrupt window
-  bool nmi_blocked = false;  ///< until IRET
-  u64 pending_debug = 0;     ///< DR6 bits of a #DB that is due after this instruction
+  bool nmi_blocked = false;    ///< until IRET
+  u64 pending_debug = 0;       ///< DR6 bits of a #DB that is due after this instruction
 
   FpuState fpu;
 
   // ---- model-specific registers that the silicon keeps
   u64 kernel_gs_base = 0, star = 0, lstar = 0, cstar = 0, fmask = 0, tsc_aux = 0;
   u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0, pat = 0x0007'0406'0007'0406;
+  std::array<u64, 4> lepubkeyhash{arch::msr::intel_lepubkeyhash[0], arch::msr::intel_lepubkeyhash[1],
+                                  arch::msr::intel_lepubkeyhash[2], arch::msr::intel_lepubkeyhash[3]};
 
   // ---- the rooms behind slow paths; owned by Vcpu::Impl
   Mmu* mmu = nullptr;

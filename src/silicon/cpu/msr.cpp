@@ -5,6 +5,7 @@
 #include "silicon/cpu/control.hpp"
 #include "silicon/cpu/modes.hpp"
 #include "silicon/mmu/mmu.hpp"
+#include "silicon/sgx/package_impl.hpp"
 
 namespace cloister::silicon {
 
@@ -45,6 +46,21 @@ bool write_efer(Cpu& cpu, u64 value) {
   return true;
 }
 
+bool has_sgx(const Cpu& cpu) { return cpu.mmu->package().epc_pages() != 0; }
+
+/// As firmware left it: locked, SGX on if there is EPC, launch control as the package's configuration says.
+u64 feature_control(const Cpu& cpu) {
+  namespace fc = msr::feature_control_bits;
+  if (!has_sgx(cpu)) return fc::lock;
+  return fc::lock | fc::sgx_enable | (cpu.mmu->package().config().launch_control_writable ? fc::sgx_launch_control : 0);
+}
+
+/// IA32_SGXLEPUBKEYHASHn's n.
+std::optional<unsigned> hash_number(u32 index) {
+  if (index < msr::sgxlepubkeyhash0 || index > msr::sgxlepubkeyhash3) return std::nullopt;
+  return index - msr::sgxlepubkeyhash0;
+}
+
 /// Memory types 0, 1, 4, 5, 6, 7 in each byte (SDM vol. 3A, table 12-10).
 bool valid_pat(u64 value) {
   for (unsigned i = 0; i < 8; ++i) {
@@ -60,7 +76,12 @@ std::optional<u64> read_msr(const Cpu& cpu, u32 index) {
   for (const Plain& p : plain) {
     if (p.index == index) return cpu.*p.field;
   }
+  if (const auto hash = hash_number(index)) {
+    return has_sgx(cpu) ? std::optional{cpu.lepubkeyhash[*hash]} : std::nullopt;
+  }
   switch (index) {
+    case msr::feature_control: return feature_control(cpu);
+    case msr::sgx_svn_status: return has_sgx(cpu) ? std::optional<u64>{0} : std::nullopt;
     case msr::efer: return cpu.efer;
     case msr::pat: return cpu.pat;
     case msr::fs_base: return cpu.seg[arch::seg_fs].base;
@@ -82,6 +103,11 @@ bool write_msr(Cpu& cpu, u32 index, u64 value) {
     update_mode(cpu);
     return true;
   };
+  if (const auto hash = hash_number(index)) {
+    if (!has_sgx(cpu) || (feature_control(cpu) & msr::feature_control_bits::sgx_launch_control) == 0) return false;
+    cpu.lepubkeyhash[*hash] = value;
+    return true;
+  }
   switch (index) {
     case msr::efer: return write_efer(cpu, value);
     case msr::pat:
