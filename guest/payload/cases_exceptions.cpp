@@ -76,8 +76,8 @@ CASE(ud1_reads_no_memory) { expect_fault(run(u, CODE("ud1 eax, [rbx]"), {.rbx = 
 
 // Opcodes without meaning in 64-bit mode (vol. 2D, table A-2, superscript i64).
 CASE(invalid_in_64_bit_mode) {
-  static constexpr u8 opcodes[] = {0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f,
-                                   0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xd4, 0xd5, 0xd6, 0xea};
+  static constexpr u8 opcodes[] = {0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37,
+                                   0x3f, 0x60, 0x61, 0x82, 0x9a, 0xd4, 0xd5, 0xd6, 0xea};
   for (u8 opcode : opcodes) {
     const u8 bytes[] = {opcode, 0, 0, 0, 0, 0, 0};
     Trap t = run(u, {bytes, bytes + sizeof bytes});
@@ -141,8 +141,8 @@ CASE(sse_masked_exception) {
 }
 
 CASE(sse_unmasked_exception) {
-  at<u32>(data_va) = 0x1d80;             // ZM clear
-  at<u32>(data_va + 4) = 0x3f80'0000;    // 1.0
+  at<u32>(data_va) = 0x1d80;           // ZM clear
+  at<u32>(data_va + 4) = 0x3f80'0000;  // 1.0
   expect_fault(run(u, CODE("ldmxcsr [rbx]; xorps xmm1, xmm1; movss xmm0, [rbx+4]; divss xmm0, xmm1"), {.rbx = data_va}),
                vec::xm, 0, 11);
 }
@@ -189,7 +189,9 @@ CASE(noncanonical_by_rbp_with_ds) {
   expect_fault(run(u, CODE("mov eax, ds:[rbp]"), {.rbp = noncanonical}), vec::ss, 0, 0);
 }
 
-CASE(noncanonical_push) { expect_fault(run(u, CODE("mov rsp, rbx; push rax"), {.rbx = noncanonical + 0x100}), vec::ss, 0, 3); }
+CASE(noncanonical_push) {
+  expect_fault(run(u, CODE("mov rsp, rbx; push rax"), {.rbx = noncanonical + 0x100}), vec::ss, 0, 3);
+}
 
 CASE(noncanonical_pop) { expect_fault(run(u, CODE("mov rsp, rbx; pop rax"), {.rbx = noncanonical}), vec::ss, 0, 3); }
 
@@ -200,9 +202,7 @@ CASE(noncanonical_jump) { expect_fault(run(u, CODE("nop; jmp rbx"), {.rbx = nonc
 CASE(noncanonical_ret) { expect_fault(run(u, CODE("push rbx; ret"), {.rbx = noncanonical}), vec::gp, 0, 1); }
 
 // 2.3.11 of vol. 2A: at most 15 bytes; more is #GP(0). LOCK only with a memory destination of certain opcodes: #UD.
-CASE(fifteen_bytes) {
-  expect_done(run(u, CODE(".fill 14, 1, 0x66; nop")));
-}
+CASE(fifteen_bytes) { expect_done(run(u, CODE(".fill 14, 1, 0x66; nop"))); }
 
 CASE(sixteen_bytes) { expect_fault(run(u, CODE(".fill 15, 1, 0x66; nop")), vec::gp, 0, 0); }
 
@@ -259,9 +259,7 @@ CASE(privileged_at_cpl3) {
 
 // IOPL and the I/O permission bitmap (vol. 1, 19.5): IOPL 3 allows all; else each port of the access needs a clear bit
 // within the TSS limit.
-CASE(io_with_iopl3) {
-  expect_done(run(u, CODE("in al, 0x80; cli"), {}, flag::fixed | flag::iopl3));
-}
+CASE(io_with_iopl3) { expect_done(run(u, CODE("in al, 0x80; cli"), {}, flag::fixed | flag::iopl3)); }
 
 CASE(io_bitmap) {
   set_gdt_system(TSS_SELECTOR, reinterpret_cast<u64>(&tss), 104 + 0x20, attr_tss);

@@ -13,7 +13,9 @@ constexpr u32 msr_apic_base = 0x1b, msr_deadline = 0x6e0;
 
 bool x2apic;
 
-u32 read(u32 reg) { return x2apic ? static_cast<u32>(cpu::rdmsr(0x800 + reg / 16)) : at<volatile u32>(apic_mmio + reg); }
+u32 read(u32 reg) {
+  return x2apic ? static_cast<u32>(cpu::rdmsr(0x800 + reg / 16)) : at<volatile u32>(apic_mmio + reg);
+}
 void write(u32 reg, u32 v) {
   if (x2apic) {
     cpu::wrmsr(0x800 + reg / 16, v);

@@ -83,12 +83,12 @@ CASE(rights_of_upper_levels) {
     char kind;
     u64 error;
   } rows[] = {
-      {"pde_supervisor", 2, pte::u, 0, 'r', 5}, {"pdpte_supervisor", 3, pte::u, 0, 'r', 5},
+      {"pde_supervisor", 2, pte::u, 0, 'r', 5},   {"pdpte_supervisor", 3, pte::u, 0, 'r', 5},
       {"pml4e_supervisor", 4, pte::u, 0, 'w', 7}, {"pde_read_only", 2, pte::w, 0, 'w', 7},
-      {"pdpte_read_only", 3, pte::w, 0, 'w', 7}, {"pml4e_read_only", 4, pte::w, 0, 'w', 7},
-      {"pde_nx", 2, 0, pte::nx, 'x', 0x15},      {"pdpte_nx", 3, 0, pte::nx, 'x', 0x15},
-      {"pml4e_nx", 4, 0, pte::nx, 'x', 0x15},    {"pde_missing", 2, pte::p, 0, 'r', 4},
-      {"pdpte_missing", 3, pte::p, 0, 'w', 6},   {"pml4e_missing", 4, pte::p, 0, 'x', 0x14},
+      {"pdpte_read_only", 3, pte::w, 0, 'w', 7},  {"pml4e_read_only", 4, pte::w, 0, 'w', 7},
+      {"pde_nx", 2, 0, pte::nx, 'x', 0x15},       {"pdpte_nx", 3, 0, pte::nx, 'x', 0x15},
+      {"pml4e_nx", 4, 0, pte::nx, 'x', 0x15},     {"pde_missing", 2, pte::p, 0, 'r', 4},
+      {"pdpte_missing", 3, pte::p, 0, 'w', 6},    {"pml4e_missing", 4, pte::p, 0, 'x', 0x14},
   };
   constexpr u64 far = u64{5} << 39;  // tables of its own at every level
   map(far, new_frame(), user_page);
@@ -384,9 +384,7 @@ CASE(invpcid) {
   struct Descriptor {
     u64 pcid, address;
   };
-  static auto invpcid = [](u64 type, Descriptor d) {
-    asm volatile("invpcid %1, %0" ::"r"(type), "m"(d) : "memory");
-  };
+  static auto invpcid = [](u64 type, Descriptor d) { asm volatile("invpcid %1, %0" ::"r"(type), "m"(d) : "memory"); };
   static const struct {
     const char* name;
     u64 type;
@@ -426,8 +424,8 @@ CASE(recursive_tables) {
   const u64 root = cpu::cr3() & pte::address;
   at(root + 510 * 8) = root | kernel_page;
   cpu::flush_tlb();
-  constexpr u64 recursive = 0xffff'0000'0000'0000 | (u64{510} << 39) | (u64{510} << 30) | (u64{510} << 21) |
-                            (u64{510} << 12);
+  constexpr u64 recursive =
+      0xffff'0000'0000'0000 | (u64{510} << 39) | (u64{510} << 30) | (u64{510} << 21) | (u64{510} << 12);
   expect("self", at(recursive + 510 * 8) & pte::address, root);
   line("pte_by_the_window");
   map(page, new_frame(), kernel_page);

@@ -201,7 +201,8 @@ CASE(far_jump_to_compatibility_mode) {
 }
 
 CASE(far_jump_back_to_64_bit_mode) {
-  Trap t = run(u32bit, CODE32(".byte 0xea; .long 0x40000010; .word 0x33; .org 771b+16; .byte 0x48, 0xff, 0xc0"), {.rax = ~0ul});
+  Trap t = run(u32bit, CODE32(".byte 0xea; .long 0x40000010; .word 0x33; .org 771b+16; .byte 0x48, 0xff, 0xc0"),
+               {.rax = ~0ul});
   expect_done(t);
   expect("cs", t.cs, USER_CS | 3);
 }
@@ -239,7 +240,8 @@ CASE(far_jump_faults) {
 
 CASE(far_call_and_return) {
   at<FarPointer>(data_va) = {code_va + 16, USER_CS | 3};
-  Trap t = run(u, CODE("rex.w call fword ptr [rbx]; mov ecx, 7; jmp 9f; .org 771b+16; mov edx, 9; rex.w retf; 9:"), {.rbx = data_va});
+  Trap t = run(u, CODE("rex.w call fword ptr [rbx]; mov ecx, 7; jmp 9f; .org 771b+16; mov edx, 9; rex.w retf; 9:"),
+               {.rbx = data_va});
   expect_done(t);
   expect("rcx", t.gpr[1], 7);
   expect("rdx", t.gpr[2], 9);
@@ -247,7 +249,8 @@ CASE(far_call_and_return) {
 }
 
 CASE(retf_to_inner_privilege) {
-  expect_fault(run(u, CODE("push 0x10; push rbx; rex.w retf"), {.rbx = code_va}), vec::gp, selector_error(KERNEL_CS), 3);
+  expect_fault(run(u, CODE("push 0x10; push rbx; rex.w retf"), {.rbx = code_va}), vec::gp, selector_error(KERNEL_CS),
+               3);
 }
 
 CASE(retf_to_outer_privilege) {
@@ -262,11 +265,14 @@ CASE(retf_to_outer_privilege) {
 // 5.8.3.1: 64-bit call gates (figure 5-9): stack from the TSS, SS null, the old SS:RSP and CS:RIP pushed.
 CASE(call_gate) {
   auto gate = [](u64 target, u16 selector, u32 attributes) {
-    gdt[scratch / 8] = (target & 0xffff) | (u64{selector} << 16) | (u64{attributes} << 40) | ((target >> 16 & 0xffff) << 48);
+    gdt[scratch / 8] =
+        (target & 0xffff) | (u64{selector} << 16) | (u64{attributes} << 40) | ((target >> 16 & 0xffff) << 48);
     gdt[scratch / 8 + 1] = target >> 32;
   };
   at<FarPointer>(data_va) = {0, scratch | 3};
-  Code code = CODE("rex.w call fword ptr [rbx]; .org 771b+16; mov eax, cs; mov ecx, ss; mov rdx, [rsp]; mov rsi, [rsp+16]; int 0x81");
+  Code code = CODE(
+      "rex.w call fword ptr [rbx]; .org 771b+16; mov eax, cs; mov ecx, ss; mov rdx, [rsp]; mov rsi, [rsp+16]; int "
+      "0x81");
   line("to_cpl0");
   gate(code_va + 16, KERNEL_CS, 0xec);
   Trap t = run(u, code, {.rbx = data_va});
@@ -339,9 +345,7 @@ CASE(iret_faults) {
   line("ss_null_stays_at_cpl0");
   expect("vector", iret(KERNEL_CS, 0).vector, vec::done);
   line("nested_task");
-  Trap t = attempt([] {
-    asm volatile("pushfq; orl $0x4000, (%%rsp); popfq; iretq" ::: "memory");
-  });
+  Trap t = attempt([] { asm volatile("pushfq; orl $0x4000, (%%rsp); popfq; iretq" ::: "memory"); });
   expect_fault(t, vec::gp, 0);
 }
 
@@ -352,7 +356,8 @@ CASE(popf_by_cpl) {
   expect_done(t);
   expect("flags", t.rflags & (flag::iopl3 | flag::interrupt), 0);
   line("iret_in_user_mode");
-  t = run(u, CODE("mov rcx, rsp; push 0x2b; push rcx; push 0x3202; push 0x33; push rbx; iretq; .org 771b+16; nop"), {.rbx = code_va + 16});
+  t = run(u, CODE("mov rcx, rsp; push 0x2b; push rcx; push 0x3202; push 0x33; push rbx; iretq; .org 771b+16; nop"),
+          {.rbx = code_va + 16});
   expect_done(t);
   expect("flags", t.rflags & (flag::iopl3 | flag::interrupt), 0);
   line("rf_is_cleared");
@@ -375,7 +380,8 @@ CASE(syscall_sysret_64) {
   wrmsr(0xc0000081, (u64{0x20 | 3} << 48) | (u64{KERNEL_CS} << 32));
   wrmsr(0xc0000082, code_va + 32);
   wrmsr(0xc0000084, flag::tf | flag::df | flag::zf);
-  Code code = CODE("syscall; nop; mov edx, cs; int 0x81; .org 771b+32; pushf; pop rsi; mov r8d, cs; mov r9d, ss; rex.w sysret");
+  Code code =
+      CODE("syscall; nop; mov edx, cs; int 0x81; .org 771b+32; pushf; pop rsi; mov r8d, cs; mov r9d, ss; rex.w sysret");
   Trap t = run(u, code, {}, flag::fixed | flag::zf | flag::cf | flag::df);
   expect_done(t);
   expect("rcx", t.gpr[1], code_va + 2);
@@ -422,7 +428,9 @@ CASE(sysenter_sysexit) {
   wrmsr(0x174, KERNEL_CS);
   wrmsr(0x175, stack_top - 0x200);
   wrmsr(0x176, code_va + 32);
-  Code code = CODE("sysenter; .org 771b+16; mov eax, cs; mov ebx, ss; int 0x81; .org 771b+32; mov rdx, rdi; mov rcx, rsi; mov r8d, cs; mov r9, rsp; rex.w; .byte 0x0f, 0x35");
+  Code code = CODE(
+      "sysenter; .org 771b+16; mov eax, cs; mov ebx, ss; int 0x81; .org 771b+32; mov rdx, rdi; mov rcx, rsi; mov r8d, "
+      "cs; mov r9, rsp; rex.w; .byte 0x0f, 0x35");
   line("from_64_bit_mode");
   Trap t = run(u, code, {.rsi = stack_top - 8, .rdi = code_va + 16}, flag::fixed | flag::interrupt);
   expect_done(t);
@@ -484,7 +492,8 @@ CASE(fsgsbase) {
   expect_fault(run(u, CODE("rdfsbase rax")), vec::ud, 0, 0);
   cpu::set_cr4(cpu::cr4() | CR4_FSGSBASE);
   line("write_and_read");
-  Trap t = run(u, CODE("wrfsbase rbx; wrgsbase rcx; rdfsbase rax; rdgsbase rdx"), {.rcx = 0x12345678'9000, .rbx = 0xffff'8000'0000'1234});
+  Trap t = run(u, CODE("wrfsbase rbx; wrgsbase rcx; rdfsbase rax; rdgsbase rdx"),
+               {.rcx = 0x12345678'9000, .rbx = 0xffff'8000'0000'1234});
   expect_done(t);
   expect("fs", t.gpr[0], 0xffff'8000'0000'1234);
   expect("gs", t.gpr[2], 0x12345678'9000);

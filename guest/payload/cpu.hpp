@@ -32,12 +32,12 @@ inline u32 in32(u16 port) {
   return v;
 }
 
-#define CONTROL_REGISTER(name)                                        \
-  inline u64 name() {                                                 \
-    u64 v;                                                            \
-    asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory");          \
-    return v;                                                         \
-  }                                                                   \
+#define CONTROL_REGISTER(name)                               \
+  inline u64 name() {                                        \
+    u64 v;                                                   \
+    asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory"); \
+    return v;                                                \
+  }                                                          \
   inline void set_##name(u64 v) { asm volatile("mov %0, %%" #name ::"r"(v) : "memory"); }
 CONTROL_REGISTER(cr0)
 CONTROL_REGISTER(cr2)

@@ -34,6 +34,8 @@ void reset_paging() {
   cpu::set_cr3(root);
 }
 
+}  // namespace
+
 void reset_descriptors() {
   for (u64& entry : gdt) entry = 0;
   set_gdt(KERNEL_CS32, descriptor(0, 0xfffff, attr_code32));
@@ -62,8 +64,6 @@ void reset_descriptors() {
       "r"(0), "r"(TSS_SELECTOR)
       : "memory");
 }
-
-}  // namespace
 
 u64 new_frame() {
   u64 frame = pool_next;

@@ -19,6 +19,8 @@ inline constexpr u64 p = 1, w = 2, u = 4, pwt = 8, pcd = 16, a = 32, d = 64, ps 
 
 /// Puts everything back to the baseline.
 void reset_machine();
+/// GDT, IDT, TSS and segment registers alone.
+void reset_descriptors();
 
 /// A fresh zeroed frame of 4 KiB, reachable one to one; until the case ends.
 u64 new_frame();

@@ -18,9 +18,9 @@ struct CaseEntry {
   unsigned line;  ///< cases run in the order of their lines
 };
 
-#define CASE(name)                                                                                 \
-  static void case_##name();                                                                       \
-  static const CaseEntry entry_##name = {#name, case_##name, __LINE__};                            \
+#define CASE(name)                                                                                      \
+  static void case_##name();                                                                            \
+  static const CaseEntry entry_##name = {#name, case_##name, __LINE__};                                 \
   __attribute__((section("cases"), used)) static const CaseEntry* const pointer_##name = &entry_##name; \
   static void case_##name()
 

@@ -1,0 +1,36 @@
+// Hostile payloads run in a child process each. However the guest fares, the process must end as a domain ends: powered
+// off, reset, crashed with a report, or out of time; never by a signal of its own.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "machine.hpp"
+
+namespace cloister::payload {
+namespace {
+
+struct Hostile {
+  const char* name;
+  u64 epc_mib;
+};
+
+void PrintTo(const Hostile& h, std::ostream* out) { *out << h.name << " epc " << h.epc_mib; }
+
+class HostileGuest : public testing::TestWithParam<Hostile> {};
+
+TEST_P(HostileGuest, NeverTakesTheProcessDown) {
+  const int status =
+      run_in_child(GetParam().name, {.epc_mib = GetParam().epc_mib, .timeout = std::chrono::seconds(60)});
+  EXPECT_THAT(status, testing::AnyOf(0, 3, 4, 124));
+}
+
+INSTANTIATE_TEST_SUITE_P(Payloads, HostileGuest,
+                         testing::Values(Hostile{"hostile_registers", 0}, Hostile{"hostile_registers", 64},
+                                         Hostile{"hostile_memory", 0}, Hostile{"hostile_memory", 64},
+                                         Hostile{"hostile_code", 64}, Hostile{"hostile_kernel_code", 64},
+                                         Hostile{"hostile_tables", 0}),
+                         [](const auto& tested) {
+                           return std::string(tested.param.name) + (tested.param.epc_mib ? "_with_epc" : "");
+                         });
+
+}  // namespace
+}  // namespace cloister::payload

@@ -1,0 +1,111 @@
+#include "machine.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+
+namespace cloister::payload {
+
+namespace {
+
+constexpr u64 mib = 1 << 20, memory_bytes = 512 * mib;
+constexpr arch::Mfn machine_epc{0x100000};
+
+int status_of(hypervisor::Ending ending) {
+  switch (ending) {
+    case hypervisor::Ending::powered_off: return 0;
+    case hypervisor::Ending::crashed: return 3;
+    case hypervisor::Ending::reset: return 4;
+    case hypervisor::Ending::timed_out: return 124;
+    case hypervisor::Ending::stopped: break;
+  }
+  return 98;
+}
+
+tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& name, const Setting& setting,
+                                                            const silicon::Package& package) {
+  const std::string path = std::string(CLOISTER_BINARY_DIR "/guest/payload/") + name + ".elf";
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return tl::unexpected("cannot read " + path);
+  const std::vector<u8> bytes{std::istreambuf_iterator<char>(file), {}};
+  auto kernel = platform::read_kernel(bytes);
+  if (!kernel) return tl::unexpected(kernel.error());
+
+  const auto raw = [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); };
+  auto map =
+      platform::make_memory_map(memory_bytes, setting.epc_mib * mib, raw(arch::leaf::address_sizes, 0).eax & 0xff);
+  if (!map) return tl::unexpected(map.error());
+  policy::CpuidRequest request;
+  for (const platform::EpcRange& range : map->epc) request.epc.push_back({range.base.value, range.bytes});
+  auto cpuid = policy::domain_cpuid(raw, request);
+  if (!cpuid) return tl::unexpected(cpuid.error());
+
+  hypervisor::DomainSpec spec;
+  spec.name = name;
+  spec.map = std::move(*map);
+  spec.cpuid = std::move(*cpuid);
+  spec.msr.sgx = spec.msr.launch_control = setting.epc_mib != 0;
+  spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
+  spec.clock = setting.clock;
+  return spec;
+}
+
+}  // namespace
+
+std::vector<std::string> Result::lines_with(const std::string& word) const {
+  std::vector<std::string> found;
+  std::istringstream text(console);
+  for (std::string line; std::getline(text, line);) {
+    if (line.rfind(word, 0) == 0) found.push_back(line);
+  }
+  return found;
+}
+
+tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting) {
+  silicon::Package::Config config;
+  if (setting.epc_mib != 0) config.epc = silicon::EpcSection{machine_epc, setting.epc_mib * mib / arch::page_size};
+  silicon::Package package(config);
+  auto spec = make_spec(name, setting, package);
+  if (!spec) return tl::unexpected(spec.error());
+  std::vector<silicon::EpcSection> epc;
+  arch::Mfn next = machine_epc;
+  for (const platform::EpcRange& range : spec->map.epc) {
+    epc.push_back({next, range.bytes / arch::page_size});
+    next += range.bytes / arch::page_size;
+  }
+  auto domain = hypervisor::Domain::create(package, std::move(*spec), std::move(epc));
+  if (!domain) return tl::unexpected(domain.error());
+
+  Result result;
+  hypervisor::RunOptions options;
+  options.timeout = setting.timeout;
+  options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
+  result.outcome = (*domain)->run(options);
+  return result;
+}
+
+int run_in_child(const std::string& name, const Setting& setting) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto result = run_payload(name, setting);
+    if (!result) {
+      std::fprintf(stderr, "%s\n", result.error().c_str());
+      ::_exit(99);
+    }
+    std::fputs(result->console.c_str(), stdout);
+    std::fputs(result->outcome.report.c_str(), stdout);
+    std::fflush(stdout);
+    ::_exit(status_of(result->outcome.ending));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace cloister::payload

@@ -1,0 +1,32 @@
+// A payload's run: the image from the build folder in a domain of its own, in this process, to its end.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "hypervisor/domain.hpp"
+
+namespace cloister::payload {
+
+struct Setting {
+  u64 epc_mib = 0;
+  std::chrono::milliseconds timeout{120'000};
+  silicon::ClockMode clock = silicon::ClockMode::deterministic;
+};
+
+struct Result {
+  hypervisor::Outcome outcome;
+  std::string console;
+  /// The lines of the console that begin with `word`.
+  std::vector<std::string> lines_with(const std::string& word) const;
+};
+
+/// Runs guest/payload/NAME.elf. The error says what could not be set up.
+tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting);
+
+/// The same in a child process, whose exit status is an ending's: 0 powered off, 3 crashed, 4 reset, 124 timed out; 99
+/// if it could not be set up. Negative: the signal that killed the child.
+int run_in_child(const std::string& name, const Setting& setting);
+
+}  // namespace cloister::payload
