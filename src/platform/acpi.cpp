@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view oem_id = "CLOIST", oem_table_id = "CLOISTER", creator_id = "CLST";
 constexpr u32 oem_revision = 1, creator_revision = 1;
-constexpr u64 header_bytes = 36, length_at = 4, checksum_at = 9;  // table 5.4
+constexpr u64 length_at = 4, checksum_at = 9;  // in the header (table 5.4)
 
 u8 checksum(std::span<const u8> bytes) {
   u8 sum = 0;
