@@ -182,6 +182,7 @@ TEST(Aml, EncodesPackageLengths) {  // 20.2.4
   };
   EXPECT_EQ(lead(60)[0], 63);                              // 1 + 2 (size) + 60
   EXPECT_THAT(lead(61), ElementsAre(0x41, 0x04, 0x0a));    // 65 = 2 + 2 + 61
+  EXPECT_THAT(lead(300), ElementsAre(0x41, 0x13, 0x0b));   // 305 = 0x131 = 2 + 3 + 300
   EXPECT_THAT(lead(5000), ElementsAre(0x8e, 0x38, 0x01));  // 5006 = 0x138e = 3 + 3 + 5000
 }
 
