@@ -1,9 +1,13 @@
 // The program `cloister`: reads its command line and calls the toolstack.
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
 
 #include "toolstack/toolstack.hpp"
 
-int main(int argc, char** argv) {
+namespace {
+
+int run_program(int argc, char** argv) {
   using namespace cloister::toolstack;
   set_up_messages();
 
@@ -36,4 +40,15 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_status::bad_configuration;
   }
   return run(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cloister: %s\n", error.what());
+    return cloister::toolstack::exit_status::failed;
+  }
 }

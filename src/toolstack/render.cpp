@@ -10,7 +10,6 @@ namespace cloister::toolstack {
 
 namespace {
 
-using arch::CpuidReg;
 using arch::CpuidRegs;
 
 std::string_view name_of(platform::MapType type) {
