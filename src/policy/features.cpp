@@ -129,6 +129,8 @@ const std::vector<Feature>& features() {
       {"vpclmulqdq", 7, 0, ecx, 10},
       {"la57", 7, 0, ecx, 16},
       {"rdpid", 7, 0, ecx, 22},
+      {"movdiri", 7, 0, ecx, 27},
+      {"movdir64b", 7, 0, ecx, 28},
       {"sgxlc", 7, 0, ecx, 30},
       {"sgx_lc", 7, 0, ecx, 30},
       {"sgx-lc", 7, 0, ecx, 30},
