@@ -274,13 +274,12 @@ CASE(smap) {
   expect_page_fault(run_on_supervisor_page(CODE("stac; mov eax, [rbx]; clac; mov eax, [rbx]"), {.rbx = page}), 1, page);
   line("ac_by_popf");
   expect_done(run_on_supervisor_page(CODE("mov eax, [rbx]"), {.rbx = page}, flag::fixed | flag::ac));
-  line("implicit_access_ignores_ac");  // the GDT on a user page, read by a segment load
-  for (unsigned i = 0; i < 16; i++) at(page + i * 8 - page + (*entry_of(page) & pte::address)) = gdt[i];
-  const cpu::TableRegister user_gdt{127, page}, own{sizeof gdt - 1, reinterpret_cast<u64>(gdt)};
-  asm volatile("lgdt %0" ::"m"(user_gdt));
-  Trap t = attempt([] { asm volatile("stac; mov %0, %%fs" ::"r"(KERNEL_DS)); });
-  asm volatile("lgdt %0" ::"m"(own));
-  expect_page_fault(t, 1, page + KERNEL_DS);
+  line("implicit_access_ignores_ac");  // an LDT on a user page, read by a segment load
+  at(*entry_of(page) & pte::address) = descriptor(0, 0xfffff, attr_data);
+  set_gdt_system(SCRATCH_SELECTOR, page, 7, attr_ldt);
+  asm volatile("lldt %w0" ::"r"(u64{SCRATCH_SELECTOR}));
+  Trap t = attempt([] { asm volatile("stac; mov %0, %%fs" ::"r"(u64{4})); });
+  expect_page_fault(t, 1, page);
 }
 
 CASE(stac_clac_at_cpl3) {

@@ -107,6 +107,7 @@ attempt_call:
         call *%rax
         xorl %eax, %eax
 leave_guard:
+        movq $0, recover_rsp(%rip)
         addq $8, %rsp
         popq %r15
         popq %r14

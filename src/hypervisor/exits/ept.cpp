@@ -29,6 +29,11 @@ Result ept_violation(Machine& machine, const silicon::Exit& exit) {
   const auto insn = decode(bytes, code_bits(system));
   if (!insn) return crash(exit, "access to no memory by an instruction that cannot be fetched");
 
+  if (insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLS) {
+    // Outside memory there is no EPC either, and ENCLS says so with a page fault (SDM vol. 3D, 39.3).
+    machine.raise(Fault{arch::vector::pf, arch::pfec::p | arch::pfec::sgx, exit.linear.value});
+    return std::nullopt;
+  }
   const auto done = emulate(*insn, general, system, memory);
   if (!done) {
     if (const auto* fault = std::get_if<Fault>(&done.error())) {

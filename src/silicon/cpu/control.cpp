@@ -205,7 +205,7 @@ void op_invpcid(Cpu& cpu, const Op* op) {
   if (!system_linear(cpu, op, 16, Access::read, linear) || !load_slow(cpu, op, linear, descriptor, 16)) return;
   const u64 pcid = descriptor[0] & 0xfff;
   if (type > 3) return raise_gp(cpu, op);
-  if (type < 2 && (descriptor[0] >> 12) != 0) return raise_gp(cpu, op);
+  if ((descriptor[0] >> 12) != 0) return raise_gp(cpu, op);
   if (type < 2 && (cpu.cr4 & c4::pcide) == 0 && pcid != 0) return raise_gp(cpu, op);
   if (type == 0 && !is_canonical(descriptor[1])) return raise_gp(cpu, op);
   switch (type) {

@@ -17,7 +17,7 @@ tl::expected<Descriptor, Miss> read_descriptor(Cpu& cpu, Selector s, bool wide, 
   u64 raw[2] = {0, 0};
   Miss m;
   if (!system_read(cpu, table_base(cpu, s) + s.offset(), raw, bytes, m)) return tl::unexpected(m);
-  return Descriptor{raw[0], wide ? raw[1] & 0xffff'ffff : 0};
+  return Descriptor{raw[0], raw[1]};
 }
 
 tl::expected<void, Miss> mark_accessed(Cpu& cpu, Selector s, Descriptor& d) {

@@ -68,6 +68,8 @@ tl::expected<GateTarget, Miss> through_gate(Cpu& cpu, Selector gate_selector, co
   if (!narrow.present()) return tl::unexpected(fault_miss(v::np, error));
   auto wide = read_descriptor(cpu, gate_selector, cpu.long_mode());
   if (!wide) return tl::unexpected(wide.error());
+  // The upper half's type field is zero (SDM vol. 3A, 5.8.3.1).
+  if (cpu.long_mode() && ((wide->high >> 40) & 0x1f) != 0) return tl::unexpected(fault_miss(v::gp, error));
   GateTarget t;
   t.cs = Selector{wide->gate_selector()};
   if (t.cs.null()) return tl::unexpected(fault_miss(v::gp, 0));

@@ -110,6 +110,8 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip) {
       exit.vectoring = event;
       return exit;
     }
+    rip = cpu_.rip;  // a fault in delivering INT n is one of the INT n
+    if (m.fault.vector == arch::vector::pf) cpu_.cr2 = m.fault.address;
     switch (combine(event, m.fault.vector)) {
       case Combined::triple_fault: {
         Exit exit;
@@ -170,6 +172,7 @@ Exit Vcpu::Impl::run(u64 budget) {
   u64 left = std::min(budget, u64{1} << 62);
   if (injected_) {
     const Event event = *std::exchange(injected_, std::nullopt);
+    cpu_.fault.address = cpu_.cr2;  // injection leaves CR2 alone (SDM vol. 3C, 27.6.1)
     // Software events return behind their instruction.
     const bool software =
         event.type != EventType::exception && event.type != EventType::external && event.type != EventType::nmi;

@@ -219,11 +219,13 @@ constexpr unsigned work_at_once = 1024, work_of_chunk = 32;
 template <class Body, class T, class A>
 [[gnu::noinline]] Outcome repeat(Cpu& cpu, const Op* op) {
   unsigned work = 0;
+  // Single steps and data breakpoints trap after each element (SDM vol. 3B, 17.3.1).
+  const bool traced = (cpu.system_flags & arch::rflags::tf) != 0 || (cpu.dr7 & arch::dr7::enable_mask) != 0;
   for (A count = cpu.reg<A>(arch::rcx); count != 0; count = cpu.reg<A>(arch::rcx)) {
-    if (work >= work_at_once) return Outcome::more;
+    if (work >= (traced ? 1 : work_at_once)) return Outcome::more;
     Chunk c{0, true};
     if constexpr (sizeof(A) == 8) {
-      if (!cpu.df) c = Body::template chunk<T>(cpu, op, count);
+      if (!cpu.df && !traced) c = Body::template chunk<T>(cpu, op, count);
       if (!c.ok) return Outcome::faulted;
     }
     work += c.elements != 0 ? work_of_chunk : 1;

@@ -10,6 +10,8 @@ namespace cloister::oracle {
 /// sometimes unmapped, in the upper half, or (64-bit addresses) not canonical.
 u64 pick_target(Random& random, unsigned bytes, unsigned address_width);
 
+inline u16 random_selector(Random& random) { return random.of(selector::all); }
+
 /// Changes base and index registers so that the operand's linear address is `target`, as nearly as they can.
 void aim(State& state, const Instruction& instruction, const ZydisDecodedOperand& operand, u64 target, Random& random);
 

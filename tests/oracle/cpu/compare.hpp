@@ -1,6 +1,7 @@
 // What both worlds must agree on after an instruction, and what the manual leaves open.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,15 @@ namespace cloister::oracle {
 u64 undefined_flags(const Instruction& instruction, const State& before);
 /// The destination is undefined: SHLD and SHRD by more than the operand's size.
 bool undefined_destination(const Instruction& instruction, const State& before);
+/// Bits of general register `n` that processors leave differently: the upper half of a 32-bit CMPXCHG's destination
+/// that was not equal (SDM vol. 2A, CMPXCHG, writes it back; AMD does not write it).
+u64 vendor_bits(const Instruction& instruction, const State& after, int n);
 
 /// Bits of the x87 status word that the manual leaves undefined (SDM vol. 2, "FPU Flags Affected").
-u16 undefined_x87_status(const Instruction& instruction);
+u16 undefined_x87_status(const Instruction& instruction, const State& before, const State& after);
+/// TOP and tags after the instruction depend on the vendor: MMX instructions that fault (AMD has then left x87 state
+/// already; SDM vol. 3A, 6.5: a fault changes nothing), and CVTPI2PS from memory (SDM vol. 2A: a transition).
+bool vendor_x87_stack(const Instruction& instruction, const Outcome& native);
 
 /// How exactly floating-point results must agree.
 enum class Tolerance : u8 {
@@ -25,12 +32,17 @@ enum class Tolerance : u8 {
 };
 Tolerance tolerance_of(ZydisMnemonic mnemonic);
 
-/// Bytes of the memory operand that are excluded: [from, to).
-struct Ignored {
-  unsigned from = 0, to = 0;
+/// Offsets into the memory operand that are excluded: [from, to).
+struct Range {
+  u64 from = 0, to = 0;
 };
-/// FIP, FDP and FOP in x87 environments and save areas: processors differ in when they record them.
+using Ignored = std::array<Range, 2>;
+/// FIP, FDP and FOP in x87 environments and save areas, because processors differ in when they record them, and
+/// MXCSR_MASK, because AMD has a bit 17 (misaligned mode).
 Ignored ignored_memory(const Instruction& instruction);
+inline bool is_ignored(const Ignored& ranges, u64 offset) {
+  return (offset >= ranges[0].from && offset < ranges[0].to) || (offset >= ranges[1].from && offset < ranges[1].to);
+}
 /// The instruction stores more than once: after a fault its memory is not compared (SDM vol. 3A, 6.5: not restartable
 /// stores are allowed where the manual gives no order).
 bool stores_in_parts(const Instruction& instruction);

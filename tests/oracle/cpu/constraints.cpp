@@ -64,6 +64,9 @@ void frame_pointer(Context& c) {
   if (c.random.percent(90)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
 }
 
+void far_pointer(Context& c);
+bool is_far(const Instruction& i);
+
 void branch_target(Context& c) {
   const ZydisDecodedOperand& op = c.i.operand[0];
   if (op.type == ZYDIS_OPERAND_TYPE_REGISTER) {
@@ -73,12 +76,21 @@ void branch_target(Context& c) {
 }
 
 void branch_target_memory(Context& c) {
+  if (is_far(c.i)) {
+    if (c.i.operand[0].type == ZYDIS_OPERAND_TYPE_MEMORY) far_pointer(c);
+    return;
+  }
   if (c.i.operand[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
     c.memory->put(linear_address(c.state, c.i, c.i.operand[0]), c.landing());
   }
 }
 
-void return_address(Context& c) { c.memory->put(c.reg(arch::rsp), c.landing()); }
+void return_address(Context& c) {
+  const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
+  c.memory->put(at, c.landing());
+  if (!is_far(c.i)) return;
+  c.memory->put(at + c.i.info.operand_width / 8, random_selector(c.random));
+}
 
 /// TF would trap after the instruction and AC in the signal handler.
 void harmless_flags(Context& c) {
@@ -110,14 +122,29 @@ void equal_comparand_wide(Context& c) {
 }
 
 /// An FXSAVE image whose MXCSR has no reserved bits set, most of the time; otherwise #GP(0).
+u32 any_mxcsr(Context& c);
 void fxsave_image(Context& c) {
   const u64 at = c.address();
-  if (c.random.percent(90)) c.memory->put(at + 24, static_cast<u32>(c.random.next() & 0xffff));
+  c.memory->put(at + 24, any_mxcsr(c));
 }
 
-void valid_mxcsr(Context& c) {
-  if (c.random.percent(80)) c.memory->put(c.address(), static_cast<u32>(c.random.next() & 0xffff));
+/// DPPS and DPPD: which of their steps flag exceptions before an unmasked one stops them is the implementation's
+/// (SDM vol. 2A, DPPS).
+void masked(Context& c) { c.state.fpu.mxcsr |= 0x1f80; }
+
+/// F2XM1's result is undefined outside -1 to +1 (SDM vol. 2A, F2XM1).
+void below_one(Context& c) {
+  FpuImage::Slot& st0 = c.state.fpu.st[0];
+  const u16 exponent = st0.sign_exponent & 0x7fff;
+  if (exponent >= 0x3fff && exponent != 0x7fff) st0.sign_exponent = static_cast<u16>(st0.sign_exponent & 0xbfff);
 }
+
+/// Bit 17, AMD's misaligned mode, is reserved for Intel.
+u32 any_mxcsr(Context& c) {
+  return static_cast<u32>(c.random.percent(85) ? c.random.next() & 0xffff : c.random.next() & ~u64{0x20000});
+}
+
+void valid_mxcsr(Context& c) { c.memory->put(c.address(), any_mxcsr(c)); }
 
 /// XSAVE area: the components that both worlds have (x87 and SSE), a header that XRSTOR takes, most of the time.
 void xsave_image(Context& c) {
@@ -140,17 +167,36 @@ void string_lengths(Context& c) {
   c.reg(arch::rdx) = c.random.below(24) - 4;
 }
 
+/// Segment loads and the instructions that look at descriptors: selectors that exist in both worlds.
 void selectors(Context& c) {
-  static constexpr std::array<u16, 9> values = {0, 1, 3, 0x10, 0x18, 0x23, 0x2b, 0x33, 0x2b};
-  const u16 value = c.random.of(values);
   for (const ZydisDecodedOperand& op : c.i.operands()) {
     if (op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
+    const u16 value = random_selector(c.random);
     const int reg = op.type == ZYDIS_OPERAND_TYPE_REGISTER ? number_of(op.reg.value) : -1;
     if (reg >= 0 && reg != arch::rsp) c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
-    if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && c.memory != nullptr)
+    if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && c.memory != nullptr) {
       c.memory->put(linear_address(c.state, c.i, op), value);
+    }
   }
 }
+bool loads_segment(const Instruction& i) {
+  return i.operand[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+         ZydisRegisterGetClass(i.operand[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+void segment_move(Context& c) {
+  if (loads_segment(c.i)) selectors(c);
+}
+void segment_pop(Context& c) {
+  if (loads_segment(c.i)) c.memory->put(c.address(), random_selector(c.random));
+}
+
+/// A far pointer: offset of the operand's size, then the selector.
+void far_pointer(Context& c) {
+  const u64 at = c.address(), target = c.landing();
+  c.memory->put(at, target);
+  c.memory->put(at + c.i.info.operand_width / 8, random_selector(c.random));
+}
+bool is_far(const Instruction& i) { return i.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
 
 struct Constraint {
   ZydisMnemonic mnemonic;
@@ -185,6 +231,15 @@ constexpr std::array table = {
     Constraint{ZYDIS_MNEMONIC_XRSTOR64, legacy_components, xsave_image},
     Constraint{ZYDIS_MNEMONIC_PCMPESTRI, string_lengths, nullptr},
     Constraint{ZYDIS_MNEMONIC_PCMPESTRM, string_lengths, nullptr},
+    Constraint{ZYDIS_MNEMONIC_MOV, segment_move, segment_move},
+    Constraint{ZYDIS_MNEMONIC_POP, nullptr, segment_pop},
+    Constraint{ZYDIS_MNEMONIC_LDS, nullptr, far_pointer},
+    Constraint{ZYDIS_MNEMONIC_LES, nullptr, far_pointer},
+    Constraint{ZYDIS_MNEMONIC_LGS, nullptr, far_pointer},
+    Constraint{ZYDIS_MNEMONIC_LSS, nullptr, far_pointer},
+    Constraint{ZYDIS_MNEMONIC_DPPS, masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_DPPD, masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_F2XM1, below_one, nullptr},
     Constraint{ZYDIS_MNEMONIC_LAR, selectors, selectors},
     Constraint{ZYDIS_MNEMONIC_LSL, selectors, selectors},
     Constraint{ZYDIS_MNEMONIC_VERR, selectors, selectors},

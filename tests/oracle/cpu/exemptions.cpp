@@ -7,6 +7,8 @@
 #include <array>
 #include <string>
 
+#include "oracle/cpu/address.hpp"
+
 namespace cloister::oracle {
 namespace {
 
@@ -37,12 +39,16 @@ constexpr Exemption table[] = {
     {"stac", "CPL 0 only (SDM vol. 2B, STAC)", "payload suite"},
     {"in *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
     {"out *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
-    {"*insb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"*insw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"*insd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"*outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"*outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"*outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"insb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"insw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"insd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"rep ins*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"rep outs*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"xsaves*", "privileged (SDM vol. 2C, XSAVES)", "payload suite"},
+    {"xrstors*", "privileged (SDM vol. 2C, XRSTORS)", "payload suite"},
     // -- enter the host's kernel or change the host's privilege level
     {"syscall", "enters the host's kernel (SDM vol. 2B, SYSCALL)", "payload suite"},
     {"sysret", "privileged (SDM vol. 2B, SYSRET)", "payload suite"},
@@ -88,10 +94,40 @@ const Exemption* exemption_of(std::string_view form) {
 }
 
 const char* excluded(const Instruction& i) {
-  const bool operand_size = std::find(i.bytes.begin(), i.bytes.begin() + i.info.raw.prefix_count, 0x66) !=
-                            i.bytes.begin() + i.info.raw.prefix_count;
-  if (i.bits64 && operand_size && near_branch(i.info)) {
+  const auto end = i.bytes.begin() + i.info.raw.prefix_count;
+  const auto prefixed = [&](u8 byte) { return std::find(i.bytes.begin(), end, byte) != end; };
+  if (i.bits64 && prefixed(0x66) && near_branch(i.info)) {
     return "66 on near branches: Intel ignores it in 64-bit mode, AMD does not (SDM vol. 2D, table A-1, f64)";
+  }
+  if ((prefixed(0xf2) || prefixed(0xf3)) && (i.info.opcode & 0xfe) == 0xe0 && i.info.mnemonic != ZYDIS_MNEMONIC_JMP &&
+      i.info.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
+    return "repeat prefixes on LOOPE and LOOPNE are reserved (SDM vol. 2A, 2.1.1); AMD lets them choose the condition";
+  }
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_PAUSE && (i.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 &&
+      i.info.raw.rex.B != 0) {
+    return "PAUSE with REX.B is not defined (SDM vol. 2B, PAUSE); AMD executes XCHG";
+  }
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_NOP && i.info.opcode == 0x0d && i.info.raw.modrm.mod == 3) {
+    return "register forms of PREFETCHW are reserved (SDM vol. 2D, table A-3); AMD raises #UD";
+  }
+  for (const ZydisDecodedOperand& op : i.operands()) {
+    const bool written = (op.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    if (op.type == ZYDIS_OPERAND_TYPE_REGISTER && op.reg.value == ZYDIS_REGISTER_FS && written) {
+      return "FS has the host's thread pointer";
+    }
+  }
+  return nullptr;
+}
+
+const char* excluded_case(const Instruction& i, const State& state) {
+  const ZydisDecodedOperand* const op = i.memory();
+  if (i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr && (linear_address(state, i, *op) & 15) != 0) {
+    return "SHA with an unaligned operand: #GP(0) (SDM vol. 2, table 2-21); AMD does not check";
+  }
+  const bool xsave = i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
+                     i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEOPT;
+  if (xsave && (static_cast<u32>(state.gpr[arch::rax]) > 3 || static_cast<u32>(state.gpr[arch::rdx]) != 0)) {
+    return "the host's XCR0 has components that ours has not: EDX:EAX must select x87 and SSE only";
   }
   return nullptr;
 }

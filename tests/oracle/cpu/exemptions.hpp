@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "oracle/cpu/instruction.hpp"
+#include "oracle/cpu/state.hpp"
 
 namespace cloister::oracle {
 
@@ -17,6 +18,9 @@ const Exemption* exemption_of(std::string_view form);
 
 /// Single encodings of forms that are otherwise run: where the host may differ from the manual. The reason, or null.
 const char* excluded(const Instruction& instruction);
+
+/// The same for single cases, by their operands.
+const char* excluded_case(const Instruction& instruction, const State& state);
 
 /// Forms of which no case can end without a fault (UD2).
 bool always_faults(std::string_view form);

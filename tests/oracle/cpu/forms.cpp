@@ -40,11 +40,20 @@ class Walk {
       for (const u8 modrm : modrm_bytes) {
         e.modrm = modrm;
         Instruction instruction;
-        if (!plain(e, instruction)) continue;
+        if (!plain(e, instruction) || !stands_for(e, instruction)) continue;
         if (wanted_(instruction.info.mnemonic)) add(e, instruction);
         if ((instruction.info.attributes & ZYDIS_ATTRIB_HAS_MODRM) == 0) break;
       }
     }
+  }
+
+  /// The opcode byte was read as an opcode, not as a prefix or an escape to another map.
+  static bool stands_for(const Encoding& e, const Instruction& i) {
+    static constexpr std::array<ZydisOpcodeMap, 4> maps = {ZYDIS_OPCODE_MAP_DEFAULT, ZYDIS_OPCODE_MAP_0F,
+                                                           ZYDIS_OPCODE_MAP_0F38, ZYDIS_OPCODE_MAP_0F3A};
+    const ZydisInstructionEncoding encoding =
+        e.vex ? ZYDIS_INSTRUCTION_ENCODING_VEX : ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+    return i.info.opcode == e.opcode && i.info.opcode_map == maps[e.map] && i.info.encoding == encoding;
   }
 
   void add(const Encoding& e, const Instruction& instruction) {
@@ -77,7 +86,9 @@ class Walk {
 std::string key_of(const Instruction& instruction) {
   const silicon::FormName form = silicon::form_of(
       instruction.code(), instruction.bits64 ? silicon::CodeMode::bits64 : silicon::CodeMode::compat32);
-  return form.known ? form.name : std::string{};
+  if (!form.known) return {};
+  const bool far_return = instruction.info.mnemonic == ZYDIS_MNEMONIC_RET && (instruction.info.opcode & 0xfe) == 0xca;
+  return far_return ? "far " + form.name : form.name;
 }
 
 std::map<std::string, Form> enumerate_forms(bool bits64, const std::function<bool(ZydisMnemonic)>& wanted) {

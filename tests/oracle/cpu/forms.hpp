@@ -11,7 +11,7 @@
 namespace cloister::oracle {
 
 struct Form {
-  std::string key;  ///< the dispatcher's name: "lock add m64, r64"
+  std::string key;  ///< the dispatcher's name: "lock add m64, r64", with "far " before far returns
   ZydisMnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;
   ZydisISAExt extension = ZYDIS_ISA_EXT_INVALID;
   ZydisISASet set = ZYDIS_ISA_SET_INVALID;

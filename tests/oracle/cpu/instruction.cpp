@@ -22,6 +22,7 @@ constexpr std::array<Prefixes, prefix_kinds> prefix_table = {{
     {2, {0x66, 0xf3}},
     {1, {0xf0}},
     {2, {0x66, 0xf0}},
+    {1, {0x67}},
 }};
 
 const ZydisDecoder& decoder(bool bits64) {
@@ -104,6 +105,12 @@ void patch_immediates(Bytes& out, const Instruction& i, Random& random) {
     }
     patch(out, imm.offset, imm.size, value);
   }
+  if (i.operand[0].type == ZYDIS_OPERAND_TYPE_POINTER) {
+    const unsigned at = i.info.length - 2u;
+    const unsigned offset_bytes = i.info.operand_width / 8;
+    patch(out, at - offset_bytes, 8 * offset_bytes, landing(random, i.info.length));
+    patch(out, at, 16, random_selector(random));
+  }
 }
 
 }  // namespace
@@ -138,6 +145,15 @@ bool decode(std::span<const u8> bytes, bool bits64, Instruction& out) {
     return false;
   }
   std::memcpy(out.bytes.data(), bytes.data(), out.info.length);
+  // Base 101 with mod 00 is no base but disp32, also with REX.B (SDM vol. 2A, table 2-3); with 67 Zydis names R13D.
+  if ((out.info.attributes & ZYDIS_ATTRIB_HAS_SIB) != 0 && out.info.raw.modrm.mod == 0 && out.info.raw.sib.base == 5) {
+    for (ZydisDecodedOperand& op : out.operand) {
+      if (op.type != ZYDIS_OPERAND_TYPE_MEMORY || op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
+      op.mem.base = ZYDIS_REGISTER_NONE;
+      op.mem.disp.has_displacement = ZYAN_TRUE;
+      op.mem.disp.value = out.info.raw.disp.value;
+    }
+  }
   return true;
 }
 

@@ -38,7 +38,7 @@ int number_of(ZydisRegister reg);
 /// What selects an instruction in the opcode tables (SDM vol. 2D, appendix A), and the ModRM byte.
 struct Encoding {
   bool bits64 = true;
-  u8 prefixes = 0;  ///< index: none, 66, F2, F3, 66 F2, 66 F3, F0, 66 F0
+  u8 prefixes = 0;  ///< index: none, 66, F2, F3, 66 F2, 66 F3, F0, 66 F0, 67
   u8 rex = 0;       ///< REX or VEX: 0 none, 1 without W, 2 with W
   bool vex = false;
   u8 pp = 0;   ///< VEX
@@ -46,7 +46,7 @@ struct Encoding {
   u8 opcode = 0;
   u8 modrm = 0;  ///< if the instruction has one
 };
-inline constexpr unsigned prefix_kinds = 8;
+inline constexpr unsigned prefix_kinds = 9;
 
 /// The instruction with fixed zero bytes after ModRM: what it is. False if there is none.
 bool plain(const Encoding& encoding, Instruction& out);

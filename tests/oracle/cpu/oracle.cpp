@@ -88,7 +88,7 @@ FormResult Oracle::run(const Form& form, unsigned cases) {
   FormResult result;
   Random random(seed_ ^ hash(form.key));
   unsigned failures = 0;
-  while (result.cases < cases && result.mismatches < reported_mismatches && failures < 1000) {
+  while (result.cases < cases && result.mismatches < reported_mismatches && failures < 5 * cases + 1000) {
     Instruction instruction;
     if (!next_instruction(form, random, instruction)) {
       ++failures;
@@ -97,6 +97,10 @@ FormResult Oracle::run(const Form& form, unsigned cases) {
     place(instruction);
     for (unsigned n = 0; n < states_per_encoding && result.cases < cases; ++n) {
       const State before = make_inputs(instruction, random, sandbox_);
+      if (excluded_case(instruction, before) != nullptr) {
+        ++failures;
+        continue;
+      }
       std::memcpy(before_.data(), sandbox_.software.data(), before_.size());
       compare(instruction, before, result);
       if (result.mismatches >= reported_mismatches) break;
@@ -113,20 +117,20 @@ std::vector<std::string> Oracle::memory_differences(const Instruction& i, const 
   if (std::memcmp(theirs.data(), ours.data(), ours.size()) == 0) return lines;
   const ZydisDecodedOperand* const op = i.memory();
   const bool in_parts = native.vector && stores_in_parts(i);
-  u64 from = 1, to = 0;
+  u64 operand = 0;
+  Ignored ignored{};
   if (op != nullptr) {
     const u64 at = linear_address(before, i, *op);
-    const Ignored ignored = ignored_memory(i);
-    from = at + ignored.from, to = at + ignored.to;
-    if (undefined_destination(i, before)) to = at + op->size / 8;
+    ignored = ignored_memory(i);
+    operand = at;
+    if (undefined_destination(i, before)) ignored = {{{0, op->size / 8u}, {}}};
   }
-  std::string native_bytes, our_bytes;
   u64 first = 0;
   for (u64 at = 0; at < ours.size(); ++at) {
     const u64 linear = sandbox::base + at;
-    if (theirs[at] == ours[at] || in_parts || (linear >= from && linear < to)) continue;
-    if (first == 0) first = linear;
-    if (linear - first < 24) continue;
+    if (theirs[at] == ours[at] || in_parts || is_ignored(ignored, linear - operand)) continue;
+    first = linear;
+    break;
   }
   if (first != 0) {
     const u64 at = first - sandbox::base, count = std::min<u64>(24, ours.size() - at);
@@ -152,7 +156,8 @@ void Oracle::compare(const Instruction& instruction, const State& before, FormRe
     const u64 at = linear_address(before, instruction, *op);
     result.report += fmt::format("\n      [{:x}]", at);
     if (at >= sandbox::base && at < sandbox::data_end) {
-      result.report += " " + hex({&before_[at - sandbox::base], std::min<u64>(16, sandbox::data_end - at)});
+      result.report +=
+          fmt::format(" {}", hex({&before_[at - sandbox::base], std::min<u64>(16, sandbox::data_end - at)}));
     }
   }
   for (const std::string& line : lines) result.report += "\n      " + line;

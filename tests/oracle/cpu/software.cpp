@@ -29,6 +29,7 @@ void set_segments(Cpu& cpu, bool bits64, const std::array<u16, arch::seg_count>&
   cpu.seg[arch::seg_gs].base = sandbox::gs_base;
   cpu.seg_base[arch::seg_gs] = sandbox::gs_base;
   cpu.gdtr = {sandbox::tables, 63};
+  cpu.ldtr = {0, 0, 0, unusable};
 }
 
 void set_fpu(silicon::FpuState& fpu, const FpuImage& image) {

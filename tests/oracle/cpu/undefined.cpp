@@ -112,20 +112,69 @@ bool undefined_destination(const Instruction& i, const State& before) {
   return kind_of(i.info.mnemonic) == Shift::double_width && count_of(i, before) > i.operand[0].size;
 }
 
-u16 undefined_x87_status(const Instruction& i) {
+u64 vendor_bits(const Instruction& i, const State& after, int n) {
+  const bool unequal = i.info.mnemonic == ZYDIS_MNEMONIC_CMPXCHG && (after.rflags & zf) == 0;
+  return unequal && i.operand[0].size == 32 && number_of(i.operand[0].reg.value) == n ? ~u64{0} << 32 : 0;
+}
+
+u16 undefined_x87_status(const Instruction& i, const State& before, const State& after) {
   const ZydisMnemonic m = i.info.mnemonic;
-  if (i.info.meta.isa_ext != ZYDIS_ISA_EXT_X87 || contains(condition_codes, m)) return 0;
+  if (i.info.meta.isa_ext != ZYDIS_ISA_EXT_X87) return 0;
+  constexpr u16 invalid = 1, precision = 1u << 5, summary = 1u << 7;
+  const u16 raised = after.fpu.status;
   switch (m) {
     case ZYDIS_MNEMONIC_FSIN:
     case ZYDIS_MNEMONIC_FCOS:
     case ZYDIS_MNEMONIC_FSINCOS:
-    case ZYDIS_MNEMONIC_FPTAN: return c0 | c1 | c3;  // C1: the rounding of a result that is within tolerance
+    case ZYDIS_MNEMONIC_FPTAN: return c0 | c1 | c3 | precision;  // whether a result within tolerance was rounded up
     case ZYDIS_MNEMONIC_FPATAN:
     case ZYDIS_MNEMONIC_F2XM1:
     case ZYDIS_MNEMONIC_FYL2X:
-    case ZYDIS_MNEMONIC_FYL2XP1: return c0 | c1 | c2 | c3;
-    default: return c0 | c2 | c3;
+    case ZYDIS_MNEMONIC_FYL2XP1: return c0 | c1 | c2 | c3 | precision;
+    case ZYDIS_MNEMONIC_FFREE:
+    case ZYDIS_MNEMONIC_FFREEP: return c0 | c1 | c2 | c3;
+    // C1 is defined for stack underflow only (FCMOVcc), or cleared (SDM) where AMD leaves it (FCOMI and its like).
+    case ZYDIS_MNEMONIC_FCMOVB:
+    case ZYDIS_MNEMONIC_FCMOVBE:
+    case ZYDIS_MNEMONIC_FCMOVE:
+    case ZYDIS_MNEMONIC_FCMOVNB:
+    case ZYDIS_MNEMONIC_FCMOVNBE:
+    case ZYDIS_MNEMONIC_FCMOVNE:
+    case ZYDIS_MNEMONIC_FCMOVNU:
+    case ZYDIS_MNEMONIC_FCMOVU:
+    case ZYDIS_MNEMONIC_FCOMI:
+    case ZYDIS_MNEMONIC_FCOMIP:
+    case ZYDIS_MNEMONIC_FUCOMI:
+    case ZYDIS_MNEMONIC_FUCOMIP: return c0 | c1 | c2 | c3;
+    // After an invalid operation or a NaN there is no quotient.
+    case ZYDIS_MNEMONIC_FPREM:
+    case ZYDIS_MNEMONIC_FPREM1:
+      return (raised & ~before.fpu.status & invalid) != 0 || (after.fpu.st[0].sign_exponent & 0x7fff) == 0x7fff ||
+                     (raised & summary) != 0
+                 ? c0 | c1 | c2 | c3
+                 : 0;
+    // FLD ST(i) of an empty register onto a full stack: overflow or underflow, in no order that the manual gives.
+    case ZYDIS_MNEMONIC_FLD:
+      if (i.memory() == nullptr && before.fpu.valid != 0 && before.fpu.valid != 0xff) return c0 | c1 | c2 | c3;
+      break;
+    default: break;
   }
+  if (contains(condition_codes, m)) {
+    // Comparisons set the codes after an invalid operation only if it is masked (SDM); AMD always sets them.
+    const bool comparison = m != ZYDIS_MNEMONIC_FLDENV && m != ZYDIS_MNEMONIC_FRSTOR && m != ZYDIS_MNEMONIC_FNINIT &&
+                            m != ZYDIS_MNEMONIC_FNSAVE && m != ZYDIS_MNEMONIC_FXAM;
+    return comparison && (raised & summary) != 0 ? c0 | c2 | c3 : 0;
+  }
+  return c0 | c2 | c3;
+}
+
+bool vendor_x87_stack(const Instruction& i, const Outcome& native) {
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS && i.memory() != nullptr) return true;
+  const auto is_mmx = [](const ZydisDecodedOperand& op) {
+    return op.type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op.reg.value) == ZYDIS_REGCLASS_MMX;
+  };
+  const auto operands = i.operands();
+  return native.vector && std::any_of(operands.begin(), operands.end(), is_mmx);
 }
 
 Tolerance tolerance_of(ZydisMnemonic m) {
@@ -136,11 +185,15 @@ Tolerance tolerance_of(ZydisMnemonic m) {
 Ignored ignored_memory(const Instruction& i) {
   switch (i.info.mnemonic) {
     case ZYDIS_MNEMONIC_FNSTENV:
-    case ZYDIS_MNEMONIC_FNSAVE: return i.info.operand_width == 16 ? Ignored{6, 14} : Ignored{12, 28};
+    case ZYDIS_MNEMONIC_FNSAVE: return i.info.operand_width == 16 ? Ignored{{{6, 14}, {}}} : Ignored{{{12, 28}, {}}};
     case ZYDIS_MNEMONIC_FXSAVE:
     case ZYDIS_MNEMONIC_FXSAVE64:
     case ZYDIS_MNEMONIC_XSAVE:
-    case ZYDIS_MNEMONIC_XSAVE64: return {6, 24};
+    case ZYDIS_MNEMONIC_XSAVE64:
+    case ZYDIS_MNEMONIC_XSAVEC:
+    case ZYDIS_MNEMONIC_XSAVEC64:
+    case ZYDIS_MNEMONIC_XSAVEOPT:
+    case ZYDIS_MNEMONIC_XSAVEOPT64: return {{{6, 24}, {28, 32}}};
     default: return {};
   }
 }
