@@ -69,13 +69,22 @@ struct CallDirect {
   }
 };
 
+/// A target out of reach. CALL looks at the stack's address first.
+template <class Code, bool call>
+[[gnu::noinline]] void reject(Cpu& cpu, const Op* op) {
+  if (call && std::is_same_v<Code, Code64> && !is_canonical(cpu.gpr[arch::rsp] - sizeof(u64))) {
+    return raise_ss(cpu, op);
+  }
+  return raise_gp(cpu, op);
+}
+
 /// JMP and CALL with the target in a register.
 template <class Code, class T, bool call>
 struct RegisterTarget {
   template <class Path>
   [[gnu::always_inline]] static void run(Cpu& cpu, const Op* op) {
     const u64 target = cpu.reg<T>(op->src);
-    if (!Code::reaches(cpu, target)) return raise_gp(cpu, op);
+    if (!Code::reaches(cpu, target)) return reject<Code, call>(cpu, op);
     if constexpr (call) {
       if (!push<typename Code::Stack, Path, T>(cpu, op, static_cast<T>(Code::after(cpu, op)))) {
         return Path::template failed<RegisterTarget>(cpu, op);
@@ -94,7 +103,7 @@ struct MemoryTarget {
     if (!address<kind>(cpu, op, sizeof(T), Access::read, linear)) return;
     T target;
     if (!Path::template load<T>(cpu, op, linear, target)) return Path::template failed<MemoryTarget>(cpu, op);
-    if (!Code::reaches(cpu, target)) return raise_gp(cpu, op);
+    if (!Code::reaches(cpu, target)) return reject<Code, call>(cpu, op);
     if constexpr (call) {
       if (!push<typename Code::Stack, Path, T>(cpu, op, static_cast<T>(Code::after(cpu, op)))) {
         return Path::template failed<MemoryTarget>(cpu, op);

@@ -1,4 +1,4 @@
-// Instructions that do little or nothing here: NOP and its forms, PAUSE, PREFETCHh, fences and cache-line flushes
+// Instructions that do little or nothing here: NOP and its forms, PREFETCHh, fences and cache-line flushes
 // (SDM vol. 1, 7.3.17, 11.4.4); RDRAND, RDSEED and RDPID (7.3.17); UD0, UD1 and UD2.
 #include <atomic>
 
@@ -10,6 +10,13 @@ namespace cloister::silicon {
 namespace {
 
 void nop(Cpu& cpu, const Op* op) { CLOISTER_NEXT(cpu, op); }
+
+/// Processors differ in what 0F 0D with a register is, #UD or NOP: it is none of ours.
+Selected select_nop(const Insn& insn, Op&) {
+  const bool prefetch = insn.info.opcode_map == ZYDIS_OPCODE_MAP_0F && insn.info.opcode == 0x0d;
+  if (prefetch && !insn.is_mem(0)) return {};
+  return {&nop};
+}
 
 /// Loads and stores of this processor become visible to the others in their order.
 void fence(Cpu& cpu, const Op* op) {
@@ -49,9 +56,7 @@ Selected select_rdpid(const Insn& insn, Op& op) {
 Selected select_undefined(const Insn&, Op&) { return {&op_undefined, true}; }
 
 constexpr Row rows[] = {
-    {ZYDIS_MNEMONIC_NOP, &always<&nop>},         {ZYDIS_MNEMONIC_PAUSE, &always<&nop>},
-    {ZYDIS_MNEMONIC_ENDBR32, &always<&nop>},     {ZYDIS_MNEMONIC_ENDBR64, &always<&nop>},
-    {ZYDIS_MNEMONIC_CLDEMOTE, &always<&nop>},    {ZYDIS_MNEMONIC_PREFETCH, &always<&nop>},
+    {ZYDIS_MNEMONIC_NOP, &select_nop},           {ZYDIS_MNEMONIC_PREFETCH, &always<&nop>},
     {ZYDIS_MNEMONIC_PREFETCHNTA, &always<&nop>}, {ZYDIS_MNEMONIC_PREFETCHT0, &always<&nop>},
     {ZYDIS_MNEMONIC_PREFETCHT1, &always<&nop>},  {ZYDIS_MNEMONIC_PREFETCHT2, &always<&nop>},
     {ZYDIS_MNEMONIC_PREFETCHW, &always<&nop>},   {ZYDIS_MNEMONIC_PREFETCHWT1, &always<&nop>},

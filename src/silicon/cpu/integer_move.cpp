@@ -1,5 +1,5 @@
-// Data transfer: MOV MOVZX MOVSX MOVSXD MOVBE MOVDIRI BSWAP XCHG LEA XLAT, and CBW CWDE CDQE CWD CDQ CQO
-// (SDM vol. 1, 7.3.1).
+// Data transfer: MOV MOVZX MOVSX MOVSXD MOVBE MOVDIRI BSWAP XCHG LEA, PAUSE (a form of XCHG's opcode), and CBW CWDE
+// CDQE CWD CDQ CQO (SDM vol. 1, 7.3.1).
 #include <bit>
 
 #include "silicon/cpu/integer.hpp"
@@ -170,6 +170,17 @@ Selected select_xchg(const Insn& insn, Op& op) {
   })};
 }
 
+void pause(Cpu& cpu, const Op* op) { CLOISTER_NEXT(cpu, op); }
+
+/// F3 90 is PAUSE, but with REX.B 90 stays XCHG r8, rAX.
+Selected select_pause(const Insn& insn, Op& op) {
+  if (insn.info.raw.rex.B == 0) return {&pause};
+  op.dst = arch::r8;
+  op.src = arch::rax;
+  return {
+      by_wide_size(insn.info.operand_width, [](auto size) -> Handler { return &exchange_registers<decltype(size)>; })};
+}
+
 template <class T, Mem kind>
 void lea(Cpu& cpu, const Op* op) {
   u64 v = cpu.gpr[op->base] + static_cast<u64>(static_cast<i64>(op->disp));
@@ -209,6 +220,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOVSXD, &select_extend<true>},
     {ZYDIS_MNEMONIC_BSWAP, &select_bswap},
     {ZYDIS_MNEMONIC_XCHG, &select_xchg},
+    {ZYDIS_MNEMONIC_PAUSE, &select_pause},
     {ZYDIS_MNEMONIC_LEA, &select_lea},
     {ZYDIS_MNEMONIC_CBW, &always<&extend_rax<u16, i8>>},
     {ZYDIS_MNEMONIC_CWDE, &always<&extend_rax<u32, i16>>},

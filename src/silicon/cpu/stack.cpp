@@ -163,8 +163,13 @@ template <class Stack, class T>
     }
     if (!push_at<Stack, Cold, T>(cpu, op, pointer, static_cast<T>(frame))) return false;
   }
+  // The new top of the stack must be writable, though nothing is written there.
+  const u64 end = Stack::moved(cpu, pointer, -static_cast<i64>(size));
+  u64 linear;
+  if (!Stack::template linear<Cold>(cpu, op, end, sizeof(T), Access::write, linear)) return false;
+  if (!load_for_store_cold<T>(cpu, op, linear).ok) return false;
   cpu.set_reg<T>(arch::rbp, static_cast<T>(frame));
-  Stack::set_pointer(cpu, Stack::moved(cpu, pointer, -static_cast<i64>(size)));
+  Stack::set_pointer(cpu, end);
   return true;
 }
 template <class Stack, class T>
