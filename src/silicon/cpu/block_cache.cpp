@@ -19,6 +19,13 @@ void op_block_end(Cpu& cpu, const Op* op) { return jump_direct<0>(cpu, op, cpu.r
 /// In a block that a store made stale: leaves for the run loop before this instruction.
 void op_poisoned(Cpu& cpu, const Op* op) { return again(cpu, op); }
 
+/// In front of an instruction that crosses into a second page: is it still the one that was decoded?
+void op_check_second_page(Cpu& cpu, const Op* op) {
+  const Block& b = *cpu.block;
+  if (b.second_generation_now->load(std::memory_order_acquire) != b.second_generation) return again(cpu, op + 1);
+  CLOISTER_NEXT(cpu, op);
+}
+
 /// What an instruction fetch from EPC outside an enclave finds: all ones.
 struct AbortPage {
   alignas(arch::page_size) std::array<u8, arch::page_size> bytes;
@@ -41,12 +48,11 @@ void poison_if_stale(Block& block) {
 void BlockCache::forget_all() {
   cpu_.jump_cache.fill({});
   blocks_.clear();
-  crossing_.clear();
   ops_ = 0;
 }
 
 tl::expected<PageTranslation, Miss> BlockCache::fetch_page(u64 linear) {
-  auto page = mmu_.translate_and_fill(linear, Access::fetch);
+  auto page = mmu_.fetch_page(linear);
   if (page && page->host == nullptr) {
     page->host = abort_page().bytes.data();
     page->state = &abort_page().state;
@@ -64,6 +70,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   block.generation_now = &state.generation;
   block.generation = state.generation.load(std::memory_order_acquire);
   block.count = 0;
+  block.prologue = 0;
   block.bytes = 0;
   if (!state.code.exchange(true, std::memory_order_acq_rel)) mmu_.protect(page.host);
 
@@ -93,11 +100,13 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     std::array<u8, 2 * max_instruction_bytes> bytes;
     std::memcpy(bytes.data(), page.host + offset, left);
     std::memcpy(bytes.data() + left, second->host, max_instruction_bytes);
-    Op op;
+    Op check, op;
+    check.handler = op_check_second_page;
     decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op);
+    block.ops.push_back(check);
     block.ops.push_back(op);
     block.bytes = op.length;
-    block.count = 1;
+    block.count = block.prologue = 1;
   }
   Op end;
   end.handler = op_block_end;
@@ -117,35 +126,35 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
     if (const auto built = build(limited_, linear, *page, limit); !built) return tl::unexpected(built.error());
     return &limited_;
   }
+  if (ops_ > max_cached_ops) forget_all();
   const u64 key = physical | (static_cast<u64>(code_mode(cpu_)) << 56);
-  if (const auto found = blocks_.find(key); found != blocks_.end() && !found->second->stale())
-    return found->second.get();
-  if (const auto found = crossing_.find(key); found != crossing_.end() && !found->second->stale()) {
-    Block& b = *found->second;
-    const auto second = fetch_page(cpu_.wrap(arch::page_base(linear) + arch::page_size));
-    if (!second) return tl::unexpected(second.error());
-    if (second->physical == b.second_page &&
-        b.second_generation_now->load(std::memory_order_acquire) == b.second_generation) {
-      return &b;
+  auto found = blocks_.find(key);
+  if (found != blocks_.end()) {
+    const auto valid = still_valid(*found->second, linear);
+    if (!valid) return tl::unexpected(valid.error());
+    if (*valid) {
+      cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, found->second.get()};
+      return found->second.get();
     }
   }
-  if (ops_ > max_cached_ops) forget_all();
+  Block fresh;
+  if (const auto built = build(fresh, linear, *page, max_block_ops); !built) return tl::unexpected(built.error());
+  if (found == blocks_.end()) found = blocks_.emplace(key, std::make_unique<Block>()).first;
+  // Links and the jump cache may point to the old block: it becomes the new one.
+  Block& block = *found->second;
+  ops_ += fresh.ops.size() - block.ops.size();
+  block = std::move(fresh);
+  cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, &block};
+  return &block;
+}
 
-  auto fresh = std::make_unique<Block>();
-  if (const auto built = build(*fresh, linear, *page, max_block_ops); !built) return tl::unexpected(built.error());
-  ops_ += fresh->ops.size();
-  auto& map = fresh->crosses() ? crossing_ : blocks_;
-  std::unique_ptr<Block>& place = map[key];
-  if (place == nullptr) {
-    place = std::move(fresh);
-  } else {
-    // Links and the jump cache point to the old block: it becomes the new one.
-    ops_ -= place->ops.size();
-    *place = std::move(*fresh);
-  }
-  Block* const block = place.get();
-  if (!block->crosses()) cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, block};
-  return block;
+tl::expected<bool, Miss> BlockCache::still_valid(const Block& block, u64 linear) {
+  if (block.stale()) return false;
+  if (!block.crosses()) return true;
+  const auto second = fetch_page(cpu_.wrap(arch::page_base(linear) + arch::page_size));
+  if (!second) return tl::unexpected(second.error());
+  return second->physical == block.second_page &&
+         block.second_generation_now->load(std::memory_order_acquire) == block.second_generation;
 }
 
 }  // namespace cloister::silicon

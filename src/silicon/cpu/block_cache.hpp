@@ -1,7 +1,8 @@
 // Basic blocks of decoded operations, by the guest-physical address that they start at.
 //
-// A block lies in one page, but for a block of the one instruction that crosses into the next page: that is found here
-// only (never linked, never in the jump cache), where both translations are checked each time.
+// A block lies in one page, but for a block of the one instruction that crosses into the next page. That one checks its
+// second page's generation itself, by an operation in front, and is never linked to: the jump cache and the lookup here
+// answer for the second page's translation.
 #pragma once
 
 #include <memory>
@@ -24,12 +25,12 @@ class BlockCache {
  private:
   tl::expected<void, Miss> build(Block& block, u64 rip, const PageTranslation& page, u64 limit);
   tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
+  tl::expected<bool, Miss> still_valid(const Block& block, u64 linear);
   void forget_all();
 
   Cpu& cpu_;
   Mmu& mmu_;
   std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by physical address and code mode
-  std::unordered_map<u64, std::unique_ptr<Block>> crossing_;
   Block limited_;
   u64 ops_ = 0;  ///< operations in all blocks
 };

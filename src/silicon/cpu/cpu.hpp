@@ -41,7 +41,8 @@ struct JumpCacheEntry {
   u64 key = 0;  ///< Cpu::fetch_key
   Block* block = nullptr;
 };
-inline constexpr unsigned jump_cache_per_page = 64, jump_cache_entries = 64 * jump_cache_per_page;
+inline constexpr unsigned jump_cache_per_page = 64, jump_cache_pages = 256,
+                          jump_cache_entries = jump_cache_pages * jump_cache_per_page;
 
 struct Cpu {
   // ---- hot: registers. Indices reg_zero and reg_rip_base follow the sixteen, so that addresses need no special case.
@@ -114,7 +115,8 @@ struct Cpu {
   unsigned iopl() const { return static_cast<unsigned>(system_flags >> 12) & 3; }
 
   JumpCacheEntry& jump_entry(u64 ip) {
-    return jump_cache[((ip >> arch::page_shift) % 64) * jump_cache_per_page + ((ip ^ (ip >> 6)) % jump_cache_per_page)];
+    return jump_cache[((ip >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page +
+                      ((ip ^ (ip >> 6)) % jump_cache_per_page)];
   }
 
   /// Registers by size. Writing 32 bits clears the upper half; 8 and 16 bits keep it. 8-bit: `r` is a byte offset.

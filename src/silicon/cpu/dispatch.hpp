@@ -80,7 +80,8 @@ template <unsigned slot>
   target = recent_block(cpu, rip);
   if (target == nullptr) return jump_slow(cpu, rip);
   // Inside the page the translation is the one in use, so the way needs no check the next time.
-  if (arch::page_base(rip) == arch::page_base(cpu.gpr[reg_rip_base])) cpu.block->links[slot] = target;
+  if (arch::page_base(rip) == arch::page_base(cpu.gpr[reg_rip_base]) && !target->crosses())
+    cpu.block->links[slot] = target;
   return enter_block(cpu, target, rip);
 }
 

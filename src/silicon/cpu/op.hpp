@@ -48,16 +48,17 @@ struct Block;
 inline constexpr unsigned max_block_ops = 48;
 
 struct Block {
-  u64 physical = 0;       ///< guest-physical address of the first byte
-  u64 second_page = 0;    ///< guest-physical page of the rest, if its one instruction crosses a page; else 0
+  u64 physical = 0;     ///< guest-physical address of the first byte
+  u64 second_page = 0;  ///< guest-physical page of the rest, if its one instruction crosses a page; else 0
   const std::atomic<u32>* generation_now = nullptr;  ///< of the page: a store into it moves it on
   const std::atomic<u32>* second_generation_now = nullptr;
   u32 generation = 0, second_generation = 0;  ///< when the block was decoded
   u32 count = 0;                              ///< instructions
+  u32 prologue = 0;                           ///< operations before them: 1 if the block crosses a page, else 0
   u32 bytes = 0;
   /// Where it goes next inside its own page (0: not taken or cut, 1: taken): the page's translation is the one in use.
   std::array<Block*, 2> links{};
-  std::vector<Op> ops;  ///< count instructions, then one that leaves
+  std::vector<Op> ops;  ///< prologue, count instructions, then one that leaves
 
   bool crosses() const { return second_generation_now != nullptr; }
   /// The bytes it was decoded from may have changed. Blocks that cross a page: see BlockCache.

@@ -42,7 +42,8 @@ void vm_exit(Cpu& cpu, const Op* op) {
 namespace {
 /// Instructions of the running block that were counted when it was entered and did not run: it was left at `cpu.at`.
 u64 not_run(const Cpu& cpu) {
-  return cpu.at == nullptr ? 0 : cpu.block->count - static_cast<u64>(cpu.at - cpu.block->ops.data());
+  return cpu.at == nullptr ? 0
+                           : cpu.block->count + cpu.block->prologue - static_cast<u64>(cpu.at - cpu.block->ops.data());
 }
 }  // namespace
 

@@ -1,7 +1,7 @@
 // Guest-physical memory behind the second-level translation, and the one door for stores into it.
 //
-// Every page has a state: a generation, which a store into a page with cached blocks moves on, and marks. The TLB lets a
-// store pass inline only where page_writable_inline() holds; every other store tells the door, before it writes, by
+// Every page has a state: a generation, which a store into a page with cached blocks moves on, and marks. The TLB lets
+// a store pass inline only where page_writable_inline() holds; every other store tells the door, before it writes, by
 // page_store().
 #pragma once
 
@@ -46,8 +46,8 @@ HostMapping map_host(u64 bytes);
 /// RAM with its page states; owned by the slot, or borrowed (tests).
 struct Slot {
   u64 base = 0, bytes = 0;
-  u8* host = nullptr;                ///< RAM; null: EPC
-  Mfn first_frame{};                 ///< EPC
+  u8* host = nullptr;                  ///< RAM; null: EPC
+  Mfn first_frame{};                   ///< EPC
   std::unique_ptr<PageState[]> pages;  ///< RAM
   HostMapping mapping;
 

@@ -40,13 +40,18 @@ void Mmu::update_context() {
   cpu_.fetch_key = fetch | (static_cast<u64>(code_mode(cpu_)) << 12);
 }
 
+void Mmu::forget_all() {
+  cpu_.tlb.flush();
+  cpu_.jump_cache.fill({});
+  fetch_.fill({});
+  large_regions_.reset();
+  huge_pages_ = false;
+}
+
 u64 Mmu::fresh_space() {
   if (next_space_ > last_space) {
-    cpu_.tlb.flush();
-    cpu_.jump_cache.fill({});
+    forget_all();
     std::ranges::fill(space_of_pcid_, u16{0});
-    large_regions_.reset();
-    huge_pages_ = false;
     next_space_ = 1;
   }
   return next_space_++;
@@ -79,25 +84,22 @@ void Mmu::flush_pcid(u16 pcid) {
 }
 
 void Mmu::flush_page(u64 linear) {
-  const auto forget = [](TlbEntry& e) { e.tag_read = e.tag_write = e.tag_fetch = tlb_invalid; };
-  const u64 region_hash = large_region(linear);
-  if (huge_pages_) {
-    // A 1 GiB page may have been cached under any of its 4 KiB pages.
-    for (TlbEntry& e : cpu_.tlb.entry) forget(e);
-    cpu_.jump_cache.fill({});
-    large_regions_.reset();
-    huge_pages_ = false;
-    return;
+  // A 1 GiB page may have been cached under any of its 4 KiB pages.
+  if (huge_pages_) return forget_all();
+  const auto forget = [this](u64 page) {
+    TlbEntry& data = cpu_.tlb.at(page);
+    data.tag_read = data.tag_write = tlb_invalid;
+    fetch_entry(page).tag = tlb_invalid;
+    std::fill_n(&cpu_.jump_cache[((page >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page],
+                jump_cache_per_page, JumpCacheEntry{});
+  };
+  const u64 page = arch::page_base(linear);
+  if (!large_regions_.test(large_region(linear))) {
+    forget(page - arch::page_size);  // blocks that reach over into this page
+    return forget(page);
   }
-  const bool large = large_regions_.test(region_hash);
-  const u64 first = large ? linear & ~u64{0x1f'ffff} : arch::page_base(linear);
-  const u64 pages = large ? 512 : 1;
-  for (u64 i = 0; i < pages; ++i) {
-    const u64 page = first + i * arch::page_size;
-    forget(cpu_.tlb.at(page));
-    std::fill_n(&cpu_.jump_cache[((page >> arch::page_shift) % 64) * jump_cache_per_page],
-                i < 64 ? jump_cache_per_page : 0, JumpCacheEntry{});
-  }
+  const u64 first = linear & ~u64{0x1f'ffff};
+  for (u64 i = 0; i < 513; ++i) forget(first + i * arch::page_size - arch::page_size);
 }
 
 void Mmu::protect(const u8* host_page) {
@@ -109,33 +111,34 @@ void Mmu::protect(const u8* host_page) {
   }
 }
 
-tl::expected<PageTranslation, Miss> Mmu::translate_and_fill(u64 linear, Access access) {
-  const bool fetch = access == Access::fetch;
-  const AccessMode mode = fetch ? (cpu_.cpl == 3 ? AccessMode::user : AccessMode::supervisor_any) : data_mode();
-  auto t = translate(linear, access, mode);
-  if (!t || t->host == nullptr || (cpu_.context & 3) == uncached_mode) return t;
-  if (t->large_bytes != 0) {
-    large_regions_.set(large_region(linear));
-    // 4 MiB pages of 32-bit paging reach over two regions.
-    large_regions_.set(large_region(linear ^ 0x20'0000));
-    if (t->large_bytes > 0x40'0000) huge_pages_ = true;
-  }
-  if (access == Access::write) page_store(*t->state);
+void Mmu::note_large(u64 linear, const PageTranslation& page) {
+  if (page.large_bytes == 0) return;
+  large_regions_.set(large_region(linear));
+  // 4 MiB pages of 32-bit paging reach over two regions.
+  large_regions_.set(large_region(linear ^ 0x20'0000));
+  if (page.large_bytes > 0x40'0000) huge_pages_ = true;
+}
 
+tl::expected<PageTranslation, Miss> Mmu::fetch_page(u64 linear) {
+  FetchEntry& e = fetch_entry(linear);
+  const u64 tag = arch::page_base(linear) | (cpu_.fetch_key & arch::page_mask);
+  if (e.tag == tag) return e.page;
+  const auto page = translate(linear, Access::fetch, cpu_.cpl == 3 ? AccessMode::user : AccessMode::supervisor_any);
+  if (!page || page->host == nullptr) return page;
+  note_large(linear, *page);
+  e = {tag, *page};
+  return page;
+}
+
+tl::expected<PageTranslation, Miss> Mmu::translate_and_fill(u64 linear, Access access) {
+  auto t = translate(linear, access, data_mode());
+  if (!t || t->host == nullptr || (cpu_.context & 3) == uncached_mode) return t;
+  note_large(linear, *t);
+  if (access == Access::write) page_store(*t->state);
   const u64 page = arch::page_base(linear);
-  const u64 addend = reinterpret_cast<u64>(t->host) - page;
-  TlbEntry& e = cpu_.tlb.at(linear);
-  const auto same_page = [&](u64 tag) { return tag != tlb_invalid && arch::page_base(tag) == page; };
-  if (e.addend != addend || !(same_page(e.tag_read) || same_page(e.tag_fetch))) {
-    e = {tlb_invalid, tlb_invalid, tlb_invalid, addend};
-  }
-  const u64 fetch_context = cpu_.fetch_key & 0xfff;
-  if (fetch) {
-    e.tag_fetch = page | fetch_context;
-  } else {
-    e.tag_read = page | cpu_.context;
-    e.tag_write = t->writable && page_writable_inline(*t->state) ? page | cpu_.context : tlb_invalid;
-  }
+  const bool writable = t->writable && page_writable_inline(*t->state);
+  cpu_.tlb.at(linear) = {page | cpu_.context, writable ? page | cpu_.context : tlb_invalid,
+                         reinterpret_cast<u64>(t->host) - page};
   return t;
 }
 

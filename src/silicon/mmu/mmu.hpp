@@ -1,11 +1,10 @@
-// Translation of linear addresses: guest paging, then the second level, then what the page is (SDM vol. 3A ch. 4; vol. 3C
-// 29.3). One a logical processor, beside its TLB.
+// Translation of linear addresses: guest paging, then the second level, then what the page is (SDM vol. 3A ch. 4; vol.
+// 3C 29.3). One a logical processor, beside its TLB.
 #pragma once
 
 #include <bitset>
-#include <vector>
-
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "silicon/cpu/cpu.hpp"
 #include "silicon/mmu/memory.hpp"
@@ -26,7 +25,7 @@ struct PageTranslation {
   u64 physical = 0;            ///< guest-physical address of the page
   bool writable = false;       ///< a write in this mode would be allowed, and the dirty flag is set
   bool fetchable = false;
-  u64 large_bytes = 0;         ///< size of the large page that it is part of, or 0
+  u64 large_bytes = 0;  ///< size of the large page that it is part of, or 0
 };
 
 class Mmu {
@@ -37,15 +36,17 @@ class Mmu {
   tl::expected<PageTranslation, Miss> translate(u64 linear, Access access, AccessMode mode);
   /// As translate(), and remembers it in the TLB under the processor's present context, where that is allowed.
   tl::expected<PageTranslation, Miss> translate_and_fill(u64 linear, Access access);
+  /// The page that code is fetched from, remembered likewise.
+  tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
 
   /// How explicit data accesses are checked now.
   AccessMode data_mode() const;
   /// Recomputes Cpu::context and Cpu::fetch_key after a change of CPL, RFLAGS.AC, CR0, CR3, CR4, EFER, DR7 or CS.
   void update_context();
 
-  void flush_all();                         ///< every PCID, global pages too
-  void flush_current();                     ///< the current PCID
-  void flush_page(u64 linear);              ///< INVLPG: current PCID and global translations
+  void flush_all();             ///< every PCID, global pages too
+  void flush_current();         ///< the current PCID
+  void flush_page(u64 linear);  ///< INVLPG: current PCID and global translations
   void flush_pcid(u16 pcid);
   /// MOV to CR3: switches to the address space; keeps its translations if `keep`.
   void switch_space(u16 pcid, bool keep);
@@ -73,6 +74,8 @@ class Mmu {
   static Miss ept_violation(u64 physical, u64 linear, Access access, bool translated);
   bool permitted(const Walk& w, Access access, AccessMode mode) const;
   u64 fresh_space();
+  void note_large(u64 linear, const PageTranslation& page);
+  void forget_all();
 
   Cpu& cpu_;
   GuestMemory::Impl& memory_;
@@ -82,6 +85,13 @@ class Mmu {
   std::vector<u16> space_of_pcid_;   ///< 0: none
   std::bitset<4096> large_regions_;  ///< hash of 2 MiB regions that a large page was cached from
   bool huge_pages_ = false;          ///< a 1 GiB page was cached
+  struct FetchEntry {
+    u64 tag = tlb_invalid;  ///< page and context, as in TlbEntry
+    PageTranslation page;
+  };
+  static constexpr unsigned fetch_entries = 1024;
+  FetchEntry& fetch_entry(u64 linear) { return fetch_[(linear >> arch::page_shift) % fetch_entries]; }
+  std::array<FetchEntry, fetch_entries> fetch_;
 };
 
 /// Reads or writes with supervisor rights through the TLB: descriptor tables, TSS, stacks of event delivery. False: the

@@ -21,8 +21,8 @@ enum class AccessMode : u8 {
 
 enum class Access : u8 { read, write, fetch };
 
-struct TlbEntry {
-  u64 tag_read, tag_write, tag_fetch;
+struct alignas(32) TlbEntry {
+  u64 tag_read, tag_write;
   u64 addend;  ///< host address of a byte = addend + linear address
 };
 
@@ -34,7 +34,7 @@ struct Tlb {
 
   Tlb() { flush(); }
   void flush() {
-    for (TlbEntry& e : entry) e = {tlb_invalid, tlb_invalid, tlb_invalid, 0};
+    for (TlbEntry& e : entry) e = {tlb_invalid, tlb_invalid, 0};
   }
   TlbEntry& at(u64 linear) { return entry[(linear >> arch::page_shift) % tlb_entries]; }
 };
