@@ -68,6 +68,14 @@ u8 address_register(ZydisRegister reg) {
   }
 }
 
+/// Base 101 with mod 00 is no base but disp32, also with REX.B (SDM vol. 2A, table 2-3); with 67, Zydis names R13D.
+void correct_memory(const ZydisDecodedInstruction& info, ZydisDecodedOperandMem& m) {
+  if ((info.attributes & ZYDIS_ATTRIB_HAS_SIB) == 0 || info.raw.modrm.mod != 0 || info.raw.sib.base != 5) return;
+  m.base = ZYDIS_REGISTER_NONE;
+  m.disp.has_displacement = ZYAN_TRUE;
+  m.disp.value = info.raw.disp.value;
+}
+
 /// Fills in the memory operand of `op`. False: its displacement cannot be kept.
 bool set_memory(Insn& insn, const ZydisDecodedOperandMem& m, Op& op) {
   const bool rip_relative = address_register(m.base) == reg_rip_base;
@@ -121,10 +129,15 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, Insn& insn, 
     return {.selected = {op_undefined, true}};
   }
   op.length = insn.info.length;
+  // Zydis reads the VEX forms of Knights Corner with that mode off, too.
+  if (insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNC || insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNCE) {
+    return {.selected = {op_undefined, true}};
+  }
   op.mnemonic = static_cast<u16>(insn.info.mnemonic);
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
-    const ZydisDecodedOperand& o = insn.operand[i];
+    ZydisDecodedOperand& o = insn.operand[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
+    correct_memory(insn.info, o.mem);
     if (!set_memory(insn, o.mem, op)) return {.selected = {op_unimplemented, true}};
     break;
   }
