@@ -62,16 +62,19 @@ void sse_unavailable(Cpu& cpu, const Op* op) {
   raise_nm(cpu, op);
 }
 
-bool sse_exception(Cpu& cpu, const Op* op, bool tiny) {
+u32 take_sse_flags(Cpu& cpu) {
+  const u32 flags = read_host() & mxcsr::flags;
+  if (flags != 0) write_host(host_value(cpu.fpu.mxcsr));
+  return flags;
+}
+
+bool sse_report(Cpu& cpu, const Op* op, u32 flags) {
   FpuState& fpu = cpu.fpu;
   const u32 unmasked = ~(fpu.mxcsr >> 7) & mxcsr::flags;
-  u32 flags = read_host() & mxcsr::flags;
-  if (tiny && (unmasked & mxcsr::ue) != 0) flags |= mxcsr::ue;
   // Invalid, divide-by-zero and denormal are found before the result is computed: then there is no overflow, underflow
   // or inexact result.
   constexpr u32 before = mxcsr::ie | mxcsr::ze | mxcsr::de;
   if ((flags & unmasked & before) != 0) flags &= before;
-  if (flags != 0) write_host(host_value(fpu.mxcsr));
   fpu.mxcsr |= flags;
   if ((flags & unmasked) == 0) return false;
   if ((cpu.cr4 & arch::cr4::osxmmexcpt) != 0) {
@@ -81,5 +84,7 @@ bool sse_exception(Cpu& cpu, const Op* op, bool tiny) {
   }
   return true;
 }
+
+bool sse_exception(Cpu& cpu, const Op* op) { return sse_report(cpu, op, take_sse_flags(cpu)); }
 
 }  // namespace cloister::silicon

@@ -29,9 +29,12 @@ void set_guest_mxcsr(Cpu& cpu, u32 value);
 /// Raises what blocks an SSE instruction: #UD or #NM.
 void sse_unavailable(Cpu& cpu, const Op* op);
 
-/// After an operation while sse_unmasked: takes over its flags. True if one is unmasked: #XM is raised (#UD without
-/// CR4.OSXMMEXCPT) and the result must not be stored. `tiny`: the result is denormal, which is an underflow if that is
-/// unmasked even when exact (SDM vol. 1, 4.9.1.5).
-bool sse_exception(Cpu& cpu, const Op* op, bool tiny);
+/// The host's flags of the operation that just ran while sse_unmasked; they become clear.
+u32 take_sse_flags(Cpu& cpu);
+/// Adds the flags of one operation to MXCSR. True if one is unmasked: #XM is raised (#UD without CR4.OSXMMEXCPT) and
+/// the result must not be stored.
+bool sse_report(Cpu& cpu, const Op* op, u32 flags);
+/// Both, after an operation without overflow and underflow (see sse_exception.hpp for the others).
+bool sse_exception(Cpu& cpu, const Op* op);
 
 }  // namespace cloister::silicon

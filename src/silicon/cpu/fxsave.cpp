@@ -107,7 +107,7 @@ void fxsave(Cpu& cpu, const Op* op) {
     FxsaveImage image;
     u64 linear = 0;
     if (!operand_address<From::memory>(cpu, op, sizeof image, Access::write, linear)) return;
-    if (linear % 16 != 0) return raise_gp(cpu, op);
+    if (linear % 16 != 0) return raise_misaligned(cpu, op, linear);
     if (!load_for_store_slow(cpu, op, linear, image.data(), sizeof image)) return;
     const FxsaveForm form = form_of(cpu, op);
     write_x87_image(cpu.fpu, form, image.data());
@@ -124,7 +124,7 @@ void fxrstor(Cpu& cpu, const Op* op) {
     FxsaveImage image;
     u64 linear = 0;
     if (!operand_address<From::memory>(cpu, op, sizeof image, Access::read, linear)) return;
-    if (linear % 16 != 0) return raise_gp(cpu, op);
+    if (linear % 16 != 0) return raise_misaligned(cpu, op, linear);
     if (!load_slow(cpu, op, linear, image.data(), sizeof image)) return;
     const u32 value = read_mxcsr_image(image.data());
     if ((value & ~mxcsr::defined) != 0) return raise_gp(cpu, op);

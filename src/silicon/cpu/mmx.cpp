@@ -34,10 +34,10 @@ void maskmovq(Cpu& cpu, const Op* op) {
     u64 linear = 0;
     if (!operand_address<From::memory>(cpu, op, 8, Access::write, linear)) return;
     const u64 data = get_mm(cpu, op->dst), mask = get_mm(cpu, op->src);
+    mmx_enter(cpu);  // harmless if the store faults: it happens again
     if (!store_masked(cpu, op, linear, reinterpret_cast<const u8*>(&data), reinterpret_cast<const u8*>(&mask), 8)) {
       return;
     }
-    mmx_enter(cpu);
   }
   CLOISTER_NEXT(cpu, op);
 }

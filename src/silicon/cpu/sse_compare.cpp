@@ -60,7 +60,7 @@ void compare_flags(Cpu& cpu, const Op* op) {
     __m128i b;
     if (!vector_source<from, F::bytes, Align::none>(cpu, op, b)) return;
     const u64 flags = F::apply(get_xmm(cpu, op->dst), b);
-    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op, false)) return;
+    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op)) return;
     cpu.flags.set(flags);
   }
   CLOISTER_NEXT(cpu, op);

@@ -8,16 +8,16 @@ namespace {
 
 // ---- vector to vector
 
-#define CLOISTER_SSE_CONVERT(X)                                             \
-  X(CVTSS2SD, "cvtss2sd", VectorTraits<4, Align::none, Lanes::exact, true>) \
-  X(CVTSD2SS, "cvtsd2ss", VectorTraits<8, Align::none, Lanes::ss, true>)    \
-  X(CVTPS2PD, "cvtps2pd", VectorTraits<8, Align::none, Lanes::exact>)       \
-  X(CVTPD2PS, "cvtpd2ps", VectorTraits<16, Align::vector, Lanes::ps>)       \
-  X(CVTDQ2PS, "cvtdq2ps", VectorTraits<16, Align::vector, Lanes::exact>)    \
-  X(CVTDQ2PD, "cvtdq2pd", VectorTraits<8, Align::none, Lanes::integer>)     \
-  X(CVTPS2DQ, "cvtps2dq", VectorTraits<16, Align::vector, Lanes::exact>)    \
-  X(CVTPD2DQ, "cvtpd2dq", VectorTraits<16, Align::vector, Lanes::exact>)    \
-  X(CVTTPS2DQ, "cvttps2dq", VectorTraits<16, Align::vector, Lanes::exact>)  \
+#define CLOISTER_SSE_CONVERT(X)                                                                  \
+  X(CVTSS2SD, "cvtss2sd", VectorTraits<4, Align::none, Lanes::exact, true>)                      \
+  X(CVTSD2SS, "cvtsd2ss", VectorTraits<8, Align::none, Lanes::ss, true, Arithmetic::narrow>)     \
+  X(CVTPS2PD, "cvtps2pd", VectorTraits<8, Align::none, Lanes::exact>)                            \
+  X(CVTPD2PS, "cvtpd2ps", VectorTraits<16, Align::vector, Lanes::ps, false, Arithmetic::narrow>) \
+  X(CVTDQ2PS, "cvtdq2ps", VectorTraits<16, Align::vector, Lanes::exact>)                         \
+  X(CVTDQ2PD, "cvtdq2pd", VectorTraits<8, Align::none, Lanes::integer>)                          \
+  X(CVTPS2DQ, "cvtps2dq", VectorTraits<16, Align::vector, Lanes::exact>)                         \
+  X(CVTPD2DQ, "cvtpd2dq", VectorTraits<16, Align::vector, Lanes::exact>)                         \
+  X(CVTTPS2DQ, "cvttps2dq", VectorTraits<16, Align::vector, Lanes::exact>)                       \
   X(CVTTPD2DQ, "cvttpd2dq", VectorTraits<16, Align::vector, Lanes::exact>)
 
 CLOISTER_SSE_CONVERT(CLOISTER_VECTOR_OP)
@@ -50,7 +50,7 @@ void from_integer(Cpu& cpu, const Op* op) {
       return;
     }
     const __m128i r = F::apply(get_xmm(cpu, op->dst), b);
-    if (vector_exception<Lanes::exact>(cpu, op, r)) return;
+    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op)) return;
     set_xmm(cpu, op->dst, r);
   }
   CLOISTER_NEXT(cpu, op);
@@ -91,7 +91,7 @@ void to_integer(Cpu& cpu, const Op* op) {
     if (!vector_source<from, F::bytes, Align::none>(cpu, op, a)) return;
     T r;
     F::apply(a, r);
-    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op, false)) return;
+    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op)) return;
     cpu.set_reg<T>(op->dst, r);
   }
   CLOISTER_NEXT(cpu, op);
@@ -148,8 +148,8 @@ void from_mmx(Cpu& cpu, const Op* op) {
       return;
     }
     const __m128i r = F::apply(to_vector(b));
-    if (vector_exception<Lanes::exact>(cpu, op, r)) return;
-    if (uses_mmx) mmx_enter(cpu);
+    if (uses_mmx) mmx_enter(cpu);  // with an exception too
+    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op)) return;
     set_converted(cpu, op->dst, r, F{});
   }
   CLOISTER_NEXT(cpu, op);
@@ -164,7 +164,8 @@ void to_mmx(Cpu& cpu, const Op* op) {
     __m128i b;
     if (!vector_source<from, F::bytes, F::align>(cpu, op, b)) return;
     const __m128i r = F::apply(F::bytes == 8 ? _mm_move_epi64(b) : b);
-    if (vector_exception<Lanes::exact>(cpu, op, r)) return;
+    mmx_enter(cpu);  // with an exception too
+    if (cpu.fpu.sse_unmasked && sse_exception(cpu, op)) return;
     set_mm(cpu, op->dst, from_vector<u64>(r));
   }
   CLOISTER_NEXT(cpu, op);

@@ -6,59 +6,59 @@
 namespace cloister::silicon {
 namespace {
 
-template <Lanes lanes>
-using Scalar32 = VectorTraits<4, Align::none, lanes, true>;
-template <Lanes lanes>
-using Scalar64 = VectorTraits<8, Align::none, lanes, true>;
-template <Lanes lanes>
-using Packed = VectorTraits<16, Align::vector, lanes>;
+template <Lanes lanes, Arithmetic what = Arithmetic::none>
+using Scalar32 = VectorTraits<4, Align::none, lanes, true, what>;
+template <Lanes lanes, Arithmetic what = Arithmetic::none>
+using Scalar64 = VectorTraits<8, Align::none, lanes, true, what>;
+template <Lanes lanes, Arithmetic what = Arithmetic::none>
+using Packed = VectorTraits<16, Align::vector, lanes, false, what>;
 
-#define CLOISTER_SSE_FLOAT(X)                 \
-  X(ADDSS, "addss", Scalar32<Lanes::ss>)      \
-  X(ADDSD, "addsd", Scalar64<Lanes::sd>)      \
-  X(ADDPS, "addps", Packed<Lanes::ps>)        \
-  X(ADDPD, "addpd", Packed<Lanes::pd>)        \
-  X(SUBSS, "subss", Scalar32<Lanes::ss>)      \
-  X(SUBSD, "subsd", Scalar64<Lanes::sd>)      \
-  X(SUBPS, "subps", Packed<Lanes::ps>)        \
-  X(SUBPD, "subpd", Packed<Lanes::pd>)        \
-  X(MULSS, "mulss", Scalar32<Lanes::ss>)      \
-  X(MULSD, "mulsd", Scalar64<Lanes::sd>)      \
-  X(MULPS, "mulps", Packed<Lanes::ps>)        \
-  X(MULPD, "mulpd", Packed<Lanes::pd>)        \
-  X(DIVSS, "divss", Scalar32<Lanes::ss>)      \
-  X(DIVSD, "divsd", Scalar64<Lanes::sd>)      \
-  X(DIVPS, "divps", Packed<Lanes::ps>)        \
-  X(DIVPD, "divpd", Packed<Lanes::pd>)        \
-  X(SQRTSS, "sqrtss", Scalar32<Lanes::exact>) \
-  X(SQRTSD, "sqrtsd", Scalar64<Lanes::exact>) \
-  X(SQRTPS, "sqrtps", Packed<Lanes::exact>)   \
-  X(SQRTPD, "sqrtpd", Packed<Lanes::exact>)   \
-  X(MINSS, "minss", Scalar32<Lanes::exact>)   \
-  X(MINSD, "minsd", Scalar64<Lanes::exact>)   \
-  X(MINPS, "minps", Packed<Lanes::exact>)     \
-  X(MINPD, "minpd", Packed<Lanes::exact>)     \
-  X(MAXSS, "maxss", Scalar32<Lanes::exact>)   \
-  X(MAXSD, "maxsd", Scalar64<Lanes::exact>)   \
-  X(MAXPS, "maxps", Packed<Lanes::exact>)     \
-  X(MAXPD, "maxpd", Packed<Lanes::exact>)     \
-  X(ADDSUBPS, "addsubps", Packed<Lanes::ps>)  \
-  X(ADDSUBPD, "addsubpd", Packed<Lanes::pd>)  \
-  X(HADDPS, "haddps", Packed<Lanes::ps>)      \
-  X(HADDPD, "haddpd", Packed<Lanes::pd>)      \
-  X(HSUBPS, "hsubps", Packed<Lanes::ps>)      \
-  X(HSUBPD, "hsubpd", Packed<Lanes::pd>)      \
-  X(ANDPS, "andps", HotInteger)               \
-  X(ANDPD, "andpd", HotInteger)               \
-  X(ANDNPS, "andnps", HotInteger)             \
-  X(ANDNPD, "andnpd", HotInteger)             \
-  X(ORPS, "orps", HotInteger)                 \
-  X(ORPD, "orpd", HotInteger)                 \
-  X(XORPS, "xorps", HotInteger)               \
-  X(XORPD, "xorpd", HotInteger)               \
-  X(UNPCKLPS, "unpcklps", HotInteger)         \
-  X(UNPCKLPD, "unpcklpd", HotInteger)         \
-  X(UNPCKHPS, "unpckhps", PackedInteger)      \
+#define CLOISTER_SSE_FLOAT(X)                                     \
+  X(ADDSS, "addss", Scalar32<Lanes::ss, Arithmetic::add>)         \
+  X(ADDSD, "addsd", Scalar64<Lanes::sd, Arithmetic::add>)         \
+  X(ADDPS, "addps", Packed<Lanes::ps, Arithmetic::add>)           \
+  X(ADDPD, "addpd", Packed<Lanes::pd, Arithmetic::add>)           \
+  X(SUBSS, "subss", Scalar32<Lanes::ss, Arithmetic::sub>)         \
+  X(SUBSD, "subsd", Scalar64<Lanes::sd, Arithmetic::sub>)         \
+  X(SUBPS, "subps", Packed<Lanes::ps, Arithmetic::sub>)           \
+  X(SUBPD, "subpd", Packed<Lanes::pd, Arithmetic::sub>)           \
+  X(MULSS, "mulss", Scalar32<Lanes::ss, Arithmetic::mul>)         \
+  X(MULSD, "mulsd", Scalar64<Lanes::sd, Arithmetic::mul>)         \
+  X(MULPS, "mulps", Packed<Lanes::ps, Arithmetic::mul>)           \
+  X(MULPD, "mulpd", Packed<Lanes::pd, Arithmetic::mul>)           \
+  X(DIVSS, "divss", Scalar32<Lanes::ss, Arithmetic::div>)         \
+  X(DIVSD, "divsd", Scalar64<Lanes::sd, Arithmetic::div>)         \
+  X(DIVPS, "divps", Packed<Lanes::ps, Arithmetic::div>)           \
+  X(DIVPD, "divpd", Packed<Lanes::pd, Arithmetic::div>)           \
+  X(SQRTSS, "sqrtss", Scalar32<Lanes::exact>)                     \
+  X(SQRTSD, "sqrtsd", Scalar64<Lanes::exact>)                     \
+  X(SQRTPS, "sqrtps", Packed<Lanes::exact>)                       \
+  X(SQRTPD, "sqrtpd", Packed<Lanes::exact>)                       \
+  X(MINSS, "minss", Scalar32<Lanes::exact>)                       \
+  X(MINSD, "minsd", Scalar64<Lanes::exact>)                       \
+  X(MINPS, "minps", Packed<Lanes::exact>)                         \
+  X(MINPD, "minpd", Packed<Lanes::exact>)                         \
+  X(MAXSS, "maxss", Scalar32<Lanes::exact>)                       \
+  X(MAXSD, "maxsd", Scalar64<Lanes::exact>)                       \
+  X(MAXPS, "maxps", Packed<Lanes::exact>)                         \
+  X(MAXPD, "maxpd", Packed<Lanes::exact>)                         \
+  X(ADDSUBPS, "addsubps", Packed<Lanes::ps, Arithmetic::add_sub>) \
+  X(ADDSUBPD, "addsubpd", Packed<Lanes::pd, Arithmetic::add_sub>) \
+  X(HADDPS, "haddps", Packed<Lanes::ps, Arithmetic::add_pairs>)   \
+  X(HADDPD, "haddpd", Packed<Lanes::pd, Arithmetic::add_pairs>)   \
+  X(HSUBPS, "hsubps", Packed<Lanes::ps, Arithmetic::sub_pairs>)   \
+  X(HSUBPD, "hsubpd", Packed<Lanes::pd, Arithmetic::sub_pairs>)   \
+  X(ANDPS, "andps", HotInteger)                                   \
+  X(ANDPD, "andpd", HotInteger)                                   \
+  X(ANDNPS, "andnps", HotInteger)                                 \
+  X(ANDNPD, "andnpd", HotInteger)                                 \
+  X(ORPS, "orps", HotInteger)                                     \
+  X(ORPD, "orpd", HotInteger)                                     \
+  X(XORPS, "xorps", HotInteger)                                   \
+  X(XORPD, "xorpd", HotInteger)                                   \
+  X(UNPCKLPS, "unpcklps", HotInteger)                             \
+  X(UNPCKLPD, "unpcklpd", HotInteger)                             \
+  X(UNPCKHPS, "unpckhps", PackedInteger)                          \
   X(UNPCKHPD, "unpckhpd", PackedInteger)
 
 CLOISTER_SSE_FLOAT(CLOISTER_VECTOR_OP)

@@ -245,8 +245,7 @@ Selected select_movnti(const Insn& insn, Op& op) {
   return {insn.bits(1) == 64 ? &movnti<u64> : &movnti<u32>};
 }
 
-// ---- MASKMOVDQU: the bytes whose mask byte is negative go to [rDI]. Only the bytes between the first and the last
-// selected one are accessed; an empty mask accesses nothing.
+// ---- MASKMOVDQU: the bytes whose mask byte is negative go to [rDI].
 
 void maskmovdqu(Cpu& cpu, const Op* op) {
   if (cpu.fpu.sse_blocked) [[unlikely]]

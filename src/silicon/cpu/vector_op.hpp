@@ -6,25 +6,18 @@
 
 #include <utility>
 
+#include "silicon/cpu/sse_exception.hpp"
 #include "silicon/cpu/vector_access.hpp"
 
 namespace cloister::silicon {
 
-/// What a result can hold when an operation underflows: the lanes that a denormal is looked for in.
-enum class Lanes : u8 {
-  integer,  ///< no floating-point exceptions at all
-  exact,    ///< floating-point exceptions, but a denormal result is no underflow
-  ss,
-  sd,
-  ps,
-  pd,
-};
-
-template <unsigned source_bytes, Align source_align, Lanes result, bool is_hot = false>
+template <unsigned source_bytes, Align source_align, Lanes result, bool is_hot = false,
+          Arithmetic computes = Arithmetic::none>
 struct VectorTraits {
   static constexpr unsigned bytes = source_bytes;
   static constexpr Align align = source_align;
   static constexpr Lanes lanes = result;
+  static constexpr Arithmetic arithmetic = computes;
   static constexpr bool hot = is_hot;
 };
 
@@ -58,30 +51,22 @@ using HotInteger = VectorTraits<16, Align::vector, Lanes::integer, true>;
     }                                                                                             \
   };
 
-/// One of the lanes is denormal and not zero.
-inline bool has_denormal(__m128i v, Lanes lanes) {
-  const auto single = [](u64 bits) { return (bits & 0x7f80'0000) == 0 && (bits & 0x7f'ffff) != 0; };
-  const auto twice = [](u64 bits) { return ((bits >> 52) & 0x7ff) == 0 && (bits << 12) != 0; };
-  u64 q[2];
-  std::memcpy(q, &v, sizeof q);
-  switch (lanes) {
-    case Lanes::ss: return single(q[0]);
-    case Lanes::sd: return twice(q[0]);
-    case Lanes::ps: return single(q[0]) || single(q[0] >> 32) || single(q[1]) || single(q[1] >> 32);
-    case Lanes::pd: return twice(q[0]) || twice(q[1]);
-    default: return false;
-  }
-}
-
 /// After a floating-point operation: true if its result must not be stored.
-template <Lanes lanes>
-[[gnu::always_inline]] inline bool vector_exception(Cpu& cpu, const Op* op, __m128i result) {
-  if constexpr (lanes == Lanes::integer) {
+template <class F>
+[[gnu::always_inline]] inline bool vector_exception(Cpu& cpu, const Op* op, __m128i a, __m128i b) {
+  if constexpr (F::lanes == Lanes::integer) {
     return false;
   } else {
     if (!cpu.fpu.sse_unmasked) [[likely]]
       return false;
-    return sse_exception(cpu, op, has_denormal(result, lanes));
+    if constexpr (requires { F::exception(cpu, op, a, b); }) {
+      return F::exception(cpu, op, a, b);
+    } else if constexpr (F::lanes == Lanes::exact) {
+      return sse_exception(cpu, op);
+    } else {
+      static_assert(F::arithmetic != Arithmetic::none);
+      return sse_arithmetic_exception(cpu, op, F::lanes, F::arithmetic, a, b);
+    }
   }
 }
 
@@ -104,8 +89,8 @@ void vector_op(Cpu& cpu, const Op* op) {
   {
     __m128i b;
     if (!vector_source<from, F::bytes, F::align>(cpu, op, b)) return;
-    const __m128i r = vector_apply<F>(cpu, op, get_xmm(cpu, op->dst), b);
-    if (vector_exception<F::lanes>(cpu, op, r)) return;
+    const __m128i a = get_xmm(cpu, op->dst), r = vector_apply<F>(cpu, op, a, b);
+    if (vector_exception<F>(cpu, op, a, b)) return;
     set_xmm(cpu, op->dst, r);
   }
   CLOISTER_NEXT(cpu, op);

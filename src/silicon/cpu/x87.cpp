@@ -65,12 +65,16 @@ void x87_init(FpuState& fpu) {
 
 bool x87_report(Cpu& cpu, const Op* op, u16 host_status) {
   FpuState& fpu = cpu.fpu;
-  const u16 flags = host_status & x87::flags, unmasked = flags & static_cast<u16>(~fpu.control);
+  constexpr u16 before_result = x87::ie | x87::ze | x87::de;
+  u16 flags = host_status & x87::flags;
+  const u16 unmasked = flags & static_cast<u16>(~fpu.control);
+  const bool forbidden = (unmasked & before_result) != 0;
+  if (forbidden) flags &= before_result;
   fpu.status = static_cast<u16>((fpu.status & ~x87::c1) | (host_status & x87::c1) | flags);
   if (unmasked == 0) return true;
   x87_update_summary(fpu);
   record_exception(cpu, op);
-  return (unmasked & (x87::ie | x87::ze | x87::de)) == 0;
+  return !forbidden;
 }
 
 bool x87_stack_fault(Cpu& cpu, const Op* op, bool overflow) {

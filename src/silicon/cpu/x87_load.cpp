@@ -47,7 +47,7 @@ void duplicate(Cpu& cpu, const Op* op) {
   if (!x87_ready(cpu, op)) return;
   x87_note(cpu, op);
   FpuState& fpu = cpu.fpu;
-  if (x87_empty(fpu, 7) && x87_empty(fpu, op->src)) {
+  if (x87_empty(fpu, op->src)) {
     if (x87_stack_fault(cpu, op, false)) x87_push(fpu, x87::indefinite);
   } else {
     const X87Result r{.value = x87_st(fpu, op->src)};

@@ -28,7 +28,7 @@ class Number {
   ~Number() { mpfr_clear(value_); }
   Number(const Number&) = delete;
   Number& operator=(const Number&) = delete;
-  operator mpfr_ptr() { return value_; }
+  operator mpfr_ptr() { return value_; }  // NOLINT(google-explicit-constructor): it is passed as one everywhere
 
  private:
   mpfr_t value_;
@@ -53,6 +53,9 @@ mpfr_rnd_t rounding(u16 control) {
   constexpr mpfr_rnd_t modes[] = {MPFR_RNDN, MPFR_RNDD, MPFR_RNDU, MPFR_RNDZ};
   return modes[(control >> 10) & 3];
 }
+
+/// Of the negated value.
+mpfr_rnd_t opposite(mpfr_rnd_t mode) { return mode == MPFR_RNDD ? MPFR_RNDU : mode == MPFR_RNDU ? MPFR_RNDD : mode; }
 
 u16 exponent_of(const Float80& v) { return v.sign_exponent & 0x7fff; }
 bool is_denormal(const Float80& v) { return exponent_of(v) == 0 && v.mantissa != 0; }
@@ -151,12 +154,62 @@ X87Result product(const Float80& x, const Float80& y, u16 control, Unary f) {
   return r;
 }
 
+// ---- trigonometric functions of an argument reduced by multiples of half the processor's pi
+
+constexpr unsigned reduction_precision = 256;  ///< the reduction of |x| < 2^63 is exact
+
+/// x - quotient * pi / 2, |result| <= pi / 4; the quotient modulo 4. Exact.
+unsigned reduce(mpfr_ptr rest, mpfr_srcptr x) {
+  Number half_pi(reduction_precision), quotient(reduction_precision);
+  mpfr_set_ui_2exp(half_pi, 0xc90fdaa22168c234, 2, MPFR_RNDN);  // 4 * 0.C90FDAA22168C234C in hexadecimal (8.3.8)
+  mpfr_add_ui(half_pi, half_pi, 3, MPFR_RNDN);
+  mpfr_mul_2si(half_pi, half_pi, -65, MPFR_RNDN);
+  mpfr_div(quotient, x, half_pi, MPFR_RNDN);
+  mpfr_rint(quotient, quotient, MPFR_RNDN);
+  const long n = mpfr_get_si(quotient, MPFR_RNDZ);
+  mpfr_mul(quotient, quotient, half_pi, MPFR_RNDN);
+  mpfr_sub(rest, x, quotient, MPFR_RNDN);
+  return static_cast<unsigned>(n) & 3;
+}
+
+/// sin(x + quarters * pi / 2)
+template <unsigned quarters>
+int reduced_sine(mpfr_ptr v, mpfr_srcptr x, mpfr_rnd_t mode) {
+  if (mpfr_regular_p(x) == 0) return quarters == 0 ? mpfr_sin(v, x, mode) : mpfr_cos(v, x, mode);
+  Number rest(reduction_precision);
+  const unsigned quadrant = (reduce(rest, x) + quarters) & 3;
+  const bool negative = quadrant >= 2;
+  const mpfr_rnd_t inner = negative ? opposite(mode) : mode;
+  const int ternary = (quadrant & 1) == 0 ? mpfr_sin(v, rest, inner) : mpfr_cos(v, rest, inner);
+  if (!negative) return ternary;
+  mpfr_neg(v, v, MPFR_RNDN);
+  return -ternary;
+}
+
+int reduced_tangent(mpfr_ptr v, mpfr_srcptr x, mpfr_rnd_t mode) {
+  if (mpfr_regular_p(x) == 0) return mpfr_tan(v, x, mode);
+  Number rest(reduction_precision);
+  if ((reduce(rest, x) & 1) == 0) return mpfr_tan(v, rest, mode);
+  const int ternary = mpfr_cot(v, rest, opposite(mode));
+  mpfr_neg(v, v, MPFR_RNDN);
+  return -ternary;
+}
+
+/// 2^x - 1. The manual leaves results beyond [-1, 1] undefined: there the operand stays, and is called inexact.
+int exp2_minus1_in_range(mpfr_ptr v, mpfr_srcptr x, mpfr_rnd_t mode) {
+  if (mpfr_regular_p(x) != 0 && mpfr_cmpabs_ui(x, 1) > 0) {
+    mpfr_set(v, x, mode);
+    return 1;
+  }
+  return mpfr_exp2m1(v, x, mode);
+}
+
 }  // namespace
 
-X87Result sine(const Float80& x, u16 control) { return unary(x, control, mpfr_sin); }
-X87Result cosine(const Float80& x, u16 control) { return unary(x, control, mpfr_cos); }
-X87Result tangent(const Float80& x, u16 control) { return unary(x, control, mpfr_tan); }
-X87Result exp2_minus1(const Float80& x, u16 control) { return unary(x, control, mpfr_exp2m1); }
+X87Result sine(const Float80& x, u16 control) { return unary(x, control, reduced_sine<0>); }
+X87Result cosine(const Float80& x, u16 control) { return unary(x, control, reduced_sine<1>); }
+X87Result tangent(const Float80& x, u16 control) { return unary(x, control, reduced_tangent); }
+X87Result exp2_minus1(const Float80& x, u16 control) { return unary(x, control, exp2_minus1_in_range); }
 
 X87Result arctangent(const Float80& x, const Float80& y, u16 control) {
   if (is_nan_or_unsupported(x) || is_nan_or_unsupported(y)) return add(x, &y, control);

@@ -1,6 +1,6 @@
 // x87 functions computed with MPFR: the same on every host, and correctly rounded by the control word's rounding
 // control to 64 bits (real processors promise an error below one unit in the last place: SDM vol. 1, 8.3.10; precision
-// control has no effect on them). Arguments are reduced with the true pi.
+// control has no effect on them). Arguments beyond pi / 4 are reduced with the processor's own pi of 66 bits (8.3.8).
 #pragma once
 
 #include "silicon/cpu/x87_host.hpp"

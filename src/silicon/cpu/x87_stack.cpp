@@ -41,7 +41,6 @@ void move_if(Cpu& cpu, const Op* op) {
   if (x87_empty(fpu, 0) || x87_empty(fpu, op->src)) {
     if (x87_stack_fault(cpu, op, false)) x87_set(fpu, 0, x87::indefinite);
   } else {
-    x87_clear_c1(fpu);
     if (holds(cpu.flags, condition) == wanted) x87_set(fpu, 0, x87_st(fpu, op->src));
   }
   CLOISTER_NEXT(cpu, op);
@@ -51,6 +50,7 @@ void free_register(Cpu& cpu, const Op* op) {
   if (!x87_ready(cpu, op)) return;
   x87_note(cpu, op);
   cpu.fpu.valid &= static_cast<u8>(~(1u << x87_physical(cpu.fpu, op->src)));
+  x87_clear_c1(cpu.fpu);
   x87_pop_after(cpu.fpu, op);
   CLOISTER_NEXT(cpu, op);
 }

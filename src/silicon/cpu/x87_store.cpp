@@ -52,10 +52,15 @@ void memory(Cpu& cpu, const Op* op) {
   if (!x87_ready(cpu, op)) return;
   {
     const Pending p = prepare(cpu.fpu, f);
-    if (!p.suppressed) {
-      std::array<u8, bytes> raw;
+    std::array<u8, bytes> raw;
+    u64 linear = 0;
+    if (!operand_address<From::memory>(cpu, op, bytes, Access::write, linear)) return;
+    if (p.suppressed) {
+      // The address is checked all the same.
+      if (!load_for_store(cpu, op, linear, raw)) return;
+    } else {
       std::memcpy(raw.data(), p.stored.bytes.data(), bytes);
-      if (!write_operand<From::memory>(cpu, op, raw)) return;
+      if (!store(cpu, op, linear, raw)) return;
     }
     finish(cpu, op, p);
   }
@@ -76,6 +81,17 @@ void copy(Cpu& cpu, const Op* op) {
     x87_set(fpu, op->src, x87_st(fpu, 0));
   }
   if (done) x87_pop_after(fpu, op);
+  CLOISTER_NEXT(cpu, op);
+}
+
+/// FSTPNCE, an alias of FSTP ST(i) that raises no stack underflow.
+void copy_unchecked(Cpu& cpu, const Op* op) {
+  if (!x87_ready(cpu, op)) return;
+  x87_note(cpu, op);
+  FpuState& fpu = cpu.fpu;
+  x87_clear_c1(fpu);
+  if (!x87_empty(fpu, 0)) x87_set(fpu, op->src, x87_st(fpu, 0));
+  x87_pop_after(fpu, op);
   CLOISTER_NEXT(cpu, op);
 }
 
@@ -103,7 +119,7 @@ Selected select_fist(const Insn& insn, Op& op) {
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_FST, select_fst<0>},
     {ZYDIS_MNEMONIC_FSTP, select_fst<1>},
-    {ZYDIS_MNEMONIC_FSTPNCE, select_fst<1>},
+    {ZYDIS_MNEMONIC_FSTPNCE, select_x87<&copy_unchecked, 1>},
     {ZYDIS_MNEMONIC_FIST, select_fist<0, fist_m16, fist_m32, fist_m64>},
     {ZYDIS_MNEMONIC_FISTP, select_fist<1, fist_m16, fist_m32, fist_m64>},
     {ZYDIS_MNEMONIC_FISTTP, select_fist<1, fisttp_m16, fisttp_m32, fisttp_m64>},

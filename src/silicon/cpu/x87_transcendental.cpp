@@ -166,7 +166,7 @@ void remainder(Cpu& cpu, const Op* op) {
     const int difference = ordinary ? true_exponent(a) - true_exponent(b) : 0;
     const X87Result r = difference >= 64 ? partial_remainder(a, b, difference) : f(a, &b, fpu.control);
     if (x87_report(cpu, op, r.status)) {
-      x87_set_conditions(fpu, r.status);
+      if ((r.status & x87::ie) == 0) x87_set_conditions(fpu, r.status);
       x87_set(fpu, 0, r.value);
     }
   }
