@@ -192,11 +192,6 @@ Selected select_two(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   return {by_wide_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 1); })};
 }
-/// The same where a VEX prefix makes it an instruction of Knights Corner, which is not there.
-template <class Body>
-Selected select_count(const Insn& insn, Op& op) {
-  return insn.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? select_two<Body>(insn, op) : Selected{};
-}
 /// As select_two() without a 16-bit form.
 template <class Body>
 Selected select_two_long(const Insn& insn, Op& op) {
@@ -219,9 +214,9 @@ Selected select_crc32(const Insn& insn, Op& op) {
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_BSF, &select_two<Bsf>},
     {ZYDIS_MNEMONIC_BSR, &select_two<Bsr>},
-    {ZYDIS_MNEMONIC_TZCNT, &select_count<Tzcnt>},
-    {ZYDIS_MNEMONIC_LZCNT, &select_count<Lzcnt>},
-    {ZYDIS_MNEMONIC_POPCNT, &select_count<Popcnt>},
+    {ZYDIS_MNEMONIC_TZCNT, &select_two<Tzcnt>},
+    {ZYDIS_MNEMONIC_LZCNT, &select_two<Lzcnt>},
+    {ZYDIS_MNEMONIC_POPCNT, &select_two<Popcnt>},
     {ZYDIS_MNEMONIC_ANDN, &select_three<Andn, 2>},
     {ZYDIS_MNEMONIC_BEXTR, &select_three<Bextr, 1>},
     {ZYDIS_MNEMONIC_BLSI, &select_two_long<Blsi>},

@@ -2,8 +2,6 @@
 // table 4-21).
 #include "silicon/cpu/stack.hpp"
 
-#include <array>
-
 namespace cloister::silicon {
 namespace {
 
@@ -77,23 +75,16 @@ void pusha(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-/// All but the stack pointer; false: it faulted.
-template <class T>
-[[gnu::noinline]] bool pop_all(Cpu& cpu, const Op* op) {
-  u64 pointer = Stack32::pointer(cpu);
-  std::array<T, 8> value{};
-  for (u8 r = 8; r-- > 0;) {
-    if (!pop_at<Stack32, Cold, T>(cpu, op, pointer, value[r])) return false;
-  }
-  for (u8 r = 0; r < 8; ++r) {
-    if (r != arch::rsp) cpu.set_reg<T>(r, value[r]);
-  }
-  Stack32::set_pointer(cpu, pointer);
-  return true;
-}
+/// All but the stack pointer; one after the other, so that a fault leaves the registers before it loaded.
 template <class T>
 void popa(Cpu& cpu, const Op* op) {
-  if (!pop_all<T>(cpu, op)) return;
+  u64 pointer = Stack32::pointer(cpu);
+  for (u8 r = 8; r-- > 0;) {
+    T v;
+    if (!pop_at<Stack32, Cold, T>(cpu, op, pointer, v)) return;
+    if (r != arch::rsp) cpu.set_reg<T>(r, v);
+  }
+  Stack32::set_pointer(cpu, pointer);
   CLOISTER_NEXT(cpu, op);
 }
 
