@@ -45,6 +45,11 @@ u64 not_run(const Cpu& cpu) {
   return cpu.at == nullptr ? 0
                            : cpu.block->count + cpu.block->prologue - static_cast<u64>(cpu.at - cpu.block->ops.data());
 }
+/// What becomes CR2; an event that the hypervisor injects leaves CR2 alone (SDM vol. 3C, 27.6.1).
+std::optional<u64> fault_address(const Fault& fault) {
+  return fault.vector == arch::vector::pf ? std::optional{fault.address} : std::nullopt;
+}
+
 }  // namespace
 
 u64 Vcpu::Impl::execute(Block& block, u64 slice) {
@@ -87,7 +92,7 @@ bool Vcpu::Impl::one_by_one() const {
          (cpu_.dr7 & arch::dr7::enable_mask) != 0;
 }
 
-std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip) {
+std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64> address) {
   std::optional<Event> vectoring;
   for (;;) {
     if (event.type == EventType::exception && ((controls_.exception_bitmap >> event.vector) & 1) != 0) {
@@ -95,10 +100,10 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip) {
       exit.reason = ExitReason::exception_or_nmi;
       exit.interruption = event;
       exit.vectoring = vectoring;
-      if (event.vector == arch::vector::pf) exit.qualification = cpu_.fault.address;
+      exit.qualification = address.value_or(0);
       return exit;
     }
-    if (event.type == EventType::exception && event.vector == arch::vector::pf) cpu_.cr2 = cpu_.fault.address;
+    if (address) cpu_.cr2 = *address;
     const auto delivered = deliver_once(cpu_, event, rip);
     if (delivered) {
       if (event.type == EventType::nmi) cpu_.nmi_blocked = true;
@@ -112,27 +117,30 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip) {
       return exit;
     }
     rip = cpu_.rip;  // a fault in delivering INT n is one of the INT n
-    if (m.fault.vector == arch::vector::pf) cpu_.cr2 = m.fault.address;
     switch (combine(event, m.fault.vector)) {
       case Combined::triple_fault: {
         Exit exit;
         exit.reason = ExitReason::triple_fault;
         return exit;
       }
-      case Combined::double_fault: event = {arch::vector::df, EventType::exception, true, 0, 0}; break;
+      case Combined::double_fault:
+        // The page fault did happen: CR2 has its address.
+        cpu_.cr2 = fault_address(m.fault).value_or(cpu_.cr2);
+        address.reset();
+        event = {arch::vector::df, EventType::exception, true, 0, 0};
+        break;
       case Combined::second:
         vectoring = event;
         event = {m.fault.vector, EventType::exception, m.fault.has_error, m.fault.error, 0};
-        cpu_.fault = m.fault;
+        address = fault_address(m.fault);
         break;
     }
   }
 }
 
 std::optional<Exit> Vcpu::Impl::raise(const Fault& fault) {
-  cpu_.fault = fault;
   return deliver({fault.vector, EventType::exception, fault.has_error && cpu_.protected_mode(), fault.error, 0},
-                 cpu_.rip);
+                 cpu_.rip, fault_address(fault));
 }
 
 std::optional<Exit> Vcpu::Impl::take_debug_trap() {
@@ -173,7 +181,6 @@ Exit Vcpu::Impl::run(u64 budget) {
   u64 left = std::min(budget, u64{1} << 62);
   if (injected_) {
     const Event event = *std::exchange(injected_, std::nullopt);
-    cpu_.fault.address = cpu_.cr2;  // injection leaves CR2 alone (SDM vol. 3C, 27.6.1)
     // Software events return behind their instruction.
     const bool software =
         event.type != EventType::exception && event.type != EventType::external && event.type != EventType::nmi;

@@ -212,19 +212,26 @@ void set_zf(Cpu& cpu, bool zf) {
 
 enum class Look : u8 { lar, lsl, verr, verw };
 
+/// System types that LAR and LSL accept (SDM vol. 2A, LAR, table 3-53; LSL, table 3-56).
+template <class... T>
+constexpr u32 types(T... t) {
+  return ((1u << t) | ...);
+}
+namespace st = system_type;
+constexpr u32 lsl_wide = types(st::ldt, st::tss, st::tss_busy);
+constexpr u32 lsl_legacy = lsl_wide | types(st::tss16, st::tss16_busy);
+constexpr u32 lar_wide = lsl_wide | types(st::call_gate);
+constexpr u32 lar_legacy = lar_wide | lsl_legacy | types(st::call_gate16, st::task_gate);
+
 bool type_answers(const Cpu& cpu, const Descriptor& d, Look look) {
-  if (!d.system()) {
-    switch (look) {
-      case Look::verr: return d.is_data() || (d.type() & attr::readable) != 0;
-      case Look::verw: return d.is_data() && (d.type() & attr::writable) != 0;
-      default: return true;
-    }
+  const bool wide = cpu.long_mode();
+  const u32 type = 1u << d.type();
+  switch (look) {
+    case Look::lar: return !d.system() || (type & (wide ? lar_wide : lar_legacy)) != 0;
+    case Look::lsl: return !d.system() || (type & (wide ? lsl_wide : lsl_legacy)) != 0;
+    case Look::verr: return d.is_data() || (d.is_code() && (d.type() & attr::readable) != 0);
+    case Look::verw: return d.is_data() && (d.type() & attr::writable) != 0;
   }
-  // SDM vol. 2A, LAR and LSL: tables of the system types that are valid.
-  constexpr u32 lar_legacy = 0b1101'1010'0011'1110 & ~(1u << 14) & ~(1u << 15);
-  const u32 bit = 1u << d.type();
-  if (look == Look::lar) return (bit & (cpu.long_mode() ? 0b0001'1010'0000'0100u : (lar_legacy | 1u << 12))) != 0;
-  if (look == Look::lsl) return (bit & (cpu.long_mode() ? 0b0000'1010'0000'0100u : 0b0000'1010'0000'1110u)) != 0;
   return false;
 }
 
