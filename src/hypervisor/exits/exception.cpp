@@ -5,8 +5,8 @@ namespace cloister::hypervisor::exits {
 
 Result exception(Machine& machine, const silicon::Exit& exit) {
   machine.event = exit.interruption;
-  if (exit.interruption.type == silicon::EventType::software_exception)
-    machine.event->instruction_length = exit.instruction_length;
+  // Software exceptions are injected with the length of their instruction (SDM vol. 3C, 25.8.3).
+  if (exit.instruction_length != 0) machine.event->instruction_length = exit.instruction_length;
   return std::nullopt;
 }
 
