@@ -55,7 +55,7 @@ void test(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-/// As FCOM and FUCOM, but C3, C2 and C0 are ZF, PF and CF; OF, SF and AF become 0.
+/// As FCOM and FUCOM, but C3, C2 and C0 are ZF, PF and CF; OF, SF and AF become 0, whatever is raised.
 template <X87Operation f>
 void compare_flags(Cpu& cpu, const Op* op) {
   if (!x87_ready(cpu, op)) return;
@@ -75,6 +75,9 @@ void compare_flags(Cpu& cpu, const Op* op) {
     cpu.flags.set(((conditions & x87::c3) != 0 ? flag::zf : 0) | ((conditions & x87::c2) != 0 ? flag::pf : 0) |
                   ((conditions & x87::c0) != 0 ? flag::cf : 0));
     x87_pop_after(fpu, op);
+  } else {
+    namespace flag = arch::rflags;
+    cpu.flags.set(cpu.flags.get() & (flag::zf | flag::pf | flag::cf));
   }
   CLOISTER_NEXT(cpu, op);
 }

@@ -11,7 +11,7 @@
 namespace cloister::oracle {
 
 /// Status flags that the manual leaves undefined after `instruction` in this state (SDM vol. 2, "Flags Affected").
-u64 undefined_flags(const Instruction& instruction, const State& before);
+u64 undefined_flags(const Instruction& instruction, const State& before, const State& after);
 /// The destination is undefined: SHLD and SHRD by more than the operand's size.
 bool undefined_destination(const Instruction& instruction, const State& before);
 /// Bits of general register `n` that processors leave differently: the upper half of a 32-bit CMPXCHG's destination

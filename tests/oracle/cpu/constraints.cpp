@@ -139,6 +139,16 @@ void below_one(Context& c) {
   if (exponent >= 0x3fff && exponent != 0x7fff) st0.sign_exponent = static_cast<u16>(st0.sign_exponent & 0xbfff);
 }
 
+/// FYL2XP1's result is undefined unless ST(0) is within -(1 - sqrt(2)/2) to sqrt(2) - 1 (SDM vol. 2A, FYL2XP1): below
+/// 1/4 here.
+void near_zero(Context& c) {
+  FpuImage::Slot& st0 = c.state.fpu.st[0];
+  const u16 exponent = st0.sign_exponent & 0x7fff;
+  if (exponent >= 0x3ffd && exponent != 0x7fff) {
+    st0.sign_exponent = static_cast<u16>((st0.sign_exponent & 0x8000) | (0x3ffc - (exponent & 63)));
+  }
+}
+
 /// Bit 17, AMD's misaligned mode, is reserved for Intel.
 u32 any_mxcsr(Context& c) {
   return static_cast<u32>(c.random.percent(85) ? c.random.next() & 0xffff : c.random.next() & ~u64{0x20000});
@@ -225,6 +235,11 @@ constexpr std::array table = {
     Constraint{ZYDIS_MNEMONIC_FXRSTOR, nullptr, fxsave_image},
     Constraint{ZYDIS_MNEMONIC_FXRSTOR64, nullptr, fxsave_image},
     Constraint{ZYDIS_MNEMONIC_LDMXCSR, nullptr, valid_mxcsr},
+    Constraint{ZYDIS_MNEMONIC_XSAVEC, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEC64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEOPT, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEOPT64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_FYL2XP1, near_zero, nullptr},
     Constraint{ZYDIS_MNEMONIC_XSAVE, legacy_components, xsave_image},
     Constraint{ZYDIS_MNEMONIC_XSAVE64, legacy_components, xsave_image},
     Constraint{ZYDIS_MNEMONIC_XRSTOR, legacy_components, xsave_image},

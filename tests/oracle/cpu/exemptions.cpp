@@ -45,8 +45,8 @@ constexpr Exemption table[] = {
     {"outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
     {"outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
     {"outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"rep ins*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"rep outs*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"rep* ins*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
+    {"rep* outs*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
     {"xsaves*", "privileged (SDM vol. 2C, XSAVES)", "payload suite"},
     {"xrstors*", "privileged (SDM vol. 2C, XRSTORS)", "payload suite"},
     // -- enter the host's kernel or change the host's privilege level
@@ -74,6 +74,13 @@ constexpr Exemption table[] = {
     {"smsw *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SMSW)", "payload suite"},
     {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
     {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
+    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "payload suite"},
+    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "payload suite"},
+    {"l[fgs]s r64, m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, LSS)",
+     "payload suite"},
+    {"cvtpi2ps xmm, m64", "AMD makes no transition to MMX for a memory operand (SDM vol. 2A, CVTPI2PS)",
+     "unit_silicon"},
+    {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "payload suite"},
     // -- segments: the host's thread pointer is in FS
     {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "payload suite"},
     {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "payload suite"},
@@ -123,6 +130,17 @@ const char* excluded_case(const Instruction& i, const State& state) {
   const ZydisDecodedOperand* const op = i.memory();
   if (i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr && (linear_address(state, i, *op) & 15) != 0) {
     return "SHA with an unaligned operand: #GP(0) (SDM vol. 2, table 2-21); AMD does not check";
+  }
+  const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+  if (masked && op != nullptr) {
+    const u64 at = linear_address(state, i, *op);
+    if (at < sandbox::data || at + op->size / 8 > sandbox::data_end) {
+      return "faults for bytes that the mask leaves out are implementation-specific (SDM vol. 2A, MASKMOVDQU)";
+    }
+  }
+  if (i.bits64 && i.info.mnemonic == ZYDIS_MNEMONIC_CALL && i.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR &&
+      state.gpr[arch::rsp] >> 32 != 0) {
+    return "far calls to 32-bit code: AMD pushes with ESP already (SDM vol. 2A, CALL, pushes before the switch)";
   }
   const bool xsave = i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
                      i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEOPT;

@@ -90,6 +90,8 @@ constexpr std::array reciprocals = {ZYDIS_MNEMONIC_RCPPS, ZYDIS_MNEMONIC_RCPSS, 
 constexpr std::array transcendentals = {ZYDIS_MNEMONIC_FSIN,  ZYDIS_MNEMONIC_FCOS,   ZYDIS_MNEMONIC_FSINCOS,
                                         ZYDIS_MNEMONIC_FPTAN, ZYDIS_MNEMONIC_FPATAN, ZYDIS_MNEMONIC_F2XM1,
                                         ZYDIS_MNEMONIC_FYL2X, ZYDIS_MNEMONIC_FYL2XP1};
+constexpr std::array flag_comparisons = {ZYDIS_MNEMONIC_FCOMI, ZYDIS_MNEMONIC_FCOMIP, ZYDIS_MNEMONIC_FUCOMI,
+                                         ZYDIS_MNEMONIC_FUCOMIP};
 /// Instructions whose C0, C2 and C3 the manual defines.
 constexpr std::array condition_codes = {
     ZYDIS_MNEMONIC_FCOM,   ZYDIS_MNEMONIC_FCOMP,   ZYDIS_MNEMONIC_FCOMPP, ZYDIS_MNEMONIC_FUCOM,
@@ -100,8 +102,10 @@ constexpr u16 c0 = 1u << 8, c1 = 1u << 9, c2 = 1u << 10, c3 = 1u << 14;
 
 }  // namespace
 
-u64 undefined_flags(const Instruction& i, const State& before) {
+u64 undefined_flags(const Instruction& i, const State& before, const State& after) {
   const ZydisMnemonic m = i.info.mnemonic;
+  // Set after an unmasked invalid operation by AMD, left alone by Intel (SDM vol. 2A, FCOMI).
+  if (contains(flag_comparisons, m)) return (after.fpu.status & (1u << 7)) != 0 ? zf | pf | cf : 0;
   for (const Undefined& u : always)
     if (u.mnemonic == m) return u.flags;
   const Shift kind = kind_of(m);
@@ -199,9 +203,10 @@ Ignored ignored_memory(const Instruction& i) {
 }
 
 bool stores_in_parts(const Instruction& i) {
-  static constexpr std::array list = {ZYDIS_MNEMONIC_ENTER,    ZYDIS_MNEMONIC_PUSHA,   ZYDIS_MNEMONIC_PUSHAD,
-                                      ZYDIS_MNEMONIC_FNSAVE,   ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FXSAVE,
-                                      ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_XSAVE,   ZYDIS_MNEMONIC_XSAVE64};
+  static constexpr std::array list = {ZYDIS_MNEMONIC_ENTER,  ZYDIS_MNEMONIC_PUSHA,    ZYDIS_MNEMONIC_PUSHAD,
+                                      ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FNSTENV,  ZYDIS_MNEMONIC_FLDENV,
+                                      ZYDIS_MNEMONIC_FXSAVE, ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_XSAVE,
+                                      ZYDIS_MNEMONIC_XSAVE64};
   return contains(list, i.info.mnemonic);
 }
 
