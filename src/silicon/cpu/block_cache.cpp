@@ -118,6 +118,9 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
 
 tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   const u64 linear = cpu_.code64 ? rip : static_cast<u32>(rip + cpu_.seg[arch::seg_cs].base);
+  if (cpu_.code64 && !is_canonical(linear)) {
+    return tl::unexpected(Miss{.fault = {arch::vector::gp, true, 0, 0}, .exit = {}});
+  }
   const auto page = fetch_page(linear);
   if (!page) return tl::unexpected(page.error());
   // In code with a segment base, RIP and linear address have different page offsets only if the base is unaligned.

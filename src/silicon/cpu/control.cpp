@@ -127,13 +127,7 @@ void op_lmsw(Cpu& cpu, const Op* op) {
 
 void op_smsw(Cpu& cpu, const Op* op) {
   if ((cpu.cr4 & c4::umip) != 0 && cpu.cpl != 0) return raise_gp(cpu, op);
-  if (aux_is_register(op)) {
-    write_sized(cpu, op->dst, cpu.cr0, aux_bytes(op));
-  } else {
-    u64 linear;
-    if (!system_linear(cpu, op, 2, Access::write, linear) || !store<u16>(cpu, op, linear, static_cast<u16>(cpu.cr0)))
-      return;
-  }
+  if (!system_write_rm16(cpu, op, cpu.cr0)) return;
   CLOISTER_NEXT(cpu, op);
 }
 

@@ -40,13 +40,7 @@ void op_mov_to_segment(Cpu& cpu, const Op* op) {
 }
 
 void op_mov_from_segment(Cpu& cpu, const Op* op) {
-  const u16 selector = cpu.seg[op->src].selector;
-  if (aux_is_register(op)) {
-    write_sized(cpu, op->dst, selector, aux_bytes(op));
-  } else {
-    u64 linear;
-    if (!system_linear(cpu, op, 2, Access::write, linear) || !store<u16>(cpu, op, linear, selector)) return;
-  }
+  if (!system_write_rm16(cpu, op, cpu.seg[op->src].selector)) return;
   CLOISTER_NEXT(cpu, op);
 }
 
@@ -114,16 +108,15 @@ bool umip_allows(Cpu& cpu, const Op* op) {
 }
 
 template <DescriptorTable Cpu::*table>
-void op_store_table(Cpu& cpu, const Op* op) {
-  if (!umip_allows(cpu, op)) return;
+[[gnu::noinline]] bool store_table(Cpu& cpu, const Op* op) {
+  if (!umip_allows(cpu, op)) return false;
   const unsigned base_bytes = cpu.code64 ? 8 : 4;
   u64 linear;
-  if (!system_linear(cpu, op, base_bytes + 2, Access::write, linear)) return;
+  if (!system_linear(cpu, op, base_bytes + 2, Access::write, linear)) return false;
   u8 raw[10];
   std::memcpy(raw, &(cpu.*table).limit, 2);
   std::memcpy(raw + 2, &(cpu.*table).base, 8);
-  if (!store_slow(cpu, op, linear, raw, base_bytes + 2)) return;
-  CLOISTER_NEXT(cpu, op);
+  return store_slow(cpu, op, linear, raw, base_bytes + 2);
 }
 
 template <DescriptorTable Cpu::*table, bool load>
@@ -133,7 +126,7 @@ Selected select_table_op(const Insn& insn, Op& op) {
   if constexpr (load) {
     return {op_load_table<table>, true};
   } else {
-    return {op_store_table<table>, false};
+    return {system_handler<store_table<table>>, false};
   }
 }
 
@@ -173,13 +166,7 @@ template <Segment Cpu::*segment>
 void op_store_system_segment(Cpu& cpu, const Op* op) {
   if (!cpu.protected_mode() || virtual_8086(cpu)) return raise_ud(cpu, op);
   if (!umip_allows(cpu, op)) return;
-  const u16 selector = (cpu.*segment).selector;
-  if (aux_is_register(op)) {
-    write_sized(cpu, op->dst, selector, aux_bytes(op));
-  } else {
-    u64 linear;
-    if (!system_linear(cpu, op, 2, Access::write, linear) || !store<u16>(cpu, op, linear, selector)) return;
-  }
+  if (!system_write_rm16(cpu, op, (cpu.*segment).selector)) return;
   CLOISTER_NEXT(cpu, op);
 }
 
@@ -236,20 +223,24 @@ bool type_answers(const Cpu& cpu, const Descriptor& d, Look look) {
 }
 
 template <Look look>
-void op_look(Cpu& cpu, const Op* op) {
-  if (!cpu.protected_mode() || virtual_8086(cpu)) return raise_ud(cpu, op);
+[[gnu::noinline]] bool look_at(Cpu& cpu, const Op* op) {
+  if (!cpu.protected_mode() || virtual_8086(cpu)) {
+    raise_ud(cpu, op);
+    return false;
+  }
   u64 value;
-  if (!system_read_rm(cpu, op, op->src, 2, value)) return;
+  if (!system_read_rm(cpu, op, op->src, 2, value)) return false;
   const auto d = visible_descriptor(cpu, Selector{static_cast<u16>(value)});
-  if (!d) return raise_miss(cpu, op, d.error());
+  if (!d) {
+    raise_miss(cpu, op, d.error());
+    return false;
+  }
   const bool yes = *d && type_answers(cpu, **d, look);
   set_zf(cpu, yes);
-  if (yes) {
-    const unsigned bytes = static_cast<unsigned>(op->imm);
-    if (look == Look::lar) write_sized(cpu, op->dst, (*d)->low >> 32 & 0x00ff'ff00, bytes);
-    if (look == Look::lsl) write_sized(cpu, op->dst, (*d)->limit(), bytes);
-  }
-  CLOISTER_NEXT(cpu, op);
+  if (yes && look == Look::lar)
+    write_sized(cpu, op->dst, (*d)->low >> 32 & 0x00ff'ff00, static_cast<unsigned>(op->imm));
+  if (yes && look == Look::lsl) write_sized(cpu, op->dst, (*d)->limit(), static_cast<unsigned>(op->imm));
+  return true;
 }
 
 template <Look look>
@@ -262,18 +253,20 @@ Selected select_look(const Insn& insn, Op& op) {
     op.dst = insn.reg(0);
     op.imm = insn.bits(0) / 8;
   }
-  return {op_look<look>, false};
+  return {system_handler<look_at<look>>, false};
 }
 
-void op_arpl(Cpu& cpu, const Op* op) {
-  if (!cpu.protected_mode() || virtual_8086(cpu)) return raise_ud(cpu, op);
+[[gnu::noinline]] bool arpl(Cpu& cpu, const Op* op) {
+  if (!cpu.protected_mode() || virtual_8086(cpu)) {
+    raise_ud(cpu, op);
+    return false;
+  }
   const u16 source = cpu.reg<u16>(op->src);
-  u16 selector = 0;
+  u16 selector = cpu.reg<u16>(op->dst);
   u64 linear = 0;
-  if (aux_is_register(op)) {
-    selector = cpu.reg<u16>(op->dst);
-  } else if (!system_linear(cpu, op, 2, Access::write, linear) || !load_for_store<u16>(cpu, op, linear, selector)) {
-    return;
+  if (!aux_is_register(op) &&
+      (!system_linear(cpu, op, 2, Access::write, linear) || !load_for_store<u16>(cpu, op, linear, selector))) {
+    return false;
   }
   const bool raised = (selector & 3) < (source & 3);
   if (raised) {
@@ -281,18 +274,18 @@ void op_arpl(Cpu& cpu, const Op* op) {
     if (aux_is_register(op)) {
       cpu.set_reg<u16>(op->dst, selector);
     } else if (!store<u16>(cpu, op, linear, selector)) {
-      return;
+      return false;
     }
   }
   set_zf(cpu, raised);
-  CLOISTER_NEXT(cpu, op);
+  return true;
 }
 
 Selected select_arpl(const Insn& insn, Op& op) {
   op.aux = system_aux(insn, 0);
   if (insn.is_reg(0)) op.dst = insn.reg(0);
   op.src = insn.reg(1);
-  return {op_arpl, false};
+  return {system_handler<arpl>, false};
 }
 
 // ------------------------------------------------------------------------------------------------ FS and GS bases

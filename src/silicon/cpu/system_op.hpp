@@ -47,6 +47,24 @@ inline void write_sized(Cpu& cpu, u8 reg, u64 value, unsigned bytes) {
   }
 }
 
+/// The handler of a body that passes addresses of its locals about. The body is not inlined into it, so that nothing
+/// keeps the compiler from jumping to the next handler; false: the body raised something.
+template <bool (*body)(Cpu&, const Op*)>
+void system_handler(Cpu& cpu, const Op* op) {
+  if (!body(cpu, op)) return;
+  CLOISTER_NEXT(cpu, op);
+}
+
+/// Stores a 2-byte selector or status word to the r/m operand (a register takes it zero-extended to its size).
+[[gnu::noinline]] inline bool system_write_rm16(Cpu& cpu, const Op* op, u64 value) {
+  if (aux_is_register(op)) {
+    write_sized(cpu, op->dst, value, aux_bytes(op));
+    return true;
+  }
+  u64 linear;
+  return system_linear(cpu, op, 2, Access::write, linear) && store<u16>(cpu, op, linear, static_cast<u16>(value));
+}
+
 /// Raises what a Miss says, for the instruction `op`.
 inline void raise_miss(Cpu& cpu, const Op* op, const Miss& m) {
   if (!m.is_exit) return raise(cpu, op, m.fault);

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Handlers must jump to the next one (CLOISTER_NEXT), not call it: a call would grow the host's stack with every guest
+# instruction. Looks for calls through the handler of op + 1, 32 bytes on, in the optimised library.
+#
+#   check_tail_calls.sh LIBRARY
+set -eu
+found=$(objdump -dC "$1" | awk '/^[0-9a-f]+ </ { fn = $0 } /call +\*0x20\(%r/ { print fn }' | sort | uniq -c)
+[ -z "$found" ] && exit 0
+echo "these handlers call the next one instead of jumping to it:"
+echo "$found"
+exit 1
