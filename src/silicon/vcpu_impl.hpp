@@ -48,8 +48,8 @@ class Vcpu::Impl {
  private:
   /// Instructions retired in the present call of execute().
   u64 running() const;
-  /// `address`: becomes CR2, if `event` is a page fault of this processor's.
-  std::optional<Exit> deliver(Event event, u64 rip, std::optional<u64> address = std::nullopt);
+  /// `address`: becomes CR2, if `event` is a page fault of this processor's. An injected event is not intercepted.
+  std::optional<Exit> deliver(Event event, u64 rip, std::optional<u64> address = std::nullopt, bool injected = false);
   std::optional<Exit> raise(const Fault& fault);
   std::optional<Exit> take_debug_trap();
   std::optional<Exit> before_instruction(u64 left);

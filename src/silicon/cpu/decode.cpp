@@ -184,6 +184,16 @@ u8 Insn::reg(unsigned i) const {
   return static_cast<u8>((r - ZYDIS_REGISTER_SPL + 4) * 8);
 }
 
+u8 source_segment(const Insn& insn) {
+  for (unsigned i = 0; i < insn.info.operand_count; ++i) {
+    if (!insn.is_mem(i) || insn.operand[i].mem.segment == ZYDIS_REGISTER_ES) continue;
+    const u8 segment = static_cast<u8>(insn.operand[i].mem.segment - ZYDIS_REGISTER_ES);
+    return insn.bits64() && segment < arch::seg_fs ? seg_none : segment;
+  }
+  if ((insn.info.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0 && !insn.bits64()) return arch::seg_es;
+  return seg_none;
+}
+
 Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op) {
   Insn insn;
   const Choice c = choose(available, mode, offset, insn, op);

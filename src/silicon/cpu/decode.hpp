@@ -74,6 +74,9 @@ std::span<const Row> far_rows();
 std::span<const Row> syscall_rows();
 std::span<const Row> sgx_rows();
 
+/// The segment of a string instruction's source, whose operand may be hidden: an override, or DS.
+u8 source_segment(const Insn& insn);
+
 /// MOV and POP with a segment register, MOV with a control or debug register: in the system and segment rows' files.
 Selected select_mov_special(const Insn& insn, Op& op);
 /// MOV to and from control and debug registers.

@@ -45,6 +45,12 @@ u64 not_run(const Cpu& cpu) {
   return cpu.at == nullptr ? 0
                            : cpu.block->count + cpu.block->prologue - static_cast<u64>(cpu.at - cpu.block->ops.data());
 }
+/// Exceptions proper, and those of INT3, INTO and INT1: what the exception bitmap is about.
+bool is_exception(EventType type) {
+  return type == EventType::exception || type == EventType::software_exception ||
+         type == EventType::privileged_software;
+}
+
 /// What becomes CR2; an event that the hypervisor injects leaves CR2 alone (SDM vol. 3C, 27.6.1).
 std::optional<u64> fault_address(const Fault& fault) {
   return fault.vector == arch::vector::pf ? std::optional{fault.address} : std::nullopt;
@@ -92,13 +98,14 @@ bool Vcpu::Impl::one_by_one() const {
          (cpu_.dr7 & arch::dr7::enable_mask) != 0;
 }
 
-std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64> address) {
+std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64> address, bool injected) {
   std::optional<Event> vectoring;
   for (;;) {
-    if (event.type == EventType::exception && ((controls_.exception_bitmap >> event.vector) & 1) != 0) {
+    if (!injected && is_exception(event.type) && ((controls_.exception_bitmap >> event.vector) & 1) != 0) {
       Exit exit;
       exit.reason = ExitReason::exception_or_nmi;
       exit.interruption = event;
+      exit.instruction_length = event.instruction_length;
       exit.vectoring = vectoring;
       exit.qualification = address.value_or(0);
       return exit;
@@ -116,6 +123,7 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64>
       exit.vectoring = event;
       return exit;
     }
+    injected = false;
     rip = cpu_.rip;  // a fault in delivering INT n is one of the INT n
     switch (combine(event, m.fault.vector)) {
       case Combined::triple_fault: {
@@ -185,7 +193,7 @@ Exit Vcpu::Impl::run(u64 budget) {
     const bool software =
         event.type != EventType::exception && event.type != EventType::external && event.type != EventType::nmi;
     const u64 rip = software ? cpu_.wrap(cpu_.rip + event.instruction_length) : cpu_.rip;
-    if (auto exit = deliver(event, rip)) return *exit;
+    if (auto exit = deliver(event, rip, std::nullopt, true)) return *exit;
   }
   for (;;) {
     if (cpu_.pending_debug != 0 && !cpu_.shadow_ss) {

@@ -263,17 +263,6 @@ struct Xlat {
 
 // ------------------------------------------------------------------------------------------------ selection
 
-/// The segment of the operand at rSI or rBX: DS unless overridden, and no segment in 64-bit mode but FS and GS.
-u8 source_segment(const Insn& insn) {
-  for (unsigned i = 0; i < insn.info.operand_count; ++i) {
-    if (!insn.is_mem(i) || insn.operand[i].mem.segment == ZYDIS_REGISTER_ES) continue;
-    const u8 segment = static_cast<u8>(insn.operand[i].mem.segment - ZYDIS_REGISTER_ES);
-    return insn.bits64() && segment < arch::seg_fs ? seg_none : segment;
-  }
-  if ((insn.info.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0 && !insn.bits64()) return arch::seg_es;
-  return seg_none;
-}
-
 /// MOVSD and CMPSD with operands are SSE instructions.
 template <class Body, class T>
 Selected select_string(const Insn& insn, Op& op) {

@@ -135,7 +135,7 @@ Selected select_string_io(const Insn& insn, Op& op) {
   op.dst = bytes;
   op.src = static_cast<u8>(insn.info.address_width / 8);
   op.imm = insn.rep() || insn.repne() ? 1 : 0;
-  if (in) op.seg = arch::seg_es;
+  op.seg = in ? static_cast<u8>(arch::seg_es) : source_segment(insn);
   return {op_string_io<in>, true};
 }
 
