@@ -55,7 +55,8 @@ constexpr Exemption table[] = {
     {"xrstors*", "privileged (SDM vol. 2C, XRSTORS)", "payload suite", fault},
     // -- enter the host's kernel or change the host's privilege level
     {"syscall", "enters the host's kernel (SDM vol. 2B, SYSCALL)", "payload suite"},
-    {"sysret", "privileged; #UD in compatibility mode, where AMD has it (SDM vol. 2B, SYSRET)", "payload suite"},
+    {"sysret", "privileged; #UD in compatibility mode, where AMD has it (SDM vol. 2B, SYSRET)",
+     "payload suite, ManualTest"},
     {"sysenter", "enters the host's kernel (SDM vol. 2B, SYSENTER)", "payload suite"},
     {"sysexit", "privileged (SDM vol. 2B, SYSEXIT)", "payload suite"},
     {"int *", "delivers through the host's IDT (SDM vol. 2A, INT n)", "payload suite"},
@@ -77,16 +78,14 @@ constexpr Exemption table[] = {
     {"smsw *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SMSW)", "payload suite"},
     {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
     {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
-    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "payload suite"},
-    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "payload suite"},
+    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "ManualTest"},
+    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "ManualTest"},
     {"l[fgs]s r64, m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, LSS)",
-     "payload suite"},
-    {"cvtpi2ps xmm, m64", "AMD makes no transition to MMX for a memory operand (SDM vol. 2A, CVTPI2PS)",
-     "unit_silicon"},
-    {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "payload suite"},
+     "ManualTest"},
+    {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "ManualTest"},
     // -- segments: the host's thread pointer is in FS
-    {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "payload suite"},
-    {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "payload suite"},
+    {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "ManualTest"},
+    {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "ManualTest"},
 };
 
 bool near_branch(const ZydisDecodedInstruction& info) {
@@ -133,6 +132,9 @@ const char* excluded_case(const Instruction& i, const State& state) {
   const ZydisDecodedOperand* const op = i.memory();
   if (i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr && (linear_address(state, i, *op) & 15) != 0) {
     return "SHA with an unaligned operand: #GP(0) (SDM vol. 2, table 2-21); AMD does not check";
+  }
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS && op != nullptr && (state.fpu.status & 0x80) != 0) {
+    return "CVTPI2PS from memory with a pending x87 exception: #MF (SDM vol. 2A, CVTPI2PS); AMD does not use x87 state";
   }
   const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
   if (masked && op != nullptr) {
