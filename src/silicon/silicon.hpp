@@ -5,8 +5,9 @@
 // processor in non-root mode. The hypervisor reads and writes register groups by value, maps memory, sets controls,
 // runs, and gets an Exit. It never sees an EPCM entry, a SECS or a plaintext EPC page.
 //
-// Threads: a Vcpu belongs to the thread that calls run(); only kick() may be called from another one.
-// GuestMemory's read and write may be called from any thread; map and unmap only while no Vcpu runs.
+// Threads: a Vcpu belongs to the thread that calls run(); only kick() may be called from another one. Several Vcpus of
+// one GuestMemory may run at the same time, each on its thread, or one after the other on one thread. GuestMemory's
+// read and write may be called from any thread; map and unmap only while no Vcpu runs.
 #pragma once
 
 #include <array>
@@ -190,6 +191,20 @@ enum class ClockMode : u8 {
   deterministic,  ///< the TSC counts retired instructions, and what skip_to() added; randomness is seeded
 };
 
+/// What the time stamp counters of several processors share, so that they agree: the host's clock from one moment on,
+/// or the instructions that all of them have retired, one after the other on one thread.
+class Time {
+ public:
+  Time();
+  u64 elapsed() const;                      ///< host clock
+  u64 counted() const { return counted_; }  ///< deterministic clock
+  void advance(u64 cycles) { counted_ += cycles; }
+
+ private:
+  u64 start_;
+  u64 counted_ = 0;
+};
+
 // ------------------------------------------------------------------------------------------------ memory
 
 enum class MapError : u8 { misaligned, overlap, no_memory };
@@ -273,9 +288,10 @@ class Vcpu {
   struct Config {
     u32 apic_id = 0;
     ClockMode clock = ClockMode::host;
-    u64 seed = 0;  ///< of RDRAND and RDSEED under the deterministic clock
+    u64 seed = 0;          ///< of RDRAND and RDSEED under the deterministic clock
+    Time* time = nullptr;  ///< shared with others; null: its own
   };
-  /// The package and the memory must outlive the processor.
+  /// The package, the memory and the time must outlive the processor.
   Vcpu(Package& package, GuestMemory& memory, Config config);
   ~Vcpu();
   Vcpu(const Vcpu&) = delete;

@@ -37,11 +37,27 @@ const char* name_of(ExitReason reason) {
   return "unknown";
 }
 
+// ------------------------------------------------------------------------------------------------ Time
+
+namespace {
+u64 host_nanoseconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+}  // namespace
+
+Time::Time() : start_(host_nanoseconds()) {}
+u64 Time::elapsed() const { return host_nanoseconds() - start_; }  // tsc_hz is one per nanosecond
+
 // ------------------------------------------------------------------------------------------------ Impl
 
 Vcpu::Impl::Impl(Package::Impl& package, GuestMemory::Impl& memory, Config config)
-    : package_(package), config_(config), mmu_(cpu_, memory, package), blocks_(cpu_, mmu_), seeded_(config.seed) {
-  tsc_base_ = config_.clock == ClockMode::host ? tsc() : 0;
+    : package_(package),
+      config_(config),
+      time_(config.time != nullptr ? *config.time : own_time_),
+      mmu_(cpu_, memory, package),
+      blocks_(cpu_, mmu_),
+      seeded_(config.seed) {
   cpu_.mmu = &mmu_;
   cpu_.blocks = &blocks_;
   cpu_.vcpu = this;
@@ -64,16 +80,13 @@ void Vcpu::Impl::set_controls(const Controls& controls) {
 }
 
 u64 Vcpu::Impl::tsc() const {
-  if (config_.clock == ClockMode::deterministic) return instructions() + skipped_;
-  // tsc_hz is one per nanosecond.
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()) - tsc_base_;
+  return config_.clock == ClockMode::deterministic ? time_.counted() + running() : time_.elapsed();
 }
 
 void Vcpu::Impl::skip_to(u64 tsc_value) {
   if (config_.clock != ClockMode::deterministic) return;
   const u64 now = tsc();
-  if (tsc_value > now) skipped_ += tsc_value - now;
+  if (tsc_value > now) time_.advance(tsc_value - now);
 }
 
 u64 Vcpu::Impl::random() {
@@ -105,7 +118,10 @@ Vcpu::Vcpu(Package& package, GuestMemory& memory, Config config)
 Vcpu::~Vcpu() = default;
 
 Exit Vcpu::run(u64 budget) { return impl_->run(budget); }
-void Vcpu::kick() noexcept { impl_->cpu().kicked.store(true, std::memory_order_relaxed); }
+void Vcpu::kick() noexcept {
+  impl_->cpu().kicked.store(true, std::memory_order_release);
+  impl_->cpu().attention.store(true, std::memory_order_release);
+}
 
 GeneralRegs Vcpu::general() const {
   const Cpu& cpu = impl_->cpu();

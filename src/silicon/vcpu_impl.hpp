@@ -57,6 +57,8 @@ class Vcpu::Impl {
 
   Package::Impl& package_;
   Config config_;
+  Time own_time_;
+  Time& time_;  ///< the configuration's, or its own
   Controls controls_;
   std::set<u32> passthrough_;
   Cpu cpu_;
@@ -64,9 +66,7 @@ class Vcpu::Impl {
   BlockCache blocks_;
   std::optional<Event> injected_;
   u64 retired_ = 0;
-  u64 slice_ = 0;     ///< of the present execute(); 0 outside
-  u64 tsc_base_ = 0;  ///< host clock: what is subtracted, so that the TSC starts near 0
-  u64 skipped_ = 0;   ///< deterministic clock: cycles that no instruction took
+  u64 slice_ = 0;  ///< of the present execute(); 0 outside
   std::mt19937_64 seeded_;
   std::map<std::string, Unimplemented, std::less<>> unimplemented_;
 };

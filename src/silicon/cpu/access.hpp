@@ -4,8 +4,11 @@
 // once, having changed nothing. A store that succeeds returns true even if it hit a page with cached blocks.
 #pragma once
 
+#include <mutex>
+
 #include "silicon/cpu/cpu.hpp"
 #include "silicon/cpu/op.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 
 namespace cloister::silicon {
 
@@ -16,6 +19,8 @@ bool load_for_store_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned 
 /// The host address of a writable operand that lies in one page; null if it faulted, or if the operand must go through
 /// store(): it crosses a page (`crosses` is set then, nothing faulted).
 void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& crosses);
+/// Held for a locked update of an operand in two pages, which no host atomic can do; against others of that kind.
+std::mutex& split_lock(Cpu& cpu);
 /// Mem::any: applies address size and segment limits; false: #GP(0) or #SS(0).
 bool linear_any(Cpu& cpu, const Op* op, unsigned bytes, Access access, u64& linear);
 
@@ -27,7 +32,7 @@ template <class T>
 [[gnu::always_inline]] inline bool load(Cpu& cpu, const Op* op, u64 linear, T& out) {
   const TlbEntry& e = cpu.tlb.at(linear);
   if (e.tag_read == tlb_tag(linear, sizeof(T), cpu.context)) [[likely]] {
-    std::memcpy(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
+    copy_guest(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
     return true;
   }
   return load_slow(cpu, op, linear, &out, sizeof(T));
@@ -37,7 +42,7 @@ template <class T>
 [[gnu::always_inline]] inline bool store(Cpu& cpu, const Op* op, u64 linear, const T& value) {
   const TlbEntry& e = cpu.tlb.at(linear);
   if (e.tag_write == tlb_tag(linear, sizeof(T), cpu.context)) [[likely]] {
-    std::memcpy(reinterpret_cast<void*>(e.addend + linear), &value, sizeof(T));
+    copy_guest(reinterpret_cast<void*>(e.addend + linear), &value, sizeof(T));
     return true;
   }
   return store_slow(cpu, op, linear, &value, sizeof(T));
@@ -48,7 +53,7 @@ template <class T>
 [[gnu::always_inline]] inline bool load_for_store(Cpu& cpu, const Op* op, u64 linear, T& out) {
   const TlbEntry& e = cpu.tlb.at(linear);
   if (e.tag_write == tlb_tag(linear, sizeof(T), cpu.context)) [[likely]] {
-    std::memcpy(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
+    copy_guest(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
     return true;
   }
   return load_for_store_slow(cpu, op, linear, &out, sizeof(T));
@@ -61,6 +66,7 @@ template <class T, class F>
   T* const host = static_cast<T*>(host_for_atomic(cpu, op, linear, sizeof(T), crosses));
   if (host == nullptr) {
     if (!crosses) return false;
+    const std::scoped_lock lock(split_lock(cpu));
     return load_for_store(cpu, op, linear, old) && store<T>(cpu, op, linear, f(old));
   }
   old = __atomic_load_n(host, __ATOMIC_RELAXED);

@@ -1,10 +1,11 @@
 // Finding and building basic blocks.
 #include "silicon/cpu/block_cache.hpp"
 
-#include <cstring>
+#include <algorithm>
 
 #include "silicon/cpu/decode.hpp"
 #include "silicon/cpu/dispatch.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 
 namespace cloister::silicon {
 
@@ -72,15 +73,19 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   block.count = 0;
   block.prologue = 0;
   block.bytes = 0;
-  if (!state.code.exchange(true, std::memory_order_acq_rel)) mmu_.protect(page.host);
+  mmu_.guard_code(page);
 
   const CodeMode mode = code_mode(cpu_);
   bool ends = false;
   while (!ends && block.count < limit) {
     const u64 left = arch::page_size - offset - block.bytes;
     if (left == 0) break;
+    // Another processor may be writing here: what is decoded is one copy.
+    std::array<u8, max_instruction_bytes> bytes;
+    const u64 n = std::min<u64>(left, bytes.size());
+    copy_guest(bytes.data(), page.host + offset + block.bytes, n);
     Op op;
-    const Decoded d = decode({page.host + offset + block.bytes, left}, mode, static_cast<u16>(block.bytes), op);
+    const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op);
     if (d.truncated) break;
     block.ops.push_back(op);
     block.bytes += op.length;
@@ -96,10 +101,10 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     block.second_page = second->physical;
     block.second_generation_now = &second->state->generation;
     block.second_generation = second->state->generation.load(std::memory_order_acquire);
-    if (!second->state->code.exchange(true, std::memory_order_acq_rel)) mmu_.protect(second->host);
+    mmu_.guard_code(*second);
     std::array<u8, 2 * max_instruction_bytes> bytes;
-    std::memcpy(bytes.data(), page.host + offset, left);
-    std::memcpy(bytes.data() + left, second->host, max_instruction_bytes);
+    copy_guest(bytes.data(), page.host + offset, left);
+    copy_guest(bytes.data() + left, second->host, max_instruction_bytes);
     Op check, op;
     check.handler = op_check_second_page;
     decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op);

@@ -55,9 +55,11 @@ struct Cpu {
   u64 rip = 0;
   u64 fetch_key =
       0;  ///< what a cached translation of RIP is valid for: the TLB's context of fetches, and the code mode
-  std::atomic<bool> kicked{false};
+  std::atomic<bool> attention{false};  ///< another thread wants something: leave for the run loop, which finds out what
   std::array<JumpCacheEntry, jump_cache_entries> jump_cache{};
   Tlb tlb;
+
+  std::atomic<bool> kicked{false};  ///< run() is to return
 
   // ---- RFLAGS' other bits
   bool df = false;                          ///< direction

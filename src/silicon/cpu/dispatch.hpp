@@ -37,7 +37,7 @@ inline void raise_de(Cpu& cpu, const Op* op) { raise(cpu, op, {arch::vector::de,
 /// Goes on at the first operation of `block`, at `rip`, if the budget allows.
 [[gnu::always_inline]] inline void enter_block(Cpu& cpu, Block* block, u64 rip) {
   const i64 left = cpu.budget - static_cast<i64>(block->count);
-  if (left < 0 || cpu.kicked.load(std::memory_order_relaxed)) [[unlikely]] {
+  if (left < 0 || cpu.attention.load(std::memory_order_relaxed)) [[unlikely]] {
     cpu.rip = rip;
     cpu.leave = Leave::jump;
     return;

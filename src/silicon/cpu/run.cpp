@@ -78,6 +78,7 @@ u64 Vcpu::Impl::execute(Block& block, u64 slice) {
   slice_ = 0;
   cpu_.block = nullptr;
   retired_ += retired;
+  if (config_.clock == ClockMode::deterministic) time_.advance(retired);
   return retired;
 }
 
@@ -170,8 +171,9 @@ std::optional<Exit> Vcpu::Impl::before_instruction(u64 left) {
     exit.reason = reason;
     return exit;
   };
-  if (cpu_.kicked.load(std::memory_order_relaxed) && cpu_.kicked.exchange(false)) {
-    return exit_for(ExitReason::external_interrupt);
+  if (cpu_.attention.load(std::memory_order_relaxed) && cpu_.attention.exchange(false)) {
+    mmu_.attend();
+    if (cpu_.kicked.exchange(false)) return exit_for(ExitReason::external_interrupt);
   }
   if (controls_.nmi_window && nmi_interruptible() && !cpu_.shadow) return exit_for(ExitReason::nmi_window);
   if (controls_.interrupt_window && interruptible()) return exit_for(ExitReason::interrupt_window);
@@ -180,11 +182,17 @@ std::optional<Exit> Vcpu::Impl::before_instruction(u64 left) {
 }
 
 Exit Vcpu::Impl::run(u64 budget) {
-  struct GuestFpu {
+  struct InGuest {
     Cpu& cpu;
-    explicit GuestFpu(Cpu& c) : cpu(c) { enter_guest_fpu(cpu); }
-    ~GuestFpu() { leave_guest_fpu(cpu); }
-  } guest_fpu(cpu_);
+    explicit InGuest(Cpu& c) : cpu(c) {
+      cpu.mmu->enter();
+      enter_guest_fpu(cpu);
+    }
+    ~InGuest() {
+      leave_guest_fpu(cpu);
+      cpu.mmu->leave();
+    }
+  } in_guest(cpu_);
 
   u64 left = std::min(budget, u64{1} << 62);
   if (injected_) {

@@ -66,7 +66,7 @@ struct Hot {
     const TlbEntry& e = cpu.tlb.at(linear);
     if (e.tag_read != tlb_tag(linear, sizeof(T), cpu.context)) [[unlikely]]
       return false;
-    std::memcpy(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
+    copy_guest(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
     return true;
   }
   template <class T>
@@ -74,7 +74,7 @@ struct Hot {
     const TlbEntry& e = cpu.tlb.at(linear);
     if (e.tag_write != tlb_tag(linear, sizeof(T), cpu.context)) [[unlikely]]
       return false;
-    std::memcpy(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
+    copy_guest(&out, reinterpret_cast<const void*>(e.addend + linear), sizeof(T));
     return true;
   }
   template <class T>
@@ -82,7 +82,7 @@ struct Hot {
     const TlbEntry& e = cpu.tlb.at(linear);
     if (e.tag_write != tlb_tag(linear, sizeof(T), cpu.context)) [[unlikely]]
       return false;
-    std::memcpy(reinterpret_cast<void*>(e.addend + linear), &value, sizeof(T));
+    copy_guest(reinterpret_cast<void*>(e.addend + linear), &value, sizeof(T));
     return true;
   }
   /// What a handler does when an access said false.

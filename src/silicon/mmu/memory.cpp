@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "silicon/mmu/guest_bytes.hpp"
+
 namespace cloister::silicon {
 
 using arch::page_base;
@@ -102,7 +104,7 @@ bool for_each_page(const GuestMemory::Impl& memory, u64 gpa, u64 bytes, F&& f) {
 
 bool GuestMemory::read(Gpa from, std::span<std::byte> to) const {
   return for_each_page(*impl_, from.value, to.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
-    std::memcpy(to.data() + done, page.host + offset, n);
+    copy_guest(to.data() + done, page.host + offset, n);
   });
 }
 
@@ -110,7 +112,7 @@ bool GuestMemory::write(Gpa to, std::span<const std::byte> from) {
   const auto nothing = [](const Impl::RamPage&, u64, u64, u64) {};
   if (!for_each_page(*impl_, to.value, from.size(), nothing)) return false;
   return for_each_page(*impl_, to.value, from.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
-    std::memcpy(page.host + offset, from.data() + done, n);
+    copy_guest(page.host + offset, from.data() + done, n);
     page_store(*page.state);
   });
 }

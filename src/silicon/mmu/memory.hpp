@@ -3,9 +3,14 @@
 // Every page has a state: a generation, which a store into a page with cached blocks moves on, and marks. The TLB lets
 // a store pass inline only where page_writable_inline() holds; every other store tells the door, before it writes, by
 // page_store().
+//
+// Processors run on threads of their own. Who caches blocks from a page first makes sure that no other processor stores
+// there inline (Mmu::guard_code): it claims the page, asks the others, and waits until each has come to the end of its
+// block. What a processor stores after that goes through page_store(), and what it stored before is in memory.
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -14,23 +19,29 @@
 
 namespace cloister::silicon {
 
+class Mmu;
+
 struct PageState {
+  static constexpr u32 no_code = 0, guarded = 1, first_claim = 2;
+
   std::atomic<u32> generation{0};
-  std::atomic<bool> code{false};   ///< blocks are cached from this page
+  /// Whether blocks are cached from this page: one of the values below, or the claim of a processor that is about to.
+  std::atomic<u32> code{no_code};
   std::atomic<bool> dirty{false};  ///< written since the dirty log was last taken
 };
 
 /// True if stores may bypass page_store().
 inline bool page_writable_inline(const PageState& s) {
-  return s.dirty.load(std::memory_order_relaxed) && !s.code.load(std::memory_order_acquire);
+  return s.dirty.load(std::memory_order_relaxed) && s.code.load(std::memory_order_acquire) == PageState::no_code;
 }
 
-/// A store into the page is about to happen (or has: the caller writes before and after the call makes no difference to
-/// this thread). Returns true if it makes cached blocks stale.
+/// A store into the page has happened; in run(), it may also be about to happen before the block's end. Returns true if
+/// it makes cached blocks stale. The exchange orders the store's bytes before the look at `code`: either this sees the
+/// claim, or the claimant sees the bytes.
 inline bool page_store(PageState& s) {
-  s.dirty.store(true, std::memory_order_relaxed);
-  if (!s.code.load(std::memory_order_acquire)) return false;
-  s.code.store(false, std::memory_order_relaxed);
+  s.dirty.exchange(true, std::memory_order_seq_cst);
+  if (s.code.load(std::memory_order_seq_cst) == PageState::no_code) return false;
+  s.code.store(PageState::no_code, std::memory_order_relaxed);
   s.generation.fetch_add(1, std::memory_order_acq_rel);
   return true;
 }
@@ -54,6 +65,21 @@ struct Slot {
   bool contains(u64 gpa) const { return gpa - base < bytes; }
 };
 
+/// The processors that may store into a memory, and how they ask each other to stop storing inline into a page.
+struct Shootdown {
+  std::mutex mutex;
+  std::condition_variable changed;  ///< requests were made or taken over
+  std::vector<Mmu*> processors;
+  std::atomic<u32> count{0};  ///< of processors
+  std::atomic<u32> next_claim{PageState::first_claim};
+
+  /// A value for PageState::code that no other claim has.
+  u32 claim() {
+    const u32 value = next_claim.fetch_add(1, std::memory_order_relaxed);
+    return value < PageState::first_claim ? claim() : value;
+  }
+};
+
 class GuestMemory::Impl {
  public:
   tl::expected<void, MapError> add(Slot slot);
@@ -72,6 +98,7 @@ class GuestMemory::Impl {
 
   /// Held for updates that one host atomic cannot do (LOCK across pages).
   std::mutex split_lock;
+  Shootdown shootdown;
 
  private:
   std::vector<Slot> slots_;  ///< sorted by base

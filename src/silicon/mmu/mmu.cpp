@@ -8,6 +8,7 @@
 #include "silicon/cpu/block_cache.hpp"
 #include "silicon/cpu/debug.hpp"
 #include "silicon/cpu/dispatch.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/processor.hpp"
 
 namespace cloister::silicon {
@@ -22,6 +23,15 @@ constexpr u64 large_region(u64 linear) { return (linear >> 21) % 4096; }
 Mmu::Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package)
     : cpu_(cpu), memory_(memory), package_(package), space_of_pcid_(4096, 0) {
   flush_all();
+  const std::scoped_lock lock(memory_.shootdown.mutex);
+  memory_.shootdown.processors.push_back(this);
+  ++memory_.shootdown.count;
+}
+
+Mmu::~Mmu() {
+  const std::scoped_lock lock(memory_.shootdown.mutex);
+  std::erase(memory_.shootdown.processors, this);
+  --memory_.shootdown.count;
 }
 
 AccessMode Mmu::data_mode() const {
@@ -100,15 +110,6 @@ void Mmu::flush_page(u64 linear) {
   }
   const u64 first = linear & ~u64{0x1f'ffff};
   for (u64 i = 0; i < 513; ++i) forget(first + i * arch::page_size - arch::page_size);
-}
-
-void Mmu::protect(const u8* host_page) {
-  const u64 host = reinterpret_cast<u64>(host_page);
-  for (TlbEntry& e : cpu_.tlb.entry) {
-    if (e.tag_write != tlb_invalid && arch::page_base(e.addend + arch::page_base(e.tag_write)) == host) {
-      e.tag_write = tlb_invalid;
-    }
-  }
 }
 
 void Mmu::note_large(u64 linear, const PageTranslation& page) {
@@ -207,7 +208,7 @@ void read_pieces(const Pieces& pieces, void* to) {
     if (p.page.host == nullptr) {
       std::memset(out, 0xff, p.bytes);
     } else {
-      std::memcpy(out, p.page.host + p.offset, p.bytes);
+      copy_guest(out, p.page.host + p.offset, p.bytes);
     }
     out += p.bytes;
   }
@@ -242,7 +243,7 @@ bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned b
   for (unsigned i = 0; i < pieces.count; ++i) {
     const Pieces::Piece& p = pieces.piece[i];
     if (p.page.host != nullptr) {
-      std::memcpy(p.page.host + p.offset, in, p.bytes);
+      copy_guest(p.page.host + p.offset, in, p.bytes);
       tell_door(cpu, *p.page.state);
     }
     in += p.bytes;
@@ -250,6 +251,8 @@ bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned b
   if (cpu.block != nullptr) poison_if_stale(*cpu.block);
   return true;
 }
+
+std::mutex& split_lock(Cpu& cpu) { return cpu.mmu->memory().split_lock; }
 
 void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& crosses) {
   const TlbEntry& e = cpu.tlb.at(linear);
@@ -306,7 +309,7 @@ bool system_read(Cpu& cpu, u64 linear, void* to, unsigned bytes, Miss& m) {
     if (host == nullptr) {
       std::memset(static_cast<u8*>(to) + done, 0xff, n);
     } else {
-      std::memcpy(static_cast<u8*>(to) + done, host, n);
+      copy_guest(static_cast<u8*>(to) + done, host, n);
     }
   });
 }
@@ -315,7 +318,7 @@ bool system_write(Cpu& cpu, u64 linear, const void* from, unsigned bytes, Miss& 
   return system_access(cpu, linear, bytes, Access::write, m,
                        [&](u8* host, PageState* state, unsigned done, unsigned n) {
                          if (host == nullptr) return;
-                         std::memcpy(host, static_cast<const u8*>(from) + done, n);
+                         copy_guest(host, static_cast<const u8*>(from) + done, n);
                          if (state != nullptr) page_store(*state);
                        });
 }

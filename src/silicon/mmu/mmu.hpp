@@ -31,6 +31,9 @@ struct PageTranslation {
 class Mmu {
  public:
   Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package);
+  ~Mmu();
+  Mmu(const Mmu&) = delete;
+  Mmu& operator=(const Mmu&) = delete;
 
   /// Walks the tables for one access, sets accessed and dirty flags, and finds the host page. `linear` is canonical.
   tl::expected<PageTranslation, Miss> translate(u64 linear, Access access, AccessMode mode);
@@ -51,8 +54,13 @@ class Mmu {
   /// MOV to CR3: switches to the address space; keeps its translations if `keep`.
   void switch_space(u16 pcid, bool keep);
 
-  /// Removes inline write permission for the page from the TLB: blocks are about to be cached from it.
-  void protect(const u8* host_page);
+  /// Blocks are about to be cached from the page, whose generation was read: from here on, every processor's stores
+  /// there go through page_store(). May wait for other processors to end their blocks.
+  void guard_code(const PageTranslation& page);
+  /// run() begins and ends; between blocks, when Cpu::attention was set: takes over what other processors asked for.
+  void enter();
+  void leave();
+  void attend();
 
   GuestMemory::Impl& memory() { return memory_; }
   Package::Impl& package() { return package_; }
@@ -62,6 +70,7 @@ class Mmu {
     u64 physical = 0;
     bool user = true, write = true, no_execute = false, dirty = false;
     u64 large_bytes = 0;
+    bool changed = false;  ///< another processor changed an entry meanwhile: walk again
   };
   tl::expected<Walk, Miss> walk(u64 linear, Access access, AccessMode mode);
   tl::expected<Walk, Miss> walk_legacy(u64 linear, Access access, AccessMode mode);
@@ -73,6 +82,16 @@ class Mmu {
   Miss page_fault(u64 linear, Access access, AccessMode mode, u32 code) const;
   static Miss ept_violation(u64 physical, u64 linear, Access access, bool translated);
   bool permitted(const Walk& w, Access access, AccessMode mode) const;
+  /// Removes inline write permission for one page, or for all, from this processor's TLB.
+  void protect(const u8* host_page);
+  void protect_all();
+  /// Asks every other processor for the same, and waits for those that run.
+  void protect_everywhere(const u8* host_page);
+  // With the shootdown's mutex held:
+  void request(const u8* host_page);
+  void take_over();
+  bool has_requests() const { return all_pages_ || !requests_.empty(); }
+
   u64 fresh_space();
   void note_large(u64 linear, const PageTranslation& page);
   void forget_all();
@@ -92,6 +111,11 @@ class Mmu {
   static constexpr unsigned fetch_entries = 1024;
   FetchEntry& fetch_entry(u64 linear) { return fetch_[(linear >> arch::page_shift) % fetch_entries]; }
   std::array<FetchEntry, fetch_entries> fetch_;
+
+  // Guarded by the shootdown's mutex.
+  std::vector<const u8*> requests_;  ///< host pages
+  bool all_pages_ = false;           ///< there were too many
+  bool running_ = false;             ///< between enter() and leave()
 };
 
 /// Reads or writes with supervisor rights through the TLB: descriptor tables, TSS, stacks of event delivery. False: the

@@ -11,13 +11,16 @@ namespace {
 constexpr u64 address_bits(unsigned high, unsigned low) { return ((u64{1} << high) - 1) & ~((u64{1} << low) - 1); }
 constexpr u64 reserved_physical = ~((u64{1} << physical_address_bits) - 1) & ((u64{1} << 52) - 1);
 
-/// Sets accessed (and dirty) flags in an entry with a host atomic, unless they are set or another processor changed it.
+/// Sets accessed (and dirty) flags in an entry, atomically. False if another processor has changed the entry since it
+/// was read: the walk starts over, for it may not be present any more.
 template <class T>
-void set_flags(u8* host, PageState& state, T entry, T flags) {
-  if ((entry & flags) == flags) return;
-  page_store(state);
+bool set_flags(u8* host, PageState* state, T entry, T flags) {
+  if (state == nullptr || (entry & flags) == flags) return true;
   T* const place = reinterpret_cast<T*>(host);
-  __atomic_fetch_or(place, flags, __ATOMIC_SEQ_CST);
+  const bool same = __atomic_compare_exchange_n(place, &entry, static_cast<T>(entry | flags), false, __ATOMIC_SEQ_CST,
+                                                __ATOMIC_RELAXED);
+  page_store(*state);
+  return same;
 }
 }  // namespace
 
@@ -113,7 +116,10 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk(u64 linear, Access access, AccessMode mo
   for (unsigned i = 0; i < count; ++i) {
     const bool leaf = i + 1 == count;
     const u64 flags = pte::a | (leaf && access == Access::write ? pte::d : 0);
-    if (seen[i].place.state != nullptr) set_flags<u64>(seen[i].place.host, *seen[i].place.state, seen[i].entry, flags);
+    if (!set_flags<u64>(seen[i].place.host, seen[i].place.state, seen[i].entry, flags)) {
+      w.changed = true;
+      return w;
+    }
   }
   w.dirty = access == Access::write || (seen[count - 1].entry & pte::d) != 0;
   return w;
@@ -146,10 +152,12 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk_legacy(u64 linear, Access access, Access
   }
   if (!permitted(w, access, mode)) return tl::unexpected(page_fault(linear, access, mode, pfec::p));
   const u32 flags = static_cast<u32>(pte::a | (access == Access::write ? pte::d : 0));
-  if (leaf.host != directory->host && directory->state != nullptr) {
-    set_flags<u32>(directory->host, *directory->state, pde, static_cast<u32>(pte::a));
+  if (leaf.host != directory->host &&
+      !set_flags<u32>(directory->host, directory->state, pde, static_cast<u32>(pte::a))) {
+    w.changed = true;
+  } else if (!set_flags<u32>(leaf.host, leaf.state, entry, flags)) {
+    w.changed = true;
   }
-  if (leaf.state != nullptr) set_flags<u32>(leaf.host, *leaf.state, entry, flags);
   w.dirty = access == Access::write || (entry & pte::d) != 0;
   return w;
 }
@@ -164,10 +172,12 @@ tl::expected<PageTranslation, Miss> Mmu::translate(u64 linear, Access access, Ac
          .dirty = true,
          .large_bytes = 0};
   } else {
-    const auto walked =
-        (cpu_.cr4 & arch::cr4::pae) != 0 ? walk(linear, access, mode) : walk_legacy(linear, access, mode);
-    if (!walked) return tl::unexpected(walked.error());
-    w = *walked;
+    do {
+      const auto walked =
+          (cpu_.cr4 & arch::cr4::pae) != 0 ? walk(linear, access, mode) : walk_legacy(linear, access, mode);
+      if (!walked) return tl::unexpected(walked.error());
+      w = *walked;
+    } while (w.changed);
   }
   PageTranslation t;
   t.physical = arch::page_base(w.physical);
