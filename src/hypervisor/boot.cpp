@@ -58,11 +58,13 @@ Done map_epc(Machine& machine, const std::vector<EpcSection>& sections) {
 /// The launch-key hash is the processor's: EINIT reads it there without an exit.
 Done load_launch_hash(Machine& machine) {
   if (!machine.spec.msr.sgx) return {};
-  for (u32 i = 0; i < 4; ++i) {
-    const u32 index = arch::msr::sgxlepubkeyhash0 + i;
-    const u64 wanted = machine.spec.msr.lepubkeyhash[i];
-    if (machine.vcpu.read_msr(index) != wanted && !machine.vcpu.write_msr(index, wanted))
-      return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
+  for (const auto& processor : machine.processors) {
+    for (u32 i = 0; i < 4; ++i) {
+      const u32 index = arch::msr::sgxlepubkeyhash0 + i;
+      const u64 wanted = machine.spec.msr.lepubkeyhash[i];
+      if (processor->vcpu.read_msr(index) != wanted && !processor->vcpu.write_msr(index, wanted))
+        return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
+    }
   }
   return {};
 }
@@ -110,11 +112,13 @@ Done boot(Machine& machine, const std::vector<EpcSection>& epc) {
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());
-  set_pvh_entry(machine.vcpu, *entry);
-  machine.controls.msr_passthrough = MsrFile::passthrough();
-  machine.controls.encls_exiting = machine.spec.map.epc.empty();
-  machine.controls.encls_bitmap = machine.controls.encls_exiting ? ~u64{0} : 0;
-  machine.vcpu.set_controls(machine.controls);
+  set_pvh_entry(machine.bootstrap().vcpu, *entry);
+  for (const auto& processor : machine.processors) {
+    processor->controls.msr_passthrough = MsrFile::passthrough();
+    processor->controls.encls_exiting = machine.spec.map.epc.empty();
+    processor->controls.encls_bitmap = processor->controls.encls_exiting ? ~u64{0} : 0;
+    processor->vcpu.set_controls(processor->controls);
+  }
   return {};
 }
 

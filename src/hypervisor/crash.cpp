@@ -20,36 +20,37 @@ void segment_line(Out out, const char* name, const silicon::Segment& s) {
             s.attributes);
 }
 
-void code_lines(Out out, Machine& machine, const silicon::GeneralRegs& general, const silicon::SystemRegs& system) {
+void code_lines(Out out, Processor& processor, const silicon::GeneralRegs& general, const silicon::SystemRegs& system) {
   u8 code[16];
-  const auto paging = PagingState::of(system, general.rflags, machine.physical_bits);
-  const std::size_t n = debug_read(machine.memory, paging, linear_rip(general, system), code);
+  const auto paging = PagingState::of(system, general.rflags, processor.machine.physical_bits);
+  const std::size_t n = debug_read(processor.machine.memory, paging, linear_rip(general, system), code);
   const auto bytes = std::span(code).first(n);
   format_to(out, "  code {:02x}\n", fmt::join(bytes, " "));
   format_to(out, "       {}\n", disassemble(bytes, code_bits(system), general.rip));
 }
 
-void exit_lines(Out out, const Machine& machine) {
+void exit_lines(Out out, const Processor& processor) {
   format_to(out, "last exits:\n");
-  for (const auto& [time, rip, exit] : machine.exits.entries())
+  for (const auto& [time, rip, exit] : processor.exits.entries())
     format_to(out, "  {:>14} {:<18} rip {:016x} qualification {:#x} linear {:#x} physical {:#x}\n", time,
               silicon::name_of(exit.reason), rip, exit.qualification, exit.linear.value, exit.physical.value);
 }
 
 }  // namespace
 
-std::string crash_report(Machine& machine, const std::string& reason) {
-  const silicon::GeneralRegs general = machine.vcpu.general();
-  const silicon::SystemRegs system = machine.vcpu.system();
+std::string crash_report(Processor& processor, const std::string& reason) {
+  const silicon::GeneralRegs general = processor.vcpu.general();
+  const silicon::SystemRegs system = processor.vcpu.system();
   std::string text;
   const Out out(text);
-  format_to(out, "domain {}: {}\n", machine.spec.name, reason);
-  format_to(out, "after {} instructions, TSC {}, {}-bit code, CPL {}\n", machine.vcpu.instructions(),
-            machine.vcpu.tsc(), code_bits(system), system.cpl);
+  format_to(out, "domain {}: {}\n", processor.machine.spec.name, reason);
+  if (processor.machine.spec.vcpus > 1) format_to(out, "vCPU {}, ", processor.id);
+  format_to(out, "after {} instructions, TSC {}, {}-bit code, CPL {}\n", processor.vcpu.instructions(),
+            processor.vcpu.tsc(), code_bits(system), system.cpl);
   for (unsigned i = 0; i < 16; ++i)
     format_to(out, "  {} {:016x}{}", gpr_names[i], general.gpr[i], i % 4 == 3 ? "\n" : "");
   format_to(out, "  RIP {:016x}  RFLAGS {:016x}\n", general.rip, general.rflags);
-  code_lines(out, machine, general, system);
+  code_lines(out, processor, general, system);
   for (unsigned i = 0; i < arch::seg_count; ++i) segment_line(out, segment_names[i], system.seg[i]);
   segment_line(out, "LDTR", system.ldtr);
   segment_line(out, "TR", system.tr);
@@ -57,9 +58,9 @@ std::string crash_report(Machine& machine, const std::string& reason) {
             system.idtr.limit);
   format_to(out, "  CR0 {:016x}  CR2 {:016x}  CR3 {:016x}  CR4 {:016x}\n", system.cr0, system.cr2, system.cr3,
             system.cr4);
-  format_to(out, "  CR8 {:016x}  EFER {:08x}  XCR0 {:x}  DR6 {:08x}  DR7 {:08x}\n", u64{machine.local_apic.cr8()},
+  format_to(out, "  CR8 {:016x}  EFER {:08x}  XCR0 {:x}  DR6 {:08x}  DR7 {:08x}\n", u64{processor.local_apic.cr8()},
             system.efer, system.xcr0, system.dr6, system.dr7);
-  exit_lines(out, machine);
+  exit_lines(out, processor);
   return text;
 }
 

@@ -7,6 +7,6 @@
 
 namespace cloister::hypervisor {
 
-std::string crash_report(Machine& machine, const std::string& reason);
+std::string crash_report(Processor& processor, const std::string& reason);
 
 }  // namespace cloister::hypervisor

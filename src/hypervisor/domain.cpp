@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
-#include "hypervisor/vcpu.hpp"
+#include "hypervisor/schedule.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -20,13 +22,16 @@ Outcome failure(std::string why) {
 /// Lines that the silicon's own events add to the trace.
 void trace_silicon(Machine& machine) {
   if (!machine.trace.wants().encls) return;
-  machine.vcpu.set_encls_observer([&machine](u32 leaf, u64 rcx, silicon::EnclsResult result) {
-    if (result.fault) {
-      machine.trace.line(machine.now(), "encls", "leaf={:#x} rcx={:#x} fault={:#x}", leaf, rcx, *result.fault);
-    } else {
-      machine.trace.line(machine.now(), "encls", "leaf={:#x} rcx={:#x} rax={:#x}", leaf, rcx, result.rax);
-    }
-  });
+  for (const auto& processor : machine.processors) {
+    processor->vcpu.set_encls_observer([&p = *processor](u32 leaf, u64 rcx, silicon::EnclsResult result) {
+      Trace& trace = p.machine.trace;
+      if (result.fault) {
+        trace.line(p.now(), "encls", "leaf={:#x} rcx={:#x} fault={:#x}", leaf, rcx, *result.fault);
+      } else {
+        trace.line(p.now(), "encls", "leaf={:#x} rcx={:#x} rax={:#x}", leaf, rcx, result.rax);
+      }
+    });
+  }
 }
 
 void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemented>& list) {
@@ -34,6 +39,18 @@ void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemen
   for (const auto& entry : list)
     machine.trace.line(machine.now(), "unimplemented", "what=\"{}\" count={} first_rip={:#x}", entry.what, entry.count,
                        entry.first_rip);
+}
+
+/// Counts of the same name are one.
+void add_unimplemented(std::vector<silicon::Unimplemented>& all, const std::vector<silicon::Unimplemented>& more) {
+  for (const auto& entry : more) {
+    const auto same = std::ranges::find(all, entry.what, &silicon::Unimplemented::what);
+    if (same == all.end()) {
+      all.push_back(entry);
+    } else {
+      same->count += entry.count;
+    }
+  }
 }
 
 }  // namespace
@@ -48,7 +65,8 @@ Domain::~Domain() = default;
 
 tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(silicon::Package& package, DomainSpec spec,
                                                                   std::vector<silicon::EpcSection> epc) {
-  if (spec.vcpus != 1) return tl::unexpected(fmt::format("{} vCPUs: a domain has one", spec.vcpus));
+  if (spec.vcpus < 1 || spec.vcpus > most_vcpus)
+    return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec));
   if (auto done = boot(domain->impl_->machine, epc); !done) return tl::unexpected(done.error());
@@ -69,15 +87,19 @@ Outcome Domain::run(const RunOptions& options) {
     if (!listening) return failure(listening.error());
     debugger = std::move(*listening);
   }
-  const Stop stop = VcpuLoop(machine, options, debugger.get()).run();
+  const Stop stop = run_processors(machine, options, debugger.get());
   debugger.reset();
 
   machine.console.flush();
-  machine.vcpu.set_encls_observer({});
-  Outcome outcome{.ending = stop.ending,
-                  .report = stop.ending == Ending::crashed ? crash_report(machine, stop.reason) : "",
-                  .instructions = machine.vcpu.instructions(),
-                  .unimplemented = machine.vcpu.unimplemented()};
+  Outcome outcome;
+  outcome.ending = stop.ending;
+  if (stop.ending == Ending::crashed)
+    outcome.report = crash_report(*machine.processors[machine.stopped_by], stop.reason);
+  for (const auto& processor : machine.processors) {
+    processor->vcpu.set_encls_observer({});
+    outcome.instructions += processor->vcpu.instructions();
+    add_unimplemented(outcome.unimplemented, processor->vcpu.unimplemented());
+  }
   trace_unimplemented(machine, outcome.unimplemented);
   machine.trace = {};
   return outcome;

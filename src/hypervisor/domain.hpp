@@ -19,11 +19,13 @@
 
 namespace cloister::hypervisor {
 
+inline constexpr u32 most_vcpus = 16;
+
 /// Everything that a domain is made of; plain values, fixed before the first run.
 struct DomainSpec {
   std::string name;
   platform::MemoryMap map;
-  u32 vcpus = 1;
+  u32 vcpus = 1;  ///< 1 to most_vcpus
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;
   std::shared_ptr<const platform::KernelImage> kernel;
@@ -63,7 +65,8 @@ class Domain {
   static tl::expected<std::unique_ptr<Domain>, std::string> create(silicon::Package& package, DomainSpec spec,
                                                                    std::vector<silicon::EpcSection> epc);
   ~Domain();
-  /// Runs the domain to its end, on the calling thread.
+  /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
+  /// each of the others. console_out is called on any of them, by one at a time.
   Outcome run(const RunOptions& options);
 
  private:

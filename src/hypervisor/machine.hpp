@@ -1,17 +1,19 @@
-// A domain's parts as the loop and the exit handlers see them, and the few things that they all do to the guest: finish
-// an instruction, raise a fault, route an interrupt message.
+// A domain's parts: what its processors share, the processors, and the way of interrupt messages between them.
+//
+// `lock` guards everything here and in the processors. A processor's thread holds it always, but while the guest runs
+// and while it waits; exit handlers need not think of it.
 #pragma once
 
-#include <array>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "hypervisor/console.hpp"
 #include "hypervisor/domain.hpp"
-#include "hypervisor/linear.hpp"
-#include "hypervisor/mmio_bus.hpp"
-#include "hypervisor/msr_file.hpp"
+#include "hypervisor/processor.hpp"
 #include "hypervisor/trace.hpp"
 
 namespace cloister::hypervisor {
@@ -22,67 +24,40 @@ struct Stop {
   std::string reason;  ///< crashed: one sentence; the register dump is added to it
 };
 
-/// The last exits, for a crash report.
-class ExitLog {
- public:
-  struct Entry {
-    u64 time = 0, rip = 0;
-    silicon::Exit exit;
-  };
-  void add(const Entry& entry) { ring_[count_++ % ring_.size()] = entry; }
-  /// Oldest first.
-  std::vector<Entry> entries() const;
-
- private:
-  std::array<Entry, 16> ring_{};
-  u64 count_ = 0;
-};
-
-class Machine final : public MsrHost {
+class Machine {
  public:
   Machine(silicon::Package& package, DomainSpec domain);
 
   DomainSpec spec;
   unsigned physical_bits;
   silicon::GuestMemory memory;
-  silicon::Vcpu vcpu;
-  platform::LocalApic local_apic;
+  silicon::Time time;
   platform::IoApic ioapic;
   Console console;
   platform::Uart16550 uart;
   platform::PowerControl power;
-  MmioBus bus;
-  MsrFile msrs;
-  silicon::Controls controls;
   Trace trace;
-  ExitLog exits;
+  u32 exception_bitmap = 0;  ///< a debugger's; each processor takes it over before it enters the guest
+  std::vector<std::unique_ptr<Processor>> processors;
 
-  std::optional<silicon::Event> event;  ///< goes into the guest at the next entry
-  bool halted = false;                  ///< in HLT: nothing runs until an event comes
-  bool completed = false;               ///< the last exit's instruction was completed here (a debugger's step is over)
+  std::mutex lock;
+  /// How the domain ended, once it has, and the processor that ended it.
+  std::optional<Stop> stop;
+  u32 stopped_by = 0;
+  /// Ends the domain, unless it has ended already, and tells every processor.
+  void end(Stop how, const Processor& by);
 
-  u64 now() override { return vcpu.tsc(); }
   bool deterministic() const { return spec.clock == silicon::ClockMode::deterministic; }
+  Processor& bootstrap() { return *processors.front(); }
+  u64 now() { return bootstrap().now(); }
 
-  /// Completes the instruction that exited: stores `general` with RIP after the instruction, ends the interrupt shadow,
-  /// clears RF, and raises the single-step trap if TF is set.
-  void complete(const silicon::Exit& exit, silicon::GeneralRegs general);
-  void complete(const silicon::Exit& exit) { complete(exit, vcpu.general()); }
-  /// Queues an exception at the instruction that exited.
-  void raise(const Fault& fault);
-  void raise_ud() { raise({arch::vector::ud, std::nullopt, 0}); }
-  void raise_gp() { raise({arch::vector::gp, 0, 0}); }
+  /// An interrupt message from the I/O APIC, or from the ICR of `sender`.
+  void deliver(const platform::InterruptMessage& message, const Processor* sender);
+  /// How many messages went from one processor to another: a turn under the deterministic clock ends with one.
+  u64 messages = 0;
 
-  /// An interrupt message from the I/O APIC or the local APIC's ICR.
-  void deliver(const platform::InterruptMessage& message);
-
-  /// The guest's linear memory in its present mode.
-  LinearMemory linear(const silicon::SystemRegs& system, u64 rflags);
-
-  std::optional<u64> read_silicon(u32 index) override { return vcpu.read_msr(index); }
-  bool write_silicon(u32 index, u64 value) override { return vcpu.write_msr(index, value); }
-  platform::LocalApic& apic() override { return local_apic; }
-  void apic_written(const std::optional<platform::InterruptMessage>& sent) override;
+ private:
+  void accept(Processor& processor, const platform::InterruptMessage& message);
 };
 
 }  // namespace cloister::hypervisor

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
@@ -24,9 +25,10 @@ class Trace {
   template <class... Args>
   void line(u64 time, const char* kind, fmt::format_string<Args...> format, Args&&... args) {
     if (!file_) return;
-    fmt::print(file_.get(), "{} {} ", time, kind);
-    fmt::print(file_.get(), format, std::forward<Args>(args)...);
-    std::fputc('\n', file_.get());
+    std::string text = fmt::format("{} {} ", time, kind);
+    fmt::format_to(std::back_inserter(text), format, std::forward<Args>(args)...);
+    text += '\n';
+    std::fwrite(text.data(), 1, text.size(), file_.get());  // at once: processors write at the same time
   }
 
  private:

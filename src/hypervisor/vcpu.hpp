@@ -1,8 +1,9 @@
-// The loop of one processor: bring devices up to now, inject what is pending, run, handle the exit; wait while halted.
+// The loop of one processor: bring its APIC up to now, inject what is pending, run, handle the exit; wait while halted.
+// The bootstrap processor's loop also looks at the world outside: console, debugger, stop flag, time limit.
 #pragma once
 
 #include <chrono>
-#include <optional>
+#include <mutex>
 
 #include "hypervisor/gdb/debugger.hpp"
 #include "hypervisor/machine.hpp"
@@ -11,43 +12,59 @@ namespace cloister::hypervisor {
 
 class VcpuLoop {
  public:
+  using Lock = std::unique_lock<std::mutex>;  ///< of the machine; held
+
   /// debugger: null for none.
-  VcpuLoop(Machine& machine, const RunOptions& options, gdb::Debugger* debugger)
-      : machine_(machine), options_(options), debugger_(debugger) {}
-  /// Until the domain ends. With a debugger, a crash is first shown to it.
-  Stop run();
+  VcpuLoop(Processor& processor, const RunOptions& options, gdb::Debugger* debugger)
+      : processor_(processor), machine_(processor.machine), options_(options), debugger_(debugger) {}
+
+  /// Until the domain ends, on a thread of its own (host clock).
+  void run(Lock& lock);
+  /// At most about `most` instructions, to the next message to another processor, or until it is halted
+  /// (deterministic clock). False if it was halted, or held by the debugger, all along.
+  bool turn(Lock& lock, u64 most);
+  /// Console, debugger, stop flag, time limit; may end the domain.
+  void poll_outside();
+  /// As poll_outside(), after waiting at most `wait` for input from console or debugger, or for a notice.
+  void wait_outside(Lock& lock, std::chrono::nanoseconds wait);
+  /// Waits as long as the debugger holds this processor back.
+  void wait_for_debugger(Lock& lock);
+
+  /// The stop flag has no descriptor to wait on.
+  static constexpr std::chrono::nanoseconds longest_wait = std::chrono::milliseconds(50);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  Stop run_guest();
-  /// The debugger looks at a guest that has stopped, until it lets go.
-  std::optional<Stop> wait_for_debugger();
-  void after_step(const silicon::Exit& exit);
+  bool bootstrap() const { return processor_.id == 0; }
+  bool held() const { return debugger_ != nullptr && debugger_->holds(processor_); }
+  bool stepping() const { return debugger_ != nullptr && debugger_->steps(processor_); }
+  bool asleep() const { return processor_.halted || processor_.waits_for_startup; }
 
-  /// One entry into the guest and the handling of its exit.
-  std::optional<Stop> enter();
-  std::optional<Stop> handle(const silicon::Exit& exit);
+  /// What has come since the last entry: start-up messages, timers, interrupts.
+  void prepare();
   /// Chooses the event for the next entry, or asks for an exit when it can be delivered.
   void prepare_events();
   void queue(const silicon::Event& event);
+  /// One entry into the guest and the handling of its exit.
+  void enter(Lock& lock, u64 budget);
+  std::optional<Stop> handle(const silicon::Exit& exit);
+  void after_step(const silicon::Exit& exit);
   /// Instructions until something other than the guest has to be looked at.
-  u64 budget();
-  /// The outside world: console, debugger, stop flag, time limit. Cheap; at most about once a millisecond.
-  std::optional<Stop> poll_outside();
+  u64 host_budget();
+  u64 deterministic_budget(u64 most);
   bool poll_is_due();
-  /// Passes time while the processor is halted.
-  std::optional<Stop> idle();
-  /// Waits at most `wait` for input from console or debugger; zero looks without waiting.
-  void wait_for_input(std::chrono::nanoseconds wait);
-  bool stepping() const { return debugger_ != nullptr && debugger_->stepping(); }
+  /// Passes time while the processor is halted (host clock).
+  void idle(Lock& lock);
+  /// Waits for input, if this is the bootstrap processor's, and for a notice; zero looks without waiting.
+  void wait(Lock& lock, std::chrono::nanoseconds wait);
 
+  Processor& processor_;
   Machine& machine_;
   const RunOptions& options_;
   gdb::Debugger* debugger_;
   Clock::time_point started_ = Clock::now();
-  u64 next_poll_ = 0;         ///< host clock: TSC
-  bool nmi_waiting_ = false;  ///< taken from the local APIC, not yet delivered
+  u64 next_poll_ = 0;  ///< host clock: TSC
 };
 
 }  // namespace cloister::hypervisor

@@ -1,8 +1,7 @@
 // The platform's door: what a guest finds around its processor. Devices are plain objects that the hypervisor's exit
 // handlers call with port or offset, size and value; they know neither processors nor domains. Time is in TSC cycles.
 //
-// Nothing here is thread-safe: one domain's devices belong to one thread, except Uart16550::receive's caller, which
-// must be that thread too.
+// Nothing here is thread-safe: who calls holds the domain's lock.
 #pragma once
 
 #include "platform/acpi.hpp"

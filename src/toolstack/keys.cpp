@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "hypervisor/domain.hpp"
 #include "toolstack/cpuid_string.hpp"
 #include "toolstack/values.hpp"
 
@@ -46,11 +47,7 @@ Done read_memory(Draft& draft, const xl::Setting& setting) {
 }
 
 Done read_vcpus(Draft& draft, const xl::Setting& setting) {
-  const auto count = read_integer(setting, 1, 128);
-  if (!count) return Failed(count.error());
-  if (*count != 1) return wrong(setting, "1 (more than one vCPU is not supported)");
-  draft.config.vcpus = 1;
-  return {};
+  return keep(draft.config.vcpus, read_integer(setting, 1, hypervisor::most_vcpus));
 }
 
 Done read_path(std::string& to, const xl::Setting& setting) {
@@ -115,7 +112,7 @@ constexpr Key table[] = {
     {"name", "string", "required", "The domain's name: letters, digits and `-_.+`.", read_name},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
     {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.", read_memory},
-    {"vcpus", "integer", "1", "Virtual processors; only 1.", read_vcpus},
+    {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", read_vcpus},
     {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", read_kernel_path},
     {"ramdisk", "string", "none", "Path of an initramfs.", read_ramdisk_path},
     {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", read_cmdline},

@@ -41,6 +41,7 @@ class Domain:
     test: str = ""  # what the guest runs: guest/tests/NAME.sh, several with commas
     epc: int = 0
     memory: int = 512
+    vcpus: int = 1
     kernel: str = "vmlinuz"
     extra: str = ""
     options: list = field(default_factory=list)
@@ -52,7 +53,7 @@ class Domain:
             'name = "guest-test"',
             'type = "pvh"',
             f"memory = {self.memory}",
-            "vcpus = 1",
+            f"vcpus = {self.vcpus}",
             f'kernel = "{self.settings.guest / self.kernel}"',
             f'ramdisk = "{self.settings.guest / "initramfs.cpio"}"',
             f'cmdline = "{" ".join(filter(None, words))}"',

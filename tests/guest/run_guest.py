@@ -87,6 +87,30 @@ def behaviour(settings):
     expect_tests(Domain(settings, test="digest,awk,archive,process", epc=64).run())
 
 
+def all_processors_work(settings, vcpus, **more):
+    """The kernel starts every processor, all of them run processes, and the work done in parallel is right."""
+    run = Domain(settings, test="parallel", vcpus=vcpus, **more).run()
+    expect_tests(run)
+    expect(run.matches(rf"TEST parallel: {vcpus} processors$"), f"not {vcpus} processors")
+    expect(not run.matches(r".*(TSC warp|Marking TSC unstable|soft lockup|rcu: INFO)"), "time or progress is wrong")
+    return run
+
+
+for count in (2, 4, 16):
+    case(f"vcpus-{count}", full=count > 4)(lambda settings, vcpus=count: all_processors_work(settings, vcpus))
+
+
+@case("vcpus-deterministic")
+def vcpus_deterministic(settings):
+    def once():
+        run = all_processors_work(settings, 2, options=["--deterministic", "--stats"])
+        return run.console, re.findall(r"(\d+) guest instructions", run.errors)
+
+    first, second = once(), once()
+    expect(first[1] and first[1] == second[1], f"instruction counts differ: {first[1]} and {second[1]}")
+    expect(first[0] == second[0], "console bytes differ")
+
+
 @case("programs")
 def programs(settings):
     expect_tests(Domain(settings, test="compiled").run())

@@ -4,11 +4,11 @@
 
 namespace cloister::hypervisor::exits {
 
-Result cache_invalidation(Machine& machine, const silicon::Exit& exit) {
-  if (exit.reason == silicon::ExitReason::invd && !machine.spec.map.epc.empty()) {
-    machine.raise_gp();
+Result cache_invalidation(Processor& processor, const silicon::Exit& exit) {
+  if (exit.reason == silicon::ExitReason::invd && !processor.machine.spec.map.epc.empty()) {
+    processor.raise_gp();
   } else {
-    machine.complete(exit);
+    processor.complete(exit);
   }
   return std::nullopt;
 }

@@ -5,20 +5,20 @@
 
 namespace cloister::hypervisor::exits {
 
-Result cr_access(Machine& machine, const silicon::Exit& exit) {
+Result cr_access(Processor& processor, const silicon::Exit& exit) {
   const auto access = silicon::CrQualification::decode(exit.qualification);
   if (access.cr != 8) return Stop{Ending::crashed, fmt::format("access to CR{} exited", access.cr)};
-  silicon::GeneralRegs general = machine.vcpu.general();
+  silicon::GeneralRegs general = processor.vcpu.general();
   u64& reg = general.gpr[access.gpr];
   if (access.from_cr) {
-    reg = machine.local_apic.cr8();
+    reg = processor.local_apic.cr8();
   } else if (reg > 15) {
-    machine.raise_gp();
+    processor.raise_gp();
     return std::nullopt;
   } else {
-    machine.local_apic.set_cr8(static_cast<u8>(reg));
+    processor.local_apic.set_cr8(static_cast<u8>(reg));
   }
-  machine.complete(exit, general);
+  processor.complete(exit, general);
   return std::nullopt;
 }
 

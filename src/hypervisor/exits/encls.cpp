@@ -6,12 +6,13 @@
 
 namespace cloister::hypervisor::exits {
 
-Result encls(Machine& machine, const silicon::Exit&) {
-  const u32 leaf = static_cast<u32>(machine.vcpu.general().gpr[arch::rax]);
-  if (!machine.controls.encls_exiting)
+Result encls(Processor& processor, const silicon::Exit&) {
+  const u32 leaf = static_cast<u32>(processor.vcpu.general().gpr[arch::rax]);
+  if (!processor.controls.encls_exiting)
     return Stop{Ending::crashed, fmt::format("ENCLS leaf {:#x} exited though no leaf was asked for", leaf)};
-  if (machine.trace.wants().encls) machine.trace.line(machine.now(), "encls", "leaf={:#x} fault=0x6", leaf);
-  machine.raise_ud();
+  if (processor.machine.trace.wants().encls)
+    processor.machine.trace.line(processor.now(), "encls", "leaf={:#x} fault=0x6", leaf);
+  processor.raise_ud();
   return std::nullopt;
 }
 

@@ -15,15 +15,15 @@ Stop crash(const silicon::Exit& exit, const std::string& what) {
 
 }  // namespace
 
-Result ept_violation(Machine& machine, const silicon::Exit& exit) {
+Result ept_violation(Processor& processor, const silicon::Exit& exit) {
   const auto access = silicon::EptQualification::decode(exit.qualification);
   if (exit.vectoring) return crash(exit, fmt::format("delivery of vector {} met no memory", exit.vectoring->vector));
   if (access.fetch) return crash(exit, "instruction fetch from no memory");
   if (access.linear_valid && !access.translated) return crash(exit, "page table outside memory");
 
-  silicon::GeneralRegs general = machine.vcpu.general();
-  const silicon::SystemRegs system = machine.vcpu.system();
-  LinearMemory memory = machine.linear(system, general.rflags);
+  silicon::GeneralRegs general = processor.vcpu.general();
+  const silicon::SystemRegs system = processor.vcpu.system();
+  LinearMemory memory = processor.linear(system, general.rflags);
   u8 buffer[15];
   const auto bytes = std::span(buffer).first(memory.fetch(linear_rip(general, system), buffer));
   const auto insn = decode(bytes, code_bits(system));
@@ -31,25 +31,25 @@ Result ept_violation(Machine& machine, const silicon::Exit& exit) {
 
   if (insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLS) {
     // Outside memory there is no EPC either, and ENCLS says so with a page fault (SDM vol. 3D, 39.3).
-    machine.raise(Fault{arch::vector::pf, arch::pfec::p | arch::pfec::sgx, exit.linear.value});
+    processor.raise(Fault{arch::vector::pf, arch::pfec::p | arch::pfec::sgx, exit.linear.value});
     return std::nullopt;
   }
   const auto done = emulate(*insn, general, system, memory);
   if (!done) {
     if (const auto* fault = std::get_if<Fault>(&done.error())) {
-      machine.raise(*fault);
+      processor.raise(*fault);
       return std::nullopt;
     }
     return crash(exit, fmt::format("device access by an instruction that is not emulated, {},",
                                    disassemble(bytes, code_bits(system), general.rip)));
   }
   if (*done == Progress::again) {
-    machine.vcpu.set_general(general);
+    processor.vcpu.set_general(general);
     return std::nullopt;
   }
   silicon::Exit whole = exit;
   whole.instruction_length = insn->info.length;
-  machine.complete(whole, general);
+  processor.complete(whole, general);
   return std::nullopt;
 }
 

@@ -3,10 +3,10 @@
 
 namespace cloister::hypervisor::exits {
 
-Result exception(Machine& machine, const silicon::Exit& exit) {
-  machine.event = exit.interruption;
+Result exception(Processor& processor, const silicon::Exit& exit) {
+  processor.event = exit.interruption;
   // Software exceptions are injected with the length of their instruction (SDM vol. 3C, 25.8.3).
-  if (exit.instruction_length != 0) machine.event->instruction_length = exit.instruction_length;
+  if (exit.instruction_length != 0) processor.event->instruction_length = exit.instruction_length;
   return std::nullopt;
 }
 

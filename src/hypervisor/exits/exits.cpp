@@ -44,6 +44,6 @@ Handler handler_of(ExitReason reason) {
 }
 
 /// The loop looks at time, devices and pending interrupts before each entry: that is all that these exits ask for.
-Result resume(Machine&, const silicon::Exit&) { return std::nullopt; }
+Result resume(Processor&, const silicon::Exit&) { return std::nullopt; }
 
 }  // namespace cloister::hypervisor::exits

@@ -3,9 +3,9 @@
 
 namespace cloister::hypervisor::exits {
 
-Result hlt(Machine& machine, const silicon::Exit& exit) {
-  machine.complete(exit);
-  machine.halted = true;
+Result hlt(Processor& processor, const silicon::Exit& exit) {
+  processor.complete(exit);
+  processor.halted = true;
   return std::nullopt;
 }
 

@@ -16,19 +16,20 @@ constexpr u8 reset_cpu = 1u << 2;  // of the reset control register that PC chip
 
 struct Port {
   u16 first, last;
-  u8 (*read)(Machine&, u16 port);
-  std::optional<PowerEvent> (*write)(Machine&, u16 port, u8 value);
+  u8 (*read)(Processor&, u16 port);
+  std::optional<PowerEvent> (*write)(Processor&, u16 port, u8 value);
 };
 
 constexpr Port ports[] = {
     {platform::com1_port, platform::com1_port + 7,
-     [](Machine& m, u16 port) { return m.uart.read(static_cast<u16>(port - platform::com1_port)); },
-     [](Machine& m, u16 port, u8 value) -> std::optional<PowerEvent> {
-       m.uart.write(static_cast<u16>(port - platform::com1_port), value);
+     [](Processor& p, u16 port) { return p.machine.uart.read(static_cast<u16>(port - platform::com1_port)); },
+     [](Processor& p, u16 port, u8 value) -> std::optional<PowerEvent> {
+       p.machine.uart.write(static_cast<u16>(port - platform::com1_port), value);
        return std::nullopt;
      }},
-    {platform::sleep_control_port, platform::reset_port, [](Machine& m, u16 port) { return m.power.read(port); },
-     [](Machine& m, u16 port, u8 value) { return m.power.write(port, value); }},
+    {platform::sleep_control_port, platform::reset_port,
+     [](Processor& p, u16 port) { return p.machine.power.read(port); },
+     [](Processor& p, u16 port, u8 value) { return p.machine.power.write(port, value); }},
 };
 
 const Port* find(u16 port) {
@@ -37,17 +38,17 @@ const Port* find(u16 port) {
   return nullptr;
 }
 
-u32 read_ports(Machine& machine, u16 port, unsigned bytes) {
+u32 read_ports(Processor& processor, u16 port, unsigned bytes) {
   u32 value = 0;
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);
     const Port* row = find(at);
-    value |= u32{row != nullptr ? row->read(machine, at) : u8{0xff}} << (8 * i);
+    value |= u32{row != nullptr ? row->read(processor, at) : u8{0xff}} << (8 * i);
   }
   return value;
 }
 
-std::optional<PowerEvent> write_ports(Machine& machine, u16 port, unsigned bytes, u32 value) {
+std::optional<PowerEvent> write_ports(Processor& processor, u16 port, unsigned bytes, u32 value) {
   // A wider access at 0xCF8 is PCI's configuration address, so these two answer to bytes alone.
   if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset) return PowerEvent::reset;
   if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return PowerEvent::reset;
@@ -55,7 +56,7 @@ std::optional<PowerEvent> write_ports(Machine& machine, u16 port, unsigned bytes
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);
     if (const Port* row = find(at))
-      if (const auto happened = row->write(machine, at, static_cast<u8>(value >> (8 * i)))) event = happened;
+      if (const auto happened = row->write(processor, at, static_cast<u8>(value >> (8 * i)))) event = happened;
   }
   return event;
 }
@@ -65,75 +66,75 @@ Result end(std::optional<PowerEvent> event) {
   return Stop{*event == PowerEvent::reset ? Ending::reset : Ending::powered_off, ""};
 }
 
-void trace(Machine& machine, const IoQualification& io, u32 value) {
-  if (machine.trace.wants().io)
-    machine.trace.line(machine.now(), "io", "{} port={:#x} bytes={} value={:#x}", io.in ? "in" : "out", io.port,
-                       io.size, value);
+void trace(Processor& processor, const IoQualification& io, u32 value) {
+  if (processor.machine.trace.wants().io)
+    processor.machine.trace.line(processor.now(), "io", "{} port={:#x} bytes={} value={:#x}", io.in ? "in" : "out",
+                                 io.port, io.size, value);
 }
 
 /// One element: a repeated instruction exits again for the next, so that interrupts come between elements.
-Result string_io(Machine& machine, const silicon::Exit& exit, const IoQualification& io) {
-  silicon::GeneralRegs general = machine.vcpu.general();
-  const silicon::SystemRegs system = machine.vcpu.system();
-  LinearMemory memory = machine.linear(system, general.rflags);
+Result string_io(Processor& processor, const silicon::Exit& exit, const IoQualification& io) {
+  silicon::GeneralRegs general = processor.vcpu.general();
+  const silicon::SystemRegs system = processor.vcpu.system();
+  LinearMemory memory = processor.linear(system, general.rflags);
   u8 bytes[15];
   const auto insn = decode(std::span(bytes).first(memory.fetch(linear_rip(general, system), bytes)), code_bits(system));
   if (!insn) return Stop{Ending::crashed, "string I/O whose instruction cannot be fetched"};
   const unsigned address_bits = insn->info.address_width;
   if (io.rep && repeat_count(general, address_bits) == 0) {
-    machine.complete(exit, general);
+    processor.complete(exit, general);
     return std::nullopt;
   }
 
   std::optional<PowerEvent> event;
   if (io.in) {
     if (const auto allowed = memory.probe_store(exit.linear, io.size); !allowed) {
-      machine.raise(allowed.error());
+      processor.raise(allowed.error());
       return std::nullopt;
     }
-    const u32 value = read_ports(machine, io.port, io.size);
-    trace(machine, io, value);
+    const u32 value = read_ports(processor, io.port, io.size);
+    trace(processor, io, value);
     if (const auto stored = memory.store(exit.linear, value, io.size); !stored) {
-      machine.raise(stored.error());
+      processor.raise(stored.error());
       return std::nullopt;
     }
   } else {
     const auto value = memory.load(exit.linear, io.size);
     if (!value) {
-      machine.raise(value.error());
+      processor.raise(value.error());
       return std::nullopt;
     }
-    trace(machine, io, static_cast<u32>(*value));
-    event = write_ports(machine, io.port, io.size, static_cast<u32>(*value));
+    trace(processor, io, static_cast<u32>(*value));
+    event = write_ports(processor, io.port, io.size, static_cast<u32>(*value));
   }
   step_index(general, io.in ? arch::rdi : arch::rsi, address_bits, io.size);
   if (!io.rep || count_down(general, address_bits)) {
-    machine.complete(exit, general);
+    processor.complete(exit, general);
   } else {
-    machine.vcpu.set_general(general);
+    processor.vcpu.set_general(general);
   }
   return end(event);
 }
 
 }  // namespace
 
-Result io(Machine& machine, const silicon::Exit& exit) {
+Result io(Processor& processor, const silicon::Exit& exit) {
   const IoQualification io = IoQualification::decode(exit.qualification);
-  if (io.string) return string_io(machine, exit, io);
-  silicon::GeneralRegs general = machine.vcpu.general();
+  if (io.string) return string_io(processor, exit, io);
+  silicon::GeneralRegs general = processor.vcpu.general();
   u64& rax = general.gpr[arch::rax];
   const u64 mask = (u64{1} << (8 * io.size)) - 1;
   std::optional<PowerEvent> event;
   if (io.in) {
-    const u32 value = read_ports(machine, io.port, io.size);
+    const u32 value = read_ports(processor, io.port, io.size);
     rax = io.size == 4 ? value : (rax & ~mask) | value;
-    trace(machine, io, value);
+    trace(processor, io, value);
   } else {
     const u32 value = static_cast<u32>(rax & mask);
-    trace(machine, io, value);
-    event = write_ports(machine, io.port, io.size, value);
+    trace(processor, io, value);
+    event = write_ports(processor, io.port, io.size, value);
   }
-  machine.complete(exit, general);
+  processor.complete(exit, general);
   return end(event);
 }
 

@@ -4,14 +4,14 @@
 
 namespace cloister::hypervisor::exits {
 
-Result vmcall(Machine& machine, const silicon::Exit& exit) {
-  if (machine.vcpu.system().cpl != 0) {
-    machine.raise_ud();
+Result vmcall(Processor& processor, const silicon::Exit& exit) {
+  if (processor.vcpu.system().cpl != 0) {
+    processor.raise_ud();
     return std::nullopt;
   }
-  silicon::GeneralRegs general = machine.vcpu.general();
+  silicon::GeneralRegs general = processor.vcpu.general();
   general.gpr[arch::rax] = hypercall(general.gpr[arch::rax]);
-  machine.complete(exit, general);
+  processor.complete(exit, general);
   return std::nullopt;
 }
 

@@ -4,17 +4,18 @@
 
 namespace cloister::hypervisor::exits {
 
-Result xsetbv(Machine& machine, const silicon::Exit& exit) {
-  const silicon::GeneralRegs general = machine.vcpu.general();
+Result xsetbv(Processor& processor, const silicon::Exit& exit) {
+  const silicon::GeneralRegs general = processor.vcpu.general();
   const u64 value = (general.gpr[arch::rdx] << 32) | (general.gpr[arch::rax] & 0xffff'ffff);
-  const auto leaf = machine.spec.cpuid.get(arch::leaf::xsave, 0);
+  const auto leaf = processor.machine.spec.cpuid.get(arch::leaf::xsave, 0);
   const u64 offered = (u64{leaf.edx} << 32) | leaf.eax;
   const bool other_register = static_cast<u32>(general.gpr[arch::rcx]) != 0;
-  if (other_register || machine.vcpu.system().cpl != 0 || (value & ~offered) != 0 || !machine.vcpu.set_xcr0(value)) {
-    machine.raise_gp();
+  if (other_register || processor.vcpu.system().cpl != 0 || (value & ~offered) != 0 ||
+      !processor.vcpu.set_xcr0(value)) {
+    processor.raise_gp();
     return std::nullopt;
   }
-  machine.complete(exit, general);
+  processor.complete(exit, general);
   return std::nullopt;
 }
 

@@ -13,15 +13,6 @@
 
 namespace cloister::hypervisor::gdb {
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  std::swap(value_, other.value_);
-  return *this;
-}
-
-Descriptor::~Descriptor() {
-  if (value_ >= 0) ::close(value_);
-}
-
 tl::expected<std::unique_ptr<Debugger>, std::string> Debugger::listen(const std::string& path, Machine& machine) {
   const auto failed = [&] { return tl::unexpected(fmt::format("gdb socket {}: {}", path, std::strerror(errno))); };
   sockaddr_un address{};
@@ -62,15 +53,23 @@ void Debugger::drop_client() {
 }
 
 void Debugger::service() {
-  if (!client_) return accept_client();
+  if (!stopped()) processor_ = &machine_.bootstrap();  // the caller's: it does not run now
+  if (!client_) {
+    accept_client();
+    return notify_all();
+  }
   std::array<char, 4096> bytes;
   const ssize_t n = ::recv(client_.get(), bytes.data(), bytes.size(), 0);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) return drop_client();
+  if (n <= 0) {
+    drop_client();
+    return notify_all();
+  }
   send(stub_->receive(std::string_view(bytes.data(), static_cast<std::size_t>(n))));
   if (!client_) return;
   killed_ = stub_->state() == RunState::killed;
   if (killed_ || stub_->state() == RunState::detached) drop_client();
+  notify_all();
 }
 
 void Debugger::send(std::string_view bytes) {
@@ -86,14 +85,22 @@ void Debugger::send(std::string_view bytes) {
 }
 
 PagingState Debugger::paging() const {
-  return PagingState::of(machine_.vcpu.system(), machine_.vcpu.general().rflags, machine_.physical_bits);
+  return PagingState::of(processor_->vcpu.system(), processor_->vcpu.general().rflags, machine_.physical_bits);
 }
 
-bool Debugger::at_breakpoint() const { return connected() && breakpoints_.at(machine_.vcpu.general().rip); }
+bool Debugger::at_breakpoint(const Processor& processor) const {
+  return connected() && breakpoints_.at(processor.vcpu.general().rip);
+}
+
+void Debugger::notify_all() {
+  for (const auto& processor : machine_.processors) processor->notify();
+}
 
 void Debugger::settle() { breakpoints_.settle(paging()); }
 
-void Debugger::report_stop(u8 signal, bool breakpoint) {
+void Debugger::report_stop(Processor& processor, u8 signal, bool breakpoint) {
+  processor_ = &processor;
+  notify_all();
   if (client_) send(stub_->stopped(signal, breakpoint));
 }
 
@@ -102,17 +109,17 @@ void Debugger::report_end(u8 status) {
 }
 
 std::vector<u8> Debugger::read_register(unsigned n) {
-  RegisterFile file{machine_.vcpu.general(), machine_.vcpu.system(), machine_.vcpu.fpu()};
-  file.system.cr8 = machine_.local_apic.cr8();
+  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu()};
+  file.system.cr8 = processor_->local_apic.cr8();
   return get_register(file, n);
 }
 
 bool Debugger::write_register(unsigned n, std::span<const u8> bytes) {
-  RegisterFile file{machine_.vcpu.general(), machine_.vcpu.system(), machine_.vcpu.fpu()};
+  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu()};
   if (!set_register(file, n, bytes)) return false;
-  machine_.vcpu.set_general(file.general);
-  machine_.vcpu.set_system(file.system);
-  machine_.vcpu.set_fpu(file.fpu);
+  processor_->vcpu.set_general(file.general);
+  processor_->vcpu.set_system(file.system);
+  processor_->vcpu.set_fpu(file.fpu);
   return true;
 }
 
@@ -142,9 +149,9 @@ bool Debugger::remove_breakpoint(u64 address) {
 
 void Debugger::update_intercept() {
   const u32 wanted = breakpoints_.empty() ? 0 : 1u << arch::vector::bp;
-  if (machine_.controls.exception_bitmap == wanted) return;
-  machine_.controls.exception_bitmap = wanted;
-  machine_.vcpu.set_controls(machine_.controls);
+  if (machine_.exception_bitmap == wanted) return;
+  machine_.exception_bitmap = wanted;
+  notify_all();
 }
 
 }  // namespace cloister::hypervisor::gdb

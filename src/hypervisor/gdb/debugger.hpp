@@ -1,32 +1,21 @@
 // A domain under GDB: the server's Unix socket, and the machine as the stub's target. One client at a time; the guest
 // stops when it connects and goes on when it leaves.
+//
+// GDB sees one thread: the processor that stopped last. All processors stop with it, and while it steps the others
+// wait.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
 
+#include "hypervisor/descriptor.hpp"
 #include "hypervisor/gdb/breakpoints.hpp"
 #include "hypervisor/gdb/registers.hpp"
 #include "hypervisor/gdb/stub.hpp"
 #include "hypervisor/machine.hpp"
 
 namespace cloister::hypervisor::gdb {
-
-/// A descriptor that closes itself.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
-  int get() const { return value_; }
-  explicit operator bool() const { return value_ >= 0; }
-
- private:
-  int value_ = -1;
-};
 
 class Debugger final : public Target {
  public:
@@ -40,21 +29,30 @@ class Debugger final : public Target {
 
   bool connected() const { return static_cast<bool>(client_); }
   bool stopped() const { return connected() && stub_->state() == RunState::stopped; }
+  /// Whether this processor must not enter the guest now.
+  bool holds(const Processor& processor) const { return stopped() || (stepping() && &processor != processor_); }
+  /// Whether this processor is to run one instruction.
+  bool steps(const Processor& processor) const { return stepping() && &processor == processor_; }
   bool stepping() const { return connected() && stub_->state() == RunState::stepping; }
   bool killed() const { return killed_; }
 
-  /// Whether the guest is at a breakpoint of this debugger.
-  bool at_breakpoint() const;
+  /// Whether this processor is at a breakpoint of this debugger.
+  bool at_breakpoint(const Processor& processor) const;
   /// Breakpoints wait for page tables: look again soon.
   bool waiting() const { return breakpoints_.waiting(); }
   void settle();
+  /// Whether GDB looks at this processor.
+  bool looks_at(const Processor& processor) const { return &processor == processor_; }
 
-  /// Tells the client that the guest has stopped or ended.
-  void report_stop(u8 signal, bool breakpoint);
+  /// Tells the client that the guest has stopped, at this processor, or ended.
+  void report_stop(Processor& processor, u8 signal, bool breakpoint);
   void report_end(u8 status);
 
  private:
-  explicit Debugger(Machine& machine) : machine_(machine), breakpoints_(machine.memory) {}
+  explicit Debugger(Machine& machine)
+      : machine_(machine), processor_(&machine.bootstrap()), breakpoints_(machine.memory) {}
+  /// Lets every processor look at what has changed.
+  void notify_all();
   void accept_client();
   void drop_client();
   void send(std::string_view bytes);
@@ -71,6 +69,7 @@ class Debugger final : public Target {
   void update_intercept();
 
   Machine& machine_;
+  Processor* processor_;  ///< the one that GDB looks at
   Breakpoints breakpoints_;
   std::string path_;
   Descriptor listener_, client_;

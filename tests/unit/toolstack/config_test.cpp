@@ -113,7 +113,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"memory = 08", 3, 10, {"found 08"}},
       {"memory = [512]", 3, 10, {"found a list", "a number"}},
       {"\nepc = '64M'", 4, 7, {"'epc'", "found \"64M\"", "in MiB, without a unit"}},
-      {"vcpus = 2", 3, 9, {"found 2", "expected 1", "not supported"}},
+      {"vcpus = 17", 3, 9, {"found 17", "a number from 1 to 16"}},
       {"vcpus = 0", 3, 9, {"found 0"}},
       {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},
       {"name = 'a/b'", 3, 8, {"'name'", "letters"}},
