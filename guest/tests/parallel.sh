@@ -9,7 +9,7 @@ check_equal online "$(cat /sys/devices/system/cpu/online)" "0-$((count - 1))"
 
 # One process bound to each processor: its work and the processor that it says it ran on.
 for i in $(seq 0 $((count - 1))); do
-  mask=$(awk -v n="$i" 'BEGIN { printf "%x", 2 ^ n }')
+  mask=$(printf %x $((1 << i)))
   taskset "$mask" awk -v n="$i" 'BEGIN { for (i = 1; i <= 20000; i++) s += i; print s + n }' >"sum$i" &
 done
 wait

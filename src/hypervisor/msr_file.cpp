@@ -23,6 +23,7 @@ enum class Kind : u8 {
   command,    ///< write-only: bits in `mask`
   mtrr,       ///< kept if valid
   tsc,        ///< the time stamp counter
+  adjust,     ///< what the processor adds to the time to make it the counter
   features,   ///< IA32_FEATURE_CONTROL
   hash,       ///< IA32_SGXLEPUBKEYHASH
   apic_base,  ///< the local APIC's own three doors
@@ -78,7 +79,7 @@ struct MsrFile::Table {
       {msr::platform_id, msr::platform_id, Kind::constant},
       {msr::apic_base, msr::apic_base, Kind::apic_base},
       {msr::feature_control, msr::feature_control, Kind::features},
-      {msr::tsc_adjust, msr::tsc_adjust, Kind::silicon, 0, 0, adjust_bit},
+      {msr::tsc_adjust, msr::tsc_adjust, Kind::adjust, 0, 0, adjust_bit},
       {msr::spec_ctrl, msr::spec_ctrl, Kind::kept, 0, 7, ibrs_bit},
       {msr::pred_cmd, msr::pred_cmd, Kind::command, 0, 1, ibrs_bit},
       {0x79, 0x79, Kind::command, 0, ~u64{0}},  // IA32_BIOS_UPDT_TRIG: an update that changes nothing
@@ -108,6 +109,31 @@ struct MsrFile::Table {
   };
 };
 
+namespace {
+
+u64 tsc_adjust(MsrHost& host) { return host.read_silicon(msr::tsc_adjust).value_or(0); }
+
+// IA32_TSC_DEADLINE is compared with the counter, the APIC's timer with the time.
+u64 deadline(MsrHost& host) {
+  const u64 at = host.apic().tsc_deadline();
+  return at == 0 ? 0 : at + tsc_adjust(host);
+}
+
+void set_deadline(u64 value, MsrHost& host) {
+  const u64 adjust = tsc_adjust(host), at = value - adjust;
+  const bool before_time = adjust <= value ? at == 0 : static_cast<i64>(adjust) > 0;
+  host.apic().set_tsc_deadline(value == 0 ? 0 : before_time ? 1 : at, host.now());
+}
+
+bool adjust_tsc(u64 adjust, MsrHost& host) {
+  const u64 armed = deadline(host);
+  if (!host.write_silicon(msr::tsc_adjust, adjust)) return false;
+  set_deadline(armed, host);
+  return true;
+}
+
+}  // namespace
+
 MsrFile::MsrFile(const policy::CpuidTable& cpuid, const policy::MsrPolicy& policy, unsigned physical_bits)
     : cpuid_(cpuid), policy_(policy), physical_bits_(physical_bits) {}
 
@@ -130,7 +156,8 @@ std::optional<u64> MsrFile::read(u32 index, MsrHost& host) const {
   const Row* row = find(index);
   if (row == nullptr) return std::nullopt;
   switch (row->kind) {
-    case Kind::silicon: return host.read_silicon(index);
+    case Kind::silicon:
+    case Kind::adjust: return host.read_silicon(index);
     case Kind::constant:
     case Kind::ignored: return row->value;
     case Kind::kept:
@@ -139,11 +166,11 @@ std::optional<u64> MsrFile::read(u32 index, MsrHost& host) const {
       return value == stored_.end() ? row->value : value->second;
     }
     case Kind::command: return std::nullopt;
-    case Kind::tsc: return host.now();
+    case Kind::tsc: return host.now() + tsc_adjust(host);
     case Kind::features: return policy_.feature_control();
     case Kind::hash: return policy_.sgx ? host.read_silicon(index) : std::nullopt;
     case Kind::apic_base: return host.apic().base_msr();
-    case Kind::deadline: return host.apic().tsc_deadline();
+    case Kind::deadline: return deadline(host);
     case Kind::x2apic: return host.apic().x2apic() ? host.apic().read_msr(index, host.now()) : std::nullopt;
   }
   return std::nullopt;
@@ -153,8 +180,9 @@ bool MsrFile::write(u32 index, u64 value, MsrHost& host) {
   const Row* row = find(index);
   if (row == nullptr) return false;
   switch (row->kind) {
-    case Kind::silicon:
-    case Kind::tsc: return host.write_silicon(index, value);
+    case Kind::silicon: return host.write_silicon(index, value);
+    case Kind::tsc: return adjust_tsc(value - host.now(), host);
+    case Kind::adjust: return adjust_tsc(value, host);
     case Kind::constant: return false;
     case Kind::ignored: return true;
     case Kind::kept: {
@@ -174,7 +202,7 @@ bool MsrFile::write(u32 index, u64 value, MsrHost& host) {
     case Kind::hash:
       return policy_.sgx && policy_.launch_control && policy_.lepubkeyhash_writable && host.write_silicon(index, value);
     case Kind::apic_base: return host.apic().set_base_msr(value);
-    case Kind::deadline: host.apic().set_tsc_deadline(value, host.now()); return true;
+    case Kind::deadline: set_deadline(value, host); return true;
     case Kind::x2apic: {
       std::optional<InterruptMessage> sent;
       if (!host.apic().x2apic() || !host.apic().write_msr(index, value, host.now(), sent)) return false;

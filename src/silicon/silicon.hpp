@@ -326,7 +326,7 @@ class Vcpu {
   /// Ends the shadow of STI and MOV SS; after emulating an instruction.
   void clear_interrupt_shadow();
 
-  /// The time stamp counter, in tsc_hz.
+  /// The time, in tsc_hz: the time stamp counter without IA32_TSC_ADJUST, which is the guest's affair.
   u64 tsc() const;
   /// Deterministic clock: moves time on to `tsc` (an idle processor's timer is due). No effect if it is past.
   void skip_to(u64 tsc);

@@ -49,8 +49,9 @@ constexpr u32 leaf1_edx = bits(0 /*FPU*/, 2 /*DE*/, 3 /*PSE*/, 4 /*TSC*/, 5 /*MS
                                11 /*SEP*/, 12 /*MTRR*/, 13 /*PGE*/, 15 /*CMOV*/, 16 /*PAT*/, 17 /*PSE-36*/,
                                19 /*CLFSH*/, 23 /*MMX*/, 24 /*FXSR*/, 25 /*SSE*/, 26 /*SSE2*/, 27 /*SS*/);
 // Leaf 7. EBX 6 and 13: x87's FDP only on unmasked exceptions, FCS and FDS deprecated.
-constexpr u32 leaf7_ebx = bits(0 /*FSGSBASE*/, 3 /*BMI1*/, 6, 7 /*SMEP*/, 8 /*BMI2*/, 9 /*ERMS*/, 10 /*INVPCID*/, 13,
-                               18 /*RDSEED*/, 19 /*ADX*/, 20 /*SMAP*/, 23 /*CLFLUSHOPT*/, 24 /*CLWB*/);
+constexpr u32 leaf7_ebx =
+    bits(0 /*FSGSBASE*/, 1 /*TSC_ADJUST*/, 3 /*BMI1*/, 6, 7 /*SMEP*/, 8 /*BMI2*/, 9 /*ERMS*/, 10 /*INVPCID*/, 13,
+         18 /*RDSEED*/, 19 /*ADX*/, 20 /*SMAP*/, 23 /*CLFLUSHOPT*/, 24 /*CLWB*/);
 constexpr u32 leaf7_ecx = bits(2 /*UMIP*/, 22 /*RDPID*/, 27 /*MOVDIRI*/);
 // EDX 26, 27, 29: IBRS/IBPB, STIBP and IA32_ARCH_CAPABILITIES. Nothing here is speculative, so each holds.
 constexpr u32 leaf7_edx = bits(4 /*FSRM*/, 26, 27, 29);

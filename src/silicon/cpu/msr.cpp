@@ -31,6 +31,7 @@ constexpr Plain plain[] = {
     {msr::fmask, &Cpu::fmask, false, 0xffff'ffff},
     {msr::kernel_gs_base, &Cpu::kernel_gs_base, true, all},
     {msr::tsc_aux, &Cpu::tsc_aux, false, 0xffff'ffff},
+    {msr::tsc_adjust, &Cpu::tsc_adjust, false, all},
 };
 
 bool write_efer(Cpu& cpu, u64 value) {

@@ -171,7 +171,7 @@ void op_ac(Cpu& cpu, const Op* op) {
 /// The TSC as of this instruction.
 u64 read_tsc(Cpu& cpu, const Op* op) {
   cpu.at = op;
-  const u64 tsc = cpu.vcpu->tsc();
+  const u64 tsc = cpu.vcpu->tsc() + cpu.tsc_adjust;
   cpu.at = nullptr;
   return tsc;
 }
