@@ -163,6 +163,27 @@ TEST_F(Msrs, X2ApicRegistersNeedX2ApicMode) {
   EXPECT_EQ(host.local_apic.pending(), 0x55);
 }
 
+// SDM vol. 3B, 18.17.3: a write to either MSR changes the other by as much; a deadline stays one of the counter.
+TEST_F(Msrs, TscAdjustIsTheCountersDistanceFromTheTime) {
+  cpuid.set(7, 0, {0, 1u << 1, 0, 0});
+  host.silicon[msr::tsc_adjust] = 0;
+  MsrFile msrs = file();
+  EXPECT_EQ(msrs.read(msr::tsc, host), 1000u);
+  EXPECT_TRUE(msrs.write(msr::tsc_adjust, 500, host));
+  EXPECT_EQ(msrs.read(msr::tsc, host), 1500u);
+  EXPECT_TRUE(msrs.write(msr::tsc, 400, host));
+  EXPECT_EQ(msrs.read(msr::tsc_adjust, host), static_cast<u64>(-600));
+  EXPECT_EQ(msrs.read(msr::tsc, host), 400u);
+  host.local_apic.write(0xf0, 0x1ff, 1000);
+  host.local_apic.write(0x320, 2u << 17 | 0x40, 1000);
+  EXPECT_TRUE(msrs.write(msr::tsc_deadline, 700, host));
+  EXPECT_EQ(host.local_apic.next_deadline(), 1300u);
+  EXPECT_EQ(msrs.read(msr::tsc_deadline, host), 700u);
+  EXPECT_TRUE(msrs.write(msr::tsc_adjust, 0, host));
+  EXPECT_EQ(msrs.read(msr::tsc_deadline, host), 0u) << "the counter is past it";
+  EXPECT_EQ(host.local_apic.pending(), 0x40);
+}
+
 TEST_F(Msrs, SiliconsRefusalIsTheGuestsFault) {
   MsrFile msrs = file();
   EXPECT_EQ(msrs.read(msr::efer, host), std::nullopt);
@@ -196,8 +217,21 @@ TEST(CpuidAnswer, TopologySubLeavesBeyondTheLastKeepTheId) {
   table.set(0, 0, {0x16, 0, 0, 0});
   table.set(0xb, 0, {0, 1, 0x100, 3});
   table.set(0xb, 1, {0, 1, 0x201, 3});
-  EXPECT_EQ(cpuid_answer(table, 0xb, 5, {}), (CpuidRegs{0, 0, 5, 3}));
-  EXPECT_EQ(cpuid_answer(table, 0xb, 1, {}), (CpuidRegs{0, 1, 0x201, 3}));
+  EXPECT_EQ(cpuid_answer(table, 0xb, 5, {.apic_id = 3}), (CpuidRegs{0, 0, 5, 3}));
+  EXPECT_EQ(cpuid_answer(table, 0xb, 1, {.apic_id = 3}), (CpuidRegs{0, 1, 0x201, 3}));
+}
+
+TEST(CpuidAnswer, ApicIdsAreEachProcessorsOwn) {
+  policy::CpuidTable table;
+  table.set(0, 0, {0x1f, 0, 0, 0});
+  table.set(1, 0, {0, 0x0004'0800, 0, 0});
+  table.set(0xb, 0, {0, 1, 0x100, 0});
+  table.set(0x1f, 0, {0, 1, 0x100, 0});
+  EXPECT_EQ(cpuid_answer(table, 1, 0, {.apic_id = 2}).ebx, 0x0204'0800u);
+  EXPECT_EQ(cpuid_answer(table, 0xb, 0, {.apic_id = 2}).edx, 2u);
+  EXPECT_EQ(cpuid_answer(table, 0x1f, 1, {.apic_id = 2}).edx, 2u);
+  table.set(0x1f, 0, {});
+  EXPECT_EQ(cpuid_answer(table, 0x1f, 0, {.apic_id = 2}), CpuidRegs{});
 }
 
 }  // namespace
