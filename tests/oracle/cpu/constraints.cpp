@@ -212,7 +212,9 @@ void selectors(Context& c) {
     if (op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
     const u16 value = random_selector(c.random);
     const int reg = op.type == ZYDIS_OPERAND_TYPE_REGISTER ? number_of(op.reg.value) : -1;
-    if (reg >= 0 && reg != arch::rsp) c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
+    if (reg >= 0 && reg != arch::rsp && c.memory == nullptr) {
+      c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
+    }
     if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && c.memory != nullptr) {
       c.memory->put(linear_address(c.state, c.i, op), value);
     }
