@@ -43,12 +43,13 @@ void few_repeats(Context& c) {
   c.reg(arch::rcx) = (c.reg(arch::rcx) & ~mask) | count;
 }
 
-/// A bit offset that stays near its operand (SDM vol. 2A, 3.1.1.9).
+/// A bit offset that stays near its operand, or one whose address is not canonical (SDM vol. 2A, 3.1.1.9): whatever
+/// lies between belongs to the test program.
 void near_bit(Context& c) {
-  if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER || !c.random.percent(80)) return;
+  if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return;
   const int reg = number_of(c.i.operand[1].reg.value);
-  const u64 offset = c.random.below(1024) - 512;
-  if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = offset;
+  const u64 noise = c.random.next(), far = (u64{1} << 62) | (noise >> 3);
+  if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = c.random.percent(90) ? noise % 1024 - 512 : far;
 }
 
 /// Quotients that fit, most of the time: the dividend's upper half is below the divisor.
@@ -67,7 +68,8 @@ void fitting_dividend(Context& c) {
 
 /// LEAVE and ENTER's stack walks go through RBP.
 void frame_pointer(Context& c) {
-  if (c.random.percent(90)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
+  c.reg(arch::rbp) = pick_target(c.random, 8, c.i.bits64 ? 64 : 32);
+  if (c.random.percent(80)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
 }
 
 void far_pointer(Context& c);
