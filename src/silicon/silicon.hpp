@@ -238,7 +238,10 @@ struct EnclsResult {
 class Package {
  public:
   struct Config {
-    std::optional<EpcSection> epc;        ///< none: a package without SGX memory
+    std::optional<EpcSection> epc;  ///< none: a package without SGX memory
+    /// What every key of the platform is derived from; random at its first start, and kept secret.
+    std::array<u8, 32> root_secret{};
+    u64 boot = 0;                         ///< differs from one power-on of the platform to the next
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
   };
   explicit Package(Config config);

@@ -3,7 +3,7 @@
 
 namespace cloister::silicon {
 
-Package::Impl::Impl(Config config) : config_(std::move(config)) {
+Package::Impl::Impl(Config config) : config_(std::move(config)), keys_(config_.root_secret, config_.boot) {
   if (epc_pages() == 0) return;
   memory_ = map_host(epc_pages() * arch::page_size);
   epcm_ = std::make_unique<EpcmEntry[]>(epc_pages());
