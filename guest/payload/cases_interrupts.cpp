@@ -7,8 +7,7 @@ namespace {
 constexpr auto k = Mode::kernel64;
 constexpr u64 apic_mmio = 0xfee0'0000, ioapic_mmio = 0xfec0'0000;
 constexpr u32 id_reg = 0x20, tpr = 0x80, ppr = 0xa0, eoi = 0xb0, svr = 0xf0, isr = 0x100, irr = 0x200, esr = 0x280,
-              icr = 0x300, icr2 = 0x310, lvt_timer = 0x320, lvt_lint0 = 0x350, initial = 0x380, current = 0x390,
-              divide = 0x3e0;
+              icr = 0x300, icr2 = 0x310, lvt_timer = 0x320, initial = 0x380, current = 0x390, divide = 0x3e0;
 constexpr u32 msr_apic_base = 0x1b, msr_deadline = 0x6e0;
 
 bool x2apic;
@@ -177,7 +176,7 @@ CASE(timer_periodic) {
   window();
   const unsigned stopped = seen_count;
   for (unsigned i = 0; i < 100000; i++) window();
-  expect("count", seen_count, stopped);
+  expect("further", seen_count - stopped, 0);
 }
 
 CASE(timer_masked) {

@@ -36,3 +36,19 @@ class Random {
 
 /// Ports that would end the machine: ACPI sleep and reset, QEMU's exit device.
 inline bool ends_machine(u32 port) { return (port >= 0x5fd && port <= 0x602) || (port >= 0x4fe && port <= 0x501); }
+
+/// Physical places of every kind: RAM, APICs, holes, the top, the EPC if there is one.
+inline u64 place(Random& random) {
+  const cpu::Cpuid r = cpu::cpuid(0x12, 2);
+  const u64 epc = (u64{r.ebx & 0xfffff} << 32) | (r.eax & 0xfffff000);
+  switch (random.below(8)) {
+    case 0: return 0xfee0'0000;
+    case 1: return 0xfec0'0000;
+    case 2: return epc + random.below(1024) * 4096;
+    case 3: return 0xd000'0000 + random.below(4096) * 4096;
+    case 4: return (random.next() & 0x7f'ffff'f000);
+    case 5: return 0xe0000;
+    case 6: return (200ul << 20) + random.below(1024) * 4096;
+    default: return new_frame();
+  }
+}

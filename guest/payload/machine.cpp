@@ -25,8 +25,8 @@ void map_range(u64 va, unsigned pages, u64 flags) {
 void reset_paging() {
   pool_next = pool_base;
   root = new_frame();
-  for (u64 pa = 0; pa < (1ul << 30); pa += 2 << 20) map(pa, pa, pte::p | pte::w, 2);
-  for (u64 pa : {0xfec0'0000ul, 0xfee0'0000ul}) map(pa, pa, pte::p | pte::w | pte::pcd | pte::pwt, 2);
+  for (u64 pa = 0; pa < (512ul << 20); pa += 2 << 20) map(pa, pa, pte::p | pte::w, 2);
+  for (u64 pa : {0xfec0'0000ul, 0xfee0'0000ul}) map(pa, pa, pte::p | pte::w | pte::pcd | pte::pwt | pte::nx, 2);
   map_range(code_va, 4, pte::p | pte::w | pte::u);
   map_range(stack_va, 4, pte::p | pte::w | pte::u);
   map_range(data_va, 4, pte::p | pte::w | pte::u);

@@ -3,7 +3,8 @@
 
 #include "cpu.hpp"
 
-// ---- linear addresses. The first gibibyte is mapped one to one, supervisor; the local APIC and the IOAPIC too.
+// ---- linear addresses. The first 512 MiB, all RAM, are mapped one to one, supervisor; the local APIC and the IOAPIC
+// too.
 inline constexpr u64 code_va = 0x4000'0000;   ///< 4 pages, user, writable: run()'s code
 inline constexpr u64 stack_va = 0x4001'0000;  ///< 4 pages, user, writable; the stack starts at stack_top
 inline constexpr u64 stack_top = stack_va + 0x4000 - 64;

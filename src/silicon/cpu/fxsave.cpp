@@ -4,6 +4,7 @@
 #include "silicon/cpu/vector_access.hpp"
 #include "silicon/cpu/x87.hpp"
 #include "silicon/cpu/xsave.hpp"
+#include "silicon/processor.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -99,6 +100,12 @@ namespace {
 
 /// In Op::dst: FXSAVE64 and FXRSTOR64.
 FxsaveForm form_of(const Cpu& cpu, const Op* op) { return {op->dst != 0, cpu.code64}; }
+
+/// An address that is not canonical either comes first, as #SS(0) if the segment is SS.
+void raise_misaligned(Cpu& cpu, const Op* op, u64 linear) {
+  if (cpu.code64 && op->seg == arch::seg_ss && !is_canonical(linear)) return raise_ss(cpu, op);
+  raise_gp(cpu, op);
+}
 
 /// The part of the image that the processor does not own (bytes 511:416; 32-bit modes: 511:288) stays as it is.
 void fxsave(Cpu& cpu, const Op* op) {

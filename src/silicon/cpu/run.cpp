@@ -207,11 +207,13 @@ Exit Vcpu::Impl::run(u64 budget) {
       if (const u64 bits = code_breakpoints(cpu_, linear); bits != 0) {
         cpu_.pending_debug |= bits;
         if (auto exit = take_debug_trap()) return *exit;
+        --left;
         continue;
       }
     }
     if (!cpu_.code64 && cpu_.rip > cpu_.seg[arch::seg_cs].limit) {
       if (auto exit = raise({arch::vector::gp, true, 0, 0})) return *exit;
+      --left;
       continue;
     }
 
@@ -221,6 +223,7 @@ Exit Vcpu::Impl::run(u64 budget) {
       const Miss& m = found.error();
       if (m.is_exit) return m.exit;
       if (auto exit = raise(m.fault)) return *exit;
+      --left;
       continue;
     }
 
@@ -229,7 +232,8 @@ Exit Vcpu::Impl::run(u64 budget) {
     const bool resumed = (cpu_.system_flags & f::rf) != 0;
     if (resumed) cpu_.system_flags &= ~f::rf;
     cpu_.no_step = false;
-    left -= execute(**found, slice);
+    // What retires nothing is paid for too, so that a guest whose faults recurse for ever still uses up its budget.
+    left -= std::max<u64>(execute(**found, slice), 1);
 
     switch (cpu_.leave) {
       case Leave::jump:

@@ -20,9 +20,9 @@ u32 reciprocal(u32 x) {
   if (is_nan(x)) return x | quiet_bit;
   if (e == 0xff) return sign;
   if (e == 0) return sign | infinity;
+  if (e >= 253) return sign;  // from 2^126 on the manual lets the result be zero
   // 1 / (1.f * 2^(e - 127)): exact for f = 0, else a significand in (1/2, 1) with the exponent one lower.
   const int exponent = (f == 0 ? 254 : 253) - static_cast<int>(e);
-  if (exponent <= 0) return sign;
   const u32 significand = f == 0 ? 0 : static_cast<u32>((u64{1} << 47) / (implicit_bit | f)) & fraction_mask;
   return sign | (static_cast<u32>(exponent) << 23) | significand;
 }

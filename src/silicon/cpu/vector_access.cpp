@@ -1,23 +1,16 @@
-// Operands of SSE and MMX off the fast path: misaligned ones, and the masked stores to [rDI] (SDM vol. 2, MASKMOVQ and
+// The masked stores to [rDI] (SDM vol. 2, MASKMOVQ and
 // MASKMOVDQU).
 #include "silicon/cpu/vector_access.hpp"
 
 #include <algorithm>
 
-#include "silicon/processor.hpp"
-
 namespace cloister::silicon {
-
-void raise_misaligned(Cpu& cpu, const Op* op, u64 linear) {
-  if (cpu.code64 && op->seg == arch::seg_ss && !is_canonical(linear)) return raise_ss(cpu, op);
-  raise_gp(cpu, op);
-}
 
 bool store_masked(Cpu& cpu, const Op* op, u64 linear, const u8* data, const u8* mask, unsigned bytes) {
   const auto selected = [](u8 m) { return (m & 0x80) != 0; };
-  if (std::none_of(mask, mask + bytes, selected)) return true;
   std::array<u8, 16> span{};
   if (!load_for_store_slow(cpu, op, linear, span.data(), bytes)) return false;
+  if (std::none_of(mask, mask + bytes, selected)) return true;
   for (unsigned i = 0; i < bytes; ++i) {
     if (selected(mask[i])) span[i] = data[i];
   }

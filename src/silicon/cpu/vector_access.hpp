@@ -66,16 +66,13 @@ template <From from>
   }
 }
 
-/// #GP(0) of a misaligned operand; a stack operand that is not canonical either raises #SS(0).
-void raise_misaligned(Cpu& cpu, const Op* op, u64 linear);
-
 /// Reads a memory operand of any type.
 template <From from, Align align = Align::none, class T>
 [[gnu::always_inline]] inline bool read_operand(Cpu& cpu, const Op* op, T& out) {
   u64 linear = 0;
   if (!operand_address<from>(cpu, op, sizeof(T), Access::read, linear)) return false;
   if (align == Align::vector && linear % 16 != 0) [[unlikely]] {
-    raise_misaligned(cpu, op, linear);
+    raise_gp(cpu, op);
     return false;
   }
   return load(cpu, op, linear, out);
@@ -86,7 +83,7 @@ template <From from, Align align = Align::none, class T>
   u64 linear = 0;
   if (!operand_address<from>(cpu, op, sizeof(T), Access::write, linear)) return false;
   if (align == Align::vector && linear % 16 != 0) [[unlikely]] {
-    raise_misaligned(cpu, op, linear);
+    raise_gp(cpu, op);
     return false;
   }
   return store(cpu, op, linear, value);
@@ -106,8 +103,8 @@ template <From from, unsigned bytes, Align align>
   }
 }
 
-/// MASKMOVQ and MASKMOVDQU: stores the bytes whose mask byte is negative. An empty mask accesses nothing, any
-/// other one the whole operand.
+/// MASKMOVQ and MASKMOVDQU: stores the bytes whose mask byte is negative. The whole operand is checked, whatever
+/// the mask; an empty mask stores nothing.
 bool store_masked(Cpu& cpu, const Op* op, u64 linear, const u8* data, const u8* mask, unsigned bytes);
 
 /// Fills in the implicit memory operand [rDI] of a `memory` handler.

@@ -26,11 +26,19 @@ TEST_P(HostileGuest, NeverTakesTheProcessDown) {
 INSTANTIATE_TEST_SUITE_P(Payloads, HostileGuest,
                          testing::Values(Hostile{"hostile_registers", 0}, Hostile{"hostile_registers", 64},
                                          Hostile{"hostile_memory", 0}, Hostile{"hostile_memory", 64},
-                                         Hostile{"hostile_code", 64}, Hostile{"hostile_kernel_code", 64},
-                                         Hostile{"hostile_tables", 0}),
+                                         Hostile{"hostile_devices", 64}, Hostile{"hostile_page_tables", 0},
+                                         Hostile{"hostile_page_tables", 64}, Hostile{"hostile_code", 64},
+                                         Hostile{"hostile_kernel_code", 64}, Hostile{"hostile_tables", 0}),
                          [](const auto& tested) {
                            return std::string(tested.param.name) + (tested.param.epc_mib ? "_with_epc" : "");
                          });
+
+// A guest in which no instruction ever retires still leaves the host its timeout, in both clocks.
+TEST(EndlessFaults, EndByTheHostsTimeout) {
+  for (const auto clock : {silicon::ClockMode::deterministic, silicon::ClockMode::host}) {
+    EXPECT_EQ(run_in_child("hostile_endless", {.timeout = std::chrono::seconds(1), .clock = clock}), 124);
+  }
+}
 
 }  // namespace
 }  // namespace cloister::payload
