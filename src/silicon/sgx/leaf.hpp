@@ -5,6 +5,7 @@
 // flags, or a Miss (exception or VM exit). leaf_table.cpp has a row for each.
 #pragma once
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <tl/expected.hpp>
@@ -37,10 +38,12 @@ inline tl::unexpected<Miss> leaf_gp() { return tl::unexpected(fault_miss(arch::v
 
 class LeafContext {
  public:
-  LeafContext(Cpu& cpu, Package::Impl& package) : cpu(cpu), package(package) {}
+  LeafContext(Cpu& processor, Package::Impl& owner) : cpu(processor), package(owner) {}
 
   Cpu& cpu;
   Package::Impl& package;
+  u64 next_rip = 0;          ///< of the instruction after this one
+  bool transferred = false;  ///< the leaf has set RIP
 
   u64 rax() const { return cpu.gpr[arch::rax]; }
   /// RBX, RCX, RDX as linear addresses: relative to DS, as wide as the mode.
