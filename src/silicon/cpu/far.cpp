@@ -27,8 +27,7 @@ tl::expected<Descriptor, Miss> code_for_transfer(Cpu& cpu, Selector s) {
 /// The target offset lies in the new code segment.
 tl::expected<void, Miss> check_target(const Cpu& cpu, const Descriptor& code, u64 offset) {
   const bool to64 = cpu.long_mode() && (code.attributes() & attr::l) != 0;
-  if (to64 ? !is_canonical(offset) : static_cast<u32>(offset) > code.limit())
-    return tl::unexpected(fault_miss(v::gp, 0));
+  if (to64 ? !is_canonical(offset) : offset > code.limit()) return tl::unexpected(fault_miss(v::gp, 0));
   return {};
 }
 

@@ -267,7 +267,7 @@ Selected select_look(const Insn& insn, Op& op) {
   u16 selector = cpu.reg<u16>(op->dst);
   u64 linear = 0;
   if (!aux_is_register(op) &&
-      (!system_linear(cpu, op, 2, Access::write, linear) || !load_for_store<u16>(cpu, op, linear, selector))) {
+      (!system_linear(cpu, op, 2, Access::read, linear) || !load<u16>(cpu, op, linear, selector))) {
     return false;
   }
   const bool raised = (selector & 3) < (source & 3);
@@ -275,7 +275,7 @@ Selected select_look(const Insn& insn, Op& op) {
     selector = static_cast<u16>((selector & ~3) | (source & 3));
     if (aux_is_register(op)) {
       cpu.set_reg<u16>(op->dst, selector);
-    } else if (!store<u16>(cpu, op, linear, selector)) {
+    } else if (!system_linear(cpu, op, 2, Access::write, linear) || !store<u16>(cpu, op, linear, selector)) {
       return false;
     }
   }

@@ -5,14 +5,12 @@
 #pragma once
 
 #include "silicon/cpu/shapes.hpp"
+#include "silicon/processor.hpp"
 
 namespace cloister::silicon {
 
 /// D/B of a code or stack segment.
 constexpr bool is_big(const Segment& s) { return (s.attributes & (1u << 14)) != 0; }
-
-/// Four-level paging's canonical addresses (SDM vol. 1, 3.3.7.1).
-constexpr bool is_canonical(u64 a) { return static_cast<u64>(static_cast<i64>(a << 16) >> 16) == a; }
 
 /// Not 64-bit mode: base + offset, after the checks of type and limit. Not ok: #GP(0), or #SS(0) for SS, was raised.
 Maybe linear_in_segment(Cpu& cpu, const Op* op, u8 segment, u32 offset, unsigned bytes, Access access);

@@ -3,7 +3,7 @@
 //
 // Faults: the vector; the error code; for #PF also CR2. The present bit of #PF is not compared in the upper half of the
 // address space, where Linux hides its own translations from signal handlers. R8 to R15 and the upper halves of the
-// others are not visible in compatibility mode.
+// others are not visible in compatibility mode, also if a far transfer has just entered it.
 #include "oracle/cpu/compare.hpp"
 
 #include <fmt/format.h>
@@ -60,9 +60,12 @@ class Comparison {
     const ZydisDecodedOperand* const op = i_.memory();
     if (op == nullptr) return false;
     const bool masked = i_.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i_.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
-    const bool far = i_.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+    const ZydisInstructionCategory category = i_.info.meta.category;
+    const bool iret = category == ZYDIS_CATEGORY_RET && i_.info.opcode == 0xcf;
+    const bool far = iret || i_.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
     if (op->size <= 128 && !masked && !far && !stores_in_parts(i_)) return false;
-    const u64 at = linear_address(before_, i_, *op), bytes = far ? 2u * i_.info.operand_width / 8 : op->size / 8u;
+    const u64 at = linear_address(before_, i_, *op),
+              bytes = far ? (iret ? 5u : 2u) * i_.info.operand_width / 8 : op->size / 8u;
     return native_.cr2 - at < bytes && ours_.cr2 - at < bytes;
   }
 
@@ -71,7 +74,8 @@ class Comparison {
                                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     const bool free = !native_.vector && undefined_destination(i_, before_) && i_.memory() == nullptr;
     const int destination = free ? number_of(i_.operand[0].reg.value) : -1;
-    const u64 mask = i_.bits64 ? ~u64{0} : 0xffff'ffff;
+    const bool upper_visible = i_.bits64 && native_.state.seg[arch::seg_cs] == selector::code64;
+    const u64 mask = upper_visible ? ~u64{0} : 0xffff'ffff;
     for (int n = 0; n < (i_.bits64 ? 16 : 8); ++n) {
       const u64 bits = mask & ~vendor_bits(i_, native_.state, n);
       if (n != destination) equal(names[n], native_.state.gpr[n] & bits, ours_.state.gpr[n] & bits);

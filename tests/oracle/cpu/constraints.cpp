@@ -29,6 +29,12 @@ struct Context {
   }
 };
 
+/// Masks exceptions; what was pending for them alone no longer is.
+void mask_x87(FpuImage& fpu, u16 masks) {
+  fpu.control |= masks;
+  if ((fpu.status & ~fpu.control & 0x3f) == 0) fpu.status &= static_cast<u16>(~0x8080);
+}
+
 void few_repeats(Context& c) {
   if (!c.i.repeated()) return;
   const u64 count = c.random.percent(90) ? c.random.below(20) : c.random.below(300);
@@ -89,8 +95,28 @@ void return_address(Context& c) {
   const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
   c.memory->put(at, c.landing());
   if (!is_far(c.i)) return;
-  c.memory->put(at + c.i.info.operand_width / 8, random_selector(c.random));
+  // With an immediate, AMD reads the outer stack before it checks a selector of another RPL: RPL is 3.
+  const u16 rpl = c.i.info.opcode == 0xca ? 3 : 0;
+  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | rpl));
 }
+
+/// IRET to the same privilege: RIP, CS, RFLAGS, and in 64-bit mode RSP and SS.
+void interrupt_frame(Context& c) {
+  const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
+  const unsigned bytes = c.i.info.operand_width / 8;
+  const u64 flags = c.random.next() & ~(arch::rflags::tf | arch::rflags::ac);
+  const std::array<u64, 5> frame = {c.landing(), random_selector(c.random) | 3u, flags, c.random.integer(),
+                                    c.random.percent(80) ? selector::data : random_selector(c.random) | 3u};
+  for (unsigned n = 0; n < (c.i.bits64 ? 5u : 3u); ++n)
+    c.memory->write(at + n * bytes, {reinterpret_cast<const u8*>(&frame[n]), bytes});
+}
+
+/// Loads of denormals: an unmasked denormal-operand exception leaves the stack alone (SDM vol. 1, 8.5.2); AMD pushes.
+void denormals_masked(Context& c) {
+  if (c.i.memory() != nullptr) mask_x87(c.state.fpu, 2);
+}
+/// Whether a result within tolerance is inexact is not compared, and so must not be reported.
+void precision_masked(Context& c) { mask_x87(c.state.fpu, 0x20); }
 
 /// TF would trap after the instruction and AC in the signal handler.
 void harmless_flags(Context& c) {
@@ -133,7 +159,9 @@ void fxsave_image(Context& c) {
 void masked(Context& c) { c.state.fpu.mxcsr |= 0x1f80; }
 
 /// F2XM1's result is undefined outside -1 to +1 (SDM vol. 2A, F2XM1).
+void precision_masked(Context& c);
 void below_one(Context& c) {
+  precision_masked(c);
   FpuImage::Slot& st0 = c.state.fpu.st[0];
   const u16 exponent = st0.sign_exponent & 0x7fff;
   if (exponent >= 0x3fff && exponent != 0x7fff) st0.sign_exponent = static_cast<u16>(st0.sign_exponent & 0xbfff);
@@ -141,7 +169,9 @@ void below_one(Context& c) {
 
 /// FYL2XP1's result is undefined unless ST(0) is within -(1 - sqrt(2)/2) to sqrt(2) - 1 (SDM vol. 2A, FYL2XP1): below
 /// 1/4 here.
+void precision_masked(Context& c);
 void near_zero(Context& c) {
+  precision_masked(c);
   FpuImage::Slot& st0 = c.state.fpu.st[0];
   const u16 exponent = st0.sign_exponent & 0x7fff;
   if (exponent >= 0x3ffd && exponent != 0x7fff) {
@@ -225,6 +255,16 @@ constexpr std::array table = {
     Constraint{ZYDIS_MNEMONIC_LEAVE, frame_pointer, nullptr},
     Constraint{ZYDIS_MNEMONIC_JMP, branch_target, branch_target_memory},
     Constraint{ZYDIS_MNEMONIC_CALL, branch_target, branch_target_memory},
+    Constraint{ZYDIS_MNEMONIC_IRET, nullptr, interrupt_frame},
+    Constraint{ZYDIS_MNEMONIC_IRETD, nullptr, interrupt_frame},
+    Constraint{ZYDIS_MNEMONIC_IRETQ, nullptr, interrupt_frame},
+    Constraint{ZYDIS_MNEMONIC_FLD, denormals_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FSIN, precision_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FCOS, precision_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FSINCOS, precision_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FPTAN, precision_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FPATAN, precision_masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_FYL2X, precision_masked, nullptr},
     Constraint{ZYDIS_MNEMONIC_RET, nullptr, return_address},
     Constraint{ZYDIS_MNEMONIC_POPF, nullptr, harmless_flags},
     Constraint{ZYDIS_MNEMONIC_POPFD, nullptr, harmless_flags},

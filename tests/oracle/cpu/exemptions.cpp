@@ -12,53 +12,57 @@
 namespace cloister::oracle {
 namespace {
 
+constexpr bool fault = true;
+
 constexpr Exemption table[] = {
-    // -- privileged: a process gets #GP(0) and the operation itself cannot be seen (SDM vol. 3A, 5.9)
-    {"hlt", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"cli", "changes IF, which a process may not (SDM vol. 2A, CLI)", "payload suite"},
-    {"sti", "changes IF, which a process may not (SDM vol. 2B, STI)", "payload suite"},
-    {"clts", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"lgdt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"lidt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"lldt *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"ltr *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"lmsw *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"mov *cr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"mov *dr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"lock mov *cr*", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"rdmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"wrmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
+    // -- privileged: a process sees the fault and not the operation (SDM vol. 3A, 5.9)
+    {"hlt", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"cli", "changes IF, which a process may not (SDM vol. 2A, CLI)", "payload suite", fault},
+    {"sti", "changes IF, which a process may not (SDM vol. 2B, STI)", "payload suite", fault},
+    {"clts", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"lgdt *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"lidt *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"lldt *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"ltr *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"lmsw *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"mov *cr*", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"mov *dr*", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"lock mov *", "AMD reaches CR8 with LOCK; #UD for Intel (SDM vol. 2B, MOV)", "payload suite"},
+    {"rdmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"wrmsr", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
     {"rdpmc", "counts the host's events (SDM vol. 2B, RDPMC)", "payload suite"},
-    {"invd", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"wbinvd", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"invlpg *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"invpcid *", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"xsetbv", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"swapgs", "privileged (SDM vol. 3A, 5.9)", "payload suite"},
-    {"clac", "CPL 0 only (SDM vol. 2A, CLAC)", "payload suite"},
-    {"stac", "CPL 0 only (SDM vol. 2B, STAC)", "payload suite"},
-    {"in *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
-    {"out *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite"},
-    {"insb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"insw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"insd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"rep* ins*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"rep* outs*", "I/O (SDM vol. 1, 19.5)", "payload suite"},
-    {"xsaves*", "privileged (SDM vol. 2C, XSAVES)", "payload suite"},
-    {"xrstors*", "privileged (SDM vol. 2C, XRSTORS)", "payload suite"},
+    {"invd", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"wbinvd", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"invlpg *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"invpcid *", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"xsetbv", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"swapgs", "privileged (SDM vol. 3A, 5.9)", "payload suite", fault},
+    {"clac", "CPL 0 only (SDM vol. 2A, CLAC)", "payload suite", fault},
+    {"stac", "CPL 0 only (SDM vol. 2B, STAC)", "payload suite", fault},
+    {"in *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite",
+     fault},
+    {"out *", "I/O: exits, or #GP by the permission map of the host's kernel (SDM vol. 1, 19.5)", "payload suite",
+     fault},
+    {"insb*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"insw*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"insd*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"outsb*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"outsw*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"outsd*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"rep* ins*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"rep* outs*", "I/O (SDM vol. 1, 19.5)", "payload suite", fault},
+    {"xsaves*", "privileged (SDM vol. 2C, XSAVES)", "payload suite", fault},
+    {"xrstors*", "privileged (SDM vol. 2C, XRSTORS)", "payload suite", fault},
     // -- enter the host's kernel or change the host's privilege level
     {"syscall", "enters the host's kernel (SDM vol. 2B, SYSCALL)", "payload suite"},
-    {"sysret", "privileged (SDM vol. 2B, SYSRET)", "payload suite"},
+    {"sysret", "privileged; #UD in compatibility mode, where AMD has it (SDM vol. 2B, SYSRET)",
+     "payload suite, ManualTest"},
     {"sysenter", "enters the host's kernel (SDM vol. 2B, SYSENTER)", "payload suite"},
     {"sysexit", "privileged (SDM vol. 2B, SYSEXIT)", "payload suite"},
     {"int *", "delivers through the host's IDT (SDM vol. 2A, INT n)", "payload suite"},
     {"int1", "delivers through the host's IDT (SDM vol. 2A, INT1)", "payload suite"},
     {"int3", "ends every case of this test (SDM vol. 2A, INT3)", "payload suite"},
     {"into", "delivers through the host's IDT (SDM vol. 2A, INTO)", "payload suite"},
-    {"iret*", "loads CS and SS from the host's descriptors (SDM vol. 2A, IRET)", "payload suite"},
     {"vmcall", "exits to the host's own hypervisor (SDM vol. 3C, 26.1.2)", "payload suite"},
     // -- depend on the machine, not on their operands
     {"cpuid", "reports the machine (SDM vol. 2A, CPUID)", "payload suite"},
@@ -74,16 +78,14 @@ constexpr Exemption table[] = {
     {"smsw *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SMSW)", "payload suite"},
     {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
     {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "SGX unit tests"},
-    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "payload suite"},
-    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "payload suite"},
+    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "ManualTest"},
+    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "ManualTest"},
     {"l[fgs]s r64, m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, LSS)",
-     "payload suite"},
-    {"cvtpi2ps xmm, m64", "AMD makes no transition to MMX for a memory operand (SDM vol. 2A, CVTPI2PS)",
-     "unit_silicon"},
-    {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "payload suite"},
+     "ManualTest"},
+    {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "ManualTest"},
     // -- segments: the host's thread pointer is in FS
-    {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "payload suite"},
-    {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "payload suite"},
+    {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "ManualTest"},
+    {"*wrfsbase *", "FS has the host's thread pointer (SDM vol. 2C, WRFSBASE)", "ManualTest"},
 };
 
 bool near_branch(const ZydisDecodedInstruction& info) {
@@ -131,6 +133,9 @@ const char* excluded_case(const Instruction& i, const State& state) {
   if (i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr && (linear_address(state, i, *op) & 15) != 0) {
     return "SHA with an unaligned operand: #GP(0) (SDM vol. 2, table 2-21); AMD does not check";
   }
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS && op != nullptr && (state.fpu.status & 0x80) != 0) {
+    return "CVTPI2PS from memory with a pending x87 exception: #MF (SDM vol. 2A, CVTPI2PS); AMD does not use x87 state";
+  }
   const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
   if (masked && op != nullptr) {
     const u64 at = linear_address(state, i, *op);
@@ -144,7 +149,8 @@ const char* excluded_case(const Instruction& i, const State& state) {
   }
   const bool xsave = i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
                      i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEOPT;
-  if (xsave && (static_cast<u32>(state.gpr[arch::rax]) > 3 || static_cast<u32>(state.gpr[arch::rdx]) != 0)) {
+  if (xsave && op != nullptr &&
+      (static_cast<u32>(state.gpr[arch::rax]) > 3 || static_cast<u32>(state.gpr[arch::rdx]) != 0)) {
     return "the host's XCR0 has components that ours has not: EDX:EAX must select x87 and SSE only";
   }
   return nullptr;

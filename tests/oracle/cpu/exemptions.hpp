@@ -1,4 +1,4 @@
-// Forms that do not run natively, and why.
+// Forms that do not run natively, or only to their fault, and why.
 #pragma once
 
 #include <string_view>
@@ -12,6 +12,7 @@ struct Exemption {
   const char* form;    ///< pattern of form keys, with * and ?
   const char* reason;  ///< with the manual's page
   const char* test;    ///< what tests it instead
+  bool fault = false;  ///< it runs natively all the same: its fault is compared
 };
 /// The form's exemption, or null.
 const Exemption* exemption_of(std::string_view form);

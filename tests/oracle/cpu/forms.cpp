@@ -97,7 +97,7 @@ std::map<std::string, Form> enumerate_forms(bool bits64, const std::function<boo
 
 std::span<const Family> families() {
   using namespace silicon;
-  static constexpr std::array<Family, 15> table = {{{"integer", integer_rows},
+  static constexpr std::array<Family, 18> table = {{{"integer", integer_rows},
                                                     {"bit", bit_rows},
                                                     {"string", string_rows},
                                                     {"branch", branch_rows},
@@ -110,7 +110,10 @@ std::span<const Family> families() {
                                                     {"x87", x87_rows},
                                                     {"xsave", xsave_rows},
                                                     {"system", system_rows},
+                                                    {"control", control_rows},
                                                     {"segment", segment_rows},
+                                                    {"far", far_rows},
+                                                    {"syscall", syscall_rows},
                                                     {"sgx", sgx_rows}}};
   return table;
 }

@@ -65,6 +65,7 @@ Oracle::Oracle(u64 seed) : seed_(seed), sandbox_{native_.memory(), software_.mem
   }
   const auto gdt = descriptor_table();
   std::memcpy(&all[sandbox::tables - sandbox::base], gdt.data(), sizeof gdt);
+  std::memset(&all[sandbox::tables - sandbox::base + 0x66], 0xff, 2);  // the task state segment's I/O map base
   std::memcpy(sandbox_.native.data(), all.data(), all.size());
 }
 

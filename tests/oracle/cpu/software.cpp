@@ -30,6 +30,7 @@ void set_segments(Cpu& cpu, bool bits64, const std::array<u16, arch::seg_count>&
   cpu.seg_base[arch::seg_gs] = sandbox::gs_base;
   cpu.gdtr = {sandbox::tables, 63};
   cpu.ldtr = {0, 0, 0, unusable};
+  cpu.tr = {0x40, sandbox::tables, 0x67, 0x8b};  // the I/O map's base is beyond the limit
 }
 
 void set_fpu(silicon::FpuState& fpu, const FpuImage& image) {

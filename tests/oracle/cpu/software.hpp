@@ -15,6 +15,7 @@ class Software {
 
   std::span<u8> memory() { return memory_; }
   Outcome run(const State& state, bool bits64);
+  silicon::Cpu& cpu() { return stepper_.cpu(); }
 
  private:
   std::vector<u8> storage_;

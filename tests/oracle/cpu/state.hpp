@@ -28,7 +28,8 @@ inline constexpr u64 gs_base = data - 0x4000;
 namespace selector {
 inline constexpr u16 code32 = 0x23, data = 0x2b, code64 = 0x33;
 /// Those, the host kernel's own, null selectors, and one in the absent LDT.
-inline constexpr std::array<u16, 11> all = {0, 1, 3, 4, 0x10, 0x18, 0x23, 0x23, 0x2b, 0x2b, 0x33};
+inline constexpr std::array<u16, 16> all = {0,    1,    3,    4,    0x10, 0x18, 0x23, 0x23,
+                                            0x23, 0x23, 0x2b, 0x2b, 0x2b, 0x33, 0x33, 0x33};
 }  // namespace selector
 
 /// The FXSAVE image (SDM vol. 1, table 10-2).
