@@ -57,6 +57,12 @@ class LeafContext {
 
   /// The EPC page behind a linear address: paging's own faults first, then #PF with the SGX bit if it is not EPC.
   tl::expected<u32, Miss> epc(u64 linear, Access access);
+  /// The same with its guest-physical address, which becomes a SECS's ENCLAVECONTEXT.
+  struct EpcPage {
+    u32 index;
+    u64 physical;
+  };
+  tl::expected<EpcPage, Miss> epc_page(u64 linear, Access access);
   /// nullopt if it is not EPC (ERDINFO).
   tl::expected<std::optional<u32>, Miss> epc_or_not(u64 linear, Access access);
   /// #PF with P, SGX and, for ENCLS's write operands, W: what EPCM violations of an operand raise.
@@ -82,6 +88,12 @@ class LeafContext {
   /// Result of a leaf that cannot get a page's lock: #GP(0). With the EPC virtualization extensions, SGX_CONFLICT
   /// exits.
   tl::unexpected<Miss> busy(u64 linear) const;
+  /// The same for leaves and operands whose table names a code: page_exception (else #GP(0)) or page_error (else
+  /// SGX_EPC_PAGE_CONFLICT with ZF).
+  LeafResult busy(u64 linear, SgxConflict code) const;
+  /// With the EPC virtualization extensions, the SGX_CONFLICT exit of a leaf that cannot track this SECS; else
+  /// `otherwise`.
+  LeafResult cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise);
 
   // Enclave mode's operands (ENCLU): in ELRANGE (#GP), EPC, and readable or writable PT_REG of this enclave (#PF).
   tl::expected<void, Miss> in_elrange(u64 linear, unsigned bytes) const;
@@ -118,6 +130,11 @@ LeafResult erdinfo(LeafContext&);
 LeafResult etrackc(LeafContext&);
 LeafResult eldbc(LeafContext&);
 LeafResult elduc(LeafContext&);
+
+// ENCLV (SDM vol. 3D, 38.5).
+LeafResult edecvirtchild(LeafContext&);
+LeafResult eincvirtchild(LeafContext&);
+LeafResult esetcontext(LeafContext&);
 
 // ENCLU (SDM vol. 3D, 38.4).
 LeafResult ereport(LeafContext&);

@@ -7,6 +7,7 @@
 
 #include "silicon/mmu/memory.hpp"
 #include "silicon/sgx/epcm.hpp"
+#include "silicon/sgx/features.hpp"
 #include "silicon/sgx/platform_keys.hpp"
 #include "silicon/silicon.hpp"
 
@@ -14,9 +15,10 @@ namespace cloister::silicon {
 
 class Package::Impl {
  public:
-  explicit Impl(Config config);
+  explicit Impl(Config config, SgxFeatures features = {});
 
   const Config& config() const { return config_; }
+  const SgxFeatures& features() const { return features_; }
   u64 epc_pages() const { return config_.epc ? config_.epc->pages : 0; }
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
@@ -33,6 +35,7 @@ class Package::Impl {
 
  private:
   Config config_;
+  SgxFeatures features_;
   HostMapping memory_;
   std::unique_ptr<EpcmEntry[]> epcm_;
   std::unique_ptr<PageState[]> states_;
@@ -41,7 +44,7 @@ class Package::Impl {
 };
 
 /// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE), after its operand's checks; the caller
-/// holds the page's lock.
+/// holds the page's lock and the package's mutex.
 arch::SgxError eremove_page(Package::Impl& package, u32 index);
 
 }  // namespace cloister::silicon
