@@ -4,7 +4,9 @@
 // All come from one root secret. Nothing here is ever printed.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <span>
 
 #include "arch/sgx.hpp"
@@ -36,10 +38,15 @@ class PlatformKeys {
   /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it.
   PlatformKeys(const RootSecret& root, u64 boot);
 
-  /// A 128-bit key: AES-CMAC of the dependencies under a key that only this platform has.
+  /// A 128-bit key: AES-CMAC, under a key that only this platform has, of the dependencies in the order of their
+  /// declaration, little-endian and without gaps.
   arch::Bytes16 derive(const KeyDependencies& dependencies) const;
 
   const arch::Bytes16& cpusvn() const { return cpusvn_; }
+  /// No component of it is beyond the current one.
+  bool supports_cpusvn(const arch::Bytes16& wanted) const {
+    return std::ranges::equal(wanted, cpusvn_, std::less_equal{});
+  }
   const arch::Bytes16& ownerepoch() const { return ownerepoch_; }
   const arch::Bytes16& seal_fuses() const { return seal_fuses_; }
   const arch::Bytes32& report_keyid() const { return report_keyid_; }
