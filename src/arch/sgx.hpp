@@ -223,6 +223,19 @@ struct Pcmd {
 };
 static_assert(sizeof(Pcmd) == 128 && offsetof(Pcmd, mac) == 112);
 
+/// What ERDINFO tells of a page (SDM vol. 3D, 35.12). Its flags are SECINFO's, and BLOCKED.
+struct Rdinfo {
+  u64 status;
+  u64 flags;
+  u64 enclavecontext;
+  u64 reserved;
+};
+static_assert(sizeof(Rdinfo) == 32 && offsetof(Rdinfo, flags) == 8 && offsetof(Rdinfo, enclavecontext) == 16);
+namespace rdinfo {
+inline constexpr u64 child_present = 1u << 0, virtual_child_present = 1u << 1;  // STATUS
+inline constexpr u64 blocked = u64{1} << 63;                                    // FLAGS
+}  // namespace rdinfo
+
 struct Sigstruct {
   Bytes16 header;
   u32 vendor;

@@ -28,6 +28,8 @@ struct SecsPage {
     return i;
   }
   void set_internal(const SecsInternal& i) { std::memcpy(architectural.reserved4.data() + offset, &i, sizeof i); }
+  /// In place: a leaf that changes one field under the package's mutex leaves the others to those that change them.
+  SecsInternal& live() { return *reinterpret_cast<SecsInternal*>(architectural.reserved4.data() + offset); }
   bool initialised() const { return (architectural.attributes.flags & arch::attributes::init) != 0; }
 
  private:
