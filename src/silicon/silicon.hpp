@@ -55,6 +55,7 @@ enum class ExitReason : u16 {
   wbinvd = 54,
   xsetbv = 55,
   encls = 60,
+  enclv = 70,
   sgx_conflict = 71,
 };
 
@@ -198,6 +199,8 @@ struct Controls {
   bool monitor_trap = false;         ///< exit after one instruction
   bool encls_exiting = false;        ///< consult encls_bitmap
   u64 encls_bitmap = 0;              ///< bit n: ENCLS leaf n exits; bit 63: leaves 63 and up
+  bool enclv_exiting = false;        ///< enables ENCLV (else #UD), and consult enclv_bitmap
+  u64 enclv_bitmap = 0;              ///< as encls_bitmap, for ENCLV
   bool epc_virtualization = false;   ///< EPC virtualization extensions: SGX_CONFLICT exits, virtual children
   std::vector<u32> msr_passthrough;  ///< MSRs that the guest reads and writes in the silicon, without an exit
 };

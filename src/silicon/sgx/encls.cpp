@@ -1,4 +1,4 @@
-// ENCLS and ENCLU: the checks that every leaf shares, and the table of leaves (SDM vol. 3D, 38.1 to 38.4; vol.
+// ENCLS, ENCLU and ENCLV: the checks that every leaf shares, and the table of leaves (SDM vol. 3D, 38.1 to 38.5; vol.
 // 3C, 26.1.3).
 #include <span>
 
@@ -14,6 +14,7 @@ namespace {
 namespace v = arch::vector;
 using arch::EnclsLeaf;
 using arch::EncluLeaf;
+using arch::EnclvLeaf;
 
 /// Which feature brings a leaf.
 enum class Brings : u8 { sgx1, sgx2, oss, edeccssa };
@@ -30,6 +31,7 @@ struct LeafRow {
 
 constexpr u32 number(EnclsLeaf l) { return static_cast<u32>(l); }
 constexpr u32 number(EncluLeaf l) { return static_cast<u32>(l); }
+constexpr u32 number(EnclvLeaf l) { return static_cast<u32>(l); }
 
 constexpr LeafRow encls_leaves[] = {
     {number(EnclsLeaf::ecreate), ecreate, Brings::sgx1}, {number(EnclsLeaf::eadd), eadd, Brings::sgx1},
@@ -54,6 +56,12 @@ constexpr LeafRow enclu_leaves[] = {
     {number(EncluLeaf::emodpe), emodpe, Brings::sgx2, Where::inside},
     {number(EncluLeaf::eacceptcopy), eacceptcopy, Brings::sgx2, Where::inside},
     {number(EncluLeaf::edeccssa), edeccssa, Brings::edeccssa, Where::inside},
+};
+
+constexpr LeafRow enclv_leaves[] = {
+    {number(EnclvLeaf::edecvirtchild), edecvirtchild, Brings::sgx1},
+    {number(EnclvLeaf::eincvirtchild), eincvirtchild, Brings::sgx1},
+    {number(EnclvLeaf::esetcontext), esetcontext, Brings::sgx1},
 };
 
 bool offered(const SgxFeatures& features, Brings brings) {
@@ -144,6 +152,22 @@ void op_enclu(Cpu& cpu, const Op* op) {
   return run_leaf(cpu, op, *row, false);
 }
 
+void op_enclv(Cpu& cpu, const Op* op) {
+  if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (!cpu.vcpu->package().features().enclv || (cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
+  const Controls& controls = cpu.vcpu->controls();
+  if (cpu.cpl != 0 || !controls.enclv_exiting) return raise_ud(cpu, op);
+  const u32 leaf = cpu.reg<u32>(arch::rax);
+  if (((controls.enclv_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
+    cpu.exit = {};
+    cpu.exit.reason = ExitReason::enclv;
+    return vm_exit(cpu, op);
+  }
+  const LeafRow* const row = find_leaf(enclv_leaves, cpu.vcpu->package().features(), leaf);
+  if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) return raise_gp(cpu, op);
+  return run_leaf(cpu, op, *row, false);
+}
+
 /// LOCK, 66, F2 and F3 make ENCLS and ENCLU undefined (SDM vol. 3D, 38.3 and 38.4, "Instruction operand encoding").
 template <Handler handler>
 Selected select(const Insn& insn, Op&) {
@@ -157,6 +181,7 @@ Selected select(const Insn& insn, Op&) {
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_ENCLS, select<op_encls>},
     {ZYDIS_MNEMONIC_ENCLU, select<op_enclu>},
+    {ZYDIS_MNEMONIC_ENCLV, select<op_enclv>},
 };
 
 }  // namespace
