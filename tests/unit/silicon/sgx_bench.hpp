@@ -64,10 +64,13 @@ class SgxBench : public testing::Test {
   SgxBench() {
     EXPECT_TRUE(memory_.map_ram(arch::Gpa{ram}, ram_bytes));
     EXPECT_TRUE(memory_.map_epc(arch::Gpa{epc}, first, pages));
-    cpu.cr0 = arch::cr0::pe;
-    cpu.code64 = true;
-    cpu.cpl = 0;
-    cpu.seg_base = {};
+    make_ready(cpu);
+  }
+  static void make_ready(Cpu& processor) {
+    processor.cr0 = arch::cr0::pe;
+    processor.code64 = true;
+    processor.cpl = 0;
+    processor.seg_base = {};
   }
 
   // ---- operands
@@ -89,11 +92,12 @@ class SgxBench : public testing::Test {
     return value;
   }
 
-  Seen call(Leaf leaf, u64 rbx, u64 rcx, u64 rdx = 0) {
-    cpu.gpr[arch::rbx] = rbx;
-    cpu.gpr[arch::rcx] = rcx;
-    cpu.gpr[arch::rdx] = rdx;
-    LeafContext context(cpu, package);
+  Seen call(Leaf leaf, u64 rbx, u64 rcx, u64 rdx = 0) { return call_on(cpu, leaf, rbx, rcx, rdx); }
+  Seen call_on(Cpu& processor, Leaf leaf, u64 rbx, u64 rcx, u64 rdx = 0) {
+    processor.gpr[arch::rbx] = rbx;
+    processor.gpr[arch::rcx] = rcx;
+    processor.gpr[arch::rdx] = rdx;
+    LeafContext context(processor, package);
     const LeafResult result = leaf(context);
     Seen seen;
     if (!result) {
