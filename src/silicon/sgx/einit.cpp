@@ -117,13 +117,12 @@ LeafResult einit(LeafContext& ctx) {
   const SgxError error = check_launch(ctx, secs, *sig, *token, mrenclave, mrsigner);
   if (error != SgxError::success) return failure(error);
 
-  SecsInternal internal = page.internal();
+  ctx.touch(*index);
+  const auto guard = ctx.guard();
+  SecsInternal& internal = page.live();
   internal.padding = signature_padding();
   internal.isvextprodid = sig->isvextprodid;
   internal.isvfamilyid = sig->isvfamilyid;
-  ctx.touch(*index);
-  const auto guard = ctx.guard();
-  page.set_internal(internal);
   page.architectural.mrenclave = mrenclave;
   page.architectural.mrsigner = mrsigner;
   page.architectural.isvprodid = sig->isvprodid;

@@ -87,21 +87,19 @@ void Measurement::eadd(u64 offset, const arch::Secinfo& secinfo) {
 }
 
 void Measurement::eextend(u64 offset, std::span<const u8, 256> chunk) {
-  const Record record = Record(name_eextend).put(8, offset);
-  SHA256_CTX c = context_of(*this);
-  SHA256_Update(&c, record.bytes().data(), hash_block);
-  SHA256_Update(&c, chunk.data(), chunk.size());
-  chain = chain_of(c);
-  blocks += 1 + chunk.size() / hash_block;
+  // One call for all five blocks: each call of OpenSSL's has its price.
+  std::array<u8, hash_block + 256> text{};
+  std::memcpy(text.data(), &name_eextend, sizeof name_eextend);
+  std::memcpy(text.data() + 8, &offset, sizeof offset);
+  std::memcpy(text.data() + hash_block, chunk.data(), chunk.size());
+  update(text);
 }
 
-Measurement measurement_of(const SecsPage& secs) { return {secs.architectural.mrenclave, secs.internal().hash_blocks}; }
+Measurement measurement_of(SecsPage& secs) { return {secs.architectural.mrenclave, secs.live().hash_blocks}; }
 
 void store_measurement(SecsPage& secs, const Measurement& m) {
   secs.architectural.mrenclave = m.chain;
-  SecsInternal internal = secs.internal();
-  internal.hash_blocks = m.blocks;
-  secs.set_internal(internal);
+  secs.live().hash_blocks = m.blocks;
 }
 
 arch::Bytes32 sha256(std::span<const u8> bytes) {

@@ -32,7 +32,7 @@ struct Measurement {
 };
 
 /// What a SECS holds of it. Caller holds the SECS's build lock.
-Measurement measurement_of(const SecsPage& secs);
+Measurement measurement_of(SecsPage& secs);
 void store_measurement(SecsPage& secs, const Measurement& m);
 
 /// SHA-256 of `bytes` at once.
