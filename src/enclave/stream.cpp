@@ -159,12 +159,13 @@ void add_page(Stream& stream, u64 offset, u64 flags, std::span<const u8, arch::p
 Result<Stream> read_sgxs(std::span<const u8> bytes) { return Reader(bytes).read(); }
 
 std::vector<u8> write_sgxs(const Stream& stream) {
-  std::vector<u8> bytes;
-  const auto append = [&bytes](const auto& part) { bytes.insert(bytes.end(), part.begin(), part.end()); };
-  append(create_header(stream));
+  u64 size = header_bytes;
+  for (const Record& record : stream.records) size += header_bytes + (record.kind != RecordKind::add ? chunk_bytes : 0);
+  std::vector<u8> bytes(size);
+  auto to = std::ranges::copy(create_header(stream), bytes.begin()).out;
   for (const Record& record : stream.records) {
-    append(header_of(record));
-    if (record.kind != RecordKind::add) append(record.data);
+    to = std::ranges::copy(header_of(record), to).out;
+    if (record.kind != RecordKind::add) to = std::ranges::copy(record.data, to).out;
   }
   return bytes;
 }
