@@ -5,6 +5,7 @@ those marked `full` run only when CLOISTER_FULL is set in the environment."""
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -146,8 +147,8 @@ def expect_crash(run):
 
 @case("triple-fault")
 def triple_fault(settings):
-    run = Domain(settings, test="triple", extra="reboot=triple").run()
-    expect(run.matches(r"TEST triple: about to fault"), "the test did not start")
+    run = Domain(settings, test="restart", extra="reboot=triple").run()
+    expect(run.matches(r"TEST restart: about to reset"), "the test did not start")
     expect_crash(run)
 
 
@@ -156,6 +157,25 @@ def panic(settings):
     run = Domain(settings, test="panic", extra="reboot=triple panic=-1").run()
     expect(run.matches(r".*Kernel panic - not syncing"), "no panic")
     expect_crash(run)
+
+
+@case("reboot")
+def reboot(settings):
+    """A reset ends the domain or starts it anew, as the configuration says."""
+    run = Domain(settings, test="restart", extra="reboot=acpi", config=['on_reboot = "destroy"']).run()
+    expect_status(run, 0)
+    expect("reset itself" in run.errors, f"no word of the reset: {run.errors}")
+    boots = []
+
+    def on_line(text, process):
+        if text == "== userland":
+            boots.append(text)
+            if len(boots) == 2:
+                process.terminate()
+
+    run = Domain(settings, test="restart", extra="reboot=acpi", config=['on_reboot = "restart"']).run(on_line)
+    expect(len(boots) == 2, f"{len(boots)} boots, expected a second one after the reset")
+    expect_status(run, 128 + signal.SIGTERM)
 
 
 @case("timeout")

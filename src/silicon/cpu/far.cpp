@@ -294,13 +294,16 @@ tl::expected<void, Miss> commit_return(Cpu& cpu, const Return& r, u64 sp_after, 
   const unsigned cpl = cs.rpl();
   const bool to64 = cpu.long_mode() && (code->attributes() & attr::l) != 0;
   const bool outer = cpl > cpu.cpl;
+  // The target comes before the stack segment, but after it in a return to an outer level (SDM vol. 2A, IRET).
+  const auto target = check_target(cpu, *code, r.rip);
+  if (!outer && !target) return target;
   Segment ss = cpu.seg[arch::seg_ss];
   if (r.has_stack) {
     auto segment = stack_for_return(cpu, static_cast<u16>(r.ss), cpl, to64);
     if (!segment) return tl::unexpected(segment.error());
     ss = *segment;
   }
-  if (auto ok = check_target(cpu, *code, r.rip); !ok) return ok;
+  if (!target) return target;
   if (auto marked = mark_accessed(cpu, cs, *code); !marked) return marked;
   const bool from64 = cpu.code64;
   cpu.seg[arch::seg_ss] = ss;

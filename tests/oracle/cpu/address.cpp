@@ -35,7 +35,8 @@ u64 pick_target(Random& random, unsigned bytes, unsigned address_width) {
   if (kind < 91) return data_end - random.below(bytes);
   if (kind < 94 || address_width != 64) return data_end + random.below(0x4000);
   if (kind < 96) return random.below(0x10000);
-  if (kind < 98) return 0xffff'8000'0000'0000 | (random.next() >> 20);
+  // Away from the end of the upper half: AMD also checks that the address without the segment base is canonical.
+  if (kind < 98) return 0xffff'8100'0000'0000 | (random.next() >> 24);
   return random.next() % 0xffff'0000'0000'0000 + 0x0000'8000'0000'0000;
 }
 

@@ -95,9 +95,8 @@ void return_address(Context& c) {
   const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
   c.memory->put(at, c.landing());
   if (!is_far(c.i)) return;
-  // With an immediate, AMD reads the outer stack before it checks a selector of another RPL: RPL is 3.
-  const u16 rpl = c.i.info.opcode == 0xca ? 3 : 0;
-  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | rpl));
+  // AMD reads the outer stack before it checks a selector of another RPL, so RPL is 3.
+  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | 3));
 }
 
 /// IRET to the same privilege: RIP, CS, RFLAGS, and in 64-bit mode RSP and SS.
