@@ -1,8 +1,6 @@
 // The C half of the door: copies calls in and out, and gives the author's functions what they need.
 #include "runtime.h"
 
-__attribute__((section(".enclave_layout"), used)) const struct enclave_layout enclave_layout = {0};
-
 // Where GS points; entry.S knows the first seven fields.
 struct thread {
   uint64_t ocall_rsp, caller[3], handler_caller[3];

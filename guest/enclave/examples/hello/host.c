@@ -1,9 +1,7 @@
-#include <sys/mman.h>
-
 #include "check.h"
 #include "loader.h"
 
-enum { ADD, COUNT };
+enum { ADD, COUNT, BAIT, CAUGHT };
 enum { OCALL_TWICE = OCALL_FIRST_OWN };
 
 static uint64_t ocall(struct enclave* enclave, struct enclave_call* call) {
@@ -33,10 +31,12 @@ int main(void) {
   check("hello", "ecall-again", enclave_ask(&enclave, ADD, 1, 2, 0) == 3);
   check("hello", "enclave-keeps-state", enclave_ask(&enclave, COUNT, 0, 0, 0) == 2);
   check("hello", "unknown-function", enclave_ask(&enclave, 99, 0, 0, 0) == ~0ull);
-  struct enclave_call* inside = (struct enclave_call*)enclave.base;
+  check("hello", "code-reads-as-ones", all_ones(enclave.base, 4096));
   struct enclave_call probe = {.function = COUNT};
-  check("hello", "code-reads-as-ones", all_ones((const uint8_t*)inside, 4096));
-  check("hello", "call-of-many", enclave_call(&enclave, 0, &probe, NULL) == 0 && probe.result == 2);
+
+  struct enclave_call* bait = (struct enclave_call*)(enclave.base + enclave_ask(&enclave, BAIT, 0, 0, 0));
+  check("hello", "call-inside-is-refused", enclave_call(&enclave, 0, bait, NULL) == -1);
+  check("hello", "nothing-written-inside", enclave_ask(&enclave, CAUGHT, 0, 0, 0) == 0);
 
   // An address that is no TCS: EENTER itself faults, and the vDSO says so.
   const uint64_t tcs = enclave.tcs[0];
