@@ -82,14 +82,18 @@ install_packages() {
   step apt-install "Install ${missing[*]}" as_root apt-get install -yq --no-install-recommends "${missing[@]}"
 }
 
-# configure_and_build PRESET TARGET...: with ccache if it is there.
-configure_and_build() {
-  local preset=$1 launcher=()
-  shift
+# configure PRESET: with ccache if it is there.
+configure() {
+  local launcher=()
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache)
   fi
-  step "configure-$preset" "Configure $preset" \
-    cmake -S "$root" -B "$build/$preset" --preset "$preset" "${launcher[@]}"
+  step "configure-$1" "Configure $1" cmake -S "$root" -B "$build/$1" --preset "$1" "${launcher[@]}"
+}
+
+# compile PRESET TARGET...: everything if no target is named.
+compile() {
+  local preset=$1
+  shift
   step "build-$preset" "Build $preset${*:+: $*}" ninja -C "$build/$preset" -j "$(nproc)" "$@"
 }

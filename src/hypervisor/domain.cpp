@@ -7,6 +7,7 @@
 
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
+#include "hypervisor/epc.hpp"
 #include "hypervisor/schedule.hpp"
 
 namespace cloister::hypervisor {
@@ -56,7 +57,16 @@ void add_unimplemented(std::vector<silicon::Unimplemented>& all, const std::vect
 }  // namespace
 
 struct Domain::Impl {
-  Impl(silicon::Package& package, DomainSpec spec) : machine(package, std::move(spec)) {}
+  Impl(silicon::Package& owner, DomainSpec spec, std::vector<silicon::EpcSection> sections)
+      : package(owner), epc(std::move(sections)), machine(owner, std::move(spec)) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  /// The next owner of the frames finds every page removed. No processor is left inside an enclave: every exit leaves
+  /// it.
+  ~Impl() { clean_epc(package, epc); }
+
+  silicon::Package& package;
+  std::vector<silicon::EpcSection> epc;
   Machine machine;
 };
 
@@ -68,8 +78,8 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(silicon::Packa
   if (spec.vcpus < 1 || spec.vcpus > most_vcpus)
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   std::unique_ptr<Domain> domain(new Domain);
-  domain->impl_ = std::make_unique<Impl>(package, std::move(spec));
-  if (auto done = boot(domain->impl_->machine, epc); !done) return tl::unexpected(done.error());
+  domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
+  if (auto done = boot(domain->impl_->machine, domain->impl_->epc); !done) return tl::unexpected(done.error());
   return domain;
 }
 

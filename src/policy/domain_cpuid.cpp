@@ -181,6 +181,11 @@ void settle_xsave(CpuidTable& table) {
 void settle_sgx(CpuidTable& table) {
   if (!has_named(table, "sgx")) return clear_sgx_leaf(table);
   const CpuidRegs xsave = table.get(leaf::xsave, 0);
+  // ENCLV stays the hypervisor's: in a guest it is undefined, so the guest is not told of it.
+  constexpr u32 enclv = 1u << 5;
+  CpuidRegs capabilities = table.get(leaf::sgx, 0);
+  capabilities.eax &= ~enclv;
+  table.set(leaf::sgx, 0, capabilities);
   CpuidRegs attributes = table.get(leaf::sgx, 1);
   attributes.ecx = (attributes.ecx & xsave.eax) | 3;
   attributes.edx &= xsave.edx;

@@ -56,6 +56,8 @@ enum class ExitReason : u16 {
   wbinvd = 54,
   xsetbv = 55,
   encls = 60,
+  enclv = 70,
+  sgx_conflict = 71,
 };
 
 /// "hlt", "ept_violation", … for traces and dumps.
@@ -119,6 +121,26 @@ struct EptQualification {
   }
 };
 
+/// Why an SGX leaf could not go on in non-root mode with the EPC virtualization extensions (SDM vol. 3D, 38.3, the
+/// leaves' tables of concurrency restrictions).
+enum class SgxConflict : u16 {
+  tracking_resource = 0,   ///< another leaf tracks the enclave
+  tracking_reference = 1,  ///< the previous tracking cycle is incomplete
+  page_exception = 2,      ///< the page is in use; without the extensions #GP(0)
+  page_error = 3,          ///< the page is in use; without the extensions SGX_EPC_PAGE_CONFLICT
+};
+
+/// Exit qualification of SGX_CONFLICT. Exit::physical and linear are the page's; for tracking, the SECS's
+/// ENCLAVECONTEXT and 0.
+struct SgxConflictQualification {
+  SgxConflict code;
+  u16 error;  ///< what RAX would be without the extensions, if the leaf would not fault
+  static constexpr SgxConflictQualification decode(u64 q) {
+    return {static_cast<SgxConflict>(q & 0xffff), static_cast<u16>(q >> 16)};
+  }
+  constexpr u64 encode() const { return static_cast<u64>(code) | (u64{error} << 16); }
+};
+
 /// Why run() returned. RIP is that of the instruction that exited; to complete it, the hypervisor adds
 /// instruction_length.
 struct Exit {
@@ -178,6 +200,9 @@ struct Controls {
   bool monitor_trap = false;         ///< exit after one instruction
   bool encls_exiting = false;        ///< consult encls_bitmap
   u64 encls_bitmap = 0;              ///< bit n: ENCLS leaf n exits; bit 63: leaves 63 and up
+  bool enclv_exiting = false;        ///< enables ENCLV (else #UD), and consult enclv_bitmap
+  u64 enclv_bitmap = 0;              ///< as encls_bitmap, for ENCLV
+  bool epc_virtualization = false;   ///< EPC virtualization extensions: SGX_CONFLICT exits, virtual children
   std::vector<u32> msr_passthrough;  ///< MSRs that the guest reads and writes in the silicon, without an exit
 };
 
@@ -253,7 +278,10 @@ struct EnclsResult {
 class Package {
  public:
   struct Config {
-    std::optional<EpcSection> epc;        ///< none: a package without SGX memory
+    std::optional<EpcSection> epc;  ///< none: a package without SGX memory
+    /// What every key of the platform is derived from; random at its first start, and kept secret.
+    std::array<u8, 32> root_secret{};
+    u64 boot = 0;                         ///< differs from one power-on of the platform to the next
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
   };
   explicit Package(Config config);

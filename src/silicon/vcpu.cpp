@@ -33,6 +33,8 @@ const char* name_of(ExitReason reason) {
     case ExitReason::wbinvd: return "wbinvd";
     case ExitReason::xsetbv: return "xsetbv";
     case ExitReason::encls: return "encls";
+    case ExitReason::enclv: return "enclv";
+    case ExitReason::sgx_conflict: return "sgx_conflict";
   }
   return "unknown";
 }

@@ -53,6 +53,7 @@ class Vcpu::Impl {
   std::optional<Exit> raise(const Fault& fault);
   std::optional<Exit> take_debug_trap();
   std::optional<Exit> before_instruction(u64 left);
+  Exit run_until_exit(u64 budget);
   bool one_by_one() const;
 
   Package::Impl& package_;

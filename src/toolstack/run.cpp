@@ -13,6 +13,7 @@
 #include "toolstack/fd.hpp"
 #include "toolstack/last_line.hpp"
 #include "toolstack/plan.hpp"
+#include "toolstack/platform_secret.hpp"
 #include "toolstack/render.hpp"
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
@@ -68,11 +69,21 @@ tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool un
   return images;
 }
 
-silicon::Package::Config package_config(const DomainConfig& config) {
+tl::expected<silicon::Package::Config, std::string> package_config(const DomainConfig& config,
+                                                                   const RunArguments& arguments) {
   silicon::Package::Config package;
-  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  if (config.epc_mib != 0) package.epc = silicon::EpcSection{machine_epc, config.epc_mib * pages_per_mib};
   package.launch_control_writable = config.lewr;
+  if (config.epc_mib == 0) return package;
+  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+  package.epc = silicon::EpcSection{machine_epc, config.epc_mib * pages_per_mib};
+  if (arguments.deterministic || arguments.dry_run) {
+    package.root_secret = fixed_platform_secret();
+    return package;
+  }
+  const auto secret = platform_secret(state_folder());
+  if (!secret) return tl::unexpected(secret.error());
+  package.root_secret = *secret;
+  package.boot = random_boot_number();
   return package;
 }
 
@@ -231,7 +242,12 @@ int run(const RunArguments& arguments) {
   const auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
-  silicon::Package package(package_config(config));
+  const auto machine = package_config(config, arguments);
+  if (!machine) {
+    spdlog::error("cloister: {}", machine.error());
+    return exit_status::failed;
+  }
+  silicon::Package package(*machine);
   const auto plan = make_plan(config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); });
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {

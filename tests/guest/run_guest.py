@@ -116,6 +116,25 @@ def programs(settings):
     expect_tests(Domain(settings, test="compiled").run())
 
 
+def run_enclaves(settings, names, extra="", options=()):
+    run = Domain(settings, test="enclave", epc=64, extra=f"enclave={names} {extra}".strip(), options=list(options)).run()
+    expect_tests(run)
+    return run
+
+
+for example in ("hello", "attest", "threads", "heap", "faults"):
+    case(f"enclave-{example}")(lambda settings, name=example: run_enclaves(settings, name))
+
+
+@case("enclave-seal")
+def enclave_seal(settings):
+    """What an enclave sealed in one boot of the machine, it unseals in the next."""
+    sealed = run_enclaves(settings, "seal").matches(r"SEALED ([0-9a-f]+)")
+    expect(sealed, "nothing was sealed")
+    run = run_enclaves(settings, "seal", extra=f"sealed={sealed[0]}")
+    expect(run.matches(r"TEST seal/unseal-of-an-earlier-boot: ok"), "the second boot did not get the blob")
+
+
 @case("console")
 def console(settings):
     def answer(text, process):

@@ -85,7 +85,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     const u64 n = std::min<u64>(left, bytes.size());
     copy_guest(bytes.data(), page.host + offset + block.bytes, n);
     Op op;
-    const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op);
+    const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op, cpu_.enclave.active);
     if (d.truncated) break;
     block.ops.push_back(op);
     block.bytes += op.length;
@@ -107,7 +107,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     copy_guest(bytes.data() + left, second->host, max_instruction_bytes);
     Op check, op;
     check.handler = op_check_second_page;
-    decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op);
+    decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op, cpu_.enclave.active);
     block.ops.push_back(check);
     block.ops.push_back(op);
     block.bytes = op.length;
@@ -135,7 +135,8 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
     return &limited_;
   }
   if (ops_ > max_cached_ops) forget_all();
-  const u64 key = physical | (static_cast<u64>(code_mode(cpu_)) << 56);
+  // The same EPC page is code inside its enclave and the abort page outside.
+  const u64 key = (u64{cpu_.enclave.active} << 60) | physical | (static_cast<u64>(code_mode(cpu_)) << 56);
   auto found = blocks_.find(key);
   if (found != blocks_.end()) {
     const auto valid = still_valid(*found->second, linear);

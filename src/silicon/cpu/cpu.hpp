@@ -12,6 +12,7 @@
 #include "silicon/cpu/fpu_state.hpp"
 #include "silicon/cpu/op.hpp"
 #include "silicon/mmu/tlb.hpp"
+#include "silicon/sgx/enclave_state.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
@@ -90,6 +91,7 @@ struct Cpu {
   u64 pending_debug = 0;       ///< DR6 bits of a #DB that is due after this instruction
 
   FpuState fpu;
+  EnclaveState enclave;
 
   // ---- model-specific registers that the silicon keeps
   u64 kernel_gs_base = 0, star = 0, lstar = 0, cstar = 0, fmask = 0, tsc_aux = 0;

@@ -129,13 +129,19 @@ CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
     r.ecx |= bit(30);  // SGX_LC
   }
   if (leaf != 0x12) return r;
-  // SDM vol. 2A, table 3-8, leaf 0x12; enclaves of up to 2^31 and 2^36 bytes.
-  if (subleaf == 0) return {bit(0) /*SGX1*/, 0, 0, 31 | 36 << 8};
-  if (subleaf == 1) return {bits(1, 2, 4, 5), 0, 3 /*XFRM: x87, SSE*/, 0};
+  // SDM vol. 2A, table 3-8, leaf 0x12.
+  const SgxFeatures& sgx = impl_->features();
+  if (subleaf == 0) {
+    return {sgx.capabilities(), sgx.miscselect(), 0, u32{sgx.log2_size_32} | u32{sgx.log2_size_64} << 8};
+  }
+  if (subleaf == 1) {
+    return {static_cast<u32>(sgx.attributes()), static_cast<u32>(sgx.attributes() >> 32), static_cast<u32>(sgx.xfrm),
+            static_cast<u32>(sgx.xfrm >> 32)};
+  }
   if (subleaf == 2) {
     const u64 base = arch::address_of(epc->first).value, bytes = epc->pages * arch::page_size;
     return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
-            static_cast<u32>(bytes & 0xffff'f000) | 1, static_cast<u32>(bytes >> 32)};
+            static_cast<u32>(bytes & 0xffff'f000) | sgx.epc_property, static_cast<u32>(bytes >> 32)};
   }
   return {};
 }

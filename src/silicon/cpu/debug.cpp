@@ -24,6 +24,8 @@ u64 hits(const Cpu& cpu, u64 linear, unsigned bytes, unsigned types) {
 
 void note_data_access(Cpu& cpu, u64 linear, unsigned bytes, Access access) {
   if ((cpu.dr7 & arch::dr7::enable_mask) == 0) return;
+  // After an opt-out entry data breakpoints on ELRANGE are suppressed, code breakpoints everywhere (SDM vol. 3D, 40.3).
+  if (cpu.enclave.active && cpu.enclave.opt_out && cpu.enclave.in_elrange(linear)) return;
   cpu.pending_debug |= hits(cpu, linear, bytes, access == Access::write ? 0b1010 : 0b1000);
 }
 
@@ -33,7 +35,7 @@ void note_io_access(Cpu& cpu, u16 port, unsigned bytes) {
 }
 
 u64 code_breakpoints(const Cpu& cpu, u64 linear) {
-  if ((cpu.dr7 & arch::dr7::enable_mask) == 0) return 0;
+  if ((cpu.dr7 & arch::dr7::enable_mask) == 0 || (cpu.enclave.active && cpu.enclave.opt_out)) return 0;
   return hits(cpu, linear, 1, 0b0001);
 }
 

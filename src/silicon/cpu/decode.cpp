@@ -9,6 +9,7 @@
 #include "silicon/cpu/dispatch.hpp"
 #include "silicon/cpu/modes.hpp"
 #include "silicon/cpu/unimplemented.hpp"
+#include "silicon/sgx/illegal.hpp"
 
 namespace cloister::silicon {
 
@@ -113,7 +114,7 @@ struct Choice {
   bool known = false;
 };
 
-Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, Insn& insn, Op& op) {
+Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, bool enclave, Insn& insn, Op& op) {
   insn.mode = mode;
   insn.offset = offset;
   op.offset = offset;
@@ -134,6 +135,7 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, Insn& insn, 
     return {.selected = {op_undefined, true}};
   }
   op.mnemonic = static_cast<u16>(insn.info.mnemonic);
+  if (enclave && illegal_in_enclave(insn, true)) return {.selected = {op_undefined, true}};
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
     ZydisDecodedOperand& o = insn.operand[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
@@ -194,9 +196,9 @@ u8 source_segment(const Insn& insn) {
   return seg_none;
 }
 
-Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op) {
+Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op, bool enclave) {
   Insn insn;
-  const Choice c = choose(available, mode, offset, insn, op);
+  const Choice c = choose(available, mode, offset, enclave, insn, op);
   op.handler = c.selected.handler;
   return {.ends_block = c.selected.ends_block, .truncated = c.truncated};
 }
@@ -204,7 +206,7 @@ Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op)
 FormName form_of(std::span<const u8> bytes, CodeMode mode) {
   Insn insn;
   Op op;
-  const Choice c = choose(bytes, mode, 0, insn, op);
+  const Choice c = choose(bytes, mode, 0, false, insn, op);
   FormName f;
   f.known = c.known;
   if (op.mnemonic == 0) return f;

@@ -91,7 +91,8 @@ struct Decoded {
   bool ends_block = false;
   bool truncated = false;
 };
-Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op);
+/// `enclave`: for enclave mode, where some instructions are undefined (SDM vol. 3D, table 36-3 "illegal instructions").
+Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op, bool enclave = false);
 
 /// As decode(), but only says what the dispatcher makes of it: for tests and reports.
 struct FormName {

@@ -394,7 +394,11 @@ void software_event(Cpu& cpu, const Op* op, u8 vector, EventType type) {
 void op_int(Cpu& cpu, const Op* op) {
   return software_event(cpu, op, static_cast<u8>(op->imm), EventType::software_interrupt);
 }
-void op_int3(Cpu& cpu, const Op* op) { return software_event(cpu, op, v::bp, EventType::software_exception); }
+void op_int3(Cpu& cpu, const Op* op) {
+  // In an enclave it is a fault: #UD after an opt-out entry, else #BP (SDM vol. 3D, 40.3.4).
+  if (cpu.enclave.active) return raise(cpu, op, {cpu.enclave.opt_out ? v::ud : v::bp, false, 0, 0});
+  return software_event(cpu, op, v::bp, EventType::software_exception);
+}
 void op_into(Cpu& cpu, const Op* op) {
   if (cpu.flags.of()) return software_event(cpu, op, v::of, EventType::software_exception);
   return leave_after(cpu, op);

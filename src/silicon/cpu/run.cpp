@@ -5,6 +5,7 @@
 #include "silicon/cpu/debug.hpp"
 #include "silicon/cpu/dispatch.hpp"
 #include "silicon/cpu/fpu.hpp"
+#include "silicon/sgx/entry.hpp"
 #include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
@@ -101,6 +102,7 @@ bool Vcpu::Impl::one_by_one() const {
 
 std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64> address, bool injected) {
   std::optional<Event> vectoring;
+  bool from_enclave = false;
   for (;;) {
     if (!injected && is_exception(event.type) && ((controls_.exception_bitmap >> event.vector) & 1) != 0) {
       Exit exit;
@@ -110,6 +112,12 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64>
       exit.vectoring = vectoring;
       exit.qualification = address.value_or(0);
       return exit;
+    }
+    if (cpu_.enclave.active) {
+      asynchronous_exit(cpu_, package_, is_exception(event.type) ? &event : nullptr, address.value_or(0));
+      rip = cpu_.rip;
+      from_enclave = true;
+      if (address) address = arch::page_base(*address);
     }
     if (address) cpu_.cr2 = *address;
     const auto delivered = deliver_once(cpu_, event, rip);
@@ -122,6 +130,7 @@ std::optional<Exit> Vcpu::Impl::deliver(Event event, u64 rip, std::optional<u64>
     if (m.is_exit) {
       Exit exit = m.exit;
       exit.vectoring = event;
+      exit.enclave = from_enclave;
       return exit;
     }
     injected = false;
@@ -182,17 +191,29 @@ std::optional<Exit> Vcpu::Impl::before_instruction(u64 left) {
 }
 
 Exit Vcpu::Impl::run(u64 budget) {
-  struct InGuest {
+  struct Running {
+    Mmu& mmu;
+    explicit Running(Mmu& m) : mmu(m) { mmu.enter(); }
+    ~Running() { mmu.leave(); }
+  } running_now(mmu_);
+  Exit exit = run_until_exit(budget);
+  if (!cpu_.enclave.active) return exit;
+  // A VM exit leaves the enclave first; it tells the page, not the offset, and nothing of the instruction (SDM vol. 3C,
+  // 28.2.1 and vol. 3D, 37.2).
+  asynchronous_exit(cpu_, package_, nullptr, 0);
+  exit.enclave = true;
+  exit.instruction_length = 0;
+  exit.linear = Gva{arch::page_base(exit.linear.value)};
+  exit.physical = Gpa{arch::page_base(exit.physical.value)};
+  return exit;
+}
+
+Exit Vcpu::Impl::run_until_exit(u64 budget) {
+  struct GuestFpu {
     Cpu& cpu;
-    explicit InGuest(Cpu& c) : cpu(c) {
-      cpu.mmu->enter();
-      enter_guest_fpu(cpu);
-    }
-    ~InGuest() {
-      leave_guest_fpu(cpu);
-      cpu.mmu->leave();
-    }
-  } in_guest(cpu_);
+    explicit GuestFpu(Cpu& c) : cpu(c) { enter_guest_fpu(cpu); }
+    ~GuestFpu() { leave_guest_fpu(cpu); }
+  } guest_fpu(cpu_);
 
   u64 left = std::min(budget, u64{1} << 62);
   if (injected_) {

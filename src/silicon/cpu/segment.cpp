@@ -19,6 +19,8 @@ void update_mode(Cpu& cpu) {
 }
 
 void Cpu::set_rflags(u64 value) {
+  // TF stays clear after an opt-out entry (SDM vol. 3D, 40.2.2).
+  if (enclave.active && enclave.opt_out) value &= ~arch::rflags::tf;
   flags.set(value);
   df = (value & arch::rflags::df) != 0;
   const u64 old = system_flags;

@@ -62,9 +62,22 @@ u64 Mmu::fresh_space() {
   if (next_space_ > last_space) {
     forget_all();
     std::ranges::fill(space_of_pcid_, u16{0});
+    outer_space_ = 0;
     next_space_ = 1;
   }
   return next_space_++;
+}
+
+void Mmu::enter_enclave_space() {
+  outer_space_ = space_;
+  space_ = fresh_space();
+  update_context();
+}
+
+void Mmu::leave_enclave_space() {
+  if (outer_space_ == 0) return flush_current();
+  space_ = std::exchange(outer_space_, 0);
+  update_context();
 }
 
 void Mmu::switch_space(u16 pcid, bool keep) {

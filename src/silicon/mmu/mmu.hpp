@@ -20,12 +20,12 @@ struct Miss {
 
 /// A translated page.
 struct PageTranslation {
-  u8* host = nullptr;          ///< of the page's first byte; null: abort page (reads all ones, swallows writes)
-  PageState* state = nullptr;  ///< null with the abort page
-  u64 physical = 0;            ///< guest-physical address of the page
-  bool writable = false;       ///< a write in this mode would be allowed, and the dirty flag is set
-  bool fetchable = false;
-  u64 large_bytes = 0;  ///< size of the large page that it is part of, or 0
+  u8* host = nullptr;            ///< of the page's first byte; null: abort page (reads all ones, swallows writes)
+  PageState* state = nullptr;    ///< null with the abort page
+  u64 physical = 0;              ///< guest-physical address of the page
+  bool writable = false;         ///< a write in this mode would be allowed, and the dirty flag is set
+  u64 large_bytes = 0;           ///< size of the large page that it is part of, or 0
+  std::optional<u32> epc_index;  ///< it is a page of the package's EPC
 };
 
 class Mmu {
@@ -36,7 +36,10 @@ class Mmu {
   Mmu& operator=(const Mmu&) = delete;
 
   /// Walks the tables for one access, sets accessed and dirty flags, and finds the host page. `linear` is canonical.
+  /// In enclave mode, the EPCM has its say; otherwise EPC is the abort page.
   tl::expected<PageTranslation, Miss> translate(u64 linear, Access access, AccessMode mode);
+  /// The same without a judgement of EPC: paging and the second level only; `host` is null for EPC.
+  tl::expected<PageTranslation, Miss> translate_raw(u64 linear, Access access, AccessMode mode);
   /// As translate(), and remembers it in the TLB under the processor's present context, where that is allowed.
   tl::expected<PageTranslation, Miss> translate_and_fill(u64 linear, Access access);
   /// The page that code is fetched from, remembered likewise.
@@ -47,6 +50,10 @@ class Mmu {
   /// Recomputes Cpu::context and Cpu::fetch_key after a change of CPL, RFLAGS.AC, CR0, CR3, CR4, EFER, DR7 or CS.
   void update_context();
 
+  /// Entry into an enclave takes a fresh address-space number, so that nothing filled before is hit; the exit goes
+  /// back.
+  void enter_enclave_space();
+  void leave_enclave_space();
   void flush_all();             ///< every PCID, global pages too
   void flush_current();         ///< the current PCID
   void flush_page(u64 linear);  ///< INVLPG: current PCID and global translations
@@ -101,6 +108,7 @@ class Mmu {
   Package::Impl& package_;
   u64 next_space_ = 1;               ///< address-space numbers from 1 to 1023
   u64 space_ = 0;                    ///< the current one
+  u64 outer_space_ = 0;              ///< in enclave mode: the one outside; 0 if it has been forgotten
   std::vector<u16> space_of_pcid_;   ///< 0: none
   std::bitset<4096> large_regions_;  ///< hash of 2 MiB regions that a large page was cached from
   bool huge_pages_ = false;          ///< a 1 GiB page was cached

@@ -1,6 +1,7 @@
 // The page walk: 32-bit, PAE and 4-level paging (SDM vol. 3A, 4.3 to 4.7), on tables in guest-physical memory.
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/processor.hpp"
+#include "silicon/sgx/package_impl.hpp"
 
 namespace cloister::silicon {
 
@@ -162,15 +163,12 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk_legacy(u64 linear, Access access, Access
   return w;
 }
 
-tl::expected<PageTranslation, Miss> Mmu::translate(u64 linear, Access access, AccessMode mode) {
+tl::expected<PageTranslation, Miss> Mmu::translate_raw(u64 linear, Access access, AccessMode mode) {
   Walk w;
   if ((cpu_.cr0 & arch::cr0::pg) == 0) {
-    w = {.physical = linear,
-         .user = mode == AccessMode::user,
-         .write = true,
-         .no_execute = false,
-         .dirty = true,
-         .large_bytes = 0};
+    w.physical = linear;
+    w.user = mode == AccessMode::user;
+    w.dirty = true;
   } else {
     do {
       const auto walked =
@@ -182,15 +180,52 @@ tl::expected<PageTranslation, Miss> Mmu::translate(u64 linear, Access access, Ac
   PageTranslation t;
   t.physical = arch::page_base(w.physical);
   t.writable = w.dirty && permitted(w, Access::write, mode);
-  t.fetchable = permitted(w, Access::fetch, mode);
   t.large_bytes = w.large_bytes;
 
   const Slot* const slot = memory_.find(t.physical);
   if (slot == nullptr) return tl::unexpected(ept_violation(w.physical, linear, access, true));
-  if (slot->host == nullptr) return t;  // EPC outside an enclave: the abort page
   const u64 page = (t.physical - slot->base) / arch::page_size;
+  if (slot->host == nullptr) {
+    t.epc_index = package_.index_of(slot->first_frame + page);
+    return t;
+  }
   t.host = slot->host + page * arch::page_size;
   t.state = &slot->pages[page];
+  return t;
+}
+
+namespace {
+bool rights_allow(const EpcmEntry& page, Access access) {
+  switch (access) {
+    case Access::read: return page.read;
+    case Access::write: return page.write;
+    case Access::fetch: return page.execute;
+  }
+  return false;
+}
+}  // namespace
+
+tl::expected<PageTranslation, Miss> Mmu::translate(u64 linear, Access access, AccessMode mode) {
+  const EnclaveState& enclave = cpu_.enclave;
+  const bool inside = enclave.active && enclave.in_elrange(linear);
+  if (enclave.active && !inside && access == Access::fetch) {
+    return tl::unexpected(Miss{.fault = {arch::vector::gp, true, 0, 0}, .exit = {}});
+  }
+  auto t = translate_raw(linear, access, mode);
+  if (!t || !inside) return t;  // outside ELRANGE, EPC is the abort page
+
+  // Direct enclave access (SDM vol. 3D, 35.3 and 35.5): whatever is wrong is one fault.
+  const auto denied = [&] { return tl::unexpected(page_fault(linear, access, mode, pfec::p | pfec::sgx)); };
+  if (!t->epc_index) return denied();
+  const std::unique_lock guard(package_.mutex());
+  const EpcmEntry& page = package_.epcm(*t->epc_index);
+  const bool usable = page.valid && page.type == arch::PageType::reg && page.secs == enclave.secs &&
+                      page.enclave_address == arch::page_base(linear) && !page.blocked && !page.pending &&
+                      !page.modified;
+  if (!usable || !rights_allow(page, access)) return denied();
+  t->host = package_.page(*t->epc_index);
+  t->state = &package_.state(*t->epc_index);
+  t->writable = t->writable && page.write;
   return t;
 }
 

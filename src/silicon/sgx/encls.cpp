@@ -1,5 +1,10 @@
-// ENCLS and ENCLU: the checks that every leaf shares (SDM vol. 3D, 38.1 and 38.2; vol. 3C, 26.1.3) and their operands.
+// ENCLS, ENCLU and ENCLV: the checks that every leaf shares, and the table of leaves (SDM vol. 3D, 38.1 to 38.5; vol.
+// 3C, 26.1.3).
+#include <span>
+
 #include "silicon/cpu/system_op.hpp"
+#include "silicon/sgx/features.hpp"
+#include "silicon/sgx/leaf.hpp"
 #include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
@@ -8,43 +13,112 @@ namespace {
 
 namespace v = arch::vector;
 using arch::EnclsLeaf;
+using arch::EncluLeaf;
+using arch::EnclvLeaf;
+
+/// Which feature brings a leaf.
+enum class Brings : u8 { sgx1, sgx2, oss, edeccssa };
+
+/// Where ENCLU leaves may run.
+enum class Where : u8 { anywhere, inside, outside };
+
+struct LeafRow {
+  u32 number;
+  Leaf leaf;
+  Brings brings;
+  Where where = Where::anywhere;
+};
+
+constexpr u32 number(EnclsLeaf l) { return static_cast<u32>(l); }
+constexpr u32 number(EncluLeaf l) { return static_cast<u32>(l); }
+constexpr u32 number(EnclvLeaf l) { return static_cast<u32>(l); }
+
+constexpr LeafRow encls_leaves[] = {
+    {number(EnclsLeaf::ecreate), ecreate, Brings::sgx1}, {number(EnclsLeaf::eadd), eadd, Brings::sgx1},
+    {number(EnclsLeaf::einit), einit, Brings::sgx1},     {number(EnclsLeaf::eremove), eremove, Brings::sgx1},
+    {number(EnclsLeaf::edbgrd), edbgrd, Brings::sgx1},   {number(EnclsLeaf::edbgwr), edbgwr, Brings::sgx1},
+    {number(EnclsLeaf::eextend), eextend, Brings::sgx1}, {number(EnclsLeaf::eldb), eldb, Brings::sgx1},
+    {number(EnclsLeaf::eldu), eldu, Brings::sgx1},       {number(EnclsLeaf::eblock), eblock, Brings::sgx1},
+    {number(EnclsLeaf::epa), epa, Brings::sgx1},         {number(EnclsLeaf::ewb), ewb, Brings::sgx1},
+    {number(EnclsLeaf::etrack), etrack, Brings::sgx1},   {number(EnclsLeaf::eaug), eaug, Brings::sgx2},
+    {number(EnclsLeaf::emodpr), emodpr, Brings::sgx2},   {number(EnclsLeaf::emodt), emodt, Brings::sgx2},
+    {number(EnclsLeaf::erdinfo), erdinfo, Brings::oss},  {number(EnclsLeaf::etrackc), etrackc, Brings::oss},
+    {number(EnclsLeaf::eldbc), eldbc, Brings::oss},      {number(EnclsLeaf::elduc), elduc, Brings::oss},
+};
+
+constexpr LeafRow enclu_leaves[] = {
+    {number(EncluLeaf::ereport), ereport, Brings::sgx1, Where::inside},
+    {number(EncluLeaf::egetkey), egetkey, Brings::sgx1, Where::inside},
+    {number(EncluLeaf::eenter), eenter, Brings::sgx1, Where::outside},
+    {number(EncluLeaf::eresume), eresume, Brings::sgx1, Where::outside},
+    {number(EncluLeaf::eexit), eexit, Brings::sgx1, Where::inside},
+    {number(EncluLeaf::eaccept), eaccept, Brings::sgx2, Where::inside},
+    {number(EncluLeaf::emodpe), emodpe, Brings::sgx2, Where::inside},
+    {number(EncluLeaf::eacceptcopy), eacceptcopy, Brings::sgx2, Where::inside},
+    {number(EncluLeaf::edeccssa), edeccssa, Brings::edeccssa, Where::inside},
+};
+
+constexpr LeafRow enclv_leaves[] = {
+    {number(EnclvLeaf::edecvirtchild), edecvirtchild, Brings::sgx1},
+    {number(EnclvLeaf::eincvirtchild), eincvirtchild, Brings::sgx1},
+    {number(EnclvLeaf::esetcontext), esetcontext, Brings::sgx1},
+};
+
+bool offered(const SgxFeatures& features, Brings brings) {
+  switch (brings) {
+    case Brings::sgx1: return true;
+    case Brings::sgx2: return features.sgx2;
+    case Brings::oss: return features.oss;
+    case Brings::edeccssa: return features.edeccssa;
+  }
+  return false;
+}
+
+/// The row of a supported leaf, or null: an invalid leaf.
+const LeafRow* find_leaf(std::span<const LeafRow> rows, const SgxFeatures& features, u32 leaf) {
+  for (const LeafRow& row : rows) {
+    if (row.number == leaf) return offered(features, row.brings) ? &row : nullptr;
+  }
+  return nullptr;
+}
 
 /// The processor has SGX: its package has EPC, and firmware locked IA32_FEATURE_CONTROL with SGX enabled.
-bool has_sgx(Cpu& cpu) { return cpu.vcpu->package().epc_pages() != 0; }
+bool has_sgx(const Cpu& cpu) { return cpu.mmu->package().epc_pages() != 0; }
 
-/// ENCLS's operands are relative to DS, with the address size of the mode.
-u64 operand_linear(const Cpu& cpu, u64 offset) {
-  return cpu.code64 ? offset : static_cast<u32>(offset + cpu.seg_base[arch::seg_ds]);
+bool expand_down_ds(const Cpu& cpu) {
+  constexpr u32 mask = attr::code | attr::expand_down;
+  return !cpu.code64 && (cpu.seg[arch::seg_ds].attributes & mask) == attr::expand_down;
 }
 
-/// The EPC page behind an operand: paging's own faults first, then #PF with the SGX bit if it is not EPC.
-tl::expected<u32, Miss> epc_operand(Cpu& cpu, u64 linear, Access access) {
-  const auto page = cpu.mmu->translate(linear, access, cpu.mmu->data_mode());
-  if (!page) return tl::unexpected(page.error());
-  const Slot* const slot = cpu.mmu->memory().find(page->physical);
-  if (slot != nullptr && slot->host == nullptr) {
-    const u64 offset = (page->physical - slot->base) >> arch::page_shift;
-    if (const auto index = cpu.vcpu->package().index_of(slot->first_frame + offset)) return *index;
+void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
+  const auto& observer = cpu.vcpu->encls_observer;
+  if (!observer) return;
+  EnclsResult seen{.fault = std::nullopt, .rax = 0};
+  if (!result) {
+    seen.fault = result.error().fault.vector;
+  } else if (const Code* const code = std::get_if<Code>(&*result)) {
+    seen.rax = static_cast<u64>(code->error);
   }
-  const u32 code = arch::pfec::p | arch::pfec::sgx | (access == Access::write ? arch::pfec::wr : 0);
-  return tl::unexpected(Miss{.fault = {v::pf, true, code, linear}, .exit = {}});
+  observer(leaf, rcx, seen);
 }
 
-void set_encls_flags(Cpu& cpu, u64 rax) {
-  cpu.gpr[arch::rax] = rax;
-  cpu.flags.set(rax == 0 ? 0 : arch::rflags::zf);
-}
-
-void encls_eremove(Cpu& cpu, const Op* op) {
-  const u64 linear = operand_linear(cpu, cpu.gpr[arch::rcx]);
-  if (arch::page_offset(linear) != 0) return raise_gp(cpu, op);
-  if (cpu.code64 && !is_canonical(linear)) return raise_gp(cpu, op);
-  const auto index = epc_operand(cpu, linear, Access::write);
-  if (!index) return raise_miss(cpu, op, index.error());
-  const EnclsResult result = eremove(cpu.vcpu->package(), *index);
-  if (cpu.vcpu->encls_observer) cpu.vcpu->encls_observer(static_cast<u32>(EnclsLeaf::eremove), linear, result);
-  set_encls_flags(cpu, result.rax);
-  return leave_after(cpu, op);
+/// Runs a leaf and shows software its result.
+void run_leaf(Cpu& cpu, const Op* op, const LeafRow& row, bool observed) {
+  LeafContext ctx(cpu, cpu.vcpu->package());
+  ctx.next_rip = cpu.rip_after(op);
+  // What an asynchronous exit in the middle would save is the state at this instruction.
+  cpu.rip = cpu.rip_of(op);
+  const u64 rcx = ctx.rcx();
+  const LeafResult result = row.leaf(ctx);
+  if (observed) observe(cpu, result, row.number, rcx);
+  if (!result) return raise_miss(cpu, op, result.error());
+  if (const Code* const code = std::get_if<Code>(&*result)) {
+    cpu.gpr[arch::rax] = static_cast<u64>(code->error);
+    cpu.flags.set((code->zf ? arch::rflags::zf : 0) | (code->cf ? arch::rflags::cf : 0));
+  }
+  if (!ctx.transferred) return leave_after(cpu, op);
+  cpu.at = op + 1;
+  cpu.leave = Leave::jump;
 }
 
 void op_encls(Cpu& cpu, const Op* op) {
@@ -57,22 +131,41 @@ void op_encls(Cpu& cpu, const Op* op) {
     cpu.exit.reason = ExitReason::encls;
     return vm_exit(cpu, op);
   }
-  const bool expand_down =
-      !cpu.code64 && (cpu.seg[arch::seg_ds].attributes & (attr::code | attr::expand_down)) == attr::expand_down;
-  const bool supported = leaf == static_cast<u32>(EnclsLeaf::eremove);
-  if (!supported || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down) {
-    if (cpu.vcpu->encls_observer) cpu.vcpu->encls_observer(leaf, cpu.gpr[arch::rcx], {.fault = v::gp, .rax = 0});
+  const LeafRow* const row = find_leaf(encls_leaves, cpu.vcpu->package().features(), leaf);
+  if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) {
+    observe(cpu, leaf_gp(), leaf, cpu.gpr[arch::rcx]);
     return raise_gp(cpu, op);
   }
-  return encls_eremove(cpu, op);
+  return run_leaf(cpu, op, *row, true);
 }
 
-/// No leaf of ENCLU is supported yet by this processor: each is an invalid leaf.
 void op_enclu(Cpu& cpu, const Op* op) {
   if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
   if ((cpu.cr0 & arch::cr0::ts) != 0) return raise_nm(cpu, op);
   if (cpu.cpl != 3) return raise_ud(cpu, op);
-  return raise_gp(cpu, op);
+  const LeafRow* const row = find_leaf(enclu_leaves, cpu.vcpu->package().features(), cpu.reg<u32>(arch::rax));
+  constexpr u64 paging_and_numeric = arch::cr0::pg | arch::cr0::ne;
+  if (row == nullptr || (cpu.cr0 & paging_and_numeric) != paging_and_numeric) return raise_gp(cpu, op);
+  const bool code16 = !cpu.code64 && (cpu.seg[arch::seg_cs].attributes & attr::db) == 0;
+  if (code16 || expand_down_ds(cpu)) return raise_gp(cpu, op);
+  if (row->where == (cpu.enclave.active ? Where::outside : Where::inside)) return raise_gp(cpu, op);
+  return run_leaf(cpu, op, *row, false);
+}
+
+void op_enclv(Cpu& cpu, const Op* op) {
+  if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (!cpu.vcpu->package().features().enclv || (cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
+  const Controls& controls = cpu.vcpu->controls();
+  if (cpu.cpl != 0 || !controls.enclv_exiting) return raise_ud(cpu, op);
+  const u32 leaf = cpu.reg<u32>(arch::rax);
+  if (((controls.enclv_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
+    cpu.exit = {};
+    cpu.exit.reason = ExitReason::enclv;
+    return vm_exit(cpu, op);
+  }
+  const LeafRow* const row = find_leaf(enclv_leaves, cpu.vcpu->package().features(), leaf);
+  if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) return raise_gp(cpu, op);
+  return run_leaf(cpu, op, *row, false);
 }
 
 /// LOCK, 66, F2 and F3 make ENCLS and ENCLU undefined (SDM vol. 3D, 38.3 and 38.4, "Instruction operand encoding").
@@ -88,6 +181,7 @@ Selected select(const Insn& insn, Op&) {
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_ENCLS, select<op_encls>},
     {ZYDIS_MNEMONIC_ENCLU, select<op_enclu>},
+    {ZYDIS_MNEMONIC_ENCLV, select<op_enclv>},
 };
 
 }  // namespace

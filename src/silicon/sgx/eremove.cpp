@@ -1,30 +1,51 @@
 // ENCLS[EREMOVE] (SDM vol. 3D, 38.3): takes a page out of its enclave.
-#include "silicon/sgx/package_impl.hpp"
+#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/tracking.hpp"
+#include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
 
 using arch::PageType;
 using arch::SgxError;
 
-EnclsResult eremove(Package::Impl& package, u32 index) {
+SgxError eremove_page(Package::Impl& package, u32 index) {
   EpcmEntry& page = package.epcm(index);
-  const auto code = [](SgxError e) { return EnclsResult{.fault = std::nullopt, .rax = static_cast<u64>(e)}; };
-  if (!page.valid) return code(SgxError::success);
-  switch (page.type) {
-    case PageType::va: page.valid = false; return code(SgxError::success);
-    case PageType::secs:
-      if (page.children != 0) return code(SgxError::child_present);
-      page.valid = false;
-      return code(SgxError::success);
-    default: break;
+  if (!page.valid) return SgxError::success;
+  if (page.type == PageType::va) {
+    page.valid = false;
+    return SgxError::success;
+  }
+  if (page.type == PageType::secs) {
+    if (page.children != 0) return SgxError::child_present;
+    page.valid = false;
+    return SgxError::success;
   }
   EpcmEntry& secs = package.epcm(page.secs);
   // A trimmed page that was accepted needs no check of the enclave's threads.
   const bool trimmed = page.type == PageType::trim && !page.modified;
-  if (!trimmed && secs.active_threads != 0) return code(SgxError::enclave_act);
+  if (!trimmed && threads_active(secs)) return SgxError::enclave_act;
   page.valid = false;
   --secs.children;
-  return code(SgxError::success);
+  return SgxError::success;
+}
+
+LeafResult eremove(LeafContext& ctx) {
+  const u64 linear = ctx.rcx();
+  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::write);
+  if (!index) return tl::unexpected(index.error());
+  const Held held(ctx.epcm(*index).lock, LockMode::exclusive);
+  if (!held) return ctx.busy(linear, SgxConflict::page_exception);
+
+  const auto guard = ctx.guard();
+  const EpcmEntry& page = ctx.epcm(*index);
+  // Children that the hypervisor has evicted keep a SECS too.
+  const bool virtual_children = page.valid && page.type == PageType::secs &&
+                                ctx.cpu.vcpu->controls().epc_virtualization &&
+                                ctx.secs(*index).internal().virtchildcnt != 0;
+  if (virtual_children) return failure(SgxError::child_present);
+  const SgxError error = eremove_page(ctx.package, *index);
+  return error == SgxError::success ? success() : failure(error);
 }
 
 }  // namespace cloister::silicon

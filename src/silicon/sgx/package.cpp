@@ -3,7 +3,8 @@
 
 namespace cloister::silicon {
 
-Package::Impl::Impl(Config config) : config_(std::move(config)) {
+Package::Impl::Impl(Config config, SgxFeatures features)
+    : config_(std::move(config)), features_(features), keys_(config_.root_secret, config_.boot) {
   if (epc_pages() == 0) return;
   memory_ = map_host(epc_pages() * arch::page_size);
   epcm_ = std::make_unique<EpcmEntry[]>(epc_pages());
@@ -23,7 +24,10 @@ Package::~Package() = default;
 EnclsResult Package::eremove(Mfn frame) {
   const auto index = impl_->index_of(frame);
   if (!index) return {.fault = arch::vector::pf, .rax = 0};
-  return silicon::eremove(*impl_, *index);
+  const Held held(impl_->epcm(*index).lock, LockMode::exclusive);
+  if (!held) return {.fault = arch::vector::gp, .rax = 0};
+  const std::scoped_lock guard(impl_->mutex());
+  return {.fault = std::nullopt, .rax = static_cast<u64>(eremove_page(*impl_, *index))};
 }
 
 }  // namespace cloister::silicon

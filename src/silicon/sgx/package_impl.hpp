@@ -1,20 +1,24 @@
-// A package's EPC, with an EPCM entry and a page state for each page.
+// A package's EPC, with an EPCM entry and a page state for each page, and its platform's keys.
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "silicon/mmu/memory.hpp"
 #include "silicon/sgx/epcm.hpp"
+#include "silicon/sgx/features.hpp"
+#include "silicon/sgx/platform_keys.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 
 class Package::Impl {
  public:
-  explicit Impl(Config config);
+  explicit Impl(Config config, SgxFeatures features = {});
 
   const Config& config() const { return config_; }
+  const SgxFeatures& features() const { return features_; }
   u64 epc_pages() const { return config_.epc ? config_.epc->pages : 0; }
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
@@ -22,18 +26,25 @@ class Package::Impl {
   EpcmEntry& epcm(u32 index) { return epcm_[index]; }
   u8* page(u32 index) { return memory_.get() + u64{index} * arch::page_size; }
   PageState& state(u32 index) { return states_[index]; }
+  /// Held for the moment in which EPCM entries are read or changed.
+  std::mutex& mutex() { return mutex_; }
+  PlatformKeys& keys() { return keys_; }
 
   /// CPUID's leaves without the EPC sections.
   static CpuidRegs cpuid(u32 leaf, u32 subleaf);
 
  private:
   Config config_;
+  SgxFeatures features_;
   HostMapping memory_;
   std::unique_ptr<EpcmEntry[]> epcm_;
   std::unique_ptr<PageState[]> states_;
+  std::mutex mutex_;
+  PlatformKeys keys_;
 };
 
-/// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE): checks from "page in use" on.
-EnclsResult eremove(Package::Impl& package, u32 index);
+/// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE), after its operand's checks; the caller
+/// holds the page's lock and the package's mutex.
+arch::SgxError eremove_page(Package::Impl& package, u32 index);
 
 }  // namespace cloister::silicon

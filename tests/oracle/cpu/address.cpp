@@ -18,6 +18,12 @@ unsigned width_of(const Instruction& i, const ZydisDecodedOperand& operand) {
   return stack ? (i.bits64 ? 64 : 32) : i.info.address_width;
 }
 
+/// XLAT's index is AL.
+u64 index_of(const State& state, const ZydisDecodedOperand& operand) {
+  const u64 value = state.gpr[static_cast<unsigned>(number_of(operand.mem.index))];
+  return (operand.mem.index == ZYDIS_REGISTER_AL ? static_cast<u8>(value) : value) * operand.mem.scale;
+}
+
 }  // namespace
 
 u64 pick_target(Random& random, unsigned bytes, unsigned address_width) {
@@ -35,7 +41,8 @@ u64 pick_target(Random& random, unsigned bytes, unsigned address_width) {
   if (kind < 91) return data_end - random.below(bytes);
   if (kind < 94 || address_width != 64) return data_end + random.below(0x4000);
   if (kind < 96) return random.below(0x10000);
-  if (kind < 98) return 0xffff'8000'0000'0000 | (random.next() >> 20);
+  // Away from the end of the upper half: AMD also checks that the address without the segment base is canonical.
+  if (kind < 98) return 0xffff'8100'0000'0000 | (random.next() >> 24);
   return random.next() % 0xffff'0000'0000'0000 + 0x0000'8000'0000'0000;
 }
 
@@ -44,7 +51,7 @@ u64 linear_address(const State& state, const Instruction& i, const ZydisDecodedO
   const int base = number_of(operand.mem.base), index = number_of(operand.mem.index);
   if (is_ip(operand.mem.base)) address += state.rip + i.length();
   if (base >= 0) address += state.gpr[base];
-  if (index >= 0) address += state.gpr[index] * operand.mem.scale;
+  if (index >= 0) address += index_of(state, operand);
   address = (address & width_mask(width_of(i, operand))) + segment_base(operand);
   return i.bits64 ? address : static_cast<u32>(address);
 }
@@ -59,7 +66,7 @@ void aim(State& state, const Instruction& i, const ZydisDecodedOperand& operand,
     if (base == index) {
       set(base, (rest & mask) / (operand.mem.scale + 1u));
     } else {
-      set(base, rest - state.gpr[index] * operand.mem.scale);
+      set(base, rest - index_of(state, operand));
     }
   } else if (base >= 0) {
     set(base, rest);

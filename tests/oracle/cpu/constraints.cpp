@@ -43,12 +43,13 @@ void few_repeats(Context& c) {
   c.reg(arch::rcx) = (c.reg(arch::rcx) & ~mask) | count;
 }
 
-/// A bit offset that stays near its operand (SDM vol. 2A, 3.1.1.9).
+/// A bit offset that stays near its operand, or one whose address is not canonical (SDM vol. 2A, 3.1.1.9): whatever
+/// lies between belongs to the test program.
 void near_bit(Context& c) {
-  if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER || !c.random.percent(80)) return;
+  if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return;
   const int reg = number_of(c.i.operand[1].reg.value);
-  const u64 offset = c.random.below(1024) - 512;
-  if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = offset;
+  const u64 noise = c.random.next(), far = (u64{1} << 62) | (noise >> 3);
+  if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = c.random.percent(90) ? noise % 1024 - 512 : far;
 }
 
 /// Quotients that fit, most of the time: the dividend's upper half is below the divisor.
@@ -67,7 +68,8 @@ void fitting_dividend(Context& c) {
 
 /// LEAVE and ENTER's stack walks go through RBP.
 void frame_pointer(Context& c) {
-  if (c.random.percent(90)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
+  c.reg(arch::rbp) = pick_target(c.random, 8, c.i.bits64 ? 64 : 32);
+  if (c.random.percent(80)) c.reg(arch::rbp) = sandbox::data + 0x100 + c.random.below(sandbox::data_bytes - 0x200);
 }
 
 void far_pointer(Context& c);
@@ -95,9 +97,8 @@ void return_address(Context& c) {
   const u64 at = c.reg(arch::rsp) & (c.i.bits64 ? ~u64{0} : 0xffff'ffff);
   c.memory->put(at, c.landing());
   if (!is_far(c.i)) return;
-  // With an immediate, AMD reads the outer stack before it checks a selector of another RPL: RPL is 3.
-  const u16 rpl = c.i.info.opcode == 0xca ? 3 : 0;
-  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | rpl));
+  // AMD reads the outer stack before it checks a selector of another RPL, so RPL is 3.
+  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | 3));
 }
 
 /// IRET to the same privilege: RIP, CS, RFLAGS, and in 64-bit mode RSP and SS.
@@ -213,7 +214,9 @@ void selectors(Context& c) {
     if (op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
     const u16 value = random_selector(c.random);
     const int reg = op.type == ZYDIS_OPERAND_TYPE_REGISTER ? number_of(op.reg.value) : -1;
-    if (reg >= 0 && reg != arch::rsp) c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
+    if (reg >= 0 && reg != arch::rsp && c.memory == nullptr) {
+      c.reg(static_cast<unsigned>(reg)) = (c.random.next() & ~u64{0xffff}) | value;
+    }
     if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && c.memory != nullptr) {
       c.memory->put(linear_address(c.state, c.i, op), value);
     }

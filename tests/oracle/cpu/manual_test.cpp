@@ -167,5 +167,26 @@ TEST_F(ManualTest, FaultingMmxInstructionLeavesTheX87Stack) {  // vol. 3A, 6.5: 
   EXPECT_EQ(o.state.fpu.valid, 0x55);
 }
 
+TEST_F(ManualTest, RandomNumbersSetCarryAndNothingElse) {  // vol. 2B, RDRAND and RDSEED
+  for (const u8 modrm : {0xf1, 0xf9}) {                    // rdrand ecx, rdseed ecx
+    state.rflags |= arch::rflags::status;
+    state.gpr[Gpr::rcx] = ~u64{0};
+    const Outcome a = run({0x0f, 0xc7, modrm, 0x90}), b = run({0x0f, 0xc7, modrm, 0x90});
+    EXPECT_EQ(a.state.rflags & arch::rflags::status, arch::rflags::cf);
+    EXPECT_EQ(a.state.gpr[Gpr::rcx] >> 32, 0u);
+    EXPECT_NE(a.state.gpr[Gpr::rcx], b.state.gpr[Gpr::rcx]);
+    const Outcome narrow = run({0x66, 0x0f, 0xc7, modrm});
+    EXPECT_EQ(narrow.state.gpr[Gpr::rcx] >> 16, ~u64{0} >> 16);
+    const Outcome wide = run({0x48, 0x0f, 0xc7, modrm}), wider = run({0x48, 0x0f, 0xc7, modrm});
+    EXPECT_NE((wide.state.gpr[Gpr::rcx] | wider.state.gpr[Gpr::rcx]) >> 32, 0u);
+  }
+}
+
+TEST_F(ManualTest, RdpidReadsTscAux) {  // vol. 2B, RDPID
+  software.cpu().tsc_aux = 0x8123'4567;
+  state.gpr[Gpr::rcx] = ~u64{0};
+  EXPECT_EQ(run({0xf3, 0x0f, 0xc7, 0xf9}).state.gpr[Gpr::rcx], 0x8123'4567u);
+}
+
 }  // namespace
 }  // namespace cloister::oracle

@@ -31,6 +31,8 @@ struct Group {
   bool bits64;
 };
 
+void PrintTo(const Group& group, std::ostream* out) { *out << group.family.name << (group.bits64 ? " 64" : " 32"); }
+
 class OracleTest : public testing::TestWithParam<Group> {};
 
 /// Counts of a group, and one line a form for the list in the build folder.

@@ -124,17 +124,19 @@ u64 vendor_bits(const Instruction& i, const State& after, int n) {
 u16 undefined_x87_status(const Instruction& i, const State& before, const State& after) {
   const ZydisMnemonic m = i.info.mnemonic;
   if (i.info.meta.isa_ext != ZYDIS_ISA_EXT_X87) return 0;
-  constexpr u16 invalid = 1, precision = 1u << 5, summary = 1u << 7;
+  constexpr u16 invalid = 1, underflow = 1u << 4, precision = 1u << 5, summary = 1u << 7;
   const u16 raised = after.fpu.status;
+  // Whether a result within tolerance was rounded, and a masked underflow, which is one only if it was.
+  const u16 rounded = static_cast<u16>(precision | (before.fpu.control & underflow));
   switch (m) {
     case ZYDIS_MNEMONIC_FSIN:
     case ZYDIS_MNEMONIC_FCOS:
     case ZYDIS_MNEMONIC_FSINCOS:
-    case ZYDIS_MNEMONIC_FPTAN: return c0 | c1 | c3 | precision;  // whether a result within tolerance was rounded up
+    case ZYDIS_MNEMONIC_FPTAN: return c0 | c1 | c3 | rounded;
     case ZYDIS_MNEMONIC_FPATAN:
     case ZYDIS_MNEMONIC_F2XM1:
     case ZYDIS_MNEMONIC_FYL2X:
-    case ZYDIS_MNEMONIC_FYL2XP1: return c0 | c1 | c2 | c3 | precision;
+    case ZYDIS_MNEMONIC_FYL2XP1: return c0 | c1 | c2 | c3 | rounded;
     case ZYDIS_MNEMONIC_FFREE:
     case ZYDIS_MNEMONIC_FFREEP: return c0 | c1 | c2 | c3;
     // C1 is defined for stack underflow only (FCMOVcc), or cleared (SDM) where AMD leaves it (FCOMI and its like).

@@ -66,7 +66,7 @@ TEST_F(Eremove, ActiveThreadsKeepEveryChild) {
   for (const PageType type : {PageType::reg, PageType::tcs, PageType::ss_first, PageType::ss_rest}) {
     make_child(index++, type);
   }
-  entry(0).active_threads = 1;
+  entry(0).threads_now = 1;
   for (u32 i = 1; i < index; ++i) {
     EXPECT_EQ(remove(i), code(SgxError::enclave_act)) << i;
     EXPECT_TRUE(entry(i).valid) << i;
@@ -76,7 +76,7 @@ TEST_F(Eremove, ActiveThreadsKeepEveryChild) {
 
 TEST_F(Eremove, AcceptedTrimmedPageGoesWhileThreadsRun) {
   make_secs();
-  entry(0).active_threads = 1;
+  entry(0).threads_now = 1;
   make_child(1, PageType::trim);
   make_child(2, PageType::trim);
   entry(2).modified = true;  // EMODT without EACCEPT yet

@@ -1,0 +1,2 @@
+#pragma once
+enum { WHERE, GROW, FILL, SUM, WRITE_CODE, RUN_CODE, ACCEPT, POKE };

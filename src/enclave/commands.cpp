@@ -1,0 +1,171 @@
+#include "enclave/commands.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "enclave/describe.hpp"
+#include "enclave/layout.hpp"
+#include "enclave/measure.hpp"
+
+namespace cloister::enclave {
+namespace {
+
+struct Descriptor {
+  int number;
+  explicit Descriptor(int n) : number(n) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+};
+
+tl::unexpected<std::string> error_in(const std::string& file, const std::string& what) {
+  return tl::unexpected(fmt::format("{}: {}", file, what));
+}
+
+Result<std::vector<u8>> read_file(const std::string& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.number < 0) return error_in(path, std::strerror(errno));
+  std::vector<u8> bytes;
+  std::array<u8, 1 << 16> part;
+  for (;;) {
+    const ssize_t got = ::read(file.number, part.data(), part.size());
+    if (got < 0) return error_in(path, std::strerror(errno));
+    if (got == 0) return bytes;
+    bytes.insert(bytes.end(), part.begin(), part.begin() + got);
+  }
+}
+
+/// A new file under another name first, so that an old one is replaced whole or not at all.
+Result<void> write_file(const std::string& path, std::span<const u8> bytes, mode_t mode = 0644) {
+  const std::string fresh = path + ".new";
+  {
+    ::unlink(fresh.c_str());
+    const Descriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (file.number < 0) return error_in(path, std::strerror(errno));
+    while (!bytes.empty()) {
+      const ssize_t put = ::write(file.number, bytes.data(), bytes.size());
+      if (put < 0) {
+        const int reason = errno;
+        ::unlink(fresh.c_str());
+        return error_in(path, std::strerror(reason));
+      }
+      bytes = bytes.subspan(static_cast<std::size_t>(put));
+    }
+  }
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return error_in(path, std::strerror(errno));
+  return {};
+}
+
+std::string_view text_of(std::span<const u8> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+Result<Settings> settings_of(const Arguments& arguments) {
+  Settings settings;
+  if (!arguments.settings.empty()) {
+    const auto bytes = read_file(arguments.settings);
+    if (!bytes) return tl::unexpected(bytes.error());
+    const auto read = read_settings(text_of(*bytes));
+    if (!read) return error_in(arguments.settings, read.error());
+    settings = *read;
+  }
+  for (const std::string& line : arguments.set) {
+    if (auto done = set(settings, line); !done) return error_in("--set", done.error());
+  }
+  return settings;
+}
+
+Result<Stream> stream_of(const std::string& path) {
+  return read_file(path).and_then([&path](const std::vector<u8>& bytes) -> Result<Stream> {
+    auto stream = read_sgxs(bytes);
+    if (!stream) return error_in(path, stream.error());
+    return stream;
+  });
+}
+
+Result<arch::Sigstruct> sigstruct_of(const std::string& path) {
+  return read_file(path).and_then([&path](const std::vector<u8>& bytes) -> Result<arch::Sigstruct> {
+    auto structure = read_sigstruct(bytes);
+    if (!structure) return error_in(path, structure.error());
+    return structure;
+  });
+}
+
+Result<SigningKey> key_of(const Arguments& arguments) {
+  if (arguments.generate && ::access(arguments.key.c_str(), F_OK) != 0) {
+    auto key = SigningKey::generate();
+    if (!key) return error_in(arguments.key, key.error());
+    const auto pem = key->to_pem();
+    if (!pem) return error_in(arguments.key, pem.error());
+    const std::span<const u8> bytes(reinterpret_cast<const u8*>(pem->data()), pem->size());
+    if (auto done = write_file(arguments.key, bytes, 0600); !done) return tl::unexpected(done.error());
+    return key;
+  }
+  const auto bytes = read_file(arguments.key);
+  if (!bytes) return tl::unexpected(bytes.error());
+  auto key = SigningKey::from_pem(text_of(*bytes));
+  if (!key) return error_in(arguments.key, key.error());
+  return key;
+}
+
+}  // namespace
+
+Result<std::string> build(const Arguments& arguments) {
+  const auto settings = settings_of(arguments);
+  if (!settings) return tl::unexpected(settings.error());
+  const auto program = read_file(arguments.program);
+  if (!program) return tl::unexpected(program.error());
+  const auto stream = lay_out(*program, *settings);
+  if (!stream) return error_in(arguments.program, stream.error());
+  if (auto done = write_file(arguments.enclave, write_sgxs(*stream)); !done) return tl::unexpected(done.error());
+  return fmt::format("mrenclave {}\n", hex(measure(*stream)));
+}
+
+Result<std::string> sign(const Arguments& arguments) {
+  const auto settings = settings_of(arguments);
+  if (!settings) return tl::unexpected(settings.error());
+  const auto stream = stream_of(arguments.enclave);
+  if (!stream) return tl::unexpected(stream.error());
+  const auto key = key_of(arguments);
+  if (!key) return tl::unexpected(key.error());
+  const auto structure = sign(measure(*stream), *settings, *key);
+  if (!structure) return error_in(arguments.enclave, structure.error());
+  if (auto done = write_file(arguments.signature, bytes_of(*structure)); !done) return tl::unexpected(done.error());
+  return fmt::format("mrenclave {}\nmrsigner  {}\n", hex(structure->enclavehash), hex(mrsigner(*structure)));
+}
+
+Result<std::string> inspect(const Arguments& arguments) {
+  const auto bytes = read_file(arguments.enclave);
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (bytes->size() == sizeof(arch::Sigstruct)) {
+    if (const auto structure = read_sigstruct(*bytes); structure && structure->header == arch::sigstruct_header) {
+      return describe(*structure);
+    }
+  }
+  const auto stream = read_sgxs(*bytes);
+  if (!stream) return error_in(arguments.enclave, stream.error());
+  return describe(*stream);
+}
+
+Result<std::string> verify(const Arguments& arguments) {
+  const auto stream = stream_of(arguments.enclave);
+  if (!stream) return tl::unexpected(stream.error());
+  const auto structure = sigstruct_of(arguments.signature);
+  if (!structure) return tl::unexpected(structure.error());
+  if (auto good = check(*structure); !good) return error_in(arguments.signature, good.error());
+  const arch::Bytes32 measured = measure(*stream);
+  if (measured != structure->enclavehash) {
+    return error_in(arguments.enclave, fmt::format("measures {}, but the signature is for {}", hex(measured),
+                                                   hex(structure->enclavehash)));
+  }
+  return fmt::format("good: enclave {} of signer {}\n", hex(measured), hex(mrsigner(*structure)));
+}
+
+}  // namespace cloister::enclave

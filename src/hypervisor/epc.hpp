@@ -1,0 +1,15 @@
+// Taking a domain's EPC back (the Xen design's 2.2.10): every page is EREMOVEd before its frame has another owner.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "silicon/silicon.hpp"
+
+namespace cloister::hypervisor {
+
+/// EREMOVEs all pages of the sections; SECS pages that still have children are tried again after all others. No
+/// processor of the domain runs. Returns the frames that could not be removed: they must not be given away.
+std::vector<silicon::Mfn> clean_epc(silicon::Package& package, std::span<const silicon::EpcSection> sections);
+
+}  // namespace cloister::hypervisor

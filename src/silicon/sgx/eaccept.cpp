@@ -1,0 +1,81 @@
+// ENCLU[EACCEPT] (SDM vol. 3D, 38.4): the enclave agrees to what the system did to one of its pages.
+#include "silicon/sgx/own_page.hpp"
+#include "silicon/sgx/page_info.hpp"
+#include "silicon/sgx/tracking.hpp"
+
+namespace cloister::silicon {
+
+using arch::PageType;
+using arch::SgxError;
+namespace f = arch::secinfo_flags;
+
+namespace {
+
+/// What can be accepted: an added or restricted page, a changed type, an added shadow stack (which needs CET).
+bool acceptable(const arch::Secinfo& secinfo) {
+  const bool pending = (secinfo.flags & f::pending) != 0, modified = (secinfo.flags & f::modified) != 0,
+             restricted = (secinfo.flags & f::pr) != 0;
+  switch (secinfo.type()) {
+    case PageType::reg: return (restricted || pending) && !modified;
+    case PageType::tcs:
+    case PageType::trim: return modified && !pending && !restricted;
+    default: return false;
+  }
+}
+
+/// A page that becomes a TCS holds what its last owner wrote.
+bool valid_tcs(const arch::Tcs& tcs, bool mode64) {
+  if (!all_zero(tcs.reserved) || (tcs.flags & ~arch::tcs_flags::defined) != 0) return false;
+  if ((tcs.flags & arch::tcs_flags::dbgoptin) != 0 || tcs.cssa >= tcs.nssa || tcs.aep != 0 || tcs.state != 0) {
+    return false;
+  }
+  return mode64 || ((tcs.fslimit & 0xfff) == 0xfff && (tcs.gslimit & 0xfff) == 0xfff);
+}
+
+}  // namespace
+
+LeafResult eaccept(LeafContext& ctx) {
+  const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  const auto secinfo = own_secinfo(ctx, rbx);
+  if (!secinfo) return tl::unexpected(secinfo.error());
+  if (!reserved_clear(*secinfo)) return leaf_gp();
+  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::read);
+  if (!index) return tl::unexpected(index.error());
+  if (!acceptable(*secinfo)) return leaf_gp();
+
+  EpcmEntry& page = ctx.epcm(*index);
+  const auto ours = [&] {
+    return page.valid && !page.blocked && has_owner(page.type) && page.secs == ctx.cpu.enclave.secs;
+  };
+  {
+    const auto guard = ctx.guard();
+    if (!ours()) return ctx.epc_fault(rcx, Access::read);
+  }
+  const Held lock(page.lock, LockMode::shared);
+  if (!lock) return leaf_gp();
+  const Held change(page.sgx2_lock, LockMode::exclusive);
+  if (!change) return leaf_gp();
+
+  const auto guard = ctx.guard();
+  if (!ours()) return ctx.epc_fault(rcx, Access::read);
+  // PR is not compared: the enclave may learn of the restriction from the permissions.
+  if (page.enclave_address != rcx || ((secinfo_flags_of(page) ^ secinfo->flags) & ~f::pr) != 0) {
+    return failure(SgxError::page_attributes_mismatch);
+  }
+  if ((page.modified || page.permission_restricted) && !is_tracked(ctx.epcm(page.secs), page)) {
+    return failure(SgxError::not_tracked);
+  }
+  if (page.type == PageType::tcs) {
+    const u64 attributes = ctx.secs(page.secs).architectural.attributes.flags;
+    const auto& tcs = *reinterpret_cast<const arch::Tcs*>(ctx.package.page(*index));
+    if (!valid_tcs(tcs, (attributes & arch::attributes::mode64bit) != 0)) return leaf_gp();
+  }
+  page.pending = page.modified = page.permission_restricted = false;
+  return success();
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,61 @@
+// ENCLU[EACCEPTCOPY] (SDM vol. 3D, 38.4): fills a page that EAUG has added from one that the enclave has, and accepts
+// it with the permissions asked for.
+#include "silicon/sgx/own_page.hpp"
+#include "silicon/sgx/page_info.hpp"
+
+namespace cloister::silicon {
+
+using arch::PageType;
+using arch::SgxError;
+namespace f = arch::secinfo_flags;
+
+LeafResult eacceptcopy(LeafContext& ctx) {
+  const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rdx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rdx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto secinfo_page = ctx.epc(rbx, Access::read); !secinfo_page) {
+    return tl::unexpected(secinfo_page.error());
+  }
+  const auto to = ctx.epc(rcx, Access::write);
+  if (!to) return tl::unexpected(to.error());
+  if (const auto from_page = ctx.epc(rdx, Access::read); !from_page) return tl::unexpected(from_page.error());
+
+  const auto secinfo = own_secinfo(ctx, rbx);
+  if (!secinfo) return tl::unexpected(secinfo.error());
+  if (!reserved_clear(*secinfo) || (secinfo->flags & (f::r | f::w)) == f::w || secinfo->type() != PageType::reg) {
+    return leaf_gp();
+  }
+  const auto from = ctx.enclave_operand(rdx, Access::read);
+  if (!from) return tl::unexpected(from.error());
+
+  EpcmEntry& page = ctx.epcm(*to);
+  const auto waits = [&] {
+    return page.valid && page.pending && !page.modified && !page.blocked && page.type == PageType::reg &&
+           page.secs == ctx.cpu.enclave.secs;
+  };
+  {
+    const auto guard = ctx.guard();
+    if (!waits()) return failure(SgxError::page_attributes_mismatch);
+  }
+  const Held change(page.sgx2_lock, LockMode::exclusive);
+  if (!change) return leaf_gp();
+  {
+    const auto guard = ctx.guard();
+    if (!waits() || rights_of(page) != (f::r | f::w) || page.enclave_address != rcx) {
+      return failure(SgxError::page_attributes_mismatch);
+    }
+  }
+  // While it is pending nobody can look at it, and its group's lock keeps EACCEPT away.
+  ctx.touch(*to);
+  std::memcpy(ctx.package.page(*to), ctx.package.page(*from), arch::page_size);
+  const auto guard = ctx.guard();
+  set_rights(page, secinfo->flags);
+  page.pending = false;
+  return success();
+}
+
+}  // namespace cloister::silicon

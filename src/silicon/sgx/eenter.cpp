@@ -1,0 +1,276 @@
+// ENCLU[EENTER] and ENCLU[ERESUME] (SDM vol. 3D, 38.4): entry into an enclave.
+#include "silicon/cpu/fpu.hpp"
+#include "silicon/cpu/fxsave.hpp"
+#include "silicon/sgx/entry.hpp"
+#include "silicon/sgx/tracking.hpp"
+
+namespace cloister::silicon {
+
+using arch::PageType;
+namespace f = arch::rflags;
+
+namespace {
+
+/// What both leaves have found when all checks have passed.
+struct Entry {
+  u32 tcs_index = 0, secs_index = 0;
+  u64 base = 0;
+  bool opt_out = false;
+};
+
+bool segment_used_with_base(const Segment& s) { return (s.attributes & attr::unusable) == 0 && s.base != 0; }
+
+/// 32-bit code: flat DS, ES and SS.
+bool segments_allow(const Cpu& cpu) {
+  if (cpu.code64) return true;
+  const Segment& ds = cpu.seg[arch::seg_ds];
+  const Segment& ss = cpu.seg[arch::seg_ss];
+  const bool down = (ds.attributes & (attr::code | attr::expand_down)) == attr::expand_down;
+  if ((ds.attributes & attr::unusable) != 0 || down) return false;
+  if (cpu.seg[arch::seg_cs].base != 0 || ds.base != 0) return false;
+  if (segment_used_with_base(cpu.seg[arch::seg_es]) || segment_used_with_base(ss)) return false;
+  return (ss.attributes & attr::db) != 0;
+}
+
+/// CR4 and XCR0 against the enclave's XFRM.
+bool xfrm_allowed(const Cpu& cpu, u64 xfrm) {
+  if ((cpu.cr4 & arch::cr4::osfxsr) == 0) return false;
+  if ((cpu.cr4 & arch::cr4::osxsave) == 0) return xfrm == 3;
+  return (xfrm & ~cpu.xcr0) == 0;
+}
+
+tl::expected<void, Miss> check_tcs_page(LeafContext& ctx, u32 index, u64 linear) {
+  const EpcmEntry& page = ctx.epcm(index);
+  const bool usable = page.valid && !page.blocked && page.enclave_address == linear && page.type == PageType::tcs &&
+                      !page.pending && !page.modified;
+  if (!usable) return ctx.epc_fault(linear);
+  return {};
+}
+
+/// Checks of the TCS and the SECS that come before those of the SSA (rows 7 to 12 of both leaves).
+bool tcs_allows(const Cpu& cpu, const arch::Tcs& tcs, const SecsPage& secs) {
+  const arch::Secs& s = secs.architectural;
+  const bool mode64 = (s.attributes.flags & arch::attributes::mode64bit) != 0;
+  if (arch::page_offset(tcs.ossa | tcs.ofsbase | tcs.ogsbase) != 0) return false;
+  if ((tcs.flags & ~arch::tcs_flags::defined) != 0) return false;
+  if (!secs.initialised() || cpu.code64 != mode64) return false;
+  if (!xfrm_allowed(cpu, s.attributes.xfrm)) return false;
+  const bool notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0;
+  return (tcs.flags & arch::tcs_flags::dbgoptin) != 0 ||
+         notify == ((s.attributes.flags & arch::attributes::aexnotify) != 0);
+}
+
+/// FS and GS inside: read/write data at the TCS's offsets (SDM vol. 3D, EENTER, "Setup segments").
+Segment inside_segment(const Segment& ds, u64 base, u32 limit) {
+  constexpr u32 fixed = 1 | attr::s | attr::present | attr::db | attr::g;
+  return {0x0b, base, limit, fixed | (ds.attributes & (attr::writable | attr::dpl | attr::avl | attr::l))};
+}
+
+/// Enters: state from here on is the enclave's.
+void enter(LeafContext& ctx, const Entry& entry, const SsaFrame& frame, const arch::Secs& secs, const arch::Tcs& tcs,
+           u64 fs_base, u64 gs_base) {
+  Cpu& cpu = ctx.cpu;
+  EnclaveState& e = cpu.enclave;
+  e.active = true;
+  e.opt_out = entry.opt_out;
+  e.secs = entry.secs_index;
+  e.tcs = entry.tcs_index;
+  e.tcs_linear = ctx.rbx();
+  e.base = entry.base;
+  e.size = secs.size;
+  e.xfrm = secs.attributes.xfrm;
+  e.miscselect = secs.miscselect;
+  e.mode64 = (secs.attributes.flags & arch::attributes::mode64bit) != 0;
+  e.xsave_page = frame.xsave_page;
+  e.gpr_page = frame.gpr_page;
+  e.saved_fs = cpu.seg[arch::seg_fs];
+  e.saved_gs = cpu.seg[arch::seg_gs];
+  e.saved_xcr0 = cpu.xcr0;
+  e.saved_tf = (cpu.system_flags & f::tf) != 0;
+  if (entry.opt_out) {
+    cpu.system_flags &= ~f::tf;
+    cpu.no_step = true;
+    cpu.pending_debug = 0;
+  }
+  if ((cpu.cr4 & arch::cr4::osxsave) != 0) cpu.xcr0 = e.xfrm;
+  const Segment& ds = cpu.seg[arch::seg_ds];
+  cpu.seg[arch::seg_fs] = inside_segment(ds, fs_base, e.mode64 ? 0xffff'ffff : tcs.fslimit);
+  cpu.seg[arch::seg_gs] = inside_segment(ds, gs_base, e.mode64 ? 0xffff'ffff : tcs.gslimit);
+  cpu.mmu->enter_enclave_space();
+  update_mode(cpu);
+  ctx.transferred = true;
+}
+
+/// Loads what ERESUME takes from the frame.
+bool load_frame(Cpu& cpu, const arch::Gprsgx& g, bool opt_out, bool mode64) {
+  const u64 ursp_mask = mode64 ? ~u64{0} : 0xffff'ffff;
+  const u64 values[16] = {g.rax, g.rcx, g.rdx, g.rbx, g.rsp, g.rbp, g.rsi, g.rdi,
+                          g.r8,  g.r9,  g.r10, g.r11, g.r12, g.r13, g.r14, g.r15};
+  for (unsigned i = 0; i < (mode64 ? 16u : 8u); ++i) cpu.gpr[i] = values[i] & ursp_mask;
+  u64 mask = f::status | f::df | f::nt | f::ac | f::id | f::rf | f::tf;
+  if (opt_out) mask &= ~f::tf;
+  if (cpu.iopl() == 3) mask |= f::if_;
+  cpu.set_rflags((g.rflags & mask) | (cpu.rflags() & ~mask & ~(opt_out ? f::tf : 0) & ~f::vm));
+  cpu.rip = g.rip;
+  return true;
+}
+
+/// The XSAVE area of a frame: legacy region and header (SDM vol. 1, 13.4).
+struct XsaveArea {
+  FxsaveImage legacy;
+  u64 xstate_bv;
+  u64 xcomp_bv;
+  std::array<u8, 48> reserved;
+};
+static_assert(sizeof(XsaveArea) == ssa_xsave_bytes);
+
+/// XRSTOR of the frame; false: #GP.
+bool restore_extended(Cpu& cpu, const u8* area) {
+  XsaveArea x;
+  std::memcpy(&x, area, sizeof x);
+  if ((x.xstate_bv & ~cpu.enclave.xfrm) != 0 || x.xcomp_bv != 0 || !all_zero(x.reserved)) return false;
+  FxsaveImage image{};
+  write_fxsave(cpu, image);
+  const FpuState initial{};
+  constexpr FxsaveForm form{};
+  // A component whose bit is clear takes its initial state; MXCSR is loaded either way.
+  std::memcpy(image.data(), x.legacy.data(), image.size());
+  if ((x.xstate_bv & 1) == 0) write_x87_image(initial, form, image.data());
+  if ((x.xstate_bv & 2) == 0) write_xmm_image(initial, form, image.data());
+  return read_fxsave(cpu, image);
+}
+
+LeafResult enter_leaf(LeafContext& ctx, bool resume) {
+  Cpu& cpu = ctx.cpu;
+  const u64 linear = ctx.rbx();
+  if (!segments_allow(cpu)) return leaf_gp();
+  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto tcs_index = ctx.epc(linear, Access::read);
+  if (!tcs_index) return tl::unexpected(tcs_index.error());
+  const u64 aep = cpu.code64 ? cpu.gpr[arch::rcx] : static_cast<u32>(cpu.gpr[arch::rcx]);
+  if (cpu.code64 && !is_canonical(aep)) return leaf_gp();
+  const Held held(ctx.epcm(*tcs_index).lock, LockMode::shared);
+  if (!held) return leaf_gp();
+
+  auto guard = ctx.guard();
+  if (auto ok = check_tcs_page(ctx, *tcs_index, linear); !ok) return tl::unexpected(ok.error());
+  Entry entry{*tcs_index, ctx.epcm(*tcs_index).secs, 0, false};
+  arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(*tcs_index));
+  SecsPage& secs = ctx.secs(entry.secs_index);
+  if (!tcs_allows(cpu, tcs, secs)) return leaf_gp();
+  const arch::Secs& s = secs.architectural;
+  entry.base = s.base;
+  entry.opt_out = (tcs.flags & arch::tcs_flags::dbgoptin) == 0;
+  if (resume ? tcs.cssa == 0 : tcs.cssa >= tcs.nssa) return leaf_gp();
+  guard.unlock();
+
+  auto frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, resume ? tcs.cssa - 1 : tcs.cssa);
+  if (!frame) return tl::unexpected(frame.error());
+  bool notify = false;
+  if (resume) {
+    const arch::Gprsgx& g = gprsgx_of(ctx.package, frame->gpr_page);
+    notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (g.aexnotify & 1) != 0;
+    if (notify) {
+      if (tcs.cssa >= tcs.nssa) return leaf_gp();
+      frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, tcs.cssa);
+      if (!frame) return tl::unexpected(frame.error());
+    }
+  }
+  const bool from_frame = resume && !notify;
+  arch::Gprsgx& g = gprsgx_of(ctx.package, frame->gpr_page);
+  const u64 target = from_frame ? g.rip : entry.base + tcs.oentry;
+  const u64 fs_base = from_frame && cpu.code64 ? g.fsbase : entry.base + tcs.ofsbase;
+  const u64 gs_base = from_frame && cpu.code64 ? g.gsbase : entry.base + tcs.ogsbase;
+  if (cpu.code64) {
+    if (!is_canonical(target) || !is_canonical(fs_base) || !is_canonical(gs_base)) return leaf_gp();
+  } else {
+    const u64 ds_limit = cpu.seg[arch::seg_ds].limit;
+    if (target > cpu.seg[arch::seg_cs].limit || u64{static_cast<u32>(fs_base)} + tcs.fslimit > ds_limit ||
+        u64{static_cast<u32>(gs_base)} + tcs.gslimit > ds_limit) {
+      return leaf_gp();
+    }
+  }
+  if (from_frame) {
+    cpu.enclave.xfrm = s.attributes.xfrm;
+    if (!restore_extended(cpu, ctx.package.page(frame->xsave_page))) return leaf_gp();
+  }
+
+  guard.lock();
+  if (tcs.state != 0) return leaf_gp();
+  ctx.touch(*tcs_index);
+  tcs.state = 1;
+  tcs.aep = aep;
+  cpu.enclave.epoch = enter_enclave(ctx.epcm(entry.secs_index));
+  const u32 cssa = tcs.cssa;
+  if (from_frame) --tcs.cssa;
+  guard.unlock();
+
+  if (!from_frame) {
+    ctx.touch(frame->gpr_page);
+    g.ursp = cpu.gpr[arch::rsp];
+    g.urbp = cpu.gpr[arch::rbp];
+  }
+  enter(ctx, entry, *frame, s, tcs, fs_base, gs_base);
+  if (from_frame) {
+    load_frame(cpu, g, entry.opt_out, cpu.enclave.mode64);
+  } else {
+    cpu.gpr[arch::rax] = cssa;
+    cpu.gpr[arch::rcx] = ctx.next_rip;
+    cpu.rip = target;
+  }
+  return LeafDone{};
+}
+
+}  // namespace
+
+tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs& secs, const arch::Tcs& tcs,
+                                             u32 secs_index, u64 base, u32 frame) {
+  const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
+  const u64 start = base + tcs.ossa + bytes * frame;
+  SsaFrame result;
+  const auto check = [&](u64 linear) -> tl::expected<u32, Miss> {
+    const auto page = ctx.cpu.mmu->translate_raw(linear, Access::write, ctx.cpu.mmu->data_mode());
+    if (!page) return tl::unexpected(page.error());
+    if (!page->epc_index) return ctx.epc_fault(linear);
+    const auto guard = ctx.guard();
+    const EpcmEntry& e = ctx.epcm(*page->epc_index);
+    const bool usable = e.valid && !e.blocked && !e.pending && !e.modified && e.enclave_address == linear &&
+                        e.type == PageType::reg && e.secs == secs_index && e.read && e.write;
+    if (!usable) return ctx.epc_fault(linear);
+    return *page->epc_index;
+  };
+  const auto xsave = check(start);
+  if (!xsave) return tl::unexpected(xsave.error());
+  const auto gpr = check(start + bytes - arch::page_size);
+  if (!gpr) return tl::unexpected(gpr.error());
+  return SsaFrame{*xsave, *gpr};
+}
+
+arch::Gprsgx& gprsgx_of(Package::Impl& package, u32 gpr_page) {
+  return *reinterpret_cast<arch::Gprsgx*>(package.page(gpr_page) + arch::page_size - sizeof(arch::Gprsgx));
+}
+arch::Exinfo& exinfo_of(Package::Impl& package, u32 gpr_page) {
+  return *reinterpret_cast<arch::Exinfo*>(package.page(gpr_page) + arch::page_size - sizeof(arch::Gprsgx) -
+                                          sizeof(arch::Exinfo));
+}
+
+LeafResult eenter(LeafContext& ctx) { return enter_leaf(ctx, false); }
+LeafResult eresume(LeafContext& ctx) { return enter_leaf(ctx, true); }
+
+LeafResult edeccssa(LeafContext& ctx) {
+  Cpu& cpu = ctx.cpu;
+  EnclaveState& e = cpu.enclave;
+  const Held held(ctx.epcm(e.tcs).lock, LockMode::shared);
+  if (!held) return leaf_gp();
+  arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(e.tcs));
+  if (tcs.cssa == 0) return leaf_gp();
+  const auto frame = check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1);
+  if (!frame) return tl::unexpected(frame.error());
+  ctx.touch(e.tcs);
+  --tcs.cssa;
+  e.xsave_page = frame->xsave_page;
+  e.gpr_page = frame->gpr_page;
+  return LeafDone{};
+}
+
+}  // namespace cloister::silicon

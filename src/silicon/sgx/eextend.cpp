@@ -1,0 +1,44 @@
+// ENCLS[EEXTEND] (SDM vol. 3D, 38.3): measures 256 bytes of a page of an enclave that is being built.
+#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/measurement.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+bool measurable(arch::PageType type) {
+  using enum arch::PageType;
+  return type == reg || type == tcs || type == ss_first || type == ss_rest;
+}
+}  // namespace
+
+LeafResult eextend(LeafContext& ctx) {
+  constexpr u64 chunk_bytes = 256;
+  const u64 secs_at = ctx.rbx(), linear = ctx.rcx();
+  if (auto ok = ctx.aligned(secs_at, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto secs_index = ctx.epc(secs_at, Access::write);
+  if (!secs_index) return tl::unexpected(secs_index.error());
+  if (auto ok = ctx.aligned(linear, chunk_bytes); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::read);
+  if (!index) return tl::unexpected(index.error());
+
+  // While the page is held its SECS, which has a child, cannot leave the EPC; and what is looked at here changes only
+  // with the page held exclusively, so that the package's mutex is not needed.
+  const EpcmEntry& entry = ctx.epcm(*index);
+  const Held held(ctx.epcm(*index).lock, LockMode::shared);
+  if (!held) return leaf_gp();
+  if (!entry.valid || !measurable(entry.type)) return ctx.epc_fault(linear, Access::read);
+  if (entry.secs != *secs_index) return leaf_gp();
+  SecsPage& secs = ctx.secs(*secs_index);
+  const Held building(ctx.epcm(*secs_index).build_lock, LockMode::exclusive);
+  if (!building || secs.initialised()) return leaf_gp();
+
+  const u64 in_page = arch::page_offset(linear);
+  Measurement measurement = measurement_of(secs);
+  measurement.eextend(entry.enclave_address - secs.architectural.base + in_page,
+                      std::span<const u8, chunk_bytes>(ctx.package.page(*index) + in_page, chunk_bytes));
+  ctx.touch(*secs_index);
+  store_measurement(secs, measurement);
+  return std::monostate{};
+}
+
+}  // namespace cloister::silicon

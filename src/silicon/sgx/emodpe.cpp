@@ -1,0 +1,40 @@
+// ENCLU[EMODPE] (SDM vol. 3D, 38.4): the enclave gives more permissions to one of its pages.
+#include "silicon/sgx/own_page.hpp"
+#include "silicon/sgx/page_info.hpp"
+
+namespace cloister::silicon {
+
+namespace f = arch::secinfo_flags;
+
+LeafResult emodpe(LeafContext& ctx) {
+  const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto secinfo_page = ctx.epc(rbx, Access::read); !secinfo_page) {
+    return tl::unexpected(secinfo_page.error());
+  }
+  const auto index = ctx.epc(rcx, Access::read);
+  if (!index) return tl::unexpected(index.error());
+  const auto secinfo = own_secinfo(ctx, rbx);
+  if (!secinfo) return tl::unexpected(secinfo.error());
+  if (!reserved_clear(*secinfo)) return leaf_gp();
+
+  EpcmEntry& page = ctx.epcm(*index);
+  {
+    const auto guard = ctx.guard();
+    if (!settled_page(ctx, page, rcx)) return ctx.epc_fault(rcx, Access::read);
+  }
+  const Held change(page.sgx2_lock, LockMode::exclusive);
+  if (!change) return leaf_gp();
+
+  const auto guard = ctx.guard();
+  if (!settled_page(ctx, page, rcx)) return ctx.epc_fault(rcx, Access::read);
+  const u64 rights = rights_of(page) | (secinfo->flags & f::rwx);
+  if ((rights & (f::r | f::w)) == f::w) return leaf_gp();
+  set_rights(page, rights);
+  return LeafDone{};
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,50 @@
+// ENCLS[EMODT] (SDM vol. 3D, 38.3): makes a page a TCS or trims it; done when the enclave accepts it.
+#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/page_info.hpp"
+
+namespace cloister::silicon {
+
+using arch::PageType;
+using arch::SgxError;
+
+namespace {
+constexpr bool may_become(PageType from, PageType to) {
+  if (to == PageType::trim) return from != PageType::trim && has_owner(from);
+  return from == PageType::reg;
+}
+}  // namespace
+
+LeafResult emodt(LeafContext& ctx) {
+  const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write);
+  if (!index) return tl::unexpected(index.error());
+  const auto secinfo = ctx.read_as<arch::Secinfo>(rbx);
+  if (!secinfo) return tl::unexpected(secinfo.error());
+  const PageType to = secinfo->type();
+  if (!reserved_clear(*secinfo) || (to != PageType::tcs && to != PageType::trim)) return leaf_gp();
+
+  EpcmEntry& page = ctx.epcm(*index);
+  const Held lock(page.lock, LockMode::exclusive);
+  if (!lock) return ctx.busy(rcx, SgxConflict::page_error);
+  {
+    const auto guard = ctx.guard();
+    if (!page.valid) return ctx.epc_fault(rcx);
+  }
+  const Held change(page.sgx2_lock, LockMode::exclusive);
+  if (!change) return failure(SgxError::epc_page_conflict);
+
+  const auto guard = ctx.guard();
+  if (!may_become(page.type, to)) return ctx.epc_fault(rcx);
+  if (page.pending || page.modified) return failure(SgxError::page_not_modifiable);
+  if (!ctx.secs(page.secs).initialised()) return leaf_gp();
+  page.type = to;
+  page.modified = true;
+  page.permission_restricted = false;
+  set_rights(page, 0);
+  page.epoch = ctx.epcm(page.secs).epoch;
+  return success();
+}
+
+}  // namespace cloister::silicon

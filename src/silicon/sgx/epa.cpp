@@ -1,0 +1,27 @@
+// ENCLS[EPA] (SDM vol. 3D, 38.3): makes an empty version array, the place of the versions of evicted pages.
+#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/page_info.hpp"
+
+namespace cloister::silicon {
+
+LeafResult epa(LeafContext& ctx) {
+  const u64 rcx = ctx.rcx();
+  if (ctx.cpu.gpr[arch::rbx] != static_cast<u64>(arch::PageType::va)) return leaf_gp();
+  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write);
+  if (!index) return tl::unexpected(index.error());
+  EpcmEntry& page = ctx.epcm(*index);
+  const Held lock(page.lock, LockMode::exclusive);
+  if (!lock) return ctx.busy(rcx, SgxConflict::page_exception);
+  {
+    const auto guard = ctx.guard();
+    if (page.valid) return ctx.epc_fault(rcx);
+  }
+  ctx.touch(*index);
+  std::memset(ctx.package.page(*index), 0, arch::page_size);
+  const auto guard = ctx.guard();
+  claim_page(page, u64{static_cast<u8>(arch::PageType::va)} << arch::secinfo_flags::page_type_shift, 0);
+  return LeafDone{};
+}
+
+}  // namespace cloister::silicon

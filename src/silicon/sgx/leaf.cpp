@@ -1,0 +1,145 @@
+// Operands of SGX leaves: alignment, what page an address names, accesses, and the in-enclave operand rule (SDM vol.
+// 3D, 36.5 and the leaves' operations).
+#include "silicon/sgx/leaf.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "silicon/cpu/debug.hpp"
+#include "silicon/processor.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+/// Canonical in 64-bit mode; in DS and of a type that allows the access otherwise (SDM vol. 3A, 5.3).
+bool addressable(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
+  if (cpu.code64) return is_canonical(linear) && is_canonical(linear + bytes - 1);
+  const Segment& ds = cpu.seg[arch::seg_ds];
+  if ((ds.attributes & attr::unusable) != 0) return false;
+  const bool code = (ds.attributes & attr::code) != 0;
+  if (access == Access::write && (code || (ds.attributes & attr::writable) == 0)) return false;
+  if (access == Access::read && code && (ds.attributes & attr::readable) == 0) return false;
+  const u32 offset = static_cast<u32>(linear - cpu.seg_base[arch::seg_ds]);
+  const u64 last = u64{offset} + bytes - 1;
+  // Only ENCLU gets here with an expand-down segment: all but the addresses up to its limit.
+  const bool expand_down = !code && (ds.attributes & attr::expand_down) != 0;
+  if (!expand_down) return last <= ds.limit;
+  return offset > ds.limit && last <= ((ds.attributes & attr::db) != 0 ? 0xffff'ffffu : 0xffffu);
+}
+
+/// The one or two pages of an operand, translated.
+struct Pieces {
+  struct Piece {
+    PageTranslation page;
+    u64 offset;
+    unsigned bytes;
+  };
+  std::array<Piece, 2> piece;
+  unsigned count = 0;
+};
+
+tl::expected<Pieces, Miss> pieces_of(Cpu& cpu, u64 linear, unsigned bytes, Access access) {
+  if (!addressable(cpu, linear, bytes, access)) return leaf_gp();
+  Pieces pieces;
+  for (unsigned done = 0; done < bytes;) {
+    const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
+    const unsigned n = std::min(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
+    const auto page = cpu.mmu->translate(at, access, cpu.mmu->data_mode());
+    if (!page) return tl::unexpected(page.error());
+    pieces.piece[pieces.count++] = {*page, arch::page_offset(at), n};
+    done += n;
+  }
+  note_data_access(cpu, linear, bytes, access);
+  return pieces;
+}
+
+}  // namespace
+
+bool reserved_clear(const arch::Secinfo& secinfo) {
+  return (secinfo.flags & ~arch::secinfo_flags::defined) == 0 && all_zero(secinfo.reserved);
+}
+
+tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment) const {
+  if ((linear & (alignment - 1)) != 0 || (cpu.code64 && !is_canonical(linear))) return leaf_gp();
+  return {};
+}
+
+tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Access access) {
+  if (!addressable(cpu, linear, 1, access)) return leaf_gp();
+  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  if (!page) return tl::unexpected(page.error());
+  return page->epc_index;
+}
+
+tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access) {
+  if (!addressable(cpu, linear, 1, access)) return leaf_gp();
+  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  if (!page) return tl::unexpected(page.error());
+  if (!page->epc_index) return epc_fault(linear, access);
+  return EpcPage{*page->epc_index, page->physical};
+}
+
+tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access) {
+  return epc_page(linear, access).map([](const EpcPage& page) { return page.index; });
+}
+
+tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
+  u32 code = arch::pfec::p | arch::pfec::sgx;
+  if (access == Access::write) code |= arch::pfec::wr;
+  if (cpu.cpl == 3) code |= arch::pfec::us;
+  return tl::unexpected(Miss{.fault = {arch::vector::pf, true, code, linear}, .exit = {}});
+}
+
+tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes) {
+  const auto pieces = pieces_of(cpu, linear, bytes, Access::read);
+  if (!pieces) return tl::unexpected(pieces.error());
+  u8* out = static_cast<u8*>(to);
+  for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
+    if (p.page.host == nullptr) {
+      std::memset(out, 0xff, p.bytes);  // the abort page
+    } else {
+      std::memcpy(out, p.page.host + p.offset, p.bytes);
+    }
+    out += p.bytes;
+  }
+  return {};
+}
+
+tl::expected<void, Miss> LeafContext::write(u64 linear, const void* from, unsigned bytes) {
+  const auto pieces = pieces_of(cpu, linear, bytes, Access::write);
+  if (!pieces) return tl::unexpected(pieces.error());
+  const u8* in = static_cast<const u8*>(from);
+  for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
+    if (p.page.host != nullptr) {
+      page_store(*p.page.state);
+      std::memcpy(p.page.host + p.offset, in, p.bytes);
+    }
+    in += p.bytes;
+  }
+  return {};
+}
+
+tl::unexpected<Miss> LeafContext::busy(u64 linear) const {
+  return tl::unexpected(busy(linear, SgxConflict::page_exception).error());
+}
+
+tl::expected<void, Miss> LeafContext::in_elrange(u64 linear, unsigned bytes) const {
+  if (!cpu.enclave.in_elrange(linear) || !cpu.enclave.in_elrange(linear + bytes - 1)) return leaf_gp();
+  return {};
+}
+
+tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access) {
+  if (auto inside = in_elrange(linear, 1); !inside) return tl::unexpected(inside.error());
+  const auto index = epc(linear, access);
+  if (!index) return index;
+  const auto held = guard();
+  const EpcmEntry& page = epcm(*index);
+  const bool ours = page.valid && page.type == arch::PageType::reg && page.secs == cpu.enclave.secs &&
+                    page.enclave_address == arch::page_base(linear);
+  const bool settled = !page.blocked && !page.pending && !page.modified;
+  if (!ours || !settled || !(access == Access::write ? page.write : page.read)) return epc_fault(linear, access);
+  return index;
+}
+
+}  // namespace cloister::silicon

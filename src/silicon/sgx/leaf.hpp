@@ -1,0 +1,150 @@
+// What a leaf of ENCLS, ENCLU or ENCLV is written with: operands, page locks and results.
+//
+// A leaf is a function `LeafResult leaf(LeafContext&)`. It checks in the manual's order, changes nothing before the
+// last check that can fail, and returns what software sees: nothing (RAX and RFLAGS unchanged), a code in RAX with
+// flags, or a Miss (exception or VM exit). leaf_table.cpp has a row for each.
+#pragma once
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <tl/expected.hpp>
+#include <variant>
+
+#include "arch/sgx.hpp"
+#include "silicon/cpu/descriptor.hpp"
+#include "silicon/mmu/mmu.hpp"
+#include "silicon/sgx/package_impl.hpp"
+#include "silicon/sgx/secs.hpp"
+
+namespace cloister::silicon {
+
+/// RAX and the flags of a leaf that returns codes: CF and ZF as given, PF, AF, OF and SF clear.
+struct Code {
+  arch::SgxError error = arch::SgxError::success;
+  bool zf = false, cf = false;
+};
+inline Code success() { return {}; }
+/// The usual error: ZF = 1.
+inline Code failure(arch::SgxError e) { return {e, true, false}; }
+/// Errors that some leaves report with CF = 1.
+inline Code failure_cf(arch::SgxError e) { return {e, false, true}; }
+
+/// monostate: the leaf changes neither RAX nor the flags (or has changed them itself).
+using LeafDone = std::variant<std::monostate, Code>;
+using LeafResult = tl::expected<LeafDone, Miss>;
+
+inline tl::unexpected<Miss> leaf_gp() { return tl::unexpected(fault_miss(arch::vector::gp, 0)); }
+
+class LeafContext {
+ public:
+  LeafContext(Cpu& processor, Package::Impl& owner) : cpu(processor), package(owner) {}
+
+  Cpu& cpu;
+  Package::Impl& package;
+  u64 next_rip = 0;          ///< of the instruction after this one
+  bool transferred = false;  ///< the leaf has set RIP
+
+  u64 rax() const { return cpu.gpr[arch::rax]; }
+  /// RBX, RCX, RDX as linear addresses: relative to DS, as wide as the mode.
+  u64 rbx() const { return linear(cpu.gpr[arch::rbx]); }
+  u64 rcx() const { return linear(cpu.gpr[arch::rcx]); }
+  u64 rdx() const { return linear(cpu.gpr[arch::rdx]); }
+  u64 linear(u64 offset) const { return cpu.code64 ? offset : static_cast<u32>(offset + cpu.seg_base[arch::seg_ds]); }
+
+  /// #GP(0) unless the address is a multiple of `alignment` and canonical.
+  tl::expected<void, Miss> aligned(u64 linear, u64 alignment) const;
+
+  /// The EPC page behind a linear address: paging's own faults first, then #PF with the SGX bit if it is not EPC.
+  tl::expected<u32, Miss> epc(u64 linear, Access access);
+  /// The same with its guest-physical address, which becomes a SECS's ENCLAVECONTEXT.
+  struct EpcPage {
+    u32 index;
+    u64 physical;
+  };
+  tl::expected<EpcPage, Miss> epc_page(u64 linear, Access access);
+  /// nullopt if it is not EPC (ERDINFO).
+  tl::expected<std::optional<u32>, Miss> epc_or_not(u64 linear, Access access);
+  /// #PF with P, SGX and, for ENCLS's write operands, W: what EPCM violations of an operand raise.
+  tl::unexpected<Miss> epc_fault(u64 linear, Access access = Access::write) const;
+
+  /// Reads or writes an operand outside EPC as an explicit data access of the instruction; in enclave mode, wherever it
+  /// is.
+  tl::expected<void, Miss> read(u64 linear, void* to, unsigned bytes);
+  tl::expected<void, Miss> write(u64 linear, const void* from, unsigned bytes);
+  template <class T>
+  tl::expected<T, Miss> read_as(u64 linear) {
+    T t;
+    if (auto done = read(linear, &t, sizeof t); !done) return tl::unexpected(done.error());
+    return t;
+  }
+
+  EpcmEntry& epcm(u32 index) { return package.epcm(index); }
+  SecsPage& secs(u32 index) { return *reinterpret_cast<SecsPage*>(package.page(index)); }
+  std::unique_lock<std::mutex> guard() { return std::unique_lock(package.mutex()); }
+  /// Call before writing to an EPC page's bytes: cached code of it goes stale.
+  void touch(u32 index) { page_store(package.state(index)); }
+
+  /// Result of a leaf that cannot get a page's lock: #GP(0). With the EPC virtualization extensions, SGX_CONFLICT
+  /// exits.
+  tl::unexpected<Miss> busy(u64 linear) const;
+  /// The same for leaves and operands whose table names a code: page_exception (else #GP(0)) or page_error (else
+  /// SGX_EPC_PAGE_CONFLICT with ZF).
+  LeafResult busy(u64 linear, SgxConflict code) const;
+  /// With the EPC virtualization extensions, the SGX_CONFLICT exit of a leaf that cannot track this SECS; else
+  /// `otherwise`.
+  LeafResult cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise);
+
+  // Enclave mode's operands (ENCLU): in ELRANGE (#GP), EPC, and readable or writable PT_REG of this enclave (#PF).
+  tl::expected<void, Miss> in_elrange(u64 linear, unsigned bytes) const;
+  tl::expected<u32, Miss> enclave_operand(u64 linear, Access access);
+};
+
+using Leaf = LeafResult (*)(LeafContext&);
+
+/// SECINFO's reserved bits: FLAGS outside `defined`, and the bytes after it.
+bool reserved_clear(const arch::Secinfo& secinfo);
+template <std::size_t n>
+bool all_zero(const std::array<u8, n>& bytes) {
+  return std::ranges::all_of(bytes, [](u8 b) { return b == 0; });
+}
+
+// ENCLS (SDM vol. 3D, 38.3).
+LeafResult ecreate(LeafContext&);
+LeafResult eadd(LeafContext&);
+LeafResult eextend(LeafContext&);
+LeafResult einit(LeafContext&);
+LeafResult eremove(LeafContext&);
+LeafResult edbgrd(LeafContext&);
+LeafResult edbgwr(LeafContext&);
+LeafResult epa(LeafContext&);
+LeafResult eblock(LeafContext&);
+LeafResult etrack(LeafContext&);
+LeafResult ewb(LeafContext&);
+LeafResult eldb(LeafContext&);
+LeafResult eldu(LeafContext&);
+LeafResult eaug(LeafContext&);
+LeafResult emodpr(LeafContext&);
+LeafResult emodt(LeafContext&);
+LeafResult erdinfo(LeafContext&);
+LeafResult etrackc(LeafContext&);
+LeafResult eldbc(LeafContext&);
+LeafResult elduc(LeafContext&);
+
+// ENCLV (SDM vol. 3D, 38.5).
+LeafResult edecvirtchild(LeafContext&);
+LeafResult eincvirtchild(LeafContext&);
+LeafResult esetcontext(LeafContext&);
+
+// ENCLU (SDM vol. 3D, 38.4).
+LeafResult ereport(LeafContext&);
+LeafResult egetkey(LeafContext&);
+LeafResult eenter(LeafContext&);
+LeafResult eresume(LeafContext&);
+LeafResult eexit(LeafContext&);
+LeafResult eaccept(LeafContext&);
+LeafResult emodpe(LeafContext&);
+LeafResult eacceptcopy(LeafContext&);
+LeafResult edeccssa(LeafContext&);
+
+}  // namespace cloister::silicon

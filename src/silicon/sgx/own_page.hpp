@@ -1,0 +1,24 @@
+// Pages as the SGX2 leaves of ENCLU see them from inside the enclave (SDM vol. 3D, 38.4: EACCEPT, EACCEPTCOPY,
+// EMODPE).
+#pragma once
+
+#include "silicon/sgx/leaf.hpp"
+
+namespace cloister::silicon {
+
+/// The SECINFO operand: a readable regular page of this enclave, already known to be in ELRANGE and aligned.
+inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linear) {
+  const auto index = ctx.enclave_operand(linear, Access::read);
+  if (!index) return tl::unexpected(index.error());
+  arch::Secinfo secinfo;
+  std::memcpy(&secinfo, ctx.package.page(*index) + arch::page_offset(linear), sizeof secinfo);
+  return secinfo;
+}
+
+/// A regular page of this enclave at its place, which nothing is being done to. Caller holds the package's mutex.
+inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 linear) {
+  return page.valid && !page.blocked && !page.pending && !page.modified && page.type == arch::PageType::reg &&
+         page.secs == ctx.cpu.enclave.secs && page.enclave_address == linear;
+}
+
+}  // namespace cloister::silicon

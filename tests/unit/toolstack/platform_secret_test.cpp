@@ -1,0 +1,73 @@
+// The platform's root secret: made once, kept private, never replaced.
+#include "toolstack/platform_secret.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace cloister::toolstack {
+namespace {
+
+using testing::HasSubstr;
+
+class PlatformSecretTest : public testing::Test {
+ protected:
+  PlatformSecretTest() {
+    std::string pattern = testing::TempDir() + "cloister-secret-XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~PlatformSecretTest() override { std::filesystem::remove_all(folder_); }
+  std::string file() const { return std::string(folder_).append("/platform-secret"); }
+  std::string folder_;
+};
+
+TEST_F(PlatformSecretTest, IsTheSameAtEveryStart) {
+  const auto first = platform_secret(folder_);
+  ASSERT_TRUE(first) << first.error();
+  EXPECT_EQ(platform_secret(folder_), first);
+  EXPECT_NE(*first, PlatformSecret{});
+}
+
+TEST_F(PlatformSecretTest, DiffersBetweenMachines) {
+  const auto other = platform_secret(std::string(folder_).append("/other/deep"));
+  ASSERT_TRUE(other) << other.error();
+  EXPECT_NE(platform_secret(folder_), other);
+}
+
+TEST_F(PlatformSecretTest, OnlyItsOwnerReadsIt) {
+  ASSERT_TRUE(platform_secret(folder_));
+  struct stat status {};
+  ASSERT_EQ(::stat(file().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  for (const auto& entry : std::filesystem::directory_iterator(folder_)) EXPECT_EQ(entry.path(), file());
+}
+
+TEST_F(PlatformSecretTest, RefusesOneThatOthersMayRead) {
+  ASSERT_TRUE(platform_secret(folder_));
+  ASSERT_EQ(::chmod(file().c_str(), 0644), 0);
+  const auto refused = platform_secret(folder_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error(), HasSubstr("mode 644, expected 600"));
+}
+
+TEST_F(PlatformSecretTest, RefusesADamagedOneAndKeepsIt) {
+  std::ofstream(file()) << "short";
+  ASSERT_EQ(::chmod(file().c_str(), 0600), 0);
+  const auto refused = platform_secret(folder_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error(), HasSubstr("5 bytes, expected 32"));
+  EXPECT_EQ(std::filesystem::file_size(file()), 5u);
+}
+
+TEST_F(PlatformSecretTest, NamesWhatItCannotWrite) {
+  const auto refused = platform_secret("/proc/nowhere");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error(), HasSubstr("/proc/nowhere"));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
