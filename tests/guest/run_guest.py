@@ -135,6 +135,17 @@ def enclave_seal(settings):
     expect(run.matches(r"TEST seal/unseal-of-an-earlier-boot: ok"), "the second boot did not get the blob")
 
 
+@case("tour")
+def tour(settings):
+    """The account that scripts/demo ends with: each line says something that happened."""
+    run = Domain(settings, test="tour", epc=64).run()
+    expect_status(run, 0)
+    expect(not run.matches(r"(FAIL .*)"), "an example failed")
+    for line in (r"enclave +MRENCLAVE [0-9a-f]{64}$", r"signed +MRSIGNER  [0-9a-f]{64}$", r"entered +hello from inside",
+                 r"sealed +[1-9]\d* bytes", r"attested "):
+        expect(run.matches(line), f"no line {line!r}")
+
+
 @case("console")
 def console(settings):
     def answer(text, process):
@@ -277,6 +288,8 @@ def main():
         print("skipped: runs with CLOISTER_FULL=1 (scripts/test --full)")
         return SKIPPED
     settings = Settings(arguments.cloister, arguments.guest, arguments.timeout)
+    # The tests' platform has a secret of its own, not the user's.
+    os.environ["CLOISTER_STATE"] = str(arguments.guest / "state")
     try:
         function(settings)
     except Failure as failure:
