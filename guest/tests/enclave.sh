@@ -15,14 +15,14 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 [ -n "$groups" ] || groups=$(cd /enclaves && ls | grep -v '\.')
-for group in $groups; do
+for together in $groups; do
   running=
-  for example in $(echo "$group" | tr + ' '); do
+  for example in $(echo "$together" | tr + ' '); do
     start "$example" &
     running="$running ${example%%:*}:$!"
   done
   for one in $running; do
-    wait "${one#*:}"
+    wait "${one##*:}"
     check_equal "${one%%:*}" $? 0
   done
 done
