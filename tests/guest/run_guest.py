@@ -102,6 +102,14 @@ for example in ("hello", "attest", "threads", "heap", "faults"):
     case(f"enclave-{example}")(lambda settings, name=example: run_enclaves(settings, name))
 
 
+@case("enclave-account")
+def enclave_account(settings):
+    run = Domain(settings, test="account", epc=64).run()
+    expect_tests(run)
+    for word in ("section", "measured", "signed", "entered", "sealed", "attested", "resumed"):
+        expect(run.matches(f"{word} +"), f"the account has no line '{word}'")
+
+
 @case("enclave-seal")
 def enclave_seal(settings):
     """What an enclave sealed in one boot of the machine, it unseals in the next."""
