@@ -1,19 +1,28 @@
 #!/bin/sh
-# Runs examples with enclaves: those that the kernel's command line names (enclave=NAME,...), or all. A sealed blob of an
-# earlier boot comes with it as sealed=HEX.
+# Runs examples with enclaves: those that the kernel's command line names, or all.
+#   enclave=NAME[:ARGUMENT],...     one after the other; with + in place of the comma at the same time
 . /tests/lib
-names= sealed=
+start() {
+  case $1 in
+    *:*) "/enclaves/${1%%:*}" "${1#*:}" ;;
+    *) "/enclaves/$1" ;;
+  esac
+}
+groups=
 for word in $(cat /proc/cmdline); do
   case $word in
-    enclave=*) names=$(echo "${word#enclave=}" | tr , ' ') ;;
-    sealed=*) sealed=${word#sealed=} ;;
+    enclave=*) groups=$(echo "${word#enclave=}" | tr , ' ') ;;
   esac
 done
-[ -n "$names" ] || names=$(cd /enclaves && ls | grep -v '\.')
-for name in $names; do
-  case $name in
-    seal) /enclaves/seal $sealed ;;
-    *) "/enclaves/$name" ;;
-  esac
-  check_equal "$name" $? 0
+[ -n "$groups" ] || groups=$(cd /enclaves && ls | grep -v '\.')
+for together in $groups; do
+  running=
+  for example in $(echo "$together" | tr + ' '); do
+    start "$example" &
+    running="$running ${example%%:*}:$!"
+  done
+  for one in $running; do
+    wait "${one##*:}"
+    check_equal "${one%%:*}" $? 0
+  done
 done

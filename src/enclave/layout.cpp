@@ -13,6 +13,7 @@ namespace {
 
 using Page = std::array<u8, arch::page_size>;
 constexpr u64 page = arch::page_size;
+constexpr u64 most_bytes = u64{1} << 30;  // of pages, which are all held in memory
 
 constexpr u64 type_flags(arch::PageType type) {
   return u64{static_cast<u8>(type)} << arch::secinfo_flags::page_type_shift;
@@ -86,6 +87,10 @@ Result<Stream> lay_out(std::span<const u8> file, const Settings& settings) {
   if (!program) return tl::unexpected(program.error());
   const Places places = place(*program, settings);
 
+  if (places.dynamic > most_bytes) {
+    return tl::unexpected(fmt::format("pages up to {:#x}: more than {:#x}", places.dynamic, most_bytes));
+  }
+
   Stream stream;
   stream.ssa_frame_pages = static_cast<u32>(settings.ssa_frame_pages);
   stream.size = settings.size != 0 ? settings.size : std::bit_ceil(std::max(places.end, 2 * page));
@@ -105,6 +110,7 @@ Result<Stream> lay_out(std::span<const u8> file, const Settings& settings) {
     }
   }
 
+  stream.records.reserve(places.dynamic / page * (1 + page / chunk_bytes));
   for (const Segment& segment : program->segments) add_segment(stream, segment, *program, note);
   add_zeros(stream, places.heap, page_up(settings.heap));
   for (u64 i = 0; i < settings.threads; i++) {

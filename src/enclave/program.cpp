@@ -73,7 +73,8 @@ Result<void> find_layout_note(std::span<const u8> file, const Elf64_Ehdr& elf, P
   const Elf64_Shdr& strings = (*sections)[elf.e_shstrndx];
   const auto names = table<char>(file, strings.sh_offset, strings.sh_size);
   if (!names) return error("the section names are outside the file");
-  constexpr std::string_view wanted{".enclave_layout", 16};  // with the zero that ends it
+  using namespace std::string_view_literals;
+  constexpr std::string_view wanted = ".enclave_layout\0"sv;  // with the zero that ends a name
   for (const Elf64_Shdr& section : *sections) {
     if (std::string_view(names->data(), names->size())
             .substr(std::min<u64>(section.sh_name, names->size()))

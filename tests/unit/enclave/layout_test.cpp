@@ -113,6 +113,15 @@ TEST(Layout, RefusesASizeThatDoesNotFit) {
   EXPECT_EQ(error_of(make_program(), {.size = 0x100000}), "");
 }
 
+TEST(Layout, RefusesMoreThanItCanHold) {
+  EXPECT_THAT(error_of(make_program(), {.heap = u64{1} << 36}), HasSubstr("more than"));
+  auto file = make_program();
+  store(file, segment_header(1) + offsetof(Elf64_Phdr, p_memsz), u64{1} << 36);
+  EXPECT_THAT(error_of(file), HasSubstr("more than"));
+  store(file, segment_header(1) + offsetof(Elf64_Phdr, p_memsz), ~u64{0});
+  EXPECT_THAT(error_of(file), HasSubstr("too large"));
+}
+
 TEST(Layout, RefusesProgramsThatAreNotPlainImages) {
   struct Damage {
     u64 at;

@@ -1,4 +1,5 @@
-// A small ELF64 program for the tests: two pages of code and read-only data, and a writable one with a tail of zeros.
+// A small ELF64 program for the tests: a page of code, and two that can be written, most of which
+// are zeros.
 #pragma once
 
 #include <elf.h>
@@ -11,8 +12,8 @@
 
 namespace cloister::enclave::test {
 
-inline constexpr u64 headers_at = 64, code_at = 0x1000, data_at = 0x2000, note_at = 0x2100, names_at = 0x3000,
-                     sections_at = 0x3100, dynamic_at = 0x3300, file_bytes = 0x3400;
+inline constexpr u64 headers_at = 64, code_at = 0x200, data_at = 0xa00, note_at = 0xb00, names_at = 0xe00,
+                     sections_at = 0xf00, dynamic_at = 0x1100, file_bytes = 0x1200;
 
 template <class T>
 void store(std::vector<u8>& file, u64 at, const T& value) {
