@@ -227,7 +227,6 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
                                              u32 secs_index, u64 base, u32 frame) {
   const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
   const u64 start = base + tcs.ossa + bytes * frame;
-  SsaFrame result;
   const auto check = [&](u64 linear) -> tl::expected<u32, Miss> {
     const auto page = ctx.cpu.mmu->translate_raw(linear, Access::write, ctx.cpu.mmu->data_mode());
     if (!page) return tl::unexpected(page.error());
