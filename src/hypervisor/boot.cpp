@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "arch/msr.hpp"
+#include "platform/power.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -76,6 +77,8 @@ tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
   const auto tables = platform::make_acpi({.vcpus = machine.spec.vcpus, .map = machine.spec.map});
   if (!write(arch::Gpa{platform::acpi_base}, std::as_bytes(std::span(tables.image))))
     return tl::unexpected(std::string("no memory where ACPI tables go"));
+  if (!write(arch::Gpa{platform::reset_vector}, std::as_bytes(std::span(platform::reset_code))))
+    return tl::unexpected(std::string("no memory at the reset vector"));
   if (!machine.spec.kernel) return tl::unexpected(std::string("no kernel"));
   std::span<const u8> ramdisk;
   if (machine.spec.ramdisk) ramdisk = *machine.spec.ramdisk;

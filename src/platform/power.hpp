@@ -2,6 +2,7 @@
 // bytes of I/O space.
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "arch/types.hpp"
@@ -11,6 +12,19 @@ namespace cloister::platform {
 inline constexpr u16 sleep_control_port = 0x600, sleep_status_port = 0x601, reset_port = 0x602;
 inline constexpr u8 reset_value = 0x01;
 inline constexpr u8 s5_type = 5;  ///< SLP_TYP of \_S5
+
+/// What real-mode code finds at the reset vector F000:FFF0, where operating systems jump to restart a machine: it
+/// writes reset_value to reset_port.
+inline constexpr u64 reset_vector = 0xf'fff0;
+inline constexpr std::array<u8, 9> reset_code{0xba,
+                                              reset_port & 0xff,
+                                              reset_port >> 8,  // mov dx, reset_port
+                                              0xb0,
+                                              reset_value,  // mov al, reset_value
+                                              0xee,         // out dx, al
+                                              0xf4,
+                                              0xeb,
+                                              0xfd};  // hlt; jmp to it
 
 enum class PowerEvent : u8 { power_off, reset };
 

@@ -207,7 +207,7 @@ def panic(settings):
 @case("reboot")
 def reboot(settings):
     """A reset ends the domain or starts it anew, as the configuration says."""
-    run = Domain(settings, test="restart", extra="reboot=acpi", config=['on_reboot = "destroy"']).run()
+    run = Domain(settings, test="restart", config=['on_reboot = "destroy"']).run()
     expect_status(run, 0)
     expect("reset itself" in run.errors, f"no word of the reset: {run.errors}")
     boots = []

@@ -1,6 +1,6 @@
 // Instructions that do little or nothing here: NOP and its forms, PREFETCHh, fences and cache-line flushes
 // (SDM vol. 1, 7.3.17, 11.4.4); RDRAND, RDSEED and RDPID (7.3.17); UD0, UD1 and UD2.
-#include <atomic>
+#include <immintrin.h>
 
 #include "silicon/cpu/integer.hpp"
 #include "silicon/cpu/random.hpp"
@@ -20,7 +20,7 @@ Selected select_nop(const Insn& insn, Op&) {
 
 /// Loads and stores of this processor become visible to the others in their order.
 void fence(Cpu& cpu, const Op* op) {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  _mm_mfence();
   CLOISTER_NEXT(cpu, op);
 }
 

@@ -102,17 +102,16 @@ void enter(LeafContext& ctx, const Entry& entry, const SsaFrame& frame, const ar
 }
 
 /// Loads what ERESUME takes from the frame.
-bool load_frame(Cpu& cpu, const arch::Gprsgx& g, bool opt_out, bool mode64) {
-  const u64 ursp_mask = mode64 ? ~u64{0} : 0xffff'ffff;
+void load_frame(Cpu& cpu, const arch::Gprsgx& g, bool opt_out, bool mode64) {
+  const u64 width = mode64 ? ~u64{0} : 0xffff'ffff;
   const u64 values[16] = {g.rax, g.rcx, g.rdx, g.rbx, g.rsp, g.rbp, g.rsi, g.rdi,
                           g.r8,  g.r9,  g.r10, g.r11, g.r12, g.r13, g.r14, g.r15};
-  for (unsigned i = 0; i < (mode64 ? 16u : 8u); ++i) cpu.gpr[i] = values[i] & ursp_mask;
+  for (unsigned i = 0; i < (mode64 ? 16u : 8u); ++i) cpu.gpr[i] = values[i] & width;
   u64 mask = f::status | f::df | f::nt | f::ac | f::id | f::rf | f::tf;
   if (opt_out) mask &= ~f::tf;
   if (cpu.iopl() == 3) mask |= f::if_;
   cpu.set_rflags((g.rflags & mask) | (cpu.rflags() & ~mask & ~(opt_out ? f::tf : 0) & ~f::vm));
   cpu.rip = g.rip;
-  return true;
 }
 
 /// The XSAVE area of a frame: legacy region and header (SDM vol. 1, 13.4).
@@ -227,7 +226,6 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
                                              u32 secs_index, u64 base, u32 frame) {
   const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
   const u64 start = base + tcs.ossa + bytes * frame;
-  SsaFrame result;
   const auto check = [&](u64 linear) -> tl::expected<u32, Miss> {
     const auto page = ctx.cpu.mmu->translate_raw(linear, Access::write, ctx.cpu.mmu->data_mode());
     if (!page) return tl::unexpected(page.error());

@@ -12,9 +12,10 @@ u64 segment_base(const ZydisDecodedOperand& operand) {
 
 bool is_ip(ZydisRegister reg) { return reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP; }
 
-/// Address size of the operand: a stack operand's is the stack's.
+/// Address size of the operand: a stack operand's is the stack's, also where LEAVE reads it through RBP.
 unsigned width_of(const Instruction& i, const ZydisDecodedOperand& operand) {
-  const bool stack = operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN && number_of(operand.mem.base) == arch::rsp;
+  const int base = number_of(operand.mem.base);
+  const bool stack = operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN && (base == arch::rsp || base == arch::rbp);
   return stack ? (i.bits64 ? 64 : 32) : i.info.address_width;
 }
 

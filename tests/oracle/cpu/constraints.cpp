@@ -48,7 +48,7 @@ void few_repeats(Context& c) {
 void near_bit(Context& c) {
   if (c.i.memory() == nullptr || c.i.operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return;
   const int reg = number_of(c.i.operand[1].reg.value);
-  const u64 noise = c.random.next(), far = (u64{1} << 62) | (noise >> 3);
+  const u64 noise = c.random.next(), far = (u64{1} << 62) | (noise >> 54);
   if (reg >= 0) c.reg(static_cast<unsigned>(reg)) = c.random.percent(90) ? noise % 1024 - 512 : far;
 }
 

@@ -77,6 +77,7 @@ constexpr Exemption table[] = {
     {"str *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, STR)", "payload suite"},
     {"smsw *", "UMIP: the host's kernel emulates it with its own values (SDM vol. 2B, SMSW)", "payload suite"},
     {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "payload suite"},
+    {"enclv", "VMX root operation at CPL 0 only (SDM vol. 3D, 38.5)", "payload suite, unit_silicon", fault},
     {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "payload suite"},
     {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "ManualTest"},
     {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "ManualTest"},

@@ -81,7 +81,7 @@ void patch_displacement(Bytes& out, const Instruction& i, Random& random) {
     if (op.type != ZYDIS_OPERAND_TYPE_MEMORY || i.info.raw.disp.size == 0) continue;
     const bool relative = op.mem.base == ZYDIS_REGISTER_RIP || op.mem.base == ZYDIS_REGISTER_EIP;
     if (!relative && (op.mem.base != ZYDIS_REGISTER_NONE || op.mem.index != ZYDIS_REGISTER_NONE)) continue;
-    u64 value = pick_target(random, op.size / 8, i.info.address_width);
+    u64 value = pick_target(random, op.size / 8, 32);  // what a displacement reaches
     if (op.mem.segment == ZYDIS_REGISTER_GS) value -= sandbox::gs_base;
     if (relative) value -= sandbox::instruction + i.info.length;
     patch(out, i.info.raw.disp.offset, i.info.raw.disp.size, value);
