@@ -1,0 +1,45 @@
+// cloisterd's REST API (docs/openapi.json) over its Unix socket.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "arch/types.hpp"
+
+namespace cloister::toolstack::client {
+
+using Json = nlohmann::ordered_json;
+
+/// Why a request came to nothing: one line for a person, and the program's exit status.
+struct Failure {
+  std::string message;
+  int exit_status;
+};
+
+template <class T>
+using Answer = tl::expected<T, Failure>;
+
+/// One request a call; any thread.
+class Api {
+ public:
+  explicit Api(const std::string& run_folder);
+
+  Answer<Json> get(const std::string& path) const;
+  Answer<std::string> get_text(const std::string& path) const;
+  /// body: null for none.
+  Answer<Json> post(const std::string& path, const Json& body = nullptr) const;
+  Answer<Json> patch(const std::string& path, const Json& body) const;
+  Answer<Json> remove(const std::string& path) const;
+
+ private:
+  Answer<std::string> request(const std::string& method, const std::string& path, const std::string& body) const;
+  Answer<Json> request_json(const std::string& method, const std::string& path, const Json& body) const;
+
+  std::string socket_;
+};
+
+/// The path of a domain's resource. A name may hold what a URL may not.
+std::string domain_path(const std::string& domain, const std::string& below = "");
+
+}  // namespace cloister::toolstack::client

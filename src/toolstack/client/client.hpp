@@ -1,0 +1,46 @@
+// The client's door: the verbs of `cloister` that talk to cloisterd. Each returns the program's exit status; what went
+// wrong is one line on standard error.
+#pragma once
+
+#include <string>
+
+namespace cloister::toolstack::client {
+
+/// Where cloisterd's socket lies: $CLOISTER_RUN, else /run/cloister.
+std::string default_run_folder();
+
+/// What every verb is given.
+struct Common {
+  std::string run_folder;
+  bool json = false;  ///< print what cloisterd answered, as JSON, instead of a table
+};
+
+struct CreateArguments {
+  std::string file;
+  bool paused = false, console = false;
+};
+
+struct TopArguments {
+  double delay_seconds = 1;
+  unsigned iterations = 0;  ///< 0: until q is pressed, or for ever where the output is no terminal
+};
+
+int create(const Common& common, const CreateArguments& arguments);
+int list(const Common& common);
+int info(const Common& common, const std::string& domain, bool policy);
+/// Attaches the terminal to the domain's console until Ctrl-] or the domain's end.
+int console(const Common& common, const std::string& domain);
+int dmesg(const Common& common, const std::string& domain);
+int pause(const Common& common, const std::string& domain);
+int unpause(const Common& common, const std::string& domain);
+/// wait: return when the domain is gone.
+int shutdown(const Common& common, const std::string& domain, bool wait);
+int reboot(const Common& common, const std::string& domain);
+int destroy(const Common& common, const std::string& domain);
+int rename(const Common& common, const std::string& domain, const std::string& name);
+int sgx_info(const Common& common);
+int sgx_list(const Common& common);
+int top(const Common& common, const TopArguments& arguments);
+int host(const Common& common);
+
+}  // namespace cloister::toolstack::client

@@ -1,0 +1,171 @@
+// `cloister`'s verbs against a stand-in for cloisterd on a Unix socket: what they ask, what they print, how they end.
+#include "toolstack/client/client.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "toolstack/client/api.hpp"
+#include "toolstack/client/table.hpp"
+#include "toolstack/toolstack.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::internal::CaptureStdout;
+using testing::internal::GetCapturedStdout;
+
+class Client : public testing::Test {
+ protected:
+  Client() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "cloister-client-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
+    common_.run_folder = folder_;
+  }
+  ~Client() override {
+    if (thread_.joinable()) {
+      server_.stop();
+      thread_.join();
+    }
+    std::filesystem::remove_all(folder_);
+  }
+
+  /// From now on requests of `method` to `path` are answered so.
+  void serve(const std::string& method, const std::string& path, int status, const std::string& body) {
+    const auto answer = [this, status, body](const httplib::Request& request, httplib::Response& response) {
+      seen_ = request;
+      response.status = status;
+      response.set_content(body, "application/json");
+    };
+    if (method == "GET") server_.Get(path, answer);
+    if (method == "POST") server_.Post(path, answer);
+    if (method == "PATCH") server_.Patch(path, answer);
+    if (method == "DELETE") server_.Delete(path, answer);
+  }
+  void start() {
+    server_.set_address_family(AF_UNIX);
+    ASSERT_TRUE(server_.bind_to_port(folder_ + "/cloisterd.sock", 80));
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    while (!server_.is_running()) std::this_thread::yield();
+  }
+  struct Result {
+    int status;
+    std::string out;
+  };
+  Result capture(const std::function<int()>& verb) {
+    CaptureStdout();
+    std::fflush(stdout);
+    const int status = verb();
+    return {status, GetCapturedStdout()};
+  }
+
+  std::string folder_;
+  Common common_;
+  httplib::Server server_;
+  httplib::Request seen_;
+  std::thread thread_;
+};
+
+constexpr const char* two_domains = R"([
+  {"id": 1, "name": "web", "state": "running", "vcpus": 4, "memory_mib": 512, "epc_mib": 64, "cpu_seconds": 12.34},
+  {"id": 12, "name": "a-longer-name", "state": "paused", "vcpus": 1, "memory_mib": 16, "epc_mib": 0, "cpu_seconds": 0}
+])";
+
+TEST_F(Client, ListsDomainsInColumns) {
+  serve("GET", "/v1/domains", 200, two_domains);
+  start();
+  const Result result = capture([&] { return list(common_); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out,
+            "NAME           ID  STATE    VCPUS  MEM(MiB)  EPC(MiB)  CPU TIME(s)\n"
+            "web             1  running      4       512        64         12.3\n"
+            "a-longer-name  12  paused       1        16         0          0.0\n");
+}
+
+TEST_F(Client, PrintsTheAnswerAsJson) {
+  serve("GET", "/v1/domains", 200, two_domains);
+  start();
+  common_.json = true;
+  const Result result = capture([&] { return list(common_); });
+  EXPECT_EQ(Json::parse(result.out), Json::parse(two_domains));
+}
+
+TEST_F(Client, ShowsEpcByPackage) {
+  serve("GET", "/v1/epc", 200, R"({"total_pages": 65536, "free_pages": 49152, "granted_pages": 16383,
+    "withdrawn_pages": 1, "keys": "shared", "packages": [{"package": 0, "node": 0, "total_pages": 65536,
+    "free_pages": 49152, "granted_pages": 16383, "withdrawn_pages": 1, "largest_free_extent": 40000,
+    "sections": [{"first": 1048576, "pages": 65536}]}]})");
+  start();
+  EXPECT_THAT(capture([&] { return sgx_info(common_); }).out,
+              AllOf(HasSubstr("free_pages       49152\n"), HasSubstr("withdrawn_pages  1\n"),
+                    HasSubstr("0x100000000-0x10fffffff (256 MiB)")));
+}
+
+TEST_F(Client, CreatesFromAFile) {
+  serve("POST", "/v1/domains", 201, R"({"id": 3, "name": "d", "placement": "package 0 is the only one"})");
+  start();
+  const std::string file = folder_ + "/d.cfg";
+  std::ofstream(file) << "name = 'd'\n";
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(create(common_, {.file = file, .paused = true, .console = false}), 0);
+  testing::internal::GetCapturedStderr();
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"config", "name = 'd'\n"},
+                                           {"file", file},
+                                           {"directory", std::filesystem::current_path().string()},
+                                           {"paused", true}}));
+}
+
+// A name is one segment of the path, whatever is in it.
+TEST_F(Client, EscapesNames) { EXPECT_EQ(domain_path("a/b ?é", "/pause"), "/v1/domains/a%2Fb%20%3F%C3%A9/pause"); }
+
+struct ErrorCase {
+  const char* name;
+  int status;
+  const char* body;
+  const char* message;
+  int exit_status;
+};
+void PrintTo(const ErrorCase& c, std::ostream* out) { *out << c.name; }
+
+class Errors : public Client, public testing::WithParamInterface<ErrorCase> {};
+
+TEST_P(Errors, AreOneLineAndAStatus) {
+  serve("GET", "/v1/domains/x", GetParam().status, GetParam().body);
+  start();
+  const auto answer = Api(folder_).get("/v1/domains/x");
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().message, GetParam().message);
+  EXPECT_EQ(answer.error().exit_status, GetParam().exit_status);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Answers, Errors,
+    testing::Values(ErrorCase{"unknown", 404, R"({"error": {"message": "there is no domain 'x'"}})",
+                              "cloister: there is no domain 'x'", exit_status::failed},
+                    ErrorCase{"configuration", 400,
+                              R"({"error": {"message": "expected a number", "file": "d.cfg", "line": 3, "column": 7}})",
+                              "d.cfg:3:7: expected a number", exit_status::bad_configuration},
+                    ErrorCase{"no_reason", 500, "oops", "cloister: cloisterd answered with status 500 and no reason",
+                              exit_status::failed},
+                    ErrorCase{"wrong_types", 507, R"({"error": {"message": 7}})",
+                              "cloister: cloisterd answered with status 507 and no reason", exit_status::failed},
+                    ErrorCase{"not_json", 200, "hello", "cloister: cloisterd's answer to GET /v1/domains/x is not JSON",
+                              exit_status::failed}),
+    [](const auto& tested) { return std::string(tested.param.name); });
+
+TEST_F(Client, SaysWhereItLookedForCloisterd) {
+  const auto answer = Api(folder_).get("/v1/domains");
+  ASSERT_FALSE(answer);
+  EXPECT_THAT(answer.error().message, AllOf(HasSubstr(folder_ + "/cloisterd.sock"), HasSubstr("--run")));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::client
