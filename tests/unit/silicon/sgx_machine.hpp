@@ -34,6 +34,7 @@ class SgxMachine {
   Vcpu& vcpu() { return vcpu_; }
   Package::Impl& package() { return package_.impl(); }
   Package& door() { return package_; }
+  GuestMemory& memory() { return memory_; }
   EpcmEntry& epcm(u32 index) { return package().epcm(index); }
   SecsPage& secs(u32 index) { return *reinterpret_cast<SecsPage*>(package().page(index)); }
   static constexpr u64 page(u32 index) { return epc + index * arch::page_size; }

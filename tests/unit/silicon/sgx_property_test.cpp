@@ -75,6 +75,7 @@ class Actor {
   u32 secs_page(bool initialised);
   u32 child_page();
   u32 own_page(u64 rights);
+  u32 thread_page();
 
   /// Calls the leaf with these operands, one of which is sometimes wild. True if it succeeded.
   bool call(const char* name, Leaf leaf, u64 rbx, u64 rcx, u64 rdx = 0);
@@ -171,14 +172,15 @@ class World {
     return text;
   }
 
-  std::vector<std::unique_ptr<Actor>> actors;
-  std::unique_ptr<SgxInvariants> invariants;
-
  private:
   Package package_;
   GuestMemory memory_;
   std::mutex signing_;
   std::map<arch::Bytes32, arch::Sigstruct> signatures_;
+
+ public:
+  std::vector<std::unique_ptr<Actor>> actors;
+  std::unique_ptr<SgxInvariants> invariants;
 };
 
 Actor::Actor(World& world, u64 number, u64 seed, bool epc_virtualization)
@@ -256,6 +258,17 @@ u32 Actor::own_page(u64 rights) {
   return pick([&](const EpcmEntry& e, u32 i) {
     return e.valid && e.type == PageType::reg && e.secs == cpu().enclave.secs && e.enclave_address == World::at(i) &&
            !e.blocked && !e.pending && !e.modified && (rights_of(e) & rights) == rights;
+  });
+}
+
+/// A TCS that may well be entered: its enclave runs, and its frames are there.
+u32 Actor::thread_page() {
+  if (one_in(8)) return pick([](const EpcmEntry& e, u32) { return e.valid && e.type == PageType::tcs; });
+  return pick([&](const EpcmEntry& e, u32 i) {
+    if (!e.valid || e.type != PageType::tcs || e.blocked || e.modified || i + 2 >= World::pages) return false;
+    const EpcmEntry& frame = world_.package().epcm(i + 1);
+    return world_.secs(e.secs).initialised() && frame.valid && frame.type == PageType::reg && frame.secs == e.secs &&
+           frame.write && !frame.blocked && !frame.pending && !frame.modified;
   });
 }
 
@@ -341,8 +354,10 @@ void Actor::extend() {
 arch::Sigstruct Actor::signature_for(u32 secs_index) {
   // Stands for the signer, who knows what is being built; a build that goes on meanwhile makes it the wrong one.
   arch::Bytes32 mrenclave{};
-  const Held building(world_.package().epcm(secs_index).build_lock, LockMode::exclusive);
-  if (building) mrenclave = measurement_of(world_.secs(secs_index)).finish();
+  EpcmEntry& entry = world_.package().epcm(secs_index);
+  const Held page(entry.lock, LockMode::shared);
+  const Held building(entry.build_lock, LockMode::exclusive);
+  if (page && building) mrenclave = measurement_of(world_.secs(secs_index)).finish();
   return world_.signature(mrenclave);
 }
 
@@ -374,6 +389,7 @@ void Actor::build() {
 
 /// A whole enclave, so that there is room for the next.
 void Actor::tear_down() {
+  if (free_pages() > 12 && !one_in(8)) return;
   const u32 secs = secs_page(!one_in(4));
   for (u32 i = 0; i < World::pages; ++i) {
     bool child;
@@ -387,9 +403,12 @@ void Actor::tear_down() {
   call("EREMOVE", eremove, 0, World::at(secs));
 }
 
-void Actor::remove() { call("EREMOVE", eremove, 0, World::at(static_cast<u32>(below(World::pages)))); }
+void Actor::remove() {
+  if (one_in(4)) call("EREMOVE", eremove, 0, World::at(static_cast<u32>(below(World::pages))));
+}
 
 void Actor::root_remove() {
+  if (!one_in(4)) return;
   const EnclsResult r = world_.door().eremove(World::first + below(World::pages));
   if (!r.fault && r.rax == 0) ++successes_["root EREMOVE"];
 }
@@ -486,14 +505,12 @@ void Actor::set_context() {
 // ------------------------------------------------------------------------------------------------ entry
 
 void Actor::enter() {
-  const u32 tcs = pick([](const EpcmEntry& e, u32) { return e.valid && e.type == PageType::tcs; });
   cpu().cpl = 3;
-  if (!call("EENTER", eenter, World::at(tcs), ram_)) cpu().cpl = 0;
+  if (!call("EENTER", eenter, World::at(thread_page()), ram_)) cpu().cpl = 0;
 }
 void Actor::resume() {
-  const u32 tcs = pick([&](const EpcmEntry& e, u32) { return e.valid && e.type == PageType::tcs; });
   cpu().cpl = 3;
-  if (!call("ERESUME", eresume, World::at(tcs), ram_)) cpu().cpl = 0;
+  if (!call("ERESUME", eresume, World::at(thread_page()), ram_)) cpu().cpl = 0;
 }
 
 void Actor::accept() {
@@ -566,19 +583,19 @@ const Actor::Act Actor::outside_acts[] = {
     {"EEXTEND", 4, &Actor::extend},
     {"EINIT", 1, &Actor::init},
     {"tear down", 2, &Actor::tear_down},
-    {"EREMOVE", 3, &Actor::remove},
+    {"EREMOVE", 1, &Actor::remove},
     {"root EREMOVE", 1, &Actor::root_remove},
     {"EDBGRD", 3, &Actor::debug_read},
     {"EDBGWR", 1, &Actor::debug_write},
     {"EPA", 2, &Actor::make_va},
-    {"EBLOCK", 8, &Actor::block},
+    {"EBLOCK", 5, &Actor::block},
     {"ETRACK", 8, &Actor::track},
     {"ETRACKC", 3, &Actor::track_child},
     {"EWB", 14, &Actor::evict},
     {"ELD", 16, &Actor::load},
     {"EAUG", 6, &Actor::augment},
     {"EMODPR", 3, &Actor::restrict},
-    {"EMODT", 2, &Actor::retype},
+    {"EMODT", 1, &Actor::retype},
     {"ERDINFO", 2, &Actor::read_info},
     {"virtual child", 2, &Actor::virtual_child},
     {"ESETCONTEXT", 1, &Actor::set_context},
