@@ -45,14 +45,16 @@ void VcpuLoop::run(Lock& lock) {
 }
 
 bool VcpuLoop::turn(Lock& lock, u64 most) {
-  const u64 first = processor_.vcpu.instructions(), messages = machine_.messages;
+  const u64 messages = machine_.messages;
   u64 used = 0;
   bool ran = false;
   while (!machine_.stop && !held() && used < most && machine_.messages == messages) {
     prepare();
     if (asleep()) break;
-    enter(lock, deterministic_budget(most - used));
-    used = std::max(used + 1, processor_.vcpu.instructions() - first);  // an exit alone is not for nothing
+    const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
+    const bool used_up = enter(lock, budget) == silicon::ExitReason::preemption_timer;
+    // An exit alone is not for nothing, and faults without end use a budget up with no instruction retired.
+    used += used_up ? budget : std::max<u64>(1, processor_.vcpu.instructions() - first);
     ran = true;
   }
   return ran;
@@ -125,7 +127,7 @@ u64 VcpuLoop::deterministic_budget(u64 most) {
   return deadline ? std::min(*deadline > now ? *deadline - now : 1, most) : most;
 }
 
-void VcpuLoop::enter(Lock& lock, u64 budget) {
+silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   if (processor_.event) {
     processor_.vcpu.inject(*processor_.event);
     processor_.event.reset();
@@ -136,8 +138,12 @@ void VcpuLoop::enter(Lock& lock, u64 budget) {
   const silicon::Exit exit = processor_.vcpu.run(budget);
   lock.lock();
   processor_.activity = Processor::Activity::handling;
-  if (auto stop = handle(exit)) return machine_.end(std::move(*stop), processor_);
-  if (stepping()) after_step(exit);
+  if (auto stop = handle(exit)) {
+    machine_.end(std::move(*stop), processor_);
+  } else if (stepping()) {
+    after_step(exit);
+  }
+  return exit.reason;
 }
 
 /// A step ends with the monitor trap, or with an instruction that an exit handler completed.

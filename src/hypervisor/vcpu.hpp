@@ -46,8 +46,8 @@ class VcpuLoop {
   /// Chooses the event for the next entry, or asks for an exit when it can be delivered.
   void prepare_events();
   void queue(const silicon::Event& event);
-  /// One entry into the guest and the handling of its exit.
-  void enter(Lock& lock, u64 budget);
+  /// One entry into the guest and the handling of its exit, whose reason it returns.
+  silicon::ExitReason enter(Lock& lock, u64 budget);
   std::optional<Stop> handle(const silicon::Exit& exit);
   void after_step(const silicon::Exit& exit);
   /// Instructions until something other than the guest has to be looked at.

@@ -81,13 +81,13 @@ template <class T>
 void copy_upwards(u8* to, const u8* from, u64 elements) {
   const u64 bytes = elements * sizeof(T);
   if (static_cast<u64>(to - from) >= bytes) {
-    std::memmove(to, from, bytes);
+    move_guest(to, from, bytes);
     return;
   }
   for (u64 i = 0; i < bytes; i += sizeof(T)) {
     T v;
-    std::memcpy(&v, from + i, sizeof(T));
-    std::memcpy(to + i, &v, sizeof(T));
+    copy_guest(&v, from + i, sizeof(T));
+    copy_guest(to + i, &v, sizeof(T));
   }
 }
 
@@ -95,10 +95,10 @@ template <class T>
 void fill(u8* to, T v, u64 elements) {
   const u8 first = static_cast<u8>(v);
   if (v == static_cast<T>(0x0101'0101'0101'0101 * u64{first})) {
-    std::memset(to, first, elements * sizeof(T));
+    fill_guest(to, first, elements * sizeof(T));
     return;
   }
-  for (u64 i = 0; i < elements; ++i) std::memcpy(to + i * sizeof(T), &v, sizeof(T));
+  for (u64 i = 0; i < elements; ++i) copy_guest(to + i * sizeof(T), &v, sizeof(T));
 }
 
 // ------------------------------------------------------------------------------------------------ the instructions

@@ -17,16 +17,25 @@ namespace cloister::silicon {
 #endif
 
 #if defined(CLOISTER_GUEST_RACES)
-CLOISTER_GUEST_RACES void copy_guest(void* to, const void* from, std::size_t bytes) {
+/// Also where `to` lies before `from` and they overlap.
+CLOISTER_GUEST_RACES void move_guest(void* to, const void* from, std::size_t bytes) {
   volatile u8* const out = static_cast<volatile u8*>(to);  // or it would become a call to the sanitizer's memcpy
   const u8* const in = static_cast<const u8*>(from);
   for (std::size_t i = 0; i < bytes; ++i) out[i] = in[i];
+}
+inline void copy_guest(void* to, const void* from, std::size_t bytes) { move_guest(to, from, bytes); }
+CLOISTER_GUEST_RACES void fill_guest(void* to, u8 byte, std::size_t bytes) {
+  volatile u8* const out = static_cast<volatile u8*>(to);
+  for (std::size_t i = 0; i < bytes; ++i) out[i] = byte;
 }
 #undef CLOISTER_GUEST_RACES
 #else
 [[gnu::always_inline]] inline void copy_guest(void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
+/// Also where `to` lies before `from` and they overlap.
+inline void move_guest(void* to, const void* from, std::size_t bytes) { std::memmove(to, from, bytes); }
+inline void fill_guest(void* to, u8 byte, std::size_t bytes) { std::memset(to, byte, bytes); }
 #endif
 
 }  // namespace cloister::silicon

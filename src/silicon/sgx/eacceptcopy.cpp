@@ -1,5 +1,6 @@
 // ENCLU[EACCEPTCOPY] (SDM vol. 3D, 38.4): fills a page that EAUG has added from one that the enclave has, and accepts
 // it with the permissions asked for.
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/own_page.hpp"
 #include "silicon/sgx/page_info.hpp"
 
@@ -51,7 +52,7 @@ LeafResult eacceptcopy(LeafContext& ctx) {
   }
   // While it is pending nobody can look at it, and its group's lock keeps EACCEPT away.
   ctx.touch(*to);
-  std::memcpy(ctx.package.page(*to), ctx.package.page(*from), arch::page_size);
+  copy_guest(ctx.package.page(*to), ctx.package.page(*from), arch::page_size);
   const auto guard = ctx.guard();
   set_rights(page, secinfo->flags);
   page.pending = false;

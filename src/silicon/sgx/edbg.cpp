@@ -1,6 +1,7 @@
 // ENCLS[EDBGRD] and ENCLS[EDBGWR] (SDM vol. 3D, 38.3): a debugger's access to the pages of a debug enclave.
 #include <cstring>
 
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
 namespace cloister::silicon {
@@ -40,7 +41,7 @@ tl::expected<std::optional<Code>, Miss> check(LeafContext& ctx, u32 index, u64 l
 /// A version says no more of itself than whether it is there.
 u64 version_mask(const u8* page, u64 offset) {
   u64 version;
-  std::memcpy(&version, page + (offset & ~u64{7}), sizeof version);
+  copy_guest(&version, page + (offset & ~u64{7}), sizeof version);
   return version != 0 ? ~u64{0} : 0;
 }
 
@@ -65,7 +66,7 @@ LeafResult edbgrd(LeafContext& ctx) {
     value = version_mask(page, offset);
     if (bytes == 4) value = static_cast<u32>(value);
   } else {
-    std::memcpy(&value, page + offset, bytes);
+    copy_guest(&value, page + offset, bytes);
   }
   ctx.cpu.gpr[arch::rbx] = value;
   return success();
@@ -84,7 +85,7 @@ LeafResult edbgwr(LeafContext& ctx) {
   if (*code) return **code;
 
   ctx.touch(*index);
-  std::memcpy(ctx.package.page(*index) + arch::page_offset(linear), &ctx.cpu.gpr[arch::rbx], bytes);
+  copy_guest(ctx.package.page(*index) + arch::page_offset(linear), &ctx.cpu.gpr[arch::rbx], bytes);
   return success();
 }
 

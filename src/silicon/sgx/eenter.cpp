@@ -1,6 +1,7 @@
 // ENCLU[EENTER] and ENCLU[ERESUME] (SDM vol. 3D, 38.4): entry into an enclave.
 #include "silicon/cpu/fpu.hpp"
 #include "silicon/cpu/fxsave.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/entry.hpp"
 #include "silicon/sgx/tracking.hpp"
 
@@ -101,6 +102,13 @@ void enter(LeafContext& ctx, const Entry& entry, const SsaFrame& frame, const ar
   ctx.transferred = true;
 }
 
+/// A copy: the enclave's other threads may write there.
+arch::Gprsgx read_gprsgx(Package::Impl& package, const SsaFrame& frame) {
+  arch::Gprsgx g;
+  copy_guest(&g, &gprsgx_of(package, frame.gpr_page), sizeof g);
+  return g;
+}
+
 /// Loads what ERESUME takes from the frame.
 void load_frame(Cpu& cpu, const arch::Gprsgx& g, bool opt_out, bool mode64) {
   const u64 width = mode64 ? ~u64{0} : 0xffff'ffff;
@@ -126,7 +134,7 @@ static_assert(sizeof(XsaveArea) == ssa_xsave_bytes);
 /// XRSTOR of the frame; false: #GP.
 bool restore_extended(Cpu& cpu, const u8* area) {
   XsaveArea x;
-  std::memcpy(&x, area, sizeof x);
+  copy_guest(&x, area, sizeof x);
   if ((x.xstate_bv & ~cpu.enclave.xfrm) != 0 || x.xcomp_bv != 0 || !all_zero(x.reserved)) return false;
   FxsaveImage image{};
   write_fxsave(cpu, image);
@@ -138,6 +146,44 @@ bool restore_extended(Cpu& cpu, const u8* area) {
   if ((x.xstate_bv & 2) == 0) write_xmm_image(initial, form, image.data());
   return read_fxsave(cpu, image);
 }
+
+/// A thread on its way in. From before the first look at an SSA frame it is counted in its enclave's epoch, so that no
+/// page that it has found can leave the EPC, and the TCS is its own, so that no other thread moves CSSA on. Undone
+/// unless the entry succeeds.
+class Entering {
+ public:
+  /// Caller holds the package's mutex and the TCS's lock.
+  Entering(LeafContext& ctx, const Entry& entry, arch::Tcs& tcs)
+      : ctx_(ctx), entry_(entry), tcs_(tcs), busy_(tcs.state != 0), epoch_(enter_enclave(ctx.epcm(entry.secs_index))) {
+    if (busy_) return;
+    ctx.touch(entry.tcs_index);
+    tcs.state = 1;
+  }
+  Entering(const Entering&) = delete;
+  Entering& operator=(const Entering&) = delete;
+  ~Entering() {
+    if (done_) return;
+    const auto guard = ctx_.guard();
+    if (!busy_) tcs_.state = 0;
+    leave_enclave(ctx_.epcm(entry_.secs_index), epoch_);
+  }
+
+  /// Another thread is in the enclave with this TCS: software learns it after everything else that may be wrong.
+  bool busy() const { return busy_; }
+  /// The entry succeeded: its epoch.
+  u64 done() {
+    done_ = true;
+    return epoch_;
+  }
+
+ private:
+  LeafContext& ctx_;
+  const Entry& entry_;
+  arch::Tcs& tcs_;
+  const bool busy_;
+  const u64 epoch_;
+  bool done_ = false;
+};
 
 LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   Cpu& cpu = ctx.cpu;
@@ -160,23 +206,24 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   const arch::Secs& s = secs.architectural;
   entry.base = s.base;
   entry.opt_out = (tcs.flags & arch::tcs_flags::dbgoptin) == 0;
-  if (resume ? tcs.cssa == 0 : tcs.cssa >= tcs.nssa) return leaf_gp();
+  const u32 cssa = tcs.cssa;
+  if (resume ? cssa == 0 : cssa >= tcs.nssa) return leaf_gp();
+  Entering entering(ctx, entry, tcs);
   guard.unlock();
 
-  auto frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, resume ? tcs.cssa - 1 : tcs.cssa);
+  auto frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, resume ? cssa - 1 : cssa);
   if (!frame) return tl::unexpected(frame.error());
   bool notify = false;
   if (resume) {
-    const arch::Gprsgx& g = gprsgx_of(ctx.package, frame->gpr_page);
-    notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (g.aexnotify & 1) != 0;
+    notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (read_gprsgx(ctx.package, *frame).aexnotify & 1) != 0;
     if (notify) {
-      if (tcs.cssa >= tcs.nssa) return leaf_gp();
-      frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, tcs.cssa);
+      if (cssa >= tcs.nssa) return leaf_gp();
+      frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, cssa);
       if (!frame) return tl::unexpected(frame.error());
     }
   }
   const bool from_frame = resume && !notify;
-  arch::Gprsgx& g = gprsgx_of(ctx.package, frame->gpr_page);
+  const arch::Gprsgx g = read_gprsgx(ctx.package, *frame);
   const u64 target = from_frame ? g.rip : entry.base + tcs.oentry;
   const u64 fs_base = from_frame && cpu.code64 ? g.fsbase : entry.base + tcs.ofsbase;
   const u64 gs_base = from_frame && cpu.code64 ? g.gsbase : entry.base + tcs.ogsbase;
@@ -189,25 +236,22 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
       return leaf_gp();
     }
   }
+  if (entering.busy()) return leaf_gp();
   if (from_frame) {
     cpu.enclave.xfrm = s.attributes.xfrm;
     if (!restore_extended(cpu, ctx.package.page(frame->xsave_page))) return leaf_gp();
   }
 
-  guard.lock();
-  if (tcs.state != 0) return leaf_gp();
+  cpu.enclave.epoch = entering.done();
   ctx.touch(*tcs_index);
-  tcs.state = 1;
   tcs.aep = aep;
-  cpu.enclave.epoch = enter_enclave(ctx.epcm(entry.secs_index));
-  const u32 cssa = tcs.cssa;
-  if (from_frame) --tcs.cssa;
-  guard.unlock();
-
-  if (!from_frame) {
+  if (from_frame) {
+    --tcs.cssa;
+  } else {
     ctx.touch(frame->gpr_page);
-    g.ursp = cpu.gpr[arch::rsp];
-    g.urbp = cpu.gpr[arch::rbp];
+    arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
+    copy_guest(&saved.ursp, &cpu.gpr[arch::rsp], sizeof saved.ursp);
+    copy_guest(&saved.urbp, &cpu.gpr[arch::rbp], sizeof saved.urbp);
   }
   enter(ctx, entry, *frame, s, tcs, fs_base, gs_base);
   if (from_frame) {

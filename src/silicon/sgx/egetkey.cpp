@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "silicon/cpu/debug.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
 namespace cloister::silicon {
@@ -143,7 +144,7 @@ LeafResult egetkey(LeafContext& ctx) {
   if (!output) return tl::unexpected(output.error());
 
   Keyrequest request;
-  std::memcpy(&request, ctx.package.page(*source) + arch::page_offset(request_at), sizeof request);
+  copy_guest(&request, ctx.package.page(*source) + arch::page_offset(request_at), sizeof request);
   note_data_access(ctx.cpu, request_at, sizeof request, Access::read);
   const SecsPage& secs = ctx.secs(ctx.cpu.enclave.secs);
   if (!acceptable(request, secs.architectural)) return leaf_gp();
@@ -154,7 +155,7 @@ LeafResult egetkey(LeafContext& ctx) {
 
   const arch::Bytes16 key = keys.derive(dependencies(rule, request, secs, keys));
   ctx.touch(*output);
-  std::memcpy(ctx.package.page(*output) + arch::page_offset(output_at), key.data(), key.size());
+  copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), key.data(), key.size());
   note_data_access(ctx.cpu, output_at, key_bytes, Access::write);
   return success();
 }

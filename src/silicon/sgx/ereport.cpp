@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "silicon/cpu/debug.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/cmac.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -57,7 +58,7 @@ LeafResult ereport(LeafContext& ctx) {
   const auto target_page = ctx.enclave_operand(target_at, Access::read);
   if (!target_page) return tl::unexpected(target_page.error());
   arch::Targetinfo target;
-  std::memcpy(&target, ctx.package.page(*target_page) + arch::page_offset(target_at), sizeof target);
+  copy_guest(&target, ctx.package.page(*target_page) + arch::page_offset(target_at), sizeof target);
   note_data_access(ctx.cpu, target_at, sizeof target, Access::read);
   if (target.reserved1 != 0 || !all_zero(target.reserved2) || !all_zero(target.reserved3)) return leaf_gp();
 
@@ -68,7 +69,7 @@ LeafResult ereport(LeafContext& ctx) {
   const auto output = ctx.enclave_operand(output_at, Access::write);
   if (!output) return tl::unexpected(output.error());
   arch::Bytes64 data;
-  std::memcpy(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);
+  copy_guest(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);
   note_data_access(ctx.cpu, data_at, sizeof data, Access::read);
 
   const SecsPage& secs = ctx.secs(ctx.cpu.enclave.secs);
@@ -77,7 +78,7 @@ LeafResult ereport(LeafContext& ctx) {
   const arch::Bytes16 key = keys.derive(report_key(target, secs.internal(), keys));
   report.mac = aes_cmac(key, std::span(reinterpret_cast<const u8*>(&report), arch::report_maced_bytes));
   ctx.touch(*output);
-  std::memcpy(ctx.package.page(*output) + arch::page_offset(output_at), &report, sizeof report);
+  copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), &report, sizeof report);
   note_data_access(ctx.cpu, output_at, sizeof report, Access::write);
   return std::monostate{};
 }

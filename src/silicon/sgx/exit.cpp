@@ -63,18 +63,23 @@ void save_extended(Cpu& cpu, u8* area) {
   std::memcpy(area + image.size(), &xstate_bv, sizeof xstate_bv);
 }
 
+/// What TCS and SSA frame say of the code outside.
+struct Outside {
+  u64 aep, tcs_linear, rsp, rbp;
+};
+
 /// Synthetic state (SDM vol. 3D, table 37-1 and 37.3).
-void load_synthetic(Cpu& cpu, const arch::Gprsgx& g, u64 aep, u64 tcs_linear, const Event* event) {
+void load_synthetic(Cpu& cpu, const Outside& outside, const Event* event) {
   const bool wide = cpu.enclave.mode64;
   cpu.gpr[arch::rax] = static_cast<u64>(arch::EncluLeaf::eresume);
-  cpu.gpr[arch::rbx] = tcs_linear;
-  cpu.gpr[arch::rcx] = aep;
+  cpu.gpr[arch::rbx] = outside.tcs_linear;
+  cpu.gpr[arch::rcx] = outside.aep;
   for (const arch::Gpr r : {arch::rdx, arch::rsi, arch::rdi}) cpu.gpr[r] = 0;
   for (unsigned r = arch::r8; wide && r <= arch::r15; ++r) cpu.gpr[r] = 0;
-  cpu.gpr[arch::rsp] = g.ursp;
-  cpu.gpr[arch::rbp] = g.urbp;
+  cpu.gpr[arch::rsp] = outside.rsp;
+  cpu.gpr[arch::rbp] = outside.rbp;
   cpu.set_rflags(cpu.rflags() & ~(f::status | f::rf));
-  cpu.rip = aep;
+  cpu.rip = outside.aep;
 
   const bool mf = event != nullptr && event->vector == v::mf, xm = event != nullptr && event->vector == v::xm;
   constexpr u32 synthetic_mxcsr = 0x1fb0, synthetic_mxcsr_xm = 0x1f01;
@@ -139,9 +144,10 @@ void asynchronous_exit(Cpu& cpu, Package::Impl& package, const Event* event, u64
   }
   auto& tcs = *reinterpret_cast<arch::Tcs*>(package.page(e.tcs));
   ++tcs.cssa;
-  const u64 aep = tcs.aep, tcs_linear = e.tcs_linear;
+  // Once the thread is out, its pages may leave the EPC.
+  const Outside outside{tcs.aep, e.tcs_linear, g.ursp, g.urbp};
   leave_enclave_mode(cpu, package);
-  load_synthetic(cpu, g, aep, tcs_linear, event);
+  load_synthetic(cpu, outside, event);
 }
 
 }  // namespace cloister::silicon

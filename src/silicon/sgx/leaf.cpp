@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "silicon/cpu/debug.hpp"
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/processor.hpp"
 
 namespace cloister::silicon {
@@ -99,7 +100,7 @@ tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes)
     if (p.page.host == nullptr) {
       std::memset(out, 0xff, p.bytes);  // the abort page
     } else {
-      std::memcpy(out, p.page.host + p.offset, p.bytes);
+      copy_guest(out, p.page.host + p.offset, p.bytes);
     }
     out += p.bytes;
   }
@@ -113,7 +114,7 @@ tl::expected<void, Miss> LeafContext::write(u64 linear, const void* from, unsign
   for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
     if (p.page.host != nullptr) {
       page_store(*p.page.state);
-      std::memcpy(p.page.host + p.offset, in, p.bytes);
+      copy_guest(p.page.host + p.offset, in, p.bytes);
     }
     in += p.bytes;
   }

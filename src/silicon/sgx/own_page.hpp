@@ -2,6 +2,7 @@
 // EMODPE).
 #pragma once
 
+#include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
 namespace cloister::silicon {
@@ -11,7 +12,7 @@ inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linea
   const auto index = ctx.enclave_operand(linear, Access::read);
   if (!index) return tl::unexpected(index.error());
   arch::Secinfo secinfo;
-  std::memcpy(&secinfo, ctx.package.page(*index) + arch::page_offset(linear), sizeof secinfo);
+  copy_guest(&secinfo, ctx.package.page(*index) + arch::page_offset(linear), sizeof secinfo);
   return secinfo;
 }
 
