@@ -21,8 +21,8 @@ class SgxMachine {
   /// ELRANGE of the enclaves that the helpers build.
   static constexpr u64 base = epc & ~u64{0xfffff}, size = 0x40000;
 
-  SgxMachine()
-      : package_({.epc = EpcSection{first_frame, epc_pages}, .root_secret = {1}, .boot = 1}),
+  explicit SgxMachine(const RootSecret& root = {1}, u64 boot = 1)
+      : package_({.epc = EpcSection{first_frame, epc_pages}, .root_secret = root, .boot = boot}),
         vcpu_(package_, memory_, {}) {
     (void)memory_.map_ram(arch::Gpa{ram}, ram_bytes);
     (void)memory_.map_epc(arch::Gpa{epc}, first_frame, epc_pages);
@@ -34,6 +34,7 @@ class SgxMachine {
   Vcpu& vcpu() { return vcpu_; }
   Package::Impl& package() { return package_.impl(); }
   Package& door() { return package_; }
+  GuestMemory& memory() { return memory_; }
   EpcmEntry& epcm(u32 index) { return package().epcm(index); }
   SecsPage& secs(u32 index) { return *reinterpret_cast<SecsPage*>(package().page(index)); }
   static constexpr u64 page(u32 index) { return epc + index * arch::page_size; }
