@@ -135,7 +135,7 @@ class World {
   static constexpr u64 ram = 0x100000, epc = 0x4000'0000, elrange_bytes = 0x20'0000;
   static constexpr arch::Mfn first{0x8000};
 
-  World(unsigned processors, u64 seed) : package_({.epc = EpcSection{first, pages}, .root_secret = {9}, .boot = 1}) {
+  World(unsigned processors, u64 seed) : package_({.epc = {{first, pages}}, .root_secret = {9}, .boot = 1}) {
     EXPECT_TRUE(memory_.map_ram(arch::Gpa{ram}, processors * Actor::ram_bytes));
     EXPECT_TRUE(memory_.map_epc(arch::Gpa{epc}, first, pages));
     // One of the processors runs under a hypervisor that oversubscribes the EPC.

@@ -65,7 +65,7 @@ std::string difference(const Outside& a, const Outside& b) {
 class Machine {
  public:
   Machine(u64 secret, u64 attributes)
-      : package_({.epc = EpcSection{first, place::pages}, .root_secret = {5}, .boot = 1}),
+      : package_({.epc = {{first, place::pages}}, .root_secret = {5}, .boot = 1}),
         vcpu_(package_, memory_, {.clock = ClockMode::deterministic}),
         attributes_(attributes) {
     EXPECT_TRUE(memory_.map_ram(arch::Gpa{0}, place::ram_bytes));
