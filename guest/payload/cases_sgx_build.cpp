@@ -1,0 +1,6 @@
+// The check lists of the leaves that build enclaves and look into them (sgx/rows.hpp).
+#include "sgx/tables.hpp"
+
+CASE(ECREATE) { walk(sgx::ecreate_table); }
+CASE(EADD) { walk(sgx::eadd_table); }
+CASE(EEXTEND) { walk(sgx::eextend_table); }
