@@ -4,3 +4,7 @@
 CASE(ECREATE) { walk(sgx::ecreate_table); }
 CASE(EADD) { walk(sgx::eadd_table); }
 CASE(EEXTEND) { walk(sgx::eextend_table); }
+CASE(EINIT) { walk(sgx::einit_table); }
+CASE(EREMOVE) { walk(sgx::eremove_table); }
+CASE(EDBGRD) { walk(sgx::edbgrd_table); }
+CASE(EDBGWR) { walk(sgx::edbgwr_table); }

@@ -18,7 +18,11 @@ void prepare() {
 }
 
 constexpr Row rows[] = {
-    row("ECREATE.rbx_aligned", "RBX is not a multiple of 32", gp, [] { call.rbx += 8; }),
+    row("ECREATE.rbx_aligned", "RBX is not a multiple of 32", gp,
+        [] {
+          memcpy(operands.image + 8, &operands.pageinfo, 32);
+          call.rbx = address(operands.image) + 8;
+        }),
     row("ECREATE.rcx_aligned", "RCX is not a multiple of 4096", gp, [] { call.rcx += 64; }),
     row("ECREATE.rcx_epc", "RCX is not in the EPC", pf_write(Operand::rcx), [] { call.rcx = alias_of(secs_of(0)); }),
     row("ECREATE.srcpge_aligned", "SRCPGE is not a multiple of 4096", gp,

@@ -25,7 +25,7 @@ inline constexpr unsigned ssa_frame_pages = 2, ssa_frames = 3;
 namespace rights {
 inline constexpr unsigned long r = 1, w = 2, x = 4;
 }
-inline constexpr unsigned long type_tcs = 0x100, type_reg = 0x200;
+inline constexpr unsigned long type_tcs = 0x100, type_reg = 0x200, type_trim = 0x400;
 
 /// SECINFO.FLAGS of an added page.
 constexpr unsigned long flags_of(unsigned page) {

@@ -14,8 +14,9 @@ Plan the_plan;
 namespace {
 
 constexpr u64 epc_window = u64{6} << 39, gibibyte = 1 << 30;
-constexpr u64 alias_ram = 128 << 20;  // a multiple of the EPC's size
-constexpr u64 aep = code_va + 3;      // after the ENCLU that run() places
+constexpr u64 alias_ram = 128 << 20;   // a multiple of the EPC's size
+constexpr u64 accept_secinfo = 0x800;  // in output_page
+constexpr u64 aep = code_va + 3;       // after the ENCLU that run() places
 Code enclu_bytes() { return CODE(".byte 0x0f, 0x01, 0xd7"); }
 
 Operands own;  ///< of the leaves that make things ready
@@ -23,8 +24,12 @@ alignas(page_bytes) u8 code_bytes[page_bytes];
 alignas(page_bytes) const u8 zeros[page_bytes] = {};
 
 u64 epc_physical() {
-  const cpu::Cpuid r = cpu::cpuid(0x12, 2);
-  return (u64{r.ebx & 0xfffff} << 32) | (r.eax & 0xfffff000);
+  static u64 base;
+  if (!base) {
+    const cpu::Cpuid r = cpu::cpuid(0x12, 2);
+    base = (u64{r.ebx & 0xfffff} << 32) | (r.eax & 0xfffff000);
+  }
+  return base;
 }
 
 void place(u64 offset, Code code) {
@@ -191,9 +196,9 @@ void launch(unsigned enclave) {
 const arch::Sigstruct& signature(Signature which) {
   return reinterpret_cast<const arch::Sigstruct*>(signed_enclaves)[which];
 }
+const u8* signer(bool other) { return signed_enclaves + signatures * sizeof(arch::Sigstruct) + (other ? 32 : 0); }
 void set_launch_signer(bool other) {
-  const u64* hash = reinterpret_cast<const u64*>(signed_enclaves + signatures * sizeof(arch::Sigstruct));
-  for (u32 i = 0; i < 4; i++) cpu::wrmsr(0x8c + i, hash[i + (other ? 4 : 0)]);
+  for (u32 i = 0; i < 4; i++) cpu::wrmsr(0x8c + i, reinterpret_cast<const u64*>(signer(other))[i]);
 }
 
 void eaug(unsigned page, unsigned enclave) {
@@ -212,6 +217,13 @@ void restrict_rights(unsigned page, u64 allowed) {
 }
 void track(unsigned enclave) { encls(arch::EnclsLeaf::etrack, 0, epc_at(secs_of(enclave))); }
 void block(unsigned place) { encls(arch::EnclsLeaf::eblock, 0, epc_at(place)); }
+void accept(unsigned page, u64 flags) {
+  const Call before = call;
+  poke(place_of(0, output_page), accept_secinfo, flags);
+  call_inside(arch::EncluLeaf::eaccept, in_enclave(output_page) + accept_secinfo, in_enclave(page));
+  execute();
+  call = before;
+}
 void evict(unsigned place, unsigned slot) {
   block(place);
   if (place % 64 != 0) track(place / 64);
@@ -228,6 +240,7 @@ arch::Rdinfo look(unsigned place) {
   return own.rdinfo;
 }
 u64 peek(unsigned place, u64 offset) { return encls(arch::EnclsLeaf::edbgrd, 0, epc_at(place) + offset).rbx; }
+void poke(unsigned place, u64 offset, u64 value) { encls(arch::EnclsLeaf::edbgwr, value, epc_at(place) + offset); }
 u64 saved(u64 offset, unsigned frame) {
   const unsigned last = place_of(0, ssa_page + frame * ssa_frame_pages + ssa_frame_pages - 1);
   if (look(last).status == invalid) return 0;
@@ -248,6 +261,7 @@ Trap enter_enclave(u64 rsi) {
 }
 
 void fresh() {
+  bring_thread_out();
   reset_machine();
   map(epc_window, epc_physical() & ~(gibibyte - 1), pte::p | pte::w, 3);
   // Children first, then their SECSs.

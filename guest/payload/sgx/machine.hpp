@@ -112,6 +112,8 @@ Done ecreate(unsigned enclave);
 Done eadd(unsigned enclave, unsigned page, const void* content);
 Done einit(unsigned enclave, Signature signature);
 const arch::Sigstruct& signature(Signature which);
+/// MRSIGNER of the signer of `plain`, or of `other_signer`.
+const u8* signer(bool other);
 /// Makes the signer of `plain`, or of `other_signer`, the launch signer.
 void set_launch_signer(bool other = false);
 
@@ -124,6 +126,8 @@ void change_type(unsigned page, arch::PageType type);
 void restrict_rights(unsigned page, u64 allowed);
 void track(unsigned enclave = 0);
 void block(unsigned place);
+/// EACCEPT by enclave 0 with these flags in SECINFO, for which a debugger writes them into its output page.
+void accept(unsigned page, u64 flags);
 /// EBLOCK, ETRACK and EWB of a place into operands.image and operands.pcmd; the version goes to a slot of version
 /// array 0.
 void evict(unsigned place, unsigned slot);
@@ -135,6 +139,7 @@ arch::Rdinfo look(unsigned place);
 inline constexpr u64 invalid = ~0ul;
 /// The word at an offset of a page of a debug enclave: EDBGRD.
 u64 peek(unsigned place, u64 offset);
+void poke(unsigned place, u64 offset, u64 value);
 /// The general registers that an asynchronous exit left in a frame of the first TCS of enclave 0, by their offset.
 u64 saved(u64 offset, unsigned frame = 0);
 /// Of all EPCM entries that ERDINFO shows, and of all operands.
@@ -142,6 +147,10 @@ u64 fingerprint();
 
 /// Enters enclave 0 by its first TCS, with a value for the enclave in RSI; what ended it.
 Trap enter_enclave(u64 rsi = 0);
+
+/// The second processor enters enclave 0 by its second TCS, and stays; it leaves. A debug enclave.
+void send_thread_inside();
+void bring_thread_out();
 
 /// All EPC free, the machine at its baseline, the EPC mapped.
 void fresh();
