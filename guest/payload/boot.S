@@ -47,6 +47,7 @@ start64:
 
         .section .data.boot, "aw"
         .balign 8
+        .globl boot_gdt
 boot_gdt:
         .quad 0
         .quad 0x00cf9b000000ffff        // 0x08 32-bit code

@@ -12,6 +12,9 @@
 #include "cpu.hpp"
 #include "machine.hpp"
 
+extern "C" void* memcpy(void* to, const void* from, u64 n);
+extern "C" void* memset(void* to, int value, u64 n);
+
 struct CaseEntry {
   const char* name;
   void (*body)();

@@ -88,6 +88,18 @@ std::array<u8, 256> signed_part(const Sigstruct& structure) {
   return part;
 }
 
+Result<void> sign(Sigstruct& structure, const SigningKey& key) {
+  structure.modulus = key.modulus();
+  const auto signature = key.sign(signed_part(structure));
+  if (!signature) return tl::unexpected(signature.error());
+  const auto parts = quotients(*signature, structure.modulus);
+  if (!parts) return tl::unexpected(parts.error());
+  structure.signature = *signature;
+  structure.q1 = parts->q1;
+  structure.q2 = parts->q2;
+  return {};
+}
+
 Result<Sigstruct> sign(const arch::Bytes32& mrenclave, const Settings& settings, const SigningKey& key) {
   if (std::string problem = problem_of(settings); !problem.empty()) return tl::unexpected(std::move(problem));
   Sigstruct structure{};
@@ -104,15 +116,7 @@ Result<Sigstruct> sign(const arch::Bytes32& mrenclave, const Settings& settings,
   structure.enclavehash = mrenclave;
   structure.isvprodid = settings.isvprodid;
   structure.isvsvn = settings.isvsvn;
-  structure.modulus = key.modulus();
-
-  const auto signature = key.sign(signed_part(structure));
-  if (!signature) return tl::unexpected(signature.error());
-  const auto parts = quotients(*signature, structure.modulus);
-  if (!parts) return tl::unexpected(parts.error());
-  structure.signature = *signature;
-  structure.q1 = parts->q1;
-  structure.q2 = parts->q2;
+  if (const auto done = sign(structure, key); !done) return tl::unexpected(done.error());
   return structure;
 }
 

@@ -9,6 +9,8 @@ namespace cloister::enclave {
 /// The 256 bytes that are signed: 0 to 127 and 900 to 1027.
 std::array<u8, 256> signed_part(const arch::Sigstruct& structure);
 
+/// Signs what the fields say now: fills in modulus, signature, Q1 and Q2.
+Result<void> sign(arch::Sigstruct& structure, const SigningKey& key);
 Result<arch::Sigstruct> sign(const arch::Bytes32& mrenclave, const Settings& settings, const SigningKey& key);
 
 /// MRSIGNER: the hash of the modulus as it is stored.

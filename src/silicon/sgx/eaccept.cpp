@@ -25,48 +25,62 @@ bool acceptable(const arch::Secinfo& secinfo) {
 
 /// A page that becomes a TCS holds what its last owner wrote.
 bool valid_tcs(const arch::Tcs& tcs, bool mode64) {
-  if (!all_zero(tcs.reserved) || (tcs.flags & ~arch::tcs_flags::defined) != 0) return false;
-  if ((tcs.flags & arch::tcs_flags::dbgoptin) != 0 || tcs.cssa >= tcs.nssa || tcs.aep != 0 || tcs.state != 0) {
-    return false;
-  }
-  return mode64 || ((tcs.fslimit & 0xfff) == 0xfff && (tcs.gslimit & 0xfff) == 0xfff);
+  if (fails("EACCEPT.tcs_reserved", !all_zero(tcs.reserved))) return false;
+  if (fails("EACCEPT.tcs_flags", (tcs.flags & ~arch::tcs_flags::defined) != 0)) return false;
+  if (fails("EACCEPT.tcs_dbgoptin", (tcs.flags & arch::tcs_flags::dbgoptin) != 0)) return false;
+  if (fails("EACCEPT.tcs_cssa", tcs.cssa >= tcs.nssa)) return false;
+  if (fails("EACCEPT.tcs_aep", tcs.aep != 0) || fails("EACCEPT.tcs_state", tcs.state != 0)) return false;
+  if (mode64) return true;
+  return !fails("EACCEPT.tcs_fslimit", (tcs.fslimit & 0xfff) != 0xfff) &&
+         !fails("EACCEPT.tcs_gslimit", (tcs.gslimit & 0xfff) != 0xfff);
 }
 
 }  // namespace
 
 LeafResult eaccept(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  const auto secinfo = own_secinfo(ctx, rbx);
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  const auto secinfo = own_secinfo(ctx, rbx, "EACCEPT.secinfo");
   if (!secinfo) return tl::unexpected(secinfo.error());
-  if (!reserved_clear(*secinfo)) return leaf_gp();
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::read);
+  if (fails("EACCEPT.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EACCEPT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size, "EACCEPT.rcx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::read, "EACCEPT.rcx_epc");
   if (!index) return tl::unexpected(index.error());
-  if (!acceptable(*secinfo)) return leaf_gp();
+  if (fails("EACCEPT.combination", !acceptable(*secinfo))) return leaf_gp();
 
   EpcmEntry& page = ctx.epcm(*index);
   const auto ours = [&] {
-    return page.valid && !page.blocked && has_owner(page.type) && page.secs == ctx.cpu.enclave.secs;
+    return !fails("EACCEPT.rcx_valid", !page.valid) && !fails("EACCEPT.rcx_blocked", page.blocked) &&
+           !fails("EACCEPT.rcx_type", !has_owner(page.type)) &&
+           !fails("EACCEPT.rcx_owner", page.secs != ctx.cpu.enclave.secs);
   };
   {
     const auto guard = ctx.guard();
     if (!ours()) return ctx.epc_fault(rcx, Access::read);
   }
   const Held lock(page.lock, LockMode::shared);
-  if (!lock) return leaf_gp();
+  if (fails("EACCEPT.rcx_busy", !lock)) return leaf_gp();
   const Held change(page.sgx2_lock, LockMode::exclusive);
-  if (!change) return leaf_gp();
+  if (fails("EACCEPT.changing", !change)) return leaf_gp();
 
   const auto guard = ctx.guard();
   if (!ours()) return ctx.epc_fault(rcx, Access::read);
   // PR is not compared: the enclave may learn of the restriction from the permissions.
-  if (page.enclave_address != rcx || ((secinfo_flags_of(page) ^ secinfo->flags) & ~f::pr) != 0) {
+  const u64 difference = secinfo_flags_of(page) ^ secinfo->flags;
+  if (fails("EACCEPT.address", page.enclave_address != rcx) ||
+      fails("EACCEPT.pending", (difference & f::pending) != 0) ||
+      fails("EACCEPT.modified", (difference & f::modified) != 0) ||
+      fails("EACCEPT.rights", (difference & f::rwx) != 0) ||
+      fails("EACCEPT.page_type", (difference & f::page_type) != 0)) {
     return failure(SgxError::page_attributes_mismatch);
   }
-  if ((page.modified || page.permission_restricted) && !is_tracked(ctx.epcm(page.secs), page)) {
+  const bool needs_tracking = page.modified || page.permission_restricted;
+  if (fails("EACCEPT.tracked", needs_tracking && !is_tracked(ctx.epcm(page.secs), page))) {
     return failure(SgxError::not_tracked);
   }
   if (page.type == PageType::tcs) {

@@ -12,41 +12,53 @@ namespace f = arch::secinfo_flags;
 
 LeafResult eacceptcopy(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rdx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rdx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto secinfo_page = ctx.epc(rbx, Access::read); !secinfo_page) {
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EACCEPTCOPY.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EACCEPTCOPY.rcx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rdx, arch::page_size, "EACCEPTCOPY.rdx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EACCEPTCOPY.rbx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size, "EACCEPTCOPY.rcx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rdx, arch::page_size, "EACCEPTCOPY.rdx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto secinfo_page = ctx.epc(rbx, Access::read, "EACCEPTCOPY.rbx_epc"); !secinfo_page) {
     return tl::unexpected(secinfo_page.error());
   }
-  const auto to = ctx.epc(rcx, Access::write);
+  const auto to = ctx.epc(rcx, Access::write, "EACCEPTCOPY.rcx_epc");
   if (!to) return tl::unexpected(to.error());
-  if (const auto from_page = ctx.epc(rdx, Access::read); !from_page) return tl::unexpected(from_page.error());
+  if (const auto from_page = ctx.epc(rdx, Access::read, "EACCEPTCOPY.rdx_epc"); !from_page)
+    return tl::unexpected(from_page.error());
 
-  const auto secinfo = own_secinfo(ctx, rbx);
+  const auto secinfo = own_secinfo(ctx, rbx, "EACCEPTCOPY.secinfo");
   if (!secinfo) return tl::unexpected(secinfo.error());
-  if (!reserved_clear(*secinfo) || (secinfo->flags & (f::r | f::w)) == f::w || secinfo->type() != PageType::reg) {
+  if (fails("EACCEPTCOPY.secinfo_reserved", !reserved_clear(*secinfo)) ||
+      fails("EACCEPTCOPY.write_only", (secinfo->flags & (f::r | f::w)) == f::w) ||
+      fails("EACCEPTCOPY.page_type", secinfo->type() != PageType::reg)) {
     return leaf_gp();
   }
-  const auto from = ctx.enclave_operand(rdx, Access::read);
+  const auto from = ctx.enclave_operand(rdx, Access::read, "EACCEPTCOPY.source");
   if (!from) return tl::unexpected(from.error());
 
   EpcmEntry& page = ctx.epcm(*to);
   const auto waits = [&] {
-    return page.valid && page.pending && !page.modified && !page.blocked && page.type == PageType::reg &&
-           page.secs == ctx.cpu.enclave.secs;
+    return !fails("EACCEPTCOPY.rcx_valid", !page.valid) && !fails("EACCEPTCOPY.rcx_pending", !page.pending) &&
+           !fails("EACCEPTCOPY.rcx_modified", page.modified) && !fails("EACCEPTCOPY.rcx_blocked", page.blocked) &&
+           !fails("EACCEPTCOPY.rcx_type", page.type != PageType::reg) &&
+           !fails("EACCEPTCOPY.rcx_owner", page.secs != ctx.cpu.enclave.secs);
   };
   {
     const auto guard = ctx.guard();
     if (!waits()) return failure(SgxError::page_attributes_mismatch);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
-  if (!change) return leaf_gp();
+  if (fails("EACCEPTCOPY.changing", !change)) return leaf_gp();
   {
     const auto guard = ctx.guard();
-    if (!waits() || rights_of(page) != (f::r | f::w) || page.enclave_address != rcx) {
+    if (!waits() || fails("EACCEPTCOPY.rcx_rights", rights_of(page) != (f::r | f::w)) ||
+        fails("EACCEPTCOPY.rcx_address", page.enclave_address != rcx)) {
       return failure(SgxError::page_attributes_mismatch);
     }
   }

@@ -12,8 +12,10 @@ namespace flag = arch::secinfo_flags;
 /// What EADD wants of a TCS. The limits of FS and GS matter outside 64-bit mode only, and cover whole pages.
 bool tcs_acceptable(const arch::Tcs& tcs, bool mode64) {
   constexpr u32 page_end = 0xfff;
-  if (!all_zero(tcs.reserved)) return false;
-  return mode64 || ((tcs.fslimit & page_end) == page_end && (tcs.gslimit & page_end) == page_end);
+  if (fails("EADD.tcs_reserved", !all_zero(tcs.reserved))) return false;
+  if (mode64) return true;
+  return !fails("EADD.tcs_fslimit", (tcs.fslimit & page_end) != page_end) &&
+         !fails("EADD.tcs_gslimit", (tcs.gslimit & page_end) != page_end);
 }
 
 /// The fields that a new TCS starts with, whatever its source says.
@@ -28,35 +30,43 @@ void initialise(arch::Tcs& tcs) {
 
 LeafResult eadd(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
-  if (auto ok = ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo)); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto target = ctx.epc(linear, Access::write);
+  if (auto ok = ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo), "EADD.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(linear, arch::page_size, "EADD.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto target = ctx.epc(linear, Access::write, "EADD.rcx_epc");
   if (!target) return tl::unexpected(target.error());
 
   const auto info = ctx.read_as<arch::Pageinfo>(ctx.rbx());
   if (!info) return tl::unexpected(info.error());
   const u64 source = ctx.linear(info->srcpge), secs_at = ctx.linear(info->secs);
   const u64 secinfo_at = ctx.linear(info->secinfo);
-  if (auto ok = ctx.aligned(source, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secs_at, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secinfo_at, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (arch::page_offset(info->linaddr) != 0) return leaf_gp();
-  const auto secs_index = ctx.epc(secs_at, Access::write);
+  if (auto ok = ctx.aligned(source, arch::page_size, "EADD.srcpge_aligned"); !ok) return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(secs_at, arch::page_size, "EADD.secs_aligned"); !ok) return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(secinfo_at, sizeof(arch::Secinfo), "EADD.secinfo_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (fails("EADD.linaddr_aligned", arch::page_offset(info->linaddr) != 0)) return leaf_gp();
+  const auto secs_index = ctx.epc(secs_at, Access::write, "EADD.secs_epc");
   if (!secs_index) return tl::unexpected(secs_index.error());
   auto secinfo = ctx.read_as<arch::Secinfo>(secinfo_at);
   if (!secinfo) return tl::unexpected(secinfo.error());
   // Shadow-stack pages belong to CET.
   const bool is_tcs = secinfo->type() == PageType::tcs;
-  if (!reserved_clear(*secinfo) || !(is_tcs || secinfo->type() == PageType::reg)) return leaf_gp();
+  if (fails("EADD.secinfo_reserved", !reserved_clear(*secinfo)) ||
+      fails("EADD.page_type", !is_tcs && secinfo->type() != PageType::reg)) {
+    return leaf_gp();
+  }
 
   EpcmEntry& entry = ctx.epcm(*target);
   const Held held(entry.lock, LockMode::exclusive);
-  if (!held) return ctx.busy(linear, SgxConflict::page_exception);
-  if (const auto guard = ctx.guard(); entry.valid) return ctx.epc_fault(linear);
+  if (fails("EADD.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
+  if (const auto guard = ctx.guard(); fails("EADD.rcx_free", entry.valid)) return ctx.epc_fault(linear);
   EpcmEntry& owner = ctx.epcm(*secs_index);
   const Held secs_held(owner.lock, LockMode::shared);
-  if (!secs_held) return leaf_gp();
-  if (const auto guard = ctx.guard(); !owner.valid || owner.type != PageType::secs) return ctx.epc_fault(secs_at);
+  if (fails("EADD.secs_busy", !secs_held)) return leaf_gp();
+  if (const auto guard = ctx.guard();
+      fails("EADD.secs_valid", !owner.valid) || fails("EADD.secs_type", owner.type != PageType::secs)) {
+    return ctx.epc_fault(secs_at);
+  }
 
   // The page is nobody's until its EPCM entry is valid: on a fault below, what was copied is out of reach.
   u8* const page = ctx.package.page(*target);
@@ -70,13 +80,13 @@ LeafResult eadd(LeafContext& ctx) {
     }
     initialise(tcs);
     secinfo->flags &= ~flag::rwx;
-  } else if ((secinfo->flags & (flag::r | flag::w)) == flag::w) {
+  } else if (fails("EADD.write_only", (secinfo->flags & (flag::r | flag::w)) == flag::w)) {
     return leaf_gp();
   }
   const u64 offset = info->linaddr - secs.architectural.base;
-  if (offset >= secs.architectural.size) return leaf_gp();
+  if (fails("EADD.elrange", offset >= secs.architectural.size)) return leaf_gp();
   const Held building(owner.build_lock, LockMode::exclusive);
-  if (!building || secs.initialised()) return leaf_gp();
+  if (fails("EADD.measuring", !building) || fails("EADD.initialised", secs.initialised())) return leaf_gp();
 
   Measurement measurement = measurement_of(secs);
   measurement.eadd(offset, *secinfo);

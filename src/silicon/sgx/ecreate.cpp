@@ -19,11 +19,14 @@ bool frame_fits(const arch::Secs& secs) {
 
 bool range_valid(const arch::Secs& secs, const SgxFeatures& features) {
   const bool mode64 = (secs.attributes.flags & arch::attributes::mode64bit) != 0;
-  if (mode64 ? !is_canonical(secs.base) : (secs.base >> 32) != 0) return false;
+  if (mode64 && fails("ECREATE.base_canonical", !is_canonical(secs.base))) return false;
+  if (!mode64 && fails("ECREATE.base_32", (secs.base >> 32) != 0)) return false;
   const u8 limit = mode64 ? features.log2_size_64 : features.log2_size_32;
-  if (limit < 64 && secs.size >= u64{1} << limit) return false;
-  if (secs.size < 2 * arch::page_size || !std::has_single_bit(secs.size)) return false;
-  return (secs.base & (secs.size - 1)) == 0;
+  const bool too_large = limit < 64 && secs.size >= u64{1} << limit;
+  if (fails(mode64 ? "ECREATE.size_limit_64" : "ECREATE.size_limit_32", too_large)) return false;
+  if (fails("ECREATE.size_least", secs.size < 2 * arch::page_size)) return false;
+  if (fails("ECREATE.size_power", !std::has_single_bit(secs.size))) return false;
+  return !fails("ECREATE.base_aligned", (secs.base & (secs.size - 1)) != 0);
 }
 
 bool reserved_zero(const arch::Secs& secs) {
@@ -32,41 +35,47 @@ bool reserved_zero(const arch::Secs& secs) {
 
 /// The rules for the copied page, all of which fault alike.
 bool acceptable(const arch::Secs& secs, const SgxFeatures& features) {
-  if ((secs.attributes.xfrm & xstate::supported) != xstate::supported) return false;
-  if ((secs.attributes.xfrm & ~features.xfrm) != 0) return false;
+  if (fails("ECREATE.xfrm_x87_sse", (secs.attributes.xfrm & xstate::supported) != xstate::supported)) return false;
+  if (fails("ECREATE.xfrm", (secs.attributes.xfrm & ~features.xfrm) != 0)) return false;
   // Without CET its fields are reserved.
-  if (secs.cet_attributes != 0 || secs.cet_leg_bitmap_offset != 0) return false;
-  if ((secs.miscselect & ~features.miscselect()) != 0) return false;
-  if (!frame_fits(secs) || !range_valid(secs, features)) return false;
-  if ((secs.attributes.flags & ~features.attributes()) != 0) return false;
-  if (!reserved_zero(secs)) return false;
-  const bool kss = (secs.attributes.flags & arch::attributes::kss) != 0;
-  return kss || (all_zero(secs.configid) && secs.configsvn == 0);
+  if (fails("ECREATE.cet_attributes", secs.cet_attributes != 0)) return false;
+  if (fails("ECREATE.cet_bitmap", secs.cet_leg_bitmap_offset != 0)) return false;
+  if (fails("ECREATE.miscselect", (secs.miscselect & ~features.miscselect()) != 0)) return false;
+  if (fails("ECREATE.ssa_frame_size", !frame_fits(secs)) || !range_valid(secs, features)) return false;
+  if (fails("ECREATE.attributes", (secs.attributes.flags & ~features.attributes()) != 0)) return false;
+  if (fails("ECREATE.reserved", !reserved_zero(secs))) return false;
+  if ((secs.attributes.flags & arch::attributes::kss) != 0) return true;
+  return !fails("ECREATE.configid", !all_zero(secs.configid)) && !fails("ECREATE.configsvn", secs.configsvn != 0);
 }
 
 }  // namespace
 
 LeafResult ecreate(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
-  if (auto ok = ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo)); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto target = ctx.epc_page(linear, Access::write);
+  if (auto ok = ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo), "ECREATE.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(linear, arch::page_size, "ECREATE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto target = ctx.epc_page(linear, Access::write, "ECREATE.rcx_epc");
   if (!target) return tl::unexpected(target.error());
 
   const auto info = ctx.read_as<arch::Pageinfo>(ctx.rbx());
   if (!info) return tl::unexpected(info.error());
   const u64 source = ctx.linear(info->srcpge), secinfo_at = ctx.linear(info->secinfo);
-  if (auto ok = ctx.aligned(source, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secinfo_at, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (info->linaddr != 0 || info->secs != 0) return leaf_gp();
+  if (auto ok = ctx.aligned(source, arch::page_size, "ECREATE.srcpge_aligned"); !ok) return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(secinfo_at, sizeof(arch::Secinfo), "ECREATE.secinfo_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (fails("ECREATE.linaddr", info->linaddr != 0) || fails("ECREATE.secs", info->secs != 0)) return leaf_gp();
   const auto secinfo = ctx.read_as<arch::Secinfo>(secinfo_at);
   if (!secinfo) return tl::unexpected(secinfo.error());
-  if (!reserved_clear(*secinfo) || secinfo->type() != PageType::secs) return leaf_gp();
+  if (fails("ECREATE.secinfo_reserved", !reserved_clear(*secinfo)) ||
+      fails("ECREATE.page_type", secinfo->type() != PageType::secs)) {
+    return leaf_gp();
+  }
 
   EpcmEntry& entry = ctx.epcm(target->index);
   const Held held(entry.lock, LockMode::exclusive);
-  if (!held) return ctx.busy(linear, SgxConflict::page_exception);
-  if (const auto guard = ctx.guard(); entry.valid) return ctx.epc_fault(linear);
+  if (fails("ECREATE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
+  if (const auto guard = ctx.guard(); fails("ECREATE.rcx_free", entry.valid)) return ctx.epc_fault(linear);
 
   SecsPage secs;
   if (auto ok = ctx.read(source, &secs, sizeof secs); !ok) return tl::unexpected(ok.error());

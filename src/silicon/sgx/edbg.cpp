@@ -25,16 +25,19 @@ tl::expected<std::optional<Code>, Miss> check(LeafContext& ctx, u32 index, u64 l
   const auto guard = ctx.guard();
   const EpcmEntry& page = ctx.epcm(index);
   const bool version_array = page.type == PageType::va && access == Access::read;
-  if (!page.valid || !(is_child(page.type) || version_array)) return ctx.epc_fault(linear, access);
-  if (page.pending || page.modified) return failure(SgxError::page_not_debuggable);
+  if (fails("EDBG.rcx_valid", !page.valid) || fails("EDBG.rcx_type", !is_child(page.type) && !version_array)) {
+    return ctx.epc_fault(linear, access);
+  }
+  if (fails("EDBG.pending", page.pending) || fails("EDBG.modified", page.modified))
+    return failure(SgxError::page_not_debuggable);
   const u64 offset = arch::page_offset(linear);
   if (page.type == PageType::tcs) {
     const bool reachable = access == Access::read ? offset < tcs_limit : (offset & ~u64{7}) == tcs_flags_at;
-    if (!reachable) return leaf_gp();
+    if (fails("EDBG.tcs_limit", !reachable)) return leaf_gp();
   }
-  if (is_child(page.type) && (ctx.secs(page.secs).architectural.attributes.flags & arch::attributes::debug) == 0) {
-    return leaf_gp();
-  }
+  if (!is_child(page.type)) return std::nullopt;
+  const u64 attributes = ctx.secs(page.secs).architectural.attributes.flags;
+  if (fails("EDBG.debug", (attributes & arch::attributes::debug) == 0)) return leaf_gp();
   return std::nullopt;
 }
 
@@ -50,11 +53,11 @@ u64 version_mask(const u8* page, u64 offset) {
 LeafResult edbgrd(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
   const unsigned bytes = operand_bytes(ctx);
-  if (auto ok = ctx.aligned(linear, bytes); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::read);
+  if (auto ok = ctx.aligned(linear, bytes, "EDBG.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::read, "EDBG.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   const Held held(ctx.epcm(*index).lock, LockMode::shared);
-  if (!held) return leaf_gp();
+  if (fails("EDBG.rcx_busy", !held)) return leaf_gp();
   const auto code = check(ctx, *index, linear, Access::read);
   if (!code) return tl::unexpected(code.error());
   if (*code) return **code;
@@ -75,11 +78,11 @@ LeafResult edbgrd(LeafContext& ctx) {
 LeafResult edbgwr(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
   const unsigned bytes = operand_bytes(ctx);
-  if (auto ok = ctx.aligned(linear, bytes); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::write);
+  if (auto ok = ctx.aligned(linear, bytes, "EDBG.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::write, "EDBG.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   const Held held(ctx.epcm(*index).lock, LockMode::shared);
-  if (!held) return leaf_gp();
+  if (fails("EDBG.rcx_busy", !held)) return leaf_gp();
   const auto code = check(ctx, *index, linear, Access::write);
   if (!code) return tl::unexpected(code.error());
   if (*code) return **code;

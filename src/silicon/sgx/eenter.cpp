@@ -21,30 +21,32 @@ struct Entry {
 
 bool segment_used_with_base(const Segment& s) { return (s.attributes & attr::unusable) == 0 && s.base != 0; }
 
-/// 32-bit code: flat DS, ES and SS.
+/// 32-bit code: flat segments. That DS is usable and not expand-down was checked for the operand and for the leaf.
 bool segments_allow(const Cpu& cpu) {
   if (cpu.code64) return true;
   const Segment& ds = cpu.seg[arch::seg_ds];
   const Segment& ss = cpu.seg[arch::seg_ss];
-  const bool down = (ds.attributes & (attr::code | attr::expand_down)) == attr::expand_down;
-  if ((ds.attributes & attr::unusable) != 0 || down) return false;
-  if (cpu.seg[arch::seg_cs].base != 0 || ds.base != 0) return false;
-  if (segment_used_with_base(cpu.seg[arch::seg_es]) || segment_used_with_base(ss)) return false;
-  return (ss.attributes & attr::db) != 0;
+  if (fails("ENTER.cs_base", cpu.seg[arch::seg_cs].base != 0) || fails("ENTER.ds_base", ds.base != 0)) return false;
+  if (fails("ENTER.es_base", segment_used_with_base(cpu.seg[arch::seg_es]))) return false;
+  if (fails("ENTER.ss_base", segment_used_with_base(ss))) return false;
+  return !fails("ENTER.ss_big", (ss.attributes & attr::db) == 0);
 }
 
 /// CR4 and XCR0 against the enclave's XFRM.
 bool xfrm_allowed(const Cpu& cpu, u64 xfrm) {
-  if ((cpu.cr4 & arch::cr4::osfxsr) == 0) return false;
-  if ((cpu.cr4 & arch::cr4::osxsave) == 0) return xfrm == 3;
-  return (xfrm & ~cpu.xcr0) == 0;
+  if (fails("ENTER.osfxsr", (cpu.cr4 & arch::cr4::osfxsr) == 0)) return false;
+  if ((cpu.cr4 & arch::cr4::osxsave) == 0) return !fails("ENTER.xfrm_legacy", xfrm != 3);
+  return !fails("ENTER.xfrm", (xfrm & ~cpu.xcr0) != 0);
 }
 
 tl::expected<void, Miss> check_tcs_page(LeafContext& ctx, u32 index, u64 linear) {
   const EpcmEntry& page = ctx.epcm(index);
-  const bool usable = page.valid && !page.blocked && page.enclave_address == linear && page.type == PageType::tcs &&
-                      !page.pending && !page.modified;
-  if (!usable) return ctx.epc_fault(linear);
+  if (fails("ENTER.tcs_valid", !page.valid) || fails("ENTER.tcs_blocked", page.blocked) ||
+      fails("ENTER.tcs_address", page.enclave_address != linear) ||
+      fails("ENTER.tcs_type", page.type != PageType::tcs) ||
+      fails("ENTER.tcs_settled", page.pending || page.modified)) {
+    return ctx.epc_fault(linear);
+  }
   return {};
 }
 
@@ -52,13 +54,15 @@ tl::expected<void, Miss> check_tcs_page(LeafContext& ctx, u32 index, u64 linear)
 bool tcs_allows(const Cpu& cpu, const arch::Tcs& tcs, const SecsPage& secs) {
   const arch::Secs& s = secs.architectural;
   const bool mode64 = (s.attributes.flags & arch::attributes::mode64bit) != 0;
-  if (arch::page_offset(tcs.ossa | tcs.ofsbase | tcs.ogsbase) != 0) return false;
-  if ((tcs.flags & ~arch::tcs_flags::defined) != 0) return false;
-  if (!secs.initialised() || cpu.code64 != mode64) return false;
+  if (fails("ENTER.ossa", arch::page_offset(tcs.ossa) != 0)) return false;
+  if (fails("ENTER.ofsbase", arch::page_offset(tcs.ofsbase) != 0)) return false;
+  if (fails("ENTER.ogsbase", arch::page_offset(tcs.ogsbase) != 0)) return false;
+  if (fails("ENTER.flags", (tcs.flags & ~arch::tcs_flags::defined) != 0)) return false;
+  if (fails("ENTER.initialised", !secs.initialised()) || fails("ENTER.mode", cpu.code64 != mode64)) return false;
   if (!xfrm_allowed(cpu, s.attributes.xfrm)) return false;
   const bool notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0;
-  return (tcs.flags & arch::tcs_flags::dbgoptin) != 0 ||
-         notify == ((s.attributes.flags & arch::attributes::aexnotify) != 0);
+  const bool notifiable = (s.attributes.flags & arch::attributes::aexnotify) != 0;
+  return !fails("ENTER.aexnotify", (tcs.flags & arch::tcs_flags::dbgoptin) == 0 && notify != notifiable);
 }
 
 /// FS and GS inside: read/write data at the TCS's offsets (SDM vol. 3D, EENTER, "Setup segments").
@@ -189,13 +193,13 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   Cpu& cpu = ctx.cpu;
   const u64 linear = ctx.rbx();
   if (!segments_allow(cpu)) return leaf_gp();
-  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto tcs_index = ctx.epc(linear, Access::read);
+  if (auto ok = ctx.aligned(linear, arch::page_size, "ENTER.rbx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto tcs_index = ctx.epc(linear, Access::read, "ENTER.rbx_epc");
   if (!tcs_index) return tl::unexpected(tcs_index.error());
   const u64 aep = cpu.code64 ? cpu.gpr[arch::rcx] : static_cast<u32>(cpu.gpr[arch::rcx]);
-  if (cpu.code64 && !is_canonical(aep)) return leaf_gp();
+  if (cpu.code64 && fails("ENTER.aep_canonical", !is_canonical(aep))) return leaf_gp();
   const Held held(ctx.epcm(*tcs_index).lock, LockMode::shared);
-  if (!held) return leaf_gp();
+  if (fails("ENTER.tcs_busy", !held)) return leaf_gp();
 
   auto guard = ctx.guard();
   if (auto ok = check_tcs_page(ctx, *tcs_index, linear); !ok) return tl::unexpected(ok.error());
@@ -207,7 +211,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   entry.base = s.base;
   entry.opt_out = (tcs.flags & arch::tcs_flags::dbgoptin) == 0;
   const u32 cssa = tcs.cssa;
-  if (resume ? cssa == 0 : cssa >= tcs.nssa) return leaf_gp();
+  if (resume ? fails("ERESUME.cssa", cssa == 0) : fails("EENTER.cssa", cssa >= tcs.nssa)) return leaf_gp();
   Entering entering(ctx, entry, tcs);
   guard.unlock();
 
@@ -217,7 +221,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   if (resume) {
     notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (read_gprsgx(ctx.package, *frame).aexnotify & 1) != 0;
     if (notify) {
-      if (cssa >= tcs.nssa) return leaf_gp();
+      if (fails("ERESUME.notify_cssa", cssa >= tcs.nssa)) return leaf_gp();
       frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, cssa);
       if (!frame) return tl::unexpected(frame.error());
     }
@@ -228,18 +232,19 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   const u64 fs_base = from_frame && cpu.code64 ? g.fsbase : entry.base + tcs.ofsbase;
   const u64 gs_base = from_frame && cpu.code64 ? g.gsbase : entry.base + tcs.ogsbase;
   if (cpu.code64) {
-    if (!is_canonical(target) || !is_canonical(fs_base) || !is_canonical(gs_base)) return leaf_gp();
+    if (fails("ENTER.target_canonical", !is_canonical(target))) return leaf_gp();
+    if (fails("ENTER.fs_canonical", !is_canonical(fs_base))) return leaf_gp();
+    if (fails("ENTER.gs_canonical", !is_canonical(gs_base))) return leaf_gp();
   } else {
     const u64 ds_limit = cpu.seg[arch::seg_ds].limit;
-    if (target > cpu.seg[arch::seg_cs].limit || u64{static_cast<u32>(fs_base)} + tcs.fslimit > ds_limit ||
-        u64{static_cast<u32>(gs_base)} + tcs.gslimit > ds_limit) {
-      return leaf_gp();
-    }
+    if (fails("ENTER.target_limit", target > cpu.seg[arch::seg_cs].limit)) return leaf_gp();
+    if (fails("ENTER.fs_limit", u64{static_cast<u32>(fs_base)} + tcs.fslimit > ds_limit)) return leaf_gp();
+    if (fails("ENTER.gs_limit", u64{static_cast<u32>(gs_base)} + tcs.gslimit > ds_limit)) return leaf_gp();
   }
-  if (entering.busy()) return leaf_gp();
+  if (fails("ENTER.active", entering.busy())) return leaf_gp();
   if (from_frame) {
     cpu.enclave.xfrm = s.attributes.xfrm;
-    if (!restore_extended(cpu, ctx.package.page(frame->xsave_page))) return leaf_gp();
+    if (fails("ERESUME.xrstor", !restore_extended(cpu, ctx.package.page(frame->xsave_page)))) return leaf_gp();
   }
 
   cpu.enclave.epoch = entering.done();
@@ -270,20 +275,24 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
                                              u32 secs_index, u64 base, u32 frame) {
   const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
   const u64 start = base + tcs.ossa + bytes * frame;
-  const auto check = [&](u64 linear) -> tl::expected<u32, Miss> {
+  const auto check = [&](u64 linear, const char* name) -> tl::expected<u32, Miss> {
     const auto page = ctx.cpu.mmu->translate_raw(linear, Access::write, ctx.cpu.mmu->data_mode());
     if (!page) return tl::unexpected(page.error());
-    if (!page->epc_index) return ctx.epc_fault(linear);
+    if (fails(name, ".epc", !page->epc_index)) return ctx.epc_fault(linear);
+    const u32 index = epc_index_of(page->epc_index, page->physical, ctx.package.epc_pages());
     const auto guard = ctx.guard();
-    const EpcmEntry& e = ctx.epcm(*page->epc_index);
-    const bool usable = e.valid && !e.blocked && !e.pending && !e.modified && e.enclave_address == linear &&
-                        e.type == PageType::reg && e.secs == secs_index && e.read && e.write;
-    if (!usable) return ctx.epc_fault(linear);
-    return *page->epc_index;
+    const EpcmEntry& e = ctx.epcm(index);
+    if (fails(name, ".valid", !e.valid) || fails(name, ".blocked", e.blocked) ||
+        fails(name, ".settled", e.pending || e.modified) || fails(name, ".address", e.enclave_address != linear) ||
+        fails(name, ".type", e.type != PageType::reg) || fails(name, ".owner", e.secs != secs_index) ||
+        fails(name, ".rights", !e.read || !e.write)) {
+      return ctx.epc_fault(linear);
+    }
+    return index;
   };
-  const auto xsave = check(start);
+  const auto xsave = check(start, "SSA.xsave");
   if (!xsave) return tl::unexpected(xsave.error());
-  const auto gpr = check(start + bytes - arch::page_size);
+  const auto gpr = check(start + bytes - arch::page_size, "SSA.gpr");
   if (!gpr) return tl::unexpected(gpr.error());
   return SsaFrame{*xsave, *gpr};
 }
@@ -303,9 +312,9 @@ LeafResult edeccssa(LeafContext& ctx) {
   Cpu& cpu = ctx.cpu;
   EnclaveState& e = cpu.enclave;
   const Held held(ctx.epcm(e.tcs).lock, LockMode::shared);
-  if (!held) return leaf_gp();
+  if (fails("EDECCSSA.tcs_busy", !held)) return leaf_gp();
   arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(e.tcs));
-  if (tcs.cssa == 0) return leaf_gp();
+  if (fails("EDECCSSA.cssa", tcs.cssa == 0)) return leaf_gp();
   const auto frame = check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1);
   if (!frame) return tl::unexpected(frame.error());
   ctx.touch(e.tcs);

@@ -14,23 +14,25 @@ bool measurable(arch::PageType type) {
 LeafResult eextend(LeafContext& ctx) {
   constexpr u64 chunk_bytes = 256;
   const u64 secs_at = ctx.rbx(), linear = ctx.rcx();
-  if (auto ok = ctx.aligned(secs_at, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto secs_index = ctx.epc(secs_at, Access::write);
+  if (auto ok = ctx.aligned(secs_at, arch::page_size, "EEXTEND.rbx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto secs_index = ctx.epc(secs_at, Access::write, "EEXTEND.rbx_epc");
   if (!secs_index) return tl::unexpected(secs_index.error());
-  if (auto ok = ctx.aligned(linear, chunk_bytes); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::read);
+  if (auto ok = ctx.aligned(linear, chunk_bytes, "EEXTEND.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::read, "EEXTEND.rcx_epc");
   if (!index) return tl::unexpected(index.error());
 
   // While the page is held its SECS, which has a child, cannot leave the EPC; and what is looked at here changes only
   // with the page held exclusively, so that the package's mutex is not needed.
   const EpcmEntry& entry = ctx.epcm(*index);
   const Held held(ctx.epcm(*index).lock, LockMode::shared);
-  if (!held) return leaf_gp();
-  if (!entry.valid || !measurable(entry.type)) return ctx.epc_fault(linear, Access::read);
-  if (entry.secs != *secs_index) return leaf_gp();
+  if (fails("EEXTEND.rcx_busy", !held)) return leaf_gp();
+  if (fails("EEXTEND.rcx_valid", !entry.valid) || fails("EEXTEND.rcx_type", !measurable(entry.type))) {
+    return ctx.epc_fault(linear, Access::read);
+  }
+  if (fails("EEXTEND.owner", entry.secs != *secs_index)) return leaf_gp();
   SecsPage& secs = ctx.secs(*secs_index);
   const Held building(ctx.epcm(*secs_index).build_lock, LockMode::exclusive);
-  if (!building || secs.initialised()) return leaf_gp();
+  if (fails("EEXTEND.measuring", !building) || fails("EEXTEND.initialised", secs.initialised())) return leaf_gp();
 
   const u64 in_page = arch::page_offset(linear);
   Measurement measurement = measurement_of(secs);

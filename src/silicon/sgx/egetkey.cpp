@@ -62,11 +62,14 @@ constexpr u64 required_mask = arch::attributes::init | arch::attributes::debug;
 
 std::optional<SgxError> refused(const KeyRule& rule, const Keyrequest& request, const arch::Secs& secs,
                                 const PlatformKeys& keys) {
-  if ((secs.attributes.flags & rule.needs) != rule.needs) return SgxError::invalid_attribute;
+  if (fails("EGETKEY.attribute", (secs.attributes.flags & rule.needs) != rule.needs))
+    return SgxError::invalid_attribute;
   if (rule.current_svn) return std::nullopt;
-  if (!keys.supports_cpusvn(request.cpusvn)) return SgxError::invalid_cpusvn;
-  if (request.isvsvn > secs.isvsvn) return SgxError::invalid_isvsvn;
-  if (rule.check_config && request.configsvn > secs.configsvn) return SgxError::invalid_isvsvn;
+  if (fails("EGETKEY.cpusvn", !keys.supports_cpusvn(request.cpusvn))) return SgxError::invalid_cpusvn;
+  if (fails("EGETKEY.isvsvn", request.isvsvn > secs.isvsvn)) return SgxError::invalid_isvsvn;
+  if (fails("EGETKEY.configsvn", rule.check_config && request.configsvn > secs.configsvn)) {
+    return SgxError::invalid_isvsvn;
+  }
   return std::nullopt;
 }
 
@@ -124,11 +127,12 @@ KeyDependencies dependencies(const KeyRule& rule, const Keyrequest& request, con
 }
 
 bool acceptable(const Keyrequest& request, const arch::Secs& secs) {
-  if (request.reserved1 != 0 || !all_zero(request.reserved2) || (request.keypolicy & ~policy::defined) != 0) {
-    return false;
-  }
+  if (fails("EGETKEY.reserved1", request.reserved1 != 0)) return false;
+  if (fails("EGETKEY.reserved2", !all_zero(request.reserved2))) return false;
+  if (fails("EGETKEY.keypolicy", (request.keypolicy & ~policy::defined) != 0)) return false;
   if ((secs.attributes.flags & arch::attributes::kss) != 0) return true;
-  return (request.keypolicy & policy::needs_kss) == 0 && request.configsvn == 0;
+  return !fails("EGETKEY.keypolicy_kss", (request.keypolicy & policy::needs_kss) != 0) &&
+         !fails("EGETKEY.configsvn_kss", request.configsvn != 0);
 }
 
 }  // namespace
@@ -136,11 +140,12 @@ bool acceptable(const Keyrequest& request, const arch::Secs& secs) {
 LeafResult egetkey(LeafContext& ctx) {
   constexpr u64 request_alignment = 512, key_bytes = sizeof(arch::Bytes16);
   const u64 request_at = ctx.rbx(), output_at = ctx.rcx();
-  if (auto ok = ctx.aligned(request_at, request_alignment); !ok) return tl::unexpected(ok.error());
-  const auto source = ctx.enclave_operand(request_at, Access::read);
+  if (auto ok = ctx.aligned(request_at, request_alignment, "EGETKEY.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  const auto source = ctx.enclave_operand(request_at, Access::read, "EGETKEY.rbx");
   if (!source) return tl::unexpected(source.error());
-  if (auto ok = ctx.aligned(output_at, key_bytes); !ok) return tl::unexpected(ok.error());
-  const auto output = ctx.enclave_operand(output_at, Access::write);
+  if (auto ok = ctx.aligned(output_at, key_bytes, "EGETKEY.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto output = ctx.enclave_operand(output_at, Access::write, "EGETKEY.rcx");
   if (!output) return tl::unexpected(output.error());
 
   Keyrequest request;
@@ -148,8 +153,8 @@ LeafResult egetkey(LeafContext& ctx) {
   note_data_access(ctx.cpu, request_at, sizeof request, Access::read);
   const SecsPage& secs = ctx.secs(ctx.cpu.enclave.secs);
   if (!acceptable(request, secs.architectural)) return leaf_gp();
-  if (request.keyname >= std::size(rules)) return failure(SgxError::invalid_keyname);
-  const KeyRule& rule = rules[request.keyname];
+  if (fails("EGETKEY.keyname", request.keyname >= std::size(rules))) return failure(SgxError::invalid_keyname);
+  const KeyRule& rule = rules[request.keyname % std::size(rules)];
   const PlatformKeys& keys = ctx.package.keys();
   if (const auto error = refused(rule, request, secs.architectural, keys)) return failure(*error);
 

@@ -27,14 +27,18 @@ bool same_where(u64 a, u64 b, u64 mask) { return ((a ^ b) & mask) == 0; }
 
 /// SECS fields that the signer demands.
 bool matches_signature(const arch::Secs& secs, const arch::Sigstruct& sig) {
-  return same_where(secs.attributes.flags, sig.attributes.flags, sig.attributemask.flags) &&
-         same_where(secs.attributes.xfrm, sig.attributes.xfrm, sig.attributemask.xfrm) &&
-         same_where(secs.miscselect, sig.miscselect, sig.miscmask);
+  const arch::Attributes &own = secs.attributes, &wanted = sig.attributes, &mask = sig.attributemask;
+  return !fails("EINIT.attributes", !same_where(own.flags, wanted.flags, mask.flags)) &&
+         !fails("EINIT.xfrm", !same_where(own.xfrm, wanted.xfrm, mask.xfrm)) &&
+         !fails("EINIT.miscselect", !same_where(secs.miscselect, sig.miscselect, sig.miscmask));
 }
 
 bool reserved_clear(const arch::Einittoken& token) {
-  return (token.valid & ~1u) == 0 && all_zero(token.reserved1) && all_zero(token.reserved2) &&
-         all_zero(token.reserved3) && all_zero(token.reserved4);
+  return !fails("EINIT.token_valid", (token.valid & ~1u) != 0) &&
+         !fails("EINIT.token_reserved1", !all_zero(token.reserved1)) &&
+         !fails("EINIT.token_reserved2", !all_zero(token.reserved2)) &&
+         !fails("EINIT.token_reserved3", !all_zero(token.reserved3)) &&
+         !fails("EINIT.token_reserved4", !all_zero(token.reserved4));
 }
 
 /// The key that the launch enclave got from EGETKEY for this token.
@@ -59,29 +63,36 @@ arch::Bytes16 launch_key(const PlatformKeys& keys, const arch::Einittoken& token
 SgxError check_token(const LeafContext& ctx, const arch::Einittoken& token, const arch::Secs& secs,
                      const arch::Bytes32& mrenclave, const arch::Bytes32& mrsigner) {
   const bool debug_launcher = (token.maskedattributesle.flags & arch::attributes::debug) != 0;
-  if (debug_launcher && (secs.attributes.flags & arch::attributes::debug) == 0) return SgxError::invalid_einittoken;
+  if (fails("EINIT.token_debug", debug_launcher && (secs.attributes.flags & arch::attributes::debug) == 0)) {
+    return SgxError::invalid_einittoken;
+  }
   if (!reserved_clear(token)) return SgxError::invalid_einittoken;
   const PlatformKeys& keys = ctx.package.keys();
-  if (!keys.supports_cpusvn(token.cpusvnle)) return SgxError::invalid_cpusvn;
+  if (fails("EINIT.token_cpusvn", !keys.supports_cpusvn(token.cpusvnle))) return SgxError::invalid_cpusvn;
   const arch::Bytes16 key = launch_key(keys, token, launch_signer(ctx.cpu));
   const std::span maced(reinterpret_cast<const u8*>(&token), arch::einittoken_maced_bytes);
-  if (!same_mac(aes_cmac(key, maced), token.mac)) return SgxError::invalid_einittoken;
-  if (token.mrenclave != mrenclave || token.mrsigner != mrsigner) return SgxError::invalid_measurement;
-  if (token.attributes != secs.attributes) return SgxError::invalid_attribute;
+  if (fails("EINIT.token_mac", !same_mac(aes_cmac(key, maced), token.mac))) return SgxError::invalid_einittoken;
+  if (fails("EINIT.token_mrenclave", token.mrenclave != mrenclave) ||
+      fails("EINIT.token_mrsigner", token.mrsigner != mrsigner)) {
+    return SgxError::invalid_measurement;
+  }
+  if (fails("EINIT.token_attributes", token.attributes != secs.attributes)) return SgxError::invalid_attribute;
   return SgxError::success;
 }
 
 /// The checks on a SECS that is held, from its measurement on.
 SgxError check_launch(const LeafContext& ctx, const arch::Secs& secs, const arch::Sigstruct& sig,
                       const arch::Einittoken& token, const arch::Bytes32& mrenclave, const arch::Bytes32& mrsigner) {
-  if (mrenclave != sig.enclavehash) return SgxError::invalid_measurement;
+  if (fails("EINIT.enclavehash", mrenclave != sig.enclavehash)) return SgxError::invalid_measurement;
   // EINITTOKENKEY is for launch enclaves, by whomever the platform's owner trusts.
   constexpr u64 controlled = arch::attributes::einittokenkey;
   const bool launch_signed = mrsigner == launch_signer(ctx.cpu);
-  if ((secs.attributes.flags & controlled) != 0 && !launch_signed) return SgxError::invalid_attribute;
+  if (fails("EINIT.controlled", (secs.attributes.flags & controlled) != 0 && !launch_signed)) {
+    return SgxError::invalid_attribute;
+  }
   if (!matches_signature(secs, sig)) return SgxError::invalid_attribute;
   if ((token.valid & 1) != 0) return check_token(ctx, token, secs, mrenclave, mrsigner);
-  return launch_signed ? SgxError::success : SgxError::invalid_einittoken;
+  return fails("EINIT.launch_signer", !launch_signed) ? SgxError::invalid_einittoken : SgxError::success;
 }
 
 }  // namespace
@@ -89,29 +100,32 @@ SgxError check_launch(const LeafContext& ctx, const arch::Secs& secs, const arch
 LeafResult einit(LeafContext& ctx) {
   constexpr u64 token_alignment = 512;
   const u64 secs_at = ctx.rcx();
-  if (auto ok = ctx.aligned(ctx.rbx(), arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secs_at, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(ctx.rdx(), token_alignment); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(secs_at, Access::write);
+  if (auto ok = ctx.aligned(ctx.rbx(), arch::page_size, "EINIT.rbx_aligned"); !ok) return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(secs_at, arch::page_size, "EINIT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  if (auto ok = ctx.aligned(ctx.rdx(), token_alignment, "EINIT.rdx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(secs_at, Access::write, "EINIT.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   const auto sig = ctx.read_as<arch::Sigstruct>(ctx.rbx());
   if (!sig) return tl::unexpected(sig.error());
   const auto token = ctx.read_as<arch::Einittoken>(ctx.rdx());
   if (!token) return tl::unexpected(token.error());
   if (!well_formed(*sig)) return failure(SgxError::invalid_sig_struct);
-  if (!signature_valid(*sig)) return failure(SgxError::invalid_signature);
+  if (fails("EINIT.signature", !signature_valid(*sig))) return failure(SgxError::invalid_signature);
   const arch::Bytes32 mrsigner = mrsigner_of(*sig);
 
   EpcmEntry& entry = ctx.epcm(*index);
   const Held held(entry.lock, LockMode::shared);
-  if (!held) return leaf_gp();
-  if (const auto guard = ctx.guard(); !entry.valid || entry.type != PageType::secs) return ctx.epc_fault(secs_at);
+  if (fails("EINIT.rcx_busy", !held)) return leaf_gp();
+  if (const auto guard = ctx.guard();
+      fails("EINIT.rcx_valid", !entry.valid) || fails("EINIT.rcx_type", entry.type != PageType::secs)) {
+    return ctx.epc_fault(secs_at);
+  }
   SecsPage& page = ctx.secs(*index);
   const arch::Secs& secs = page.architectural;
   const bool kss = (secs.attributes.flags & arch::attributes::kss) != 0;
-  if (!kss && !all_zero(sig->isvfamilyid)) return failure(SgxError::invalid_sig_struct);
+  if (fails("EINIT.isvfamilyid", !kss && !all_zero(sig->isvfamilyid))) return failure(SgxError::invalid_sig_struct);
   const Held building(entry.build_lock, LockMode::exclusive);
-  if (!building || page.initialised()) return leaf_gp();
+  if (fails("EINIT.measuring", !building) || fails("EINIT.initialised", page.initialised())) return leaf_gp();
 
   const arch::Bytes32 mrenclave = measurement_of(page).finish();
   const SgxError error = check_launch(ctx, secs, *sig, *token, mrenclave, mrsigner);

@@ -23,31 +23,35 @@ LeafResult in_use(Variant variant) {
 
 LeafResult load(LeafContext& ctx, Variant variant) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto target = ctx.epc_page(rcx, Access::write);
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo), "ELD.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "ELD.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto target = ctx.epc_page(rcx, Access::write, "ELD.rcx_epc");
   if (!target) return tl::unexpected(target.error());
   const u32 index = target->index;
-  if (const auto ok = ctx.aligned(rdx, sizeof(u64)); !ok) return tl::unexpected(ok.error());
-  const auto va_index = ctx.epc(rdx, Access::write);
+  if (const auto ok = ctx.aligned(rdx, sizeof(u64), "ELD.rdx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto va_index = ctx.epc(rdx, Access::write, "ELD.rdx_epc");
   if (!va_index) return tl::unexpected(va_index.error());
 
   const auto info = ctx.read_as<arch::Pageinfo>(rbx);
   if (!info) return tl::unexpected(info.error());
   const u64 pcmd_at = ctx.linear(info->secinfo), srcpge = ctx.linear(info->srcpge);
-  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(srcpge, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "ELD.pcmd_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(srcpge, arch::page_size, "ELD.srcpge_aligned"); !ok)
+    return tl::unexpected(ok.error());
 
   EpcmEntry& page = ctx.epcm(index);
   EpcmEntry& va = ctx.epcm(*va_index);
   const Held lock(page.lock, LockMode::exclusive);
-  if (!lock) return ctx.busy(rcx, variant.codes ? SgxConflict::page_error : SgxConflict::page_exception);
+  if (fails("ELD.rcx_busy", !lock))
+    return ctx.busy(rcx, variant.codes ? SgxConflict::page_error : SgxConflict::page_exception);
   const Held va_lock(va.lock, LockMode::shared);
-  if (!va_lock) return in_use(variant);
+  if (fails("ELD.va_busy", !va_lock)) return in_use(variant);
   {
     const auto guard = ctx.guard();
-    if (page.valid) return ctx.epc_fault(rcx);
-    if (!va.valid || va.type != PageType::va) return ctx.epc_fault(rdx);
+    if (fails("ELD.rcx_free", page.valid)) return ctx.epc_fault(rcx);
+    if (fails("ELD.va_valid", !va.valid) || fails("ELD.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
   }
 
   const auto pcmd = ctx.read_as<arch::Pcmd>(pcmd_at);
@@ -58,18 +62,20 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   Held secs_lock;
   if (has_owner(type)) {
     const u64 secs_at = ctx.linear(info->secs);
-    if (const auto ok = ctx.aligned(secs_at, arch::page_size); !ok) return tl::unexpected(ok.error());
-    const auto owner = ctx.epc(secs_at, Access::write);
+    if (const auto ok = ctx.aligned(secs_at, arch::page_size, "ELD.secs_aligned"); !ok)
+      return tl::unexpected(ok.error());
+    const auto owner = ctx.epc(secs_at, Access::write, "ELD.secs_epc");
     if (!owner) return tl::unexpected(owner.error());
     secs_index = *owner;
     secs_lock = Held(ctx.epcm(secs_index).lock, LockMode::shared);
-    if (!secs_lock) return in_use(variant);
+    if (fails("ELD.secs_busy", !secs_lock)) return in_use(variant);
     const auto guard = ctx.guard();
     // An EID means something only in a SECS; any other page could hold one of its choosing.
     const EpcmEntry& secs = ctx.epcm(secs_index);
-    if (!secs.valid || secs.type != PageType::secs) return ctx.epc_fault(secs_at);
+    if (fails("ELD.secs_valid", !secs.valid)) return ctx.epc_fault(secs_at);
+    if (fails("ELD.secs_type", secs.type != PageType::secs)) return ctx.epc_fault(secs_at);
     header.eid = ctx.secs(secs_index).live().eid;
-  } else if (info->secs != 0) {
+  } else if (fails("ELD.secs_zero", info->secs != 0)) {
     return leaf_gp();
   }
 
@@ -84,7 +90,8 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   }
   ctx.touch(index);
   const PageBytes content{ctx.package.page(index), arch::page_size};
-  if (!open_page(ctx.package.keys().paging_key(), version, header, sealed, pcmd->mac, content)) {
+  const bool authentic = open_page(ctx.package.keys().paging_key(), version, header, sealed, pcmd->mac, content);
+  if (fails("ELD.mac", !authentic)) {
     return failure(SgxError::mac_compare_fail);
   }
 

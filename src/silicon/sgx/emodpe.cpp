@@ -8,31 +8,34 @@ namespace f = arch::secinfo_flags;
 
 LeafResult emodpe(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto secinfo_page = ctx.epc(rbx, Access::read); !secinfo_page) {
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EMODPE.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EMODPE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EMODPE.rbx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.in_elrange(rcx, arch::page_size, "EMODPE.rcx_elrange"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto secinfo_page = ctx.epc(rbx, Access::read, "EMODPE.rbx_epc"); !secinfo_page) {
     return tl::unexpected(secinfo_page.error());
   }
-  const auto index = ctx.epc(rcx, Access::read);
+  const auto index = ctx.epc(rcx, Access::read, "EMODPE.rcx_epc");
   if (!index) return tl::unexpected(index.error());
-  const auto secinfo = own_secinfo(ctx, rbx);
+  const auto secinfo = own_secinfo(ctx, rbx, "EMODPE.secinfo");
   if (!secinfo) return tl::unexpected(secinfo.error());
-  if (!reserved_clear(*secinfo)) return leaf_gp();
+  if (fails("EMODPE.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
 
   EpcmEntry& page = ctx.epcm(*index);
   {
     const auto guard = ctx.guard();
-    if (!settled_page(ctx, page, rcx)) return ctx.epc_fault(rcx, Access::read);
+    if (!settled_page(ctx, page, rcx, "EMODPE.rcx")) return ctx.epc_fault(rcx, Access::read);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
-  if (!change) return leaf_gp();
+  if (fails("EMODPE.changing", !change)) return leaf_gp();
 
   const auto guard = ctx.guard();
-  if (!settled_page(ctx, page, rcx)) return ctx.epc_fault(rcx, Access::read);
+  if (!settled_page(ctx, page, rcx, "EMODPE.rcx")) return ctx.epc_fault(rcx, Access::read);
   const u64 rights = rights_of(page) | (secinfo->flags & f::rwx);
-  if ((rights & (f::r | f::w)) == f::w) return leaf_gp();
+  if (fails("EMODPE.write_only", (rights & (f::r | f::w)) == f::w)) return leaf_gp();
   set_rights(page, rights);
   return LeafDone{};
 }

@@ -16,29 +16,32 @@ constexpr bool may_become(PageType from, PageType to) {
 
 LeafResult emodt(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write);
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EMODT.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EMODT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write, "EMODT.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   const auto secinfo = ctx.read_as<arch::Secinfo>(rbx);
   if (!secinfo) return tl::unexpected(secinfo.error());
   const PageType to = secinfo->type();
-  if (!reserved_clear(*secinfo) || (to != PageType::tcs && to != PageType::trim)) return leaf_gp();
+  if (fails("EMODT.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
+  if (fails("EMODT.page_type", to != PageType::tcs && to != PageType::trim)) return leaf_gp();
 
   EpcmEntry& page = ctx.epcm(*index);
   const Held lock(page.lock, LockMode::exclusive);
-  if (!lock) return ctx.busy(rcx, SgxConflict::page_error);
+  if (fails("EMODT.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_error);
   {
     const auto guard = ctx.guard();
-    if (!page.valid) return ctx.epc_fault(rcx);
+    if (fails("EMODT.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
-  if (!change) return failure(SgxError::epc_page_conflict);
+  if (fails("EMODT.changing", !change)) return failure(SgxError::epc_page_conflict);
 
   const auto guard = ctx.guard();
-  if (!may_become(page.type, to)) return ctx.epc_fault(rcx);
-  if (page.pending || page.modified) return failure(SgxError::page_not_modifiable);
-  if (!ctx.secs(page.secs).initialised()) return leaf_gp();
+  if (fails("EMODT.rcx_type", !may_become(page.type, to))) return ctx.epc_fault(rcx);
+  if (fails("EMODT.pending", page.pending)) return failure(SgxError::page_not_modifiable);
+  if (fails("EMODT.modified", page.modified)) return failure(SgxError::page_not_modifiable);
+  if (fails("EMODT.initialised", !ctx.secs(page.secs).initialised())) return leaf_gp();
   page.type = to;
   page.modified = true;
   page.permission_restricted = false;

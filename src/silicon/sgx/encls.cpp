@@ -103,14 +103,15 @@ void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
 }
 
 /// Runs a leaf and shows software its result.
-void run_leaf(Cpu& cpu, const Op* op, const LeafRow& row, bool observed) {
+void run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
+  if (row == nullptr) return leave_after(cpu, op);  // only with the check for a leaf switched off
   LeafContext ctx(cpu, cpu.vcpu->package());
   ctx.next_rip = cpu.rip_after(op);
   // What an asynchronous exit in the middle would save is the state at this instruction.
   cpu.rip = cpu.rip_of(op);
   const u64 rcx = ctx.rcx();
-  const LeafResult result = row.leaf(ctx);
-  if (observed) observe(cpu, result, row.number, rcx);
+  const LeafResult result = row->leaf(ctx);
+  if (observed) observe(cpu, result, row->number, rcx);
   if (!result) return raise_miss(cpu, op, result.error());
   if (const Code* const code = std::get_if<Code>(&*result)) {
     cpu.gpr[arch::rax] = static_cast<u64>(code->error);
@@ -122,8 +123,8 @@ void run_leaf(Cpu& cpu, const Op* op, const LeafRow& row, bool observed) {
 }
 
 void op_encls(Cpu& cpu, const Op* op) {
-  if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if (cpu.cpl != 0) return raise_ud(cpu, op);
+  if (fails("ENCLS.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (fails("ENCLS.cpl", cpu.cpl != 0)) return raise_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   const Controls& controls = cpu.vcpu->controls();
   if (controls.encls_exiting && ((controls.encls_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
@@ -132,31 +133,36 @@ void op_encls(Cpu& cpu, const Op* op) {
     return vm_exit(cpu, op);
   }
   const LeafRow* const row = find_leaf(encls_leaves, cpu.vcpu->package().features(), leaf);
-  if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) {
+  if (fails("ENCLS.leaf", row == nullptr) || fails("ENCLS.paging", (cpu.cr0 & arch::cr0::pg) == 0) ||
+      fails("ENCLS.expand_down", expand_down_ds(cpu))) {
     observe(cpu, leaf_gp(), leaf, cpu.gpr[arch::rcx]);
     return raise_gp(cpu, op);
   }
-  return run_leaf(cpu, op, *row, true);
+  return run_leaf(cpu, op, row, true);
 }
 
 void op_enclu(Cpu& cpu, const Op* op) {
-  if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if ((cpu.cr0 & arch::cr0::ts) != 0) return raise_nm(cpu, op);
-  if (cpu.cpl != 3) return raise_ud(cpu, op);
+  if (fails("ENCLU.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (fails("ENCLU.task_switched", (cpu.cr0 & arch::cr0::ts) != 0)) return raise_nm(cpu, op);
+  if (fails("ENCLU.cpl", cpu.cpl != 3)) return raise_ud(cpu, op);
   const LeafRow* const row = find_leaf(enclu_leaves, cpu.vcpu->package().features(), cpu.reg<u32>(arch::rax));
-  constexpr u64 paging_and_numeric = arch::cr0::pg | arch::cr0::ne;
-  if (row == nullptr || (cpu.cr0 & paging_and_numeric) != paging_and_numeric) return raise_gp(cpu, op);
+  if (fails("ENCLU.leaf", row == nullptr)) return raise_gp(cpu, op);
+  if (fails("ENCLU.paging", (cpu.cr0 & arch::cr0::pg) == 0)) return raise_gp(cpu, op);
+  if (fails("ENCLU.numeric_error", (cpu.cr0 & arch::cr0::ne) == 0)) return raise_gp(cpu, op);
   const bool code16 = !cpu.code64 && (cpu.seg[arch::seg_cs].attributes & attr::db) == 0;
-  if (code16 || expand_down_ds(cpu)) return raise_gp(cpu, op);
-  if (row->where == (cpu.enclave.active ? Where::outside : Where::inside)) return raise_gp(cpu, op);
-  return run_leaf(cpu, op, *row, false);
+  if (fails("ENCLU.code16", code16) || fails("ENCLU.expand_down", expand_down_ds(cpu))) return raise_gp(cpu, op);
+  const Where where = row != nullptr ? row->where : Where::anywhere;
+  if (fails("ENCLU.inside", cpu.enclave.active && where == Where::outside)) return raise_gp(cpu, op);
+  if (fails("ENCLU.outside", !cpu.enclave.active && where == Where::inside)) return raise_gp(cpu, op);
+  return run_leaf(cpu, op, row, false);
 }
 
 void op_enclv(Cpu& cpu, const Op* op) {
-  if (!cpu.protected_mode() || virtual_8086(cpu) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if (!cpu.vcpu->package().features().enclv || (cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
+  if (fails("ENCLV.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (!cpu.vcpu->package().features().enclv) return raise_ud(cpu, op);
+  if (fails("ENCLV.compatibility", cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
   const Controls& controls = cpu.vcpu->controls();
-  if (cpu.cpl != 0 || !controls.enclv_exiting) return raise_ud(cpu, op);
+  if (fails("ENCLV.cpl", cpu.cpl != 0) || fails("ENCLV.exiting", !controls.enclv_exiting)) return raise_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   if (((controls.enclv_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
     cpu.exit = {};
@@ -164,8 +170,10 @@ void op_enclv(Cpu& cpu, const Op* op) {
     return vm_exit(cpu, op);
   }
   const LeafRow* const row = find_leaf(enclv_leaves, cpu.vcpu->package().features(), leaf);
-  if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) return raise_gp(cpu, op);
-  return run_leaf(cpu, op, *row, false);
+  if (fails("ENCLV.leaf", row == nullptr) || fails("ENCLV.paging", (cpu.cr0 & arch::cr0::pg) == 0))
+    return raise_gp(cpu, op);
+  if (fails("ENCLV.expand_down", expand_down_ds(cpu))) return raise_gp(cpu, op);
+  return run_leaf(cpu, op, row, false);
 }
 
 /// LOCK, 66, F2 and F3 make ENCLS and ENCLU undefined (SDM vol. 3D, 38.3 and 38.4, "Instruction operand encoding").

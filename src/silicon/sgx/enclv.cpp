@@ -12,22 +12,27 @@ namespace {
 /// EDECVIRTCHILD and EINCVIRTCHILD: RBX is a page of the enclave whose SECS is RCX.
 LeafResult count_child(LeafContext& ctx, bool more) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rbx, Access::read);
+  if (const auto ok = ctx.aligned(rbx, arch::page_size, "VIRTCHILD.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "VIRTCHILD.rcx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rbx, Access::read, "VIRTCHILD.rbx_epc");
   if (!index) return tl::unexpected(index.error());
-  const auto secs_index = ctx.epc(rcx, Access::write);
+  const auto secs_index = ctx.epc(rcx, Access::write, "VIRTCHILD.rcx_epc");
   if (!secs_index) return tl::unexpected(secs_index.error());
   EpcmEntry& page = ctx.epcm(*index);
   const Held lock(page.lock, LockMode::shared);
-  if (!lock) return failure(SgxError::epc_page_conflict);
+  if (fails("VIRTCHILD.rbx_busy", !lock)) return failure(SgxError::epc_page_conflict);
 
   const auto guard = ctx.guard();
-  if (!page.valid || (!has_owner(page.type) && page.type != PageType::secs)) return ctx.epc_fault(rbx, Access::read);
+  if (fails("VIRTCHILD.rbx_valid", !page.valid) ||
+      fails("VIRTCHILD.rbx_type", !has_owner(page.type) && page.type != PageType::secs)) {
+    return ctx.epc_fault(rbx, Access::read);
+  }
   const u32 owner = page.type == PageType::secs ? *index : page.secs;
-  if (owner != *secs_index) return leaf_gp();
+  if (fails("VIRTCHILD.owner", owner != *secs_index)) return leaf_gp();
   u64& count = ctx.secs(owner).live().virtchildcnt;
-  if (!more && count == 0) return failure(SgxError::invalid_counter);
+  if (fails("VIRTCHILD.counter", !more && count == 0)) return failure(SgxError::invalid_counter);
   more ? ++count : --count;
   return success();
 }
@@ -39,16 +44,18 @@ LeafResult eincvirtchild(LeafContext& ctx) { return count_child(ctx, true); }
 
 LeafResult esetcontext(LeafContext& ctx) {
   const u64 rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write);
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "ESETCONTEXT.rcx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write, "ESETCONTEXT.rcx_epc");
   if (!index) return tl::unexpected(index.error());
-  if (const auto ok = ctx.aligned(rdx, sizeof(u64)); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rdx, sizeof(u64), "ESETCONTEXT.rdx_aligned"); !ok) return tl::unexpected(ok.error());
   EpcmEntry& secs = ctx.epcm(*index);
   const Held lock(secs.lock, LockMode::shared);
-  if (!lock) return failure(SgxError::epc_page_conflict);
+  if (fails("ESETCONTEXT.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
   {
     const auto guard = ctx.guard();
-    if (!secs.valid || secs.type != PageType::secs) return ctx.epc_fault(rcx);
+    if (fails("ESETCONTEXT.rcx_valid", !secs.valid)) return ctx.epc_fault(rcx);
+    if (fails("ESETCONTEXT.rcx_type", secs.type != PageType::secs)) return ctx.epc_fault(rcx);
   }
   const auto context = ctx.read_as<u64>(rdx);
   if (!context) return tl::unexpected(context.error());

@@ -6,16 +6,16 @@ namespace cloister::silicon {
 
 LeafResult epa(LeafContext& ctx) {
   const u64 rcx = ctx.rcx();
-  if (ctx.cpu.gpr[arch::rbx] != static_cast<u64>(arch::PageType::va)) return leaf_gp();
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write);
+  if (fails("EPA.rbx", ctx.cpu.gpr[arch::rbx] != static_cast<u64>(arch::PageType::va))) return leaf_gp();
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EPA.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write, "EPA.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   EpcmEntry& page = ctx.epcm(*index);
   const Held lock(page.lock, LockMode::exclusive);
-  if (!lock) return ctx.busy(rcx, SgxConflict::page_exception);
+  if (fails("EPA.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_exception);
   {
     const auto guard = ctx.guard();
-    if (page.valid) return ctx.epc_fault(rcx);
+    if (fails("EPA.rcx_free", page.valid)) return ctx.epc_fault(rcx);
   }
   ctx.touch(*index);
   std::memset(ctx.package.page(*index), 0, arch::page_size);

@@ -17,14 +17,14 @@ SgxError eremove_page(Package::Impl& package, u32 index) {
     return SgxError::success;
   }
   if (page.type == PageType::secs) {
-    if (page.children != 0) return SgxError::child_present;
+    if (fails("EREMOVE.children", page.children != 0)) return SgxError::child_present;
     page.valid = false;
     return SgxError::success;
   }
   EpcmEntry& secs = package.epcm(page.secs);
   // A trimmed page that was accepted needs no check of the enclave's threads.
   const bool trimmed = page.type == PageType::trim && !page.modified;
-  if (!trimmed && threads_active(secs)) return SgxError::enclave_act;
+  if (fails("EREMOVE.threads", !trimmed && threads_active(secs))) return SgxError::enclave_act;
   page.valid = false;
   --secs.children;
   return SgxError::success;
@@ -32,11 +32,11 @@ SgxError eremove_page(Package::Impl& package, u32 index) {
 
 LeafResult eremove(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
-  if (auto ok = ctx.aligned(linear, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::write);
+  if (auto ok = ctx.aligned(linear, arch::page_size, "EREMOVE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::write, "EREMOVE.rcx_epc");
   if (!index) return tl::unexpected(index.error());
   const Held held(ctx.epcm(*index).lock, LockMode::exclusive);
-  if (!held) return ctx.busy(linear, SgxConflict::page_exception);
+  if (fails("EREMOVE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
 
   const auto guard = ctx.guard();
   const EpcmEntry& page = ctx.epcm(*index);
@@ -44,7 +44,7 @@ LeafResult eremove(LeafContext& ctx) {
   const bool virtual_children = page.valid && page.type == PageType::secs &&
                                 ctx.cpu.vcpu->controls().epc_virtualization &&
                                 ctx.secs(*index).internal().virtchildcnt != 0;
-  if (virtual_children) return failure(SgxError::child_present);
+  if (fails("EREMOVE.virtual_children", virtual_children)) return failure(SgxError::child_present);
   const SgxError error = eremove_page(ctx.package, *index);
   return error == SgxError::success ? success() : failure(error);
 }

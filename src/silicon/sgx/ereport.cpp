@@ -54,19 +54,22 @@ arch::Report report_of(const SecsPage& page, const arch::Bytes64& data, const Pl
 LeafResult ereport(LeafContext& ctx) {
   constexpr u64 target_alignment = 512, data_alignment = 128, output_alignment = 512;
   const u64 target_at = ctx.rbx(), data_at = ctx.rcx(), output_at = ctx.rdx();
-  if (auto ok = ctx.aligned(target_at, target_alignment); !ok) return tl::unexpected(ok.error());
-  const auto target_page = ctx.enclave_operand(target_at, Access::read);
+  if (auto ok = ctx.aligned(target_at, target_alignment, "EREPORT.rbx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto target_page = ctx.enclave_operand(target_at, Access::read, "EREPORT.rbx");
   if (!target_page) return tl::unexpected(target_page.error());
   arch::Targetinfo target;
   copy_guest(&target, ctx.package.page(*target_page) + arch::page_offset(target_at), sizeof target);
   note_data_access(ctx.cpu, target_at, sizeof target, Access::read);
-  if (target.reserved1 != 0 || !all_zero(target.reserved2) || !all_zero(target.reserved3)) return leaf_gp();
+  if (fails("EREPORT.reserved1", target.reserved1 != 0) || fails("EREPORT.reserved2", !all_zero(target.reserved2)) ||
+      fails("EREPORT.reserved3", !all_zero(target.reserved3))) {
+    return leaf_gp();
+  }
 
-  if (auto ok = ctx.aligned(data_at, data_alignment); !ok) return tl::unexpected(ok.error());
-  const auto data_page = ctx.enclave_operand(data_at, Access::read);
+  if (auto ok = ctx.aligned(data_at, data_alignment, "EREPORT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto data_page = ctx.enclave_operand(data_at, Access::read, "EREPORT.rcx");
   if (!data_page) return tl::unexpected(data_page.error());
-  if (auto ok = ctx.aligned(output_at, output_alignment); !ok) return tl::unexpected(ok.error());
-  const auto output = ctx.enclave_operand(output_at, Access::write);
+  if (auto ok = ctx.aligned(output_at, output_alignment, "EREPORT.rdx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto output = ctx.enclave_operand(output_at, Access::write, "EREPORT.rdx");
   if (!output) return tl::unexpected(output.error());
   arch::Bytes64 data;
   copy_guest(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);

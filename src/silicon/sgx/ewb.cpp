@@ -21,13 +21,13 @@ struct Identity {
 tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) {
   const EpcmEntry& page = ctx.epcm(index);
   if (has_owner(page.type)) {
-    if (!page.blocked) return tl::unexpected(SgxError::page_not_blocked);
-    if (!is_tracked(ctx.epcm(page.secs), page)) return tl::unexpected(SgxError::not_tracked);
+    if (fails("EWB.blocked", !page.blocked)) return tl::unexpected(SgxError::page_not_blocked);
+    if (fails("EWB.tracked", !is_tracked(ctx.epcm(page.secs), page))) return tl::unexpected(SgxError::not_tracked);
     const u64 eid = ctx.secs(page.secs).live().eid;
     return Identity{eid, eid};
   }
   if (page.type == PageType::secs) {
-    if (child_present(ctx, index)) return tl::unexpected(SgxError::child_present);
+    if (child_present(ctx, index, "EWB")) return tl::unexpected(SgxError::child_present);
     return Identity{0, ctx.secs(index).live().eid};
   }
   return Identity{};
@@ -37,37 +37,40 @@ tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) {
 
 LeafResult ewb(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write);
+  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo), "EWB.rbx_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EWB.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(rcx, Access::write, "EWB.rcx_epc");
   if (!index) return tl::unexpected(index.error());
-  if (const auto ok = ctx.aligned(rdx, sizeof(u64)); !ok) return tl::unexpected(ok.error());
-  const auto va_index = ctx.epc(rdx, Access::write);
+  if (const auto ok = ctx.aligned(rdx, sizeof(u64), "EWB.rdx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto va_index = ctx.epc(rdx, Access::write, "EWB.rdx_epc");
   if (!va_index) return tl::unexpected(va_index.error());
-  if (*index == *va_index) return leaf_gp();
+  if (fails("EWB.same_page", *index == *va_index)) return leaf_gp();
 
   const auto info = ctx.read_as<arch::Pageinfo>(rbx);
   if (!info) return tl::unexpected(info.error());
-  if (info->linaddr != 0 || info->secs != 0) return leaf_gp();
+  if (fails("EWB.linaddr", info->linaddr != 0) || fails("EWB.secs", info->secs != 0)) return leaf_gp();
   const u64 pcmd_at = ctx.linear(info->secinfo), srcpge = ctx.linear(info->srcpge);
-  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd)); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(srcpge, arch::page_size); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "EWB.pcmd_aligned"); !ok)
+    return tl::unexpected(ok.error());
+  if (const auto ok = ctx.aligned(srcpge, arch::page_size, "EWB.srcpge_aligned"); !ok)
+    return tl::unexpected(ok.error());
 
   EpcmEntry& page = ctx.epcm(*index);
   EpcmEntry& va = ctx.epcm(*va_index);
   const Held lock(page.lock, LockMode::exclusive);
-  if (!lock) return ctx.busy(rcx, SgxConflict::page_exception);
+  if (fails("EWB.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_exception);
   const Held va_lock(va.lock, LockMode::shared);
-  if (!va_lock) return leaf_gp();
+  if (fails("EWB.va_busy", !va_lock)) return leaf_gp();
   const Held va_slots(va.track_lock, LockMode::exclusive);
-  if (!va_slots) return leaf_gp();
+  if (fails("EWB.va_slots", !va_slots)) return leaf_gp();
 
   PagingHeader header;
   arch::Pcmd pcmd{};
   {
     const auto guard = ctx.guard();
-    if (!page.valid) return ctx.epc_fault(rcx);
-    if (!va.valid || va.type != PageType::va) return ctx.epc_fault(rdx);
+    if (fails("EWB.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
+    if (fails("EWB.va_valid", !va.valid) || fails("EWB.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
     const auto identity = may_leave(ctx, *index);
     if (!identity) return failure(identity.error());
     header.eid = identity->bound;
@@ -91,7 +94,7 @@ LeafResult ewb(LeafContext& ctx) {
   ctx.touch(*va_index);
   const auto guard = ctx.guard();
   u64* const slot = reinterpret_cast<u64*>(ctx.package.page(*va_index) + arch::page_offset(rdx));
-  const bool occupied = *slot != 0;
+  const bool occupied = fails("EWB.slot_empty", *slot != 0);
   *slot = version;
   page.valid = false;
   if (has_owner(page.type)) --ctx.epcm(page.secs).children;

@@ -115,7 +115,8 @@ void leave_enclave_mode(Cpu& cpu, Package::Impl& package) {
 LeafResult eexit(LeafContext& ctx) {
   Cpu& cpu = ctx.cpu;
   const u64 target = cpu.code64 ? cpu.gpr[arch::rbx] : static_cast<u32>(cpu.gpr[arch::rbx]);
-  if (cpu.code64 ? !is_canonical(target) : target > cpu.seg[arch::seg_cs].limit) return leaf_gp();
+  if (cpu.code64 && fails("EEXIT.canonical", !is_canonical(target))) return leaf_gp();
+  if (!cpu.code64 && fails("EEXIT.limit", target > cpu.seg[arch::seg_cs].limit)) return leaf_gp();
   const bool opt_out = cpu.enclave.opt_out;
   cpu.gpr[arch::rcx] = reinterpret_cast<const arch::Tcs*>(ctx.package.page(cpu.enclave.tcs))->aep;
   leave_enclave_mode(cpu, ctx.package);

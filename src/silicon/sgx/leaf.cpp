@@ -13,9 +13,8 @@ namespace cloister::silicon {
 
 namespace {
 
-/// Canonical in 64-bit mode; in DS and of a type that allows the access otherwise (SDM vol. 3A, 5.3).
-bool addressable(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
-  if (cpu.code64) return is_canonical(linear) && is_canonical(linear + bytes - 1);
+/// In DS, which is of a type that allows the access (SDM vol. 3A, 5.3).
+bool in_segment(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
   const Segment& ds = cpu.seg[arch::seg_ds];
   if ((ds.attributes & attr::unusable) != 0) return false;
   const bool code = (ds.attributes & attr::code) != 0;
@@ -27,6 +26,12 @@ bool addressable(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
   const bool expand_down = !code && (ds.attributes & attr::expand_down) != 0;
   if (!expand_down) return last <= ds.limit;
   return offset > ds.limit && last <= ((ds.attributes & attr::db) != 0 ? 0xffff'ffffu : 0xffffu);
+}
+
+/// Canonical in 64-bit mode, in DS otherwise.
+bool addressable(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
+  if (!cpu.code64) return !fails("OPERAND.segment", !in_segment(cpu, linear, bytes, access));
+  return !fails("OPERAND.canonical", !is_canonical(linear) || !is_canonical(linear + bytes - 1));
 }
 
 /// The one or two pages of an operand, translated.
@@ -61,8 +66,9 @@ bool reserved_clear(const arch::Secinfo& secinfo) {
   return (secinfo.flags & ~arch::secinfo_flags::defined) == 0 && all_zero(secinfo.reserved);
 }
 
-tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment) const {
-  if ((linear & (alignment - 1)) != 0 || (cpu.code64 && !is_canonical(linear))) return leaf_gp();
+tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment, const char* check) const {
+  if (fails(check, (linear & (alignment - 1)) != 0)) return leaf_gp();
+  if (cpu.code64 && fails("OPERAND.canonical", !is_canonical(linear))) return leaf_gp();
   return {};
 }
 
@@ -73,16 +79,16 @@ tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Acces
   return page->epc_index;
 }
 
-tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access) {
+tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access, const char* check) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
   const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
   if (!page) return tl::unexpected(page.error());
-  if (!page->epc_index) return epc_fault(linear, access);
-  return EpcPage{*page->epc_index, page->physical};
+  if (fails(check, !page->epc_index)) return epc_fault(linear, access);
+  return EpcPage{epc_index_of(page->epc_index, page->physical, package.epc_pages()), page->physical};
 }
 
-tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access) {
-  return epc_page(linear, access).map([](const EpcPage& page) { return page.index; });
+tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access, const char* check) {
+  return epc_page(linear, access, check).map([](const EpcPage& page) { return page.index; });
 }
 
 tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
@@ -125,21 +131,29 @@ tl::unexpected<Miss> LeafContext::busy(u64 linear) const {
   return tl::unexpected(busy(linear, SgxConflict::page_exception).error());
 }
 
-tl::expected<void, Miss> LeafContext::in_elrange(u64 linear, unsigned bytes) const {
-  if (!cpu.enclave.in_elrange(linear) || !cpu.enclave.in_elrange(linear + bytes - 1)) return leaf_gp();
+tl::expected<void, Miss> LeafContext::in_elrange(u64 linear, unsigned bytes, const char* check) const {
+  if (fails(check, !cpu.enclave.in_elrange(linear) || !cpu.enclave.in_elrange(linear + bytes - 1))) return leaf_gp();
   return {};
 }
 
-tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access) {
-  if (auto inside = in_elrange(linear, 1); !inside) return tl::unexpected(inside.error());
-  const auto index = epc(linear, access);
-  if (!index) return index;
+tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access, const char* check) {
+  if (fails(check, ".elrange", !cpu.enclave.in_elrange(linear))) return leaf_gp();
+  if (!addressable(cpu, linear, 1, access)) return leaf_gp();
+  const auto translation = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  if (!translation) return tl::unexpected(translation.error());
+  if (fails(check, ".epc", !translation->epc_index)) return epc_fault(linear, access);
+  const u32 index = epc_index_of(translation->epc_index, translation->physical, package.epc_pages());
+
   const auto held = guard();
-  const EpcmEntry& page = epcm(*index);
-  const bool ours = page.valid && page.type == arch::PageType::reg && page.secs == cpu.enclave.secs &&
-                    page.enclave_address == arch::page_base(linear);
-  const bool settled = !page.blocked && !page.pending && !page.modified;
-  if (!ours || !settled || !(access == Access::write ? page.write : page.read)) return epc_fault(linear, access);
+  const EpcmEntry& page = epcm(index);
+  if (fails(check, ".valid", !page.valid) || fails(check, ".blocked", page.blocked) ||
+      fails(check, ".settled", page.pending || page.modified) ||
+      fails(check, ".type", page.type != arch::PageType::reg) ||
+      fails(check, ".owner", page.secs != cpu.enclave.secs) ||
+      fails(check, ".address", page.enclave_address != arch::page_base(linear)) ||
+      fails(check, ".rights", !(access == Access::write ? page.write : page.read))) {
+    return epc_fault(linear, access);
+  }
   return index;
 }
 

@@ -14,6 +14,7 @@
 #include "arch/sgx.hpp"
 #include "silicon/cpu/descriptor.hpp"
 #include "silicon/mmu/mmu.hpp"
+#include "silicon/sgx/check.hpp"
 #include "silicon/sgx/package_impl.hpp"
 #include "silicon/sgx/secs.hpp"
 
@@ -52,17 +53,19 @@ class LeafContext {
   u64 rdx() const { return linear(cpu.gpr[arch::rdx]); }
   u64 linear(u64 offset) const { return cpu.code64 ? offset : static_cast<u32>(offset + cpu.seg_base[arch::seg_ds]); }
 
+  // `check` is the name of the check that each of these makes (check.hpp).
+
   /// #GP(0) unless the address is a multiple of `alignment` and canonical.
-  tl::expected<void, Miss> aligned(u64 linear, u64 alignment) const;
+  tl::expected<void, Miss> aligned(u64 linear, u64 alignment, const char* check) const;
 
   /// The EPC page behind a linear address: paging's own faults first, then #PF with the SGX bit if it is not EPC.
-  tl::expected<u32, Miss> epc(u64 linear, Access access);
+  tl::expected<u32, Miss> epc(u64 linear, Access access, const char* check);
   /// The same with its guest-physical address, which becomes a SECS's ENCLAVECONTEXT.
   struct EpcPage {
     u32 index;
     u64 physical;
   };
-  tl::expected<EpcPage, Miss> epc_page(u64 linear, Access access);
+  tl::expected<EpcPage, Miss> epc_page(u64 linear, Access access, const char* check);
   /// nullopt if it is not EPC (ERDINFO).
   tl::expected<std::optional<u32>, Miss> epc_or_not(u64 linear, Access access);
   /// #PF with P, SGX and, for ENCLS's write operands, W: what EPCM violations of an operand raise.
@@ -96,8 +99,8 @@ class LeafContext {
   LeafResult cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise);
 
   // Enclave mode's operands (ENCLU): in ELRANGE (#GP), EPC, and readable or writable PT_REG of this enclave (#PF).
-  tl::expected<void, Miss> in_elrange(u64 linear, unsigned bytes) const;
-  tl::expected<u32, Miss> enclave_operand(u64 linear, Access access);
+  tl::expected<void, Miss> in_elrange(u64 linear, unsigned bytes, const char* check) const;
+  tl::expected<u32, Miss> enclave_operand(u64 linear, Access access, const char* check);
 };
 
 using Leaf = LeafResult (*)(LeafContext&);

@@ -8,8 +8,8 @@
 namespace cloister::silicon {
 
 /// The SECINFO operand: a readable regular page of this enclave, already known to be in ELRANGE and aligned.
-inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linear) {
-  const auto index = ctx.enclave_operand(linear, Access::read);
+inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linear, const char* check) {
+  const auto index = ctx.enclave_operand(linear, Access::read, check);
   if (!index) return tl::unexpected(index.error());
   arch::Secinfo secinfo;
   copy_guest(&secinfo, ctx.package.page(*index) + arch::page_offset(linear), sizeof secinfo);
@@ -17,9 +17,12 @@ inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linea
 }
 
 /// A regular page of this enclave at its place, which nothing is being done to. Caller holds the package's mutex.
-inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 linear) {
-  return page.valid && !page.blocked && !page.pending && !page.modified && page.type == arch::PageType::reg &&
-         page.secs == ctx.cpu.enclave.secs && page.enclave_address == linear;
+inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 linear, const char* check) {
+  return !fails(check, ".valid", !page.valid) && !fails(check, ".blocked", page.blocked) &&
+         !fails(check, ".pending", page.pending) && !fails(check, ".modified", page.modified) &&
+         !fails(check, ".type", page.type != arch::PageType::reg) &&
+         !fails(check, ".owner", page.secs != ctx.cpu.enclave.secs) &&
+         !fails(check, ".address", page.enclave_address != linear);
 }
 
 }  // namespace cloister::silicon

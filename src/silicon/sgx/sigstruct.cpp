@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "silicon/sgx/check.hpp"
 #include "silicon/sgx/measurement.hpp"
 #include "silicon/sgx/platform_keys.hpp"
 
@@ -46,9 +47,11 @@ arch::Bytes32 signed_digest(const arch::Sigstruct& s) {
 
 bool well_formed(const arch::Sigstruct& s) {
   constexpr u32 intel = 0x8086;
-  return s.header == arch::sigstruct_header && s.header2 == arch::sigstruct_header2 && s.exponent == 3 &&
-         (s.vendor == 0 || s.vendor == intel) && zero(s.reserved1) && zero(s.reserved2) && zero(s.reserved3) &&
-         zero(s.reserved4);
+  return !fails("EINIT.header", s.header != arch::sigstruct_header) &&
+         !fails("EINIT.vendor", s.vendor != 0 && s.vendor != intel) &&
+         !fails("EINIT.header2", s.header2 != arch::sigstruct_header2) && !fails("EINIT.exponent", s.exponent != 3) &&
+         !fails("EINIT.reserved1", !zero(s.reserved1)) && !fails("EINIT.reserved2", !zero(s.reserved2)) &&
+         !fails("EINIT.reserved3", !zero(s.reserved3)) && !fails("EINIT.reserved4", !zero(s.reserved4));
 }
 
 bool signature_valid(const arch::Sigstruct& s) {

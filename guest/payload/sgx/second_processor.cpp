@@ -1,0 +1,47 @@
+// A thread that stays in an enclave while this processor does what it likes.
+#include "machine.hpp"
+
+extern "C" const u8 second_start[], second_start_end[];
+extern "C" u64 second_registers[6];
+
+namespace sgx {
+
+namespace {
+
+constexpr u64 start_page = 0x8000;                                      // the start-up IPI's vector is 8
+constexpr u64 apic_icr_low = 0xfee0'0300, apic_icr_high = 0xfee0'0310;  // SDM vol. 3A, 10.6.1
+constexpr u64 second_code = data_va + 0x3000, go_word = data_va + 0x2000;
+
+void send(u32 command) {
+  if (cpu::rdmsr(0x1b) >> 10 & 1) return cpu::wrmsr(0x830, u64{1} << 32 | command);  // x2APIC
+  at<volatile u32>(apic_icr_high) = 1u << 24;
+  at<volatile u32>(apic_icr_low) = command;
+}
+bool sent;
+bool is_inside() { return (peek(place_of(0, second_tcs_page), 0) & 1) != 0; }
+
+}  // namespace
+
+void send_thread_inside() {
+  memcpy(reinterpret_cast<void*>(start_page), second_start, static_cast<u64>(second_start_end - second_start));
+  static constexpr u8 code[] = {0x0f, 0x01, 0xd7, 0x0f, 0x05};  // ENCLU (EENTER; ERESUME from the AEP), SYSCALL
+  memcpy(reinterpret_cast<void*>(physical_of(second_code)), code, sizeof code);
+  at(go_word) = 0;
+  sent = true;
+  const u64 registers[] = {cpu::cr3(),       in_enclave(second_tcs_page), second_code, go_word, second_code,
+                           stack_va + 0x1000};
+  memcpy(second_registers, registers, sizeof registers);
+  send(0x4500);  // INIT
+  send(0x4600 | start_page >> 12);
+  send(0x4600 | start_page >> 12);
+  while (!is_inside()) asm volatile("pause");
+}
+
+void bring_thread_out() {
+  if (!sent) return;
+  sent = false;
+  at(go_word) = 1;
+  while (is_inside()) asm volatile("pause");
+}
+
+}  // namespace sgx
