@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "silicon/cpu/access.hpp"
 #include "silicon/cpu/debug.hpp"
 #include "silicon/processor.hpp"
 
@@ -40,12 +41,11 @@ struct Pieces {
 };
 
 tl::expected<Pieces, Miss> pieces_of(Cpu& cpu, u64 linear, unsigned bytes, Access access) {
-  if (!addressable(cpu, linear, bytes, access)) return leaf_gp();
   Pieces pieces;
   for (unsigned done = 0; done < bytes;) {
     const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
     const unsigned n = std::min(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto page = cpu.mmu->translate(at, access, cpu.mmu->data_mode());
+    const auto page = cpu.mmu->translate_and_fill(at, access);
     if (!page) return tl::unexpected(page.error());
     pieces.piece[pieces.count++] = {*page, arch::page_offset(at), n};
     done += n;
@@ -67,14 +67,17 @@ tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment) const {
 
 tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Access access) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
-  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  const auto page = cpu.mmu->operand_page(linear, access);
   if (!page) return tl::unexpected(page.error());
   return page->epc_index;
 }
 
 tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
-  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  if (const PageTranslation* const page = cpu.mmu->known_operand(linear, access)) {
+    return EpcPage{*page->epc_index, page->physical};
+  }
+  const auto page = cpu.mmu->operand_page(linear, access);
   if (!page) return tl::unexpected(page.error());
   if (!page->epc_index) return epc_fault(linear, access);
   return EpcPage{*page->epc_index, page->physical};
@@ -92,6 +95,11 @@ tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
 }
 
 tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes) {
+  if (!addressable(cpu, linear, bytes, Access::read)) return leaf_gp();
+  if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_read == tlb_tag(linear, bytes, cpu.context)) {
+    std::memcpy(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
+    return {};
+  }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::read);
   if (!pieces) return tl::unexpected(pieces.error());
   u8* out = static_cast<u8*>(to);
@@ -107,6 +115,11 @@ tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes)
 }
 
 tl::expected<void, Miss> LeafContext::write(u64 linear, const void* from, unsigned bytes) {
+  if (!addressable(cpu, linear, bytes, Access::write)) return leaf_gp();
+  if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_write == tlb_tag(linear, bytes, cpu.context)) {
+    std::memcpy(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
+    return {};
+  }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::write);
   if (!pieces) return tl::unexpected(pieces.error());
   const u8* in = static_cast<const u8*>(from);
