@@ -1,5 +1,5 @@
-// The enclave that the benchmarks build, at the silicon's door and in a guest: 64 MiB, every page measured. Plain C, for
-// both sides.
+// The enclave that the benchmarks build, at the silicon's door and in a guest: 64 MiB, every page measured. Plain C,
+// for both sides.
 #pragma once
 
 #include <stdint.h>

@@ -26,15 +26,15 @@ using arch::page_size;
 
 constexpr u64 mib = 1 << 20;
 constexpr u64 ram_bytes = 128 * mib;
-constexpr u64 tables = 1 * mib, code = 4 * mib, work_code = 5 * mib, operands = 6 * mib, secinfos = 8 * mib, pcmds = 10 * mib,
-              sealed = 12 * mib, source = 16 * mib;
+constexpr u64 tables = 1 * mib, code = 4 * mib, work_code = 5 * mib, operands = 6 * mib, secinfos = 8 * mib,
+              pcmds = 10 * mib, sealed = 12 * mib, source = 16 * mib;
 // In `operands`.
 constexpr u64 pageinfo = operands, secinfo = operands + 0x40, secs_source = operands + 0x1000,
               sigstruct_at = operands + 0x2000, token = operands + 0x3000, word = operands + 0x4000;
 
 constexpr arch::Mfn first_frame{0x80'0000};
-constexpr u64 epc = u64{4} << 30;                                ///< guest-physical
-constexpr u64 window = u64{1} << 36, elrange = u64{1} << 37;     ///< linear: for ENCLS, for the enclave
+constexpr u64 epc = u64{4} << 30;                             ///< guest-physical
+constexpr u64 window = u64{1} << 36, elrange = u64{1} << 37;  ///< linear: for ENCLS, for the enclave
 constexpr u64 secs_page = window, first_page = window + page_size, va_page = first_page + IMAGE_BYTES;
 constexpr u64 epc_pages = IMAGE_PAGES + 2;
 
@@ -171,8 +171,7 @@ void Machine::map(u64 linear, u64 physical) {
 
 silicon::GeneralRegs Machine::run(const char* what, u64 rip, u8 cpl, const Registers& r) {
   silicon::GeneralRegs regs;
-  regs.gpr = {0,   r.rcx, r.rdx, 0,     0,     0,     r.rsi, r.rdi,
-              r.r8, r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
+  regs.gpr = {0, r.rcx, r.rdx, 0, 0, 0, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
   regs.rip = rip;
   vcpu_.set_system(system_regs(cpl));
   vcpu_.set_general(regs);
@@ -196,8 +195,8 @@ void Machine::build() {
 }
 
 void Machine::remove() {
-  check("remove", run("remove", address_of(routine_remove), 0,
-                      {.rdi = secs_page, .r11 = first_page, .r13 = IMAGE_PAGES}));
+  check("remove",
+        run("remove", address_of(routine_remove), 0, {.rdi = secs_page, .r11 = first_page, .r13 = IMAGE_PAGES}));
 }
 
 void Machine::block() {
@@ -218,14 +217,9 @@ void Machine::page() {
 
 void Machine::enter(u64 times, u64 rounds) {
   run("enter", address_of(routine_enter), 3,
-      {.rsi = elrange + IMAGE_DATA * page_size,
-       .r12 = rounds,
-       .r13 = times,
-       .r14 = elrange + IMAGE_TCS * page_size});
+      {.rsi = elrange + IMAGE_DATA * page_size, .r12 = rounds, .r13 = times, .r14 = elrange + IMAGE_TCS * page_size});
 }
 
-void Machine::work_outside(u64 rounds) {
-  run("work", work_code, 3, {.rsi = word, .rdi = rounds});
-}
+void Machine::work_outside(u64 rounds) { run("work", work_code, 3, {.rsi = word, .rdi = rounds}); }
 
 }  // namespace cloister::bench

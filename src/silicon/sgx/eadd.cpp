@@ -49,14 +49,15 @@ LeafResult eadd(LeafContext& ctx) {
   const bool is_tcs = secinfo->type() == PageType::tcs;
   if (!reserved_clear(*secinfo) || !(is_tcs || secinfo->type() == PageType::reg)) return leaf_gp();
 
+  // That these pages are what they are changes only with them held exclusively: the package's mutex is not needed.
   EpcmEntry& entry = ctx.epcm(*target);
   const Held held(entry.lock, LockMode::exclusive);
   if (!held) return ctx.busy(linear, SgxConflict::page_exception);
-  if (const auto guard = ctx.guard(); entry.valid) return ctx.epc_fault(linear);
+  if (entry.valid) return ctx.epc_fault(linear);
   EpcmEntry& owner = ctx.epcm(*secs_index);
   const Held secs_held(owner.lock, LockMode::shared);
   if (!secs_held) return leaf_gp();
-  if (const auto guard = ctx.guard(); !owner.valid || owner.type != PageType::secs) return ctx.epc_fault(secs_at);
+  if (!owner.valid || owner.type != PageType::secs) return ctx.epc_fault(secs_at);
 
   // The page is nobody's until its EPCM entry is valid: on a fault below, what was copied is out of reach.
   u8* const page = ctx.package.page(*target);
@@ -80,7 +81,6 @@ LeafResult eadd(LeafContext& ctx) {
 
   Measurement measurement = measurement_of(secs);
   measurement.eadd(offset, *secinfo);
-  ctx.touch(*secs_index);
   store_measurement(secs, measurement);
 
   const auto guard = ctx.guard();

@@ -84,7 +84,9 @@ tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Acces
 }
 
 tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access) {
-  return epc_page(linear, access).map([](const EpcPage& page) { return page.index; });
+  const auto page = epc_page(linear, access);
+  if (!page) return tl::unexpected(page.error());
+  return page->index;
 }
 
 tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
