@@ -126,6 +126,9 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   if (cpu_.code64 && !is_canonical(linear)) {
     return tl::unexpected(Miss{.fault = {arch::vector::gp, true, 0, 0}, .exit = {}});
   }
+  if (limit >= max_block_ops) {
+    if (Block* const known = recent_block(cpu_, rip)) return known;
+  }
   const auto page = fetch_page(linear);
   if (!page) return tl::unexpected(page.error());
   // In code with a segment base, RIP and linear address have different page offsets only if the base is unaligned.

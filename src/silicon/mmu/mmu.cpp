@@ -53,7 +53,8 @@ void Mmu::update_context() {
 void Mmu::forget_all() {
   cpu_.tlb.flush();
   cpu_.jump_cache.fill({});
-  fetch_.fill({});
+  fetched_.fill({});
+  operands_.fill({});
   large_regions_.reset();
   huge_pages_ = false;
 }
@@ -112,7 +113,7 @@ void Mmu::flush_page(u64 linear) {
   const auto forget = [this](u64 page) {
     TlbEntry& data = cpu_.tlb.at(page);
     data.tag_read = data.tag_write = tlb_invalid;
-    fetch_entry(page).tag = tlb_invalid;
+    known(fetched_, page).tag = known(operands_, page).tag = tlb_invalid;
     std::fill_n(&cpu_.jump_cache[((page >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page],
                 jump_cache_per_page, JumpCacheEntry{});
   };
@@ -134,13 +135,21 @@ void Mmu::note_large(u64 linear, const PageTranslation& page) {
 }
 
 tl::expected<PageTranslation, Miss> Mmu::fetch_page(u64 linear) {
-  FetchEntry& e = fetch_entry(linear);
+  KnownPage& e = known(fetched_, linear);
   const u64 tag = arch::page_base(linear) | (cpu_.fetch_key & arch::page_mask);
   if (e.tag == tag) return e.page;
   const auto page = translate(linear, Access::fetch, cpu_.cpl == 3 ? AccessMode::user : AccessMode::supervisor_any);
   if (!page || page->host == nullptr) return page;
   note_large(linear, *page);
   e = {tag, *page};
+  return page;
+}
+
+tl::expected<PageTranslation, Miss> Mmu::operand_page(u64 linear, Access access) {
+  const auto page = translate_raw(linear, access, data_mode());
+  if (!page || !page->epc_index || (cpu_.context & 3) == uncached_mode) return page;
+  note_large(linear, *page);
+  known(operands_, linear) = {arch::page_base(linear) | cpu_.context, *page};
   return page;
 }
 

@@ -42,6 +42,14 @@ class Mmu {
   tl::expected<PageTranslation, Miss> translate_raw(u64 linear, Access access, AccessMode mode);
   /// As translate(), and remembers it in the TLB under the processor's present context, where that is allowed.
   tl::expected<PageTranslation, Miss> translate_and_fill(u64 linear, Access access);
+  /// The page that an SGX leaf's operand names, as translate_raw() finds it, remembered if it is EPC.
+  tl::expected<PageTranslation, Miss> operand_page(u64 linear, Access access);
+  /// What operand_page() remembers: null if it has to look.
+  const PageTranslation* known_operand(u64 linear, Access access) {
+    const KnownPage& e = known(operands_, linear);
+    const bool hit = e.tag == (arch::page_base(linear) | cpu_.context) && (access != Access::write || e.page.writable);
+    return hit ? &e.page : nullptr;
+  }
   /// The page that code is fetched from, remembered likewise.
   tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
 
@@ -112,13 +120,15 @@ class Mmu {
   std::vector<u16> space_of_pcid_;   ///< 0: none
   std::bitset<4096> large_regions_;  ///< hash of 2 MiB regions that a large page was cached from
   bool huge_pages_ = false;          ///< a 1 GiB page was cached
-  struct FetchEntry {
+  // What the TLB cannot hold: pages of code, and EPC pages as the leaves that build and page enclaves name them.
+  struct KnownPage {
     u64 tag = tlb_invalid;  ///< page and context, as in TlbEntry
     PageTranslation page;
   };
-  static constexpr unsigned fetch_entries = 1024;
-  FetchEntry& fetch_entry(u64 linear) { return fetch_[(linear >> arch::page_shift) % fetch_entries]; }
-  std::array<FetchEntry, fetch_entries> fetch_;
+  static constexpr unsigned known_pages = 1024;
+  using KnownPages = std::array<KnownPage, known_pages>;
+  static KnownPage& known(KnownPages& pages, u64 linear) { return pages[(linear >> arch::page_shift) % known_pages]; }
+  KnownPages fetched_, operands_;
 
   // Guarded by the shootdown's mutex.
   std::vector<const u8*> requests_;  ///< host pages

@@ -56,15 +56,15 @@ LeafResult eadd(LeafContext& ctx) {
     return leaf_gp();
   }
 
+  // That these pages are what they are changes only with them held exclusively: the package's mutex is not needed.
   EpcmEntry& entry = ctx.epcm(*target);
   const Held held(entry.lock, LockMode::exclusive);
   if (fails("EADD.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
-  if (const auto guard = ctx.guard(); fails("EADD.rcx_free", entry.valid)) return ctx.epc_fault(linear);
+  if (fails("EADD.rcx_free", entry.valid)) return ctx.epc_fault(linear);
   EpcmEntry& owner = ctx.epcm(*secs_index);
   const Held secs_held(owner.lock, LockMode::shared);
   if (fails("EADD.secs_busy", !secs_held)) return leaf_gp();
-  if (const auto guard = ctx.guard();
-      fails("EADD.secs_valid", !owner.valid) || fails("EADD.secs_type", owner.type != PageType::secs)) {
+  if (fails("EADD.secs_valid", !owner.valid) || fails("EADD.secs_type", owner.type != PageType::secs)) {
     return ctx.epc_fault(secs_at);
   }
 
@@ -90,7 +90,6 @@ LeafResult eadd(LeafContext& ctx) {
 
   Measurement measurement = measurement_of(secs);
   measurement.eadd(offset, *secinfo);
-  ctx.touch(*secs_index);
   store_measurement(secs, measurement);
 
   const auto guard = ctx.guard();

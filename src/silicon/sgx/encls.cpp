@@ -102,9 +102,9 @@ void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
   observer(leaf, rcx, seen);
 }
 
-/// Runs a leaf and shows software its result.
-void run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
-  if (row == nullptr) return leave_after(cpu, op);  // only with the check for a leaf switched off
+/// Runs a leaf and shows software its result. False: control goes to the run loop, which finds out why.
+bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
+  if (row == nullptr) return true;  // only with the check for a leaf switched off
   LeafContext ctx(cpu, cpu.vcpu->package());
   ctx.next_rip = cpu.rip_after(op);
   // What an asynchronous exit in the middle would save is the state at this instruction.
@@ -112,68 +112,89 @@ void run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
   const u64 rcx = ctx.rcx();
   const LeafResult result = row->leaf(ctx);
   if (observed) observe(cpu, result, row->number, rcx);
-  if (!result) return raise_miss(cpu, op, result.error());
+  if (!result) {
+    raise_miss(cpu, op, result.error());
+    return false;
+  }
   if (const Code* const code = std::get_if<Code>(&*result)) {
     cpu.gpr[arch::rax] = static_cast<u64>(code->error);
     cpu.flags.set((code->zf ? arch::rflags::zf : 0) | (code->cf ? arch::rflags::cf : 0));
   }
-  if (!ctx.transferred) return leave_after(cpu, op);
+  if (!ctx.transferred) return true;
   cpu.at = op + 1;
   cpu.leave = Leave::jump;
+  return false;
 }
 
-void op_encls(Cpu& cpu, const Op* op) {
-  if (fails("ENCLS.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if (fails("ENCLS.cpl", cpu.cpl != 0)) return raise_ud(cpu, op);
+bool refused(Cpu& cpu, const Op* op, Fault fault) {
+  raise(cpu, op, fault);
+  return false;
+}
+bool refused_ud(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::ud, false, 0}); }
+bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 0}); }
+
+[[gnu::noinline]] bool encls(Cpu& cpu, const Op* op) {
+  if (fails("ENCLS.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  if (fails("ENCLS.cpl", cpu.cpl != 0)) return refused_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   const Controls& controls = cpu.vcpu->controls();
   if (controls.encls_exiting && ((controls.encls_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
     cpu.exit = {};
     cpu.exit.reason = ExitReason::encls;
-    return vm_exit(cpu, op);
+    vm_exit(cpu, op);
+    return false;
   }
   const LeafRow* const row = find_leaf(encls_leaves, cpu.vcpu->package().features(), leaf);
   if (fails("ENCLS.leaf", row == nullptr) || fails("ENCLS.paging", (cpu.cr0 & arch::cr0::pg) == 0) ||
       fails("ENCLS.expand_down", expand_down_ds(cpu))) {
     observe(cpu, leaf_gp(), leaf, cpu.gpr[arch::rcx]);
-    return raise_gp(cpu, op);
+    return refused_gp(cpu, op);
   }
   return run_leaf(cpu, op, row, true);
 }
 
-void op_enclu(Cpu& cpu, const Op* op) {
-  if (fails("ENCLU.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if (fails("ENCLU.task_switched", (cpu.cr0 & arch::cr0::ts) != 0)) return raise_nm(cpu, op);
-  if (fails("ENCLU.cpl", cpu.cpl != 3)) return raise_ud(cpu, op);
+[[gnu::noinline]] bool enclu(Cpu& cpu, const Op* op) {
+  if (fails("ENCLU.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  if (fails("ENCLU.task_switched", (cpu.cr0 & arch::cr0::ts) != 0)) return refused(cpu, op, {v::nm, false, 0});
+  if (fails("ENCLU.cpl", cpu.cpl != 3)) return refused_ud(cpu, op);
   const LeafRow* const row = find_leaf(enclu_leaves, cpu.vcpu->package().features(), cpu.reg<u32>(arch::rax));
-  if (fails("ENCLU.leaf", row == nullptr)) return raise_gp(cpu, op);
-  if (fails("ENCLU.paging", (cpu.cr0 & arch::cr0::pg) == 0)) return raise_gp(cpu, op);
-  if (fails("ENCLU.numeric_error", (cpu.cr0 & arch::cr0::ne) == 0)) return raise_gp(cpu, op);
+  if (fails("ENCLU.leaf", row == nullptr)) return refused_gp(cpu, op);
+  if (fails("ENCLU.paging", (cpu.cr0 & arch::cr0::pg) == 0)) return refused_gp(cpu, op);
+  if (fails("ENCLU.numeric_error", (cpu.cr0 & arch::cr0::ne) == 0)) return refused_gp(cpu, op);
   const bool code16 = !cpu.code64 && (cpu.seg[arch::seg_cs].attributes & attr::db) == 0;
-  if (fails("ENCLU.code16", code16) || fails("ENCLU.expand_down", expand_down_ds(cpu))) return raise_gp(cpu, op);
+  if (fails("ENCLU.code16", code16) || fails("ENCLU.expand_down", expand_down_ds(cpu))) return refused_gp(cpu, op);
   const Where where = row != nullptr ? row->where : Where::anywhere;
-  if (fails("ENCLU.inside", cpu.enclave.active && where == Where::outside)) return raise_gp(cpu, op);
-  if (fails("ENCLU.outside", !cpu.enclave.active && where == Where::inside)) return raise_gp(cpu, op);
+  if (fails("ENCLU.inside", cpu.enclave.active && where == Where::outside)) return refused_gp(cpu, op);
+  if (fails("ENCLU.outside", !cpu.enclave.active && where == Where::inside)) return refused_gp(cpu, op);
   return run_leaf(cpu, op, row, false);
 }
 
-void op_enclv(Cpu& cpu, const Op* op) {
-  if (fails("ENCLV.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
-  if (!cpu.vcpu->package().features().enclv) return raise_ud(cpu, op);
-  if (fails("ENCLV.compatibility", cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
+[[gnu::noinline]] bool enclv(Cpu& cpu, const Op* op) {
+  if (fails("ENCLV.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  if (!cpu.vcpu->package().features().enclv) return refused_ud(cpu, op);
+  if (fails("ENCLV.compatibility", cpu.long_mode() && !cpu.code64)) return refused_ud(cpu, op);
   const Controls& controls = cpu.vcpu->controls();
-  if (fails("ENCLV.cpl", cpu.cpl != 0) || fails("ENCLV.exiting", !controls.enclv_exiting)) return raise_ud(cpu, op);
+  if (fails("ENCLV.cpl", cpu.cpl != 0) || fails("ENCLV.exiting", !controls.enclv_exiting)) return refused_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   if (((controls.enclv_bitmap >> std::min(leaf, 63u)) & 1) != 0) {
     cpu.exit = {};
     cpu.exit.reason = ExitReason::enclv;
-    return vm_exit(cpu, op);
+    vm_exit(cpu, op);
+    return false;
   }
   const LeafRow* const row = find_leaf(enclv_leaves, cpu.vcpu->package().features(), leaf);
   if (fails("ENCLV.leaf", row == nullptr) || fails("ENCLV.paging", (cpu.cr0 & arch::cr0::pg) == 0))
-    return raise_gp(cpu, op);
-  if (fails("ENCLV.expand_down", expand_down_ds(cpu))) return raise_gp(cpu, op);
+    return refused_gp(cpu, op);
+  if (fails("ENCLV.expand_down", expand_down_ds(cpu))) return refused_gp(cpu, op);
   return run_leaf(cpu, op, row, false);
+}
+
+/// Apart from the functions above, so that it ends in a jump to the next handler. What a leaf has made due is seen
+/// before the next block: where each instruction is a block of its own the budget is spent.
+template <bool (*leaf)(Cpu&, const Op*)>
+void op_leaf(Cpu& cpu, const Op* op) {
+  if (!leaf(cpu, op)) return;
+  return jump_direct<0>(cpu, op, cpu.rip_after(op));
 }
 
 /// LOCK, 66, F2 and F3 make ENCLS and ENCLU undefined (SDM vol. 3D, 38.3 and 38.4, "Instruction operand encoding").
@@ -187,9 +208,9 @@ Selected select(const Insn& insn, Op&) {
 }
 
 constexpr Row rows[] = {
-    {ZYDIS_MNEMONIC_ENCLS, select<op_encls>},
-    {ZYDIS_MNEMONIC_ENCLU, select<op_enclu>},
-    {ZYDIS_MNEMONIC_ENCLV, select<op_enclv>},
+    {ZYDIS_MNEMONIC_ENCLS, select<op_leaf<encls>>},
+    {ZYDIS_MNEMONIC_ENCLU, select<op_leaf<enclu>>},
+    {ZYDIS_MNEMONIC_ENCLV, select<op_leaf<enclv>>},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "silicon/cpu/access.hpp"
 #include "silicon/cpu/debug.hpp"
 #include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/processor.hpp"
@@ -46,12 +47,11 @@ struct Pieces {
 };
 
 tl::expected<Pieces, Miss> pieces_of(Cpu& cpu, u64 linear, unsigned bytes, Access access) {
-  if (!addressable(cpu, linear, bytes, access)) return leaf_gp();
   Pieces pieces;
   for (unsigned done = 0; done < bytes;) {
     const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
     const unsigned n = std::min(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto page = cpu.mmu->translate(at, access, cpu.mmu->data_mode());
+    const auto page = cpu.mmu->translate_and_fill(at, access);
     if (!page) return tl::unexpected(page.error());
     pieces.piece[pieces.count++] = {*page, arch::page_offset(at), n};
     done += n;
@@ -74,21 +74,26 @@ tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment, const c
 
 tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Access access) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
-  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  const auto page = cpu.mmu->operand_page(linear, access);
   if (!page) return tl::unexpected(page.error());
   return page->epc_index;
 }
 
 tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access, const char* check) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
-  const auto page = cpu.mmu->translate_raw(linear, access, cpu.mmu->data_mode());
+  if (const PageTranslation* const page = cpu.mmu->known_operand(linear, access)) {
+    return EpcPage{*page->epc_index, page->physical};
+  }
+  const auto page = cpu.mmu->operand_page(linear, access);
   if (!page) return tl::unexpected(page.error());
   if (fails(check, !page->epc_index)) return epc_fault(linear, access);
   return EpcPage{epc_index_of(page->epc_index, page->physical, package.epc_pages()), page->physical};
 }
 
 tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access, const char* check) {
-  return epc_page(linear, access, check).map([](const EpcPage& page) { return page.index; });
+  const auto page = epc_page(linear, access, check);
+  if (!page) return tl::unexpected(page.error());
+  return page->index;
 }
 
 tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
@@ -99,6 +104,11 @@ tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
 }
 
 tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes) {
+  if (!addressable(cpu, linear, bytes, Access::read)) return leaf_gp();
+  if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_read == tlb_tag(linear, bytes, cpu.context)) {
+    std::memcpy(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
+    return {};
+  }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::read);
   if (!pieces) return tl::unexpected(pieces.error());
   u8* out = static_cast<u8*>(to);
@@ -114,6 +124,11 @@ tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes)
 }
 
 tl::expected<void, Miss> LeafContext::write(u64 linear, const void* from, unsigned bytes) {
+  if (!addressable(cpu, linear, bytes, Access::write)) return leaf_gp();
+  if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_write == tlb_tag(linear, bytes, cpu.context)) {
+    std::memcpy(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
+    return {};
+  }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::write);
   if (!pieces) return tl::unexpected(pieces.error());
   const u8* in = static_cast<const u8*>(from);

@@ -12,8 +12,9 @@ namespace cloister::silicon {
 namespace {
 
 SHA256_CTX context_of(const Measurement& m) {
-  SHA256_CTX c;
-  SHA256_Init(&c);
+  SHA256_CTX c;  // as SHA256_Init() makes it, but that between blocks nothing is kept in `data`
+  c.num = 0;
+  c.md_len = SHA256_DIGEST_LENGTH;
   for (unsigned i = 0; i < 8; ++i) {
     u32 word;
     std::memcpy(&word, m.chain.data() + 4 * i, 4);
