@@ -43,6 +43,7 @@ class Domain:
     memory: int = 512
     vcpus: int = 1
     kernel: str = "vmlinuz"
+    ramdisk: Path = None  # instead of the folder's initramfs
     extra: str = ""
     options: list = field(default_factory=list)
     config: list = field(default_factory=list)  # further lines
@@ -55,7 +56,7 @@ class Domain:
             f"memory = {self.memory}",
             f"vcpus = {self.vcpus}",
             f'kernel = "{self.settings.guest / self.kernel}"',
-            f'ramdisk = "{self.settings.guest / "initramfs.cpio"}"',
+            f'ramdisk = "{self.ramdisk or self.settings.guest / "initramfs.cpio"}"',
             f'cmdline = "{" ".join(filter(None, words))}"',
         ]
         if self.epc:

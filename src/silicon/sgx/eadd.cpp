@@ -75,9 +75,8 @@ LeafResult eadd(LeafContext& ctx) {
   SecsPage& secs = ctx.secs(*secs_index);
   if (is_tcs) {
     arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(page);
-    if (!tcs_acceptable(tcs, (secs.architectural.attributes.flags & arch::attributes::mode64bit) != 0)) {
-      return leaf_gp();
-    }
+    const u64 attributes = ctx.secs_now(*secs_index).architectural.attributes.flags;
+    if (!tcs_acceptable(tcs, (attributes & arch::attributes::mode64bit) != 0)) return leaf_gp();
     initialise(tcs);
     secinfo->flags &= ~flag::rwx;
   } else if (fails("EADD.write_only", (secinfo->flags & (flag::r | flag::w)) == flag::w)) {

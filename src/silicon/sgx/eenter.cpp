@@ -251,7 +251,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   ctx.touch(*tcs_index);
   tcs.aep = aep;
   if (from_frame) {
-    --tcs.cssa;
+    move_cssa(ctx.package, *tcs_index, -1);
   } else {
     ctx.touch(frame->gpr_page);
     arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
@@ -313,12 +313,12 @@ LeafResult edeccssa(LeafContext& ctx) {
   EnclaveState& e = cpu.enclave;
   const Held held(ctx.epcm(e.tcs).lock, LockMode::shared);
   if (fails("EDECCSSA.tcs_busy", !held)) return leaf_gp();
-  arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(e.tcs));
+  const auto& tcs = *reinterpret_cast<const arch::Tcs*>(ctx.package.page(e.tcs));
   if (fails("EDECCSSA.cssa", tcs.cssa == 0)) return leaf_gp();
   const auto frame = check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1);
   if (!frame) return tl::unexpected(frame.error());
   ctx.touch(e.tcs);
-  --tcs.cssa;
+  move_cssa(ctx.package, e.tcs, -1);
   e.xsave_page = frame->xsave_page;
   e.gpr_page = frame->gpr_page;
   return LeafDone{};

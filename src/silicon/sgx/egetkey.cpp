@@ -151,7 +151,7 @@ LeafResult egetkey(LeafContext& ctx) {
   Keyrequest request;
   copy_guest(&request, ctx.package.page(*source) + arch::page_offset(request_at), sizeof request);
   note_data_access(ctx.cpu, request_at, sizeof request, Access::read);
-  const SecsPage& secs = ctx.secs(ctx.cpu.enclave.secs);
+  const SecsPage secs = ctx.secs_now(ctx.cpu.enclave.secs);
   if (!acceptable(request, secs.architectural)) return leaf_gp();
   if (fails("EGETKEY.keyname", request.keyname >= std::size(rules))) return failure(SgxError::invalid_keyname);
   const KeyRule& rule = rules[request.keyname % std::size(rules)];

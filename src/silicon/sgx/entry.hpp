@@ -19,6 +19,9 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
 arch::Gprsgx& gprsgx_of(Package::Impl& package, u32 gpr_page);
 arch::Exinfo& exinfo_of(Package::Impl& package, u32 gpr_page);
 
+/// CSSA of the TCS that this thread is in changes only so: a thread that tries the same TCS looks at it.
+void move_cssa(Package::Impl& package, u32 tcs, i32 by);
+
 /// The common end of EEXIT and of an asynchronous exit: FS, GS, XCR0, TF, tracking, TCS and translations as outside.
 void leave_enclave_mode(Cpu& cpu, Package::Impl& package);
 

@@ -75,7 +75,7 @@ LeafResult ereport(LeafContext& ctx) {
   copy_guest(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);
   note_data_access(ctx.cpu, data_at, sizeof data, Access::read);
 
-  const SecsPage& secs = ctx.secs(ctx.cpu.enclave.secs);
+  const SecsPage secs = ctx.secs_now(ctx.cpu.enclave.secs);
   const PlatformKeys& keys = ctx.package.keys();
   arch::Report report = report_of(secs, data, keys);
   const arch::Bytes16 key = keys.derive(report_key(target, secs.internal(), keys));

@@ -95,6 +95,11 @@ void load_synthetic(Cpu& cpu, const Outside& outside, const Event* event) {
 
 }  // namespace
 
+void move_cssa(Package::Impl& package, u32 tcs, i32 by) {
+  const std::unique_lock guard(package.mutex());
+  reinterpret_cast<arch::Tcs*>(package.page(tcs))->cssa += static_cast<u32>(by);
+}
+
 void leave_enclave_mode(Cpu& cpu, Package::Impl& package) {
   EnclaveState& e = cpu.enclave;
   {
@@ -143,8 +148,8 @@ void asynchronous_exit(Cpu& cpu, Package::Impl& package, const Event* event, u64
   if (g.exitinfo != 0 && (event->vector == v::pf || event->vector == v::gp)) {
     exinfo_of(package, e.gpr_page) = {event->vector == v::pf ? address : 0, event->error, 0};
   }
-  auto& tcs = *reinterpret_cast<arch::Tcs*>(package.page(e.tcs));
-  ++tcs.cssa;
+  const auto& tcs = *reinterpret_cast<const arch::Tcs*>(package.page(e.tcs));
+  move_cssa(package, e.tcs, 1);
   // Once the thread is out, its pages may leave the EPC.
   const Outside outside{tcs.aep, e.tcs_linear, g.ursp, g.urbp};
   leave_enclave_mode(cpu, package);

@@ -84,6 +84,11 @@ class LeafContext {
 
   EpcmEntry& epcm(u32 index) { return package.epcm(index); }
   SecsPage& secs(u32 index) { return *reinterpret_cast<SecsPage*>(package.page(index)); }
+  /// A copy of a SECS at one moment: ENCLV counts in it meanwhile.
+  SecsPage secs_now(u32 index) {
+    const auto held = guard();
+    return secs(index);
+  }
   std::unique_lock<std::mutex> guard() { return std::unique_lock(package.mutex()); }
   /// Call before writing to an EPC page's bytes: cached code of it goes stale.
   void touch(u32 index) { page_store(package.state(index)); }

@@ -357,7 +357,11 @@ arch::Sigstruct Actor::signature_for(u32 secs_index) {
   EpcmEntry& entry = world_.package().epcm(secs_index);
   const Held page(entry.lock, LockMode::shared);
   const Held building(entry.build_lock, LockMode::exclusive);
-  if (page && building) mrenclave = measurement_of(world_.secs(secs_index)).finish();
+  const bool is_secs = [&] {
+    const std::scoped_lock lock(world_.package().mutex());
+    return entry.valid && entry.type == PageType::secs;
+  }();
+  if (page && building && is_secs) mrenclave = measurement_of(world_.secs(secs_index)).finish();
   return world_.signature(mrenclave);
 }
 

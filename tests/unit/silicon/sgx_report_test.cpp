@@ -17,7 +17,7 @@ namespace flag = arch::secinfo_flags;
 
 class SgxReport : public testing::Test {
  protected:
-  static constexpr u32 secs = 0, first_page = 1, target_secs = 10, target_page = 11;
+  static constexpr u32 secs = 0, target_secs = 10, target_page = 11;
   // In RAM: page tables, the code that enters, and where the enclave copies its report to.
   static constexpr u64 pml4 = 0x20000, pdpt = 0x21000, pd = 0x22000, pt = 0x23000, code = 0x28000, output = 0x29000;
   /// What the caller adds to the stream: TARGETINFO, REPORTDATA and room for the report.
