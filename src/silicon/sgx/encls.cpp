@@ -16,6 +16,8 @@ using arch::EnclsLeaf;
 using arch::EncluLeaf;
 using arch::EnclvLeaf;
 
+enum class Instruction : u8 { encls, enclu, enclv };
+
 /// Which feature brings a leaf.
 enum class Brings : u8 { sgx1, sgx2, oss, edeccssa };
 
@@ -90,6 +92,19 @@ bool expand_down_ds(const Cpu& cpu) {
   return !cpu.code64 && (cpu.seg[arch::seg_ds].attributes & mask) == attr::expand_down;
 }
 
+/// For the diagnostics door.
+void count(EventCounts& counts, Instruction instruction, u32 leaf, const LeafResult& result) {
+  switch (instruction) {
+    case Instruction::encls: EventCounts::add(counts.encls, leaf); break;
+    case Instruction::enclu: return EventCounts::add(counts.enclu, leaf);
+    case Instruction::enclv: return EventCounts::add(counts.enclv, leaf);
+  }
+  const Code* const code = result && leaf == number(EnclsLeaf::einit) ? std::get_if<Code>(&*result) : nullptr;
+  if (code != nullptr && code->error != arch::SgxError::success) {
+    EventCounts::add(counts.einit_failures, static_cast<u64>(code->error));
+  }
+}
+
 void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
   const auto& observer = cpu.vcpu->encls_observer;
   if (!observer) return;
@@ -103,7 +118,7 @@ void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
 }
 
 /// Runs a leaf and shows software its result. False: control goes to the run loop, which finds out why.
-bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
+bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, Instruction instruction) {
   if (row == nullptr) return true;  // only with the check for a leaf switched off
   LeafContext ctx(cpu, cpu.vcpu->package());
   ctx.next_rip = cpu.rip_after(op);
@@ -111,7 +126,8 @@ bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
   cpu.rip = cpu.rip_of(op);
   const u64 rcx = ctx.rcx();
   const LeafResult result = row->leaf(ctx);
-  if (observed) observe(cpu, result, row->number, rcx);
+  count(ctx.package.counts(), instruction, row->number, result);
+  if (instruction == Instruction::encls) observe(cpu, result, row->number, rcx);
   if (!result) {
     raise_miss(cpu, op, result.error());
     return false;
@@ -150,7 +166,7 @@ bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 
     observe(cpu, leaf_gp(), leaf, cpu.gpr[arch::rcx]);
     return refused_gp(cpu, op);
   }
-  return run_leaf(cpu, op, row, true);
+  return run_leaf(cpu, op, row, Instruction::encls);
 }
 
 [[gnu::noinline]] bool enclu(Cpu& cpu, const Op* op) {
@@ -166,7 +182,7 @@ bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 
   const Where where = row != nullptr ? row->where : Where::anywhere;
   if (fails("ENCLU.inside", cpu.enclave.active && where == Where::outside)) return refused_gp(cpu, op);
   if (fails("ENCLU.outside", !cpu.enclave.active && where == Where::inside)) return refused_gp(cpu, op);
-  return run_leaf(cpu, op, row, false);
+  return run_leaf(cpu, op, row, Instruction::enclu);
 }
 
 [[gnu::noinline]] bool enclv(Cpu& cpu, const Op* op) {
@@ -186,7 +202,7 @@ bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 
   if (fails("ENCLV.leaf", row == nullptr) || fails("ENCLV.paging", (cpu.cr0 & arch::cr0::pg) == 0))
     return refused_gp(cpu, op);
   if (fails("ENCLV.expand_down", expand_down_ds(cpu))) return refused_gp(cpu, op);
-  return run_leaf(cpu, op, row, false);
+  return run_leaf(cpu, op, row, Instruction::enclv);
 }
 
 /// Apart from the functions above, so that it ends in a jump to the next handler. What a leaf has made due is seen

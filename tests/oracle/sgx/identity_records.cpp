@@ -55,7 +55,7 @@ class Recorder {
 
   /// Builds an enclave on a machine of its own, launches it, and asks it for reports and keys.
   void enclave() {
-    SgxMachine m(root_, boot_);
+    SgxMachine m(SgxMachine::plain_config(root_, boot_));
     create(m);
     add_pages(m);
     if (!launch(m)) return;
