@@ -53,7 +53,10 @@ class LeafContext {
   u64 linear(u64 offset) const { return cpu.code64 ? offset : static_cast<u32>(offset + cpu.seg_base[arch::seg_ds]); }
 
   /// #GP(0) unless the address is a multiple of `alignment` and canonical.
-  tl::expected<void, Miss> aligned(u64 linear, u64 alignment) const;
+  tl::expected<void, Miss> aligned(u64 linear, u64 alignment) const {
+    if ((linear & (alignment - 1)) != 0 || (cpu.code64 && !is_canonical(linear))) return leaf_gp();
+    return {};
+  }
 
   /// The EPC page behind a linear address: paging's own faults first, then #PF with the SGX bit if it is not EPC.
   tl::expected<u32, Miss> epc(u64 linear, Access access);
