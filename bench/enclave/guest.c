@@ -1,5 +1,6 @@
 // Runs in a guest: builds the enclave through Linux's driver, enters it through the vDSO, and lets the kernel page it.
-// Prints `SPEED WHAT COUNT NANOSECONDS` for each thing that is timed, by the guest's clock; bench/sgx reads that.
+// Prints `SPEED` before each thing that is timed and `SPEED WHAT COUNT NANOSECONDS`, by the guest's clock, after it;
+// bench/sgx reads that.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +41,16 @@ static uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void report(const char* what, uint64_t count, uint64_t nanoseconds) {
+static uint64_t started;
+
+static void start(void) {
+  puts("SPEED");
+  fflush(stdout);
+  started = now();
+}
+
+static void stop(const char* what, uint64_t count) {
+  const uint64_t nanoseconds = now() - started;
   printf("SPEED %s %lu %lu\n", what, count, nanoseconds);
   fflush(stdout);
 }
@@ -140,36 +150,35 @@ static uint64_t faults(void) {
 int main(void) {
   prepare();
   for (int i = 0; i < BUILDS; i++) {
-    const uint64_t start = now();
+    start();
     const struct built enclave = build();
-    report("build", IMAGE_BYTES, now() - start);
+    stop("build", IMAGE_BYTES);
     destroy(enclave);
   }
 
   const struct built first = build();
   map_all(first);
   work(first, 1, 0);
-  uint64_t start = now();
+  start();
   for (int i = 0; i < ROUND_TRIPS; i++) work(first, 0, 0);
-  report("enter", ROUND_TRIPS, now() - start);
-  start = now();
+  stop("enter", ROUND_TRIPS);
+  start();
   work(first, ROUNDS_OF_WORK, 0);
-  report("inside", ROUNDS_OF_WORK, now() - start);
+  stop("inside", ROUNDS_OF_WORK);
   uint64_t word = 0;
-  start = now();
+  start();
   work_here(ROUNDS_OF_WORK, &word, 0);
-  report("outside", ROUNDS_OF_WORK, now() - start);
+  stop("outside", ROUNDS_OF_WORK);
 
-  // Two of them are more than the domain's EPC: every page that is touched has been written out meanwhile.
+  // Two of them are more than the domain's EPC: most pages that are touched have been written out meanwhile.
   const struct built second = build();
   map_all(second);
   for (int i = 0; i < PASSES; i++) {
     const uint64_t before = faults();
-    start = now();
+    start();
     work(first, IMAGE_PAGES - IMAGE_DATA, IMAGE_PAGE);
     work(second, IMAGE_PAGES - IMAGE_DATA, IMAGE_PAGE);
-    const uint64_t end = now();
-    report("load", faults() - before, end - start);
+    stop("load", faults() - before);
   }
   return 0;
 }

@@ -108,6 +108,35 @@ CASE(eremove) {
   expect("rax", t.gpr[0], 0);
 }
 
+// An operand's translation is cached like any other (SDM vol. 3A, 4.10): what INVLPG forgets is looked up again, and a
+// write after a read still sets the dirty flag.
+CASE(operand_translation) {
+  constexpr u64 eextend = 6;
+  const u64 frame = new_frame();
+  map(window_va, epc().base, pte::p | pte::w);
+  map(window_va + 4096, epc().base + 4096, pte::p | pte::w);
+  line("read");
+  expect("vector", encls(eextend, window_va, window_va + 4096).vector, vec::pf);  // no page of an enclave
+  expect("accessed", *entry_of(window_va) & (pte::a | pte::d), pte::a);
+  line("write");
+  expect("rax", encls(eremove, window_va).gpr[0], 0);
+  expect("dirty", *entry_of(window_va) & (pte::a | pte::d), pte::a | pte::d);
+  line("another_page");
+  map(window_va, frame, pte::p | pte::w);
+  Trap t = encls(eremove, window_va);
+  expect("vector", t.vector, vec::pf);
+  expect("error", t.error & 0x8001, 0x8001);
+  line("epc_again");
+  map(window_va, epc().base, pte::p | pte::w);
+  expect("rax", encls(eremove, window_va).gpr[0], 0);
+  line("read_only");
+  map(window_va, epc().base, pte::p);
+  expect_page_fault(encls(eremove, window_va), 3, window_va);
+  line("unmapped");
+  map(window_va, 0, 0);
+  expect_page_fault(encls(eremove, window_va), 2, window_va);
+}
+
 CASE(eremove_in_compatibility_mode) {
   map(window_va, epc().base, pte::p | pte::w);
   Trap t = run(Mode::kernel32, CODE32(".byte 0x0f, 0x01, 0xcf"), {.rax = eremove, .rcx = window_va});

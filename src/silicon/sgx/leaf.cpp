@@ -66,12 +66,6 @@ bool reserved_clear(const arch::Secinfo& secinfo) {
   return (secinfo.flags & ~arch::secinfo_flags::defined) == 0 && all_zero(secinfo.reserved);
 }
 
-tl::expected<void, Miss> LeafContext::aligned(u64 linear, u64 alignment, const char* check) const {
-  if (fails(check, (linear & (alignment - 1)) != 0)) return leaf_gp();
-  if (cpu.code64 && fails("OPERAND.canonical", !is_canonical(linear))) return leaf_gp();
-  return {};
-}
-
 tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Access access) {
   if (!addressable(cpu, linear, 1, access)) return leaf_gp();
   const auto page = cpu.mmu->operand_page(linear, access);

@@ -56,7 +56,11 @@ class LeafContext {
   // `check` is the name of the check that each of these makes (check.hpp).
 
   /// #GP(0) unless the address is a multiple of `alignment` and canonical.
-  tl::expected<void, Miss> aligned(u64 linear, u64 alignment, const char* check) const;
+  tl::expected<void, Miss> aligned(u64 linear, u64 alignment, const char* check) const {
+    if (fails(check, (linear & (alignment - 1)) != 0)) return leaf_gp();
+    if (cpu.code64 && fails("OPERAND.canonical", !is_canonical(linear))) return leaf_gp();
+    return {};
+  }
 
   /// The EPC page behind a linear address: paging's own faults first, then #PF with the SGX bit if it is not EPC.
   tl::expected<u32, Miss> epc(u64 linear, Access access, const char* check);

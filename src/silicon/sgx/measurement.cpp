@@ -89,18 +89,11 @@ void Measurement::eadd(u64 offset, const arch::Secinfo& secinfo) {
 
 void Measurement::eextend(u64 offset, std::span<const u8, 256> chunk) {
   // One call for all five blocks: each call of OpenSSL's has its price.
-  std::array<u8, hash_block + 256> text{};
-  std::memcpy(text.data(), &name_eextend, sizeof name_eextend);
-  std::memcpy(text.data() + 8, &offset, sizeof offset);
+  std::array<u8, hash_block + 256> text;
+  const std::array<u64, hash_block / sizeof(u64)> head{name_eextend, offset};
+  std::memcpy(text.data(), head.data(), hash_block);
   std::memcpy(text.data() + hash_block, chunk.data(), chunk.size());
   update(text);
-}
-
-Measurement measurement_of(SecsPage& secs) { return {secs.architectural.mrenclave, secs.live().hash_blocks}; }
-
-void store_measurement(SecsPage& secs, const Measurement& m) {
-  secs.architectural.mrenclave = m.chain;
-  secs.live().hash_blocks = m.blocks;
 }
 
 arch::Bytes32 sha256(std::span<const u8> bytes) {

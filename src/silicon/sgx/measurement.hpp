@@ -32,8 +32,11 @@ struct Measurement {
 };
 
 /// What a SECS holds of it. Caller holds the SECS's build lock.
-Measurement measurement_of(SecsPage& secs);
-void store_measurement(SecsPage& secs, const Measurement& m);
+inline Measurement measurement_of(SecsPage& secs) { return {secs.architectural.mrenclave, secs.live().hash_blocks}; }
+inline void store_measurement(SecsPage& secs, const Measurement& m) {
+  secs.architectural.mrenclave = m.chain;
+  secs.live().hash_blocks = m.blocks;
+}
 
 /// SHA-256 of `bytes` at once.
 arch::Bytes32 sha256(std::span<const u8> bytes);
