@@ -151,6 +151,8 @@ Trap enter_enclave(u64 rsi = 0);
 /// The second processor enters enclave 0 by its second TCS, and stays; it leaves. A debug enclave.
 void send_thread_inside();
 void bring_thread_out();
+/// It was outside for a moment: what was seen meanwhile says nothing.
+bool thread_was_interrupted();
 
 /// All EPC free, the machine at its baseline, the EPC mapped.
 void fresh();
