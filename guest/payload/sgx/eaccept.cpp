@@ -99,25 +99,26 @@ constexpr Row eaccept_rows[] = {
          "Table/SgxConflicts.*/EACCEPTpageinEMODPE", lock),
     alone(row("EACCEPT.address", "the page is at another address", mismatch, [] { swap_dynamic_page(); })),
     alone(row("EACCEPT.pending", "the page is not pending, and SECINFO is", mismatch,
-        [] { call.rcx = in_enclave(data_page); })),
+              [] { call.rcx = in_enclave(data_page); })),
     alone(row("EACCEPT.modified", "the page is not modified, and SECINFO is", mismatch,
-        [] {
-          trim(true);
-          accept(data_page, type_trim | f::modified);
-        })),
-    alone(row("EACCEPT.rights", "the permissions differ", mismatch, [] { put_secinfo(type_reg | rights::r | f::pending); })),
+              [] {
+                trim(true);
+                accept(data_page, type_trim | f::modified);
+              })),
+    alone(row("EACCEPT.rights", "the permissions differ", mismatch,
+              [] { put_secinfo(type_reg | rights::r | f::pending); })),
     alone(row("EACCEPT.page_type", "the page types differ", mismatch,
-        [] {
-          trim(true);
-          put_secinfo(type_tcs | f::modified);
-        })),
+              [] {
+                trim(true);
+                put_secinfo(type_tcs | f::modified);
+              })),
     alone(row("EACCEPT.tracked", "no tracking cycle since the page was modified", not_tracked, [] { trim(false); })),
     alone(row("EACCEPT.tracked/restricted", "no tracking cycle since the page was restricted", not_tracked,
-        [] {
-          restrict_rights(data_page, rights::r);
-          put_secinfo(type_reg | rights::r | f::pr);
-          call.rcx = in_enclave(data_page);
-        })),
+              [] {
+                restrict_rights(data_page, rights::r);
+                put_secinfo(type_reg | rights::r | f::pr);
+                call.rcx = in_enclave(data_page);
+              })),
     tcs_row("EACCEPT.tcs_reserved", "a new TCS's reserved bytes are not 0", [] { plan_tcs().reserved[0] = 1; }),
     tcs_row("EACCEPT.tcs_flags", "a new TCS's FLAGS have a reserved bit", [] { plan_tcs().flags = 4; }),
     tcs_row("EACCEPT.tcs_dbgoptin", "a new TCS is opted in", [] { plan_tcs().flags = 1; }),

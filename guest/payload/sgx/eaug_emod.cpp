@@ -44,12 +44,12 @@ constexpr Row eaug_rows[] = {
     excluded("EAUG.ss", "a shadow stack's SECINFO, place and CR4.CET", gp, cet_ss),
     unit("EAUG.secs_busy", "the SECS is in use by another leaf", gp, "Table/SgxConflicts.*/EAUGSECSexclusive", lock),
     alone(row("EAUG.secs_valid", "the SECS is not valid", pf_write(Operand::secs),
-        [] {
-          launch(1);
-          for (unsigned page = 0; page < added_pages; page++) eremove(place_of(1, page));
-          eremove(secs_of(1));
-          operands.pageinfo.secs = epc_at(secs_of(1));
-        })),
+              [] {
+                launch(1);
+                for (unsigned page = 0; page < added_pages; page++) eremove(place_of(1, page));
+                eremove(secs_of(1));
+                operands.pageinfo.secs = epc_at(secs_of(1));
+              })),
     planned(
         "EAUG.secs_type", "the SECS is a page of another type", pf_write(Operand::secs),
         [] {

@@ -71,10 +71,12 @@ u64 address_of(Operand operand) {
   return chosen_address;
 }
 
-void compare(const Result& wanted) {
+/// `looks_itself`: the row knows better what registers hold, after an entry.
+void compare(const Result& wanted, bool looks_itself) {
   const Trap& trap = ending.trap;
   const bool inside = call.door == Call::inside;
   expect("vector", trap.vector, wanted.vector);
+  if (looks_itself && call.door == Call::enclu) return;
   if (wanted.vector != vec::done) {
     expect("error", trap.error, wanted.error);
     // An asynchronous exit hides where in the page it was.
@@ -85,7 +87,7 @@ void compare(const Result& wanted) {
     expect("cr2", trap.cr2, 0);
   }
   const bool exits = inside && call.leaf == static_cast<u64>(arch::EncluLeaf::eexit) && wanted.vector == vec::done;
-  if (exits || (call.door == Call::enclu && wanted.vector == vec::done)) return;  // the row looks itself
+  if (exits) return;
   expect("rax", ending.rax, wanted.code ? wanted.rax : call.leaf);
   expect("flags", ending.flags & Call::flags, wanted.code ? wanted.flags : Call::flags);
 }
@@ -104,7 +106,7 @@ void run_case(const Table& leaf, const Row& first, const Row* second) {
     before = fingerprint();
     execute();
   } while (thread_was_interrupted() && ++tries < 50);
-  compare(first.result);
+  compare(first.result, first.verify);
   if (first.verify) return first.verify();
   expect("unchanged", fingerprint() == before, 1);
 }
