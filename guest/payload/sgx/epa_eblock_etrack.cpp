@@ -116,25 +116,6 @@ constexpr Row etrack_rows[] = {
     state(
         "ETRACK:cycle", "a new cycle: a page that was blocked is tracked", ok, [] { block(place_of(0, data_page)); },
         [] { expect_tracked(); }),
-    state(
-        "ETRACK:waits", "but not while a thread is inside that entered before", ok,
-        [] {
-          send_thread_inside();
-          block(place_of(0, data_page));
-        },
-        [] {
-          const arch::Rdinfo info = look(place_of(0, data_page));
-          operands.pageinfo = {
-              .linaddr = 0, .srcpge = address(operands.image), .secinfo = address(&operands.pcmd), .secs = 0};
-          epa(version_array(1));
-          expect("not_tracked",
-                 encls(arch::EnclsLeaf::ewb, address(&operands.pageinfo), epc_at(place_of(0, data_page)),
-                       epc_at(version_array(1)))
-                     .rax,
-                 static_cast<u64>(SgxError::not_tracked));
-          expect("unchanged", look(place_of(0, data_page)).flags, info.flags);
-          expect_tracked();
-        }),
 };
 
 void prepare_etrackc() {

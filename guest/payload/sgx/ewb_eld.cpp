@@ -64,11 +64,11 @@ constexpr Row ewb_rows[] = {
                 call.rcx = epc_at(place_of(0, output_page));
                 track();
               })),
-    row("EWB.tracked", "no tracking cycle since the page was blocked", with_zf(SgxError::not_tracked),
-        [] {
-          block(place_of(0, output_page));
-          call.rcx = epc_at(place_of(0, output_page));
-        }),
+    alone(row("EWB.tracked", "no tracking cycle since the page was blocked", with_zf(SgxError::not_tracked),
+              [] {
+                block(place_of(0, output_page));
+                call.rcx = epc_at(place_of(0, output_page));
+              })),
     row("EWB.tracked/thread", "a thread is inside that entered before the cycle", with_zf(SgxError::not_tracked),
         [] {
           send_thread_inside();
@@ -200,11 +200,11 @@ constexpr Row load_rows(bool codes, unsigned i) {
                 })),
       alone(row("ELD.secs_type", "the SECS is a page of another type", pf_write(Operand::secs),
                 [] { operands.pageinfo.secs = epc_at(place_of(0, output_page)); })),
-      row("ELD.secs_zero", "PAGEINFO.SECS is not 0, and the page has none", gp,
-          [] {
-            use_version_array();
-            operands.pageinfo.secs = epc_at(secs_of(0));
-          }),
+      alone(row("ELD.secs_zero", "PAGEINFO.SECS is not 0, and the page has none", gp,
+                [] {
+                  use_version_array();
+                  operands.pageinfo.secs = epc_at(secs_of(0));
+                })),
       row("ELD.mac", "a bit of the page is not what it was", mac_fails, [] { operands.image[77] ^= 1; }),
       row("ELD.mac/address", "LINADDR is not what it was", mac_fails, [] { operands.pageinfo.linaddr += page_bytes; }),
       row("ELD.mac/flags", "PCMD.SECINFO is not what it was", mac_fails,

@@ -37,10 +37,11 @@ void place(u64 offset, Code code) {
 }
 
 void make_code() {
-  place(run_leaf, CODE("mov r15, rcx; mov rax, rsi; mov rbx, rdi; mov rcx, r8; push r9; popfq;"
-                       ".byte 0x0f, 0x01, 0xd7;"
-                       "pushfq; pop r10; mov r11, rax; mov r12, rbx; mov r13, rcx; mov r14, rdx;"
-                       "mov rbx, r15; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
+  place(run_leaf,
+        CODE("cmp rsi, -1; jne 1f; ud2; 1: mov r15, rcx; mov rax, rsi; mov rbx, rdi; mov rcx, r8; push r9; popfq;"
+             ".byte 0x0f, 0x01, 0xd7;"
+             "pushfq; pop r10; mov r11, rax; mov r12, rbx; mov r13, rcx; mov r14, rdx;"
+             "mov rbx, r15; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
   // Means the same in 32-bit mode.
   place(come_out, CODE("mov ebx, ecx; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
   place(break_off, CODE("ud2"));
@@ -106,7 +107,8 @@ void execute() {
   static const Code doors[] = {CODE(".byte 0x0f, 0x01, 0xcf"), enclu_bytes(), CODE(".byte 0x0f, 0x01, 0xc0")};
   const bool inside = call.door == Call::inside;
   place_code(inside ? doors[Call::enclu] : doors[call.door]);
-  Regs regs{.rax = call.leaf, .rcx = call.rcx, .rdx = call.rdx, .rbx = call.rbx};
+  if (call.es) place_code(CODE32("mov es, di; .byte 0x0f, 0x01, 0xd7"));
+  Regs regs{.rax = call.leaf, .rcx = call.rcx, .rdx = call.rdx, .rbx = call.rbx, .rdi = call.es};
   if (inside) {
     regs = {.rax = static_cast<u64>(arch::EncluLeaf::eenter),
             .rcx = aep,
@@ -121,12 +123,13 @@ void execute() {
   if (call.adjust) call.adjust(context);
   ending.trap = run_context(context);
   const u64* const gpr = ending.trap.gpr;
-  if (!inside || leaves_by_itself()) {
+  if (!inside || (leaves_by_itself() && ending.trap.vector == vec::done)) {
     ending = {ending.trap, gpr[0], gpr[3], gpr[1], gpr[2], ending.trap.rflags};
   } else if (ending.trap.vector == vec::done) {
     ending = {ending.trap, gpr[11], gpr[12], gpr[13], gpr[14], gpr[10]};
   } else {
-    ending = {ending.trap, saved(0), saved(24), saved(8), saved(16), saved(128)};
+    ending = {ending.trap,          saved(0, call.frame),  saved(24, call.frame),
+              saved(8, call.frame), saved(16, call.frame), saved(128, call.frame)};
   }
 }
 
@@ -241,6 +244,10 @@ arch::Rdinfo look(unsigned place) {
 }
 u64 peek(unsigned place, u64 offset) { return encls(arch::EnclsLeaf::edbgrd, 0, epc_at(place) + offset).rbx; }
 void poke(unsigned place, u64 offset, u64 value) { encls(arch::EnclsLeaf::edbgwr, value, epc_at(place) + offset); }
+void poke16(unsigned place, u64 offset, u16 value) {
+  const u64 word = offset & ~7ul, shift = (offset & 7) * 8;
+  poke(place, word, (peek(place, word) & ~(0xfffful << shift)) | u64{value} << shift);
+}
 u64 saved(u64 offset, unsigned frame) {
   const unsigned last = place_of(0, ssa_page + frame * ssa_frame_pages + ssa_frame_pages - 1);
   if (look(last).status == invalid) return 0;
@@ -255,9 +262,10 @@ u64 fingerprint() {
   return state;
 }
 
-Trap enter_enclave(u64 rsi) {
-  return run(Mode::user64, enclu_bytes(),
-             {.rax = static_cast<u64>(arch::EncluLeaf::eenter), .rcx = aep, .rbx = in_enclave(tcs_page), .rsi = rsi});
+Trap enter_enclave() {
+  const bool wide = (the_plan.secs.attributes.flags & arch::attributes::mode64bit) != 0;
+  return run(wide ? Mode::user64 : Mode::user32, enclu_bytes(),
+             {.rax = static_cast<u64>(arch::EncluLeaf::eenter), .rcx = aep, .rbx = in_enclave(tcs_page), .rsi = ~0ul});
 }
 
 void fresh() {

@@ -65,6 +65,8 @@ struct Call {
   u64 leaf = 0, rbx = 0, rcx = 0, rdx = 0;
   Mode mode = Mode::kernel64;
   void (*adjust)(Context&) = nullptr;  ///< a last change to the registers
+  u16 es = 0;                          ///< user32: ES, if it is not to be DS
+  unsigned frame = 0;                  ///< inside: the SSA frame of its asynchronous exit
   /// Flags before it: all that a leaf may change.
   static constexpr u64 flags = 0x8d5;
 };
@@ -86,7 +88,7 @@ void call_inside(arch::EncluLeaf leaf, u64 rbx, u64 rcx, u64 rdx = 0);
 
 /// Entry points in the code page.
 enum Entry : u64 {
-  run_leaf = 0,       ///< runs the leaf of `call`, and comes out with its results
+  run_leaf = 0,       ///< runs the leaf of `call`, and comes out with its results; breaks off if RSI is all ones
   come_out = 0x100,   ///< EEXIT at once
   break_off = 0x200,  ///< UD2: an asynchronous exit
   stay = 0x300,       ///< spins until the word at RSI is not 0, then comes out
@@ -99,6 +101,7 @@ struct Plan {
   u8 frame_page[page_bytes]{};  ///< of the first page of each SSA frame
   u8 frame_end[page_bytes]{};   ///< of the last page of each SSA frame
   Signature signature = plain;
+  bool skip_launch = false, skip_exit = false;  ///< of what a leaf's preparation does
   void reset();
 };
 extern Plan the_plan;
@@ -140,17 +143,20 @@ inline constexpr u64 invalid = ~0ul;
 /// The word at an offset of a page of a debug enclave: EDBGRD.
 u64 peek(unsigned place, u64 offset);
 void poke(unsigned place, u64 offset, u64 value);
+void poke16(unsigned place, u64 offset, u16 value);
 /// The general registers that an asynchronous exit left in a frame of the first TCS of enclave 0, by their offset.
 u64 saved(u64 offset, unsigned frame = 0);
 /// Of all EPCM entries that ERDINFO shows, and of all operands.
 u64 fingerprint();
 
-/// Enters enclave 0 by its first TCS, with a value for the enclave in RSI; what ended it.
-Trap enter_enclave(u64 rsi = 0);
+/// Enters enclave 0 by its first TCS, in the enclave's mode; what ended it. At `run_leaf` it breaks off.
+Trap enter_enclave();
 
 /// The second processor enters enclave 0 by its second TCS, and stays; it leaves. A debug enclave.
 void send_thread_inside();
 void bring_thread_out();
+/// It was outside for a moment: what was seen meanwhile says nothing.
+bool thread_was_interrupted();
 
 /// All EPC free, the machine at its baseline, the EPC mapped.
 void fresh();

@@ -10,6 +10,7 @@ extern const Table epa_table, eblock_table, etrack_table, etrackc_table, ewb_tab
     elduc_table, erdinfo_table;
 extern const Table eaug_table, emodpr_table, emodt_table, eaccept_table, emodpe_table, eacceptcopy_table;
 extern const Table eenter_table, eresume_table, eexit_table, edeccssa_table, ereport_table, egetkey_table;
-extern const Table encls_table, enclu_table, enclv_table;
+extern const Table encls_table, enclu_table, enclv_table, edecvirtchild_table, edecvirtchild_counter_table,
+    eincvirtchild_table, esetcontext_table;
 
 }  // namespace sgx

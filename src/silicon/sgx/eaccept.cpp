@@ -43,7 +43,9 @@ LeafResult eaccept(LeafContext& ctx) {
     return tl::unexpected(ok.error());
   if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_elrange"); !ok)
     return tl::unexpected(ok.error());
-  const auto secinfo = own_secinfo(ctx, rbx, "EACCEPT.secinfo");
+  const auto secinfo_page = ctx.epc(rbx, Access::read, "EACCEPT.rbx_epc");
+  if (!secinfo_page) return tl::unexpected(secinfo_page.error());
+  const auto secinfo = own_secinfo(ctx, *secinfo_page, rbx, "EACCEPT.rbx");
   if (!secinfo) return tl::unexpected(secinfo.error());
   if (fails("EACCEPT.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
   if (const auto ok = ctx.aligned(rcx, arch::page_size, "EACCEPT.rcx_aligned"); !ok) return tl::unexpected(ok.error());

@@ -24,23 +24,23 @@ LeafResult eacceptcopy(LeafContext& ctx) {
     return tl::unexpected(ok.error());
   if (const auto ok = ctx.in_elrange(rdx, arch::page_size, "EACCEPTCOPY.rdx_elrange"); !ok)
     return tl::unexpected(ok.error());
-  if (const auto secinfo_page = ctx.epc(rbx, Access::read, "EACCEPTCOPY.rbx_epc"); !secinfo_page) {
-    return tl::unexpected(secinfo_page.error());
-  }
+  const auto secinfo_page = ctx.epc(rbx, Access::read, "EACCEPTCOPY.rbx_epc");
+  if (!secinfo_page) return tl::unexpected(secinfo_page.error());
   const auto to = ctx.epc(rcx, Access::write, "EACCEPTCOPY.rcx_epc");
   if (!to) return tl::unexpected(to.error());
-  if (const auto from_page = ctx.epc(rdx, Access::read, "EACCEPTCOPY.rdx_epc"); !from_page)
-    return tl::unexpected(from_page.error());
+  const auto from = ctx.epc(rdx, Access::read, "EACCEPTCOPY.rdx_epc");
+  if (!from) return tl::unexpected(from.error());
 
-  const auto secinfo = own_secinfo(ctx, rbx, "EACCEPTCOPY.secinfo");
+  const auto secinfo = own_secinfo(ctx, *secinfo_page, rbx, "EACCEPTCOPY.rbx");
   if (!secinfo) return tl::unexpected(secinfo.error());
   if (fails("EACCEPTCOPY.secinfo_reserved", !reserved_clear(*secinfo)) ||
       fails("EACCEPTCOPY.write_only", (secinfo->flags & (f::r | f::w)) == f::w) ||
       fails("EACCEPTCOPY.page_type", secinfo->type() != PageType::reg)) {
     return leaf_gp();
   }
-  const auto from = ctx.enclave_operand(rdx, Access::read, "EACCEPTCOPY.source");
-  if (!from) return tl::unexpected(from.error());
+  if (const auto ours = ctx.enclave_page(*from, rdx, Access::read, "EACCEPTCOPY.rdx"); !ours) {
+    return tl::unexpected(ours.error());
+  }
 
   EpcmEntry& page = ctx.epcm(*to);
   const auto waits = [&] {

@@ -15,12 +15,11 @@ LeafResult emodpe(LeafContext& ctx) {
     return tl::unexpected(ok.error());
   if (const auto ok = ctx.in_elrange(rcx, arch::page_size, "EMODPE.rcx_elrange"); !ok)
     return tl::unexpected(ok.error());
-  if (const auto secinfo_page = ctx.epc(rbx, Access::read, "EMODPE.rbx_epc"); !secinfo_page) {
-    return tl::unexpected(secinfo_page.error());
-  }
+  const auto secinfo_page = ctx.epc(rbx, Access::read, "EMODPE.rbx_epc");
+  if (!secinfo_page) return tl::unexpected(secinfo_page.error());
   const auto index = ctx.epc(rcx, Access::read, "EMODPE.rcx_epc");
   if (!index) return tl::unexpected(index.error());
-  const auto secinfo = own_secinfo(ctx, rbx, "EMODPE.secinfo");
+  const auto secinfo = own_secinfo(ctx, *secinfo_page, rbx, "EMODPE.rbx");
   if (!secinfo) return tl::unexpected(secinfo.error());
   if (fails("EMODPE.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
 

@@ -152,7 +152,10 @@ tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access, 
   if (!translation) return tl::unexpected(translation.error());
   if (fails(check, ".epc", !translation->epc_index)) return epc_fault(linear, access);
   const u32 index = epc_index_of(translation->epc_index, translation->physical, package.epc_pages());
+  return enclave_page(index, linear, access, check).map([&] { return index; });
+}
 
+tl::expected<void, Miss> LeafContext::enclave_page(u32 index, u64 linear, Access access, const char* check) {
   const auto held = guard();
   const EpcmEntry& page = epcm(index);
   if (fails(check, ".valid", !page.valid) || fails(check, ".blocked", page.blocked) ||
@@ -163,7 +166,7 @@ tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access, 
       fails(check, ".rights", !(access == Access::write ? page.write : page.read))) {
     return epc_fault(linear, access);
   }
-  return index;
+  return {};
 }
 
 }  // namespace cloister::silicon

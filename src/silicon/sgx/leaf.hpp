@@ -110,6 +110,8 @@ class LeafContext {
   // Enclave mode's operands (ENCLU): in ELRANGE (#GP), EPC, and readable or writable PT_REG of this enclave (#PF).
   tl::expected<void, Miss> in_elrange(u64 linear, unsigned bytes, const char* check) const;
   tl::expected<u32, Miss> enclave_operand(u64 linear, Access access, const char* check);
+  /// The last of these checks alone, of an EPC page that `linear` has been found to name.
+  tl::expected<void, Miss> enclave_page(u32 index, u64 linear, Access access, const char* check);
 };
 
 using Leaf = LeafResult (*)(LeafContext&);

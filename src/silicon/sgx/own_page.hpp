@@ -7,12 +7,13 @@
 
 namespace cloister::silicon {
 
-/// The SECINFO operand: a readable regular page of this enclave, already known to be in ELRANGE and aligned.
-inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u64 linear, const char* check) {
-  const auto index = ctx.enclave_operand(linear, Access::read, check);
-  if (!index) return tl::unexpected(index.error());
+/// The SECINFO operand: a readable regular page of this enclave. `index`: the EPC page that `linear` names, in ELRANGE.
+inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u32 index, u64 linear, const char* check) {
+  if (const auto ours = ctx.enclave_page(index, linear, Access::read, check); !ours) {
+    return tl::unexpected(ours.error());
+  }
   arch::Secinfo secinfo;
-  copy_guest(&secinfo, ctx.package.page(*index) + arch::page_offset(linear), sizeof secinfo);
+  copy_guest(&secinfo, ctx.package.page(index) + arch::page_offset(linear), sizeof secinfo);
   return secinfo;
 }
 
