@@ -23,6 +23,7 @@
 #include "arch/cpuid.hpp"
 #include "arch/regs.hpp"
 #include "arch/types.hpp"
+#include "silicon/features.hpp"
 
 namespace cloister::silicon {
 
@@ -283,14 +284,17 @@ class Package {
     std::array<u8, 32> root_secret{};
     u64 boot = 0;                         ///< differs from one power-on of the platform to the next
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
+    Features features{};                  ///< what the package offers, as far as it is implemented
   };
   explicit Package(Config config);
   ~Package();
   Package(const Package&) = delete;
   Package& operator=(const Package&) = delete;
 
-  /// What CPUID returns in root mode: exactly what is implemented, with the package's EPC sections.
+  /// What CPUID returns in root mode: exactly what the package offers, with its EPC sections.
   CpuidRegs cpuid(u32 leaf, u32 subleaf) const;
+  /// The same of a package that would be made so.
+  static CpuidRegs cpuid(const Config& config, u32 leaf, u32 subleaf);
 
   /// ENCLS[EREMOVE] in root mode on one machine EPC frame.
   EnclsResult eremove(Mfn frame);

@@ -28,6 +28,8 @@ struct DomainConfig {
   std::string cmdline;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
+  /// What the processor offers: "default", a description's name, or a dump's path.
+  std::string silicon = "default";
   u64 epc_mib = 0;  ///< 0: no SGX
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;

@@ -3,8 +3,9 @@
 
 namespace cloister::silicon {
 
-Package::Impl::Impl(Config config, SgxFeatures features)
-    : config_(std::move(config)), features_(features), keys_(config_.root_secret, config_.boot) {
+Package::Impl::Impl(Config config) : config_(std::move(config)), keys_(config_.root_secret, config_.boot) {
+  config_.features.sgx = implemented(config_.features.sgx);
+  if (!config_.features.has_sgx()) config_.epc = {};
   if (epc_pages() == 0) return;
   memory_ = map_host(epc_pages() * arch::page_size);
   epcm_ = std::make_unique<EpcmEntry[]>(epc_pages());

@@ -7,7 +7,6 @@
 
 #include "silicon/mmu/memory.hpp"
 #include "silicon/sgx/epcm.hpp"
-#include "silicon/sgx/features.hpp"
 #include "silicon/sgx/platform_keys.hpp"
 #include "silicon/silicon.hpp"
 
@@ -15,10 +14,14 @@ namespace cloister::silicon {
 
 class Package::Impl {
  public:
-  explicit Impl(Config config, SgxFeatures features = {});
+  explicit Impl(Config config);
 
   const Config& config() const { return config_; }
-  const SgxFeatures& features() const { return features_; }
+  /// SGX as it is offered.
+  const SgxFeatures& features() const { return config_.features.sgx; }
+  /// CPUID 7 ECX: the hash of the launch key can be read, and written if firmware allows it.
+  bool launch_control() const { return config_.features.launch_control(); }
+  /// 0: the processor has no SGX.
   u64 epc_pages() const { return config_.epc ? config_.epc->pages : 0; }
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
@@ -30,12 +33,8 @@ class Package::Impl {
   std::mutex& mutex() { return mutex_; }
   PlatformKeys& keys() { return keys_; }
 
-  /// CPUID's leaves without the EPC sections.
-  static CpuidRegs cpuid(u32 leaf, u32 subleaf);
-
  private:
   Config config_;
-  SgxFeatures features_;
   HostMapping memory_;
   std::unique_ptr<EpcmEntry[]> epcm_;
   std::unique_ptr<PageState[]> states_;

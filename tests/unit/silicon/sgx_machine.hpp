@@ -21,8 +21,11 @@ class SgxMachine {
   /// ELRANGE of the enclaves that the helpers build.
   static constexpr u64 base = epc & ~u64{0xfffff}, size = 0x40000;
 
-  SgxMachine()
-      : package_({.epc = EpcSection{first_frame, epc_pages}, .root_secret = {1}, .boot = 1}),
+  explicit SgxMachine(Features features = {})
+      : package_({.epc = EpcSection{first_frame, epc_pages},
+                  .root_secret = {1},
+                  .boot = 1,
+                  .features = std::move(features)}),
         vcpu_(package_, memory_, {}) {
     (void)memory_.map_ram(arch::Gpa{ram}, ram_bytes);
     (void)memory_.map_epc(arch::Gpa{epc}, first_frame, epc_pages);
