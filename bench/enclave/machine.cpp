@@ -103,7 +103,7 @@ struct Machine::Registers {
 };
 
 Machine::Machine()
-    : package_({.epc = silicon::EpcSection{first_frame, epc_pages}, .root_secret = {1}, .boot = 1}),
+    : package_({.epc = {{first_frame, epc_pages}}, .root_secret = {1}, .boot = 1}),
       vcpu_(package_, memory_, {}),
       next_table_(tables + page_size) {
   if (!memory_.map_ram(arch::Gpa{0}, ram_bytes) || !memory_.map_epc(arch::Gpa{epc}, first_frame, epc_pages)) {

@@ -63,7 +63,9 @@ Done load_launch_hash(Machine& machine) {
     for (u32 i = 0; i < 4; ++i) {
       const u32 index = arch::msr::sgxlepubkeyhash0 + i;
       const u64 wanted = machine.spec.msr.lepubkeyhash[i];
-      if (processor->vcpu.read_msr(index) != wanted && !processor->vcpu.write_msr(index, wanted))
+      // Without launch control there is no such MSR, and the hash is Intel's.
+      const u64 hash = processor->vcpu.read_msr(index).value_or(arch::msr::intel_lepubkeyhash[i]);
+      if (hash != wanted && !processor->vcpu.write_msr(index, wanted))
         return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
     }
   }

@@ -1,6 +1,6 @@
 // The table. Rows are ordered by number; a row may need a CPUID bit. MTRRs are checked and kept but have no effect:
 // all memory of a domain is write-back (SDM vol. 3A, 11.11). Launch-key hashes follow the access rules of SDM vol. 3D,
-// 37.1.4: readable with SGX1, writable if IA32_FEATURE_CONTROL is locked with launch control enabled.
+// 37.1.4: there with SGX1 and SGX_LC, writable if IA32_FEATURE_CONTROL is locked with launch control enabled.
 #include "hypervisor/msr_file.hpp"
 
 #include <algorithm>
@@ -45,7 +45,7 @@ constexpr Need mtrr_bit = needs(1, 0, CpuidReg::edx, 12), mca_bit = needs(1, 0, 
                deadline_bit = needs(1, 0, CpuidReg::ecx, 24), adjust_bit = needs(7, 0, CpuidReg::ebx, 1),
                ibrs_bit = needs(7, 0, CpuidReg::edx, 26), l1d_bit = needs(7, 0, CpuidReg::edx, 28),
                capabilities_bit = needs(7, 0, CpuidReg::edx, 29), xsaves_bit = needs(0xd, 1, CpuidReg::eax, 3),
-               sgx_bit = needs(7, 0, CpuidReg::ebx, 2);
+               sgx_bit = needs(7, 0, CpuidReg::ebx, 2), launch_control_bit = needs(7, 0, CpuidReg::ecx, 30);
 
 constexpr u64 write_back = 6;
 constexpr u64 mtrr_count = 8;
@@ -84,7 +84,7 @@ struct MsrFile::Table {
       {msr::pred_cmd, msr::pred_cmd, Kind::command, 0, 1, ibrs_bit},
       {0x79, 0x79, Kind::command, 0, ~u64{0}},  // IA32_BIOS_UPDT_TRIG: an update that changes nothing
       {msr::bios_sign_id, msr::bios_sign_id, Kind::ignored, microcode_value},
-      {msr::sgxlepubkeyhash0, msr::sgxlepubkeyhash3, Kind::hash, 0, 0, sgx_bit},
+      {msr::sgxlepubkeyhash0, msr::sgxlepubkeyhash3, Kind::hash, 0, 0, launch_control_bit},
       {0xce, 0xce, Kind::constant, platform_info_value},  // MSR_PLATFORM_INFO
       {msr::mtrrcap, msr::mtrrcap, Kind::constant, mtrrcap_value, 0, mtrr_bit},
       {msr::arch_capabilities, msr::arch_capabilities, Kind::constant, arch_capabilities_value, 0, capabilities_bit},

@@ -84,16 +84,18 @@ tl::expected<void, std::string> put_epc(CpuidTable& table, const std::vector<Cpu
   if (!sections.empty() && (table.get(leaf::basic_max, 0).eax < leaf::sgx || !has_named(table, "sgx"))) {
     return Error("the domain has EPC, but the processor does not have sgx");
   }
+  // How the processor protects its sections is how it protects the domain's.
+  const u32 property = table.get(leaf::sgx, 2).ecx & 0xf;
   u32 subleaf = 2;
   for (; table.get(leaf::sgx, subleaf) != CpuidRegs{}; ++subleaf) table.set(leaf::sgx, subleaf, {});
   subleaf = 2;
   for (const auto& section : sections) {
-    constexpr u32 epc_section = 1, protected_memory = 1;
+    constexpr u32 epc_section = 1;
     const auto low = [](u64 v) { return static_cast<u32>(v & 0xffff'f000); };
     const auto high = [](u64 v) { return static_cast<u32>(v >> 32 & 0xf'ffff); };
-    table.set(leaf::sgx, subleaf++,
-              {low(section.base) | epc_section, high(section.base), low(section.bytes) | protected_memory,
-               high(section.bytes)});
+    table.set(
+        leaf::sgx, subleaf++,
+        {low(section.base) | epc_section, high(section.base), low(section.bytes) | property, high(section.bytes)});
   }
   if (sections.empty()) put_named(table, "sgx", false);
   return {};
@@ -182,10 +184,7 @@ void settle_sgx(CpuidTable& table) {
   if (!has_named(table, "sgx")) return clear_sgx_leaf(table);
   const CpuidRegs xsave = table.get(leaf::xsave, 0);
   // ENCLV stays the hypervisor's: in a guest it is undefined, so the guest is not told of it.
-  constexpr u32 enclv = 1u << 5;
-  CpuidRegs capabilities = table.get(leaf::sgx, 0);
-  capabilities.eax &= ~enclv;
-  table.set(leaf::sgx, 0, capabilities);
+  put_named(table, "sgx-enclv", false);
   CpuidRegs attributes = table.get(leaf::sgx, 1);
   attributes.ecx = (attributes.ecx & xsave.eax) | 3;
   attributes.edx &= xsave.edx;

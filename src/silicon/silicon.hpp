@@ -23,6 +23,7 @@
 #include "arch/cpuid.hpp"
 #include "arch/regs.hpp"
 #include "arch/types.hpp"
+#include "silicon/features.hpp"
 #include "silicon/shared_memory.hpp"
 
 namespace cloister::silicon {
@@ -296,14 +297,17 @@ class Package {
     /// SGX_ENCLAVE_ACT, in root mode and for guests, and changes nothing. Whoever takes such a page back must withdraw
     /// it.
     std::vector<Mfn> faulty_frames{};
+    Features features{};  ///< what the package offers, as far as it is implemented
   };
   explicit Package(Config config);
   ~Package();
   Package(const Package&) = delete;
   Package& operator=(const Package&) = delete;
 
-  /// What CPUID returns in root mode: exactly what is implemented, with the package's EPC sections.
+  /// What CPUID returns in root mode: exactly what the package offers, with its EPC sections.
   CpuidRegs cpuid(u32 leaf, u32 subleaf) const;
+  /// The same of a package that would be made so.
+  static CpuidRegs cpuid(const Config& config, u32 leaf, u32 subleaf);
 
   /// ENCLS[EREMOVE] in root mode on one machine EPC frame. Any thread.
   EnclsResult eremove(Mfn frame);

@@ -38,6 +38,8 @@ struct DomainConfig {
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
+  /// What the processor offers: "default", a description's name, or a dump's path.
+  std::string silicon = "default";
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;  ///< the guest may write those MSRs

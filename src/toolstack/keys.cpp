@@ -3,6 +3,8 @@
 #include "toolstack/keys.hpp"
 
 #include "hypervisor/domain.hpp"
+#include "policy/descriptions.hpp"
+#include "toolstack/chosen_silicon.hpp"
 #include "toolstack/cpuid_string.hpp"
 #include "toolstack/epc_sections.hpp"
 #include "toolstack/launch_hash.hpp"
@@ -84,6 +86,17 @@ Done read_on_poweroff(Draft& draft, const xl::Setting& s) { return read_action(d
 Done read_on_reboot(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_reboot, s); }
 Done read_on_crash(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_crash, s); }
 
+Done read_silicon(Draft& draft, const xl::Setting& setting) {
+  const auto silicon = read_string(setting);
+  if (!silicon) return Failed(silicon.error());
+  const bool known = *silicon == "default" || names_a_dump(*silicon) || policy::find_description(*silicon) != nullptr;
+  if (!known) {
+    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*silicon)});
+  }
+  draft.config.silicon = *silicon;
+  return {};
+}
+
 Done read_epc(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) return keep(draft.config.epc, read_epc_sections(setting, most_mib));
   const auto mib = read_integer(setting, 0, most_mib, "MiB");
@@ -109,6 +122,8 @@ constexpr Key table[] = {
     {"root", "string", "none", "Starts the command line with `root=` and this value.", read_root},
     {"extra", "string", "none", "Ends the command line.", read_extra},
     {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", read_cpuid},
+    {"silicon", "string", "\"default\"",
+     "What the processor offers: a description's name, or the path of a CPUID dump.", read_silicon},
     {"on_poweroff", "string", "\"destroy\"", "When the guest powers off: `\"destroy\"` or `\"restart\"`.",
      read_on_poweroff},
     {"on_reboot", "string", "\"restart\"", "When the guest resets itself: `\"destroy\"` or `\"restart\"`.",

@@ -47,8 +47,8 @@ policy::MsrPolicy make_msr_policy(const DomainConfig& config, const policy::Cpui
 
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const std::function<arch::CpuidRegs(u32, u32)>& raw,
-                                               std::span<const u32> packages) {
-  DomainPlan plan{.config = config, .map = {}, .cpuid = {}, .msr = {}};
+                                               std::span<const u32> packages, const DescribedSilicon& silicon) {
+  DomainPlan plan{.config = config, .silicon = silicon, .map = {}, .cpuid = {}, .msr = {}};
   const unsigned physical_bits = raw(arch::leaf::address_sizes, 0).eax & 0xff;
   auto map = platform::make_memory_map(config.memory_mib * mib, virtual_sections(config, packages), physical_bits);
   if (!map) return at_key(config, config.epc.empty() ? "memory" : "epc", map.error());
@@ -61,6 +61,10 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
   auto cpuid = policy::domain_cpuid(raw, request);
   if (!cpuid) return at_key(config, config.cpuid.empty() ? "epc" : "cpuid", cpuid.error());
   plan.cpuid = std::move(*cpuid);
+  constexpr u32 sgx_lc = 1 << 30;
+  if (config.lehash && !config.epc.empty() && (raw(arch::leaf::features, 0).ecx & sgx_lc) == 0) {
+    return at_key(config, "lehash", "the processor has no launch control (sgxlc), and its hash is Intel's");
+  }
   plan.msr = make_msr_policy(config, plan.cpuid);
   return plan;
 }

@@ -7,22 +7,25 @@
 
 #include "platform/memory_map.hpp"
 #include "policy/policy.hpp"
+#include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
 
 namespace cloister::toolstack {
 
 struct DomainPlan {
   DomainConfig config;
+  DescribedSilicon silicon;
   platform::MemoryMap map;
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;
 };
 
-/// `raw`: the processor's CPUID. `packages`: of each EPC section, the package that its frames are of; absent: what the
-/// configuration names, or 0. The guest has a NUMA node for each package that it has EPC of, in their order. The error
-/// stands at the key that asks for what cannot be had.
+/// `raw`: the processor's CPUID, and `silicon` how it came about. `packages`: of each EPC section, the package that its
+/// frames are of; absent: what the configuration names, or 0. The guest has a NUMA node for each package that it has
+/// EPC of, in their order. The error stands at the key that asks for what cannot be had.
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const std::function<arch::CpuidRegs(u32, u32)>& raw,
-                                               std::span<const u32> packages = {});
+                                               std::span<const u32> packages = {},
+                                               const DescribedSilicon& silicon = {});
 
 }  // namespace cloister::toolstack

@@ -84,12 +84,66 @@ struct MsrLine {
 std::vector<MsrLine> msr_lines(const DomainPlan& plan) {
   namespace msr = arch::msr;
   std::vector<MsrLine> lines{{msr::feature_control, "IA32_FEATURE_CONTROL", true, plan.msr.feature_control(), false}};
+  const bool there = plan.msr.sgx && plan.msr.launch_control;
   const bool writable = (plan.msr.feature_control() & msr::feature_control_bits::sgx_launch_control) != 0;
   for (u32 n = 0; n < plan.msr.lepubkeyhash.size(); ++n) {
-    lines.push_back({msr::sgxlepubkeyhash0 + n, fmt::format("IA32_SGXLEPUBKEYHASH{}", n), plan.msr.sgx,
+    lines.push_back({msr::sgxlepubkeyhash0 + n, fmt::format("IA32_SGXLEPUBKEYHASH{}", n), there,
                      plan.msr.lepubkeyhash[n], writable});
   }
   return lines;
+}
+
+std::string_view name_of(policy::SgxState state) {
+  switch (state) {
+    case policy::SgxState::absent: return "absent";
+    case policy::SgxState::switched_off: return "switched off by its firmware";
+    case policy::SgxState::unknown: return "unknown: the dump ends before leaf 0x12 is told";
+    case policy::SgxState::offered: break;
+  }
+  return "offered";
+}
+
+/// Words with commas between them, in lines that start with `title` or its width in blanks.
+std::string wrapped(const std::string& title, const std::vector<std::string>& words) {
+  constexpr std::size_t width = 100;
+  std::string text, line = title;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string word = words[i] + (i + 1 < words.size() ? "," : "");
+    if (line.size() + word.size() > width && line.size() > title.size()) {
+      line.pop_back();
+      text += line + "\n";
+      line.assign(title.size(), ' ');
+    }
+    line += word + " ";
+  }
+  line.pop_back();
+  return text + line + "\n";
+}
+
+std::string silicon_text(const DomainPlan& plan) {
+  const DescribedSilicon& silicon = plan.silicon;
+  std::string text = fmt::format("\nsilicon {}\n", plan.config.silicon);
+  if (silicon.sgx != policy::SgxState::offered) text += fmt::format("  SGX is {}\n", name_of(silicon.sgx));
+  const auto list = [&text](std::string_view title, const policy::FeatureNames& names) {
+    if (names == policy::FeatureNames{}) return;
+    text += fmt::format("  {}\n", title);
+    if (!names.sgx.empty()) text += wrapped("    SGX    ", names.sgx);
+    if (!names.other.empty()) text += wrapped("    other  ", names.other);
+  };
+  list("masked: described, but not implemented", silicon.masking.masked);
+  list("hidden: implemented, but not described", silicon.masking.hidden);
+  return text;
+}
+
+nlohmann::ordered_json silicon_json(const DomainPlan& plan) {
+  const auto list = [](const policy::FeatureNames& names) {
+    return nlohmann::ordered_json{{"sgx", names.sgx}, {"other", names.other}};
+  };
+  return {{"name", plan.config.silicon},
+          {"processor", policy::brand_of(plan.cpuid)},
+          {"sgx", name_of(plan.silicon.sgx)},
+          {"masked", list(plan.silicon.masking.masked)},
+          {"hidden", list(plan.silicon.masking.hidden)}};
 }
 
 std::string hex(u64 value) { return fmt::format("{:#x}", value); }
@@ -106,6 +160,8 @@ std::string render_text(const DomainPlan& plan) {
   line("type", "pvh");
   line("memory", fmt::format("{} MiB", config.memory_mib));
   line("vcpus", std::to_string(config.vcpus));
+  line("silicon", config.silicon);
+  if (const std::string brand = policy::brand_of(plan.cpuid); !brand.empty()) line("processor", brand);
   line("kernel", config.kernel);
   line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
   line("cmdline", config.cmdline);
@@ -113,6 +169,7 @@ std::string render_text(const DomainPlan& plan) {
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
 
+  if (config.silicon != "default") text += silicon_text(plan);
   text += "\nmemory map\n";
   for (const platform::MapEntry& entry : plan.map.entries) {
     text += fmt::format("  {:#014x}-{:#014x}  {}{}\n", entry.base.value, entry.base.value + entry.bytes - 1,
@@ -145,6 +202,7 @@ std::string render_json(const DomainPlan& plan) {
   json["type"] = "pvh";
   json["memory_mib"] = config.memory_mib;
   json["vcpus"] = config.vcpus;
+  json["silicon"] = silicon_json(plan);
   json["kernel"] = config.kernel;
   json["ramdisk"] = config.ramdisk.empty() ? ordered_json(nullptr) : ordered_json(config.ramdisk);
   json["cmdline"] = config.cmdline;

@@ -9,6 +9,7 @@
 #include "hypervisor/domain.hpp"
 #include "platform/pvh.hpp"
 #include "silicon/silicon.hpp"
+#include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
 #include "toolstack/fd.hpp"
 #include "toolstack/last_line.hpp"
@@ -72,8 +73,10 @@ tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool un
 }
 
 tl::expected<silicon::Package::Config, std::string> package_config(const DomainConfig& config,
+                                                                   const silicon::Features& features,
                                                                    const RunArguments& arguments) {
   silicon::Package::Config package;
+  package.features = features;
   package.launch_control_writable = config.lewr;
   if (config.epc.empty()) return package;
   constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
@@ -257,14 +260,19 @@ int run(const RunArguments& arguments) {
   if (!placed) return refuse(placed.error());
   if (machine && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
-  const auto hardware = package_config(config, arguments);
+  const auto chosen = choose_silicon(config);
+  if (!chosen) return refuse(chosen.error());
+  for (const Diagnostic& warning : chosen->warnings) {
+    spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
+  }
+  const auto hardware = package_config(config, chosen->features, arguments);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
   silicon::Package package(*hardware);
   const auto plan = make_plan(
-      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages);
+      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages, chosen->described);
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);

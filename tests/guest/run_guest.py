@@ -141,6 +141,26 @@ for example in ("hello", "attest", "threads", "heap", "faults"):
     case(f"enclave-{example}")(lambda settings, name=example: run_enclaves(settings, name))
 
 
+for silicon in ("icelake-server", "sapphire-rapids", "gemini-lake"):
+    case(f"silicon-{silicon}")(
+        lambda settings, name=silicon: run_enclaves(settings, "hello", config=[f'silicon = "{name}"'])
+    )
+
+
+@case("silicon-skylake-client")
+def silicon_skylake(settings):
+    """Without launch control Linux finds the EPC, and gives no process an enclave."""
+    run = Domain(settings, epc=64, config=['silicon = "skylake-client"']).run()
+    expect_status(run, 0)
+    expect(run.matches(r"== userland"), "no userland")
+    expect(epc_bytes(run) == [64 << 20], f"EPC sections of {epc_bytes(run)} bytes")
+    refused = r".*sgx: SGX disabled: SGX launch control CPU feature is not available, /dev/sgx_enclave disabled\."
+    expect(run.matches(refused), "the driver does not say why it is off")
+    devices = set(run.matches(r"device +(\S+)"))
+    expect("/dev/sgx_enclave" not in devices, f"devices: {devices}")
+    expect(not run.matches(r".*(unchecked MSR access|WARNING: CPU)"), "the kernel stumbled over its processor")
+
+
 @case("enclave-account")
 def enclave_account(settings):
     run = Domain(settings, test="account", epc=64).run()

@@ -6,6 +6,7 @@
 #include "silicon/cpu/decode.hpp"
 #include "silicon/cpu/dispatch.hpp"
 #include "silicon/mmu/guest_bytes.hpp"
+#include "silicon/sgx/package_impl.hpp"
 
 namespace cloister::silicon {
 
@@ -36,6 +37,11 @@ struct AbortPage {
 AbortPage& abort_page() {
   static AbortPage page;
   return page;
+}
+
+EnclaveCode enclave_code(const Cpu& cpu) {
+  if (!cpu.enclave.active) return EnclaveCode::outside;
+  return cpu.mmu->package().features().sgx2 ? EnclaveCode::sgx2 : EnclaveCode::sgx1;
 }
 
 }  // namespace
@@ -76,6 +82,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   mmu_.guard_code(page);
 
   const CodeMode mode = code_mode(cpu_);
+  const EnclaveCode where = enclave_code(cpu_);
   bool ends = false;
   while (!ends && block.count < limit) {
     const u64 left = arch::page_size - offset - block.bytes;
@@ -85,7 +92,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     const u64 n = std::min<u64>(left, bytes.size());
     copy_guest(bytes.data(), page.host + offset + block.bytes, n);
     Op op;
-    const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op, cpu_.enclave.active);
+    const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op, where);
     if (d.truncated) break;
     block.ops.push_back(op);
     block.bytes += op.length;
@@ -107,7 +114,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     copy_guest(bytes.data() + left, second->host, max_instruction_bytes);
     Op check, op;
     check.handler = op_check_second_page;
-    decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op, cpu_.enclave.active);
+    decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op, where);
     block.ops.push_back(check);
     block.ops.push_back(op);
     block.bytes = op.length;

@@ -1,4 +1,5 @@
-// What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is implemented and nothing else.
+// What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is offered and implemented, and
+// nothing else.
 #include <cpuid.h>
 
 #include <algorithm>
@@ -36,11 +37,9 @@ const HostFeatures& host_features() {
 }
 
 constexpr u32 max_basic = 0x16, max_extended = 0x8000'0008;
-/// Family 6, model 0x6A, stepping 6: the server generation whose SGX this is.
-constexpr u32 signature = 0x606a6;
 constexpr u32 clflush_line = 8;  // in 8-byte units
-constexpr char brand[49] = "Cloister software processor with SGX @ 1.00GHz";
 
+// Feature words as they are implemented, but for SGX.
 // Leaf 1.
 constexpr u32 leaf1_ecx =
     bits(0 /*SSE3*/, 9 /*SSSE3*/, 13 /*CX16*/, 17 /*PCID*/, 19 /*SSE4.1*/, 20 /*SSE4.2*/, 21 /*x2APIC*/, 22 /*MOVBE*/,
@@ -55,6 +54,8 @@ constexpr u32 leaf7_ebx =
 constexpr u32 leaf7_ecx = bits(2 /*UMIP*/, 22 /*RDPID*/, 27 /*MOVDIRI*/);
 // EDX 26, 27, 29: IBRS/IBPB, STIBP and IA32_ARCH_CAPABILITIES. Nothing here is speculative, so each holds.
 constexpr u32 leaf7_edx = bits(4 /*FSRM*/, 26, 27, 29);
+// Leaf 0xD, sub-leaf 1: XSAVEOPT, XSAVEC, XGETBV1, XSAVES.
+constexpr u32 xsave_eax = 0xf;
 // Leaf 0x80000001.
 constexpr u32 extended_ecx = bits(0 /*LAHF*/, 5 /*LZCNT*/, 8 /*PREFETCHW*/);
 constexpr u32 extended_edx = bits(11 /*SYSCALL*/, 20 /*NX*/, 26 /*1 GiB pages*/, 27 /*RDTSCP*/, 29 /*LM*/);
@@ -72,31 +73,34 @@ CpuidRegs cache_leaf(u32 subleaf) {
   return {c.type | (c.level << 5) | self_initialising, ((c.ways - 1) << 22) | (line - 1), c.sets - 1, 0};
 }
 
-CpuidRegs brand_leaf(u32 part) {
+CpuidRegs brand_leaf(const std::string& brand, u32 part) {
   CpuidRegs r;
-  std::memcpy(&r, brand + 16 * part, sizeof r);
+  if (brand.size() > 16 * part) std::memcpy(&r, &brand[16 * part], std::min(sizeof r, brand.size() - 16 * part));
   return r;
 }
 
 constexpr u32 xsave_bytes = 512 + 64;
 constexpr u32 crystal_hz = 25'000'000;
 
-CpuidRegs basic_leaf(u32 leaf, u32 subleaf) {
+CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
   const HostFeatures& host = host_features();
   switch (leaf) {
     case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
     case 1:
-      return {signature, clflush_line << 8, leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0),
-              leaf1_edx};
+      return {offered.signature, clflush_line << 8,
+              (leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0)) & offered.leaf1_ecx,
+              leaf1_edx & offered.leaf1_edx};
     case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
     case 4: return cache_leaf(subleaf);
     case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
     case 7:
-      return subleaf == 0 ? CpuidRegs{0, leaf7_ebx | (host.sha ? bit(29) : 0), leaf7_ecx, leaf7_edx} : CpuidRegs{};
+      if (subleaf != 0) return {};
+      return {0, (leaf7_ebx | (host.sha ? bit(29) : 0)) & offered.leaf7_ebx, leaf7_ecx & offered.leaf7_ecx,
+              leaf7_edx & offered.leaf7_edx};
     case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
     case 0xd:
       if (subleaf == 0) return {3, xsave_bytes, xsave_bytes, 0};
-      if (subleaf == 1) return {0xf /*XSAVEOPT, XSAVEC, XGETBV1, XSAVES*/, xsave_bytes, 0, 0};
+      if (subleaf == 1) return {xsave_eax & offered.xsave_eax, xsave_bytes, 0, 0};
       return {};
     case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
     case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
@@ -104,33 +108,22 @@ CpuidRegs basic_leaf(u32 leaf, u32 subleaf) {
   }
 }
 
-}  // namespace
-
-CpuidRegs Package::Impl::cpuid(u32 leaf, u32 subleaf) {
+CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
   switch (leaf) {
     case 0x8000'0000: return {max_extended, 0, 0, 0};
-    case 0x8000'0001: return {0, 0, extended_ecx, extended_edx};
+    case 0x8000'0001: return {0, 0, extended_ecx & offered.extended_ecx, extended_edx & offered.extended_edx};
     case 0x8000'0002:
     case 0x8000'0003:
-    case 0x8000'0004: return brand_leaf(leaf - 0x8000'0002);
+    case 0x8000'0004: return brand_leaf(offered.brand, leaf - 0x8000'0002);
     case 0x8000'0006: return {0, 0, 0x0500'7040, 0};  // L2: 1280 KiB, 64-byte lines
     case 0x8000'0007: return {0, 0, 0, bit(8) /*invariant TSC*/};
     case 0x8000'0008: return {physical_address_bits | linear_address_bits << 8, 0, 0, 0};
-    default: return leaf <= max_basic ? basic_leaf(leaf, subleaf) : CpuidRegs{};
+    default: return leaf <= max_basic ? basic_leaf(offered, leaf, subleaf) : CpuidRegs{};
   }
 }
 
-CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
-  CpuidRegs r = Impl::cpuid(leaf, subleaf);
-  const auto& epc = impl_->config().epc;
-  if (epc.empty()) return r;
-  if (leaf == 7 && subleaf == 0) {
-    r.ebx |= bit(2);   // SGX
-    r.ecx |= bit(30);  // SGX_LC
-  }
-  if (leaf != 0x12) return r;
-  // SDM vol. 2A, table 3-8, leaf 0x12.
-  const SgxFeatures& sgx = impl_->features();
+/// SDM vol. 2A, table 3-8, leaf 0x12.
+CpuidRegs sgx_leaf(const SgxFeatures& sgx, std::span<const EpcSection> epc, u32 subleaf) {
   if (subleaf == 0) {
     return {sgx.capabilities(), sgx.miscselect(), 0, u32{sgx.log2_size_32} | u32{sgx.log2_size_64} << 8};
   }
@@ -144,5 +137,20 @@ CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
   return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
           static_cast<u32>(bytes & 0xffff'f000) | sgx.epc_property, static_cast<u32>(bytes >> 32)};
 }
+
+}  // namespace
+
+CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {
+  const Features& offered = config.features;
+  CpuidRegs r = leaf_without_sgx(offered, leaf, subleaf);
+  if (config.epc.empty() || !offered.has_sgx()) return r;
+  if (leaf == 7 && subleaf == 0) {
+    r.ebx |= bit(2);                                   // SGX
+    r.ecx |= offered.launch_control() ? bit(30) : 0u;  // SGX_LC
+  }
+  return leaf == 0x12 ? sgx_leaf(implemented(offered.sgx), config.epc, subleaf) : r;
+}
+
+CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const { return cpuid(impl_->config(), leaf, subleaf); }
 
 }  // namespace cloister::silicon

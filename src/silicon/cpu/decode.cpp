@@ -114,7 +114,7 @@ struct Choice {
   bool known = false;
 };
 
-Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, bool enclave, Insn& insn, Op& op) {
+Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode where, Insn& insn, Op& op) {
   insn.mode = mode;
   insn.offset = offset;
   op.offset = offset;
@@ -135,7 +135,7 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, bool enclave
     return {.selected = {op_undefined, true}};
   }
   op.mnemonic = static_cast<u16>(insn.info.mnemonic);
-  if (enclave && illegal_in_enclave(insn, true)) return {.selected = {op_undefined, true}};
+  if (illegal_in_enclave(insn, where)) return {.selected = {op_undefined, true}};
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
     ZydisDecodedOperand& o = insn.operand[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
@@ -196,9 +196,9 @@ u8 source_segment(const Insn& insn) {
   return seg_none;
 }
 
-Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op, bool enclave) {
+Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op, EnclaveCode where) {
   Insn insn;
-  const Choice c = choose(available, mode, offset, enclave, insn, op);
+  const Choice c = choose(available, mode, offset, where, insn, op);
   op.handler = c.selected.handler;
   return {.ends_block = c.selected.ends_block, .truncated = c.truncated};
 }
@@ -206,7 +206,7 @@ Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op,
 FormName form_of(std::span<const u8> bytes, CodeMode mode) {
   Insn insn;
   Op op;
-  const Choice c = choose(bytes, mode, 0, false, insn, op);
+  const Choice c = choose(bytes, mode, 0, EnclaveCode::outside, insn, op);
   FormName f;
   f.known = c.known;
   if (op.mnemonic == 0) return f;

@@ -91,8 +91,11 @@ struct Decoded {
   bool ends_block = false;
   bool truncated = false;
 };
-/// `enclave`: for enclave mode, where some instructions are undefined (SDM vol. 3D, table 36-3 "illegal instructions").
-Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op, bool enclave = false);
+/// In enclave mode some instructions are undefined, more of them without SGX2 (SDM vol. 3D, table 36-3 "illegal
+/// instructions").
+enum class EnclaveCode : u8 { outside, sgx1, sgx2 };
+Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op,
+               EnclaveCode where = EnclaveCode::outside);
 
 /// As decode(), but only says what the dispatcher makes of it: for tests and reports.
 struct FormName {

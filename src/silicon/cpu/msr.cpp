@@ -53,7 +53,9 @@ bool has_sgx(const Cpu& cpu) { return cpu.mmu->package().epc_pages() != 0; }
 u64 feature_control(const Cpu& cpu) {
   namespace fc = msr::feature_control_bits;
   if (!has_sgx(cpu)) return fc::lock;
-  return fc::lock | fc::sgx_enable | (cpu.mmu->package().config().launch_control_writable ? fc::sgx_launch_control : 0);
+  const Package::Impl& package = cpu.mmu->package();
+  const bool launch_control = package.launch_control() && package.config().launch_control_writable;
+  return fc::lock | fc::sgx_enable | (launch_control ? fc::sgx_launch_control : 0);
 }
 
 /// IA32_SGXLEPUBKEYHASHn's n.
@@ -78,7 +80,9 @@ std::optional<u64> read_msr(const Cpu& cpu, u32 index) {
     if (p.index == index) return cpu.*p.field;
   }
   if (const auto hash = hash_number(index)) {
-    return has_sgx(cpu) ? std::optional{cpu.lepubkeyhash[*hash]} : std::nullopt;
+    // SDM vol. 4, table 2-2: there only with SGX_LC.
+    const bool there = has_sgx(cpu) && cpu.mmu->package().launch_control();
+    return there ? std::optional{cpu.lepubkeyhash[*hash]} : std::nullopt;
   }
   switch (index) {
     case msr::feature_control: return feature_control(cpu);

@@ -3,7 +3,7 @@
 #include <span>
 
 #include "silicon/cpu/system_op.hpp"
-#include "silicon/sgx/features.hpp"
+#include "silicon/features.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/vcpu_impl.hpp"
 

@@ -21,9 +21,10 @@ bool is_segment_register(const ZydisDecodedOperand& o) {
 }
 }  // namespace
 
-bool illegal_in_enclave(const Insn& insn, bool rdtsc_legal) {
+bool illegal_in_enclave(const Insn& insn, EnclaveCode where) {
+  if (where == EnclaveCode::outside) return false;
   const ZydisMnemonic m = insn.info.mnemonic;
-  if (m == ZYDIS_MNEMONIC_RDTSC || m == ZYDIS_MNEMONIC_RDTSCP) return !rdtsc_legal;
+  if (m == ZYDIS_MNEMONIC_RDTSC || m == ZYDIS_MNEMONIC_RDTSCP) return where == EnclaveCode::sgx1;
   if (insn.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return true;
   const bool loads_segment =
       (m == ZYDIS_MNEMONIC_MOV || m == ZYDIS_MNEMONIC_POP) && is_segment_register(insn.operand[0]);

@@ -5,7 +5,7 @@
 
 namespace cloister::silicon {
 
-/// #UD in enclave mode, before any other check of the instruction. `rdtsc_legal`: the processor has SGX2.
-bool illegal_in_enclave(const Insn& insn, bool rdtsc_legal);
+/// #UD in enclave mode, before any other check of the instruction.
+bool illegal_in_enclave(const Insn& insn, EnclaveCode where);
 
 }  // namespace cloister::silicon

@@ -5,8 +5,10 @@
 
 namespace cloister::silicon {
 
-Package::Impl::Impl(Config config, SgxFeatures features)
-    : config_(std::move(config)), features_(features), keys_(config_.root_secret, config_.boot, config_.counters) {
+Package::Impl::Impl(Config config)
+    : config_(std::move(config)), keys_(config_.root_secret, config_.boot, config_.counters) {
+  config_.features.sgx = implemented(config_.features.sgx);
+  if (!config_.features.has_sgx()) config_.epc = {};
   take_memory();
   pages_ = memory_->impl().page(0);
   epcm_ = memory_->impl().entries();

@@ -11,7 +11,6 @@
 #include "silicon/mmu/memory.hpp"
 #include "silicon/sgx/epc_memory_impl.hpp"
 #include "silicon/sgx/epcm.hpp"
-#include "silicon/sgx/features.hpp"
 #include "silicon/sgx/platform_keys.hpp"
 #include "silicon/silicon.hpp"
 
@@ -19,10 +18,14 @@ namespace cloister::silicon {
 
 class Package::Impl {
  public:
-  explicit Impl(Config config, SgxFeatures features = {});
+  explicit Impl(Config config);
 
   const Config& config() const { return config_; }
-  const SgxFeatures& features() const { return features_; }
+  /// SGX as it is offered.
+  const SgxFeatures& features() const { return config_.features.sgx; }
+  /// CPUID 7 ECX: the hash of the launch key can be read, and written if firmware allows it.
+  bool launch_control() const { return config_.features.launch_control(); }
+  /// 0: the processor has no SGX.
   u64 epc_pages() const { return epc_pages_; }
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
@@ -38,9 +41,6 @@ class Package::Impl {
   std::mutex& mutex() { return mutex_; }
   PlatformKeys& keys() { return keys_; }
 
-  /// CPUID's leaves without the EPC sections.
-  static CpuidRegs cpuid(u32 leaf, u32 subleaf);
-
  private:
   /// Where a section's pages are.
   struct Place {
@@ -52,7 +52,6 @@ class Package::Impl {
   void take_memory();
 
   Config config_;  ///< the sections are those that have memory
-  SgxFeatures features_;
   u64 epc_pages_ = 0;
   std::vector<Place> by_frame_;  ///< sorted by `first`
   std::vector<u32> faulty_;      ///< indices, sorted

@@ -48,7 +48,8 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.name = name;
   spec.map = std::move(*map);
   spec.cpuid = std::move(*cpuid);
-  spec.msr.sgx = spec.msr.launch_control = setting.epc_mib != 0;
+  spec.msr.sgx = setting.epc_mib != 0;
+  spec.msr.launch_control = spec.msr.sgx && setting.features.launch_control();
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
   spec.clock = setting.clock;
   return spec;
@@ -67,6 +68,7 @@ std::vector<std::string> Result::lines_with(const std::string& word) const {
 
 tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting) {
   silicon::Package::Config config;
+  config.features = setting.features;
   if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
   config.memory = setting.memory;
   silicon::Package package(config);

@@ -11,6 +11,7 @@ namespace cloister::payload {
 
 struct Setting {
   u64 epc_mib = 0;
+  silicon::Features features{};
   std::chrono::milliseconds timeout{120'000};
   silicon::ClockMode clock = silicon::ClockMode::deterministic;
   silicon::EpcMemory::Pointer memory = nullptr;  ///< of the EPC; null: private

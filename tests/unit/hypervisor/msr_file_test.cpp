@@ -95,6 +95,14 @@ TEST_F(Msrs, LaunchHashIsWritableOnlyWithLaunchControl) {
   EXPECT_EQ(host.silicon[msr::sgxlepubkeyhash0], 0x1234u);
 }
 
+// SDM vol. 4, table 2-2: the MSRs are there with SGX_LC only.
+TEST_F(Msrs, LaunchHashFaultsWithoutLaunchControl) {
+  with_sgx();
+  cpuid.set(7, 0, {0, 1u << 2, 0, 0});
+  EXPECT_EQ(file().read(msr::sgxlepubkeyhash0, host), std::nullopt);
+  EXPECT_FALSE(file().write(msr::sgxlepubkeyhash0, 0x1234, host));
+}
+
 TEST_F(Msrs, MtrrsAreCheckedAndKept) {
   MsrFile msrs = file();
   EXPECT_EQ(msrs.read(msr::mtrr_def_type, host), 0xc06u) << "enabled, write-back";

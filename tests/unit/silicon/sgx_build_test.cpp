@@ -81,7 +81,7 @@ TEST_F(SgxBuild, EcreateRefusesWhatTheManualLists) {
   EXPECT_TRUE(refused([](S& s) { s.ssa_frame_size = 0; }));
   EXPECT_TRUE(refused([](S& s) { s.base = u64{1} << 47; }));
   EXPECT_TRUE(refused([](S& s) { s.attributes.flags &= ~a::mode64bit, s.base = u64{1} << 32; }));
-  EXPECT_TRUE(refused([](S& s) { s.base = 0, s.size = u64{1} << 36; }));
+  EXPECT_TRUE(refused([](S& s) { s.base = 0, s.size = u64{1} << 47; }));
   EXPECT_TRUE(refused([](S& s) { s.attributes.flags &= ~a::mode64bit, s.base = 0, s.size = u64{1} << 31; }));
   EXPECT_TRUE(refused([](S& s) { s.size = 4096; }));
   EXPECT_TRUE(refused([](S& s) { s.size = 0x3000; }));

@@ -1,0 +1,155 @@
+// From CPUID leaves to what a package offers.
+#include "toolstack/chosen_silicon.hpp"
+
+#include <charconv>
+#include <optional>
+
+#include "policy/cpuid_dump.hpp"
+#include "silicon/silicon.hpp"
+#include "toolstack/fd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using arch::CpuidRegs;
+using policy::CpuidTable;
+using policy::SgxState;
+namespace leaf = arch::leaf;
+
+using Failed = tl::unexpected<Diagnostic>;
+
+Diagnostic at_silicon(const DomainConfig& config, const std::string& message) {
+  return {config.position_of("silicon"), "cannot use silicon '" + config.silicon + "': " + message};
+}
+
+/// Without these a description describes no processor that a guest could run on.
+constexpr u32 needed[] = {leaf::basic_max, leaf::version, leaf::features, leaf::extended_max, leaf::extended_features};
+
+std::string list_of(const std::vector<u32>& numbers) {
+  constexpr std::size_t most = 8;
+  std::string text;
+  for (std::size_t i = 0; i < numbers.size() && i < most; ++i) {
+    text += (i == 0 ? "" : i + 1 == numbers.size() ? " and " : ", ") + std::to_string(numbers[i]);
+  }
+  return numbers.size() > most ? text + " and more" : text;
+}
+
+tl::expected<CpuidTable, Diagnostic> read_dump(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
+  const auto bytes = read_file(config.silicon);
+  if (!bytes) return Failed(at_silicon(config, bytes.error()));
+  const auto dump = policy::read_cpuid_dump({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  if (!dump) {
+    return Failed(at_silicon(config, "line " + std::to_string(dump.error().line) + ": " + dump.error().message));
+  }
+  const policy::DumpedCpu& first = dump->cpus.front();
+  for (const u32 number : needed) {
+    if (first.table.leaves().contains({number, 0})) continue;
+    char text[8];
+    const std::string hex(text, std::to_chars(text, std::end(text), number, 16).ptr);
+    return Failed(at_silicon(config, "it does not show leaf 0x" + hex + " of CPU " + std::to_string(first.number)));
+  }
+  if (const auto others = policy::sgx_disagreements(*dump); !others.empty()) {
+    warnings.push_back({config.position_of("silicon"), "silicon '" + config.silicon + "': the SGX leaves of CPU " +
+                                                           list_of(others) + " are not those of CPU " +
+                                                           std::to_string(first.number) + ", whose leaves are taken"});
+  }
+  return first.table;
+}
+
+silicon::SgxFeatures sgx_features(const CpuidTable& leaves) {
+  const auto has = [&](std::string_view name) { return policy::has(leaves, *policy::find_feature(name)); };
+  silicon::SgxFeatures sgx;
+  sgx.sgx2 = has("sgx2");
+  sgx.enclv = has("sgx-enclv");
+  sgx.oss = has("sgx-oss");
+  sgx.edeccssa = has("sgx-edeccssa");
+  sgx.exinfo = has("sgx-exinfo");
+  sgx.kss = has("sgx-kss");
+  sgx.aexnotify = has("sgx-aex-notify");
+  const CpuidRegs sizes = leaves.get(leaf::sgx, 0), attributes = leaves.get(leaf::sgx, 1);
+  sgx.log2_size_32 = static_cast<u8>(sizes.edx);
+  sgx.log2_size_64 = static_cast<u8>(sizes.edx >> 8);
+  sgx.xfrm = u64{attributes.edx} << 32 | attributes.ecx;
+  // A dump may end before the sections.
+  if (const u8 property = leaves.get(leaf::sgx, 2).ecx & 0xf; property != 0) sgx.epc_property = property;
+  return sgx;
+}
+
+silicon::Features features_of(const CpuidTable& leaves) {
+  silicon::Features features;
+  const CpuidRegs version = leaves.get(leaf::version, 0), structured = leaves.get(leaf::features, 0),
+                  extended = leaves.get(leaf::extended_features, 0);
+  features.signature = version.eax;
+  features.brand = policy::brand_of(leaves);
+  features.leaf1_ecx = version.ecx;
+  features.leaf1_edx = version.edx;
+  features.leaf7_ebx = structured.ebx;
+  features.leaf7_ecx = structured.ecx;
+  features.leaf7_edx = structured.edx;
+  features.xsave_eax = leaves.get(leaf::xsave, 1).eax;
+  features.extended_ecx = extended.ecx;
+  features.extended_edx = extended.edx;
+  features.sgx = sgx_features(leaves);
+  return features;
+}
+
+/// What this silicon implements: the leaves of a package that offers everything, with some EPC.
+CpuidTable implemented_leaves() {
+  silicon::Package::Config config;
+  config.epc = {{arch::Mfn{1}, 1}};
+  CpuidTable leaves;
+  constexpr std::pair<u32, u32> compared[] = {
+      {leaf::basic_max, 0}, {leaf::version, 0}, {leaf::features, 0},     {leaf::xsave, 1},
+      {leaf::sgx, 0},       {leaf::sgx, 1},     {leaf::extended_max, 0}, {leaf::extended_features, 0}};
+  for (const auto& [number, subleaf] : compared) {
+    leaves.set(number, subleaf, silicon::Package::cpuid(config, number, subleaf));
+  }
+  return leaves;
+}
+
+/// Why a domain with EPC cannot have such a processor.
+std::optional<std::string> refusal(SgxState sgx) {
+  switch (sgx) {
+    case SgxState::absent: return "its processor has no SGX, and the domain has EPC";
+    case SgxState::switched_off:
+      return "its processor's SGX was switched off (leaf 0x12 is zero), and the domain has EPC";
+    case SgxState::unknown:
+      return "what it offers of SGX is unknown (it ends before sub-leaves 0 and 1 of leaf 0x12), and the domain has "
+             "EPC";
+    case SgxState::offered: break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
+
+tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const DomainConfig& config) {
+  ChosenSilicon chosen;
+  if (config.silicon == "default") return chosen;
+  CpuidTable described;
+  if (names_a_dump(config.silicon)) {
+    auto leaves = read_dump(config, chosen.warnings);
+    if (!leaves) return Failed(leaves.error());
+    described = std::move(*leaves);
+  } else {
+    const policy::Description* const description = policy::find_description(config.silicon);
+    if (description == nullptr) return Failed(at_silicon(config, policy::unknown_description(config.silicon)));
+    described = policy::leaves_of(*description);
+  }
+  // SYSCALL's bit reads 0 outside 64-bit mode, where many programs ask (SDM vol. 2A, CPUID, leaf 80000001H).
+  if (const policy::Feature& lm = *policy::find_feature("lm"); policy::has(described, lm)) {
+    CpuidRegs extended = described.get(lm.leaf, 0);
+    extended.edx |= 1u << policy::find_feature("syscall")->bit;
+    described.set(lm.leaf, 0, extended);
+  }
+  chosen.features = features_of(described);
+  chosen.described = {policy::sgx_state(described), policy::compare(described, implemented_leaves())};
+  if (const auto why = refusal(chosen.described.sgx); why && !config.epc.empty())
+    return Failed(at_silicon(config, *why));
+  return chosen;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,124 @@
+// Dumps in both formats, whole, broken and contradictory.
+#include "policy/cpuid_dump.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/policy/dumps.hpp"
+#include "unit/policy/known_dumps.hpp"
+
+namespace cloister::policy {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+CpuidDump good(std::string_view text) {
+  auto dump = read_cpuid_dump(text);
+  EXPECT_TRUE(dump.has_value()) << (dump ? "" : dump.error().message);
+  return dump.value_or(CpuidDump{{{}}});
+}
+
+TEST(CpuidDump, ReadsTheOutputOfCpuid) {
+  const CpuidDump dump = good(tests::raw_dump);
+  ASSERT_EQ(dump.cpus.size(), 1u);
+  const CpuidTable& table = dump.cpus[0].table;
+  EXPECT_EQ(table.leaves().size(), 9u);
+  EXPECT_EQ(table.get(1, 0), (CpuidRegs{0x000806ea, 0x00100800, 0x7ffafbff, 0xbfebfbff}));
+  EXPECT_EQ(table.get(0x12, 2), (CpuidRegs{0x40200001, 0, 0x05d80001, 0}));
+}
+
+// `cpuid -1 -r` has no number in its header.
+TEST(CpuidDump, ReadsASingleProcessorOfCpuid) {
+  EXPECT_EQ(good("CPU:\n   0x00000000 0x00: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n").cpus[0].table.get(0, 0),
+            (CpuidRegs{1, 2, 3, 4}));
+}
+
+TEST(CpuidDump, ReadsAidaFilesAndSkipsTheirText) {
+  const CpuidDump dump = good(tests::aida_dump);
+  ASSERT_EQ(dump.cpus.size(), 2u);
+  EXPECT_EQ(dump.cpus[1].number, 1u);
+  EXPECT_EQ(dump.cpus[0].table.get(0x12, 1), (CpuidRegs{0xb6, 0, 0x2e7, 0}));
+  EXPECT_EQ(dump.cpus[1].table.get(1, 0).ebx, 0x01100800u);
+}
+
+TEST(CpuidDump, ReadsInstLatFilesWithTheirLineEnds) {
+  const CpuidDump dump = good(tests::instlat_dump);
+  ASSERT_EQ(dump.cpus.size(), 1u);
+  EXPECT_EQ(dump.cpus[0].table.get(0x12, 0).edx, 0x241fu);
+  EXPECT_FALSE(dump.cpus[0].table.leaves().contains({0x12, 1})) << "the dump ends before";
+}
+
+TEST(CpuidDump, ErrorsNameTheLineAndWhatWasExpected) {
+  struct Case {
+    const char* text;
+    u32 line;
+    const char *found, *expected;
+  };
+  const Case cases[] = {
+      {"", 1, "an empty file", "cpuid -r"},
+      {"hello\nworld\n", 1, "'hello'", "AIDA64"},
+      {"\x1b[2J\n", 1, "'?[2J'", "AIDA64"},
+      {"CPU 0:\n", 1, "no registers", "eax="},
+      {"CPU 0:\n   0x00000000 0x00: eax=0x1 ebx=0x2 ecx=0x3\n", 2, "ecx=0x3'", "edx="},
+      {"CPU 0:\n   0x00000000 0x00: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4 5\n", 2, "edx=0x4 5'", "edx="},
+      {"CPU 0:\n   0x000000000 0x00: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n", 2, "0x000000000", "eax="},
+      {"CPU 0:\n   0x0 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\nnotes\n", 3, "'notes'", "eax="},
+      {"CPU 0:\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n", 3,
+       "leaf 0x1, sub-leaf 0x0 again", "once"},
+      {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000001: 000906EC-00100800-7FFAFBFF\n", 2,
+       "7FFAFBFF'", "EAX-EBX-ECX-EDX"},
+      {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000001: 906EC-00100800-7FFAFBFF-BFEBFBFF\n", 2,
+       "906EC-", "eight digits"},
+      {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000012: 1-1-1-1 [SL", 2, "[SL", "[SL NN]"},
+  };
+  for (const Case& c : cases) {
+    const auto dump = read_cpuid_dump(c.text);
+    ASSERT_FALSE(dump.has_value()) << c.text;
+    EXPECT_EQ(dump.error().line, c.line) << c.text;
+    EXPECT_THAT(dump.error().message, testing::AllOf(HasSubstr(c.found), HasSubstr(c.expected))) << c.text;
+  }
+}
+
+TEST(CpuidDump, ProcessorsMustAgreeOnSgxAndOnNothingElse) {
+  std::string text = tests::aida_dump;
+  EXPECT_THAT(sgx_disagreements(good(text)), IsEmpty()) << "APIC IDs differ";
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string other = text;
+    other.replace(other.rfind(from), from.size(), to);
+    return sgx_disagreements(good(other));
+  };
+  EXPECT_THAT(changed("00000063-00000001", "00000003-00000001"), ElementsAre(1));
+  EXPECT_THAT(changed("[SL 02]", "[SL 03]"), ElementsAre(1)) << "a section that only one has";
+  EXPECT_THAT(changed("40405F4E", "00405F4E"), ElementsAre(1)) << "SGX_LC";
+  EXPECT_THAT(changed("F2BF27EF", "F2BF27AF"), IsEmpty()) << "another bit of leaf 7";
+}
+
+TEST(CpuidDump, ReadsWhatOthersPublished) {
+  struct Case {
+    const char* name;
+    std::size_t cpus;
+    u32 signature;
+  };
+  const Case cases[] = {
+      {"GenuineIntel00506E3_Skylake_CPUID.txt", 4, 0x506e3},
+      {"GenuineIntel00606A6_ICX_CPUID2.txt", 112, 0x606a6},
+      {"GenuineIntel00706E5_IceLakeY_CPUID.txt", 8, 0x706e5},
+      {"GenuineIntel00806E9_Kabylake_CPUID2.txt", 4, 0x806e9},
+      {"GenuineIntel00806F8_SapphireRapids_05_CPUID.txt", 40, 0x806f8},
+      {"GenuineIntel00906EC_CoffeeLake_CPUID4.txt", 16, 0x906ec},
+      {"xps13-9370-cpuid-raw.txt", 1, 0x806ea},
+  };
+  for (const Case& c : cases) {
+    const auto text = tests::known_dump(c.name);
+    if (!text) GTEST_SKIP() << "needs " << tests::known_dumps;
+    const CpuidDump dump = good(*text);
+    EXPECT_EQ(dump.cpus.size(), c.cpus) << c.name;
+    EXPECT_EQ(dump.cpus[0].table.get(1, 0).eax, c.signature) << c.name;
+    EXPECT_THAT(sgx_disagreements(dump), IsEmpty()) << c.name;
+  }
+}
+
+}  // namespace
+}  // namespace cloister::policy

@@ -1,0 +1,121 @@
+// What a package is told to offer is what it has: in CPUID, in its leaves, its MSRs, and in enclaves.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "silicon/cpu/decode.hpp"
+#include "unit/silicon/sgx_machine.hpp"
+
+namespace cloister::silicon {
+namespace {
+
+namespace a = arch::attributes;
+
+Package::Config without(void (*change)(Features&)) {
+  Package::Config config = SgxMachine::plain_config();
+  change(config.features);
+  return config;
+}
+
+/// ECREATE with a change of the usual SECS.
+bool refused(SgxMachine& m, void (*change)(arch::Secs&)) {
+  arch::Secs secs = SgxMachine::plain_secs();
+  change(secs);
+  const i64 result = m.ecreate_page(0, secs);
+  EXPECT_TRUE(result == 0 || result == -i64{arch::vector::gp}) << result;
+  return result != 0;
+}
+
+// SDM vol. 2A, CPUID, table 3-8.
+TEST(Offered, CpuidSaysWhatWasAskedFor) {
+  SgxMachine m(without([](Features& f) {
+    f.signature = 0x506e3;
+    f.brand = "Intel(R) Core(TM) of a length that goes beyond its 48";
+    f.leaf1_ecx = 0x77fafbff;
+    f.leaf7_ebx &= ~(1u << 29);
+    f.leaf7_ecx = 0;
+    f.sgx.sgx2 = f.sgx.oss = f.sgx.kss = false;
+    f.sgx.epc_property = 2;
+    f.sgx.log2_size_64 = 36;
+  }));
+  const auto cpuid = [&](u32 leaf, u32 subleaf = 0) { return m.door().cpuid(leaf, subleaf); };
+  EXPECT_EQ(cpuid(1).eax, 0x506e3u);
+  EXPECT_EQ(cpuid(1).ecx & ~0x77fafbffu, 0u);
+  EXPECT_EQ(cpuid(7).ebx >> 29 & 1, 0u) << "SHA";
+  EXPECT_EQ(cpuid(7).ecx, 0u);
+  EXPECT_EQ(cpuid(0x12, 0), (CpuidRegs{0x821, 1, 0, 0x241f}));
+  EXPECT_EQ(cpuid(0x12, 1), (CpuidRegs{0x436, 0, 3, 0}));
+  EXPECT_EQ(cpuid(0x12, 2).ecx & 0xf, 2u);
+  CpuidRegs last = cpuid(0x8000'0004);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(&last), sizeof last), "at goes beyond i");
+}
+
+TEST(Offered, NothingThatIsNotImplemented) {
+  SgxMachine m(without([](Features& f) { f.sgx.xfrm = 0x602e7, f.sgx.log2_size_64 = 56; }));
+  EXPECT_EQ(m.door().cpuid(0x12, 1).ecx, 3u);
+  EXPECT_EQ(m.door().cpuid(0x12, 0).edx, 0x2f1fu);
+  EXPECT_TRUE(refused(m, [](arch::Secs& s) { s.attributes.xfrm = 7; }));
+  EXPECT_EQ(m.door().cpuid(1, 0).ecx >> 28 & 1, 0u) << "AVX, though all bits are asked for";
+}
+
+TEST(Offered, AProcessorWithoutSgxHasNoEpc) {
+  SgxMachine m(without([](Features& f) { f.leaf7_ebx &= ~(1u << 2); }));
+  EXPECT_EQ(m.door().cpuid(7, 0).ecx >> 30 & 1, 0u) << "SGX_LC";
+  EXPECT_EQ(m.door().cpuid(0x12, 0), CpuidRegs{});
+  EXPECT_EQ(m.vcpu().read_msr(arch::msr::sgxlepubkeyhash0), std::nullopt);
+  EXPECT_EQ(m.vcpu().read_msr(arch::msr::feature_control), arch::msr::feature_control_bits::lock);
+}
+
+// SDM vol. 4, table 2-2: IA32_SGXLEPUBKEYHASHn and bit 17 of IA32_FEATURE_CONTROL need SGX_LC; EINIT's hash is Intel's.
+TEST(Offered, WithoutLaunchControlTheHashIsIntels) {
+  SgxMachine m(without([](Features& f) { f.leaf7_ecx &= ~(1u << 30); }));
+  EXPECT_EQ(m.vcpu().read_msr(arch::msr::feature_control), 0x40001u);
+  for (u32 i = 0; i < 4; ++i) {
+    EXPECT_EQ(m.vcpu().read_msr(arch::msr::sgxlepubkeyhash0 + i), std::nullopt);
+    EXPECT_FALSE(m.vcpu().write_msr(arch::msr::sgxlepubkeyhash0 + i, 0));
+    EXPECT_EQ(m.cpu().lepubkeyhash[i], arch::msr::intel_lepubkeyhash[i]);
+  }
+}
+
+// SDM vol. 3D, 38.3, ECREATE: ATTRIBUTES, MISCSELECT and SIZE within what leaf 12H offers.
+TEST(Offered, EcreateTakesWhatLeaf12Offers) {
+  const auto kss = [](arch::Secs& s) { s.attributes.flags |= a::kss, s.configsvn = 1; };
+  const auto notify = [](arch::Secs& s) { s.attributes.flags |= a::aexnotify; };
+  const auto exinfo = [](arch::Secs& s) { s.miscselect = arch::miscselect::exinfo; };
+  const auto large = [](arch::Secs& s) { s.base = 0, s.size = u64{1} << 36; };
+  const auto large32 = [](arch::Secs& s) { s.attributes.flags &= ~a::mode64bit, s.base = 0, s.size = 1 << 30; };
+  struct Case {
+    const char* name;
+    void (*secs)(arch::Secs&);
+    void (*without)(Features&);
+  };
+  const Case cases[] = {
+      {"kss", kss, [](Features& f) { f.sgx.kss = false; }},
+      {"aexnotify", notify, [](Features& f) { f.sgx.aexnotify = false; }},
+      {"exinfo", exinfo, [](Features& f) { f.sgx.exinfo = false; }},
+      {"size, 64-bit", large, [](Features& f) { f.sgx.log2_size_64 = 36; }},
+      {"size, 32-bit", large32, [](Features& f) { f.sgx.log2_size_32 = 30; }},
+  };
+  for (const Case& c : cases) {
+    SgxMachine all, fewer(without(c.without));
+    EXPECT_FALSE(refused(all, c.secs)) << c.name;
+    EXPECT_TRUE(refused(fewer, c.secs)) << c.name;
+    EXPECT_FALSE(refused(fewer, [](arch::Secs&) {})) << c.name;
+  }
+}
+
+// SDM vol. 3D, 36.6.1: RDTSC and RDTSCP are legal in enclaves with SGX2.
+TEST(Offered, ReadingTheTimeInEnclavesNeedsSgx2) {
+  const auto handler = [](std::vector<u8> code, EnclaveCode where) {
+    Op op;
+    decode(code, CodeMode::bits64, 0, op, where);
+    return op.handler;
+  };
+  for (const std::vector<u8>& code : {std::vector<u8>{0x0f, 0x31}, {0x0f, 0x01, 0xf9}}) {
+    EXPECT_EQ(handler(code, EnclaveCode::sgx1), op_undefined);
+    EXPECT_EQ(handler(code, EnclaveCode::sgx2), handler(code, EnclaveCode::outside));
+    EXPECT_NE(handler(code, EnclaveCode::sgx2), op_undefined);
+  }
+}
+
+}  // namespace
+}  // namespace cloister::silicon

@@ -1,0 +1,246 @@
+// The processor that `silicon` chooses: by name, from a dump, and what is said where it cannot be had.
+#include "toolstack/chosen_silicon.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "silicon/silicon.hpp"
+#include "toolstack/plan.hpp"
+#include "toolstack/render.hpp"
+#include "unit/policy/dumps.hpp"
+#include "unit/policy/known_dumps.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr u64 some_epc = 64;
+
+DomainConfig config(const std::string& silicon, u64 epc_mib = some_epc) {
+  const auto read =
+      read_config("name = 'd'\nkernel = 'k'\nepc = " + std::to_string(epc_mib) + "\nsilicon = '" + silicon + "'");
+  EXPECT_TRUE(read.has_value()) << (read ? "" : read.error().message);
+  return read ? read->config : DomainConfig{};
+}
+
+/// A file with a text, for a test.
+class Dump {
+ public:
+  explicit Dump(std::string_view text)
+      : path_(std::filesystem::temp_directory_path() / ("cloister-dump." + std::to_string(::getpid()))) {
+    std::ofstream(path_, std::ios::binary) << text;
+  }
+  ~Dump() { std::filesystem::remove(path_); }
+  Dump(const Dump&) = delete;
+  Dump& operator=(const Dump&) = delete;
+  std::string path() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+ChosenSilicon good(const DomainConfig& config) {
+  auto chosen = choose_silicon(config);
+  EXPECT_TRUE(chosen.has_value()) << (chosen ? "" : chosen.error().message);
+  return chosen.value_or(ChosenSilicon{});
+}
+std::string error_of(const DomainConfig& config) {
+  const auto chosen = choose_silicon(config);
+  EXPECT_FALSE(chosen.has_value());
+  if (chosen) return "";
+  EXPECT_EQ(chosen.error().at, (Position{4, 11}));
+  return chosen.error().message;
+}
+
+/// CPUID of a package that was made so, with EPC.
+arch::CpuidRegs cpuid(const ChosenSilicon& chosen, u32 leaf, u32 subleaf = 0) {
+  silicon::Package::Config package;
+  package.epc = {{arch::Mfn{0x100000}, 256}};
+  package.features = chosen.features;
+  return silicon::Package::cpuid(package, leaf, subleaf);
+}
+
+TEST(ChosenSilicon, DefaultIsEverythingAndMasksNothing) {
+  const ChosenSilicon chosen = good(config("default"));
+  EXPECT_EQ(chosen.described.masking, policy::Masking{});
+  EXPECT_EQ(cpuid(chosen, 0x12).eax, silicon::SgxFeatures{}.capabilities());
+}
+
+TEST(ChosenSilicon, AnUnknownNameIsAnErrorWhereItStands) {
+  const auto read = read_config("name = 'd'\nkernel = 'k'\nsilicon = 'skylake'");
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().at, (Position{3, 11}));
+  EXPECT_THAT(read.error().message, AllOf(HasSubstr("'skylake'"), HasSubstr("did you mean 'skylake-client'?"),
+                                          HasSubstr("sapphire-rapids"), HasSubstr("default")));
+}
+
+// Whatever is described, the package offers that as far as it is implemented, and no more.
+TEST(ChosenSilicon, OffersTheDescribedThatIsImplemented) {
+  const ChosenSilicon everything = good(config("default"));
+  for (const policy::Description& d : policy::descriptions()) {
+    const ChosenSilicon chosen = good(config(std::string(d.name)));
+    const policy::CpuidTable described = policy::leaves_of(d);
+    EXPECT_EQ(cpuid(chosen, 1).eax, d.signature) << d.name;
+    for (const auto& [leaf, subleaf] : {std::pair{1u, 0u}, {7u, 0u}, {0x8000'0001u, 0u}}) {
+      const arch::CpuidRegs all = cpuid(everything, leaf, subleaf), has = cpuid(chosen, leaf, subleaf),
+                            says = described.get(leaf, subleaf);
+      EXPECT_EQ(has.ecx, all.ecx & says.ecx) << d.name << " " << leaf;
+      EXPECT_EQ(has.edx, all.edx & says.edx) << d.name << " " << leaf;
+      if (leaf == 7) {
+        EXPECT_EQ(has.ebx, all.ebx & says.ebx) << d.name;
+      }
+    }
+    EXPECT_EQ(cpuid(chosen, 0x12, 0).eax, cpuid(everything, 0x12, 0).eax & d.capabilities.eax) << d.name;
+    EXPECT_EQ(cpuid(chosen, 0x12, 0).ebx, d.capabilities.ebx) << d.name;
+    EXPECT_EQ(cpuid(chosen, 0x12, 1).eax, d.attributes.eax) << d.name;
+    EXPECT_EQ(cpuid(chosen, 0x12, 1).ecx, 3u) << d.name;
+    EXPECT_EQ(cpuid(chosen, 0x12, 2).ecx & 0xf, d.epc_property) << d.name;
+  }
+}
+
+TEST(ChosenSilicon, SaysWhatIsMaskedAndWhatIsHidden) {
+  const policy::Masking skylake = good(config("skylake-client")).described.masking;
+  EXPECT_THAT(skylake.masked.sgx, ElementsAre("avx in enclaves", "mpx in enclaves"));
+  EXPECT_THAT(skylake.masked.other, IsSupersetOf({"avx", "avx2", "mpx", "vmx"}));
+  EXPECT_THAT(skylake.hidden.sgx, IsSupersetOf({"sgxlc", "sgx2", "sgx-oss", "sgx-enclv", "sgx-edeccssa", "sgx-exinfo",
+                                                "sgx-kss", "sgx-aex-notify"}));
+  EXPECT_THAT(skylake.hidden.other, IsSupersetOf({"umip", "rdpid"}));
+  const policy::Masking server = good(config("icelake-server")).described.masking;
+  EXPECT_THAT(server.masked.sgx,
+              IsSupersetOf({"sgx-eupdatesvn", "avx512 in enclaves", "enclaves of 2^47 bytes and more"}));
+  EXPECT_THAT(server.hidden.sgx, AllOf(Contains("sgx-oss"), Not(Contains("sgx2"))));
+}
+
+TEST(ChosenSilicon, ADumpIsADescription) {
+  const Dump file(tests::aida_dump);
+  const ChosenSilicon chosen = good(config(file.path()));
+  EXPECT_THAT(chosen.warnings, IsEmpty());
+  const ChosenSilicon named = good(config("icelake-client"));
+  EXPECT_EQ(chosen.described.masking, named.described.masking);
+  for (const u32 leaf : {1u, 7u, 0x12u, 0x8000'0001u}) EXPECT_EQ(cpuid(chosen, leaf), cpuid(named, leaf)) << leaf;
+}
+
+TEST(ChosenSilicon, DumpsThatOthersPublishedGiveMachines) {
+  struct Case {
+    const char *dump, *like;  ///< the description that it is, in what is implemented
+  };
+  for (const Case& c : {Case{"GenuineIntel00706E5_IceLakeY_CPUID.txt", "icelake-client"},
+                        Case{"xps13-9370-cpuid-raw.txt", "kabylake-client"}}) {
+    if (!tests::known_dump(c.dump)) GTEST_SKIP() << "needs " << tests::known_dumps;
+    const ChosenSilicon chosen = good(config(tests::known_dumps + c.dump)), named = good(config(c.like));
+    EXPECT_THAT(chosen.warnings, IsEmpty()) << c.dump;
+    EXPECT_EQ(chosen.described.masking, named.described.masking) << c.dump;
+    for (const u32 leaf : {1u, 7u, 0x12u, 0x8000'0001u, 0x8000'0003u}) {
+      EXPECT_EQ(cpuid(chosen, leaf), cpuid(named, leaf)) << c.dump << " " << leaf;
+    }
+  }
+}
+
+TEST(ChosenSilicon, WarnsOfProcessorsThatDisagree) {
+  std::string text = tests::aida_dump;
+  text.replace(text.rfind("00000063"), 8, "00000003");
+  const Dump file(text);
+  const ChosenSilicon chosen = good(config(file.path()));
+  ASSERT_THAT(chosen.warnings, SizeIs(1));
+  EXPECT_THAT(chosen.warnings[0].message, AllOf(HasSubstr("CPU 1 "), HasSubstr("CPU 0,")));
+  EXPECT_EQ(cpuid(chosen, 0x12).eax, 0x63u) << "the first processor's";
+}
+
+TEST(ChosenSilicon, RefusesWhatSaysTooLittleOfSgx) {
+  const Dump file(tests::instlat_dump);
+  EXPECT_THAT(error_of(config(file.path())), HasSubstr("unknown"));
+  EXPECT_EQ(good(config(file.path(), 0)).described.sgx, policy::SgxState::unknown) << "no EPC, no question";
+}
+
+TEST(ChosenSilicon, RefusesSgxThatIsOffOrAbsent) {
+  const auto changed = [](const std::string& from, const std::string& to) {
+    std::string text = tests::raw_dump;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  {
+    const Dump file(changed("0x00000012 0x00: eax=0x00000001", "0x00000012 0x00: eax=0x00000000"));
+    EXPECT_THAT(error_of(config(file.path())), HasSubstr("switched off"));
+  }
+  const Dump file(changed("ebx=0x029c67af", "ebx=0x029c67ab"));
+  EXPECT_THAT(error_of(config(file.path())), HasSubstr("has no SGX"));
+  EXPECT_EQ(good(config(file.path(), 0)).described.sgx, policy::SgxState::absent);
+}
+
+TEST(ChosenSilicon, ErrorsInADumpHaveItsLine) {
+  {
+    const Dump file("CPU 0:\n   0x00000000 0x00: eax=0x00000016\n");
+    EXPECT_THAT(error_of(config(file.path())),
+                AllOf(HasSubstr(file.path()), HasSubstr("line 2: found"), HasSubstr("expected")));
+  }
+  {
+    const Dump file("CPU 0:\n   0x00000000 0x00: eax=0x16 ebx=0x1 ecx=0x2 edx=0x3\n");
+    EXPECT_THAT(error_of(config(file.path())), HasSubstr("does not show leaf 0x1 of CPU 0"));
+  }
+  EXPECT_THAT(error_of(config("./no-such-dump")), HasSubstr("No such file"));
+}
+
+// SDM vol. 4, table 2-2: without launch control the hash is Intel's, and a guest cannot read it.
+TEST(ChosenSilicon, WithoutLaunchControlThereIsNoOtherHash) {
+  const ChosenSilicon chosen = good(config("skylake-client"));
+  const auto raw = [&](u32 leaf, u32 subleaf) { return cpuid(chosen, leaf, subleaf); };
+  DomainConfig domain = config("skylake-client");
+  const auto plan = make_plan(domain, raw, {}, chosen.described);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->msr.feature_control(), 0x40001u);
+  EXPECT_THAT(render_text(*plan), HasSubstr("IA32_SGXLEPUBKEYHASH0 #GP"));
+  domain.lehash = {1, 2, 3, 4};
+  EXPECT_THAT(make_plan(domain, raw).error().message, AllOf(HasSubstr("'lehash'"), HasSubstr("launch control")));
+}
+
+std::string golden(const std::string& name) {
+  std::ifstream file(CLOISTER_SOURCE_DIR "/tests/unit/toolstack/golden/" + name);
+  EXPECT_TRUE(file.is_open()) << name;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// The part of a dry run that is about silicon. Features that depend on the host's are left aside.
+DomainPlan plan_of(const std::string& silicon) {
+  const ChosenSilicon chosen = good(config(silicon));
+  auto plan = make_plan(
+      config(silicon), [&](u32 leaf, u32 subleaf) { return cpuid(chosen, leaf, subleaf); }, {}, chosen.described);
+  EXPECT_TRUE(plan.has_value());
+  DomainPlan result = plan.value_or(DomainPlan{});
+  for (policy::FeatureNames* names : {&result.silicon.masking.masked, &result.silicon.masking.hidden}) {
+    std::erase_if(names->other, [](const std::string& n) { return n == "aes" || n == "pclmulqdq" || n == "sha"; });
+  }
+  return result;
+}
+
+TEST(ChosenSilicon, ADryRunShowsItForPeople) {
+  for (const std::string name : {"skylake-client", "icelake-server"}) {
+    const std::string text = render_text(plan_of(name));
+    const std::size_t start = text.find("\nsilicon " + name), end = text.find("\nmemory map");
+    ASSERT_NE(start, std::string::npos);
+    EXPECT_EQ(text.substr(start + 1, end - start - 1), golden(name + ".txt"));
+  }
+}
+
+TEST(ChosenSilicon, ADryRunShowsItForPrograms) {
+  const auto json = nlohmann::json::parse(render_json(plan_of("skylake-client")))["silicon"];
+  EXPECT_EQ(json["name"], "skylake-client");
+  EXPECT_EQ(json["processor"], "Intel(R) Core(TM) i5-6400T CPU @ 2.20GHz");
+  EXPECT_EQ(json["sgx"], "offered");
+  EXPECT_EQ(json["masked"]["sgx"], nlohmann::json({"avx in enclaves", "mpx in enclaves"}));
+  EXPECT_THAT(json["hidden"]["sgx"].get<std::vector<std::string>>(), Contains("sgxlc"));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
