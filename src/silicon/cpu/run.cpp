@@ -196,6 +196,7 @@ Exit Vcpu::Impl::run(u64 budget) {
     explicit Running(Mmu& m) : mmu(m) { mmu.enter(); }
     ~Running() { mmu.leave(); }
   } running_now(mmu_);
+  last_pause_.reset();
   Exit exit = run_until_exit(budget);
   if (!cpu_.enclave.active) return exit;
   // A VM exit leaves the enclave first; it tells the page, not the offset, and nothing of the instruction (SDM vol. 3C,

@@ -244,10 +244,11 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
 
   cpu.enclave.epoch = entering.done();
   ctx.touch(*tcs_index);
+  guard.lock();
   tcs.aep = aep;
-  if (from_frame) {
-    --tcs.cssa;
-  } else {
+  if (from_frame) --tcs.cssa;
+  guard.unlock();
+  if (!from_frame) {
     ctx.touch(frame->gpr_page);
     arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
     copy_guest(&saved.ursp, &cpu.gpr[arch::rsp], sizeof saved.ursp);
@@ -309,6 +310,7 @@ LeafResult edeccssa(LeafContext& ctx) {
   const auto frame = check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1);
   if (!frame) return tl::unexpected(frame.error());
   ctx.touch(e.tcs);
+  const auto guard = ctx.guard();
   --tcs.cssa;
   e.xsave_page = frame->xsave_page;
   e.gpr_page = frame->gpr_page;

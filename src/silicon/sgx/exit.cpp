@@ -143,7 +143,10 @@ void asynchronous_exit(Cpu& cpu, Package::Impl& package, const Event* event, u64
     exinfo_of(package, e.gpr_page) = {event->vector == v::pf ? address : 0, event->error, 0};
   }
   auto& tcs = *reinterpret_cast<arch::Tcs*>(package.page(e.tcs));
-  ++tcs.cssa;
+  {
+    const std::scoped_lock guard(package.mutex());
+    ++tcs.cssa;
+  }
   // Once the thread is out, its pages may leave the EPC.
   const Outside outside{tcs.aep, e.tcs_linear, g.ursp, g.urbp};
   leave_enclave_mode(cpu, package);
