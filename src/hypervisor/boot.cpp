@@ -13,6 +13,8 @@ using silicon::EpcSection;
 using silicon::MapError;
 using Done = tl::expected<void, std::string>;
 
+/// Long against a loop's turn, short against a host's time slice.
+constexpr silicon::PauseLoopExiting pause_loop{.gap = 5'000, .window = 20'000};
 constexpr u32 flat_code = 0xc09b, flat_data = 0xc093, busy_tss = 0x008b, unusable = 0x10000;
 
 const char* text_of(MapError error) {
@@ -119,6 +121,7 @@ Done boot(Machine& machine, const std::vector<EpcSection>& epc) {
   if (!entry) return tl::unexpected(entry.error());
   set_pvh_entry(machine.bootstrap().vcpu, *entry);
   for (const auto& processor : machine.processors) {
+    if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();
     processor->controls.encls_exiting = machine.spec.map.epc.empty();
     processor->controls.encls_bitmap = processor->controls.encls_exiting ? ~u64{0} : 0;

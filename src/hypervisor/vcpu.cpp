@@ -22,6 +22,8 @@ using std::chrono::nanoseconds;
 constexpr u64 host_slice = 100'000, shortest_slice = 500;
 /// Cycles of silicon::tsc_hz that an average instruction takes, estimated high so that a slice ends before its timer.
 constexpr u64 cycles_per_instruction = 16;
+/// What a processor that spins leaves to others, unless an interrupt comes for it.
+constexpr nanoseconds spin_wait = std::chrono::microseconds(50);
 constexpr u64 poll_interval = silicon::tsc_hz / 1000;
 
 constexpr nanoseconds time_of(u64 cycles) {
@@ -39,7 +41,7 @@ void VcpuLoop::run(Lock& lock) {
     if (asleep()) {
       idle(lock);
     } else {
-      enter(lock, host_budget());
+      if (enter(lock, host_budget()) == silicon::ExitReason::pause && !machine_.stop) wait(lock, spin_wait);
     }
   }
 }
@@ -52,10 +54,12 @@ bool VcpuLoop::turn(Lock& lock, u64 most) {
     prepare();
     if (asleep()) break;
     const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
-    const bool used_up = enter(lock, budget) == silicon::ExitReason::preemption_timer;
+    const silicon::ExitReason reason = enter(lock, budget);
+    const bool used_up = reason == silicon::ExitReason::preemption_timer;
     // An exit alone is not for nothing, and faults without end use a budget up with no instruction retired.
     used += used_up ? budget : std::max<u64>(1, processor_.vcpu.instructions() - first);
     ran = true;
+    if (reason == silicon::ExitReason::pause) break;
   }
   return ran;
 }

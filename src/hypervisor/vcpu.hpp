@@ -20,7 +20,7 @@ class VcpuLoop {
 
   /// Until the domain ends, on a thread of its own (host clock).
   void run(Lock& lock);
-  /// At most about `most` instructions, to the next message to another processor, or until it is halted
+  /// At most about `most` instructions, to the next message to another processor, or until it is halted or spins
   /// (deterministic clock). False if it was halted, or held back, all along.
   bool turn(Lock& lock, u64 most);
   /// Console, debugger, stop flag, time limit; may end the domain.

@@ -28,6 +28,7 @@ const char* name_of(ExitReason reason) {
     case ExitReason::wrmsr: return "wrmsr";
     case ExitReason::invalid_guest_state: return "invalid_guest_state";
     case ExitReason::monitor_trap_flag: return "monitor_trap_flag";
+    case ExitReason::pause: return "pause";
     case ExitReason::ept_violation: return "ept_violation";
     case ExitReason::preemption_timer: return "preemption_timer";
     case ExitReason::wbinvd: return "wbinvd";
@@ -79,6 +80,17 @@ void Vcpu::Impl::set_controls(const Controls& controls) {
   }
   controls_ = controls;
   cpu_.window_wanted = controls.interrupt_window;
+}
+
+bool Vcpu::Impl::pause_loop_is_long(const Op* op) {
+  if (!controls_.pause_loop_exiting) return false;
+  cpu_.at = op;  // for the deterministic clock
+  const u64 now = tsc();
+  cpu_.at = nullptr;
+  const auto& [gap, window] = *controls_.pause_loop_exiting;
+  const std::optional<u64> last = std::exchange(last_pause_, now);
+  if (!last || now - *last > gap) first_pause_ = now;
+  return now - first_pause_ > window;
 }
 
 u64 Vcpu::Impl::tsc() const {

@@ -35,6 +35,9 @@ class Vcpu::Impl {
   void set_controls(const Controls& controls);
   void inject(const Event& event) { injected_ = event; }
 
+  /// A PAUSE at CPL 0 is executed: does it exit?
+  bool pause_loop_is_long(const Op* op);
+
   u64 tsc() const;
   void skip_to(u64 tsc);
   u64 instructions() const { return retired_ + running(); }
@@ -65,6 +68,8 @@ class Vcpu::Impl {
   Cpu cpu_;
   Mmu mmu_;
   BlockCache blocks_;
+  u64 first_pause_ = 0;            ///< of the present loop of PAUSE: TSC
+  std::optional<u64> last_pause_;  ///< since VM entry
   std::optional<Event> injected_;
   u64 retired_ = 0;
   u64 slice_ = 0;  ///< of the present execute(); 0 outside

@@ -195,17 +195,41 @@ def enclave_report(settings):
     expect(run.matches(r"TEST report/verified-by-the-target: ok"), "the enclave was not run")
 
 
-@case("enclave-paging")
-def enclave_paging(settings):
-    """An enclave of more than four times the EPC: the kernel pages it out and in, by EWB and ELDU."""
+def expect_paging(settings, names, **more):
+    """Runs enclaves of which one is more than four times the EPC: the kernel pages it out and in, by EWB and ELDU."""
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace"
-        run_enclaves(settings, "paging", epc=1, options=["--trace", "encls", "--trace-file", str(trace)])
+        run_enclaves(settings, names, epc=1, options=["--trace", "encls", "--trace-file", str(trace)], **more)
         lines = trace.read_text().splitlines()
     done = {leaf: sum(f"leaf={leaf} " in line and line.endswith("rax=0x0") for line in lines) for leaf in ("0xb", "0x8")}
-    print(f"enclave-paging: {done['0xb']} EWB, {done['0x8']} ELDU")
+    print(f"{names}: {done['0xb']} EWB, {done['0x8']} ELDU")
     pages = (4 << 20) // 4096
     expect(done["0xb"] >= pages and done["0x8"] >= pages, f"EWB and ELDU that succeeded: {done}")
+
+
+@case("enclave-paging")
+def enclave_paging(settings):
+    expect_paging(settings, "paging")
+
+
+@case("enclave-smp")
+def enclave_smp(settings):
+    """Threads of an enclave on four processors, while the kernel pages another one; a minute of it in a full run."""
+    seconds = 60 if os.environ.get("CLOISTER_FULL") else 5
+    expect_paging(settings, f"threads:{seconds}+paging:{seconds}", vcpus=4)
+
+
+@case("enclave-deterministic")
+def enclave_deterministic(settings):
+    """The same on two processors that take turns: each run is the same, to the byte and the instruction."""
+
+    def once():
+        run = run_enclaves(settings, "threads+paging:0", epc=1, vcpus=2, options=["--deterministic", "--stats"])
+        return run.console, re.findall(r"(\d+) guest instructions", run.errors)
+
+    first, second = once(), once()
+    expect(first[1] and first[1] == second[1], f"instruction counts differ: {first[1]} and {second[1]}")
+    expect(first[0] == second[0], "console bytes differ")
 
 
 @case("console")

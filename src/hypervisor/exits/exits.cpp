@@ -29,6 +29,7 @@ constexpr Row rows[] = {
     {ExitReason::rdmsr, rdmsr},
     {ExitReason::wrmsr, wrmsr},
     {ExitReason::monitor_trap_flag, resume},
+    {ExitReason::pause, pause},
     {ExitReason::ept_violation, ept_violation},
     {ExitReason::preemption_timer, resume},
     {ExitReason::wbinvd, cache_invalidation},

@@ -25,6 +25,7 @@ Result hlt(Processor& processor, const silicon::Exit& exit);
 Result vmcall(Processor& processor, const silicon::Exit& exit);
 Result cr_access(Processor& processor, const silicon::Exit& exit);
 Result xsetbv(Processor& processor, const silicon::Exit& exit);
+Result pause(Processor& processor, const silicon::Exit& exit);
 Result cache_invalidation(Processor& processor, const silicon::Exit& exit);
 Result exception(Processor& processor, const silicon::Exit& exit);
 Result triple_fault(Processor& processor, const silicon::Exit& exit);

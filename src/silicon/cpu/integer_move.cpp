@@ -4,6 +4,7 @@
 
 #include "silicon/cpu/integer.hpp"
 #include "silicon/cpu/shapes.hpp"
+#include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -170,7 +171,15 @@ Selected select_xchg(const Insn& insn, Op& op) {
   })};
 }
 
-void pause(Cpu& cpu, const Op* op) { CLOISTER_NEXT(cpu, op); }
+/// Does nothing, but that a loop of it at CPL 0 may exit (SDM vol. 3C, 26.1.3).
+void pause(Cpu& cpu, const Op* op) {
+  if (cpu.cpl == 0 && cpu.vcpu->pause_loop_is_long(op)) {
+    cpu.exit = {};
+    cpu.exit.reason = ExitReason::pause;
+    return vm_exit(cpu, op);
+  }
+  CLOISTER_NEXT(cpu, op);
+}
 
 /// F3 90 is PAUSE, but with REX.B 90 stays XCHG r8, rAX.
 Selected select_pause(const Insn& insn, Op& op) {

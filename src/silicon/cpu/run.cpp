@@ -197,6 +197,7 @@ Exit Vcpu::Impl::run(u64 budget) {
     ~Running() { mmu.leave(); }
   } running_now(mmu_);
   const u64 before = retired_;
+  last_pause_.reset();
   Exit exit = run_until_exit(budget);
   EventCounts::add(package_.counts().instructions, retired_ - before);
   if (!cpu_.enclave.active) return exit;

@@ -249,10 +249,11 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
 
   cpu.enclave.epoch = entering.done();
   ctx.touch(*tcs_index);
+  guard.lock();
   tcs.aep = aep;
-  if (from_frame) {
-    move_cssa(ctx.package, *tcs_index, -1);
-  } else {
+  if (from_frame) --tcs.cssa;
+  guard.unlock();
+  if (!from_frame) {
     ctx.touch(frame->gpr_page);
     arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
     copy_guest(&saved.ursp, &cpu.gpr[arch::rsp], sizeof saved.ursp);

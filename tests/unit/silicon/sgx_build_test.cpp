@@ -449,7 +449,7 @@ TEST_F(SgxBuild, VirtualChildrenKeepASecsUnderEpcVirtualization) {
   SecsInternal internal = m.secs(secs).internal();
   internal.virtchildcnt = 1;
   m.secs(secs).set_internal(internal);
-  m.vcpu().set_controls({.epc_virtualization = true, .msr_passthrough = {}});
+  m.vcpu().set_controls({.epc_virtualization = true, .pause_loop_exiting = {}, .msr_passthrough = {}});
   EXPECT_EQ(m.run(eremove, 0, SgxMachine::page(secs)), code(SgxError::child_present));
   m.vcpu().set_controls({});
   EXPECT_EQ(m.run(eremove, 0, SgxMachine::page(secs)), 0);
