@@ -46,6 +46,15 @@ TEST(DomainCpuid, EpcSectionIsEncodedAsTable37_6Says) {
   EXPECT_EQ(table.get(0x12, 3), CpuidRegs{}) << "the processor's second section is not the domain's";
 }
 
+// Confidentiality and integrity on clients, other encodings on servers (SDM vol. 3D, table 37-6, ECX[3:0]).
+TEST(DomainCpuid, EpcSectionsAreProtectedAsTheProcessorsAre) {
+  tests::Processor server;
+  server.at(0x12, 2).ecx = 0x05f0'0002;
+  const auto table = domain_cpuid(server, with_epc());
+  ASSERT_TRUE(table.has_value());
+  EXPECT_EQ(table->get(0x12, 2), (CpuidRegs{0x4000'0001, 0x1, 0x0400'0002, 0}));
+}
+
 TEST(DomainCpuid, EachEpcRangeIsASectionOfItsOwn) {
   CpuidRequest request = with_epc();
   request.epc.push_back({0x12'3456'7000, u64{5} << 32});

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "silicon/cpu/decode.hpp"
+#include "silicon/sgx/entry.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 
 namespace cloister::silicon {
@@ -103,18 +103,48 @@ TEST(Offered, EcreateTakesWhatLeaf12Offers) {
   }
 }
 
-// SDM vol. 3D, 36.6.1: RDTSC and RDTSCP are legal in enclaves with SGX2.
-TEST(Offered, ReadingTheTimeInEnclavesNeedsSgx2) {
-  const auto handler = [](std::vector<u8> code, EnclaveCode where) {
-    Op op;
-    decode(code, CodeMode::bits64, 0, op, where);
-    return op.handler;
+/// What an enclave's code runs into: where #UD was raised, from the start of the code (SDM vol. 3D, 36.6.1).
+u64 undefined_at(Features features, std::span<const u8> code) {
+  constexpr u64 rx = 5, rw = 3;
+  SgxMachine m(std::move(features));
+  EXPECT_EQ(m.ecreate_page(0, SgxMachine::plain_secs()), 0);
+  const auto add = [&](u32 index, u64 flags, const auto& content) {
+    EXPECT_EQ(m.eadd_page(index, 0, SgxMachine::page(index), flags, content), 0);
   };
-  for (const std::vector<u8>& code : {std::vector<u8>{0x0f, 0x31}, {0x0f, 0x01, 0xf9}}) {
-    EXPECT_EQ(handler(code, EnclaveCode::sgx1), op_undefined);
-    EXPECT_EQ(handler(code, EnclaveCode::sgx2), handler(code, EnclaveCode::outside));
-    EXPECT_NE(handler(code, EnclaveCode::sgx2), op_undefined);
-  }
+  const auto offset = [](u32 index) { return SgxMachine::page(index) - SgxMachine::base; };
+  EpcBytes text{};
+  std::ranges::copy(code, text.begin());
+  arch::Tcs tcs{};
+  tcs.ossa = offset(2);
+  tcs.nssa = 1;
+  tcs.oentry = offset(3);
+  add(1, SgxMachine::flags_of(arch::PageType::tcs, 0), tcs);
+  add(2, SgxMachine::flags_of(arch::PageType::reg, rw), EpcBytes{});
+  add(3, SgxMachine::flags_of(arch::PageType::reg, rx), text);
+  m.secs(0).architectural.attributes.flags |= a::init;
+
+  m.cpu().cr0 |= arch::cr0::pe;
+  m.cpu().cr4 |= arch::cr4::osfxsr;
+  m.cpu().seg[arch::seg_cs].attributes |= attr::l;
+  Controls controls;
+  controls.exception_bitmap = 1u << arch::vector::ud;
+  m.vcpu().set_controls(controls);
+  EXPECT_EQ(m.run(eenter, SgxMachine::page(1), SgxMachine::ram), 0);
+  const Exit exit = m.vcpu().run(100);
+  EXPECT_EQ(exit.reason, ExitReason::exception_or_nmi);
+  EXPECT_EQ(exit.interruption.vector, arch::vector::ud);
+  EXPECT_TRUE(exit.enclave);
+  return gprsgx_of(m.package(), 2).rip - SgxMachine::page(3);
+}
+
+// RDTSC and RDTSCP are legal in enclaves with SGX2.
+TEST(Offered, ReadingTheTimeInEnclavesNeedsSgx2) {
+  const Features sgx1 = without([](Features& f) { f.sgx.sgx2 = false; });
+  constexpr u8 rdtsc[] = {0x0f, 0x31, 0x0f, 0x0b}, rdtscp[] = {0x0f, 0x01, 0xf9, 0x0f, 0x0b};  // then UD2
+  EXPECT_EQ(undefined_at({}, rdtsc), 2u);
+  EXPECT_EQ(undefined_at({}, rdtscp), 3u);
+  EXPECT_EQ(undefined_at(sgx1, rdtsc), 0u);
+  EXPECT_EQ(undefined_at(sgx1, rdtscp), 0u);
 }
 
 }  // namespace
