@@ -193,7 +193,7 @@ constexpr Row eenter_rows[] = {
     planned("ENTER.gs_canonical", "GS's base is not canonical", gp, [] { the_plan.tcs.ogsbase = u64{1} << 47; }),
     row("ENTER.active", "the TCS is active", gp,
         [] {
-          send_thread_inside();
+          call.with_thread = [] {};
           call.rbx = in_enclave(second_tcs_page);
         }),
     excluded("ENTER.cet", "CET: CR4.CET, OCETSSA and the save area's page", gp, cet_ss),

@@ -71,9 +71,8 @@ constexpr Row ewb_rows[] = {
               })),
     row("EWB.tracked/thread", "a thread is inside that entered before the cycle", with_zf(SgxError::not_tracked),
         [] {
-          send_thread_inside();
           block(place_of(0, output_page));
-          track();
+          call.with_thread = [] { track(); };
           call.rcx = epc_at(place_of(0, output_page));
         }),
     alone(row("EWB.children", "a SECS has children", with_zf(SgxError::child_present),

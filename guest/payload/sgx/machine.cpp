@@ -121,6 +121,10 @@ void execute() {
   }
   Context context = context_for(call.mode, regs, Call::flags | flag::fixed);
   if (call.adjust) call.adjust(context);
+  if (call.with_thread) {
+    send_thread_inside();
+    call.with_thread();
+  }
   ending.trap = run_context(context);
   const u64* const gpr = ending.trap.gpr;
   if (!inside || (leaves_by_itself() && ending.trap.vector == vec::done)) {
@@ -229,7 +233,7 @@ void accept(unsigned page, u64 flags) {
 }
 void evict(unsigned place, unsigned slot) {
   block(place);
-  if (place % 64 != 0) track(place / 64);
+  if (place < spare(0) && place % 64 != 0) track(place / 64);  // a page of an enclave
   own.pageinfo = {.linaddr = 0, .srcpge = address(operands.image), .secinfo = address(&operands.pcmd), .secs = 0};
   encls(arch::EnclsLeaf::ewb, address(&own.pageinfo), epc_at(place), epc_at(version_array(0)) + slot * 8);
 }

@@ -67,6 +67,9 @@ struct Call {
   void (*adjust)(Context&) = nullptr;  ///< a last change to the registers
   u16 es = 0;                          ///< user32: ES, if it is not to be DS
   unsigned frame = 0;                  ///< inside: the SSA frame of its asynchronous exit
+  /// Not null: the second processor stays in enclave 0 while the leaf runs. This is called just before it, and short,
+  /// since a VM exit of that processor would bring it out.
+  void (*with_thread)() = nullptr;
   /// Flags before it: all that a leaf may change.
   static constexpr u64 flags = 0x8d5;
 };
