@@ -164,12 +164,12 @@ constexpr Row erdinfo_rows[] = {
     alone(row("ERDINFO.rcx_valid", "RCX is not a valid page", with_cf(SgxError::pg_invld),
               [] { eremove(place_of(0, data_page)); })),
     state(
-        "ERDINFO.children", "a SECS with children: CHILDPRESENT", ok, [] { call.rcx = epc_at(secs_of(0)); },
+        "ERDINFO.page.children", "a SECS with children: CHILDPRESENT", ok, [] { call.rcx = epc_at(secs_of(0)); },
         [] {
           expect("status", operands.rdinfo.status, arch::rdinfo::child_present);
           expect("flags", operands.rdinfo.flags, 0);
         }),
-    unit("ERDINFO.virtual_children", "a SECS with virtual children, under EPC virtualization", ok,
+    unit("ERDINFO.page.virtual_children", "a SECS with virtual children, under EPC virtualization", ok,
          "SgxPaging.ErdinfoTellsWhatThePageIs", vmx),
     state(
         "ERDINFO:secs", "a SECS without children", ok,

@@ -75,9 +75,9 @@ constexpr Row ewb_rows[] = {
           call.with_thread = [] { track(); };
           call.rcx = epc_at(place_of(0, output_page));
         }),
-    alone(row("EWB.children", "a SECS has children", with_zf(SgxError::child_present),
+    alone(row("EWB.page.children", "a SECS has children", with_zf(SgxError::child_present),
               [] { call.rcx = epc_at(secs_of(0)); })),
-    unit("EWB.virtual_children", "a SECS has virtual children, under EPC virtualization",
+    unit("EWB.page.virtual_children", "a SECS has virtual children, under EPC virtualization",
          with_zf(SgxError::child_present), "SgxPaging.VirtualChildrenKeepASecs", vmx),
     state(
         "EWB.slot_empty", "the slot is in use: the page leaves nevertheless, and the slot is overwritten",

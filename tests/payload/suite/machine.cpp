@@ -51,6 +51,7 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.msr.sgx = spec.msr.launch_control = setting.epc_mib != 0;
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
   spec.clock = setting.clock;
+  spec.vcpus = setting.vcpus;
   return spec;
 }
 
