@@ -70,6 +70,7 @@ constexpr Row enclu_rows[] = {
         [] { the_plan.secs.attributes.flags &= ~arch::attributes::mode64bit; },
         [] {
           set_gdt(SCRATCH_SELECTOR, descriptor(0, 0, expand_down | attr_dpl3));
+          call.rbx = in_enclave(data_page);  // no TCS: #PF, if it is looked at
           call.mode = Mode::user32;
           call.adjust = [](Context& c) { c.data = scratch | 3; };
         }),

@@ -105,6 +105,7 @@ void prepare_eenter() {
              [] {                                                                                                      \
                call_32();                                                                                              \
                set_scratch(0x1000, 0xfffff, attr_data);                                                                \
+               call.es = USER_DS | 3;                                                                                  \
                call.rbx -= 0x1000;                                                                                     \
                call.adjust = [](Context& c) { c.data = scratch; };                                                     \
              }),                                                                                                       \

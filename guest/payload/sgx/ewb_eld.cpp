@@ -44,7 +44,11 @@ constexpr Row ewb_rows[] = {
     row("EWB.rdx_aligned", "RDX is not a multiple of 8", gp, [] { call.rdx += 4; }),
     row("EWB.rdx_epc", "RDX is not in the EPC", pf_write(Operand::rdx),
         [] { call.rdx = alias_of(version_array(0)) + slot * 8; }),
-    row("EWB.same_page", "RCX and RDX are in the same page", gp, [] { call.rcx = epc_at(version_array(0)); }),
+    row("EWB.same_page", "RCX and RDX are in the same page (before PAGEINFO is read)", gp,
+        [] {
+          call.rcx = epc_at(version_array(0));
+          call.rbx = window_va + (1 << 28);  // not mapped
+        }),
     row("EWB.linaddr", "LINADDR is not 0", gp, [] { operands.pageinfo.linaddr = page_bytes; }),
     row("EWB.secs", "PAGEINFO.SECS is not 0", gp, [] { operands.pageinfo.secs = epc_at(secs_of(0)); }),
     row("EWB.pcmd_aligned", "PCMD is not a multiple of 128", gp,

@@ -359,7 +359,7 @@ class SgxFront : public SgxRows {
   void be_real() {
     system.cr0 = arch::cr0::ne;
     system.seg.fill({.selector = 0, .base = 0, .limit = ~0u, .attributes = 0x93});
-    system.seg[arch::seg_cs].attributes = 0x9b;
+    system.seg[arch::seg_cs].attributes = flat_code;  // as software leaves it that only clears CR0.PE
   }
   void be_user() {
     for (Segment& segment : system.seg) segment.attributes |= dpl3;
