@@ -82,7 +82,7 @@ constexpr Row enclu_rows[] = {
 
 void prepare_enclv() {
   launch();
-  call = {.door = Call::enclv, .leaf = 1, .rbx = epc_at(place_of(0, data_page)), .rcx = epc_at(secs_of(0))};
+  call = {.door = Door::enclv, .leaf = 1, .rbx = epc_at(place_of(0, data_page)), .rcx = epc_at(secs_of(0))};
 }
 
 constexpr Result conflict = zf(static_cast<u64>(arch::SgxError::epc_page_conflict));

@@ -59,9 +59,11 @@ struct Done {
 /// Runs a leaf of ENCLS that does not fault.
 Done encls(arch::EnclsLeaf leaf, u64 rbx, u64 rcx, u64 rdx = 0);
 
+enum class Door : u8 { encls, enclu, enclv, inside };  ///< inside: ENCLU by the enclave's code
+
 /// The instruction under test.
 struct Call {
-  enum Door : u8 { encls, enclu, enclv, inside } door = encls;  ///< inside: ENCLU by the enclave's code
+  Door door = Door::encls;
   u64 leaf = 0, rbx = 0, rcx = 0, rdx = 0;
   Mode mode = Mode::kernel64;
   void (*adjust)(Context&) = nullptr;  ///< a last change to the registers

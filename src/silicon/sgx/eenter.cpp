@@ -194,13 +194,12 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
     if (fails("ENTER.fs_limit", u64{static_cast<u32>(fs_base)} + tcs.fslimit > ds_limit)) return leaf_gp();
     if (fails("ENTER.gs_limit", u64{static_cast<u32>(gs_base)} + tcs.gslimit > ds_limit)) return leaf_gp();
   }
+  guard.lock();
+  if (fails("ENTER.active", tcs.state != 0)) return leaf_gp();
   if (from_frame) {
     cpu.enclave.xfrm = s.attributes.xfrm;
     if (fails("ERESUME.xrstor", !restore_extended(cpu, ctx.package.page(frame->xsave_page)))) return leaf_gp();
   }
-
-  guard.lock();
-  if (fails("ENTER.active", tcs.state != 0)) return leaf_gp();
   ctx.touch(*tcs_index);
   tcs.state = 1;
   tcs.aep = aep;

@@ -261,7 +261,15 @@ TEST_F(SgxRows, EntryWithoutXsaveWantsLegacyState) {
 TEST_F(SgxRows, ResumingAnActiveTcs) {
   be_exited();
   tcs().state = 1;
+  // The frame's registers: XSTATE_BV says SSE.
+  bytes(ssa_page)[512] = 2;
+  std::memset(bytes(ssa_page) + 160, 0x5a, 16);
+  cpu.fpu.xmm[0] = {};
   EXPECT_TRUE(resume().gp());
+  EXPECT_EQ(cpu.fpu.xmm[0].byte[0], 0) << "nothing is loaded before the last check";
+  tcs().state = 0;
+  EXPECT_TRUE(resume().ok());
+  EXPECT_EQ(cpu.fpu.xmm[0].byte[0], 0x5a);
 }
 
 TEST_F(SgxRows, ResumingChecksTheTcs) {
