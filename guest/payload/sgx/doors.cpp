@@ -24,7 +24,7 @@ constexpr u32 expand_down = 0xc097;
 
 constexpr Row encls_rows[] = {
     excluded("ENCLS:transaction", "in a transaction: it aborts", done, rtm),
-    unit("ENCLS.mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxFront.RealModeHasNoLeaves", no_mode),
+    unit("ENCLS:mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxFront.RealModeHasNoLeaves", no_mode),
     row("ENCLS.cpl", "CPL is not 0", ud, [] { call.mode = Mode::user64; }),
     unit("ENCLS:exits", "the leaf's bit in the ENCLS-exiting bitmap: VM exit", ud, "SgxFront.EnclsExits", vmx),
     never("ENCLS:enabled", "IA32_FEATURE_CONTROL: not locked, or SGX not enabled", gp, enabled),
@@ -89,7 +89,7 @@ constexpr Result conflict = zf(static_cast<u64>(arch::SgxError::epc_page_conflic
 constexpr const char *checks = "SgxRows.EnclvChecks", *front = "SgxFront.Enclv";
 
 constexpr Row enclv_rows[] = {
-    unit("ENCLV.mode", "outside protected mode", ud, front, vmx),
+    unit("ENCLV:mode", "outside protected mode", ud, front, vmx),
     unit("ENCLV.compatibility", "compatibility mode", ud, front, vmx),
     unit("ENCLV.cpl", "CPL is not 0", ud, front, vmx),
     row("ENCLV.exiting", "the control for ENCLV exiting is 0", ud, [] {}),

@@ -47,7 +47,7 @@ constexpr Row ewb_rows[] = {
     row("EWB.same_page", "RCX and RDX are in the same page (before PAGEINFO is read)", gp,
         [] {
           call.rcx = epc_at(version_array(0));
-          call.rbx = window_va + (1 << 28);  // not mapped
+          call.rbx = window_va + (2 << 28);  // not mapped
         }),
     row("EWB.linaddr", "LINADDR is not 0", gp, [] { operands.pageinfo.linaddr = page_bytes; }),
     row("EWB.secs", "PAGEINFO.SECS is not 0", gp, [] { operands.pageinfo.secs = epc_at(secs_of(0)); }),

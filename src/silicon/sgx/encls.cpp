@@ -123,7 +123,8 @@ void run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, bool observed) {
 }
 
 void op_encls(Cpu& cpu, const Op* op) {
-  if (fails("ENCLS.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  // Real mode does not get here: the instruction is undefined for the decoder. In virtual-8086 mode CPL is 3.
+  if (!has_sgx(cpu)) return raise_ud(cpu, op);
   if (fails("ENCLS.cpl", cpu.cpl != 0)) return raise_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   const Controls& controls = cpu.vcpu->controls();
@@ -142,7 +143,7 @@ void op_encls(Cpu& cpu, const Op* op) {
 }
 
 void op_enclu(Cpu& cpu, const Op* op) {
-  if (fails("ENCLU.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (fails("ENCLU.mode", virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
   if (fails("ENCLU.task_switched", (cpu.cr0 & arch::cr0::ts) != 0)) return raise_nm(cpu, op);
   if (fails("ENCLU.cpl", cpu.cpl != 3)) return raise_ud(cpu, op);
   const LeafRow* const row = find_leaf(enclu_leaves, cpu.vcpu->package().features(), cpu.reg<u32>(arch::rax));
@@ -158,7 +159,7 @@ void op_enclu(Cpu& cpu, const Op* op) {
 }
 
 void op_enclv(Cpu& cpu, const Op* op) {
-  if (fails("ENCLV.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return raise_ud(cpu, op);
+  if (!has_sgx(cpu)) return raise_ud(cpu, op);
   if (!cpu.vcpu->package().features().enclv) return raise_ud(cpu, op);
   if (fails("ENCLV.compatibility", cpu.long_mode() && !cpu.code64)) return raise_ud(cpu, op);
   const Controls& controls = cpu.vcpu->controls();

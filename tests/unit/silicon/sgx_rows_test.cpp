@@ -411,6 +411,8 @@ TEST_F(SgxFront, Virtual8086HasNoLeaves) {
   system.cr0 |= arch::cr0::pe;
   general.rflags |= arch::rflags::vm;
   EXPECT_EQ(run_enclu(), v::ud);
+  EXPECT_EQ(run_encls(), v::ud);
+  EXPECT_EQ(run_enclv(), v::ud);
 }
 
 TEST_F(SgxFront, LeavesNeedPaging) {
