@@ -24,12 +24,12 @@ constexpr u32 expand_down = 0xc097;
 
 constexpr Row encls_rows[] = {
     excluded("ENCLS:transaction", "in a transaction: it aborts", done, rtm),
-    unit("ENCLS.mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxRows.RealModeHasNoLeaves", no_mode),
+    unit("ENCLS:mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxFront.RealModeHasNoLeaves", no_mode),
     row("ENCLS.cpl", "CPL is not 0", ud, [] { call.mode = Mode::user64; }),
-    unit("ENCLS:exits", "the leaf's bit in the ENCLS-exiting bitmap: VM exit", ud, "SgxRows.EnclsExits", vmx),
+    unit("ENCLS:exits", "the leaf's bit in the ENCLS-exiting bitmap: VM exit", ud, "SgxFront.EnclsExits", vmx),
     never("ENCLS:enabled", "IA32_FEATURE_CONTROL: not locked, or SGX not enabled", gp, enabled),
     row("ENCLS.leaf", "EAX is no leaf of this processor", gp, [] { call.leaf = 0x14; }),
-    unit("ENCLS.paging", "paging is off", gp, "SgxRows.LeavesNeedPaging", no_mode),
+    unit("ENCLS.paging", "paging is off", gp, "SgxFront.LeavesNeedPaging", no_mode),
     row("ENCLS.expand_down", "DS is expand-down (not 64-bit)", gp, [] { with_segment(0, expand_down); }),
     row("OPERAND.canonical", "an operand's address is not canonical", gp, [] { call.rcx ^= u64{1} << 63; }),
     row("OPERAND.segment", "an operand is outside DS (not 64-bit)", gp, [] { with_segment(0x5ffff, attr_data); }),
@@ -50,13 +50,13 @@ void prepare_enclu() {
 constexpr Row enclu_rows[] = {
     excluded("ENCLU:transaction", "in a transaction: it aborts", done, rtm),
     excluded("ENCLU:endbranch", "indirect-branch tracking waits for ENDBRANCH", done, cet_ibt),
-    unit("ENCLU.mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxRows.Virtual8086HasNoLeaves",
+    unit("ENCLU.mode", "outside protected mode, or in virtual-8086 mode", ud, "SgxFront.Virtual8086HasNoLeaves",
          no_mode),
     row("ENCLU.task_switched", "CR0.TS is set", nm, [] { cpu::set_cr0(cpu::cr0() | CR0_TS); }),
     row("ENCLU.cpl", "CPL is not 3", ud, [] { call.mode = Mode::kernel64; }),
     never("ENCLU:enabled", "IA32_FEATURE_CONTROL: not locked, or SGX not enabled", gp, enabled),
     row("ENCLU.leaf", "EAX is no leaf of this processor", gp, [] { call.leaf = 0x55; }),
-    unit("ENCLU.paging", "paging is off", gp, "SgxRows.LeavesNeedPaging", no_mode),
+    unit("ENCLU.paging", "paging is off", gp, "SgxFront.LeavesNeedPaging", no_mode),
     row("ENCLU.numeric_error", "CR0.NE is 0", gp, [] { cpu::set_cr0(cpu::cr0() & ~u64{CR0_NE}); }),
     planned(
         "ENCLU.code16", "16-bit code", gp, [] { the_plan.secs.attributes.flags &= ~arch::attributes::mode64bit; },
@@ -70,6 +70,7 @@ constexpr Row enclu_rows[] = {
         [] { the_plan.secs.attributes.flags &= ~arch::attributes::mode64bit; },
         [] {
           set_gdt(SCRATCH_SELECTOR, descriptor(0, 0, expand_down | attr_dpl3));
+          call.rbx = in_enclave(data_page);  // no TCS: #PF, if it is looked at
           call.mode = Mode::user32;
           call.adjust = [](Context& c) { c.data = scratch | 3; };
         }),
@@ -81,14 +82,14 @@ constexpr Row enclu_rows[] = {
 
 void prepare_enclv() {
   launch();
-  call = {.door = Call::enclv, .leaf = 1, .rbx = epc_at(place_of(0, data_page)), .rcx = epc_at(secs_of(0))};
+  call = {.door = Door::enclv, .leaf = 1, .rbx = epc_at(place_of(0, data_page)), .rcx = epc_at(secs_of(0))};
 }
 
 constexpr Result conflict = zf(static_cast<u64>(arch::SgxError::epc_page_conflict));
-constexpr const char *checks = "SgxRows.EnclvChecks", *front = "SgxRows.EnclvFront";
+constexpr const char *checks = "SgxRows.EnclvChecks", *front = "SgxFront.Enclv";
 
 constexpr Row enclv_rows[] = {
-    unit("ENCLV.mode", "outside protected mode", ud, front, vmx),
+    unit("ENCLV:mode", "outside protected mode", ud, front, vmx),
     unit("ENCLV.compatibility", "compatibility mode", ud, front, vmx),
     unit("ENCLV.cpl", "CPL is not 0", ud, front, vmx),
     row("ENCLV.exiting", "the control for ENCLV exiting is 0", ud, [] {}),

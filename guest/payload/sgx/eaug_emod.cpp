@@ -27,8 +27,11 @@ constexpr Row eaug_rows[] = {
     row("EAUG.rcx_aligned", "RCX is not a multiple of 4096", gp, [] { call.rcx += 8; }),
     row("EAUG.rcx_epc", "RCX is not in the EPC", pf_write(Operand::rcx),
         [] { call.rcx = alias_of(place_of(0, dynamic_page)); }),
-    row("EAUG.secinfo_aligned", "SECINFO is not 0 and not a multiple of 64", gp,
-        [] { operands.pageinfo.secinfo = address(operands.image) + 8; }),
+    row("EAUG.secinfo_aligned", "SECINFO is not 0 and not a multiple of 64 (before SECS is looked at)", gp,
+        [] {
+          operands.pageinfo.secinfo = address(operands.image) + 8;
+          operands.pageinfo.secs = alias_of(secs_of(0));
+        }),
     row("EAUG.secs_aligned", "SECS is not a multiple of 4096", gp, [] { operands.pageinfo.secs += 8; }),
     row("EAUG.linaddr_aligned", "LINADDR is not a multiple of 4096", gp, [] { operands.pageinfo.linaddr += 8; }),
     row("EAUG.srcpge", "SRCPGE is not 0", gp, [] { operands.pageinfo.srcpge = address(operands.source); }),

@@ -105,6 +105,7 @@ void prepare_eenter() {
              [] {                                                                                                      \
                call_32();                                                                                              \
                set_scratch(0x1000, 0xfffff, attr_data);                                                                \
+               call.es = USER_DS | 3;                                                                                  \
                call.rbx -= 0x1000;                                                                                     \
                call.adjust = [](Context& c) { c.data = scratch; };                                                     \
              }),                                                                                                       \
@@ -193,7 +194,7 @@ constexpr Row eenter_rows[] = {
     planned("ENTER.gs_canonical", "GS's base is not canonical", gp, [] { the_plan.tcs.ogsbase = u64{1} << 47; }),
     row("ENTER.active", "the TCS is active", gp,
         [] {
-          send_thread_inside();
+          call.with_thread = [] {};
           call.rbx = in_enclave(second_tcs_page);
         }),
     excluded("ENTER.cet", "CET: CR4.CET, OCETSSA and the save area's page", gp, cet_ss),

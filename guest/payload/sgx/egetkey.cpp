@@ -8,7 +8,6 @@ namespace {
 
 using arch::SgxError;
 
-constexpr u64 beyond = enclave_base + enclave_bytes;
 constexpr unsigned reportdata_page = second_ssa_page + 1;
 using Rbx = OperandRows<&Call::rbx, data_page>;
 using Rcx = OperandRows<&Call::rcx, reportdata_page>;

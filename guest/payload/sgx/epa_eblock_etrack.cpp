@@ -107,10 +107,7 @@ constexpr Row etrack_rows[] = {
     row("ETRACK.rcx_type", "RCX is not a SECS", pf_write(Operand::rcx),
         [] { call.rcx = epc_at(place_of(0, data_page)); }),
     row("ETRACK.previous_cycle", "threads of the previous cycle are still inside", with_zf(SgxError::prev_trk_incmpl),
-        [] {
-          send_thread_inside();
-          track();
-        }),
+        [] { call.with_thread = [] { track(); }; }),
     unit("ETRACK:conflict_exits", "the same under EPC virtualization: SGX_CONFLICT exits", gp,
          "SgxTracking.AnIncompleteCycleExits", vmx),
     state(
@@ -139,10 +136,7 @@ constexpr Row etrackc_rows[] = {
     unit("ETRACKC.facility", "another leaf tracks the enclave", with_zf(SgxError::epc_page_conflict),
          "Table/SgxConflicts.*/ETRACKCfacility", lock),
     row("ETRACK.previous_cycle", "threads of the previous cycle are still inside", with_zf(SgxError::prev_trk_incmpl),
-        [] {
-          send_thread_inside();
-          track();
-        }),
+        [] { call.with_thread = [] { track(); }; }),
     state(
         "ETRACKC:child", "a new cycle of the enclave that the page belongs to", ok,
         [] { block(place_of(0, data_page)); }, [] { expect_tracked(); }),
@@ -170,12 +164,12 @@ constexpr Row erdinfo_rows[] = {
     alone(row("ERDINFO.rcx_valid", "RCX is not a valid page", with_cf(SgxError::pg_invld),
               [] { eremove(place_of(0, data_page)); })),
     state(
-        "ERDINFO.children", "a SECS with children: CHILDPRESENT", ok, [] { call.rcx = epc_at(secs_of(0)); },
+        "ERDINFO.page.children", "a SECS with children: CHILDPRESENT", ok, [] { call.rcx = epc_at(secs_of(0)); },
         [] {
           expect("status", operands.rdinfo.status, arch::rdinfo::child_present);
           expect("flags", operands.rdinfo.flags, 0);
         }),
-    unit("ERDINFO.virtual_children", "a SECS with virtual children, under EPC virtualization", ok,
+    unit("ERDINFO.page.virtual_children", "a SECS with virtual children, under EPC virtualization", ok,
          "SgxPaging.ErdinfoTellsWhatThePageIs", vmx),
     state(
         "ERDINFO:secs", "a SECS without children", ok,

@@ -44,7 +44,11 @@ constexpr Row ewb_rows[] = {
     row("EWB.rdx_aligned", "RDX is not a multiple of 8", gp, [] { call.rdx += 4; }),
     row("EWB.rdx_epc", "RDX is not in the EPC", pf_write(Operand::rdx),
         [] { call.rdx = alias_of(version_array(0)) + slot * 8; }),
-    row("EWB.same_page", "RCX and RDX are in the same page", gp, [] { call.rcx = epc_at(version_array(0)); }),
+    row("EWB.same_page", "RCX and RDX are in the same page (before PAGEINFO is read)", gp,
+        [] {
+          call.rcx = epc_at(version_array(0));
+          call.rbx = window_va + (2 << 28);  // not mapped
+        }),
     row("EWB.linaddr", "LINADDR is not 0", gp, [] { operands.pageinfo.linaddr = page_bytes; }),
     row("EWB.secs", "PAGEINFO.SECS is not 0", gp, [] { operands.pageinfo.secs = epc_at(secs_of(0)); }),
     row("EWB.pcmd_aligned", "PCMD is not a multiple of 128", gp,
@@ -71,14 +75,13 @@ constexpr Row ewb_rows[] = {
               })),
     row("EWB.tracked/thread", "a thread is inside that entered before the cycle", with_zf(SgxError::not_tracked),
         [] {
-          send_thread_inside();
           block(place_of(0, output_page));
-          track();
+          call.with_thread = [] { track(); };
           call.rcx = epc_at(place_of(0, output_page));
         }),
-    alone(row("EWB.children", "a SECS has children", with_zf(SgxError::child_present),
+    alone(row("EWB.page.children", "a SECS has children", with_zf(SgxError::child_present),
               [] { call.rcx = epc_at(secs_of(0)); })),
-    unit("EWB.virtual_children", "a SECS has virtual children, under EPC virtualization",
+    unit("EWB.page.virtual_children", "a SECS has virtual children, under EPC virtualization",
          with_zf(SgxError::child_present), "SgxPaging.VirtualChildrenKeepASecs", vmx),
     state(
         "EWB.slot_empty", "the slot is in use: the page leaves nevertheless, and the slot is overwritten",

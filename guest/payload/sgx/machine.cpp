@@ -77,7 +77,7 @@ u64 hash(u64 state, const void* bytes, u64 size) {
   return state;
 }
 
-bool leaves_by_itself() { return call.door == Call::inside && call.leaf == static_cast<u64>(arch::EncluLeaf::eexit); }
+bool leaves_by_itself() { return call.door == Door::inside && call.leaf == static_cast<u64>(arch::EncluLeaf::eexit); }
 
 }  // namespace
 
@@ -105,8 +105,8 @@ Done encls(arch::EnclsLeaf leaf, u64 rbx, u64 rcx, u64 rdx) {
 
 void execute() {
   static const Code doors[] = {CODE(".byte 0x0f, 0x01, 0xcf"), enclu_bytes(), CODE(".byte 0x0f, 0x01, 0xc0")};
-  const bool inside = call.door == Call::inside;
-  place_code(inside ? doors[Call::enclu] : doors[call.door]);
+  const bool inside = call.door == Door::inside;
+  place_code(doors[static_cast<unsigned>(inside ? Door::enclu : call.door)]);
   if (call.es) place_code(CODE32("mov es, di; .byte 0x0f, 0x01, 0xd7"));
   Regs regs{.rax = call.leaf, .rcx = call.rcx, .rdx = call.rdx, .rbx = call.rbx, .rdi = call.es};
   if (inside) {
@@ -121,6 +121,10 @@ void execute() {
   }
   Context context = context_for(call.mode, regs, Call::flags | flag::fixed);
   if (call.adjust) call.adjust(context);
+  if (call.with_thread) {
+    send_thread_inside();
+    call.with_thread();
+  }
   ending.trap = run_context(context);
   const u64* const gpr = ending.trap.gpr;
   if (!inside || (leaves_by_itself() && ending.trap.vector == vec::done)) {
@@ -134,14 +138,14 @@ void execute() {
 }
 
 void call_encls(arch::EnclsLeaf leaf, u64 rbx, u64 rcx, u64 rdx) {
-  call = {.door = Call::encls, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .rdx = rdx};
+  call = {.door = Door::encls, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .rdx = rdx};
 }
 void call_enclu(arch::EncluLeaf leaf, u64 rbx, u64 rcx) {
-  call = {.door = Call::enclu, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .mode = Mode::user64};
+  call = {.door = Door::enclu, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .mode = Mode::user64};
 }
 void call_inside(arch::EncluLeaf leaf, u64 rbx, u64 rcx, u64 rdx) {
   call = {
-      .door = Call::inside, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .rdx = rdx, .mode = Mode::user64};
+      .door = Door::inside, .leaf = static_cast<u64>(leaf), .rbx = rbx, .rcx = rcx, .rdx = rdx, .mode = Mode::user64};
 }
 
 // ---- enclaves
@@ -229,7 +233,7 @@ void accept(unsigned page, u64 flags) {
 }
 void evict(unsigned place, unsigned slot) {
   block(place);
-  if (place % 64 != 0) track(place / 64);
+  if (place < spare(0) && place % 64 != 0) track(place / 64);  // a page of an enclave
   own.pageinfo = {.linaddr = 0, .srcpge = address(operands.image), .secinfo = address(&operands.pcmd), .secs = 0};
   encls(arch::EnclsLeaf::ewb, address(&own.pageinfo), epc_at(place), epc_at(version_array(0)) + slot * 8);
 }

@@ -59,14 +59,19 @@ struct Done {
 /// Runs a leaf of ENCLS that does not fault.
 Done encls(arch::EnclsLeaf leaf, u64 rbx, u64 rcx, u64 rdx = 0);
 
+enum class Door : u8 { encls, enclu, enclv, inside };  ///< inside: ENCLU by the enclave's code
+
 /// The instruction under test.
 struct Call {
-  enum Door : u8 { encls, enclu, enclv, inside } door = encls;  ///< inside: ENCLU by the enclave's code
+  Door door = Door::encls;
   u64 leaf = 0, rbx = 0, rcx = 0, rdx = 0;
   Mode mode = Mode::kernel64;
   void (*adjust)(Context&) = nullptr;  ///< a last change to the registers
   u16 es = 0;                          ///< user32: ES, if it is not to be DS
   unsigned frame = 0;                  ///< inside: the SSA frame of its asynchronous exit
+  /// Not null: the second processor stays in enclave 0 while the leaf runs. This is called just before it, and short,
+  /// since a VM exit of that processor would bring it out.
+  void (*with_thread)() = nullptr;
   /// Flags before it: all that a leaf may change.
   static constexpr u64 flags = 0x8d5;
 };

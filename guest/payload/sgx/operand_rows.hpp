@@ -29,14 +29,14 @@ struct OperandRows {
 };
 
 /// The rows of enclave_page (silicon/sgx/leaf.hpp), in an array's initialiser.
-#define OPERAND_PAGE_ROWS(check, rows, REG, fault, no_rights)                                            \
-  row(check ".valid", REG " is not a valid page", fault, rows::not_valid),                               \
-      row(check ".blocked", REG " is blocked", fault, rows::blocked),                                    \
-      row(check ".settled", REG " is pending", fault, rows::pending),                                    \
-      unit(check ".type", REG " is not a regular page", fault, "SgxRows.OperandsAreRegularPages/" check, \
-           "pages of other types have no permissions"),                                                  \
-      row(check ".owner", REG " is another enclave's page", fault, rows::another_enclaves),              \
-      row(check ".address", REG " is a page of another address", fault, rows::elsewhere),                \
+#define OPERAND_PAGE_ROWS(check, rows, REG, fault, no_rights)                                     \
+  row(check ".valid", REG " is not a valid page", fault, rows::not_valid),                        \
+      row(check ".blocked", REG " is blocked", fault, rows::blocked),                             \
+      row(check ".settled", REG " is pending", fault, rows::pending),                             \
+      unit(check ".type", REG " is not a regular page", fault, "SgxRows.OperandsAreRegularPages", \
+           "pages of other types have no permissions"),                                           \
+      row(check ".owner", REG " is another enclave's page", fault, rows::another_enclaves),       \
+      row(check ".address", REG " is a page of another address", fault, rows::elsewhere),         \
       row(check ".rights", REG " may not be used so", fault, no_rights)
 
 }  // namespace sgx

@@ -74,9 +74,9 @@ u64 address_of(Operand operand) {
 /// `looks_itself`: the row knows better what registers hold, after an entry.
 void compare(const Result& wanted, bool looks_itself) {
   const Trap& trap = ending.trap;
-  const bool inside = call.door == Call::inside;
+  const bool inside = call.door == Door::inside;
   expect("vector", trap.vector, wanted.vector);
-  if (looks_itself && call.door == Call::enclu) return;
+  if (looks_itself && call.door == Door::enclu) return;
   if (wanted.vector != vec::done) {
     expect("error", trap.error, wanted.error);
     // An asynchronous exit hides where in the page it was.

@@ -29,6 +29,7 @@ second_start_end:
 
         .code64
 second_start64:
+        incl second_started
         movq second_registers(%rip), %rax
         movq %rax, %cr3
         movl $KERNEL_DS, %eax
@@ -58,9 +59,11 @@ second_start64:
         pushq 32(%rdi)
         iretq
 second_rest:
-        cli
-        hlt
-        jmp second_rest
+        movl $boot_pml4, %eax           // the first processor is about to remake the others
+        movq %rax, %cr3
+        incl second_out
+1:      hlt
+        jmp 1b
 
         .data
         .balign 8
@@ -71,7 +74,12 @@ second_own_gdtr:
 // CR3; RBX, RCX, RSI, RIP and RSP of user mode.
         .bss
         .balign 16
-        .globl second_registers
+        .globl second_registers, second_out
+second_out:
+        .long 0
+        .globl second_started
+second_started:
+        .long 0
 second_registers:
         .fill 6, 8
         .fill 256

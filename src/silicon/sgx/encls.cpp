@@ -150,7 +150,8 @@ bool refused_ud(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::ud, false,
 bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 0}); }
 
 [[gnu::noinline]] bool encls(Cpu& cpu, const Op* op) {
-  if (fails("ENCLS.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  // Real mode does not get here: the instruction is undefined for the decoder. In virtual-8086 mode CPL is 3.
+  if (!has_sgx(cpu)) return refused_ud(cpu, op);
   if (fails("ENCLS.cpl", cpu.cpl != 0)) return refused_ud(cpu, op);
   const u32 leaf = cpu.reg<u32>(arch::rax);
   const Controls& controls = cpu.vcpu->controls();
@@ -170,7 +171,7 @@ bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 
 }
 
 [[gnu::noinline]] bool enclu(Cpu& cpu, const Op* op) {
-  if (fails("ENCLU.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  if (fails("ENCLU.mode", virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
   if (fails("ENCLU.task_switched", (cpu.cr0 & arch::cr0::ts) != 0)) return refused(cpu, op, {v::nm, false, 0});
   if (fails("ENCLU.cpl", cpu.cpl != 3)) return refused_ud(cpu, op);
   const LeafRow* const row = find_leaf(enclu_leaves, cpu.vcpu->package().features(), cpu.reg<u32>(arch::rax));
@@ -186,7 +187,7 @@ bool refused_gp(Cpu& cpu, const Op* op) { return refused(cpu, op, {v::gp, true, 
 }
 
 [[gnu::noinline]] bool enclv(Cpu& cpu, const Op* op) {
-  if (fails("ENCLV.mode", !cpu.protected_mode() || virtual_8086(cpu)) || !has_sgx(cpu)) return refused_ud(cpu, op);
+  if (!has_sgx(cpu)) return refused_ud(cpu, op);
   if (!cpu.vcpu->package().features().enclv) return refused_ud(cpu, op);
   if (fails("ENCLV.compatibility", cpu.long_mode() && !cpu.code64)) return refused_ud(cpu, op);
   const Controls& controls = cpu.vcpu->controls();

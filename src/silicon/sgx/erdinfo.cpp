@@ -28,7 +28,7 @@ LeafResult erdinfo(LeafContext& ctx) {
     info.flags = secinfo_flags_of(page) | (page.blocked ? arch::rdinfo::blocked : 0);
     if (has_owner(page.type)) {
       info.enclavecontext = ctx.secs(page.secs).live().enclavecontext;
-    } else if (page.type == PageType::secs && child_present(ctx, at, "ERDINFO")) {
+    } else if (page.type == PageType::secs && child_present(ctx, at, "ERDINFO.page")) {
       // Only root mode learns how many of the children are virtual, and the SECS's own context.
       info.status = arch::rdinfo::child_present;
     }

@@ -27,7 +27,7 @@ tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) {
     return Identity{eid, eid};
   }
   if (page.type == PageType::secs) {
-    if (child_present(ctx, index, "EWB")) return tl::unexpected(SgxError::child_present);
+    if (child_present(ctx, index, "EWB.page")) return tl::unexpected(SgxError::child_present);
     return Identity{0, ctx.secs(index).live().eid};
   }
   return Identity{};

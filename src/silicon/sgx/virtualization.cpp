@@ -20,9 +20,9 @@ Miss conflict_exit(SgxConflict code, arch::SgxError error, u64 physical, u64 lin
 
 }  // namespace
 
-bool child_present(LeafContext& ctx, u32 secs_index, const char* leaf) {
-  if (fails(leaf, ".children", ctx.epcm(secs_index).children != 0)) return true;
-  return fails(leaf, ".virtual_children", extensions_on(ctx) && ctx.secs(secs_index).live().virtchildcnt != 0);
+bool child_present(LeafContext& ctx, u32 secs_index, const char* page) {
+  if (fails(page, ".children", ctx.epcm(secs_index).children != 0)) return true;
+  return fails(page, ".virtual_children", extensions_on(ctx) && ctx.secs(secs_index).live().virtchildcnt != 0);
 }
 
 LeafResult LeafContext::busy(u64 linear_address, SgxConflict code) const {

@@ -52,6 +52,7 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.msr.launch_control = spec.msr.sgx && setting.features.launch_control();
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
   spec.clock = setting.clock;
+  spec.vcpus = setting.vcpus;
   return spec;
 }
 

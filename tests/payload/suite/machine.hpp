@@ -15,6 +15,7 @@ struct Setting {
   std::chrono::milliseconds timeout{120'000};
   silicon::ClockMode clock = silicon::ClockMode::deterministic;
   silicon::EpcMemory::Pointer memory = nullptr;  ///< of the EPC; null: private
+  u32 vcpus = 1;
 };
 
 struct Result {

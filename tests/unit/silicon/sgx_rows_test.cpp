@@ -1,0 +1,457 @@
+// Rows of the SGX check lists that no payload reaches (guest/payload/sgx/rows.hpp names these tests): another leaf on
+// the same page at the same moment, page states that no leaf makes, modes that the payloads do not run in, and ENCLV.
+#include "sgx_bench.hpp"
+#include "sgx_signer.hpp"
+
+namespace cloister::silicon {
+namespace {
+
+using arch::PageType;
+using arch::SgxError;
+namespace f = arch::secinfo_flags;
+
+class SgxRows : public SgxBench {
+ protected:
+  static constexpr u32 secs_page = 0, child = 1, tcs_page = 2, ssa_page = 3, data = 4, output = 5, free_page = 6;
+  static constexpr u64 info = ram, secinfo = ram + 0x40, source = ram + 0x1000, sigstruct = ram + 0x2000,
+                       token = ram + 0x3000;
+
+  void SetUp() override {
+    make_secs(secs_page);
+    make_child(child, secs_page);
+    make_child(tcs_page, secs_page, PageType::tcs, 0);
+    make_child(ssa_page, secs_page);
+    make_child(data, secs_page);
+    make_child(output, secs_page);
+    arch::Tcs& tcs = this->tcs();
+    tcs.ossa = ssa_page * arch::page_size;
+    tcs.nssa = 2;
+    cpu.cr4 = arch::cr4::osfxsr;
+  }
+  arch::Tcs& tcs() { return *reinterpret_cast<arch::Tcs*>(bytes(tcs_page)); }
+  void being_built() { secs(secs_page).architectural.attributes.flags &= ~arch::attributes::init; }
+  Held hold(u32 page, PageLock EpcmEntry::*which = &EpcmEntry::lock) {
+    return Held(entry(page).*which, LockMode::exclusive);
+  }
+  void add_operands() {
+    being_built();
+    put(info, arch::Pageinfo{at(free_page), source, secinfo, at(secs_page)});
+    put(secinfo, arch::Secinfo{flags_of(PageType::reg, 3), {}});
+  }
+  Seen add() { return call(eadd, info, at(free_page)); }
+  Seen enter() {
+    cpu.cpl = 3;
+    const Seen seen = call(eenter, at(tcs_page), 0x1000);
+    return seen;
+  }
+  /// As after one asynchronous exit.
+  Seen resume() {
+    cpu.cpl = 3;
+    return call(eresume, at(tcs_page), 0x1000);
+  }
+  void be_exited() { tcs().cssa = 1; }
+};
+
+TEST_F(SgxRows, EcreateMeetsAHeldPage) {
+  arch::Secs s = secs(secs_page).architectural;
+  s.attributes.flags &= ~arch::attributes::init;
+  s.reserved4 = {};
+  put(info, arch::Pageinfo{0, source, secinfo, 0});
+  put(secinfo, arch::Secinfo{});
+  put(source, s);
+  {
+    const Held held = hold(free_page);
+    EXPECT_TRUE(call(ecreate, info, at(free_page)).gp());
+  }
+  EXPECT_TRUE(call(ecreate, info, at(free_page)).ok());
+}
+
+TEST_F(SgxRows, EaddMeetsAHeldPage) {
+  add_operands();
+  {
+    const Held held = hold(free_page);
+    EXPECT_TRUE(add().gp());
+  }
+  EXPECT_TRUE(add().ok());
+}
+
+TEST_F(SgxRows, EaddMeetsAHeldSecs) {
+  add_operands();
+  {
+    const Held held = hold(secs_page);
+    EXPECT_TRUE(add().gp());
+  }
+  EXPECT_TRUE(add().ok());
+}
+
+TEST_F(SgxRows, EaddMeetsAMeasurement) {
+  add_operands();
+  {
+    const Held held = hold(secs_page, &EpcmEntry::build_lock);
+    EXPECT_TRUE(add().gp());
+  }
+  EXPECT_TRUE(add().ok());
+}
+
+TEST_F(SgxRows, EextendMeetsAHeldPage) {
+  being_built();
+  {
+    const Held held = hold(child);
+    EXPECT_TRUE(call(eextend, at(secs_page), at(child)).gp());
+  }
+  EXPECT_TRUE(call(eextend, at(secs_page), at(child)).ok());
+}
+
+TEST_F(SgxRows, EextendMeetsAMeasurement) {
+  being_built();
+  {
+    const Held held = hold(secs_page, &EpcmEntry::build_lock);
+    EXPECT_TRUE(call(eextend, at(secs_page), at(child)).gp());
+  }
+  EXPECT_TRUE(call(eextend, at(secs_page), at(child)).ok());
+}
+
+TEST_F(SgxRows, EinitMeetsAHeldSecs) {
+  being_built();
+  arch::Sigstruct s = SgxSigner::unsigned_for({});
+  SgxSigner::instance().sign(s);
+  put(sigstruct, s);
+  put(token, arch::Einittoken{});
+  {
+    const Held held = hold(secs_page);
+    EXPECT_TRUE(call(einit, sigstruct, at(secs_page), token).gp());
+  }
+  EXPECT_TRUE(call(einit, sigstruct, at(secs_page), token).zf(SgxError::invalid_measurement));
+}
+
+TEST_F(SgxRows, EinitMeetsAMeasurement) {
+  being_built();
+  arch::Sigstruct s = SgxSigner::unsigned_for({});
+  SgxSigner::instance().sign(s);
+  put(sigstruct, s);
+  put(token, arch::Einittoken{});
+  const Held held = hold(secs_page, &EpcmEntry::build_lock);
+  EXPECT_TRUE(call(einit, sigstruct, at(secs_page), token).gp());
+}
+
+TEST_F(SgxRows, EremoveMeetsAHeldPage) {
+  {
+    const Held held = hold(child);
+    EXPECT_TRUE(call(eremove, 0, at(child)).gp());
+  }
+  EXPECT_TRUE(call(eremove, 0, at(child)).ok());
+}
+
+TEST_F(SgxRows, DebuggersMeetAHeldPage) {
+  const Held held = hold(child);
+  EXPECT_TRUE(call(edbgrd, 0, at(child)).gp());
+  EXPECT_TRUE(call(edbgwr, 0, at(child)).gp());
+}
+
+// Only a shadow stack, which needs CET, could have permissions without being PT_REG.
+TEST_F(SgxRows, OperandsAreRegularPages) {
+  put(info, 0);
+  cpu.cpl = 3;
+  go_inside(secs_page);
+  const auto refused = [&](u32 page, Leaf leaf, u64 rbx, u64 rcx, u64 rdx) {
+    entry(page).type = PageType::tcs;
+    const Seen seen = call(leaf, rbx, rcx, rdx);
+    entry(page).type = PageType::reg;
+    return seen.pf(at(page));
+  };
+  EXPECT_TRUE(refused(data, ereport, at(data), at(child), at(output)));
+  EXPECT_TRUE(refused(child, ereport, at(data), at(child), at(output)));
+  EXPECT_TRUE(refused(output, ereport, at(data), at(child), at(output)));
+  EXPECT_TRUE(refused(data, egetkey, at(data), at(output), 0));
+  EXPECT_TRUE(refused(output, egetkey, at(data), at(output), 0));
+  EXPECT_TRUE(refused(data, eaccept, at(data), at(child), 0));
+  EXPECT_TRUE(refused(data, emodpe, at(data), at(child), 0));
+  EXPECT_TRUE(refused(data, eacceptcopy, at(data), at(child), at(output)));
+  const arch::Secinfo copy{flags_of(PageType::reg, 1), {}};
+  std::memcpy(bytes(data), &copy, sizeof copy);
+  entry(child).pending = true;
+  EXPECT_TRUE(refused(output, eacceptcopy, at(data), at(child), at(output)));
+}
+
+TEST_F(SgxRows, AcceptedTcsHasWholePageLimits) {
+  secs(secs_page).architectural.attributes.flags &= ~arch::attributes::mode64bit;
+  entry(tcs_page).modified = true;
+  entry(tcs_page).epoch = entry(secs_page).epoch;
+  entry(secs_page).epoch += 2;
+  const arch::Secinfo wanted{flags_of(PageType::tcs, f::modified), {}};
+  std::memcpy(bytes(data), &wanted, sizeof wanted);
+  go_inside(secs_page);
+  const auto accept_with = [&](u32 fs, u32 gs) {
+    tcs().fslimit = fs;
+    tcs().gslimit = gs;
+    return call(eaccept, at(data), at(tcs_page));
+  };
+  EXPECT_TRUE(accept_with(0x1000, 0xfff).gp());
+  EXPECT_TRUE(accept_with(0xfff, 0x1000).gp());
+  EXPECT_TRUE(accept_with(0xfff, 0xfff).ok());
+}
+
+TEST_F(SgxRows, ExtendedPageIsSettled) {
+  go_inside(secs_page);
+  entry(child).modified = true;
+  EXPECT_TRUE(call(emodpe, at(data), at(child)).pf(at(child)));
+}
+
+TEST_F(SgxRows, CopiedPageIsAsEaugMadeIt) {
+  const arch::Secinfo wanted{flags_of(PageType::reg, 1), {}};
+  std::memcpy(bytes(data), &wanted, sizeof wanted);
+  entry(child).pending = true;
+  go_inside(secs_page);
+  const auto copy = [&] { return call(eacceptcopy, at(data), at(child), at(output)); };
+  entry(child).modified = true;
+  EXPECT_TRUE(copy().zf(SgxError::page_attributes_mismatch));
+  entry(child).modified = false;
+  entry(child).type = PageType::tcs;
+  EXPECT_TRUE(copy().zf(SgxError::page_attributes_mismatch));
+  entry(child).type = PageType::reg;
+  entry(child).execute = true;
+  EXPECT_TRUE(copy().zf(SgxError::page_attributes_mismatch));
+  entry(child).execute = false;
+  EXPECT_TRUE(copy().ok());
+}
+
+TEST_F(SgxRows, FramesAreRegularPages) {
+  secs(secs_page).architectural.ssa_frame_size = 2;  // XSAVE area in ssa_page, GPRSGX in `data`
+  for (const u32 page : {ssa_page, data}) {
+    entry(page).type = PageType::tcs;
+    EXPECT_TRUE(enter().pf(at(page)));
+    be_exited();
+    EXPECT_TRUE(resume().pf(at(page)));
+    tcs().cssa = 0;
+    go_inside(secs_page);
+    cpu.enclave.tcs = tcs_page;
+    be_exited();
+    EXPECT_TRUE(call(edeccssa, 0, 0).pf(at(page)));
+    go_outside();
+    tcs().cssa = 0;
+    entry(page).type = PageType::reg;
+  }
+}
+
+TEST_F(SgxRows, EntryMeetsAHeldTcs) {
+  const Held held = hold(tcs_page);
+  EXPECT_TRUE(enter().gp());
+  be_exited();
+  EXPECT_TRUE(resume().gp());
+}
+
+TEST_F(SgxRows, EdeccssaMeetsAHeldTcs) {
+  go_inside(secs_page);
+  cpu.enclave.tcs = tcs_page;
+  be_exited();
+  {
+    const Held held = hold(tcs_page);
+    EXPECT_TRUE(call(edeccssa, 0, 0).gp());
+  }
+  EXPECT_TRUE(call(edeccssa, 0, 0).ok());
+}
+
+TEST_F(SgxRows, EntryWithoutXsaveWantsLegacyState) {
+  secs(secs_page).architectural.attributes.xfrm = 7;
+  EXPECT_TRUE(enter().gp());
+  be_exited();
+  EXPECT_TRUE(resume().gp());
+}
+
+TEST_F(SgxRows, ResumingAnActiveTcs) {
+  be_exited();
+  tcs().state = 1;
+  // The frame's registers: XSTATE_BV says SSE.
+  bytes(ssa_page)[512] = 2;
+  std::memset(bytes(ssa_page) + 160, 0x5a, 16);
+  cpu.fpu.xmm[0] = {};
+  EXPECT_TRUE(resume().gp());
+  EXPECT_EQ(cpu.fpu.xmm[0].byte[0], 0) << "nothing is loaded before the last check";
+  tcs().state = 0;
+  EXPECT_TRUE(resume().ok());
+  EXPECT_EQ(cpu.fpu.xmm[0].byte[0], 0x5a);
+}
+
+TEST_F(SgxRows, ResumingChecksTheTcs) {
+  be_exited();
+  const arch::Tcs good = tcs();
+  const auto refused = [&](auto change) {
+    change();
+    const bool gp = resume().gp();
+    tcs() = good;
+    return gp;
+  };
+  EXPECT_TRUE(refused([&] { tcs().ossa += 8; }));
+  EXPECT_TRUE(refused([&] { tcs().ofsbase += 8; }));
+  EXPECT_TRUE(refused([&] { tcs().ogsbase += 8; }));
+  being_built();
+  EXPECT_TRUE(resume().gp());
+
+  secs(secs_page).architectural.attributes.flags = arch::attributes::init;
+  cpu.code64 = false;
+  for (Segment& segment : cpu.seg) segment = {.selector = 0, .base = 0, .limit = ~0u, .attributes = 0xc0f3};
+  EXPECT_TRUE(refused([&] { tcs().fslimit = ~0u; }));
+  EXPECT_TRUE(refused([&] { tcs().gslimit = ~0u; }));
+  EXPECT_TRUE(resume().ok());
+}
+
+TEST_F(SgxRows, LeavingBeyondTheLimit) {
+  go_inside(secs_page);
+  cpu.enclave.tcs = tcs_page;
+  cpu.code64 = false;
+  cpu.seg[arch::seg_cs].limit = 0x1000;
+  EXPECT_TRUE(call(eexit, 0x2000, 0).gp());
+}
+
+TEST_F(SgxRows, EnclvChecks) {
+  make_va(8);
+  make_secs(9);
+  const auto both = [&](u64 rbx, u64 rcx, auto holds) {
+    for (const Leaf leaf : {Leaf{eincvirtchild}, Leaf{edecvirtchild}}) {
+      secs(secs_page).live().virtchildcnt = 5;
+      EXPECT_TRUE(holds(call(leaf, rbx, rcx)));
+    }
+  };
+  const auto gp = [](const Seen& s) { return s.gp(); };
+  both(at(child) + 8, at(secs_page), gp);
+  both(at(child), at(secs_page) + 8, gp);
+  // The frame numbers of these two end as those of the pages do.
+  const u64 like_child = ram + arch::page_size, like_secs = ram;
+  both(like_child, at(secs_page), [&](const Seen& s) { return s.pf(like_child); });
+  both(at(child), like_secs, [&](const Seen& s) { return s.pf(like_secs); });
+  entry(child).valid = false;
+  both(at(child), at(secs_page), [&](const Seen& s) { return s.pf(at(child)); });
+  entry(child).valid = true;
+  both(at(8), at(secs_page), [&](const Seen& s) { return s.pf(at(8)); });
+  both(at(child), at(9), gp);
+  both(at(child), at(secs_page), [](const Seen& s) { return s.ok(); });
+  secs(secs_page).live().virtchildcnt = 0;
+  EXPECT_TRUE(call(edecvirtchild, at(child), at(secs_page)).zf(SgxError::invalid_counter));
+
+  put(info, u64{0x1234});
+  const auto set = [&](u64 rcx, u64 rdx) { return call(esetcontext, 0, rcx, rdx); };
+  EXPECT_TRUE(set(at(secs_page) + 8, info).gp());
+  EXPECT_TRUE(set(like_secs, info).pf(like_secs));
+  EXPECT_TRUE(set(at(secs_page), info + 4).gp());
+  EXPECT_TRUE(set(at(child), info).pf(at(child)));
+  entry(9).valid = false;
+  EXPECT_TRUE(set(at(9), info).pf(at(9)));
+  EXPECT_TRUE(set(at(secs_page), info).ok());
+  EXPECT_EQ(secs(secs_page).live().enclavecontext, 0x1234u);
+}
+
+/// The instructions themselves, in flat 32-bit code with 4 MiB pages, one to one; exceptions and HLT exit.
+class SgxFront : public SgxRows {
+ protected:
+  static constexpr u64 code = ram + 0x4000, directory = ram + 0x5000;
+  static constexpr u32 flat_code = 0xc09b, flat_data = 0xc093, dpl3 = 0x60;
+  SystemRegs system;
+  Controls controls;
+  GeneralRegs general;
+
+  void SetUp() override {
+    SgxRows::SetUp();
+    constexpr u32 present_writable_user_large = 0x87;
+    put(directory, u32{present_writable_user_large});
+    put(directory + (epc >> 22) * 4, static_cast<u32>(epc) | present_writable_user_large);
+    system.seg.fill({.selector = 8, .base = 0, .limit = ~0u, .attributes = flat_data});
+    system.seg[arch::seg_cs].attributes = flat_code;
+    system.cr0 = arch::cr0::pe | arch::cr0::pg | arch::cr0::ne;
+    system.cr3 = directory;
+    system.cr4 = arch::cr4::pse | arch::cr4::osfxsr;
+    controls.exception_bitmap = ~0u;
+    controls.enclv_exiting = true;
+    general.rip = code;
+    general.rflags = 2;
+  }
+  void be_real() {
+    system.cr0 = arch::cr0::ne;
+    system.seg.fill({.selector = 0, .base = 0, .limit = ~0u, .attributes = 0x93});
+    system.seg[arch::seg_cs].attributes = flat_code;  // as software leaves it that only clears CR0.PE
+  }
+  void be_user() {
+    for (Segment& segment : system.seg) segment.attributes |= dpl3;
+  }
+  void without_paging() { system.cr0 &= ~arch::cr0::pg; }
+
+  static constexpr u8 encls = 0xcf, enclu = 0xd7, enclv = 0xc0;
+  /// The vector of the exception that it raises; -1: it is done.
+  int run(u8 instruction, u32 leaf, u64 rbx, u64 rcx) {
+    put(code, std::array<u8, 4>{0x0f, 0x01, instruction, 0xf4});
+    general.gpr[arch::rax] = leaf;
+    general.gpr[arch::rbx] = rbx;
+    general.gpr[arch::rcx] = rcx;
+    vcpu_.set_system(system);
+    vcpu_.set_general(general);
+    vcpu_.set_controls(controls);
+    exit = vcpu_.run(10);
+    return exit.reason == ExitReason::exception_or_nmi ? exit.interruption.vector : -1;
+  }
+  int run_encls() { return run(encls, static_cast<u32>(arch::EnclsLeaf::eblock), 0, at(child)); }
+  /// On a page that is no TCS: #PF, if the leaf gets so far.
+  int run_enclu() { return run(enclu, static_cast<u32>(arch::EncluLeaf::eenter), at(child), 0); }
+  int run_enclv(u32 leaf = 1) { return run(enclv, leaf, at(child), at(secs_page)); }
+  Exit exit;
+};
+
+namespace v = arch::vector;
+
+TEST_F(SgxFront, RealModeHasNoLeaves) {
+  EXPECT_EQ(run_encls(), -1);
+  EXPECT_EQ(exit.reason, ExitReason::hlt);
+  be_real();
+  EXPECT_EQ(run_encls(), v::ud);
+}
+
+TEST_F(SgxFront, Virtual8086HasNoLeaves) {
+  be_user();
+  EXPECT_EQ(run_enclu(), v::pf);
+  be_real();
+  be_user();
+  system.cr0 |= arch::cr0::pe;
+  general.rflags |= arch::rflags::vm;
+  EXPECT_EQ(run_enclu(), v::ud);
+  EXPECT_EQ(run_encls(), v::ud);
+  EXPECT_EQ(run_enclv(), v::ud);
+}
+
+TEST_F(SgxFront, LeavesNeedPaging) {
+  without_paging();
+  EXPECT_EQ(run_encls(), v::gp);
+  be_user();
+  EXPECT_EQ(run_enclu(), v::gp);
+}
+
+TEST_F(SgxFront, EnclsExits) {
+  controls.encls_exiting = true;
+  controls.encls_bitmap = 1 << static_cast<u32>(arch::EnclsLeaf::eblock);
+  run_encls();
+  EXPECT_EQ(exit.reason, ExitReason::encls);
+  controls.encls_bitmap = ~controls.encls_bitmap;
+  EXPECT_EQ(run_encls(), -1);
+  EXPECT_EQ(exit.reason, ExitReason::hlt);
+}
+
+TEST_F(SgxFront, Enclv) {
+  EXPECT_EQ(run_enclv(), -1);
+  EXPECT_EQ(exit.reason, ExitReason::hlt);
+  EXPECT_EQ(secs(secs_page).live().virtchildcnt, 1u);
+  EXPECT_EQ(run_enclv(9), v::gp);
+  const SystemRegs good = system;
+  be_real();
+  EXPECT_EQ(run_enclv(), v::ud);
+  system = good;
+  be_user();
+  EXPECT_EQ(run_enclv(), v::ud);
+  system = good;
+  without_paging();
+  EXPECT_EQ(run_enclv(), v::gp);
+  system.efer = arch::efer::lme | arch::efer::lma;
+  EXPECT_EQ(run_enclv(), v::ud);
+  system = good;
+  system.seg[arch::seg_ds] = {.selector = 8, .base = 0, .limit = 0, .attributes = 0xc097};
+  EXPECT_EQ(run_enclv(), v::gp);
+}
+
+}  // namespace
+}  // namespace cloister::silicon
