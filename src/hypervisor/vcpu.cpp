@@ -33,7 +33,7 @@ constexpr nanoseconds time_of(u64 cycles) {
 void VcpuLoop::run(Lock& lock) {
   while (!machine_.stop) {
     if (bootstrap() && poll_is_due()) poll_outside();
-    wait_for_debugger(lock);
+    wait_while_held(lock);
     if (machine_.stop) return;
     prepare();
     if (asleep()) {
@@ -45,20 +45,22 @@ void VcpuLoop::run(Lock& lock) {
 }
 
 bool VcpuLoop::turn(Lock& lock, u64 most) {
-  const u64 first = processor_.vcpu.instructions(), messages = machine_.messages;
+  const u64 messages = machine_.messages;
   u64 used = 0;
   bool ran = false;
   while (!machine_.stop && !held() && used < most && machine_.messages == messages) {
     prepare();
     if (asleep()) break;
-    enter(lock, deterministic_budget(most - used));
-    used = std::max(used + 1, processor_.vcpu.instructions() - first);  // an exit alone is not for nothing
+    const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
+    const bool used_up = enter(lock, budget) == silicon::ExitReason::preemption_timer;
+    // An exit alone is not for nothing, and faults without end use a budget up with no instruction retired.
+    used += used_up ? budget : std::max<u64>(1, processor_.vcpu.instructions() - first);
     ran = true;
   }
   return ran;
 }
 
-void VcpuLoop::wait_for_debugger(Lock& lock) {
+void VcpuLoop::wait_while_held(Lock& lock) {
   while (held() && !machine_.stop) wait_outside(lock, longest_wait);
 }
 
@@ -125,7 +127,7 @@ u64 VcpuLoop::deterministic_budget(u64 most) {
   return deadline ? std::min(*deadline > now ? *deadline - now : 1, most) : most;
 }
 
-void VcpuLoop::enter(Lock& lock, u64 budget) {
+silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   if (processor_.event) {
     processor_.vcpu.inject(*processor_.event);
     processor_.event.reset();
@@ -136,8 +138,13 @@ void VcpuLoop::enter(Lock& lock, u64 budget) {
   const silicon::Exit exit = processor_.vcpu.run(budget);
   lock.lock();
   processor_.activity = Processor::Activity::handling;
-  if (auto stop = handle(exit)) return machine_.end(std::move(*stop), processor_);
-  if (stepping()) after_step(exit);
+  if (machine_.paused) machine_.left_guest_.notify_all();
+  if (auto stop = handle(exit)) {
+    machine_.end(std::move(*stop), processor_);
+  } else if (stepping()) {
+    after_step(exit);
+  }
+  return exit.reason;
 }
 
 /// A step ends with the monitor trap, or with an instruction that an exit handler completed.
@@ -191,7 +198,7 @@ void VcpuLoop::wait_outside(Lock& lock, nanoseconds longest) {
 }
 
 void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
-  const bool guest_waits = debugger_ != nullptr && debugger_->stopped();
+  const bool guest_waits = machine_.paused || (debugger_ != nullptr && debugger_->stopped());
   const bool console = bootstrap() && !guest_waits;
   std::array<pollfd, 3> descriptors{
       pollfd{.fd = console ? machine_.console.wanted(machine_.uart) : -1, .events = POLLIN, .revents = 0},
