@@ -7,7 +7,7 @@
 
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
-#include "hypervisor/epc.hpp"
+#include "hypervisor/epc/clean.hpp"
 #include "hypervisor/schedule.hpp"
 
 namespace cloister::hypervisor {

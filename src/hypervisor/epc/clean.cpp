@@ -1,5 +1,5 @@
 // Taking a domain's EPC back, in two passes.
-#include "hypervisor/epc.hpp"
+#include "hypervisor/epc/clean.hpp"
 
 namespace cloister::hypervisor {
 

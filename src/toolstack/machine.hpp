@@ -1,0 +1,64 @@
+// The machine that domains are built on: packages with EPC sections, keys, launch control. It is what
+// /etc/cloister/machine.toml says (docs/machine.md), else what the host has (host_epc.hpp), else a default.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "hypervisor/epc/accounts.hpp"
+#include "toolstack/diagnostic.hpp"
+
+namespace cloister::toolstack {
+
+/// What firmware made of launch control (SDM vol. 3D, 37.7.1; the four cases of the Xen review).
+enum class LaunchControl : u8 {
+  none,        ///< no SGX_LC: no hash MSRs, and EINIT takes Intel's key or a token from Intel's launch enclave
+  unwritable,  ///< SGX_LC, IA32_FEATURE_CONTROL bit 17 clear: the hash MSRs are Intel's and cannot be written
+  locked,      ///< the same, with another hash
+  unlocked,    ///< SGX_LC and bit 17: whoever may write MSRs chooses the hash
+};
+std::string_view name_of(LaunchControl state);
+
+struct EpcSectionDescription {
+  u64 base = 0;            ///< machine-physical address, bytes, page-aligned
+  u64 bytes = 0;           ///< whole pages
+  u32 node = 0;            ///< the machine's NUMA node
+  std::vector<u64> stuck;  ///< pages, counted from the section's first, on which EREMOVE fails (to try what follows)
+  bool operator==(const EpcSectionDescription&) const = default;
+};
+
+struct PackageDescription {
+  std::vector<EpcSectionDescription> epc;
+  bool operator==(const PackageDescription&) const = default;
+};
+
+struct MachineDescription {
+  std::vector<PackageDescription> packages;  ///< package n is element n; at least one
+  hypervisor::KeySharing keys = hypervisor::KeySharing::shared;
+  std::string silicon;  ///< the processor's description by name; empty: the default one
+  LaunchControl launch_control = LaunchControl::unlocked;
+  std::optional<std::array<u64, 4>> launch_hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; with `locked`, always
+  std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
+  std::string sgx_off;  ///< why the machine has no EPC; empty if it has some
+  bool operator==(const MachineDescription&) const = default;
+};
+
+/// Reads and checks the text of a machine description. The error has the position; unknown keys are errors.
+tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text);
+
+/// One package with 256 MiB of EPC.
+MachineDescription default_machine();
+
+/// The machine of this host, if `path` is not there (not an error only for the default path): its own EPC layout, or
+/// the default. The error is for a person: "FILE:LINE:COLUMN: …".
+tl::expected<MachineDescription, std::string> load_machine(const std::optional<std::string>& path);
+inline constexpr const char* machine_file = "/etc/cloister/machine.toml";
+
+/// The machine's EPC as the accounts take it.
+hypervisor::MachineEpcSpec epc_spec(const MachineDescription& machine);
+
+}  // namespace cloister::toolstack
