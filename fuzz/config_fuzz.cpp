@@ -27,7 +27,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } else {
     const toolstack::DomainConfig& config = read->config;
     check(!config.name.empty() && config.name.find('/') == std::string::npos && !config.kernel.empty());
-    check(config.memory_mib >= 16 && config.memory_mib <= 1 << 20 && config.epc_mib <= 1 << 20 && config.vcpus == 1);
+    check(config.memory_mib >= 16 && config.memory_mib <= 1 << 20 && config.epc_mib() <= 1 << 20 && config.vcpus >= 1 &&
+          config.vcpus <= 16);
+    check(config.epc.size() <= toolstack::most_epc_sections);
+    for (const toolstack::EpcSection& section : config.epc)
+      check(section.mib > 0 && section.package.value_or(0) <= 255);
     for (const toolstack::Diagnostic& warning : read->warnings) check(inside(warning.at));
   }
   if (const auto overrides = toolstack::read_cpuid_string(text)) {

@@ -121,18 +121,21 @@ Bytes make_madt(u32 vcpus) {  // 5.2.12
   return finish(std::move(table));
 }
 
-Bytes make_srat(const AcpiConfig& config) {  // 5.2.16: all in one node, EPC too, as Linux looks there for its node
+// 5.2.16. Linux looks for the node of an EPC section here. The processors, which are one package, are in one node: that
+// of the first section.
+Bytes make_srat(const AcpiConfig& config) {
   constexpr u8 processor = 0, memory = 1;
-  constexpr u32 enabled = 1, node = 0;
+  constexpr u32 enabled = 1;
+  const u32 home = config.map.epc.empty() ? 0 : config.map.epc.front().node;
   Bytes table = begin_table("SRAT", 3);
   append<u32>(table, 1);
   append<u64>(table, 0);
   for (u32 id = 0; id < config.vcpus; ++id) {
-    for (u8 b : {processor, u8{16}, u8{node}, static_cast<u8>(id)}) append(table, b);
+    for (u8 b : {processor, u8{16}, static_cast<u8>(home), static_cast<u8>(id)}) append(table, b);
     append(table, enabled);
     append<u64>(table, 0);  // SAPIC EID, rest of the node, clock domain
   }
-  auto add_memory = [&table](u64 base, u64 bytes) {
+  auto add_memory = [&table](u64 base, u64 bytes, u32 node) {
     append(table, memory);
     append<u8>(table, 40);
     append<u32>(table, node);
@@ -143,8 +146,8 @@ Bytes make_srat(const AcpiConfig& config) {  // 5.2.16: all in one node, EPC too
     append(table, enabled);
     append<u64>(table, 0);
   };
-  for (const MapEntry& ram : ram_backing(config.map)) add_memory(ram.base.value, ram.bytes);
-  for (const EpcRange& epc : config.map.epc) add_memory(epc.base.value, epc.bytes);
+  for (const NodeRange& ram : ram_by_node(config.map)) add_memory(ram.base.value, ram.bytes, ram.node);
+  for (const EpcRange& epc : config.map.epc) add_memory(epc.base.value, epc.bytes, epc.node);
   return finish(std::move(table));
 }
 

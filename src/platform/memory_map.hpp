@@ -1,12 +1,13 @@
 // Where a domain's RAM, holes and EPC lie in guest-physical space, and the e820 types of that map (ACPI 6.4, 15.1).
 //
-// RAM below the hole starts at 0 and ends at 3 GiB at most; the rest starts at 4 GiB. EPC lies above all RAM and 4 GiB,
-// aligned to its size rounded up to a power of two, 1 GiB at most.
+// RAM below the hole starts at 0 and ends at 3 GiB at most; the rest starts at 4 GiB. EPC sections lie above all RAM
+// and 4 GiB, one after the other, each aligned to its size rounded up to a power of two, 1 GiB at most.
 //
 // The first mebibyte is that of a PC: RAM to 0xA0000, then a hole, reserved but for the ACPI tables in it. The hole is
 // part of the domain's memory: there is RAM behind it (ram_backing), it is just not reported as such.
 #pragma once
 
+#include <span>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -27,6 +28,7 @@ struct MapEntry {
 struct EpcRange {
   arch::Gpa base;
   u64 bytes = 0;
+  u32 node = 0;  ///< NUMA node
   bool operator==(const EpcRange&) const = default;
 };
 
@@ -41,11 +43,29 @@ struct MemoryMap {
   unsigned physical_bits = 0;     ///< bits that cover all of it, 32 at least
 };
 
-/// memory, epc: bytes, multiples of 1 MiB; memory 2 MiB at least; epc 0 for none. max_physical_bits: of the processor
-/// (CPUID 0x80000008). An error says what does not fit.
+/// A section of EPC that is to have a place.
+struct EpcSize {
+  u64 bytes = 0;
+  u32 node = 0;  ///< NUMA node; nodes are numbered from 0
+};
+
+/// Bytes are multiples of 1 MiB; memory 2 MiB at least. max_physical_bits: of the processor (CPUID 0x80000008). An
+/// error says what does not fit.
+tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, std::span<const EpcSize> epc,
+                                                     unsigned max_physical_bits);
+/// With one section of EPC in node 0; 0 bytes: none.
 tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, u64 epc_bytes, unsigned max_physical_bits);
 
 /// The ranges that need RAM behind them, legacy hole and ACPI tables included; their sum is the domain's memory.
 std::vector<MapEntry> ram_backing(const MemoryMap& map);
+
+struct NodeRange {
+  arch::Gpa base;
+  u64 bytes = 0;
+  u32 node = 0;
+  bool operator==(const NodeRange&) const = default;
+};
+/// The RAM of ram_backing() in equal shares for the NUMA nodes, node 0 first. There are as many nodes as the EPC names.
+std::vector<NodeRange> ram_by_node(const MemoryMap& map);
 
 }  // namespace cloister::platform

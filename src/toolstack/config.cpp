@@ -42,7 +42,7 @@ void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
 
 /// Keys that mean something only in a domain with SGX.
 void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
-  if (config.epc_mib != 0) return;
+  if (!config.epc.empty()) return;
   for (const std::string_view key : {"lehash", "lewr"}) {
     if (config.where.contains(key)) {
       warnings.push_back(
@@ -58,6 +58,12 @@ std::string_view name_of(Action action) { return action == Action::destroy ? "de
 Position DomainConfig::position_of(std::string_view key) const {
   const auto found = where.find(key);
   return found == where.end() ? Position{} : found->second;
+}
+
+u64 DomainConfig::epc_mib() const {
+  u64 sum = 0;
+  for (const EpcSection& section : epc) sum += section.mib;
+  return sum;
 }
 
 tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {

@@ -19,6 +19,15 @@ namespace cloister::toolstack {
 enum class Action : u8 { destroy, restart };
 std::string_view name_of(Action action);
 
+/// A virtual EPC section.
+struct EpcSection {
+  u64 mib = 0;
+  std::optional<u32> package;  ///< of the machine; absent: any
+  bool operator==(const EpcSection&) const = default;
+};
+/// Linux reads as many (SGX_MAX_EPC_SECTIONS).
+inline constexpr std::size_t most_epc_sections = 8;
+
 struct DomainConfig {
   std::string name;
   u64 memory_mib = 512;
@@ -28,7 +37,7 @@ struct DomainConfig {
   std::string cmdline;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
-  u64 epc_mib = 0;  ///< 0: no SGX
+  std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;  ///< the guest may write those MSRs
@@ -36,6 +45,8 @@ struct DomainConfig {
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.
   Position position_of(std::string_view key) const;
+  /// Of all sections.
+  u64 epc_mib() const;
 };
 
 struct ReadConfig {

@@ -6,6 +6,7 @@
 
 #include "hypervisor/domain.hpp"
 #include "toolstack/cpuid_string.hpp"
+#include "toolstack/epc_sections.hpp"
 #include "toolstack/values.hpp"
 
 namespace cloister::toolstack {
@@ -85,7 +86,10 @@ Done read_on_reboot(Draft& draft, const xl::Setting& s) { return read_action(dra
 Done read_on_crash(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_crash, s); }
 
 Done read_epc(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.epc_mib, read_integer(setting, 0, most_mib, "MiB"));
+  if (setting.value.kind == xl::Value::Kind::list) return keep(draft.config.epc, read_epc_sections(setting, most_mib));
+  const auto mib = read_integer(setting, 0, most_mib, "MiB");
+  if (mib && *mib != 0) draft.config.epc = {{.mib = *mib, .package = std::nullopt}};
+  return mib ? Done() : Failed(mib.error());
 }
 
 /// The digest as a person writes it: byte 0 first. MSR n holds bytes 8n to 8n+7, little-endian (SDM vol. 3D, 37.1.4).
@@ -124,7 +128,7 @@ constexpr Key table[] = {
     {"on_reboot", "string", "\"restart\"", "When the guest resets itself: `\"destroy\"` or `\"restart\"`.",
      read_on_reboot},
     {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"` or `\"restart\"`.", read_on_crash},
-    {"epc", "integer", "0", "Enclave page cache in MiB, 0 to 1048576; 0: a domain without SGX.", read_epc},
+    {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", read_epc},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
      read_lehash},
     {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", read_lewr},

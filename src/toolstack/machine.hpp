@@ -24,10 +24,10 @@ enum class LaunchControl : u8 {
 std::string_view name_of(LaunchControl state);
 
 struct EpcSectionDescription {
-  u64 base = 0;            ///< machine-physical address, bytes, page-aligned
-  u64 bytes = 0;           ///< whole pages
-  u32 node = 0;            ///< the machine's NUMA node
-  std::vector<u64> stuck;  ///< pages, counted from the section's first, on which EREMOVE fails (to try what follows)
+  u64 base = 0;             ///< machine-physical address, bytes, page-aligned
+  u64 bytes = 0;            ///< whole pages
+  u32 node = 0;             ///< the machine's NUMA node
+  std::vector<u64> faulty;  ///< pages, counted from the section's first, that EREMOVE cannot clear, to try what follows
   bool operator==(const EpcSectionDescription&) const = default;
 };
 

@@ -1,6 +1,10 @@
 // Memory map, CPUID and MSRs of a domain, in the order in which they need each other.
 #include "toolstack/plan.hpp"
 
+#include <cassert>
+#include <iterator>
+#include <set>
+
 namespace cloister::toolstack {
 
 namespace {
@@ -11,6 +15,22 @@ using Failed = tl::unexpected<Diagnostic>;
 
 Failed at_key(const DomainConfig& config, std::string_view key, const std::string& message) {
   return Failed(Diagnostic{config.position_of(key), std::string("'").append(key).append("': ").append(message)});
+}
+
+/// Sizes and NUMA nodes: the package of the lowest number becomes node 0, the next one node 1.
+std::vector<platform::EpcSize> virtual_sections(const DomainConfig& config, std::span<const u32> packages) {
+  assert(packages.empty() || packages.size() == config.epc.size());
+  std::vector<u32> of_section(packages.begin(), packages.end());
+  if (packages.empty()) {
+    for (const EpcSection& section : config.epc) of_section.push_back(section.package.value_or(0));
+  }
+  const std::set<u32> nodes(of_section.begin(), of_section.end());
+  std::vector<platform::EpcSize> sections;
+  for (std::size_t i = 0; i < config.epc.size(); ++i) {
+    const auto node = std::distance(nodes.begin(), nodes.find(of_section[i]));
+    sections.push_back({.bytes = config.epc[i].mib * mib, .node = static_cast<u32>(node)});
+  }
+  return sections;
 }
 
 policy::MsrPolicy make_msr_policy(const DomainConfig& config, const policy::CpuidTable& cpuid) {
@@ -26,11 +46,12 @@ policy::MsrPolicy make_msr_policy(const DomainConfig& config, const policy::Cpui
 }  // namespace
 
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
-                                               const std::function<arch::CpuidRegs(u32, u32)>& raw) {
+                                               const std::function<arch::CpuidRegs(u32, u32)>& raw,
+                                               std::span<const u32> packages) {
   DomainPlan plan{.config = config, .map = {}, .cpuid = {}, .msr = {}};
   const unsigned physical_bits = raw(arch::leaf::address_sizes, 0).eax & 0xff;
-  auto map = platform::make_memory_map(config.memory_mib * mib, config.epc_mib * mib, physical_bits);
-  if (!map) return at_key(config, config.epc_mib != 0 ? "epc" : "memory", map.error());
+  auto map = platform::make_memory_map(config.memory_mib * mib, virtual_sections(config, packages), physical_bits);
+  if (!map) return at_key(config, config.epc.empty() ? "memory" : "epc", map.error());
   plan.map = std::move(*map);
 
   policy::CpuidRequest request;

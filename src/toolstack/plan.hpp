@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <tl/expected.hpp>
 
 #include "platform/memory_map.hpp"
@@ -17,8 +18,11 @@ struct DomainPlan {
   policy::MsrPolicy msr;
 };
 
-/// `raw`: the processor's CPUID. The error stands at the key that asks for what cannot be had.
+/// `raw`: the processor's CPUID. `packages`: of each EPC section, the package that its frames are of; absent: what the
+/// configuration names, or 0. The guest has a NUMA node for each package that it has EPC of, in their order. The error
+/// stands at the key that asks for what cannot be had.
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
-                                               const std::function<arch::CpuidRegs(u32, u32)>& raw);
+                                               const std::function<arch::CpuidRegs(u32, u32)>& raw,
+                                               std::span<const u32> packages = {});
 
 }  // namespace cloister::toolstack

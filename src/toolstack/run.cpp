@@ -44,9 +44,9 @@ tl::expected<silicon::Package::Config, std::string> package_config(const DomainC
                                                                    const RunArguments& arguments) {
   silicon::Package::Config package;
   package.launch_control_writable = config.lewr;
-  if (config.epc_mib == 0) return package;
+  if (config.epc.empty()) return package;
   constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  package.epc = silicon::EpcSection{machine_epc, config.epc_mib * pages_per_mib};
+  package.epc = silicon::EpcSection{machine_epc, config.epc_mib() * pages_per_mib};
   if (arguments.deterministic || arguments.dry_run) {
     package.root_secret = fixed_platform_secret();
     return package;

@@ -9,7 +9,16 @@ namespace {
 
 using Kind = xl::Value::Kind;
 
-std::string found(const xl::Value& value) {
+/// The bases of strtol with base 0, which libxlu uses.
+std::pair<std::string_view, int> split_base(std::string_view text) {
+  if (text.starts_with("0x") || text.starts_with("0X")) return {text.substr(2), 16};
+  if (text.size() > 1 && text.starts_with("0")) return {text.substr(1), 8};
+  return {text, 10};
+}
+
+}  // namespace
+
+std::string shown(const xl::Value& value) {
   switch (value.kind) {
     case Kind::number: return value.text;
     case Kind::list: return "a list";
@@ -23,18 +32,9 @@ std::string found(const xl::Value& value) {
   return text + '"';
 }
 
-/// The bases of strtol with base 0, which libxlu uses.
-std::pair<std::string_view, int> split_base(std::string_view text) {
-  if (text.starts_with("0x") || text.starts_with("0X")) return {text.substr(2), 16};
-  if (text.size() > 1 && text.starts_with("0")) return {text.substr(1), 8};
-  return {text, 10};
-}
-
-}  // namespace
-
 tl::unexpected<Diagnostic> wrong(const xl::Setting& setting, const std::string& expected) {
   return tl::unexpected(
-      Diagnostic{setting.value.at, "'" + setting.name + "': found " + found(setting.value) + ", expected " + expected});
+      Diagnostic{setting.value.at, "'" + setting.name + "': found " + shown(setting.value) + ", expected " + expected});
 }
 
 tl::expected<std::string, Diagnostic> read_string(const xl::Setting& setting) {

@@ -11,6 +11,8 @@
 
 namespace cloister::toolstack {
 
+/// A value as a message shows it, without control characters.
+std::string shown(const xl::Value& value);
 /// "found …, expected …" at the value.
 tl::unexpected<Diagnostic> wrong(const xl::Setting& setting, const std::string& expected);
 

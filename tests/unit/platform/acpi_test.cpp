@@ -31,7 +31,8 @@ u8 sum(std::span<const u8> bytes) { return std::accumulate(bytes.begin(), bytes.
 class Tables {
  public:
   explicit Tables(u32 vcpus = 1, u64 epc = 64 * mib, u64 memory = 512 * mib)
-      : map_(make_memory_map(memory, epc, 46).value()), acpi_(make_acpi({vcpus, map_})) {
+      : Tables(vcpus, make_memory_map(memory, epc, 46).value()) {}
+  Tables(u32 vcpus, MemoryMap map) : map_(std::move(map)), acpi_(make_acpi({vcpus, map_})) {
     const Bytes rsdp = at(acpi_.rsdp.value, 36);
     const Bytes xsdt = table(load<u64>(rsdp, 24));
     by_name_["RSDP"] = rsdp;
@@ -172,6 +173,27 @@ TEST(Acpi, SratPutsProcessorsRamAndEpcInOneNode) {  // 5.2.16.1, 5.2.16.2
   const auto epc = tables.map().epc.at(0);
   EXPECT_THAT(ranges, ElementsAre(std::pair{u64{0}, 3072 * mib}, std::pair{4096 * mib, 1024 * mib},
                                   std::pair{epc.base.value, epc.bytes}));
+}
+
+// 5.2.16.1 and 5.2.16.2: proximity domains of processors (byte 2) and of memory (bytes 2 to 5).
+TEST(Acpi, SratHasEachEpcSectionAndAShareOfTheRamInItsNode) {
+  const EpcSize sections[] = {{64 * mib, 1}, {32 * mib, 0}};
+  const Tables tables(2, make_memory_map(512 * mib, sections, 46).value());
+  std::vector<u8> processors;
+  std::vector<NodeRange> memory;
+  for (const Bytes& entry : subtables(tables["SRAT"], 48)) {
+    if (entry[0] == 0) {
+      processors.push_back(entry[2]);
+    } else {
+      EXPECT_EQ(load<u32>(entry, 28), 1u) << "enabled, neither hot-pluggable nor non-volatile";
+      memory.push_back({arch::Gpa{load<u64>(entry, 8)}, load<u64>(entry, 16), load<u32>(entry, 2)});
+    }
+  }
+  EXPECT_THAT(processors, ElementsAre(1, 1)) << "one package, in the node of the first section";
+  constexpr u64 high = u64{4} << 30;
+  EXPECT_THAT(memory,
+              ElementsAre(NodeRange{arch::Gpa{0}, 256 * mib, 0}, NodeRange{arch::Gpa{256 * mib}, 256 * mib, 1},
+                          NodeRange{arch::Gpa{high}, 64 * mib, 1}, NodeRange{arch::Gpa{high + 64 * mib}, 32 * mib, 0}));
 }
 
 TEST(Aml, EncodesPackageLengths) {  // 20.2.4

@@ -54,6 +54,35 @@ TEST(MemoryMap, AlignsTheEpcToItsSizeUpTo1GiB) {
   EXPECT_EQ(base(512 * mib, 4 * gib), 4 * gib);  // more EPC than RAM
 }
 
+TEST(MemoryMap, PlacesSeveralSectionsInOrder) {
+  const EpcSize sections[] = {{64 * mib, 1}, {3 * mib, 0}, {4 * gib, 1}};
+  const auto map = make_memory_map(512 * mib, sections, 39);
+  ASSERT_TRUE(map) << map.error();
+  EXPECT_THAT(map->epc, ElementsAre(EpcRange{arch::Gpa{4 * gib}, 64 * mib, 1},
+                                    EpcRange{arch::Gpa{4 * gib + 64 * mib}, 3 * mib, 0},
+                                    EpcRange{arch::Gpa{5 * gib}, 4 * gib, 1}));
+  for (const EpcRange& range : map->epc)
+    EXPECT_THAT(map->entries, ::testing::Contains(MapEntry{range.base, range.bytes, MapType::reserved}));
+}
+
+TEST(MemoryMap, DividesRamBetweenTheNodesOfTheEpc) {
+  const auto nodes = [](u64 memory, u32 count) {
+    std::vector<EpcSize> sections;
+    for (u32 node = 0; node < count; ++node) sections.push_back({mib, node});
+    return ram_by_node(*make_memory_map(memory, sections, 46));
+  };
+  EXPECT_THAT(nodes(512 * mib, 1), ElementsAre(NodeRange{arch::Gpa{0}, 512 * mib, 0}));
+  EXPECT_THAT(nodes(512 * mib, 0), ElementsAre(NodeRange{arch::Gpa{0}, 512 * mib, 0}));
+  EXPECT_THAT(nodes(512 * mib, 2),
+              ElementsAre(NodeRange{arch::Gpa{0}, 256 * mib, 0}, NodeRange{arch::Gpa{256 * mib}, 256 * mib, 1}));
+  EXPECT_THAT(nodes(33 * mib, 2),
+              ElementsAre(NodeRange{arch::Gpa{0}, 16 * mib, 0}, NodeRange{arch::Gpa{16 * mib}, 17 * mib, 1}));
+  EXPECT_THAT(nodes(8 * gib, 2), ElementsAre(NodeRange{arch::Gpa{0}, 3 * gib, 0}, NodeRange{arch::Gpa{4 * gib}, gib, 0},
+                                             NodeRange{arch::Gpa{5 * gib}, 4 * gib, 1}));
+  EXPECT_THAT(nodes(4 * gib, 2), ElementsAre(NodeRange{arch::Gpa{0}, 2 * gib, 0}, NodeRange{arch::Gpa{2 * gib}, gib, 1},
+                                             NodeRange{arch::Gpa{4 * gib}, gib, 1}));
+}
+
 TEST(MemoryMap, IsSortedDisjointAndWholeForManySizes) {
   for (u64 memory : {2 * mib, 64 * mib, 3 * gib - mib, 3 * gib, 3 * gib + mib, 5 * gib, 64 * gib + 3 * mib})
     for (u64 epc : {u64{0}, mib, 5 * mib, 64 * mib, 1023 * mib, 4 * gib, 100 * gib + mib}) {

@@ -33,7 +33,7 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(config.on_poweroff, Action::destroy);
   EXPECT_EQ(config.on_reboot, Action::restart);
   EXPECT_EQ(config.on_crash, Action::destroy);
-  EXPECT_EQ(config.epc_mib, 0u);
+  EXPECT_EQ(config.epc_mib(), 0u);
   EXPECT_EQ(config.lehash, std::nullopt);
   EXPECT_TRUE(config.lewr);
 }
@@ -64,6 +64,16 @@ TEST(Config, LaunchKeyHashIsWrittenFirstByteFirst) {
   const auto hash = good("epc = 1\nlehash = '" + intel + "'").config.lehash;
   ASSERT_TRUE(hash.has_value());
   EXPECT_THAT(*hash, ElementsAre(0xa6053e051270b7ac, 0x6cfbe8ba8b3b413d, 0xc4d96199f2b3735d, 0xa6053e051270b7ac));
+}
+
+TEST(Config, EpcIsASizeOrAListOfSections) {
+  const EpcSection one{.mib = 64, .package = std::nullopt};
+  EXPECT_THAT(good("epc = 64").config.epc, ElementsAre(one));
+  EXPECT_THAT(good("epc = ['size=64']").config.epc, ElementsAre(one));
+  EXPECT_THAT(good("epc = 0").config.epc, IsEmpty());
+  const auto two = good("epc = ['size=64,package=1', 'package = 0, size = 0x20']").config;
+  EXPECT_THAT(two.epc, ElementsAre(EpcSection{64, 1}, EpcSection{32, 0}));
+  EXPECT_EQ(two.epc_mib(), 96u);
 }
 
 TEST(Config, CpuidForcesFeaturesTheLastWordCounting) {
@@ -113,6 +123,20 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"memory = 08", 3, 10, {"found 08"}},
       {"memory = [512]", 3, 10, {"found a list", "a number"}},
       {"\nepc = '64M'", 4, 7, {"'epc'", "found \"64M\"", "in MiB, without a unit"}},
+      {"epc = ['size=64', 'siez=32']", 3, 19, {"'epc'", "found \"siez=32\"", "expected 'size'"}},
+      {"epc = ['size=64,\\x01=2']", 3, 8, {"found \"size=64,?=2\"", "\"size=MIB\" or"}},
+      {"epc = ['package=1']", 3, 8, {"found \"package=1\"", "\"size=MIB\" or"}},
+      {"epc = ['size']", 3, 8, {"\"size=MIB\" or"}},
+      {"epc = ['size=64,']", 3, 8, {"\"size=MIB\" or"}},
+      {"epc = [64]", 3, 8, {"found 64", "\"size=MIB\" or"}},
+      {"epc = ['size=0']", 3, 8, {"'epc: size'", "found \"0\"", "from 1 to 1048576 (in MiB"}},
+      {"epc = ['size=1,size=1']", 3, 8, {"'size' once"}},
+      {"epc = ['size=1,package=256']", 3, 8, {"'epc: package'", "from 0 to 255"}},
+      {"epc = ['size=1048576', 'size=1']", 3, 24, {"1048577 MiB in all sections", "1048576 at most"}},
+      {"epc = ['size=1','size=1','size=1','size=1','size=1','size=1','size=1','size=1',\n'size=1']",
+       4,
+       1,
+       {"8 sections"}},
       {"vcpus = 17", 3, 9, {"found 17", "a number from 1 to 16"}},
       {"vcpus = 0", 3, 9, {"found 0"}},
       {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "unit/policy/processor.hpp"
 
 namespace cloister::toolstack {
@@ -50,7 +52,7 @@ TEST(Plan, EpcLiesAboveRamAndFourGibibytesAndCpuidSaysWhere) {
     const DomainPlan plan = good(text);
     ASSERT_EQ(plan.map.epc.size(), 1u) << text;
     const platform::EpcRange& epc = plan.map.epc[0];
-    EXPECT_EQ(epc.bytes, plan.config.epc_mib << 20) << text;
+    EXPECT_EQ(epc.bytes, plan.config.epc_mib() << 20) << text;
     EXPECT_GE(epc.base.value, u64{1} << 32) << text;
     for (const platform::MapEntry& entry : plan.map.entries) {
       if (entry.type != platform::MapType::ram) continue;
@@ -60,6 +62,36 @@ TEST(Plan, EpcLiesAboveRamAndFourGibibytesAndCpuidSaysWhere) {
     EXPECT_EQ((u64{section.ebx} << 32) | (section.eax & ~0xfffu), epc.base.value) << text;
     EXPECT_EQ((u64{section.edx} << 32) | (section.ecx & ~0xfffu), epc.bytes) << text;
   }
+}
+
+/// Base and size of each section that CPUID enumerates (SDM vol. 2A, CPUID leaf 12H, sub-leaves 2 and up).
+std::vector<std::pair<u64, u64>> enumerated(const DomainPlan& plan) {
+  std::vector<std::pair<u64, u64>> sections;
+  for (u32 subleaf = 2;; ++subleaf) {
+    const arch::CpuidRegs r = plan.cpuid.get(0x12, subleaf);
+    if ((r.eax & 0xf) != 1) return sections;
+    sections.emplace_back((u64{r.ebx} << 32) | (r.eax & ~0xfffu), (u64{r.edx} << 32) | (r.ecx & ~0xfffu));
+  }
+}
+
+TEST(Plan, EachEpcSectionIsEnumeratedAndInTheNodeOfItsPackage) {
+  const DomainPlan plan = good("epc = ['size=64,package=3', 'size=32,package=1', 'size=1,package=3']");
+  constexpr u64 base = u64{4} << 30, mib = 1 << 20;
+  EXPECT_THAT(enumerated(plan), ElementsAre(std::pair(base, 64 * mib), std::pair(base + 64 * mib, 32 * mib),
+                                            std::pair(base + 96 * mib, mib)));
+  std::vector<u32> nodes;
+  for (const platform::EpcRange& range : plan.map.epc) nodes.push_back(range.node);
+  EXPECT_THAT(nodes, ElementsAre(1, 0, 1));
+  EXPECT_EQ(good("epc = ['size=64,package=3']").map.epc[0].node, 0u) << "one package, one node";
+}
+
+TEST(Plan, TheMachinesChoiceOfPackagesMakesTheNodes) {
+  const auto read = read_config("name = 'd'\nkernel = 'k'\nepc = ['size=1', 'size=2,package=0']");
+  ASSERT_TRUE(read.has_value());
+  const auto plan = make_plan(read->config, tests::Processor(), std::array<u32, 2>{1, 0});
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->map.epc.at(0).node, 1u);
+  EXPECT_EQ(plan->map.epc.at(1).node, 0u);
 }
 
 TEST(Plan, ErrorsStandAtTheKeyThatAsked) {
