@@ -23,6 +23,7 @@
 #include "arch/cpuid.hpp"
 #include "arch/regs.hpp"
 #include "arch/types.hpp"
+#include "silicon/shared_memory.hpp"
 
 namespace cloister::silicon {
 
@@ -244,7 +245,8 @@ class GuestMemory {
 
   /// Maps fresh zeroed RAM, `bytes` a multiple of 4 KiB, at `base`.
   tl::expected<void, MapError> map_ram(Gpa base, u64 bytes);
-  /// Maps `pages` machine EPC frames from `first` on, readable, writable and executable.
+  /// Maps `pages` machine EPC frames from `first` on, readable, writable and executable. They may lie in several
+  /// sections; a frame that no section has is the abort page, and an operand outside EPC.
   tl::expected<void, MapError> map_epc(Gpa base, Mfn first, u64 pages);
   /// Removes whatever is mapped in [base, base + bytes): both multiples of 4 KiB.
   void unmap(Gpa base, u64 bytes);
@@ -278,11 +280,22 @@ struct EnclsResult {
 class Package {
  public:
   struct Config {
-    std::optional<EpcSection> epc;  ///< none: a package without SGX memory
+    /// The EPC: disjoint ranges of frames, in any order, less than 2^32 pages together. Empty: no SGX.
+    std::vector<EpcSection> epc{};
+    /// Where the sections' pages lie, one section after the other in the order above. Null: in private memory that ends
+    /// with the package. A section for which there is no memory is not there, and CPUID does not list it. Whoever
+    /// adopts the memory gives the same sections in the same order.
+    EpcMemory::Pointer memory = nullptr;
+    /// The machine's, which brings its boot number. Null: private ones of `boot`.
+    MachineCounters::Pointer counters = nullptr;
     /// What every key of the platform is derived from; random at its first start, and kept secret.
     std::array<u8, 32> root_secret{};
-    u64 boot = 0;                         ///< differs from one power-on of the platform to the next
+    u64 boot = 0;                         ///< without `counters`: differs from one power-on to the next
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
+    /// Frames of the EPC whose EPCM entry the package cannot clear any more, as after a machine check: EREMOVE answers
+    /// SGX_ENCLAVE_ACT, in root mode and for guests, and changes nothing. Whoever takes such a page back must withdraw
+    /// it.
+    std::vector<Mfn> faulty_frames{};
   };
   explicit Package(Config config);
   ~Package();
@@ -292,7 +305,7 @@ class Package {
   /// What CPUID returns in root mode: exactly what is implemented, with the package's EPC sections.
   CpuidRegs cpuid(u32 leaf, u32 subleaf) const;
 
-  /// ENCLS[EREMOVE] in root mode on one machine EPC frame.
+  /// ENCLS[EREMOVE] in root mode on one machine EPC frame. Any thread.
   EnclsResult eremove(Mfn frame);
 
   class Impl;

@@ -38,6 +38,14 @@ u64 pages_of(const Grants& grants) {
   return pages;
 }
 
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants) {
+  silicon::Package::Config config;
+  config.epc = sections_of(grants);
+  config.launch_control_writable = values.launch_control == LaunchControl::unlocked;
+  for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
+  return config;
+}
+
 PackageValues package_values(const MachineDescription& machine, const Grants& grants) {
   PackageValues values{.launch_control = machine.launch_control,
                        .launch_hash = machine.launch_hash,

@@ -29,6 +29,9 @@ struct PackageValues {
   bool operator==(const PackageValues&) const = default;
 };
 
+/// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants);
+
 /// What `machine` gives to a domain with these frames.
 PackageValues package_values(const MachineDescription& machine, const Grants& grants);
 

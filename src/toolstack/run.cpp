@@ -46,7 +46,7 @@ tl::expected<silicon::Package::Config, std::string> package_config(const DomainC
   package.launch_control_writable = config.lewr;
   if (config.epc.empty()) return package;
   constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  package.epc = silicon::EpcSection{machine_epc, config.epc_mib() * pages_per_mib};
+  package.epc = {{machine_epc, config.epc_mib() * pages_per_mib}};
   if (arguments.deterministic || arguments.dry_run) {
     package.root_secret = fixed_platform_secret();
     return package;

@@ -123,7 +123,7 @@ CpuidRegs Package::Impl::cpuid(u32 leaf, u32 subleaf) {
 CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
   CpuidRegs r = Impl::cpuid(leaf, subleaf);
   const auto& epc = impl_->config().epc;
-  if (!epc) return r;
+  if (epc.empty()) return r;
   if (leaf == 7 && subleaf == 0) {
     r.ebx |= bit(2);   // SGX
     r.ecx |= bit(30);  // SGX_LC
@@ -138,12 +138,11 @@ CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const {
     return {static_cast<u32>(sgx.attributes()), static_cast<u32>(sgx.attributes() >> 32), static_cast<u32>(sgx.xfrm),
             static_cast<u32>(sgx.xfrm >> 32)};
   }
-  if (subleaf == 2) {
-    const u64 base = arch::address_of(epc->first).value, bytes = epc->pages * arch::page_size;
-    return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
-            static_cast<u32>(bytes & 0xffff'f000) | sgx.epc_property, static_cast<u32>(bytes >> 32)};
-  }
-  return {};
+  if (subleaf - 2 >= epc.size()) return {};
+  const EpcSection& section = epc[subleaf - 2];
+  const u64 base = arch::address_of(section.first).value, bytes = section.pages * arch::page_size;
+  return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
+          static_cast<u32>(bytes & 0xffff'f000) | sgx.epc_property, static_cast<u32>(bytes >> 32)};
 }
 
 }  // namespace cloister::silicon

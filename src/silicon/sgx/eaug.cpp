@@ -50,8 +50,7 @@ LeafResult eaug(LeafContext& ctx) {
   namespace f = arch::secinfo_flags;
   constexpr u64 flags = f::r | f::w | f::pending | (u64{static_cast<u8>(arch::PageType::reg)} << f::page_type_shift);
   const auto guard = ctx.guard();
-  claim_page(page, flags, info->linaddr);
-  page.secs = *secs_index;
+  claim_page(page, flags, info->linaddr, *secs_index);
   ++secs.children;
   return LeafDone{};
 }

@@ -86,6 +86,7 @@ LeafResult ecreate(LeafContext& ctx) {
   const auto guard = ctx.guard();
   entry.enclave_address = 0;
   entry.secs = target->index;
+  entry.eid = internal.eid;
   entry.epoch = 1;
   entry.children = entry.threads_now = entry.threads_before = 0;
   entry.type = PageType::secs;

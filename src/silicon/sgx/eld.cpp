@@ -96,10 +96,10 @@ LeafResult load(LeafContext& ctx, Variant variant) {
     return failure(SgxError::mac_compare_fail);
   }
   *slot = 0;
-  claim_page(page, pcmd->secinfo.flags, info->linaddr);
+  if (type == PageType::secs) page.eid = ctx.secs(index).live().eid;
+  claim_page(page, pcmd->secinfo.flags, info->linaddr, secs_index);
   if (has_owner(type)) {
     EpcmEntry& secs = ctx.epcm(secs_index);
-    page.secs = secs_index;
     page.blocked = variant.blocked;
     // Its eviction proved that no translation was left; nothing since could make one of a blocked page.
     page.epoch = secs.epoch - 2;

@@ -9,6 +9,7 @@ using arch::PageType;
 using arch::SgxError;
 
 SgxError eremove_page(Package::Impl& package, u32 index) {
+  if (package.faulty(index)) return SgxError::enclave_act;
   EpcmEntry& page = package.epcm(index);
   if (!page.valid) return SgxError::success;
   if (page.type == PageType::va) {

@@ -1,21 +1,67 @@
 // One processor package: its EPC and EPCM, and the leaves that root mode runs on them.
+#include <cassert>
+
 #include "silicon/sgx/package_impl.hpp"
 
 namespace cloister::silicon {
 
 Package::Impl::Impl(Config config, SgxFeatures features)
-    : config_(std::move(config)), features_(features), keys_(config_.root_secret, config_.boot) {
-  if (epc_pages() == 0) return;
-  memory_ = map_host(epc_pages() * arch::page_size);
-  epcm_ = std::make_unique<EpcmEntry[]>(epc_pages());
-  states_ = std::make_unique<PageState[]>(epc_pages());
+    : config_(std::move(config)), features_(features), keys_(config_.root_secret, config_.boot, config_.counters) {
+  take_memory();
+  pages_ = memory_->impl().page(0);
+  epcm_ = memory_->impl().entries();
+  for (const EpcSection& section : config_.epc) {
+    by_frame_.push_back({section.first, section.pages, static_cast<u32>(epc_pages_)});
+    epc_pages_ += section.pages;
+  }
+  std::ranges::sort(by_frame_, {}, &Place::first);
+  assert(std::ranges::adjacent_find(
+             by_frame_, [](const Place& a, const Place& b) { return b.first - a.first < a.pages; }) == by_frame_.end());
+  for (const Mfn frame : config_.faulty_frames) {
+    if (const auto index = index_of(frame)) faulty_.push_back(*index);
+  }
+  std::ranges::sort(faulty_);
+}
+
+/// Finds memory for the sections, and drops those for which there is none.
+void Package::Impl::take_memory() {
+  std::erase_if(config_.epc, [](const EpcSection& section) { return section.pages == 0; });
+  u64 wanted = 0;
+  for (const EpcSection& section : config_.epc) wanted += section.pages;
+  memory_ = config_.memory;
+  if (memory_ != nullptr) {
+    memory_->impl().reset_processors();
+  } else if (wanted < EpcMemory::Impl::most_pages) {
+    memory_ = EpcMemory::Impl::create_private(wanted).value_or(nullptr);
+  }
+  if (memory_ == nullptr) memory_ = EpcMemory::Impl::create_private(0).value();
+  states_ = map_host(memory_->pages() * sizeof(PageState));
+  u64 left = states_ != nullptr ? memory_->pages() : 0;
+  const auto without = std::ranges::find_if(config_.epc, [&](const EpcSection& section) {
+    if (section.pages > left) return true;
+    left -= section.pages;
+    return false;
+  });
+  config_.epc.erase(without, config_.epc.end());
 }
 
 std::optional<u32> Package::Impl::index_of(Mfn frame) const {
-  if (!config_.epc || memory_ == nullptr || frame < config_.epc->first) return std::nullopt;
-  const u64 index = frame - config_.epc->first;
-  if (index >= config_.epc->pages) return std::nullopt;
-  return static_cast<u32>(index);
+  const auto after = std::ranges::upper_bound(by_frame_, frame, {}, &Place::first);
+  if (after == by_frame_.begin()) return std::nullopt;
+  const Place& place = *std::prev(after);
+  const u64 offset = frame - place.first;
+  if (offset >= place.pages) return std::nullopt;
+  return static_cast<u32>(place.index + offset);
+}
+
+Mfn Package::Impl::frame_of(u32 index) const {
+  u64 left = index;
+  for (const EpcSection& section : config_.epc) {
+    if (left < section.pages) return section.first + left;
+    left -= section.pages;
+  }
+  assert(false);
+  return {};
 }
 
 Package::Package(Config config) : impl_(std::make_unique<Impl>(std::move(config))) {}

@@ -1,11 +1,15 @@
 // A package's EPC, with an EPCM entry and a page state for each page, and its platform's keys.
+//
+// Pages have indices: 0 is the first page of the first section, and the sections follow each other.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "silicon/mmu/memory.hpp"
+#include "silicon/sgx/epc_memory_impl.hpp"
 #include "silicon/sgx/epcm.hpp"
 #include "silicon/sgx/features.hpp"
 #include "silicon/sgx/platform_keys.hpp"
@@ -19,13 +23,17 @@ class Package::Impl {
 
   const Config& config() const { return config_; }
   const SgxFeatures& features() const { return features_; }
-  u64 epc_pages() const { return config_.epc ? config_.epc->pages : 0; }
+  u64 epc_pages() const { return epc_pages_; }
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
   std::optional<u32> index_of(Mfn frame) const;
+  Mfn frame_of(u32 index) const;
   EpcmEntry& epcm(u32 index) { return epcm_[index]; }
-  u8* page(u32 index) { return memory_.get() + u64{index} * arch::page_size; }
-  PageState& state(u32 index) { return states_[index]; }
+  u8* page(u32 index) { return pages_ + u64{index} * arch::page_size; }
+  PageState& state(u32 index) { return reinterpret_cast<PageState*>(states_.get())[index]; }
+  bool faulty(u32 index) const { return !faulty_.empty() && std::ranges::binary_search(faulty_, index); }
+  EpcMemory& memory() { return *memory_; }
+  EventCounts& counts() { return memory_->impl().header().counts; }
   /// Held for the moment in which EPCM entries are read or changed.
   std::mutex& mutex() { return mutex_; }
   PlatformKeys& keys() { return keys_; }
@@ -34,11 +42,24 @@ class Package::Impl {
   static CpuidRegs cpuid(u32 leaf, u32 subleaf);
 
  private:
-  Config config_;
+  /// Where a section's pages are.
+  struct Place {
+    Mfn first;
+    u64 pages = 0;
+    u32 index = 0;
+  };
+
+  void take_memory();
+
+  Config config_;  ///< the sections are those that have memory
   SgxFeatures features_;
-  HostMapping memory_;
-  std::unique_ptr<EpcmEntry[]> epcm_;
-  std::unique_ptr<PageState[]> states_;
+  u64 epc_pages_ = 0;
+  std::vector<Place> by_frame_;  ///< sorted by `first`
+  std::vector<u32> faulty_;      ///< indices, sorted
+  EpcMemory::Pointer memory_;
+  u8* pages_ = nullptr;        ///< in memory_
+  EpcmEntry* epcm_ = nullptr;  ///< in memory_
+  HostMapping states_;         ///< PageState of each page: zero bytes are a new one's
   std::mutex mutex_;
   PlatformKeys keys_;
 };

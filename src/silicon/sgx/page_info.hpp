@@ -37,12 +37,12 @@ inline u64 secinfo_flags_of(const EpcmEntry& page) {
          (page.permission_restricted ? f::pr : 0) | (u64{static_cast<u8>(page.type)} << f::page_type_shift);
 }
 
-/// Fills in a free entry, all but its owner; the page becomes valid. The caller holds the page's lock exclusively and
-/// the package's mutex.
-inline void claim_page(EpcmEntry& page, u64 flags, u64 enclave_address) {
+/// Fills in a free entry; the page becomes valid. `secs` is its owner, if its type has one. The caller holds the page's
+/// lock exclusively and the package's mutex.
+inline void claim_page(EpcmEntry& page, u64 flags, u64 enclave_address, u32 secs = 0) {
   namespace f = arch::secinfo_flags;
   page.enclave_address = enclave_address;
-  page.secs = 0;
+  page.secs = secs;
   page.epoch = 0;
   page.children = page.threads_now = page.threads_before = 0;
   page.type = static_cast<arch::PageType>((flags & f::page_type) >> f::page_type_shift);

@@ -60,6 +60,11 @@ class Packed {
 
 }  // namespace
 
+PlatformKeys::PlatformKeys(const RootSecret& root, u64 own_boot, MachineCounters::Pointer counters)
+    : PlatformKeys(root, counters != nullptr ? counters->boot() : own_boot) {
+  counters_ = std::move(counters);
+}
+
 PlatformKeys::PlatformKeys(const RootSecret& root, u64 boot)
     : master_(half(labelled(root, "master", 0))),
       cpusvn_(microcode_cpusvn),

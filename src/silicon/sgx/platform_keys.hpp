@@ -10,6 +10,7 @@
 #include <span>
 
 #include "arch/sgx.hpp"
+#include "silicon/shared_memory.hpp"
 
 namespace cloister::silicon {
 
@@ -35,7 +36,9 @@ struct KeyDependencies {
 
 class PlatformKeys {
  public:
-  /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it.
+  /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it. `counters`
+  /// are the machine's and bring their own boot number; null: private ones.
+  PlatformKeys(const RootSecret& root, u64 boot, MachineCounters::Pointer counters);
   PlatformKeys(const RootSecret& root, u64 boot);
 
   /// A 128-bit key: AES-CMAC, under a key that only this platform has, of the dependencies in the order of their
@@ -52,14 +55,15 @@ class PlatformKeys {
   const arch::Bytes32& report_keyid() const { return report_keyid_; }
   const arch::Bytes16& paging_key() const { return paging_key_; }
 
-  u64 next_eid() { return eid_.fetch_add(1); }
+  u64 next_eid() { return counters_ != nullptr ? counters_->next_eid() : eid_.fetch_add(1); }
   /// Never 0, never the same twice.
-  u64 next_version() { return version_.fetch_add(1); }
+  u64 next_version() { return counters_ != nullptr ? counters_->next_version() : version_.fetch_add(1); }
 
  private:
   arch::Bytes16 master_{}, cpusvn_{}, ownerepoch_{}, seal_fuses_{}, paging_key_{};
   arch::Bytes32 report_keyid_{};
-  std::atomic<u64> eid_{1}, version_{1};
+  MachineCounters::Pointer counters_;
+  std::atomic<u64> eid_{1}, version_{1};  ///< without counters_
 };
 
 /// The PADDING that every signature of an initialised enclave has (PKCS #1 v1.5, SHA-256), as it lies in the SECS.

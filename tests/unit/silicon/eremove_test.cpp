@@ -14,7 +14,7 @@ constexpr arch::Mfn first{0x8000};
 /// A package of eight pages: a SECS at index 0 and, in the tests, its children.
 class Eremove : public testing::Test {
  protected:
-  Package package{Package::Config{.epc = EpcSection{first, 8}}};
+  Package package{Package::Config{.epc = {{first, 8}}}};
 
   EpcmEntry& entry(u32 index) { return package.impl().epcm(index); }
   u64 remove(u32 index) {

@@ -55,7 +55,7 @@ class SgxBench : public testing::Test {
   static constexpr u64 epc = 0x4000'0000, elrange_bytes = 0x20'0000;
   static constexpr arch::Mfn first{0x8000};
 
-  Package package_{Package::Config{.epc = EpcSection{first, pages}, .root_secret = {1, 2, 3}, .boot = 1}};
+  Package package_{Package::Config{.epc = {{first, pages}}, .root_secret = {1, 2, 3}, .boot = 1}};
   GuestMemory memory_;
   Vcpu vcpu_{package_, memory_, Vcpu::Config{.clock = ClockMode::deterministic}};
   Package::Impl& package = package_.impl();

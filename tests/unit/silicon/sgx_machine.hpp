@@ -22,8 +22,7 @@ class SgxMachine {
   static constexpr u64 base = epc & ~u64{0xfffff}, size = 0x40000;
 
   SgxMachine()
-      : package_({.epc = EpcSection{first_frame, epc_pages}, .root_secret = {1}, .boot = 1}),
-        vcpu_(package_, memory_, {}) {
+      : package_({.epc = {{first_frame, epc_pages}}, .root_secret = {1}, .boot = 1}), vcpu_(package_, memory_, {}) {
     (void)memory_.map_ram(arch::Gpa{ram}, ram_bytes);
     (void)memory_.map_epc(arch::Gpa{epc}, first_frame, epc_pages);
     cpu().efer |= arch::efer::lme | arch::efer::lma;
