@@ -19,19 +19,14 @@ struct HostCpu {
 
 /// Where facts of the host come from, so that they can be others in a test.
 struct HostFacts {
-  std::vector<HostCpu> cpus;  ///< those that are online
+  std::vector<HostCpu> cpus;  ///< those on which this process may run
   /// CPUID, executed on that processor.
   std::function<arch::CpuidRegs(u32 cpu, u32 leaf, u32 subleaf)> cpuid;
 };
 /// This host. A processor is asked by moving the calling thread there.
 HostFacts this_host();
 
-/// What the host has: packages with sections; or none, with the reason.
-struct HostEpc {
-  std::vector<PackageDescription> packages;
-  bool sgx = false;     ///< some processor of the host has SGX, enabled by firmware
-  std::string sgx_off;  ///< sgx, but it is not to be used: processors differ, and where
-};
+/// Sections go to packages in their order, if there are as many of both; else all to package 0, for CPUID does not say.
 HostEpc host_epc(const HostFacts& facts);
 
 }  // namespace cloister::toolstack

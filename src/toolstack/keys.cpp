@@ -2,11 +2,10 @@
 // gave them.
 #include "toolstack/keys.hpp"
 
-#include <charconv>
-
 #include "hypervisor/domain.hpp"
 #include "toolstack/cpuid_string.hpp"
 #include "toolstack/epc_sections.hpp"
+#include "toolstack/launch_hash.hpp"
 #include "toolstack/values.hpp"
 
 namespace cloister::toolstack {
@@ -92,22 +91,9 @@ Done read_epc(Draft& draft, const xl::Setting& setting) {
   return mib ? Done() : Failed(mib.error());
 }
 
-/// The digest as a person writes it: byte 0 first. MSR n holds bytes 8n to 8n+7, little-endian (SDM vol. 3D, 37.1.4).
 Done read_lehash(Draft& draft, const xl::Setting& setting) {
-  const std::string& text = setting.value.text;
-  constexpr std::size_t digits = 64;
-  if (setting.value.kind == xl::Value::Kind::list || text.size() != digits ||
-      text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
-    return wrong(setting, "64 hexadecimal digits, the SHA-256 digest of the launch key's modulus");
-  }
-  std::array<u64, 4> hash{};
-  for (std::size_t byte = 0; byte < digits / 2; ++byte) {
-    u8 value = 0;
-    std::from_chars(&text[2 * byte], &text[2 * byte] + 2, value, 16);
-    hash[byte / 8] |= u64{value} << (8 * (byte % 8));
-  }
-  draft.config.lehash = hash;
-  return {};
+  if (setting.value.kind != xl::Value::Kind::list) draft.config.lehash = read_launch_hash(setting.value.text);
+  return draft.config.lehash ? Done() : wrong(setting, launch_hash_form);
 }
 
 Done read_lewr(Draft& draft, const xl::Setting& setting) { return keep(draft.config.lewr, read_boolean(setting)); }

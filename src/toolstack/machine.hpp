@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,6 +37,13 @@ struct PackageDescription {
   bool operator==(const PackageDescription&) const = default;
 };
 
+/// What a host has by itself: packages with sections; or none, with the reason (host_epc.hpp).
+struct HostEpc {
+  std::vector<PackageDescription> packages;
+  bool sgx = false;     ///< firmware has enabled SGX on some processor
+  std::string sgx_off;  ///< with `sgx`: why it is not to be used all the same
+};
+
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   hypervisor::KeySharing keys = hypervisor::KeySharing::shared;
@@ -53,10 +61,13 @@ tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text)
 /// One package with 256 MiB of EPC.
 MachineDescription default_machine();
 
-/// The machine of this host, if `path` is not there (not an error only for the default path): its own EPC layout, or
-/// the default. The error is for a person: "FILE:LINE:COLUMN: …".
-tl::expected<MachineDescription, std::string> load_machine(const std::optional<std::string>& path);
+/// Where the machine description is, unless somebody says otherwise.
 inline constexpr const char* machine_file = "/etc/cloister/machine.toml";
+
+/// The machine that `path` describes. Without a path: machine_file if it is there, else the EPC that `host` has, else
+/// the default. The error is a line for a person, with FILE:LINE:COLUMN where there is one.
+tl::expected<MachineDescription, std::string> load_machine(const std::optional<std::string>& path,
+                                                           const std::function<HostEpc()>& host);
 
 /// The machine's EPC as the accounts take it.
 hypervisor::MachineEpcSpec epc_spec(const MachineDescription& machine);

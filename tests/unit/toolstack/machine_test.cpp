@@ -1,0 +1,207 @@
+// What a machine description means, how a wrong one is refused (docs/machine.md), and the examples in it.
+#include "toolstack/machine.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "hypervisor/epc/machine_epc.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using hypervisor::KeySharing;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr u64 kib = 1 << 10, mib = 1 << 20, gib = 1 << 30;
+const std::string hash = "0100000000000000020000000000000003000000000000000000000000000080";
+
+MachineDescription good(const std::string& text) {
+  const auto machine = read_machine(text);
+  EXPECT_TRUE(machine.has_value()) << text << (machine ? "" : format("", machine.error()));
+  return machine.value_or(MachineDescription{});
+}
+
+EpcSectionDescription section(u64 base, u64 bytes, u32 node) {
+  return {.base = base, .bytes = bytes, .node = node, .faulty = {}};
+}
+
+TEST(Machine, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
+  const MachineDescription machine = good("[[package]]\nepc = [{ size = 256 }]\n");
+  ASSERT_THAT(machine.packages, SizeIs(1));
+  EXPECT_THAT(machine.packages[0].epc, ElementsAre(section(4 * gib, 256 * mib, 0)));
+  EXPECT_EQ(machine.keys, KeySharing::shared);
+  EXPECT_EQ(machine.silicon, "");
+  EXPECT_EQ(machine.launch_control, LaunchControl::unlocked);
+  EXPECT_EQ(machine.launch_hash, std::nullopt);
+  EXPECT_EQ(machine.sgx_off, "");
+  MachineDescription standard = default_machine();
+  standard.origin.clear();
+  EXPECT_EQ(standard, machine) << "the same as without a file";
+}
+
+TEST(Machine, SectionsHavePlaceSizeAndNode) {
+  const MachineDescription machine = good(R"(
+keys = "separate"
+silicon = "icelake-server"
+
+[[package]]
+epc = [{ size = "96256 KiB", base = 0x20_0000_0000, faulty = [0, 24063] }]
+
+[[package]]
+
+[[package]]
+[[package.epc]]
+size = 1
+[[package.epc]]
+size = "2 GiB"
+node = 7
+)");
+  EXPECT_EQ(machine.keys, KeySharing::separate);
+  EXPECT_EQ(machine.silicon, "icelake-server");
+  ASSERT_THAT(machine.packages, SizeIs(3));
+  EXPECT_THAT(machine.packages[0].epc, ElementsAre(EpcSectionDescription{
+                                           .base = 128 * gib, .bytes = 96256 * kib, .node = 0, .faulty = {0, 24063}}));
+  EXPECT_THAT(machine.packages[1].epc, IsEmpty());
+  EXPECT_THAT(machine.packages[2].epc, ElementsAre(section(129 * gib, mib, 2), section(130 * gib, 2 * gib, 7)))
+      << "after the others, at whole GiB, in the package's node";
+}
+
+TEST(Machine, LaunchControlIsOneOfFourCases) {
+  const std::string package = "[[package]]\n";
+  EXPECT_EQ(good("launch_control = 'none'\n" + package).launch_control, LaunchControl::none);
+  EXPECT_EQ(good("launch_control = 'unwritable'\n" + package).launch_control, LaunchControl::unwritable);
+  EXPECT_EQ(good("launch_control = 'unlocked'\n" + package).launch_control, LaunchControl::unlocked);
+  const auto locked = good("launch_control = 'locked'\nlaunch_hash = '" + hash + "'\n" + package);
+  EXPECT_EQ(locked.launch_control, LaunchControl::locked);
+  ASSERT_TRUE(locked.launch_hash);
+  EXPECT_THAT(*locked.launch_hash, ElementsAre(1, 2, 3, u64{1} << 63));
+  EXPECT_TRUE(good("launch_hash = '" + hash + "'\n" + package).launch_hash) << "the value at reset, if unlocked";
+}
+
+TEST(Machine, WithoutEpcItSaysWhySgxIsOff) {
+  EXPECT_THAT(good("[[package]]\n").sgx_off, HasSubstr("no package of the machine description has EPC"));
+}
+
+TEST(Machine, AccountsTakeItsSections) {
+  const auto machine =
+      good("keys = 'separate'\npackage = [{ epc = [{ size = 4 }] }, { epc = [{ size = 8, node = 5 }] }]");
+  const auto epc = hypervisor::MachineEpc::create(epc_spec(machine));
+  ASSERT_TRUE(epc) << epc.error();
+  EXPECT_EQ(epc->count(0).total, 4 * mib / arch::page_size);
+  EXPECT_EQ(epc->count(1).total, 8 * mib / arch::page_size);
+  EXPECT_EQ(epc_spec(machine).keys, KeySharing::separate);
+  EXPECT_EQ(epc_spec(machine).sections[1].node, 5u);
+  EXPECT_EQ(epc->package_of(arch::Mfn{(5 * gib) / arch::page_size}), 1u);
+}
+
+struct Bad {
+  std::string text;
+  u32 line, column;
+  std::vector<const char*> says;
+};
+
+TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
+  const std::string end = "\n[[package]]\n";
+  const Bad cases[] = {
+      {"", 0, 0, {"found no package", "[[package]]"}},
+      {"keys = ", 1, 8, {"end-of-file"}},
+      {"keys = \"shared\nx", 1, 15, {}},
+      {"keys = 'both'" + end, 1, 8, {"'keys'", "found \"both\"", "expected \"shared\" or \"separate\""}},
+      {"keys = 1" + end, 1, 8, {"found 1"}},
+      {"kyes = 'shared'" + end, 1, 1, {"unknown key \"kyes\"", "did you mean 'keys'?"}},
+      {"zzzzzzzz = 1" + end, 1, 1, {"unknown key", "expected silicon, keys, launch_control, launch_hash, package"}},
+      {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
+      {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
+      {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
+      {"launch_control = 'open'" + end, 1, 18, {"\"none\", \"unwritable\", \"locked\" or \"unlocked\""}},
+      {"launch_control = 'locked'" + end, 1, 18, {"needs 'launch_hash'"}},
+      {"launch_hash = '12'" + end, 1, 15, {"found \"12\"", "64 hexadecimal digits"}},
+      {"launch_control = 'none'\nlaunch_hash = '" + hash + "'" + end, 2, 15, {"launch_control = \"none\"", "Intel's"}},
+      {"package = 1", 1, 11, {"found 1", "[[package]]"}},
+      {"package = [1]", 1, 12, {"found 1", "[[package]]"}},
+      {"[package]\nepc = []", 1, 1, {"found a table", "[[package]]"}},
+      {"[[package]]\nepc = 256", 2, 7, {"found 256", "[{ size = 256 }]"}},
+      {"[[package]]\nepc = [256]", 2, 8, {"found 256", "[{ size = 256 }]"}},
+      {"[[package]]\nepc = [{ node = 1 }]", 2, 8, {"found no 'size'"}},
+      {"[[package]]\nepc = [{ siez = 1 }]", 2, 10, {"did you mean 'size'?"}},
+      {"[[package]]\nepc = [{ size = 0 }]", 2, 17, {"'size'", "found 0", "a number from 1 to 8388608 (in MiB"}},
+      {"[[package]]\nepc = [{ size = 1.5 }]", 2, 17, {"found 1.5"}},
+      {"[[package]]\nepc = [{ size = '2 KiB' }]", 2, 17, {"found \"2 KiB\"", "whole pages of 4 KiB"}},
+      {"[[package]]\nepc = [{ size = '64M' }]", 2, 17, {"found \"64M\"", "KiB, MiB or GiB"}},
+      {"[[package]]\nepc = [{ size = '0 GiB' }]", 2, 17, {"found \"0 GiB\""}},
+      {"[[package]]\nepc = [{ size = '99999999999999999999 GiB' }]", 2, 17, {"KiB, MiB or GiB"}},
+      {"[[package]]\nepc = [{ size = 1, base = 4097 }]", 2, 27, {"found 4097", "a multiple of 4096"}},
+      {"[[package]]\nepc = [{ size = 1, base = -4096 }]", 2, 27, {"found -4096", "a number from 0"}},
+      {"[[package]]\nepc = [{ size = 2, base = 0xffffffff00000 }]", 2, 8, {"beyond 52 bits"}},
+      {"[[package]]\nepc = [{ size = 8388608 }, { size = 1 }]", 2, 28, {"more than 8 TiB"}},
+      {"[[package]]\nepc = [{ size = 1, node = 1024 }]", 2, 27, {"from 0 to 1023"}},
+      {"[[package]]\nepc = [{ size = 1, faulty = 3 }]", 2, 29, {"found 3", "an array of page numbers"}},
+      {"[[package]]\nepc = [{ size = 1, faulty = [256] }]", 2, 8, {"faulty page 256", "has 256 pages"}},
+      {"[[package]]\nepc = [{ size = 2, base = 0 },\n { size = 1, base = 0x100000 }]",
+       3,
+       2,
+       {"0x100000-0x1fffff overlaps 0x0-0x1fffff"}},
+      {"[[package]]\nname = 'ä'\n", 2, 1, {"unknown key \"name\""}},
+      {"silicon = 'ä'; keys = 2", 1, 15, {}},  // columns count bytes
+  };
+  for (const Bad& bad : cases) {
+    const auto machine = read_machine(bad.text);
+    ASSERT_FALSE(machine.has_value()) << bad.text;
+    EXPECT_EQ(machine.error().at.line, bad.line) << bad.text << ": " << machine.error().message;
+    EXPECT_EQ(machine.error().at.column, bad.column) << bad.text << ": " << machine.error().message;
+    for (const char* part : bad.says) EXPECT_THAT(machine.error().message, HasSubstr(part)) << bad.text;
+  }
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  EXPECT_TRUE(file.is_open()) << path;
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
+  const MachineDescription machine = good(contents(CLOISTER_SOURCE_DIR "/examples/machine.toml"));
+  EXPECT_THAT(machine.packages, SizeIs(2));
+}
+
+TEST(Machine, TheDocumentationNamesEveryKey) {
+  const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
+  for (const char* key :
+       {"silicon", "keys", "launch_control", "launch_hash", "package", "epc", "base", "size", "node", "faulty"})
+    EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
+}
+
+TEST(Machine, AFileIsReadAndItsErrorsHaveItsName) {
+  const std::string path = std::string(CLOISTER_BINARY_DIR) + "/machine_test.toml";
+  std::ofstream(path) << "[[package]]\nepc = [{ size = 3 }]\n";
+  const auto no_host = [] { return HostEpc{}; };
+  const auto machine = load_machine(path, no_host);
+  ASSERT_TRUE(machine) << machine.error();
+  EXPECT_EQ(machine->packages[0].epc[0].bytes, 3 * mib);
+  EXPECT_EQ(machine->origin, path);
+  std::ofstream(path) << "keys = 1\n";
+  EXPECT_THAT(load_machine(path, no_host).error(), HasSubstr(path + ":1:8: 'keys': found 1"));
+  std::filesystem::remove(path);
+  EXPECT_THAT(load_machine(path, no_host).error(), HasSubstr(path + ": cannot read: "));
+}
+
+TEST(Machine, WithoutAFileTheHostsEpcCountsThenTheDefault) {
+  if (std::filesystem::exists(machine_file)) GTEST_SKIP() << "this host has " << machine_file;
+  EXPECT_EQ(*load_machine({}, [] { return HostEpc{}; }), default_machine());
+  HostEpc host{.packages = {{.epc = {section(gib, mib, 0)}}}, .sgx = true, .sgx_off = ""};
+  EXPECT_EQ(load_machine({}, [&] { return host; })->packages, host.packages);
+  host = {.packages = {{}}, .sgx = true, .sgx_off = "processors differ"};
+  EXPECT_EQ(load_machine({}, [&] { return host; })->sgx_off, "processors differ");
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
