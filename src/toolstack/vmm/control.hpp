@@ -38,9 +38,9 @@ const char* name_of(DomainState state);
 
 /// A refusal, or why there is no answer.
 struct ControlError {
-  std::string message;
+  std::string message{};
   bool answered = false;     ///< by the VMM; else it has gone or does not answer
-  std::string file;          ///< of the configuration; empty: the error does not stand there
+  std::string file{};        ///< of the configuration; empty: the error does not stand there
   u32 line = 0, column = 0;  ///< 0: the file as a whole
 };
 
@@ -60,6 +60,7 @@ class ControlClient {
   /// The process that last called listen() on the socket (SO_PEERCRED).
   int peer_pid() const;
   int descriptor() const { return socket_.get(); }
+  Fd release() { return std::move(socket_); }
 
  private:
   explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
