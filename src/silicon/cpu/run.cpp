@@ -196,7 +196,9 @@ Exit Vcpu::Impl::run(u64 budget) {
     explicit Running(Mmu& m) : mmu(m) { mmu.enter(); }
     ~Running() { mmu.leave(); }
   } running_now(mmu_);
+  const u64 before = retired_;
   Exit exit = run_until_exit(budget);
+  EventCounts::add(package_.counts().instructions, retired_ - before);
   if (!cpu_.enclave.active) return exit;
   // A VM exit leaves the enclave first; it tells the page, not the offset, and nothing of the instruction (SDM vol. 3C,
   // 28.2.1 and vol. 3D, 37.2).

@@ -16,6 +16,8 @@ using arch::EnclsLeaf;
 using arch::EncluLeaf;
 using arch::EnclvLeaf;
 
+enum class Instruction : u8 { encls, enclu, enclv };
+
 /// Which feature brings a leaf.
 enum class Brings : u8 { sgx1, sgx2, oss, edeccssa };
 
@@ -90,6 +92,19 @@ bool expand_down_ds(const Cpu& cpu) {
   return !cpu.code64 && (cpu.seg[arch::seg_ds].attributes & mask) == attr::expand_down;
 }
 
+/// For the diagnostics door.
+void count(EventCounts& counts, Instruction instruction, u32 leaf, const LeafResult& result) {
+  switch (instruction) {
+    case Instruction::encls: EventCounts::add(counts.encls, leaf); break;
+    case Instruction::enclu: return EventCounts::add(counts.enclu, leaf);
+    case Instruction::enclv: return EventCounts::add(counts.enclv, leaf);
+  }
+  const Code* const code = result && leaf == number(EnclsLeaf::einit) ? std::get_if<Code>(&*result) : nullptr;
+  if (code != nullptr && code->error != arch::SgxError::success) {
+    EventCounts::add(counts.einit_failures, static_cast<u64>(code->error));
+  }
+}
+
 void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
   const auto& observer = cpu.vcpu->encls_observer;
   if (!observer) return;
@@ -103,14 +118,15 @@ void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
 }
 
 /// Runs a leaf and shows software its result.
-void run_leaf(Cpu& cpu, const Op* op, const LeafRow& row, bool observed) {
+void run_leaf(Cpu& cpu, const Op* op, const LeafRow& row, Instruction instruction) {
   LeafContext ctx(cpu, cpu.vcpu->package());
   ctx.next_rip = cpu.rip_after(op);
   // What an asynchronous exit in the middle would save is the state at this instruction.
   cpu.rip = cpu.rip_of(op);
   const u64 rcx = ctx.rcx();
   const LeafResult result = row.leaf(ctx);
-  if (observed) observe(cpu, result, row.number, rcx);
+  count(ctx.package.counts(), instruction, row.number, result);
+  if (instruction == Instruction::encls) observe(cpu, result, row.number, rcx);
   if (!result) return raise_miss(cpu, op, result.error());
   if (const Code* const code = std::get_if<Code>(&*result)) {
     cpu.gpr[arch::rax] = static_cast<u64>(code->error);
@@ -136,7 +152,7 @@ void op_encls(Cpu& cpu, const Op* op) {
     observe(cpu, leaf_gp(), leaf, cpu.gpr[arch::rcx]);
     return raise_gp(cpu, op);
   }
-  return run_leaf(cpu, op, *row, true);
+  return run_leaf(cpu, op, *row, Instruction::encls);
 }
 
 void op_enclu(Cpu& cpu, const Op* op) {
@@ -149,7 +165,7 @@ void op_enclu(Cpu& cpu, const Op* op) {
   const bool code16 = !cpu.code64 && (cpu.seg[arch::seg_cs].attributes & attr::db) == 0;
   if (code16 || expand_down_ds(cpu)) return raise_gp(cpu, op);
   if (row->where == (cpu.enclave.active ? Where::outside : Where::inside)) return raise_gp(cpu, op);
-  return run_leaf(cpu, op, *row, false);
+  return run_leaf(cpu, op, *row, Instruction::enclu);
 }
 
 void op_enclv(Cpu& cpu, const Op* op) {
@@ -165,7 +181,7 @@ void op_enclv(Cpu& cpu, const Op* op) {
   }
   const LeafRow* const row = find_leaf(enclv_leaves, cpu.vcpu->package().features(), leaf);
   if (row == nullptr || (cpu.cr0 & arch::cr0::pg) == 0 || expand_down_ds(cpu)) return raise_gp(cpu, op);
-  return run_leaf(cpu, op, *row, false);
+  return run_leaf(cpu, op, *row, Instruction::enclv);
 }
 
 /// LOCK, 66, F2 and F3 make ENCLS and ENCLU undefined (SDM vol. 3D, 38.3 and 38.4, "Instruction operand encoding").

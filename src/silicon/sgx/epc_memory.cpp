@@ -16,17 +16,6 @@ void put_header(EpcmHeader& header, u64 pages) {
   header.magic = EpcmHeader::expected_magic;
 }
 
-bool header_fits(int descriptor, u64 pages) {
-  struct {
-    u64 magic;
-    u32 layout, entry_bytes;
-    u64 pages;
-  } h{};
-  static_assert(sizeof h == offsetof(EpcmHeader, counts));
-  return ::pread(descriptor, &h, sizeof h, 0) == sizeof h && h.magic == EpcmHeader::expected_magic &&
-         h.layout == EpcmHeader::expected_layout && h.entry_bytes == sizeof(EpcmEntry) && h.pages == pages;
-}
-
 /// Its bytes are values of their types: whatever a process did to the memory, reading the entry is defined.
 bool well_formed(const EpcmEntry& entry) {
   std::array<u8, sizeof(EpcmEntry)> bytes;
@@ -40,6 +29,18 @@ bool well_formed(const EpcmEntry& entry) {
 void free_entry(EpcmEntry& entry) { new (&entry) EpcmEntry{}; }
 
 }  // namespace
+
+bool epcm_header_fits(int descriptor, u64 pages) {
+  struct {
+    u64 magic;
+    u32 layout, entry_bytes;
+    u64 pages;
+  } h{};
+  static_assert(sizeof h == offsetof(EpcmHeader, counts));
+  return ::pread(descriptor, &h, sizeof h, 0) == static_cast<ssize_t>(sizeof h) &&
+         h.magic == EpcmHeader::expected_magic && h.layout == EpcmHeader::expected_layout &&
+         h.entry_bytes == sizeof(EpcmEntry) && h.pages == pages;
+}
 
 tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::Impl::map(Fd pages_file, Fd epcm_file, u64 pages) {
   auto impl = std::make_unique<Impl>();
@@ -82,7 +83,7 @@ tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::adopt(int pages_descrip
   if (!pages_file) return tl::unexpected(pages_file.error());
   auto epcm_file = borrow_sealed(epcm_descriptor, Impl::epcm_bytes(pages));
   if (!epcm_file) return tl::unexpected(epcm_file.error());
-  if (!header_fits(epcm_file->get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
+  if (!epcm_header_fits(epcm_file->get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
   return Impl::map(std::move(*pages_file), std::move(*epcm_file), pages);
 }
 

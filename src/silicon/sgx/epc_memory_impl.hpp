@@ -24,6 +24,9 @@ struct EpcmHeader {
 inline constexpr u64 epcm_entries_at = arch::page_size;
 static_assert(sizeof(EpcmHeader) <= epcm_entries_at);
 
+/// An EPCM file of this layout, for so many pages.
+bool epcm_header_fits(int descriptor, u64 pages);
+
 class EpcMemory::Impl {
  public:
   /// Pages in private memory of this process.

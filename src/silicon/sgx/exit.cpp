@@ -123,6 +123,7 @@ LeafResult eexit(LeafContext& ctx) {
 
 void asynchronous_exit(Cpu& cpu, Package::Impl& package, const Event* event, u64 address) {
   EnclaveState& e = cpu.enclave;
+  EventCounts::add(package.counts().asynchronous_exits, 1);
   arch::Gprsgx& g = gprsgx_of(package, e.gpr_page);
   page_store(package.state(e.gpr_page));
   page_store(package.state(e.xsave_page));

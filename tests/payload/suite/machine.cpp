@@ -68,6 +68,7 @@ std::vector<std::string> Result::lines_with(const std::string& word) const {
 tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting) {
   silicon::Package::Config config;
   if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
+  config.memory = setting.memory;
   silicon::Package package(config);
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());

@@ -13,6 +13,7 @@ struct Setting {
   u64 epc_mib = 0;
   std::chrono::milliseconds timeout{120'000};
   silicon::ClockMode clock = silicon::ClockMode::deterministic;
+  silicon::EpcMemory::Pointer memory = nullptr;  ///< of the EPC; null: private
 };
 
 struct Result {

@@ -211,14 +211,14 @@ TEST_F(SgxIdentity, OperandsAreTheEnclavesOwn) {
   EXPECT_EQ(m.run(egetkey, SgxMachine::page(secs), output_at), pf) << "not PT_REG";
   EpcmEntry& e = m.epcm(data);
   const auto faults = [&](auto change) {
-    bool& bit = change(e);
+    auto& bit = change(e);
     bit = !bit;
     const i64 result = m.run(egetkey, request_at, output_at);
     bit = !bit;
     return result;
   };
   using E = EpcmEntry;
-  EXPECT_EQ(faults([](E& x) -> bool& { return x.valid; }), pf);
+  EXPECT_EQ(faults([](E& x) -> ValidBit& { return x.valid; }), pf);
   EXPECT_EQ(faults([](E& x) -> bool& { return x.blocked; }), pf);
   EXPECT_EQ(faults([](E& x) -> bool& { return x.pending; }), pf);
   EXPECT_EQ(faults([](E& x) -> bool& { return x.modified; }), pf);

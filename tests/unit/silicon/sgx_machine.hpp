@@ -21,8 +21,11 @@ class SgxMachine {
   /// ELRANGE of the enclaves that the helpers build.
   static constexpr u64 base = epc & ~u64{0xfffff}, size = 0x40000;
 
-  SgxMachine()
-      : package_({.epc = {{first_frame, epc_pages}}, .root_secret = {1}, .boot = 1}), vcpu_(package_, memory_, {}) {
+  static Package::Config plain_config() { return {.epc = {{first_frame, epc_pages}}, .root_secret = {1}, .boot = 1}; }
+
+  /// `config`: with the same section.
+  explicit SgxMachine(Package::Config config = plain_config())
+      : package_(std::move(config)), vcpu_(package_, memory_, {}) {
     (void)memory_.map_ram(arch::Gpa{ram}, ram_bytes);
     (void)memory_.map_epc(arch::Gpa{epc}, first_frame, epc_pages);
     cpu().efer |= arch::efer::lme | arch::efer::lma;
