@@ -121,17 +121,16 @@ Bytes make_madt(u32 vcpus) {  // 5.2.12
   return finish(std::move(table));
 }
 
-// 5.2.16. Linux looks for the node of an EPC section here. The processors, which are one package, are in one node: that
-// of the first section.
+// 5.2.16. Linux looks for the node of an EPC section here, and numbers nodes in the order in which it reads them,
+// processors first. The processors, which are one package, are in node 0.
 Bytes make_srat(const AcpiConfig& config) {
   constexpr u8 processor = 0, memory = 1;
   constexpr u32 enabled = 1;
-  const u32 home = config.map.epc.empty() ? 0 : config.map.epc.front().node;
   Bytes table = begin_table("SRAT", 3);
   append<u32>(table, 1);
   append<u64>(table, 0);
   for (u32 id = 0; id < config.vcpus; ++id) {
-    for (u8 b : {processor, u8{16}, static_cast<u8>(home), static_cast<u8>(id)}) append(table, b);
+    for (u8 b : {processor, u8{16}, u8{0} /* node */, static_cast<u8>(id)}) append(table, b);
     append(table, enabled);
     append<u64>(table, 0);  // SAPIC EID, rest of the node, clock domain
   }

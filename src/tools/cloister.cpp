@@ -17,6 +17,8 @@ int run_program(int argc, char** argv) {
   RunArguments arguments;
   CLI::App* command = app.add_subcommand("run", "Run the domain that an xl-style file describes, on this terminal");
   command->add_option("FILE", arguments.file, "the domain's configuration; see docs/configuration.md")->required();
+  command->add_option("--machine", arguments.machine, "the machine to run it on; see docs/machine.md")
+      ->type_name("FILE");
   auto* dry_run = command->add_flag("-n,--dryrun", arguments.dry_run, "print the domain as it would be built");
   command->add_flag("--json", arguments.json, "print it as JSON")->needs(dry_run);
   command->add_option("--timeout", arguments.timeout_seconds, "end with status 124 after so many seconds")

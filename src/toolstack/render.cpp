@@ -121,7 +121,7 @@ std::string render_text(const DomainPlan& plan) {
   text += "\nEPC\n";
   if (plan.map.epc.empty()) text += "  none\n";
   for (const platform::EpcRange& range : plan.map.epc) {
-    text += fmt::format("  base {:#x}, {} MiB\n", range.base.value, range.bytes >> 20);
+    text += fmt::format("  base {:#x}, {} MiB, NUMA node {}\n", range.base.value, range.bytes >> 20, range.node);
   }
   text += "\nCPUID\n";
   for (const CpuidLine& c : cpuid_lines(plan)) {
@@ -160,7 +160,7 @@ std::string render_json(const DomainPlan& plan) {
   }
   json["epc"] = ordered_json::array();
   for (const platform::EpcRange& range : plan.map.epc) {
-    json["epc"].push_back({{"base", hex(range.base.value)}, {"bytes", range.bytes}});
+    json["epc"].push_back({{"base", hex(range.base.value)}, {"bytes", range.bytes}, {"node", range.node}});
   }
   json["cpuid"] = ordered_json::array();
   for (const CpuidLine& c : cpuid_lines(plan)) {

@@ -12,9 +12,11 @@
 #include "toolstack/fd.hpp"
 #include "toolstack/images.hpp"
 #include "toolstack/last_line.hpp"
+#include "toolstack/machine.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/platform_secret.hpp"
 #include "toolstack/render.hpp"
+#include "toolstack/run_epc.hpp"
 #include "toolstack/spec.hpp"
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
@@ -188,13 +190,27 @@ int run(const RunArguments& arguments) {
   const auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
-  const auto machine = package_config(config, arguments);
-  if (!machine) {
-    spdlog::error("cloister: {}", machine.error());
+  std::optional<MachineDescription> machine;
+  if (!arguments.machine.empty()) {
+    auto described = load_machine(arguments.machine, [] { return HostEpc{}; });
+    if (!described) {
+      spdlog::error("{}", described.error());
+      return exit_status::bad_configuration;
+    }
+    machine = std::move(*described);
+  }
+  const auto placed = place_epc(config, machine);
+  if (!placed) return refuse(placed.error());
+  if (machine && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
+
+  const auto hardware = package_config(config, arguments);
+  if (!hardware) {
+    spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
-  silicon::Package package(*machine);
-  const auto plan = make_plan(config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); });
+  silicon::Package package(*hardware);
+  const auto plan = make_plan(
+      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages);
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);

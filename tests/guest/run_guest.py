@@ -77,6 +77,20 @@ for mebibytes in (0, 1, 64, 512, 4096):
     case(f"epc-{mebibytes}")(lambda settings, size=mebibytes: boot_with_epc(settings, size))
 
 
+@case("epc-sections")
+def epc_sections(settings):
+    """Two sections of two packages: CPUID enumerates both, and SRAT gives each its NUMA node."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Path(folder) / "machine.toml"
+        machine.write_text("package = [{ epc = [{ size = 64 }] }, { epc = [{ size = 64 }] }]\n")
+        sections = 'epc = ["size=64,package=1", "size=32,package=0"]'
+        run = Domain(settings, test="enclave", extra="enclave=hello", config=[sections], options=["--machine", str(machine)]).run()
+    expect_tests(run)
+    expect(epc_bytes(run) == [64 << 20, 32 << 20], f"EPC sections of {epc_bytes(run)} bytes")
+    totals = run.matches(r"(node\d+ +sgx_total_bytes \d+)")
+    expect([t.split() for t in totals] == [["node0", "sgx_total_bytes", str(32 << 20)], ["node1", "sgx_total_bytes", str(64 << 20)]], f"{totals}")
+
+
 @case("generic-kernel", full=True)
 def generic_kernel(settings):
     boot_with_epc(settings, 64, kernel="vmlinuz-generic")

@@ -191,5 +191,31 @@ TEST_F(Cli, DryRunWithoutEpcHasNoSgx) {
   }
 }
 
+TEST_F(Cli, SectionsAreOfTheMachinesPackages) {
+  const std::string sections = "epc = ['size=64,package=1', 'size=32,package=0']\n";
+  const Result alone = cloister({"run", "-n", config(sections)});
+  EXPECT_EQ(alone.status, 2);
+  EXPECT_EQ(alone.err, path("d.cfg") + ":3:7: 'epc': there is no package 1: the machine has one, package 0\n");
+
+  const std::string machine = write("m.toml", "package = [{ epc = [{ size = 48 }] }, { epc = [{ size = 64 }] }]\n");
+  const Result two = cloister({"run", "-n", "--json", "--machine", machine, config(sections)});
+  ASSERT_EQ(two.status, 0) << two.err;
+  EXPECT_EQ(two.err, "cloister: EPC: as asked: 32 MiB of package 0, 64 MiB of package 1\n");
+  const auto epc = nlohmann::json::parse(two.out).at("epc");
+  ASSERT_EQ(epc.size(), 2u);
+  EXPECT_EQ(epc[0].at("node"), 1);
+  EXPECT_EQ(epc[1].at("node"), 0);
+
+  const Result large = cloister({"run", "-n", "--machine", machine, config("epc = 65")});
+  EXPECT_EQ(large.status, 2);
+  EXPECT_EQ(large.err, path("d.cfg") +
+                           ":3:7: 'epc': not enough EPC: asked for 65 MiB of any one package: package 0 has 48 "
+                           "MiB free of 48 MiB; package 1 has 64 MiB free of 64 MiB\n");
+
+  const Result wrong = cloister({"run", "-n", "--machine", write("w.toml", "keys = 1"), config()});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_THAT(wrong.err, StartsWith(path("w.toml") + ":1:8: 'keys': found 1"));
+}
+
 }  // namespace
 }  // namespace cloister::toolstack
