@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
 #include <time.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <filesystem>
 
 #include "toolstack/daemon/domain.hpp"
+#include "toolstack/daemon/pidfd.hpp"
 #include "toolstack/log.hpp"
 #include "toolstack/vmm/control.hpp"
 

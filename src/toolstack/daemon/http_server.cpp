@@ -118,9 +118,13 @@ httplib::Server::HandlerResponse HttpServer::before(const httplib::Request& requ
     fill(response, handlers_.reject(status, current->peer()));
     return HandlerResponse::Handled;
   }
-  auto refused = handlers_.refuse(request.method, request.path, current->peer());
-  if (!refused) return HandlerResponse::Unhandled;
-  fill(response, std::move(*refused));
+  if (auto refused = handlers_.refuse(request.method, request.path, current->peer())) {
+    fill(response, std::move(*refused));
+    return HandlerResponse::Handled;
+  }
+  // Without either header there is no body (RFC 9112, 6.3); httplib would wait for the end of the connection.
+  if (request.has_header("Content-Length") || request.has_header("Transfer-Encoding")) return HandlerResponse::Unhandled;
+  answer(request, response);
   return HandlerResponse::Handled;
 }
 

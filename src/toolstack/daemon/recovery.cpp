@@ -1,11 +1,11 @@
 // What an earlier daemon left. Each record is a domain that lives, or one that has died with its memory: then its
 // frames are free, for nobody holds what was in them.
 #include <poll.h>
-#include <sys/pidfd.h>
 
 #include <filesystem>
 
 #include "toolstack/daemon/domain.hpp"
+#include "toolstack/daemon/pidfd.hpp"
 #include "toolstack/log.hpp"
 
 namespace cloister::toolstack {

@@ -5,11 +5,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #include <cstring>
 #include <vector>
+
+#include "toolstack/daemon/pidfd.hpp"
 
 namespace cloister::toolstack {
 
