@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "toolstack/daemon/api.hpp"
 #include "toolstack/host_epc.hpp"
@@ -31,8 +33,11 @@ tl::expected<Fd, std::string> lock_folder(const DaemonPaths& paths) {
   if (error) return tl::unexpected("cannot make " + paths.run.string() + ": " + error.message());
   Fd fd(::open(paths.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return tl::unexpected("cannot open " + paths.lock().string() + ": " + std::strerror(errno));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
-    return tl::unexpected(paths.lock().string() + ": another cloisterd runs here");
+  // A daemon that was killed while it started a VMM may hold it until that one's exec().
+  for (int attempts = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++attempts) {
+    if (attempts == 20) return tl::unexpected(paths.lock().string() + ": another cloisterd runs here");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
   return fd;
 }
 

@@ -53,7 +53,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const LaunchMessage& launch) {
       read->config, [&](u32 leaf, u32 subleaf) { return package->cpuid(leaf, subleaf); }, packages_of(launch.grants));
   if (!plan) return Failed(plan.error());
   Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants));
-  if (auto made = guest.renew(); !made) return failed(made.error());
+  if (auto made = guest.lay_out(); !made) return failed(made.error());
   return guest;
 }
 
@@ -61,6 +61,10 @@ tl::expected<void, std::string> Guest::renew() {
   domain_.reset();
   if (const auto stuck = hypervisor::clean_epc(*package_, sections_); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
+  return lay_out();
+}
+
+tl::expected<void, std::string> Guest::lay_out() {
   auto domain = hypervisor::Domain::create(*package_, make_spec(plan_, images_, silicon::ClockMode::host), sections_);
   if (!domain) return tl::unexpected(domain.error());
   domain_ = std::move(*domain);

@@ -30,6 +30,8 @@ class Guest {
         images_(std::move(images)),
         sections_(std::move(sections)) {}
 
+  tl::expected<void, std::string> lay_out();
+
   std::unique_ptr<silicon::Package> package_;
   DomainPlan plan_;
   Images images_;
