@@ -48,7 +48,7 @@ TEST(Packet, CarriesTextAndDescriptors) {
 
 TEST(Packet, RefusesWhatIsNoMessage) {
   const Pair pair(SOCK_SEQPACKET);
-  for (const std::string text : {std::string("{"), std::string("[1]"), std::string(longest_packet + 1, ' ')}) {
+  for (const std::string& text : {std::string("{"), std::string("[1]"), std::string(longest_packet + 1, ' ')}) {
     ASSERT_EQ(::send(pair.one.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
     const auto packet = receive_packet(pair.other.get());
     ASSERT_FALSE(packet);
