@@ -2,6 +2,7 @@
 // platform's devices, and nothing else.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -49,6 +50,13 @@ struct TraceOptions {
   std::string path;  ///< empty: no trace
 };
 
+/// What a domain did so far, for whoever looks at it while it runs. Memory of the caller's, which may be shared with
+/// other processes.
+struct RunCounts {
+  std::atomic<u64> instructions;           ///< guest instructions retired
+  std::array<std::atomic<u64>, 72> exits;  ///< by basic exit reason; the preemption timer's are the ends of slices
+};
+
 struct RunOptions {
   std::optional<std::chrono::milliseconds> timeout;
   std::string gdb_socket;  ///< path of a Unix socket; empty: none
@@ -56,6 +64,7 @@ struct RunOptions {
   int console_in = -1;  ///< descriptor that the guest's serial port reads; -1: none
   std::function<void(std::span<const u8>)> console_out;
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: end soon with `stopped`
+  RunCounts* counts = nullptr;              ///< added to as the domain runs; null: none
 };
 
 class Domain {

@@ -140,6 +140,7 @@ silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   processor_.activity = Processor::Activity::running;
   lock.unlock();
   const silicon::Exit exit = processor_.vcpu.run(budget);
+  count(exit);
   lock.lock();
   processor_.activity = Processor::Activity::handling;
   if (machine_.paused) machine_.left_guest_.notify_all();
@@ -149,6 +150,14 @@ silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
     after_step(exit);
   }
   return exit.reason;
+}
+
+void VcpuLoop::count(const silicon::Exit& exit) {
+  if (options_.counts == nullptr) return;
+  const u64 retired = processor_.vcpu.instructions();
+  options_.counts->instructions.fetch_add(retired - counted_, std::memory_order_relaxed);
+  options_.counts->exits[static_cast<std::size_t>(exit.reason)].fetch_add(1, std::memory_order_relaxed);
+  counted_ = retired;
 }
 
 /// A step ends with the monitor trap, or with an instruction that an exit handler completed.

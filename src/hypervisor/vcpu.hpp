@@ -50,6 +50,7 @@ class VcpuLoop {
   silicon::ExitReason enter(Lock& lock, u64 budget);
   std::optional<Stop> handle(const silicon::Exit& exit);
   void after_step(const silicon::Exit& exit);
+  void count(const silicon::Exit& exit);
   /// Instructions until something other than the guest has to be looked at.
   u64 host_budget();
   u64 deterministic_budget(u64 most);
@@ -65,6 +66,7 @@ class VcpuLoop {
   gdb::Debugger* debugger_;
   Clock::time_point started_ = Clock::now();
   u64 next_poll_ = 0;  ///< host clock: TSC
+  u64 counted_ = 0;    ///< of the processor's instructions, those that RunOptions::counts has
 };
 
 }  // namespace cloister::hypervisor

@@ -19,14 +19,17 @@ tl::unexpected<std::string> system_error(int error) {
 tl::expected<std::vector<u8>, std::string> read_file(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return system_error(errno);
+  return read_all(fd.get());
+}
+
+tl::expected<std::vector<u8>, std::string> read_all(int fd) {
   std::vector<u8> bytes;
   struct stat status {};
-  if (::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode))
-    bytes.reserve(static_cast<std::size_t>(status.st_size));
+  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) bytes.reserve(static_cast<std::size_t>(status.st_size));
   constexpr std::size_t chunk = 1 << 20;
   for (std::size_t filled = 0;;) {
     bytes.resize(filled + chunk);
-    const ssize_t got = ::read(fd.get(), bytes.data() + filled, chunk);
+    const ssize_t got = ::read(fd, bytes.data() + filled, chunk);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return system_error(errno);
     filled += static_cast<std::size_t>(got);

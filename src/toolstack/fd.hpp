@@ -31,6 +31,8 @@ class Fd {
   int fd_;
 };
 
+/// The bytes from the descriptor's offset to its end; the error is the system's.
+tl::expected<std::vector<u8>, std::string> read_all(int fd);
 /// The bytes of a regular file (or a pipe); the error is the system's.
 tl::expected<std::vector<u8>, std::string> read_file(const std::string& path);
 

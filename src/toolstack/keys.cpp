@@ -6,6 +6,7 @@
 #include "policy/descriptions.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/cpuid_string.hpp"
+#include "toolstack/domain_name.hpp"
 #include "toolstack/epc_sections.hpp"
 #include "toolstack/launch_hash.hpp"
 #include "toolstack/values.hpp"
@@ -30,10 +31,7 @@ Done keep(To& to, const tl::expected<From, Diagnostic>& value) {
 Done read_name(Draft& draft, const xl::Setting& setting) {
   const auto name = read_string(setting);
   if (!name) return Failed(name.error());
-  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", signs = "-_.+";
-  const bool usable = !name->empty() && letters.find(name->front()) != std::string_view::npos &&
-                      name->find_first_not_of(std::string(letters).append(signs)) == std::string::npos;
-  if (!usable) return wrong(setting, "letters, digits and - _ . +, a letter or a digit first");
+  if (!valid_name(*name)) return wrong(setting, std::string(name_rule));
   draft.config.name = *name;
   return {};
 }

@@ -7,17 +7,18 @@
 #include <optional>
 
 #include "hypervisor/domain.hpp"
-#include "platform/pvh.hpp"
 #include "silicon/silicon.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
 #include "toolstack/fd.hpp"
+#include "toolstack/images.hpp"
 #include "toolstack/last_line.hpp"
 #include "toolstack/machine.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/platform_secret.hpp"
 #include "toolstack/render.hpp"
 #include "toolstack/run_epc.hpp"
+#include "toolstack/spec.hpp"
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
 #include "toolstack/toolstack.hpp"
@@ -42,36 +43,6 @@ constexpr TraceKind kinds[] = {
     {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
     {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
 
-/// The files that a domain starts from.
-struct Images {
-  std::shared_ptr<const platform::KernelImage> kernel;
-  std::shared_ptr<const std::vector<u8>> ramdisk;
-};
-
-tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view key, const std::string& path,
-                                  const std::string& error) {
-  return tl::unexpected(Diagnostic{config.position_of(key),
-                                   std::string("cannot use ").append(key).append(" '" + path + "': ").append(error)});
-}
-
-/// With `unpack` false, the files are only read.
-tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
-  Images images;
-  const auto kernel = read_file(config.kernel);
-  if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
-  if (unpack) {
-    auto image = platform::read_kernel(*kernel);
-    if (!image) return at_key(config, "kernel", config.kernel, image.error());
-    images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
-  }
-  if (!config.ramdisk.empty()) {
-    auto ramdisk = read_file(config.ramdisk);
-    if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
-    images.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
-  }
-  return images;
-}
-
 tl::expected<silicon::Package::Config, std::string> package_config(const DomainConfig& config,
                                                                    const silicon::Features& features,
                                                                    const RunArguments& arguments) {
@@ -90,20 +61,6 @@ tl::expected<silicon::Package::Config, std::string> package_config(const DomainC
   package.root_secret = *secret;
   package.boot = random_boot_number();
   return package;
-}
-
-hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, bool deterministic) {
-  hypervisor::DomainSpec spec;
-  spec.name = plan.config.name;
-  spec.map = plan.map;
-  spec.vcpus = plan.config.vcpus;
-  spec.cpuid = plan.cpuid;
-  spec.msr = plan.msr;
-  spec.kernel = images.kernel;
-  spec.ramdisk = images.ramdisk;
-  spec.cmdline = plan.config.cmdline;
-  spec.clock = deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
-  return spec;
 }
 
 TraceOptions make_trace(const RunArguments& arguments, const std::string& name) {
@@ -126,18 +83,6 @@ void report_stats(u64 instructions, Clock::duration time) {
   const double seconds = std::chrono::duration<double>(time).count();
   spdlog::info("cloister: {} guest instructions in {:.3f} s, {:.1f} million a second", instructions, seconds,
                seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
-}
-
-/// What the configuration wants after this ending; nullopt: the run is over whatever it says.
-std::optional<Action> action_after(Ending ending, const DomainConfig& config) {
-  switch (ending) {
-    case Ending::powered_off: return config.on_poweroff;
-    case Ending::reset: return config.on_reboot;
-    case Ending::crashed: return config.on_crash;
-    case Ending::timed_out:
-    case Ending::stopped: break;
-  }
-  return std::nullopt;
 }
 
 int status_of(Ending ending, const StopSource& stop) {
@@ -189,6 +134,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
   const Clock::time_point start = Clock::now();
   const auto limit =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
+  const auto clock = arguments.deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
   u64 instructions = 0;
   while (true) {
     std::vector<silicon::EpcSection> epc;
@@ -197,7 +143,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
       epc.push_back({machine_epc + used, range.bytes / arch::page_size});
       used += range.bytes / arch::page_size;
     }
-    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, arguments.deterministic), std::move(epc));
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), std::move(epc));
     if (!domain) {
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;

@@ -365,6 +365,11 @@ EpcCount MachineEpc::count(u32 package) const {
   return count;
 }
 
+u64 MachineEpc::largest_free_extent(u32 package) const {
+  const PageIndex largest = impl_->packages.at(package).tree.largest(impl_->extents);
+  return largest == no_extent ? 0 : impl_->extents[largest].pages;
+}
+
 EpcCount MachineEpc::count() const {
   EpcCount sum;
   for (u32 package = 0; package < packages(); ++package) {

@@ -49,6 +49,7 @@ class MachineEpc {
   u32 packages() const;
   EpcCount count(u32 package) const;
   EpcCount count() const;                                   ///< of the machine
+  u64 largest_free_extent(u32 package) const;               ///< pages
   std::vector<EpcHolder> holders(u32 package) const;        ///< largest first, then by number
   u64 held(EpcOwner owner, u32 package) const;              ///< pages
   std::vector<EpcExtent> extents_of(EpcOwner owner) const;  ///< by frame number; neighbours are one extent

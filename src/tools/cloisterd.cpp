@@ -1,0 +1,39 @@
+// The program `cloisterd`: reads its command line and calls the toolstack.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "toolstack/daemon/daemon.hpp"
+#include "toolstack/log.hpp"
+
+namespace {
+
+int run_program(int argc, char** argv) {
+  using namespace cloister::toolstack;
+  set_up_log("cloisterd");
+  DaemonArguments arguments;
+  CLI::App app{"Broker of the machine's EPC and registry of its domains"};
+  app.add_option("--state", arguments.state, "folder of what outlives the machine's power")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--run", arguments.run, "folder of sockets and locks")->type_name("DIR")->capture_default_str();
+  app.add_option("--machine", arguments.machine, "the machine's description; see docs/machine.md")->type_name("FILE");
+  app.add_option("--vmm", arguments.vmm, "the program cloister-vmm")->type_name("FILE");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return run_daemon(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cloisterd: %s\n", error.what());
+    return 1;
+  }
+}

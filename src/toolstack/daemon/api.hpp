@@ -1,0 +1,29 @@
+// The REST interface: a table of routes. docs/openapi.json describes it.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "toolstack/daemon/domains.hpp"
+#include "toolstack/daemon/http_server.hpp"
+
+namespace cloister::toolstack {
+
+struct ApiCall {
+  Domains& domains;
+  const HttpServer::Request& request;
+  std::string domain;  ///< what stands for {domain} in the path
+};
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  ///< as in OpenAPI; its only variable is {domain}
+  HttpServer::Response (*act)(const ApiCall& call);
+};
+
+std::span<const Route> routes();
+
+/// The handlers of a server of this API. The domains must outlive it.
+HttpServer::Handlers api_handlers(Domains& domains);
+
+}  // namespace cloister::toolstack

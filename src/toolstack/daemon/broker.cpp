@@ -1,0 +1,61 @@
+// A dead domain's pages are cleaned by a Package of the broker's own, on the memory that it kept.
+#include "toolstack/daemon/broker.hpp"
+
+#include "hypervisor/epc/clean.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+
+hypervisor::EpcOwner owner_of(u32 id) { return hypervisor::EpcOwner{static_cast<u16>(id)}; }
+
+}  // namespace
+
+tl::expected<Broker, std::string> Broker::create(MachineDescription machine, const PlatformSecret& secret) {
+  auto accounts = hypervisor::MachineEpc::create(epc_spec(machine));
+  if (!accounts) return tl::unexpected("machine description: " + accounts.error());
+  return Broker(std::move(machine), secret, std::move(*accounts));
+}
+
+tl::expected<silicon::MachineCounters::Pointer, std::string> Broker::counters() {
+  if (counters_ == nullptr) {
+    auto made = silicon::MachineCounters::create(random_boot_number());
+    if (!made) return tl::unexpected(std::string("the machine's counters: ") + name_of(made.error()));
+    counters_ = std::move(*made);
+  }
+  return counters_;
+}
+
+tl::expected<hypervisor::EpcAllocation, Shortage> Broker::allocate(
+    u32 id, const std::vector<EpcSection>& sections, const std::function<std::string(u32 id)>& name_of_domain) {
+  if (sections.empty()) return hypervisor::EpcAllocation{.grants = {}, .reason = "no EPC asked for"};
+  std::vector<hypervisor::EpcRequest> requests;
+  for (const EpcSection& section : sections) requests.push_back({section.mib * pages_per_mib, section.package});
+  auto allocation = accounts_.allocate(owner_of(id), requests);
+  if (allocation) return std::move(*allocation);
+  std::string message = hypervisor::describe(
+      allocation.error(), [&](hypervisor::EpcOwner owner) { return name_of_domain(static_cast<u16>(owner)); });
+  if (!machine_.sgx_off.empty()) message += "; this machine has no EPC: " + machine_.sgx_off;
+  return tl::unexpected(Shortage{std::move(message), allocation.error().why == hypervisor::EpcRefusal::Why::shortage});
+}
+
+tl::expected<void, std::string> Broker::reserve(u32 id, const Grants& grants) {
+  return accounts_.reserve(owner_of(id), sections_of(grants));
+}
+
+void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
+
+bool Broker::withdraw(u64 frame) { return accounts_.withdraw(arch::Mfn{frame}).has_value(); }
+
+std::vector<u64> Broker::clean(const Grants& grants, const silicon::EpcMemory::Pointer& memory) const {
+  silicon::Package::Config config = package_config(package_values(machine_, grants), grants);
+  config.memory = memory;
+  silicon::Package package(std::move(config));
+  std::vector<u64> stuck;
+  for (const arch::Mfn frame : hypervisor::clean_epc(package, sections_of(grants))) stuck.push_back(frame.value);
+  return stuck;
+}
+
+}  // namespace cloister::toolstack

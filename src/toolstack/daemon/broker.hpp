@@ -1,0 +1,58 @@
+// The machine's EPC in the daemon's hands: accounts, the memory of domains, and what is taken back from them.
+//
+// Threads: none; Domains locks.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "hypervisor/epc/machine_epc.hpp"
+#include "toolstack/config.hpp"
+#include "toolstack/machine.hpp"
+#include "toolstack/package_values.hpp"
+#include "toolstack/platform_secret.hpp"
+
+namespace cloister::toolstack {
+
+/// "507", with what each package has free and who holds the rest; or "400" for what no machine could give.
+struct Shortage {
+  std::string message;
+  bool shortage = true;
+};
+
+class Broker {
+ public:
+  static tl::expected<Broker, std::string> create(MachineDescription machine, const PlatformSecret& secret);
+
+  const MachineDescription& machine() const { return machine_; }
+  const hypervisor::MachineEpc& accounts() const { return accounts_; }
+  const PlatformSecret& secret() const { return secret_; }
+
+  /// The counters that all domains share. Those of a domain that runs already come first; without one, it is a new
+  /// power-on of the platform.
+  void adopt_counters(silicon::MachineCounters::Pointer counters) { counters_ = std::move(counters); }
+  tl::expected<silicon::MachineCounters::Pointer, std::string> counters();
+
+  tl::expected<hypervisor::EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,
+                                                             const std::function<std::string(u32 id)>& name_of_domain);
+  tl::expected<void, std::string> reserve(u32 id, const Grants& grants);
+  void release(u32 id);
+  /// A frame that is out of use for good. False: this machine has no such frame.
+  bool withdraw(u64 frame);
+
+  /// EREMOVEs every page of a domain whose VMM is gone. The frames that could not be cleaned.
+  std::vector<u64> clean(const Grants& grants, const silicon::EpcMemory::Pointer& memory) const;
+
+ private:
+  Broker(MachineDescription machine, const PlatformSecret& secret, hypervisor::MachineEpc accounts)
+      : machine_(std::move(machine)), secret_(secret), accounts_(std::move(accounts)) {}
+
+  MachineDescription machine_;
+  PlatformSecret secret_;
+  hypervisor::MachineEpc accounts_;
+  silicon::MachineCounters::Pointer counters_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,247 @@
+// A creation in steps, each of which can fail, and be the daemon's last:
+//
+//   1. the configuration is read, its files are opened, EPC is granted, and the record says "creating"
+//   2. memory and sockets are made, the launching connection is there, and the VMM starts
+//   3. the VMM has laid out the domain ("hello"), the record says "running"
+//   4. "run"
+//
+// Until 4 the VMM exits when the launching connection ends, so whoever reads the record after this daemon's death
+// knows: "creating" has no guest, "running" may have one.
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "toolstack/daemon/domain.hpp"
+#include "toolstack/domain_name.hpp"
+#include "toolstack/log.hpp"
+#include "toolstack/unix_socket.hpp"
+
+namespace cloister::toolstack {
+
+struct OpenImages {
+  Fd kernel, ramdisk;
+};
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// To unpack a kernel and lay out a domain on a machine that has much else to do.
+constexpr std::chrono::seconds longest_launch(60);
+constexpr unsigned socket_mode = 0660;
+
+ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
+  return {.status = 400,
+          .message = diagnostic.message,
+          .file = file,
+          .line = diagnostic.at.line,
+          .column = diagnostic.at.column};
+}
+
+ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
+
+/// Opened here, where relative paths have a meaning, and without waiting for a writer of a named pipe.
+tl::expected<Fd, ApiError> open_image(const CreateRequest& request, const DomainConfig& config, const char* key,
+                                      const std::string& name) {
+  const auto failed = [&](const std::string& why) {
+    return tl::unexpected(in_config(
+        request.file, {config.position_of(key), std::string("cannot use ").append(key) + " '" + name + "': " + why}));
+  };
+  if (fs::path(name).is_relative() && request.directory.empty()) return failed("a relative path, without 'directory'");
+  const fs::path path = fs::path(request.directory) / name;
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd) return failed(std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return failed("not a regular file");
+  return fd;
+}
+
+tl::expected<OpenImages, ApiError> open_images(const CreateRequest& request, const DomainConfig& config) {
+  OpenImages images;
+  auto kernel = open_image(request, config, "kernel", config.kernel);
+  if (!kernel) return tl::unexpected(kernel.error());
+  images.kernel = std::move(*kernel);
+  if (config.ramdisk.empty()) return images;
+  auto ramdisk = open_image(request, config, "ramdisk", config.ramdisk);
+  if (!ramdisk) return tl::unexpected(ramdisk.error());
+  images.ramdisk = std::move(*ramdisk);
+  return images;
+}
+
+std::span<const u8> bytes_of(const std::string& text) {
+  return {reinterpret_cast<const u8*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+Domains::Result Domains::add(const CreateRequest& request) {
+  if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
+    return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
+  auto read = read_config(request.config);
+  if (!read) return tl::unexpected(in_config(request.file, read.error()));
+  if (const auto wrong = wrong_name(read->config.name))
+    return tl::unexpected(in_config(request.file, {read->config.position_of("name"), *wrong}));
+  const auto images = open_images(request, read->config);
+  if (!images) return tl::unexpected(images.error());
+
+  const auto domain = admit(request, std::move(read->config));
+  if (!domain) return tl::unexpected(domain.error());
+  if (auto launched = launch(*domain, *images, request.paused); !launched) {
+    roll_back(*domain);
+    return tl::unexpected(launched.error());
+  }
+  const Lock held(lock_);
+  DomainInfo created = info(**domain);
+  for (const Diagnostic& warning : read->warnings) created.warnings.push_back(format(request.file, warning));
+  log(LogLevel::info, "domain-created",
+      {{"domain", created.name},
+       {"id", std::to_string(created.id)},
+       {"pid", std::to_string(created.pid)},
+       {"epc_pages", std::to_string(pages_of(created.grants))},
+       {"placement", created.placement}});
+  return created;
+}
+
+tl::expected<u32, std::string> Domains::next_id() {
+  const u32 first = machine_record_.next_id;
+  u32 id = first;
+  do {
+    if (id < 1 || id > hypervisor::last_owner) id = 1;
+    if (!table_.contains(id)) {
+      MachineRecord next = machine_record_;
+      next.next_id = id + 1;
+      if (auto kept = registry_.put(next); !kept) return tl::unexpected(kept.error());
+      machine_record_ = std::move(next);
+      return id;
+    }
+    ++id;
+  } while (id != first);
+  return tl::unexpected(std::string("no domain number is free"));
+}
+
+tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config) {
+  const Lock held(lock_);
+  if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
+  const auto id = next_id();
+  if (!id) return tl::unexpected(internal(id.error()));
+  auto allocation = broker_.allocate(*id, config.epc, [this](u32 owner) { return name_of(owner); });
+  if (!allocation) {
+    ApiError error = in_config(request.file, {config.position_of("epc"), allocation.error().message});
+    error.status = allocation.error().shortage ? 507 : 400;
+    return tl::unexpected(error);
+  }
+  auto domain = std::make_shared<Domain>();
+  domain->record = {.id = *id,
+                    .name = config.name,
+                    .config = request.config,
+                    .file = request.file,
+                    .directory = request.directory,
+                    .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
+                    .placement = std::move(allocation->reason),
+                    .grants = std::move(allocation->grants),
+                    .running = false};
+  domain->config = std::move(config);
+  if (auto kept = registry_.put(domain->record); !kept) {
+    broker_.release(*id);
+    return tl::unexpected(internal(kept.error()));
+  }
+  table_.emplace(*id, domain);
+  return domain;
+}
+
+tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, const OpenImages& images) {
+  const DomainRecord& record = domain->record;
+  LaunchMessage message{.id = record.id,
+                        .name = record.name,
+                        .config = record.config,
+                        .file = record.file,
+                        .grants = record.grants,
+                        .package = package_values(broker_.machine(), record.grants)};
+  auto page = DomainPage::create();
+  if (!page) return tl::unexpected(page.error());
+  silicon::EpcMemory::Pointer memory;
+  if (const u64 pages = pages_of(record.grants); pages != 0) {
+    auto made = silicon::EpcMemory::create(pages);
+    if (!made) return tl::unexpected(std::string("the domain's EPC: ") + silicon::name_of(made.error()));
+    memory = std::move(*made);
+  }
+  const Fd launch = sealed_memfd("cloister-launch", bytes_of(write_launch(message)));
+  const Fd secret = sealed_memfd("cloister-secret", broker_.secret());
+  if (!launch || !secret) return tl::unexpected(std::string("no memory for the launch message"));
+
+  std::error_code error;
+  fs::create_directory(paths_.sockets_of(record.id), error);
+  auto control = listen_at(paths_.control(record.id), SOCK_SEQPACKET, socket_mode);
+  if (!control) return tl::unexpected(control.error());
+  auto console = listen_at(paths_.console(record.id), SOCK_STREAM, socket_mode);
+  if (!console) return tl::unexpected(console.error());
+  // There before the VMM is: it sees at once if this daemon has died in between.
+  auto launching = ControlClient::connect(paths_.control(record.id));
+  if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
+
+  const Lock held(lock_);
+  const auto counters = broker_.counters();
+  if (!counters) return tl::unexpected(counters.error());
+  LaunchDescriptors descriptors;
+  descriptors.set(launch_fd::message, launch.get());
+  descriptors.set(launch_fd::control, control->get());
+  descriptors.set(launch_fd::console, console->get());
+  descriptors.set(launch_fd::kernel, images.kernel.get());
+  descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
+  descriptors.set(launch_fd::counters, (*counters)->descriptor());
+  descriptors.set(launch_fd::page, page->descriptor());
+  descriptors.set(launch_fd::secret, secret.get());
+  if (memory != nullptr) {
+    descriptors.set(launch_fd::epc, memory->pages_descriptor());
+    descriptors.set(launch_fd::epcm, memory->epcm_descriptor());
+  }
+  auto process = spawn_vmm(vmm_, descriptors);
+  if (!process) return tl::unexpected(process.error());
+  domain->process = std::move(process->pidfd);
+  domain->pid = process->pid;
+  domain->memory = std::move(memory);
+  domain->page = std::make_shared<const DomainPage>(std::move(*page));
+  ::eventfd_write(wake_.get(), 1);
+  return std::move(*launching);
+}
+
+tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenImages& images, bool paused) {
+  auto launching = start(domain, images);
+  if (!launching) return tl::unexpected(internal(launching.error()));
+  const auto answer = launching->request("hello", longest_launch);
+  if (!answer) {
+    const ControlError& why = answer.error();
+    return tl::unexpected(ApiError{.status = why.answered ? 400 : 500,
+                                   .message = why.message,
+                                   .file = why.line != 0 ? domain->record.file : std::string(),
+                                   .line = why.line,
+                                   .column = why.column});
+  }
+  {
+    const Lock held(lock_);
+    DomainRecord running = domain->record;
+    running.running = true;
+    if (auto kept = registry_.put(running); !kept) return tl::unexpected(internal(kept.error()));
+    domain->record = std::move(running);
+  }
+  const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, longest_launch);
+  if (!started) return tl::unexpected(internal(started.error().message));
+  return {};
+}
+
+void Domains::roll_back(const Pointer& domain) {
+  {
+    const Lock held(lock_);
+    domain->fate = "creation-failed";
+    if (domain->pid == 0) return end(domain, held);
+  }
+  kill_and_wait(domain);
+}
+
+}  // namespace cloister::toolstack

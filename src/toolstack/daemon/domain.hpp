@@ -1,0 +1,21 @@
+// A domain in the daemon's table. Guarded by the table's lock; what never changes once it is there may be read without.
+#pragma once
+
+#include "toolstack/daemon/domains.hpp"
+
+namespace cloister::toolstack {
+
+struct Domains::Domain {
+  DomainRecord record;
+  DomainConfig config;
+
+  /// The VMM: readable when it has ended. Of a VMM that cannot be named for sure, its control connection.
+  Fd process;
+  int pid = 0;       ///< 0: no VMM yet, or it cannot be named
+  std::string fate;  ///< for the log, why the daemon ends it: "destroyed", "creation-failed"; empty: it does not
+
+  silicon::EpcMemory::Pointer memory;      ///< null: no EPC, or not at hand
+  std::shared_ptr<const DomainPage> page;  ///< null: not yet, or not at hand
+};
+
+}  // namespace cloister::toolstack

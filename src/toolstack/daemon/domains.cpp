@@ -1,0 +1,279 @@
+// The table: looking domains up, telling them something, and the watcher that sees them end.
+#include "toolstack/daemon/domains.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "toolstack/daemon/domain.hpp"
+#include "toolstack/daemon/pidfd.hpp"
+#include "toolstack/log.hpp"
+#include "toolstack/vmm/control.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds patience(5), longest_death(20);
+
+ApiError no_such_domain(const std::string& key) { return {.status = 404, .message = "no domain '" + key + "'"}; }
+
+/// Time on a processor of all threads of a process.
+double cpu_seconds_of(int pid) {
+  clockid_t clock;
+  timespec time{};
+  if (pid == 0 || ::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+const char* word_of(hypervisor::Ending ending) {
+  switch (ending) {
+    case hypervisor::Ending::powered_off: return "powered-off";
+    case hypervisor::Ending::reset: return "reset";
+    case hypervisor::Ending::crashed: return "crashed";
+    case hypervisor::Ending::timed_out: return "timed-out";
+    case hypervisor::Ending::stopped: return "stopped";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+Domains::Domains(DaemonPaths paths, Registry registry, Broker broker, std::string vmm)
+    : paths_(std::move(paths)),
+      registry_(std::move(registry)),
+      broker_(std::move(broker)),
+      vmm_(std::move(vmm)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
+                                                                    Broker broker, std::string vmm) {
+  std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(broker), std::move(vmm)));
+  if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
+  if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
+  domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
+  return domains;
+}
+
+Domains::~Domains() {
+  {
+    const Lock held(lock_);
+    stopping_ = true;
+  }
+  ::eventfd_write(wake_.get(), 1);
+  if (watcher_.joinable()) watcher_.join();
+}
+
+Domains::Pointer Domains::lookup(const std::string& key) const {
+  for (const auto& [id, domain] : table_) {
+    if (domain->record.name == key) return domain;
+  }
+  u32 id = 0;
+  const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+  if (error != std::errc() || stop != key.data() + key.size()) return nullptr;
+  const auto found = table_.find(id);
+  return found == table_.end() ? nullptr : found->second;
+}
+
+std::string Domains::name_of(u32 id) const {
+  const auto found = table_.find(id);
+  return found == table_.end() ? std::to_string(id) : found->second->record.name;
+}
+
+bool Domains::name_taken(const std::string& name) const {
+  return std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
+}
+
+DomainInfo Domains::info(const Domain& domain) const {
+  DomainInfo info;
+  info.id = domain.record.id;
+  info.name = domain.record.name;
+  info.vcpus = domain.config.vcpus;
+  info.memory_mib = domain.config.memory_mib;
+  info.epc_mib = domain.config.epc_mib();
+  info.pid = domain.pid;
+  info.started = domain.record.started;
+  info.console = paths_.console(domain.record.id);
+  info.placement = domain.record.placement;
+  info.cpu_seconds = cpu_seconds_of(domain.pid);
+  info.grants = domain.record.grants;
+  info.page = domain.page;
+  info.memory = domain.memory;
+  info.state = "unresponsive";
+  if (!domain.record.running) info.state = "creating";
+  if (domain.record.running && domain.page != nullptr) {
+    info.state = toolstack::name_of(domain.page->state());
+    info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
+    info.restarts = domain.page->restarts();
+  }
+  return info;
+}
+
+Domains::Result Domains::find(const std::string& key) const {
+  const Lock held(lock_);
+  const Pointer domain = lookup(key);
+  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  return info(*domain);
+}
+
+std::vector<DomainInfo> Domains::list() const {
+  const Lock held(lock_);
+  std::vector<DomainInfo> all;
+  for (const auto& [id, domain] : table_) all.push_back(info(*domain));
+  return all;
+}
+
+Domains::Result Domains::tell(const std::string& key, const char* verb) {
+  u32 id = 0;
+  std::string name;
+  {
+    const Lock held(lock_);
+    const Pointer domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    name = domain->record.name;
+    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
+    id = domain->record.id;
+  }
+  auto control = ControlClient::connect(paths_.control(id));
+  if (!control) return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
+  if (const auto reply = control->request(verb, patience); !reply)
+    return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
+  log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(id)}});
+  return find(std::to_string(id));
+}
+
+Domains::Result Domains::rename(const std::string& key, const std::string& name) {
+  const Lock held(lock_);
+  const Pointer domain = lookup(key);
+  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  const std::string before = domain->record.name;
+  if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + before + "' is being created"});
+  if (name == before) return info(*domain);
+  if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
+  DomainRecord renamed = domain->record;
+  renamed.name = name;
+  if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  domain->record = std::move(renamed);
+  // Only its log is concerned: a VMM that does not listen keeps the old name there.
+  if (auto control = ControlClient::connect(paths_.control(domain->record.id)))
+    (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
+  log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
+  return info(*domain);
+}
+
+MachineEpcInfo Domains::epc() const {
+  const Lock held(lock_);
+  const hypervisor::MachineEpc& accounts = broker_.accounts();
+  MachineEpcInfo all;
+  all.count = accounts.count();
+  for (u32 package = 0; package < accounts.packages(); ++package) {
+    PackageEpc one{.package = package,
+                   .sections = broker_.machine().packages[package].epc,
+                   .count = accounts.count(package),
+                   .largest_free_extent = accounts.largest_free_extent(package)};
+    const auto withdrawn = accounts.withdrawn(package);
+    all.withdrawn.insert(all.withdrawn.end(), withdrawn.begin(), withdrawn.end());
+    all.packages.push_back(std::move(one));
+  }
+  return all;
+}
+
+// ---- ends
+
+Domains::Result Domains::destroy(const std::string& key) {
+  Pointer domain;
+  DomainInfo last;
+  {
+    const Lock held(lock_);
+    domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    const std::string& name = domain->record.name;
+    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
+    if (domain->pid == 0) return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
+    domain->fate = "destroyed";
+    last = info(*domain);
+  }
+  kill_and_wait(domain);
+  const Lock held(lock_);
+  if (table_.contains(last.id)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
+  last.state = "ended";
+  return last;
+}
+
+/// The watcher does the rest. Returns when it has, or after longest_death.
+void Domains::kill_and_wait(const Pointer& domain) {
+  Lock held(lock_);
+  if (domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+  changed_.wait_for(held, longest_death, [&] {
+    const auto found = table_.find(domain->record.id);
+    return found == table_.end() || found->second != domain;
+  });
+}
+
+void Domains::watch() {
+  Lock held(lock_);
+  while (!stopping_) {
+    std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
+    std::vector<Pointer> watched;
+    for (const auto& [id, domain] : table_) {
+      if (!domain->process) continue;
+      // Of a connection only its end counts, which poll() always tells.
+      const short events = domain->pid != 0 ? POLLIN : 0;
+      set.push_back({.fd = domain->process.get(), .events = events, .revents = 0});
+      watched.push_back(domain);
+    }
+    held.unlock();
+    ::poll(set.data(), set.size(), -1);
+    held.lock();
+    eventfd_t count = 0;
+    if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      if (set[i + 1].revents != 0) end(watched[i], held);
+    }
+  }
+}
+
+void Domains::end(const Pointer& domain, const Lock&) {
+  const DomainRecord& record = domain->record;
+  const std::string id = std::to_string(record.id);
+  if (domain->pid != 0) reap(domain->process.get());
+  if (domain->memory != nullptr) {
+    const auto stuck = broker_.clean(record.grants, domain->memory);
+    for (const u64 frame : stuck) {
+      broker_.withdraw(frame);
+      machine_record_.withdrawn.push_back(frame);
+      log(LogLevel::error, "frame-withdrawn", {{"domain", record.name}, {"frame", std::to_string(frame)}});
+    }
+    if (!stuck.empty()) {
+      if (auto kept = registry_.put(machine_record_); !kept)
+        log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
+    }
+  }
+  // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
+  if (auto removed = registry_.remove(record.id); !removed)
+    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
+  broker_.release(record.id);
+  std::error_code ignored;
+  std::filesystem::remove_all(paths_.sockets_of(record.id), ignored);
+
+  const auto ending = domain->page == nullptr ? std::nullopt : domain->page->ending();
+  const bool wanted = !domain->fate.empty();
+  const std::string how = wanted ? domain->fate : ending ? word_of(*ending) : "vmm-died";
+  const bool bad = !wanted && (!ending || *ending == hypervisor::Ending::crashed);
+  log(bad ? LogLevel::error : LogLevel::info, "domain-ended",
+      {{"domain", record.name},
+       {"id", id},
+       {"ending", how},
+       {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
+  table_.erase(record.id);
+  changed_.notify_all();
+}
+
+}  // namespace cloister::toolstack

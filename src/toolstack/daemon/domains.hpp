@@ -1,0 +1,135 @@
+// The domains of the machine: their creation, what is asked of them, their end, and finding them again after a restart.
+//
+// Every VMM is watched by its pidfd from the moment that it exists. Whatever ends a domain, a word from outside, the
+// guest itself, a crash, a failed creation, it is the VMM's death that has it cleaned up, in one place: end().
+//
+// Threads: all functions may be called from any thread. A thread of its own watches the VMMs.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "toolstack/daemon/broker.hpp"
+#include "toolstack/daemon/registry.hpp"
+#include "toolstack/daemon/spawn.hpp"
+#include "toolstack/vmm/control.hpp"
+#include "toolstack/vmm/domain_page.hpp"
+
+namespace cloister::toolstack {
+
+/// Why a request cannot be met, with HTTP's status for it.
+struct ApiError {
+  int status = 500;
+  std::string message{};
+  std::string file{};        ///< of the configuration; empty: the error does not stand there
+  u32 line = 0, column = 0;  ///< 0: the file as a whole
+};
+
+/// A domain as others see it.
+struct DomainInfo {
+  u32 id = 0, vcpus = 0;
+  std::string name, state;  ///< "creating", "unresponsive", or a name of DomainState
+  u64 memory_mib = 0, epc_mib = 0;
+  int pid = 0;  ///< 0: not known
+  std::string started, console, placement;
+  double cpu_seconds = 0;
+  u64 instructions = 0;
+  u32 restarts = 0;
+  Grants grants;
+  std::vector<std::string> warnings;       ///< about its configuration; after its creation only
+  std::shared_ptr<const DomainPage> page;  ///< null: not at hand
+  silicon::EpcMemory::Pointer memory;      ///< null: not at hand
+};
+
+struct CreateRequest {
+  std::string config, file, directory;
+  bool paused = false;
+};
+
+/// The accounts of one package.
+struct PackageEpc {
+  u32 package = 0;
+  std::vector<EpcSectionDescription> sections;
+  hypervisor::EpcCount count;
+  u64 largest_free_extent = 0;  ///< pages
+};
+struct MachineEpcInfo {
+  hypervisor::EpcCount count;
+  std::vector<PackageEpc> packages;
+  std::vector<hypervisor::EpcExtent> withdrawn;
+};
+
+class Domains {
+ public:
+  /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch. `vmm`: the program.
+  static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Registry registry,
+                                                                    Broker broker, std::string vmm);
+  /// Domains go on.
+  ~Domains();
+  Domains(const Domains&) = delete;
+  Domains& operator=(const Domains&) = delete;
+
+  using Result = tl::expected<DomainInfo, ApiError>;
+  Result add(const CreateRequest& request);
+  /// `key`: a name or a number.
+  Result find(const std::string& key) const;
+  std::vector<DomainInfo> list() const;
+  /// Passes a verb of the control protocol on: pause, unpause, shutdown, reboot.
+  Result tell(const std::string& key, const char* verb);
+  /// Kills the VMM and waits until everything is taken back. The last state.
+  Result destroy(const std::string& key);
+  Result rename(const std::string& key, const std::string& name);
+
+  MachineEpcInfo epc() const;
+  const MachineDescription& machine() const { return broker_.machine(); }
+
+ private:
+  struct Domain;
+  using Pointer = std::shared_ptr<Domain>;
+  using Lock = std::unique_lock<std::mutex>;
+
+  Domains(DaemonPaths paths, Registry registry, Broker broker, std::string vmm);
+
+  // creation
+  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config);
+  tl::expected<void, ApiError> launch(const Pointer& domain, const struct OpenImages& images, bool paused);
+  tl::expected<ControlClient, std::string> start(const Pointer& domain, const struct OpenImages& images);
+  void roll_back(const Pointer& domain);
+
+  // recovery
+  tl::expected<void, std::string> recover();
+  Pointer find_again(const DomainRecord& record);
+  void adopt(Domain& domain, ControlClient& control);
+  void forget(const DomainRecord& record);
+
+  // end
+  void watch();
+  void end(const Pointer& domain, const Lock& held);
+  void kill_and_wait(const Pointer& domain);
+
+  Pointer lookup(const std::string& key) const;
+  DomainInfo info(const Domain& domain) const;
+  std::string name_of(u32 id) const;
+  bool name_taken(const std::string& name) const;
+  tl::expected<u32, std::string> next_id();
+
+  const DaemonPaths paths_;
+  const Registry registry_;
+  Broker broker_;
+  const std::string vmm_;
+
+  mutable std::mutex lock_;          ///< of everything below, and of the broker
+  std::condition_variable changed_;  ///< a domain has ended
+  std::map<u32, Pointer> table_;
+  MachineRecord machine_record_;
+  bool stopping_ = false;
+  Fd wake_;  ///< the watcher looks at the table anew
+  std::thread watcher_;
+};
+
+}  // namespace cloister::toolstack

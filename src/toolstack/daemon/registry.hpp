@@ -1,0 +1,52 @@
+// What the daemon must not forget: its domains with the frames that they have, the frames that are withdrawn, and the
+// next domain's number. A file for each domain, and one for the machine.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "toolstack/daemon/paths.hpp"
+#include "toolstack/package_values.hpp"
+
+namespace cloister::toolstack {
+
+struct DomainRecord {
+  u32 id = 0;  ///< 1 to hypervisor::last_owner
+  std::string name;
+  std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
+  std::string started;                  ///< RFC 3339, UTC
+  std::string placement;                ///< why the EPC is where it is
+  Grants grants;
+  bool running = false;  ///< false: being created; its VMM never started the guest
+  bool operator==(const DomainRecord&) const;
+};
+
+struct MachineRecord {
+  u32 next_id = 1;
+  std::vector<u64> withdrawn;  ///< frames
+  bool operator==(const MachineRecord&) const = default;
+};
+
+class Registry {
+ public:
+  /// Makes the folders. Nothing is read yet.
+  static tl::expected<Registry, std::string> open(const DaemonPaths& paths);
+
+  /// An error names the file that cannot be understood: then what it granted is unknown.
+  tl::expected<std::vector<DomainRecord>, std::string> domains() const;
+  tl::expected<MachineRecord, std::string> machine() const;
+
+  tl::expected<void, std::string> put(const DomainRecord& record) const;
+  tl::expected<void, std::string> remove(u32 id) const;
+  tl::expected<void, std::string> put(const MachineRecord& record) const;
+
+ private:
+  explicit Registry(DaemonPaths paths) : paths_(std::move(paths)) {}
+  DaemonPaths paths_;
+};
+
+std::string write_record(const DomainRecord& record);
+tl::expected<DomainRecord, std::string> read_record(std::string_view text);
+
+}  // namespace cloister::toolstack

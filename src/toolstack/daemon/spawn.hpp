@@ -1,0 +1,37 @@
+// Starting a VMM: a process with the descriptors of a launch (vmm/launch.hpp), and nothing else of ours.
+#pragma once
+
+#include <array>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "toolstack/fd.hpp"
+#include "toolstack/vmm/launch.hpp"
+
+namespace cloister::toolstack {
+
+/// Descriptors by their number in the VMM, from launch_fd::first on; -1: none. Borrowed.
+class LaunchDescriptors {
+ public:
+  LaunchDescriptors() { fds_.fill(-1); }
+  void set(int number, int descriptor) { fds_[static_cast<std::size_t>(number - launch_fd::first)] = descriptor; }
+  const std::array<int, launch_fd::last - launch_fd::first + 1>& all() const { return fds_; }
+
+ private:
+  std::array<int, launch_fd::last - launch_fd::first + 1> fds_;
+};
+
+struct Process {
+  int pid = 0;
+  Fd pidfd;
+};
+
+/// The program at `vmm` in a session of its own; it inherits standard error.
+tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors);
+
+/// Waits until the process has ended; false: it has not, in so many milliseconds.
+bool wait_for_end(int pidfd, int milliseconds);
+/// Takes the process's exit status from the kernel, if it is our child and has ended.
+void reap(int pidfd);
+
+}  // namespace cloister::toolstack

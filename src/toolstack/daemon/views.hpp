@@ -1,0 +1,20 @@
+// What the API shows, as JSON; docs/openapi.json describes each shape.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "toolstack/daemon/domains.hpp"
+
+namespace cloister::toolstack {
+
+nlohmann::json view(const DomainInfo& domain);
+nlohmann::json view(const ApiError& error);
+/// sgx-info.
+nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc);
+/// sgx-list.
+nlohmann::json view_epc_by_domain(const std::vector<DomainInfo>& domains);
+/// For a picture: runs of frames with one holder, by package.
+nlohmann::json view_epc_map(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains);
+nlohmann::json view_host(const MachineDescription& machine);
+
+}  // namespace cloister::toolstack

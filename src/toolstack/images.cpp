@@ -1,0 +1,43 @@
+// Kernels are unpacked by the platform, ramdisks taken as they are.
+#include "toolstack/images.hpp"
+
+#include "toolstack/fd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Bytes = tl::expected<std::vector<u8>, std::string>;
+
+tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view key, const std::string& path,
+                                  const std::string& error) {
+  return tl::unexpected(Diagnostic{config.position_of(key),
+                                   std::string("cannot use ").append(key).append(" '" + path + "': ").append(error)});
+}
+
+tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk, bool unpack) {
+  Images images;
+  if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
+  if (unpack) {
+    auto image = platform::read_kernel(*kernel);
+    if (!image) return at_key(config, "kernel", config.kernel, image.error());
+    images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
+  }
+  if (config.ramdisk.empty()) return images;
+  if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
+  images.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
+  return images;
+}
+
+}  // namespace
+
+tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
+  return make_images(config, read_file(config.kernel), config.ramdisk.empty() ? Bytes{} : read_file(config.ramdisk),
+                     unpack);
+}
+
+tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk) {
+  return make_images(config, read_all(kernel), config.ramdisk.empty() ? Bytes{} : read_all(ramdisk), true);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,130 @@
+// Values in and out of JSON. What is read is checked as far as arithmetic on it depends on it; whether the frames are
+// the domain's, the accounts say.
+#include "toolstack/package_values.hpp"
+
+#include <algorithm>
+
+#include "arch/types.hpp"
+#include "toolstack/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr u64 most_frames = u64{1} << 40;  // 52 physical bits
+
+constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
+                                             LaunchControl::unlocked};
+
+}  // namespace
+
+std::vector<silicon::EpcSection> sections_of(const Grants& grants) {
+  std::vector<silicon::EpcSection> sections;
+  for (const auto& grant : grants) sections.insert(sections.end(), grant.extents.begin(), grant.extents.end());
+  return sections;
+}
+
+std::vector<u32> packages_of(const Grants& grants) {
+  std::vector<u32> packages;
+  for (const auto& grant : grants) packages.push_back(grant.package);
+  return packages;
+}
+
+u64 pages_of(const Grants& grants) {
+  u64 pages = 0;
+  for (const silicon::EpcSection& section : sections_of(grants)) pages += section.pages;
+  return pages;
+}
+
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants) {
+  silicon::Package::Config config;
+  config.epc = sections_of(grants);
+  config.launch_control_writable = values.launch_control == LaunchControl::unlocked;
+  for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
+  return config;
+}
+
+PackageValues package_values(const MachineDescription& machine, const Grants& grants) {
+  PackageValues values{.launch_control = machine.launch_control,
+                       .launch_hash = machine.launch_hash,
+                       .silicon = machine.silicon,
+                       .faulty = {}};
+  const auto sections = sections_of(grants);
+  for (const PackageDescription& package : machine.packages) {
+    for (const EpcSectionDescription& section : package.epc) {
+      for (const u64 page : section.faulty) {
+        const arch::Mfn frame{section.base / arch::page_size + page};
+        const bool ours = std::ranges::any_of(
+            sections, [&](const silicon::EpcSection& s) { return frame >= s.first && frame - s.first < s.pages; });
+        if (ours) values.faulty.push_back(frame.value);
+      }
+    }
+  }
+  return values;
+}
+
+json to_json(const Grants& grants) {
+  json list = json::array();
+  for (const auto& grant : grants) {
+    json extents = json::array();
+    for (const auto& extent : grant.extents)
+      extents.push_back({{"first", extent.first.value}, {"pages", extent.pages}});
+    list.push_back({{"package", grant.package}, {"extents", std::move(extents)}});
+  }
+  return list;
+}
+
+tl::expected<Grants, std::string> read_grants(const json& list) {
+  Grants grants;
+  for (const json& element : list) {
+    hypervisor::EpcGrant grant;
+    JsonFields fields(element);
+    fields.number("package", grant.package);
+    for (const json& extent : fields.list("extents")) {
+      u64 first = 0, pages = 0;
+      JsonFields inner(extent);
+      inner.number("first", first, most_frames).number("pages", pages, most_frames);
+      if (!inner.ok()) return tl::unexpected(inner.error());
+      grant.extents.push_back({arch::Mfn{first}, pages});
+    }
+    if (!fields.ok()) return tl::unexpected(fields.error());
+    grants.push_back(std::move(grant));
+  }
+  return grants;
+}
+
+json to_json(const PackageValues& values) {
+  json object{
+      {"launch_control", name_of(values.launch_control)}, {"silicon", values.silicon}, {"faulty", values.faulty}};
+  if (values.launch_hash) object["launch_hash"] = *values.launch_hash;
+  return object;
+}
+
+tl::expected<PackageValues, std::string> read_package_values(const json& object) {
+  PackageValues values;
+  std::string launch_control;
+  JsonFields fields(object);
+  fields.text("launch_control", launch_control).text("silicon", values.silicon);
+  const auto known = std::ranges::find(launch_controls, launch_control, [](LaunchControl c) { return name_of(c); });
+  if (known == std::end(launch_controls)) fields.fail("'launch_control': unknown");
+  const auto numbers = [&fields](const char* name, auto take) {
+    for (const json& element : fields.list(name)) {
+      if (!element.is_number_unsigned()) return fields.fail(std::string("'") + name + "': expected numbers");
+      take(element.get<u64>());
+    }
+  };
+  numbers("faulty", [&](u64 frame) { values.faulty.push_back(frame); });
+  if (fields.has("launch_hash")) {
+    std::vector<u64> hash;
+    numbers("launch_hash", [&](u64 part) { hash.push_back(part); });
+    if (hash.size() != 4) fields.fail("'launch_hash': expected 4 numbers");
+    if (fields.ok()) std::copy_n(hash.begin(), 4, values.launch_hash.emplace().begin());
+  }
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  values.launch_control = *known;
+  return values;
+}
+
+}  // namespace cloister::toolstack

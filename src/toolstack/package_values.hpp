@@ -1,0 +1,45 @@
+// The part of the machine that one domain's Package is made of, as values that go into records and launch messages: the
+// frames that the domain was granted, and what every package of the machine has in common.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "hypervisor/epc/accounts.hpp"
+#include "toolstack/machine.hpp"
+
+namespace cloister::toolstack {
+
+/// What a domain was granted of the machine's EPC, one element for each section of its configuration.
+using Grants = std::vector<hypervisor::EpcGrant>;
+
+/// The extents of all grants, in order: the sections of the domain's Package.
+std::vector<silicon::EpcSection> sections_of(const Grants& grants);
+/// The package of each grant.
+std::vector<u32> packages_of(const Grants& grants);
+u64 pages_of(const Grants& grants);
+
+struct PackageValues {
+  LaunchControl launch_control = LaunchControl::unlocked;
+  std::optional<std::array<u64, 4>> launch_hash;
+  std::string silicon;      ///< as in MachineDescription
+  std::vector<u64> faulty;  ///< frames among the domain's that EREMOVE cannot clear
+  bool operator==(const PackageValues&) const = default;
+};
+
+/// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants);
+
+/// What `machine` gives to a domain with these frames.
+PackageValues package_values(const MachineDescription& machine, const Grants& grants);
+
+/// [{"package":0,"extents":[{"first":…,"pages":…}]}], in frames of 4 KiB.
+nlohmann::json to_json(const Grants& grants);
+tl::expected<Grants, std::string> read_grants(const nlohmann::json& list);
+
+nlohmann::json to_json(const PackageValues& values);
+tl::expected<PackageValues, std::string> read_package_values(const nlohmann::json& object);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,17 @@
+// From a plan to what the hypervisor takes, and from a domain's ending to what follows it.
+#pragma once
+
+#include <optional>
+
+#include "hypervisor/domain.hpp"
+#include "toolstack/images.hpp"
+#include "toolstack/plan.hpp"
+
+namespace cloister::toolstack {
+
+hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, silicon::ClockMode clock);
+
+/// What the configuration wants after this ending; nullopt: the run is over whatever it says.
+std::optional<Action> action_after(hypervisor::Ending ending, const DomainConfig& config);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,70 @@
+// The control protocol between the daemon and a VMM: on a SOCK_SEQPACKET socket, one request a packet, one reply each.
+//
+//   {"verb":"hello"}        {"ok":true,"id":…,"name":…,"pid":…,"state":…,"version":1}
+//   {"verb":"descriptors"}  {"ok":true}, with counters and page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
+//   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
+//   {"verb":"pause"} {"verb":"unpause"} {"verb":"shutdown"} {"verb":"reboot"}    what happens to the guest
+//   {"verb":"rename","name":…}    what the VMM calls the domain in its log
+//   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
+//
+// A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
+// Ending a domain at once needs no word: the daemon kills the process, which also ends one that no longer listens.
+//
+// The first connection is the launching one: a VMM that loses it before `run` exits.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "toolstack/fd.hpp"
+#include "toolstack/vmm/packet.hpp"
+
+namespace cloister::toolstack {
+
+inline constexpr u32 control_version = 1;
+
+/// Of the descriptors in the reply to `descriptors`.
+namespace control_fd {
+inline constexpr std::size_t counters = 0, page = 1, epc = 2, epcm = 3;
+}
+
+enum class DomainState : u32 { created, running, paused, shutting_down, ended };
+inline constexpr DomainState domain_states[] = {DomainState::created, DomainState::running, DomainState::paused,
+                                                DomainState::shutting_down, DomainState::ended};
+/// "created", "running", …
+const char* name_of(DomainState state);
+
+/// A refusal, or why there is no answer.
+struct ControlError {
+  std::string message{};
+  bool answered = false;     ///< by the VMM; else it has gone or does not answer
+  std::string file{};        ///< of the configuration; empty: the error does not stand there
+  u32 line = 0, column = 0;  ///< 0: the file as a whole
+};
+
+/// The daemon's end of one connection. One thread at a time.
+class ControlClient {
+ public:
+  enum class Refused : u8 {
+    dead,   ///< nobody has the socket: the VMM is gone
+    other,  ///< it could not be told whether anybody has
+  };
+  static tl::expected<ControlClient, Refused> connect(const std::string& path);
+
+  /// One request and its reply.
+  tl::expected<Packet, ControlError> request(const nlohmann::json& body, std::chrono::milliseconds limit);
+  tl::expected<Packet, ControlError> request(const char* verb, std::chrono::milliseconds limit);
+
+  /// The process that last called listen() on the socket (SO_PEERCRED).
+  int peer_pid() const;
+  int descriptor() const { return socket_.get(); }
+  Fd release() { return std::move(socket_); }
+
+ private:
+  explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
+  Fd socket_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,76 @@
+// The same way as `cloister run` takes, on memory that the daemon holds too.
+#include "toolstack/vmm/guest.hpp"
+
+#include "hypervisor/epc/clean.hpp"
+#include "toolstack/fd.hpp"
+#include "toolstack/platform_secret.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Failed = tl::unexpected<Diagnostic>;
+
+Failed failed(std::string why) { return Failed(Diagnostic{{}, std::move(why)}); }
+
+tl::expected<PlatformSecret, std::string> read_secret() {
+  const auto bytes = read_all(launch_fd::secret);
+  PlatformSecret secret;
+  if (!bytes || bytes->size() != secret.size()) return tl::unexpected(std::string("no platform secret"));
+  std::copy(bytes->begin(), bytes->end(), secret.begin());
+  return secret;
+}
+
+tl::expected<silicon::Package::Config, std::string> machine_of(const LaunchMessage& launch,
+                                                               const DomainConfig& config) {
+  silicon::Package::Config machine = package_config(launch.package, launch.grants);
+  machine.launch_control_writable &= config.lewr;
+  const auto secret = read_secret();
+  if (!secret) return tl::unexpected(secret.error());
+  machine.root_secret = *secret;
+  const auto counters = silicon::MachineCounters::adopt(launch_fd::counters);
+  if (!counters) return tl::unexpected(std::string("the machine's counters: ") + name_of(counters.error()));
+  machine.counters = *counters;
+  if (const u64 pages = pages_of(launch.grants); pages != 0) {
+    const auto memory = silicon::EpcMemory::adopt(launch_fd::epc, launch_fd::epcm, pages);
+    if (!memory) return tl::unexpected(std::string("the domain's EPC: ") + name_of(memory.error()));
+    machine.memory = *memory;
+  }
+  return machine;
+}
+
+}  // namespace
+
+tl::expected<Guest, Diagnostic> Guest::create(const LaunchMessage& launch) {
+  auto read = read_config(launch.config);
+  if (!read) return Failed(read.error());
+  auto images = read_images(read->config, launch_fd::kernel, launch_fd::ramdisk);
+  if (!images) return Failed(images.error());
+  auto machine = machine_of(launch, read->config);
+  if (!machine) return failed(machine.error());
+  auto package = std::make_unique<silicon::Package>(*machine);
+  auto plan = make_plan(
+      read->config, [&](u32 leaf, u32 subleaf) { return package->cpuid(leaf, subleaf); }, packages_of(launch.grants));
+  if (!plan) return Failed(plan.error());
+  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants));
+  if (auto made = guest.lay_out(); !made) return failed(made.error());
+  return guest;
+}
+
+tl::expected<void, std::string> Guest::renew() {
+  domain_.reset();
+  if (const auto stuck = hypervisor::clean_epc(*package_, sections_); !stuck.empty())
+    return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
+  return lay_out();
+}
+
+tl::expected<void, std::string> Guest::lay_out() {
+  auto domain = hypervisor::Domain::create(*package_, make_spec(plan_, images_, silicon::ClockMode::host), sections_);
+  if (!domain) return tl::unexpected(domain.error());
+  domain_ = std::move(*domain);
+  return {};
+}
+
+hypervisor::Outcome Guest::run(const hypervisor::RunOptions& options) { return domain_->run(options); }
+
+}  // namespace cloister::toolstack

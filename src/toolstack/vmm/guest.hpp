@@ -1,0 +1,42 @@
+// A VMM's guest: everything that a domain is built of, made from the launch message and its descriptors.
+#pragma once
+
+#include <memory>
+#include <tl/expected.hpp>
+
+#include "hypervisor/domain.hpp"
+#include "toolstack/spec.hpp"
+#include "toolstack/vmm/launch.hpp"
+
+namespace cloister::toolstack {
+
+class Guest {
+ public:
+  /// Reads the configuration and the images, and lays out the first Domain. The error stands in the configuration, or
+  /// has no position.
+  static tl::expected<Guest, Diagnostic> create(const LaunchMessage& launch);
+
+  /// Runs it until it ends; then it has to be made anew.
+  hypervisor::Outcome run(const hypervisor::RunOptions& options);
+  /// A new Domain on cleaned EPC. The error says why there cannot be one.
+  tl::expected<void, std::string> renew();
+  const DomainConfig& config() const { return plan_.config; }
+
+ private:
+  Guest(std::unique_ptr<silicon::Package> package, DomainPlan plan, Images images,
+        std::vector<silicon::EpcSection> sections)
+      : package_(std::move(package)),
+        plan_(std::move(plan)),
+        images_(std::move(images)),
+        sections_(std::move(sections)) {}
+
+  tl::expected<void, std::string> lay_out();
+
+  std::unique_ptr<silicon::Package> package_;
+  DomainPlan plan_;
+  Images images_;
+  std::vector<silicon::EpcSection> sections_;
+  std::unique_ptr<hypervisor::Domain> domain_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,91 @@
+// One poll() for everything. A daemon that does not read its replies loses its connection.
+#include "toolstack/vmm/service.hpp"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <chrono>
+
+#include "toolstack/log.hpp"
+#include "toolstack/unix_socket.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto farewell = std::chrono::seconds(1);
+
+/// The daemon is root or who started us.
+bool may_control(int connection) {
+  const Peer peer = peer_of(connection);
+  return peer.uid == 0 || peer.uid == ::geteuid();
+}
+
+}  // namespace
+
+Service::Service(VerbContext context, ConsoleHub& hub, Fd listening)
+    : context_(std::move(context)),
+      hub_(hub),
+      listening_(std::move(listening)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  ::fcntl(listening_.get(), F_SETFL, O_NONBLOCK);
+  thread_ = std::thread([this] { serve(); });
+}
+
+Service::~Service() {
+  ending_ = true;
+  ::eventfd_write(wake_.get(), 1);
+  thread_.join();
+}
+
+void Service::serve() {
+  std::optional<Clock::time_point> end;
+  while (true) {
+    if (ending_ && !end) end = Clock::now() + farewell;
+    if (end && (hub_.flushed() || Clock::now() >= *end)) return;
+
+    const bool room = connections_.size() < most_connections;
+    std::vector<pollfd> set{{.fd = end ? -1 : wake_.get(), .events = POLLIN, .revents = 0},
+                            {.fd = room ? listening_.get() : -1, .events = POLLIN, .revents = 0}};
+    for (const Fd& connection : connections_) set.push_back({.fd = connection.get(), .events = POLLIN, .revents = 0});
+    const std::size_t console_at = set.size();
+    const auto console = hub_.poll_set();
+    set.insert(set.end(), console.begin(), console.end());
+
+    if (::poll(set.data(), set.size(), end ? 10 : -1) < 0) continue;
+    const std::span<const pollfd> ready(set);
+    auto state = ready.begin() + 2;
+    std::erase_if(connections_,
+                  [&](const Fd& connection) { return (state++)->revents != 0 && !handle(connection.get()); });
+    if (ready[1].revents != 0) accept();
+    hub_.serve(ready.subspan(console_at));
+  }
+}
+
+void Service::accept() {
+  Fd connection(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!connection || !may_control(connection.get())) return;
+  if (!std::exchange(launch_seen_, true)) launching_ = connection.get();
+  connections_.push_back(std::move(connection));
+}
+
+bool Service::handle(int connection) {
+  const auto request = receive_packet(connection);
+  if (request) {
+    const Reply reply = answer(context_, request->body);
+    if (send_packet(connection, reply.body, reply.descriptors)) return true;
+  } else if (request.error() == PacketError::waits) {
+    return true;
+  }
+  if (connection != launching_) return false;
+  if (!context_.lifecycle.launched()) {
+    log(LogLevel::warning, "launch-abandoned", {{"domain", context_.lifecycle.name()}});
+    ::_exit(1);
+  }
+  launching_ = -1;
+  return false;
+}
+
+}  // namespace cloister::toolstack

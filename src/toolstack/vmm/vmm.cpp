@@ -1,0 +1,122 @@
+// This thread makes the guest and runs its first processor; the service answers beside it.
+#include "toolstack/vmm/vmm.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <chrono>
+
+#include "toolstack/last_line.hpp"
+#include "toolstack/log.hpp"
+#include "toolstack/vmm/guest.hpp"
+#include "toolstack/vmm/sandbox.hpp"
+#include "toolstack/vmm/service.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using hypervisor::Ending;
+using hypervisor::Outcome;
+
+const char* name_of(Ending ending) {
+  switch (ending) {
+    case Ending::powered_off: return "powered-off";
+    case Ending::reset: return "reset";
+    case Ending::crashed: return "crashed";
+    case Ending::timed_out: return "timed-out";
+    case Ending::stopped: return "stopped";
+  }
+  return "unknown";
+}
+
+/// Answers the daemon's first request with what went wrong.
+int give_up(const LaunchMessage& launch, const Diagnostic& why) {
+  log(LogLevel::error, "launch-failed", {{"domain", launch.name}, {"error", why.message}});
+  const Fd launching(::accept4(launch_fd::control, nullptr, nullptr, SOCK_CLOEXEC));
+  if (!receive_packet(launching.get())) return 1;
+  nlohmann::json reply{{"error", why.message}};
+  if (why.at.line != 0) {
+    reply["file"] = launch.file;
+    reply["line"] = why.at.line;
+    reply["column"] = why.at.column;
+  }
+  (void)send_packet(launching.get(), reply);
+  return 1;
+}
+
+void log_ending(const std::string& name, const Outcome& outcome, const LastLine& console) {
+  const bool crashed = outcome.ending == Ending::crashed;
+  log(crashed ? LogLevel::error : LogLevel::info, "guest-ended",
+      {{"domain", name},
+       {"ending", name_of(outcome.ending)},
+       {"report", outcome.report},
+       {"console", crashed ? console.text() : std::string()}});
+  for (const auto& missing : outcome.unimplemented)
+    log(LogLevel::warning, "not-implemented",
+        {{"domain", name}, {"what", missing.what}, {"times", std::to_string(missing.count)}});
+}
+
+/// Runs the guest and its successors until one ends for good.
+Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
+                  const LastLine& console) {
+  lifecycle.wait_for_start();
+  while (true) {
+    Outcome outcome = guest.run(options);
+    log_ending(lifecycle.name(), outcome, console);
+    const bool again = lifecycle.take_reboot() || action_after(outcome.ending, guest.config()) == Action::restart;
+    if (!again) return outcome;
+    if (auto renewed = guest.renew(); !renewed) {
+      outcome.ending = Ending::crashed;
+      outcome.report = "cannot start again: " + renewed.error();
+      return outcome;
+    }
+    page.add_restart();
+    page.set_state(DomainState::running);
+    log(LogLevel::info, "guest-restarted", {{"domain", lifecycle.name()}});
+  }
+}
+
+}  // namespace
+
+int run_vmm() {
+  ::signal(SIGPIPE, SIG_IGN);
+  const auto text = read_all(launch_fd::message);
+  if (!text) return 1;
+  const auto launch = read_launch({reinterpret_cast<const char*>(text->data()), text->size()});
+  if (!launch) {
+    log(LogLevel::error, "launch-refused", {{"error", launch.error()}});
+    return 1;
+  }
+  for (int fd = launch_fd::first; fd <= launch_fd::last; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  // Whoever connects from now on sees this process as its peer (SO_PEERCRED).
+  if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
+  const auto sandboxed = enter_sandbox();
+  if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
+  auto page = DomainPage::adopt(launch_fd::page);
+  if (!page) return give_up(*launch, {{}, page.error()});
+  auto guest = Guest::create(*launch);
+  if (!guest) return give_up(*launch, guest.error());
+
+  Lifecycle lifecycle(*page, launch->name);
+  ConsoleHub hub(*page, Fd(launch_fd::console));
+  VerbContext context{launch->id, lifecycle, *page, {launch_fd::counters, launch_fd::page}};
+  if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
+  const Service service(std::move(context), hub, Fd(launch_fd::control));
+
+  LastLine last_line;
+  hypervisor::RunOptions options;
+  options.console_in = hub.input();
+  options.console_out = [&](std::span<const u8> bytes) {
+    last_line.feed(bytes);
+    hub.output(bytes);
+  };
+  options.stop = &lifecycle.stop_flag();
+  options.counts = &page->counts();
+  const Outcome outcome = run_guest(*guest, options, *page, lifecycle, last_line);
+  page->set_ending(outcome.ending, outcome.report);
+  return 0;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,190 @@
+"""The REST interface against docs/openapi.json, and against those who do not keep to it."""
+
+import json
+import socket
+
+import schema
+from machine import PATIENCE
+
+# One small section, so that a shortage is easy to have.
+MACHINE = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 2 }]
+"""
+
+
+class Documented:
+    """A machine whose every answer is checked against the document; keeps which parts of it were seen."""
+
+    def __init__(self, machine):
+        self.m = machine
+        self.document = json.loads(machine.settings.document.read_text())
+        self.seen = set()
+
+    def pattern_of(self, path):
+        """The document's path that this one is an instance of."""
+        parts = path.split("/")
+        for pattern in sorted(self.document["paths"], key=lambda p: p.count("{")):
+            wanted = pattern.split("/")
+            if len(wanted) == len(parts) and all(w in (p, "{domain}") for w, p in zip(wanted, parts)):
+                return pattern
+        raise AssertionError(f"{path} is not in the document")
+
+    def __call__(self, method, path, body=None, status=200):
+        answer = self.m.request(method, path, body)
+        assert answer.status == status, (method, path, answer.status, answer.body)
+        operation = self.document["paths"][self.pattern_of(path)][method.lower()]
+        response = operation["responses"].get(str(status))
+        assert response, f"{method} {path}: {status} is not in the document: {answer.body}"
+        ((kind, content),) = response["content"].items()
+        assert answer.headers["Content-Type"].split(";")[0] == kind, answer.headers
+        if kind == "application/json":
+            schema.check(answer.json, content["schema"], self.document, f"{method} {path}")
+        if "requestBody" in operation and status < 300:
+            wanted = operation["requestBody"]["content"]["application/json"]["schema"]
+            schema.check(body, wanted, self.document, f"the body of {method} {path}")
+        self.seen.add((operation["operationId"], status))
+        return answer
+
+    def documented(self):
+        return {
+            (operation["operationId"], int(status))
+            for item in self.document["paths"].values()
+            for method, operation in item.items()
+            if method != "parameters"
+            for status in operation["responses"]
+        }
+
+
+def openapi(machine):
+    """Every operation and status of the document happens, and every answer has the shape that it says."""
+    m = machine(MACHINE)
+    call = Documented(m)
+    for path in ("/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
+        call("GET", path)
+    call("POST", "/v1/domains", m.creation("one"), 201)
+    m.wait_for_ready("one")
+    call("POST", "/v1/domains", m.creation("idle", epc=0, paused=True), 201)
+    warned = m.creation("warned", epc=0)
+    warned["config"] += 'vcpu = 1\n'
+    assert "vcpus" in call("POST", "/v1/domains", warned, 201).json["warnings"][0]
+    for path in ("/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/v1/domains/one", "/metrics"):
+        call("GET", path)
+    assert b"READY" in call("GET", "/v1/domains/one/console").body
+    call("GET", "/v1/domains/none/console", status=404)
+    call("POST", "/v1/domains", m.creation("one"), 409)
+    call("POST", "/v1/domains", m.creation("two", epc=2), 507)
+    wrong = call("POST", "/v1/domains", {"config": 'name = "x"\nmemory = "much"\n', "file": "x.cfg"}, 400).json["error"]
+    assert (wrong["file"], wrong["line"], wrong["column"]) == ("x.cfg", 2, 10), wrong
+    call("PATCH", "/v1/domains/one", {"name": "uno"})
+    call("PATCH", "/v1/domains/uno", {"name": "idle"}, 409)
+    call("PATCH", "/v1/domains/uno", {"name": "12"}, 400)
+    call("PATCH", "/v1/domains/none", {"name": "x"}, 404)
+    call("POST", "/v1/domains/idle/unpause")
+    call("POST", "/v1/domains/uno/unpause", status=409)
+    call("POST", "/v1/domains/uno/reboot")
+    for verb in ("pause", "unpause", "shutdown", "reboot"):
+        call("POST", f"/v1/domains/none/{verb}", status=404)
+    call("GET", "/v1/domains/none", status=404)
+    call("DELETE", "/v1/domains/none", status=404)
+    call("DELETE", "/v1/domains/uno")
+
+    # What only a failure or a domain's other end brings about has its shape from the one place where errors are made.
+    missing = {(o, s) for o, s in call.documented() - call.seen if s != 500}
+    rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("destroy", 409)}
+    assert missing <= rest, missing - rest
+    # A document's path with a method that it does not list is refused.
+    for pattern, item in call.document["paths"].items():
+        path = pattern.replace("{domain}", "idle")
+        for method in ("GET", "POST", "DELETE", "PATCH", "PUT"):
+            if method.lower() in item:
+                continue
+            answer = m.request(method, path, {})
+            assert answer.status == 405 and answer.json["error"]["message"], (method, path, answer.body)
+            assert set(answer.headers["Allow"].split(", ")) == {m.upper() for m in item if m != "parameters"}
+
+
+def raw(m, text, half_close=False):
+    """What the daemon answers to these bytes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(m.run / "cloisterd.sock"))
+        try:
+            connection.sendall(text)
+        except BrokenPipeError:
+            pass  # it has heard enough
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while chunk := connection.recv(65536):
+                answer += chunk
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+def bad_requests(machine):
+    """Nonsense gets one clear error, is logged, and hurts nobody."""
+    m = machine(MACHINE)
+    m.create("bystander")
+    post = "/v1/domains"
+    good = m.creation("good")
+    bodies = {
+        "not JSON": "{",
+        "expected a JSON object": "[]",
+        "'config' is missing": {"file": "x"},
+        "'config': expected a string": {"config": 1, "file": "x"},
+        "'paused': expected true or false": {**good, "paused": 1},
+        "unknown member 'nmae'": {**good, "nmae": "x"},
+        "absolute": {**good, "directory": "here"},
+        "relative path": {**good, "config": 'name = "x"\nkernel = "vmlinuz"\n'},
+        "No such file": {**good, "config": 'name = "x"\nkernel = "/nowhere"\n'},
+        "not a regular file": {**good, "config": 'name = "x"\nkernel = "/dev/zero"\n'},
+        "could be taken for a domain's number": {**good, "config": 'name = "7"\nkernel = "/etc/hostname"\n'},
+        "cannot use kernel": {**good, "config": 'name = "x"\nkernel = "/etc/passwd"\n'},
+        "'name' is missing": {**good, "config": ""},
+    }
+    for words, body in bodies.items():
+        answer = m.request("POST", post, body)
+        assert answer.status == 400, (words, answer.status, answer.body)
+        found = answer.json["error"]["message"]
+        assert words in found or "is missing" in found and words.endswith("missing"), (words, found)
+    nested = m.request("POST", post, "[" * 500_000)
+    assert nested.status == 400, nested.body
+    assert m.request("POST", post, json.dumps({**good, "file": "\ud800"})).status in (201, 400)
+    assert m.request("POST", post, b'{"config":"\xff\xfe","file":"x"}').status == 400
+    m.request("DELETE", "/v1/domains/good")
+
+    assert m.request("POST", post, "x" * (2 << 20)).status == 413
+    assert m.request("GET", "/" + "x" * 600).status == 414
+    assert m.request("POST", post, b"\x1f\x8b", {"Content-Encoding": "gzip"}).status == 415
+    for path in ("/", "/v1", "/v1/domains/", "/v1/domains/a/b/c", "/v1/domains//pause", "/../etc/passwd"):
+        assert m.request("GET", path).status == 404, path
+    head = b"POST /v1/domains HTTP/1.1\r\nHost: x\r\n"
+    endless = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    assert b" 4" in raw(m, endless + (b"10000\r\n" + b"x" * 0x10000 + b"\r\n") * 40)[:20]
+    assert b" 400 " in raw(m, b"nonsense\r\n\r\n", half_close=True)[:20]
+    raw(m, head + b"Content-Length: 100\r\n\r\n{", half_close=True)
+    raw(m, head + b"Content-Length: -1\r\n\r\n{}", half_close=True)
+    raw(m, bytes(range(256)) * 64, half_close=True)
+    raw(m, b"", half_close=True)
+
+    # The control socket takes nothing on trust either.
+    path = m.domains()["bystander"]["console"].replace("console.sock", "control.sock")
+    for packet in (b"{", b"[]", b'{"verb":1}', b'{"verb":"nothing"}', b'{"verb":"rename","name":3}', b"x" * 70_000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+            control.settimeout(PATIENCE)
+            control.connect(path)
+            control.send(packet)
+            answer = control.recv(65536)
+            assert answer == b"" or "error" in json.loads(answer), (packet[:20], answer)
+    m.wait_for_ready("bystander")
+    m.check_settled(["bystander"])
+    assert b"b" in m.type_into("bystander", b"b")
+    log = m.log.read_text()
+    for status in (400, 404, 413, 414, 415):
+        assert f"status={status}" in log, status
+
+
+CASES = {"openapi": openapi, "bad-requests": bad_requests}

@@ -1,0 +1,177 @@
+"""Ends at any point: of VMMs, of the daemon, of both, while domains are created and destroyed."""
+
+import os
+import random
+import signal
+import socket
+import time
+
+from machine import MIB_PAGES, Connection, reap_orphans, wait_until
+
+MACHINE = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 3 }]
+"""
+SECRET = b"THE-SECRET-OF-A-DOMAIN"
+
+
+def kill_pid(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+class Victim:
+    """A request that may lose its daemon on the way."""
+
+    def __init__(self, machine, method, path, body=None):
+        import json
+
+        self.connection = Connection(machine.run / "cloisterd.sock")
+        self.connection.request(method, path, json.dumps(body) if body else None)
+
+    def finish(self):
+        """The status; None if nobody answered."""
+        try:
+            return self.connection.getresponse().status
+        except (OSError, socket.timeout, Exception) as error:
+            if isinstance(error, socket.timeout):
+                raise
+            return None
+        finally:
+            self.connection.close()
+
+
+def typical_time(action):
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def kill_points(machine):
+    """A thousand points (CLOISTER_FULL: ten thousand). At each a VMM, the daemon or both are killed somewhere in a
+    creation or a destruction. The accounts balance, others run on, and nothing is left behind."""
+    m = machine(MACHINE)
+    points = 10_000 if m.settings.full else int(os.environ.get("CLOISTER_KILL_POINTS", "1000"))
+    seed = int(os.environ.get("CLOISTER_SEED", "20"))
+    chance = random.Random(seed)
+    print(f"{points} points, seed {seed}")
+    m.create("keeper")
+    m.wait_for_ready("keeper")
+    keeper = m.domains()["keeper"]
+    creation = typical_time(lambda: m.create("victim"))
+    destruction = typical_time(lambda: m.destroy("victim"))
+    files = m.restart().open_files()
+    seen = {}
+
+    for point in range(points):
+        kind, whom = chance.choice(("create", "destroy")), chance.choice(("vmm", "daemon", "both", "both-reversed"))
+        if kind == "create":
+            delay = chance.uniform(0, 1.3 * creation)
+            victim = Victim(m, "POST", "/v1/domains", m.creation("victim"))
+        else:
+            m.create("victim")
+            delay = chance.uniform(0, 1.3 * destruction)
+            victim = Victim(m, "DELETE", "/v1/domains/victim")
+        time.sleep(delay)
+
+        daemon_dies = whom != "vmm"
+        if whom == "both-reversed":
+            m.kill()
+        if whom != "daemon":
+            for pid in m.vmms():
+                if pid != keeper["pid"]:
+                    kill_pid(pid)
+        if whom in ("daemon", "both"):
+            m.kill()
+        status = victim.finish()
+        outcome = (kind, whom, status)
+        seen[outcome] = seen.get(outcome, 0) + 1
+        if daemon_dies:
+            m.start()
+        try:
+            check_point(m, keeper, kind, whom)
+        except AssertionError:
+            print(f"point {point}: {outcome} after {delay:.4f} s")
+            raise
+        if point % 100 == 99:
+            assert b"k" in m.type_into("keeper", b"k")
+            wait_until(lambda: m.open_files() <= files, "descriptors to be closed")
+    for outcome, count in sorted(seen.items(), key=str):
+        print(f"{count:6} {outcome}")
+
+
+def check_point(m, keeper, kind, whom):
+    m.check_accounts()
+    domains = m.domains()
+    assert domains["keeper"]["pid"] == keeper["pid"] and domains["keeper"]["epc"] == keeper["epc"], domains
+    assert domains["keeper"]["state"] == "running", domains
+    # A VMM that was killed goes from the list when the daemon has seen it; one that was not stays.
+    alive = {pid for pid in m.vmms()}
+    if whom != "daemon":
+        assert alive <= {domain["pid"] for domain in domains.values()} | {keeper["pid"]}, (alive, domains)
+    if "victim" in domains:
+        answer = m.request("DELETE", "/v1/domains/victim")
+        assert answer.status in (200, 404, 409), answer.body
+    wait_until(lambda: set(m.domains()) == {"keeper"}, "the victim to be gone")
+    wait_until(lambda: m.vmms() == [keeper["pid"]], "its VMM to be gone")
+    m.check_settled(["keeper"])
+    assert m.check_accounts()["granted_pages"] == MIB_PAGES
+    reap_orphans_but(m)
+
+
+def reap_orphans_but(m):
+    """All ended children but the daemon, whose status is subprocess's to take."""
+    for pid in [int(p) for p in children()]:
+        if pid != m.process.pid:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+
+
+def children():
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children") as file:
+                yield from file.read().split()
+        except OSError:
+            pass
+
+
+def next_owner(machine):
+    """A domain with secrets is ended at any point, in any way; the next owner of its frames finds nothing in memory,
+    and no valid entry in the EPCM."""
+    m = machine(MACHINE)
+    chance = random.Random(4)
+    looked = 0
+    for _ in range(200 if m.settings.full else 40):
+        frames = m.create("victim", epc=3)["epc"]
+        if chance.random() < 0.5:
+            m.wait_for_ready("victim")
+            assert m.epc_contents("victim")[0].count(SECRET) > MIB_PAGES
+            looked += 1
+        time.sleep(chance.uniform(0, 0.02))
+        pid = m.domains()["victim"]["pid"]
+        way = chance.choice(("destroy", "vmm", "both"))
+        if way == "destroy":
+            m.destroy("victim")
+        else:
+            kill_pid(pid)
+            if way == "both":
+                m.restart()
+        wait_until(lambda: m.domains() == {}, "the victim's end")
+        assert m.create("next", epc=3, paused=True)["epc"] == frames
+        pages, epcm = m.epc_contents("next")
+        assert len(pages) == 3 << 20 and pages.count(0) == len(pages)
+        assert SECRET not in epcm
+        (run,) = m.get("/v1/epc/map")["packages"][0]["runs"]
+        assert run["types"] == {"free": 3 * MIB_PAGES}, run
+        m.destroy("next")
+        reap_orphans_but(m)
+    assert looked > 0
+    m.check_settled([])
+
+
+CASES = {"kill-points": kill_points, "next-owner": next_owner}

@@ -1,0 +1,166 @@
+"""Domains that live and end as they should."""
+
+import signal
+import subprocess
+
+from machine import MIB_PAGES, PATIENCE, wait_until
+
+TWO_PACKAGES = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 4 }]
+[[package]]
+epc = [{ base = 0x80_0000_0000, size = 2, node = 1 }]
+"""
+
+# The first pages of the only section cannot be cleaned.
+FAULTY = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 4, faulty = [3, 200] }]
+"""
+
+
+def life(machine):
+    """Create, list, look, type, reboot, rename, destroy."""
+    m = machine()
+    m.create("before")
+    m.destroy("before")
+    files = m.open_files()
+    created = m.create("one")
+    assert created["state"] in ("created", "running") and created["epc_mib"] == 1, created
+    m.wait_for_ready("one")
+    domain = m.domains()["one"]
+    assert domain["state"] == "running" and domain["instructions"] > 0 and domain["cpu_seconds"] > 0, domain
+    assert m.get("/v1/domains/one")["id"] == m.get(f"/v1/domains/{domain['id']}")["id"]
+    # The history comes first, then what is typed comes back.
+    assert m.type_into("one", b"q").startswith(b"READY")
+    m.check_settled(["one"])
+
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the reboot")
+    wait_until(lambda: m.console("one").count(b"READY") == 2, "READY after the reboot")
+    assert m.domains()["one"]["pid"] == domain["pid"]
+
+    assert m.request("PATCH", "/v1/domains/one", {"name": "uno"}).json["name"] == "uno"
+    assert m.request("GET", "/v1/domains/one").status == 404
+    assert m.destroy("uno")["state"] == "ended"
+    m.check_settled([])
+    assert m.vmms() == []
+    wait_until(lambda: m.open_files() == files, "all descriptors to be closed")
+    log = m.log.read_text()
+    for event in ("domain-created domain=one", "domain-renamed domain=uno before=one", "domain-ended domain=uno"):
+        assert f"event={event}" in log, event
+
+
+def paused(machine):
+    """A domain that is created paused starts when it is told to."""
+    m = machine()
+    assert m.create("later", paused=True)["state"] == "paused"
+    assert m.domains()["later"]["instructions"] == 0
+    m.restart()
+    assert m.domains()["later"]["state"] == "paused"
+    assert m.request("POST", "/v1/domains/later/unpause").json["state"] == "running"
+    m.wait_for_ready("later")
+    assert m.request("POST", "/v1/domains/later/unpause").status == 409
+
+
+def own_end(machine):
+    """A guest that powers itself off, and one that crashes, leave nothing behind."""
+    m = machine()
+    m.create("off", kernel="control", epc=0)
+    m.create("crash", kernel="triple_fault", epc=2)
+    wait_until(lambda: m.domains() == {}, "both ends")
+    m.check_settled([])
+    log = m.log.read_text()
+    assert "event=domain-ended domain=off id=1 ending=powered-off" in log
+    assert "event=domain-ended domain=crash id=2 ending=crashed report=" in log
+
+
+def shortage(machine):
+    """Too little EPC: refused before anything is started, with where the rest is."""
+    m = machine(TWO_PACKAGES)
+    m.create("big", epc=3)
+    m.create("small", epc='["size=1,package=1"]')
+    before = m.check_accounts()
+    refused = m.request("POST", "/v1/domains", m.creation("more", epc=2))
+    assert refused.status == 507, refused.body
+    message = refused.json["error"]["message"]
+    for part in ("big", "small", "package 0", "package 1", "1 MiB", "3 MiB"):
+        assert part in message, (part, message)
+    assert refused.json["error"]["line"] == 5, message
+    assert m.check_accounts() == before
+    m.check_settled(["big", "small"])
+    assert len(m.vmms()) == 2
+    assert "event=request-refused method=POST path=/v1/domains status=507 domain=more" in m.log.read_text()
+    # What fits still goes.
+    m.destroy("big")
+    assert m.create("more", epc=2)["epc"][0]["pages"] == 2 * MIB_PAGES
+
+
+def separate_keys(machine):
+    """Packages with unrelated keys: a domain cannot have both."""
+    m = machine('keys = "separate"\n' + TWO_PACKAGES)
+    refused = m.request("POST", "/v1/domains", m.creation("both", epc='["size=1,package=0", "size=1,package=1"]'))
+    assert refused.status == 400 and "keys" in refused.json["error"]["message"], refused.body
+    m.check_settled([])
+
+
+def restart(machine):
+    """The daemon ends and comes back; its domains run on, and are found with all that they have."""
+    m = machine(TWO_PACKAGES)
+    for name, epc in (("a", 1), ("b", '["size=1,package=0", "size=1,package=1"]'), ("c", 0)):
+        m.create(name, epc=epc)
+        m.wait_for_ready(name)
+    before, epc = m.domains(), m.check_accounts()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        m.restart(number)
+        assert m.check_accounts() == epc
+        m.check_settled("abc")
+        for name, domain in m.domains().items():
+            for key in ("id", "pid", "epc", "started", "placement", "state"):
+                assert domain[key] == before[name][key], (name, key, domain)
+            assert b"x" in m.type_into(name, b"x")
+        assert m.epc_contents("b")[0].count(b"THE-SECRET") > 0
+    m.destroy("b")
+    m.check_settled("ac")
+    # A number is not given again.
+    assert m.create("d")["id"] not in {domain["id"] for domain in before.values()}
+
+
+def single(machine):
+    """Two daemons do not share a folder."""
+    m = machine()
+    second = subprocess.run(m.command(), capture_output=True, text=True, timeout=PATIENCE)
+    assert second.returncode == 1 and "another cloisterd runs here" in second.stderr, second
+    m.check_settled([])
+
+
+def withdrawn(machine):
+    """Frames that cannot be cleaned are never given away again, and not forgotten."""
+    m = machine(FAULTY)
+    first = m.create("victim", epc=1)["epc"][0]["first"]
+    m.wait_for_ready("victim")
+    m.destroy("victim")
+    epc = m.check_accounts()
+    # The enclave covered both, and its SECS, the first page, had children that could not be removed.
+    assert epc["withdrawn"] == [first, first + 3, first + 200], epc
+    m.restart()
+    assert m.check_accounts() == epc
+    m.create("next", epc=3)
+    taken = [extent for domain in m.get("/v1/epc/domains") for extent in domain["extents"]]
+    for frame in epc["withdrawn"]:
+        assert not any(e["first"] <= frame < e["first"] + e["pages"] for e in taken), (frame, taken)
+    assert m.check_accounts()["withdrawn"] == epc["withdrawn"]
+    owners = {run["owner"] for run in m.get("/v1/epc/map")["packages"][0]["runs"]}
+    assert "withdrawn" in owners, owners
+
+
+CASES = {
+    "life": life,
+    "paused": paused,
+    "own-end": own_end,
+    "shortage": shortage,
+    "separate-keys": separate_keys,
+    "restart": restart,
+    "single": single,
+    "withdrawn": withdrawn,
+}

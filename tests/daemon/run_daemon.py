@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Tests of cloisterd and cloister-vmm from outside, as their users see them. One case a run: run_daemon.py CASE."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import cases_api
+import cases_death
+import cases_life
+from machine import Machine, become_reaper
+
+CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES}
+
+
+@dataclass
+class Settings:
+    programs: Path  # the folder of cloisterd and cloister-vmm
+    payloads: Path
+    document: Path  # docs/openapi.json
+    full: bool
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", type=Path, required=True)
+    parser.add_argument("--payloads", type=Path, required=True)
+    parser.add_argument("--document", type=Path, required=True)
+    parser.add_argument("--full", action="store_true", default=bool(os.environ.get("CLOISTER_FULL")))
+    parser.add_argument("case", choices=sorted(CASES))
+    options = parser.parse_args()
+    settings = Settings(*(path.resolve() for path in (options.programs, options.payloads, options.document)), options.full)
+    become_reaper()
+    machines = []
+
+    # Short names: a Unix socket's address has room for 107 bytes. In memory: SIGKILL loses nothing that was written, so
+    # waiting for a disk would show nothing.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="cd-", dir=memory) as folder:
+
+        def machine(description=None):
+            place = Path(folder) / str(len(machines))
+            place.mkdir()
+            machines.append(Machine(settings, place, description))
+            return machines[-1].start()
+
+        try:
+            CASES[options.case](machine)
+            for one in machines:
+                one.kill(signal.SIGTERM)
+            return 0
+        except Exception:
+            traceback.print_exc()
+            for one in machines:
+                print(f"---- cloisterd's status: {one.process.poll()}; end of {one.log}:\n" + one.log.read_text()[-4000:], file=sys.stderr)
+            return 1
+        finally:
+            for one in machines:
+                one.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+// What daemon and VMM exchange: packets with descriptors, launch messages, the domain's page, the console's hub.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "toolstack/unix_socket.hpp"
+#include "toolstack/vmm/console_hub.hpp"
+#include "toolstack/vmm/launch.hpp"
+#include "toolstack/vmm/lifecycle.hpp"
+#include "toolstack/vmm/packet.hpp"
+#include "toolstack/vmm/verbs.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using nlohmann::json;
+
+struct Pair {
+  explicit Pair(int type) {
+    int ends[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    one = Fd(ends[0]);
+    other = Fd(ends[1]);
+  }
+  Fd one, other;
+};
+
+std::span<const u8> bytes(std::string_view text) { return {reinterpret_cast<const u8*>(text.data()), text.size()}; }
+
+TEST(Packet, CarriesTextAndDescriptors) {
+  const Pair pair(SOCK_SEQPACKET);
+  const Fd file = sealed_memfd("test", bytes("inside"));
+  const int fds[] = {file.get(), file.get()};
+  ASSERT_TRUE(send_packet(pair.one.get(), {{"verb", "x"}}, fds));
+  const auto packet = receive_packet(pair.other.get());
+  ASSERT_TRUE(packet);
+  EXPECT_EQ(packet->body["verb"], "x");
+  ASSERT_EQ(packet->descriptors.size(), 2u);
+  char text[6];
+  EXPECT_EQ(::pread(packet->descriptors[1].get(), text, 6, 0), 6);
+  EXPECT_EQ(std::string(text, 6), "inside");
+  EXPECT_NE(::fcntl(packet->descriptors[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST(Packet, RefusesWhatIsNoMessage) {
+  const Pair pair(SOCK_SEQPACKET);
+  for (const std::string& text : {std::string("{"), std::string("[1]"), std::string(longest_packet + 1, ' ')}) {
+    ASSERT_EQ(::send(pair.one.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    const auto packet = receive_packet(pair.other.get());
+    ASSERT_FALSE(packet);
+    EXPECT_EQ(packet.error(), PacketError::malformed) << text.substr(0, 10);
+  }
+  EXPECT_EQ(receive_packet(pair.other.get()).error(), PacketError::waits);
+  const std::vector<int> many(most_descriptors + 1, 0);
+  EXPECT_EQ(send_packet(pair.one.get(), json::object(), many).error(), PacketError::malformed);
+}
+
+TEST(Packet, SaysThatTheOtherEndHasGone) {
+  Pair pair(SOCK_SEQPACKET);
+  pair.one = Fd();
+  EXPECT_EQ(receive_packet(pair.other.get()).error(), PacketError::closed);
+  EXPECT_EQ(send_packet(pair.other.get(), json::object()).error(), PacketError::closed);
+}
+
+TEST(Launch, ComesBackAsItWasWritten) {
+  LaunchMessage message{.id = 7,
+                        .name = "dom",
+                        .config = "name = \"dom\"\n",
+                        .file = "dom.cfg",
+                        .grants = {{.package = 1, .extents = {{arch::Mfn{0x100000}, 16}, {arch::Mfn{0x200000}, 240}}}},
+                        .package = {.launch_control = LaunchControl::locked,
+                                    .launch_hash = {{1, 2, 3, ~u64{0}}},
+                                    .silicon = "x",
+                                    .faulty = {0x100003}}};
+  const auto read = read_launch(write_launch(message));
+  ASSERT_TRUE(read) << read.error();
+  EXPECT_EQ(write_launch(*read), write_launch(message));
+  EXPECT_EQ(pages_of(read->grants), 256u);
+  EXPECT_EQ(read->package, message.package);
+}
+
+TEST(Launch, NamesWhatIsWrong) {
+  const std::string good = write_launch({});
+  for (const char* member : {"id", "name", "config", "file", "grants", "package"}) {
+    json object = json::parse(good);
+    object.erase(member);
+    const auto missing = read_launch(object.dump());
+    ASSERT_FALSE(missing) << member;
+    EXPECT_NE(missing.error().find(member), std::string::npos) << missing.error();
+    object[member] = nullptr;
+    EXPECT_FALSE(read_launch(object.dump())) << member;
+  }
+}
+
+TEST(DomainPage, KeepsTheEndOfTheConsole) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->console(), "");
+  std::string all;
+  for (int i = 0; all.size() < 3 * DomainPageLayout::console_bytes; ++i) {
+    const std::string line = "line " + std::to_string(i) + "\n";
+    page->append_console(bytes(line));
+    all += line;
+  }
+  EXPECT_EQ(page->console(), all.substr(all.size() - DomainPageLayout::console_bytes));
+}
+
+TEST(DomainPage, IsSeenByWhoeverHasTheDescriptor) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  const auto other = DomainPage::adopt(page->descriptor());
+  ASSERT_TRUE(other) << other.error();
+  EXPECT_EQ(other->state(), DomainState::created);
+  EXPECT_FALSE(other->ending());
+  page->add_restart();
+  page->set_ending(hypervisor::Ending::crashed, std::string(100'000, 'x'));
+  EXPECT_EQ(other->state(), DomainState::ended);
+  EXPECT_EQ(other->ending(), hypervisor::Ending::crashed);
+  EXPECT_EQ(other->restarts(), 1u);
+  EXPECT_EQ(other->report().size(), DomainPageLayout::most_report);
+}
+
+TEST(DomainPage, RefusesMemoryThatCouldShrink) {
+  const Fd loose(::memfd_create("loose", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(loose.get(), sizeof(DomainPageLayout)), 0);
+  EXPECT_FALSE(DomainPage::adopt(loose.get()));
+  EXPECT_FALSE(DomainPage::adopt(fixed_memfd("small", 4096).get()));
+  EXPECT_FALSE(DomainPage::adopt(fixed_memfd("zeros", sizeof(DomainPageLayout)).get()));
+}
+
+TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  Lifecycle lifecycle(*page, "dom");
+  VerbContext context{1, lifecycle, *page, {}};
+  const auto ask = [&](json request) { return answer(context, request).body; };
+  EXPECT_EQ(ask({{"verb", "hello"}})["state"], "created");
+  EXPECT_TRUE(ask({{"verb", "reboot"}}).contains("error"));
+  EXPECT_TRUE(ask({{"verb", "run"}, {"paused", true}})["ok"]);
+  EXPECT_EQ(page->state(), DomainState::paused);
+  EXPECT_TRUE(ask({{"verb", "run"}}).contains("error"));
+  EXPECT_TRUE(ask({{"verb", "unpause"}})["ok"]);
+  lifecycle.wait_for_start();
+  EXPECT_TRUE(ask({{"verb", "unpause"}}).contains("error"));
+  EXPECT_TRUE(ask({{"verb", "reboot"}})["ok"]);
+  EXPECT_TRUE(lifecycle.stop_flag());
+  EXPECT_TRUE(lifecycle.take_reboot());
+  EXPECT_FALSE(lifecycle.stop_flag());
+  EXPECT_TRUE(ask({{"verb", "sing"}}).contains("error"));
+  EXPECT_TRUE(ask({{"verb", 3}}).contains("error"));
+}
+
+// ---- the console's hub, with a thread as the service has it
+
+class Hub : public testing::Test {
+ protected:
+  Hub() {
+    path_ = testing::TempDir() + "hub-" + std::to_string(::getpid());
+    auto listening = listen_at(path_, SOCK_STREAM, 0600);
+    EXPECT_TRUE(listening);
+    hub_.emplace(*page_, std::move(*listening));
+    thread_ = std::thread([this] {
+      while (!stop_) {
+        auto set = hub_->poll_set();
+        ::poll(set.data(), set.size(), 10);
+        hub_->serve(set);
+      }
+    });
+  }
+  ~Hub() override {
+    stop_ = true;
+    thread_.join();
+    std::filesystem::remove(path_);
+  }
+  Fd attach(int receive_buffer = 0) const {
+    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (receive_buffer != 0) ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &receive_buffer, sizeof receive_buffer);
+    const auto address = unix_address(path_);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
+    return socket;
+  }
+  /// So many bytes, or what comes before the connection ends.
+  static std::string receive(const Fd& socket, std::size_t count) {
+    std::string text(count, '\0');
+    std::size_t filled = 0;
+    while (filled < count) {
+      const ssize_t got = ::recv(socket.get(), text.data() + filled, count - filled, 0);
+      if (got <= 0) break;
+      filled += static_cast<std::size_t>(got);
+    }
+    text.resize(filled);
+    return text;
+  }
+
+  std::string path_;
+  tl::expected<DomainPage, std::string> page_ = DomainPage::create();
+  std::optional<ConsoleHub> hub_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+TEST_F(Hub, GivesEachTheHistoryAndThenTheStream) {
+  hub_->output(bytes("before "));
+  const Fd one = attach();
+  EXPECT_EQ(receive(one, 7), "before ");
+  hub_->output(bytes("between "));
+  const Fd other = attach();
+  EXPECT_EQ(receive(other, 15), "before between ");
+  hub_->output(bytes("after"));
+  EXPECT_EQ(receive(one, 13), "between after");
+  EXPECT_EQ(receive(other, 5), "after");
+}
+
+TEST_F(Hub, HandsOnWhatIsTyped) {
+  const Fd one = attach();
+  ASSERT_EQ(::send(one.get(), "keys", 4, 0), 4);
+  pollfd wait{.fd = hub_->input(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&wait, 1, 10'000), 1);
+  char keys[8];
+  EXPECT_EQ(::read(hub_->input(), keys, sizeof keys), 4);
+}
+
+TEST_F(Hub, DropsWhoDoesNotReadAndNeverWaits) {
+  const Fd slow = attach(), good = attach();
+  ASSERT_EQ(::send(slow.get(), "!", 1, 0), 1);  // attached for sure once this arrives
+  ASSERT_EQ(::send(good.get(), "!", 1, 0), 1);
+  for (int arrived = 0; arrived < 2;) {
+    pollfd wait{.fd = hub_->input(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&wait, 1, 10'000), 1);
+    char keys[2];
+    arrived += static_cast<int>(::read(hub_->input(), keys, sizeof keys));
+  }
+  const std::string block(32 << 10, 'x');
+  std::size_t sent = 0;
+  while (sent < 4 * ConsoleHub::longest_backlog) {
+    hub_->output(bytes(block));
+    sent += block.size();
+    EXPECT_EQ(receive(good, block.size()).size(), block.size());
+  }
+  EXPECT_LT(receive(slow, sent).size(), sent) << "the connection ends before the stream does";
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
