@@ -104,9 +104,9 @@ TEST(Offered, EcreateTakesWhatLeaf12Offers) {
 }
 
 /// What an enclave's code runs into: where #UD was raised, from the start of the code (SDM vol. 3D, 36.6.1).
-u64 undefined_at(Features features, std::span<const u8> code) {
+u64 undefined_at(Package::Config config, std::span<const u8> code) {
   constexpr u64 rx = 5, rw = 3;
-  SgxMachine m(std::move(features));
+  SgxMachine m(std::move(config));
   EXPECT_EQ(m.ecreate_page(0, SgxMachine::plain_secs()), 0);
   const auto add = [&](u32 index, u64 flags, const auto& content) {
     EXPECT_EQ(m.eadd_page(index, 0, SgxMachine::page(index), flags, content), 0);
@@ -139,10 +139,10 @@ u64 undefined_at(Features features, std::span<const u8> code) {
 
 // RDTSC and RDTSCP are legal in enclaves with SGX2.
 TEST(Offered, ReadingTheTimeInEnclavesNeedsSgx2) {
-  const Features sgx1 = without([](Features& f) { f.sgx.sgx2 = false; });
+  const Package::Config all = SgxMachine::plain_config(), sgx1 = without([](Features&f) { f.sgx.sgx2 = false; });
   constexpr u8 rdtsc[] = {0x0f, 0x31, 0x0f, 0x0b}, rdtscp[] = {0x0f, 0x01, 0xf9, 0x0f, 0x0b};  // then UD2
-  EXPECT_EQ(undefined_at({}, rdtsc), 2u);
-  EXPECT_EQ(undefined_at({}, rdtscp), 3u);
+  EXPECT_EQ(undefined_at(all, rdtsc), 2u);
+  EXPECT_EQ(undefined_at(all, rdtscp), 3u);
   EXPECT_EQ(undefined_at(sgx1, rdtsc), 0u);
   EXPECT_EQ(undefined_at(sgx1, rdtscp), 0u);
 }
