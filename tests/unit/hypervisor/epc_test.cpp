@@ -1,5 +1,5 @@
 // Taking a domain's EPC back: two passes, and what stays.
-#include "hypervisor/epc.hpp"
+#include "hypervisor/epc/clean.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
