@@ -14,7 +14,6 @@ namespace {
 
 using tables::Done;
 using tables::Field;
-using tables::Source;
 using tables::Value;
 using Failed = tl::unexpected<Diagnostic>;
 
@@ -109,7 +108,7 @@ Done read_epc(PackageDraft& draft, const Value& value) {
     if (table == nullptr) return element.wrong(form);
     SectionDraft section;
     section.at = element.at();
-    if (auto done = tables::read_table<SectionDraft>(section, value.source, *table, section_fields); !done) return done;
+    if (auto done = tables::read_table<SectionDraft>(section, *table, section_fields); !done) return done;
     if (section.section.bytes == 0) return element.error("found no 'size', expected it in every section");
     const u64 pages = section.section.bytes / arch::page_size;
     for (const u64 page : section.section.faulty) {
@@ -132,7 +131,7 @@ Done read_package(Draft& draft, const Value& value) {
     if (table == nullptr) return element.wrong(form);
     if (draft.packages.size() == most_packages) return element.error("found more than 256 packages");
     PackageDraft& package = draft.packages.emplace_back();
-    if (auto done = tables::read_table<PackageDraft>(package, value.source, *table, package_fields); !done) return done;
+    if (auto done = tables::read_table<PackageDraft>(package, *table, package_fields); !done) return done;
   }
   return {};
 }
@@ -225,14 +224,13 @@ Done settle_sections(Draft& draft) {
 }  // namespace
 
 tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text) {
-  const Source source(text);
-  const toml::parse_result document = toml::parse(text);
+  const toml::parse_result document = toml::parse(tables::ascii_only(text));
   if (!document) {
     const toml::parse_error& error = document.error();
-    return Failed(Diagnostic{source.position(error.source()), std::string(error.description())});
+    return Failed(Diagnostic{tables::position(error.source().begin), tables::printable(error.description())});
   }
   Draft draft;
-  if (auto done = tables::read_table<Draft>(draft, source, document.table(), machine_fields); !done)
+  if (auto done = tables::read_table<Draft>(draft, document.table(), machine_fields); !done)
     return Failed(done.error());
   if (draft.packages.empty()) {
     return Failed(Diagnostic{{}, "found no package, expected at least one table [[package]]"});

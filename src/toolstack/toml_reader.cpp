@@ -12,12 +12,7 @@ namespace {
 /// Text in quotes, without control characters, and not too long for a line.
 std::string quoted(std::string_view text) {
   constexpr std::size_t most = 80;
-  std::string result = "\"";
-  for (const char c : text.substr(0, most)) {
-    const auto byte = static_cast<unsigned char>(c);
-    result += byte < 0x20 || byte == 0x7f ? '?' : c;
-  }
-  return result + (text.size() > most ? "…\"" : "\"");
+  return fmt::format("\"{}{}\"", printable(text.substr(0, most)), text.size() > most ? "…" : "");
 }
 
 std::string shown(const toml::node& node) {
@@ -32,21 +27,18 @@ std::string shown(const toml::node& node) {
 
 }  // namespace
 
-Position Source::position(toml::source_position at) const {
-  if (at.line == 0) return {};
-  std::size_t begin = 0;
-  for (u32 line = 1; line < at.line && begin != std::string_view::npos; ++line) {
-    begin = text_.find('\n', begin);
-    if (begin != std::string_view::npos) ++begin;
-  }
-  if (begin == std::string_view::npos) return {.line = at.line, .column = 1};
-  u32 characters = 0;
-  std::size_t end = begin;
-  for (; end < text_.size(); ++end) {
-    const bool continues = (static_cast<unsigned char>(text_[end]) & 0xc0) == 0x80;  // of a character in UTF-8
-    if (!continues && ++characters == at.column) break;
-  }
-  return {.line = at.line, .column = static_cast<u32>(end - begin) + 1};
+std::string printable(std::string_view text) {
+  std::string result(text);
+  std::ranges::replace_if(
+      result, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return result;
+}
+
+std::string ascii_only(std::string_view text) {
+  std::string result(text);
+  std::ranges::replace_if(
+      result, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  return result;
 }
 
 tl::unexpected<Diagnostic> Value::error(const std::string& message) const {
@@ -86,18 +78,18 @@ tl::expected<std::vector<Value>, Diagnostic> Value::elements(const std::string& 
   const auto* array = node.as_array();
   if (array == nullptr) return wrong(expected);
   std::vector<Value> values;
-  for (const toml::node& element : *array) values.push_back({source, name, element});
+  for (const toml::node& element : *array) values.push_back({name, element});
   return values;
 }
 
-Diagnostic unknown_key(const Source& source, const toml::key& key, std::span<const std::string_view> names) {
+Diagnostic unknown_key(const toml::key& key, std::span<const std::string_view> names) {
   std::string message = fmt::format("unknown key {}", quoted(key.str()));
   if (const auto near = policy::nearest(key.str(), names)) {
     message += fmt::format(", did you mean '{}'?", *near);
   } else {
     message += fmt::format(", expected {}", fmt::join(names, ", "));
   }
-  return {source.position(key.source()), std::move(message)};
+  return {position(key.source().begin), std::move(message)};
 }
 
 }  // namespace cloister::toolstack::tables
