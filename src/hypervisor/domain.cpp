@@ -115,4 +115,26 @@ Outcome Domain::run(const RunOptions& options) {
   return outcome;
 }
 
+void Domain::pause() { impl_->machine.pause(); }
+
+void Domain::unpause() { impl_->machine.unpause(); }
+
+bool Domain::paused() const {
+  const std::lock_guard lock(impl_->machine.lock);
+  return impl_->machine.paused;
+}
+
+void Domain::press_power_button() {
+  Machine& machine = impl_->machine;
+  const std::lock_guard lock(machine.lock);
+  machine.ioapic.set_pin(platform::power_button_gsi, true);
+  machine.ioapic.set_pin(platform::power_button_gsi, false);
+}
+
+void Domain::reset() {
+  Machine& machine = impl_->machine;
+  const std::lock_guard lock(machine.lock);
+  machine.end({Ending::reset, ""}, machine.bootstrap());
+}
+
 }  // namespace cloister::hypervisor

@@ -78,6 +78,17 @@ class Domain {
   /// each of the others. console_out is called on any of them, by one at a time.
   Outcome run(const RunOptions& options);
 
+  // From any thread, at any time.
+  /// No guest instruction runs after pause() has returned, until unpause(). Time goes on, as on a processor that is
+  /// not scheduled: timers that came due meanwhile fire then.
+  void pause();
+  void unpause();
+  bool paused() const;
+  /// Presses the ACPI power button; a guest that listens powers itself off.
+  void press_power_button();
+  /// Ends the domain with `reset`, as its reset button would.
+  void reset();
+
  private:
   Domain();
   struct Impl;

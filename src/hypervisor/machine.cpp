@@ -2,6 +2,8 @@
 // message addresses, the first takes it.
 #include "hypervisor/machine.hpp"
 
+#include <algorithm>
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -31,6 +33,23 @@ void Machine::end(Stop how, const Processor& by) {
   stop = std::move(how);
   stopped_by = by.id;
   for (const auto& processor : processors) processor->notify();
+}
+
+void Machine::pause() {
+  std::unique_lock held(lock);
+  paused = true;
+  for (const auto& processor : processors) processor->notify();
+  left_guest_.wait(held, [this] {
+    return !paused ||
+           std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
+  });
+}
+
+void Machine::unpause() {
+  const std::lock_guard held(lock);
+  paused = false;
+  for (const auto& processor : processors) processor->notify();
+  left_guest_.notify_all();
 }
 
 void Machine::deliver(const InterruptMessage& message, const Processor* sender) {

@@ -47,6 +47,11 @@ class Machine {
   /// Ends the domain, unless it has ended already, and tells every processor.
   void end(Stop how, const Processor& by);
 
+  /// While set no processor enters the guest. pause() returns when none is in it; it takes the lock itself.
+  bool paused = false;
+  void pause();
+  void unpause();
+
   bool deterministic() const { return spec.clock == silicon::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
   u64 now() { return bootstrap().now(); }
@@ -58,6 +63,8 @@ class Machine {
 
  private:
   void accept(Processor& processor, const platform::InterruptMessage& message);
+  friend class VcpuLoop;
+  std::condition_variable left_guest_;  ///< a processor left the guest while `paused`
 };
 
 }  // namespace cloister::hypervisor

@@ -52,10 +52,10 @@ void run_in_turns(Machine& machine, Loops& loops) {
   Lock lock(machine.lock);
   while (!machine.stop) {
     outside.poll_outside();
-    outside.wait_for_debugger(lock);
+    outside.wait_while_held(lock);
     bool ran = false;
     for (VcpuLoop& loop : loops) ran |= loop.turn(lock, most);
-    if (!ran && !machine.stop) pass_time(machine, outside, lock);
+    if (!ran && !machine.stop && !machine.paused) pass_time(machine, outside, lock);
   }
 }
 

@@ -33,7 +33,7 @@ constexpr nanoseconds time_of(u64 cycles) {
 void VcpuLoop::run(Lock& lock) {
   while (!machine_.stop) {
     if (bootstrap() && poll_is_due()) poll_outside();
-    wait_for_debugger(lock);
+    wait_while_held(lock);
     if (machine_.stop) return;
     prepare();
     if (asleep()) {
@@ -60,7 +60,7 @@ bool VcpuLoop::turn(Lock& lock, u64 most) {
   return ran;
 }
 
-void VcpuLoop::wait_for_debugger(Lock& lock) {
+void VcpuLoop::wait_while_held(Lock& lock) {
   while (held() && !machine_.stop) wait_outside(lock, longest_wait);
 }
 
@@ -139,6 +139,7 @@ silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   count(exit);
   lock.lock();
   processor_.activity = Processor::Activity::handling;
+  if (machine_.paused) machine_.left_guest_.notify_all();
   if (auto stop = handle(exit)) {
     machine_.end(std::move(*stop), processor_);
   } else if (stepping()) {
@@ -206,7 +207,7 @@ void VcpuLoop::wait_outside(Lock& lock, nanoseconds longest) {
 }
 
 void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
-  const bool guest_waits = debugger_ != nullptr && debugger_->stopped();
+  const bool guest_waits = machine_.paused || (debugger_ != nullptr && debugger_->stopped());
   const bool console = bootstrap() && !guest_waits;
   std::array<pollfd, 3> descriptors{
       pollfd{.fd = console ? machine_.console.wanted(machine_.uart) : -1, .events = POLLIN, .revents = 0},

@@ -21,14 +21,14 @@ class VcpuLoop {
   /// Until the domain ends, on a thread of its own (host clock).
   void run(Lock& lock);
   /// At most about `most` instructions, to the next message to another processor, or until it is halted
-  /// (deterministic clock). False if it was halted, or held by the debugger, all along.
+  /// (deterministic clock). False if it was halted, or held back, all along.
   bool turn(Lock& lock, u64 most);
   /// Console, debugger, stop flag, time limit; may end the domain.
   void poll_outside();
   /// As poll_outside(), after waiting at most `wait` for input from console or debugger, or for a notice.
   void wait_outside(Lock& lock, std::chrono::nanoseconds wait);
-  /// Waits as long as the debugger holds this processor back.
-  void wait_for_debugger(Lock& lock);
+  /// Waits as long as the debugger, or a pause of the domain, holds this processor back.
+  void wait_while_held(Lock& lock);
 
   /// The stop flag has no descriptor to wait on.
   static constexpr std::chrono::nanoseconds longest_wait = std::chrono::milliseconds(50);
@@ -37,7 +37,7 @@ class VcpuLoop {
   using Clock = std::chrono::steady_clock;
 
   bool bootstrap() const { return processor_.id == 0; }
-  bool held() const { return debugger_ != nullptr && debugger_->holds(processor_); }
+  bool held() const { return machine_.paused || (debugger_ != nullptr && debugger_->holds(processor_)); }
   bool stepping() const { return debugger_ != nullptr && debugger_->steps(processor_); }
   bool asleep() const { return processor_.halted || processor_.waits_for_startup; }
 

@@ -49,6 +49,11 @@ Bytes make_dsdt(const MemoryMap& map) {
   Bytes devices =
       device("COM1", join({define("_HID", eisa_id("PNP0501")), define("_UID", integer(0)),
                            define("_CRS", resources(join({io_ports(com1_port, 8), edge_interrupt(com1_irq)})))}));
+  constexpr u64 pressed = 0x80;  // 4.8.2.2.1.2
+  append(devices, device("PWRB", join({define("_HID", eisa_id("PNP0C0C")), define("_UID", integer(0))})));
+  append(devices, device("GED", join({define("_HID", string("ACPI0013")), define("_UID", integer(0)),
+                                      define("_CRS", resources(edge_interrupt(power_button_gsi))),
+                                      method("_EVT", 1, notify("PWRB", pressed))})));
   if (!map.epc.empty()) {
     constexpr u64 present_and_working = 0xf;  // 6.3.7: present, enabled, shown, functioning
     Bytes ranges;

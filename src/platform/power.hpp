@@ -11,6 +11,9 @@ namespace cloister::platform {
 
 inline constexpr u16 sleep_control_port = 0x600, sleep_status_port = 0x601, reset_port = 0x602;
 inline constexpr u8 reset_value = 0x01;
+/// The interrupt that says the power button was pressed: an edge, for the DSDT's generic event device
+/// (ACPI 6.4, 5.6.9).
+inline constexpr u32 power_button_gsi = 10;
 inline constexpr u8 s5_type = 5;  ///< SLP_TYP of \_S5
 
 /// What real-mode code finds at the reset vector F000:FFF0, where operating systems jump to restart a machine: it

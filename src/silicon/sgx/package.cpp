@@ -54,16 +54,6 @@ std::optional<u32> Package::Impl::index_of(Mfn frame) const {
   return static_cast<u32>(place.index + offset);
 }
 
-Mfn Package::Impl::frame_of(u32 index) const {
-  u64 left = index;
-  for (const EpcSection& section : config_.epc) {
-    if (left < section.pages) return section.first + left;
-    left -= section.pages;
-  }
-  assert(false);
-  return {};
-}
-
 Package::Package(Config config) : impl_(std::make_unique<Impl>(std::move(config))) {}
 Package::~Package() = default;
 

@@ -27,7 +27,6 @@ class Package::Impl {
 
   /// Index of a frame in the EPC; nullopt if it is not EPC of this package.
   std::optional<u32> index_of(Mfn frame) const;
-  Mfn frame_of(u32 index) const;
   EpcmEntry& epcm(u32 index) { return epcm_[index]; }
   u8* page(u32 index) { return pages_ + u64{index} * arch::page_size; }
   PageState& state(u32 index) { return reinterpret_cast<PageState*>(states_.get())[index]; }

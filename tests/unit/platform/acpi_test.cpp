@@ -252,6 +252,8 @@ TEST(Aml, DsdtIsWhatAcpicaUnderstands) {
   EXPECT_THAT(with_epc, HasSubstr("0x0000000100000000, // Range Minimum"));
   EXPECT_THAT(with_epc, HasSubstr("0x0000000103FFFFFF, // Range Maximum"));
   EXPECT_THAT(with_epc, HasSubstr("0x0000000004000000, // Length"));
+  EXPECT_THAT(with_epc, HasSubstr("\"ACPI0013\""));
+  EXPECT_THAT(with_epc, HasSubstr("Notify (PWRB, 0x80)"));
   const std::string without = disassemble(Tables(1, 0));
   EXPECT_THAT(without, HasSubstr("PNP0501"));
   EXPECT_THAT(without, Not(HasSubstr("INT0E0C")));
