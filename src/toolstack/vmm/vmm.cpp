@@ -92,6 +92,7 @@ int run_vmm() {
   for (int fd = launch_fd::first; fd <= launch_fd::last; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   // Whoever connects from now on sees this process as its peer (SO_PEERCRED).
   if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
+  const uid_t owner = ::geteuid();
   const auto sandboxed = enter_sandbox();
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
@@ -103,7 +104,7 @@ int run_vmm() {
   ConsoleHub hub(*page, Fd(launch_fd::console));
   VerbContext context{launch->id, lifecycle, *page, {launch_fd::counters, launch_fd::page}};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
-  const Service service(std::move(context), hub, Fd(launch_fd::control));
+  const Service service(std::move(context), hub, Fd(launch_fd::control), owner);
 
   LastLine last_line;
   hypervisor::RunOptions options;
