@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hypervisor/epc.hpp"
+#include "hypervisor/epc/clean.hpp"
 #include "machine.hpp"
 #include "silicon/diagnostics.hpp"
 
