@@ -18,6 +18,8 @@ class Guest {
 
   /// Runs it until it ends; then it has to be made anew.
   hypervisor::Outcome run(const hypervisor::RunOptions& options);
+  /// Until renew().
+  hypervisor::Domain& domain() { return *domain_; }
   /// A new Domain on cleaned EPC. The error says why there cannot be one.
   tl::expected<void, std::string> renew();
   const DomainConfig& config() const { return plan_.config; }

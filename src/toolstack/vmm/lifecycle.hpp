@@ -1,8 +1,8 @@
 // What is asked of a domain from outside, between the thread that hears it (the service) and the one that runs the
 // guest.
 //
-// What the hypervisor must do to a guest that runs belongs here too: the service calls a function of Lifecycle, and the
-// domain's thread finds it at its next look.
+// What the hypervisor must do to a guest that runs is done on the service's thread: a Domain's pause() and others may
+// be called from any.
 #pragma once
 
 #include <atomic>
@@ -11,6 +11,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "hypervisor/domain.hpp"
 #include "toolstack/vmm/domain_page.hpp"
 
 namespace cloister::toolstack {
@@ -24,13 +25,19 @@ class Lifecycle {
 
   // ---- the service's thread; errors say why it cannot be done now
   Done run(bool paused);
+  /// No processor is in the guest when it returns.
+  Done pause();
   Done unpause();
+  /// Presses the guest's power button.
+  Done shutdown();
   /// Ends the guest and starts it anew.
   Done reboot();
   void rename(std::string name);
   bool launched() const;
 
   // ---- the domain's thread
+  /// What pause() and others act on, until it is replaced or taken away (null).
+  void set_domain(hypervisor::Domain* domain);
   /// Until run() or unpause() start it.
   void wait_for_start();
   /// RunOptions::stop.
@@ -44,6 +51,7 @@ class Lifecycle {
   mutable std::mutex lock_;
   std::condition_variable changed_;
   std::string name_;
+  hypervisor::Domain* domain_ = nullptr;
   bool launched_ = false, started_ = false, reboot_ = false;
   std::atomic<bool> stop_{false};
 };

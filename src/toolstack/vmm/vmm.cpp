@@ -61,9 +61,11 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
 /// Runs the guest and its successors until one ends for good.
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
+  lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
   while (true) {
     Outcome outcome = guest.run(options);
+    lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
     const bool again = lifecycle.take_reboot() || action_after(outcome.ending, guest.config()) == Action::restart;
     if (!again) return outcome;
@@ -74,6 +76,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
     }
     page.add_restart();
     page.set_state(DomainState::running);
+    lifecycle.set_domain(&guest.domain());
     log(LogLevel::info, "guest-restarted", {{"domain", lifecycle.name()}});
   }
 }
