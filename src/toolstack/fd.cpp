@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <system_error>
@@ -24,8 +23,6 @@ tl::expected<std::vector<u8>, std::string> read_file(const std::string& path) {
 
 tl::expected<std::vector<u8>, std::string> read_all(int fd) {
   std::vector<u8> bytes;
-  struct stat status {};
-  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) bytes.reserve(static_cast<std::size_t>(status.st_size));
   constexpr std::size_t chunk = 1 << 20;
   for (std::size_t filled = 0;;) {
     bytes.resize(filled + chunk);

@@ -1,6 +1,7 @@
 """Domains that live and end as they should."""
 
 import signal
+import socket
 import subprocess
 
 from machine import MIB_PAGES, PATIENCE, wait_until
@@ -61,6 +62,32 @@ def paused(machine):
     assert m.request("POST", "/v1/domains/later/unpause").json["state"] == "running"
     m.wait_for_ready("later")
     assert m.request("POST", "/v1/domains/later/unpause").status == 409
+
+
+def pause(machine):
+    """A paused guest executes nothing, keeps what is typed, and goes on where it was."""
+    m = machine()
+    m.create("one", vcpus=2)
+    m.wait_for_ready("one")
+    path = "/v1/domains/one"
+    assert m.request("POST", f"{path}/pause").json["state"] == "paused"
+    for refused in ("pause", "shutdown"):
+        answer = m.request("POST", f"{path}/{refused}")
+        assert answer.status == 409 and "paused" in answer.json["error"]["message"], answer.body
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+        console.settimeout(PATIENCE)
+        console.connect(m.domains()["one"]["console"])
+        console.sendall(b"typed")  # the guest answers each in a line
+        before = m.domains()["one"]["instructions"], m.console("one")
+        m.restart()
+        assert (m.domains()["one"]["instructions"], m.console("one")) == before
+        assert m.request("POST", f"{path}/unpause").json["state"] == "running"
+        wait_until(lambda: b"t\ny\np\ne\nd\n" in m.console("one"), "what was typed while it was paused")
+    # A paused domain can be started anew, too.
+    assert m.request("POST", f"{path}/pause").status == 200
+    assert m.request("POST", f"{path}/reboot").status == 200
+    wait_until(lambda: m.console("one").count(b"READY") == 2, "READY after the reboot")
+    assert m.domains()["one"]["state"] == "running"
 
 
 def own_end(machine):
@@ -157,6 +184,7 @@ def withdrawn(machine):
 CASES = {
     "life": life,
     "paused": paused,
+    "pause": pause,
     "own-end": own_end,
     "shortage": shortage,
     "separate-keys": separate_keys,

@@ -13,9 +13,11 @@ from pathlib import Path
 import cases_api
 import cases_death
 import cases_life
+import cases_sandbox
 from machine import Machine, become_reaper
 
-CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES}
+CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES}
+SKIPPED = 77
 
 
 @dataclass
@@ -54,6 +56,9 @@ def main():
             for one in machines:
                 one.kill(signal.SIGTERM)
             return 0
+        except cases_sandbox.Skipped as why:
+            print(f"skipped: {why}")
+            return SKIPPED
         except Exception:
             traceback.print_exc()
             for one in machines:

@@ -74,6 +74,13 @@ tl::expected<OpenImages, ApiError> open_images(const CreateRequest& request, con
   return images;
 }
 
+/// A directory that nobody can put anything into.
+Fd nameless_directory(const fs::path& path) {
+  if (::mkdir(path.c_str(), 0755) != 0) return Fd();
+  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return ::rmdir(path.c_str()) == 0 ? std::move(directory) : Fd();
+}
+
 std::span<const u8> bytes_of(const std::string& text) {
   return {reinterpret_cast<const u8*>(text.data()), text.size()};
 }
@@ -177,6 +184,8 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
 
   std::error_code error;
   fs::create_directory(paths_.sockets_of(record.id), error);
+  const Fd root = nameless_directory(paths_.sockets_of(record.id) / "root");
+  if (!root) return tl::unexpected(std::string("cannot make an empty directory"));
   auto control = listen_at(paths_.control(record.id), SOCK_SEQPACKET, socket_mode);
   if (!control) return tl::unexpected(control.error());
   auto console = listen_at(paths_.console(record.id), SOCK_STREAM, socket_mode);
@@ -197,6 +206,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   descriptors.set(launch_fd::counters, (*counters)->descriptor());
   descriptors.set(launch_fd::page, page->descriptor());
   descriptors.set(launch_fd::secret, secret.get());
+  descriptors.set(launch_fd::root, root.get());
   if (memory != nullptr) {
     descriptors.set(launch_fd::epc, memory->pages_descriptor());
     descriptors.set(launch_fd::epcm, memory->epcm_descriptor());

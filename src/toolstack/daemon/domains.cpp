@@ -245,7 +245,7 @@ void Domains::watch() {
 void Domains::end(const Pointer& domain, const Lock&) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
-  if (domain->pid != 0) reap(domain->process.get());
+  const std::string last_words = domain->pid != 0 ? reap(domain->process.get()) : std::string();
   if (domain->memory != nullptr) {
     const auto stuck = broker_.clean(record.grants, domain->memory);
     for (const u64 frame : stuck) {
@@ -273,6 +273,7 @@ void Domains::end(const Pointer& domain, const Lock&) {
       {{"domain", record.name},
        {"id", id},
        {"ending", how},
+       {"cause", wanted || ending ? std::string() : last_words},
        {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
   table_.erase(record.id);
   changed_.notify_all();

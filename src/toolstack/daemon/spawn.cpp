@@ -86,9 +86,14 @@ bool wait_for_end(int pidfd, int milliseconds) {
   return ::poll(&wait, 1, milliseconds) > 0;
 }
 
-void reap(int pidfd) {
-  siginfo_t ignored;
-  ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &ignored, WEXITED | WNOHANG);
+std::string reap(int pidfd) {
+  siginfo_t info{};
+  if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG) != 0) return {};
+  if (info.si_pid == 0) return {};
+  if (info.si_code == CLD_EXITED) return "exit status " + std::to_string(info.si_status);
+  if (info.si_status == SIGSYS) return "SIGSYS: it made a system call that its filter forbids";
+  const char* const name = ::sigabbrev_np(info.si_status);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(info.si_status);
 }
 
 }  // namespace cloister::toolstack

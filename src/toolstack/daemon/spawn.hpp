@@ -31,7 +31,8 @@ tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const Launc
 
 /// Waits until the process has ended; false: it has not, in so many milliseconds.
 bool wait_for_end(int pidfd, int milliseconds);
-/// Takes the process's exit status from the kernel, if it is our child and has ended.
-void reap(int pidfd);
+/// Takes the process's exit status from the kernel, and says it in words. Empty: it has not ended, or is no child of
+/// ours, whose status nobody tells us.
+std::string reap(int pidfd);
 
 }  // namespace cloister::toolstack

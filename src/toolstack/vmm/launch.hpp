@@ -21,7 +21,8 @@ inline constexpr int epcm = 9;       ///< EpcMemory's EPCM, if the domain has EP
 inline constexpr int counters = 10;  ///< MachineCounters
 inline constexpr int page = 11;      ///< DomainPage
 inline constexpr int secret = 12;    ///< memfd with the platform's root secret, 32 bytes
-inline constexpr int first = message, last = secret;
+inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
+inline constexpr int first = message, last = root;
 }  // namespace launch_fd
 
 struct LaunchMessage {

@@ -5,6 +5,8 @@ namespace cloister::toolstack {
 
 namespace {
 tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std::string(why)); }
+constexpr const char* not_running = "it does not run";
+bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
 Lifecycle::Done Lifecycle::run(bool paused) {
@@ -14,15 +16,6 @@ Lifecycle::Done Lifecycle::run(bool paused) {
   started_ = !paused;
   page_.set_state(paused ? DomainState::paused : DomainState::running);
   changed_.notify_all();
-  return {};
-}
-
-Lifecycle::Done Lifecycle::pause() {
-  const std::scoped_lock guard(lock_);
-  if (page_.state() == DomainState::paused) return refused("it is paused already");
-  if (domain_ == nullptr) return refused("it does not run");
-  domain_->pause();
-  page_.set_state(DomainState::paused);
   return {};
 }
 
@@ -36,18 +29,34 @@ Lifecycle::Done Lifecycle::unpause() {
   return {};
 }
 
+Lifecycle::Done Lifecycle::pause() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused already");
+  if (domain_ == nullptr || !runs(state)) return refused(not_running);
+  domain_->pause();
+  page_.set_state(DomainState::paused);
+  return {};
+}
+
 Lifecycle::Done Lifecycle::shutdown() {
   const std::scoped_lock guard(lock_);
-  if (page_.state() == DomainState::paused) return refused("it is paused");
-  if (domain_ == nullptr) return refused("it does not run");
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused, and cannot see its power button");
+  if (domain_ == nullptr || !runs(state)) return refused(not_running);
   domain_->press_power_button();
   page_.set_state(DomainState::shutting_down);
   return {};
 }
 
+void Lifecycle::set_domain(hypervisor::Domain* domain) {
+  const std::scoped_lock guard(lock_);
+  domain_ = domain;
+}
+
 Lifecycle::Done Lifecycle::reboot() {
   const std::scoped_lock guard(lock_);
-  if (!started_ || page_.state() == DomainState::ended) return refused("it does not run");
+  if (!started_ || page_.state() == DomainState::ended) return refused(not_running);
   reboot_ = true;
   stop_ = true;
   return {};
@@ -66,11 +75,6 @@ bool Lifecycle::launched() const {
 void Lifecycle::wait_for_start() {
   std::unique_lock guard(lock_);
   changed_.wait(guard, [this] { return started_; });
-}
-
-void Lifecycle::set_running(hypervisor::Domain* domain) {
-  const std::scoped_lock guard(lock_);
-  domain_ = domain;
 }
 
 bool Lifecycle::take_reboot() {

@@ -1,7 +1,8 @@
 // What is asked of a domain from outside, between the thread that hears it (the service) and the one that runs the
 // guest.
 //
-// While a guest runs, its Domain is known here: what the hypervisor can do to it from any thread is done at once.
+// What the hypervisor must do to a guest that runs is done on the service's thread: a Domain's pause() and others may
+// be called from any.
 #pragma once
 
 #include <atomic>
@@ -24,9 +25,10 @@ class Lifecycle {
 
   // ---- the service's thread; errors say why it cannot be done now
   Done run(bool paused);
+  /// No processor is in the guest when it returns.
   Done pause();
   Done unpause();
-  /// Presses the power button; the guest may listen.
+  /// Presses the guest's power button.
   Done shutdown();
   /// Ends the guest and starts it anew.
   Done reboot();
@@ -34,10 +36,10 @@ class Lifecycle {
   bool launched() const;
 
   // ---- the domain's thread
+  /// What pause() and others act on, until it is replaced or taken away (null).
+  void set_domain(hypervisor::Domain* domain);
   /// Until run() or unpause() start it.
   void wait_for_start();
-  /// `domain` runs from now on; null: none does.
-  void set_running(hypervisor::Domain* domain);
   /// RunOptions::stop.
   const std::atomic<bool>& stop_flag() const { return stop_; }
   /// Whether a reboot was asked for; clears the stop flag.

@@ -17,19 +17,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto farewell = std::chrono::seconds(1);
 
-/// The daemon is root or who started us.
-bool may_control(int connection) {
-  const Peer peer = peer_of(connection);
-  return peer.uid == 0 || peer.uid == ::geteuid();
-}
-
 }  // namespace
 
-Service::Service(VerbContext context, ConsoleHub& hub, Fd listening)
+Service::Service(VerbContext context, ConsoleHub& hub, Fd listening, unsigned owner)
     : context_(std::move(context)),
       hub_(hub),
       listening_(std::move(listening)),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      owner_(owner) {
   ::fcntl(listening_.get(), F_SETFL, O_NONBLOCK);
   thread_ = std::thread([this] { serve(); });
 }
@@ -62,6 +57,11 @@ void Service::serve() {
     if (ready[1].revents != 0) accept();
     hub_.serve(ready.subspan(console_at));
   }
+}
+
+bool Service::may_control(int connection) const {
+  const Peer peer = peer_of(connection);
+  return peer.uid == 0 || peer.uid == owner_;
 }
 
 void Service::accept() {

@@ -14,8 +14,9 @@ class Service {
  public:
   static constexpr std::size_t most_connections = 16;
 
-  /// listening: a SOCK_SEQPACKET socket; its first connection is the launching one. Context and hub must outlive this.
-  Service(VerbContext context, ConsoleHub& hub, Fd listening);
+  /// listening: a SOCK_SEQPACKET socket; its first connection is the launching one. owner: the user who may connect,
+  /// beside root. Context and hub must outlive this.
+  Service(VerbContext context, ConsoleHub& hub, Fd listening, unsigned owner);
   /// Gives console viewers a moment to take what is left, then ends the thread.
   ~Service();
   Service(const Service&) = delete;
@@ -24,12 +25,14 @@ class Service {
  private:
   void serve();
   void accept();
+  bool may_control(int connection) const;
   /// False: the connection is over.
   bool handle(int connection);
 
   VerbContext context_;
   ConsoleHub& hub_;
   Fd listening_, wake_;
+  unsigned owner_;
   std::list<Fd> connections_;
   bool launch_seen_ = false;
   int launching_ = -1;  ///< the launching connection; -1 before it comes and after it has gone

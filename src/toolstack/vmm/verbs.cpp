@@ -57,9 +57,9 @@ struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const json&);
 };
-constexpr Verb verbs[] = {{"pause", pause},  {"shutdown", shutdown}, {"hello", hello},   {"descriptors", descriptors},
-                          {"run", run},      {"unpause", unpause},   {"reboot", reboot}, {"rename", rename},
-                          {"status", status}};
+constexpr Verb verbs[] = {{"hello", hello},   {"descriptors", descriptors}, {"run", run},
+                          {"pause", pause},   {"shutdown", shutdown},       {"unpause", unpause},
+                          {"reboot", reboot}, {"rename", rename},           {"status", status}};
 
 }  // namespace
 

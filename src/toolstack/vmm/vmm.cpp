@@ -61,11 +61,11 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
 /// Runs the guest and its successors until one ends for good.
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
+  lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
   while (true) {
-    lifecycle.set_running(&guest.domain());
-    Outcome outcome = guest.domain().run(options);
-    lifecycle.set_running(nullptr);
+    Outcome outcome = guest.run(options);
+    lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
     const bool again = lifecycle.take_reboot() || action_after(outcome.ending, guest.config()) == Action::restart;
     if (!again) return outcome;
@@ -76,6 +76,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
     }
     page.add_restart();
     page.set_state(DomainState::running);
+    lifecycle.set_domain(&guest.domain());
     log(LogLevel::info, "guest-restarted", {{"domain", lifecycle.name()}});
   }
 }
@@ -94,6 +95,7 @@ int run_vmm() {
   for (int fd = launch_fd::first; fd <= launch_fd::last; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   // Whoever connects from now on sees this process as its peer (SO_PEERCRED).
   if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
+  const uid_t owner = ::geteuid();
   const auto sandboxed = enter_sandbox();
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
@@ -105,7 +107,7 @@ int run_vmm() {
   ConsoleHub hub(*page, Fd(launch_fd::console));
   VerbContext context{launch->id, lifecycle, *page, {launch_fd::counters, launch_fd::page}};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
-  const Service service(std::move(context), hub, Fd(launch_fd::control));
+  const Service service(std::move(context), hub, Fd(launch_fd::control), owner);
 
   LastLine last_line;
   hypervisor::RunOptions options;

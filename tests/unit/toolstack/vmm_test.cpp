@@ -139,10 +139,11 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   VerbContext context{1, lifecycle, *page, {}};
   const auto ask = [&](json request) { return answer(context, request).body; };
   EXPECT_EQ(ask({{"verb", "hello"}})["state"], "created");
-  EXPECT_TRUE(ask({{"verb", "reboot"}}).contains("error"));
+  for (const char* verb : {"reboot", "pause", "unpause", "shutdown"})
+    EXPECT_TRUE(ask({{"verb", verb}}).contains("error")) << verb;
   EXPECT_TRUE(ask({{"verb", "run"}, {"paused", true}})["ok"]);
   EXPECT_EQ(page->state(), DomainState::paused);
-  EXPECT_TRUE(ask({{"verb", "run"}}).contains("error"));
+  for (const char* verb : {"run", "pause", "shutdown"}) EXPECT_TRUE(ask({{"verb", verb}}).contains("error")) << verb;
   EXPECT_TRUE(ask({{"verb", "unpause"}})["ok"]);
   lifecycle.wait_for_start();
   EXPECT_TRUE(ask({{"verb", "unpause"}}).contains("error"));

@@ -1,0 +1,111 @@
+"""A VMM that a stranger has taken over: what its sandbox makes of that."""
+
+import ctypes
+import os
+import signal
+import struct
+
+from machine import wait_until
+
+PTRACE_PEEKTEXT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH = 1, 12, 13, 17
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+WALL = 0x40000000
+SYSCALL_INSTRUCTION = 0x050F
+SYS_SOCKET, SYS_GETPPID = 41, 110
+
+# struct user_regs_struct (sys/user.h), 27 words.
+REGISTERS = (
+    "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
+).split()
+
+
+class Skipped(Exception):
+    """Why this machine cannot run the case."""
+
+
+def ptrace(request, tid, data=None):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.restype = ctypes.c_long
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    ctypes.set_errno(0)
+    address, value = data if isinstance(data, tuple) else (None, data)
+    result = libc.ptrace(request, tid, address, value)
+    if ctypes.get_errno():
+        raise OSError(ctypes.get_errno(), f"ptrace request {request:#x}")
+    return result
+
+
+def inject(tid, number, *arguments):
+    """Has a thread that waits in the kernel make this call in place of the one that it waits in."""
+    try:
+        ptrace(PTRACE_SEIZE, tid)
+    except PermissionError as error:
+        raise Skipped("this user may not trace a VMM, which is not dumpable") from error
+    ptrace(PTRACE_INTERRUPT, tid)
+    assert os.waitpid(tid, WALL)[0] == tid
+    words = ctypes.create_string_buffer(8 * len(REGISTERS))
+    ptrace(PTRACE_GETREGS, tid, ctypes.addressof(words))
+    registers = dict(zip(REGISTERS, struct.unpack(f"{len(REGISTERS)}Q", words.raw)))
+    registers["rip"] -= 2
+    instruction = ptrace(PTRACE_PEEKTEXT, tid, (registers["rip"], None)) & 0xFFFF
+    assert instruction == SYSCALL_INSTRUCTION, f"thread {tid} does not wait in the kernel: {instruction:#x}"
+    registers |= dict(zip(("rdi", "rsi", "rdx", "r10"), arguments))
+    # No call is under way any more that the kernel would start again (ptrace(2), orig_rax).
+    registers |= {"rax": number, "orig_rax": 2**64 - 1}
+    words.raw = struct.pack(f"{len(REGISTERS)}Q", *(registers[name] for name in REGISTERS))
+    ptrace(PTRACE_SETREGS, tid, ctypes.addressof(words))
+    ptrace(PTRACE_DETACH, tid)
+
+
+def service_thread(pid):
+    """The thread of a VMM with one processor that is not its first: it waits in poll()."""
+    (other,) = [int(tid) for tid in os.listdir(f"/proc/{pid}/task") if int(tid) != pid]
+    return other
+
+
+def ended_with(m, name):
+    lines = [line for line in m.log.read_text().splitlines() if f"event=domain-ended domain={name} " in line]
+    return lines[0] if lines else None
+
+
+def forbidden_call(machine):
+    """A VMM makes a call that its filter forbids: it is killed and reported, its EPC is cleaned, and nobody else
+    notices."""
+    m = machine('[[package]]\nepc = [{ base = 0x1_0000_0000, size = 3 }]\n')
+    for name in ("bystander", "victim", "second"):
+        m.create(name, epc=1)
+        m.wait_for_ready(name)
+    bystander = m.domains()["bystander"]
+    before = m.epc_contents("bystander")[0].count(b"THE-SECRET")
+    assert before > 0
+
+    inject(service_thread(m.domains()["victim"]["pid"]), SYS_SOCKET, 2, 1, 0)
+    wait_until(lambda: ended_with(m, "victim"), "the victim's end")
+    line = ended_with(m, "victim")
+    assert "level=error" in line and "ending=vmm-died" in line and "SIGSYS" in line, line
+    m.check_settled(["bystander", "second"])
+    # Not only calls that would reach out: whatever the VMM has no use for.
+    inject(service_thread(m.domains()["second"]["pid"]), SYS_GETPPID)
+    wait_until(lambda: ended_with(m, "second"), "the second victim's end")
+    assert "SIGSYS" in ended_with(m, "second")
+    m.check_settled(["bystander"])
+
+    assert m.domains()["bystander"]["pid"] == bystander["pid"]
+    assert b"b" in m.type_into("bystander", b"b")
+    assert m.epc_contents("bystander")[0].count(b"THE-SECRET") == before
+    # The next owner has all that the two had.
+    m.create("next", epc=2, paused=True)
+    assert m.check_accounts()["free_pages"] == 0
+    assert not any(b"THE-SECRET" in part for part in m.epc_contents("next")), "a secret in the next owner's pages"
+
+
+def killed(machine):
+    """Any other signal is named too."""
+    m = machine()
+    os.kill(m.create("victim")["pid"], signal.SIGBUS)
+    wait_until(lambda: ended_with(m, "victim"), "the victim's end")
+    assert "ending=vmm-died cause=SIGBUS" in ended_with(m, "victim"), ended_with(m, "victim")
+    m.check_settled([])
+
+
+CASES = {"forbidden-call": forbidden_call, "killed": killed}
