@@ -1,12 +1,13 @@
 """Ends at any point: of VMMs, of the daemon, of both, while domains are created and destroyed."""
 
+import http.client
+import json
 import os
 import random
 import signal
-import socket
 import time
 
-from machine import MIB_PAGES, Connection, reap_orphans, wait_until
+from machine import MIB_PAGES, Connection, wait_until
 
 MACHINE = """
 [[package]]
@@ -26,8 +27,6 @@ class Victim:
     """A request that may lose its daemon on the way."""
 
     def __init__(self, machine, method, path, body=None):
-        import json
-
         self.connection = Connection(machine.run / "cloisterd.sock")
         self.connection.request(method, path, json.dumps(body) if body else None)
 
@@ -35,9 +34,7 @@ class Victim:
         """The status; None if nobody answered."""
         try:
             return self.connection.getresponse().status
-        except (OSError, socket.timeout, Exception) as error:
-            if isinstance(error, socket.timeout):
-                raise
+        except (ConnectionError, http.client.HTTPException):
             return None
         finally:
             self.connection.close()
@@ -91,7 +88,7 @@ def kill_points(machine):
         if daemon_dies:
             m.start()
         try:
-            check_point(m, keeper, kind, whom)
+            check_point(m, keeper)
         except AssertionError:
             print(f"point {point}: {outcome} after {delay:.4f} s")
             raise
@@ -102,15 +99,11 @@ def kill_points(machine):
         print(f"{count:6} {outcome}")
 
 
-def check_point(m, keeper, kind, whom):
+def check_point(m, keeper):
     m.check_accounts()
     domains = m.domains()
     assert domains["keeper"]["pid"] == keeper["pid"] and domains["keeper"]["epc"] == keeper["epc"], domains
     assert domains["keeper"]["state"] == "running", domains
-    # A VMM that was killed goes from the list when the daemon has seen it; one that was not stays.
-    alive = {pid for pid in m.vmms()}
-    if whom != "daemon":
-        assert alive <= {domain["pid"] for domain in domains.values()} | {keeper["pid"]}, (alive, domains)
     if "victim" in domains:
         answer = m.request("DELETE", "/v1/domains/victim")
         assert answer.status in (200, 404, 409), answer.body

@@ -24,17 +24,15 @@ std::string size_of(u64 pages) {
 }
 
 /// A machine address range, and its size.
-std::string range_of(const Json& extent, const char* first) {
-  const u64 base = number(extent, first), pages = number(extent, "pages");
-  return fmt::format("{:#x}-{:#x} ({})", base << arch::page_shift, ((base + pages) << arch::page_shift) - 1,
-                     size_of(pages));
+std::string range_of(u64 base, u64 pages) {
+  return fmt::format("{:#x}-{:#x} ({})", base, base + (pages << arch::page_shift) - 1, size_of(pages));
 }
 
 std::string extents_of(const Json& domain, const char* field) {
   std::string text;
   for (const Json& extent : domain.value(field, Json::array()))
-    text +=
-        fmt::format("{}package {} {}", text.empty() ? "" : ", ", number(extent, "package"), range_of(extent, "first"));
+    text += fmt::format("{}package {} {}", text.empty() ? "" : ", ", number(extent, "package"),
+                        range_of(number(extent, "first") << arch::page_shift, number(extent, "pages")));
   return text.empty() ? "none" : text;
 }
 
@@ -163,13 +161,14 @@ int sgx_info(const Common& common) {
     for (const char* field : {"keys", "launch_control", "silicon"})
       if (epc.contains(field)) lines.emplace_back(field, plain(epc[field]));
     std::string text = pairs(lines);
-    Table table({">PACKAGE", ">NODE", ">TOTAL", ">FREE", ">GRANTED", ">WITHDRAWN", ">LARGEST FREE", "SECTIONS"});
+    Table table({">PACKAGE", ">TOTAL", ">FREE", ">GRANTED", ">WITHDRAWN", ">LARGEST FREE", "SECTIONS"});
     for (const Json& package : epc.value("packages", Json::array())) {
       std::string sections;
       for (const Json& section : package.value("sections", Json::array()))
-        sections += (sections.empty() ? "" : ", ") + range_of(section, "first");
-      table.add({digits(package, "package"), digits(package, "node"), digits(package, "total_pages"),
-                 digits(package, "free_pages"), digits(package, "granted_pages"), digits(package, "withdrawn_pages"),
+        sections += fmt::format("{}{} on node {}", sections.empty() ? "" : ", ",
+                                range_of(number(section, "base"), number(section, "pages")), number(section, "node"));
+      table.add({digits(package, "package"), digits(package, "total_pages"), digits(package, "free_pages"),
+                 digits(package, "granted_pages"), digits(package, "withdrawn_pages"),
                  digits(package, "largest_free_extent"), sections});
     }
     return text + "\n" + table.text();

@@ -225,6 +225,8 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
   }
   {
     const Lock held(lock_);
+    // Its end may have been seen already, and its record must not come back.
+    if (!in_table(domain)) return tl::unexpected(internal("the domain's process has ended"));
     DomainRecord running = domain->record;
     running.running = true;
     if (auto kept = registry_.put(running); !kept) return tl::unexpected(internal(kept.error()));

@@ -82,6 +82,11 @@ Domains::Pointer Domains::lookup(const std::string& key) const {
   return found == table_.end() ? nullptr : found->second;
 }
 
+bool Domains::in_table(const Pointer& domain) const {
+  const auto found = table_.find(domain->record.id);
+  return found != table_.end() && found->second == domain;
+}
+
 std::string Domains::name_of(u32 id) const {
   const auto found = table_.find(id);
   return found == table_.end() ? std::to_string(id) : found->second->record.name;
@@ -217,7 +222,7 @@ Domains::Result Domains::destroy(const std::string& key) {
   }
   kill_and_wait(domain);
   const Lock held(lock_);
-  if (table_.contains(last.id)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
+  if (in_table(domain)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
   last.state = "ended";
   return last;
 }
@@ -226,10 +231,7 @@ Domains::Result Domains::destroy(const std::string& key) {
 void Domains::kill_and_wait(const Pointer& domain) {
   Lock held(lock_);
   if (domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
-  changed_.wait_for(held, longest_death, [&] {
-    const auto found = table_.find(domain->record.id);
-    return found == table_.end() || found->second != domain;
-  });
+  changed_.wait_for(held, longest_death, [&] { return !in_table(domain); });
 }
 
 void Domains::watch() {

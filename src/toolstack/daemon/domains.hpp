@@ -116,6 +116,8 @@ class Domains {
   void kill_and_wait(const Pointer& domain);
 
   Pointer lookup(const std::string& key) const;
+  /// False: it has ended.
+  bool in_table(const Pointer& domain) const;
   DomainInfo info(const Domain& domain) const;
   std::string name_of(u32 id) const;
   bool name_taken(const std::string& name) const;

@@ -44,11 +44,17 @@ tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const Launc
   ::posix_spawn_file_actions_addopen(&files.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&files.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   for (std::size_t i = 0; i < descriptors.all().size(); ++i) {
-    if (descriptors.all()[i] < 0) continue;
+    const int number = launch_fd::first + static_cast<int>(i);
+    if (descriptors.all()[i] < 0) {
+      ::posix_spawn_file_actions_addclose(&files.actions, number);
+      continue;
+    }
     copies.emplace_back(::fcntl(descriptors.all()[i], F_DUPFD_CLOEXEC, above_launch));
     if (!copies.back()) return failed(errno);
-    ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), launch_fd::first + static_cast<int>(i));
+    ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), number);
   }
+  // httplib accepts connections that are not close-on-exec.
+  ::posix_spawn_file_actions_addclosefrom_np(&files.actions, launch_fd::last + 1);
   Attributes how;
   sigset_t none, all;
   sigemptyset(&none);

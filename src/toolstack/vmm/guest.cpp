@@ -70,6 +70,4 @@ tl::expected<void, std::string> Guest::lay_out() {
   return {};
 }
 
-hypervisor::Outcome Guest::run(const hypervisor::RunOptions& options) { return domain_->run(options); }
-
 }  // namespace cloister::toolstack

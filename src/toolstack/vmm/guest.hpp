@@ -16,8 +16,8 @@ class Guest {
   /// has no position.
   static tl::expected<Guest, Diagnostic> create(const LaunchMessage& launch);
 
-  /// Runs it until it ends; then it has to be made anew.
-  hypervisor::Outcome run(const hypervisor::RunOptions& options);
+  /// The one to run; after it has ended it has to be made anew.
+  hypervisor::Domain& domain() { return *domain_; }
   /// A new Domain on cleaned EPC. The error says why there cannot be one.
   tl::expected<void, std::string> renew();
   const DomainConfig& config() const { return plan_.config; }

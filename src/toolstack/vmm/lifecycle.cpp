@@ -17,12 +17,31 @@ Lifecycle::Done Lifecycle::run(bool paused) {
   return {};
 }
 
+Lifecycle::Done Lifecycle::pause() {
+  const std::scoped_lock guard(lock_);
+  if (page_.state() == DomainState::paused) return refused("it is paused already");
+  if (domain_ == nullptr) return refused("it does not run");
+  domain_->pause();
+  page_.set_state(DomainState::paused);
+  return {};
+}
+
 Lifecycle::Done Lifecycle::unpause() {
   const std::scoped_lock guard(lock_);
   if (page_.state() != DomainState::paused) return refused("it is not paused");
   started_ = true;
+  if (domain_ != nullptr) domain_->unpause();
   page_.set_state(DomainState::running);
   changed_.notify_all();
+  return {};
+}
+
+Lifecycle::Done Lifecycle::shutdown() {
+  const std::scoped_lock guard(lock_);
+  if (page_.state() == DomainState::paused) return refused("it is paused");
+  if (domain_ == nullptr) return refused("it does not run");
+  domain_->press_power_button();
+  page_.set_state(DomainState::shutting_down);
   return {};
 }
 
@@ -47,6 +66,11 @@ bool Lifecycle::launched() const {
 void Lifecycle::wait_for_start() {
   std::unique_lock guard(lock_);
   changed_.wait(guard, [this] { return started_; });
+}
+
+void Lifecycle::set_running(hypervisor::Domain* domain) {
+  const std::scoped_lock guard(lock_);
+  domain_ = domain;
 }
 
 bool Lifecycle::take_reboot() {

@@ -1,8 +1,7 @@
 // What is asked of a domain from outside, between the thread that hears it (the service) and the one that runs the
 // guest.
 //
-// What the hypervisor must do to a guest that runs belongs here too: the service calls a function of Lifecycle, and the
-// domain's thread finds it at its next look.
+// While a guest runs, its Domain is known here: what the hypervisor can do to it from any thread is done at once.
 #pragma once
 
 #include <atomic>
@@ -11,6 +10,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "hypervisor/domain.hpp"
 #include "toolstack/vmm/domain_page.hpp"
 
 namespace cloister::toolstack {
@@ -24,7 +24,10 @@ class Lifecycle {
 
   // ---- the service's thread; errors say why it cannot be done now
   Done run(bool paused);
+  Done pause();
   Done unpause();
+  /// Presses the power button; the guest may listen.
+  Done shutdown();
   /// Ends the guest and starts it anew.
   Done reboot();
   void rename(std::string name);
@@ -33,6 +36,8 @@ class Lifecycle {
   // ---- the domain's thread
   /// Until run() or unpause() start it.
   void wait_for_start();
+  /// `domain` runs from now on; null: none does.
+  void set_running(hypervisor::Domain* domain);
   /// RunOptions::stop.
   const std::atomic<bool>& stop_flag() const { return stop_; }
   /// Whether a reboot was asked for; clears the stop flag.
@@ -44,6 +49,7 @@ class Lifecycle {
   mutable std::mutex lock_;
   std::condition_variable changed_;
   std::string name_;
+  hypervisor::Domain* domain_ = nullptr;
   bool launched_ = false, started_ = false, reboot_ = false;
   std::atomic<bool> stop_{false};
 };

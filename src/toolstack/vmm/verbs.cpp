@@ -36,6 +36,8 @@ Reply run(VerbContext& context, const json& request) {
   return {fields.ok() ? reply_of(context.lifecycle.run(paused)) : error(fields.error()), {}};
 }
 
+Reply pause(VerbContext& context, const json&) { return {reply_of(context.lifecycle.pause()), {}}; }
+Reply shutdown(VerbContext& context, const json&) { return {reply_of(context.lifecycle.shutdown()), {}}; }
 Reply unpause(VerbContext& context, const json&) { return {reply_of(context.lifecycle.unpause()), {}}; }
 Reply reboot(VerbContext& context, const json&) { return {reply_of(context.lifecycle.reboot()), {}}; }
 
@@ -55,8 +57,9 @@ struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const json&);
 };
-constexpr Verb verbs[] = {{"hello", hello},   {"descriptors", descriptors}, {"run", run},      {"unpause", unpause},
-                          {"reboot", reboot}, {"rename", rename},           {"status", status}};
+constexpr Verb verbs[] = {{"pause", pause},  {"shutdown", shutdown}, {"hello", hello},   {"descriptors", descriptors},
+                          {"run", run},      {"unpause", unpause},   {"reboot", reboot}, {"rename", rename},
+                          {"status", status}};
 
 }  // namespace
 

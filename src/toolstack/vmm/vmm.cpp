@@ -63,7 +63,9 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
                   const LastLine& console) {
   lifecycle.wait_for_start();
   while (true) {
-    Outcome outcome = guest.run(options);
+    lifecycle.set_running(&guest.domain());
+    Outcome outcome = guest.domain().run(options);
+    lifecycle.set_running(nullptr);
     log_ending(lifecycle.name(), outcome, console);
     const bool again = lifecycle.take_reboot() || action_after(outcome.ending, guest.config()) == Action::restart;
     if (!again) return outcome;

@@ -1,9 +1,8 @@
 // Taking a domain's EPC back: two passes, and what stays.
-#include "hypervisor/epc/clean.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "hypervisor/epc/clean.hpp"
 #include "silicon/sgx/package_impl.hpp"
 
 namespace cloister::hypervisor {

@@ -100,13 +100,13 @@ TEST_F(Client, PrintsTheAnswerAsJson) {
 
 TEST_F(Client, ShowsEpcByPackage) {
   serve("GET", "/v1/epc", 200, R"({"total_pages": 65536, "free_pages": 49152, "granted_pages": 16383,
-    "withdrawn_pages": 1, "keys": "shared", "packages": [{"package": 0, "node": 0, "total_pages": 65536,
+    "withdrawn_pages": 1, "keys": "shared", "packages": [{"package": 0, "total_pages": 65536,
     "free_pages": 49152, "granted_pages": 16383, "withdrawn_pages": 1, "largest_free_extent": 40000,
-    "sections": [{"first": 1048576, "pages": 65536}]}]})");
+    "sections": [{"base": 4294967296, "node": 2, "pages": 65536}]}]})");
   start();
   EXPECT_THAT(capture([&] { return sgx_info(common_); }).out,
               AllOf(HasSubstr("free_pages       49152\n"), HasSubstr("withdrawn_pages  1\n"),
-                    HasSubstr("0x100000000-0x10fffffff (256 MiB)")));
+                    HasSubstr("0x100000000-0x10fffffff (256 MiB) on node 2")));
 }
 
 TEST_F(Client, ShowsPoliciesSideBySide) {
