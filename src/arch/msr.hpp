@@ -1,6 +1,8 @@
 // Model-specific registers by number (SDM vol. 4, table 2-2).
 #pragma once
 
+#include <array>
+
 #include "arch/types.hpp"
 
 namespace cloister::arch::msr {
@@ -22,7 +24,7 @@ inline constexpr u64 lock = 1u << 0, vmx_outside_smx = 1u << 2, sgx_launch_contr
 }
 
 /// SHA-256 of Intel's launch key, the reset value of IA32_SGXLEPUBKEYHASH0-3.
-inline constexpr u64 intel_lepubkeyhash[4] = {0xa6053e051270b7ac, 0x6cfbe8ba8b3b413d, 0xc4916d99f2b3735d,
-                                              0xd4f8c05909f9bb3b};
+inline constexpr std::array<u64, 4> intel_lepubkeyhash = {0xa6053e051270b7ac, 0x6cfbe8ba8b3b413d, 0xc4916d99f2b3735d,
+                                                          0xd4f8c05909f9bb3b};
 
 }  // namespace cloister::arch::msr

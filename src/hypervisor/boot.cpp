@@ -34,7 +34,8 @@ Done map_ram(Machine& machine) {
 }
 
 /// Fills the map's EPC ranges, in order, with the sections' frames.
-Done map_epc(Machine& machine, const std::vector<EpcSection>& sections) {
+Done map_epc(Machine& machine) {
+  const std::vector<EpcSection>& sections = machine.epc;
   std::size_t next = 0;
   u64 used = 0;  // of sections[next]
   for (const auto& range : machine.spec.map.epc) {
@@ -72,6 +73,12 @@ Done load_launch_hash(Machine& machine) {
     }
   }
   return {};
+}
+
+/// Without EPC the guest has no SGX; with it ECREATE alone exits, to see who asks for the provisioning key.
+u64 encls_bitmap(const DomainSpec& spec) {
+  if (spec.map.epc.empty()) return ~u64{0};
+  return spec.sgx_provision ? 0 : u64{1} << static_cast<u32>(arch::EnclsLeaf::ecreate);
 }
 
 tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
@@ -113,9 +120,9 @@ void set_pvh_entry(silicon::Vcpu& vcpu, const platform::PvhBoot& entry) {
   vcpu.set_general(general);
 }
 
-Done boot(Machine& machine, const std::vector<EpcSection>& epc) {
+Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
-  if (auto done = map_epc(machine, epc); !done) return done;
+  if (auto done = map_epc(machine); !done) return done;
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());
@@ -123,8 +130,8 @@ Done boot(Machine& machine, const std::vector<EpcSection>& epc) {
   for (const auto& processor : machine.processors) {
     if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();
-    processor->controls.encls_exiting = machine.spec.map.epc.empty();
-    processor->controls.encls_bitmap = processor->controls.encls_exiting ? ~u64{0} : 0;
+    processor->controls.encls_bitmap = encls_bitmap(machine.spec);
+    processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

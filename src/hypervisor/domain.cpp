@@ -58,15 +58,15 @@ void add_unimplemented(std::vector<silicon::Unimplemented>& all, const std::vect
 
 struct Domain::Impl {
   Impl(silicon::Package& owner, DomainSpec spec, std::vector<silicon::EpcSection> sections)
-      : package(owner), epc(std::move(sections)), machine(owner, std::move(spec)) {}
+      : machine(owner, std::move(spec)) {
+    machine.epc = std::move(sections);
+  }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   /// The next owner of the frames finds every page removed. No processor is left inside an enclave: every exit leaves
   /// it.
-  ~Impl() { clean_epc(package, epc); }
+  ~Impl() { clean_epc(machine.package, machine.epc); }
 
-  silicon::Package& package;
-  std::vector<silicon::EpcSection> epc;
   Machine machine;
 };
 
@@ -79,7 +79,7 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(silicon::Packa
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
-  if (auto done = boot(domain->impl_->machine, domain->impl_->epc); !done) return tl::unexpected(done.error());
+  if (auto done = boot(domain->impl_->machine); !done) return tl::unexpected(done.error());
   return domain;
 }
 

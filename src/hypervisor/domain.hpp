@@ -29,6 +29,7 @@ struct DomainSpec {
   u32 vcpus = 1;  ///< 1 to most_vcpus
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;
+  bool sgx_provision = false;  ///< enclaves may have ATTRIBUTES.PROVISIONKEY
   std::shared_ptr<const platform::KernelImage> kernel;
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::string cmdline;

@@ -40,9 +40,10 @@ class LinearMemory final : public OperandMemory {
   /// Instruction bytes from `from` on: as many as can be fetched, up to the span's size.
   std::size_t fetch(arch::Gva from, std::span<u8> to);
 
- private:
+  /// The guest-physical address of one byte; sets accessed and dirty bits.
   tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write);
 
+ private:
   silicon::GuestMemory& memory_;
   MmioBus& bus_;
   GuestTables tables_;

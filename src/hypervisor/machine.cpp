@@ -19,13 +19,29 @@ unsigned physical_bits_of(const policy::CpuidTable& cpuid) {
 
 }  // namespace
 
-Machine::Machine(silicon::Package& package, DomainSpec domain)
-    : spec(std::move(domain)),
+Machine::Machine(silicon::Package& owner, DomainSpec domain)
+    : package(owner),
+      spec(std::move(domain)),
       physical_bits(physical_bits_of(spec.cpuid)),
       ioapic([this](const InterruptMessage& message) { deliver(message, nullptr); }),
       uart([this](u8 byte) { console.transmit(byte); },
            [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }) {
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
+}
+
+std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page) const {
+  u64 before = 0;  // pages of the ranges so far
+  for (const platform::EpcRange& range : spec.map.epc) {
+    if (page >= range.base && page - range.base < range.bytes) {
+      u64 index = before + (page - range.base) / arch::page_size;
+      for (const silicon::EpcSection& section : epc) {
+        if (index < section.pages) return section.first + index;
+        index -= section.pages;
+      }
+    }
+    before += range.bytes / arch::page_size;
+  }
+  return std::nullopt;
 }
 
 void Machine::end(Stop how, const Processor& by) {

@@ -26,9 +26,12 @@ struct Stop {
 
 class Machine {
  public:
-  Machine(silicon::Package& package, DomainSpec domain);
+  Machine(silicon::Package& owner, DomainSpec domain);
 
+  silicon::Package& package;
   DomainSpec spec;
+  /// The machine frames of spec.map.epc, in order; set when the domain is laid out.
+  std::vector<silicon::EpcSection> epc;
   unsigned physical_bits;
   silicon::GuestMemory memory;
   silicon::Time time;
@@ -55,6 +58,8 @@ class Machine {
   bool deterministic() const { return spec.clock == silicon::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
   u64 now() { return bootstrap().now(); }
+  /// The machine frame of an EPC page of the guest's; nullopt: it is none.
+  std::optional<arch::Mfn> frame_of(arch::Gpa page) const;
 
   /// An interrupt message from the I/O APIC, or from the ICR of `sender`.
   void deliver(const platform::InterruptMessage& message, const Processor* sender);

@@ -50,17 +50,32 @@ std::string unknown_feature(std::string_view name);
 /// The table has the feature's bit set.
 bool has(const CpuidTable& table, const Feature& feature);
 
-/// MSRs that depend on the domain rather than on the processor.
+/// The MSRs of SGX: a machine's as firmware left them, or those that a domain has instead.
 struct MsrPolicy {
-  bool sgx = false;             ///< the domain has EPC
-  bool launch_control = false;  ///< SGX_LC is exposed: IA32_FEATURE_CONTROL bit 17
-  std::array<u64, 4> lepubkeyhash{arch::msr::intel_lepubkeyhash[0], arch::msr::intel_lepubkeyhash[1],
-                                  arch::msr::intel_lepubkeyhash[2], arch::msr::intel_lepubkeyhash[3]};
-  bool lepubkeyhash_writable = true;  ///< `lewr`
+  bool sgx = false;             ///< there is EPC
+  bool launch_control = false;  ///< SGX_LC: the hash MSRs are there
+  /// IA32_SGXLEPUBKEYHASH0 to 3, or what EINIT takes for them.
+  std::array<u64, 4> lepubkeyhash = arch::msr::intel_lepubkeyhash;
+  bool lepubkeyhash_writable = true;  ///< with `launch_control`: IA32_FEATURE_CONTROL bit 17
   /// IA32_FEATURE_CONTROL as the guest reads it; writes raise #GP since LOCK is set.
   u64 feature_control() const;
   bool operator==(const MsrPolicy&) const = default;
 };
+
+/// What a configuration says of launch control.
+struct LaunchRequest {
+  std::optional<std::array<u64, 4>> hash;  ///< `lehash`
+  std::optional<bool> writable;            ///< `lewr`
+};
+struct LaunchRefusal {
+  enum class Asked : u8 { hash, writable } asked = Asked::hash;
+  std::string message;
+};
+/// The MSRs of a domain with this CPUID policy on a machine with those. Where the machine's hash can be written, the
+/// domain starts with Intel's, as a processor does after a reset, and otherwise has the machine's. The error says what
+/// was asked for that the machine does not allow.
+tl::expected<MsrPolicy, LaunchRefusal> domain_msrs(const MsrPolicy& machine, const CpuidTable& cpuid,
+                                                   const LaunchRequest& request);
 
 /// One override of libxl's string form: "sgxlc=0", "sse4.2=1"; k, x, s as libxl has them.
 struct CpuidOverride {
@@ -85,5 +100,13 @@ struct CpuidRequest {
 /// feature that was asked for and that the processor does not have, or that is unknown.
 tl::expected<CpuidTable, std::string> domain_cpuid(const std::function<CpuidRegs(u32, u32)>& raw,
                                                    const CpuidRequest& request);
+
+// What a domain's policy is made from, in Xen's words. `raw` as for domain_cpuid.
+/// Everything that the processor answers.
+CpuidTable raw_cpuid(const std::function<CpuidRegs(u32, u32)>& raw);
+/// The same without features that need one which is not there, such as one that firmware switched off.
+CpuidTable host_cpuid(const std::function<CpuidRegs(u32, u32)>& raw);
+/// The most that a domain could be given: all features, and the machine's EPC.
+tl::expected<CpuidTable, std::string> maximum_cpuid(const std::function<CpuidRegs(u32, u32)>& raw, u32 vcpus);
 
 }  // namespace cloister::policy

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "arch/cpuid.hpp"
+#include "arch/msr.hpp"
 #include "arch/regs.hpp"
 #include "arch/types.hpp"
 #include "silicon/features.hpp"
@@ -302,6 +303,9 @@ class Package {
     std::array<u8, 32> root_secret{};
     u64 boot = 0;                         ///< without `counters`: differs from one power-on to the next
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
+    /// IA32_SGXLEPUBKEYHASH0 to 3 of each processor as firmware left them. Without SGX_LC in `features` they are not
+    /// there, and the hash is Intel's.
+    std::array<u64, 4> launch_hash = arch::msr::intel_lepubkeyhash;
     /// Frames of the EPC whose EPCM entry the package cannot clear any more, as after a machine check: EREMOVE answers
     /// SGX_ENCLAVE_ACT, in root mode and for guests, and changes nothing. Whoever takes such a page back must withdraw
     /// it.
@@ -320,6 +324,10 @@ class Package {
 
   /// ENCLS[EREMOVE] in root mode on one machine EPC frame. Any thread.
   EnclsResult eremove(Mfn frame);
+  /// ENCLS[ECREATE] in root mode: makes a SECS of a machine EPC frame. SECINFO and the SECS are the caller's own
+  /// copies, at aligned addresses, so that nobody changes what was looked at. ENCLV[ESETCONTEXT] then makes `context`
+  /// its ENCLAVECONTEXT, by which a guest knows it, before anybody else can use the page. Any thread.
+  EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context);
 
   class Impl;
   Impl& impl() { return *impl_; }

@@ -71,6 +71,7 @@ Vcpu::Impl::Impl(Package::Impl& package, GuestMemory::Impl& memory, Config confi
   cpu_.gdtr = cpu_.idtr = {0, 0xffff};
   cpu_.cr0 = arch::cr0::et | arch::cr0::nw | arch::cr0::cd;
   cpu_.rip = 0xfff0;
+  if (package.launch_control()) cpu_.lepubkeyhash = package.config().launch_hash;
   update_mode(cpu_);
 }
 

@@ -42,7 +42,8 @@ struct DomainConfig {
   std::string silicon = "default";
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
-  bool lewr = true;  ///< the guest may write those MSRs
+  bool lewr = true;            ///< the guest may write those MSRs
+  bool sgx_provision = false;  ///< enclaves may have the provisioning key
 
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.

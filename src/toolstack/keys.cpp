@@ -109,6 +109,10 @@ Done read_lehash(Draft& draft, const xl::Setting& setting) {
 
 Done read_lewr(Draft& draft, const xl::Setting& setting) { return keep(draft.config.lewr, read_boolean(setting)); }
 
+Done read_sgx_provision(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.sgx_provision, read_boolean(setting));
+}
+
 constexpr Key table[] = {
     {"name", "string", "required", "The domain's name: letters, digits and `-_.+`.", read_name},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
@@ -131,6 +135,7 @@ constexpr Key table[] = {
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
      read_lehash},
     {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", read_lewr},
+    {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.", read_sgx_provision},
 };
 
 }  // namespace

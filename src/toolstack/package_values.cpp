@@ -38,10 +38,28 @@ u64 pages_of(const Grants& grants) {
   return pages;
 }
 
-silicon::Package::Config package_config(const PackageValues& values, const Grants& grants) {
+void apply_launch_control(silicon::Package::Config& config, LaunchControl state,
+                          const std::optional<std::array<u64, 4>>& hash) {
+  constexpr u32 sgx_lc = 1 << 30;
+  if (state == LaunchControl::none) config.features.leaf7_ecx &= ~sgx_lc;
+  config.launch_control_writable = state == LaunchControl::unlocked;
+  config.launch_hash = hash.value_or(arch::msr::intel_lepubkeyhash);
+}
+
+policy::MsrPolicy machine_msrs(const silicon::Package::Config& config) {
+  policy::MsrPolicy msrs{.sgx = config.features.has_sgx() && !config.epc.empty(),
+                         .launch_control = config.features.launch_control()};
+  msrs.lepubkeyhash_writable = config.launch_control_writable;
+  if (msrs.launch_control) msrs.lepubkeyhash = config.launch_hash;
+  return msrs;
+}
+
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants,
+                                        const silicon::Features& features) {
   silicon::Package::Config config;
+  config.features = features;
   config.epc = sections_of(grants);
-  config.launch_control_writable = values.launch_control == LaunchControl::unlocked;
+  apply_launch_control(config, values.launch_control, values.launch_hash);
   for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
   return config;
 }

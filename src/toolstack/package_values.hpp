@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hypervisor/epc/accounts.hpp"
+#include "policy/policy.hpp"
 #include "toolstack/machine.hpp"
 
 namespace cloister::toolstack {
@@ -29,8 +30,16 @@ struct PackageValues {
   bool operator==(const PackageValues&) const = default;
 };
 
+/// What firmware made of launch control, on a package whose features are known: SGX_LC, IA32_FEATURE_CONTROL bit 17 and
+/// the hash MSRs. Without a hash they are Intel's.
+void apply_launch_control(silicon::Package::Config& config, LaunchControl state,
+                          const std::optional<std::array<u64, 4>>& hash);
+/// The MSRs of such a package's processors, within which a domain's are.
+policy::MsrPolicy machine_msrs(const silicon::Package::Config& config);
+
 /// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
-silicon::Package::Config package_config(const PackageValues& values, const Grants& grants);
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants,
+                                        const silicon::Features& features = {});
 
 /// What `machine` gives to a domain with these frames.
 PackageValues package_values(const MachineDescription& machine, const Grants& grants);

@@ -33,21 +33,22 @@ std::vector<platform::EpcSize> virtual_sections(const DomainConfig& config, std:
   return sections;
 }
 
-policy::MsrPolicy make_msr_policy(const DomainConfig& config, const policy::CpuidTable& cpuid) {
-  const auto has = [&](std::string_view name) { return policy::has(cpuid, *policy::find_feature(name)); };
-  policy::MsrPolicy msr;
-  msr.sgx = has("sgx");
-  msr.launch_control = has("sgxlc");
-  msr.lepubkeyhash_writable = config.lewr;
-  if (config.lehash) msr.lepubkeyhash = *config.lehash;
-  return msr;
+tl::expected<policy::MsrPolicy, Diagnostic> plan_msrs(const DomainConfig& config, const policy::MsrPolicy& machine,
+                                                      const policy::CpuidTable& cpuid) {
+  policy::LaunchRequest request{.hash = config.lehash, .writable = std::nullopt};
+  if (config.where.contains("lewr")) request.writable = config.lewr;
+  auto msrs = policy::domain_msrs(machine, cpuid, request);
+  if (msrs) return std::move(*msrs);
+  const bool hash = msrs.error().asked == policy::LaunchRefusal::Asked::hash;
+  return at_key(config, hash ? "lehash" : "lewr", msrs.error().message);
 }
 
 }  // namespace
 
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const std::function<arch::CpuidRegs(u32, u32)>& raw,
-                                               std::span<const u32> packages, const DescribedSilicon& silicon) {
+                                               std::span<const u32> packages, const DescribedSilicon& silicon,
+                                               const policy::MsrPolicy& machine) {
   DomainPlan plan{.config = config, .silicon = silicon, .map = {}, .cpuid = {}, .msr = {}};
   const unsigned physical_bits = raw(arch::leaf::address_sizes, 0).eax & 0xff;
   auto map = platform::make_memory_map(config.memory_mib * mib, virtual_sections(config, packages), physical_bits);
@@ -62,10 +63,11 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
   if (!cpuid) return at_key(config, config.cpuid.empty() ? "epc" : "cpuid", cpuid.error());
   plan.cpuid = std::move(*cpuid);
   constexpr u32 sgx_lc = 1 << 30;
-  if (config.lehash && !config.epc.empty() && (raw(arch::leaf::features, 0).ecx & sgx_lc) == 0) {
-    return at_key(config, "lehash", "the processor has no launch control (sgxlc), and its hash is Intel's");
-  }
-  plan.msr = make_msr_policy(config, plan.cpuid);
+  policy::MsrPolicy machine_msrs = machine;
+  machine_msrs.launch_control = (raw(arch::leaf::features, 0).ecx & sgx_lc) != 0;
+  auto msrs = plan_msrs(config, machine_msrs, plan.cpuid);
+  if (!msrs) return Failed(msrs.error());
+  plan.msr = *msrs;
   return plan;
 }
 

@@ -12,6 +12,9 @@
 
 namespace cloister::toolstack {
 
+/// The MSRs of a machine whose launch-key hash can be written.
+inline policy::MsrPolicy unlocked_machine() { return {.sgx = true, .launch_control = true}; }
+
 struct DomainPlan {
   DomainConfig config;
   DescribedSilicon silicon;
@@ -20,12 +23,12 @@ struct DomainPlan {
   policy::MsrPolicy msr;
 };
 
-/// `raw`: the processor's CPUID, and `silicon` how it came about. `packages`: of each EPC section, the package that its
-/// frames are of; absent: what the configuration names, or 0. The guest has a NUMA node for each package that it has
-/// EPC of, in their order. The error stands at the key that asks for what cannot be had.
+/// `raw`: the processor's CPUID, `silicon` how it came about, and `machine` its MSRs. `packages`: of each EPC section,
+/// the package that its frames are of; absent: what the configuration names, or 0. The guest has a NUMA node for each
+/// package that it has EPC of, in their order. The error stands at the key that asks for what cannot be had.
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const std::function<arch::CpuidRegs(u32, u32)>& raw,
-                                               std::span<const u32> packages = {},
-                                               const DescribedSilicon& silicon = {});
+                                               std::span<const u32> packages = {}, const DescribedSilicon& silicon = {},
+                                               const policy::MsrPolicy& machine = unlocked_machine());
 
 }  // namespace cloister::toolstack

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "toolstack/policy_lines.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -32,31 +34,6 @@ struct CpuidLine {
   std::vector<std::string> names;  ///< of its bits, or what it means
 };
 
-/// The first name of each bit that is set; sub-leaves of leaf 12H from 2 on have numbers rather than bits.
-std::vector<std::string> names_of_bits(u32 leaf, u32 subleaf, const CpuidRegs& regs) {
-  std::vector<std::string> names;
-  if (leaf == arch::leaf::sgx && subleaf >= 2) {
-    const u64 base = (u64{regs.ebx & 0xf'ffff} << 32) | (regs.eax & 0xffff'f000);
-    const u64 bytes = (u64{regs.edx & 0xf'ffff} << 32) | (regs.ecx & 0xffff'f000);
-    if ((regs.eax & 0xf) != 0) names.push_back(fmt::format("EPC {:#x}-{:#x}", base, base + bytes - 1));
-    return names;
-  }
-  const policy::Feature* last = nullptr;
-  for (const policy::Feature& feature : policy::features()) {
-    if (feature.leaf != leaf || feature.subleaf != subleaf) continue;
-    const bool alias = last != nullptr && last->reg == feature.reg && last->bit == feature.bit;
-    if (!alias && ((arch::value_of(regs, feature.reg) >> feature.bit) & 1) != 0) names.emplace_back(feature.name);
-    last = &feature;
-  }
-  if (leaf == arch::leaf::sgx && subleaf == 0) {
-    names.push_back(fmt::format("enclaves below 2^{} bytes", (regs.edx >> 8) & 0xff));
-  }
-  if (leaf == arch::leaf::sgx && subleaf == 1) {
-    names.push_back(fmt::format("XFRM {:#x}", (u64{regs.edx} << 32) | regs.ecx));
-  }
-  return names;
-}
-
 std::vector<CpuidLine> cpuid_lines(const DomainPlan& plan) {
   std::vector<CpuidLine> lines;
   for (const u32 leaf : {arch::leaf::features, arch::leaf::sgx}) {
@@ -69,26 +46,6 @@ std::vector<CpuidLine> cpuid_lines(const DomainPlan& plan) {
       }
       if (end && (leaf != arch::leaf::sgx || subleaf >= 2 || !plan.msr.sgx)) break;
     }
-  }
-  return lines;
-}
-
-struct MsrLine {
-  u32 index;
-  std::string name;
-  bool present;  ///< absent: reading raises #GP
-  u64 value;
-  bool writable;
-};
-
-std::vector<MsrLine> msr_lines(const DomainPlan& plan) {
-  namespace msr = arch::msr;
-  std::vector<MsrLine> lines{{msr::feature_control, "IA32_FEATURE_CONTROL", true, plan.msr.feature_control(), false}};
-  const bool there = plan.msr.sgx && plan.msr.launch_control;
-  const bool writable = (plan.msr.feature_control() & msr::feature_control_bits::sgx_launch_control) != 0;
-  for (u32 n = 0; n < plan.msr.lepubkeyhash.size(); ++n) {
-    lines.push_back({msr::sgxlepubkeyhash0 + n, fmt::format("IA32_SGXLEPUBKEYHASH{}", n), there,
-                     plan.msr.lepubkeyhash[n], writable});
   }
   return lines;
 }
@@ -187,7 +144,7 @@ std::string render_text(const DomainPlan& plan) {
     if (!c.names.empty()) text += fmt::format("          {}\n", fmt::join(c.names, ", "));
   }
   text += "\nMSR\n";
-  for (const MsrLine& m : msr_lines(plan)) {
+  for (const MsrLine& m : msr_lines(plan.msr)) {
     text += fmt::format("  {:#04x}  {:<21} ", m.index, m.name);
     text += m.present ? fmt::format("{:016x}  {}\n", m.value, m.writable ? "writable" : "read only") : "#GP\n";
   }
@@ -231,7 +188,7 @@ std::string render_json(const DomainPlan& plan) {
                              {"names", c.names}});
   }
   json["msrs"] = ordered_json::array();
-  for (const MsrLine& m : msr_lines(plan)) {
+  for (const MsrLine& m : msr_lines(plan.msr)) {
     json["msrs"].push_back({{"index", hex(m.index)},
                             {"name", m.name},
                             {"value", m.present ? ordered_json(hex(m.value)) : ordered_json(nullptr)},

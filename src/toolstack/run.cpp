@@ -14,6 +14,7 @@
 #include "toolstack/images.hpp"
 #include "toolstack/last_line.hpp"
 #include "toolstack/machine.hpp"
+#include "toolstack/package_values.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/platform_secret.hpp"
 #include "toolstack/render.hpp"
@@ -43,12 +44,13 @@ constexpr TraceKind kinds[] = {
     {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
     {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
 
-tl::expected<silicon::Package::Config, std::string> package_config(const DomainConfig& config,
-                                                                   const silicon::Features& features,
-                                                                   const RunArguments& arguments) {
+tl::expected<silicon::Package::Config, std::string> package_of(const DomainConfig& config,
+                                                               const std::optional<MachineDescription>& machine,
+                                                               const silicon::Features& features,
+                                                               const RunArguments& arguments) {
   silicon::Package::Config package;
   package.features = features;
-  package.launch_control_writable = config.lewr;
+  if (machine) apply_launch_control(package, machine->launch_control, machine->launch_hash);
   if (config.epc.empty()) return package;
   constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
   package.epc = {{machine_epc, config.epc_mib() * pages_per_mib}};
@@ -211,14 +213,15 @@ int run(const RunArguments& arguments) {
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
-  const auto hardware = package_config(config, chosen->features, arguments);
+  const auto hardware = package_of(config, machine, chosen->features, arguments);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
   silicon::Package package(*hardware);
   const auto plan = make_plan(
-      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages, chosen->described);
+      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages, chosen->described,
+      machine_msrs(*hardware));
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);

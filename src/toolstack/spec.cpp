@@ -12,6 +12,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, s
   spec.vcpus = plan.config.vcpus;
   spec.cpuid = plan.cpuid;
   spec.msr = plan.msr;
+  spec.sgx_provision = plan.config.sgx_provision;
   spec.kernel = images.kernel;
   spec.ramdisk = images.ramdisk;
   spec.cmdline = plan.config.cmdline;

@@ -72,6 +72,9 @@ def openapi(machine):
         call("GET", path)
     assert b"READY" in call("GET", "/v1/domains/one/console").body
     call("GET", "/v1/domains/none/console", status=404)
+    policies = call("GET", "/v1/domains/one/policy").json
+    assert any("sgx" in leaf["names"] for leaf in policies["domain"]["cpuid"]), policies["domain"]
+    call("GET", "/v1/domains/none/policy", status=404)
     call("POST", "/v1/domains", m.creation("one"), 409)
     call("POST", "/v1/domains", m.creation("two", epc=2), 507)
     wrong = call("POST", "/v1/domains", {"config": 'name = "x"\nmemory = "much"\n', "file": "x.cfg"}, 400).json["error"]

@@ -161,6 +161,31 @@ def silicon_skylake(settings):
     expect(not run.matches(r".*(unchecked MSR access|WARNING: CPU)"), "the kernel stumbled over its processor")
 
 
+def launch_control(settings, description, line):
+    """What the driver says on a machine whose launch control it cannot use; no process gets an enclave."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Path(folder) / "machine.toml"
+        machine.write_text(f"{description}\npackage = [{{ epc = [{{ size = 64 }}] }}]\n")
+        run = Domain(settings, epc=64, options=["--machine", str(machine)]).run()
+    expect_status(run, 0)
+    expect(run.matches(r"== userland"), "no userland")
+    expect(run.matches(line), "the driver does not say why it is off")
+    devices = set(run.matches(r"device +(\S+)"))
+    expect("/dev/sgx_enclave" not in devices, f"devices: {devices}")
+    expect(not run.matches(r".*(unchecked MSR access|WARNING: CPU)"), "the kernel stumbled over its processor")
+
+
+@case("launch-none")
+def launch_none(settings):
+    launch_control(settings, 'launch_control = "none"', r".*SGX launch control CPU feature is not available")
+
+
+@case("launch-locked")
+def launch_locked(settings):
+    description = f'launch_control = "locked"\nlaunch_hash = "{"5a" * 32}"'
+    launch_control(settings, description, r".*SGX Launch Control is locked\. Disable SGX")
+
+
 @case("enclave-account")
 def enclave_account(settings):
     run = Domain(settings, test="account", epc=64).run()

@@ -1,15 +1,18 @@
 // ENCLS exits. Without EPC every leaf exits (all bits of the ENCLS-exiting bitmap) and raises #UD, as on a processor
-// without SGX. A domain with EPC has a static partition and no leaf exits.
+// without SGX. A domain with EPC has a static partition: no leaf exits, but for ECREATE in a domain that may not have
+// the provisioning key.
 #include <fmt/format.h>
 
-#include "hypervisor/exits/exits.hpp"
+#include "hypervisor/exits/ecreate.hpp"
 
 namespace cloister::hypervisor::exits {
 
-Result encls(Processor& processor, const silicon::Exit&) {
+Result encls(Processor& processor, const silicon::Exit& exit) {
   const u32 leaf = static_cast<u32>(processor.vcpu.general().gpr[arch::rax]);
-  if (!processor.controls.encls_exiting)
-    return Stop{Ending::crashed, fmt::format("ENCLS leaf {:#x} exited though no leaf was asked for", leaf)};
+  const silicon::Controls& controls = processor.controls;
+  if (!controls.encls_exiting || ((controls.encls_bitmap >> std::min(leaf, 63u)) & 1) == 0)
+    return Stop{Ending::crashed, fmt::format("ENCLS leaf {:#x} exited though it was not asked for", leaf)};
+  if (!processor.machine.epc.empty()) return ecreate(processor, exit);
   if (processor.machine.trace.wants().encls)
     processor.machine.trace.line(processor.now(), "encls", "leaf={:#x} fault=0x6", leaf);
   processor.raise_ud();

@@ -97,8 +97,7 @@ struct Cpu {
   u64 kernel_gs_base = 0, star = 0, lstar = 0, cstar = 0, fmask = 0, tsc_aux = 0;
   u64 tsc_adjust = 0;  ///< what RDTSC adds to the time (SDM vol. 3B, 18.17.3)
   u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0, pat = 0x0007'0406'0007'0406;
-  std::array<u64, 4> lepubkeyhash{arch::msr::intel_lepubkeyhash[0], arch::msr::intel_lepubkeyhash[1],
-                                  arch::msr::intel_lepubkeyhash[2], arch::msr::intel_lepubkeyhash[3]};
+  std::array<u64, 4> lepubkeyhash = arch::msr::intel_lepubkeyhash;
 
   // ---- the rooms behind slow paths; owned by Vcpu::Impl
   Mmu* mmu = nullptr;

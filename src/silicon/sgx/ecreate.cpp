@@ -1,5 +1,6 @@
 // ENCLS[ECREATE] (SDM vol. 3D, 38.3): makes a SECS of a free EPC page, and starts its measurement.
 #include <bit>
+#include <cstring>
 
 #include "silicon/cpu/xsave.hpp"
 #include "silicon/sgx/leaf.hpp"
@@ -33,6 +34,11 @@ bool reserved_zero(const arch::Secs& secs) {
   return all_zero(secs.reserved1) && all_zero(secs.reserved2) && all_zero(secs.reserved3) && all_zero(secs.reserved4);
 }
 
+bool secinfo_valid(const arch::Secinfo& secinfo) {
+  return !fails("ECREATE.secinfo_reserved", !reserved_clear(secinfo)) &&
+         !fails("ECREATE.page_type", secinfo.type() != PageType::secs);
+}
+
 /// The rules for the copied page, all of which fault alike.
 bool acceptable(const arch::Secs& secs, const SgxFeatures& features) {
   if (fails("ECREATE.xfrm_x87_sse", (secs.attributes.xfrm & xstate::supported) != xstate::supported)) return false;
@@ -46,6 +52,32 @@ bool acceptable(const arch::Secs& secs, const SgxFeatures& features) {
   if (fails("ECREATE.reserved", !reserved_zero(secs))) return false;
   if ((secs.attributes.flags & arch::attributes::kss) != 0) return true;
   return !fails("ECREATE.configid", !all_zero(secs.configid)) && !fails("ECREATE.configsvn", secs.configsvn != 0);
+}
+
+/// Writes the page and claims its free entry, whose lock the caller holds.
+void make_secs(Package::Impl& package, u32 index, SecsPage& secs, u64 context) {
+  secs.architectural.isvprodid = secs.architectural.isvsvn = 0;
+  SecsInternal internal{};
+  internal.eid = package.keys().next_eid();
+  internal.enclavecontext = context;
+  secs.set_internal(internal);
+  Measurement measurement = Measurement::start();
+  measurement.ecreate(secs.architectural.ssa_frame_size, secs.architectural.size);
+  store_measurement(secs, measurement);
+
+  page_store(package.state(index));
+  std::memcpy(package.page(index), &secs, sizeof secs);
+  EpcmEntry& entry = package.epcm(index);
+  const std::scoped_lock guard(package.mutex());
+  entry.enclave_address = 0;
+  entry.secs = index;
+  entry.eid = internal.eid;
+  entry.epoch = 1;
+  entry.children = entry.threads_now = entry.threads_before = 0;
+  entry.type = PageType::secs;
+  entry.read = entry.write = entry.execute = false;
+  entry.blocked = entry.pending = entry.modified = entry.permission_restricted = false;
+  entry.valid = true;
 }
 
 }  // namespace
@@ -67,10 +99,7 @@ LeafResult ecreate(LeafContext& ctx) {
   if (fails("ECREATE.linaddr", info->linaddr != 0) || fails("ECREATE.secs", info->secs != 0)) return leaf_gp();
   const auto secinfo = ctx.read_as<arch::Secinfo>(secinfo_at);
   if (!secinfo) return tl::unexpected(secinfo.error());
-  if (fails("ECREATE.secinfo_reserved", !reserved_clear(*secinfo)) ||
-      fails("ECREATE.page_type", secinfo->type() != PageType::secs)) {
-    return leaf_gp();
-  }
+  if (!secinfo_valid(*secinfo)) return leaf_gp();
 
   EpcmEntry& entry = ctx.epcm(target->index);
   const Held held(entry.lock, LockMode::exclusive);
@@ -81,28 +110,28 @@ LeafResult ecreate(LeafContext& ctx) {
   if (auto ok = ctx.read(source, &secs, sizeof secs); !ok) return tl::unexpected(ok.error());
   if (!acceptable(secs.architectural, ctx.package.features())) return leaf_gp();
 
-  secs.architectural.isvprodid = secs.architectural.isvsvn = 0;
-  SecsInternal internal{};
-  internal.eid = ctx.package.keys().next_eid();
-  internal.enclavecontext = target->physical;
-  secs.set_internal(internal);
-  Measurement measurement = Measurement::start();
-  measurement.ecreate(secs.architectural.ssa_frame_size, secs.architectural.size);
-  store_measurement(secs, measurement);
-
-  ctx.touch(target->index);
-  ctx.secs(target->index) = secs;
-  const auto guard = ctx.guard();
-  entry.enclave_address = 0;
-  entry.secs = target->index;
-  entry.eid = internal.eid;
-  entry.epoch = 1;
-  entry.children = entry.threads_now = entry.threads_before = 0;
-  entry.type = PageType::secs;
-  entry.read = entry.write = entry.execute = false;
-  entry.blocked = entry.pending = entry.modified = entry.permission_restricted = false;
-  entry.valid = true;
+  make_secs(ctx.package, target->index, secs, target->physical);
   return std::monostate{};
+}
+
+EnclsResult Package::ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) {
+  constexpr EnclsResult gp{.fault = arch::vector::gp, .rax = 0}, pf{.fault = arch::vector::pf, .rax = 0};
+  EventCounts::add(impl_->counts().encls, static_cast<u32>(arch::EnclsLeaf::ecreate));
+  const auto index = impl_->index_of(frame);
+  if (!index) return pf;
+  if (!secinfo_valid(secinfo)) return gp;
+  EpcmEntry& entry = impl_->epcm(*index);
+  const Held held(entry.lock, LockMode::exclusive);
+  if (!held) return gp;
+  {
+    const std::scoped_lock guard(impl_->mutex());
+    if (entry.valid) return pf;
+  }
+  SecsPage page;
+  page.architectural = secs;
+  if (!acceptable(secs, impl_->features())) return gp;
+  make_secs(*impl_, *index, page, context.value);
+  return {};
 }
 
 }  // namespace cloister::silicon

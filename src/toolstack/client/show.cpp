@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
+#include "policy/policy.hpp"
 #include "toolstack/client/api.hpp"
 #include "toolstack/client/client.hpp"
 #include "toolstack/client/print.hpp"
@@ -45,6 +47,73 @@ std::string plain(const Json& value) {
   return text;
 }
 
+constexpr const char* stages[] = {"raw", "host", "maximum", "default", "domain"};
+
+/// The stage's entry of this leaf and sub-leaf; null: zeros.
+const Json* cpuid_of(const Json& stage, u64 leaf, u64 subleaf) {
+  const auto& list = stage.at("cpuid");
+  const auto found = std::ranges::find_if(
+      list, [&](const Json& c) { return number(c, "leaf") == leaf && number(c, "subleaf") == subleaf; });
+  return found == list.end() ? nullptr : &*found;
+}
+
+/// The names of the features in a register: those that the processor has, with a minus if the domain has not.
+std::string features_of(u64 leaf, u64 subleaf, arch::CpuidReg reg, u64 raw, u64 domain) {
+  std::string text;
+  const policy::Feature* last = nullptr;
+  for (const policy::Feature& feature : policy::features()) {
+    if (feature.leaf != leaf || feature.subleaf != subleaf || feature.reg != reg) continue;
+    const bool alias = last != nullptr && last->bit == feature.bit;
+    last = &feature;
+    const u64 bit = u64{1} << feature.bit;
+    if (alias || ((raw | domain) & bit) == 0) continue;
+    text.append(text.empty() ? "" : " ").append((domain & bit) == 0 ? "-" : "").append(feature.name);
+  }
+  return text;
+}
+
+/// The leaves with the features that domains differ in, a line for each register that any stage has.
+std::string policies_text(const Json& policies) {
+  using arch::CpuidReg;
+  constexpr std::pair<const char*, CpuidReg> registers[] = {
+      {"eax", CpuidReg::eax}, {"ebx", CpuidReg::ebx}, {"ecx", CpuidReg::ecx}, {"edx", CpuidReg::edx}};
+  constexpr u64 shown[] = {arch::leaf::version, arch::leaf::features, arch::leaf::xsave, arch::leaf::sgx};
+  std::set<std::pair<u64, u64>> places;
+  for (const char* stage : stages) {
+    for (const Json& c : policies.at(stage).at("cpuid")) {
+      if (std::ranges::count(shown, number(c, "leaf")) != 0) places.emplace(number(c, "leaf"), number(c, "subleaf"));
+    }
+  }
+  Table table({"CPUID", ">RAW", ">HOST", ">MAXIMUM", ">DEFAULT", ">DOMAIN", "FEATURES"});
+  for (const auto& [leaf, subleaf] : places) {
+    for (const auto& [name, reg] : registers) {
+      std::vector<u64> values;
+      for (const char* stage : stages) {
+        const Json* const c = cpuid_of(policies.at(stage), leaf, subleaf);
+        values.push_back(c == nullptr ? 0 : number(*c, name));
+      }
+      if (std::ranges::all_of(values, [](u64 v) { return v == 0; })) continue;
+      std::vector<std::string> cells{fmt::format("{:#x}.{} {}", leaf, subleaf, name)};
+      for (const u64 value : values) cells.push_back(fmt::format("{:08x}", value));
+      cells.push_back(features_of(leaf, subleaf, reg, values.front(), values.back()));
+      table.add(std::move(cells));
+    }
+  }
+  Table msrs({"MSR", ">RAW", ">HOST", ">MAXIMUM", ">DEFAULT", ">DOMAIN", "WRITABLE"});
+  const Json& own = policies.at("domain").at("msrs");
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    std::vector<std::string> cells{own[i].value("name", "")};
+    for (const char* stage : stages) {
+      const Json& value = policies.at(stage).at("msrs").at(i).at("value");
+      cells.push_back(value.is_null() ? "#GP" : value.get<std::string>());
+    }
+    cells.emplace_back(own[i].value("writable", false) ? "yes" : "no");
+    msrs.add(std::move(cells));
+  }
+  const bool provision = policies.value("sgx_provision", false);
+  return table.text() + "\n" + msrs.text() + "\nsgx_provision  " + (provision ? "yes" : "no") + "\n";
+}
+
 /// Asks, and prints the answer as JSON or as `text` makes it.
 template <class Text>
 int show(const Common& common, const std::string& path, Text text) {
@@ -67,7 +136,7 @@ int list(const Common& common) {
 
 int info(const Common& common, const std::string& domain, bool policy) {
   if (policy) {
-    return show(common, domain_path(domain, "/policy"), [](const Json& answer) { return answer.dump(2) + "\n"; });
+    return show(common, domain_path(domain, "/policy"), policies_text);
   }
   return show(common, domain_path(domain), [](const Json& d) {
     std::vector<std::pair<std::string, std::string>> lines;

@@ -52,6 +52,11 @@ Response post_domain(const ApiCall& call) {
 }
 
 Response get_domain(const ApiCall& call) { return reply(call.domains.find(call.domain)); }
+Response get_policy(const ApiCall& call) {
+  const auto policies = call.domains.policies(call.domain);
+  return policies ? reply(to_json(*policies)) : refuse(policies.error());
+}
+
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
 Response pause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "pause")); }
 Response unpause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "unpause")); }
@@ -99,6 +104,7 @@ constexpr Route table[] = {{"GET", "/v1/host", get_host},
                            {"POST", "/v1/domains/{domain}/unpause", unpause},
                            {"POST", "/v1/domains/{domain}/shutdown", shutdown},
                            {"POST", "/v1/domains/{domain}/reboot", reboot},
+                           {"GET", "/v1/domains/{domain}/policy", get_policy},
                            {"GET", "/v1/domains/{domain}/console", get_console},
                            {"GET", "/metrics", get_metrics}};
 

@@ -135,6 +135,21 @@ std::vector<DomainInfo> Domains::list() const {
   return all;
 }
 
+tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const {
+  DomainConfig config;
+  Grants grants;
+  {
+    const Lock held(lock_);
+    const Pointer domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    config = domain->config;
+    grants = domain->record.grants;
+  }
+  auto policies = make_policies(machine(), config, grants);
+  if (!policies) return tl::unexpected(ApiError{.status = 500, .message = policies.error().message});
+  return std::move(*policies);
+}
+
 Domains::Result Domains::tell(const std::string& key, const char* verb) {
   u32 id = 0;
   std::string name;

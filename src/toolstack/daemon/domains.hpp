@@ -17,6 +17,7 @@
 #include "toolstack/daemon/broker.hpp"
 #include "toolstack/daemon/registry.hpp"
 #include "toolstack/daemon/spawn.hpp"
+#include "toolstack/policies.hpp"
 #include "toolstack/vmm/control.hpp"
 #include "toolstack/vmm/domain_page.hpp"
 
@@ -79,6 +80,8 @@ class Domains {
   /// `key`: a name or a number.
   Result find(const std::string& key) const;
   std::vector<DomainInfo> list() const;
+  /// What its processors answer, and why.
+  tl::expected<Policies, ApiError> policies(const std::string& key) const;
   /// Passes a verb of the control protocol on: pause, unpause, shutdown, reboot.
   Result tell(const std::string& key, const char* verb);
   /// Kills the VMM and waits until everything is taken back. The last state.

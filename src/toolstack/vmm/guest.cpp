@@ -21,10 +21,8 @@ tl::expected<PlatformSecret, std::string> read_secret() {
   return secret;
 }
 
-tl::expected<silicon::Package::Config, std::string> machine_of(const LaunchMessage& launch,
-                                                               const DomainConfig& config) {
+tl::expected<silicon::Package::Config, std::string> machine_of(const LaunchMessage& launch) {
   silicon::Package::Config machine = package_config(launch.package, launch.grants);
-  machine.launch_control_writable &= config.lewr;
   const auto secret = read_secret();
   if (!secret) return tl::unexpected(secret.error());
   machine.root_secret = *secret;
@@ -46,11 +44,12 @@ tl::expected<Guest, Diagnostic> Guest::create(const LaunchMessage& launch) {
   if (!read) return Failed(read.error());
   auto images = read_images(read->config, launch_fd::kernel, launch_fd::ramdisk);
   if (!images) return Failed(images.error());
-  auto machine = machine_of(launch, read->config);
+  auto machine = machine_of(launch);
   if (!machine) return failed(machine.error());
   auto package = std::make_unique<silicon::Package>(*machine);
   auto plan = make_plan(
-      read->config, [&](u32 leaf, u32 subleaf) { return package->cpuid(leaf, subleaf); }, packages_of(launch.grants));
+      read->config, [&](u32 leaf, u32 subleaf) { return package->cpuid(leaf, subleaf); }, packages_of(launch.grants),
+      {}, machine_msrs(*machine));
   if (!plan) return Failed(plan.error());
   Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants));
   if (auto made = guest.lay_out(); !made) return failed(made.error());

@@ -14,6 +14,7 @@ namespace {
 
 constexpr u64 mib = 1 << 20, memory_bytes = 512 * mib;
 constexpr arch::Mfn machine_epc{0x100000};
+constexpr auto intel_hash = arch::msr::intel_lepubkeyhash;
 
 int status_of(hypervisor::Ending ending) {
   switch (ending) {
@@ -48,8 +49,15 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.name = name;
   spec.map = std::move(*map);
   spec.cpuid = std::move(*cpuid);
-  spec.msr.sgx = setting.epc_mib != 0;
-  spec.msr.launch_control = spec.msr.sgx && setting.features.launch_control();
+  const bool launch_control = setting.features.launch_control();
+  auto msrs = policy::domain_msrs({.sgx = setting.epc_mib != 0,
+                                   .launch_control = launch_control,
+                                   .lepubkeyhash = launch_control ? setting.launch_hash : intel_hash,
+                                   .lepubkeyhash_writable = setting.launch_control_writable},
+                                  spec.cpuid, setting.launch);
+  if (!msrs) return tl::unexpected(msrs.error().message);
+  spec.msr = *msrs;
+  spec.sgx_provision = setting.sgx_provision;
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
@@ -72,6 +80,8 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   config.features = setting.features;
   if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
   config.memory = setting.memory;
+  config.launch_control_writable = setting.launch_control_writable;
+  config.launch_hash = setting.launch_hash;
   silicon::Package package(config);
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());

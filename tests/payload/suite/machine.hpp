@@ -16,6 +16,10 @@ struct Setting {
   silicon::ClockMode clock = silicon::ClockMode::deterministic;
   silicon::EpcMemory::Pointer memory = nullptr;  ///< of the EPC; null: private
   u32 vcpus = 1;
+  bool launch_control_writable = true;  ///< of the machine, as its hash
+  std::array<u64, 4> launch_hash = arch::msr::intel_lepubkeyhash;
+  policy::LaunchRequest launch{};  ///< of the domain
+  bool sgx_provision = true;
 };
 
 struct Result {

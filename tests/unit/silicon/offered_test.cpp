@@ -76,6 +76,48 @@ TEST(Offered, WithoutLaunchControlTheHashIsIntels) {
   }
 }
 
+// SDM vol. 3D, 37.1.4: every processor has registers of its own, which firmware may have left with another hash.
+TEST(Offered, TheHashIsFirmwaresAndEachProcessors) {
+  Package::Config config = SgxMachine::plain_config();
+  config.launch_hash = {1, 2, 3, 4};
+  SgxMachine m(config);
+  Vcpu second(m.door(), m.memory(), {});
+  EXPECT_TRUE(m.vcpu().write_msr(arch::msr::sgxlepubkeyhash0, 5));
+  EXPECT_EQ(m.vcpu().read_msr(arch::msr::sgxlepubkeyhash0), 5u);
+  for (u32 i = 0; i < 4; ++i) EXPECT_EQ(second.read_msr(arch::msr::sgxlepubkeyhash0 + i), i + 1);
+
+  config.launch_control_writable = false;
+  SgxMachine locked(config);
+  EXPECT_EQ(locked.vcpu().read_msr(arch::msr::feature_control), 0x40001u);
+  EXPECT_FALSE(locked.vcpu().write_msr(arch::msr::sgxlepubkeyhash0, 5));
+  EXPECT_EQ(locked.cpu().lepubkeyhash, config.launch_hash);
+}
+
+// Root mode's ECREATE makes what a guest's makes, and refuses what it refuses.
+TEST(Offered, EcreateInRootModeIsTheGuests) {
+  SgxMachine m;
+  const arch::Secs secs = SgxMachine::plain_secs();
+  arch::Secs bad = secs;
+  bad.size = arch::page_size;
+  arch::Secinfo regular{};
+  regular.flags = SgxMachine::flags_of(arch::PageType::reg, 0);
+  const arch::Mfn frame = SgxMachine::first_frame;
+  const auto root = [&](arch::Mfn at, const arch::Secinfo& info, const arch::Secs& s) {
+    return m.door().ecreate(at, info, s, arch::Gpa{0x123000}).fault.value_or(0);
+  };
+  EXPECT_EQ(root(frame + SgxMachine::epc_pages, {}, secs), arch::vector::pf) << "no EPC";
+  EXPECT_EQ(root(frame, regular, secs), arch::vector::gp);
+  EXPECT_EQ(root(frame, {}, bad), arch::vector::gp);
+  EXPECT_FALSE(m.epcm(0).valid);
+  EXPECT_EQ(root(frame, {}, secs), 0);
+  EXPECT_EQ(root(frame, {}, secs), arch::vector::pf) << "not free";
+  EXPECT_EQ(root(frame, {}, bad), arch::vector::pf) << "the EPCM comes before the SECS";
+  EXPECT_EQ(m.ecreate_page(1, secs), 0);
+  EXPECT_EQ(m.secs(0).architectural.mrenclave, m.secs(1).architectural.mrenclave);
+  EXPECT_EQ(m.secs(0).internal().enclavecontext, 0x123000u);
+  EXPECT_NE(m.secs(0).internal().eid, m.secs(1).internal().eid);
+}
+
 // SDM vol. 3D, 38.3, ECREATE: ATTRIBUTES, MISCSELECT and SIZE within what leaf 12H offers.
 TEST(Offered, EcreateTakesWhatLeaf12Offers) {
   const auto kss = [](arch::Secs& s) { s.attributes.flags |= a::kss, s.configsvn = 1; };

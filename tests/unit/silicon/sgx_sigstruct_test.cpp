@@ -84,7 +84,7 @@ TEST(SgxSigstruct, IntelsLaunchEnclaveIsSignedByTheResetValueOfLepubkeyhash) {
     EXPECT_TRUE(well_formed(s)) << name;
     EXPECT_TRUE(signature_valid(s)) << name;
     const arch::Bytes32 signer = mrsigner_of(s);
-    EXPECT_EQ(std::memcmp(signer.data(), arch::msr::intel_lepubkeyhash, signer.size()), 0) << name;
+    EXPECT_EQ(std::memcmp(signer.data(), arch::msr::intel_lepubkeyhash.data(), signer.size()), 0) << name;
   }
 }
 

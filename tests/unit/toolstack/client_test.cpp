@@ -109,6 +109,31 @@ TEST_F(Client, ShowsEpcByPackage) {
                     HasSubstr("0x100000000-0x10fffffff (256 MiB) on node 2")));
 }
 
+TEST_F(Client, ShowsPoliciesSideBySide) {
+  const auto stage = [](u32 leaf7_ecx, Json hash, bool writable) {
+    return Json{
+        {"cpuid", {{{"leaf", 7}, {"subleaf", 0}, {"eax", 0}, {"ebx", 4}, {"ecx", leaf7_ecx}, {"edx", 0}}}},
+        {"msrs",
+         {{{"index", 0x8c}, {"name", "IA32_SGXLEPUBKEYHASH0"}, {"value", std::move(hash)}, {"writable", writable}}}}};
+  };
+  const Json with = stage(1u << 30, "0x1234", true), without = stage(0, nullptr, false);
+  const Json answer{{"raw", with},     {"host", with},      {"maximum", with},
+                    {"default", with}, {"domain", without}, {"sgx_provision", true}};
+  serve("GET", "/v1/domains/d/policy", 200, answer.dump());
+  start();
+  const Result result = capture([&] { return info(common_, "d", true); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out,
+            "CPUID           RAW      HOST   MAXIMUM   DEFAULT    DOMAIN  FEATURES\n"
+            "0x7.0 ebx  00000004  00000004  00000004  00000004  00000004  sgx\n"
+            "0x7.0 ecx  40000000  40000000  40000000  40000000  00000000  -sgxlc\n"
+            "\n"
+            "MSR                       RAW    HOST  MAXIMUM  DEFAULT  DOMAIN  WRITABLE\n"
+            "IA32_SGXLEPUBKEYHASH0  0x1234  0x1234   0x1234   0x1234     #GP  no\n"
+            "\n"
+            "sgx_provision  yes\n");
+}
+
 TEST_F(Client, CreatesFromAFile) {
   serve("POST", "/v1/domains", 201, R"({"id": 3, "name": "d", "placement": "package 0 is the only one"})");
   start();

@@ -36,6 +36,7 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(config.epc_mib(), 0u);
   EXPECT_EQ(config.lehash, std::nullopt);
   EXPECT_TRUE(config.lewr);
+  EXPECT_FALSE(config.sgx_provision);
 }
 
 TEST(Config, NumbersAreDecimalHexadecimalOrOctalAlsoInQuotes) {
@@ -104,6 +105,9 @@ TEST(Config, LaunchControlKeysWithoutEpcAreWarnedOf) {
   EXPECT_THAT(good("lewr = 0").warnings,
               ElementsAre(Diagnostic{{3, 8}, "'lewr' has no effect in a domain without 'epc'"}));
   EXPECT_THAT(good("lewr = 0\nepc = 1").warnings, IsEmpty());
+  EXPECT_THAT(good("sgx_provision = 1").warnings,
+              ElementsAre(Diagnostic{{3, 17}, "'sgx_provision' has no effect in a domain without 'epc'"}));
+  EXPECT_TRUE(good("sgx_provision = 1\nepc = 1").config.sgx_provision);
 }
 
 struct Bad {

@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "toolstack/package_values.hpp"
 #include "unit/policy/processor.hpp"
 
 namespace cloister::toolstack {
@@ -45,6 +46,75 @@ TEST(Plan, LaunchKeyHashIsIntelsOrTheConfigurations) {
       "0300000000000000"
       "0000000000000080";
   EXPECT_THAT(good("epc = 1\nlehash = '" + hash + "'").msr.lepubkeyhash, ElementsAre(1, 2, 3, u64{1} << 63));
+}
+
+constexpr const char* ones = "0101010101010101010101010101010101010101010101010101010101010101";
+constexpr u64 one = 0x0101'0101'0101'0101;
+
+silicon::Package::Config machine_with(LaunchControl state, std::optional<std::array<u64, 4>> hash = std::nullopt) {
+  MachineDescription machine = default_machine();
+  machine.launch_control = state;
+  machine.launch_hash = hash;
+  return package_config(package_values(machine, {}), {{.package = 0, .extents = {{arch::Mfn{1}, 256}}}});
+}
+
+tl::expected<DomainPlan, Diagnostic> planned_on(const silicon::Package::Config& machine, const std::string& more) {
+  const auto read = read_config("name = 'd'\nkernel = 'k'\nepc = 1\n" + more);
+  EXPECT_TRUE(read.has_value()) << more;
+  const auto raw = [&](u32 leaf, u32 subleaf) { return silicon::Package::cpuid(machine, leaf, subleaf); };
+  return make_plan(read ? read->config : DomainConfig{}, raw, {}, {}, machine_msrs(machine));
+}
+
+// The four cases of docs/machine.md: CPUID's SGX_LC, IA32_FEATURE_CONTROL and the hash of a domain that asks for
+// nothing.
+TEST(Plan, LaunchControlIsTheMachines) {
+  const std::array<u64, 4> other{one, one, one, one};
+  struct Case {
+    LaunchControl state;
+    std::optional<std::array<u64, 4>> machine;
+    bool sgx_lc;
+    u64 feature_control;
+    std::array<u64, 4> hash;
+  };
+  for (const Case& c : {Case{LaunchControl::none, {}, false, 0x40001, arch::msr::intel_lepubkeyhash},
+                        Case{LaunchControl::unwritable, {}, true, 0x40001, arch::msr::intel_lepubkeyhash},
+                        Case{LaunchControl::locked, other, true, 0x40001, other},
+                        Case{LaunchControl::unlocked, {}, true, 0x60001, arch::msr::intel_lepubkeyhash},
+                        Case{LaunchControl::unlocked, other, true, 0x60001, arch::msr::intel_lepubkeyhash}}) {
+    const auto plan = planned_on(machine_with(c.state, c.machine), "");
+    ASSERT_TRUE(plan.has_value()) << name_of(c.state) << plan.error().message;
+    EXPECT_EQ(plan->msr.launch_control, c.sgx_lc) << name_of(c.state);
+    EXPECT_EQ(plan->cpuid.get(7, 0).ecx >> 30 & 1, c.sgx_lc) << name_of(c.state);
+    EXPECT_EQ(plan->msr.feature_control(), c.feature_control) << name_of(c.state);
+    EXPECT_EQ(plan->msr.lepubkeyhash, c.hash) << name_of(c.state);
+  }
+}
+
+TEST(Plan, LaunchControlBeyondTheMachinesIsAnErrorAtItsKey) {
+  const std::array<u64, 4> other{one, one, one, one};
+  const std::string wants_other = std::string("lehash = '") + ones + "'";
+  const auto intel_machine = machine_with(LaunchControl::unwritable),
+             other_machine = machine_with(LaunchControl::locked, other), none = machine_with(LaunchControl::none),
+             unlocked = machine_with(LaunchControl::unlocked);
+  struct Case {
+    const silicon::Package::Config* machine;
+    std::string text;
+    const char* message;  // null: there is none
+  };
+  for (const Case& c :
+       {Case{&none, wants_other, "no launch control"}, Case{&none, "cpuid = 'host,sgxlc=1'", "sgxlc"},
+        Case{&intel_machine, wants_other, "'lehash': the machine's launch-key hash is Intel's"},
+        Case{&other_machine, wants_other, nullptr}, Case{&other_machine, "lewr = 1", "'lewr': "},
+        Case{&other_machine, "lewr = 0", nullptr}, Case{&unlocked, wants_other + "\nlewr = 0", nullptr}}) {
+    const auto plan = planned_on(*c.machine, c.text);
+    EXPECT_EQ(plan.has_value(), c.message == nullptr) << c.text;
+    if (plan || c.message == nullptr) continue;
+    EXPECT_THAT(plan.error().message, HasSubstr(c.message));
+    EXPECT_EQ(plan.error().at.line, 4u) << c.text;
+  }
+  const auto plan = planned_on(unlocked, wants_other + "\nlewr = 0");
+  EXPECT_THAT(plan->msr.lepubkeyhash, ElementsAre(one, one, one, one));
+  EXPECT_EQ(plan->msr.feature_control(), 0x40001u) << "the guest cannot write what the hypervisor could";
 }
 
 TEST(Plan, EpcLiesAboveRamAndFourGibibytesAndCpuidSaysWhere) {
