@@ -13,9 +13,10 @@ from pathlib import Path
 import cases_api
 import cases_death
 import cases_life
+import cases_seeing
 from machine import Machine, become_reaper
 
-CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES}
+CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_seeing.CASES}
 
 
 @dataclass

@@ -163,7 +163,7 @@ httplib::Server::HandlerResponse HttpServer::before(const httplib::Request& requ
 }
 
 void HttpServer::answer(const httplib::Request& request, httplib::Response& response) const {
-  fill(response, handlers_.handle({request.method, request.path, request.body, current->peer()}));
+  fill(response, handlers_.handle({request.method, request.path, request.body, current->peer(), request.params}));
 }
 
 void HttpServer::reject(httplib::Response& response) const {

@@ -5,6 +5,7 @@
 #include <httplib.h>
 
 #include <functional>
+#include <map>
 #include <string>
 #include <thread>
 
@@ -19,6 +20,7 @@ class HttpServer : private httplib::Server {
   struct Request {
     std::string method, path, body;
     Peer peer;
+    std::multimap<std::string, std::string> query;
   };
   struct Response {
     int status = 200;
