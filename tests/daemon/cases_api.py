@@ -60,7 +60,7 @@ def openapi(machine):
     """Every operation and status of the document happens, and every answer has the shape that it says."""
     m = machine(MACHINE)
     call = Documented(m)
-    for path in ("/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
+    for path in ("/", "/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
         call("GET", path)
     call("POST", "/v1/domains", m.creation("one"), 201)
     m.wait_for_ready("one")

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "toolstack/daemon/dashboard.hpp"
 #include "toolstack/daemon/views.hpp"
 #include "toolstack/domain_name.hpp"
 #include "toolstack/json_fields.hpp"
@@ -97,7 +98,16 @@ Response get_metrics(const ApiCall& call) {
           .allow = {}};
 }
 
-constexpr Route table[] = {{"GET", "/v1/host", get_host},
+Response get_page(const ApiCall&) {
+  return {.status = 200,
+          .type = "text/html; charset=utf-8",
+          .body = std::string(dashboard_page()),
+          .allow = {},
+          .content_security_policy = dashboard_policy()};
+}
+
+constexpr Route table[] = {{"GET", "/", get_page},
+                           {"GET", "/v1/host", get_host},
                            {"GET", "/v1/epc", get_epc},
                            {"GET", "/v1/epc/domains", get_epc_domains},
                            {"GET", "/v1/epc/map", get_epc_map},

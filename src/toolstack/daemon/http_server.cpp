@@ -97,6 +97,7 @@ void fill(httplib::Response& to, HttpServer::Response from) {
   to.status = from.status;
   to.set_content(std::move(from.body), from.type.c_str());
   if (!from.allow.empty()) to.set_header("Allow", from.allow);
+  if (!from.content_security_policy.empty()) to.set_header("Content-Security-Policy", from.content_security_policy);
 }
 
 }  // namespace

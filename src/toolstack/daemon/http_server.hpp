@@ -25,6 +25,7 @@ class HttpServer : private httplib::Server {
   struct Response {
     int status = 200;
     std::string type, body, allow;
+    std::string content_security_policy{};
   };
   /// `refuse` says before the body is read that there is no use in it. `handle` is called on any of a few threads. What
   /// it throws is answered with 500.
