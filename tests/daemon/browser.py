@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,10 @@ class Browser:
     def __init__(self, width=1280, height=860, dark=False):
         self.folder = tempfile.TemporaryDirectory(prefix="cb-", ignore_cleanup_errors=True)
         # The browser reads its descriptor 3 and writes its descriptor 4.
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for pair in (os.pipe(), os.pipe()) for end in pair]
+        pipes = os.pipe() + os.pipe()
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in pipes]  # neither 3 nor 4
+        for end in pipes:
+            os.close(end)
         theirs = (ends[0], ends[3])
         self.read, self.write = ends[2], ends[1]
         command = [
@@ -31,7 +35,7 @@ class Browser:
             "--disable-component-update", "--disable-sync", f"--user-data-dir={self.folder.name}", "--remote-debugging-pipe",
             f"--window-size={width},{height}", "about:blank",
         ]  # fmt: skip
-        shell = ["sh", "-c", f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}', "sh"]
+        shell = ["bash", "-c", f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}', "bash"]
         self.process = subprocess.Popen(
             shell + command, pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -61,6 +65,7 @@ class Browser:
 
     def receive(self):
         while b"\0" not in self.buffer:
+            assert select.select([self.read], [], [], PATIENCE)[0], "the browser does not answer"
             chunk = os.read(self.read, 1 << 20)
             assert chunk, "the browser has ended"
             self.buffer += chunk
