@@ -88,7 +88,6 @@ void echo() {
   while (cpu::in8(0x3fd) & 1) {
     char text[2] = {static_cast<char>(cpu::in8(0x3f8)), 0};
     print(text);
-    print("\n");
   }
 }
 

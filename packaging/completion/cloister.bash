@@ -20,7 +20,7 @@ _cloister() {
     mapfile -t COMPREPLY < <(compgen -d -- "$current")
     return
   fi
-  local verbs='run create list info console dmesg pause unpause shutdown reboot destroy rename sgx-info sgx-list top host'
+  local verbs='run create list info console dmesg pause unpause shutdown reboot destroy rename sgx-info sgx-list top host dashboard'
   if [[ -z $verb ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$verbs --run --help" -- "$current")
     return
@@ -33,6 +33,7 @@ _cloister() {
       info) options+=' --json --policy' ;;
       shutdown) options+=' --json --wait' ;;
       top) options+=' --delay --iterations' ;;
+      dashboard) options+=' --port' ;;
       console) ;;
       *) options+=' --json' ;;
     esac

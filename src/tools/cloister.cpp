@@ -41,6 +41,7 @@ struct ClientArguments {
   client::TopArguments top;
   std::string domain, new_name;
   bool policy = false, wait = false;
+  int port = 8470;
 };
 
 using Verb = std::function<int(const ClientArguments&)>;
@@ -104,6 +105,13 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")->check(CLI::Range(0.1, 1e6));
   top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q");
   verbs.add("host", "Show what this machine can do, and why not more", [](const A& x) { return c::host(x.common); });
+  verbs
+      .add(
+          "dashboard", "Serve cloisterd's page on 127.0.0.1 for a browser, until Ctrl-C",
+          [](const A& x) { return c::dashboard(x.common, x.port); }, false)
+      ->add_option("--port", a.port, "the port; 0: any that is free")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
 }
 
 int run_program(int argc, char** argv) {

@@ -23,7 +23,7 @@ class Documented:
 
     def pattern_of(self, path):
         """The document's path that this one is an instance of."""
-        parts = path.split("/")
+        parts = path.partition("?")[0].split("/")
         for pattern in sorted(self.document["paths"], key=lambda p: p.count("{")):
             wanted = pattern.split("/")
             if len(wanted) == len(parts) and all(w in (p, "{domain}") for w, p in zip(wanted, parts)):
@@ -60,7 +60,7 @@ def openapi(machine):
     """Every operation and status of the document happens, and every answer has the shape that it says."""
     m = machine(MACHINE)
     call = Documented(m)
-    for path in ("/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
+    for path in ("/", "/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
         call("GET", path)
     call("POST", "/v1/domains", m.creation("one"), 201)
     m.wait_for_ready("one")
@@ -68,13 +68,15 @@ def openapi(machine):
     warned = m.creation("warned", epc=0)
     warned["config"] += 'vcpu = 1\n'
     assert "vcpus" in call("POST", "/v1/domains", warned, 201).json["warnings"][0]
-    for path in ("/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/v1/domains/one", "/metrics"):
+    for path in ("/v1/epc", "/v1/epc/domains", "/v1/epc/map?cells=7", "/v1/domains", "/v1/domains/one", "/metrics"):
         call("GET", path)
     assert b"READY" in call("GET", "/v1/domains/one/console").body
     call("GET", "/v1/domains/none/console", status=404)
     policies = call("GET", "/v1/domains/one/policy").json
     assert any("sgx" in leaf["names"] for leaf in policies["domain"]["cpuid"]), policies["domain"]
     call("GET", "/v1/domains/none/policy", status=404)
+    for cells in ("0", "-1", "65537", "x", "", "1x"):
+        call("GET", f"/v1/epc/map?cells={cells}", status=400)
     call("POST", "/v1/domains", m.creation("one"), 409)
     call("POST", "/v1/domains", m.creation("two", epc=2), 507)
     wrong = call("POST", "/v1/domains", {"config": 'name = "x"\nmemory = "much"\n', "file": "x.cfg"}, 400).json["error"]
@@ -162,7 +164,7 @@ def bad_requests(machine):
     assert m.request("POST", post, "x" * (2 << 20)).status == 413
     assert m.request("GET", "/" + "x" * 600).status == 414
     assert m.request("POST", post, b"\x1f\x8b", {"Content-Encoding": "gzip"}).status == 415
-    for path in ("/", "/v1", "/v1/domains/", "/v1/domains/a/b/c", "/v1/domains//pause", "/../etc/passwd"):
+    for path in ("/v1", "/v1/domains/", "/v1/domains/a/b/c", "/v1/domains//pause", "/../etc/passwd"):
         assert m.request("GET", path).status == 404, path
     head = b"POST /v1/domains HTTP/1.1\r\nHost: x\r\n"
     endless = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 0x10000 + b"\r\n"

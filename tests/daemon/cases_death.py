@@ -160,7 +160,7 @@ def next_owner(machine):
         assert len(pages) == 3 << 20 and pages.count(0) == len(pages)
         assert SECRET not in epcm
         (run,) = m.get("/v1/epc/map")["packages"][0]["runs"]
-        assert run["types"] == {"free": 3 * MIB_PAGES}, run
+        assert (run["type"], run["pages"]) == ("unused", 3 * MIB_PAGES), run
         m.destroy("next")
         reap_orphans_but(m)
     assert looked > 0

@@ -7,17 +7,21 @@ import signal
 import sys
 import tempfile
 import traceback
+import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
 import cases_api
+import cases_dashboard
 import cases_death
 import cases_life
 import cases_sandbox
+import cases_seeing
 from machine import Machine, become_reaper
 
-CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES}
-SKIPPED = 77
+SKIPPED = 77  # to ctest
+CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
+         **cases_dashboard.CASES}
 
 
 @dataclass
@@ -56,7 +60,7 @@ def main():
             for one in machines:
                 one.kill(signal.SIGTERM)
             return 0
-        except cases_sandbox.Skipped as why:
+        except (cases_sandbox.Skipped, unittest.SkipTest) as why:
             print(f"skipped: {why}")
             return SKIPPED
         except Exception:

@@ -42,5 +42,7 @@ int sgx_info(const Common& common);
 int sgx_list(const Common& common);
 int top(const Common& common, const TopArguments& arguments);
 int host(const Common& common);
+/// Serves cloisterd's page on 127.0.0.1 until SIGINT or SIGTERM; prints its address. port 0: any that is free.
+int dashboard(const Common& common, int port);
 
 }  // namespace cloister::toolstack::client

@@ -4,8 +4,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 
-#include "toolstack/daemon/metrics.hpp"
+#include "toolstack/daemon/dashboard.hpp"
 #include "toolstack/daemon/views.hpp"
 #include "toolstack/domain_name.hpp"
 #include "toolstack/json_fields.hpp"
@@ -30,7 +31,18 @@ Response bad_request(const std::string& why) { return refuse({.status = 400, .me
 Response get_host(const ApiCall& call) { return reply(view_host(call.domains.machine())); }
 Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
 Response get_epc_domains(const ApiCall& call) { return reply(view_epc_by_domain(call.domains.list())); }
-Response get_epc_map(const ApiCall& call) { return reply(view_epc_map(call.domains.epc(), call.domains.list())); }
+
+Response get_epc_map(const ApiCall& call) {
+  constexpr u64 default_cells = 4096, most_cells = 65536;
+  u64 cells = default_cells;
+  if (const auto text = call.request.query.find("cells"); text != call.request.query.end()) {
+    const char* end = text->second.data() + text->second.size();
+    const auto [stop, error] = std::from_chars(text->second.data(), end, cells);
+    if (error != std::errc() || stop != end || cells == 0 || cells > most_cells)
+      return bad_request("'cells': expected a number from 1 to " + std::to_string(most_cells));
+  }
+  return reply(view_epc_map(map_epc(call.domains.epc(), call.domains.list(), cells)));
+}
 
 Response get_domains(const ApiCall& call) {
   json list = json::array();
@@ -87,11 +99,20 @@ Response get_console(const ApiCall& call) {
 Response get_metrics(const ApiCall& call) {
   return {.status = 200,
           .type = "text/plain; version=0.0.4",
-          .body = metrics(call.domains.epc(), call.domains.list()),
+          .body = metrics(call.domains.epc(), call.domains.list(), call.requests.counts()),
           .allow = {}};
 }
 
-constexpr Route table[] = {{"GET", "/v1/host", get_host},
+Response get_page(const ApiCall&) {
+  return {.status = 200,
+          .type = "text/html; charset=utf-8",
+          .body = std::string(dashboard_page()),
+          .allow = {},
+          .content_security_policy = dashboard_policy()};
+}
+
+constexpr Route table[] = {{"GET", "/", get_page},
+                           {"GET", "/v1/host", get_host},
                            {"GET", "/v1/epc", get_epc},
                            {"GET", "/v1/epc/domains", get_epc_domains},
                            {"GET", "/v1/epc/map", get_epc_map},
@@ -161,8 +182,9 @@ std::span<const Route> routes() { return table; }
 
 HttpServer::Handlers api_handlers(Domains& domains) {
   HttpServer::Handlers handlers;
-  handlers.refuse = [](const std::string& method, const std::string& path,
-                       const Peer& peer) -> std::optional<Response> {
+  const auto counts = std::make_shared<RequestCounts>();
+  handlers.refuse = [counts](const std::string& method, const std::string& path,
+                             const Peer& peer) -> std::optional<Response> {
     std::string allowed;
     for (const Route& route : table) {
       if (!match(route.path, path)) continue;
@@ -172,22 +194,25 @@ HttpServer::Handlers api_handlers(Domains& domains) {
     Response response = allowed.empty() ? refuse({.status = 404, .message = "there is nothing at '" + path + "'"})
                                         : refuse({.status = 405, .message = method + " is not for '" + path + "'"});
     response.allow = allowed;
+    counts->add(method, response.status);
     log_refusal(method, path, peer, response, {});
     return response;
   };
-  handlers.handle = [&domains](const HttpServer::Request& request) {
+  handlers.handle = [&domains, counts](const HttpServer::Request& request) {
     for (const Route& route : table) {
       const auto domain = match(route.path, request.path);
       if (!domain || route.method != request.method) continue;
-      const ApiCall call{domains, request, *domain};
+      const ApiCall call{domains, request, *counts, *domain};
       Response response = route.act(call);
+      counts->add(request.method, response.status);
       if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
       return response;
     }
     return refuse({.status = 404, .message = "there is nothing at '" + request.path + "'"});
   };
-  handlers.reject = [](int status, const Peer& peer) {
+  handlers.reject = [counts](int status, const Peer& peer) {
     Response response = refuse({.status = status, .message = text_of(status)});
+    counts->add("", status);
     log_refusal("", "", peer, response, {});
     return response;
   };

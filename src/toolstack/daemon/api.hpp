@@ -6,12 +6,14 @@
 
 #include "toolstack/daemon/domains.hpp"
 #include "toolstack/daemon/http_server.hpp"
+#include "toolstack/daemon/metrics.hpp"
 
 namespace cloister::toolstack {
 
 struct ApiCall {
   Domains& domains;
   const HttpServer::Request& request;
+  const RequestCounts& requests;
   std::string domain;  ///< what stands for {domain} in the path
 };
 

@@ -97,6 +97,7 @@ void fill(httplib::Response& to, HttpServer::Response from) {
   to.status = from.status;
   to.set_content(std::move(from.body), from.type.c_str());
   if (!from.allow.empty()) to.set_header("Allow", from.allow);
+  if (!from.content_security_policy.empty()) to.set_header("Content-Security-Policy", from.content_security_policy);
 }
 
 }  // namespace
@@ -163,7 +164,7 @@ httplib::Server::HandlerResponse HttpServer::before(const httplib::Request& requ
 }
 
 void HttpServer::answer(const httplib::Request& request, httplib::Response& response) const {
-  fill(response, handlers_.handle({request.method, request.path, request.body, current->peer()}));
+  fill(response, handlers_.handle({request.method, request.path, request.body, current->peer(), request.params}));
 }
 
 void HttpServer::reject(httplib::Response& response) const {

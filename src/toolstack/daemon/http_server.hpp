@@ -5,6 +5,7 @@
 #include <httplib.h>
 
 #include <functional>
+#include <map>
 #include <string>
 #include <thread>
 
@@ -19,10 +20,12 @@ class HttpServer : private httplib::Server {
   struct Request {
     std::string method, path, body;
     Peer peer;
+    std::multimap<std::string, std::string> query;
   };
   struct Response {
     int status = 200;
     std::string type, body, allow;
+    std::string content_security_policy{};
   };
   /// `refuse` says before the body is read that there is no use in it. `handle` is called on any of a few threads. What
   /// it throws is answered with 500.

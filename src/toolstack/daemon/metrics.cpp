@@ -1,52 +1,46 @@
 // A family is a name, a type, a sentence, and samples; names follow Prometheus' conventions (base units, _total for
-// counters). Counters of a domain start again with it.
+// counters). Counters of a domain start again with it. prometheus-cpp writes them; its registries are not used, since
+// every number is read where it is kept.
 #include "toolstack/daemon/metrics.hpp"
 
-#include <fmt/format.h>
+#include <prometheus/text_serializer.h>
 
-#include <iterator>
+#include <algorithm>
 
 #include "silicon/diagnostics.hpp"
+#include "toolstack/daemon/sgx_names.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
 
 namespace diagnostics = silicon::diagnostics;
+using prometheus::MetricType;
+using Labels = std::vector<prometheus::ClientMetric::Label>;
 
-class Text {
+class Families {
  public:
-  void family(std::string_view name, std::string_view type, std::string_view help) {
-    name_ = name;
-    fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
-  }
-  /// labels: ready-made, such as `package="0"`; names of domains need no escapes.
+  void family(const char* name, MetricType type, const char* help) { all_.push_back({name, help, type, {}}); }
+  /// Of the family that was named last.
   template <class Value>
-  void sample(const std::string& labels, Value value) {
-    fmt::format_to(std::back_inserter(text_), "{}{{{}}} {}\n", name_, labels, value);
+  void sample(Labels labels, Value value) {
+    prometheus::ClientMetric metric;
+    metric.label = std::move(labels);
+    auto& family = all_.back();
+    (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = static_cast<double>(value);
+    family.metric.push_back(std::move(metric));
   }
-  std::string take() { return std::move(text_); }
+  std::string text() const { return prometheus::TextSerializer().Serialize(all_); }
 
  private:
-  std::string name_, text_;
+  std::vector<prometheus::MetricFamily> all_;
 };
 
-struct TypeName {
-  arch::PageType type;
-  const char* name;
-};
-constexpr TypeName type_names[] = {{arch::PageType::secs, "SECS"},      {arch::PageType::tcs, "TCS"},
-                                   {arch::PageType::reg, "REG"},        {arch::PageType::va, "VA"},
-                                   {arch::PageType::trim, "TRIM"},      {arch::PageType::ss_first, "SS_FIRST"},
-                                   {arch::PageType::ss_rest, "SS_REST"}};
-
-std::string of_domain(const DomainInfo& domain) { return fmt::format("domain=\"{}\"", domain.name); }
-
-void machine_metrics(Text& text, const MachineEpcInfo& epc) {
-  text.family("cloister_epc_pages", "gauge", "Pages of the machine's EPC, 4 KiB each, by package and state.");
+void machine_metrics(Families& to, const MachineEpcInfo& epc) {
+  to.family("cloister_epc_pages", MetricType::Gauge, "Pages of the machine's EPC, 4 KiB each, by package and state.");
   for (const PackageEpc& package : epc.packages) {
     const auto sample = [&](const char* state, u64 pages) {
-      text.sample(fmt::format("package=\"{}\",state=\"{}\"", package.package, state), pages);
+      to.sample({{"package", std::to_string(package.package)}, {"state", state}}, pages);
     };
     sample("free", package.count.free);
     sample("granted", package.count.granted);
@@ -54,76 +48,119 @@ void machine_metrics(Text& text, const MachineEpcInfo& epc) {
   }
 }
 
-void domain_metrics(Text& text, const std::vector<DomainInfo>& domains) {
-  text.family("cloister_domain_info", "gauge", "1 for each domain, with its state.");
-  for (const auto& d : domains) text.sample(fmt::format("{},id=\"{}\",state=\"{}\"", of_domain(d), d.id, d.state), 1);
-  text.family("cloister_domain_epc_pages", "gauge", "EPC pages that a domain was granted.");
-  for (const auto& d : domains) text.sample(of_domain(d), pages_of(d.grants));
-  text.family("cloister_domain_cpu_seconds_total", "counter", "Time on the host's processors.");
-  for (const auto& d : domains) text.sample(of_domain(d), d.cpu_seconds);
-  text.family("cloister_domain_instructions_total", "counter", "Guest instructions retired.");
-  for (const auto& d : domains) text.sample(of_domain(d), d.instructions);
-  text.family("cloister_domain_restarts_total", "counter", "How often the guest started again.");
-  for (const auto& d : domains) text.sample(of_domain(d), d.restarts);
-  text.family("cloister_domain_exits_total", "counter", "VM exits by basic exit reason.");
+void count_states(Families& to, const std::vector<DomainInfo>& domains) {
+  to.family("cloister_domains", MetricType::Gauge, "Domains by state.");
+  std::map<std::string, u64> states{{"creating", 0}, {"unresponsive", 0}};
+  for (const DomainState state : domain_states) states[name_of(state)] = 0;
+  for (const auto& d : domains) ++states[d.state];
+  for (const auto& [state, count] : states) to.sample({{"state", state}}, count);
+}
+
+/// One sample for each domain.
+template <class Value>
+void by_domain(Families& to, const std::vector<DomainInfo>& domains, const char* name, MetricType type,
+               const char* help, Value value) {
+  to.family(name, type, help);
+  for (const auto& d : domains) to.sample({{"domain", d.name}}, value(d));
+}
+
+void domain_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  to.family("cloister_domain_epc_pages", MetricType::Gauge, "EPC pages that a domain was granted, by package.");
+  for (const auto& d : domains) {
+    std::map<u32, u64> pages;
+    for (const auto& grant : d.grants) {
+      for (const auto& extent : grant.extents) pages[grant.package] += extent.pages;
+    }
+    for (const auto& [package, count] : pages)
+      to.sample({{"domain", d.name}, {"package", std::to_string(package)}}, count);
+  }
+  by_domain(to, domains, "cloister_domain_cpu_seconds_total", MetricType::Counter, "Time on the host's processors.",
+            [](const auto& d) { return d.cpu_seconds; });
+  by_domain(to, domains, "cloister_domain_instructions_total", MetricType::Counter, "Guest instructions retired.",
+            [](const auto& d) { return d.instructions; });
+  by_domain(to, domains, "cloister_domain_restarts_total", MetricType::Counter, "How often the guest started again.",
+            [](const auto& d) { return d.restarts; });
+  to.family("cloister_domain_exits_total", MetricType::Counter, "VM exits by basic exit reason.");
   for (const auto& d : domains) {
     if (d.page == nullptr) continue;
     const auto& exits = d.page->counts().exits;
     for (std::size_t reason = 0; reason < exits.size(); ++reason) {
       const u64 count = exits[reason].load(std::memory_order_relaxed);
       const char* name = silicon::name_of(static_cast<silicon::ExitReason>(reason));
-      if (count != 0) text.sample(fmt::format("{},reason=\"{}\"", of_domain(d), name), count);
+      if (count != 0) to.sample({{"domain", d.name}, {"reason", name}}, count);
     }
   }
 }
 
 struct Seen {
-  const DomainInfo& domain;
+  std::string domain;
   diagnostics::PageCounts pages;
   diagnostics::Events events;
 };
 
-void sgx_metrics(Text& text, const std::vector<DomainInfo>& domains) {
+/// A sample for each count that is not zero, with what `name` calls its index.
+template <class Counts, class Name>
+void by_index(Families& to, const std::string& domain, const char* label, const Counts& counts, Name name) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] != 0) to.sample({{"domain", domain}, {label, name(i)}}, counts[i]);
+  }
+}
+
+void sgx_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   std::vector<Seen> seen;
   for (const auto& d : domains) {
     if (d.memory == nullptr) continue;
     if (const auto observer = diagnostics::Observer::open(d.memory->epcm_descriptor()))
-      seen.push_back({d, observer->count(), observer->events()});
+      seen.push_back({d.name, observer->count(), observer->events()});
   }
-  text.family("cloister_domain_epcm_pages", "gauge", "EPC pages of a domain by what its EPCM says.");
+  to.family("cloister_domain_epc_page_types", MetricType::Gauge,
+            "EPC pages of a domain by the type in their EPCM entry; unused: not valid.");
   for (const Seen& s : seen) {
-    text.sample(of_domain(s.domain) + ",type=\"free\"", s.pages.free);
-    for (const TypeName& type : type_names) {
-      const u64 count = s.pages.valid[static_cast<std::size_t>(type.type)];
-      text.sample(fmt::format("{},type=\"{}\"", of_domain(s.domain), type.name), count);
-    }
+    to.sample({{"domain", s.domain}, {"type", "unused"}}, s.pages.free);
+    for (std::size_t i = 0; i < s.pages.valid.size(); ++i)
+      to.sample({{"domain", s.domain}, {"type", name_in(page_type_names, i)}}, s.pages.valid[i]);
   }
-  text.family("cloister_domain_encls_total", "counter", "ENCLS leaves that ran without an exit, by leaf number.");
-  for (const Seen& s : seen) {
-    for (std::size_t leaf = 0; leaf < s.events.encls.size(); ++leaf) {
-      if (s.events.encls[leaf] != 0)
-        text.sample(fmt::format("{},leaf=\"{}\"", of_domain(s.domain), leaf), s.events.encls[leaf]);
-    }
-  }
-  text.family("cloister_domain_einit_failures_total", "counter", "EINIT results other than success, by error code.");
-  for (const Seen& s : seen) {
-    for (std::size_t code = 0; code < s.events.einit_failures.size(); ++code) {
-      if (s.events.einit_failures[code] != 0)
-        text.sample(fmt::format("{},code=\"{}\"", of_domain(s.domain), code), s.events.einit_failures[code]);
-    }
-  }
-  text.family("cloister_domain_aex_total", "counter", "Asynchronous enclave exits.");
-  for (const Seen& s : seen) text.sample(of_domain(s.domain), s.events.asynchronous_exits);
+  to.family("cloister_domain_encls_total", MetricType::Counter, "ENCLS leaves that ran on a processor.");
+  for (const Seen& s : seen)
+    by_index(to, s.domain, "leaf", s.events.encls, [](std::size_t i) { return name_in(encls_names, i); });
+  to.family("cloister_domain_enclu_total", MetricType::Counter, "ENCLU leaves that ran on a processor.");
+  for (const Seen& s : seen)
+    by_index(to, s.domain, "leaf", s.events.enclu, [](std::size_t i) { return name_in(enclu_names, i); });
+  to.family("cloister_domain_einit_failures_total", MetricType::Counter, "Errors that EINIT returned.");
+  for (const Seen& s : seen) by_index(to, s.domain, "code", s.events.einit_failures, einit_error_name);
+  to.family("cloister_domain_aex_total", MetricType::Counter, "Asynchronous enclave exits.");
+  for (const Seen& s : seen) to.sample({{"domain", s.domain}}, s.events.asynchronous_exits);
+}
+
+void request_metrics(Families& to, const RequestCounts::Counts& requests) {
+  to.family("cloister_requests_total", MetricType::Counter, "Requests answered, by method and status.");
+  for (const auto& [kind, count] : requests)
+    to.sample({{"method", kind.first}, {"status", std::to_string(kind.second)}}, count);
 }
 
 }  // namespace
 
-std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains) {
-  Text text;
-  machine_metrics(text, epc);
-  domain_metrics(text, domains);
-  sgx_metrics(text, domains);
-  return text.take();
+void RequestCounts::add(const std::string& method, int status) {
+  // Methods are the client's words: those that HTTP does not know must not each make a sample.
+  static constexpr const char* known[] = {"GET", "POST", "PATCH", "DELETE"};
+  const std::lock_guard held(lock_);
+  ++counts_[{std::ranges::find(known, method) == std::end(known) ? "other" : method, status}];
+}
+
+RequestCounts::Counts RequestCounts::counts() const {
+  const std::lock_guard held(lock_);
+  return counts_;
+}
+
+std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains,
+                    const RequestCounts::Counts& requests) {
+  Families families;
+  machine_metrics(families, epc);
+  count_states(families, domains);
+  domain_metrics(families, domains);
+  sgx_metrics(families, domains);
+  request_metrics(families, requests);
+  return families.text();
 }
 
 }  // namespace cloister::toolstack

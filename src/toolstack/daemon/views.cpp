@@ -5,17 +5,12 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <algorithm>
-
-#include "silicon/diagnostics.hpp"
-
 namespace cloister::toolstack {
 
 namespace {
 
 using hypervisor::EpcExtent;
 using nlohmann::json;
-namespace diagnostics = silicon::diagnostics;
 
 const char* text_of(hypervisor::KeySharing keys) {
   return keys == hypervisor::KeySharing::shared ? "shared" : "separate";
@@ -37,37 +32,11 @@ json counts(const hypervisor::EpcCount& count) {
           {"withdrawn_pages", count.withdrawn}};
 }
 
-const char* name_of(arch::PageType type) {
-  switch (type) {
-    case arch::PageType::secs: return "SECS";
-    case arch::PageType::tcs: return "TCS";
-    case arch::PageType::reg: return "REG";
-    case arch::PageType::va: return "VA";
-    case arch::PageType::trim: return "TRIM";
-    case arch::PageType::ss_first: return "SS_FIRST";
-    case arch::PageType::ss_rest: return "SS_REST";
-  }
-  return "unknown";
-}
-
-/// Pages by type, of those of a domain's pages that lie in [from, from + pages) of its EPC.
-json types_of(const std::vector<diagnostics::Page>& valid, u64 from, u64 pages) {
-  std::array<u64, diagnostics::page_types> count{};
-  u64 sum = 0;
-  const auto first = std::ranges::lower_bound(valid, from, {}, &diagnostics::Page::index);
-  for (auto page = first; page != valid.end() && page->index < from + pages; ++page, ++sum)
-    ++count[static_cast<std::size_t>(page->type)];
-  json types{{"free", pages - sum}};
-  for (std::size_t i = 0; i < count.size(); ++i) {
-    if (count[i] != 0) types[name_of(static_cast<arch::PageType>(i))] = count[i];
-  }
-  return types;
-}
-
-std::vector<diagnostics::Page> valid_pages(const DomainInfo& domain) {
-  if (domain.memory == nullptr) return {};
-  const auto observer = diagnostics::Observer::open(domain.memory->epcm_descriptor());
-  return observer ? observer->valid_pages() : std::vector<diagnostics::Page>();
+json sections_view(const std::vector<EpcSectionDescription>& sections) {
+  json list = json::array();
+  for (const EpcSectionDescription& section : sections)
+    list.push_back({{"base", section.base}, {"pages", section.bytes / arch::page_size}, {"node", section.node}});
+  return list;
 }
 
 }  // namespace
@@ -107,10 +76,7 @@ json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc) {
     json one = counts(package.count);
     one["package"] = package.package;
     one["largest_free_extent"] = package.largest_free_extent;
-    one["sections"] = json::array();
-    for (const EpcSectionDescription& section : package.sections)
-      one["sections"].push_back(
-          {{"base", section.base}, {"pages", section.bytes / arch::page_size}, {"node", section.node}});
+    one["sections"] = sections_view(package.sections);
     packages.push_back(std::move(one));
   }
   json withdrawn = json::array();
@@ -137,42 +103,16 @@ json view_epc_by_domain(const std::vector<DomainInfo>& domains) {
   return list;
 }
 
-json view_epc_map(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains) {
-  struct Run {
-    u64 first, pages;
-    json owner, types;
-  };
-  std::vector<Run> held;
-  for (const DomainInfo& domain : domains) {
-    const auto valid = valid_pages(domain);
-    u64 at = 0;  // in the domain's EPC
-    for (const EpcExtent& extent : sections_of(domain.grants)) {
-      held.push_back({extent.first.value, extent.pages, domain.id, types_of(valid, at, extent.pages)});
-      at += extent.pages;
-    }
-  }
-  for (const EpcExtent& extent : epc.withdrawn)
-    held.push_back({extent.first.value, extent.pages, "withdrawn", json::object()});
-  std::ranges::sort(held, {}, &Run::first);
-
+json view_epc_map(const std::vector<PackageMap>& maps) {
   json packages = json::array();
-  for (const PackageEpc& package : epc.packages) {
+  for (const PackageMap& map : maps) {
     json runs = json::array();
-    const auto add = [&](u64 first, u64 end, const json& owner, const json& types) {
-      if (first < end) runs.push_back({{"first", first}, {"pages", end - first}, {"owner", owner}, {"types", types}});
-    };
-    for (const EpcSectionDescription& section : package.sections) {
-      u64 at = section.base / arch::page_size;
-      const u64 end = at + section.bytes / arch::page_size;
-      for (const Run& run : held) {
-        if (run.first < at || run.first >= end) continue;
-        add(at, run.first, nullptr, json::object());
-        at = std::min(end, run.first + run.pages);
-        add(run.first, at, run.owner, run.types);
-      }
-      add(at, end, nullptr, json::object());
+    for (const EpcRun& run : map.runs) {
+      const json owner = run.owner == 0 ? json(nullptr) : json(run.owner);
+      runs.push_back({{"first", run.first}, {"pages", run.pages}, {"owner", owner}, {"type", run.type}});
     }
-    packages.push_back({{"package", package.package}, {"runs", std::move(runs)}});
+    packages.push_back(
+        {{"package", map.package}, {"sections", sections_view(map.sections)}, {"runs", std::move(runs)}});
   }
   return {{"packages", std::move(packages)}};
 }

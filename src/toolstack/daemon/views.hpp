@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "toolstack/daemon/domains.hpp"
+#include "toolstack/daemon/epc_map.hpp"
 
 namespace cloister::toolstack {
 
@@ -13,8 +14,7 @@ nlohmann::json view(const ApiError& error);
 nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc);
 /// sgx-list.
 nlohmann::json view_epc_by_domain(const std::vector<DomainInfo>& domains);
-/// For a picture: runs of frames with one holder, by package.
-nlohmann::json view_epc_map(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains);
+nlohmann::json view_epc_map(const std::vector<PackageMap>& maps);
 nlohmann::json view_host(const MachineDescription& machine);
 
 }  // namespace cloister::toolstack

@@ -1,0 +1,169 @@
+"""The page for a browser, and `cloister dashboard` that brings it there."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import unittest
+from contextlib import contextmanager
+
+import browser
+from machine import PATIENCE, wait_until
+
+TWO_PACKAGES = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 16 }]
+[[package]]
+epc = [{ base = 0x80_0000_0000, size = 8, node = 1 }, { base = 0x90_0000_0000, size = 4, node = 1 }]
+"""
+
+
+@contextmanager
+def dashboard(m):
+    """`cloister dashboard`; gives its port."""
+    command = [m.settings.programs / "cloister", "--run", m.run, "dashboard", "--port", "0"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        address = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", process.stdout.readline())
+        assert address, "no address"
+        yield int(address[1])
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(PATIENCE)
+        process.stdout.close()
+    assert status == 0, status
+
+
+def request(port, method, path, headers=None, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request(method, path, body, headers or {})
+    reply = connection.getresponse()
+    answer = reply.status, dict(reply.getheaders()), reply.read()
+    connection.close()
+    return answer
+
+
+def forwarding(machine):
+    """GET requests reach the daemon, others do not; nor do those of a page that goes by another name."""
+    m = machine(TWO_PACKAGES)
+    m.create("one")
+    with dashboard(m) as port:
+        status, headers, page = request(port, "GET", "/")
+        assert status == 200 and page == m.request("GET", "/").body and headers["Content-Type"].startswith("text/html")
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy, policy
+        assert not re.search(rb"https?://|src=|@import|url\(", page), "the page asks for something from elsewhere"
+        assert request(port, "GET", "/v1/domains/one")[0] == 200
+        assert request(port, "GET", "/v1/epc/map?cells=1x")[0] == 400
+        assert request(port, "GET", "/nothing")[0] == 404
+        assert request(port, "GET", "/", {"Host": f"localhost:{port}"})[0] == 200
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", "", f"127.0.0.1:{port}.evil"):
+            status, _, body = request(port, "GET", "/v1/domains", {"Host": host})
+            assert status == 403 and b"one" not in body, (host, status, body)
+        for method in ("POST", "DELETE", "PATCH", "PUT", "OPTIONS", "HEAD"):
+            assert request(port, method, "/v1/domains/one")[0] == 405, method
+        assert request(port, "POST", "/v1/domains/one/pause", body="{}")[0] == 405
+        assert m.domains()["one"]["state"] == "running"
+        # On loopback alone: another of this machine's addresses does not answer.
+        with socket.socket() as other, unittest.TestCase().assertRaises(OSError):
+            other.connect(("127.0.0.2", port))
+        m.kill(signal.SIGTERM)
+        assert request(port, "GET", "/v1/domains")[0] == 502
+    m.start()
+
+
+# How many pixels of a package's canvas are coloured: grey is free.
+COLOURED = """(() => {
+  const canvas = document.querySelector('[data-package="%d"] canvas');
+  if (!canvas || !canvas.width || !canvas.height) return -1;
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let coloured = 0;
+  for (let i = 0; i < data.length; i += 4)
+    coloured += data[i + 3] > 0 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 16;
+  return coloured;
+})()"""
+HOSTILE = b"<script>document.title=1</script><img src=x onerror=document.title=2>"
+
+
+def have_printed(m, name, text):
+    """The guest echoes what is typed; a byte at a time, since its UART holds few."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+        console.settimeout(PATIENCE)
+        console.connect(m.domains()[name]["console"])
+        seen = b""
+        while not seen.endswith(b"READY\n") and not seen.endswith(b"READY\r\n"):
+            seen += console.recv(4096)
+        for i in range(len(text)):
+            console.sendall(text[i : i + 1])
+            assert console.recv(1) == text[i : i + 1]
+
+
+def in_browser(machine):
+    """Chromium shows domains, the picture and the console, follows changes, and runs nothing that a guest prints."""
+    if not browser.program():
+        raise unittest.SkipTest("Chromium is not installed (apt-get install chromium)")
+    m = machine(TWO_PACKAGES)
+    page = browser.Browser()
+    try:
+        with dashboard(m) as port:
+            page.open(f"http://127.0.0.1:{port}/")
+            page.wait("document.querySelectorAll('#packages canvas').length == 2", "two packages")
+            assert page.wait("document.getElementById('none').hidden == false", "that there is no domain")
+            assert page.value(COLOURED % 0) == page.value(COLOURED % 1) == 0
+            assert "28 MiB" in page.value("document.getElementById('numbers').innerText")
+
+            m.create("alpha", epc='["size=8,package=0"]')
+            m.create("beta", epc='["size=1,package=1"]')
+            page.wait("document.querySelectorAll('button.row').length == 2", "two domains")
+            page.wait(f"{COLOURED % 0} > 1000 && {COLOURED % 1} > 100", "coloured frames")
+            page.wait("document.getElementById('list').innerText.includes('MIPS')", "a speed")
+            row = page.value("document.querySelector('button.row').innerText")
+            for words in ("alpha", "running", "8 MiB", "1 vCPU"):
+                assert words in row, (words, row)
+
+            m.wait_for_ready("beta")
+            have_printed(m, "beta", HOSTILE)
+            page.value("document.querySelectorAll('button.row')[1].click()")
+            page.wait("document.getElementById('console-text').textContent.includes('</script><img src=x')", "the console")
+            assert page.value("document.getElementById('console-text').children.length") == 0
+            assert page.value("document.title") == "Cloister"
+
+            # The pointer over a frame: which, whose, and what it is.
+            x, y = page.value(
+                "(() => { const b = document.querySelector('[data-package=\"0\"] canvas').getBoundingClientRect();"
+                " return [b.x + 14, b.y + 3]; })()"
+            )
+            page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+            tip = page.wait("document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent", "a hint")
+            assert "0x10000" in tip and "Package 0, node 0" in tip and "alpha: " in tip, tip
+            page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+            if folder := os.environ.get("CLOISTER_SCREENSHOTS"):
+                for name, dark, width in (("light", False, 1280), ("dark", True, 1280), ("narrow", False, 900)):
+                    page.scheme(dark)
+                    page.resize(width, 860)
+                    page.wait("new Promise(done => setTimeout(() => done(true), 1500)) && true", "a repaint")
+                    page.value("document.body.offsetWidth")
+                    page.screenshot(f"{folder}/{name}.png")
+                page.resize(1280, 860)
+
+            m.destroy("alpha")
+            page.wait("document.querySelectorAll('button.row').length == 1", "that alpha is gone")
+            page.wait(f"{COLOURED % 0} == 0", "that its frames are free")
+            assert page.value(COLOURED % 1) > 100
+            page.wait("document.getElementById('console-name').textContent == 'Console of beta'", "the other's console")
+
+            m.kill()
+            page.wait("document.getElementById('lost').innerText.includes('cannot be reached')", "that the daemon is gone")
+            m.start()
+            page.wait("document.getElementById('lost').hidden", "that it is back")
+            page.resize(900, 800)
+            assert page.value("document.documentElement.scrollWidth <= 900"), "wider than 900 pixels"
+        assert page.complaints == [], page.complaints
+    finally:
+        page.close()
+    wait_until(lambda: page.process.poll() is not None, "the browser's end")
+
+
+CASES = {"dashboard": forwarding, "browser": in_browser}
