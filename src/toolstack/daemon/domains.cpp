@@ -257,6 +257,14 @@ void Domains::watch() {
   }
 }
 
+namespace {
+/// page: null if the domain never had one.
+std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
+  if (page == nullptr) return std::nullopt;
+  return page->ending();
+}
+}  // namespace
+
 void Domains::end(const Pointer& domain, const Lock&) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
@@ -280,15 +288,23 @@ void Domains::end(const Pointer& domain, const Lock&) {
   std::error_code ignored;
   std::filesystem::remove_all(paths_.sockets_of(record.id), ignored);
 
-  const auto ending = domain->page == nullptr ? std::nullopt : domain->page->ending();
-  const bool wanted = !domain->fate.empty();
-  const std::string how = wanted ? domain->fate : ending ? word_of(*ending) : "vmm-died";
-  const bool bad = !wanted && (!ending || *ending == hypervisor::Ending::crashed);
+  std::string how = domain->fate, cause;
+  bool bad = false;
+  if (!how.empty()) {
+    // It was asked for.
+  } else if (const auto ending = ending_of(domain->page.get())) {
+    how = word_of(*ending);
+    bad = *ending == hypervisor::Ending::crashed;
+  } else {
+    how = "vmm-died";
+    cause = last_words;
+    bad = true;
+  }
   log(bad ? LogLevel::error : LogLevel::info, "domain-ended",
       {{"domain", record.name},
        {"id", id},
        {"ending", how},
-       {"cause", wanted || ending ? std::string() : last_words},
+       {"cause", cause},
        {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
   table_.erase(record.id);
   changed_.notify_all();
