@@ -21,6 +21,18 @@ namespace cloister::toolstack {
 
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool whole = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+inline constexpr bool whole = false;
+#else
+inline constexpr bool whole = true;
+#endif
+#else
+inline constexpr bool whole = true;
+#endif
+
 using Done = tl::expected<void, std::string>;
 
 tl::unexpected<std::string> failed(const char* what) {
@@ -80,10 +92,12 @@ Done give_up_privileges() {
 
 }  // namespace
 
+bool sandbox_is_whole() { return whole; }
+
 tl::expected<void, std::string> enter_sandbox() {
   if (auto done = prepare_libraries(); !done) return done;
   if (::close_range(launch_fd::last + 1, ~0U, 0) != 0) return failed("close_range");
-  if constexpr (!sandbox_is_whole) return give_up_privileges();
+  if constexpr (!whole) return give_up_privileges();
 
   if (::geteuid() == 0) {
     const auto identity = unprivileged();

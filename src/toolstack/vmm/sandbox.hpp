@@ -6,19 +6,9 @@
 
 namespace cloister::toolstack {
 
-/// Whether this build's sandbox is whole. The sanitizers of addresses and threads open /proc, handle signals and trace
-/// their own process: with them a VMM keeps its user, its root and all system calls.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sandbox_is_whole = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-inline constexpr bool sandbox_is_whole = false;
-#else
-inline constexpr bool sandbox_is_whole = true;
-#endif
-#else
-inline constexpr bool sandbox_is_whole = true;
-#endif
+/// Whether the sandbox of this library's build is whole. The sanitizers of addresses and threads open /proc, handle
+/// signals and trace their own process: with them a VMM keeps its user, its root and all system calls.
+bool sandbox_is_whole();
 
 /// For the process, for good, and before it has a second thread. All that it needs from outside is open (launch_fd).
 /// The error says what could not be given up: then nothing may run.

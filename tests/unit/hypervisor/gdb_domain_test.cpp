@@ -16,7 +16,8 @@ asm(R"(
   .code32
   .global guest_debugged, guest_debugged_end
 guest_debugged:
-  jmp guest_debugged            # 0x100000: until the debugger moves RIP on
+1:
+  jmp 1b                        # 0x100000: until the debugger moves RIP on
   mov $0x11223344, %eax         # 0x100002
   cpuid                         # 0x100007: exits, and is completed by the hypervisor
   nop                           # 0x100009

@@ -130,7 +130,7 @@ const Case forbidden[] = {
 
 class Forbidden : public testing::TestWithParam<Case> {};
 TEST_P(Forbidden, Kills) {
-  if (!sandbox_is_whole) GTEST_SKIP() << "no filter with this sanitizer";
+  if (!sandbox_is_whole()) GTEST_SKIP() << "no filter with this sanitizer";
   const int status = inside(GetParam().act);
   ASSERT_TRUE(WIFSIGNALED(status)) << "exit status " << WEXITSTATUS(status);
   EXPECT_EQ(WTERMSIG(status), SIGSYS);
@@ -139,7 +139,7 @@ TEST_P(Forbidden, Kills) {
 INSTANTIATE_TEST_SUITE_P(Sandbox, Forbidden, testing::ValuesIn(forbidden), case_name);
 
 TEST(Sandbox, AForbiddenCallOfAThreadEndsTheProcess) {
-  if (!sandbox_is_whole) GTEST_SKIP() << "no filter with this sanitizer";
+  if (!sandbox_is_whole()) GTEST_SKIP() << "no filter with this sanitizer";
   const int status = inside([] {
     std::thread([] { call(SYS_getppid); }).join();
     return true;
@@ -205,7 +205,7 @@ std::string status_line(pid_t pid, const std::string& key) {
 }
 
 TEST(Sandbox, LeavesNoPrivileges) {
-  if (!sandbox_is_whole) GTEST_SKIP() << "root stays root with this sanitizer";
+  if (!sandbox_is_whole()) GTEST_SKIP() << "root stays root with this sanitizer";
   if (::geteuid() != 0) GTEST_SKIP() << "only root has privileges to lose";
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
