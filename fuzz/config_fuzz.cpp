@@ -1,21 +1,13 @@
 // Fuzzes the configuration parser: any bytes give a domain or one error with a position inside the file, and a domain
 // that was read keeps the bounds that docs/configuration.md gives.
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 
+#include "check.hpp"
 #include "policy/descriptions.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
 #include "toolstack/cpuid_string.hpp"
-
-namespace {
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

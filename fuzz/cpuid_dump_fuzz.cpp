@@ -1,18 +1,10 @@
 // Fuzzes the reader of CPUID dumps: any bytes give processors with leaves, or one error at a line of the text; and what
 // follows from the leaves takes any values.
 #include <algorithm>
-#include <cstdlib>
 
+#include "check.hpp"
 #include "policy/cpuid_dump.hpp"
 #include "policy/descriptions.hpp"
-
-namespace {
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

@@ -1,19 +1,11 @@
 // Fuzzes what reads enclaves: SGXS streams, programs, SIGSTRUCTs and settings from anyone. A stream that is taken is
 // written back byte for byte; a program that is taken lies within its file.
-#include <cstdlib>
 
+#include "check.hpp"
 #include "enclave/layout.hpp"
 #include "enclave/measure.hpp"
 #include "enclave/program.hpp"
 #include "enclave/sigstruct.hpp"
-
-namespace {
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

@@ -1,8 +1,8 @@
 // Kernel files from anyone: read_kernel and load_pvh on arbitrary bytes. Each input is tried as a file, and as the
 // payload of a sound bzImage, so that mutations reach the unpackers as well. A file is taken or there is one clear
 // error: one line that names the part; and a kernel that is taken lies within its file and is written to RAM only.
-#include <cstdlib>
 
+#include "check.hpp"
 #include "platform/acpi.hpp"
 #include "platform/pvh.hpp"
 #include "unit/platform/kernel_files.hpp"
@@ -13,10 +13,6 @@ namespace {
 using namespace platform;
 
 constexpr u64 mib = u64{1} << 20;
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
 
 void check_error(const std::string& error) {
   check(!error.empty() && error.find('\n') == std::string::npos && error.find(": ") != std::string::npos);

@@ -1,19 +1,11 @@
 // Fuzzes the machine description: any bytes give a machine or one error with a position inside the file, and a machine
 // that was read can be accounted for, unless its sections are more than accounts hold.
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 
+#include "check.hpp"
 #include "hypervisor/epc/machine_epc.hpp"
 #include "toolstack/machine.hpp"
-
-namespace {
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "hypervisor/descriptor.hpp"
+#include "host/fd.hpp"
 #include "hypervisor/linear.hpp"
 #include "hypervisor/mmio_bus.hpp"
 #include "hypervisor/msr_file.hpp"
@@ -92,7 +92,7 @@ class Processor final : public MsrHost {
   void apic_written(const std::optional<platform::InterruptMessage>& sent) override;
 
  private:
-  Descriptor wake_;
+  Fd wake_;
 };
 
 }  // namespace cloister::hypervisor

@@ -14,8 +14,6 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr u8 escape_key = 0x1d;  // Ctrl-]
-
 // What a handler of fatal signals needs; written only while no handler is installed.
 termios saved_mode;
 int saved_fd = -1;

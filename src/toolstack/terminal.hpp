@@ -11,6 +11,9 @@
 
 namespace cloister::toolstack {
 
+/// Leaves a console: Ctrl-].
+inline constexpr u8 escape_key = 0x1d;
+
 /// Raw mode while it lives, output processing kept: our own messages still end their lines. Also restored when the
 /// process dies of a fatal signal.
 class RawTerminal {

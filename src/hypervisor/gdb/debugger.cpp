@@ -24,7 +24,7 @@ tl::expected<std::unique_ptr<Debugger>, std::string> Debugger::listen(const std:
   std::copy(path.begin(), path.end(), address.sun_path);
 
   std::unique_ptr<Debugger> debugger(new Debugger(machine));
-  debugger->listener_ = Descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  debugger->listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!debugger->listener_) return failed();
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());
@@ -41,14 +41,14 @@ Debugger::~Debugger() {
 }
 
 void Debugger::accept_client() {
-  client_ = Descriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (client_) stub_ = std::make_unique<Stub>(*this, target_description());
 }
 
 void Debugger::drop_client() {
   breakpoints_.remove_all();
   update_intercept();
-  client_ = Descriptor();
+  client_ = Fd();
   stub_.reset();
 }
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
-#include "hypervisor/descriptor.hpp"
+#include "host/fd.hpp"
 #include "hypervisor/gdb/breakpoints.hpp"
 #include "hypervisor/gdb/registers.hpp"
 #include "hypervisor/gdb/stub.hpp"
@@ -72,7 +72,7 @@ class Debugger final : public Target {
   Processor* processor_;  ///< the one that GDB looks at
   Breakpoints breakpoints_;
   std::string path_;
-  Descriptor listener_, client_;
+  Fd listener_, client_;
   std::unique_ptr<Stub> stub_;
   bool killed_ = false;
 };

@@ -4,32 +4,12 @@
 #include <unistd.h>
 
 #include <tl/expected.hpp>
-#include <utility>
 
+#include "host/fd.hpp"
 #include "silicon/mmu/memory.hpp"
 #include "silicon/shared_memory.hpp"
 
 namespace cloister::silicon {
-
-/// A descriptor with one owner.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
 
 /// A zeroed memfd of this size; `name` shows in /proc.
 tl::expected<Fd, MemoryError> make_sealed(const char* name, u64 bytes);

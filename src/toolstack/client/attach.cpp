@@ -2,7 +2,6 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -12,18 +11,19 @@
 #include "toolstack/client/client.hpp"
 #include "toolstack/terminal.hpp"
 #include "toolstack/toolstack.hpp"
+#include "toolstack/unix_socket.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
 
-constexpr u8 escape_key = 0x1d;  // Ctrl-]
-
 Fd connect_to(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) return Fd();
-  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto address = unix_address(path);
+  if (!address) {
+    errno = ENAMETOOLONG;
+    return Fd();
+  }
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return Fd();
+  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) return Fd();
   return fd;
 }
 

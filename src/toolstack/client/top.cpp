@@ -73,7 +73,7 @@ bool quit_pressed(double seconds) {
   pollfd keyboard{STDIN_FILENO, POLLIN, 0};
   if (::poll(&keyboard, 1, static_cast<int>(seconds * 1000)) <= 0) return false;
   char key = 0;
-  return ::read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 3 || key == 0x1d;
+  return ::read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 3 || key == escape_key;
 }
 
 }  // namespace
