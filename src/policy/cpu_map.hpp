@@ -1,0 +1,48 @@
+// A map of CPU features and models as libvirt ships one: which bits a name stands for, and which names a model consists
+// of. A value; toolstack/cpu_map_xml.hpp reads it from libvirt's files.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/policy.hpp"
+
+namespace cloister::policy {
+
+/// Bits of one leaf's registers that make up a feature; all of them must be set.
+struct MapBits {
+  u32 leaf = 0, subleaf = 0;
+  CpuidRegs mask;
+  bool operator==(const MapBits&) const = default;
+};
+
+struct MapFeature {
+  std::string name;
+  std::vector<std::string> aliases;
+  std::optional<MapBits> cpuid;  ///< absent: the feature is a bit of an MSR
+  std::optional<u32> msr;        ///< its index
+  bool migratable = true;
+  bool operator==(const MapFeature&) const = default;
+};
+
+struct MapModel {
+  std::string name, vendor;
+  std::vector<u32> signatures;        ///< leaf 1 EAX, with stepping 0 where the map says family and model only
+  std::vector<std::string> features;  ///< of the model and of those it is made from, each once
+  bool operator==(const MapModel&) const = default;
+};
+
+struct CpuMap {
+  std::vector<MapFeature> features;
+  std::vector<MapModel> models;
+  const MapFeature* find_feature(std::string_view name) const;  ///< by name or alias
+  const MapModel* find_model(std::string_view name) const;
+};
+
+/// All bits of the feature are set; false for one of an MSR.
+bool has(const CpuidTable& table, const MapFeature& feature);
+
+}  // namespace cloister::policy

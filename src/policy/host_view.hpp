@@ -1,0 +1,87 @@
+// What is known of a host's SGX, wherever it was read: from CPUID leaves, or from what a tool said of them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/cpuid_dump.hpp"
+#include "policy/descriptions.hpp"
+#include "policy/known.hpp"
+#include "policy/policy.hpp"
+
+namespace cloister::policy {
+
+/// An EPC section as CPUID or a tool lists it.
+struct EpcSectionView {
+  std::optional<u64> base;  ///< machine-physical, bytes; tools other than CPUID do not say
+  u64 bytes = 0;
+  u8 property = 0;  ///< leaf 12H, ECX[3:0]: 1 confidentiality and integrity, 2 confidentiality, 3 …; 0: not said
+  std::optional<u32> node;  ///< NUMA
+  bool operator==(const EpcSectionView&) const = default;
+};
+
+/// What only the host itself can say.
+struct HostEnvironment {
+  enum class Device : u8 { absent, refused, usable };
+  Device enclave = Device::absent;                 ///< /dev/sgx_enclave
+  Device vepc = Device::absent;                    ///< /dev/sgx_vepc
+  Device provision = Device::absent;               ///< /dev/sgx_provision
+  Device kvm = Device::absent;                     ///< /dev/kvm
+  std::optional<u64> feature_control;              ///< IA32_FEATURE_CONTROL, where MSRs can be read
+  std::optional<std::array<u64, 4>> lepubkeyhash;  ///< likewise
+  std::map<u32, u64> node_bytes;                   ///< NUMA node to sgx_total_bytes
+  bool operator==(const HostEnvironment&) const = default;
+};
+
+struct HostView {
+  std::string name;             ///< for a person: "this host", or the file
+  std::string source;           ///< what it was read from: "CPUID", "cpuid -r", "libvirt domain capabilities", …
+  std::vector<DumpedCpu> cpus;  ///< with the leaves that the source shows; may be empty
+  std::map<std::string, bool> named;  ///< features by our first name, where the source speaks of names, not leaves
+  std::optional<std::string> model;   ///< the CPU model that a tool gave the host
+  std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
+  std::optional<HostEnvironment> environment;      ///< of this host only
+};
+
+/// Whether the host has a feature: by its leaves, else by name. A leaf that a dump does not show, though its maximum
+/// leaf reaches so far, is unknown.
+Known has(const HostView& host, const Feature& feature);
+
+/// The EPC sections, from the first processor's leaves or as the source lists them, never added up over processors;
+/// nullopt: unknown.
+std::optional<std::vector<EpcSectionView>> epc_of(const HostView& host);
+
+/// What launch control is: the four cases of machine.toml, or what can be said without MSRs.
+enum class LaunchCase : u8 {
+  none,        ///< no SGX_LC
+  unwritable,  ///< SGX_LC, the hash MSRs are Intel's and locked
+  locked,      ///< SGX_LC, another hash, locked
+  unlocked,    ///< SGX_LC and IA32_FEATURE_CONTROL bit 17
+  unknown,     ///< SGX_LC, and no MSR could be read; or no leaf 7
+};
+std::string_view name_of(LaunchCase launch);
+
+/// Something to know about a host, and what to do about it.
+struct Finding {
+  std::string rule;     ///< a short name: "firmware-disabled", "no-vepc"
+  std::string message;  ///< what was found
+  std::string mend;     ///< what to do; may be empty
+  bool operator==(const Finding&) const = default;
+};
+
+/// What a person wants to know of a host's SGX.
+struct SgxReport {
+  SgxState state = SgxState::unknown;
+  LaunchCase launch = LaunchCase::unknown;
+  std::optional<std::vector<EpcSectionView>> sections;
+  u64 xfrm = 0;                                  ///< what SECS.XFRM may have; 0: unknown
+  u8 log2_size_32 = 0, log2_size_64 = 0;         ///< the largest enclaves; 0: unknown
+  std::vector<std::string> has, lacks, unknown;  ///< SGX features by name
+  std::vector<Finding> findings;                 ///< why not more, most important first
+  bool usable = false;                           ///< guests can be given SGX, as far as this source tells
+};
+SgxReport sgx_report(const HostView& host);
+
+}  // namespace cloister::policy

@@ -1,0 +1,7 @@
+#include "toolstack/cpu/cpu.hpp"
+
+namespace cloister::toolstack::cpu {
+
+int map(const std::string&, bool) { return status::failed; }
+
+}  // namespace cloister::toolstack::cpu
