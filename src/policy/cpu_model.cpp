@@ -71,9 +71,16 @@ Known known_by_leaves(const CpuidTable& table, const MapFeature& feature) {
     }
     return Known::unknown;
   }
-  const auto [leaf, subleaf, mask] = *feature.cpuid;
-  if (!table.leaves().contains({leaf, subleaf})) return answers(table, leaf, subleaf);
-  return has(table, feature) ? Known::yes : Known::no;
+  std::vector<MapBits> parts{*feature.cpuid};
+  parts.insert(parts.end(), feature.also.begin(), feature.also.end());
+  bool shown = true;
+  for (const MapBits& part : parts) {
+    if (table.leaves().contains({part.leaf, part.subleaf})) continue;
+    if (answers(table, part.leaf, part.subleaf) == Known::no) return Known::no;
+    shown = false;
+  }
+  if (has(table, feature)) return Known::yes;
+  return shown ? Known::no : Known::unknown;
 }
 
 struct FamilyModel {
@@ -135,7 +142,7 @@ NamedCpu describe(const CpuMap& map, const MapModel& model, const std::vector<bo
 }  // namespace
 
 const Feature* feature_of(const MapFeature& feature) {
-  if (!feature.cpuid) return nullptr;
+  if (!feature.cpuid || !feature.also.empty()) return nullptr;
   for (const Feature& f : features()) {
     CpuidRegs bit;
     arch::value_of(bit, f.reg) = u32{1} << f.bit;
@@ -234,7 +241,9 @@ CpuMap map_of_features() {
     if (same != map.features.end()) {
       same->aliases.emplace_back(f.name);
     } else {
-      map.features.push_back({.name = std::string(f.name), .aliases = {}, .cpuid = bits, .msr = {}});
+      MapFeature& added = map.features.emplace_back();
+      added.name = f.name;
+      added.cpuid = bits;
     }
   }
   return map;

@@ -17,6 +17,8 @@ bool sgx_offered(const LevelledHost& host) { return has(host.view, *find_feature
 std::vector<bool> closed(const std::vector<const Feature*>& features_, const std::vector<bool>& granted,
                          const std::vector<bool>& assumed) {
   CpuidTable table;
+  table.set(arch::leaf::basic_max, 0, {0xffff, 0, 0, 0});
+  table.set(arch::leaf::extended_max, 0, {arch::leaf::extended_max | 0xffff, 0, 0, 0});
   for (const Feature& f : features()) put(table, f, true);
   for (std::size_t i = 0; i < features_.size(); ++i) {
     if (features_[i] != nullptr && !granted[i] && !assumed[i]) put(table, *features_[i], false);
