@@ -41,7 +41,7 @@ tl::expected<Wish, std::string> load_wish(const std::string& policy, const polic
   if (!file) {
     Wish wish = read_wish(policy, map);
     if (wish.flags.empty() && wish.model.empty()) {
-      return tl::unexpected("'" + tables::printable(policy) + "' names no CPU flag that is wanted");
+      return tl::unexpected(fmt::format("'{}' names no CPU flag that is wanted", tables::printable(policy)));
     }
     return wish;
   }
