@@ -1,4 +1,6 @@
 // Policies as operators keep them: names on the command line, a baseline's JSON, or a domain in another tool's words.
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "toolstack/cpu/pool.hpp"
@@ -41,7 +43,7 @@ tl::expected<Wish, std::string> load_wish(const std::string& policy, const polic
   if (!file) {
     Wish wish = read_wish(policy, map);
     if (wish.flags.empty() && wish.model.empty()) {
-      return tl::unexpected("'" + tables::printable(policy) + "' names no CPU flag that is wanted");
+      return tl::unexpected(fmt::format("'{}' names no CPU flag that is wanted", tables::printable(policy)));
     }
     return wish;
   }
