@@ -98,6 +98,13 @@ bool has_broken_tsx(const MappedCpu& cpu) {
          (model == 60 || model == 69 || model == 70 || (model == 63 && stepping < 4));
 }
 
+/// Leaf 80000001H, EDX bit 11 reads as 0 outside 64-bit mode, and 32-bit programs make dumps too; every processor of
+/// Intel's with 64-bit mode has SYSCALL in it (SDM vol. 2A, CPUID and SYSCALL).
+bool hides_syscall(const HostView& host, const std::string& vendor) {
+  if (host.cpus.empty() || vendor != "Intel") return false;
+  return has(host.cpus.front().table, *find_feature("lm"));
+}
+
 // ------------------------------------------------------------------------------------------------ choosing
 
 /// A model's signature without stepping stands for every stepping, unless the model lists some.
@@ -184,10 +191,11 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
     }
     cpu.features.push_back(known);
   }
-  if (has_broken_tsx(cpu)) {
-    for (std::size_t i = 0; i < map.features.size(); ++i) {
-      if (map.features[i].name == "hle" || map.features[i].name == "rtm") cpu.features[i] = Known::no;
-    }
+  const bool broken_tsx = has_broken_tsx(cpu), syscall_hidden = hides_syscall(host, cpu.vendor);
+  for (std::size_t i = 0; i < map.features.size(); ++i) {
+    const std::string& name = map.features[i].name;
+    if (broken_tsx && (name == "hle" || name == "rtm")) cpu.features[i] = Known::no;
+    if (syscall_hidden && name == "syscall") cpu.features[i] = Known::yes;
   }
   return cpu;
 }

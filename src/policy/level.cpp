@@ -211,7 +211,8 @@ void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const Cpu
 std::vector<const Feature*> sgx_features() {
   std::vector<const Feature*> all;
   for (const Feature& feature : features()) {
-    if (!feature.name.starts_with("sgx")) continue;
+    // ENCLV stays the hypervisor's: no guest has it.
+    if (!feature.name.starts_with("sgx") || feature.name == "sgx-enclv") continue;
     const bool alias = std::ranges::any_of(all, [&](const Feature* f) {
       return f->leaf == feature.leaf && f->subleaf == feature.subleaf && f->reg == feature.reg && f->bit == feature.bit;
     });
