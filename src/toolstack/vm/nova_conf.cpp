@@ -148,7 +148,10 @@ tl::expected<NovaCpu, Diagnostic> read_nova_conf(std::string_view text) {
   }
   if (old_models != nullptr) cpu.old_models = old_models->at;
   if (const auto* flags = last("cpu_model_extra_flags")) {
-    cpu.flags = items_of(*flags);
+    for (const Word& item : items_of(*flags)) {
+      const bool sign = item.text.front() == '-' || item.text.front() == '+';
+      cpu.flags.push_back({small(item.text.substr(sign ? 1 : 0)), item.text.front() != '-', item.at});
+    }
     cpu.flags_begin = flags->at;
   }
   return cpu;
@@ -162,13 +165,11 @@ Cpu cpu_of(const NovaCpu& nova) {
   if (mode == "host-passthrough") cpu.mode = CpuMode::host_passthrough;
   if (cpu.mode == CpuMode::custom && !nova.models.empty()) cpu.model = nova.models.front().text;
   if (cpu.mode == CpuMode::unspecified) return cpu;  // Nova gives such a guest no flags either
-  for (const Word& word : nova.flags) {
-    const bool off = word.text.starts_with('-');
-    const std::string name = small(off || word.text.starts_with('+') ? word.text.substr(1) : word.text);
-    const policy::Feature* feature = policy::find_spelling(name, policy::Tool::libvirt);
-    CpuFeature said{.name = feature == nullptr ? name : std::string(feature->name),
-                    .policy = off ? FeaturePolicy::disable : FeaturePolicy::require,
-                    .at = word.at};
+  for (const NovaFlag& flag : nova.flags) {
+    const policy::Feature* feature = policy::find_spelling(flag.name, policy::Tool::libvirt);
+    CpuFeature said{.name = feature == nullptr ? flag.name : std::string(feature->name),
+                    .policy = flag.on ? FeaturePolicy::require : FeaturePolicy::disable,
+                    .at = flag.at};
     std::erase_if(cpu.features, [&](const CpuFeature& earlier) { return earlier.name == said.name; });
     cpu.features.push_back(std::move(said));
   }

@@ -31,12 +31,20 @@ struct NovaSetting {
 /// All settings in the order of the file, repeated ones too; the error is the first one, where oslo.config has one.
 tl::expected<std::vector<NovaSetting>, Diagnostic> read_oslo(std::string_view text);
 
+/// One of cpu_model_extra_flags: "sgx" and "+sgx" enable, "-sgx" disables.
+struct NovaFlag {
+  std::string name;  ///< in small letters, as Nova hands it to libvirt
+  bool on = true;
+  Position at;
+  bool operator==(const NovaFlag&) const = default;
+};
+
 /// The CPU that Nova gives its guests on a compute host.
 struct NovaCpu {
   std::optional<Word> virt_type;
   std::optional<Word> mode;             ///< cpu_mode; absent: host-model with kvm and qemu, else none
   std::vector<Word> models;             ///< cpu_models; of them Nova takes the first that has a flavor's traits
-  std::vector<Word> flags;              ///< cpu_model_extra_flags as written: "sgx", "+sgx", "-HLE"
+  std::vector<NovaFlag> flags;          ///< cpu_model_extra_flags
   std::optional<Position> old_models;   ///< where cpu_model, the name before Nova 20, says the models
   std::optional<Position> flags_begin;  ///< where cpu_model_extra_flags is
 };

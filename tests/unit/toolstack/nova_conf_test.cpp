@@ -19,6 +19,12 @@ NovaCpu good(std::string_view text) {
   return read.value_or(NovaCpu{});
 }
 
+std::vector<std::string> names(const std::vector<NovaFlag>& flags) {
+  std::vector<std::string> result;
+  for (const NovaFlag& flag : flags) result.push_back(flag.name);
+  return result;
+}
+
 std::vector<std::string> texts(const std::vector<Word>& words) {
   std::vector<std::string> result;
   for (const Word& word : words) result.push_back(word.text);
@@ -43,7 +49,7 @@ TEST(NovaConf, HasTheDocumentsModelAndFlagsWithTheirPlaces) {
   EXPECT_EQ(cpu.mode, (Word{"custom", {2, 12}}));
   EXPECT_THAT(cpu.models, ElementsAre(Word{"Skylake-Client-IBRS", {3, 13}}));
   EXPECT_EQ(cpu.old_models, (Position{3, 1}));
-  EXPECT_THAT(texts(cpu.flags),
+  EXPECT_THAT(names(cpu.flags),
               ElementsAre("sgx", "sgxlc", "sgx1", "sgx-provisionkey", "sgx-tokenkey", "sgx-debug", "sgx-mode64"));
   EXPECT_EQ(cpu.flags[1].at, (Position{4, 29}));
   EXPECT_EQ(cpu.flags_begin, (Position{4, 1}));
@@ -67,11 +73,12 @@ TEST(NovaConf, TheNewNameOfTheModelsWinsWhereverItStands) {
 
 TEST(NovaConf, ValuesGoOnInLinesThatBeginWithABlank) {
   const NovaCpu cpu = good("[libvirt]\ncpu_model_extra_flags =\n  sgx,\n\tsgxlc ,, -hle,\n# end\nimages_type = raw\n");
-  EXPECT_THAT(cpu.flags, ElementsAre(Word{"sgx", {3, 3}}, Word{"sgxlc", {4, 2}}, Word{"-hle", {4, 11}}));
+  EXPECT_THAT(cpu.flags, ElementsAre(NovaFlag{"sgx", true, {3, 3}}, NovaFlag{"sgxlc", true, {4, 2}},
+                                     NovaFlag{"hle", false, {4, 11}}));
 }
 
 TEST(NovaConf, TheEndOfALineIsNoComma) {
-  EXPECT_THAT(texts(good("[libvirt]\ncpu_model_extra_flags = sgx\n  sgxlc,aes\n").flags),
+  EXPECT_THAT(names(good("[libvirt]\ncpu_model_extra_flags = sgx\n  sgxlc,aes\n").flags),
               ElementsAre("sgx\nsgxlc", "aes"));
 }
 

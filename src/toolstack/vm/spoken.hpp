@@ -1,0 +1,27 @@
+// A Vm's features in the words of one tool, with the losses that tools have in common.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/flags.hpp"
+#include "toolstack/vm/vm.hpp"
+
+namespace cloister::toolstack::vm {
+
+struct SpokenFeature {
+  std::string name;  ///< as the tool spells it
+  FeaturePolicy policy = FeaturePolicy::require;
+};
+/// The features in their order; one that the tool has no word for is a loss.
+std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses);
+
+/// The text is a name as models and features have them: letters, digits, and what stands between them. Anything else
+/// would be read as something else than a name in a list or a line.
+bool is_name(std::string_view text);
+
+/// libvirt's word: "require", "forbid", ….
+std::string_view word_of(FeaturePolicy policy);
+
+}  // namespace cloister::toolstack::vm
