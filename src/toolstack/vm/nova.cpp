@@ -63,7 +63,8 @@ std::string flags_line(const Cpu& cpu, Losses& losses) {
 }
 
 std::string settings(const Vm& vm, Losses& losses) {
-  std::string text = fmt::format("# nova.conf of a compute host\n[libvirt]\nvirt_type = {}\n", vm.type == "qemu" ? "qemu" : "kvm");
+  std::string text =
+      fmt::format("# nova.conf of a compute host\n[libvirt]\nvirt_type = {}\n", vm.type == "qemu" ? "qemu" : "kvm");
   if (is_name(vm.machine)) text += fmt::format("hw_machine_type = x86_64={}\n", vm.machine);
   return text + mode_lines(vm.cpu, losses) + flags_line(vm.cpu, losses);
 }
@@ -95,7 +96,7 @@ std::string flavor(const Vm& vm) {
   if (wants_sgx(vm))
     intro +=
         " Nova does not find out which hosts have the trait:\nopenstack resource provider trait set gives it to them.";
-  return "\n" + comment(intro) + comment(text);
+  return fmt::format("\n{}{}", comment(intro), comment(text));
 }
 
 // ------------------------------------------------------------------------------------------------ EPC, boot
@@ -111,19 +112,19 @@ std::string epc_fragment(const Vm& vm) {
   };
   if (const auto most = document->root().child("maxMemory")) print(most);
   for (const pugi::xml_node memory : document->root().child("devices").children("memory")) print(memory);
-  return "\n" +
-         comment(
-             "EPC, for which Nova has no word: elements of libvirt's <devices>. virsh edit adds them to an instance\n"
-             "that is shut off; Nova writes the XML anew when it rebuilds, resizes, migrates or hard-reboots it.") +
-         comment(fragment.str());
+  constexpr const char* intro =
+      "EPC, for which Nova has no word: elements of libvirt's <devices>. virsh edit adds them to an instance\n"
+      "that is shut off; Nova writes the XML anew when it rebuilds, resizes, migrates or hard-reboots it.";
+  return fmt::format("\n{}{}", comment(intro), comment(fragment.str()));
 }
 
 std::string boot(const Vm& vm) {
   if (vm.kernel.empty()) return {};
-  std::string text = "Booting is the image's: its properties kernel_id and ramdisk_id name images of\n" + vm.kernel;
-  if (!vm.ramdisk.empty()) text += "\n" + vm.ramdisk;
-  if (!vm.cmdline.empty()) text += "\nand os_command_line is\n" + vm.cmdline;
-  return "\n" + comment(text);
+  std::string text =
+      fmt::format("Booting is the image's: its properties kernel_id and ramdisk_id name images of\n{}\n", vm.kernel);
+  if (!vm.ramdisk.empty()) text += fmt::format("{}\n", vm.ramdisk);
+  if (!vm.cmdline.empty()) text += fmt::format("and os_command_line is\n{}\n", vm.cmdline);
+  return fmt::format("\n{}", comment(text));
 }
 
 /// Nova divides RAM and processors evenly among NUMA nodes; a node without them cannot be had.

@@ -102,7 +102,8 @@ TEST(Lint, TheDocumentsFirstAttemptHasASecondCpuThatOverridesTheModel) {
 }
 
 TEST(Lint, TheDocumentsProcessHasTwoCpus) {
-  const std::string_view cmdline("qemu-kvm\0-cpu\0Skylake-Client-IBRS\0-cpu\0host,+sgx,+sgxlc\0", 54);
+  constexpr char bytes[] = "qemu-kvm\0-cpu\0Skylake-Client-IBRS\0-cpu\0host,+sgx,+sgxlc";
+  const std::string_view cmdline(bytes, sizeof bytes);
   EXPECT_THAT(found(cmdline), ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
 }
 
