@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/fd.hpp"
@@ -16,12 +17,21 @@ namespace {
 struct Target {
   std::string_view name;
   vm::Rendered (*render)(const vm::Vm&);
+  bool absolute_paths = false;  ///< it takes no others
 };
-constexpr Target targets[] = {{"libvirt", vm::to_libvirt},
+constexpr Target targets[] = {{"libvirt", vm::to_libvirt, true},
                               {"qemu", vm::to_qemu},
                               {"nova", vm::to_nova},
                               {"xl", vm::to_xl},
                               {"cloister", vm::to_config}};
+
+/// Paths are relative to the current directory (docs/configuration.md).
+void make_absolute(vm::Vm& vm) {
+  for (std::string* path : {&vm.kernel, &vm.ramdisk}) {
+    std::error_code error;
+    if (const auto absolute = std::filesystem::absolute(*path, error); !path->empty() && !error) *path = absolute;
+  }
+}
 
 /// XML begins with '<', which no configuration does.
 tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text) {
@@ -48,11 +58,12 @@ int render(const RenderArguments& arguments) {
   }
   const auto bytes = read_file(arguments.file);
   if (!bytes) return refuse({{}, "cannot read: " + bytes.error()});
-  const auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!domain) return refuse(domain.error());
   for (const Diagnostic& ignored : domain->ignored)
     spdlog::warn("{}", format(arguments.file, {ignored.at, "warning: " + ignored.message}));
 
+  if (target->absolute_paths) make_absolute(domain->vm);
   const vm::Rendered rendered = target->render(domain->vm);
   for (const vm::Loss& loss : rendered.losses) {
     const std::string what = fmt::format("{}: {}", loss.what, loss.why);

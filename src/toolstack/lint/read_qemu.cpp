@@ -6,28 +6,13 @@
 
 #include "toolstack/lint/subject.hpp"
 #include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/qemu_options.hpp"
 
 namespace cloister::toolstack::lint {
 
 namespace {
 
 using vm::Word;
-
-/// Items between commas; two commas are one that is part of an item.
-std::vector<std::string> items_of(std::string_view text) {
-  std::vector<std::string> items(1);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != ',') {
-      items.back() += text[i];
-    } else if (i + 1 < text.size() && text[i + 1] == ',') {
-      items.back() += ',';
-      ++i;
-    } else {
-      items.emplace_back();
-    }
-  }
-  return items;
-}
 
 using Properties = std::map<std::string, std::string, std::less<>>;
 
@@ -44,40 +29,29 @@ Properties properties_of(std::string_view text, const char* first) {
     return properties;
   }
   bool is_first = true;
-  for (const std::string& item : items_of(text)) {
-    const std::size_t equals = item.find('=');
-    if (equals != item.npos) {
-      properties[item.substr(0, equals)] = item.substr(equals + 1);
-    } else if (!item.empty()) {
-      properties.insert_or_assign(is_first ? first : item, is_first ? item : "on");
+  for (const vm::QemuField& field : vm::qemu_fields(text)) {
+    if (field.value) {
+      properties[field.name] = *field.value;
+    } else {
+      properties[is_first ? first : field.name] = is_first ? field.name : "on";
     }
     is_first = false;
   }
   return properties;
 }
 
-std::optional<bool> truth_of(std::string_view value) {
-  constexpr std::string_view on[] = {"on", "yes", "true", "y"}, off[] = {"off", "no", "false", "n"};
-  if (std::ranges::find(on, value) != std::end(on)) return true;
-  if (std::ranges::find(off, value) != std::end(off)) return false;
-  return std::nullopt;
-}
-
 CpuChoice read_cpu(const Word& argument) {
   CpuChoice choice{.at = argument.at, .option = true};
-  std::vector<std::string> items = items_of(argument.text);
-  choice.model = items.front();
+  std::vector<vm::QemuField> fields = vm::qemu_fields(argument.text);
+  choice.model = fields.front().name;
   choice.mode = choice.model == "host"  ? vm::CpuMode::host_passthrough
                 : choice.model == "max" ? vm::CpuMode::maximum
                                         : vm::CpuMode::custom;
-  items.erase(items.begin());
-  for (const std::string& item : items) {
-    const std::size_t equals = item.find('=');
-    const bool sign = item.starts_with('+') || item.starts_with('-');
-    const auto on = sign                  ? std::optional(item.front() == '+')
-                    : equals == item.npos ? std::optional(true)
-                                          : truth_of(item.substr(equals + 1));
-    const std::string word = sign ? item.substr(1) : item.substr(0, equals);
+  fields.erase(fields.begin());
+  for (const vm::QemuField& field : fields) {
+    const bool sign = field.name.starts_with('+') || field.name.starts_with('-');
+    const auto on = sign ? std::optional(field.name.front() == '+') : vm::qemu_switch(field.value.value_or("on"));
+    const std::string word = field.name.substr(sign ? 1 : 0);
     if (on && !word.empty()) choice.flags.push_back(make_flag(word, policy::Tool::qemu, *on, argument.at));
   }
   return choice;
@@ -106,7 +80,7 @@ struct EpcOptions {
     const bool bound = std::ranges::any_of(properties, [](const auto& p) { return p.first.starts_with("host-nodes"); });
     backends.push_back({{value("id"), argument.at},
                         {.at = argument.at,
-                         .prealloc = truth_of(value("prealloc")).value_or(false),
+                         .prealloc = vm::qemu_switch(value("prealloc")).value_or(false),
                          .on_host_nodes = bound && value("policy") != "default"}});
   }
 
@@ -144,19 +118,18 @@ struct EpcOptions {
 }  // namespace
 
 void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
+  std::vector<std::string> argv;
+  for (const Word& argument : arguments) argv.push_back(argument.text);
   EpcOptions epc;
   std::size_t nodes = 0;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    std::string_view option = arguments[i].text;
-    if (!option.starts_with('-')) continue;
-    option.remove_prefix(option.starts_with("--") ? 2 : 1);
-    if (option == "sgx-epc") subject.old_options.push_back(arguments[i].at);
-    if (i + 1 == arguments.size()) break;
-    const Word& value = arguments[i + 1];
-    if (option == "cpu") subject.cpus.push_back(read_cpu(value));
-    if (option == "object") epc.read_object(value);
-    if (option == "M" || option == "machine") epc.read_machine(value);
-    if (option == "numa" && value.text.starts_with("node")) ++nodes;
+  for (const vm::QemuOption& option : vm::qemu_options(argv)) {
+    if (option.name == "sgx-epc") subject.old_options.push_back(arguments[option.index].at);
+    if (!option.complete || option.index + 1 >= arguments.size()) continue;
+    const Word& value = arguments[option.index + 1];
+    if (option.name == "cpu") subject.cpus.push_back(read_cpu(value));
+    if (option.name == "object") epc.read_object(value);
+    if (option.name == "machine") epc.read_machine(value);
+    if (option.name == "numa" && value.text.starts_with("node")) ++nodes;
   }
   epc.add_to(subject);
   subject.guest_numa = subject.guest_numa || nodes > 1;
@@ -171,7 +144,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
                                      "command line"});
   Subject subject{.format = Format::qemu};
   std::vector<Word> arguments;
-  for (u32 i = 0; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i, .column = 0}});
+  for (u32 i = 1; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i, .column = 0}});
   add_arguments(subject, arguments);
   return subject;
 }

@@ -8,7 +8,10 @@
 
 #include "toolstack/shown.hpp"
 #include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/nodes.hpp"
+#include "toolstack/vm/provision.hpp"
 #include "toolstack/vm/spoken.hpp"
+#include "toolstack/vm/words.hpp"
 #include "toolstack/xml.hpp"
 
 namespace cloister::toolstack::vm {
@@ -40,7 +43,7 @@ std::string mode_lines(const Cpu& cpu, Losses& losses) {
       losses.push_back({"CPU mode maximum", "Nova's cpu_mode is custom, host-model, host-passthrough or none"});
       break;
     case CpuMode::custom:
-      if (is_name(cpu.model))
+      if (is_word(cpu.model))
         return fmt::format(
             "cpu_mode = custom\ncpu_models = {0}\n# the same before Nova 20 (Train):\n# cpu_model = {0}\n", cpu.model);
       losses.push_back({"CPU model " + shown(cpu.model), "it is no name of a CPU model"});
@@ -65,35 +68,23 @@ std::string flags_line(const Cpu& cpu, Losses& losses) {
 std::string settings(const Vm& vm, Losses& losses) {
   std::string text =
       fmt::format("# nova.conf of a compute host\n[libvirt]\nvirt_type = {}\n", vm.type == "qemu" ? "qemu" : "kvm");
-  if (is_name(vm.machine)) text += fmt::format("hw_machine_type = x86_64={}\n", vm.machine);
-  return text + mode_lines(vm.cpu, losses) + flags_line(vm.cpu, losses);
+  if (is_word(vm.machine)) text += fmt::format("hw_machine_type = x86_64={}\n", vm.machine);
+  return text + mode_lines(vm.cpu, losses) + flags_line(with_provision(vm), losses);
 }
 
 // ------------------------------------------------------------------------------------------------ the flavor
 
-bool wants_sgx(const Vm& vm) {
-  return !vm.epc.empty() || std::ranges::any_of(vm.cpu.features, [](const CpuFeature& feature) {
-    return feature.name == "sgx" && is_on(feature.policy);
-  });
-}
-
-u32 guest_nodes(const Vm& vm) {
-  u32 nodes = 0;
-  for (const Epc& section : vm.epc)
-    if (section.guest_node) nodes = std::max(nodes, *section.guest_node + 1);
-  return nodes;
-}
-
 std::string flavor(const Vm& vm) {
-  const std::string name = is_name(vm.name) ? vm.name : "FLAVOR";
+  const bool sgx = !vm.epc.empty() || has_feature(vm.cpu, "sgx");
+  const std::string name = is_word(vm.name) ? vm.name : "FLAVOR";
   std::string text = fmt::format("openstack flavor create --ram {} --vcpus {} --disk 0 {}\n",
                                  (vm.memory_kib + 1023) / 1024, vm.vcpus, name);
   std::string properties;
-  if (wants_sgx(vm)) properties += " --property trait:HW_CPU_X86_SGX=required";
-  if (guest_nodes(vm) > 0) properties += fmt::format(" --property hw:numa_nodes={}", guest_nodes(vm));
+  if (sgx) properties += " --property trait:HW_CPU_X86_SGX=required";
+  if (!vm.epc.empty()) properties += fmt::format(" --property hw:numa_nodes={}", guest_nodes(vm).size());
   if (!properties.empty()) text += fmt::format("openstack flavor set{} {}\n", properties, name);
   std::string intro = "The flavor.";
-  if (wants_sgx(vm))
+  if (sgx)
     intro +=
         " Nova does not find out which hosts have the trait:\nopenstack resource provider trait set gives it to them.";
   return fmt::format("\n{}{}", comment(intro), comment(text));
@@ -101,21 +92,22 @@ std::string flavor(const Vm& vm) {
 
 // ------------------------------------------------------------------------------------------------ EPC, boot
 
-/// What the libvirt renderer has for the EPC.
+/// What of libvirt's XML is about the EPC.
 std::string epc_fragment(const Vm& vm) {
   if (vm.epc.empty()) return {};
-  const auto document = xml::Document::parse(to_libvirt(vm).text);
-  if (!document) return {};
-  std::ostringstream fragment;
-  const auto print = [&](pugi::xml_node node) {
-    node.print(fragment, "  ", pugi::format_default | pugi::format_no_declaration);
-  };
-  if (const auto most = document->root().child("maxMemory")) print(most);
-  for (const pugi::xml_node memory : document->root().child("devices").children("memory")) print(memory);
+  const auto whole = xml::Document::parse(to_libvirt(vm).text);
+  if (!whole) return {};
+  pugi::xml_document part;
+  pugi::xml_node domain = part.append_child("domain");
+  for (const char* size : {"maxMemory", "memory"}) domain.append_copy(whole->root().child(size));
+  pugi::xml_node devices = domain.append_child("devices");
+  for (const pugi::xml_node memory : whole->root().child("devices").children("memory")) devices.append_copy(memory);
+  std::ostringstream text;
+  part.save(text, "  ", pugi::format_indent | pugi::format_no_declaration | pugi::format_attribute_single_quote);
   constexpr const char* intro =
-      "EPC, for which Nova has no word: elements of libvirt's <devices>. virsh edit adds them to an instance\n"
-      "that is shut off; Nova writes the XML anew when it rebuilds, resizes, migrates or hard-reboots it.";
-  return fmt::format("\n{}{}", comment(intro), comment(fragment.str()));
+      "EPC, for which Nova has no word. virsh edit adds it to an instance that is shut off, with the sizes of memory\n"
+      "that go with it; Nova writes the XML anew when it rebuilds, resizes, migrates or hard-reboots the instance.";
+  return fmt::format("\n{}{}", comment(intro), comment(text.str()));
 }
 
 std::string boot(const Vm& vm) {
@@ -127,13 +119,20 @@ std::string boot(const Vm& vm) {
   return fmt::format("\n{}", comment(text));
 }
 
-/// Nova divides RAM and processors evenly among NUMA nodes; a node without them cannot be had.
+/// Nova divides RAM and processors evenly among NUMA nodes.
 void lose_uneven_nodes(Vm& vm, Losses& losses) {
-  const u32 nodes = guest_nodes(vm);
-  if (nodes == 0 || (vm.vcpus % nodes == 0 && vm.memory_kib / 1024 % nodes == 0)) return;
+  const std::size_t nodes = guest_nodes(vm).size();
+  if (vm.vcpus % nodes == 0 && vm.memory_kib / 1024 % nodes == 0) return;
   losses.push_back({fmt::format("{} guest NUMA nodes of the EPC", nodes),
                     "Nova divides processors and RAM evenly among nodes, and these cannot be divided so"});
   for (Epc& section : vm.epc) section.guest_node.reset();
+}
+
+/// What libvirt says of a guest of Nova's: its name and how it boots are Nova's.
+Vm seen_by_libvirt(Vm vm) {
+  vm.name = "instance";
+  vm.kernel = vm.ramdisk = vm.cmdline = vm.emulator = {};
+  return vm;
 }
 
 }  // namespace
@@ -141,9 +140,9 @@ void lose_uneven_nodes(Vm& vm, Losses& losses) {
 Rendered to_nova(const Vm& asked) {
   Vm vm = asked;
   Rendered rendered;
-  rendered.losses = to_libvirt(asked).losses;
+  rendered.losses = to_libvirt(seen_by_libvirt(asked)).losses;
   lose_uneven_nodes(vm, rendered.losses);
-  rendered.text = settings(vm, rendered.losses) + flavor(vm) + epc_fragment(vm) + boot(vm);
+  rendered.text = settings(vm, rendered.losses) + flavor(vm) + epc_fragment(seen_by_libvirt(vm)) + boot(vm);
   // A feature that libvirt has no word for was reported by both.
   Losses once;
   for (Loss& loss : rendered.losses)

@@ -17,10 +17,6 @@ struct SpokenFeature {
 /// The features in their order; one that the tool has no word for is a loss.
 std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses);
 
-/// The text is a name as models and features have them: letters, digits, and what stands between them. Anything else
-/// would be read as something else than a name in a list or a line.
-bool is_name(std::string_view text);
-
 /// libvirt's word: "require", "forbid", ….
 std::string_view word_of(FeaturePolicy policy);
 
