@@ -32,6 +32,8 @@ struct MapModel {
   std::string name, vendor;
   std::vector<u32> signatures;        ///< leaf 1 EAX, with stepping 0 where the map says family and model only
   std::vector<std::string> features;  ///< of the model and of those it is made from, each once
+  bool for_host = true;               ///< <decode host='…'>: may be what a host is called
+  bool for_guest = true;              ///< <decode guest='…'>: may be what a baseline is called
   bool operator==(const MapModel&) const = default;
 };
 

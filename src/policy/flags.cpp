@@ -1,0 +1,124 @@
+// Asking the tables: spellings, places, requirements, processors.
+#include "policy/flags.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "policy/dependence.hpp"
+#include "policy/descriptions.hpp"
+#include "policy/feature_rows.hpp"
+#include "policy/leaves.hpp"
+
+namespace cloister::policy {
+
+namespace {
+
+bool same_bit(const Feature& a, const Feature& b) {
+  return a.leaf == b.leaf && a.subleaf == b.subleaf && a.reg == b.reg && a.bit == b.bit;
+}
+
+/// At least so many hexadecimal digits.
+std::string hexadecimal(u32 value, std::size_t digits = 1) {
+  char text[8];
+  const std::string plain(text, std::to_chars(text, std::end(text), value, 16).ptr);
+  return "0x" + std::string(digits - std::min(digits, plain.size()), '0') + plain;
+}
+
+/// Whether the answer's place needs a sub-leaf to be told.
+bool has_subleaf(const Feature& feature) { return feature.subleaf != 0 || has_subleaves(feature.leaf); }
+
+const Feature* find_if(auto matches) {
+  for (const FeatureRow& row : feature_rows()) {
+    if (matches(row)) return find_feature(row.name);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string_view name_of(Tool tool) {
+  switch (tool) {
+    case Tool::libvirt: return "libvirt";
+    case Tool::qemu: return "QEMU";
+    case Tool::xen: return "Xen";
+    case Tool::cpuinfo: return "/proc/cpuinfo";
+    case Tool::cpuid: return "cpuid";
+  }
+  return "";
+}
+
+std::string_view name_of(FlagKind kind) {
+  switch (kind) {
+    case FlagKind::processor: return "processor";
+    case FlagKind::instructions: return "instructions";
+    case FlagKind::exceptions: return "exceptions";
+    case FlagKind::attribute: return "attribute";
+  }
+  return "";
+}
+
+std::string_view spelling(const Feature& feature, Tool tool) {
+  const FeatureRow* const row = row_of(feature);
+  if (row == nullptr) return {};
+  switch (tool) {
+    case Tool::libvirt: return row->libvirt;
+    case Tool::qemu: return row->qemu;
+    case Tool::xen: return row->xen;
+    case Tool::cpuinfo: return row->cpuinfo;
+    case Tool::cpuid: {
+      const SgxFlag* const flag = find_sgx_flag(row->name);
+      return flag == nullptr ? std::string_view{} : flag->cpuid;
+    }
+  }
+  return {};
+}
+
+const Feature* find_spelling(std::string_view word, Tool tool) {
+  if (word.empty()) return nullptr;
+  std::string dashed(word);
+  if (tool == Tool::qemu) std::ranges::replace(dashed, '_', '-');
+  const auto called = [](std::string_view name, Tool by) {
+    return find_if([&](const FeatureRow& row) {
+      return spelling({row.name, row.leaf, row.subleaf, row.reg, row.bit}, by) == name;
+    });
+  };
+  if (const Feature* const found = called(dashed, tool)) return found;
+  if (const Feature* const found = find_feature(word)) return find_feature(row_of(*found)->name);
+  return called(word, Tool::cpuid);
+}
+
+std::vector<std::string_view> requirements(const Feature& feature) {
+  std::vector<std::string_view> names;
+  for (const Dependence& dependence : dependences()) {
+    if (same_bit(*find_feature(dependence.feature), feature)) names.push_back(dependence.needs);
+  }
+  return names;
+}
+
+std::vector<std::string_view> processors_with(const Feature& feature) {
+  std::vector<std::string_view> names;
+  for (const Description& description : descriptions()) {
+    if (has(leaves_of(description), feature)) names.push_back(description.name);
+  }
+  return names;
+}
+
+std::string place_of(const Feature& feature) {
+  constexpr const char* registers[] = {"EAX", "EBX", "ECX", "EDX"};
+  std::string place = "leaf " + hexadecimal(feature.leaf);
+  if (has_subleaf(feature)) place += ", sub-leaf " + std::to_string(feature.subleaf);
+  return place + ", " + registers[static_cast<unsigned>(feature.reg)] + " bit " + std::to_string(feature.bit);
+}
+
+std::string libvirt_element(const Feature& feature) {
+  constexpr const char* registers[] = {"eax", "ebx", "ecx", "edx"};
+  const std::string_view word = spelling(feature, Tool::libvirt);
+  std::string element = "  <feature name='" + std::string(word.empty() ? feature.name : word) + "'>\n    <cpuid";
+  element += " eax_in='" + hexadecimal(feature.leaf, 2) + "'";
+  if (has_subleaf(feature)) element += " ecx_in='" + hexadecimal(feature.subleaf, 2) + "'";
+  element += std::string(" ") + registers[static_cast<unsigned>(feature.reg)] + "='" +
+             hexadecimal(u32{1} << feature.bit, 8) + "'/>\n  </feature>\n";
+  return element;
+}
+
+}  // namespace cloister::policy
