@@ -171,6 +171,14 @@ TEST(Check, LooksAtLimitsAndLaunchControl) {
   EXPECT_EQ(hash_on(dumped("kaby", tests::kaby_lake)), Known::no);
 }
 
+TEST(Check, SaysThatKvmHidesALockedLaunchControl) {
+  const HostView xeon = dumped("e2276g", tests::xeon_e_2276g);
+  const Check locked = checked(with_launch(xeon, false), wish("sgxlc"));
+  EXPECT_EQ(row(locked, "sgxlc").here, Known::yes) << "Cloister's guests can have it";
+  EXPECT_THAT(row(locked, "sgxlc").why, HasSubstr("firmware locked the hash"));
+  EXPECT_THAT(row(checked(with_launch(xeon, true), wish("sgxlc")), "sgxlc").why, IsEmpty());
+}
+
 // ------------------------------------------------------------------------------------------------ baseline
 
 TEST(Baseline, OfTwoGenerationsIsWhatTheOlderHas) {
