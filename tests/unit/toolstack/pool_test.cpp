@@ -48,7 +48,7 @@ std::string error_of(std::string_view text) {
 
 // ------------------------------------------------------------------------------------------------ policies
 
-TEST(Policies, AreNames) {
+TEST(AskedPolicies, AreNames) {
   EXPECT_THAT(read("sgx,sgxlc,sgx-provisionkey").wish.flags, ElementsAre("sgx", "sgxlc", "sgx-provisionkey"));
   EXPECT_THAT(read("sgx\nsgx_lc\n").wish.flags, ElementsAre("sgx", "sgx_lc"));
   const auto wish = read("Skylake-Client-IBRS,sgx=on,-avx2").wish;
@@ -57,7 +57,7 @@ TEST(Policies, AreNames) {
   EXPECT_THAT(wish.without, ElementsAre("avx2"));
 }
 
-TEST(Policies, AreConfigurations) {
+TEST(AskedPolicies, AreConfigurations) {
   const auto asked = read(R"(name = "guest"
 kernel = "vmlinuz"
 memory = 256
@@ -71,7 +71,7 @@ lehash = "00000000000000000000000000000000000000000000000000000000000000ff"
   EXPECT_EQ((*asked.wish.launch.hash)[3], 0xff00'0000'0000'0000u);
 }
 
-TEST(Policies, AreLibvirtsXml) {
+TEST(AskedPolicies, AreLibvirtsXml) {
   const auto asked = read(R"(<domain type='kvm'>
   <name>guest</name>
   <memory unit='MiB'>512</memory>
@@ -96,7 +96,7 @@ TEST(Policies, AreLibvirtsXml) {
   EXPECT_THAT(asked.where.at("sgxlx"), HasSubstr("policy.file:9:"));
 }
 
-TEST(Policies, AreNovasSettings) {
+TEST(AskedPolicies, AreNovasSettings) {
   // The document that the project's issue on CPU policies began with has these three lines.
   const auto asked = read(R"([libvirt]
 cpu_mode = custom
@@ -109,7 +109,7 @@ cpu_model_extra_flags = sgx,sgxlc,sgx1,sgx-provisionkey,sgx-tokenkey,sgx-debug,s
   EXPECT_EQ(asked.where.at("sgx"), "policy.file:4:25");
 }
 
-TEST(Policies, AreQemusArguments) {
+TEST(AskedPolicies, AreQemusArguments) {
   const auto asked = read(
       "/usr/bin/qemu-system-x86_64 -m 512 -cpu Skylake-Client-IBRS,sgx=on,sgxlc=on "
       "-object memory-backend-epc,id=mem1,size=64M,prealloc=on -M q35,sgx-epc.0.memdev=mem1\n");
@@ -118,7 +118,7 @@ TEST(Policies, AreQemusArguments) {
   EXPECT_EQ(asked.wish.epc_bytes, u64{64} << 20);
 }
 
-TEST(Policies, HaveOneErrorWithItsPlace) {
+TEST(AskedPolicies, HaveOneErrorWithItsPlace) {
   EXPECT_THAT(error_of(""), HasSubstr("policy.file: asks for no CPU flag"));
   EXPECT_THAT(error_of("<domain><cpu>"), HasSubstr("policy.file:1:"));
   EXPECT_THAT(error_of("name = \"a\"\nmemory = \"much\"\n"), HasSubstr("policy.file:2:"));
@@ -129,7 +129,7 @@ TEST(Policies, HaveOneErrorWithItsPlace) {
   EXPECT_THAT(error_of("{\"sgx\": {}, \"cpu\": {\"features\": [{\"name\": 1}]}}"), HasSubstr("'cpu.features'"));
 }
 
-TEST(Policies, TakeAnyBytes) {
+TEST(AskedPolicies, TakeAnyBytes) {
   const std::string whole = R"({"sgx": {"flags": ["sgx"], "xfrm": "0x3", "launch": {"writable": true}},
     "cpu": {"model": "Skylake-Client-IBRS", "features": [{"name": "sgx", "policy": "require"}]}})";
   std::mt19937 random(3);
