@@ -31,10 +31,11 @@ tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std
   return std::move(*loaded);
 }
 
-/// "FILE:LINE:COLUMN", or "FILE: argument N".
+/// "FILE:LINE:COLUMN", or "FILE: argument N 'VALUE'".
 std::string place(const std::string& file, const lint::Subject& subject, Position at) {
-  if (subject.format == Format::qemu && at.line != 0) return fmt::format("{}: argument {}", file, at.line);
-  return at.line == 0 ? file : fmt::format("{}:{}:{}", file, at.line, at.column);
+  if (at.line == 0) return file;
+  if (subject.format != Format::qemu) return fmt::format("{}:{}:{}", file, at.line, at.column);
+  return fmt::format("{}: argument {} {}", file, at.line, shown(subject.arguments[at.line - 1].text));
 }
 
 std::string for_people(const std::string& file, const lint::Subject& subject, const std::vector<Finding>& findings,

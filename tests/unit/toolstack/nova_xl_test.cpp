@@ -97,8 +97,8 @@ TEST(Nova, AllButSettingsIsComment) {
 
 TEST(Nova, FlavorHasSizesTraitAndNodes) {
   const std::string text = to_nova(document_vm()).text;
-  EXPECT_THAT(text, HasSubstr("# openstack flavor create --ram 2048 --vcpus 2 --disk 0 sgx\n"));
-  EXPECT_THAT(text, HasSubstr("# openstack flavor set --property trait:HW_CPU_X86_SGX=required --property "
+  EXPECT_THAT(text, HasSubstr("#   openstack flavor create --ram 2048 --vcpus 2 --disk 0 sgx\n"));
+  EXPECT_THAT(text, HasSubstr("#   openstack flavor set --property trait:HW_CPU_X86_SGX=required --property "
                               "hw:numa_nodes=1 sgx\n"));
   Vm plain;
   plain.name = "plain";
@@ -111,7 +111,7 @@ TEST(Nova, EpcIsTheFragmentThatLibvirtHas) {
   vm.epc[0].host_nodes = {1};
   vm.epc[0].guest_node = 0;
   const std::string text = to_nova(vm).text;
-  EXPECT_THAT(text, HasSubstr("#     <memory model='sgx-epc'>\n"));
+  EXPECT_THAT(text, HasSubstr("#       <memory model='sgx-epc'>\n"));
   EXPECT_THAT(text, HasSubstr("<nodemask>1</nodemask>"));
   EXPECT_THAT(text, HasSubstr("65536"));
   vm.epc.clear();
@@ -152,8 +152,8 @@ TEST(Nova, BootIsACommentAndNoLoss) {
   vm.cmdline = "console=ttyS0";
   const Rendered nova = to_nova(vm);
   EXPECT_THAT(lost(nova), IsEmpty());
-  EXPECT_THAT(lines_of(nova.text), Contains("# build/guest/vmlinuz"));
-  EXPECT_THAT(lines_of(nova.text), Contains("# console=ttyS0"));
+  EXPECT_THAT(lines_of(nova.text), Contains("#   kernel_id: build/guest/vmlinuz"));
+  EXPECT_THAT(lines_of(nova.text), Contains("#   os_command_line: console=ttyS0"));
 }
 
 // ------------------------------------------------------------------------------------------------ xl
