@@ -168,9 +168,11 @@ Rows summary(const HostView& host, const SgxReport& report) {
   if (host.environment && host.environment->lepubkeyhash && report.launch != LaunchCase::none)
     add("launch hash", digits(*host.environment->lepubkeyhash));
   add("has", list(report.has));
-  // Without SGX all is lacking, and nobody needs the list.
-  if (report.state == SgxState::offered || report.state == SgxState::unknown) add("lacks", list(report.lacks));
-  add("unknown", list(report.unknown));
+  // Without SGX all is lacking, and nobody needs the lists.
+  if (report.state == SgxState::offered || report.state == SgxState::unknown) {
+    add("lacks", list(report.lacks));
+    add("unknown", list(report.unknown));
+  }
   if (report.xfrm != 0) add("XFRM", describe_xfrm(report.xfrm));
   if (report.log2_size_32 != 0 || report.log2_size_64 != 0) {
     add("largest enclave",
