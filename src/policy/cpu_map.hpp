@@ -21,9 +21,10 @@ struct MapBits {
 
 struct MapFeature {
   std::string name;
-  std::vector<std::string> aliases;
-  std::optional<MapBits> cpuid;  ///< absent: the feature is a bit of an MSR
-  std::optional<u32> msr;        ///< its index
+  std::vector<std::string> aliases = {};
+  std::optional<MapBits> cpuid = {};  ///< absent: the feature is a bit of an MSR
+  std::vector<MapBits> also = {};     ///< bits of further leaves that it consists of
+  std::optional<u32> msr = {};        ///< its index
   bool migratable = true;
   bool operator==(const MapFeature&) const = default;
 };

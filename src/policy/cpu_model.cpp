@@ -71,9 +71,16 @@ Known known_by_leaves(const CpuidTable& table, const MapFeature& feature) {
     }
     return Known::unknown;
   }
-  const auto [leaf, subleaf, mask] = *feature.cpuid;
-  if (!table.leaves().contains({leaf, subleaf})) return answers(table, leaf, subleaf);
-  return has(table, feature) ? Known::yes : Known::no;
+  std::vector<MapBits> parts{*feature.cpuid};
+  parts.insert(parts.end(), feature.also.begin(), feature.also.end());
+  bool shown = true;
+  for (const MapBits& part : parts) {
+    if (table.leaves().contains({part.leaf, part.subleaf})) continue;
+    if (answers(table, part.leaf, part.subleaf) == Known::no) return Known::no;
+    shown = false;
+  }
+  if (has(table, feature)) return Known::yes;
+  return shown ? Known::no : Known::unknown;
 }
 
 struct FamilyModel {
@@ -89,6 +96,13 @@ bool has_broken_tsx(const MappedCpu& cpu) {
   const auto [family, model, stepping] = parts_of(cpu.signature);
   return cpu.vendor == "Intel" && family == 6 &&
          (model == 60 || model == 69 || model == 70 || (model == 63 && stepping < 4));
+}
+
+/// Leaf 80000001H, EDX bit 11 reads as 0 outside 64-bit mode, and 32-bit programs make dumps too; every processor of
+/// Intel's with 64-bit mode has SYSCALL in it (SDM vol. 2A, CPUID and SYSCALL).
+bool hides_syscall(const HostView& host, const std::string& vendor) {
+  if (host.cpus.empty() || vendor != "Intel") return false;
+  return has(host.cpus.front().table, *find_feature("lm"));
 }
 
 // ------------------------------------------------------------------------------------------------ choosing
@@ -135,7 +149,7 @@ NamedCpu describe(const CpuMap& map, const MapModel& model, const std::vector<bo
 }  // namespace
 
 const Feature* feature_of(const MapFeature& feature) {
-  if (!feature.cpuid) return nullptr;
+  if (!feature.cpuid || !feature.also.empty()) return nullptr;
   for (const Feature& f : features()) {
     CpuidRegs bit;
     arch::value_of(bit, f.reg) = u32{1} << f.bit;
@@ -177,10 +191,11 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
     }
     cpu.features.push_back(known);
   }
-  if (has_broken_tsx(cpu)) {
-    for (std::size_t i = 0; i < map.features.size(); ++i) {
-      if (map.features[i].name == "hle" || map.features[i].name == "rtm") cpu.features[i] = Known::no;
-    }
+  const bool broken_tsx = has_broken_tsx(cpu), syscall_hidden = hides_syscall(host, cpu.vendor);
+  for (std::size_t i = 0; i < map.features.size(); ++i) {
+    const std::string& name = map.features[i].name;
+    if (broken_tsx && (name == "hle" || name == "rtm")) cpu.features[i] = Known::no;
+    if (syscall_hidden && name == "syscall") cpu.features[i] = Known::yes;
   }
   return cpu;
 }
@@ -234,7 +249,9 @@ CpuMap map_of_features() {
     if (same != map.features.end()) {
       same->aliases.emplace_back(f.name);
     } else {
-      map.features.push_back({.name = std::string(f.name), .aliases = {}, .cpuid = bits, .msr = {}});
+      MapFeature& added = map.features.emplace_back();
+      added.name = f.name;
+      added.cpuid = bits;
     }
   }
   return map;

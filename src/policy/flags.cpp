@@ -2,11 +2,11 @@
 #include "policy/flags.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 #include "policy/dependence.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/feature_rows.hpp"
+#include "policy/hexadecimal.hpp"
 #include "policy/leaves.hpp"
 
 namespace cloister::policy {
@@ -17,15 +17,11 @@ bool same_bit(const Feature& a, const Feature& b) {
   return a.leaf == b.leaf && a.subleaf == b.subleaf && a.reg == b.reg && a.bit == b.bit;
 }
 
-/// At least so many hexadecimal digits.
-std::string hexadecimal(u32 value, std::size_t digits = 1) {
-  char text[8];
-  const std::string plain(text, std::to_chars(text, std::end(text), value, 16).ptr);
-  return "0x" + std::string(digits - std::min(digits, plain.size()), '0') + plain;
-}
-
 /// Whether the answer's place needs a sub-leaf to be told.
 bool has_subleaf(const Feature& feature) { return feature.subleaf != 0 || has_subleaves(feature.leaf); }
+
+/// Guests that use these cannot migrate; libvirt's map says so.
+constexpr std::string_view not_migratable[] = {"xsaves", "invtsc"};
 
 const Feature* find_if(auto matches) {
   for (const FeatureRow& row : feature_rows()) {
@@ -113,7 +109,9 @@ std::string place_of(const Feature& feature) {
 std::string libvirt_element(const Feature& feature) {
   constexpr const char* registers[] = {"eax", "ebx", "ecx", "edx"};
   const std::string_view word = spelling(feature, Tool::libvirt);
-  std::string element = "  <feature name='" + std::string(word.empty() ? feature.name : word) + "'>\n    <cpuid";
+  const bool stays = std::ranges::find(not_migratable, feature.name) != std::end(not_migratable);
+  std::string element = "  <feature name='" + std::string(word.empty() ? feature.name : word) + "'";
+  element += std::string(stays ? " migratable='no'" : "") + ">\n    <cpuid";
   element += " eax_in='" + hexadecimal(feature.leaf, 2) + "'";
   if (has_subleaf(feature)) element += " ecx_in='" + hexadecimal(feature.subleaf, 2) + "'";
   element += std::string(" ") + registers[static_cast<unsigned>(feature.reg)] + "='" +

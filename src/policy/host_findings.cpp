@@ -72,7 +72,7 @@ Maybe no_sgx(const HostView& host, const SgxReport& report) {
 
 Maybe not_offered(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::absent || !host.cpus.empty()) return std::nullopt;
-  return Finding{"not-offered", host.source + " says that guests cannot have SGX there, and not why",
+  return Finding{"not-offered", "guests cannot have SGX there (" + host.source + "), for a reason that is not given",
                  "Run 'cloister cpu probe' on that host: it tells processor, firmware, kernel and permissions apart.",
                  true};
 }

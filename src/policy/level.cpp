@@ -17,6 +17,8 @@ bool sgx_offered(const LevelledHost& host) { return has(host.view, *find_feature
 std::vector<bool> closed(const std::vector<const Feature*>& features_, const std::vector<bool>& granted,
                          const std::vector<bool>& assumed) {
   CpuidTable table;
+  table.set(arch::leaf::basic_max, 0, {0xffff, 0, 0, 0});
+  table.set(arch::leaf::extended_max, 0, {arch::leaf::extended_max | 0xffff, 0, 0, 0});
   for (const Feature& f : features()) put(table, f, true);
   for (std::size_t i = 0; i < features_.size(); ++i) {
     if (features_[i] != nullptr && !granted[i] && !assumed[i]) put(table, *features_[i], false);
@@ -209,7 +211,8 @@ void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const Cpu
 std::vector<const Feature*> sgx_features() {
   std::vector<const Feature*> all;
   for (const Feature& feature : features()) {
-    if (!feature.name.starts_with("sgx")) continue;
+    // ENCLV stays the hypervisor's: no guest has it.
+    if (!feature.name.starts_with("sgx") || feature.name == "sgx-enclv") continue;
     const bool alias = std::ranges::any_of(all, [&](const Feature* f) {
       return f->leaf == feature.leaf && f->subleaf == feature.subleaf && f->reg == feature.reg && f->bit == feature.bit;
     });

@@ -144,7 +144,7 @@ std::vector<Migration> migrations(const std::vector<LevelledHost>& hosts, const 
 
 // ------------------------------------------------------------------------------------------------ what both look at
 
-/// The SGX features, each bit once, in the order of features().
+/// The SGX features that guests can have, each bit once, in the order of features().
 std::vector<const Feature*> sgx_features();
 /// Components of XFRM by the feature that brings them: "avx", "mpx", …; a bit that none has by its number.
 std::vector<std::string> names_of_xfrm(u64 xfrm);

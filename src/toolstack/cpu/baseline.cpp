@@ -33,6 +33,19 @@ std::string some(const std::vector<std::string>& words) {
   return fmt::format("{} and {} more", fmt::join(words.begin(), words.begin() + most, ", "), words.size() - most);
 }
 
+/// Hosts as columns and rows have them: file names without folders, where those tell them apart.
+std::vector<std::string> short_names(const Baseline& baseline) {
+  std::vector<std::string> names, whole;
+  for (const policy::HostSummary& host : baseline.hosts) {
+    whole.push_back(printable(host.name));
+    std::string name = whole.back().substr(whole.back().rfind('/') + 1);
+    if (std::ranges::find(names, name) != names.end()) name.clear();
+    names.push_back(std::move(name));
+  }
+  const bool clear = std::ranges::find(names, "") == names.end();
+  return clear ? names : whole;
+}
+
 std::string mib(u64 bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
 std::string state_text(policy::SgxState state) {
@@ -58,9 +71,11 @@ std::string epc_text(const std::optional<std::vector<policy::EpcSectionView>>& e
 
 std::string hosts_table(const Baseline& baseline) {
   client::Table table({"HOST", "SGX", "LAUNCH CONTROL", "EPC", "CPU"});
-  for (const policy::HostSummary& host : baseline.hosts) {
+  const std::vector<std::string> names = short_names(baseline);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const policy::HostSummary& host = baseline.hosts[i];
     const bool sgx = host.state == policy::SgxState::offered;
-    table.add({printable(host.name), state_text(host.state), sgx ? std::string(policy::name_of(host.launch)) : "",
+    table.add({names[i], state_text(host.state), sgx ? std::string(policy::name_of(host.launch)) : "",
                sgx ? epc_text(host.epc) : "", host.cpu ? host.cpu->model : "unknown"});
   }
   return table.text();
@@ -101,14 +116,15 @@ std::string cpu_text(const Baseline& baseline) {
   return text;
 }
 
-std::string who(const Baseline& baseline, const std::vector<std::size_t>& hosts) {
-  std::vector<std::string> names;
-  for (const std::size_t i : hosts) names.push_back(printable(baseline.hosts[i].name));
-  return join(names);
+std::string who(const std::vector<std::string>& names, const std::vector<std::size_t>& hosts) {
+  std::vector<std::string> these;
+  for (const std::size_t i : hosts) these.push_back(names[i]);
+  return join(these);
 }
 
 std::string costs_text(const Baseline& baseline, const policy::CpuMap& map) {
   client::Table table({"FLAG", "WHERE", "HOSTS WITHOUT", "HOSTS THAT DO NOT TELL"});
+  const std::vector<std::string> names = short_names(baseline);
   std::vector<std::string> untold;
   bool any = false;
   for (const policy::Cost& cost : baseline.costs) {
@@ -118,7 +134,7 @@ std::string costs_text(const Baseline& baseline, const policy::CpuMap& map) {
       continue;
     }
     any = true;
-    table.add({cost.flag, place_of_flag(cost.flag, map), who(baseline, cost.without), who(baseline, cost.unknown)});
+    table.add({cost.flag, place_of_flag(cost.flag, map), who(names, cost.without), who(names, cost.unknown)});
   }
   std::string text = any ? "What it costs\n" + table.text() : "It costs no host a flag.\n";
   if (!untold.empty()) text += fmt::format("No host tells of {}: not granted.\n", some(untold));
@@ -128,17 +144,18 @@ std::string costs_text(const Baseline& baseline, const policy::CpuMap& map) {
 std::string moves_text(const Baseline& baseline) {
   if (baseline.hosts.size() < 2) return {};
   std::vector<std::string> titles{"FROM \\ TO"};
-  for (const policy::HostSummary& host : baseline.hosts) titles.push_back(printable(host.name));
+  const std::vector<std::string> names = short_names(baseline);
+  titles.insert(titles.end(), names.begin(), names.end());
   client::Table matrix(titles);
   std::string reasons;
   auto migration = baseline.migrations.begin();
   for (std::size_t from = 0; from < baseline.hosts.size(); ++from) {
-    std::vector<std::string> row{printable(baseline.hosts[from].name)};
+    std::vector<std::string> row{names[from]};
     for (std::size_t to = 0; to < baseline.hosts.size(); ++to) {
       row.emplace_back(from == to ? "-" : name_of(migration->safe));
       if (from == to) continue;
       if (migration->safe != Known::yes) {
-        reasons += fmt::format("{} -> {}: ", row.front(), titles[to + 1]);
+        reasons += fmt::format("{} -> {}: ", names[from], names[to]);
         if (!migration->lost.empty()) reasons += "loses " + some(migration->lost);
         if (!migration->unknown.empty()) {
           reasons += fmt::format("{}not known: {}", migration->lost.empty() ? "" : "; ", some(migration->unknown));
@@ -187,7 +204,10 @@ std::string cpu_element(const policy::NamedCpu& named) {
   add(named.disabled, "disable");
   std::ostringstream text;
   document.print(text, "  ", pugi::format_indent | pugi::format_attribute_single_quote | pugi::format_no_declaration);
-  return text.str();
+  // As libvirt prints it.
+  std::string as_libvirt = text.str();
+  for (std::size_t at = 0; (at = as_libvirt.find(" />\n", at)) != std::string::npos;) as_libvirt.erase(at, 1);
+  return as_libvirt;
 }
 
 std::vector<std::string> unsaid_flags(const policy::SgxPolicy& sgx, const policy::CpuMap& map) {

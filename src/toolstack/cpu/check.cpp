@@ -84,7 +84,7 @@ std::string check_text(const policy::HostView& host, const Check& check, const p
   }
   if (check.all == Known::yes) return text;
   for (const policy::Finding& finding : report.findings) {
-    text += fmt::format("{}: {}{}{}\n", finding.rule, finding.message, finding.mend.empty() ? "" : " ", finding.mend);
+    text += fmt::format("{}: {}{}{}\n", finding.rule, finding.message, finding.mend.empty() ? "" : ". ", finding.mend);
   }
   return text;
 }

@@ -1,6 +1,8 @@
 // Policies as operators keep them: names on the command line, a baseline's JSON, or a domain in another tool's words.
 #include <fmt/format.h>
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "toolstack/cpu/pool.hpp"

@@ -6,6 +6,8 @@
 // Other answers may stand between them. Of several that say the same, the last one counts.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "toolstack/hosts/formats.hpp"
 #include "toolstack/hosts/json_stream.hpp"
 
@@ -17,8 +19,6 @@ using nlohmann::json;
 using policy::EpcSectionView;
 using policy::HostView;
 using Step = tl::expected<void, std::string>;
-
-bool is_sgx_info(const json& answer) { return answer.contains("sgx") && answer["sgx"].is_boolean(); }
 
 tl::expected<EpcSectionView, std::string> read_section(const json& section) {
   if (!section.is_object() || !section.contains("size") || !section["size"].is_number_unsigned())
@@ -61,7 +61,6 @@ Step read_sgx_info(const json& answer, HostView& host) {
 }
 
 Step read_model(const json& model, HostView& host) {
-  if (!model.contains("props")) return {};
   if (!model["props"].is_object()) return tl::unexpected(std::string("found 'props' that is no object"));
   for (const auto& [name, value] : model["props"].items()) {
     if (!value.is_boolean()) continue;  // numbers and words are no flags
@@ -74,59 +73,110 @@ Step read_model(const json& model, HostView& host) {
   return {};
 }
 
-void add_source(HostView& host, std::string_view command) {
-  if (host.source.find(command) != host.source.npos) return;
-  host.source += std::string(host.source.empty() ? "QEMU's " : " and ").append(command);
-}
-
-/// One answer; `error` keeps what QEMU said went wrong.
-Step read_answer(const json& whole, HostView& host, std::string& error) {
-  if (!whole.is_object()) return {};
-  if (const auto failed = whole.find("error"); failed != whole.end() && failed->is_object()) {
-    const json text = failed->value("desc", json());
-    error = text.is_string() ? text.get<std::string>() : "no reason given";
-    // QEMU's words for a /dev/sgx_vepc that it cannot open, whatever the reason.
-    if (error.starts_with("SGX is not enabled")) {
-      add_source(host, "query-sgx-capabilities");
-      host.named["sgx"] = false;
-    }
-    return {};
-  }
-  const json& answer = whole.contains("return") ? whole["return"] : whole;
-  if (!answer.is_object()) return {};
-  if (is_sgx_info(answer)) {
-    add_source(host, "query-sgx-capabilities");
-    return read_sgx_info(answer, host);
-  }
-  if (answer.contains("model") && answer["model"].is_object() && answer["model"].contains("props")) {
-    add_source(host, "query-cpu-model-expansion");
-    return read_model(answer["model"], host);
+/// A register of features, without what QEMU leaves out of others.
+Step read_word(const json& word, HostView& host) {
+  const auto number = [&](const char* name) -> std::optional<u32> {
+    const json value = word.value(name, json(0u));
+    if (!value.is_number_unsigned() || value.get<u64>() > 0xffff'ffff) return std::nullopt;
+    return static_cast<u32>(value.get<u64>());
+  };
+  constexpr std::string_view registers[] = {"EAX", "EBX", "ECX", "EDX"};
+  const json name = word.value("cpuid-register", json());
+  const auto* const reg =
+      name.is_string() ? std::ranges::find(registers, name.get<std::string>()) : std::end(registers);
+  const auto leaf = number("cpuid-input-eax"), subleaf = number("cpuid-input-ecx"), bits = number("features");
+  if (reg == std::end(registers) || !leaf || !subleaf || !bits)
+    return tl::unexpected(std::string("found a feature word without its register, expected EAX to EDX and numbers"));
+  for (const policy::Feature& feature : policy::features()) {
+    if (feature.leaf == *leaf && feature.subleaf == *subleaf && feature.reg == arch::CpuidReg(reg - registers))
+      host.named[policy::first_name(feature)] = (*bits >> feature.bit & 1) != 0;
   }
   return {};
 }
+
+/// What is read of a text, answer by answer.
+class Session {
+ public:
+  /// An answer, or a list of them.
+  Step read(const json& whole) {
+    if (whole.is_array()) {
+      for (const json& answer : whole) {
+        if (!answer.is_object()) continue;
+        if (const Step step = read(answer); !step) return step;
+      }
+      return {};
+    }
+    if (const auto failed = whole.find("error"); failed != whole.end() && failed->is_object()) {
+      const json text = failed->value("desc", json());
+      read_error(text.is_string() ? text.get<std::string>() : "no reason given");
+      return {};
+    }
+    const json& answer = whole.contains("return") ? whole["return"] : whole;
+    return answer.is_array() ? read_words(answer) : answer.is_object() ? read_answer(answer) : Step{};
+  }
+
+  /// nullopt: nothing told of a host.
+  std::optional<HostView> host() const {
+    if (host_.source.empty()) return std::nullopt;
+    HostView host = host_;
+    // What KVM would give is of no use without the device.
+    if (refused_ && !host.epc) host.named["sgx"] = false;
+    return host;
+  }
+  const std::string& error() const { return error_; }
+
+ private:
+  void add_source(std::string_view command) {
+    if (host_.source.find(command) != host_.source.npos) return;
+    host_.source += std::string(host_.source.empty() ? "QEMU's " : " and ").append(command);
+  }
+
+  void read_error(const std::string& description) {
+    error_ = description;
+    // QEMU's words for a /dev/sgx_vepc that it cannot open, whatever the reason.
+    if (!description.starts_with("SGX is not enabled")) return;
+    add_source("query-sgx-capabilities");
+    refused_ = true;
+  }
+
+  Step read_words(const json& words) {
+    for (const json& word : words) {
+      if (!word.is_object() || !word.contains("cpuid-register")) continue;
+      add_source("feature-words");
+      if (const Step step = read_word(word, host_); !step) return step;
+    }
+    return {};
+  }
+
+  Step read_answer(const json& answer) {
+    if (answer.contains("sgx") && answer["sgx"].is_boolean()) {
+      add_source("query-sgx-capabilities");
+      return read_sgx_info(answer, host_);
+    }
+    if (answer.contains("model") && answer["model"].is_object() && answer["model"].contains("props")) {
+      add_source("query-cpu-model-expansion");
+      return read_model(answer["model"], host_);
+    }
+    return {};
+  }
+
+  HostView host_;
+  std::string error_;     ///< what QEMU said went wrong, the last time
+  bool refused_ = false;  ///< there is no EPC for guests
+};
 
 }  // namespace
 
 tl::expected<HostView, Diagnostic> read_qemu(std::string_view text) {
   const auto pieces = read_json_stream(text);
   if (!pieces) return tl::unexpected(pieces.error());
-  HostView host;
-  std::string error;
-  const auto read = [&](const JsonPiece& piece, const json& answer) -> tl::expected<void, Diagnostic> {
-    const Step step = read_answer(answer, host, error);
-    if (!step) return tl::unexpected(Diagnostic{piece.at, "in the answer that begins here: " + step.error()});
-    return {};
-  };
+  Session session;
   for (const JsonPiece& piece : *pieces) {
-    if (!piece.value.is_array()) {
-      if (const auto done = read(piece, piece.value); !done) return tl::unexpected(done.error());
-      continue;
-    }
-    for (const json& answer : piece.value) {
-      if (const auto done = read(piece, answer); !done) return tl::unexpected(done.error());
-    }
+    const Step step = session.read(piece.value);
+    if (!step) return tl::unexpected(Diagnostic{piece.at, "in the answer that begins here: " + step.error()});
   }
-  if (!host.source.empty()) return host;
+  if (auto host = session.host()) return std::move(*host);
+  const std::string& error = session.error();
   return tl::unexpected(Diagnostic{pieces->front().at,
                                    (error.empty() ? std::string("found JSON with no such answer")
                                                   : fmt::format("found QEMU's error '{}'", shown(error))) +

@@ -24,9 +24,8 @@ using Raw = std::function<CpuidRegs(u32 leaf, u32 subleaf)>;
 
 /// Leaf 12H with the sub-leaf that ends its list: so a list without sections is known to be empty.
 void read_sgx(CpuidTable& table, const Raw& raw) {
-  constexpr u32 sgx_bit = 1u << 2, type = 0xf, first_section = 2, most = 64;
+  constexpr u32 type = 0xf, first_section = 2, most = 64;
   if (raw(arch::leaf::basic_max, 0).eax < arch::leaf::sgx) return;
-  if ((raw(arch::leaf::features, 0).ebx & sgx_bit) == 0) return;
   for (u32 subleaf = 0; subleaf < most; ++subleaf) {
     const CpuidRegs regs = raw(arch::leaf::sgx, subleaf);
     table.set(arch::leaf::sgx, subleaf, regs);

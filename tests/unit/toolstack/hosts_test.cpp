@@ -132,6 +132,29 @@ TEST(ReadHost, QemuWithoutTheDeviceSaysSo) {
   EXPECT_THAT(policy::sgx_report(host).findings, ElementsAre(::testing::Field(&policy::Finding::rule, "not-offered")));
 }
 
+TEST(ReadHost, WithoutTheDeviceItIsOfNoUseWhatKvmWouldGive) {
+  const std::string refused = R"({"error": {"class": "GenericError", "desc": "SGX is not enabled in KVM"}})",
+                    model = R"({"return": {"model": {"name": "host", "props": {"sgx": true, "avx2": true}}}})";
+  for (const std::string& session : {refused + model, model + refused}) {
+    const HostView host = good(session);
+    EXPECT_EQ(has(host, "sgx"), Known::no);
+    EXPECT_EQ(has(host, "avx2"), Known::yes);
+  }
+}
+
+TEST(ReadHost, QemusFeatureWordsAreRegistersOfFeatures) {
+  const HostView host = good(R"({"return": [
+    {"cpuid-register": "EBX", "cpuid-input-ecx": 0, "cpuid-input-eax": 7, "features": 36},
+    {"cpuid-register": "EDX", "cpuid-input-eax": 1, "features": 260832255}], "id": "feature-words"}
+    {"return": 6, "id": "family"})");
+  EXPECT_EQ(host.source, "QEMU's feature-words");
+  EXPECT_EQ(has(host, "sgx"), Known::yes);
+  EXPECT_EQ(has(host, "avx2"), Known::yes);
+  EXPECT_EQ(has(host, "smep"), Known::no);
+  EXPECT_EQ(has(host, "sgxlc"), Known::unknown) << "another register of the leaf";
+  EXPECT_THAT(error(R"({"return": [{"cpuid-register": "EFX"}]})"), HasSubstr("found a feature word without"));
+}
+
 // ------------------------------------------------------------------------------------------------ errors
 
 TEST(ReadHost, ErrorsStandAtTheirPlace) {
@@ -185,12 +208,13 @@ TEST(ReadHost, ErrorsStandAtTheirPlace) {
 
 TEST(ReadHost, AnyBytesGiveAHostOrOneLine) {
   std::minstd_rand random(1);
+  int hosts = 0, errors = 0;
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random()) % n; };
   for (const std::string& seed : {std::string(tests::cpudata), std::string(tests::domain_capabilities),
                                   std::string(tests::qmp_session), std::string(tests::raw_dump)}) {
     for (int i = 0; i < 2000; ++i) {
       std::string text = seed;
-      for (std::size_t changes = 1 + below(4); changes-- > 0;) {
+      for (std::size_t changes = 1 + below(2); changes-- > 0;) {
         const std::size_t at = below(text.size());
         switch (below(4)) {
           case 0: text[at] = static_cast<char>(below(256)); break;
@@ -202,14 +226,18 @@ TEST(ReadHost, AnyBytesGiveAHostOrOneLine) {
       }
       const auto host = read_host(text, "F");
       if (host) {
+        ++hosts;
         static_cast<void>(policy::sgx_report(*host));
         continue;
       }
+      ++errors;
       EXPECT_FALSE(host.error().message.empty());
       EXPECT_LE(host.error().at.line, static_cast<u32>(std::ranges::count(text, '\n')) + 1) << text;
       for (const char c : host.error().message) ASSERT_FALSE(c >= 0 && c < ' ') << host.error().message;
     }
   }
+  EXPECT_GT(hosts, 500);
+  EXPECT_GT(errors, 1000);
 }
 
 TEST(LoadHost, NamesTheFileThatCannotBeRead) {
