@@ -17,11 +17,12 @@ import cases_death
 import cases_life
 import cases_sandbox
 import cases_seeing
+import cases_silicon
 from machine import Machine, become_reaper
 
 SKIPPED = 77  # to ctest
 CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
-         **cases_dashboard.CASES}
+         **cases_dashboard.CASES, **cases_silicon.CASES}
 
 
 @dataclass
