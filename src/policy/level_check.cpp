@@ -29,7 +29,7 @@ const Feature* first_of(const Feature& feature) {
   return &*std::ranges::find_if(features(), same);
 }
 
-std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
+std::optional<Named> find_name_as_written(std::string_view name, const CpuMap& map) {
   const Feature* feature = find_feature(name);
   for (const Tool tool : tools) {
     if (feature == nullptr) feature = find_spelling(name, tool);
@@ -47,6 +47,15 @@ std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
     if (found != map.features.end()) mapped = &*found;
   }
   return Named{feature, mapped};
+}
+
+/// Letters may be capital, as in the manual.
+std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
+  if (const auto named = find_name_as_written(name, map)) return named;
+  std::string small(name);
+  std::ranges::transform(small, small.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return find_name_as_written(small, map);
 }
 
 constexpr std::size_t most_suggestions = 3;
@@ -67,8 +76,10 @@ UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
   UnknownName unknown{name, false, {}};
   std::vector<std::string> flags;
   for (const std::string_view near : nearest_few(name, candidates, candidates.size())) {
-    const std::string flag = find_name(near, map)->name();
-    if (unknown.nearest.size() == most_suggestions || std::ranges::find(flags, flag) != flags.end()) continue;
+    const auto named = find_name(near, map);
+    if (!named || unknown.nearest.size() == most_suggestions) continue;
+    const std::string flag = named->name();
+    if (std::ranges::find(flags, flag) != flags.end()) continue;
     flags.push_back(flag);
     unknown.nearest.emplace_back(near);
   }

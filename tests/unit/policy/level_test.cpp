@@ -100,7 +100,7 @@ TEST(Check, NamesWhatAHostLacksAndWhatAGuestLoses) {
 
 TEST(Check, TakesEveryToolsSpelling) {
   // Linux writes sgx_lc, libvirt sgxlc; the table has one flag.
-  for (const char* const names : {"sgx_lc", "sgxlc", "+sgxlc", "sgxlc=on", " sgxlc , "}) {
+  for (const char* const names : {"sgx_lc", "SGX_LC", "sgxlc", "+sgxlc", "sgxlc=on", " sgxlc , "}) {
     EXPECT_EQ(row(checked(described("coffeelake-client"), wish(names)), "sgxlc").here, Known::yes) << names;
   }
   const Check found = checked(described("coffeelake-client"), wish("newer,sgx=on,-avx2"));
