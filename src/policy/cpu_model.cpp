@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+
+#include "policy/flags.hpp"
 
 namespace cloister::policy {
 
@@ -161,6 +164,17 @@ const Feature* feature_of(const MapFeature& feature) {
 bool is_sgx(const MapFeature& feature) {
   const Feature* const ours = feature_of(feature);
   return ours != nullptr && ours->name.starts_with("sgx");
+}
+
+std::string place_of(const MapFeature& feature) {
+  if (const Feature* const ours = feature_of(feature)) return place_of(*ours);
+  const auto hex = [](u32 value) {
+    char digits[8];
+    return "0x" + std::string(digits, std::to_chars(digits, std::end(digits), value, 16).ptr);
+  };
+  if (feature.msr) return "MSR " + hex(*feature.msr);
+  if (!feature.cpuid) return {};
+  return "leaf " + hex(feature.cpuid->leaf) + ", sub-leaf " + std::to_string(feature.cpuid->subleaf);
 }
 
 MappedCpu map_cpu(const HostView& host, const CpuMap& map) {

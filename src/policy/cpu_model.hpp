@@ -46,6 +46,8 @@ std::optional<NamedCpu> name_host(const MappedCpu& host, const CpuMap& map);
 /// The map's feature in features(); null if it is not there, or several bits.
 const Feature* feature_of(const MapFeature& feature);
 bool is_sgx(const MapFeature& feature);
+/// "leaf 0x12, sub-leaf 1, EAX bit 4", "MSR 0x10a".
+std::string place_of(const MapFeature& feature);
 
 /// A map of features() alone, without models, for where there is no libvirt.
 CpuMap map_of_features();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "policy/dependence.hpp"
+#include "policy/flags.hpp"
 
 namespace cloister::policy {
 
@@ -32,8 +33,8 @@ std::vector<bool> closed(const std::vector<const Feature*>& features_, const std
 }
 
 /// What to say of a flag that each host has, has not, or does not tell of; nullopt if it costs nobody anything.
-std::optional<Cost> cost_of(std::string_view flag, bool sgx, const std::vector<Known>& hosts) {
-  Cost cost{std::string(flag), sgx, {}, {}};
+std::optional<Cost> cost_of(std::string flag, std::string place, bool sgx, const std::vector<Known>& hosts) {
+  Cost cost{std::move(flag), std::move(place), sgx, {}, {}};
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     if (hosts[i] == Known::no) cost.without.push_back(i);
     if (hosts[i] == Known::unknown) cost.unknown.push_back(i);
@@ -78,6 +79,50 @@ LaunchInCommon launch_in_common(const std::vector<LevelledHost>& hosts) {
   return common;
 }
 
+/// What a limit of every host's is, and who sets it. 0 is "not known", unless there is no SGX.
+void put_limit_costs(Baseline& result, const std::vector<LevelledHost>& hosts) {
+  const auto put = [&](std::string what, const char* place, const auto& has_it) {
+    std::vector<Known> known;
+    for (const LevelledHost& host : hosts) known.push_back(has_it(host.sgx));
+    if (auto cost = cost_of(std::move(what), place, true, known)) result.costs.push_back(std::move(*cost));
+  };
+  const auto without_sgx = [](const SgxReport& sgx) {
+    return sgx.state == SgxState::absent || sgx.state == SgxState::switched_off;
+  };
+  u64 xfrm = 0;
+  u8 log2_32 = 0, log2_64 = 0;
+  for (const LevelledHost& host : hosts) {
+    xfrm |= host.sgx.xfrm;
+    log2_32 = std::max(log2_32, host.sgx.log2_size_32);
+    log2_64 = std::max(log2_64, host.sgx.log2_size_64);
+  }
+  // x87 and SSE are every enclave's (SDM vol. 3D, 36.7.2).
+  constexpr u64 mandatory = 3;
+  for (const std::string& name : names_of_xfrm(xfrm & ~mandatory)) {
+    put("XFRM " + name, "leaf 0x12, sub-leaf 1, ECX and EDX", [&](const SgxReport& sgx) {
+      if (sgx.xfrm == 0 && !without_sgx(sgx)) return Known::unknown;
+      const auto names = names_of_xfrm(sgx.xfrm);
+      return std::ranges::find(names, name) != names.end() ? Known::yes : Known::no;
+    });
+  }
+  const auto put_size = [&](int mode, u8 most, u8 SgxReport::*log2) {
+    if (most == 0) return;
+    put(std::to_string(mode) + "-bit enclaves of 2^" + std::to_string(most) + " bytes", "leaf 0x12, sub-leaf 0, EDX",
+        [&](const SgxReport& sgx) {
+          if (sgx.*log2 == 0 && !without_sgx(sgx)) return Known::unknown;
+          return sgx.*log2 == most ? Known::yes : Known::no;
+        });
+  };
+  put_size(32, log2_32, &SgxReport::log2_size_32);
+  put_size(64, log2_64, &SgxReport::log2_size_64);
+  const bool some_open = std::ranges::any_of(hosts, [](auto& h) { return h.sgx.launch == LaunchCase::unlocked; });
+  if (!some_open) return;
+  put("launch-key hash of its own", "IA32_FEATURE_CONTROL bit 17", [](const SgxReport& sgx) {
+    if (sgx.launch == LaunchCase::unlocked) return Known::yes;
+    return sgx.launch == LaunchCase::unknown ? Known::unknown : Known::no;
+  });
+}
+
 void put_sgx(Baseline& result, const std::vector<LevelledHost>& hosts) {
   const std::vector<const Feature*> all = sgx_features();
   std::vector<bool> granted;
@@ -85,8 +130,10 @@ void put_sgx(Baseline& result, const std::vector<LevelledHost>& hosts) {
     std::vector<Known> known;
     for (const LevelledHost& host : hosts) known.push_back(has(host.view, *feature));
     granted.push_back(std::ranges::all_of(known, [](Known k) { return k == Known::yes; }));
-    if (auto cost = cost_of(feature->name, true, known)) result.costs.push_back(std::move(*cost));
+    if (auto cost = cost_of(std::string(feature->name), place_of(*feature), true, known))
+      result.costs.push_back(std::move(*cost));
   }
+  put_limit_costs(result, hosts);
   granted = closed(all, granted, std::vector<bool>(all.size(), false));
   SgxPolicy& sgx = result.sgx;
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -172,7 +219,7 @@ void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const Cpu
     assumed.push_back(std::ranges::none_of(known, [](Known k) { return k == Known::no; }));
     if (all && !feature.migratable) result.immovable.push_back(feature.name);
     if (is_sgx(feature) || never_a_guests(feature.name)) continue;
-    if (auto cost = cost_of(feature.name, false, known)) result.costs.push_back(std::move(*cost));
+    if (auto cost = cost_of(feature.name, place_of(feature), false, known)) result.costs.push_back(std::move(*cost));
   }
   granted = closed(ours, granted, assumed);
 

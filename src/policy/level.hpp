@@ -89,9 +89,10 @@ struct SgxPolicy {
   bool operator==(const SgxPolicy&) const = default;
 };
 
-/// A flag that some hosts have and not all, and who is the reason.
+/// What some hosts have and not all, a flag or an SGX limit, and who is the reason.
 struct Cost {
-  std::string flag;
+  std::string flag;   ///< or "XFRM avx512", "64-bit enclaves of 2^47 bytes", …
+  std::string place;  ///< "leaf 0x12, sub-leaf 1, EAX bit 4"
   bool sgx = false;
   std::vector<std::size_t> without, unknown;  ///< hosts by their index
   bool operator==(const Cost&) const = default;

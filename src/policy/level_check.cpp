@@ -102,10 +102,7 @@ std::string hex(u64 value) {
 }
 
 std::string place_of(const Named& named) {
-  if (named.feature != nullptr) return policy::place_of(*named.feature);
-  if (named.mapped->msr) return "MSR " + hex(*named.mapped->msr);
-  if (!named.mapped->cpuid) return {};
-  return "leaf " + hex(named.mapped->cpuid->leaf) + ", sub-leaf " + std::to_string(named.mapped->cpuid->subleaf);
+  return named.feature != nullptr ? policy::place_of(*named.feature) : policy::place_of(*named.mapped);
 }
 
 // ------------------------------------------------------------------------------------------------ flags

@@ -6,7 +6,6 @@
 #include <pugixml.hpp>
 #include <sstream>
 
-#include "policy/flags.hpp"
 #include "toolstack/client/table.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/cpu/pool.hpp"
@@ -123,8 +122,8 @@ std::string who(const std::vector<std::string>& names, const std::vector<std::si
   return join(these);
 }
 
-std::string costs_text(const Baseline& baseline, const policy::CpuMap& map) {
-  client::Table table({"FLAG", "WHERE", "HOSTS WITHOUT", "HOSTS THAT DO NOT TELL"});
+std::string costs_text(const Baseline& baseline) {
+  client::Table table({"WHAT", "WHERE", "HOSTS WITHOUT", "HOSTS THAT DO NOT TELL"});
   const std::vector<std::string> names = short_names(baseline);
   std::vector<std::string> untold;
   bool any = false;
@@ -135,7 +134,7 @@ std::string costs_text(const Baseline& baseline, const policy::CpuMap& map) {
       continue;
     }
     any = true;
-    table.add({cost.flag, place_of_flag(cost.flag, map), who(names, cost.without), who(names, cost.unknown)});
+    table.add({cost.flag, cost.place, who(names, cost.without), who(names, cost.unknown)});
   }
   std::string text = any ? "What it costs\n" + table.text() : "It costs no host a flag.\n";
   if (!untold.empty()) text += fmt::format("No host tells of {}: not granted.\n", some(untold));
@@ -223,20 +222,10 @@ std::vector<std::string> unsaid_flags(const policy::SgxPolicy& sgx, const policy
   return unsaid;
 }
 
-std::string place_of_flag(std::string_view flag, const policy::CpuMap& map) {
-  const policy::MapFeature* const mapped = map.find_feature(flag);
-  const policy::Feature* feature = policy::find_feature(flag);
-  if (mapped != nullptr && feature == nullptr) feature = feature_of(*mapped);
-  if (feature != nullptr) return policy::place_of(*feature);
-  if (mapped == nullptr) return {};
-  if (mapped->cpuid) return fmt::format("leaf {:#x}, sub-leaf {}", mapped->cpuid->leaf, mapped->cpuid->subleaf);
-  return mapped->msr ? fmt::format("MSR {:#x}", *mapped->msr) : "";
-}
-
 std::string baseline_text(const Baseline& baseline, const policy::CpuMap& map) {
   std::string text;
   for (const std::string& part : {hosts_table(baseline), sgx_text(baseline, map), cpu_text(baseline),
-                                  costs_text(baseline, map), moves_text(baseline)}) {
+                                  costs_text(baseline), moves_text(baseline)}) {
     if (!part.empty()) text += (text.empty() ? "" : "\n") + part;
   }
   return text;

@@ -177,7 +177,7 @@ ordered_json baseline_json(const Baseline& baseline, const policy::CpuMap& map) 
   result["costs"] = result["migrations"] = ordered_json::array();
   for (const policy::Cost& cost : baseline.costs) {
     result["costs"].push_back({{"flag", cost.flag},
-                               {"place", place_of_flag(cost.flag, map)},
+                               {"place", cost.place},
                                {"sgx", cost.sgx},
                                {"without", names_of_hosts(baseline, cost.without)},
                                {"unknown", names_of_hosts(baseline, cost.unknown)}});

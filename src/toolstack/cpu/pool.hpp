@@ -47,7 +47,5 @@ std::string cpu_element(const policy::NamedCpu& cpu);
 std::vector<std::string> unsaid_flags(const policy::SgxPolicy& sgx, const policy::CpuMap& map);
 /// "any, and guests may write it", …
 std::string launch_text(const policy::LaunchInCommon& launch);
-/// Where the flag is: by our table, or by the map.
-std::string place_of_flag(std::string_view flag, const policy::CpuMap& map);
 
 }  // namespace cloister::toolstack::cpu

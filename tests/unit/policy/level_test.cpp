@@ -207,6 +207,10 @@ TEST(Baseline, SaysWhichHostCostsWhichFlag) {
   EXPECT_THAT(cost("sgx2"), ElementsAre(1u, 2u));
   EXPECT_THAT(cost("sgx1"), IsEmpty());
   EXPECT_THAT(cost("sgx-aex-notify"), IsEmpty()) << "nobody has it, so it costs nobody";
+  EXPECT_THAT(cost("XFRM mpx"), ElementsAre(0u));
+  EXPECT_THAT(cost("XFRM avx512"), ElementsAre(1u, 2u));
+  EXPECT_THAT(cost("64-bit enclaves of 2^56 bytes"), ElementsAre(1u, 2u));
+  EXPECT_THAT(cost("32-bit enclaves of 2^31 bytes"), IsEmpty());
   EXPECT_TRUE(found.costs.front().sgx) << "SGX first";
 }
 
