@@ -6,6 +6,7 @@ one, of which no domain of the test is."""
 
 import argparse
 import difflib
+import json
 import re
 import shlex
 import shutil
@@ -19,6 +20,7 @@ from xml.etree import ElementTree
 import argv
 import qmp
 from domains import domains
+from hosts import POOLS, SGX_FLAGS, feature_bits, features_of_cpu
 from libvirtd import Libvirtd
 
 SKIPPED = 77  # to ctest
@@ -26,6 +28,7 @@ QEMU = "qemu-system-x86_64"
 SCHEMA = "/usr/share/libvirt/schemas/domain.rng"
 # What QEMU 7.2 says of an object type that it registers only if it could open /dev/sgx_vepc (backends/hostmem-epc.c).
 NO_BACKEND = "invalid object type: memory-backend-epc"
+SGX = set(SGX_FLAGS)
 
 
 class Skipped(Exception):
@@ -43,9 +46,12 @@ class Judge:
         self.program, self.folder = program, folder
         self.domains = domains(folder, examples)
 
+    def run(self, verb, *arguments):
+        return subprocess.run([self.program, "cpu", verb, *arguments], capture_output=True, text=True, cwd=self.folder,
+                              timeout=60)
+
     def render(self, target, file, *options):
-        done = subprocess.run([self.program, "cpu", "render", "--for", target, *options, file], capture_output=True,
-                              text=True, cwd=self.folder)
+        done = self.run("render", "--for", target, *options, file)
         assert done.returncode == 0, f"render --for {target} {file} ended with {done.returncode}: {done.stderr}"
         return done.stdout
 
@@ -250,7 +256,48 @@ def document(judge):
     assert settings.cpu_model_extra_flags == NOVA_FLAGS.split(","), settings.cpu_model_extra_flags
 
 
-CASES = {case.__name__: case for case in (schema, define, native, qemu, flags, nova, document)}
+def our_baseline(judge, index, pool):
+    files = []
+    for number, host in enumerate(pool):
+        files.append(judge.folder / f"pool-{index}-host-{number}.xml")
+        files[-1].write_text(host.cpudata())
+    answer = json.loads(judge.run("baseline", "--json", *files).stdout)["cpu"]
+    features = "".join(f"<feature policy='{each['policy']}' name='{each['name']}'/>" for each in answer["features"])
+    return features_of_cpu(f"<cpu><model>{answer['model']}</model>{features}</cpu>")
+
+
+def baseline(judge):
+    """A pool's processor is the one that libvirt finds for the same hosts. QEMU's interpreter lacks some of it."""
+    need("libvirtd", "virsh", QEMU)
+    with Libvirtd(judge.folder / "lv", shutil.which(QEMU)) as libvirt:
+        for index, pool in enumerate(POOLS):
+            file = judge.folder / f"pool-{index}.xml"
+            file.write_text("".join(host.cpu_element() for host in pool))
+            ours = our_baseline(judge, index, pool)
+            theirs = features_of_cpu(libvirt.ask("cpu-baseline", file))
+            assert ours - SGX == theirs - SGX, f"pool {index}: only ours {ours - theirs}, only libvirt's {theirs - ours}"
+            emulated = features_of_cpu(libvirt.ask("hypervisor-cpu-baseline", "--virttype", "qemu", "--emulator",
+                                                   libvirt.emulator, file))
+            assert emulated - SGX <= ours, f"pool {index}: only libvirt's {emulated - ours}"
+    print(f"{len(POOLS)} pools")
+
+
+def compare(judge):
+    """This host has a flag for us if it has it for libvirt."""
+    need("libvirtd", "virsh", QEMU)
+    known = [name for name, bits in feature_bits().items() if bits]
+    file, have = judge.folder / "cpu.xml", {}
+    with Libvirtd(judge.folder / "lv", shutil.which(QEMU)) as libvirt:
+        for name in known[::4]:
+            file.write_text(f"<cpu><arch>x86_64</arch><model>486</model><feature name='{name}'/></cpu>")
+            have[name] = libvirt.virsh("cpu-compare", file).returncode == 0
+    wrong = [name for name, there in have.items() if (judge.run("check", "host", name).returncode == 0) != there]
+    assert not wrong, f"libvirt and we do not agree on {wrong}"
+    assert len(set(have.values())) == 2, have
+    print(f"{len(have)} flags")
+
+
+CASES = {case.__name__: case for case in (schema, define, native, qemu, flags, nova, document, baseline, compare)}
 
 
 def main():
