@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/epc/clean.hpp"
 #include "silicon/silicon.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
@@ -35,9 +36,6 @@ using hypervisor::Ending;
 using hypervisor::Outcome;
 using hypervisor::TraceOptions;
 
-/// Where the machine's EPC starts; a run hosts one domain, whose EPC is all of it.
-constexpr arch::Mfn machine_epc{u64{1} << (32 - arch::page_shift)};
-
 struct TraceKind {
   const char* name;
   bool TraceOptions::*flag;
@@ -46,16 +44,11 @@ constexpr TraceKind kinds[] = {
     {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
     {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
 
-tl::expected<silicon::Package::Config, std::string> package_of(const DomainConfig& config,
-                                                               const std::optional<MachineDescription>& machine,
-                                                               const silicon::Features& features,
+/// The domain's package with the keys of its machine.
+tl::expected<silicon::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
                                                                const RunArguments& arguments) {
-  silicon::Package::Config package;
-  package.features = features;
-  if (machine) apply_launch_control(package, machine->launch_control, machine->launch_hash);
-  if (config.epc.empty()) return package;
-  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  package.epc = {{machine_epc, config.epc_mib() * pages_per_mib}};
+  silicon::Package::Config package = package_config(values, grants);
+  if (grants.empty()) return package;
   if (arguments.deterministic || arguments.dry_run) {
     package.root_secret = fixed_platform_secret();
     return package;
@@ -104,7 +97,7 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
 
 /// Runs a domain and its successors until one ends for good.
 int run_domains(silicon::Package& package, const DomainPlan& plan, const Images& images,
-                const RunArguments& arguments) {
+                const std::vector<silicon::EpcSection>& epc, const RunArguments& arguments) {
   const DomainConfig& config = plan.config;
   StopSource stop;
   const RawTerminal terminal(STDIN_FILENO);
@@ -130,13 +123,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
   const auto clock = arguments.deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
   u64 instructions = 0;
   while (true) {
-    std::vector<silicon::EpcSection> epc;
-    u64 used = 0;
-    for (const platform::EpcRange& range : plan.map.epc) {
-      epc.push_back({machine_epc + used, range.bytes / arch::page_size});
-      used += range.bytes / arch::page_size;
-    }
-    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), std::move(epc));
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), epc);
     if (!domain) {
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;
@@ -150,7 +137,13 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     report_ending(outcome, config.name, last_line);
     report_unimplemented(outcome);
     const auto action = action_after(outcome.ending, config);
-    if (action == Action::restart && !stop.flag()) continue;
+    if (action == Action::restart && !stop.flag()) {
+      domain->reset();
+      const auto stuck = hypervisor::clean_epc(package, epc);
+      if (stuck.empty()) continue;
+      spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
+      return exit_status::failed;
+    }
     if (arguments.stats) report_stats(instructions, Clock::now() - start);
     return status_of(outcome.ending, stop);
   }
@@ -187,40 +180,40 @@ int run(const RunArguments& arguments) {
   const auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
-  std::optional<MachineDescription> machine;
-  if (!arguments.machine.empty()) {
-    auto described = load_machine(arguments.machine, [] { return HostEpc{}; });
-    if (!described) {
-      spdlog::error("{}", described.error());
+  const bool described = !arguments.machine.empty();
+  MachineDescription machine = machine_for(config);
+  if (described) {
+    auto read_machine = load_machine(arguments.machine, [] { return HostEpc{}; });
+    if (!read_machine) {
+      spdlog::error("{}", read_machine.error());
       return exit_status::bad_configuration;
     }
-    machine = std::move(*described);
+    machine = std::move(*read_machine);
   }
   const auto placed = place_epc(config, machine);
   if (!placed) return refuse(placed.error());
-  if (machine && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
+  if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
-  const auto chosen = choose_silicon(config);
+  const auto chosen = choose_silicon(config, machine.silicon);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
-  const auto hardware = package_of(config, machine, chosen->features, arguments);
+  const auto hardware =
+      package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
-  silicon::Package package(*hardware);
-  const auto plan = make_plan(
-      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages, chosen->described,
-      machine_msrs(*hardware));
+  const auto plan = make_plan(config, *hardware, packages_of(placed->grants), chosen->described);
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(rendered.data()), rendered.size()});
     return written ? exit_status::powered_off : exit_status::failed;
   }
-  return run_domains(package, *plan, *images, arguments);
+  silicon::Package package(*hardware);
+  return run_domains(package, *plan, *images, hardware->epc, arguments);
 }
 
 }  // namespace cloister::toolstack

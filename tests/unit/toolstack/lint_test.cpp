@@ -107,6 +107,11 @@ TEST(Lint, TheDocumentsProcessHasTwoCpus) {
   EXPECT_THAT(found(cmdline), ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
 }
 
+TEST(Lint, AListingOfArgumentsNeedsNoProgram) {
+  EXPECT_THAT(found("-cpu\nSkylake-Client-IBRS\n-cpu\nhost,+sgx,+sgxlc\n"),
+              ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
+}
+
 TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
   EXPECT_THAT(found("qemu -cpu host -cpu host"), ElementsAre("duplicate-cpu@4:0"));
 }
