@@ -11,9 +11,11 @@ function(cloister_room name)
   target_link_libraries(${name} PUBLIC cloister_options ${ROOM_NEEDS})
 endfunction()
 
-# One test program for each folder tests/KIND/NAME; KIND is also its ctest label.
+# One test program for each folder tests/KIND/NAME; KIND is also its ctest label. Test code runs briefly, so what counts is
+# how long it takes to compile: it is not optimised, unless it is SLOW, which says that it runs long or holds inline
+# functions that the processor's speed depends on.
 function(cloister_tests kind name)
-  cmake_parse_arguments(TESTS "" "TIMEOUT" "NEEDS;DEFINES" ${ARGN})
+  cmake_parse_arguments(TESTS "SLOW" "TIMEOUT" "NEEDS;DEFINES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/*.cpp)
   if(NOT sources)
     return()
@@ -22,6 +24,10 @@ function(cloister_tests kind name)
   add_executable(${target} ${sources})
   target_link_libraries(${target} PRIVATE cloister_options ${TESTS_NEEDS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_precompile_headers(${target} PRIVATE <gtest/gtest.h> <map> <string> <vector> <tl/expected.hpp>)
+  if(NOT TESTS_SLOW)
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
   # GCC takes what the sanitizers add to std::regex and the like for reads of uninitialised values.
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)

@@ -21,9 +21,10 @@ struct MapBits {
 
 struct MapFeature {
   std::string name;
-  std::vector<std::string> aliases;
-  std::optional<MapBits> cpuid;  ///< absent: the feature is a bit of an MSR
-  std::optional<u32> msr;        ///< its index
+  std::vector<std::string> aliases = {};
+  std::optional<MapBits> cpuid = {};  ///< absent: the feature is a bit of an MSR
+  std::vector<MapBits> also = {};     ///< bits of further leaves that it consists of
+  std::optional<u32> msr = {};        ///< its index
   bool migratable = true;
   bool operator==(const MapFeature&) const = default;
 };
@@ -32,6 +33,8 @@ struct MapModel {
   std::string name, vendor;
   std::vector<u32> signatures;        ///< leaf 1 EAX, with stepping 0 where the map says family and model only
   std::vector<std::string> features;  ///< of the model and of those it is made from, each once
+  bool for_host = true;               ///< <decode host='…'>: may be what a host is called
+  bool for_guest = true;              ///< <decode guest='…'>: may be what a baseline is called
   bool operator==(const MapModel&) const = default;
 };
 
@@ -40,6 +43,7 @@ struct CpuMap {
   std::vector<MapModel> models;
   const MapFeature* find_feature(std::string_view name) const;  ///< by name or alias
   const MapModel* find_model(std::string_view name) const;
+  bool operator==(const CpuMap&) const = default;
 };
 
 /// All bits of the feature are set; false for one of an MSR.

@@ -202,6 +202,8 @@ std::string name_of(const Entry& entry) {
 
 }  // namespace
 
+bool is_cpuid_dump(std::string_view text) { return recognise(text) != nullptr; }
+
 tl::expected<CpuidDump, DumpError> read_cpuid_dump(std::string_view text) {
   const Format* const format = recognise(text);
   if (format == nullptr) {

@@ -26,6 +26,9 @@ struct DumpError {
   std::string message;
 };
 
+/// Some line belongs to one of the formats.
+bool is_cpuid_dump(std::string_view text);
+
 /// Recognises the format by the first line that belongs to one.
 tl::expected<CpuidDump, DumpError> read_cpuid_dump(std::string_view text);
 

@@ -5,12 +5,8 @@ namespace cloister::policy {
 
 namespace {
 
-struct Rule {
-  std::string_view feature, needs;
-};
-
 // Ground first: a feature's own rule comes before the rules of what needs it.
-constexpr Rule rules[] = {
+constexpr Dependence rules[] = {
     {"fxsr", "fpu"},
     {"mmx", "fpu"},
     {"sse", "fxsr"},
@@ -36,7 +32,14 @@ constexpr Rule rules[] = {
     {"avx2", "avx"},
     {"vaes", "avx"},
     {"vpclmulqdq", "avx"},
+    {"avx-vnni", "avx2"},
+    {"avx-ifma", "avx2"},
+    {"avx-vnni-int8", "avx2"},
+    {"avx-ne-convert", "avx2"},
     {"avx512f", "avx2"},
+    {"avx512-bf16", "avx512f"},
+    {"xop", "avx"},
+    {"fma4", "avx"},
     {"x2apic", "apic"},
     {"tsc-deadline", "apic"},
     {"arat", "apic"},
@@ -78,6 +81,8 @@ constexpr Rule rules[] = {
 
 }  // namespace
 
+std::span<const Dependence> dependences() { return rules; }
+
 bool has(const CpuidTable& table, const Feature& feature) {
   return ((arch::value_of(table.get(feature.leaf, feature.subleaf), feature.reg) >> feature.bit) & 1) != 0;
 }
@@ -93,7 +98,7 @@ void put(CpuidTable& table, const Feature& feature, bool on) {
 void clear_dependents(CpuidTable& table) {
   for (bool changed = true; changed;) {
     changed = false;
-    for (const Rule& rule : rules) {
+    for (const Dependence& rule : rules) {
       const Feature& feature = *find_feature(rule.feature);
       if (has(table, feature) && !has(table, *find_feature(rule.needs))) {
         put(table, feature, false);
@@ -104,7 +109,7 @@ void clear_dependents(CpuidTable& table) {
 }
 
 std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature) {
-  for (const Rule& rule : rules) {
+  for (const Dependence& rule : rules) {
     const Feature& dependent = *find_feature(rule.feature);
     if (dependent.leaf != feature.leaf || dependent.subleaf != feature.subleaf || dependent.reg != feature.reg ||
         dependent.bit != feature.bit) {

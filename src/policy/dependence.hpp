@@ -3,11 +3,19 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "policy/policy.hpp"
 
 namespace cloister::policy {
+
+/// `feature` means nothing without `needs`.
+struct Dependence {
+  std::string_view feature, needs;
+};
+/// Direct dependences, by the features' first names; what needs another one stands after that one's own.
+std::span<const Dependence> dependences();
 
 void put(CpuidTable& table, const Feature& feature, bool on);
 

@@ -18,9 +18,12 @@ std::string_view name_of(Tool tool);
 
 enum class FlagKind : u8 {
   processor,     ///< leaf 7: the processor has SGX, launch control, attestation services
-  instructions,  ///< leaf 12H, sub-leaf 0: leaf functions that ENCLS, ENCLU or ENCLV has
+  instructions,  ///< leaf 12H, sub-leaf 0, EAX: leaf functions that ENCLS, ENCLU or ENCLV has
+  exceptions,    ///< leaf 12H, sub-leaf 0, EBX: what SECS.MISCSELECT lets an enclave learn of exceptions
   attribute,     ///< leaf 12H, sub-leaf 1: a bit that ECREATE lets SECS.ATTRIBUTES have
 };
+/// A word or two for a person: "attribute".
+std::string_view name_of(FlagKind kind);
 
 /// An SGX feature, and what there is to say of it.
 struct SgxFlag {
@@ -33,9 +36,10 @@ struct SgxFlag {
 std::span<const SgxFlag> sgx_flags();
 const SgxFlag* find_sgx_flag(std::string_view name);
 
-/// What `tool` calls the feature; empty if it has no word for it.
+/// What `tool` calls the feature; empty if it has no word for it. Of what `cpuid` prints, only SGX's lines are known.
 std::string_view spelling(const Feature& feature, Tool tool);
-/// The feature that `tool` calls so, or that any table calls so.
+/// The feature that `tool` calls so, else that any tool does. QEMU takes '_' for '-'. The result has the first name of
+/// its bit.
 const Feature* find_spelling(std::string_view word, Tool tool);
 
 /// The names of what the feature needs directly (dependence.hpp).
@@ -43,7 +47,9 @@ std::vector<std::string_view> requirements(const Feature& feature);
 /// The names of the silicon descriptions that have it, in their order.
 std::vector<std::string_view> processors_with(const Feature& feature);
 
-/// "leaf 0x12, sub-leaf 1, EAX bit 4".
+/// "leaf 0x12, sub-leaf 1, EAX bit 4"; without a sub-leaf where the leaf has none.
 std::string place_of(const Feature& feature);
+/// libvirt's <feature> element, as in its x86_features.xml: three lines, two spaces before the first.
+std::string libvirt_element(const Feature& feature);
 
 }  // namespace cloister::policy

@@ -1,9 +1,11 @@
 // What is known of a host's SGX, wherever it was read: from CPUID leaves, or from what a tool said of them.
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "policy/cpuid_dump.hpp"
@@ -17,7 +19,7 @@ namespace cloister::policy {
 struct EpcSectionView {
   std::optional<u64> base;  ///< machine-physical, bytes; tools other than CPUID do not say
   u64 bytes = 0;
-  u8 property = 0;  ///< leaf 12H, ECX[3:0]: 1 confidentiality and integrity, 2 confidentiality, 3 …; 0: not said
+  u8 property = 0;          ///< leaf 12H, ECX[3:0]; 0: not said
   std::optional<u32> node;  ///< NUMA
   bool operator==(const EpcSectionView&) const = default;
 };
@@ -45,13 +47,21 @@ struct HostView {
   std::optional<HostEnvironment> environment;      ///< of this host only
 };
 
-/// Whether the host has a feature: by its leaves, else by name. A leaf that a dump does not show, though its maximum
-/// leaf reaches so far, is unknown.
+/// The key of a feature in HostView::named: the first name of its bit.
+std::string first_name(const Feature& feature);
+
+/// Whether the host has a feature: by the leaves of its processors (one without it is enough for `no`), else by name. A
+/// leaf that a dump does not show, though its maximum leaf reaches so far, is unknown. Where SGX is absent or switched
+/// off, so is all that leaf 12H enumerates.
 Known has(const HostView& host, const Feature& feature);
 
 /// The EPC sections, from the first processor's leaves or as the source lists them, never added up over processors;
-/// nullopt: unknown.
+/// nullopt: unknown. Sections that CPUID lists get their NUMA nodes by the bytes that the environment's nodes have.
 std::optional<std::vector<EpcSectionView>> epc_of(const HostView& host);
+
+/// What the processor's makers say of a section's property: "confidentiality and integrity", …; the number for one that
+/// the manual reserves.
+std::string property_words(u8 property);
 
 /// What launch control is: the four cases of machine.toml, or what can be said without MSRs.
 enum class LaunchCase : u8 {
@@ -62,12 +72,17 @@ enum class LaunchCase : u8 {
   unknown,     ///< SGX_LC, and no MSR could be read; or no leaf 7
 };
 std::string_view name_of(LaunchCase launch);
+LaunchCase launch_of(const HostView& host);
+
+/// As sgx_state() of leaves, for a host. `offered`: SGX1 is enumerated, whatever else the source leaves open.
+SgxState state_of(const HostView& host);
 
 /// Something to know about a host, and what to do about it.
 struct Finding {
   std::string rule;     ///< a short name: "firmware-disabled", "no-vepc"
   std::string message;  ///< what was found
   std::string mend;     ///< what to do; may be empty
+  bool blocks = false;  ///< as long as it is so, no guest can be given SGX
   bool operator==(const Finding&) const = default;
 };
 
@@ -80,7 +95,9 @@ struct SgxReport {
   u8 log2_size_32 = 0, log2_size_64 = 0;         ///< the largest enclaves; 0: unknown
   std::vector<std::string> has, lacks, unknown;  ///< SGX features by name
   std::vector<Finding> findings;                 ///< why not more, most important first
-  bool usable = false;                           ///< guests can be given SGX, as far as this source tells
+  /// Guests can be given SGX, as far as this source tells: SGX is offered, there is EPC, and no finding blocks. If
+  /// neither this nor a finding that blocks, the source does not tell.
+  bool usable = false;
 };
 SgxReport sgx_report(const HostView& host);
 

@@ -23,20 +23,28 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return cost[a.size()][b.size()];
 }
 
-std::optional<std::string_view> nearest(std::string_view name, std::span<const std::string_view> candidates) {
+std::vector<std::string_view> nearest_few(std::string_view name, std::span<const std::string_view> candidates,
+                                          std::size_t most) {
   // A name longer than any real one is not a typing error; nor are more mistakes than half the letters.
   constexpr std::size_t longest = 64;
-  if (name.empty() || name.size() > longest) return std::nullopt;
-  std::size_t best = std::max<std::size_t>(1, name.size() / 2) + 1;
-  std::optional<std::string_view> found;
+  if (name.empty() || name.size() > longest) return {};
+  const std::size_t limit = std::max<std::size_t>(1, name.size() / 2);
+  std::vector<std::pair<std::size_t, std::string_view>> near;
   for (const std::string_view candidate : candidates) {
     const std::size_t distance = edit_distance(name, candidate);
-    if (distance < best) {
-      best = distance;
-      found = candidate;
-    }
+    if (distance <= limit) near.emplace_back(distance, candidate);
   }
-  return found;
+  std::ranges::stable_sort(near, {}, &std::pair<std::size_t, std::string_view>::first);
+  std::vector<std::string_view> few;
+  for (const auto& [distance, candidate] : near) {
+    if (few.size() < most) few.push_back(candidate);
+  }
+  return few;
+}
+
+std::optional<std::string_view> nearest(std::string_view name, std::span<const std::string_view> candidates) {
+  const auto few = nearest_few(name, candidates, 1);
+  return few.empty() ? std::nullopt : std::optional(few.front());
 }
 
 }  // namespace cloister::policy

@@ -18,4 +18,15 @@ std::optional<std::array<u64, 4>> read_launch_hash(std::string_view text) {
   return hash;
 }
 
+std::string launch_hash_text(const std::array<u64, 4>& hash) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string text;
+  for (std::size_t byte = 0; byte < sizeof hash; ++byte) {
+    const u64 value = hash[byte / 8] >> (8 * (byte % 8));
+    text += digits[value >> 4 & 0xf];
+    text += digits[value & 0xf];
+  }
+  return text;
+}
+
 }  // namespace cloister::toolstack

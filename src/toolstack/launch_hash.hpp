@@ -4,6 +4,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "arch/types.hpp"
@@ -12,6 +13,8 @@ namespace cloister::toolstack {
 
 /// nullopt: not 64 hexadecimal digits.
 std::optional<std::array<u64, 4>> read_launch_hash(std::string_view text);
+/// As read_launch_hash() takes it, in small letters.
+std::string launch_hash_text(const std::array<u64, 4>& hash);
 inline constexpr const char* launch_hash_form = "64 hexadecimal digits, the SHA-256 digest of the launch key's modulus";
 
 }  // namespace cloister::toolstack

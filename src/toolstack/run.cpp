@@ -11,6 +11,7 @@
 #include "silicon/silicon.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
+#include "toolstack/ending.hpp"
 #include "toolstack/fd.hpp"
 #include "toolstack/images.hpp"
 #include "toolstack/last_line.hpp"
@@ -18,6 +19,7 @@
 #include "toolstack/package_values.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/platform_secret.hpp"
+#include "toolstack/qemu_backend.hpp"
 #include "toolstack/render.hpp"
 #include "toolstack/run_epc.hpp"
 #include "toolstack/spec.hpp"
@@ -78,17 +80,6 @@ void report_stats(u64 instructions, Clock::duration time) {
   const double seconds = std::chrono::duration<double>(time).count();
   spdlog::info("cloister: {} guest instructions in {:.3f} s, {:.1f} million a second", instructions, seconds,
                seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
-}
-
-int status_of(Ending ending, const StopSource& stop) {
-  switch (ending) {
-    case Ending::powered_off:
-    case Ending::reset: return exit_status::powered_off;
-    case Ending::crashed: return exit_status::crashed;
-    case Ending::timed_out: return exit_status::timed_out;
-    case Ending::stopped: return exit_status::signalled + (stop.signal() != 0 ? stop.signal() : SIGINT);
-  }
-  return exit_status::failed;
 }
 
 void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
@@ -185,6 +176,7 @@ int run(const RunArguments& arguments) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
   const DomainConfig& config = read->config;
+  if (arguments.backend == "qemu") return run_on_qemu(arguments, config);
   const auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 

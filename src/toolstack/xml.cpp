@@ -18,6 +18,25 @@ Position position_at(std::string_view text, std::ptrdiff_t offset) {
           .column = static_cast<u32>(before.size() - (line_start == before.npos ? 0 : line_start + 1)) + 1};
 }
 
+/// Bytes of the character that the text begins with, as UTF-8 encodes it (RFC 3629); 0 for what is none, or what XML
+/// does not allow.
+std::size_t character_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const u32 first = byte(0);
+  if (first < 0x80) return first >= 0x20 || first == '\t' || first == '\n' || first == '\r' ? 1 : 0;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+  u32 character = first & (0x7fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+    character = character << 6 | (byte(i) & 0x3f);
+  }
+  constexpr u32 least[] = {0, 0, 0x80, 0x800, 0x1'0000};
+  const bool surrogate = character >= 0xd800 && character <= 0xdfff;
+  const bool excluded = character == 0xfffe || character == 0xffff || character > 0x10'ffff;
+  return character < least[length] || surrogate || excluded ? 0 : length;
+}
+
 }  // namespace
 
 tl::expected<Document, Diagnostic> Document::parse(std::string_view text) {
@@ -49,6 +68,21 @@ std::optional<u64> number(std::string_view text) {
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
   if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+std::string sayable(std::string_view text) {
+  std::string kept;
+  while (!text.empty()) {
+    const std::size_t length = character_length(text);
+    if (length == 0) {
+      kept += '?';
+      text.remove_prefix(1);
+    } else {
+      kept += text.substr(0, length);
+      text.remove_prefix(length);
+    }
+  }
+  return kept;
 }
 
 }  // namespace cloister::toolstack::xml

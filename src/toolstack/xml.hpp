@@ -32,4 +32,8 @@ class Document {
 /// A whole number, decimal or 0x hexadecimal, with blanks around it; nullopt for anything else.
 std::optional<u64> number(std::string_view text);
 
+/// The text with a question mark for each byte of what XML 1.0 cannot hold (section 2.2, Char): control characters, and
+/// bytes that are no UTF-8.
+std::string sayable(std::string_view text);
+
 }  // namespace cloister::toolstack::xml

@@ -7,6 +7,7 @@
 
 #include "policy/host_view.hpp"
 #include "toolstack/diagnostic.hpp"
+#include "toolstack/host_epc.hpp"
 
 namespace cloister::toolstack {
 
@@ -16,6 +17,8 @@ tl::expected<policy::HostView, Diagnostic> read_host(std::string_view text, cons
 
 /// Asks every processor of this host, its devices, its NUMA nodes and, where they can be read, its MSRs.
 policy::HostView this_host_view();
+/// The same from other facts, with /dev and /sys below `root`, which has no '/' at its end.
+policy::HostView host_view(const HostFacts& facts, const std::string& root);
 
 /// "host" or "-": this host; anything else is a file. The error is a line for a person.
 tl::expected<policy::HostView, std::string> load_host(const std::string& path);

@@ -1,0 +1,266 @@
+// Candidates are weighed by the length of their lists; a disabled feature weighs more the more of them there are, since
+// a model with many features off is not that model any more.
+#include "policy/cpu_model.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace cloister::policy {
+
+using arch::CpuidRegs;
+
+namespace {
+
+// ------------------------------------------------------------------------------------------------ what a host has
+
+/// Leaf 0: EBX, EDX, ECX are the letters of the vendor's name (SDM vol. 2A, CPUID).
+struct Vendor {
+  u32 ebx, edx, ecx;
+  std::string_view name;  ///< as libvirt's map calls it
+};
+constexpr Vendor vendors[] = {{0x756e6547, 0x49656e69, 0x6c65746e, "Intel"},
+                              {0x68747541, 0x69746e65, 0x444d4163, "AMD"},
+                              {0x6f677948, 0x6e65476e, 0x656e6975, "Hygon"}};
+
+std::string vendor_of(const CpuidTable& table) {
+  const CpuidRegs r = table.get(arch::leaf::basic_max, 0);
+  for (const Vendor& v : vendors) {
+    if (v.ebx == r.ebx && v.edx == r.edx && v.ecx == r.ecx) return std::string(v.name);
+  }
+  return {};
+}
+
+constexpr u32 range_of(u32 leaf) { return leaf & 0xffff'0000; }
+
+/// Whether the leaf would say anything if the dump showed it.
+Known answers(const CpuidTable& table, u32 leaf, u32 subleaf) {
+  const auto shown = [&](u32 l, u32 s) { return table.leaves().contains({l, s}); };
+  const u32 first = range_of(leaf);
+  if (!shown(first, 0)) {
+    // Only these two ranges belong to every processor.
+    return first == arch::leaf::basic_max || first == arch::leaf::extended_max ? Known::unknown : Known::no;
+  }
+  if (table.get(first, 0).eax < leaf) return Known::no;
+  // Leaf 7 counts its sub-leaves; leaves 0DH and 12H are empty without their feature.
+  if (leaf == arch::leaf::features && subleaf > 0 && shown(leaf, 0)) {
+    return table.get(leaf, 0).eax < subleaf ? Known::no : Known::unknown;
+  }
+  const char* const ground = leaf == arch::leaf::sgx ? "sgx" : leaf == arch::leaf::xsave ? "xsave" : nullptr;
+  if (ground != nullptr) {
+    const Feature& feature = *find_feature(ground);
+    if (shown(feature.leaf, feature.subleaf) && !has(table, feature)) return Known::no;
+  }
+  return Known::unknown;
+}
+
+/// MSRs that are there only with a CPUID bit (SDM vol. 4, table 2-2).
+struct MsrGround {
+  u32 first, last;
+  std::string_view feature;
+};
+constexpr MsrGround msr_grounds[] = {
+    {0x10a, 0x10a, "arch-capabilities"}, {0xcf, 0xcf, "core-capability"}, {0x480, 0x491, "vmx"}};
+
+Known known_by_leaves(const CpuidTable& table, const MapFeature& feature) {
+  if (!feature.cpuid) {
+    for (const MsrGround& g : msr_grounds) {
+      if (!feature.msr || *feature.msr < g.first || *feature.msr > g.last) continue;
+      const Feature& ground = *find_feature(g.feature);
+      const bool shown = table.leaves().contains({ground.leaf, ground.subleaf});
+      if (shown && !has(table, ground)) return Known::no;
+    }
+    return Known::unknown;
+  }
+  std::vector<MapBits> parts{*feature.cpuid};
+  parts.insert(parts.end(), feature.also.begin(), feature.also.end());
+  bool shown = true;
+  for (const MapBits& part : parts) {
+    if (table.leaves().contains({part.leaf, part.subleaf})) continue;
+    if (answers(table, part.leaf, part.subleaf) == Known::no) return Known::no;
+    shown = false;
+  }
+  if (has(table, feature)) return Known::yes;
+  return shown ? Known::no : Known::unknown;
+}
+
+struct FamilyModel {
+  u32 family, model, stepping;
+};
+FamilyModel parts_of(u32 signature) {
+  return {(signature >> 20 & 0xff) + (signature >> 8 & 0xf), (signature >> 12 & 0xf0) + (signature >> 4 & 0xf),
+          signature & 0xf};
+}
+
+/// Haswell processors whose TSX is broken and that still say they have it (Intel's erratum HSD136).
+bool has_broken_tsx(const MappedCpu& cpu) {
+  const auto [family, model, stepping] = parts_of(cpu.signature);
+  return cpu.vendor == "Intel" && family == 6 &&
+         (model == 60 || model == 69 || model == 70 || (model == 63 && stepping < 4));
+}
+
+/// Leaf 80000001H, EDX bit 11 reads as 0 outside 64-bit mode, and 32-bit programs make dumps too; every processor of
+/// Intel's with 64-bit mode has SYSCALL in it (SDM vol. 2A, CPUID and SYSCALL).
+bool hides_syscall(const HostView& host, const std::string& vendor) {
+  if (host.cpus.empty() || vendor != "Intel") return false;
+  return has(host.cpus.front().table, *find_feature("lm"));
+}
+
+// ------------------------------------------------------------------------------------------------ choosing
+
+/// A model's signature without stepping stands for every stepping, unless the model lists some.
+bool is_of(const MapModel& model, u32 signature) {
+  const auto [family, number, stepping] = parts_of(signature);
+  bool any = false, listed = false, lists_steppings = false;
+  for (const u32 s : model.signatures) {
+    const auto [f, m, step] = parts_of(s);
+    if (f != family || m != number) continue;
+    any = true;
+    lists_steppings |= step != 0;
+    listed |= step == stepping;
+  }
+  return any && (listed || !lists_steppings);
+}
+
+struct Weight {
+  std::size_t total = 0, disabled = 0;
+};
+Weight weigh(const NamedCpu& cpu, Whose whose) {
+  const std::size_t enabled = cpu.required.size(), disabled = cpu.disabled.size();
+  if (whose == Whose::host) return {enabled + disabled, 0};
+  const std::size_t half = (disabled + 1) / 2;
+  const std::size_t penalty = half * (half + 3) / 2;
+  return {enabled + disabled - half + penalty, penalty};
+}
+
+NamedCpu describe(const CpuMap& map, const MapModel& model, const std::vector<bool>& has) {
+  NamedCpu cpu;
+  cpu.model = model.name;
+  for (std::size_t i = 0; i < map.features.size(); ++i) {
+    const std::string& name = map.features[i].name;
+    const bool in_model = std::ranges::find(model.features, name) != model.features.end();
+    if (has[i] && !in_model) cpu.required.push_back(name);
+    if (!has[i] && in_model) cpu.disabled.push_back(name);
+  }
+  std::ranges::sort(cpu.required);
+  std::ranges::sort(cpu.disabled);
+  return cpu;
+}
+
+}  // namespace
+
+const Feature* feature_of(const MapFeature& feature) {
+  if (!feature.cpuid || !feature.also.empty()) return nullptr;
+  for (const Feature& f : features()) {
+    CpuidRegs bit;
+    arch::value_of(bit, f.reg) = u32{1} << f.bit;
+    if (*feature.cpuid == MapBits{f.leaf, f.subleaf, bit}) return &f;
+  }
+  return nullptr;
+}
+
+bool is_sgx(const MapFeature& feature) {
+  const Feature* const ours = feature_of(feature);
+  return ours != nullptr && ours->name.starts_with("sgx");
+}
+
+bool MappedCpu::tells_anything() const { return std::ranges::find(features, Known::yes) != features.end(); }
+
+MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
+  MappedCpu cpu;
+  const MapModel* const model = host.model ? map.find_model(*host.model) : nullptr;
+  if (!host.cpus.empty()) {
+    const CpuidTable& table = host.cpus.front().table;
+    cpu.vendor = vendor_of(table);
+    cpu.signature = table.get(arch::leaf::version, 0).eax;
+  } else if (model != nullptr) {
+    cpu.vendor = model->vendor;
+  }
+  for (const MapFeature& feature : map.features) {
+    Known known = Known::unknown;
+    const Feature* const ours = feature_of(feature);
+    const auto named = host.named.find(ours != nullptr ? std::string(ours->name) : feature.name);
+    if (ours != nullptr && ours->name.starts_with("sgx")) {
+      known = policy::has(host, *ours);
+    } else if (!host.cpus.empty()) {
+      known = known_by_leaves(host.cpus.front().table, feature);
+    } else if (named != host.named.end()) {
+      known = named->second ? Known::yes : Known::no;
+    } else if (model != nullptr) {
+      const bool in_model = std::ranges::find(model->features, feature.name) != model->features.end();
+      known = in_model ? Known::yes : Known::no;
+    }
+    cpu.features.push_back(known);
+  }
+  const bool broken_tsx = has_broken_tsx(cpu), syscall_hidden = hides_syscall(host, cpu.vendor);
+  for (std::size_t i = 0; i < map.features.size(); ++i) {
+    const std::string& name = map.features[i].name;
+    if (broken_tsx && (name == "hle" || name == "rtm")) cpu.features[i] = Known::no;
+    if (syscall_hidden && name == "syscall") cpu.features[i] = Known::yes;
+  }
+  return cpu;
+}
+
+std::optional<NamedCpu> nearest_model(const CpuMap& map, const std::vector<bool>& has, std::string_view vendor,
+                                      u32 signature, Whose whose, const std::vector<std::string>& preferred) {
+  std::optional<NamedCpu> best;
+  const MapModel* best_model = nullptr;
+  // Newer models come later in a map, and of equals the newest is wanted.
+  for (auto model = map.models.rbegin(); model != map.models.rend(); ++model) {
+    if (!vendor.empty() && !model->vendor.empty() && model->vendor != vendor) continue;
+    if (!(whose == Whose::host ? model->for_host : model->for_guest)) continue;
+    NamedCpu candidate = describe(map, *model, has);
+    if (whose == Whose::host && !candidate.disabled.empty()) continue;
+
+    const bool is_preferred = std::ranges::find(preferred, model->name) != preferred.end();
+    const bool only = is_preferred && preferred.size() == 1;
+    const auto better = [&] {
+      if (!best || only) return true;
+      if (signature != 0) {
+        const bool mine = is_of(*model, signature), theirs = is_of(*best_model, signature);
+        if (mine != theirs) return mine;
+      }
+      const Weight a = weigh(candidate, whose), b = weigh(*best, whose);
+      if (a.total != b.total ? a.total < b.total : a.disabled < b.disabled) return true;
+      return is_preferred && a.disabled < b.disabled;
+    };
+    if (!better()) continue;
+    best = std::move(candidate);
+    best_model = &*model;
+    if (only) break;
+  }
+  if (best) best->vendor = vendor;
+  return best;
+}
+
+std::optional<NamedCpu> name_host(const MappedCpu& host, const CpuMap& map) {
+  if (!host.tells_anything()) return std::nullopt;
+  std::vector<bool> has;
+  for (const Known known : host.features) has.push_back(known == Known::yes);
+  return nearest_model(map, has, host.vendor, host.signature, Whose::host);
+}
+
+CpuMap map_of_features() {
+  CpuMap map;
+  for (const Feature& f : features()) {
+    CpuidRegs mask;
+    arch::value_of(mask, f.reg) = u32{1} << f.bit;
+    const MapBits bits{f.leaf, f.subleaf, mask};
+    const auto same = std::ranges::find(map.features, std::optional(bits), &MapFeature::cpuid);
+    if (same != map.features.end()) {
+      same->aliases.emplace_back(f.name);
+    } else {
+      MapFeature& added = map.features.emplace_back();
+      added.name = f.name;
+      added.cpuid = bits;
+    }
+  }
+  return map;
+}
+
+bool never_a_guests(std::string_view map_feature) {
+  constexpr std::array<std::string_view, 8> names{"osxsave",    "ospke", "ht",        "htt",
+                                                  "hypervisor", "cmt",   "mbm_total", "mbm_local"};
+  return std::ranges::find(names, map_feature) != names.end();
+}
+
+}  // namespace cloister::policy

@@ -1,0 +1,26 @@
+// The table of CPU features: a row is a bit, and what tools call it. Everything that this program knows of a new
+// instruction set begins with its rows here.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "policy/policy.hpp"
+
+namespace cloister::policy {
+
+struct FeatureRow {
+  u32 leaf, subleaf;
+  CpuidReg reg;
+  u8 bit;
+  std::string_view name;                         ///< the one that is printed
+  std::string_view libvirt, qemu, xen, cpuinfo;  ///< empty: the tool has no word for it
+  std::string_view also = {};                    ///< one more spelling that people use
+};
+
+/// Rows of one register stand together.
+std::span<const FeatureRow> feature_rows();
+/// The row of a feature's bit; null for a bit that no row has.
+const FeatureRow* row_of(const Feature& feature);
+
+}  // namespace cloister::policy

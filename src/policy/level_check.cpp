@@ -1,0 +1,378 @@
+// Checks: each thing that a policy asks for against one host, with what a guest loses where it is missing and which
+// other things it asked for are then worth nothing.
+#include <algorithm>
+#include <charconv>
+#include <functional>
+
+#include "policy/flags.hpp"
+#include "policy/level.hpp"
+#include "policy/nearest.hpp"
+
+namespace cloister::policy {
+
+namespace {
+
+// ------------------------------------------------------------------------------------------------ names
+
+/// What a name stands for: a feature of our table, or one that only the map has.
+struct Named {
+  const Feature* feature = nullptr;
+  const MapFeature* mapped = nullptr;
+  std::string name() const { return feature != nullptr ? std::string(feature->name) : mapped->name; }
+};
+
+/// The first name's row of the feature's bit.
+const Feature* first_of(const Feature& feature) {
+  const auto same = [&](const Feature& f) {
+    return f.leaf == feature.leaf && f.subleaf == feature.subleaf && f.reg == feature.reg && f.bit == feature.bit;
+  };
+  return &*std::ranges::find_if(features(), same);
+}
+
+std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
+  const Feature* feature = find_feature(name);
+  for (const Tool tool : tools) {
+    if (feature == nullptr) feature = find_spelling(name, tool);
+  }
+  const MapFeature* mapped = map.find_feature(name);
+  if (feature == nullptr && mapped != nullptr) feature = feature_of(*mapped);
+  if (feature == nullptr && mapped == nullptr) return std::nullopt;
+  if (feature != nullptr) feature = first_of(*feature);
+  if (mapped == nullptr) {
+    const auto same = [&](const MapFeature& m) {
+      const Feature* const f = feature_of(m);
+      return f != nullptr && first_of(*f) == feature;
+    };
+    const auto found = std::ranges::find_if(map.features, same);
+    if (found != map.features.end()) mapped = &*found;
+  }
+  return Named{feature, mapped};
+}
+
+std::vector<std::string> few_near(std::string_view name, const std::vector<std::string_view>& candidates) {
+  std::vector<std::string> few;
+  for (const std::string_view near : nearest_few(name, candidates, 3)) few.emplace_back(near);
+  return few;
+}
+
+UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
+  std::vector<std::string_view> candidates;
+  const auto add = [&](std::string_view candidate) {
+    if (!candidate.empty() && std::ranges::find(candidates, candidate) == candidates.end()) {
+      candidates.push_back(candidate);
+    }
+  };
+  for (const Feature& feature : features()) add(feature.name);
+  for (const SgxFlag& flag : sgx_flags()) {
+    for (const std::string_view word : {flag.libvirt, flag.qemu, flag.xen, flag.cpuinfo, flag.cpuid}) add(word);
+  }
+  for (const MapFeature& feature : map.features) add(feature.name);
+  return {name, false, few_near(name, candidates)};
+}
+
+UnknownName unknown_model(const std::string& name, const CpuMap& map) {
+  std::vector<std::string_view> candidates;
+  for (const MapModel& model : map.models) candidates.push_back(model.name);
+  return {name, true, few_near(name, candidates)};
+}
+
+std::string hex(u64 value) {
+  char digits[16];
+  char* const end = std::to_chars(digits, std::end(digits), value, 16).ptr;
+  return "0x" + std::string(digits, end);
+}
+
+std::string place_of(const Named& named) {
+  if (named.feature != nullptr) return policy::place_of(*named.feature);
+  if (named.mapped->msr) return "MSR " + hex(*named.mapped->msr);
+  if (!named.mapped->cpuid) return {};
+  return "leaf " + hex(named.mapped->cpuid->leaf) + ", sub-leaf " + std::to_string(named.mapped->cpuid->subleaf);
+}
+
+// ------------------------------------------------------------------------------------------------ flags
+
+/// SGX features that an SGX feature needs, directly or not, and without being told: sgx is there for enclaves, which
+/// begin with sgx1.
+std::vector<std::string_view> sgx_grounds(const Feature& feature) {
+  std::vector<std::string_view> grounds;
+  const auto add = [&](const auto& self, const Feature& of) -> void {
+    for (const std::string_view name : requirements(of)) {
+      if (!name.starts_with("sgx") || std::ranges::find(grounds, name) != grounds.end()) continue;
+      grounds.push_back(name);
+      self(self, *find_feature(name));
+    }
+  };
+  add(add, feature);
+  return grounds;
+}
+
+/// The host, looked at once.
+struct Host {
+  const HostView& view;
+  const CpuMap& map;
+  SgxReport sgx;
+  MappedCpu cpu;
+
+  Known has(const Named& named) const {
+    const bool sgx_flag = named.feature != nullptr && named.feature->name.starts_with("sgx");
+    if (!sgx_flag && named.mapped != nullptr) {
+      return cpu.features[static_cast<std::size_t>(named.mapped - map.features.data())];
+    }
+    return named.feature != nullptr ? policy::has(view, *named.feature) : Known::unknown;
+  }
+};
+
+std::string why_not(const Host& host, const Named& named, Known here) {
+  const bool sgx_flag = named.feature != nullptr && named.feature->name.starts_with("sgx");
+  if (here == Known::unknown) {
+    if (named.feature == nullptr && named.mapped->msr) return "nobody read this MSR";
+    return host.view.cpus.empty() ? "the source does not speak of it" : "the source does not show this leaf";
+  }
+  if (here == Known::yes || !sgx_flag || named.feature->name == "sgx") return {};
+  if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
+  if (host.sgx.state == SgxState::switched_off && named.feature->leaf == arch::leaf::sgx) {
+    return "SGX is switched off in the firmware";
+  }
+  return {};
+}
+
+CheckedFlag check_flag(const Host& host, const Named& named, const std::string& asked) {
+  CheckedFlag flag;
+  flag.name = named.name();
+  flag.asked = asked;
+  flag.place = place_of(named);
+  flag.here = host.has(named);
+  flag.why = why_not(host, named, flag.here);
+  const SgxFlag* const known = find_sgx_flag(flag.name);
+  if (known != nullptr && flag.here != Known::yes) flag.consequence = known->without;
+  return flag;
+}
+
+/// A bit that is set means nothing where what it needs is missing.
+void put_dependence(std::vector<CheckedFlag>& flags) {
+  for (CheckedFlag& flag : flags) {
+    const Feature* const feature = find_feature(flag.name);
+    if (feature == nullptr || !flag.name.starts_with("sgx")) continue;
+    for (const std::string_view ground : sgx_grounds(*feature)) {
+      const auto needed = std::ranges::find(flags, ground, &CheckedFlag::name);
+      if (needed == flags.end() || needed->here != Known::no) continue;
+      needed->takes_along.push_back(flag.name);
+      if (flag.here == Known::no) continue;
+      flag.here = Known::no;
+      flag.why = std::string("needs ").append(ground);
+      if (const SgxFlag* const known = find_sgx_flag(flag.name)) flag.consequence = known->without;
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ the rest
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+CheckedFlag check_model(const Host& host, const MapModel& model, const std::vector<std::string>& without) {
+  std::vector<std::string> lacks, unknown;
+  std::size_t asked = 0;
+  for (const std::string& name : model.features) {
+    if (std::ranges::find(without, name) != without.end()) continue;
+    ++asked;
+    const MapFeature* const mapped = host.map.find_feature(name);
+    const Known here = mapped == nullptr ? Known::unknown : host.has({nullptr, mapped});
+    if (here == Known::no) lacks.push_back(name);
+    if (here == Known::unknown) unknown.push_back(name);
+  }
+  CheckedFlag row;
+  row.name = row.asked = model.name;
+  row.place = "CPU model, " + std::to_string(asked) + " features";
+  row.here = !lacks.empty() ? Known::no : !unknown.empty() ? Known::unknown : Known::yes;
+  if (!host.cpu.vendor.empty() && !model.vendor.empty() && host.cpu.vendor != model.vendor) {
+    row.here = Known::no;
+    row.why = "the processor is " + host.cpu.vendor + "'s";
+  } else if (!lacks.empty()) {
+    row.why = "lacks " + joined(lacks);
+  } else if (!unknown.empty()) {
+    row.why = "not known: " + joined(unknown);
+  }
+  if (row.here == Known::no) row.consequence = "The domain does not start, or starts with less than it was promised.";
+  return row;
+}
+
+CheckedFlag check_xfrm(const Host& host, u64 wanted) {
+  CheckedFlag row;
+  row.name = row.asked = "XFRM " + hex(wanted);
+  row.place = "leaf 0x12, sub-leaf 1, ECX and EDX";
+  row.here = host.sgx.xfrm == 0 ? Known::unknown : (wanted & ~host.sgx.xfrm) != 0 ? Known::no : Known::yes;
+  if (row.here == Known::no) {
+    const std::string lacks = joined(names_of_xfrm(wanted & ~host.sgx.xfrm));
+    row.why = "lacks " + lacks;
+    row.consequence = "Enclaves that use " + lacks + " are not created.";
+  }
+  return row;
+}
+
+CheckedFlag check_size(const Host& host, unsigned mode, u8 wanted, u8 here) {
+  const bool known = here != 0 || host.sgx.state == SgxState::absent;
+  CheckedFlag row;
+  row.name = row.asked = std::to_string(mode) + "-bit enclaves of 2^" + std::to_string(wanted) + " bytes";
+  row.place = "leaf 0x12, sub-leaf 0, EDX";
+  row.here = !known ? Known::unknown : here < wanted ? Known::no : Known::yes;
+  if (row.here == Known::no) {
+    row.why = here == 0 ? "no SGX" : "2^" + std::to_string(here) + " bytes at most";
+    row.consequence = "Larger enclaves are not created.";
+  }
+  return row;
+}
+
+std::string said(LaunchCase launch) { return "launch control: " + std::string(name_of(launch)); }
+
+CheckedFlag check_hash(const Host& host, const std::array<u64, 4>& wanted) {
+  CheckedFlag row;
+  row.name = row.asked = "launch-key hash";
+  row.place = "IA32_SGXLEPUBKEYHASH0 to 3";
+  const auto locked = locked_hash(host.view, host.sgx.launch);
+  if (host.sgx.launch == LaunchCase::unlocked) {
+    row.here = Known::yes;
+  } else if (locked) {
+    row.here = *locked == wanted ? Known::yes : Known::no;
+  }
+  if (row.here != Known::yes) row.why = said(host.sgx.launch);
+  if (row.here == Known::no) row.consequence = "Only enclaves that the host's own launch key allows are launched.";
+  return row;
+}
+
+CheckedFlag check_writable(const Host& host) {
+  CheckedFlag row;
+  row.name = row.asked = "launch-key hash for the guest to write";
+  row.place = "IA32_FEATURE_CONTROL bit 17";
+  row.here = host.sgx.launch == LaunchCase::unlocked  ? Known::yes
+             : host.sgx.launch == LaunchCase::unknown ? Known::unknown
+                                                      : Known::no;
+  if (row.here != Known::yes) row.why = said(host.sgx.launch);
+  if (row.here == Known::no) row.consequence = "The guest's Linux offers no SGX: its driver needs launch control.";
+  return row;
+}
+
+CheckedFlag check_epc(const Host& host, u64 wanted) {
+  const auto mib = [](u64 bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  const auto bytes = bytes_of(epc_of(host.view));
+  CheckedFlag row;
+  row.name = row.asked = "EPC of " + mib(wanted);
+  row.place = "leaf 0x12, sub-leaves from 2 on";
+  row.here = !bytes ? Known::unknown : *bytes < wanted ? Known::no : Known::yes;
+  if (row.here == Known::no) {
+    row.why = "the host has " + mib(*bytes);
+    row.consequence = "The domain does not start.";
+  }
+  return row;
+}
+
+std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
+  std::vector<CheckedFlag> rows;
+  if (const MapModel* const model = host.map.find_model(wish.model)) {
+    rows.push_back(check_model(host, *model, wish.without));
+  }
+  if (wish.xfrm != 0) rows.push_back(check_xfrm(host, wish.xfrm));
+  if (wish.log2_size_32 != 0) rows.push_back(check_size(host, 32, wish.log2_size_32, host.sgx.log2_size_32));
+  if (wish.log2_size_64 != 0) rows.push_back(check_size(host, 64, wish.log2_size_64, host.sgx.log2_size_64));
+  if (wish.launch.hash) rows.push_back(check_hash(host, *wish.launch.hash));
+  if (wish.launch.writable == true) rows.push_back(check_writable(host));
+  if (wish.epc_bytes != 0) rows.push_back(check_epc(host, wish.epc_bytes));
+  return rows;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------ the door
+
+Wish read_wish(std::string_view names, const CpuMap& map) {
+  Wish wish;
+  for (bool first = true; !names.empty(); first = false) {
+    const std::size_t comma = std::min(names.find(','), names.size());
+    std::string_view word = names.substr(0, comma);
+    names.remove_prefix(std::min(comma + 1, names.size()));
+    constexpr std::string_view blanks = " \t\r\n";
+    word.remove_prefix(std::min(word.find_first_not_of(blanks), word.size()));
+    word = word.substr(0, word.find_last_not_of(blanks) + 1);
+    if (word.empty()) continue;
+    if (first && map.find_model(word) != nullptr) {
+      wish.model = word;
+      continue;
+    }
+    bool on = true;
+    if (word.front() == '+' || word.front() == '-') {
+      on = word.front() == '+';
+      word.remove_prefix(1);
+    } else if (word.ends_with("=on")) {
+      word.remove_suffix(3);
+    } else if (word.ends_with("=off")) {
+      on = false;
+      word.remove_suffix(4);
+    }
+    (on ? wish.flags : wish.without).emplace_back(word);
+  }
+  return wish;
+}
+
+std::string message_of(const UnknownName& unknown) {
+  std::string text = (unknown.model ? "unknown CPU model '" : "unknown CPU flag '") + unknown.name + "'";
+  for (std::size_t i = 0; i < unknown.nearest.size(); ++i) {
+    text += i == 0 ? ", did you mean '" : i + 1 == unknown.nearest.size() ? " or '" : ", '";
+    text += unknown.nearest[i] + "'";
+  }
+  return unknown.nearest.empty() ? text : text + "?";
+}
+
+tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const Wish& wish, const CpuMap& map) {
+  const Host host{view, map, sgx_report(view), map_cpu(view, map)};
+  Check result;
+  std::vector<UnknownName> unknown;
+  if (!wish.model.empty() && map.find_model(wish.model) == nullptr) unknown.push_back(unknown_model(wish.model, map));
+
+  const auto add = [&](const Named& named, const std::string& asked, bool implied) {
+    const auto found = std::ranges::find(result.flags, named.name(), &CheckedFlag::name);
+    if (found != result.flags.end()) {
+      found->implied &= implied;
+      return;
+    }
+    result.flags.push_back(check_flag(host, named, asked));
+    result.flags.back().implied = implied;
+  };
+  for (const std::string& asked : wish.flags) {
+    const auto named = find_name(asked, map);
+    if (!named) {
+      unknown.push_back(unknown_flag(asked, map));
+      continue;
+    }
+    add(*named, asked, false);
+    if (named->feature == nullptr || !named->feature->name.starts_with("sgx")) continue;
+    const auto imply = [&](std::string_view name) { add({find_feature(name), nullptr}, std::string(name), true); };
+    for (const std::string_view ground : sgx_grounds(*named->feature)) imply(ground);
+    imply("sgx1");
+  }
+  Wish resolved = wish;
+  resolved.without.clear();
+  for (const std::string& asked : wish.without) {
+    const auto named = find_name(asked, map);
+    if (!named) {
+      unknown.push_back(unknown_flag(asked, map));
+    } else {
+      resolved.without.push_back(named->mapped != nullptr ? named->mapped->name : named->name());
+    }
+  }
+  if (!unknown.empty()) return tl::unexpected(std::move(unknown));
+
+  put_dependence(result.flags);
+  result.rest = check_rest(host, resolved);
+  for (const auto* const rows : {&result.flags, &result.rest}) {
+    for (const CheckedFlag& row : *rows) {
+      if (row.here == Known::no) result.all = Known::no;
+      if (row.here == Known::unknown && result.all == Known::yes) result.all = Known::unknown;
+    }
+  }
+  return result;
+}
+
+}  // namespace cloister::policy

@@ -1,0 +1,36 @@
+// QEMU's command line as options (qemu(1), "Options"), and their values as fields: names and values with commas
+// between, a comma in a value doubled.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arch/types.hpp"
+
+namespace cloister::toolstack::vm {
+
+struct QemuOption {
+  std::string name;  ///< without dashes, the long one of a pair: "machine" for -M; empty: an argument that is no option
+  std::string value;     ///< empty for an option that takes none, or that ends the line without one
+  u32 index = 0;         ///< of the option in argv, from 0
+  bool complete = true;  ///< it has the value that it takes
+};
+/// All options in their order, repeated ones too. argv: without the program.
+std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv);
+
+struct QemuField {
+  std::string name;                  ///< "sgx", "+sgx", "q35"
+  std::optional<std::string> value;  ///< absent: the name alone
+  u32 offset = 0;                    ///< in the option's value, bytes
+};
+std::vector<QemuField> qemu_fields(std::string_view value);
+
+/// on, yes, true, y; off, no, false, n.
+std::optional<bool> qemu_switch(std::string_view word);
+
+/// Commas doubled.
+std::string qemu_escaped(std::string_view value);
+
+}  // namespace cloister::toolstack::vm

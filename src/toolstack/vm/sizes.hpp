@@ -1,0 +1,24 @@
+// Sizes as libvirt and QEMU write them.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "arch/types.hpp"
+
+namespace cloister::toolstack::vm {
+
+/// Larger ones are refused, so that sums of them fit.
+inline constexpr u64 most_kib = u64{1} << 42;
+
+/// libvirt's `unit` attribute (formatdomain, "memory"): bytes in one; nullopt for an unknown word.
+std::optional<u64> bytes_of_unit(std::string_view unit);
+
+/// QEMU's: digits, then one of b, k, M, G, T in either case, or nothing, which counts as `plain` bytes. The result is
+/// in KiB, rounded up.
+std::optional<u64> read_qemu_size(std::string_view text, u64 plain);
+
+/// KiB, rounded up; nullopt above most_kib.
+std::optional<u64> in_kib(u64 count, u64 unit);
+
+}  // namespace cloister::toolstack::vm

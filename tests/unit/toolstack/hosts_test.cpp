@@ -1,0 +1,250 @@
+// Hosts as other tools describe them: each format gives what it says, what it does not say is unknown, and what is
+// wrong is one error at its place. The shapes are those of libvirt 9 to 12 and QEMU 6.2 to 10.
+#include "toolstack/hosts/hosts.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "unit/policy/dumps.hpp"
+#include "unit/policy/sgx_machines.hpp"
+#include "unit/toolstack/host_files.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using policy::EpcSectionView;
+using policy::HostView;
+using policy::Known;
+using policy::SgxState;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::Optional;
+using ::testing::Pair;
+
+HostView good(std::string_view text) {
+  auto host = read_host(text, "a file");
+  EXPECT_TRUE(host.has_value()) << format("a file", host ? Diagnostic{} : host.error()) << "\n" << text;
+  return host ? std::move(*host) : HostView{};
+}
+
+std::string error(std::string_view text) {
+  const auto host = read_host(text, "F");
+  EXPECT_FALSE(host.has_value()) << text;
+  return host ? "" : format("F", host.error());
+}
+
+Known has(const HostView& host, std::string_view name) { return policy::has(host, *policy::find_feature(name)); }
+
+EpcSectionView section(u64 bytes, std::optional<u32> node) {
+  return {.base = std::nullopt, .bytes = bytes, .property = 0, .node = node};
+}
+
+// ------------------------------------------------------------------------------------------------ leaves
+
+TEST(ReadHost, RecognisesCpuidDumps) {
+  for (const char* text : {tests::raw_dump, tests::aida_dump, tests::instlat_dump}) {
+    const HostView host = good(text);
+    EXPECT_EQ(host.name, "a file");
+    EXPECT_EQ(host.source, "a CPUID dump");
+    EXPECT_FALSE(host.cpus.empty());
+    EXPECT_EQ(has(host, "sgx1"), Known::yes);
+  }
+  EXPECT_EQ(good(std::string("\xef\xbb\xbf") + tests::raw_dump).cpus.size(), 1u) << "with a byte order mark";
+}
+
+TEST(ReadHost, LibvirtsCpudataHasLeaves) {
+  const HostView host = good(tests::cpudata);
+  EXPECT_EQ(host.source, "libvirt's CPU data");
+  ASSERT_EQ(host.cpus.size(), 1u);
+  EXPECT_EQ(host.cpus[0].table.get(7, 0).ebx, 0x029c67afu);
+  EXPECT_EQ(policy::state_of(host), SgxState::switched_off);
+  const HostView old = good("<cpudata arch='x86'><cpuid function='0x00000007' ebx='0x00000004'/></cpudata>");
+  EXPECT_EQ(has(old, "sgx"), Known::yes) << "before libvirt 1.3";
+}
+
+// ------------------------------------------------------------------------------------------------ libvirt's words
+
+TEST(ReadHost, DomainCapabilitiesHaveSgxSectionsAndTheHostModel) {
+  const HostView host = good(tests::domain_capabilities);
+  EXPECT_EQ(host.source, "libvirt's domain capabilities");
+  EXPECT_EQ(host.model, "Icelake-Server");
+  EXPECT_THAT(host.named, IsSupersetOf({Pair("sgx", true), Pair("sgxlc", true), Pair("sgx1", true), Pair("sgx2", true),
+                                        Pair("sgx-debug", true), Pair("mpx", false)}));
+  EXPECT_THAT(host.epc, Optional(ElementsAre(section(0x7ec0'0000, 0), section(0x7f40'0000, 1))));
+  EXPECT_EQ(has(host, "sgx-kss"), Known::unknown) << "the model may have it";
+  EXPECT_TRUE(policy::sgx_report(host).usable);
+}
+
+TEST(ReadHost, DomainCapabilitiesWithoutSgx) {
+  const HostView none = good(
+      "<domainCapabilities><arch>x86_64</arch><features><sgx supported='no'/></features>"
+      "</domainCapabilities>");
+  EXPECT_EQ(has(none, "sgx"), Known::no);
+  const HostView silent = good("<domainCapabilities><domain>qemu</domain></domainCapabilities>");
+  EXPECT_EQ(has(silent, "sgx"), Known::unknown) << "libvirt before 8.10 says nothing of it";
+  EXPECT_EQ(silent.source, "libvirt's domain capabilities (without KVM)");
+  EXPECT_EQ(good("<domainCapabilities><features><sgx supported='yes'><section_size unit='MiB'>64</section_size></sgx>"
+                 "</features></domainCapabilities>")
+                .epc,
+            std::vector{section(64 << 20, std::nullopt)})
+      << "a sum only";
+}
+
+TEST(ReadHost, CapabilitiesHaveTheHostsCpu) {
+  const HostView host = good(
+      "<?xml version='1.0'?>\n<capabilities><host><cpu><arch>x86_64</arch>"
+      "<model>Skylake-Client-IBRS</model><vendor>Intel</vendor><feature name='sgx'/>"
+      "<feature name='vmx'/><feature name='not-ours'/></cpu></host></capabilities>");
+  EXPECT_EQ(host.model, "Skylake-Client-IBRS");
+  EXPECT_EQ(has(host, "sgx"), Known::yes);
+  EXPECT_EQ(has(host, "sgx1"), Known::unknown);
+  const HostView guest = good(
+      "<cpu mode='custom' match='exact'>\n<model fallback='forbid'>Skylake-Client</model>\n"
+      "<feature policy='require' name='sgx'/><feature policy='disable' name='sgx1'/></cpu>");
+  EXPECT_EQ(has(guest, "sgx1"), Known::no);
+}
+
+// ------------------------------------------------------------------------------------------------ QEMU's words
+
+TEST(ReadHost, QemusAnswersStandAloneOrInASession) {
+  const HostView host = good(tests::qmp_session);
+  EXPECT_EQ(host.source, "QEMU's query-cpu-model-expansion and query-sgx-capabilities");
+  EXPECT_THAT(host.named, IsSupersetOf({Pair("sgx", true), Pair("sgxlc", true), Pair("sgx-debug", true),
+                                        Pair("sgx-provisionkey", false), Pair("lm", true)}));
+  EXPECT_FALSE(host.named.contains("family"));
+  EXPECT_EQ(host.model, std::nullopt) << "'base' is no model";
+  EXPECT_THAT(host.epc, Optional(ElementsAre(section(67108864, 0), section(29360128, 1))));
+  const HostView bare = good(R"({"sgx": true, "sgx1": true, "sgx2": false, "flc": false, "section-size": 1048576})");
+  EXPECT_EQ(bare.source, "QEMU's query-sgx-capabilities");
+  EXPECT_THAT(bare.epc, Optional(ElementsAre(section(1048576, std::nullopt)))) << "QEMU 6.2";
+  EXPECT_EQ(policy::launch_of(bare), policy::LaunchCase::none);
+  EXPECT_THAT(good(R"([{"return": {"sgx": true, "section-size": 0}}])").epc, Optional(IsEmpty()));
+}
+
+TEST(ReadHost, QemuWithoutTheDeviceSaysSo) {
+  const HostView host = good(R"({"error": {"class": "GenericError", "desc": "SGX is not enabled in KVM"}})");
+  EXPECT_EQ(has(host, "sgx"), Known::no);
+  EXPECT_THAT(policy::sgx_report(host).findings, ElementsAre(::testing::Field(&policy::Finding::rule, "not-offered")));
+}
+
+TEST(ReadHost, WithoutTheDeviceItIsOfNoUseWhatKvmWouldGive) {
+  const std::string refused = R"({"error": {"class": "GenericError", "desc": "SGX is not enabled in KVM"}})",
+                    model = R"({"return": {"model": {"name": "host", "props": {"sgx": true, "avx2": true}}}})";
+  for (const std::string& session : {refused + model, model + refused}) {
+    const HostView host = good(session);
+    EXPECT_EQ(has(host, "sgx"), Known::no);
+    EXPECT_EQ(has(host, "avx2"), Known::yes);
+  }
+}
+
+TEST(ReadHost, QemusFeatureWordsAreRegistersOfFeatures) {
+  const HostView host = good(R"({"return": [
+    {"cpuid-register": "EBX", "cpuid-input-ecx": 0, "cpuid-input-eax": 7, "features": 36},
+    {"cpuid-register": "EDX", "cpuid-input-eax": 1, "features": 260832255}], "id": "feature-words"}
+    {"return": 6, "id": "family"})");
+  EXPECT_EQ(host.source, "QEMU's feature-words");
+  EXPECT_EQ(has(host, "sgx"), Known::yes);
+  EXPECT_EQ(has(host, "avx2"), Known::yes);
+  EXPECT_EQ(has(host, "smep"), Known::no);
+  EXPECT_EQ(has(host, "sgxlc"), Known::unknown) << "another register of the leaf";
+  EXPECT_THAT(error(R"({"return": [{"cpuid-register": "EFX"}]})"), HasSubstr("found a feature word without"));
+}
+
+// ------------------------------------------------------------------------------------------------ errors
+
+TEST(ReadHost, ErrorsStandAtTheirPlace) {
+  const struct {
+    const char *text, *error;
+  } cases[] = {
+      {"", "F: found nothing, expected a CPUID dump"},
+      {"hello\n", "F: found none of the formats, expected a CPUID dump"},
+      {"CPU 0:\n  nonsense", "F:2:1: found '  nonsense'"},
+      {"<a", "F:1:"},
+      {"<domain type='kvm'/>", "F:1:1: found <domain>, expected <domainCapabilities>"},
+      {"<cpudata arch='ppc64'/>", "F:1:1: found the data of arch='ppc64', expected 'x86'"},
+      {"<cpudata arch='x86'/>", "F:1:1: found no <cpuid>"},
+      {"<cpudata arch='x86'>\n <cpuid eax_in='7' eax='x'/></cpudata>",
+       "F:2:2: found eax='x', expected a number of 32 bits"},
+      {"<cpudata arch='x86'><cpuid eax_in='7' ebx='0x100000000'/></cpudata>", "expected a number of 32 bits"},
+      {"<cpudata arch='x86'><cpuid/></cpudata>", "F:1:21: found <cpuid> without eax_in"},
+      {"<cpudata arch='x86'><cpuid eax_in='7'/>\n<cpuid eax_in='0x7' ecx_in='0'/></cpudata>",
+       "F:2:1: found leaf 0x7, sub-leaf 0x0 again"},
+      {"<capabilities/>", "F:1:1: found no <host><cpu>"},
+      {"<cpu><arch>ppc64</arch></cpu>", "F:1:6: found arch 'ppc64', expected x86_64"},
+      {"<cpu/>", "F:1:1: found neither <model> nor <feature>"},
+      {"<cpu><feature/></cpu>", "F:1:6: found <feature> without a name"},
+      {"<cpu><feature policy='maybe' name='sgx'/></cpu>", "F:1:6: found policy='maybe'"},
+      {"<domainCapabilities><arch>aarch64</arch></domainCapabilities>", "found arch 'aarch64'"},
+      {"<domainCapabilities><features><sgx/></features></domainCapabilities>",
+       "found supported='', expected yes or no"},
+      {"<domainCapabilities><features><sgx supported='yes'><flc>true</flc></sgx></features></domainCapabilities>",
+       "found 'true', expected yes or no"},
+      {"<domainCapabilities><features><sgx supported='yes'><sections><section size='-1'/></sections></sgx></features>"
+       "</domainCapabilities>",
+       "found '-1' KiB, expected a size"},
+      {"<domainCapabilities><features><sgx supported='yes'><section_size unit='GiB'>99999999999999999</section_size>"
+       "</sgx></features></domainCapabilities>",
+       "found '99999999999999999' GiB, expected a size"},
+      {"{\n  \"sgx\": tru }", "F:2:"},
+      {"{\"sgx\": true}\n  x", "F:2:3: found 'x', expected a JSON object"},
+      {"{", "F:1:2: this is no JSON: found the end"},
+      {"{}", "F:1:1: found JSON with no such answer"},
+      {"\n{\"error\": {\"desc\": \"bell\\u0007\"}}", "F:2:1: found QEMU's error 'bell?'"},
+      {"{\"sgx\": true, \"flc\": 1}", "F:1:1: in the answer that begins here: found 'flc' that is not true or false"},
+      {"{\"sgx\": true, \"sections\": {}}", "found 'sections' that is no list"},
+      {"{\"sgx\": true, \"sections\": [{\"node\": 0}]}", "found a section without 'size'"},
+      {"{\"sgx\": true, \"sections\": [{\"node\": -1, \"size\": 1}]}", "found a section whose 'node' is no number"},
+      {"{\"model\": {\"props\": []}}", "found 'props' that is no object"},
+  };
+  for (const auto& c : cases) EXPECT_THAT(error(c.text), HasSubstr(c.error)) << c.text;
+  EXPECT_THAT(error(std::string(100, '[')), HasSubstr("F:1:65: found brackets nested more than 64 deep"));
+  EXPECT_LT(error("<cpudata arch='" + std::string(5000, 'a') + "'/>").size(), 200u);
+}
+
+TEST(ReadHost, AnyBytesGiveAHostOrOneLine) {
+  std::minstd_rand random(1);
+  int hosts = 0, errors = 0;
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random()) % n; };
+  for (const std::string& seed : {std::string(tests::cpudata), std::string(tests::domain_capabilities),
+                                  std::string(tests::qmp_session), std::string(tests::raw_dump)}) {
+    for (int i = 0; i < 2000; ++i) {
+      std::string text = seed;
+      for (std::size_t changes = 1 + below(2); changes-- > 0;) {
+        const std::size_t at = below(text.size());
+        switch (below(4)) {
+          case 0: text[at] = static_cast<char>(below(256)); break;
+          case 1: text.erase(at, 1 + below(8)); break;
+          case 2: text.insert(at, text.substr(below(text.size()), 1 + below(40))); break;
+          default: text[at] = "<>'\"{}[]:,0/-"[below(13)];
+        }
+        if (text.empty()) text = " ";
+      }
+      const auto host = read_host(text, "F");
+      if (host) {
+        ++hosts;
+        static_cast<void>(policy::sgx_report(*host));
+        continue;
+      }
+      ++errors;
+      EXPECT_FALSE(host.error().message.empty());
+      EXPECT_LE(host.error().at.line, static_cast<u32>(std::ranges::count(text, '\n')) + 1) << text;
+      for (const char c : host.error().message) ASSERT_FALSE(c >= 0 && c < ' ') << host.error().message;
+    }
+  }
+  EXPECT_GT(hosts, 500);
+  EXPECT_GT(errors, 1000);
+}
+
+TEST(LoadHost, NamesTheFileThatCannotBeRead) {
+  const auto host = load_host("/nowhere/dump");
+  ASSERT_FALSE(host.has_value());
+  EXPECT_THAT(host.error(), HasSubstr("/nowhere/dump: cannot read: "));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack

@@ -1,0 +1,344 @@
+// Each rule of lint finds its mistake where it stands, and nothing in a file without it (docs/cpu-lint.md).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <regex>
+
+#include "toolstack/lint/rules.hpp"
+
+namespace cloister::toolstack::lint {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+/// What rules know beside the file.
+struct By {
+  const policy::HostView* host = nullptr;
+  const policy::SgxReport* report = nullptr;
+  const policy::CpuMap* map = nullptr;
+};
+
+/// "rule@line:column".
+std::vector<std::string> found(std::string_view text, const By& by = {}) {
+  const auto subject = read_subject(text);
+  EXPECT_TRUE(subject.has_value()) << text << (subject ? "" : format("", subject.error()));
+  if (!subject) return {};
+  std::vector<std::string> result;
+  for (const Finding& f : lint({*subject, by.host, by.report, by.map}))
+    result.push_back(std::string(f.rule) + "@" + std::to_string(f.at.line) + ":" + std::to_string(f.at.column));
+  return result;
+}
+
+std::string message(std::string_view text, std::string_view rule, const By& by = {}) {
+  const auto subject = read_subject(text);
+  if (!subject) return {};
+  for (const Finding& f : lint({*subject, by.host, by.report, by.map}))
+    if (f.rule == rule) return f.message + " | " + f.mend;
+  return {};
+}
+
+// The document's end: one -cpu, with all flags. Its guests have EPC.
+const std::string good_cpu =
+    "  <cpu mode='custom' match='exact'>\n"
+    "    <model>Skylake-Client-IBRS</model>\n"
+    "    <feature policy='require' name='sgx'/>\n"
+    "    <feature policy='require' name='sgxlc'/>\n"
+    "    <feature policy='require' name='sgx1'/>\n"
+    "    <feature policy='require' name='sgx-provisionkey'/>\n"
+    "    <feature policy='require' name='sgx-mode64'/>\n"
+    "  </cpu>\n";
+const std::string good_epc = "  <memory model='sgx-epc'><target><size unit='MiB'>64</size></target></memory>\n";
+
+std::string domain(const std::string& cpu, const std::string& devices, const std::string& more = "") {
+  return "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n" + cpu + " <devices>\n" +
+         devices + " </devices>\n" + more + "</domain>\n";
+}
+
+const std::string good_xml = domain(good_cpu, good_epc);
+const std::string good_nova =
+    "[libvirt]\ncpu_mode = custom\ncpu_models = Skylake-Client-IBRS\ncpu_model_extra_flags = sgx,sgxlc,sgx1,-hle\n";
+const std::string good_argv =
+    "qemu-system-x86_64 -accel kvm -cpu Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx1=on,sgxlc=on,kvm=off,level=22 "
+    "-object memory-backend-epc,id=epc0,size=64M,prealloc=on -M q35,sgx-epc.0.memdev=epc0,sgx-epc.0.node=0";
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  const std::size_t at = text.find(what);
+  EXPECT_NE(at, text.npos) << what;
+  return at == text.npos ? text : text.replace(at, what.size(), by);
+}
+
+TEST(Lint, FindsNothingInWhatIsRight) {
+  EXPECT_THAT(found(good_xml), IsEmpty());
+  EXPECT_THAT(found(good_nova), IsEmpty());
+  EXPECT_THAT(found(good_argv), IsEmpty());
+  EXPECT_THAT(found("<domain type='kvm'><cpu mode='host-passthrough'/></domain>"), IsEmpty());
+  EXPECT_THAT(found("<domain type='kvm'/>"), IsEmpty());
+  EXPECT_THAT(found("[libvirt]\nvirt_type = kvm\n"), IsEmpty());
+  EXPECT_THAT(found("qemu-system-x86_64 -cpu host,migratable=off,hv-time,+vmx,-hle -m 512 -nographic"), IsEmpty());
+}
+
+// The document's first attempt, by the block that Intel's guide has.
+const std::string document_block =
+    " <qemu:commandline>\n"
+    "  <qemu:arg value='-cpu'/>\n"
+    "  <qemu:arg value='host,+sgx,+sgxlc'/>\n"
+    "  <qemu:arg value='-object'/>\n"
+    "  <qemu:arg value='memory-backend-epc,id=mem1,size=64M,prealloc'/>\n"
+    "  <qemu:arg value='-sgx-epc'/>\n"
+    "  <qemu:arg value='id=epc1,memdev=mem1'/>\n"
+    " </qemu:commandline>\n";
+
+TEST(Lint, TheDocumentsFirstAttemptHasASecondCpuThatOverridesTheModel) {
+  const std::string xml =
+      domain(" <cpu mode='custom' match='exact'>\n  <model>Skylake-Client-IBRS</model>\n </cpu>\n", "", document_block);
+  EXPECT_THAT(found(xml), ElementsAre("overridden-model@2:2", "duplicate-cpu@9:3", "old-sgx-epc@12:3"));
+  EXPECT_THAT(message(xml, "overridden-model"),
+              HasSubstr("'Skylake-Client-IBRS' has no effect: a later -cpu says 'host'"));
+  EXPECT_THAT(message(xml, "old-sgx-epc"), HasSubstr("<memory model='sgx-epc'>"));
+}
+
+TEST(Lint, TheDocumentsProcessHasTwoCpus) {
+  constexpr char bytes[] = "qemu-kvm\0-cpu\0Skylake-Client-IBRS\0-cpu\0host,+sgx,+sgxlc";
+  const std::string_view cmdline(bytes, sizeof bytes);
+  EXPECT_THAT(found(cmdline), ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
+}
+
+TEST(Lint, AListingOfArgumentsNeedsNoProgram) {
+  EXPECT_THAT(found("-cpu\nSkylake-Client-IBRS\n-cpu\nhost,+sgx,+sgxlc\n"),
+              ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
+}
+
+TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
+  EXPECT_THAT(found("qemu -cpu host -cpu host"), ElementsAre("duplicate-cpu@4:0"));
+}
+
+TEST(Lint, MissingSgx) {
+  EXPECT_THAT(found(replaced(good_argv, "sgx=on,", "")),
+              ElementsAre("missing-sgx@4:0", "missing-sgx@4:0", "missing-sgx@4:0", "epc-without-flags@6:0"));
+  EXPECT_THAT(found(replaced(good_nova, "sgx,sgxlc", "sgxlc")), ElementsAre("missing-sgx@4:25", "missing-sgx@4:31"));
+  EXPECT_THAT(found("[libvirt]\ncpu_mode = host-passthrough\ncpu_model_extra_flags = sgxlc\n"), IsEmpty());
+  EXPECT_THAT(found("[libvirt]\ncpu_mode = host-passthrough\ncpu_model_extra_flags = sgxlc,-sgx\n"),
+              ElementsAre("missing-sgx@3:25"));
+}
+
+TEST(Lint, MissingSgx1) {
+  EXPECT_THAT(found(replaced(good_argv, "sgx1=on,", "")), ElementsAre("missing-sgx1@4:0"));
+  EXPECT_THAT(found(replaced(good_xml, "    <feature policy='require' name='sgx1'/>\n", "")),
+              ElementsAre("missing-sgx1@4:5"));
+}
+
+TEST(Lint, UnknownFlagNamesTheNearest) {
+  const std::string xml = replaced(good_xml, "'sgx1'", "'sgxx1'");
+  EXPECT_THAT(found(xml), ElementsAre("missing-sgx1@4:5", "unknown-flag@6:5"));
+  EXPECT_THAT(message(xml, "unknown-flag"),
+              HasSubstr("no flag is called 'sgxx1'; libvirt refuses the domain, in older "
+                        "versions with the words 'out of memory' | did you mean 'sgx1'?"));
+  EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on", "sgx-mode46=on")), ElementsAre("unknown-flag@4:0"));
+  EXPECT_THAT(found(replaced(good_nova, "-hle", "sgx-debgu")), ElementsAre("unknown-flag@4:40"));
+}
+
+TEST(Lint, ForeignWord) {
+  const std::string xml = replaced(good_xml, "'sgxlc'", "'sgx_lc'");
+  EXPECT_THAT(found(xml), ElementsAre("foreign-word@5:5"));
+  EXPECT_THAT(message(xml, "foreign-word"), HasSubstr("it is called 'sgxlc' there"));
+  EXPECT_THAT(found(replaced(good_argv, "sgxlc=on", "sgx-lc=on")), ElementsAre("foreign-word@4:0"));
+  EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on", "sgx_mode64=on")), IsEmpty());
+  EXPECT_THAT(message(replaced(good_xml, "'sgxlc'", "'sgx-oss'"), "foreign-word"),
+              HasSubstr("no word for it | take it"));
+}
+
+policy::CpuMap small_map() {
+  policy::CpuMap map;
+  for (const char* name : {"sgx", "sgxlc", "sgx1", "sgx-provisionkey", "hle", "vmx-ept", "monitor"})
+    map.features.push_back({.name = name});
+  return map;
+}
+
+TEST(Lint, FlagNotInTheInstalledMap) {
+  const policy::CpuMap map = small_map();
+  const By by{.map = &map};
+  EXPECT_THAT(found(good_nova, by), IsEmpty());
+  EXPECT_THAT(found(good_xml, by), ElementsAre("flag-not-in-map@8:5"));
+  EXPECT_THAT(message(good_xml, "flag-not-in-map", by), HasSubstr("no 'sgx-mode64' in its cpu_map"));
+  EXPECT_THAT(found(good_argv, by), IsEmpty()) << "QEMU does not read the map";
+}
+
+TEST(Lint, AFlagThatOnlyTheMapKnowsIsKnown) {
+  const policy::CpuMap map = small_map();
+  const By by{.map = &map};
+  EXPECT_THAT(found(replaced(good_nova, "-hle", "vmx-ept"), by), IsEmpty());
+  EXPECT_THAT(found(replaced(good_nova, "-hle", "vmx-ebt"), by), ElementsAre("unknown-flag@4:40"));
+}
+
+TEST(Lint, FlagsWithoutEpc) {
+  EXPECT_THAT(found(domain(good_cpu, "")), ElementsAre("flags-without-epc@4:5"));
+  EXPECT_THAT(found("qemu -cpu host,+sgx"), ElementsAre("flags-without-epc@2:0"));
+  EXPECT_THAT(found("qemu -cpu host,-sgx"), IsEmpty());
+}
+
+TEST(Lint, EpcWithoutFlags) {
+  EXPECT_THAT(found(domain("", good_epc)), ElementsAre("epc-without-flags@3:3"));
+  EXPECT_THAT(found(domain("<cpu><model>Skylake-Client</model></cpu>\n", good_epc)),
+              ElementsAre("epc-without-flags@4:3"));
+  EXPECT_THAT(found(domain("<cpu mode='host-passthrough'/>\n", good_epc)), IsEmpty());
+  const std::string off =
+      domain("<cpu mode='host-passthrough'><feature name='sgx' policy='disable'/></cpu>\n", good_epc);
+  EXPECT_THAT(message(off, "epc-without-flags"), HasSubstr("sgx switched off"));
+}
+
+TEST(Lint, NoPrealloc) {
+  EXPECT_THAT(found(replaced(good_argv, ",prealloc=on", "")), ElementsAre("no-prealloc@6:0"));
+  EXPECT_THAT(found(replaced(good_argv, "prealloc=on", "prealloc=off")), ElementsAre("no-prealloc@6:0"));
+  EXPECT_THAT(found(replaced(good_argv, "memory-backend-epc,id=epc0,size=64M,prealloc=on",
+                             R"('{"qom-type":"memory-backend-epc","id":"epc0","prealloc":true,"size":67108864}')")),
+              IsEmpty());
+}
+
+TEST(Lint, EpcOnNoNodeOfAGuestThatHasSeveral) {
+  const std::string numa = replaced(good_cpu, "  </cpu>",
+                                    "<numa><cell id='0' cpus='0' memory='1'/><cell id='1' cpus='1' memory='1'/></numa>"
+                                    "  </cpu>");
+  EXPECT_THAT(found(domain(numa, good_epc)), ElementsAre("epc-on-no-node@11:3"));
+  EXPECT_THAT(found(domain(numa, replaced(good_epc, "</size>", "</size><node>1</node>"))), IsEmpty());
+}
+
+TEST(Lint, QemuDemandsANode) {
+  EXPECT_THAT(found(replaced(good_argv, ",sgx-epc.0.node=0", "")), ElementsAre("epc-on-no-node@6:0"));
+}
+
+policy::HostView server() {
+  policy::HostView host{.name = "server"};
+  host.environment.emplace();
+  host.environment->node_bytes = {{0, u64{64} << 30}, {1, u64{64} << 30}};
+  host.environment->provision = policy::HostEnvironment::Device::usable;
+  return host;
+}
+
+TEST(Lint, EpcOnNoNodeOfAHostThatHasSeveral) {
+  const policy::HostView host = server();
+  const policy::SgxReport report;
+  const By by{.host = &host, .report = &report};
+  EXPECT_THAT(found(good_xml, by), ElementsAre("epc-on-no-node@11:3"));
+  EXPECT_THAT(found(replaced(good_xml, "<target>", "<source><nodemask>0</nodemask></source><target>"), by), IsEmpty());
+  EXPECT_THAT(found(replaced(good_argv, "prealloc=on", "prealloc=on,host-nodes=0,policy=bind"), by), IsEmpty());
+  policy::SgxReport two_sections;
+  two_sections.sections.emplace(2);
+  const policy::HostView dump{.name = "dump"};
+  EXPECT_THAT(found(good_xml, {.host = &dump, .report = &two_sections}), ElementsAre("epc-on-no-node@11:3"));
+}
+
+TEST(Lint, OldOptionOfIntelsBranch) {
+  EXPECT_THAT(found("qemu -cpu host -object memory-backend-epc,id=mem1,size=8M,prealloc -sgx-epc id=epc1,memdev=mem1"),
+              ElementsAre("old-sgx-epc@5:0"));
+}
+
+TEST(Lint, EpcNotAttached) {
+  EXPECT_THAT(found(replaced(good_argv, "sgx-epc.0.memdev=epc0", "sgx-epc.0.memdev=epc1")),
+              ElementsAre("epc-not-attached@6:0", "epc-not-attached@8:0"));
+}
+
+TEST(Lint, LaunchControlOfALockedHost) {
+  const policy::HostView host{.name = "locked host"};
+  policy::SgxReport report;
+  const By by{.host = &host, .report = &report};
+  for (const auto launch : {policy::LaunchCase::none, policy::LaunchCase::unwritable, policy::LaunchCase::locked}) {
+    report.launch = launch;
+    EXPECT_THAT(found(good_xml, by), ElementsAre("locked-launch-control@5:5"));
+  }
+  for (const auto launch : {policy::LaunchCase::unlocked, policy::LaunchCase::unknown}) {
+    report.launch = launch;
+    EXPECT_THAT(found(good_xml, by), IsEmpty());
+  }
+  report.launch = policy::LaunchCase::locked;
+  EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", ""), by), IsEmpty());
+}
+
+TEST(Lint, ProvisioningWithoutPermission) {
+  using Device = policy::HostEnvironment::Device;
+  policy::HostView host{.name = "here"};
+  host.environment.emplace();
+  const policy::SgxReport report;
+  const By by{.host = &host, .report = &report};
+  const std::string argv = replaced(good_argv, "sgx1=on", "sgx1=on,sgx-provisionkey=on");
+  host.environment->provision = Device::refused;
+  EXPECT_THAT(found(argv, by), ElementsAre("provisioning-refused@4:0"));
+  EXPECT_THAT(found(good_xml, by), IsEmpty()) << "libvirt opens the device to its guests";
+  host.environment->provision = Device::absent;
+  EXPECT_THAT(found(argv, by), ElementsAre("provisioning-refused@4:0"));
+  EXPECT_THAT(found(good_xml, by), ElementsAre("provisioning-refused@7:5"));
+  host.environment->provision = Device::usable;
+  EXPECT_THAT(found(argv, by), IsEmpty());
+}
+
+TEST(Lint, NovasKeys) {
+  EXPECT_THAT(found(replaced(good_nova, "cpu_models", "cpu_model")), ElementsAre("old-cpu-model@3:1"));
+  EXPECT_THAT(found(replaced(good_nova, "= custom", "= Custom")),
+              ElementsAre("unknown-cpu-mode@2:12", "models-without-custom@3:14"));
+  EXPECT_THAT(found(replaced(good_nova, "= custom", "= host-model")), ElementsAre("models-without-custom@3:14"));
+  EXPECT_THAT(found("[libvirt]\ncpu_models = Haswell\n"), ElementsAre("models-without-custom@2:14"));
+  EXPECT_THAT(found("[libvirt]\ncpu_mode = custom\n"), ElementsAre("custom-without-model@2:12"));
+}
+
+TEST(Lint, NovaIgnoresFlagsWithoutACpu) {
+  EXPECT_THAT(found("[libvirt]\ncpu_mode = none\ncpu_model_extra_flags = sgx\n"), ElementsAre("ignored-flags@3:25"));
+  EXPECT_THAT(found("[libvirt]\nvirt_type = lxc\ncpu_model_extra_flags = sgx\n"), ElementsAre("ignored-flags@3:25"));
+  EXPECT_THAT(found("[libvirt]\ncpu_model_extra_flags = sgx\n"), IsEmpty()) << "the host's model, with flags";
+}
+
+TEST(Lint, WhatIsNoneOfTheFormatsIsUnreadable) {
+  for (const std::string text : {"", "  \n", "<a/>", "<domain", "[x", "[libvirt]\nx\n", "hello world"}) {
+    const auto subject = read_subject(text);
+    ASSERT_FALSE(subject.has_value()) << text;
+    EXPECT_FALSE(subject.error().message.empty());
+  }
+}
+
+TEST(Lint, ShowsNothingOfAStrangerThatATerminalObeys) {
+  const auto subject =
+      read_subject("[libvirt]\ncpu_mode = custom\ncpu_models = A\ncpu_model_extra_flags = sgx\x1b[2J1\n");
+  ASSERT_TRUE(subject.has_value());
+  for (const Finding& f : lint({.subject = *subject})) {
+    EXPECT_EQ(f.message.find('\x1b'), std::string::npos);
+    EXPECT_EQ(f.mend.find('\x1b'), std::string::npos);
+  }
+}
+
+TEST(Lint, MutatedFilesAreReadOrRefusedInsideTheText) {
+  const std::string block = domain(good_cpu, good_epc, document_block);
+  for (const std::string& seed : {good_argv, good_nova, block}) {
+    for (std::size_t at = 0; at < seed.size(); ++at) {
+      for (const char c : {'\0', '<', '\'', ',', '=', '\n', '\xff'}) {
+        std::string text = seed;
+        text[at] = c;
+        const auto subject = read_subject(text);
+        if (subject) {
+          for (const Finding& f : lint({.subject = *subject})) EXPECT_FALSE(f.message.empty() || f.mend.empty());
+        } else {
+          EXPECT_LE(subject.error().at.line, static_cast<u32>(std::ranges::count(text, '\n')) + 1) << text;
+        }
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ documentation
+
+TEST(Lint, DocumentationHasEveryRuleAndNoOther) {
+  std::ifstream file(CLOISTER_SOURCE_DIR "/docs/cpu-lint.md");
+  ASSERT_TRUE(file.is_open());
+  const std::regex row(R"(\| `([a-z0-9-]+)` \| (.*) \|)");
+  std::vector<std::pair<std::string, std::string>> documented, table;
+  for (std::string line; std::getline(file, line);) {
+    std::smatch cells;
+    if (std::regex_match(line, cells, row)) documented.emplace_back(cells[1], cells[2]);
+  }
+  for (const Rule& rule : rules()) table.emplace_back(rule.name, rule.about);
+  EXPECT_EQ(documented, table);
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::lint
