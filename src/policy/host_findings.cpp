@@ -3,7 +3,8 @@
 #include "policy/host_findings.hpp"
 
 #include <algorithm>
-#include <charconv>
+
+#include "policy/hexadecimal.hpp"
 
 namespace cloister::policy {
 
@@ -13,11 +14,6 @@ namespace {
 
 using Device = HostEnvironment::Device;
 using Maybe = std::optional<Finding>;
-
-std::string hex(u64 value) {
-  char text[16];
-  return "0x" + std::string(text, std::to_chars(text, std::end(text), value, 16).ptr);
-}
 
 std::string mib(u64 bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
@@ -128,11 +124,13 @@ Maybe feature_control(const HostView& host, const SgxReport& report) {
   const u64 value = *host.environment->feature_control;
   if ((value & lock) == 0) {
     return Finding{
-        "feature-control-unlocked", "IA32_FEATURE_CONTROL is " + hex(value) + ", not locked: no SGX instruction works",
+        "feature-control-unlocked",
+        "IA32_FEATURE_CONTROL is " + hexadecimal(static_cast<u32>(value)) + ", not locked: no SGX instruction works",
         "Update the firmware, which should lock it; Linux locks it with SGX on if built with CONFIG_X86_SGX.", true};
   }
   if ((value & sgx_enable) == 0) {
-    return Finding{"feature-control-off", "IA32_FEATURE_CONTROL is " + hex(value) + ", locked with SGX off (bit 18)",
+    return Finding{"feature-control-off",
+                   "IA32_FEATURE_CONTROL is " + hexadecimal(static_cast<u32>(value)) + ", locked with SGX off (bit 18)",
                    "Only firmware can change it: enable SGX there, and boot from power off.", true};
   }
   return std::nullopt;

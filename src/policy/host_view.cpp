@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "policy/feature_rows.hpp"
 #include "policy/leaves.hpp"
 
 namespace cloister::policy {
@@ -101,11 +102,8 @@ void place(std::vector<EpcSectionView>& sections, const std::map<u32, u64>& node
 }  // namespace
 
 std::string first_name(const Feature& feature) {
-  const auto same_bit = [&](const Feature& f) {
-    return f.leaf == feature.leaf && f.subleaf == feature.subleaf && f.reg == feature.reg && f.bit == feature.bit;
-  };
-  const auto first = std::ranges::find_if(features(), same_bit);
-  return std::string(first == features().end() ? feature.name : first->name);
+  const FeatureRow* const row = row_of(feature);
+  return std::string(row == nullptr ? feature.name : row->name);
 }
 
 Known has(const HostView& host, const Feature& feature) {

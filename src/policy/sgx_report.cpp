@@ -1,6 +1,7 @@
 // A host's SGX in summary: its state, its launch control (SDM vol. 3D, 37.7.1), and what leaf 12H says of enclaves.
 #include <algorithm>
 
+#include "policy/feature_rows.hpp"
 #include "policy/host_findings.hpp"
 #include "policy/host_view.hpp"
 
@@ -10,15 +11,11 @@ using namespace arch;
 
 namespace {
 
-/// Features that are SGX's, each bit once, under its first name.
+/// Features that are SGX's.
 std::vector<const Feature*> sgx_features() {
   std::vector<const Feature*> found;
-  for (const Feature& feature : features()) {
-    if (feature.leaf != leaf::sgx && !feature.name.starts_with("sgx")) continue;
-    const bool alias = std::ranges::any_of(found, [&](const Feature* f) {
-      return f->leaf == feature.leaf && f->subleaf == feature.subleaf && f->reg == feature.reg && f->bit == feature.bit;
-    });
-    if (!alias) found.push_back(&feature);
+  for (const FeatureRow& row : feature_rows()) {
+    if (row.leaf == leaf::sgx || row.name.starts_with("sgx")) found.push_back(find_feature(row.name));
   }
   return found;
 }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "policy/flags.hpp"
 #include "toolstack/hosts/formats.hpp"
 #include "toolstack/xml.hpp"
 
@@ -75,7 +76,7 @@ Step read_cpu(const xml::Document& document, pugi::xml_node cpu, HostView& host)
   for (const pugi::xml_node node : cpu.children("feature")) {
     const std::string name = node.attribute("name").value(), policy = node.attribute("policy").as_string("require");
     if (name.empty()) return document.error(node, "found <feature> without a name, expected name='…'");
-    const policy::Feature* const feature = policy::find_feature(name);
+    const policy::Feature* const feature = policy::find_spelling(name, policy::Tool::libvirt);
     if (feature == nullptr) continue;  // flags of KVM and of VMX are no features of ours
     if (policy == "require" || policy == "force") {
       host.named[policy::first_name(*feature)] = true;

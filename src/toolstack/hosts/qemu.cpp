@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "policy/flags.hpp"
 #include "toolstack/hosts/formats.hpp"
 #include "toolstack/hosts/json_stream.hpp"
 
@@ -64,7 +65,7 @@ Step read_model(const json& model, HostView& host) {
   if (!model["props"].is_object()) return tl::unexpected(std::string("found 'props' that is no object"));
   for (const auto& [name, value] : model["props"].items()) {
     if (!value.is_boolean()) continue;  // numbers and words are no flags
-    if (const policy::Feature* const feature = policy::find_feature(name))
+    if (const policy::Feature* const feature = policy::find_spelling(name, policy::Tool::qemu))
       host.named[policy::first_name(*feature)] = value.get<bool>();
   }
   // These three are no model's name.
