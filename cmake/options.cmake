@@ -6,7 +6,3 @@ target_include_directories(cloister_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(CLOISTER_THREADED)
   target_compile_definitions(cloister_options INTERFACE CLOISTER_THREADED)
 endif()
-# GCC 12 sees overlapping copies in "literal" + std::string (its bug 105651).
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(cloister_options INTERFACE -Wno-restrict)
-endif()

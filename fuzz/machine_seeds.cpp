@@ -7,7 +7,8 @@ int main(int argc, char** argv) {
   const std::string hash(64, 'a');
   const std::string seeds[] = {
       "[[package]]\nepc = [{ size = 256 }]\n",
-      "keys = \"separate\"\nsilicon = 'x'\n[[package]]\n[[package.epc]]\nsize = \"96256 KiB\"\nbase = 0x1_0000_0000\n"
+      "keys = \"separate\"\nsilicon = 'gemini-lake'\n[[package]]\n[[package.epc]]\nsize = \"96256 KiB\"\nbase = "
+      "0x1_0000_0000\n"
       "node = 1\nfaulty = [0, 7]\n[[package]]\nepc = [{ size = '2 GiB' }]\n",
       "launch_control = 'locked'\nlaunch_hash = '" + hash + "'\npackage = [{}]\n",
       "launch_control = 'unwritable'\n\"k\\u00e4\" = [1.5, true, 2020-01-01T00:00:00Z, {a.b = \"\"\"x\"\"\"}]\n"};

@@ -1,16 +1,13 @@
 // A domain that stays until somebody ends it, for tests of the toolstack. It fills memory and EPC with a secret: an
 // enclave over all EPC pages of its first section, built again and again (SDM vol. 3D, 38.3: EREMOVE, ECREATE, EADD).
-// Prints READY when the first one is there, and echoes what is typed, so that one can see that it lives. Between two
-// rounds it halts until its timer (SDM vol. 3A, 11.5.4.1) wakes it.
-#include "payload.hpp"
+// Prints READY when the first one is there, and sleeps between two rounds.
+#include "resident.hpp"
 
 namespace {
 
 constexpr u64 epc_window = u64{6} << 39;
 constexpr u32 ecreate = 0, eadd = 1, eremove = 3;
 constexpr u64 regular_page = 0x203, xfrm = 3, mode64 = 4;
-constexpr u8 timer_vector = 0x40;
-constexpr u64 pause_cycles = 5'000'000;
 
 alignas(4096) u8 secret_page[4096];
 alignas(4096) u64 secs_image[512];
@@ -71,37 +68,11 @@ void build_enclave(const Section& epc) {
   }
 }
 
-void write_apic(u32 reg, u32 v) {
-  if (cpu::rdmsr(0x1b) >> 10 & 1) {
-    cpu::wrmsr(0x800 + reg / 16, v);
-  } else {
-    at<volatile u32>(0xfee0'0000 + reg) = v;
-  }
-}
-
-void sleep() {
-  cpu::wrmsr(0x6e0, cpu::rdtsc() + pause_cycles);
-  asm volatile("sti; hlt; cli" ::: "memory");
-}
-
-void echo() {
-  while (cpu::in8(0x3fd) & 1) {
-    char text[2] = {static_cast<char>(cpu::in8(0x3f8)), 0};
-    print(text);
-  }
-}
-
 }  // namespace
 
 CASE(resident) {
   fill_secrets();
-  cpu::out8(0x3fc, 3);  // DTR and RTS: ready to receive
-  set_hook(timer_vector, [](Frame&) {
-    write_apic(0xb0, 0);
-    return true;
-  });
-  write_apic(0xf0, 0x1ff);
-  write_apic(0x320, (2 << 17) | timer_vector);
+  resident::prepare();
   const Section epc = cpu::cpuid(0).eax >= 0x12 ? map_epc() : Section{0, 0};
   for (bool first = true;; first = false) {
     if (epc.pages != 0) {
@@ -109,7 +80,7 @@ CASE(resident) {
       build_enclave(epc);
     }
     if (first) print("READY\n");
-    echo();
-    sleep();
+    resident::echo();
+    resident::sleep();
   }
 }

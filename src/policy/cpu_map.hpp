@@ -43,6 +43,7 @@ struct CpuMap {
   std::vector<MapModel> models;
   const MapFeature* find_feature(std::string_view name) const;  ///< by name or alias
   const MapModel* find_model(std::string_view name) const;
+  bool operator==(const CpuMap&) const = default;
 };
 
 /// All bits of the feature are set; false for one of an MSR.

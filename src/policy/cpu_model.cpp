@@ -257,8 +257,9 @@ CpuMap map_of_features() {
   return map;
 }
 
-bool mirrors_setup(std::string_view map_feature) {
-  constexpr std::array<std::string_view, 5> names{"osxsave", "ospke", "ht", "htt", "hypervisor"};
+bool never_a_guests(std::string_view map_feature) {
+  constexpr std::array<std::string_view, 8> names{"osxsave",    "ospke", "ht",        "htt",
+                                                  "hypervisor", "cmt",   "mbm_total", "mbm_local"};
   return std::ranges::find(names, map_feature) != names.end();
 }
 

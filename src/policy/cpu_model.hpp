@@ -48,8 +48,9 @@ bool is_sgx(const MapFeature& feature);
 /// A map of features() alone, without models, for where there is no libvirt.
 CpuMap map_of_features();
 
-/// Bits that mirror how a system was set up, and say nothing of what the processor can do: CR4's OSXSAVE and PKE, the
-/// topology's HTT, a hypervisor's own bit (SDM vol. 2A, CPUID, tables 3-8, 3-10, 3-11).
-bool mirrors_setup(std::string_view map_feature);
+/// Bits that no guest can be promised, by the map's name: those that mirror CR4's OSXSAVE and PKE, the topology or a
+/// hypervisor, and the monitoring of caches, which is the host's (SDM vol. 2A, CPUID, tables 3-8, 3-10, 3-11; libvirt
+/// leaves out the latter for QEMU too).
+bool never_a_guests(std::string_view map_feature);
 
 }  // namespace cloister::policy

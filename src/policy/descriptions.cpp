@@ -228,7 +228,7 @@ std::string unknown_description(std::string_view name) {
   if (!near.empty()) text += "?";
   text += " (known: ";
   for (const std::string_view known : names) text.append(known == names.front() ? "" : ", ").append(known);
-  return text + "; the path of a dump has a '/' or a '.')";
+  return text + ")";
 }
 
 CpuidTable leaves_of(const Description& d) {

@@ -23,11 +23,24 @@ bool has_subleaf(const Feature& feature) { return feature.subleaf != 0 || has_su
 /// Guests that use these cannot migrate; libvirt's map says so.
 constexpr std::string_view not_migratable[] = {"xsaves", "invtsc"};
 
-const Feature* find_if(auto matches) {
-  for (const FeatureRow& row : feature_rows()) {
-    if (matches(row)) return find_feature(row.name);
+std::string_view word_of(const FeatureRow& row, Tool tool) {
+  switch (tool) {
+    case Tool::libvirt: return row.libvirt;
+    case Tool::qemu: return row.qemu;
+    case Tool::xen: return row.xen;
+    case Tool::cpuinfo: return row.cpuinfo;
+    case Tool::cpuid: {
+      const SgxFlag* const flag = find_sgx_flag(row.name);
+      return flag == nullptr ? std::string_view{} : flag->cpuid;
+    }
   }
-  return nullptr;
+  return {};
+}
+
+const Feature* find_word(std::string_view word, Tool tool) {
+  const auto rows = feature_rows();
+  const auto found = std::ranges::find_if(rows, [&](const FeatureRow& row) { return word_of(row, tool) == word; });
+  return found == rows.end() ? nullptr : find_feature(found->name);
 }
 
 }  // namespace
@@ -55,32 +68,16 @@ std::string_view name_of(FlagKind kind) {
 
 std::string_view spelling(const Feature& feature, Tool tool) {
   const FeatureRow* const row = row_of(feature);
-  if (row == nullptr) return {};
-  switch (tool) {
-    case Tool::libvirt: return row->libvirt;
-    case Tool::qemu: return row->qemu;
-    case Tool::xen: return row->xen;
-    case Tool::cpuinfo: return row->cpuinfo;
-    case Tool::cpuid: {
-      const SgxFlag* const flag = find_sgx_flag(row->name);
-      return flag == nullptr ? std::string_view{} : flag->cpuid;
-    }
-  }
-  return {};
+  return row == nullptr ? std::string_view{} : word_of(*row, tool);
 }
 
 const Feature* find_spelling(std::string_view word, Tool tool) {
   if (word.empty()) return nullptr;
   std::string dashed(word);
   if (tool == Tool::qemu) std::ranges::replace(dashed, '_', '-');
-  const auto called = [](std::string_view name, Tool by) {
-    return find_if([&](const FeatureRow& row) {
-      return spelling({row.name, row.leaf, row.subleaf, row.reg, row.bit}, by) == name;
-    });
-  };
-  if (const Feature* const found = called(dashed, tool)) return found;
+  if (const Feature* const found = find_word(dashed, tool)) return found;
   if (const Feature* const found = find_feature(word)) return find_feature(row_of(*found)->name);
-  return called(word, Tool::cpuid);
+  return find_word(word, Tool::cpuid);
 }
 
 std::vector<std::string_view> requirements(const Feature& feature) {

@@ -168,10 +168,10 @@ void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const Cpu
     for (const LevelledHost& host : hosts) known.push_back(host.cpu.features[i]);
     const bool all = std::ranges::all_of(known, [](Known k) { return k == Known::yes; });
     ours.push_back(feature_of(feature));
-    granted.push_back(all && feature.migratable);
+    granted.push_back(all);
     assumed.push_back(std::ranges::none_of(known, [](Known k) { return k == Known::no; }));
     if (all && !feature.migratable) result.immovable.push_back(feature.name);
-    if (is_sgx(feature) || mirrors_setup(feature.name)) continue;
+    if (is_sgx(feature) || never_a_guests(feature.name)) continue;
     if (auto cost = cost_of(feature.name, false, known)) result.costs.push_back(std::move(*cost));
   }
   granted = closed(ours, granted, assumed);
@@ -199,7 +199,7 @@ void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const Cpu
   if (!all_named) result.cpu->vendor.clear();
   std::erase_if(result.cpu->required, [&](const std::string& name) {
     const MapFeature& feature = *map.find_feature(name);
-    if (mirrors_setup(name)) return true;
+    if (never_a_guests(name) || !feature.migratable) return true;
     return is_sgx(feature) && std::ranges::find(result.sgx.flags, feature_of(feature)->name) == result.sgx.flags.end();
   });
 }

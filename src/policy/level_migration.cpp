@@ -83,7 +83,7 @@ void compare_cpu(const LevelledHost& from, const LevelledHost& to, const CpuMap&
   for (std::size_t i = 0; i < map.features.size(); ++i) {
     const MapFeature& feature = map.features[i];
     if (from.cpu.features[i] != Known::yes || !feature.migratable) continue;
-    if (is_sgx(feature) || mirrors_setup(feature.name)) continue;
+    if (is_sgx(feature) || never_a_guests(feature.name)) continue;
     verdict.judge(to.cpu.features[i], feature.name);
   }
 }

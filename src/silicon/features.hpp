@@ -25,6 +25,7 @@ struct SgxFeatures {
   u8 log2_size_32 = 31;   ///< an enclave outside 64-bit mode is smaller than two to this
   u8 log2_size_64 = 47;   ///< and in 64-bit mode than this: half of the canonical addresses
   u64 xfrm = 3;           ///< XSAVE components that an enclave may have: x87, SSE
+  bool operator==(const SgxFeatures&) const = default;
 
   /// CPUID 0x12.0 EAX.
   constexpr u32 capabilities() const {
@@ -40,14 +41,23 @@ struct SgxFeatures {
   }
 };
 
-/// What is asked for, as far as it is implemented.
-constexpr SgxFeatures implemented(SgxFeatures asked) {
-  constexpr SgxFeatures all;
-  asked.log2_size_32 = std::min(asked.log2_size_32, all.log2_size_32);
-  asked.log2_size_64 = std::min(asked.log2_size_64, all.log2_size_64);
-  asked.xfrm &= all.xfrm;
+/// What is asked for, as far as `limit` offers it. The sections' property is the asked one's.
+constexpr SgxFeatures within(const SgxFeatures& limit, SgxFeatures asked) {
+  asked.sgx2 &= limit.sgx2;
+  asked.enclv &= limit.enclv;
+  asked.oss &= limit.oss;
+  asked.edeccssa &= limit.edeccssa;
+  asked.exinfo &= limit.exinfo;
+  asked.kss &= limit.kss;
+  asked.aexnotify &= limit.aexnotify;
+  asked.log2_size_32 = std::min(asked.log2_size_32, limit.log2_size_32);
+  asked.log2_size_64 = std::min(asked.log2_size_64, limit.log2_size_64);
+  asked.xfrm &= limit.xfrm;
   return asked;
 }
+
+/// What is asked for, as far as it is implemented.
+constexpr SgxFeatures implemented(const SgxFeatures& asked) { return within(SgxFeatures{}, asked); }
 
 /// A package. Words of feature bits have the names of the CPUID registers in which they stand.
 struct Features {
@@ -65,6 +75,21 @@ struct Features {
   /// Leaf 7's SGX and SGX_LC.
   constexpr bool has_sgx() const { return (leaf7_ebx & (1u << 2)) != 0; }
   constexpr bool launch_control() const { return (leaf7_ecx & (1u << 30)) != 0; }
+  bool operator==(const Features&) const = default;
 };
+
+/// What is asked for, as far as `limit` offers it. Model, name and the sections' property are the asked one's.
+inline Features within(const Features& limit, Features asked) {
+  asked.leaf1_ecx &= limit.leaf1_ecx;
+  asked.leaf1_edx &= limit.leaf1_edx;
+  asked.leaf7_ebx &= limit.leaf7_ebx;
+  asked.leaf7_ecx &= limit.leaf7_ecx;
+  asked.leaf7_edx &= limit.leaf7_edx;
+  asked.xsave_eax &= limit.xsave_eax;
+  asked.extended_ecx &= limit.extended_ecx;
+  asked.extended_edx &= limit.extended_edx;
+  asked.sgx = within(limit.sgx, asked.sgx);
+  return asked;
+}
 
 }  // namespace cloister::silicon

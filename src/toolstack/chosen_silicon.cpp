@@ -6,7 +6,6 @@
 
 #include "policy/cpuid_dump.hpp"
 #include "silicon/silicon.hpp"
-#include "toolstack/fd.hpp"
 
 namespace cloister::toolstack {
 
@@ -22,6 +21,9 @@ using Failed = tl::unexpected<Diagnostic>;
 Diagnostic at_silicon(const DomainConfig& config, const std::string& message) {
   return {config.position_of("silicon"), "cannot use silicon '" + config.silicon + "': " + message};
 }
+Diagnostic warning(const DomainConfig& config, const std::string& message) {
+  return {config.position_of("silicon"), "silicon '" + config.silicon + "': " + message};
+}
 
 /// Without these a description describes no processor that a guest could run on.
 constexpr u32 needed[] = {leaf::basic_max, leaf::version, leaf::features, leaf::extended_max, leaf::extended_features};
@@ -35,8 +37,9 @@ std::string list_of(const std::vector<u32>& numbers) {
   return numbers.size() > most ? text + " and more" : text;
 }
 
-tl::expected<CpuidTable, Diagnostic> read_dump(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
-  const auto bytes = read_file(config.silicon);
+tl::expected<CpuidTable, Diagnostic> read_dump(const DomainConfig& config, const FileReader& read,
+                                               std::vector<Diagnostic>& warnings) {
+  const auto bytes = read(config.silicon);
   if (!bytes) return Failed(at_silicon(config, bytes.error()));
   const auto dump = policy::read_cpuid_dump({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!dump) {
@@ -50,9 +53,8 @@ tl::expected<CpuidTable, Diagnostic> read_dump(const DomainConfig& config, std::
     return Failed(at_silicon(config, "it does not show leaf 0x" + hex + " of CPU " + std::to_string(first.number)));
   }
   if (const auto others = policy::sgx_disagreements(*dump); !others.empty()) {
-    warnings.push_back({config.position_of("silicon"), "silicon '" + config.silicon + "': the SGX leaves of CPU " +
-                                                           list_of(others) + " are not those of CPU " +
-                                                           std::to_string(first.number) + ", whose leaves are taken"});
+    warnings.push_back(warning(config, "the SGX leaves of CPU " + list_of(others) + " are not those of CPU " +
+                                           std::to_string(first.number) + ", whose leaves are taken"));
   }
   return first.table;
 }
@@ -94,16 +96,27 @@ silicon::Features features_of(const CpuidTable& leaves) {
   return features;
 }
 
-/// What this silicon implements: the leaves of a package that offers everything, with some EPC.
-CpuidTable implemented_leaves() {
+/// The leaves of a package that offers this, with some EPC, as far as descriptions are compared with it.
+CpuidTable offered_leaves(const silicon::Features& features) {
   silicon::Package::Config config;
   config.epc = {{arch::Mfn{1}, 1}};
+  config.features = features;
   CpuidTable leaves;
   constexpr std::pair<u32, u32> compared[] = {
       {leaf::basic_max, 0}, {leaf::version, 0}, {leaf::features, 0},     {leaf::xsave, 1},
       {leaf::sgx, 0},       {leaf::sgx, 1},     {leaf::extended_max, 0}, {leaf::extended_features, 0}};
   for (const auto& [number, subleaf] : compared) {
     leaves.set(number, subleaf, silicon::Package::cpuid(config, number, subleaf));
+  }
+  return leaves;
+}
+
+/// SYSCALL's bit reads 0 outside 64-bit mode, where many programs ask (SDM vol. 2A, CPUID, leaf 80000001H).
+CpuidTable with_syscall(CpuidTable leaves) {
+  if (const policy::Feature& lm = *policy::find_feature("lm"); policy::has(leaves, lm)) {
+    CpuidRegs extended = leaves.get(lm.leaf, 0);
+    extended.edx |= 1u << policy::find_feature("syscall")->bit;
+    leaves.set(lm.leaf, 0, extended);
   }
   return leaves;
 }
@@ -126,29 +139,42 @@ std::optional<std::string> refusal(SgxState sgx) {
 
 bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
 
-tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const DomainConfig& config) {
-  ChosenSilicon chosen;
-  if (config.silicon == "default") return chosen;
+silicon::Features machine_features(std::string_view machine) {
+  const policy::Description* const description = policy::find_description(machine);
+  if (description == nullptr) return {};
+  return within(silicon::Features{}, features_of(with_syscall(policy::leaves_of(*description))));
+}
+
+tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const DomainConfig& config, const std::string& machine,
+                                                       const FileReader& read) {
+  ChosenSilicon chosen{.features = machine_features(machine), .described = {}, .warnings = {}};
+  const bool own = config.silicon != "default";
+  if (!own && machine.empty()) return chosen;
   CpuidTable described;
-  if (names_a_dump(config.silicon)) {
-    auto leaves = read_dump(config, chosen.warnings);
+  chosen.described.name = own ? config.silicon : machine;
+  if (own && names_a_dump(config.silicon)) {
+    auto leaves = read_dump(config, read, chosen.warnings);
     if (!leaves) return Failed(leaves.error());
-    described = std::move(*leaves);
+    described = with_syscall(std::move(*leaves));
   } else {
-    const policy::Description* const description = policy::find_description(config.silicon);
-    if (description == nullptr) return Failed(at_silicon(config, policy::unknown_description(config.silicon)));
-    described = policy::leaves_of(*description);
+    const policy::Description* const description = policy::find_description(chosen.described.name);
+    if (description == nullptr) return Failed(at_silicon(config, policy::unknown_description(chosen.described.name)));
+    described = with_syscall(policy::leaves_of(*description));
   }
-  // SYSCALL's bit reads 0 outside 64-bit mode, where many programs ask (SDM vol. 2A, CPUID, leaf 80000001H).
-  if (const policy::Feature& lm = *policy::find_feature("lm"); policy::has(described, lm)) {
-    CpuidRegs extended = described.get(lm.leaf, 0);
-    extended.edx |= 1u << policy::find_feature("syscall")->bit;
-    described.set(lm.leaf, 0, extended);
-  }
-  chosen.features = features_of(described);
-  chosen.described = {policy::sgx_state(described), policy::compare(described, implemented_leaves())};
+  chosen.described.sgx = policy::sgx_state(described);
   if (const auto why = refusal(chosen.described.sgx); why && !config.epc.empty())
     return Failed(at_silicon(config, *why));
+  chosen.described.masking = policy::compare(described, offered_leaves(own ? chosen.features : silicon::Features{}));
+  if (!own) return chosen;
+  const silicon::Features asked = features_of(described);
+  chosen.features = within(chosen.features, asked);
+  // What is not implemented on any machine is no news.
+  const auto lost = policy::compare(offered_leaves(asked), offered_leaves(chosen.features)).masked.sgx;
+  if (!lost.empty() && !config.epc.empty()) {
+    std::string names;
+    for (const std::string& name : lost) names.append(names.empty() ? "" : ", ").append(name);
+    chosen.warnings.push_back(warning(config, "the machine's silicon, '" + machine + "', has not all of it: " + names));
+  }
   return chosen;
 }
 

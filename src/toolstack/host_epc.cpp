@@ -19,12 +19,17 @@ constexpr u32 most_subleaves = 64;  // a list that does not end is not believed
 /// What one processor says: sub-leaves 0, 1 and the sections. Empty: no SGX, or firmware has switched it off.
 using Answers = std::vector<CpuidRegs>;
 
+/// Its family has SGX, whatever firmware made of it.
+bool knows_sgx(const HostFacts& facts, u32 cpu) {
+  return facts.cpuid(cpu, arch::leaf::basic_max, 0).eax >= arch::leaf::sgx &&
+         (facts.cpuid(cpu, arch::leaf::features, 0).ebx & sgx_bit) != 0;
+}
+
 bool is_section(const CpuidRegs& regs) { return (regs.eax & 0xf) == 1; }
 
 Answers ask(const HostFacts& facts, u32 cpu) {
   const auto cpuid = [&](u32 leaf, u32 subleaf) { return facts.cpuid(cpu, leaf, subleaf); };
-  if (cpuid(arch::leaf::basic_max, 0).eax < arch::leaf::sgx) return {};
-  if ((cpuid(arch::leaf::features, 0).ebx & sgx_bit) == 0) return {};
+  if (!knows_sgx(facts, cpu)) return {};
   Answers answers{cpuid(arch::leaf::sgx, 0), cpuid(arch::leaf::sgx, 1)};
   if ((answers[0].eax & sgx1_bit) == 0) return {};
   for (u32 subleaf = 2; subleaf < most_subleaves; ++subleaf) {
@@ -64,7 +69,10 @@ EpcSectionDescription section_of(const CpuidRegs& regs) {
 
 HostEpc host_epc(const HostFacts& facts) {
   HostEpc host;
-  if (facts.cpus.empty()) return host;
+  if (facts.cpus.empty()) {
+    host.sgx_off = "no processor can be asked";
+    return host;
+  }
   u32 packages = 1;
   for (const HostCpu& cpu : facts.cpus) packages = std::max(packages, cpu.package + 1);
   host.packages.resize(packages);
@@ -77,7 +85,12 @@ HostEpc host_epc(const HostFacts& facts) {
     host.sgx |= !found.empty();
     if (host.sgx_off.empty()) host.sgx_off = difference(first, expected, cpu, found);
   }
-  if (!host.sgx || !host.sgx_off.empty()) return host;
+  if (!host.sgx) {
+    host.sgx_off = knows_sgx(facts, first.number)
+                       ? "the processors have SGX, and firmware has not enabled it (CPUID 12H.0 EAX bit 0 is 0)"
+                       : "the processors have no SGX, or a hypervisor hides it (CPUID 7.0 EBX bit 2 is 0)";
+  }
+  if (!host.sgx_off.empty()) return host;
 
   std::vector<EpcSectionDescription> sections;
   for (const CpuidRegs& regs : std::span(expected).subspan(2)) {

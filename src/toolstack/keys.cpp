@@ -89,7 +89,8 @@ Done read_silicon(Draft& draft, const xl::Setting& setting) {
   if (!silicon) return Failed(silicon.error());
   const bool known = *silicon == "default" || names_a_dump(*silicon) || policy::find_description(*silicon) != nullptr;
   if (!known) {
-    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*silicon)});
+    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*silicon) +
+                                                   "; the path of a dump has a '/' or a '.'"});
   }
   draft.config.silicon = *silicon;
   return {};

@@ -41,7 +41,7 @@ struct PackageDescription {
 struct HostEpc {
   std::vector<PackageDescription> packages;
   bool sgx = false;     ///< firmware has enabled SGX on some processor
-  std::string sgx_off;  ///< with `sgx`: why it is not to be used all the same
+  std::string sgx_off;  ///< why there is none that could be used; empty: the sections are in `packages`
 };
 
 struct MachineDescription {

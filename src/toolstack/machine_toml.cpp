@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "policy/descriptions.hpp"
+#include "toolstack/chosen_silicon.hpp"
 #include "toolstack/launch_hash.hpp"
 #include "toolstack/machine.hpp"
 #include "toolstack/toml_reader.hpp"
@@ -137,9 +139,15 @@ Done read_package(Draft& draft, const Value& value) {
 }
 
 Done read_silicon(Draft& draft, const Value& value) {
-  const auto name = value.string("the name of a processor's description");
-  if (name && name->empty()) return value.wrong("the name of a processor's description");
-  return keep(draft.machine.silicon, name);
+  constexpr const char* form = "the name of a processor's description";
+  const auto name = value.string(form);
+  if (!name) return Failed(name.error());
+  if (name->empty()) return value.wrong(form);
+  if (*name == "default") return {};
+  if (policy::find_description(*name) == nullptr)
+    return value.error(policy::unknown_description(tables::printable(*name)));
+  draft.machine.silicon = *name;
+  return {};
 }
 
 Done read_keys(Draft& draft, const Value& value) {
@@ -170,6 +178,21 @@ constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},
                                            {"package", read_package}};
+
+/// A processor without SGX_LC has no launch control, whatever firmware would do.
+Done check_silicon(Draft& draft) {
+  MachineDescription& machine = draft.machine;
+  if (machine_features(machine.silicon).launch_control()) return {};
+  if (draft.launch_control.line != 0 && machine.launch_control != LaunchControl::none) {
+    return Failed(
+        Diagnostic{draft.launch_control,
+                   fmt::format("'launch_control': found \"{}\", expected \"none\": silicon '{}' has no launch "
+                               "control",
+                               name_of(machine.launch_control), machine.silicon)});
+  }
+  machine.launch_control = LaunchControl::none;
+  return {};
+}
 
 Done check_launch_control(const Draft& draft) {
   const MachineDescription& machine = draft.machine;
@@ -235,6 +258,7 @@ tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text)
   if (draft.packages.empty()) {
     return Failed(Diagnostic{{}, "found no package, expected at least one table [[package]]"});
   }
+  if (auto done = check_silicon(draft); !done) return Failed(done.error());
   if (auto done = check_launch_control(draft); !done) return Failed(done.error());
   if (auto done = settle_sections(draft); !done) return Failed(done.error());
   const bool any = std::ranges::any_of(draft.machine.packages, [](const auto& p) { return !p.epc.empty(); });

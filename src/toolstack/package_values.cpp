@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arch/types.hpp"
+#include "toolstack/features_json.hpp"
 #include "toolstack/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -14,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr u64 most_frames = u64{1} << 40;  // 52 physical bits
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
                                              LaunchControl::unlocked};
@@ -38,6 +40,17 @@ u64 pages_of(const Grants& grants) {
   return pages;
 }
 
+Grants wished_grants(const std::vector<EpcSection>& sections) {
+  Grants grants;
+  arch::Mfn next{1};
+  for (const EpcSection& section : sections) {
+    const u64 pages = section.mib * pages_per_mib;
+    grants.push_back({.package = section.package.value_or(0), .extents = {{next, pages}}});
+    next = next + pages;
+  }
+  return grants;
+}
+
 void apply_launch_control(silicon::Package::Config& config, LaunchControl state,
                           const std::optional<std::array<u64, 4>>& hash) {
   constexpr u32 sgx_lc = 1 << 30;
@@ -54,21 +67,19 @@ policy::MsrPolicy machine_msrs(const silicon::Package::Config& config) {
   return msrs;
 }
 
-silicon::Package::Config package_config(const PackageValues& values, const Grants& grants,
-                                        const silicon::Features& features) {
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants) {
   silicon::Package::Config config;
-  config.features = features;
+  config.features = values.features;
   config.epc = sections_of(grants);
   apply_launch_control(config, values.launch_control, values.launch_hash);
   for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
   return config;
 }
 
-PackageValues package_values(const MachineDescription& machine, const Grants& grants) {
-  PackageValues values{.launch_control = machine.launch_control,
-                       .launch_hash = machine.launch_hash,
-                       .silicon = machine.silicon,
-                       .faulty = {}};
+PackageValues package_values(const MachineDescription& machine, const Grants& grants,
+                             const silicon::Features& features) {
+  PackageValues values{
+      .launch_control = machine.launch_control, .launch_hash = machine.launch_hash, .features = features, .faulty = {}};
   const auto sections = sections_of(grants);
   for (const PackageDescription& package : machine.packages) {
     for (const EpcSectionDescription& section : package.epc) {
@@ -114,8 +125,9 @@ tl::expected<Grants, std::string> read_grants(const json& list) {
 }
 
 json to_json(const PackageValues& values) {
-  json object{
-      {"launch_control", name_of(values.launch_control)}, {"silicon", values.silicon}, {"faulty", values.faulty}};
+  json object{{"launch_control", name_of(values.launch_control)},
+              {"features", to_json(values.features)},
+              {"faulty", values.faulty}};
   if (values.launch_hash) object["launch_hash"] = *values.launch_hash;
   return object;
 }
@@ -124,7 +136,7 @@ tl::expected<PackageValues, std::string> read_package_values(const json& object)
   PackageValues values;
   std::string launch_control;
   JsonFields fields(object);
-  fields.text("launch_control", launch_control).text("silicon", values.silicon);
+  fields.text("launch_control", launch_control);
   const auto known = std::ranges::find(launch_controls, launch_control, [](LaunchControl c) { return name_of(c); });
   if (known == std::end(launch_controls)) fields.fail("'launch_control': unknown");
   const auto numbers = [&fields](const char* name, auto take) {
@@ -140,7 +152,11 @@ tl::expected<PackageValues, std::string> read_package_values(const json& object)
     if (hash.size() != 4) fields.fail("'launch_hash': expected 4 numbers");
     if (fields.ok()) std::copy_n(hash.begin(), 4, values.launch_hash.emplace().begin());
   }
+  if (!fields.has("features")) fields.fail("'features' is missing");
   if (!fields.ok()) return tl::unexpected(fields.error());
+  auto features = read_features(object["features"]);
+  if (!features) return tl::unexpected("'features': " + features.error());
+  values.features = std::move(*features);
   values.launch_control = *known;
   return values;
 }

@@ -9,6 +9,8 @@
 
 #include "hypervisor/epc/accounts.hpp"
 #include "policy/policy.hpp"
+#include "silicon/features.hpp"
+#include "toolstack/config.hpp"
 #include "toolstack/machine.hpp"
 
 namespace cloister::toolstack {
@@ -21,12 +23,14 @@ std::vector<silicon::EpcSection> sections_of(const Grants& grants);
 /// The package of each grant.
 std::vector<u32> packages_of(const Grants& grants);
 u64 pages_of(const Grants& grants);
+/// Grants as a domain wishes them, of frames that are nobody's: to see what follows before there are any.
+Grants wished_grants(const std::vector<EpcSection>& sections);
 
 struct PackageValues {
   LaunchControl launch_control = LaunchControl::unlocked;
   std::optional<std::array<u64, 4>> launch_hash;
-  std::string silicon;      ///< as in MachineDescription
-  std::vector<u64> faulty;  ///< frames among the domain's that EREMOVE cannot clear
+  silicon::Features features;  ///< the domain's processor (chosen_silicon.hpp)
+  std::vector<u64> faulty;     ///< frames among the domain's that EREMOVE cannot clear
   bool operator==(const PackageValues&) const = default;
 };
 
@@ -38,11 +42,11 @@ void apply_launch_control(silicon::Package::Config& config, LaunchControl state,
 policy::MsrPolicy machine_msrs(const silicon::Package::Config& config);
 
 /// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
-silicon::Package::Config package_config(const PackageValues& values, const Grants& grants,
-                                        const silicon::Features& features = {});
+silicon::Package::Config package_config(const PackageValues& values, const Grants& grants);
 
-/// What `machine` gives to a domain with these frames.
-PackageValues package_values(const MachineDescription& machine, const Grants& grants);
+/// What `machine` gives to a domain with these frames and such a processor.
+PackageValues package_values(const MachineDescription& machine, const Grants& grants,
+                             const silicon::Features& features);
 
 /// [{"package":0,"extents":[{"first":…,"pages":…}]}], in frames of 4 KiB.
 nlohmann::json to_json(const Grants& grants);

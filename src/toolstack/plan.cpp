@@ -5,6 +5,8 @@
 #include <iterator>
 #include <set>
 
+#include "toolstack/package_values.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -69,6 +71,12 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
   if (!msrs) return Failed(msrs.error());
   plan.msr = *msrs;
   return plan;
+}
+
+tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config, const silicon::Package::Config& package,
+                                               std::span<const u32> packages, const DescribedSilicon& silicon) {
+  const auto raw = [&](u32 leaf, u32 subleaf) { return silicon::Package::cpuid(package, leaf, subleaf); };
+  return make_plan(config, raw, packages, silicon, machine_msrs(package));
 }
 
 }  // namespace cloister::toolstack

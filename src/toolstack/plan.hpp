@@ -7,6 +7,7 @@
 
 #include "platform/memory_map.hpp"
 #include "policy/policy.hpp"
+#include "silicon/silicon.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
 
@@ -30,5 +31,8 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const std::function<arch::CpuidRegs(u32, u32)>& raw,
                                                std::span<const u32> packages = {}, const DescribedSilicon& silicon = {},
                                                const policy::MsrPolicy& machine = unlocked_machine());
+/// The same of a domain on such a package.
+tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config, const silicon::Package::Config& package,
+                                               std::span<const u32> packages, const DescribedSilicon& silicon = {});
 
 }  // namespace cloister::toolstack

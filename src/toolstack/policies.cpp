@@ -62,11 +62,11 @@ json to_json(const Policy& policy) {
 }  // namespace
 
 tl::expected<Policies, Diagnostic> make_policies(const MachineDescription& machine, const DomainConfig& config,
-                                                 const Grants& grants) {
+                                                 const Grants& grants, const PackageValues& own) {
   const auto refuse = [](const std::string& why) { return tl::unexpected(Diagnostic{{}, why}); };
   const Grants all = whole(machine);
-  const Package::Config whole_machine = package_config(package_values(machine, all), all),
-                        package = package_config(package_values(machine, grants), grants);
+  const silicon::Features features = machine_features(machine.silicon);
+  const Package::Config whole_machine = package_config(package_values(machine, all, features), all);
   const policy::MsrPolicy msrs = machine_msrs(whole_machine);
   Policies policies;
   policies.sgx_provision = config.sgx_provision;
@@ -79,10 +79,11 @@ tl::expected<Policies, Diagnostic> make_policies(const MachineDescription& machi
   policies.maximum = {std::move(*maximum), *maximum_msrs};
 
   const auto packages = packages_of(grants);
-  const auto standard = make_plan(without_wishes(config), raw_of(package), packages, {}, machine_msrs(package));
+  const auto standard =
+      make_plan(without_wishes(config), package_config(package_values(machine, grants, features), grants), packages);
   if (!standard) return tl::unexpected(standard.error());
   policies.standard = {standard->cpuid, standard->msr};
-  const auto domain = make_plan(config, raw_of(package), packages, {}, machine_msrs(package));
+  const auto domain = make_plan(config, package_config(own, grants), packages);
   if (!domain) return tl::unexpected(domain.error());
   policies.domain = {domain->cpuid, domain->msr};
   return policies;

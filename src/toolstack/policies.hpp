@@ -24,9 +24,10 @@ struct Policies {
   bool sgx_provision = false;
 };
 
-/// Of a domain with these frames. The error stands in the configuration; a domain that runs has none.
+/// Of a domain with these frames, and of what its package was made. The error stands in the configuration; a domain
+/// that runs has none.
 tl::expected<Policies, Diagnostic> make_policies(const MachineDescription& machine, const DomainConfig& config,
-                                                 const Grants& grants);
+                                                 const Grants& grants, const PackageValues& own);
 
 /// {"raw":{"cpuid":[…],"msrs":[…]},"host":…,"maximum":…,"default":…,"domain":…,"sgx_provision":false}
 nlohmann::json to_json(const Policies& policies);

@@ -79,7 +79,7 @@ std::string wrapped(const std::string& title, const std::vector<std::string>& wo
 
 std::string silicon_text(const DomainPlan& plan) {
   const DescribedSilicon& silicon = plan.silicon;
-  std::string text = fmt::format("\nsilicon {}\n", plan.config.silicon);
+  std::string text = fmt::format("\nsilicon {}\n", silicon.name);
   if (silicon.sgx != policy::SgxState::offered) text += fmt::format("  SGX is {}\n", name_of(silicon.sgx));
   const auto list = [&text](std::string_view title, const policy::FeatureNames& names) {
     if (names == policy::FeatureNames{}) return;
@@ -87,8 +87,8 @@ std::string silicon_text(const DomainPlan& plan) {
     if (!names.sgx.empty()) text += wrapped("    SGX    ", names.sgx);
     if (!names.other.empty()) text += wrapped("    other  ", names.other);
   };
-  list("masked: described, but not implemented", silicon.masking.masked);
-  list("hidden: implemented, but not described", silicon.masking.hidden);
+  list("masked: described, but not offered by the machine", silicon.masking.masked);
+  list("hidden: offered by the machine, but not described", silicon.masking.hidden);
   return text;
 }
 
@@ -96,7 +96,7 @@ nlohmann::ordered_json silicon_json(const DomainPlan& plan) {
   const auto list = [](const policy::FeatureNames& names) {
     return nlohmann::ordered_json{{"sgx", names.sgx}, {"other", names.other}};
   };
-  return {{"name", plan.config.silicon},
+  return {{"name", plan.silicon.name},
           {"processor", policy::brand_of(plan.cpuid)},
           {"sgx", name_of(plan.silicon.sgx)},
           {"masked", list(plan.silicon.masking.masked)},
@@ -117,7 +117,7 @@ std::string render_text(const DomainPlan& plan) {
   line("type", "pvh");
   line("memory", fmt::format("{} MiB", config.memory_mib));
   line("vcpus", std::to_string(config.vcpus));
-  line("silicon", config.silicon);
+  line("silicon", plan.silicon.name);
   if (const std::string brand = policy::brand_of(plan.cpuid); !brand.empty()) line("processor", brand);
   line("kernel", config.kernel);
   line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
@@ -126,7 +126,7 @@ std::string render_text(const DomainPlan& plan) {
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
 
-  if (config.silicon != "default") text += silicon_text(plan);
+  if (plan.silicon.name != "default") text += silicon_text(plan);
   text += "\nmemory map\n";
   for (const platform::MapEntry& entry : plan.map.entries) {
     text += fmt::format("  {:#014x}-{:#014x}  {}{}\n", entry.base.value, entry.base.value + entry.bytes - 1,

@@ -7,9 +7,11 @@
 #include <optional>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/epc/clean.hpp"
 #include "silicon/silicon.hpp"
 #include "toolstack/chosen_silicon.hpp"
 #include "toolstack/config.hpp"
+#include "toolstack/ending.hpp"
 #include "toolstack/fd.hpp"
 #include "toolstack/images.hpp"
 #include "toolstack/last_line.hpp"
@@ -17,6 +19,7 @@
 #include "toolstack/package_values.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/platform_secret.hpp"
+#include "toolstack/qemu_backend.hpp"
 #include "toolstack/render.hpp"
 #include "toolstack/run_epc.hpp"
 #include "toolstack/spec.hpp"
@@ -33,9 +36,6 @@ using hypervisor::Ending;
 using hypervisor::Outcome;
 using hypervisor::TraceOptions;
 
-/// Where the machine's EPC starts; a run hosts one domain, whose EPC is all of it.
-constexpr arch::Mfn machine_epc{u64{1} << (32 - arch::page_shift)};
-
 struct TraceKind {
   const char* name;
   bool TraceOptions::*flag;
@@ -44,16 +44,11 @@ constexpr TraceKind kinds[] = {
     {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
     {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
 
-tl::expected<silicon::Package::Config, std::string> package_of(const DomainConfig& config,
-                                                               const std::optional<MachineDescription>& machine,
-                                                               const silicon::Features& features,
+/// The domain's package with the keys of its machine.
+tl::expected<silicon::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
                                                                const RunArguments& arguments) {
-  silicon::Package::Config package;
-  package.features = features;
-  if (machine) apply_launch_control(package, machine->launch_control, machine->launch_hash);
-  if (config.epc.empty()) return package;
-  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  package.epc = {{machine_epc, config.epc_mib() * pages_per_mib}};
+  silicon::Package::Config package = package_config(values, grants);
+  if (grants.empty()) return package;
   if (arguments.deterministic || arguments.dry_run) {
     package.root_secret = fixed_platform_secret();
     return package;
@@ -87,17 +82,6 @@ void report_stats(u64 instructions, Clock::duration time) {
                seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
 }
 
-int status_of(Ending ending, const StopSource& stop) {
-  switch (ending) {
-    case Ending::powered_off:
-    case Ending::reset: return exit_status::powered_off;
-    case Ending::crashed: return exit_status::crashed;
-    case Ending::timed_out: return exit_status::timed_out;
-    case Ending::stopped: return exit_status::signalled + (stop.signal() != 0 ? stop.signal() : SIGINT);
-  }
-  return exit_status::failed;
-}
-
 void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
   switch (outcome.ending) {
     case Ending::powered_off: spdlog::info("cloister: {} powered off", name); break;
@@ -113,7 +97,7 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
 
 /// Runs a domain and its successors until one ends for good.
 int run_domains(silicon::Package& package, const DomainPlan& plan, const Images& images,
-                const RunArguments& arguments) {
+                const std::vector<silicon::EpcSection>& epc, const RunArguments& arguments) {
   const DomainConfig& config = plan.config;
   StopSource stop;
   const RawTerminal terminal(STDIN_FILENO);
@@ -139,13 +123,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
   const auto clock = arguments.deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
   u64 instructions = 0;
   while (true) {
-    std::vector<silicon::EpcSection> epc;
-    u64 used = 0;
-    for (const platform::EpcRange& range : plan.map.epc) {
-      epc.push_back({machine_epc + used, range.bytes / arch::page_size});
-      used += range.bytes / arch::page_size;
-    }
-    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), std::move(epc));
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), epc);
     if (!domain) {
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;
@@ -159,7 +137,13 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     report_ending(outcome, config.name, last_line);
     report_unimplemented(outcome);
     const auto action = action_after(outcome.ending, config);
-    if (action == Action::restart && !stop.flag()) continue;
+    if (action == Action::restart && !stop.flag()) {
+      domain->reset();
+      const auto stuck = hypervisor::clean_epc(package, epc);
+      if (stuck.empty()) continue;
+      spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
+      return exit_status::failed;
+    }
     if (arguments.stats) report_stats(instructions, Clock::now() - start);
     return status_of(outcome.ending, stop);
   }
@@ -192,43 +176,44 @@ int run(const RunArguments& arguments) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
   const DomainConfig& config = read->config;
+  if (arguments.backend == "qemu") return run_on_qemu(arguments, config);
   const auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
-  std::optional<MachineDescription> machine;
-  if (!arguments.machine.empty()) {
-    auto described = load_machine(arguments.machine, [] { return HostEpc{}; });
-    if (!described) {
-      spdlog::error("{}", described.error());
+  const bool described = !arguments.machine.empty();
+  MachineDescription machine = machine_for(config);
+  if (described) {
+    auto read_machine = load_machine(arguments.machine, [] { return HostEpc{}; });
+    if (!read_machine) {
+      spdlog::error("{}", read_machine.error());
       return exit_status::bad_configuration;
     }
-    machine = std::move(*described);
+    machine = std::move(*read_machine);
   }
   const auto placed = place_epc(config, machine);
   if (!placed) return refuse(placed.error());
-  if (machine && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
+  if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
-  const auto chosen = choose_silicon(config);
+  const auto chosen = choose_silicon(config, machine.silicon);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
-  const auto hardware = package_of(config, machine, chosen->features, arguments);
+  const auto hardware =
+      package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
-  silicon::Package package(*hardware);
-  const auto plan = make_plan(
-      config, [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, placed->packages, chosen->described,
-      machine_msrs(*hardware));
+  const auto plan = make_plan(config, *hardware, packages_of(placed->grants), chosen->described);
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(rendered.data()), rendered.size()});
     return written ? exit_status::powered_off : exit_status::failed;
   }
-  return run_domains(package, *plan, *images, arguments);
+  silicon::Package package(*hardware);
+  return run_domains(package, *plan, *images, hardware->epc, arguments);
 }
 
 }  // namespace cloister::toolstack

@@ -9,33 +9,30 @@ namespace {
 
 constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
+}  // namespace
+
 MachineDescription machine_for(const DomainConfig& config) {
   MachineDescription machine = default_machine();
   machine.packages[0].epc[0].bytes = config.epc_mib() << 20;
   return machine;
 }
 
-}  // namespace
-
-tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config,
-                                           const std::optional<MachineDescription>& machine) {
+tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config, const MachineDescription& machine) {
   if (config.epc.empty()) return RunEpc{};
   const auto refuse = [&](const std::string& why) {
     return tl::unexpected(Diagnostic{config.position_of("epc"), "'epc': " + why});
   };
-  if (machine && !machine->sgx_off.empty()) return refuse("the machine has no SGX: " + machine->sgx_off);
-  auto epc = hypervisor::MachineEpc::create(epc_spec(machine ? *machine : machine_for(config)));
+  if (!machine.sgx_off.empty()) return refuse("the machine has no SGX: " + machine.sgx_off);
+  auto epc = hypervisor::MachineEpc::create(epc_spec(machine));
   if (!epc) return refuse(epc.error());
   std::vector<hypervisor::EpcRequest> requests;
   for (const EpcSection& section : config.epc)
     requests.push_back({.pages = section.mib * pages_per_mib, .package = section.package});
-  const auto allocation = epc->allocate(hypervisor::EpcOwner{1}, requests);
+  auto allocation = epc->allocate(hypervisor::EpcOwner{1}, requests);
   if (!allocation) {
     return refuse(hypervisor::describe(allocation.error(), [&](hypervisor::EpcOwner) { return config.name; }));
   }
-  RunEpc placed{.packages = {}, .reason = allocation->reason};
-  for (const hypervisor::EpcGrant& grant : allocation->grants) placed.packages.push_back(grant.package);
-  return placed;
+  return RunEpc{.grants = std::move(allocation->grants), .reason = std::move(allocation->reason)};
 }
 
 }  // namespace cloister::toolstack

@@ -1,23 +1,24 @@
 // The EPC of a run without a daemon: accounts of its own, of a machine that hosts this one domain.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <tl/expected.hpp>
-#include <vector>
 
 #include "toolstack/config.hpp"
 #include "toolstack/machine.hpp"
+#include "toolstack/package_values.hpp"
 
 namespace cloister::toolstack {
 
 struct RunEpc {
-  std::vector<u32> packages;  ///< of each section of the configuration
-  std::string reason;         ///< why these; empty without EPC
+  Grants grants;
+  std::string reason;  ///< why these; empty without EPC
 };
 
-/// Without a machine: one package, with as much EPC as the domain wants. The error stands at `epc`.
-tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config,
-                                           const std::optional<MachineDescription>& machine);
+/// The machine of a run that names none: one package, with as much EPC as the domain wants.
+MachineDescription machine_for(const DomainConfig& config);
+
+/// The error stands at `epc`.
+tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config, const MachineDescription& machine);
 
 }  // namespace cloister::toolstack

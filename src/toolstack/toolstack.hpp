@@ -17,6 +17,7 @@ inline constexpr int powered_off = 0, failed = 1, bad_configuration = 2, crashed
 /// What `cloister run` was asked for.
 struct RunArguments {
   std::string file;
+  std::string backend = "software";  ///< or "qemu"
   std::string machine;  ///< the machine description's file; empty: one package with the EPC that the domain wants
   bool dry_run = false, json = false;
   double timeout_seconds = 0;  ///< 0: none

@@ -17,11 +17,13 @@ import cases_death
 import cases_life
 import cases_sandbox
 import cases_seeing
+import cases_silicon
+import cases_stress
 from machine import Machine, become_reaper
 
 SKIPPED = 77  # to ctest
 CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
-         **cases_dashboard.CASES}
+         **cases_dashboard.CASES, **cases_silicon.CASES, **cases_stress.CASES}
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Settings:
     programs: Path  # the folder of cloisterd and cloister-vmm
     payloads: Path
     document: Path  # docs/openapi.json
+    guest: Path  # what scripts/guest-image made
     full: bool
 
 
@@ -37,10 +40,11 @@ def main():
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--payloads", type=Path, required=True)
     parser.add_argument("--document", type=Path, required=True)
+    parser.add_argument("--guest", type=Path, required=True)
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("CLOISTER_FULL")))
     parser.add_argument("case", choices=sorted(CASES))
     options = parser.parse_args()
-    settings = Settings(*(path.resolve() for path in (options.programs, options.payloads, options.document)), options.full)
+    settings = Settings(*(path.resolve() for path in (options.programs, options.payloads, options.document, options.guest)), options.full)
     become_reaper()
     machines = []
 

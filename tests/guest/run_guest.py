@@ -180,10 +180,27 @@ def launch_none(settings):
     launch_control(settings, 'launch_control = "none"', r".*SGX launch control CPU feature is not available")
 
 
+OTHER_HASH = f'launch_hash = "{"5a" * 32}"'
+
+
+@case("launch-unwritable")
+def launch_unwritable(settings):
+    launch_control(settings, 'launch_control = "unwritable"', r".*SGX Launch Control is locked\. Disable SGX")
+
+
 @case("launch-locked")
 def launch_locked(settings):
-    description = f'launch_control = "locked"\nlaunch_hash = "{"5a" * 32}"'
-    launch_control(settings, description, r".*SGX Launch Control is locked\. Disable SGX")
+    launch_control(settings, f'launch_control = "locked"\n{OTHER_HASH}', r".*SGX Launch Control is locked\. Disable SGX")
+
+
+@case("launch-unlocked")
+def launch_unlocked(settings):
+    """Whatever firmware left in the registers, the driver writes the signer's hash there, and processes get enclaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Path(folder) / "machine.toml"
+        machine.write_text(f'launch_control = "unlocked"\n{OTHER_HASH}\npackage = [{{ epc = [{{ size = 64 }}] }}]\n')
+        run = run_enclaves(settings, "hello", options=["--machine", str(machine)])
+    expect(not run.matches(r".*SGX Launch Control is locked"), "the driver takes it for locked")
 
 
 @case("enclave-account")

@@ -36,6 +36,23 @@ std::string extents_of(const Json& domain, const char* field) {
   return text.empty() ? "none" : text;
 }
 
+std::string sections_of(const Json& package) {
+  std::string text;
+  for (const Json& section : package.value("sections", Json::array()))
+    text += fmt::format("{}{} on node {}", text.empty() ? "" : ", ",
+                        range_of(number(section, "base"), number(section, "pages")), number(section, "node"));
+  return text;
+}
+
+/// "software, 256 MiB of EPC: why", or "none: why".
+std::string sgx_of(const Json& sgx) {
+  const std::string reason = sgx.value("reason", "");
+  if (!sgx.value("available", false)) return "none: " + reason;
+  std::string text = fmt::format("{}, {} of EPC", sgx.value("kind", ""), size_of(number(sgx, "epc_pages")));
+  if (const std::string sections = sections_of(sgx); !sections.empty()) text += ", " + sections;
+  return text + ": " + reason;
+}
+
 /// A JSON value as a person reads it.
 std::string plain(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
@@ -163,13 +180,9 @@ int sgx_info(const Common& common) {
     std::string text = pairs(lines);
     Table table({">PACKAGE", ">TOTAL", ">FREE", ">GRANTED", ">WITHDRAWN", ">LARGEST FREE", "SECTIONS"});
     for (const Json& package : epc.value("packages", Json::array())) {
-      std::string sections;
-      for (const Json& section : package.value("sections", Json::array()))
-        sections += fmt::format("{}{} on node {}", sections.empty() ? "" : ", ",
-                                range_of(number(section, "base"), number(section, "pages")), number(section, "node"));
       table.add({digits(package, "package"), digits(package, "total_pages"), digits(package, "free_pages"),
                  digits(package, "granted_pages"), digits(package, "withdrawn_pages"),
-                 digits(package, "largest_free_extent"), sections});
+                 digits(package, "largest_free_extent"), sections_of(package)});
     }
     return text + "\n" + table.text();
   });
@@ -189,7 +202,8 @@ int sgx_list(const Common& common) {
 int host(const Common& common) {
   return show(common, "/v1/host", [](const Json& answer) {
     std::vector<std::pair<std::string, std::string>> lines;
-    for (const auto& [name, value] : answer.items()) lines.emplace_back(name, plain(value));
+    for (const auto& [name, value] : answer.items())
+      lines.emplace_back(name, name.ends_with("sgx") ? sgx_of(value) : plain(value));
     return pairs(lines);
   });
 }

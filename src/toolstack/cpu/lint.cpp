@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "toolstack/cpu/cpu.hpp"
@@ -32,10 +31,11 @@ tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std
   return std::move(*loaded);
 }
 
-/// "FILE:LINE:COLUMN", or "FILE: argument N".
+/// "FILE:LINE:COLUMN", or "FILE: argument N 'VALUE'".
 std::string place(const std::string& file, const lint::Subject& subject, Position at) {
-  if (subject.format == Format::qemu && at.line != 0) return fmt::format("{}: argument {}", file, at.line);
-  return at.line == 0 ? file : fmt::format("{}:{}:{}", file, at.line, at.column);
+  if (at.line == 0) return file;
+  if (subject.format != Format::qemu) return fmt::format("{}:{}:{}", file, at.line, at.column);
+  return fmt::format("{}: argument {} {}", file, at.line, shown(subject.arguments[at.line - 1].text));
 }
 
 std::string for_people(const std::string& file, const lint::Subject& subject, const std::vector<Finding>& findings,
@@ -83,12 +83,8 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   if (!subject) return refuse(format(file, subject.error()));
   const auto host = choose_host(host_path);
   if (!host) return refuse(host.error());
-  std::optional<policy::CpuMap> map;
-  if (std::filesystem::exists(libvirt_cpu_map_folder)) {
-    auto loaded = load_cpu_map(libvirt_cpu_map_folder);
-    if (!loaded) return refuse(loaded.error());
-    map = std::move(*loaded);
-  }
+  // Without libvirt there is no map, and our table must do.
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
 
   const policy::SgxReport report = *host ? policy::sgx_report(**host) : policy::SgxReport{};
   const std::vector<Finding> findings = lint::lint({.subject = *subject,

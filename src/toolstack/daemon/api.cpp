@@ -28,7 +28,7 @@ Response reply(const Domains::Result& result, int status = 200) {
 }
 Response bad_request(const std::string& why) { return refuse({.status = 400, .message = why}); }
 
-Response get_host(const ApiCall& call) { return reply(view_host(call.domains.machine())); }
+Response get_host(const ApiCall& call) { return reply(view_host(call.domains.machine(), call.host)); }
 Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
 Response get_epc_domains(const ApiCall& call) { return reply(view_epc_by_domain(call.domains.list())); }
 
@@ -180,7 +180,7 @@ const char* text_of(int status) {
 
 std::span<const Route> routes() { return table; }
 
-HttpServer::Handlers api_handlers(Domains& domains) {
+HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
   HttpServer::Handlers handlers;
   const auto counts = std::make_shared<RequestCounts>();
   handlers.refuse = [counts](const std::string& method, const std::string& path,
@@ -198,11 +198,11 @@ HttpServer::Handlers api_handlers(Domains& domains) {
     log_refusal(method, path, peer, response, {});
     return response;
   };
-  handlers.handle = [&domains, counts](const HttpServer::Request& request) {
+  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
     for (const Route& route : table) {
       const auto domain = match(route.path, request.path);
       if (!domain || route.method != request.method) continue;
-      const ApiCall call{domains, request, *counts, *domain};
+      const ApiCall call{domains, host, request, *counts, *domain};
       Response response = route.act(call);
       counts->add(request.method, response.status);
       if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));

@@ -12,6 +12,7 @@ namespace cloister::toolstack {
 
 struct ApiCall {
   Domains& domains;
+  const HostEpc& host;
   const HttpServer::Request& request;
   const RequestCounts& requests;
   std::string domain;  ///< what stands for {domain} in the path
@@ -25,7 +26,7 @@ struct Route {
 
 std::span<const Route> routes();
 
-/// The handlers of a server of this API. The domains must outlive it.
-HttpServer::Handlers api_handlers(Domains& domains);
+/// The handlers of a server of this API. The domains must outlive it. `host`: what the host has itself.
+HttpServer::Handlers api_handlers(Domains& domains, HostEpc host);
 
 }  // namespace cloister::toolstack

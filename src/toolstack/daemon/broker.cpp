@@ -49,8 +49,9 @@ void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
 
 bool Broker::withdraw(u64 frame) { return accounts_.withdraw(arch::Mfn{frame}).has_value(); }
 
-std::vector<u64> Broker::clean(const Grants& grants, const silicon::EpcMemory::Pointer& memory) const {
-  silicon::Package::Config config = package_config(package_values(machine_, grants), grants);
+std::vector<u64> Broker::clean(const PackageValues& values, const Grants& grants,
+                               const silicon::EpcMemory::Pointer& memory) const {
+  silicon::Package::Config config = package_config(values, grants);
   config.memory = memory;
   silicon::Package package(std::move(config));
   std::vector<u64> stuck;

@@ -43,7 +43,8 @@ class Broker {
   bool withdraw(u64 frame);
 
   /// EREMOVEs every page of a domain whose VMM is gone. The frames that could not be cleaned.
-  std::vector<u64> clean(const Grants& grants, const silicon::EpcMemory::Pointer& memory) const;
+  std::vector<u64> clean(const PackageValues& values, const Grants& grants,
+                         const silicon::EpcMemory::Pointer& memory) const;
 
  private:
   Broker(MachineDescription machine, const PlatformSecret& secret, hypervisor::MachineEpc accounts)

@@ -1,6 +1,6 @@
 // A creation in steps, each of which can fail, and be the daemon's last:
 //
-//   1. the configuration is read, its files are opened, EPC is granted, and the record says "creating"
+//   1. the configuration is read and checked, its files are opened, EPC is granted, and the record says "creating"
 //   2. memory and sockets are made, the launching connection is there, and the VMM starts
 //   3. the VMM has laid out the domain ("hello"), the record says "running"
 //   4. "run"
@@ -19,7 +19,9 @@
 
 #include "toolstack/daemon/domain.hpp"
 #include "toolstack/domain_name.hpp"
+#include "toolstack/fd.hpp"
 #include "toolstack/log.hpp"
+#include "toolstack/plan.hpp"
 #include "toolstack/unix_socket.hpp"
 
 namespace cloister::toolstack {
@@ -35,6 +37,8 @@ namespace fs = std::filesystem;
 /// To unpack a kernel and lay out a domain on a machine that has much else to do.
 constexpr std::chrono::seconds longest_launch(60);
 constexpr unsigned socket_mode = 0660;
+/// Of the machine with the most processors, all its leaves many times over.
+constexpr off_t longest_dump = 16 << 20;
 
 ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
   return {.status = 400,
@@ -47,19 +51,47 @@ ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
 /// Opened here, where relative paths have a meaning, and without waiting for a writer of a named pipe.
-tl::expected<Fd, ApiError> open_image(const CreateRequest& request, const DomainConfig& config, const char* key,
-                                      const std::string& name) {
-  const auto failed = [&](const std::string& why) {
-    return tl::unexpected(in_config(
-        request.file, {config.position_of(key), std::string("cannot use ").append(key) + " '" + name + "': " + why}));
-  };
-  if (fs::path(name).is_relative() && request.directory.empty()) return failed("a relative path, without 'directory'");
+tl::expected<Fd, std::string> open_named(const CreateRequest& request, const std::string& name) {
+  if (fs::path(name).is_relative() && request.directory.empty())
+    return tl::unexpected(std::string("a relative path, without 'directory'"));
   const fs::path path = fs::path(request.directory) / name;
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) return failed(std::strerror(errno));
+  if (!fd) return tl::unexpected(std::string(std::strerror(errno)));
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return failed("not a regular file");
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    return tl::unexpected(std::string("not a regular file"));
   return fd;
+}
+
+tl::expected<Fd, ApiError> open_image(const CreateRequest& request, const DomainConfig& config, const char* key,
+                                      const std::string& name) {
+  auto fd = open_named(request, name);
+  if (fd) return std::move(*fd);
+  return tl::unexpected(in_config(request.file, {config.position_of(key), std::string("cannot use ").append(key) +
+                                                                              " '" + name + "': " + fd.error()}));
+}
+
+/// A dump is read by the daemon: what it describes is a value that the domain keeps.
+tl::expected<std::vector<u8>, std::string> read_dump(const CreateRequest& request, const std::string& name) {
+  const auto fd = open_named(request, name);
+  if (!fd) return tl::unexpected(fd.error());
+  struct stat status {};
+  if (::fstat(fd->get(), &status) != 0 || status.st_size > longest_dump)
+    return tl::unexpected(std::string("longer than 16 MiB"));
+  return read_all(fd->get());
+}
+
+/// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
+tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, const DomainConfig& config,
+                                            const MachineDescription& machine) {
+  auto chosen =
+      choose_silicon(config, machine.silicon, [&](const std::string& name) { return read_dump(request, name); });
+  if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
+  const Grants wished = wished_grants(config.epc);
+  const auto plan = make_plan(config, package_config(package_values(machine, wished, chosen->features), wished),
+                              packages_of(wished), chosen->described);
+  if (!plan) return tl::unexpected(in_config(request.file, plan.error()));
+  return std::move(*chosen);
 }
 
 tl::expected<OpenImages, ApiError> open_images(const CreateRequest& request, const DomainConfig& config) {
@@ -96,8 +128,10 @@ Domains::Result Domains::add(const CreateRequest& request) {
     return tl::unexpected(in_config(request.file, {read->config.position_of("name"), *wrong}));
   const auto images = open_images(request, read->config);
   if (!images) return tl::unexpected(images.error());
+  const auto chosen = check(request, read->config, machine());
+  if (!chosen) return tl::unexpected(chosen.error());
 
-  const auto domain = admit(request, std::move(read->config));
+  const auto domain = admit(request, std::move(read->config), chosen->features);
   if (!domain) return tl::unexpected(domain.error());
   if (auto launched = launch(*domain, *images, request.paused); !launched) {
     roll_back(*domain);
@@ -105,7 +139,9 @@ Domains::Result Domains::add(const CreateRequest& request) {
   }
   const Lock held(lock_);
   DomainInfo created = info(**domain);
-  for (const Diagnostic& warning : read->warnings) created.warnings.push_back(format(request.file, warning));
+  for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {
+    for (const Diagnostic& warning : warnings) created.warnings.push_back(format(request.file, warning));
+  }
   log(LogLevel::info, "domain-created",
       {{"domain", created.name},
        {"id", std::to_string(created.id)},
@@ -132,7 +168,8 @@ tl::expected<u32, std::string> Domains::next_id() {
   return tl::unexpected(std::string("no domain number is free"));
 }
 
-tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config) {
+tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config,
+                                                        const silicon::Features& features) {
   const Lock held(lock_);
   if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
   const auto id = next_id();
@@ -144,6 +181,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(error);
   }
   auto domain = std::make_shared<Domain>();
+  PackageValues package = package_values(machine(), allocation->grants, features);
   domain->record = {.id = *id,
                     .name = config.name,
                     .config = request.config,
@@ -152,6 +190,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
+                    .package = std::move(package),
                     .running = false};
   domain->config = std::move(config);
   if (auto kept = registry_.put(domain->record); !kept) {
@@ -169,7 +208,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
                         .config = record.config,
                         .file = record.file,
                         .grants = record.grants,
-                        .package = package_values(broker_.machine(), record.grants)};
+                        .package = record.package};
   auto page = DomainPage::create();
   if (!page) return tl::unexpected(page.error());
   silicon::EpcMemory::Pointer memory;

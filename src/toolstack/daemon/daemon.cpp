@@ -58,7 +58,8 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
   const DaemonPaths paths{fs::absolute(arguments.state), fs::absolute(arguments.run)};
   const auto lock = lock_folder(paths);
   if (!lock) return tl::unexpected(lock.error());
-  auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
+  HostEpc host = host_epc(this_host());
+  auto machine = load_machine(arguments.machine, [&] { return host; });
   if (!machine) return tl::unexpected(machine.error());
   const auto secret = platform_secret(paths.state);
   if (!secret) return tl::unexpected(secret.error());
@@ -72,7 +73,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
   auto socket = listen_at(paths.api_socket(), SOCK_STREAM, api_mode);
   if (!socket) return tl::unexpected(socket.error());
 
-  const HttpServer server(std::move(*socket), api_handlers(**domains));
+  const HttpServer server(std::move(*socket), api_handlers(**domains, std::move(host)));
   log(LogLevel::info, "ready",
       {{"socket", paths.api_socket()},
        {"machine", (*domains)->machine().origin},

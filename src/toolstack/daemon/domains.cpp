@@ -138,14 +138,16 @@ std::vector<DomainInfo> Domains::list() const {
 tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const {
   DomainConfig config;
   Grants grants;
+  PackageValues package;
   {
     const Lock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     config = domain->config;
     grants = domain->record.grants;
+    package = domain->record.package;
   }
-  auto policies = make_policies(machine(), config, grants);
+  auto policies = make_policies(machine(), config, grants, package);
   if (!policies) return tl::unexpected(ApiError{.status = 500, .message = policies.error().message});
   return std::move(*policies);
 }
@@ -270,7 +272,7 @@ void Domains::end(const Pointer& domain, const Lock&) {
   const std::string id = std::to_string(record.id);
   const std::string last_words = domain->pid != 0 ? reap(domain->process.get()) : std::string();
   if (domain->memory != nullptr) {
-    const auto stuck = broker_.clean(record.grants, domain->memory);
+    const auto stuck = broker_.clean(record.package, record.grants, domain->memory);
     for (const u64 frame : stuck) {
       broker_.withdraw(frame);
       machine_record_.withdrawn.push_back(frame);

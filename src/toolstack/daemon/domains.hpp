@@ -99,7 +99,8 @@ class Domains {
   Domains(DaemonPaths paths, Registry registry, Broker broker, std::string vmm);
 
   // creation
-  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config);
+  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
+                                        const silicon::Features& features);
   tl::expected<void, ApiError> launch(const Pointer& domain, const struct OpenImages& images, bool paused);
   tl::expected<ControlClient, std::string> start(const Pointer& domain, const struct OpenImages& images);
   void roll_back(const Pointer& domain);

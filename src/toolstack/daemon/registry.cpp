@@ -56,6 +56,7 @@ std::string write_record(const DomainRecord& record) {
                     {"started", record.started},
                     {"placement", record.placement},
                     {"grants", to_json(record.grants)},
+                    {"package", to_json(record.package)},
                     {"running", record.running}});
 }
 
@@ -69,9 +70,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   fields.boolean("running", record.running);
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
+  if (!fields.has("package")) fields.fail("'package' is missing");
   if (fields.ok() && (record.id < 1 || record.id > hypervisor::last_owner)) fields.fail("'id': out of range");
   if (!fields.ok()) return tl::unexpected(fields.error());
+  auto package = read_package_values((*object)["package"]);
+  if (!package) return tl::unexpected("'package': " + package.error());
   record.grants = std::move(*grants);
+  record.package = std::move(*package);
   return record;
 }
 

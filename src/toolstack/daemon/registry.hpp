@@ -18,7 +18,8 @@ struct DomainRecord {
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is
   Grants grants;
-  bool running = false;  ///< false: being created; its VMM never started the guest
+  PackageValues package;  ///< what its VMM made its package of
+  bool running = false;   ///< false: being created; its VMM never started the guest
   bool operator==(const DomainRecord&) const;
 };
 

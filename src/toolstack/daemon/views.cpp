@@ -117,7 +117,23 @@ json view_epc_map(const std::vector<PackageMap>& maps) {
   return {{"packages", std::move(packages)}};
 }
 
-json view_host(const MachineDescription& machine) {
+/// SGX of the host's own processors.
+json hardware_view(const HostEpc& host) {
+  u64 pages = 0;
+  json sections = json::array();
+  for (const PackageDescription& package : host.packages) {
+    for (const EpcSectionDescription& section : package.epc) pages += section.bytes / arch::page_size;
+    for (json& section : sections_view(package.epc)) sections.push_back(std::move(section));
+  }
+  return {{"available", host.sgx_off.empty()},
+          {"kind", "hardware"},
+          {"reason",
+           host.sgx_off.empty() ? "the processors have it; domains run on Cloister's all the same" : host.sgx_off},
+          {"epc_pages", pages},
+          {"sections", std::move(sections)}};
+}
+
+json view_host(const MachineDescription& machine, const HostEpc& host) {
   utsname system{};
   ::uname(&system);
   struct sysinfo memory {};
@@ -137,6 +153,7 @@ json view_host(const MachineDescription& machine) {
             {"kind", "software"},
             {"reason", pages == 0 ? "no EPC: " + machine.sgx_off : "enclaves run on Cloister's software processor"},
             {"epc_pages", pages}}},
+          {"host_sgx", hardware_view(host)},
           {"packages", machine.packages.size()},
           {"keys", text_of(machine.keys)},
           {"launch_control", name_of(machine.launch_control)}};

@@ -15,6 +15,7 @@ nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo&
 /// sgx-list.
 nlohmann::json view_epc_by_domain(const std::vector<DomainInfo>& domains);
 nlohmann::json view_epc_map(const std::vector<PackageMap>& maps);
-nlohmann::json view_host(const MachineDescription& machine);
+/// `host`: what it has itself, beside the machine that it is made into.
+nlohmann::json view_host(const MachineDescription& machine, const HostEpc& host);
 
 }  // namespace cloister::toolstack

@@ -143,9 +143,13 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
                                      "found no option of QEMU; expected libvirt's domain XML, nova.conf or QEMU's "
                                      "command line"});
   Subject subject{.format = Format::qemu};
+  // A listing of arguments may lack the program.
+  const u32 program = argv->front().starts_with('-') ? 0 : 1;
   std::vector<Word> arguments;
-  for (u32 i = 1; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i, .column = 0}});
+  for (u32 i = program; i < argv->size(); ++i)
+    arguments.push_back({(*argv)[i], {.line = i + 1 - program, .column = 0}});
   add_arguments(subject, arguments);
+  subject.arguments = std::move(arguments);
   return subject;
 }
 

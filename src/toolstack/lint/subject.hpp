@@ -18,7 +18,7 @@ namespace cloister::toolstack::lint {
 enum class Format : u8 {
   libvirt,  ///< domain XML
   nova,     ///< nova.conf
-  qemu,     ///< a command line; a Position's line is the number of an argument, the program being number 0
+  qemu,     ///< a command line; a Position's line is the number of an argument, from 1 after the program
 };
 /// "libvirt's domain XML".
 std::string_view name_of(Format format);
@@ -65,6 +65,7 @@ struct Subject {
   std::vector<Position> old_options = {};
   /// memory-backend-epc that no sgx-epc.N.memdev names, and names that no backend has.
   std::vector<vm::Word> unattached = {}, without_backend = {};
+  std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
 
   /// What QEMU obeys; null: nothing was chosen.

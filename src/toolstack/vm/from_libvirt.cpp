@@ -298,9 +298,11 @@ class Reader {
 
   void commandline(Node parent) {
     std::string arguments;
-    for (const Node node : parent.children("qemu:arg")) arguments.append(" ").append(node.attribute("value").value());
-    ignore(parent,
-           fmt::format("'qemu:commandline' is ignored:{}", arguments.empty() ? "" : " " + shown(arguments.substr(1))));
+    for (const Node node : parent.children("qemu:arg")) {
+      if (!arguments.empty()) arguments += ' ';
+      arguments += node.attribute("value").value();
+    }
+    ignore(parent, fmt::format("'qemu:commandline' is ignored: {}", shown(arguments)));
   }
 
   // ------------------------------------------------------------------------------------------------ in the end

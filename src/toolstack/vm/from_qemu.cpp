@@ -430,8 +430,8 @@ class Reader {
   void settle_epc() {
     u32 next = 0;
     for (const auto& [number, section] : sections_) {
-      const auto failed = [&](const std::string& message) {
-        if (!error_) error_ = Diagnostic{section.at, message};
+      const auto failed = [this, at = section.at](const std::string& message) {
+        if (!error_) error_ = Diagnostic{at, message};
       };
       if (number != next++) return failed(fmt::format("found sgx-epc.{}, but no sgx-epc.{}", number, next - 1));
       const auto backend = backends_.find(section.memdev);

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace cloister::toolstack::vm {
 
@@ -17,5 +19,8 @@ struct ModelRow {
 /// The first row of a description is the model that it becomes; the others serve to read models.
 std::span<const ModelRow> model_rows();
 const ModelRow* row_of_silicon(std::string_view silicon);
+
+/// The words of a column.
+std::vector<std::string> words_of(std::string_view column);
 
 }  // namespace cloister::toolstack::vm

@@ -20,14 +20,17 @@ namespace {
 
 using Losses = std::vector<Loss>;
 
+/// Of what is not prose in a comment.
+constexpr std::string_view indent = "  ";
+
 /// Each line of the text as one of a comment, without what a terminal would obey.
-std::string comment(const std::string& text) {
+std::string comment(const std::string& text, std::string_view before = {}) {
   std::string result;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     std::ranges::replace_if(
         line, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, ' ');
-    result += line.empty() ? "#\n" : fmt::format("# {}\n", line);
+    result += line.empty() ? "#\n" : fmt::format("# {}{}\n", before, line);
   }
   return result;
 }
@@ -86,8 +89,8 @@ std::string flavor(const Vm& vm) {
   std::string intro = "The flavor.";
   if (sgx)
     intro +=
-        " Nova does not find out which hosts have the trait:\nopenstack resource provider trait set gives it to them.";
-  return fmt::format("\n{}{}", comment(intro), comment(text));
+        " Nova does not find out which hosts have the trait: openstack resource provider trait set\ngives it to them.";
+  return fmt::format("\n{}{}", comment(intro), comment(text, indent));
 }
 
 // ------------------------------------------------------------------------------------------------ EPC, boot
@@ -107,16 +110,16 @@ std::string epc_fragment(const Vm& vm) {
   constexpr const char* intro =
       "EPC, for which Nova has no word. virsh edit adds it to an instance that is shut off, with the sizes of memory\n"
       "that go with it; Nova writes the XML anew when it rebuilds, resizes, migrates or hard-reboots the instance.";
-  return fmt::format("\n{}{}", comment(intro), comment(text.str()));
+  return fmt::format("\n{}{}", comment(intro), comment(text.str(), indent));
 }
 
 std::string boot(const Vm& vm) {
   if (vm.kernel.empty()) return {};
-  std::string text =
-      fmt::format("Booting is the image's: its properties kernel_id and ramdisk_id name images of\n{}\n", vm.kernel);
-  if (!vm.ramdisk.empty()) text += fmt::format("{}\n", vm.ramdisk);
-  if (!vm.cmdline.empty()) text += fmt::format("and os_command_line is\n{}\n", vm.cmdline);
-  return fmt::format("\n{}", comment(text));
+  std::string keys = fmt::format("kernel_id: {}\n", vm.kernel);
+  if (!vm.ramdisk.empty()) keys += fmt::format("ramdisk_id: {}\n", vm.ramdisk);
+  if (!vm.cmdline.empty()) keys += fmt::format("os_command_line: {}\n", vm.cmdline);
+  return fmt::format("\n{}{}", comment("Booting is up to the image's properties; the first two name images of files."),
+                     comment(keys, indent));
 }
 
 /// Nova divides RAM and processors evenly among NUMA nodes.

@@ -35,7 +35,7 @@ Cpu with_provision(const Vm& vm) {
 void lose_launch(const Vm& vm, std::string_view target, std::vector<Loss>& losses) {
   const LaunchControl& launch = vm.launch;
   if (launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash) {
-    losses.push_back({"launch hash " + launch_hash_text(*launch.hash),
+    losses.push_back({fmt::format("launch hash {}", launch_hash_text(*launch.hash)),
                       fmt::format("{} cannot set IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's", target)});
   }
   const bool gives = has_feature(vm.cpu, "sgxlc");

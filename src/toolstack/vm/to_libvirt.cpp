@@ -20,6 +20,12 @@ using Node = pugi::xml_node;
 
 constexpr std::string_view policies[] = {"force", "require", "optional", "disable", "forbid"};
 
+/// "<acpi />" as libvirt writes it; elsewhere the parser's writer escapes '>'.
+std::string without_blanks(std::string text) {
+  for (std::size_t at = 0; (at = text.find(" />", at)) != text.npos;) text.erase(at, 1);
+  return text;
+}
+
 class Writer {
  public:
   explicit Writer(const Vm& vm) : vm_(vm) {}
@@ -41,7 +47,7 @@ class Writer {
     std::ostringstream text;
     document_.save(text, "  ", pugi::format_indent | pugi::format_no_declaration | pugi::format_attribute_single_quote,
                    pugi::encoding_utf8);
-    return {text.str(), std::move(losses_)};
+    return {without_blanks(text.str()), std::move(losses_)};
   }
 
  private:
@@ -73,7 +79,7 @@ class Writer {
     const std::string found = name;
     std::ranges::replace(name, '/', '-');
     std::ranges::replace(name, '\n', '-');
-    if (name != found) lose("name " + shown(vm_.name), "libvirt takes no '/' and no line ends in names");
+    if (name != found) lose(fmt::format("name {}", shown(vm_.name)), "libvirt takes no '/' and no line ends in names");
     return name.find_first_not_of(" \t") == name.npos ? "domain" : name;
   }
 
@@ -98,7 +104,8 @@ class Writer {
     Node type = put(os, "type", "hvm");
     attribute(type, "arch", "x86_64");
     const bool word = is_word(vm_.machine);
-    if (!vm_.machine.empty() && !word) lose("machine " + shown(vm_.machine), "it is no name of a machine");
+    if (!vm_.machine.empty() && !word)
+      lose(fmt::format("machine {}", shown(vm_.machine)), "it is no name of a machine");
     attribute(type, "machine", word ? vm_.machine : "q35");
     path(os, "kernel", vm_.kernel, "kernel");
     path(os, "initrd", vm_.ramdisk, "ramdisk");
@@ -131,7 +138,7 @@ class Writer {
 
   void feature(Node cpu, const CpuFeature& feature, bool plain) {
     const auto word = word_of_name(feature.name, policy::Tool::libvirt);
-    const std::string what = "feature " + (is_word(feature.name) ? feature.name : shown(feature.name));
+    const std::string what = fmt::format("feature {}", is_word(feature.name) ? feature.name : shown(feature.name));
     // What libvirt has no word for is off in its models.
     if (!word && !is_on(feature.policy) && vm_.cpu.mode == CpuMode::custom) return;
     if (!word) return lose(what, word.error());

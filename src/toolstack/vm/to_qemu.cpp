@@ -26,7 +26,7 @@ class Writer {
   explicit Writer(const Vm& vm) : vm_(vm) {}
 
   Written written() {
-    if (!vm_.name.empty()) add("-name", "guest=" + qemu_escaped(vm_.name));
+    if (!vm_.name.empty()) add("-name", fmt::format("guest={}", qemu_escaped(vm_.name)));
     if (!vm_.uuid.empty()) add("-uuid", vm_.uuid);
     for (std::size_t i = 0; i < vm_.epc.size(); ++i) backend(i);
     machine();
@@ -84,7 +84,7 @@ class Writer {
     const std::string model = this->model();
     std::vector<std::string> words;
     for (const CpuFeature& feature : with_provision(vm_).features) {
-      const std::string what = "feature " + (is_word(feature.name) ? feature.name : shown(feature.name));
+      const std::string what = fmt::format("feature {}", is_word(feature.name) ? feature.name : shown(feature.name));
       const auto word = word_of_name(feature.name, policy::Tool::qemu);
       if (word) {
         words.push_back(*word + (is_on(feature.policy) ? "=on" : "=off"));

@@ -79,10 +79,11 @@ struct ReadVm {
   std::vector<Diagnostic> ignored;
 };
 
-/// A fact of the Vm that a target has no words for: an error unless the caller accepts the loss.
+/// A fact of the Vm that a target has no words for: an error unless the caller accepts the loss, or it is a minor one.
 struct Loss {
-  std::string what;  ///< "launch hash 0123…", "feature sgx-aex-notify"
-  std::string why;   ///< "QEMU 7.2 cannot set IA32_SGXLEPUBKEYHASH"
+  std::string what;    ///< "launch hash 0123…", "feature sgx-aex-notify"
+  std::string why;     ///< "QEMU 7.2 cannot set IA32_SGXLEPUBKEYHASH"
+  bool minor = false;  ///< of neither CPU nor SGX, and the target has its own: worth telling
   bool operator==(const Loss&) const = default;
 };
 

@@ -46,11 +46,9 @@ tl::expected<Guest, Diagnostic> Guest::create(const LaunchMessage& launch) {
   if (!images) return Failed(images.error());
   auto machine = machine_of(launch);
   if (!machine) return failed(machine.error());
-  auto package = std::make_unique<silicon::Package>(*machine);
-  auto plan = make_plan(
-      read->config, [&](u32 leaf, u32 subleaf) { return package->cpuid(leaf, subleaf); }, packages_of(launch.grants),
-      {}, machine_msrs(*machine));
+  auto plan = make_plan(read->config, *machine, packages_of(launch.grants));
   if (!plan) return Failed(plan.error());
+  auto package = std::make_unique<silicon::Package>(std::move(*machine));
   Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants));
   if (auto made = guest.lay_out(); !made) return failed(made.error());
   return guest;

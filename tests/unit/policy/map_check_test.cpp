@@ -112,6 +112,7 @@ TEST(CpuMap, HasAFeatureWhenAllItsBitsAreSet) {
   MapFeature two;
   two.cpuid = MapBits{7, 0, {0, 5, 0, 0}};
   CpuidTable table;
+  table.set(0, 0, {0x12, 0, 0, 0});
   table.set(7, 0, {0, 4, 0, 0});
   EXPECT_FALSE(has(table, two));
   table.set(7, 0, {0, 7, 0, 0});

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "silicon/silicon.hpp"
+#include "toolstack/features_json.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/render.hpp"
 #include "unit/policy/dumps.hpp"
@@ -190,6 +191,98 @@ TEST(ChosenSilicon, ErrorsInADumpHaveItsLine) {
     EXPECT_THAT(error_of(config(file.path())), HasSubstr("does not show leaf 0x1 of CPU 0"));
   }
   EXPECT_THAT(error_of(config("./no-such-dump")), HasSubstr("No such file"));
+}
+
+ChosenSilicon on_machine(const std::string& machine, const std::string& silicon, u64 epc_mib = some_epc) {
+  auto chosen = choose_silicon(config(silicon, epc_mib), machine);
+  EXPECT_TRUE(chosen.has_value()) << (chosen ? "" : chosen.error().message);
+  return chosen.value_or(ChosenSilicon{});
+}
+
+TEST(ChosenSilicon, ADomainThatSaysNothingHasTheMachines) {
+  const ChosenSilicon chosen = on_machine("skylake-client", "default"), named = good(config("skylake-client"));
+  EXPECT_EQ(chosen.features, named.features);
+  EXPECT_EQ(chosen.features, machine_features("skylake-client"));
+  EXPECT_EQ(chosen.described.name, "skylake-client");
+  EXPECT_EQ(chosen.described.masking, named.described.masking);
+  EXPECT_EQ(machine_features(""), silicon::Features{});
+}
+
+// Whatever both are, no feature comes from the domain alone.
+TEST(ChosenSilicon, ADomainsOnlyNarrowsTheMachines) {
+  for (const policy::Description& machine : policy::descriptions()) {
+    const ChosenSilicon whole = on_machine(std::string(machine.name), "default");
+    for (const policy::Description& d : policy::descriptions()) {
+      const ChosenSilicon chosen = on_machine(std::string(machine.name), std::string(d.name)),
+                          alone = good(config(std::string(d.name)));
+      EXPECT_EQ(cpuid(chosen, 1).eax, d.signature);
+      for (const auto& [leaf, subleaf] : {std::pair{1u, 0u}, {7u, 0u}, {0xdu, 1u}, {0x12u, 0u}, {0x12u, 1u}}) {
+        arch::CpuidRegs have = cpuid(chosen, leaf, subleaf), most = cpuid(whole, leaf, subleaf),
+                        own = cpuid(alone, leaf, subleaf);
+        if (leaf != 1) {
+          EXPECT_EQ(have.eax, most.eax & own.eax) << machine.name << " " << d.name << " " << leaf;
+        }
+        if (leaf == 7 || leaf == 0x12) {
+          EXPECT_EQ(have.ebx, most.ebx & own.ebx) << machine.name << " " << d.name << " " << leaf;
+        }
+        EXPECT_EQ(have.ecx, most.ecx & own.ecx) << machine.name << " " << d.name << " " << leaf;
+      }
+      const auto sizes = [](const ChosenSilicon& c) { return cpuid(c, 0x12).edx; };
+      EXPECT_EQ(sizes(chosen) >> 8, std::min(sizes(whole), sizes(alone)) >> 8) << machine.name << " " << d.name;
+    }
+  }
+}
+
+TEST(ChosenSilicon, WhatOfItsSgxTheMachineHasNotIsAWarning) {
+  const ChosenSilicon chosen = on_machine("skylake-client", "icelake-server");
+  ASSERT_THAT(chosen.warnings, SizeIs(1));
+  EXPECT_EQ(chosen.warnings[0].at, (Position{4, 11}));
+  EXPECT_EQ(chosen.warnings[0].message,
+            "silicon 'icelake-server': the machine's silicon, 'skylake-client', has not all of it: sgxlc, sgx2, "
+            "sgx-exinfo, sgx-kss, enclaves of 2^36 bytes and more");
+  EXPECT_THAT(chosen.described.masking.masked.sgx, IsSupersetOf({"sgx2", "sgxlc", "sgx-eupdatesvn"}));
+  EXPECT_THAT(on_machine("skylake-client", "icelake-server", 0).warnings, IsEmpty()) << "no EPC, no SGX";
+  EXPECT_THAT(on_machine("icelake-server", "skylake-client").warnings, IsEmpty()) << "nothing is missing";
+  EXPECT_THAT(on_machine("icelake-server", "icelake-server").warnings, IsEmpty());
+}
+
+TEST(ChosenSilicon, ADumpIsReadByWhoeverIsAsked) {
+  std::string asked;
+  const auto reader = [&](const std::string& path) -> tl::expected<std::vector<u8>, std::string> {
+    asked = path;
+    const std::string_view text = tests::aida_dump;
+    return std::vector<u8>(text.begin(), text.end());
+  };
+  const auto chosen = choose_silicon(config("./a.dump"), "", reader);
+  ASSERT_TRUE(chosen.has_value());
+  EXPECT_EQ(asked, "./a.dump");
+  EXPECT_EQ(chosen->described.name, "./a.dump");
+  EXPECT_EQ(cpuid(*chosen, 0x12), cpuid(good(config("icelake-client")), 0x12));
+}
+
+// A record and a launch message keep all of it.
+TEST(ChosenSilicon, FeaturesComeBackFromJson) {
+  for (const policy::Description& d : policy::descriptions()) {
+    const silicon::Features features = machine_features(d.name);
+    const auto read = read_features(nlohmann::json::parse(to_json(features).dump()));
+    ASSERT_TRUE(read.has_value()) << read.error();
+    EXPECT_EQ(*read, features) << d.name;
+  }
+  const nlohmann::json whole = to_json(silicon::Features{});
+  EXPECT_EQ(whole.size(), 11u);
+  for (const auto& [name, value] : whole.items()) {
+    nlohmann::json object = whole;
+    object.erase(name);
+    EXPECT_THAT(read_features(object).error(), HasSubstr("'" + name + "'"));
+    object = whole;
+    object[name] = nlohmann::json::array();
+    EXPECT_FALSE(read_features(object).has_value()) << name;
+  }
+  for (const auto& [name, value] : whole["sgx"].items()) {
+    nlohmann::json object = whole;
+    object["sgx"][name] = -1;
+    EXPECT_THAT(read_features(object).error(), HasSubstr("'" + name + "'"));
+  }
 }
 
 // SDM vol. 4, table 2-2: without launch control the hash is Intel's, and a guest cannot read it.

@@ -191,6 +191,30 @@ TEST_F(Cli, DryRunWithoutEpcHasNoSgx) {
   }
 }
 
+TEST_F(Cli, SiliconIsTheMachinesOrNarrower) {
+  const std::string machine = write("m.toml", "silicon = 'skylake-client'\npackage = [{ epc = [{ size = 64 }] }]\n");
+  const auto run = [&](const std::string& more) {
+    return cloister({"run", "-n", "--json", "--machine", machine, config("epc = 64\n" + more)});
+  };
+  for (const char* more : {"", "silicon = 'icelake-server'\n"}) {
+    const Result result = run(more);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err.find("warning: silicon 'icelake-server'") != std::string::npos, *more != 0) << result.err;
+    const auto domain = nlohmann::json::parse(result.out);
+    EXPECT_EQ(domain["silicon"]["name"], *more != 0 ? "icelake-server" : "skylake-client");
+    EXPECT_EQ(domain["msrs"][0]["value"], "0x40001");
+    EXPECT_TRUE(domain["msrs"][1]["value"].is_null()) << "no launch control";
+    for (const auto& leaf : domain["cpuid"]) {
+      if (leaf["leaf"] == "0x12" && leaf["subleaf"] == 0) {
+        EXPECT_EQ(leaf["eax"], "0x1") << more;
+      }
+    }
+  }
+  const Result refused = run("cpuid = 'host,sgx2=1'\n");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, HasSubstr(path("d.cfg") + ":4:9: 'cpuid': "));
+}
+
 TEST_F(Cli, SectionsAreOfTheMachinesPackages) {
   const std::string sections = "epc = ['size=64,package=1', 'size=32,package=0']\n";
   const Result alone = cloister({"run", "-n", config(sections)});

@@ -101,6 +101,14 @@ TEST(Machine, AccountsTakeItsSections) {
   EXPECT_EQ(epc->package_of(arch::Mfn{(5 * gib) / arch::page_size}), 1u);
 }
 
+// SDM vol. 4, table 2-2: the hash MSRs are there with SGX_LC, whatever firmware would do with them.
+TEST(Machine, LaunchControlIsTheSilicons) {
+  const std::string package = "[[package]]\nepc = [{ size = 4 }]\n";
+  EXPECT_EQ(good("silicon = 'skylake-client'\n" + package).launch_control, LaunchControl::none);
+  EXPECT_EQ(good("silicon = 'icelake-server'\n" + package).launch_control, LaunchControl::unlocked);
+  EXPECT_EQ(good("silicon = 'default'\n" + package), good(package));
+}
+
 struct Bad {
   std::string text;
   u32 line, column;
@@ -123,6 +131,12 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
+      {"silicon = 'skylake'" + end, 1, 11, {"unknown silicon 'skylake', did you mean 'skylake-client'?"}},
+      {"silicon = '/tmp/dump'" + end, 1, 11, {"unknown silicon '/tmp/dump' (known: default, "}},
+      {"silicon = 'skylake-client'\nlaunch_control = 'unlocked'" + end,
+       2,
+       18,
+       {"found \"unlocked\", expected \"none\"", "'skylake-client' has no launch control"}},
       {"launch_control = 'open'" + end, 1, 18, {"\"none\", \"unwritable\", \"locked\" or \"unlocked\""}},
       {"launch_control = 'locked'" + end, 1, 18, {"needs 'launch_hash'"}},
       {"launch_hash = '12'" + end, 1, 15, {"found \"12\"", "64 hexadecimal digits"}},

@@ -55,7 +55,7 @@ silicon::Package::Config machine_with(LaunchControl state, std::optional<std::ar
   MachineDescription machine = default_machine();
   machine.launch_control = state;
   machine.launch_hash = hash;
-  return package_config(package_values(machine, {}), {{.package = 0, .extents = {{arch::Mfn{1}, 256}}}});
+  return package_config(package_values(machine, {}, {}), {{.package = 0, .extents = {{arch::Mfn{1}, 256}}}});
 }
 
 tl::expected<DomainPlan, Diagnostic> planned_on(const silicon::Package::Config& machine, const std::string& more) {

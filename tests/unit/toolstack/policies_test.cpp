@@ -20,7 +20,11 @@ DomainConfig config_of(const std::string& more) {
 Grants one_mib() { return {{.package = 0, .extents = {{arch::Mfn{1 << 20}, 256}}}}; }
 
 Policies policies_of(const MachineDescription& machine, const std::string& more, const Grants& grants) {
-  auto policies = make_policies(machine, config_of(more), grants);
+  const DomainConfig config = config_of(more);
+  const auto chosen = choose_silicon(config, machine.silicon);
+  EXPECT_TRUE(chosen.has_value()) << more;
+  if (!chosen) return {};
+  auto policies = make_policies(machine, config, grants, package_values(machine, grants, chosen->features));
   EXPECT_TRUE(policies.has_value()) << more << (policies ? "" : policies.error().message);
   return policies.value_or(Policies{});
 }
@@ -62,18 +66,38 @@ TEST(Policies, OfALockedMachineHaveItsHash) {
   }
 }
 
-TEST(Policies, EndWithWhatTheVmmMakes) {
+TEST(Policies, EndWithWhatTheProcessorAnswers) {
   const Grants grants = one_mib();
-  const MachineDescription machine = default_machine();
-  for (const std::string text : {"epc = 1\ncpuid = 'host,sgxlc=0'", "epc = 1\nvcpus = 3", "epc = 1"}) {
-    const Policies p = policies_of(machine, text, grants);
-    silicon::Package package(package_config(package_values(machine, grants), grants));
-    const auto plan = make_plan(
-        config_of(text), [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, packages_of(grants));
-    ASSERT_TRUE(plan.has_value());
-    EXPECT_EQ(p.domain.cpuid, plan->cpuid) << text;
-    EXPECT_EQ(p.domain.msr, plan->msr) << text;
+  for (const char* silicon : {"", "gemini-lake"}) {
+    MachineDescription machine = default_machine();
+    machine.silicon = silicon;
+    for (const std::string text : {"epc = 1\ncpuid = 'host,sgxlc=0'", "epc = 1\nvcpus = 3", "epc = 1"}) {
+      const Policies p = policies_of(machine, text, grants);
+      silicon::Package package(package_config(package_values(machine, grants, machine_features(silicon)), grants));
+      const auto plan = make_plan(
+          config_of(text), [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); }, packages_of(grants));
+      ASSERT_TRUE(plan.has_value());
+      EXPECT_EQ(p.domain.cpuid, plan->cpuid) << text;
+      EXPECT_EQ(p.domain.msr, plan->msr) << text;
+    }
   }
+}
+
+// The machine's silicon is in every stage; the domain's own is a wish like others.
+TEST(Policies, SiliconIsTheMachinesUpToTheDomain) {
+  MachineDescription machine = default_machine();
+  machine.silicon = "gemini-lake";
+  const Policies p = policies_of(machine, "epc = 1\nsilicon = 'skylake-client'", one_mib());
+  for (const Policy* stage : {&p.raw, &p.host, &p.maximum, &p.standard}) {
+    EXPECT_TRUE(has(*stage, "sgx2") && has(*stage, "sgxlc")) << (stage - &p.raw);
+    EXPECT_FALSE(has(*stage, "sgx-kss")) << (stage - &p.raw);
+    EXPECT_EQ(stage->cpuid.get(1, 0).eax, 0x706a1u);
+    EXPECT_EQ(stage->msr.feature_control(), 0x60001u);
+  }
+  EXPECT_TRUE(has(p.domain, "sgx"));
+  EXPECT_FALSE(has(p.domain, "sgx2") || has(p.domain, "sgxlc"));
+  EXPECT_EQ(p.domain.cpuid.get(1, 0).eax, 0x506e3u);
+  EXPECT_EQ(p.domain.msr.feature_control(), 0x40001u);
 }
 
 TEST(Policies, AreJsonWithNamesAndMissingMsrs) {

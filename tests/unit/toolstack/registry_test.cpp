@@ -31,6 +31,7 @@ class Kept : public testing::Test {
             .started = "2026-01-01T00:00:00Z",
             .placement = "why",
             .grants = {{.package = 0, .extents = {{arch::Mfn{256 * id}, 256}}}},
+            .package = {},
             .running = id % 2 == 0};
   }
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "toolstack/chosen_silicon.hpp"
 #include "toolstack/unix_socket.hpp"
 #include "toolstack/vmm/console_hub.hpp"
 #include "toolstack/vmm/launch.hpp"
@@ -74,7 +75,7 @@ TEST(Launch, ComesBackAsItWasWritten) {
                         .grants = {{.package = 1, .extents = {{arch::Mfn{0x100000}, 16}, {arch::Mfn{0x200000}, 240}}}},
                         .package = {.launch_control = LaunchControl::locked,
                                     .launch_hash = {{1, 2, 3, ~u64{0}}},
-                                    .silicon = "x",
+                                    .features = machine_features("skylake-client"),
                                     .faulty = {0x100003}}};
   const auto read = read_launch(write_launch(message));
   ASSERT_TRUE(read) << read.error();

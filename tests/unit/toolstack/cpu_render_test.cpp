@@ -1,0 +1,210 @@
+// `cloister cpu render` and `cloister cpu lint` as people run them, and the two with each other: lint finds nothing in
+// what render writes (docs/cpu-render.md, docs/cpu-lint.md).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "toolstack/cpu_map_xml.hpp"
+#include "toolstack/lint/rules.hpp"
+#include "toolstack/vm/formats.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+using tests::Folder;
+using tests::Ran;
+using tests::run_cloister;
+
+Ran render(const std::string& target, const std::string& file, bool lossy = false) {
+  std::vector<std::string> arguments = {"cpu", "render", "--for", target, file};
+  if (lossy) arguments.insert(arguments.begin() + 2, "--lossy");
+  return run_cloister(arguments);
+}
+
+const std::string least = "name = 'd'\nkernel = '/boot/vmlinuz'\nepc = 64\nsgx_provision = 1\n";
+constexpr const char* targets[] = {"libvirt", "qemu", "nova", "xl", "cloister"};
+
+TEST(CpuRender, WritesAConfigurationForEveryTool) {
+  const Folder folder;
+  const std::string file = folder.write("d.cfg", least);
+  const struct {
+    const char *target, *has;
+  } expected[] = {{"libvirt", "<memory model='sgx-epc'>"},
+                  {"qemu", "memory-backend-epc"},
+                  {"nova", "[libvirt]\n"},
+                  {"xl", "epc = 64\n"},
+                  {"cloister", "epc = 64\n"}};
+  for (const auto& [target, has] : expected) {
+    const Ran ran = render(target, file);
+    EXPECT_EQ(ran.status, 0) << target << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr(has)) << target;
+    EXPECT_THAT(ran.err, IsEmpty()) << target;
+  }
+}
+
+TEST(CpuRender, TakesWhatItWritesForLibvirt) {
+  const Folder folder;
+  const std::string first = render("libvirt", folder.write("d.cfg", least)).out;
+  const Ran again = render("libvirt", folder.write("d.xml", first));
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(again.out, first);
+}
+
+TEST(CpuRender, APathBecomesAbsoluteForLibvirtWhichTakesNoOther) {
+  const Folder folder;
+  const Ran ran = render("libvirt", folder.write("d.cfg", "name = 'd'\nkernel = 'k'\n"));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_THAT(ran.out, AllOf(HasSubstr("<kernel>/"), HasSubstr("/k</kernel>")));
+}
+
+TEST(CpuRender, WhatCannotBeSaidIsAnErrorUnlessTheLossIsAccepted) {
+  const Folder folder;
+  const std::string file = folder.write("d.cfg", least + "lehash = '" + std::string(64, '1') + "'\n");
+  for (const char* target : {"libvirt", "qemu", "nova", "xl"}) {
+    const Ran refused = render(target, file);
+    EXPECT_EQ(refused.status, 1) << target;
+    EXPECT_THAT(refused.out, IsEmpty()) << target;
+    EXPECT_THAT(refused.err, AllOf(StartsWith(file + ": cannot be said: launch hash"),
+                                   HasSubstr("\ncloister: use --lossy to leave it out\n")))
+        << target;
+    const Ran lossy = render(target, file, true);
+    EXPECT_EQ(lossy.status, 0) << target;
+    EXPECT_THAT(lossy.out, Not(IsEmpty())) << target;
+    EXPECT_THAT(lossy.err, StartsWith(file + ": warning: left out launch hash")) << target;
+  }
+  EXPECT_EQ(render("cloister", file).status, 0);
+}
+
+TEST(CpuRender, WarnsOfWhatItIgnores) {
+  const Folder folder;
+  const Ran ran = render("xl", folder.write("d.cfg", least + "vif = ['bridge=br0']\n"));
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("d.cfg:5:1: warning: "), HasSubstr("vif")));
+}
+
+TEST(CpuRender, ABadFileIsOneLineAndStatusTwo) {
+  const Folder folder;
+  for (const std::string text : {"name = ", "<domain", "<a/>", ""}) {
+    const Ran ran = render("nova", folder.write("bad", text));
+    EXPECT_EQ(ran.status, 2) << text;
+    EXPECT_THAT(ran.out, IsEmpty());
+    EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << ran.err;
+    EXPECT_THAT(ran.err, StartsWith(folder.path("bad") + ":"));
+  }
+  EXPECT_EQ(render("nova", folder.path("missing")).status, 2);
+  EXPECT_EQ(render("kubernetes", folder.write("d.cfg", least)).status, 2);
+}
+
+// ------------------------------------------------------------------------------------------------ lint
+
+Ran lint(const std::string& file, bool json = false) {
+  std::vector<std::string> arguments = {"cpu", "lint", file};
+  if (json) arguments.push_back("--json");
+  return run_cloister(arguments);
+}
+
+TEST(CpuLint, FindsNothingInWhatRenderWrites) {
+  const Folder folder;
+  for (const char* more : {"", "silicon = 'icelake-server'\n", "silicon = 'skylake-client'\nsgx_provision = 0\n",
+                           "cpuid = 'host,sgx2=0'\n", "memory = 512\nvcpus = 2\n"}) {
+    const std::string file = folder.write("d.cfg", least + more);
+    for (const char* target : {"libvirt", "qemu", "nova"}) {
+      const Ran rendered = render(target, file, true);
+      ASSERT_EQ(rendered.status, 0) << more << rendered.err;
+      const Ran ran = lint(folder.write(target, rendered.out));
+      EXPECT_EQ(ran.status, 0) << more << target << ran.out << rendered.out;
+      EXPECT_THAT(ran.out, HasSubstr("nothing found")) << ran.out;
+    }
+  }
+}
+
+/// Every mode, with and without EPC, on nodes and off them.
+std::vector<vm::Vm> many_vms() {
+  using vm::CpuMode;
+  std::vector<vm::Vm> vms;
+  for (const CpuMode mode : {CpuMode::custom, CpuMode::host_model, CpuMode::host_passthrough, CpuMode::maximum}) {
+    for (const u32 sections : {0, 1, 2}) {
+      for (const bool on_nodes : {false, true}) {
+        vm::Vm vm;
+        vm.name = "d";
+        vm.memory_kib = 1 << 20;
+        vm.vcpus = 2;
+        vm.cpu.mode = mode;
+        if (mode == CpuMode::custom) vm.cpu.model = "Skylake-Client-IBRS";
+        for (const char* name : {"sgx", "sgxlc", "sgx1", "sgx-mode64", "sgx-provisionkey"})
+          if (sections > 0 && mode == CpuMode::custom)
+            vm.cpu.features.push_back({.name = name, .policy = {}, .at = {}});
+        for (vm::CpuFeature& feature : vm.cpu.features) feature.policy = vm::FeaturePolicy::require;
+        for (u32 i = 0; i < sections; ++i) {
+          vm.epc.push_back({.kib = 64 << 10, .host_nodes = {}, .guest_node = {}, .prealloc = true, .at = {}});
+          if (on_nodes) vm.epc.back().host_nodes = {i};
+          if (on_nodes) vm.epc.back().guest_node = i;
+        }
+        vms.push_back(std::move(vm));
+      }
+    }
+  }
+  return vms;
+}
+
+TEST(CpuLint, FindsNothingInAnyVmThatIsWhole) {
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+  for (const vm::Vm& vm : many_vms()) {
+    for (vm::Rendered (*to)(const vm::Vm&) : {vm::to_libvirt, vm::to_qemu, vm::to_nova}) {
+      const std::string text = to(vm).text;
+      const auto subject = lint::read_subject(text);
+      ASSERT_TRUE(subject.has_value()) << text << format("", subject.error());
+      for (const lint::Finding& f : lint::lint({.subject = *subject, .map = map ? &*map : nullptr}))
+        ADD_FAILURE() << f.rule << ": " << f.message << "\n" << text;
+    }
+  }
+}
+
+constexpr const char* nova = "[libvirt]\ncpu_mode = custom\ncpu_model = Skylake-Client-IBRS\n";
+
+TEST(CpuLint, SaysRulePlaceMessageAndMend) {
+  const Folder folder;
+  const std::string file = folder.write("nova.conf", nova);
+  const Ran ran = lint(file);
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_THAT(ran.err, IsEmpty());
+  EXPECT_THAT(ran.out, StartsWith(file +
+                                  ":3:1: old-cpu-model\n"
+                                  "  cpu_model is the name that cpu_models had before Nova 20 (Train)\n"
+                                  "  mend: write cpu_models, which takes a list\n\n" +
+                                  file + ": 1 finding in nova.conf, judged "));
+}
+
+TEST(CpuLint, JsonSaysTheSame) {
+  const Folder folder;
+  const Ran ran = lint(folder.write("nova.conf", nova), true);
+  EXPECT_EQ(ran.status, 1);
+  const auto json = nlohmann::json::parse(ran.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << ran.out;
+  EXPECT_EQ(json["format"], "nova.conf");
+  EXPECT_EQ(json["findings"][0]["rule"], "old-cpu-model");
+  EXPECT_EQ(json["findings"][0]["line"], 3);
+  EXPECT_EQ(json["findings"][0]["column"], 1);
+  const Ran argv = lint(folder.write("argv", "qemu -cpu host -cpu max"), true);
+  EXPECT_EQ(nlohmann::json::parse(argv.out)["findings"][0]["argument"], 2);
+}
+
+TEST(CpuLint, AFileOfNoFormatIsUnreadable) {
+  const Folder folder;
+  const Ran ran = lint(folder.write("x", "hello world"));
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.out, IsEmpty());
+  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << ran.err;
+  EXPECT_EQ(lint(folder.path("missing")).status, 2);
+}
+
+}  // namespace
+}  // namespace cloister::toolstack

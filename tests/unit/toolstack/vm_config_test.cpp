@@ -1,0 +1,209 @@
+// Configurations as Vm values and back: docs/configuration.md says what a key means.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "policy/descriptions.hpp"
+#include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/models.hpp"
+#include "toolstack/vm/provision.hpp"
+#include "unit/toolstack/vm_domains.hpp"
+
+namespace cloister::toolstack::vm {
+namespace {
+
+constexpr const char* head = "name = \"d\"\nmemory = 256\nvcpus = 2\nkernel = \"/boot/vmlinuz\"\n";
+
+tl::expected<Vm, Diagnostic> vm_of(const std::string& text) {
+  const auto read = read_config(head + text);
+  if (!read) return tl::unexpected(read.error());
+  return from_config(read->config);
+}
+
+std::string cpu_of(const std::string& text) {
+  const auto vm = vm_of(text);
+  if (!vm) return format("error", vm.error());
+  const std::vector<std::string> argv = qemu_argv(*vm);
+  return *(std::ranges::find(argv, "-cpu") + 1);
+}
+
+std::vector<std::string> whats(const Rendered& rendered) {
+  std::vector<std::string> list;
+  for (const Loss& loss : rendered.losses) list.push_back(loss.what);
+  return list;
+}
+
+// The document's host is a Coffee Lake (leaf 7 EBX 029c6fbfH, ECX 40000000H): its seven features, and its last line,
+// which has no sgx-debug.
+TEST(FromConfig, GivesTheDocumentsSevenFeatures) {
+  const auto vm = vm_of("silicon = \"coffeelake-client\"\nepc = 64\nsgx_provision = 1\n");
+  ASSERT_TRUE(vm) << vm.error().message;
+  EXPECT_EQ(vm->cpu.mode, CpuMode::custom);
+  EXPECT_EQ(vm->cpu.model, "Skylake-Client-IBRS");
+  std::set<std::string> on;
+  for (const CpuFeature& feature : vm->cpu.features) {
+    EXPECT_EQ(feature.policy, FeaturePolicy::require) << feature.name;
+    on.insert(feature.name);
+  }
+  EXPECT_EQ(on, (std::set<std::string>{"sgx", "sgxlc", "sgx1", "sgx-debug", "sgx-mode64", "sgx-provisionkey",
+                                       "sgx-tokenkey"}));
+}
+
+TEST(FromConfig, EndsInTheDocumentsCpu) {
+  EXPECT_EQ(cpu_of("silicon = \"coffeelake-client\"\nepc = 64\nsgx_provision = 1\ncpuid = \"host,sgx-debug=0\"\n"),
+            "Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx-provisionkey=on,sgx-tokenkey=on,sgx1=on,sgxlc=on");
+}
+
+TEST(FromConfig, LaysOverridesOnWhatTheMachineHas) {
+  EXPECT_EQ(cpu_of("epc = 64\n"), "host,sgx=on,sgx-provisionkey=off");
+  EXPECT_EQ(cpu_of("epc = 64\nsgx_provision = 1\ncpuid = \"host,sgxlc=0,sse4.2=0,popcnt=1\"\n"),
+            "host,popcnt=on,sgx=on,sgx-provisionkey=on,sgxlc=off,sse4.2=off");
+  EXPECT_EQ(cpu_of("epc = 64\nsgx_provision = 1\ncpuid = \"host,sgx-provisionkey=0\"\n"),
+            "host,sgx=on,sgx-provisionkey=off");
+}
+
+// docs/configuration.md, "epc": with 0 the domain has no SGX, not in CPUID either.
+TEST(FromConfig, HasNoSgxWithoutEpc) {
+  EXPECT_EQ(cpu_of(""), "host,sgx=off");
+  EXPECT_EQ(cpu_of("silicon = \"coffeelake-client\"\n"), "Skylake-Client-IBRS");
+  EXPECT_EQ(cpu_of("cpuid = \"host,sgx-debug=0\"\n"), "host,sgx=off");
+}
+
+TEST(FromConfig, NamesWhatAModelHasAndTheSiliconHasNot) {
+  EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\n"), "Skylake-Client-noTSX-IBRS,spec-ctrl=off");
+}
+
+TEST(FromConfig, TakesSectionsPackagesAndLaunchControl) {
+  const auto vm = vm_of(
+      "epc = [\"size=64,package=5\", \"size=32,package=2\", \"size=16\"]\nlewr = 0\nlehash = "
+      "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\n");
+  ASSERT_TRUE(vm) << vm.error().message;
+  ASSERT_EQ(vm->epc.size(), 3u);
+  EXPECT_EQ(vm->epc[0], (Epc{.kib = 65536, .host_nodes = {5}, .guest_node = 1, .at = {}}));
+  EXPECT_EQ(vm->epc[1], (Epc{.kib = 32768, .host_nodes = {2}, .guest_node = 0, .at = {}}));
+  EXPECT_EQ(vm->epc[2], (Epc{.kib = 16384, .host_nodes = {}, .guest_node = std::nullopt, .at = {}}));
+  EXPECT_EQ(vm->launch.writable, false);
+  ASSERT_TRUE(vm->launch.hash);
+  EXPECT_EQ((*vm->launch.hash)[0], 0x7766554433221100u);
+  EXPECT_EQ(vm->provision, false);
+}
+
+TEST(FromConfig, StandsErrorsAtTheKey) {
+  EXPECT_EQ(cpu_of("silicon = \"a.dump\"\n"),
+            "error:5:11: 'silicon': found a CPUID dump, which no CPU model stands for; expected \"default\" or a "
+            "description's name");
+  EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\nepc = 64\ncpuid = \"host,sgxlc=1\"\n").find("error:7:9: 'cpuid'"),
+            0u);
+  EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\nepc = 64\nlehash = "
+                   "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\n")
+                .find("error:7:10: 'lehash'"),
+            0u);
+}
+
+TEST(FromConfig, HasAModelForEachDescription) {
+  for (const policy::Description& description : policy::descriptions()) {
+    EXPECT_NE(row_of_silicon(description.name), nullptr) << description.name;
+  }
+  for (const ModelRow& row : model_rows()) EXPECT_NE(policy::find_description(row.silicon), nullptr) << row.silicon;
+}
+
+// ------------------------------------------------------------------------------------------------ and back
+
+TEST(ToConfig, WritesWhatWasRead) {
+  const std::string text =
+      "name = \"d\"\nmemory = 256\nvcpus = 2\nkernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/initrd\"\n"
+      "cmdline = \"console=ttyS0 x=\\\"a\\\\b\\\"\"\nepc = [\"size=64,package=1\", \"size=32,package=0\"]\n"
+      "silicon = \"icelake-server\"\ncpuid = \"host,sgx-kss=0,avx2=0\"\n"
+      "lehash = \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nlewr = 0\nsgx_provision = 1\n";
+  const auto read = read_config(text);
+  ASSERT_TRUE(read) << read.error().message;
+  const auto vm = from_config(read->config);
+  ASSERT_TRUE(vm) << vm.error().message;
+  const Rendered rendered = to_config(*vm);
+  EXPECT_EQ(rendered.text, text);
+  EXPECT_EQ(whats(rendered), std::vector<std::string>{});
+}
+
+TEST(ToConfig, ReplacesNamesAndTellsSo) {
+  const auto name_in = [](const std::string& name) {
+    Vm vm;
+    vm.name = name;
+    vm.kernel = "k";
+    vm.memory_kib = 64 << 10;
+    const Rendered rendered = to_config(vm);
+    const auto read = read_config(rendered.text);
+    return read ? std::pair(read->config.name, rendered.losses.size()) : std::pair(read.error().message, std::size_t{});
+  };
+  EXPECT_EQ(name_in("plain-1"), (std::pair<std::string, std::size_t>("plain-1", 0)));
+  EXPECT_EQ(name_in("my vm/\xc3\xa9"), (std::pair<std::string, std::size_t>("my-vm---", 1)));
+  EXPECT_EQ(name_in("-x"), (std::pair<std::string, std::size_t>("vm-x", 1)));
+  EXPECT_EQ(name_in(""), (std::pair<std::string, std::size_t>("vm", 0)));
+}
+
+TEST(ToConfig, ListsWhatADomainCannotHave) {
+  Vm vm;
+  vm.name = "d";
+  vm.kernel = "/k";
+  vm.memory_kib = 4 << 10;
+  vm.vcpus = 64;
+  vm.uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
+  vm.cpu = {.mode = CpuMode::custom, .model = "EPYC", .features = {}};
+  vm.epc = {{.kib = 1000, .host_nodes = {0, 1}, .guest_node = 3, .prealloc = false, .at = {}}};
+  put_feature(vm.cpu, "sgx", FeaturePolicy::force);
+  put_feature(vm.cpu, "kvm-pv-eoi", FeaturePolicy::require);
+  vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
+  const Rendered rendered = to_config(vm);
+  const std::vector<std::string> expected = {"UUID 'c7a5fdbd-edaf-9455-926a-d65c16db1809'",
+                                             "4 MiB of memory",
+                                             "64 processors",
+                                             "1000 KiB of EPC",
+                                             "EPC of NUMA nodes 0-1",
+                                             "EPC that is not allocated at the start",
+                                             "EPC in the guest's node 3",
+                                             "CPU model 'EPYC'",
+                                             "policy 'force' of feature 'sgx'",
+                                             "feature 'kvm-pv-eoi'"};
+  EXPECT_EQ(whats(rendered), expected);
+  ASSERT_TRUE(read_config(rendered.text)) << rendered.text;
+}
+
+TEST(ToConfig, KeepsAHashWhereTheSiliconHasLaunchControl) {
+  Vm vm = tests::plain_vm();
+  vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
+  vm.cpu = {.mode = CpuMode::custom, .model = "Skylake-Client-IBRS", .features = {}};
+  for (const char* name : {"sgx", "sgx1"}) put_feature(vm.cpu, name, FeaturePolicy::require);
+  vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
+  EXPECT_NE(to_config(vm).text.find("lehash = \"0100000000000000020000000000000003000000000000000400000000000000\"\n"),
+            std::string::npos);
+  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});
+  vm.cpu.model = "Westmere-IBRS";
+  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});  // Gemini Lake has it too
+  vm.cpu.model = "Skylake-Client-noTSX-IBRS";
+  EXPECT_EQ(whats(to_config(vm)), (std::vector<std::string>{"launch hash "
+                                                            "01000000000000000200000000000000030000000000000004000000"
+                                                            "00000000"}));
+}
+
+TEST(ToConfig, ChoosesTheSiliconThatHasTheSgx) {
+  const auto silicon_of = [](const char* model, std::initializer_list<const char*> on,
+                             std::initializer_list<const char*> off) {
+    Vm vm = tests::plain_vm();
+    vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
+    vm.cpu = {.mode = CpuMode::custom, .model = model, .features = {}};
+    for (const char* name : on) put_feature(vm.cpu, name, FeaturePolicy::require);
+    for (const char* name : off) put_feature(vm.cpu, name, FeaturePolicy::disable);
+    const auto read = read_config(to_config(vm).text);
+    return read ? read->config.silicon : read.error().message;
+  };
+  EXPECT_EQ(silicon_of("Icelake-Server", {"sgx", "sgx1"}, {}), "icelake-server");
+  EXPECT_EQ(silicon_of("Icelake-Server", {"sgx", "sgx1", "sgx-edeccssa"}, {}), "sapphire-rapids");
+  EXPECT_EQ(silicon_of("Skylake-Client-noTSX-IBRS", {"sgx", "sgx1"}, {}), "kabylake-client");
+  EXPECT_EQ(silicon_of("Skylake-Client-noTSX-IBRS", {"sgx", "sgx1"}, {"spec-ctrl"}), "skylake-client");
+  EXPECT_EQ(silicon_of("Skylake-Client-noTSX-IBRS", {"sgx", "sgx1", "sgxlc"}, {}), "coffeelake-client");
+  EXPECT_EQ(silicon_of("SapphireRapids", {"sgx", "sgx1"}, {}), "sapphire-rapids");
+  EXPECT_EQ(silicon_of("EPYC", {"sgx", "sgx1"}, {}), "default");
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::vm
