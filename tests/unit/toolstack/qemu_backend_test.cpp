@@ -213,9 +213,28 @@ TEST_F(QemuBackend, RefusesWhatOnlyTheSoftwareSiliconCan) {
 TEST_F(QemuBackend, RefusesAnOwnLaunchHash) {
   DomainConfig config = domain();
   config.lehash = {1, 2, 3, 4};
+  config.where["lehash"] = {7, 10};
   EXPECT_EQ(run(config), exit_status::bad_configuration);
-  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg"), HasSubstr("launch hash")));
+  EXPECT_THAT(messages(),
+              AllOf(StartsWith("d.cfg:7:10: launch hash 0100000000000000"), HasSubstr("--backend=software")));
   EXPECT_FALSE(fs::exists(path("argv")));
+}
+
+TEST_F(QemuBackend, RefusesALaunchHashThatTheGuestMayNotWrite) {
+  DomainConfig config = domain();
+  config.silicon = "coffeelake-client";
+  config.lewr = false;
+  config.where["lewr"] = {3, 8};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), StartsWith("d.cfg:3:8: a launch hash that the guest may not write: "));
+}
+
+TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
+  DomainConfig config = domain();
+  config.silicon = "sapphire-rapids";
+  config.where["silicon"] = {4, 11};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), StartsWith("d.cfg:4:11: feature sgx-"));
 }
 
 TEST_F(QemuBackend, RefusesAKernelThatCannotBeRead) {
@@ -262,6 +281,20 @@ TEST_F(QemuBackend, TheTimeLimitEndsIt) {
   EXPECT_EQ(messages(), "cloister: d did not end in time\n");
 }
 
+TEST_F(QemuBackend, WhatDoesNotQuitIsKilled) {
+  host_.patience = std::chrono::milliseconds(50);
+  fake_qemu("trap '' TERM; while :; do sleep 1; done");
+  RunArguments arguments;
+  arguments.timeout_seconds = 0.1;
+  EXPECT_EQ(run(domain(), arguments), exit_status::timed_out);
+}
+
+TEST_F(QemuBackend, ASignalEndsIt) {
+  fake_qemu("kill -TERM $PPID\n" + obeys());
+  EXPECT_EQ(run(domain()), exit_status::signalled + SIGTERM);
+  EXPECT_EQ(messages(), "cloister: d was stopped\n");
+}
+
 TEST_F(QemuBackend, BuildsTheDomainAnewWhereTheConfigurationSaysSo) {
   fake_qemu("echo x >>runs; [ $(wc -l <runs) = 3 ] && exit 5\n" + shuts_down("guest-shutdown"));
   DomainConfig config = domain();
@@ -305,8 +338,9 @@ TEST_F(RealQemu, PowersOff) {
   RunArguments arguments;
   arguments.timeout_seconds = 60;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(config, arguments), exit_status::powered_off);
+  const int status = run(config, arguments);
   EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("up\n"));
+  EXPECT_EQ(status, exit_status::powered_off);
   EXPECT_EQ(messages(), "cloister: d powered off\n");
 }
 
@@ -317,8 +351,9 @@ TEST_F(RealQemu, TakesATripleFaultForAReset) {
   RunArguments arguments;
   arguments.timeout_seconds = 60;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(config, arguments), exit_status::powered_off);
+  const int status = run(config, arguments);
   testing::internal::GetCapturedStdout();
+  EXPECT_EQ(status, exit_status::powered_off);
   EXPECT_EQ(messages(), "cloister: d reset itself\n");
 }
 
@@ -326,8 +361,9 @@ TEST_F(RealQemu, EndsAtTheTimeLimit) {
   RunArguments arguments;
   arguments.timeout_seconds = 1;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(kernel("\xeb\xfe"), arguments), exit_status::timed_out);
+  const int status = run(kernel("\xeb\xfe"), arguments);
   testing::internal::GetCapturedStdout();
+  EXPECT_EQ(status, exit_status::timed_out);
 }
 
 }  // namespace
