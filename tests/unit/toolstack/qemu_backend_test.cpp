@@ -4,9 +4,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include <filesystem>
 #include <fstream>
@@ -309,6 +313,52 @@ TEST_F(QemuBackend, StrangeWordsOnTheMonitorAreNothing) {
   fake_qemu(says("{") + says("[1]") + says(R"({"event":5,"data":[]})") + says(R"({"return":{"status":[]}})") +
             says(R"({"event":"SHUTDOWN","data":{"reason":{}}})") + shuts_down("guest-shutdown"));
   EXPECT_EQ(run(domain()), exit_status::powered_off);
+}
+
+// On a terminal
+
+class Terminal : public QemuBackend {
+ protected:
+  /// Runs a domain in a child on a terminal of its own, types once QEMU is there, and takes the child's status.
+  int run_and_type(const std::string& keys) {
+    int slave = -1;
+    EXPECT_EQ(::openpty(&master_, &slave, nullptr, nullptr, nullptr), 0);
+    ::tcgetattr(slave, &before_);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(60);
+      ::_exit(::login_tty(slave) == 0 ? run(domain()) : 99);
+    }
+    while (!fs::exists(path("ready")) && ::waitpid(child, nullptr, WNOHANG) == 0) ::usleep(1000);
+    termios during{};
+    ::tcgetattr(master_, &during);
+    EXPECT_EQ(during.c_lflag & (ICANON | ECHO | ISIG), 0u) << "the terminal is not raw";
+    EXPECT_EQ(::write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    termios after{};
+    ::tcgetattr(master_, &after);
+    EXPECT_EQ(after.c_lflag, before_.c_lflag);
+    EXPECT_EQ(after.c_iflag, before_.c_iflag);
+    ::close(master_);
+    ::close(slave);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  int master_ = -1;
+  termios before_{};
+};
+
+TEST_F(Terminal, HandsAllKeysToTheGuest) {
+  fake_qemu("touch ready; head -c 3 >typed; " + shuts_down("guest-shutdown"));
+  EXPECT_EQ(run_and_type("a\x03z"), exit_status::powered_off);
+  EXPECT_EQ(contents("typed"), "a\x03z");
+}
+
+TEST_F(Terminal, EndsAtTheEscapeKey) {
+  fake_qemu("touch ready\n" + obeys());
+  EXPECT_EQ(run_and_type("\x1d"), exit_status::signalled + SIGINT);
 }
 
 // The real QEMU, on TCG
