@@ -226,11 +226,13 @@ TEST_F(QemuBackend, RefusesAnOwnLaunchHash) {
 
 TEST_F(QemuBackend, RefusesALaunchHashThatTheGuestMayNotWrite) {
   DomainConfig config = domain();
-  config.silicon = "coffeelake-client";
   config.lewr = false;
   config.where["lewr"] = {3, 8};
   EXPECT_EQ(run(config), exit_status::bad_configuration);
   EXPECT_THAT(messages(), StartsWith("d.cfg:3:8: a launch hash that the guest may not write: "));
+  config.silicon = "skylake-client";  // which has no launch control
+  fake_qemu(shuts_down("guest-shutdown"));
+  EXPECT_EQ(run(config), exit_status::powered_off);
 }
 
 TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
