@@ -96,7 +96,7 @@ void put_limit_costs(Baseline& result, const std::vector<LevelledHost>& hosts) {
     log2_32 = std::max(log2_32, host.sgx.log2_size_32);
     log2_64 = std::max(log2_64, host.sgx.log2_size_64);
   }
-  // x87 and SSE are every enclave's (SDM vol. 3D, 36.7.2).
+  // ECREATE takes no XFRM without x87 and SSE (SDM vol. 3D, ECREATE).
   constexpr u64 mandatory = 3;
   for (const std::string& name : names_of_xfrm(xfrm & ~mandatory)) {
     put("XFRM " + name, "leaf 0x12, sub-leaf 1, ECX and EDX", [&](const SgxReport& sgx) {
