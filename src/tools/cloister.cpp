@@ -16,7 +16,7 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   CLI::App* command = app.add_subcommand("run", "Run the domain that an xl-style file describes, on this terminal");
   command->add_option("FILE", arguments.file, "the domain's configuration; see docs/configuration.md")->required();
   command->add_option("--backend", arguments.backend, "software, or QEMU on this machine's SGX; docs/qemu-backend.md")
-      ->type_name("software|qemu")
+      ->type_name("BACKEND")
       ->check(CLI::IsMember({"software", "qemu"}))
       ->capture_default_str();
   command->add_option("--machine", arguments.machine, "the machine to run it on; see docs/machine.md")

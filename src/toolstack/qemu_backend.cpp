@@ -30,8 +30,6 @@ using std::chrono::milliseconds;
 
 /// How often a stop that another thread asks for is looked at.
 constexpr milliseconds tick{100};
-/// What QEMU may take to end when it is asked to.
-constexpr milliseconds patience{5000};
 
 /// What only the software silicon can do; empty: nothing of it was asked for.
 std::string software_only(const RunArguments& arguments) {
@@ -49,8 +47,9 @@ std::string software_only(const RunArguments& arguments) {
 /// Polls until QEMU has ended, or said what makes us end it; what it then was.
 class Watch {
  public:
-  Watch(qemu::Process& process, const StopSource& stop, std::optional<Clock::time_point> deadline)
-      : process_(process), monitor_(process.monitor()), stop_(stop), deadline_(deadline) {}
+  Watch(qemu::Process& process, const StopSource& stop, std::optional<Clock::time_point> deadline,
+        milliseconds patience)
+      : process_(process), monitor_(process.monitor()), stop_(stop), deadline_(deadline), patience_(patience) {}
 
   /// nullopt: QEMU ended for a reason of its own.
   std::optional<Ending> wait() {
@@ -88,7 +87,7 @@ class Watch {
   Ending end(Ending why) {
     monitor_.quit();
     deadline_.reset();
-    const Clock::time_point last = Clock::now() + patience;
+    const Clock::time_point last = Clock::now() + patience_;
     while (!poll(tick) && Clock::now() < last) continue;
     return why;
   }
@@ -97,6 +96,7 @@ class Watch {
   qemu::Monitor monitor_;
   const StopSource& stop_;
   std::optional<Clock::time_point> deadline_;
+  milliseconds patience_;
   bool speaks_ = true;
 };
 
@@ -110,8 +110,8 @@ void report(Ending ending, const std::string& name) {
   }
 }
 
-int run_machines(const RunArguments& arguments, const DomainConfig& config, const std::string& program,
-                 std::vector<std::string> words) {
+int run_machines(const RunArguments& arguments, const DomainConfig& config, const qemu::Host& host,
+                 const std::string& program, std::vector<std::string> words) {
   StopSource stop;
   const RawTerminal terminal(STDIN_FILENO);
   std::optional<KeyPump> keys;
@@ -132,7 +132,7 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
       spdlog::error("cloister: {}", process.error());
       return exit_status::failed;
     }
-    const auto ending = Watch(*process, stop, deadline).wait();
+    const auto ending = Watch(*process, stop, deadline, host.patience).wait();
     if (ending) process->kill();
     const std::string end = process->reap();
     if (!ending) {
@@ -143,6 +143,19 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
     if (action_after(*ending, config) == Action::restart && !stop.flag()) continue;
     return status_of(*ending, stop);
   }
+}
+
+/// Which key of the configuration a loss is of.
+struct LossKey {
+  std::string_view start, key;
+};
+constexpr LossKey loss_keys[] = {{"launch hash ", "lehash"}, {"a launch hash ", "lewr"}, {"feature ", "silicon"}};
+
+Diagnostic unsayable(const vm::Loss& loss, const DomainConfig& config) {
+  const auto* found =
+      std::ranges::find_if(loss_keys, [&](const LossKey& key) { return loss.what.starts_with(key.start); });
+  const Position at = found == std::end(loss_keys) ? Position{} : config.position_of(found->key);
+  return {at, fmt::format("{}: {}; --backend=software has it", loss.what, loss.why)};
 }
 
 std::string json_of(const std::string& program, const QemuCommand& command) {
@@ -156,12 +169,12 @@ tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, c
   auto machine = vm::from_config(config);
   if (!machine) return tl::unexpected(machine.error());
   machine->emulator = host.program;
-  if (host.interpreted) machine->type = "qemu";
-  auto rendered = vm::to_qemu(*machine);
-  if (!rendered.losses.empty()) {
-    const vm::Loss& loss = rendered.losses.front();
-    return tl::unexpected(Diagnostic{{}, loss.what + ": " + loss.why + "; --backend=software has it"});
+  if (host.interpreted) {
+    machine->type = "qemu";
+    if (machine->cpu.mode == vm::CpuMode::host_passthrough) machine->cpu.mode = vm::CpuMode::maximum;
   }
+  auto rendered = vm::to_qemu(*machine);
+  if (!rendered.losses.empty()) return tl::unexpected(unsayable(rendered.losses.front(), config));
   std::vector<std::vector<std::string>> options = {{"-no-user-config"},
                                                    {"-nodefaults"},
                                                    {"-display", "none"},
@@ -203,7 +216,7 @@ int run_on_qemu(const RunArguments& arguments, const DomainConfig& config, const
                   config.name, program.error());
     return exit_status::failed;
   }
-  return run_machines(arguments, config, *program, command->arguments);
+  return run_machines(arguments, config, host, *program, command->arguments);
 }
 
 }  // namespace cloister::toolstack

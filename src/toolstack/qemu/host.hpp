@@ -3,6 +3,7 @@
 // Documentation/arch/x86/sgx.rst, "Virtualization").
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -14,6 +15,7 @@ struct Host {
   std::string devices = "/dev";                ///< the folder of kvm, sgx_vepc and sgx_provision
   std::string program = "qemu-system-x86_64";  ///< a path, or a name that PATH finds
   bool interpreted = false;                    ///< QEMU's TCG in place of KVM, which no user gets: it has no SGX
+  std::chrono::milliseconds patience{5000};    ///< what QEMU may take to end when it is asked to
 };
 
 /// The path of the program, if the host has all that the domain needs; the error is one line that says what it lacks.

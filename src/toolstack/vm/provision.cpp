@@ -38,13 +38,15 @@ void lose_launch(const Vm& vm, std::string_view target, std::vector<Loss>& losse
     losses.push_back({fmt::format("launch hash {}", launch_hash_text(*launch.hash)),
                       fmt::format("{} cannot set IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's", target)});
   }
-  const bool gives = has_feature(vm.cpu, "sgxlc");
-  if (launch.writable == false && gives) {
+  // The host's processor brings launch control unless it is switched off.
+  const bool all =
+      vm.cpu.mode == CpuMode::host_passthrough || vm.cpu.mode == CpuMode::maximum || vm.cpu.mode == CpuMode::host_model;
+  const bool said = std::ranges::find(vm.cpu.features, "sgxlc", &CpuFeature::name) != vm.cpu.features.end();
+  const bool may_have = said ? has_feature(vm.cpu, "sgxlc") : all;
+  if (launch.writable == false && may_have) {
     losses.push_back({"a launch hash that the guest may not write",
                       fmt::format("{} lets each guest with 'sgxlc' write it", target)});
   }
-  const bool may_have = gives || vm.cpu.mode == CpuMode::host_passthrough || vm.cpu.mode == CpuMode::maximum ||
-                        vm.cpu.mode == CpuMode::host_model;
   if (launch.writable == true && !may_have) {
     losses.push_back({"a launch hash that the guest may write",
                       fmt::format("{} lets guests with 'sgxlc' only write it, and this one is without", target)});

@@ -73,14 +73,15 @@ class Host:
         return "<cpudata arch='x86'>\n" + "\n".join(lines) + "\n</cpudata>\n"
 
 
-POOLS = (
-    (Host("Skylake-Client-IBRS"), Host("Skylake-Server-IBRS", sgx=False)),
-    (Host("Cascadelake-Server"), Host("Icelake-Server")),
-    (Host("Icelake-Server"), Host("Icelake-Server-noTSX"), Host("Skylake-Client-noTSX-IBRS")),
-    (Host("Skylake-Client-IBRS", without={"avx2", "bmi2"}), Host("Skylake-Client-IBRS", without={"hle", "rtm", "smap"})),
-    (Host("Haswell", sgx=False), Host("Broadwell-IBRS", sgx=False), Host("Cascadelake-Server-noTSX")),
-    (Host("Icelake-Server", without={"sse4.2"}), Host("Cooperlake")),
-)
+def pools():
+    return (
+        (Host("Skylake-Client-IBRS"), Host("Skylake-Server-IBRS", sgx=False)),
+        (Host("Cascadelake-Server"), Host("Icelake-Server")),
+        (Host("Icelake-Server"), Host("Icelake-Server-noTSX"), Host("Skylake-Client-noTSX-IBRS")),
+        (Host("Skylake-Client-IBRS", without={"avx2", "bmi2"}), Host("Skylake-Client-IBRS", without={"hle", "rtm", "smap"})),
+        (Host("Haswell", sgx=False), Host("Broadwell-IBRS", sgx=False), Host("Cascadelake-Server-noTSX")),
+        (Host("Icelake-Server", without={"sse4.2"}), Host("Cooperlake")),
+    )
 
 
 def features_of_cpu(text):

@@ -4,9 +4,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include <filesystem>
 #include <fstream>
@@ -213,9 +217,30 @@ TEST_F(QemuBackend, RefusesWhatOnlyTheSoftwareSiliconCan) {
 TEST_F(QemuBackend, RefusesAnOwnLaunchHash) {
   DomainConfig config = domain();
   config.lehash = {1, 2, 3, 4};
+  config.where["lehash"] = {7, 10};
   EXPECT_EQ(run(config), exit_status::bad_configuration);
-  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg"), HasSubstr("launch hash")));
+  EXPECT_THAT(messages(),
+              AllOf(StartsWith("d.cfg:7:10: launch hash 0100000000000000"), HasSubstr("--backend=software")));
   EXPECT_FALSE(fs::exists(path("argv")));
+}
+
+TEST_F(QemuBackend, RefusesALaunchHashThatTheGuestMayNotWrite) {
+  DomainConfig config = domain();
+  config.lewr = false;
+  config.where["lewr"] = {3, 8};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), StartsWith("d.cfg:3:8: a launch hash that the guest may not write: "));
+  config.silicon = "skylake-client";  // which has no launch control
+  fake_qemu(shuts_down("guest-shutdown"));
+  EXPECT_EQ(run(config), exit_status::powered_off);
+}
+
+TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
+  DomainConfig config = domain();
+  config.silicon = "sapphire-rapids";
+  config.where["silicon"] = {4, 11};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), StartsWith("d.cfg:4:11: feature sgx-"));
 }
 
 TEST_F(QemuBackend, RefusesAKernelThatCannotBeRead) {
@@ -262,6 +287,20 @@ TEST_F(QemuBackend, TheTimeLimitEndsIt) {
   EXPECT_EQ(messages(), "cloister: d did not end in time\n");
 }
 
+TEST_F(QemuBackend, WhatDoesNotQuitIsKilled) {
+  host_.patience = std::chrono::milliseconds(50);
+  fake_qemu("trap '' TERM; while :; do sleep 1; done");
+  RunArguments arguments;
+  arguments.timeout_seconds = 0.1;
+  EXPECT_EQ(run(domain(), arguments), exit_status::timed_out);
+}
+
+TEST_F(QemuBackend, ASignalEndsIt) {
+  fake_qemu("kill -TERM $PPID\n" + obeys());
+  EXPECT_EQ(run(domain()), exit_status::signalled + SIGTERM);
+  EXPECT_EQ(messages(), "cloister: d was stopped\n");
+}
+
 TEST_F(QemuBackend, BuildsTheDomainAnewWhereTheConfigurationSaysSo) {
   fake_qemu("echo x >>runs; [ $(wc -l <runs) = 3 ] && exit 5\n" + shuts_down("guest-shutdown"));
   DomainConfig config = domain();
@@ -276,6 +315,52 @@ TEST_F(QemuBackend, StrangeWordsOnTheMonitorAreNothing) {
   fake_qemu(says("{") + says("[1]") + says(R"({"event":5,"data":[]})") + says(R"({"return":{"status":[]}})") +
             says(R"({"event":"SHUTDOWN","data":{"reason":{}}})") + shuts_down("guest-shutdown"));
   EXPECT_EQ(run(domain()), exit_status::powered_off);
+}
+
+// On a terminal
+
+class Terminal : public QemuBackend {
+ protected:
+  /// Runs a domain in a child on a terminal of its own, types once QEMU is there, and takes the child's status.
+  int run_and_type(const std::string& keys) {
+    int slave = -1;
+    EXPECT_EQ(::openpty(&master_, &slave, nullptr, nullptr, nullptr), 0);
+    ::tcgetattr(slave, &before_);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(60);
+      ::_exit(::login_tty(slave) == 0 ? run(domain()) : 99);
+    }
+    while (!fs::exists(path("ready")) && ::waitpid(child, nullptr, WNOHANG) == 0) ::usleep(1000);
+    termios during{};
+    ::tcgetattr(master_, &during);
+    EXPECT_EQ(during.c_lflag & (ICANON | ECHO | ISIG), 0u) << "the terminal is not raw";
+    EXPECT_EQ(::write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    termios after{};
+    ::tcgetattr(master_, &after);
+    EXPECT_EQ(after.c_lflag, before_.c_lflag);
+    EXPECT_EQ(after.c_iflag, before_.c_iflag);
+    ::close(master_);
+    ::close(slave);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  int master_ = -1;
+  termios before_{};
+};
+
+TEST_F(Terminal, HandsAllKeysToTheGuest) {
+  fake_qemu("touch ready; head -c 3 >typed; " + shuts_down("guest-shutdown"));
+  EXPECT_EQ(run_and_type("a\x03z"), exit_status::powered_off);
+  EXPECT_EQ(contents("typed"), "a\x03z");
+}
+
+TEST_F(Terminal, EndsAtTheEscapeKey) {
+  fake_qemu("touch ready\n" + obeys());
+  EXPECT_EQ(run_and_type("\x1d"), exit_status::signalled + SIGINT);
 }
 
 // The real QEMU, on TCG
@@ -305,8 +390,9 @@ TEST_F(RealQemu, PowersOff) {
   RunArguments arguments;
   arguments.timeout_seconds = 60;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(config, arguments), exit_status::powered_off);
+  const int status = run(config, arguments);
   EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("up\n"));
+  EXPECT_EQ(status, exit_status::powered_off);
   EXPECT_EQ(messages(), "cloister: d powered off\n");
 }
 
@@ -317,8 +403,9 @@ TEST_F(RealQemu, TakesATripleFaultForAReset) {
   RunArguments arguments;
   arguments.timeout_seconds = 60;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(config, arguments), exit_status::powered_off);
+  const int status = run(config, arguments);
   testing::internal::GetCapturedStdout();
+  EXPECT_EQ(status, exit_status::powered_off);
   EXPECT_EQ(messages(), "cloister: d reset itself\n");
 }
 
@@ -326,8 +413,9 @@ TEST_F(RealQemu, EndsAtTheTimeLimit) {
   RunArguments arguments;
   arguments.timeout_seconds = 1;
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run(kernel("\xeb\xfe"), arguments), exit_status::timed_out);
+  const int status = run(kernel("\xeb\xfe"), arguments);
   testing::internal::GetCapturedStdout();
+  EXPECT_EQ(status, exit_status::timed_out);
 }
 
 }  // namespace
