@@ -163,8 +163,6 @@ bool is_sgx(const MapFeature& feature) {
   return ours != nullptr && ours->name.starts_with("sgx");
 }
 
-bool MappedCpu::tells_anything() const { return std::ranges::find(features, Known::yes) != features.end(); }
-
 MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
   MappedCpu cpu;
   const MapModel* const model = host.model ? map.find_model(*host.model) : nullptr;
@@ -174,6 +172,7 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
     cpu.signature = table.get(arch::leaf::version, 0).eax;
   } else if (model != nullptr) {
     cpu.vendor = model->vendor;
+    cpu.model = model->name;
   }
   for (const MapFeature& feature : map.features) {
     Known known = Known::unknown;
@@ -190,6 +189,7 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
       known = in_model ? Known::yes : Known::no;
     }
     cpu.features.push_back(known);
+    cpu.told |= known == Known::yes && feature.cpuid && feature.cpuid->leaf == arch::leaf::version;
   }
   const bool broken_tsx = has_broken_tsx(cpu), syscall_hidden = hides_syscall(host, cpu.vendor);
   for (std::size_t i = 0; i < map.features.size(); ++i) {
@@ -233,9 +233,14 @@ std::optional<NamedCpu> nearest_model(const CpuMap& map, const std::vector<bool>
 }
 
 std::optional<NamedCpu> name_host(const MappedCpu& host, const CpuMap& map) {
-  if (!host.tells_anything()) return std::nullopt;
+  if (!host.told) return std::nullopt;
   std::vector<bool> has;
   for (const Known known : host.features) has.push_back(known == Known::yes);
+  if (!host.model.empty()) {
+    NamedCpu named = describe(map, *map.find_model(host.model), has);
+    named.vendor = host.vendor;
+    return named;
+  }
   return nearest_model(map, has, host.vendor, host.signature, Whose::host);
 }
 

@@ -28,7 +28,8 @@ struct MappedCpu {
   std::string vendor;           ///< as the map spells it; empty: not known
   u32 signature = 0;            ///< leaf 1 EAX; 0: not known
   std::vector<Known> features;  ///< of CpuMap::features, in their order
-  bool tells_anything() const;  ///< of any feature, whether it is there
+  bool told = false;            ///< leaf 1's features are among what is known: without them there is no CPU to speak of
+  std::string model;            ///< what a tool called the CPU, if the map knows it
 };
 MappedCpu map_cpu(const HostView& host, const CpuMap& map);
 
@@ -38,7 +39,8 @@ enum class Whose : u8 { host, guest };
 /// `has`: of CpuMap::features. `preferred`: models that the hosts are called by. nullopt: no model can be it.
 std::optional<NamedCpu> nearest_model(const CpuMap& map, const std::vector<bool>& has, std::string_view vendor,
                                       u32 signature, Whose whose, const std::vector<std::string>& preferred = {});
-/// What the host is called; nullopt if it does not tell its features, or no model can be it.
+/// What the host is called, by the tool that described it or else as `Whose::host`; nullopt if it does not tell its
+/// features, or no model can be it.
 std::optional<NamedCpu> name_host(const MappedCpu& host, const CpuMap& map);
 
 /// The map's feature in features(); null if it is not there, or several bits.

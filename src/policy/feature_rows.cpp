@@ -265,7 +265,7 @@ constexpr FeatureRow rows[] = {
     {0x8000'0008, 0, ebx, 17, "stibp-always-on", "stibp-always-on", "stibp-always-on", "stibp-always", ""},
     {0x8000'0008, 0, ebx, 24, "amd-ssbd", "amd-ssbd", "amd-ssbd", "amd-ssbd", ""},
     {0x8000'0008, 0, ebx, 25, "virt-ssbd", "virt-ssbd", "virt-ssbd", "virt-ssbd", "virt_ssbd"},
-    {0x8000'0008, 0, ebx, 26, "amd-no-ssb", "amd-no-ssb", "amd-no-ssb", "ssb-no", ""},
+    {0x8000'0008, 0, ebx, 26, "amd-no-ssb", "amd-no-ssb", "amd-no-ssb", "", ""},
     {0x8000'0008, 0, ebx, 28, "amd-psfd", "amd-psfd", "amd-psfd", "psfd", ""},
     // Extended leaf 0AH: SVM
     {0x8000'000a, 0, edx, 0, "npt", "npt", "npt", "svm_npt", "npt"},

@@ -14,7 +14,7 @@ struct FeatureRow {
   CpuidReg reg;
   u8 bit;
   std::string_view name;                         ///< the one that is printed
-  std::string_view libvirt, qemu, xen, cpuinfo;  ///< empty: the tool has no word for it
+  std::string_view libvirt, qemu, xen, cpuinfo;  ///< empty: none, or a word that others use for an MSR
   std::string_view also = {};                    ///< one more spelling that people use
 };
 

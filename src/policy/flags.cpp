@@ -30,8 +30,8 @@ std::string_view word_of(const FeatureRow& row, Tool tool) {
     case Tool::xen: return row.xen;
     case Tool::cpuinfo: return row.cpuinfo;
     case Tool::cpuid: {
-      const SgxFlag* const flag = find_sgx_flag(row.name);
-      return flag == nullptr ? std::string_view{} : flag->cpuid;
+      const auto flag = std::ranges::find(sgx_flags(), row.name, &SgxFlag::name);
+      return flag == sgx_flags().end() ? std::string_view{} : flag->cpuid;
     }
   }
   return {};

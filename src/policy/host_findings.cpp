@@ -68,7 +68,8 @@ Maybe no_sgx(const HostView& host, const SgxReport& report) {
 
 Maybe not_offered(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::absent || !host.cpus.empty()) return std::nullopt;
-  return Finding{"not-offered", "guests cannot have SGX there (" + host.source + "), for a reason that is not given",
+  const std::string why = host.refusal.empty() ? "for a reason that is not given" : "'" + host.refusal + "'";
+  return Finding{"not-offered", "guests cannot have SGX there (" + host.source + "): " + why,
                  "Run 'cloister cpu probe' on that host: it tells processor, firmware, kernel and permissions apart.",
                  true};
 }

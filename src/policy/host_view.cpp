@@ -131,7 +131,7 @@ std::string property_words(u8 property) {
     case 0: return "not said";
     case 1: return "confidentiality and integrity";
     case 2: return "confidentiality";
-    default: return "property " + std::to_string(property);
+    default: return {};
   }
 }
 

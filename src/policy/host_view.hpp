@@ -44,6 +44,7 @@ struct HostView {
   std::map<std::string, bool> named;  ///< features by our first name, where the source speaks of names, not leaves
   std::optional<std::string> model;   ///< the CPU model that a tool gave the host
   std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
+  std::string refusal;                             ///< in the source's words, why guests cannot have SGX; may be empty
   std::optional<HostEnvironment> environment;      ///< of this host only
 };
 
@@ -59,8 +60,7 @@ Known has(const HostView& host, const Feature& feature);
 /// nullopt: unknown. Sections that CPUID lists get their NUMA nodes by the bytes that the environment's nodes have.
 std::optional<std::vector<EpcSectionView>> epc_of(const HostView& host);
 
-/// What the processor's makers say of a section's property: "confidentiality and integrity", …; the number for one that
-/// the manual reserves.
+/// What a section's property means: "confidentiality and integrity", …; empty where the manual does not say.
 std::string property_words(u8 property);
 
 /// What launch control is: the four cases of machine.toml, or what can be said without MSRs.

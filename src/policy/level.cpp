@@ -151,7 +151,7 @@ tl::expected<std::string, std::string> common_vendor(const std::vector<LevelledH
 
 void put_cpu(Baseline& result, const std::vector<LevelledHost>& hosts, const CpuMap& map) {
   for (const LevelledHost& host : hosts) {
-    if (host.cpu.tells_anything()) continue;
+    if (host.cpu.told) continue;
     result.no_cpu = host.view.name + " does not tell its CPU's features";
     return;
   }

@@ -79,7 +79,7 @@ void compare_cpu(const LevelledHost& from, const LevelledHost& to, const CpuMap&
   if (!from.cpu.vendor.empty() && !to.cpu.vendor.empty() && from.cpu.vendor != to.cpu.vendor) {
     verdict.lost("a processor of " + from.cpu.vendor + "'s");
   }
-  if (from.cpu.tells_anything() && !to.cpu.tells_anything()) return verdict.unknown("the CPU's features");
+  if (from.cpu.told && !to.cpu.told) return verdict.unknown("the CPU's features");
   for (std::size_t i = 0; i < map.features.size(); ++i) {
     const MapFeature& feature = map.features[i];
     if (from.cpu.features[i] != Known::yes || !feature.migratable) continue;

@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 
-from machine import MIB_PAGES, PATIENCE, wait_until
+from machine import MIB_PAGES, PATIENCE, domain_config, wait_until
 
 TWO_PACKAGES = """
 [[package]]
@@ -182,6 +182,24 @@ def withdrawn(machine):
     assert shown == epc["withdrawn"], runs
 
 
+def run_faulty(machine):
+    """`cloister run --machine` has the machine's own frames: what cannot be cleaned there has no second owner either."""
+    m = machine()
+    folder = m.state.parent
+    config, description = folder / "run.cfg", folder / "faulty.toml"
+    config.write_text(domain_config("run", m.kernel("sgx_launch"), epc=1, on_poweroff='"restart"'))
+
+    def run(faulty):
+        description.write_text(f"[[package]]\nepc = [{{ base = 0x80_0000_0000, size = 2, faulty = {faulty} }}]\n")
+        command = [m.settings.programs / "cloister", "run", "--timeout", "2", "--machine", description, config]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+
+    # The last page of its frames, and the first that it did not get.
+    stuck, free = run([255]), run([256])
+    assert stuck.returncode == 1 and "run cannot start again: 1 EPC pages cannot be removed" in stuck.stderr, stuck
+    assert free.returncode == 124 and free.stdout.count("DONE") > 1, free
+
+
 CASES = {
     "life": life,
     "paused": paused,
@@ -192,4 +210,5 @@ CASES = {
     "restart": restart,
     "single": single,
     "withdrawn": withdrawn,
+    "run-faulty": run_faulty,
 }

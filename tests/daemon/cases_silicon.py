@@ -76,6 +76,7 @@ def silicon(machine):
     before = {name: m.get(f"/v1/domains/{name}/policy") for name in ("named", "dumped")}
     dump.unlink()
     m.restart()
+    assert {name: domain["silicon"] for name, domain in m.domains().items()} == {"named": "skylake-client", "dumped": "./first.dump"}
     for name, policy in before.items():
         check_policy(policy, ["domain"])
         assert m.get(f"/v1/domains/{name}/policy") == policy
@@ -89,6 +90,7 @@ def silicon(machine):
     newer = old.create("newer", **SGX1, silicon='"icelake-server"')
     (warning,) = newer["warnings"]
     assert warning.startswith("newer.cfg:7:11: silicon 'icelake-server': the machine's silicon, 'skylake-client'") and "sgx2" in warning
+    assert {name: domain["silicon"] for name, domain in old.domains().items()} == {"plain": "skylake-client", "newer": "icelake-server"}
     check_policy(old.get("/v1/domains/plain/policy"), ["raw", "host", "maximum", "default", "domain"])
     ours = old.get("/v1/domains/newer/policy")["domain"]
     assert registers(ours, 0x12)["eax"] == 1 and "sgxlc" not in registers(ours, 7)["names"], ours

@@ -79,7 +79,7 @@ class Linux:
     def busy(self, m, name):
         text = m.console(name)
         assert b"FAIL" not in text and b"Kernel panic" not in text, (name, text[-2000:])
-        return b"TEST hello: ok" in text
+        return b"TEST enclave/hello: ok" in text
 
     def wait(self, condition, what):
         end = time.monotonic() + LINUX_PATIENCE

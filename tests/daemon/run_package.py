@@ -60,6 +60,13 @@ def check_completion(root, m):
     for verb in verbs:
         assert re.search(rf"^\.B (?:.*, \\fB|cloister )?{verb}\b", manual, re.M), f"{verb} is not in cloister(1)"
     assert complete("cloister", "dashboard", "--") == ["--help", "--port"]
+    cpu_help = output(root / "usr/bin/cloister", "cpu", "--help").partition("Subcommands:")[2]
+    cpu_verbs = re.findall(r"^  ([a-z]+) ", cpu_help, re.M)
+    assert set(complete("cloister", "cpu", "")) - {"--help"} == set(cpu_verbs), cpu_verbs
+    for verb in cpu_verbs:
+        assert re.search(rf"^\.B cpu {verb}\b", manual, re.M), f"cpu {verb} is not in cloister(1)"
+    assert complete("cloister", "cpu", "lint", "--h") == ["--help", "--host"]
+    assert complete("cloister", "cpu", "render", "--for", "li") == ["libvirt"]
     assert complete("cloister", "--run", str(m.run), "destroy", "pa") == ["packaged"]
 
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "policy/flags.hpp"
 #include "toolstack/client/table.hpp"
 #include "toolstack/cpu/cpu.hpp"
@@ -83,7 +85,8 @@ std::string check_text(const policy::HostView& host, const Check& check, const p
     text += fmt::format(" lacks {} of {}", lacks, all);
     text += unknown == 0 ? ".\n" : fmt::format(", and does not tell of {}.\n", unknown);
   }
-  if (check.all == Known::yes) return text;
+  const auto lacks_sgx = [](const CheckedFlag& row) { return row.here != Known::yes && row.name.starts_with("sgx"); };
+  if (std::ranges::none_of(check.flags, lacks_sgx)) return text;
   for (const policy::Finding& finding : report.findings) {
     text += fmt::format("{}: {}{}{}\n", finding.rule, finding.message, finding.mend.empty() ? "" : ". ", finding.mend);
   }

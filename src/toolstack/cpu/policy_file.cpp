@@ -98,10 +98,22 @@ AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, Format format) 
   return asked;
 }
 
+/// `virsh cpu-baseline` and `cloister cpu baseline` print a domain's <cpu> alone.
+bool is_cpu_element(std::string_view text) {
+  const std::string_view line = first_line(text);
+  return line.starts_with("<cpu>") || line.starts_with("<cpu ");
+}
+constexpr std::string_view around_cpu[] = {"<domain type='kvm'><name>cpu</name><memory>1024</memory>", "</domain>"};
+
 Read<vm::Vm> read_domain(std::string_view text, Format format) {
   const auto whole = [](vm::ReadVm&& read) { return std::move(read.vm); };
   switch (format) {
-    case Format::libvirt: return vm::from_libvirt(text).map(whole);
+    case Format::libvirt: {
+      if (!is_cpu_element(text)) return vm::from_libvirt(text).map(whole);
+      auto read = vm::from_libvirt(fmt::format("{}{}{}", around_cpu[0], text, around_cpu[1])).map(whole);
+      if (!read && read.error().at.line == 1) read.error().at.column -= around_cpu[0].size();
+      return read;
+    }
     case Format::nova:
       return vm::read_nova_conf(text).map([](const vm::NovaCpu& nova) {
         vm::Vm vm;

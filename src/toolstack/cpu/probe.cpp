@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "policy/flags.hpp"
 #include "toolstack/client/table.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/hosts/hosts.hpp"
@@ -144,6 +145,16 @@ std::string describe_feature_control(u64 value) {
                      (value & bits::sgx_enable) != 0 ? "on" : "off");
 }
 
+/// Those of the flags that are of a kind.
+std::vector<std::string> of_kind(const std::vector<std::string>& names, policy::FlagKind kind) {
+  std::vector<std::string> found;
+  std::ranges::copy_if(names, std::back_inserter(found), [&](const std::string& name) {
+    const policy::SgxFlag* const flag = policy::find_sgx_flag(name);
+    return flag != nullptr && flag->kind == kind;
+  });
+  return found;
+}
+
 // ------------------------------------------------------------------------------------------------ the parts
 
 Rows summary(const HostView& host, const SgxReport& report) {
@@ -167,7 +178,11 @@ Rows summary(const HostView& host, const SgxReport& report) {
     add("feature control", describe_feature_control(*host.environment->feature_control));
   if (host.environment && host.environment->lepubkeyhash && report.launch != LaunchCase::none)
     add("launch hash", digits(*host.environment->lepubkeyhash));
-  add("has", list(report.has));
+  constexpr std::pair<policy::FlagKind, const char*> kinds[] = {{policy::FlagKind::processor, "processor has"},
+                                                                {policy::FlagKind::instructions, "instructions"},
+                                                                {policy::FlagKind::exceptions, "exceptions"},
+                                                                {policy::FlagKind::attribute, "attributes"}};
+  for (const auto& [kind, title] : kinds) add(title, list(of_kind(report.has, kind)));
   // Without SGX all is lacking, and nobody needs the lists.
   if (report.state == SgxState::offered || report.state == SgxState::unknown) {
     add("lacks", list(report.lacks));
@@ -184,6 +199,12 @@ Rows summary(const HostView& host, const SgxReport& report) {
   return rows;
 }
 
+std::string describe_property(u8 property) {
+  if (property == 0) return "-";
+  const std::string words = policy::property_words(property);
+  return words.empty() ? std::to_string(property) : fmt::format("{}: {}", property, words);
+}
+
 std::string epc(const SgxReport& report) {
   if (!report.sections) return "EPC: unknown\n";
   if (report.sections->empty()) return "EPC: none\n";
@@ -196,9 +217,7 @@ std::string epc(const SgxReport& report) {
     table.add({std::to_string(i), section.base ? fmt::format("{:#x}", base) : "-",
                section.base ? fmt::format("{:#x}", base + section.bytes - 1) : "-", fmt::format("{:#x}", section.bytes),
                mib(section.bytes), section.node ? std::to_string(*section.node) : "-",
-               section.property == 0
-                   ? "-"
-                   : fmt::format("{}: {}", section.property, policy::property_words(section.property))});
+               describe_property(section.property)});
     total += section.bytes;
     if (i + 1 == report.sections->size() && i > 0) table.add({"all", "", "", fmt::format("{:#x}", total), mib(total)});
   }

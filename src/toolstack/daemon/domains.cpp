@@ -103,6 +103,8 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.vcpus = domain.config.vcpus;
   info.memory_mib = domain.config.memory_mib;
   info.epc_mib = domain.config.epc_mib();
+  info.silicon = domain.config.silicon;
+  if (info.silicon == "default" && !machine().silicon.empty()) info.silicon = machine().silicon;
   info.pid = domain.pid;
   info.started = domain.record.started;
   info.console = paths_.console(domain.record.id);

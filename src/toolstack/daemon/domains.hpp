@@ -36,7 +36,8 @@ struct DomainInfo {
   u32 id = 0, vcpus = 0;
   std::string name, state;  ///< "creating", "unresponsive", or a name of DomainState
   u64 memory_mib = 0, epc_mib = 0;
-  int pid = 0;  ///< 0: not known
+  int pid = 0;          ///< 0: not known
+  std::string silicon;  ///< what its configuration says, else the machine's
   std::string started, console, placement;
   double cpu_seconds = 0;
   u64 instructions = 0;

@@ -48,6 +48,7 @@ json view(const DomainInfo& domain) {
             {"vcpus", domain.vcpus},
             {"memory_mib", domain.memory_mib},
             {"epc_mib", domain.epc_mib},
+            {"silicon", domain.silicon},
             {"pid", domain.pid},
             {"started", domain.started},
             {"cpu_seconds", domain.cpu_seconds},

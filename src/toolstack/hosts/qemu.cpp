@@ -121,7 +121,7 @@ class Session {
     if (host_.source.empty()) return std::nullopt;
     HostView host = host_;
     // What KVM would give is of no use without the device.
-    if (refused_ && !host.epc) host.named["sgx"] = false;
+    if (!host.refusal.empty() && !host.epc) host.named["sgx"] = false;
     return host;
   }
   const std::string& error() const { return error_; }
@@ -134,10 +134,10 @@ class Session {
 
   void read_error(const std::string& description) {
     error_ = description;
-    // QEMU's words for a /dev/sgx_vepc that it cannot open, whatever the reason.
-    if (!description.starts_with("SGX is not enabled")) return;
+    // QEMU's words for a /dev/sgx_vepc that it cannot open, of old and of new versions.
+    if (!description.starts_with("SGX is not enabled") && description.find("/dev/sgx_vepc") == description.npos) return;
     add_source("query-sgx-capabilities");
-    refused_ = true;
+    host_.refusal = shown(description);
   }
 
   Step read_words(const json& words) {
@@ -162,8 +162,7 @@ class Session {
   }
 
   HostView host_;
-  std::string error_;     ///< what QEMU said went wrong, the last time
-  bool refused_ = false;  ///< there is no EPC for guests
+  std::string error_;  ///< what QEMU said went wrong, the last time
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 
 using Node = pugi::xml_node;
 
-constexpr u64 most_vcpus = 4096, least_kib = 1024;
+constexpr u64 least_kib = 1024;
 
 constexpr std::string_view silent_in_domain[] = {"clock", "on_poweroff",   "on_reboot", "on_crash",
                                                  "pm",    "currentMemory", "title",     "description"};
@@ -167,6 +167,7 @@ class Reader {
         const pugi::xml_attribute arch = node.attribute("arch");
         if (arch && std::string_view(arch.value()) != "x86_64") wrong(node, "'arch'", arch.value(), "'x86_64'");
         vm().machine = node.attribute("machine").value();
+        if (!vm().machine.empty() && !is_word(vm().machine)) wrong(node, "'machine'", vm().machine, "a machine's name");
       } else if (name == "kernel") {
         text(node, vm().kernel);
       } else if (name == "initrd") {
@@ -246,13 +247,13 @@ class Reader {
         ignore(node);
         continue;
       }
+      if (cells_.size() == most_guest_nodes)
+        return fail(node, fmt::format("'numa' has {} cells at most", most_guest_nodes));
       GuestNode cell{.kib = size(node, node.attribute("memory").value()), .vcpus = 0};
       if (const pugi::xml_attribute cpus = node.attribute("cpus")) {
-        const auto list = read_nodes(cpus.value());
-        if (!list) return wrong(node, "'cpus' of 'cell'", cpus.value(), "processors such as '0-3'");
-        // Processors that are not the first ones are told as a division that is not kept.
-        const bool first = !list->empty() && list->front() == 0 && list->back() + 1 == list->size();
-        cell.vcpus = first ? static_cast<u32>(list->size()) : most_host_nodes + 1;
+        const auto count = first_vcpus(cpus.value());
+        if (!count) return wrong(node, "'cpus' of 'cell'", cpus.value(), "processors such as '0-3'");
+        cell.vcpus = *count;
       }
       for (const Node inner : node.children()) {
         if (inner.type() == pugi::node_element) ignore(inner);
@@ -293,6 +294,8 @@ class Reader {
       epc.host_nodes = std::move(*nodes);
     }
     if (const Node page = device.child("source").child("pagesize")) ignore(page);
+    if (vm().epc.size() == most_sections)
+      return fail(device, fmt::format("EPC has {} sections at most", most_sections));
     vm().epc.push_back(std::move(epc));
   }
 
@@ -324,6 +327,8 @@ class Reader {
     if (vm().memory_kib < least_kib)
       fail(memory_ ? memory_ : root,
            fmt::format("found {} KiB of RAM, expected {} at least", vm().memory_kib, least_kib));
+    if (vm().memory_kib + epc_kib(vm()) > most_kib)
+      fail(memory_ ? memory_ : root, fmt::format("found more than {} KiB of RAM and EPC", most_kib));
     if (most_memory_kib_ > vm().memory_kib + devices_kib_)
       ignore(most_memory_, "'maxMemory' is ignored: no memory is added while the domain runs");
   }

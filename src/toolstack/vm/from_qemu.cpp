@@ -23,7 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr u64 mib = 1 << 20, byte = 1;
-constexpr u64 most_vcpus = 4096, least_kib = 1024, qemu_default_kib = 128 << 10;
+constexpr u64 least_kib = 1024, qemu_default_kib = 128 << 10;
 
 constexpr std::string_view silent_options[] = {
     "S",        "no-user-config", "nodefaults", "no-shutdown",    "no-reboot", "chardev", "mon",
@@ -93,6 +93,8 @@ class Reader {
     }
     settle_epc();
     settle_nodes();
+    if (!error_ && vm().memory_kib + epc_kib(vm()) > most_kib)
+      error_ = Diagnostic{{1, 1}, fmt::format("found more than {} KiB of RAM and EPC", most_kib)};
     if (error_) return tl::unexpected(std::move(*error_));
     std::ranges::stable_sort(read_.ignored, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
     return std::move(read_);
@@ -257,7 +259,7 @@ class Reader {
       if (is(field, "cpus")) {
         cpus = *count;
       } else if (field.name != "maxcpus") {
-        product = std::min(product * *count, most_vcpus + 1);
+        product = std::min<u64>(product * *count, most_vcpus + 1);
       } else if (cpus && *cpus != *count) {
         ignore(field);
       }
@@ -412,10 +414,9 @@ class Reader {
         if (!number) return wrong(field.offset, value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
         id = static_cast<u32>(*number);
       } else if (field.name == "cpus") {
-        const auto cpus = read_nodes(value);
-        if (!cpus) return wrong(field.offset, value, "processors such as '0-3'");
-        const bool first = !cpus->empty() && cpus->front() == 0 && cpus->back() + 1 == cpus->size();
-        node.vcpus = first ? static_cast<u32>(cpus->size()) : most_host_nodes + 1;
+        const auto count = first_vcpus(value);
+        if (!count) return wrong(field.offset, value, "processors such as '0-3'");
+        node.vcpus = *count;
       } else if (field.name == "memdev") {
         node_memory_[id] = value;
       } else if (field.name == "mem") {
@@ -469,8 +470,6 @@ class Reader {
                                "EPC, and all processors are in node 0"});
     }
   }
-
-  static constexpr u64 most_sections = 1024;
 
   std::vector<QemuOption> options_;
   const QemuOption* option_ = nullptr;

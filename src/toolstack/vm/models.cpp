@@ -16,13 +16,14 @@ constexpr ModelRow rows[] = {
     {"gemini-lake", "Westmere-IBRS", "", ""},
     // libvirt's cpu_map gives Coffee Lake's signature to this model.
     {"coffeelake-client", "Skylake-Client-IBRS", "", ""},
-    {"icelake-client", "Icelake-Server-noTSX", "clwb la57", ""},
-    {"icelake-server", "Icelake-Server", "", ""},
-    {"sapphire-rapids", "Icelake-Server", "", ""},
+    // libvirt 9.0 has MPX in these, which no such processor has.
+    {"icelake-client", "Icelake-Server-noTSX", "clwb la57 mpx", ""},
+    {"icelake-server", "Icelake-Server", "mpx", ""},
+    {"sapphire-rapids", "Icelake-Server", "mpx", ""},
 
     {"coffeelake-client", "Skylake-Client", "", "spec-ctrl"},
     {"coffeelake-client", "Skylake-Client-noTSX-IBRS", "", "hle rtm"},
-    {"icelake-server", "Icelake-Server-noTSX", "", "hle rtm"},
+    {"icelake-server", "Icelake-Server-noTSX", "mpx", "hle rtm"},
     {"icelake-client", "Icelake-Client", "", ""},
     {"icelake-client", "Icelake-Client-noTSX", "", ""},
     {"sapphire-rapids", "SapphireRapids", "", ""},

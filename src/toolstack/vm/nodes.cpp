@@ -4,43 +4,47 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
 
 namespace cloister::toolstack::vm {
 
 namespace {
 
-std::optional<u32> node_number(std::string_view text) {
-  u32 node = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), node);
-  if (error != std::errc() || stop != text.data() + text.size() || node >= most_host_nodes) return std::nullopt;
-  return node;
+std::optional<u32> number_below(std::string_view text, u32 end) {
+  u32 number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || stop != text.data() + text.size() || number >= end) return std::nullopt;
+  return number;
 }
 
 }  // namespace
 
-std::optional<std::vector<u32>> read_nodes(std::string_view text) {
-  std::set<u32> nodes;
+std::optional<std::vector<u32>> read_runs(std::string_view text, u32 end) {
+  std::vector<bool> chosen(end);
   while (true) {
     const std::size_t comma = std::min(text.find(','), text.size());
     std::string_view run = text.substr(0, comma);
     const bool without = run.starts_with('^');
     if (without) run.remove_prefix(1);
     const std::size_t dash = std::min(run.find('-'), run.size());
-    const auto first = node_number(run.substr(0, dash));
-    const auto last = dash == run.size() ? first : node_number(run.substr(dash + 1));
+    const auto first = number_below(run.substr(0, dash), end);
+    const auto last = dash == run.size() ? first : number_below(run.substr(dash + 1), end);
     if (!first || !last || *last < *first) return std::nullopt;
-    for (u32 node = *first; node <= *last; ++node) {
-      if (without) {
-        nodes.erase(node);
-      } else {
-        nodes.insert(node);
-      }
-    }
+    std::fill(chosen.begin() + *first, chosen.begin() + *last + 1, !without);
     if (comma == text.size()) break;
     text.remove_prefix(comma + 1);
   }
-  return std::vector<u32>(nodes.begin(), nodes.end());
+  std::vector<u32> numbers;
+  for (u32 number = 0; number < end; ++number) {
+    if (chosen[number]) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::optional<u32> first_vcpus(std::string_view text) {
+  const auto numbers = read_runs(text, most_vcpus);
+  if (!numbers) return std::nullopt;
+  const bool first = !numbers->empty() && numbers->back() + 1 == numbers->size();
+  return first ? static_cast<u32>(numbers->size()) : most_vcpus + 1;
 }
 
 std::vector<std::string> runs_of(const std::vector<u32>& nodes) {

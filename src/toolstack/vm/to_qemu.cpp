@@ -60,7 +60,9 @@ class Writer {
   }
 
   void machine() {
-    std::string text = vm_.machine.empty() ? "q35" : qemu_escaped(vm_.machine);
+    std::string text = is_word(vm_.machine) ? vm_.machine : "q35";
+    if (text != vm_.machine && !vm_.machine.empty())
+      lose(fmt::format("machine {}", shown(vm_.machine)), "it is no name of a machine");
     for (std::size_t i = 0; i < vm_.epc.size(); ++i) {
       text += fmt::format(",sgx-epc.{0}.memdev=memepc{0},sgx-epc.{0}.node={1}", i, vm_.epc[i].guest_node.value_or(0));
     }

@@ -216,8 +216,10 @@ TEST(Baseline, GivesNoSgxWithoutSgx1AndSaysWhoseFault) {
   const Baseline found = baseline(hosts, small_map());
   EXPECT_THAT(found.sgx.flags, IsEmpty());
   EXPECT_EQ(found.no_sgx, "off: SGX is switched off in its firmware; workstation: no SGX");
-  ASSERT_TRUE(found.cpu);
-  EXPECT_THAT(found.cpu->required, Not(Contains(HasSubstr("sgx"))));
+  EXPECT_EQ(found.no_cpu, "workstation does not tell its CPU's features");
+  const Baseline two = baseline(std::span(hosts, 2), small_map());
+  ASSERT_TRUE(two.cpu);
+  EXPECT_THAT(two.cpu->required, Not(Contains(HasSubstr("sgx"))));
 }
 
 TEST(Baseline, DoesNotGrantWhatAHostDoesNotTell) {
@@ -312,6 +314,31 @@ TEST(Models, AModelForHostsOnlyIsNoBaseline) {
   const Baseline found = baseline(hosts, map);
   EXPECT_EQ(found.hosts[0].cpu->model, "newest");
   EXPECT_EQ(found.cpu->model, "newer");
+}
+
+TEST(Models, AHostHasTheNameThatAToolGaveIt) {
+  // As `virsh domcapabilities` describes a host: a model, what it has beyond, and what it lacks.
+  HostView host;
+  host.name = "named";
+  host.model = "newest";
+  host.named = {{"sgx", true}, {"sgx1", true}, {"gfni", false}};
+  const HostView hosts[] = {host};
+  const Baseline found = baseline(hosts, small_map());
+  EXPECT_EQ(found.hosts[0].cpu, (NamedCpu{"Intel", "newest", {"sgx", "sgx1"}, {"gfni"}}));
+  EXPECT_EQ(found.cpu, found.hosts[0].cpu);
+  EXPECT_THAT(found.sgx.flags, ElementsAre("sgx", "sgx1"));
+}
+
+TEST(Models, AHostThatTellsOfSgxAloneHasNoCpu) {
+  // QEMU's answer to query-sgx-capabilities.
+  HostView host;
+  host.name = "qmp";
+  host.named = {{"sgx", true}, {"sgx1", true}, {"lm", true}};
+  const HostView hosts[] = {described("icelake-server"), host};
+  const Baseline found = baseline(hosts, small_map());
+  EXPECT_FALSE(found.cpu);
+  EXPECT_EQ(found.no_cpu, "qmp does not tell its CPU's features");
+  EXPECT_THAT(found.sgx.flags, ElementsAre("sgx", "sgx1"));
 }
 
 TEST(Models, VendorsMustAgree) {

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <random>
+#include <sstream>
 
+#include "policy/flags.hpp"
+#include "policy/map_check.hpp"
 #include "toolstack/cpu_map_xml.hpp"
 #include "unit/toolstack/cpu_maps.hpp"
 #include "unit/toolstack/run_cloister.hpp"
@@ -260,6 +264,46 @@ TEST(CpuMapXml, LibvirtsOwn) {
   EXPECT_EQ(skylake->vendor, "Intel");
   EXPECT_NE(std::ranges::find(skylake->signatures, 0x506e0u), skylake->signatures.end());
   EXPECT_NE(std::ranges::find(skylake->features, "spec-ctrl"), skylake->features.end());
+
+  // Older ones lack some of our flags; none has one at other bits or by another name.
+  const policy::MapCheck check = policy::check_map(*map);
+  EXPECT_GT(check.good, 190u);
+  for (const auto* findings : {&check.sgx, &check.other}) {
+    for (const policy::MapFinding& finding : *findings) EXPECT_EQ(finding.found, nullptr) << finding.expected.name;
+  }
+}
+
+// libvirt and QEMU have words for bits of MSRs, too: none is one of ours for a bit of CPUID.
+TEST(CpuMapXml, WordsForMsrsAreNoWordsForCpuid) {
+  if (!std::filesystem::exists(libvirt_cpu_map_folder)) GTEST_SKIP() << "libvirt is not installed";
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+  ASSERT_TRUE(map) << map.error();
+  std::size_t msrs = 0;
+  for (const MapFeature& feature : map->features) {
+    if (feature.cpuid) continue;
+    ++msrs;
+    EXPECT_EQ(policy::find_feature(feature.name), nullptr) << feature.name;
+  }
+  EXPECT_GT(msrs, 5u);
+}
+
+// Words that QEMU lists are its words for our flags.
+TEST(CpuMapXml, QemusWordsAreAsTheTableSays) {
+  FILE* const qemu = ::popen("qemu-system-x86_64 -cpu help 2>/dev/null", "r");
+  ASSERT_NE(qemu, nullptr);
+  std::string text(1 << 16, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), qemu));
+  const std::size_t flags = text.find("CPUID flags:");
+  if (::pclose(qemu) != 0 || flags == text.npos) GTEST_SKIP() << "QEMU is not installed";
+  std::istringstream words(text.substr(text.find('\n', flags)));
+  std::size_t known = 0;
+  for (std::string word; words >> word;) {
+    const policy::Feature* const feature = policy::find_spelling(word, policy::Tool::qemu);
+    if (feature == nullptr) continue;
+    ++known;
+    EXPECT_EQ(policy::spelling(*feature, policy::Tool::qemu), word);
+  }
+  EXPECT_GT(known, 150u);
 }
 
 }  // namespace

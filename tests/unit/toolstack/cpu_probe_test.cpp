@@ -57,7 +57,9 @@ SGX                 enabled
 launch control      unwritable: the launch hash is Intel's, and locked
 feature control     0x40005: locked, launch hash not writable, SGX on
 launch hash         acb77012053e05a63d413b8bbae8fb6c5d73b3f2996d91c43bbbf90959c0f8d4
-has                 sgx sgxlc sgx-keys sgx1 sgx2 sgx-eupdatesvn sgx-exinfo
+processor has       sgx sgxlc sgx-keys
+instructions        sgx1 sgx2 sgx-eupdatesvn
+exceptions          sgx-exinfo
 lacks               sgx-enclv sgx-oss sgx-everifyreport2 sgx-edeccssa
 unknown             sgx-debug sgx-mode64 sgx-provisionkey sgx-tokenkey sgx-cet sgx-kss
                     sgx-aex-notify
@@ -89,7 +91,13 @@ TEST(CpuProbe, ADumpIsUsableAsFarAsItTells) {
   EXPECT_THAT(text, HasSubstr("read from        a CPUID dump, 2 processors\n"));
   EXPECT_THAT(text, HasSubstr("XFRM             0x2e7: x87 sse avx avx512 pku\n"));
   EXPECT_THAT(text, HasSubstr("launch control   unknown: SGX_LC is there;"));
+  EXPECT_THAT(text, HasSubstr("attributes       sgx-debug sgx-mode64 sgx-provisionkey sgx-tokenkey sgx-kss\n"));
   EXPECT_THAT(text, Not(HasSubstr("/dev/"))) << "a dump says nothing of devices";
+}
+
+TEST(CpuProbe, APropertyThatTheManualReservesIsANumber) {
+  const std::string text = text_of(host_of(tests::sapphire_rapids_section));
+  EXPECT_THAT(text, HasSubstr("  0  0x2000c00000  0x207edfefff  0x7e1ff000  2017.996094     -  3\n"));
 }
 
 TEST(CpuProbe, UnknownIsNotAbsent) {

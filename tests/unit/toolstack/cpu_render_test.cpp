@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "toolstack/cpu_map_xml.hpp"
@@ -30,7 +31,6 @@ Ran render(const std::string& target, const std::string& file, bool lossy = fals
 }
 
 const std::string least = "name = 'd'\nkernel = '/boot/vmlinuz'\nepc = 64\nsgx_provision = 1\n";
-constexpr const char* targets[] = {"libvirt", "qemu", "nova", "xl", "cloister"};
 
 TEST(CpuRender, WritesAConfigurationForEveryTool) {
   const Folder folder;
@@ -101,6 +101,43 @@ TEST(CpuRender, ABadFileIsOneLineAndStatusTwo) {
   }
   EXPECT_EQ(render("nova", folder.path("missing")).status, 2);
   EXPECT_EQ(render("kubernetes", folder.write("d.cfg", least)).status, 2);
+}
+
+// ------------------------------------------------------------------------------------------------ documentation
+
+/// What a page shows after "$ COMMAND": indented lines up to the next command or the end of the block.
+std::string shown_after(const std::string& page, const std::string& command) {
+  std::ifstream file(CLOISTER_SOURCE_DIR "/docs/" + page);
+  std::string text;
+  bool inside = false;
+  for (std::string line; std::getline(file, line);) {
+    const bool indented = line.starts_with("    ");
+    if (inside && ((!indented && !line.empty()) || line.starts_with("    $ "))) break;
+    if (inside) text += indented ? line.substr(4) + "\n" : "\n";
+    inside = inside || line == "    $ " + command;
+  }
+  while (text.ends_with("\n\n")) text.pop_back();
+  return text;
+}
+
+TEST(CpuRender, DocumentationShowsWhatIsWritten) {
+  std::ifstream file(CLOISTER_SOURCE_DIR "/examples/debian.cfg");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto read = read_config(text);
+  ASSERT_TRUE(read.has_value());
+  const auto vm = vm::from_config(read->config);
+  ASSERT_TRUE(vm.has_value());
+  vm::Vm at_home = *vm;
+  at_home.kernel = "/home/you/cloister/" + vm->kernel;
+  at_home.ramdisk = "/home/you/cloister/" + vm->ramdisk;
+  const auto page = [](const std::string& more) {
+    return shown_after("cpu-render.md", "cloister cpu render --for " + more);
+  };
+  EXPECT_EQ(page("libvirt examples/debian.cfg"), vm::to_libvirt(at_home).text);
+  EXPECT_EQ(page("qemu examples/debian.cfg"), vm::to_qemu(*vm).text);
+  EXPECT_EQ(page("nova examples/debian.cfg"), vm::to_nova(*vm).text);
+  EXPECT_EQ(page("xl --lossy examples/debian.cfg"), vm::to_xl(*vm).text);
+  EXPECT_EQ(page("cloister examples/debian.cfg"), vm::to_config(*vm).text);
 }
 
 // ------------------------------------------------------------------------------------------------ lint

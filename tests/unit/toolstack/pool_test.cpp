@@ -96,6 +96,15 @@ TEST(AskedPolicies, AreLibvirtsXml) {
   EXPECT_THAT(asked.where.at("sgxlx"), HasSubstr("policy.file:9:"));
 }
 
+TEST(AskedPolicies, AreLibvirtsCpuElementAlone) {
+  const policy::NamedCpu cpu{"Intel", "Skylake-Client-IBRS", {"sgx", "sgx1"}, {"avx2"}};
+  const auto asked = read(cpu_element(cpu));
+  EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS");
+  EXPECT_THAT(asked.wish.flags, ElementsAre("sgx", "sgx1"));
+  EXPECT_THAT(asked.wish.without, ElementsAre("avx2"));
+  EXPECT_THAT(error_of("<cpu mode='fast'/>"), HasSubstr("policy.file:1:1: "));
+}
+
 TEST(AskedPolicies, AreNovasSettings) {
   // The document that the project's issue on CPU policies began with has these three lines.
   const auto asked = read(R"([libvirt]

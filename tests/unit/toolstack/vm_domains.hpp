@@ -1,11 +1,12 @@
 // Domains for tests of the formats: those of the document that this is made after, and any number of generated ones.
 #pragma once
 
+#include <algorithm>
 #include <random>
+#include <set>
 #include <string>
 
-#include "policy/flags.hpp"
-#include "policy/policy.hpp"
+#include "toolstack/vm/provision.hpp"
 #include "toolstack/vm/vm.hpp"
 
 namespace cloister::tests {
@@ -63,6 +64,43 @@ inline std::string any_text(Dice& dice, u32 most) {
   std::string text = "x";
   for (u32 i = dice.below(most); i > 0; --i) text += dice.one_of(letters);
   return text;
+}
+
+/// What libvirt and QEMU can say: any model, mode, SGX feature and EPC.
+inline toolstack::vm::Vm any_vm(Dice& dice) {
+  using namespace toolstack::vm;
+  Vm vm;
+  vm.name = any_text(dice, 12);
+  std::ranges::replace(vm.name, '/', '-');
+  vm.type = dice.even() ? "kvm" : "qemu";
+  vm.machine = dice.even() ? "q35" : "pc-q35-7.2";
+  vm.memory_kib = u64{1 + dice.below(4096)} << 10;
+  vm.vcpus = 1 + dice.below(16);
+  if (dice.even()) vm.kernel = "/" + any_text(dice, 20);
+  if (dice.even()) vm.ramdisk = "/" + any_text(dice, 20);
+  if (dice.even()) vm.cmdline = any_text(dice, 40);
+  if (dice.even()) vm.uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
+  constexpr const char* models[] = {"Skylake-Client-IBRS", "Icelake-Server", "EPYC"};
+  constexpr CpuMode modes[] = {CpuMode::custom, CpuMode::host_passthrough, CpuMode::maximum};
+  vm.cpu.mode = dice.one_of(modes);
+  if (vm.cpu.mode == CpuMode::custom) vm.cpu.model = dice.one_of(models);
+  // The words that both libvirt 9.0 and QEMU 7.2 have.
+  constexpr const char* words[] = {
+      "sgx",          "sgxlc",   "sgx1", "sgx2",      "sgx-exinfo", "sgx-debug",       "sgx-mode64",
+      "sgx-tokenkey", "sgx-kss", "avx2", "pclmulqdq", "sse4.2",     "sgx-provisionkey"};
+  for (const char* word : words) {
+    if (dice.even()) put_feature(vm.cpu, word, dice.below(4) == 0 ? FeaturePolicy::disable : FeaturePolicy::require);
+    if (word == std::string_view("sgx-provisionkey") && dice.even()) vm.provision = dice.even();
+  }
+  for (u32 i = dice.below(4); i > 0; --i) {
+    Epc epc{.kib = u64{1 + dice.below(512)} << 10, .host_nodes = {}, .guest_node = {}, .at = {}};
+    std::set<u32> nodes;
+    for (u32 n = dice.below(4); n > 0; --n) nodes.insert(dice.below(8));
+    epc.host_nodes.assign(nodes.begin(), nodes.end());
+    if (dice.even()) epc.guest_node = dice.below(3);
+    vm.epc.push_back(std::move(epc));
+  }
+  return vm;
 }
 
 }  // namespace cloister::tests

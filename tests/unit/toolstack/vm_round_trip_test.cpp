@@ -7,6 +7,7 @@
 
 #include "arch/msr.hpp"
 #include "policy/descriptions.hpp"
+#include "policy/flags.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
@@ -15,6 +16,7 @@
 namespace cloister::toolstack::vm {
 namespace {
 
+using tests::any_vm;
 using tests::Dice;
 
 constexpr u32 domains = 2000;
@@ -49,42 +51,6 @@ void PrintTo(const SgxFacts& facts, std::ostream* out) {
     *out << " epc " << epc.kib << "@" << *epc.guest_node << (epc.prealloc ? "" : " late") << " of";
     for (const u32 node : epc.host_nodes) *out << " " << node;
   }
-}
-
-/// What libvirt and QEMU can say: any model, mode, SGX feature and EPC.
-Vm any_vm(Dice& dice) {
-  Vm vm;
-  vm.name = tests::any_text(dice, 12);
-  std::ranges::replace(vm.name, '/', '-');
-  vm.type = dice.even() ? "kvm" : "qemu";
-  vm.machine = dice.even() ? "q35" : "pc-q35-7.2";
-  vm.memory_kib = u64{1 + dice.below(4096)} << 10;
-  vm.vcpus = 1 + dice.below(16);
-  if (dice.even()) vm.kernel = "/" + tests::any_text(dice, 20);
-  if (dice.even()) vm.ramdisk = "/" + tests::any_text(dice, 20);
-  if (dice.even()) vm.cmdline = tests::any_text(dice, 40);
-  if (dice.even()) vm.uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
-  constexpr const char* models[] = {"Skylake-Client-IBRS", "Icelake-Server", "EPYC"};
-  constexpr CpuMode modes[] = {CpuMode::custom, CpuMode::host_passthrough, CpuMode::maximum};
-  vm.cpu.mode = dice.one_of(modes);
-  if (vm.cpu.mode == CpuMode::custom) vm.cpu.model = dice.one_of(models);
-  // The words that both libvirt 9.0 and QEMU 7.2 have.
-  constexpr const char* words[] = {
-      "sgx",          "sgxlc",   "sgx1", "sgx2",      "sgx-exinfo", "sgx-debug",       "sgx-mode64",
-      "sgx-tokenkey", "sgx-kss", "avx2", "pclmulqdq", "sse4.2",     "sgx-provisionkey"};
-  for (const char* word : words) {
-    if (dice.even()) put_feature(vm.cpu, word, dice.below(4) == 0 ? FeaturePolicy::disable : FeaturePolicy::require);
-    if (word == std::string_view("sgx-provisionkey") && dice.even()) vm.provision = dice.even();
-  }
-  for (u32 i = dice.below(4); i > 0; --i) {
-    Epc epc{.kib = u64{1 + dice.below(512)} << 10, .host_nodes = {}, .guest_node = {}, .at = {}};
-    std::set<u32> nodes;
-    for (u32 n = dice.below(4); n > 0; --n) nodes.insert(dice.below(8));
-    epc.host_nodes.assign(nodes.begin(), nodes.end());
-    if (dice.even()) epc.guest_node = dice.below(3);
-    vm.epc.push_back(std::move(epc));
-  }
-  return vm;
 }
 
 std::vector<std::string> why(const std::vector<Loss>& losses) {

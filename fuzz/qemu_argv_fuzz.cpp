@@ -1,0 +1,42 @@
+// Fuzzes the readers of QEMU's command line: any bytes give words or one error inside the text; the words give a domain
+// or one error at a word; a domain that was read is written with one -cpu, and read again.
+#include <algorithm>
+
+#include "check.hpp"
+#include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/qemu_options.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace cloister;
+  namespace vm = toolstack::vm;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const auto lines = static_cast<u32>(std::ranges::count(text, '\n')) + 1;
+  auto words = vm::read_argv(text);
+  if (!words) {
+    check(words.error().at.line <= lines && words.error().at.column <= size + 1 && !words.error().message.empty());
+    return 0;
+  }
+  check(!words->empty());
+  words->erase(words->begin());
+  check(vm::qemu_options(*words).size() <= words->size());
+
+  const auto read = vm::from_qemu(*words);
+  const auto inside = [&](toolstack::Position at) { return at.line <= words->size() && at.column <= size + 1; };
+  if (!read) {
+    check(inside(read.error().at) && !read.error().message.empty());
+    return 0;
+  }
+  for (const toolstack::Diagnostic& ignored : read->ignored) check(inside(ignored.at) && !ignored.message.empty());
+  const std::vector<std::string> argv = vm::qemu_argv(read->vm);
+  check(std::ranges::count(argv, "-cpu") == 1);
+  const auto again = vm::from_qemu(argv);
+  check(again.has_value() && again->vm.memory_kib == read->vm.memory_kib &&
+        again->vm.epc.size() == read->vm.epc.size());
+  auto shell = vm::read_argv(vm::to_qemu(read->vm).text);
+  check(shell.has_value());
+  shell->erase(shell->begin());
+  check(*shell == argv);
+  check(vm::from_libvirt(vm::to_libvirt(read->vm).text).has_value());
+  check(!vm::to_config(read->vm).text.empty());
+  return 0;
+}

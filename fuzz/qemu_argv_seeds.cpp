@@ -1,0 +1,26 @@
+// A first corpus for qemu_argv_fuzz: commands for a shell, and the bytes of /proc/PID/cmdline.
+#include <fstream>
+#include <string>
+
+#include "toolstack/vm/formats.hpp"
+#include "unit/toolstack/vm_domains.hpp"
+
+int main(int count, char** words) {
+  using namespace cloister;
+  namespace vm = toolstack::vm;
+  if (count != 2) return 2;
+  const std::string folder = words[1];
+  for (u32 seed = 0; seed < 8; ++seed) {
+    tests::Dice dice(seed);
+    const vm::Vm domain = tests::any_vm(dice);
+    const std::string number = std::to_string(seed);
+    std::ofstream(folder + "/shell" + number, std::ios::binary) << vm::to_qemu(domain).text;
+    std::ofstream cmdline(folder + "/cmdline" + number, std::ios::binary);
+    cmdline << "qemu-system-x86_64" << '\0';
+    for (const std::string& word : vm::qemu_argv(domain)) cmdline << word << '\0';
+  }
+  std::ofstream(folder + "/json", std::ios::binary)
+      << "qemu -cpu host,+sgx -M q35,sgx-epc.0.memdev=m,sgx-epc.0.node=0 -object "
+         "'{\"qom-type\":\"memory-backend-epc\",\"id\":\"m\",\"size\":1048576,\"host-nodes\":[0]}'";
+  return 0;
+}
