@@ -21,6 +21,8 @@ std::span<const Rule> rules() {
       {"epc-on-no-node", "Host or guest has several NUMA nodes, and the EPC is bound to none", epc_on_no_node},
       {"old-sgx-epc", "`-sgx-epc` is of Intel's branch of QEMU; QEMU itself has `-M sgx-epc.N`", old_sgx_epc},
       {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},
+      {"host-without-sgx", "SGX is asked of a host that has none, or whose firmware did not switch it on",
+       host_without_sgx},
       {"locked-launch-control", "`sgxlc` is asked of a host whose launch control is locked or missing",
        locked_launch_control},
       {"provisioning-refused", "The provisioning key is asked for without permission on `/dev/sgx_provision`",

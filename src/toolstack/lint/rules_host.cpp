@@ -6,9 +6,31 @@
 
 namespace cloister::toolstack::lint {
 
+namespace {
+
+/// What the host says of SGX, if it says that there is none to give.
+const char* lack_of_sgx(const Case& of) {
+  if (of.report == nullptr) return nullptr;
+  if (of.report->state == policy::SgxState::absent) return "has no SGX";
+  if (of.report->state == policy::SgxState::switched_off) return "has SGX, which its firmware did not switch on";
+  return nullptr;
+}
+
+}  // namespace
+
+void host_without_sgx(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  const char* why = lack_of_sgx(of);
+  const bool asks = cpu != nullptr && cpu->has_on("sgx");
+  if (why == nullptr || (!asks && of.subject.epc.empty())) return;
+  report(asks ? cpu->find("sgx")->at : of.subject.epc.front().at,
+         fmt::format("{} {}: a guest that asks for it does not start, or does without", of.host->name, why),
+         "see what `cloister cpu probe` says of the host");
+}
+
 void locked_launch_control(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
-  if (of.report == nullptr || cpu == nullptr || !cpu->has_on("sgxlc")) return;
+  if (of.report == nullptr || lack_of_sgx(of) != nullptr || cpu == nullptr || !cpu->has_on("sgxlc")) return;
   const char* why = nullptr;
   switch (of.report->launch) {
     case policy::LaunchCase::none: why = "has no launch control"; break;

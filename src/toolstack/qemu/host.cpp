@@ -56,12 +56,14 @@ std::string find_program(const std::string& program) {
 tl::expected<std::string, std::string> check_host(const Host& host, const DomainConfig& config) {
   const std::string program = find_program(host.program);
   if (program.empty()) return tl::unexpected("no program " + host.program + ": QEMU is not installed");
-  std::string trouble = host.interpreted ? "" : trouble_with(kvm, host.devices);
-  if (config.epc.empty() || !trouble.empty())
-    return trouble.empty() ? tl::expected<std::string, std::string>(program) : tl::unexpected(trouble);
-  trouble = trouble_with(vepc, host.devices);
-  if (trouble.empty() && config.sgx_provision) trouble = trouble_with(provision, host.devices);
-  if (!trouble.empty()) return tl::unexpected(trouble);
+  const bool epc = !config.epc.empty();
+  const std::pair<const Device&, bool> devices[] = {
+      {kvm, !host.interpreted}, {vepc, epc}, {provision, epc && config.sgx_provision}};
+  for (const auto& [device, needed] : devices) {
+    const std::string trouble = needed ? trouble_with(device, host.devices) : "";
+    if (!trouble.empty()) return tl::unexpected(trouble);
+  }
+  if (!epc) return program;
   // QEMU 6.2 is the first with it. It lists the type only where it can open the device.
   const auto objects = output_of(program, {"-object", "help"});
   if (!objects) return tl::unexpected(objects.error());

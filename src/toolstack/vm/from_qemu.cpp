@@ -10,7 +10,7 @@
 #include "toolstack/shown.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
-#include "toolstack/vm/provision.hpp"
+#include "toolstack/vm/qemu_cpu.hpp"
 #include "toolstack/vm/qemu_options.hpp"
 #include "toolstack/vm/sizes.hpp"
 #include "toolstack/vm/uuid.hpp"
@@ -32,37 +32,9 @@ constexpr std::string_view silent_options[] = {
 constexpr std::string_view silent_in_machine[] = {"usb", "dump-guest-core", "memory-backend", "acpi"};
 constexpr std::string_view silent_objects[] = {"secret", "thread-context"};
 
-/// Switches of -cpu that are no CPU features (target/i386/cpu.c and kvm/kvm.c, properties).
-constexpr std::string_view properties[] = {"check",
-                                           "enforce",
-                                           "migratable",
-                                           "pmu",
-                                           "kvm",
-                                           "l3-cache",
-                                           "legacy-cache",
-                                           "host-cache-info",
-                                           "host-phys-bits",
-                                           "fill-mtrr-mask",
-                                           "lmce",
-                                           "cpuid-0xb",
-                                           "full-cpuid-auto-level",
-                                           "tcg-cpuid",
-                                           "expose-tcg",
-                                           "vmware-cpuid-freq",
-                                           "kvm-no-smi-migration",
-                                           "start-powered-off",
-                                           "hotplugged",
-                                           "realized"};
-
 template <std::size_t n>
 bool among(std::string_view word, const std::string_view (&words)[n]) {
   return std::ranges::find(words, word) != std::end(words);
-}
-
-std::string dashed(std::string_view word) {
-  std::string result(word);
-  std::ranges::replace(result, '_', '-');
-  return result;
 }
 
 /// A memory-backend-*.
@@ -269,69 +241,19 @@ class Reader {
     vm().vcpus = static_cast<u32>(all);
   }
 
-  // ------------------------------------------------------------------------------------------------ the CPU
-
   void cpu() {
-    if (cpu_at_) {
-      read_.ignored.push_back({*cpu_at_, "this '-cpu' is ignored: a later one takes its place"});
-    }
+    if (cpu_at_) read_.ignored.push_back({*cpu_at_, "this '-cpu' is ignored: a later one takes its place"});
     cpu_at_ = at(0);
-    vm().cpu = {};
-    std::vector<CpuFeature> plus, minus;
-    for (const QemuField& field : fields()) {
-      if (field.offset == 0) {
-        model(field);
-      } else if (!field.name.empty()) {
-        const char sign = field.name.front();
-        if (!field.value && (sign == '+' || sign == '-')) {
-          feature(field, field.name.substr(1), sign == '+', sign == '+' ? plus : minus);
-        } else if (!field.value) {
-          feature(field, field.name, true, vm().cpu.features);
-        } else if (const auto on = qemu_switch(*field.value)) {
-          feature(field, field.name, *on, vm().cpu.features);
-        } else {
-          ignore(field);
-        }
-      }
+    auto read = read_qemu_cpu(option_->value, cpu_at_->line);
+    if (!read) {
+      if (!error_) error_ = std::move(read.error());
+      return;
     }
-    // +sgx counts more than sgx=off, and -sgx more than both, wherever they stand.
-    for (const auto* list : {&plus, &minus}) {
-      for (const CpuFeature& feature : *list) take(feature, vm().cpu.features);
-    }
+    vm().cpu = std::move(read->cpu);
+    std::ranges::move(read->ignored, std::back_inserter(read_.ignored));
     vm().provision.reset();
     for (const CpuFeature& feature : vm().cpu.features) {
       if (feature.name == "sgx-provisionkey") vm().provision = is_on(feature.policy);
-    }
-  }
-
-  void model(const QemuField& field) {
-    Cpu& cpu = vm().cpu;
-    if (field.value || !is_word(field.name)) return wrong(0, option_->value, "a CPU model, then ',FEATURE=on|off'");
-    cpu.mode = field.name == "host"  ? CpuMode::host_passthrough
-               : field.name == "max" ? CpuMode::maximum
-                                     : CpuMode::custom;
-    if (cpu.mode == CpuMode::custom) cpu.model = field.name;
-  }
-
-  void feature(const QemuField& field, const std::string& word, bool on, std::vector<CpuFeature>& to) {
-    if (!is_word(word)) return wrong(field.offset, word, "a CPU feature's name");
-    const std::string name = name_of_word(word, policy::Tool::qemu), plain = dashed(word);
-    const bool known = policy::find_feature(name) != nullptr;
-    if (!known && (among(plain, properties) || plain.starts_with("hv-") || plain.starts_with("x-"))) {
-      return ignore(field);
-    }
-    take({.name = known ? name : plain,
-          .policy = on ? FeaturePolicy::require : FeaturePolicy::disable,
-          .at = at(field.offset)},
-         to);
-  }
-
-  static void take(const CpuFeature& feature, std::vector<CpuFeature>& to) {
-    const auto old = std::ranges::find(to, feature.name, &CpuFeature::name);
-    if (old == to.end()) {
-      to.push_back(feature);
-    } else {
-      *old = feature;
     }
   }
 

@@ -15,6 +15,7 @@
 #include "toolstack/vm/models.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
+#include "toolstack/vm/spoken.hpp"
 #include "toolstack/vm/words.hpp"
 
 namespace cloister::toolstack::vm {
@@ -263,10 +264,9 @@ class Writer {
   }
 
   void lose_policy(const CpuFeature& feature) {
-    using enum FeaturePolicy;
-    if (feature.policy == require || feature.policy == disable) return;
-    const char* const word = feature.policy == force ? "force" : feature.policy == optional ? "optional" : "forbid";
-    lose(fmt::format("policy '{}' of feature {}", word, shown(feature.name)), "'cpuid' knows 1 and 0 only");
+    if (feature.policy == FeaturePolicy::require || feature.policy == FeaturePolicy::disable) return;
+    lose(fmt::format("policy '{}' of feature {}", word_of(feature.policy), shown(feature.name)),
+         "'cpuid' knows 1 and 0 only");
   }
 
   void switch_off(const CpuFeature& feature, const CpuidTable& all, bool sgx) {

@@ -9,6 +9,7 @@
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
+#include "toolstack/vm/spoken.hpp"
 #include "toolstack/vm/words.hpp"
 #include "toolstack/xml.hpp"
 
@@ -17,8 +18,6 @@ namespace cloister::toolstack::vm {
 namespace {
 
 using Node = pugi::xml_node;
-
-constexpr std::string_view policies[] = {"force", "require", "optional", "disable", "forbid"};
 
 /// "<acpi />" as libvirt writes it; elsewhere the parser's writer escapes '>'.
 std::string without_blanks(std::string text) {
@@ -144,7 +143,7 @@ class Writer {
     if (!word) return lose(what, word.error());
     if (plain) return lose(what, "libvirt changes features of a model or of the host's processor only");
     Node node = cpu.append_child("feature");
-    attribute(node, "policy", std::string(policies[static_cast<std::size_t>(feature.policy)]));
+    attribute(node, "policy", std::string(word_of(feature.policy)));
     attribute(node, "name", *word);
   }
 

@@ -8,6 +8,7 @@
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
 #include "toolstack/vm/qemu_options.hpp"
+#include "toolstack/vm/spoken.hpp"
 #include "toolstack/vm/words.hpp"
 
 namespace cloister::toolstack::vm {
@@ -90,8 +91,8 @@ class Writer {
       const auto word = word_of_name(feature.name, policy::Tool::qemu);
       if (word) {
         words.push_back(*word + (is_on(feature.policy) ? "=on" : "=off"));
-        const std::string_view other = unsaid(feature.policy);
-        if (!other.empty()) lose(fmt::format("policy '{}' of {}", other, what), "QEMU knows 'on' and 'off' only");
+        if (feature.policy != FeaturePolicy::require && feature.policy != FeaturePolicy::disable)
+          lose(fmt::format("policy '{}' of {}", word_of(feature.policy), what), "QEMU knows 'on' and 'off' only");
       } else if (is_on(feature.policy) || vm_.cpu.mode != CpuMode::custom) {
         lose(what, word.error());
       }
@@ -101,18 +102,6 @@ class Writer {
     std::string text = model;
     for (const std::string& word : words) text += "," + word;
     add("-cpu", text);
-  }
-
-  /// libvirt's policies that `on` and `off` do not say.
-  static std::string_view unsaid(FeaturePolicy policy) {
-    switch (policy) {
-      case FeaturePolicy::force: return "force";
-      case FeaturePolicy::optional: return "optional";
-      case FeaturePolicy::forbid: return "forbid";
-      case FeaturePolicy::require:
-      case FeaturePolicy::disable: break;
-    }
-    return {};
   }
 
   void nodes() {

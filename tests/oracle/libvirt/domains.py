@@ -37,6 +37,7 @@ def variations():
     yield {"epc": EPC[6], "vcpus": 4, "memory": 1023, "silicon": quoted("sapphire-rapids")}
     yield {"epc": 64, "sgx_provision": 1}
     yield {"epc": 64, "sgx_provision": 1, "silicon": quoted("coffeelake-client")}
+    yield {"epc": 64, "lehash": quoted("01" * 32), "lewr": 0, "silicon": quoted("icelake-server")}
     yield {"epc": 64, "root": quoted("/dev/vda"), "extra": quoted("ro quiet")}
 
 

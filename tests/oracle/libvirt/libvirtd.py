@@ -49,7 +49,9 @@ class Libvirtd:
                                             stdout=log, stderr=log, **self.who)
         end = time.monotonic() + PATIENCE
         while self.virsh("list").returncode != 0:
-            assert self.process.poll() is None and time.monotonic() < end, "libvirtd: " + self.log.read_text()[-2000:]
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.__exit__()
+                raise AssertionError("libvirtd does not answer: " + self.log.read_text()[-2000:])
             time.sleep(0.05)
         return self
 

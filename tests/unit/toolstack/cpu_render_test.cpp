@@ -10,6 +10,7 @@
 #include "toolstack/cpu_map_xml.hpp"
 #include "toolstack/lint/rules.hpp"
 #include "toolstack/vm/formats.hpp"
+#include "unit/policy/sgx_machines.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -232,6 +233,17 @@ TEST(CpuLint, JsonSaysTheSame) {
   EXPECT_EQ(json["findings"][0]["column"], 1);
   const Ran argv = lint(folder.write("argv", "qemu -cpu host -cpu max"), true);
   EXPECT_EQ(nlohmann::json::parse(argv.out)["findings"][0]["argument"], 2);
+}
+
+TEST(CpuLint, JudgesForTheHostThatIsNamed) {
+  const Folder folder;
+  const std::string xml = folder.write("d.xml", render("libvirt", folder.write("d.cfg", least)).out);
+  const std::string host = folder.write("server", std::string(tests::two_xeon_gold_6354));
+  const Ran ran = run_cloister({"cpu", "lint", xml, "--host", host});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_THAT(ran.out,
+              AllOf(HasSubstr(": epc-on-no-node\n  the host has EPC on 2 NUMA nodes"), HasSubstr("judged for '")));
+  EXPECT_EQ(run_cloister({"cpu", "lint", xml, "--host", folder.path("missing")}).status, 2);
 }
 
 TEST(CpuLint, AFileOfNoFormatIsUnreadable) {

@@ -263,6 +263,20 @@ TEST(Lint, LaunchControlOfALockedHost) {
   EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", ""), by), IsEmpty());
 }
 
+TEST(Lint, HostWithoutSgx) {
+  const policy::HostView host = host_called("old host");
+  policy::SgxReport report;
+  const By by{.host = &host, .report = &report};
+  report.launch = policy::LaunchCase::none;
+  for (const auto state : {policy::SgxState::absent, policy::SgxState::switched_off}) {
+    report.state = state;
+    EXPECT_THAT(found(good_xml, by), ElementsAre("host-without-sgx@4:5")) << "and nothing of launch control";
+    EXPECT_THAT(found(domain("<cpu mode='host-passthrough'/>\n", good_epc), by), ElementsAre("host-without-sgx@4:3"));
+    EXPECT_THAT(found("qemu -cpu host", by), IsEmpty());
+  }
+  EXPECT_THAT(message(good_xml, "host-without-sgx", by), HasSubstr("firmware did not switch on"));
+}
+
 TEST(Lint, ProvisioningWithoutPermission) {
   using Device = policy::HostEnvironment::Device;
   policy::HostView host = host_called("here");
