@@ -150,7 +150,7 @@ class Writer {
     return std::nullopt;
   }
 
-  /// The guest's nodes follow from the packages.
+  /// The guest's nodes follow from the packages. A section that names none is of the others' if there is one.
   void lose_guest_nodes() {
     std::set<u32> packages;
     for (const EpcSection& section : config_.epc) {
@@ -158,9 +158,9 @@ class Writer {
     }
     for (std::size_t i = 0; i < config_.epc.size(); ++i) {
       const auto package = config_.epc[i].package;
-      const auto follows = package            ? std::optional(std::distance(packages.begin(), packages.find(*package)))
-                           : packages.empty() ? std::optional<std::ptrdiff_t>(0)
-                                              : std::nullopt;
+      const auto follows = package ? std::optional(std::distance(packages.begin(), packages.find(*package)))
+                           : packages.size() <= 1 ? std::optional<std::ptrdiff_t>(0)
+                                                  : std::nullopt;
       const auto asked = kept_[i]->guest_node;
       if (asked && follows != std::ptrdiff_t{*asked})
         lose(fmt::format("EPC in the guest's node {}", *asked), "the nodes of a domain follow from its EPC's packages");

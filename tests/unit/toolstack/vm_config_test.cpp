@@ -168,6 +168,23 @@ TEST(ToConfig, ListsWhatADomainCannotHave) {
   ASSERT_TRUE(read_config(rendered.text)) << rendered.text;
 }
 
+TEST(ToConfig, LosesNodesThatDoNotFollowFromPackages) {
+  const auto lost = [](std::vector<Epc> epc) {
+    Vm vm = tests::plain_vm();
+    vm.epc = std::move(epc);
+    return whats(to_config(vm));
+  };
+  const Epc of_3{.kib = 1024, .host_nodes = {3}, .guest_node = 0, .at = {}},
+      of_5{.kib = 1024, .host_nodes = {5}, .guest_node = 1, .at = {}},
+      of_any{.kib = 1024, .host_nodes = {}, .guest_node = 0, .at = {}},
+      elsewhere{.kib = 1024, .host_nodes = {3}, .guest_node = 1, .at = {}};
+  using List = std::vector<std::string>;
+  EXPECT_EQ(lost({of_5, of_3}), List{});
+  EXPECT_EQ(lost({of_3, of_any}), List{});
+  EXPECT_EQ(lost({of_3, of_5, of_any}), List{"EPC in the guest's node 0"});
+  EXPECT_EQ(lost({elsewhere}), List{"EPC in the guest's node 1"});
+}
+
 TEST(ToConfig, KeepsAHashWhereTheSiliconHasLaunchControl) {
   Vm vm = tests::plain_vm();
   vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
