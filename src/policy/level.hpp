@@ -29,8 +29,8 @@ struct Wish {
   u64 epc_bytes = 0;
 };
 
-/// A list of names with commas: flags in any spelling, as "name", "+name", "name=on" (wanted) or "-name", "name=off",
-/// and first, if `map` has it, a CPU model.
+/// A list of names with commas or blanks between them: flags in any spelling, as "name", "+name", "name=on" (wanted) or
+/// "-name", "name=off", and first, if `map` has it, a CPU model.
 Wish read_wish(std::string_view names, const CpuMap& map);
 
 /// One thing that was asked for.

@@ -29,7 +29,7 @@ const Feature* first_of(const Feature& feature) {
   return &*std::ranges::find_if(features(), same);
 }
 
-std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
+std::optional<Named> find_name_as_written(std::string_view name, const CpuMap& map) {
   const Feature* feature = find_feature(name);
   for (const Tool tool : tools) {
     if (feature == nullptr) feature = find_spelling(name, tool);
@@ -49,11 +49,16 @@ std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
   return Named{feature, mapped};
 }
 
-std::vector<std::string> few_near(std::string_view name, const std::vector<std::string_view>& candidates) {
-  std::vector<std::string> few;
-  for (const std::string_view near : nearest_few(name, candidates, 3)) few.emplace_back(near);
-  return few;
+/// Letters may be capital, as in the manual.
+std::optional<Named> find_name(std::string_view name, const CpuMap& map) {
+  if (const auto named = find_name_as_written(name, map)) return named;
+  std::string small(name);
+  std::ranges::transform(small, small.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return find_name_as_written(small, map);
 }
+
+constexpr std::size_t most_suggestions = 3;
 
 UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
   std::vector<std::string_view> candidates;
@@ -67,13 +72,27 @@ UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
     for (const std::string_view word : {flag.libvirt, flag.qemu, flag.xen, flag.cpuinfo, flag.cpuid}) add(word);
   }
   for (const MapFeature& feature : map.features) add(feature.name);
-  return {name, false, few_near(name, candidates)};
+  // Of several words for one flag the nearest is enough.
+  UnknownName unknown{name, false, {}};
+  std::vector<std::string> flags;
+  for (const std::string_view near : nearest_few(name, candidates, candidates.size())) {
+    const auto named = find_name(near, map);
+    if (!named || unknown.nearest.size() == most_suggestions) continue;
+    const std::string flag = named->name();
+    if (std::ranges::find(flags, flag) != flags.end()) continue;
+    flags.push_back(flag);
+    unknown.nearest.emplace_back(near);
+  }
+  return unknown;
 }
 
 UnknownName unknown_model(const std::string& name, const CpuMap& map) {
   std::vector<std::string_view> candidates;
   for (const MapModel& model : map.models) candidates.push_back(model.name);
-  return {name, true, few_near(name, candidates)};
+  UnknownName unknown{name, true, {}};
+  for (const std::string_view near : nearest_few(name, candidates, most_suggestions))
+    unknown.nearest.emplace_back(near);
+  return unknown;
 }
 
 std::string hex(u64 value) {
@@ -128,7 +147,13 @@ std::string why_not(const Host& host, const Named& named, Known here) {
     if (named.feature == nullptr && named.mapped->msr) return "nobody read this MSR";
     return host.view.cpus.empty() ? "the source does not speak of it" : "the source does not show this leaf";
   }
-  if (here == Known::yes || !sgx_flag || named.feature->name == "sgx") return {};
+  if (!sgx_flag || named.feature->name == "sgx") return {};
+  if (here == Known::yes) {
+    const bool locked = host.sgx.launch == LaunchCase::locked || host.sgx.launch == LaunchCase::unwritable;
+    // arch/x86/kernel/cpu/feat_ctl.c clears the bit, and KVM offers what the kernel has.
+    return locked && named.feature->name == "sgxlc" ? "firmware locked the hash, and Linux hides the flag from guests"
+                                                    : "";
+  }
   if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
   if (host.sgx.state == SgxState::switched_off && named.feature->leaf == arch::leaf::sgx) {
     return "SGX is switched off in the firmware";
@@ -289,14 +314,12 @@ std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
 
 Wish read_wish(std::string_view names, const CpuMap& map) {
   Wish wish;
-  for (bool first = true; !names.empty(); first = false) {
-    const std::size_t comma = std::min(names.find(','), names.size());
-    std::string_view word = names.substr(0, comma);
-    names.remove_prefix(std::min(comma + 1, names.size()));
-    constexpr std::string_view blanks = " \t\r\n";
-    word.remove_prefix(std::min(word.find_first_not_of(blanks), word.size()));
-    word = word.substr(0, word.find_last_not_of(blanks) + 1);
+  while (!names.empty()) {
+    const std::size_t end = std::min(names.find_first_of(", \t\r\n"), names.size());
+    std::string_view word = names.substr(0, end);
+    names.remove_prefix(std::min(end + 1, names.size()));
     if (word.empty()) continue;
+    const bool first = wish.model.empty() && wish.flags.empty() && wish.without.empty();
     if (first && map.find_model(word) != nullptr) {
       wish.model = word;
       continue;

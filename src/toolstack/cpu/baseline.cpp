@@ -1,5 +1,6 @@
 // `cloister cpu baseline`: the policy first, then what it costs and why, then who can move where.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <pugixml.hpp>
@@ -246,7 +247,7 @@ int baseline(const std::vector<std::string>& paths, bool json) {
   for (const std::string& path : paths) {
     auto host = load_host(path);
     if (!host) {
-      fmt::print(stderr, "cloister: {}\n", host.error());
+      spdlog::error("{}", host.error());
       return exit_status::bad_configuration;
     }
     hosts.push_back(std::move(*host));

@@ -1,5 +1,6 @@
 // `cloister cpu check`: a table of what a policy asks for, each with what the host has of it.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "policy/flags.hpp"
 #include "toolstack/client/table.hpp"
@@ -102,21 +103,22 @@ ordered_json check_json(const policy::HostView& host, const Check& check, const 
 
 int check(const std::string& host_path, const std::string& policy_text, bool json) {
   const auto refuse = [](const std::string& error) {
-    fmt::print(stderr, "cloister: {}\n", error);
+    spdlog::error("{}", error);
     return exit_status::bad_configuration;
   };
   const MapAtHand at_hand = map_at_hand();
-  const auto wish = load_wish(policy_text, at_hand.map);
-  if (!wish) return refuse(wish.error());
+  const auto asked = load_policy(policy_text, at_hand.map);
+  if (!asked) return refuse(asked.error());
   const auto host = load_host(host_path);
   if (!host) return refuse(host.error());
-  const auto checked = policy::check(*host, *wish, at_hand.map);
+  const auto checked = policy::check(*host, asked->wish, at_hand.map);
   if (!checked) {
-    std::string message;
     for (const policy::UnknownName& unknown : checked.error()) {
-      message += (message.empty() ? "" : "; ") + policy::message_of(unknown);
+      const auto where = asked->where.find(unknown.name);
+      refuse((where == asked->where.end() ? "cloister" : where->second) + ": " +
+             tables::printable(policy::message_of(unknown)));
     }
-    return refuse(tables::printable(message));
+    return exit_status::bad_configuration;
   }
   const policy::SgxReport report = policy::sgx_report(*host);
   if (json) {

@@ -1,6 +1,7 @@
 // What `check` and `baseline` share: the CPU map at hand, policies as operators keep them, and baselines as text.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -19,11 +20,16 @@ MapAtHand map_at_hand();
 
 std::string_view name_of(policy::Known known);
 
+/// What a policy asks for, and where it does so, by name: "FILE:LINE:COLUMN".
+struct AskedPolicy {
+  policy::Wish wish;
+  std::map<std::string, std::string> where;
+};
 /// `policy` is a file, or names with commas between them. The error is a line for a person.
-tl::expected<policy::Wish, std::string> load_wish(const std::string& policy, const policy::CpuMap& map);
-/// A file's text, recognised by its form; `name` is for messages.
-tl::expected<policy::Wish, std::string> read_wish_file(std::string_view text, const std::string& name,
-                                                       const policy::CpuMap& map);
+tl::expected<AskedPolicy, std::string> load_policy(const std::string& policy, const policy::CpuMap& map);
+/// A text, recognised by its form; `name` is for messages. Pure.
+tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const std::string& name,
+                                                   const policy::CpuMap& map);
 
 std::string check_text(const policy::HostView& host, const policy::Check& check, const policy::SgxReport& report);
 nlohmann::ordered_json check_json(const policy::HostView& host, const policy::Check& check,

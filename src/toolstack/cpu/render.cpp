@@ -65,13 +65,18 @@ int render(const RenderArguments& arguments) {
 
   if (target->absolute_paths) make_absolute(domain->vm);
   const vm::Rendered rendered = target->render(domain->vm);
+  std::ptrdiff_t refused = 0;
   for (const vm::Loss& loss : rendered.losses) {
     const std::string what = fmt::format("{}: {}", loss.what, loss.why);
-    spdlog::log(arguments.lossy ? spdlog::level::warn : spdlog::level::err, "{}",
-                format(arguments.file, {{}, (arguments.lossy ? "warning: left out " : "cannot be said: ") + what}));
+    if (arguments.lossy || loss.minor) {
+      spdlog::warn("{}", format(arguments.file, {{}, "warning: left out " + what}));
+    } else {
+      spdlog::error("{}", format(arguments.file, {{}, "cannot be said: " + what}));
+      ++refused;
+    }
   }
-  if (!rendered.losses.empty() && !arguments.lossy) {
-    spdlog::error("cloister: use --lossy to leave {} out", rendered.losses.size() == 1 ? "it" : "them");
+  if (refused != 0) {
+    spdlog::error("cloister: use --lossy to leave {} out", refused == 1 ? "it" : "them");
     return status::failed;
   }
   const std::span<const u8> text(reinterpret_cast<const u8*>(rendered.text.data()), rendered.text.size());

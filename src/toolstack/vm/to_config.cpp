@@ -238,6 +238,7 @@ class Writer {
   void cpuid() {
     const CpuidTable all = policy();
     const bool sgx = !config_.epc.empty();
+    launch_control_ = policy::has(all, *policy::find_feature("sgxlc"));
     if (row_ != nullptr) {
       for (const std::string& name : words_of(row_->without)) {
         if (!wants(vm_, name)) change(name, false);
@@ -274,8 +275,9 @@ class Writer {
     if (known == nullptr) return lose_word(feature);
     const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
     if (feature.name == provisioning || (of_sgx && !sgx)) return;
-    // What a description lacks is off; what the machine has is not known.
-    if (row_ == nullptr || policy::has(all, *known)) change(feature.name, false);
+    // What a description lacks is off. Outside SGX more is described than is implemented, so only the table knows.
+    const bool lacks = row_ != nullptr && std::ranges::count(words_of(row_->lacks), feature.name) > 0;
+    if (of_sgx && complete() ? policy::has(all, *known) : !lacks) change(feature.name, false);
   }
 
   void switch_on(const CpuFeature& feature, const CpuidTable& rest, bool sgx) {
@@ -307,8 +309,9 @@ class Writer {
     const bool sgx = policy::has(table, *policy::find_feature("sgx"));
     const bool control = policy::has(table, *policy::find_feature("sgxlc"));
     const bool own_hash = launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash;
-    if (launch.hash && control) set("lehash", quoted(launch_hash_text(*launch.hash)));
-    if (own_hash && !control)
+    // EINIT takes the hash in a domain without the registers too.
+    if (launch.hash && launch_control_) set("lehash", quoted(launch_hash_text(*launch.hash)));
+    if (own_hash && !launch_control_)
       lose(fmt::format("launch hash {}", launch_hash_text(*launch.hash)), "the domain has no launch control");
     if (launch.writable && control) set("lewr", *launch.writable ? "1" : "0");
     if (launch.writable == true && !control)
@@ -323,6 +326,7 @@ class Writer {
   DomainConfig config_;  ///< what was said of the CPU so far
   std::vector<const Epc*> kept_;
   const ModelRow* row_ = nullptr;
+  bool launch_control_ = false;  ///< the silicon has it
   std::string text_;
   std::vector<Loss> losses_;
 };

@@ -2,8 +2,12 @@
 // it, a number of MiB. xl gives a guest the host's processor, less or more of single features.
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "toolstack/launch_hash.hpp"
 #include "toolstack/shown.hpp"
 #include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/provision.hpp"
 #include "toolstack/vm/spoken.hpp"
 
 namespace cloister::toolstack::vm {
@@ -16,8 +20,19 @@ constexpr char xl_value(FeaturePolicy policy) {
   return is_on(policy) ? '1' : '0';
 }
 
+/// Takes out the feature that is a permission: a guest has all of the host's attributes, with the provisioning key.
+Cpu without_provision(const Vm& vm, std::vector<Loss>& losses) {
+  Cpu cpu = with_provision(vm);
+  const bool refused = std::ranges::any_of(
+      cpu.features, [](const CpuFeature& f) { return f.name == "sgx-provisionkey" && !is_on(f.policy); });
+  if (refused && !vm.epc.empty())
+    losses.push_back({"refusal of the provisioning key", "xl gives a guest with EPC all attributes that the host has"});
+  std::erase_if(cpu.features, [](const CpuFeature& f) { return f.name == "sgx-provisionkey"; });
+  return cpu;
+}
+
 std::string cpuid_line(const Vm& vm, std::vector<Loss>& losses) {
-  const Cpu& cpu = vm.cpu;
+  const Cpu cpu = without_provision(vm, losses);
   if (cpu.mode == CpuMode::custom)
     losses.push_back({"CPU model " + shown(cpu.model), "xl has no CPU models, its guests have the host's processor"});
   std::string line;
@@ -51,7 +66,7 @@ void lose_launch_control(const LaunchControl& launch, std::vector<Loss>& losses)
   constexpr const char* only_proposed =
       "xl has no key for it; the patches' second version had {}, which Xen did not take";
   if (launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash)
-    losses.push_back({"launch hash", fmt::format(only_proposed, "lehash")});
+    losses.push_back({"launch hash " + launch_hash_text(*launch.hash), fmt::format(only_proposed, "lehash")});
   if (launch.writable == false)
     losses.push_back({"launch hash that the guest cannot write", fmt::format(only_proposed, "lewr")});
 }
@@ -64,8 +79,6 @@ Rendered to_xl(const Vm& vm) {
   rendered.text += epc_line(vm, rendered.losses);
   rendered.text += cpuid_line(vm, rendered.losses);
   lose_launch_control(vm.launch, rendered.losses);
-  if (vm.provision == false && !vm.epc.empty())
-    rendered.losses.push_back({"refusal of the provisioning key", "xl has no key for it"});
   return rendered;
 }
 

@@ -123,12 +123,12 @@ def without_epc(argv):
 
 
 def with_tcg(argv):
-    """The same machine on QEMU's own interpreter."""
+    """The same machine on QEMU's own interpreter, whose nearest to the host's processor is the largest that it has."""
     result = []
     for name, value in options(argv):
         if name in ("-accel", "-enable-kvm"):
             continue
-        if name in ("-machine", "-M"):
-            value = ",".join(part for part in value.split(",") if not part.startswith(("accel=", "kernel_irqchip=")))
+        if name == "-cpu":
+            value = re.sub(r"^host\b", "max", value)
         result += [name] if value is None else [name, value]
     return [*result, "-accel", "tcg"]

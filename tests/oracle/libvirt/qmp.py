@@ -9,7 +9,7 @@ PATIENCE = 60
 def run(qemu, argv, *commands):
     """Starts QEMU stopped, without a display, and ends it by QMP after the commands: (status, answers, standard error)."""
     lines = [{"execute": "qmp_capabilities"}, *commands, {"execute": "quit"}]
-    process = subprocess.run([qemu, *argv, "-S", "-display", "none", "-monitor", "none", "-qmp", "stdio"],
+    process = subprocess.run([qemu, *argv, "-S", "-display", "none", "-serial", "none", "-monitor", "none", "-qmp", "stdio"],
                              input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True,
                              timeout=PATIENCE)
     answers = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]

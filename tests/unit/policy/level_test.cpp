@@ -100,7 +100,7 @@ TEST(Check, NamesWhatAHostLacksAndWhatAGuestLoses) {
 
 TEST(Check, TakesEveryToolsSpelling) {
   // Linux writes sgx_lc, libvirt sgxlc; the table has one flag.
-  for (const char* const names : {"sgx_lc", "sgxlc", "+sgxlc", "sgxlc=on", " sgxlc , "}) {
+  for (const char* const names : {"sgx_lc", "SGX_LC", "sgxlc", "+sgxlc", "sgxlc=on", " sgxlc , "}) {
     EXPECT_EQ(row(checked(described("coffeelake-client"), wish(names)), "sgxlc").here, Known::yes) << names;
   }
   const Check found = checked(described("coffeelake-client"), wish("newer,sgx=on,-avx2"));
@@ -169,6 +169,14 @@ TEST(Check, LooksAtLimitsAndLaunchControl) {
   EXPECT_EQ(hash_on(with_launch(xeon, false)), Known::no);
   EXPECT_EQ(hash_on(with_launch(xeon, false, {1, 2, 3, 4})), Known::yes);
   EXPECT_EQ(hash_on(dumped("kaby", tests::kaby_lake)), Known::no);
+}
+
+TEST(Check, SaysThatKvmHidesALockedLaunchControl) {
+  const HostView xeon = dumped("e2276g", tests::xeon_e_2276g);
+  const Check locked = checked(with_launch(xeon, false), wish("sgxlc"));
+  EXPECT_EQ(row(locked, "sgxlc").here, Known::yes) << "Cloister's guests can have it";
+  EXPECT_THAT(row(locked, "sgxlc").why, HasSubstr("firmware locked the hash"));
+  EXPECT_THAT(row(checked(with_launch(xeon, true), wish("sgxlc")), "sgxlc").why, IsEmpty());
 }
 
 // ------------------------------------------------------------------------------------------------ baseline

@@ -210,8 +210,14 @@ TEST(Lint, QemuDemandsANode) {
   EXPECT_THAT(found(replaced(good_argv, ",sgx-epc.0.node=0", "")), ElementsAre("epc-on-no-node@6:0"));
 }
 
+policy::HostView host_called(const char* name) {
+  policy::HostView host;
+  host.name = name;
+  return host;
+}
+
 policy::HostView server() {
-  policy::HostView host{.name = "server"};
+  policy::HostView host = host_called("server");
   host.environment.emplace();
   host.environment->node_bytes = {{0, u64{64} << 30}, {1, u64{64} << 30}};
   host.environment->provision = policy::HostEnvironment::Device::usable;
@@ -227,7 +233,7 @@ TEST(Lint, EpcOnNoNodeOfAHostThatHasSeveral) {
   EXPECT_THAT(found(replaced(good_argv, "prealloc=on", "prealloc=on,host-nodes=0,policy=bind"), by), IsEmpty());
   policy::SgxReport two_sections;
   two_sections.sections.emplace(2);
-  const policy::HostView dump{.name = "dump"};
+  const policy::HostView dump = host_called("dump");
   EXPECT_THAT(found(good_xml, {.host = &dump, .report = &two_sections}), ElementsAre("epc-on-no-node@11:3"));
 }
 
@@ -242,7 +248,7 @@ TEST(Lint, EpcNotAttached) {
 }
 
 TEST(Lint, LaunchControlOfALockedHost) {
-  const policy::HostView host{.name = "locked host"};
+  const policy::HostView host = host_called("locked host");
   policy::SgxReport report;
   const By by{.host = &host, .report = &report};
   for (const auto launch : {policy::LaunchCase::none, policy::LaunchCase::unwritable, policy::LaunchCase::locked}) {
@@ -259,7 +265,7 @@ TEST(Lint, LaunchControlOfALockedHost) {
 
 TEST(Lint, ProvisioningWithoutPermission) {
   using Device = policy::HostEnvironment::Device;
-  policy::HostView host{.name = "here"};
+  policy::HostView host = host_called("here");
   host.environment.emplace();
   const policy::SgxReport report;
   const By by{.host = &host, .report = &report};

@@ -183,12 +183,22 @@ TEST(Xl, CannotSayModelAttributesNodesOrHash) {
   vm.launch = {std::array<u64, 4>{1, 2, 3, 4}, false};
   vm.provision = false;
   const Rendered xl = to_xl(vm);
-  EXPECT_THAT(lost(xl),
-              ElementsAre("NUMA nodes of the EPC section of 65536 KiB", "2 EPC sections", "65636 KiB of EPC",
-                          "CPU model 'Skylake-Client-IBRS'", "feature sgx-debug", "feature vmx-ept", "launch hash",
-                          "launch hash that the guest cannot write", "refusal of the provisioning key"));
+  EXPECT_THAT(lost(xl), ElementsAre("NUMA nodes of the EPC section of 65536 KiB", "2 EPC sections", "65636 KiB of EPC",
+                                    "refusal of the provisioning key", "CPU model 'Skylake-Client-IBRS'",
+                                    "feature sgx-debug", "feature vmx-ept", HasSubstr("launch hash 01000000"),
+                                    "launch hash that the guest cannot write"));
   EXPECT_THAT(lines_of(xl.text), Contains("epc = 65"));
   EXPECT_THAT(lines_of(xl.text), Contains("cpuid = \"host,sgx=1\""));
+}
+
+TEST(Xl, GuestsHaveTheProvisioningKeyUnlessItIsRefused) {
+  Vm vm = document_vm();
+  vm.cpu = {CpuMode::host_passthrough, "", {feature("sgx-provisionkey")}};
+  EXPECT_THAT(lost(to_xl(vm)), IsEmpty());
+  vm.cpu.features = {feature("sgx-provisionkey", FeaturePolicy::disable)};
+  EXPECT_THAT(lost(to_xl(vm)), ElementsAre("refusal of the provisioning key"));
+  vm.epc.clear();
+  EXPECT_THAT(lost(to_xl(vm)), IsEmpty()) << "no EPC, no keys";
 }
 
 TEST(Xl, NothingToSayIsNoLine) {

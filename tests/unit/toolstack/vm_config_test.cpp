@@ -1,10 +1,14 @@
 // Configurations as Vm values and back: docs/configuration.md says what a key means.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "policy/descriptions.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/models.hpp"
 #include "toolstack/vm/provision.hpp"
+#include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {
 namespace {
@@ -53,8 +57,8 @@ TEST(FromConfig, EndsInTheDocumentsCpu) {
 
 TEST(FromConfig, LaysOverridesOnWhatTheMachineHas) {
   EXPECT_EQ(cpu_of("epc = 64\n"), "host,sgx=on,sgx-provisionkey=off");
-  EXPECT_EQ(cpu_of("epc = 64\nsgx_provision = 1\ncpuid = \"host,sgxlc=0,sse4.2=0,avx2=1\"\n"),
-            "host,avx2=on,sgx=on,sgx-provisionkey=on,sgxlc=off,sse4.2=off");
+  EXPECT_EQ(cpu_of("epc = 64\nsgx_provision = 1\ncpuid = \"host,sgxlc=0,sse4.2=0,popcnt=1\"\n"),
+            "host,popcnt=on,sgx=on,sgx-provisionkey=on,sgxlc=off,sse4.2=off");
   EXPECT_EQ(cpu_of("epc = 64\nsgx_provision = 1\ncpuid = \"host,sgx-provisionkey=0\"\n"),
             "host,sgx=on,sgx-provisionkey=off");
 }
@@ -150,27 +154,41 @@ TEST(ToConfig, ListsWhatADomainCannotHave) {
   put_feature(vm.cpu, "kvm-pv-eoi", FeaturePolicy::require);
   vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
   const Rendered rendered = to_config(vm);
-  const std::vector<std::string> expected = {
-      "UUID 'c7a5fdbd-edaf-9455-926a-d65c16db1809'",
-      "4 MiB of memory",
-      "64 processors",
-      "1000 KiB of EPC",
-      "EPC of NUMA nodes 0-1",
-      "EPC that is not allocated at the start",
-      "EPC in the guest's node 3",
-      "CPU model 'EPYC'",
-      "policy 'force' of feature 'sgx'",
-      "feature 'kvm-pv-eoi'",
-      "launch hash 0100000000000000020000000000000003000000000000000400000000000000"};
+  const std::vector<std::string> expected = {"UUID 'c7a5fdbd-edaf-9455-926a-d65c16db1809'",
+                                             "4 MiB of memory",
+                                             "64 processors",
+                                             "1000 KiB of EPC",
+                                             "EPC of NUMA nodes 0-1",
+                                             "EPC that is not allocated at the start",
+                                             "EPC in the guest's node 3",
+                                             "CPU model 'EPYC'",
+                                             "policy 'force' of feature 'sgx'",
+                                             "feature 'kvm-pv-eoi'"};
   EXPECT_EQ(whats(rendered), expected);
   ASSERT_TRUE(read_config(rendered.text)) << rendered.text;
+}
+
+TEST(ToConfig, KeepsAHashWhereTheSiliconHasLaunchControl) {
+  Vm vm = tests::plain_vm();
+  vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
+  vm.cpu = {.mode = CpuMode::custom, .model = "Skylake-Client-IBRS", .features = {}};
+  for (const char* name : {"sgx", "sgx1"}) put_feature(vm.cpu, name, FeaturePolicy::require);
+  vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
+  EXPECT_NE(to_config(vm).text.find("lehash = \"0100000000000000020000000000000003000000000000000400000000000000\"\n"),
+            std::string::npos);
+  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});
+  vm.cpu.model = "Westmere-IBRS";
+  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});  // Gemini Lake has it too
+  vm.cpu.model = "Skylake-Client-noTSX-IBRS";
+  EXPECT_EQ(whats(to_config(vm)), (std::vector<std::string>{"launch hash "
+                                                            "01000000000000000200000000000000030000000000000004000000"
+                                                            "00000000"}));
 }
 
 TEST(ToConfig, ChoosesTheSiliconThatHasTheSgx) {
   const auto silicon_of = [](const char* model, std::initializer_list<const char*> on,
                              std::initializer_list<const char*> off) {
-    Vm vm{.name = "d", .kernel = "k"};
-    vm.memory_kib = 64 << 10;
+    Vm vm = tests::plain_vm();
     vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
     vm.cpu = {.mode = CpuMode::custom, .model = model, .features = {}};
     for (const char* name : on) put_feature(vm.cpu, name, FeaturePolicy::require);

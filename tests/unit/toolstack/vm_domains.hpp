@@ -33,6 +33,15 @@ inline constexpr const char* document_xml = R"(<domain type='kvm'>
 inline constexpr const char* document_cpu =
     "Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx-provisionkey=on,sgx-tokenkey=on,sgx1=on,sgxlc=on";
 
+/// A domain with nothing but a name, memory and a kernel.
+inline toolstack::vm::Vm plain_vm() {
+  toolstack::vm::Vm vm;
+  vm.name = "d";
+  vm.memory_kib = 1 << 20;
+  vm.kernel = "/k";
+  return vm;
+}
+
 /// Yes or no, and numbers, from a seed.
 class Dice {
  public:

@@ -1,0 +1,93 @@
+// `cloister cpu check` and `cloister cpu baseline` as a person runs them: exit statuses, and where what is written.
+// Nothing here needs libvirt's CPU map.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "unit/policy/sgx_machines.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using tests::Folder;
+using tests::Ran;
+using tests::run_cloister;
+
+class CpuPools : public ::testing::Test {
+ protected:
+  Ran check(const std::string& host, const std::string& policy, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"cpu", "check", host, policy});
+    return run_cloister(more);
+  }
+  Ran baseline(std::vector<std::string> hosts) {
+    hosts.insert(hosts.begin(), {"cpu", "baseline"});
+    return run_cloister(hosts);
+  }
+
+  const Folder folder_;
+  const std::string kaby_ = folder_.write("kaby.txt", tests::kaby_lake);
+  const std::string xeon_ = folder_.write("xeon.txt", tests::xeon_e_2276g);
+  const std::string off_ = folder_.write("off.txt", tests::ice_lake_server_off);
+  const std::string short_ = folder_.write("short.txt", tests::two_xeon_gold_6354);
+};
+
+TEST_F(CpuPools, CheckEndsWithWhatItFound) {
+  EXPECT_EQ(check(xeon_, "sgx,sgxlc,sgx-provisionkey").status, 0);
+  const Ran missing = check(kaby_, "sgx,sgxlc");
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_THAT(missing.out, HasSubstr("kaby.txt lacks 1 of 3."));
+  EXPECT_THAT(missing.err, IsEmpty());
+  EXPECT_EQ(check(off_, "sgx").status, 1);
+  EXPECT_EQ(check(short_, "sgx-provisionkey").status, 3);
+}
+
+TEST_F(CpuPools, AnUnknownFlagIsNamedAndIsNotOutOfMemory) {
+  const Ran ran = check(xeon_, "sgx,sgx-provisonkey");
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.out, IsEmpty());
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("unknown CPU flag 'sgx-provisonkey', did you mean 'sgx-provisionkey'"),
+                             Not(HasSubstr("memory"))));
+  const std::string nova =
+      folder_.write("nova.conf", "[libvirt]\ncpu_mode = host-model\ncpu_model_extra_flags = sgxx\n");
+  EXPECT_THAT(check(xeon_, nova).err, HasSubstr("nova.conf:3:25: unknown CPU flag 'sgxx'"));
+}
+
+TEST_F(CpuPools, BadInputIsOneLine) {
+  for (const Ran& ran : {check(folder_.path("none"), "sgx"), check(kaby_, folder_.path("none")), check(kaby_, ""),
+                         check(kaby_, folder_.write("bad.json", "{")), baseline({kaby_, folder_.path("none")}),
+                         baseline({folder_.write("noise", "noise")})}) {
+    EXPECT_EQ(ran.status, 2);
+    EXPECT_THAT(ran.out, IsEmpty());
+    EXPECT_EQ(std::ranges::count(ran.err, '\n'), 1) << ran.err;
+  }
+}
+
+TEST_F(CpuPools, BaselineEndsWithWhetherThereIsSgx) {
+  EXPECT_EQ(baseline({kaby_, xeon_}).status, 0);
+  EXPECT_EQ(baseline({kaby_, off_}).status, 1);
+  EXPECT_EQ(baseline({kaby_, folder_.write("leaf7.txt",
+                                           "CPU 0:\n   0x00000007 0x00: eax=0x00000000 ebx=0x029c67af "
+                                           "ecx=0x00000000 edx=0x00000000\n")})
+                .status,
+            3);
+}
+
+TEST_F(CpuPools, ABaselineIsAPolicyForOneMoreHost) {
+  const Ran json = baseline({kaby_, xeon_, "--json"});
+  ASSERT_EQ(json.status, 0);
+  const std::string policy = folder_.write("pool.json", json.out);
+  EXPECT_EQ(check(kaby_, policy).status, 0);
+  EXPECT_EQ(check(xeon_, policy).status, 0);
+  EXPECT_EQ(check(off_, policy).status, 1);
+  const Ran details = check(off_, policy, {"--json"});
+  EXPECT_EQ(nlohmann::json::parse(details.out)["all"], "no");
+}
+
+}  // namespace
+}  // namespace cloister::toolstack

@@ -1,0 +1,228 @@
+// `cloister cpu check` and `baseline` as a person and a program see them: policies read from files, tables, JSON.
+#include "toolstack/cpu/pool.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "policy/cpuid_dump.hpp"
+#include "toolstack/json_fields.hpp"
+#include "unit/policy/sgx_machines.hpp"
+
+namespace cloister::toolstack::cpu {
+namespace {
+
+using policy::Known;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+policy::HostView dumped(const std::string& name, const char* text) {
+  policy::HostView host;
+  host.name = name;
+  host.source = "cpuid -r";
+  host.cpus = policy::read_cpuid_dump(text)->cpus;
+  return host;
+}
+
+policy::CpuMap small_map() {
+  policy::CpuMap map = policy::map_of_features();
+  map.models.push_back({"Skylake-Client-IBRS", "Intel", {0x506e0}, {"fpu", "sse2", "avx2", "spec-ctrl"}});
+  return map;
+}
+
+AskedPolicy read(std::string_view text) {
+  auto asked = read_policy(text, "policy.file", small_map());
+  EXPECT_TRUE(asked.has_value()) << asked.error();
+  return asked ? *asked : AskedPolicy{};
+}
+
+std::string error_of(std::string_view text) {
+  const auto asked = read_policy(text, "policy.file", small_map());
+  return asked ? "none" : asked.error();
+}
+
+// ------------------------------------------------------------------------------------------------ policies
+
+TEST(AskedPolicies, AreNames) {
+  EXPECT_THAT(read("sgx,sgxlc,sgx-provisionkey").wish.flags, ElementsAre("sgx", "sgxlc", "sgx-provisionkey"));
+  EXPECT_THAT(read("sgx\nsgx_lc\n").wish.flags, ElementsAre("sgx", "sgx_lc"));
+  const auto wish = read("Skylake-Client-IBRS,sgx=on,-avx2").wish;
+  EXPECT_EQ(wish.model, "Skylake-Client-IBRS");
+  EXPECT_THAT(wish.flags, ElementsAre("sgx"));
+  EXPECT_THAT(wish.without, ElementsAre("avx2"));
+}
+
+TEST(AskedPolicies, AreConfigurations) {
+  const auto asked = read(R"(name = "guest"
+kernel = "vmlinuz"
+memory = 256
+epc = 64
+silicon = "coffeelake-client"
+lehash = "00000000000000000000000000000000000000000000000000000000000000ff"
+)");
+  EXPECT_THAT(asked.wish.flags, AllOf(Contains("sgx"), Contains("sgx1"), Contains("sgxlc")));
+  EXPECT_EQ(asked.wish.epc_bytes, u64{64} << 20);
+  ASSERT_TRUE(asked.wish.launch.hash);
+  EXPECT_EQ((*asked.wish.launch.hash)[3], 0xff00'0000'0000'0000u);
+}
+
+TEST(AskedPolicies, AreLibvirtsXml) {
+  const auto asked = read(R"(<domain type='kvm'>
+  <name>guest</name>
+  <memory unit='MiB'>512</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu mode='custom' match='exact'>
+    <model fallback='forbid'>Skylake-Client-IBRS</model>
+    <feature policy='require' name='sgx'/>
+    <feature policy='require' name='sgxlx'/>
+    <feature policy='optional' name='sgx2'/>
+    <feature policy='disable' name='avx2'/>
+  </cpu>
+  <devices>
+    <memory model='sgx-epc'><target><size unit='MiB'>32</size></target></memory>
+  </devices>
+</domain>
+)");
+  EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS");
+  EXPECT_THAT(asked.wish.flags, ElementsAre("sgx", "sgxlx"));
+  EXPECT_THAT(asked.wish.without, ElementsAre("avx2"));
+  EXPECT_EQ(asked.wish.epc_bytes, u64{32} << 20);
+  EXPECT_THAT(asked.where.at("sgxlx"), HasSubstr("policy.file:9:"));
+}
+
+TEST(AskedPolicies, AreNovasSettings) {
+  // The document that the project's issue on CPU policies began with has these three lines.
+  const auto asked = read(R"([libvirt]
+cpu_mode = custom
+cpu_model = Skylake-Client-IBRS
+cpu_model_extra_flags = sgx,sgxlc,sgx1,sgx-provisionkey,sgx-tokenkey,sgx-debug,sgx-mode64
+)");
+  EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS");
+  EXPECT_THAT(asked.wish.flags,
+              ElementsAre("sgx", "sgxlc", "sgx1", "sgx-provisionkey", "sgx-tokenkey", "sgx-debug", "sgx-mode64"));
+  EXPECT_EQ(asked.where.at("sgx"), "policy.file:4:25");
+}
+
+TEST(AskedPolicies, AreQemusArguments) {
+  const auto asked = read(
+      "/usr/bin/qemu-system-x86_64 -m 512 -cpu Skylake-Client-IBRS,sgx=on,sgxlc=on "
+      "-object memory-backend-epc,id=mem1,size=64M,prealloc=on -M q35,sgx-epc.0.memdev=mem1\n");
+  EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS");
+  EXPECT_THAT(asked.wish.flags, ElementsAre("sgx", "sgxlc"));
+  EXPECT_EQ(asked.wish.epc_bytes, u64{64} << 20);
+}
+
+TEST(AskedPolicies, HaveOneErrorWithItsPlace) {
+  EXPECT_THAT(error_of(""), HasSubstr("policy.file: asks for no CPU flag"));
+  EXPECT_THAT(error_of("<domain><cpu>"), HasSubstr("policy.file:1:"));
+  EXPECT_THAT(error_of("name = \"a\"\nmemory = \"much\"\n"), HasSubstr("policy.file:2:"));
+  EXPECT_THAT(error_of("{\"sgx\": {\"flags\": 3}}"), HasSubstr("'sgx.flags': expected an array of names"));
+  EXPECT_THAT(error_of("{\"sgx\": {\"xfrm\": \"many\"}}"), HasSubstr("'sgx.xfrm'"));
+  EXPECT_THAT(error_of("{\"sgx\": {\"log2_size_64\": 99}}"), HasSubstr("from 0 to 64"));
+  EXPECT_THAT(error_of("{\"sgx\": {\"launch\": {\"lepubkeyhash\": \"00\"}}}"), HasSubstr("64 hexadecimal digits"));
+  EXPECT_THAT(error_of("{\"sgx\": {}, \"cpu\": {\"features\": [{\"name\": 1}]}}"), HasSubstr("'cpu.features'"));
+}
+
+TEST(AskedPolicies, TakeAnyBytes) {
+  const std::string whole = R"({"sgx": {"flags": ["sgx"], "xfrm": "0x3", "launch": {"writable": true}},
+    "cpu": {"model": "Skylake-Client-IBRS", "features": [{"name": "sgx", "policy": "require"}]}})";
+  std::mt19937 random(3);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text = whole;
+    for (int n = 0; n < 4; ++n) text[random() % text.size()] = static_cast<char>(random());
+    text.resize(random() % (text.size() + 1));
+    const auto asked = read_policy(text, "policy.file", small_map());
+    EXPECT_THAT(asked ? "" : asked.error(), Not(HasSubstr("\n")));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ baselines
+
+TEST(Pools, ABaselinesJsonIsAPolicyThatEveryHostPasses) {
+  const policy::CpuMap map = small_map();
+  const policy::HostView hosts[] = {dumped("kaby", tests::kaby_lake), dumped("xeon", tests::xeon_e_2276g)};
+  const auto json = baseline_json(policy::baseline(hosts, map), map);
+  const auto asked = read_policy(json.dump(), "baseline.json", map);
+  ASSERT_TRUE(asked) << asked.error();
+  EXPECT_THAT(asked->wish.flags, Contains("sgx-provisionkey"));
+  EXPECT_EQ(asked->wish.xfrm, 0x1bu);
+  for (const policy::HostView& host : hosts) {
+    const auto checked = policy::check(host, asked->wish, map);
+    ASSERT_TRUE(checked);
+    EXPECT_EQ(checked->all, Known::yes) << host.name;
+    const std::string text = check_text(host, *checked, policy::sgx_report(host));
+    EXPECT_THAT(text, HasSubstr(host.name + " has all "));
+  }
+  const policy::HostView off = dumped("off", tests::ice_lake_server_off);
+  EXPECT_EQ(policy::check(off, asked->wish, map)->all, Known::no);
+}
+
+TEST(Pools, TheTextSaysWhoCostsWhat) {
+  const policy::CpuMap map = small_map();
+  const policy::HostView hosts[] = {dumped("/pool/kaby.txt", tests::kaby_lake),
+                                    dumped("/pool/xeon.txt", tests::xeon_e_2276g)};
+  const std::string text = baseline_text(policy::baseline(hosts, map), map);
+  EXPECT_THAT(text, HasSubstr("kaby.txt  yes  none            93 MiB (property 1)"));
+  EXPECT_THAT(text, HasSubstr("flags       sgx,sgx1,sgx-debug,sgx-mode64,sgx-provisionkey,sgx-tokenkey\n"));
+  EXPECT_THAT(text, HasSubstr("XFRM        0x1b (x87, sse, mpx)\n"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("sgxlc +leaf 0x7, sub-leaf 0, ECX bit 30 +kaby.txt\n"));
+  EXPECT_THAT(text, HasSubstr("xeon.txt -> kaby.txt: loses sgxlc, XFRM avx"));
+  EXPECT_THAT(text, HasSubstr("Its enclaves do not"));
+}
+
+TEST(Pools, TheTextSaysWhyThereIsNoSgx) {
+  const policy::CpuMap map = small_map();
+  const policy::HostView hosts[] = {dumped("good", tests::xeon_gold_5315y), dumped("off", tests::ice_lake_server_off)};
+  EXPECT_THAT(baseline_text(policy::baseline(hosts, map), map),
+              HasSubstr("SGX on all hosts: none; off: SGX is switched off in its firmware\n"));
+}
+
+TEST(Pools, TheCpuIsLibvirtsElement) {
+  EXPECT_EQ(cpu_element({"Intel", "Skylake-Client-IBRS", {"sgx"}, {"avx2"}}),
+            R"(<cpu mode='custom' match='exact'>
+  <model fallback='forbid'>Skylake-Client-IBRS</model>
+  <vendor>Intel</vendor>
+  <feature policy='require' name='sgx'/>
+  <feature policy='disable' name='avx2'/>
+</cpu>
+)");
+}
+
+TEST(Pools, FlagsThatTheMapHasNoWordForAreSaid) {
+  policy::CpuMap map = small_map();
+  std::erase_if(map.features, [](const policy::MapFeature& f) { return f.name == "sgx-edeccssa"; });
+  const policy::HostView hosts[] = {dumped("gold", tests::xeon_gold_5315y)};
+  const auto baseline = policy::baseline(hosts, map);
+  // Leaf 12H EAX bit 10, not 11: this processor has EUPDATESVN, and no EDECCSSA.
+  EXPECT_THAT(unsaid_flags(baseline.sgx, map), IsEmpty());
+  std::erase_if(map.features, [](const policy::MapFeature& f) { return f.name == "sgx-kss"; });
+  EXPECT_THAT(unsaid_flags(baseline.sgx, map), ElementsAre("sgx-kss"));
+  EXPECT_THAT(baseline_text(baseline, map), HasSubstr("sgx-kss: this libvirt has no word for them"));
+}
+
+// ------------------------------------------------------------------------------------------------ checks
+
+TEST(Checks, AreATableAndTheSameAsJson) {
+  const policy::HostView host = dumped("kaby", tests::kaby_lake);
+  const auto checked = policy::check(host, read("sgx,sgx_lc").wish, small_map());
+  ASSERT_TRUE(checked);
+  const policy::SgxReport report = policy::sgx_report(host);
+  const std::string text = check_text(host, *checked, report);
+  EXPECT_THAT(text, ::testing::ContainsRegex("sgx_lc \\(sgxlc\\) +leaf 0x7, sub-leaf 0, ECX bit 30 +no +[A-Z]"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("sgx1 \\(implied\\) +leaf 0x12, sub-leaf 0, EAX bit 0 +yes\n"));
+  EXPECT_THAT(text, HasSubstr("kaby lacks 1 of 3.\n"));
+  const auto json = check_json(host, *checked, report);
+  EXPECT_EQ(json["all"], "no");
+  EXPECT_EQ(json["flags"][2]["name"], "sgxlc");
+  EXPECT_EQ(json["flags"][2]["asked"], "sgx_lc");
+  EXPECT_EQ(json["flags"][2]["here"], "no");
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::cpu

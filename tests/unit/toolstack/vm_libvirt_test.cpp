@@ -1,0 +1,226 @@
+// libvirt's domain XML as a Vm and back (https://libvirt.org/formatdomain.html).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "arch/msr.hpp"
+#include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/provision.hpp"
+#include "unit/toolstack/vm_domains.hpp"
+
+namespace cloister::toolstack::vm {
+namespace {
+
+std::string domain(const std::string& inner) {
+  return "<domain type='kvm'>\n<name>d</name><memory>1048576</memory><vcpu>2</vcpu>\n<os><type>hvm</type></os>\n" +
+         inner + "\n</domain>";
+}
+
+std::string error_of(const std::string& xml) {
+  const auto read = from_libvirt(xml);
+  return read ? "no error" : format("e", read.error());
+}
+
+std::vector<std::string> ignored(const std::string& xml) {
+  const auto read = from_libvirt(xml);
+  std::vector<std::string> lines;
+  if (!read) return {format("e", read.error())};
+  for (const Diagnostic& diagnostic : read->ignored) lines.push_back(format("i", diagnostic));
+  return lines;
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t number = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != text.npos; ++at) ++number;
+  return number;
+}
+
+TEST(FromLibvirt, ReadsTheDocumentsDomain) {
+  const auto read = from_libvirt(tests::document_xml);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->ignored.empty());
+  const Vm& vm = read->vm;
+  EXPECT_EQ(vm.name, "instance-00000001");
+  EXPECT_EQ(vm.memory_kib, 2u << 20);
+  EXPECT_EQ(vm.cpu.model, "Skylake-Client-IBRS");
+  EXPECT_EQ(vm.cpu.features.size(), 6u);
+  EXPECT_EQ(vm.cpu.features.front(), (CpuFeature{.name = "sgx", .policy = FeaturePolicy::require, .at = {}}));
+  EXPECT_EQ(vm.cpu.features.front().at, (Position{.line = 11, .column = 5}));
+  EXPECT_EQ(vm.provision, true);
+}
+
+TEST(FromLibvirt, LeavesTheDocumentsCpuOnce) {
+  const auto read = from_libvirt(tests::document_xml);
+  ASSERT_TRUE(read);
+  const std::vector<std::string> argv = qemu_argv(read->vm);
+  EXPECT_EQ(std::ranges::count(argv, "-cpu"), 1);
+  EXPECT_EQ(*(std::ranges::find(argv, "-cpu") + 1), tests::document_cpu);
+}
+
+// As libvirt's own test data has it: memory devices are part of <memory>, cells are not.
+TEST(FromLibvirt, CountsEpcInMemory) {
+  const std::string devices =
+      "<devices><memory model='sgx-epc'><source><nodemask>0-1,4</nodemask></source><target><size "
+      "unit='MiB'>64</size><node>0</node></target></memory></devices>";
+  auto read = from_libvirt(domain(devices));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.memory_kib, 1048576u - 65536);
+  ASSERT_EQ(read->vm.epc.size(), 1u);
+  EXPECT_EQ(read->vm.epc[0], (Epc{.kib = 65536, .host_nodes = {0, 1, 4}, .guest_node = 0, .at = {}}));
+  read = from_libvirt(domain("<cpu><numa><cell id='0' cpus='0-1' memory='512' unit='MiB'/></numa></cpu>" + devices));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.memory_kib, 524288u);
+  EXPECT_EQ(read->vm.cpu.mode, CpuMode::unspecified);
+  EXPECT_TRUE(read->ignored.empty());
+}
+
+TEST(FromLibvirt, UnderstandsSpellingsPoliciesAndModes) {
+  const auto read = from_libvirt(domain(
+      "<cpu mode='host-passthrough'><feature name='pclmuldq'/><feature policy='force' name='tsc_adjust'/>"
+      "<feature policy='optional' name='vmx-ins-outs'/><feature policy='forbid' name='sgx-provisionkey'/></cpu>"));
+  ASSERT_TRUE(read) << read.error().message;
+  const std::vector<CpuFeature> expected = {{"pclmulqdq", FeaturePolicy::require, {}},
+                                            {"tsc_adjust", FeaturePolicy::force, {}},
+                                            {"vmx-ins-outs", FeaturePolicy::optional, {}},
+                                            {"sgx-provisionkey", FeaturePolicy::forbid, {}}};
+  EXPECT_EQ(read->vm.cpu.features, expected);
+  EXPECT_EQ(read->vm.provision, false);
+  EXPECT_EQ(read->vm.cpu.mode, CpuMode::host_passthrough);
+}
+
+TEST(FromLibvirt, TellsWhatIsIgnored) {
+  EXPECT_EQ(ignored(domain("<clock offset='utc'/><devices><input type='mouse'/><disk type='file'/></devices>\n"
+                           "<memoryBacking/>")),
+            (std::vector<std::string>{"i:4:52: 'disk' in 'devices' is ignored",
+                                      "i:5:1: 'memoryBacking' in 'domain' is ignored"}));
+  // The document's first attempt.
+  EXPECT_EQ(
+      ignored(domain("<qemu:commandline><qemu:arg value='-cpu'/><qemu:arg value='host,+sgx'/></qemu:commandline>")),
+      (std::vector<std::string>{"i:4:1: 'qemu:commandline' is ignored: '-cpu host,+sgx'"}));
+  EXPECT_EQ(ignored(domain("<cpu><numa><cell id='0' cpus='0' memory='524288'/><cell id='1' cpus='1' memory='524288'/>"
+                           "</numa></cpu>"))
+                .size(),
+            1u);
+}
+
+TEST(FromLibvirt, StandsErrorsAtAPlace) {
+  EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
+  EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");
+  EXPECT_EQ(error_of("<domain type='xen'/>"), "e:1:1: 'type' of 'domain': found 'xen', expected 'kvm' or 'qemu'");
+  EXPECT_EQ(error_of("<domain type='kvm'/>"), "e:1:1: the element 'name' is missing");
+  EXPECT_EQ(error_of(domain("<cpu mode='custom'/>")), "e:4:1: 'cpu' has mode 'custom' and no 'model'");
+  EXPECT_EQ(error_of(domain("<cpu>\n <feature name='sgx'/>\n <feature name='sgx'/></cpu>")),
+            "e:6:2: the feature 'sgx' is there twice");
+  EXPECT_EQ(error_of(domain("<cpu><feature policy='perhaps' name='sgx'/></cpu>")),
+            "e:4:6: 'policy' of 'feature': found 'perhaps', expected 'force', 'require', 'optional', 'disable' or "
+            "'forbid'");
+  EXPECT_EQ(error_of(domain("<cpu><feature name='a,b=on'/></cpu>")),
+            "e:4:6: 'name' of 'feature': found 'a,b=on', expected a CPU feature's name");
+  EXPECT_EQ(error_of(domain("<devices><memory model='sgx-epc'><target><size unit='acre'>1</size></target></memory>"
+                            "</devices>")),
+            "e:4:42: 'size': found 'acre', expected a unit such as 'KiB', 'MiB' or 'GiB'");
+  EXPECT_EQ(error_of(domain("<devices><memory model='sgx-epc'><target><size unit='GiB'>1</size></target></memory>"
+                            "</devices>")),
+            "e:2:15: 'memory': found 1048576 KiB, expected more than the 1048576 KiB of the memory devices, which are "
+            "part of it");
+  EXPECT_EQ(error_of("<domain type='kvm'>\n<name>\x1b[31m"), "e:2:11: this is no XML: Start-end tags mismatch");
+}
+
+TEST(ToLibvirt, WritesEpcAsLibvirtWantsIt) {
+  Vm vm;
+  vm.name = "d<&>'";
+  vm.memory_kib = 512 << 10;
+  vm.vcpus = 3;
+  vm.kernel = "/boot/vmlinuz";
+  vm.cpu.mode = CpuMode::host_passthrough;
+  vm.provision = false;
+  put_feature(vm.cpu, "sgx", FeaturePolicy::require);
+  vm.epc = {{.kib = 65536, .host_nodes = {0, 1, 3}, .guest_node = 1, .at = {}},
+            {.kib = 32768, .host_nodes = {}, .guest_node = std::nullopt, .at = {}}};
+  const Rendered rendered = to_libvirt(vm);
+  EXPECT_TRUE(rendered.losses.empty());
+  EXPECT_EQ(rendered.text, R"(<domain type='kvm'>
+  <name>d&lt;&amp;&gt;'</name>
+  <maxMemory unit='KiB' slots='2'>622592</maxMemory>
+  <memory unit='KiB'>622592</memory>
+  <vcpu>3</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>/boot/vmlinuz</kernel>
+  </os>
+  <features>
+    <acpi/>
+    <apic/>
+  </features>
+  <cpu mode='host-passthrough'>
+    <feature policy='require' name='sgx'/>
+    <feature policy='disable' name='sgx-provisionkey'/>
+    <numa>
+      <cell id='0' cpus='0-2' memory='262144' unit='KiB'/>
+      <cell id='1' memory='262144' unit='KiB'/>
+    </numa>
+  </cpu>
+  <devices>
+    <serial type='pty'/>
+    <console type='pty'/>
+    <memory model='sgx-epc'>
+      <source>
+        <nodemask>0-1,3</nodemask>
+      </source>
+      <target>
+        <size unit='KiB'>65536</size>
+        <node>1</node>
+      </target>
+    </memory>
+    <memory model='sgx-epc'>
+      <target>
+        <size unit='KiB'>32768</size>
+      </target>
+    </memory>
+  </devices>
+</domain>
+)");
+}
+
+TEST(ToLibvirt, ListsWhatLibvirtCannotSay) {
+  Vm vm;
+  vm.name = "a/b\x01";
+  vm.memory_kib = 512 << 10;
+  vm.kernel = "boot/vmlinuz";
+  vm.cpu = {.mode = CpuMode::custom, .model = "Icelake-Server", .features = {}};
+  for (const char* name : {"sgx", "sgxlc", "sgx-edeccssa", "sgx-aex-notify", "sgx-oss"})
+    put_feature(vm.cpu, name, FeaturePolicy::require);
+  put_feature(vm.cpu, "sgx-enclv", FeaturePolicy::disable);  // which no model has
+  vm.launch = {.hash = std::array<u64, 4>{1, 0, 0, 0}, .writable = false};
+  vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .prealloc = false, .at = {}}};
+  const Rendered rendered = to_libvirt(vm);
+  std::vector<std::string> lines;
+  for (const Loss& loss : rendered.losses) lines.push_back(loss.what + ": " + loss.why);
+  const std::vector<std::string> expected = {
+      "name 'a/b?': XML cannot hold some of its characters",
+      "name 'a/b?': libvirt takes no '/' and no line ends in names",
+      "kernel 'boot/vmlinuz': libvirt takes absolute paths only",
+      "feature sgx-edeccssa: libvirt 9.0 has no word for it",
+      "feature sgx-aex-notify: libvirt 9.0 has no word for it",
+      "feature sgx-oss: libvirt 9.0 has no word for it",
+      "EPC that is not allocated at the start: libvirt always has QEMU allocate it",
+      "launch hash 0100000000000000000000000000000000000000000000000000000000000000: libvirt cannot set "
+      "IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's",
+      "a launch hash that the guest may not write: libvirt lets each guest with 'sgxlc' write it"};
+  EXPECT_EQ(lines, expected);
+  const auto read = from_libvirt(rendered.text);
+  ASSERT_TRUE(read) << rendered.text;
+  EXPECT_EQ(read->vm.name, "a-b?");
+  EXPECT_EQ(count(rendered.text, "<feature "), 2u);
+}
+
+TEST(ToLibvirt, TakesIntelsHashForGranted) {
+  Vm vm = tests::plain_vm();
+  vm.cpu = {.mode = CpuMode::custom, .model = "Icelake-Server", .features = {}};
+  put_feature(vm.cpu, "sgxlc", FeaturePolicy::require);
+  vm.launch = {.hash = arch::msr::intel_lepubkeyhash, .writable = true};
+  EXPECT_TRUE(to_libvirt(vm).losses.empty());
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::vm

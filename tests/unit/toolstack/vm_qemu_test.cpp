@@ -1,0 +1,255 @@
+// QEMU's command line as a Vm and back (qemu(1)).
+#include <gtest/gtest.h>
+
+#include "toolstack/vm/formats.hpp"
+#include "toolstack/vm/provision.hpp"
+#include "toolstack/vm/qemu_options.hpp"
+#include "unit/toolstack/vm_domains.hpp"
+
+namespace cloister::toolstack::vm {
+namespace {
+
+using Words = std::vector<std::string>;
+
+std::string error_of(const Words& argv) {
+  const auto read = from_qemu(argv);
+  return read ? "no error" : format("e", read.error());
+}
+
+Words ignored(const Words& argv) {
+  const auto read = from_qemu(argv);
+  if (!read) return {format("e", read.error())};
+  Words lines;
+  for (const Diagnostic& diagnostic : read->ignored) lines.push_back(format("i", diagnostic));
+  return lines;
+}
+
+Vm vm_of(const Words& argv) {
+  const auto read = from_qemu(argv);
+  EXPECT_TRUE(read) << read.error().message;
+  return read ? read->vm : Vm{};
+}
+
+/// "sgx=on sse4.2=off", of -cpu with this value.
+std::string features_of(const std::string& cpu) {
+  std::string text;
+  for (const CpuFeature& feature : vm_of({"-cpu", cpu}).cpu.features) {
+    text.append(text.empty() ? "" : " ").append(feature.name).append(is_on(feature.policy) ? "=on" : "=off");
+  }
+  return text;
+}
+
+// ------------------------------------------------------------------------------------------------ words
+
+TEST(ReadArgv, SplitsAsTheKernelAndAsAShell) {
+  using namespace std::string_literals;
+  EXPECT_EQ(*read_argv("qemu\0-append\0a b\0\0"s), (Words{"qemu", "-append", "a b", ""}));
+  EXPECT_EQ(*read_argv("# a comment\nqemu -name 'it'\\''s' \\\n  -append \"a \\\"b\\\" \\x $c\" a\\ b ''\n"),
+            (Words{"qemu", "-name", "it's", "-append", "a \"b\" \\x $c", "a b", ""}));
+  // As libvirt's log has it.
+  EXPECT_EQ(*read_argv("LC_ALL=C PATH=/bin /usr/bin/qemu -name guest=a,debug-threads=on"),
+            (Words{"/usr/bin/qemu", "-name", "guest=a,debug-threads=on"}));
+  // As `xargs -0 printf "%s\n"` prints it.
+  EXPECT_EQ(*read_argv("qemu\n-cpu\nhost,+sgx\n"), (Words{"qemu", "-cpu", "host,+sgx"}));
+}
+
+TEST(ReadArgv, StandsErrorsAtAPlace) {
+  const auto error = [](const char* text) { return format("e", read_argv(text).error()); };
+  EXPECT_EQ(error("qemu \\\n  -name 'a"), "e:2:9: this ' is never closed");
+  EXPECT_EQ(error("qemu | less"), "e:1:6: found '|', expected one command's words");
+  EXPECT_EQ(error("qemu \\"), "e:1:6: found a backslash at the end, expected a character after it");
+  EXPECT_EQ(error(" # nothing\n"), "e:1:1: found no words, expected QEMU's command line");
+}
+
+TEST(QemuOptions, KeepsAllOfThem) {
+  const auto options = qemu_options({"-S", "-cpu", "a", "disk.img", "--cpu", "host,+sgx", "-M", "q35", "-append"});
+  Words lines;
+  for (const QemuOption& option : options)
+    lines.push_back(std::to_string(option.index) + " " + option.name + " " + option.value);
+  EXPECT_EQ(lines, (Words{"0 S ", "1 cpu a", "3  disk.img", "4 cpu host,+sgx", "6 machine q35", "8 append "}));
+  EXPECT_FALSE(options.back().complete);
+}
+
+TEST(QemuFields, KnowDoubledCommas) {
+  const auto fields = qemu_fields("guest=a,,b,debug-threads=on,x=1=2,plain");
+  Words lines;
+  for (const QemuField& field : fields)
+    lines.push_back(field.name + "|" + field.value.value_or("-") + "|" + std::to_string(field.offset));
+  EXPECT_EQ(lines, (Words{"guest|a,b|0", "debug-threads|on|11", "x|1=2|28", "plain|-|34"}));
+}
+
+// ------------------------------------------------------------------------------------------------ reading
+
+TEST(FromQemu, ReadsWhatLibvirtWrites) {
+  // libvirt's own test data for sgx-epc, shortened.
+  const auto read = from_qemu(
+      {"-name",
+       "guest=QEMUGuest1,debug-threads=on",
+       "-S",
+       "-object",
+       R"({"qom-type":"secret","id":"masterKey0","format":"raw","file":"/tmp/key"})",
+       "-machine",
+       "pc-q35-7.0,usb=off,dump-guest-core=off,sgx-epc.0.memdev=memepc0,sgx-epc.0.node=0,sgx-epc.1.memdev=memepc1,"
+       "sgx-epc.1.node=1",
+       "-accel",
+       "tcg",
+       "-cpu",
+       "Skylake-Client-IBRS,sgx=on,sgxlc=on",
+       "-m",
+       "size=1048576k,slots=16,maxmem=1130496k",
+       "-smp",
+       "2,sockets=2,cores=1,threads=1",
+       "-object",
+       R"({"qom-type":"memory-backend-ram","id":"ram-node0","size":536870912})",
+       "-numa",
+       "node,nodeid=0,cpus=0-1,memdev=ram-node0",
+       "-object",
+       R"({"qom-type":"memory-backend-ram","id":"ram-node1","size":536870912})",
+       "-numa",
+       "node,nodeid=1,memdev=ram-node1",
+       "-uuid",
+       "c7a5fdbd-edaf-9455-926a-d65c16db1809",
+       "-display",
+       "none",
+       "-object",
+       R"({"qom-type":"memory-backend-epc","id":"memepc0","prealloc":true,"size":67108864,"host-nodes":[0,1],"policy":"bind"})",
+       "-object",
+       R"({"qom-type":"memory-backend-epc","id":"memepc1","prealloc":true,"size":16777216})"});
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->ignored.empty()) << read->ignored.front().message;
+  const Vm& vm = read->vm;
+  EXPECT_EQ(vm.name, "QEMUGuest1");
+  EXPECT_EQ(vm.type, "qemu");
+  EXPECT_EQ(vm.machine, "pc-q35-7.0");
+  EXPECT_EQ(vm.memory_kib, 1048576u);
+  EXPECT_EQ(vm.vcpus, 2u);
+  EXPECT_EQ(vm.cpu.model, "Skylake-Client-IBRS");
+  ASSERT_EQ(vm.epc.size(), 2u);
+  EXPECT_EQ(vm.epc[0], (Epc{.kib = 65536, .host_nodes = {0, 1}, .guest_node = 0, .at = {}}));
+  EXPECT_EQ(vm.epc[1], (Epc{.kib = 16384, .host_nodes = {}, .guest_node = 1, .at = {}}));
+}
+
+TEST(FromQemu, ReadsWhatPeopleWrite) {
+  const Vm vm = vm_of({"-enable-kvm", "-M", "q35", "-machine", "sgx-epc.0.memdev=m1,sgx-epc.0.node=0", "-m", "2G",
+                       "-smp", "sockets=2,cores=4", "-object",
+                       "memory-backend-epc,id=m1,size=1G,prealloc,host-nodes=0-1,host-nodes=4,policy=bind", "-name",
+                       "a,,b", "-append", "x,y", "-cpu", "host,+sgx-provisionkey"});
+  EXPECT_EQ(vm.type, "kvm");
+  EXPECT_EQ(vm.machine, "q35");
+  EXPECT_EQ(vm.memory_kib, 2u << 20);
+  EXPECT_EQ(vm.vcpus, 8u);
+  EXPECT_EQ(vm.name, "a,b");
+  EXPECT_EQ(vm.cmdline, "x,y");
+  EXPECT_EQ(vm.cpu.mode, CpuMode::host_passthrough);
+  EXPECT_EQ(vm.provision, true);
+  ASSERT_EQ(vm.epc.size(), 1u);
+  EXPECT_EQ(vm.epc[0], (Epc{.kib = 1 << 20, .host_nodes = {0, 1, 4}, .guest_node = {}, .at = {}}));
+}
+
+// Intel's QEMU of before 6.2, as the document used it.
+TEST(FromQemu, ReadsTheOldSgxEpcOption) {
+  const Vm vm = vm_of({"-object", "memory-backend-epc,id=mem1,size=64M,prealloc", "-sgx-epc", "id=epc1,memdev=mem1"});
+  ASSERT_EQ(vm.epc.size(), 1u);
+  EXPECT_EQ(vm.epc[0].kib, 65536u);
+}
+
+TEST(FromQemu, UnderstandsEveryFormOfAFeature) {
+  EXPECT_EQ(features_of("host,sgx,+sgxlc,-sse4_2,sgx1=on,sgx-debug=off,avx2=false"),
+            "sgx=on sgx1=on sgx-debug=off avx2=off sgxlc=on sse4.2=off");
+  // QEMU applies + after =, and - last.
+  EXPECT_EQ(features_of("host,+sgx,sgx=off,-sgxlc,+sgxlc"), "sgx=on sgxlc=off");
+  EXPECT_EQ(features_of("host,sgx=on,sgx=off"), "sgx=off");
+  EXPECT_EQ(features_of("host,migratable=off,hv_time,model-id=x,kvm-pv-eoi=on"), "kvm-pv-eoi=on");
+}
+
+TEST(FromQemu, TakesTheLastCpuAndTellsSo) {
+  const auto read = from_qemu({"-cpu", "Skylake-Client-IBRS", "-cpu", "host,+sgx,+sgxlc"});
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->vm.cpu.mode, CpuMode::host_passthrough);
+  ASSERT_EQ(read->ignored.size(), 1u);
+  EXPECT_EQ(format("i", read->ignored.front()), "i:1:1: this '-cpu' is ignored: a later one takes its place");
+}
+
+TEST(FromQemu, TellsWhatIsIgnored) {
+  EXPECT_EQ(ignored({"disk.img", "-device", "virtio-net", "-cpu", "host,phys-bits=40", "-object",
+                     "memory-backend-epc,id=a,size=1M"}),
+            (Words{"i:1:1: the argument 'disk.img' is ignored", "i:2:1: the option '-device' is ignored",
+                   "i:4:6: 'phys-bits' of '-cpu' is ignored",
+                   "i:6:1: the EPC 'a' is ignored: no 'sgx-epc.N.memdev' names it"}));
+}
+
+TEST(FromQemu, StandsErrorsAtAnArgument) {
+  EXPECT_EQ(error_of({"-S", "-cpu"}), "e:2:1: '-cpu': the value is missing");
+  EXPECT_EQ(error_of({"-cpu", "+sgx"}), "e:1:1: '-cpu': found '+sgx', expected a CPU model, then ',FEATURE=on|off'");
+  EXPECT_EQ(error_of({"-m", "lots"}), "e:1:1: '-m': found 'lots', expected a size such as '512' (MiB) or '2G'");
+  EXPECT_EQ(error_of({"-smp", "0"}), "e:1:1: '-smp': found '0', expected a number from 1 to 4096");
+  EXPECT_EQ(error_of({"-accel", "hax"}), "e:1:1: '-accel': found 'hax', expected 'kvm' or 'tcg'");
+  EXPECT_EQ(error_of({"-M", "q35,sgx-epc.0.memdev=m"}),
+            "e:1:5: sgx-epc.0: found memdev 'm', expected a memory-backend-epc's id");
+  EXPECT_EQ(error_of({"-M", "q35,sgx-epc.1.memdev=m"}), "e:1:5: found sgx-epc.1, but no sgx-epc.0");
+  EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
+            "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
+  EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=a"}), "e:1:1: '-object': 'a' has no size");
+}
+
+// ------------------------------------------------------------------------------------------------ writing
+
+TEST(ToQemu, WritesOneOptionALine) {
+  Vm vm;
+  vm.name = "a,b c";
+  vm.memory_kib = 512 << 10;
+  vm.vcpus = 2;
+  vm.kernel = "/k";
+  vm.cmdline = "it's";
+  vm.cpu = {.mode = CpuMode::custom, .model = "Icelake-Server", .features = {}};
+  for (const char* name : {"sgxlc", "sgx", "sse4.2", "sgx2", "sgx-kss"})
+    put_feature(vm.cpu, name, FeaturePolicy::require);
+  vm.provision = false;
+  vm.epc = {{.kib = 65536, .host_nodes = {0, 1, 4}, .guest_node = 1, .at = {}},
+            {.kib = 100, .host_nodes = {}, .guest_node = std::nullopt, .prealloc = false, .at = {}}};
+  const Rendered rendered = to_qemu(vm);
+  EXPECT_TRUE(rendered.losses.empty());
+  EXPECT_EQ(rendered.text, R"(qemu-system-x86_64 \
+  -name 'guest=a,,b c' \
+  -object memory-backend-epc,id=memepc0,size=64M,prealloc=on,host-nodes=0-1,host-nodes=4,policy=bind \
+  -object memory-backend-epc,id=memepc1,size=100k,prealloc=off \
+  -M q35,sgx-epc.0.memdev=memepc0,sgx-epc.0.node=1,sgx-epc.1.memdev=memepc1,sgx-epc.1.node=0 \
+  -accel kvm \
+  -cpu Icelake-Server,sgx=on,sgx-kss=on,sgx-provisionkey=off,sgx2=on,sgxlc=on,sse4.2=on \
+  -m 512M \
+  -smp 2 \
+  -object memory-backend-ram,id=ram-node0,size=256M \
+  -numa node,nodeid=0,cpus=0-1,memdev=ram-node0 \
+  -object memory-backend-ram,id=ram-node1,size=256M \
+  -numa node,nodeid=1,memdev=ram-node1 \
+  -kernel /k \
+  -append 'it'\''s' \
+  -nographic
+)");
+  // A shell reads back what a program would be given.
+  Words argv = *read_argv(rendered.text);
+  argv.erase(argv.begin());
+  EXPECT_EQ(argv, qemu_argv(vm));
+}
+
+TEST(ToQemu, ListsWhatQemuCannotSay) {
+  Vm vm = tests::plain_vm();
+  vm.cpu.mode = CpuMode::host_model;
+  put_feature(vm.cpu, "sgx", FeaturePolicy::force);
+  put_feature(vm.cpu, "sgxlc", FeaturePolicy::optional);
+  put_feature(vm.cpu, "sgx-aex-notify", FeaturePolicy::require);
+  put_feature(vm.cpu, "sgx-oss", FeaturePolicy::disable);
+  vm.launch.hash = std::array<u64, 4>{1, 0, 0, 0};
+  Words lines;
+  for (const Loss& loss : to_qemu(vm).losses) lines.push_back(loss.what + ": " + loss.why);
+  EXPECT_EQ(lines, (Words{"CPU mode host-model: QEMU has the host's processor as it is, or a named model",
+                          "policy 'force' of feature sgx: QEMU knows 'on' and 'off' only",
+                          "policy 'optional' of feature sgxlc: QEMU knows 'on' and 'off' only",
+                          "feature sgx-aex-notify: QEMU 7.2 has no word for it",
+                          "feature sgx-oss: QEMU 7.2 has no word for it",
+                          "launch hash 0100000000000000000000000000000000000000000000000000000000000000: QEMU cannot "
+                          "set IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's"}));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::vm
