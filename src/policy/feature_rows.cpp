@@ -3,7 +3,8 @@
 // Linux's cpufeatures.h. Leaf 12H has leaf functions that none of them names: "sgx-oss", ….
 #include "policy/feature_rows.hpp"
 
-#include <algorithm>
+#include <map>
+#include <tuple>
 
 namespace cloister::policy {
 
@@ -300,11 +301,14 @@ constexpr FeatureRow rows[] = {
 std::span<const FeatureRow> feature_rows() { return rows; }
 
 const FeatureRow* row_of(const Feature& feature) {
-  const auto* const found = std::ranges::find_if(rows, [&](const FeatureRow& row) {
-    return row.leaf == feature.leaf && row.subleaf == feature.subleaf && row.reg == feature.reg &&
-           row.bit == feature.bit;
-  });
-  return found == std::end(rows) ? nullptr : found;
+  using Bit = std::tuple<u32, u32, CpuidReg, u8>;
+  static const auto by_bit = [] {
+    std::map<Bit, const FeatureRow*> map;
+    for (const FeatureRow& row : rows) map.emplace(Bit{row.leaf, row.subleaf, row.reg, row.bit}, &row);
+    return map;
+  }();
+  const auto found = by_bit.find({feature.leaf, feature.subleaf, feature.reg, feature.bit});
+  return found == by_bit.end() ? nullptr : found->second;
 }
 
 }  // namespace cloister::policy

@@ -1,5 +1,6 @@
 // Features by name: each spelling of a row is one, the row's own name first.
 #include <algorithm>
+#include <unordered_map>
 
 #include "policy/feature_rows.hpp"
 #include "policy/nearest.hpp"
@@ -30,8 +31,13 @@ const std::vector<Feature>& features() {
 }
 
 const Feature* find_feature(std::string_view name) {
-  const auto found = std::ranges::find(features(), name, &Feature::name);
-  return found == features().end() ? nullptr : &*found;
+  static const auto by_name = [] {
+    std::unordered_map<std::string_view, const Feature*> map;
+    for (const Feature& feature : features()) map.emplace(feature.name, &feature);  // the first row that has it
+    return map;
+  }();
+  const auto found = by_name.find(name);
+  return found == by_name.end() ? nullptr : found->second;
 }
 
 std::string unknown_feature(std::string_view name) {

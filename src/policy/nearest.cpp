@@ -1,4 +1,4 @@
-// Edit distance by the usual table of prefixes.
+// Edit distance by the usual table of prefixes, of which three rows are kept.
 #include "policy/nearest.hpp"
 
 #include <algorithm>
@@ -8,19 +8,20 @@
 namespace cloister::policy {
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<std::size_t>> cost(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) cost[i][0] = i;
-  std::iota(cost[0].begin(), cost[0].end(), std::size_t{0});
+  // Rows of the table: the cost of turning the first letters of `a`, one more in each row, into the first j of `b`.
+  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
   for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::swap(before, last);
+    std::swap(last, row);
+    row[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replace = cost[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, replace});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-      }
+      const std::size_t replace = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, replace});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
     }
   }
-  return cost[a.size()][b.size()];
+  return row[b.size()];
 }
 
 std::vector<std::string_view> nearest_few(std::string_view name, std::span<const std::string_view> candidates,
@@ -31,6 +32,8 @@ std::vector<std::string_view> nearest_few(std::string_view name, std::span<const
   const std::size_t limit = std::max<std::size_t>(1, name.size() / 2);
   std::vector<std::pair<std::size_t, std::string_view>> near;
   for (const std::string_view candidate : candidates) {
+    // Each letter too many or too few is a mistake of its own.
+    if (candidate.size() > name.size() + limit || name.size() > candidate.size() + limit) continue;
     const std::size_t distance = edit_distance(name, candidate);
     if (distance <= limit) near.emplace_back(distance, candidate);
   }
