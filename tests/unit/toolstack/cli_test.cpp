@@ -1,18 +1,10 @@
 // `cloister run` as a person runs it: exit statuses, and what goes to which stream (docs/configuration.md).
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-extern char** environ;
+#include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -22,65 +14,26 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-struct Result {
-  int status = -1;
-  std::string out, err;
-};
-
 class Cli : public testing::Test {
  protected:
-  Cli() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cloister-cli-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
-    write("kernel", "not a kernel");
-  }
-  ~Cli() override { std::filesystem::remove_all(folder_); }
+  Cli() { write("kernel", "not a kernel"); }
 
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path(name)) << text;
-    return path(name);
-  }
+  std::string path(const std::string& name) const { return folder_.path(name); }
+  std::string write(const std::string& name, const std::string& text) const { return folder_.write(name, text); }
 
   /// A configuration whose kernel exists.
   std::string config(const std::string& more = "") const {
     return write("d.cfg", "name = 'd'\nkernel = '" + path("kernel") + "'\n" + more);
   }
 
-  std::string contents(const std::string& name) const {
-    std::ifstream file(path(name));
-    std::stringstream text;
-    text << file.rdbuf();
-    return text.str();
-  }
-
-  Result cloister(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), CLOISTER_BINARY_DIR "/bin/cloister");
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t files;
-    ::posix_spawn_file_actions_init(&files);
-    ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, path("out").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ::posix_spawn_file_actions_addopen(&files, STDERR_FILENO, path("err").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t child = 0;
-    const int error = ::posix_spawn(&child, argv[0], &files, nullptr, argv.data(), environ);
-    ::posix_spawn_file_actions_destroy(&files);
-    EXPECT_EQ(error, 0) << argv[0];
-    if (error != 0) return {};
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents("out"), contents("err")};
-  }
+  tests::Ran cloister(const std::vector<std::string>& arguments) const { return tests::run_cloister(arguments); }
 
  private:
-  std::filesystem::path folder_;
+  tests::Folder folder_;
 };
 
 TEST_F(Cli, HelpIsNoError) {
-  const Result help = cloister({"run", "--help"});
+  const tests::Ran help = cloister({"run", "--help"});
   EXPECT_EQ(help.status, 0);
   for (const char* option :
        {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic"}) {
@@ -99,7 +52,7 @@ TEST_F(Cli, WrongUsageIsStatus2WithAMessageOnStandardError) {
                                             {"run", "--trace-file", "x", config()},
                                             {"run", config(), config()}};
   for (const auto& arguments : cases) {
-    const Result result = cloister(arguments);
+    const tests::Ran result = cloister(arguments);
     EXPECT_EQ(result.status, 2) << testing::PrintToString(arguments);
     EXPECT_FALSE(result.err.empty()) << testing::PrintToString(arguments);
     EXPECT_THAT(result.out, IsEmpty()) << testing::PrintToString(arguments);
@@ -109,7 +62,7 @@ TEST_F(Cli, WrongUsageIsStatus2WithAMessageOnStandardError) {
 TEST_F(Cli, WrongConfigurationIsOneLineWithItsPlaceAndStatus2) {
   const std::string file = config("memory = 'lots'\n");
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", file}, {"run", "-n", file}}) {
-    const Result result = cloister(arguments);
+    const tests::Ran result = cloister(arguments);
     EXPECT_EQ(result.status, 2);
     EXPECT_THAT(result.err, StartsWith(file + ":3:10: 'memory': found \"lots\", expected a number"));
     EXPECT_EQ(std::ranges::count(result.err, '\n'), 1);
@@ -118,7 +71,7 @@ TEST_F(Cli, WrongConfigurationIsOneLineWithItsPlaceAndStatus2) {
 }
 
 TEST_F(Cli, FileThatIsMissingIsStatus2) {
-  const Result result = cloister({"run", path("none.cfg")});
+  const tests::Ran result = cloister({"run", path("none.cfg")});
   EXPECT_EQ(result.status, 2);
   EXPECT_EQ(result.err, path("none.cfg") + ": cannot read: No such file or directory\n");
 }
@@ -126,7 +79,7 @@ TEST_F(Cli, FileThatIsMissingIsStatus2) {
 TEST_F(Cli, KernelThatIsMissingIsNamedAtItsKey) {
   const std::string file = write("d.cfg", "name = 'd'\nkernel = 'no/such'\n");
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", file}, {"run", "-n", file}}) {
-    const Result result = cloister(arguments);
+    const tests::Ran result = cloister(arguments);
     EXPECT_EQ(result.status, 2);
     EXPECT_EQ(result.err, file + ":2:10: cannot use kernel 'no/such': No such file or directory\n");
   }
@@ -134,14 +87,14 @@ TEST_F(Cli, KernelThatIsMissingIsNamedAtItsKey) {
 
 TEST_F(Cli, RamdiskThatIsMissingIsNamedAtItsKey) {
   const std::string file = config("ramdisk = 'no/such'\n");
-  const Result result = cloister({"run", "-n", file});
+  const tests::Ran result = cloister({"run", "-n", file});
   EXPECT_EQ(result.status, 2);
   EXPECT_EQ(result.err, file + ":3:11: cannot use ramdisk 'no/such': No such file or directory\n");
 }
 
 TEST_F(Cli, KernelThatIsNoneIsRefusedAtItsKey) {
   const std::string file = config();
-  const Result result = cloister({"run", file});
+  const tests::Ran result = cloister({"run", file});
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.err, StartsWith(file + ":2:10: cannot use kernel '" + path("kernel") + "': "));
   EXPECT_EQ(std::ranges::count(result.err, '\n'), 1);
@@ -149,14 +102,14 @@ TEST_F(Cli, KernelThatIsNoneIsRefusedAtItsKey) {
 
 TEST_F(Cli, FeatureThatTheProcessorDoesNotHaveIsNamed) {
   const std::string file = config("cpuid = 'host,avx512f=1'\n");
-  const Result result = cloister({"run", "-n", file});
+  const tests::Ran result = cloister({"run", "-n", file});
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.err, AllOf(StartsWith(file + ":3:9: "), HasSubstr("'avx512f'"), HasSubstr("does not have it")));
 }
 
 TEST_F(Cli, UnknownKeyIsAWarningAndTheRunGoesOn) {
   const std::string file = config("memroy = 512\n");
-  const Result result = cloister({"run", "-n", file});
+  const tests::Ran result = cloister({"run", "-n", file});
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.err, file + ":3:1: warning: unknown key 'memroy' is ignored, did you mean 'memory'?\n");
   EXPECT_THAT(result.out, HasSubstr("memory map"));
@@ -164,12 +117,12 @@ TEST_F(Cli, UnknownKeyIsAWarningAndTheRunGoesOn) {
 
 TEST_F(Cli, DryRunShowsTheEpcThatTheFileAsksFor) {
   const std::string file = config("epc = 64\nlewr = 0\n");
-  const Result text = cloister({"run", "--dryrun", file});
+  const tests::Ran text = cloister({"run", "--dryrun", file});
   EXPECT_EQ(text.status, 0);
   EXPECT_THAT(text.err, IsEmpty());
   EXPECT_THAT(text.out, AllOf(HasSubstr("64 MiB"), HasSubstr("sgxlc"), HasSubstr("(EPC)")));
 
-  const Result json = cloister({"run", "-n", "--json", file});
+  const tests::Ran json = cloister({"run", "-n", "--json", file});
   EXPECT_EQ(json.status, 0);
   const auto domain = nlohmann::json::parse(json.out);
   ASSERT_EQ(domain["epc"].size(), 1u);
@@ -197,7 +150,7 @@ TEST_F(Cli, SiliconIsTheMachinesOrNarrower) {
     return cloister({"run", "-n", "--json", "--machine", machine, config("epc = 64\n" + more)});
   };
   for (const char* more : {"", "silicon = 'icelake-server'\n"}) {
-    const Result result = run(more);
+    const tests::Ran result = run(more);
     ASSERT_EQ(result.status, 0) << result.err;
     EXPECT_EQ(result.err.find("warning: silicon 'icelake-server'") != std::string::npos, *more != 0) << result.err;
     const auto domain = nlohmann::json::parse(result.out);
@@ -210,19 +163,19 @@ TEST_F(Cli, SiliconIsTheMachinesOrNarrower) {
       }
     }
   }
-  const Result refused = run("cpuid = 'host,sgx2=1'\n");
+  const tests::Ran refused = run("cpuid = 'host,sgx2=1'\n");
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.err, HasSubstr(path("d.cfg") + ":4:9: 'cpuid': "));
 }
 
 TEST_F(Cli, SectionsAreOfTheMachinesPackages) {
   const std::string sections = "epc = ['size=64,package=1', 'size=32,package=0']\n";
-  const Result alone = cloister({"run", "-n", config(sections)});
+  const tests::Ran alone = cloister({"run", "-n", config(sections)});
   EXPECT_EQ(alone.status, 2);
   EXPECT_EQ(alone.err, path("d.cfg") + ":3:7: 'epc': there is no package 1: the machine has one, package 0\n");
 
   const std::string machine = write("m.toml", "package = [{ epc = [{ size = 48 }] }, { epc = [{ size = 64 }] }]\n");
-  const Result two = cloister({"run", "-n", "--json", "--machine", machine, config(sections)});
+  const tests::Ran two = cloister({"run", "-n", "--json", "--machine", machine, config(sections)});
   ASSERT_EQ(two.status, 0) << two.err;
   EXPECT_EQ(two.err, "cloister: EPC: as asked: 32 MiB of package 0, 64 MiB of package 1\n");
   const auto epc = nlohmann::json::parse(two.out).at("epc");
@@ -230,13 +183,13 @@ TEST_F(Cli, SectionsAreOfTheMachinesPackages) {
   EXPECT_EQ(epc[0].at("node"), 1);
   EXPECT_EQ(epc[1].at("node"), 0);
 
-  const Result large = cloister({"run", "-n", "--machine", machine, config("epc = 65")});
+  const tests::Ran large = cloister({"run", "-n", "--machine", machine, config("epc = 65")});
   EXPECT_EQ(large.status, 2);
   EXPECT_EQ(large.err, path("d.cfg") +
                            ":3:7: 'epc': not enough EPC: asked for 65 MiB of any one package: package 0 has 48 "
                            "MiB free of 48 MiB; package 1 has 64 MiB free of 64 MiB\n");
 
-  const Result wrong = cloister({"run", "-n", "--machine", write("w.toml", "keys = 1"), config()});
+  const tests::Ran wrong = cloister({"run", "-n", "--machine", write("w.toml", "keys = 1"), config()});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_THAT(wrong.err, StartsWith(path("w.toml") + ":1:8: 'keys': found 1"));
 }
