@@ -14,7 +14,7 @@ constexpr std::string_view numeric_keys[] = {"apicidsize", "brandid", "family", 
                                              "maxhvleaf",  "maxleaf", "model",   "nc",
                                              "proccount",  "procpkg", "stepping"};
 
-std::string quoted(std::string_view text) { return std::string("'").append(text).append("'"); }
+std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t");
@@ -38,20 +38,20 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
     if (more) text.remove_prefix(comma + 1);
 
     if (first) {
-      if (item != "host") return Failed("found " + quoted(item) + ", expected the word 'host' first");
+      if (item != "host") return Failed("found " + in_quotes(item) + ", expected the word 'host' first");
       continue;
     }
     if (item.empty() && !more) break;  // a trailing comma
     const std::size_t equals = item.find('=');
-    if (equals == std::string_view::npos) return Failed("found " + quoted(item) + ", expected FEATURE=VALUE");
+    if (equals == std::string_view::npos) return Failed("found " + in_quotes(item) + ", expected FEATURE=VALUE");
     const std::string_view name = trimmed(item.substr(0, equals)), value = trimmed(item.substr(equals + 1));
     if (std::ranges::find(numeric_keys, name) != std::end(numeric_keys)) {
-      return Failed(quoted(name) + " sets a number; only single features can be set here");
+      return Failed(in_quotes(name) + " sets a number; only single features can be set here");
     }
     const policy::Feature* feature = policy::find_feature(name);
     if (feature == nullptr) return Failed(policy::unknown_feature(name));
     if (value.size() != 1 || std::string_view("01xks").find(value[0]) == std::string_view::npos) {
-      return Failed("found " + quoted(value) + " for " + quoted(name) + ", expected one of 0, 1, x, k, s");
+      return Failed("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
     }
     std::erase_if(overrides,
                   [&](const policy::CpuidOverride& o) { return same_bit(*policy::find_feature(o.feature), *feature); });

@@ -17,7 +17,7 @@ bool harmless(char c) {
          signs.find(c) != std::string_view::npos;
 }
 
-std::string quoted(std::string_view value) {
+std::string in_quotes(std::string_view value) {
   std::string text = "\"";
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
@@ -54,7 +54,7 @@ void set_up_log(const std::string& program) {
 
 std::string logfmt(std::string_view key, std::string_view value) {
   const bool bare = !value.empty() && std::ranges::all_of(value, harmless);
-  return std::string(key).append("=").append(bare ? std::string(value) : quoted(value));
+  return std::string(key).append("=").append(bare ? std::string(value) : in_quotes(value));
 }
 
 void log(LogLevel level, std::string_view event, LogFields fields) {

@@ -10,13 +10,13 @@ namespace cloister::toolstack::tables {
 namespace {
 
 /// Text in quotes, without control characters, and not too long for a line.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t most = 80;
   return fmt::format("\"{}{}\"", printable(text.substr(0, most)), text.size() > most ? "…" : "");
 }
 
 std::string shown(const toml::node& node) {
-  if (const auto* text = node.as_string()) return quoted(text->get());
+  if (const auto* text = node.as_string()) return in_quotes(text->get());
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
   if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
@@ -69,7 +69,7 @@ tl::expected<std::size_t, Diagnostic> Value::word(std::span<const std::string_vi
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (const auto* text = node.as_string(); text != nullptr && text->get() == words[i]) return i;
     if (i > 0) expected += i + 1 == words.size() ? " or " : ", ";
-    expected += quoted(words[i]);
+    expected += in_quotes(words[i]);
   }
   return wrong(expected);
 }
@@ -83,7 +83,7 @@ tl::expected<std::vector<Value>, Diagnostic> Value::elements(const std::string& 
 }
 
 Diagnostic unknown_key(const toml::key& key, std::span<const std::string_view> names) {
-  std::string message = fmt::format("unknown key {}", quoted(key.str()));
+  std::string message = fmt::format("unknown key {}", in_quotes(key.str()));
   if (const auto near = policy::nearest(key.str(), names)) {
     message += fmt::format(", did you mean '{}'?", *near);
   } else {

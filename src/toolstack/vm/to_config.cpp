@@ -29,7 +29,7 @@ constexpr u32 most_package = 255;
 constexpr std::string_view provisioning = "sgx-provisionkey";
 
 /// Between double quotes, as the lexer takes it back.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -52,7 +52,7 @@ class Writer {
 
   Rendered rendered() {
     minor_ones();
-    set("name", quoted(name()));
+    set("name", in_quotes(name()));
     set("memory", fmt::to_string(memory_mib()));
     if (vm_.vcpus > most_vcpus) lose(fmt::format("{} processors", vm_.vcpus), "a domain has 16 at most");
     set("vcpus", fmt::to_string(std::clamp<u64>(vm_.vcpus, 1, most_vcpus)));
@@ -106,10 +106,10 @@ class Writer {
       text_ += "# kernel = \"\"  # required: a bzImage, or an ELF kernel with a PVH entry\n";
       lose_minor("start from a disk or the network", "a domain starts from a kernel, which is to be named");
     } else {
-      set("kernel", quoted(vm_.kernel));
+      set("kernel", in_quotes(vm_.kernel));
     }
-    if (!vm_.ramdisk.empty()) set("ramdisk", quoted(vm_.ramdisk));
-    if (!vm_.cmdline.empty()) set("cmdline", quoted(vm_.cmdline));
+    if (!vm_.ramdisk.empty()) set("ramdisk", in_quotes(vm_.ramdisk));
+    if (!vm_.cmdline.empty()) set("cmdline", in_quotes(vm_.cmdline));
   }
 
   // ------------------------------------------------------------------------------------------------ EPC
@@ -137,7 +137,7 @@ class Writer {
     for (const EpcSection& section : config_.epc) {
       std::string line = fmt::format("size={}", section.mib);
       if (section.package) line += fmt::format(",package={}", *section.package);
-      lines.push_back(quoted(line));
+      lines.push_back(in_quotes(line));
     }
     set("epc", fmt::format("[{}]", fmt::join(lines, ", ")));
   }
@@ -180,7 +180,7 @@ class Writer {
     if (row_ == nullptr)
       return lose(fmt::format("CPU model {}", shown(cpu.model)), "no silicon description is like it");
     config_.silicon = row_->silicon;
-    set("silicon", quoted(row_->silicon));
+    set("silicon", in_quotes(row_->silicon));
   }
 
   /// What the domain has so far. Sizes do not matter, and nothing is asked for that can lack, so that there is no
@@ -260,7 +260,7 @@ class Writer {
     if (config_.cpuid.empty()) return;
     std::string text = "host";
     for (const policy::CpuidOverride& o : config_.cpuid) text += fmt::format(",{}={}", o.feature, o.on ? 1 : 0);
-    set("cpuid", quoted(text));
+    set("cpuid", in_quotes(text));
   }
 
   void lose_policy(const CpuFeature& feature) {
@@ -310,7 +310,7 @@ class Writer {
     const bool control = policy::has(table, *policy::find_feature("sgxlc"));
     const bool own_hash = launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash;
     // EINIT takes the hash in a domain without the registers too.
-    if (launch.hash && launch_control_) set("lehash", quoted(launch_hash_text(*launch.hash)));
+    if (launch.hash && launch_control_) set("lehash", in_quotes(launch_hash_text(*launch.hash)));
     if (own_hash && !launch_control_)
       lose(fmt::format("launch hash {}", launch_hash_text(*launch.hash)), "the domain has no launch control");
     if (launch.writable && control) set("lewr", *launch.writable ? "1" : "0");

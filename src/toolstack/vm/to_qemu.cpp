@@ -121,7 +121,7 @@ class Writer {
 };
 
 /// As a shell reads it back.
-std::string quoted(const std::string& word) {
+std::string in_quotes(const std::string& word) {
   constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%";
   if (!word.empty() && word.find_first_not_of(plain) == word.npos) return word;
   std::string text = "'";
@@ -135,10 +135,10 @@ std::vector<std::string> qemu_argv(const Vm& vm) { return Writer(vm).written().a
 
 Rendered to_qemu(const Vm& vm) {
   Written written = Writer(vm).written();
-  std::string text = quoted(vm.emulator.empty() ? "qemu-system-x86_64" : vm.emulator);
+  std::string text = in_quotes(vm.emulator.empty() ? "qemu-system-x86_64" : vm.emulator);
   for (std::size_t i = 0; i < written.argv.size(); ++i) {
     // Options stand at even places up to the last one, which has no value.
-    text += (i % 2 == 0 ? " \\\n  " : " ") + quoted(written.argv[i]);
+    text += (i % 2 == 0 ? " \\\n  " : " ") + in_quotes(written.argv[i]);
   }
   return {text + "\n", std::move(written.losses)};
 }
