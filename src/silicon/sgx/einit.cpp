@@ -116,13 +116,17 @@ LeafResult einit(LeafContext& ctx) {
   EpcmEntry& entry = ctx.epcm(*index);
   const Held held(entry.lock, LockMode::shared);
   if (fails("EINIT.rcx_busy", !held)) return leaf_gp();
-  if (const auto guard = ctx.guard();
-      fails("EINIT.rcx_valid", !entry.valid) || fails("EINIT.rcx_type", entry.type != PageType::secs)) {
-    return ctx.epc_fault(secs_at);
-  }
   SecsPage& page = ctx.secs(*index);
   const arch::Secs& secs = page.architectural;
-  const bool kss = (secs.attributes.flags & arch::attributes::kss) != 0;
+  bool kss = false;
+  {
+    const auto guard = ctx.guard();
+    if (fails("EINIT.rcx_valid", !entry.valid) || fails("EINIT.rcx_type", entry.type != PageType::secs)) {
+      return ctx.epc_fault(secs_at);
+    }
+    // Another EINIT of this enclave may be setting ATTRIBUTES.INIT.
+    kss = (secs.attributes.flags & arch::attributes::kss) != 0;
+  }
   if (fails("EINIT.isvfamilyid", !kss && !all_zero(sig->isvfamilyid))) return failure(SgxError::invalid_sig_struct);
   const Held building(entry.build_lock, LockMode::exclusive);
   if (fails("EINIT.measuring", !building) || fails("EINIT.initialised", page.initialised())) return leaf_gp();
