@@ -40,7 +40,16 @@ Peer peer_of(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return {};
-  return {credentials.pid, credentials.uid, credentials.gid};
+  Peer peer{credentials.pid, credentials.uid, credentials.gid};
+  // Of too small a buffer the kernel says how large it should be.
+  static_assert(sizeof(gid_t) == sizeof(unsigned));
+  socklen_t groups = 0;
+  while (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, peer.groups.data(), &groups) != 0) {
+    if (errno != ERANGE) return {};
+    peer.groups.resize(groups / sizeof(unsigned));
+  }
+  peer.groups.resize(groups / sizeof(unsigned));
+  return peer;
 }
 
 }  // namespace cloister::toolstack

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "toolstack/fd.hpp"
 
@@ -18,10 +19,12 @@ std::optional<sockaddr_un> unix_address(const std::string& path);
 /// SOCK_SEQPACKET. The error is for a person.
 tl::expected<Fd, std::string> listen_at(const std::string& path, int type, unsigned mode);
 
-/// SO_PEERCRED: of the process that connected, or that called listen().
+/// Of the process that connected, or that called listen(), as it was then (SO_PEERCRED, SO_PEERGROUPS). What cannot be
+/// had is as in an empty one: nobody's numbers and no groups.
 struct Peer {
   int pid = 0;
   unsigned uid = ~0u, gid = ~0u;
+  std::vector<unsigned> groups{};  ///< the supplementary ones
 };
 Peer peer_of(int socket);
 
