@@ -80,6 +80,7 @@ constexpr AllowedCall allowed[] = {
     // Connections that came in. send() and recv() are sendto() and recvfrom() without an address.
     {SCMP_SYS(accept4)},
     {SCMP_SYS(getsockopt), is(2, SO_PEERCRED)},
+    {SCMP_SYS(getsockopt), is(2, SO_PEERGROUPS)},
     {SCMP_SYS(recvmsg)},
     {SCMP_SYS(sendmsg)},
     {SCMP_SYS(recvfrom), {4, ~std::uint64_t{0}, 0}},
