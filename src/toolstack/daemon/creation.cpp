@@ -191,7 +191,9 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
-                    .running = false};
+                    .running = false,
+                    .process = std::nullopt,
+                    .run = paths_.run};
   domain->config = std::move(config);
   if (auto kept = registry_.put(domain->record); !kept) {
     broker_.release(*id);
@@ -202,7 +204,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
 }
 
 tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, const OpenImages& images) {
-  const DomainRecord& record = domain->record;
+  DomainRecord record = domain->record;
   LaunchMessage message{.id = record.id,
                         .name = record.name,
                         .config = record.config,
@@ -257,6 +259,9 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   domain->memory = std::move(memory);
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
   ::eventfd_write(wake_.get(), 1);
+  record.process = identity_of(domain->pid);
+  if (auto kept = registry_.put(record); !kept) return tl::unexpected(kept.error());
+  domain->record = std::move(record);
   return std::move(*launching);
 }
 

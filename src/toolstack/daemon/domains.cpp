@@ -22,6 +22,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds patience(5), longest_death(20);
+constexpr int retry_ms = 1000;
 
 ApiError no_such_domain(const std::string& key) { return {.status = 404, .message = "no domain '" + key + "'"}; }
 
@@ -82,6 +83,11 @@ Domains::Pointer Domains::lookup(const std::string& key) const {
   return found == table_.end() ? nullptr : found->second;
 }
 
+/// Its sockets are where the daemon that started it had its own.
+DaemonPaths Domains::paths_of(const DomainRecord& record) const {
+  return {paths_.state, record.run.empty() ? paths_.run : std::filesystem::path(record.run)};
+}
+
 bool Domains::in_table(const Pointer& domain) const {
   const auto found = table_.find(domain->record.id);
   return found != table_.end() && found->second == domain;
@@ -107,7 +113,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   if (info.silicon == "default" && !machine().silicon.empty()) info.silicon = machine().silicon;
   info.pid = domain.pid;
   info.started = domain.record.started;
-  info.console = paths_.console(domain.record.id);
+  info.console = paths_of(domain.record).console(domain.record.id);
   info.placement = domain.record.placement;
   info.cpu_seconds = cpu_seconds_of(domain.pid);
   info.grants = domain.record.grants;
@@ -156,17 +162,23 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
 
 Domains::Result Domains::tell(const std::string& key, const char* verb) {
   u32 id = 0;
-  std::string name;
+  std::string name, socket;
   {
     const Lock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     name = domain->record.name;
-    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
     id = domain->record.id;
+    socket = paths_of(domain->record).control(id);
+    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
   }
-  auto control = ControlClient::connect(paths_.control(id));
-  if (!control) return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
+  auto control = ControlClient::connect(socket);
+  if (!control) {
+    const Lock held(lock_);
+    if (control.error() == ControlClient::Refused::nobody || !table_.contains(id))
+      return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
+    return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be reached at " + socket});
+  }
   if (const auto reply = control->request(verb, patience); !reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
   log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(id)}});
@@ -186,7 +198,7 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
   if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
   domain->record = std::move(renamed);
   // Only its log is concerned: a VMM that does not listen keeps the old name there.
-  if (auto control = ControlClient::connect(paths_.control(domain->record.id)))
+  if (auto control = ControlClient::connect(paths_of(domain->record).control(domain->record.id)))
     (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
   log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
   return info(*domain);
@@ -245,13 +257,12 @@ void Domains::watch() {
     std::vector<Pointer> watched;
     for (const auto& [id, domain] : table_) {
       if (!domain->process) continue;
-      // Of a connection only its end counts, which poll() always tells.
-      const short events = domain->pid != 0 ? POLLIN : 0;
-      set.push_back({.fd = domain->process.get(), .events = events, .revents = 0});
+      set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
       watched.push_back(domain);
     }
+    const bool all_known = look_again(held);
     held.unlock();
-    ::poll(set.data(), set.size(), -1);
+    ::poll(set.data(), set.size(), all_known ? -1 : retry_ms);
     held.lock();
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
@@ -290,7 +301,7 @@ void Domains::end(const Pointer& domain, const Lock&) {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
   broker_.release(record.id);
   std::error_code ignored;
-  std::filesystem::remove_all(paths_.sockets_of(record.id), ignored);
+  std::filesystem::remove_all(paths_of(record).sockets_of(record.id), ignored);
 
   std::string how = domain->fate, cause;
   bool bad = false;

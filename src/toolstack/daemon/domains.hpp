@@ -107,8 +107,14 @@ class Domains {
   void roll_back(const Pointer& domain);
 
   // recovery
+  DaemonPaths paths_of(const DomainRecord& record) const;
   tl::expected<void, std::string> recover();
+  enum class Life : u8 { dead, held, unknown };
   Pointer find_again(const DomainRecord& record);
+  Life look_for_process(Domain& domain) const;
+  Life look_for_listener(Domain& domain) const;
+  Life end_launch(Domain& domain) const;
+  bool look_again(const Lock& held);
   void adopt(Domain& domain, ControlClient& control);
   void forget(const DomainRecord& record);
 

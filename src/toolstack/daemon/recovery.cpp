@@ -1,7 +1,7 @@
 // What an earlier daemon left. Each record is a domain that lives, or one that has died with its memory: then its
-// frames are free, for nobody holds what was in them.
-#include <poll.h>
-
+// frames are free, for nobody holds what was in them. Only a proof counts as death: the record's process is no more,
+// or, if an older daemon wrote the record, nobody listens on the domain's socket any more. What could not be told is
+// looked at again.
 #include <filesystem>
 
 #include "toolstack/daemon/domain.hpp"
@@ -13,14 +13,9 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr std::chrono::seconds patience(5);
-/// A VMM that has lost its launching connection exits as soon as it looks.
+/// For room in a VMM's backlog: whoever cannot be reached at once is looked for again.
+constexpr std::chrono::milliseconds short_wait(100);
 constexpr int longest_exit_ms = 10'000;
-
-/// Waits until the other end of the connection is closed.
-bool wait_for_hangup(int connection, int milliseconds) {
-  pollfd wait{.fd = connection, .events = 0, .revents = 0};
-  return ::poll(&wait, 1, milliseconds) > 0;
-}
 
 }  // namespace
 
@@ -61,33 +56,80 @@ tl::expected<void, std::string> Domains::recover() {
 
 /// Null: it is dead.
 Domains::Pointer Domains::find_again(const DomainRecord& record) {
-  auto control = ControlClient::connect(paths_.control(record.id));
-  if (!control && control.error() == ControlClient::Refused::dead) return nullptr;
   auto domain = std::make_shared<Domain>();
   domain->record = record;
+  domain->found = true;
   if (auto read = read_config(record.config)) domain->config = std::move(read->config);
-  if (!control) {
-    log(LogLevel::error, "domain-out-of-reach", {{"domain", record.name}});
-    return domain;
-  }
+  const auto log_as = [&](LogLevel level, const char* event) {
+    log(level, event, {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  };
+  Life life = look_for_process(*domain);
+  if (life == Life::held && !record.running) life = end_launch(*domain);
+  if (life == Life::dead) return nullptr;
   if (!record.running) {
-    if (wait_for_hangup(control->descriptor(), longest_exit_ms)) return nullptr;
-    log(LogLevel::error, "launch-stuck", {{"domain", record.name}});
-    domain->process = control->release();
+    log_as(LogLevel::error, "launch-stuck");
     return domain;
   }
-  // Only a living VMM has the socket. If it still has it when the process is held by a descriptor, the number was its.
+  auto control = ControlClient::connect(paths_of(record).control(record.id), short_wait);
+  if (life == Life::held && control && control->peer_pid() == domain->pid) {
+    adopt(*domain, *control);
+  } else {
+    log_as(LogLevel::error, "domain-out-of-reach");
+  }
+  return domain;
+}
+
+/// By the record; an older one does not name its process. Held: the domain has its VMM's pidfd.
+Domains::Life Domains::look_for_process(Domain& domain) const {
+  if (!domain.record.process) return look_for_listener(domain);
+  auto process = open_process(*domain.record.process);
+  if (!process) return process.error() == Absence::dead ? Life::dead : Life::unknown;
+  domain.process = std::move(*process);
+  domain.pid = domain.record.process->pid;
+  return Life::held;
+}
+
+/// Only a living VMM has the socket. If it still has it when the process is held by a descriptor, the number was its.
+Domains::Life Domains::look_for_listener(Domain& domain) const {
+  using Refused = ControlClient::Refused;
+  const std::string socket = paths_of(domain.record).control(domain.record.id);
+  const auto control = ControlClient::connect(socket, short_wait);
+  if (!control && control.error() == Refused::absent && !any_process_named(vmm_)) return Life::dead;
+  if (!control) return control.error() == Refused::nobody ? Life::dead : Life::unknown;
   const int pid = control->peer_pid();
   Fd process(::pidfd_open(pid, 0));
-  if (const auto again = ControlClient::connect(paths_.control(record.id)); !again) return nullptr;
-  if (!process) {
-    domain->process = control->release();
-    return domain;
+  const auto again = ControlClient::connect(socket, short_wait);
+  if (!again && again.error() == Refused::nobody) return Life::dead;
+  if (!again || !process || again->peer_pid() != pid) return Life::unknown;
+  const auto identity = identity_of(pid);
+  if (!identity || wait_for_end(process.get(), 0)) return Life::unknown;
+  domain.record.process = identity;
+  if (auto kept = registry_.put(domain.record); !kept)
+    log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", kept.error()}});
+  domain.process = std::move(process);
+  domain.pid = pid;
+  return Life::held;
+}
+
+/// A VMM that has lost its launching connection exits as soon as it looks, and has no guest.
+Domains::Life Domains::end_launch(Domain& domain) const {
+  ::pidfd_send_signal(domain.process.get(), SIGKILL, nullptr, 0);
+  return wait_for_end(domain.process.get(), longest_exit_ms) ? Life::dead : Life::held;
+}
+
+/// Looks again for those of which it was not known whether they live. True: none is left.
+bool Domains::look_again(const Lock& held) {
+  bool all_known = true;
+  std::vector<Pointer> dead;
+  for (const auto& [id, domain] : table_) {
+    // One that is being created has a thread of its own that knows.
+    if (domain->process || !domain->found) continue;
+    const Life life = look_for_process(*domain);
+    if (life == Life::dead) dead.push_back(domain);
+    all_known = all_known && life != Life::unknown;
   }
-  domain->process = std::move(process);
-  domain->pid = pid;
-  adopt(*domain, *control);
-  return domain;
+  for (const Pointer& domain : dead) end(domain, held);
+  return all_known;
 }
 
 /// Takes the descriptors that the VMM holds. Without them the domain goes on, and its memory is gone when it ends.

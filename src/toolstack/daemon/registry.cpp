@@ -43,21 +43,40 @@ tl::expected<std::vector<fs::path>, std::string> files_in(const fs::path& folder
   return files;
 }
 
+json to_json(const ProcessIdentity& process) {
+  return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
+}
+
+tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
+  ProcessIdentity process;
+  u64 pid = 0;
+  JsonFields fields(object);
+  fields.number("pid", pid, std::numeric_limits<int>::max()).number("start", process.start).text("boot", process.boot);
+  if (fields.ok() && pid == 0) fields.fail("'pid': out of range");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  process.pid = static_cast<int>(pid);
+  return process;
+}
+
 }  // namespace
 
 bool DomainRecord::operator==(const DomainRecord& other) const { return write_record(*this) == write_record(other); }
 
 std::string write_record(const DomainRecord& record) {
-  return json_text({{"id", record.id},
-                    {"name", record.name},
-                    {"config", record.config},
-                    {"file", record.file},
-                    {"directory", record.directory},
-                    {"started", record.started},
-                    {"placement", record.placement},
-                    {"grants", to_json(record.grants)},
-                    {"package", to_json(record.package)},
-                    {"running", record.running}});
+  json object{{"version", record_version},
+              {"id", record.id},
+              {"name", record.name},
+              {"config", record.config},
+              {"file", record.file},
+              {"directory", record.directory},
+              {"started", record.started},
+              {"placement", record.placement},
+              {"grants", to_json(record.grants)},
+              {"package", to_json(record.package)},
+              {"running", record.running},
+              {"run", record.run}};
+  if (record.process) object["process"] = to_json(*record.process);
+  return json_text(object);
 }
 
 tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
@@ -65,9 +84,22 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (!object) return tl::unexpected(object.error());
   DomainRecord record;
   JsonFields fields(*object);
+  u32 version = 1;
+  if (fields.has("version")) fields.number("version", version);
+  if (version < 1 || version > record_version)
+    fields.fail("'version': " + std::to_string(version) + ", of which this daemon knows 1 to " +
+                std::to_string(record_version));
   fields.number("id", record.id).text("name", record.name).text("config", record.config).text("file", record.file);
   fields.text("directory", record.directory).text("started", record.started).text("placement", record.placement);
   fields.boolean("running", record.running);
+  if (fields.has("run")) fields.text("run", record.run);
+  if (fields.ok() && fields.has("process")) {
+    if (auto process = read_process((*object)["process"])) {
+      record.process = std::move(*process);
+    } else {
+      fields.fail("'process': " + process.error());
+    }
+  }
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
   if (!fields.has("package")) fields.fail("'package' is missing");

@@ -1,15 +1,24 @@
 // What the daemon must not forget: its domains with the frames that they have, the frames that are withdrawn, and the
 // next domain's number. A file for each domain, and one for the machine.
+//
+// Records have a version, which is moved on whenever an older daemon would misread a newer one's. Members that a later
+// version brought have a meaning when they are missing, so that older records are read as they are; they are written
+// in the newest form.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "toolstack/daemon/paths.hpp"
+#include "toolstack/daemon/process_identity.hpp"
 #include "toolstack/package_values.hpp"
 
 namespace cloister::toolstack {
+
+/// 1, which no record says: without `process` and `run`.
+inline constexpr u32 record_version = 2;
 
 struct DomainRecord {
   u32 id = 0;  ///< 1 to hypervisor::last_owner
@@ -18,8 +27,10 @@ struct DomainRecord {
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is
   Grants grants;
-  PackageValues package;  ///< what its VMM made its package of
-  bool running = false;   ///< false: being created; its VMM never started the guest
+  PackageValues package;                   ///< what its VMM made its package of
+  bool running = false;                    ///< false: being created; its VMM never started the guest
+  std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
+  std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
   bool operator==(const DomainRecord&) const;
 };
 

@@ -49,13 +49,16 @@ const char* name_of(DomainState state) {
   return "unknown";
 }
 
-tl::expected<ControlClient, ControlClient::Refused> ControlClient::connect(const std::string& path) {
+tl::expected<ControlClient, ControlClient::Refused> ControlClient::connect(const std::string& path,
+                                                                           std::chrono::milliseconds limit) {
   const auto address = unix_address(path);
   Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!address || !socket) return tl::unexpected(Refused::other);
-  set_limit(socket.get(), SO_SNDTIMEO, std::chrono::seconds(5));  // connect() waits for room in the backlog
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0)
-    return tl::unexpected(errno == ECONNREFUSED || errno == ENOENT ? Refused::dead : Refused::other);
+  set_limit(socket.get(), SO_SNDTIMEO, limit);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
+    if (errno == ECONNREFUSED) return tl::unexpected(Refused::nobody);
+    return tl::unexpected(errno == ENOENT || errno == ENOTDIR ? Refused::absent : Refused::other);
+  }
   return ControlClient(std::move(socket));
 }
 

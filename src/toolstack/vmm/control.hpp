@@ -48,10 +48,13 @@ struct ControlError {
 class ControlClient {
  public:
   enum class Refused : u8 {
-    dead,   ///< nobody has the socket: the VMM is gone
-    other,  ///< it could not be told whether anybody has
+    nobody,  ///< the socket is there, and nobody listens any more: who did has ended
+    absent,  ///< there is no such socket: it tells nothing of who had it
+    other,   ///< it could not be told: no descriptors are left, a full backlog, …
   };
-  static tl::expected<ControlClient, Refused> connect(const std::string& path);
+  /// `limit`: how long to wait for room in the backlog.
+  static tl::expected<ControlClient, Refused> connect(const std::string& path,
+                                                      std::chrono::milliseconds limit = std::chrono::seconds(5));
 
   /// One request and its reply.
   tl::expected<Packet, ControlError> request(const nlohmann::json& body, std::chrono::milliseconds limit);
@@ -59,8 +62,6 @@ class ControlClient {
 
   /// The process that last called listen() on the socket (SO_PEERCRED).
   int peer_pid() const;
-  int descriptor() const { return socket_.get(); }
-  Fd release() { return std::move(socket_); }
 
  private:
   explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}

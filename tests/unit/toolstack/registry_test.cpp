@@ -32,7 +32,10 @@ class Kept : public testing::Test {
             .placement = "why",
             .grants = {{.package = 0, .extents = {{arch::Mfn{256 * id}, 256}}}},
             .package = {},
-            .running = id % 2 == 0};
+            .running = id % 2 == 0,
+            .process =
+                id % 2 == 0 ? std::optional(ProcessIdentity{.pid = 7, .start = 12345, .boot = "a-boot"}) : std::nullopt,
+            .run = "/run/somewhere"};
   }
 
   fs::path folder_ = testing::TempDir() + "registry-" + std::to_string(::getpid());
@@ -67,6 +70,37 @@ TEST_F(Kept, ARecordThatCannotBeReadIsAnErrorWithItsName) {
   }
   std::ofstream(paths_.record(3)) << write_record(record(4, "d"));
   EXPECT_FALSE(registry_->domains()) << "another file's number";
+}
+
+TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
+  DomainRecord first = record(2, "a");
+  first.process.reset();
+  first.run.clear();
+  auto object = nlohmann::json::parse(write_record(first));
+  EXPECT_EQ(object["version"], record_version);
+  object.erase("version");
+  object.erase("run");
+  const auto read = read_record(object.dump());
+  ASSERT_TRUE(read) << read.error();
+  EXPECT_EQ(*read, first);
+}
+
+TEST_F(Kept, ARecordOfANewerVersionIsNotGuessedAt) {
+  auto object = nlohmann::json::parse(write_record(record(2, "a")));
+  for (const u32 version : {0u, record_version + 1}) {
+    object["version"] = version;
+    const auto read = read_record(object.dump());
+    ASSERT_FALSE(read) << version;
+    EXPECT_NE(read.error().find("'version': " + std::to_string(version)), std::string::npos) << read.error();
+  }
+  object["version"] = record_version;
+  for (const char* member : {"pid", "start", "boot"}) {
+    auto damaged = object;
+    damaged["process"].erase(member);
+    const auto read = read_record(damaged.dump());
+    ASSERT_FALSE(read) << member;
+    EXPECT_NE(read.error().find("'process': '" + std::string(member)), std::string::npos) << read.error();
+  }
 }
 
 TEST_F(Kept, TheMachineStartsEmptyAndComesBack) {

@@ -1,0 +1,165 @@
+"""What a new daemon makes of what an earlier one left: domains out of reach, and records of other versions."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+
+from machine import MIB_PAGES, wait_until
+
+MACHINE = """
+[[package]]
+epc = [{ base = 0x1_0000_0000, size = 4 }]
+"""
+
+
+def records(m):
+    """The records by the names of their domains."""
+    texts = [path.read_text() for path in (m.state / "domains").iterdir()]
+    return {record["name"]: record for record in map(json.loads, texts)}
+
+
+def rewrite(m, name, change):
+    """Has a record changed by a function, while no daemon runs."""
+    record = records(m)[name]
+    change(record)
+    (m.state / "domains" / f"{record['id']}.json").write_text(json.dumps(record))
+
+
+def vanished_run(machine):
+    """The run folder is removed below living domains, while no daemon looks: they keep their frames, nobody else gets
+    them, they can be ended, and are seen to end."""
+    m = machine(MACHINE)
+    before = {name: m.create(name, epc=2) for name in ("one", "two")}
+    for name, domain in before.items():
+        m.wait_for_ready(name)
+        assert records(m)[name]["process"]["pid"] == domain["pid"], records(m)
+    m.kill()
+    shutil.rmtree(m.run)
+    m.start()
+    found = m.domains()
+    assert {name: (d["pid"], d["epc"]) for name, d in found.items()} == \
+        {name: (d["pid"], d["epc"]) for name, d in before.items()}, found
+    assert {d["state"] for d in found.values()} == {"unresponsive"}, found
+    assert m.check_accounts()["granted_pages"] == 4 * MIB_PAGES
+    assert m.request("POST", "/v1/domains", m.creation("three")).status == 507
+    answer = m.request("POST", "/v1/domains/one/pause")
+    assert answer.status == 500 and "cannot be reached" in answer.json["error"]["message"], answer.body
+    # One is ended on request, one by itself.
+    m.destroy("one")
+    os.kill(before["two"]["pid"], signal.SIGKILL)
+    wait_until(lambda: m.domains() == {}, "the end of both")
+    assert m.vmms() == []
+    m.create("three", epc=4)
+    m.check_settled(["three"])
+
+
+def other_run(machine):
+    """A daemon on the same state with another run folder has the same domains, with all that belongs to them."""
+    m = machine(MACHINE)
+    before = m.create("one", epc=2)
+    m.wait_for_ready("one")
+    m.kill()
+    first_run, m.run = m.run, m.run.with_name("run2")
+    m.start()
+    found = m.domains()["one"]
+    for key in ("id", "pid", "epc", "console"):
+        assert found[key] == before[key], (key, found)
+    assert found["state"] == "running", found
+    assert b"x" in m.type_into("one", b"x")
+    m.create("two", epc=2)
+    m.restart()
+    m.destroy("one")
+    m.create("three", epc=2)
+    m.check_settled(["two", "three"])
+    assert os.listdir(first_run / "domains") == []
+
+
+def unstarted(machine):
+    """A record of a creation that its daemon did not live to end, whose process is still there: it is ended."""
+    m = machine(MACHINE)
+    pid = m.create("one", epc=2)["pid"]
+    m.kill()
+    rewrite(m, "one", lambda record: record.update(running=False))
+    shutil.rmtree(m.run)
+    m.start()
+    assert m.domains() == {} and m.vmms() == [], (m.domains(), pid)
+    m.create("two", epc=4)
+    m.check_settled(["two"])
+
+
+def old_records(machine):
+    """Records without a version, as they were before there was one: domains are found by their sockets, and the
+    records have their processes from then on."""
+    m = machine(MACHINE)
+
+    def first_version(record):
+        for member in ("version", "process", "run"):
+            del record[member]
+
+    alive, dead = m.create("alive", epc=2), m.create("dead", epc=1)
+    m.wait_for_ready("alive")
+    m.kill()
+    for name in ("alive", "dead"):
+        rewrite(m, name, first_version)
+    os.kill(dead["pid"], signal.SIGKILL)
+    wait_until(lambda: m.vmms() == [alive["pid"]], "the death")
+    m.start()
+    found = m.domains()
+    assert set(found) == {"alive"} and found["alive"]["state"] == "running", found
+    assert found["alive"]["epc"] == alive["epc"] and found["alive"]["pid"] == alive["pid"], found
+    assert records(m)["alive"]["version"] == 2 and records(m)["alive"]["process"]["pid"] == alive["pid"]
+    m.check_settled(["alive"])
+
+    # Without its socket nothing proves its death as long as there are such processes.
+    m.kill()
+    rewrite(m, "alive", first_version)
+    shutil.rmtree(m.run)
+    m.start()
+    found = m.domains()["alive"]
+    assert (found["state"], found["pid"], found["epc"]) == ("unresponsive", 0, alive["epc"]), found
+    m.create("other", epc=2)
+    assert m.request("POST", "/v1/domains", m.creation("more")).status == 507
+    os.kill(alive["pid"], signal.SIGKILL)
+    m.check_accounts()
+
+
+def few_descriptors(machine):
+    """A daemon without descriptors for all that it finds takes no living domain for dead."""
+    m = machine(MACHINE)
+    before = {name: m.create(name, epc=1) for name in ("one", "two", "three")}
+    for name in before:
+        m.wait_for_ready(name)
+    m.kill()
+    outcomes = set()
+    for limit in range(5, 47, 3):
+        def lower():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+        with open(m.log, "ab") as log:
+            process = subprocess.Popen(m.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=lower)
+        size = m.log.stat().st_size
+
+        def settled():
+            return process.poll() is not None or b"event=ready" in m.log.read_bytes()[size:]
+
+        wait_until(settled, "cloisterd to be ready, or to give up")
+        outcomes.add("gave-up" if process.poll() is not None else "ready")
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        kept = {name: (r["process"]["pid"], r["running"]) for name, r in records(m).items()}
+        assert kept == {name: (d["pid"], True) for name, d in before.items()}, (limit, kept)
+    assert outcomes == {"gave-up", "ready"}, outcomes
+    assert b"event=domain-out-of-reach" in m.log.read_bytes()
+    m.start()
+    found = m.domains()
+    assert {name: (d["pid"], d["epc"], d["state"]) for name, d in found.items()} == \
+        {name: (d["pid"], d["epc"], "running") for name, d in before.items()}, found
+    m.check_settled(before)
+
+
+CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records,
+         "few-descriptors": few_descriptors}
