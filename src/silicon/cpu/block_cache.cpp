@@ -21,10 +21,11 @@ void op_block_end(Cpu& cpu, const Op* op) { return jump_direct<0>(cpu, op, cpu.r
 /// In a block that a store made stale: leaves for the run loop before this instruction.
 void op_poisoned(Cpu& cpu, const Op* op) { return again(cpu, op); }
 
-/// In front of an instruction that crosses into a second page: is it still the one that was decoded?
+/// In front of an instruction that crosses into a second page: is it still the one that was decoded? The look-up, which
+/// finds out, enters behind this operation.
 void op_check_second_page(Cpu& cpu, const Op* op) {
   const Block& b = *cpu.block;
-  if (b.second_generation_now->load(std::memory_order_acquire) != b.second_generation) return again(cpu, op + 1);
+  if (b.second_stale() || b.second_elsewhere(cpu.gpr[reg_rip_base], cpu.fetch_key)) return again(cpu, op + 1);
   CLOISTER_NEXT(cpu, op);
 }
 
@@ -47,8 +48,7 @@ EnclaveCode enclave_code(const Cpu& cpu) {
 }  // namespace
 
 void poison_if_stale(Block& block) {
-  const bool second_stale = block.crosses() && block.second_generation_now->load() != block.second_generation;
-  if (!block.stale() && !second_stale) return;
+  if (!block.stale() && !block.second_stale()) return;
   for (Op& op : block.ops) op.handler = op_poisoned;
 }
 
@@ -70,6 +70,7 @@ tl::expected<PageTranslation, Miss> BlockCache::fetch_page(u64 linear) {
 tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTranslation& page, u64 limit) {
   const u64 offset = arch::page_offset(rip);
   PageState& state = *page.state;
+  ++decoded_;
   block.ops.clear();
   block.links = {};
   block.physical = page.physical + offset;
@@ -133,8 +134,10 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   if (cpu_.code64 && !is_canonical(linear)) {
     return tl::unexpected(Miss{.fault = {arch::vector::gp, true, 0, 0}, .exit = {}});
   }
+  ++lookups_;
   if (limit >= max_block_ops) {
-    if (Block* const known = recent_block(cpu_, rip)) return known;
+    Block* const known = recent_block(cpu_, rip);
+    if (known != nullptr && !known->second_stale() && !known->second_elsewhere(rip, cpu_.fetch_key)) return known;
   }
   const auto page = fetch_page(linear);
   if (!page) return tl::unexpected(page.error());
@@ -151,10 +154,7 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   if (found != blocks_.end()) {
     const auto valid = still_valid(*found->second, linear);
     if (!valid) return tl::unexpected(valid.error());
-    if (*valid) {
-      cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, found->second.get()};
-      return found->second.get();
-    }
+    if (*valid) return remember(rip, *found->second);
   }
   Block fresh;
   if (const auto built = build(fresh, linear, *page, max_block_ops); !built) return tl::unexpected(built.error());
@@ -163,6 +163,12 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   Block& block = *found->second;
   ops_ += fresh.ops.size() - block.ops.size();
   block = std::move(fresh);
+  return remember(rip, block);
+}
+
+Block* BlockCache::remember(u64 rip, Block& block) {
+  block.found_rip = rip;
+  block.found_key = cpu_.fetch_key;
   cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, &block};
   return &block;
 }
@@ -172,8 +178,7 @@ tl::expected<bool, Miss> BlockCache::still_valid(const Block& block, u64 linear)
   if (!block.crosses()) return true;
   const auto second = fetch_page(cpu_.wrap(arch::page_base(linear) + arch::page_size));
   if (!second) return tl::unexpected(second.error());
-  return second->physical == block.second_page &&
-         block.second_generation_now->load(std::memory_order_acquire) == block.second_generation;
+  return second->physical == block.second_page && !block.second_stale();
 }
 
 }  // namespace cloister::silicon

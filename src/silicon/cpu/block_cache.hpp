@@ -1,8 +1,12 @@
 // Basic blocks of decoded operations, by the guest-physical address that they start at.
 //
-// A block lies in one page, but for a block of the one instruction that crosses into the next page. That one checks its
-// second page's generation itself, by an operation in front, and is never linked to: the jump cache and the lookup here
-// answer for the second page's translation.
+// A block lies in one page, but for a block of the one instruction that crosses into the next page. That one is never
+// linked to, and an operation in front checks its second page: that it is the one that the look-up here found last, and
+// unchanged since.
+//
+// What the look-up answers is checked in full, or has just been decoded, and its first instruction is then executed
+// whatever others store meanwhile, as a processor executes what it has fetched. So every look-up is worth an
+// instruction: nobody can make a processor try for ever by writing to its code, or beside it.
 #pragma once
 
 #include <memory>
@@ -22,9 +26,15 @@ class BlockCache {
   /// the next call). The miss is the fetch's.
   tl::expected<Block*, Miss> at(u64 rip, u64 limit);
 
+  /// How many times at() was called, and how many blocks it decoded: what writing to code costs.
+  u64 lookups() const { return lookups_; }
+  u64 decoded() const { return decoded_; }
+
  private:
   tl::expected<void, Miss> build(Block& block, u64 rip, const PageTranslation& page, u64 limit);
   tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
+  /// The jump cache leads from RIP, as things are, to the block.
+  Block* remember(u64 rip, Block& block);
   tl::expected<bool, Miss> still_valid(const Block& block, u64 linear);
   void forget_all();
 
@@ -33,6 +43,7 @@ class BlockCache {
   std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by physical address and code mode
   Block limited_;
   u64 ops_ = 0;  ///< operations in all blocks
+  u64 lookups_ = 0, decoded_ = 0;
 };
 
 /// If a store made `block` stale, makes what is left of it leave for the run loop.

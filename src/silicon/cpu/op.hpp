@@ -58,11 +58,18 @@ struct Block {
   u32 bytes = 0;
   /// Where it goes next inside its own page (0: not taken or cut, 1: taken): the page's translation is the one in use.
   std::array<Block*, 2> links{};
-  std::vector<Op> ops;  ///< prologue, count instructions, then one that leaves
+  std::vector<Op> ops;               ///< prologue, count instructions, then one that leaves
+  u64 found_rip = 0, found_key = 0;  ///< if it crosses: where the look-up last found its second page
 
   bool crosses() const { return second_generation_now != nullptr; }
-  /// The bytes it was decoded from may have changed. Blocks that cross a page: see BlockCache.
+  /// The bytes in its page may have changed.
   bool stale() const { return generation_now->load(std::memory_order_acquire) != generation; }
+  /// If it crosses, the bytes in the second page may have changed.
+  bool second_stale() const {
+    return crosses() && second_generation_now->load(std::memory_order_acquire) != second_generation;
+  }
+  /// If it crosses, RIP may lead to another second page than the one that it was decoded from.
+  bool second_elsewhere(u64 rip, u64 key) const { return crosses() && (found_rip != rip || found_key != key); }
 };
 
 }  // namespace cloister::silicon

@@ -65,7 +65,7 @@ u64 Vcpu::Impl::execute(Block& block, u64 slice) {
   cpu_.block = &block;
   cpu_.budget = static_cast<i64>(slice) - static_cast<i64>(block.count);
   cpu_.gpr[reg_rip_base] = cpu_.rip;
-  const Op* const first = block.ops.data();
+  const Op* const first = block.ops.data() + block.prologue;  // the look-up has made sure of what that checks
 #if defined(CLOISTER_THREADED)
   first->handler(cpu_, first);
 #else
