@@ -2,14 +2,18 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string_view>
 
 #include "toolstack/daemon/daemon.hpp"
+#include "toolstack/daemon/opener.hpp"
 #include "toolstack/log.hpp"
 
 namespace {
 
 int run_program(int argc, char** argv) {
   using namespace cloister::toolstack;
+  // The daemon starts itself with this word (daemon/opener.hpp): nobody else has a use for it.
+  if (argc == 2 && std::string_view(argv[1]) == opener_word) return run_opener();
   set_up_log("cloisterd");
   DaemonArguments arguments;
   CLI::App app{"Broker of the machine's EPC and registry of its domains"};

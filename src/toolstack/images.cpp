@@ -1,7 +1,9 @@
-// Kernels are unpacked by the platform, ramdisks taken as they are.
+// Kernels are unpacked by the platform, ramdisks taken as they are. What cannot fit is refused before it is read: a
+// kernel that is longer than any that is unpacked, a ramdisk that is longer than the memory.
 #include "toolstack/images.hpp"
 
-#include "toolstack/fd.hpp"
+#include "platform/unpack.hpp"
+#include "toolstack/whole_file.hpp"
 
 namespace cloister::toolstack {
 
@@ -14,6 +16,9 @@ tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view k
   return tl::unexpected(Diagnostic{config.position_of(key),
                                    std::string("cannot use ").append(key).append(" '" + path + "': ").append(error)});
 }
+
+constexpr u64 most_kernel = platform::max_unpacked_bytes;
+u64 most_ramdisk(const DomainConfig& config) { return config.memory_mib << 20; }
 
 tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk, bool unpack) {
   Images images;
@@ -32,12 +37,13 @@ tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes k
 }  // namespace
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
-  return make_images(config, read_file(config.kernel), config.ramdisk.empty() ? Bytes{} : read_file(config.ramdisk),
-                     unpack);
+  return make_images(config, read_within(config.kernel, most_kernel),
+                     config.ramdisk.empty() ? Bytes{} : read_within(config.ramdisk, most_ramdisk(config)), unpack);
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk) {
-  return make_images(config, read_all(kernel), config.ramdisk.empty() ? Bytes{} : read_all(ramdisk), true);
+  return make_images(config, read_within(kernel, most_kernel),
+                     config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config)), true);
 }
 
 }  // namespace cloister::toolstack

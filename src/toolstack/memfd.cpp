@@ -20,6 +20,12 @@ Fd sealed_memfd(const char* name, std::span<const u8> bytes) {
   return fd;
 }
 
+bool is_sealed_memfd(int fd) {
+  constexpr int wanted = size_seals | F_SEAL_WRITE;
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & wanted) == wanted;
+}
+
 Fd fixed_memfd(const char* name, std::size_t bytes) {
   Fd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0 ||

@@ -12,6 +12,8 @@ namespace cloister::toolstack {
 
 /// A memfd with these bytes, sealed against any change; the offset is at the start. Invalid if there is no memory.
 Fd sealed_memfd(const char* name, std::span<const u8> bytes);
+/// Whether it is such a memfd: nobody changes its bytes.
+bool is_sealed_memfd(int fd);
 
 /// A zeroed memfd sealed against changes of its size, so that no holder can make another one's access fault.
 Fd fixed_memfd(const char* name, std::size_t bytes);

@@ -26,6 +26,7 @@
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
 #include "toolstack/toolstack.hpp"
+#include "toolstack/whole_file.hpp"
 
 namespace cloister::toolstack {
 
@@ -194,7 +195,8 @@ int run(const RunArguments& arguments) {
   if (!placed) return refuse(placed.error());
   if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
-  const auto chosen = choose_silicon(config, machine.silicon);
+  const auto chosen =
+      choose_silicon(config, machine.silicon, [](const std::string& dump) { return read_within(dump, longest_dump); });
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));

@@ -54,6 +54,7 @@ Response post_domain(const ApiCall& call) {
   const auto body = parse_object(call.request.body);
   if (!body) return bad_request("the request's body: " + body.error());
   CreateRequest request;
+  request.owner = owner_of(call.request.peer);
   JsonFields fields(*body);
   fields.text("config", request.config).text("file", request.file);
   if (fields.has("directory")) fields.text("directory", request.directory);

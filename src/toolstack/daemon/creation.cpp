@@ -23,6 +23,7 @@
 #include "toolstack/log.hpp"
 #include "toolstack/plan.hpp"
 #include "toolstack/unix_socket.hpp"
+#include "toolstack/whole_file.hpp"
 
 namespace cloister::toolstack {
 
@@ -37,8 +38,6 @@ namespace fs = std::filesystem;
 /// To unpack a kernel and lay out a domain on a machine that has much else to do.
 constexpr std::chrono::seconds longest_launch(60);
 constexpr unsigned socket_mode = 0660;
-/// Of the machine with the most processors, all its leaves many times over.
-constexpr off_t longest_dump = 16 << 20;
 
 ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
   return {.status = 400,
@@ -50,42 +49,41 @@ ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
 
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
-/// Opened here, where relative paths have a meaning, and without waiting for a writer of a named pipe.
-tl::expected<Fd, std::string> open_named(const CreateRequest& request, const std::string& name) {
-  if (fs::path(name).is_relative() && request.directory.empty())
-    return tl::unexpected(std::string("a relative path, without 'directory'"));
-  const fs::path path = fs::path(request.directory) / name;
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) return tl::unexpected(std::string(std::strerror(errno)));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
-    return tl::unexpected(std::string("not a regular file"));
-  return fd;
-}
+/// The files that a request's configuration names, opened and read with the rights of who made it.
+class RequestFiles {
+ public:
+  RequestFiles(FileOpener& opener, const CreateRequest& request) : opener_(opener), request_(request) {}
 
-tl::expected<Fd, ApiError> open_image(const CreateRequest& request, const DomainConfig& config, const char* key,
-                                      const std::string& name) {
-  auto fd = open_named(request, name);
-  if (fd) return std::move(*fd);
-  return tl::unexpected(in_config(request.file, {config.position_of(key), std::string("cannot use ").append(key) +
-                                                                              " '" + name + "': " + fd.error()}));
-}
+  /// A dump is read at once: what it describes is a value that the domain keeps.
+  tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
+    const auto path = absolute(name);
+    if (!path) return tl::unexpected(path.error());
+    return opener_.read(request_.owner, *path, longest_dump);
+  }
 
-/// A dump is read by the daemon: what it describes is a value that the domain keeps.
-tl::expected<std::vector<u8>, std::string> read_dump(const CreateRequest& request, const std::string& name) {
-  const auto fd = open_named(request, name);
-  if (!fd) return tl::unexpected(fd.error());
-  struct stat status {};
-  if (::fstat(fd->get(), &status) != 0 || status.st_size > longest_dump)
-    return tl::unexpected(std::string("longer than 16 MiB"));
-  return read_all(fd->get());
-}
+  tl::expected<Fd, ApiError> image(const DomainConfig& config, const char* key, const std::string& name) {
+    const auto path = absolute(name);
+    auto fd = path ? opener_.open(request_.owner, *path) : tl::unexpected(path.error());
+    if (fd) return std::move(*fd);
+    return tl::unexpected(in_config(request_.file, {config.position_of(key), std::string("cannot use ").append(key) +
+                                                                                 " '" + name + "': " + fd.error()}));
+  }
+
+ private:
+  tl::expected<std::string, std::string> absolute(const std::string& name) const {
+    if (fs::path(name).is_relative() && request_.directory.empty())
+      return tl::unexpected(std::string("a relative path, without 'directory'"));
+    return (fs::path(request_.directory) / name).string();
+  }
+
+  FileOpener& opener_;
+  const CreateRequest& request_;
+};
 
 /// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
-tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, const DomainConfig& config,
-                                            const MachineDescription& machine) {
-  auto chosen =
-      choose_silicon(config, machine.silicon, [&](const std::string& name) { return read_dump(request, name); });
+tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, RequestFiles& files,
+                                            const DomainConfig& config, const MachineDescription& machine) {
+  auto chosen = choose_silicon(config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
   if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
   const Grants wished = wished_grants(config.epc);
   const auto plan = make_plan(config, package_config(package_values(machine, wished, chosen->features), wished),
@@ -94,13 +92,13 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, const 
   return std::move(*chosen);
 }
 
-tl::expected<OpenImages, ApiError> open_images(const CreateRequest& request, const DomainConfig& config) {
+tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config) {
   OpenImages images;
-  auto kernel = open_image(request, config, "kernel", config.kernel);
+  auto kernel = files.image(config, "kernel", config.kernel);
   if (!kernel) return tl::unexpected(kernel.error());
   images.kernel = std::move(*kernel);
   if (config.ramdisk.empty()) return images;
-  auto ramdisk = open_image(request, config, "ramdisk", config.ramdisk);
+  auto ramdisk = files.image(config, "ramdisk", config.ramdisk);
   if (!ramdisk) return tl::unexpected(ramdisk.error());
   images.ramdisk = std::move(*ramdisk);
   return images;
@@ -126,9 +124,10 @@ Domains::Result Domains::add(const CreateRequest& request) {
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
   if (const auto wrong = wrong_name(read->config.name))
     return tl::unexpected(in_config(request.file, {read->config.position_of("name"), *wrong}));
-  const auto images = open_images(request, read->config);
+  RequestFiles files(opener_, request);
+  const auto images = open_images(files, read->config);
   if (!images) return tl::unexpected(images.error());
-  const auto chosen = check(request, read->config, machine());
+  const auto chosen = check(request, files, read->config, machine());
   if (!chosen) return tl::unexpected(chosen.error());
 
   const auto domain = admit(request, std::move(read->config), chosen->features);
@@ -146,6 +145,7 @@ Domains::Result Domains::add(const CreateRequest& request) {
       {{"domain", created.name},
        {"id", std::to_string(created.id)},
        {"pid", std::to_string(created.pid)},
+       {"uid", std::to_string(created.owner.user)},
        {"epc_pages", std::to_string(pages_of(created.grants))},
        {"placement", created.placement}});
   return created;
@@ -187,6 +187,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .config = request.config,
                     .file = request.file,
                     .directory = request.directory,
+                    .owner = request.owner,
                     .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),

@@ -115,6 +115,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.started = domain.record.started;
   info.console = paths_of(domain.record).console(domain.record.id);
   info.placement = domain.record.placement;
+  info.owner = domain.record.owner;
   info.cpu_seconds = cpu_seconds_of(domain.pid);
   info.grants = domain.record.grants;
   info.page = domain.page;

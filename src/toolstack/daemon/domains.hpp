@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "toolstack/daemon/broker.hpp"
+#include "toolstack/daemon/opener.hpp"
 #include "toolstack/daemon/registry.hpp"
 #include "toolstack/daemon/spawn.hpp"
 #include "toolstack/policies.hpp"
@@ -42,6 +43,7 @@ struct DomainInfo {
   double cpu_seconds = 0;
   u64 instructions = 0;
   u32 restarts = 0;
+  Owner owner;
   Grants grants;
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
@@ -50,6 +52,7 @@ struct DomainInfo {
 
 struct CreateRequest {
   std::string config, file, directory;
+  Owner owner;  ///< with whose rights its files are opened
   bool paused = false;
 };
 
@@ -135,6 +138,7 @@ class Domains {
   const Registry registry_;
   Broker broker_;
   const std::string vmm_;
+  FileOpener opener_;
 
   mutable std::mutex lock_;          ///< of everything below, and of the broker
   std::condition_variable changed_;  ///< a domain has ended

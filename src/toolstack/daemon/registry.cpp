@@ -69,6 +69,7 @@ std::string write_record(const DomainRecord& record) {
               {"config", record.config},
               {"file", record.file},
               {"directory", record.directory},
+              {"owner", to_json(record.owner)},
               {"started", record.started},
               {"placement", record.placement},
               {"grants", to_json(record.grants)},
@@ -99,6 +100,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
     } else {
       fields.fail("'process': " + process.error());
     }
+  }
+  // Records of before there were owners: those domains' files were the daemon's to open.
+  record.owner = own_user();
+  if (fields.ok() && fields.has("owner")) {
+    auto owner = read_owner((*object)["owner"]);
+    if (!owner) fields.fail("'owner': " + owner.error());
+    if (owner) record.owner = std::move(*owner);
   }
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());

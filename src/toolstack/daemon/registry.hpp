@@ -13,6 +13,7 @@
 
 #include "toolstack/daemon/paths.hpp"
 #include "toolstack/daemon/process_identity.hpp"
+#include "toolstack/owner.hpp"
 #include "toolstack/package_values.hpp"
 
 namespace cloister::toolstack {
@@ -24,6 +25,7 @@ struct DomainRecord {
   u32 id = 0;  ///< 1 to hypervisor::last_owner
   std::string name;
   std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
+  Owner owner;                          ///< whose rights its files are opened with
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is
   Grants grants;

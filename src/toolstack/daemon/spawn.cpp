@@ -37,24 +37,24 @@ struct Attributes {
 
 }  // namespace
 
-tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors) {
-  const auto failed = [&](int error) { return tl::unexpected("cannot start " + vmm + ": " + std::strerror(error)); };
+tl::expected<Process, std::string> spawn(const std::string& program, const std::vector<std::string>& arguments,
+                                         std::span<const int> descriptors) {
+  const auto failed = [&](int error) {
+    return tl::unexpected("cannot start " + program + ": " + std::strerror(error));
+  };
   Actions files;
   std::vector<Fd> copies;
-  ::posix_spawn_file_actions_addopen(&files.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&files.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  for (std::size_t i = 0; i < descriptors.all().size(); ++i) {
-    const int number = launch_fd::first + static_cast<int>(i);
-    if (descriptors.all()[i] < 0) {
-      ::posix_spawn_file_actions_addclose(&files.actions, number);
+  for (std::size_t number = 0; number < descriptors.size(); ++number) {
+    if (descriptors[number] < 0) {
+      ::posix_spawn_file_actions_addclose(&files.actions, static_cast<int>(number));
       continue;
     }
-    copies.emplace_back(::fcntl(descriptors.all()[i], F_DUPFD_CLOEXEC, above_launch));
+    copies.emplace_back(::fcntl(descriptors[number], F_DUPFD_CLOEXEC, above_launch));
     if (!copies.back()) return failed(errno);
-    ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), number);
+    ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), static_cast<int>(number));
   }
   // httplib accepts connections that are not close-on-exec.
-  ::posix_spawn_file_actions_addclosefrom_np(&files.actions, launch_fd::last + 1);
+  ::posix_spawn_file_actions_addclosefrom_np(&files.actions, static_cast<int>(descriptors.size()));
   Attributes how;
   sigset_t none, all;
   sigemptyset(&none);
@@ -63,12 +63,15 @@ tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const Launc
   ::posix_spawnattr_setsigdefault(&how.attributes, &all);
   ::posix_spawnattr_setflags(&how.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
 
-  std::string program = vmm;
-  char* const arguments[] = {program.data(), nullptr};
+  std::vector<std::string> words = arguments;
+  words.insert(words.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   char* const environment[] = {nullptr};
   Process process;
   if (const int error =
-          ::posix_spawn(&process.pid, vmm.c_str(), &files.actions, &how.attributes, arguments, environment))
+          ::posix_spawn(&process.pid, program.c_str(), &files.actions, &how.attributes, argv.data(), environment))
     return failed(error);
   // Nobody but reap() takes its status, so the number is still its own.
   process.pidfd = Fd(::pidfd_open(process.pid, 0));
@@ -79,6 +82,15 @@ tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const Launc
     return failed(error);
   }
   return process;
+}
+
+tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors) {
+  const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing) return tl::unexpected(std::string("cannot open /dev/null: ") + std::strerror(errno));
+  std::vector<int> all{nothing.get(), nothing.get(), STDERR_FILENO};
+  static_assert(launch_fd::first == STDERR_FILENO + 1);
+  all.insert(all.end(), descriptors.all().begin(), descriptors.all().end());
+  return spawn(vmm, {}, all);
 }
 
 bool wait_for_end(int pidfd, int milliseconds) {

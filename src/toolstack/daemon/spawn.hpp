@@ -1,9 +1,12 @@
-// Starting a VMM: a process with the descriptors of a launch (vmm/launch.hpp), and nothing else of ours.
+// Starting a process that has the descriptors it is given and nothing else of ours: a VMM with those of a launch
+// (vmm/launch.hpp), or what opens files (opener.hpp).
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "toolstack/fd.hpp"
 #include "toolstack/vmm/launch.hpp"
@@ -26,7 +29,12 @@ struct Process {
   Fd pidfd;
 };
 
-/// The program at `vmm` in a session of its own; it inherits standard error.
+/// A program in a session of its own, without an environment. Its descriptors are those of `descriptors`, by their
+/// number there; -1: none. All others are closed.
+tl::expected<Process, std::string> spawn(const std::string& program, const std::vector<std::string>& arguments,
+                                         std::span<const int> descriptors);
+
+/// The program at `vmm`; it inherits standard error.
 tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors);
 
 /// Waits until the process has ended; false: it has not, in so many milliseconds.

@@ -49,6 +49,7 @@ json view(const DomainInfo& domain) {
             {"memory_mib", domain.memory_mib},
             {"epc_mib", domain.epc_mib},
             {"silicon", domain.silicon},
+            {"owner", to_json(domain.owner)},
             {"pid", domain.pid},
             {"started", domain.started},
             {"cpu_seconds", domain.cpu_seconds},

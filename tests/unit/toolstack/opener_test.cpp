@@ -1,0 +1,227 @@
+// Files are opened by a process that has the owner's rights and nothing else; what no name may lead to, and what a
+// name that changes meanwhile comes to.
+#include "toolstack/daemon/opener.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <thread>
+
+#include "toolstack/memfd.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::toolstack {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr u64 most = 1 << 20;
+/// A user without rights, whose groups are nobody else's either.
+const Owner stranger{.user = 54321, .group = 54321, .groups = {54322, 54323}};
+
+class Opener : public testing::Test {
+ protected:
+  Opener() { std::filesystem::permissions(folder_.path(), std::filesystem::perms(0755)); }
+
+  static bool root() { return ::geteuid() == 0; }
+  /// Whom this process can open files for in any case.
+  static Owner anybody() { return root() ? stranger : own_user(); }
+
+  std::string text(const Owner& owner, const std::string& path) {
+    const auto bytes = opener_.read(owner, path, most);
+    return bytes ? std::string(bytes->begin(), bytes->end()) : "ERROR: " + bytes.error();
+  }
+  /// Why it is refused, both ways; empty: it is not.
+  std::string refusal(const Owner& owner, const std::string& path) {
+    const auto fd = opener_.open(owner, path);
+    const auto bytes = opener_.read(owner, path, most);
+    EXPECT_EQ(fd.has_value(), bytes.has_value()) << path;
+    return fd ? "" : fd.error();
+  }
+  std::string file(const std::string& name, const std::string& text, mode_t mode, unsigned user = 0,
+                   unsigned group = 0) const {
+    const std::string path = folder_.write(name, text);
+    EXPECT_EQ(::chmod(path.c_str(), mode), 0);
+    if (root()) EXPECT_EQ(::chown(path.c_str(), user, group), 0);
+    return path;
+  }
+
+  tests::Folder folder_;
+  FileOpener opener_{CLOISTER_BINARY_DIR "/bin/cloisterd"};
+};
+
+TEST_F(Opener, OpensRegularFilesForReading) {
+  const std::string path = file("kernel", "bytes", 0644);
+  const auto fd = opener_.open(anybody(), path);
+  ASSERT_TRUE(fd) << fd.error();
+  char bytes[8];
+  EXPECT_EQ(::read(fd->get(), bytes, sizeof bytes), 5);
+  EXPECT_EQ(::write(fd->get(), "x", 1), -1);
+  EXPECT_NE(::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(text(anybody(), path), "bytes");
+  ASSERT_EQ(::symlink(path.c_str(), folder_.path("link").c_str()), 0);
+  EXPECT_EQ(text(anybody(), folder_.path("link")), "bytes") << "a link of the owner's own is followed";
+}
+
+TEST_F(Opener, RefusesWhatIsNoRegularFile) {
+  ASSERT_EQ(::mkfifo(folder_.path("fifo").c_str(), 0666), 0);
+  ASSERT_EQ(::mkdir(folder_.path("folder").c_str(), 0755), 0);
+  const auto socket = listen_at(folder_.path("socket"), SOCK_STREAM, 0666);
+  ASSERT_TRUE(socket);
+  for (const std::string& path : {folder_.path("fifo"), folder_.path("folder"), folder_.path("socket"),
+                                  std::string("/dev/zero"), std::string("/dev/tty"), std::string("/dev/null")})
+    EXPECT_THAT(refusal(anybody(), path), testing::AnyOf(HasSubstr("not a regular file"), HasSubstr("No such")))
+        << path;
+  EXPECT_THAT(refusal(anybody(), folder_.path("none")), HasSubstr("No such file"));
+  EXPECT_THAT(refusal(anybody(), "etc/hostname"), HasSubstr("absolute"));
+  EXPECT_THAT(refusal(anybody(), std::string("/etc/hostname\0.elf", 18)), HasSubstr("absolute"));
+}
+
+// A descriptor of this process, as the daemon has one of each domain's EPC, by every name that leads to it.
+TEST_F(Opener, NoNameLeadsIntoAProcess) {
+  const std::string secret = "another domain's";
+  const Fd memory = sealed_memfd("epc", {reinterpret_cast<const u8*>(secret.data()), secret.size()});
+  const std::string self = std::to_string(::getpid()), number = std::to_string(memory.get());
+  const std::string plain = file("plain", "bytes", 0644);
+  for (const Owner& owner : {anybody(), own_user()}) {
+    for (int fd = 0; fd < 40; ++fd) {
+      EXPECT_THAT(refusal(owner, "/proc/self/fd/" + std::to_string(fd)),
+                  testing::AnyOf(HasSubstr("into a process"), HasSubstr("No such file")));
+    }
+    for (const std::string& path :
+         {"/proc/" + self + "/fd/" + number, "/proc/" + self + "/task/" + self + "/fd/" + number,
+          "/proc/" + self + "/root" + plain, "/proc/self/root" + plain, "/proc/thread-self/fd/0",
+          "/proc/" + self + "/cwd/../" + plain, "/proc/self/cwd/" + plain, "/proc/self/exe", "/dev/fd/0",
+          std::string("/dev/stdin"), "/dev/fd/" + number}) {
+      EXPECT_NE(refusal(owner, path), "") << path;
+      ::unlink(folder_.path("link").c_str());
+      ASSERT_EQ(::symlink(path.c_str(), folder_.path("link").c_str()), 0);
+      EXPECT_NE(refusal(owner, folder_.path("link")), "") << "a link to " << path;
+    }
+  }
+}
+
+TEST_F(Opener, HasTheOwnersRightsAndNoOthers) {
+  if (!root()) GTEST_SKIP() << "only root takes other users' rights on";
+  const std::string roots = file("roots", "bytes", 0600);
+  EXPECT_THAT(refusal(stranger, roots), HasSubstr("Permission denied"));
+  EXPECT_EQ(text(own_user(), roots), "bytes");
+  EXPECT_EQ(text({.user = 0, .group = 0, .groups = {}}, file("theirs", "bytes", 0600, stranger.user)), "bytes");
+  const std::string groups = file("groups", "bytes", 0640, 0, 54323);
+  EXPECT_EQ(text(stranger, groups), "bytes") << "a supplementary group's";
+  EXPECT_NE(refusal({.user = 54321, .group = 54321, .groups = {}}, groups), "");
+  // The group's members may not, but all others: it takes having the group to be refused.
+  const std::string others = file("others", "bytes", 0604, 0, 54323);
+  EXPECT_NE(refusal(stranger, others), "");
+  ASSERT_EQ(::mkdir(folder_.path("closed").c_str(), 0700), 0);
+  file("closed/open", "bytes", 0644);
+  EXPECT_THAT(refusal(stranger, folder_.path("closed/open")), HasSubstr("Permission denied"));
+
+  const std::string status = text(stranger, "/proc/self/status");
+  for (const char* line : {"Uid:\t54321\t54321\t54321\t54321", "Gid:\t54321\t54321\t54321\t54321",
+                           "Groups:\t54322 54323", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+                           "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"})
+    EXPECT_THAT(status, HasSubstr(line));
+  EXPECT_THAT(text(own_user(), "/proc/self/status"), HasSubstr("CapEff:\t0000000000000004")) << "DAC_READ_SEARCH";
+}
+
+TEST_F(Opener, RefusesTheNumberThatMeansAsItIs) {
+  const std::string path = file("plain", "bytes", 0644);
+  EXPECT_NE(refusal({.user = ~0u, .group = 0, .groups = {}}, path), "");
+  EXPECT_NE(refusal({.user = anybody().user, .group = ~0u, .groups = {}}, path), "");
+  EXPECT_NE(refusal({}, path), "");
+}
+
+TEST_F(Opener, WithoutRootItOpensForItsOwnUserAlone) {
+  if (root()) GTEST_SKIP() << "this is root";
+  EXPECT_THAT(refusal(stranger, file("plain", "bytes", 0644)), HasSubstr("opens no file for user 54321"));
+}
+
+TEST_F(Opener, LooksAtTheLengthFirst) {
+  const std::string path = file("long", "bytes", 0644);
+  ASSERT_EQ(::truncate(path.c_str(), off_t{6} << 30), 0);
+  const auto bytes = opener_.read(anybody(), path, most);
+  ASSERT_FALSE(bytes);
+  EXPECT_THAT(bytes.error(), HasSubstr("found 6442450944 bytes, expected at most 1048576"));
+  EXPECT_TRUE(opener_.read(anybody(), file("short", "12345", 0644), 5));
+  EXPECT_FALSE(opener_.read(anybody(), folder_.path("short"), 4));
+}
+
+/// Swaps a link between two files, without a moment in which it is not there, until it goes.
+class Swapping {
+ public:
+  Swapping(std::string link, std::string one, std::string other)
+      : thread_([this, link, one, other] {
+          for (bool first = true; !stop_; first = !first) {
+            const std::string aside = link + ".new";
+            ASSERT_EQ(::symlink((first ? one : other).c_str(), aside.c_str()), 0);
+            ASSERT_EQ(::rename(aside.c_str(), link.c_str()), 0);
+          }
+        }) {}
+  ~Swapping() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+TEST_F(Opener, ASwappedLinkNeverLeadsToWhatTheOwnerMayNotRead) {
+  if (!root()) GTEST_SKIP() << "this process may read all that its user may";
+  const std::string mine = file("mine", "mine", 0644), roots = file("roots", "root's", 0600);
+  ASSERT_EQ(::symlink(mine.c_str(), folder_.path("link").c_str()), 0);
+  const Swapping swapping(folder_.path("link"), mine, roots);
+  int opened = 0, refused = 0;
+  for (int tries = 0; tries < 2000 && (tries < 20 || opened == 0 || refused == 0); ++tries) {
+    const std::string found = text(stranger, folder_.path("link"));
+    ASSERT_THAT(found, testing::AnyOf("mine", HasSubstr("Permission denied")));
+    ++(found == "mine" ? opened : refused);
+    if (const auto fd = opener_.open(stranger, folder_.path("link"))) {
+      char bytes[8] = {};
+      ASSERT_EQ(::read(fd->get(), bytes, sizeof bytes), 4);
+      ASSERT_STREQ(bytes, "mine");
+    }
+  }
+  EXPECT_GT(opened, 0);
+  EXPECT_GT(refused, 0);
+}
+
+TEST_F(Opener, AProcessHasNoDescriptorThatItIsNotGiven) {
+  const Fd secret = sealed_memfd("secret", {});
+  const Fd inherited(::fcntl(secret.get(), F_DUPFD, 100));  // not close-on-exec
+  const std::string list = folder_.path("list");
+  const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC)),
+      file(::open(list.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const int descriptors[] = {nothing.get(), file.get(), nothing.get()};
+  const auto process = spawn("/bin/sh", {"-c", "echo $$; ls -l /proc/$$/fd"}, descriptors);
+  ASSERT_TRUE(process) << process.error();
+  ASSERT_TRUE(wait_for_end(process->pidfd.get(), 60'000));
+  reap(process->pidfd.get());
+  const std::string shown = folder_.read("list");
+  EXPECT_THAT(shown, HasSubstr("1 -> " + list));
+  EXPECT_THAT(shown, testing::Not(HasSubstr("memfd")));
+  EXPECT_THAT(shown, testing::Not(HasSubstr("100 ->")));
+}
+
+TEST_F(Opener, EndsWhatDoesNotAnswer) {
+  const std::string pid = folder_.path("pid");
+  const std::string hang = folder_.write("hang", "#!/bin/sh\necho $$ > " + pid + "\nwhile :; do sleep 1000; done\n");
+  ASSERT_EQ(::chmod(hang.c_str(), 0700), 0);
+  FileOpener hanging(hang, std::chrono::milliseconds(300));
+  const auto fd = hanging.open(own_user(), "/etc/passwd");
+  ASSERT_FALSE(fd);
+  EXPECT_THAT(fd.error(), HasSubstr("does not answer"));
+  if (const std::string number = folder_.read("pid"); !number.empty()) EXPECT_EQ(::kill(std::stoi(number), 0), -1);
+
+  EXPECT_THAT(FileOpener("/bin/true").open(own_user(), "/etc/passwd").error(), HasSubstr("ended before it answered"));
+  EXPECT_THAT(FileOpener("/nowhere").open(own_user(), "/etc/passwd").error(), HasSubstr("cannot start /nowhere"));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack
