@@ -16,7 +16,9 @@ tl::unexpected<std::string> system_error() {
 }
 
 tl::unexpected<std::string> too_long(u64 found, u64 most) {
-  return tl::unexpected("found " + std::to_string(found) + " bytes, expected at most " + std::to_string(most));
+  constexpr u64 mib = 1 << 20;
+  const std::string limit = most % mib == 0 ? std::to_string(most / mib) + " MiB" : std::to_string(most) + " bytes";
+  return tl::unexpected("found " + std::to_string(found) + " bytes, which is longer than " + limit);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "arch/types.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -39,6 +40,15 @@ TEST_F(Cli, HelpIsNoError) {
        {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic"}) {
     EXPECT_THAT(help.out, HasSubstr(option));
   }
+}
+
+TEST_F(Cli, FilesThatCannotFitAreRefusedByTheirLength) {
+  std::filesystem::resize_file(write("long", ""), u64{6} << 30);
+  const auto refused = cloister({"run", config("memory = 16\nramdisk = '" + path("long") + "'\n")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("cannot use ramdisk"), HasSubstr("which is longer than 16 MiB")));
+  const auto kernel = cloister({"run", write("k.cfg", "name = 'd'\nkernel = '" + path("long") + "'\n")});
+  EXPECT_THAT(kernel.err, AllOf(HasSubstr("cannot use kernel"), HasSubstr("which is longer than 1024 MiB")));
 }
 
 TEST_F(Cli, WrongUsageIsStatus2WithAMessageOnStandardError) {

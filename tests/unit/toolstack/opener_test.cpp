@@ -46,7 +46,9 @@ class Opener : public testing::Test {
                    unsigned group = 0) const {
     const std::string path = folder_.write(name, text);
     EXPECT_EQ(::chmod(path.c_str(), mode), 0);
-    if (root()) EXPECT_EQ(::chown(path.c_str(), user, group), 0);
+    if (root()) {
+      EXPECT_EQ(::chown(path.c_str(), user, group), 0);
+    }
     return path;
   }
 
@@ -88,15 +90,22 @@ TEST_F(Opener, NoNameLeadsIntoAProcess) {
   const std::string self = std::to_string(::getpid()), number = std::to_string(memory.get());
   const std::string plain = file("plain", "bytes", 0644);
   for (const Owner& owner : {anybody(), own_user()}) {
-    for (int fd = 0; fd < 40; ++fd) {
+    for (int fd = 0; fd < 16; ++fd) {
       EXPECT_THAT(refusal(owner, "/proc/self/fd/" + std::to_string(fd)),
                   testing::AnyOf(HasSubstr("into a process"), HasSubstr("No such file")));
     }
-    for (const std::string& path :
-         {"/proc/" + self + "/fd/" + number, "/proc/" + self + "/task/" + self + "/fd/" + number,
-          "/proc/" + self + "/root" + plain, "/proc/self/root" + plain, "/proc/thread-self/fd/0",
-          "/proc/" + self + "/cwd/../" + plain, "/proc/self/cwd/" + plain, "/proc/self/exe", "/dev/fd/0",
-          std::string("/dev/stdin"), "/dev/fd/" + number}) {
+    const std::vector<std::string> paths = {"/proc/" + self + "/fd/" + number,
+                                            "/proc/" + self + "/task/" + self + "/fd/" + number,
+                                            "/proc/" + self + "/root" + plain,
+                                            "/proc/self/root" + plain,
+                                            "/proc/thread-self/fd/0",
+                                            "/proc/" + self + "/cwd/../" + plain,
+                                            "/proc/self/cwd/" + plain,
+                                            "/proc/self/exe",
+                                            "/dev/fd/0",
+                                            "/dev/stdin",
+                                            "/dev/fd/" + number};
+    for (const std::string& path : paths) {
       EXPECT_NE(refusal(owner, path), "") << path;
       ::unlink(folder_.path("link").c_str());
       ASSERT_EQ(::symlink(path.c_str(), folder_.path("link").c_str()), 0);
@@ -146,7 +155,7 @@ TEST_F(Opener, LooksAtTheLengthFirst) {
   ASSERT_EQ(::truncate(path.c_str(), off_t{6} << 30), 0);
   const auto bytes = opener_.read(anybody(), path, most);
   ASSERT_FALSE(bytes);
-  EXPECT_THAT(bytes.error(), HasSubstr("found 6442450944 bytes, expected at most 1048576"));
+  EXPECT_THAT(bytes.error(), HasSubstr("found 6442450944 bytes, which is longer than 1 MiB"));
   EXPECT_TRUE(opener_.read(anybody(), file("short", "12345", 0644), 5));
   EXPECT_FALSE(opener_.read(anybody(), folder_.path("short"), 4));
 }
@@ -217,7 +226,9 @@ TEST_F(Opener, EndsWhatDoesNotAnswer) {
   const auto fd = hanging.open(own_user(), "/etc/passwd");
   ASSERT_FALSE(fd);
   EXPECT_THAT(fd.error(), HasSubstr("does not answer"));
-  if (const std::string number = folder_.read("pid"); !number.empty()) EXPECT_EQ(::kill(std::stoi(number), 0), -1);
+  if (const std::string number = folder_.read("pid"); !number.empty()) {
+    EXPECT_EQ(::kill(std::stoi(number), 0), -1);
+  }
 
   EXPECT_THAT(FileOpener("/bin/true").open(own_user(), "/etc/passwd").error(), HasSubstr("ended before it answered"));
   EXPECT_THAT(FileOpener("/nowhere").open(own_user(), "/etc/passwd").error(), HasSubstr("cannot start /nowhere"));
