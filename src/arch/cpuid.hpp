@@ -1,6 +1,8 @@
 // CPUID: the registers of one leaf, and the leaves and bits that Cloister names (SDM vol. 2A, CPUID, table 3-8).
 #pragma once
 
+#include <compare>
+
 #include "arch/types.hpp"
 
 namespace cloister::arch {
@@ -32,6 +34,15 @@ constexpr u32& value_of(CpuidRegs& r, CpuidReg which) {
   }
   return r.edx;
 }
+
+/// One bit of CPUID's answer.
+struct CpuidBit {
+  u32 leaf = 0, subleaf = 0;
+  CpuidReg reg = CpuidReg::eax;
+  u8 bit = 0;
+  constexpr auto operator<=>(const CpuidBit&) const = default;
+};
+constexpr bool has(const CpuidRegs& r, const CpuidBit& b) { return (value_of(r, b.reg) >> b.bit & 1) != 0; }
 
 namespace leaf {
 inline constexpr u32 basic_max = 0, version = 1, cache_info = 2, cache = 4, thermal = 6, features = 7, topology = 0xb,
