@@ -1,9 +1,10 @@
 // Random sequences of SGX leaves, most of them with operands that fit the present state, some wild; the EPCM's
 // invariants (sgx_invariants.hpp) hold after each on one thread, and whenever four threads meet. CLOISTER_FULL makes
-// them longer; CLOISTER_SEED repeats one.
+// them longer and more; CLOISTER_SEED repeats one.
 #include <gtest/gtest.h>
 
 #include <barrier>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -635,13 +636,30 @@ void Actor::step() {
 
 bool full() { return std::getenv("CLOISTER_FULL") != nullptr; }
 
-std::vector<u64> seeds(std::vector<u64> usual) {
-  if (const char* const given = std::getenv("CLOISTER_SEED")) return {std::strtoull(given, nullptr, 0)};
-  if (full()) {
-    for (u64 seed = 1000; seed < 1020; ++seed) usual.push_back(seed);
+/// The seeds of one test. More work is more tests, not longer ones; those with `full` are skipped without
+/// CLOISTER_FULL.
+struct Seeds {
+  const char* name;
+  u64 first, count;
+  bool full = false;
+
+  /// CLOISTER_SEED instead, in every test.
+  std::vector<u64> list() const {
+    if (const char* const given = std::getenv("CLOISTER_SEED")) return {std::strtoull(given, nullptr, 0)};
+    std::vector<u64> all(count);
+    std::iota(all.begin(), all.end(), first);
+    return all;
   }
-  return usual;
-}
+};
+void PrintTo(const Seeds& seeds, std::ostream* out) { *out << seeds.name; }
+std::string name_of_seeds(const testing::TestParamInfo<Seeds>& info) { return info.param.name; }
+
+constexpr Seeds full_seeds[] = {
+    {"1000to1004", 1000, 5, true},
+    {"1005to1009", 1005, 5, true},
+    {"1010to1014", 1010, 5, true},
+    {"1015to1019", 1015, 5, true},
+};
 
 constexpr const char* all_leaves[] = {
     "ECREATE",       "EADD",          "EEXTEND",     "EINIT",    "EREMOVE", "root EREMOVE", "EDBGRD",
@@ -650,53 +668,63 @@ constexpr const char* all_leaves[] = {
     "EINCVIRTCHILD", "EDECVIRTCHILD", "ESETCONTEXT", "EENTER",   "ERESUME", "EACCEPT",      "EMODPE",
     "EACCEPTCOPY",   "EREPORT",       "EGETKEY",     "EDECCSSA", "access",  "EEXIT",        "AEX"};
 
-TEST(SgxProperties, EpcmStaysWholeOnOneThread) {
+void stays_whole_on_one_thread(u64 seed) {
   const u64 steps = full() ? 200'000 : 20'000;
-  for (const u64 seed : seeds({1, 2})) {
-    SCOPED_TRACE(fmt::format("CLOISTER_SEED={}", seed));
-    World world(3, seed);
-    std::mt19937_64 turns(seed);
-    for (u64 i = 0; i < steps; ++i) {
-      world.actors[turns() % world.actors.size()]->step();
-      const std::string broken = world.invariants->broken(SgxInvariants::Seen::every_step);
-      ASSERT_EQ(broken, "") << "after step " << i << " of seed " << seed;
-    }
-    std::map<std::string, u64> done;
-    for (const auto& actor : world.actors) {
-      for (const auto& [name, count] : actor->successes()) done[name] += count;
-    }
-    for (const char* const leaf : all_leaves)
-      EXPECT_GT(done[leaf], 0u) << leaf << " never succeeds: " << world.account();
-    RecordProperty("leaves", world.account());
+  World world(3, seed);
+  std::mt19937_64 turns(seed);
+  for (u64 i = 0; i < steps; ++i) {
+    world.actors[turns() % world.actors.size()]->step();
+    const std::string broken = world.invariants->broken(SgxInvariants::Seen::every_step);
+    ASSERT_EQ(broken, "") << "after step " << i << " of CLOISTER_SEED=" << seed;
   }
+  std::map<std::string, u64> done;
+  for (const auto& actor : world.actors) {
+    for (const auto& [name, count] : actor->successes()) done[name] += count;
+  }
+  for (const char* const leaf : all_leaves) EXPECT_GT(done[leaf], 0u) << leaf << " never succeeds: " << world.account();
+  testing::Test::RecordProperty("leaves", world.account());
 }
 
-TEST(SgxProperties, EpcmStaysWholeOnFourThreads) {
+void stays_whole_on_four_threads(u64 seed) {
   constexpr unsigned threads = 4;
   const u64 rounds = full() ? 2000 : 150, steps = 60;
-  for (const u64 seed : seeds({3})) {
-    SCOPED_TRACE(fmt::format("CLOISTER_SEED={}", seed));
-    World world(threads, seed);
-    std::string broken;
-    u64 round = 0;
-    bool stop = false;
-    std::barrier meeting(threads, [&]() noexcept {
-      if (!stop) broken = world.invariants->broken(SgxInvariants::Seen::meetings);
-      stop = !broken.empty() || ++round == rounds;
-    });
-    const auto run = [&](Actor& actor) {
-      while (!stop) {
-        for (u64 i = 0; i < steps; ++i) actor.step();
-        meeting.arrive_and_wait();
-      }
-    };
-    std::vector<std::thread> running;
-    for (auto& actor : world.actors) running.emplace_back(run, std::ref(*actor));
-    for (std::thread& t : running) t.join();
-    EXPECT_EQ(broken, "") << "in round " << round << " of seed " << seed;
-    RecordProperty("leaves", world.account());
-  }
+  World world(threads, seed);
+  std::string broken;
+  u64 round = 0;
+  bool stop = false;
+  std::barrier meeting(threads, [&]() noexcept {
+    if (!stop) broken = world.invariants->broken(SgxInvariants::Seen::meetings);
+    stop = !broken.empty() || ++round == rounds;
+  });
+  const auto run = [&](Actor& actor) {
+    while (!stop) {
+      for (u64 i = 0; i < steps; ++i) actor.step();
+      meeting.arrive_and_wait();
+    }
+  };
+  std::vector<std::thread> running;
+  for (auto& actor : world.actors) running.emplace_back(run, std::ref(*actor));
+  for (std::thread& t : running) t.join();
+  EXPECT_EQ(broken, "") << "in round " << round << " of CLOISTER_SEED=" << seed;
+  testing::Test::RecordProperty("leaves", world.account());
 }
+
+class SgxProperties : public testing::TestWithParam<Seeds> {
+ protected:
+  void for_each_seed(void (*property)(u64 seed)) {
+    if (GetParam().full && !full()) GTEST_SKIP() << "runs with CLOISTER_FULL=1 (scripts/test --full)";
+    for (const u64 seed : GetParam().list()) {
+      property(seed);
+      if (HasFailure()) return;
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Usual, SgxProperties, testing::Values(Seeds{"1to2", 1, 2}), name_of_seeds);
+INSTANTIATE_TEST_SUITE_P(Full, SgxProperties, testing::ValuesIn(full_seeds), name_of_seeds);
+
+TEST_P(SgxProperties, EpcmStaysWholeOnOneThread) { for_each_seed(stays_whole_on_one_thread); }
+TEST_P(SgxProperties, EpcmStaysWholeOnFourThreads) { for_each_seed(stays_whole_on_four_threads); }
 
 }  // namespace
 }  // namespace cloister::silicon
