@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 
 #include <cerrno>
 #include <chrono>
@@ -79,8 +80,11 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
        {"machine", (*domains)->machine().origin},
        {"epc_pages", std::to_string((*domains)->epc().count.total)},
        {"domains", std::to_string((*domains)->list().size())}});
+  // Of no effect unless a service manager started this process (sd_notify(3)).
+  ::sd_notify(0, "READY=1");
   int number = 0;
   ::sigwait(&signals, &number);
+  ::sd_notify(0, "STOPPING=1");
   log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});
   return {};
 }
