@@ -4,7 +4,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=$root/build
+build=${CLOISTER_BUILD:-$root/build}
 logs=$build/logs
 mkdir -p "$logs"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
