@@ -211,6 +211,21 @@ def enclave_account(settings):
         expect(run.matches(f"{word} +"), f"the account has no line '{word}'")
 
 
+@case("enclave-quote")
+def enclave_quote(settings):
+    """A guest that asks for a quote hears at once what is missing: nothing of what Intel's libraries look for is there."""
+    run = Domain(settings, test="quote", epc=64).run()
+    expect_tests(run)
+    expect(run.matches(r"attest: no quote can be had here: no quoting service \(/var/run/aesmd/aesm.socket: No such file"),
+           "the guest does not say why")
+
+
+@case("enclave-provision")
+def enclave_provision(settings):
+    """With sgx_provision an enclave may have the provisioning key; a quote can be had no more than without."""
+    expect_tests(Domain(settings, test="quote", epc=64, extra="provision", config=["sgx_provision = 1"]).run())
+
+
 @case("enclave-seal")
 def enclave_seal(settings):
     """What an enclave sealed in one boot of the machine, it unseals in the next."""

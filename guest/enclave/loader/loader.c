@@ -15,6 +15,7 @@
 
 enum { PAGE = 4096, HEADER = 64, CHUNK = 256, CHUNKS = PAGE / CHUNK, SIGSTRUCT_BYTES = 1808 };
 enum { FLAG_R = 1, FLAG_W = 2, FLAG_X = 4, TYPE_TCS = 1 << 8, TYPE_MASK = 0xff00 };
+enum { ATTRIBUTE_PROVISIONKEY = 1 << 4 };
 
 static char failure[256];
 #define FAIL(...) return snprintf(failure, sizeof failure, __VA_ARGS__), failure
@@ -54,6 +55,18 @@ static uint8_t* reserve(uint64_t size) {
   return base;
 }
 
+// Linux lets an enclave that has been created have the provisioning key if who builds it may open this device.
+static const char* allow_provisioning(struct enclave* enclave) {
+  const int device = open("/dev/sgx_provision", O_RDONLY | O_CLOEXEC);
+  if (device < 0) FAIL("/dev/sgx_provision: %s", strerror(errno));
+  struct sgx_enclave_provision argument = {.fd = (uint64_t)device};
+  const int allowed = ioctl(enclave->device, SGX_IOC_ENCLAVE_PROVISION, &argument);
+  const int error = errno;
+  close(device);
+  if (allowed != 0) FAIL("/dev/sgx_provision: %s", strerror(error));
+  return NULL;
+}
+
 static const char* create(struct enclave* enclave, const uint8_t* header, const uint8_t* sigstruct) {
   static uint8_t secs[PAGE] __attribute__((aligned(PAGE)));
   memset(secs, 0, sizeof secs);
@@ -62,9 +75,12 @@ static const char* create(struct enclave* enclave, const uint8_t* header, const 
   memcpy(secs + 16, header + 8, 4);        // SSAFRAMESIZE
   memcpy(secs + 20, sigstruct + 900, 4);   // MISCSELECT
   memcpy(secs + 48, sigstruct + 928, 16);  // ATTRIBUTES
+  const int provision = (sigstruct[928] & ATTRIBUTE_PROVISIONKEY) != 0;
   struct sgx_enclave_create argument = {.src = (uintptr_t)secs};
-  if (ioctl(enclave->device, SGX_IOC_ENCLAVE_CREATE, &argument) != 0) FAIL("create: %s", strerror(errno));
-  return NULL;
+  if (ioctl(enclave->device, SGX_IOC_ENCLAVE_CREATE, &argument) == 0)
+    return provision ? allow_provisioning(enclave) : NULL;
+  if (provision && errno == EIO) FAIL("create: refused, since this machine does not give enclaves the provisioning key");
+  FAIL("create: %s", strerror(errno));
 }
 
 // One page: its EADD record and the records of its sixteen chunks, in order and all of one kind. `*at` moves on.

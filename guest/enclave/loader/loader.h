@@ -42,4 +42,8 @@ int enclave_restrict(struct enclave* enclave, uint64_t offset, uint64_t bytes, u
 int enclave_set_type(struct enclave* enclave, uint64_t offset, uint64_t bytes, uint64_t type);
 int enclave_remove(struct enclave* enclave, uint64_t offset, uint64_t bytes);
 
+// What a quote that Intel's roots verify would need and this machine does not have, as one line; NULL if nothing is
+// missing.
+const char* quote_unavailable(void);
+
 void* vdso_function(const char* name);

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""The service's unit and the package in a Cloister guest that has systemd as PID 1: scripts/debian-root's userland as
+initramfs, with the package and systemd/test in it. The domains that the test starts there are payloads: software silicon
+in software silicon."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from domain import Domain, Settings
+from run_guest import Failure, expect, expect_tests
+
+SKIPPED = 77
+HERE = Path(__file__).resolve().parent
+# What neither systemd nor the package's scripts read; it would only be unpacked into the guest's memory. The last holds
+# back manual pages and documents from what is installed.
+UNUSED = ["./usr/lib/x86_64-linux-gnu/gconv", "./usr/share/zoneinfo", "./usr/share/locale", "./usr/lib/udev/hwdb.d",
+          "./var/cache/*", "./var/lib/apt/*", "./etc/dpkg/dpkg.cfg.d/*"]
+
+
+def pack(options, folder):
+    """The userland and what the test needs, as two archives of one initramfs."""
+    ramdisk = folder / "initramfs.cpio"
+    patterns = [word for name in UNUSED for word in ("--exclude", name)]
+    subprocess.run(["bsdtar", *patterns, "--format", "newc", "-cf", ramdisk, f"@{options.root}"], check=True)
+    own = folder / "own"
+    test = own / "cloister-test"
+    test.mkdir(parents=True)
+    subprocess.run(["cpack", "--config", options.build / "CPackConfig.cmake", "-B", folder / "made"], check=True, stdout=subprocess.DEVNULL)
+    (package,) = (folder / "made").glob("cloister_*.deb")
+    shutil.copy(package, test / "cloister.deb")
+    shutil.copy(options.build / "guest/payload/resident.elf", test / "kernel.elf")
+    shutil.copy(HERE / "systemd/test", test / "test")
+    shutil.copy(HERE.parents[1] / "guest/tests/lib", test / "lib")
+    (own / "etc/systemd/system").mkdir(parents=True)
+    shutil.copy(HERE / "systemd/cloister-test.service", own / "etc/systemd/system")
+    (own / "init").symlink_to("/lib/systemd/systemd")
+    second = subprocess.run(["bsdtar", "--uid", "0", "--gid", "0", "--format", "newc", "-cf", "-", "-C", own, "."], check=True, stdout=subprocess.PIPE)
+    with ramdisk.open("ab") as file:
+        file.write(second.stdout)
+    return ramdisk
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--guest", type=Path, required=True, help="the folder of vmlinuz")
+    parser.add_argument("--root", type=Path, required=True, help="what scripts/debian-root made")
+    options = parser.parse_args()
+    if missing := [tool for tool in ("bsdtar", "cpack", "dpkg-shlibdeps") if not shutil.which(tool)]:
+        print(f"skipped: {', '.join(missing)} not installed")
+        return SKIPPED
+    for needed in (options.root, options.guest / "vmlinuz"):
+        if not needed.exists():
+            print(f"skipped: there is no {needed} (scripts/guest-image, scripts/debian-root)")
+            return SKIPPED
+    settings = Settings(cloister=options.build / "bin/cloister", guest=options.guest, timeout=900)
+    with tempfile.TemporaryDirectory(prefix="cs-", dir=options.build) as folder:
+        ramdisk = pack(options, Path(folder))
+        print(f"initramfs: {ramdisk.stat().st_size >> 20} MiB", flush=True)
+        domain = Domain(settings, memory=1024, ramdisk=ramdisk,
+                        extra="systemd.unit=cloister-test.service systemd.show_status=no quiet loglevel=3")
+        run = domain.run(lambda text, process: print(text, flush=True))
+    try:
+        expect_tests(run)
+        expect(run.matches(r"TEST systemd/purge: ok"), "the test did not reach its end")
+    except Failure as failure:
+        print(f"FAILED: {failure}\n{run.errors}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
