@@ -79,7 +79,8 @@ static const char* create(struct enclave* enclave, const uint8_t* header, const 
   struct sgx_enclave_create argument = {.src = (uintptr_t)secs};
   if (ioctl(enclave->device, SGX_IOC_ENCLAVE_CREATE, &argument) == 0)
     return provision ? allow_provisioning(enclave) : NULL;
-  if (provision && errno == EIO) FAIL("create: refused, since this machine does not give enclaves the provisioning key");
+  if (provision && errno == EIO)
+    FAIL("create: refused, since this machine does not give enclaves the provisioning key");
   FAIL("create: %s", strerror(errno));
 }
 
