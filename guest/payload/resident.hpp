@@ -17,15 +17,20 @@ inline void write_apic(u32 reg, u32 v) {
   }
 }
 
-/// From the baseline on: console and timer.
-inline void prepare() {
-  cpu::out8(0x3fc, 3);  // DTR and RTS: ready to receive
+/// Of the processor that calls: its local APIC's timer.
+inline void prepare_timer() {
   set_hook(timer_vector, [](Frame&) {
     write_apic(0xb0, 0);
     return true;
   });
   write_apic(0xf0, 0x1ff);
   write_apic(0x320, (2 << 17) | timer_vector);
+}
+
+/// From the baseline on: console and timer.
+inline void prepare() {
+  cpu::out8(0x3fc, 3);  // DTR and RTS: ready to receive
+  prepare_timer();
 }
 
 inline void sleep() {

@@ -50,7 +50,7 @@ void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
 bool Broker::withdraw(u64 frame) { return accounts_.withdraw(arch::Mfn{frame}).has_value(); }
 
 std::vector<u64> Broker::clean(const PackageValues& values, const Grants& grants,
-                               const silicon::EpcMemory::Pointer& memory) const {
+                               const silicon::EpcMemory::Pointer& memory) {
   silicon::Package::Config config = package_config(values, grants);
   config.memory = memory;
   silicon::Package package(std::move(config));

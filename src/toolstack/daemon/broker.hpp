@@ -42,9 +42,9 @@ class Broker {
   /// A frame that is out of use for good. False: this machine has no such frame.
   bool withdraw(u64 frame);
 
-  /// EREMOVEs every page of a domain whose VMM is gone. The frames that could not be cleaned.
-  std::vector<u64> clean(const PackageValues& values, const Grants& grants,
-                         const silicon::EpcMemory::Pointer& memory) const;
+  /// EREMOVEs every page that a domain whose VMM is gone has used. The frames that could not be cleaned. Any thread.
+  static std::vector<u64> clean(const PackageValues& values, const Grants& grants,
+                                const silicon::EpcMemory::Pointer& memory);
 
  private:
   Broker(MachineDescription machine, const PlatformSecret& secret, hypervisor::MachineEpc accounts)

@@ -281,7 +281,7 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
   {
     const Lock held(lock_);
     // Its end may have been seen already, and its record must not come back.
-    if (!in_table(domain)) return tl::unexpected(internal("the domain's process has ended"));
+    if (domain->ending || !in_table(domain)) return tl::unexpected(internal("the domain's process has ended"));
     DomainRecord running = domain->record;
     running.running = true;
     if (auto kept = registry_.put(running); !kept) return tl::unexpected(internal(kept.error()));
@@ -296,7 +296,7 @@ void Domains::roll_back(const Pointer& domain) {
   {
     const Lock held(lock_);
     domain->fate = "creation-failed";
-    if (domain->pid == 0) return end(domain, held);
+    if (domain->pid == 0) begin_end(domain, held);
   }
   kill_and_wait(domain);
 }

@@ -70,6 +70,7 @@ Domains::~Domains() {
   }
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
+  ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
 }
 
 Domains::Pointer Domains::lookup(const std::string& key) const {
@@ -127,7 +128,15 @@ DomainInfo Domains::info(const Domain& domain) const {
     info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
     info.restarts = domain.page->restarts();
   }
+  if (domain.ending) info.state = "ending";
   return info;
+}
+
+std::optional<ApiError> Domains::not_now(const Domain& domain) const {
+  const std::string name = "'" + domain.record.name + "'";
+  if (domain.ending) return ApiError{409, name + " is ending"};
+  if (!domain.record.running) return ApiError{409, name + " is being created"};
+  return std::nullopt;
 }
 
 Domains::Result Domains::find(const std::string& key) const {
@@ -169,9 +178,9 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     name = domain->record.name;
+    if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     id = domain->record.id;
     socket = paths_of(domain->record).control(id);
-    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
   }
   auto control = ControlClient::connect(socket);
   if (!control) {
@@ -191,7 +200,7 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
   const Pointer domain = lookup(key);
   if (domain == nullptr) return tl::unexpected(no_such_domain(key));
   const std::string before = domain->record.name;
-  if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + before + "' is being created"});
+  if (const auto no = not_now(*domain)) return tl::unexpected(*no);
   if (name == before) return info(*domain);
   if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
   DomainRecord renamed = domain->record;
@@ -232,9 +241,11 @@ Domains::Result Domains::destroy(const std::string& key) {
     domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     const std::string& name = domain->record.name;
-    if (!domain->record.running) return tl::unexpected(ApiError{409, "'" + name + "' is being created"});
-    if (domain->pid == 0) return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
-    domain->fate = "destroyed";
+    if (!domain->ending) {
+      if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+      if (domain->pid == 0) return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
+      domain->fate = "destroyed";
+    }
     last = info(*domain);
   }
   kill_and_wait(domain);
@@ -244,11 +255,12 @@ Domains::Result Domains::destroy(const std::string& key) {
   return last;
 }
 
-/// The watcher does the rest. Returns when it has, or after longest_death.
+/// The watcher does the rest. Returns when all is done, or if the process does not die within longest_death.
 void Domains::kill_and_wait(const Pointer& domain) {
   Lock held(lock_);
-  if (domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
-  changed_.wait_for(held, longest_death, [&] { return !in_table(domain); });
+  if (domain->process && domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+  const bool dead = changed_.wait_for(held, longest_death, [&] { return domain->ending || !in_table(domain); });
+  if (dead) changed_.wait(held, [&] { return !in_table(domain); });
 }
 
 void Domains::watch() {
@@ -268,8 +280,24 @@ void Domains::watch() {
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
     for (std::size_t i = 0; i < watched.size(); ++i) {
-      if (set[i + 1].revents != 0) end(watched[i], held);
+      if (set[i + 1].revents != 0) begin_end(watched[i], held);
     }
+    collect_ends(held);
+  }
+}
+
+void Domains::collect_ends(Lock& held) {
+  std::erase_if(ends_, [](const auto& one) { return one.wait_for(seconds(0)) == std::future_status::ready; });
+  // Those that got no thread.
+  while (true) {
+    const auto waits = std::ranges::find_if(
+        ends_, [](const auto& one) { return one.wait_for(seconds(0)) == std::future_status::deferred; });
+    if (waits == ends_.end()) return;
+    const std::future<void> one = std::move(*waits);
+    ends_.erase(waits);
+    held.unlock();
+    one.wait();
+    held.lock();
   }
 }
 
@@ -281,22 +309,35 @@ std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
 }
 }  // namespace
 
-void Domains::end(const Pointer& domain, const Lock&) {
+void Domains::begin_end(const Pointer& domain, const Lock&) {
+  if (std::exchange(domain->ending, true)) return;
+  if (domain->pid != 0) domain->last_words = reap(domain->process.get());
+  domain->process = Fd();
+  domain->pid = 0;  // the number may be another's from now on
+  ends_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] { end(domain); }));
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
+}
+
+void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
+  for (const u64 frame : frames) {
+    broker_.withdraw(frame);
+    machine_record_.withdrawn.push_back(frame);
+    log(LogLevel::error, "frame-withdrawn", {{"domain", domain.record.name}, {"frame", std::to_string(frame)}});
+  }
+  if (frames.empty()) return;
+  if (auto kept = registry_.put(machine_record_); !kept)
+    log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
+}
+
+/// Nobody else changes what belongs to a domain that is ending.
+void Domains::end(const Pointer& domain) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
-  const std::string last_words = domain->pid != 0 ? reap(domain->process.get()) : std::string();
-  if (domain->memory != nullptr) {
-    const auto stuck = broker_.clean(record.package, record.grants, domain->memory);
-    for (const u64 frame : stuck) {
-      broker_.withdraw(frame);
-      machine_record_.withdrawn.push_back(frame);
-      log(LogLevel::error, "frame-withdrawn", {{"domain", record.name}, {"frame", std::to_string(frame)}});
-    }
-    if (!stuck.empty()) {
-      if (auto kept = registry_.put(machine_record_); !kept)
-        log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
-    }
-  }
+  std::vector<u64> stuck;
+  if (domain->memory != nullptr) stuck = Broker::clean(record.package, record.grants, domain->memory);
+  const Lock held(lock_);
+  withdraw(*domain, stuck);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (auto removed = registry_.remove(record.id); !removed)
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
@@ -313,7 +354,7 @@ void Domains::end(const Pointer& domain, const Lock&) {
     bad = *ending == hypervisor::Ending::crashed;
   } else {
     how = "vmm-died";
-    cause = last_words;
+    cause = domain->last_words;
     bad = true;
   }
   log(bad ? LogLevel::error : LogLevel::info, "domain-ended",
@@ -324,6 +365,7 @@ void Domains::end(const Pointer& domain, const Lock&) {
        {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
   table_.erase(record.id);
   changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
 }
 
 }  // namespace cloister::toolstack

@@ -1,12 +1,16 @@
 // The domains of the machine: their creation, what is asked of them, their end, and finding them again after a restart.
 //
 // Every VMM is watched by its pidfd from the moment that it exists. Whatever ends a domain, a word from outside, the
-// guest itself, a crash, a failed creation, it is the VMM's death that has it cleaned up, in one place: end().
+// guest itself, a crash, a failed creation, it is the VMM's death that has it cleaned up, in one place: end(). Cleaning
+// takes as long as the EPC that was used is large, so it is done on a thread for each end, without the lock; until then
+// the domain is "ending", and has its name and its frames.
 //
 // Threads: all functions may be called from any thread. A thread of its own watches the VMMs.
 #pragma once
 
 #include <condition_variable>
+#include <future>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -35,7 +39,7 @@ struct ApiError {
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;
-  std::string name, state;  ///< "creating", "unresponsive", or a name of DomainState
+  std::string name, state;  ///< "creating", "ending", "unresponsive", or a name of DomainState
   u64 memory_mib = 0, epc_mib = 0;
   int pid = 0;          ///< 0: not known
   std::string silicon;  ///< what its configuration says, else the machine's
@@ -123,12 +127,17 @@ class Domains {
 
   // end
   void watch();
-  void end(const Pointer& domain, const Lock& held);
+  void begin_end(const Pointer& domain, const Lock& held);
+  void collect_ends(Lock& held);
+  void end(const Pointer& domain);
+  void withdraw(const Domain& domain, const std::vector<u64>& frames);
   void kill_and_wait(const Pointer& domain);
 
   Pointer lookup(const std::string& key) const;
   /// False: it has ended.
   bool in_table(const Pointer& domain) const;
+  /// Why nothing can be asked of it at the moment.
+  std::optional<ApiError> not_now(const Domain& domain) const;
   DomainInfo info(const Domain& domain) const;
   std::string name_of(u32 id) const;
   bool name_taken(const std::string& name) const;
@@ -146,6 +155,7 @@ class Domains {
   MachineRecord machine_record_;
   bool stopping_ = false;
   Fd wake_;  ///< the watcher looks at the table anew
+  std::list<std::future<void>> ends_;  ///< under way, or done and not looked at yet
   std::thread watcher_;
 };
 

@@ -50,7 +50,7 @@ void machine_metrics(Families& to, const MachineEpcInfo& epc) {
 
 void count_states(Families& to, const std::vector<DomainInfo>& domains) {
   to.family("cloister_domains", MetricType::Gauge, "Domains by state.");
-  std::map<std::string, u64> states{{"creating", 0}, {"unresponsive", 0}};
+  std::map<std::string, u64> states{{"creating", 0}, {"ending", 0}, {"unresponsive", 0}};
   for (const DomainState state : domain_states) states[name_of(state)] = 0;
   for (const auto& d : domains) ++states[d.state];
   for (const auto& [state, count] : states) to.sample({{"state", state}}, count);

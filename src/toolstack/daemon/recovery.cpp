@@ -123,12 +123,12 @@ bool Domains::look_again(const Lock& held) {
   std::vector<Pointer> dead;
   for (const auto& [id, domain] : table_) {
     // One that is being created has a thread of its own that knows.
-    if (domain->process || !domain->found) continue;
+    if (domain->process || !domain->found || domain->ending) continue;
     const Life life = look_for_process(*domain);
     if (life == Life::dead) dead.push_back(domain);
     all_known = all_known && life != Life::unknown;
   }
-  for (const Pointer& domain : dead) end(domain, held);
+  for (const Pointer& domain : dead) begin_end(domain, held);
   return all_known;
 }
 

@@ -4,6 +4,7 @@
 #include "toolstack/vmm/sandbox.hpp"
 
 #include <grp.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <pwd.h>
 #include <sys/prctl.h>
@@ -39,8 +40,11 @@ tl::unexpected<std::string> failed(const char* what) {
   return tl::unexpected(std::string(what).append(": ").append(std::strerror(errno)));
 }
 
-/// Files that libraries would open later on: the time zone, OpenSSL's configuration (which we do not want).
+/// Files that libraries would open later on: the time zone, OpenSSL's configuration (which we do not want), and what
+/// malloc() looks at when it makes its ninth arena (how many processors there are) or returns memory of any but the
+/// first (whether the host overcommits). With one arena it does neither; threads have caches of their own.
 Done prepare_libraries() {
+  if (::mallopt(M_ARENA_MAX, 1) != 1) return tl::unexpected(std::string("malloc() keeps several arenas"));
   ::tzset();
   if (::OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1)
     return tl::unexpected(std::string("OpenSSL cannot be set up"));

@@ -57,7 +57,6 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(rseq)},
     {SCMP_SYS(futex)},
     {SCMP_SYS(sched_yield)},
-    {SCMP_SYS(sched_getaffinity)},  // malloc: how many arenas
     {SCMP_SYS(exit)},
     {SCMP_SYS(exit_group)},
     // Descriptors that are open. Not fstat(): the C library's is a look-up of an empty name, and what the name is no

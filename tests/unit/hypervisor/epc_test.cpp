@@ -1,9 +1,13 @@
 // Taking a domain's EPC back: two passes, and what stays.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
 
 #include "hypervisor/epc/clean.hpp"
 #include "silicon/sgx/package_impl.hpp"
+#include "silicon/used_epc.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -68,6 +72,45 @@ TEST_F(CleanEpc, ReturnsFramesThatMustBeWithdrawn) {
 TEST_F(CleanEpc, FreeFramesCanBeFaultyToo) {
   silicon::Package package({.epc = sections, .faulty_frames = {Mfn{102}}});
   EXPECT_THAT(clean_epc(package, sections), ElementsAre(Mfn{102}));
+}
+
+/// A tebibyte, of which an enclave has eight pages: they are what cleaning looks at, and it takes no memory.
+TEST_F(CleanEpc, CostsWhatWasUsed) {
+  constexpr u64 pages = u64{1} << 28, first_pages = 1'000'003;
+  const auto memory = silicon::EpcMemory::create(pages);
+  ASSERT_TRUE(memory);
+  const auto blocks = [&] {
+    struct stat epcm {}, contents {};
+    EXPECT_EQ(::fstat((*memory)->epcm_descriptor(), &epcm), 0);
+    EXPECT_EQ(::fstat((*memory)->pages_descriptor(), &contents), 0);
+    return epcm.st_blocks + contents.st_blocks;
+  };
+  // The second section lies below the first.
+  const std::vector<EpcSection> large{{Mfn{u64{1} << 40}, first_pages}, {Mfn{100}, pages - first_pages}};
+  silicon::Package package(
+      {.epc = large, .memory = *memory, .faulty_frames = {Mfn{100}, Mfn{200}, Mfn{(u64{1} << 40) + 7}}});
+  auto& impl = package.impl();
+  const u32 secs = first_pages - 1, children[] = {0, first_pages, pages - 1, pages / 2};
+  impl.epcm(secs).type = PageType::secs;
+  impl.epcm(secs).valid = true;
+  for (const u32 child : children) {
+    impl.epcm(child).type = PageType::reg;
+    impl.epcm(child).secs = secs;
+    impl.epcm(child).valid = true;
+    ++impl.epcm(secs).children;
+  }
+  const auto before = blocks();
+  const std::vector<EpcSection> used = silicon::used_epc(package);
+  u64 visited = 0;
+  for (const EpcSection& run : used) visited += run.pages;
+  EXPECT_GE(visited, 5u);
+  EXPECT_LT(visited, 10'000u);
+  EXPECT_TRUE(std::ranges::is_sorted(used, {}, &EpcSection::first));
+  // 100 is a child and faulty, so its SECS stays too.
+  EXPECT_THAT(clean_epc(package, large), UnorderedElementsAre(Mfn{100}, Mfn{200}, Mfn{(u64{1} << 40) + 7},
+                                                              Mfn{(u64{1} << 40) + first_pages - 1}));
+  for (const u32 child : {children[0], children[2], children[3]}) EXPECT_FALSE(impl.epcm(child).valid) << child;
+  EXPECT_LE(blocks(), before + 8 * 16) << "only the faulty frames' own entries may be new";
 }
 
 }  // namespace

@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -16,13 +19,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <barrier>
 #include <chrono>
+#include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "toolstack/log.hpp"
 #include "toolstack/memfd.hpp"
 #include "toolstack/vmm/launch.hpp"
 
@@ -162,6 +171,72 @@ const Case allowed[] = {
        large->resize(128 << 20);
        return large->back() == 0;
      }},
+    // What libraries do only from some count on, or once they have to give something back.
+    {"memory_of_many_threads",
+     [] {
+       constexpr int count = 40;
+       std::barrier together(count);
+       std::vector<std::thread> threads;
+       for (int i = 0; i < count; ++i) {
+         threads.emplace_back([&] {
+           std::vector<std::unique_ptr<char[]>> blocks;
+           together.arrive_and_wait();
+           for (int block = 0; block < 64; ++block) blocks.push_back(std::make_unique<char[]>(100'000));
+           together.arrive_and_wait();
+         });
+       }
+       for (std::thread& thread : threads) thread.join();
+       return true;
+     }},
+    {"memory_given_back",
+     [] {
+       bool done = false;
+       std::thread([&] {
+         std::vector<std::unique_ptr<char[]>> blocks;
+         for (int block = 0; block < 600; ++block) blocks.push_back(std::make_unique<char[]>(120'000));
+         blocks.clear();
+         done = ::malloc_trim(0) >= 0;
+       }).join();
+       return done;
+     }},
+    {"exceptions_of_threads",
+     [] {
+       int caught = 0;
+       for (int i = 0; i < 20; ++i) {
+         std::thread([&] {
+           try {
+             std::vector<char>().at(1);
+           } catch (const std::out_of_range& error) {
+             caught += error.what() != nullptr;
+           }
+         }).join();
+       }
+       return caught == 20;
+     }},
+    {"random_numbers_and_digests",
+     [] {
+       std::array<u8, 64> bytes{}, digest{};
+       // The generator seeds itself anew after 2^16 requests.
+       for (int i = 0; i < 70'000; ++i) {
+         if (::RAND_bytes(bytes.data(), 16) != 1) return false;
+       }
+       unsigned size = 0;
+       return ::EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, ::EVP_sha512(), nullptr) == 1 && size == 64;
+     }},
+    {"words_of_errors",
+     [] {
+       for (int error = 0; error < 140; ++error) {
+         if (std::strerror(error) == nullptr) return false;
+       }
+       return true;
+     }},
+    {"local_time",
+     [] {
+       const std::time_t now = std::time(nullptr);
+       std::tm local{};
+       std::string text(64, ' ');
+       return ::localtime_r(&now, &local) != nullptr && std::strftime(text.data(), text.size(), "%c %Z", &local) != 0;
+     }},
     {"memfd",
      [] {
        const Fd fd = fixed_memfd("test", 4096);
@@ -178,7 +253,12 @@ const Case allowed[] = {
        std::this_thread::yield();
        return true;
      }},
-    {"log", [] { return std::fputs("from inside the sandbox\n", stderr) >= 0; }},
+    {"log",
+     [] {
+       set_up_log("sandbox-test");
+       for (int i = 0; i < 100; ++i) log(LogLevel::info, "inside", {{"line", std::to_string(i)}});
+       return std::fputs("from inside the sandbox\n", stderr) >= 0;
+     }},
 };
 
 class Allowed : public testing::TestWithParam<Case> {};
