@@ -314,7 +314,9 @@ void Domains::begin_end(const Pointer& domain, const Lock&) {
   if (domain->pid != 0) domain->last_words = reap(domain->process.get());
   domain->process = Fd();
   domain->pid = 0;  // the number may be another's from now on
-  ends_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] { end(domain); }));
+  // The domain's memory goes with end(), not with the future.
+  ends_.push_back(std::async(std::launch::async | std::launch::deferred,
+                             [this, last = domain]() mutable { end(std::move(last)); }));
   changed_.notify_all();
   ::eventfd_write(wake_.get(), 1);
 }
@@ -331,7 +333,7 @@ void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
 }
 
 /// Nobody else changes what belongs to a domain that is ending.
-void Domains::end(const Pointer& domain) {
+void Domains::end(Pointer domain) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
   std::vector<u64> stuck;

@@ -53,6 +53,7 @@ bool give_root() {
 int inside(bool (*act)()) {
   const pid_t child = ::fork();
   if (child == 0) {
+    set_up_log("sandbox-test");
     if (!give_root() || !enter_sandbox()) ::_exit(no_sandbox);
     ::_exit(act() ? succeeded : refused);
   }
@@ -174,14 +175,14 @@ const Case allowed[] = {
     // What libraries do only from some count on, or once they have to give something back.
     {"memory_of_many_threads",
      [] {
-       constexpr int count = 40;
+       constexpr int count = 20;
        std::barrier together(count);
        std::vector<std::thread> threads;
        for (int i = 0; i < count; ++i) {
          threads.emplace_back([&] {
            std::vector<std::unique_ptr<char[]>> blocks;
            together.arrive_and_wait();
-           for (int block = 0; block < 64; ++block) blocks.push_back(std::make_unique<char[]>(100'000));
+           for (int block = 0; block < 16; ++block) blocks.push_back(std::make_unique<char[]>(100'000));
            together.arrive_and_wait();
          });
        }
@@ -255,7 +256,6 @@ const Case allowed[] = {
      }},
     {"log",
      [] {
-       set_up_log("sandbox-test");
        for (int i = 0; i < 100; ++i) log(LogLevel::info, "inside", {{"line", std::to_string(i)}});
        return std::fputs("from inside the sandbox\n", stderr) >= 0;
      }},
