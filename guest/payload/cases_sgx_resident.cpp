@@ -1,8 +1,8 @@
 // A domain that stays until somebody ends it and runs enclaves all the time, for tests of the toolstack. A round builds
 // an enclave, launches it, and has it ask for its sealing key inside (SDM vol. 3D, 38.4, EGETKEY), which must be the
 // same in every round. Then one of its pages is evicted, so that nothing of it could be entered any more, and all is
-// removed. Meanwhile the other processors compute, each in rounds of its own. Prints READY once every processor has done
-// a round, and WRONG after one that was not as it should be. Needs 1 MiB of EPC.
+// removed. Meanwhile the other processors compute, each in rounds of its own. Prints READY once every processor has
+// done a round, and WRONG after one that was not as it should be. Needs 1 MiB of EPC.
 #include "processors.hpp"
 #include "resident.hpp"
 #include "sgx/machine.hpp"
@@ -35,9 +35,8 @@ volatile u64 rounds[most_processors];
 /// Each number has digits enough to be computed by a library: sine, logarithm and exponential of what came before.
 void compute(unsigned number) {
   double value = static_cast<double>(number + rounds[number]) + 0.5;
-  asm volatile(
-      "fldl %0\n fsin\n fabs\n fld1\n fxch\n fyl2x\n fcos\n f2xm1\n fstpl %0"
-      : "+m"(value)::"st", "st(1)", "st(2)");
+  asm volatile("fldl %0\n fsin\n fabs\n fld1\n fxch\n fyl2x\n fcos\n f2xm1\n fstpl %0"
+               : "+m"(value)::"st", "st(1)", "st(2)");
   cpu::cpuid(7);
   rounds[number] = rounds[number] + 1;
 }

@@ -8,8 +8,9 @@
 
 namespace cloister::silicon {
 
-/// The frames that may have an EPCM entry which is not free, and those that are faulty, in ascending order, disjoint; all
-/// others have never been used since their memory was made. Costs what these are, however large the EPC is. Any thread.
+/// The frames that may have an EPCM entry which is not free, and those that are faulty, in ascending order, disjoint;
+/// all others have never been used since their memory was made. Costs what these are, however large the EPC is. Any
+/// thread.
 std::vector<EpcSection> used_epc(Package& package);
 
 }  // namespace cloister::silicon

@@ -8,8 +8,9 @@
 
 namespace cloister::hypervisor {
 
-/// EREMOVEs all pages of the sections that were ever used (silicon::used_epc), which is what it costs; SECS pages that still have children are tried again after all others.
-/// No processor of the domain runs. Returns the frames that could not be removed: they must not be given away.
+/// EREMOVEs all pages of the sections that were ever used (silicon::used_epc), which is what it costs; SECS pages that
+/// still have children are tried again after all others. No processor of the domain runs. Returns the frames that could
+/// not be removed: they must not be given away.
 std::vector<silicon::Mfn> clean_epc(silicon::Package& package, std::span<const silicon::EpcSection> sections);
 
 }  // namespace cloister::hypervisor

@@ -154,7 +154,7 @@ class Domains {
   std::map<u32, Pointer> table_;
   MachineRecord machine_record_;
   bool stopping_ = false;
-  Fd wake_;  ///< the watcher looks at the table anew
+  Fd wake_;                            ///< the watcher looks at the table anew
   std::list<std::future<void>> ends_;  ///< under way, or done and not looked at yet
   std::thread watcher_;
 };

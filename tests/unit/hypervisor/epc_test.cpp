@@ -80,7 +80,8 @@ TEST_F(CleanEpc, CostsWhatWasUsed) {
   const auto memory = silicon::EpcMemory::create(pages);
   ASSERT_TRUE(memory);
   const auto blocks = [&] {
-    struct stat epcm {}, contents {};
+    struct stat epcm {
+    }, contents{};
     EXPECT_EQ(::fstat((*memory)->epcm_descriptor(), &epcm), 0);
     EXPECT_EQ(::fstat((*memory)->pages_descriptor(), &contents), 0);
     return epcm.st_blocks + contents.st_blocks;
@@ -107,8 +108,8 @@ TEST_F(CleanEpc, CostsWhatWasUsed) {
   EXPECT_LT(visited, 10'000u);
   EXPECT_TRUE(std::ranges::is_sorted(used, {}, &EpcSection::first));
   // 100 is a child and faulty, so its SECS stays too.
-  EXPECT_THAT(clean_epc(package, large), UnorderedElementsAre(Mfn{100}, Mfn{200}, Mfn{(u64{1} << 40) + 7},
-                                                              Mfn{(u64{1} << 40) + first_pages - 1}));
+  EXPECT_THAT(clean_epc(package, large),
+              UnorderedElementsAre(Mfn{100}, Mfn{200}, Mfn{(u64{1} << 40) + 7}, Mfn{(u64{1} << 40) + first_pages - 1}));
   for (const u32 child : {children[0], children[2], children[3]}) EXPECT_FALSE(impl.epcm(child).valid) << child;
   EXPECT_LE(blocks(), before + 8 * 16) << "only the faulty frames' own entries may be new";
 }

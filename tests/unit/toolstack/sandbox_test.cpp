@@ -222,7 +222,8 @@ const Case allowed[] = {
          if (::RAND_bytes(bytes.data(), 16) != 1) return false;
        }
        unsigned size = 0;
-       return ::EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, ::EVP_sha512(), nullptr) == 1 && size == 64;
+       return ::EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, ::EVP_sha512(), nullptr) == 1 &&
+              size == 64;
      }},
     {"words_of_errors",
      [] {
