@@ -42,9 +42,17 @@ void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemen
                        entry.first_rip);
 }
 
-/// Counts of the same name are one.
-void add_unimplemented(std::vector<silicon::Unimplemented>& all, const std::vector<silicon::Unimplemented>& more) {
+/// The domain's own CPUID says that its processors have the instruction.
+bool is_offered(const policy::CpuidTable& cpuid, const silicon::Unimplemented& entry) {
+  return std::ranges::all_of(entry.offered_by,
+                             [&](const arch::CpuidBit& b) { return has(cpuid.get(b.leaf, b.subleaf), b); });
+}
+
+/// What was offered and is not there; counts of the same name are one. The rest raised #UD as it should.
+void add_unimplemented(const policy::CpuidTable& cpuid, const std::vector<silicon::Unimplemented>& more,
+                       std::vector<silicon::Unimplemented>& all) {
   for (const auto& entry : more) {
+    if (!is_offered(cpuid, entry)) continue;
     const auto same = std::ranges::find(all, entry.what, &silicon::Unimplemented::what);
     if (same == all.end()) {
       all.push_back(entry);
@@ -108,7 +116,7 @@ Outcome Domain::run(const RunOptions& options) {
   for (const auto& processor : machine.processors) {
     processor->vcpu.set_encls_observer({});
     outcome.instructions += processor->vcpu.instructions();
-    add_unimplemented(outcome.unimplemented, processor->vcpu.unimplemented());
+    add_unimplemented(machine.spec.cpuid, processor->vcpu.unimplemented(), outcome.unimplemented);
   }
   trace_unimplemented(machine, outcome.unimplemented);
   machine.trace = {};

@@ -42,7 +42,7 @@ struct Outcome {
   Ending ending = Ending::powered_off;
   std::string report;  ///< crashed: why, with a register dump; empty otherwise
   u64 instructions = 0;
-  std::vector<silicon::Unimplemented> unimplemented;
+  std::vector<silicon::Unimplemented> unimplemented;  ///< of what the domain's CPUID offers
 };
 
 /// Kinds of lines that a trace file can have: --trace=exits,encls,…

@@ -338,11 +338,14 @@ class Package {
 
 // ------------------------------------------------------------------------------------------------ processor
 
-/// How often something that is not implemented was executed, by name ("VADDPS", "wrmsr 0x1234").
+/// How often an instruction that is not implemented was executed.
 struct Unimplemented {
-  std::string what;
+  std::string what;  ///< the mnemonic: "vaddps"
   u64 count = 0;
   u64 first_rip = 0;
+  /// Who has it says so by all of these bits of CPUID; none: every processor has it. Where the guest's CPUID lacks one,
+  /// #UD is what the manual asks for.
+  std::vector<arch::CpuidBit> offered_by{};
 };
 
 class Vcpu {

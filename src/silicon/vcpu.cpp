@@ -6,6 +6,7 @@
 #include "silicon/cpu/control.hpp"
 #include "silicon/cpu/fpu.hpp"
 #include "silicon/cpu/fxsave.hpp"
+#include "silicon/cpu/instruction_set.hpp"
 #include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
@@ -112,17 +113,17 @@ u64 Vcpu::Impl::random() {
   return value;
 }
 
-void Vcpu::Impl::count_unimplemented(std::string_view what, u64 rip) {
-  auto found = unimplemented_.find(what);
-  if (found == unimplemented_.end()) {
-    found = unimplemented_.emplace(what, Unimplemented{std::string(what), 0, rip}).first;
-  }
-  ++found->second.count;
+void Vcpu::Impl::count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip) {
+  Count& count = unimplemented_.try_emplace({what, set}, Count{0, rip}).first->second;
+  ++count.count;
 }
 
 std::vector<Unimplemented> Vcpu::Impl::unimplemented() const {
   std::vector<Unimplemented> all;
-  for (const auto& [name, u] : unimplemented_) all.push_back(u);
+  for (const auto& [instruction, c] : unimplemented_) {
+    const auto& [mnemonic, set] = instruction;
+    all.push_back({ZydisMnemonicGetString(mnemonic), c.count, c.first_rip, *offered_by(set, mnemonic)});
+  }
   return all;
 }
 

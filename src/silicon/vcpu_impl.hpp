@@ -1,6 +1,8 @@
 // A logical processor put together: state, MMU, blocks, controls, clock. The run loop is in run.cpp.
 #pragma once
 
+#include <Zydis/Zydis.h>
+
 #include <map>
 #include <random>
 #include <set>
@@ -43,7 +45,7 @@ class Vcpu::Impl {
   u64 instructions() const { return retired_ + running(); }
   u64 random();
 
-  void count_unimplemented(std::string_view what, u64 rip);
+  void count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip);
   std::vector<Unimplemented> unimplemented() const;
 
   std::function<void(u32, u64, EnclsResult)> encls_observer;
@@ -74,7 +76,10 @@ class Vcpu::Impl {
   u64 retired_ = 0;
   u64 slice_ = 0;  ///< of the present execute(); 0 outside
   std::mt19937_64 seeded_;
-  std::map<std::string, Unimplemented, std::less<>> unimplemented_;
+  struct Count {
+    u64 count = 0, first_rip = 0;
+  };
+  std::map<std::pair<ZydisMnemonic, ZydisISASet>, Count> unimplemented_;
 };
 
 }  // namespace cloister::silicon

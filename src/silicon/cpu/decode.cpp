@@ -7,6 +7,7 @@
 
 #include "silicon/cpu/access.hpp"
 #include "silicon/cpu/dispatch.hpp"
+#include "silicon/cpu/instruction_set.hpp"
 #include "silicon/cpu/modes.hpp"
 #include "silicon/cpu/unimplemented.hpp"
 #include "silicon/sgx/illegal.hpp"
@@ -114,6 +115,13 @@ struct Choice {
   bool known = false;
 };
 
+/// #UD, and counted unless no processor would have it; the operation keeps what it would belong to.
+Choice not_implemented(const Insn& insn, Op& op) {
+  if (!offered_by(insn.info.meta.isa_set, insn.info.mnemonic)) return {.selected = {op_undefined, true}};
+  op.imm = insn.info.meta.isa_set;
+  return {.selected = {op_unimplemented, true}};
+}
+
 Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode where, Insn& insn, Op& op) {
   insn.mode = mode;
   insn.offset = offset;
@@ -140,7 +148,7 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode 
     ZydisDecodedOperand& o = insn.operand[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
     correct_memory(insn.info, o.mem);
-    if (!set_memory(insn, o.mem, op)) return {.selected = {op_unimplemented, true}};
+    if (!set_memory(insn, o.mem, op)) return not_implemented(insn, op);
     break;
   }
   for (const Select select : select_table()[insn.info.mnemonic]) {
@@ -148,7 +156,7 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode 
     const Selected s = select(insn, op);
     if (s.handler != nullptr) return {.selected = s, .known = true};
   }
-  return {.selected = {op_unimplemented, true}};
+  return not_implemented(insn, op);
 }
 
 std::string operand_name(const ZydisDecodedOperand& o) {
@@ -220,7 +228,7 @@ FormName form_of(std::span<const u8> bytes, CodeMode mode) {
 }
 
 void op_unimplemented(Cpu& cpu, const Op* op) {
-  count_unimplemented(cpu, ZydisMnemonicGetString(static_cast<ZydisMnemonic>(op->mnemonic)), cpu.rip_of(op));
+  count_unimplemented(cpu, static_cast<ZydisMnemonic>(op->mnemonic), static_cast<ZydisISASet>(op->imm), cpu.rip_of(op));
   return raise_ud(cpu, op);
 }
 

@@ -105,7 +105,7 @@ struct FormName {
 };
 FormName form_of(std::span<const u8> bytes, CodeMode mode);
 
-/// Not implemented: #UD, counted under the mnemonic's name.
+/// Not implemented: #UD, counted under the mnemonic's name; `op->imm` is the ZydisISASet.
 void op_unimplemented(Cpu& cpu, const Op* op);
 /// #UD that the manual asks for.
 void op_undefined(Cpu& cpu, const Op* op);

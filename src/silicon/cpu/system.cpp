@@ -230,6 +230,8 @@ std::span<const Row> system_rows() { return rows; }
 
 u64 random_u64(Cpu& cpu) { return cpu.vcpu->random(); }
 
-void count_unimplemented(Cpu& cpu, std::string_view what, u64 rip) { cpu.vcpu->count_unimplemented(what, rip); }
+void count_unimplemented(Cpu& cpu, ZydisMnemonic what, ZydisISASet set, u64 rip) {
+  cpu.vcpu->count_unimplemented(what, set, rip);
+}
 
 }  // namespace cloister::silicon

@@ -1,12 +1,12 @@
-// Counting what this processor does not implement, by name.
+// Counting what this processor does not implement, by instruction and set.
 #pragma once
 
-#include <string_view>
+#include <Zydis/Zydis.h>
 
 #include "silicon/cpu/cpu.hpp"
 
 namespace cloister::silicon {
 
-void count_unimplemented(Cpu& cpu, std::string_view what, u64 rip);
+void count_unimplemented(Cpu& cpu, ZydisMnemonic what, ZydisISASet set, u64 rip);
 
 }  // namespace cloister::silicon
