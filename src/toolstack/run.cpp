@@ -22,6 +22,7 @@
 #include "toolstack/qemu_backend.hpp"
 #include "toolstack/render.hpp"
 #include "toolstack/run_epc.hpp"
+#include "toolstack/run_stats.hpp"
 #include "toolstack/spec.hpp"
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
@@ -77,10 +78,11 @@ void report_unimplemented(const Outcome& outcome) {
   }
 }
 
-void report_stats(u64 instructions, Clock::duration time) {
-  const double seconds = std::chrono::duration<double>(time).count();
-  spdlog::info("cloister: {} guest instructions in {:.3f} s, {:.1f} million a second", instructions, seconds,
-               seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
+void report_stats(silicon::Package& package, bool has_epc, u64 instructions, Clock::duration time) {
+  spdlog::info("cloister: {}", speed_line(instructions, time));
+  if (!has_epc) return;
+  if (const auto observer = silicon::diagnostics::Observer::of(package))
+    spdlog::info("cloister: {}", sgx_line(observer->events()));
 }
 
 void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
@@ -145,7 +147,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
       spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
       return exit_status::failed;
     }
-    if (arguments.stats) report_stats(instructions, Clock::now() - start);
+    if (arguments.stats) report_stats(package, !epc.empty(), instructions, Clock::now() - start);
     return status_of(outcome.ending, stop);
   }
 }

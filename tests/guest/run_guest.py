@@ -252,12 +252,23 @@ def enclave_report(settings):
     expect(run.matches(r"TEST report/verified-by-the-target: ok"), "the enclave was not run")
 
 
+def expect_stats(run, trace):
+    """--stats counts what the trace has, line by line; the program inside entered, and was interrupted."""
+    counts = {name: int(n) for n, name in re.findall(r"(\d+) ([A-Z]+)", run.errors[run.errors.rindex("SGX: "):])}
+    traced = {name: sum(f"leaf={leaf} " in line for line in trace)
+              for name, leaf in (("EADD", "0x1"), ("EAUG", "0xd"), ("EWB", "0xb"), ("ELDU", "0x8"))}
+    expect({name: counts.get(name) for name in traced} == traced, f"--stats has {counts}, the trace {traced}")
+    expect(counts["EENTER"] > 0 and counts["AEX"] > 0, f"--stats: {counts}")
+
+
 def expect_paging(settings, names, **more):
     """Runs enclaves of which one is more than four times the EPC: the kernel pages it out and in, by EWB and ELDU."""
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace"
-        run_enclaves(settings, names, epc=1, options=["--trace", "encls", "--trace-file", str(trace)], **more)
+        options = ["--stats", "--trace", "encls", "--trace-file", str(trace)]
+        run = run_enclaves(settings, names, epc=1, options=options, **more)
         lines = trace.read_text().splitlines()
+    expect_stats(run, lines)
     done = {leaf: sum(f"leaf={leaf} " in line and line.endswith("rax=0x0") for line in lines) for leaf in ("0xb", "0x8")}
     print(f"{names}: {done['0xb']} EWB, {done['0x8']} ELDU")
     pages = (4 << 20) // 4096
@@ -423,7 +434,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cloister", type=Path, required=True, help="the program under test")
     parser.add_argument("--guest", type=Path, required=True, help="the folder that scripts/guest-image made")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds that one boot may take")
+    parser.add_argument("--timeout", type=int, default=1200, help="seconds that one boot may take")
     parser.add_argument("case", choices=sorted(CASES))
     arguments = parser.parse_args()
     function, full = CASES[arguments.case]
