@@ -36,7 +36,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->type_name("FILE")
       ->needs(trace);
   command->add_flag("--deterministic", arguments.deterministic, "time follows the guest's instructions");
-  command->add_flag("--stats", arguments.stats, "at the end: guest instructions and their speed; with EPC, counts of SGX events");
+  command->add_flag("--stats", arguments.stats,
+                    "at the end: guest instructions and their speed; with EPC, counts of SGX events");
 }
 
 /// What the verbs of cloisterd are given.

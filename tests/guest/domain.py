@@ -31,7 +31,7 @@ class Run:
 class Settings:
     cloister: Path
     guest: Path  # the folder of the kernels and the initramfs
-    timeout: int = 300  # of one run, in seconds
+    timeout: int = 1200  # of one run, in seconds: for one that hangs, on any host
     runs: list = field(default_factory=list)  # what was run so far, for the report of a failure
 
 

@@ -12,7 +12,7 @@ namespace cloister::payload {
 struct Setting {
   u64 epc_mib = 0;
   silicon::Features features{};
-  std::chrono::milliseconds timeout{120'000};
+  std::chrono::milliseconds timeout{1'200'000};  ///< for one that hangs
   silicon::ClockMode clock = silicon::ClockMode::deterministic;
   silicon::EpcMemory::Pointer memory = nullptr;  ///< of the EPC; null: private
   u32 vcpus = 1;
