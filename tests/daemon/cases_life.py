@@ -83,8 +83,12 @@ def pause(machine):
         assert (m.domains()["one"]["instructions"], m.console("one")) == before
         assert m.request("POST", f"{path}/unpause").json["state"] == "running"
         wait_until(lambda: b"typed" in m.console("one"), "what was typed while it was paused")
-    # A paused domain can be started anew, too.
+    # A paused domain is not started anew: that would run it.
     assert m.request("POST", f"{path}/pause").status == 200
+    answer = m.request("POST", f"{path}/reboot")
+    assert answer.status == 409 and "paused" in answer.json["error"]["message"], answer.body
+    assert m.domains()["one"]["state"] == "paused"
+    assert m.request("POST", f"{path}/unpause").status == 200
     assert m.request("POST", f"{path}/reboot").status == 200
     wait_until(lambda: m.console("one").count(b"READY") == 2, "READY after the reboot")
     assert m.domains()["one"]["state"] == "running"

@@ -15,6 +15,7 @@ import cases_api
 import cases_dashboard
 import cases_death
 import cases_life
+import cases_operator
 import cases_owner
 import cases_recovery
 import cases_sandbox
@@ -24,7 +25,7 @@ import cases_stress
 from machine import Machine, become_reaper
 
 SKIPPED = 77  # to ctest
-CASES = {**cases_life.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
+CASES = {**cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_stress.CASES,
          **cases_recovery.CASES, **cases_owner.CASES}
 

@@ -8,6 +8,8 @@
 
 #include <array>
 #include <cassert>
+#include <cerrno>
+#include <string_view>
 
 namespace cloister::toolstack {
 
@@ -15,6 +17,9 @@ namespace {
 
 /// A write of at most PIPE_BUF bytes to a pipe that polls writable is whole and does not wait (pipe(7)).
 constexpr std::size_t keys_at_once = 512;
+
+constexpr std::string_view too_many = "cloister: this console has 16 viewers already, and takes no more\r\n";
+static_assert(ConsoleHub::most_viewers == 16);
 
 }  // namespace
 
@@ -43,15 +48,15 @@ std::vector<pollfd> ConsoleHub::poll_set() {
   const bool takes_keys = ::poll(&room, 1, 0) == 1;
   const std::scoped_lock guard(lock_);
   std::erase_if(viewers_, [](const Viewer& viewer) { return viewer.dropped; });
-  const bool room_for_more = viewers_.size() < most_viewers;
   std::vector<pollfd> set{
       {.fd = wake_.get(), .events = POLLIN, .revents = 0},
-      {.fd = room_for_more ? listening_.get() : -1, .events = POLLIN, .revents = 0},
+      {.fd = listening_.get(), .events = POLLIN, .revents = 0},
       {.fd = takes_keys || viewers_.empty() ? -1 : typed_in_.get(), .events = POLLOUT, .revents = 0}};
   for (const Viewer& viewer : viewers_) {
-    const int events = (takes_keys ? POLLIN : 0) | (viewer.pending.empty() ? 0 : POLLOUT);
+    const int events = (takes_keys && viewer.types ? POLLIN : 0) | (viewer.pending.empty() ? 0 : POLLOUT);
     // Without events poll() would still report that a viewer has hung up, whose keys wait.
-    set.push_back({.fd = events != 0 ? viewer.socket.get() : -1, .events = static_cast<short>(events), .revents = 0});
+    const bool waits = events == 0 && viewer.types;
+    set.push_back({.fd = waits ? -1 : viewer.socket.get(), .events = static_cast<short>(events), .revents = 0});
   }
   return set;
 }
@@ -62,7 +67,12 @@ void ConsoleHub::serve(std::span<const pollfd> ready) {
   auto next = ready.begin() + 3;
   for (Viewer& viewer : viewers_) {
     if (next == ready.end()) break;
-    if ((next->revents & (POLLIN | POLLHUP | POLLERR)) != 0) read_keys(viewer);
+    if (viewer.types) {
+      if ((next->revents & (POLLIN | POLLHUP | POLLERR)) != 0) read_keys(viewer);
+    } else if ((next->revents & (POLLHUP | POLLERR)) != 0) {
+      const std::scoped_lock guard(lock_);
+      viewer.dropped = true;
+    }
     if (next->revents != 0) send(viewer);
     ++next;
   }
@@ -72,9 +82,15 @@ void ConsoleHub::serve(std::span<const pollfd> ready) {
 void ConsoleHub::attach() {
   Viewer viewer{.socket = Fd(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)),
                 .pending = {},
-                .dropped = false};
+                .dropped = false,
+                .types = true};
   if (!viewer.socket) return;
   const std::scoped_lock guard(lock_);
+  if (viewers_.size() >= most_viewers) {
+    // A new socket has room for it.
+    (void)::send(viewer.socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL);
+    return;
+  }
   viewer.pending = page_.console();  // under the lock: nothing is lost or seen twice between history and stream
   viewers_.push_back(std::move(viewer));
 }
@@ -86,7 +102,9 @@ void ConsoleHub::read_keys(Viewer& viewer) {
   const ssize_t got = ::recv(viewer.socket.get(), keys.data(), keys.size(), 0);
   if (got > 0) {
     write_all(typed_in_.get(), std::span(keys).first(static_cast<std::size_t>(got)));
-  } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+  } else if (got == 0) {
+    viewer.types = false;
+  } else if (errno != EAGAIN && errno != EINTR) {
     const std::scoped_lock guard(lock_);
     viewer.dropped = true;
   }

@@ -1,5 +1,6 @@
 // The guest's console among those who look at it: each gets the history first and then what comes; what any of them
-// types goes to the guest. One who does not read fast enough is dropped: the guest never waits for anybody.
+// types goes to the guest. One who does not read fast enough is dropped: the guest never waits for anybody. One who has
+// only ended what it types (shutdown(2)) goes on reading; one too many is told so.
 #pragma once
 
 #include <poll.h>
@@ -41,6 +42,7 @@ class ConsoleHub {
     Fd socket;
     std::string pending;  ///< to be sent; guarded by lock_
     bool dropped = false;
+    bool types = true;  ///< false: it has said that nothing more comes
   };
   void attach();
   void read_keys(Viewer& viewer);

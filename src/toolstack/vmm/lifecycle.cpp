@@ -52,11 +52,17 @@ Lifecycle::Done Lifecycle::shutdown() {
 void Lifecycle::set_domain(hypervisor::Domain* domain) {
   const std::scoped_lock guard(lock_);
   domain_ = domain;
+  between_guests_ = domain == nullptr;
 }
 
 Lifecycle::Done Lifecycle::reboot() {
   const std::scoped_lock guard(lock_);
-  if (!started_ || page_.state() == DomainState::ended) return refused(not_running);
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused: unpause it first");
+  if (!started_ || state == DomainState::ended) return refused(not_running);
+  // Each reboot that is granted is one that happens: the domain's thread looks at it once, after it took the domain
+  // away.
+  if (reboot_ || between_guests_) return refused("it is starting anew already");
   reboot_ = true;
   stop_ = true;
   return {};

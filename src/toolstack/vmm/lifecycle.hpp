@@ -30,7 +30,7 @@ class Lifecycle {
   Done unpause();
   /// Presses the guest's power button.
   Done shutdown();
-  /// Ends the guest and starts it anew.
+  /// Ends the guest and starts it anew. Refused while it is paused, or about to start anew.
   Done reboot();
   void rename(std::string name);
   bool launched() const;
@@ -52,7 +52,7 @@ class Lifecycle {
   std::condition_variable changed_;
   std::string name_;
   hypervisor::Domain* domain_ = nullptr;
-  bool launched_ = false, started_ = false, reboot_ = false;
+  bool launched_ = false, started_ = false, reboot_ = false, between_guests_ = false;
   std::atomic<bool> stop_{false};
 };
 

@@ -150,7 +150,10 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   EXPECT_TRUE(ask({{"verb", "unpause"}}).contains("error"));
   EXPECT_TRUE(ask({{"verb", "reboot"}})["ok"]);
   EXPECT_TRUE(lifecycle.stop_flag());
+  EXPECT_TRUE(ask({{"verb", "reboot"}}).contains("error")) << "one reboot, one success";
+  lifecycle.set_domain(nullptr);
   EXPECT_TRUE(lifecycle.take_reboot());
+  EXPECT_TRUE(ask({{"verb", "reboot"}}).contains("error")) << "nobody would look at it any more";
   EXPECT_FALSE(lifecycle.stop_flag());
   EXPECT_TRUE(ask({{"verb", "sing"}}).contains("error"));
   EXPECT_TRUE(ask({{"verb", 3}}).contains("error"));
@@ -244,6 +247,39 @@ TEST_F(Hub, DropsWhoDoesNotReadAndNeverWaits) {
     EXPECT_EQ(receive(good, block.size()).size(), block.size());
   }
   EXPECT_LT(receive(slow, sent).size(), sent) << "the connection ends before the stream does";
+}
+
+TEST_F(Hub, GoesOnForOneWhoHasEndedWhatItTypes) {
+  const Fd one = attach();
+  ASSERT_EQ(::send(one.get(), "keys", 4, 0), 4);
+  ASSERT_EQ(::shutdown(one.get(), SHUT_WR), 0);
+  pollfd wait{.fd = hub_->input(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&wait, 1, 10'000), 1);
+  char keys[8];
+  EXPECT_EQ(::read(hub_->input(), keys, sizeof keys), 4);
+  for (const std::string part : {"first ", "second"}) {
+    hub_->output(bytes(part));
+    EXPECT_EQ(receive(one, part.size()), part);
+  }
+}
+
+TEST_F(Hub, TellsOneTooMany) {
+  hub_->output(bytes("seen"));
+  std::vector<Fd> viewers;
+  for (std::size_t i = 0; i < ConsoleHub::most_viewers; ++i) {
+    viewers.push_back(attach());
+    ASSERT_EQ(receive(viewers.back(), 4), "seen");
+  }
+  EXPECT_NE(receive(attach(), 1000).find("takes no more"), std::string::npos);
+  // Those that close make room, also if they had ended their typing before.
+  ASSERT_EQ(::shutdown(viewers.front().get(), SHUT_WR), 0);
+  viewers.erase(viewers.begin(), viewers.begin() + 2);
+  for (int attempts = 0; attempts < 1000; ++attempts) {
+    const Fd next = attach();
+    if (receive(next, 4) == "seen") return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  FAIL() << "nobody got in after two had gone";
 }
 
 }  // namespace
