@@ -21,6 +21,7 @@ const char* text_of(MapError error) {
   switch (error) {
     case MapError::misaligned: return "not page-aligned";
     case MapError::overlap: return "overlaps another range";
+    case MapError::partial: return "cuts another range";
     default: return "there is no memory for it";
   }
 }

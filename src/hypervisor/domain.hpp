@@ -54,8 +54,14 @@ struct TraceOptions {
 /// What a domain did so far, for whoever looks at it while it runs. Memory of the caller's, which may be shared with
 /// other processes.
 struct RunCounts {
-  std::atomic<u64> instructions;           ///< guest instructions retired
-  std::array<std::atomic<u64>, 72> exits;  ///< by basic exit reason; the preemption timer's are the ends of slices
+  std::atomic<u64> instructions;  ///< guest instructions retired
+  /// By basic exit reason; the preemption timer's are the ends of slices.
+  std::array<std::atomic<u64>, silicon::exit_reasons> exits;
+
+  void count(silicon::ExitReason reason) {
+    const auto i = static_cast<std::size_t>(reason);
+    if (i < exits.size()) exits[i].fetch_add(1, std::memory_order_relaxed);
+  }
 };
 
 struct RunOptions {

@@ -31,6 +31,17 @@ class Walk {
   }
 
   tl::expected<Gpa, WalkFault> run() {
+    for (;;) {
+      const auto result = once();
+      if (!changed_) return result;
+    }
+  }
+
+ private:
+  /// `changed_`: another processor has changed an entry since it was read, and the result is none.
+  tl::expected<Gpa, WalkFault> once() {
+    changed_ = no_execute_ = false;
+    writable_ = user_ = true;
     u64 table = paging_.cr3 & (shape_.levels == 4   ? bits_between(12, 52)
                                : shape_.levels == 3 ? bits_between(5, 32)
                                                     : bits_between(12, 32));
@@ -54,11 +65,11 @@ class Walk {
         return Gpa{frame(level, *entry, shift) | (linear_ & bits_between(0, shift))};
       }
       mark(level, at, *entry, pte::a);
+      if (changed_) return Gpa{};
       table = *entry & bits_between(12, shape_.entry_bytes == 4 ? 32 : 52);
     }
   }
 
- private:
   bool is_pdpte(unsigned level) const { return shape_.levels == 3 && level == 3; }
   bool no_execute_enabled() const { return shape_.entry_bytes == 8 && (paging_.efer & efer::nxe) != 0; }
 
@@ -98,7 +109,7 @@ class Walk {
 
   void mark(unsigned level, Gpa at, u64 entry, u64 bits) {
     if (access_.probe || is_pdpte(level) || (entry & bits) == bits) return;
-    tables_.write(at, entry | bits, shape_.entry_bytes);
+    changed_ = !tables_.update(at, entry, entry | bits, shape_.entry_bytes);
   }
 
   tl::unexpected<WalkFault> fault(u32 error) const {
@@ -113,7 +124,7 @@ class Walk {
   const WalkAccess& access_;
   u64 linear_;
   Shape shape_ = shape_4level;
-  bool writable_ = true, user_ = true, no_execute_ = false;
+  bool writable_ = true, user_ = true, no_execute_ = false, changed_ = false;
 };
 
 }  // namespace
@@ -124,8 +135,8 @@ std::optional<u64> GuestTables::read(Gpa from, unsigned bytes) const {
   return value;
 }
 
-bool GuestTables::write(Gpa to, u64 value, unsigned bytes) {
-  return memory_.write(to, std::as_bytes(std::span(&value, 1)).first(bytes));
+bool GuestTables::update(Gpa at, u64 expected, u64 desired, unsigned bytes) {
+  return memory_.compare_exchange(at, bytes, expected, desired) == expected;
 }
 
 PagingState PagingState::of(const silicon::SystemRegs& system, u64 rflags, unsigned physical_bits) {

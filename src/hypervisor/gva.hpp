@@ -9,12 +9,14 @@
 
 namespace cloister::hypervisor {
 
-/// Where page tables lie. Entries are 4 or 8 bytes. nullopt / false: not memory.
+/// Where page tables lie. Entries are 4 or 8 bytes.
 class TableMemory {
  public:
   virtual ~TableMemory() = default;
+  /// nullopt: not memory.
   virtual std::optional<u64> read(arch::Gpa from, unsigned bytes) const = 0;
-  virtual bool write(arch::Gpa to, u64 value, unsigned bytes) = 0;
+  /// Stores `desired` if `expected` is still there, atomically; false: it is not.
+  virtual bool update(arch::Gpa at, u64 expected, u64 desired, unsigned bytes) = 0;
 };
 
 /// A domain's RAM as page tables' memory.
@@ -22,7 +24,7 @@ class GuestTables final : public TableMemory {
  public:
   explicit GuestTables(silicon::GuestMemory& memory) : memory_(memory) {}
   std::optional<u64> read(arch::Gpa from, unsigned bytes) const override;
-  bool write(arch::Gpa to, u64 value, unsigned bytes) override;
+  bool update(arch::Gpa at, u64 expected, u64 desired, unsigned bytes) override;
 
  private:
   silicon::GuestMemory& memory_;
@@ -51,7 +53,8 @@ struct WalkFault {
   bool operator==(const WalkFault&) const = default;
 };
 
-/// Translates one address; sets accessed and dirty bits as the processor does (SDM vol. 3A, 4.8).
+/// Translates one address; sets accessed and dirty bits as the processor does (SDM vol. 3A, 4.8): each in the entry
+/// that was read, or the walk starts over.
 tl::expected<arch::Gpa, WalkFault> walk(TableMemory& tables, const PagingState& paging, arch::Gva linear,
                                         const WalkAccess& access);
 

@@ -1,4 +1,6 @@
-// Accesses are split at page boundaries; each part goes to RAM, or to the bus if there is none.
+// Accesses are split at page boundaries; each part goes to RAM, or to the bus if there is none. All parts are
+// translated, each once, before the first is accessed: what another processor does to the tables meanwhile comes too
+// late.
 #include "hypervisor/linear.hpp"
 
 #include <algorithm>
@@ -26,38 +28,42 @@ tl::expected<Gpa, Fault> LinearMemory::translate(Gva linear, bool write) {
   return *physical;
 }
 
-tl::expected<u64, Fault> LinearMemory::load(Gva from, unsigned bytes) {
-  u64 value = 0;
+tl::expected<LinearMemory::Parts, Fault> LinearMemory::parts(Gva linear, unsigned bytes, bool write) {
+  Parts parts;
   for (unsigned done = 0; done < bytes;) {
-    const auto part = static_cast<unsigned>(first_part(from + done, bytes - done));
-    const auto physical = translate(from + done, false);
+    const auto physical = translate(linear + done, write);
     if (!physical) return tl::unexpected(physical.error());
+    const auto n = static_cast<unsigned>(first_part(linear + done, bytes - done));
+    parts.part[parts.count++] = {*physical, done, n};
+    done += n;
+  }
+  return parts;
+}
+
+tl::expected<u64, Fault> LinearMemory::load(Gva from, unsigned bytes) {
+  const auto where = parts(from, bytes, false);
+  if (!where) return tl::unexpected(where.error());
+  u64 value = 0;
+  for (const Part& p : where->all()) {
     u64 piece = 0;
-    if (!memory_.read(*physical, std::as_writable_bytes(std::span(&piece, 1)).first(part)))
-      piece = bus_.read(*physical, part);
-    value |= piece << (8 * done);
-    done += part;
+    if (!memory_.read(p.physical, std::as_writable_bytes(std::span(&piece, 1)).first(p.bytes)))
+      piece = bus_.read(p.physical, p.bytes);
+    value |= piece << (8 * p.offset);
   }
   return value;
 }
 
 tl::expected<void, Fault> LinearMemory::probe_store(Gva to, unsigned bytes) {
-  for (unsigned done = 0; done < bytes;) {
-    if (const auto physical = translate(to + done, true); !physical) return tl::unexpected(physical.error());
-    done += static_cast<unsigned>(first_part(to + done, bytes - done));
-  }
-  return {};
+  return parts(to, bytes, true).map([](const Parts&) {});
 }
 
 tl::expected<void, Fault> LinearMemory::store(Gva to, u64 value, unsigned bytes) {
-  if (auto allowed = probe_store(to, bytes); !allowed) return allowed;
-  for (unsigned done = 0; done < bytes;) {
-    const auto part = static_cast<unsigned>(first_part(to + done, bytes - done));
-    const auto physical = translate(to + done, true);
-    if (!physical) return tl::unexpected(physical.error());
-    const u64 piece = value >> (8 * done);
-    if (!memory_.write(*physical, std::as_bytes(std::span(&piece, 1)).first(part))) bus_.write(*physical, piece, part);
-    done += part;
+  const auto where = parts(to, bytes, true);
+  if (!where) return tl::unexpected(where.error());
+  for (const Part& p : where->all()) {
+    const u64 piece = value >> (8 * p.offset);
+    if (!memory_.write(p.physical, std::as_bytes(std::span(&piece, 1)).first(p.bytes)))
+      bus_.write(p.physical, piece, p.bytes);
   }
   return {};
 }

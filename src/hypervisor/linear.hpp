@@ -1,6 +1,7 @@
 // The guest's linear memory as the processor would see it now: through the guest's page tables, onto RAM or a device.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 #include <tl/expected.hpp>
@@ -44,6 +45,18 @@ class LinearMemory final : public OperandMemory {
   tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write);
 
  private:
+  /// What lies in one page, of at most two.
+  struct Part {
+    arch::Gpa physical{};
+    unsigned offset = 0, bytes = 0;  ///< in the access
+  };
+  struct Parts {
+    std::array<Part, 2> part;
+    unsigned count = 0;
+    std::span<const Part> all() const { return std::span(part).first(count); }
+  };
+  tl::expected<Parts, Fault> parts(arch::Gva linear, unsigned bytes, bool write);
+
   silicon::GuestMemory& memory_;
   MmioBus& bus_;
   GuestTables tables_;

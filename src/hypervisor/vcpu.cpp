@@ -156,7 +156,7 @@ void VcpuLoop::count(const silicon::Exit& exit) {
   if (options_.counts == nullptr) return;
   const u64 retired = processor_.vcpu.instructions();
   options_.counts->instructions.fetch_add(retired - counted_, std::memory_order_relaxed);
-  options_.counts->exits[static_cast<std::size_t>(exit.reason)].fetch_add(1, std::memory_order_relaxed);
+  options_.counts->count(exit.reason);
   counted_ = retired;
 }
 

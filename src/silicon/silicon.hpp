@@ -6,8 +6,9 @@
 // runs, and gets an Exit. It never sees an EPCM entry, a SECS or a plaintext EPC page.
 //
 // Threads: a Vcpu belongs to the thread that calls run(); only kick() may be called from another one. Several Vcpus of
-// one GuestMemory may run at the same time, each on its thread, or one after the other on one thread. GuestMemory's
-// read and write may be called from any thread; map and unmap only while no Vcpu runs.
+// one GuestMemory may run at the same time, each on its thread, or one after the other on one thread; others may be
+// made and destroyed meanwhile. GuestMemory's functions may be called from any thread, while Vcpus run, too; but not
+// from within a run() of its Vcpus: map and unmap wait until those that run have come to the end of their block.
 #pragma once
 
 #include <array>
@@ -63,6 +64,9 @@ enum class ExitReason : u16 {
   enclv = 70,
   sgx_conflict = 71,
 };
+
+/// All basic exit reasons are below this.
+inline constexpr std::size_t exit_reasons = static_cast<std::size_t>(ExitReason::sgx_conflict) + 1;
 
 /// "hlt", "ept_violation", … for traces and dumps.
 const char* name_of(ExitReason reason);
@@ -244,7 +248,8 @@ class Time {
 
 // ------------------------------------------------------------------------------------------------ memory
 
-enum class MapError : u8 { misaligned, overlap, no_memory };
+/// `partial`: the range to unmap cuts what one call mapped.
+enum class MapError : u8 { misaligned, overlap, no_memory, partial };
 
 /// One domain's second-level translation. RAM is the domain's own; EPC frames belong to a Package.
 class GuestMemory {
@@ -259,12 +264,16 @@ class GuestMemory {
   /// Maps `pages` machine EPC frames from `first` on, readable, writable and executable. They may lie in several
   /// sections; a frame that no section has is the abort page, and an operand outside EPC.
   tl::expected<void, MapError> map_epc(Gpa base, Mfn first, u64 pages);
-  /// Removes whatever is mapped in [base, base + bytes): both multiples of 4 KiB.
-  void unmap(Gpa base, u64 bytes);
+  /// Removes whatever was mapped in [base, base + bytes): all of what each call mapped, or nothing is changed. When it
+  /// returns no Vcpu knows a translation or code of it any more, and RAM has gone back to the host.
+  tl::expected<void, MapError> unmap(Gpa base, u64 bytes);
 
   /// The devices' door. False, with nothing written, if part of the range is not RAM (an EPC page is not RAM).
   bool read(Gpa from, std::span<std::byte> to) const;
   bool write(Gpa to, std::span<const std::byte> from);
+  /// The hypervisor's LOCK CMPXCHG of 4 or 8 bytes, aligned: stores `desired` if `expected` is there. What was there;
+  /// nullopt: not RAM, not aligned, or of another size.
+  std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired);
 
   class Impl;
   Impl& impl() { return *impl_; }

@@ -4,8 +4,6 @@
 // once, having changed nothing. A store that succeeds returns true even if it hit a page with cached blocks.
 #pragma once
 
-#include <mutex>
-
 #include "silicon/cpu/cpu.hpp"
 #include "silicon/cpu/op.hpp"
 #include "silicon/mmu/guest_bytes.hpp"
@@ -16,11 +14,10 @@ bool load_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes);
 bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned bytes);
 /// Checks that [linear, linear + bytes) is writable and reads it: the first half of a read-modify-write.
 bool load_for_store_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes);
-/// The host address of a writable operand that lies in one page; null if it faulted, or if the operand must go through
-/// store(): it crosses a page (`crosses` is set then, nothing faulted).
-void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& crosses);
-/// Held for a locked update of an operand in two pages, which no host atomic can do; against others of that kind.
-std::mutex& split_lock(Cpu& cpu);
+/// The host address of a writable operand for a host atomic. Null if it faulted; or if the instruction splits a lock
+/// and must be done alone: then it leaves, and comes here again while the other processors are held (Leave::alone); or,
+/// with `plainly` set, if load_for_store() and store() do the update, since nobody can come between.
+void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& plainly);
 /// Mem::any: applies address size and segment limits; false: #GP(0) or #SS(0).
 bool linear_any(Cpu& cpu, const Op* op, unsigned bytes, Access access, u64& linear);
 
@@ -62,13 +59,9 @@ template <class T>
 /// LOCK: old = *linear; *linear = f(old), atomically. f is called again if another processor was faster.
 template <class T, class F>
 [[gnu::always_inline]] inline bool atomic_update(Cpu& cpu, const Op* op, u64 linear, T& old, F&& f) {
-  bool crosses = false;
-  T* const host = static_cast<T*>(host_for_atomic(cpu, op, linear, sizeof(T), crosses));
-  if (host == nullptr) {
-    if (!crosses) return false;
-    const std::scoped_lock lock(split_lock(cpu));
-    return load_for_store(cpu, op, linear, old) && store<T>(cpu, op, linear, f(old));
-  }
+  bool plainly = false;
+  T* const host = static_cast<T*>(host_for_atomic(cpu, op, linear, sizeof(T), plainly));
+  if (host == nullptr) return plainly && load_for_store(cpu, op, linear, old) && store<T>(cpu, op, linear, f(old));
   old = __atomic_load_n(host, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(host, &old, f(old), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
   }

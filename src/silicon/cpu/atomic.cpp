@@ -168,12 +168,12 @@ bool exchange16(u128* at, u128& expected, u128 replacement) {
   const u128 expected = pair<u64, u128>(cpu, arch::rdx, arch::rax);
   const u128 replacement = pair<u64, u128>(cpu, arch::rcx, arch::rbx);
   u128 old = expected;
-  bool crosses = false;
-  void* const host = host_for_atomic(cpu, op, linear, 16, crosses);
+  bool plainly = false;
+  void* const host = host_for_atomic(cpu, op, linear, 16, plainly);
   if (host != nullptr) {
     exchange16(static_cast<u128*>(host), old, replacement);
   } else {
-    if (!crosses || !load_for_store<u128>(cpu, op, linear, old)) return false;
+    if (!plainly || !load_for_store<u128>(cpu, op, linear, old)) return false;
     if (!store<u128>(cpu, op, linear, old == expected ? replacement : old)) return false;
   }
   finish_double<u64, u128>(cpu, old, expected);

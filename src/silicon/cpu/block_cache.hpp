@@ -29,6 +29,8 @@ class BlockCache {
   /// How many times at() was called, and how many blocks it decoded: what writing to code costs.
   u64 lookups() const { return lookups_; }
   u64 decoded() const { return decoded_; }
+  /// Between two blocks.
+  void forget_all();
 
  private:
   tl::expected<void, Miss> build(Block& block, u64 rip, const PageTranslation& page, u64 limit);
@@ -36,7 +38,6 @@ class BlockCache {
   /// The jump cache leads from RIP, as things are, to the block.
   Block* remember(u64 rip, Block& block);
   tl::expected<bool, Miss> still_valid(const Block& block, u64 linear);
-  void forget_all();
 
   Cpu& cpu_;
   Mmu& mmu_;

@@ -34,6 +34,7 @@ enum class Leave : u8 {
   fault,           ///< `fault` is to be delivered at the instruction `at`
   exit,            ///< `exit` is a VM exit at the instruction `at`
   software_event,  ///< INT n, INT3, INTO or INT1 at `at`: deliver `event`
+  alone,           ///< the instruction `at`, of which nothing is done, must be executed while other processors are held
 };
 
 /// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them.
@@ -74,6 +75,7 @@ struct Cpu {
   Exit exit;
   Event event;
   bool no_step = false;  ///< this instruction ends in no single-step trap
+  bool alone = false;    ///< the other processors are held
 
   // ---- modes
   std::array<Segment, arch::seg_count> seg{};

@@ -219,6 +219,7 @@ Exit Vcpu::Impl::run_until_exit(u64 budget) {
   } guest_fpu(cpu_);
 
   u64 left = std::min(budget, u64{1} << 62);
+  bool alone = false;  ///< the next instruction is to be executed while the other processors are held
   if (injected_) {
     const Event event = *std::exchange(injected_, std::nullopt);
     // Software events return behind their instruction.
@@ -249,7 +250,10 @@ Exit Vcpu::Impl::run_until_exit(u64 budget) {
       continue;
     }
 
-    const u64 slice = single ? 1 : left;
+    std::optional<Hold> hold;
+    if (alone) hold.emplace(mmu_.memory().shootdown, mmu_);
+    cpu_.alone = std::exchange(alone, false);
+    const u64 slice = single || hold ? 1 : left;
     const auto found = blocks_.at(cpu_.rip, slice);
     if (!found) {
       const Miss& m = found.error();
@@ -264,8 +268,12 @@ Exit Vcpu::Impl::run_until_exit(u64 budget) {
     const bool resumed = (cpu_.system_flags & f::rf) != 0;
     if (resumed) cpu_.system_flags &= ~f::rf;
     cpu_.no_step = false;
-    // What retires nothing is paid for too, so that a guest whose faults recurse for ever still uses up its budget.
-    left -= std::max<u64>(execute(**found, slice), 1);
+    const u64 retired = execute(**found, slice);
+    hold.reset();
+    cpu_.alone = false;
+    // What retires nothing is paid for too, so that a guest whose faults recurse for ever still uses up its budget; but
+    // not what is done in the next turn.
+    left -= cpu_.leave == Leave::alone ? retired : std::max<u64>(retired, 1);
 
     switch (cpu_.leave) {
       case Leave::jump:
@@ -282,11 +290,14 @@ Exit Vcpu::Impl::run_until_exit(u64 budget) {
         }
         break;
       case Leave::exit:
+      case Leave::alone:
         // The instruction is not done: what its completion would end goes on.
         cpu_.shadow = shadow;
         cpu_.shadow_ss = shadow_ss;
         if (resumed) cpu_.system_flags |= f::rf;
-        return cpu_.exit;
+        if (cpu_.leave == Leave::exit) return cpu_.exit;
+        alone = true;
+        continue;
     }
     if (controls_.monitor_trap) {
       Exit exit;

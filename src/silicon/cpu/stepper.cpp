@@ -65,11 +65,13 @@ Stepper::Result Stepper::step() {
     missed(block.error());
     return r;
   }
+  c.alone = true;  // there is no other processor
   enter_guest_fpu(c);
   impl_->vcpu->execute(**block, 1);
   leave_guest_fpu(c);
   switch (c.leave) {
-    case Leave::jump: break;
+    case Leave::jump:
+    case Leave::alone: break;
     case Leave::fault: missed({.fault = c.fault, .exit = {}}); break;
     case Leave::exit: missed({.is_exit = true, .fault = {}, .exit = c.exit}); break;
     case Leave::software_event: r.fault = Fault{c.event.vector, false, 0, 0}; break;

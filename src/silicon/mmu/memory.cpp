@@ -28,6 +28,8 @@ tl::expected<void, MapError> GuestMemory::Impl::add(Slot slot) {
       slot.base + slot.bytes < slot.base) {
     return tl::unexpected(MapError::misaligned);
   }
+  const Hold hold(shootdown);
+  const std::scoped_lock lock(door);
   const auto after = std::ranges::lower_bound(slots_, slot.base, {}, &Slot::base);
   if (after != slots_.end() && after->base - slot.base < slot.bytes) return tl::unexpected(MapError::overlap);
   if (after != slots_.begin() && std::prev(after)->contains(slot.base)) return tl::unexpected(MapError::overlap);
@@ -44,8 +46,25 @@ tl::expected<void, MapError> GuestMemory::Impl::add_borrowed(u64 base, std::span
   return add(std::move(slot));
 }
 
-void GuestMemory::Impl::remove(u64 base, u64 bytes) {
-  std::erase_if(slots_, [&](const Slot& s) { return s.base >= base && s.base - base < bytes; });
+tl::expected<void, MapError> GuestMemory::Impl::remove(u64 base, u64 bytes) {
+  if ((base & page_mask) != 0 || (bytes & page_mask) != 0 || base + bytes < base) {
+    return tl::unexpected(MapError::misaligned);
+  }
+  std::vector<Slot> gone;  // ends when nobody knows of it any more
+  const Hold hold(shootdown);
+  const std::scoped_lock lock(door);
+  const auto in_range = [&](const Slot& s) { return s.base < base + bytes && base < s.base + s.bytes; };
+  const auto whole = [&](const Slot& s) { return s.base >= base && s.base + s.bytes <= base + bytes; };
+  for (const Slot& s : slots_) {
+    if (in_range(s) && !whole(s)) return tl::unexpected(MapError::partial);
+  }
+  const auto first = std::ranges::find_if(slots_, in_range);
+  const auto last = std::find_if_not(first, slots_.end(), in_range);
+  if (first == last) return {};
+  gone.assign(std::move_iterator(first), std::move_iterator(last));
+  slots_.erase(first, last);
+  forget_everywhere();
+  return {};
 }
 
 const Slot* GuestMemory::Impl::find(u64 gpa) const {
@@ -83,7 +102,7 @@ tl::expected<void, MapError> GuestMemory::map_epc(Gpa base, Mfn first, u64 pages
   return impl_->add(std::move(slot));
 }
 
-void GuestMemory::unmap(Gpa base, u64 bytes) { impl_->remove(base.value, bytes); }
+tl::expected<void, MapError> GuestMemory::unmap(Gpa base, u64 bytes) { return impl_->remove(base.value, bytes); }
 
 namespace {
 /// Calls f(page, offset in page, offset in the range, bytes) for every page; false if one is not RAM.
@@ -103,18 +122,36 @@ bool for_each_page(const GuestMemory::Impl& memory, u64 gpa, u64 bytes, F&& f) {
 }  // namespace
 
 bool GuestMemory::read(Gpa from, std::span<std::byte> to) const {
+  const std::shared_lock lock(impl_->door);
   return for_each_page(*impl_, from.value, to.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
     copy_guest(to.data() + done, page.host + offset, n);
   });
 }
 
 bool GuestMemory::write(Gpa to, std::span<const std::byte> from) {
+  const std::shared_lock lock(impl_->door);
   const auto nothing = [](const Impl::RamPage&, u64, u64, u64) {};
   if (!for_each_page(*impl_, to.value, from.size(), nothing)) return false;
   return for_each_page(*impl_, to.value, from.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
     copy_guest(page.host + offset, from.data() + done, n);
     page_store(*page.state);
   });
+}
+
+std::optional<u64> GuestMemory::compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) {
+  const std::shared_lock lock(impl_->door);
+  if ((bytes != 4 && bytes != 8) || at.value % bytes != 0) return std::nullopt;
+  const Impl::RamPage page = impl_->ram_page(at.value);
+  if (page.host == nullptr) return std::nullopt;
+  const auto exchange = [&]<class T>(T found) {
+    T* const place = reinterpret_cast<T*>(page.host + page_offset(at.value));
+    if (__atomic_compare_exchange_n(place, &found, static_cast<T>(desired), false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED)) {
+      page_store(*page.state);
+    }
+    return u64{found};
+  };
+  return bytes == 4 ? exchange(static_cast<u32>(expected)) : exchange(expected);
 }
 
 }  // namespace cloister::silicon

@@ -7,12 +7,17 @@
 // Processors run on threads of their own. Who caches blocks from a page first makes sure that no other processor stores
 // there inline (Mmu::guard_code): it claims the page, asks the others, and waits until each has come to the end of its
 // block. What a processor stores after that goes through page_store(), and what it stored before is in memory.
+//
+// By the same way a Hold stops all processors between two blocks: for an update that one host atomic cannot do, and for
+// changes of the slots, which processors look at without a lock.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <vector>
 
 #include "silicon/silicon.hpp"
@@ -73,6 +78,13 @@ struct Shootdown {
   std::atomic<u32> count{0};  ///< of processors
   std::atomic<u32> next_claim{PageState::first_claim};
 
+  // Of holds, guarded by the mutex.
+  using Clock = std::chrono::steady_clock;
+  bool held = false;
+  u32 aside = 0;  ///< processors that a hold stopped and that have not gone on since
+  u64 holds = 0;  ///< how many there were
+  Clock::time_point held_since{}, rest_until{};
+
   /// A value for PageState::code that no other claim has.
   u32 claim() {
     const u32 value = next_claim.fetch_add(1, std::memory_order_relaxed);
@@ -80,13 +92,32 @@ struct Shootdown {
   }
 };
 
+/// While it lives, the memory's processors stand still between two blocks.
+class Hold {
+ public:
+  /// For a thread that is in no run() of theirs.
+  explicit Hold(Shootdown& all);
+  /// For a processor in run(), itself between two blocks; `self` alone runs on. What it stops stands still for a tenth
+  /// of the time at most, however often processors ask for it: it waits until those that were stopped have gone on,
+  /// and then for as long as that takes.
+  Hold(Shootdown& all, Mmu& self);
+  ~Hold();
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  void stop(std::unique_lock<std::mutex>& lock);
+  Shootdown& all_;
+};
+
 class GuestMemory::Impl {
  public:
+  // These three wait for the processors.
   tl::expected<void, MapError> add(Slot slot);
   /// Borrowed RAM: the span outlives this object.
   tl::expected<void, MapError> add_borrowed(u64 base, std::span<u8> ram);
-  void remove(u64 base, u64 bytes);
-  /// The slot that holds the address; null if nothing is mapped there.
+  tl::expected<void, MapError> remove(u64 base, u64 bytes);
+  /// The slot that holds the address; null if nothing is mapped there. For processors in run(), and who has `door`.
   const Slot* find(u64 gpa) const;
 
   /// What a RAM page is on the host; host is null if it is not RAM.
@@ -96,11 +127,13 @@ class GuestMemory::Impl {
   };
   RamPage ram_page(u64 gpa) const;
 
-  /// Held for updates that one host atomic cannot do (LOCK across pages).
-  std::mutex split_lock;
   Shootdown shootdown;
+  /// Who comes from outside the processors shares it while it looks at slots.
+  mutable std::shared_mutex door;
 
  private:
+  void forget_everywhere();
+
   std::vector<Slot> slots_;  ///< sorted by base
 };
 

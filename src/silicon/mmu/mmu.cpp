@@ -15,6 +15,7 @@ namespace cloister::silicon {
 
 namespace {
 constexpr u64 last_space = 1023;
+constexpr unsigned cache_line = 64;
 constexpr u64 uncached_mode =
     3;  ///< low bits of a context in which nothing is remembered: every access is checked slowly
 constexpr u64 large_region(u64 linear) { return (linear >> 21) % 4096; }
@@ -32,6 +33,7 @@ Mmu::~Mmu() {
   const std::scoped_lock lock(memory_.shootdown.mutex);
   std::erase(memory_.shootdown.processors, this);
   --memory_.shootdown.count;
+  memory_.shootdown.changed.notify_all();
 }
 
 AccessMode Mmu::data_mode() const {
@@ -274,18 +276,23 @@ bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned b
   return true;
 }
 
-std::mutex& split_lock(Cpu& cpu) { return cpu.mmu->memory().split_lock; }
-
-void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& crosses) {
+void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& plainly) {
+  // In the host's memory, too, since pages are whole ones: a split lock there would stop every core of the host.
+  if (linear % cache_line + bytes > cache_line) [[unlikely]] {
+    plainly = cpu.alone;
+    if (!plainly) {
+      cpu.at = op;
+      cpu.leave = Leave::alone;
+    }
+    return nullptr;
+  }
   const TlbEntry& e = cpu.tlb.at(linear);
   if (e.tag_write == tlb_tag(linear, bytes, cpu.context)) return reinterpret_cast<void*>(e.addend + linear);
-  crosses = arch::page_offset(linear) + bytes > arch::page_size;
-  if (crosses) return nullptr;
   Pieces pieces;
   if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return nullptr;
   const Pieces::Piece& p = pieces.piece[0];
   if (p.page.host == nullptr) {
-    crosses = true;  // the abort page: load() and store() have its semantics
+    plainly = true;  // the abort page: load() and store() have its semantics
     return nullptr;
   }
   tell_door(cpu, *p.page.state);

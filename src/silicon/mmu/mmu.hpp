@@ -72,7 +72,8 @@ class Mmu {
   /// Blocks are about to be cached from the page, whose generation was read: from here on, every processor's stores
   /// there go through page_store(). May wait for other processors to end their blocks.
   void guard_code(const PageTranslation& page);
-  /// run() begins and ends; between blocks, when Cpu::attention was set: takes over what other processors asked for.
+  /// run() begins and ends; between blocks, when Cpu::attention was set: takes over what others asked for, and stands
+  /// aside while one of them holds the processors.
   void enter();
   void leave();
   void attend();
@@ -81,6 +82,8 @@ class Mmu {
   Package::Impl& package() { return package_; }
 
  private:
+  friend class Hold;
+  friend class GuestMemory::Impl;
   struct Walk {
     u64 physical = 0;
     bool user = true, write = true, no_execute = false, dirty = false;
@@ -106,6 +109,9 @@ class Mmu {
   void request(const u8* host_page);
   void take_over();
   bool has_requests() const { return all_pages_ || !requests_.empty(); }
+  // Between two blocks: waits while there is a hold; takes over everything and runs (on).
+  void stand_aside(std::unique_lock<std::mutex>& lock);
+  void run_on();
 
   u64 fresh_space();
   void note_large(u64 linear, const PageTranslation& page);
@@ -133,7 +139,8 @@ class Mmu {
   // Guarded by the shootdown's mutex.
   std::vector<const u8*> requests_;  ///< host pages
   bool all_pages_ = false;           ///< there were too many
-  bool running_ = false;             ///< between enter() and leave()
+  bool forget_ = false;              ///< slots are gone: forget what is known of memory, and all blocks
+  bool running_ = false;             ///< between enter() and leave(), and not standing aside
 };
 
 /// Reads or writes with supervisor rights through the TLB: descriptor tables, TSS, stacks of event delivery. False: the

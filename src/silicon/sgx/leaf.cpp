@@ -100,7 +100,7 @@ tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
 tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes) {
   if (!addressable(cpu, linear, bytes, Access::read)) return leaf_gp();
   if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_read == tlb_tag(linear, bytes, cpu.context)) {
-    std::memcpy(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
+    copy_guest(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
     return {};
   }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::read);
@@ -120,7 +120,7 @@ tl::expected<void, Miss> LeafContext::read(u64 linear, void* to, unsigned bytes)
 tl::expected<void, Miss> LeafContext::write(u64 linear, const void* from, unsigned bytes) {
   if (!addressable(cpu, linear, bytes, Access::write)) return leaf_gp();
   if (const TlbEntry& e = cpu.tlb.at(linear); e.tag_write == tlb_tag(linear, bytes, cpu.context)) {
-    std::memcpy(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
+    copy_guest(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
     return {};
   }
   const auto pieces = pieces_of(cpu, linear, bytes, Access::write);

@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <map>
+#include <thread>
+#include <utility>
 
 namespace cloister::hypervisor {
 namespace {
@@ -20,12 +24,17 @@ class Tables final : public TableMemory {
     if (entry == entries_.end()) return std::nullopt;
     return bytes == 4 ? entry->second & 0xffff'ffff : entry->second;
   }
-  bool write(Gpa to, u64 value, unsigned) override {
-    entries_[to.value] = value;
+  bool update(Gpa at, u64 expected, u64 desired, unsigned bytes) override {
+    if (const auto change = std::exchange(meanwhile_, nullptr)) change();
+    if (read(at, bytes) != expected) return false;
+    entries_[at.value] = desired;
     return true;
   }
+  /// What another processor does between the reading of an entry and its update.
+  void before_update(std::function<void()> change) { meanwhile_ = std::move(change); }
 
  private:
+  std::function<void()> meanwhile_;
   std::map<u64, u64> entries_;
 };
 
@@ -64,6 +73,42 @@ TEST_F(FourLevel, AccessedAndDirtyFollowSection4Dot8) {
   ASSERT_TRUE(walk_to({.write = true}));
   EXPECT_NE(tables.get(pte_at) & pte::d, 0u);
   EXPECT_EQ(tables.get(pde) & pte::d, 0u) << "only the entry that maps the page";
+}
+
+TEST_F(FourLevel, AccessedAndDirtyGoOnlyIntoTheEntryThatWasRead) {
+  for (const u64 entry : {pml4e, pdpte, pde}) tables.set(entry, tables.get(entry) | pte::a);
+  // The page is unmapped meanwhile: neither a translation nor a flag in what is there now.
+  tables.before_update([&] { tables.set(pte_at, 0x77'0000); });
+  EXPECT_EQ(walk_to({.write = true}), fault(pfec::wr));
+  EXPECT_EQ(tables.get(pte_at), 0x77'0000u);
+  // It gets another page: the translation is the new one's, with its rights.
+  tables.set(pte_at, 0xabcd'e000 | user);
+  tables.before_update([&] { tables.set(pte_at, 0x1111'1000 | user); });
+  EXPECT_EQ(walk_to({.write = true}), Gpa{0x1111'1abc});
+  EXPECT_EQ(tables.get(pte_at), 0x1111'1000 | user | pte::a | pte::d);
+  tables.set(pte_at, 0xabcd'e000 | user);
+  tables.before_update([&] { tables.set(pte_at, 0xabcd'e000 | present); });
+  EXPECT_EQ(walk_to({.write = true, .user = true}), fault(pfec::p | pfec::wr | pfec::us));
+  EXPECT_EQ(tables.get(pte_at), 0xabcd'e000 | present);
+}
+
+TEST_F(FourLevel, ATableThatIsReplacedMeanwhileGetsNoFlags) {
+  tables.set(0x5000 + 0x189 * 8, 0x2222'2000 | user);
+  tables.set(pml4e, 0x2000 | user | pte::a);
+  tables.set(pdpte, 0x3000 | user | pte::a);
+  tables.before_update([&] { tables.set(pde, 0x5000 | present); });
+  EXPECT_EQ(walk_to({}), Gpa{0x2222'2abc});
+  EXPECT_EQ(tables.get(pde), 0x5000 | present | pte::a);
+  EXPECT_EQ(tables.get(pte_at), 0xabcd'e000 | user) << "of the old table";
+}
+
+/// Rights of an attempt that came to nothing are not the next one's.
+TEST_F(FourLevel, StartsOverWithAllRights) {
+  tables.set(pde, 0x4000 | present | pte::us | pte::nx);
+  tables.before_update([&] { tables.set(pde, 0x4000 | user); });
+  for (const u64 entry : {pml4e, pdpte}) tables.set(entry, tables.get(entry) | pte::a);
+  EXPECT_TRUE(walk_to({.write = true}));
+  EXPECT_TRUE(walk_to({.fetch = true}));
 }
 
 TEST_F(FourLevel, ProbeChangesNothingAndChecksNothing) {
@@ -160,6 +205,52 @@ TEST(Walk, PaeDirectoryPointersHaveNoPermissions) {
   const PagingState paging{.cr0 = cr0::pe | cr0::pg | cr0::wp, .cr3 = 0x1020, .cr4 = cr4::pae, .physical_bits = 36};
   EXPECT_EQ(walk(tables, paging, Gva{0xc020'1abc}, {.write = true, .user = true}), Gpa{0x1'0000'5abc});
   EXPECT_EQ(tables.get(0x1020 + 3 * 8), 0x2000 | present) << "nor accessed bits";
+}
+
+TEST(GuestTablesTest, UpdatesOnlyWhatIsThere) {
+  silicon::GuestMemory memory;
+  ASSERT_TRUE(memory.map_ram(Gpa{0}, 0x1000));
+  GuestTables tables(memory);
+  EXPECT_TRUE(tables.update(Gpa{8}, 0, 0x1234'5678'9abc'def0, 8));
+  EXPECT_FALSE(tables.update(Gpa{8}, 0, 1, 8));
+  EXPECT_EQ(tables.read(Gpa{8}, 8), 0x1234'5678'9abc'def0);
+  EXPECT_TRUE(tables.update(Gpa{8}, 0x9abc'def0, 0x11, 4));
+  EXPECT_FALSE(tables.update(Gpa{8}, 0x9abc'def0, 0x12, 4));
+  EXPECT_EQ(tables.read(Gpa{8}, 8), 0x1234'5678'0000'0011);
+  EXPECT_FALSE(tables.update(Gpa{0x1000}, 0, 0, 8)) << "no memory";
+}
+
+/// An entry that another processor maps and unmaps: flags come only into a present one.
+TEST(GuestTablesTest, AnUnmappedEntryStaysAsItIs) {
+  silicon::GuestMemory memory;
+  ASSERT_TRUE(memory.map_ram(Gpa{0}, 0x5000));
+  const auto put = [&](u64 at, u64 value) { ASSERT_TRUE(memory.write(Gpa{at}, std::as_bytes(std::span(&value, 1)))); };
+  put(0x1000, 0x2000 | user);
+  put(0x2000, 0x3000 | user);
+  put(0x3000, 0x4000 | user);
+  const PagingState paging{.cr0 = cr0::pe | cr0::pg, .cr3 = 0x1000, .cr4 = cr4::pae, .efer = efer::lme | efer::lma};
+  std::atomic<bool> stop = false;
+  unsigned walks = 0;
+  std::thread walker([&] {
+    GuestTables tables(memory);
+    for (; !stop || walks < 1000; ++walks) {
+      const auto found = walk(tables, paging, Gva{0x123}, {.write = true});
+      EXPECT_EQ(found.value_or(Gpa{0x1123}), Gpa{0x1123});
+    }
+  });
+  constexpr u64 page = 0x1000 | user, gone = 0x5555'0000;
+  for (int i = 0; i < 5000; ++i) {
+    (void)memory.compare_exchange(Gpa{0x4000}, 8, *memory.compare_exchange(Gpa{0x4000}, 8, 0, 0), page);
+    // As software takes a page away: whatever flags are there now, none comes after.
+    u64 now = page;
+    for (u64 found; (found = *memory.compare_exchange(Gpa{0x4000}, 8, now, gone)) != now;) now = found;
+    GuestTables tables(memory);
+    ASSERT_EQ(tables.read(Gpa{0x4000}, 8), gone);
+  }
+  stop = true;
+  walker.join();
+  GuestTables tables(memory);
+  EXPECT_EQ(tables.read(Gpa{0x4000}, 8), gone);
 }
 
 }  // namespace

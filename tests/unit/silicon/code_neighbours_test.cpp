@@ -128,6 +128,8 @@ TEST_F(CodeNeighbours, WrittenByADevice) {
   Processor p(package_, memory_);
   for (const u64 neighbour : neighbours) {
     expect_cheap(p, neighbour, [&] { put<u8>(neighbour + unused, 1); });
+    expect_cheap(p, neighbour,
+                 [&] { EXPECT_EQ(memory_.compare_exchange(arch::Gpa{neighbour + unused}, 4, 1, 2), 1u); });
   }
 }
 
