@@ -64,7 +64,7 @@ TEST_F(ComeAndGo, NobodyWaitsForOneThatHasLeft) {
   Processor stays(machine_, code);
   stays.reg(arch::rsi) = count;
   for (u64 i = 0; i < 20; ++i) {
-    const u64 fresh = 0x4000 + i * page_size;
+    const u64 fresh = 0x10000 + i * page_size;
     machine_.put_bytes(fresh, {0xf4});
     machine_.put<u64>(count, 0);
     Running running(stays);
