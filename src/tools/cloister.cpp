@@ -6,6 +6,7 @@
 
 #include "toolstack/client/client.hpp"
 #include "toolstack/cpu/cpu.hpp"
+#include "toolstack/daemon_folders.hpp"
 #include "toolstack/toolstack.hpp"
 
 namespace {
@@ -173,8 +174,9 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(1);
 
   ClientArguments arguments;
-  arguments.common.run_folder = client::default_run_folder();
-  app.add_option("--run", arguments.common.run_folder, "where cloisterd's socket lies; $CLOISTER_RUN, /run/cloister")
+  arguments.common.run_folder = find_daemon_run();
+  app.add_option("--run", arguments.common.run_folder,
+                 "where cloisterd's socket lies; $CLOISTER_RUN, else your own cloisterd's, else /run/cloister")
       ->type_name("FOLDER");
   RunArguments run_arguments;
   add_run(app, run_arguments);

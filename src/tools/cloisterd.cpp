@@ -23,12 +23,15 @@ int run_program(int argc, char** argv) {
   app.add_option("--run", arguments.run, "folder of sockets and locks")->type_name("DIR")->capture_default_str();
   app.add_option("--machine", arguments.machine, "the machine's description; see docs/machine.md")->type_name("FILE");
   app.add_option("--vmm", arguments.vmm, "the program cloister-vmm")->type_name("FILE");
+  app.add_flag("--new-secret", arguments.new_secret, "make the platform's secret anew where it is lost");
+  bool check = false;
+  app.add_flag("--check", check, "read all that a start would, say what was found, and change nothing");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return run_daemon(arguments);
+  return check ? check_daemon(arguments) : run_daemon(arguments);
 }
 
 }  // namespace

@@ -9,14 +9,17 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
+#include <optional>
 #include <span>
 
 #include "toolstack/fd.hpp"
+#include "toolstack/own_folder.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
+
+constexpr const char* secret_name = "platform-secret";
 
 tl::unexpected<std::string> failed(const std::string& what, const std::string& path) {
   return tl::unexpected(fmt::format("{} {}: {}", what, path, std::strerror(errno)));
@@ -29,9 +32,14 @@ void fill_random(std::span<u8> bytes) {
   }
 }
 
-tl::expected<PlatformSecret, std::string> read_secret(const Fd& file, const std::string& path) {
+/// nullopt: there is none.
+tl::expected<std::optional<PlatformSecret>, std::string> read_secret(int folder, const std::string& path) {
+  const Fd file{::openat(folder, secret_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+  if (!file && errno == ENOENT) return std::nullopt;
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return failed("cannot look at", path);
+  if (!file || ::fstat(file.get(), &status) != 0) return failed("cannot open", path);
+  if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
+    return tl::unexpected(fmt::format("{}: expected a regular file of user {}'s", path, ::geteuid()));
   if ((status.st_mode & 077) != 0) {
     return tl::unexpected(fmt::format("{}: mode {:03o}, expected 600: others may have read the platform's secret", path,
                                       status.st_mode & 0777));
@@ -57,35 +65,50 @@ std::string state_folder() {
   return {};
 }
 
+tl::expected<PlatformSecret, std::string> platform_secret_in(int folder, const std::string& path_of_folder,
+                                                             MissingSecret missing) {
+  const std::string path = path_of_folder + "/" + secret_name;
+  const auto old = read_secret(folder, path);
+  if (!old) return tl::unexpected(old.error());
+  if (*old && missing == MissingSecret::must_be)
+    return tl::unexpected(path + ": it is there, and no new secret replaces it");
+  if (*old) return **old;
+  if (missing == MissingSecret::refuse) {
+    return tl::unexpected(path +
+                          ": it is missing, and with it all keys of the enclaves here: put it back, or start once with "
+                          "--new-secret");
+  }
+  PlatformSecret secret;
+  fill_random(secret);
+  // Written aside and linked, so that two first starts agree on one secret and none sees half of it.
+  const std::string fresh = fmt::format("{}.{}", secret_name, ::getpid());
+  {
+    const Fd file{::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+    if (!file || !write_all(file.get(), secret) || ::fsync(file.get()) != 0)
+      return failed("cannot write", path_of_folder + "/" + fresh);
+  }
+  const int linked = ::linkat(folder, fresh.c_str(), folder, secret_name, 0);
+  const int reason = errno;
+  ::unlinkat(folder, fresh.c_str(), 0);
+  if (linked == 0) {
+    ::fsync(folder);
+    return secret;
+  }
+  errno = reason;
+  if (reason != EEXIST) return failed("cannot make", path);
+  const auto other = read_secret(folder, path);
+  if (!other) return tl::unexpected(other.error());
+  if (!*other) return failed("cannot make", path);
+  return **other;
+}
+
 tl::expected<PlatformSecret, std::string> platform_secret(const std::string& folder) {
   if (folder.empty()) {
     return tl::unexpected(std::string("no place for the platform's secret: set CLOISTER_STATE to a folder, or HOME"));
   }
-  const std::string path = std::string(folder).append("/platform-secret");
-  if (const Fd old{::open(path.c_str(), O_RDONLY | O_CLOEXEC)}) return read_secret(old, path);
-  if (errno != ENOENT) return failed("cannot open", path);
-
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return tl::unexpected(fmt::format("cannot make {}: {}", folder, error.message()));
-  ::chmod(folder.c_str(), 0700);
-  PlatformSecret secret;
-  fill_random(secret);
-  // Written aside and linked, so that two first starts agree on one secret and none sees half of it.
-  const std::string fresh = fmt::format("{}.{}", path, ::getpid());
-  {
-    const Fd file{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
-    if (!file || !write_all(file.get(), secret)) return failed("cannot write", fresh);
-  }
-  const int linked = ::link(fresh.c_str(), path.c_str());
-  const int reason = errno;
-  ::unlink(fresh.c_str());
-  if (linked == 0) return secret;
-  errno = reason;
-  if (reason != EEXIST) return failed("cannot make", path);
-  const Fd other{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!other) return failed("cannot open", path);
-  return read_secret(other, path);
+  const auto opened = open_own_folder(folder, Making::missing, 0700);
+  if (!opened) return tl::unexpected(opened.error());
+  return platform_secret_in(opened->get(), folder, MissingSecret::make);
 }
 
 PlatformSecret fixed_platform_secret() {

@@ -16,8 +16,18 @@ using PlatformSecret = std::array<u8, 32>;
 /// none of them is set.
 std::string state_folder();
 
-/// Reads the secret from `folder`, or makes folder (mode 0700) and secret (0600). An error names the file; it never
+enum class MissingSecret : u8 {
+  make,    ///< one that is missing is made
+  refuse,  ///< it must be there
+  must_be  ///< a new one is made, and there must be none
+};
+
+/// Reads the secret from a folder that is open, or makes it there, mode 0600. An error names the file; it never
 /// replaces a file that is there.
+tl::expected<PlatformSecret, std::string> platform_secret_in(int folder, const std::string& path,
+                                                             MissingSecret missing);
+
+/// The same in `folder`, which is made (mode 0700) if it is missing, and must be this user's alone.
 tl::expected<PlatformSecret, std::string> platform_secret(const std::string& folder);
 
 /// What a deterministic run uses instead: the same on every machine.

@@ -236,7 +236,8 @@ class Machine:
         ids = {str(domain["id"]) for domain in domains.values()}
         assert set(os.listdir(self.state / "domains")) == {f"{id}.json" for id in ids}
         assert set(os.listdir(self.run / "domains")) == ids
-        assert set(os.listdir(self.state)) | {"machine.json"} == {"domains", "machine.json", "platform-secret"}
+        assert set(os.listdir(self.state)) | {"machine.json"} == \
+            {"domains", "machine.json", "platform-secret", "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}
 
 

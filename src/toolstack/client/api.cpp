@@ -1,11 +1,13 @@
 // HTTP by cpp-httplib. Errors that cloisterd reports have a message, and for a configuration the place in it.
 #include "toolstack/client/api.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <httplib.h>
 #include <sys/socket.h>
 
 #include "toolstack/toolstack.hpp"
+#include "toolstack/unix_socket.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -31,7 +33,10 @@ Failure failure_of(const httplib::Response& response) {
 
 }  // namespace
 
-Api::Api(const std::string& run_folder) : socket_(run_folder + "/cloisterd.sock") {}
+Api::Api(const std::string& run_folder)
+    : folder_(::open(run_folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
+      shown_(run_folder + "/cloisterd.sock"),
+      socket_(folder_ ? unix_address(folder_.get(), "cloisterd.sock").sun_path : shown_) {}
 
 Answer<std::string> Api::request(const std::string& method, const std::string& path, const std::string& body) const {
   httplib::Client http(socket_);
@@ -48,8 +53,8 @@ Answer<std::string> Api::request(const std::string& method, const std::string& p
     return tl::unexpected(Failure{
         result.error() == httplib::Error::Connection
             ? fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
-                          socket_, std::strerror(errno))
-            : fmt::format("cloister: cloisterd at {}: {}", socket_, httplib::to_string(result.error())),
+                          shown_, std::strerror(errno))
+            : fmt::format("cloister: cloisterd at {}: {}", shown_, httplib::to_string(result.error())),
         exit_status::failed});
   }
   if (result->status < 200 || result->status > 299) return tl::unexpected(failure_of(*result));

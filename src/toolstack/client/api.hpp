@@ -6,6 +6,7 @@
 #include <tl/expected.hpp>
 
 #include "arch/types.hpp"
+#include "host/fd.hpp"
 
 namespace cloister::toolstack::client {
 
@@ -36,7 +37,9 @@ class Api {
   Answer<std::string> request(const std::string& method, const std::string& path, const std::string& body) const;
   Answer<Json> request_json(const std::string& method, const std::string& path, const Json& body) const;
 
-  std::string socket_;
+  Fd folder_;           ///< the run folder
+  std::string shown_;   ///< the socket's path, for messages
+  std::string socket_;  ///< the same by the descriptor, of any length
 };
 
 /// The path of a domain's resource. A name may hold what a URL may not.

@@ -16,17 +16,6 @@
 namespace cloister::toolstack::client {
 namespace {
 
-Fd connect_to(const std::string& path) {
-  const auto address = unix_address(path);
-  if (!address) {
-    errno = ENAMETOOLONG;
-    return Fd();
-  }
-  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) return Fd();
-  return fd;
-}
-
 enum class End { escape, domain, output };
 
 End pump(int console) {
@@ -65,7 +54,7 @@ int console(const Common& common, const std::string& domain) {
     return found.error().exit_status;
   }
   const std::string path = found->value("console", "");
-  const Fd socket = connect_to(path);
+  const Fd socket = connect_to(path, SOCK_STREAM);
   if (!socket) {
     spdlog::error("cloister: cannot attach to the console of {} at '{}': {}", domain, path, std::strerror(errno));
     return exit_status::failed;

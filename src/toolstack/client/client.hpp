@@ -6,9 +6,6 @@
 
 namespace cloister::toolstack::client {
 
-/// Where cloisterd's socket lies: $CLOISTER_RUN, else /run/cloister.
-std::string default_run_folder();
-
 /// What every verb is given.
 struct Common {
   std::string run_folder;

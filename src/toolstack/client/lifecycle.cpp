@@ -25,11 +25,6 @@ int act(const Common& common, const std::string& domain, const std::string& what
 
 }  // namespace
 
-std::string default_run_folder() {
-  const char* folder = std::getenv("CLOISTER_RUN");
-  return folder != nullptr && *folder != '\0' ? folder : "/run/cloister";
-}
-
 int create(const Common& common, const CreateArguments& arguments) {
   const auto text = read_file(arguments.file);
   if (!text) {

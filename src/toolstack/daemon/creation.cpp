@@ -47,6 +47,12 @@ ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
           .column = diagnostic.at.column};
 }
 
+ApiError in_accounts_unknown(const std::string& file, const DomainConfig& config, const std::string& why) {
+  ApiError error = in_config(file, {config.position_of("epc"), why});
+  error.status = 503;
+  return error;
+}
+
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
 /// The files that a request's configuration names, opened and read with the rights of who made it.
@@ -105,10 +111,10 @@ tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const Domain
 }
 
 /// A directory that nobody can put anything into.
-Fd nameless_directory(const fs::path& path) {
-  if (::mkdir(path.c_str(), 0755) != 0) return Fd();
-  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return ::rmdir(path.c_str()) == 0 ? std::move(directory) : Fd();
+Fd nameless_directory(int folder) {
+  if (::mkdirat(folder, nameless_folder, 0755) != 0) return Fd();
+  Fd directory(::openat(folder, nameless_folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  return ::unlinkat(folder, nameless_folder, AT_REMOVEDIR) == 0 ? std::move(directory) : Fd();
 }
 
 std::span<const u8> bytes_of(const std::string& text) {
@@ -156,7 +162,7 @@ tl::expected<u32, std::string> Domains::next_id() {
   u32 id = first;
   do {
     if (id < 1 || id > hypervisor::last_owner) id = 1;
-    if (!table_.contains(id)) {
+    if (!table_.contains(id) && !sockets_.has(id)) {
       MachineRecord next = machine_record_;
       next.next_id = id + 1;
       if (auto kept = registry_.put(next); !kept) return tl::unexpected(kept.error());
@@ -172,6 +178,11 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                                                         const silicon::Features& features) {
   const Lock held(lock_);
   if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
+  if (!machine_unread_.empty())
+    return tl::unexpected(
+        ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
+  if (const auto why = accounts_unknown(); why && !config.epc.empty())
+    return tl::unexpected(in_accounts_unknown(request.file, config, *why));
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
   auto allocation = broker_.allocate(*id, config.epc, [this](u32 owner) { return name_of(owner); });
@@ -224,16 +235,17 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   const Fd secret = sealed_memfd("cloister-secret", broker_.secret());
   if (!launch || !secret) return tl::unexpected(std::string("no memory for the launch message"));
 
-  std::error_code error;
-  fs::create_directory(paths_.sockets_of(record.id), error);
-  const Fd root = nameless_directory(paths_.sockets_of(record.id) / "root");
+  const auto folder = sockets_.make(record.id);
+  if (!folder) return tl::unexpected(folder.error());
+  const std::string path = paths_.sockets_of(record.id);
+  const Fd root = nameless_directory(folder->get());
   if (!root) return tl::unexpected(std::string("cannot make an empty directory"));
-  auto control = listen_at(paths_.control(record.id), SOCK_SEQPACKET, socket_mode);
+  auto control = listen_at(folder->get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path);
   if (!control) return tl::unexpected(control.error());
-  auto console = listen_at(paths_.console(record.id), SOCK_STREAM, socket_mode);
+  auto console = listen_at(folder->get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path);
   if (!console) return tl::unexpected(console.error());
   // There before the VMM is: it sees at once if this daemon has died in between.
-  auto launching = ControlClient::connect(paths_.control(record.id));
+  auto launching = ControlClient::connect(folder->get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
 
   const Lock held(lock_);
@@ -253,7 +265,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
     descriptors.set(launch_fd::epc, memory->pages_descriptor());
     descriptors.set(launch_fd::epcm, memory->epcm_descriptor());
   }
-  auto process = spawn_vmm(vmm_, descriptors);
+  auto process = spawn_vmm(vmm_, vmm_title(record.id, registry_.state()), descriptors);
   if (!process) return tl::unexpected(process.error());
   domain->process = std::move(process->pidfd);
   domain->pid = process->pid;

@@ -1,23 +1,18 @@
-// Locks, finds its domains again, serves, waits for a signal.
+// Opens and locks its folders, finds its domains again, serves, waits for a signal.
 #include "toolstack/daemon/daemon.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
-#include <cerrno>
-#include <chrono>
-#include <cstring>
 #include <filesystem>
-#include <thread>
 
 #include "toolstack/daemon/api.hpp"
 #include "toolstack/host_epc.hpp"
 #include "toolstack/log.hpp"
+#include "toolstack/own_folder.hpp"
 
 namespace cloister::toolstack {
 
@@ -25,22 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr unsigned api_mode = 0660;
-
-/// Held as long as this process lives, however it ends.
-tl::expected<Fd, std::string> lock_folder(const DaemonPaths& paths) {
-  std::error_code error;
-  fs::create_directories(paths.run, error);
-  if (error) return tl::unexpected("cannot make " + paths.run.string() + ": " + error.message());
-  Fd fd(::open(paths.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return tl::unexpected("cannot open " + paths.lock().string() + ": " + std::strerror(errno));
-  // A daemon that was killed while it started a VMM may hold it until that one's exec().
-  for (int attempts = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++attempts) {
-    if (attempts == 20) return tl::unexpected(paths.lock().string() + ": another cloisterd runs here");
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  return fd;
-}
+constexpr unsigned api_mode = 0660, run_mode = 0750;
 
 std::string vmm_beside_us() {
   std::error_code error;
@@ -56,27 +36,39 @@ void raise_descriptor_limit() {
 }
 
 tl::expected<void, std::string> serve(const DaemonArguments& arguments, const sigset_t& signals) {
-  const DaemonPaths paths{fs::absolute(arguments.state), fs::absolute(arguments.run)};
-  const auto lock = lock_folder(paths);
-  if (!lock) return tl::unexpected(lock.error());
+  const auto paths = daemon_paths(arguments);
+  if (!paths) return tl::unexpected(paths.error());
+  const auto run = open_own_folder(paths->run, Making::missing, run_mode);
+  if (!run) return tl::unexpected(run.error());
+  auto registry = Registry::open(*paths);
+  if (!registry) return tl::unexpected(registry.error());
+  auto sockets = SocketFolders::open(run->get(), paths->run, Making::missing);
+  if (!sockets) return tl::unexpected(sockets.error());
+  // Each folder is one daemon's: the one has the sockets, the other the EPC's accounts and the secret.
+  constexpr const char* taken = "another cloisterd runs here";
+  const auto run_lock = lock_in(run->get(), DaemonPaths::lock_name, paths->run, taken);
+  if (!run_lock) return tl::unexpected(run_lock.error());
+  const auto state_lock = lock_in(registry->state(), DaemonPaths::lock_name, paths->state, taken);
+  if (!state_lock) return tl::unexpected(state_lock.error());
   HostEpc host = host_epc(this_host());
   auto machine = load_machine(arguments.machine, [&] { return host; });
   if (!machine) return tl::unexpected(machine.error());
-  const auto secret = platform_secret(paths.state);
+  const MissingSecret missing = arguments.new_secret ? MissingSecret::must_be
+                                : registry->used()   ? MissingSecret::refuse
+                                                     : MissingSecret::make;
+  const auto secret = platform_secret_in(registry->state(), paths->state, missing);
   if (!secret) return tl::unexpected(secret.error());
-  auto registry = Registry::open(paths);
-  if (!registry) return tl::unexpected(registry.error());
   auto broker = Broker::create(std::move(*machine), *secret);
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
-  auto domains = Domains::create(paths, std::move(*registry), std::move(*broker), vmm);
+  auto domains = Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm);
   if (!domains) return tl::unexpected(domains.error());
-  auto socket = listen_at(paths.api_socket(), SOCK_STREAM, api_mode);
+  auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
   if (!socket) return tl::unexpected(socket.error());
 
   const HttpServer server(std::move(*socket), api_handlers(**domains, std::move(host)));
   log(LogLevel::info, "ready",
-      {{"socket", paths.api_socket()},
+      {{"socket", paths->api_socket()},
        {"machine", (*domains)->machine().origin},
        {"epc_pages", std::to_string((*domains)->epc().count.total)},
        {"domains", std::to_string((*domains)->list().size())}});
@@ -90,6 +82,16 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
 }
 
 }  // namespace
+
+tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& arguments) {
+  if (arguments.state.empty() || arguments.run.empty())
+    return tl::unexpected(std::string("no place for the daemon's folders: set HOME, or use --state and --run"));
+  const auto whole = [](const std::string& path) {
+    const fs::path normal = fs::absolute(path).lexically_normal();
+    return normal.has_filename() ? normal : normal.parent_path();
+  };
+  return DaemonPaths{whole(arguments.state), whole(arguments.run)};
+}
 
 int run_daemon(const DaemonArguments& arguments) {
   ::signal(SIGPIPE, SIG_IGN);

@@ -47,16 +47,19 @@ const char* word_of(hypervisor::Ending ending) {
 
 }  // namespace
 
-Domains::Domains(DaemonPaths paths, Registry registry, Broker broker, std::string vmm)
+Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm)
     : paths_(std::move(paths)),
       registry_(std::move(registry)),
+      sockets_(std::move(sockets)),
       broker_(std::move(broker)),
       vmm_(std::move(vmm)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
-                                                                    Broker broker, std::string vmm) {
-  std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(broker), std::move(vmm)));
+                                                                    SocketFolders sockets, Broker broker,
+                                                                    std::string vmm) {
+  std::unique_ptr<Domains> domains(
+      new Domains(paths, std::move(registry), std::move(sockets), std::move(broker), std::move(vmm)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
   if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
   domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
@@ -87,6 +90,29 @@ Domains::Pointer Domains::lookup(const std::string& key) const {
 /// Its sockets are where the daemon that started it had its own.
 DaemonPaths Domains::paths_of(const DomainRecord& record) const {
   return {paths_.state, record.run.empty() ? paths_.run : std::filesystem::path(record.run)};
+}
+
+tl::expected<ControlClient, ControlClient::Refused> Domains::connect(const DomainRecord& record,
+                                                                     std::chrono::milliseconds limit) const {
+  if (is_here(record)) return sockets_.connect(record.id, limit);
+  const auto elsewhere = SocketFolders::open(record.run);
+  if (!elsewhere) return tl::unexpected(ControlClient::Refused::other);
+  return elsewhere->connect(record.id, limit);
+}
+
+bool Domains::is_here(const DomainRecord& record) const { return record.run.empty() || record.run == paths_.run; }
+
+/// Another state's daemon may have used the run folder since, with a domain of the same number.
+void Domains::remove_sockets(const Domain& domain) const {
+  using Listeners = SocketFolders::Listeners;
+  const DomainRecord& record = domain.record;
+  tl::expected<void, std::string> removed;
+  if (is_here(record)) {
+    removed = sockets_.remove(record.id, domain.page != nullptr ? Listeners::gone : Listeners::look_first);
+  } else if (const auto elsewhere = SocketFolders::open(record.run)) {
+    removed = elsewhere->remove(record.id, Listeners::look_first);
+  }
+  if (!removed) log(LogLevel::warning, "sockets-left", {{"domain", record.name}, {"error", removed.error()}});
 }
 
 bool Domains::in_table(const Pointer& domain) const {
@@ -171,28 +197,28 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
 }
 
 Domains::Result Domains::tell(const std::string& key, const char* verb) {
-  u32 id = 0;
-  std::string name, socket;
+  DomainRecord record;
+  std::string name;
   {
     const Lock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     name = domain->record.name;
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
-    id = domain->record.id;
-    socket = paths_of(domain->record).control(id);
+    record = domain->record;
   }
-  auto control = ControlClient::connect(socket);
+  auto control = connect(record, patience);
   if (!control) {
     const Lock held(lock_);
-    if (control.error() == ControlClient::Refused::nobody || !table_.contains(id))
+    if (control.error() == ControlClient::Refused::nobody || !table_.contains(record.id))
       return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
-    return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be reached at " + socket});
+    return tl::unexpected(ApiError{
+        500, "'" + name + "': its process cannot be reached at " + paths_of(record).control(record.id).string()});
   }
   if (const auto reply = control->request(verb, patience); !reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
-  log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(id)}});
-  return find(std::to_string(id));
+  log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(record.id)}});
+  return find(std::to_string(record.id));
 }
 
 Domains::Result Domains::rename(const std::string& key, const std::string& name) {
@@ -203,12 +229,14 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
   if (const auto no = not_now(*domain)) return tl::unexpected(*no);
   if (name == before) return info(*domain);
   if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
+  if (!domain->unread.empty())
+    return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
   DomainRecord renamed = domain->record;
   renamed.name = name;
   if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
   domain->record = std::move(renamed);
   // Only its log is concerned: a VMM that does not listen keeps the old name there.
-  if (auto control = ControlClient::connect(paths_of(domain->record).control(domain->record.id)))
+  if (auto control = connect(domain->record, seconds(1)))
     (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
   log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
   return info(*domain);
@@ -327,7 +355,7 @@ void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
     machine_record_.withdrawn.push_back(frame);
     log(LogLevel::error, "frame-withdrawn", {{"domain", domain.record.name}, {"frame", std::to_string(frame)}});
   }
-  if (frames.empty()) return;
+  if (frames.empty() || !machine_unread_.empty()) return;
   if (auto kept = registry_.put(machine_record_); !kept)
     log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
 }
@@ -341,11 +369,13 @@ void Domains::end(Pointer domain) {
   const Lock held(lock_);
   withdraw(*domain, stuck);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
-  if (auto removed = registry_.remove(record.id); !removed)
+  if (!domain->unread.empty()) {
+    set_aside(record.id, domain->unread);
+  } else if (auto removed = registry_.remove(record.id); !removed) {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
+  }
   broker_.release(record.id);
-  std::error_code ignored;
-  std::filesystem::remove_all(paths_of(record).sockets_of(record.id), ignored);
+  remove_sockets(*domain);
 
   std::string how = domain->fate, cause;
   bool bad = false;

@@ -21,6 +21,7 @@
 #include "toolstack/daemon/broker.hpp"
 #include "toolstack/daemon/opener.hpp"
 #include "toolstack/daemon/registry.hpp"
+#include "toolstack/daemon/socket_folders.hpp"
 #include "toolstack/daemon/spawn.hpp"
 #include "toolstack/policies.hpp"
 #include "toolstack/vmm/control.hpp"
@@ -77,7 +78,8 @@ class Domains {
  public:
   /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch. `vmm`: the program.
   static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Registry registry,
-                                                                    Broker broker, std::string vmm);
+                                                                    SocketFolders sockets, Broker broker,
+                                                                    std::string vmm);
   /// Domains go on.
   ~Domains();
   Domains(const Domains&) = delete;
@@ -104,7 +106,7 @@ class Domains {
   using Pointer = std::shared_ptr<Domain>;
   using Lock = std::unique_lock<std::mutex>;
 
-  Domains(DaemonPaths paths, Registry registry, Broker broker, std::string vmm);
+  Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm);
 
   // creation
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
@@ -115,9 +117,18 @@ class Domains {
 
   // recovery
   DaemonPaths paths_of(const DomainRecord& record) const;
+  tl::expected<ControlClient, ControlClient::Refused> connect(const DomainRecord& record,
+                                                              std::chrono::milliseconds limit) const;
+  bool is_here(const DomainRecord& record) const;
+  void remove_sockets(const Domain& domain) const;
+  void tidy_sockets() const;
+  tl::expected<void, std::string> take(const Pointer& domain);
+  Pointer stand_in(const UnreadRecord& unread) const;
+  bool set_aside(u32 id, const std::string& why) const;
+  std::optional<std::string> accounts_unknown() const;
   tl::expected<void, std::string> recover();
   enum class Life : u8 { dead, held, unknown };
-  Pointer find_again(const DomainRecord& record);
+  Pointer find_again(const Pointer& domain);
   Life look_for_process(Domain& domain) const;
   Life look_for_listener(Domain& domain) const;
   Life end_launch(Domain& domain) const;
@@ -145,6 +156,7 @@ class Domains {
 
   const DaemonPaths paths_;
   const Registry registry_;
+  const SocketFolders sockets_;
   Broker broker_;
   const std::string vmm_;
   FileOpener opener_;
@@ -153,6 +165,7 @@ class Domains {
   std::condition_variable changed_;  ///< a domain has ended
   std::map<u32, Pointer> table_;
   MachineRecord machine_record_;
+  std::string machine_unread_;  ///< why the machine's record is not known: it is not written then
   bool stopping_ = false;
   Fd wake_;                            ///< the watcher looks at the table anew
   std::list<std::future<void>> ends_;  ///< under way, or done and not looked at yet

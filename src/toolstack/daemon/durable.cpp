@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <stdio.h>
 
 #include <cerrno>
 #include <cstring>
@@ -13,32 +14,41 @@ namespace cloister::toolstack {
 
 namespace {
 
-tl::unexpected<std::string> failed(const char* what, const std::filesystem::path& path) {
-  return tl::unexpected(fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(errno)));
-}
-
-tl::expected<void, std::string> sync_folder(const std::filesystem::path& folder) {
-  const Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) return failed("sync", folder);
-  return {};
+tl::unexpected<std::string> failed(const char* what, const std::string& name) {
+  return tl::unexpected(fmt::format("cannot {} {}: {}", what, name, std::strerror(errno)));
 }
 
 }  // namespace
 
-tl::expected<void, std::string> write_durably(const std::filesystem::path& path, std::string_view text) {
-  const std::filesystem::path fresh = path.string().append(unfinished_suffix);
+tl::expected<void, std::string> write_durably(int folder, const std::string& name, std::string_view text) {
+  const std::string fresh = std::string(name).append(unfinished_suffix);
   {
-    const Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    // What an earlier write left; a new file, so that no link is followed.
+    if (::unlinkat(folder, fresh.c_str(), 0) != 0 && errno != ENOENT) return failed("replace", fresh);
+    const Fd fd(::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd || !write_all(fd.get(), {reinterpret_cast<const u8*>(text.data()), text.size()}) || ::fsync(fd.get()) != 0)
       return failed("write", fresh);
   }
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return failed("rename to", path);
-  return sync_folder(path.parent_path());
+  if (::renameat(folder, fresh.c_str(), folder, name.c_str()) != 0) return failed("rename to", name);
+  if (::fsync(folder) != 0) return failed("sync the folder of", name);
+  return {};
 }
 
-tl::expected<void, std::string> remove_durably(const std::filesystem::path& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("remove", path);
-  return sync_folder(path.parent_path());
+tl::expected<void, std::string> remove_durably(int folder, const std::string& name) {
+  if (::unlinkat(folder, name.c_str(), 0) != 0 && errno != ENOENT) return failed("remove", name);
+  if (::fsync(folder) != 0) return failed("sync the folder of", name);
+  return {};
+}
+
+tl::expected<std::string, std::string> move_durably(int folder, const std::string& name, int to) {
+  constexpr int most_of_a_name = 10'000;
+  std::string free = name;
+  for (int again = 1; ::renameat2(folder, name.c_str(), to, free.c_str(), RENAME_NOREPLACE) != 0; ++again) {
+    if (errno != EEXIST || again > most_of_a_name) return failed("set aside", name);
+    free = fmt::format("{}.{}", name, again);
+  }
+  if (::fsync(to) != 0 || ::fsync(folder) != 0) return failed("sync the folder of", name);
+  return free;
 }
 
 }  // namespace cloister::toolstack

@@ -1,7 +1,7 @@
-// Files that are whole whenever the machine stops: written aside, synced, renamed, and the folder synced too.
+// Files that are whole whenever the machine stops: written aside, synced, renamed, and the folder synced too. Folders
+// are open, and names in them have no slash.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -12,8 +12,10 @@ namespace cloister::toolstack {
 inline constexpr std::string_view unfinished_suffix = ".new";
 
 /// Replaces the file, mode 0600. The error names it.
-tl::expected<void, std::string> write_durably(const std::filesystem::path& path, std::string_view text);
+tl::expected<void, std::string> write_durably(int folder, const std::string& name, std::string_view text);
 /// Removes it, if it is there.
-tl::expected<void, std::string> remove_durably(const std::filesystem::path& path);
+tl::expected<void, std::string> remove_durably(int folder, const std::string& name);
+/// Moves it to another folder under a name that was free there, which it returns.
+tl::expected<std::string, std::string> move_durably(int folder, const std::string& name, int to);
 
 }  // namespace cloister::toolstack

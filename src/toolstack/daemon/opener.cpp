@@ -70,7 +70,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   if (!nothing) return system_error("cannot open /dev/null");
   if (!send_packet(ours.get(), request)) return Failed("more groups than can be passed on");
   const int descriptors[] = {theirs.get(), nothing.get(), nothing.get()};
-  auto process = spawn(program_, {opener_word}, descriptors);
+  auto process = spawn(program_, {program_, opener_word}, descriptors);
   if (!process) return Failed(process.error());
   theirs = Fd();
 

@@ -1,7 +1,9 @@
 // A pidfd first, then the look at /proc: what it shows after that is this process, or nothing.
 #include "toolstack/daemon/process_identity.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <charconv>
@@ -14,6 +16,8 @@ namespace cloister::toolstack {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view title_start = "cloister-vmm of domain";
 
 std::optional<std::string> text_of(const std::string& path) {
   const auto bytes = read_file(path);
@@ -32,7 +36,8 @@ std::optional<std::string> boot_id() {
 /// "PID (NAME) STATE …": the name may hold anything, and the last ')' ends it.
 struct Stat {
   std::string name;
-  u64 start = 0;  ///< field 22
+  bool ended = false;  ///< a zombie
+  u64 start = 0;       ///< field 22
 };
 std::optional<Stat> stat_of(const std::string& pid) {
   constexpr int start_field = 22, first_after_name = 3;
@@ -42,6 +47,7 @@ std::optional<Stat> stat_of(const std::string& pid) {
   if (open == std::string::npos || close == std::string::npos || close < open) return std::nullopt;
   Stat stat{.name = text->substr(open + 1, close - open - 1)};
   std::size_t at = close + 2;
+  stat.ended = at < text->size() && ((*text)[at] == 'Z' || (*text)[at] == 'X');
   for (int field = first_after_name; field < start_field; ++field) {
     at = text->find(' ', at);
     if (at == std::string::npos) return std::nullopt;
@@ -80,14 +86,26 @@ tl::expected<Fd, Absence> open_process(const ProcessIdentity& process) {
   return pidfd;
 }
 
-bool any_process_named(const std::string& program) {
+std::string vmm_title(u32 id, int state_folder) {
+  struct stat status {};
+  ::fstat(state_folder, &status);
+  return fmt::format("{} {} state={}:{}", title_start, id, status.st_dev, status.st_ino);
+}
+
+bool may_have_vmm(const std::string& program, const std::string& title) {
   constexpr std::size_t longest_name = 15;  // TASK_COMM_LEN, less its end
   const std::string name = fs::path(program).filename().string().substr(0, longest_name);
+  // Of all, the first process is the one that a /proc with hidepid does not show.
+  if (!stat_of("1")) return true;
   std::error_code error;
   for (fs::directory_iterator entry("/proc", error), end; !error && entry != end; entry.increment(error)) {
     const std::string pid = entry->path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (const auto stat = stat_of(pid); stat && stat->name == name) return true;
+    const auto stat = stat_of(pid);
+    if (!stat || stat->name != name || stat->ended) continue;
+    const std::string line = text_of("/proc/" + pid + "/cmdline").value_or("");
+    const std::string found = line.substr(0, line.find('\0'));
+    if (found == title || !found.starts_with(title_start)) return true;
   }
   return static_cast<bool>(error);
 }

@@ -28,7 +28,11 @@ enum class Absence : u8 {
 /// A pidfd of that very process.
 tl::expected<Fd, Absence> open_process(const ProcessIdentity& process);
 
-/// Whether some process runs a program of this name, as far as /proc shows; of no use against one that hides.
-bool any_process_named(const std::string& program);
+/// What a VMM is called in /proc/PID/cmdline and by ps(1): its domain's number, and the state folder by its device and
+/// inode, so that a domain of which nothing else is left can be told to have ended.
+std::string vmm_title(u32 id, int state_folder);
+/// Whether there may be a process of this title: one that runs `program` and has it, or no title at all (an earlier
+/// version's), or /proc does not show all processes.
+bool may_have_vmm(const std::string& program, const std::string& title);
 
 }  // namespace cloister::toolstack

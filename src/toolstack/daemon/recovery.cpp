@@ -2,8 +2,6 @@
 // frames are free, for nobody holds what was in them. Only a proof counts as death: the record's process is no more,
 // or, if an older daemon wrote the record, nobody listens on the domain's socket any more. What could not be told is
 // looked at again.
-#include <filesystem>
-
 #include "toolstack/daemon/domain.hpp"
 #include "toolstack/daemon/pidfd.hpp"
 #include "toolstack/log.hpp"
@@ -20,46 +18,116 @@ constexpr int longest_exit_ms = 10'000;
 }  // namespace
 
 tl::expected<void, std::string> Domains::recover() {
-  auto machine = registry_.machine();
-  if (!machine) return tl::unexpected(machine.error());
-  machine_record_ = std::move(*machine);
-  const auto records = registry_.domains();
+  if (auto machine = registry_.machine()) {
+    machine_record_ = std::move(*machine);
+  } else {
+    machine_unread_ = machine.error();
+    log(LogLevel::error, "machine-unread", {{"error", machine_unread_}});
+  }
+  const auto records = registry_.read();
   if (!records) return tl::unexpected(records.error());
+  registry_.tidy(*records);
+  for (const std::string& name : records->strays)
+    log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
 
   for (const u64 frame : machine_record_.withdrawn) {
     if (!broker_.withdraw(frame))
       log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
   }
-  for (const DomainRecord& record : *records) {
-    const Pointer domain = find_again(record);
-    if (domain == nullptr) {
-      forget(record);
-      continue;
-    }
-    if (auto reserved = broker_.reserve(record.id, record.grants); !reserved) {
-      return tl::unexpected("domain '" + record.name +
-                            "' runs on frames that this machine description cannot give it: " + reserved.error());
-    }
-    table_.emplace(record.id, domain);
-    log(LogLevel::info, "domain-found",
-        {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
+  for (const DomainRecord& record : records->domains) {
+    auto domain = std::make_shared<Domain>();
+    domain->record = record;
+    domain->found = true;
+    if (auto read = read_config(record.config)) domain->config = std::move(read->config);
+    if (auto taken = take(domain); !taken) return taken;
   }
-  // Folders whose record is gone already.
-  std::error_code ignored;
-  for (const auto& folder : std::filesystem::directory_iterator(paths_.sockets(), ignored)) {
-    const bool known =
-        std::ranges::any_of(table_, [&](const auto& entry) { return paths_.sockets_of(entry.first) == folder.path(); });
-    if (!known) std::filesystem::remove_all(folder.path(), ignored);
+  // After those whose frames are certain.
+  for (const UnreadRecord& unread : records->unread) {
+    if (auto taken = take(stand_in(unread)); !taken) return taken;
   }
+  tidy_sockets();
   return {};
 }
 
-/// Null: it is dead.
-Domains::Pointer Domains::find_again(const DomainRecord& record) {
+/// Into the table if it lives, or may; else it is forgotten.
+tl::expected<void, std::string> Domains::take(const Pointer& domain) {
+  const DomainRecord& record = domain->record;
+  if (find_again(domain) == nullptr) {
+    if (domain->unread.empty()) {
+      forget(record);
+      if (!is_here(record)) remove_sockets(*domain);
+    } else if (!set_aside(record.id, domain->unread)) {
+      return tl::unexpected(paths_.record(record.id).string() + ": " + domain->unread);
+    }
+    return {};
+  }
+  if (auto reserved = broker_.reserve(record.id, record.grants); !reserved) {
+    if (domain->unread.empty()) {
+      return tl::unexpected("domain '" + record.name +
+                            "' runs on frames that this machine description cannot give it: " + reserved.error());
+    }
+    domain->frames_unknown = true;
+    domain->record.grants.clear();
+  }
+  table_.emplace(record.id, domain);
+  log(LogLevel::info, "domain-found",
+      {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
+  return {};
+}
+
+/// A domain of which the record says little: enough to be seen and ended.
+Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
   auto domain = std::make_shared<Domain>();
-  domain->record = record;
   domain->found = true;
-  if (auto read = read_config(record.config)) domain->config = std::move(read->config);
+  domain->unread = unread.why;
+  domain->frames_unknown = !unread.grants;
+  domain->record.id = unread.id;
+  domain->record.name = unread.name.empty() ? "record-" + std::to_string(unread.id) : unread.name;
+  domain->record.grants = unread.grants.value_or(Grants{});
+  domain->record.process = unread.process;
+  domain->record.run = unread.run;
+  domain->record.running = true;
+  log(LogLevel::error, "record-unread", {{"file", paths_.record(unread.id).string()}, {"error", unread.why}});
+  return domain;
+}
+
+/// False: it is where it was.
+bool Domains::set_aside(u32 id, const std::string& why) const {
+  const auto moved = registry_.set_aside(id);
+  log(LogLevel::error, moved ? "record-set-aside" : "state-not-kept",
+      {{"file", moved ? *moved : paths_.record(id).string()}, {"error", moved ? why : moved.error()}});
+  return moved.has_value();
+}
+
+/// Why some frames may be somebody's without the accounts knowing it.
+std::optional<std::string> Domains::accounts_unknown() const {
+  for (const auto& [id, domain] : table_) {
+    if (!domain->frames_unknown) continue;
+    return "no EPC can be granted while '" + domain->record.name +
+           "' lives, whose frames are not known: " + paths_.record(id).string() + ": " + domain->unread;
+  }
+  return std::nullopt;
+}
+
+/// What domains left that have no record any more.
+void Domains::tidy_sockets() const {
+  const auto left = sockets_.list();
+  if (!left) return log(LogLevel::warning, "sockets-left", {{"error", left.error()}});
+  for (const SocketFolders::Left& entry : *left) {
+    if (!entry.id) {
+      log(LogLevel::warning, "file-unknown", {{"file", sockets_.path_of(entry.name)}});
+      continue;
+    }
+    const auto known = table_.find(*entry.id);
+    if (known != table_.end() && paths_of(known->second->record).run == paths_.run) continue;
+    if (auto removed = sockets_.remove(*entry.id, SocketFolders::Listeners::look_first); !removed)
+      log(LogLevel::warning, "sockets-left", {{"error", removed.error()}});
+  }
+}
+
+/// Null: it is dead.
+Domains::Pointer Domains::find_again(const Pointer& domain) {
+  const DomainRecord& record = domain->record;
   const auto log_as = [&](LogLevel level, const char* event) {
     log(level, event, {{"domain", record.name}, {"id", std::to_string(record.id)}});
   };
@@ -70,7 +138,7 @@ Domains::Pointer Domains::find_again(const DomainRecord& record) {
     log_as(LogLevel::error, "launch-stuck");
     return domain;
   }
-  auto control = ControlClient::connect(paths_of(record).control(record.id), short_wait);
+  auto control = connect(record, short_wait);
   if (life == Life::held && control && control->peer_pid() == domain->pid) {
     adopt(*domain, *control);
   } else {
@@ -92,20 +160,24 @@ Domains::Life Domains::look_for_process(Domain& domain) const {
 /// Only a living VMM has the socket. If it still has it when the process is held by a descriptor, the number was its.
 Domains::Life Domains::look_for_listener(Domain& domain) const {
   using Refused = ControlClient::Refused;
-  const std::string socket = paths_of(domain.record).control(domain.record.id);
-  const auto control = ControlClient::connect(socket, short_wait);
-  if (!control && control.error() == Refused::absent && !any_process_named(vmm_)) return Life::dead;
+  const auto control = connect(domain.record, short_wait);
+  if (!control && control.error() == Refused::absent &&
+      !may_have_vmm(vmm_, vmm_title(domain.record.id, registry_.state())))
+    return Life::dead;
   if (!control) return control.error() == Refused::nobody ? Life::dead : Life::unknown;
   const int pid = control->peer_pid();
   Fd process(::pidfd_open(pid, 0));
-  const auto again = ControlClient::connect(socket, short_wait);
+  const auto again = connect(domain.record, short_wait);
   if (!again && again.error() == Refused::nobody) return Life::dead;
   if (!again || !process || again->peer_pid() != pid) return Life::unknown;
   const auto identity = identity_of(pid);
   if (!identity || wait_for_end(process.get(), 0)) return Life::unknown;
   domain.record.process = identity;
-  if (auto kept = registry_.put(domain.record); !kept)
+  if (!domain.unread.empty()) {
+    // Its file stays as it is.
+  } else if (auto kept = registry_.put(domain.record); !kept) {
     log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", kept.error()}});
+  }
   domain.process = std::move(process);
   domain.pid = pid;
   return Life::held;

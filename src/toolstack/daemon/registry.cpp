@@ -17,30 +17,30 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr unsigned state_mode = 0700;
+constexpr const char* machine_name = "machine.json";
+constexpr const char* records_name = "domains";
+constexpr const char* set_aside_name = "set-aside";
+constexpr std::string_view record_suffix = ".json";
+
 tl::unexpected<std::string> in_file(const fs::path& path, const std::string& what) {
   return tl::unexpected(path.string() + ": " + what);
 }
 
-tl::expected<std::string, std::string> text_of(const fs::path& path) {
-  const auto bytes = read_file(path.string());
-  if (!bytes) return in_file(path, bytes.error());
-  return std::string(bytes->begin(), bytes->end());
+/// nullopt: there is no such file.
+tl::expected<std::optional<std::string>, std::string> text_in(int folder, const std::string& name) {
+  const auto bytes = read_own_file(folder, name);
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (!*bytes) return std::nullopt;
+  return std::string((*bytes)->begin(), (*bytes)->end());
 }
 
-/// Sorted; files that were being written are removed: what they replace is still there.
-tl::expected<std::vector<fs::path>, std::string> files_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().string().ends_with(unfinished_suffix)) {
-      ::unlink(entry->path().c_str());
-    } else {
-      files.push_back(entry->path());
-    }
-  }
-  if (error) return in_file(folder, error.message());
-  std::ranges::sort(files);
-  return files;
+std::string record_name(u32 id) { return std::to_string(id).append(record_suffix); }
+
+/// nullopt: a record has no such name.
+std::optional<u32> record_number(std::string_view name) {
+  if (!name.ends_with(record_suffix)) return std::nullopt;
+  return domain_number(name.substr(0, name.size() - record_suffix.size()));
 }
 
 json to_json(const ProcessIdentity& process) {
@@ -120,40 +120,77 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   return record;
 }
 
-tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths) {
-  std::error_code error;
-  for (const fs::path& folder : {paths.records(), paths.sockets()}) {
-    fs::create_directories(folder, error);
-    if (error) return in_file(folder, error.message());
+UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
+  UnreadRecord unread{.id = id, .why = std::move(why)};
+  const auto object = parse_object(text);
+  if (!object) return unread;
+  if (const auto list = object->find("grants"); list != object->end() && list->is_array()) {
+    if (auto grants = read_grants(*list)) unread.grants = std::move(*grants);
   }
-  // Records have configurations, sockets the guests' consoles: neither is everybody's.
-  ::chmod(paths.state.c_str(), 0700);
-  ::chmod(paths.sockets().c_str(), 0750);
-  return Registry(paths);
+  if (object->contains("process")) {
+    if (auto process = read_process((*object)["process"])) unread.process = std::move(*process);
+  }
+  JsonFields(*object).text("run", unread.run);
+  JsonFields(*object).text("name", unread.name);
+  return unread;
 }
 
-tl::expected<std::vector<DomainRecord>, std::string> Registry::domains() const {
-  const auto files = files_in(paths_.records());
-  if (!files) return tl::unexpected(files.error());
-  std::vector<DomainRecord> records;
-  for (const fs::path& file : *files) {
-    const auto text = text_of(file);
-    if (!text) return tl::unexpected(text.error());
-    auto record = read_record(*text);
-    if (!record) return in_file(file, record.error());
-    if (file != paths_.record(record->id)) return in_file(file, "its number is another file's");
-    records.push_back(std::move(*record));
+tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Making making) {
+  auto state = open_own_folder(paths.state, making, state_mode);
+  if (!state) return tl::unexpected(state.error());
+  // Records have configurations, which are not everybody's.
+  auto records = open_own_subfolder(state->get(), records_name, making, state_mode, paths.state);
+  if (!records) return tl::unexpected(records.error());
+  return Registry(paths, std::move(*state), std::move(*records));
+}
+
+tl::expected<RecordsRead, std::string> Registry::read() const {
+  const auto names = names_in(records_.get());
+  if (!names) return in_file(paths_.records(), names.error());
+  RecordsRead all;
+  for (const std::string& name : *names) {
+    const bool unfinished =
+        name.ends_with(unfinished_suffix) && record_number(name.substr(0, name.size() - unfinished_suffix.size()));
+    const auto id = record_number(name);
+    if (!id) {
+      (unfinished ? all.unfinished : all.strays).push_back(name);
+      continue;
+    }
+    const auto text = text_in(records_.get(), name);
+    if (!text) {
+      all.unread.push_back({.id = *id, .why = text.error()});
+      continue;
+    }
+    if (!*text) continue;
+    auto record = read_record(**text);
+    if (record && record->id != *id)
+      record = tl::unexpected("'id': " + std::to_string(record->id) + ", which is another file's");
+    if (record) {
+      all.domains.push_back(std::move(*record));
+    } else {
+      all.unread.push_back(salvage(*id, **text, record.error()));
+    }
   }
-  return records;
+  return all;
+}
+
+void Registry::tidy(const RecordsRead& records) const {
+  for (const std::string& name : records.unfinished) ::unlinkat(records_.get(), name.c_str(), 0);
+  ::unlinkat(state_.get(), std::string(machine_name).append(unfinished_suffix).c_str(), 0);
+}
+
+bool Registry::used() const {
+  const auto names = names_in(records_.get());
+  struct stat status {};
+  return !names || !names->empty() || ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 tl::expected<MachineRecord, std::string> Registry::machine() const {
   const fs::path path = paths_.machine_record();
-  ::unlink(path.string().append(unfinished_suffix).c_str());
-  if (!fs::exists(path)) return MachineRecord{};
-  const auto text = text_of(path);
-  if (!text) return tl::unexpected(text.error());
-  const auto object = parse_object(*text);
+  const auto text = text_in(state_.get(), machine_name);
+  if (!text) return in_file(path, text.error());
+  if (!*text) return MachineRecord{};
+  const auto object = parse_object(**text);
   if (!object) return in_file(path, object.error());
   MachineRecord record;
   JsonFields fields(*object);
@@ -167,13 +204,23 @@ tl::expected<MachineRecord, std::string> Registry::machine() const {
 }
 
 tl::expected<void, std::string> Registry::put(const DomainRecord& record) const {
-  return write_durably(paths_.record(record.id), write_record(record));
+  return write_durably(records_.get(), record_name(record.id), write_record(record));
 }
 
-tl::expected<void, std::string> Registry::remove(u32 id) const { return remove_durably(paths_.record(id)); }
+tl::expected<void, std::string> Registry::remove(u32 id) const {
+  return remove_durably(records_.get(), record_name(id));
+}
+
+tl::expected<std::string, std::string> Registry::set_aside(u32 id) const {
+  const auto folder = open_own_subfolder(state_.get(), set_aside_name, Making::missing, state_mode, paths_.state);
+  if (!folder) return tl::unexpected(folder.error());
+  const auto name = move_durably(records_.get(), record_name(id), folder->get());
+  if (!name) return tl::unexpected(name.error());
+  return (paths_.state / set_aside_name / *name).string();
+}
 
 tl::expected<void, std::string> Registry::put(const MachineRecord& record) const {
-  return write_durably(paths_.machine_record(),
+  return write_durably(state_.get(), machine_name,
                        json_text({{"next_id", record.next_id}, {"withdrawn", record.withdrawn}}));
 }
 

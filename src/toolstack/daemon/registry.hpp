@@ -3,7 +3,8 @@
 //
 // Records have a version, which is moved on whenever an older daemon would misread a newer one's. Members that a later
 // version brought have a meaning when they are missing, so that older records are read as they are; they are written
-// in the newest form.
+// in the newest form. Files that are no records, or cannot be understood, stand in nobody's way: they are named, and
+// neither changed nor removed.
 #pragma once
 
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "toolstack/daemon/paths.hpp"
 #include "toolstack/daemon/process_identity.hpp"
+#include "toolstack/own_folder.hpp"
 #include "toolstack/owner.hpp"
 #include "toolstack/package_values.hpp"
 
@@ -42,25 +44,56 @@ struct MachineRecord {
   bool operator==(const MachineRecord&) const = default;
 };
 
+/// A file with the name of a domain's record that cannot be understood. What could be read of it is of use as long as
+/// its domain lives.
+struct UnreadRecord {
+  u32 id = 0;  ///< by its name
+  std::string why{};
+  std::optional<Grants> grants{};  ///< none: not known
+  std::optional<ProcessIdentity> process{};
+  std::string run{}, name{};  ///< empty: not known
+};
+
+struct RecordsRead {
+  std::vector<DomainRecord> domains;
+  std::vector<UnreadRecord> unread;
+  std::vector<std::string> unfinished;  ///< files of ours that were being written: what they replace is still there
+  std::vector<std::string> strays;      ///< other names, which are nobody's that we know
+};
+
 class Registry {
  public:
-  /// Makes the folders. Nothing is read yet.
-  static tl::expected<Registry, std::string> open(const DaemonPaths& paths);
+  /// The state folder, which must be this user's alone. Nothing is read yet.
+  static tl::expected<Registry, std::string> open(const DaemonPaths& paths, Making making = Making::missing);
 
-  /// An error names the file that cannot be understood: then what it granted is unknown.
-  tl::expected<std::vector<DomainRecord>, std::string> domains() const;
+  /// An error is the folder's; that of a single file is in the result.
+  tl::expected<RecordsRead, std::string> read() const;
+  /// Removes what read() found to be unfinished.
+  void tidy(const RecordsRead& records) const;
+  /// An error: the frames that are withdrawn are unknown.
   tl::expected<MachineRecord, std::string> machine() const;
+  /// Whether there is anything that an earlier daemon kept, beside the secret.
+  bool used() const;
 
   tl::expected<void, std::string> put(const DomainRecord& record) const;
   tl::expected<void, std::string> remove(u32 id) const;
+  /// Moves a record to STATE/set-aside; returns where it is now.
+  tl::expected<std::string, std::string> set_aside(u32 id) const;
   tl::expected<void, std::string> put(const MachineRecord& record) const;
 
+  /// The state folder, open.
+  int state() const { return state_.get(); }
+
  private:
-  explicit Registry(DaemonPaths paths) : paths_(std::move(paths)) {}
+  Registry(DaemonPaths paths, Fd state, Fd records)
+      : paths_(std::move(paths)), state_(std::move(state)), records_(std::move(records)) {}
   DaemonPaths paths_;
+  Fd state_, records_;
 };
 
 std::string write_record(const DomainRecord& record);
 tl::expected<DomainRecord, std::string> read_record(std::string_view text);
+/// What can be read of a record that read_record() refuses.
+UnreadRecord salvage(u32 id, std::string_view text, std::string why);
 
 }  // namespace cloister::toolstack

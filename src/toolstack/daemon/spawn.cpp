@@ -64,7 +64,6 @@ tl::expected<Process, std::string> spawn(const std::string& program, const std::
   ::posix_spawnattr_setflags(&how.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
 
   std::vector<std::string> words = arguments;
-  words.insert(words.begin(), program);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -84,13 +83,14 @@ tl::expected<Process, std::string> spawn(const std::string& program, const std::
   return process;
 }
 
-tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors) {
+tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const std::string& title,
+                                             const LaunchDescriptors& descriptors) {
   const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) return tl::unexpected(std::string("cannot open /dev/null: ") + std::strerror(errno));
   std::vector<int> all{nothing.get(), nothing.get(), STDERR_FILENO};
   static_assert(launch_fd::first == STDERR_FILENO + 1);
   all.insert(all.end(), descriptors.all().begin(), descriptors.all().end());
-  return spawn(vmm, {}, all);
+  return spawn(vmm, {title}, all);
 }
 
 bool wait_for_end(int pidfd, int milliseconds) {

@@ -29,13 +29,14 @@ struct Process {
   Fd pidfd;
 };
 
-/// A program in a session of its own, without an environment. Its descriptors are those of `descriptors`, by their
-/// number there; -1: none. All others are closed.
+/// A program in a session of its own, without an environment. The first of its arguments is what it is called. Its
+/// descriptors are those of `descriptors`, by their number there; -1: none. All others are closed.
 tl::expected<Process, std::string> spawn(const std::string& program, const std::vector<std::string>& arguments,
                                          std::span<const int> descriptors);
 
-/// The program at `vmm`; it inherits standard error.
-tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const LaunchDescriptors& descriptors);
+/// The program at `vmm`, called `title` (process_identity.hpp); it inherits standard error.
+tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const std::string& title,
+                                             const LaunchDescriptors& descriptors);
 
 /// Waits until the process has ended; false: it has not, in so many milliseconds.
 bool wait_for_end(int pidfd, int milliseconds);

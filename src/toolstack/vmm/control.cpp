@@ -49,13 +49,13 @@ const char* name_of(DomainState state) {
   return "unknown";
 }
 
-tl::expected<ControlClient, ControlClient::Refused> ControlClient::connect(const std::string& path,
+tl::expected<ControlClient, ControlClient::Refused> ControlClient::connect(int folder, std::string_view name,
                                                                            std::chrono::milliseconds limit) {
-  const auto address = unix_address(path);
+  const sockaddr_un address = unix_address(folder, name);
   Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!address || !socket) return tl::unexpected(Refused::other);
+  if (!socket) return tl::unexpected(Refused::other);
   set_limit(socket.get(), SO_SNDTIMEO, limit);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     if (errno == ECONNREFUSED) return tl::unexpected(Refused::nobody);
     return tl::unexpected(errno == ENOENT || errno == ENOTDIR ? Refused::absent : Refused::other);
   }

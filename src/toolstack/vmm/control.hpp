@@ -52,8 +52,8 @@ class ControlClient {
     absent,  ///< there is no such socket: it tells nothing of who had it
     other,   ///< it could not be told: no descriptors are left, a full backlog, …
   };
-  /// `limit`: how long to wait for room in the backlog.
-  static tl::expected<ControlClient, Refused> connect(const std::string& path,
+  /// To the socket of this name in an open folder. `limit`: how long to wait for room in the backlog.
+  static tl::expected<ControlClient, Refused> connect(int folder, std::string_view name,
                                                       std::chrono::milliseconds limit = std::chrono::seconds(5));
 
   /// One request and its reply.

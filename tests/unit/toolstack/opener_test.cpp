@@ -208,7 +208,7 @@ TEST_F(Opener, AProcessHasNoDescriptorThatItIsNotGiven) {
   const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       file(::open(list.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   const int descriptors[] = {nothing.get(), file.get(), nothing.get()};
-  const auto process = spawn("/bin/sh", {"-c", "echo $$; ls -l /proc/$$/fd"}, descriptors);
+  const auto process = spawn("/bin/sh", {"sh", "-c", "echo $$; ls -l /proc/$$/fd"}, descriptors);
   ASSERT_TRUE(process) << process.error();
   ASSERT_TRUE(wait_for_end(process->pidfd.get(), 60'000));
   reap(process->pidfd.get());

@@ -1,6 +1,7 @@
 // The platform's root secret: made once, kept private, never replaced.
 #include "toolstack/platform_secret.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -8,6 +9,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include "toolstack/fd.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -61,6 +64,38 @@ TEST_F(PlatformSecretTest, RefusesADamagedOneAndKeepsIt) {
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error(), HasSubstr("5 bytes, expected 32"));
   EXPECT_EQ(std::filesystem::file_size(file()), 5u);
+}
+
+TEST_F(PlatformSecretTest, IsNotMadeWhereItMustBeThereNorReplacedWhereItIs) {
+  const Fd folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto missing = platform_secret_in(folder.get(), folder_, MissingSecret::refuse);
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error(), HasSubstr("it is missing"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  const auto made = platform_secret_in(folder.get(), folder_, MissingSecret::must_be);
+  ASSERT_TRUE(made) << made.error();
+  EXPECT_EQ(platform_secret_in(folder.get(), folder_, MissingSecret::refuse), made);
+  EXPECT_FALSE(platform_secret_in(folder.get(), folder_, MissingSecret::must_be));
+  EXPECT_EQ(platform_secret(folder_), made);
+}
+
+TEST_F(PlatformSecretTest, AFolderOfItsUserKeepsItsModeAndNobodyElseMayWriteIt) {
+  ASSERT_EQ(::chmod(folder_.c_str(), 0755), 0);
+  ASSERT_TRUE(platform_secret(folder_));
+  struct stat status {};
+  ASSERT_EQ(::stat(folder_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0755u);
+  ASSERT_EQ(::chmod(folder_.c_str(), 0777), 0);
+  const auto refused = platform_secret(folder_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error(), HasSubstr("mode 777"));
+}
+
+TEST_F(PlatformSecretTest, ALinkIsNoSecret) {
+  ASSERT_TRUE(platform_secret(folder_));
+  std::filesystem::rename(file(), folder_ + "/other");
+  std::filesystem::create_symlink("other", file());
+  EXPECT_FALSE(platform_secret(folder_));
 }
 
 TEST_F(PlatformSecretTest, NamesWhatItCannotWrite) {

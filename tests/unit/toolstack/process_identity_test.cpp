@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -92,16 +94,35 @@ TEST(ProcessIdentity, WithoutDescriptorsNobodyIsDead) {
   EXPECT_TRUE(open_process(*identity));
 }
 
-TEST(ProcessIdentity, ProgramsAreKnownByTheFirstPartOfTheirName) {
-  std::string own(16, '\0');
-  {
-    const Fd file(::open("/proc/self/comm", O_RDONLY | O_CLOEXEC));
-    const ssize_t got = ::read(file.get(), own.data(), own.size());
-    ASSERT_GT(got, 1);
-    own.resize(static_cast<std::size_t>(got) - 1);
+/// A child that runs sleep(1), called as given.
+class Sleeper {
+ public:
+  explicit Sleeper(std::string title) {
+    char* const arguments[] = {title.data(), const_cast<char*>("60"), nullptr};
+    EXPECT_EQ(::posix_spawn(&pid_, "/usr/bin/sleep", nullptr, nullptr, arguments, environ), 0);
   }
-  EXPECT_TRUE(any_process_named("/somewhere/" + own));
-  EXPECT_FALSE(any_process_named("no-such-program"));
+  ~Sleeper() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+ private:
+  int pid_ = 0;
+};
+
+TEST(ProcessIdentity, AVmmIsFoundByItsTitle) {
+  const Fd folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), other(::open("/proc", O_RDONLY | O_CLOEXEC));
+  const std::string title = vmm_title(7, folder.get());
+  EXPECT_FALSE(may_have_vmm("/no/such-program", title));
+  const Sleeper sleeper(title);
+  EXPECT_TRUE(may_have_vmm("/usr/bin/sleep", title));
+  EXPECT_NE(vmm_title(8, folder.get()), title);
+  EXPECT_NE(vmm_title(7, other.get()), title);
+}
+
+TEST(ProcessIdentity, AVmmWithoutATitleMayBeAny) {
+  const Sleeper sleeper("sleep");
+  EXPECT_TRUE(may_have_vmm("/usr/bin/sleep", vmm_title(7, STDERR_FILENO)));
 }
 
 }  // namespace

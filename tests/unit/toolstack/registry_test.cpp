@@ -22,6 +22,13 @@ class Kept : public testing::Test {
   }
   ~Kept() override { fs::remove_all(folder_); }
 
+  std::vector<DomainRecord> read() const {
+    const auto records = registry_->read();
+    EXPECT_TRUE(records) << records.error();
+    EXPECT_TRUE(records->unread.empty() && records->strays.empty());
+    return records->domains;
+  }
+
   static DomainRecord record(u32 id, const std::string& name) {
     return {.id = id,
             .name = name,
@@ -47,29 +54,80 @@ TEST_F(Kept, DomainsComeBackUntilTheyAreRemoved) {
   ASSERT_TRUE(registry_->put(record(1, "a")));
   ASSERT_TRUE(registry_->put(record(2, "b")));
   ASSERT_TRUE(registry_->put(record(2, "c")));
-  EXPECT_EQ(*registry_->domains(), (std::vector{record(1, "a"), record(2, "c")}));
+  EXPECT_EQ(read(), (std::vector{record(1, "a"), record(2, "c")}));
   ASSERT_TRUE(registry_->remove(1));
   ASSERT_TRUE(registry_->remove(1)) << "what is gone can be removed";
-  EXPECT_EQ(*registry_->domains(), (std::vector{record(2, "c")}));
+  EXPECT_EQ(read(), (std::vector{record(2, "c")}));
 }
 
 TEST_F(Kept, AHalfWrittenFileIsNotThere) {
   ASSERT_TRUE(registry_->put(record(1, "a")));
   std::ofstream(paths_.record(1).string().append(unfinished_suffix)) << "{\"id\":1,";
   std::ofstream(paths_.record(9).string().append(unfinished_suffix)) << "{";
-  EXPECT_EQ(*registry_->domains(), (std::vector{record(1, "a")}));
+  EXPECT_EQ(read(), (std::vector{record(1, "a")}));
+  registry_->tidy(*registry_->read());
   EXPECT_FALSE(fs::exists(paths_.record(9).string().append(unfinished_suffix)));
+  EXPECT_TRUE(registry_->read()->unfinished.empty());
 }
 
-TEST_F(Kept, ARecordThatCannotBeReadIsAnErrorWithItsName) {
+TEST_F(Kept, ARecordThatCannotBeReadIsNamedAndStandsInNobodysWay) {
+  ASSERT_TRUE(registry_->put(record(1, "a")));
   for (const char* text : {"", "{", "[]", "{\"id\":3}", "{\"id\":\"3\"}"}) {
     std::ofstream(paths_.record(3)) << text;
-    const auto domains = registry_->domains();
-    ASSERT_FALSE(domains) << text;
-    EXPECT_NE(domains.error().find("3.json"), std::string::npos) << domains.error();
+    const auto records = registry_->read();
+    ASSERT_TRUE(records) << text;
+    EXPECT_EQ(records->domains, (std::vector{record(1, "a")}));
+    ASSERT_EQ(records->unread.size(), 1u) << text;
+    EXPECT_EQ(records->unread[0].id, 3u);
+    EXPECT_FALSE(records->unread[0].why.empty());
+    EXPECT_FALSE(records->unread[0].grants);
   }
   std::ofstream(paths_.record(3)) << write_record(record(4, "d"));
-  EXPECT_FALSE(registry_->domains()) << "another file's number";
+  auto records = registry_->read();
+  ASSERT_EQ(records->unread.size(), 1u) << "another file's number";
+  fs::remove(paths_.record(3));
+  fs::create_symlink(paths_.record(1), paths_.record(3));
+  records = registry_->read();
+  ASSERT_EQ(records->unread.size(), 1u);
+  EXPECT_EQ(records->unread[0].why, "a link");
+}
+
+TEST_F(Kept, WhatCanBeReadOfADamagedRecordIs) {
+  auto object = nlohmann::json::parse(write_record(record(2, "a")));
+  object.erase("package");
+  const auto unread = salvage(2, object.dump(), "why");
+  ASSERT_TRUE(unread.grants);
+  EXPECT_EQ(pages_of(*unread.grants), 256u);
+  EXPECT_EQ(unread.process, record(2, "a").process);
+  EXPECT_EQ(unread.name, "a");
+  EXPECT_EQ(unread.run, "/run/somewhere");
+  for (const char* grants : {"{}", "\"x\"", "[1]", "null", "[{\"package\":0}]"}) {
+    object["grants"] = nlohmann::json::parse(grants);
+    EXPECT_FALSE(salvage(2, object.dump(), "why").grants) << grants;
+  }
+}
+
+TEST_F(Kept, FilesThatAreNoRecordsAreLeftAlone) {
+  const std::vector<std::string> strays{"03.json", "3.jsonx", "65535.json", "a.json", "notes.new"};
+  for (const std::string& name : strays) std::ofstream(paths_.records() / name) << "mine";
+  const auto records = registry_->read();
+  ASSERT_TRUE(records);
+  EXPECT_EQ(records->strays, strays);
+  EXPECT_TRUE(records->unread.empty() && records->unfinished.empty());
+  registry_->tidy(*records);
+  for (const std::string& name : strays) EXPECT_TRUE(fs::exists(paths_.records() / name)) << name;
+}
+
+TEST_F(Kept, WhatIsSetAsideKeepsItsPredecessors) {
+  for (const char* text : {"one", "two"}) {
+    std::ofstream(paths_.record(3)) << text;
+    ASSERT_TRUE(registry_->set_aside(3));
+  }
+  EXPECT_FALSE(fs::exists(paths_.record(3)));
+  std::string text;
+  std::getline(std::ifstream(paths_.state / "set-aside/3.json") >> std::ws, text);
+  EXPECT_EQ(text, "one");
+  EXPECT_TRUE(fs::exists(paths_.state / "set-aside/3.json.1"));
 }
 
 TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {

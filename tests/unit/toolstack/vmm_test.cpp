@@ -164,8 +164,7 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
 class Hub : public testing::Test {
  protected:
   Hub() {
-    path_ = testing::TempDir() + "hub-" + std::to_string(::getpid());
-    auto listening = listen_at(path_, SOCK_STREAM, 0600);
+    auto listening = listen_at(folder_.get(), name_, SOCK_STREAM, 0600, testing::TempDir());
     EXPECT_TRUE(listening);
     hub_.emplace(*page_, std::move(*listening));
     thread_ = std::thread([this] {
@@ -179,13 +178,13 @@ class Hub : public testing::Test {
   ~Hub() override {
     stop_ = true;
     thread_.join();
-    std::filesystem::remove(path_);
+    ::unlinkat(folder_.get(), name_.c_str(), 0);
   }
   Fd attach(int receive_buffer = 0) const {
     Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (receive_buffer != 0) ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &receive_buffer, sizeof receive_buffer);
-    const auto address = unix_address(path_);
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
+    const sockaddr_un address = unix_address(folder_.get(), name_);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return socket;
   }
   /// So many bytes, or what comes before the connection ends.
@@ -201,7 +200,8 @@ class Hub : public testing::Test {
     return text;
   }
 
-  std::string path_;
+  const Fd folder_{::open(testing::TempDir().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const std::string name_ = "hub-" + std::to_string(::getpid());
   tl::expected<DomainPage, std::string> page_ = DomainPage::create();
   std::optional<ConsoleHub> hub_;
   std::atomic<bool> stop_{false};

@@ -1,0 +1,306 @@
+"""Whose folders a daemon takes, and what it removes in them: nothing but its own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+from machine import PATIENCE, wait_until
+
+NOBODY = 65534
+
+
+def refused(m, words, *options):
+    """A daemon with the machine's folders must not start, and say why."""
+    done = subprocess.run([*m.command(), *options], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1, done
+    for word in words:
+        assert word in done.stderr, (word, done.stderr)
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def place(m, name):
+    """A folder beside the machine's own."""
+    folder = m.state.parent / name
+    folder.mkdir()
+    return folder
+
+
+def strangers(machine):
+    """A run folder with others' files: through a link, in a folder that anybody may write, and of one's own. None is
+    removed, and no mode is changed."""
+    m = machine()
+    m.kill()
+    home = place(m, "home")
+    for name in ("letters/a", "letters/b", "1/control.sock", "2/keep"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text("mine")
+    before = tree(home)
+    first = m.run
+
+    # Another user's way: a folder that all may write, with a link in it.
+    m.run = place(m, "shared")
+    (m.run / "domains").symlink_to(home)
+    m.run.chmod(0o777)
+    refused(m, ["shared", "mode 777"])
+    m.run.chmod(0o755)
+    refused(m, ["shared/domains: not a folder, or a link"])
+    assert tree(home) == before and m.run.stat().st_mode & 0o7777 == 0o755
+
+    # A folder of one's own, by mistake.
+    m.run = place(m, "run-of-files")
+    shutil.copytree(home, m.run / "domains")
+    (m.run / "domains/letters").chmod(0o755)
+    (m.run / "domains").chmod(0o755)
+    m.start()
+    assert tree(m.run / "domains") == before, tree(m.run / "domains")
+    assert (m.run / "domains").stat().st_mode & 0o7777 == 0o755
+    log = m.log.read_text()
+    assert "event=file-unknown file=" in log and "event=sockets-left" in log, log
+    assert m.create("one")["id"] == 3, "numbers of folders that stay are not given"
+    m.destroy("one")
+    assert tree(m.run / "domains") == before
+    m.kill()
+    m.run = first
+    m.start()
+
+
+def leftovers(machine):
+    """What a dead domain left goes; a socket on which somebody listens, and what else is there, stays."""
+    m = machine()
+    m.kill()
+    folders = {name: m.run / "domains" / name for name in ("5", "6", "7")}
+    listeners = []
+    for name, folder in folders.items():
+        folder.mkdir()
+        for kind, file in ((socket.SOCK_SEQPACKET, "control.sock"), (socket.SOCK_STREAM, "console.sock")):
+            listener = socket.socket(socket.AF_UNIX, kind)
+            listener.bind(str(folder / file))
+            listener.listen()
+            if name == "6":
+                listeners.append(listener)
+            else:
+                listener.close()
+    (folders["7"] / "notes").write_text("mine")
+    m.start()
+    assert not folders["5"].exists()
+    assert tree(folders["6"]) == ["console.sock", "control.sock"]
+    assert tree(folders["7"]) == ["console.sock", "control.sock", "notes"]
+    for listener in listeners:
+        listener.close()
+    (folders["7"] / "notes").unlink()
+    m.restart()
+    m.check_settled([])
+
+
+def foreign(machine):
+    """Folders of other users, and below folders of other users: refused, for state and run."""
+    if os.geteuid() != 0:
+        return
+    m = machine()
+    m.kill()
+    theirs = place(m, "theirs")
+    os.chown(theirs, NOBODY, NOBODY)
+    for key in ("run", "state"):
+        before = getattr(m, key)
+        setattr(m, key, theirs)
+        refused(m, ["theirs: it is user 65534's, expected user 0's"])
+        setattr(m, key, theirs / "below")
+        refused(m, ["theirs: it is user 65534's, expected root's"])
+        setattr(m, key, before)
+    assert tree(theirs) == []
+    # An ordinary user who swaps a parent: not even a link of theirs is followed.
+    link = m.state.parent / "link"
+    link.symlink_to(m.run)
+    os.lchown(link, NOBODY, NOBODY)
+    before, m.run = m.run, link
+    refused(m, ["link: a link that user 65534 made"])
+    m.run = before
+    m.start()
+
+
+def two_daemons(machine):
+    """A second daemon on the same state is refused, whatever its run folder, and touches nothing."""
+    m = machine()
+    one = m.create("one", epc=2)
+    m.wait_for_ready("one")
+    first, records = m.run, tree(m.state)
+    m.run = m.run.with_name("run2")
+    refused(m, ["state/cloisterd.lock: another cloisterd runs here"])
+    m.run = first
+    assert tree(m.state) == records and m.domains()["one"]["pid"] == one["pid"]
+    m.check_settled(["one"])
+
+
+def long_run(machine):
+    """A run folder with a path that no socket's address has room for, and more than nine domains."""
+    m = machine('[[package]]\nepc = [{ base = 0x1_0000_0000, size = 16 }]\n')
+    m.kill()
+    first = m.run
+    m.run = place(m, "a" * 100) / ("b" * 100)
+    m.start()
+
+    # The test's own connections go by a short name.
+    short = m.state.parent / "r"
+    short.symlink_to(m.run)
+    whole, m.run = m.run, short
+
+    def cloister(*words):
+        command = [m.settings.programs / "cloister", "--run", whole, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    for number in range(1, 12):
+        m.create(f"d{number}")
+    assert len(json.loads(cloister("list", "--json"))) == 11
+    m.wait_for_ready("d11")
+    assert "READY" in cloister("dmesg", "d11")
+    process = subprocess.Popen([m.settings.programs / "cloister", "--run", whole, "console", "d11"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert process.stdout.read(5) == b"READY"
+    process.kill()
+    process.wait()
+    m.run = whole
+    m.kill()
+    m.start()
+    m.run = short
+    assert {d["state"] for d in m.domains().values()} == {"running"}
+    for number in range(1, 12):
+        m.destroy(f"d{number}")
+    assert os.listdir(whole / "domains") == []
+    m.run = whole
+    m.kill()
+    m.run = first
+    m.start()
+
+
+def defaults(machine):
+    """An ordinary user's daemon and client find each other without a word about folders."""
+    if os.geteuid() != 0:
+        return
+    m = machine()
+    home = place(m, "home")
+    session = place(m, "session")
+    for folder in (home, session):
+        os.chown(folder, NOBODY, NOBODY)
+        folder.chmod(0o700)
+    m.state.parent.chmod(0o755)
+    m.state.parent.parent.chmod(0o755)
+    for extra, run in (({"XDG_RUNTIME_DIR": str(session)}, session / "cloister"),
+                       ({}, home / ".local/state/cloisterd/run")):
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"], **extra}
+
+        def start(program, *words, **more):
+            return subprocess.Popen([m.settings.programs / program, *words], env=environment, user=NOBODY, group=NOBODY,
+                                    extra_groups=[], stdin=subprocess.DEVNULL, text=True, **more)
+
+        daemon = start("cloisterd", stderr=subprocess.PIPE)
+        try:
+            wait_until(lambda: (run / "cloisterd.sock").exists() or daemon.poll() is not None, "the socket")
+            assert daemon.poll() is None, daemon.stderr.read()
+            client = start("cloister", "list", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            out, err = client.communicate(timeout=PATIENCE)
+            assert client.returncode == 0 and json.loads(out) == [], (out, err)
+        finally:
+            daemon.terminate()
+            daemon.communicate(timeout=PATIENCE)
+        assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
+
+
+def stray_files(machine):
+    """Files that are no records, and records that cannot be understood, are named; the others' domains go on."""
+    m = machine('[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n')
+    good, damaged, lost = m.create("good"), m.create("damaged"), m.create("lost")
+    for name in ("good", "damaged", "lost"):
+        m.wait_for_ready(name)
+    m.kill()
+    records = m.state / "domains"
+    damaged_file, lost_file = records / f"{damaged['id']}.json", records / f"{lost['id']}.json"
+    record = json.loads(damaged_file.read_text())
+    del record["package"]
+    damaged_file.write_text(json.dumps(record))
+    lost_file.write_text("{")
+    (records / "notes.txt").write_text("mine")
+    (records / "letter.new").write_text("mine")
+    (records / "77.json").write_text("{")  # nobody lives
+    (records / "78.json.new").write_text("{")  # was being written
+    check = subprocess.run([*m.command(), "--check"], capture_output=True, text=True, timeout=PATIENCE)
+    before = tree(m.state)
+    assert check.returncode == 1 and f"wrong {damaged_file}: 'package' is missing" in check.stdout, check
+    assert f"note  {records}/notes.txt: no domain's record" in check.stdout, check.stdout
+    assert tree(m.state) == before
+
+    m.start()
+    found = m.domains()
+    assert set(found) == {"good", "damaged", f"record-{lost['id']}"}, found
+    assert found["good"]["state"] == "running" and found["damaged"]["epc"] == damaged["epc"], found
+    assert (m.state / "set-aside/77.json").read_text() == "{"
+    assert (records / "notes.txt").read_text() == (records / "letter.new").read_text() == "mine"
+    assert not (records / "78.json.new").exists()
+    log = m.log.read_text()
+    for word in ("event=file-unknown", "notes.txt", "letter.new", "event=record-unread", "event=record-set-aside"):
+        assert word in log, word
+    # As long as the frames of one are unknown nobody gets any.
+    answer = m.request("POST", "/v1/domains", m.creation("more"))
+    assert answer.status == 503 and f"{lost['id']}.json" in answer.json["error"]["message"], answer.body
+    m.create("without", epc=0)
+    m.destroy(str(lost["id"]))
+    assert (m.state / f"set-aside/{lost['id']}.json").read_text() == "{"
+    m.create("more")
+    m.restart()
+    assert set(m.domains()) == {"good", "damaged", "without", "more"}
+    assert m.request("PATCH", "/v1/domains/damaged", {"name": "other"}).status == 409
+    m.destroy("damaged")
+    assert (m.state / f"set-aside/{damaged['id']}.json").exists()
+    m.check_accounts()
+
+
+def machine_record(machine):
+    """Without knowing which frames are withdrawn no domain is created, and the record stays as it is."""
+    m = machine()
+    m.create("one")
+    m.kill()
+    path = m.state / "machine.json"
+    whole = path.read_text()
+    path.write_text("{")
+    m.start()
+    assert set(m.domains()) == {"one"}
+    answer = m.request("POST", "/v1/domains", m.creation("two", epc=0))
+    assert answer.status == 503 and "machine.json" in answer.json["error"]["message"], answer.body
+    m.destroy("one")
+    assert path.read_text() == "{"
+    m.kill()
+    path.write_text(whole)
+    m.start()
+    m.create("two")
+
+
+def secret(machine):
+    """A secret that is missing beside records is not made anew unless that is asked for."""
+    m = machine()
+    m.create("one")
+    m.kill()
+    path = m.state / "platform-secret"
+    kept = path.read_bytes()
+    refused(m, ["platform-secret: it is there"], "--new-secret")
+    path.unlink()
+    refused(m, ["platform-secret: it is missing", "--new-secret"])
+    assert not path.exists()
+    process = subprocess.Popen([*m.command(), "--new-secret"], stderr=subprocess.DEVNULL)
+    wait_until(lambda: path.exists() and len(path.read_bytes()) == len(kept), "a new secret")
+    process.kill()
+    process.wait()
+    assert path.read_bytes() != kept
+    path.write_bytes(kept)
+    m.start()
+    assert set(m.domains()) == {"one"}
+
+
+CASES = {"strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,
+         "long-run": long_run, "defaults": defaults, "stray-files": stray_files, "machine-record": machine_record,
+         "secret": secret}
