@@ -69,6 +69,15 @@ def forwarding(machine):
         # On loopback alone: another of this machine's addresses does not answer.
         with socket.socket() as other, unittest.TestCase().assertRaises(OSError):
             other.connect(("127.0.0.2", port))
+        # Nor is the port shared with another one, which says so.
+        command = [m.settings.programs / "cloister", "--run", m.run, "dashboard", "--port", str(port)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert second.returncode == 1 and second.stdout == "", second
+        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in second.stderr, second
+        # Silence keeps nobody out here either.
+        silent = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(100)]
+        assert request(port, "GET", "/v1/domains/one")[0] == 200
+        del silent
         m.kill(signal.SIGTERM)
         assert request(port, "GET", "/v1/domains")[0] == 502
     m.start()

@@ -1,16 +1,19 @@
 // `cloister dashboard`: cloisterd's page for a browser of this machine. Requests of the browser go on to the Unix
 // socket; only GET, and only those that name this very server as their host, so that a page from elsewhere whose name
 // suddenly means 127.0.0.1 (DNS rebinding) learns nothing.
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <httplib.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 
-#include <array>
+#include <cerrno>
 #include <cstdio>
-#include <thread>
+#include <cstring>
 
 #include "toolstack/client/client.hpp"
+#include "toolstack/http/server.hpp"
 #include "toolstack/toolstack.hpp"
 
 namespace cloister::toolstack::client {
@@ -19,64 +22,77 @@ namespace {
 constexpr const char* loopback = "127.0.0.1";
 constexpr time_t longest_answer_seconds = 10;
 
+struct Loopback {
+  Fd socket;
+  int port;
+};
+
+/// port 0: any. A port that another program listens on is not shared with it.
+tl::expected<Loopback, std::string> listen_on_loopback(int port) {
+  const auto failed = [&] {
+    return tl::unexpected(fmt::format("cannot listen on {}:{}: {}", loopback, port, std::strerror(errno)));
+  };
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Connections of a server that has just ended do not keep the port from the next one.
+  const int yes = 1;
+  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0) return failed();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* const where = reinterpret_cast<sockaddr*>(&address);
+  if (::bind(socket.get(), where, size) != 0 || ::listen(socket.get(), SOMAXCONN) != 0 ||
+      ::getsockname(socket.get(), where, &size) != 0)
+    return failed();
+  return Loopback{std::move(socket), ntohs(address.sin_port)};
+}
+
 class Forwarder {
  public:
-  explicit Forwarder(const std::string& run_folder) : socket_(run_folder + "/cloisterd.sock") {
-    server_.set_keep_alive_timeout(1);
-    server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      answer(request, response);
-      return httplib::Server::HandlerResponse::Handled;
-    });
+  Forwarder(const std::string& run_folder, int port) : socket_(run_folder + "/cloisterd.sock"), port_(port) {}
+
+  HttpServer::Response answer(const HttpServer::Request& request) const {
+    HttpServer::Response response = judge(request);
+    for (const auto& [name, value] : {std::pair{"X-Content-Type-Options", "nosniff"},
+                                      {"Cross-Origin-Resource-Policy", "same-origin"},
+                                      {"Cache-Control", "no-store"}})
+      response.fields.emplace_back(name, value);
+    return response;
   }
-  /// 0: any port. False: it is not free.
-  bool bind(int port) {
-    port_ = port == 0 ? server_.bind_to_any_port(loopback) : server_.bind_to_port(loopback, port) ? port : -1;
-    return port_ > 0;
-  }
-  int port() const { return port_; }
-  void serve() { server_.listen_after_bind(); }
-  /// Serves no longer, or fails to start to.
-  void stop() {
-    while (!server_.is_running()) std::this_thread::yield();
-    server_.stop();
+  static HttpServer::Response refuse(int status, std::string_view why) {
+    return {.status = status, .type = "text/plain", .body = fmt::format("{}\n", why)};
   }
 
  private:
-  void answer(const httplib::Request& request, httplib::Response& response) const {
-    response.set_header("X-Content-Type-Options", "nosniff");
-    response.set_header("Cross-Origin-Resource-Policy", "same-origin");
-    response.set_header("Cache-Control", "no-store");
-    const auto host = request.get_header_value("Host");
-    if (request.get_header_value_count("Host") != 1 ||
-        (host != fmt::format("{}:{}", loopback, port_) && host != fmt::format("localhost:{}", port_)))
-      return refuse(response, 403, "this server answers to its own name only");
+  HttpServer::Response judge(const HttpServer::Request& request) const {
+    if (request.hosts.size() != 1 || (request.hosts[0] != fmt::format("{}:{}", loopback, port_) &&
+                                      request.hosts[0] != fmt::format("localhost:{}", port_)))
+      return refuse(403, "this server answers to its own name only");
     if (request.method != "GET") {
-      response.set_header("Allow", "GET");
-      return refuse(response, 405, "only GET goes through here");
+      HttpServer::Response response = refuse(405, "only GET goes through here");
+      response.fields.emplace_back("Allow", "GET");
+      return response;
     }
-    if (!request.target.starts_with('/')) return refuse(response, 400, "not a path");
-    forward(request.target, response);
+    if (!request.target.starts_with('/')) return refuse(400, "not a path");
+    return forward(request.target);
   }
-  static void refuse(httplib::Response& response, int status, const char* why) {
-    response.status = status;
-    response.set_content(fmt::format("{}\n", why), "text/plain");
-  }
-  void forward(const std::string& target, httplib::Response& response) const {
+  HttpServer::Response forward(const std::string& target) const {
     httplib::Client http(socket_);
     http.set_address_family(AF_UNIX);
     http.set_read_timeout(longest_answer_seconds);
     http.set_url_encode(false);
     const httplib::Result result = http.Get(target, {{"Host", "localhost"}});
-    if (!result) return refuse(response, 502, "cloisterd cannot be reached");
-    response.status = result->status;
+    if (!result) return refuse(502, "cloisterd cannot be reached");
+    HttpServer::Response response{
+        .status = result->status, .type = result->get_header_value("Content-Type"), .body = result->body};
     if (const auto policy = result->get_header_value("Content-Security-Policy"); !policy.empty())
-      response.set_header("Content-Security-Policy", policy);
-    response.set_content(result->body, result->get_header_value("Content-Type"));
+      response.fields.emplace_back("Content-Security-Policy", policy);
+    return response;
   }
 
   std::string socket_;
-  httplib::Server server_;
-  int port_ = -1;
+  int port_;
 };
 
 }  // namespace
@@ -89,18 +105,20 @@ int dashboard(const Common& common, int port) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
-  Forwarder forwarder(common.run_folder);
-  if (!forwarder.bind(port)) {
-    fmt::print(stderr, "cloister: cannot listen on {}:{}\n", loopback, port);
+  auto listening = listen_on_loopback(port);
+  if (!listening) {
+    fmt::print(stderr, "cloister: {}\n", listening.error());
     return exit_status::failed;
   }
-  fmt::print("http://{}:{}/\n", loopback, forwarder.port());
+  const Forwarder forwarder(common.run_folder, listening->port);
+  const HttpServer server(
+      std::move(listening->socket),
+      {.handle = [&](const HttpServer::Request& request) { return forwarder.answer(request); },
+       .reject = [](int status, const Peer&) { return Forwarder::refuse(status, "not a request for this server"); }});
+  fmt::print("http://{}:{}/\n", loopback, listening->port);
   std::fflush(stdout);
-  std::thread serving([&] { forwarder.serve(); });
   int number = 0;
   ::sigwait(&signals, &number);
-  forwarder.stop();
-  serving.join();
   return 0;
 }
 

@@ -20,7 +20,7 @@ using nlohmann::json;
 using Response = HttpServer::Response;
 
 Response reply(const json& body, int status = 200) {
-  return {.status = status, .type = "application/json", .body = json_text(body) + "\n", .allow = {}};
+  return {.status = status, .type = "application/json", .body = json_text(body) + "\n"};
 }
 Response refuse(const ApiError& error) { return reply(view(error), error.status); }
 Response reply(const Domains::Result& result, int status = 200) {
@@ -93,23 +93,20 @@ Response get_console(const ApiCall& call) {
   if (!domain) return refuse(domain.error());
   return {.status = 200,
           .type = "text/plain; charset=utf-8",
-          .body = domain->page == nullptr ? std::string() : domain->page->console(),
-          .allow = {}};
+          .body = domain->page == nullptr ? std::string() : domain->page->console()};
 }
 
 Response get_metrics(const ApiCall& call) {
   return {.status = 200,
           .type = "text/plain; version=0.0.4",
-          .body = metrics(call.domains.epc(), call.domains.list(), call.requests.counts()),
-          .allow = {}};
+          .body = metrics(call.domains.epc(), call.domains.list(), call.requests.counts())};
 }
 
 Response get_page(const ApiCall&) {
   return {.status = 200,
           .type = "text/html; charset=utf-8",
           .body = std::string(dashboard_page()),
-          .allow = {},
-          .content_security_policy = dashboard_policy()};
+          .fields = {{"Content-Security-Policy", dashboard_policy()}}};
 }
 
 constexpr Route table[] = {{"GET", "/", get_page},
@@ -169,9 +166,13 @@ std::string domain_of(const ApiCall& call) {
 
 const char* text_of(int status) {
   switch (status) {
+    case 408: return "the request did not come in time";
     case 413: return "the request is too long";
     case 414: return "the request's path is too long";
     case 415: return "the request's body is encoded";
+    case 417: return "the request expects what this server does not do";
+    case 431: return "the request's head is too long";
+    case 503: return "too many connections of this user, or the server is ending";
     case 500: return "an internal error";
     default: return "not a request that this server takes";
   }
@@ -184,32 +185,26 @@ std::span<const Route> routes() { return table; }
 HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
   HttpServer::Handlers handlers;
   const auto counts = std::make_shared<RequestCounts>();
-  handlers.refuse = [counts](const std::string& method, const std::string& path,
-                             const Peer& peer) -> std::optional<Response> {
+  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
     std::string allowed;
     for (const Route& route : table) {
-      if (!match(route.path, path)) continue;
-      if (route.method == method) return std::nullopt;
-      allowed.append(allowed.empty() ? "" : ", ").append(route.method);
-    }
-    Response response = allowed.empty() ? refuse({.status = 404, .message = "there is nothing at '" + path + "'"})
-                                        : refuse({.status = 405, .message = method + " is not for '" + path + "'"});
-    response.allow = allowed;
-    counts->add(method, response.status);
-    log_refusal(method, path, peer, response, {});
-    return response;
-  };
-  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
-    for (const Route& route : table) {
       const auto domain = match(route.path, request.path);
-      if (!domain || route.method != request.method) continue;
+      if (!domain) continue;
+      allowed.append(allowed.empty() ? "" : ", ").append(route.method);
+      if (route.method != request.method) continue;
       const ApiCall call{domains, host, request, *counts, *domain};
       Response response = route.act(call);
       counts->add(request.method, response.status);
       if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
       return response;
     }
-    return refuse({.status = 404, .message = "there is nothing at '" + request.path + "'"});
+    Response response = allowed.empty()
+                            ? refuse({.status = 404, .message = "there is nothing at '" + request.path + "'"})
+                            : refuse({.status = 405, .message = request.method + " is not for '" + request.path + "'"});
+    if (!allowed.empty()) response.fields.emplace_back("Allow", allowed);
+    counts->add(request.method, response.status);
+    log_refusal(request.method, request.path, request.peer, response, {});
+    return response;
   };
   handlers.reject = [counts](int status, const Peer& peer) {
     Response response = refuse({.status = status, .message = text_of(status)});

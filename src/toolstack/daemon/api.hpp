@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "toolstack/daemon/domains.hpp"
-#include "toolstack/daemon/http_server.hpp"
 #include "toolstack/daemon/metrics.hpp"
+#include "toolstack/http/server.hpp"
 
 namespace cloister::toolstack {
 

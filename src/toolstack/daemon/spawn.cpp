@@ -53,7 +53,7 @@ tl::expected<Process, std::string> spawn(const std::string& program, const std::
     if (!copies.back()) return failed(errno);
     ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), static_cast<int>(number));
   }
-  // httplib accepts connections that are not close-on-exec.
+  // Whatever a library opened without close-on-exec.
   ::posix_spawn_file_actions_addclosefrom_np(&files.actions, static_cast<int>(descriptors.size()));
   Attributes how;
   sigset_t none, all;

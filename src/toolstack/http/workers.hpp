@@ -1,0 +1,51 @@
+// Threads that do what users ask for, so that no user's work keeps another's waiting.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <list>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace cloister::toolstack {
+
+/// Root, or who runs this very process: nobody else's numbers keep it out.
+bool is_privileged(unsigned uid);
+
+class Workers {
+ public:
+  struct Limits {
+    unsigned threads = 16;
+    unsigned of_a_user = 8;   ///< jobs of a user at once
+    unsigned privileged = 4;  ///< threads that do privileged users' jobs alone
+  };
+  explicit Workers(const Limits& limits);
+  /// Waits for every job.
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  /// Any thread. Jobs of a user begin in their order; a job throws nothing.
+  void add(unsigned uid, std::function<void()> job);
+
+ private:
+  struct Job {
+    unsigned uid;
+    std::function<void()> work;
+  };
+  void work();
+  std::list<Job>::iterator next();
+
+  Limits limits_;
+  std::mutex lock_;
+  std::condition_variable changed_;
+  std::list<Job> waiting_;
+  std::map<unsigned, unsigned> running_;  ///< by user
+  unsigned others_running_ = 0;           ///< of users without privilege
+  bool ending_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace cloister::toolstack
