@@ -15,8 +15,6 @@ tl::expected<json, std::string> parse_object(std::string_view text) {
   return value;
 }
 
-std::string json_text(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
-
 JsonFields::JsonFields(const json& object) : object_(object) {
   if (!object.is_object()) error_ = "expected a JSON object";
 }

@@ -11,14 +11,12 @@
 #include <vector>
 
 #include "arch/types.hpp"
+#include "toolstack/json_text.hpp"
 
 namespace cloister::toolstack {
 
 /// Parses a text that must be one JSON object.
 tl::expected<nlohmann::json, std::string> parse_object(std::string_view text);
-
-/// One line of JSON; bytes that are not UTF-8 are replaced.
-std::string json_text(const nlohmann::json& value);
 
 /// Members are read one after the other; after the first error the rest does nothing.
 class JsonFields {

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "toolstack/utf8.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -17,19 +19,28 @@ bool harmless(char c) {
          signs.find(c) != std::string_view::npos;
 }
 
+/// A character that is C0, DEL or C1 (which terminals obey too).
+bool is_control(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character.front());
+  return first < 0x20 || first == 0x7f || (first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
+}
+
 std::string in_quotes(std::string_view value) {
   std::string text = "\"";
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
+  while (!value.empty()) {
+    const std::size_t size = utf8_character(value);
+    const char c = value.front();
     if (c == '"' || c == '\\') {
       text.append("\\").append(1, c);
     } else if (c == '\n') {
       text += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      text += fmt::format("\\x{:02x}", byte);
+    } else if (size == 0 || is_control(value.substr(0, size))) {
+      for (const char byte : value.substr(0, std::max<std::size_t>(size, 1)))
+        text += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
     } else {
-      text += c;
+      text += value.substr(0, size);
     }
+    value.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return text + '"';
 }

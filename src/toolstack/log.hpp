@@ -18,7 +18,7 @@ void set_up_log(const std::string& program);
 /// Any thread. `event` says what happened in words joined by "-"; fields without a value are left out.
 void log(LogLevel level, std::string_view event, LogFields fields);
 
-/// KEY=VALUE, quoted and escaped as needed; control characters never get through.
+/// KEY=VALUE, quoted and escaped as needed: control characters, and bytes that are not UTF-8, are \xNN.
 std::string logfmt(std::string_view key, std::string_view value);
 
 }  // namespace cloister::toolstack

@@ -13,6 +13,7 @@
 
 #include "toolstack/ending.hpp"
 #include "toolstack/images.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/qemu/monitor.hpp"
 #include "toolstack/qemu/process.hpp"
 #include "toolstack/spec.hpp"
@@ -160,7 +161,7 @@ Diagnostic unsayable(const vm::Loss& loss, const DomainConfig& config) {
 
 std::string json_of(const std::string& program, const QemuCommand& command) {
   const nlohmann::ordered_json all = {{"backend", "qemu"}, {"program", program}, {"arguments", command.arguments}};
-  return all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return json_text(all, 2) + "\n";
 }
 
 }  // namespace

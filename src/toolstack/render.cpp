@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "toolstack/json_text.hpp"
 #include "toolstack/policy_lines.hpp"
 
 namespace cloister::toolstack {
@@ -195,7 +196,7 @@ std::string render_json(const DomainPlan& plan) {
                             {"writable", m.present && m.writable}});
   }
   // A configuration's strings may be any bytes; JSON is UTF-8.
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace cloister::toolstack

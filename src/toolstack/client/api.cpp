@@ -6,6 +6,7 @@
 #include <httplib.h>
 #include <sys/socket.h>
 
+#include "toolstack/json_text.hpp"
 #include "toolstack/toolstack.hpp"
 #include "toolstack/unix_socket.hpp"
 
@@ -62,7 +63,7 @@ Answer<std::string> Api::request(const std::string& method, const std::string& p
 }
 
 Answer<Json> Api::request_json(const std::string& method, const std::string& path, const Json& body) const {
-  const auto text = request(method, path, body.is_null() ? std::string() : body.dump());
+  const auto text = request(method, path, body.is_null() ? std::string() : json_text(body));
   if (!text) return tl::unexpected(text.error());
   Json answer = Json::parse(*text, nullptr, false);
   if (answer.is_discarded())

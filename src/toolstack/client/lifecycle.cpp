@@ -2,14 +2,17 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <span>
 
 #include "toolstack/client/api.hpp"
 #include "toolstack/client/client.hpp"
 #include "toolstack/client/print.hpp"
 #include "toolstack/fd.hpp"
 #include "toolstack/toolstack.hpp"
+#include "toolstack/utf8.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -31,10 +34,25 @@ int create(const Common& common, const CreateArguments& arguments) {
     spdlog::error("{}: cannot read: {}", arguments.file, text.error());
     return exit_status::bad_configuration;
   }
+  // JSON can hold no other bytes, and a path in them would be another one.
+  if (const std::size_t at = find_invalid_utf8({reinterpret_cast<const char*>(text->data()), text->size()});
+      at != std::string_view::npos) {
+    const auto before = std::span(*text).first(at);
+    const auto line = std::ranges::count(before, u8{'\n'}) + 1;
+    const auto column =
+        std::distance(std::ranges::find(before.rbegin(), before.rend(), u8{'\n'}).base(), before.end()) + 1;
+    spdlog::error("{}:{}:{}: byte {:#04x}: expected UTF-8", arguments.file, line, column, (*text)[at]);
+    return exit_status::bad_configuration;
+  }
+  const std::string directory = std::filesystem::current_path().string();
+  if (find_invalid_utf8(directory) != std::string::npos) {
+    spdlog::error("cloister: the name of this folder, '{}', is not UTF-8", valid_utf8(directory));
+    return exit_status::bad_configuration;
+  }
   Json request;
   request["config"] = std::string(text->begin(), text->end());
   request["file"] = arguments.file;
-  request["directory"] = std::filesystem::current_path().string();
+  request["directory"] = directory;
   request["paused"] = arguments.paused;
   const auto answer = Api(common.run_folder).post("/v1/domains", request);
   if (!answer) return report(answer.error());

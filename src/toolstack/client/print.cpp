@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "toolstack/fd.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toolstack.hpp"
 
 namespace cloister::toolstack::client {
@@ -18,6 +19,6 @@ int print(std::string_view text) {
   return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()}) ? 0 : exit_status::failed;
 }
 
-int print_json(const Json& json) { return print(json.dump(2) + "\n"); }
+int print_json(const Json& json) { return print(json_text(json, 2) + "\n"); }
 
 }  // namespace cloister::toolstack::client

@@ -9,6 +9,7 @@
 #include "toolstack/client/client.hpp"
 #include "toolstack/client/print.hpp"
 #include "toolstack/client/table.hpp"
+#include "toolstack/json_text.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -57,7 +58,7 @@ std::string sgx_of(const Json& sgx) {
 std::string plain(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  if (!value.is_structured()) return value.dump();
+  if (!value.is_structured()) return json_text(value);
   std::string text;
   for (const auto& [key, element] : value.items())
     text += fmt::format("{}{}{}", text.empty() ? "" : ", ", value.is_object() ? key + " " : "", plain(element));

@@ -10,6 +10,7 @@
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/cpu/pool.hpp"
 #include "toolstack/hosts/hosts.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toml_reader.hpp"
 #include "toolstack/toolstack.hpp"
 
@@ -244,8 +245,7 @@ int baseline(const std::vector<std::string>& paths, bool json) {
   const MapAtHand at_hand = map_at_hand();
   const Baseline found = policy::baseline(hosts, at_hand.map);
   if (json) {
-    const auto replace = nlohmann::json::error_handler_t::replace;
-    fmt::print("{}\n", baseline_json(found, at_hand.map).dump(2, ' ', false, replace));
+    fmt::print("{}\n", json_text(baseline_json(found, at_hand.map), 2));
   } else {
     fmt::print("{}", baseline_text(found, at_hand.map));
     if (!at_hand.note.empty()) fmt::print("No CPU model: {}\n", at_hand.note);

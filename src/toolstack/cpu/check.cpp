@@ -9,6 +9,7 @@
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/cpu/pool.hpp"
 #include "toolstack/hosts/hosts.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toml_reader.hpp"
 #include "toolstack/toolstack.hpp"
 
@@ -125,8 +126,7 @@ int check(const std::string& host_path, const std::string& policy_text, bool jso
   }
   const policy::SgxReport report = policy::sgx_report(*host);
   if (json) {
-    fmt::print("{}\n",
-               check_json(*host, *checked, report).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}\n", json_text(check_json(*host, *checked, report), 2));
   } else {
     fmt::print("{}", check_text(*host, *checked, report));
   }

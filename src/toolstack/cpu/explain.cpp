@@ -15,6 +15,7 @@
 #include "toolstack/client/table.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/cpu_map_xml.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toml_reader.hpp"
 #include "toolstack/toolstack.hpp"
 
@@ -29,7 +30,7 @@ using policy::SgxFlag;
 using policy::Tool;
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-void print(const ordered_json& json) { print(json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"); }
+void print(const ordered_json& json) { print(json_text(json, 2) + "\n"); }
 
 int refuse(std::string_view what, std::string_view why) {
   fmt::print(stderr, "{}\n", what.empty() ? std::string(why) : fmt::format("'{}': {}", tables::printable(what), why));

@@ -8,6 +8,7 @@
 #include "toolstack/cpu_map_xml.hpp"
 #include "toolstack/fd.hpp"
 #include "toolstack/hosts/hosts.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/lint/rules.hpp"
 #include "toolstack/shown.hpp"
 #include "toolstack/toolstack.hpp"
@@ -92,9 +93,7 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
                                                     .report = *host ? &report : nullptr,
                                                     .map = map ? &*map : nullptr});
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
-  const std::string text = json ? for_programs(file, *subject, findings, *host)
-                                          .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-                                      "\n"
+  const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);
   if (!write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()})) return status::failed;
   return findings.empty() ? status::good : status::failed;

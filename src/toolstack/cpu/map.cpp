@@ -8,6 +8,7 @@
 #include "policy/map_check.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/cpu_map_xml.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toml_reader.hpp"
 #include "toolstack/toolstack.hpp"
 
@@ -86,9 +87,7 @@ int map(const std::string& folder, bool json) {
     return exit_status::bad_configuration;
   }
   const MapCheck check = policy::check_map(*map);
-  const std::string text = json
-                               ? json_of(check, path).dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"
-                               : text_of(check, path);
+  const std::string text = json ? json_text(json_of(check, path), 2) + "\n" : text_of(check, path);
   std::fwrite(text.data(), 1, text.size(), stdout);
   return check.complete() ? status::good : status::failed;
 }

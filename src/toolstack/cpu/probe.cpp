@@ -11,6 +11,7 @@
 #include "toolstack/client/table.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/hosts/hosts.hpp"
+#include "toolstack/json_text.hpp"
 #include "toolstack/toolstack.hpp"
 
 namespace cloister::toolstack::cpu {
@@ -301,7 +302,7 @@ int probe(const std::string& host, bool json) {
   }
   const SgxReport report = policy::sgx_report(*view);
   if (json) {
-    fmt::print("{}\n", probe_json(*view, report).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", json_text(probe_json(*view, report), 2));
   } else {
     fmt::print("{}", probe_text(*view, report));
   }

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "toolstack/json_text.hpp"
 #include "toolstack/lint/subject.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/qemu_options.hpp"
@@ -24,8 +25,7 @@ Properties properties_of(std::string_view text, const char* first) {
     const auto json = nlohmann::json::parse(text, nullptr, false);
     if (!json.is_object()) return properties;
     for (const auto& [key, value] : json.items())
-      properties[key] = value.is_string() ? value.get<std::string>()
-                                          : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      properties[key] = value.is_string() ? value.get<std::string>() : json_text(value);
     return properties;
   }
   bool is_first = true;

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "toolstack/json_text.hpp"
+
 namespace cloister::toolstack::qemu {
 
 namespace {
@@ -21,7 +23,7 @@ std::string text_at(const nlohmann::json& value, const nlohmann::json::json_poin
 Monitor::Monitor(int socket) : socket_(socket) { command("qmp_capabilities"); }
 
 void Monitor::command(std::string_view name) {
-  const std::string line = nlohmann::json{{"execute", name}}.dump() + "\n";
+  const std::string line = json_text(nlohmann::json{{"execute", name}}) + "\n";
   // A QEMU that is gone takes no command; that it is gone is seen elsewhere.
   [[maybe_unused]] const ssize_t sent = ::send(socket_, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -148,6 +148,24 @@ TEST_F(Client, CreatesFromAFile) {
                                            {"paused", true}}));
 }
 
+// JSON can hold no other bytes.
+TEST_F(Client, RefusesAConfigurationThatIsNotUtf8) {
+  start();
+  const std::string file = folder_ + "/d.cfg";
+  std::ofstream(file) << "name = 'd'\n# caf\xe9\n";
+  EXPECT_EQ(create(common_, {.file = file, .paused = false, .console = false}), exit_status::bad_configuration);
+  EXPECT_EQ(seen_.body, "");
+}
+
+TEST_F(Client, PrintsAnyConsoleAsJson) {
+  serve("GET", "/v1/domains/d/console", 200, "a\xff\xc3(z");
+  start();
+  common_.json = true;
+  const Result result = capture([&] { return dmesg(common_, "d"); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(Json::parse(result.out)["console"], "a\xef\xbf\xbd\xef\xbf\xbd(z");
+}
+
 // A name is one segment of the path, whatever is in it.
 TEST_F(Client, EscapesNames) { EXPECT_EQ(domain_path("a/b ?é", "/pause"), "/v1/domains/a%2Fb%20%3F%C3%A9/pause"); }
 
