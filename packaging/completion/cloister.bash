@@ -41,7 +41,7 @@ _cloister() {
   fi
   local verbs='run create list info console dmesg pause unpause shutdown reboot destroy rename sgx-info sgx-list top host dashboard cpu'
   if [[ -z $verb ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$verbs --run --help" -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W "$verbs --run --help --version" -- "$current")
     return
   fi
   if [[ $verb == cpu ]]; then

@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "enclave/commands.hpp"
+#include "tools/options.hpp"
 
 namespace {
 
@@ -11,6 +12,7 @@ int run_program(int argc, char** argv) {
   using namespace cloister::enclave;
   CLI::App app{"Makes, signs and checks enclaves"};
   app.require_subcommand(1);
+  cloister::tools::add_version(app, "cloister-enclave");
   Arguments arguments;
 
   const auto add_settings = [&arguments](CLI::App* command) {

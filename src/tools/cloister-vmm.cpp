@@ -1,12 +1,21 @@
 // The program `cloister-vmm`: one domain. Only cloisterd starts it.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 
+#include "tools/options.hpp"
 #include "toolstack/log.hpp"
 #include "toolstack/vmm/vmm.hpp"
 
-int main() {
+int main(int argc, char** argv) {
   try {
+    CLI::App app{"One domain's process; only cloisterd starts it"};
+    cloister::tools::add_version(app, "cloister-vmm");
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? 0 : 2;
+    }
     cloister::toolstack::set_up_log("cloister-vmm");
     return cloister::toolstack::run_vmm();
   } catch (const std::exception& error) {

@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 
+#include "tools/options.hpp"
 #include "toolstack/client/client.hpp"
 #include "toolstack/cpu/cpu.hpp"
 #include "toolstack/daemon_folders.hpp"
@@ -26,7 +27,7 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   command->add_flag("--json", arguments.json, "print it as JSON")->needs(dry_run);
   command->add_option("--timeout", arguments.timeout_seconds, "end with status 124 after so many seconds")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.001, 1e9));
+      ->check(cloister::tools::seconds_between(0.001, 1e9));
   command->add_option("--gdb", arguments.gdb_socket, "serve GDB's remote protocol on this Unix socket")
       ->type_name("SOCKET");
   auto* trace = command->add_option("--trace", arguments.trace, "write these kinds of lines to a trace file")
@@ -109,7 +110,9 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   verbs.add("sgx-list", "Show the EPC that each domain has", [](const A& x) { return c::sgx_list(x.common); });
   auto* top = verbs.add(
       "top", "Show domains and EPC, again and again", [](const A& x) { return c::top(x.common, x.top); }, false);
-  top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")->check(CLI::Range(0.1, 1e6));
+  top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")
+      ->type_name("SECONDS")
+      ->check(cloister::tools::seconds_between(0.1, 1e6));
   top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q");
   verbs.add("host", "Show what this machine can do, and why not more", [](const A& x) { return c::host(x.common); });
   verbs
@@ -172,6 +175,7 @@ int run_program(int argc, char** argv) {
   set_up_messages();
   CLI::App app{"Virtual machines with Intel SGX"};
   app.require_subcommand(1);
+  cloister::tools::add_version(app, "cloister");
 
   ClientArguments arguments;
   arguments.common.run_folder = find_daemon_run();

@@ -4,6 +4,7 @@
 #include <exception>
 #include <string_view>
 
+#include "tools/options.hpp"
 #include "toolstack/daemon/daemon.hpp"
 #include "toolstack/daemon/opener.hpp"
 #include "toolstack/log.hpp"
@@ -26,6 +27,7 @@ int run_program(int argc, char** argv) {
   app.add_flag("--new-secret", arguments.new_secret, "make the platform's secret anew where it is lost");
   bool check = false;
   app.add_flag("--check", check, "read all that a start would, say what was found, and change nothing");
+  cloister::tools::add_version(app, "cloisterd");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

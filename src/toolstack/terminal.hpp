@@ -4,7 +4,9 @@
 
 #include <termios.h>
 
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "toolstack/fd.hpp"
 #include "toolstack/stop.hpp"
@@ -14,11 +16,13 @@ namespace cloister::toolstack {
 /// Leaves a console: Ctrl-].
 inline constexpr u8 escape_key = 0x1d;
 
-/// Raw mode while it lives, output processing kept: our own messages still end their lines. Also restored when the
-/// process dies of a fatal signal.
+/// Raw mode while it lives, output processing kept: our own messages still end their lines. The terminal is as it was
+/// also when the process dies of a signal, and while it is stopped by SIGTSTP. One at a time.
 class RawTerminal {
  public:
-  explicit RawTerminal(int fd);
+  /// greeting, farewell: what is written to standard output each time that raw mode begins and ends; they stay the
+  /// caller's.
+  explicit RawTerminal(int fd, std::string_view greeting = {}, std::string_view farewell = {});
   ~RawTerminal();
   RawTerminal(const RawTerminal&) = delete;
   RawTerminal& operator=(const RawTerminal&) = delete;
@@ -28,6 +32,7 @@ class RawTerminal {
 
  private:
   int fd_ = -1;
+  std::vector<int> taken_;  ///< signals that had their default
 };
 
 /// Passes `terminal`'s keys on through a pipe until Ctrl-], which requests a stop.

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
+#include <thread>
 
 #include "toolstack/client/api.hpp"
 #include "toolstack/client/client.hpp"
@@ -83,10 +85,11 @@ int top(const Common& common, const TopArguments& arguments) {
   const auto put = [](std::string_view text) {
     return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()});
   };
-  const RawTerminal terminal(STDIN_FILENO);
-  const bool live = terminal.active() && ::isatty(STDOUT_FILENO) != 0;
+  const bool on_screen = ::isatty(STDOUT_FILENO) != 0;
+  std::optional<RawTerminal> terminal(std::in_place, STDIN_FILENO, on_screen ? other_screen : std::string_view(),
+                                      on_screen ? first_screen : std::string_view());
+  const bool live = terminal->active() && on_screen;
   Screen screen(common.run_folder);
-  if (live) put(other_screen);
   int status = 0;
   std::string message;
   for (unsigned i = 0; arguments.iterations == 0 || i < arguments.iterations; ++i) {
@@ -100,13 +103,13 @@ int top(const Common& common, const TopArguments& arguments) {
     if (!put(*picture)) break;
     if (i + 1 == arguments.iterations) break;
     if (!live) {
-      ::usleep(static_cast<useconds_t>(arguments.delay_seconds * 1e6));
+      std::this_thread::sleep_for(std::chrono::duration<double>(arguments.delay_seconds));
       put("\n");
     } else if (quit_pressed(arguments.delay_seconds)) {
       break;
     }
   }
-  if (live) put(first_screen);
+  terminal.reset();
   if (!message.empty()) spdlog::error("{}", message);
   return status;
 }

@@ -51,6 +51,27 @@ TEST_F(Cli, FilesThatCannotFitAreRefusedByTheirLength) {
   EXPECT_THAT(kernel.err, AllOf(HasSubstr("cannot use kernel"), HasSubstr("which is longer than 1024 MiB")));
 }
 
+TEST_F(Cli, SaysItsVersion) {
+  const tests::Ran version = cloister({"--version"});
+  EXPECT_EQ(version.status, 0);
+  EXPECT_THAT(version.out, testing::MatchesRegex("cloister [0-9]+[.][0-9]+[.][0-9]+\n"));
+}
+
+TEST_F(Cli, SecondsAreFiniteNumbersInTheirRange) {
+  for (const std::string option : {"--timeout", "--delay"}) {
+    for (const std::string value :
+         {"nan", "-nan", "NAN(1)", "inf", "-inf", "-1", "0", "1e300", "1e999", "1e-300", "0x10", "1s", "soon"}) {
+      const bool run = option == "--timeout";
+      const tests::Ran result =
+          run ? cloister({"run", option + "=" + value, config()}) : cloister({"top", option + "=" + value});
+      EXPECT_EQ(result.status, 2) << option << value;
+      EXPECT_THAT(result.err,
+                  AllOf(HasSubstr(option), HasSubstr("'" + value + "': expected a number of seconds from ")))
+          << value;
+    }
+  }
+}
+
 TEST_F(Cli, WrongUsageIsStatus2WithAMessageOnStandardError) {
   const std::vector<std::string> cases[] = {{},
                                             {"frobnicate"},

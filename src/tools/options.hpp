@@ -1,0 +1,29 @@
+// What the command lines of the programs have in common.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <string>
+
+namespace cloister::tools {
+
+/// --version: "PROGRAM VERSION".
+inline void add_version(CLI::App& app, const std::string& program) {
+  app.set_version_flag("--version", program + " " CLOISTER_VERSION, "Print the version and exit");
+}
+
+/// A decimal number from `least` to `most`, which NaN, though no comparison refuses it, and infinity are not.
+inline CLI::Validator seconds_between(double least, double most) {
+  return CLI::Validator(
+      [least, most](const std::string& text) {
+        double seconds = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, seconds);
+        if (error == std::errc() && stop == end && seconds >= least && seconds <= most) return std::string();
+        return "'" + text + "': expected a number of seconds from " + CLI::detail::to_string(least) + " to " +
+               CLI::detail::to_string(most);
+      },
+      "");
+}
+
+}  // namespace cloister::tools
