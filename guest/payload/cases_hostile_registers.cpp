@@ -83,6 +83,21 @@ CASE(uart_registers) {
   expect("alive", 1, 1);
 }
 
+// The clock chip with wild dates, alarms and controls, put back at the end.
+CASE(clock_registers) {
+  Random random(14);
+  for (unsigned i = 0; i < 5000; i++) {
+    cpu::out8(0x70, static_cast<u8>(random.below(3) ? random.below(16) : random.next()));
+    if (random.below(4)) cpu::out8(0x71, static_cast<u8>(random.next()));
+    cpu::in8(0x71);
+  }
+  cpu::out8(0x70, 0x0a);
+  cpu::out8(0x71, 0x26);
+  cpu::out8(0x70, 0x0b);
+  cpu::out8(0x71, 0x02);
+  expect("alive", 1, 1);
+}
+
 // String I/O with huge counts, into and from memory that ends.
 CASE(string_io) {
   Random random(5);

@@ -98,6 +98,7 @@ Outcome Domain::run(const RunOptions& options) {
   machine.trace = std::move(*trace);
   trace_silicon(machine);
   machine.console.connect(options.console_out, options.console_in);
+  machine.note = options.note;
 
   std::unique_ptr<gdb::Debugger> debugger;
   if (!options.gdb_socket.empty()) {
@@ -113,6 +114,7 @@ Outcome Domain::run(const RunOptions& options) {
   outcome.ending = stop.ending;
   if (stop.ending == Ending::crashed)
     outcome.report = crash_report(*machine.processors[machine.stopped_by], stop.reason);
+  if (stop.ending == Ending::halted) outcome.report = stop.reason;
   for (const auto& processor : machine.processors) {
     processor->vcpu.set_encls_observer({});
     outcome.instructions += processor->vcpu.instructions();
@@ -135,14 +137,19 @@ bool Domain::paused() const {
 void Domain::press_power_button() {
   Machine& machine = impl_->machine;
   const std::lock_guard lock(machine.lock);
-  machine.ioapic.set_pin(platform::power_button_gsi, true);
-  machine.ioapic.set_pin(platform::power_button_gsi, false);
+  machine.press_power_button();
 }
 
 void Domain::reset() {
   Machine& machine = impl_->machine;
   const std::lock_guard lock(machine.lock);
   machine.end({Ending::reset, ""}, machine.bootstrap());
+}
+
+platform::RtcBattery Domain::battery() const {
+  Machine& machine = impl_->machine;
+  const std::lock_guard lock(machine.lock);
+  return machine.rtc.battery(machine.now());
 }
 
 }  // namespace cloister::hypervisor

@@ -10,11 +10,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
+#include "platform/rtc.hpp"
 #include "policy/policy.hpp"
 #include "silicon/silicon.hpp"
 
@@ -34,13 +36,16 @@ struct DomainSpec {
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::string cmdline;
   silicon::ClockMode clock = silicon::ClockMode::host;
+  platform::RtcTime date;        ///< what its clock chip starts with
+  platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
 };
 
-enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped };
+/// halted: every processor is in HLT, and nothing will ever wake one.
+enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped, halted };
 
 struct Outcome {
   Ending ending = Ending::powered_off;
-  std::string report;  ///< crashed: why, with a register dump; empty otherwise
+  std::string report;  ///< crashed: why, with a register dump; halted: why, in a sentence; empty otherwise
   u64 instructions = 0;
   std::vector<silicon::Unimplemented> unimplemented;  ///< of what the domain's CPUID offers
 };
@@ -71,7 +76,12 @@ struct RunOptions {
   int console_in = -1;  ///< descriptor that the guest's serial port reads; -1: none
   std::function<void(std::span<const u8>)> console_out;
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: end soon with `stopped`
-  RunCounts* counts = nullptr;              ///< added to as the domain runs; null: none
+  /// Becomes true: press the power button, and end with `stopped` if the guest still runs after shutdown_timeout.
+  const std::atomic<bool>* shutdown = nullptr;
+  std::chrono::seconds shutdown_timeout{60};
+  /// Told what a guest's owner wants to hear of while it runs, in a few words; on the threads of console_out.
+  std::function<void(std::string_view)> note;
+  RunCounts* counts = nullptr;  ///< added to as the domain runs; null: none
 };
 
 class Domain {
@@ -95,6 +105,8 @@ class Domain {
   void press_power_button();
   /// Ends the domain with `reset`, as its reset button would.
   void reset();
+  /// What its clock chip keeps for the next run.
+  platform::RtcBattery battery() const;
 
  private:
   Domain();

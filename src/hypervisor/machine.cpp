@@ -25,7 +25,8 @@ Machine::Machine(silicon::Package& owner, DomainSpec domain)
       physical_bits(physical_bits_of(spec.cpuid)),
       ioapic([this](const InterruptMessage& message) { deliver(message, nullptr); }),
       uart([this](u8 byte) { console.transmit(byte); },
-           [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }) {
+           [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }),
+      rtc(silicon::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
 }
 
@@ -49,6 +50,11 @@ void Machine::end(Stop how, const Processor& by) {
   stop = std::move(how);
   stopped_by = by.id;
   for (const auto& processor : processors) processor->notify();
+}
+
+void Machine::press_power_button() {
+  ioapic.set_pin(platform::power_button_gsi, true);
+  ioapic.set_pin(platform::power_button_gsi, false);
 }
 
 void Machine::pause() {

@@ -15,13 +15,14 @@
 #include "hypervisor/domain.hpp"
 #include "hypervisor/processor.hpp"
 #include "hypervisor/trace.hpp"
+#include "platform/rtc.hpp"
 
 namespace cloister::hypervisor {
 
 /// The end of a domain, and why.
 struct Stop {
   Ending ending = Ending::crashed;
-  std::string reason;  ///< crashed: one sentence; the register dump is added to it
+  std::string reason;  ///< crashed or halted: one sentence; a crash's register dump is added to it
 };
 
 class Machine {
@@ -39,7 +40,10 @@ class Machine {
   Console console;
   platform::Uart16550 uart;
   platform::PowerControl power;
+  platform::Rtc rtc;
+  bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
+  std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
   u32 exception_bitmap = 0;  ///< a debugger's; each processor takes it over before it enters the guest
   std::vector<std::unique_ptr<Processor>> processors;
 
@@ -54,6 +58,8 @@ class Machine {
   bool paused = false;
   void pause();
   void unpause();
+
+  void press_power_button();
 
   bool deterministic() const { return spec.clock == silicon::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }

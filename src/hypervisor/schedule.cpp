@@ -36,12 +36,13 @@ void pass_time(Machine& machine, VcpuLoop& outside, Lock& lock) {
   for (const auto& p : machine.processors) {
     if (p->waits_for_startup || (p->vcpu.general().rflags & arch::rflags::if_) == 0) continue;
     interrupts_on = true;
+    if (const auto deadline = machine.rtc.next_deadline()) first = std::min(first.value_or(*deadline), *deadline);
     if (const auto deadline = p->local_apic.next_deadline()) first = std::min(first.value_or(*deadline), *deadline);
   }
   if (first) return machine.bootstrap().vcpu.skip_to(*first);
   if (!interrupts_on || !machine.console.open())
-    return machine.end({Ending::crashed, interrupts_on ? "halted for good: no timer runs and no input can come"
-                                                       : "halted for good: interrupts are off"},
+    return machine.end({Ending::halted, interrupts_on ? "halted for good: no timer runs and no input can come"
+                                                      : "halted for good: interrupts are off"},
                        machine.bootstrap());
   outside.wait_outside(lock, VcpuLoop::longest_wait);
 }
@@ -76,7 +77,8 @@ Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* 
   for (const auto& processor : machine.processors) loops.emplace_back(*processor, options, debugger);
   machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(machine, loops);
   if (debugger != nullptr) {
-    if (machine.stop->ending == Ending::crashed) show_crash(machine, loops.front(), *debugger);
+    const bool died = machine.stop->ending == Ending::crashed || machine.stop->ending == Ending::halted;
+    if (died) show_crash(machine, loops.front(), *debugger);
     debugger->report_end(machine.stop->ending == Ending::powered_off ? 0 : 1);
   }
   return *machine.stop;

@@ -11,7 +11,7 @@
 
 namespace cloister::hypervisor {
 
-/// Runs the domain to its end. With a debugger (null for none), a crash is first shown to it.
+/// Runs the domain to its end. With a debugger (null for none), a crash or halt is first shown to it.
 Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* debugger);
 
 }  // namespace cloister::hypervisor

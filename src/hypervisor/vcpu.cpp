@@ -72,6 +72,7 @@ void VcpuLoop::prepare() {
   processor_.take_startup_messages();
   if (debugger_ != nullptr && debugger_->waiting() && debugger_->looks_at(processor_)) debugger_->settle();
   processor_.local_apic.advance(processor_.now());
+  machine_.rtc.advance(processor_.now());
   prepare_events();
 }
 
@@ -115,9 +116,14 @@ void VcpuLoop::prepare_events() {
   }
 }
 
+std::optional<u64> VcpuLoop::next_deadline() const {
+  const auto own = processor_.local_apic.next_deadline(), clock = machine_.rtc.next_deadline();
+  return own && clock ? std::min(own, clock) : own ? own : clock;
+}
+
 u64 VcpuLoop::host_budget() {
   if (debugger_ != nullptr && debugger_->waiting()) return shortest_slice;
-  const auto deadline = processor_.local_apic.next_deadline();
+  const auto deadline = next_deadline();
   if (!deadline) return host_slice;
   const u64 now = processor_.now();
   const u64 left = *deadline > now ? (*deadline - now) / cycles_per_instruction : 0;
@@ -126,7 +132,7 @@ u64 VcpuLoop::host_budget() {
 
 u64 VcpuLoop::deterministic_budget(u64 most) {
   if (debugger_ != nullptr && debugger_->waiting()) return shortest_slice;
-  const auto deadline = processor_.local_apic.next_deadline();
+  const auto deadline = next_deadline();
   const u64 now = processor_.now();
   return deadline ? std::min(*deadline > now ? *deadline - now : 1, most) : most;
 }
@@ -198,11 +204,22 @@ void VcpuLoop::poll_outside() {
   machine_.console.flush();
   if (options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed))
     return machine_.end({Ending::stopped, ""}, processor_);
+  follow_shutdown();
   if (options_.timeout && Clock::now() - started_ >= *options_.timeout)
     return machine_.end({Ending::timed_out, ""}, processor_);
   Lock none;
   wait(none, nanoseconds::zero());
   if (debugger_ != nullptr && debugger_->killed()) machine_.end({Ending::stopped, ""}, processor_);
+}
+
+void VcpuLoop::follow_shutdown() {
+  if (options_.shutdown == nullptr || !options_.shutdown->load(std::memory_order_relaxed)) return;
+  if (!button_pressed_) {
+    button_pressed_ = Clock::now();
+    if (machine_.note) machine_.note("its power button was pressed");
+    machine_.press_power_button();
+  }
+  if (Clock::now() - *button_pressed_ >= options_.shutdown_timeout) machine_.end({Ending::stopped, ""}, processor_);
 }
 
 void VcpuLoop::wait_outside(Lock& lock, nanoseconds longest) {
@@ -239,12 +256,12 @@ void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
 void VcpuLoop::idle(Lock& lock) {
   const bool startup = processor_.waits_for_startup;
   const bool interrupts_on = !startup && (processor_.vcpu.general().rflags & arch::rflags::if_) != 0;
-  const auto deadline = interrupts_on ? processor_.local_apic.next_deadline() : std::nullopt;
+  const auto deadline = interrupts_on ? next_deadline() : std::nullopt;
   processor_.stuck = !interrupts_on || (!deadline && !machine_.console.open());
   const bool all_stuck = std::ranges::all_of(machine_.processors, [](const auto& p) { return p->stuck; });
   if (all_stuck)
-    return machine_.end({Ending::crashed, interrupts_on ? "halted for good: no timer runs and no input can come"
-                                                        : "halted for good: interrupts are off"},
+    return machine_.end({Ending::halted, interrupts_on ? "halted for good: no timer runs and no input can come"
+                                                       : "halted for good: interrupts are off"},
                         processor_);
   if (bootstrap()) poll_outside();
   if (machine_.stop) return;

@@ -51,10 +51,14 @@ class VcpuLoop {
   std::optional<Stop> handle(const silicon::Exit& exit);
   void after_step(const silicon::Exit& exit);
   void count(const silicon::Exit& exit);
+  /// When a timer of its own or of the machine is due.
+  std::optional<u64> next_deadline() const;
   /// Instructions until something other than the guest has to be looked at.
   u64 host_budget();
   u64 deterministic_budget(u64 most);
   bool poll_is_due();
+  /// RunOptions::shutdown.
+  void follow_shutdown();
   /// Passes time while the processor is halted (host clock).
   void idle(Lock& lock);
   /// Waits for input, if this is the bootstrap processor's, and for a notice; zero looks without waiting.
@@ -65,6 +69,7 @@ class VcpuLoop {
   const RunOptions& options_;
   gdb::Debugger* debugger_;
   Clock::time_point started_ = Clock::now();
+  std::optional<Clock::time_point> button_pressed_;
   u64 next_poll_ = 0;  ///< host clock: TSC
   u64 counted_ = 0;    ///< of the processor's instructions, those that RunOptions::counts has
 };

@@ -9,6 +9,8 @@
 #include "platform/bytes.hpp"
 #include "platform/ioapic.hpp"
 #include "platform/power.hpp"
+#include "platform/pvpanic.hpp"
+#include "platform/rtc.hpp"
 #include "platform/uart.hpp"
 
 namespace cloister::platform {
@@ -49,6 +51,12 @@ Bytes make_dsdt(const MemoryMap& map) {
   Bytes devices =
       device("COM1", join({define("_HID", eisa_id("PNP0501")), define("_UID", integer(0)),
                            define("_CRS", resources(join({io_ports(com1_port, 8), edge_interrupt(com1_irq)})))}));
+  append(
+      devices,
+      device("RTC", join({define("_HID", eisa_id("PNP0B00")), define("_UID", integer(0)),
+                          define("_CRS", resources(join({io_ports(rtc_index_port, 2), edge_interrupt(rtc_irq)})))})));
+  append(devices, device("PEVT", join({define("_HID", string("QEMU0001")), define("_UID", integer(0)),
+                                       define("_CRS", resources(io_ports(pvpanic_port, 1)))})));
   constexpr u64 pressed = 0x80;  // 4.8.2.2.1.2
   append(devices, device("PWRB", join({define("_HID", eisa_id("PNP0C0C")), define("_UID", integer(0))})));
   append(devices, device("GED", join({define("_HID", string("ACPI0013")), define("_UID", integer(0)),
@@ -80,13 +88,16 @@ void store_port(Bytes& table, u64 offset, u16 port) {
 Bytes make_fadt(u64 dsdt) {  // table 5.9
   constexpr u64 bytes = 276;
   constexpr u8 revision = 6, minor_revision = 4;
-  constexpr u16 no_vga = 1 << 2, no_cmos_rtc = 1 << 5;  // IAPC_BOOT_ARCH (table 5.11); no 8042, no legacy devices
-  constexpr u32 wbinvd = 1 << 0, no_power_button = 1 << 4, no_sleep_button = 1 << 5, reset_reg_sup = 1 << 10;
+  constexpr u16 no_vga = 1 << 2;  // IAPC_BOOT_ARCH (table 5.11); no 8042, no legacy devices
+  constexpr u32 wbinvd = 1 << 0, no_power_button = 1 << 4, no_sleep_button = 1 << 5, no_fixed_rtc = 1 << 6,
+                reset_reg_sup = 1 << 10;
   constexpr u32 headless = 1 << 12, hw_reduced_acpi = 1 << 20;  // table 5.10
   Bytes table = begin_table("FACP", revision);
   table.resize(bytes);
-  store<u16>(table, 109, no_vga | no_cmos_rtc);
-  store<u32>(table, 112, wbinvd | no_power_button | no_sleep_button | reset_reg_sup | headless | hw_reduced_acpi);
+  table[108] = rtc_century;
+  store<u16>(table, 109, no_vga);
+  store<u32>(table, 112,
+             wbinvd | no_power_button | no_sleep_button | no_fixed_rtc | reset_reg_sup | headless | hw_reduced_acpi);
   store_port(table, 116, reset_port);
   table[128] = reset_value;
   table[131] = minor_revision;

@@ -1,5 +1,6 @@
 // ACPI tables for a hardware-reduced machine (ACPI 6.4, ch. 5): RSDP, XSDT, FADT, FACS, MADT, SRAT, DSDT with the UART
-// (PNP0501), the power button with its event device, and, with EPC, the device INT0E0C that Windows' driver insists on.
+// (PNP0501), the clock (PNP0B00), pvpanic (QEMU0001), the power button with its event device, and, with EPC, the device
+// INT0E0C that Windows' driver insists on.
 #pragma once
 
 #include <vector>

@@ -10,4 +10,6 @@
 #include "platform/memory_map.hpp"
 #include "platform/power.hpp"
 #include "platform/pvh.hpp"
+#include "platform/pvpanic.hpp"
+#include "platform/rtc.hpp"
 #include "platform/uart.hpp"

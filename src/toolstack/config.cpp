@@ -53,7 +53,14 @@ void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warning
 
 }  // namespace
 
-std::string_view name_of(Action action) { return action == Action::destroy ? "destroy" : "restart"; }
+std::string_view name_of(Action action) {
+  switch (action) {
+    case Action::destroy: return "destroy";
+    case Action::restart: return "restart";
+    case Action::preserve: return "preserve";
+  }
+  return "unknown";
+}
 
 Position DomainConfig::position_of(std::string_view key) const {
   const auto found = where.find(key);

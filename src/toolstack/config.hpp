@@ -16,7 +16,8 @@
 namespace cloister::toolstack {
 
 /// What follows the end of a domain: on_poweroff, on_reboot, on_crash.
-enum class Action : u8 { destroy, restart };
+/// preserve: the domain stays as it is, without a guest that runs, until somebody ends or reboots it.
+enum class Action : u8 { destroy, restart, preserve };
 std::string_view name_of(Action action);
 
 /// A virtual EPC section.
@@ -44,6 +45,9 @@ struct DomainConfig {
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs
   bool sgx_provision = false;  ///< enclaves may have the provisioning key
+  bool localtime = false;      ///< the clock chip has the host's local time, not UTC
+  i64 rtc_timeoffset = 0;      ///< seconds by which it is ahead of that
+  u32 shutdown_timeout = 60;   ///< seconds that a guest has after SIGTERM to power itself off
 
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.

@@ -19,6 +19,8 @@ using Done = tl::expected<void, Diagnostic>;
 using Failed = tl::unexpected<Diagnostic>;
 
 constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;
+constexpr u64 most_shutdown_timeout = 86'400;
+constexpr i64 most_timeoffset = 1'000'000'000;  // 31 years and more
 
 /// Stores what a reader returned.
 template <class To, class From>
@@ -76,7 +78,7 @@ Done read_cpuid(Draft& draft, const xl::Setting& setting) {
 }
 
 Done read_action(Action& to, const xl::Setting& setting) {
-  const std::string_view words[] = {name_of(Action::destroy), name_of(Action::restart)};
+  const std::string_view words[] = {name_of(Action::destroy), name_of(Action::restart), name_of(Action::preserve)};
   return keep(to, read_word(setting, words));
 }
 
@@ -114,6 +116,18 @@ Done read_sgx_provision(Draft& draft, const xl::Setting& setting) {
   return keep(draft.config.sgx_provision, read_boolean(setting));
 }
 
+Done read_localtime(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.localtime, read_boolean(setting));
+}
+
+Done read_rtc_timeoffset(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.rtc_timeoffset, read_signed(setting, -most_timeoffset, most_timeoffset, "seconds"));
+}
+
+Done read_shutdown_timeout(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.shutdown_timeout, read_integer(setting, 0, most_shutdown_timeout, "seconds"));
+}
+
 constexpr Key table[] = {
     {"name", "string", "required", "The domain's name: letters, digits and `-_.+`.", read_name},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
@@ -127,16 +141,23 @@ constexpr Key table[] = {
     {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", read_cpuid},
     {"silicon", "string", "\"default\"",
      "What the processor offers: a description's name, or the path of a CPUID dump.", read_silicon},
-    {"on_poweroff", "string", "\"destroy\"", "When the guest powers off: `\"destroy\"` or `\"restart\"`.",
-     read_on_poweroff},
-    {"on_reboot", "string", "\"restart\"", "When the guest resets itself: `\"destroy\"` or `\"restart\"`.",
-     read_on_reboot},
-    {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"` or `\"restart\"`.", read_on_crash},
+    {"on_poweroff", "string", "\"destroy\"",
+     "When the guest powers off or halts: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.", read_on_poweroff},
+    {"on_reboot", "string", "\"restart\"",
+     "When the guest resets itself: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.", read_on_reboot},
+    {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.",
+     read_on_crash},
+    {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
+     read_shutdown_timeout},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", read_epc},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
      read_lehash},
     {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", read_lewr},
     {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.", read_sgx_provision},
+    {"localtime", "boolean", "0", "Whether the guest's clock chip has the host's local time instead of UTC.",
+     read_localtime},
+    {"rtc_timeoffset", "integer", "0", "Seconds that the clock chip is ahead of that; a negative number in quotes.",
+     read_rtc_timeoffset},
 };
 
 }  // namespace

@@ -57,7 +57,7 @@ class Watch {
     while (true) {
       if (poll(tick)) return reason();
       if (monitor_.internal_error()) return end(Ending::crashed);
-      if (stop_.flag()) return end(Ending::stopped);
+      if (stop_.flag() || stop_.shutdown()) return end(Ending::stopped);
       if (deadline_ && Clock::now() >= *deadline_) return end(Ending::timed_out);
     }
   }
@@ -108,6 +108,7 @@ void report(Ending ending, const std::string& name) {
     case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
     case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
     case Ending::crashed: spdlog::error("cloister: {} crashed: KVM could not go on; QEMU says more above", name); break;
+    case Ending::halted: break;  // QEMU goes on, and says nothing
   }
 }
 
@@ -141,7 +142,7 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
       return exit_status::failed;
     }
     report(*ending, config.name);
-    if (action_after(*ending, config) == Action::restart && !stop.flag()) continue;
+    if (action_after(*ending, config) == Action::restart && !stop.flag() && !stop.shutdown()) continue;
     return status_of(*ending, stop);
   }
 }
@@ -159,6 +160,22 @@ Diagnostic unsayable(const vm::Loss& loss, const DomainConfig& config) {
   return {at, fmt::format("{}: {}; --backend=software has it", loss.what, loss.why)};
 }
 
+/// A key whose value only the software silicon's machine can follow.
+std::optional<Diagnostic> software_only(const DomainConfig& config) {
+  constexpr std::pair<std::string_view, Action DomainConfig::*> actions[] = {
+      {"on_poweroff", &DomainConfig::on_poweroff},
+      {"on_reboot", &DomainConfig::on_reboot},
+      {"on_crash", &DomainConfig::on_crash}};
+  const auto refuse = [&](std::string_view key, std::string_view why) {
+    return Diagnostic{config.position_of(key), fmt::format("'{}': {}; --backend=software has it", key, why)};
+  };
+  for (const auto& [key, action] : actions) {
+    if (config.*action == Action::preserve) return refuse(key, "\"preserve\" is not for --backend=qemu");
+  }
+  if (config.rtc_timeoffset != 0) return refuse("rtc_timeoffset", "QEMU's -rtc has no word for a difference");
+  return std::nullopt;
+}
+
 std::string json_of(const std::string& program, const QemuCommand& command) {
   const nlohmann::ordered_json all = {{"backend", "qemu"}, {"program", program}, {"arguments", command.arguments}};
   return json_text(all, 2) + "\n";
@@ -167,6 +184,7 @@ std::string json_of(const std::string& program, const QemuCommand& command) {
 }  // namespace
 
 tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, const qemu::Host& host) {
+  if (auto refused = software_only(config)) return tl::unexpected(std::move(*refused));
   auto machine = vm::from_config(config);
   if (!machine) return tl::unexpected(machine.error());
   machine->emulator = host.program;
@@ -181,6 +199,7 @@ tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, c
                                                    {"-display", "none"},
                                                    {"-chardev", "stdio,id=console"},
                                                    {"-serial", "chardev:console"}};
+  if (config.localtime) options.push_back({"-rtc", "base=localtime"});
   // QEMU resets its machine itself, unless the run is to end with that.
   if (config.on_reboot == Action::destroy) options.push_back({"-no-reboot"});
   QemuCommand command{vm::qemu_argv(*machine), std::move(rendered.text)};

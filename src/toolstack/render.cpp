@@ -104,6 +104,11 @@ nlohmann::ordered_json silicon_json(const DomainPlan& plan) {
           {"hidden", list(plan.silicon.masking.hidden)}};
 }
 
+std::string clock_text(const DomainConfig& config) {
+  const std::string zone = config.localtime ? "local time" : "UTC";
+  return config.rtc_timeoffset == 0 ? zone : fmt::format("{} {:+} s", zone, config.rtc_timeoffset);
+}
+
 std::string hex(u64 value) { return fmt::format("{:#x}", value); }
 
 }  // namespace
@@ -126,6 +131,8 @@ std::string render_text(const DomainPlan& plan) {
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
+  line("shutdown", fmt::format("{} s after SIGTERM", config.shutdown_timeout));
+  line("clock", clock_text(config));
 
   if (plan.silicon.name != "default") text += silicon_text(plan);
   text += "\nmemory map\n";
@@ -167,6 +174,9 @@ std::string render_json(const DomainPlan& plan) {
   json["on_poweroff"] = toolstack::name_of(config.on_poweroff);
   json["on_reboot"] = toolstack::name_of(config.on_reboot);
   json["on_crash"] = toolstack::name_of(config.on_crash);
+  json["shutdown_timeout"] = config.shutdown_timeout;
+  json["localtime"] = config.localtime;
+  json["rtc_timeoffset"] = config.rtc_timeoffset;
   json["memory_map"] = ordered_json::array();
   for (const platform::MapEntry& entry : plan.map.entries) {
     json["memory_map"].push_back({{"base", hex(entry.base.value)},

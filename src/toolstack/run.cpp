@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "hypervisor/domain.hpp"
 #include "hypervisor/epc/clean.hpp"
@@ -91,11 +92,19 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
     case Ending::reset: spdlog::info("cloister: {} reset itself", name); break;
     case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
     case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
+    case Ending::halted: spdlog::info("cloister: {} {}", name, outcome.report); break;
     case Ending::crashed:
       spdlog::error("cloister: {} crashed: {}", name, outcome.report);
       spdlog::error("cloister: last console line: {}", console.text());
       break;
   }
+}
+
+/// The domain stays as its guest left it.
+void wait_preserved(const std::string& name, const StopSource& stop, std::optional<Clock::time_point> deadline) {
+  constexpr auto tick = std::chrono::milliseconds(50);
+  spdlog::info("cloister: {} is preserved: a signal or Ctrl-] ends it", name);
+  while (!stop.flag() && !stop.shutdown() && (!deadline || Clock::now() < *deadline)) std::this_thread::sleep_for(tick);
 }
 
 /// Runs a domain and its successors until one ends for good.
@@ -119,14 +128,18 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     if (!write_all(STDOUT_FILENO, bytes)) stop.request();
   };
   options.stop = &stop.flag();
+  options.shutdown = &stop.shutdown();
+  options.shutdown_timeout = std::chrono::seconds(config.shutdown_timeout);
+  options.note = [&config](std::string_view what) { spdlog::info("cloister: {}: {}", config.name, what); };
 
   const Clock::time_point start = Clock::now();
   const auto limit =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
   const auto clock = arguments.deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
   u64 instructions = 0;
+  platform::RtcBattery battery;
   while (true) {
-    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock), epc);
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock, battery), epc);
     if (!domain) {
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;
@@ -137,10 +150,14 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     }
     const Outcome outcome = (*domain)->run(options);
     instructions += outcome.instructions;
+    battery = (*domain)->battery();
     report_ending(outcome, config.name, last_line);
     report_unimplemented(outcome);
-    const auto action = action_after(outcome.ending, config);
-    if (action == Action::restart && !stop.flag()) {
+    const bool may_go_on = !stop.flag() && !stop.shutdown();
+    const auto action = may_go_on ? action_after(outcome.ending, config) : std::nullopt;
+    if (action == Action::preserve)
+      wait_preserved(config.name, stop, options.timeout ? std::optional(start + limit) : std::nullopt);
+    if (action == Action::restart) {
       domain->reset();
       const auto stuck = hypervisor::clean_epc(package, epc);
       if (stuck.empty()) continue;

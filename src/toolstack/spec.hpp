@@ -9,7 +9,10 @@
 
 namespace cloister::toolstack {
 
-hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, silicon::ClockMode clock);
+/// The clock chip starts with the host's date, or a fixed one under the deterministic clock; `battery` is what a former
+/// run left in it.
+hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, silicon::ClockMode clock,
+                                 const platform::RtcBattery& battery);
 
 /// What the configuration wants after this ending; nullopt: the run is over whatever it says.
 std::optional<Action> action_after(hypervisor::Ending ending, const DomainConfig& config);

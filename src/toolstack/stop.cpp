@@ -1,23 +1,24 @@
-// A handler can reach nothing but globals: two lock-free atomics.
+// A handler can reach nothing but globals: lock-free atomics.
 #include "toolstack/stop.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
 
-std::atomic<bool> stop_flag{false};
+std::atomic<bool> stop_flag{false}, shutdown_flag{false};
 std::atomic<int> stop_signal{0};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 void on_signal(int number) {
   stop_signal = number;
-  stop_flag = true;
+  const bool asks = number == SIGTERM && !shutdown_flag.exchange(true);
+  if (!asks) stop_flag = true;
 }
 
 }  // namespace
 
 StopSource::StopSource() {
-  stop_flag = false;
+  stop_flag = shutdown_flag = false;
   stop_signal = 0;
   for (std::size_t i = 0; i < handled_.size(); ++i) {
     struct sigaction action {};
@@ -33,6 +34,7 @@ StopSource::~StopSource() {
 }
 
 const std::atomic<bool>& StopSource::flag() const { return stop_flag; }
+const std::atomic<bool>& StopSource::shutdown() const { return shutdown_flag; }
 void StopSource::request() { stop_flag = true; }
 int StopSource::signal() const { return stop_signal; }
 

@@ -1,5 +1,5 @@
 // Why a run should end early: a signal, or the keyboard. While a StopSource lives, SIGINT, SIGTERM, SIGHUP and SIGQUIT
-// set it rather than end the process, and SIGPIPE is ignored.
+// set it rather than end the process, and SIGPIPE is ignored. The first SIGTERM only asks the guest to shut down.
 #pragma once
 
 #include <signal.h>
@@ -17,6 +17,8 @@ class StopSource {
   StopSource& operator=(const StopSource&) = delete;
 
   const std::atomic<bool>& flag() const;
+  /// SIGTERM came: the guest should shut itself down.
+  const std::atomic<bool>& shutdown() const;
   /// Any thread.
   void request();
   /// The signal that stopped the run; 0 if none did.

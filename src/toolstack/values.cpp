@@ -2,6 +2,9 @@
 #include "toolstack/values.hpp"
 
 #include <charconv>
+#include <concepts>
+#include <type_traits>
+#include <utility>
 
 namespace cloister::toolstack {
 
@@ -14,6 +17,30 @@ std::pair<std::string_view, int> split_base(std::string_view text) {
   if (text.starts_with("0x") || text.starts_with("0X")) return {text.substr(2), 16};
   if (text.size() > 1 && text.starts_with("0")) return {text.substr(1), 8};
   return {text, 10};
+}
+
+tl::unexpected<Diagnostic> not_a_number(const xl::Setting& setting, const std::string& least, const std::string& most,
+                                        std::string_view unit) {
+  std::string expected = "a number from " + least + " to " + most;
+  if (!unit.empty()) expected.append(" (in ").append(unit).append(", without a unit)");
+  return wrong(setting, expected);
+}
+
+template <std::integral T>
+tl::expected<T, Diagnostic> read_number(const xl::Setting& setting, T least, T most, std::string_view unit) {
+  const auto refuse = [&] { return not_a_number(setting, std::to_string(least), std::to_string(most), unit); };
+  if (setting.value.kind == Kind::list || setting.appended) return refuse();
+  std::string_view text = setting.value.text;
+  const bool negative = std::is_signed_v<T> && text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  const auto [digits, base] = split_base(text);
+  u64 number = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, number, base);
+  if (error != std::errc() || stop != end || !std::in_range<T>(number)) return refuse();
+  const T value = negative ? static_cast<T>(0 - static_cast<T>(number)) : static_cast<T>(number);
+  if (value < least || value > most) return refuse();
+  return value;
 }
 
 }  // namespace
@@ -46,15 +73,11 @@ tl::expected<std::string, Diagnostic> read_string(const xl::Setting& setting) {
 }
 
 tl::expected<u64, Diagnostic> read_integer(const xl::Setting& setting, u64 least, u64 most, std::string_view unit) {
-  std::string expected = "a number from " + std::to_string(least) + " to " + std::to_string(most);
-  if (!unit.empty()) expected.append(" (in ").append(unit).append(", without a unit)");
-  if (setting.value.kind == Kind::list || setting.appended) return wrong(setting, expected);
-  const auto [digits, base] = split_base(setting.value.text);
-  u64 number = 0;
-  const char* end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, number, base);
-  if (error != std::errc() || stop != end || number < least || number > most) return wrong(setting, expected);
-  return number;
+  return read_number(setting, least, most, unit);
+}
+
+tl::expected<i64, Diagnostic> read_signed(const xl::Setting& setting, i64 least, i64 most, std::string_view unit) {
+  return read_number(setting, least, most, unit);
 }
 
 tl::expected<bool, Diagnostic> read_boolean(const xl::Setting& setting) {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from domain import Domain, Settings
@@ -343,9 +344,46 @@ def triple_fault(settings):
 
 @case("panic")
 def panic(settings):
-    run = Domain(settings, test="panic", extra="reboot=triple panic=-1").run()
+    """A kernel that would wait for ever says by pvpanic what has become of it."""
+    run = Domain(settings, test="panic").run()
     expect(run.matches(r".*Kernel panic - not syncing"), "no panic")
     expect_crash(run)
+    expect("its kernel panicked" in run.errors, f"no word of the panic: {run.errors}")
+
+
+@case("halt")
+def halt(settings):
+    """`halt` is no crash, on several processors neither."""
+    run = Domain(settings, test="halt", vcpus=2).run()
+    expect(run.matches(r"TEST halt: about to halt"), "the test did not start")
+    expect_status(run, 0)
+    expect("halted for good: interrupts are off" in run.errors, f"no word of the halt: {run.errors}")
+
+
+@case("clock")
+def clock(settings):
+    """The kernel finds the clock chip without waiting for it, and has the host's date; hwclock reads and sets it."""
+    before = time.time()
+    run = Domain(settings, test="clock").run()
+    after = time.time()
+    expect_tests(run)
+    expect(run.matches(r"clock +registered as rtc0"), "rtc_cmos did not register")
+    found = run.matches(r"clock +setting system clock to .*\((\d+)\)")
+    expect(found and before - 2 <= int(found[0]) <= after, f"the guest's date is {found}, the host's {before} to {after}")
+    expect(run.matches(r"hwclock +\w"), "hwclock shows nothing")
+
+    # In virtual time, which is the same on a busy host: no gap of a second in the kernel's boot.
+    run = Domain(settings, options=["--deterministic"]).run()
+    expect_status(run, 0)
+    found = run.matches(r".*rtc_cmos .*: setting system clock to (\S+)")
+    expect(found and found[0].startswith("2025-01-01T00:00:"), f"the date is {found}")
+    stamps = [float(stamp) for stamp in run.matches(r"\[ *(\d+\.\d+)\] ")]
+    expect(len(stamps) > 100, "the kernel's lines have no time")
+    gap, at = max((after - before, before) for before, after in zip(stamps, stamps[1:]))
+    print(f"the longest gap between two lines is {gap:.3f} s, after {at:.3f} s")
+    expect(gap < 0.9, f"the kernel waits {gap} s after {at} s")
+
+
 
 
 @case("reboot")
@@ -360,11 +398,11 @@ def reboot(settings):
         if text == "== userland":
             boots.append(text)
             if len(boots) == 2:
-                process.terminate()
+                process.send_signal(signal.SIGINT)
 
     run = Domain(settings, test="restart", extra="reboot=acpi", config=['on_reboot = "restart"']).run(on_line)
     expect(len(boots) == 2, f"{len(boots)} boots, expected a second one after the reset")
-    expect_status(run, 128 + signal.SIGTERM)
+    expect_status(run, 128 + signal.SIGINT)
 
 
 @case("timeout")
@@ -412,7 +450,7 @@ def gdb(settings):
             except subprocess.TimeoutExpired as late:
                 found["output"] = f"gdb did not end: {late.stdout}"
             finally:
-                process.terminate()
+                process.send_signal(signal.SIGINT)
 
         def on_line(text, process):
             if text.startswith("SYMBOL hrtimer_interrupt "):

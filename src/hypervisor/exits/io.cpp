@@ -1,6 +1,8 @@
 // IN, OUT, INS and OUTS (SDM vol. 1, ch. 19). The bus is byte-wide: a wider access is one access to each of consecutive
 // ports. Ports that nobody answers read all ones and swallow writes. The processor checked IOPL, the I/O bitmap and the
 // string operand's segment before it exited.
+#include <utility>
+
 #include "hypervisor/exits/exits.hpp"
 #include "hypervisor/instruction.hpp"
 
@@ -17,19 +19,40 @@ constexpr u8 reset_cpu = 1u << 2;  // of the reset control register that PC chip
 struct Port {
   u16 first, last;
   u8 (*read)(Processor&, u16 port);
-  std::optional<PowerEvent> (*write)(Processor&, u16 port, u8 value);
+  Result (*write)(Processor&, u16 port, u8 value);
 };
+
+Result end(std::optional<PowerEvent> event) {
+  if (!event) return std::nullopt;
+  return Stop{*event == PowerEvent::reset ? Ending::reset : Ending::powered_off, ""};
+}
+
+Result write_pvpanic(Processor& processor, u16, u8 events) {
+  if ((events & platform::pvpanic_panicked) != 0) return Stop{Ending::crashed, "its kernel panicked, and said so"};
+  Machine& machine = processor.machine;
+  const bool first = (events & platform::pvpanic_crash_loaded) != 0 && !std::exchange(machine.crash_kernel_runs, true);
+  if (first && machine.note) machine.note("its kernel panicked, and goes on with its crash kernel");
+  return std::nullopt;
+}
 
 constexpr Port ports[] = {
     {platform::com1_port, platform::com1_port + 7,
      [](Processor& p, u16 port) { return p.machine.uart.read(static_cast<u16>(port - platform::com1_port)); },
-     [](Processor& p, u16 port, u8 value) -> std::optional<PowerEvent> {
+     [](Processor& p, u16 port, u8 value) -> Result {
        p.machine.uart.write(static_cast<u16>(port - platform::com1_port), value);
        return std::nullopt;
      }},
+    {platform::rtc_index_port, platform::rtc_data_port,
+     [](Processor& p, u16 port) { return p.machine.rtc.read(port, p.now()); },
+     [](Processor& p, u16 port, u8 value) -> Result {
+       p.machine.rtc.write(port, value, p.now());
+       return std::nullopt;
+     }},
+    {platform::pvpanic_port, platform::pvpanic_port, [](Processor&, u16) { return platform::pvpanic_events; },
+     write_pvpanic},
     {platform::sleep_control_port, platform::reset_port,
      [](Processor& p, u16 port) { return p.machine.power.read(port); },
-     [](Processor& p, u16 port, u8 value) { return p.machine.power.write(port, value); }},
+     [](Processor& p, u16 port, u8 value) { return end(p.machine.power.write(port, value)); }},
 };
 
 const Port* find(u16 port) {
@@ -48,22 +71,17 @@ u32 read_ports(Processor& processor, u16 port, unsigned bytes) {
   return value;
 }
 
-std::optional<PowerEvent> write_ports(Processor& processor, u16 port, unsigned bytes, u32 value) {
+Result write_ports(Processor& processor, u16 port, unsigned bytes, u32 value) {
   // A wider access at 0xCF8 is PCI's configuration address, so these two answer to bytes alone.
-  if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset) return PowerEvent::reset;
-  if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return PowerEvent::reset;
-  std::optional<PowerEvent> event;
+  if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset) return end(PowerEvent::reset);
+  if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return end(PowerEvent::reset);
+  Result result;
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);
     if (const Port* row = find(at))
-      if (const auto happened = row->write(processor, at, static_cast<u8>(value >> (8 * i)))) event = happened;
+      if (auto happened = row->write(processor, at, static_cast<u8>(value >> (8 * i)))) result = std::move(happened);
   }
-  return event;
-}
-
-Result end(std::optional<PowerEvent> event) {
-  if (!event) return std::nullopt;
-  return Stop{*event == PowerEvent::reset ? Ending::reset : Ending::powered_off, ""};
+  return result;
 }
 
 void trace(Processor& processor, const IoQualification& io, u32 value) {
@@ -86,7 +104,7 @@ Result string_io(Processor& processor, const silicon::Exit& exit, const IoQualif
     return std::nullopt;
   }
 
-  std::optional<PowerEvent> event;
+  Result event;
   if (io.in) {
     if (const auto allowed = memory.probe_store(exit.linear, io.size); !allowed) {
       processor.raise(allowed.error());
@@ -113,7 +131,7 @@ Result string_io(Processor& processor, const silicon::Exit& exit, const IoQualif
   } else {
     processor.vcpu.set_general(general);
   }
-  return end(event);
+  return event;
 }
 
 }  // namespace
@@ -124,7 +142,7 @@ Result io(Processor& processor, const silicon::Exit& exit) {
   silicon::GeneralRegs general = processor.vcpu.general();
   u64& rax = general.gpr[arch::rax];
   const u64 mask = (u64{1} << (8 * io.size)) - 1;
-  std::optional<PowerEvent> event;
+  Result event;
   if (io.in) {
     const u32 value = read_ports(processor, io.port, io.size);
     rax = io.size == 4 ? value : (rax & ~mask) | value;
@@ -135,7 +153,7 @@ Result io(Processor& processor, const silicon::Exit& exit) {
     event = write_ports(processor, io.port, io.size, value);
   }
   processor.complete(exit, general);
-  return end(event);
+  return event;
 }
 
 }  // namespace cloister::hypervisor::exits

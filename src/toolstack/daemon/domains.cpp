@@ -41,6 +41,7 @@ const char* word_of(hypervisor::Ending ending) {
     case hypervisor::Ending::crashed: return "crashed";
     case hypervisor::Ending::timed_out: return "timed-out";
     case hypervisor::Ending::stopped: return "stopped";
+    case hypervisor::Ending::halted: return "halted";
   }
   return "unknown";
 }

@@ -45,6 +45,8 @@ const char* name_of(DomainState state) {
     case DomainState::paused: return "paused";
     case DomainState::shutting_down: return "shutting_down";
     case DomainState::ended: return "ended";
+    case DomainState::halted: return "halted";
+    case DomainState::crashed: return "crashed";
   }
   return "unknown";
 }

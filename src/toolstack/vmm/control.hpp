@@ -30,9 +30,11 @@ namespace control_fd {
 inline constexpr std::size_t counters = 0, page = 1, epc = 2, epcm = 3;
 }
 
-enum class DomainState : u32 { created, running, paused, shutting_down, ended };
-inline constexpr DomainState domain_states[] = {DomainState::created, DomainState::running, DomainState::paused,
-                                                DomainState::shutting_down, DomainState::ended};
+/// halted and crashed: the guest has ended so, and the configuration preserves the domain.
+enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed };
+inline constexpr DomainState domain_states[] = {DomainState::created,       DomainState::running, DomainState::paused,
+                                                DomainState::shutting_down, DomainState::ended,   DomainState::halted,
+                                                DomainState::crashed};
 /// "created", "running", …
 const char* name_of(DomainState state);
 

@@ -38,14 +38,14 @@ tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
 }
 
 DomainState DomainPage::state() const {
-  const u32 last = static_cast<u32>(DomainState::ended);
+  const u32 last = static_cast<u32>(DomainState::crashed);
   return static_cast<DomainState>(std::min(page().state.load(), last));
 }
 void DomainPage::set_state(DomainState state) { page().state = static_cast<u32>(state); }
 
 std::optional<hypervisor::Ending> DomainPage::ending() const {
   const u32 value = page().ending.load();
-  if (value == 0 || value > static_cast<u32>(hypervisor::Ending::stopped) + 1) return std::nullopt;
+  if (value == 0 || value > static_cast<u32>(hypervisor::Ending::halted) + 1) return std::nullopt;
   return static_cast<hypervisor::Ending>(value - 1);
 }
 

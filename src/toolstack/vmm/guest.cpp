@@ -55,6 +55,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const LaunchMessage& launch) {
 }
 
 tl::expected<void, std::string> Guest::renew() {
+  if (domain_ != nullptr) battery_ = domain_->battery();
   domain_.reset();
   if (const auto stuck = hypervisor::clean_epc(*package_, sections_); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
@@ -62,7 +63,8 @@ tl::expected<void, std::string> Guest::renew() {
 }
 
 tl::expected<void, std::string> Guest::lay_out() {
-  auto domain = hypervisor::Domain::create(*package_, make_spec(plan_, images_, silicon::ClockMode::host), sections_);
+  auto domain =
+      hypervisor::Domain::create(*package_, make_spec(plan_, images_, silicon::ClockMode::host, battery_), sections_);
   if (!domain) return tl::unexpected(domain.error());
   domain_ = std::move(*domain);
   return {};

@@ -38,6 +38,7 @@ class Guest {
   DomainPlan plan_;
   Images images_;
   std::vector<silicon::EpcSection> sections_;
+  platform::RtcBattery battery_;  ///< what the guest left in its clock chip
   std::unique_ptr<hypervisor::Domain> domain_;
 };
 

@@ -1,6 +1,8 @@
 // The page's state changes with what is decided here, under the same lock.
 #include "toolstack/vmm/lifecycle.hpp"
 
+#include <utility>
+
 namespace cloister::toolstack {
 
 namespace {
@@ -60,12 +62,42 @@ Lifecycle::Done Lifecycle::reboot() {
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused: unpause it first");
   if (!started_ || state == DomainState::ended) return refused(not_running);
+  if (terminating_) return refused("it is being ended");
   // Each reboot that is granted is one that happens: the domain's thread looks at it once, after it took the domain
   // away.
   if (reboot_ || between_guests_) return refused("it is starting anew already");
   reboot_ = true;
   stop_ = true;
+  changed_.notify_all();
   return {};
+}
+
+void Lifecycle::terminate() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  const bool listens = started_ && (runs(state) || state == DomainState::paused);
+  if (!std::exchange(terminating_, true) && listens) {
+    if (domain_ != nullptr) domain_->unpause();
+    shutdown_ = true;
+    page_.set_state(DomainState::shutting_down);
+  } else {
+    started_ = true;
+    stop_ = true;
+  }
+  changed_.notify_all();
+}
+
+bool Lifecycle::terminating() const {
+  const std::scoped_lock guard(lock_);
+  return terminating_;
+}
+
+void Lifecycle::preserve(DomainState state) {
+  std::unique_lock guard(lock_);
+  page_.set_state(state);
+  between_guests_ = false;
+  changed_.wait(guard, [this] { return reboot_ || terminating_; });
+  between_guests_ = true;
 }
 
 void Lifecycle::rename(std::string name) {

@@ -32,6 +32,8 @@ class Lifecycle {
   Done shutdown();
   /// Ends the guest and starts it anew. Refused while it is paused, or about to start anew.
   Done reboot();
+  /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
+  void terminate();
   void rename(std::string name);
   bool launched() const;
 
@@ -42,6 +44,12 @@ class Lifecycle {
   void wait_for_start();
   /// RunOptions::stop.
   const std::atomic<bool>& stop_flag() const { return stop_; }
+  /// RunOptions::shutdown.
+  const std::atomic<bool>& shutdown_flag() const { return shutdown_; }
+  /// terminate() was called: what ends now ends for good.
+  bool terminating() const;
+  /// The guest has ended, and the domain stays, in this state; returns once it is to be rebooted or ended.
+  void preserve(DomainState state);
   /// Whether a reboot was asked for; clears the stop flag.
   bool take_reboot();
   std::string name() const;
@@ -52,8 +60,8 @@ class Lifecycle {
   std::condition_variable changed_;
   std::string name_;
   hypervisor::Domain* domain_ = nullptr;
-  bool launched_ = false, started_ = false, reboot_ = false, between_guests_ = false;
-  std::atomic<bool> stop_{false};
+  bool launched_ = false, started_ = false, reboot_ = false, between_guests_ = false, terminating_ = false;
+  std::atomic<bool> stop_{false}, shutdown_{false};
 };
 
 }  // namespace cloister::toolstack

@@ -43,7 +43,8 @@ void Service::serve() {
 
     const bool room = connections_.size() < most_connections;
     std::vector<pollfd> set{{.fd = end ? -1 : wake_.get(), .events = POLLIN, .revents = 0},
-                            {.fd = room ? listening_.get() : -1, .events = POLLIN, .revents = 0}};
+                            {.fd = room ? listening_.get() : -1, .events = POLLIN, .revents = 0},
+                            {.fd = termination_.descriptor(), .events = POLLIN, .revents = 0}};
     for (const Fd& connection : connections_) set.push_back({.fd = connection.get(), .events = POLLIN, .revents = 0});
     const std::size_t console_at = set.size();
     const auto console = hub_.poll_set();
@@ -51,7 +52,9 @@ void Service::serve() {
 
     if (::poll(set.data(), set.size(), end ? 10 : -1) < 0) continue;
     const std::span<const pollfd> ready(set);
-    auto state = ready.begin() + 2;
+    for (unsigned left = ready[2].revents != 0 ? termination_.take() : 0; left != 0; --left)
+      context_.lifecycle.terminate();
+    auto state = ready.begin() + 3;
     std::erase_if(connections_,
                   [&](const Fd& connection) { return (state++)->revents != 0 && !handle(connection.get()); });
     if (ready[1].revents != 0) accept();

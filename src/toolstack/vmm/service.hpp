@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "toolstack/vmm/console_hub.hpp"
+#include "toolstack/vmm/termination.hpp"
 #include "toolstack/vmm/verbs.hpp"
 
 namespace cloister::toolstack {
@@ -32,6 +33,7 @@ class Service {
   VerbContext context_;
   ConsoleHub& hub_;
   Fd listening_, wake_;
+  Termination termination_;
   unsigned owner_;
   std::list<Fd> connections_;
   bool launch_seen_ = false;

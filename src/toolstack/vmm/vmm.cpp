@@ -27,6 +27,7 @@ const char* name_of(Ending ending) {
     case Ending::crashed: return "crashed";
     case Ending::timed_out: return "timed-out";
     case Ending::stopped: return "stopped";
+    case Ending::halted: return "halted";
   }
   return "unknown";
 }
@@ -58,6 +59,16 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
         {{"domain", name}, {"what", missing.what}, {"times", std::to_string(missing.count)}});
 }
 
+/// Whether the guest starts anew, now or, in a domain that is preserved, as soon as somebody wants it.
+bool goes_on(Ending ending, const DomainConfig& config, Lifecycle& lifecycle) {
+  if (lifecycle.terminating()) return false;
+  if (lifecycle.take_reboot()) return true;
+  const auto action = action_after(ending, config);
+  if (action != Action::preserve) return action == Action::restart;
+  lifecycle.preserve(ending == Ending::crashed ? DomainState::crashed : DomainState::halted);
+  return !lifecycle.terminating() && lifecycle.take_reboot();
+}
+
 /// Runs the guest and its successors until one ends for good.
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
@@ -67,8 +78,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
     Outcome outcome = guest.run(options);
     lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
-    const bool again = lifecycle.take_reboot() || action_after(outcome.ending, guest.config()) == Action::restart;
-    if (!again) return outcome;
+    if (!goes_on(outcome.ending, guest.config(), lifecycle)) return outcome;
     if (auto renewed = guest.renew(); !renewed) {
       outcome.ending = Ending::crashed;
       outcome.report = "cannot start again: " + renewed.error();
@@ -117,6 +127,11 @@ int run_vmm() {
     hub.output(bytes);
   };
   options.stop = &lifecycle.stop_flag();
+  options.shutdown = &lifecycle.shutdown_flag();
+  options.shutdown_timeout = std::chrono::seconds(guest->config().shutdown_timeout);
+  options.note = [&lifecycle](std::string_view what) {
+    log(LogLevel::info, "guest-note", {{"domain", lifecycle.name()}, {"note", std::string(what)}});
+  };
   options.counts = &page->counts();
   const Outcome outcome = run_guest(*guest, options, *page, lifecycle, last_line);
   page->set_ending(outcome.ending, outcome.report);

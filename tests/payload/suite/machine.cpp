@@ -21,6 +21,7 @@ int status_of(hypervisor::Ending ending) {
     case hypervisor::Ending::powered_off: return 0;
     case hypervisor::Ending::crashed: return 3;
     case hypervisor::Ending::reset: return 4;
+    case hypervisor::Ending::halted: return 5;
     case hypervisor::Ending::timed_out: return 124;
     case hypervisor::Ending::stopped: break;
   }

@@ -32,8 +32,8 @@ struct Result {
 /// Runs guest/payload/NAME.elf. The error says what could not be set up.
 tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting);
 
-/// The same in a child process, whose exit status is an ending's: 0 powered off, 3 crashed, 4 reset, 124 timed out; 99
-/// if it could not be set up. Negative: the signal that killed the child.
+/// The same in a child process, whose exit status is an ending's: 0 powered off, 3 crashed, 4 reset, 5 halted, 124
+/// timed out; 99 if it could not be set up. Negative: the signal that killed the child.
 int run_in_child(const std::string& name, const Setting& setting);
 
 }  // namespace cloister::payload

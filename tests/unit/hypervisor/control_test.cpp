@@ -57,6 +57,7 @@ class Control : public testing::TestWithParam<silicon::ClockMode> {
       output_.append(bytes.begin(), bytes.end());
       printed_.notify_all();
     };
+    options_.shutdown = &shutdown_;
     thread_ = std::jthread([this] { outcome_ = domain_->run(options_); });
     wait_for_output(1);
   }
@@ -80,6 +81,7 @@ class Control : public testing::TestWithParam<silicon::ClockMode> {
   silicon::Package package_{silicon::Package::Config{}};
   std::unique_ptr<Domain> domain_;
   RunOptions options_;
+  std::atomic<bool> shutdown_{false};
   Outcome outcome_;
   std::jthread thread_;
 };
@@ -107,6 +109,12 @@ TEST_P(Control, ResetReachesAPausedDomain) {
 // ACPI 6.4, 4.8.2.2.1.2 and 5.6.9: the button is an interrupt of the generic event device.
 TEST_P(Control, ThePowerButtonRaisesItsInterrupt) {
   domain_->press_power_button();
+  EXPECT_EQ(outcome().ending, Ending::powered_off);
+  EXPECT_TRUE(output_.ends_with('b')) << output_.size();
+}
+
+TEST_P(Control, ShutdownPressesTheButtonOfAGuestThatListens) {
+  shutdown_ = true;
   EXPECT_EQ(outcome().ending, Ending::powered_off);
   EXPECT_TRUE(output_.ends_with('b')) << output_.size();
 }

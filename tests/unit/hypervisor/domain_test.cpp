@@ -174,6 +174,72 @@ asm(R"(
     .word timer_handler - guest_timer, 8, 0x8e00, 0x10
   end timer
 
+  guest clock_interrupt       # the periodic interrupt, by pin 8 of the I/O APIC
+    lgdt 0x100000 + clock_gdtr - guest_clock_interrupt
+    lidt 0x100000 + clock_idtr - guest_clock_interrupt
+    mov $0x110000, %esp
+    mov $0xfee00000, %ebx
+    movl $0x1ff, 0xf0(%ebx)
+    movl $0x20, 0xfec00000
+    movl $0x40, 0xfec00010    # edge, fixed, vector 0x40
+    mov $0x0a, %al
+    out %al, $0x70
+    mov $0x23, %al            # 8192 Hz
+    out %al, $0x71
+    mov $0x0b, %al
+    out %al, $0x70
+    mov $0x42, %al            # PIE
+    out %al, $0x71
+    sti
+    hlt
+    mov $'.', %al
+    print
+    power_off
+  clock_handler:
+    mov $'R', %al
+    print
+    movl $0, 0xb0(%ebx)
+    iret
+  clock_gdtr:
+    .word 0x17
+    .long 0x100000 + clock_gdt - guest_clock_interrupt
+  clock_idtr:
+    .word 0x207
+    .long 0x100000 + clock_gate - guest_clock_interrupt - 0x40 * 8
+    .balign 8
+  clock_gdt:
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+  clock_gate:
+    .word clock_handler - guest_clock_interrupt, 8, 0x8e00, 0x10
+  end clock_interrupt
+
+  guest clock
+    mov $9, %al               # the year, as it is shown; then the next run's
+    out %al, $0x70
+    in $0x71, %al
+    print
+    mov $0x99, %al
+    out %al, $0x71
+    power_off
+  end clock
+
+  guest panic
+    mov $0x505, %dx
+    in %dx, %al
+    add $'0', %al
+    mov %al, %bl
+    mov $2, %al               # a crash kernel goes on
+    out %al, %dx
+    mov %bl, %al
+    print
+    mov $0x505, %dx
+    mov $1, %al
+    out %al, %dx
+    mov $'x', %al
+    print
+    power_off
+  end panic
+
   guest undefined
     ud2
   end undefined
@@ -260,6 +326,9 @@ CLOISTER_GUEST(msr)
 CLOISTER_GUEST(mmio)
 CLOISTER_GUEST(vmcall)
 CLOISTER_GUEST(timer)
+CLOISTER_GUEST(clock_interrupt)
+CLOISTER_GUEST(clock)
+CLOISTER_GUEST(panic)
 CLOISTER_GUEST(undefined)
 CLOISTER_GUEST(encls)
 CLOISTER_GUEST(unknown_msr)
@@ -306,6 +375,14 @@ void expect_crash(std::span<const u8> code, const std::string& why) {
   EXPECT_NE(ended.outcome.report.find(why), std::string::npos) << ended.outcome.report;
 }
 
+void expect_halt(std::span<const u8> code, const std::string& why) {
+  for (const ClockMode clock : {ClockMode::deterministic, ClockMode::host}) {
+    const Ended ended = run(code, {}, clock);
+    EXPECT_EQ(ended.outcome.ending, Ending::halted);
+    EXPECT_NE(ended.outcome.report.find(why), std::string::npos) << ended.outcome.report;
+  }
+}
+
 TEST(Domain, SerialPortAndPowerOff) { expect_prints(hello(), "hi"); }
 TEST(Domain, StartsAsPvhSays) { expect_prints(start_state(), "11"); }
 TEST(Domain, StringIo) { expect_prints(string_io(), "hello000"); }
@@ -314,6 +391,52 @@ TEST(Domain, MsrsAreTheTables) { expect_prints(msr(), "16"); }
 TEST(Domain, DeviceMemory) { expect_prints(mmio(), "10 "); }
 TEST(Domain, Hypercalls) { expect_prints(vmcall(), "11"); }
 TEST(Domain, ATimerWakesAHaltedProcessor) { expect_prints(timer(), "T."); }
+
+TEST(Domain, TheClocksInterruptWakesAHaltedProcessor) { expect_prints(clock_interrupt(), "R."); }
+
+TEST(Domain, TheClockShowsTheDateOfItsStart) {
+  silicon::Package package({});
+  DomainSpec spec = spec_of(clock());
+  spec.date = {1'735'689'600, 0};  // 2025-01-01
+  auto domain = Domain::create(package, spec, {});
+  ASSERT_TRUE(domain) << domain.error();
+  std::string console;
+  RunOptions options;
+  options.console_out = [&](std::span<const u8> bytes) { console.append(bytes.begin(), bytes.end()); };
+  EXPECT_EQ((*domain)->run(options).ending, Ending::powered_off);
+  EXPECT_EQ(console, "\x25");
+  // The guest has set the year to 1999's, and the next run starts with that.
+  spec.battery = (*domain)->battery();
+  domain = Domain::create(package, spec, {});
+  ASSERT_TRUE(domain) << domain.error();
+  console.clear();
+  EXPECT_EQ((*domain)->run(options).ending, Ending::powered_off);
+  EXPECT_EQ(console, "\x99");
+}
+
+TEST(Domain, AKernelThatSaysItPanickedIsACrash) {
+  std::string note;
+  RunOptions options;
+  options.note = [&note](std::string_view what) { note = what; };
+  const Ended ended = run(panic(), options);
+  EXPECT_EQ(ended.outcome.ending, Ending::crashed);
+  EXPECT_EQ(ended.console, "3") << "the events that are understood, and the guest went on after crash-loaded";
+  EXPECT_NE(ended.outcome.report.find("its kernel panicked"), std::string::npos) << ended.outcome.report;
+  EXPECT_EQ(note, "its kernel panicked, and goes on with its crash kernel");
+}
+
+TEST(Domain, ShutdownEndsAGuestThatDoesNotListen) {
+  const std::atomic<bool> shutdown{true};
+  for (const ClockMode clock : {ClockMode::deterministic, ClockMode::host}) {
+    std::vector<std::string> notes;
+    RunOptions options;
+    options.shutdown = &shutdown;
+    options.shutdown_timeout = std::chrono::seconds(0);
+    options.note = [&notes](std::string_view what) { notes.emplace_back(what); };
+    EXPECT_EQ(run(spin(), options, clock).outcome.ending, Ending::stopped);
+    EXPECT_EQ(notes, std::vector<std::string>{"its power button was pressed"});
+  }
+}
 
 TEST(Domain, DeterministicRunsRepeat) {
   const Ended first = run(timer()), second = run(timer());
@@ -330,8 +453,8 @@ TEST(Domain, TripleFaultIsReportedWithRegistersAndCode) {
 
 TEST(Domain, WithoutEpcEnclsIsUndefined) { expect_crash(encls(), "triple fault"); }
 TEST(Domain, UnknownMsrFaults) { expect_crash(unknown_msr(), "triple fault"); }
-TEST(Domain, HaltWithInterruptsOffIsForGood) { expect_crash(halt(), "halted for good: interrupts are off"); }
-TEST(Domain, HaltThatNothingCanEndIsForGood) { expect_crash(unwoken(), "halted for good: no timer"); }
+TEST(Domain, HaltWithInterruptsOffIsForGood) { expect_halt(halt(), "halted for good: interrupts are off"); }
+TEST(Domain, HaltThatNothingCanEndIsForGood) { expect_halt(unwoken(), "halted for good: no timer"); }
 TEST(Domain, AnInstructionThatDevicesDoNotTakeIsNamed) { expect_crash(device_push(), "push ["); }
 TEST(Domain, CodeOutsideMemoryIsACrash) { expect_crash(no_memory(), "instruction fetch"); }
 

@@ -16,6 +16,7 @@
 #include "platform/bytes.hpp"
 #include "platform/ioapic.hpp"
 #include "platform/power.hpp"
+#include "platform/rtc.hpp"
 
 namespace cloister::platform {
 namespace {
@@ -103,6 +104,9 @@ TEST(Acpi, FadtIsHardwareReducedWithSleepAndResetRegisters) {  // table 5.9, 5.1
   const u32 flags = load<u32>(fadt, 112);
   EXPECT_TRUE(flags & 1 << 20) << "HW_REDUCED_ACPI";
   EXPECT_TRUE(flags & 1 << 10) << "RESET_REG_SUP";
+  EXPECT_TRUE(flags & 1 << 6) << "FIX_RTC: no wake status in registers that are not there";
+  EXPECT_FALSE(load<u16>(fadt, 109) & 1 << 5) << "CMOS RTC not present";
+  EXPECT_EQ(fadt[108], rtc_century);
   EXPECT_EQ(fadt[128], reset_value);
   for (auto [offset, port] : {std::pair{116, reset_port}, {244, sleep_control_port}, {256, sleep_status_port}}) {
     const auto at = static_cast<u64>(offset);
@@ -252,6 +256,10 @@ TEST(Aml, DsdtIsWhatAcpicaUnderstands) {
   EXPECT_THAT(with_epc, HasSubstr("0x0000000100000000, // Range Minimum"));
   EXPECT_THAT(with_epc, HasSubstr("0x0000000103FFFFFF, // Range Maximum"));
   EXPECT_THAT(with_epc, HasSubstr("0x0000000004000000, // Length"));
+  EXPECT_THAT(with_epc, HasSubstr("EisaId (\"PNP0B00\")"));
+  EXPECT_THAT(with_epc, HasSubstr("IO (Decode16,\n                    0x0070,             // Range Minimum"));
+  EXPECT_THAT(with_epc, HasSubstr("\"QEMU0001\""));
+  EXPECT_THAT(with_epc, HasSubstr("0x0505,             // Range Minimum"));
   EXPECT_THAT(with_epc, HasSubstr("\"ACPI0013\""));
   EXPECT_THAT(with_epc, HasSubstr("Notify (PWRB, 0x80)"));
   const std::string without = disassemble(Tables(1, 0));

@@ -37,6 +37,17 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(config.lehash, std::nullopt);
   EXPECT_TRUE(config.lewr);
   EXPECT_FALSE(config.sgx_provision);
+  EXPECT_FALSE(config.localtime);
+  EXPECT_EQ(config.rtc_timeoffset, 0);
+}
+
+TEST(Config, TheClockIsUtcLocalTimeOrAhead) {
+  const DomainConfig config = good("localtime = 1\nrtc_timeoffset = 0x10\n").config;
+  EXPECT_TRUE(config.localtime);
+  EXPECT_EQ(config.rtc_timeoffset, 16);
+  EXPECT_EQ(good("rtc_timeoffset = '-3600'").config.rtc_timeoffset, -3600);
+  EXPECT_EQ(good("rtc_timeoffset = '-010'").config.rtc_timeoffset, -8);
+  EXPECT_EQ(good("rtc_timeoffset = '-1000000000'").config.rtc_timeoffset, -1'000'000'000);
 }
 
 TEST(Config, NumbersAreDecimalHexadecimalOrOctalAlsoInQuotes) {
@@ -88,11 +99,18 @@ TEST(Config, CpuidForcesFeaturesTheLastWordCounting) {
   EXPECT_THAT(good("cpuid = 'host,sgxlc=0,sgxlc=x'").config.cpuid, IsEmpty());
 }
 
-TEST(Config, ActionsAreDestroyAndRestart) {
+TEST(Config, ActionsAreDestroyRestartAndPreserve) {
   const DomainConfig config = good("on_poweroff = 'restart'\non_reboot = 'destroy'\non_crash = 'restart'\n").config;
   EXPECT_EQ(config.on_poweroff, Action::restart);
   EXPECT_EQ(config.on_reboot, Action::destroy);
   EXPECT_EQ(config.on_crash, Action::restart);
+  EXPECT_EQ(good("on_poweroff = 'preserve'").config.on_poweroff, Action::preserve);
+}
+
+TEST(Config, ShutdownTimeoutIsInSeconds) {
+  EXPECT_EQ(good("").config.shutdown_timeout, 60u);
+  EXPECT_EQ(good("shutdown_timeout = 0").config.shutdown_timeout, 0u);
+  EXPECT_EQ(good("shutdown_timeout = 86400").config.shutdown_timeout, 86'400u);
 }
 
 TEST(Config, UnknownKeysAreWarnedOfWithTheNearestOne) {
@@ -149,9 +167,19 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"kernel = ''", 3, 10, {"'kernel'", "path"}},
       {"ramdisk = ['x']", 3, 11, {"found a list", "a string in quotes"}},
       {"cmdline = 'a\\x00b'", 3, 11, {"NUL"}},
-      {"on_crash = 'preserve'", 3, 12, {"\"destroy\" or \"restart\""}},
-      {"on_reboot = 1", 3, 13, {"\"destroy\" or \"restart\""}},
+      {"on_crash = 'coredump-destroy'", 3, 12, {"\"destroy\", \"restart\" or \"preserve\""}},
+      {"on_reboot = 1", 3, 13, {"\"destroy\", \"restart\" or \"preserve\""}},
+      {"shutdown_timeout = 86401", 3, 20, {"from 0 to 86400 (in seconds"}},
       {"lewr = 2", 3, 8, {"0 or 1"}},
+      {"localtime = 'yes'", 3, 13, {"'localtime'", "0 or 1"}},
+      {"rtc_timeoffset = '-1000000001'",
+       3,
+       18,
+       {"found \"-1000000001\"", "from -1000000000 to 1000000000 (in seconds"}},
+      {"rtc_timeoffset = 18446744073709551615", 3, 18, {"from -1000000000"}},
+      {"rtc_timeoffset = '--1'", 3, 18, {"found \"--1\""}},
+      {"rtc_timeoffset = '-'", 3, 18, {"found \"-\""}},
+      {"memory = '-512'", 3, 10, {"found \"-512\""}},
       {"lehash = '12'", 3, 10, {"64 hexadecimal digits"}},
       {"lehash = 'zzb77012053e05a63d413b8bbae8fb6c5d73b3f29961d9c4acb77012053e05a6'", 3, 10, {"64 hexadecimal"}},
       {"cpuid = ['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0']", 3, 9, {"list form", "string form"}},

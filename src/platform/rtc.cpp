@@ -1,0 +1,280 @@
+// The fraction of a date's second is the phase of the chip's divider chain. The update of the registers takes no time
+// here: they change when the second does.
+#include "platform/rtc.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace cloister::platform {
+namespace {
+
+constexpr i64 second = 1'000'000'000;
+constexpr i64 seconds_a_minute = 60, seconds_an_hour = 3600, seconds_a_day = 86'400;
+
+enum Register : u8 {
+  second_alarm = 1,
+  minute_alarm = 3,
+  hour_alarm = 5,
+  reg_a = 10,
+  reg_b = 11,
+  reg_c = 12,
+  reg_d = 13
+};
+
+// Register A. Dividers: 010 runs from 32,768 Hz, 11x holds the chain in reset; the others are for other crystals and
+// for tests.
+constexpr u8 update_in_progress = 0x80, divider = 0x70, divider_runs = 0x20, divider_reset = 0x60, rate = 0x0f;
+// Register B, and C, whose flags have the places of B's enables.
+constexpr u8 set = 0x80, periodic = 0x40, alarm = 0x20, update = 0x10, binary = 0x04, hours_24 = 0x02;
+constexpr u8 interrupt_requested = 0x80, all_flags = periodic | alarm | update;
+constexpr u8 valid_ram_and_time = 0x80;  // register D
+// As firmware leaves them: 1024 Hz; 24 hours, BCD.
+constexpr u8 first_a = divider_runs | 6, first_b = hours_24;
+
+constexpr u8 pm = 0x80;         // in the hours, with 12 of them
+constexpr u8 dont_care = 0xc0;  // in an alarm register
+/// UIP is set this long before the registers change (data sheet, "Update Cycle").
+constexpr i64 warning = 244'000;
+/// The first update comes half a second after the divider chain was let go.
+constexpr i64 phase_after_reset = second / 2;
+
+constexpr i64 floor_div(i64 a, i64 b) { return a / b - (a % b < 0 ? 1 : 0); }
+constexpr i64 floor_mod(i64 a, i64 b) { return a - floor_div(a, b) * b; }
+
+constexpr RtcTime normal(i64 seconds, i64 nanoseconds) {
+  return {seconds + floor_div(nanoseconds, second), floor_mod(nanoseconds, second)};
+}
+
+}  // namespace
+
+RtcTime operator+(const RtcTime& a, const RtcTime& b) {
+  return normal(a.seconds + b.seconds, a.nanoseconds + b.nanoseconds);
+}
+RtcTime operator-(const RtcTime& a, const RtcTime& b) {
+  return normal(a.seconds - b.seconds, a.nanoseconds - b.nanoseconds);
+}
+
+u8* Rtc::Registers::at(u8 index) {
+  switch (index) {
+    case 0: return &second;
+    case 2: return &minute;
+    case 4: return &hour;
+    case 6: return &weekday;
+    case 7: return &day;
+    case 8: return &month;
+    case 9: return &year;
+    case rtc_century: return &century;
+    default: return nullptr;
+  }
+}
+
+Rtc::Rtc(u64 tsc_hz, const RtcTime& date, const RtcBattery& battery, Irq irq)
+    : tsc_hz_(tsc_hz), start_(date), battery_(battery), irq_(std::move(irq)), a_(first_a), b_(first_b) {}
+
+// ---------------------------------------------------------------------------------------------------- the date
+
+bool Rtc::runs() const { return (a_ & divider) <= divider_runs && (b_ & set) == 0; }
+bool Rtc::in_reset() const { return (a_ & divider) >= divider_reset; }
+
+RtcTime Rtc::since_start(u64 now) const {
+  return {static_cast<i64>(now / tsc_hz_), static_cast<i64>(now % tsc_hz_ * second / tsc_hz_)};
+}
+RtcTime Rtc::date(u64 now) const { return start_ + battery_.ahead + since_start(now); }
+void Rtc::set_date(const RtcTime& date, u64 now) { battery_.ahead = date - start_ - since_start(now); }
+
+/// The first cycle at which the clock shows `date`.
+u64 Rtc::tsc_at(const RtcTime& date) const {
+  const RtcTime since = date - start_ - battery_.ahead;
+  if (since.seconds < 0) return 0;
+  return static_cast<u64>(since.seconds) * tsc_hz_ +
+         (static_cast<u64>(since.nanoseconds) * tsc_hz_ + second - 1) / second;
+}
+
+u8 Rtc::in_format(unsigned value) const {
+  return static_cast<u8>((b_ & binary) != 0 ? value : value / 10 << 4 | value % 10);
+}
+
+unsigned Rtc::plain(u8 value) const { return (b_ & binary) != 0 ? value : (value >> 4) * 10u + (value & 0xf); }
+
+u8 Rtc::hour_in_format(unsigned hour) const {
+  if ((b_ & hours_24) != 0) return in_format(hour);
+  const unsigned twelfth = hour % 12 == 0 ? 12 : hour % 12;
+  return static_cast<u8>(in_format(twelfth) | (hour >= 12 ? pm : 0));
+}
+
+unsigned Rtc::plain_hour(u8 value) const {
+  if ((b_ & hours_24) != 0) return plain(value);
+  return plain(static_cast<u8>(value & ~pm)) % 12 + ((value & pm) != 0 ? 12 : 0);
+}
+
+Rtc::Registers Rtc::encode(i64 seconds) const {
+  const std::chrono::sys_days day{std::chrono::days(floor_div(seconds, seconds_a_day))};
+  const std::chrono::year_month_day date(day);
+  const auto of_day = static_cast<unsigned>(floor_mod(seconds, seconds_a_day));
+  const int year = static_cast<int>(date.year());
+  return {.second = in_format(of_day % 60),
+          .minute = in_format(of_day / 60 % 60),
+          .hour = hour_in_format(of_day / 3600),
+          .weekday = in_format(std::chrono::weekday(day).c_encoding() + 1),  // Sunday is 1
+          .day = in_format(static_cast<unsigned>(date.day())),
+          .month = in_format(static_cast<unsigned>(date.month())),
+          .year = in_format(static_cast<unsigned>(year % 100)),
+          .century = in_format(static_cast<unsigned>(year / 100 % 100))};
+}
+
+/// Values out of their range carry over, so that every register's every value is some date.
+i64 Rtc::decode(const Registers& r) const {
+  const unsigned months = plain(r.century) * 1200 + plain(r.year) * 12 + std::max(plain(r.month), 1u) - 1;
+  const std::chrono::year_month_day first{std::chrono::year(static_cast<int>(months / 12)),
+                                          std::chrono::month(months % 12 + 1), std::chrono::day(1)};
+  const i64 days = std::chrono::sys_days(first).time_since_epoch().count() + i64{plain(r.day)} - 1;
+  return days * seconds_a_day + plain_hour(r.hour) * seconds_an_hour + plain(r.minute) * seconds_a_minute +
+         plain(r.second);
+}
+
+Rtc::Registers Rtc::shown(u64 now) const { return runs() ? encode(date(now).seconds) : stopped_; }
+
+RtcBattery Rtc::battery(u64 now) const {
+  if (runs()) return battery_;
+  Rtc running = *this;  // it goes on from where it stands
+  running.irq_ = [](bool) {};
+  running.write_control(first_a, b_ & (binary | hours_24), now);
+  return running.battery_;
+}
+
+// ---------------------------------------------------------------------------------------------------- registers
+
+u8 Rtc::read(u16 port, u64 now) {
+  // The index cannot be read back.
+  return port == rtc_data_port ? read_register(index_, now) : u8{0xff};
+}
+
+void Rtc::write(u16 port, u8 value, u64 now) {
+  if (port == rtc_data_port) return write_register(index_, value, now);
+  // Bit 7 holds back NMIs of the board, of which there is none.
+  index_ = value & 0x7f;
+}
+
+u8 Rtc::read_register(u8 index, u64 now) {
+  if (Registers registers = shown(now); const u8* const value = registers.at(index)) return *value;
+  switch (index) {
+    case reg_a: return a_ | (runs() && date(now).nanoseconds >= second - warning ? update_in_progress : 0);
+    case reg_b: return b_;
+    case reg_c: {
+      sync(now);
+      const u8 value = static_cast<u8>(flags_ | ((flags_ & b_ & all_flags) != 0 ? interrupt_requested : 0));
+      flags_ = 0;
+      update_line();
+      schedule(now);
+      return value;
+    }
+    case reg_d: return valid_ram_and_time;
+    default: return battery_.ram[index];
+  }
+}
+
+void Rtc::write_register(u8 index, u8 value, u64 now) {
+  sync(now);
+  if (Registers registers = shown(now); u8* const changed = registers.at(index)) {
+    *changed = value;
+    if (runs()) {
+      set_date({decode(registers), date(now).nanoseconds}, now);
+    } else {
+      stopped_ = registers;
+    }
+  } else if (index == reg_a) {
+    write_control(value & (divider | rate), b_, now);
+  } else if (index == reg_b) {
+    write_control(a_, value, now);
+  } else if (index != reg_c && index != reg_d) {
+    battery_.ram[index] = value;
+  }
+  update_line();
+  schedule(now);
+}
+
+/// Stops the clock or lets it go on, as registers A and B say.
+void Rtc::write_control(u8 a, u8 b, u64 now) {
+  const bool ran = runs(), was_in_reset = in_reset();
+  const Registers before = shown(now);
+  a_ = a;
+  b_ = (b & set) != 0 ? b & static_cast<u8>(~update) : b;  // SET clears UIE
+  if (was_in_reset && !in_reset()) set_date({date(now).seconds, phase_after_reset}, now);
+  if (ran && !runs()) stopped_ = before;
+  if (!ran && runs()) set_date({decode(stopped_), date(now).nanoseconds}, now);
+}
+
+// ---------------------------------------------------------------------------------------------------- interrupts
+
+/// The first second after `after` that the alarm registers match; each may match all (data sheet, "Alarm").
+std::optional<i64> Rtc::next_alarm(i64 after) const {
+  const auto matches = [](u8 wanted, u8 shown) { return (wanted & dont_care) == dont_care || wanted == shown; };
+  i64 at = after + 1;
+  while (at <= after + seconds_a_day) {
+    const Registers registers = encode(at);
+    if (!matches(battery_.ram[hour_alarm], registers.hour)) {
+      at = (floor_div(at, seconds_an_hour) + 1) * seconds_an_hour;
+    } else if (!matches(battery_.ram[minute_alarm], registers.minute)) {
+      at = (floor_div(at, seconds_a_minute) + 1) * seconds_a_minute;
+    } else if (!matches(battery_.ram[second_alarm], registers.second)) {
+      ++at;
+    } else {
+      return at;
+    }
+  }
+  return std::nullopt;
+}
+
+/// By the rate selection (data sheet, table 5); 0: none.
+unsigned Rtc::periodic_hz() const {
+  const unsigned selected = a_ & rate;
+  if (selected == 0 || in_reset()) return 0;
+  return 32'768u >> ((selected < 3 ? selected + 7 : selected) - 1);
+}
+
+/// The first period's end after a date.
+RtcTime Rtc::next_tick(const RtcTime& date) const {
+  const i64 hz = periodic_hz(), ticks = date.nanoseconds * hz / second + 1;
+  return normal(date.seconds, (ticks * second + hz - 1) / hz);
+}
+
+/// Brings the flags up to now: they are set whether or not their interrupt is enabled.
+void Rtc::sync(u64 now) {
+  if (now <= synced_) return;
+  const RtcTime before = date(synced_), after = date(now);
+  synced_ = now;
+  if (periodic_hz() != 0 && next_tick(before) <= after) flags_ |= periodic;
+  if (!runs() || before.seconds == after.seconds) return;
+  flags_ |= update;
+  if (const auto at = next_alarm(before.seconds); at && *at <= after.seconds) flags_ |= alarm;
+}
+
+void Rtc::expire(u64 now) {
+  sync(now);
+  update_line();
+  schedule(now);
+}
+
+void Rtc::update_line() {
+  const bool level = (flags_ & b_ & all_flags) != 0;
+  if (level != std::exchange(line_, level)) irq_(level);
+}
+
+/// A flag that is set already raises nothing more.
+void Rtc::schedule(u64 now) {
+  const u8 wanted = b_ & all_flags & static_cast<u8>(~flags_);
+  const RtcTime today = date(now);
+  std::optional<RtcTime> first;
+  const auto consider = [&first](const RtcTime& at) { first = std::min(first.value_or(at), at); };
+  if ((wanted & periodic) != 0 && periodic_hz() != 0) consider(next_tick(today));
+  if (runs()) {
+    if ((wanted & update) != 0) consider({today.seconds + 1, 0});
+    if ((wanted & alarm) != 0) {
+      if (const auto at = next_alarm(today.seconds)) consider({*at, 0});
+    }
+  }
+  next_ = first ? std::optional(tsc_at(*first)) : std::nullopt;
+}
+
+}  // namespace cloister::platform
