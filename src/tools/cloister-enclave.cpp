@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "enclave/commands.hpp"
+#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 
 namespace {
@@ -63,6 +64,7 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cloister::open_standard_streams();
   try {
     return run_program(argc, argv);
   } catch (const std::exception& error) {

@@ -3,11 +3,13 @@
 #include <cstdio>
 #include <exception>
 
+#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 #include "toolstack/log.hpp"
 #include "toolstack/vmm/vmm.hpp"
 
 int main(int argc, char** argv) {
+  cloister::open_standard_streams();
   try {
     CLI::App app{"One domain's process; only cloisterd starts it"};
     cloister::tools::add_version(app, "cloister-vmm");

@@ -4,6 +4,7 @@
 #include <exception>
 #include <string_view>
 
+#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 #include "toolstack/daemon/daemon.hpp"
 #include "toolstack/daemon/opener.hpp"
@@ -39,6 +40,7 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cloister::open_standard_streams();
   try {
     return run_program(argc, argv);
   } catch (const std::exception& error) {

@@ -1,8 +1,57 @@
-"""What an operator may do to domains without harm: many viewers, many reboots."""
+"""What an operator may do to the daemon and its domains without harm: signals, closed descriptors, many viewers, many
+reboots, VMMs that do not answer."""
 
+import os
+import signal
 import socket
+import subprocess
 
 from machine import PATIENCE, wait_until
+
+
+def no_vmm(machine):
+    """Without a program for its domains the daemon says so at once."""
+    m = machine()
+    folder = m.state.parent
+    (folder / "text").write_text("no program")
+    for path, why in ((folder / "nothing", "No such file"), (folder, "not a regular file"), (folder / "text", "Permission denied")):
+        command = [m.settings.programs / "cloisterd", "--state", folder / "s2", "--run", folder / "r2", "--vmm", path]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        # Root may execute whatever anybody may.
+        assert ended.returncode == 1 and f"cannot use {path}" in ended.stderr and why in ended.stderr, ended
+        assert "event=ready" not in ended.stderr, ended
+
+
+def hangup(machine):
+    """SIGHUP is noted, and changes nothing."""
+    m = machine()
+    m.create("one")
+    m.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "event=nothing-to-reload" in m.log.read_text(), "the line in the log")
+    assert set(m.domains()) == {"one"} and m.process.poll() is None
+
+
+def closed_streams(machine):
+    """Started with descriptors 0 to 2 closed, no answer has a line of the log in it."""
+    m = machine()
+    m.kill(signal.SIGTERM)
+    m.process = subprocess.Popen(m.command(), preexec_fn=lambda: [os.close(fd) for fd in (0, 1, 2)])
+
+    def answers():
+        try:
+            return m.request("GET", "/v1/epc").status == 200
+        except OSError:
+            return False
+
+    wait_until(answers, "an answer")
+    for fd in (0, 1, 2):
+        assert os.readlink(f"/proc/{m.process.pid}/fd/{fd}") == "/dev/null"
+    m.create("one")
+    for _ in range(10):
+        refused = m.request("GET", "/v1/domains/nobody")  # which is logged
+        assert refused.status == 404 and refused.json["error"]["message"] == "no domain 'nobody'", refused.body
+    m.wait_for_ready("one")
+    m.destroy("one")
 
 
 def connect(path):
@@ -54,4 +103,46 @@ def reboots(machine):
     assert m.domains()["one"]["state"] == "paused" and m.domains()["one"]["restarts"] == statuses.count(200)
 
 
-CASES = {"viewers": viewers, "reboots": reboots}
+def silent(machine):
+    """VMMs that do not answer a new daemon keep what they have, and are what they really are once they answer."""
+    m = machine()
+    names = [f"d{i}" for i in range(4)]
+    pids = {}
+    for name in names:
+        pids[name] = m.create(name)["pid"]
+        m.wait_for_ready(name)
+    epc = m.check_accounts()
+    for name in names[:3]:
+        os.kill(pids[name], signal.SIGSTOP)
+    try:
+        m.restart()
+        states = {name: domain["state"] for name, domain in m.domains().items()}
+        assert states == {"d0": "unresponsive", "d1": "unresponsive", "d2": "unresponsive", "d3": "running"}, states
+        assert m.check_accounts() == epc
+        console = m.request("GET", "/v1/domains/d0/console")
+        assert console.status == 500 and "does not answer" in console.json["error"]["message"], console.body
+        assert b"READY" in m.console("d3")
+        os.kill(pids["d0"], signal.SIGCONT)
+        wait_until(lambda: m.domains()["d0"]["state"] == "running", "d0 to be what it is")
+        assert b"READY" in m.console("d0") and b"x" in m.type_into("d0", b"x")
+        # One that never answers can be ended, and may end by itself.
+        m.destroy("d1")
+        os.kill(pids["d2"], signal.SIGKILL)
+        wait_until(lambda: set(m.domains()) == {"d0", "d3"}, "the ends of the silent ones")
+    finally:
+        for pid in pids.values():
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+    m.check_settled(["d0", "d3"])
+
+
+CASES = {
+    "no-vmm": no_vmm,
+    "hangup": hangup,
+    "closed-streams": closed_streams,
+    "viewers": viewers,
+    "reboots": reboots,
+    "silent": silent,
+}

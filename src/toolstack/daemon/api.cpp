@@ -91,6 +91,8 @@ Response patch_domain(const ApiCall& call) {
 Response get_console(const ApiCall& call) {
   const auto domain = call.domains.find(call.domain);
   if (!domain) return refuse(domain.error());
+  if (domain->page == nullptr && domain->state == "unresponsive")
+    return refuse(ApiError{500, "'" + domain->name + "' does not answer: its console is not at hand"});
   return {.status = 200,
           .type = "text/plain; charset=utf-8",
           .body = domain->page == nullptr ? std::string() : domain->page->console()};

@@ -31,8 +31,10 @@ class Broker {
   const PlatformSecret& secret() const { return secret_; }
 
   /// The counters that all domains share. Those of a domain that runs already come first; without one, it is a new
-  /// power-on of the platform.
-  void adopt_counters(silicon::MachineCounters::Pointer counters) { counters_ = std::move(counters); }
+  /// power-on of the platform. They stay the first ones, whoever comes with others later on.
+  void adopt_counters(silicon::MachineCounters::Pointer counters) {
+    if (counters_ == nullptr) counters_ = std::move(counters);
+  }
   tl::expected<silicon::MachineCounters::Pointer, std::string> counters();
 
   tl::expected<hypervisor::EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,

@@ -27,6 +27,24 @@ std::string vmm_beside_us() {
   return fs::read_symlink("/proc/self/exe", error).parent_path() / "cloister-vmm";
 }
 
+/// Of the program that every domain needs: better now than at the first creation.
+tl::expected<void, std::string> check_vmm(const std::string& vmm) {
+  struct stat status {};
+  if (::stat(vmm.c_str(), &status) != 0) return tl::unexpected("cannot use " + vmm + ": " + std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return tl::unexpected("cannot use " + vmm + ": not a regular file");
+  if (::access(vmm.c_str(), X_OK) != 0) return tl::unexpected("cannot use " + vmm + ": " + std::strerror(errno));
+  return {};
+}
+
+/// SIGTERM or SIGINT. Of SIGHUP nothing follows: what this process was started with is what domains were made of.
+int wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  while (::sigwait(&signals, &number) != 0 || number == SIGHUP) {
+    if (number == SIGHUP) log(LogLevel::info, "nothing-to-reload", {{"signal", std::to_string(number)}});
+  }
+  return number;
+}
+
 /// A domain takes a handful of descriptors.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -61,6 +79,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
   auto broker = Broker::create(std::move(*machine), *secret);
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
+  if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
   auto domains = Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm);
   if (!domains) return tl::unexpected(domains.error());
   auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
@@ -74,8 +93,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
        {"domains", std::to_string((*domains)->list().size())}});
   // Of no effect unless a service manager started this process (sd_notify(3)).
   ::sd_notify(0, "READY=1");
-  int number = 0;
-  ::sigwait(&signals, &number);
+  const int number = wait_for_signal(signals);
   ::sd_notify(0, "STOPPING=1");
   log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});
   return {};

@@ -302,9 +302,9 @@ void Domains::watch() {
       set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
       watched.push_back(domain);
     }
-    const bool all_known = look_again(held);
+    const bool all_known = look_again(held), all_answer = ask_again(held);
     held.unlock();
-    ::poll(set.data(), set.size(), all_known ? -1 : retry_ms);
+    ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
     held.lock();
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);

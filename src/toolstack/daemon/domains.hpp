@@ -133,7 +133,18 @@ class Domains {
   Life look_for_listener(Domain& domain) const;
   Life end_launch(Domain& domain) const;
   bool look_again(const Lock& held);
-  void adopt(Domain& domain, ControlClient& control);
+  /// What a VMM holds of what the daemon keeps beside it.
+  struct Handover {
+    std::shared_ptr<const DomainPage> page;
+    silicon::EpcMemory::Pointer memory;
+    silicon::MachineCounters::Pointer counters;
+  };
+  using Answer = tl::expected<Handover, std::string>;
+  /// Asks a VMM for its descriptors, on a thread of its own.
+  std::future<Answer> ask(const Domain& domain) const;
+  void adopt(Domain& domain, Handover handed);
+  /// Asks again those that did not answer, and looks at what came. True: none is left.
+  bool ask_again(const Lock& held);
   void forget(const DomainRecord& record);
 
   // end
@@ -167,8 +178,9 @@ class Domains {
   MachineRecord machine_record_;
   std::string machine_unread_;  ///< why the machine's record is not known: it is not written then
   bool stopping_ = false;
-  Fd wake_;                            ///< the watcher looks at the table anew
-  std::list<std::future<void>> ends_;  ///< under way, or done and not looked at yet
+  Fd wake_;                                   ///< the watcher looks at the table anew
+  std::list<std::future<void>> ends_;         ///< under way, or done and not looked at yet
+  std::map<u32, std::future<Answer>> asked_;  ///< VMMs that did not answer at the daemon's start
   std::thread watcher_;
 };
 

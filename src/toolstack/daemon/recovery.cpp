@@ -2,6 +2,9 @@
 // frames are free, for nobody holds what was in them. Only a proof counts as death: the record's process is no more,
 // or, if an older daemon wrote the record, nobody listens on the domain's socket any more. What could not be told is
 // looked at again.
+//
+// VMMs are asked for their descriptors all at the same time, and those that do not answer again later on: none delays
+// the start by more than `patience`, and each is what it really is as soon as it answers.
 #include "toolstack/daemon/domain.hpp"
 #include "toolstack/daemon/pidfd.hpp"
 #include "toolstack/log.hpp"
@@ -10,10 +13,15 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr std::chrono::seconds patience(5);
+constexpr std::chrono::seconds patience(2);
 /// For room in a VMM's backlog: whoever cannot be reached at once is looked for again.
 constexpr std::chrono::milliseconds short_wait(100);
 constexpr int longest_exit_ms = 10'000;
+
+/// Whether only its VMM's answer is missing.
+bool lacks_answer(const auto& domain) {
+  return domain.found && domain.process && domain.record.running && domain.page == nullptr && !domain.ending;
+}
 
 }  // namespace
 
@@ -45,6 +53,16 @@ tl::expected<void, std::string> Domains::recover() {
   for (const UnreadRecord& unread : records->unread) {
     if (auto taken = take(stand_in(unread)); !taken) return taken;
   }
+  for (auto& [id, answer] : asked_) {
+    Domain& domain = *table_.at(id);
+    Answer handed = answer.get();
+    if (handed) {
+      adopt(domain, std::move(*handed));
+    } else {
+      log(LogLevel::error, "domain-unresponsive", {{"domain", domain.record.name}, {"error", handed.error()}});
+    }
+  }
+  asked_.clear();
   tidy_sockets();
   return {};
 }
@@ -70,6 +88,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
     domain->record.grants.clear();
   }
   table_.emplace(record.id, domain);
+  if (lacks_answer(*domain)) asked_.emplace(record.id, ask(*domain));
   log(LogLevel::info, "domain-found",
       {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
   return {};
@@ -138,12 +157,7 @@ Domains::Pointer Domains::find_again(const Pointer& domain) {
     log_as(LogLevel::error, "launch-stuck");
     return domain;
   }
-  auto control = connect(record, short_wait);
-  if (life == Life::held && control && control->peer_pid() == domain->pid) {
-    adopt(*domain, *control);
-  } else {
-    log_as(LogLevel::error, "domain-out-of-reach");
-  }
+  if (life != Life::held) log_as(LogLevel::error, "domain-out-of-reach");
   return domain;
 }
 
@@ -204,27 +218,61 @@ bool Domains::look_again(const Lock& held) {
   return all_known;
 }
 
-/// Takes the descriptors that the VMM holds. Without them the domain goes on, and its memory is gone when it ends.
-void Domains::adopt(Domain& domain, ControlClient& control) {
-  const auto failed = [&](const std::string& why) {
-    log(LogLevel::error, "domain-unresponsive", {{"domain", domain.record.name}, {"error", why}});
-  };
-  const auto reply = control.request("descriptors", patience);
-  if (!reply) return failed(reply.error().message);
-  const auto& fds = reply->descriptors;
-  const u64 pages = pages_of(domain.record.grants);
-  if (fds.size() != (pages == 0 ? control_fd::epc : control_fd::epcm + 1)) return failed("descriptors are missing");
-  auto page = DomainPage::adopt(fds[control_fd::page].get());
-  if (!page) return failed(page.error());
-  const auto counters = silicon::MachineCounters::adopt(fds[control_fd::counters].get());
-  if (!counters) return failed(silicon::name_of(counters.error()));
-  if (pages != 0) {
+std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
+  const auto act = [this, record = domain.record, pid = domain.pid]() -> Answer {
+    const u64 pages = pages_of(record.grants);
+    auto control = connect(record, short_wait);
+    if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
+    const auto reply = control->request("descriptors", patience);
+    if (!reply) return tl::unexpected(reply.error().message);
+    const auto& fds = reply->descriptors;
+    if (fds.size() != (pages == 0 ? control_fd::epc : control_fd::epcm + 1))
+      return tl::unexpected(std::string("descriptors are missing"));
+    Handover handed;
+    auto page = DomainPage::adopt(fds[control_fd::page].get());
+    if (!page) return tl::unexpected(page.error());
+    handed.page = std::make_shared<const DomainPage>(std::move(*page));
+    auto counters = silicon::MachineCounters::adopt(fds[control_fd::counters].get());
+    if (!counters) return tl::unexpected(std::string(silicon::name_of(counters.error())));
+    handed.counters = std::move(*counters);
+    if (pages == 0) return handed;
     auto memory = silicon::EpcMemory::adopt(fds[control_fd::epc].get(), fds[control_fd::epcm].get(), pages);
-    if (!memory) return failed(silicon::name_of(memory.error()));
-    domain.memory = std::move(*memory);
+    if (!memory) return tl::unexpected(std::string(silicon::name_of(memory.error())));
+    handed.memory = std::move(*memory);
+    return handed;
+  };
+  return std::async(std::launch::async | std::launch::deferred, act);
+}
+
+/// Without what a VMM hands over the domain goes on, and its memory is gone when it ends.
+void Domains::adopt(Domain& domain, Handover handed) {
+  domain.memory = std::move(handed.memory);
+  domain.page = std::move(handed.page);
+  broker_.adopt_counters(std::move(handed.counters));
+}
+
+bool Domains::ask_again(const Lock&) {
+  for (auto next = asked_.begin(); next != asked_.end();) {
+    if (next->second.wait_for(std::chrono::seconds(0)) == std::future_status::timeout) {
+      ++next;
+      continue;
+    }
+    Answer handed = next->second.get();
+    const auto found = table_.find(next->first);
+    if (handed && found != table_.end() && lacks_answer(*found->second)) {
+      adopt(*found->second, std::move(*handed));
+      log(LogLevel::info, "domain-answers",
+          {{"domain", found->second->record.name}, {"id", std::to_string(found->first)}});
+    }
+    next = asked_.erase(next);
   }
-  domain.page = std::make_shared<const DomainPage>(std::move(*page));
-  broker_.adopt_counters(*counters);
+  bool all = true;
+  for (const auto& [id, domain] : table_) {
+    if (!lacks_answer(*domain)) continue;
+    all = false;
+    if (!asked_.contains(id)) asked_.emplace(id, ask(*domain));
+  }
+  return all;
 }
 
 void Domains::forget(const DomainRecord& record) {
