@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
       return app.exit(error) == 0 ? 0 : 2;
     }
-    cloister::toolstack::set_up_log("cloister-vmm");
+    cloister::toolstack::set_up_piped_log("cloister-vmm");
     return cloister::toolstack::run_vmm();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cloister-vmm: %s\n", error.what());

@@ -4,8 +4,12 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <memory>
+
+#include "toolstack/pipe_sink.hpp"
 
 #include "toolstack/utf8.hpp"
 
@@ -54,13 +58,18 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::err;
 }
 
-}  // namespace
-
-void set_up_log(const std::string& program) {
-  auto logger = spdlog::stderr_logger_mt(program);
+void set_up(std::shared_ptr<spdlog::logger> logger) {
   logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l program=%n %v", spdlog::pattern_time_type::utc);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace
+
+void set_up_log(const std::string& program) { set_up(spdlog::stderr_logger_mt(program)); }
+
+void set_up_piped_log(const std::string& program) {
+  set_up(std::make_shared<spdlog::logger>(program, std::make_shared<PipeSink>(STDERR_FILENO)));
 }
 
 std::string logfmt(std::string_view key, std::string_view value) {
@@ -74,6 +83,13 @@ void log(LogLevel level, std::string_view event, LogFields fields) {
     if (!value.empty()) line.append(" ").append(logfmt(key, value));
   }
   spdlog::log(level_of(level), "{}", line);
+}
+
+void log_for(const std::string& program, LogLevel level, const std::string& fields) {
+  const auto& sinks = spdlog::default_logger_raw()->sinks();
+  spdlog::logger other(program, sinks.begin(), sinks.end());
+  other.flush_on(spdlog::level::info);
+  other.log(level_of(level), "{}", fields);
 }
 
 }  // namespace cloister::toolstack

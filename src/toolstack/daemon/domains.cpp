@@ -48,19 +48,23 @@ const char* word_of(hypervisor::Ending ending) {
 
 }  // namespace
 
-Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm)
+Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
+                 std::unique_ptr<VmmLogs> logs)
     : paths_(std::move(paths)),
       registry_(std::move(registry)),
       sockets_(std::move(sockets)),
       broker_(std::move(broker)),
       vmm_(std::move(vmm)),
+      logs_(std::move(logs)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
                                                                     SocketFolders sockets, Broker broker,
                                                                     std::string vmm) {
+  auto logs = VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); });
+  if (!logs) return tl::unexpected(logs.error());
   std::unique_ptr<Domains> domains(
-      new Domains(paths, std::move(registry), std::move(sockets), std::move(broker), std::move(vmm)));
+      new Domains(paths, std::move(registry), std::move(sockets), std::move(broker), std::move(vmm), std::move(*logs)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
   if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
   domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
@@ -223,7 +227,7 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
 }
 
 Domains::Result Domains::rename(const std::string& key, const std::string& name) {
-  const Lock held(lock_);
+  Lock held(lock_);
   const Pointer domain = lookup(key);
   if (domain == nullptr) return tl::unexpected(no_such_domain(key));
   const std::string before = domain->record.name;
@@ -236,11 +240,15 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
   renamed.name = name;
   if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
   domain->record = std::move(renamed);
-  // Only its log is concerned: a VMM that does not listen keeps the old name there.
-  if (auto control = connect(domain->record, seconds(1)))
-    (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
+  logs_->rename(domain->record.id, name);
   log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
-  return info(*domain);
+  const DomainInfo now = info(*domain);
+  const DomainRecord record = domain->record;
+  held.unlock();
+  // Nothing hangs on it: the daemon's log has the names that the daemon knows.
+  if (auto control = connect(record, seconds(1)))
+    (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
+  return now;
 }
 
 MachineEpcInfo Domains::epc() const {
@@ -378,6 +386,7 @@ void Domains::end(Pointer domain) {
   broker_.release(record.id);
   remove_sockets(*domain);
 
+  logs_->remove(record.id);
   std::string how = domain->fate, cause;
   bool bad = false;
   if (!how.empty()) {

@@ -23,6 +23,7 @@
 #include "toolstack/daemon/registry.hpp"
 #include "toolstack/daemon/socket_folders.hpp"
 #include "toolstack/daemon/spawn.hpp"
+#include "toolstack/daemon/vmm_logs.hpp"
 #include "toolstack/policies.hpp"
 #include "toolstack/vmm/control.hpp"
 #include "toolstack/vmm/domain_page.hpp"
@@ -106,7 +107,8 @@ class Domains {
   using Pointer = std::shared_ptr<Domain>;
   using Lock = std::unique_lock<std::mutex>;
 
-  Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm);
+  Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
+          std::unique_ptr<VmmLogs> logs);
 
   // creation
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
@@ -138,6 +140,7 @@ class Domains {
     std::shared_ptr<const DomainPage> page;
     silicon::EpcMemory::Pointer memory;
     silicon::MachineCounters::Pointer counters;
+    Fd log;  ///< where it writes its lines from now on; none: it does not know how
   };
   using Answer = tl::expected<Handover, std::string>;
   /// Asks a VMM for its descriptors, on a thread of its own.
@@ -171,6 +174,7 @@ class Domains {
   Broker broker_;
   const std::string vmm_;
   FileOpener opener_;
+  const std::unique_ptr<VmmLogs> logs_;
 
   mutable std::mutex lock_;          ///< of everything below, and of the broker
   std::condition_variable changed_;  ///< a domain has ended

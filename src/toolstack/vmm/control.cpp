@@ -64,10 +64,12 @@ tl::expected<ControlClient, ControlClient::Refused> ControlClient::connect(int f
   return ControlClient(std::move(socket));
 }
 
-tl::expected<Packet, ControlError> ControlClient::request(const nlohmann::json& body, std::chrono::milliseconds limit) {
+tl::expected<Packet, ControlError> ControlClient::request(const nlohmann::json& body, std::chrono::milliseconds limit,
+                                                          std::span<const int> descriptors) {
   set_limit(socket_.get(), SO_SNDTIMEO, limit);
   set_limit(socket_.get(), SO_RCVTIMEO, limit);
-  if (const auto sent = send_packet(socket_.get(), body); !sent) return tl::unexpected(silence(sent.error()));
+  if (const auto sent = send_packet(socket_.get(), body, descriptors); !sent)
+    return tl::unexpected(silence(sent.error()));
   auto reply = receive_packet(socket_.get());
   if (!reply) return tl::unexpected(silence(reply.error()));
   const auto ok = reply->body.find("ok");

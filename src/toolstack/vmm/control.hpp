@@ -5,6 +5,7 @@
 //   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
 //   {"verb":"pause"} {"verb":"unpause"} {"verb":"shutdown"} {"verb":"reboot"}    what happens to the guest
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
+//   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
@@ -58,8 +59,9 @@ class ControlClient {
   static tl::expected<ControlClient, Refused> connect(int folder, std::string_view name,
                                                       std::chrono::milliseconds limit = std::chrono::seconds(5));
 
-  /// One request and its reply.
-  tl::expected<Packet, ControlError> request(const nlohmann::json& body, std::chrono::milliseconds limit);
+  /// One request, with descriptors beside it, and its reply.
+  tl::expected<Packet, ControlError> request(const nlohmann::json& body, std::chrono::milliseconds limit,
+                                             std::span<const int> descriptors = {});
   tl::expected<Packet, ControlError> request(const char* verb, std::chrono::milliseconds limit);
 
   /// The process that last called listen() on the socket (SO_PEERCRED).

@@ -1,6 +1,6 @@
 // Outermost first: descriptors, root directory, user, privileges by exec(), memory images, at last system calls.
 //
-// Standard error stays open: it is the daemon's log.
+// Standard error stays open: it is a pipe to the daemon, which writes the log.
 #include "toolstack/vmm/sandbox.hpp"
 
 #include <grp.h>

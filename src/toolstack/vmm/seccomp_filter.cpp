@@ -71,6 +71,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(ppoll)},
     {SCMP_SYS(eventfd2)},
     {SCMP_SYS(pipe2)},
+    {SCMP_SYS(dup3), is(1, STDERR_FILENO)},  // a new daemon's pipe
     {SCMP_SYS(fcntl), is(1, F_DUPFD_CLOEXEC)},
     {SCMP_SYS(fcntl), is(1, F_GETFL)},
     {SCMP_SYS(fcntl), is(1, F_SETFL)},

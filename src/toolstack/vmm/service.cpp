@@ -77,7 +77,7 @@ void Service::accept() {
 bool Service::handle(int connection) {
   const auto request = receive_packet(connection);
   if (request) {
-    const Reply reply = answer(context_, request->body);
+    const Reply reply = answer(context_, *request);
     if (send_packet(connection, reply.body, reply.descriptors)) return true;
   } else if (request.error() == PacketError::waits) {
     return true;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "toolstack/vmm/lifecycle.hpp"
+#include "toolstack/vmm/packet.hpp"
 
 namespace cloister::toolstack {
 
@@ -22,6 +23,6 @@ struct Reply {
 };
 
 /// Never fails: what is wrong with the request is the reply.
-Reply answer(VerbContext& context, const nlohmann::json& request);
+Reply answer(VerbContext& context, const Packet& request);
 
 }  // namespace cloister::toolstack

@@ -108,6 +108,8 @@ const Case forbidden[] = {
      [] {
        return call(SYS_clone, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWNET, nullptr, nullptr, nullptr, 0);
      }},
+    {"dup2", [] { return call(SYS_dup2, some_fd, STDERR_FILENO); }},
+    {"dup3_other", [] { return call(SYS_dup3, STDERR_FILENO, some_fd, 0); }},
     {"unshare", [] { return call(SYS_unshare, CLONE_NEWUSER); }},
     {"setns", [] { return call(SYS_setns, some_fd, 0); }},
     {"mmap_code",
@@ -243,6 +245,11 @@ const Case allowed[] = {
      [] {
        const Fd fd = fixed_memfd("test", 4096);
        return is_fixed_memfd(fd.get(), 4096) && SharedMapping(fd.get(), 4096).data() != nullptr;
+     }},
+    {"standard_error_of_a_new_daemon",
+     [] {
+       int ends[2];
+       return ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 && ::dup3(ends[1], STDERR_FILENO, O_CLOEXEC) == STDERR_FILENO;
      }},
     {"eventfd",
      [] {

@@ -138,7 +138,7 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   ASSERT_TRUE(page);
   Lifecycle lifecycle(*page, "dom");
   VerbContext context{1, lifecycle, *page, {}};
-  const auto ask = [&](json request) { return answer(context, request).body; };
+  const auto ask = [&](json request) { return answer(context, {.body = std::move(request), .descriptors = {}}).body; };
   EXPECT_EQ(ask({{"verb", "hello"}})["state"], "created");
   for (const char* verb : {"reboot", "pause", "unpause", "shutdown"})
     EXPECT_TRUE(ask({{"verb", verb}}).contains("error")) << verb;
@@ -157,6 +157,33 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   EXPECT_FALSE(lifecycle.stop_flag());
   EXPECT_TRUE(ask({{"verb", "sing"}}).contains("error"));
   EXPECT_TRUE(ask({{"verb", 3}}).contains("error"));
+}
+
+TEST(Verbs, LogTakesAPipeThatDoesNotWaitAsStandardError) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  Lifecycle lifecycle(*page, "dom");
+  VerbContext context{1, lifecycle, *page, {}};
+  const Fd before(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+  const auto hand_over = [&](int flags) {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, flags), 0);
+    Packet packet{.body = {{"verb", "log"}}, .descriptors = {}};
+    packet.descriptors.emplace_back(ends[1]);
+    const json reply = answer(context, packet).body;
+    return std::pair(Fd(ends[0]), reply);
+  };
+  const auto refused = hand_over(0);
+  auto [pipe, reply] = hand_over(O_NONBLOCK);
+  char text[6] = {};
+  const ssize_t written = ::write(STDERR_FILENO, "hello", 5), got = ::read(pipe.get(), text, 5);
+  ASSERT_EQ(::dup2(before.get(), STDERR_FILENO), STDERR_FILENO);
+  EXPECT_TRUE(reply["ok"]) << reply;
+  EXPECT_EQ(written, 5);
+  EXPECT_EQ(got, 5);
+  EXPECT_STREQ(text, "hello");
+  EXPECT_TRUE(refused.second.contains("error")) << "its writes would wait for the daemon";
+  EXPECT_TRUE(answer(context, {.body = {{"verb", "log"}}, .descriptors = {}}).body.contains("error"));
 }
 
 // ---- the console's hub, with a thread as the service has it
