@@ -25,6 +25,10 @@ int run_program(int argc, char** argv) {
   app.add_option("--run", arguments.run, "folder of sockets and locks")->type_name("DIR")->capture_default_str();
   app.add_option("--machine", arguments.machine, "the machine's description; see docs/machine.md")->type_name("FILE");
   app.add_option("--vmm", arguments.vmm, "the program cloister-vmm")->type_name("FILE");
+  app.add_option("--cgroup", arguments.cgroup,
+                 "the control group (v2) below which each domain gets one: a folder, none, or auto: cloister.slice")
+      ->type_name("DIR")
+      ->capture_default_str();
   app.add_flag("--new-secret", arguments.new_secret, "make the platform's secret anew where it is lost");
   bool check = false;
   app.add_flag("--check", check, "read all that a start would, say what was found, and change nothing");

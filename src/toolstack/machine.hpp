@@ -50,6 +50,7 @@ struct MachineDescription {
   std::string silicon;  ///< the processor's description by name; empty: the default one
   LaunchControl launch_control = LaunchControl::unlocked;
   std::optional<std::array<u64, 4>> launch_hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; with `locked`, always
+  double memory_overcommit = 1;  ///< so many times the host's memory may be given to domains (domain_memory.hpp)
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
   std::string sgx_off;  ///< why the machine has no EPC; empty if it has some
   bool operator==(const MachineDescription&) const = default;

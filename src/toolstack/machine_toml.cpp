@@ -173,10 +173,20 @@ Done read_hash(Draft& draft, const Value& value) {
   return draft.machine.launch_hash ? Done() : value.wrong(launch_hash_form);
 }
 
+Done read_overcommit(Draft& draft, const Value& value) {
+  constexpr double least = 0.1, most = 1000;
+  const std::optional<double> number = value.node.is_number() ? value.node.value<double>() : std::nullopt;
+  // A NaN is in no order.
+  if (!number || !(*number >= least && *number <= most)) return value.wrong("a number from 0.1 to 1000");
+  draft.machine.memory_overcommit = *number;
+  return {};
+}
+
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"keys", read_keys},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},
+                                           {"memory_overcommit", read_overcommit},
                                            {"package", read_package}};
 
 /// A processor without SGX_LC has no launch control, whatever firmware would do.

@@ -12,7 +12,11 @@ namespace cloister::silicon {
 
 namespace {
 
-constexpr u64 max_cached_ops = u64{4} << 20;
+/// In operations of 32 bytes: 160 MiB for each processor, whatever blocks a guest makes it decode. What a block is
+/// beside its operations, with the map's node and the allocator's headers, counts as some more of them.
+constexpr u64 max_cached_ops = u64{5} << 20;
+constexpr u64 ops_beside = 8;
+static_assert(sizeof(Op) == 32 && sizeof(Block) + 96 <= ops_beside * sizeof(Op));
 constexpr unsigned max_instruction_bytes = 15;
 
 /// After the last instruction of a block that was cut: goes on behind it.
@@ -158,7 +162,10 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   }
   Block fresh;
   if (const auto built = build(fresh, linear, *page, max_block_ops); !built) return tl::unexpected(built.error());
-  if (found == blocks_.end()) found = blocks_.emplace(key, std::make_unique<Block>()).first;
+  if (found == blocks_.end()) {
+    found = blocks_.emplace(key, std::make_unique<Block>()).first;
+    ops_ += ops_beside;
+  }
   // Links and the jump cache may point to the old block: it becomes the new one.
   Block& block = *found->second;
   ops_ += fresh.ops.size() - block.ops.size();

@@ -43,7 +43,7 @@ class BlockCache {
   Mmu& mmu_;
   std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by physical address and code mode
   Block limited_;
-  u64 ops_ = 0;  ///< operations in all blocks
+  u64 ops_ = 0;  ///< operations in all blocks, and what blocks are beside them
   u64 lookups_ = 0, decoded_ = 0;
 };
 

@@ -28,7 +28,9 @@ Response reply(const Domains::Result& result, int status = 200) {
 }
 Response bad_request(const std::string& why) { return refuse({.status = 400, .message = why}); }
 
-Response get_host(const ApiCall& call) { return reply(view_host(call.domains.machine(), call.host)); }
+Response get_host(const ApiCall& call) {
+  return reply(view_host(call.domains.machine(), call.host, call.domains.memory()));
+}
 Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
 Response get_epc_domains(const ApiCall& call) { return reply(view_epc_by_domain(call.domains.list())); }
 

@@ -29,6 +29,7 @@ namespace cloister::toolstack {
 
 struct OpenImages {
   Fd kernel, ramdisk;
+  u64 ramdisk_bytes = 0;
 };
 
 namespace {
@@ -98,6 +99,21 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
   return std::move(*chosen);
 }
 
+/// As it was when it was opened: asking again might have to wait for its file system.
+u64 length_of(int fd) {
+  struct statx status {};
+  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) == 0 ? status.stx_size : 0;
+}
+
+/// Beside a thread for each processor and the service's: none that a VMM starts, but the C library may.
+constexpr u32 spare_tasks = 8;
+
+CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
+  return {.memory_bytes = (config.memory_mib + config.epc_mib() + overhead_mib) << 20,
+          .processors = config.vcpus,
+          .tasks = config.vcpus + spare_tasks};
+}
+
 tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config) {
   OpenImages images;
   auto kernel = files.image(config, "kernel", config.kernel);
@@ -107,6 +123,7 @@ tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const Domain
   auto ramdisk = files.image(config, "ramdisk", config.ramdisk);
   if (!ramdisk) return tl::unexpected(ramdisk.error());
   images.ramdisk = std::move(*ramdisk);
+  images.ramdisk_bytes = length_of(images.ramdisk.get());
   return images;
 }
 
@@ -136,7 +153,7 @@ Domains::Result Domains::add(const CreateRequest& request) {
   const auto chosen = check(request, files, read->config, machine());
   if (!chosen) return tl::unexpected(chosen.error());
 
-  const auto domain = admit(request, std::move(read->config), chosen->features);
+  const auto domain = admit(request, std::move(read->config), chosen->features, images->ramdisk_bytes);
   if (!domain) return tl::unexpected(domain.error());
   if (auto launched = launch(*domain, *images, request.paused); !launched) {
     roll_back(*domain);
@@ -175,7 +192,7 @@ tl::expected<u32, std::string> Domains::next_id() {
 }
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config,
-                                                        const silicon::Features& features) {
+                                                        const silicon::Features& features, u64 ramdisk_bytes) {
   const Lock held(lock_);
   if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
   if (!machine_unread_.empty())
@@ -183,6 +200,13 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
     return tl::unexpected(in_accounts_unknown(request.file, config, *why));
+  const MemoryNeed need =
+      memory_need(config.memory_mib, config.epc_mib(), config.vcpus, std::min(ramdisk_bytes, config.memory_mib << 20));
+  if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted) {
+    ApiError error = in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()});
+    error.status = 507;
+    return tl::unexpected(error);
+  }
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
   auto allocation = broker_.allocate(*id, config.epc, [this](u32 owner) { return name_of(owner); });
@@ -198,6 +222,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .config = request.config,
                     .file = request.file,
                     .directory = request.directory,
+                    .overhead_mib = need.overhead,
                     .owner = request.owner,
                     .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
                     .placement = std::move(allocation->reason),
@@ -275,6 +300,8 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   domain->memory = std::move(memory);
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
   ::eventfd_write(wake_.get(), 1);
+  if (auto added = cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)); !added)
+    return tl::unexpected(added.error());
   record.process = identity_of(domain->pid);
   if (auto kept = registry_.put(record); !kept) return tl::unexpected(kept.error());
   domain->record = std::move(record);

@@ -53,6 +53,12 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::string cgroups_text(const MemoryInfo& memory) {
+  std::string text;
+  for (const std::string& controller : memory.controllers) text.append(text.empty() ? "" : " ").append(controller);
+  return text.empty() ? "none: " + memory.no_groups : text;
+}
+
 tl::expected<void, std::string> serve(const DaemonArguments& arguments, const sigset_t& signals) {
   const auto paths = daemon_paths(arguments);
   if (!paths) return tl::unexpected(paths.error());
@@ -80,7 +86,10 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
-  auto domains = Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm);
+  auto cgroups = DomainCgroups::open(arguments.cgroup);
+  if (!cgroups) return tl::unexpected(cgroups.error());
+  auto domains =
+      Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm, std::move(*cgroups));
   if (!domains) return tl::unexpected(domains.error());
   auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
   if (!socket) return tl::unexpected(socket.error());
@@ -90,7 +99,8 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const si
       {{"socket", paths->api_socket()},
        {"machine", (*domains)->machine().origin},
        {"epc_pages", std::to_string((*domains)->epc().count.total)},
-       {"domains", std::to_string((*domains)->list().size())}});
+       {"domains", std::to_string((*domains)->list().size())},
+       {"cgroups", cgroups_text((*domains)->memory())}});
   // Of no effect unless a service manager started this process (sd_notify(3)).
   ::sd_notify(0, "READY=1");
   const int number = wait_for_signal(signals);

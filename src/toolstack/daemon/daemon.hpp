@@ -15,6 +15,7 @@ struct DaemonArguments {
   std::optional<std::string> machine;  ///< file; none: /etc/cloister/machine.toml, the host, or the default
   std::string vmm;                     ///< empty: cloister-vmm beside this program
   bool new_secret = false;             ///< make the platform's secret anew, which must be missing
+  std::string cgroup = "auto";         ///< DomainCgroups::open()
 };
 
 /// Absolute; an error if there is no default.

@@ -49,24 +49,29 @@ const char* word_of(hypervisor::Ending ending) {
 }  // namespace
 
 Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
-                 std::unique_ptr<VmmLogs> logs)
+                 std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups)
     : paths_(std::move(paths)),
       registry_(std::move(registry)),
       sockets_(std::move(sockets)),
       broker_(std::move(broker)),
       vmm_(std::move(vmm)),
       logs_(std::move(logs)),
+      cgroups_(std::move(cgroups)),
+      host_memory_(host_memory()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
                                                                     SocketFolders sockets, Broker broker,
-                                                                    std::string vmm) {
+                                                                    std::string vmm, DomainCgroups cgroups) {
   auto logs = VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); });
   if (!logs) return tl::unexpected(logs.error());
-  std::unique_ptr<Domains> domains(
-      new Domains(paths, std::move(registry), std::move(sockets), std::move(broker), std::move(vmm), std::move(*logs)));
+  std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(sockets), std::move(broker),
+                                               std::move(vmm), std::move(*logs), std::move(cgroups)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
   if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
+  std::vector<u32> ids;
+  for (const auto& [id, domain] : domains->table_) ids.push_back(id);
+  domains->cgroups_.keep_only(ids);
   domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
   return domains;
 }
@@ -148,6 +153,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.console = paths_of(domain.record).console(domain.record.id);
   info.placement = domain.record.placement;
   info.owner = domain.record.owner;
+  info.overhead_mib = domain.record.overhead_mib;
   info.cpu_seconds = cpu_seconds_of(domain.pid);
   info.grants = domain.record.grants;
   info.page = domain.page;
@@ -249,6 +255,22 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
   if (auto control = connect(record, seconds(1)))
     (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
   return now;
+}
+
+std::vector<MemoryHolder> Domains::memory_holders() const {
+  std::vector<MemoryHolder> holders;
+  for (const auto& [id, domain] : table_) {
+    const DomainConfig& config = domain->config;
+    holders.push_back({domain->record.name, config.memory_mib + config.epc_mib() + domain->record.overhead_mib});
+  }
+  return holders;
+}
+
+MemoryInfo Domains::memory() const {
+  const Lock held(lock_);
+  MemoryInfo memory{.limit = memory_limit(), .controllers = cgroups_.controllers(), .no_groups = cgroups_.off()};
+  for (const MemoryHolder& holder : memory_holders()) memory.held_mib += holder.mib;
+  return memory;
 }
 
 MachineEpcInfo Domains::epc() const {
@@ -384,6 +406,7 @@ void Domains::end(Pointer domain) {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
   }
   broker_.release(record.id);
+  cgroups_.remove(record.id);
   remove_sockets(*domain);
 
   logs_->remove(record.id);

@@ -19,11 +19,13 @@
 #include <thread>
 
 #include "toolstack/daemon/broker.hpp"
+#include "toolstack/daemon/cgroups.hpp"
 #include "toolstack/daemon/opener.hpp"
 #include "toolstack/daemon/registry.hpp"
 #include "toolstack/daemon/socket_folders.hpp"
 #include "toolstack/daemon/spawn.hpp"
 #include "toolstack/daemon/vmm_logs.hpp"
+#include "toolstack/domain_memory.hpp"
 #include "toolstack/policies.hpp"
 #include "toolstack/vmm/control.hpp"
 #include "toolstack/vmm/domain_page.hpp"
@@ -42,7 +44,7 @@ struct ApiError {
 struct DomainInfo {
   u32 id = 0, vcpus = 0;
   std::string name, state;  ///< "creating", "ending", "unresponsive", or a name of DomainState
-  u64 memory_mib = 0, epc_mib = 0;
+  u64 memory_mib = 0, epc_mib = 0, overhead_mib = 0;
   int pid = 0;          ///< 0: not known
   std::string silicon;  ///< what its configuration says, else the machine's
   std::string started, console, placement;
@@ -69,6 +71,13 @@ struct PackageEpc {
   hypervisor::EpcCount count;
   u64 largest_free_extent = 0;  ///< pages
 };
+/// The memory of the host, what of it domains may have, and what keeps them to it.
+struct MemoryInfo {
+  MemoryLimit limit;
+  u64 held_mib = 0;
+  std::vector<std::string> controllers;  ///< of the domains' control groups
+  std::string no_groups;                 ///< why there are none
+};
 struct MachineEpcInfo {
   hypervisor::EpcCount count;
   std::vector<PackageEpc> packages;
@@ -80,7 +89,7 @@ class Domains {
   /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch. `vmm`: the program.
   static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Registry registry,
                                                                     SocketFolders sockets, Broker broker,
-                                                                    std::string vmm);
+                                                                    std::string vmm, DomainCgroups cgroups);
   /// Domains go on.
   ~Domains();
   Domains(const Domains&) = delete;
@@ -100,6 +109,7 @@ class Domains {
   Result rename(const std::string& key, const std::string& name);
 
   MachineEpcInfo epc() const;
+  MemoryInfo memory() const;
   const MachineDescription& machine() const { return broker_.machine(); }
 
  private:
@@ -108,11 +118,11 @@ class Domains {
   using Lock = std::unique_lock<std::mutex>;
 
   Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
-          std::unique_ptr<VmmLogs> logs);
+          std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups);
 
   // creation
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
-                                        const silicon::Features& features);
+                                        const silicon::Features& features, u64 ramdisk_bytes);
   tl::expected<void, ApiError> launch(const Pointer& domain, const struct OpenImages& images, bool paused);
   tl::expected<ControlClient, std::string> start(const Pointer& domain, const struct OpenImages& images);
   void roll_back(const Pointer& domain);
@@ -164,6 +174,8 @@ class Domains {
   /// Why nothing can be asked of it at the moment.
   std::optional<ApiError> not_now(const Domain& domain) const;
   DomainInfo info(const Domain& domain) const;
+  MemoryLimit memory_limit() const { return {host_memory_, broker_.machine().memory_overcommit}; }
+  std::vector<MemoryHolder> memory_holders() const;
   std::string name_of(u32 id) const;
   bool name_taken(const std::string& name) const;
   tl::expected<u32, std::string> next_id();
@@ -175,6 +187,8 @@ class Domains {
   const std::string vmm_;
   FileOpener opener_;
   const std::unique_ptr<VmmLogs> logs_;
+  const DomainCgroups cgroups_;
+  const HostMemory host_memory_;
 
   mutable std::mutex lock_;          ///< of everything below, and of the broker
   std::condition_variable changed_;  ///< a domain has ended

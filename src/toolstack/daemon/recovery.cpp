@@ -47,6 +47,10 @@ tl::expected<void, std::string> Domains::recover() {
     domain->record = record;
     domain->found = true;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
+    if (record.overhead_mib == 0) {
+      const DomainConfig& config = domain->config;
+      domain->record.overhead_mib = memory_need(config.memory_mib, config.epc_mib(), config.vcpus).overhead;
+    }
     if (auto taken = take(domain); !taken) return taken;
   }
   // After those whose frames are certain.

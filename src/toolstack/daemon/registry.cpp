@@ -22,6 +22,7 @@ constexpr const char* machine_name = "machine.json";
 constexpr const char* records_name = "domains";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
+constexpr u64 most_overhead_mib = u64{1} << 32;
 
 tl::unexpected<std::string> in_file(const fs::path& path, const std::string& what) {
   return tl::unexpected(path.string() + ": " + what);
@@ -70,6 +71,7 @@ std::string write_record(const DomainRecord& record) {
               {"file", record.file},
               {"directory", record.directory},
               {"owner", to_json(record.owner)},
+              {"overhead_mib", record.overhead_mib},
               {"started", record.started},
               {"placement", record.placement},
               {"grants", to_json(record.grants)},
@@ -102,6 +104,7 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
     }
   }
   // Records of before there were owners: those domains' files were the daemon's to open.
+  if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_overhead_mib);
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {
     auto owner = read_owner((*object)["owner"]);

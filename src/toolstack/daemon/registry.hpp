@@ -27,6 +27,7 @@ struct DomainRecord {
   u32 id = 0;  ///< 1 to hypervisor::last_owner
   std::string name;
   std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
+  u64 overhead_mib = 0;                 ///< what it may take beside RAM and EPC (domain_memory.hpp)
   Owner owner;                          ///< whose rights its files are opened with
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is

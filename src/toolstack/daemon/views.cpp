@@ -48,6 +48,7 @@ json view(const DomainInfo& domain) {
             {"vcpus", domain.vcpus},
             {"memory_mib", domain.memory_mib},
             {"epc_mib", domain.epc_mib},
+            {"overhead_mib", domain.overhead_mib},
             {"silicon", domain.silicon},
             {"owner", to_json(domain.owner)},
             {"pid", domain.pid},
@@ -135,7 +136,18 @@ json hardware_view(const HostEpc& host) {
           {"sections", std::move(sections)}};
 }
 
-json view_host(const MachineDescription& machine, const HostEpc& host) {
+json view(const MemoryInfo& memory) {
+  const u64 all = memory.limit.mib();
+  return {{"total_mib", all},
+          {"held_mib", memory.held_mib},
+          {"free_mib", all > memory.held_mib ? all - memory.held_mib : 0},
+          {"overcommit", memory.limit.overcommit},
+          {"origin", memory.limit.host.origin},
+          {"control_groups", memory.controllers},
+          {"reason", memory.no_groups}};
+}
+
+json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains) {
   utsname system{};
   ::uname(&system);
   struct sysinfo memory {};
@@ -148,6 +160,7 @@ json view_host(const MachineDescription& machine, const HostEpc& host) {
           {"kernel", system.release},
           {"cpus", ::sysconf(_SC_NPROCESSORS_ONLN)},
           {"memory_mib", (u64{memory.totalram} * memory.mem_unit) >> 20},
+          {"domain_memory", view(domains)},
           {"machine", machine.origin},
           {"silicon", machine.silicon.empty() ? "default" : machine.silicon},
           {"sgx",

@@ -41,9 +41,15 @@ TEST(Machine, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(machine.launch_control, LaunchControl::unlocked);
   EXPECT_EQ(machine.launch_hash, std::nullopt);
   EXPECT_EQ(machine.sgx_off, "");
+  EXPECT_EQ(machine.memory_overcommit, 1);
   MachineDescription standard = default_machine();
   standard.origin.clear();
   EXPECT_EQ(standard, machine) << "the same as without a file";
+}
+
+TEST(Machine, OvercommitIsAnyNumber) {
+  EXPECT_EQ(good("memory_overcommit = 2\n[[package]]\n").memory_overcommit, 2);
+  EXPECT_EQ(good("memory_overcommit = 0.75\n[[package]]\n").memory_overcommit, 0.75);
 }
 
 TEST(Machine, SectionsHavePlaceSizeAndNode) {
@@ -127,7 +133,7 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"[[[package]]]", 1, 3, {"saw '['"}},
       {"keys = 1" + end, 1, 8, {"found 1"}},
       {"kyes = 'shared'" + end, 1, 1, {"unknown key \"kyes\"", "did you mean 'keys'?"}},
-      {"zzzzzzzz = 1" + end, 1, 1, {"unknown key", "expected silicon, keys, launch_control, launch_hash, package"}},
+      {"zzzzzzzz = 1" + end, 1, 1, {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
@@ -166,6 +172,9 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
        2,
        {"0x100000-0x1fffff overlaps 0x0-0x1fffff"}},
       {"[[package]]\nname = 'ä'\n", 2, 1, {"unknown key \"name\""}},
+      {"memory_overcommit = 0" + end, 1, 21, {"found 0", "a number from 0.1 to 1000"}},
+      {"memory_overcommit = nan" + end, 1, 21, {"a number from 0.1 to 1000"}},
+      {"memory_overcommit = '2'" + end, 1, 21, {"found \"2\""}},
       {"silicon = 'ä'; keys = 2", 1, 15, {}},  // columns count bytes
   };
   for (const Bad& bad : cases) {
@@ -193,7 +202,7 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
   for (const char* key :
-       {"silicon", "keys", "launch_control", "launch_hash", "package", "epc", "base", "size", "node", "faulty"})
+       {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "package", "epc", "base", "size", "node", "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 
