@@ -110,6 +110,7 @@ def killed(machine):
 
 
 LARGE = """
+memory_overcommit = 1000
 [[package]]
 epc = [{ base = 0x1_0000_0000, size = 1024 }, { base = 0x100_0000_0000, size = 524288 }]
 [[package]]

@@ -133,7 +133,10 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"[[[package]]]", 1, 3, {"saw '['"}},
       {"keys = 1" + end, 1, 8, {"found 1"}},
       {"kyes = 'shared'" + end, 1, 1, {"unknown key \"kyes\"", "did you mean 'keys'?"}},
-      {"zzzzzzzz = 1" + end, 1, 1, {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, package"}},
+      {"zzzzzzzz = 1" + end,
+       1,
+       1,
+       {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
@@ -201,8 +204,8 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
-  for (const char* key :
-       {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "package", "epc", "base", "size", "node", "faulty"})
+  for (const char* key : {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "package", "epc",
+                          "base", "size", "node", "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 
