@@ -97,9 +97,9 @@ class Hold {
  public:
   /// For a thread that is in no run() of theirs.
   explicit Hold(Shootdown& all);
-  /// For a processor in run(), itself between two blocks; `self` alone runs on. What it stops stands still for a tenth
-  /// of the time at most, however often processors ask for it: it waits until those that were stopped have gone on,
-  /// and then for as long as that takes.
+  /// For a processor in run(), itself between two blocks; `self` alone runs on. However often processors ask
+  /// for it, the others get on: it waits until those that were stopped have gone on, and then nine times as long as
+  /// they stood still, at most 10 ms.
   Hold(Shootdown& all, Mmu& self);
   ~Hold();
   Hold(const Hold&) = delete;
