@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "host/standard_streams.hpp"
 #include "tools/options.hpp"
@@ -13,6 +14,8 @@ int main(int argc, char** argv) {
   try {
     CLI::App app{"One domain's process; only cloisterd starts it"};
     cloister::tools::add_version(app, "cloister-vmm");
+    std::string title;
+    app.add_option("TITLE", title, "of which domain it is, for those who list processes");
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
