@@ -1,5 +1,6 @@
-// What memory a domain may come to take of its host, and whether the host has it: the sum over all domains is never
-// more than the host's memory times machine.toml's `memory_overcommit` (docs/daemon.md, "Memory").
+// What memory a domain is accounted for, and whether the host has it: the sum over all domains is never more than the
+// host's memory times machine.toml's `memory_overcommit`. What a hostile guest can make of it at most is more, and what
+// a control group is for (docs/daemon.md, "Memory").
 #pragma once
 
 #include <string>
@@ -12,21 +13,29 @@ namespace cloister::toolstack {
 
 /// In MiB. What a domain has beside its RAM and EPC was measured (docs/daemon.md); tests/daemon measures it again.
 struct MemoryNeed {
-  u64 ram = 0, epc = 0, overhead = 0;
+  u64 ram = 0, epc = 0;
+  u64 overhead = 0;  ///< of a guest that runs an operating system
   u64 total() const { return ram + epc + overhead; }
 };
 
 namespace overhead {
 /// The program and its libraries, a kernel's image, which is kept for reboots, and what unpacking it takes.
 inline constexpr u64 fixed_mib = 128;
-/// Decoded blocks (silicon/cpu/block_cache.cpp bounds them), TLB, jump cache, stack.
-inline constexpr u64 vcpu_mib = 168;
+/// TLB, jump cache, stack, and the decoded blocks of usual programs.
+inline constexpr u64 vcpu_mib = 32;
+/// The same, with as many blocks as silicon/cpu/block_cache.cpp lets a guest have.
+inline constexpr u64 most_vcpu_mib = 168;
 /// One part of so many: page states and page tables of RAM; of EPC also the EPCM.
 inline constexpr u64 of_ram = 128, of_epc = 32;
 }  // namespace overhead
 
 /// `ramdisk_bytes`: of the initramfs, which is kept for reboots.
 MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes = 0);
+
+/// What no guest can make it exceed.
+inline u64 most_mib(const MemoryNeed& need, u32 vcpus) {
+  return need.total() + vcpus * (overhead::most_vcpu_mib - overhead::vcpu_mib);
+}
 
 struct HostMemory {
   u64 mib = 0;         ///< that this process and its children may have

@@ -13,14 +13,15 @@ def total_mib():
 
 def admission(machine):
     """Domains get the host's memory times the overcommit, and no more; a refusal says who holds it."""
-    # Room for two domains and a half of the least size, however large the host is.
-    m = machine(MACHINE.format(overcommit=0.1))
+    # A part of the host, yet with room for two small domains.
+    overcommit = max(0.1, round(1000 / total_mib(), 3))
+    m = machine(MACHINE.format(overcommit=overcommit))
     first = m.create("first", epc=1, paused=True)
     assert first["overhead_mib"] > 0, first
     need = first["memory_mib"] + first["epc_mib"] + first["overhead_mib"]
     memory = m.get("/v1/host")["domain_memory"]
-    assert memory["held_mib"] == need and memory["overcommit"] == 0.1, (need, memory)
-    assert memory["total_mib"] == memory["held_mib"] + memory["free_mib"] <= total_mib() // 10 + 1, memory
+    assert memory["held_mib"] == need and memory["overcommit"] == overcommit, (need, memory)
+    assert memory["total_mib"] == memory["held_mib"] + memory["free_mib"] <= total_mib() * overcommit + 1, memory
     # What fits exactly, and one MiB more. RAM costs a little more than itself.
     creation = m.creation("large", epc=0, paused=True)
     free = memory["free_mib"]

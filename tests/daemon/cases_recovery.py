@@ -96,7 +96,7 @@ def old_records(machine):
     m = machine(MACHINE)
 
     def first_version(record):
-        for member in ("version", "process", "run"):
+        for member in ("version", "process", "run", "owner", "overhead_mib"):
             del record[member]
 
     alive, dead = m.create("alive", epc=2), m.create("dead", epc=1)
@@ -110,7 +110,7 @@ def old_records(machine):
     found = m.domains()
     assert set(found) == {"alive"} and found["alive"]["state"] == "running", found
     assert found["alive"]["epc"] == alive["epc"] and found["alive"]["pid"] == alive["pid"], found
-    assert records(m)["alive"]["version"] == 2 and records(m)["alive"]["process"]["pid"] == alive["pid"]
+    assert records(m)["alive"]["version"] == 3 and records(m)["alive"]["process"]["pid"] == alive["pid"]
     m.check_settled(["alive"])
 
     # Without its socket nothing proves its death as long as there are such processes.

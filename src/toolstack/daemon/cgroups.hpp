@@ -1,5 +1,5 @@
 // A control group for each domain (cgroup v2, Documentation/admin-guide/cgroup-v2.rst): its VMM gets no more memory,
-// processor time and threads than the domain is accounted for, whatever it has been turned into.
+// processor time and threads than a domain like it can come to need, whatever it has been turned into.
 //
 // They lie in a folder `domains` below a group that is the daemon's to use: the slice `cloister.slice`, in which
 // packaging/cloisterd.service runs, or the one that --cgroup names. That group's own settings are never changed but

@@ -109,7 +109,8 @@ u64 length_of(int fd) {
 constexpr u32 spare_tasks = 8;
 
 CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
-  return {.memory_bytes = (config.memory_mib + config.epc_mib() + overhead_mib) << 20,
+  const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_mib(), .overhead = overhead_mib};
+  return {.memory_bytes = most_mib(need, config.vcpus) << 20,
           .processors = config.vcpus,
           .tasks = config.vcpus + spare_tasks};
 }

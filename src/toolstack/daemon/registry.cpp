@@ -103,8 +103,8 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       fields.fail("'process': " + process.error());
     }
   }
-  // Records of before there were owners: those domains' files were the daemon's to open.
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_overhead_mib);
+  // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {
     auto owner = read_owner((*object)["owner"]);

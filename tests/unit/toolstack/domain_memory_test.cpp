@@ -19,6 +19,15 @@ TEST(DomainMemory, CountsEveryPartRoundedUp) {
   const MemoryNeed large = memory_need(4096, 1000, 16, (5 << 20) + 1);
   EXPECT_EQ(large.overhead, overhead::fixed_mib + 16 * overhead::vcpu_mib + 32 + 32 + 6);
   EXPECT_EQ(large.total(), 4096 + 1000 + large.overhead);
+  EXPECT_EQ(most_mib(large, 16), 4096 + 1000 + overhead::fixed_mib + 16 * overhead::most_vcpu_mib + 32 + 32 + 6);
+}
+
+TEST(DomainMemory, SmallHostsHaveDomainsOfSeveralProcessors) {
+  // MemTotal of a host with 4 GiB.
+  const MemoryLimit limit{.host = {.mib = 3900, .origin = "the host's memory"}, .overcommit = 1};
+  const u64 wide = memory_need(2048, 256, 16, 17 << 20).total(), plain = memory_need(512, 64, 1, 17 << 20).total();
+  EXPECT_TRUE(admit_memory(memory_need(512, 64, 1, 17 << 20), limit, {{"wide", wide}}));
+  EXPECT_TRUE(admit_memory(memory_need(512, 64, 1, 17 << 20), limit, std::vector<MemoryHolder>(4, {"d", plain})));
 }
 
 class Host : public testing::Test {
