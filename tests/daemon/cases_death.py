@@ -4,14 +4,22 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
 import time
+from pathlib import Path
 
 from machine import MIB_PAGES, Connection, wait_until
 
 MACHINE = """
 [[package]]
 epc = [{ base = 0x1_0000_0000, size = 3 }]
+"""
+HUGE = """
+memory_overcommit = 10
+
+[[package]]
+epc = [{ size = "64 GiB" }]
 """
 SECRET = b"THE-SECRET-OF-A-DOMAIN"
 
@@ -167,4 +175,26 @@ def next_owner(machine):
     m.check_settled([])
 
 
-CASES = {"kill-points": kill_points, "next-owner": next_owner}
+def no_memory(machine):
+    """A daemon without memory to clean a domain's pages with keeps them until it has some: they are neither free nor
+    withdrawn, and other domains come and go."""
+    m = machine(HUGE)
+    m.create("large", epc=64 * 1024)
+    m.wait_for_ready("large")
+    used = next(int(line.split()[1]) for line in Path(f"/proc/{m.process.pid}/status").read_text().splitlines()
+                if line.startswith("VmSize"))
+    before = resource.prlimit(m.process.pid, resource.RLIMIT_AS)
+    # Room for threads, but not for what a package notes of 64 GiB of pages.
+    resource.prlimit(m.process.pid, resource.RLIMIT_AS, (used * 1024 + (96 << 20), before[1]))
+    kill_pid(m.domains()["large"]["pid"])
+    wait_until(lambda: b"cleaning-waits" in m.log.read_bytes(), "that there is no memory")
+    assert m.domains()["large"]["state"] == "ending", m.domains()
+    epc = m.get("/v1/epc")
+    assert (epc["granted_pages"], epc["withdrawn_pages"]) == (64 * 1024 * MIB_PAGES, 0), epc
+    resource.prlimit(m.process.pid, resource.RLIMIT_AS, before)
+    wait_until(lambda: "large" not in m.domains(), "the end")
+    m.check_settled([])
+    assert m.get("/v1/epc")["withdrawn_pages"] == 0
+
+
+CASES = {"kill-points": kill_points, "next-owner": next_owner, "no-memory": no_memory}

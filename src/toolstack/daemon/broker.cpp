@@ -11,6 +11,17 @@ constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 hypervisor::EpcOwner owner_of(u32 id) { return hypervisor::EpcOwner{static_cast<u16>(id)}; }
 
+/// Of all EPC sections that the package enumerates (CPUID leaf 12H, sub-leaves 2 and up; SDM vol. 2A, CPUID).
+u64 pages_in(const silicon::Package& package) {
+  constexpr u32 first_section = 2, type_mask = 15, type_section = 1;
+  u64 bytes = 0;
+  for (u32 subleaf = first_section;; ++subleaf) {
+    const silicon::CpuidRegs regs = package.cpuid(arch::leaf::sgx, subleaf);
+    if ((regs.eax & type_mask) != type_section) return bytes / arch::page_size;
+    bytes += (regs.ecx & 0xffff'f000) | (u64{regs.edx & 0xf'ffff} << 32);
+  }
+}
+
 }  // namespace
 
 tl::expected<Broker, std::string> Broker::create(MachineDescription machine, const PlatformSecret& secret) {
@@ -49,11 +60,13 @@ void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
 
 bool Broker::withdraw(u64 frame) { return accounts_.withdraw(arch::Mfn{frame}).has_value(); }
 
-std::vector<u64> Broker::clean(const PackageValues& values, const Grants& grants,
-                               const silicon::EpcMemory::Pointer& memory) {
+tl::expected<std::vector<u64>, std::string> Broker::clean(const PackageValues& values, const Grants& grants,
+                                                          const silicon::EpcMemory::Pointer& memory) {
   silicon::Package::Config config = package_config(values, grants);
   config.memory = memory;
   silicon::Package package(std::move(config));
+  // A package without room for what it notes of each page has no EPC.
+  if (pages_in(package) != pages_of(grants)) return tl::unexpected(std::string("no memory for the package's pages"));
   std::vector<u64> stuck;
   for (const arch::Mfn frame : hypervisor::clean_epc(package, sections_of(grants))) stuck.push_back(frame.value);
   return stuck;

@@ -44,9 +44,10 @@ class Broker {
   /// A frame that is out of use for good. False: this machine has no such frame.
   bool withdraw(u64 frame);
 
-  /// EREMOVEs every page that a domain whose VMM is gone has used. The frames that could not be cleaned. Any thread.
-  static std::vector<u64> clean(const PackageValues& values, const Grants& grants,
-                                const silicon::EpcMemory::Pointer& memory);
+  /// EREMOVEs every page that a domain whose VMM is gone has used. The frames that could not be cleaned; an error if
+  /// there is no memory to clean with, which says nothing of the frames. Any thread.
+  static tl::expected<std::vector<u64>, std::string> clean(const PackageValues& values, const Grants& grants,
+                                                           const silicon::EpcMemory::Pointer& memory);
 
  private:
   Broker(MachineDescription machine, const PlatformSecret& secret, hypervisor::MachineEpc accounts)

@@ -81,6 +81,7 @@ Domains::~Domains() {
     const Lock held(lock_);
     stopping_ = true;
   }
+  changed_.notify_all();
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
@@ -392,13 +393,26 @@ void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
 }
 
 /// Nobody else changes what belongs to a domain that is ending.
+/// Tries until it can: what could not be looked at is neither free nor lost. Nothing: the daemon ends first.
+std::optional<std::vector<u64>> Domains::clean(const Domain& domain) {
+  if (domain.memory == nullptr) return std::vector<u64>();
+  for (bool told = false;; told = true) {
+    auto stuck = Broker::clean(domain.record.package, domain.record.grants, domain.memory);
+    if (stuck) return std::move(*stuck);
+    Lock held(lock_);
+    if (!told) log(LogLevel::error, "cleaning-waits", {{"domain", domain.record.name}, {"error", stuck.error()}});
+    if (changed_.wait_for(held, std::chrono::milliseconds(retry_ms), [this] { return stopping_; })) return std::nullopt;
+  }
+}
+
 void Domains::end(Pointer domain) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
-  std::vector<u64> stuck;
-  if (domain->memory != nullptr) stuck = Broker::clean(record.package, record.grants, domain->memory);
+  const auto stuck = clean(*domain);
+  // Not cleaned before the daemon's own end: its memory goes with this process, and the next one finds it dead.
+  if (!stuck) return;
   const Lock held(lock_);
-  withdraw(*domain, stuck);
+  withdraw(*domain, *stuck);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);

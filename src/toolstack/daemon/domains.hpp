@@ -164,6 +164,7 @@ class Domains {
   void watch();
   void begin_end(const Pointer& domain, const Lock& held);
   void collect_ends(Lock& held);
+  std::optional<std::vector<u64>> clean(const Domain& domain);
   void end(Pointer domain);
   void withdraw(const Domain& domain, const std::vector<u64>& frames);
   void kill_and_wait(const Pointer& domain);

@@ -37,10 +37,9 @@ class Server : public testing::Test {
                     limits);
   }
   Fd connect() {
-    const auto address = unix_address(folder_.path("s"));
-    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
-    return socket;
+    auto socket = connect_to(folder_.path("s"), SOCK_STREAM);
+    EXPECT_TRUE(socket);
+    return socket ? std::move(*socket) : Fd();
   }
   static bool send(const Fd& to, std::string_view text) {
     return ::send(to.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
