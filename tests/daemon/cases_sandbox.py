@@ -1,12 +1,16 @@
 """A VMM that a stranger has taken over: what its sandbox makes of that."""
 
 import ctypes
+import json
 import os
+import re
 import signal
+import socket
 import struct
 import time
+from pathlib import Path
 
-from machine import wait_until
+from machine import PATIENCE, wait_until
 
 PTRACE_PEEKTEXT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH = 1, 12, 13, 17
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
@@ -109,6 +113,70 @@ def killed(machine):
     m.check_settled([])
 
 
+def log_pipe(machine):
+    """A VMM's standard error is a pipe, never the daemon's log. What it writes is in the log of whichever daemon runs, as
+    the domain's that it is, and without a byte that a terminal would obey; a flood is counted."""
+    m = machine()
+    one = m.create("one")
+    m.wait_for_ready("one")
+    folder = f"/proc/{one['pid']}/fd"
+
+    def pipe():
+        try:
+            files = {fd: os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+        except PermissionError as error:
+            raise Skipped("this user may not look at a VMM, which is not dumpable") from error
+        assert files["2"].startswith("pipe:"), files
+        assert str(m.log) not in files.values(), files
+        return files["2"]
+
+    def write(data):
+        with open(f"{folder}/2", "wb", buffering=0) as stream:
+            stream.write(data)
+
+    def lines(event):
+        start = f" program=cloister-vmm event={event} domain=one id={one['id']}"
+        return [line for line in m.log.read_text(errors="replace").splitlines() if start in line]
+
+    first = pipe()
+    write(b"time=now level=error program=cloisterd event=domain-ended domain=other id=99 ending=x\n\x1b[2Jno line\n")
+    wait_until(lambda: lines("vmm-output"), "what is no line")
+    assert lines("vmm-output")[0].endswith(r'text="\\x1b[2Jno line"'), lines("vmm-output")
+    assert lines("domain-ended")[0].endswith(" ending=x"), lines("domain-ended")
+    assert b"\x1b" not in m.log.read_bytes() and "domain=other" not in m.log.read_text()
+
+    # Nobody reads while there is no daemon: the VMM goes on, and counts what it could not say.
+    m.kill()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        control.settimeout(PATIENCE)
+        control.connect(str(Path(one["console"]).with_name("control.sock")))
+
+        def ask(verb):
+            control.send(json.dumps({"verb": verb}).encode())
+            return json.loads(control.recv(65536))
+
+        assert ask("reboot").get("ok")
+        wait_until(lambda: ask("status")["restarts"] == 1, "a reboot")
+    m.start()
+    assert pipe() != first
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: lines("guest-restarted"), "a line in the new daemon's log")
+    assert re.search(r" times=\d+$", lines("lines-suppressed")[0]), lines("lines-suppressed")
+
+    def told():
+        return len(lines("flood"))
+
+    def suppressed():
+        return sum(int(re.search(r" times=(\d+)$", line)[1]) for line in lines("lines-suppressed"))
+
+    before = suppressed()
+    write(b"level=info event=flood\n" * 20_000)
+    wait_until(lambda: told() + suppressed() - before == 20_000, "all lines of the flood, told or counted")
+    assert 0 < told() < 10_000, told()
+    m.destroy("one")
+    m.check_settled([])
+
+
 LARGE = """
 memory_overcommit = 1000
 [[package]]
@@ -144,4 +212,4 @@ def largest(machine):
     m.check_settled([])
 
 
-CASES = {"forbidden-call": forbidden_call, "killed": killed, "largest": largest}
+CASES = {"forbidden-call": forbidden_call, "killed": killed, "largest": largest, "log-pipe": log_pipe}

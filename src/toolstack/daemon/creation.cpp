@@ -291,13 +291,13 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
     descriptors.set(launch_fd::epc, memory->pages_descriptor());
     descriptors.set(launch_fd::epcm, memory->epcm_descriptor());
   }
-  auto log = make_log_pipe();
-  if (!log) return tl::unexpected(log.error());
-  auto process = spawn_vmm(vmm_, vmm_title(record.id, registry_.state()), descriptors, log->theirs.get());
+  auto lines = make_log_pipe();
+  if (!lines) return tl::unexpected(lines.error());
+  auto process = spawn_vmm(vmm_, vmm_title(record.id, registry_.state()), descriptors, lines->theirs.get());
   if (!process) return tl::unexpected(process.error());
   domain->process = std::move(process->pidfd);
   domain->pid = process->pid;
-  logs_->add(record.id, record.name, std::move(log->ours));
+  logs_->add(record.id, record.name, std::move(lines->ours));
   domain->memory = std::move(memory);
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
   ::eventfd_write(wake_.get(), 1);

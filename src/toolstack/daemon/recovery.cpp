@@ -236,10 +236,10 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     auto page = DomainPage::adopt(fds[control_fd::page].get());
     if (!page) return tl::unexpected(page.error());
     handed.page = std::make_shared<const DomainPage>(std::move(*page));
-    auto log = make_log_pipe();
-    if (!log) return tl::unexpected(log.error());
-    const int theirs[] = {log->theirs.get()};
-    if (control->request(nlohmann::json{{"verb", "log"}}, patience, theirs)) handed.log = std::move(log->ours);
+    auto lines = make_log_pipe();
+    if (!lines) return tl::unexpected(lines.error());
+    const int theirs[] = {lines->theirs.get()};
+    if (control->request(nlohmann::json{{"verb", "log"}}, patience, theirs)) handed.log = std::move(lines->ours);
     auto counters = silicon::MachineCounters::adopt(fds[control_fd::counters].get());
     if (!counters) return tl::unexpected(std::string(silicon::name_of(counters.error())));
     handed.counters = std::move(*counters);

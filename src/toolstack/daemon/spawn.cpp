@@ -84,10 +84,10 @@ tl::expected<Process, std::string> spawn(const std::string& program, const std::
 }
 
 tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const std::string& title,
-                                             const LaunchDescriptors& descriptors, int log) {
+                                             const LaunchDescriptors& descriptors, int errors) {
   const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) return tl::unexpected(std::string("cannot open /dev/null: ") + std::strerror(errno));
-  std::vector<int> all{nothing.get(), nothing.get(), log};
+  std::vector<int> all{nothing.get(), nothing.get(), errors};
   static_assert(launch_fd::first == STDERR_FILENO + 1);
   all.insert(all.end(), descriptors.all().begin(), descriptors.all().end());
   return spawn(vmm, {title}, all);

@@ -34,9 +34,9 @@ struct Process {
 tl::expected<Process, std::string> spawn(const std::string& program, const std::vector<std::string>& arguments,
                                          std::span<const int> descriptors);
 
-/// The program at `vmm`, called `title` (process_identity.hpp). `log`: its standard error.
+/// The program at `vmm`, called `title` (process_identity.hpp). `errors`: its standard error.
 tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const std::string& title,
-                                             const LaunchDescriptors& descriptors, int log);
+                                             const LaunchDescriptors& descriptors, int errors);
 
 /// Waits until the process has ended; false: it has not, in so many milliseconds.
 bool wait_for_end(int pidfd, int milliseconds);

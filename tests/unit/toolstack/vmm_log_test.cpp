@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
