@@ -38,6 +38,8 @@ struct DomainConfig {
   std::string cmdline;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
+  u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none
+  u32 restart_window = 300;     ///< seconds in which they are counted
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
   /// What the processor offers: "default", a description's name, or a dump's path.
   std::string silicon = "default";

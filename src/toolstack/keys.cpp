@@ -21,6 +21,7 @@ using Failed = tl::unexpected<Diagnostic>;
 constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;
 constexpr u64 most_shutdown_timeout = 86'400;
 constexpr i64 most_timeoffset = 1'000'000'000;  // 31 years and more
+constexpr u64 most_restarts = 1000, longest_window = 86400;
 
 /// Stores what a reader returned.
 template <class To, class From>
@@ -86,6 +87,13 @@ Done read_on_poweroff(Draft& draft, const xl::Setting& s) { return read_action(d
 Done read_on_reboot(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_reboot, s); }
 Done read_on_crash(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_crash, s); }
 
+Done read_restart_limit(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.restart_limit, read_integer(setting, 0, most_restarts));
+}
+Done read_restart_window(Draft& draft, const xl::Setting& setting) {
+  return keep(draft.config.restart_window, read_integer(setting, 1, longest_window, "seconds"));
+}
+
 Done read_silicon(Draft& draft, const xl::Setting& setting) {
   const auto silicon = read_string(setting);
   if (!silicon) return Failed(silicon.error());
@@ -149,6 +157,10 @@ constexpr Key table[] = {
      read_on_crash},
     {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
      read_shutdown_timeout},
+    {"restart_limit", "integer", "10",
+     "How often the guest may so restart within `restart_window`, to 1000; 0: no limit.", read_restart_limit},
+    {"restart_window", "integer", "300", "The seconds in which its restarts are counted, 1 to 86400.",
+     read_restart_window},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", read_epc},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
      read_lehash},

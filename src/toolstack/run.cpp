@@ -22,6 +22,7 @@
 #include "toolstack/platform_secret.hpp"
 #include "toolstack/qemu_backend.hpp"
 #include "toolstack/render.hpp"
+#include "toolstack/restarts.hpp"
 #include "toolstack/run_epc.hpp"
 #include "toolstack/run_stats.hpp"
 #include "toolstack/spec.hpp"
@@ -107,6 +108,12 @@ void wait_preserved(const std::string& name, const StopSource& stop, std::option
   while (!stop.flag() && !stop.shutdown() && (!deadline || Clock::now() < *deadline)) std::this_thread::sleep_for(tick);
 }
 
+/// Or until the run is to stop.
+void wait_until(Clock::time_point end, const StopSource& stop) {
+  while (!stop.flag() && !stop.shutdown() && Clock::now() < end)
+    std::this_thread::sleep_for(std::min<Clock::duration>(end - Clock::now(), std::chrono::milliseconds(50)));
+}
+
 /// Runs a domain and its successors until one ends for good.
 int run_domains(silicon::Package& package, const DomainPlan& plan, const Images& images,
                 const std::vector<silicon::EpcSection>& epc, const RunArguments& arguments) {
@@ -138,6 +145,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
   const auto clock = arguments.deterministic ? silicon::ClockMode::deterministic : silicon::ClockMode::host;
   u64 instructions = 0;
   platform::RtcBattery battery;
+  Restarts restarts(config);
   while (true) {
     auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock, battery), epc);
     if (!domain) {
@@ -157,7 +165,12 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     const auto action = may_go_on ? action_after(outcome.ending, config) : std::nullopt;
     if (action == Action::preserve)
       wait_preserved(config.name, stop, options.timeout ? std::optional(start + limit) : std::nullopt);
-    if (action == Action::restart) {
+    const bool again = action == Action::restart;
+    const auto wait = again ? restarts.next(Clock::now()) : std::nullopt;
+    if (again && !wait) spdlog::error("cloister: {}: {}", config.name, restarts.why_not());
+    if (wait) {
+      const auto end = arguments.timeout_seconds > 0 ? start + limit : Clock::time_point::max();
+      wait_until(std::min(Clock::now() + *wait, end), stop);
       domain->reset();
       const auto stuck = hypervisor::clean_epc(package, epc);
       if (stuck.empty()) continue;

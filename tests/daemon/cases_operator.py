@@ -103,6 +103,29 @@ def reboots(machine):
     assert m.domains()["one"]["state"] == "paused" and m.domains()["one"]["restarts"] == statuses.count(200)
 
 
+def reset_loop(machine):
+    """A guest that ends as soon as it starts is restarted as often as its configuration says, later and later, and then
+    ends for good."""
+    m = machine()
+    m.create("loop", kernel="reset", epc=0, restart_limit=3)
+    m.create("crash", kernel="triple_fault", epc=2, restart_limit=4, on_crash='"restart"')
+    wait_until(lambda: m.domains() == {}, "both ends")
+    m.check_settled([])
+
+    def lines(event, name):
+        return [line for line in m.log.read_text().splitlines() if f"event={event} domain={name} " in line]
+
+    for name, ending, restarts in (("loop", "reset", 3), ("crash", "crashed", 4)):
+        assert len(lines("guest-ended", name)) == restarts + 1, lines("guest-ended", name)
+        assert len(lines("guest-restarted", name)) == restarts, lines("guest-restarted", name)
+        assert len(lines("guest-restarts-no-more", name)) == 1, name
+        (ended,) = lines("domain-ended", name)
+        assert f" ending={ending} " in ended and f"restarted {restarts} times within 300 s" in ended, ended
+    assert not lines("guest-restart-delayed", "loop")
+    (delayed,) = lines("guest-restart-delayed", "crash")
+    assert delayed.endswith(" seconds=1"), delayed
+
+
 def silent(machine):
     """VMMs that do not answer a new daemon keep what they have, and are what they really are once they answer."""
     m = machine()
@@ -144,5 +167,6 @@ CASES = {
     "closed-streams": closed_streams,
     "viewers": viewers,
     "reboots": reboots,
+    "reset-loop": reset_loop,
     "silent": silent,
 }

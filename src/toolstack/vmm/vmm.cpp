@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <thread>
 
 #include "toolstack/last_line.hpp"
 #include "toolstack/log.hpp"
+#include "toolstack/restarts.hpp"
 #include "toolstack/vmm/guest.hpp"
 #include "toolstack/vmm/sandbox.hpp"
 #include "toolstack/vmm/service.hpp"
@@ -59,26 +61,43 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
         {{"domain", name}, {"what", missing.what}, {"times", std::to_string(missing.count)}});
 }
 
+/// Before a restart of the guest's own. False: there is none, as the outcome says then.
+bool wait_for_restart(Restarts& restarts, const std::string& name, Outcome& outcome) {
+  const auto wait = restarts.next(Restarts::Clock::now());
+  if (!wait) {
+    outcome.report += (outcome.report.empty() ? "" : "\n") + restarts.why_not();
+    log(LogLevel::error, "guest-restarts-no-more", {{"domain", name}, {"error", restarts.why_not()}});
+    return false;
+  }
+  if (wait->count() == 0) return true;
+  log(LogLevel::warning, "guest-restart-delayed", {{"domain", name}, {"seconds", std::to_string(wait->count())}});
+  std::this_thread::sleep_for(*wait);
+  return true;
+}
+
 /// Whether the guest starts anew, now or, in a domain that is preserved, as soon as somebody wants it.
-bool goes_on(Ending ending, const DomainConfig& config, Lifecycle& lifecycle) {
+bool goes_on(Outcome& outcome, const DomainConfig& config, Lifecycle& lifecycle, Restarts& restarts) {
   if (lifecycle.terminating()) return false;
   if (lifecycle.take_reboot()) return true;
-  const auto action = action_after(ending, config);
-  if (action != Action::preserve) return action == Action::restart;
-  lifecycle.preserve(ending == Ending::crashed ? DomainState::crashed : DomainState::halted);
+  const auto action = action_after(outcome.ending, config);
+  if (action == Action::restart)
+    return wait_for_restart(restarts, lifecycle.name(), outcome) && !lifecycle.terminating();
+  if (action != Action::preserve) return false;
+  lifecycle.preserve(outcome.ending == Ending::crashed ? DomainState::crashed : DomainState::halted);
   return !lifecycle.terminating() && lifecycle.take_reboot();
 }
 
 /// Runs the guest and its successors until one ends for good.
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
+  Restarts restarts(guest.config());
   lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
   while (true) {
     Outcome outcome = guest.run(options);
     lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
-    if (!goes_on(outcome.ending, guest.config(), lifecycle)) return outcome;
+    if (!goes_on(outcome, guest.config(), lifecycle, restarts)) return outcome;
     if (auto renewed = guest.renew(); !renewed) {
       outcome.ending = Ending::crashed;
       outcome.report = "cannot start again: " + renewed.error();

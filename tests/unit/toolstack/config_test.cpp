@@ -27,6 +27,8 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(config.kernel, "k");
   EXPECT_EQ(config.memory_mib, 512u);
   EXPECT_EQ(config.vcpus, 1u);
+  EXPECT_EQ(config.restart_limit, 10u);
+  EXPECT_EQ(config.restart_window, 300u);
   EXPECT_EQ(config.ramdisk, "");
   EXPECT_EQ(config.cmdline, "");
   EXPECT_THAT(config.cpuid, IsEmpty());
@@ -113,6 +115,12 @@ TEST(Config, ShutdownTimeoutIsInSeconds) {
   EXPECT_EQ(good("shutdown_timeout = 86400").config.shutdown_timeout, 86'400u);
 }
 
+TEST(Config, RestartsHaveALimitAndAWindow) {
+  const DomainConfig config = good("restart_limit = 0\nrestart_window = 86400\n").config;
+  EXPECT_EQ(config.restart_limit, 0u);
+  EXPECT_EQ(config.restart_window, 86400u);
+}
+
 TEST(Config, UnknownKeysAreWarnedOfWithTheNearestOne) {
   const ReadConfig read = good("memroy = 3\nvif = ['bridge=br0']\n");
   EXPECT_THAT(read.warnings, ElementsAre(Diagnostic{{3, 1}, "unknown key 'memroy' is ignored, did you mean 'memory'?"},
@@ -170,6 +178,10 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"on_crash = 'coredump-destroy'", 3, 12, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"on_reboot = 1", 3, 13, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"shutdown_timeout = 86401", 3, 20, {"from 0 to 86400 (in seconds"}},
+      {"on_crash = 'preserve'", 3, 12, {"\"destroy\" or \"restart\""}},
+      {"restart_limit = 1001", 3, 17, {"0 to 1000"}},
+      {"restart_window = 0", 3, 18, {"1 to 86400"}},
+      {"on_reboot = 1", 3, 13, {"\"destroy\" or \"restart\""}},
       {"lewr = 2", 3, 8, {"0 or 1"}},
       {"localtime = 'yes'", 3, 13, {"'localtime'", "0 or 1"}},
       {"rtc_timeoffset = '-1000000001'",
