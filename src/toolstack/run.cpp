@@ -108,10 +108,18 @@ void wait_preserved(const std::string& name, const StopSource& stop, std::option
   while (!stop.flag() && !stop.shutdown() && (!deadline || Clock::now() < *deadline)) std::this_thread::sleep_for(tick);
 }
 
-/// Or until the run is to stop.
-void wait_until(Clock::time_point end, const StopSource& stop) {
-  while (!stop.flag() && !stop.shutdown() && Clock::now() < end)
-    std::this_thread::sleep_for(std::min<Clock::duration>(end - Clock::now(), std::chrono::milliseconds(50)));
+/// Before a restart of the guest's own. False: there is none.
+bool wait_for_restart(Restarts& restarts, const std::string& name, const StopSource& stop,
+                      std::optional<Clock::time_point> deadline) {
+  constexpr auto tick = std::chrono::milliseconds(50);
+  const auto wait = restarts.next(Clock::now());
+  if (!wait) {
+    spdlog::error("cloister: {}: {}", name, restarts.why_not());
+    return false;
+  }
+  const auto end = std::min(Clock::now() + *wait, deadline.value_or(Clock::time_point::max()));
+  while (!stop.flag() && !stop.shutdown() && Clock::now() < end) std::this_thread::sleep_for(tick);
+  return !stop.flag() && !stop.shutdown();
 }
 
 /// Runs a domain and its successors until one ends for good.
@@ -163,14 +171,9 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     report_unimplemented(outcome);
     const bool may_go_on = !stop.flag() && !stop.shutdown();
     const auto action = may_go_on ? action_after(outcome.ending, config) : std::nullopt;
-    if (action == Action::preserve)
-      wait_preserved(config.name, stop, options.timeout ? std::optional(start + limit) : std::nullopt);
-    const bool again = action == Action::restart;
-    const auto wait = again ? restarts.next(Clock::now()) : std::nullopt;
-    if (again && !wait) spdlog::error("cloister: {}: {}", config.name, restarts.why_not());
-    if (wait) {
-      const auto end = arguments.timeout_seconds > 0 ? start + limit : Clock::time_point::max();
-      wait_until(std::min(Clock::now() + *wait, end), stop);
+    const auto deadline = options.timeout ? std::optional(start + limit) : std::nullopt;
+    if (action == Action::preserve) wait_preserved(config.name, stop, deadline);
+    if (action == Action::restart && wait_for_restart(restarts, config.name, stop, deadline)) {
       domain->reset();
       const auto stuck = hypervisor::clean_epc(package, epc);
       if (stuck.empty()) continue;

@@ -100,6 +100,16 @@ void Lifecycle::preserve(DomainState state) {
   between_guests_ = true;
 }
 
+bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
+  std::unique_lock guard(lock_);
+  between_guests_ = false;
+  changed_.wait_for(guard, wait, [this] { return reboot_ || terminating_; });
+  between_guests_ = true;
+  reboot_ = false;  // this is the one
+  if (!terminating_) stop_ = false;
+  return !terminating_;
+}
+
 void Lifecycle::rename(std::string name) {
   const std::scoped_lock guard(lock_);
   name_ = std::move(name);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -50,6 +51,8 @@ class Lifecycle {
   bool terminating() const;
   /// The guest has ended, and the domain stays, in this state; returns once it is to be rebooted or ended.
   void preserve(DomainState state);
+  /// The guest has ended, and is to start anew after so long; at once if a reboot is asked for. False: the domain ends.
+  bool wait_before_restart(std::chrono::seconds wait);
   /// Whether a reboot was asked for; clears the stop flag.
   bool take_reboot();
   std::string name() const;

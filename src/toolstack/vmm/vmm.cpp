@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <thread>
 
 #include "toolstack/last_line.hpp"
 #include "toolstack/log.hpp"
@@ -61,9 +60,10 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
         {{"domain", name}, {"what", missing.what}, {"times", std::to_string(missing.count)}});
 }
 
-/// Before a restart of the guest's own. False: there is none, as the outcome says then.
-bool wait_for_restart(Restarts& restarts, const std::string& name, Outcome& outcome) {
+/// Before a restart of the guest's own. False: there is none; the outcome says so if it is for their number.
+bool wait_for_restart(Restarts& restarts, Lifecycle& lifecycle, Outcome& outcome) {
   const auto wait = restarts.next(Restarts::Clock::now());
+  const std::string name = lifecycle.name();
   if (!wait) {
     outcome.report += (outcome.report.empty() ? "" : "\n") + restarts.why_not();
     log(LogLevel::error, "guest-restarts-no-more", {{"domain", name}, {"error", restarts.why_not()}});
@@ -71,17 +71,15 @@ bool wait_for_restart(Restarts& restarts, const std::string& name, Outcome& outc
   }
   if (wait->count() == 0) return true;
   log(LogLevel::warning, "guest-restart-delayed", {{"domain", name}, {"seconds", std::to_string(wait->count())}});
-  std::this_thread::sleep_for(*wait);
-  return true;
+  return lifecycle.wait_before_restart(*wait);
 }
 
 /// Whether the guest starts anew, now or, in a domain that is preserved, as soon as somebody wants it.
-bool goes_on(Outcome& outcome, const DomainConfig& config, Lifecycle& lifecycle, Restarts& restarts) {
+bool goes_on(Outcome& outcome, const DomainConfig& config, Restarts& restarts, Lifecycle& lifecycle) {
   if (lifecycle.terminating()) return false;
   if (lifecycle.take_reboot()) return true;
   const auto action = action_after(outcome.ending, config);
-  if (action == Action::restart)
-    return wait_for_restart(restarts, lifecycle.name(), outcome) && !lifecycle.terminating();
+  if (action == Action::restart) return wait_for_restart(restarts, lifecycle, outcome);
   if (action != Action::preserve) return false;
   lifecycle.preserve(outcome.ending == Ending::crashed ? DomainState::crashed : DomainState::halted);
   return !lifecycle.terminating() && lifecycle.take_reboot();
@@ -97,7 +95,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
     Outcome outcome = guest.run(options);
     lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
-    if (!goes_on(outcome, guest.config(), lifecycle, restarts)) return outcome;
+    if (!goes_on(outcome, guest.config(), restarts, lifecycle)) return outcome;
     if (auto renewed = guest.renew(); !renewed) {
       outcome.ending = Ending::crashed;
       outcome.report = "cannot start again: " + renewed.error();

@@ -159,6 +159,28 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   EXPECT_TRUE(ask({{"verb", 3}}).contains("error"));
 }
 
+TEST(Lifecycle, AWaitBeforeARestartEndsAtAReboot) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  Lifecycle lifecycle(*page, "dom");
+  ASSERT_TRUE(lifecycle.run(false));
+  lifecycle.set_domain(nullptr);
+  const auto wait = [&](auto&& end_it) {
+    bool goes_on = false;
+    std::thread waits([&] { goes_on = lifecycle.wait_before_restart(std::chrono::hours(1)); });
+    end_it();
+    waits.join();
+    return goes_on;
+  };
+  EXPECT_TRUE(wait([&] {
+    while (!lifecycle.reboot()) std::this_thread::yield();  // refused until the wait has begun
+  }));
+  EXPECT_FALSE(lifecycle.stop_flag());
+  EXPECT_FALSE(lifecycle.take_reboot()) << "it was this one";
+  EXPECT_FALSE(lifecycle.reboot()) << "nobody would look at it any more";
+  EXPECT_FALSE(wait([&] { lifecycle.terminate(); }));
+}
+
 TEST(Verbs, LogTakesAPipeThatDoesNotWaitAsStandardError) {
   auto page = DomainPage::create();
   ASSERT_TRUE(page);
