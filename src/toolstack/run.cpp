@@ -170,7 +170,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     report_ending(outcome, config.name, last_line);
     report_unimplemented(outcome);
     const bool may_go_on = !stop.flag() && !stop.shutdown();
-    const auto action = may_go_on ? action_after(outcome.ending, config) : std::nullopt;
+    const Action action = may_go_on ? action_after(outcome.ending, config).value_or(Action::destroy) : Action::destroy;
     const auto deadline = options.timeout ? std::optional(start + limit) : std::nullopt;
     if (action == Action::preserve) wait_preserved(config.name, stop, deadline);
     if (action == Action::restart && wait_for_restart(restarts, config.name, stop, deadline)) {
