@@ -23,13 +23,13 @@ u64 most_ramdisk(const DomainConfig& config) { return config.memory_mib << 20; }
 tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk, bool unpack) {
   Images images;
   if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
+  if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
   if (unpack) {
     auto image = platform::read_kernel(*kernel);
     if (!image) return at_key(config, "kernel", config.kernel, image.error());
     images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
   }
   if (config.ramdisk.empty()) return images;
-  if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
   images.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
   return images;
 }

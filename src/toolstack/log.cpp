@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "toolstack/pipe_sink.hpp"
-
 #include "toolstack/utf8.hpp"
 
 namespace cloister::toolstack {

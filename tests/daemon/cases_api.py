@@ -96,7 +96,8 @@ def openapi(machine):
 
     # What only a failure or a domain's other end brings about has its shape from the one place where errors are made.
     missing = {(o, s) for o, s in call.documented() - call.seen if s != 500}
-    rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("destroy", 409)}
+    rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("destroy", 409),
+            ("create", 503)}
     assert missing <= rest, missing - rest
     # A document's path with a method that it does not list is refused.
     for pattern, item in call.document["paths"].items():

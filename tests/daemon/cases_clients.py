@@ -197,6 +197,7 @@ def terminals(machine):
     for name, command in commands.items():
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
             with on_terminal(command) as (pid, master, slave):
+                print("TRY", name, number, flush=True)
                 wait_until(lambda: is_raw(slave), f"{name} to take its terminal")
                 os.kill(pid, number)
                 wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, f"{name}'s end")

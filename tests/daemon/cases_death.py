@@ -179,7 +179,7 @@ def no_memory(machine):
     """A daemon without memory to clean a domain's pages with keeps them until it has some: they are neither free nor
     withdrawn, and other domains come and go."""
     m = machine(HUGE)
-    m.create("large", epc=64 * 1024)
+    m.create("large", kernel="sgx_resident", epc=64 * 1024)
     m.wait_for_ready("large")
     used = next(int(line.split()[1]) for line in Path(f"/proc/{m.process.pid}/status").read_text().splitlines()
                 if line.startswith("VmSize"))

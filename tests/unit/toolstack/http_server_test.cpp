@@ -1,4 +1,5 @@
 // The server against clients that are silent, slow, greedy, or many.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -25,7 +26,8 @@ const std::string get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 class Server : public testing::Test {
  protected:
   void start(const HttpLimits& limits) {
-    auto listening = listen_at(folder_.path("s"), SOCK_STREAM, 0600);
+    const Fd folder(::open(folder_.path("").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    auto listening = listen_at(folder.get(), "s", SOCK_STREAM, 0600, folder_.path(""));
     ASSERT_TRUE(listening) << listening.error();
     server_.emplace(std::move(*listening),
                     HttpServer::Handlers{.handle = [this](const auto& request) { return handle_(request); },
@@ -37,9 +39,9 @@ class Server : public testing::Test {
                     limits);
   }
   Fd connect() {
-    auto socket = connect_to(folder_.path("s"), SOCK_STREAM);
+    Fd socket = connect_to(folder_.path("s"), SOCK_STREAM);
     EXPECT_TRUE(socket);
-    return socket ? std::move(*socket) : Fd();
+    return socket;
   }
   static bool send(const Fd& to, std::string_view text) {
     return ::send(to.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());

@@ -72,7 +72,8 @@ TEST_F(Opener, OpensRegularFilesForReading) {
 TEST_F(Opener, RefusesWhatIsNoRegularFile) {
   ASSERT_EQ(::mkfifo(folder_.path("fifo").c_str(), 0666), 0);
   ASSERT_EQ(::mkdir(folder_.path("folder").c_str(), 0755), 0);
-  const auto socket = listen_at(folder_.path("socket"), SOCK_STREAM, 0666);
+  const Fd folder(::open(folder_.path("").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const auto socket = listen_at(folder.get(), "socket", SOCK_STREAM, 0666, folder_.path(""));
   ASSERT_TRUE(socket);
   for (const std::string& path : {folder_.path("fifo"), folder_.path("folder"), folder_.path("socket"),
                                   std::string("/dev/zero"), std::string("/dev/tty"), std::string("/dev/null")})

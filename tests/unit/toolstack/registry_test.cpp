@@ -35,6 +35,8 @@ class Kept : public testing::Test {
             .config = "name = \"" + name + "\"\n",
             .file = "x.cfg",
             .directory = "/srv",
+            .overhead_mib = 200 + id,
+            .owner = {.user = 1000 + id, .group = 100, .groups = {100, 200}},
             .started = "2026-01-01T00:00:00Z",
             .placement = "why",
             .grants = {{.package = 0, .extents = {{arch::Mfn{256 * id}, 256}}}},
