@@ -1,11 +1,13 @@
 """Clients that are silent, slow or greedy, and terminals that the programs leave as they were."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import termios
 import unittest
@@ -15,6 +17,7 @@ from pathlib import Path
 from machine import PATIENCE, wait_until
 
 NOBODY, ANOTHER = 65534, 65533
+TIOCGPTN = 0x80045430  # ioctl_tty(2); termios has no name for it
 
 
 def connect(path):
@@ -153,7 +156,8 @@ def on_terminal(command):
             os.execv(str(command[0]), [str(word) for word in command])
         finally:
             os._exit(127)
-    slave = os.open(os.readlink(f"/proc/{pid}/fd/0"), os.O_RDWR | os.O_NOCTTY)
+    number = struct.unpack("I", fcntl.ioctl(master, TIOCGPTN, b"\0" * 4))[0]
+    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
     try:
         yield pid, master, slave
     finally:
@@ -188,7 +192,7 @@ def terminals(machine):
     m.create("one")
     cloister = m.settings.programs / "cloister"
     config = m.run.parent / "run.cfg"
-    config.write_text(m.creation("here", epc=0)["config"])
+    config.write_text(m.creation("here", epc=0, shutdown_timeout=0)["config"])
     commands = {
         "top": [cloister, "--run", m.run, "top"],
         "console": [cloister, "--run", m.run, "console", "one"],
@@ -197,7 +201,6 @@ def terminals(machine):
     for name, command in commands.items():
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
             with on_terminal(command) as (pid, master, slave):
-                print("TRY", name, number, flush=True)
                 wait_until(lambda: is_raw(slave), f"{name} to take its terminal")
                 os.kill(pid, number)
                 wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, f"{name}'s end")
