@@ -22,7 +22,10 @@ inline constexpr u8 rtc_century = 0x32;
 /// Seconds since 1970, or between two dates. One number of nanoseconds would end in 2262; the chip goes on to 9999.
 struct RtcTime {
   i64 seconds = 0, nanoseconds = 0;  ///< the latter from 0 to 999,999,999
-  auto operator<=>(const RtcTime&) const = default;
+  bool operator==(const RtcTime&) const = default;
+  std::strong_ordering operator<=>(const RtcTime& other) const {
+    return seconds != other.seconds ? seconds <=> other.seconds : nanoseconds <=> other.nanoseconds;
+  }
 };
 RtcTime operator+(const RtcTime& a, const RtcTime& b);
 RtcTime operator-(const RtcTime& a, const RtcTime& b);
