@@ -151,7 +151,8 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
 struct LossKey {
   std::string_view start, key;
 };
-constexpr LossKey loss_keys[] = {{"launch hash ", "lehash"}, {"a launch hash ", "lewr"}, {"feature ", "silicon"}};
+constexpr LossKey loss_keys[] = {
+    {"launch hash ", "lehash"}, {"a launch hash ", "lewr"}, {"feature ", "silicon"}, {"clock ", "rtc_timeoffset"}};
 
 Diagnostic unsayable(const vm::Loss& loss, const DomainConfig& config) {
   const auto* found =
@@ -172,7 +173,6 @@ std::optional<Diagnostic> software_only(const DomainConfig& config) {
   for (const auto& [key, action] : actions) {
     if (config.*action == Action::preserve) return refuse(key, "\"preserve\" is not for --backend=qemu");
   }
-  if (config.rtc_timeoffset != 0) return refuse("rtc_timeoffset", "QEMU's -rtc has no word for a difference");
   return std::nullopt;
 }
 
@@ -199,7 +199,6 @@ tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, c
                                                    {"-display", "none"},
                                                    {"-chardev", "stdio,id=console"},
                                                    {"-serial", "chardev:console"}};
-  if (config.localtime) options.push_back({"-rtc", "base=localtime"});
   // QEMU resets its machine itself, unless the run is to end with that.
   if (config.on_reboot == Action::destroy) options.push_back({"-no-reboot"});
   QemuCommand command{vm::qemu_argv(*machine), std::move(rendered.text)};

@@ -17,7 +17,7 @@ namespace cloister::toolstack::vm {
 tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config);
 /// A configuration that read_config() takes, and whose Vm is this one.
 Rendered to_config(const Vm& vm);
-/// Xen's own xl.cfg: `epc` and `cpuid`, in the words that xl has.
+/// Xen's own xl.cfg: `epc`, `cpuid` and the clock, in the words that xl has.
 Rendered to_xl(const Vm& vm);
 
 // libvirt's domain XML (https://libvirt.org/formatdomain.html).

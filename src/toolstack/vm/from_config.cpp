@@ -62,6 +62,7 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config) {
   vm.ramdisk = config.ramdisk;
   vm.cmdline = config.cmdline;
   vm.epc = sections_of(config);
+  vm.clock = {.localtime = config.localtime, .ahead = config.rtc_timeoffset};
 
   const ModelRow* const row = row_of_silicon(config.silicon);
   if (row != nullptr) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "toolstack/shown.hpp"
+#include "toolstack/vm/clock.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/sizes.hpp"
@@ -20,8 +21,8 @@ using Node = pugi::xml_node;
 
 constexpr u64 least_kib = 1024;
 
-constexpr std::string_view silent_in_domain[] = {"clock", "on_poweroff",   "on_reboot", "on_crash",
-                                                 "pm",    "currentMemory", "title",     "description"};
+constexpr std::string_view silent_in_domain[] = {"on_poweroff",   "on_reboot", "on_crash",   "pm",
+                                                 "currentMemory", "title",     "description"};
 constexpr std::string_view silent_in_os[] = {"boot"};
 constexpr std::string_view silent_in_features[] = {"acpi", "apic", "pae"};
 constexpr std::string_view silent_in_devices[] = {"controller", "input", "memballoon", "serial",
@@ -127,6 +128,7 @@ class Reader {
     if (name == "os") return os(node);
     if (name == "features") return all_but(node, silent_in_features);
     if (name == "cpu") return cpu(node);
+    if (name == "clock") return clock(node);
     if (name == "devices") return devices(node);
     if (name == "qemu:commandline") return commandline(node);
     if (!among(name, silent_in_domain)) ignore(node);
@@ -260,6 +262,25 @@ class Reader {
       }
       cells_.push_back(cell);
     }
+  }
+
+  /// Its timers are passed over, as is all that libvirt adds.
+  void clock(Node node) {
+    const std::string_view offset = node.attribute("offset").value();
+    const bool variable = offset == "variable";
+    if (offset == "timezone" || offset == "absolute")
+      return ignore(node, fmt::format("offset={} of 'clock' is ignored: the clock has UTC", shown(offset)));
+    if (!variable && offset != "utc" && offset != "localtime" && !offset.empty()) {
+      return wrong(node, "'offset' of 'clock'", offset, "'utc', 'localtime', 'variable', 'timezone' or 'absolute'");
+    }
+    const std::string_view base = variable ? node.attribute("basis").as_string("utc") : offset;
+    if (variable && base != "utc" && base != "localtime")
+      return wrong(node, "'basis' of 'clock'", base, "'utc' or 'localtime'");
+    const std::string_view adjustment = node.attribute("adjustment").as_string("0");
+    // What the guest made of it in the meantime is forgotten.
+    const auto ahead = adjustment == "reset" && !variable ? std::optional<i64>(0) : read_seconds(adjustment);
+    if (!ahead) return wrong(node, "'adjustment' of 'clock'", adjustment, "seconds, such as '-3600'");
+    vm().clock = {.localtime = base == "localtime", .ahead = *ahead};
   }
 
   // ------------------------------------------------------------------------------------------------ devices

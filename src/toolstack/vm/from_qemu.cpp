@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "toolstack/shown.hpp"
 #include "toolstack/vm/formats.hpp"
@@ -20,15 +19,13 @@ namespace cloister::toolstack::vm {
 
 namespace {
 
-using nlohmann::json;
-
 constexpr u64 mib = 1 << 20, byte = 1;
 constexpr u64 least_kib = 1024, qemu_default_kib = 128 << 10;
 
 constexpr std::string_view silent_options[] = {
-    "S",        "no-user-config", "nodefaults", "no-shutdown",    "no-reboot", "chardev", "mon",
-    "rtc",      "boot",           "overcommit", "display",        "nographic", "msg",     "sandbox",
-    "audiodev", "global",         "serial",     "watchdog-action"};
+    "S",       "no-user-config", "nodefaults", "no-shutdown", "no-reboot",      "chardev",
+    "mon",     "boot",           "overcommit", "display",     "nographic",      "msg",
+    "sandbox", "audiodev",       "global",     "serial",      "watchdog-action"};
 constexpr std::string_view silent_in_machine[] = {"usb", "dump-guest-core", "memory-backend", "acpi"};
 constexpr std::string_view silent_objects[] = {"secret", "thread-context"};
 
@@ -97,11 +94,23 @@ class Reader {
       std::string_view name;
       void (Reader::*read)();
     };
-    constexpr Row rows[] = {{"name", &Reader::name},      {"uuid", &Reader::uuid},       {"machine", &Reader::machine},
-                            {"accel", &Reader::accel},    {"cpu", &Reader::cpu},         {"m", &Reader::memory},
-                            {"smp", &Reader::vcpus},      {"kernel", &Reader::kernel},   {"initrd", &Reader::ramdisk},
-                            {"append", &Reader::cmdline}, {"object", &Reader::object},   {"numa", &Reader::numa},
-                            {"enable-kvm", &Reader::kvm}, {"sgx-epc", &Reader::old_epc}, {"no-acpi", &Reader::nothing}};
+    constexpr Row rows[] = {{"name", &Reader::name},
+                            {"uuid", &Reader::uuid},
+                            {"machine", &Reader::machine},
+                            {"accel", &Reader::accel},
+                            {"cpu", &Reader::cpu},
+                            {"m", &Reader::memory},
+                            {"smp", &Reader::vcpus},
+                            {"kernel", &Reader::kernel},
+                            {"initrd", &Reader::ramdisk},
+                            {"append", &Reader::cmdline},
+                            {"object", &Reader::object},
+                            {"numa", &Reader::numa},
+                            {"enable-kvm", &Reader::kvm},
+                            {"sgx-epc", &Reader::old_epc},
+                            {"no-acpi", &Reader::nothing},
+                            {"rtc", &Reader::clock},
+                            {"localtime", &Reader::localtime}};
     const auto* const row = std::ranges::find(rows, option.name, &Row::name);
     if (row != std::end(rows)) return (this->*row->read)();
     if (among(option.name, silent_options)) return;
@@ -173,7 +182,7 @@ class Reader {
   void section(const QemuField& field) {
     const std::string_view rest = std::string_view(field.name).substr(std::string_view("sgx-epc.").size());
     const std::size_t dot = std::min(rest.find('.'), rest.size());
-    const auto number = whole(rest.substr(0, dot), most_sections - 1);
+    const auto number = read_whole(rest.substr(0, dot), most_sections - 1);
     const std::string_view what = rest.substr(std::min(dot + 1, rest.size()));
     if (!number || (what != "memdev" && what != "node") || !field.value) {
       return wrong(field.offset, field.name, "'sgx-epc.N.memdev=ID' or 'sgx-epc.N.node=NODE'");
@@ -184,7 +193,7 @@ class Reader {
       section.memdev = *field.value;
       return;
     }
-    const auto node = whole(*field.value, most_guest_nodes - 1);
+    const auto node = read_whole(*field.value, most_guest_nodes - 1);
     if (!node) return wrong(field.offset, *field.value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
     section.node = static_cast<u32>(*node);
   }
@@ -200,13 +209,6 @@ class Reader {
     sections_[free] = std::move(section);
   }
 
-  static std::optional<u64> whole(std::string_view text, u64 most) {
-    if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != text.npos) return std::nullopt;
-    u64 value = 0;
-    for (const char c : text) value = value * 10 + static_cast<u64>(c - '0');
-    return value <= most ? std::optional(value) : std::nullopt;
-  }
-
   void memory() {
     for (const QemuField& field : fields()) {
       if (!is(field, "size")) {
@@ -220,11 +222,25 @@ class Reader {
     }
   }
 
+  /// QEMU's own -rtc merges, so that only a base changes the clock.
+  void clock() {
+    for (const QemuField& field : fields()) {
+      if (field.name != "base") continue;  // the tick's source, and what is done about lost ones
+      const std::string base = value_of(field);
+      vm().clock.localtime = base == "localtime";
+      if (base == "utc" || base == "localtime") continue;
+      const bool date = base.find_first_not_of("0123456789-:T") == base.npos && base.find('-') != base.npos;
+      if (!date) return wrong(field.offset, base, "'utc', 'localtime' or a date such as '2006-06-17T16:01:21'");
+      ignore(field.offset, fmt::format("base={} of '-rtc' is ignored: the clock has UTC", shown(base)));
+    }
+  }
+  void localtime() { vm().clock.localtime = true; }  // of QEMU before 3.1
+
   void vcpus() {
     std::optional<u64> cpus;
     u64 product = 1;
     for (const QemuField& field : fields()) {
-      const auto count = whole(value_of(field), most_vcpus);
+      const auto count = read_whole(value_of(field), most_vcpus);
       if (!count || *count == 0) {
         return wrong(field.offset, value_of(field), fmt::format("a number from 1 to {}", most_vcpus));
       }
@@ -260,18 +276,19 @@ class Reader {
   // ------------------------------------------------------------------------------------------------ objects
 
   void object() {
-    const std::vector<QemuField> all = option_->value.starts_with('{') ? json_fields() : fields();
+    const auto all = option_->value.starts_with('{') ? qemu_json_fields(option_->value) : fields();
+    if (!all) return wrong(0, option_->value, "one JSON object");
     std::string type, id;
-    for (const QemuField& field : all) {
+    for (const QemuField& field : *all) {
       if (is(field, "qom-type")) type = value_of(field);
       if (field.name == "id") id = value_of(field);
     }
-    if (error_ || among(type, silent_objects)) return;
+    if (among(type, silent_objects)) return;
     if (!type.starts_with("memory-backend-")) return ignore(0, fmt::format("the object {} is ignored", shown(type)));
     Backend backend{.epc = type == "memory-backend-epc", .section = {}, .used = false};
     backend.section.prealloc = false;
     backend.section.at = at(0);
-    for (const QemuField& field : all) backend_field(field, backend);
+    for (const QemuField& field : *all) backend_field(field, backend);
     if (backend.epc && backend.section.kib == 0) return fail(0, fmt::format("{} has no size", shown(id)));
     if (!backends_.emplace(id, std::move(backend)).second)
       fail(0, fmt::format("the object {} is there twice", shown(id)));
@@ -300,29 +317,6 @@ class Reader {
     }
   }
 
-  /// The members of a JSON object as fields; lists become several.
-  std::vector<QemuField> json_fields() {
-    const json object = json::parse(option_->value, nullptr, false);
-    if (!object.is_object()) {
-      wrong(0, option_->value, "one JSON object");
-      return {};
-    }
-    const auto text = [](const json& value) {
-      if (value.is_string()) return value.get<std::string>();
-      if (value.is_boolean()) return std::string(value.get<bool>() ? "on" : "off");
-      return value.is_number_unsigned() ? fmt::to_string(value.get<u64>()) : std::string();
-    };
-    std::vector<QemuField> all;
-    for (const auto& [name, value] : object.items()) {
-      if (value.is_array()) {
-        for (const json& element : value) all.push_back({name, text(element), 0});
-      } else {
-        all.push_back({name, text(value), 0});
-      }
-    }
-    return all;
-  }
-
   void numa() {
     const std::vector<QemuField> all = fields();
     if (value_of(all.front()) != "node") return ignore(0, "'-numa' other than nodes is ignored");
@@ -332,7 +326,7 @@ class Reader {
     for (const QemuField& field : all) {
       const std::string value = value_of(field);
       if (field.name == "nodeid") {
-        const auto number = whole(value, most_guest_nodes - 1);
+        const auto number = read_whole(value, most_guest_nodes - 1);
         if (!number) return wrong(field.offset, value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
         id = static_cast<u32>(*number);
       } else if (field.name == "cpus") {

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "toolstack/shown.hpp"
+#include "toolstack/vm/clock.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
@@ -145,6 +146,9 @@ Rendered to_nova(const Vm& asked) {
   Rendered rendered;
   rendered.losses = to_libvirt(seen_by_libvirt(asked)).losses;
   lose_uneven_nodes(vm, rendered.losses);
+  if (asked.clock != Clock())
+    rendered.losses.push_back(
+        {clock_in_words(asked.clock), "Nova's instances have UTC, unless their image is Windows'", true});
   rendered.text = settings(vm, rendered.losses) + flavor(vm) + epc_fragment(seen_by_libvirt(vm)) + boot(vm);
   // A feature that libvirt has no word for was reported by both.
   Losses once;

@@ -1,6 +1,9 @@
 #include "toolstack/vm/qemu_options.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace cloister::toolstack::vm {
 
@@ -19,6 +22,7 @@ constexpr std::string_view switches[] = {"h",
                                          "nodefaults",
                                          "no-acpi",
                                          "no-hpet",
+                                         "localtime",
                                          "daemonize",
                                          "no-user-config",
                                          "snapshot",
@@ -95,6 +99,26 @@ std::vector<QemuField> qemu_fields(std::string_view text) {
       }
     }
     fields.push_back(std::move(field));
+  }
+  return fields;
+}
+
+std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text) {
+  using nlohmann::json;
+  const json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return std::nullopt;
+  const auto in_words = [](const json& value) {
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_boolean()) return std::string(value.get<bool>() ? "on" : "off");
+    return value.is_number_unsigned() ? fmt::to_string(value.get<u64>()) : std::string();
+  };
+  std::vector<QemuField> fields;
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_array()) {
+      for (const json& element : value) fields.push_back({name, in_words(element), 0});
+    } else {
+      fields.push_back({name, in_words(value), 0});
+    }
   }
   return fields;
 }

@@ -27,6 +27,9 @@ struct QemuField {
 };
 std::vector<QemuField> qemu_fields(std::string_view value);
 
+/// The members of a JSON object as fields, lists as several; nullopt for anything else.
+std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text);
+
 /// on, yes, true, y; off, no, false, n.
 std::optional<bool> qemu_switch(std::string_view word);
 

@@ -28,6 +28,13 @@ std::optional<u64> in_kib(u64 count, u64 unit) {
   return (count * unit + kib - 1) / kib;
 }
 
+std::optional<u64> read_whole(std::string_view text, u64 most) {
+  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != text.npos) return std::nullopt;
+  u64 value = 0;
+  for (const char c : text) value = value * 10 + static_cast<u64>(c - '0');
+  return value <= most ? std::optional(value) : std::nullopt;
+}
+
 std::optional<u64> read_qemu_size(std::string_view text, u64 plain) {
   u64 count = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);

@@ -1,4 +1,4 @@
-// Sizes as libvirt and QEMU write them.
+// Sizes and numbers as libvirt and QEMU write them.
 #pragma once
 
 #include <optional>
@@ -17,6 +17,9 @@ std::optional<u64> bytes_of_unit(std::string_view unit);
 /// QEMU's: digits, then one of b, k, M, G, T in either case, or nothing, which counts as `plain` bytes. The result is
 /// in KiB, rounded up.
 std::optional<u64> read_qemu_size(std::string_view text, u64 plain);
+
+/// Decimal digits alone, 18 at most; nullopt for anything else, and above `most`.
+std::optional<u64> read_whole(std::string_view text, u64 most);
 
 /// KiB, rounded up; nullopt above most_kib.
 std::optional<u64> in_kib(u64 count, u64 unit);

@@ -10,6 +10,7 @@
 #include "toolstack/domain_name.hpp"
 #include "toolstack/launch_hash.hpp"
 #include "toolstack/shown.hpp"
+#include "toolstack/vm/clock.hpp"
 #include "toolstack/vm/config_policy.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/models.hpp"
@@ -26,6 +27,7 @@ using policy::CpuidTable;
 
 constexpr u64 least_mib = 16, most_mib = 1 << 20, most_vcpus = 16;
 constexpr u32 most_package = 255;
+constexpr i64 most_timeoffset = 1'000'000'000;
 constexpr std::string_view provisioning = "sgx-provisionkey";
 
 /// Between double quotes, as the lexer takes it back.
@@ -61,6 +63,7 @@ class Writer {
     silicon();
     cpuid();
     sgx_keys();
+    clock();
     return {std::move(text_), std::move(losses_)};
   }
 
@@ -319,6 +322,14 @@ class Writer {
     const bool provision = has_feature(cpu_, provisioning);
     if (provision && sgx) set("sgx_provision", "1");
     if (vm_.provision == true && !sgx) lose("the provisioning key", "the domain has no SGX");
+  }
+
+  void clock() {
+    Clock kept = vm_.clock;
+    kept.ahead = std::clamp(kept.ahead, -most_timeoffset, most_timeoffset);
+    if (kept != vm_.clock)
+      lose_minor(clock_in_words(vm_.clock), fmt::format("a domain's is {} s ahead or behind at most", most_timeoffset));
+    text_ += clock_keys(kept);
   }
 
   const Vm& vm_;

@@ -41,6 +41,7 @@ class Writer {
     features.append_child("acpi");
     features.append_child("apic");
     cpu(domain);
+    clock(domain);
     devices(domain);
     launch();
     std::ostringstream text;
@@ -159,6 +160,17 @@ class Writer {
       attribute(cell, "memory", fmt::to_string(node.kib));
       attribute(cell, "unit", "KiB");
     }
+  }
+
+  /// UTC is libvirt's default.
+  void clock(Node domain) {
+    if (vm_.clock == Clock()) return;
+    const char* const base = vm_.clock.localtime ? "localtime" : "utc";
+    Node node = domain.append_child("clock");
+    if (vm_.clock.ahead == 0) return attribute(node, "offset", base);
+    attribute(node, "offset", "variable");
+    attribute(node, "adjustment", fmt::to_string(vm_.clock.ahead));
+    attribute(node, "basis", base);
   }
 
   void devices(Node domain) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "toolstack/shown.hpp"
+#include "toolstack/vm/clock.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/nodes.hpp"
 #include "toolstack/vm/provision.hpp"
@@ -39,6 +40,11 @@ class Writer {
     if (!vm_.kernel.empty()) add("-kernel", vm_.kernel);
     if (!vm_.ramdisk.empty()) add("-initrd", vm_.ramdisk);
     if (!vm_.cmdline.empty()) add("-append", vm_.cmdline);
+    if (vm_.clock.localtime) add("-rtc", "base=localtime");
+    if (vm_.clock.ahead != 0) {
+      // A date as the base would be that of the command line's making, not of the guest's start.
+      written_.losses.push_back({clock_in_words(vm_.clock), "QEMU's -rtc has no word for a difference", true});
+    }
     written_.argv.emplace_back("-nographic");
     lose_launch(vm_, "QEMU", written_.losses);
     return std::move(written_);

@@ -57,6 +57,13 @@ struct LaunchControl {
   bool operator==(const LaunchControl&) const = default;
 };
 
+/// What the clock chip shows when the guest starts.
+struct Clock {
+  bool localtime = false;  ///< the host's local time, not UTC
+  i64 ahead = 0;           ///< seconds by which it is ahead of that; below 0: behind
+  bool operator==(const Clock&) const = default;
+};
+
 struct Vm {
   std::string name;
   std::string uuid;          ///< empty: the tool makes one
@@ -69,6 +76,7 @@ struct Vm {
   Cpu cpu;
   std::vector<Epc> epc;
   LaunchControl launch;
+  Clock clock;
   std::optional<bool> provision;  ///< enclaves may have the provisioning key; absent: nobody said
   bool operator==(const Vm&) const = default;
 };

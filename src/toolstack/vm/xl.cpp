@@ -1,11 +1,13 @@
 // Xen's xl.cfg (docs/man/xl.cfg.5.pod.in): `cpuid` in libxl's string form, and `epc` as Xen's SGX patches of 2017 have
-// it, a number of MiB. xl gives a guest the host's processor, less or more of single features.
+// it, a number of MiB; `localtime` and `rtc_timeoffset`. xl gives a guest the host's processor, less or more of single
+// features.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "toolstack/launch_hash.hpp"
 #include "toolstack/shown.hpp"
+#include "toolstack/vm/clock.hpp"
 #include "toolstack/vm/formats.hpp"
 #include "toolstack/vm/provision.hpp"
 #include "toolstack/vm/spoken.hpp"
@@ -78,6 +80,7 @@ Rendered to_xl(const Vm& vm) {
   rendered.text = "# xl.cfg of a Xen with SGX patches\n";
   rendered.text += epc_line(vm, rendered.losses);
   rendered.text += cpuid_line(vm, rendered.losses);
+  rendered.text += clock_keys(vm.clock);
   lose_launch_control(vm.launch, rendered.losses);
   return rendered;
 }

@@ -73,6 +73,7 @@ class Facts:
     kernel: str = ""
     initrd: str = ""
     append: str = ""
+    localtime: bool = False  # else UTC, or a date that libvirt counted from it
 
 
 def facts(argv):
@@ -96,6 +97,8 @@ def facts(argv):
             result.vcpus = int(dict(keyvals(value, "cpus"))["cpus"])
         elif name in ("-kernel", "-initrd", "-append"):
             setattr(result, name[1:], value)
+        elif name == "-rtc":
+            result.localtime = dict(keyvals(value)).get("base") == "localtime"
     assert cpus <= 1, f"{cpus} -cpu in {argv}"
     while (memdev := machine.pop(f"sgx-epc.{len(result.epc)}.memdev", None)) is not None:
         properties = backends.pop(memdev)

@@ -38,6 +38,8 @@ def variations():
     yield {"epc": 64, "sgx_provision": 1}
     yield {"epc": 64, "sgx_provision": 1, "silicon": quoted("coffeelake-client")}
     yield {"epc": 64, "lehash": quoted("01" * 32), "lewr": 0, "silicon": quoted("icelake-server")}
+    yield {"localtime": 1}
+    yield {"rtc_timeoffset": quoted("-3600")}  # for libvirt: QEMU has its base alone
     yield {"epc": 64, "root": quoted("/dev/vda"), "extra": quoted("ro quiet")}
 
 

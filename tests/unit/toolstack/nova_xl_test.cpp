@@ -146,6 +146,13 @@ TEST(Nova, ALaunchHashIsALoss) {
   EXPECT_THAT(lost(to_nova(vm)), IsEmpty()) << "what a guest starts with";
 }
 
+TEST(Nova, AClockIsALoss) {
+  Vm vm = document_vm();
+  vm.clock.localtime = true;
+  EXPECT_THAT(lost(to_nova(vm)), ElementsAre("clock of local time"));
+  EXPECT_THAT(to_nova(vm).losses, ElementsAre(Field(&Loss::minor, true)));
+}
+
 TEST(Nova, BootIsACommentAndNoLoss) {
   Vm vm = document_vm();
   vm.kernel = "build/guest/vmlinuz";
@@ -173,6 +180,14 @@ TEST(Xl, PoliciesBecomeItsLetters) {
   EXPECT_THAT(to_xl(vm).text, HasSubstr("cpuid = \"host,avx=k,aes=1\"\n"));
   vm.cpu.features = {feature("avx", FeaturePolicy::forbid)};
   EXPECT_THAT(lost(to_xl(vm)), ElementsAre("policy 'forbid' of feature avx"));
+}
+
+TEST(Xl, HasTheClocksTwoKeys) {
+  Vm vm;
+  vm.clock = {.localtime = true, .ahead = -60};
+  EXPECT_THAT(lost(to_xl(vm)), IsEmpty());
+  EXPECT_THAT(lines_of(to_xl(vm).text), Contains("localtime = 1"));
+  EXPECT_THAT(lines_of(to_xl(vm).text), Contains("rtc_timeoffset = \"-60\""));
 }
 
 TEST(Xl, CannotSayModelAttributesNodesOrHash) {

@@ -243,6 +243,22 @@ TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
   EXPECT_THAT(messages(), StartsWith("d.cfg:4:11: feature sgx-"));
 }
 
+TEST_F(QemuBackend, HasTheClockOfLocalTimeAndRefusesADifference) {
+  DomainConfig config = domain();
+  config.localtime = true;
+  const auto command = qemu_command(config, host_);
+  ASSERT_TRUE(command);
+  EXPECT_THAT(command->text, HasSubstr("  -rtc base=localtime \\\n"));
+  EXPECT_EQ(std::ranges::count(command->arguments, "-rtc"), 1);
+  config.rtc_timeoffset = -3600;
+  config.where["rtc_timeoffset"] = {9, 18};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_EQ(messages(),
+            "d.cfg:9:18: clock 3600 s behind local time: QEMU's -rtc has no word for a difference; "
+            "--backend=software has it\n");
+  EXPECT_FALSE(fs::exists(path("argv")));
+}
+
 TEST_F(QemuBackend, RefusesAKernelThatCannotBeRead) {
   DomainConfig config = domain();
   config.kernel = path("nothing");

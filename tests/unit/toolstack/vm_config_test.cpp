@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "policy/descriptions.hpp"
@@ -115,7 +116,8 @@ TEST(ToConfig, WritesWhatWasRead) {
       "name = \"d\"\nmemory = 256\nvcpus = 2\nkernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/initrd\"\n"
       "cmdline = \"console=ttyS0 x=\\\"a\\\\b\\\"\"\nepc = [\"size=64,package=1\", \"size=32,package=0\"]\n"
       "silicon = \"icelake-server\"\ncpuid = \"host,sgx-kss=0,avx2=0\"\n"
-      "lehash = \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nlewr = 0\nsgx_provision = 1\n";
+      "lehash = \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"\nlewr = 0\nsgx_provision = 1\n"
+      "localtime = 1\nrtc_timeoffset = \"-3600\"\n";
   const auto read = read_config(text);
   ASSERT_TRUE(read) << read.error().message;
   const auto vm = from_config(read->config);
@@ -153,6 +155,7 @@ TEST(ToConfig, ListsWhatADomainCannotHave) {
   put_feature(vm.cpu, "sgx", FeaturePolicy::force);
   put_feature(vm.cpu, "kvm-pv-eoi", FeaturePolicy::require);
   vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
+  vm.clock = {.localtime = true, .ahead = std::numeric_limits<i64>::min()};
   const Rendered rendered = to_config(vm);
   const std::vector<std::string> expected = {"UUID 'c7a5fdbd-edaf-9455-926a-d65c16db1809'",
                                              "4 MiB of memory",
@@ -163,7 +166,8 @@ TEST(ToConfig, ListsWhatADomainCannotHave) {
                                              "EPC in the guest's node 3",
                                              "CPU model 'EPYC'",
                                              "policy 'force' of feature 'sgx'",
-                                             "feature 'kvm-pv-eoi'"};
+                                             "feature 'kvm-pv-eoi'",
+                                             "clock 9223372036854775808 s behind local time"};
   EXPECT_EQ(whats(rendered), expected);
   ASSERT_TRUE(read_config(rendered.text)) << rendered.text;
 }

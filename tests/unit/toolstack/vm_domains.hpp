@@ -66,7 +66,7 @@ inline std::string any_text(Dice& dice, u32 most) {
   return text;
 }
 
-/// What libvirt and QEMU can say: any model, mode, SGX feature and EPC.
+/// What libvirt and QEMU can say: any model, mode, SGX feature and EPC, and the clock but for a difference.
 inline toolstack::vm::Vm any_vm(Dice& dice) {
   using namespace toolstack::vm;
   Vm vm;
@@ -100,6 +100,7 @@ inline toolstack::vm::Vm any_vm(Dice& dice) {
     if (dice.even()) epc.guest_node = dice.below(3);
     vm.epc.push_back(std::move(epc));
   }
+  vm.clock.localtime = dice.even();
   return vm;
 }
 

@@ -103,6 +103,32 @@ TEST(FromLibvirt, TellsWhatIsIgnored) {
             1u);
 }
 
+TEST(FromLibvirt, TakesTheClock) {
+  const auto clock = [](const std::string& attributes) {
+    const auto read = from_libvirt(domain("<clock " + attributes + "><timer name='rtc'/></clock>"));
+    EXPECT_TRUE(read && read->ignored.empty()) << attributes;
+    return read ? read->vm.clock : Clock{};
+  };
+  EXPECT_EQ(clock(""), Clock());
+  EXPECT_EQ(clock("offset='utc'"), Clock());
+  EXPECT_EQ(clock("offset='localtime'"), (Clock{.localtime = true, .ahead = 0}));
+  EXPECT_EQ(clock("offset='localtime' adjustment='reset'"), (Clock{.localtime = true, .ahead = 0}));
+  EXPECT_EQ(clock("offset='variable'"), Clock());
+  EXPECT_EQ(clock("offset='variable' adjustment='-3600' basis='utc'"), (Clock{.localtime = false, .ahead = -3600}));
+  EXPECT_EQ(clock("offset='variable' adjustment='+60' basis='localtime'"), (Clock{.localtime = true, .ahead = 60}));
+  // libvirt makes 'variable' of it.
+  EXPECT_EQ(clock("offset='localtime' adjustment='7'"), (Clock{.localtime = true, .ahead = 7}));
+  EXPECT_EQ(ignored(domain("<clock offset='timezone' timezone='Europe/Paris'/>")),
+            (std::vector<std::string>{"i:4:1: offset='timezone' of 'clock' is ignored: the clock has UTC"}));
+  EXPECT_EQ(error_of(domain("<clock offset='noon'/>")),
+            "e:4:1: 'offset' of 'clock': found 'noon', expected 'utc', 'localtime', 'variable', 'timezone' or "
+            "'absolute'");
+  EXPECT_EQ(error_of(domain("<clock offset='variable' basis='noon'/>")),
+            "e:4:1: 'basis' of 'clock': found 'noon', expected 'utc' or 'localtime'");
+  EXPECT_EQ(error_of(domain("<clock offset='variable' adjustment='1h'/>")),
+            "e:4:1: 'adjustment' of 'clock': found '1h', expected seconds, such as '-3600'");
+}
+
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
   EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
   EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");
@@ -212,6 +238,24 @@ TEST(ToLibvirt, ListsWhatLibvirtCannotSay) {
   ASSERT_TRUE(read) << rendered.text;
   EXPECT_EQ(read->vm.name, "a-b?");
   EXPECT_EQ(count(rendered.text, "<feature "), 2u);
+}
+
+TEST(ToLibvirt, WritesTheClock) {
+  const auto written = [](Clock clock) {
+    Vm vm = tests::plain_vm();
+    vm.clock = clock;
+    const Rendered rendered = to_libvirt(vm);
+    EXPECT_TRUE(rendered.losses.empty());
+    return rendered.text;
+  };
+  EXPECT_EQ(count(written({}), "<clock"), 0u);
+  EXPECT_EQ(count(written({.localtime = true, .ahead = 0}), "<clock offset='localtime'/>"), 1u);
+  EXPECT_EQ(
+      count(written({.localtime = false, .ahead = -60}), "<clock offset='variable' adjustment='-60' basis='utc'/>"),
+      1u);
+  EXPECT_EQ(
+      count(written({.localtime = true, .ahead = 60}), "<clock offset='variable' adjustment='60' basis='localtime'/>"),
+      1u);
 }
 
 TEST(ToLibvirt, TakesIntelsHashForGranted) {

@@ -178,7 +178,22 @@ TEST(FromQemu, TellsWhatIsIgnored) {
                    "i:6:1: the EPC 'a' is ignored: no 'sgx-epc.N.memdev' names it"}));
 }
 
+TEST(FromQemu, TakesTheClocksBase) {
+  const auto local = [](const Words& argv) {
+    const auto read = from_qemu(argv);
+    return read && read->vm.clock == Clock{.localtime = true, .ahead = 0};
+  };
+  EXPECT_TRUE(local({"-rtc", "base=localtime,clock=vm"}));
+  EXPECT_TRUE(local({"-rtc", "base=localtime", "-rtc", "driftfix=slew"}));
+  EXPECT_TRUE(local({"-localtime", "-no-hpet"}));
+  EXPECT_FALSE(local({"-rtc", "base=localtime", "-rtc", "base=utc"}));
+  EXPECT_EQ(ignored({"-rtc", "clock=host,base=2006-06-17T16:01:21"}),
+            (Words{"i:1:12: base='2006-06-17T16:01:21' of '-rtc' is ignored: the clock has UTC"}));
+}
+
 TEST(FromQemu, StandsErrorsAtAnArgument) {
+  EXPECT_EQ(error_of({"-rtc", "base=noon"}),
+            "e:1:1: '-rtc': found 'noon', expected 'utc', 'localtime' or a date such as '2006-06-17T16:01:21'");
   EXPECT_EQ(error_of({"-S", "-cpu"}), "e:2:1: '-cpu': the value is missing");
   EXPECT_EQ(error_of({"-cpu", "+sgx"}), "e:1:1: '-cpu': found '+sgx', expected a CPU model, then ',FEATURE=on|off'");
   EXPECT_EQ(error_of({"-m", "lots"}), "e:1:1: '-m': found 'lots', expected a size such as '512' (MiB) or '2G'");
@@ -240,6 +255,7 @@ TEST(ToQemu, ListsWhatQemuCannotSay) {
   put_feature(vm.cpu, "sgx-aex-notify", FeaturePolicy::require);
   put_feature(vm.cpu, "sgx-oss", FeaturePolicy::disable);
   vm.launch.hash = std::array<u64, 4>{1, 0, 0, 0};
+  vm.clock = {.localtime = true, .ahead = 60};
   Words lines;
   for (const Loss& loss : to_qemu(vm).losses) lines.push_back(loss.what + ": " + loss.why);
   EXPECT_EQ(lines, (Words{"CPU mode host-model: QEMU has the host's processor as it is, or a named model",
@@ -247,8 +263,20 @@ TEST(ToQemu, ListsWhatQemuCannotSay) {
                           "policy 'optional' of feature sgxlc: QEMU knows 'on' and 'off' only",
                           "feature sgx-aex-notify: QEMU 7.2 has no word for it",
                           "feature sgx-oss: QEMU 7.2 has no word for it",
+                          "clock 60 s ahead of local time: QEMU's -rtc has no word for a difference",
                           "launch hash 0100000000000000000000000000000000000000000000000000000000000000: QEMU cannot "
                           "set IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's"}));
+}
+
+TEST(ToQemu, WritesTheClocksBaseAlone) {
+  Vm vm = tests::plain_vm();
+  EXPECT_EQ(to_qemu(vm).text.find("-rtc"), std::string::npos);
+  vm.clock = {.localtime = true, .ahead = -5};
+  EXPECT_NE(to_qemu(vm).text.find("  -rtc base=localtime \\\n"), std::string::npos) << to_qemu(vm).text;
+  // Only the guest's date is another: worth telling, and no error.
+  ASSERT_EQ(to_qemu(vm).losses.size(), 1u);
+  EXPECT_EQ(to_qemu(vm).losses[0].what, "clock 5 s behind local time");
+  EXPECT_TRUE(to_qemu(vm).losses[0].minor);
 }
 
 }  // namespace

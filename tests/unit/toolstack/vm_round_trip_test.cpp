@@ -70,6 +70,7 @@ void expect_same(const Vm& before, const Vm& after) {
   EXPECT_EQ(after.kernel, before.kernel);
   EXPECT_EQ(after.ramdisk, before.ramdisk);
   EXPECT_EQ(after.cmdline, before.cmdline);
+  EXPECT_EQ(after.clock, before.clock);
 }
 
 TEST(RoundTrip, ThroughLibvirtAndQemu) {
@@ -137,6 +138,8 @@ std::string any_config(Dice& dice) {
   }
   if (sections > 0 && dice.even()) text += "lewr = " + std::to_string(dice.below(2)) + "\n";
   if (sections > 0 && dice.even()) text += "sgx_provision = 1\n";
+  if (dice.even()) text += "localtime = 1\n";
+  if (dice.even()) text += "rtc_timeoffset = '" + std::to_string(int(dice.below(100'000)) - 50'000) + "'\n";
   return text;
 }
 
@@ -188,8 +191,10 @@ TEST(RoundTrip, FromConfigurationsThroughLibvirtAndQemu) {
     EXPECT_TRUE(loses_only_words(xml.losses)) << testing::PrintToString(why(xml.losses));
     const auto from_xml = from_libvirt(xml.text);
     ASSERT_TRUE(from_xml) << format("xml", from_xml.error());
+    EXPECT_EQ(from_xml->vm.clock, vm.clock) << xml.text;
     const auto from_argv = from_qemu(qemu_argv(from_xml->vm));
     ASSERT_TRUE(from_argv) << format("argv", from_argv.error());
+    EXPECT_EQ(from_argv->vm.clock.localtime, vm.clock.localtime);
     for (const Vm* const read : {&from_xml->vm, &from_argv->vm}) {
       const Rendered back = to_config(*read);
       Vm kept = without_launch(vm);
