@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+from holding import new_thread_held
 from machine import MIB_PAGES, Connection, wait_until
 
 MACHINE = """
@@ -197,4 +198,37 @@ def no_memory(machine):
     assert m.get("/v1/epc")["withdrawn_pages"] == 0
 
 
-CASES = {"kill-points": kill_points, "next-owner": next_owner, "no-memory": no_memory}
+def while_ending(machine):
+    """While a domain's pages are being cleaned everybody else is served, and the domain is there, and "ending": held in
+    the middle of its cleaning, at the search for pages that were used, it keeps its name and its frames."""
+    m = machine(MACHINE)
+    lseek, seek_data, seek_hole = 8, 3, 4
+    domain = m.create("large", epc=2)
+    m.wait_for_ready("large")
+    m.create("other", epc=0)
+
+    def is_search(arguments):
+        return arguments[2] in (seek_data, seek_hole)
+
+    with new_thread_held(m.process.pid, lambda: kill_pid(domain["pid"]), lseek, is_search):
+        large = m.domains()["large"]
+        assert (large["state"], large["epc"]) == ("ending", domain["epc"]), large
+        for method, path, body in (("POST", "/v1/domains/large/pause", None), ("PATCH", "/v1/domains/large", {"name": "x"}),
+                                   ("POST", "/v1/domains", m.creation("large"))):
+            answer = m.request(method, path, body)
+            assert answer.status == 409, (path, answer.body)
+        assert m.check_accounts()["granted_pages"] == 2 * MIB_PAGES
+        assert m.request("POST", "/v1/domains", m.creation("more", epc=2)).status == 507
+        m.create("more", epc=1)
+        m.wait_for_ready("more")
+        for verb in ("pause", "unpause"):
+            assert m.request("POST", f"/v1/domains/other/{verb}").status == 200, verb
+        m.destroy("more")
+        assert m.request("GET", "/metrics").status == 200
+        assert m.domains()["large"]["state"] == "ending"
+    wait_until(lambda: "large" not in m.domains(), "the end")
+    m.create("more", epc=3)
+    m.check_settled(["other", "more"])
+
+
+CASES = {"kill-points": kill_points, "next-owner": next_owner, "no-memory": no_memory, "while-ending": while_ending}
