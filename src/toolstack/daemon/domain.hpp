@@ -25,4 +25,6 @@ struct Domains::Domain {
   std::shared_ptr<const DomainPage> page;  ///< null: not yet, or not at hand
 };
 
+ApiError no_such_domain(const std::string& key);
+
 }  // namespace cloister::toolstack
