@@ -96,7 +96,7 @@ def old_records(machine):
     m = machine(MACHINE)
 
     def first_version(record):
-        for member in ("version", "process", "run", "owner", "overhead_mib"):
+        for member in ("version", "process", "run", "owner", "overhead_mib", "charged_mib"):
             del record[member]
 
     alive, dead = m.create("alive", epc=2), m.create("dead", epc=1)
@@ -110,7 +110,7 @@ def old_records(machine):
     found = m.domains()
     assert set(found) == {"alive"} and found["alive"]["state"] == "running", found
     assert found["alive"]["epc"] == alive["epc"] and found["alive"]["pid"] == alive["pid"], found
-    assert records(m)["alive"]["version"] == 3 and records(m)["alive"]["process"]["pid"] == alive["pid"]
+    assert records(m)["alive"]["version"] == 4 and records(m)["alive"]["process"]["pid"] == alive["pid"]
     m.check_settled(["alive"])
 
     # Without its socket nothing proves its death as long as there are such processes.
@@ -124,6 +124,91 @@ def old_records(machine):
     assert m.request("POST", "/v1/domains", m.creation("more")).status == 507
     os.kill(alive["pid"], signal.SIGKILL)
     m.check_accounts()
+
+
+def other_machine(machine):
+    """Frames of a living domain that machine.toml does not have any more stay the domain's until it ends, those that it
+    still has are nobody else's, and everything goes on; of a dead one they are forgotten."""
+    m = machine(MACHINE)
+    alive, dead = m.create("alive", epc=3), m.create("dead", epc=1)
+    for name in ("alive", "dead"):
+        m.wait_for_ready(name)
+    first = alive["epc"][0]["first"]
+    m.kill()
+    os.kill(dead["pid"], signal.SIGKILL)
+    wait_until(lambda: m.vmms() == [alive["pid"]], "the death")
+    # The last 2 MiB of the domain, and 4 more.
+    m.description.write_text(f"[[package]]\nepc = [{{ base = {(first + MIB_PAGES) * 4096:#x}, size = 6 }}]\n")
+    check = subprocess.run([*m.command(), "--check"], capture_output=True, text=True)
+    assert f"'alive' has {MIB_PAGES} frames that this machine does not have" in check.stdout, check.stdout
+    assert check.returncode == 0, check
+    m.start()
+    found = m.domains()
+    assert set(found) == {"alive"} and found["alive"]["epc"] == alive["epc"], found
+    assert (found["alive"]["pid"], found["alive"]["state"]) == (alive["pid"], "running"), found
+    assert f"event=frames-unknown domain=alive frames={MIB_PAGES}" in m.log.read_text()
+    assert m.check_accounts()["granted_pages"] == 2 * MIB_PAGES
+    for path in ("/v1/epc/map", "/v1/epc/domains", "/v1/domains/alive/policy", "/metrics"):
+        assert m.request("GET", path).status == 200, path
+    assert m.request("POST", "/v1/domains", m.creation("more", epc=5)).status == 507
+    m.create("more", epc=4)
+    assert b"x" in m.type_into("alive", b"x")
+    m.destroy("more")
+    # No section at all.
+    m.kill()
+    m.description.write_text("[[package]]\nepc = [{ base = 0x8000_0000_00, size = 1 }]\n")
+    m.start()
+    assert m.domains()["alive"]["epc"] == alive["epc"] and m.check_accounts()["granted_pages"] == 0
+    m.create("more", epc=1)
+    m.destroy("alive")
+    m.check_settled(["more"])
+
+
+def claimed_twice(machine):
+    """Of frames that two living domains' records have, none is granted to a third until the doubt has ended."""
+    m = machine(MACHINE)
+    for name in ("one", "two"):
+        m.create(name, epc=1)
+        m.wait_for_ready(name)
+    m.kill()
+    grants = records(m)["one"]["grants"]
+    rewrite(m, "two", lambda record: record.update(grants=grants))
+    check = subprocess.run([*m.command(), "--check"], capture_output=True, text=True)
+    assert check.returncode == 1 and "'two' has frames that are another's" in check.stdout, check
+    m.start()
+    assert set(m.domains()) == {"one", "two"}, m.domains()
+    m.destroy("one")
+    answer = m.request("POST", "/v1/domains", m.creation("more"))
+    assert answer.status == 503 and "while 'two' lives" in answer.json["error"]["message"], answer.body
+    m.create("without", epc=0)
+    m.destroy("two")
+    m.create("more", epc=4)
+    m.check_settled(["without", "more"])
+
+
+def charges(machine):
+    """A domain is accounted for with the same memory, whatever can be read of its record."""
+    m = machine(MACHINE)
+
+    def held():
+        return m.get("/v1/host")["domain_memory"]["held_mib"]
+
+    for name, memory in (("one", 96), ("two", 200), ("three", 64)):
+        text = m.creation(name)["config"].replace("memory = 64", f"memory = {memory}")
+        assert m.request("POST", "/v1/domains", {"config": text, "file": "x"}).status == 201
+        m.wait_for_ready(name)
+    before = held()
+    m.kill()
+    rewrite(m, "one", lambda record: record.update(config="memory = ?"))
+    rewrite(m, "two", lambda record: record.pop("package"))
+    # As a daemon of before wrote it.
+    rewrite(m, "three", lambda record: (record.pop("charged_mib"), record.update(version=3)))
+    m.start()
+    assert set(m.domains()) == {"one", "two", "three"}, m.domains()
+    assert held() == before, (held(), before)
+    for name in ("one", "two", "three"):
+        m.destroy(name)
+    assert held() == 0
 
 
 def few_descriptors(machine):
@@ -162,4 +247,5 @@ def few_descriptors(machine):
 
 
 CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records,
-         "few-descriptors": few_descriptors}
+         "few-descriptors": few_descriptors, "other-machine": other_machine, "claimed-twice": claimed_twice,
+         "charges": charges}

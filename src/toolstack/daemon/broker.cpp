@@ -1,6 +1,8 @@
 // A dead domain's pages are cleaned by a Package of the broker's own, on the memory that it kept.
 #include "toolstack/daemon/broker.hpp"
 
+#include <algorithm>
+
 #include "hypervisor/epc/clean.hpp"
 
 namespace cloister::toolstack {
@@ -52,8 +54,20 @@ tl::expected<hypervisor::EpcAllocation, Shortage> Broker::allocate(
   return tl::unexpected(Shortage{std::move(message), allocation.error().why == hypervisor::EpcRefusal::Why::shortage});
 }
 
-tl::expected<void, std::string> Broker::reserve(u32 id, const Grants& grants) {
-  return accounts_.reserve(owner_of(id), sections_of(grants));
+tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
+  std::vector<hypervisor::EpcExtent> here;
+  u64 absent = pages_of(grants);
+  for (const hypervisor::EpcExtent& extent : sections_of(grants)) {
+    for (const hypervisor::MachineSection& section : epc_spec(machine_).sections) {
+      const arch::Mfn first = std::max(extent.first, section.frames.first);
+      const arch::Mfn end = std::min(extent.first + extent.pages, section.frames.first + section.frames.pages);
+      if (first >= end) continue;
+      here.push_back({first, end.value - first.value});
+      absent -= here.back().pages;
+    }
+  }
+  if (auto reserved = accounts_.reserve(owner_of(id), here); !reserved) return tl::unexpected(reserved.error());
+  return absent;
 }
 
 void Broker::release(u32 id) { accounts_.release(owner_of(id)); }

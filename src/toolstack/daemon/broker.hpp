@@ -39,7 +39,9 @@ class Broker {
 
   tl::expected<hypervisor::EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,
                                                              const std::function<std::string(u32 id)>& name_of_domain);
-  tl::expected<void, std::string> reserve(u32 id, const Grants& grants);
+  /// Grants these very frames, as far as this machine has them. Returns how many it does not have: they are in nobody's
+  /// accounts, and so nobody else's. The error if one is not free.
+  tl::expected<u64, std::string> reserve(u32 id, const Grants& grants);
   void release(u32 id);
   /// A frame that is out of use for good. False: this machine has no such frame.
   bool withdraw(u64 frame);

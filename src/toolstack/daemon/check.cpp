@@ -112,9 +112,12 @@ class Check {
                      : "whether its process lives cannot be told";
       if (dead) return say("ok", where, fmt::format("'{}', {}", record.name, life));
     }
-    if (const auto reserved = broker.reserve(record.id, record.grants); !reserved)
-      return wrong(fmt::format("{}: '{}' has frames that this machine cannot give it: {}", where, record.name,
-                               reserved.error()));
+    const auto absent = broker.reserve(record.id, record.grants);
+    if (!absent)
+      return wrong(fmt::format("{}: '{}' has frames that are another's, too: {}; no EPC could be granted", where,
+                               record.name, absent.error()));
+    if (*absent != 0)
+      say("note", where, fmt::format("'{}' has {} frames that this machine does not have", record.name, *absent));
     say("ok", where, fmt::format("'{}', {} pages, {}", record.name, pages_of(record.grants), life));
   }
 

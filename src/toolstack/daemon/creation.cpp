@@ -224,6 +224,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .file = request.file,
                     .directory = request.directory,
                     .overhead_mib = need.overhead,
+                    .charged_mib = need.total(),
                     .owner = request.owner,
                     .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
                     .placement = std::move(allocation->reason),

@@ -245,8 +245,7 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
 std::vector<MemoryHolder> Domains::memory_holders() const {
   std::vector<MemoryHolder> holders;
   for (const auto& [id, domain] : table_) {
-    const DomainConfig& config = domain->config;
-    holders.push_back({domain->record.name, config.memory_mib + config.epc_mib() + domain->record.overhead_mib});
+    holders.push_back({domain->record.name, domain->record.charged_mib});
   }
   return holders;
 }

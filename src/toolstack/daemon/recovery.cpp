@@ -5,6 +5,8 @@
 //
 // VMMs are asked for their descriptors all at the same time, and those that do not answer again later on: none delays
 // the start by more than `patience`, and each is what it really is as soon as it answers.
+#include <algorithm>
+
 #include "toolstack/daemon/domain.hpp"
 #include "toolstack/daemon/pidfd.hpp"
 #include "toolstack/log.hpp"
@@ -17,6 +19,14 @@ constexpr std::chrono::seconds patience(2);
 /// For room in a VMM's backlog: whoever cannot be reached at once is looked for again.
 constexpr std::chrono::milliseconds short_wait(100);
 constexpr int longest_exit_ms = 10'000;
+
+/// What older records do not say follows from the configuration, as far as that can be read.
+void settle_charge(DomainRecord& record, const DomainConfig& config) {
+  const u64 epc = std::max(config.epc_mib(), (pages_of(record.grants) * arch::page_size) >> 20);
+  const MemoryNeed need = memory_need(config.memory_mib, epc, config.vcpus);
+  if (record.overhead_mib == 0) record.overhead_mib = need.overhead;
+  if (record.charged_mib == 0) record.charged_mib = need.ram + need.epc + record.overhead_mib;
+}
 
 /// Whether only its VMM's answer is missing.
 bool lacks_answer(const auto& domain) {
@@ -47,10 +57,7 @@ tl::expected<void, std::string> Domains::recover() {
     domain->record = record;
     domain->found = true;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
-    if (record.overhead_mib == 0) {
-      const DomainConfig& config = domain->config;
-      domain->record.overhead_mib = memory_need(config.memory_mib, config.epc_mib(), config.vcpus).overhead;
-    }
+    settle_charge(domain->record, domain->config);
     if (auto taken = take(domain); !taken) return taken;
   }
   // After those whose frames are certain.
@@ -83,13 +90,13 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
     }
     return {};
   }
-  if (auto reserved = broker_.reserve(record.id, record.grants); !reserved) {
-    if (domain->unread.empty()) {
-      return tl::unexpected("domain '" + record.name +
-                            "' runs on frames that this machine description cannot give it: " + reserved.error());
-    }
-    domain->frames_unknown = true;
-    domain->record.grants.clear();
+  const auto absent = broker_.reserve(record.id, record.grants);
+  if (!absent) {
+    domain->frames_unknown = absent.error();
+    log(LogLevel::error, "frames-not-free", {{"domain", record.name}, {"error", absent.error()}});
+  } else if (*absent != 0) {
+    // They were somebody's of an earlier description: the domain keeps them, and takes them with it.
+    log(LogLevel::warning, "frames-unknown", {{"domain", record.name}, {"frames", std::to_string(*absent)}});
   }
   table_.emplace(record.id, domain);
   if (lacks_answer(*domain)) asked_.emplace(record.id, ask(*domain));
@@ -103,13 +110,15 @@ Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
   auto domain = std::make_shared<Domain>();
   domain->found = true;
   domain->unread = unread.why;
-  domain->frames_unknown = !unread.grants;
+  if (!unread.grants) domain->frames_unknown = unread.why;
   domain->record.id = unread.id;
   domain->record.name = unread.name.empty() ? "record-" + std::to_string(unread.id) : unread.name;
   domain->record.grants = unread.grants.value_or(Grants{});
   domain->record.process = unread.process;
   domain->record.run = unread.run;
   domain->record.running = true;
+  domain->record.charged_mib = unread.charged_mib;
+  settle_charge(domain->record, {});
   log(LogLevel::error, "record-unread", {{"file", paths_.record(unread.id).string()}, {"error", unread.why}});
   return domain;
 }
@@ -125,9 +134,9 @@ bool Domains::set_aside(u32 id, const std::string& why) const {
 /// Why some frames may be somebody's without the accounts knowing it.
 std::optional<std::string> Domains::accounts_unknown() const {
   for (const auto& [id, domain] : table_) {
-    if (!domain->frames_unknown) continue;
+    if (domain->frames_unknown.empty()) continue;
     return "no EPC can be granted while '" + domain->record.name +
-           "' lives, whose frames are not known: " + paths_.record(id).string() + ": " + domain->unread;
+           "' lives, whose frames are not known: " + paths_.record(id).string() + ": " + domain->frames_unknown;
   }
   return std::nullopt;
 }

@@ -22,7 +22,7 @@ constexpr const char* machine_name = "machine.json";
 constexpr const char* records_name = "domains";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
-constexpr u64 most_overhead_mib = u64{1} << 32;
+constexpr u64 most_charge_mib = u64{1} << 32;
 
 tl::unexpected<std::string> in_file(const fs::path& path, const std::string& what) {
   return tl::unexpected(path.string() + ": " + what);
@@ -72,6 +72,7 @@ std::string write_record(const DomainRecord& record) {
               {"directory", record.directory},
               {"owner", to_json(record.owner)},
               {"overhead_mib", record.overhead_mib},
+              {"charged_mib", record.charged_mib},
               {"started", record.started},
               {"placement", record.placement},
               {"grants", to_json(record.grants)},
@@ -103,7 +104,8 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       fields.fail("'process': " + process.error());
     }
   }
-  if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_overhead_mib);
+  if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);
+  if (fields.has("charged_mib")) fields.number("charged_mib", record.charged_mib, most_charge_mib);
   // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {
@@ -135,6 +137,7 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
   }
   JsonFields(*object).text("run", unread.run);
   JsonFields(*object).text("name", unread.name);
+  JsonFields(*object).number("charged_mib", unread.charged_mib, most_charge_mib);
   return unread;
 }
 

@@ -20,15 +20,17 @@
 
 namespace cloister::toolstack {
 
-/// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. What a version lacks is
-/// lost if a daemon that knows no more writes the record anew: a newer one is refused.
-inline constexpr u32 record_version = 3;
+/// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
+/// `charged_mib`. What a version lacks is lost if a daemon that knows no more writes the record anew: a newer one is
+/// refused.
+inline constexpr u32 record_version = 4;
 
 struct DomainRecord {
   u32 id = 0;  ///< 1 to hypervisor::last_owner
   std::string name;
   std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
   u64 overhead_mib = 0;                 ///< beside RAM and EPC (domain_memory.hpp); 0: not said
+  u64 charged_mib = 0;                  ///< all memory that it is accounted for; 0: not said
   Owner owner;                          ///< whose rights its files are opened with
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is
@@ -54,6 +56,7 @@ struct UnreadRecord {
   std::optional<Grants> grants{};  ///< none: not known
   std::optional<ProcessIdentity> process{};
   std::string run{}, name{};  ///< empty: not known
+  u64 charged_mib = 0;        ///< 0: not known
 };
 
 struct RecordsRead {

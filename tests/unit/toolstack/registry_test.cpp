@@ -36,6 +36,7 @@ class Kept : public testing::Test {
             .file = "x.cfg",
             .directory = "/srv",
             .overhead_mib = 200 + id,
+            .charged_mib = 700 + id,
             .owner = {.user = 1000 + id, .group = 100, .groups = {100, 200}},
             .started = "2026-01-01T00:00:00Z",
             .placement = "why",
@@ -102,6 +103,7 @@ TEST_F(Kept, WhatCanBeReadOfADamagedRecordIs) {
   EXPECT_EQ(pages_of(*unread.grants), 256u);
   EXPECT_EQ(unread.process, record(2, "a").process);
   EXPECT_EQ(unread.name, "a");
+  EXPECT_EQ(unread.charged_mib, 702u);
   EXPECT_EQ(unread.run, "/run/somewhere");
   for (const char* grants : {"{}", "\"x\"", "[1]", "null", "[{\"package\":0}]"}) {
     object["grants"] = nlohmann::json::parse(grants);
@@ -138,11 +140,11 @@ TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   first.run.clear();
   auto object = nlohmann::json::parse(write_record(first));
   EXPECT_EQ(object["version"], record_version);
-  for (const char* member : {"version", "run", "owner", "overhead_mib"}) object.erase(member);
+  for (const char* member : {"version", "run", "owner", "overhead_mib", "charged_mib"}) object.erase(member);
   const auto read = read_record(object.dump());
   ASSERT_TRUE(read) << read.error();
   first.owner = own_user();
-  first.overhead_mib = 0;
+  first.overhead_mib = first.charged_mib = 0;
   EXPECT_EQ(*read, first);
 }
 
