@@ -51,13 +51,18 @@ tl::expected<void, std::string> check_parent(const struct stat& status, const st
   return {};
 }
 
-/// The folder itself.
-tl::expected<void, std::string> check_own(const struct stat& status, const std::string& path) {
+/// Whose the folder itself is.
+enum class Whose : u8 { ours, ours_or_roots };
+
+tl::expected<void, std::string> check_own(const struct stat& status, const std::string& path,
+                                          Whose whose = Whose::ours) {
   if (!S_ISDIR(status.st_mode)) return tl::unexpected(path + ": not a folder");
-  if (status.st_uid != ::geteuid()) {
+  if (whose == Whose::ours && status.st_uid != ::geteuid()) {
     return tl::unexpected(
         fmt::format("{}: it is user {}'s, expected user {}'s, who runs this", path, status.st_uid, ::geteuid()));
   }
+  if (!trusted(status.st_uid))
+    return tl::unexpected(fmt::format("{}: it is user {}'s, expected {}'s", path, status.st_uid, expected_owner()));
   if ((status.st_mode & others_write) != 0) {
     return tl::unexpected(fmt::format("{}: mode {:03o}, expected no write permission for group and others", path,
                                       status.st_mode & mode_bits));
@@ -70,7 +75,8 @@ class Walk {
  public:
   Walk(const std::string& path, Making making, unsigned mode) : making_(making), mode_(mode) { prepend(path); }
 
-  tl::expected<Fd, std::string> run() {
+  /// flags: of open(2), beside those of every folder.
+  tl::expected<Fd, std::string> run(Whose whose, int flags) {
     if (auto done = enter_root(); !done) return tl::unexpected(done.error());
     while (!left_.empty()) {
       const std::string name = std::move(left_.front());
@@ -78,8 +84,8 @@ class Walk {
       if (auto done = step(name); !done) return tl::unexpected(done.error());
     }
     const std::string path = shown();
-    if (auto own = check_own(folders_.back().status, path); !own) return tl::unexpected(own.error());
-    Fd folder(::openat(current(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (auto own = check_own(folders_.back().status, path, whose); !own) return tl::unexpected(own.error());
+    Fd folder(::openat(current(), ".", flags | O_DIRECTORY | O_CLOEXEC));
     if (!folder) return system_error("cannot open " + path);
     return folder;
   }
@@ -158,13 +164,25 @@ class Walk {
   int links_ = 0;
 };
 
-}  // namespace
-
-tl::expected<Fd, std::string> open_own_folder(const std::string& path, Making making, unsigned mode) {
+tl::expected<std::string, std::string> absolute_path(const std::string& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
   if (path.empty() || error) return tl::unexpected("'" + path + "': not a path");
-  return Walk(absolute, making, mode).run();
+  return absolute.string();
+}
+
+}  // namespace
+
+tl::expected<Fd, std::string> open_own_folder(const std::string& path, Making making, unsigned mode) {
+  const auto absolute = absolute_path(path);
+  if (!absolute) return tl::unexpected(absolute.error());
+  return Walk(*absolute, making, mode).run(Whose::ours, O_RDONLY);
+}
+
+tl::expected<Fd, std::string> open_trusted_folder(const std::string& path) {
+  const auto absolute = absolute_path(path);
+  if (!absolute) return tl::unexpected(absolute.error());
+  return Walk(*absolute, Making::never, 0).run(Whose::ours_or_roots, O_PATH);
 }
 
 tl::expected<Fd, std::string> open_own_subfolder(int folder, const std::string& name, Making making, unsigned mode,

@@ -22,7 +22,11 @@ enum class Making : u8 {
 /// person, and names the part of the path that is wrong.
 tl::expected<Fd, std::string> open_own_folder(const std::string& path, Making making, unsigned mode);
 
-/// The same for a folder in one that is open already, and no link. `parent`: its path, for messages.
+/// Opens a folder that is there, and is this process's user's or root's under the same conditions, as a place alone
+/// (O_PATH): whatever is in it, no other user put it there.
+tl::expected<Fd, std::string> open_trusted_folder(const std::string& path);
+
+/// As open_own_folder(), for a folder in one that is open already, and no link. `parent`: its path, for messages.
 tl::expected<Fd, std::string> open_own_subfolder(int folder, const std::string& name, Making making, unsigned mode,
                                                  const std::string& parent);
 

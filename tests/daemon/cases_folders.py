@@ -1,5 +1,6 @@
 """Whose folders a daemon takes, and what it removes in them: nothing but its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,6 +122,17 @@ def foreign(machine):
     refused(m, ["link: a link that user 65534 made"])
     m.run = before
     m.start()
+    # Nor does a client talk to whoever listens in another user's folder, in whatever way it gets its name.
+    impostor = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    impostor.bind(str(theirs / "cloisterd.sock"))
+    impostor.listen()
+    impostor.setblocking(False)
+    for words, environment in ((["--run", str(theirs)], {}), ([], {"CLOISTER_RUN": str(theirs)})):
+        client = subprocess.run([m.settings.programs / "cloister", *words, "list"], env=environment, capture_output=True,
+                                text=True, timeout=PATIENCE)
+        assert client.returncode == 1 and "theirs: it is user 65534's, expected root's" in client.stderr, client
+    with contextlib.suppress(BlockingIOError):
+        raise AssertionError(f"a client came: {impostor.accept()}")
 
 
 def two_daemons(machine):

@@ -1,6 +1,7 @@
 """What an operator may do to the daemon and its domains without harm: signals, closed descriptors, many viewers, many
 reboots, VMMs that do not answer."""
 
+import json
 import os
 import signal
 import socket
@@ -88,6 +89,47 @@ def viewers(machine):
     read_until(half, b"again")
 
 
+def controllers(machine):
+    """The seventeenth control connection of a VMM is told that it is one too many, whether it has asked or not."""
+    m = machine()
+    console = m.create("one")["console"]
+    m.wait_for_ready("one")
+
+    def control():
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        end.settimeout(PATIENCE)
+        end.connect(console.replace("console.sock", "control.sock"))
+        return end
+
+    def status(end):
+        end.sendall(b'{"verb":"status"}')
+        return json.loads(end.recv(65536))
+
+    def ask_daemon():
+        return m.request("POST", "/v1/domains/one/pause")
+
+    # The daemon's launching connection ends when the domain runs.
+    wait_until(lambda: ask_daemon().status == 200, "the domain to run")
+    ends = [control() for _ in range(16)]
+    for end in ends:
+        assert status(end)["ok"], "one of sixteen is refused"
+    words = "16 control connections already"
+    for asks in (False, True):
+        late = control()
+        if asks:
+            try:
+                late.sendall(b'{"verb":"status"}')
+            except BrokenPipeError:
+                pass  # it was turned away already
+        assert words in json.loads(late.recv(65536))["error"]
+        assert late.recv(1) == b""
+    answer = ask_daemon()
+    assert answer.status == 409 and words in answer.json["error"]["message"], answer.body
+    ends.pop().close()
+    wait_until(lambda: m.request("POST", "/v1/domains/one/unpause").status == 200, "room for one")
+    assert all(status(end)["state"] == "running" for end in ends)
+
+
 def reboots(machine):
     """A reboot that is granted is one that happens; a paused domain stays paused."""
     m = machine()
@@ -165,7 +207,7 @@ CASES = {
     "no-vmm": no_vmm,
     "hangup": hangup,
     "closed-streams": closed_streams,
-    "viewers": viewers,
+    "viewers": viewers, "controllers": controllers,
     "reboots": reboots,
     "reset-loop": reset_loop,
     "silent": silent,

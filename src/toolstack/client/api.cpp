@@ -1,12 +1,14 @@
 // HTTP by cpp-httplib. Errors that cloisterd reports have a message, and for a configuration the place in it.
 #include "toolstack/client/api.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <httplib.h>
 #include <sys/socket.h>
 
+#include <cstring>
+
 #include "toolstack/json_text.hpp"
+#include "toolstack/own_folder.hpp"
 #include "toolstack/toolstack.hpp"
 #include "toolstack/unix_socket.hpp"
 
@@ -34,13 +36,25 @@ Failure failure_of(const httplib::Response& response) {
 
 }  // namespace
 
-Api::Api(const std::string& run_folder)
-    : folder_(::open(run_folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
-      shown_(run_folder + "/cloisterd.sock"),
-      socket_(folder_ ? unix_address(folder_.get(), "cloisterd.sock").sun_path : shown_) {}
+DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + "/cloisterd.sock") {
+  if (auto folder = open_trusted_folder(run_folder)) {
+    folder_ = std::move(*folder);
+    address_ = unix_address(folder_.get(), "cloisterd.sock").sun_path;
+  } else {
+    refused_ = folder.error();
+  }
+}
+
+Api::Api(const std::string& run_folder) : socket_(run_folder) {}
 
 Answer<std::string> Api::request(const std::string& method, const std::string& path, const std::string& body) const {
-  httplib::Client http(socket_);
+  const auto unreachable = [&](const std::string& why) {
+    return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
+                               socket_.shown(), why),
+                   exit_status::failed};
+  };
+  if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused()));
+  httplib::Client http(socket_.address());
   http.set_address_family(AF_UNIX);
   http.set_read_timeout(longest_answer_seconds);
   httplib::Request request;
@@ -51,12 +65,10 @@ Answer<std::string> Api::request(const std::string& method, const std::string& p
   if (!body.empty()) request.set_header("Content-Type", "application/json");
   const httplib::Result result = http.send(request);
   if (!result) {
-    return tl::unexpected(Failure{
-        result.error() == httplib::Error::Connection
-            ? fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
-                          shown_, std::strerror(errno))
-            : fmt::format("cloister: cloisterd at {}: {}", shown_, httplib::to_string(result.error())),
-        exit_status::failed});
+    if (result.error() == httplib::Error::Connection) return tl::unexpected(unreachable(std::strerror(errno)));
+    return tl::unexpected(
+        Failure{fmt::format("cloister: cloisterd at {}: {}", socket_.shown(), httplib::to_string(result.error())),
+                exit_status::failed});
   }
   if (result->status < 200 || result->status > 299) return tl::unexpected(failure_of(*result));
   return result->body;

@@ -21,6 +21,19 @@ struct Failure {
 template <class T>
 using Answer = tl::expected<T, Failure>;
 
+/// Where cloisterd answers: in a folder that is this user's or root's and nobody else can write (own_folder.hpp), so
+/// that nobody else can answer in its place.
+class DaemonSocket {
+ public:
+  explicit DaemonSocket(const std::string& run_folder);
+  const std::string& shown() const { return shown_; }      ///< its path, for messages
+  const std::string& address() const { return address_; }  ///< the same by a descriptor, of any length; empty: refused
+  const std::string& refused() const { return refused_; }  ///< why
+ private:
+  Fd folder_;
+  std::string shown_, address_, refused_;
+};
+
 /// One request a call; any thread.
 class Api {
  public:
@@ -37,9 +50,7 @@ class Api {
   Answer<std::string> request(const std::string& method, const std::string& path, const std::string& body) const;
   Answer<Json> request_json(const std::string& method, const std::string& path, const Json& body) const;
 
-  Fd folder_;           ///< the run folder
-  std::string shown_;   ///< the socket's path, for messages
-  std::string socket_;  ///< the same by the descriptor, of any length
+  DaemonSocket socket_;
 };
 
 /// The path of a domain's resource. A name may hold what a URL may not.

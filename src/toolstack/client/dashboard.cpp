@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "toolstack/client/api.hpp"
 #include "toolstack/client/client.hpp"
 #include "toolstack/http/server.hpp"
 #include "toolstack/toolstack.hpp"
@@ -50,7 +51,7 @@ tl::expected<Loopback, std::string> listen_on_loopback(int port) {
 
 class Forwarder {
  public:
-  Forwarder(const std::string& run_folder, int port) : socket_(run_folder + "/cloisterd.sock"), port_(port) {}
+  Forwarder(std::string run_folder, int port) : run_folder_(std::move(run_folder)), port_(port) {}
 
   HttpServer::Response answer(const HttpServer::Request& request) const {
     HttpServer::Response response = judge(request);
@@ -78,7 +79,10 @@ class Forwarder {
     return forward(request.target);
   }
   HttpServer::Response forward(const std::string& target) const {
-    httplib::Client http(socket_);
+    // Each time: a daemon that starts again may have a new folder.
+    const DaemonSocket socket(run_folder_);
+    if (socket.address().empty()) return refuse(502, "cloisterd cannot be reached: " + socket.refused());
+    httplib::Client http(socket.address());
     http.set_address_family(AF_UNIX);
     http.set_read_timeout(longest_answer_seconds);
     http.set_url_encode(false);
@@ -91,7 +95,7 @@ class Forwarder {
     return response;
   }
 
-  std::string socket_;
+  std::string run_folder_;
   int port_;
 };
 

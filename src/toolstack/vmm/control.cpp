@@ -68,10 +68,11 @@ tl::expected<Packet, ControlError> ControlClient::request(const nlohmann::json& 
                                                           std::span<const int> descriptors) {
   set_limit(socket_.get(), SO_SNDTIMEO, limit);
   set_limit(socket_.get(), SO_RCVTIMEO, limit);
-  if (const auto sent = send_packet(socket_.get(), body, descriptors); !sent)
-    return tl::unexpected(silence(sent.error()));
+  const auto sent = send_packet(socket_.get(), body, descriptors);
+  // Who is turned away has an answer before it asks.
+  if (!sent && sent.error() != PacketError::closed) return tl::unexpected(silence(sent.error()));
   auto reply = receive_packet(socket_.get());
-  if (!reply) return tl::unexpected(silence(reply.error()));
+  if (!reply) return tl::unexpected(silence(sent ? reply.error() : sent.error()));
   const auto ok = reply->body.find("ok");
   if (ok == reply->body.end() || *ok != true) return tl::unexpected(refusal(reply->body));
   return std::move(*reply);

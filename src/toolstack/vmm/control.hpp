@@ -11,7 +11,8 @@
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
 // Ending a domain at once needs no word: the daemon kills the process, which also ends one that no longer listens.
 //
-// The first connection is the launching one: a VMM that loses it before `run` exits.
+// The first connection is the launching one: a VMM that loses it before `run` exits. Of 16 connections none is refused;
+// the next one gets an error, asked for or not, and is closed.
 #pragma once
 
 #include <chrono>

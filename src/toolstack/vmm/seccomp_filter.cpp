@@ -85,6 +85,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(sendmsg)},
     {SCMP_SYS(recvfrom), {4, ~std::uint64_t{0}, 0}},
     {SCMP_SYS(sendto), {4, ~std::uint64_t{0}, 0}},
+    {SCMP_SYS(shutdown), is(1, SHUT_RD)},  // of one that is turned away
     // Time and chance.
     {SCMP_SYS(clock_gettime)},
     {SCMP_SYS(clock_getres)},

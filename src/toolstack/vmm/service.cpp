@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <chrono>
 
 #include "toolstack/log.hpp"
@@ -16,6 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto farewell = std::chrono::seconds(1);
+
+constexpr const char* too_many = "its process has 16 control connections already, and takes no more";
+static_assert(Service::most_connections == 16);
 
 }  // namespace
 
@@ -41,9 +45,8 @@ void Service::serve() {
     if (ending_ && !end) end = Clock::now() + farewell;
     if (end && (hub_.flushed() || Clock::now() >= *end)) return;
 
-    const bool room = connections_.size() < most_connections;
     std::vector<pollfd> set{{.fd = end ? -1 : wake_.get(), .events = POLLIN, .revents = 0},
-                            {.fd = room ? listening_.get() : -1, .events = POLLIN, .revents = 0},
+                            {.fd = listening_.get(), .events = POLLIN, .revents = 0},
                             {.fd = termination_.descriptor(), .events = POLLIN, .revents = 0}};
     for (const Fd& connection : connections_) set.push_back({.fd = connection.get(), .events = POLLIN, .revents = 0});
     const std::size_t console_at = set.size();
@@ -70,8 +73,19 @@ bool Service::may_control(int connection) const {
 void Service::accept() {
   Fd connection(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!connection || !may_control(connection.get())) return;
+  if (connections_.size() >= most_connections) return turn_away(connection.get());
   if (!std::exchange(launch_seen_, true)) launching_ = connection.get();
   connections_.push_back(std::move(connection));
+}
+
+void Service::turn_away(int connection) {
+  // A new socket has room for it.
+  (void)send_packet(connection, nlohmann::json{{"error", too_many}});
+  // What is unread when a socket is closed takes away what the other end has not read yet.
+  ::shutdown(connection, SHUT_RD);
+  std::array<u8, 1> rest;
+  while (::recv(connection, rest.data(), rest.size(), 0) > 0) {
+  }
 }
 
 bool Service::handle(int connection) {

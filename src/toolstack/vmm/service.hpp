@@ -26,6 +26,8 @@ class Service {
  private:
   void serve();
   void accept();
+  /// Says that it is one too many, whether it has asked already or not.
+  static void turn_away(int connection);
   bool may_control(int connection) const;
   /// False: the connection is over.
   bool handle(int connection);

@@ -98,6 +98,22 @@ TEST_F(OwnFolder, OfAnotherUserItIsRefused) {
   EXPECT_THAT(refusal(top_ / "link"), HasSubstr("link: a link that user 65534 made"));
 }
 
+TEST_F(OwnFolder, OfRootIsTrustedAndOfAThirdUserIsNot) {
+  EXPECT_TRUE(open_trusted_folder(make("ours", 0711)));
+  EXPECT_THAT(open_trusted_folder(top_ / "none").error(), HasSubstr("none: No such file"));
+  EXPECT_THAT(open_trusted_folder(make("open", 0777)).error(), HasSubstr("open: mode 777"));
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make another user's folder";
+  const fs::path theirs = make("theirs");
+  ASSERT_EQ(::chown(theirs.c_str(), nobody, nobody), 0);
+  EXPECT_THAT(open_trusted_folder(theirs).error(), HasSubstr("theirs: it is user 65534's, expected root's"));
+  make("", 0755);
+  ASSERT_EQ(::seteuid(nobody), 0);
+  const bool of_theirs = open_trusted_folder(theirs).has_value(),
+             of_root = open_trusted_folder(top_ / "ours").has_value();
+  ASSERT_EQ(::seteuid(0), 0);
+  EXPECT_TRUE(of_theirs && of_root);
+}
+
 TEST_F(OwnFolder, FilesAreReadWithoutFollowingLinksOrWaiting) {
   const auto folder = open_own_folder(top_, Making::never, 0);
   ASSERT_TRUE(folder);
