@@ -16,6 +16,7 @@
 #include "toolstack/json_text.hpp"
 #include "toolstack/qemu/monitor.hpp"
 #include "toolstack/qemu/process.hpp"
+#include "toolstack/restarts.hpp"
 #include "toolstack/spec.hpp"
 #include "toolstack/stop.hpp"
 #include "toolstack/terminal.hpp"
@@ -128,6 +129,7 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
   for (const std::string& word : {std::string("-chardev"), fmt::format("socket,id=monitor,fd={}", qemu::monitor_fd),
                                   std::string("-mon"), std::string("chardev=monitor,mode=control")})
     words.push_back(word);
+  Restarts restarts(config);
   while (true) {
     auto process = qemu::Process::start(program, words, keys ? keys->keys() : STDIN_FILENO);
     if (!process) {
@@ -142,7 +144,8 @@ int run_machines(const RunArguments& arguments, const DomainConfig& config, cons
       return exit_status::failed;
     }
     report(*ending, config.name);
-    if (action_after(*ending, config) == Action::restart && !stop.flag() && !stop.shutdown()) continue;
+    const bool again = action_after(*ending, config) == Action::restart && !stop.flag() && !stop.shutdown();
+    if (again && restarts_here(restarts, config.name, stop, deadline)) continue;
     return status_of(*ending, stop);
   }
 }

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "toolstack/config.hpp"
+#include "toolstack/stop.hpp"
 
 namespace cloister::toolstack {
 
@@ -24,10 +26,19 @@ class Restarts {
   /// Why there is no next one.
   std::string why_not() const;
 
+  /// Before the next one: `wait` is called if there is something to wait for, and says whether the domain goes on after
+  /// it; `refused` if it has been often enough. True: the guest starts anew.
+  bool wait_for_next(const std::function<void(const std::string& why)>& refused,
+                     const std::function<bool(std::chrono::seconds)>& wait);
+
  private:
   const u32 limit_;
   const std::chrono::seconds window_;
   std::deque<Clock::time_point> within_;
 };
+
+/// wait_for_next() for a run on this terminal, which says why there is none, and waits no longer than to the deadline.
+bool restarts_here(Restarts& restarts, const std::string& name, const StopSource& stop,
+                   std::optional<Restarts::Clock::time_point> deadline);
 
 }  // namespace cloister::toolstack

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include "hypervisor/domain.hpp"
 #include "hypervisor/epc/clean.hpp"
@@ -103,23 +102,8 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
 
 /// The domain stays as its guest left it.
 void wait_preserved(const std::string& name, const StopSource& stop, std::optional<Clock::time_point> deadline) {
-  constexpr auto tick = std::chrono::milliseconds(50);
   spdlog::info("cloister: {} is preserved: a signal or Ctrl-] ends it", name);
-  while (!stop.flag() && !stop.shutdown() && (!deadline || Clock::now() < *deadline)) std::this_thread::sleep_for(tick);
-}
-
-/// Before a restart of the guest's own. False: there is none.
-bool wait_for_restart(Restarts& restarts, const std::string& name, const StopSource& stop,
-                      std::optional<Clock::time_point> deadline) {
-  constexpr auto tick = std::chrono::milliseconds(50);
-  const auto wait = restarts.next(Clock::now());
-  if (!wait) {
-    spdlog::error("cloister: {}: {}", name, restarts.why_not());
-    return false;
-  }
-  const auto end = std::min(Clock::now() + *wait, deadline.value_or(Clock::time_point::max()));
-  while (!stop.flag() && !stop.shutdown() && Clock::now() < end) std::this_thread::sleep_for(tick);
-  return !stop.flag() && !stop.shutdown();
+  stop.sleep_until(deadline.value_or(Clock::time_point::max()));
 }
 
 /// Runs a domain and its successors until one ends for good.
@@ -173,7 +157,7 @@ int run_domains(silicon::Package& package, const DomainPlan& plan, const Images&
     const Action action = may_go_on ? action_after(outcome.ending, config).value_or(Action::destroy) : Action::destroy;
     const auto deadline = options.timeout ? std::optional(start + limit) : std::nullopt;
     if (action == Action::preserve) wait_preserved(config.name, stop, deadline);
-    if (action == Action::restart && wait_for_restart(restarts, config.name, stop, deadline)) {
+    if (action == Action::restart && restarts_here(restarts, config.name, stop, deadline)) {
       domain->reset();
       const auto stuck = hypervisor::clean_epc(package, epc);
       if (stuck.empty()) continue;

@@ -1,6 +1,8 @@
 // A handler can reach nothing but globals: lock-free atomics.
 #include "toolstack/stop.hpp"
 
+#include <thread>
+
 namespace cloister::toolstack {
 
 namespace {
@@ -36,6 +38,13 @@ StopSource::~StopSource() {
 const std::atomic<bool>& StopSource::flag() const { return stop_flag; }
 const std::atomic<bool>& StopSource::shutdown() const { return shutdown_flag; }
 void StopSource::request() { stop_flag = true; }
+
+bool StopSource::sleep_until(std::chrono::steady_clock::time_point end) const {
+  constexpr auto tick = std::chrono::milliseconds(50);
+  while (!flag() && !shutdown() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(tick);
+  return !flag() && !shutdown();
+}
+
 int StopSource::signal() const { return stop_signal; }
 
 }  // namespace cloister::toolstack

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 
 namespace cloister::toolstack {
 
@@ -21,6 +22,8 @@ class StopSource {
   const std::atomic<bool>& shutdown() const;
   /// Any thread.
   void request();
+  /// Sleeps until then, or until there is a reason to end. False: there is one.
+  bool sleep_until(std::chrono::steady_clock::time_point end) const;
   /// The signal that stopped the run; 0 if none did.
   int signal() const;
 

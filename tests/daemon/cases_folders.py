@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import unittest
 
 from machine import PATIENCE, wait_until
 
@@ -224,6 +226,64 @@ def defaults(machine):
         assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
 
 
+def fill(folder):
+    """Until there is room for nothing in the file system of the folder."""
+    filler = folder / "filler"
+    filler.mkdir()
+    with contextlib.suppress(OSError):
+        for number in range(1 << 20):
+            (filler / str(number)).touch()
+    with contextlib.suppress(OSError), open(filler / "0", "ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def full_disk(machine):
+    """Without room for another file in the run folder or the state folder, what is asked for fails with the reason and
+    leaves nothing behind; what is there lives on, and is found again."""
+    for which in ("run", "state"):
+        m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n")
+        m.kill(signal.SIGTERM)
+        disk = place(m, "disk")
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=64,mode=755", "none", str(disk)],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:
+            raise unittest.SkipTest(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+        try:
+            before = getattr(m, which)
+            setattr(m, which, disk)
+            m.start()
+            one = m.create("one", epc=2)
+            m.wait_for_ready("one")
+            filler = fill(disk)
+            files = tree(disk)
+            for _ in range(3):
+                answer = m.request("POST", "/v1/domains", m.creation("two"))
+                assert answer.status == 500 and "No space left" in answer.json["error"]["message"], answer.body
+                assert set(m.domains()) == {"one"} and m.vmms() == [one["pid"]], m.domains()
+                assert m.check_accounts()["granted_pages"] == 512 and tree(disk) == files
+            if which == "state":
+                answer = m.request("PATCH", "/v1/domains/one", {"name": "three"})
+                assert answer.status == 500 and "No space left" in answer.json["error"]["message"], answer.body
+            m.restart()
+            found = m.domains()["one"]
+            assert (found["pid"], found["epc"], found["state"]) == (one["pid"], one["epc"], "running"), found
+            # An end needs no room.
+            m.destroy("one")
+            assert m.domains() == {} and m.vmms() == []
+            shutil.rmtree(filler)
+            m.create("two", epc=4)
+            m.check_settled(["two"])
+            m.destroy("two")
+            m.kill(signal.SIGTERM)
+            setattr(m, which, before)
+        finally:
+            m.close()
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+        m.start()
+
+
 def stray_files(machine):
     """Files that are no records, and records that cannot be understood, are named; the others' domains go on."""
     m = machine('[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n')
@@ -313,6 +373,6 @@ def secret(machine):
     assert set(m.domains()) == {"one"}
 
 
-CASES = {"strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,
+CASES = {"full-disk": full_disk, "strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,
          "long-run": long_run, "defaults": defaults, "stray-files": stray_files, "machine-record": machine_record,
          "secret": secret}

@@ -62,16 +62,16 @@ void log_ending(const std::string& name, const Outcome& outcome, const LastLine&
 
 /// Before a restart of the guest's own. False: there is none; the outcome says so if it is for their number.
 bool wait_for_restart(Restarts& restarts, Lifecycle& lifecycle, Outcome& outcome) {
-  const auto wait = restarts.next(Restarts::Clock::now());
   const std::string name = lifecycle.name();
-  if (!wait) {
-    outcome.report += (outcome.report.empty() ? "" : "\n") + restarts.why_not();
-    log(LogLevel::error, "guest-restarts-no-more", {{"domain", name}, {"error", restarts.why_not()}});
-    return false;
-  }
-  if (wait->count() == 0) return true;
-  log(LogLevel::warning, "guest-restart-delayed", {{"domain", name}, {"seconds", std::to_string(wait->count())}});
-  return lifecycle.wait_before_restart(*wait);
+  return restarts.wait_for_next(
+      [&](const std::string& why) {
+        outcome.report += (outcome.report.empty() ? "" : "\n") + why;
+        log(LogLevel::error, "guest-restarts-no-more", {{"domain", name}, {"error", why}});
+      },
+      [&](std::chrono::seconds wait) {
+        log(LogLevel::warning, "guest-restart-delayed", {{"domain", name}, {"seconds", std::to_string(wait.count())}});
+        return lifecycle.wait_before_restart(wait);
+      });
 }
 
 /// Whether the guest starts anew, now or, in a domain that is preserved, as soon as somebody wants it.

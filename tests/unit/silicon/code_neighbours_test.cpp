@@ -1,13 +1,10 @@
 // What a write near code costs: to the page before it, its own, the second page of an instruction that crosses, the one
 // after; by each kind of writer. Instructions and look-ups of the run loop are counted: a write may cost a look-up or
 // two, once, and no turn of the loop passes without an instruction.
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <thread>
 
-#include "silicon/cpu/modes.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "long_mode_machine.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -15,29 +12,14 @@ namespace {
 namespace pte = arch::pte;
 using arch::page_size;
 
-constexpr u64 ram_bytes = 0x40000;
 // Linear addresses are physical ones; `region` is mapped by the page table that lies in a neighbour of the code.
-constexpr u64 code = 0x10000, second = code + page_size, aside = 0x20000, tables = 0x30000, region = 0x40'0000;
+constexpr u64 code = 0x10000, second = code + page_size, aside = 0x20000, region = 0x40'0000;
 constexpr u64 loop = code + 0xff0, unused = 0x400;
 constexpr std::array<u64, 4> neighbours{code - page_size, code, second, second + page_size};
 
-/// A processor in 64-bit mode with paging, at CPL 0.
-struct Processor {
-  Vcpu vcpu;
-  Cpu& cpu;
-
-  Processor(Package& package, GuestMemory& memory)
-      : vcpu(package, memory, Vcpu::Config{.clock = ClockMode::deterministic}), cpu(vcpu.impl().cpu()) {
-    cpu.cr0 = arch::cr0::pe | arch::cr0::pg | arch::cr0::et | arch::cr0::wp;
-    cpu.cr3 = tables;
-    cpu.cr4 = arch::cr4::pae;
-    cpu.efer = arch::efer::lme | arch::efer::lma;
-    for (Segment& s : cpu.seg) s = {0x10, 0, 0xffff'ffff, 0xc093};
-    cpu.seg[arch::seg_cs] = {0x08, 0, 0xffff'ffff, 0xa09b};
-    update_mode(cpu);
-    cpu.mmu->flush_all();
-    cpu.rip = loop;
-  }
+/// A processor on its way through the loop.
+struct Looping : LongModeMachine::Processor {
+  explicit Looping(LongModeMachine& machine) : LongModeMachine::Processor(machine, loop) {}
 
   u64 lookups() const { return cpu.blocks->lookups(); }
   u64 decoded() const { return cpu.blocks->decoded(); }
@@ -47,44 +29,22 @@ struct Processor {
     EXPECT_EQ(vcpu.run(budget).reason, ExitReason::preemption_timer);
     EXPECT_EQ(vcpu.instructions() - before, budget) << "a turn of the run loop retired nothing";
   }
-  /// Runs what lies at `at`, up to its HLT.
-  void run_to_halt(u64 at) {
-    const u64 back = std::exchange(cpu.rip, at);
-    EXPECT_EQ(vcpu.run(1000).reason, ExitReason::hlt);
-    cpu.rip = back;
-  }
 };
 
-class CodeNeighbours : public testing::Test {
+class CodeNeighbours : public testing::Test, public LongModeMachine {
  protected:
   CodeNeighbours() {
-    EXPECT_TRUE(memory_.map_ram(arch::Gpa{0}, ram_bytes));
-    constexpr u64 table_flags = pte::p | pte::rw | pte::us;
-    put<u64>(tables, (tables + 0x1000) | table_flags);
-    put<u64>(tables + 0x1000, (tables + 0x2000) | table_flags);
-    put<u64>(tables + 0x2000, (tables + 0x3000) | table_flags);
-    for (u64 page = 0; page < ram_bytes; page += page_size) map(page, page);
     // loop: inc rcx; three NOPs; mov ebx, 0x11223344 across the pages; jmp loop
     put_bytes(loop, {0x48, 0xff, 0xc1, 0x0f, 0x1f, 0x80, 0, 0, 0, 0, 0x66, 0x90, 0x90, 0xbb, 0x44, 0x33});
     put_bytes(second, {0x22, 0x11, 0xe9});
     put<u32>(second + 3, static_cast<u32>(loop - (second + 7)));
   }
 
-  template <class T>
-  void put(u64 at, T value) {
-    EXPECT_TRUE(memory_.write(arch::Gpa{at}, std::as_bytes(std::span(&value, 1))));
-  }
-  void put_bytes(u64 at, std::initializer_list<u8> bytes) {
-    EXPECT_TRUE(memory_.write(arch::Gpa{at}, std::as_bytes(std::span(bytes.begin(), bytes.size()))));
-  }
-  void map(u64 linear, u64 physical) {
-    put<u64>(tables + 0x3000 + linear / page_size * 8, physical | pte::p | pte::rw | pte::us);
-  }
   /// mov byte [rdi], al; hlt
   void put_store() { put_bytes(aside, {0x88, 0x07, 0xf4}); }
 
   /// Runs the loop until everything is known, lets `write` happen, and runs it on: what that cost.
-  void expect_cheap(Processor& p, u64 neighbour, const std::function<void()>& write) {
+  void expect_cheap(Looping& p, u64 neighbour, const std::function<void()>& write) {
     SCOPED_TRACE("neighbour " + std::to_string(static_cast<i64>(neighbour - code) / static_cast<i64>(page_size)));
     for (int i = 0; i < 2; ++i) p.expect_no_idle_turn(1000);
     write();
@@ -96,14 +56,11 @@ class CodeNeighbours : public testing::Test {
     p.expect_no_idle_turn(10'000);
     EXPECT_LE(p.lookups() - quiet, 2u + max_block_ops) << "all is known again: but for the budget's last instructions";
   }
-
-  Package package_{Package::Config{}};
-  GuestMemory memory_;
 };
 
 TEST_F(CodeNeighbours, WrittenByTheProcessorItself) {
   put_store();
-  Processor p(package_, memory_);
+  Looping p(*this);
   for (const u64 neighbour : neighbours) {
     expect_cheap(p, neighbour, [&] {
       p.cpu.gpr[arch::rdi] = neighbour + unused;
@@ -115,7 +72,7 @@ TEST_F(CodeNeighbours, WrittenByTheProcessorItself) {
 
 TEST_F(CodeNeighbours, WrittenByAnotherProcessor) {
   put_store();
-  Processor p(package_, memory_), other(package_, memory_);
+  Looping p(*this), other(*this);
   for (const u64 neighbour : neighbours) {
     expect_cheap(p, neighbour, [&] {
       other.cpu.gpr[arch::rdi] = neighbour + unused;
@@ -125,31 +82,28 @@ TEST_F(CodeNeighbours, WrittenByAnotherProcessor) {
 }
 
 TEST_F(CodeNeighbours, WrittenByADevice) {
-  Processor p(package_, memory_);
+  Looping p(*this);
   for (const u64 neighbour : neighbours) {
     expect_cheap(p, neighbour, [&] { put<u8>(neighbour + unused, 1); });
-    expect_cheap(p, neighbour,
-                 [&] { EXPECT_EQ(memory_.compare_exchange(arch::Gpa{neighbour + unused}, 4, 1, 2), 1u); });
+    expect_cheap(p, neighbour, [&] { EXPECT_EQ(memory.compare_exchange(arch::Gpa{neighbour + unused}, 4, 1, 2), 1u); });
   }
 }
 
 /// The neighbour is a page table, too, whose accessed and dirty flags a page walk sets.
 TEST_F(CodeNeighbours, WrittenByAPageWalk) {
   put_store();
-  Processor p(package_, memory_), other(package_, memory_);
-  for (Processor* const walker : {&p, &other}) {
+  Looping p(*this), other(*this);
+  for (Looping* const walker : {&p, &other}) {
     for (const u64 neighbour : neighbours) {
       const u64 linear = region + unused / 8 * page_size, entry = neighbour + unused;
       expect_cheap(p, neighbour, [&] {
-        put<u64>(tables + 0x2000 + 2 * 8, neighbour | pte::p | pte::rw);
+        put<u64>(tables + 2 * page_size + 2 * 8, neighbour | pte::p | pte::rw);
         put<u64>(entry, (aside + page_size) | pte::p | pte::rw);
         walker->cpu.mmu->flush_all();
         p.expect_no_idle_turn(1000);
         walker->cpu.gpr[arch::rdi] = linear;
         walker->run_to_halt(aside);
-        u64 now = 0;
-        EXPECT_TRUE(memory_.read(arch::Gpa{entry}, std::as_writable_bytes(std::span(&now, 1))));
-        EXPECT_EQ(now & (pte::a | pte::d), pte::a | pte::d);
+        EXPECT_EQ(get<u64>(entry) & (pte::a | pte::d), pte::a | pte::d);
       });
     }
   }
@@ -160,7 +114,7 @@ TEST_F(CodeNeighbours, WrittenAgainAndAgain) {
   // loop: mov [rdi], rax; nop of 7; nop of 3; mov ebx, …
   put_bytes(loop, {0x48, 0x89, 0x07, 0x0f, 0x1f, 0x80, 0, 0, 0, 0, 0x0f, 0x1f, 0x00});
   for (const u64 neighbour : neighbours) {
-    Processor p(package_, memory_);
+    Looping p(*this);
     p.cpu.gpr[arch::rdi] = neighbour + unused;
     p.expect_no_idle_turn(1000);
     const u64 lookups = p.lookups();
@@ -172,7 +126,7 @@ TEST_F(CodeNeighbours, WrittenAgainAndAgain) {
 TEST_F(CodeNeighbours, WrittenByAnotherProcessorMeanwhile) {
   put_bytes(aside, {0x48, 0x89, 0x07, 0xeb, 0xfb});  // 1: mov [rdi], rax; jmp 1b
   for (const u64 neighbour : neighbours) {
-    Processor p(package_, memory_), writer(package_, memory_);
+    Looping p(*this), writer(*this);
     writer.cpu.rip = aside;
     writer.cpu.gpr[arch::rdi] = neighbour + unused;
     std::thread writing([&] { EXPECT_EQ(writer.vcpu.run(~u64{0}).reason, ExitReason::external_interrupt); });
@@ -185,7 +139,7 @@ TEST_F(CodeNeighbours, WrittenByAnotherProcessorMeanwhile) {
 
 TEST_F(CodeNeighbours, WrittenByADeviceMeanwhile) {
   for (const u64 neighbour : neighbours) {
-    Processor p(package_, memory_);
+    Looping p(*this);
     std::atomic<bool> stop = false;
     std::thread writing([&] {
       while (!stop) put<u8>(neighbour + unused, 1);
@@ -198,7 +152,7 @@ TEST_F(CodeNeighbours, WrittenByADeviceMeanwhile) {
 
 /// A write into the instruction itself is seen by the next that is fetched.
 TEST_F(CodeNeighbours, TheSecondPagesBytesAreSeenWhenTheyChange) {
-  Processor p(package_, memory_);
+  Looping p(*this);
   for (u8 value = 1; value < 20; ++value) {
     put<u8>(second + 1, value);
     p.expect_no_idle_turn(100);
@@ -216,7 +170,7 @@ TEST_F(CodeNeighbours, TwoSecondPagesBehindOneFirst) {
   put_bytes(aside + page_size, {0x66, 0x55, 0xff, 0xe2});
   // 1: lea rdx, [2f]; jmp rsi; 2: xchg rsi, rdi; xor r8, rbx; jmp 1b
   put_bytes(jumps, {0x48, 0x8d, 0x15, 2, 0, 0, 0, 0xff, 0xe6, 0x48, 0x87, 0xf7, 0x49, 0x31, 0xd8, 0xeb, 0xef});
-  Processor p(package_, memory_);
+  Looping p(*this);
   p.cpu.rip = jumps;
   p.cpu.gpr[arch::rsi] = first + 0xffd;
   p.cpu.gpr[arch::rdi] = there + 0xffd;

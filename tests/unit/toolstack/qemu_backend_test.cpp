@@ -327,6 +327,17 @@ TEST_F(QemuBackend, BuildsTheDomainAnewWhereTheConfigurationSaysSo) {
             "cloister: d: QEMU ended by itself, with status 5\n");
 }
 
+TEST_F(QemuBackend, AGuestThatEndsInALoopIsEndedAsEverywhere) {
+  fake_qemu(shuts_down("guest-shutdown"));
+  DomainConfig config = domain();
+  config.on_poweroff = Action::restart;
+  config.restart_limit = 2;
+  EXPECT_EQ(run(config), exit_status::powered_off);
+  EXPECT_THAT(messages(), EndsWith("cloister: d powered off\ncloister: d: restarted 2 times within 300 s "
+                                   "(restart_limit, restart_window)\n"));
+  EXPECT_EQ(std::ranges::count(messages(), '\n'), 4);
+}
+
 TEST_F(QemuBackend, StrangeWordsOnTheMonitorAreNothing) {
   fake_qemu(says("{") + says("[1]") + says(R"({"event":5,"data":[]})") + says(R"({"return":{"status":[]}})") +
             says(R"({"event":"SHUTDOWN","data":{"reason":{}}})") + shuts_down("guest-shutdown"));

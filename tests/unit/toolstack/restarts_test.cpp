@@ -49,6 +49,26 @@ TEST(Restarts, WithoutALimitOnlyWait) {
   EXPECT_GT(std::ranges::count_if(all, [](long wait) { return wait != 0; }), 500);
 }
 
+TEST(Restarts, AskForAWaitOnlyWhereThereIsOne) {
+  Restarts restarts(4, 300s);
+  std::vector<std::string> asked;
+  bool goes_on = true;
+  const auto next = [&] {
+    return restarts.wait_for_next([&](const std::string& why) { asked.push_back(why); },
+                                  [&](std::chrono::seconds wait) {
+                                    asked.push_back(std::to_string(wait.count()));
+                                    return goes_on;
+                                  });
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(next());
+  EXPECT_TRUE(asked.empty());
+  goes_on = false;
+  EXPECT_FALSE(next()) << "ended while it waited";
+  goes_on = true;
+  EXPECT_FALSE(next());
+  EXPECT_THAT(asked, ElementsAre("1", "restarted 4 times within 300 s (restart_limit, restart_window)"));
+}
+
 TEST(Restarts, AreNoneWithALimitThatIsReached) {
   Restarts restarts(1, 1s);
   EXPECT_THAT(waits(restarts, 2), ElementsAre(0, -1));
