@@ -96,6 +96,23 @@ TEST_F(ComeAndGo, ManyAtOnce) {
   for (std::thread& t : threads) t.join();
 }
 
+/// A long block between two increments: whoever holds its processor sees both or none.
+TEST_F(ComeAndGo, AHoldFindsThemBetweenTwoBlocks) {
+  constexpr u64 count = 0x9000;
+  // 1: inc qword [rsi]; fninit; fldpi; fsin, thirty times; inc qword [rsi]; jmp 1b
+  machine_.put_bytes(code, {0x48, 0xff, 0x06, 0xdb, 0xe3, 0xd9, 0xeb});
+  for (u64 i = 0; i < 30; ++i) machine_.put_bytes(code + 7 + 2 * i, {0xd9, 0xfe});
+  machine_.put_bytes(code + 67, {0x48, 0xff, 0x06, 0xeb, 0xb8});
+  Processor p(machine_, code);
+  p.reg(arch::rsi) = count;
+  Running running(p);
+  for (int i = 0; i < 100; ++i) {
+    for (const u64 before = machine_.get<u64>(count); machine_.get<u64>(count) == before;) std::this_thread::yield();
+    const Hold hold(machine_.memory.impl().shootdown);
+    ASSERT_EQ(machine_.get<u64>(count) % 2, 0u);
+  }
+}
+
 /// Loads, stores and LOCK in a slot that goes away meanwhile: each ends in the exit that memory which is not there
 /// makes.
 TEST_F(ComeAndGo, RamIsUnmappedUnderItsUsers) {
@@ -139,19 +156,23 @@ TEST_F(ComeAndGo, CodeIsUnmappedUnderItsUsers) {
   }
 }
 
+/// Copies are long, so that memory goes in the middle of one.
 TEST_F(ComeAndGo, DevicesFindItOrNot) {
+  constexpr u64 large = 8 << 20;
   std::atomic<bool> stop = false;
+  std::atomic<u64> found = 0;
   std::thread device([&] {
-    std::array<std::byte, 0x2000> bytes{};
+    std::vector<std::byte> bytes(large - 0x1000);
     while (!stop) {
-      (void)machine_.memory.read(Gpa{far + 0x800}, bytes);
+      if (machine_.memory.read(Gpa{far + 0x800}, bytes)) ++found;
       (void)machine_.memory.write(Gpa{far + 0x800}, bytes);
       (void)machine_.memory.compare_exchange(Gpa{far}, 8, 0, 1);
     }
   });
-  for (int round = 0; round < 200; ++round) {
-    ASSERT_TRUE(machine_.memory.map_ram(Gpa{far}, 0x4000));
-    ASSERT_TRUE(machine_.memory.unmap(Gpa{far}, 0x4000));
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_TRUE(machine_.memory.map_ram(Gpa{far}, large));
+    for (const u64 before = found; found == before;) std::this_thread::yield();
+    ASSERT_TRUE(machine_.memory.unmap(Gpa{far}, large));
   }
   stop = true;
   device.join();

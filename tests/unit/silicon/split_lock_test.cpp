@@ -204,5 +204,35 @@ TEST_F(SplitLock, LeavesOthersTheirTime) {
   for (std::thread& t : threads) t.join();
 }
 
+/// After a hold that others stood aside for, no LOCK holds them again before they had nine times as long, or 10 ms.
+TEST_F(SplitLock, RestsBeforeTheNextHold) {
+  using Clock = Shootdown::Clock;
+  machine_.put_bytes(code, {0xf0, 0x48, 0x01, 0x07, 0xf4});        // lock add [rdi], rax; hlt
+  machine_.put_bytes(other_code, {0x48, 0xff, 0x06, 0xeb, 0xfb});  // 1: inc qword [rsi]; jmp 1b
+  constexpr u64 count = 0x9000;
+  Processor p(machine_, code), other(machine_, other_code);
+  p.reg(arch::rdi) = splits[0];
+  other.reg(arch::rsi) = count;
+  std::thread thread([&] { EXPECT_EQ(other.vcpu.run(~u64{0}).reason, ExitReason::external_interrupt); });
+  while (machine_.get<u64>(count) == 0) std::this_thread::yield();
+  Shootdown& all = machine_.memory.impl().shootdown;
+  Clock::time_point from, until;
+  {
+    const Hold hold(all);
+    from = Clock::now();
+    do until = Clock::now();
+    while (until - from < std::chrono::milliseconds(1));
+  }
+  std::unique_lock lock(all.mutex);
+  all.changed.wait(lock, [&] { return all.aside == 0; });
+  const Clock::time_point rest_until = all.rest_until;
+  lock.unlock();
+  EXPECT_GE(rest_until, until + std::min<Clock::duration>(9 * (until - from), std::chrono::milliseconds(10)));
+  p.run_to_halt(code);
+  EXPECT_GE(all.held_since, rest_until);
+  other.vcpu.kick();
+  thread.join();
+}
+
 }  // namespace
 }  // namespace cloister::silicon
