@@ -59,10 +59,11 @@ tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
   u64 absent = pages_of(grants);
   for (const hypervisor::EpcExtent& extent : sections_of(grants)) {
     for (const hypervisor::MachineSection& section : epc_spec(machine_).sections) {
-      const arch::Mfn first = std::max(extent.first, section.frames.first);
-      const arch::Mfn end = std::min(extent.first + extent.pages, section.frames.first + section.frames.pages);
+      const u64 at = section.frames.first.value;
+      const u64 first = std::max(extent.first.value, at);
+      const u64 end = std::min(extent.first.value + extent.pages, at + section.frames.pages);
       if (first >= end) continue;
-      here.push_back({first, end.value - first.value});
+      here.push_back({arch::Mfn{first}, end - first});
       absent -= here.back().pages;
     }
   }
