@@ -6,12 +6,12 @@
 #include <array>
 #include <random>
 
-#include "hypervisor/epc/machine_epc.hpp"
+#include "machine/epc/machine_epc.hpp"
 
 namespace {
 
 using namespace cloister;
-using namespace cloister::hypervisor;
+using namespace cloister::toolstack;
 
 constexpr u64 pages_per_gib = u64{1} << 18;
 constexpr u64 package_pages = 512 * pages_per_gib;

@@ -1,14 +1,19 @@
-# A room of the source tree is a static library of all its .cpp files; `needs` are the rooms and libraries below it.
+# A room of the source tree is a static library of all its .cpp files. PUBLIC: the rooms and libraries below it that its
+# headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
+# includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past.
 function(cloister_room name)
-  cmake_parse_arguments(ROOM "" "" "NEEDS" ${ARGN})
+  cmake_parse_arguments(ROOM "FAST" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   if(NOT sources)
     add_library(${name} INTERFACE)
-    target_link_libraries(${name} INTERFACE cloister_options ${ROOM_NEEDS})
+    target_link_libraries(${name} INTERFACE cloister_options ${ROOM_PUBLIC})
     return()
   endif()
   add_library(${name} STATIC ${sources})
-  target_link_libraries(${name} PUBLIC cloister_options ${ROOM_NEEDS})
+  target_link_libraries(${name} PUBLIC cloister_options ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE})
+  if(NOT ROOM_FAST)
+    target_link_libraries(${name} PRIVATE cloister_hardening)
+  endif()
 endfunction()
 
 # One test program for each folder tests/KIND/NAME; KIND is also its ctest label. Test code runs briefly, so what counts is

@@ -4,10 +4,10 @@
 #include <string_view>
 
 #include "check.hpp"
+#include "config/config.hpp"
+#include "config/cpuid_string.hpp"
+#include "plan/chosen_silicon.hpp"
 #include "policy/descriptions.hpp"
-#include "toolstack/chosen_silicon.hpp"
-#include "toolstack/config.hpp"
-#include "toolstack/cpuid_string.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

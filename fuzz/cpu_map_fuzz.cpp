@@ -4,8 +4,8 @@
 #include <map>
 
 #include "check.hpp"
+#include "interop/cpu_map_xml.hpp"
 #include "policy/map_check.hpp"
-#include "toolstack/cpu_map_xml.hpp"
 
 namespace {
 

@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "check.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/nodes.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/nodes.hpp"
+#include "silicon/backend.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;
@@ -32,6 +33,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(std::ranges::count(argv, "-cpu") == 1);
   const auto command = vm::from_qemu(argv);
   check(command.has_value() && command->vm.epc.size() == domain.epc.size());
-  check(!vm::to_config(domain).text.empty());
+  check(!vm::to_config(domain, silicon::backend()).text.empty());
   return 0;
 }

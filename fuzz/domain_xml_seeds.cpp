@@ -2,7 +2,7 @@
 #include <fstream>
 #include <string>
 
-#include "toolstack/vm/formats.hpp"
+#include "interop/vm/formats.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 int main(int count, char** words) {

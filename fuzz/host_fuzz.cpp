@@ -4,9 +4,9 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "toolstack/cpu/cpu.hpp"
-#include "toolstack/cpu/probe.hpp"
-#include "toolstack/hosts/hosts.hpp"
+#include "interop/cpu/cpu.hpp"
+#include "interop/cpu/probe.hpp"
+#include "interop/hosts/hosts.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "toolstack/http/frame.hpp"
-#include "toolstack/utf8.hpp"
+#include "http/frame.hpp"
+#include "text/utf8.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using cloister::toolstack::HttpFrame;

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "toolstack/lint/rules.hpp"
+#include "interop/lint/rules.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "hypervisor/epc/machine_epc.hpp"
-#include "toolstack/machine.hpp"
+#include "machine/epc/machine_epc.hpp"
+#include "machine/machine.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;
@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   check(!machine->packages.empty());
-  const auto epc = hypervisor::MachineEpc::create(toolstack::epc_spec(*machine));
+  const auto epc = toolstack::MachineEpc::create(toolstack::epc_spec(*machine));
   check(epc.has_value());
   check((epc->count().total == 0) == !machine->sgx_off.empty());
   return 0;

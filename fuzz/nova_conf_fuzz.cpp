@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "toolstack/vm/nova_conf.hpp"
+#include "interop/vm/nova_conf.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;

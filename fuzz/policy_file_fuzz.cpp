@@ -4,7 +4,8 @@
 #include <string_view>
 
 #include "check.hpp"
-#include "toolstack/cpu/pool.hpp"
+#include "interop/cpu/pool.hpp"
+#include "silicon/backend.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;
@@ -24,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto printable = [](const std::string& line) {
     for (const char c : line) check(static_cast<unsigned char>(c) >= ' ' && c != 0x7f);
   };
-  const auto asked = toolstack::cpu::read_policy({reinterpret_cast<const char*>(data), size}, "policy", map);
+  const auto asked =
+      toolstack::cpu::read_policy({reinterpret_cast<const char*>(data), size}, "policy", map, silicon::backend());
   if (!asked) {
     check(asked.error().starts_with("policy"));
     printable(asked.error());

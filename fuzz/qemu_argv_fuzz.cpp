@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "check.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/qemu_options.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/qemu_options.hpp"
+#include "silicon/backend.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cloister;
@@ -37,6 +38,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   shell->erase(shell->begin());
   check(*shell == argv);
   check(vm::from_libvirt(vm::to_libvirt(read->vm).text).has_value());
-  check(!vm::to_config(read->vm).text.empty());
+  check(!vm::to_config(read->vm, silicon::backend()).text.empty());
   return 0;
 }

@@ -10,6 +10,7 @@
 #include "enclave/measure.hpp"
 #include "enclave/sigstruct.hpp"
 #include "image.h"
+#include "silicon/silicon.hpp"
 
 extern "C" {
 extern const cloister::u8 routines[], routines_end[];  // routines.S

@@ -9,12 +9,12 @@
 namespace cloister::hypervisor {
 namespace {
 
-using silicon::EpcSection;
-using silicon::MapError;
+using vmx::EpcSection;
+using vmx::MapError;
 using Done = tl::expected<void, std::string>;
 
 /// Long against a loop's turn, short against a host's time slice.
-constexpr silicon::PauseLoopExiting pause_loop{.gap = 5'000, .window = 20'000};
+constexpr vmx::PauseLoopExiting pause_loop{.gap = 5'000, .window = 20'000};
 constexpr u32 flat_code = 0xc09b, flat_data = 0xc093, busy_tss = 0x008b, unusable = 0x10000;
 
 const char* text_of(MapError error) {
@@ -104,9 +104,9 @@ tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
 
 }  // namespace
 
-void set_pvh_entry(silicon::Vcpu& vcpu, const platform::PvhBoot& entry) {
-  silicon::SystemRegs system = vcpu.system();
-  const silicon::Segment data{.selector = 0x10, .base = 0, .limit = 0xffff'ffff, .attributes = flat_data};
+void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
+  vmx::SystemRegs system = vcpu.system();
+  const vmx::Segment data{.selector = 0x10, .base = 0, .limit = 0xffff'ffff, .attributes = flat_data};
   system.seg.fill(data);
   system.seg[arch::seg_cs] = {.selector = 0x08, .base = 0, .limit = 0xffff'ffff, .attributes = flat_code};
   system.ldtr = {.selector = 0, .base = 0, .limit = 0, .attributes = unusable};
@@ -115,7 +115,7 @@ void set_pvh_entry(silicon::Vcpu& vcpu, const platform::PvhBoot& entry) {
   system.cr0 = arch::cr0::pe | arch::cr0::et;
   system.cr3 = system.cr4 = system.efer = 0;
   vcpu.set_system(system);
-  silicon::GeneralRegs general;
+  vmx::GeneralRegs general;
   general.gpr[arch::rbx] = entry.start_info;
   general.rip = entry.entry;
   vcpu.set_general(general);

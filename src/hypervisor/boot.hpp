@@ -12,6 +12,6 @@ namespace cloister::hypervisor {
 tl::expected<void, std::string> boot(Machine& machine);
 
 /// Xen's PVH entry: 32-bit flat protected mode, paging off, EBX = start_info (Xen's docs/misc/pvh.pandoc).
-void set_pvh_entry(silicon::Vcpu& vcpu, const platform::PvhBoot& entry);
+void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry);
 
 }  // namespace cloister::hypervisor

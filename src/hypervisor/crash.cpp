@@ -15,12 +15,12 @@ constexpr const char* gpr_names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "
                                      "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
 constexpr const char* segment_names[] = {"ES", "CS", "SS", "DS", "FS", "GS"};
 
-void segment_line(Out out, const char* name, const silicon::Segment& s) {
+void segment_line(Out out, const char* name, const vmx::Segment& s) {
   format_to(out, "  {:<4} {:04x} base {:016x} limit {:08x} attributes {:05x}\n", name, s.selector, s.base, s.limit,
             s.attributes);
 }
 
-void code_lines(Out out, Processor& processor, const silicon::GeneralRegs& general, const silicon::SystemRegs& system) {
+void code_lines(Out out, Processor& processor, const vmx::GeneralRegs& general, const vmx::SystemRegs& system) {
   u8 code[16];
   const auto paging = PagingState::of(system, general.rflags, processor.machine.physical_bits);
   const std::size_t n = debug_read(processor.machine.memory, paging, linear_rip(general, system), code);
@@ -33,14 +33,14 @@ void exit_lines(Out out, const Processor& processor) {
   format_to(out, "last exits:\n");
   for (const auto& [time, rip, exit] : processor.exits.entries())
     format_to(out, "  {:>14} {:<18} rip {:016x} qualification {:#x} linear {:#x} physical {:#x}\n", time,
-              silicon::name_of(exit.reason), rip, exit.qualification, exit.linear.value, exit.physical.value);
+              vmx::name_of(exit.reason), rip, exit.qualification, exit.linear.value, exit.physical.value);
 }
 
 }  // namespace
 
 std::string crash_report(Processor& processor, const std::string& reason) {
-  const silicon::GeneralRegs general = processor.vcpu.general();
-  const silicon::SystemRegs system = processor.vcpu.system();
+  const vmx::GeneralRegs general = processor.vcpu.general();
+  const vmx::SystemRegs system = processor.vcpu.system();
   std::string text;
   const Out out(text);
   format_to(out, "domain {}: {}\n", processor.machine.spec.name, reason);

@@ -24,7 +24,7 @@ Outcome failure(std::string why) {
 void trace_silicon(Machine& machine) {
   if (!machine.trace.wants().encls) return;
   for (const auto& processor : machine.processors) {
-    processor->vcpu.set_encls_observer([&p = *processor](u32 leaf, u64 rcx, silicon::EnclsResult result) {
+    processor->vcpu.set_encls_observer([&p = *processor](u32 leaf, u64 rcx, vmx::EnclsResult result) {
       Trace& trace = p.machine.trace;
       if (result.fault) {
         trace.line(p.now(), "encls", "leaf={:#x} rcx={:#x} fault={:#x}", leaf, rcx, *result.fault);
@@ -35,7 +35,7 @@ void trace_silicon(Machine& machine) {
   }
 }
 
-void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemented>& list) {
+void trace_unimplemented(Machine& machine, const std::vector<vmx::Unimplemented>& list) {
   if (!machine.trace.wants().unimplemented) return;
   for (const auto& entry : list)
     machine.trace.line(machine.now(), "unimplemented", "what=\"{}\" count={} first_rip={:#x}", entry.what, entry.count,
@@ -43,17 +43,17 @@ void trace_unimplemented(Machine& machine, const std::vector<silicon::Unimplemen
 }
 
 /// The domain's own CPUID says that its processors have the instruction.
-bool is_offered(const policy::CpuidTable& cpuid, const silicon::Unimplemented& entry) {
+bool is_offered(const policy::CpuidTable& cpuid, const vmx::Unimplemented& entry) {
   return std::ranges::all_of(entry.offered_by,
                              [&](const arch::CpuidBit& b) { return has(cpuid.get(b.leaf, b.subleaf), b); });
 }
 
 /// What was offered and is not there; counts of the same name are one. The rest raised #UD as it should.
-void add_unimplemented(const policy::CpuidTable& cpuid, const std::vector<silicon::Unimplemented>& more,
-                       std::vector<silicon::Unimplemented>& all) {
+void add_unimplemented(const policy::CpuidTable& cpuid, const std::vector<vmx::Unimplemented>& more,
+                       std::vector<vmx::Unimplemented>& all) {
   for (const auto& entry : more) {
     if (!is_offered(cpuid, entry)) continue;
-    const auto same = std::ranges::find(all, entry.what, &silicon::Unimplemented::what);
+    const auto same = std::ranges::find(all, entry.what, &vmx::Unimplemented::what);
     if (same == all.end()) {
       all.push_back(entry);
     } else {
@@ -65,8 +65,7 @@ void add_unimplemented(const policy::CpuidTable& cpuid, const std::vector<silico
 }  // namespace
 
 struct Domain::Impl {
-  Impl(silicon::Package& owner, DomainSpec spec, std::vector<silicon::EpcSection> sections)
-      : machine(owner, std::move(spec)) {
+  Impl(vmx::Package& owner, DomainSpec spec, std::vector<vmx::EpcSection> sections) : machine(owner, std::move(spec)) {
     machine.epc = std::move(sections);
   }
   Impl(const Impl&) = delete;
@@ -81,10 +80,12 @@ struct Domain::Impl {
 Domain::Domain() = default;
 Domain::~Domain() = default;
 
-tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(silicon::Package& package, DomainSpec spec,
-                                                                  std::vector<silicon::EpcSection> epc) {
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& package, DomainSpec spec,
+                                                                  std::vector<vmx::EpcSection> epc) {
   if (spec.vcpus < 1 || spec.vcpus > most_vcpus)
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
+  if (spec.clock == vmx::ClockMode::deterministic && !package.capabilities().deterministic_clock)
+    return tl::unexpected(std::string("these processors have no deterministic clock"));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
   if (auto done = boot(domain->impl_->machine); !done) return tl::unexpected(done.error());

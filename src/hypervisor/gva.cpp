@@ -139,7 +139,7 @@ bool GuestTables::update(Gpa at, u64 expected, u64 desired, unsigned bytes) {
   return memory_.compare_exchange(at, bytes, expected, desired) == expected;
 }
 
-PagingState PagingState::of(const silicon::SystemRegs& system, u64 rflags, unsigned physical_bits) {
+PagingState PagingState::of(const vmx::SystemRegs& system, u64 rflags, unsigned physical_bits) {
   return {system.cr0, system.cr3, system.cr4, system.efer, (rflags & rflags::ac) != 0, physical_bits};
 }
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <tl/expected.hpp>
 
-#include "silicon/silicon.hpp"
+#include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
 
@@ -22,12 +22,12 @@ class TableMemory {
 /// A domain's RAM as page tables' memory.
 class GuestTables final : public TableMemory {
  public:
-  explicit GuestTables(silicon::GuestMemory& memory) : memory_(memory) {}
+  explicit GuestTables(vmx::GuestMemory& memory) : memory_(memory) {}
   std::optional<u64> read(arch::Gpa from, unsigned bytes) const override;
   bool update(arch::Gpa at, u64 expected, u64 desired, unsigned bytes) override;
 
  private:
-  silicon::GuestMemory& memory_;
+  vmx::GuestMemory& memory_;
 };
 
 /// The registers that paging depends on.
@@ -36,7 +36,7 @@ struct PagingState {
   bool ac = false;  ///< RFLAGS.AC: lifts SMAP
   unsigned physical_bits = 46;
 
-  static PagingState of(const silicon::SystemRegs& system, u64 rflags, unsigned physical_bits);
+  static PagingState of(const vmx::SystemRegs& system, u64 rflags, unsigned physical_bits);
 };
 
 struct WalkAccess {

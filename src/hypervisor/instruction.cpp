@@ -7,8 +7,8 @@ namespace cloister::hypervisor {
 namespace {
 
 using arch::Gva;
-using silicon::GeneralRegs;
-using silicon::SystemRegs;
+using vmx::GeneralRegs;
+using vmx::SystemRegs;
 
 constexpr u32 attribute_long = 1u << 13, attribute_big = 1u << 14;
 

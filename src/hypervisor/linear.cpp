@@ -79,7 +79,7 @@ std::size_t LinearMemory::fetch(Gva from, std::span<u8> to) {
   return done;
 }
 
-std::optional<Gpa> debug_translate(silicon::GuestMemory& memory, const PagingState& paging, Gva linear) {
+std::optional<Gpa> debug_translate(vmx::GuestMemory& memory, const PagingState& paging, Gva linear) {
   const bool long_mode = (paging.efer & arch::efer::lma) != 0;
   if (long_mode ? !canonical(linear.value) : (linear.value >> 32) != 0) return std::nullopt;
   GuestTables tables(memory);
@@ -87,7 +87,7 @@ std::optional<Gpa> debug_translate(silicon::GuestMemory& memory, const PagingSta
   return physical ? std::optional(*physical) : std::nullopt;
 }
 
-std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, Gva from, std::span<u8> to) {
+std::size_t debug_read(vmx::GuestMemory& memory, const PagingState& paging, Gva from, std::span<u8> to) {
   std::size_t done = 0;
   while (done < to.size()) {
     const std::size_t part = first_part(from + done, to.size() - done);
@@ -98,7 +98,7 @@ std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, 
   return done;
 }
 
-std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, Gva to, std::span<const u8> from) {
+std::size_t debug_write(vmx::GuestMemory& memory, const PagingState& paging, Gva to, std::span<const u8> from) {
   std::size_t done = 0;
   while (done < from.size()) {
     const std::size_t part = first_part(to + done, from.size() - done);

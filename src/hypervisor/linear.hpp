@@ -31,7 +31,7 @@ class OperandMemory {
 
 class LinearMemory final : public OperandMemory {
  public:
-  LinearMemory(silicon::GuestMemory& memory, MmioBus& bus, const PagingState& paging, bool user)
+  LinearMemory(vmx::GuestMemory& memory, MmioBus& bus, const PagingState& paging, bool user)
       : memory_(memory), bus_(bus), tables_(memory), paging_(paging), user_(user) {}
 
   tl::expected<u64, Fault> load(arch::Gva from, unsigned bytes) override;
@@ -57,7 +57,7 @@ class LinearMemory final : public OperandMemory {
   };
   tl::expected<Parts, Fault> parts(arch::Gva linear, unsigned bytes, bool write);
 
-  silicon::GuestMemory& memory_;
+  vmx::GuestMemory& memory_;
   MmioBus& bus_;
   GuestTables tables_;
   PagingState paging_;
@@ -65,10 +65,9 @@ class LinearMemory final : public OperandMemory {
 };
 
 /// A debugger's look at an address: no permissions, no accessed bits.
-std::optional<arch::Gpa> debug_translate(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva linear);
+std::optional<arch::Gpa> debug_translate(vmx::GuestMemory& memory, const PagingState& paging, arch::Gva linear);
 /// Its access, to RAM alone: the number of bytes copied before the first that is not there.
-std::size_t debug_read(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva from, std::span<u8> to);
-std::size_t debug_write(silicon::GuestMemory& memory, const PagingState& paging, arch::Gva to,
-                        std::span<const u8> from);
+std::size_t debug_read(vmx::GuestMemory& memory, const PagingState& paging, arch::Gva from, std::span<u8> to);
+std::size_t debug_write(vmx::GuestMemory& memory, const PagingState& paging, arch::Gva to, std::span<const u8> from);
 
 }  // namespace cloister::hypervisor

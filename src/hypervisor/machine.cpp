@@ -19,14 +19,16 @@ unsigned physical_bits_of(const policy::CpuidTable& cpuid) {
 
 }  // namespace
 
-Machine::Machine(silicon::Package& owner, DomainSpec domain)
+Machine::Machine(vmx::Package& owner, DomainSpec domain)
     : package(owner),
       spec(std::move(domain)),
       physical_bits(physical_bits_of(spec.cpuid)),
+      own_memory(package.make_memory()),
+      memory(*own_memory),
       ioapic([this](const InterruptMessage& message) { deliver(message, nullptr); }),
       uart([this](u8 byte) { console.transmit(byte); },
            [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }),
-      rtc(silicon::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
+      rtc(vmx::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
 }
 
@@ -35,7 +37,7 @@ std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page) const {
   for (const platform::EpcRange& range : spec.map.epc) {
     if (page >= range.base && page - range.base < range.bytes) {
       u64 index = before + (page - range.base) / arch::page_size;
-      for (const silicon::EpcSection& section : epc) {
+      for (const vmx::EpcSection& section : epc) {
         if (index < section.pages) return section.first + index;
         index -= section.pages;
       }

@@ -12,8 +12,9 @@
 #include <vector>
 
 #include "hypervisor/console.hpp"
-#include "hypervisor/domain.hpp"
+#include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
+#include "hypervisor/specification.hpp"
 #include "hypervisor/trace.hpp"
 #include "platform/rtc.hpp"
 
@@ -27,15 +28,16 @@ struct Stop {
 
 class Machine {
  public:
-  Machine(silicon::Package& owner, DomainSpec domain);
+  Machine(vmx::Package& owner, DomainSpec domain);
 
-  silicon::Package& package;
+  vmx::Package& package;
   DomainSpec spec;
   /// The machine frames of spec.map.epc, in order; set when the domain is laid out.
-  std::vector<silicon::EpcSection> epc;
+  std::vector<vmx::EpcSection> epc;
   unsigned physical_bits;
-  silicon::GuestMemory memory;
-  silicon::Time time;
+  const std::unique_ptr<vmx::GuestMemory> own_memory;
+  vmx::GuestMemory& memory;
+  vmx::Time time;
   platform::IoApic ioapic;
   Console console;
   platform::Uart16550 uart;
@@ -61,7 +63,7 @@ class Machine {
 
   void press_power_button();
 
-  bool deterministic() const { return spec.clock == silicon::ClockMode::deterministic; }
+  bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
   u64 now() { return bootstrap().now(); }
   /// The machine frame of an EPC page of the guest's; nullopt: it is none.

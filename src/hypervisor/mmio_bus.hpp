@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "platform/platform.hpp"
-#include "silicon/silicon.hpp"
+#include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
 

@@ -12,14 +12,14 @@ namespace cloister::hypervisor {
 namespace {
 
 using platform::InterruptMessage;
-using silicon::Event;
-using silicon::EventType;
+using vmx::Event;
+using vmx::EventType;
 
 constexpr u32 real_code = 0x9b, real_data = 0x93, ldt = 0x82, busy_tss = 0x8b;
 
 u64 timer_hz_of(const policy::CpuidTable& cpuid) {
   const u64 crystal = cpuid.get(arch::leaf::tsc, 0).ecx;
-  return crystal == 0 ? silicon::tsc_hz : crystal;
+  return crystal == 0 ? vmx::tsc_hz : crystal;
 }
 
 }  // namespace
@@ -31,17 +31,23 @@ std::vector<ExitLog::Entry> ExitLog::entries() const {
   return list;
 }
 
-Processor::Processor(Machine& domain, silicon::Package& package, u32 number)
+Processor::Processor(Machine& domain, vmx::Package& package, u32 number)
     : machine(domain),
       id(number),
-      vcpu(package, machine.memory, {.apic_id = id, .clock = machine.spec.clock, .seed = id, .time = &machine.time}),
-      local_apic(id, silicon::tsc_hz, timer_hz_of(machine.spec.cpuid)),
+      own_vcpu(package.make_vcpu(machine.memory,
+                                 {.apic_id = id, .clock = machine.spec.clock, .seed = id, .time = &machine.time})),
+      vcpu(*own_vcpu),
+      local_apic(id, vmx::tsc_hz, timer_hz_of(machine.spec.cpuid)),
       bus(
           local_apic, machine.ioapic, [this] { return now(); },
           [this](const std::optional<InterruptMessage>& sent) { apic_written(sent); }),
       msrs(machine.spec.cpuid, machine.spec.msr, machine.physical_bits),
       waits_for_startup(id != 0),
-      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  std::vector<vmx::CpuidEntry> entries;
+  for (const auto& [where, regs] : machine.spec.cpuid.leaves()) entries.push_back({where.first, where.second, regs});
+  vcpu.set_cpuid(entries);
+}
 
 void Processor::notify() {
   stuck = false;
@@ -60,7 +66,7 @@ void Processor::drain() {
 
 void Processor::take_startup_messages() {
   if (std::exchange(init_wanted, false)) {
-    silicon::SystemRegs system = vcpu.system();
+    vmx::SystemRegs system = vcpu.system();
     system.seg.fill({.selector = 0, .base = 0, .limit = 0xffff, .attributes = real_data});
     system.seg[arch::seg_cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .attributes = real_code};
     system.ldtr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = ldt};
@@ -72,7 +78,7 @@ void Processor::take_startup_messages() {
     system.dr6 = arch::dr6::fixed1;
     system.dr7 = arch::dr7::fixed1;
     vcpu.set_system(system);
-    silicon::GeneralRegs general;
+    vmx::GeneralRegs general;
     general.gpr[arch::rdx] = machine.spec.cpuid.get(arch::leaf::version, 0).eax;
     general.rip = 0xfff0;
     vcpu.set_general(general);
@@ -83,20 +89,20 @@ void Processor::take_startup_messages() {
     waits_for_startup = true;
   }
   if (!waits_for_startup || !startup_page) return;
-  silicon::SystemRegs system = vcpu.system();
-  silicon::Segment& cs = system.seg[arch::seg_cs];
+  vmx::SystemRegs system = vcpu.system();
+  vmx::Segment& cs = system.seg[arch::seg_cs];
   cs.selector = static_cast<u16>(*startup_page << 8);
   cs.base = u64{*startup_page} << 12;
   vcpu.set_system(system);
-  silicon::GeneralRegs general = vcpu.general();
+  vmx::GeneralRegs general = vcpu.general();
   general.rip = 0;
   vcpu.set_general(general);
   startup_page.reset();
   waits_for_startup = false;
 }
 
-void Processor::complete(const silicon::Exit& exit, silicon::GeneralRegs general) {
-  silicon::SystemRegs system = vcpu.system();
+void Processor::complete(const vmx::Exit& exit, vmx::GeneralRegs general) {
+  vmx::SystemRegs system = vcpu.system();
   const bool single_step = (general.rflags & arch::rflags::tf) != 0;
   general.rip += exit.instruction_length;
   if (code_bits(system) != 64) general.rip &= 0xffff'ffff;
@@ -117,11 +123,11 @@ void Processor::raise(const Fault& fault) {
                 .has_error = fault.error.has_value(),
                 .error = fault.error.value_or(0)};
   if (fault.vector == arch::vector::pf) {
-    silicon::SystemRegs system = vcpu.system();
+    vmx::SystemRegs system = vcpu.system();
     system.cr2 = fault.address;
     vcpu.set_system(system);
   }
-  silicon::GeneralRegs general = vcpu.general();
+  vmx::GeneralRegs general = vcpu.general();
   general.rflags |= arch::rflags::rf;  // a fault's pushed image has RF set (SDM vol. 3B, 17.3.1.1)
   vcpu.set_general(general);
 }
@@ -131,7 +137,7 @@ void Processor::apic_written(const std::optional<InterruptMessage>& sent) {
   if (const auto vector = local_apic.take_eoi_broadcast()) machine.ioapic.eoi(*vector);
 }
 
-LinearMemory Processor::linear(const silicon::SystemRegs& system, u64 rflags) {
+LinearMemory Processor::linear(const vmx::SystemRegs& system, u64 rflags) {
   return {machine.memory, bus, PagingState::of(system, rflags, machine.physical_bits), system.cpl == 3};
 }
 

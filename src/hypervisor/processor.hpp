@@ -23,7 +23,7 @@ class ExitLog {
  public:
   struct Entry {
     u64 time = 0, rip = 0;
-    silicon::Exit exit;
+    vmx::Exit exit;
   };
   void add(const Entry& entry) { ring_[count_++ % ring_.size()] = entry; }
   /// Oldest first.
@@ -37,23 +37,24 @@ class ExitLog {
 class Processor final : public MsrHost {
  public:
   /// Processor 0 is the bootstrap processor; the others wait for a start-up message.
-  Processor(Machine& domain, silicon::Package& package, u32 number);
+  Processor(Machine& domain, vmx::Package& package, u32 number);
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
 
   Machine& machine;
   const u32 id;  ///< its number and its APIC's ID
-  silicon::Vcpu vcpu;
+  const std::unique_ptr<vmx::Vcpu> own_vcpu;
+  vmx::Vcpu& vcpu;
   platform::LocalApic local_apic;
   MmioBus bus;
   MsrFile msrs;
-  silicon::Controls controls;
+  vmx::Controls controls;
   ExitLog exits;
 
-  std::optional<silicon::Event> event;  ///< goes into the guest at the next entry
-  bool halted = false;                  ///< in HLT: nothing runs until an event comes
-  bool completed = false;               ///< the last exit's instruction was completed here (a debugger's step is over)
-  bool nmi_waiting = false;             ///< taken from the local APIC, not yet delivered
+  std::optional<vmx::Event> event;  ///< goes into the guest at the next entry
+  bool halted = false;              ///< in HLT: nothing runs until an event comes
+  bool completed = false;           ///< the last exit's instruction was completed here (a debugger's step is over)
+  bool nmi_waiting = false;         ///< taken from the local APIC, not yet delivered
 
   // ---- INIT and SIPI (SDM vol. 3A, 9.4)
   bool init_wanted = false;        ///< an INIT message came
@@ -76,15 +77,15 @@ class Processor final : public MsrHost {
 
   /// Completes the instruction that exited: stores `general` with RIP after the instruction, ends the interrupt shadow,
   /// clears RF, and raises the single-step trap if TF is set.
-  void complete(const silicon::Exit& exit, silicon::GeneralRegs general);
-  void complete(const silicon::Exit& exit) { complete(exit, vcpu.general()); }
+  void complete(const vmx::Exit& exit, vmx::GeneralRegs general);
+  void complete(const vmx::Exit& exit) { complete(exit, vcpu.general()); }
   /// Queues an exception at the instruction that exited.
   void raise(const Fault& fault);
   void raise_ud() { raise({arch::vector::ud, std::nullopt, 0}); }
   void raise_gp() { raise({arch::vector::gp, 0, 0}); }
 
   /// The guest's linear memory in its present mode.
-  LinearMemory linear(const silicon::SystemRegs& system, u64 rflags);
+  LinearMemory linear(const vmx::SystemRegs& system, u64 rflags);
 
   std::optional<u64> read_silicon(u32 index) override { return vcpu.read_msr(index); }
   bool write_silicon(u32 index, u64 value) override { return vcpu.write_msr(index, value); }

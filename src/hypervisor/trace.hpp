@@ -10,7 +10,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
-#include "hypervisor/domain.hpp"
+#include "hypervisor/outcome.hpp"
 
 namespace cloister::hypervisor {
 

@@ -15,19 +15,19 @@
 namespace cloister::hypervisor {
 namespace {
 
-using silicon::Event;
-using silicon::EventType;
 using std::chrono::nanoseconds;
+using vmx::Event;
+using vmx::EventType;
 
 constexpr u64 host_slice = 100'000, shortest_slice = 500;
-/// Cycles of silicon::tsc_hz that an average instruction takes, estimated high so that a slice ends before its timer.
+/// Cycles of vmx::tsc_hz that an average instruction takes, estimated high so that a slice ends before its timer.
 constexpr u64 cycles_per_instruction = 16;
 /// What a processor that spins leaves to others, unless an interrupt comes for it.
 constexpr nanoseconds spin_wait = std::chrono::microseconds(50);
-constexpr u64 poll_interval = silicon::tsc_hz / 1000;
+constexpr u64 poll_interval = vmx::tsc_hz / 1000;
 
 constexpr nanoseconds time_of(u64 cycles) {
-  return nanoseconds(static_cast<i64>(std::min<u64>(cycles, silicon::tsc_hz) * (1'000'000'000 / silicon::tsc_hz)));
+  return nanoseconds(static_cast<i64>(std::min<u64>(cycles, vmx::tsc_hz) * (1'000'000'000 / vmx::tsc_hz)));
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ void VcpuLoop::run(Lock& lock) {
     if (asleep()) {
       idle(lock);
     } else {
-      if (enter(lock, host_budget()) == silicon::ExitReason::pause && !machine_.stop) wait(lock, spin_wait);
+      if (enter(lock, host_budget()) == vmx::ExitReason::pause && !machine_.stop) wait(lock, spin_wait);
     }
   }
 }
@@ -54,12 +54,12 @@ bool VcpuLoop::turn(Lock& lock, u64 most) {
     prepare();
     if (asleep()) break;
     const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
-    const silicon::ExitReason reason = enter(lock, budget);
-    const bool used_up = reason == silicon::ExitReason::preemption_timer;
+    const vmx::ExitReason reason = enter(lock, budget);
+    const bool used_up = reason == vmx::ExitReason::preemption_timer;
     // An exit alone is not for nothing, and faults without end use a budget up with no instruction retired.
     used += used_up ? budget : std::max<u64>(1, processor_.vcpu.instructions() - first);
     ran = true;
-    if (reason == silicon::ExitReason::pause) break;
+    if (reason == vmx::ExitReason::pause) break;
   }
   return ran;
 }
@@ -137,7 +137,7 @@ u64 VcpuLoop::deterministic_budget(u64 most) {
   return deadline ? std::min(*deadline > now ? *deadline - now : 1, most) : most;
 }
 
-silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
+vmx::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   if (processor_.event) {
     processor_.vcpu.inject(*processor_.event);
     processor_.event.reset();
@@ -145,7 +145,7 @@ silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   processor_.completed = false;
   processor_.activity = Processor::Activity::running;
   lock.unlock();
-  const silicon::Exit exit = processor_.vcpu.run(budget);
+  const vmx::Exit exit = processor_.vcpu.run(budget);
   count(exit);
   lock.lock();
   processor_.activity = Processor::Activity::handling;
@@ -158,7 +158,7 @@ silicon::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   return exit.reason;
 }
 
-void VcpuLoop::count(const silicon::Exit& exit) {
+void VcpuLoop::count(const vmx::Exit& exit) {
   if (options_.counts == nullptr) return;
   const u64 retired = processor_.vcpu.instructions();
   options_.counts->instructions.fetch_add(retired - counted_, std::memory_order_relaxed);
@@ -167,29 +167,27 @@ void VcpuLoop::count(const silicon::Exit& exit) {
 }
 
 /// A step ends with the monitor trap, or with an instruction that an exit handler completed.
-void VcpuLoop::after_step(const silicon::Exit& exit) {
-  if (exit.reason == silicon::ExitReason::monitor_trap_flag || processor_.completed)
+void VcpuLoop::after_step(const vmx::Exit& exit) {
+  if (exit.reason == vmx::ExitReason::monitor_trap_flag || processor_.completed)
     debugger_->report_stop(processor_, gdb::signal_trap, false);
 }
 
-std::optional<Stop> VcpuLoop::handle(const silicon::Exit& exit) {
-  if (exit.reason != silicon::ExitReason::preemption_timer) {
+std::optional<Stop> VcpuLoop::handle(const vmx::Exit& exit) {
+  if (exit.reason != vmx::ExitReason::preemption_timer) {
     const u64 rip = processor_.vcpu.general().rip;
     processor_.exits.add({processor_.now(), rip, exit});
     if (machine_.trace.wants().exits)
       machine_.trace.line(processor_.now(), "exit", "{} rip={:#x} qualification={:#x} linear={:#x} physical={:#x}",
-                          silicon::name_of(exit.reason), rip, exit.qualification, exit.linear.value,
-                          exit.physical.value);
+                          vmx::name_of(exit.reason), rip, exit.qualification, exit.linear.value, exit.physical.value);
   }
   if (exit.vectoring) processor_.event = exit.vectoring;
-  if (exit.reason == silicon::ExitReason::exception_or_nmi && exit.interruption.vector == arch::vector::bp &&
+  if (exit.reason == vmx::ExitReason::exception_or_nmi && exit.interruption.vector == arch::vector::bp &&
       debugger_ != nullptr && debugger_->at_breakpoint(processor_)) {
     // If another processor has stopped already, this one comes back to its breakpoint when the guest goes on.
     if (!debugger_->stopped()) debugger_->report_stop(processor_, gdb::signal_trap, true);
     return std::nullopt;
   }
   const exits::Handler handler = exits::handler_of(exit.reason);
-  if (handler == nullptr) return Stop{Ending::crashed, std::string("unhandled exit ") + silicon::name_of(exit.reason)};
   return handler(processor_, exit);
 }
 
@@ -266,9 +264,7 @@ void VcpuLoop::idle(Lock& lock) {
   if (bootstrap()) poll_outside();
   if (machine_.stop) return;
   const u64 now = processor_.now();
-  nanoseconds until = !deadline         ? time_of(silicon::tsc_hz)
-                      : *deadline > now ? time_of(*deadline - now)
-                                        : nanoseconds(0);
+  nanoseconds until = !deadline ? time_of(vmx::tsc_hz) : *deadline > now ? time_of(*deadline - now) : nanoseconds(0);
   if (bootstrap()) until = std::min(until, longest_wait);
   if (until > nanoseconds::zero()) wait(lock, until);
   processor_.stuck = false;

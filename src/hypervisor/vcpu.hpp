@@ -45,12 +45,12 @@ class VcpuLoop {
   void prepare();
   /// Chooses the event for the next entry, or asks for an exit when it can be delivered.
   void prepare_events();
-  void queue(const silicon::Event& event);
+  void queue(const vmx::Event& event);
   /// One entry into the guest and the handling of its exit, whose reason it returns.
-  silicon::ExitReason enter(Lock& lock, u64 budget);
-  std::optional<Stop> handle(const silicon::Exit& exit);
-  void after_step(const silicon::Exit& exit);
-  void count(const silicon::Exit& exit);
+  vmx::ExitReason enter(Lock& lock, u64 budget);
+  std::optional<Stop> handle(const vmx::Exit& exit);
+  void after_step(const vmx::Exit& exit);
+  void count(const vmx::Exit& exit);
   /// When a timer of its own or of the machine is due.
   std::optional<u64> next_deadline() const;
   /// Instructions until something other than the guest has to be looked at.

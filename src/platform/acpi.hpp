@@ -10,11 +10,6 @@
 
 namespace cloister::platform {
 
-/// Where the tables go: at the top of the first mebibyte, in the memory map as ACPI data. The last page is ACPI NVS:
-/// the FACS lies there, which must outlive the tables (ACPI 6.4, 5.2.10).
-inline constexpr u64 acpi_base = 0xe'0000, acpi_bytes = 0x1'0000;
-inline constexpr u64 facs_base = acpi_base + acpi_bytes - arch::page_size;
-
 struct AcpiConfig {
   u32 vcpus = 1;  ///< 1 to 255; their APIC IDs are 0 to vcpus - 1
   MemoryMap map;

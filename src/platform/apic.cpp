@@ -1,5 +1,5 @@
 // The local APIC as a processor and its bus see it: mode, interrupts in and out, priorities. Its register file is
-// apic_registers.cpp. Sections are those of SDM vol. 3A.
+// apic_access.cpp. Sections are those of SDM vol. 3A.
 #include "platform/apic.hpp"
 
 #include <utility>

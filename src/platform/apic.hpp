@@ -1,5 +1,5 @@
 // The local APIC (SDM vol. 3A, ch. 11): xAPIC registers at 0xFEE00000, x2APIC MSRs 0x800-0x8FF, one-shot, periodic and
-// TSC-deadline timers. Times are absolute TSC cycles (silicon::tsc_hz per second).
+// TSC-deadline timers. Times are absolute TSC cycles (vmx::tsc_hz per second).
 #pragma once
 
 #include <array>

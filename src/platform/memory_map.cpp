@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "platform/acpi.hpp"
 #include "platform/apic.hpp"
 #include "platform/bytes.hpp"
 #include "platform/ioapic.hpp"

@@ -1,5 +1,5 @@
 // A map of CPU features and models as libvirt ships one: which bits a name stands for, and which names a model consists
-// of. A value; toolstack/cpu_map_xml.hpp reads it from libvirt's files.
+// of. A value; interop/cpu_map_xml.hpp reads it from libvirt's files.
 #pragma once
 
 #include <map>

@@ -7,7 +7,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "policy/nearest.hpp"
+#include "text/nearest.hpp"
 
 namespace cloister::policy {
 
@@ -221,7 +221,7 @@ std::string unknown_description(std::string_view name) {
   for (const std::string_view known : names) {
     if (!name.empty() && known.starts_with(name)) near.push_back(known);
   }
-  if (const auto one = nearest(name, names); near.empty() && one) near.push_back(*one);
+  if (const auto one = text::nearest(name, names); near.empty() && one) near.push_back(*one);
   for (const std::string_view meant : near) {
     text.append(meant == near.front() ? ", did you mean '" : " or '").append(meant).append("'");
   }

@@ -3,8 +3,8 @@
 #include <unordered_map>
 
 #include "policy/feature_rows.hpp"
-#include "policy/nearest.hpp"
 #include "policy/policy.hpp"
+#include "text/nearest.hpp"
 
 namespace cloister::policy {
 
@@ -44,7 +44,7 @@ std::string unknown_feature(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Feature& feature : features()) names.push_back(feature.name);
   std::string text = std::string("unknown CPU feature '").append(name).append("'");
-  if (const auto near = nearest(name, names)) text.append(", did you mean '").append(*near).append("'?");
+  if (const auto near = text::nearest(name, names)) text.append(", did you mean '").append(*near).append("'?");
   return text;
 }
 

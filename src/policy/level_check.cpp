@@ -6,7 +6,7 @@
 
 #include "policy/flags.hpp"
 #include "policy/level.hpp"
-#include "policy/nearest.hpp"
+#include "text/nearest.hpp"
 
 namespace cloister::policy {
 
@@ -75,7 +75,7 @@ UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
   // Of several words for one flag the nearest is enough.
   UnknownName unknown{name, false, {}};
   std::vector<std::string> flags;
-  for (const std::string_view near : nearest_few(name, candidates, candidates.size())) {
+  for (const std::string_view near : text::nearest_few(name, candidates, candidates.size())) {
     const auto named = find_name(near, map);
     if (!named || unknown.nearest.size() == most_suggestions) continue;
     const std::string flag = named->name();
@@ -90,7 +90,7 @@ UnknownName unknown_model(const std::string& name, const CpuMap& map) {
   std::vector<std::string_view> candidates;
   for (const MapModel& model : map.models) candidates.push_back(model.name);
   UnknownName unknown{name, true, {}};
-  for (const std::string_view near : nearest_few(name, candidates, most_suggestions))
+  for (const std::string_view near : text::nearest_few(name, candidates, most_suggestions))
     unknown.nearest.emplace_back(near);
   return unknown;
 }

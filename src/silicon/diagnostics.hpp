@@ -1,67 +1,33 @@
-// The diagnostics door: what pictures and metrics show of a package's EPC and of what its processors did. Ours, not the
-// architecture's, and read-only: no hypervisor decision uses it.
-//
-// It looks at the EPCM file of an EpcMemory (shared_memory.hpp), from any process that has the descriptor, while
-// processors run or after their death. Every field is read for itself: a look at a running package may catch a page
-// between two states. Nothing is locked and nothing that is looked at is touched: unused EPC still costs nothing.
+// The diagnostics door on an EPCM file (vmx/diagnostics.hpp).
 #pragma once
 
-#include <array>
 #include <memory>
 #include <tl/expected.hpp>
-#include <vector>
 
-#include "arch/sgx.hpp"
 #include "silicon/silicon.hpp"
+#include "vmx/diagnostics.hpp"
 
 namespace cloister::silicon::diagnostics {
 
-/// A valid page of EPC, by its EPCM entry (SDM vol. 3D, table 35-20).
-struct Page {
-  u32 index = 0;  ///< in the package's EPC: its sections' pages one after the other
-  arch::PageType type = arch::PageType::secs;
-  bool read = false, write = false, execute = false;
-  bool blocked = false, pending = false, modified = false, permission_restricted = false;
-  u64 enclave_address = 0;  ///< linear; 0 for SECS and version arrays
-  u64 eid = 0;              ///< of the enclave that it belongs to; 0 for version arrays
-};
+using vmx::diagnostics::Events;
+using vmx::diagnostics::Page;
+using vmx::diagnostics::page_types;
+using vmx::diagnostics::PageCounts;
 
-inline constexpr std::size_t page_types = static_cast<std::size_t>(arch::PageType::ss_rest) + 1;
-
-/// Pages by type; a blocked, pending or modified page is counted under its type too.
-struct PageCounts {
-  u64 free = 0;
-  std::array<u64, page_types> valid{};  ///< by arch::PageType
-  u64 blocked = 0, pending = 0, modified = 0;
-};
-
-/// What happened since the memory was created, on all processors.
-struct Events {
-  /// Leaves that ran on a processor, whatever their result: not those that exited, were invalid, or ran in root mode.
-  std::array<u64, 32> encls{};           ///< by arch::EnclsLeaf
-  std::array<u64, 16> enclu{};           ///< by arch::EncluLeaf
-  std::array<u64, 4> enclv{};            ///< by arch::EnclvLeaf
-  std::array<u64, 64> einit_failures{};  ///< by the arch::SgxError that EINIT returned; larger ones as 63
-  u64 asynchronous_exits = 0;            ///< AEXs
-  u64 instructions = 0;                  ///< that guests retired, up to each processor's last exit
-};
-
-class Observer {
+class Observer final : public vmx::diagnostics::Observer {
  public:
   /// Duplicates the descriptor, after checks of seals, size and layout. A read-only one is enough.
   static tl::expected<Observer, MemoryError> open(int epcm_descriptor);
   /// Looks at a package of this process; needs it no longer than during the call.
-  static tl::expected<Observer, MemoryError> of(Package& package);
+  static tl::expected<Observer, MemoryError> of(const Package& package);
   Observer(Observer&&) noexcept;
   Observer& operator=(Observer&&) noexcept;
-  ~Observer();
+  ~Observer() override;
 
-  /// Of all sections.
-  u64 pages() const;
-  /// The valid ones in the order of their indices.
-  std::vector<Page> valid_pages() const;
-  PageCounts count() const;
-  Events events() const;
+  u64 pages() const override;
+  std::vector<Page> valid_pages() const override;
+  PageCounts count() const override;
+  Events events() const override;
 
  private:
   class Impl;

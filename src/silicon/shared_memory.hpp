@@ -1,54 +1,28 @@
-// Memory of the machine that outlives a process: EPC pages with their EPCM, and the counters of which no value may be
-// drawn twice. Part of the silicon's door.
-//
-// Each lies in memfds that are sealed against any change of their size, so that no other holder of a descriptor can
-// make an access fault. A broker creates them, passes descriptors on, and keeps its own: pages are there as long as
-// somebody has one. What is never touched costs nothing, however large it is.
-//
-// Ownership: an object has descriptors and mappings of its own; create() makes them, adopt() borrows the given
-// descriptors and duplicates them. All functions are thread-safe.
+// Memory of the machine that outlives a process (vmx/epc_memory.hpp), in memfds.
 #pragma once
 
 #include <memory>
 #include <tl/expected.hpp>
 
-#include "arch/types.hpp"
+#include "vmx/epc_memory.hpp"
 
 namespace cloister::silicon {
 
-/// Why memory could not be made, or why a descriptor is refused.
-enum class MemoryError : u8 {
-  no_memory,     ///< the host has no memory, address space or descriptors left
-  not_sealed,    ///< not a memfd with F_SEAL_SHRINK and F_SEAL_GROW
-  wrong_size,    ///< not of the size that so many pages have
-  wrong_layout,  ///< made by a silicon with another layout, or for something else
-  not_writable,  ///< opened or sealed against writing
-};
+using vmx::MemoryError;
 
-/// "no_memory", … for messages.
-const char* name_of(MemoryError error);
-
-/// The EPC of one Package: a memfd with its pages, and one with the EPCM and counts of what happened (diagnostics.hpp).
-///
-/// At most one Package runs on it at any time, in any process. A Package that takes over from one that died starts as
-/// after a reset of the processors: nobody is inside an enclave, no leaf is in progress; the pages stay whose they are.
-class EpcMemory {
+class EpcMemory final : public vmx::EpcMemory {
  public:
   using Pointer = std::shared_ptr<EpcMemory>;
 
-  /// Free pages, less than 2^32 of them.
+  /// As vmx::Backend's create_epc() and adopt_epc().
   static tl::expected<Pointer, MemoryError> create(u64 pages);
-  /// The same memory as in another process, by its descriptors; `pages` as it was created with. Checks all that a later
-  /// access depends on: size, seals, layout.
   static tl::expected<Pointer, MemoryError> adopt(int pages_descriptor, int epcm_descriptor, u64 pages);
-  ~EpcMemory();
-  EpcMemory(const EpcMemory&) = delete;
-  EpcMemory& operator=(const EpcMemory&) = delete;
+  ~EpcMemory() override;
 
-  u64 pages() const;
-  /// To pass on; both belong to this object, close-on-exec.
-  int pages_descriptor() const;
-  int epcm_descriptor() const;
+  u64 pages() const override;
+  int pages_descriptor() const override;
+  int epcm_descriptor() const override;
+  tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, MemoryError> observe() const override;
 
   class Impl;
   Impl& impl() { return *impl_; }
@@ -58,24 +32,17 @@ class EpcMemory {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What the platform counts from its power-on, for all processes of a machine: enclave ids, versions of evicted pages.
-/// With the boot number they never repeat, so neither does a paging key with a version, nor a report KEYID with another
-/// boot's (SDM vol. 3D, 38.3 ECREATE and EWB, table 38-64). Several processes draw from it at the same time.
-class MachineCounters {
+class MachineCounters final : public vmx::MachineCounters {
  public:
   using Pointer = std::shared_ptr<MachineCounters>;
 
-  /// A power-on of the machine. `boot` differs from one to the next.
+  /// As vmx::Backend's create_counters() and adopt_counters().
   static tl::expected<Pointer, MemoryError> create(u64 boot);
-  /// The same counters as in another process.
   static tl::expected<Pointer, MemoryError> adopt(int descriptor);
-  ~MachineCounters();
-  MachineCounters(const MachineCounters&) = delete;
-  MachineCounters& operator=(const MachineCounters&) = delete;
+  ~MachineCounters() override;
 
-  u64 boot() const;
-  /// To pass on; belongs to this object, close-on-exec.
-  int descriptor() const;
+  u64 boot() const override;
+  int descriptor() const override;
 
   /// Each from 1 on, never the same value twice.
   u64 next_eid();

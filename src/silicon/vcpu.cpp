@@ -1,8 +1,6 @@
 // The logical processor's side of interface 1: registers by value, controls, clock.
 #include <sys/random.h>
 
-#include <chrono>
-
 #include "silicon/cpu/control.hpp"
 #include "silicon/cpu/fpu.hpp"
 #include "silicon/cpu/fxsave.hpp"
@@ -10,48 +8,6 @@
 #include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {
-
-const char* name_of(ExitReason reason) {
-  switch (reason) {
-    case ExitReason::exception_or_nmi: return "exception_or_nmi";
-    case ExitReason::external_interrupt: return "external_interrupt";
-    case ExitReason::triple_fault: return "triple_fault";
-    case ExitReason::interrupt_window: return "interrupt_window";
-    case ExitReason::nmi_window: return "nmi_window";
-    case ExitReason::task_switch: return "task_switch";
-    case ExitReason::cpuid: return "cpuid";
-    case ExitReason::hlt: return "hlt";
-    case ExitReason::invd: return "invd";
-    case ExitReason::vmcall: return "vmcall";
-    case ExitReason::cr_access: return "cr_access";
-    case ExitReason::io: return "io";
-    case ExitReason::rdmsr: return "rdmsr";
-    case ExitReason::wrmsr: return "wrmsr";
-    case ExitReason::invalid_guest_state: return "invalid_guest_state";
-    case ExitReason::monitor_trap_flag: return "monitor_trap_flag";
-    case ExitReason::pause: return "pause";
-    case ExitReason::ept_violation: return "ept_violation";
-    case ExitReason::preemption_timer: return "preemption_timer";
-    case ExitReason::wbinvd: return "wbinvd";
-    case ExitReason::xsetbv: return "xsetbv";
-    case ExitReason::encls: return "encls";
-    case ExitReason::enclv: return "enclv";
-    case ExitReason::sgx_conflict: return "sgx_conflict";
-  }
-  return "unknown";
-}
-
-// ------------------------------------------------------------------------------------------------ Time
-
-namespace {
-u64 host_nanoseconds() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<u64>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-}
-}  // namespace
-
-Time::Time() : start_(host_nanoseconds()) {}
-u64 Time::elapsed() const { return host_nanoseconds() - start_; }  // tsc_hz is one per nanosecond
 
 // ------------------------------------------------------------------------------------------------ Impl
 
@@ -205,6 +161,7 @@ FxsaveImage Vcpu::fpu() const {
 void Vcpu::set_fpu(const FxsaveImage& image) { read_fxsave(impl_->cpu(), image); }
 
 std::optional<u64> Vcpu::read_msr(u32 index) const { return silicon::read_msr(impl_->cpu(), index); }
+void Vcpu::set_cpuid(std::span<const CpuidEntry>) {}  // CPUID exits
 bool Vcpu::write_msr(u32 index, u64 value) { return silicon::write_msr(impl_->cpu(), index, value); }
 
 bool Vcpu::set_xcr0(u64 value) {

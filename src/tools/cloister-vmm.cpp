@@ -4,10 +4,11 @@
 #include <exception>
 #include <string>
 
+#include "host/log.hpp"
 #include "host/standard_streams.hpp"
+#include "silicon/backend.hpp"
 #include "tools/options.hpp"
-#include "toolstack/log.hpp"
-#include "toolstack/vmm/vmm.hpp"
+#include "vmm/vmm.hpp"
 
 int main(int argc, char** argv) {
   cloister::open_standard_streams();
@@ -22,7 +23,7 @@ int main(int argc, char** argv) {
       return app.exit(error) == 0 ? 0 : 2;
     }
     cloister::toolstack::set_up_piped_log("cloister-vmm");
-    return cloister::toolstack::run_vmm();
+    return cloister::toolstack::run_vmm(cloister::silicon::backend());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cloister-vmm: %s\n", error.what());
     return 1;

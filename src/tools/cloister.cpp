@@ -4,15 +4,19 @@
 #include <exception>
 #include <functional>
 
+#include "client/client.hpp"
+#include "host/daemon_folders.hpp"
+#include "host/exit_status.hpp"
 #include "host/standard_streams.hpp"
+#include "interop/cpu/cpu.hpp"
+#include "interop/qemu/qemu_backend.hpp"
+#include "run/run.hpp"
+#include "silicon/backend.hpp"
 #include "tools/options.hpp"
-#include "toolstack/client/client.hpp"
-#include "toolstack/cpu/cpu.hpp"
-#include "toolstack/daemon_folders.hpp"
-#include "toolstack/toolstack.hpp"
 
 namespace {
 
+using namespace cloister;
 using namespace cloister::toolstack;
 
 void add_run(CLI::App& app, RunArguments& arguments) {
@@ -149,8 +153,8 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
   add("explain", "Explain a CPU flag", [&a] { return cpu::explain(a.what, a.json); })
       ->add_option("NAME|BIT", a.what, "a flag in any tool's spelling, or a bit such as 7.0.ebx[2]")
       ->required();
-  auto* check =
-      add("check", "Show which flags of a policy a host lacks", [&a] { return cpu::check(a.host, a.policy, a.json); });
+  auto* check = add("check", "Show which flags of a policy a host lacks",
+                    [&a] { return cpu::check(a.host, a.policy, a.json, silicon::backend()); });
   check->add_option("HOST", a.host, "a file as for probe, or 'host' for this one")->required();
   check->add_option("POLICY", a.policy, "flags with commas between them, or a file that asks for some")->required();
   add("baseline", "Find what all hosts of a pool can run", [&a] { return cpu::baseline(a.hosts, a.json); })
@@ -160,7 +164,8 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
       ->add_option("--libvirt", a.folder, "libvirt's cpu_map: a folder, or a file of features")
       ->type_name("PATH");
   auto* render = add(
-      "render", "Write a domain as another tool wants it", [&a] { return cpu::render(a.render); }, false);
+      "render", "Write a domain as another tool wants it", [&a] { return cpu::render(a.render, silicon::backend()); },
+      false);
   render->add_option("--for", a.render.target, "libvirt, qemu, nova, xl or cloister")
       ->required()
       ->check(CLI::IsMember({"libvirt", "qemu", "nova", "xl", "cloister"}));
@@ -170,6 +175,15 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
                    [&a] { return cpu::lint(a.file, a.host, a.json); });
   lint->add_option("FILE", a.file, "libvirt's domain XML, nova.conf, or QEMU's command line")->required();
   lint->add_option("--host", a.host, "the host that it is for: a file as for probe, or 'host'")->type_name("HOST");
+}
+
+/// What runs the domain: the software silicon, or QEMU on the machine's own.
+Runner runner_of(const RunArguments& arguments) {
+  const vmx::Backend& processors = silicon::backend();
+  if (arguments.backend == "qemu") {
+    return [&](const RunArguments& a, const DomainConfig& config) { return run_on_qemu(a, config, processors); };
+  }
+  return [&](const RunArguments& a, const DomainConfig& config) { return run_on(processors, a, config); };
 }
 
 int run_program(int argc, char** argv) {
@@ -185,7 +199,7 @@ int run_program(int argc, char** argv) {
       ->type_name("FOLDER");
   RunArguments run_arguments;
   add_run(app, run_arguments);
-  Verb chosen = [&](const ClientArguments&) { return run(run_arguments); };
+  Verb chosen = [&](const ClientArguments&) { return run(run_arguments, runner_of(run_arguments)); };
   Verbs verbs(app, arguments, chosen);
   add_verbs(verbs, arguments);
   CpuArguments cpu_arguments;

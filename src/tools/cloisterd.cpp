@@ -4,11 +4,12 @@
 #include <exception>
 #include <string_view>
 
+#include "daemon/daemon.hpp"
+#include "daemon/opener.hpp"
+#include "host/log.hpp"
 #include "host/standard_streams.hpp"
+#include "silicon/backend.hpp"
 #include "tools/options.hpp"
-#include "toolstack/daemon/daemon.hpp"
-#include "toolstack/daemon/opener.hpp"
-#include "toolstack/log.hpp"
 
 namespace {
 
@@ -38,7 +39,8 @@ int run_program(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return check ? check_daemon(arguments) : run_daemon(arguments);
+  return check ? check_daemon(arguments, cloister::silicon::backend())
+               : run_daemon(arguments, cloister::silicon::backend());
 }
 
 }  // namespace

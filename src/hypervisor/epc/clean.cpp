@@ -3,32 +3,30 @@
 
 #include <algorithm>
 
-#include "silicon/used_epc.hpp"
-
 namespace cloister::hypervisor {
 
 namespace {
-bool removed(silicon::Package& package, silicon::Mfn frame) {
-  const silicon::EnclsResult result = package.eremove(frame);
+bool removed(vmx::Package& package, vmx::Mfn frame) {
+  const vmx::EnclsResult result = package.eremove(frame);
   return !result.fault && result.rax == 0;
 }
 }  // namespace
 
-std::vector<silicon::Mfn> clean_epc(silicon::Package& package, std::span<const silicon::EpcSection> sections) {
-  const std::vector<silicon::EpcSection> used = silicon::used_epc(package);
-  std::vector<silicon::Mfn> again;
-  for (const silicon::EpcSection& section : sections) {
-    const silicon::Mfn section_end = section.first + section.pages;
+std::vector<vmx::Mfn> clean_epc(vmx::Package& package, std::span<const vmx::EpcSection> sections) {
+  const std::vector<vmx::EpcSection> used = package.used_epc();
+  std::vector<vmx::Mfn> again;
+  for (const vmx::EpcSection& section : sections) {
+    const vmx::Mfn section_end = section.first + section.pages;
     // Those that end behind the section's first frame.
     auto run = std::ranges::upper_bound(used, section.first, {}, [](const auto& r) { return r.first + r.pages; });
     for (; run != used.end() && run->first < section_end; ++run) {
-      const silicon::Mfn end = std::min(run->first + run->pages, section_end);
-      for (silicon::Mfn frame = std::max(run->first, section.first); frame < end; frame = frame + 1) {
+      const vmx::Mfn end = std::min(run->first + run->pages, section_end);
+      for (vmx::Mfn frame = std::max(run->first, section.first); frame < end; frame = frame + 1) {
         if (!removed(package, frame)) again.push_back(frame);
       }
     }
   }
-  std::erase_if(again, [&](silicon::Mfn frame) { return removed(package, frame); });
+  std::erase_if(again, [&](vmx::Mfn frame) { return removed(package, frame); });
   return again;
 }
 

@@ -4,13 +4,13 @@
 #include <span>
 #include <vector>
 
-#include "silicon/silicon.hpp"
+#include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
 
-/// EREMOVEs all pages of the sections that were ever used (silicon::used_epc), which is what it costs; SECS pages that
+/// EREMOVEs all pages of the sections that were ever used (vmx::used_epc), which is what it costs; SECS pages that
 /// still have children are tried again after all others. No processor of the domain runs. Returns the frames that could
 /// not be removed: they must not be given away.
-std::vector<silicon::Mfn> clean_epc(silicon::Package& package, std::span<const silicon::EpcSection> sections);
+std::vector<vmx::Mfn> clean_epc(vmx::Package& package, std::span<const vmx::EpcSection> sections);
 
 }  // namespace cloister::hypervisor

@@ -4,8 +4,8 @@
 
 namespace cloister::hypervisor::exits {
 
-Result cache_invalidation(Processor& processor, const silicon::Exit& exit) {
-  if (exit.reason == silicon::ExitReason::invd && !processor.machine.spec.map.epc.empty()) {
+Result cache_invalidation(Processor& processor, const vmx::Exit& exit) {
+  if (exit.reason == vmx::ExitReason::invd && !processor.machine.spec.map.epc.empty()) {
     processor.raise_gp();
   } else {
     processor.complete(exit);

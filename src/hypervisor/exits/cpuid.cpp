@@ -64,9 +64,9 @@ policy::CpuidRegs cpuid_answer(const policy::CpuidTable& policy, u32 leaf, u32 s
   return regs;
 }
 
-exits::Result exits::cpuid(Processor& processor, const silicon::Exit& exit) {
-  silicon::GeneralRegs general = processor.vcpu.general();
-  const silicon::SystemRegs system = processor.vcpu.system();
+exits::Result exits::cpuid(Processor& processor, const vmx::Exit& exit) {
+  vmx::GeneralRegs general = processor.vcpu.general();
+  const vmx::SystemRegs system = processor.vcpu.system();
   const u32 leaf = static_cast<u32>(general.gpr[arch::rax]), subleaf = static_cast<u32>(general.gpr[arch::rcx]);
   // IA32_XSS is always 0 here (see msr_file.cpp).
   const auto regs = cpuid_answer(processor.machine.spec.cpuid, leaf, subleaf,

@@ -5,10 +5,10 @@
 
 namespace cloister::hypervisor::exits {
 
-Result cr_access(Processor& processor, const silicon::Exit& exit) {
-  const auto access = silicon::CrQualification::decode(exit.qualification);
+Result cr_access(Processor& processor, const vmx::Exit& exit) {
+  const auto access = vmx::CrQualification::decode(exit.qualification);
   if (access.cr != 8) return Stop{Ending::crashed, fmt::format("access to CR{} exited", access.cr)};
-  silicon::GeneralRegs general = processor.vcpu.general();
+  vmx::GeneralRegs general = processor.vcpu.general();
   u64& reg = general.gpr[access.gpr];
   if (access.from_cr) {
     reg = processor.local_apic.cr8();

@@ -68,7 +68,7 @@ class Operands {
   }
 
  private:
-  const silicon::Segment& ds() const { return system_.seg[arch::seg_ds]; }
+  const vmx::Segment& ds() const { return system_.seg[arch::seg_ds]; }
 
   static bool canonical(u64 address) { return static_cast<u64>(static_cast<i64>(address << 16) >> 16) == address; }
 
@@ -82,8 +82,8 @@ class Operands {
   }
 
   Machine& machine_;
-  silicon::GeneralRegs general_;
-  silicon::SystemRegs system_;
+  vmx::GeneralRegs general_;
+  vmx::SystemRegs system_;
   bool wide_;
   LinearMemory memory_;
 };
@@ -128,7 +128,7 @@ Done create(Processor& processor) {
 
 }  // namespace
 
-Result ecreate(Processor& processor, const silicon::Exit& exit) {
+Result ecreate(Processor& processor, const vmx::Exit& exit) {
   const Done done = create(processor);
   Trace& trace = processor.machine.trace;
   const u64 rcx = processor.vcpu.general().gpr[arch::rcx];

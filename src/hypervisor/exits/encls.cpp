@@ -7,9 +7,9 @@
 
 namespace cloister::hypervisor::exits {
 
-Result encls(Processor& processor, const silicon::Exit& exit) {
+Result encls(Processor& processor, const vmx::Exit& exit) {
   const u32 leaf = static_cast<u32>(processor.vcpu.general().gpr[arch::rax]);
-  const silicon::Controls& controls = processor.controls;
+  const vmx::Controls& controls = processor.controls;
   if (!controls.encls_exiting || ((controls.encls_bitmap >> std::min(leaf, 63u)) & 1) == 0)
     return Stop{Ending::crashed, fmt::format("ENCLS leaf {:#x} exited though it was not asked for", leaf)};
   if (!processor.machine.epc.empty()) return ecreate(processor, exit);

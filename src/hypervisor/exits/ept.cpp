@@ -9,20 +9,20 @@
 namespace cloister::hypervisor::exits {
 namespace {
 
-Stop crash(const silicon::Exit& exit, const std::string& what) {
+Stop crash(const vmx::Exit& exit, const std::string& what) {
   return {Ending::crashed, fmt::format("{} at guest-physical {:#x}", what, exit.physical.value)};
 }
 
 }  // namespace
 
-Result ept_violation(Processor& processor, const silicon::Exit& exit) {
-  const auto access = silicon::EptQualification::decode(exit.qualification);
+Result ept_violation(Processor& processor, const vmx::Exit& exit) {
+  const auto access = vmx::EptQualification::decode(exit.qualification);
   if (exit.vectoring) return crash(exit, fmt::format("delivery of vector {} met no memory", exit.vectoring->vector));
   if (access.fetch) return crash(exit, "instruction fetch from no memory");
   if (access.linear_valid && !access.translated) return crash(exit, "page table outside memory");
 
-  silicon::GeneralRegs general = processor.vcpu.general();
-  const silicon::SystemRegs system = processor.vcpu.system();
+  vmx::GeneralRegs general = processor.vcpu.general();
+  const vmx::SystemRegs system = processor.vcpu.system();
   LinearMemory memory = processor.linear(system, general.rflags);
   u8 buffer[15];
   const auto bytes = std::span(buffer).first(memory.fetch(linear_rip(general, system), buffer));
@@ -47,7 +47,7 @@ Result ept_violation(Processor& processor, const silicon::Exit& exit) {
     processor.vcpu.set_general(general);
     return std::nullopt;
   }
-  silicon::Exit whole = exit;
+  vmx::Exit whole = exit;
   whole.instruction_length = insn->info.length;
   processor.complete(whole, general);
   return std::nullopt;

@@ -3,7 +3,7 @@
 
 namespace cloister::hypervisor::exits {
 
-Result exception(Processor& processor, const silicon::Exit& exit) {
+Result exception(Processor& processor, const vmx::Exit& exit) {
   processor.event = exit.interruption;
   // Software exceptions are injected with the length of their instruction (SDM vol. 3C, 25.8.3).
   if (exit.instruction_length != 0) processor.event->instruction_length = exit.instruction_length;

@@ -10,25 +10,14 @@ namespace cloister::hypervisor::exits {
 
 /// nullopt: the guest goes on.
 using Result = std::optional<Stop>;
-using Handler = Result (*)(Processor&, const silicon::Exit&);
+using Handler = Result (*)(Processor&, const vmx::Exit&);
 
-/// The handler of a reason; null if the domain cannot go on after such an exit.
-Handler handler_of(silicon::ExitReason reason);
+// The handlers that the table of reasons names (vmx/exit.hpp), each in a file of its name; some serve several reasons.
+#define CLOISTER_DECLARE(name, number, handler) Result handler(Processor& processor, const vmx::Exit& exit);
+CLOISTER_EXIT_REASONS(CLOISTER_DECLARE)
+#undef CLOISTER_DECLARE
 
-Result cpuid(Processor& processor, const silicon::Exit& exit);
-Result rdmsr(Processor& processor, const silicon::Exit& exit);
-Result wrmsr(Processor& processor, const silicon::Exit& exit);
-Result io(Processor& processor, const silicon::Exit& exit);
-Result ept_violation(Processor& processor, const silicon::Exit& exit);
-Result encls(Processor& processor, const silicon::Exit& exit);
-Result hlt(Processor& processor, const silicon::Exit& exit);
-Result vmcall(Processor& processor, const silicon::Exit& exit);
-Result cr_access(Processor& processor, const silicon::Exit& exit);
-Result xsetbv(Processor& processor, const silicon::Exit& exit);
-Result pause(Processor& processor, const silicon::Exit& exit);
-Result cache_invalidation(Processor& processor, const silicon::Exit& exit);
-Result exception(Processor& processor, const silicon::Exit& exit);
-Result triple_fault(Processor& processor, const silicon::Exit& exit);
-Result resume(Processor& processor, const silicon::Exit& exit);
+/// The handler of a reason. `unexpected` ends the domain: it cannot go on after such an exit.
+Handler handler_of(vmx::ExitReason reason);
 
 }  // namespace cloister::hypervisor::exits

@@ -3,7 +3,7 @@
 
 namespace cloister::hypervisor::exits {
 
-Result hlt(Processor& processor, const silicon::Exit& exit) {
+Result hlt(Processor& processor, const vmx::Exit& exit) {
   processor.complete(exit);
   processor.halted = true;
   return std::nullopt;

@@ -10,7 +10,7 @@ namespace cloister::hypervisor::exits {
 namespace {
 
 using platform::PowerEvent;
-using silicon::IoQualification;
+using vmx::IoQualification;
 
 constexpr u16 keyboard_controller = 0x64, reset_control = 0xcf9;
 constexpr u8 keyboard_pulse_reset = 0xfe;
@@ -91,9 +91,9 @@ void trace(Processor& processor, const IoQualification& io, u32 value) {
 }
 
 /// One element: a repeated instruction exits again for the next, so that interrupts come between elements.
-Result string_io(Processor& processor, const silicon::Exit& exit, const IoQualification& io) {
-  silicon::GeneralRegs general = processor.vcpu.general();
-  const silicon::SystemRegs system = processor.vcpu.system();
+Result string_io(Processor& processor, const vmx::Exit& exit, const IoQualification& io) {
+  vmx::GeneralRegs general = processor.vcpu.general();
+  const vmx::SystemRegs system = processor.vcpu.system();
   LinearMemory memory = processor.linear(system, general.rflags);
   u8 bytes[15];
   const auto insn = decode(std::span(bytes).first(memory.fetch(linear_rip(general, system), bytes)), code_bits(system));
@@ -136,10 +136,10 @@ Result string_io(Processor& processor, const silicon::Exit& exit, const IoQualif
 
 }  // namespace
 
-Result io(Processor& processor, const silicon::Exit& exit) {
+Result io(Processor& processor, const vmx::Exit& exit) {
   const IoQualification io = IoQualification::decode(exit.qualification);
   if (io.string) return string_io(processor, exit, io);
-  silicon::GeneralRegs general = processor.vcpu.general();
+  vmx::GeneralRegs general = processor.vcpu.general();
   u64& rax = general.gpr[arch::rax];
   const u64 mask = (u64{1} << (8 * io.size)) - 1;
   Result event;

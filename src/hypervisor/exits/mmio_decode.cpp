@@ -9,8 +9,8 @@ namespace cloister::hypervisor {
 namespace {
 
 using arch::Gva;
-using silicon::GeneralRegs;
-using silicon::SystemRegs;
+using vmx::GeneralRegs;
+using vmx::SystemRegs;
 namespace f = arch::rflags;
 
 using EmulateError = std::variant<Fault, NotEmulated>;

@@ -19,8 +19,7 @@ struct NotEmulated {};
 enum class Progress : u8 { complete, again };
 
 /// Changes `general` (not RIP) and memory as the instruction does. After an error nothing has changed.
-tl::expected<Progress, std::variant<Fault, NotEmulated>> emulate(const Instruction& insn, silicon::GeneralRegs& general,
-                                                                 const silicon::SystemRegs& system,
-                                                                 OperandMemory& memory);
+tl::expected<Progress, std::variant<Fault, NotEmulated>> emulate(const Instruction& insn, vmx::GeneralRegs& general,
+                                                                 const vmx::SystemRegs& system, OperandMemory& memory);
 
 }  // namespace cloister::hypervisor

@@ -3,8 +3,8 @@
 
 namespace cloister::hypervisor::exits {
 
-Result rdmsr(Processor& processor, const silicon::Exit& exit) {
-  silicon::GeneralRegs general = processor.vcpu.general();
+Result rdmsr(Processor& processor, const vmx::Exit& exit) {
+  vmx::GeneralRegs general = processor.vcpu.general();
   const u32 index = static_cast<u32>(general.gpr[arch::rcx]);
   const auto value = processor.msrs.read(index, processor);
   if (processor.machine.trace.wants().msr)
@@ -20,8 +20,8 @@ Result rdmsr(Processor& processor, const silicon::Exit& exit) {
   return std::nullopt;
 }
 
-Result wrmsr(Processor& processor, const silicon::Exit& exit) {
-  const silicon::GeneralRegs general = processor.vcpu.general();
+Result wrmsr(Processor& processor, const vmx::Exit& exit) {
+  const vmx::GeneralRegs general = processor.vcpu.general();
   const u32 index = static_cast<u32>(general.gpr[arch::rcx]);
   const u64 value = (general.gpr[arch::rdx] << 32) | (general.gpr[arch::rax] & 0xffff'ffff);
   const bool accepted = processor.msrs.write(index, value, processor);

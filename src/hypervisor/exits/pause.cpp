@@ -4,7 +4,7 @@
 
 namespace cloister::hypervisor::exits {
 
-Result pause(Processor& processor, const silicon::Exit& exit) {
+Result pause(Processor& processor, const vmx::Exit& exit) {
   processor.complete(exit);
   return std::nullopt;
 }

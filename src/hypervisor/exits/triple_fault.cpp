@@ -3,6 +3,6 @@
 
 namespace cloister::hypervisor::exits {
 
-Result triple_fault(Processor&, const silicon::Exit&) { return Stop{Ending::crashed, "triple fault"}; }
+Result triple_fault(Processor&, const vmx::Exit&) { return Stop{Ending::crashed, "triple fault"}; }
 
 }  // namespace cloister::hypervisor::exits

@@ -4,12 +4,12 @@
 
 namespace cloister::hypervisor::exits {
 
-Result vmcall(Processor& processor, const silicon::Exit& exit) {
+Result vmcall(Processor& processor, const vmx::Exit& exit) {
   if (processor.vcpu.system().cpl != 0) {
     processor.raise_ud();
     return std::nullopt;
   }
-  silicon::GeneralRegs general = processor.vcpu.general();
+  vmx::GeneralRegs general = processor.vcpu.general();
   general.gpr[arch::rax] = hypercall(general.gpr[arch::rax]);
   processor.complete(exit, general);
   return std::nullopt;

@@ -4,8 +4,8 @@
 
 namespace cloister::hypervisor::exits {
 
-Result xsetbv(Processor& processor, const silicon::Exit& exit) {
-  const silicon::GeneralRegs general = processor.vcpu.general();
+Result xsetbv(Processor& processor, const vmx::Exit& exit) {
+  const vmx::GeneralRegs general = processor.vcpu.general();
   const u64 value = (general.gpr[arch::rdx] << 32) | (general.gpr[arch::rax] & 0xffff'ffff);
   const auto leaf = processor.machine.spec.cpuid.get(arch::leaf::xsave, 0);
   const u64 offered = (u64{leaf.edx} << 32) | leaf.eax;

@@ -12,7 +12,7 @@ namespace cloister::hypervisor::gdb {
 
 class Breakpoints {
  public:
-  explicit Breakpoints(silicon::GuestMemory& memory) : memory_(memory) {}
+  explicit Breakpoints(vmx::GuestMemory& memory) : memory_(memory) {}
 
   void insert(u64 address, const PagingState& paging);
   bool remove(u64 address);
@@ -36,7 +36,7 @@ class Breakpoints {
   };
   bool put(u64 address, Point& point, const PagingState& paging);
 
-  silicon::GuestMemory& memory_;
+  vmx::GuestMemory& memory_;
   std::map<u64, Point> points_;
   std::size_t waiting_ = 0;
 };

@@ -13,14 +13,14 @@ namespace {
 constexpr unsigned fcw = 0, fsw = 2, ftw = 4, fop = 6, fip = 8, fdp = 16, mxcsr = 24, st0 = 32, xmm0 = 160;
 constexpr unsigned slot = 16;  // bytes of an st or xmm slot
 
-u64 load(const silicon::FxsaveImage& image, unsigned offset, unsigned bytes) {
+u64 load(const vmx::FxsaveImage& image, unsigned offset, unsigned bytes) {
   u64 value = 0;
   std::memcpy(&value, image.data() + offset, bytes);
   return value;
 }
 
 /// Two bits a physical register: 0 valid, 1 zero, 2 special, 3 empty (SDM vol. 1, 8.1.7).
-u64 full_tag_word(const silicon::FxsaveImage& image) {
+u64 full_tag_word(const vmx::FxsaveImage& image) {
   const unsigned top = static_cast<unsigned>(load(image, fsw, 2) >> 11) & 7;
   u64 tags = 0;
   for (unsigned physical = 0; physical < 8; ++physical) {
@@ -57,7 +57,7 @@ struct Row {
 
 enum Control : u16 { cr0, cr2, cr3, cr4, cr8, efer };
 
-u64 control_of(const silicon::SystemRegs& system, u16 index) {
+u64 control_of(const vmx::SystemRegs& system, u16 index) {
   switch (index) {
     case cr0: return system.cr0;
     case cr2: return system.cr2;

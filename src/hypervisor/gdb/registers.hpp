@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "silicon/silicon.hpp"
+#include "vmx/package.hpp"
 
 namespace cloister::hypervisor::gdb {
 
 struct RegisterFile {
-  silicon::GeneralRegs general;
-  silicon::SystemRegs system;
-  silicon::FxsaveImage fpu{};
+  vmx::GeneralRegs general;
+  vmx::SystemRegs system;
+  vmx::FxsaveImage fpu{};
 };
 
 unsigned register_count();

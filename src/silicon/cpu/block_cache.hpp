@@ -47,7 +47,4 @@ class BlockCache {
   u64 lookups_ = 0, decoded_ = 0;
 };
 
-/// If a store made `block` stale, makes what is left of it leave for the run loop.
-void poison_if_stale(Block& block);
-
 }  // namespace cloister::silicon

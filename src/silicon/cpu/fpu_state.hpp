@@ -18,6 +18,18 @@ struct Float80 {
   u16 sign_exponent = 0;
 };
 
+/// Bits of the status and control words (SDM vol. 1, 8.1.3 and 8.1.5).
+namespace x87 {
+inline constexpr u16 ie = 1u << 0, de = 1u << 1, ze = 1u << 2, oe = 1u << 3, ue = 1u << 4, pe = 1u << 5, sf = 1u << 6,
+                     es = 1u << 7, c0 = 1u << 8, c1 = 1u << 9, c2 = 1u << 10, top = 7u << 11, c3 = 1u << 14,
+                     busy = 1u << 15;
+inline constexpr u16 flags = 0x3f, conditions = c0 | c1 | c2 | c3;
+inline constexpr u16 control_initial = 0x37f, control_one = 0x40, control_defined = 0x1f3f;
+
+/// Real indefinite: the masked response to an invalid operation.
+inline constexpr Float80 indefinite{0xc000'0000'0000'0000, 0xffff};
+}  // namespace x87
+
 struct FpuState {
   std::array<Xmm, 16> xmm{};
   u32 mxcsr = 0x1f80;         ///< without the flags that the host's MXCSR has collected: see guest_mxcsr()

@@ -3,7 +3,6 @@
 
 #include "silicon/cpu/vector_access.hpp"
 #include "silicon/cpu/x87.hpp"
-#include "silicon/cpu/xsave.hpp"
 #include "silicon/processor.hpp"
 
 namespace cloister::silicon {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "silicon/cpu/cpu.hpp"
+#include "silicon/cpu/insn.hpp"
 
 namespace cloister::silicon {
 
@@ -23,5 +24,8 @@ void read_xmm_image(FpuState& fpu, FxsaveForm form, const u8* image);
 /// set; nothing was changed.
 void write_fxsave(const Cpu& cpu, FxsaveImage& image);
 bool read_fxsave(Cpu& cpu, const FxsaveImage& image);
+
+/// Among the rows of XSAVE.
+std::span<const Row> fxsave_rows();
 
 }  // namespace cloister::silicon

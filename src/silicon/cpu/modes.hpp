@@ -2,7 +2,7 @@
 #pragma once
 
 #include "silicon/cpu/cpu.hpp"
-#include "silicon/cpu/decode.hpp"
+#include "silicon/cpu/insn.hpp"
 #include "silicon/processor.hpp"
 
 namespace cloister::silicon {

@@ -72,4 +72,7 @@ struct Block {
   bool second_elsewhere(u64 rip, u64 key) const { return crosses() && (found_rip != rip || found_key != key); }
 };
 
+/// If a store made `block` stale, makes what is left of it leave for the run loop.
+void poison_if_stale(Block& block);
+
 }  // namespace cloister::silicon

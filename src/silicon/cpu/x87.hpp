@@ -9,17 +9,6 @@
 
 namespace cloister::silicon {
 
-namespace x87 {
-inline constexpr u16 ie = 1u << 0, de = 1u << 1, ze = 1u << 2, oe = 1u << 3, ue = 1u << 4, pe = 1u << 5, sf = 1u << 6,
-                     es = 1u << 7, c0 = 1u << 8, c1 = 1u << 9, c2 = 1u << 10, top = 7u << 11, c3 = 1u << 14,
-                     busy = 1u << 15;
-inline constexpr u16 flags = 0x3f, conditions = c0 | c1 | c2 | c3;
-inline constexpr u16 control_initial = 0x37f, control_one = 0x40, control_defined = 0x1f3f;
-
-/// Real indefinite: the masked response to an invalid operation.
-inline constexpr Float80 indefinite{0xc000'0000'0000'0000, 0xffff};
-}  // namespace x87
-
 /// Raises what blocks an x87 instruction: #NM, or #MF for an exception that is pending. With CR0.NE = 0 a pending
 /// exception raises #MF too: there is no external interrupt controller input for FERR#.
 void x87_unavailable(Cpu& cpu, const Op* op);
@@ -78,5 +67,29 @@ inline void x87_set_control(FpuState& fpu, u16 value) {
 
 /// FNINIT: the state of the registers (their contents stay).
 void x87_init(FpuState& fpu);
+
+// ---- what an instruction does with a result
+
+struct X87Result;
+
+/// Takes over the host's exception flags and C1, and records what an unmasked exception records. False: an unmasked
+/// exception found before the result was computed forbids the result and the pop (SDM vol. 1, 8.5).
+bool x87_report(Cpu& cpu, const Op* op, u16 host_status);
+
+/// Stack underflow or overflow (SDM vol. 1, 8.5.1.1). True: masked, so the result is the indefinite.
+bool x87_stack_fault(Cpu& cpu, const Op* op, bool overflow);
+
+/// Replaces C0, C2 and C3.
+inline void x87_set_conditions(FpuState& fpu, u16 host_status) {
+  constexpr u16 which = x87::c0 | x87::c2 | x87::c3;
+  fpu.status = static_cast<u16>((fpu.status & ~which) | (host_status & which));
+}
+inline void x87_clear_c1(FpuState& fpu) { fpu.status &= static_cast<u16>(~x87::c1); }
+
+/// FIP; at the end of every non-control instruction.
+inline void x87_note(Cpu& cpu, const Op* op) { cpu.fpu.instruction = cpu.rip_of(op); }
+
+/// Pushes a result, or the indefinite if the stack is full.
+void x87_push_checked(Cpu& cpu, const Op* op, const X87Result& r);
 
 }  // namespace cloister::silicon

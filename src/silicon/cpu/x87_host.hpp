@@ -5,7 +5,7 @@
 // reaches the host's kernel. The host's x87 state is left as FNINIT leaves it, which is what its ABI wants.
 #pragma once
 
-#include "silicon/cpu/x87.hpp"
+#include "silicon/cpu/fpu_state.hpp"
 
 namespace cloister::silicon {
 
@@ -65,27 +65,5 @@ using X87Store = X87Stored (*)(const Float80& a, u16 control);
                  : CLOISTER_HOST_X87_CLOBBERS);                                               \
     return r;                                                                                 \
   }
-
-// ---- what an instruction does with a result; see x87.cpp
-
-/// Takes over the host's exception flags and C1, and records what an unmasked exception records. False: an unmasked
-/// exception found before the result was computed forbids the result and the pop (SDM vol. 1, 8.5).
-bool x87_report(Cpu& cpu, const Op* op, u16 host_status);
-
-/// Stack underflow or overflow (SDM vol. 1, 8.5.1.1). True: masked, so the result is the indefinite.
-bool x87_stack_fault(Cpu& cpu, const Op* op, bool overflow);
-
-/// Replaces C0, C2 and C3.
-inline void x87_set_conditions(FpuState& fpu, u16 host_status) {
-  constexpr u16 which = x87::c0 | x87::c2 | x87::c3;
-  fpu.status = static_cast<u16>((fpu.status & ~which) | (host_status & which));
-}
-inline void x87_clear_c1(FpuState& fpu) { fpu.status &= static_cast<u16>(~x87::c1); }
-
-/// FIP; at the end of every non-control instruction.
-inline void x87_note(Cpu& cpu, const Op* op) { cpu.fpu.instruction = cpu.rip_of(op); }
-
-/// Pushes a result, or the indefinite if the stack is full.
-void x87_push_checked(Cpu& cpu, const Op* op, const X87Result& r);
 
 }  // namespace cloister::silicon

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "silicon/cpu/vector_access.hpp"
+#include "silicon/cpu/x87.hpp"
 #include "silicon/cpu/x87_host.hpp"
 
 namespace cloister::silicon {

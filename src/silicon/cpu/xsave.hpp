@@ -19,6 +19,4 @@ u64 xinuse(const FpuState& fpu);
 void init_x87_component(FpuState& fpu);
 void init_sse_component(FpuState& fpu, bool sixteen_registers);
 
-std::span<const Row> fxsave_rows();
-
 }  // namespace cloister::silicon

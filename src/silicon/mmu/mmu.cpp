@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "silicon/cpu/access.hpp"
-#include "silicon/cpu/block_cache.hpp"
 #include "silicon/cpu/debug.hpp"
 #include "silicon/cpu/dispatch.hpp"
+#include "silicon/cpu/modes.hpp"
 #include "silicon/mmu/guest_bytes.hpp"
 #include "silicon/processor.hpp"
 

@@ -98,7 +98,7 @@ tl::expected<Observer, MemoryError> Observer::open(int epcm_descriptor) {
   return Observer(std::move(impl));
 }
 
-tl::expected<Observer, MemoryError> Observer::of(Package& package) {
+tl::expected<Observer, MemoryError> Observer::of(const Package& package) {
   return open(package.impl().memory().epcm_descriptor());
 }
 

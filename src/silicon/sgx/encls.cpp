@@ -3,9 +3,9 @@
 #include <span>
 
 #include "silicon/cpu/system_op.hpp"
-#include "silicon/features.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/vcpu_impl.hpp"
+#include "vmx/features.hpp"
 
 namespace cloister::silicon {
 

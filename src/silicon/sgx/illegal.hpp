@@ -1,7 +1,7 @@
 // Instructions that are undefined in enclave mode.
 #pragma once
 
-#include "silicon/cpu/decode.hpp"
+#include "silicon/cpu/insn.hpp"
 
 namespace cloister::silicon {
 

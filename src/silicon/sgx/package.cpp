@@ -6,7 +6,8 @@
 namespace cloister::silicon {
 
 Package::Impl::Impl(Config config)
-    : config_(std::move(config)), keys_(config_.root_secret, config_.boot, config_.counters) {
+    : config_(std::move(config)),
+      keys_(config_.root_secret, config_.boot, std::static_pointer_cast<MachineCounters>(config_.counters)) {
   config_.features.sgx = implemented(config_.features.sgx);
   if (!config_.features.has_sgx()) config_.epc = {};
   take_memory();
@@ -30,7 +31,7 @@ void Package::Impl::take_memory() {
   std::erase_if(config_.epc, [](const EpcSection& section) { return section.pages == 0; });
   u64 wanted = 0;
   for (const EpcSection& section : config_.epc) wanted += section.pages;
-  memory_ = config_.memory;
+  memory_ = std::static_pointer_cast<EpcMemory>(config_.memory);  // it is one of ours: no Backend mixes them
   if (memory_ != nullptr) {
     memory_->impl().reset_processors();
   } else if (wanted < EpcMemory::Impl::most_pages) {

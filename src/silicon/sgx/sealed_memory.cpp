@@ -13,17 +13,6 @@ namespace {
 constexpr int size_seals = F_SEAL_SHRINK | F_SEAL_GROW;
 }
 
-const char* name_of(MemoryError error) {
-  switch (error) {
-    case MemoryError::no_memory: return "no_memory";
-    case MemoryError::not_sealed: return "not_sealed";
-    case MemoryError::wrong_size: return "wrong_size";
-    case MemoryError::wrong_layout: return "wrong_layout";
-    case MemoryError::not_writable: return "not_writable";
-  }
-  return "unknown";
-}
-
 tl::expected<Fd, MemoryError> make_sealed(const char* name, u64 bytes) {
   Fd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0 ||

@@ -1,6 +1,4 @@
 // A frame was never used if the EPCM's file has a hole where its entry would be.
-#include "silicon/used_epc.hpp"
-
 #include <algorithm>
 
 #include "silicon/sgx/package_impl.hpp"
@@ -35,8 +33,8 @@ std::vector<EpcSection> joined(std::vector<EpcSection> frames) {
 
 }  // namespace
 
-std::vector<EpcSection> used_epc(Package& package) {
-  Package::Impl& impl = package.impl();
+std::vector<EpcSection> Package::used_epc() const {
+  Package::Impl& impl = *impl_;
   const EpcMemory::Impl& memory = impl.memory().impl();
   const auto& sections = impl.config().epc;
   std::vector<EpcSection> frames;

@@ -1,6 +1,8 @@
 // The walk over the opcode maps (SDM vol. 2D, appendix A).
 #include "oracle/cpu/forms.hpp"
 
+#include "silicon/silicon.hpp"
+
 namespace cloister::oracle {
 namespace {
 
@@ -97,7 +99,7 @@ std::map<std::string, Form> enumerate_forms(bool bits64, const std::function<boo
 
 std::span<const Family> families() {
   using namespace silicon;
-  static constexpr std::array<Family, 18> table = {{{"integer", integer_rows},
+  static constexpr std::array<Family, 19> table = {{{"integer", integer_rows},
                                                     {"bit", bit_rows},
                                                     {"string", string_rows},
                                                     {"branch", branch_rows},
@@ -112,7 +114,8 @@ std::span<const Family> families() {
                                                     {"system", system_rows},
                                                     {"control", control_rows},
                                                     {"segment", segment_rows},
-                                                    {"far", far_rows},
+                                                    {"iret", iret_rows},
+                                                    {"software_interrupt", software_interrupt_rows},
                                                     {"syscall", syscall_rows},
                                                     {"sgx", sgx_rows}}};
   return table;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "oracle/cpu/instruction.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::oracle {
 

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "silicon/silicon.hpp"
+
 namespace cloister::oracle {
 
 using silicon::Cpu;

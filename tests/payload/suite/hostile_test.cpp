@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "machine.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::payload {
 namespace {

@@ -8,6 +8,8 @@
 #include <iterator>
 #include <sstream>
 
+#include "silicon/silicon.hpp"
+
 namespace cloister::payload {
 
 namespace {

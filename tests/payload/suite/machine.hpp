@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hypervisor/domain.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::payload {
 

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "machine.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::payload {
 namespace {

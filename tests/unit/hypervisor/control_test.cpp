@@ -7,6 +7,7 @@
 
 #include "guests.hpp"
 #include "platform/power.hpp"
+#include "silicon/silicon.hpp"
 
 // Routes the power button's pin to vector 0x41, prints lines until it finds the vector in the local APIC's IRR
 // (interrupts stay off), then prints "b" and powers the machine off.
@@ -49,9 +50,10 @@ namespace {
 CLOISTER_GUEST(listener)
 
 /// A domain that runs on a thread of its own.
-class Control : public testing::TestWithParam<silicon::ClockMode> {
- protected:
-  Control() : domain_(std::move(*Domain::create(package_, spec_of(listener(), GetParam()), {}))) {
+class Listener {
+ public:
+  explicit Listener(silicon::ClockMode clock)
+      : domain_(std::move(*Domain::create(package_, spec_of(listener(), clock), {}))) {
     options_.console_out = [this](std::span<const u8> bytes) {
       const std::lock_guard lock(mutex_);
       output_.append(bytes.begin(), bytes.end());
@@ -62,6 +64,8 @@ class Control : public testing::TestWithParam<silicon::ClockMode> {
     wait_for_output(1);
   }
 
+  Domain& domain() { return *domain_; }
+  void shut_down() { shutdown_ = true; }
   std::size_t printed() {
     const std::lock_guard lock(mutex_);
     return output_.size();
@@ -74,7 +78,10 @@ class Control : public testing::TestWithParam<silicon::ClockMode> {
     thread_.join();
     return outcome_;
   }
+  /// After outcome().
+  const std::string& output() const { return output_; }
 
+ private:
   std::mutex mutex_;
   std::condition_variable printed_;
   std::string output_;
@@ -86,37 +93,47 @@ class Control : public testing::TestWithParam<silicon::ClockMode> {
   std::jthread thread_;
 };
 
+class Control : public testing::TestWithParam<silicon::ClockMode> {
+ protected:
+  Listener guest_{GetParam()};
+};
+
 TEST_P(Control, NothingRunsWhilePaused) {
-  domain_->pause();
-  EXPECT_TRUE(domain_->paused());
-  std::this_thread::sleep_for(std::chrono::milliseconds(60));  // what was printed before comes out
-  const std::size_t before = printed();
-  std::this_thread::sleep_for(std::chrono::milliseconds(60));
-  EXPECT_EQ(printed(), before);
-  domain_->unpause();
-  EXPECT_FALSE(domain_->paused());
-  wait_for_output(before + 100);
-  domain_->reset();
-  EXPECT_EQ(outcome().ending, Ending::reset);
+  guest_.domain().pause();
+  EXPECT_TRUE(guest_.domain().paused());
+  // Another guest, which nobody pauses, shows each time that the host had time for this one too.
+  Listener other(GetParam());
+  const auto let_other_run = [&] { other.wait_for_output(other.printed() + 2000); };
+  let_other_run();  // what was printed before comes out
+  const std::size_t before = guest_.printed();
+  let_other_run();
+  EXPECT_EQ(guest_.printed(), before);
+  guest_.domain().unpause();
+  EXPECT_FALSE(guest_.domain().paused());
+  guest_.wait_for_output(before + 100);
+  for (Listener* const each : {&guest_, &other}) {
+    each->domain().reset();
+    EXPECT_EQ(each->outcome().ending, Ending::reset);
+  }
 }
 
 TEST_P(Control, ResetReachesAPausedDomain) {
-  domain_->pause();
-  domain_->reset();
-  EXPECT_EQ(outcome().ending, Ending::reset);
+  guest_.domain().pause();
+  guest_.domain().reset();
+  EXPECT_EQ(guest_.outcome().ending, Ending::reset);
 }
 
 // ACPI 6.4, 4.8.2.2.1.2 and 5.6.9: the button is an interrupt of the generic event device.
 TEST_P(Control, ThePowerButtonRaisesItsInterrupt) {
-  domain_->press_power_button();
-  EXPECT_EQ(outcome().ending, Ending::powered_off);
-  EXPECT_TRUE(output_.ends_with('b')) << output_.size();
+  guest_.domain().press_power_button();
+  EXPECT_EQ(guest_.outcome().ending, Ending::powered_off);
+  EXPECT_TRUE(guest_.output().ends_with('b')) << guest_.output().size();
 }
 
 TEST_P(Control, ShutdownPressesTheButtonOfAGuestThatListens) {
-  shutdown_ = true;
-  EXPECT_EQ(outcome().ending, Ending::powered_off);
-  EXPECT_TRUE(output_.ends_with('b')) << output_.size();
+  guest_.shut_down();
+  EXPECT_EQ(guest_.outcome().ending, Ending::powered_off);
+  EXPECT_TRUE(guest_.output().ends_with('b')) << guest_.output().size();
 }
 
 INSTANTIATE_TEST_SUITE_P(Clocks, Control, testing::Values(silicon::ClockMode::host, silicon::ClockMode::deterministic),

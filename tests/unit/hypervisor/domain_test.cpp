@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "guests.hpp"
+#include "silicon/silicon.hpp"
 
 // Each guest writes what it found to the serial port and powers off by ACPI's sleep control register: SLP_EN and
 // type 5.

@@ -7,7 +7,6 @@
 
 #include "hypervisor/epc/clean.hpp"
 #include "silicon/sgx/package_impl.hpp"
-#include "silicon/used_epc.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -101,7 +100,7 @@ TEST_F(CleanEpc, CostsWhatWasUsed) {
     ++impl.epcm(secs).children;
   }
   const auto before = blocks();
-  const std::vector<EpcSection> used = silicon::used_epc(package);
+  const std::vector<EpcSection> used = package.used_epc();
   u64 visited = 0;
   for (const EpcSection& run : used) visited += run.pages;
   EXPECT_GE(visited, 5u);

@@ -10,6 +10,7 @@
 
 #include "guests.hpp"
 #include "hypervisor/gdb/packet.hpp"
+#include "silicon/silicon.hpp"
 
 asm(R"(
   .pushsection .rodata

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "hypervisor/domain.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
 

@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "silicon/silicon.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 

@@ -7,6 +7,8 @@
 #include <map>
 #include <vector>
 
+#include "silicon/silicon.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "guests.hpp"
+#include "silicon/silicon.hpp"
 
 // The first processor runs 32-bit code at 1 MiB. It copies the second one's real-mode code to 0x8000 and starts it by
 // INIT and SIPI. Words that both use lie at 0x9000, code that one writes and the other runs at 0xa000.

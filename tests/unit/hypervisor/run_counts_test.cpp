@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "hypervisor/domain.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
 namespace {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "guests.hpp"
+#include "silicon/silicon.hpp"
 
 asm(R"(
   .pushsection .rodata

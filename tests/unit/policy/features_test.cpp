@@ -4,8 +4,8 @@
 
 #include <set>
 
-#include "policy/nearest.hpp"
 #include "policy/policy.hpp"
+#include "text/nearest.hpp"
 
 namespace cloister::policy {
 namespace {
@@ -75,17 +75,17 @@ TEST(Features, ANameMeansOneBit) {
 }
 
 TEST(Nearest, CountsOneForEachTypingError) {
-  EXPECT_EQ(edit_distance("memory", "memory"), 0u);
-  EXPECT_EQ(edit_distance("memroy", "memory"), 1u) << "neighbours swapped";
-  EXPECT_EQ(edit_distance("memry", "memory"), 1u);
-  EXPECT_EQ(edit_distance("", "epc"), 3u);
+  EXPECT_EQ(text::edit_distance("memory", "memory"), 0u);
+  EXPECT_EQ(text::edit_distance("memroy", "memory"), 1u) << "neighbours swapped";
+  EXPECT_EQ(text::edit_distance("memry", "memory"), 1u);
+  EXPECT_EQ(text::edit_distance("", "epc"), 3u);
 }
 
 TEST(Nearest, OffersNothingThatIsFar) {
   const std::string_view names[] = {"memory", "kernel", "epc"};
-  EXPECT_EQ(nearest("kernal", names), "kernel");
-  EXPECT_EQ(nearest("virtio", names), std::nullopt);
-  EXPECT_EQ(nearest("", names), std::nullopt);
+  EXPECT_EQ(text::nearest("kernal", names), "kernel");
+  EXPECT_EQ(text::nearest("virtio", names), std::nullopt);
+  EXPECT_EQ(text::nearest("", names), std::nullopt);
 }
 
 // SDM vol. 3D, 37.7.1 and vol. 4, table 2-2: bit 0 locks, bit 17 makes the launch key's hash writable, bit 18 enables.

@@ -1,6 +1,6 @@
 // What is written into control groups, and into which: on folders that look like them, and on the kernel's own where a
 // group may be used.
-#include "toolstack/daemon/cgroups.hpp"
+#include "daemon/cgroups.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

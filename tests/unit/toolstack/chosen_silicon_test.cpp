@@ -1,5 +1,5 @@
 // The processor that `silicon` chooses: by name, from a dump, and what is said where it cannot be had.
-#include "toolstack/chosen_silicon.hpp"
+#include "plan/chosen_silicon.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,10 +9,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "plan/features_json.hpp"
+#include "plan/plan.hpp"
+#include "plan/render.hpp"
+#include "silicon/backend.hpp"
 #include "silicon/silicon.hpp"
-#include "toolstack/features_json.hpp"
-#include "toolstack/plan.hpp"
-#include "toolstack/render.hpp"
 #include "unit/policy/dumps.hpp"
 #include "unit/policy/known_dumps.hpp"
 
@@ -54,12 +55,12 @@ class Dump {
 };
 
 ChosenSilicon good(const DomainConfig& config) {
-  auto chosen = choose_silicon(config);
+  auto chosen = choose_silicon(silicon::backend(), config);
   EXPECT_TRUE(chosen.has_value()) << (chosen ? "" : chosen.error().message);
   return chosen.value_or(ChosenSilicon{});
 }
 std::string error_of(const DomainConfig& config) {
-  const auto chosen = choose_silicon(config);
+  const auto chosen = choose_silicon(silicon::backend(), config);
   EXPECT_FALSE(chosen.has_value());
   if (chosen) return "";
   EXPECT_EQ(chosen.error().at, (Position{4, 11}));
@@ -194,7 +195,7 @@ TEST(ChosenSilicon, ErrorsInADumpHaveItsLine) {
 }
 
 ChosenSilicon on_machine(const std::string& machine, const std::string& silicon, u64 epc_mib = some_epc) {
-  auto chosen = choose_silicon(config(silicon, epc_mib), machine);
+  auto chosen = choose_silicon(silicon::backend(), config(silicon, epc_mib), machine);
   EXPECT_TRUE(chosen.has_value()) << (chosen ? "" : chosen.error().message);
   return chosen.value_or(ChosenSilicon{});
 }
@@ -253,7 +254,7 @@ TEST(ChosenSilicon, ADumpIsReadByWhoeverIsAsked) {
     const std::string_view text = tests::aida_dump;
     return std::vector<u8>(text.begin(), text.end());
   };
-  const auto chosen = choose_silicon(config("./a.dump"), "", reader);
+  const auto chosen = choose_silicon(silicon::backend(), config("./a.dump"), "", reader);
   ASSERT_TRUE(chosen.has_value());
   EXPECT_EQ(asked, "./a.dump");
   EXPECT_EQ(chosen->described.name, "./a.dump");

@@ -1,5 +1,5 @@
 // `cloister`'s verbs against a stand-in for cloisterd on a Unix socket: what they ask, what they print, how they end.
-#include "toolstack/client/client.hpp"
+#include "client/client.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,9 +11,10 @@
 #include <functional>
 #include <thread>
 
-#include "toolstack/client/api.hpp"
-#include "toolstack/client/table.hpp"
-#include "toolstack/toolstack.hpp"
+#include "client/api.hpp"
+#include "host/exit_status.hpp"
+#include "run/run.hpp"
+#include "text/table.hpp"
 
 namespace cloister::toolstack::client {
 namespace {

@@ -1,5 +1,5 @@
 // What the keys of a configuration file mean, and how a wrong value is refused (docs/configuration.md).
-#include "toolstack/config.hpp"
+#include "config/config.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

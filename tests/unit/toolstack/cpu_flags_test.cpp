@@ -5,8 +5,8 @@
 #include <regex>
 #include <sstream>
 
+#include "interop/cpu_map_xml.hpp"
 #include "policy/feature_rows.hpp"
-#include "toolstack/cpu_map_xml.hpp"
 #include "unit/toolstack/cpu_maps.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 

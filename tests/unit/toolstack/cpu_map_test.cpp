@@ -7,9 +7,9 @@
 #include <random>
 #include <sstream>
 
+#include "interop/cpu_map_xml.hpp"
 #include "policy/flags.hpp"
 #include "policy/map_check.hpp"
-#include "toolstack/cpu_map_xml.hpp"
 #include "unit/toolstack/cpu_maps.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 

@@ -6,10 +6,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "toolstack/cpu/cpu.hpp"
-#include "toolstack/cpu/probe.hpp"
-#include "toolstack/hosts/hosts.hpp"
-#include "toolstack/toolstack.hpp"
+#include "host/exit_status.hpp"
+#include "interop/cpu/cpu.hpp"
+#include "interop/cpu/probe.hpp"
+#include "interop/hosts/hosts.hpp"
+#include "run/run.hpp"
 #include "unit/policy/dumps.hpp"
 #include "unit/policy/known_dumps.hpp"
 #include "unit/policy/sgx_machines.hpp"

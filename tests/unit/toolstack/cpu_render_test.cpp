@@ -7,9 +7,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "toolstack/cpu_map_xml.hpp"
-#include "toolstack/lint/rules.hpp"
-#include "toolstack/vm/formats.hpp"
+#include "interop/cpu_map_xml.hpp"
+#include "interop/lint/rules.hpp"
+#include "interop/vm/formats.hpp"
+#include "silicon/backend.hpp"
 #include "unit/policy/sgx_machines.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
@@ -126,7 +127,7 @@ TEST(CpuRender, DocumentationShowsWhatIsWritten) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const auto read = read_config(text);
   ASSERT_TRUE(read.has_value());
-  const auto vm = vm::from_config(read->config);
+  const auto vm = vm::from_config(read->config, silicon::backend());
   ASSERT_TRUE(vm.has_value());
   vm::Vm at_home = *vm;
   at_home.kernel = "/home/you/cloister/" + vm->kernel;
@@ -138,7 +139,7 @@ TEST(CpuRender, DocumentationShowsWhatIsWritten) {
   EXPECT_EQ(page("qemu examples/debian.cfg"), vm::to_qemu(*vm).text);
   EXPECT_EQ(page("nova examples/debian.cfg"), vm::to_nova(*vm).text);
   EXPECT_EQ(page("xl --lossy examples/debian.cfg"), vm::to_xl(*vm).text);
-  EXPECT_EQ(page("cloister examples/debian.cfg"), vm::to_config(*vm).text);
+  EXPECT_EQ(page("cloister examples/debian.cfg"), vm::to_config(*vm, silicon::backend()).text);
 }
 
 // ------------------------------------------------------------------------------------------------ lint

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <vector>
 
-#include "toolstack/keys.hpp"
+#include "config/keys.hpp"
 
 namespace cloister::toolstack {
 namespace {

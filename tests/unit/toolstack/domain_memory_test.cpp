@@ -1,5 +1,5 @@
 // What a domain may come to take, what the host has, and what is said when the one is more than the other.
-#include "toolstack/domain_memory.hpp"
+#include "plan/domain_memory.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // The host's EPC, from processors that are made up: SDM vol. 2A, CPUID leaf 12H.
-#include "toolstack/host_epc.hpp"
+#include "machine/host_epc.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

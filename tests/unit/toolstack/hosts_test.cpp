@@ -1,6 +1,6 @@
 // Hosts as other tools describe them: each format gives what it says, what it does not say is unknown, and what is
 // wrong is one error at its place. The shapes are those of libvirt 9 to 12 and QEMU 6.2 to 10.
-#include "toolstack/hosts/hosts.hpp"
+#include "interop/hosts/hosts.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "toolstack/http/frame.hpp"
+#include "http/frame.hpp"
 
 namespace cloister::toolstack {
 namespace {

@@ -9,7 +9,7 @@
 #include <future>
 #include <latch>
 
-#include "toolstack/http/server.hpp"
+#include "http/server.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {

@@ -1,5 +1,5 @@
 // The last line of a console, as the report of a crash shows it.
-#include "toolstack/last_line.hpp"
+#include "host/last_line.hpp"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <regex>
 
-#include "toolstack/lint/rules.hpp"
+#include "interop/lint/rules.hpp"
 
 namespace cloister::toolstack::lint {
 namespace {

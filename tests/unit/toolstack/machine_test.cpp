@@ -1,5 +1,5 @@
 // What a machine description means, how a wrong one is refused (docs/machine.md), and the examples in it.
-#include "toolstack/machine.hpp"
+#include "machine/machine.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,16 +8,16 @@
 #include <fstream>
 #include <sstream>
 
-#include "hypervisor/epc/machine_epc.hpp"
+#include "machine/epc/machine_epc.hpp"
 
 namespace cloister::toolstack {
 namespace {
 
-using hypervisor::KeySharing;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using toolstack::KeySharing;
 
 constexpr u64 kib = 1 << 10, mib = 1 << 20, gib = 1 << 30;
 const std::string hash = "0100000000000000020000000000000003000000000000000000000000000080";
@@ -98,7 +98,7 @@ TEST(Machine, WithoutEpcItSaysWhySgxIsOff) {
 TEST(Machine, AccountsTakeItsSections) {
   const auto machine =
       good("keys = 'separate'\npackage = [{ epc = [{ size = 4 }] }, { epc = [{ size = 8, node = 5 }] }]");
-  const auto epc = hypervisor::MachineEpc::create(epc_spec(machine));
+  const auto epc = toolstack::MachineEpc::create(epc_spec(machine));
   ASSERT_TRUE(epc) << epc.error();
   EXPECT_EQ(epc->count(0).total, 4 * mib / arch::page_size);
   EXPECT_EQ(epc->count(1).total, 8 * mib / arch::page_size);

@@ -1,6 +1,6 @@
 // nova.conf as oslo.config reads it (oslo_config/iniparser.py, types.List), and the CPU that nova/conf/libvirt.py takes
 // from it.
-#include "toolstack/vm/nova_conf.hpp"
+#include "interop/vm/nova_conf.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <sstream>
 
+#include "interop/vm/formats.hpp"
+#include "interop/vm/nova_conf.hpp"
 #include "policy/flags.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/nova_conf.hpp"
 
 namespace cloister::toolstack::vm {
 namespace {

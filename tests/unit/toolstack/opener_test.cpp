@@ -1,6 +1,6 @@
 // Files are opened by a process that has the owner's rights and nothing else; what no name may lead to, and what a
 // name that changes meanwhile comes to.
-#include "toolstack/daemon/opener.hpp"
+#include "daemon/opener.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -11,7 +11,7 @@
 #include <atomic>
 #include <thread>
 
-#include "toolstack/memfd.hpp"
+#include "host/memfd.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {

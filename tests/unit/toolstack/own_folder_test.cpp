@@ -1,5 +1,5 @@
 // Folders that only their owner can change, and what is refused. As root also those of other users.
-#include "toolstack/own_folder.hpp"
+#include "host/own_folder.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // The syntax of xl.cfg (xl.cfg(5), "SYNTAX"): what is accepted, and where and how the rest is refused.
-#include "toolstack/xl/parser.hpp"
+#include "config/xl/parser.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,13 @@
 // What follows from a configuration: MSRs, EPC, and errors that stand at the key that asked for too much.
-#include "toolstack/plan.hpp"
+#include "plan/plan.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
 
-#include "toolstack/package_values.hpp"
+#include "plan/package_values.hpp"
+#include "silicon/silicon.hpp"
 #include "unit/policy/processor.hpp"
 
 namespace cloister::toolstack {

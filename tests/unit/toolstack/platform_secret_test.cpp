@@ -1,5 +1,5 @@
 // The platform's root secret: made once, kept private, never replaced.
-#include "toolstack/platform_secret.hpp"
+#include "machine/platform_secret.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "toolstack/fd.hpp"
+#include "host/files.hpp"
 
 namespace cloister::toolstack {
 namespace {

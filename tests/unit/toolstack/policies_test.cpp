@@ -1,10 +1,12 @@
 // The stages of a domain's policy: what each is for, and that the last is what the domain gets.
-#include "toolstack/policies.hpp"
+#include "plan/policies.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "toolstack/plan.hpp"
+#include "plan/plan.hpp"
+#include "silicon/backend.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -21,10 +23,11 @@ Grants one_mib() { return {{.package = 0, .extents = {{arch::Mfn{1 << 20}, 256}}
 
 Policies policies_of(const MachineDescription& machine, const std::string& more, const Grants& grants) {
   const DomainConfig config = config_of(more);
-  const auto chosen = choose_silicon(config, machine.silicon);
+  const auto chosen = choose_silicon(silicon::backend(), config, machine.silicon);
   EXPECT_TRUE(chosen.has_value()) << more;
   if (!chosen) return {};
-  auto policies = make_policies(machine, config, grants, package_values(machine, grants, chosen->features));
+  auto policies =
+      make_policies(silicon::backend(), machine, config, grants, package_values(machine, grants, chosen->features));
   EXPECT_TRUE(policies.has_value()) << more << (policies ? "" : policies.error().message);
   return policies.value_or(Policies{});
 }

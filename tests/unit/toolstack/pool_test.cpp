@@ -1,5 +1,5 @@
 // `cloister cpu check` and `baseline` as a person and a program see them: policies read from files, tables, JSON.
-#include "toolstack/cpu/pool.hpp"
+#include "interop/cpu/pool.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,8 @@
 #include <random>
 
 #include "policy/cpuid_dump.hpp"
-#include "toolstack/json_fields.hpp"
+#include "silicon/backend.hpp"
+#include "text/json_fields.hpp"
 #include "unit/policy/sgx_machines.hpp"
 
 namespace cloister::toolstack::cpu {
@@ -36,13 +37,13 @@ policy::CpuMap small_map() {
 }
 
 AskedPolicy read(std::string_view text) {
-  auto asked = read_policy(text, "policy.file", small_map());
+  auto asked = read_policy(text, "policy.file", small_map(), silicon::backend());
   EXPECT_TRUE(asked.has_value()) << asked.error();
   return asked ? *asked : AskedPolicy{};
 }
 
 std::string error_of(std::string_view text) {
-  const auto asked = read_policy(text, "policy.file", small_map());
+  const auto asked = read_policy(text, "policy.file", small_map(), silicon::backend());
   return asked ? "none" : asked.error();
 }
 
@@ -146,7 +147,7 @@ TEST(AskedPolicies, TakeAnyBytes) {
     std::string text = whole;
     for (int n = 0; n < 4; ++n) text[random() % text.size()] = static_cast<char>(random());
     text.resize(random() % (text.size() + 1));
-    const auto asked = read_policy(text, "policy.file", small_map());
+    const auto asked = read_policy(text, "policy.file", small_map(), silicon::backend());
     EXPECT_THAT(asked ? "" : asked.error(), Not(HasSubstr("\n")));
   }
 }
@@ -157,7 +158,7 @@ TEST(Pools, ABaselinesJsonIsAPolicyThatEveryHostPasses) {
   const policy::CpuMap map = small_map();
   const policy::HostView hosts[] = {dumped("kaby", tests::kaby_lake), dumped("xeon", tests::xeon_e_2276g)};
   const auto json = baseline_json(policy::baseline(hosts, map), map);
-  const auto asked = read_policy(json.dump(), "baseline.json", map);
+  const auto asked = read_policy(json.dump(), "baseline.json", map, silicon::backend());
   ASSERT_TRUE(asked) << asked.error();
   EXPECT_THAT(asked->wish.flags, Contains("sgx-provisionkey"));
   EXPECT_EQ(asked->wish.xfrm, 0x1bu);

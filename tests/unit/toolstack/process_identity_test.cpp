@@ -1,5 +1,5 @@
 // Who a number of a process was: never another one, and never dead for want of a look.
-#include "toolstack/daemon/process_identity.hpp"
+#include "daemon/process_identity.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // `cloister run --backend=qemu` (docs/qemu-backend.md) up to what QEMU itself does: with devices that are plain files
 // and a QEMU that is a script; and with the real one, on its interpreter and without EPC.
-#include "toolstack/qemu_backend.hpp"
+#include "interop/qemu/qemu_backend.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +17,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "host/exit_status.hpp"
+#include "silicon/backend.hpp"
 #include "unit/platform/kernel_files.hpp"
 
 namespace cloister::toolstack {
@@ -88,7 +90,7 @@ class QemuBackend : public testing::Test {
   int run(const DomainConfig& config, RunArguments arguments = {}) {
     arguments.file = "d.cfg";
     arguments.backend = "qemu";
-    return run_on_qemu(arguments, config, host_);
+    return run_on_qemu(arguments, config, silicon::backend(), host_);
   }
   std::string messages() const { return messages_.str(); }
   void expect_offer(const std::string& trouble) {
@@ -197,7 +199,8 @@ TEST_F(QemuBackend, DryRunPrintsTheCommandAndNeedsNothingOfTheHost) {
   testing::internal::CaptureStdout();
   EXPECT_EQ(run(domain(), arguments), 0);
   const auto json = nlohmann::json::parse(testing::internal::GetCapturedStdout());
-  EXPECT_EQ(json["arguments"].get<std::vector<std::string>>(), qemu_command(domain(), host_)->arguments);
+  EXPECT_EQ(json["arguments"].get<std::vector<std::string>>(),
+            qemu_command(domain(), host_, silicon::backend())->arguments);
 }
 
 TEST_F(QemuBackend, RefusesWhatOnlyTheSoftwareSiliconCan) {
@@ -246,7 +249,7 @@ TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
 TEST_F(QemuBackend, HasTheClockOfLocalTimeAndRefusesADifference) {
   DomainConfig config = domain();
   config.localtime = true;
-  const auto command = qemu_command(config, host_);
+  const auto command = qemu_command(config, host_, silicon::backend());
   ASSERT_TRUE(command);
   EXPECT_THAT(command->text, HasSubstr("  -rtc base=localtime \\\n"));
   EXPECT_EQ(std::ranges::count(command->arguments, "-rtc"), 1);

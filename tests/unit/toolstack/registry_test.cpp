@@ -1,11 +1,12 @@
 // What the daemon keeps: whole files, read back as they were written, and none of it guessed.
-#include "toolstack/daemon/registry.hpp"
+#include "daemon/registry.hpp"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "toolstack/daemon/durable.hpp"
+#include "host/durable.hpp"
+#include "machine/machine_silicon.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -41,7 +42,10 @@ class Kept : public testing::Test {
             .started = "2026-01-01T00:00:00Z",
             .placement = "why",
             .grants = {{.package = 0, .extents = {{arch::Mfn{256 * id}, 256}}}},
-            .package = {},
+            .package = {.launch_control = LaunchControl::locked,
+                        .launch_hash = {{id, 2, 3, ~u64{0}}},
+                        .features = machine_features("skylake-client"),
+                        .faulty = {256 * id + 3}},
             .running = id % 2 == 0,
             .process =
                 id % 2 == 0 ? std::optional(ProcessIdentity{.pid = 7, .start = 12345, .boot = "a-boot"}) : std::nullopt,

@@ -1,5 +1,5 @@
 // What --dryrun prints for the example, against files that a person has read.
-#include "toolstack/render.hpp"
+#include "plan/render.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "toolstack/plan.hpp"
+#include "plan/plan.hpp"
 #include "unit/policy/processor.hpp"
 
 namespace cloister::toolstack {

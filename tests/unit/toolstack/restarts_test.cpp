@@ -1,5 +1,5 @@
 // The waits between a guest's restarts, and their end.
-#include "toolstack/restarts.hpp"
+#include "plan/restarts.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "toolstack/daemon/api.hpp"
+#include "daemon/api.hpp"
 
 namespace cloister::toolstack {
 namespace {

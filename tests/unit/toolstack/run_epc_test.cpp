@@ -1,8 +1,10 @@
 // The EPC of a run without a daemon is the machine's: its frames, its packages, its faulty pages.
-#include "toolstack/run_epc.hpp"
+#include "run/run_epc.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "silicon/silicon.hpp"
 
 namespace cloister::toolstack {
 namespace {

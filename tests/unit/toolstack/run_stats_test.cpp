@@ -1,7 +1,9 @@
 // Each count of --stats is the one that its name says.
-#include "toolstack/run_stats.hpp"
+#include "run/run_stats.hpp"
 
 #include <gtest/gtest.h>
+
+#include "silicon/diagnostics.hpp"
 
 namespace cloister::toolstack {
 namespace {

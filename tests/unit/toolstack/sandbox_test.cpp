@@ -1,5 +1,5 @@
 // The sandbox of a VMM, by the word of the kernel: a process inside it makes one call, and does or does not live on.
-#include "toolstack/vmm/sandbox.hpp"
+#include "vmm/sandbox.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -31,9 +31,9 @@
 #include <thread>
 #include <vector>
 
-#include "toolstack/log.hpp"
-#include "toolstack/memfd.hpp"
-#include "toolstack/vmm/launch.hpp"
+#include "host/log.hpp"
+#include "host/memfd.hpp"
+#include "protocol/launch.hpp"
 
 namespace cloister::toolstack {
 namespace {

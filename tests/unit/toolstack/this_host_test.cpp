@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "interop/hosts/hosts.hpp"
 #include "policy/leaves.hpp"
-#include "toolstack/hosts/hosts.hpp"
 #include "unit/policy/sgx_machines.hpp"
 
 namespace cloister::toolstack {

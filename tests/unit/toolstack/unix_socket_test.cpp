@@ -1,5 +1,5 @@
 // Who is at the other end of a Unix socket.
-#include "toolstack/unix_socket.hpp"
+#include "host/unix_socket.hpp"
 
 #include <grp.h>
 #include <gtest/gtest.h>

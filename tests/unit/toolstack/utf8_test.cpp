@@ -1,5 +1,5 @@
 // What is not UTF-8 gets out nowhere: not in JSON, not in the log.
-#include "toolstack/utf8.hpp"
+#include "text/utf8.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <random>
 #include <regex>
 
-#include "toolstack/json_text.hpp"
-#include "toolstack/log.hpp"
+#include "host/log.hpp"
+#include "text/json_text.hpp"
 
 namespace cloister::toolstack {
 namespace {

@@ -5,10 +5,11 @@
 #include <limits>
 #include <set>
 
+#include "interop/vm/formats.hpp"
+#include "interop/vm/models.hpp"
+#include "interop/vm/provision.hpp"
 #include "policy/descriptions.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/models.hpp"
-#include "toolstack/vm/provision.hpp"
+#include "silicon/backend.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {
@@ -19,7 +20,7 @@ constexpr const char* head = "name = \"d\"\nmemory = 256\nvcpus = 2\nkernel = \"
 tl::expected<Vm, Diagnostic> vm_of(const std::string& text) {
   const auto read = read_config(head + text);
   if (!read) return tl::unexpected(read.error());
-  return from_config(read->config);
+  return from_config(read->config, silicon::backend());
 }
 
 std::string cpu_of(const std::string& text) {
@@ -120,9 +121,9 @@ TEST(ToConfig, WritesWhatWasRead) {
       "localtime = 1\nrtc_timeoffset = \"-3600\"\n";
   const auto read = read_config(text);
   ASSERT_TRUE(read) << read.error().message;
-  const auto vm = from_config(read->config);
+  const auto vm = from_config(read->config, silicon::backend());
   ASSERT_TRUE(vm) << vm.error().message;
-  const Rendered rendered = to_config(*vm);
+  const Rendered rendered = to_config(*vm, silicon::backend());
   EXPECT_EQ(rendered.text, text);
   EXPECT_EQ(whats(rendered), std::vector<std::string>{});
 }
@@ -133,7 +134,7 @@ TEST(ToConfig, ReplacesNamesAndTellsSo) {
     vm.name = name;
     vm.kernel = "k";
     vm.memory_kib = 64 << 10;
-    const Rendered rendered = to_config(vm);
+    const Rendered rendered = to_config(vm, silicon::backend());
     const auto read = read_config(rendered.text);
     return read ? std::pair(read->config.name, rendered.losses.size()) : std::pair(read.error().message, std::size_t{});
   };
@@ -156,7 +157,7 @@ TEST(ToConfig, ListsWhatADomainCannotHave) {
   put_feature(vm.cpu, "kvm-pv-eoi", FeaturePolicy::require);
   vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
   vm.clock = {.localtime = true, .ahead = std::numeric_limits<i64>::min()};
-  const Rendered rendered = to_config(vm);
+  const Rendered rendered = to_config(vm, silicon::backend());
   const std::vector<std::string> expected = {"UUID 'c7a5fdbd-edaf-9455-926a-d65c16db1809'",
                                              "4 MiB of memory",
                                              "64 processors",
@@ -176,7 +177,7 @@ TEST(ToConfig, LosesNodesThatDoNotFollowFromPackages) {
   const auto lost = [](std::vector<Epc> epc) {
     Vm vm = tests::plain_vm();
     vm.epc = std::move(epc);
-    return whats(to_config(vm));
+    return whats(to_config(vm, silicon::backend()));
   };
   const Epc of_3{.kib = 1024, .host_nodes = {3}, .guest_node = 0, .at = {}},
       of_5{.kib = 1024, .host_nodes = {5}, .guest_node = 1, .at = {}},
@@ -195,15 +196,17 @@ TEST(ToConfig, KeepsAHashWhereTheSiliconHasLaunchControl) {
   vm.cpu = {.mode = CpuMode::custom, .model = "Skylake-Client-IBRS", .features = {}};
   for (const char* name : {"sgx", "sgx1"}) put_feature(vm.cpu, name, FeaturePolicy::require);
   vm.launch.hash = std::array<u64, 4>{1, 2, 3, 4};
-  EXPECT_NE(to_config(vm).text.find("lehash = \"0100000000000000020000000000000003000000000000000400000000000000\"\n"),
+  EXPECT_NE(to_config(vm, silicon::backend())
+                .text.find("lehash = \"0100000000000000020000000000000003000000000000000400000000000000\"\n"),
             std::string::npos);
-  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});
+  EXPECT_EQ(whats(to_config(vm, silicon::backend())), std::vector<std::string>{});
   vm.cpu.model = "Westmere-IBRS";
-  EXPECT_EQ(whats(to_config(vm)), std::vector<std::string>{});  // Gemini Lake has it too
+  EXPECT_EQ(whats(to_config(vm, silicon::backend())), std::vector<std::string>{});  // Gemini Lake has it too
   vm.cpu.model = "Skylake-Client-noTSX-IBRS";
-  EXPECT_EQ(whats(to_config(vm)), (std::vector<std::string>{"launch hash "
-                                                            "01000000000000000200000000000000030000000000000004000000"
-                                                            "00000000"}));
+  EXPECT_EQ(whats(to_config(vm, silicon::backend())),
+            (std::vector<std::string>{"launch hash "
+                                      "01000000000000000200000000000000030000000000000004000000"
+                                      "00000000"}));
 }
 
 TEST(ToConfig, ChoosesTheSiliconThatHasTheSgx) {
@@ -214,7 +217,7 @@ TEST(ToConfig, ChoosesTheSiliconThatHasTheSgx) {
     vm.cpu = {.mode = CpuMode::custom, .model = model, .features = {}};
     for (const char* name : on) put_feature(vm.cpu, name, FeaturePolicy::require);
     for (const char* name : off) put_feature(vm.cpu, name, FeaturePolicy::disable);
-    const auto read = read_config(to_config(vm).text);
+    const auto read = read_config(to_config(vm, silicon::backend()).text);
     return read ? read->config.silicon : read.error().message;
   };
   EXPECT_EQ(silicon_of("Icelake-Server", {"sgx", "sgx1"}, {}), "icelake-server");

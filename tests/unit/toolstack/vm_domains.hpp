@@ -6,8 +6,8 @@
 #include <set>
 #include <string>
 
-#include "toolstack/vm/provision.hpp"
-#include "toolstack/vm/vm.hpp"
+#include "interop/vm/provision.hpp"
+#include "interop/vm/vm.hpp"
 
 namespace cloister::tests {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "arch/msr.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/provision.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/provision.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {

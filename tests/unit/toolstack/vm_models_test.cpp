@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <set>
 
+#include "interop/cpu_map_xml.hpp"
+#include "interop/vm/models.hpp"
 #include "policy/descriptions.hpp"
-#include "toolstack/cpu_map_xml.hpp"
-#include "toolstack/vm/models.hpp"
 
 namespace cloister::toolstack::vm {
 namespace {

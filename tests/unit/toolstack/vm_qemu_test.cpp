@@ -1,9 +1,9 @@
 // QEMU's command line as a Vm and back (qemu(1)).
 #include <gtest/gtest.h>
 
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/provision.hpp"
-#include "toolstack/vm/qemu_options.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/provision.hpp"
+#include "interop/vm/qemu_options.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {

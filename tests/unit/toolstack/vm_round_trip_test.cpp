@@ -6,11 +6,12 @@
 #include <set>
 
 #include "arch/msr.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/nodes.hpp"
+#include "interop/vm/provision.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/flags.hpp"
-#include "toolstack/vm/formats.hpp"
-#include "toolstack/vm/nodes.hpp"
-#include "toolstack/vm/provision.hpp"
+#include "silicon/backend.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {
@@ -147,7 +148,7 @@ Vm config_vm(const std::string& text) {
   const auto read = read_config(text);
   EXPECT_TRUE(read) << (read ? "" : format("cfg", read.error())) << "\n" << text;
   if (!read) return {};
-  auto vm = from_config(read->config);
+  auto vm = from_config(read->config, silicon::backend());
   EXPECT_TRUE(vm) << (vm ? "" : format("cfg", vm.error())) << "\n" << text;
   return vm ? std::move(*vm) : Vm{};
 }
@@ -171,7 +172,7 @@ TEST(RoundTrip, ThroughConfigurations) {
     const std::string text = any_config(dice);
     SCOPED_TRACE(text);
     const Vm vm = config_vm(text);
-    const Rendered back = to_config(vm);
+    const Rendered back = to_config(vm, silicon::backend());
     EXPECT_TRUE(back.losses.empty()) << testing::PrintToString(why(back.losses));
     const Vm again = config_vm(back.text);
     expect_same(vm, again);
@@ -196,7 +197,7 @@ TEST(RoundTrip, FromConfigurationsThroughLibvirtAndQemu) {
     ASSERT_TRUE(from_argv) << format("argv", from_argv.error());
     EXPECT_EQ(from_argv->vm.clock.localtime, vm.clock.localtime);
     for (const Vm* const read : {&from_xml->vm, &from_argv->vm}) {
-      const Rendered back = to_config(*read);
+      const Rendered back = to_config(*read, silicon::backend());
       Vm kept = without_launch(vm);
       // What has no word is lost; with a model that means that it is off.
       std::erase_if(kept.cpu.features, [&](const CpuFeature& feature) {
@@ -231,7 +232,7 @@ TEST(DamagedInput, IsReadOrRefused) {
     if (const auto read = from_libvirt(text)) {
       const auto again = from_libvirt(to_libvirt(read->vm).text);
       ASSERT_TRUE(again) << format("xml", again.error()) << "\n" << text;
-      to_config(read->vm);
+      to_config(read->vm, silicon::backend());
     }
     if (const auto argv = read_argv(text)) {
       const auto read = from_qemu(*argv);

@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "toolstack/daemon/vmm_logs.hpp"
-#include "toolstack/pipe_sink.hpp"
+#include "daemon/vmm_logs.hpp"
+#include "host/pipe_sink.hpp"
 
 namespace cloister::toolstack {
 namespace {

@@ -7,13 +7,13 @@
 #include <filesystem>
 #include <thread>
 
-#include "toolstack/chosen_silicon.hpp"
-#include "toolstack/unix_socket.hpp"
-#include "toolstack/vmm/console_hub.hpp"
-#include "toolstack/vmm/launch.hpp"
-#include "toolstack/vmm/lifecycle.hpp"
-#include "toolstack/vmm/packet.hpp"
-#include "toolstack/vmm/verbs.hpp"
+#include "host/packet.hpp"
+#include "host/unix_socket.hpp"
+#include "plan/chosen_silicon.hpp"
+#include "protocol/launch.hpp"
+#include "vmm/console_hub.hpp"
+#include "vmm/lifecycle.hpp"
+#include "vmm/verbs.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -79,9 +79,7 @@ TEST(Launch, ComesBackAsItWasWritten) {
                                     .faulty = {0x100003}}};
   const auto read = read_launch(write_launch(message));
   ASSERT_TRUE(read) << read.error();
-  EXPECT_EQ(write_launch(*read), write_launch(message));
-  EXPECT_EQ(pages_of(read->grants), 256u);
-  EXPECT_EQ(read->package, message.package);
+  EXPECT_EQ(*read, message);
 }
 
 TEST(Launch, NamesWhatIsWrong) {

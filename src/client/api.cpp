@@ -1,0 +1,103 @@
+// HTTP by cpp-httplib. Errors that cloisterd reports have a message, and for a configuration the place in it.
+#include "client/api.hpp"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "host/exit_status.hpp"
+#include "host/own_folder.hpp"
+#include "host/unix_socket.hpp"
+#include "text/json_text.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+constexpr int bad_request = 400;
+/// A domain's creation reads its kernel; its destruction cleans its EPC.
+constexpr time_t longest_answer_seconds = 120;
+
+Failure failure_of(const httplib::Response& response) {
+  const int status = response.status == bad_request ? exit_status::bad_configuration : exit_status::failed;
+  const Json answer = Json::parse(response.body, nullptr, false);
+  const Json error = answer.is_object() ? answer.value("error", Json{}) : Json{};
+  if (!error.is_object() || !error.contains("message") || !error["message"].is_string())
+    return {fmt::format("cloister: cloisterd answered with status {} and no reason", response.status), status};
+  const auto message = error["message"].get<std::string>();
+  if (!error.contains("file") || !error["file"].is_string()) return {"cloister: " + message, status};
+  std::string where = error["file"].get<std::string>();
+  for (const char* part : {"line", "column"}) {
+    if (error.contains(part) && error[part].is_number_unsigned()) where += fmt::format(":{}", error[part].get<u64>());
+  }
+  return {where + ": " + message, status};
+}
+
+}  // namespace
+
+DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + "/cloisterd.sock") {
+  if (auto folder = open_trusted_folder(run_folder)) {
+    folder_ = std::move(*folder);
+    address_ = unix_address(folder_.get(), "cloisterd.sock").sun_path;
+  } else {
+    refused_ = folder.error();
+  }
+}
+
+Api::Api(const std::string& run_folder) : socket_(run_folder) {}
+
+Answer<std::string> Api::request(const std::string& method, const std::string& path, const std::string& body) const {
+  const auto unreachable = [&](const std::string& why) {
+    return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
+                               socket_.shown(), why),
+                   exit_status::failed};
+  };
+  if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused()));
+  httplib::Client http(socket_.address());
+  http.set_address_family(AF_UNIX);
+  http.set_read_timeout(longest_answer_seconds);
+  httplib::Request request;
+  request.method = method;
+  request.path = path;
+  request.body = body;
+  request.set_header("Host", "localhost");
+  if (!body.empty()) request.set_header("Content-Type", "application/json");
+  const httplib::Result result = http.send(request);
+  if (!result) {
+    if (result.error() == httplib::Error::Connection) return tl::unexpected(unreachable(std::strerror(errno)));
+    return tl::unexpected(
+        Failure{fmt::format("cloister: cloisterd at {}: {}", socket_.shown(), httplib::to_string(result.error())),
+                exit_status::failed});
+  }
+  if (result->status < 200 || result->status > 299) return tl::unexpected(failure_of(*result));
+  return result->body;
+}
+
+Answer<Json> Api::request_json(const std::string& method, const std::string& path, const Json& body) const {
+  const auto text = request(method, path, body.is_null() ? std::string() : json_text(body));
+  if (!text) return tl::unexpected(text.error());
+  Json answer = Json::parse(*text, nullptr, false);
+  if (answer.is_discarded())
+    return tl::unexpected(
+        Failure{fmt::format("cloister: cloisterd's answer to {} {} is not JSON", method, path), exit_status::failed});
+  return answer;
+}
+
+Answer<Json> Api::get(const std::string& path) const { return request_json("GET", path, nullptr); }
+Answer<std::string> Api::get_text(const std::string& path) const { return request("GET", path, ""); }
+Answer<Json> Api::post(const std::string& path, const Json& body) const { return request_json("POST", path, body); }
+Answer<Json> Api::patch(const std::string& path, const Json& body) const { return request_json("PATCH", path, body); }
+Answer<Json> Api::remove(const std::string& path) const { return request_json("DELETE", path, nullptr); }
+
+std::string domain_path(const std::string& domain, const std::string& below) {
+  std::string path = "/v1/domains/";
+  for (const char c : domain) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       std::string_view("-._~").find(c) != std::string_view::npos;
+    path += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<u8>(c));
+  }
+  return path + below;
+}
+
+}  // namespace cloister::toolstack::client

@@ -1,0 +1,24 @@
+// A reader that has gone away (a pipe to `head`) is a failure without words.
+#include "client/print.hpp"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "host/exit_status.hpp"
+#include "host/files.hpp"
+#include "text/json_text.hpp"
+
+namespace cloister::toolstack::client {
+
+int report(const Failure& failure) {
+  spdlog::error("{}", failure.message);
+  return failure.exit_status;
+}
+
+int print(std::string_view text) {
+  return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()}) ? 0 : exit_status::failed;
+}
+
+int print_json(const Json& json) { return print(json_text(json, 2) + "\n"); }
+
+}  // namespace cloister::toolstack::client

@@ -1,0 +1,14 @@
+// What the client prints: answers on standard output, failures on standard error. Each returns the exit status.
+#pragma once
+
+#include <string_view>
+
+#include "client/api.hpp"
+
+namespace cloister::toolstack::client {
+
+int report(const Failure& failure);
+int print(std::string_view text);
+int print_json(const Json& json);
+
+}  // namespace cloister::toolstack::client

@@ -1,0 +1,212 @@
+// The verbs that show: domains, the machine's EPC, the host.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "client/api.hpp"
+#include "client/client.hpp"
+#include "client/print.hpp"
+#include "policy/policy.hpp"
+#include "text/json_text.hpp"
+#include "text/table.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+
+u64 number(const Json& json, const char* field) { return json.value(field, u64{0}); }
+std::string digits(const Json& json, const char* field) { return std::to_string(number(json, field)); }
+
+/// "64 MiB", or pages where they make no whole number of MiB.
+std::string size_of(u64 pages) {
+  return pages % pages_per_mib == 0 ? fmt::format("{} MiB", pages / pages_per_mib) : fmt::format("{} pages", pages);
+}
+
+/// A machine address range, and its size.
+std::string range_of(u64 base, u64 pages) {
+  return fmt::format("{:#x}-{:#x} ({})", base, base + (pages << arch::page_shift) - 1, size_of(pages));
+}
+
+std::string extents_of(const Json& domain, const char* field) {
+  std::string text;
+  for (const Json& extent : domain.value(field, Json::array()))
+    text += fmt::format("{}package {} {}", text.empty() ? "" : ", ", number(extent, "package"),
+                        range_of(number(extent, "first") << arch::page_shift, number(extent, "pages")));
+  return text.empty() ? "none" : text;
+}
+
+std::string sections_of(const Json& package) {
+  std::string text;
+  for (const Json& section : package.value("sections", Json::array()))
+    text += fmt::format("{}{} on node {}", text.empty() ? "" : ", ",
+                        range_of(number(section, "base"), number(section, "pages")), number(section, "node"));
+  return text;
+}
+
+/// "software, 256 MiB of EPC: why", or "none: why".
+std::string sgx_of(const Json& sgx) {
+  const std::string reason = sgx.value("reason", "");
+  if (!sgx.value("available", false)) return "none: " + reason;
+  std::string text = fmt::format("{}, {} of EPC", sgx.value("kind", ""), size_of(number(sgx, "epc_pages")));
+  if (const std::string sections = sections_of(sgx); !sections.empty()) text += ", " + sections;
+  return text + ": " + reason;
+}
+
+/// A JSON value as a person reads it.
+std::string plain(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  if (!value.is_structured()) return json_text(value);
+  std::string text;
+  for (const auto& [key, element] : value.items())
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", value.is_object() ? key + " " : "", plain(element));
+  return text;
+}
+
+constexpr const char* stages[] = {"raw", "host", "maximum", "default", "domain"};
+
+/// The stage's entry of this leaf and sub-leaf; null: zeros.
+const Json* cpuid_of(const Json& stage, u64 leaf, u64 subleaf) {
+  const auto& list = stage.at("cpuid");
+  const auto found = std::ranges::find_if(
+      list, [&](const Json& c) { return number(c, "leaf") == leaf && number(c, "subleaf") == subleaf; });
+  return found == list.end() ? nullptr : &*found;
+}
+
+/// The names of the features in a register: those that the processor has, with a minus if the domain has not.
+std::string features_of(u64 leaf, u64 subleaf, arch::CpuidReg reg, u64 raw, u64 domain) {
+  std::string text;
+  const policy::Feature* last = nullptr;
+  for (const policy::Feature& feature : policy::features()) {
+    if (feature.leaf != leaf || feature.subleaf != subleaf || feature.reg != reg) continue;
+    const bool alias = last != nullptr && last->bit == feature.bit;
+    last = &feature;
+    const u64 bit = u64{1} << feature.bit;
+    if (alias || ((raw | domain) & bit) == 0) continue;
+    text.append(text.empty() ? "" : " ").append((domain & bit) == 0 ? "-" : "").append(feature.name);
+  }
+  return text;
+}
+
+/// The leaves with the features that domains differ in, a line for each register that any stage has.
+std::string policies_text(const Json& policies) {
+  using arch::CpuidReg;
+  constexpr std::pair<const char*, CpuidReg> registers[] = {
+      {"eax", CpuidReg::eax}, {"ebx", CpuidReg::ebx}, {"ecx", CpuidReg::ecx}, {"edx", CpuidReg::edx}};
+  constexpr u64 shown[] = {arch::leaf::version, arch::leaf::features, arch::leaf::xsave, arch::leaf::sgx};
+  std::set<std::pair<u64, u64>> places;
+  for (const char* stage : stages) {
+    for (const Json& c : policies.at(stage).at("cpuid")) {
+      if (std::ranges::count(shown, number(c, "leaf")) != 0) places.emplace(number(c, "leaf"), number(c, "subleaf"));
+    }
+  }
+  Table table({"CPUID", ">RAW", ">HOST", ">MAXIMUM", ">DEFAULT", ">DOMAIN", "FEATURES"});
+  for (const auto& [leaf, subleaf] : places) {
+    for (const auto& [name, reg] : registers) {
+      std::vector<u64> values;
+      for (const char* stage : stages) {
+        const Json* const c = cpuid_of(policies.at(stage), leaf, subleaf);
+        values.push_back(c == nullptr ? 0 : number(*c, name));
+      }
+      if (std::ranges::all_of(values, [](u64 v) { return v == 0; })) continue;
+      std::vector<std::string> cells{fmt::format("{:#x}.{} {}", leaf, subleaf, name)};
+      for (const u64 value : values) cells.push_back(fmt::format("{:08x}", value));
+      cells.push_back(features_of(leaf, subleaf, reg, values.front(), values.back()));
+      table.add(std::move(cells));
+    }
+  }
+  Table msrs({"MSR", ">RAW", ">HOST", ">MAXIMUM", ">DEFAULT", ">DOMAIN", "WRITABLE"});
+  const Json& own = policies.at("domain").at("msrs");
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    std::vector<std::string> cells{own[i].value("name", "")};
+    for (const char* stage : stages) {
+      const Json& value = policies.at(stage).at("msrs").at(i).at("value");
+      cells.push_back(value.is_null() ? "#GP" : value.get<std::string>());
+    }
+    cells.emplace_back(own[i].value("writable", false) ? "yes" : "no");
+    msrs.add(std::move(cells));
+  }
+  const bool provision = policies.value("sgx_provision", false);
+  return table.text() + "\n" + msrs.text() + "\nsgx_provision  " + (provision ? "yes" : "no") + "\n";
+}
+
+/// Asks, and prints the answer as JSON or as `text` makes it.
+template <class Text>
+int show(const Common& common, const std::string& path, Text text) {
+  const auto answer = Api(common.run_folder).get(path);
+  if (!answer) return report(answer.error());
+  return common.json ? print_json(*answer) : print(text(*answer));
+}
+
+}  // namespace
+
+int list(const Common& common) {
+  return show(common, "/v1/domains", [](const Json& domains) {
+    Table table({"NAME", ">ID", "STATE", ">VCPUS", ">MEM(MiB)", ">EPC(MiB)", ">CPU TIME(s)"});
+    for (const Json& d : domains)
+      table.add({d.value("name", ""), digits(d, "id"), d.value("state", ""), digits(d, "vcpus"),
+                 digits(d, "memory_mib"), digits(d, "epc_mib"), fmt::format("{:.1f}", d.value("cpu_seconds", 0.0))});
+    return table.text();
+  });
+}
+
+int info(const Common& common, const std::string& domain, bool policy) {
+  if (policy) {
+    return show(common, domain_path(domain, "/policy"), policies_text);
+  }
+  return show(common, domain_path(domain), [](const Json& d) {
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const auto& [name, value] : d.items())
+      if (name != "epc") lines.emplace_back(name, plain(value));
+    lines.emplace_back("epc", extents_of(d, "epc"));
+    return pairs(lines);
+  });
+}
+
+int dmesg(const Common& common, const std::string& domain) {
+  const auto text = Api(common.run_folder).get_text(domain_path(domain, "/console"));
+  if (!text) return report(text.error());
+  return common.json ? print_json(Json{{"console", *text}}) : print(*text);
+}
+
+int sgx_info(const Common& common) {
+  return show(common, "/v1/epc", [](const Json& epc) {
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const char* field : {"total_pages", "free_pages", "granted_pages", "withdrawn_pages"})
+      lines.emplace_back(field, digits(epc, field));
+    for (const char* field : {"keys", "launch_control", "silicon"})
+      if (epc.contains(field)) lines.emplace_back(field, plain(epc[field]));
+    std::string text = pairs(lines);
+    Table table({">PACKAGE", ">TOTAL", ">FREE", ">GRANTED", ">WITHDRAWN", ">LARGEST FREE", "SECTIONS"});
+    for (const Json& package : epc.value("packages", Json::array())) {
+      table.add({digits(package, "package"), digits(package, "total_pages"), digits(package, "free_pages"),
+                 digits(package, "granted_pages"), digits(package, "withdrawn_pages"),
+                 digits(package, "largest_free_extent"), sections_of(package)});
+    }
+    return text + "\n" + table.text();
+  });
+}
+
+int sgx_list(const Common& common) {
+  return show(common, "/v1/epc/domains", [](const Json& domains) {
+    Table table({"NAME", ">ID", ">PAGES", ">EPC(MiB)", "EXTENTS"});
+    for (const Json& d : domains)
+      table.add({d.value("name", ""), digits(d, "id"), digits(d, "pages"),
+                 fmt::format("{:.1f}", static_cast<double>(number(d, "pages")) / pages_per_mib),
+                 extents_of(d, "extents")});
+    return table.text();
+  });
+}
+
+int host(const Common& common) {
+  return show(common, "/v1/host", [](const Json& answer) {
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const auto& [name, value] : answer.items())
+      lines.emplace_back(name, name.ends_with("sgx") ? sgx_of(value) : plain(value));
+    return pairs(lines);
+  });
+}
+
+}  // namespace cloister::toolstack::client

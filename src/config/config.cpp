@@ -1,0 +1,104 @@
+// From settings to a domain: each key's reader, then what concerns several keys.
+#include "config/config.hpp"
+
+#include <algorithm>
+
+#include "config/keys.hpp"
+#include "config/xl/parser.hpp"
+#include "text/nearest.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Failed = tl::unexpected<Diagnostic>;
+
+Diagnostic unknown_key(const xl::Setting& setting) {
+  std::vector<std::string_view> names;
+  for (const Key& key : keys()) names.push_back(key.name);
+  std::string message = "unknown key '" + setting.name + "' is ignored";
+  if (const auto near = text::nearest(setting.name, names)) {
+    message.append(", did you mean '").append(*near).append("'?");
+  }
+  return {setting.at, message};
+}
+
+/// As libxl: cmdline as it is, or root=ROOT and EXTRA with a blank between.
+void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
+  std::string& cmdline = draft.config.cmdline;
+  if (draft.cmdline) {
+    for (const std::string_view ignored : {"root", "extra"}) {
+      if (draft.config.where.contains(ignored)) {
+        warnings.push_back({draft.config.position_of(ignored),
+                            std::string("'").append(ignored).append("' is ignored, since 'cmdline' is set")});
+      }
+    }
+    cmdline = *draft.cmdline;
+    return;
+  }
+  if (draft.root) cmdline = "root=" + *draft.root;
+  if (draft.extra) cmdline.append(cmdline.empty() ? "" : " ").append(*draft.extra);
+}
+
+/// Keys that mean something only in a domain with SGX.
+void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
+  if (!config.epc.empty()) return;
+  for (const std::string_view key : {"lehash", "lewr", "sgx_provision"}) {
+    if (config.where.contains(key)) {
+      warnings.push_back(
+          {config.position_of(key), std::string("'").append(key).append("' has no effect in a domain without 'epc'")});
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view name_of(Action action) {
+  switch (action) {
+    case Action::destroy: return "destroy";
+    case Action::restart: return "restart";
+    case Action::preserve: return "preserve";
+  }
+  return "unknown";
+}
+
+Position DomainConfig::position_of(std::string_view key) const {
+  const auto found = where.find(key);
+  return found == where.end() ? Position{} : found->second;
+}
+
+u64 DomainConfig::epc_mib() const {
+  u64 sum = 0;
+  for (const EpcSection& section : epc) sum += section.mib;
+  return sum;
+}
+
+bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
+
+tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
+  auto document = xl::parse(text);
+  if (!document) return Failed(document.error());
+
+  Draft draft;
+  std::vector<Diagnostic> warnings = std::move(document->warnings);
+  for (const xl::Setting& setting : document->settings) {
+    const auto key = std::ranges::find(keys(), setting.name, &Key::name);
+    if (key == keys().end()) {
+      warnings.push_back(unknown_key(setting));
+      continue;
+    }
+    if (auto done = key->read(draft, setting); !done) return Failed(done.error());
+    draft.config.where.emplace(setting.name, setting.value.at);
+  }
+  for (const Key& key : keys()) {
+    if (key.fallback == "required" && !draft.config.where.contains(key.name)) {
+      return Failed(Diagnostic{{}, std::string("the key '").append(key.name).append("' is missing")});
+    }
+  }
+  settle_cmdline(draft, warnings);
+  check_sgx_keys(draft.config, warnings);
+  std::ranges::stable_sort(warnings, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
+  return ReadConfig{std::move(draft.config), std::move(warnings)};
+}
+
+}  // namespace cloister::toolstack

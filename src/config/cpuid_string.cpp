@@ -1,0 +1,63 @@
+// The string form, item by item.
+#include "config/cpuid_string.hpp"
+
+#include <algorithm>
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Failed = tl::unexpected<std::string>;
+
+/// libxl's keys that set a number rather than a feature.
+constexpr std::string_view numeric_keys[] = {"apicidsize", "brandid", "family",  "localapicid",
+                                             "maxhvleaf",  "maxleaf", "model",   "nc",
+                                             "proccount",  "procpkg", "stepping"};
+
+std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+bool same_bit(const policy::Feature& a, const policy::Feature& b) {
+  return a.leaf == b.leaf && a.subleaf == b.subleaf && a.reg == b.reg && a.bit == b.bit;
+}
+
+}  // namespace
+
+tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(std::string_view text) {
+  std::vector<policy::CpuidOverride> overrides;
+  bool first = true;
+  for (bool more = true; more; first = false) {
+    const std::size_t comma = text.find(',');
+    const std::string_view item = trimmed(text.substr(0, comma));
+    more = comma != std::string_view::npos;
+    if (more) text.remove_prefix(comma + 1);
+
+    if (first) {
+      if (item != "host") return Failed("found " + in_quotes(item) + ", expected the word 'host' first");
+      continue;
+    }
+    if (item.empty() && !more) break;  // a trailing comma
+    const std::size_t equals = item.find('=');
+    if (equals == std::string_view::npos) return Failed("found " + in_quotes(item) + ", expected FEATURE=VALUE");
+    const std::string_view name = trimmed(item.substr(0, equals)), value = trimmed(item.substr(equals + 1));
+    if (std::ranges::find(numeric_keys, name) != std::end(numeric_keys)) {
+      return Failed(in_quotes(name) + " sets a number; only single features can be set here");
+    }
+    const policy::Feature* feature = policy::find_feature(name);
+    if (feature == nullptr) return Failed(policy::unknown_feature(name));
+    if (value.size() != 1 || std::string_view("01xks").find(value[0]) == std::string_view::npos) {
+      return Failed("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
+    }
+    std::erase_if(overrides,
+                  [&](const policy::CpuidOverride& o) { return same_bit(*policy::find_feature(o.feature), *feature); });
+    if (value == "0" || value == "1") overrides.push_back({std::string(name), value == "1"});
+  }
+  return overrides;
+}
+
+}  // namespace cloister::toolstack

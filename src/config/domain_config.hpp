@@ -1,0 +1,64 @@
+// A domain as a configuration file describes it, as plain checked values.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "arch/types.hpp"
+#include "policy/policy.hpp"
+#include "text/diagnostic.hpp"
+
+namespace cloister::toolstack {
+
+/// What follows the end of a domain: on_poweroff, on_reboot, on_crash.
+/// preserve: the domain stays as it is, without a guest that runs, until somebody ends or reboots it.
+enum class Action : u8 { destroy, restart, preserve };
+std::string_view name_of(Action action);
+
+/// A virtual EPC section.
+struct EpcSection {
+  u64 mib = 0;
+  std::optional<u32> package;  ///< of the machine; absent: any
+  bool operator==(const EpcSection&) const = default;
+};
+/// Linux reads as many (SGX_MAX_EPC_SECTIONS).
+inline constexpr std::size_t most_epc_sections = 8;
+
+struct DomainConfig {
+  std::string name;
+  u64 memory_mib = 512;
+  u32 vcpus = 1;
+  std::string kernel;
+  std::string ramdisk;  ///< empty: none
+  std::string cmdline;
+  std::vector<policy::CpuidOverride> cpuid;
+  Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
+  u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none
+  u32 restart_window = 300;     ///< seconds in which they are counted
+  std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
+  /// What the processor offers: "default", a description's name, or a dump's path.
+  std::string silicon = "default";
+  /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
+  std::optional<std::array<u64, 4>> lehash;
+  bool lewr = true;            ///< the guest may write those MSRs
+  bool sgx_provision = false;  ///< enclaves may have the provisioning key
+  bool localtime = false;      ///< the clock chip has the host's local time, not UTC
+  i64 rtc_timeoffset = 0;      ///< seconds by which it is ahead of that
+  u32 shutdown_timeout = 60;   ///< seconds that a guest has after SIGTERM to power itself off
+
+  std::map<std::string, Position, std::less<>> where;  ///< of each key's value
+  /// Where the key's value stands; the file as a whole if the key is absent.
+  Position position_of(std::string_view key) const;
+  /// Of all sections.
+  u64 epc_mib() const;
+};
+
+/// A value of `silicon` is the path of a dump if it has a '/' or a '.'; names have neither.
+bool names_a_dump(std::string_view silicon);
+
+}  // namespace cloister::toolstack

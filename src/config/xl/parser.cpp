@@ -1,0 +1,157 @@
+// A recursive-descent parser: one function a rule of the grammar.
+#include "config/xl/parser.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "config/xl/lexer.hpp"
+
+namespace cloister::toolstack::xl {
+
+namespace {
+
+/// Deeper lists than any key uses; keeps a hostile file from exhausting the stack.
+constexpr unsigned max_depth = 32;
+
+using Failed = tl::unexpected<Diagnostic>;
+
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : lexer_(text) {}
+
+  tl::expected<Document, Diagnostic> file() {
+    if (auto read = shift(); !read) return Failed(read.error());
+    while (token_.kind != TokenKind::end) {
+      if (ends_setting()) {
+        if (auto read = shift(); !read) return Failed(read.error());
+        continue;
+      }
+      if (auto done = setting(); !done) return Failed(done.error());
+      if (!ends_setting() && token_.kind != TokenKind::end) {
+        return expected("end of line or ';' after the value of '" + last_name_ + "'");
+      }
+    }
+    return std::move(document_);
+  }
+
+ private:
+  tl::expected<void, Diagnostic> shift() {
+    auto next = lexer_.next();
+    if (!next) return Failed(next.error());
+    token_ = std::move(*next);
+    return {};
+  }
+
+  bool ends_setting() const { return token_.kind == TokenKind::newline || token_.kind == TokenKind::semicolon; }
+
+  Failed expected(const std::string& what) const {
+    return Failed(Diagnostic{token_.at, "found " + describe(token_) + ", expected " + what});
+  }
+
+  tl::expected<void, Diagnostic> skip_newlines() {
+    while (token_.kind == TokenKind::newline) {
+      if (auto read = shift(); !read) return read;
+    }
+    return {};
+  }
+
+  tl::expected<void, Diagnostic> setting() {
+    if (token_.kind != TokenKind::name) return expected("the name of a setting");
+    Setting setting{token_.text, token_.at, {}, false};
+    last_name_ = setting.name;
+    if (auto read = shift(); !read) return read;
+    if (token_.kind != TokenKind::equals && token_.kind != TokenKind::plus_equals) {
+      return expected("'=' or '+=' after '" + setting.name + "'");
+    }
+    setting.appended = token_.kind == TokenKind::plus_equals;
+    if (auto read = shift(); !read) return read;
+    auto parsed = value(0);
+    if (!parsed) return Failed(parsed.error());
+    setting.value = std::move(*parsed);
+    return store(std::move(setting));
+  }
+
+  tl::expected<Value, Diagnostic> value(unsigned depth) {
+    Value value{Value::Kind::string, token_.text, {}, token_.at};
+    switch (token_.kind) {
+      case TokenKind::number: value.kind = Value::Kind::number; break;
+      case TokenKind::string: break;
+      case TokenKind::open: return list(depth);
+      case TokenKind::name:
+        return Failed(Diagnostic{
+            token_.at, "found " + describe(token_) + ", expected a number, a string in quotes or a list in [ ]"});
+      default: return expected("a value: a number, a string in quotes or a list in [ ]");
+    }
+    if (auto read = shift(); !read) return Failed(read.error());
+    return value;
+  }
+
+  tl::expected<Value, Diagnostic> list(unsigned depth) {
+    Value value{Value::Kind::list, {}, {}, token_.at};
+    if (depth == max_depth) {
+      return Failed(Diagnostic{token_.at, "lists are nested more than " + std::to_string(max_depth) + " deep"});
+    }
+    const auto next = [this]() -> tl::expected<void, Diagnostic> {
+      if (auto read = shift(); !read) return read;
+      return skip_newlines();
+    };
+    if (auto read = next(); !read) return Failed(read.error());
+    while (token_.kind != TokenKind::close) {
+      auto element = this->value(depth + 1);
+      if (!element) return Failed(element.error());
+      value.list.push_back(std::move(*element));
+      if (auto read = skip_newlines(); !read) return Failed(read.error());
+      if (token_.kind == TokenKind::close) break;
+      if (token_.kind != TokenKind::comma) return expected("',' or ']' in a list");
+      if (auto read = next(); !read) return Failed(read.error());
+    }
+    if (auto read = shift(); !read) return Failed(read.error());
+    return value;
+  }
+
+  tl::expected<void, Diagnostic> store(Setting setting) {
+    const auto old = std::ranges::find(document_.settings, setting.name, &Setting::name);
+    if (old == document_.settings.end()) {
+      document_.settings.push_back(std::move(setting));
+      return {};
+    }
+    if (!setting.appended) {
+      document_.warnings.push_back(
+          {old->at, "'" + setting.name + "' is set again in line " + std::to_string(setting.at.line)});
+      *old = std::move(setting);
+      return {};
+    }
+    return append(*old, std::move(setting));
+  }
+
+  static tl::expected<void, Diagnostic> append(Setting& old, Setting more) {
+    const bool lists = old.value.kind == Value::Kind::list;
+    if (lists != (more.value.kind == Value::Kind::list)) {
+      return Failed(Diagnostic{more.value.at, lists ? "'+=' adds a single value to a list, expected a list in [ ]"
+                                                    : "'+=' adds a list to a single value, expected a string"});
+    }
+    if (!lists && (old.value.kind == Value::Kind::number || more.value.kind == Value::Kind::number)) {
+      return Failed(Diagnostic{more.value.at, "'+=' cannot be used with numbers, expected a string or a list"});
+    }
+    old.value.text += more.value.text;
+    std::ranges::move(more.value.list, std::back_inserter(old.value.list));
+    old.appended = true;
+    return {};
+  }
+
+  Lexer lexer_;
+  Token token_;
+  Document document_;
+  std::string last_name_;
+};
+
+}  // namespace
+
+const Setting* Document::find(std::string_view name) const {
+  const auto found = std::ranges::find(settings, name, &Setting::name);
+  return found == settings.end() ? nullptr : &*found;
+}
+
+tl::expected<Document, Diagnostic> parse(std::string_view text) { return Parser(text).file(); }
+
+}  // namespace cloister::toolstack::xl

@@ -1,0 +1,222 @@
+// A request goes to the row whose method and path it has. Every refusal is logged, with the domain that it was about.
+#include "daemon/api.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "config/domain_name.hpp"
+#include "daemon/dashboard.hpp"
+#include "daemon/views.hpp"
+#include "host/log.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+using Response = HttpServer::Response;
+
+Response reply(const json& body, int status = 200) {
+  return {.status = status, .type = "application/json", .body = json_text(body) + "\n"};
+}
+Response refuse(const ApiError& error) { return reply(view(error), error.status); }
+Response reply(const Domains::Result& result, int status = 200) {
+  return result ? reply(view(*result), status) : refuse(result.error());
+}
+Response bad_request(const std::string& why) { return refuse({.status = 400, .message = why}); }
+
+Response get_host(const ApiCall& call) {
+  return reply(view_host(call.domains.machine(), call.host, call.domains.memory()));
+}
+Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
+Response get_epc_domains(const ApiCall& call) { return reply(view_epc_by_domain(call.domains.list())); }
+
+Response get_epc_map(const ApiCall& call) {
+  constexpr u64 default_cells = 4096, most_cells = 65536;
+  u64 cells = default_cells;
+  if (const auto text = call.request.query.find("cells"); text != call.request.query.end()) {
+    const char* end = text->second.data() + text->second.size();
+    const auto [stop, error] = std::from_chars(text->second.data(), end, cells);
+    if (error != std::errc() || stop != end || cells == 0 || cells > most_cells)
+      return bad_request("'cells': expected a number from 1 to " + std::to_string(most_cells));
+  }
+  return reply(view_epc_map(map_epc(call.domains.epc(), call.domains.list(), cells)));
+}
+
+Response get_domains(const ApiCall& call) {
+  json list = json::array();
+  for (const DomainInfo& domain : call.domains.list()) list.push_back(view(domain));
+  return reply(list);
+}
+
+Response post_domain(const ApiCall& call) {
+  const auto body = parse_object(call.request.body);
+  if (!body) return bad_request("the request's body: " + body.error());
+  CreateRequest request;
+  request.owner = owner_of(call.request.peer);
+  JsonFields fields(*body);
+  fields.text("config", request.config).text("file", request.file);
+  if (fields.has("directory")) fields.text("directory", request.directory);
+  if (fields.has("paused")) fields.boolean("paused", request.paused);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_request("the request's body: " + fields.error());
+  return reply(call.domains.add(request), 201);
+}
+
+Response get_domain(const ApiCall& call) { return reply(call.domains.find(call.domain)); }
+Response get_policy(const ApiCall& call) {
+  const auto policies = call.domains.policies(call.domain);
+  return policies ? reply(to_json(*policies)) : refuse(policies.error());
+}
+
+Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
+Response pause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "pause")); }
+Response unpause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "unpause")); }
+Response shutdown(const ApiCall& call) { return reply(call.domains.tell(call.domain, "shutdown")); }
+Response reboot(const ApiCall& call) { return reply(call.domains.tell(call.domain, "reboot")); }
+
+Response patch_domain(const ApiCall& call) {
+  const auto body = parse_object(call.request.body);
+  if (!body) return bad_request("the request's body: " + body.error());
+  std::string name;
+  JsonFields fields(*body);
+  fields.text("name", name).refuse_others();
+  if (!fields.ok()) return bad_request("the request's body: " + fields.error());
+  if (!valid_name(name)) return bad_request(std::string("'name': expected ").append(name_rule));
+  if (const auto wrong = wrong_name(name)) return bad_request("'name': " + *wrong);
+  return reply(call.domains.rename(call.domain, name));
+}
+
+Response get_console(const ApiCall& call) {
+  const auto domain = call.domains.find(call.domain);
+  if (!domain) return refuse(domain.error());
+  if (domain->page == nullptr && domain->state == "unresponsive")
+    return refuse(ApiError{500, "'" + domain->name + "' does not answer: its console is not at hand"});
+  return {.status = 200,
+          .type = "text/plain; charset=utf-8",
+          .body = domain->page == nullptr ? std::string() : domain->page->console()};
+}
+
+Response get_metrics(const ApiCall& call) {
+  return {.status = 200,
+          .type = "text/plain; version=0.0.4",
+          .body = metrics(call.domains.epc(), call.domains.list(), call.requests.counts())};
+}
+
+Response get_page(const ApiCall&) {
+  return {.status = 200,
+          .type = "text/html; charset=utf-8",
+          .body = std::string(dashboard_page()),
+          .fields = {{"Content-Security-Policy", dashboard_policy()}}};
+}
+
+constexpr Route table[] = {{"GET", "/", get_page},
+                           {"GET", "/v1/host", get_host},
+                           {"GET", "/v1/epc", get_epc},
+                           {"GET", "/v1/epc/domains", get_epc_domains},
+                           {"GET", "/v1/epc/map", get_epc_map},
+                           {"GET", "/v1/domains", get_domains},
+                           {"POST", "/v1/domains", post_domain},
+                           {"GET", "/v1/domains/{domain}", get_domain},
+                           {"DELETE", "/v1/domains/{domain}", delete_domain},
+                           {"PATCH", "/v1/domains/{domain}", patch_domain},
+                           {"POST", "/v1/domains/{domain}/pause", pause},
+                           {"POST", "/v1/domains/{domain}/unpause", unpause},
+                           {"POST", "/v1/domains/{domain}/shutdown", shutdown},
+                           {"POST", "/v1/domains/{domain}/reboot", reboot},
+                           {"GET", "/v1/domains/{domain}/policy", get_policy},
+                           {"GET", "/v1/domains/{domain}/console", get_console},
+                           {"GET", "/metrics", get_metrics}};
+
+/// The {domain} of a path that has the pattern's form; nullopt if it has another one.
+std::optional<std::string> match(std::string_view pattern, std::string_view path) {
+  constexpr std::string_view variable = "{domain}";
+  const std::size_t at = pattern.find(variable);
+  if (at == std::string_view::npos) return pattern == path ? std::optional<std::string>("") : std::nullopt;
+  const std::string_view before = pattern.substr(0, at), after = pattern.substr(at + variable.size());
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
+    return std::nullopt;
+  const std::string_view domain = path.substr(before.size(), path.size() - before.size() - after.size());
+  if (domain.find('/') != std::string_view::npos) return std::nullopt;
+  return std::string(domain);
+}
+
+void log_refusal(const std::string& method, const std::string& path, const Peer& peer, const Response& response,
+                 const std::string& domain) {
+  const json body = json::parse(response.body, nullptr, false);
+  std::string message;
+  if (body.is_object() && body.contains("error")) message = body["error"]["message"].get<std::string>();
+  log(LogLevel::warning, "request-refused",
+      {{"method", method},
+       {"path", path},
+       {"status", std::to_string(response.status)},
+       {"domain", domain},
+       {"uid", std::to_string(peer.uid)},
+       {"pid", std::to_string(peer.pid)},
+       {"error", message}});
+}
+
+/// The name in a creation's configuration, as far as it can be read.
+std::string domain_of(const ApiCall& call) {
+  if (!call.domain.empty()) return call.domain;
+  const auto body = parse_object(call.request.body);
+  if (!body || !body->contains("config") || !(*body)["config"].is_string()) return {};
+  const auto read = read_config((*body)["config"].get<std::string>());
+  return read ? read->config.name : std::string();
+}
+
+const char* text_of(int status) {
+  switch (status) {
+    case 408: return "the request did not come in time";
+    case 413: return "the request is too long";
+    case 414: return "the request's path is too long";
+    case 415: return "the request's body is encoded";
+    case 417: return "the request expects what this server does not do";
+    case 431: return "the request's head is too long";
+    case 503: return "too many connections of this user, or the server is ending";
+    case 500: return "an internal error";
+    default: return "not a request that this server takes";
+  }
+}
+
+}  // namespace
+
+std::span<const Route> routes() { return table; }
+
+HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
+  HttpServer::Handlers handlers;
+  const auto counts = std::make_shared<RequestCounts>();
+  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
+    std::string allowed;
+    for (const Route& route : table) {
+      const auto domain = match(route.path, request.path);
+      if (!domain) continue;
+      allowed.append(allowed.empty() ? "" : ", ").append(route.method);
+      if (route.method != request.method) continue;
+      const ApiCall call{domains, host, request, *counts, *domain};
+      Response response = route.act(call);
+      counts->add(request.method, response.status);
+      if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
+      return response;
+    }
+    Response response = allowed.empty()
+                            ? refuse({.status = 404, .message = "there is nothing at '" + request.path + "'"})
+                            : refuse({.status = 405, .message = request.method + " is not for '" + request.path + "'"});
+    if (!allowed.empty()) response.fields.emplace_back("Allow", allowed);
+    counts->add(request.method, response.status);
+    log_refusal(request.method, request.path, request.peer, response, {});
+    return response;
+  };
+  handlers.reject = [counts](int status, const Peer& peer) {
+    Response response = refuse({.status = status, .message = text_of(status)});
+    counts->add("", status);
+    log_refusal("", "", peer, response, {});
+    return response;
+  };
+  return handlers;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,32 @@
+// The REST interface: a table of routes. docs/openapi.json describes it.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "daemon/domains.hpp"
+#include "daemon/metrics.hpp"
+#include "http/server.hpp"
+
+namespace cloister::toolstack {
+
+struct ApiCall {
+  Domains& domains;
+  const HostEpc& host;
+  const HttpServer::Request& request;
+  const RequestCounts& requests;
+  std::string domain;  ///< what stands for {domain} in the path
+};
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  ///< as in OpenAPI; its only variable is {domain}
+  HttpServer::Response (*act)(const ApiCall& call);
+};
+
+std::span<const Route> routes();
+
+/// The handlers of a server of this API. The domains must outlive it. `host`: what the host has itself.
+HttpServer::Handlers api_handlers(Domains& domains, HostEpc host);
+
+}  // namespace cloister::toolstack

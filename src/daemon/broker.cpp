@@ -1,0 +1,91 @@
+// A dead domain's pages are cleaned by a Package of the broker's own, on the memory that it kept.
+#include "daemon/broker.hpp"
+
+#include <algorithm>
+
+#include "hypervisor/epc/clean.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+
+EpcOwner owner_of(u32 id) { return EpcOwner{static_cast<u16>(id)}; }
+
+/// Of all EPC sections that the package enumerates (CPUID leaf 12H, sub-leaves 2 and up; SDM vol. 2A, CPUID).
+u64 pages_in(const vmx::Package& package) {
+  constexpr u32 first_section = 2, type_mask = 15, type_section = 1;
+  u64 bytes = 0;
+  for (u32 subleaf = first_section;; ++subleaf) {
+    const vmx::CpuidRegs regs = package.cpuid(arch::leaf::sgx, subleaf);
+    if ((regs.eax & type_mask) != type_section) return bytes / arch::page_size;
+    bytes += (regs.ecx & 0xffff'f000) | (u64{regs.edx & 0xf'ffff} << 32);
+  }
+}
+
+}  // namespace
+
+tl::expected<Broker, std::string> Broker::create(const vmx::Backend& silicon, MachineDescription machine,
+                                                 const PlatformSecret& secret) {
+  auto accounts = MachineEpc::create(epc_spec(machine));
+  if (!accounts) return tl::unexpected("machine description: " + accounts.error());
+  return Broker(silicon, std::move(machine), secret, std::move(*accounts));
+}
+
+tl::expected<vmx::MachineCounters::Pointer, std::string> Broker::counters() {
+  if (counters_ == nullptr) {
+    auto made = silicon().create_counters(random_boot_number());
+    if (!made) return tl::unexpected(std::string("the machine's counters: ") + name_of(made.error()));
+    counters_ = std::move(*made);
+  }
+  return counters_;
+}
+
+tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector<EpcSection>& sections,
+                                                       const std::function<std::string(u32 id)>& name_of_domain) {
+  if (sections.empty()) return EpcAllocation{.grants = {}, .reason = "no EPC asked for"};
+  std::vector<EpcRequest> requests;
+  for (const EpcSection& section : sections) requests.push_back({section.mib * pages_per_mib, section.package});
+  auto allocation = accounts_.allocate(owner_of(id), requests);
+  if (allocation) return std::move(*allocation);
+  std::string message =
+      describe(allocation.error(), [&](EpcOwner owner) { return name_of_domain(static_cast<u16>(owner)); });
+  if (!machine_.sgx_off.empty()) message += "; this machine has no EPC: " + machine_.sgx_off;
+  return tl::unexpected(Shortage{std::move(message), allocation.error().why == EpcRefusal::Why::shortage});
+}
+
+tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
+  std::vector<EpcExtent> here;
+  u64 absent = pages_of(grants);
+  for (const EpcExtent& extent : sections_of(grants)) {
+    for (const MachineSection& section : epc_spec(machine_).sections) {
+      const u64 at = section.frames.first.value;
+      const u64 first = std::max(extent.first.value, at);
+      const u64 end = std::min(extent.first.value + extent.pages, at + section.frames.pages);
+      if (first >= end) continue;
+      here.push_back({arch::Mfn{first}, end - first});
+      absent -= here.back().pages;
+    }
+  }
+  if (auto reserved = accounts_.reserve(owner_of(id), here); !reserved) return tl::unexpected(reserved.error());
+  return absent;
+}
+
+void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
+
+bool Broker::withdraw(u64 frame) { return accounts_.withdraw(arch::Mfn{frame}).has_value(); }
+
+tl::expected<std::vector<u64>, std::string> Broker::clean(const vmx::Backend& silicon, const PackageValues& values,
+                                                          const Grants& grants, const vmx::EpcMemory::Pointer& memory) {
+  vmx::Package::Config config = package_config(values, grants);
+  config.memory = memory;
+  const auto package = silicon.make_package(std::move(config));
+  // A package without room for what it notes of each page has no EPC.
+  if (pages_in(*package) != pages_of(grants)) return tl::unexpected(std::string("no memory for the package's pages"));
+  std::vector<u64> stuck;
+  for (const arch::Mfn frame : hypervisor::clean_epc(*package, sections_of(grants))) stuck.push_back(frame.value);
+  return stuck;
+}
+
+}  // namespace cloister::toolstack

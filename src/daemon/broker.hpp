@@ -1,0 +1,68 @@
+// The machine's EPC in the daemon's hands: accounts, the memory of domains, and what is taken back from them.
+//
+// Threads: none; Domains locks.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/config.hpp"
+#include "machine/epc/machine_epc.hpp"
+#include "machine/machine.hpp"
+#include "machine/platform_secret.hpp"
+#include "plan/package_values.hpp"
+#include "vmx/backend.hpp"
+
+namespace cloister::toolstack {
+
+/// "507", with what each package has free and who holds the rest; or "400" for what no machine could give.
+struct Shortage {
+  std::string message;
+  bool shortage = true;
+};
+
+class Broker {
+ public:
+  static tl::expected<Broker, std::string> create(const vmx::Backend& silicon, MachineDescription machine,
+                                                  const PlatformSecret& secret);
+
+  const vmx::Backend& silicon() const { return silicon_; }
+  const MachineDescription& machine() const { return machine_; }
+  const MachineEpc& accounts() const { return accounts_; }
+  const PlatformSecret& secret() const { return secret_; }
+
+  /// The counters that all domains share. Those of a domain that runs already come first; without one, it is a new
+  /// power-on of the platform. They stay the first ones, whoever comes with others later on.
+  void adopt_counters(vmx::MachineCounters::Pointer counters) {
+    if (counters_ == nullptr) counters_ = std::move(counters);
+  }
+  tl::expected<vmx::MachineCounters::Pointer, std::string> counters();
+
+  tl::expected<EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,
+                                                 const std::function<std::string(u32 id)>& name_of_domain);
+  /// Grants these very frames, as far as this machine has them. Returns how many it does not have: they are in nobody's
+  /// accounts, and so nobody else's. The error if one is not free.
+  tl::expected<u64, std::string> reserve(u32 id, const Grants& grants);
+  void release(u32 id);
+  /// A frame that is out of use for good. False: this machine has no such frame.
+  bool withdraw(u64 frame);
+
+  /// EREMOVEs every page that a domain whose VMM is gone has used. The frames that could not be cleaned; an error if
+  /// there is no memory to clean with, which says nothing of the frames. Any thread.
+  static tl::expected<std::vector<u64>, std::string> clean(const vmx::Backend& silicon, const PackageValues& values,
+                                                           const Grants& grants, const vmx::EpcMemory::Pointer& memory);
+
+ private:
+  Broker(const vmx::Backend& silicon, MachineDescription machine, const PlatformSecret& secret, MachineEpc accounts)
+      : silicon_(silicon), machine_(std::move(machine)), secret_(secret), accounts_(std::move(accounts)) {}
+
+  std::reference_wrapper<const vmx::Backend> silicon_;
+  MachineDescription machine_;
+  PlatformSecret secret_;
+  MachineEpc accounts_;
+  vmx::MachineCounters::Pointer counters_;
+};
+
+}  // namespace cloister::toolstack

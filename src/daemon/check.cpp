@@ -1,0 +1,140 @@
+// `cloisterd --check`: a start's reading without its writing.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "daemon/broker.hpp"
+#include "daemon/daemon.hpp"
+#include "daemon/registry.hpp"
+#include "daemon/socket_folders.hpp"
+#include "machine/host_epc.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+class Check {
+ public:
+  Check(DaemonPaths paths, const vmx::Backend& silicon) : paths_(std::move(paths)), silicon_(silicon) {}
+
+  bool run(const DaemonArguments& arguments) {
+    look_at_run();
+    if (!std::filesystem::exists(std::filesystem::symlink_status(paths_.state))) {
+      say("note", paths_.state, "not there: a start makes it");
+    } else if (auto registry = open(arguments)) {
+      look_at_state(*registry, arguments);
+    }
+    return all_well_;
+  }
+
+ private:
+  void say(const char* kind, const std::string& where, const std::string& what) {
+    fmt::print("{:<6}{}: {}\n", kind, where, what);
+  }
+  void wrong(const std::string& what) {
+    fmt::print("{:<6}{}\n", "wrong", what);
+    all_well_ = false;
+  }
+
+  void look_at_run() {
+    if (!std::filesystem::exists(std::filesystem::symlink_status(paths_.run)))
+      return say("note", paths_.run, "not there: a start makes it");
+    const auto run = open_own_folder(paths_.run, Making::never, 0);
+    if (!run) return wrong(run.error());
+    struct stat status {};
+    if (::fstatat(run->get(), "domains", &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+    const auto sockets = SocketFolders::open(run->get(), paths_.run, Making::never);
+    if (!sockets) return wrong(sockets.error());
+    const auto names = sockets->list();
+    if (!names) return wrong(names.error());
+    for (const SocketFolders::Left& entry : *names) {
+      if (!entry.id) say("note", sockets->path_of(entry.name), "no domain's folder: it is left alone");
+    }
+  }
+
+  std::optional<Registry> open(const DaemonArguments& arguments) {
+    const auto state = open_own_folder(paths_.state, Making::never, 0);
+    if (!state) return wrong(state.error()), std::nullopt;
+    struct stat status {};
+    if (::fstatat(state->get(), "domains", &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      look_at_secret(state->get(), false, arguments);
+      return std::nullopt;
+    }
+    auto registry = Registry::open(paths_, Making::never);
+    if (!registry) return wrong(registry.error()), std::nullopt;
+    return std::move(*registry);
+  }
+
+  void look_at_secret(int state, bool used, const DaemonArguments& arguments) {
+    struct stat status {};
+    const bool there = ::fstatat(state, "platform-secret", &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there && (!used || arguments.new_secret))
+      return say("note", paths_.state, "no platform secret: a start makes it");
+    if (const auto secret = platform_secret_in(state, paths_.state, MissingSecret::refuse); !secret)
+      wrong(secret.error());
+  }
+
+  void look_at_state(const Registry& registry, const DaemonArguments& arguments) {
+    look_at_secret(registry.state(), registry.used(), arguments);
+    const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
+    if (!machine) return wrong(machine.error());
+    auto broker = Broker::create(silicon_, *machine, PlatformSecret{});
+    if (!broker) return wrong(broker.error());
+    if (const auto record = registry.machine()) {
+      say("ok", paths_.machine_record(), fmt::format("{} frames are withdrawn", record->withdrawn.size()));
+      for (const u64 frame : record->withdrawn) broker->withdraw(frame);
+    } else {
+      wrong(record.error() + ": no domain could be created");
+    }
+    const auto records = registry.read();
+    if (!records) return wrong(records.error());
+    for (const DomainRecord& record : records->domains) look_at(record, *broker);
+    for (const UnreadRecord& record : records->unread)
+      wrong(paths_.record(record.id).string() + ": " + record.why +
+            ": it would be set aside when its domain has ended");
+    for (const std::string& name : records->unfinished)
+      say("note", paths_.records() / name, "was being written: what it replaces is there");
+    for (const std::string& name : records->strays)
+      say("note", paths_.records() / name, "no domain's record: it is left alone");
+  }
+
+  void look_at(const DomainRecord& record, Broker& broker) {
+    const std::string where = paths_.record(record.id);
+    std::string life = "its process is not known";
+    if (record.process) {
+      const auto process = open_process(*record.process);
+      const bool dead = !process && process.error() == Absence::dead;
+      life = process ? fmt::format("process {} lives", record.process->pid)
+             : dead  ? "its process has ended"
+                     : "whether its process lives cannot be told";
+      if (dead) return say("ok", where, fmt::format("'{}', {}", record.name, life));
+    }
+    const auto absent = broker.reserve(record.id, record.grants);
+    if (!absent)
+      return wrong(fmt::format("{}: '{}' has frames that are another's, too: {}; no EPC could be granted", where,
+                               record.name, absent.error()));
+    if (*absent != 0)
+      say("note", where, fmt::format("'{}' has {} frames that this machine does not have", record.name, *absent));
+    say("ok", where, fmt::format("'{}', {} pages, {}", record.name, pages_of(record.grants), life));
+  }
+
+  DaemonPaths paths_;
+  const vmx::Backend& silicon_;
+  bool all_well_ = true;
+};
+
+}  // namespace
+
+int check_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+  const auto paths = daemon_paths(arguments);
+  if (!paths) {
+    fmt::print(stderr, "cloisterd: {}\n", paths.error());
+    return 1;
+  }
+  return Check(*paths, silicon).run(arguments) ? 0 : 1;
+}
+
+}  // namespace cloister::toolstack

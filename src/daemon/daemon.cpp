@@ -1,0 +1,140 @@
+// Opens and locks its folders, finds its domains again, serves, waits for a signal.
+#include "daemon/daemon.hpp"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include <filesystem>
+
+#include "daemon/api.hpp"
+#include "host/log.hpp"
+#include "host/own_folder.hpp"
+#include "machine/host_epc.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr unsigned api_mode = 0660, run_mode = 0750;
+
+std::string vmm_beside_us() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error).parent_path() / "cloister-vmm";
+}
+
+/// Of the program that every domain needs: better now than at the first creation.
+tl::expected<void, std::string> check_vmm(const std::string& vmm) {
+  struct stat status {};
+  if (::stat(vmm.c_str(), &status) != 0) return tl::unexpected("cannot use " + vmm + ": " + std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return tl::unexpected("cannot use " + vmm + ": not a regular file");
+  if (::access(vmm.c_str(), X_OK) != 0) return tl::unexpected("cannot use " + vmm + ": " + std::strerror(errno));
+  return {};
+}
+
+/// SIGTERM or SIGINT. Of SIGHUP nothing follows: what this process was started with is what domains were made of.
+int wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  while (::sigwait(&signals, &number) != 0 || number == SIGHUP) {
+    if (number == SIGHUP) log(LogLevel::info, "nothing-to-reload", {{"signal", std::to_string(number)}});
+  }
+  return number;
+}
+
+/// A domain takes a handful of descriptors.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::string cgroups_text(const MemoryInfo& memory) {
+  std::string text;
+  for (const std::string& controller : memory.controllers) text.append(text.empty() ? "" : " ").append(controller);
+  return text.empty() ? "none: " + memory.no_groups : text;
+}
+
+tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon,
+                                      const sigset_t& signals) {
+  const auto paths = daemon_paths(arguments);
+  if (!paths) return tl::unexpected(paths.error());
+  const auto run = open_own_folder(paths->run, Making::missing, run_mode);
+  if (!run) return tl::unexpected(run.error());
+  auto registry = Registry::open(*paths);
+  if (!registry) return tl::unexpected(registry.error());
+  auto sockets = SocketFolders::open(run->get(), paths->run, Making::missing);
+  if (!sockets) return tl::unexpected(sockets.error());
+  // Each folder is one daemon's: the one has the sockets, the other the EPC's accounts and the secret.
+  constexpr const char* taken = "another cloisterd runs here";
+  const auto run_lock = lock_in(run->get(), DaemonPaths::lock_name, paths->run, taken);
+  if (!run_lock) return tl::unexpected(run_lock.error());
+  const auto state_lock = lock_in(registry->state(), DaemonPaths::lock_name, paths->state, taken);
+  if (!state_lock) return tl::unexpected(state_lock.error());
+  HostEpc host = host_epc(this_host());
+  auto machine = load_machine(arguments.machine, [&] { return host; });
+  if (!machine) return tl::unexpected(machine.error());
+  const MissingSecret missing = arguments.new_secret ? MissingSecret::must_be
+                                : registry->used()   ? MissingSecret::refuse
+                                                     : MissingSecret::make;
+  const auto secret = platform_secret_in(registry->state(), paths->state, missing);
+  if (!secret) return tl::unexpected(secret.error());
+  auto broker = Broker::create(silicon, std::move(*machine), *secret);
+  if (!broker) return tl::unexpected(broker.error());
+  const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
+  if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
+  auto cgroups = DomainCgroups::open(arguments.cgroup);
+  if (!cgroups) return tl::unexpected(cgroups.error());
+  auto domains =
+      Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm, std::move(*cgroups));
+  if (!domains) return tl::unexpected(domains.error());
+  auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
+  if (!socket) return tl::unexpected(socket.error());
+
+  const HttpServer server(std::move(*socket), api_handlers(**domains, std::move(host)));
+  log(LogLevel::info, "ready",
+      {{"socket", paths->api_socket()},
+       {"machine", (*domains)->machine().origin},
+       {"epc_pages", std::to_string((*domains)->epc().count.total)},
+       {"domains", std::to_string((*domains)->list().size())},
+       {"cgroups", cgroups_text((*domains)->memory())}});
+  // Of no effect unless a service manager started this process (sd_notify(3)).
+  ::sd_notify(0, "READY=1");
+  const int number = wait_for_signal(signals);
+  ::sd_notify(0, "STOPPING=1");
+  log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});
+  return {};
+}
+
+}  // namespace
+
+tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& arguments) {
+  if (arguments.state.empty() || arguments.run.empty())
+    return tl::unexpected(std::string("no place for the daemon's folders: set HOME, or use --state and --run"));
+  const auto whole = [](const std::string& path) {
+    const fs::path normal = fs::absolute(path).lexically_normal();
+    return normal.has_filename() ? normal : normal.parent_path();
+  };
+  return DaemonPaths{whole(arguments.state), whole(arguments.run)};
+}
+
+int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::umask(0027);
+  raise_descriptor_limit();
+  // Blocked in every thread, and waited for in this one.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  const auto served = serve(arguments, silicon, signals);
+  if (served) return 0;
+  log(LogLevel::error, "failed", {{"error", served.error()}});
+  return 1;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,277 @@
+// The table: looking domains up, and telling them something.
+#include "daemon/domains.hpp"
+
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "daemon/domain.hpp"
+#include "host/log.hpp"
+#include "protocol/control.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds patience(5);
+
+/// Time on a processor of all threads of a process.
+double cpu_seconds_of(int pid) {
+  clockid_t clock;
+  timespec time{};
+  if (pid == 0 || ::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+}  // namespace
+
+ApiError no_such_domain(const std::string& key) { return {.status = 404, .message = "no domain '" + key + "'"}; }
+
+Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
+                 std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups)
+    : paths_(std::move(paths)),
+      registry_(std::move(registry)),
+      sockets_(std::move(sockets)),
+      broker_(std::move(broker)),
+      vmm_(std::move(vmm)),
+      logs_(std::move(logs)),
+      cgroups_(std::move(cgroups)),
+      host_memory_(host_memory()),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
+                                                                    SocketFolders sockets, Broker broker,
+                                                                    std::string vmm, DomainCgroups cgroups) {
+  auto logs = VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); });
+  if (!logs) return tl::unexpected(logs.error());
+  std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(sockets), std::move(broker),
+                                               std::move(vmm), std::move(*logs), std::move(cgroups)));
+  if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
+  if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
+  std::vector<u32> ids;
+  for (const auto& [id, domain] : domains->table_) ids.push_back(id);
+  domains->cgroups_.keep_only(ids);
+  domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
+  return domains;
+}
+
+Domains::~Domains() {
+  {
+    const Lock held(lock_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
+  if (watcher_.joinable()) watcher_.join();
+  ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
+}
+
+Domains::Pointer Domains::lookup(const std::string& key) const {
+  for (const auto& [id, domain] : table_) {
+    if (domain->record.name == key) return domain;
+  }
+  u32 id = 0;
+  const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+  if (error != std::errc() || stop != key.data() + key.size()) return nullptr;
+  const auto found = table_.find(id);
+  return found == table_.end() ? nullptr : found->second;
+}
+
+/// Its sockets are where the daemon that started it had its own.
+DaemonPaths Domains::paths_of(const DomainRecord& record) const {
+  return {paths_.state, record.run.empty() ? paths_.run : std::filesystem::path(record.run)};
+}
+
+tl::expected<ControlClient, ControlClient::Refused> Domains::connect(const DomainRecord& record,
+                                                                     std::chrono::milliseconds limit) const {
+  if (is_here(record)) return sockets_.connect(record.id, limit);
+  const auto elsewhere = SocketFolders::open(record.run);
+  if (!elsewhere) return tl::unexpected(ControlClient::Refused::other);
+  return elsewhere->connect(record.id, limit);
+}
+
+bool Domains::is_here(const DomainRecord& record) const { return record.run.empty() || record.run == paths_.run; }
+
+/// Another state's daemon may have used the run folder since, with a domain of the same number.
+void Domains::remove_sockets(const Domain& domain) const {
+  using Listeners = SocketFolders::Listeners;
+  const DomainRecord& record = domain.record;
+  tl::expected<void, std::string> removed;
+  if (is_here(record)) {
+    removed = sockets_.remove(record.id, domain.page != nullptr ? Listeners::gone : Listeners::look_first);
+  } else if (const auto elsewhere = SocketFolders::open(record.run)) {
+    removed = elsewhere->remove(record.id, Listeners::look_first);
+  }
+  if (!removed) log(LogLevel::warning, "sockets-left", {{"domain", record.name}, {"error", removed.error()}});
+}
+
+bool Domains::in_table(const Pointer& domain) const {
+  const auto found = table_.find(domain->record.id);
+  return found != table_.end() && found->second == domain;
+}
+
+std::string Domains::name_of(u32 id) const {
+  const auto found = table_.find(id);
+  return found == table_.end() ? std::to_string(id) : found->second->record.name;
+}
+
+bool Domains::name_taken(const std::string& name) const {
+  return std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
+}
+
+DomainInfo Domains::info(const Domain& domain) const {
+  DomainInfo info;
+  info.id = domain.record.id;
+  info.name = domain.record.name;
+  info.vcpus = domain.config.vcpus;
+  info.memory_mib = domain.config.memory_mib;
+  info.epc_mib = domain.config.epc_mib();
+  info.silicon = domain.config.silicon;
+  if (info.silicon == "default" && !machine().silicon.empty()) info.silicon = machine().silicon;
+  info.pid = domain.pid;
+  info.started = domain.record.started;
+  info.console = paths_of(domain.record).console(domain.record.id);
+  info.placement = domain.record.placement;
+  info.owner = domain.record.owner;
+  info.overhead_mib = domain.record.overhead_mib;
+  info.cpu_seconds = cpu_seconds_of(domain.pid);
+  info.grants = domain.record.grants;
+  info.page = domain.page;
+  info.memory = domain.memory;
+  info.state = "unresponsive";
+  if (!domain.record.running) info.state = "creating";
+  if (domain.record.running && domain.page != nullptr) {
+    info.state = toolstack::name_of(domain.page->state());
+    info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
+    info.restarts = domain.page->restarts();
+  }
+  if (domain.ending) info.state = "ending";
+  return info;
+}
+
+std::optional<ApiError> Domains::not_now(const Domain& domain) const {
+  const std::string name = "'" + domain.record.name + "'";
+  if (domain.ending) return ApiError{409, name + " is ending"};
+  if (!domain.record.running) return ApiError{409, name + " is being created"};
+  return std::nullopt;
+}
+
+Domains::Result Domains::find(const std::string& key) const {
+  const Lock held(lock_);
+  const Pointer domain = lookup(key);
+  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  return info(*domain);
+}
+
+std::vector<DomainInfo> Domains::list() const {
+  const Lock held(lock_);
+  std::vector<DomainInfo> all;
+  for (const auto& [id, domain] : table_) all.push_back(info(*domain));
+  return all;
+}
+
+tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const {
+  DomainConfig config;
+  Grants grants;
+  PackageValues package;
+  {
+    const Lock held(lock_);
+    const Pointer domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    config = domain->config;
+    grants = domain->record.grants;
+    package = domain->record.package;
+  }
+  auto policies = make_policies(broker_.silicon(), machine(), config, grants, package);
+  if (!policies) return tl::unexpected(ApiError{.status = 500, .message = policies.error().message});
+  return std::move(*policies);
+}
+
+Domains::Result Domains::tell(const std::string& key, const char* verb) {
+  DomainRecord record;
+  std::string name;
+  {
+    const Lock held(lock_);
+    const Pointer domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    name = domain->record.name;
+    if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+    record = domain->record;
+  }
+  auto control = connect(record, patience);
+  if (!control) {
+    const Lock held(lock_);
+    if (control.error() == ControlClient::Refused::nobody || !table_.contains(record.id))
+      return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
+    return tl::unexpected(ApiError{
+        500, "'" + name + "': its process cannot be reached at " + paths_of(record).control(record.id).string()});
+  }
+  if (const auto reply = control->request(verb, patience); !reply)
+    return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
+  log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(record.id)}});
+  return find(std::to_string(record.id));
+}
+
+Domains::Result Domains::rename(const std::string& key, const std::string& name) {
+  Lock held(lock_);
+  const Pointer domain = lookup(key);
+  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  const std::string before = domain->record.name;
+  if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+  if (name == before) return info(*domain);
+  if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
+  if (!domain->unread.empty())
+    return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
+  DomainRecord renamed = domain->record;
+  renamed.name = name;
+  if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  domain->record = std::move(renamed);
+  logs_->rename(domain->record.id, name);
+  log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
+  const DomainInfo now = info(*domain);
+  const DomainRecord record = domain->record;
+  held.unlock();
+  // Nothing hangs on it: the daemon's log has the names that the daemon knows.
+  if (auto control = connect(record, seconds(1)))
+    (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
+  return now;
+}
+
+std::vector<MemoryHolder> Domains::memory_holders() const {
+  std::vector<MemoryHolder> holders;
+  for (const auto& [id, domain] : table_) {
+    holders.push_back({domain->record.name, domain->record.charged_mib});
+  }
+  return holders;
+}
+
+MemoryInfo Domains::memory() const {
+  const Lock held(lock_);
+  MemoryInfo memory{.limit = memory_limit(), .controllers = cgroups_.controllers(), .no_groups = cgroups_.off()};
+  for (const MemoryHolder& holder : memory_holders()) memory.held_mib += holder.mib;
+  return memory;
+}
+
+MachineEpcInfo Domains::epc() const {
+  const Lock held(lock_);
+  const MachineEpc& accounts = broker_.accounts();
+  MachineEpcInfo all;
+  all.count = accounts.count();
+  for (u32 package = 0; package < accounts.packages(); ++package) {
+    PackageEpc one{.package = package,
+                   .sections = broker_.machine().packages[package].epc,
+                   .count = accounts.count(package),
+                   .largest_free_extent = accounts.largest_free_extent(package)};
+    const auto withdrawn = accounts.withdrawn(package);
+    all.withdrawn.insert(all.withdrawn.end(), withdrawn.begin(), withdrawn.end());
+    all.packages.push_back(std::move(one));
+  }
+  return all;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,206 @@
+// The domains of the machine: their creation, what is asked of them, their end, and finding them again after a restart.
+//
+// Every VMM is watched by its pidfd from the moment that it exists. Whatever ends a domain, a word from outside, the
+// guest itself, a crash, a failed creation, it is the VMM's death that has it cleaned up, in one place: end(). Cleaning
+// takes as long as the EPC that was used is large, so it is done on a thread for each end, without the lock; until then
+// the domain is "ending", and has its name and its frames.
+//
+// Threads: all functions may be called from any thread. A thread of its own watches the VMMs.
+#pragma once
+
+#include <condition_variable>
+#include <future>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "daemon/broker.hpp"
+#include "daemon/cgroups.hpp"
+#include "daemon/opener.hpp"
+#include "daemon/registry.hpp"
+#include "daemon/socket_folders.hpp"
+#include "daemon/spawn.hpp"
+#include "daemon/vmm_logs.hpp"
+#include "plan/domain_memory.hpp"
+#include "plan/policies.hpp"
+#include "protocol/control.hpp"
+#include "protocol/domain_page.hpp"
+
+namespace cloister::toolstack {
+
+/// Why a request cannot be met, with HTTP's status for it.
+struct ApiError {
+  int status = 500;
+  std::string message{};
+  std::string file{};        ///< of the configuration; empty: the error does not stand there
+  u32 line = 0, column = 0;  ///< 0: the file as a whole
+};
+
+/// A domain as others see it.
+struct DomainInfo {
+  u32 id = 0, vcpus = 0;
+  std::string name, state;  ///< "creating", "ending", "unresponsive", or a name of DomainState
+  u64 memory_mib = 0, epc_mib = 0, overhead_mib = 0;
+  int pid = 0;          ///< 0: not known
+  std::string silicon;  ///< what its configuration says, else the machine's
+  std::string started, console, placement;
+  double cpu_seconds = 0;
+  u64 instructions = 0;
+  u32 restarts = 0;
+  Owner owner;
+  Grants grants;
+  std::vector<std::string> warnings;       ///< about its configuration; after its creation only
+  std::shared_ptr<const DomainPage> page;  ///< null: not at hand
+  vmx::EpcMemory::Pointer memory;          ///< null: not at hand
+};
+
+struct CreateRequest {
+  std::string config, file, directory;
+  Owner owner;  ///< with whose rights its files are opened
+  bool paused = false;
+};
+
+/// The accounts of one package.
+struct PackageEpc {
+  u32 package = 0;
+  std::vector<EpcSectionDescription> sections;
+  EpcCount count;
+  u64 largest_free_extent = 0;  ///< pages
+};
+/// The memory of the host, what of it domains may have, and what keeps them to it.
+struct MemoryInfo {
+  MemoryLimit limit;
+  u64 held_mib = 0;
+  std::vector<std::string> controllers;  ///< of the domains' control groups
+  std::string no_groups;                 ///< why there are none
+};
+struct MachineEpcInfo {
+  EpcCount count;
+  std::vector<PackageEpc> packages;
+  std::vector<EpcExtent> withdrawn;
+};
+
+class Domains {
+ public:
+  /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch. `vmm`: the program.
+  static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Registry registry,
+                                                                    SocketFolders sockets, Broker broker,
+                                                                    std::string vmm, DomainCgroups cgroups);
+  /// Domains go on.
+  ~Domains();
+  Domains(const Domains&) = delete;
+  Domains& operator=(const Domains&) = delete;
+
+  using Result = tl::expected<DomainInfo, ApiError>;
+  Result add(const CreateRequest& request);
+  /// `key`: a name or a number.
+  Result find(const std::string& key) const;
+  std::vector<DomainInfo> list() const;
+  /// What its processors answer, and why.
+  tl::expected<Policies, ApiError> policies(const std::string& key) const;
+  /// Passes a verb of the control protocol on: pause, unpause, shutdown, reboot.
+  Result tell(const std::string& key, const char* verb);
+  /// Kills the VMM and waits until everything is taken back. The last state.
+  Result destroy(const std::string& key);
+  Result rename(const std::string& key, const std::string& name);
+
+  MachineEpcInfo epc() const;
+  MemoryInfo memory() const;
+  const MachineDescription& machine() const { return broker_.machine(); }
+
+ private:
+  struct Domain;
+  using Pointer = std::shared_ptr<Domain>;
+  using Lock = std::unique_lock<std::mutex>;
+
+  Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
+          std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups);
+
+  // creation
+  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
+                                        const vmx::Features& features, u64 ramdisk_bytes);
+  tl::expected<void, ApiError> launch(const Pointer& domain, const struct OpenImages& images, bool paused);
+  tl::expected<ControlClient, std::string> start(const Pointer& domain, const struct OpenImages& images);
+  void roll_back(const Pointer& domain);
+
+  // recovery
+  DaemonPaths paths_of(const DomainRecord& record) const;
+  tl::expected<ControlClient, ControlClient::Refused> connect(const DomainRecord& record,
+                                                              std::chrono::milliseconds limit) const;
+  bool is_here(const DomainRecord& record) const;
+  void remove_sockets(const Domain& domain) const;
+  void tidy_sockets() const;
+  tl::expected<void, std::string> take(const Pointer& domain);
+  Pointer stand_in(const UnreadRecord& unread) const;
+  bool set_aside(u32 id, const std::string& why) const;
+  std::optional<std::string> accounts_unknown() const;
+  tl::expected<void, std::string> recover();
+  enum class Life : u8 { dead, held, unknown };
+  Pointer find_again(const Pointer& domain);
+  Life look_for_process(Domain& domain) const;
+  Life look_for_listener(Domain& domain) const;
+  Life end_launch(Domain& domain) const;
+  bool look_again(const Lock& held);
+  /// What a VMM holds of what the daemon keeps beside it.
+  struct Handover {
+    std::shared_ptr<const DomainPage> page;
+    vmx::EpcMemory::Pointer memory;
+    vmx::MachineCounters::Pointer counters;
+    Fd log;  ///< where it writes its lines from now on; none: it does not know how
+  };
+  using Answer = tl::expected<Handover, std::string>;
+  /// Asks a VMM for its descriptors, on a thread of its own.
+  std::future<Answer> ask(const Domain& domain) const;
+  void adopt(Domain& domain, Handover handed);
+  /// Asks again those that did not answer, and looks at what came. True: none is left.
+  bool ask_again(const Lock& held);
+  void forget(const DomainRecord& record);
+
+  // end
+  void watch();
+  void begin_end(const Pointer& domain, const Lock& held);
+  void collect_ends(Lock& held);
+  std::optional<std::vector<u64>> clean(const Domain& domain);
+  void end(Pointer domain);
+  void withdraw(const Domain& domain, const std::vector<u64>& frames);
+  void kill_and_wait(const Pointer& domain);
+
+  Pointer lookup(const std::string& key) const;
+  /// False: it has ended.
+  bool in_table(const Pointer& domain) const;
+  /// Why nothing can be asked of it at the moment.
+  std::optional<ApiError> not_now(const Domain& domain) const;
+  DomainInfo info(const Domain& domain) const;
+  MemoryLimit memory_limit() const { return {host_memory_, broker_.machine().memory_overcommit}; }
+  std::vector<MemoryHolder> memory_holders() const;
+  std::string name_of(u32 id) const;
+  bool name_taken(const std::string& name) const;
+  tl::expected<u32, std::string> next_id();
+
+  const DaemonPaths paths_;
+  const Registry registry_;
+  const SocketFolders sockets_;
+  Broker broker_;
+  const std::string vmm_;
+  FileOpener opener_;
+  const std::unique_ptr<VmmLogs> logs_;
+  const DomainCgroups cgroups_;
+  const HostMemory host_memory_;
+
+  mutable std::mutex lock_;          ///< of everything below, and of the broker
+  std::condition_variable changed_;  ///< a domain has ended
+  std::map<u32, Pointer> table_;
+  MachineRecord machine_record_;
+  std::string machine_unread_;  ///< why the machine's record is not known: it is not written then
+  bool stopping_ = false;
+  Fd wake_;                                   ///< the watcher looks at the table anew
+  std::list<std::future<void>> ends_;         ///< under way, or done and not looked at yet
+  std::map<u32, std::future<Answer>> asked_;  ///< VMMs that did not answer at the daemon's start
+  std::thread watcher_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,187 @@
+// Ends: the watcher that sees them, cleaning, and what is left of a domain after that.
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+#include "daemon/domain.hpp"
+#include "host/log.hpp"
+#include "host/pidfd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds longest_death(20);
+constexpr int retry_ms = 1000;
+
+const char* word_of(hypervisor::Ending ending) {
+  switch (ending) {
+    case hypervisor::Ending::powered_off: return "powered-off";
+    case hypervisor::Ending::reset: return "reset";
+    case hypervisor::Ending::crashed: return "crashed";
+    case hypervisor::Ending::timed_out: return "timed-out";
+    case hypervisor::Ending::stopped: return "stopped";
+    case hypervisor::Ending::halted: return "halted";
+  }
+  return "unknown";
+}
+
+/// page: null if the domain never had one.
+std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
+  if (page == nullptr) return std::nullopt;
+  return page->ending();
+}
+
+}  // namespace
+
+Domains::Result Domains::destroy(const std::string& key) {
+  Pointer domain;
+  DomainInfo last;
+  {
+    const Lock held(lock_);
+    domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    const std::string& name = domain->record.name;
+    if (!domain->ending) {
+      if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+      if (domain->pid == 0) return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
+      domain->fate = "destroyed";
+    }
+    last = info(*domain);
+  }
+  kill_and_wait(domain);
+  const Lock held(lock_);
+  if (in_table(domain)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
+  last.state = "ended";
+  return last;
+}
+
+/// The watcher does the rest. Returns when all is done, or if the process does not die within longest_death.
+void Domains::kill_and_wait(const Pointer& domain) {
+  Lock held(lock_);
+  if (domain->process && domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+  const bool dead = changed_.wait_for(held, longest_death, [&] { return domain->ending || !in_table(domain); });
+  if (dead) changed_.wait(held, [&] { return !in_table(domain); });
+}
+
+void Domains::watch() {
+  Lock held(lock_);
+  while (!stopping_) {
+    std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
+    std::vector<Pointer> watched;
+    for (const auto& [id, domain] : table_) {
+      if (!domain->process) continue;
+      set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
+      watched.push_back(domain);
+    }
+    const bool all_known = look_again(held), all_answer = ask_again(held);
+    held.unlock();
+    ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
+    held.lock();
+    eventfd_t count = 0;
+    if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      if (set[i + 1].revents != 0) begin_end(watched[i], held);
+    }
+    collect_ends(held);
+  }
+}
+
+void Domains::collect_ends(Lock& held) {
+  std::erase_if(ends_, [](const auto& one) { return one.wait_for(seconds(0)) == std::future_status::ready; });
+  // Those that got no thread.
+  while (true) {
+    const auto waits = std::ranges::find_if(
+        ends_, [](const auto& one) { return one.wait_for(seconds(0)) == std::future_status::deferred; });
+    if (waits == ends_.end()) return;
+    const std::future<void> one = std::move(*waits);
+    ends_.erase(waits);
+    held.unlock();
+    one.wait();
+    held.lock();
+  }
+}
+
+void Domains::begin_end(const Pointer& domain, const Lock&) {
+  if (std::exchange(domain->ending, true)) return;
+  if (domain->pid != 0) domain->last_words = reap(domain->process.get());
+  domain->process = Fd();
+  domain->pid = 0;  // the number may be another's from now on
+  // The domain's memory goes with end(), not with the future.
+  ends_.push_back(std::async(std::launch::async | std::launch::deferred,
+                             [this, last = domain]() mutable { end(std::move(last)); }));
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
+}
+
+void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
+  for (const u64 frame : frames) {
+    broker_.withdraw(frame);
+    machine_record_.withdrawn.push_back(frame);
+    log(LogLevel::error, "frame-withdrawn", {{"domain", domain.record.name}, {"frame", std::to_string(frame)}});
+  }
+  if (frames.empty() || !machine_unread_.empty()) return;
+  if (auto kept = registry_.put(machine_record_); !kept)
+    log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
+}
+
+/// Nobody else changes what belongs to a domain that is ending.
+/// Tries until it can: what could not be looked at is neither free nor lost. Nothing: the daemon ends first.
+std::optional<std::vector<u64>> Domains::clean(const Domain& domain) {
+  if (domain.memory == nullptr) return std::vector<u64>();
+  for (bool told = false;; told = true) {
+    auto stuck = Broker::clean(broker_.silicon(), domain.record.package, domain.record.grants, domain.memory);
+    if (stuck) return std::move(*stuck);
+    Lock held(lock_);
+    if (!told) log(LogLevel::error, "cleaning-waits", {{"domain", domain.record.name}, {"error", stuck.error()}});
+    if (changed_.wait_for(held, std::chrono::milliseconds(retry_ms), [this] { return stopping_; })) return std::nullopt;
+  }
+}
+
+void Domains::end(Pointer domain) {
+  const DomainRecord& record = domain->record;
+  const std::string id = std::to_string(record.id);
+  const auto stuck = clean(*domain);
+  // Not cleaned before the daemon's own end: its memory goes with this process, and the next one finds it dead.
+  if (!stuck) return;
+  const Lock held(lock_);
+  withdraw(*domain, *stuck);
+  // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
+  if (!domain->unread.empty()) {
+    set_aside(record.id, domain->unread);
+  } else if (auto removed = registry_.remove(record.id); !removed) {
+    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
+  }
+  broker_.release(record.id);
+  cgroups_.remove(record.id);
+  remove_sockets(*domain);
+
+  logs_->remove(record.id);
+  std::string how = domain->fate, cause;
+  bool bad = false;
+  if (!how.empty()) {
+    // It was asked for.
+  } else if (const auto ending = ending_of(domain->page.get())) {
+    how = word_of(*ending);
+    bad = *ending == hypervisor::Ending::crashed;
+  } else {
+    how = "vmm-died";
+    cause = domain->last_words;
+    bad = true;
+  }
+  log(bad ? LogLevel::error : LogLevel::info, "domain-ended",
+      {{"domain", record.name},
+       {"id", id},
+       {"ending", how},
+       {"cause", cause},
+       {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
+  table_.erase(record.id);
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,166 @@
+// A family is a name, a type, a sentence, and samples; names follow Prometheus' conventions (base units, _total for
+// counters). Counters of a domain start again with it. prometheus-cpp writes them; its registries are not used, since
+// every number is read where it is kept.
+#include "daemon/metrics.hpp"
+
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+
+#include "daemon/sgx_names.hpp"
+#include "vmx/diagnostics.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+namespace diagnostics = vmx::diagnostics;
+using prometheus::MetricType;
+using Labels = std::vector<prometheus::ClientMetric::Label>;
+
+class Families {
+ public:
+  void family(const char* name, MetricType type, const char* help) { all_.push_back({name, help, type, {}}); }
+  /// Of the family that was named last.
+  template <class Value>
+  void sample(Labels labels, Value value) {
+    prometheus::ClientMetric metric;
+    metric.label = std::move(labels);
+    auto& family = all_.back();
+    (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = static_cast<double>(value);
+    family.metric.push_back(std::move(metric));
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(all_); }
+
+ private:
+  std::vector<prometheus::MetricFamily> all_;
+};
+
+void machine_metrics(Families& to, const MachineEpcInfo& epc) {
+  to.family("cloister_epc_pages", MetricType::Gauge, "Pages of the machine's EPC, 4 KiB each, by package and state.");
+  for (const PackageEpc& package : epc.packages) {
+    const auto sample = [&](const char* state, u64 pages) {
+      to.sample({{"package", std::to_string(package.package)}, {"state", state}}, pages);
+    };
+    sample("free", package.count.free);
+    sample("granted", package.count.granted);
+    sample("withdrawn", package.count.withdrawn);
+  }
+}
+
+void count_states(Families& to, const std::vector<DomainInfo>& domains) {
+  to.family("cloister_domains", MetricType::Gauge, "Domains by state.");
+  std::map<std::string, u64> states{{"creating", 0}, {"ending", 0}, {"unresponsive", 0}};
+  for (const DomainState state : domain_states) states[name_of(state)] = 0;
+  for (const auto& d : domains) ++states[d.state];
+  for (const auto& [state, count] : states) to.sample({{"state", state}}, count);
+}
+
+/// One sample for each domain.
+template <class Value>
+void by_domain(Families& to, const std::vector<DomainInfo>& domains, const char* name, MetricType type,
+               const char* help, Value value) {
+  to.family(name, type, help);
+  for (const auto& d : domains) to.sample({{"domain", d.name}}, value(d));
+}
+
+void domain_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  to.family("cloister_domain_epc_pages", MetricType::Gauge, "EPC pages that a domain was granted, by package.");
+  for (const auto& d : domains) {
+    std::map<u32, u64> pages;
+    for (const auto& grant : d.grants) {
+      for (const auto& extent : grant.extents) pages[grant.package] += extent.pages;
+    }
+    for (const auto& [package, count] : pages)
+      to.sample({{"domain", d.name}, {"package", std::to_string(package)}}, count);
+  }
+  by_domain(to, domains, "cloister_domain_cpu_seconds_total", MetricType::Counter, "Time on the host's processors.",
+            [](const auto& d) { return d.cpu_seconds; });
+  by_domain(to, domains, "cloister_domain_instructions_total", MetricType::Counter, "Guest instructions retired.",
+            [](const auto& d) { return d.instructions; });
+  by_domain(to, domains, "cloister_domain_restarts_total", MetricType::Counter, "How often the guest started again.",
+            [](const auto& d) { return d.restarts; });
+  to.family("cloister_domain_exits_total", MetricType::Counter, "VM exits by basic exit reason.");
+  for (const auto& d : domains) {
+    if (d.page == nullptr) continue;
+    const auto& exits = d.page->counts().exits;
+    for (std::size_t reason = 0; reason < exits.size(); ++reason) {
+      const u64 count = exits[reason].load(std::memory_order_relaxed);
+      const char* name = vmx::name_of(static_cast<vmx::ExitReason>(reason));
+      if (count != 0) to.sample({{"domain", d.name}, {"reason", name}}, count);
+    }
+  }
+}
+
+struct Seen {
+  std::string domain;
+  diagnostics::PageCounts pages;
+  diagnostics::Events events;
+};
+
+/// A sample for each count that is not zero, with what `name` calls its index.
+template <class Counts, class Name>
+void by_index(Families& to, const std::string& domain, const char* label, const Counts& counts, Name name) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] != 0) to.sample({{"domain", domain}, {label, name(i)}}, counts[i]);
+  }
+}
+
+void sgx_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  std::vector<Seen> seen;
+  for (const auto& d : domains) {
+    if (d.memory == nullptr) continue;
+    if (const auto observer = d.memory->observe())
+      seen.push_back({d.name, (*observer)->count(), (*observer)->events()});
+  }
+  to.family("cloister_domain_epc_page_types", MetricType::Gauge,
+            "EPC pages of a domain by the type in their EPCM entry; unused: not valid.");
+  for (const Seen& s : seen) {
+    to.sample({{"domain", s.domain}, {"type", "unused"}}, s.pages.free);
+    for (std::size_t i = 0; i < s.pages.valid.size(); ++i)
+      to.sample({{"domain", s.domain}, {"type", name_in(page_type_names, i)}}, s.pages.valid[i]);
+  }
+  to.family("cloister_domain_encls_total", MetricType::Counter, "ENCLS leaves that ran on a processor.");
+  for (const Seen& s : seen)
+    by_index(to, s.domain, "leaf", s.events.encls, [](std::size_t i) { return name_in(encls_names, i); });
+  to.family("cloister_domain_enclu_total", MetricType::Counter, "ENCLU leaves that ran on a processor.");
+  for (const Seen& s : seen)
+    by_index(to, s.domain, "leaf", s.events.enclu, [](std::size_t i) { return name_in(enclu_names, i); });
+  to.family("cloister_domain_einit_failures_total", MetricType::Counter, "Errors that EINIT returned.");
+  for (const Seen& s : seen) by_index(to, s.domain, "code", s.events.einit_failures, einit_error_name);
+  to.family("cloister_domain_aex_total", MetricType::Counter, "Asynchronous enclave exits.");
+  for (const Seen& s : seen) to.sample({{"domain", s.domain}}, s.events.asynchronous_exits);
+}
+
+void request_metrics(Families& to, const RequestCounts::Counts& requests) {
+  to.family("cloister_requests_total", MetricType::Counter, "Requests answered, by method and status.");
+  for (const auto& [kind, count] : requests)
+    to.sample({{"method", kind.first}, {"status", std::to_string(kind.second)}}, count);
+}
+
+}  // namespace
+
+void RequestCounts::add(const std::string& method, int status) {
+  // Methods are the client's words: those that HTTP does not know must not each make a sample.
+  static constexpr const char* known[] = {"GET", "POST", "PATCH", "DELETE"};
+  const std::lock_guard held(lock_);
+  ++counts_[{std::ranges::find(known, method) == std::end(known) ? "other" : method, status}];
+}
+
+RequestCounts::Counts RequestCounts::counts() const {
+  const std::lock_guard held(lock_);
+  return counts_;
+}
+
+std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains,
+                    const RequestCounts::Counts& requests) {
+  Families families;
+  machine_metrics(families, epc);
+  count_states(families, domains);
+  domain_metrics(families, domains);
+  sgx_metrics(families, domains);
+  request_metrics(families, requests);
+  return families.text();
+}
+
+}  // namespace cloister::toolstack

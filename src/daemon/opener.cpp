@@ -1,0 +1,109 @@
+// The daemon's half: one request, one answer, one end.
+#include "daemon/opener.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "host/memfd.hpp"
+#include "host/packet.hpp"
+#include "host/pidfd.hpp"
+#include "host/whole_file.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr int longest_death_ms = 1'000;
+/// Of processes that do not even die, because they wait for a file system.
+constexpr std::size_t most_stuck = 32;
+
+using Failed = tl::unexpected<std::string>;
+
+Failed system_error(const char* what) { return Failed(std::string(what) + ": " + std::strerror(errno)); }
+
+/// What the daemon itself sees of it. It must not wait: the file system may be the owner's own (FUSE).
+bool is_readable_file(int fd) {
+  struct statx status {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) return false;
+  const int mode = ::fcntl(fd, F_GETFL);
+  return S_ISREG(status.stx_mode) && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == O_RDONLY;
+}
+
+}  // namespace
+
+tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const std::string& path) {
+  auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}});
+  if (!fd) return Failed(fd.error());
+  if (!is_readable_file(fd->get())) return Failed("not a regular file that may be passed on");
+  return std::move(*fd);
+}
+
+tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, const std::string& path, u64 most) {
+  const auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}});
+  if (!fd) return Failed(fd.error());
+  // Memory alone, which nobody changes any more, is read without waiting for anybody.
+  if (!is_sealed_memfd(fd->get())) return Failed("not read");
+  return read_within(fd->get(), most);
+}
+
+tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request) {
+  if (const unsigned self = ::geteuid(); self != 0 && owner.user != self && owner.user != 0) {
+    return Failed("this daemon is user " + std::to_string(self) + "'s, and opens no file for user " +
+                  std::to_string(owner.user));
+  }
+  {
+    const std::lock_guard held(lock_);
+    bury();
+    if (stuck_.size() >= most_stuck) return Failed("too many file systems do not answer");
+  }
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return system_error("no socket");
+  const Fd ours(ends[0]);
+  Fd theirs(ends[1]);
+  const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing) return system_error("cannot open /dev/null");
+  if (!send_packet(ours.get(), request)) return Failed("more groups than can be passed on");
+  const int descriptors[] = {theirs.get(), nothing.get(), nothing.get()};
+  auto process = spawn(program_, {program_, opener_word}, descriptors);
+  if (!process) return Failed(process.error());
+  theirs = Fd();
+
+  pollfd wait{.fd = ours.get(), .events = POLLIN, .revents = 0};
+  const bool ready = ::poll(&wait, 1, static_cast<int>(patience_.count())) > 0;
+  auto answer = ready ? receive_packet(ours.get()) : tl::unexpected(PacketError::waits);
+  end(std::move(*process));
+  if (!answer) {
+    return Failed(ready ? "the process that opens it has ended before it answered" : "its file system does not answer");
+  }
+  std::string error;
+  JsonFields fields(answer->body);
+  if (fields.has("error")) fields.text("error", error);
+  if (error.empty() && answer->descriptors.size() != 1) error = "not opened";
+  if (!error.empty()) return Failed(error);
+  return std::move(answer->descriptors.front());
+}
+
+/// It has nothing left to do. One that waits in the kernel is looked at again at later ends.
+void FileOpener::end(Process process) {
+  ::pidfd_send_signal(process.pidfd.get(), SIGKILL, nullptr, 0);
+  wait_for_end(process.pidfd.get(), longest_death_ms);
+  const std::lock_guard held(lock_);
+  stuck_.push_back(std::move(process));
+  bury();
+}
+
+void FileOpener::bury() {
+  std::erase_if(stuck_, [](const Process& one) {
+    if (!wait_for_end(one.pidfd.get(), 0)) return false;
+    reap(one.pidfd.get());
+    return true;
+  });
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,51 @@
+// Opening the files that a domain names, with its owner's rights: a process for each file, which has none of the
+// daemon's descriptors, takes the owner's user and groups on for good, and only then opens. So no file is checked first
+// and opened after, and no name leads through what the daemon has open: links of the kernel's own, such as
+// /proc/PID/fd/N and /proc/PID/root, are not followed (openat2(2), RESOLVE_NO_MAGICLINKS).
+//
+// A daemon that is not root's can open with its own rights alone; it does so for its own user, and for root.
+#pragma once
+
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "daemon/spawn.hpp"
+#include "host/owner.hpp"
+
+namespace cloister::toolstack {
+
+/// Threads: any. It may wait for a file system that does not answer, as long as `patience`: call it without a lock.
+class FileOpener {
+ public:
+  static constexpr std::chrono::milliseconds default_patience{10'000};
+
+  /// `program` is started as `program open-file`, and calls run_opener().
+  explicit FileOpener(std::string program = "/proc/self/exe", std::chrono::milliseconds patience = default_patience)
+      : program_(std::move(program)), patience_(patience) {}
+
+  /// A regular file, for reading. `path` is absolute. The error is for a person.
+  tl::expected<Fd, std::string> open(const Owner& owner, const std::string& path);
+  /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
+  tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
+
+ private:
+  tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request);
+  void end(Process process);
+  /// Reaps those that have died. The lock is held.
+  void bury();
+
+  std::string program_;
+  std::chrono::milliseconds patience_;
+  std::mutex lock_;
+  std::vector<Process> stuck_;  ///< killed, and not dead yet: waiting for a file system
+};
+
+/// The one argument that makes a program an opener.
+inline constexpr const char* opener_word = "open-file";
+/// What it then does: answers one request on descriptor 0. The exit status.
+int run_opener();
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,126 @@
+// The opener's half. It is a program of its own from exec() on: nothing of the daemon's memory and descriptors is in
+// it when it becomes the owner.
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "daemon/opener.hpp"
+#include "host/memfd.hpp"
+#include "host/packet.hpp"
+#include "host/whole_file.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr int connection = STDIN_FILENO;
+
+using Failed = tl::unexpected<std::string>;
+using Done = tl::expected<void, std::string>;
+
+Failed failed(const char* what) { return Failed(std::string(what) + ": " + std::strerror(errno)); }
+
+/// Root's own right to read what others keep to themselves is a capability; all others go (capabilities(7)).
+Done keep_capabilities(bool root) {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
+  if (::syscall(SYS_capget, &header, data) != 0) return failed("capget");
+  for (__user_cap_data_struct& word : data) {
+    const bool first = &word == data;
+    word.permitted &= root && first ? 1u << CAP_DAC_READ_SEARCH : 0u;
+    word.effective = word.permitted;
+    word.inheritable = 0;
+  }
+  if (::syscall(SYS_capset, &header, data) != 0) return failed("capset");
+  return {};
+}
+
+Done become(const Owner& owner) {
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0) return failed("setrlimit");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("no_new_privs");
+  if (::chdir("/") != 0) return failed("chdir");
+  if (::geteuid() == 0) {
+    if (::setgroups(owner.groups.size(), owner.groups.data()) != 0) return failed("setgroups");
+    if (::setresgid(owner.group, owner.group, owner.group) != 0) return failed("setresgid");
+    if (::setresuid(owner.user, owner.user, owner.user) != 0) return failed("setresuid");
+    // A number that means "as it is" would have left it as it was.
+    uid_t user[3];
+    gid_t group[3];
+    if (::getresuid(&user[0], &user[1], &user[2]) != 0 || ::getresgid(&group[0], &group[1], &group[2]) != 0)
+      return failed("getresuid");
+    for (const uid_t one : user) {
+      if (one != owner.user) return Failed("the user was not taken on");
+    }
+    for (const gid_t one : group) {
+      if (one != owner.group) return Failed("the group was not taken on");
+    }
+  }
+  if (auto done = keep_capabilities(owner.user == 0 && ::geteuid() == 0); !done) return done;
+  // The owner's other processes neither trace it nor read its memory.
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("not dumpable");
+  return {};
+}
+
+tl::expected<Fd, std::string> open_regular(const std::string& path) {
+  if (!path.starts_with('/') || path.find('\0') != std::string::npos) return Failed("not an absolute path");
+  // Without waiting for a writer of a named pipe, and without making a terminal ours.
+  open_how how{};
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  how.resolve = RESOLVE_NO_MAGICLINKS;
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  constexpr const char* other_kind = "not a regular file";
+  if (!fd && errno == ENXIO) return Failed(other_kind);  // a socket, or a device that is not there
+  if (!fd && errno == ELOOP) return Failed("it leads through too many links, or one into a process (/proc/PID/fd/N)");
+  if (!fd) return Failed(std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return Failed(std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return Failed(other_kind);
+  return fd;
+}
+
+tl::expected<Fd, std::string> contents(int fd, u64 most) {
+  const auto bytes = read_within(fd, most);
+  if (!bytes) return Failed(bytes.error());
+  Fd memory = sealed_memfd("cloister-file", *bytes);
+  if (!memory) return Failed("no memory for it");
+  return memory;
+}
+
+tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
+  std::string path;
+  u64 most = 0;
+  JsonFields fields(request);
+  fields.text("path", path);
+  if (fields.has("most")) fields.number("most", most);
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return Failed(fields.error());
+  const auto owner = read_owner(request["owner"]);
+  if (!owner) return Failed(owner.error());
+  if (auto done = become(*owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
+  auto fd = open_regular(path);
+  return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
+}
+
+}  // namespace
+
+int run_opener() {
+  const auto request = receive_packet(connection);
+  if (!request) return 1;
+  const auto fd = serve(request->body);
+  if (!fd) return send_packet(connection, {{"error", fd.error()}}) ? 0 : 1;
+  const int opened[] = {fd->get()};
+  return send_packet(connection, {{"ok", true}}, opened) ? 0 : 1;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,113 @@
+// A pidfd first, then the look at /proc: what it shows after that is this process, or nothing.
+#include "daemon/process_identity.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+
+#include "host/pidfd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view title_start = "cloister-vmm of domain";
+
+std::optional<std::string> text_of(const std::string& path) {
+  const auto bytes = read_file(path);
+  if (!bytes) return std::nullopt;
+  return std::string(bytes->begin(), bytes->end());
+}
+
+std::optional<std::string> boot_id() {
+  auto text = text_of("/proc/sys/kernel/random/boot_id");
+  if (!text) return std::nullopt;
+  while (!text->empty() && text->back() == '\n') text->pop_back();
+  if (text->empty()) return std::nullopt;
+  return text;
+}
+
+/// "PID (NAME) STATE …": the name may hold anything, and the last ')' ends it.
+struct Stat {
+  std::string name;
+  bool ended = false;  ///< a zombie
+  u64 start = 0;       ///< field 22
+};
+std::optional<Stat> stat_of(const std::string& pid) {
+  constexpr int start_field = 22, first_after_name = 3;
+  const auto text = text_of("/proc/" + pid + "/stat");
+  if (!text) return std::nullopt;
+  const std::size_t open = text->find('('), close = text->rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close < open) return std::nullopt;
+  Stat stat{.name = text->substr(open + 1, close - open - 1)};
+  std::size_t at = close + 2;
+  stat.ended = at < text->size() && ((*text)[at] == 'Z' || (*text)[at] == 'X');
+  for (int field = first_after_name; field < start_field; ++field) {
+    at = text->find(' ', at);
+    if (at == std::string::npos) return std::nullopt;
+    ++at;
+  }
+  const auto [end, error] = std::from_chars(text->data() + at, text->data() + text->size(), stat.start);
+  if (error != std::errc()) return std::nullopt;
+  return stat;
+}
+
+bool has_ended(int pidfd) {
+  pollfd wait{.fd = pidfd, .events = POLLIN, .revents = 0};
+  return ::poll(&wait, 1, 0) > 0;
+}
+
+}  // namespace
+
+std::optional<ProcessIdentity> identity_of(int pid) {
+  auto boot = boot_id();
+  const auto stat = stat_of(std::to_string(pid));
+  if (!boot || !stat) return std::nullopt;
+  return ProcessIdentity{.pid = pid, .start = stat->start, .boot = std::move(*boot)};
+}
+
+tl::expected<Fd, Absence> open_process(const ProcessIdentity& process) {
+  const auto boot = boot_id();
+  if (!boot) return tl::unexpected(Absence::unknown);
+  if (*boot != process.boot) return tl::unexpected(Absence::dead);
+  Fd pidfd(::pidfd_open(process.pid, 0));
+  if (!pidfd) return tl::unexpected(errno == ESRCH ? Absence::dead : Absence::unknown);
+  const auto now = stat_of(std::to_string(process.pid));
+  // A zombie has given its memory back.
+  if (has_ended(pidfd.get())) return tl::unexpected(Absence::dead);
+  if (!now) return tl::unexpected(Absence::unknown);
+  if (now->start != process.start) return tl::unexpected(Absence::dead);
+  return pidfd;
+}
+
+std::string vmm_title(u32 id, int state_folder) {
+  struct stat status {};
+  ::fstat(state_folder, &status);
+  return fmt::format("{} {} state={}:{}", title_start, id, status.st_dev, status.st_ino);
+}
+
+bool may_have_vmm(const std::string& program, const std::string& title) {
+  constexpr std::size_t longest_name = 15;  // TASK_COMM_LEN, less its end
+  const std::string name = fs::path(program).filename().string().substr(0, longest_name);
+  // Of all, the first process is the one that a /proc with hidepid does not show.
+  if (!stat_of("1")) return true;
+  std::error_code error;
+  for (fs::directory_iterator entry("/proc", error), end; !error && entry != end; entry.increment(error)) {
+    const std::string pid = entry->path().filename();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto stat = stat_of(pid);
+    if (!stat || stat->name != name || stat->ended) continue;
+    const std::string line = text_of("/proc/" + pid + "/cmdline").value_or("");
+    const std::string found = line.substr(0, line.find('\0'));
+    if (found == title || !found.starts_with(title_start)) return true;
+  }
+  return static_cast<bool>(error);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,303 @@
+// What an earlier daemon left. Each record is a domain that lives, or one that has died with its memory: then its
+// frames are free, for nobody holds what was in them. Only a proof counts as death: the record's process is no more,
+// or, if an older daemon wrote the record, nobody listens on the domain's socket any more. What could not be told is
+// looked at again.
+//
+// VMMs are asked for their descriptors all at the same time, and those that do not answer again later on: none delays
+// the start by more than `patience`, and each is what it really is as soon as it answers.
+#include <algorithm>
+
+#include "daemon/domain.hpp"
+#include "host/log.hpp"
+#include "host/pidfd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::chrono::seconds patience(2);
+/// For room in a VMM's backlog: whoever cannot be reached at once is looked for again.
+constexpr std::chrono::milliseconds short_wait(100);
+constexpr int longest_exit_ms = 10'000;
+
+/// What older records do not say follows from the configuration, as far as that can be read.
+void settle_charge(DomainRecord& record, const DomainConfig& config) {
+  const u64 epc = std::max(config.epc_mib(), (pages_of(record.grants) * arch::page_size) >> 20);
+  const MemoryNeed need = memory_need(config.memory_mib, epc, config.vcpus);
+  if (record.overhead_mib == 0) record.overhead_mib = need.overhead;
+  if (record.charged_mib == 0) record.charged_mib = need.ram + need.epc + record.overhead_mib;
+}
+
+/// Whether only its VMM's answer is missing.
+bool lacks_answer(const auto& domain) {
+  return domain.found && domain.process && domain.record.running && domain.page == nullptr && !domain.ending;
+}
+
+}  // namespace
+
+tl::expected<void, std::string> Domains::recover() {
+  if (auto machine = registry_.machine()) {
+    machine_record_ = std::move(*machine);
+  } else {
+    machine_unread_ = machine.error();
+    log(LogLevel::error, "machine-unread", {{"error", machine_unread_}});
+  }
+  const auto records = registry_.read();
+  if (!records) return tl::unexpected(records.error());
+  registry_.tidy(*records);
+  for (const std::string& name : records->strays)
+    log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
+
+  for (const u64 frame : machine_record_.withdrawn) {
+    if (!broker_.withdraw(frame))
+      log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
+  }
+  for (const DomainRecord& record : records->domains) {
+    auto domain = std::make_shared<Domain>();
+    domain->record = record;
+    domain->found = true;
+    if (auto read = read_config(record.config)) domain->config = std::move(read->config);
+    settle_charge(domain->record, domain->config);
+    if (auto taken = take(domain); !taken) return taken;
+  }
+  // After those whose frames are certain.
+  for (const UnreadRecord& unread : records->unread) {
+    if (auto taken = take(stand_in(unread)); !taken) return taken;
+  }
+  for (auto& [id, answer] : asked_) {
+    Domain& domain = *table_.at(id);
+    Answer handed = answer.get();
+    if (handed) {
+      adopt(domain, std::move(*handed));
+    } else {
+      log(LogLevel::error, "domain-unresponsive", {{"domain", domain.record.name}, {"error", handed.error()}});
+    }
+  }
+  asked_.clear();
+  tidy_sockets();
+  return {};
+}
+
+/// Into the table if it lives, or may; else it is forgotten.
+tl::expected<void, std::string> Domains::take(const Pointer& domain) {
+  const DomainRecord& record = domain->record;
+  if (find_again(domain) == nullptr) {
+    if (domain->unread.empty()) {
+      forget(record);
+      if (!is_here(record)) remove_sockets(*domain);
+    } else if (!set_aside(record.id, domain->unread)) {
+      return tl::unexpected(paths_.record(record.id).string() + ": " + domain->unread);
+    }
+    return {};
+  }
+  const auto absent = broker_.reserve(record.id, record.grants);
+  if (!absent) {
+    domain->frames_unknown = absent.error();
+    log(LogLevel::error, "frames-not-free", {{"domain", record.name}, {"error", absent.error()}});
+  } else if (*absent != 0) {
+    // They were somebody's of an earlier description: the domain keeps them, and takes them with it.
+    log(LogLevel::warning, "frames-unknown", {{"domain", record.name}, {"frames", std::to_string(*absent)}});
+  }
+  table_.emplace(record.id, domain);
+  if (lacks_answer(*domain)) asked_.emplace(record.id, ask(*domain));
+  log(LogLevel::info, "domain-found",
+      {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
+  return {};
+}
+
+/// A domain of which the record says little: enough to be seen and ended.
+Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
+  auto domain = std::make_shared<Domain>();
+  domain->found = true;
+  domain->unread = unread.why;
+  if (!unread.grants) domain->frames_unknown = unread.why;
+  domain->record.id = unread.id;
+  domain->record.name = unread.name.empty() ? "record-" + std::to_string(unread.id) : unread.name;
+  domain->record.grants = unread.grants.value_or(Grants{});
+  domain->record.process = unread.process;
+  domain->record.run = unread.run;
+  domain->record.running = true;
+  domain->record.charged_mib = unread.charged_mib;
+  settle_charge(domain->record, {});
+  log(LogLevel::error, "record-unread", {{"file", paths_.record(unread.id).string()}, {"error", unread.why}});
+  return domain;
+}
+
+/// False: it is where it was.
+bool Domains::set_aside(u32 id, const std::string& why) const {
+  const auto moved = registry_.set_aside(id);
+  log(LogLevel::error, moved ? "record-set-aside" : "state-not-kept",
+      {{"file", moved ? *moved : paths_.record(id).string()}, {"error", moved ? why : moved.error()}});
+  return moved.has_value();
+}
+
+/// Why some frames may be somebody's without the accounts knowing it.
+std::optional<std::string> Domains::accounts_unknown() const {
+  for (const auto& [id, domain] : table_) {
+    if (domain->frames_unknown.empty()) continue;
+    return "no EPC can be granted while '" + domain->record.name +
+           "' lives, whose frames are not known: " + paths_.record(id).string() + ": " + domain->frames_unknown;
+  }
+  return std::nullopt;
+}
+
+/// What domains left that have no record any more.
+void Domains::tidy_sockets() const {
+  const auto left = sockets_.list();
+  if (!left) return log(LogLevel::warning, "sockets-left", {{"error", left.error()}});
+  for (const SocketFolders::Left& entry : *left) {
+    if (!entry.id) {
+      log(LogLevel::warning, "file-unknown", {{"file", sockets_.path_of(entry.name)}});
+      continue;
+    }
+    const auto known = table_.find(*entry.id);
+    if (known != table_.end() && paths_of(known->second->record).run == paths_.run) continue;
+    if (auto removed = sockets_.remove(*entry.id, SocketFolders::Listeners::look_first); !removed)
+      log(LogLevel::warning, "sockets-left", {{"error", removed.error()}});
+  }
+}
+
+/// Null: it is dead.
+Domains::Pointer Domains::find_again(const Pointer& domain) {
+  const DomainRecord& record = domain->record;
+  const auto log_as = [&](LogLevel level, const char* event) {
+    log(level, event, {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  };
+  Life life = look_for_process(*domain);
+  if (life == Life::held && !record.running) life = end_launch(*domain);
+  if (life == Life::dead) return nullptr;
+  if (!record.running) {
+    log_as(LogLevel::error, "launch-stuck");
+    return domain;
+  }
+  if (life != Life::held) log_as(LogLevel::error, "domain-out-of-reach");
+  return domain;
+}
+
+/// By the record; an older one does not name its process. Held: the domain has its VMM's pidfd.
+Domains::Life Domains::look_for_process(Domain& domain) const {
+  if (!domain.record.process) return look_for_listener(domain);
+  auto process = open_process(*domain.record.process);
+  if (!process) return process.error() == Absence::dead ? Life::dead : Life::unknown;
+  domain.process = std::move(*process);
+  domain.pid = domain.record.process->pid;
+  return Life::held;
+}
+
+/// Only a living VMM has the socket. If it still has it when the process is held by a descriptor, the number was its.
+Domains::Life Domains::look_for_listener(Domain& domain) const {
+  using Refused = ControlClient::Refused;
+  const auto control = connect(domain.record, short_wait);
+  if (!control && control.error() == Refused::absent &&
+      !may_have_vmm(vmm_, vmm_title(domain.record.id, registry_.state())))
+    return Life::dead;
+  if (!control) return control.error() == Refused::nobody ? Life::dead : Life::unknown;
+  const int pid = control->peer_pid();
+  Fd process(::pidfd_open(pid, 0));
+  const auto again = connect(domain.record, short_wait);
+  if (!again && again.error() == Refused::nobody) return Life::dead;
+  if (!again || !process || again->peer_pid() != pid) return Life::unknown;
+  const auto identity = identity_of(pid);
+  if (!identity || wait_for_end(process.get(), 0)) return Life::unknown;
+  domain.record.process = identity;
+  if (!domain.unread.empty()) {
+    // Its file stays as it is.
+  } else if (auto kept = registry_.put(domain.record); !kept) {
+    log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", kept.error()}});
+  }
+  domain.process = std::move(process);
+  domain.pid = pid;
+  return Life::held;
+}
+
+/// A VMM that has lost its launching connection exits as soon as it looks, and has no guest.
+Domains::Life Domains::end_launch(Domain& domain) const {
+  ::pidfd_send_signal(domain.process.get(), SIGKILL, nullptr, 0);
+  return wait_for_end(domain.process.get(), longest_exit_ms) ? Life::dead : Life::held;
+}
+
+/// Looks again for those of which it was not known whether they live. True: none is left.
+bool Domains::look_again(const Lock& held) {
+  bool all_known = true;
+  std::vector<Pointer> dead;
+  for (const auto& [id, domain] : table_) {
+    // One that is being created has a thread of its own that knows.
+    if (domain->process || !domain->found || domain->ending) continue;
+    const Life life = look_for_process(*domain);
+    if (life == Life::dead) dead.push_back(domain);
+    all_known = all_known && life != Life::unknown;
+  }
+  for (const Pointer& domain : dead) begin_end(domain, held);
+  return all_known;
+}
+
+std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
+  const auto act = [this, &silicon = broker_.silicon(), record = domain.record, pid = domain.pid]() -> Answer {
+    const u64 pages = pages_of(record.grants);
+    auto control = connect(record, short_wait);
+    if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
+    const auto reply = control->request("descriptors", patience);
+    if (!reply) return tl::unexpected(reply.error().message);
+    const auto& fds = reply->descriptors;
+    if (fds.size() != (pages == 0 ? control_fd::epc : control_fd::epcm + 1))
+      return tl::unexpected(std::string("descriptors are missing"));
+    Handover handed;
+    auto page = DomainPage::adopt(fds[control_fd::page].get());
+    if (!page) return tl::unexpected(page.error());
+    handed.page = std::make_shared<const DomainPage>(std::move(*page));
+    auto lines = make_log_pipe();
+    if (!lines) return tl::unexpected(lines.error());
+    const int theirs[] = {lines->theirs.get()};
+    if (control->request(nlohmann::json{{"verb", "log"}}, patience, theirs)) handed.log = std::move(lines->ours);
+    auto counters = silicon.adopt_counters(fds[control_fd::counters].get());
+    if (!counters) return tl::unexpected(std::string(vmx::name_of(counters.error())));
+    handed.counters = std::move(*counters);
+    if (pages == 0) return handed;
+    auto memory = silicon.adopt_epc(fds[control_fd::epc].get(), fds[control_fd::epcm].get(), pages);
+    if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));
+    handed.memory = std::move(*memory);
+    return handed;
+  };
+  return std::async(std::launch::async | std::launch::deferred, act);
+}
+
+/// Without what a VMM hands over the domain goes on, and its memory is gone when it ends.
+void Domains::adopt(Domain& domain, Handover handed) {
+  domain.memory = std::move(handed.memory);
+  domain.page = std::move(handed.page);
+  broker_.adopt_counters(std::move(handed.counters));
+  if (handed.log) logs_->add(domain.record.id, domain.record.name, std::move(handed.log));
+}
+
+bool Domains::ask_again(const Lock&) {
+  for (auto next = asked_.begin(); next != asked_.end();) {
+    if (next->second.wait_for(std::chrono::seconds(0)) == std::future_status::timeout) {
+      ++next;
+      continue;
+    }
+    Answer handed = next->second.get();
+    const auto found = table_.find(next->first);
+    if (handed && found != table_.end() && lacks_answer(*found->second)) {
+      adopt(*found->second, std::move(*handed));
+      log(LogLevel::info, "domain-answers",
+          {{"domain", found->second->record.name}, {"id", std::to_string(found->first)}});
+    }
+    next = asked_.erase(next);
+  }
+  bool all = true;
+  for (const auto& [id, domain] : table_) {
+    if (!lacks_answer(*domain)) continue;
+    all = false;
+    if (!asked_.contains(id)) asked_.emplace(id, ask(*domain));
+  }
+  return all;
+}
+
+void Domains::forget(const DomainRecord& record) {
+  log(record.running ? LogLevel::error : LogLevel::info, record.running ? "domain-lost" : "launch-undone",
+      {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  if (auto removed = registry_.remove(record.id); !removed)
+    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,231 @@
+// Records as JSON.
+#include "daemon/registry.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "host/durable.hpp"
+#include "host/files.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr unsigned state_mode = 0700;
+constexpr const char* machine_name = "machine.json";
+constexpr const char* records_name = "domains";
+constexpr const char* set_aside_name = "set-aside";
+constexpr std::string_view record_suffix = ".json";
+constexpr u64 most_charge_mib = u64{1} << 32;
+
+tl::unexpected<std::string> in_file(const fs::path& path, const std::string& what) {
+  return tl::unexpected(path.string() + ": " + what);
+}
+
+/// nullopt: there is no such file.
+tl::expected<std::optional<std::string>, std::string> text_in(int folder, const std::string& name) {
+  const auto bytes = read_own_file(folder, name);
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (!*bytes) return std::nullopt;
+  return std::string((*bytes)->begin(), (*bytes)->end());
+}
+
+std::string record_name(u32 id) { return std::to_string(id).append(record_suffix); }
+
+/// nullopt: a record has no such name.
+std::optional<u32> record_number(std::string_view name) {
+  if (!name.ends_with(record_suffix)) return std::nullopt;
+  return domain_number(name.substr(0, name.size() - record_suffix.size()));
+}
+
+json to_json(const ProcessIdentity& process) {
+  return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
+}
+
+tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
+  ProcessIdentity process;
+  u64 pid = 0;
+  JsonFields fields(object);
+  fields.number("pid", pid, std::numeric_limits<int>::max()).number("start", process.start).text("boot", process.boot);
+  if (fields.ok() && pid == 0) fields.fail("'pid': out of range");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  process.pid = static_cast<int>(pid);
+  return process;
+}
+
+}  // namespace
+
+std::string write_record(const DomainRecord& record) {
+  json object{{"version", record_version},
+              {"id", record.id},
+              {"name", record.name},
+              {"config", record.config},
+              {"file", record.file},
+              {"directory", record.directory},
+              {"owner", to_json(record.owner)},
+              {"overhead_mib", record.overhead_mib},
+              {"charged_mib", record.charged_mib},
+              {"started", record.started},
+              {"placement", record.placement},
+              {"grants", to_json(record.grants)},
+              {"package", to_json(record.package)},
+              {"running", record.running},
+              {"run", record.run}};
+  if (record.process) object["process"] = to_json(*record.process);
+  return json_text(object);
+}
+
+tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
+  const auto object = parse_object(text);
+  if (!object) return tl::unexpected(object.error());
+  DomainRecord record;
+  JsonFields fields(*object);
+  u32 version = 1;
+  if (fields.has("version")) fields.number("version", version);
+  if (version < 1 || version > record_version)
+    fields.fail("'version': " + std::to_string(version) + ", of which this daemon knows 1 to " +
+                std::to_string(record_version));
+  fields.number("id", record.id).text("name", record.name).text("config", record.config).text("file", record.file);
+  fields.text("directory", record.directory).text("started", record.started).text("placement", record.placement);
+  fields.boolean("running", record.running);
+  if (fields.has("run")) fields.text("run", record.run);
+  if (fields.ok() && fields.has("process")) {
+    if (auto process = read_process((*object)["process"])) {
+      record.process = std::move(*process);
+    } else {
+      fields.fail("'process': " + process.error());
+    }
+  }
+  if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);
+  if (fields.has("charged_mib")) fields.number("charged_mib", record.charged_mib, most_charge_mib);
+  // Records of before there were owners: those domains' files were the daemon's to open.
+  record.owner = own_user();
+  if (fields.ok() && fields.has("owner")) {
+    auto owner = read_owner((*object)["owner"]);
+    if (!owner) fields.fail("'owner': " + owner.error());
+    if (owner) record.owner = std::move(*owner);
+  }
+  auto grants = read_grants(fields.list("grants"));
+  if (!grants) fields.fail("'grants': " + grants.error());
+  if (!fields.has("package")) fields.fail("'package' is missing");
+  if (fields.ok() && (record.id < 1 || record.id > last_owner)) fields.fail("'id': out of range");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  auto package = read_package_values((*object)["package"]);
+  if (!package) return tl::unexpected("'package': " + package.error());
+  record.grants = std::move(*grants);
+  record.package = std::move(*package);
+  return record;
+}
+
+UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
+  UnreadRecord unread{.id = id, .why = std::move(why)};
+  const auto object = parse_object(text);
+  if (!object) return unread;
+  if (const auto list = object->find("grants"); list != object->end() && list->is_array()) {
+    if (auto grants = read_grants(*list)) unread.grants = std::move(*grants);
+  }
+  if (object->contains("process")) {
+    if (auto process = read_process((*object)["process"])) unread.process = std::move(*process);
+  }
+  JsonFields(*object).text("run", unread.run);
+  JsonFields(*object).text("name", unread.name);
+  JsonFields(*object).number("charged_mib", unread.charged_mib, most_charge_mib);
+  return unread;
+}
+
+tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Making making) {
+  auto state = open_own_folder(paths.state, making, state_mode);
+  if (!state) return tl::unexpected(state.error());
+  // Records have configurations, which are not everybody's.
+  auto records = open_own_subfolder(state->get(), records_name, making, state_mode, paths.state);
+  if (!records) return tl::unexpected(records.error());
+  return Registry(paths, std::move(*state), std::move(*records));
+}
+
+tl::expected<RecordsRead, std::string> Registry::read() const {
+  const auto names = names_in(records_.get());
+  if (!names) return in_file(paths_.records(), names.error());
+  RecordsRead all;
+  for (const std::string& name : *names) {
+    const bool unfinished =
+        name.ends_with(unfinished_suffix) && record_number(name.substr(0, name.size() - unfinished_suffix.size()));
+    const auto id = record_number(name);
+    if (!id) {
+      (unfinished ? all.unfinished : all.strays).push_back(name);
+      continue;
+    }
+    const auto text = text_in(records_.get(), name);
+    if (!text) {
+      all.unread.push_back({.id = *id, .why = text.error()});
+      continue;
+    }
+    if (!*text) continue;
+    auto record = read_record(**text);
+    if (record && record->id != *id)
+      record = tl::unexpected("'id': " + std::to_string(record->id) + ", which is another file's");
+    if (record) {
+      all.domains.push_back(std::move(*record));
+    } else {
+      all.unread.push_back(salvage(*id, **text, record.error()));
+    }
+  }
+  return all;
+}
+
+void Registry::tidy(const RecordsRead& records) const {
+  for (const std::string& name : records.unfinished) ::unlinkat(records_.get(), name.c_str(), 0);
+  ::unlinkat(state_.get(), std::string(machine_name).append(unfinished_suffix).c_str(), 0);
+}
+
+bool Registry::used() const {
+  const auto names = names_in(records_.get());
+  struct stat status {};
+  return !names || !names->empty() || ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+tl::expected<MachineRecord, std::string> Registry::machine() const {
+  const fs::path path = paths_.machine_record();
+  const auto text = text_in(state_.get(), machine_name);
+  if (!text) return in_file(path, text.error());
+  if (!*text) return MachineRecord{};
+  const auto object = parse_object(**text);
+  if (!object) return in_file(path, object.error());
+  MachineRecord record;
+  JsonFields fields(*object);
+  fields.number("next_id", record.next_id);
+  for (const json& frame : fields.list("withdrawn")) {
+    if (!frame.is_number_unsigned()) return in_file(path, "'withdrawn': expected frame numbers");
+    record.withdrawn.push_back(frame.get<u64>());
+  }
+  if (!fields.ok()) return in_file(path, fields.error());
+  return record;
+}
+
+tl::expected<void, std::string> Registry::put(const DomainRecord& record) const {
+  return write_durably(records_.get(), record_name(record.id), write_record(record));
+}
+
+tl::expected<void, std::string> Registry::remove(u32 id) const {
+  return remove_durably(records_.get(), record_name(id));
+}
+
+tl::expected<std::string, std::string> Registry::set_aside(u32 id) const {
+  const auto folder = open_own_subfolder(state_.get(), set_aside_name, Making::missing, state_mode, paths_.state);
+  if (!folder) return tl::unexpected(folder.error());
+  const auto name = move_durably(records_.get(), record_name(id), folder->get());
+  if (!name) return tl::unexpected(name.error());
+  return (paths_.state / set_aside_name / *name).string();
+}
+
+tl::expected<void, std::string> Registry::put(const MachineRecord& record) const {
+  return write_durably(state_.get(), machine_name,
+                       json_text({{"next_id", record.next_id}, {"withdrawn", record.withdrawn}}));
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,104 @@
+// What the daemon must not forget: its domains with the frames that they have, the frames that are withdrawn, and the
+// next domain's number. A file for each domain, and one for the machine.
+//
+// Records have a version, which is moved on whenever an older daemon would misread a newer one's. Members that a later
+// version brought have a meaning when they are missing, so that older records are read as they are; they are written
+// in the newest form. Files that are no records, or cannot be understood, stand in nobody's way: they are named, and
+// neither changed nor removed.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "daemon/paths.hpp"
+#include "daemon/process_identity.hpp"
+#include "host/own_folder.hpp"
+#include "host/owner.hpp"
+#include "plan/package_values.hpp"
+
+namespace cloister::toolstack {
+
+/// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
+/// `charged_mib`. What a version lacks is lost if a daemon that knows no more writes the record anew: a newer one is
+/// refused.
+inline constexpr u32 record_version = 4;
+
+struct DomainRecord {
+  u32 id = 0;  ///< 1 to last_owner
+  std::string name;
+  std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
+  u64 overhead_mib = 0;                 ///< beside RAM and EPC (domain_memory.hpp); 0: not said
+  u64 charged_mib = 0;                  ///< all memory that it is accounted for; 0: not said
+  Owner owner;                          ///< whose rights its files are opened with
+  std::string started;                  ///< RFC 3339, UTC
+  std::string placement;                ///< why the EPC is where it is
+  Grants grants;
+  PackageValues package;                   ///< what its VMM made its package of
+  bool running = false;                    ///< false: being created; its VMM never started the guest
+  std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
+  std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
+  bool operator==(const DomainRecord&) const = default;
+};
+
+struct MachineRecord {
+  u32 next_id = 1;
+  std::vector<u64> withdrawn;  ///< frames
+  bool operator==(const MachineRecord&) const = default;
+};
+
+/// A file with the name of a domain's record that cannot be understood. What could be read of it is of use as long as
+/// its domain lives.
+struct UnreadRecord {
+  u32 id = 0;  ///< by its name
+  std::string why{};
+  std::optional<Grants> grants{};  ///< none: not known
+  std::optional<ProcessIdentity> process{};
+  std::string run{}, name{};  ///< empty: not known
+  u64 charged_mib = 0;        ///< 0: not known
+};
+
+struct RecordsRead {
+  std::vector<DomainRecord> domains;
+  std::vector<UnreadRecord> unread;
+  std::vector<std::string> unfinished;  ///< files of ours that were being written: what they replace is still there
+  std::vector<std::string> strays;      ///< other names, which are nobody's that we know
+};
+
+class Registry {
+ public:
+  /// The state folder, which must be this user's alone. Nothing is read yet.
+  static tl::expected<Registry, std::string> open(const DaemonPaths& paths, Making making = Making::missing);
+
+  /// An error is the folder's; that of a single file is in the result.
+  tl::expected<RecordsRead, std::string> read() const;
+  /// Removes what read() found to be unfinished.
+  void tidy(const RecordsRead& records) const;
+  /// An error: the frames that are withdrawn are unknown.
+  tl::expected<MachineRecord, std::string> machine() const;
+  /// Whether there is anything that an earlier daemon kept, beside the secret.
+  bool used() const;
+
+  tl::expected<void, std::string> put(const DomainRecord& record) const;
+  tl::expected<void, std::string> remove(u32 id) const;
+  /// Moves a record to STATE/set-aside; returns where it is now.
+  tl::expected<std::string, std::string> set_aside(u32 id) const;
+  tl::expected<void, std::string> put(const MachineRecord& record) const;
+
+  /// The state folder, open.
+  int state() const { return state_.get(); }
+
+ private:
+  Registry(DaemonPaths paths, Fd state, Fd records)
+      : paths_(std::move(paths)), state_(std::move(state)), records_(std::move(records)) {}
+  DaemonPaths paths_;
+  Fd state_, records_;
+};
+
+std::string write_record(const DomainRecord& record);
+tl::expected<DomainRecord, std::string> read_record(std::string_view text);
+/// What can be read of a record that read_record() refuses.
+UnreadRecord salvage(u32 id, std::string_view text, std::string why);
+
+}  // namespace cloister::toolstack

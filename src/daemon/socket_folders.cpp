@@ -1,0 +1,111 @@
+// A folder holds two sockets; while a domain is created, for a moment also an empty directory (creation.cpp).
+#include "daemon/socket_folders.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "daemon/paths.hpp"
+#include "host/unix_socket.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr unsigned folder_mode = 0750;
+
+std::string system_error() { return std::strerror(errno); }
+
+struct Entry {
+  const char* name;
+  mode_t kind;
+  int socket_type;
+};
+constexpr Entry entries[] = {{SocketFolders::control_name, S_IFSOCK, SOCK_SEQPACKET},
+                             {SocketFolders::console_name, S_IFSOCK, SOCK_STREAM},
+                             {nameless_folder, S_IFDIR, 0}};
+
+bool nobody_listens(int folder, const Entry& entry) {
+  const Fd socket(::socket(AF_UNIX, entry.socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un address = unix_address(folder, entry.name);
+  return socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+         errno == ECONNREFUSED;
+}
+
+}  // namespace
+
+tl::expected<SocketFolders, std::string> SocketFolders::open(int run, const std::filesystem::path& path,
+                                                             Making making) {
+  auto folder = open_own_subfolder(run, "domains", making, folder_mode, path);
+  if (!folder) return tl::unexpected(folder.error());
+  return SocketFolders(std::move(*folder), path / "domains");
+}
+
+tl::expected<SocketFolders, std::string> SocketFolders::open(const std::filesystem::path& path) {
+  const auto run = open_own_folder(path, Making::never, 0);
+  if (!run) return tl::unexpected(run.error());
+  return open(run->get(), path, Making::never);
+}
+
+tl::expected<Fd, std::string> SocketFolders::make(u32 id) const {
+  const std::string name = std::to_string(id);
+  if (::mkdirat(folder_.get(), name.c_str(), folder_mode) != 0)
+    return tl::unexpected("cannot make " + path_of(name) + ": " + system_error());
+  return open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
+}
+
+bool SocketFolders::has(u32 id) const {
+  struct stat status {};
+  return ::fstatat(folder_.get(), std::to_string(id).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
+tl::expected<ControlClient, ControlClient::Refused> SocketFolders::connect(u32 id,
+                                                                           std::chrono::milliseconds limit) const {
+  using Refused = ControlClient::Refused;
+  const Fd folder(::openat(folder_.get(), std::to_string(id).c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder) return tl::unexpected(errno == ENOENT ? Refused::absent : Refused::other);
+  return ControlClient::connect(folder.get(), control_name, limit);
+}
+
+tl::expected<void, std::string> SocketFolders::remove(u32 id, Listeners listeners) const {
+  const std::string name = std::to_string(id), path = path_of(name);
+  if (!has(id)) return {};
+  const auto folder = open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
+  if (!folder) return tl::unexpected(folder.error());
+  const auto names = names_in(folder->get());
+  if (!names) return tl::unexpected(path + ": " + names.error());
+  const auto stays = [&](const std::string& what) { return tl::unexpected(path + "/" + what); };
+  // All are looked at before the first is removed.
+  for (const std::string& found : *names) {
+    const auto entry = std::ranges::find(entries, found, &Entry::name);
+    struct stat status {};
+    if (entry == std::end(entries) || ::fstatat(folder->get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        (status.st_mode & S_IFMT) != entry->kind || status.st_uid != ::geteuid())
+      return stays(found + ": not a domain's socket");
+    if (listeners == Listeners::look_first && entry->kind == S_IFSOCK && !nobody_listens(folder->get(), *entry))
+      return stays(found + ": somebody may listen there");
+  }
+  for (const std::string& found : *names) {
+    const int kind = std::ranges::find(entries, found, &Entry::name)->kind == S_IFDIR ? AT_REMOVEDIR : 0;
+    if (::unlinkat(folder->get(), found.c_str(), kind) != 0) return stays(found + ": " + system_error());
+  }
+  if (::unlinkat(folder_.get(), name.c_str(), AT_REMOVEDIR) != 0)
+    return tl::unexpected("cannot remove " + path + ": " + system_error());
+  return {};
+}
+
+tl::expected<std::vector<SocketFolders::Left>, std::string> SocketFolders::list() const {
+  auto names = names_in(folder_.get());
+  if (!names) return tl::unexpected(path_.string() + ": " + names.error());
+  std::vector<Left> all;
+  for (std::string& name : *names) {
+    const auto id = domain_number(name);
+    all.push_back({.name = std::move(name), .id = id});
+  }
+  return all;
+}
+
+}  // namespace cloister::toolstack

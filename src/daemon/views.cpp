@@ -1,0 +1,174 @@
+// Frames are machine frame numbers, 4 KiB each.
+#include "daemon/views.hpp"
+
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+
+const char* text_of(KeySharing keys) { return keys == KeySharing::shared ? "shared" : "separate"; }
+
+json extents_of(const Grants& grants) {
+  json list = json::array();
+  for (const auto& grant : grants) {
+    for (const EpcExtent& extent : grant.extents)
+      list.push_back({{"first", extent.first.value}, {"pages", extent.pages}, {"package", grant.package}});
+  }
+  return list;
+}
+
+json counts(const EpcCount& count) {
+  return {{"total_pages", count.total},
+          {"free_pages", count.free},
+          {"granted_pages", count.granted},
+          {"withdrawn_pages", count.withdrawn}};
+}
+
+json sections_view(const std::vector<EpcSectionDescription>& sections) {
+  json list = json::array();
+  for (const EpcSectionDescription& section : sections)
+    list.push_back({{"base", section.base}, {"pages", section.bytes / arch::page_size}, {"node", section.node}});
+  return list;
+}
+
+}  // namespace
+
+json view(const DomainInfo& domain) {
+  json view{{"id", domain.id},
+            {"name", domain.name},
+            {"state", domain.state},
+            {"vcpus", domain.vcpus},
+            {"memory_mib", domain.memory_mib},
+            {"epc_mib", domain.epc_mib},
+            {"overhead_mib", domain.overhead_mib},
+            {"silicon", domain.silicon},
+            {"owner", to_json(domain.owner)},
+            {"pid", domain.pid},
+            {"started", domain.started},
+            {"cpu_seconds", domain.cpu_seconds},
+            {"instructions", domain.instructions},
+            {"restarts", domain.restarts},
+            {"console", domain.console},
+            {"placement", domain.placement},
+            {"epc", extents_of(domain.grants)}};
+  if (!domain.warnings.empty()) view["warnings"] = domain.warnings;
+  return view;
+}
+
+json view(const ApiError& error) {
+  json inner{{"message", error.message}};
+  if (!error.file.empty()) {
+    inner["file"] = error.file;
+    inner["line"] = error.line;
+    inner["column"] = error.column;
+  }
+  return {{"error", std::move(inner)}};
+}
+
+json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc) {
+  json packages = json::array();
+  for (const PackageEpc& package : epc.packages) {
+    json one = counts(package.count);
+    one["package"] = package.package;
+    one["largest_free_extent"] = package.largest_free_extent;
+    one["sections"] = sections_view(package.sections);
+    packages.push_back(std::move(one));
+  }
+  json withdrawn = json::array();
+  for (const EpcExtent& extent : epc.withdrawn) {
+    for (u64 i = 0; i < extent.pages; ++i) withdrawn.push_back(extent.first.value + i);
+  }
+  json view = counts(epc.count);
+  view["keys"] = text_of(machine.keys);
+  view["launch_control"] = name_of(machine.launch_control);
+  view["packages"] = std::move(packages);
+  view["withdrawn"] = std::move(withdrawn);
+  return view;
+}
+
+json view_epc_by_domain(const std::vector<DomainInfo>& domains) {
+  json list = json::array();
+  for (const DomainInfo& domain : domains) {
+    if (domain.grants.empty()) continue;
+    list.push_back({{"id", domain.id},
+                    {"name", domain.name},
+                    {"pages", pages_of(domain.grants)},
+                    {"extents", extents_of(domain.grants)}});
+  }
+  return list;
+}
+
+json view_epc_map(const std::vector<PackageMap>& maps) {
+  json packages = json::array();
+  for (const PackageMap& map : maps) {
+    json runs = json::array();
+    for (const EpcRun& run : map.runs) {
+      const json owner = run.owner == 0 ? json(nullptr) : json(run.owner);
+      runs.push_back({{"first", run.first}, {"pages", run.pages}, {"owner", owner}, {"type", run.type}});
+    }
+    packages.push_back(
+        {{"package", map.package}, {"sections", sections_view(map.sections)}, {"runs", std::move(runs)}});
+  }
+  return {{"packages", std::move(packages)}};
+}
+
+/// SGX of the host's own processors.
+json hardware_view(const HostEpc& host) {
+  u64 pages = 0;
+  json sections = json::array();
+  for (const PackageDescription& package : host.packages) {
+    for (const EpcSectionDescription& section : package.epc) pages += section.bytes / arch::page_size;
+    for (json& section : sections_view(package.epc)) sections.push_back(std::move(section));
+  }
+  return {{"available", host.sgx_off.empty()},
+          {"kind", "hardware"},
+          {"reason",
+           host.sgx_off.empty() ? "the processors have it; domains run on Cloister's all the same" : host.sgx_off},
+          {"epc_pages", pages},
+          {"sections", std::move(sections)}};
+}
+
+json view(const MemoryInfo& memory) {
+  const u64 all = memory.limit.mib();
+  return {{"total_mib", all},
+          {"held_mib", memory.held_mib},
+          {"free_mib", all > memory.held_mib ? all - memory.held_mib : 0},
+          {"overcommit", memory.limit.overcommit},
+          {"origin", memory.limit.host.origin},
+          {"control_groups", memory.controllers},
+          {"reason", memory.no_groups}};
+}
+
+json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains) {
+  utsname system{};
+  ::uname(&system);
+  struct sysinfo memory {};
+  ::sysinfo(&memory);
+  u64 pages = 0;
+  for (const PackageDescription& package : machine.packages) {
+    for (const EpcSectionDescription& section : package.epc) pages += section.bytes / arch::page_size;
+  }
+  return {{"version", CLOISTER_VERSION},
+          {"kernel", system.release},
+          {"cpus", ::sysconf(_SC_NPROCESSORS_ONLN)},
+          {"memory_mib", (u64{memory.totalram} * memory.mem_unit) >> 20},
+          {"domain_memory", view(domains)},
+          {"machine", machine.origin},
+          {"silicon", machine.silicon.empty() ? "default" : machine.silicon},
+          {"sgx",
+           {{"available", pages != 0},
+            {"kind", "software"},
+            {"reason", pages == 0 ? "no EPC: " + machine.sgx_off : "enclaves run on Cloister's software processor"},
+            {"epc_pages", pages}}},
+          {"host_sgx", hardware_view(host)},
+          {"packages", machine.packages.size()},
+          {"keys", text_of(machine.keys)},
+          {"launch_control", name_of(machine.launch_control)}};
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,21 @@
+// What the API shows, as JSON; docs/openapi.json describes each shape.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "daemon/domains.hpp"
+#include "daemon/epc_map.hpp"
+
+namespace cloister::toolstack {
+
+nlohmann::json view(const DomainInfo& domain);
+nlohmann::json view(const ApiError& error);
+/// sgx-info.
+nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc);
+/// sgx-list.
+nlohmann::json view_epc_by_domain(const std::vector<DomainInfo>& domains);
+nlohmann::json view_epc_map(const std::vector<PackageMap>& maps);
+/// `host`: what it has itself, beside the machine that it is made into.
+nlohmann::json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,67 @@
+// By the XDG Base Directory Specification: paths that are not absolute are ignored.
+#include "host/daemon_folders.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr const char* machine_run = "/run/cloister";
+
+/// A path in the environment; empty: it is not set.
+std::string path_in(const char* variable) {
+  const char* const value = std::getenv(variable);
+  return value != nullptr && *value == '/' ? value : "";
+}
+
+std::string with_home(const char* variable, const char* below_home, const char* name) {
+  if (const std::string own = path_in(variable); !own.empty()) return own + "/" + name;
+  if (const std::string home = path_in("HOME"); !home.empty()) return home + "/" + below_home + "/" + name;
+  return {};
+}
+
+std::string user_run_in_state() {
+  const std::string state = default_daemon_state();
+  return state.empty() ? state : state + "/run";
+}
+
+/// Empty: there is none, or it is another user's, as after su.
+std::string user_run_in_session() {
+  const std::string folder = path_in("XDG_RUNTIME_DIR");
+  struct stat status {};
+  if (folder.empty() || ::stat(folder.c_str(), &status) != 0 || status.st_uid != ::geteuid()) return {};
+  return folder + "/cloister";
+}
+
+bool has_socket(const std::string& run) {
+  struct stat status {};
+  return !run.empty() && ::stat((run + "/cloisterd.sock").c_str(), &status) == 0;
+}
+
+}  // namespace
+
+std::string default_daemon_state() {
+  if (::geteuid() == 0) return "/var/lib/cloister";
+  return with_home("XDG_STATE_HOME", ".local/state", "cloisterd");
+}
+
+std::string default_daemon_run() {
+  if (::geteuid() == 0) return machine_run;
+  const std::string session = user_run_in_session();
+  return session.empty() ? user_run_in_state() : session;
+}
+
+std::string find_daemon_run() {
+  if (const char* const own = std::getenv("CLOISTER_RUN"); own != nullptr && *own != '\0') return own;
+  if (::geteuid() == 0) return machine_run;
+  for (const std::string& run : {user_run_in_session(), user_run_in_state()}) {
+    if (has_socket(run)) return run;
+  }
+  return machine_run;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,56 @@
+// Its length is where its end lies: a VMM's filter has no fstat(). It may grow while it is read.
+#include "host/whole_file.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+namespace cloister::toolstack {
+
+namespace {
+
+tl::unexpected<std::string> system_error() {
+  return tl::unexpected(std::error_code(errno, std::generic_category()).message());
+}
+
+tl::unexpected<std::string> too_long(u64 found, u64 most) {
+  constexpr u64 mib = 1 << 20;
+  const std::string limit = most % mib == 0 ? std::to_string(most / mib) + " MiB" : std::to_string(most) + " bytes";
+  return tl::unexpected("found " + std::to_string(found) + " bytes, which is longer than " + limit);
+}
+
+}  // namespace
+
+tl::expected<std::vector<u8>, std::string> read_within(const std::string& path, u64 most) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return system_error();
+  return read_within(fd.get(), most);
+}
+
+tl::expected<std::vector<u8>, std::string> read_within(int fd, u64 most) {
+  // A pipe has no offset; a file of the kernel's (/proc) says that it has no bytes.
+  const off_t from = ::lseek(fd, 0, SEEK_CUR), end = from < 0 ? -1 : ::lseek(fd, 0, SEEK_END);
+  if (end >= 0 && ::lseek(fd, from, SEEK_SET) != from) return system_error();
+  const u64 expected = end > from ? static_cast<u64>(end - from) : 0;
+  if (expected > most) return too_long(expected, most);
+  constexpr u64 chunk = 1 << 20;
+  std::vector<u8> bytes;
+  bytes.reserve(std::max<u64>(expected + 1, 4096));
+  for (std::size_t filled = 0;;) {
+    // Chunks, but within what is reserved: of a file that keeps its length the last read is of one byte, and ends it.
+    bytes.resize(std::max(filled + 1, std::min(filled + chunk, bytes.capacity())));
+    const ssize_t got = ::read(fd, bytes.data() + filled, bytes.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error();
+    filled += static_cast<std::size_t>(got);
+    if (filled > most) return too_long(filled, most);
+    if (got == 0) {
+      bytes.resize(filled);
+      return bytes;
+    }
+  }
+}
+
+}  // namespace cloister::toolstack

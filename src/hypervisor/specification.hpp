@@ -1,0 +1,33 @@
+// What a domain is made of: plain values, fixed before the first run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "platform/memory_map.hpp"
+#include "platform/pvh.hpp"
+#include "platform/rtc.hpp"
+#include "policy/policy.hpp"
+#include "vmx/time.hpp"
+
+namespace cloister::hypervisor {
+
+inline constexpr u32 most_vcpus = 16;
+
+struct DomainSpec {
+  std::string name;
+  platform::MemoryMap map;
+  u32 vcpus = 1;  ///< 1 to most_vcpus
+  policy::CpuidTable cpuid;
+  policy::MsrPolicy msr;
+  bool sgx_provision = false;  ///< enclaves may have ATTRIBUTES.PROVISIONKEY
+  std::shared_ptr<const platform::KernelImage> kernel;
+  std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
+  std::string cmdline;
+  vmx::ClockMode clock = vmx::ClockMode::host;
+  platform::RtcTime date;        ///< what its clock chip starts with
+  platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
+};
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,102 @@
+// `cloister cpu lint`: what is wrong with SGX in somebody's settings, where, and how to mend it.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+
+#include "host/exit_status.hpp"
+#include "host/files.hpp"
+#include "interop/cpu/cpu.hpp"
+#include "interop/cpu_map_xml.hpp"
+#include "interop/hosts/hosts.hpp"
+#include "interop/lint/rules.hpp"
+#include "text/json_text.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::cpu {
+
+namespace {
+
+using lint::Finding;
+using lint::Format;
+
+/// The host that was named; else this one if it has SGX, for then the file may be for it.
+tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std::string& path) {
+  if (path.empty()) {
+    auto here = this_host_view();
+    if (policy::sgx_report(here).state != policy::SgxState::offered) return std::nullopt;
+    return here;
+  }
+  auto loaded = load_host(path);
+  if (!loaded) return tl::unexpected(loaded.error());
+  return std::move(*loaded);
+}
+
+/// "FILE:LINE:COLUMN", or "FILE: argument N 'VALUE'".
+std::string place(const std::string& file, const lint::Subject& subject, Position at) {
+  if (at.line == 0) return file;
+  if (subject.format != Format::qemu) return fmt::format("{}:{}:{}", file, at.line, at.column);
+  return fmt::format("{}: argument {} {}", file, at.line, shown(subject.arguments[at.line - 1].text));
+}
+
+std::string for_people(const std::string& file, const lint::Subject& subject, const std::vector<Finding>& findings,
+                       const std::string& judged_by) {
+  std::string text;
+  for (const Finding& finding : findings)
+    text += fmt::format("{}: {}\n  {}\n  mend: {}\n\n", place(file, subject, finding.at), finding.rule, finding.message,
+                        finding.mend);
+  const std::string count = findings.empty()       ? "nothing found"
+                            : findings.size() == 1 ? "1 finding"
+                                                   : fmt::format("{} findings", findings.size());
+  return text + fmt::format("{}: {} in {}, {}\n", file, count, name_of(subject.format), judged_by);
+}
+
+nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject& subject,
+                                    const std::vector<Finding>& findings, const std::optional<policy::HostView>& host) {
+  nlohmann::ordered_json json = {{"file", file}, {"format", name_of(subject.format)}};
+  json["host"] = host ? nlohmann::ordered_json(host->name) : nlohmann::ordered_json();
+  json["findings"] = nlohmann::ordered_json::array();
+  for (const Finding& finding : findings) {
+    nlohmann::ordered_json one = {{"rule", finding.rule}};
+    if (subject.format == Format::qemu) {
+      one["argument"] = finding.at.line;
+    } else {
+      one["line"] = finding.at.line;
+      one["column"] = finding.at.column;
+    }
+    one["message"] = finding.message;
+    one["mend"] = finding.mend;
+    json["findings"].push_back(std::move(one));
+  }
+  return json;
+}
+
+}  // namespace
+
+int lint(const std::string& file, const std::string& host_path, bool json) {
+  const auto refuse = [&](const std::string& line) {
+    spdlog::error("{}", line);
+    return exit_status::bad_configuration;
+  };
+  const auto bytes = read_file(file);
+  if (!bytes) return refuse(format(file, {{}, "cannot read: " + bytes.error()}));
+  const auto subject = lint::read_subject({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  if (!subject) return refuse(format(file, subject.error()));
+  const auto host = choose_host(host_path);
+  if (!host) return refuse(host.error());
+  // Without libvirt there is no map, and our table must do.
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+
+  const policy::SgxReport report = *host ? policy::sgx_report(**host) : policy::SgxReport{};
+  const std::vector<Finding> findings = lint::lint({.subject = *subject,
+                                                    .host = *host ? &**host : nullptr,
+                                                    .report = *host ? &report : nullptr,
+                                                    .map = map ? &*map : nullptr});
+  const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
+  const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
+                                : for_people(file, *subject, findings, judged_by);
+  if (!write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()})) return status::failed;
+  return findings.empty() ? status::good : status::failed;
+}
+
+}  // namespace cloister::toolstack::cpu

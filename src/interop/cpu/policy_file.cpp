@@ -1,0 +1,180 @@
+// Policies as operators keep them: names on the command line or in a file, a baseline's JSON, or a domain in another
+// tool's words. What is what shows by the first characters, as the formats' own documentation has them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "config/config.hpp"
+#include "host/files.hpp"
+#include "interop/cpu/pool.hpp"
+#include "interop/cpu_map_xml.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/nova_conf.hpp"
+#include "text/json_fields.hpp"
+#include "text/toml_reader.hpp"
+
+namespace cloister::toolstack::cpu {
+
+using policy::Wish;
+
+namespace {
+
+template <class T>
+using Read = tl::expected<T, Diagnostic>;
+
+enum class Format : u8 { names, json, libvirt, nova, qemu, configuration };
+
+/// Nothing but names, commas, blanks, and what is said of names.
+bool only_names(std::string_view text) {
+  const auto of_a_name = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("_.+-=, \t\r\n").find(c) != std::string_view::npos;
+  };
+  if (!std::ranges::all_of(text, of_a_name)) return false;
+  for (std::size_t at = 0; (at = text.find('=', at)) != std::string_view::npos; ++at) {
+    const std::string_view value = text.substr(at + 1);
+    if (!value.starts_with("on") && !value.starts_with("off")) return false;
+  }
+  return true;
+}
+
+/// The first line that is neither blank nor a comment.
+std::string_view first_line(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t first = line.find_first_not_of(" \t\r");
+    if (first == std::string_view::npos || line[first] == '#' || line[first] == ';') continue;
+    return line.substr(first);
+  }
+  return {};
+}
+
+Format format_of(std::string_view text) {
+  const std::string_view line = first_line(text);
+  if (text.find('\0') != std::string_view::npos) return Format::qemu;  // /proc/PID/cmdline
+  if (line.starts_with('{')) return Format::json;
+  if (line.starts_with('<')) return Format::libvirt;
+  if (line.starts_with('[')) return Format::nova;
+  if (only_names(text)) return Format::names;
+  const std::string_view program = line.substr(0, line.find_first_of(" \t"));
+  if (program.find("qemu") != std::string_view::npos || program.starts_with('-')) return Format::qemu;
+  return Format::configuration;
+}
+
+// ------------------------------------------------------------------------------------------------ domains
+
+/// "FILE:LINE:COLUMN"; QEMU's positions are the numbers of arguments.
+std::string place(const std::string& name, Format format, Position at) {
+  if (at.line == 0) return name;
+  if (format == Format::qemu) return fmt::format("{}: argument {}", name, at.line);
+  return fmt::format("{}:{}:{}", name, at.line, at.column);
+}
+
+void add_flag(Wish& wish, const std::string& flag) {
+  if (std::ranges::find(wish.flags, flag) == wish.flags.end()) wish.flags.push_back(flag);
+}
+
+/// What the domain needs of a host; `optional` features it can do without.
+AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, Format format) {
+  AskedPolicy asked;
+  Wish& wish = asked.wish;
+  if (vm.cpu.mode == vm::CpuMode::custom) wish.model = vm.cpu.model;
+  for (const vm::CpuFeature& feature : vm.cpu.features) {
+    if (feature.policy == vm::FeaturePolicy::optional) continue;
+    if (vm::is_on(feature.policy)) {
+      add_flag(wish, feature.name);
+    } else {
+      wish.without.push_back(feature.name);
+    }
+    asked.where.emplace(feature.name, place(name, format, feature.at));
+  }
+  for (const vm::Epc& epc : vm.epc) wish.epc_bytes += epc.kib << 10;
+  if (!vm.epc.empty()) add_flag(wish, "sgx");
+  if (vm.provision == true) add_flag(wish, "sgx-provisionkey");
+  wish.launch = {.hash = vm.launch.hash, .writable = vm.launch.writable};
+  return asked;
+}
+
+/// `virsh cpu-baseline` and `cloister cpu baseline` print a domain's <cpu> alone.
+bool is_cpu_element(std::string_view text) {
+  const std::string_view line = first_line(text);
+  return line.starts_with("<cpu>") || line.starts_with("<cpu ");
+}
+constexpr std::string_view around_cpu[] = {"<domain type='kvm'><name>cpu</name><memory>1024</memory>", "</domain>"};
+
+Read<vm::Vm> read_domain(std::string_view text, Format format, const vmx::Backend& silicon) {
+  const auto whole = [](vm::ReadVm&& read) { return std::move(read.vm); };
+  switch (format) {
+    case Format::libvirt: {
+      if (!is_cpu_element(text)) return vm::from_libvirt(text).map(whole);
+      auto read = vm::from_libvirt(fmt::format("{}{}{}", around_cpu[0], text, around_cpu[1])).map(whole);
+      if (!read && read.error().at.line == 1) read.error().at.column -= around_cpu[0].size();
+      return read;
+    }
+    case Format::nova:
+      return vm::read_nova_conf(text).map([](const vm::NovaCpu& nova) {
+        vm::Vm vm;
+        vm.cpu = vm::cpu_of(nova);
+        return vm;
+      });
+    case Format::qemu:
+      return vm::read_argv(text).and_then([&](std::vector<std::string> argv) {
+        if (!argv.empty() && !argv.front().starts_with('-')) argv.erase(argv.begin());
+        return vm::from_qemu(argv).map(whole);
+      });
+    default: break;
+  }
+  return read_config(text).and_then([&](const ReadConfig& read) { return vm::from_config(read.config, silicon); });
+}
+
+}  // namespace
+
+MapAtHand map_at_hand() {
+  auto map = load_cpu_map(libvirt_cpu_map_folder);
+  if (map) return {std::move(*map), {}};
+  return {policy::map_of_features(), map.error()};
+}
+
+tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const std::string& name,
+                                                   const policy::CpuMap& map, const vmx::Backend& silicon) {
+  const auto wrong = [&](const std::string& why) {
+    return tl::unexpected(fmt::format("{}: {}", name, tables::printable(why)));
+  };
+  AskedPolicy asked;
+  const Format format = format_of(text);
+  if (format == Format::names) {
+    asked.wish = policy::read_wish(text, map);
+  } else if (format == Format::json) {
+    const auto json = parse_object(text);
+    if (!json) return wrong(json.error());
+    auto wish = wish_of_json(*json);
+    if (!wish) return wrong(wish.error());
+    asked.wish = std::move(*wish);
+  } else {
+    const auto domain = read_domain(text, format, silicon);
+    if (!domain) {
+      const Diagnostic& error = domain.error();
+      return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), tables::printable(error.message)));
+    }
+    asked = policy_of(*domain, name, format);
+  }
+  if (asked.wish.flags.empty() && asked.wish.model.empty()) return wrong("asks for no CPU flag and no CPU model");
+  return asked;
+}
+
+tl::expected<AskedPolicy, std::string> load_policy(const std::string& policy, const policy::CpuMap& map,
+                                                   const vmx::Backend& silicon) {
+  std::error_code error;
+  if (!std::filesystem::exists(policy, error) || std::filesystem::is_directory(policy, error)) {
+    if (only_names(policy)) return read_policy(policy, "the policy", map, silicon);
+    return tl::unexpected(fmt::format("{}: found neither a file nor names of CPU flags", tables::printable(policy)));
+  }
+  const auto bytes = read_file(policy);
+  if (!bytes) return tl::unexpected(fmt::format("{}: cannot read: {}", policy, bytes.error()));
+  return read_policy({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, policy, map, silicon);
+}
+
+}  // namespace cloister::toolstack::cpu

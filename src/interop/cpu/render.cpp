@@ -1,0 +1,91 @@
+// `cloister cpu render`: a domain from a configuration or libvirt's XML, in the words of any tool. What the target has
+// no words for is an error, unless the caller accepts the loss.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "host/exit_status.hpp"
+#include "host/files.hpp"
+#include "interop/cpu/cpu.hpp"
+#include "interop/vm/formats.hpp"
+
+namespace cloister::toolstack::cpu {
+
+namespace {
+
+struct Target {
+  std::string_view name;
+  vm::Rendered (*render)(const vm::Vm&, const vmx::Backend&);
+  bool absolute_paths = false;  ///< it takes no others
+};
+/// Only our own form depends on what the processor is.
+template <vm::Rendered (*render)(const vm::Vm&)>
+vm::Rendered whatever_processor(const vm::Vm& vm, const vmx::Backend&) {
+  return render(vm);
+}
+constexpr Target targets[] = {{"libvirt", whatever_processor<vm::to_libvirt>, true},
+                              {"qemu", whatever_processor<vm::to_qemu>},
+                              {"nova", whatever_processor<vm::to_nova>},
+                              {"xl", whatever_processor<vm::to_xl>},
+                              {"cloister", vm::to_config}};
+
+/// Paths are relative to the current directory (docs/configuration.md).
+void make_absolute(vm::Vm& vm) {
+  for (std::string* path : {&vm.kernel, &vm.ramdisk}) {
+    std::error_code error;
+    if (const auto absolute = std::filesystem::absolute(*path, error); !path->empty() && !error) *path = absolute;
+  }
+}
+
+/// XML begins with '<', which no configuration does.
+tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vmx::Backend& silicon) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+  if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
+  auto read = read_config(text);
+  if (!read) return tl::unexpected(read.error());
+  auto domain = vm::from_config(read->config, silicon);
+  if (!domain) return tl::unexpected(domain.error());
+  return vm::ReadVm{std::move(*domain), std::move(read->warnings)};
+}
+
+}  // namespace
+
+int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
+  const auto refuse = [&](const Diagnostic& diagnostic) {
+    spdlog::error("{}", format(arguments.file, diagnostic));
+    return exit_status::bad_configuration;
+  };
+  const auto* target = std::ranges::find(targets, arguments.target, &Target::name);
+  if (target == std::end(targets)) {
+    spdlog::error("cloister: unknown target '{}'", arguments.target);
+    return exit_status::bad_configuration;
+  }
+  const auto bytes = read_file(arguments.file);
+  if (!bytes) return refuse({{}, "cannot read: " + bytes.error()});
+  auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, silicon);
+  if (!domain) return refuse(domain.error());
+  for (const Diagnostic& ignored : domain->ignored)
+    spdlog::warn("{}", format(arguments.file, {ignored.at, "warning: " + ignored.message}));
+
+  if (target->absolute_paths) make_absolute(domain->vm);
+  const vm::Rendered rendered = target->render(domain->vm, silicon);
+  std::ptrdiff_t refused = 0;
+  for (const vm::Loss& loss : rendered.losses) {
+    const std::string what = fmt::format("{}: {}", loss.what, loss.why);
+    if (arguments.lossy || loss.minor) {
+      spdlog::warn("{}", format(arguments.file, {{}, "warning: left out " + what}));
+    } else {
+      spdlog::error("{}", format(arguments.file, {{}, "cannot be said: " + what}));
+      ++refused;
+    }
+  }
+  if (refused != 0) {
+    spdlog::error("cloister: use --lossy to leave {} out", refused == 1 ? "it" : "them");
+    return status::failed;
+  }
+  const std::span<const u8> text(reinterpret_cast<const u8*>(rendered.text.data()), rendered.text.size());
+  return write_all(STDOUT_FILENO, text) ? status::good : status::failed;
+}
+
+}  // namespace cloister::toolstack::cpu

@@ -1,0 +1,287 @@
+// What libvirt's src/cpu/cpu_map.c and cpu_x86.c take a map's elements for. Elements and attributes that they do not
+// ask for are passed over: later versions have more of them.
+#include "interop/cpu_map_xml.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <set>
+
+#include "host/files.hpp"
+#include "text/toml_reader.hpp"
+#include "text/xml.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using policy::MapBits;
+using policy::MapFeature;
+using policy::MapModel;
+
+std::string shown(std::string_view text) { return '\'' + tables::printable(text) + '\''; }
+
+/// Leaf 1 EAX of a family, model and stepping (SDM vol. 2A, CPUID, "Version Information").
+u32 signature_of(u32 family, u32 model, u32 stepping) {
+  constexpr u32 extended_from = 0xf;
+  const u32 base = std::min(family, extended_from), extended = family - base;
+  return extended << 20 | (model >> 4) << 16 | base << 8 | (model & 0xf) << 4 | stepping;
+}
+
+/// Reads the elements of one file into the map; the first error ends it.
+class MapReader {
+ public:
+  MapReader(policy::CpuMap& map, const MapFiles& files) : map_(map), files_(files) {}
+
+  bool read_first(const std::string& name) {
+    const auto text = files_(name);
+    return text ? read_text(name, *text) : stop(name, {{}, "cannot read: " + text.error()});
+  }
+
+  MapError error() { return std::move(*error_); }
+
+ private:
+  struct File {
+    std::string name;
+    const xml::Document* document = nullptr;
+  };
+
+  bool stop(std::string file, Diagnostic diagnostic) {
+    if (!error_) error_ = MapError{std::move(file), std::move(diagnostic)};
+    return false;
+  }
+  bool wrong(pugi::xml_node node, std::string message) {
+    return stop(file_.name, {file_.document->position_of(node), std::move(message)});
+  }
+
+  bool read_text(const std::string& name, const std::string& text) {
+    seen_.insert(name);
+    const auto document = xml::Document::parse(text);
+    if (!document) return stop(name, document.error());
+    // An included file stands inside of the one that includes it.
+    const File outer = std::exchange(file_, File{name, &*document});
+    const bool read = read_elements(document->root());
+    file_ = outer;
+    return read;
+  }
+
+  bool read_elements(pugi::xml_node parent) {
+    // index.xml has an architecture, perhaps a group, and an included file inside of each other.
+    constexpr unsigned deepest = 16;
+    if (depth_ == deepest) return wrong(parent, "found elements nested too deep");
+    ++depth_;
+    const bool read = std::ranges::all_of(parent.children(), [&](pugi::xml_node node) { return read_element(node); });
+    --depth_;
+    return read;
+  }
+
+  bool read_element(pugi::xml_node node) {
+    const std::string_view name = node.name();
+    if (name == "arch") return node.attribute("name").value() != std::string_view("x86") || read_elements(node);
+    if (name == "group") return read_elements(node);
+    if (name == "include") return read_include(node);
+    if (name == "feature") return read_feature(node);
+    if (name == "model") return read_model(node);
+    return true;
+  }
+
+  bool read_include(pugi::xml_node node) {
+    const std::filesystem::path path = node.attribute("filename").value();
+    const bool inside = !path.empty() && path.is_relative() && std::ranges::find(path, "..") == path.end();
+    if (!inside) {
+      return wrong(node,
+                   fmt::format("'filename': found {}, expected a file of the map's folder", shown(path.native())));
+    }
+    const std::string name = path.lexically_normal();
+    if (seen_.contains(name)) return true;
+    const auto text = files_(name);
+    return text ? read_text(name, *text) : wrong(node, fmt::format("cannot read {}: {}", shown(name), text.error()));
+  }
+
+  /// An attribute with a number up to `most`; absent: `otherwise`, or an error if there is none.
+  bool number(pugi::xml_node node, const char* attribute, u32& to, u32 most = ~u32{0},
+              std::optional<u32> otherwise = std::nullopt) {
+    const pugi::xml_attribute found = node.attribute(attribute);
+    if (!found && otherwise) {
+      to = *otherwise;
+      return true;
+    }
+    const auto value = xml::number(found.value());
+    if (!value || *value > most) {
+      return wrong(node, fmt::format("'{}': found {}, expected a number up to {:#x}", attribute,
+                                     found ? shown(found.value()) : "nothing", most));
+    }
+    to = static_cast<u32>(*value);
+    return true;
+  }
+
+  bool name_of(pugi::xml_node node, std::string& to) {
+    to = node.attribute("name").value();
+    return !to.empty() || wrong(node, fmt::format("found a <{}> without a name", node.name()));
+  }
+
+  bool read_bits(pugi::xml_node node, MapBits& bits) {
+    // Before 1.2.14, eax_in was called function.
+    const char* const leaf = node.attribute("eax_in") || !node.attribute("function") ? "eax_in" : "function";
+    constexpr u32 any = ~u32{0};
+    if (!number(node, leaf, bits.leaf) || !number(node, "ecx_in", bits.subleaf, any, 0) ||
+        !number(node, "eax", bits.mask.eax, any, 0) || !number(node, "ebx", bits.mask.ebx, any, 0) ||
+        !number(node, "ecx", bits.mask.ecx, any, 0) || !number(node, "edx", bits.mask.edx, any, 0)) {
+      return false;
+    }
+    return bits.mask != arch::CpuidRegs{} || wrong(node, "found no bit, expected one in 'eax', 'ebx', 'ecx' or 'edx'");
+  }
+
+  bool read_feature(pugi::xml_node node) {
+    MapFeature feature;
+    if (!name_of(node, feature.name)) return false;
+    if (!features_.insert(feature.name).second) {
+      return wrong(node, fmt::format("found feature {} a second time", shown(feature.name)));
+    }
+    feature.migratable = node.attribute("migratable").value() != std::string_view("no");
+    for (const pugi::xml_node part : node.children()) {
+      const std::string_view kind = part.name();
+      if (kind == "alias") {
+        std::string alias;
+        if (!name_of(part, alias)) return false;
+        feature.aliases.push_back(std::move(alias));
+      } else if (kind == "cpuid") {
+        MapBits bits;
+        if (!read_bits(part, bits)) return false;
+        if (feature.cpuid) {
+          feature.also.push_back(bits);
+        } else {
+          feature.cpuid = bits;
+        }
+      } else if (kind == "msr") {
+        u32 index = 0;
+        if (!number(part, "index", index)) return false;
+        feature.msr = index;
+      }
+    }
+    if (!feature.cpuid && !feature.msr) {
+      return wrong(node, fmt::format("found feature {} without bits, expected <cpuid> or <msr>", shown(feature.name)));
+    }
+    map_.features.push_back(std::move(feature));
+    return true;
+  }
+
+  /// "5", "0-4", "0-4,7"; nothing: every one, which is stepping 0 in the map.
+  bool read_steppings(pugi::xml_node node, std::vector<u32>& to) {
+    const std::string_view text = node.attribute("stepping").value();
+    constexpr u64 last = 15;
+    if (text.empty()) to.push_back(0);
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = std::min(text.find(',', at), text.size());
+      const std::string_view range = text.substr(at, end - at);
+      const std::size_t dash = range.find('-');
+      const auto from = xml::number(range.substr(0, dash));
+      const auto until = dash == range.npos ? from : xml::number(range.substr(dash + 1));
+      if (!from || !until || *from > *until || *until > last) {
+        return wrong(node, fmt::format("'stepping': found {}, expected steppings such as 0-4,7", shown(text)));
+      }
+      for (u64 stepping = *from; stepping <= *until; ++stepping) to.push_back(static_cast<u32>(stepping));
+      at = end + 1;
+    }
+    return true;
+  }
+
+  bool read_signature(pugi::xml_node node, MapModel& model) {
+    u32 family = 0, number_of_model = 0;
+    std::vector<u32> steppings;
+    if (!number(node, "family", family, 0xf + 0xff) || !number(node, "model", number_of_model, 0xff) ||
+        !read_steppings(node, steppings)) {
+      return false;
+    }
+    for (const u32 stepping : steppings) model.signatures.push_back(signature_of(family, number_of_model, stepping));
+    return true;
+  }
+
+  static void add(const std::string& feature, MapModel& model) {
+    if (std::ranges::find(model.features, feature) == model.features.end()) model.features.push_back(feature);
+  }
+
+  /// What a model takes from the one that it is made from.
+  bool inherit(pugi::xml_node node, MapModel& model) {
+    std::string name;
+    if (!name_of(node, name)) return false;
+    const MapModel* const parent = map_.find_model(name);
+    if (parent == nullptr) {
+      return wrong(node, fmt::format("found model {}, expected one that the map has defined before", shown(name)));
+    }
+    model.vendor = parent->vendor;
+    model.signatures = parent->signatures;
+    model.features = parent->features;
+    return true;
+  }
+
+  bool read_model(pugi::xml_node node) {
+    MapModel model;
+    if (!name_of(node, model.name)) return false;
+    if (map_.find_model(model.name) != nullptr) {
+      return wrong(node, fmt::format("found model {} a second time", shown(model.name)));
+    }
+    if (const pugi::xml_node parent = node.child("model"); parent && !inherit(parent, model)) return false;
+    if (node.child("signature")) model.signatures.clear();
+    for (const pugi::xml_node part : node.children()) {
+      const std::string_view kind = part.name();
+      if (kind == "signature" && !read_signature(part, model)) return false;
+      if (kind == "vendor" && !name_of(part, model.vendor)) return false;
+      if (kind == "decode") {
+        model.for_host = part.attribute("host").value() != std::string_view("off");
+        model.for_guest = part.attribute("guest").value() != std::string_view("off");
+      }
+      if (kind != "feature") continue;
+      std::string feature;
+      if (!name_of(part, feature)) return false;
+      if (!features_.contains(feature)) {
+        return wrong(part,
+                     fmt::format("found feature {}, expected one that the map has defined before", shown(feature)));
+      }
+      // The model had it once; libvirt keeps the name for domains that were defined then.
+      if (part.attribute("removed").value() == std::string_view("yes")) continue;
+      add(feature, model);
+    }
+    map_.models.push_back(std::move(model));
+    return true;
+  }
+
+  policy::CpuMap& map_;
+  const MapFiles& files_;
+  File file_;
+  unsigned depth_ = 0;
+  std::set<std::string> seen_;
+  std::set<std::string, std::less<>> features_;
+  std::optional<MapError> error_;
+};
+
+}  // namespace
+
+tl::expected<policy::CpuMap, MapError> read_cpu_map(const std::string& first, const MapFiles& files) {
+  policy::CpuMap map;
+  MapReader reader(map, files);
+  if (!reader.read_first(first)) return tl::unexpected(reader.error());
+  if (map.features.empty()) {
+    return tl::unexpected(MapError{first, {{}, "found no x86 <feature>, expected libvirt's map of CPUs"}});
+  }
+  return map;
+}
+
+tl::expected<policy::CpuMap, std::string> load_cpu_map(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
+  const fs::path base = folder ? fs::path(path) : fs::path(path).parent_path();
+  const std::string first = folder ? "index.xml" : fs::path(path).filename().string();
+  auto map = read_cpu_map(first, [&](const std::string& name) -> tl::expected<std::string, std::string> {
+    const auto bytes = read_file(base / name);
+    if (!bytes) return tl::unexpected(bytes.error());
+    return std::string(bytes->begin(), bytes->end());
+  });
+  if (!map) return tl::unexpected(format(base / map.error().file, map.error().diagnostic));
+  return std::move(*map);
+}
+
+}  // namespace cloister::toolstack

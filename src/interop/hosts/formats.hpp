@@ -1,0 +1,24 @@
+// The formats in which hosts are described, a reader for each. The text is a stranger's: any bytes give a host or one
+// error. The host's name is left empty.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "policy/host_view.hpp"
+#include "text/diagnostic.hpp"
+
+namespace cloister::toolstack::hosts {
+
+/// `cpuid -r`, AIDA64, InstLatX64.
+tl::expected<policy::HostView, Diagnostic> read_leaves(std::string_view text);
+/// XML of libvirt: <cpudata>, <cpu>, <capabilities>, <domainCapabilities>.
+tl::expected<policy::HostView, Diagnostic> read_libvirt(std::string_view text);
+/// QEMU's answers in JSON, one or several.
+tl::expected<policy::HostView, Diagnostic> read_qemu(std::string_view text);
+
+/// A stranger's text in a message: short, and printable.
+std::string shown(std::string_view text);
+
+}  // namespace cloister::toolstack::hosts

@@ -1,0 +1,186 @@
+// QEMU's answers to QMP commands (qapi/misc-target.json, qapi/machine-target.json), bare or as "return" of a session:
+//
+//     query-sgx-capabilities    {"sgx": true, "sgx1": …, "sgx2": …, "flc": …, "sections": [{"node": 0, "size":
+//     93954048}]} query-cpu-model-expansion {"model": {"name": "host", "props": {"sgx": true, "sgx-debug": true, …}}}
+//
+// Other answers may stand between them. Of several that say the same, the last one counts.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "interop/hosts/formats.hpp"
+#include "interop/hosts/json_stream.hpp"
+#include "policy/flags.hpp"
+
+namespace cloister::toolstack::hosts {
+
+namespace {
+
+using nlohmann::json;
+using policy::EpcSectionView;
+using policy::HostView;
+using Step = tl::expected<void, std::string>;
+
+tl::expected<EpcSectionView, std::string> read_section(const json& section) {
+  if (!section.is_object() || !section.contains("size") || !section["size"].is_number_unsigned())
+    return tl::unexpected(std::string("found a section without 'size', expected its bytes"));
+  EpcSectionView view{.base = std::nullopt, .bytes = section["size"].get<u64>(), .property = 0, .node = std::nullopt};
+  if (!section.contains("node")) return view;
+  const json& node = section["node"];
+  if (!node.is_number_unsigned() || node.get<u64>() > 0xffff'ffff)
+    return tl::unexpected(std::string("found a section whose 'node' is no number, expected a NUMA node"));
+  view.node = static_cast<u32>(node.get<u64>());
+  return view;
+}
+
+Step read_sgx_info(const json& answer, HostView& host) {
+  constexpr std::pair<const char*, const char*> members[] = {
+      {"sgx", "sgx"}, {"sgx1", "sgx1"}, {"sgx2", "sgx2"}, {"flc", "sgxlc"}};
+  for (const auto& [member, feature] : members) {
+    if (!answer.contains(member)) continue;
+    if (!answer[member].is_boolean())
+      return tl::unexpected(fmt::format("found '{}' that is not true or false", member));
+    host.named[feature] = answer[member].get<bool>();
+  }
+  if (answer.contains("sections")) {
+    if (!answer["sections"].is_array()) return tl::unexpected(std::string("found 'sections' that is no list"));
+    std::vector<EpcSectionView> sections;
+    for (const json& element : answer["sections"]) {
+      const auto section = read_section(element);
+      if (!section) return tl::unexpected(section.error());
+      sections.push_back(*section);
+    }
+    host.epc = std::move(sections);
+  } else if (answer.contains("section-size")) {
+    // QEMU 6.2 gives only the sum.
+    const auto sum = read_section({{"size", answer["section-size"]}});
+    if (!sum) return tl::unexpected(std::string("found 'section-size' that is no number, expected bytes"));
+    host.epc.emplace();
+    if (sum->bytes != 0) host.epc->push_back(*sum);
+  }
+  return {};
+}
+
+Step read_model(const json& model, HostView& host) {
+  if (!model["props"].is_object()) return tl::unexpected(std::string("found 'props' that is no object"));
+  for (const auto& [name, value] : model["props"].items()) {
+    if (!value.is_boolean()) continue;  // numbers and words are no flags
+    if (const policy::Feature* const feature = policy::find_spelling(name, policy::Tool::qemu))
+      host.named[policy::first_name(*feature)] = value.get<bool>();
+  }
+  // These three are no model's name.
+  const std::string name = model.value("name", json()).is_string() ? model["name"].get<std::string>() : "";
+  if (!name.empty() && name != "base" && name != "host" && name != "max") host.model = shown(name);
+  return {};
+}
+
+/// A register of features, without what QEMU leaves out of others.
+Step read_word(const json& word, HostView& host) {
+  const auto number = [&](const char* name) -> std::optional<u32> {
+    const json value = word.value(name, json(0u));
+    if (!value.is_number_unsigned() || value.get<u64>() > 0xffff'ffff) return std::nullopt;
+    return static_cast<u32>(value.get<u64>());
+  };
+  constexpr std::string_view registers[] = {"EAX", "EBX", "ECX", "EDX"};
+  const json name = word.value("cpuid-register", json());
+  const auto* const reg =
+      name.is_string() ? std::ranges::find(registers, name.get<std::string>()) : std::end(registers);
+  const auto leaf = number("cpuid-input-eax"), subleaf = number("cpuid-input-ecx"), bits = number("features");
+  if (reg == std::end(registers) || !leaf || !subleaf || !bits)
+    return tl::unexpected(std::string("found a feature word without its register, expected EAX to EDX and numbers"));
+  for (const policy::Feature& feature : policy::features()) {
+    if (feature.leaf == *leaf && feature.subleaf == *subleaf && feature.reg == arch::CpuidReg(reg - registers))
+      host.named[policy::first_name(feature)] = (*bits >> feature.bit & 1) != 0;
+  }
+  return {};
+}
+
+/// What is read of a text, answer by answer.
+class Session {
+ public:
+  /// An answer, or a list of them.
+  Step read(const json& whole) {
+    if (whole.is_array()) {
+      for (const json& answer : whole) {
+        if (!answer.is_object()) continue;
+        if (const Step step = read(answer); !step) return step;
+      }
+      return {};
+    }
+    if (const auto failed = whole.find("error"); failed != whole.end() && failed->is_object()) {
+      const json text = failed->value("desc", json());
+      read_error(text.is_string() ? text.get<std::string>() : "no reason given");
+      return {};
+    }
+    const json& answer = whole.contains("return") ? whole["return"] : whole;
+    return answer.is_array() ? read_words(answer) : answer.is_object() ? read_answer(answer) : Step{};
+  }
+
+  /// nullopt: nothing told of a host.
+  std::optional<HostView> host() const {
+    if (host_.source.empty()) return std::nullopt;
+    HostView host = host_;
+    // What KVM would give is of no use without the device.
+    if (!host.refusal.empty() && !host.epc) host.named["sgx"] = false;
+    return host;
+  }
+  const std::string& error() const { return error_; }
+
+ private:
+  void add_source(std::string_view command) {
+    if (host_.source.find(command) != host_.source.npos) return;
+    host_.source += std::string(host_.source.empty() ? "QEMU's " : " and ").append(command);
+  }
+
+  void read_error(const std::string& description) {
+    error_ = description;
+    // QEMU's words for a /dev/sgx_vepc that it cannot open, of old and of new versions.
+    if (!description.starts_with("SGX is not enabled") && description.find("/dev/sgx_vepc") == description.npos) return;
+    add_source("query-sgx-capabilities");
+    host_.refusal = shown(description);
+  }
+
+  Step read_words(const json& words) {
+    for (const json& word : words) {
+      if (!word.is_object() || !word.contains("cpuid-register")) continue;
+      add_source("feature-words");
+      if (const Step step = read_word(word, host_); !step) return step;
+    }
+    return {};
+  }
+
+  Step read_answer(const json& answer) {
+    if (answer.contains("sgx") && answer["sgx"].is_boolean()) {
+      add_source("query-sgx-capabilities");
+      return read_sgx_info(answer, host_);
+    }
+    if (answer.contains("model") && answer["model"].is_object() && answer["model"].contains("props")) {
+      add_source("query-cpu-model-expansion");
+      return read_model(answer["model"], host_);
+    }
+    return {};
+  }
+
+  HostView host_;
+  std::string error_;  ///< what QEMU said went wrong, the last time
+};
+
+}  // namespace
+
+tl::expected<HostView, Diagnostic> read_qemu(std::string_view text) {
+  const auto pieces = read_json_stream(text);
+  if (!pieces) return tl::unexpected(pieces.error());
+  Session session;
+  for (const JsonPiece& piece : *pieces) {
+    const Step step = session.read(piece.value);
+    if (!step) return tl::unexpected(Diagnostic{piece.at, "in the answer that begins here: " + step.error()});
+  }
+  if (auto host = session.host()) return std::move(*host);
+  const std::string& error = session.error();
+  return tl::unexpected(Diagnostic{pieces->front().at,
+                                   (error.empty() ? std::string("found JSON with no such answer")
+                                                  : fmt::format("found QEMU's error '{}'", shown(error))) +
+                                       ", expected the answer to query-sgx-capabilities or query-cpu-model-expansion"});
+}
+
+}  // namespace cloister::toolstack::hosts

@@ -1,0 +1,54 @@
+// A format is recognised by what its files begin with: XML by '<', JSON by '{' or '[', and a CPUID dump by the first of
+// its lines.
+#include "host/files.hpp"
+#include "interop/hosts/formats.hpp"
+#include "interop/hosts/hosts.hpp"
+
+namespace cloister::toolstack {
+
+std::string hosts::shown(std::string_view text) {
+  constexpr std::size_t longest = 60;
+  std::string result;
+  for (const char c : text.substr(0, longest)) result += c >= ' ' && c <= '~' ? c : '?';
+  return text.size() > longest ? result + "…" : result;
+}
+
+namespace {
+
+constexpr const char* expected_formats =
+    "expected a CPUID dump (of 'cpuid -r', AIDA64 or InstLatX64), libvirt's <domainCapabilities>, <capabilities> or "
+    "<cpudata>, or QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion";
+
+tl::expected<policy::HostView, Diagnostic> read(std::string_view text) {
+  constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
+  switch (text[first]) {
+    case '<': return hosts::read_libvirt(text);
+    case '{':
+    case '[': return hosts::read_qemu(text);
+    default: break;
+  }
+  if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
+  return tl::unexpected(Diagnostic{{}, std::string("found none of the formats, ") + expected_formats});
+}
+
+}  // namespace
+
+tl::expected<policy::HostView, Diagnostic> read_host(std::string_view text, const std::string& name) {
+  auto host = read(text);
+  if (host) host->name = name;
+  return host;
+}
+
+tl::expected<policy::HostView, std::string> load_host(const std::string& path) {
+  if (path == "host" || path == "-") return this_host_view();
+  const auto bytes = read_file(path);
+  if (!bytes) return tl::unexpected(format(path, {{}, "cannot read: " + bytes.error()}));
+  auto host = read_host({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, path);
+  if (!host) return tl::unexpected(format(path, host.error()));
+  return std::move(*host);
+}
+
+}  // namespace cloister::toolstack

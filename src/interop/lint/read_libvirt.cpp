@@ -1,0 +1,78 @@
+// libvirt's domain XML (https://libvirt.org/formatdomain.html): <cpu>, <memory model='sgx-epc'>, and the arguments that
+// <qemu:commandline> passes through (https://libvirt.org/drvqemu.html).
+#include <string>
+
+#include "interop/lint/subject.hpp"
+#include "text/shown.hpp"
+#include "text/xml.hpp"
+
+namespace cloister::toolstack::lint {
+
+namespace {
+
+std::string_view local_name(pugi::xml_node node) {
+  const std::string_view name = node.name();
+  return name.substr(name.find(':') + 1);  // npos + 1: the whole name
+}
+
+vm::CpuMode mode_of(pugi::xml_node cpu) {
+  const std::string_view mode = cpu.attribute("mode").value();
+  if (mode == "host-model") return vm::CpuMode::host_model;
+  if (mode == "host-passthrough") return vm::CpuMode::host_passthrough;
+  if (mode == "maximum") return vm::CpuMode::maximum;
+  return cpu.child("model") ? vm::CpuMode::custom : vm::CpuMode::unspecified;
+}
+
+CpuChoice read_cpu(const xml::Document& document, pugi::xml_node cpu) {
+  CpuChoice choice{.mode = mode_of(cpu), .model = cpu.child_value("model"), .at = document.position_of(cpu)};
+  for (const pugi::xml_node feature : cpu.children("feature")) {
+    const std::string_view policy = feature.attribute("policy").as_string("require");
+    choice.flags.push_back(make_flag(feature.attribute("name").value(), policy::Tool::libvirt,
+                                     policy != "disable" && policy != "forbid", document.position_of(feature)));
+  }
+  return choice;
+}
+
+std::size_t count_of(pugi::xml_node parent, const char* name) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const pugi::xml_node child : parent.children(name)) ++count;
+  return count;
+}
+
+/// The domain itself, or the one inside what libvirt keeps about it (<domstatus>, <domainsnapshot>).
+pugi::xml_node find_domain(pugi::xml_node root) {
+  return std::string_view(root.name()) == "domain" ? root : root.child("domain");
+}
+
+}  // namespace
+
+tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
+  const auto document = xml::Document::parse(text);
+  if (!document) return tl::unexpected(document.error());
+  const pugi::xml_node domain = find_domain(document->root());
+  if (!domain)
+    return document->error(document->root(),
+                           "found the element " + shown(document->root().name()) + ", expected 'domain'");
+  Subject subject{.format = Format::libvirt};
+  if (const pugi::xml_node cpu = domain.child("cpu")) {
+    subject.cpus.push_back(read_cpu(*document, cpu));
+    subject.guest_numa = count_of(cpu.child("numa"), "cell") > 1;
+  }
+  for (const pugi::xml_node memory : domain.child("devices").children("memory")) {
+    if (std::string_view(memory.attribute("model").value()) != "sgx-epc") continue;
+    subject.epc.push_back({.at = document->position_of(memory),
+                           .on_host_nodes = !memory.child("source").child("nodemask").empty(),
+                           .on_guest_node = !memory.child("target").child("node").empty()});
+  }
+  std::vector<vm::Word> arguments;
+  for (const pugi::xml_node child : domain.children()) {
+    if (local_name(child) != "commandline") continue;
+    for (const pugi::xml_node argument : child.children())
+      if (local_name(argument) == "arg")
+        arguments.push_back({argument.attribute("value").value(), document->position_of(argument)});
+  }
+  add_arguments(subject, arguments);
+  return subject;
+}
+
+}  // namespace cloister::toolstack::lint

@@ -1,0 +1,21 @@
+// nova.conf: what Nova makes libvirt's <cpu> of.
+#include "interop/lint/subject.hpp"
+
+namespace cloister::toolstack::lint {
+
+tl::expected<Subject, Diagnostic> read_nova(std::string_view text) {
+  auto nova = vm::read_nova_conf(text);
+  if (!nova) return tl::unexpected(nova.error());
+  Subject subject{.format = Format::nova};
+  const vm::Cpu cpu = vm::cpu_of(*nova);
+  CpuChoice choice{.mode = cpu.mode, .model = cpu.model};
+  if (nova->mode) choice.at = nova->mode->at;
+  const bool heeded = cpu.mode != vm::CpuMode::unspecified;
+  for (const vm::NovaFlag& flag : heeded ? nova->flags : std::vector<vm::NovaFlag>{})
+    choice.flags.push_back(make_flag(flag.name, policy::Tool::libvirt, flag.on, flag.at));
+  subject.cpus.push_back(std::move(choice));
+  subject.nova = std::move(*nova);
+  return subject;
+}
+
+}  // namespace cloister::toolstack::lint

@@ -1,0 +1,156 @@
+// QEMU's command line: -cpu (target/i386/cpu.c, x86_cpu_parse_featurestr), -object memory-backend-epc in both of its
+// forms, and -M sgx-epc.N (docs/system/i386/sgx.rst). What else it says is nothing to this lint.
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "interop/lint/subject.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/qemu_options.hpp"
+#include "text/json_text.hpp"
+
+namespace cloister::toolstack::lint {
+
+namespace {
+
+using vm::Word;
+
+using Properties = std::map<std::string, std::string, std::less<>>;
+
+/// "TYPE,id=ID,size=64M,prealloc=on", or the same as JSON with its type as "qom-type". Of JSON's values that are no
+/// texts, what they are written as.
+Properties properties_of(std::string_view text, const char* first) {
+  Properties properties;
+  if (text.starts_with('{')) {
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    if (!json.is_object()) return properties;
+    for (const auto& [key, value] : json.items())
+      properties[key] = value.is_string() ? value.get<std::string>() : json_text(value);
+    return properties;
+  }
+  bool is_first = true;
+  for (const vm::QemuField& field : vm::qemu_fields(text)) {
+    if (field.value) {
+      properties[field.name] = *field.value;
+    } else {
+      properties[is_first ? first : field.name] = is_first ? field.name : "on";
+    }
+    is_first = false;
+  }
+  return properties;
+}
+
+CpuChoice read_cpu(const Word& argument) {
+  CpuChoice choice{.at = argument.at, .option = true};
+  std::vector<vm::QemuField> fields = vm::qemu_fields(argument.text);
+  choice.model = fields.front().name;
+  choice.mode = choice.model == "host"  ? vm::CpuMode::host_passthrough
+                : choice.model == "max" ? vm::CpuMode::maximum
+                                        : vm::CpuMode::custom;
+  fields.erase(fields.begin());
+  for (const vm::QemuField& field : fields) {
+    const bool sign = field.name.starts_with('+') || field.name.starts_with('-');
+    const auto on = sign ? std::optional(field.name.front() == '+') : vm::qemu_switch(field.value.value_or("on"));
+    const std::string word = field.name.substr(sign ? 1 : 0);
+    if (on && !word.empty()) choice.flags.push_back(make_flag(word, policy::Tool::qemu, *on, argument.at));
+  }
+  return choice;
+}
+
+/// Which backends there are, and what -M says of them.
+struct EpcOptions {
+  struct Backend {
+    Word id;
+    EpcSection section;
+  };
+  std::vector<Backend> backends;
+  struct Attached {
+    Word memdev;
+    bool on_node = false;
+  };
+  std::map<std::string, Attached> attached;  ///< by N of sgx-epc.N
+
+  void read_object(const Word& argument) {
+    const Properties properties = properties_of(argument.text, "qom-type");
+    const auto value = [&](std::string_view key) {
+      const auto found = properties.find(key);
+      return found == properties.end() ? std::string() : found->second;
+    };
+    if (value("qom-type") != "memory-backend-epc") return;
+    const bool bound = std::ranges::any_of(properties, [](const auto& p) { return p.first.starts_with("host-nodes"); });
+    backends.push_back({{value("id"), argument.at},
+                        {.at = argument.at,
+                         .prealloc = vm::qemu_switch(value("prealloc")).value_or(false),
+                         .on_host_nodes = bound && value("policy") != "default"}});
+  }
+
+  void read_machine(const Word& argument) {
+    constexpr std::string_view prefix = "sgx-epc.";
+    for (const auto& [key, value] : properties_of(argument.text, "type")) {
+      const std::size_t dot = key.find('.', prefix.size());
+      if (!key.starts_with(prefix) || dot == key.npos) continue;
+      Attached& section = attached[key.substr(prefix.size(), dot - prefix.size())];
+      if (key.substr(dot) == ".memdev") section.memdev = {value, argument.at};
+      if (key.substr(dot) == ".node") section.on_node = true;
+    }
+  }
+
+  void add_to(Subject& subject) const {
+    for (const Backend& backend : backends) {
+      EpcSection section = backend.section;
+      section.attached = false;
+      for (const auto& [number, other] : attached) {
+        if (other.memdev.text != backend.id.text) continue;
+        section.attached = true;
+        section.on_guest_node = other.on_node;
+      }
+      if (!section.attached) subject.unattached.push_back(backend.id);
+      subject.epc.push_back(section);
+    }
+    for (const auto& [number, section] : attached) {
+      const std::string& id = section.memdev.text;
+      const auto has_id = [&id](const Backend& backend) { return backend.id.text == id; };
+      if (!id.empty() && std::ranges::none_of(backends, has_id)) subject.without_backend.push_back(section.memdev);
+    }
+  }
+};
+
+}  // namespace
+
+void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
+  std::vector<std::string> argv;
+  for (const Word& argument : arguments) argv.push_back(argument.text);
+  EpcOptions epc;
+  std::size_t nodes = 0;
+  for (const vm::QemuOption& option : vm::qemu_options(argv)) {
+    if (option.name == "sgx-epc") subject.old_options.push_back(arguments[option.index].at);
+    if (!option.complete || option.index + 1 >= arguments.size()) continue;
+    const Word& value = arguments[option.index + 1];
+    if (option.name == "cpu") subject.cpus.push_back(read_cpu(value));
+    if (option.name == "object") epc.read_object(value);
+    if (option.name == "machine") epc.read_machine(value);
+    if (option.name == "numa" && value.text.starts_with("node")) ++nodes;
+  }
+  epc.add_to(subject);
+  subject.guest_numa = subject.guest_numa || nodes > 1;
+}
+
+tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
+  const auto argv = vm::read_argv(text);
+  if (!argv) return tl::unexpected(argv.error());
+  if (std::ranges::none_of(*argv, [](const std::string& argument) { return argument.starts_with('-'); }))
+    return tl::unexpected(Diagnostic{{},
+                                     "found no option of QEMU; expected libvirt's domain XML, nova.conf or QEMU's "
+                                     "command line"});
+  Subject subject{.format = Format::qemu};
+  // A listing of arguments may lack the program.
+  const u32 program = argv->front().starts_with('-') ? 0 : 1;
+  std::vector<Word> arguments;
+  for (u32 i = program; i < argv->size(); ++i)
+    arguments.push_back({(*argv)[i], {.line = i + 1 - program, .column = 0}});
+  add_arguments(subject, arguments);
+  subject.arguments = std::move(arguments);
+  return subject;
+}
+
+}  // namespace cloister::toolstack::lint

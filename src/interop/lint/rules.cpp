@@ -1,0 +1,52 @@
+// The table of rules.
+#include "interop/lint/rules.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+namespace cloister::toolstack::lint {
+
+std::span<const Rule> rules() {
+  static constexpr Rule table[] = {
+      {"duplicate-cpu", "QEMU gets `-cpu` twice, and obeys the last one only", duplicate_cpu},
+      {"overridden-model", "A CPU model has no effect, since a later `-cpu` names another one", overridden_model},
+      {"missing-sgx", "A flag that depends on `sgx` is asked for without it", missing_sgx},
+      {"missing-sgx1", "A named model with `sgx` lacks `sgx1`, without which there are no enclaves", missing_sgx1},
+      {"unknown-flag", "No such flag is known", unknown_flag},
+      {"foreign-word", "The flag is known, but not to this tool by this name", foreign_word},
+      {"flag-not-in-map", "The installed libvirt's cpu_map lacks the flag", flag_not_in_map},
+      {"flags-without-epc", "SGX flags, and no EPC for enclaves to be in", flags_without_epc},
+      {"epc-without-flags", "EPC, and a processor without SGX", epc_without_flags},
+      {"no-prealloc", "The EPC is not allocated at the start, so that a shortage shows later", no_prealloc},
+      {"epc-on-no-node", "Host or guest has several NUMA nodes, and the EPC is bound to none", epc_on_no_node},
+      {"old-sgx-epc", "`-sgx-epc` is of Intel's branch of QEMU; QEMU itself has `-M sgx-epc.N`", old_sgx_epc},
+      {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},
+      {"host-without-sgx", "SGX is asked of a host that has none, or whose firmware did not switch it on",
+       host_without_sgx},
+      {"locked-launch-control", "`sgxlc` is asked of a host whose launch control is locked or missing",
+       locked_launch_control},
+      {"provisioning-refused", "The provisioning key is asked for without permission on `/dev/sgx_provision`",
+       provisioning_refused},
+      {"old-cpu-model", "Nova's key `cpu_model` has been `cpu_models` since Nova 20", old_cpu_model},
+      {"unknown-cpu-mode", "`cpu_mode` is none of Nova's words", unknown_cpu_mode},
+      {"models-without-custom", "`cpu_models` without `cpu_mode = custom`, with which Nova does not start",
+       models_without_custom},
+      {"custom-without-model", "`cpu_mode = custom` without `cpu_models`, with which Nova does not start",
+       custom_without_model},
+      {"ignored-flags", "`cpu_model_extra_flags` in a mode in which Nova does not heed it", ignored_flags},
+  };
+  return table;
+}
+
+std::vector<Finding> lint(const Case& of) {
+  std::vector<Finding> findings;
+  for (const Rule& rule : rules()) {
+    rule.look(of, [&](Position at, std::string message, std::string mend) {
+      findings.push_back({rule.name, at, std::move(message), std::move(mend)});
+    });
+  }
+  std::ranges::stable_sort(findings, {}, [](const Finding& f) { return std::tuple(f.at.line, f.at.column); });
+  return findings;
+}
+
+}  // namespace cloister::toolstack::lint

@@ -1,0 +1,76 @@
+// Rules about the choice of a processor. QEMU keeps the value of the last -cpu and forgets the others (softmmu/vl.c);
+// it clears SGX_LC and all of leaf 12H where SGX is off (target/i386/cpu.c, feature_dependencies).
+#include <fmt/format.h>
+
+#include "interop/lint/rules.hpp"
+#include "policy/dependence.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::lint {
+
+namespace {
+
+std::string shown_model(const CpuChoice& cpu) {
+  if (!cpu.model.empty()) return shown(cpu.model);
+  return cpu.from_host() ? "the host's processor" : "the default processor";
+}
+
+/// The feature lies in SGX's leaf 12H, or is one that leaf 7 has for SGX.
+bool needs_sgx(const policy::Feature& feature) {
+  return policy::find_sgx_flag(feature.name) != nullptr && feature.name != "sgx";
+}
+
+}  // namespace
+
+void duplicate_cpu(const Case& of, const Report& report) {
+  const Subject& subject = of.subject;
+  if (subject.format == Format::libvirt) {
+    for (const CpuChoice& cpu : subject.cpus) {
+      if (!cpu.option) continue;
+      report(
+          cpu.at,
+          "libvirt passes a -cpu of its own, and QEMU obeys the last one only, which is this: what <cpu> says has no "
+          "effect",
+          "take -cpu out of <qemu:commandline>, and write its flags as <feature policy='require' name='…'/> in <cpu>");
+    }
+  } else if (subject.format == Format::qemu && subject.cpus.size() > 1) {
+    report(subject.cpus.back().at,
+           fmt::format("this is -cpu for the {} time; QEMU obeys it, and forgets the other",
+                       subject.cpus.size() == 2 ? "second" : "last"),
+           "write one -cpu with the model that is meant and all flags");
+  }
+}
+
+void overridden_model(const Case& of, const Report& report) {
+  const auto& cpus = of.subject.cpus;
+  for (std::size_t i = 0; i + 1 < cpus.size(); ++i) {
+    const CpuChoice& last = cpus.back();
+    if (cpus[i].model.empty() || cpus[i].model == last.model) continue;
+    report(cpus[i].at,
+           fmt::format("the model {} has no effect: a later -cpu says {}", shown(cpus[i].model), shown_model(last)),
+           "keep the one that is meant");
+  }
+}
+
+void missing_sgx(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  if (cpu == nullptr || cpu->has_sgx()) return;
+  for (const Flag& flag : cpu->flags) {
+    if (!flag.on || flag.feature == nullptr || !needs_sgx(*flag.feature)) continue;
+    report(
+        flag.at,
+        fmt::format("{} without sgx: QEMU clears it, with all of CPUID leaf 0x12, where sgx is off", shown(flag.word)),
+        "add sgx, or leave this out");
+  }
+}
+
+void missing_sgx1(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  if (cpu == nullptr || cpu->from_host() || !cpu->has_on("sgx") || cpu->has_on("sgx1")) return;
+  report(cpu->find("sgx")->at,
+         fmt::format("{} has no flag of SGX by itself: without sgx1 ENCLS and ENCLU are undefined in the guest",
+                     shown_model(*cpu)),
+         "add sgx1, and sgx-mode64 for enclaves of 64 bits");
+}
+
+}  // namespace cloister::toolstack::lint

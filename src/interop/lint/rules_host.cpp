@@ -1,0 +1,66 @@
+// Rules that need to know the host: what KVM passes on of launch control (Linux clears SGX_LC where the hash MSRs
+// cannot be written, arch/x86/kernel/cpu/feat_ctl.c), and who may open /dev/sgx_provision.
+#include <fmt/format.h>
+
+#include "interop/lint/rules.hpp"
+
+namespace cloister::toolstack::lint {
+
+namespace {
+
+/// What the host says of SGX, if it says that there is none to give.
+const char* lack_of_sgx(const Case& of) {
+  if (of.report == nullptr) return nullptr;
+  if (of.report->state == policy::SgxState::absent) return "has no SGX";
+  if (of.report->state == policy::SgxState::switched_off) return "has SGX, which its firmware did not switch on";
+  return nullptr;
+}
+
+}  // namespace
+
+void host_without_sgx(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  const char* why = lack_of_sgx(of);
+  const bool asks = cpu != nullptr && cpu->has_on("sgx");
+  if (why == nullptr || (!asks && of.subject.epc.empty())) return;
+  report(asks ? cpu->find("sgx")->at : of.subject.epc.front().at,
+         fmt::format("{} {}: a guest that asks for it does not start, or does without", of.host->name, why),
+         "see what `cloister cpu probe` says of the host");
+}
+
+void locked_launch_control(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  if (of.report == nullptr || lack_of_sgx(of) != nullptr || cpu == nullptr || !cpu->has_on("sgxlc")) return;
+  const char* why = nullptr;
+  switch (of.report->launch) {
+    case policy::LaunchCase::none: why = "has no launch control"; break;
+    case policy::LaunchCase::unwritable: why = "has launch control locked to Intel's key"; break;
+    case policy::LaunchCase::locked: why = "has launch control locked to another key than Intel's"; break;
+    case policy::LaunchCase::unlocked:
+    case policy::LaunchCase::unknown: return;
+  }
+  report(cpu->find("sgxlc")->at,
+         fmt::format("{} {}: KVM has no sgxlc to give, and {}", of.host->name, why,
+                     of.subject.format == Format::qemu ? "QEMU leaves it out, or with 'enforce' does not start"
+                                                       : "libvirt does not start the guest"),
+         of.report->launch == policy::LaunchCase::none ? "take sgxlc out"
+                                                       : "take sgxlc out, or unlock launch control in the firmware");
+}
+
+void provisioning_refused(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  if (of.host == nullptr || !of.host->environment || cpu == nullptr || !cpu->has_on("sgx-provisionkey")) return;
+  using Device = policy::HostEnvironment::Device;
+  const Device device = of.host->environment->provision;
+  // libvirt opens the device to its guests, whatever a person may do with it.
+  if (device == Device::usable || (device == Device::refused && of.subject.format != Format::qemu)) return;
+  report(cpu->find("sgx-provisionkey")->at,
+         fmt::format("{} /dev/sgx_provision on {}: QEMU cannot enable the key, and says 'Could not enable SGX "
+                     "PROVISIONKEY'",
+                     device == Device::absent ? "there is no" : "there is no permission to open", of.host->name),
+         device == Device::absent
+             ? "take sgx-provisionkey out, or load a kernel with CONFIG_X86_SGX on a host with SGX"
+             : "make the user of QEMU a member of the device's group, or take sgx-provisionkey out");
+}
+
+}  // namespace cloister::toolstack::lint

@@ -1,0 +1,96 @@
+// Rules about the words for flags. libvirt takes those of its cpu_map, and older versions said "out of memory" of any
+// other; QEMU takes names of features and properties, with '_' for '-' (target/i386/cpu.c, feat2prop).
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "interop/lint/rules.hpp"
+#include "text/nearest.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::lint {
+
+namespace {
+
+std::string with_hyphens(std::string word) {
+  std::ranges::replace(word, '_', '-');
+  return word;
+}
+
+/// libvirt's words: its own map's if it is installed, else ours.
+std::vector<std::string_view> words_of(policy::Tool tool, const policy::CpuMap* map) {
+  std::vector<std::string_view> words;
+  if (tool == policy::Tool::libvirt && map != nullptr) {
+    for (const policy::MapFeature& feature : map->features) words.push_back(feature.name);
+    return words;
+  }
+  for (const policy::Feature& feature : policy::features())
+    if (const std::string_view word = policy::spelling(feature, tool); !word.empty()) words.push_back(word);
+  return words;
+}
+
+policy::Tool tool_of(const CpuChoice& cpu) { return cpu.option ? policy::Tool::qemu : policy::Tool::libvirt; }
+
+std::string_view place_of_words(policy::Tool tool) {
+  return tool == policy::Tool::qemu ? "qemu-system-x86_64 -cpu help" : "libvirt's cpu_map";
+}
+
+void for_each_flag(const Case& of, const std::function<void(const Flag&, policy::Tool)>& look) {
+  for (const CpuChoice& cpu : of.subject.cpus)
+    for (const Flag& flag : cpu.flags) look(flag, tool_of(cpu));
+}
+
+bool is_in_map(const Flag& flag, const policy::CpuMap* map) {
+  return map != nullptr && map->find_feature(flag.word) != nullptr;
+}
+
+}  // namespace
+
+void unknown_flag(const Case& of, const Report& report) {
+  for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
+    if (flag.feature != nullptr || is_in_map(flag, of.map)) return;
+    const std::vector<std::string_view> words = words_of(tool, of.map);
+    const auto near = text::nearest(flag.word, words);
+    if (tool == policy::Tool::qemu) {
+      // -cpu has properties that are no features; only what was meant for SGX can be judged.
+      const bool meant_for_sgx = flag.word.starts_with("sgx") ||
+                                 (near && policy::find_spelling(*near, tool) != nullptr && near->starts_with("sgx"));
+      if (!meant_for_sgx) return;
+    } else if (of.map == nullptr && !near) {
+      return;  // libvirt knows more flags than our table
+    }
+    report(flag.at,
+           fmt::format("no flag is called {}{}", shown(flag.word),
+                       tool == policy::Tool::libvirt
+                           ? "; libvirt refuses the domain, in older versions with the words 'out of memory'"
+                           : "; QEMU does not start"),
+           near ? fmt::format("did you mean {}?", shown(*near))
+                : fmt::format("take it out, or see {} for what there is", place_of_words(tool)));
+  });
+}
+
+void foreign_word(const Case& of, const Report& report) {
+  for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
+    if (flag.feature == nullptr || policy::find_sgx_flag(flag.feature->name) == nullptr) return;
+    if (tool == policy::Tool::libvirt && is_in_map(flag, of.map)) return;
+    const std::string_view word = policy::spelling(*flag.feature, tool);
+    if (word == (tool == policy::Tool::qemu ? with_hyphens(flag.word) : flag.word)) return;
+    report(flag.at,
+           fmt::format("{} has no flag {}{}", policy::name_of(tool), shown(flag.word),
+                       word.empty() ? ", and no word for it" : ""),
+           word.empty() ? "take it out" : fmt::format("it is called {} there", shown(word)));
+  });
+}
+
+void flag_not_in_map(const Case& of, const Report& report) {
+  if (of.map == nullptr) return;
+  for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
+    if (tool != policy::Tool::libvirt || flag.feature == nullptr || is_in_map(flag, of.map)) return;
+    if (policy::spelling(*flag.feature, tool) != flag.word) return;  // foreign_word
+    report(flag.at,
+           fmt::format("this host's libvirt has no {} in its cpu_map, and refuses the domain", shown(flag.word)),
+           "take it out, or add what `cloister cpu map` prints to the map");
+  });
+}
+
+}  // namespace cloister::toolstack::lint

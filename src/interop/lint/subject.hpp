@@ -1,0 +1,89 @@
+// What lint looks at, in whatever format a person settled it: the processor, its flags and the EPC, as written and with
+// their places. Readers of vm/ make a whole of a file or refuse it; here also what cannot work is kept.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "interop/vm/nova_conf.hpp"
+#include "interop/vm/vm.hpp"
+#include "policy/flags.hpp"
+#include "text/diagnostic.hpp"
+
+namespace cloister::toolstack::lint {
+
+enum class Format : u8 {
+  libvirt,  ///< domain XML
+  nova,     ///< nova.conf
+  qemu,     ///< a command line; a Position's line is the number of an argument, from 1 after the program
+};
+/// "libvirt's domain XML".
+std::string_view name_of(Format format);
+
+/// A flag as written, without a sign or a value.
+struct Flag {
+  std::string word = {};
+  const policy::Feature* feature = nullptr;  ///< by any tool's spelling; null: unknown to us
+  bool on = true;
+  Position at = {};
+};
+
+/// One choice of a processor: libvirt's <cpu>, Nova's keys, or QEMU's option -cpu.
+struct CpuChoice {
+  vm::CpuMode mode = vm::CpuMode::unspecified;
+  std::string model = {};
+  std::vector<Flag> flags = {};
+  Position at = {};
+  bool option = false;  ///< of QEMU, in an argv or in <qemu:commandline>
+
+  /// The last word on a feature, by our first name for it.
+  const Flag* find(std::string_view feature) const;
+  bool has_on(std::string_view feature) const;
+  /// The processor is the host's, with what it has of SGX.
+  bool from_host() const;
+  /// The guest gets SGX, as far as the choice goes.
+  bool has_sgx() const;
+};
+
+struct EpcSection {
+  Position at;
+  bool prealloc = true;
+  bool on_host_nodes = false;  ///< bound to NUMA nodes of the host
+  bool on_guest_node = false;
+  bool attached = true;  ///< the guest gets it
+};
+
+struct Subject {
+  Format format = Format::libvirt;
+  std::vector<CpuChoice> cpus = {};  ///< in the order in which QEMU sees them; it obeys the last one
+  std::vector<EpcSection> epc = {};
+  bool guest_numa = false;  ///< two nodes or more
+  /// -sgx-epc, the option of Intel's branch of QEMU.
+  std::vector<Position> old_options = {};
+  /// memory-backend-epc that no sgx-epc.N.memdev names, and names that no backend has.
+  std::vector<vm::Word> unattached = {}, without_backend = {};
+  std::vector<vm::Word> arguments = {};  ///< of a command line
+  std::optional<vm::NovaCpu> nova = {};
+
+  /// What QEMU obeys; null: nothing was chosen.
+  const CpuChoice* cpu() const { return cpus.empty() ? nullptr : &cpus.back(); }
+};
+
+/// The format is recognised by the first character that says it.
+tl::expected<Subject, Diagnostic> read_subject(std::string_view text);
+
+// One reader for each format.
+tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text);
+tl::expected<Subject, Diagnostic> read_nova(std::string_view text);
+tl::expected<Subject, Diagnostic> read_qemu(std::string_view text);
+
+/// Adds what arguments for QEMU say; each with its place.
+void add_arguments(Subject& subject, const std::vector<vm::Word>& arguments);
+
+/// Looks the flag up in the tool's words, then in all.
+Flag make_flag(std::string word, policy::Tool tool, bool on, Position at);
+
+}  // namespace cloister::toolstack::lint

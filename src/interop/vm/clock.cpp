@@ -1,0 +1,33 @@
+#include "interop/vm/clock.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace cloister::toolstack::vm {
+
+std::string clock_in_words(const Clock& clock) {
+  const char* const base = clock.localtime ? "local time" : "UTC";
+  if (clock.ahead == 0) return fmt::format("clock of {}", base);
+  const u64 seconds = clock.ahead < 0 ? 0 - static_cast<u64>(clock.ahead) : static_cast<u64>(clock.ahead);
+  return fmt::format("clock {} s {} {}", seconds, clock.ahead < 0 ? "behind" : "ahead of", base);
+}
+
+std::optional<i64> read_seconds(std::string_view text) {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  i64 seconds = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool whole = error == std::errc() && stop == text.data() + text.size();
+  return whole ? std::optional(seconds) : std::nullopt;
+}
+
+std::string clock_keys(const Clock& clock) {
+  std::string text;
+  if (clock.localtime) text += "localtime = 1\n";
+  // Neither lexer takes a sign outside quotes.
+  if (clock.ahead > 0) text += fmt::format("rtc_timeoffset = {}\n", clock.ahead);
+  if (clock.ahead < 0) text += fmt::format("rtc_timeoffset = \"{}\"\n", clock.ahead);
+  return text;
+}
+
+}  // namespace cloister::toolstack::vm

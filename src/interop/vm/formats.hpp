@@ -1,0 +1,40 @@
+// The readers and renderers of virtual machines, one file a format. Readers take a stranger's text: any bytes give a Vm
+// or one error with its position. Renderers are pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/config.hpp"
+#include "interop/vm/vm.hpp"
+#include "vmx/backend.hpp"
+
+namespace cloister::toolstack::vm {
+
+// A domain's configuration (docs/configuration.md): xl.cfg's syntax.
+/// `silicon` becomes a CPU model, the domain's SGX policy its features.
+tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::Backend& silicon);
+/// A configuration that read_config() takes, and whose Vm is this one.
+Rendered to_config(const Vm& vm, const vmx::Backend& silicon);
+/// Xen's own xl.cfg: `epc`, `cpuid` and the clock, in the words that xl has.
+Rendered to_xl(const Vm& vm);
+
+// libvirt's domain XML (https://libvirt.org/formatdomain.html).
+tl::expected<ReadVm, Diagnostic> from_libvirt(std::string_view xml);
+Rendered to_libvirt(const Vm& vm);
+
+// QEMU's command line: arguments in the order of argv, without the program itself.
+tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv);
+/// Lines for a shell, one option a line.
+Rendered to_qemu(const Vm& vm);
+std::vector<std::string> qemu_argv(const Vm& vm);
+/// A text with an argv: bytes of /proc/PID/cmdline, or a shell's command with quotes and continued lines. The program
+/// stays its first element.
+tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view text);
+
+// nova.conf and a flavor's extra specs; with the libvirt fragment for what Nova has no word for.
+Rendered to_nova(const Vm& vm);
+
+}  // namespace cloister::toolstack::vm

@@ -1,0 +1,39 @@
+// NUMA in a Vm: lists of nodes as libvirt and QEMU write them, and the guest's nodes, which follow from its EPC.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "interop/vm/vm.hpp"
+
+namespace cloister::toolstack::vm {
+
+/// What is read of a stranger's machine at most; Linux and QEMU count no further.
+inline constexpr u32 most_host_nodes = 1024, most_guest_nodes = 128, most_vcpus = 4096, most_sections = 1024;
+
+/// Numbers below `end` as "0-1,4,^1" (libvirt's cpuset): ascending, each once; nullopt for anything else.
+std::optional<std::vector<u32>> read_runs(std::string_view text, u32 end);
+inline std::optional<std::vector<u32>> read_nodes(std::string_view text) { return read_runs(text, most_host_nodes); }
+/// Runs, each "N" or "N-M".
+std::vector<std::string> runs_of(const std::vector<u32>& nodes);
+
+/// A node of the guest.
+struct GuestNode {
+  u64 kib = 0;    ///< RAM
+  u32 vcpus = 0;  ///< the first so many; only node 0 has some
+  bool operator==(const GuestNode&) const = default;
+};
+/// How many processors a list names if they are the first ones; else a number that no node has.
+std::optional<u32> first_vcpus(std::string_view text);
+/// As many nodes as the EPC names, one at least. RAM is divided evenly in MiB, the rest is node 0's, and so are the
+/// processors, as in a domain (docs/configuration.md, "epc").
+std::vector<GuestNode> guest_nodes(const Vm& vm);
+/// Some section names its node.
+bool names_nodes(const Vm& vm);
+
+/// KiB in all sections.
+u64 epc_kib(const Vm& vm);
+
+}  // namespace cloister::toolstack::vm

@@ -1,0 +1,31 @@
+#include "interop/vm/spoken.hpp"
+
+#include <fmt/format.h>
+
+#include "interop/vm/words.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::vm {
+
+std::string_view word_of(FeaturePolicy policy) {
+  constexpr std::string_view words[] = {"force", "require", "optional", "disable", "forbid"};
+  return words[static_cast<std::size_t>(policy)];
+}
+
+std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses) {
+  std::vector<SpokenFeature> result;
+  for (const CpuFeature& feature : cpu.features) {
+    const auto word = word_of_name(feature.name, tool);
+    const std::string what = "feature " + (is_word(feature.name) ? feature.name : shown(feature.name));
+    // What our table lacks was read from libvirt or QEMU, which share most words, and not with others.
+    const bool foreign = tool == policy::Tool::xen && policy::find_feature(feature.name) == nullptr;
+    if (!word || foreign) {
+      losses.push_back({what, word ? fmt::format("{} has no word for it", policy::name_of(tool)) : word.error()});
+    } else {
+      result.push_back({*word, feature.policy});
+    }
+  }
+  return result;
+}
+
+}  // namespace cloister::toolstack::vm

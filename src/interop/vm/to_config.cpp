@@ -1,0 +1,351 @@
+// A Vm as a domain's configuration (docs/configuration.md), in read_config()'s bounds. Without a kernel the key is a
+// comment, since a domain cannot start from a disk.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "arch/msr.hpp"
+#include "config/domain_name.hpp"
+#include "config/launch_hash.hpp"
+#include "interop/vm/clock.hpp"
+#include "interop/vm/config_policy.hpp"
+#include "interop/vm/formats.hpp"
+#include "interop/vm/models.hpp"
+#include "interop/vm/nodes.hpp"
+#include "interop/vm/provision.hpp"
+#include "interop/vm/spoken.hpp"
+#include "interop/vm/words.hpp"
+#include "policy/flags.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::vm {
+
+namespace {
+
+using policy::CpuidTable;
+
+constexpr u64 least_mib = 16, most_mib = 1 << 20, most_vcpus = 16;
+constexpr u32 most_package = 255;
+constexpr i64 most_timeoffset = 1'000'000'000;
+constexpr std::string_view provisioning = "sgx-provisionkey";
+
+/// Between double quotes, as the lexer takes it back.
+std::string in_quotes(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result.append(1, '\\').append(1, c);
+    } else if (byte < 0x20 || byte == 0x7f) {
+      result += fmt::format("\\x{:02x}", byte);
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+bool wants(const Vm& vm, const std::string& name) { return has_feature(vm.cpu, name); }
+
+class Writer {
+ public:
+  Writer(const Vm& vm, const vmx::Backend& silicon) : vm_(vm), silicon_(silicon) { cpu_ = with_provision(vm); }
+
+  Rendered rendered() {
+    minor_ones();
+    set("name", in_quotes(name()));
+    set("memory", fmt::to_string(memory_mib()));
+    if (vm_.vcpus > most_vcpus) lose(fmt::format("{} processors", vm_.vcpus), "a domain has 16 at most");
+    set("vcpus", fmt::to_string(std::clamp<u64>(vm_.vcpus, 1, most_vcpus)));
+    boot();
+    sections();
+    silicon();
+    cpuid();
+    sgx_keys();
+    clock();
+    return {std::move(text_), std::move(losses_)};
+  }
+
+ private:
+  void set(const char* key, const std::string& value) { text_ += fmt::format("{} = {}\n", key, value); }
+  void lose(std::string what, std::string why) { losses_.push_back({std::move(what), std::move(why)}); }
+  void lose_minor(std::string what, std::string why) { losses_.push_back({std::move(what), std::move(why), true}); }
+
+  void minor_ones() {
+    if (!vm_.uuid.empty()) lose_minor(fmt::format("UUID {}", shown(vm_.uuid)), "a domain has a name only");
+    if (!vm_.emulator.empty()) lose_minor(fmt::format("emulator {}", shown(vm_.emulator)), "a domain needs none");
+    if (!vm_.machine.empty())
+      lose_minor(fmt::format("machine {}", shown(vm_.machine)), "a domain's platform is always the same");
+  }
+
+  std::string name() {
+    std::string name = vm_.name;
+    for (char& c : name) {
+      if (!valid_name(std::string("a") + c)) c = '-';
+    }
+    if (!valid_name(name)) name.insert(0, "vm");
+    if (name != vm_.name && !vm_.name.empty())
+      lose_minor(fmt::format("name {}", shown(vm_.name)), fmt::format("a name has {}", name_rule));
+    return name;
+  }
+
+  /// Whole MiB, rounded up.
+  u64 in_mib(u64 kib, const char* what) {
+    if (kib % 1024 != 0) lose_minor(fmt::format("{} KiB of {}", kib, what), "a domain has whole MiB; rounded up");
+    return (kib + 1023) / 1024;
+  }
+
+  u64 memory_mib() {
+    const u64 mib = in_mib(vm_.memory_kib, "memory");
+    if (mib < least_mib || mib > most_mib)
+      lose(fmt::format("{} MiB of memory", mib), fmt::format("a domain has from {} to {}", least_mib, most_mib));
+    config_.memory_mib = std::clamp(mib, least_mib, most_mib);
+    return config_.memory_mib;
+  }
+
+  void boot() {
+    if (vm_.kernel.empty()) {
+      text_ += "# kernel = \"\"  # required: a bzImage, or an ELF kernel with a PVH entry\n";
+      lose_minor("start from a disk or the network", "a domain starts from a kernel, which is to be named");
+    } else {
+      set("kernel", in_quotes(vm_.kernel));
+    }
+    if (!vm_.ramdisk.empty()) set("ramdisk", in_quotes(vm_.ramdisk));
+    if (!vm_.cmdline.empty()) set("cmdline", in_quotes(vm_.cmdline));
+  }
+
+  // ------------------------------------------------------------------------------------------------ EPC
+
+  void sections() {
+    u64 sum = 0;
+    std::vector<std::string> lines;
+    for (const Epc& epc : vm_.epc) {
+      const u64 mib = in_mib(epc.kib, "EPC");
+      if (config_.epc.size() == most_epc_sections || sum + mib > most_mib) {
+        lose(fmt::format("EPC section of {} MiB", mib),
+             fmt::format("a domain has {} sections and {} MiB at most", most_epc_sections, most_mib));
+        continue;
+      }
+      sum += mib;
+      config_.epc.push_back({.mib = mib, .package = package_of(epc)});
+      kept_.push_back(&epc);
+      if (!epc.prealloc) lose("EPC that is not allocated at the start", "a domain's EPC always is");
+    }
+    lose_guest_nodes();
+    if (config_.epc.empty()) return;
+    if (config_.epc.size() == 1 && !config_.epc.front().package) {
+      return set("epc", fmt::to_string(config_.epc.front().mib));
+    }
+    for (const EpcSection& section : config_.epc) {
+      std::string line = fmt::format("size={}", section.mib);
+      if (section.package) line += fmt::format(",package={}", *section.package);
+      lines.push_back(in_quotes(line));
+    }
+    set("epc", fmt::format("[{}]", fmt::join(lines, ", ")));
+  }
+
+  std::optional<u32> package_of(const Epc& epc) {
+    if (epc.host_nodes.empty()) return std::nullopt;
+    if (epc.host_nodes.size() == 1 && epc.host_nodes.front() <= most_package) return epc.host_nodes.front();
+    lose(fmt::format("EPC of NUMA nodes {}", fmt::join(runs_of(epc.host_nodes), ",")),
+         fmt::format("a section is of one package, from 0 to {}", most_package));
+    return std::nullopt;
+  }
+
+  /// The guest's nodes follow from the packages. A section that names none is of the others' if there is one.
+  void lose_guest_nodes() {
+    std::set<u32> packages;
+    for (const EpcSection& section : config_.epc) {
+      if (section.package) packages.insert(*section.package);
+    }
+    for (std::size_t i = 0; i < config_.epc.size(); ++i) {
+      const auto package = config_.epc[i].package;
+      constexpr std::ptrdiff_t unknown = -1;
+      const std::ptrdiff_t follows = package                ? std::distance(packages.begin(), packages.find(*package))
+                                     : packages.size() <= 1 ? 0
+                                                            : unknown;
+      const auto asked = kept_[i]->guest_node;
+      if (asked && follows != std::ptrdiff_t{*asked})
+        lose(fmt::format("EPC in the guest's node {}", *asked), "the nodes of a domain follow from its EPC's packages");
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ the CPU
+
+  void silicon() {
+    const Cpu& cpu = vm_.cpu;
+    if (cpu.mode == CpuMode::host_model || cpu.mode == CpuMode::maximum) {
+      lose(fmt::format("CPU mode {}", cpu.mode == CpuMode::maximum ? "maximum" : "host-model"),
+           "a domain has the machine's processor, or what a description says");
+    }
+    if (cpu.mode != CpuMode::custom) return;
+    row_ = best_row();
+    if (row_ == nullptr)
+      return lose(fmt::format("CPU model {}", shown(cpu.model)), "no silicon description is like it");
+    config_.silicon = row_->silicon;
+    set("silicon", in_quotes(row_->silicon));
+  }
+
+  /// What the domain has so far. Sizes do not matter, and nothing is asked for that can lack, so that there is no
+  /// error.
+  CpuidTable policy() const {
+    DomainConfig asked = config_;
+    asked.memory_mib = DomainConfig{}.memory_mib;
+    if (!asked.epc.empty()) asked.epc = {{.mib = 1, .package = std::nullopt}};
+    return policy_of(asked, silicon_).value_or(CpuidTable{});
+  }
+
+  /// Of the descriptions that the model stands for, one that has the SGX that is wanted, and lacks what is switched
+  /// off.
+  const ModelRow* best_row() {
+    const ModelRow* best = nullptr;
+    std::size_t least = 0;
+    for (const ModelRow& row : model_rows()) {
+      if (row.model != vm_.cpu.model) continue;
+      config_.silicon = row.silicon;
+      const CpuidTable table = policy();
+      std::size_t wrong = 0;
+      for (const CpuFeature& feature : vm_.cpu.features) {
+        const policy::Feature* const known = policy::find_feature(feature.name);
+        if (known == nullptr) continue;
+        // One that lacks outweighs any number that are there and are switched off.
+        constexpr std::size_t heavy = 1000;
+        if (is_on(feature.policy) && !policy::has(table, *known)) wrong += heavy;
+        if (!is_on(feature.policy) && policy::has(table, *known)) ++wrong;
+      }
+      if (!vm_.epc.empty()) {
+        for (const std::string& name : sgx_features_of(table)) wrong += wants(vm_, name) ? 0 : 1;
+      }
+      for (const std::string& name : words_of(row.lacks)) wrong += is_off(name) ? 0 : 1;
+      if (best == nullptr || wrong < least) {
+        best = &row;
+        least = wrong;
+      }
+    }
+    config_.silicon = "default";
+    return best;
+  }
+
+  /// No model has SGX, so that all of it that is on is named.
+  bool complete() const { return vm_.cpu.mode == CpuMode::custom || vm_.cpu.mode == CpuMode::unspecified; }
+
+  bool is_off(const std::string& name) const {
+    return std::ranges::any_of(cpu_.features, [&](const CpuFeature& f) { return f.name == name && !is_on(f.policy); });
+  }
+
+  void change(const std::string& name, bool on) {
+    std::erase_if(config_.cpuid, [&](const policy::CpuidOverride& o) { return o.feature == name; });
+    config_.cpuid.push_back({name, on});
+  }
+
+  /// Off first, which always can be had; then on, as far as it can.
+  void cpuid() {
+    const CpuidTable all = policy();
+    const bool sgx = !config_.epc.empty();
+    launch_control_ = policy::has(all, *policy::find_feature("sgxlc"));
+    if (row_ != nullptr) {
+      for (const std::string& name : words_of(row_->without)) {
+        if (!wants(vm_, name)) change(name, false);
+      }
+    }
+    if (complete()) {
+      for (const std::string& name : sgx_features_of(all)) {
+        if (name != provisioning && !wants(vm_, name)) change(name, false);
+      }
+    }
+    for (const CpuFeature& feature : cpu_.features) {
+      if (!is_on(feature.policy)) switch_off(feature, all, sgx);
+    }
+    const CpuidTable rest = policy();
+    for (const CpuFeature& feature : cpu_.features) {
+      if (is_on(feature.policy)) switch_on(feature, rest, sgx);
+    }
+    if (config_.cpuid.empty()) return;
+    std::string text = "host";
+    for (const policy::CpuidOverride& o : config_.cpuid) text += fmt::format(",{}={}", o.feature, o.on ? 1 : 0);
+    set("cpuid", in_quotes(text));
+  }
+
+  void lose_policy(const CpuFeature& feature) {
+    if (feature.policy == FeaturePolicy::require || feature.policy == FeaturePolicy::disable) return;
+    lose(fmt::format("policy '{}' of feature {}", word_of(feature.policy), shown(feature.name)),
+         "'cpuid' knows 1 and 0 only");
+  }
+
+  void switch_off(const CpuFeature& feature, const CpuidTable& all, bool sgx) {
+    lose_policy(feature);
+    const policy::Feature* const known = policy::find_feature(feature.name);
+    if (known == nullptr) return lose_word(feature);
+    const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
+    if (feature.name == provisioning || (of_sgx && !sgx)) return;
+    // What a description lacks is off. Outside SGX more is described than is implemented, so only the table knows.
+    const bool lacks = row_ != nullptr && std::ranges::count(words_of(row_->lacks), feature.name) > 0;
+    if (of_sgx && complete() ? policy::has(all, *known) : !lacks) change(feature.name, false);
+  }
+
+  void switch_on(const CpuFeature& feature, const CpuidTable& rest, bool sgx) {
+    lose_policy(feature);
+    const policy::Feature* const known = policy::find_feature(feature.name);
+    if (known == nullptr) return lose_word(feature);
+    const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
+    if (of_sgx && !sgx) return lose(fmt::format("feature {}", feature.name), "a domain without 'epc' has no SGX");
+    if (!policy::has(rest, *known)) {
+      return lose(fmt::format("feature {}", feature.name),
+                  row_ == nullptr
+                      ? "no silicon here has it, or not without what is switched off"
+                      : fmt::format("'{}' does not have it, or not without what is switched off", row_->silicon));
+    }
+    // The domain has all SGX that is not switched off.
+    const bool implied = of_sgx && (complete() || feature.name == "sgx" || feature.name == provisioning);
+    if (!implied) change(feature.name, true);
+  }
+
+  void lose_word(const CpuFeature& feature) {
+    lose(fmt::format("feature {}", shown(feature.name)), "'cpuid' has no word for it");
+  }
+
+  // ------------------------------------------------------------------------------------------------ SGX
+
+  void sgx_keys() {
+    const CpuidTable table = policy();
+    const LaunchControl& launch = vm_.launch;
+    const bool sgx = policy::has(table, *policy::find_feature("sgx"));
+    const bool control = policy::has(table, *policy::find_feature("sgxlc"));
+    const bool own_hash = launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash;
+    // EINIT takes the hash in a domain without the registers too.
+    if (launch.hash && launch_control_) set("lehash", in_quotes(launch_hash_text(*launch.hash)));
+    if (own_hash && !launch_control_)
+      lose(fmt::format("launch hash {}", launch_hash_text(*launch.hash)), "the domain has no launch control");
+    if (launch.writable && control) set("lewr", *launch.writable ? "1" : "0");
+    if (launch.writable == true && !control)
+      lose("a launch hash that the guest may write", "the domain has no launch control");
+    const bool provision = has_feature(cpu_, provisioning);
+    if (provision && sgx) set("sgx_provision", "1");
+    if (vm_.provision == true && !sgx) lose("the provisioning key", "the domain has no SGX");
+  }
+
+  void clock() {
+    Clock kept = vm_.clock;
+    kept.ahead = std::clamp(kept.ahead, -most_timeoffset, most_timeoffset);
+    if (kept != vm_.clock)
+      lose_minor(clock_in_words(vm_.clock), fmt::format("a domain's is {} s ahead or behind at most", most_timeoffset));
+    text_ += clock_keys(kept);
+  }
+
+  const Vm& vm_;
+  const vmx::Backend& silicon_;
+  Cpu cpu_;
+  DomainConfig config_;  ///< what was said of the CPU so far
+  std::vector<const Epc*> kept_;
+  const ModelRow* row_ = nullptr;
+  bool launch_control_ = false;  ///< the silicon has it
+  std::string text_;
+  std::vector<Loss> losses_;
+};
+
+}  // namespace
+
+Rendered to_config(const Vm& vm, const vmx::Backend& silicon) { return Writer(vm, silicon).rendered(); }
+
+}  // namespace cloister::toolstack::vm

@@ -1,0 +1,126 @@
+// The platform's root secret, in a file.
+#include "machine/platform_secret.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "host/files.hpp"
+#include "host/own_folder.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr const char* secret_name = "platform-secret";
+
+tl::unexpected<std::string> failed(const std::string& what, const std::string& path) {
+  return tl::unexpected(fmt::format("{} {}: {}", what, path, std::strerror(errno)));
+}
+
+void fill_random(std::span<u8> bytes) {
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t n = ::getrandom(bytes.data() + done, bytes.size() - done, 0);
+    if (n > 0) done += static_cast<std::size_t>(n);
+  }
+}
+
+/// nullopt: there is none.
+tl::expected<std::optional<PlatformSecret>, std::string> read_secret(int folder, const std::string& path) {
+  const Fd file{::openat(folder, secret_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+  if (!file && errno == ENOENT) return std::nullopt;
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) != 0) return failed("cannot open", path);
+  if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
+    return tl::unexpected(fmt::format("{}: expected a regular file of user {}'s", path, ::geteuid()));
+  if ((status.st_mode & 077) != 0) {
+    return tl::unexpected(fmt::format("{}: mode {:03o}, expected 600: others may have read the platform's secret", path,
+                                      status.st_mode & 0777));
+  }
+  PlatformSecret secret;
+  if (status.st_size != static_cast<off_t>(secret.size()) ||
+      ::read(file.get(), secret.data(), secret.size()) != static_cast<ssize_t>(secret.size())) {
+    return tl::unexpected(fmt::format("{}: {} bytes, expected {}", path, status.st_size, secret.size()));
+  }
+  return secret;
+}
+
+}  // namespace
+
+std::string state_folder() {
+  if (const char* const own = std::getenv("CLOISTER_STATE"); own != nullptr && *own != '\0') return own;
+  if (const char* const xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != '\0') {
+    return std::string(xdg).append("/cloister");
+  }
+  if (const char* const home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+    return std::string(home).append("/.local/state/cloister");
+  }
+  return {};
+}
+
+tl::expected<PlatformSecret, std::string> platform_secret_in(int folder, const std::string& path_of_folder,
+                                                             MissingSecret missing) {
+  const std::string path = path_of_folder + "/" + secret_name;
+  const auto old = read_secret(folder, path);
+  if (!old) return tl::unexpected(old.error());
+  if (*old && missing == MissingSecret::must_be)
+    return tl::unexpected(path + ": it is there, and no new secret replaces it");
+  if (*old) return **old;
+  if (missing == MissingSecret::refuse) {
+    return tl::unexpected(path +
+                          ": it is missing, and with it all keys of the enclaves here: put it back, or start once with "
+                          "--new-secret");
+  }
+  PlatformSecret secret;
+  fill_random(secret);
+  // Written aside and linked, so that two first starts agree on one secret and none sees half of it.
+  const std::string fresh = fmt::format("{}.{}", secret_name, ::getpid());
+  {
+    const Fd file{::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+    if (!file || !write_all(file.get(), secret) || ::fsync(file.get()) != 0)
+      return failed("cannot write", path_of_folder + "/" + fresh);
+  }
+  const int linked = ::linkat(folder, fresh.c_str(), folder, secret_name, 0);
+  const int reason = errno;
+  ::unlinkat(folder, fresh.c_str(), 0);
+  if (linked == 0) {
+    ::fsync(folder);
+    return secret;
+  }
+  errno = reason;
+  if (reason != EEXIST) return failed("cannot make", path);
+  const auto other = read_secret(folder, path);
+  if (!other) return tl::unexpected(other.error());
+  if (!*other) return failed("cannot make", path);
+  return **other;
+}
+
+tl::expected<PlatformSecret, std::string> platform_secret(const std::string& folder) {
+  if (folder.empty()) {
+    return tl::unexpected(std::string("no place for the platform's secret: set CLOISTER_STATE to a folder, or HOME"));
+  }
+  const auto opened = open_own_folder(folder, Making::missing, 0700);
+  if (!opened) return tl::unexpected(opened.error());
+  return platform_secret_in(opened->get(), folder, MissingSecret::make);
+}
+
+PlatformSecret fixed_platform_secret() {
+  PlatformSecret secret;
+  for (std::size_t i = 0; i < secret.size(); ++i) secret[i] = static_cast<u8>(i);
+  return secret;
+}
+
+u64 random_boot_number() {
+  u64 number = 0;
+  fill_random({reinterpret_cast<u8*>(&number), sizeof number});
+  return number;
+}
+
+}  // namespace cloister::toolstack

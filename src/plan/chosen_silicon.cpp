@@ -1,0 +1,127 @@
+// From CPUID leaves to what a package offers.
+#include "plan/chosen_silicon.hpp"
+
+#include <charconv>
+#include <optional>
+
+#include "policy/cpuid_dump.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using arch::CpuidRegs;
+using policy::CpuidTable;
+using policy::SgxState;
+namespace leaf = arch::leaf;
+
+using Failed = tl::unexpected<Diagnostic>;
+
+Diagnostic at_silicon(const DomainConfig& config, const std::string& message) {
+  return {config.position_of("silicon"), "cannot use silicon '" + config.silicon + "': " + message};
+}
+Diagnostic warning(const DomainConfig& config, const std::string& message) {
+  return {config.position_of("silicon"), "silicon '" + config.silicon + "': " + message};
+}
+
+/// Without these a description describes no processor that a guest could run on.
+constexpr u32 needed[] = {leaf::basic_max, leaf::version, leaf::features, leaf::extended_max, leaf::extended_features};
+
+std::string list_of(const std::vector<u32>& numbers) {
+  constexpr std::size_t most = 8;
+  std::string text;
+  for (std::size_t i = 0; i < numbers.size() && i < most; ++i) {
+    text += (i == 0 ? "" : i + 1 == numbers.size() ? " and " : ", ") + std::to_string(numbers[i]);
+  }
+  return numbers.size() > most ? text + " and more" : text;
+}
+
+tl::expected<CpuidTable, Diagnostic> read_dump(const DomainConfig& config, const FileReader& read,
+                                               std::vector<Diagnostic>& warnings) {
+  const auto bytes = read(config.silicon);
+  if (!bytes) return Failed(at_silicon(config, bytes.error()));
+  const auto dump = policy::read_cpuid_dump({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  if (!dump) {
+    return Failed(at_silicon(config, "line " + std::to_string(dump.error().line) + ": " + dump.error().message));
+  }
+  const policy::DumpedCpu& first = dump->cpus.front();
+  for (const u32 number : needed) {
+    if (first.table.leaves().contains({number, 0})) continue;
+    char text[8];
+    const std::string hex(text, std::to_chars(text, std::end(text), number, 16).ptr);
+    return Failed(at_silicon(config, "it does not show leaf 0x" + hex + " of CPU " + std::to_string(first.number)));
+  }
+  if (const auto others = policy::sgx_disagreements(*dump); !others.empty()) {
+    warnings.push_back(warning(config, "the SGX leaves of CPU " + list_of(others) + " are not those of CPU " +
+                                           std::to_string(first.number) + ", whose leaves are taken"));
+  }
+  return first.table;
+}
+
+/// The leaves of a package that offers this, with some EPC, as far as descriptions are compared with it.
+CpuidTable offered_leaves(const vmx::Backend& silicon, const vmx::Features& features) {
+  vmx::Package::Config config;
+  config.epc = {{arch::Mfn{1}, 1}};
+  config.features = features;
+  CpuidTable leaves;
+  constexpr std::pair<u32, u32> compared[] = {
+      {leaf::basic_max, 0}, {leaf::version, 0}, {leaf::features, 0},     {leaf::xsave, 1},
+      {leaf::sgx, 0},       {leaf::sgx, 1},     {leaf::extended_max, 0}, {leaf::extended_features, 0}};
+  for (const auto& [number, subleaf] : compared) {
+    leaves.set(number, subleaf, silicon.cpuid(config, number, subleaf));
+  }
+  return leaves;
+}
+
+/// Why a domain with EPC cannot have such a processor.
+std::optional<std::string> refusal(SgxState sgx) {
+  switch (sgx) {
+    case SgxState::absent: return "its processor has no SGX, and the domain has EPC";
+    case SgxState::switched_off:
+      return "its processor's SGX was switched off (leaf 0x12 is zero), and the domain has EPC";
+    case SgxState::unknown:
+      return "what it offers of SGX is unknown (it ends before sub-leaves 0 and 1 of leaf 0x12), and the domain has "
+             "EPC";
+    case SgxState::offered: break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
+                                                       const std::string& machine, const FileReader& read) {
+  ChosenSilicon chosen{.features = machine_features(machine), .described = {}, .warnings = {}};
+  const bool own = config.silicon != "default";
+  if (!own && machine.empty()) return chosen;
+  CpuidTable described;
+  chosen.described.name = own ? config.silicon : machine;
+  if (own && names_a_dump(config.silicon)) {
+    auto leaves = read_dump(config, read, chosen.warnings);
+    if (!leaves) return Failed(leaves.error());
+    described = with_syscall(std::move(*leaves));
+  } else {
+    const policy::Description* const description = policy::find_description(chosen.described.name);
+    if (description == nullptr) return Failed(at_silicon(config, policy::unknown_description(chosen.described.name)));
+    described = with_syscall(policy::leaves_of(*description));
+  }
+  chosen.described.sgx = policy::sgx_state(described);
+  if (const auto why = refusal(chosen.described.sgx); why && !config.epc.empty())
+    return Failed(at_silicon(config, *why));
+  chosen.described.masking =
+      policy::compare(described, offered_leaves(silicon, own ? chosen.features : vmx::Features{}));
+  if (!own) return chosen;
+  const vmx::Features asked = features_of(described);
+  chosen.features = within(chosen.features, asked);
+  // What is not implemented on any machine is no news.
+  const auto lost =
+      policy::compare(offered_leaves(silicon, asked), offered_leaves(silicon, chosen.features)).masked.sgx;
+  if (!lost.empty() && !config.epc.empty()) {
+    std::string names;
+    for (const std::string& name : lost) names.append(names.empty() ? "" : ", ").append(name);
+    chosen.warnings.push_back(warning(config, "the machine's silicon, '" + machine + "', has not all of it: " + names));
+  }
+  return chosen;
+}
+
+}  // namespace cloister::toolstack

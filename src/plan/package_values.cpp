@@ -1,0 +1,163 @@
+// Values in and out of JSON. What is read is checked as far as arithmetic on it depends on it; whether the frames are
+// the domain's, the accounts say.
+#include "plan/package_values.hpp"
+
+#include <algorithm>
+
+#include "arch/types.hpp"
+#include "plan/features_json.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr u64 most_frames = u64{1} << 40;  // 52 physical bits
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+
+constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
+                                             LaunchControl::unlocked};
+
+}  // namespace
+
+std::vector<vmx::EpcSection> sections_of(const Grants& grants) {
+  std::vector<vmx::EpcSection> sections;
+  for (const auto& grant : grants) sections.insert(sections.end(), grant.extents.begin(), grant.extents.end());
+  return sections;
+}
+
+std::vector<u32> packages_of(const Grants& grants) {
+  std::vector<u32> packages;
+  for (const auto& grant : grants) packages.push_back(grant.package);
+  return packages;
+}
+
+u64 pages_of(const Grants& grants) {
+  u64 pages = 0;
+  for (const vmx::EpcSection& section : sections_of(grants)) pages += section.pages;
+  return pages;
+}
+
+Grants wished_grants(const std::vector<EpcSection>& sections) {
+  Grants grants;
+  arch::Mfn next{1};
+  for (const EpcSection& section : sections) {
+    const u64 pages = section.mib * pages_per_mib;
+    grants.push_back({.package = section.package.value_or(0), .extents = {{next, pages}}});
+    next = next + pages;
+  }
+  return grants;
+}
+
+void apply_launch_control(vmx::Package::Config& config, LaunchControl state,
+                          const std::optional<std::array<u64, 4>>& hash) {
+  constexpr u32 sgx_lc = 1 << 30;
+  if (state == LaunchControl::none) config.features.leaf7_ecx &= ~sgx_lc;
+  config.launch_control_writable = state == LaunchControl::unlocked;
+  config.launch_hash = hash.value_or(arch::msr::intel_lepubkeyhash);
+}
+
+policy::MsrPolicy machine_msrs(const vmx::Package::Config& config) {
+  policy::MsrPolicy msrs{.sgx = config.features.has_sgx() && !config.epc.empty(),
+                         .launch_control = config.features.launch_control()};
+  msrs.lepubkeyhash_writable = config.launch_control_writable;
+  if (msrs.launch_control) msrs.lepubkeyhash = config.launch_hash;
+  return msrs;
+}
+
+vmx::Package::Config package_config(const PackageValues& values, const Grants& grants) {
+  vmx::Package::Config config;
+  config.features = values.features;
+  config.epc = sections_of(grants);
+  apply_launch_control(config, values.launch_control, values.launch_hash);
+  for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
+  return config;
+}
+
+PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features) {
+  PackageValues values{
+      .launch_control = machine.launch_control, .launch_hash = machine.launch_hash, .features = features, .faulty = {}};
+  const auto sections = sections_of(grants);
+  for (const PackageDescription& package : machine.packages) {
+    for (const EpcSectionDescription& section : package.epc) {
+      for (const u64 page : section.faulty) {
+        const arch::Mfn frame{section.base / arch::page_size + page};
+        const bool ours = std::ranges::any_of(
+            sections, [&](const vmx::EpcSection& s) { return frame >= s.first && frame - s.first < s.pages; });
+        if (ours) values.faulty.push_back(frame.value);
+      }
+    }
+  }
+  return values;
+}
+
+json to_json(const Grants& grants) {
+  json list = json::array();
+  for (const auto& grant : grants) {
+    json extents = json::array();
+    for (const auto& extent : grant.extents)
+      extents.push_back({{"first", extent.first.value}, {"pages", extent.pages}});
+    list.push_back({{"package", grant.package}, {"extents", std::move(extents)}});
+  }
+  return list;
+}
+
+tl::expected<Grants, std::string> read_grants(const json& list) {
+  Grants grants;
+  for (const json& element : list) {
+    EpcGrant grant;
+    JsonFields fields(element);
+    fields.number("package", grant.package);
+    for (const json& extent : fields.list("extents")) {
+      u64 first = 0, pages = 0;
+      JsonFields inner(extent);
+      inner.number("first", first, most_frames).number("pages", pages, most_frames);
+      if (!inner.ok()) return tl::unexpected(inner.error());
+      grant.extents.push_back({arch::Mfn{first}, pages});
+    }
+    if (!fields.ok()) return tl::unexpected(fields.error());
+    grants.push_back(std::move(grant));
+  }
+  return grants;
+}
+
+json to_json(const PackageValues& values) {
+  json object{{"launch_control", name_of(values.launch_control)},
+              {"features", to_json(values.features)},
+              {"faulty", values.faulty}};
+  if (values.launch_hash) object["launch_hash"] = *values.launch_hash;
+  return object;
+}
+
+tl::expected<PackageValues, std::string> read_package_values(const json& object) {
+  PackageValues values;
+  std::string launch_control;
+  JsonFields fields(object);
+  fields.text("launch_control", launch_control);
+  const auto known = std::ranges::find(launch_controls, launch_control, [](LaunchControl c) { return name_of(c); });
+  if (known == std::end(launch_controls)) fields.fail("'launch_control': unknown");
+  const auto numbers = [&fields](const char* name, auto take) {
+    for (const json& element : fields.list(name)) {
+      if (!element.is_number_unsigned()) return fields.fail(std::string("'") + name + "': expected numbers");
+      take(element.get<u64>());
+    }
+  };
+  numbers("faulty", [&](u64 frame) { values.faulty.push_back(frame); });
+  if (fields.has("launch_hash")) {
+    std::vector<u64> hash;
+    numbers("launch_hash", [&](u64 part) { hash.push_back(part); });
+    if (hash.size() != 4) fields.fail("'launch_hash': expected 4 numbers");
+    if (fields.ok()) std::copy_n(hash.begin(), 4, values.launch_hash.emplace().begin());
+  }
+  if (!fields.has("features")) fields.fail("'features' is missing");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  auto features = read_features(object["features"]);
+  if (!features) return tl::unexpected("'features': " + features.error());
+  values.features = std::move(*features);
+  values.launch_control = *known;
+  return values;
+}
+
+}  // namespace cloister::toolstack

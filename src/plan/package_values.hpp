@@ -1,0 +1,57 @@
+// The part of the machine that one domain's Package is made of, as values that go into records and launch messages: the
+// frames that the domain was granted, and what every package of the machine has in common.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/config.hpp"
+#include "machine/epc/accounts.hpp"
+#include "machine/machine.hpp"
+#include "policy/policy.hpp"
+#include "vmx/features.hpp"
+
+namespace cloister::toolstack {
+
+/// What a domain was granted of the machine's EPC, one element for each section of its configuration.
+using Grants = std::vector<EpcGrant>;
+
+/// The extents of all grants, in order: the sections of the domain's Package.
+std::vector<vmx::EpcSection> sections_of(const Grants& grants);
+/// The package of each grant.
+std::vector<u32> packages_of(const Grants& grants);
+u64 pages_of(const Grants& grants);
+/// Grants as a domain wishes them, of frames that are nobody's: to see what follows before there are any.
+Grants wished_grants(const std::vector<EpcSection>& sections);
+
+struct PackageValues {
+  LaunchControl launch_control = LaunchControl::unlocked;
+  std::optional<std::array<u64, 4>> launch_hash;
+  vmx::Features features;   ///< the domain's processor (chosen_silicon.hpp)
+  std::vector<u64> faulty;  ///< frames among the domain's that EREMOVE cannot clear
+  bool operator==(const PackageValues&) const = default;
+};
+
+/// What firmware made of launch control, on a package whose features are known: SGX_LC, IA32_FEATURE_CONTROL bit 17 and
+/// the hash MSRs. Without a hash they are Intel's.
+void apply_launch_control(vmx::Package::Config& config, LaunchControl state,
+                          const std::optional<std::array<u64, 4>>& hash);
+/// The MSRs of such a package's processors, within which a domain's are.
+policy::MsrPolicy machine_msrs(const vmx::Package::Config& config);
+
+/// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
+vmx::Package::Config package_config(const PackageValues& values, const Grants& grants);
+
+/// What `machine` gives to a domain with these frames and such a processor.
+PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features);
+
+/// [{"package":0,"extents":[{"first":…,"pages":…}]}], in frames of 4 KiB.
+nlohmann::json to_json(const Grants& grants);
+tl::expected<Grants, std::string> read_grants(const nlohmann::json& list);
+
+nlohmann::json to_json(const PackageValues& values);
+tl::expected<PackageValues, std::string> read_package_values(const nlohmann::json& object);
+
+}  // namespace cloister::toolstack

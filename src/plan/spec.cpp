@@ -1,0 +1,61 @@
+// Both are plain copies of what the configuration says, but for the date.
+#include "plan/spec.hpp"
+
+#include <time.h>
+
+namespace cloister::toolstack {
+
+using hypervisor::Ending;
+
+namespace {
+
+constexpr time_t deterministic_date = 1'735'689'600;  // 2025-01-01 00:00:00 UTC
+
+/// How far the host's local time is ahead of UTC. localtime_r() opens no file once tzset() has been called, which a
+/// VMM does before its sandbox.
+i64 zone_offset(time_t at) {
+  tm local{};
+  return ::localtime_r(&at, &local) == nullptr ? 0 : local.tm_gmtoff;
+}
+
+platform::RtcTime clock_date(const DomainConfig& config, vmx::ClockMode clock) {
+  if (clock == vmx::ClockMode::deterministic) return {deterministic_date + config.rtc_timeoffset, 0};
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const i64 zone = config.localtime ? zone_offset(now.tv_sec) : 0;
+  return {now.tv_sec + zone + config.rtc_timeoffset, now.tv_nsec};
+}
+
+}  // namespace
+
+hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, vmx::ClockMode clock,
+                                 const platform::RtcBattery& battery) {
+  hypervisor::DomainSpec spec;
+  spec.name = plan.config.name;
+  spec.map = plan.map;
+  spec.vcpus = plan.config.vcpus;
+  spec.cpuid = plan.cpuid;
+  spec.msr = plan.msr;
+  spec.sgx_provision = plan.config.sgx_provision;
+  spec.kernel = images.kernel;
+  spec.ramdisk = images.ramdisk;
+  spec.cmdline = plan.config.cmdline;
+  spec.clock = clock;
+  spec.date = clock_date(plan.config, clock);
+  spec.battery = battery;
+  return spec;
+}
+
+std::optional<Action> action_after(Ending ending, const DomainConfig& config) {
+  switch (ending) {
+    case Ending::powered_off:
+    case Ending::halted: return config.on_poweroff;
+    case Ending::reset: return config.on_reboot;
+    case Ending::crashed: return config.on_crash;
+    case Ending::timed_out:
+    case Ending::stopped: break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace cloister::toolstack

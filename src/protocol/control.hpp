@@ -1,0 +1,76 @@
+// The control protocol between the daemon and a VMM: on a SOCK_SEQPACKET socket, one request a packet, one reply each.
+//
+//   {"verb":"hello"}        {"ok":true,"id":…,"name":…,"pid":…,"state":…,"version":1}
+//   {"verb":"descriptors"}  {"ok":true}, with counters and page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
+//   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
+//   {"verb":"pause"} {"verb":"unpause"} {"verb":"shutdown"} {"verb":"reboot"}    what happens to the guest
+//   {"verb":"rename","name":…}    what the VMM calls the domain in its log
+//   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
+//   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
+//
+// A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
+// Ending a domain at once needs no word: the daemon kills the process, which also ends one that no longer listens.
+//
+// The first connection is the launching one: a VMM that loses it before `run` exits. Of 16 connections none is refused;
+// the next one gets an error, asked for or not, and is closed.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "host/files.hpp"
+#include "host/packet.hpp"
+
+namespace cloister::toolstack {
+
+inline constexpr u32 control_version = 1;
+
+/// Of the descriptors in the reply to `descriptors`.
+namespace control_fd {
+inline constexpr std::size_t counters = 0, page = 1, epc = 2, epcm = 3;
+}
+
+/// halted and crashed: the guest has ended so, and the configuration preserves the domain.
+enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed };
+inline constexpr DomainState domain_states[] = {DomainState::created,       DomainState::running, DomainState::paused,
+                                                DomainState::shutting_down, DomainState::ended,   DomainState::halted,
+                                                DomainState::crashed};
+/// "created", "running", …
+const char* name_of(DomainState state);
+
+/// A refusal, or why there is no answer.
+struct ControlError {
+  std::string message{};
+  bool answered = false;     ///< by the VMM; else it has gone or does not answer
+  std::string file{};        ///< of the configuration; empty: the error does not stand there
+  u32 line = 0, column = 0;  ///< 0: the file as a whole
+};
+
+/// The daemon's end of one connection. One thread at a time.
+class ControlClient {
+ public:
+  enum class Refused : u8 {
+    nobody,  ///< the socket is there, and nobody listens any more: who did has ended
+    absent,  ///< there is no such socket: it tells nothing of who had it
+    other,   ///< it could not be told: no descriptors are left, a full backlog, …
+  };
+  /// To the socket of this name in an open folder. `limit`: how long to wait for room in the backlog.
+  static tl::expected<ControlClient, Refused> connect(int folder, std::string_view name,
+                                                      std::chrono::milliseconds limit = std::chrono::seconds(5));
+
+  /// One request, with descriptors beside it, and its reply.
+  tl::expected<Packet, ControlError> request(const nlohmann::json& body, std::chrono::milliseconds limit,
+                                             std::span<const int> descriptors = {});
+  tl::expected<Packet, ControlError> request(const char* verb, std::chrono::milliseconds limit);
+
+  /// The process that last called listen() on the socket (SO_PEERCRED).
+  int peer_pid() const;
+
+ private:
+  explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
+  Fd socket_;
+};
+
+}  // namespace cloister::toolstack

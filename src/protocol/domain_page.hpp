@@ -1,0 +1,68 @@
+// What a domain leaves behind, whatever becomes of its VMM: its state, its counts, the end of its console, and the
+// report of how it ended. A memfd that the daemon makes and keeps and the VMM writes.
+//
+// The daemon does not trust what it reads here: every field is a value to show, and no length from the page is used
+// unchecked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "host/memfd.hpp"
+#include "hypervisor/outcome.hpp"
+#include "protocol/control.hpp"
+
+namespace cloister::toolstack {
+
+/// The page's memory. Every byte has one writer at a time, and any number of readers in other processes.
+struct DomainPageLayout {
+  static constexpr u64 current_magic = 0x3165676170746c63;  // "cltpage1"
+  static constexpr std::size_t console_bytes = 64 << 10, most_report = 16 << 10;
+
+  std::atomic<u64> magic;
+  std::atomic<u32> state;     ///< DomainState
+  std::atomic<u32> ending;    ///< hypervisor::Ending and 1; 0: it has not ended
+  std::atomic<u32> restarts;  ///< how often the guest started again
+  std::atomic<u32> report_bytes;
+  hypervisor::RunCounts counts;
+  std::atomic<u64> console_written;  ///< bytes since creation; the ring has the last of them
+  std::array<std::atomic<u8>, most_report> report;
+  std::array<std::atomic<u8>, console_bytes> console;
+};
+static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
+
+class DomainPage {
+ public:
+  /// A new page; state created.
+  static tl::expected<DomainPage, std::string> create();
+  /// The page behind a descriptor that came from elsewhere; it is duplicated.
+  static tl::expected<DomainPage, std::string> adopt(int descriptor);
+
+  int descriptor() const { return fd_.get(); }
+
+  DomainState state() const;
+  void set_state(DomainState state);
+  std::optional<hypervisor::Ending> ending() const;
+  std::string report() const;
+  void set_ending(hypervisor::Ending ending, const std::string& report);
+  u32 restarts() const;
+  void add_restart();
+  hypervisor::RunCounts& counts() const { return page().counts; }
+
+  /// One thread at a time.
+  void append_console(std::span<const u8> bytes);
+  /// The last DomainPageLayout::console_bytes of the console. While it is written, its oldest bytes may be newer ones.
+  std::string console() const;
+
+ private:
+  DomainPage(Fd fd, SharedMapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {}
+  DomainPageLayout& page() const;
+  Fd fd_;
+  SharedMapping mapping_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,42 @@
+// What the daemon hands to a new VMM: a message in a memfd, and descriptors with fixed numbers. The VMM opens no file
+// by name.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+
+#include "plan/package_values.hpp"
+
+namespace cloister::toolstack {
+
+/// Numbers of the inherited descriptors; all others are closed.
+namespace launch_fd {
+inline constexpr int message = 3;    ///< memfd: LaunchMessage
+inline constexpr int control = 4;    ///< bound SOCK_SEQPACKET socket, already listening
+inline constexpr int console = 5;    ///< bound SOCK_STREAM socket, already listening
+inline constexpr int kernel = 6;     ///< regular file
+inline constexpr int ramdisk = 7;    ///< regular file, if the configuration has one
+inline constexpr int epc = 8;        ///< EpcMemory's pages, if the domain has EPC
+inline constexpr int epcm = 9;       ///< EpcMemory's EPCM, if the domain has EPC
+inline constexpr int counters = 10;  ///< MachineCounters
+inline constexpr int page = 11;      ///< DomainPage
+inline constexpr int secret = 12;    ///< memfd with the platform's root secret, 32 bytes
+inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
+inline constexpr int first = message, last = root;
+}  // namespace launch_fd
+
+struct LaunchMessage {
+  u32 id = 0;
+  std::string name;
+  std::string config;  ///< text of the configuration
+  std::string file;    ///< its name, for messages
+  Grants grants;       ///< one for each EPC section of the configuration
+  PackageValues package;
+  bool operator==(const LaunchMessage&) const = default;
+};
+
+std::string write_launch(const LaunchMessage& message);
+/// The error says which member is wrong.
+tl::expected<LaunchMessage, std::string> read_launch(std::string_view text);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,246 @@
+// `cloister run FILE`: from the file to a domain, through its restarts to its end.
+#include "run/run.hpp"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "config/config.hpp"
+#include "host/exit_status.hpp"
+#include "host/files.hpp"
+#include "host/last_line.hpp"
+#include "host/stop.hpp"
+#include "host/terminal.hpp"
+#include "host/whole_file.hpp"
+#include "hypervisor/domain.hpp"
+#include "hypervisor/epc/clean.hpp"
+#include "machine/machine.hpp"
+#include "machine/platform_secret.hpp"
+#include "plan/chosen_silicon.hpp"
+#include "plan/images.hpp"
+#include "plan/package_values.hpp"
+#include "plan/plan.hpp"
+#include "plan/render.hpp"
+#include "plan/restarts.hpp"
+#include "plan/spec.hpp"
+#include "run/ending.hpp"
+#include "run/run_epc.hpp"
+#include "run/run_stats.hpp"
+#include "vmx/package.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using hypervisor::Ending;
+using hypervisor::Outcome;
+using hypervisor::TraceOptions;
+
+struct TraceKind {
+  const char* name;
+  bool TraceOptions::*flag;
+};
+constexpr TraceKind kinds[] = {
+    {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
+    {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
+
+/// The domain's package with the keys of its machine.
+tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
+                                                           const RunArguments& arguments) {
+  vmx::Package::Config package = package_config(values, grants);
+  if (grants.empty()) return package;
+  if (arguments.deterministic || arguments.dry_run) {
+    package.root_secret = fixed_platform_secret();
+    return package;
+  }
+  const auto secret = platform_secret(state_folder());
+  if (!secret) return tl::unexpected(secret.error());
+  package.root_secret = *secret;
+  package.boot = random_boot_number();
+  return package;
+}
+
+TraceOptions make_trace(const RunArguments& arguments, const std::string& name) {
+  TraceOptions trace;
+  for (const TraceKind& kind : kinds) {
+    for (const std::string& wanted : arguments.trace) trace.*kind.flag |= wanted == kind.name;
+  }
+  if (!arguments.trace.empty()) trace.path = arguments.trace_file.empty() ? name + ".trace" : arguments.trace_file;
+  return trace;
+}
+
+void report_unimplemented(const Outcome& outcome) {
+  for (const vmx::Unimplemented& u : outcome.unimplemented) {
+    spdlog::warn("cloister: not implemented: {}, {} time{}, first at {:#x}", u.what, u.count, u.count == 1 ? "" : "s",
+                 u.first_rip);
+  }
+}
+
+void report_stats(vmx::Package& package, bool has_epc, u64 instructions, Clock::duration time) {
+  spdlog::info("cloister: {}", speed_line(instructions, time));
+  if (!has_epc) return;
+  if (const auto observer = package.observe()) spdlog::info("cloister: {}", sgx_line((*observer)->events()));
+}
+
+void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
+  switch (outcome.ending) {
+    case Ending::powered_off: spdlog::info("cloister: {} powered off", name); break;
+    case Ending::reset: spdlog::info("cloister: {} reset itself", name); break;
+    case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
+    case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
+    case Ending::halted: spdlog::info("cloister: {} {}", name, outcome.report); break;
+    case Ending::crashed:
+      spdlog::error("cloister: {} crashed: {}", name, outcome.report);
+      spdlog::error("cloister: last console line: {}", console.text());
+      break;
+  }
+}
+
+/// The domain stays as its guest left it.
+void wait_preserved(const std::string& name, const StopSource& stop, std::optional<Clock::time_point> deadline) {
+  spdlog::info("cloister: {} is preserved: a signal or Ctrl-] ends it", name);
+  stop.sleep_until(deadline.value_or(Clock::time_point::max()));
+}
+
+/// Runs a domain and its successors until one ends for good.
+int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& images,
+                const std::vector<vmx::EpcSection>& epc, const RunArguments& arguments) {
+  const DomainConfig& config = plan.config;
+  StopSource stop;
+  const RawTerminal terminal(STDIN_FILENO);
+  std::optional<KeyPump> keys;
+  if (terminal.active()) {
+    keys.emplace(STDIN_FILENO, stop);
+    spdlog::info("cloister: the console is this terminal; Ctrl-] ends the domain");
+  }
+  LastLine last_line;
+  hypervisor::RunOptions options;
+  options.gdb_socket = arguments.gdb_socket;
+  options.trace = make_trace(arguments, config.name);
+  options.console_in = keys ? keys->keys() : STDIN_FILENO;
+  options.console_out = [&](std::span<const u8> bytes) {
+    last_line.feed(bytes);
+    if (!write_all(STDOUT_FILENO, bytes)) stop.request();
+  };
+  options.stop = &stop.flag();
+  options.shutdown = &stop.shutdown();
+  options.shutdown_timeout = std::chrono::seconds(config.shutdown_timeout);
+  options.note = [&config](std::string_view what) { spdlog::info("cloister: {}: {}", config.name, what); };
+
+  const Clock::time_point start = Clock::now();
+  const auto limit =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
+  const auto clock = arguments.deterministic ? vmx::ClockMode::deterministic : vmx::ClockMode::host;
+  u64 instructions = 0;
+  platform::RtcBattery battery;
+  Restarts restarts(config);
+  while (true) {
+    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock, battery), epc);
+    if (!domain) {
+      spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
+      return exit_status::bad_configuration;
+    }
+    if (arguments.timeout_seconds > 0) {
+      const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+      options.timeout = std::max(limit - spent, std::chrono::milliseconds(0));
+    }
+    const Outcome outcome = (*domain)->run(options);
+    instructions += outcome.instructions;
+    battery = (*domain)->battery();
+    report_ending(outcome, config.name, last_line);
+    report_unimplemented(outcome);
+    const bool may_go_on = !stop.flag() && !stop.shutdown();
+    const Action action = may_go_on ? action_after(outcome.ending, config).value_or(Action::destroy) : Action::destroy;
+    const auto deadline = options.timeout ? std::optional(start + limit) : std::nullopt;
+    if (action == Action::preserve) wait_preserved(config.name, stop, deadline);
+    if (action == Action::restart && restarts_here(restarts, config.name, stop, deadline)) {
+      domain->reset();
+      const auto stuck = hypervisor::clean_epc(package, epc);
+      if (stuck.empty()) continue;
+      spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
+      return exit_status::failed;
+    }
+    if (arguments.stats) report_stats(package, !epc.empty(), instructions, Clock::now() - start);
+    return status_of(outcome.ending, stop);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> trace_kinds() {
+  std::vector<std::string> names;
+  for (const TraceKind& kind : kinds) names.emplace_back(kind.name);
+  return names;
+}
+
+void set_up_messages() {
+  auto logger = spdlog::stderr_logger_mt("cloister");
+  logger->set_pattern("%v");
+  spdlog::set_default_logger(std::move(logger));
+}
+
+int run(const RunArguments& arguments, const Runner& runner) {
+  const auto refuse = [&](const Diagnostic& diagnostic) {
+    spdlog::error("{}", format(arguments.file, diagnostic));
+    return exit_status::bad_configuration;
+  };
+  const auto text = read_file(arguments.file);
+  if (!text) return refuse({{}, "cannot read: " + text.error()});
+  const auto read = read_config({reinterpret_cast<const char*>(text->data()), text->size()});
+  if (!read) return refuse(read.error());
+  for (const Diagnostic& warning : read->warnings) {
+    spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
+  }
+  return runner(arguments, read->config);
+}
+
+int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const DomainConfig& config) {
+  const auto refuse = [&](const Diagnostic& diagnostic) {
+    spdlog::error("{}", format(arguments.file, diagnostic));
+    return exit_status::bad_configuration;
+  };
+  const auto images = read_images(config, !arguments.dry_run);
+  if (!images) return refuse(images.error());
+
+  const bool described = !arguments.machine.empty();
+  MachineDescription machine = machine_for(config);
+  if (described) {
+    auto read_machine = load_machine(arguments.machine, [] { return HostEpc{}; });
+    if (!read_machine) {
+      spdlog::error("{}", read_machine.error());
+      return exit_status::bad_configuration;
+    }
+    machine = std::move(*read_machine);
+  }
+  const auto placed = place_epc(config, machine);
+  if (!placed) return refuse(placed.error());
+  if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
+
+  const auto chosen = choose_silicon(silicon, config, machine.silicon,
+                                     [](const std::string& dump) { return read_within(dump, longest_dump); });
+  if (!chosen) return refuse(chosen.error());
+  for (const Diagnostic& warning : chosen->warnings) {
+    spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
+  }
+  const auto hardware =
+      package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
+  if (!hardware) {
+    spdlog::error("cloister: {}", hardware.error());
+    return exit_status::failed;
+  }
+  const auto plan = make_plan(silicon, config, *hardware, packages_of(placed->grants), chosen->described);
+  if (!plan) return refuse(plan.error());
+  if (arguments.dry_run) {
+    const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
+    const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(rendered.data()), rendered.size()});
+    return written ? exit_status::powered_off : exit_status::failed;
+  }
+  const auto package = silicon.make_package(*hardware);
+  return run_domains(*package, *plan, *images, hardware->epc, arguments);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,44 @@
+// `cloister run FILE`: one domain on a terminal, without a daemon.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.hpp"
+#include "vmx/backend.hpp"
+
+namespace cloister::toolstack {
+
+/// What `cloister run` was asked for.
+struct RunArguments {
+  std::string file;
+  std::string backend = "software";  ///< or "qemu"
+  std::string machine;  ///< the machine description's file; empty: one package with the EPC that the domain wants
+  bool dry_run = false, json = false;
+  double timeout_seconds = 0;  ///< 0: none
+  std::string gdb_socket;
+  std::vector<std::string> trace;  ///< kinds, of trace_kinds()
+  std::string trace_file;          ///< empty: NAME.trace
+  bool deterministic = false;
+  bool stats = false;
+};
+
+/// The words that --trace takes.
+std::vector<std::string> trace_kinds();
+
+/// Messages go to standard error, one short line each.
+void set_up_messages();
+
+/// Runs the domain whose configuration was read; the exit status. The warnings about it have been shown.
+using Runner = std::function<int(const RunArguments& arguments, const DomainConfig& config)>;
+
+/// `cloister run FILE`: reads the configuration, and has `runner` do the rest; the exit status.
+int run(const RunArguments& arguments, const Runner& runner);
+
+/// The runner for domains on these processors.
+int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const DomainConfig& config);
+
+}  // namespace cloister::toolstack

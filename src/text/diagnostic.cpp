@@ -1,0 +1,14 @@
+// A diagnostic in the form that editors and compilers share.
+#include "text/diagnostic.hpp"
+
+namespace cloister::toolstack {
+
+std::string format(const std::string& file, const Diagnostic& diagnostic) {
+  std::string text = file + ":";
+  if (diagnostic.at.line != 0) {
+    text += std::to_string(diagnostic.at.line) + ":" + std::to_string(diagnostic.at.column) + ":";
+  }
+  return text + " " + diagnostic.message;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,57 @@
+// The guest's console among those who look at it: each gets the history first and then what comes; what any of them
+// types goes to the guest. One who does not read fast enough is dropped: the guest never waits for anybody. One who has
+// only ended what it types (shutdown(2)) goes on reading; one too many is told so.
+#pragma once
+
+#include <poll.h>
+
+#include <list>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "protocol/domain_page.hpp"
+
+namespace cloister::toolstack {
+
+class ConsoleHub {
+ public:
+  static constexpr std::size_t most_viewers = 16, longest_backlog = 256 << 10;
+
+  /// listening: a SOCK_STREAM socket. The page must outlive the hub.
+  ConsoleHub(DomainPage& page, Fd listening);
+
+  /// What the guest's serial port reads; never at its end.
+  int input() const { return typed_out_.get(); }
+  /// Bytes from the guest. Any thread; never waits.
+  void output(std::span<const u8> bytes);
+
+  // ---- the service's thread
+  /// Becomes readable when there is something to do that poll_set() did not know of.
+  int wake_descriptor() const { return wake_.get(); }
+  /// What to wait for.
+  std::vector<pollfd> poll_set();
+  /// After the wait: new viewers, typed bytes, output.
+  void serve(std::span<const pollfd> ready);
+  /// Every viewer has everything.
+  bool flushed();
+
+ private:
+  struct Viewer {
+    Fd socket;
+    std::string pending;  ///< to be sent; guarded by lock_
+    bool dropped = false;
+    bool types = true;  ///< false: it has said that nothing more comes
+  };
+  void attach();
+  void read_keys(Viewer& viewer);
+  void send(Viewer& viewer);
+
+  DomainPage& page_;
+  Fd listening_, typed_in_, typed_out_, wake_;
+  std::mutex lock_;  ///< of the page's console, viewers_' list and their pending bytes
+  std::list<Viewer> viewers_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,44 @@
+// A VMM's guest: everything that a domain is built of, made from the launch message and its descriptors.
+#pragma once
+
+#include <memory>
+#include <tl/expected.hpp>
+
+#include "hypervisor/domain.hpp"
+#include "plan/spec.hpp"
+#include "protocol/launch.hpp"
+
+namespace cloister::toolstack {
+
+class Guest {
+ public:
+  /// Reads the configuration and the images, and lays out the first Domain. The error stands in the configuration, or
+  /// has no position.
+  static tl::expected<Guest, Diagnostic> create(const vmx::Backend& silicon, const LaunchMessage& launch);
+
+  /// Runs it until it ends; then it has to be made anew.
+  hypervisor::Outcome run(const hypervisor::RunOptions& options);
+  /// Until renew().
+  hypervisor::Domain& domain() { return *domain_; }
+  /// A new Domain on cleaned EPC. The error says why there cannot be one.
+  tl::expected<void, std::string> renew();
+  const DomainConfig& config() const { return plan_.config; }
+
+ private:
+  Guest(std::unique_ptr<vmx::Package> package, DomainPlan plan, Images images, std::vector<vmx::EpcSection> sections)
+      : package_(std::move(package)),
+        plan_(std::move(plan)),
+        images_(std::move(images)),
+        sections_(std::move(sections)) {}
+
+  tl::expected<void, std::string> lay_out();
+
+  std::unique_ptr<vmx::Package> package_;
+  DomainPlan plan_;
+  Images images_;
+  std::vector<vmx::EpcSection> sections_;
+  platform::RtcBattery battery_;  ///< what the guest left in its clock chip
+  std::unique_ptr<hypervisor::Domain> domain_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,139 @@
+// The page's state changes with what is decided here, under the same lock.
+#include "vmm/lifecycle.hpp"
+
+#include <utility>
+
+namespace cloister::toolstack {
+
+namespace {
+tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std::string(why)); }
+constexpr const char* not_running = "it does not run";
+bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
+}  // namespace
+
+Lifecycle::Done Lifecycle::run(bool paused) {
+  const std::scoped_lock guard(lock_);
+  if (launched_) return refused("it runs already");
+  launched_ = true;
+  started_ = !paused;
+  page_.set_state(paused ? DomainState::paused : DomainState::running);
+  changed_.notify_all();
+  return {};
+}
+
+Lifecycle::Done Lifecycle::unpause() {
+  const std::scoped_lock guard(lock_);
+  if (page_.state() != DomainState::paused) return refused("it is not paused");
+  started_ = true;
+  if (domain_ != nullptr) domain_->unpause();
+  page_.set_state(DomainState::running);
+  changed_.notify_all();
+  return {};
+}
+
+Lifecycle::Done Lifecycle::pause() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused already");
+  if (domain_ == nullptr || !runs(state)) return refused(not_running);
+  domain_->pause();
+  page_.set_state(DomainState::paused);
+  return {};
+}
+
+Lifecycle::Done Lifecycle::shutdown() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused, and cannot see its power button");
+  if (domain_ == nullptr || !runs(state)) return refused(not_running);
+  domain_->press_power_button();
+  page_.set_state(DomainState::shutting_down);
+  return {};
+}
+
+void Lifecycle::set_domain(hypervisor::Domain* domain) {
+  const std::scoped_lock guard(lock_);
+  domain_ = domain;
+  between_guests_ = domain == nullptr;
+}
+
+Lifecycle::Done Lifecycle::reboot() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  if (state == DomainState::paused) return refused("it is paused: unpause it first");
+  if (!started_ || state == DomainState::ended) return refused(not_running);
+  if (terminating_) return refused("it is being ended");
+  // Each reboot that is granted is one that happens: the domain's thread looks at it once, after it took the domain
+  // away.
+  if (reboot_ || between_guests_) return refused("it is starting anew already");
+  reboot_ = true;
+  stop_ = true;
+  changed_.notify_all();
+  return {};
+}
+
+void Lifecycle::terminate() {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  const bool listens = started_ && (runs(state) || state == DomainState::paused);
+  if (!std::exchange(terminating_, true) && listens) {
+    if (domain_ != nullptr) domain_->unpause();
+    shutdown_ = true;
+    page_.set_state(DomainState::shutting_down);
+  } else {
+    started_ = true;
+    stop_ = true;
+  }
+  changed_.notify_all();
+}
+
+bool Lifecycle::terminating() const {
+  const std::scoped_lock guard(lock_);
+  return terminating_;
+}
+
+void Lifecycle::preserve(DomainState state) {
+  std::unique_lock guard(lock_);
+  page_.set_state(state);
+  between_guests_ = false;
+  changed_.wait(guard, [this] { return reboot_ || terminating_; });
+  between_guests_ = true;
+}
+
+bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
+  std::unique_lock guard(lock_);
+  between_guests_ = false;
+  changed_.wait_for(guard, wait, [this] { return reboot_ || terminating_; });
+  between_guests_ = true;
+  reboot_ = false;  // this is the one
+  if (!terminating_) stop_ = false;
+  return !terminating_;
+}
+
+void Lifecycle::rename(std::string name) {
+  const std::scoped_lock guard(lock_);
+  name_ = std::move(name);
+}
+
+bool Lifecycle::launched() const {
+  const std::scoped_lock guard(lock_);
+  return launched_;
+}
+
+void Lifecycle::wait_for_start() {
+  std::unique_lock guard(lock_);
+  changed_.wait(guard, [this] { return started_; });
+}
+
+bool Lifecycle::take_reboot() {
+  const std::scoped_lock guard(lock_);
+  stop_ = false;
+  return std::exchange(reboot_, false);
+}
+
+std::string Lifecycle::name() const {
+  const std::scoped_lock guard(lock_);
+  return name_;
+}
+
+}  // namespace cloister::toolstack

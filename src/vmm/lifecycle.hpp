@@ -1,0 +1,70 @@
+// What is asked of a domain from outside, between the thread that hears it (the service) and the one that runs the
+// guest.
+//
+// What the hypervisor must do to a guest that runs is done on the service's thread: a Domain's pause() and others may
+// be called from any.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "hypervisor/domain.hpp"
+#include "protocol/domain_page.hpp"
+
+namespace cloister::toolstack {
+
+class Lifecycle {
+ public:
+  using Done = tl::expected<void, std::string>;
+
+  /// The page must outlive this.
+  explicit Lifecycle(DomainPage& page, std::string name) : page_(page), name_(std::move(name)) {}
+
+  // ---- the service's thread; errors say why it cannot be done now
+  Done run(bool paused);
+  /// No processor is in the guest when it returns.
+  Done pause();
+  Done unpause();
+  /// Presses the guest's power button.
+  Done shutdown();
+  /// Ends the guest and starts it anew. Refused while it is paused, or about to start anew.
+  Done reboot();
+  /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
+  void terminate();
+  void rename(std::string name);
+  bool launched() const;
+
+  // ---- the domain's thread
+  /// What pause() and others act on, until it is replaced or taken away (null).
+  void set_domain(hypervisor::Domain* domain);
+  /// Until run() or unpause() start it.
+  void wait_for_start();
+  /// RunOptions::stop.
+  const std::atomic<bool>& stop_flag() const { return stop_; }
+  /// RunOptions::shutdown.
+  const std::atomic<bool>& shutdown_flag() const { return shutdown_; }
+  /// terminate() was called: what ends now ends for good.
+  bool terminating() const;
+  /// The guest has ended, and the domain stays, in this state; returns once it is to be rebooted or ended.
+  void preserve(DomainState state);
+  /// The guest has ended, and is to start anew after so long; at once if a reboot is asked for. False: the domain ends.
+  bool wait_before_restart(std::chrono::seconds wait);
+  /// Whether a reboot was asked for; clears the stop flag.
+  bool take_reboot();
+  std::string name() const;
+
+ private:
+  DomainPage& page_;
+  mutable std::mutex lock_;
+  std::condition_variable changed_;
+  std::string name_;
+  hypervisor::Domain* domain_ = nullptr;
+  bool launched_ = false, started_ = false, reboot_ = false, between_guests_ = false, terminating_ = false;
+  std::atomic<bool> stop_{false}, shutdown_{false};
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,87 @@
+// A verb is a row: its name, and the function that does it.
+#include "vmm/verbs.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+
+json done() { return {{"ok", true}}; }
+json error(const std::string& why) { return {{"error", why}}; }
+json reply_of(const Lifecycle::Done& result) { return result ? done() : error(result.error()); }
+
+Reply hello(VerbContext& context, const Packet&) {
+  return {{{"ok", true},
+           {"id", context.id},
+           {"name", context.lifecycle.name()},
+           {"pid", ::getpid()},
+           {"state", name_of(context.page.state())},
+           {"version", control_version}},
+          {}};
+}
+
+Reply descriptors(VerbContext& context, const Packet&) { return {done(), context.descriptors}; }
+
+Reply run(VerbContext& context, const Packet& request) {
+  bool paused = false;
+  JsonFields fields(request.body);
+  if (fields.has("paused")) fields.boolean("paused", paused);
+  return {fields.ok() ? reply_of(context.lifecycle.run(paused)) : error(fields.error()), {}};
+}
+
+Reply pause(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.pause()), {}}; }
+Reply shutdown(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.shutdown()), {}}; }
+Reply unpause(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.unpause()), {}}; }
+Reply reboot(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.reboot()), {}}; }
+
+Reply rename(VerbContext& context, const Packet& request) {
+  std::string name;
+  JsonFields fields(request.body);
+  if (!fields.text("name", name).ok()) return {error(fields.error()), {}};
+  context.lifecycle.rename(std::move(name));
+  return {done(), {}};
+}
+
+Reply status(VerbContext& context, const Packet&) {
+  return {{{"ok", true}, {"state", name_of(context.page.state())}, {"restarts", context.page.restarts()}}, {}};
+}
+
+/// A daemon that was started anew: nobody reads the pipe of the one before.
+Reply take_log(VerbContext&, const Packet& request) {
+  if (request.descriptors.size() != 1) return {error("one descriptor is wanted"), {}};
+  const int pipe = request.descriptors.front().get();
+  if ((::fcntl(pipe, F_GETFL) & O_NONBLOCK) == 0) return {error("its writes would wait"), {}};
+  if (::dup3(pipe, STDERR_FILENO, O_CLOEXEC) < 0) return {error(std::strerror(errno)), {}};
+  return {done(), {}};
+}
+
+struct Verb {
+  std::string_view name;
+  Reply (*act)(VerbContext&, const Packet&);
+};
+constexpr Verb verbs[] = {
+    {"hello", hello},     {"descriptors", descriptors}, {"run", run},       {"pause", pause},   {"shutdown", shutdown},
+    {"unpause", unpause}, {"reboot", reboot},           {"rename", rename}, {"status", status}, {"log", take_log}};
+
+}  // namespace
+
+Reply answer(VerbContext& context, const Packet& request) {
+  std::string name;
+  JsonFields fields(request.body);
+  if (!fields.text("verb", name).ok()) return {error(fields.error()), {}};
+  const auto verb = std::ranges::find(verbs, name, &Verb::name);
+  if (verb == std::end(verbs)) return {error("unknown verb '" + name + "'"), {}};
+  return verb->act(context, request);
+}
+
+}  // namespace cloister::toolstack

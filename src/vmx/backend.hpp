@@ -1,0 +1,30 @@
+// An implementation of this door: what makes packages, and the memory that outlives them. There is one for each kind of
+// machine; tools/ chooses.
+#pragma once
+
+#include "vmx/package.hpp"
+
+namespace cloister::vmx {
+
+/// Any thread.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// What CPUID would return in root mode on a package that is made so.
+  virtual CpuidRegs cpuid(const Package::Config& config, u32 leaf, u32 subleaf) const = 0;
+  virtual std::unique_ptr<Package> make_package(Package::Config config) const = 0;
+
+  /// Free pages, less than 2^32 of them.
+  virtual tl::expected<EpcMemory::Pointer, MemoryError> create_epc(u64 pages) const = 0;
+  /// The same memory as in another process, by its descriptors; `pages` as it was created with. Checks all that a later
+  /// access depends on: size, seals, layout.
+  virtual tl::expected<EpcMemory::Pointer, MemoryError> adopt_epc(int pages_descriptor, int epcm_descriptor,
+                                                                  u64 pages) const = 0;
+  /// A power-on of the machine. `boot` differs from one to the next.
+  virtual tl::expected<MachineCounters::Pointer, MemoryError> create_counters(u64 boot) const = 0;
+  /// The same counters as in another process.
+  virtual tl::expected<MachineCounters::Pointer, MemoryError> adopt_counters(int descriptor) const = 0;
+};
+
+}  // namespace cloister::vmx

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Holds the includes and link lines of src/ against the rooms that src/CMakeLists.txt declares.
+
+    check_rooms.py --source FOLDER [--build FOLDER] [--sizes]
+
+- A file includes only what its room declares; a header only what is declared PUBLIC.
+- What is declared is used, stands above its user in the file, and there is no circle of rooms.
+- Within a room no files include each other in a circle, a header and its .cpp file being one, unless CIRCLES says why.
+- Of the silicon others see the door alone (SEEN_OF).
+- A program links the rooms of PROGRAMS and no others (with --build, by build.ninja).
+--sizes prints the rooms with their files, lines and arrows."""
+import argparse
+import pathlib
+import re
+import sys
+
+# Rooms of which others may include only these headers: the others' way in is vmx/.
+SEEN_OF = {"silicon": {"silicon/backend.hpp"}}
+
+# What each program may link: a VMM has no HTTP, no registry and no formats of other tools in it.
+PROGRAMS = {
+    "cloister": "arch text host policy vmx silicon platform hypervisor config machine plan run http client interop",
+    "cloisterd": "arch text host policy vmx silicon platform hypervisor config machine plan protocol http daemon",
+    "cloister-vmm": "arch text host policy vmx silicon platform hypervisor config machine plan protocol vmm",
+    "cloister-enclave": "arch host text enclave",
+}
+
+# Files of a room that may be in a circle, and why. A circle is known by any of its files.
+CIRCLES = {
+    "daemon/domains": "a domain of the table is a type of the table's",
+    "hypervisor/machine": "a processor sends interrupts to the machine's others, and the machine has the processors",
+}
+
+INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
+ROOM = re.compile(r"^cloister_room\(\s*([^)]*)\)", re.M)
+
+
+class Tree:
+    def __init__(self, source):
+        self.source = source
+        self.text = (source / "CMakeLists.txt").read_text()
+        folders = {p.name for p in source.iterdir() if p.is_dir()}
+        self.public, self.private = {}, {}
+        for match in ROOM.finditer(self.text):
+            name, *words = match.group(1).split()
+            part = self.public
+            self.public[name], self.private[name] = [], []
+            for word in words:
+                if word in ("PUBLIC", "PRIVATE"):
+                    part = self.public if word == "PUBLIC" else self.private
+                elif word in folders:
+                    part[name].append(word)
+        self.files = sorted(p for p in source.rglob("*") if p.suffix in (".hpp", ".cpp"))
+        self.includes = {p: INCLUDE.findall(p.read_text()) for p in self.files}
+
+    def room(self, path):
+        return path.relative_to(self.source).parts[0]
+
+    def uses(self, room):
+        return self.public[room] + self.private[room]
+
+
+def check_folders(tree):
+    for folder in sorted(p.name for p in tree.source.iterdir() if p.is_dir()):
+        if folder != "tools" and folder not in tree.public:
+            yield f"{folder}/: no cloister_room() declares it"
+
+
+def check_includes(tree):
+    used = {room: set() for room in tree.public}
+    for path, includes in tree.includes.items():
+        room, where = tree.room(path), path.relative_to(tree.source)
+        for include in includes:
+            target = include.split("/")[0]
+            if "/" not in include:
+                continue  # made by the build
+            if target in SEEN_OF and room != target and include not in SEEN_OF[target]:
+                yield f"{where}: includes {include}; of {target} others see {', '.join(sorted(SEEN_OF[target]))}"
+            if room == "tools" or target == room:
+                continue
+            if room not in used:
+                continue
+            used[room].add(target)
+            if target not in tree.uses(room):
+                yield f"{where}: includes {include}, and {room} does not declare {target}"
+            elif path.suffix == ".hpp" and target not in tree.public[room]:
+                yield f"{where}: a header includes {include}, and {room} declares {target} PRIVATE"
+    for room, targets in used.items():
+        for target in tree.uses(room):
+            if target not in targets:
+                yield f"CMakeLists.txt: {room} declares {target} and never includes it"
+
+
+def check_order(tree):
+    above = []
+    for room in tree.public:
+        for target in tree.uses(room):
+            if target not in above:
+                yield f"CMakeLists.txt: {room} declares {target}, which is not above it: the rooms go up, or in a circle"
+        above.append(room)
+
+
+def circles(graph):
+    """Tarjan: the strongly connected components of more than one node."""
+    index, low, stack, on, found = {}, {}, [], set(), []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        on.add(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in on:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = []
+            while True:
+                other = stack.pop()
+                on.discard(other)
+                component.append(other)
+                if other == node:
+                    break
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    sys.setrecursionlimit(10000)
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def check_circles(tree):
+    graph = {}
+    for path, includes in tree.includes.items():
+        room = tree.room(path)
+        unit = str(path.relative_to(tree.source).with_suffix(""))
+        for include in includes:
+            other = str(pathlib.PurePath(include).with_suffix(""))
+            if include.split("/")[0] == room and other != unit:
+                graph.setdefault(unit, set()).add(other)
+    known = set()
+    for component in circles(graph):
+        excuse = next((name for name in CIRCLES if name in component), None)
+        if excuse is None:
+            yield f"{', '.join(component)}: include each other in a circle"
+        else:
+            known.add(excuse)
+    for name in CIRCLES:
+        if name not in known:
+            yield f"{name}: CIRCLES excuses it, and it is in no circle"
+
+
+def check_programs(tree, build):
+    ninja = (build / "build.ninja").read_text()
+    for program, allowed in PROGRAMS.items():
+        statement = re.search(rf"^build bin/{program}: .*\n((?:  .*\n)*)", ninja, re.M)
+        if not statement:
+            yield f"{program}: build.ninja does not link it"
+            continue
+        line = re.search(r"^  LINK_LIBRARIES = (.*)$", statement.group(1), re.M)
+        linked = set(re.findall(r"\bsrc/lib(\w+)\.a", line.group(1) if line else ""))
+        for room in sorted(linked - set(allowed.split())):
+            yield f"{program}: links {room}, which it may not have"
+
+
+def print_sizes(tree):
+    for room in tree.public:
+        files = [p for p in tree.files if tree.room(p) == room]
+        lines = sum(len(p.read_text().splitlines()) for p in files)
+        print(f"{room:11} {len(files):4} files {lines:6} lines -> {' '.join(tree.uses(room))}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=pathlib.Path, required=True, help="the folder src")
+    parser.add_argument("--build", type=pathlib.Path, help="a build's folder, with build.ninja")
+    parser.add_argument("--sizes", action="store_true")
+    options = parser.parse_args()
+    tree = Tree(options.source)
+    if options.sizes:
+        print_sizes(tree)
+    found = [*check_folders(tree), *check_includes(tree), *check_order(tree), *check_circles(tree)]
+    if options.build:
+        found += check_programs(tree, options.build)
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""check_rooms.py finds what is planted, each fault by itself in a copy of src/.
+
+    check_rooms_test.py SOURCE BUILD"""
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+import check_rooms
+
+SOURCE = BUILD = None
+
+
+class Planted(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.source = pathlib.Path(self.folder.name) / "src"
+        shutil.copytree(SOURCE, self.source)
+
+    def found(self):
+        tree = check_rooms.Tree(self.source)
+        return [
+            line
+            for check in (check_rooms.check_folders, check_rooms.check_includes, check_rooms.check_order, check_rooms.check_circles)
+            for line in check(tree)
+        ]
+
+    def plant(self, file, include):
+        path = self.source / file
+        path.write_text(path.read_text() + f'#include "{include}"\n')
+
+    def declare(self, old, new):
+        path = self.source / "CMakeLists.txt"
+        text = path.read_text()
+        self.assertIn(old, text)
+        path.write_text(text.replace(old, new, 1))
+
+    def test_nothing_is_found_in_the_tree(self):
+        self.assertEqual(self.found(), [])
+
+    def test_an_include_that_goes_up(self):
+        self.plant("hypervisor/vcpu.cpp", "daemon/domains.hpp")
+        self.assertEqual(
+            self.found(), ["hypervisor/vcpu.cpp: includes daemon/domains.hpp, and hypervisor does not declare daemon"]
+        )
+
+    def test_the_hypervisor_looking_into_the_silicon(self):
+        self.plant("hypervisor/vcpu.cpp", "silicon/cpu/cpu.hpp")
+        self.assertIn(
+            "hypervisor/vcpu.cpp: includes silicon/cpu/cpu.hpp; of silicon others see silicon/backend.hpp", self.found()
+        )
+
+    def test_a_header_that_names_what_is_private(self):
+        self.plant("run/run_epc.hpp", "text/utf8.hpp")
+        self.declare("PRIVATE spdlog::spdlog fmt::fmt)\ncloister_room(protocol", "PRIVATE text fmt::fmt)\ncloister_room(protocol")
+        self.assertEqual(
+            self.found(), ["run/run_epc.hpp: a header includes text/utf8.hpp, and run declares text PRIVATE"]
+        )
+
+    def test_a_circle_of_rooms(self):
+        self.plant("vmx/exit.cpp", "hypervisor/outcome.hpp")
+        self.declare("cloister_room(vmx PUBLIC arch)", "cloister_room(vmx PUBLIC arch PRIVATE hypervisor)")
+        self.assertEqual(
+            self.found(),
+            ["CMakeLists.txt: vmx declares hypervisor, which is not above it: the rooms go up, or in a circle"],
+        )
+
+    def test_a_circle_of_files(self):
+        self.plant("platform/uart.hpp", "platform/rtc.hpp")
+        self.plant("platform/rtc.cpp", "platform/uart.hpp")
+        self.assertEqual(self.found(), ["platform/rtc, platform/uart: include each other in a circle"])
+
+    def test_an_arrow_that_nobody_takes(self):
+        self.declare("cloister_room(vmx PUBLIC arch)", "cloister_room(vmx PUBLIC arch policy)")
+        self.assertEqual(self.found(), ["CMakeLists.txt: vmx declares policy and never includes it"])
+
+    def test_a_folder_that_no_line_declares(self):
+        (self.source / "attic").mkdir()
+        self.assertEqual(self.found(), ["attic/: no cloister_room() declares it"])
+
+
+class Links(unittest.TestCase):
+    def found(self, change=lambda text: text):
+        with tempfile.TemporaryDirectory() as folder:
+            build = pathlib.Path(folder)
+            (build / "build.ninja").write_text(change((BUILD / "build.ninja").read_text()))
+            return list(check_rooms.check_programs(check_rooms.Tree(SOURCE), build))
+
+    def test_nothing_is_found_in_the_build(self):
+        self.assertEqual(self.found(), [])
+
+    def test_a_vmm_that_links_an_http_server(self):
+        def link(text):
+            at = text.index("build bin/cloister-vmm:")
+            at = text.index("LINK_LIBRARIES = ", at) + len("LINK_LIBRARIES = ")
+            return text[:at] + "src/libhttp.a " + text[at:]
+
+        self.assertEqual(self.found(link), ["cloister-vmm: links http, which it may not have"])
+
+
+if __name__ == "__main__":
+    SOURCE, BUILD = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+    unittest.main(argv=sys.argv[:1])
