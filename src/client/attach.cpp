@@ -1,4 +1,5 @@
 // `cloister console`: the terminal and the domain's console socket, byte for byte, until Ctrl-] or the domain's end.
+#include <fcntl.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "host/exit_status.hpp"
+#include "host/held_keys.hpp"
 #include "host/terminal.hpp"
 #include "host/unix_socket.hpp"
 
@@ -19,29 +21,37 @@ namespace {
 enum class End { escape, domain, output };
 
 End pump(int console) {
-  std::array<pollfd, 2> wait{pollfd{STDIN_FILENO, POLLIN, 0}, pollfd{console, POLLIN, 0}};
+  const bool terminal = ::isatty(STDIN_FILENO) != 0;
+  ::fcntl(console, F_SETFL, O_NONBLOCK);
   std::array<u8, 4096> bytes;
+  HeldKeys held;
+  bool typing = true;
   while (true) {
+    // A terminal is read on, for Ctrl-]; of anything else no byte is left out.
+    const bool takes = typing && (terminal || held.room() >= bytes.size());
+    std::array<pollfd, 2> wait{pollfd{takes ? STDIN_FILENO : -1, POLLIN, 0},
+                               pollfd{console, static_cast<short>(held.empty() ? POLLIN : POLLIN | POLLOUT), 0}};
     if (::poll(wait.data(), wait.size(), -1) < 0) {
       if (errno == EINTR) continue;
       return End::domain;
     }
-    if (wait[1].revents != 0) {
+    if ((wait[1].revents & ~POLLOUT) != 0) {
       const ssize_t got = ::read(console, bytes.data(), bytes.size());
       if (got <= 0) return End::domain;
       if (!write_all(STDOUT_FILENO, {bytes.data(), static_cast<std::size_t>(got)})) return End::output;
     }
     if (wait[0].revents != 0) {
       const ssize_t got = ::read(STDIN_FILENO, bytes.data(), bytes.size());
-      if (got <= 0) {
-        wait[0].fd = -1;  // no more to type; the console is still worth reading
-        continue;
+      typing = got > 0;  // else the console is still worth reading
+      const auto end = bytes.begin() + std::max<ssize_t>(got, 0);
+      const auto escape = terminal ? std::find(bytes.begin(), end, escape_key) : end;
+      held.add({bytes.begin(), escape});
+      if (escape != end) {
+        (void)held.write_to(console);
+        return End::escape;
       }
-      const auto end = bytes.begin() + got;
-      const auto escape = ::isatty(STDIN_FILENO) != 0 ? std::find(bytes.begin(), end, escape_key) : end;
-      if (!write_all(console, {bytes.begin(), escape})) return End::domain;
-      if (escape != end) return End::escape;
     }
+    if (!held.write_to(console)) return End::domain;
   }
 }
 

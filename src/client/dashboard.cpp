@@ -15,6 +15,7 @@
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "http/server.hpp"
 
 namespace cloister::toolstack::client {
@@ -119,8 +120,7 @@ int dashboard(const Common& common, int port) {
       std::move(listening->socket),
       {.handle = [&](const HttpServer::Request& request) { return forwarder.answer(request); },
        .reject = [](int status, const Peer&) { return Forwarder::refuse(status, "not a request for this server"); }});
-  fmt::print("http://{}:{}/\n", loopback, listening->port);
-  std::fflush(stdout);
+  if (!toolstack::print(fmt::format("http://{}:{}/\n", loopback, listening->port))) return exit_status::failed;
   int number = 0;
   ::sigwait(&signals, &number);
   return 0;

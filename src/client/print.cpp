@@ -2,7 +2,6 @@
 #include "client/print.hpp"
 
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
@@ -15,9 +14,7 @@ int report(const Failure& failure) {
   return failure.exit_status;
 }
 
-int print(std::string_view text) {
-  return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()}) ? 0 : exit_status::failed;
-}
+int print(std::string_view text) { return toolstack::print(text) ? 0 : exit_status::failed; }
 
 int print_json(const Json& json) { return print(json_text(json, 2) + "\n"); }
 

@@ -82,9 +82,7 @@ bool quit_pressed(double seconds) {
 
 int top(const Common& common, const TopArguments& arguments) {
   constexpr std::string_view other_screen = "\x1b[?1049h", first_screen = "\x1b[?1049l", clear = "\x1b[H\x1b[2J";
-  const auto put = [](std::string_view text) {
-    return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()});
-  };
+  const auto put = [](std::string_view text) { return toolstack::print(text); };
   const bool on_screen = ::isatty(STDOUT_FILENO) != 0;
   std::optional<RawTerminal> terminal(std::in_place, STDIN_FILENO, on_screen ? other_screen : std::string_view(),
                                       on_screen ? first_screen : std::string_view());

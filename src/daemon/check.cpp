@@ -10,6 +10,7 @@
 #include "daemon/daemon.hpp"
 #include "daemon/registry.hpp"
 #include "daemon/socket_folders.hpp"
+#include "host/files.hpp"
 #include "machine/host_epc.hpp"
 
 namespace cloister::toolstack {
@@ -32,12 +33,14 @@ class Check {
 
  private:
   void say(const char* kind, const std::string& where, const std::string& what) {
-    fmt::print("{:<6}{}: {}\n", kind, where, what);
+    put(fmt::format("{:<6}{}: {}\n", kind, where, what));
   }
   void wrong(const std::string& what) {
-    fmt::print("{:<6}{}\n", "wrong", what);
+    put(fmt::format("{:<6}{}\n", "wrong", what));
     all_well_ = false;
   }
+  /// What nobody reads tells nobody that all is well.
+  void put(const std::string& line) { all_well_ = print(line) && all_well_; }
 
   void look_at_run() {
     if (!std::filesystem::exists(std::filesystem::symlink_status(paths_.run)))
@@ -131,7 +134,7 @@ class Check {
 int check_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
   const auto paths = daemon_paths(arguments);
   if (!paths) {
-    fmt::print(stderr, "cloisterd: {}\n", paths.error());
+    std::fprintf(stderr, "cloisterd: %s\n", paths.error().c_str());
     return 1;
   }
   return Check(*paths, silicon).run(arguments) ? 0 : 1;

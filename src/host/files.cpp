@@ -15,13 +15,15 @@ tl::unexpected<std::string> system_error(int error) {
 }
 }  // namespace
 
-tl::expected<std::vector<u8>, std::string> read_file(const std::string& path) {
+tl::expected<std::vector<u8>, std::string> read_up_to(const std::string& path, u64 most) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return system_error(errno);
-  return read_all(fd.get());
+  return read_all(fd.get(), most);
 }
 
-tl::expected<std::vector<u8>, std::string> read_all(int fd) {
+tl::expected<std::vector<u8>, std::string> read_file(const std::string& path) { return read_up_to(path, longest_text); }
+
+tl::expected<std::vector<u8>, std::string> read_all(int fd, u64 most) {
   std::vector<u8> bytes;
   constexpr std::size_t chunk = 1 << 20;
   for (std::size_t filled = 0;;) {
@@ -30,6 +32,7 @@ tl::expected<std::vector<u8>, std::string> read_all(int fd) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return system_error(errno);
     filled += static_cast<std::size_t>(got);
+    if (filled > most) return tl::unexpected("it is longer than " + std::to_string(most >> 20) + " MiB");
     if (got == 0) {
       bytes.resize(filled);
       return bytes;
@@ -50,6 +53,10 @@ bool write_all(int fd, std::span<const u8> bytes) {
     }
   }
   return true;
+}
+
+bool print(std::string_view text) {
+  return write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()});
 }
 
 }  // namespace cloister::toolstack

@@ -11,6 +11,8 @@
 #include <array>
 #include <cerrno>
 
+#include "host/held_keys.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -130,6 +132,8 @@ KeyPump::KeyPump(int terminal, StopSource& stop) : wake_(::eventfd(0, EFD_CLOEXE
   }
   read_end_ = Fd(ends[0]);
   write_end_ = Fd(ends[1]);
+  // This end alone: the other one may become a program's standard input.
+  ::fcntl(write_end_.get(), F_SETFL, O_NONBLOCK);
   // Signals are for the domain's thread, whose waits they end.
   sigset_t all, before;
   sigfillset(&all);
@@ -145,25 +149,31 @@ KeyPump::~KeyPump() {
 }
 
 void KeyPump::pump(int terminal, StopSource& stop) {
-  std::array<pollfd, 2> wait{pollfd{terminal, POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0}};
-  std::array<u8, 256> keys;
-  while (true) {
+  std::array<u8, 4096> keys;
+  HeldKeys held;
+  bool typing = true;
+  while (typing || !held.empty()) {
+    std::array<pollfd, 3> wait{pollfd{wake_.get(), POLLIN, 0}, pollfd{typing ? terminal : -1, POLLIN, 0},
+                               pollfd{held.empty() ? -1 : write_end_.get(), POLLOUT, 0}};
     if (::poll(wait.data(), wait.size(), -1) < 0) {
       if (errno == EINTR) continue;
       return;
     }
-    if (wait[1].revents != 0) return;
-    const ssize_t got = ::read(terminal, keys.data(), keys.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return;
-    const auto end = keys.begin() + got;
-    const auto escape = std::find(keys.begin(), end, escape_key);
-    if (!write_all(write_end_.get(), {keys.begin(), escape})) return;
-    if (escape != end) {
-      spdlog::info("cloister: Ctrl-]: ending the domain");
-      stop.request();
-      return;
+    if (wait[0].revents != 0) return;
+    if (wait[1].revents != 0) {
+      const ssize_t got = ::read(terminal, keys.data(), keys.size());
+      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      typing = got > 0;
+      const auto end = keys.begin() + std::max<ssize_t>(got, 0);
+      const auto escape = std::find(keys.begin(), end, escape_key);
+      if (escape != end) {
+        stop.request();
+        spdlog::info("cloister: Ctrl-]: ending the domain");
+        return;
+      }
+      held.add({keys.begin(), end});
     }
+    if (!held.write_to(write_end_.get())) return;
   }
 }
 

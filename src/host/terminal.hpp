@@ -35,7 +35,8 @@ class RawTerminal {
   std::vector<int> taken_;  ///< signals that had their default
 };
 
-/// Passes `terminal`'s keys on through a pipe until Ctrl-], which requests a stop.
+/// Passes `terminal`'s keys on through a pipe until Ctrl-], which requests a stop, however many keys nobody has read
+/// yet: those that neither the pipe nor HeldKeys has room for are left out.
 class KeyPump {
  public:
   KeyPump(int terminal, StopSource& stop);

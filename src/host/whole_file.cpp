@@ -1,7 +1,8 @@
-// Its length is where its end lies: a VMM's filter has no fstat(). It may grow while it is read.
+// A descriptor's length is where its end lies: a VMM's filter has no fstat(). A file may grow while it is read.
 #include "host/whole_file.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -24,8 +25,14 @@ tl::unexpected<std::string> too_long(u64 found, u64 most) {
 }  // namespace
 
 tl::expected<std::vector<u8>, std::string> read_within(const std::string& path, u64 most) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Neither waits for a named pipe's writer nor makes a terminal ours.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  constexpr const char* other_kind = "not a regular file";
+  if (!fd && errno == ENXIO) return tl::unexpected(std::string(other_kind));  // a socket
   if (!fd) return system_error();
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return system_error();
+  if (!S_ISREG(status.st_mode)) return tl::unexpected(std::string(other_kind));
   return read_within(fd.get(), most);
 }
 

@@ -15,7 +15,7 @@ inline constexpr u64 longest_dump = 16 << 20;
 /// The bytes from the descriptor's offset to its end. The error is the system's, or says that they are more than
 /// `most`: of a regular file before any of them is read.
 tl::expected<std::vector<u8>, std::string> read_within(int fd, u64 most);
-/// The same of a regular file (or a pipe) from its first byte.
+/// The same of a regular file from its first byte. What is none is an error, and nothing is waited for.
 tl::expected<std::vector<u8>, std::string> read_within(const std::string& path, u64 most);
 
 }  // namespace cloister::toolstack

@@ -13,13 +13,6 @@
 namespace cloister::hypervisor {
 namespace {
 
-Outcome failure(std::string why) {
-  Outcome outcome;
-  outcome.ending = Ending::crashed;
-  outcome.report = std::move(why);
-  return outcome;
-}
-
 /// Lines that the silicon's own events add to the trace.
 void trace_silicon(Machine& machine) {
   if (!machine.trace.wants().encls) return;
@@ -94,19 +87,13 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& 
 
 Outcome Domain::run(const RunOptions& options) {
   Machine& machine = impl_->machine;
-  auto trace = Trace::open(options.trace);
-  if (!trace) return failure(trace.error());
-  machine.trace = std::move(*trace);
+  machine.trace = Trace(options.trace);
   trace_silicon(machine);
   machine.console.connect(options.console_out, options.console_in);
   machine.note = options.note;
 
   std::unique_ptr<gdb::Debugger> debugger;
-  if (!options.gdb_socket.empty()) {
-    auto listening = gdb::Debugger::listen(options.gdb_socket, machine);
-    if (!listening) return failure(listening.error());
-    debugger = std::move(*listening);
-  }
+  if (options.gdb_listener >= 0) debugger = std::make_unique<gdb::Debugger>(options.gdb_listener, machine);
   const Stop stop = run_processors(machine, options, debugger.get());
   debugger.reset();
 

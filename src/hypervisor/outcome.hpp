@@ -29,7 +29,8 @@ struct Outcome {
 /// Kinds of lines that a trace file can have: --trace=exits,encls,…
 struct TraceOptions {
   bool exits = false, encls = false, unimplemented = false, msr = false, io = false, interrupts = false;
-  std::string path;  ///< empty: no trace
+  /// Takes a line with its end, on any processor's thread, several at a time; empty: no trace.
+  std::function<void(std::string_view)> out;
 };
 
 /// What a domain did so far, for whoever looks at it while it runs. Memory of the caller's, which may be shared with
@@ -47,7 +48,8 @@ struct RunCounts {
 
 struct RunOptions {
   std::optional<std::chrono::milliseconds> timeout;
-  std::string gdb_socket;  ///< path of a Unix socket; empty: none
+  /// A listening socket that does not wait, where GDB may connect; the caller's. -1: none.
+  int gdb_listener = -1;
   TraceOptions trace;
   int console_in = -1;  ///< descriptor that the guest's serial port reads; -1: none
   std::function<void(std::span<const u8>)> console_out;

@@ -1,7 +1,6 @@
 // `cloister run FILE`: from the file to a domain, through its restarts to its end.
 #include "run/run.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
@@ -11,7 +10,6 @@
 #include "config/config.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
-#include "host/last_line.hpp"
 #include "host/stop.hpp"
 #include "host/terminal.hpp"
 #include "host/whole_file.hpp"
@@ -26,9 +24,14 @@
 #include "plan/render.hpp"
 #include "plan/restarts.hpp"
 #include "plan/spec.hpp"
+#include "run/console_output.hpp"
 #include "run/ending.hpp"
+#include "run/gdb_socket.hpp"
+#include "run/messages.hpp"
+#include "run/patience.hpp"
 #include "run/run_epc.hpp"
 #include "run/run_stats.hpp"
+#include "run/trace_file.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::toolstack {
@@ -64,12 +67,36 @@ tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& 
   return package;
 }
 
-TraceOptions make_trace(const RunArguments& arguments, const std::string& name) {
+/// What a run has open besides the domain: who may look at it, and where it writes.
+struct Outside {
+  std::optional<GdbSocket> gdb;
+  std::unique_ptr<TraceFile> trace;
+
+  static tl::expected<Outside, std::string> open(const RunArguments& arguments, const std::string& name,
+                                                 Patience& patience) {
+    Outside outside;
+    if (!arguments.gdb_socket.empty()) {
+      auto gdb = GdbSocket::listen(arguments.gdb_socket);
+      if (!gdb) return tl::unexpected(gdb.error());
+      outside.gdb.emplace(std::move(*gdb));
+    }
+    if (!arguments.trace.empty()) {
+      const std::string path = arguments.trace_file.empty() ? name + ".trace" : arguments.trace_file;
+      auto trace = TraceFile::open(path, patience);
+      if (!trace) return tl::unexpected(trace.error());
+      outside.trace = std::move(*trace);
+    }
+    return outside;
+  }
+};
+
+TraceOptions trace_to(TraceFile* file, const RunArguments& arguments) {
   TraceOptions trace;
+  if (file == nullptr) return trace;
   for (const TraceKind& kind : kinds) {
     for (const std::string& wanted : arguments.trace) trace.*kind.flag |= wanted == kind.name;
   }
-  if (!arguments.trace.empty()) trace.path = arguments.trace_file.empty() ? name + ".trace" : arguments.trace_file;
+  trace.out = [file](std::string_view line) { file->add(line); };
   return trace;
 }
 
@@ -86,7 +113,7 @@ void report_stats(vmx::Package& package, bool has_epc, u64 instructions, Clock::
   if (const auto observer = package.observe()) spdlog::info("cloister: {}", sgx_line((*observer)->events()));
 }
 
-void report_ending(const Outcome& outcome, const std::string& name, const LastLine& console) {
+void report_ending(const Outcome& outcome, const std::string& name, const LastLine& last_line) {
   switch (outcome.ending) {
     case Ending::powered_off: spdlog::info("cloister: {} powered off", name); break;
     case Ending::reset: spdlog::info("cloister: {} reset itself", name); break;
@@ -95,7 +122,7 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
     case Ending::halted: spdlog::info("cloister: {} {}", name, outcome.report); break;
     case Ending::crashed:
       spdlog::error("cloister: {} crashed: {}", name, outcome.report);
-      spdlog::error("cloister: last console line: {}", console.text());
+      spdlog::error("cloister: last console line: {}", last_line.text());
       break;
   }
 }
@@ -110,30 +137,35 @@ void wait_preserved(const std::string& name, const StopSource& stop, std::option
 int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& images,
                 const std::vector<vmx::EpcSection>& epc, const RunArguments& arguments) {
   const DomainConfig& config = plan.config;
+  const Clock::time_point start = Clock::now();
+  const auto limit =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
+  const auto deadline = arguments.timeout_seconds > 0 ? std::optional(start + limit) : std::nullopt;
   StopSource stop;
+  Patience patience(stop, deadline);
+  const PatientMessages messages(patience);
+  auto outside = Outside::open(arguments, config.name, patience);
+  if (!outside) {
+    spdlog::error("cloister: {}", outside.error());
+    return exit_status::failed;
+  }
   const RawTerminal terminal(STDIN_FILENO);
   std::optional<KeyPump> keys;
   if (terminal.active()) {
     keys.emplace(STDIN_FILENO, stop);
     spdlog::info("cloister: the console is this terminal; Ctrl-] ends the domain");
   }
-  LastLine last_line;
+  ConsoleOutput console(stop, patience);
   hypervisor::RunOptions options;
-  options.gdb_socket = arguments.gdb_socket;
-  options.trace = make_trace(arguments, config.name);
+  if (outside->gdb) options.gdb_listener = outside->gdb->descriptor();
+  options.trace = trace_to(outside->trace.get(), arguments);
   options.console_in = keys ? keys->keys() : STDIN_FILENO;
-  options.console_out = [&](std::span<const u8> bytes) {
-    last_line.feed(bytes);
-    if (!write_all(STDOUT_FILENO, bytes)) stop.request();
-  };
+  options.console_out = [&console](std::span<const u8> bytes) { console.add(bytes); };
   options.stop = &stop.flag();
   options.shutdown = &stop.shutdown();
   options.shutdown_timeout = std::chrono::seconds(config.shutdown_timeout);
   options.note = [&config](std::string_view what) { spdlog::info("cloister: {}: {}", config.name, what); };
 
-  const Clock::time_point start = Clock::now();
-  const auto limit =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(arguments.timeout_seconds));
   const auto clock = arguments.deterministic ? vmx::ClockMode::deterministic : vmx::ClockMode::host;
   u64 instructions = 0;
   platform::RtcBattery battery;
@@ -144,18 +176,17 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;
     }
-    if (arguments.timeout_seconds > 0) {
-      const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
-      options.timeout = std::max(limit - spent, std::chrono::milliseconds(0));
+    if (deadline) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(*deadline - Clock::now());
+      options.timeout = std::max(left, std::chrono::milliseconds(0));
     }
     const Outcome outcome = (*domain)->run(options);
     instructions += outcome.instructions;
     battery = (*domain)->battery();
-    report_ending(outcome, config.name, last_line);
+    report_ending(outcome, config.name, console.last_line());
     report_unimplemented(outcome);
     const bool may_go_on = !stop.flag() && !stop.shutdown();
     const Action action = may_go_on ? action_after(outcome.ending, config).value_or(Action::destroy) : Action::destroy;
-    const auto deadline = options.timeout ? std::optional(start + limit) : std::nullopt;
     if (action == Action::preserve) wait_preserved(config.name, stop, deadline);
     if (action == Action::restart && restarts_here(restarts, config.name, stop, deadline)) {
       domain->reset();
@@ -165,7 +196,10 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       return exit_status::failed;
     }
     if (arguments.stats) report_stats(package, !epc.empty(), instructions, Clock::now() - start);
-    return status_of(outcome.ending, stop);
+    if (!console.finish()) return exit_status::failed;
+    const bool traced = !outside->trace || outside->trace->finish();
+    const int status = status_of(outcome.ending, stop);
+    return status == exit_status::powered_off && !traced ? exit_status::failed : status;
   }
 }
 
@@ -175,12 +209,6 @@ std::vector<std::string> trace_kinds() {
   std::vector<std::string> names;
   for (const TraceKind& kind : kinds) names.emplace_back(kind.name);
   return names;
-}
-
-void set_up_messages() {
-  auto logger = spdlog::stderr_logger_mt("cloister");
-  logger->set_pattern("%v");
-  spdlog::set_default_logger(std::move(logger));
 }
 
 int run(const RunArguments& arguments, const Runner& runner) {
@@ -236,8 +264,7 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
   if (!plan) return refuse(plan.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
-    const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(rendered.data()), rendered.size()});
-    return written ? exit_status::powered_off : exit_status::failed;
+    return print(rendered) ? exit_status::powered_off : exit_status::failed;
   }
   const auto package = silicon.make_package(*hardware);
   return run_domains(*package, *plan, *images, hardware->epc, arguments);

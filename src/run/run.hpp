@@ -29,9 +29,6 @@ struct RunArguments {
 /// The words that --trace takes.
 std::vector<std::string> trace_kinds();
 
-/// Messages go to standard error, one short line each.
-void set_up_messages();
-
 /// Runs the domain whose configuration was read; the exit status. The warnings about it have been shown.
 using Runner = std::function<int(const RunArguments& arguments, const DomainConfig& config)>;
 

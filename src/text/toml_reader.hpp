@@ -26,7 +26,8 @@ namespace cloister::toolstack::tables {
 
 using Done = tl::expected<void, Diagnostic>;
 
-/// Text without control characters, which a message must not have: each is a question mark.
+/// Text that a terminal shows and does not obey: a control character is a question mark, a byte that is not UTF-8 is
+/// \xNN.
 std::string printable(std::string_view text);
 
 /// What the parser is given for a text: bytes beyond ASCII are question marks. Our keys and values have none, columns

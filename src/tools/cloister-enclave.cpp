@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "enclave/commands.hpp"
+#include "host/files.hpp"
 #include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 
@@ -47,7 +48,7 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return cloister::tools::answer(app, error);
   }
   const Result<std::string> result = *build_command     ? build(arguments)
                                      : *sign_command    ? sign(arguments)
@@ -57,8 +58,7 @@ int run_program(int argc, char** argv) {
     std::fprintf(stderr, "cloister-enclave: %s\n", result.error().c_str());
     return 1;
   }
-  std::fputs(result->c_str(), stdout);
-  return 0;
+  return cloister::toolstack::print(*result) ? 0 : 1;
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      return app.exit(error) == 0 ? 0 : 2;
+      return cloister::tools::answer(app, error);
     }
     cloister::toolstack::set_up_piped_log("cloister-vmm");
     return cloister::toolstack::run_vmm(cloister::silicon::backend());

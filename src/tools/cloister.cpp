@@ -10,6 +10,7 @@
 #include "host/standard_streams.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/qemu/qemu_backend.hpp"
+#include "run/messages.hpp"
 #include "run/run.hpp"
 #include "silicon/backend.hpp"
 #include "tools/options.hpp"
@@ -38,6 +39,7 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   auto* trace = command->add_option("--trace", arguments.trace, "write these kinds of lines to a trace file")
                     ->type_name("KIND,...")
                     ->delimiter(',')
+                    ->allow_extra_args(false)
                     ->check(CLI::IsMember(trace_kinds()));
   command->add_option("--trace-file", arguments.trace_file, "the trace file; NAME.trace otherwise")
       ->type_name("FILE")
@@ -209,7 +211,7 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_status::bad_configuration;
+    return cloister::tools::answer(app, error);
   }
   return cpu_verb ? cpu_verb() : chosen(arguments);
 }

@@ -37,7 +37,7 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return cloister::tools::answer(app, error);
   }
   return check ? check_daemon(arguments, cloister::silicon::backend())
                : run_daemon(arguments, cloister::silicon::backend());

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <iostream>
 #include <string>
 
 namespace cloister::tools {
@@ -10,6 +11,13 @@ namespace cloister::tools {
 /// --version: "PROGRAM VERSION".
 inline void add_version(CLI::App& app, const std::string& program) {
   app.set_version_flag("--version", program + " " CLOISTER_VERSION, "Print the version and exit");
+}
+
+/// Prints what a command line that runs nothing is answered with; the exit status: 0 for --help and --version, 1 if
+/// their text was lost, 2 for a wrong command line.
+inline int answer(const CLI::App& app, const CLI::ParseError& error) {
+  if (app.exit(error) != 0) return 2;
+  return std::cout.flush() ? 0 : 1;
 }
 
 /// A decimal number from `least` to `most`, which NaN, though no comparison refuses it, and infinity are not.

@@ -1,47 +1,17 @@
-// The socket is left behind by nobody: a stale one is replaced, and ours goes with the debugger.
+// Nothing here waits for the client: what it does not take at once is more than the protocol lets it leave.
 #include "hypervisor/gdb/debugger.hpp"
 
-#include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 
 namespace cloister::hypervisor::gdb {
 
-tl::expected<std::unique_ptr<Debugger>, std::string> Debugger::listen(const std::string& path, Machine& machine) {
-  const auto failed = [&] { return tl::unexpected(fmt::format("gdb socket {}: {}", path, std::strerror(errno))); };
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    errno = ENAMETOOLONG;
-    return failed();
-  }
-  std::copy(path.begin(), path.end(), address.sun_path);
-
-  std::unique_ptr<Debugger> debugger(new Debugger(machine));
-  debugger->listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!debugger->listener_) return failed();
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());
-  const int socket = debugger->listener_.get();
-  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return failed();
-  debugger->path_ = path;
-  if (::listen(socket, 1) != 0) return failed();
-  return debugger;
-}
-
-Debugger::~Debugger() {
-  drop_client();
-  if (!path_.empty()) ::unlink(path_.c_str());
-}
+Debugger::~Debugger() { drop_client(); }
 
 void Debugger::accept_client() {
-  client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  client_ = Fd(::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (client_) stub_ = std::make_unique<Stub>(*this, target_description());
 }
 

@@ -1,5 +1,5 @@
-// A domain under GDB: the server's Unix socket, and the machine as the stub's target. One client at a time; the guest
-// stops when it connects and goes on when it leaves.
+// A domain under GDB: the server on a listening socket, and the machine as the stub's target. One client at a time; the
+// guest stops when it connects and goes on when it leaves.
 //
 // GDB sees one thread: the processor that stopped last. All processors stop with it, and while it steps the others
 // wait.
@@ -7,7 +7,6 @@
 
 #include <memory>
 #include <string>
-#include <tl/expected.hpp>
 
 #include "host/fd.hpp"
 #include "hypervisor/gdb/breakpoints.hpp"
@@ -19,11 +18,13 @@ namespace cloister::hypervisor::gdb {
 
 class Debugger final : public Target {
  public:
-  static tl::expected<std::unique_ptr<Debugger>, std::string> listen(const std::string& path, Machine& machine);
+  /// listener: of RunOptions.
+  Debugger(int listener, Machine& machine)
+      : machine_(machine), processor_(&machine.bootstrap()), breakpoints_(machine.memory), listener_(listener) {}
   ~Debugger() override;
 
   /// What to wait on for input.
-  int descriptor() const { return client_ ? client_.get() : listener_.get(); }
+  int descriptor() const { return client_ ? client_.get() : listener_; }
   /// Takes a new client, or what the present one sent. Does not wait.
   void service();
 
@@ -49,8 +50,6 @@ class Debugger final : public Target {
   void report_end(u8 status);
 
  private:
-  explicit Debugger(Machine& machine)
-      : machine_(machine), processor_(&machine.bootstrap()), breakpoints_(machine.memory) {}
   /// Lets every processor look at what has changed.
   void notify_all();
   void accept_client();
@@ -71,8 +70,8 @@ class Debugger final : public Target {
   Machine& machine_;
   Processor* processor_;  ///< the one that GDB looks at
   Breakpoints breakpoints_;
-  std::string path_;
-  Fd listener_, client_;
+  int listener_;
+  Fd client_;
   std::unique_ptr<Stub> stub_;
   bool killed_ = false;
 };

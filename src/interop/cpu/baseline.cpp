@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/cpu/pool.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -244,12 +245,9 @@ int baseline(const std::vector<std::string>& paths, bool json) {
   }
   const MapAtHand at_hand = map_at_hand();
   const Baseline found = policy::baseline(hosts, at_hand.map);
-  if (json) {
-    fmt::print("{}\n", json_text(baseline_json(found, at_hand.map), 2));
-  } else {
-    fmt::print("{}", baseline_text(found, at_hand.map));
-    if (!at_hand.note.empty()) fmt::print("No CPU model: {}\n", at_hand.note);
-  }
+  std::string text = json ? json_text(baseline_json(found, at_hand.map), 2) + "\n" : baseline_text(found, at_hand.map);
+  if (!json && !at_hand.note.empty()) text += fmt::format("No CPU model: {}\n", at_hand.note);
+  if (!print(text)) return status::failed;
   if (!found.sgx.flags.empty()) return status::good;
   // Nobody is known to be without it.
   const bool may_be = std::ranges::all_of(found.hosts, [](const policy::HostSummary& host) {

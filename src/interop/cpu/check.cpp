@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/cpu/pool.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -125,11 +126,9 @@ int check(const std::string& host_path, const std::string& policy_text, bool jso
     return exit_status::bad_configuration;
   }
   const policy::SgxReport report = policy::sgx_report(*host);
-  if (json) {
-    fmt::print("{}\n", json_text(check_json(*host, *checked, report), 2));
-  } else {
-    fmt::print("{}", check_text(*host, *checked, report));
-  }
+  const bool printed =
+      print(json ? json_text(check_json(*host, *checked, report), 2) + "\n" : check_text(*host, *checked, report));
+  if (!printed) return status::failed;
   switch (checked->all) {
     case Known::yes: return status::good;
     case Known::no: return status::failed;

@@ -1,13 +1,14 @@
 // `cloister cpu explain`: a flag by any tool's name for it, or the flag at a bit. What our table does not have,
 // libvirt's map of this host may.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/cpu_map_xml.hpp"
 #include "policy/cpuid_bit.hpp"
@@ -29,11 +30,12 @@ using policy::MapFeature;
 using policy::SgxFlag;
 using policy::Tool;
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-void print(const ordered_json& json) { print(json_text(json, 2) + "\n"); }
+/// `status`, if all was printed.
+int answer(std::string_view text, int status) { return print(text) ? status : status::failed; }
+int answer_json(const ordered_json& json, int status) { return answer(json_text(json, 2) + "\n", status); }
 
 int refuse(std::string_view what, std::string_view why) {
-  fmt::print(stderr, "{}\n", what.empty() ? std::string(why) : fmt::format("'{}': {}", tables::printable(what), why));
+  spdlog::error("{}", what.empty() ? std::string(why) : fmt::format("'{}': {}", tables::printable(what), why));
   return exit_status::bad_configuration;
 }
 
@@ -118,8 +120,7 @@ ordered_json json_of(const Feature& feature) {
 }
 
 int show(const Feature& feature, bool json) {
-  json ? print(json_of(feature)) : print(text_of(feature));
-  return status::good;
+  return json ? answer_json(json_of(feature), status::good) : answer(text_of(feature), status::good);
 }
 
 // ------------------------------------------------------------------------------------------------ libvirt's alone
@@ -130,19 +131,18 @@ int show(const MapFeature& feature, bool json) {
   for (const policy::MapBits& bits : feature.also) places.push_back(policy::text_of(bits));
   if (feature.msr) places.push_back(fmt::format("MSR {:#x}", *feature.msr));
   if (json) {
-    print(ordered_json{{"name", feature.name},
-                       {"places", places},
-                       {"aliases", feature.aliases},
-                       {"migratable", feature.migratable},
-                       {"source", libvirt_cpu_map_folder}});
-    return status::good;
+    return answer_json(ordered_json{{"name", feature.name},
+                                    {"places", places},
+                                    {"aliases", feature.aliases},
+                                    {"migratable", feature.migratable},
+                                    {"source", libvirt_cpu_map_folder}},
+                       status::good);
   }
   std::vector<std::pair<std::string, std::string>> lines{
       {"flag", feature.name}, {"place", fmt::format("{}", fmt::join(places, "; "))}, {"libvirt", feature.name}};
   if (!feature.aliases.empty()) lines.emplace_back("also", fmt::format("{}", fmt::join(feature.aliases, ", ")));
   lines.emplace_back("known from", libvirt_cpu_map_folder);
-  print(client::pairs(lines));
-  return status::good;
+  return answer(client::pairs(lines), status::good);
 }
 
 /// libvirt's map; empty where there is none that can be read: `map` says why.
@@ -160,16 +160,16 @@ const MapFeature* find_bit(const policy::CpuMap& map, const Feature& bit) {
 
 int explain_unnamed(const Feature& bit, bool json) {
   if (json) {
-    print(ordered_json{{"name", nullptr}, {"place", place_json(bit)}});
-    return status::unknown;
+    return answer_json(ordered_json{{"name", nullptr}, {"place", place_json(bit)}}, status::unknown);
   }
-  print(fmt::format("{}: 2^{} = {}: no tool names this bit\n", policy::place_of(bit), bit.bit, mask_of(bit)));
+  std::string text =
+      fmt::format("{}: 2^{} = {}: no tool names this bit\n", policy::place_of(bit), bit.bit, mask_of(bit));
   // The manual writes leaves in hexadecimal, as in CPUID.12.1.
   const auto hexadecimal =
       policy::read_bit(fmt::format("0x{}.{}", bit.leaf, bit_of(bit).substr(bit_of(bit).find('.') + 1)));
   const policy::FeatureRow* const meant = hexadecimal ? policy::row_of(*hexadecimal) : nullptr;
-  if (bit.leaf > 9 && meant != nullptr) print(fmt::format("{} is {}\n", bit_of(*hexadecimal), meant->name));
-  return status::unknown;
+  if (bit.leaf > 9 && meant != nullptr) text += fmt::format("{} is {}\n", bit_of(*hexadecimal), meant->name);
+  return answer(text, status::unknown);
 }
 
 int explain_bit(const std::string& what, bool json) {

@@ -78,7 +78,7 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
     spdlog::error("{}", line);
     return exit_status::bad_configuration;
   };
-  const auto bytes = read_file(file);
+  const auto bytes = read_up_to(file, lint::longest_settings);
   if (!bytes) return refuse(format(file, {{}, "cannot read: " + bytes.error()}));
   const auto subject = lint::read_subject({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!subject) return refuse(format(file, subject.error()));
@@ -95,8 +95,7 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
   const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);
-  if (!write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()})) return status::failed;
-  return findings.empty() ? status::good : status::failed;
+  return print(text) && findings.empty() ? status::good : status::failed;
 }
 
 }  // namespace cloister::toolstack::cpu

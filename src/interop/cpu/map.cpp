@@ -1,10 +1,11 @@
 // `cloister cpu map`: what libvirt's map lacks, as lines for its x86_features.xml.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/cpu_map_xml.hpp"
 #include "policy/flags.hpp"
@@ -83,13 +84,12 @@ int map(const std::string& folder, bool json) {
   const std::string path = folder.empty() ? libvirt_cpu_map_folder : folder;
   const auto map = load_cpu_map(path);
   if (!map) {
-    fmt::print(stderr, "{}\n", map.error());
+    spdlog::error("{}", map.error());
     return exit_status::bad_configuration;
   }
   const MapCheck check = policy::check_map(*map);
   const std::string text = json ? json_text(json_of(check, path), 2) + "\n" : text_of(check, path);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return check.complete() ? status::good : status::failed;
+  return print(text) && check.complete() ? status::good : status::failed;
 }
 
 }  // namespace cloister::toolstack::cpu

@@ -154,6 +154,13 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
     if (!wish) return wrong(wish.error());
     asked.wish = std::move(*wish);
   } else {
+    // Where there are no words, none can be counted.
+    if (format == Format::qemu) {
+      if (const auto words = vm::read_argv(text); !words) {
+        const Diagnostic& error = words.error();
+        return tl::unexpected(toolstack::format(name, {error.at, tables::printable(error.message)}));
+      }
+    }
     const auto domain = read_domain(text, format, silicon);
     if (!domain) {
       const Diagnostic& error = domain.error();

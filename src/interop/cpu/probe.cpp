@@ -3,11 +3,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "host/exit_status.hpp"
+#include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/hosts/hosts.hpp"
 #include "policy/flags.hpp"
@@ -297,16 +298,12 @@ nlohmann::ordered_json probe_json(const HostView& host, const SgxReport& report)
 int probe(const std::string& host, bool json) {
   const auto view = load_host(host.empty() ? "host" : host);
   if (!view) {
-    fmt::print(stderr, "{}\n", view.error());
+    spdlog::error("{}", view.error());
     return exit_status::bad_configuration;
   }
   const SgxReport report = policy::sgx_report(*view);
-  if (json) {
-    fmt::print("{}\n", json_text(probe_json(*view, report), 2));
-  } else {
-    fmt::print("{}", probe_text(*view, report));
-  }
-  return probe_status(report);
+  const bool printed = print(json ? json_text(probe_json(*view, report), 2) + "\n" : probe_text(*view, report));
+  return printed ? probe_status(report) : status::failed;
 }
 
 }  // namespace cloister::toolstack::cpu

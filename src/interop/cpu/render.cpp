@@ -84,8 +84,7 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
     spdlog::error("cloister: use --lossy to leave {} out", refused == 1 ? "it" : "them");
     return status::failed;
   }
-  const std::span<const u8> text(reinterpret_cast<const u8*>(rendered.text.data()), rendered.text.size());
-  return write_all(STDOUT_FILENO, text) ? status::good : status::failed;
+  return print(rendered.text) ? status::good : status::failed;
 }
 
 }  // namespace cloister::toolstack::cpu

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "text/control.hpp"
+
 namespace cloister::toolstack::lint {
 
 std::string_view name_of(Format format) {
@@ -59,9 +61,11 @@ tl::expected<Subject, Diagnostic> read_subject(std::string_view text) {
     return tl::unexpected(Diagnostic{{},
                                      "found nothing, expected libvirt's domain XML, nova.conf "
                                      "or QEMU's command line"});
-  if (text[first] == '<') return read_libvirt(text);
-  if (begins_with_section(text)) return read_nova(text);
-  return read_qemu(text);
+  const bool xml = text[first] == '<';
+  if (!xml && !begins_with_section(text)) return read_qemu(text);
+  if (auto control = find_control(text, xml ? "libvirt's domain XML" : "nova.conf"))
+    return tl::unexpected(std::move(*control));
+  return xml ? read_libvirt(text) : read_nova(text);
 }
 
 }  // namespace cloister::toolstack::lint

@@ -72,6 +72,9 @@ struct Subject {
   const CpuChoice* cpu() const { return cpus.empty() ? nullptr : &cpus.back(); }
 };
 
+/// Of a file in any of the formats: a hundred times what is usual.
+inline constexpr u64 longest_settings = 1 << 20;
+
 /// The format is recognised by the first character that says it.
 tl::expected<Subject, Diagnostic> read_subject(std::string_view text);
 

@@ -21,6 +21,7 @@
 #include "plan/restarts.hpp"
 #include "plan/spec.hpp"
 #include "run/ending.hpp"
+#include "run/messages.hpp"
 #include "text/json_text.hpp"
 
 namespace cloister::toolstack {
@@ -116,17 +117,19 @@ void report(Ending ending, const std::string& name) {
 
 int run_machines(const RunArguments& arguments, const DomainConfig& config, const qemu::Host& host,
                  const std::string& program, std::vector<std::string> words) {
+  std::optional<Clock::time_point> deadline;
+  if (arguments.timeout_seconds > 0)
+    deadline = Clock::now() +
+               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arguments.timeout_seconds));
   StopSource stop;
+  Patience patience(stop, deadline);
+  const PatientMessages messages(patience);
   const RawTerminal terminal(STDIN_FILENO);
   std::optional<KeyPump> keys;
   if (terminal.active()) {
     keys.emplace(STDIN_FILENO, stop);
     spdlog::info("cloister: the console is this terminal; Ctrl-] ends the domain");
   }
-  std::optional<Clock::time_point> deadline;
-  if (arguments.timeout_seconds > 0)
-    deadline = Clock::now() +
-               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(arguments.timeout_seconds));
   for (const std::string& word : {std::string("-chardev"), fmt::format("socket,id=monitor,fd={}", qemu::monitor_fd),
                                   std::string("-mon"), std::string("chardev=monitor,mode=control")})
     words.push_back(word);
@@ -231,8 +234,7 @@ int run_on_qemu(const RunArguments& arguments, const DomainConfig& config, const
   if (!command) return refuse(command.error());
   if (arguments.dry_run) {
     const std::string text = arguments.json ? json_of(host.program, *command) : command->text;
-    const bool written = write_all(STDOUT_FILENO, {reinterpret_cast<const u8*>(text.data()), text.size()});
-    return written ? exit_status::powered_off : exit_status::failed;
+    return print(text) ? exit_status::powered_off : exit_status::failed;
   }
   if (const auto images = read_images(config, false); !images) return refuse(images.error());
   const auto program = qemu::check_host(host, config);

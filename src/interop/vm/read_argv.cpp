@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "interop/vm/formats.hpp"
+#include "text/control.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -115,7 +116,9 @@ bool is_assignment(const std::string& word) {
 
 tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view text) {
   std::vector<std::string> words;
-  if (text.find('\0') != text.npos) {
+  const bool nul = text.find('\0') != text.npos;
+  if (auto control = find_control(text, "QEMU's command line", nul)) return Failed(std::move(*control));
+  if (nul) {
     words = words_with_nul(text);
   } else {
     auto read = Shell(text).words();

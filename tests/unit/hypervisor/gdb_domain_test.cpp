@@ -1,11 +1,9 @@
 // A domain under a debugger, over its Unix socket: stops, breakpoints, steps, memory, and the end.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <thread>
 
 #include "guests.hpp"
@@ -37,13 +35,11 @@ CLOISTER_GUEST(debugged)
 
 class Client {
  public:
-  explicit Client(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Client(int listener) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    // The server comes up with the domain.
-    while (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-      std::this_thread::yield();
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    EXPECT_EQ(::connect(socket_, reinterpret_cast<const sockaddr*>(&address), size), 0);
   }
   ~Client() { ::close(socket_); }
   void send(const std::string& payload) {
@@ -74,12 +70,20 @@ class Client {
 
 class Debugged : public testing::Test {
  protected:
-  Debugged() : path_((std::filesystem::temp_directory_path() / fmt::format("cloister-gdb-{}", getpid())).string()) {
+  Debugged() : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    // At a name of the kernel's own (unix(7), "Autobind feature").
+    const sockaddr address{.sa_family = AF_UNIX, .sa_data = {}};
+    EXPECT_EQ(::bind(listener_, &address, sizeof(sa_family_t)), 0);
+    EXPECT_EQ(::listen(listener_, 1), 0);
     domain_ = std::move(*Domain::create(package_, spec_of(debugged(), silicon::ClockMode::host), {}));
     RunOptions options;
-    options.gdb_socket = path_;
+    options.gdb_listener = listener_;
     options.timeout = std::chrono::seconds(60);
     thread_ = std::jthread([this, options] { outcome_ = domain_->run(options); });
+  }
+  ~Debugged() override {
+    if (thread_.joinable()) thread_.join();
+    ::close(listener_);
   }
   Outcome end() {
     thread_.join();
@@ -92,13 +96,13 @@ class Debugged : public testing::Test {
   static constexpr const char *rip = "p10", *set_rip = "P10=";
   silicon::Package package_{silicon::Package::Config{}};
   std::unique_ptr<Domain> domain_;
-  std::string path_;
+  int listener_;
   Outcome outcome_;
   std::jthread thread_;
 };
 
 TEST_F(Debugged, StopsStepsBreaksAndGoesOn) {
-  Client client(path_);
+  Client client(listener_);
   EXPECT_EQ(client.ask("?"), "T05thread:1;") << "the guest stops when a debugger comes";
   EXPECT_EQ(client.ask(rip), number(0x100000));
   client.send("c");
@@ -119,11 +123,10 @@ TEST_F(Debugged, StopsStepsBreaksAndGoesOn) {
   EXPECT_EQ(client.ask("z0,10000a,1"), "OK");
   EXPECT_EQ(client.ask("c"), "W00");
   EXPECT_EQ(end().ending, Ending::powered_off);
-  EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
 TEST_F(Debugged, ACrashIsShownBeforeTheEnd) {
-  Client client(path_);
+  Client client(listener_);
   EXPECT_EQ(client.ask("M100000,2:0f0b"), "OK");  // UD2
   EXPECT_EQ(client.ask("c"), "T0bthread:1;");
   EXPECT_EQ(client.ask(rip), number(0x100000));
@@ -133,7 +136,7 @@ TEST_F(Debugged, ACrashIsShownBeforeTheEnd) {
 
 TEST_F(Debugged, LeavingRemovesBreakpointsAndLetsTheGuestRun) {
   {
-    Client client(path_);
+    Client client(listener_);
     EXPECT_EQ(client.ask("Z0,10000a,1"), "OK");
     EXPECT_EQ(client.ask(set_rip + number(0x100002)), "OK");
     EXPECT_EQ(client.ask("D"), "OK");
@@ -142,7 +145,7 @@ TEST_F(Debugged, LeavingRemovesBreakpointsAndLetsTheGuestRun) {
 }
 
 TEST_F(Debugged, KillEndsTheDomain) {
-  Client client(path_);
+  Client client(listener_);
   EXPECT_EQ(client.ask("?"), "T05thread:1;");
   client.send("k");
   EXPECT_EQ(end().ending, Ending::stopped);

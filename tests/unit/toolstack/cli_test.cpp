@@ -1,10 +1,12 @@
 // `cloister run` as a person runs it: exit statuses, and what goes to which stream (docs/configuration.md).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 
 #include "arch/types.hpp"
+#include "unit/toolstack/host_files.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -27,7 +29,9 @@ class Cli : public testing::Test {
     return write("d.cfg", "name = 'd'\nkernel = '" + path("kernel") + "'\n" + more);
   }
 
-  tests::Ran cloister(const std::vector<std::string>& arguments) const { return tests::run_cloister(arguments); }
+  tests::Ran cloister(const std::vector<std::string>& arguments, const std::string& out = {}) const {
+    return tests::run_cloister(arguments, out);
+  }
 
  private:
   tests::Folder folder_;
@@ -49,6 +53,66 @@ TEST_F(Cli, FilesThatCannotFitAreRefusedByTheirLength) {
   EXPECT_THAT(refused.err, AllOf(HasSubstr("cannot use ramdisk"), HasSubstr("which is longer than 16 MiB")));
   const auto kernel = cloister({"run", write("k.cfg", "name = 'd'\nkernel = '" + path("long") + "'\n")});
   EXPECT_THAT(kernel.err, AllOf(HasSubstr("cannot use kernel"), HasSubstr("which is longer than 1024 MiB")));
+}
+
+TEST_F(Cli, ImagesAreRegularFiles) {
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+  for (const std::string& odd : {path(""), path("fifo"), std::string("/dev/zero")}) {
+    const tests::Ran kernel = cloister({"run", write("k.cfg", "name = 'd'\nkernel = '" + odd + "'\n")});
+    EXPECT_EQ(kernel.status, 2);
+    EXPECT_EQ(kernel.err, path("k.cfg") + ":2:10: cannot use kernel '" + odd + "': not a regular file\n");
+    const tests::Ran ramdisk = cloister({"run", config("ramdisk = '" + odd + "'\n")});
+    EXPECT_EQ(ramdisk.err, path("d.cfg") + ":3:11: cannot use ramdisk '" + odd + "': not a regular file\n");
+  }
+  EXPECT_EQ(cloister({"run", "/dev/zero"}).err, "/dev/zero: cannot read: it is longer than 64 MiB\n");
+}
+
+TEST_F(Cli, AListOfTraceKindsIsOneWord) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", "--trace=exits,io", config(), "-n"},
+                                                    {"run", "--trace", "exits", config(), "-n"},
+                                                    {"run", "--trace=exits", "--trace=io", config(), "-n"}}) {
+    const tests::Ran result = cloister(arguments);
+    EXPECT_EQ(result.status, 0) << testing::PrintToString(arguments) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("memory map"));
+  }
+}
+
+TEST_F(Cli, AnswersThatAreLostAreStatus1) {
+  const std::string host = write("host.xml", tests::domain_capabilities);
+  const std::string xml = write("d.xml", "<domain type='kvm'></domain>");
+  const std::vector<std::vector<std::string>> commands = {{"--version"},
+                                                          {"--help"},
+                                                          {"run", "-n", config()},
+                                                          {"cpu", "probe", host},
+                                                          {"cpu", "explain", "sgx"},
+                                                          {"cpu", "explain", "--json", "sgx"},
+                                                          {"cpu", "explain", "0x7.0.edx[0]"},
+                                                          {"cpu", "check", host, "sgx"},
+                                                          {"cpu", "baseline", host},
+                                                          {"cpu", "lint", xml},
+                                                          {"cpu", "render", "--for", "cloister", config()}};
+  for (const std::vector<std::string>& command : commands) {
+    EXPECT_THAT(cloister(command).status, testing::AnyOf(0, 3)) << testing::PrintToString(command);
+    EXPECT_EQ(cloister(command, "/dev/full").status, 1) << testing::PrintToString(command);
+  }
+}
+
+TEST_F(Cli, WhatIsNoTextIsNotLinted) {
+  const std::string expected = "expected QEMU's command line\n";
+  const tests::Ran kernel = cloister({"cpu", "lint", write("vmlinuz", std::string("MZ\xea\x07\0-cpu", 9))});
+  EXPECT_EQ(kernel.status, 2);
+  EXPECT_EQ(kernel.err, path("vmlinuz") + ":1:4: found byte 0x07, " + expected);
+  const tests::Ran policy = cloister({"cpu", "check", "host", path("vmlinuz")});
+  EXPECT_EQ(policy.status, 2);
+  EXPECT_EQ(policy.err, path("vmlinuz") + ":1:4: found byte 0x07, " + expected);
+  const tests::Ran xml = cloister({"cpu", "lint", write("x", std::string("<domain>\n\0</domain>", 19))});
+  EXPECT_EQ(xml.err, path("x") + ":2:1: found byte 0x00, expected libvirt's domain XML\n");
+  const tests::Ran large = cloister({"cpu", "lint", write("l", std::string((1 << 20) + 1, 'a'))});
+  EXPECT_EQ(large.err, path("l") + ": cannot read: it is longer than 1 MiB\n");
+}
+
+TEST_F(Cli, NamesAreShownAsTextAlone) {
+  EXPECT_EQ(cloister({"cpu", "explain", "x\xff\x9b"}).err, "unknown CPU flag 'x\\xff\\x9b'\n");
 }
 
 TEST_F(Cli, SaysItsVersion) {

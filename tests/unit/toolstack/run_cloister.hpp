@@ -45,7 +45,8 @@ struct Ran {
   std::string out, err;
 };
 
-inline Ran run_cloister(std::vector<std::string> arguments) {
+/// out: where standard output goes instead.
+inline Ran run_cloister(std::vector<std::string> arguments, const std::string& out = {}) {
   const Folder folder;
   arguments.insert(arguments.begin(), CLOISTER_BINARY_DIR "/bin/cloister");
   std::vector<char*> argv;
@@ -54,8 +55,9 @@ inline Ran run_cloister(std::vector<std::string> arguments) {
   posix_spawn_file_actions_t files;
   ::posix_spawn_file_actions_init(&files);
   ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  for (const auto& [fd, name] : {std::pair{STDOUT_FILENO, "out"}, std::pair{STDERR_FILENO, "err"}}) {
-    ::posix_spawn_file_actions_addopen(&files, fd, folder.path(name).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const std::string paths[] = {out.empty() ? folder.path("out") : out, folder.path("err")};
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    ::posix_spawn_file_actions_addopen(&files, fd, paths[fd - 1].c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   }
   pid_t child = 0;
   const int error = ::posix_spawn(&child, argv[0], &files, nullptr, argv.data(), environ);
