@@ -11,7 +11,7 @@
 #include "client/client.hpp"
 #include "client/print.hpp"
 #include "host/exit_status.hpp"
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "text/utf8.hpp"
 
 namespace cloister::toolstack::client {
@@ -29,7 +29,7 @@ int act(const Common& common, const std::string& domain, const std::string& what
 }  // namespace
 
 int create(const Common& common, const CreateArguments& arguments) {
-  const auto text = read_file(arguments.file);
+  const auto text = read_within(arguments.file, longest_config);
   if (!text) {
     spdlog::error("{}: cannot read: {}", arguments.file, text.error());
     return exit_status::bad_configuration;

@@ -59,6 +59,7 @@ std::string plain(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
   if (!value.is_structured()) return json_text(value);
+  if (value.empty()) return "none";
   std::string text;
   for (const auto& [key, element] : value.items())
     text += fmt::format("{}{}{}", text.empty() ? "" : ", ", value.is_object() ? key + " " : "", plain(element));

@@ -136,7 +136,7 @@ Done read_shutdown_timeout(Draft& draft, const xl::Setting& setting) {
 }
 
 constexpr Key table[] = {
-    {"name", "string", "required", "The domain's name: letters, digits and `-_.+`.", read_name},
+    {"name", "string", "required", "The domain's name: letters, digits and `-_.+`, 128 at most.", read_name},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
     {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.", read_memory},
     {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", read_vcpus},

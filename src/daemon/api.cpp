@@ -86,7 +86,6 @@ Response patch_domain(const ApiCall& call) {
   fields.text("name", name).refuse_others();
   if (!fields.ok()) return bad_request("the request's body: " + fields.error());
   if (!valid_name(name)) return bad_request(std::string("'name': expected ").append(name_rule));
-  if (const auto wrong = wrong_name(name)) return bad_request("'name': " + *wrong);
   return reply(call.domains.rename(call.domain, name));
 }
 

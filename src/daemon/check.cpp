@@ -87,8 +87,7 @@ class Check {
     auto broker = Broker::create(silicon_, *machine, PlatformSecret{});
     if (!broker) return wrong(broker.error());
     if (const auto record = registry.machine()) {
-      say("ok", paths_.machine_record(), fmt::format("{} frames are withdrawn", record->withdrawn.size()));
-      for (const u64 frame : record->withdrawn) broker->withdraw(frame);
+      look_at_withdrawn(record->withdrawn, *broker);
     } else {
       wrong(record.error() + ": no domain could be created");
     }
@@ -102,6 +101,14 @@ class Check {
       say("note", paths_.records() / name, "was being written: what it replaces is there");
     for (const std::string& name : records->strays)
       say("note", paths_.records() / name, "no domain's record: it is left alone");
+  }
+
+  void look_at_withdrawn(const std::vector<u64>& frames, Broker& broker) {
+    for (const u64 frame : frames) {
+      if (!broker.withdraw(frame))
+        say("note", paths_.machine_record(), fmt::format("'withdrawn': this machine has no frame {} of EPC", frame));
+    }
+    say("ok", paths_.machine_record(), fmt::format("{} frames are withdrawn", broker.accounts().count().withdrawn));
   }
 
   void look_at(const DomainRecord& record, Broker& broker) {

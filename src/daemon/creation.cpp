@@ -17,7 +17,6 @@
 #include <cstring>
 #include <filesystem>
 
-#include "config/domain_name.hpp"
 #include "daemon/domain.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
@@ -150,8 +149,6 @@ Domains::Result Domains::add(const CreateRequest& request) {
     return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
   auto read = read_config(request.config);
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
-  if (const auto wrong = wrong_name(read->config.name))
-    return tl::unexpected(in_config(request.file, {read->config.position_of("name"), *wrong}));
   RequestFiles files(opener_, request);
   const auto images = open_images(files, read->config);
   if (!images) return tl::unexpected(images.error());

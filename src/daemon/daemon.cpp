@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "daemon/api.hpp"
@@ -36,13 +37,46 @@ tl::expected<void, std::string> check_vmm(const std::string& vmm) {
   return {};
 }
 
+sigset_t set_of(std::initializer_list<int> numbers) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : numbers) sigaddset(&set, number);
+  return set;
+}
+
 /// SIGTERM or SIGINT. Of SIGHUP nothing follows: what this process was started with is what domains were made of.
-int wait_for_signal(const sigset_t& signals) {
+int wait_for_signal() {
+  const sigset_t signals = set_of({SIGTERM, SIGINT, SIGHUP});
   int number = 0;
   while (::sigwait(&signals, &number) != 0 || number == SIGHUP) {
     if (number == SIGHUP) log(LogLevel::info, "nothing-to-reload", {{"signal", std::to_string(number)}});
   }
   return number;
+}
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+/// Each folder has files of its own, of which the daemon knows the names; the one may be beside those of the other.
+tl::expected<void, std::string> check_apart(const DaemonPaths& paths) {
+  const auto real = [](const fs::path& path) {
+    std::error_code error;
+    const fs::path found = fs::weakly_canonical(path, error);
+    return error ? path : found;
+  };
+  const DaemonPaths found{real(paths.state), real(paths.run)};
+  if (found.state == found.run)
+    return tl::unexpected(paths.run.string() + ": the state folder and the run folder must not be the same");
+  for (const fs::path& own : {found.records(), found.set_aside()}) {
+    if (lies_in(found.run, own))
+      return tl::unexpected(paths.run.string() + ": the run folder must not lie in " + own.string() +
+                            ", which has domains' records");
+  }
+  if (lies_in(found.state, found.sockets()))
+    return tl::unexpected(paths.state.string() + ": the state folder must not lie in " + found.sockets().string() +
+                          ", which has domains' sockets");
+  return {};
 }
 
 /// A domain takes a handful of descriptors.
@@ -59,8 +93,7 @@ std::string cgroups_text(const MemoryInfo& memory) {
   return text.empty() ? "none: " + memory.no_groups : text;
 }
 
-tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon,
-                                      const sigset_t& signals) {
+tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon) {
   const auto paths = daemon_paths(arguments);
   if (!paths) return tl::unexpected(paths.error());
   const auto run = open_own_folder(paths->run, Making::missing, run_mode);
@@ -89,6 +122,9 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
   auto cgroups = DomainCgroups::open(arguments.cgroup);
   if (!cgroups) return tl::unexpected(cgroups.error());
+  // From here on there are threads, and domains that must not lose their daemon in a step of theirs.
+  const sigset_t ends = set_of({SIGTERM, SIGINT});
+  ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   auto domains =
       Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm, std::move(*cgroups));
   if (!domains) return tl::unexpected(domains.error());
@@ -104,7 +140,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
        {"cgroups", cgroups_text((*domains)->memory())}});
   // Of no effect unless a service manager started this process (sd_notify(3)).
   ::sd_notify(0, "READY=1");
-  const int number = wait_for_signal(signals);
+  const int number = wait_for_signal();
   ::sd_notify(0, "STOPPING=1");
   log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});
   return {};
@@ -119,19 +155,21 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
     const fs::path normal = fs::absolute(path).lexically_normal();
     return normal.has_filename() ? normal : normal.parent_path();
   };
-  return DaemonPaths{whole(arguments.state), whole(arguments.run)};
+  const DaemonPaths paths{whole(arguments.state), whole(arguments.run)};
+  if (auto apart = check_apart(paths); !apart) return tl::unexpected(apart.error());
+  return paths;
 }
 
 int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0027);
   raise_descriptor_limit();
-  // Blocked in every thread, and waited for in this one.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  const auto served = serve(arguments, silicon, signals);
+  // All are blocked in every thread and waited for in this one, but not yet those that end it: of what is done before
+  // there are threads each step may be the last, and may have to wait for somebody's file system.
+  const sigset_t hangup = set_of({SIGHUP}), ends = set_of({SIGTERM, SIGINT});
+  ::pthread_sigmask(SIG_BLOCK, &hangup, nullptr);
+  ::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
+  const auto served = serve(arguments, silicon);
   if (served) return 0;
   log(LogLevel::error, "failed", {{"error", served.error()}});
   return 1;

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "host/pidfd.hpp"
+#include "host/whole_file.hpp"
 
 namespace cloister::toolstack {
 
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view title_start = "cloister-vmm of domain";
 
 std::optional<std::string> text_of(const std::string& path) {
-  const auto bytes = read_file(path);
+  const auto bytes = read_within(path, longest_text);
   if (!bytes) return std::nullopt;
   return std::string(bytes->begin(), bytes->end());
 }

@@ -44,6 +44,11 @@ std::optional<u32> record_number(std::string_view name) {
   return domain_number(name.substr(0, name.size() - record_suffix.size()));
 }
 
+/// A record that was being written.
+bool is_unfinished(std::string_view name) {
+  return name.ends_with(unfinished_suffix) && record_number(name.substr(0, name.size() - unfinished_suffix.size()));
+}
+
 json to_json(const ProcessIdentity& process) {
   return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
 }
@@ -153,11 +158,9 @@ tl::expected<RecordsRead, std::string> Registry::read() const {
   if (!names) return in_file(paths_.records(), names.error());
   RecordsRead all;
   for (const std::string& name : *names) {
-    const bool unfinished =
-        name.ends_with(unfinished_suffix) && record_number(name.substr(0, name.size() - unfinished_suffix.size()));
     const auto id = record_number(name);
     if (!id) {
-      (unfinished ? all.unfinished : all.strays).push_back(name);
+      (is_unfinished(name) ? all.unfinished : all.strays).push_back(name);
       continue;
     }
     const auto text = text_in(records_.get(), name);
@@ -186,7 +189,9 @@ void Registry::tidy(const RecordsRead& records) const {
 bool Registry::used() const {
   const auto names = names_in(records_.get());
   struct stat status {};
-  return !names || !names->empty() || ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+  const auto ours = [](const std::string& name) { return record_number(name) || is_unfinished(name); };
+  return !names || std::ranges::any_of(*names, ours) ||
+         ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 tl::expected<MachineRecord, std::string> Registry::machine() const {
@@ -220,7 +225,7 @@ tl::expected<std::string, std::string> Registry::set_aside(u32 id) const {
   if (!folder) return tl::unexpected(folder.error());
   const auto name = move_durably(records_.get(), record_name(id), folder->get());
   if (!name) return tl::unexpected(name.error());
-  return (paths_.state / set_aside_name / *name).string();
+  return (paths_.set_aside() / *name).string();
 }
 
 tl::expected<void, std::string> Registry::put(const MachineRecord& record) const {

@@ -16,9 +16,6 @@ namespace cloister::toolstack {
 
 namespace {
 
-/// Numbers from here on are no launch descriptor's, so that no dup2() overwrites what a later one needs.
-constexpr int above_launch = 64;
-
 struct Actions {
   Actions() { ::posix_spawn_file_actions_init(&actions); }
   ~Actions() { ::posix_spawn_file_actions_destroy(&actions); }
@@ -43,13 +40,15 @@ tl::expected<Process, std::string> spawn(const std::string& program, const std::
     return tl::unexpected("cannot start " + program + ": " + std::strerror(error));
   };
   Actions files;
+  // Numbers above those of the program, so that no dup2() overwrites what a later one needs.
+  const int above = static_cast<int>(descriptors.size());
   std::vector<Fd> copies;
   for (std::size_t number = 0; number < descriptors.size(); ++number) {
     if (descriptors[number] < 0) {
       ::posix_spawn_file_actions_addclose(&files.actions, static_cast<int>(number));
       continue;
     }
-    copies.emplace_back(::fcntl(descriptors[number], F_DUPFD_CLOEXEC, above_launch));
+    copies.emplace_back(::fcntl(descriptors[number], F_DUPFD_CLOEXEC, above));
     if (!copies.back()) return failed(errno);
     ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), static_cast<int>(number));
   }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,35 +10,24 @@
 #include "enclave/describe.hpp"
 #include "enclave/layout.hpp"
 #include "enclave/measure.hpp"
+#include "host/whole_file.hpp"
 
 namespace cloister::enclave {
 namespace {
 
-struct Descriptor {
-  int number;
-  explicit Descriptor(int n) : number(n) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
+using toolstack::longest_config;
+
+/// An enclave in memory is 1 GiB at most (layout.cpp); its stream has headers beside the pages.
+constexpr u64 longest_enclave = u64{2} << 30;
 
 tl::unexpected<std::string> error_in(const std::string& file, const std::string& what) {
   return tl::unexpected(fmt::format("{}: {}", file, what));
 }
 
-Result<std::vector<u8>> read_file(const std::string& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.number < 0) return error_in(path, std::strerror(errno));
-  std::vector<u8> bytes;
-  std::array<u8, 1 << 16> part;
-  for (;;) {
-    const ssize_t got = ::read(file.number, part.data(), part.size());
-    if (got < 0) return error_in(path, std::strerror(errno));
-    if (got == 0) return bytes;
-    bytes.insert(bytes.end(), part.begin(), part.begin() + got);
-  }
+Result<std::vector<u8>> read_file(const std::string& path, u64 most) {
+  auto bytes = toolstack::read_within(path, most);
+  if (!bytes) return error_in(path, bytes.error());
+  return std::move(*bytes);
 }
 
 /// A new file under another name first, so that an old one is replaced whole or not at all.
@@ -47,16 +35,12 @@ Result<void> write_file(const std::string& path, std::span<const u8> bytes, mode
   const std::string fresh = path + ".new";
   {
     ::unlink(fresh.c_str());
-    const Descriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-    if (file.number < 0) return error_in(path, std::strerror(errno));
-    while (!bytes.empty()) {
-      const ssize_t put = ::write(file.number, bytes.data(), bytes.size());
-      if (put < 0) {
-        const int reason = errno;
-        ::unlink(fresh.c_str());
-        return error_in(path, std::strerror(reason));
-      }
-      bytes = bytes.subspan(static_cast<std::size_t>(put));
+    const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (!file) return error_in(path, std::strerror(errno));
+    if (!toolstack::write_all(file.get(), bytes)) {
+      const int reason = errno;
+      ::unlink(fresh.c_str());
+      return error_in(path, std::strerror(reason));
     }
   }
   if (::rename(fresh.c_str(), path.c_str()) != 0) return error_in(path, std::strerror(errno));
@@ -70,7 +54,7 @@ std::string_view text_of(std::span<const u8> bytes) {
 Result<Settings> settings_of(const Arguments& arguments) {
   Settings settings;
   if (!arguments.settings.empty()) {
-    const auto bytes = read_file(arguments.settings);
+    const auto bytes = read_file(arguments.settings, longest_config);
     if (!bytes) return tl::unexpected(bytes.error());
     const auto read = read_settings(text_of(*bytes));
     if (!read) return error_in(arguments.settings, read.error());
@@ -83,7 +67,7 @@ Result<Settings> settings_of(const Arguments& arguments) {
 }
 
 Result<Stream> stream_of(const std::string& path) {
-  return read_file(path).and_then([&path](const std::vector<u8>& bytes) -> Result<Stream> {
+  return read_file(path, longest_enclave).and_then([&path](const std::vector<u8>& bytes) -> Result<Stream> {
     auto stream = read_sgxs(bytes);
     if (!stream) return error_in(path, stream.error());
     return stream;
@@ -91,7 +75,7 @@ Result<Stream> stream_of(const std::string& path) {
 }
 
 Result<arch::Sigstruct> sigstruct_of(const std::string& path) {
-  return read_file(path).and_then([&path](const std::vector<u8>& bytes) -> Result<arch::Sigstruct> {
+  return read_file(path, longest_config).and_then([&path](const std::vector<u8>& bytes) -> Result<arch::Sigstruct> {
     auto structure = read_sigstruct(bytes);
     if (!structure) return error_in(path, structure.error());
     return structure;
@@ -108,7 +92,7 @@ Result<SigningKey> key_of(const Arguments& arguments) {
     if (auto done = write_file(arguments.key, bytes, 0600); !done) return tl::unexpected(done.error());
     return key;
   }
-  const auto bytes = read_file(arguments.key);
+  const auto bytes = read_file(arguments.key, longest_config);
   if (!bytes) return tl::unexpected(bytes.error());
   auto key = SigningKey::from_pem(text_of(*bytes));
   if (!key) return error_in(arguments.key, key.error());
@@ -120,7 +104,7 @@ Result<SigningKey> key_of(const Arguments& arguments) {
 Result<std::string> build(const Arguments& arguments) {
   const auto settings = settings_of(arguments);
   if (!settings) return tl::unexpected(settings.error());
-  const auto program = read_file(arguments.program);
+  const auto program = read_file(arguments.program, longest_enclave);
   if (!program) return tl::unexpected(program.error());
   const auto stream = lay_out(*program, *settings);
   if (!stream) return error_in(arguments.program, stream.error());
@@ -142,7 +126,7 @@ Result<std::string> sign(const Arguments& arguments) {
 }
 
 Result<std::string> inspect(const Arguments& arguments) {
-  const auto bytes = read_file(arguments.enclave);
+  const auto bytes = read_file(arguments.enclave, longest_enclave);
   if (!bytes) return tl::unexpected(bytes.error());
   if (bytes->size() == sizeof(arch::Sigstruct)) {
     if (const auto structure = read_sigstruct(*bytes); structure && structure->header == arch::sigstruct_header) {

@@ -17,6 +17,8 @@
 #include <memory>
 #include <thread>
 
+#include "host/whole_file.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -226,7 +228,7 @@ tl::expected<std::optional<std::vector<u8>>, std::string> read_own_file(int fold
   if (!S_ISREG(status.st_mode)) return tl::unexpected(std::string("not a regular file"));
   if (status.st_uid != ::geteuid())
     return tl::unexpected(fmt::format("it is user {}'s, expected user {}'s", status.st_uid, ::geteuid()));
-  auto bytes = read_all(file.get());
+  auto bytes = read_within(file.get(), longest_own);
   if (!bytes) return tl::unexpected(bytes.error());
   return std::move(*bytes);
 }

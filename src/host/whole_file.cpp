@@ -16,15 +16,20 @@ tl::unexpected<std::string> system_error() {
   return tl::unexpected(std::error_code(errno, std::generic_category()).message());
 }
 
-tl::unexpected<std::string> too_long(u64 found, u64 most) {
+std::string size_of(u64 bytes) {
   constexpr u64 mib = 1 << 20;
-  const std::string limit = most % mib == 0 ? std::to_string(most / mib) + " MiB" : std::to_string(most) + " bytes";
-  return tl::unexpected("found " + std::to_string(found) + " bytes, which is longer than " + limit);
+  return bytes % mib == 0 ? std::to_string(bytes / mib) + " MiB" : std::to_string(bytes) + " bytes";
 }
 
 }  // namespace
 
 tl::expected<std::vector<u8>, std::string> read_within(const std::string& path, u64 most) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!fd) return system_error();
+  return read_within(fd.get(), most);
+}
+
+tl::expected<std::vector<u8>, std::string> read_regular(const std::string& path, u64 most) {
   // Neither waits for a named pipe's writer nor makes a terminal ours.
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   constexpr const char* other_kind = "not a regular file";
@@ -41,7 +46,8 @@ tl::expected<std::vector<u8>, std::string> read_within(int fd, u64 most) {
   const off_t from = ::lseek(fd, 0, SEEK_CUR), end = from < 0 ? -1 : ::lseek(fd, 0, SEEK_END);
   if (end >= 0 && ::lseek(fd, from, SEEK_SET) != from) return system_error();
   const u64 expected = end > from ? static_cast<u64>(end - from) : 0;
-  if (expected > most) return too_long(expected, most);
+  if (expected > most)
+    return tl::unexpected("found " + std::to_string(expected) + " bytes, which is longer than " + size_of(most));
   constexpr u64 chunk = 1 << 20;
   std::vector<u8> bytes;
   bytes.reserve(std::max<u64>(expected + 1, 4096));
@@ -52,7 +58,7 @@ tl::expected<std::vector<u8>, std::string> read_within(int fd, u64 most) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return system_error();
     filled += static_cast<std::size_t>(got);
-    if (filled > most) return too_long(filled, most);
+    if (filled > most) return tl::unexpected("found more than " + size_of(most));
     if (got == 0) {
       bytes.resize(filled);
       return bytes;

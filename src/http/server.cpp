@@ -68,6 +68,8 @@ class HttpServer::Text : private httplib::Server {
     set_error_handler(Handler([this](const auto&, auto& response) {
       if (response.body.empty()) fill(response, handlers_.reject(response.status, current->peer));
     }));
+    // httplib offers ranges to HEAD.
+    set_post_routing_handler([](const auto&, auto& response) { response.headers.erase("Accept-Ranges"); });
     set_exception_handler([this](const auto&, auto& response, std::exception_ptr) {
       fill(response, handlers_.reject(500, current->peer));
     });

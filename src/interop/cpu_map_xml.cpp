@@ -9,7 +9,7 @@
 #include <optional>
 #include <set>
 
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "text/toml_reader.hpp"
 #include "text/xml.hpp"
 
@@ -276,7 +276,7 @@ tl::expected<policy::CpuMap, std::string> load_cpu_map(const std::string& path) 
   const fs::path base = folder ? fs::path(path) : fs::path(path).parent_path();
   const std::string first = folder ? "index.xml" : fs::path(path).filename().string();
   auto map = read_cpu_map(first, [&](const std::string& name) -> tl::expected<std::string, std::string> {
-    const auto bytes = read_file(base / name);
+    const auto bytes = read_within(base / name, longest_text);
     if (!bytes) return tl::unexpected(bytes.error());
     return std::string(bytes->begin(), bytes->end());
   });

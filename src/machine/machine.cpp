@@ -3,14 +3,14 @@
 
 #include <filesystem>
 
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
 
 tl::expected<MachineDescription, std::string> read_machine_file(const std::string& path) {
-  const auto text = read_file(path);
+  const auto text = read_within(path, longest_text);
   if (!text) return tl::unexpected(format(path, {{}, "cannot read: " + text.error()}));
   auto machine = read_machine({reinterpret_cast<const char*>(text->data()), text->size()});
   if (!machine) return tl::unexpected(format(path, machine.error()));

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "config/config.hpp"
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "machine/machine_silicon.hpp"
 #include "policy/descriptions.hpp"
 #include "text/diagnostic.hpp"
@@ -31,14 +31,17 @@ struct ChosenSilicon {
   std::vector<Diagnostic> warnings;
 };
 
-/// The bytes of a file; the error is for a person.
+/// The bytes of a dump; the error is for a person.
 using FileReader = std::function<tl::expected<std::vector<u8>, std::string>(const std::string& path)>;
+inline tl::expected<std::vector<u8>, std::string> read_dump(const std::string& path) {
+  return read_regular(path, longest_dump);
+}
 
 /// The domain's processor on a machine with that `silicon`. Reads the dump, if it is one. What the machine has not is
 /// masked, with a warning if it is of SGX. The error stands at `silicon`: the file cannot be read or is no dump (with
 /// the dump's own line), or the domain has EPC and the description no SGX, or not all of it.
 tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
                                                        const std::string& machine = {},
-                                                       const FileReader& read = read_file);
+                                                       const FileReader& read = read_dump);
 
 }  // namespace cloister::toolstack

@@ -37,8 +37,8 @@ tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes k
 }  // namespace
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
-  return make_images(config, read_within(config.kernel, most_kernel),
-                     config.ramdisk.empty() ? Bytes{} : read_within(config.ramdisk, most_ramdisk(config)), unpack);
+  return make_images(config, read_regular(config.kernel, most_kernel),
+                     config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack);
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk) {

@@ -14,6 +14,7 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr const char* form = "%v";
+constexpr const char* logger_name = "cloister";
 
 class PatientSink : public spdlog::sinks::base_sink<std::mutex> {
  public:
@@ -36,12 +37,14 @@ class PatientSink : public spdlog::sinks::base_sink<std::mutex> {
 }  // namespace
 
 void set_up_messages() {
-  auto logger = spdlog::stderr_logger_mt("cloister");
+  auto logger = spdlog::stderr_logger_mt(logger_name);
   logger->set_pattern(form);
   spdlog::set_default_logger(std::move(logger));
 }
 
 PatientMessages::PatientMessages(Patience& patience) : before_(spdlog::default_logger()->sinks()) {
+  // Somebody else's logger is left alone.
+  if (spdlog::default_logger()->name() != logger_name) return;
   spdlog::default_logger()->sinks() = {std::make_shared<PatientSink>(patience)};
 }
 

@@ -216,7 +216,7 @@ int run(const RunArguments& arguments, const Runner& runner) {
     spdlog::error("{}", format(arguments.file, diagnostic));
     return exit_status::bad_configuration;
   };
-  const auto text = read_file(arguments.file);
+  const auto text = read_within(arguments.file, longest_config);
   if (!text) return refuse({{}, "cannot read: " + text.error()});
   const auto read = read_config({reinterpret_cast<const char*>(text->data()), text->size()});
   if (!read) return refuse(read.error());
@@ -248,8 +248,7 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
   if (!placed) return refuse(placed.error());
   if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
-  const auto chosen = choose_silicon(silicon, config, machine.silicon,
-                                     [](const std::string& dump) { return read_within(dump, longest_dump); });
+  const auto chosen = choose_silicon(silicon, config, machine.silicon);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));

@@ -1,7 +1,7 @@
 // The same way as `cloister run` takes, on memory that the daemon holds too.
 #include "vmm/guest.hpp"
 
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "machine/platform_secret.hpp"
 
@@ -14,8 +14,8 @@ using Failed = tl::unexpected<Diagnostic>;
 Failed failed(std::string why) { return Failed(Diagnostic{{}, std::move(why)}); }
 
 tl::expected<PlatformSecret, std::string> read_secret() {
-  const auto bytes = read_all(launch_fd::secret);
   PlatformSecret secret;
+  const auto bytes = read_within(launch_fd::secret, secret.size());
   if (!bytes || bytes->size() != secret.size()) return tl::unexpected(std::string("no platform secret"));
   std::copy(bytes->begin(), bytes->end(), secret.begin());
   return secret;

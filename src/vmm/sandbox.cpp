@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -76,8 +77,12 @@ Done become(const Identity& identity) {
   return {};
 }
 
+/// A lower limit stays.
 Done limit(__rlimit_resource resource, rlim_t most) {
-  const rlimit both{.rlim_cur = most, .rlim_max = most};
+  rlimit both{};
+  if (::getrlimit(resource, &both) != 0) return failed("getrlimit");
+  both.rlim_max = std::min(both.rlim_max, most);
+  both.rlim_cur = both.rlim_max;
   if (::setrlimit(resource, &both) != 0) return failed("setrlimit");
   return {};
 }

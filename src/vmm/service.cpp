@@ -21,6 +21,13 @@ constexpr auto farewell = std::chrono::seconds(1);
 constexpr const char* too_many = "its process has 16 control connections already, and takes no more";
 static_assert(Service::most_connections == 16);
 
+/// Whoever asked does not wait for the answer any more, and has told somebody that there was none. (Of one that has
+/// only ended what it sends, POLLHUP says nothing: unix(7), poll(2).)
+bool has_hung_up(int connection) {
+  pollfd look{.fd = connection, .events = 0, .revents = 0};
+  return ::poll(&look, 1, 0) > 0 && (look.revents & POLLHUP) != 0;
+}
+
 }  // namespace
 
 Service::Service(VerbContext context, ConsoleHub& hub, Fd listening, unsigned owner)
@@ -90,10 +97,10 @@ void Service::turn_away(int connection) {
 
 bool Service::handle(int connection) {
   const auto request = receive_packet(connection);
-  if (request) {
+  if (request && !has_hung_up(connection)) {
     const Reply reply = answer(context_, *request);
     if (send_packet(connection, reply.body, reply.descriptors)) return true;
-  } else if (request.error() == PacketError::waits) {
+  } else if (!request && request.error() == PacketError::waits) {
     return true;
   }
   if (connection != launching_) return false;

@@ -9,6 +9,7 @@
 
 #include "host/last_line.hpp"
 #include "host/log.hpp"
+#include "host/whole_file.hpp"
 #include "plan/restarts.hpp"
 #include "vmm/guest.hpp"
 #include "vmm/sandbox.hpp"
@@ -112,7 +113,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
 
 int run_vmm(const vmx::Backend& silicon) {
   ::signal(SIGPIPE, SIG_IGN);
-  const auto text = read_all(launch_fd::message);
+  const auto text = read_within(launch_fd::message, longest_own);
   if (!text) return 1;
   const auto launch = read_launch({reinterpret_cast<const char*>(text->data()), text->size()});
   if (!launch) {

@@ -147,7 +147,7 @@ def bad_requests(machine):
         "relative path": {**good, "config": 'name = "x"\nkernel = "vmlinuz"\n'},
         "No such file": {**good, "config": 'name = "x"\nkernel = "/nowhere"\n'},
         "not a regular file": {**good, "config": 'name = "x"\nkernel = "/dev/zero"\n'},
-        "could be taken for a domain's number": {**good, "config": 'name = "7"\nkernel = "/etc/hostname"\n'},
+        "not digits alone": {**good, "config": 'name = "7"\nkernel = "/etc/hostname"\n'},
         "cannot use kernel": {**good, "config": 'name = "x"\nkernel = "/etc/passwd"\n'},
         "'name' is missing": {**good, "config": ""},
     }

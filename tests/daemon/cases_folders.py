@@ -333,7 +333,8 @@ def stray_files(machine):
 
 
 def machine_record(machine):
-    """Without knowing which frames are withdrawn no domain is created, and the record stays as it is."""
+    """Without knowing which frames are withdrawn no domain is created, and the record stays as it is. Frames that the
+    machine does not have are named."""
     m = machine()
     m.create("one")
     m.kill()
@@ -347,9 +348,51 @@ def machine_record(machine):
     m.destroy("one")
     assert path.read_text() == "{"
     m.kill()
+    path.write_text(json.dumps({**json.loads(whole), "withdrawn": [1, 0x100000, 0x100000]}))
+    check = subprocess.run([*m.command(), "--check"], capture_output=True, text=True, timeout=PATIENCE)
+    assert check.returncode == 0 and check.stdout.count("note") == 1, check
+    assert f"note  {path}: 'withdrawn': this machine has no frame 1 of EPC" in check.stdout, check
+    assert f"ok    {path}: 1 frames are withdrawn" in check.stdout, check
     path.write_text(whole)
     m.start()
     m.create("two")
+
+
+def same_folders(machine):
+    """State and run folder are apart, or the one is beside what the daemon keeps in the other; what is nobody's record
+    does not make a state folder a used one."""
+    m = machine()
+    m.kill()
+    state, run = m.state, m.run
+    before = tree(state.parent)
+    link = place(m, "links") / "state"
+    link.symlink_to(state)
+    for one, other, words in (
+        (state, state, "state: the state folder and the run folder must not be the same"),
+        (state, link, "links/state: the state folder and the run folder must not be the same"),
+        (state, state / "domains", f"the run folder must not lie in {state}/domains, which has domains' records"),
+        (state, state / "set-aside/run", f"the run folder must not lie in {state}/set-aside"),
+        (run / "domains/state", run, f"the state folder must not lie in {run}/domains, which has domains' sockets"),
+    ):
+        m.state, m.run = one, other
+        refused(m, [words])
+        refused(m, [words], "--check")
+    link.unlink()
+    link.parent.rmdir()
+    assert tree(state.parent) == before
+    # An ordinary user's daemon has it so.
+    m.state = place(m, "fresh")
+    m.state.chmod(0o700)
+    (m.state / "domains").mkdir(0o700)
+    (m.state / "domains/notes.txt").write_text("mine")
+    m.run = m.state / "run"
+    m.start()
+    assert (m.state / "platform-secret").exists()
+    m.create("one")
+    m.destroy("one")
+    m.kill()
+    m.state, m.run = state, run
+    m.start()
 
 
 def secret(machine):
@@ -375,4 +418,4 @@ def secret(machine):
 
 CASES = {"full-disk": full_disk, "strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,
          "long-run": long_run, "defaults": defaults, "stray-files": stray_files, "machine-record": machine_record,
-         "secret": secret}
+         "secret": secret, "same-folders": same_folders}

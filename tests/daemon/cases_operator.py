@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 from machine import PATIENCE, wait_until
 
@@ -203,7 +204,96 @@ def silent(machine):
     m.check_settled(["d0", "d3"])
 
 
+def too_late(machine):
+    """What was said to have had no answer is not done later, whoever asked and whatever became of that one; who has
+    only ended what it sends gets its answer."""
+    m = machine()
+    one = m.create("one")
+    m.wait_for_ready("one")
+    control_path = one["console"].replace("console.sock", "control.sock")
+
+    def control(verb):
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        end.settimeout(PATIENCE)
+        end.connect(control_path)
+        end.sendall(json.dumps({"verb": verb}).encode())
+        return end
+
+    def stopped():
+        threads = Path(f"/proc/{one['pid']}/task").iterdir()
+        return all((thread / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for thread in threads)
+
+    os.kill(one["pid"], signal.SIGSTOP)
+    try:
+        wait_until(stopped, "all of its threads to stop")
+        answer = m.request("POST", "/v1/domains/one/reboot")
+        assert answer.status == 500 and "does not answer" in answer.json["error"]["message"], answer.body
+        # As a daemon does that dies.
+        control("pause").close()
+    finally:
+        os.kill(one["pid"], signal.SIGCONT)
+    end = control("status")
+    end.shutdown(socket.SHUT_WR)
+    # Those that came before have been looked at by now.
+    assert json.loads(end.recv(65536))["state"] == "running"
+    m.type_into("one", b"x")
+    assert m.domains()["one"]["restarts"] == 0 and m.console("one").count(b"READY") == 1
+    # And those who wait have what they asked for.
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the restart that was granted")
+
+
+def early_end(machine):
+    """A daemon that does not serve yet ends at once: here the signal was there before it was."""
+    m = machine()
+    m.create("one")
+    m.kill()
+
+    def send_before_it_starts():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ended = subprocess.run(m.command(), preexec_fn=send_before_it_starts, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == -signal.SIGTERM and "event=ready" not in ended.stderr, ended
+    m.start()
+    assert set(m.domains()) == {"one"}
+
+
+def long_description(machine):
+    """A description of a machine without end is refused, in a line of the log that names it."""
+    m = machine()
+    m.kill()
+    sparse = m.state.parent / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 6 << 30)
+    for path in (sparse, "/dev/zero"):
+        ended = subprocess.run([*m.command(), "--machine", path], capture_output=True, text=True, timeout=PATIENCE)
+        assert ended.returncode == 1 and f'event=failed error="{path}: cannot read: found ' in ended.stderr, ended
+    m.start()
+
+
+def host_in_words(machine):
+    """Of an empty list `cloister host` says that there is none."""
+    m = machine()
+    m.kill()
+    process = subprocess.Popen([*m.command(), "--cgroup", "none"], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: m.run.joinpath("cloisterd.sock").exists(), "the socket")
+        command = [m.settings.programs / "cloister", "--run", m.run, "host"]
+        wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0, "an answer")
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert "control_groups none, " in shown.stdout, shown.stdout
+    finally:
+        process.kill()
+        process.wait()
+    m.start()
+
+
 CASES = {
+    "too-late": too_late,
+    "early-end": early_end,
+    "long-description": long_description,
+    "host": host_in_words,
     "no-vmm": no_vmm,
     "hangup": hangup,
     "closed-streams": closed_streams,

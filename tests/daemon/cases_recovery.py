@@ -258,6 +258,15 @@ def few_descriptors(machine):
     m.check_settled(before)
 
 
+def low_limit(machine):
+    """Descriptors are taken from the lowest on: a low limit of their number is enough for a domain."""
+    m = machine()
+    resource.prlimit(m.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    m.create("one")
+    m.wait_for_ready("one")
+    m.destroy("one")
+
+
 CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records,
          "few-descriptors": few_descriptors, "other-machine": other_machine, "claimed-twice": claimed_twice,
-         "charges": charges}
+         "charges": charges, "low-limit": low_limit}

@@ -6,6 +6,7 @@
 
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/cpu_map_xml.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -78,7 +79,7 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
     spdlog::error("{}", line);
     return exit_status::bad_configuration;
   };
-  const auto bytes = read_up_to(file, lint::longest_settings);
+  const auto bytes = read_within(file, lint::longest_settings);
   if (!bytes) return refuse(format(file, {{}, "cannot read: " + bytes.error()}));
   const auto subject = lint::read_subject({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!subject) return refuse(format(file, subject.error()));

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "config/config.hpp"
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "interop/cpu/pool.hpp"
 #include "interop/cpu_map_xml.hpp"
 #include "interop/vm/formats.hpp"
@@ -179,7 +179,7 @@ tl::expected<AskedPolicy, std::string> load_policy(const std::string& policy, co
     if (only_names(policy)) return read_policy(policy, "the policy", map, silicon);
     return tl::unexpected(fmt::format("{}: found neither a file nor names of CPU flags", tables::printable(policy)));
   }
-  const auto bytes = read_file(policy);
+  const auto bytes = read_within(policy, longest_text);
   if (!bytes) return tl::unexpected(fmt::format("{}: cannot read: {}", policy, bytes.error()));
   return read_policy({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, policy, map, silicon);
 }

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -298,7 +297,7 @@ nlohmann::ordered_json probe_json(const HostView& host, const SgxReport& report)
 int probe(const std::string& host, bool json) {
   const auto view = load_host(host.empty() ? "host" : host);
   if (!view) {
-    spdlog::error("{}", view.error());
+    fmt::print(stderr, "{}\n", view.error());
     return exit_status::bad_configuration;
   }
   const SgxReport report = policy::sgx_report(*view);

@@ -7,6 +7,7 @@
 
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/vm/formats.hpp"
 
@@ -61,7 +62,7 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
     spdlog::error("cloister: unknown target '{}'", arguments.target);
     return exit_status::bad_configuration;
   }
-  const auto bytes = read_file(arguments.file);
+  const auto bytes = read_within(arguments.file, longest_text);
   if (!bytes) return refuse({{}, "cannot read: " + bytes.error()});
   auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, silicon);
   if (!domain) return refuse(domain.error());

@@ -1,6 +1,6 @@
 // A format is recognised by what its files begin with: XML by '<', JSON by '{' or '[', and a CPUID dump by the first of
 // its lines.
-#include "host/files.hpp"
+#include "host/whole_file.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/hosts.hpp"
 
@@ -44,7 +44,7 @@ tl::expected<policy::HostView, Diagnostic> read_host(std::string_view text, cons
 
 tl::expected<policy::HostView, std::string> load_host(const std::string& path) {
   if (path == "host" || path == "-") return this_host_view();
-  const auto bytes = read_file(path);
+  const auto bytes = read_within(path, longest_text);
   if (!bytes) return tl::unexpected(format(path, {{}, "cannot read: " + bytes.error()}));
   auto host = read_host({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, path);
   if (!host) return tl::unexpected(format(path, host.error()));

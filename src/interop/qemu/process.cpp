@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "host/pidfd.hpp"
+#include "host/whole_file.hpp"
 
 namespace cloister::toolstack::qemu {
 
@@ -102,7 +103,9 @@ tl::expected<std::string, std::string> output_of(const std::string& program, std
   const auto child = spawn(program, std::move(arguments), {nothing.get(), theirs.get(), theirs.get()});
   if (!child) return tl::unexpected(child.error());
   theirs = Fd();
-  const auto bytes = read_all(ours.get());
+  const auto bytes = read_within(ours.get(), longest_text);
+  // Of one that writes without end nobody waits for the end.
+  if (!bytes) ::pidfd_send_signal(child->pidfd.get(), SIGKILL, nullptr, 0);
   wait_for(child->pidfd.get());
   if (!bytes) return tl::unexpected(bytes.error());
   return std::string(bytes->begin(), bytes->end());

@@ -84,7 +84,8 @@ class Writer {
     for (char& c : name) {
       if (!valid_name(std::string("a") + c)) c = '-';
     }
-    if (!valid_name(name)) name.insert(0, "vm");
+    name.resize(std::min(name.size(), longest_name));
+    if (!valid_name(name)) name.insert(0, "vm").resize(std::min(name.size(), longest_name));
     if (name != vm_.name && !vm_.name.empty())
       lose_minor(fmt::format("name {}", shown(vm_.name)), fmt::format("a name has {}", name_rule));
     return name;

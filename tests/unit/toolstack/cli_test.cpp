@@ -64,7 +64,7 @@ TEST_F(Cli, ImagesAreRegularFiles) {
     const tests::Ran ramdisk = cloister({"run", config("ramdisk = '" + odd + "'\n")});
     EXPECT_EQ(ramdisk.err, path("d.cfg") + ":3:11: cannot use ramdisk '" + odd + "': not a regular file\n");
   }
-  EXPECT_EQ(cloister({"run", "/dev/zero"}).err, "/dev/zero: cannot read: it is longer than 64 MiB\n");
+  EXPECT_EQ(cloister({"run", "/dev/zero"}).err, "/dev/zero: cannot read: found more than 1 MiB\n");
 }
 
 TEST_F(Cli, AListOfTraceKindsIsOneWord) {
@@ -108,11 +108,49 @@ TEST_F(Cli, WhatIsNoTextIsNotLinted) {
   const tests::Ran xml = cloister({"cpu", "lint", write("x", std::string("<domain>\n\0</domain>", 19))});
   EXPECT_EQ(xml.err, path("x") + ":2:1: found byte 0x00, expected libvirt's domain XML\n");
   const tests::Ran large = cloister({"cpu", "lint", write("l", std::string((1 << 20) + 1, 'a'))});
-  EXPECT_EQ(large.err, path("l") + ": cannot read: it is longer than 1 MiB\n");
+  EXPECT_EQ(large.err, path("l") + ": cannot read: found 1048577 bytes, which is longer than 1 MiB\n");
 }
 
 TEST_F(Cli, NamesAreShownAsTextAlone) {
   EXPECT_EQ(cloister({"cpu", "explain", "x\xff\x9b"}).err, "unknown CPU flag 'x\\xff\\x9b'\n");
+}
+
+// Text of any kind, by any verb: by its length, and where that says nothing, as soon as it is too much.
+TEST_F(Cli, TextThatIsTooLongIsRefusedByEveryVerb) {
+  const std::string good = config(), nova = write("nova.conf", "[libvirt]\ncpu_mode = custom\n");
+  struct Reader {
+    std::vector<std::string> before, after;
+    std::string most;
+  };
+  const std::vector<Reader> readers = {
+      {{"run"}, {}, "1 MiB"},
+      {{"create"}, {}, "1 MiB"},
+      {{"run", "--dryrun", "--machine"}, {good}, "16 MiB"},
+      {{"cpu", "probe"}, {}, "16 MiB"},
+      {{"cpu", "lint"}, {}, "1 MiB"},
+      {{"cpu", "lint", "--host"}, {nova}, "16 MiB"},
+      {{"cpu", "render", "--for", "qemu"}, {}, "16 MiB"},
+      {{"cpu", "check", "host"}, {}, "16 MiB"},
+      {{"cpu", "check"}, {"sgx"}, "16 MiB"},
+      {{"cpu", "map", "--libvirt"}, {}, "16 MiB"},
+      {{"cpu", "baseline"}, {}, "16 MiB"},
+  };
+  const std::string sparse = write("sparse", "");
+  std::filesystem::resize_file(sparse, u64{6} << 30);
+  for (const Reader& reader : readers) {
+    const auto refusal = [&](const std::string& file) {
+      std::vector<std::string> words = reader.before;
+      words.push_back(file);
+      words.insert(words.end(), reader.after.begin(), reader.after.end());
+      return cloister(words);
+    };
+    const tests::Ran by_length = refusal(sparse), read = refusal("/dev/zero");
+    EXPECT_EQ(by_length.status, 2) << reader.before.back();
+    EXPECT_THAT(by_length.err, AllOf(HasSubstr(sparse + ": cannot read: found 6442450944 bytes"),
+                                     HasSubstr("longer than " + reader.most + "\n")));
+    EXPECT_EQ(read.status, 2) << reader.before.back();
+    EXPECT_THAT(read.err, HasSubstr("/dev/zero: cannot read: found ")) << reader.before.back();
+  }
 }
 
 TEST_F(Cli, SaysItsVersion) {

@@ -172,6 +172,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},
       {"name = 'a/b'", 3, 8, {"'name'", "letters"}},
       {"name = ''", 3, 8, {"'name'"}},
+      {"name = '12'", 3, 8, {"found \"12\"", "not digits alone"}},
       {"kernel = ''", 3, 10, {"'kernel'", "path"}},
       {"ramdisk = ['x']", 3, 11, {"found a list", "a string in quotes"}},
       {"cmdline = 'a\\x00b'", 3, 11, {"NUL"}},
@@ -207,6 +208,14 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
     EXPECT_EQ(read.error().at, (Position{bad.line, bad.column})) << bad.text << ": " << read.error().message;
     for (const char* part : bad.says) EXPECT_THAT(read.error().message, HasSubstr(part)) << bad.text;
   }
+}
+
+TEST(Config, ANameHas128CharactersAtMost) {
+  const auto with_name = [](const std::string& name) { return read_config("name = '" + name + "'\nkernel = 'k'\n"); };
+  EXPECT_TRUE(with_name(std::string(128, 'b')));
+  const auto longer = with_name(std::string(129, 'b'));
+  ASSERT_FALSE(longer);
+  EXPECT_THAT(longer.error().message, HasSubstr("128 at most"));
 }
 
 TEST(Config, RequiredKeysThatAreMissingAreNamed) {

@@ -96,6 +96,8 @@ TEST_F(Server, KnowsNoRanges) {
         << field;
     EXPECT_LT(answer.size(), 8192u + 512) << field;
   }
+  EXPECT_THAT(ask("HEAD / HTTP/1.1\r\n\r\n"),
+              testing::AllOf(HasSubstr("Content-Length: 8192\r\n"), testing::Not(HasSubstr("Accept-Ranges"))));
 }
 
 TEST_F(Server, SendsUtf8Alone) {

@@ -30,23 +30,23 @@ Fd bound(const std::string& path, bool listens) {
   return fd;
 }
 
-TEST(ReadWithin, TakesRegularFilesAloneAndWaitsForNobody) {
+TEST(ReadRegular, WaitsForNobody) {
   const tests::Folder folder;
   ASSERT_EQ(::mkfifo(folder.path("fifo").c_str(), 0600), 0);
   const Fd socket = bound(folder.path("socket"), true);
   for (const std::string& path : {folder.path(), folder.path("fifo"), folder.path("socket"), std::string("/dev/zero"),
                                   std::string("/dev/null")}) {
-    const auto bytes = read_within(path, 1 << 20);
+    const auto bytes = read_regular(path, 1 << 20);
     ASSERT_FALSE(bytes) << path;
     EXPECT_EQ(bytes.error(), "not a regular file") << path;
   }
-  EXPECT_EQ(read_within(folder.write("file", "text"), 4)->size(), 4u);
-  EXPECT_EQ(read_within(folder.path("file"), 3).error(), "found 4 bytes, which is longer than 3 bytes");
+  EXPECT_EQ(read_regular(folder.write("file", "text"), 4)->size(), 4u);
+  EXPECT_EQ(read_regular(folder.path("file"), 3).error(), "found 4 bytes, which is longer than 3 bytes");
 }
 
-TEST(ReadFile, EndsAtItsLimit) {
-  EXPECT_EQ(read_up_to("/dev/zero", 1 << 20).error(), "it is longer than 1 MiB");
-  EXPECT_EQ(read_file("/dev/null")->size(), 0u);
+TEST(ReadWithin, EndsAtItsLimit) {
+  EXPECT_EQ(read_within("/dev/zero", 1 << 20).error(), "found more than 1 MiB");
+  EXPECT_EQ(read_within("/dev/null", 1)->size(), 0u);
 }
 
 TEST(GdbSocket, IsTheRunsOwn) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "host/memfd.hpp"
+#include "host/whole_file.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -159,6 +161,23 @@ TEST_F(Opener, LooksAtTheLengthFirst) {
   EXPECT_THAT(bytes.error(), HasSubstr("found 6442450944 bytes, which is longer than 1 MiB"));
   EXPECT_TRUE(opener_.read(anybody(), file("short", "12345", 0644), 5));
   EXPECT_FALSE(opener_.read(anybody(), folder_.path("short"), 4));
+}
+
+TEST(WholeFile, OfWhatHasNoLengthItStopsAtTheMost) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd from(ends[0]);
+  ::signal(SIGPIPE, SIG_IGN);
+  std::thread writer([to = Fd(ends[1])] {
+    const std::vector<u8> part(1 << 16, 'x');
+    while (write_all(to.get(), part)) {
+    }
+  });
+  const auto bytes = read_within(from.get(), most);
+  from = Fd();
+  writer.join();
+  ASSERT_FALSE(bytes);
+  EXPECT_EQ(bytes.error(), "found more than 1 MiB");
 }
 
 /// Swaps a link between two files, without a moment in which it is not there, until it goes.

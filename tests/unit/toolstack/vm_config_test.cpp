@@ -142,6 +142,10 @@ TEST(ToConfig, ReplacesNamesAndTellsSo) {
   EXPECT_EQ(name_in("my vm/\xc3\xa9"), (std::pair<std::string, std::size_t>("my-vm---", 1)));
   EXPECT_EQ(name_in("-x"), (std::pair<std::string, std::size_t>("vm-x", 1)));
   EXPECT_EQ(name_in(""), (std::pair<std::string, std::size_t>("vm", 0)));
+  EXPECT_EQ(name_in("17"), (std::pair<std::string, std::size_t>("vm17", 1)));
+  const std::string many(129, 'x'), digits(129, '1');
+  EXPECT_EQ(name_in(many), (std::pair<std::string, std::size_t>(many.substr(1), 1)));
+  EXPECT_EQ(name_in(digits), (std::pair<std::string, std::size_t>("vm" + digits.substr(3), 1)));
 }
 
 TEST(ToConfig, ListsWhatADomainCannotHave) {
