@@ -18,18 +18,6 @@ using std::chrono::seconds;
 constexpr seconds longest_death(20);
 constexpr int retry_ms = 1000;
 
-const char* word_of(hypervisor::Ending ending) {
-  switch (ending) {
-    case hypervisor::Ending::powered_off: return "powered-off";
-    case hypervisor::Ending::reset: return "reset";
-    case hypervisor::Ending::crashed: return "crashed";
-    case hypervisor::Ending::timed_out: return "timed-out";
-    case hypervisor::Ending::stopped: return "stopped";
-    case hypervisor::Ending::halted: return "halted";
-  }
-  return "unknown";
-}
-
 /// page: null if the domain never had one.
 std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
   if (page == nullptr) return std::nullopt;
@@ -166,7 +154,7 @@ void Domains::end(Pointer domain) {
   if (!how.empty()) {
     // It was asked for.
   } else if (const auto ending = ending_of(domain->page.get())) {
-    how = word_of(*ending);
+    how = hypervisor::name_of(*ending);
     bad = *ending == hypervisor::Ending::crashed;
   } else {
     how = "vmm-died";

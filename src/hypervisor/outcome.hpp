@@ -18,6 +18,8 @@ namespace cloister::hypervisor {
 
 /// halted: every processor is in HLT, and nothing will ever wake one.
 enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped, halted };
+/// "powered-off", … for logs.
+const char* name_of(Ending ending);
 
 struct Outcome {
   Ending ending = Ending::powered_off;

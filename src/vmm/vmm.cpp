@@ -22,18 +22,6 @@ namespace {
 using hypervisor::Ending;
 using hypervisor::Outcome;
 
-const char* name_of(Ending ending) {
-  switch (ending) {
-    case Ending::powered_off: return "powered-off";
-    case Ending::reset: return "reset";
-    case Ending::crashed: return "crashed";
-    case Ending::timed_out: return "timed-out";
-    case Ending::stopped: return "stopped";
-    case Ending::halted: return "halted";
-  }
-  return "unknown";
-}
-
 /// Answers the daemon's first request with what went wrong.
 int give_up(const LaunchMessage& launch, const Diagnostic& why) {
   log(LogLevel::error, "launch-failed", {{"domain", launch.name}, {"error", why.message}});
