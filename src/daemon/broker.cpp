@@ -56,10 +56,11 @@ tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector
 }
 
 tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
+  const std::vector<MachineSection> sections = epc_spec(machine_).sections;
   std::vector<EpcExtent> here;
   u64 absent = pages_of(grants);
   for (const EpcExtent& extent : sections_of(grants)) {
-    for (const MachineSection& section : epc_spec(machine_).sections) {
+    for (const MachineSection& section : sections) {
       const u64 at = section.frames.first.value;
       const u64 first = std::max(extent.first.value, at);
       const u64 end = std::min(extent.first.value + extent.pages, at + section.frames.pages);
