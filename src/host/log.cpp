@@ -22,12 +22,6 @@ bool harmless(char c) {
          signs.find(c) != std::string_view::npos;
 }
 
-/// A character that is C0, DEL or C1 (which terminals obey too).
-bool is_control(std::string_view character) {
-  const auto first = static_cast<unsigned char>(character.front());
-  return first < 0x20 || first == 0x7f || (first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
-}
-
 std::string in_quotes(std::string_view value) {
   std::string text = "\"";
   while (!value.empty()) {
@@ -37,7 +31,7 @@ std::string in_quotes(std::string_view value) {
       text.append("\\").append(1, c);
     } else if (c == '\n') {
       text += "\\n";
-    } else if (size == 0 || is_control(value.substr(0, size))) {
+    } else if (size == 0 || is_control_character(value.substr(0, size))) {
       for (const char byte : value.substr(0, std::max<std::size_t>(size, 1)))
         text += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
     } else {

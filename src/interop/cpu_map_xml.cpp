@@ -10,7 +10,7 @@
 #include <set>
 
 #include "host/whole_file.hpp"
-#include "text/toml_reader.hpp"
+#include "text/shown.hpp"
 #include "text/xml.hpp"
 
 namespace cloister::toolstack {
@@ -21,7 +21,7 @@ using policy::MapBits;
 using policy::MapFeature;
 using policy::MapModel;
 
-std::string shown(std::string_view text) { return '\'' + tables::printable(text) + '\''; }
+std::string shown(std::string_view text) { return '\'' + printable(text) + '\''; }
 
 /// Leaf 1 EAX of a family, model and stepping (SDM vol. 2A, CPUID, "Version Information").
 u32 signature_of(u32 family, u32 model, u32 stepping) {

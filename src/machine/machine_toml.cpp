@@ -8,6 +8,7 @@
 #include "machine/machine.hpp"
 #include "machine/machine_silicon.hpp"
 #include "policy/descriptions.hpp"
+#include "text/shown.hpp"
 #include "text/toml_reader.hpp"
 
 namespace cloister::toolstack {
@@ -144,8 +145,7 @@ Done read_silicon(Draft& draft, const Value& value) {
   if (!name) return Failed(name.error());
   if (name->empty()) return value.wrong(form);
   if (*name == "default") return {};
-  if (policy::find_description(*name) == nullptr)
-    return value.error(policy::unknown_description(tables::printable(*name)));
+  if (policy::find_description(*name) == nullptr) return value.error(policy::unknown_description(printable(*name)));
   draft.machine.silicon = *name;
   return {};
 }
@@ -260,7 +260,7 @@ tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text)
   const toml::parse_result document = toml::parse(tables::ascii_only(text));
   if (!document) {
     const toml::parse_error& error = document.error();
-    return Failed(Diagnostic{tables::position(error.source().begin), tables::printable(error.description())});
+    return Failed(Diagnostic{tables::position(error.source().begin), printable(error.description())});
   }
   Draft draft;
   if (auto done = tables::read_table<Draft>(draft, document.table(), machine_fields); !done)

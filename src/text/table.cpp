@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace cloister::toolstack::client {
+namespace cloister::toolstack {
 
 Table::Table(std::vector<std::string> titles) {
   for (std::string& title : titles) {
@@ -46,4 +46,4 @@ std::string pairs(const std::vector<std::pair<std::string, std::string>>& lines)
   return text;
 }
 
-}  // namespace cloister::toolstack::client
+}  // namespace cloister::toolstack

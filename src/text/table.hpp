@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace cloister::toolstack::client {
+namespace cloister::toolstack {
 
 /// Columns as wide as their widest cell, two spaces apart; those whose title starts with '>' are right-aligned.
 class Table {
@@ -21,4 +21,4 @@ class Table {
 /// "name      value" lines.
 std::string pairs(const std::vector<std::pair<std::string, std::string>>& lines);
 
-}  // namespace cloister::toolstack::client
+}  // namespace cloister::toolstack

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "text/nearest.hpp"
-#include "text/utf8.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::tables {
 
@@ -27,24 +27,6 @@ std::string shown(const toml::node& node) {
 }
 
 }  // namespace
-
-std::string printable(std::string_view text) {
-  std::string result;
-  while (!text.empty()) {
-    const std::size_t size = utf8_character(text);
-    const std::string_view character = text.substr(0, std::max<std::size_t>(size, 1));
-    const auto first = static_cast<unsigned char>(character.front());
-    // U+0080 to U+009F are control characters too.
-    const bool controls = first < 0x20 || first == 0x7f || (character >= "\xc2\x80" && character <= "\xc2\x9f");
-    if (size == 0) {
-      result += fmt::format("\\x{:02x}", first);
-    } else {
-      result += controls ? "?" : character;
-    }
-    text.remove_prefix(character.size());
-  }
-  return result;
-}
 
 std::string ascii_only(std::string_view text) {
   std::string result(text);

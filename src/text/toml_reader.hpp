@@ -26,10 +26,6 @@ namespace cloister::toolstack::tables {
 
 using Done = tl::expected<void, Diagnostic>;
 
-/// Text that a terminal shows and does not obey: a control character is a question mark, a byte that is not UTF-8 is
-/// \xNN.
-std::string printable(std::string_view text);
-
 /// What the parser is given for a text: bytes beyond ASCII are question marks. Our keys and values have none, columns
 /// are then bytes, and some such characters lead version 3.3 of the parser into undefined behaviour
 /// (is_non_ascii_horizontal_whitespace).

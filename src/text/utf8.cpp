@@ -44,6 +44,11 @@ std::size_t utf8_character(std::string_view text) {
   return begun.whole ? begun.bytes : 0;
 }
 
+bool is_control_character(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character.front());
+  return first < 0x20 || first == 0x7f || (first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0);
+}
+
 std::string valid_utf8(std::string_view text) {
   std::string valid;
   valid.reserve(text.size());

@@ -12,8 +12,8 @@
 #include "interop/cpu/pool.hpp"
 #include "interop/hosts/hosts.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 #include "text/table.hpp"
-#include "text/toml_reader.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -22,7 +22,6 @@ namespace {
 using policy::Baseline;
 using policy::Known;
 using policy::LaunchInCommon;
-using tables::printable;
 
 std::string join(const std::vector<std::string>& words, const char* between = ", ") {
   return fmt::format("{}", fmt::join(words, between));
@@ -72,7 +71,7 @@ std::string epc_text(const std::optional<std::vector<policy::EpcSectionView>>& e
 }
 
 std::string hosts_table(const Baseline& baseline) {
-  client::Table table({"HOST", "SGX", "LAUNCH CONTROL", "EPC", "CPU"});
+  Table table({"HOST", "SGX", "LAUNCH CONTROL", "EPC", "CPU"});
   const std::vector<std::string> names = short_names(baseline);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const policy::HostSummary& host = baseline.hosts[i];
@@ -101,7 +100,7 @@ std::string sgx_text(const Baseline& baseline, const policy::CpuMap& map) {
   if (const auto unsaid = unsaid_flags(sgx, map); !unsaid.empty()) {
     lines.emplace_back("not in map", join(unsaid) + ": this libvirt has no word for them");
   }
-  return "SGX on all hosts\n" + client::pairs(lines);
+  return "SGX on all hosts\n" + pairs(lines);
 }
 
 std::string cpu_text(const Baseline& baseline) {
@@ -125,7 +124,7 @@ std::string who(const std::vector<std::string>& names, const std::vector<std::si
 }
 
 std::string costs_text(const Baseline& baseline) {
-  client::Table table({"WHAT", "WHERE", "HOSTS WITHOUT", "HOSTS THAT DO NOT TELL"});
+  Table table({"WHAT", "WHERE", "HOSTS WITHOUT", "HOSTS THAT DO NOT TELL"});
   const std::vector<std::string> names = short_names(baseline);
   std::vector<std::string> untold;
   bool any = false;
@@ -148,7 +147,7 @@ std::string moves_text(const Baseline& baseline) {
   std::vector<std::string> titles{"FROM \\ TO"};
   const std::vector<std::string> names = short_names(baseline);
   titles.insert(titles.end(), names.begin(), names.end());
-  client::Table matrix(titles);
+  Table matrix(titles);
   std::string reasons;
   auto migration = baseline.migrations.begin();
   for (std::size_t from = 0; from < baseline.hosts.size(); ++from) {

@@ -11,8 +11,8 @@
 #include "interop/hosts/hosts.hpp"
 #include "policy/flags.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 #include "text/table.hpp"
-#include "text/toml_reader.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -70,17 +70,17 @@ std::string_view name_of(Known known) {
 }
 
 std::string check_text(const policy::HostView& host, const Check& check, const policy::SgxReport& report) {
-  client::Table table({"FLAG", "WHERE", "HERE", "WHAT A GUEST LOSES"});
+  Table table({"FLAG", "WHERE", "HERE", "WHAT A GUEST LOSES"});
   for (const auto* const rows : {&check.flags, &check.rest}) {
     for (const CheckedFlag& row : *rows) {
       const std::string here(name_of(row.here));
-      table.add({tables::printable(flag_cell(row)), row.place, row.why.empty() ? here : here + ": " + row.why,
-                 consequence(row)});
+      table.add(
+          {printable(flag_cell(row)), row.place, row.why.empty() ? here : here + ": " + row.why, consequence(row)});
     }
   }
   const std::size_t all = check.flags.size() + check.rest.size();
   const std::size_t lacks = count(check, Known::no), unknown = count(check, Known::unknown);
-  std::string text = table.text() + "\n" + tables::printable(host.name);
+  std::string text = table.text() + "\n" + printable(host.name);
   if (lacks == 0 && unknown == 0) {
     text += all == 1 ? " has it.\n" : fmt::format(" has all {}.\n", all);
   } else {
@@ -121,7 +121,7 @@ int check(const std::string& host_path, const std::string& policy_text, bool jso
     for (const policy::UnknownName& unknown : checked.error()) {
       const auto where = asked->where.find(unknown.name);
       refuse((where == asked->where.end() ? "cloister" : where->second) + ": " +
-             tables::printable(policy::message_of(unknown)));
+             printable(policy::message_of(unknown)));
     }
     return exit_status::bad_configuration;
   }

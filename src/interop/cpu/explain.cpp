@@ -17,8 +17,8 @@
 #include "policy/map_check.hpp"
 #include "text/json_text.hpp"
 #include "text/nearest.hpp"
+#include "text/shown.hpp"
 #include "text/table.hpp"
-#include "text/toml_reader.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -35,7 +35,7 @@ int answer(std::string_view text, int status) { return print(text) ? status : st
 int answer_json(const ordered_json& json, int status) { return answer(json_text(json, 2) + "\n", status); }
 
 int refuse(std::string_view what, std::string_view why) {
-  spdlog::error("{}", what.empty() ? std::string(why) : fmt::format("'{}': {}", tables::printable(what), why));
+  spdlog::error("{}", what.empty() ? std::string(why) : fmt::format("'{}': {}", printable(what), why));
   return exit_status::bad_configuration;
 }
 
@@ -92,7 +92,7 @@ std::string text_of(const Feature& feature) {
     add(policy::name_of(tool), word.empty() ? "-" : word);
   }
   if (const policy::FeatureRow* const row = policy::row_of(feature); !row->also.empty()) add("also", row->also);
-  std::string text = client::pairs(lines);
+  std::string text = pairs(lines);
   if (!policy::spelling(feature, Tool::libvirt).empty()) text.append("\n").append(policy::libvirt_element(feature));
   return text;
 }
@@ -142,7 +142,7 @@ int show(const MapFeature& feature, bool json) {
       {"flag", feature.name}, {"place", fmt::format("{}", fmt::join(places, "; "))}, {"libvirt", feature.name}};
   if (!feature.aliases.empty()) lines.emplace_back("also", fmt::format("{}", fmt::join(feature.aliases, ", ")));
   lines.emplace_back("known from", libvirt_cpu_map_folder);
-  return answer(client::pairs(lines), status::good);
+  return answer(pairs(lines), status::good);
 }
 
 /// libvirt's map; empty where there is none that can be read: `map` says why.
@@ -186,7 +186,7 @@ std::string unknown_flag(std::string_view name, const policy::CpuMap& map) {
   for (const Feature& feature : policy::features()) known.push_back(feature.name);
   for (const MapFeature& feature : map.features) known.push_back(feature.name);
   const auto near = text::nearest(name, known);
-  return fmt::format("unknown CPU flag '{}'{}", tables::printable(name),
+  return fmt::format("unknown CPU flag '{}'{}", printable(name),
                      near ? fmt::format(", did you mean '{}'?", *near) : "");
 }
 

@@ -11,7 +11,7 @@
 #include "policy/flags.hpp"
 #include "policy/map_check.hpp"
 #include "text/json_text.hpp"
-#include "text/toml_reader.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -31,7 +31,7 @@ std::string place_of(const MapFeature& feature) {
 
 /// A name for the inside of an XML comment, which must not have two hyphens in a row.
 std::string for_comment(std::string_view name) {
-  std::string text = tables::printable(name);
+  std::string text = printable(name);
   for (std::size_t at = 0; (at = text.find("--", at)) != text.npos; ++at) text.insert(at + 1, 1, ' ');
   return text;
 }

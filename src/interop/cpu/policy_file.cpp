@@ -12,7 +12,7 @@
 #include "interop/vm/formats.hpp"
 #include "interop/vm/nova_conf.hpp"
 #include "text/json_fields.hpp"
-#include "text/toml_reader.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -105,8 +105,15 @@ bool is_cpu_element(std::string_view text) {
 }
 constexpr std::string_view around_cpu[] = {"<domain type='kvm'><name>cpu</name><memory>1024</memory>", "</domain>"};
 
+vm::Vm whole(vm::ReadVm&& read) { return std::move(read.vm); }
+
+Read<vm::Vm> read_words(std::vector<std::string> argv) {
+  if (!argv.empty() && !argv.front().starts_with('-')) argv.erase(argv.begin());
+  return vm::from_qemu(argv).map(whole);
+}
+
+/// Of any format but QEMU's.
 Read<vm::Vm> read_domain(std::string_view text, Format format, const vmx::Backend& silicon) {
-  const auto whole = [](vm::ReadVm&& read) { return std::move(read.vm); };
   switch (format) {
     case Format::libvirt: {
       if (!is_cpu_element(text)) return vm::from_libvirt(text).map(whole);
@@ -119,11 +126,6 @@ Read<vm::Vm> read_domain(std::string_view text, Format format, const vmx::Backen
         vm::Vm vm;
         vm.cpu = vm::cpu_of(nova);
         return vm;
-      });
-    case Format::qemu:
-      return vm::read_argv(text).and_then([&](std::vector<std::string> argv) {
-        if (!argv.empty() && !argv.front().starts_with('-')) argv.erase(argv.begin());
-        return vm::from_qemu(argv).map(whole);
       });
     default: break;
   }
@@ -141,7 +143,7 @@ MapAtHand map_at_hand() {
 tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const std::string& name,
                                                    const policy::CpuMap& map, const vmx::Backend& silicon) {
   const auto wrong = [&](const std::string& why) {
-    return tl::unexpected(fmt::format("{}: {}", name, tables::printable(why)));
+    return tl::unexpected(fmt::format("{}: {}", name, printable(why)));
   };
   AskedPolicy asked;
   const Format format = format_of(text);
@@ -154,17 +156,20 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
     if (!wish) return wrong(wish.error());
     asked.wish = std::move(*wish);
   } else {
-    // Where there are no words, none can be counted.
+    std::vector<std::string> words;
     if (format == Format::qemu) {
-      if (const auto words = vm::read_argv(text); !words) {
-        const Diagnostic& error = words.error();
-        return tl::unexpected(toolstack::format(name, {error.at, tables::printable(error.message)}));
+      auto read = vm::read_argv(text);
+      if (!read) {
+        // Where there are no words, none can be counted.
+        const Diagnostic& error = read.error();
+        return tl::unexpected(toolstack::format(name, {error.at, printable(error.message)}));
       }
+      words = std::move(*read);
     }
-    const auto domain = read_domain(text, format, silicon);
+    const auto domain = format == Format::qemu ? read_words(std::move(words)) : read_domain(text, format, silicon);
     if (!domain) {
       const Diagnostic& error = domain.error();
-      return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), tables::printable(error.message)));
+      return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), printable(error.message)));
     }
     asked = policy_of(*domain, name, format);
   }
@@ -177,7 +182,7 @@ tl::expected<AskedPolicy, std::string> load_policy(const std::string& policy, co
   std::error_code error;
   if (!std::filesystem::exists(policy, error) || std::filesystem::is_directory(policy, error)) {
     if (only_names(policy)) return read_policy(policy, "the policy", map, silicon);
-    return tl::unexpected(fmt::format("{}: found neither a file nor names of CPU flags", tables::printable(policy)));
+    return tl::unexpected(fmt::format("{}: found neither a file nor names of CPU flags", printable(policy)));
   }
   const auto bytes = read_within(policy, longest_text);
   if (!bytes) return tl::unexpected(fmt::format("{}: cannot read: {}", policy, bytes.error()));

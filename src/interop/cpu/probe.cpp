@@ -209,7 +209,7 @@ std::string describe_property(u8 property) {
 std::string epc(const SgxReport& report) {
   if (!report.sections) return "EPC: unknown\n";
   if (report.sections->empty()) return "EPC: none\n";
-  client::Table table({">EPC", ">BASE", ">LAST", ">SIZE", ">MiB", ">NODE", "PROPERTY"});
+  Table table({">EPC", ">BASE", ">LAST", ">SIZE", ">MiB", ">NODE", "PROPERTY"});
   u64 total = 0;
   for (std::size_t i = 0; i < report.sections->size(); ++i) {
     const EpcSectionView& section = (*report.sections)[i];
@@ -243,7 +243,7 @@ int probe_status(const SgxReport& report) {
 }
 
 std::string probe_text(const HostView& host, const SgxReport& report) {
-  return client::pairs(summary(host, report)) + '\n' + epc(report) + findings(report);
+  return pairs(summary(host, report)) + '\n' + epc(report) + findings(report);
 }
 
 nlohmann::ordered_json probe_json(const HostView& host, const SgxReport& report) {

@@ -9,13 +9,11 @@
 #include "host/whole_file.hpp"
 #include "run/gdb_socket.hpp"
 #include "text/control.hpp"
-#include "text/toml_reader.hpp"
+#include "text/shown.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
 namespace {
-
-using tables::printable;
 
 /// A socket at a path, which listens or does not.
 Fd bound(const std::string& path, bool listens) {
