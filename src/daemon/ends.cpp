@@ -59,6 +59,8 @@ void Domains::kill_and_wait(const Pointer& domain) {
 void Domains::watch() {
   Lock held(lock_);
   while (!stopping_) {
+    // First: of those that it finds the ends are waited for at once.
+    const bool all_known = look_again(held), all_answer = ask_again(held);
     std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
     std::vector<Pointer> watched;
     for (const auto& [id, domain] : table_) {
@@ -66,7 +68,6 @@ void Domains::watch() {
       set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
       watched.push_back(domain);
     }
-    const bool all_known = look_again(held), all_answer = ask_again(held);
     held.unlock();
     ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
     held.lock();

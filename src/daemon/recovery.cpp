@@ -225,6 +225,8 @@ bool Domains::look_again(const Lock& held) {
     if (domain->process || !domain->found || domain->ending) continue;
     const Life life = look_for_process(*domain);
     if (life == Life::dead) dead.push_back(domain);
+    // As end_launch(), but for the wait: its end is seen as any other's.
+    if (life == Life::held && !domain->record.running) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
     all_known = all_known && life != Life::unknown;
   }
   for (const Pointer& domain : dead) begin_end(domain, held);

@@ -128,6 +128,25 @@ def old_records(machine):
     m.check_accounts()
 
 
+def late_launch(machine):
+    """Whether a VMM that was being launched lives cannot be told at first, and then it does: it is ended, and seen to
+    end, though nothing else happens in the daemon."""
+    m = machine(MACHINE)
+    launched = m.create("launched", epc=2)
+    m.wait_for_ready("launched")
+    m.kill()
+    rewrite(m, "launched", first_version)
+    rewrite(m, "launched", lambda record: record.update(running=False))
+    sockets, aside = m.run / "domains" / str(launched["id"]), m.run.parent / "aside"
+    os.rename(sockets, aside)
+    m.start()
+    assert m.domains()["launched"]["pid"] == 0
+    os.rename(aside, sockets)
+    wait_until(lambda: m.domains() == {}, "the end of the launch")
+    assert m.vmms() == []
+    m.check_settled([])
+
+
 def other_machine(machine):
     """Frames of a living domain that machine.toml does not have any more stay the domain's until it ends, those that it
     still has are nobody else's, and everything goes on; of a dead one they are forgotten."""
@@ -267,6 +286,6 @@ def low_limit(machine):
     m.destroy("one")
 
 
-CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records,
+CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records, "late-launch": late_launch,
          "few-descriptors": few_descriptors, "other-machine": other_machine, "claimed-twice": claimed_twice,
          "charges": charges, "low-limit": low_limit}
