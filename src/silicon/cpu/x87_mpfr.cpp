@@ -34,16 +34,27 @@ class Number {
   mpfr_t value_;
 };
 
-/// MPFR may use the host's floating point inside; the guest's MXCSR is put away meanwhile.
-class HostMxcsr {
+/// MPFR keeps constants that it has computed (pi, log 2) for each thread, and frees them for nobody: a thread does it
+/// at its end (MPFR manual, "Memory Handling").
+struct ThreadCaches {
+  ThreadCaches() = default;
+  ~ThreadCaches() { mpfr_free_cache2(MPFR_FREE_LOCAL_CACHE); }
+  ThreadCaches(const ThreadCaches&) = delete;
+  ThreadCaches& operator=(const ThreadCaches&) = delete;
+};
+
+/// Stands around every use of MPFR, which may use the host's floating point inside: the guest's MXCSR is put away
+/// meanwhile.
+class MpfrInUse {
  public:
-  HostMxcsr() {
+  MpfrInUse() {
+    [[maybe_unused]] thread_local const ThreadCaches caches;
     constexpr u32 plain = 0x1f80;
     asm volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(saved_) : "m"(plain) : "memory");
   }
-  ~HostMxcsr() { asm volatile("ldmxcsr %0" : : "m"(saved_) : "memory"); }
-  HostMxcsr(const HostMxcsr&) = delete;
-  HostMxcsr& operator=(const HostMxcsr&) = delete;
+  ~MpfrInUse() { asm volatile("ldmxcsr %0" : : "m"(saved_) : "memory"); }
+  MpfrInUse(const MpfrInUse&) = delete;
+  MpfrInUse& operator=(const MpfrInUse&) = delete;
 
  private:
   u32 saved_ = 0;
@@ -129,7 +140,7 @@ using Unary = int (*)(mpfr_ptr, mpfr_srcptr, mpfr_rnd_t);
 
 X87Result unary(const Float80& x, u16 control, Unary f) {
   if (is_nan_or_unsupported(x)) return add(x, &x, control);
-  const HostMxcsr guard;
+  const MpfrInUse guard;
   Number argument(x), v;
   const int ternary = f(v, argument, rounding(control));
   X87Result r = deliver(v, ternary, control);
@@ -140,7 +151,7 @@ X87Result unary(const Float80& x, u16 control, Unary f) {
 /// y * f(x), as if computed at once.
 X87Result product(const Float80& x, const Float80& y, u16 control, Unary f) {
   if (is_nan_or_unsupported(x) || is_nan_or_unsupported(y)) return add(x, &y, control);
-  const HostMxcsr guard;
+  const MpfrInUse guard;
   Number argument(x), factor(y), logarithm(guard_precision), exact(guard_precision + significand_bits), v;
   f(logarithm, argument, MPFR_RNDN);
   mpfr_mul(exact, logarithm, factor, MPFR_RNDN);
@@ -213,7 +224,7 @@ X87Result exp2_minus1(const Float80& x, u16 control) { return unary(x, control, 
 
 X87Result arctangent(const Float80& x, const Float80& y, u16 control) {
   if (is_nan_or_unsupported(x) || is_nan_or_unsupported(y)) return add(x, &y, control);
-  const HostMxcsr guard;
+  const MpfrInUse guard;
   Number abscissa(x), ordinate(y), v;
   const int ternary = mpfr_atan2(v, ordinate, abscissa, rounding(control));
   X87Result r = deliver(v, ternary, control);
