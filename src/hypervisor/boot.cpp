@@ -133,6 +133,9 @@ Done boot(Machine& machine) {
     processor->controls.msr_passthrough = MsrFile::passthrough();
     processor->controls.encls_bitmap = encls_bitmap(machine.spec);
     processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
+    // Where the hypervisor runs leaves on the guest's EPC, the guest's own leaves may collide with them.
+    processor->controls.epc_virtualization = machine.package.capabilities().epc_virtualization &&
+                                             processor->controls.encls_exiting && !machine.spec.map.epc.empty();
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

@@ -34,6 +34,8 @@ class Machine {
   DomainSpec spec;
   /// The machine frames of spec.map.epc, in order; set when the domain is laid out.
   std::vector<vmx::EpcSection> epc;
+  /// How many leaves of ENCLS and ENCLV the hypervisor has run on these frames itself.
+  u64 root_leaves = 0;
   unsigned physical_bits;
   const std::unique_ptr<vmx::GuestMemory> own_memory;
   vmx::GuestMemory& memory;

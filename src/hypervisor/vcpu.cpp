@@ -144,6 +144,7 @@ vmx::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   }
   processor_.completed = false;
   processor_.activity = Processor::Activity::running;
+  processor_.root_leaves_at_entry = machine_.root_leaves;
   lock.unlock();
   const vmx::Exit exit = processor_.vcpu.run(budget);
   count(exit);

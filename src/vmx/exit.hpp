@@ -38,7 +38,7 @@ using arch::Gva;
   X(xsetbv, 55, xsetbv)                                       \
   X(encls, 60, encls)                                         \
   X(enclv, 70, unexpected)                                    \
-  X(sgx_conflict, 71, unexpected)
+  X(sgx_conflict, 71, sgx_conflict)
 
 enum class ExitReason : u16 {
 #define CLOISTER_ENUMERATOR(name, number, handler) name = number,

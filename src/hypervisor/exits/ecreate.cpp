@@ -119,6 +119,7 @@ Done create(Processor& processor) {
   Done refused = operands.read(source, copy.secs);
   if (refused && (copy.secs.attributes.flags & arch::attributes::provisionkey) != 0) refused = tl::unexpected(gp);
   if (!refused) copy.secs = {};
+  ++processor.machine.root_leaves;
   const auto result =
       processor.machine.package.ecreate(*processor.machine.frame_of(*page), secinfo.secinfo, copy.secs, *page);
   if (!result.fault) return {};

@@ -100,6 +100,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   Result result;
   hypervisor::RunOptions options;
   options.timeout = setting.timeout;
+  options.counts = setting.counts;
   options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
   result.outcome = (*domain)->run(options);
   return result;
