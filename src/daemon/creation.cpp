@@ -88,9 +88,8 @@ class RequestFiles {
 
 /// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
 tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, RequestFiles& files,
-                                            const DomainConfig& config, const Broker& broker) {
-  const MachineDescription& machine = broker.machine();
-  const vmx::Backend& silicon = broker.silicon();
+                                            const DomainConfig& config, const MachineDescription& machine,
+                                            const vmx::Backend& silicon) {
   auto chosen =
       choose_silicon(silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
   if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
@@ -152,7 +151,7 @@ Domains::Result Domains::add(const CreateRequest& request) {
   RequestFiles files(opener_, request);
   const auto images = open_images(files, read->config);
   if (!images) return tl::unexpected(images.error());
-  const auto chosen = check(request, files, read->config, broker_);
+  const auto chosen = check(request, files, read->config, machine(), silicon());
   if (!chosen) return tl::unexpected(chosen.error());
 
   const auto domain = admit(request, std::move(read->config), chosen->features, images->ramdisk_bytes);
@@ -161,7 +160,7 @@ Domains::Result Domains::add(const CreateRequest& request) {
     roll_back(*domain);
     return tl::unexpected(launched.error());
   }
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   DomainInfo created = info(**domain);
   for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {
     for (const Diagnostic& warning : warnings) created.warnings.push_back(format(request.file, warning));
@@ -195,7 +194,7 @@ tl::expected<u32, std::string> Domains::next_id() {
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config,
                                                         const vmx::Features& features, u64 ramdisk_bytes) {
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
   if (!machine_unread_.empty())
     return tl::unexpected(
@@ -211,7 +210,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   }
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
-  auto allocation = broker_.allocate(*id, config.epc, [this](u32 owner) { return name_of(owner); });
+  auto allocation =
+      broker_.allocate(*id, config.epc, [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
   if (!allocation) {
     ApiError error = in_config(request.file, {config.position_of("epc"), allocation.error().message});
     error.status = allocation.error().shortage ? 507 : 400;
@@ -255,12 +255,12 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   if (!page) return tl::unexpected(page.error());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = pages_of(record.grants); pages != 0) {
-    auto made = broker_.silicon().create_epc(pages);
+    auto made = silicon().create_epc(pages);
     if (!made) return tl::unexpected(std::string("the domain's EPC: ") + vmx::name_of(made.error()));
     memory = std::move(*made);
   }
   const Fd launch = sealed_memfd("cloister-launch", bytes_of(write_launch(message)));
-  const Fd secret = sealed_memfd("cloister-secret", broker_.secret());
+  const Fd secret = sealed_memfd("cloister-secret", platform_secret());
   if (!launch || !secret) return tl::unexpected(std::string("no memory for the launch message"));
 
   const auto folder = sockets_.make(record.id);
@@ -276,7 +276,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   auto launching = ControlClient::connect(folder->get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
 
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   const auto counters = broker_.counters();
   if (!counters) return tl::unexpected(counters.error());
   LaunchDescriptors descriptors;
@@ -324,7 +324,7 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
                                    .column = why.column});
   }
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     // Its end may have been seen already, and its record must not come back.
     if (domain->ending || !in_table(domain)) return tl::unexpected(internal("the domain's process has ended"));
     DomainRecord running = domain->record;
@@ -339,9 +339,9 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
 
 void Domains::roll_back(const Pointer& domain) {
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     domain->fate = "creation-failed";
-    if (domain->pid == 0) begin_end(domain, held);
+    if (domain->pid == 0) begin_end(domain);
   }
   kill_and_wait(domain);
 }

@@ -52,17 +52,20 @@ tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const Daemon
   std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(sockets), std::move(broker),
                                                std::move(vmm), std::move(*logs), std::move(cgroups)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
-  if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
-  std::vector<u32> ids;
-  for (const auto& [id, domain] : domains->table_) ids.push_back(id);
-  domains->cgroups_.keep_only(ids);
+  {
+    const MutexLock held(domains->lock_);
+    if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
+    std::vector<u32> ids;
+    for (const auto& [id, domain] : domains->table_) ids.push_back(id);
+    domains->cgroups_.keep_only(ids);
+  }
   domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
   return domains;
 }
 
 Domains::~Domains() {
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     stopping_ = true;
   }
   changed_.notify_all();
@@ -162,14 +165,14 @@ std::optional<ApiError> Domains::not_now(const Domain& domain) const {
 }
 
 Domains::Result Domains::find(const std::string& key) const {
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   const Pointer domain = lookup(key);
   if (domain == nullptr) return tl::unexpected(no_such_domain(key));
   return info(*domain);
 }
 
 std::vector<DomainInfo> Domains::list() const {
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   std::vector<DomainInfo> all;
   for (const auto& [id, domain] : table_) all.push_back(info(*domain));
   return all;
@@ -180,14 +183,14 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
   Grants grants;
   PackageValues package;
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     config = domain->config;
     grants = domain->record.grants;
     package = domain->record.package;
   }
-  auto policies = make_policies(broker_.silicon(), machine(), config, grants, package);
+  auto policies = make_policies(silicon(), machine(), config, grants, package);
   if (!policies) return tl::unexpected(ApiError{.status = 500, .message = policies.error().message});
   return std::move(*policies);
 }
@@ -196,7 +199,7 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
   DomainRecord record;
   std::string name;
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     name = domain->record.name;
@@ -205,7 +208,7 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
   }
   auto control = connect(record, patience);
   if (!control) {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     if (control.error() == ControlClient::Refused::nobody || !table_.contains(record.id))
       return tl::unexpected(ApiError{409, "'" + name + "' has just ended"});
     return tl::unexpected(ApiError{
@@ -218,24 +221,27 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
 }
 
 Domains::Result Domains::rename(const std::string& key, const std::string& name) {
-  Lock held(lock_);
-  const Pointer domain = lookup(key);
-  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
-  const std::string before = domain->record.name;
-  if (const auto no = not_now(*domain)) return tl::unexpected(*no);
-  if (name == before) return info(*domain);
-  if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
-  if (!domain->unread.empty())
-    return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
-  DomainRecord renamed = domain->record;
-  renamed.name = name;
-  if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
-  domain->record = std::move(renamed);
-  logs_->rename(domain->record.id, name);
-  log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
-  const DomainInfo now = info(*domain);
-  const DomainRecord record = domain->record;
-  held.unlock();
+  DomainInfo now;
+  DomainRecord record;
+  {
+    const MutexLock held(lock_);
+    const Pointer domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    const std::string before = domain->record.name;
+    if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+    if (name == before) return info(*domain);
+    if (name_taken(name)) return tl::unexpected(ApiError{409, "there is a domain '" + name + "' already"});
+    if (!domain->unread.empty())
+      return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
+    DomainRecord renamed = domain->record;
+    renamed.name = name;
+    if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
+    domain->record = std::move(renamed);
+    logs_->rename(domain->record.id, name);
+    log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});
+    now = info(*domain);
+    record = domain->record;
+  }
   // Nothing hangs on it: the daemon's log has the names that the daemon knows.
   if (auto control = connect(record, seconds(1)))
     (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
@@ -251,20 +257,20 @@ std::vector<MemoryHolder> Domains::memory_holders() const {
 }
 
 MemoryInfo Domains::memory() const {
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   MemoryInfo memory{.limit = memory_limit(), .controllers = cgroups_.controllers(), .no_groups = cgroups_.off()};
   for (const MemoryHolder& holder : memory_holders()) memory.held_mib += holder.mib;
   return memory;
 }
 
 MachineEpcInfo Domains::epc() const {
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   const MachineEpc& accounts = broker_.accounts();
   MachineEpcInfo all;
   all.count = accounts.count();
   for (u32 package = 0; package < accounts.packages(); ++package) {
     PackageEpc one{.package = package,
-                   .sections = broker_.machine().packages[package].epc,
+                   .sections = machine().packages[package].epc,
                    .count = accounts.count(package),
                    .largest_free_extent = accounts.largest_free_extent(package)};
     const auto withdrawn = accounts.withdrawn(package);

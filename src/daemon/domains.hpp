@@ -8,12 +8,10 @@
 // Threads: all functions may be called from any thread. A thread of its own watches the VMMs.
 #pragma once
 
-#include <condition_variable>
 #include <future>
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -25,6 +23,7 @@
 #include "daemon/socket_folders.hpp"
 #include "daemon/spawn.hpp"
 #include "daemon/vmm_logs.hpp"
+#include "host/mutex.hpp"
 #include "plan/domain_memory.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
@@ -110,12 +109,11 @@ class Domains {
 
   MachineEpcInfo epc() const;
   MemoryInfo memory() const;
-  const MachineDescription& machine() const { return broker_.machine(); }
+  const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
 
  private:
   struct Domain;
   using Pointer = std::shared_ptr<Domain>;
-  using Lock = std::unique_lock<std::mutex>;
 
   Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
           std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups);
@@ -133,18 +131,18 @@ class Domains {
                                                               std::chrono::milliseconds limit) const;
   bool is_here(const DomainRecord& record) const;
   void remove_sockets(const Domain& domain) const;
-  void tidy_sockets() const;
-  tl::expected<void, std::string> take(const Pointer& domain);
+  void tidy_sockets() const CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> take(const Pointer& domain) CLOISTER_REQUIRES(lock_);
   Pointer stand_in(const UnreadRecord& unread) const;
   bool set_aside(u32 id, const std::string& why) const;
-  std::optional<std::string> accounts_unknown() const;
-  tl::expected<void, std::string> recover();
+  std::optional<std::string> accounts_unknown() const CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> recover() CLOISTER_REQUIRES(lock_);
   enum class Life : u8 { dead, held, unknown };
-  Pointer find_again(const Pointer& domain);
-  Life look_for_process(Domain& domain) const;
-  Life look_for_listener(Domain& domain) const;
-  Life end_launch(Domain& domain) const;
-  bool look_again(const Lock& held);
+  Pointer find_again(const Pointer& domain) CLOISTER_REQUIRES(lock_);
+  Life look_for_process(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  Life look_for_listener(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  Life end_launch(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  bool look_again() CLOISTER_REQUIRES(lock_);
   /// What a VMM holds of what the daemon keeps beside it.
   struct Handover {
     std::shared_ptr<const DomainPage> page;
@@ -154,52 +152,58 @@ class Domains {
   };
   using Answer = tl::expected<Handover, std::string>;
   /// Asks a VMM for its descriptors, on a thread of its own.
-  std::future<Answer> ask(const Domain& domain) const;
-  void adopt(Domain& domain, Handover handed);
+  std::future<Answer> ask(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  void adopt(Domain& domain, Handover handed) CLOISTER_REQUIRES(lock_);
   /// Asks again those that did not answer, and looks at what came. True: none is left.
-  bool ask_again(const Lock& held);
+  bool ask_again() CLOISTER_REQUIRES(lock_);
   void forget(const DomainRecord& record);
 
   // end
   void watch();
-  void begin_end(const Pointer& domain, const Lock& held);
-  void collect_ends(Lock& held);
+  void begin_end(const Pointer& domain) CLOISTER_REQUIRES(lock_);
+  void collect_ends() CLOISTER_REQUIRES(lock_);
   std::optional<std::vector<u64>> clean(const Domain& domain);
   void end(Pointer domain);
-  void withdraw(const Domain& domain, const std::vector<u64>& frames);
-  void kill_and_wait(const Pointer& domain);
+  void withdraw(const Domain& domain, const std::vector<u64>& frames) CLOISTER_REQUIRES(lock_);
+  void kill_and_wait(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
 
-  Pointer lookup(const std::string& key) const;
+  Pointer lookup(const std::string& key) const CLOISTER_REQUIRES(lock_);
   /// False: it has ended.
-  bool in_table(const Pointer& domain) const;
+  bool in_table(const Pointer& domain) const CLOISTER_REQUIRES(lock_);
   /// Why nothing can be asked of it at the moment.
-  std::optional<ApiError> not_now(const Domain& domain) const;
-  DomainInfo info(const Domain& domain) const;
-  MemoryLimit memory_limit() const { return {host_memory_, broker_.machine().memory_overcommit}; }
-  std::vector<MemoryHolder> memory_holders() const;
-  std::string name_of(u32 id) const;
-  bool name_taken(const std::string& name) const;
-  tl::expected<u32, std::string> next_id();
+  std::optional<ApiError> not_now(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  DomainInfo info(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  // Of the broker, what never changes; so is machine().
+  const vmx::Backend& silicon() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.silicon(); }
+  const PlatformSecret& platform_secret() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.secret(); }
+  MemoryLimit memory_limit() const { return {host_memory_, machine().memory_overcommit}; }
+  std::vector<MemoryHolder> memory_holders() const CLOISTER_REQUIRES(lock_);
+  std::string name_of(u32 id) const CLOISTER_REQUIRES(lock_);
+  bool name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
+  tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
 
   const DaemonPaths paths_;
   const Registry registry_;
   const SocketFolders sockets_;
-  Broker broker_;
+  Broker broker_ CLOISTER_GUARDED_BY(lock_);
   const std::string vmm_;
   FileOpener opener_;
   const std::unique_ptr<VmmLogs> logs_;
   const DomainCgroups cgroups_;
   const HostMemory host_memory_;
 
-  mutable std::mutex lock_;          ///< of everything below, and of the broker
-  std::condition_variable changed_;  ///< a domain has ended
-  std::map<u32, Pointer> table_;
-  MachineRecord machine_record_;
-  std::string machine_unread_;  ///< why the machine's record is not known: it is not written then
-  bool stopping_ = false;
-  Fd wake_;                                   ///< the watcher looks at the table anew
-  std::list<std::future<void>> ends_;         ///< under way, or done and not looked at yet
-  std::map<u32, std::future<Answer>> asked_;  ///< VMMs that did not answer at the daemon's start
+  mutable Mutex lock_;  ///< of the domains in the table, too (domain.hpp)
+  Condition changed_;   ///< a domain has ended
+  std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
+  MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);
+  /// Why the machine's record is not known: it is not written then.
+  std::string machine_unread_ CLOISTER_GUARDED_BY(lock_);
+  bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;
+  Fd wake_;  ///< the watcher looks at the table anew
+  /// Under way, or done and not looked at yet.
+  std::list<std::future<void>> ends_ CLOISTER_GUARDED_BY(lock_);
+  /// VMMs that did not answer at the daemon's start.
+  std::map<u32, std::future<Answer>> asked_ CLOISTER_GUARDED_BY(lock_);
   std::thread watcher_;
 };
 

@@ -30,7 +30,7 @@ Domains::Result Domains::destroy(const std::string& key) {
   Pointer domain;
   DomainInfo last;
   {
-    const Lock held(lock_);
+    const MutexLock held(lock_);
     domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     const std::string& name = domain->record.name;
@@ -42,7 +42,7 @@ Domains::Result Domains::destroy(const std::string& key) {
     last = info(*domain);
   }
   kill_and_wait(domain);
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   if (in_table(domain)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
   last.state = "ended";
   return last;
@@ -50,17 +50,18 @@ Domains::Result Domains::destroy(const std::string& key) {
 
 /// The watcher does the rest. Returns when all is done, or if the process does not die within longest_death.
 void Domains::kill_and_wait(const Pointer& domain) {
-  Lock held(lock_);
+  const MutexLock held(lock_);
   if (domain->process && domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
-  const bool dead = changed_.wait_for(held, longest_death, [&] { return domain->ending || !in_table(domain); });
-  if (dead) changed_.wait(held, [&] { return !in_table(domain); });
+  const bool dead = changed_.wait_for(lock_, longest_death,
+                                      [&]() CLOISTER_REQUIRES(lock_) { return domain->ending || !in_table(domain); });
+  if (dead) changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) { return !in_table(domain); });
 }
 
 void Domains::watch() {
-  Lock held(lock_);
+  const MutexLock held(lock_);
   while (!stopping_) {
     // First: of those that it finds the ends are waited for at once.
-    const bool all_known = look_again(held), all_answer = ask_again(held);
+    const bool all_known = look_again(), all_answer = ask_again();
     std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
     std::vector<Pointer> watched;
     for (const auto& [id, domain] : table_) {
@@ -68,19 +69,20 @@ void Domains::watch() {
       set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
       watched.push_back(domain);
     }
-    held.unlock();
-    ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
-    held.lock();
+    {
+      const MutexUnlock apart(lock_);
+      ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
+    }
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
     for (std::size_t i = 0; i < watched.size(); ++i) {
-      if (set[i + 1].revents != 0) begin_end(watched[i], held);
+      if (set[i + 1].revents != 0) begin_end(watched[i]);
     }
-    collect_ends(held);
+    collect_ends();
   }
 }
 
-void Domains::collect_ends(Lock& held) {
+void Domains::collect_ends() {
   std::erase_if(ends_, [](const auto& one) { return one.wait_for(seconds(0)) == std::future_status::ready; });
   // Those that got no thread.
   while (true) {
@@ -89,13 +91,12 @@ void Domains::collect_ends(Lock& held) {
     if (waits == ends_.end()) return;
     const std::future<void> one = std::move(*waits);
     ends_.erase(waits);
-    held.unlock();
+    const MutexUnlock apart(lock_);
     one.wait();
-    held.lock();
   }
 }
 
-void Domains::begin_end(const Pointer& domain, const Lock&) {
+void Domains::begin_end(const Pointer& domain) {
   if (std::exchange(domain->ending, true)) return;
   if (domain->pid != 0) domain->last_words = reap(domain->process.get());
   domain->process = Fd();
@@ -123,11 +124,13 @@ void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
 std::optional<std::vector<u64>> Domains::clean(const Domain& domain) {
   if (domain.memory == nullptr) return std::vector<u64>();
   for (bool told = false;; told = true) {
-    auto stuck = Broker::clean(broker_.silicon(), domain.record.package, domain.record.grants, domain.memory);
+    auto stuck = Broker::clean(silicon(), domain.record.package, domain.record.grants, domain.memory);
     if (stuck) return std::move(*stuck);
-    Lock held(lock_);
+    const MutexLock held(lock_);
     if (!told) log(LogLevel::error, "cleaning-waits", {{"domain", domain.record.name}, {"error", stuck.error()}});
-    if (changed_.wait_for(held, std::chrono::milliseconds(retry_ms), [this] { return stopping_; })) return std::nullopt;
+    if (changed_.wait_for(lock_, std::chrono::milliseconds(retry_ms),
+                          [this]() CLOISTER_REQUIRES(lock_) { return stopping_; }))
+      return std::nullopt;
   }
 }
 
@@ -137,7 +140,7 @@ void Domains::end(Pointer domain) {
   const auto stuck = clean(*domain);
   // Not cleaned before the daemon's own end: its memory goes with this process, and the next one finds it dead.
   if (!stuck) return;
-  const Lock held(lock_);
+  const MutexLock held(lock_);
   withdraw(*domain, *stuck);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {

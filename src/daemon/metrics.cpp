@@ -143,12 +143,12 @@ void request_metrics(Families& to, const RequestCounts::Counts& requests) {
 void RequestCounts::add(const std::string& method, int status) {
   // Methods are the client's words: those that HTTP does not know must not each make a sample.
   static constexpr const char* known[] = {"GET", "POST", "PATCH", "DELETE"};
-  const std::lock_guard held(lock_);
+  const MutexLock held(lock_);
   ++counts_[{std::ranges::find(known, method) == std::end(known) ? "other" : method, status}];
 }
 
 RequestCounts::Counts RequestCounts::counts() const {
-  const std::lock_guard held(lock_);
+  const MutexLock held(lock_);
   return counts_;
 }
 

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <map>
-#include <mutex>
 #include <string>
 #include <utility>
 
 #include "daemon/domains.hpp"
+#include "host/mutex.hpp"
 
 namespace cloister::toolstack {
 
@@ -18,8 +18,8 @@ class RequestCounts {
   Counts counts() const;
 
  private:
-  mutable std::mutex lock_;
-  Counts counts_;
+  mutable Mutex lock_;
+  Counts counts_ CLOISTER_GUARDED_BY(lock_);
 };
 
 /// Prometheus' text format, version 0.0.4.

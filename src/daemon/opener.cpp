@@ -58,7 +58,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
                   std::to_string(owner.user));
   }
   {
-    const std::lock_guard held(lock_);
+    const MutexLock held(lock_);
     bury();
     if (stuck_.size() >= most_stuck) return Failed("too many file systems do not answer");
   }
@@ -93,7 +93,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
 void FileOpener::end(Process process) {
   ::pidfd_send_signal(process.pidfd.get(), SIGKILL, nullptr, 0);
   wait_for_end(process.pidfd.get(), longest_death_ms);
-  const std::lock_guard held(lock_);
+  const MutexLock held(lock_);
   stuck_.push_back(std::move(process));
   bury();
 }

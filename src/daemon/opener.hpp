@@ -7,12 +7,12 @@
 #pragma once
 
 #include <chrono>
-#include <mutex>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "daemon/spawn.hpp"
+#include "host/mutex.hpp"
 #include "host/owner.hpp"
 
 namespace cloister::toolstack {
@@ -34,13 +34,13 @@ class FileOpener {
  private:
   tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request);
   void end(Process process);
-  /// Reaps those that have died. The lock is held.
-  void bury();
+  /// Reaps those that have died.
+  void bury() CLOISTER_REQUIRES(lock_);
 
   std::string program_;
   std::chrono::milliseconds patience_;
-  std::mutex lock_;
-  std::vector<Process> stuck_;  ///< killed, and not dead yet: waiting for a file system
+  Mutex lock_;
+  std::vector<Process> stuck_ CLOISTER_GUARDED_BY(lock_);  ///< killed, and not dead yet: waiting for a file system
 };
 
 /// The one argument that makes a program an opener.

@@ -217,7 +217,7 @@ Domains::Life Domains::end_launch(Domain& domain) const {
 }
 
 /// Looks again for those of which it was not known whether they live. True: none is left.
-bool Domains::look_again(const Lock& held) {
+bool Domains::look_again() {
   bool all_known = true;
   std::vector<Pointer> dead;
   for (const auto& [id, domain] : table_) {
@@ -229,12 +229,12 @@ bool Domains::look_again(const Lock& held) {
     if (life == Life::held && !domain->record.running) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
     all_known = all_known && life != Life::unknown;
   }
-  for (const Pointer& domain : dead) begin_end(domain, held);
+  for (const Pointer& domain : dead) begin_end(domain);
   return all_known;
 }
 
 std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
-  const auto act = [this, &silicon = broker_.silicon(), record = domain.record, pid = domain.pid]() -> Answer {
+  const auto act = [this, &silicon = silicon(), record = domain.record, pid = domain.pid]() -> Answer {
     const u64 pages = pages_of(record.grants);
     auto control = connect(record, short_wait);
     if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
@@ -271,7 +271,7 @@ void Domains::adopt(Domain& domain, Handover handed) {
   if (handed.log) logs_->add(domain.record.id, domain.record.name, std::move(handed.log));
 }
 
-bool Domains::ask_again(const Lock&) {
+bool Domains::ask_again() {
   for (auto next = asked_.begin(); next != asked_.end();) {
     if (next->second.wait_for(std::chrono::seconds(0)) == std::future_status::timeout) {
       ++next;

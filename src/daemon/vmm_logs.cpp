@@ -41,7 +41,7 @@ tl::expected<std::unique_ptr<VmmLogs>, std::string> VmmLogs::create(Write write)
 
 VmmLogs::~VmmLogs() {
   {
-    const std::scoped_lock held(lock_);
+    const MutexLock held(lock_);
     stopping_ = true;
   }
   stop_.notify_all();
@@ -51,19 +51,19 @@ VmmLogs::~VmmLogs() {
 }
 
 void VmmLogs::add(u32 id, const std::string& domain, Fd pipe) {
-  const std::scoped_lock held(lock_);
+  const MutexLock held(lock_);
   if (const auto before = sources_.find(id); before != sources_.end()) before->second->pipe = Fd();
   sources_[id] = std::make_shared<Source>(Source{.id = id, .domain = domain, .pipe = std::move(pipe)});
   ::eventfd_write(wake_.get(), 1);
 }
 
 void VmmLogs::rename(u32 id, const std::string& domain) {
-  const std::scoped_lock held(lock_);
+  const MutexLock held(lock_);
   if (const auto found = sources_.find(id); found != sources_.end()) found->second->domain = domain;
 }
 
 void VmmLogs::remove(u32 id) {
-  const std::scoped_lock held(lock_);
+  const MutexLock held(lock_);
   const auto found = sources_.find(id);
   if (found == sources_.end()) return;
   finish(*found->second);
@@ -93,19 +93,19 @@ bool VmmLogs::read_once(Source& source) {
     return false;
   }
   source.lines.feed(std::span(bytes).first(static_cast<std::size_t>(got)),
-                    [&](std::string_view line) { take(source, line); });
+                    [&](std::string_view line) CLOISTER_REQUIRES(lock_) { take(source, line); });
   return true;
 }
 
 void VmmLogs::finish(Source& source) {
   for (int round = 0; round < rounds_of_a_pipe && read_once(source); ++round) {
   }
-  source.lines.finish([&](std::string_view line) { take(source, line); });
+  source.lines.finish([&](std::string_view line) CLOISTER_REQUIRES(lock_) { take(source, line); });
   tell_lost(source);
 }
 
 void VmmLogs::serve() {
-  std::unique_lock held(lock_);
+  const MutexLock held(lock_);
   while (!stopping_) {
     std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
     std::vector<std::shared_ptr<Source>> polled;
@@ -115,9 +115,11 @@ void VmmLogs::serve() {
       set.push_back({.fd = source->pipe.get(), .events = POLLIN, .revents = 0});
       polled.push_back(source);
     }
-    held.unlock();
-    const int ready = ::poll(set.data(), set.size(), lost ? lost_ms : -1);
-    held.lock();
+    int ready = 0;
+    {
+      const MutexUnlock apart(lock_);
+      ready = ::poll(set.data(), set.size(), lost ? lost_ms : -1);
+    }
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);
     for (std::size_t i = 0; i < polled.size(); ++i) {
@@ -127,7 +129,7 @@ void VmmLogs::serve() {
       if (set[i + 1].revents != 0) read_once(source);
       if (ready == 0 && source.limit.lost() != 0 && source.limit.admit(LineLimit::Clock::now())) tell_lost(source);
     }
-    stop_.wait_for(held, pause_between_rounds, [this] { return stopping_; });
+    stop_.wait_for(lock_, pause_between_rounds, [this]() CLOISTER_REQUIRES(lock_) { return stopping_; });
   }
 }
 

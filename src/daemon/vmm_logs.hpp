@@ -4,11 +4,9 @@
 // Threads: all functions may be called from any thread.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <tl/expected.hpp>
@@ -16,6 +14,7 @@
 #include "daemon/vmm_line.hpp"
 #include "host/files.hpp"
 #include "host/line_limit.hpp"
+#include "host/mutex.hpp"
 
 namespace cloister::toolstack {
 
@@ -52,17 +51,17 @@ class VmmLogs {
   };
   VmmLogs(Write write, Fd wake) : write_(std::move(write)), wake_(std::move(wake)) {}
   void serve();
-  bool read_once(Source& source);
-  void take(Source& source, std::string_view line);
-  void tell_lost(Source& source);
-  void finish(Source& source);
+  bool read_once(Source& source) CLOISTER_REQUIRES(lock_);
+  void take(Source& source, std::string_view line) CLOISTER_REQUIRES(lock_);
+  void tell_lost(Source& source) CLOISTER_REQUIRES(lock_);
+  void finish(Source& source) CLOISTER_REQUIRES(lock_);
 
   const Write write_;
   const Fd wake_;
-  std::mutex lock_;
-  std::condition_variable stop_;
-  std::map<u32, std::shared_ptr<Source>> sources_;
-  bool stopping_ = false;
+  Mutex lock_;
+  Condition stop_;
+  std::map<u32, std::shared_ptr<Source>> sources_ CLOISTER_GUARDED_BY(lock_);
+  bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;
   std::thread thread_;
 };
 

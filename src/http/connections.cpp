@@ -89,7 +89,7 @@ void HttpConnections::wait() {
 void HttpConnections::take_answers() {
   std::vector<std::pair<u64, std::string>> answers;
   {
-    const std::lock_guard held(lock_);
+    const MutexLock held(lock_);
     answers.swap(answers_);
   }
   for (auto& [age, text] : answers) answer(connections_.at(age), std::move(text), true);
@@ -237,7 +237,7 @@ void HttpConnections::begin_whole() {
       // What has not begun when the server ends never does.
       std::string text = stopping_ ? answerer_.refuse(503, peer) : answerer_.answer(request, peer);
       {
-        const std::lock_guard held(lock_);
+        const MutexLock held(lock_);
         answers_.emplace_back(number, std::move(text));
       }
       ::eventfd_write(wake_.get(), 1);

@@ -6,11 +6,11 @@
 #include <chrono>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "host/mutex.hpp"
 #include "host/unix_socket.hpp"
 #include "http/frame.hpp"
 #include "http/workers.hpp"
@@ -87,9 +87,9 @@ class HttpConnections {
   bool stopped_ = false;
 
   std::atomic<bool> stopping_{false};
-  std::mutex lock_;
-  std::vector<std::pair<u64, std::string>> answers_;  ///< under the lock
-  Workers workers_;                                   ///< whose jobs use all of the above
+  Mutex lock_;
+  std::vector<std::pair<u64, std::string>> answers_ CLOISTER_GUARDED_BY(lock_);
+  Workers workers_;  ///< whose jobs use all of the above
   std::thread thread_;
 };
 

@@ -15,7 +15,7 @@ Workers::Workers(const Limits& limits) : limits_(limits) {
 
 Workers::~Workers() {
   {
-    const std::lock_guard held(lock_);
+    const MutexLock held(lock_);
     ending_ = true;
   }
   changed_.notify_all();
@@ -24,16 +24,15 @@ Workers::~Workers() {
 
 void Workers::add(unsigned uid, std::function<void()> job) {
   {
-    const std::lock_guard held(lock_);
+    const MutexLock held(lock_);
     waiting_.push_back({uid, std::move(job)});
   }
   changed_.notify_one();
 }
 
-/// With the lock held.
 std::list<Workers::Job>::iterator Workers::next() {
   const unsigned for_others = limits_.threads - limits_.privileged;
-  return std::ranges::find_if(waiting_, [&](const Job& job) {
+  return std::ranges::find_if(waiting_, [&](const Job& job) CLOISTER_REQUIRES(lock_) {
     const auto running = running_.find(job.uid);
     return (running == running_.end() || running->second < limits_.of_a_user) &&
            (is_privileged(job.uid) || others_running_ < for_others);
@@ -41,19 +40,22 @@ std::list<Workers::Job>::iterator Workers::next() {
 }
 
 void Workers::work() {
-  std::unique_lock held(lock_);
+  const MutexLock held(lock_);
   while (true) {
     auto job = waiting_.end();
-    changed_.wait(held, [&] { return (job = next()) != waiting_.end() || (ending_ && waiting_.empty()); });
+    changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) {
+      return (job = next()) != waiting_.end() || (ending_ && waiting_.empty());
+    });
     if (job == waiting_.end()) return;
     const unsigned uid = job->uid;
     const std::function<void()> work = std::move(job->work);
     waiting_.erase(job);
     ++running_[uid];
     others_running_ += is_privileged(uid) ? 0 : 1;
-    held.unlock();
-    work();
-    held.lock();
+    {
+      const MutexUnlock apart(lock_);
+      work();
+    }
     others_running_ -= is_privileged(uid) ? 0 : 1;
     if (--running_[uid] == 0) running_.erase(uid);
     // Its end may let another one begin, or all threads end.

@@ -1,13 +1,13 @@
 // Threads that do what users ask for, so that no user's work keeps another's waiting.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <list>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "host/mutex.hpp"
 
 namespace cloister::toolstack {
 
@@ -36,15 +36,15 @@ class Workers {
     std::function<void()> work;
   };
   void work();
-  std::list<Job>::iterator next();
+  std::list<Job>::iterator next() CLOISTER_REQUIRES(lock_);
 
-  Limits limits_;
-  std::mutex lock_;
-  std::condition_variable changed_;
-  std::list<Job> waiting_;
-  std::map<unsigned, unsigned> running_;  ///< by user
-  unsigned others_running_ = 0;           ///< of users without privilege
-  bool ending_ = false;
+  const Limits limits_;
+  Mutex lock_;
+  Condition changed_;
+  std::list<Job> waiting_ CLOISTER_GUARDED_BY(lock_);
+  std::map<unsigned, unsigned> running_ CLOISTER_GUARDED_BY(lock_);  ///< by user
+  unsigned others_running_ CLOISTER_GUARDED_BY(lock_) = 0;           ///< of users without privilege
+  bool ending_ CLOISTER_GUARDED_BY(lock_) = false;
   std::vector<std::thread> threads_;
 };
 

@@ -26,14 +26,14 @@ tl::expected<std::unique_ptr<TraceFile>, std::string> TraceFile::open(const std:
 }
 
 void TraceFile::add(std::string_view line) {
-  const std::lock_guard held(lock_);
+  const MutexLock held(lock_);
   if (lost_) return;
   pending_ += line;
   if (pending_.size() >= buffered) write_out();
 }
 
 bool TraceFile::finish() {
-  const std::lock_guard held(lock_);
+  const MutexLock held(lock_);
   if (!lost_) write_out();
   return !lost_;
 }

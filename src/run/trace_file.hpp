@@ -2,12 +2,12 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 
 #include "host/fd.hpp"
+#include "host/mutex.hpp"
 #include "run/patience.hpp"
 
 namespace cloister::toolstack {
@@ -25,14 +25,14 @@ class TraceFile {
  private:
   TraceFile(std::string path, Fd fd, Patience& patience)
       : path_(std::move(path)), fd_(std::move(fd)), patience_(patience) {}
-  void write_out();
+  void write_out() CLOISTER_REQUIRES(lock_);
 
   std::string path_;
   Fd fd_;
   Patience& patience_;
-  std::mutex lock_;
-  std::string pending_;
-  bool lost_ = false;
+  Mutex lock_;
+  std::string pending_ CLOISTER_GUARDED_BY(lock_);
+  bool lost_ CLOISTER_GUARDED_BY(lock_) = false;
 };
 
 }  // namespace cloister::toolstack

@@ -34,7 +34,7 @@ ConsoleHub::ConsoleHub(DomainPage& page, Fd listening)
 }
 
 void ConsoleHub::output(std::span<const u8> bytes) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   page_.append_console(bytes);
   for (Viewer& viewer : viewers_) {
     if (viewer.pending.size() + bytes.size() > longest_backlog) viewer.dropped = true;
@@ -46,7 +46,7 @@ void ConsoleHub::output(std::span<const u8> bytes) {
 std::vector<pollfd> ConsoleHub::poll_set() {
   pollfd room{.fd = typed_in_.get(), .events = POLLOUT, .revents = 0};
   const bool takes_keys = ::poll(&room, 1, 0) == 1;
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   std::erase_if(viewers_, [](const Viewer& viewer) { return viewer.dropped; });
   std::vector<pollfd> set{
       {.fd = wake_.get(), .events = POLLIN, .revents = 0},
@@ -65,12 +65,12 @@ void ConsoleHub::serve(std::span<const pollfd> ready) {
   eventfd_t count = 0;
   if (ready[0].revents != 0) ::eventfd_read(wake_.get(), &count);
   auto next = ready.begin() + 3;
-  for (Viewer& viewer : viewers_) {
+  for (Viewer& viewer : own_viewers()) {
     if (next == ready.end()) break;
     if (viewer.types) {
       if ((next->revents & (POLLIN | POLLHUP | POLLERR)) != 0) read_keys(viewer);
     } else if ((next->revents & (POLLHUP | POLLERR)) != 0) {
-      const std::scoped_lock guard(lock_);
+      const MutexLock guard(lock_);
       viewer.dropped = true;
     }
     if (next->revents != 0) send(viewer);
@@ -85,7 +85,7 @@ void ConsoleHub::attach() {
                 .dropped = false,
                 .types = true};
   if (!viewer.socket) return;
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   if (viewers_.size() >= most_viewers) {
     // A new socket has room for it.
     (void)::send(viewer.socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL);
@@ -105,13 +105,13 @@ void ConsoleHub::read_keys(Viewer& viewer) {
   } else if (got == 0) {
     viewer.types = false;
   } else if (errno != EAGAIN && errno != EINTR) {
-    const std::scoped_lock guard(lock_);
+    const MutexLock guard(lock_);
     viewer.dropped = true;
   }
 }
 
 void ConsoleHub::send(Viewer& viewer) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   if (viewer.pending.empty() || viewer.dropped) return;
   const ssize_t sent = ::send(viewer.socket.get(), viewer.pending.data(), viewer.pending.size(), MSG_NOSIGNAL);
   if (sent > 0) {
@@ -122,7 +122,7 @@ void ConsoleHub::send(Viewer& viewer) {
 }
 
 bool ConsoleHub::flushed() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   for (const Viewer& viewer : viewers_) {
     if (!viewer.dropped && !viewer.pending.empty()) return false;
   }

@@ -12,7 +12,7 @@ bool runs(DomainState state) { return state == DomainState::running || state == 
 }  // namespace
 
 Lifecycle::Done Lifecycle::run(bool paused) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   if (launched_) return refused("it runs already");
   launched_ = true;
   started_ = !paused;
@@ -22,7 +22,7 @@ Lifecycle::Done Lifecycle::run(bool paused) {
 }
 
 Lifecycle::Done Lifecycle::unpause() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   if (page_.state() != DomainState::paused) return refused("it is not paused");
   started_ = true;
   if (domain_ != nullptr) domain_->unpause();
@@ -32,7 +32,7 @@ Lifecycle::Done Lifecycle::unpause() {
 }
 
 Lifecycle::Done Lifecycle::pause() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused already");
   if (domain_ == nullptr || !runs(state)) return refused(not_running);
@@ -42,7 +42,7 @@ Lifecycle::Done Lifecycle::pause() {
 }
 
 Lifecycle::Done Lifecycle::shutdown() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused, and cannot see its power button");
   if (domain_ == nullptr || !runs(state)) return refused(not_running);
@@ -52,13 +52,13 @@ Lifecycle::Done Lifecycle::shutdown() {
 }
 
 void Lifecycle::set_domain(hypervisor::Domain* domain) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   domain_ = domain;
   between_guests_ = domain == nullptr;
 }
 
 Lifecycle::Done Lifecycle::reboot() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused: unpause it first");
   if (!started_ || state == DomainState::ended) return refused(not_running);
@@ -73,7 +73,7 @@ Lifecycle::Done Lifecycle::reboot() {
 }
 
 void Lifecycle::terminate() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   const DomainState state = page_.state();
   const bool listens = started_ && (runs(state) || state == DomainState::paused);
   if (!std::exchange(terminating_, true) && listens) {
@@ -88,22 +88,22 @@ void Lifecycle::terminate() {
 }
 
 bool Lifecycle::terminating() const {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   return terminating_;
 }
 
 void Lifecycle::preserve(DomainState state) {
-  std::unique_lock guard(lock_);
+  const MutexLock guard(lock_);
   page_.set_state(state);
   between_guests_ = false;
-  changed_.wait(guard, [this] { return reboot_ || terminating_; });
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return reboot_ || terminating_; });
   between_guests_ = true;
 }
 
 bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
-  std::unique_lock guard(lock_);
+  const MutexLock guard(lock_);
   between_guests_ = false;
-  changed_.wait_for(guard, wait, [this] { return reboot_ || terminating_; });
+  changed_.wait_for(lock_, wait, [this]() CLOISTER_REQUIRES(lock_) { return reboot_ || terminating_; });
   between_guests_ = true;
   reboot_ = false;  // this is the one
   if (!terminating_) stop_ = false;
@@ -111,28 +111,28 @@ bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
 }
 
 void Lifecycle::rename(std::string name) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   name_ = std::move(name);
 }
 
 bool Lifecycle::launched() const {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   return launched_;
 }
 
 void Lifecycle::wait_for_start() {
-  std::unique_lock guard(lock_);
-  changed_.wait(guard, [this] { return started_; });
+  const MutexLock guard(lock_);
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return started_; });
 }
 
 bool Lifecycle::take_reboot() {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   stop_ = false;
   return std::exchange(reboot_, false);
 }
 
 std::string Lifecycle::name() const {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   return name_;
 }
 

@@ -7,11 +7,10 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <string>
 #include <tl/expected.hpp>
 
+#include "host/mutex.hpp"
 #include "hypervisor/domain.hpp"
 #include "protocol/domain_page.hpp"
 
@@ -59,11 +58,15 @@ class Lifecycle {
 
  private:
   DomainPage& page_;
-  mutable std::mutex lock_;
-  std::condition_variable changed_;
-  std::string name_;
-  hypervisor::Domain* domain_ = nullptr;
-  bool launched_ = false, started_ = false, reboot_ = false, between_guests_ = false, terminating_ = false;
+  mutable Mutex lock_;
+  Condition changed_;
+  std::string name_ CLOISTER_GUARDED_BY(lock_);
+  hypervisor::Domain* domain_ CLOISTER_GUARDED_BY(lock_) = nullptr;
+  bool launched_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool started_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool reboot_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool between_guests_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool terminating_ CLOISTER_GUARDED_BY(lock_) = false;
   std::atomic<bool> stop_{false}, shutdown_{false};
 };
 
