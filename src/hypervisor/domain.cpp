@@ -100,8 +100,10 @@ Outcome Domain::run(const RunOptions& options) {
   machine.console.flush();
   Outcome outcome;
   outcome.ending = stop.ending;
-  if (stop.ending == Ending::crashed)
+  if (stop.ending == Ending::crashed) {
+    const MutexLock lock(machine.lock);
     outcome.report = crash_report(*machine.processors[machine.stopped_by], stop.reason);
+  }
   if (stop.ending == Ending::halted) outcome.report = stop.reason;
   for (const auto& processor : machine.processors) {
     processor->vcpu.set_encls_observer({});
@@ -118,25 +120,25 @@ void Domain::pause() { impl_->machine.pause(); }
 void Domain::unpause() { impl_->machine.unpause(); }
 
 bool Domain::paused() const {
-  const std::lock_guard lock(impl_->machine.lock);
+  const MutexLock lock(impl_->machine.lock);
   return impl_->machine.paused;
 }
 
 void Domain::press_power_button() {
   Machine& machine = impl_->machine;
-  const std::lock_guard lock(machine.lock);
+  const MutexLock lock(machine.lock);
   machine.press_power_button();
 }
 
 void Domain::reset() {
   Machine& machine = impl_->machine;
-  const std::lock_guard lock(machine.lock);
+  const MutexLock lock(machine.lock);
   machine.end({Ending::reset, ""}, machine.bootstrap());
 }
 
 platform::RtcBattery Domain::battery() const {
   Machine& machine = impl_->machine;
-  const std::lock_guard lock(machine.lock);
+  const MutexLock lock(machine.lock);
   return machine.rtc.battery(machine.now());
 }
 

@@ -60,17 +60,17 @@ void Machine::press_power_button() {
 }
 
 void Machine::pause() {
-  std::unique_lock held(lock);
+  const MutexLock held(lock);
   paused = true;
   for (const auto& processor : processors) processor->notify();
-  left_guest_.wait(held, [this] {
+  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) {
     return !paused ||
            std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
   });
 }
 
 void Machine::unpause() {
-  const std::lock_guard held(lock);
+  const MutexLock held(lock);
   paused = false;
   for (const auto& processor : processors) processor->notify();
   left_guest_.notify_all();

@@ -1,16 +1,16 @@
 // A domain's parts: what its processors share, the processors, and the way of interrupt messages between them.
 //
 // `lock` guards everything here and in the processors. A processor's thread holds it always, but while the guest runs
-// and while it waits; exit handlers need not think of it.
+// and while it waits; exit handlers need not think of it. So what only they and the loops use says nothing of it; what
+// others use does.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "host/mutex.hpp"
 #include "hypervisor/console.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
@@ -51,19 +51,19 @@ class Machine {
   u32 exception_bitmap = 0;  ///< a debugger's; each processor takes it over before it enters the guest
   std::vector<std::unique_ptr<Processor>> processors;
 
-  std::mutex lock;
+  Mutex lock;
   /// How the domain ended, once it has, and the processor that ended it.
-  std::optional<Stop> stop;
-  u32 stopped_by = 0;
+  std::optional<Stop> stop CLOISTER_GUARDED_BY(lock);
+  u32 stopped_by CLOISTER_GUARDED_BY(lock) = 0;
   /// Ends the domain, unless it has ended already, and tells every processor.
-  void end(Stop how, const Processor& by);
+  void end(Stop how, const Processor& by) CLOISTER_REQUIRES(lock);
 
-  /// While set no processor enters the guest. pause() returns when none is in it; it takes the lock itself.
-  bool paused = false;
-  void pause();
-  void unpause();
+  /// While set no processor enters the guest. pause() returns when none is in it.
+  bool paused CLOISTER_GUARDED_BY(lock) = false;
+  void pause() CLOISTER_EXCLUDES(lock);
+  void unpause() CLOISTER_EXCLUDES(lock);
 
-  void press_power_button();
+  void press_power_button() CLOISTER_REQUIRES(lock);
 
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
@@ -79,7 +79,7 @@ class Machine {
  private:
   void accept(Processor& processor, const platform::InterruptMessage& message);
   friend class VcpuLoop;
-  std::condition_variable left_guest_;  ///< a processor left the guest while `paused`
+  Condition left_guest_;  ///< a processor left the guest while `paused`
 };
 
 }  // namespace cloister::hypervisor

@@ -2,6 +2,7 @@
 #include "hypervisor/schedule.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <deque>
 #include <thread>
 
@@ -10,27 +11,33 @@
 namespace cloister::hypervisor {
 namespace {
 
-using Lock = VcpuLoop::Lock;
 using Loops = std::deque<VcpuLoop>;
 
 /// A lone processor's turn only bounds the time between two looks at the console.
 constexpr u64 turn_alone = 1'000'000, turn_among_several = 50'000;
 
-void run_on_threads(Machine& machine, Loops& loops) {
+/// The loops are the machine's: who has its lock has theirs, which is the same.
+void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuLoop& loop)
+    CLOISTER_REQUIRES(machine.lock) CLOISTER_ASSERT_CAPABILITY(loop.lock()) {
+  assert(&loop.lock() == &machine.lock);
+}
+
+void run_on_threads(Loops& loops) {
   std::vector<std::jthread> threads;
   for (VcpuLoop& loop : loops) {
     if (&loop == &loops.front()) continue;
-    threads.emplace_back([&machine, &loop] {
-      Lock lock(machine.lock);
-      loop.run(lock);
+    threads.emplace_back([&loop] {
+      const MutexLock held(loop.lock());
+      loop.run();
     });
   }
-  Lock lock(machine.lock);
-  loops.front().run(lock);
+  VcpuLoop& bootstrap = loops.front();
+  const MutexLock held(bootstrap.lock());
+  bootstrap.run();
 }
 
 /// All processors are halted: time goes on to the first timer, or input comes, or nothing ever will.
-void pass_time(Machine& machine, VcpuLoop& outside, Lock& lock) {
+void pass_time(Machine& machine, VcpuLoop& outside) CLOISTER_REQUIRES(machine.lock, outside.lock()) {
   std::optional<u64> first;
   bool interrupts_on = false;
   for (const auto& p : machine.processors) {
@@ -44,28 +51,32 @@ void pass_time(Machine& machine, VcpuLoop& outside, Lock& lock) {
     return machine.end({Ending::halted, interrupts_on ? "halted for good: no timer runs and no input can come"
                                                       : "halted for good: interrupts are off"},
                        machine.bootstrap());
-  outside.wait_outside(lock, VcpuLoop::longest_wait);
+  outside.wait_outside(VcpuLoop::longest_wait);
 }
 
 void run_in_turns(Machine& machine, Loops& loops) {
   const u64 most = loops.size() == 1 ? turn_alone : turn_among_several;
   VcpuLoop& outside = loops.front();
-  Lock lock(machine.lock);
+  const MutexLock held(machine.lock);
+  is_of(machine, outside);
   while (!machine.stop) {
     outside.poll_outside();
-    outside.wait_while_held(lock);
+    outside.wait_while_held();
     bool ran = false;
-    for (VcpuLoop& loop : loops) ran |= loop.turn(lock, most);
-    if (!ran && !machine.stop && !machine.paused) pass_time(machine, outside, lock);
+    for (VcpuLoop& loop : loops) {
+      is_of(machine, loop);
+      ran |= loop.turn(most);
+    }
+    if (!ran && !machine.stop && !machine.paused) pass_time(machine, outside);
   }
 }
 
-void show_crash(Machine& machine, VcpuLoop& outside, gdb::Debugger& debugger) {
-  Lock lock(machine.lock);
+void show_crash(Machine& machine, VcpuLoop& outside, gdb::Debugger& debugger) CLOISTER_REQUIRES(machine.lock) {
+  is_of(machine, outside);
   debugger.report_stop(*machine.processors[machine.stopped_by], gdb::signal_segv, false);
   const Stop crash = *std::exchange(machine.stop, std::nullopt);
   const u32 by = machine.stopped_by;
-  while (debugger.stopped() && !machine.stop) outside.wait_outside(lock, VcpuLoop::longest_wait);
+  while (debugger.stopped() && !machine.stop) outside.wait_outside(VcpuLoop::longest_wait);
   machine.stop = crash;
   machine.stopped_by = by;
 }
@@ -75,13 +86,16 @@ void show_crash(Machine& machine, VcpuLoop& outside, gdb::Debugger& debugger) {
 Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* debugger) {
   Loops loops;
   for (const auto& processor : machine.processors) loops.emplace_back(*processor, options, debugger);
-  machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(machine, loops);
-  if (debugger != nullptr) {
+  machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(loops);
+  Stop stop;
+  {
+    const MutexLock held(machine.lock);
     const bool died = machine.stop->ending == Ending::crashed || machine.stop->ending == Ending::halted;
-    if (died) show_crash(machine, loops.front(), *debugger);
-    debugger->report_end(machine.stop->ending == Ending::powered_off ? 0 : 1);
+    if (died && debugger != nullptr) show_crash(machine, loops.front(), *debugger);
+    stop = *machine.stop;
   }
-  return *machine.stop;
+  if (debugger != nullptr) debugger->report_end(stop.ending == Ending::powered_off ? 0 : 1);
+  return stop;
 }
 
 }  // namespace cloister::hypervisor

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "hypervisor/exits/exits.hpp"
 
@@ -30,23 +31,29 @@ constexpr nanoseconds time_of(u64 cycles) {
   return nanoseconds(static_cast<i64>(std::min<u64>(cycles, vmx::tsc_hz) * (1'000'000'000 / vmx::tsc_hz)));
 }
 
+int poll_for(std::span<pollfd> descriptors, nanoseconds longest) {
+  const timespec limit{.tv_sec = static_cast<time_t>(longest.count() / 1'000'000'000),
+                       .tv_nsec = static_cast<long>(longest.count() % 1'000'000'000)};
+  return ppoll(descriptors.data(), descriptors.size(), &limit, nullptr);
+}
+
 }  // namespace
 
-void VcpuLoop::run(Lock& lock) {
+void VcpuLoop::run() {
   while (!machine_.stop) {
     if (bootstrap() && poll_is_due()) poll_outside();
-    wait_while_held(lock);
+    wait_while_held();
     if (machine_.stop) return;
     prepare();
     if (asleep()) {
-      idle(lock);
+      idle();
     } else {
-      if (enter(lock, host_budget()) == vmx::ExitReason::pause && !machine_.stop) wait(lock, spin_wait);
+      if (enter(host_budget()) == vmx::ExitReason::pause && !machine_.stop) wait(spin_wait);
     }
   }
 }
 
-bool VcpuLoop::turn(Lock& lock, u64 most) {
+bool VcpuLoop::turn(u64 most) {
   const u64 messages = machine_.messages;
   u64 used = 0;
   bool ran = false;
@@ -54,7 +61,7 @@ bool VcpuLoop::turn(Lock& lock, u64 most) {
     prepare();
     if (asleep()) break;
     const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
-    const vmx::ExitReason reason = enter(lock, budget);
+    const vmx::ExitReason reason = enter(budget);
     const bool used_up = reason == vmx::ExitReason::preemption_timer;
     // An exit alone is not for nothing, and faults without end use a budget up with no instruction retired.
     used += used_up ? budget : std::max<u64>(1, processor_.vcpu.instructions() - first);
@@ -64,8 +71,8 @@ bool VcpuLoop::turn(Lock& lock, u64 most) {
   return ran;
 }
 
-void VcpuLoop::wait_while_held(Lock& lock) {
-  while (held() && !machine_.stop) wait_outside(lock, longest_wait);
+void VcpuLoop::wait_while_held() {
+  while (held() && !machine_.stop) wait_outside(longest_wait);
 }
 
 void VcpuLoop::prepare() {
@@ -137,7 +144,7 @@ u64 VcpuLoop::deterministic_budget(u64 most) {
   return deadline ? std::min(*deadline > now ? *deadline - now : 1, most) : most;
 }
 
-vmx::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
+vmx::ExitReason VcpuLoop::enter(u64 budget) {
   if (processor_.event) {
     processor_.vcpu.inject(*processor_.event);
     processor_.event.reset();
@@ -145,10 +152,7 @@ vmx::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
   processor_.completed = false;
   processor_.activity = Processor::Activity::running;
   processor_.root_leaves_at_entry = machine_.root_leaves;
-  lock.unlock();
-  const vmx::Exit exit = processor_.vcpu.run(budget);
-  count(exit);
-  lock.lock();
+  const vmx::Exit exit = run_guest(budget);
   processor_.activity = Processor::Activity::handling;
   if (machine_.paused) machine_.left_guest_.notify_all();
   if (auto stop = handle(exit)) {
@@ -157,6 +161,13 @@ vmx::ExitReason VcpuLoop::enter(Lock& lock, u64 budget) {
     after_step(exit);
   }
   return exit.reason;
+}
+
+vmx::Exit VcpuLoop::run_guest(u64 budget) {
+  const MutexUnlock apart(machine_.lock);
+  const vmx::Exit exit = processor_.vcpu.run(budget);
+  count(exit);
+  return exit;
 }
 
 void VcpuLoop::count(const vmx::Exit& exit) {
@@ -206,8 +217,7 @@ void VcpuLoop::poll_outside() {
   follow_shutdown();
   if (options_.timeout && Clock::now() - started_ >= *options_.timeout)
     return machine_.end({Ending::timed_out, ""}, processor_);
-  Lock none;
-  wait(none, nanoseconds::zero());
+  wait(nanoseconds::zero());
   if (debugger_ != nullptr && debugger_->killed()) machine_.end({Ending::stopped, ""}, processor_);
 }
 
@@ -221,12 +231,12 @@ void VcpuLoop::follow_shutdown() {
   if (Clock::now() - *button_pressed_ >= options_.shutdown_timeout) machine_.end({Ending::stopped, ""}, processor_);
 }
 
-void VcpuLoop::wait_outside(Lock& lock, nanoseconds longest) {
-  wait(lock, longest);
+void VcpuLoop::wait_outside(nanoseconds longest) {
+  wait(longest);
   if (bootstrap() && !machine_.stop) poll_outside();
 }
 
-void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
+void VcpuLoop::wait(nanoseconds longest) {
   const bool guest_waits = machine_.paused || (debugger_ != nullptr && debugger_->stopped());
   const bool console = bootstrap() && !guest_waits;
   std::array<pollfd, 3> descriptors{
@@ -235,15 +245,15 @@ void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
       pollfd{.fd = processor_.wake_descriptor(), .events = POLLIN, .revents = 0}};
   const bool looks = longest == nanoseconds::zero();
   if (looks && descriptors[0].fd < 0 && descriptors[1].fd < 0) return;
-  const timespec limit{.tv_sec = static_cast<time_t>(longest.count() / 1'000'000'000),
-                       .tv_nsec = static_cast<long>(longest.count() % 1'000'000'000)};
-  if (!looks) {
+  int ready = 0;
+  if (looks) {
+    ready = poll_for(descriptors, longest);
+  } else {
     processor_.activity = Processor::Activity::waiting;
-    lock.unlock();
-  }
-  const int ready = ppoll(descriptors.data(), descriptors.size(), &limit, nullptr);
-  if (!looks) {
-    lock.lock();
+    {
+      const MutexUnlock apart(machine_.lock);
+      ready = poll_for(descriptors, longest);
+    }
     processor_.activity = Processor::Activity::handling;
   }
   if (ready <= 0) return;
@@ -252,7 +262,7 @@ void VcpuLoop::wait(Lock& lock, nanoseconds longest) {
   if (descriptors[1].revents != 0) debugger_->service();
 }
 
-void VcpuLoop::idle(Lock& lock) {
+void VcpuLoop::idle() {
   const bool startup = processor_.waits_for_startup;
   const bool interrupts_on = !startup && (processor_.vcpu.general().rflags & arch::rflags::if_) != 0;
   const auto deadline = interrupts_on ? next_deadline() : std::nullopt;
@@ -267,7 +277,7 @@ void VcpuLoop::idle(Lock& lock) {
   const u64 now = processor_.now();
   nanoseconds until = !deadline ? time_of(vmx::tsc_hz) : *deadline > now ? time_of(*deadline - now) : nanoseconds(0);
   if (bootstrap()) until = std::min(until, longest_wait);
-  if (until > nanoseconds::zero()) wait(lock, until);
+  if (until > nanoseconds::zero()) wait(until);
   processor_.stuck = false;
 }
 
