@@ -29,7 +29,7 @@ tl::expected<void, MapError> GuestMemory::Impl::add(Slot slot) {
     return tl::unexpected(MapError::misaligned);
   }
   const Hold hold(shootdown);
-  const std::scoped_lock lock(door);
+  const ExclusiveLock lock(door);
   const auto after = std::ranges::lower_bound(slots_, slot.base, {}, &Slot::base);
   if (after != slots_.end() && after->base - slot.base < slot.bytes) return tl::unexpected(MapError::overlap);
   if (after != slots_.begin() && std::prev(after)->contains(slot.base)) return tl::unexpected(MapError::overlap);
@@ -52,7 +52,7 @@ tl::expected<void, MapError> GuestMemory::Impl::remove(u64 base, u64 bytes) {
   }
   std::vector<Slot> gone;  // ends when nobody knows of it any more
   const Hold hold(shootdown);
-  const std::scoped_lock lock(door);
+  const ExclusiveLock lock(door);
   const auto in_range = [&](const Slot& s) { return s.base < base + bytes && base < s.base + s.bytes; };
   const auto whole = [&](const Slot& s) { return s.base >= base && s.base + s.bytes <= base + bytes; };
   for (const Slot& s : slots_) {
@@ -122,14 +122,14 @@ bool for_each_page(const GuestMemory::Impl& memory, u64 gpa, u64 bytes, F&& f) {
 }  // namespace
 
 bool GuestMemory::read(Gpa from, std::span<std::byte> to) const {
-  const std::shared_lock lock(impl_->door);
+  const SharedLock lock(impl_->door);
   return for_each_page(*impl_, from.value, to.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
     copy_guest(to.data() + done, page.host + offset, n);
   });
 }
 
 bool GuestMemory::write(Gpa to, std::span<const std::byte> from) {
-  const std::shared_lock lock(impl_->door);
+  const SharedLock lock(impl_->door);
   const auto nothing = [](const Impl::RamPage&, u64, u64, u64) {};
   if (!for_each_page(*impl_, to.value, from.size(), nothing)) return false;
   return for_each_page(*impl_, to.value, from.size(), [&](const Impl::RamPage& page, u64 offset, u64 done, u64 n) {
@@ -139,7 +139,7 @@ bool GuestMemory::write(Gpa to, std::span<const std::byte> from) {
 }
 
 std::optional<u64> GuestMemory::compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) {
-  const std::shared_lock lock(impl_->door);
+  const SharedLock lock(impl_->door);
   if ((bytes != 4 && bytes != 8) || at.value % bytes != 0) return std::nullopt;
   const Impl::RamPage page = impl_->ram_page(at.value);
   if (page.host == nullptr) return std::nullopt;

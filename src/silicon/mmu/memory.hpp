@@ -14,12 +14,10 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <vector>
 
+#include "host/mutex.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
@@ -72,18 +70,21 @@ struct Slot {
 
 /// The processors that may store into a memory, and how they ask each other to stop storing inline into a page.
 struct Shootdown {
-  std::mutex mutex;
-  std::condition_variable changed;  ///< requests were made or taken over
-  std::vector<Mmu*> processors;
+  Mutex mutex;
+  Condition changed;  ///< requests were made or taken over
+  std::vector<Mmu*> processors CLOISTER_GUARDED_BY(mutex);
   std::atomic<u32> count{0};  ///< of processors
   std::atomic<u32> next_claim{PageState::first_claim};
 
-  // Of holds, guarded by the mutex.
+  // Of holds.
   using Clock = std::chrono::steady_clock;
-  bool held = false;
-  u32 aside = 0;  ///< processors that a hold stopped and that have not gone on since
-  u64 holds = 0;  ///< how many there were
-  Clock::time_point held_since{}, rest_until{};
+  bool held CLOISTER_GUARDED_BY(mutex) = false;
+  u32 aside CLOISTER_GUARDED_BY(mutex) = 0;  ///< processors that a hold stopped and that have not gone on since
+  u64 holds CLOISTER_GUARDED_BY(mutex) = 0;  ///< how many there were
+  Clock::time_point held_since CLOISTER_GUARDED_BY(mutex){}, rest_until CLOISTER_GUARDED_BY(mutex){};
+
+  /// For a processor that a hold stops: returns once the hold is over.
+  void stand_aside() CLOISTER_REQUIRES(mutex);
 
   /// A value for PageState::code that no other claim has.
   u32 claim() {
@@ -106,7 +107,7 @@ class Hold {
   Hold& operator=(const Hold&) = delete;
 
  private:
-  void stop(std::unique_lock<std::mutex>& lock);
+  void stop() CLOISTER_REQUIRES(all_.mutex);
   Shootdown& all_;
 };
 
@@ -117,8 +118,9 @@ class GuestMemory::Impl {
   /// Borrowed RAM: the span outlives this object.
   tl::expected<void, MapError> add_borrowed(u64 base, std::span<u8> ram);
   tl::expected<void, MapError> remove(u64 base, u64 bytes);
-  /// The slot that holds the address; null if nothing is mapped there. For processors in run(), and who has `door`.
-  const Slot* find(u64 gpa) const;
+  /// The slot that holds the address; null if nothing is mapped there. For who has `door`, and for processors in run(),
+  /// which need no lock: no slot changes but under a hold.
+  const Slot* find(u64 gpa) const CLOISTER_NO_THREAD_SAFETY_ANALYSIS;
 
   /// What a RAM page is on the host; host is null if it is not RAM.
   struct RamPage {
@@ -129,12 +131,12 @@ class GuestMemory::Impl {
 
   Shootdown shootdown;
   /// Who comes from outside the processors shares it while it looks at slots.
-  mutable std::shared_mutex door;
+  mutable SharedMutex door;
 
  private:
   void forget_everywhere();
 
-  std::vector<Slot> slots_;  ///< sorted by base
+  std::vector<Slot> slots_ CLOISTER_GUARDED_BY(door);  ///< sorted by base
 };
 
 }  // namespace cloister::silicon

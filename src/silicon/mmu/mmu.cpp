@@ -24,13 +24,13 @@ constexpr u64 large_region(u64 linear) { return (linear >> 21) % 4096; }
 Mmu::Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package)
     : cpu_(cpu), memory_(memory), package_(package), space_of_pcid_(4096, 0) {
   flush_all();
-  const std::scoped_lock lock(memory_.shootdown.mutex);
+  const MutexLock lock(memory_.shootdown.mutex);
   memory_.shootdown.processors.push_back(this);
   ++memory_.shootdown.count;
 }
 
 Mmu::~Mmu() {
-  const std::scoped_lock lock(memory_.shootdown.mutex);
+  const MutexLock lock(memory_.shootdown.mutex);
   std::erase(memory_.shootdown.processors, this);
   --memory_.shootdown.count;
   memory_.shootdown.changed.notify_all();

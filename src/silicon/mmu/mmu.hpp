@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bitset>
+#include <cassert>
 #include <tl/expected.hpp>
 #include <vector>
 
@@ -105,13 +106,17 @@ class Mmu {
   void protect_all();
   /// Asks every other processor for the same, and waits for those that run.
   void protect_everywhere(const u8* host_page);
-  // With the shootdown's mutex held:
-  void request(const u8* host_page);
-  void take_over();
-  bool has_requests() const { return all_pages_ || !requests_.empty(); }
+  void request(const u8* host_page) CLOISTER_REQUIRES(memory_.shootdown.mutex);
+  void take_over() CLOISTER_REQUIRES(memory_.shootdown.mutex);
+  bool has_requests() const CLOISTER_REQUIRES(memory_.shootdown.mutex) { return all_pages_ || !requests_.empty(); }
   // Between two blocks: waits while there is a hold; takes over everything and runs (on).
-  void stand_aside(std::unique_lock<std::mutex>& lock);
-  void run_on();
+  void stand_aside() CLOISTER_REQUIRES(memory_.shootdown.mutex);
+  void run_on() CLOISTER_REQUIRES(memory_.shootdown.mutex);
+  /// It is one of those: who has their mutex has its memory's, which is the same.
+  void is_one_of([[maybe_unused]] const Shootdown& all) const CLOISTER_REQUIRES(all.mutex)
+      CLOISTER_ASSERT_CAPABILITY(memory_.shootdown.mutex) {
+    assert(&memory_.shootdown == &all);
+  }
 
   u64 fresh_space();
   void note_large(u64 linear, const PageTranslation& page);
@@ -136,11 +141,14 @@ class Mmu {
   static KnownPage& known(KnownPages& pages, u64 linear) { return pages[(linear >> arch::page_shift) % known_pages]; }
   KnownPages fetched_, operands_;
 
-  // Guarded by the shootdown's mutex.
-  std::vector<const u8*> requests_;  ///< host pages
-  bool all_pages_ = false;           ///< there were too many
-  bool forget_ = false;              ///< slots are gone: forget what is known of memory, and all blocks
-  bool running_ = false;             ///< between enter() and leave(), and not standing aside
+  /// Host pages.
+  std::vector<const u8*> requests_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex);
+  /// There were too many.
+  bool all_pages_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
+  /// Slots are gone: forget what is known of memory, and all blocks.
+  bool forget_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
+  /// Between enter() and leave(), and not standing aside.
+  bool running_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
 };
 
 /// Reads or writes with supervisor rights through the TLB: descriptor tables, TSS, stacks of event delivery. False: the

@@ -217,7 +217,7 @@ tl::expected<PageTranslation, Miss> Mmu::translate(u64 linear, Access access, Ac
   // Direct enclave access (SDM vol. 3D, 35.3 and 35.5): whatever is wrong is one fault.
   const auto denied = [&] { return tl::unexpected(page_fault(linear, access, mode, pfec::p | pfec::sgx)); };
   if (!t->epc_index) return denied();
-  const std::unique_lock guard(package_.mutex());
+  const MutexLock guard(package_.mutex());
   const EpcmEntry& page = package_.epcm(*t->epc_index);
   const bool usable = page.valid && page.type == arch::PageType::reg && page.secs == enclave.secs &&
                       page.enclave_address == arch::page_base(linear) && !page.blocked && !page.pending &&

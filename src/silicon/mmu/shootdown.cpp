@@ -45,16 +45,19 @@ void Mmu::guard_code(const PageTranslation& page) {
 }
 
 void Mmu::protect_everywhere(const u8* host_page) {
-  Shootdown& all = memory_.shootdown;
-  std::unique_lock lock(all.mutex);
-  for (Mmu* other : all.processors) {
+  const MutexLock lock(memory_.shootdown.mutex);
+  for (Mmu* other : memory_.shootdown.processors) {
+    other->is_one_of(memory_.shootdown);
     if (other != this) other->request(host_page);
   }
-  all.changed.notify_all();
-  all.changed.wait(lock, [&] {
+  memory_.shootdown.changed.notify_all();
+  memory_.shootdown.changed.wait(memory_.shootdown.mutex, [this]() CLOISTER_REQUIRES(memory_.shootdown.mutex) {
     take_over();
-    return std::ranges::none_of(
-        all.processors, [this](const Mmu* other) { return other != this && other->running_ && other->has_requests(); });
+    return std::ranges::none_of(memory_.shootdown.processors,
+                                [this](const Mmu* other) CLOISTER_REQUIRES(memory_.shootdown.mutex) {
+                                  other->is_one_of(memory_.shootdown);
+                                  return other != this && other->running_ && other->has_requests();
+                                });
   });
 }
 
@@ -76,17 +79,20 @@ void Mmu::take_over() {
   memory_.shootdown.changed.notify_all();
 }
 
-void Mmu::stand_aside(std::unique_lock<std::mutex>& lock) {
-  Shootdown& all = memory_.shootdown;
-  if (!all.held) return;
+void Mmu::stand_aside() {
+  if (!memory_.shootdown.held) return;
   running_ = false;
-  ++all.aside;
-  all.changed.notify_all();
-  all.changed.wait(lock, [&all] { return !all.held; });
-  if (--all.aside != 0) return;
-  const auto now = Shootdown::Clock::now();
-  all.rest_until = now + std::min<Shootdown::Clock::duration>(rest_times * (now - all.held_since), longest_rest);
-  all.changed.notify_all();
+  memory_.shootdown.stand_aside();
+}
+
+void Shootdown::stand_aside() {
+  ++aside;
+  changed.notify_all();
+  changed.wait(mutex, [this]() CLOISTER_REQUIRES(mutex) { return !held; });
+  if (--aside != 0) return;
+  const auto now = Clock::now();
+  rest_until = now + std::min<Clock::duration>(rest_times * (now - held_since), longest_rest);
+  changed.notify_all();
 }
 
 void Mmu::run_on() {
@@ -99,13 +105,13 @@ void Mmu::run_on() {
 }
 
 void Mmu::enter() {
-  std::unique_lock lock(memory_.shootdown.mutex);
-  stand_aside(lock);
+  const MutexLock lock(memory_.shootdown.mutex);
+  stand_aside();
   run_on();
 }
 
 void Mmu::leave() {
-  const std::scoped_lock lock(memory_.shootdown.mutex);
+  const MutexLock lock(memory_.shootdown.mutex);
   running_ = false;
   memory_.shootdown.changed.notify_all();
 }
@@ -113,43 +119,49 @@ void Mmu::leave() {
 void Mmu::attend() { enter(); }
 
 Hold::Hold(Shootdown& all) : all_(all) {
-  std::unique_lock lock(all.mutex);
-  all.changed.wait(lock, [&all] { return !all.held; });
-  stop(lock);
+  const MutexLock lock(all_.mutex);
+  all_.changed.wait(all_.mutex, [this]() CLOISTER_REQUIRES(all_.mutex) { return !all_.held; });
+  stop();
 }
 
 Hold::Hold(Shootdown& all, Mmu& self) : all_(all) {
-  std::unique_lock lock(all.mutex);
+  const MutexLock lock(all_.mutex);
   self.running_ = false;
-  all.changed.notify_all();
+  all_.changed.notify_all();
   for (;;) {
-    all.changed.wait(lock, [&all] { return !all.held && all.aside == 0; });
-    if (Shootdown::Clock::now() >= all.rest_until) break;
-    all.changed.wait_until(lock, all.rest_until);
+    all_.changed.wait(all_.mutex, [this]() CLOISTER_REQUIRES(all_.mutex) { return !all_.held && all_.aside == 0; });
+    if (Shootdown::Clock::now() >= all_.rest_until) break;
+    all_.changed.wait_until(all_.mutex, all_.rest_until);
   }
-  stop(lock);
+  stop();
   self.run_on();
 }
 
-void Hold::stop(std::unique_lock<std::mutex>& lock) {
+void Hold::stop() {
   all_.held = true;
   ++all_.holds;
   all_.held_since = Shootdown::Clock::now();
   for (Mmu* p : all_.processors) {
+    p->is_one_of(all_);
     if (p->running_) p->cpu_.attention.store(true, std::memory_order_release);
   }
-  all_.changed.wait(lock, [this] { return std::ranges::none_of(all_.processors, &Mmu::running_); });
+  all_.changed.wait(all_.mutex, [this]() CLOISTER_REQUIRES(all_.mutex) {
+    return std::ranges::none_of(all_.processors, &Mmu::running_);
+  });
 }
 
 Hold::~Hold() {
-  const std::scoped_lock lock(all_.mutex);
+  const MutexLock lock(all_.mutex);
   all_.held = false;
   all_.changed.notify_all();
 }
 
 void GuestMemory::Impl::forget_everywhere() {
-  const std::scoped_lock lock(shootdown.mutex);
-  for (Mmu* p : shootdown.processors) p->forget_ = true;
+  const MutexLock lock(shootdown.mutex);
+  for (Mmu* p : shootdown.processors) {
+    p->is_one_of(shootdown);
+    p->forget_ = true;
+  }
 }
 
 }  // namespace cloister::silicon

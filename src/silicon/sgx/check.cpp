@@ -1,10 +1,11 @@
 #include "silicon/sgx/check.hpp"
 
+#include "host/mutex.hpp"
+
 #ifdef CLOISTER_DISABLE_CHECKS
 
 #include <cstdlib>
 #include <fstream>
-#include <mutex>
 #include <set>
 #include <string>
 
@@ -21,9 +22,9 @@ std::string setting(const char* variable) {
 void list(const std::string& name) {
   static const std::string path = setting("CLOISTER_LISTED_CHECKS");
   if (path.empty()) return;
-  static std::mutex mutex;
+  static Mutex mutex;
   static std::set<std::string> listed;
-  const std::scoped_lock guard(mutex);
+  const MutexLock guard(mutex);
   if (listed.insert(name).second) std::ofstream(path, std::ios::app) << name << '\n';
 }
 

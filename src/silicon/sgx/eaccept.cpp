@@ -62,7 +62,7 @@ LeafResult eaccept(LeafContext& ctx) {
            !fails("EACCEPT.rcx_owner", page.secs != ctx.cpu.enclave.secs);
   };
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (!ours()) return ctx.epc_fault(rcx, Access::read);
   }
   const Held lock(page.lock, LockMode::shared);
@@ -70,7 +70,7 @@ LeafResult eaccept(LeafContext& ctx) {
   const Held change(page.sgx2_lock, LockMode::exclusive);
   if (fails("EACCEPT.changing", !change)) return leaf_gp();
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (!ours()) return ctx.epc_fault(rcx, Access::read);
   // PR is not compared: the enclave may learn of the restriction from the permissions.
   const u64 difference = secinfo_flags_of(page) ^ secinfo->flags;

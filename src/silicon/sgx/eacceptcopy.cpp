@@ -50,13 +50,13 @@ LeafResult eacceptcopy(LeafContext& ctx) {
            !fails("EACCEPTCOPY.rcx_owner", page.secs != ctx.cpu.enclave.secs);
   };
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (!waits()) return failure(SgxError::page_attributes_mismatch);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
   if (fails("EACCEPTCOPY.changing", !change)) return leaf_gp();
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (!waits() || fails("EACCEPTCOPY.rcx_rights", rights_of(page) != (f::r | f::w)) ||
         fails("EACCEPTCOPY.rcx_address", page.enclave_address != rcx)) {
       return failure(SgxError::page_attributes_mismatch);
@@ -65,7 +65,7 @@ LeafResult eacceptcopy(LeafContext& ctx) {
   // While it is pending nobody can look at it, and its group's lock keeps EACCEPT away.
   ctx.touch(*to);
   copy_guest(ctx.package.page(*to), ctx.package.page(*from), arch::page_size);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   set_rights(page, secinfo->flags);
   page.pending = false;
   return success();

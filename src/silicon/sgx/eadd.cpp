@@ -91,7 +91,7 @@ LeafResult eadd(LeafContext& ctx) {
   measurement.eadd(offset, *secinfo);
   store_measurement(secs, measurement);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   entry.enclave_address = info->linaddr;
   entry.secs = *secs_index;
   entry.epoch = 0;

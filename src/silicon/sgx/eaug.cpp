@@ -31,7 +31,7 @@ LeafResult eaug(LeafContext& ctx) {
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("EAUG.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_exception);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EAUG.rcx_free", page.valid)) return ctx.epc_fault(rcx);
   }
   if (info->secinfo != 0) {
@@ -42,7 +42,7 @@ LeafResult eaug(LeafContext& ctx) {
   const Held secs_lock(secs.lock, LockMode::shared);
   if (fails("EAUG.secs_busy", !secs_lock)) return leaf_gp();
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EAUG.secs_valid", !secs.valid)) return ctx.epc_fault(secs_at);
     if (fails("EAUG.secs_type", secs.type != arch::PageType::secs)) return ctx.epc_fault(secs_at);
     const SecsPage& enclave = ctx.secs(*secs_index);
@@ -55,7 +55,7 @@ LeafResult eaug(LeafContext& ctx) {
   std::memset(ctx.package.page(*index), 0, arch::page_size);
   namespace f = arch::secinfo_flags;
   constexpr u64 flags = f::r | f::w | f::pending | (u64{static_cast<u8>(arch::PageType::reg)} << f::page_type_shift);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   claim_page(page, flags, info->linaddr, *secs_index);
   ++secs.children;
   return LeafDone{};

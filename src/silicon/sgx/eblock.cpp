@@ -15,7 +15,7 @@ LeafResult eblock(LeafContext& ctx) {
   const Held lock(page.lock, LockMode::shared);
   if (fails("EBLOCK.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (fails("EBLOCK.rcx_valid", !page.valid)) return failure(SgxError::pg_invld);
   if (fails("EBLOCK.secs", page.type == arch::PageType::secs)) return failure_cf(SgxError::pg_is_secs);
   if (fails("EBLOCK.blockable", !has_owner(page.type))) return failure_cf(SgxError::notblockable);

@@ -68,7 +68,7 @@ void make_secs(Package::Impl& package, u32 index, SecsPage& secs, u64 context) {
   page_store(package.state(index));
   std::memcpy(package.page(index), &secs, sizeof secs);
   EpcmEntry& entry = package.epcm(index);
-  const std::scoped_lock guard(package.mutex());
+  const MutexLock guard(package.mutex());
   entry.enclave_address = 0;
   entry.secs = index;
   entry.eid = internal.eid;
@@ -104,7 +104,7 @@ LeafResult ecreate(LeafContext& ctx) {
   EpcmEntry& entry = ctx.epcm(target->index);
   const Held held(entry.lock, LockMode::exclusive);
   if (fails("ECREATE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
-  if (const auto guard = ctx.guard(); fails("ECREATE.rcx_free", entry.valid)) return ctx.epc_fault(linear);
+  if (const MutexLock guard(ctx.package.mutex()); fails("ECREATE.rcx_free", entry.valid)) return ctx.epc_fault(linear);
 
   SecsPage secs;
   if (auto ok = ctx.read(source, &secs, sizeof secs); !ok) return tl::unexpected(ok.error());
@@ -124,7 +124,7 @@ EnclsResult Package::ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch
   const Held held(entry.lock, LockMode::exclusive);
   if (!held) return gp;
   {
-    const std::scoped_lock guard(impl_->mutex());
+    const MutexLock guard(impl_->mutex());
     if (entry.valid) return pf;
   }
   SecsPage page;

@@ -22,7 +22,7 @@ unsigned operand_bytes(const LeafContext& ctx) { return ctx.cpu.code64 ? 8 : 4; 
 
 /// What both leaves check of a page that they hold, the operand at `offset` in it. A code, if there is one to return.
 tl::expected<std::optional<Code>, Miss> check(LeafContext& ctx, u32 index, u64 linear, Access access) {
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   const EpcmEntry& page = ctx.epcm(index);
   const bool version_array = page.type == PageType::va && access == Access::read;
   if (fails("EDBG.rcx_valid", !page.valid) || fails("EDBG.rcx_type", !is_child(page.type) && !version_array)) {

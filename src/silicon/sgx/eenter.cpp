@@ -39,7 +39,8 @@ bool xfrm_allowed(const Cpu& cpu, u64 xfrm) {
   return !fails("ENTER.xfrm", (xfrm & ~cpu.xcr0) != 0);
 }
 
-tl::expected<void, Miss> check_tcs_page(LeafContext& ctx, u32 index, u64 linear) {
+tl::expected<void, Miss> check_tcs_page(LeafContext& ctx, u32 index, u64 linear)
+    CLOISTER_REQUIRES(ctx.package.mutex()) {
   const EpcmEntry& page = ctx.epcm(index);
   if (fails("ENTER.tcs_valid", !page.valid) || fails("ENTER.tcs_blocked", page.blocked) ||
       fails("ENTER.tcs_address", page.enclave_address != linear) ||
@@ -156,8 +157,8 @@ bool restore_extended(Cpu& cpu, const u8* area) {
 /// unless the entry succeeds.
 class Entering {
  public:
-  /// Caller holds the package's mutex and the TCS's lock.
-  Entering(LeafContext& ctx, const Entry& entry, arch::Tcs& tcs)
+  /// Caller holds the TCS's lock.
+  Entering(LeafContext& ctx, const Entry& entry, arch::Tcs& tcs) CLOISTER_REQUIRES(ctx.package.mutex())
       : ctx_(ctx), entry_(entry), tcs_(tcs), busy_(tcs.state != 0), epoch_(enter_enclave(ctx.epcm(entry.secs_index))) {
     if (busy_) return;
     ctx.touch(entry.tcs_index);
@@ -167,7 +168,7 @@ class Entering {
   Entering& operator=(const Entering&) = delete;
   ~Entering() {
     if (done_) return;
-    const auto guard = ctx_.guard();
+    const MutexLock guard(ctx_.package.mutex());
     if (!busy_) tcs_.state = 0;
     leave_enclave(ctx_.epcm(entry_.secs_index), epoch_);
   }
@@ -201,7 +202,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   const Held held(ctx.epcm(*tcs_index).lock, LockMode::shared);
   if (fails("ENTER.tcs_busy", !held)) return leaf_gp();
 
-  auto guard = ctx.guard();
+  MutexLock guard(ctx.package.mutex());
   if (auto ok = check_tcs_page(ctx, *tcs_index, linear); !ok) return tl::unexpected(ok.error());
   Entry entry{*tcs_index, ctx.epcm(*tcs_index).secs, 0, false};
   arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(*tcs_index));
@@ -249,10 +250,11 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
 
   cpu.enclave.epoch = entering.done();
   ctx.touch(*tcs_index);
-  guard.lock();
-  tcs.aep = aep;
-  if (from_frame) --tcs.cssa;
-  guard.unlock();
+  {
+    const MutexLock again(ctx.package.mutex());
+    tcs.aep = aep;
+    if (from_frame) --tcs.cssa;
+  }
   if (!from_frame) {
     ctx.touch(frame->gpr_page);
     arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
@@ -281,7 +283,7 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
     if (!page) return tl::unexpected(page.error());
     if (fails(name, ".epc", !page->epc_index)) return ctx.epc_fault(linear);
     const u32 index = epc_index_of(page->epc_index, page->physical, ctx.package.epc_pages());
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     const EpcmEntry& e = ctx.epcm(index);
     if (fails(name, ".valid", !e.valid) || fails(name, ".blocked", e.blocked) ||
         fails(name, ".settled", e.pending || e.modified) || fails(name, ".address", e.enclave_address != linear) ||

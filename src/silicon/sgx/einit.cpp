@@ -120,7 +120,7 @@ LeafResult einit(LeafContext& ctx) {
   const arch::Secs& secs = page.architectural;
   bool kss = false;
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EINIT.rcx_valid", !entry.valid) || fails("EINIT.rcx_type", entry.type != PageType::secs)) {
       return ctx.epc_fault(secs_at);
     }
@@ -136,7 +136,7 @@ LeafResult einit(LeafContext& ctx) {
   if (error != SgxError::success) return failure(error);
 
   ctx.touch(*index);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   SecsInternal& internal = page.live();
   internal.padding = signature_padding();
   internal.isvextprodid = sig->isvextprodid;

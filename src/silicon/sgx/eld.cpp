@@ -49,7 +49,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   const Held va_lock(va.lock, LockMode::shared);
   if (fails("ELD.va_busy", !va_lock)) return in_use(variant);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("ELD.rcx_free", page.valid)) return ctx.epc_fault(rcx);
     if (fails("ELD.va_valid", !va.valid) || fails("ELD.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
   }
@@ -69,7 +69,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
     secs_index = *owner;
     secs_lock = Held(ctx.epcm(secs_index).lock, LockMode::shared);
     if (fails("ELD.secs_busy", !secs_lock)) return in_use(variant);
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     // An EID means something only in a SECS; any other page could hold one of its choosing.
     const EpcmEntry& secs = ctx.epcm(secs_index);
     if (fails("ELD.secs_valid", !secs.valid)) return ctx.epc_fault(secs_at);
@@ -85,7 +85,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   u64* const slot = reinterpret_cast<u64*>(ctx.package.page(*va_index) + arch::page_offset(rdx));
   u64 version = 0;
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     version = *slot;
   }
   ctx.touch(index);
@@ -96,7 +96,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   }
 
   ctx.touch(*va_index);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (*slot != version) {
     // Another processor has loaded this image, or evicted a page to this slot, since the slot was read.
     std::memset(content.data(), 0, content.size());

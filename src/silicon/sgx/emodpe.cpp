@@ -25,13 +25,13 @@ LeafResult emodpe(LeafContext& ctx) {
 
   EpcmEntry& page = ctx.epcm(*index);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (!settled_page(ctx, page, rcx, "EMODPE.rcx")) return ctx.epc_fault(rcx, Access::read);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
   if (fails("EMODPE.changing", !change)) return leaf_gp();
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (!settled_page(ctx, page, rcx, "EMODPE.rcx")) return ctx.epc_fault(rcx, Access::read);
   const u64 rights = rights_of(page) | (secinfo->flags & f::rwx);
   if (fails("EMODPE.write_only", (rights & (f::r | f::w)) == f::w)) return leaf_gp();

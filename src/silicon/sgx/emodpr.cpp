@@ -23,13 +23,13 @@ LeafResult emodpr(LeafContext& ctx) {
   const Held lock(page.lock, LockMode::shared);
   if (fails("EMODPR.rcx_busy", !lock)) return leaf_gp();
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EMODPR.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
   if (fails("EMODPR.changing", !change)) return failure(SgxError::epc_page_conflict);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (fails("EMODPR.pending", page.pending)) return failure(SgxError::page_not_modifiable);
   if (fails("EMODPR.modified", page.modified)) return failure(SgxError::page_not_modifiable);
   if (fails("EMODPR.rcx_type", page.type != arch::PageType::reg)) return ctx.epc_fault(rcx);

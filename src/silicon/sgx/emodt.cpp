@@ -31,13 +31,13 @@ LeafResult emodt(LeafContext& ctx) {
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("EMODT.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_error);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EMODT.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
   }
   const Held change(page.sgx2_lock, LockMode::exclusive);
   if (fails("EMODT.changing", !change)) return failure(SgxError::epc_page_conflict);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (fails("EMODT.rcx_type", !may_become(page.type, to))) return ctx.epc_fault(rcx);
   if (fails("EMODT.pending", page.pending)) return failure(SgxError::page_not_modifiable);
   if (fails("EMODT.modified", page.modified)) return failure(SgxError::page_not_modifiable);

@@ -24,7 +24,7 @@ LeafResult count_child(LeafContext& ctx, bool more) {
   const Held lock(page.lock, LockMode::shared);
   if (fails("VIRTCHILD.rbx_busy", !lock)) return failure(SgxError::epc_page_conflict);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   if (fails("VIRTCHILD.rbx_valid", !page.valid) ||
       fails("VIRTCHILD.rbx_type", !has_owner(page.type) && page.type != PageType::secs)) {
     return ctx.epc_fault(rbx, Access::read);
@@ -53,13 +53,13 @@ LeafResult esetcontext(LeafContext& ctx) {
   const Held lock(secs.lock, LockMode::shared);
   if (fails("ESETCONTEXT.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("ESETCONTEXT.rcx_valid", !secs.valid)) return ctx.epc_fault(rcx);
     if (fails("ESETCONTEXT.rcx_type", secs.type != PageType::secs)) return ctx.epc_fault(rcx);
   }
   const auto context = ctx.read_as<u64>(rdx);
   if (!context) return tl::unexpected(context.error());
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   ctx.secs(*index).live().enclavecontext = *context;
   return success();
 }

@@ -14,12 +14,12 @@ LeafResult epa(LeafContext& ctx) {
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("EPA.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_exception);
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EPA.rcx_free", page.valid)) return ctx.epc_fault(rcx);
   }
   ctx.touch(*index);
   std::memset(ctx.package.page(*index), 0, arch::page_size);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   claim_page(page, u64{static_cast<u8>(arch::PageType::va)} << arch::secinfo_flags::page_type_shift, 0);
   return LeafDone{};
 }

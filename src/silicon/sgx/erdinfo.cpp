@@ -23,7 +23,7 @@ LeafResult erdinfo(LeafContext& ctx) {
 
   arch::Rdinfo info{};
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("ERDINFO.rcx_valid", !page.valid)) return failure_cf(SgxError::pg_invld);
     info.flags = secinfo_flags_of(page) | (page.blocked ? arch::rdinfo::blocked : 0);
     if (has_owner(page.type)) {

@@ -38,7 +38,7 @@ LeafResult eremove(LeafContext& ctx) {
   const Held held(ctx.epcm(*index).lock, LockMode::exclusive);
   if (fails("EREMOVE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
 
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   const EpcmEntry& page = ctx.epcm(*index);
   // Children that the hypervisor has evicted keep a SECS too.
   const bool virtual_children = page.valid && page.type == PageType::secs &&

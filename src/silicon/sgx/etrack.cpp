@@ -13,7 +13,7 @@ namespace {
 
 /// The caller holds the SECS's tracking facility.
 LeafResult track(LeafContext& ctx, u32 secs_index) {
-  auto guard = ctx.guard();
+  MutexLock guard(ctx.package.mutex());
   // Threads of the cycle before are still inside.
   if (!fails("ETRACK.previous_cycle", !start_tracking(ctx.epcm(secs_index)))) return success();
   guard.unlock();
@@ -33,7 +33,7 @@ LeafResult etrack(LeafContext& ctx) {
   const Held facility(secs.track_lock, LockMode::exclusive);
   if (fails("ETRACK.facility", !facility)) return ctx.cannot_track(*index, SgxConflict::tracking_resource, leaf_gp());
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("ETRACK.rcx_valid", !secs.valid)) return ctx.epc_fault(rcx);
     if (fails("ETRACK.rcx_type", secs.type != PageType::secs)) return ctx.epc_fault(rcx);
   }
@@ -51,7 +51,7 @@ LeafResult etrackc(LeafContext& ctx) {
   if (fails("ETRACKC.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
   u32 secs_index = *index;
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("ETRACKC.rcx_valid", !page.valid)) return failure(SgxError::pg_invld);
     if (has_owner(page.type)) {
       secs_index = page.secs;

@@ -17,8 +17,8 @@ struct Identity {
   u64 bound = 0, told = 0;
 };
 
-/// The checks that depend on the page's type; caller holds the mutex.
-tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) {
+/// The checks that depend on the page's type.
+tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) CLOISTER_REQUIRES(ctx.package.mutex()) {
   const EpcmEntry& page = ctx.epcm(index);
   if (has_owner(page.type)) {
     if (fails("EWB.blocked", !page.blocked)) return tl::unexpected(SgxError::page_not_blocked);
@@ -68,7 +68,7 @@ LeafResult ewb(LeafContext& ctx) {
   PagingHeader header;
   arch::Pcmd pcmd{};
   {
-    const auto guard = ctx.guard();
+    const MutexLock guard(ctx.package.mutex());
     if (fails("EWB.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
     if (fails("EWB.va_valid", !va.valid) || fails("EWB.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
     const auto identity = may_leave(ctx, *index);
@@ -92,7 +92,7 @@ LeafResult ewb(LeafContext& ctx) {
   }
 
   ctx.touch(*va_index);
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   u64* const slot = reinterpret_cast<u64*>(ctx.package.page(*va_index) + arch::page_offset(rdx));
   const bool occupied = fails("EWB.slot_empty", *slot != 0);
   *slot = version;

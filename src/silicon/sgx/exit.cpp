@@ -96,14 +96,14 @@ void load_synthetic(Cpu& cpu, const Outside& outside, const Event* event) {
 }  // namespace
 
 void move_cssa(Package::Impl& package, u32 tcs, i32 by) {
-  const std::unique_lock guard(package.mutex());
+  const MutexLock guard(package.mutex());
   reinterpret_cast<arch::Tcs*>(package.page(tcs))->cssa += static_cast<u32>(by);
 }
 
 void leave_enclave_mode(Cpu& cpu, Package::Impl& package) {
   EnclaveState& e = cpu.enclave;
   {
-    const std::unique_lock guard(package.mutex());
+    const MutexLock guard(package.mutex());
     leave_enclave(package.epcm(e.secs), e.epoch);
     page_store(package.state(e.tcs));
     reinterpret_cast<arch::Tcs*>(package.page(e.tcs))->state = 0;

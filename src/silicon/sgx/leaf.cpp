@@ -156,7 +156,7 @@ tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access, 
 }
 
 tl::expected<void, Miss> LeafContext::enclave_page(u32 index, u64 linear, Access access, const char* check) {
-  const auto held = guard();
+  const MutexLock held(package.mutex());
   const EpcmEntry& page = epcm(index);
   if (fails(check, ".valid", !page.valid) || fails(check, ".blocked", page.blocked) ||
       fails(check, ".settled", page.pending || page.modified) ||

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 #include <tl/expected.hpp>
 #include <variant>
@@ -90,10 +89,9 @@ class LeafContext {
   SecsPage& secs(u32 index) { return *reinterpret_cast<SecsPage*>(package.page(index)); }
   /// A copy of a SECS at one moment: ENCLV counts in it meanwhile.
   SecsPage secs_now(u32 index) {
-    const auto held = guard();
+    const MutexLock held(package.mutex());
     return secs(index);
   }
-  std::unique_lock<std::mutex> guard() { return std::unique_lock(package.mutex()); }
   /// Call before writing to an EPC page's bytes: cached code of it goes stale.
   void touch(u32 index) { page_store(package.state(index)); }
 

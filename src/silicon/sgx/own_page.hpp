@@ -17,8 +17,9 @@ inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u32 index
   return secinfo;
 }
 
-/// A regular page of this enclave at its place, which nothing is being done to. Caller holds the package's mutex.
-inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 linear, const char* check) {
+/// A regular page of this enclave at its place, which nothing is being done to.
+inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 linear, const char* check)
+    CLOISTER_REQUIRES(ctx.package.mutex()) {
   return !fails(check, ".valid", !page.valid) && !fails(check, ".blocked", page.blocked) &&
          !fails(check, ".pending", page.pending) && !fails(check, ".modified", page.modified) &&
          !fails(check, ".type", page.type != arch::PageType::reg) &&

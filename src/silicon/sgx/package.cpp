@@ -65,7 +65,7 @@ EnclsResult Package::eremove(Mfn frame) {
   if (!index) return {.fault = arch::vector::pf, .rax = 0};
   const Held held(impl_->epcm(*index).lock, LockMode::exclusive);
   if (!held) return {.fault = arch::vector::gp, .rax = 0};
-  const std::scoped_lock guard(impl_->mutex());
+  const MutexLock guard(impl_->mutex());
   return {.fault = std::nullopt, .rax = static_cast<u64>(eremove_page(*impl_, *index))};
 }
 

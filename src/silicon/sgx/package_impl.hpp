@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "host/mutex.hpp"
 #include "silicon/mmu/memory.hpp"
 #include "silicon/sgx/epc_memory_impl.hpp"
 #include "silicon/sgx/epcm.hpp"
@@ -37,7 +37,7 @@ class Package::Impl {
   EpcMemory& memory() { return *memory_; }
   EventCounts& counts() { return memory_->impl().header().counts; }
   /// Held for the moment in which EPCM entries are read or changed.
-  std::mutex& mutex() { return mutex_; }
+  Mutex& mutex() CLOISTER_RETURN_CAPABILITY(mutex_) { return mutex_; }
   PlatformKeys& keys() { return keys_; }
 
  private:
@@ -58,12 +58,12 @@ class Package::Impl {
   u8* pages_ = nullptr;        ///< in memory_
   EpcmEntry* epcm_ = nullptr;  ///< in memory_
   HostMapping states_;         ///< PageState of each page: zero bytes are a new one's
-  std::mutex mutex_;
+  Mutex mutex_;
   PlatformKeys keys_;
 };
 
 /// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE), after its operand's checks; the caller
-/// holds the page's lock and the package's mutex.
-arch::SgxError eremove_page(Package::Impl& package, u32 index);
+/// holds the page's lock.
+arch::SgxError eremove_page(Package::Impl& package, u32 index) CLOISTER_REQUIRES(package.mutex());
 
 }  // namespace cloister::silicon

@@ -39,7 +39,7 @@ LeafResult LeafContext::busy(u64 linear_address, SgxConflict code) const {
 
 LeafResult LeafContext::cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise) {
   if (!extensions_on(*this)) return otherwise;
-  const auto held = guard();
+  const MutexLock held(package.mutex());
   const EpcmEntry& entry = epcm(secs_index);
   const bool is_secs = entry.valid && entry.type == arch::PageType::secs;
   const u64 context = is_secs ? secs(secs_index).live().enclavecontext : 0;

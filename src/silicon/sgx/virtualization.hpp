@@ -7,7 +7,7 @@
 namespace cloister::silicon {
 
 /// The enclave has pages in EPC, or its hypervisor keeps some elsewhere: the checks .children and
-/// .virtual_children of `page`. Caller holds the package's mutex.
-bool child_present(LeafContext& ctx, u32 secs_index, const char* page);
+/// .virtual_children of `page`.
+bool child_present(LeafContext& ctx, u32 secs_index, const char* page) CLOISTER_REQUIRES(ctx.package.mutex());
 
 }  // namespace cloister::silicon

@@ -67,7 +67,11 @@ class LongModeMachine {
   void map(u64 linear, u64 physical) {
     put<u64>(tables + 3 * arch::page_size + linear / arch::page_size * 8, physical | flags);
   }
-  u64 holds() { return memory.impl().shootdown.holds; }
+  u64 holds() {
+    Shootdown& all = memory.impl().shootdown;
+    const MutexLock lock(all.mutex);
+    return all.holds;
+  }
 
   Package package{Package::Config{}};
   GuestMemory memory;

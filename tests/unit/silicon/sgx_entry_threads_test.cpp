@@ -82,7 +82,7 @@ class SgxEntryThreads : public SgxBench {
     return true;
   }
   bool nobody_inside() {
-    const std::unique_lock guard(package.mutex());
+    const MutexLock guard(package.mutex());
     return !threads_active(entry(owner));
   }
 };

@@ -84,7 +84,7 @@ TEST_F(SgxPagingThreads, PagesSurviveManyTrips) {
       put(p.info, arch::Pageinfo{0, p.image, p.pcmd, 0});
       ASSERT_TRUE(insist(self.cpu, ewb, p.info, page, slot).ok());
       {
-        const std::unique_lock guard(package.mutex());
+        const MutexLock guard(package.mutex());
         u64 version;
         std::memcpy(&version, bytes(va) + 8 * n, sizeof version);
         EXPECT_TRUE(versions[n].insert(version).second) << "a version is used once";

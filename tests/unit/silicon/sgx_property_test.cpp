@@ -225,7 +225,7 @@ template <class Fits>
 u32 Actor::pick(Fits fits) {
   std::vector<u32> found;
   {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     for (u32 i = 0; i < World::pages; ++i) {
       if (fits(world_.package().epcm(i), i)) found.push_back(i);
     }
@@ -235,7 +235,7 @@ u32 Actor::pick(Fits fits) {
 
 template <class Fits>
 u64 Actor::count(Fits fits) {
-  const std::scoped_lock lock(world_.package().mutex());
+  const MutexLock lock(world_.package().mutex());
   u64 n = 0;
   for (u32 i = 0; i < World::pages; ++i) n += fits(world_.package().epcm(i)) ? 1 : 0;
   return n;
@@ -346,7 +346,7 @@ void Actor::extend() {
   const u32 page = child_page();
   u32 owner;
   {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     owner = world_.package().epcm(page).secs;
   }
   call("EEXTEND", eextend, World::at(owner), World::at(page) + 256 * below(16));
@@ -359,7 +359,7 @@ arch::Sigstruct Actor::signature_for(u32 secs_index) {
   const Held page(entry.lock, LockMode::shared);
   const Held building(entry.build_lock, LockMode::exclusive);
   const bool is_secs = [&] {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     return entry.valid && entry.type == PageType::secs;
   }();
   if (page && building && is_secs) mrenclave = measurement_of(world_.secs(secs_index)).finish();
@@ -399,7 +399,7 @@ void Actor::tear_down() {
   for (u32 i = 0; i < World::pages; ++i) {
     bool child;
     {
-      const std::scoped_lock lock(world_.package().mutex());
+      const MutexLock lock(world_.package().mutex());
       const EpcmEntry& e = world_.package().epcm(i);
       child = e.valid && has_owner(e.type) && e.secs == secs;
     }
@@ -439,7 +439,7 @@ void Actor::evict() {
   const u64 slot = World::at(va) + 8 * (number_ * images_.size() + i);
   Image image{.used = true, .page = page, .slot = slot};
   {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     const EpcmEntry& e = world_.package().epcm(page);
     image.linear = e.enclave_address;
     if (has_owner(e.type)) image.eid = world_.secs(e.secs).internal().eid;
@@ -493,7 +493,7 @@ void Actor::virtual_child() {
   const u32 page = child_page();
   u32 owner;
   {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     owner = world_.package().epcm(page).secs;
   }
   if (one_in(2)) {
@@ -525,7 +525,7 @@ void Actor::accept() {
   });
   u64 flags;
   {
-    const std::scoped_lock lock(world_.package().mutex());
+    const MutexLock lock(world_.package().mutex());
     flags = secinfo_flags_of(world_.package().epcm(page));
   }
   const u64 at = World::at(own_page(flag::r | flag::w)) + 0x40;

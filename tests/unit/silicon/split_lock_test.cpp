@@ -223,13 +223,18 @@ TEST_F(SplitLock, RestsBeforeTheNextHold) {
     do until = Clock::now();
     while (until - from < std::chrono::milliseconds(1));
   }
-  std::unique_lock lock(all.mutex);
-  all.changed.wait(lock, [&] { return all.aside == 0; });
-  const Clock::time_point rest_until = all.rest_until;
-  lock.unlock();
+  Clock::time_point rest_until;
+  {
+    const MutexLock lock(all.mutex);
+    all.changed.wait(all.mutex, [&]() CLOISTER_REQUIRES(all.mutex) { return all.aside == 0; });
+    rest_until = all.rest_until;
+  }
   EXPECT_GE(rest_until, until + std::min<Clock::duration>(9 * (until - from), std::chrono::milliseconds(10)));
   p.run_to_halt(code);
-  EXPECT_GE(all.held_since, rest_until);
+  {
+    const MutexLock lock(all.mutex);
+    EXPECT_GE(all.held_since, rest_until);
+  }
   other.vcpu.kick();
   thread.join();
 }
