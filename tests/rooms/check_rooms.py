@@ -7,6 +7,8 @@
 - What is declared is used, stands above its user in the file, and there is no circle of rooms.
 - Within a room no files include each other in a circle, a header and its .cpp file being one, unless CIRCLES says why.
 - Of the silicon others see the door alone (SEEN_OF).
+- Locks are those that the compiler checks (host/mutex.hpp); the standard library's are there alone, and where it is
+  spdlog that locks.
 - A program links the rooms of PROGRAMS and no others (with --build, by build.ninja).
 --sizes prints the rooms with their files, lines and arrows."""
 import argparse
@@ -32,6 +34,7 @@ CIRCLES = {
 }
 
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
+LOCK = re.compile(r"(?<!base_sink<)std::(?:\w*mutex|condition_variable\w*|lock_guard|(?:unique|scoped|shared)_lock)\b")
 ROOM = re.compile(r"^cloister_room\(\s*([^)]*)\)", re.M)
 
 
@@ -153,6 +156,15 @@ def check_circles(tree):
             yield f"{name}: CIRCLES excuses it, and it is in no circle"
 
 
+def check_locks(tree):
+    for path in tree.files:
+        where = path.relative_to(tree.source)
+        if str(where) == "host/mutex.hpp":
+            continue
+        for lock in sorted(set(LOCK.findall(path.read_text()))):
+            yield f"{where}: uses {lock}, which no compiler checks; host/mutex.hpp has the locks"
+
+
 def check_programs(tree, build):
     ninja = (build / "build.ninja").read_text()
     for program, allowed in PROGRAMS.items():
@@ -182,7 +194,7 @@ def main():
     tree = Tree(options.source)
     if options.sizes:
         print_sizes(tree)
-    found = [*check_folders(tree), *check_includes(tree), *check_order(tree), *check_circles(tree)]
+    found = [*check_folders(tree), *check_includes(tree), *check_order(tree), *check_circles(tree), *check_locks(tree)]
     if options.build:
         found += check_programs(tree, options.build)
     for line in found:

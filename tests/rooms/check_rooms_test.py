@@ -24,7 +24,7 @@ class Planted(unittest.TestCase):
         tree = check_rooms.Tree(self.source)
         return [
             line
-            for check in (check_rooms.check_folders, check_rooms.check_includes, check_rooms.check_order, check_rooms.check_circles)
+            for check in (check_rooms.check_folders, check_rooms.check_includes, check_rooms.check_order, check_rooms.check_circles, check_rooms.check_locks)
             for line in check(tree)
         ]
 
@@ -58,6 +58,13 @@ class Planted(unittest.TestCase):
         self.declare("PRIVATE spdlog::spdlog fmt::fmt)\ncloister_room(protocol", "PRIVATE text fmt::fmt)\ncloister_room(protocol")
         self.assertEqual(
             self.found(), ["run/run_epc.hpp: a header includes text/utf8.hpp, and run declares text PRIVATE"]
+        )
+
+    def test_a_lock_that_no_compiler_checks(self):
+        path = self.source / "vmm/lifecycle.hpp"
+        path.write_text(path.read_text() + "inline std::mutex planted;\n")
+        self.assertEqual(
+            self.found(), ["vmm/lifecycle.hpp: uses std::mutex, which no compiler checks; host/mutex.hpp has the locks"]
         )
 
     def test_a_circle_of_rooms(self):
