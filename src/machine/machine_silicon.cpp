@@ -9,15 +9,9 @@ using policy::CpuidTable;
 namespace leaf = arch::leaf;
 
 vmx::SgxFeatures sgx_features(const CpuidTable& leaves) {
-  const auto has = [&](std::string_view name) { return policy::has(leaves, *policy::find_feature(name)); };
   vmx::SgxFeatures sgx;
-  sgx.sgx2 = has("sgx2");
-  sgx.enclv = has("sgx-enclv");
-  sgx.oss = has("sgx-oss");
-  sgx.edeccssa = has("sgx-edeccssa");
-  sgx.exinfo = has("sgx-exinfo");
-  sgx.kss = has("sgx-kss");
-  sgx.aexnotify = has("sgx-aex-notify");
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows)
+    sgx.*row.flag = arch::has(leaves.get(row.bit.leaf, row.bit.subleaf), row.bit);
   const CpuidRegs sizes = leaves.get(leaf::sgx, 0), attributes = leaves.get(leaf::sgx, 1);
   sgx.log2_size_32 = static_cast<u8>(sizes.edx);
   sgx.log2_size_64 = static_cast<u8>(sizes.edx >> 8);
@@ -31,18 +25,10 @@ vmx::SgxFeatures sgx_features(const CpuidTable& leaves) {
 
 vmx::Features features_of(const CpuidTable& leaves) {
   vmx::Features features;
-  const CpuidRegs version = leaves.get(leaf::version, 0), structured = leaves.get(leaf::features, 0),
-                  extended = leaves.get(leaf::extended_features, 0);
-  features.signature = version.eax;
+  features.signature = leaves.get(leaf::version, 0).eax;
   features.brand = policy::brand_of(leaves);
-  features.leaf1_ecx = version.ecx;
-  features.leaf1_edx = version.edx;
-  features.leaf7_ebx = structured.ebx;
-  features.leaf7_ecx = structured.ecx;
-  features.leaf7_edx = structured.edx;
-  features.xsave_eax = leaves.get(leaf::xsave, 1).eax;
-  features.extended_ecx = extended.ecx;
-  features.extended_edx = extended.edx;
+  for (const vmx::FeatureWordRow& row : vmx::feature_word_rows)
+    features.*row.word = arch::value_of(leaves.get(row.leaf, row.subleaf), row.reg);
   features.sgx = sgx_features(leaves);
   return features;
 }

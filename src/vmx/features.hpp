@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <string>
 
+#include "arch/cpuid.hpp"
 #include "arch/sgx.hpp"
 
 namespace cloister::vmx {
@@ -27,29 +28,66 @@ struct SgxFeatures {
   u64 xfrm = 3;           ///< XSAVE components that an enclave may have: x87, SSE
   bool operator==(const SgxFeatures&) const = default;
 
+  /// The flags that a register of leaf 0x12 reports.
+  constexpr u32 flags(u32 subleaf, arch::CpuidReg reg) const;
+
   /// CPUID 0x12.0 EAX.
-  constexpr u32 capabilities() const {
-    return 1u | (u32{sgx2} << 1) | (u32{enclv} << 5) | (u32{oss} << 6) | (u32{edeccssa} << 11);
-  }
+  constexpr u32 capabilities() const { return 1u /*SGX1*/ | flags(0, arch::CpuidReg::eax); }
   /// CPUID 0x12.0 EBX: bits that SECS.MISCSELECT may have.
-  constexpr u32 miscselect() const { return exinfo ? arch::miscselect::exinfo : 0; }
+  constexpr u32 miscselect() const { return flags(0, arch::CpuidReg::ebx); }
   /// CPUID 0x12.1: bits that ECREATE takes in SECS.ATTRIBUTES.
   constexpr u64 attributes() const {
     using namespace arch::attributes;
-    return debug | mode64bit | provisionkey | einittokenkey | (this->kss ? arch::attributes::kss : 0) |
-           (this->aexnotify ? arch::attributes::aexnotify : 0);
+    return debug | mode64bit | provisionkey | einittokenkey | flags(1, arch::CpuidReg::eax);
   }
 };
 
+/// A flag of SGX. Whoever reports, records, reads or narrows flags walks their rows, so that a new flag is a row.
+struct SgxFlagRow {
+  const char* name;  ///< in records
+  bool SgxFeatures::*flag;
+  arch::CpuidBit bit;  ///< that reports it
+  u64 encls, enclu;    ///< leaves that it brings: bit n is leaf n
+};
+
+template <class... Leaf>
+constexpr u64 leaf_bits(Leaf... leaf) {
+  return ((u64{1} << static_cast<u32>(leaf)) | ...);
+}
+
+inline constexpr SgxFlagRow sgx_flag_rows[] = {
+    {"sgx2",
+     &SgxFeatures::sgx2,
+     {arch::leaf::sgx, 0, arch::CpuidReg::eax, 1},
+     leaf_bits(arch::EnclsLeaf::eaug, arch::EnclsLeaf::emodpr, arch::EnclsLeaf::emodt),
+     leaf_bits(arch::EncluLeaf::eaccept, arch::EncluLeaf::emodpe, arch::EncluLeaf::eacceptcopy)},
+    {"enclv", &SgxFeatures::enclv, {arch::leaf::sgx, 0, arch::CpuidReg::eax, 5}, 0, 0},
+    {"oss",
+     &SgxFeatures::oss,
+     {arch::leaf::sgx, 0, arch::CpuidReg::eax, 6},
+     leaf_bits(arch::EnclsLeaf::erdinfo, arch::EnclsLeaf::etrackc, arch::EnclsLeaf::eldbc, arch::EnclsLeaf::elduc),
+     0},
+    {"edeccssa",
+     &SgxFeatures::edeccssa,
+     {arch::leaf::sgx, 0, arch::CpuidReg::eax, 11},
+     0,
+     leaf_bits(arch::EncluLeaf::edeccssa)},
+    {"exinfo", &SgxFeatures::exinfo, {arch::leaf::sgx, 0, arch::CpuidReg::ebx, 0}, 0, 0},
+    {"kss", &SgxFeatures::kss, {arch::leaf::sgx, 1, arch::CpuidReg::eax, 7}, 0, 0},
+    {"aexnotify", &SgxFeatures::aexnotify, {arch::leaf::sgx, 1, arch::CpuidReg::eax, 10}, 0, 0},
+};
+
+constexpr u32 SgxFeatures::flags(u32 subleaf, arch::CpuidReg reg) const {
+  u32 word = 0;
+  for (const SgxFlagRow& row : sgx_flag_rows) {
+    if (row.bit.subleaf == subleaf && row.bit.reg == reg && this->*row.flag) word |= 1u << row.bit.bit;
+  }
+  return word;
+}
+
 /// What is asked for, as far as `limit` offers it. The sections' property is the asked one's.
 constexpr SgxFeatures within(const SgxFeatures& limit, SgxFeatures asked) {
-  asked.sgx2 &= limit.sgx2;
-  asked.enclv &= limit.enclv;
-  asked.oss &= limit.oss;
-  asked.edeccssa &= limit.edeccssa;
-  asked.exinfo &= limit.exinfo;
-  asked.kss &= limit.kss;
-  asked.aexnotify &= limit.aexnotify;
+  for (const SgxFlagRow& row : sgx_flag_rows) asked.*row.flag = asked.*row.flag && limit.*row.flag;
   asked.log2_size_32 = std::min(asked.log2_size_32, limit.log2_size_32);
   asked.log2_size_64 = std::min(asked.log2_size_64, limit.log2_size_64);
   asked.xfrm &= limit.xfrm;
@@ -78,16 +116,27 @@ struct Features {
   bool operator==(const Features&) const = default;
 };
 
+/// A word of feature bits outside SGX's leaf, walked as SGX's flags are.
+struct FeatureWordRow {
+  const char* name;  ///< in records
+  u32 Features::*word;
+  u32 leaf, subleaf;
+  arch::CpuidReg reg;
+};
+inline constexpr FeatureWordRow feature_word_rows[] = {
+    {"leaf1_ecx", &Features::leaf1_ecx, arch::leaf::version, 0, arch::CpuidReg::ecx},
+    {"leaf1_edx", &Features::leaf1_edx, arch::leaf::version, 0, arch::CpuidReg::edx},
+    {"leaf7_ebx", &Features::leaf7_ebx, arch::leaf::features, 0, arch::CpuidReg::ebx},
+    {"leaf7_ecx", &Features::leaf7_ecx, arch::leaf::features, 0, arch::CpuidReg::ecx},
+    {"leaf7_edx", &Features::leaf7_edx, arch::leaf::features, 0, arch::CpuidReg::edx},
+    {"xsave_eax", &Features::xsave_eax, arch::leaf::xsave, 1, arch::CpuidReg::eax},
+    {"extended_ecx", &Features::extended_ecx, arch::leaf::extended_features, 0, arch::CpuidReg::ecx},
+    {"extended_edx", &Features::extended_edx, arch::leaf::extended_features, 0, arch::CpuidReg::edx},
+};
+
 /// What is asked for, as far as `limit` offers it. Model, name and the sections' property are the asked one's.
 inline Features within(const Features& limit, Features asked) {
-  asked.leaf1_ecx &= limit.leaf1_ecx;
-  asked.leaf1_edx &= limit.leaf1_edx;
-  asked.leaf7_ebx &= limit.leaf7_ebx;
-  asked.leaf7_ecx &= limit.leaf7_ecx;
-  asked.leaf7_edx &= limit.leaf7_edx;
-  asked.xsave_eax &= limit.xsave_eax;
-  asked.extended_ecx &= limit.extended_ecx;
-  asked.extended_edx &= limit.extended_edx;
+  for (const FeatureWordRow& row : feature_word_rows) asked.*row.word &= limit.*row.word;
   asked.sgx = within(limit.sgx, asked.sgx);
   return asked;
 }

@@ -82,25 +82,24 @@ CpuidRegs brand_leaf(const std::string& brand, u32 part) {
 constexpr u32 xsave_bytes = 512 + 64;
 constexpr u32 crystal_hz = 25'000'000;
 
+/// What is implemented, whatever is offered of it.
 CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
   const HostFeatures& host = host_features();
   switch (leaf) {
     case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
     case 1:
-      return {offered.signature, clflush_line << 8,
-              (leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0)) & offered.leaf1_ecx,
-              leaf1_edx & offered.leaf1_edx};
+      return {offered.signature, clflush_line << 8, leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0),
+              leaf1_edx};
     case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
     case 4: return cache_leaf(subleaf);
     case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
     case 7:
       if (subleaf != 0) return {};
-      return {0, (leaf7_ebx | (host.sha ? bit(29) : 0)) & offered.leaf7_ebx, leaf7_ecx & offered.leaf7_ecx,
-              leaf7_edx & offered.leaf7_edx};
+      return {0, leaf7_ebx | (host.sha ? bit(29) : 0), leaf7_ecx, leaf7_edx};
     case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
     case 0xd:
       if (subleaf == 0) return {3, xsave_bytes, xsave_bytes, 0};
-      if (subleaf == 1) return {xsave_eax & offered.xsave_eax, xsave_bytes, 0, 0};
+      if (subleaf == 1) return {xsave_eax, xsave_bytes, 0, 0};
       return {};
     case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
     case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
@@ -108,10 +107,10 @@ CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
   }
 }
 
-CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
+CpuidRegs implemented_leaf(const Features& offered, u32 leaf, u32 subleaf) {
   switch (leaf) {
     case 0x8000'0000: return {max_extended, 0, 0, 0};
-    case 0x8000'0001: return {0, 0, extended_ecx & offered.extended_ecx, extended_edx & offered.extended_edx};
+    case 0x8000'0001: return {0, 0, extended_ecx, extended_edx};
     case 0x8000'0002:
     case 0x8000'0003:
     case 0x8000'0004: return brand_leaf(offered.brand, leaf - 0x8000'0002);
@@ -120,6 +119,16 @@ CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
     case 0x8000'0008: return {physical_address_bits | linear_address_bits << 8, 0, 0, 0};
     default: return leaf <= max_basic ? basic_leaf(offered, leaf, subleaf) : CpuidRegs{};
   }
+}
+
+CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
+  CpuidRegs r = implemented_leaf(offered, leaf, subleaf);
+  // The others with words of features have no sub-leaves, and answer for every one.
+  const u32 asked = leaf == arch::leaf::features || leaf == arch::leaf::xsave ? subleaf : 0;
+  for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) {
+    if (row.leaf == leaf && row.subleaf == asked) value_of(r, row.reg) &= offered.*row.word;
+  }
+  return r;
 }
 
 /// SDM vol. 2A, table 3-8, leaf 0x12.

@@ -1,11 +1,9 @@
-// ENCLS, ENCLU and ENCLV: the checks that every leaf shares, and the table of leaves (SDM vol. 3D, 38.1 to 38.5; vol.
-// 3C, 26.1.3).
+// ENCLS, ENCLU and ENCLV: the checks that every leaf shares (SDM vol. 3D, 38.1 to 38.5; vol. 3C, 26.1.3).
 #include <span>
 
 #include "silicon/cpu/system_op.hpp"
-#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/leaf_table.hpp"
 #include "silicon/vcpu_impl.hpp"
-#include "vmx/features.hpp"
 
 namespace cloister::silicon {
 
@@ -13,73 +11,13 @@ namespace {
 
 namespace v = arch::vector;
 using arch::EnclsLeaf;
-using arch::EncluLeaf;
-using arch::EnclvLeaf;
 
 enum class Instruction : u8 { encls, enclu, enclv };
-
-/// Which feature brings a leaf.
-enum class Brings : u8 { sgx1, sgx2, oss, edeccssa };
-
-/// Where ENCLU leaves may run.
-enum class Where : u8 { anywhere, inside, outside };
-
-struct LeafRow {
-  u32 number;
-  Leaf leaf;
-  Brings brings;
-  Where where = Where::anywhere;
-};
-
-constexpr u32 number(EnclsLeaf l) { return static_cast<u32>(l); }
-constexpr u32 number(EncluLeaf l) { return static_cast<u32>(l); }
-constexpr u32 number(EnclvLeaf l) { return static_cast<u32>(l); }
-
-constexpr LeafRow encls_leaves[] = {
-    {number(EnclsLeaf::ecreate), ecreate, Brings::sgx1}, {number(EnclsLeaf::eadd), eadd, Brings::sgx1},
-    {number(EnclsLeaf::einit), einit, Brings::sgx1},     {number(EnclsLeaf::eremove), eremove, Brings::sgx1},
-    {number(EnclsLeaf::edbgrd), edbgrd, Brings::sgx1},   {number(EnclsLeaf::edbgwr), edbgwr, Brings::sgx1},
-    {number(EnclsLeaf::eextend), eextend, Brings::sgx1}, {number(EnclsLeaf::eldb), eldb, Brings::sgx1},
-    {number(EnclsLeaf::eldu), eldu, Brings::sgx1},       {number(EnclsLeaf::eblock), eblock, Brings::sgx1},
-    {number(EnclsLeaf::epa), epa, Brings::sgx1},         {number(EnclsLeaf::ewb), ewb, Brings::sgx1},
-    {number(EnclsLeaf::etrack), etrack, Brings::sgx1},   {number(EnclsLeaf::eaug), eaug, Brings::sgx2},
-    {number(EnclsLeaf::emodpr), emodpr, Brings::sgx2},   {number(EnclsLeaf::emodt), emodt, Brings::sgx2},
-    {number(EnclsLeaf::erdinfo), erdinfo, Brings::oss},  {number(EnclsLeaf::etrackc), etrackc, Brings::oss},
-    {number(EnclsLeaf::eldbc), eldbc, Brings::oss},      {number(EnclsLeaf::elduc), elduc, Brings::oss},
-};
-
-constexpr LeafRow enclu_leaves[] = {
-    {number(EncluLeaf::ereport), ereport, Brings::sgx1, Where::inside},
-    {number(EncluLeaf::egetkey), egetkey, Brings::sgx1, Where::inside},
-    {number(EncluLeaf::eenter), eenter, Brings::sgx1, Where::outside},
-    {number(EncluLeaf::eresume), eresume, Brings::sgx1, Where::outside},
-    {number(EncluLeaf::eexit), eexit, Brings::sgx1, Where::inside},
-    {number(EncluLeaf::eaccept), eaccept, Brings::sgx2, Where::inside},
-    {number(EncluLeaf::emodpe), emodpe, Brings::sgx2, Where::inside},
-    {number(EncluLeaf::eacceptcopy), eacceptcopy, Brings::sgx2, Where::inside},
-    {number(EncluLeaf::edeccssa), edeccssa, Brings::edeccssa, Where::inside},
-};
-
-constexpr LeafRow enclv_leaves[] = {
-    {number(EnclvLeaf::edecvirtchild), edecvirtchild, Brings::sgx1},
-    {number(EnclvLeaf::eincvirtchild), eincvirtchild, Brings::sgx1},
-    {number(EnclvLeaf::esetcontext), esetcontext, Brings::sgx1},
-};
-
-bool offered(const SgxFeatures& features, Brings brings) {
-  switch (brings) {
-    case Brings::sgx1: return true;
-    case Brings::sgx2: return features.sgx2;
-    case Brings::oss: return features.oss;
-    case Brings::edeccssa: return features.edeccssa;
-  }
-  return false;
-}
 
 /// The row of a supported leaf, or null: an invalid leaf.
 const LeafRow* find_leaf(std::span<const LeafRow> rows, const SgxFeatures& features, u32 leaf) {
   for (const LeafRow& row : rows) {
-    if (row.number == leaf) return offered(features, row.brings) ? &row : nullptr;
+    if (row.number == leaf) return (row.brings == nullptr || features.*row.brings) ? &row : nullptr;
   }
   return nullptr;
 }
@@ -99,7 +37,7 @@ void count(EventCounts& counts, Instruction instruction, u32 leaf, const LeafRes
     case Instruction::enclu: return EventCounts::add(counts.enclu, leaf);
     case Instruction::enclv: return EventCounts::add(counts.enclv, leaf);
   }
-  const Code* const code = result && leaf == number(EnclsLeaf::einit) ? std::get_if<Code>(&*result) : nullptr;
+  const Code* const code = result && leaf == static_cast<u32>(EnclsLeaf::einit) ? std::get_if<Code>(&*result) : nullptr;
   if (code != nullptr && code->error != arch::SgxError::success) {
     EventCounts::add(counts.einit_failures, static_cast<u64>(code->error));
   }

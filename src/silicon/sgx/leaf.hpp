@@ -2,7 +2,7 @@
 //
 // A leaf is a function `LeafResult leaf(LeafContext&)`. It checks in the manual's order, changes nothing before the
 // last check that can fail, and returns what software sees: nothing (RAX and RFLAGS unchanged), a code in RAX with
-// flags, or a Miss (exception or VM exit). leaf_table.cpp has a row for each.
+// flags, or a Miss (exception or VM exit). leaf_table.hpp has a row for each.
 #pragma once
 
 #include <algorithm>
@@ -120,43 +120,5 @@ template <std::size_t n>
 bool all_zero(const std::array<u8, n>& bytes) {
   return std::ranges::all_of(bytes, [](u8 b) { return b == 0; });
 }
-
-// ENCLS (SDM vol. 3D, 38.3).
-LeafResult ecreate(LeafContext&);
-LeafResult eadd(LeafContext&);
-LeafResult eextend(LeafContext&);
-LeafResult einit(LeafContext&);
-LeafResult eremove(LeafContext&);
-LeafResult edbgrd(LeafContext&);
-LeafResult edbgwr(LeafContext&);
-LeafResult epa(LeafContext&);
-LeafResult eblock(LeafContext&);
-LeafResult etrack(LeafContext&);
-LeafResult ewb(LeafContext&);
-LeafResult eldb(LeafContext&);
-LeafResult eldu(LeafContext&);
-LeafResult eaug(LeafContext&);
-LeafResult emodpr(LeafContext&);
-LeafResult emodt(LeafContext&);
-LeafResult erdinfo(LeafContext&);
-LeafResult etrackc(LeafContext&);
-LeafResult eldbc(LeafContext&);
-LeafResult elduc(LeafContext&);
-
-// ENCLV (SDM vol. 3D, 38.5).
-LeafResult edecvirtchild(LeafContext&);
-LeafResult eincvirtchild(LeafContext&);
-LeafResult esetcontext(LeafContext&);
-
-// ENCLU (SDM vol. 3D, 38.4).
-LeafResult ereport(LeafContext&);
-LeafResult egetkey(LeafContext&);
-LeafResult eenter(LeafContext&);
-LeafResult eresume(LeafContext&);
-LeafResult eexit(LeafContext&);
-LeafResult eaccept(LeafContext&);
-LeafResult emodpe(LeafContext&);
-LeafResult eacceptcopy(LeafContext&);
-LeafResult edeccssa(LeafContext&);
 
 }  // namespace cloister::silicon

@@ -57,6 +57,67 @@ TEST(Offered, NothingThatIsNotImplemented) {
   EXPECT_EQ(m.door().cpuid(1, 0).ecx >> 28 & 1, 0u) << "AVX, though all bits are asked for";
 }
 
+// Each flag is one bit of leaf 12H, and nobody's but its own.
+TEST(Offered, AFlagIsABit) {
+  using vmx::SgxFlagRow;
+  const auto config_without = [](const SgxFlagRow& row) {
+    Package::Config config = SgxMachine::plain_config();
+    config.features.sgx.*row.flag = false;
+    return config;
+  };
+  u64 encls = 0, enclu = 0;
+  for (const SgxFlagRow& row : vmx::sgx_flag_rows) {
+    SgxMachine all, fewer(config_without(row));
+    for (const u32 subleaf : {0u, 1u}) {
+      const CpuidRegs most = all.door().cpuid(0x12, subleaf);
+      CpuidRegs expected = most;
+      if (subleaf == row.bit.subleaf) value_of(expected, row.bit.reg) &= ~(1u << row.bit.bit);
+      EXPECT_EQ(fewer.door().cpuid(0x12, subleaf), expected) << row.name << " " << subleaf;
+      EXPECT_EQ(most == expected, subleaf != row.bit.subleaf) << row.name << " " << subleaf;
+    }
+    EXPECT_EQ(encls & row.encls, 0u) << row.name;
+    EXPECT_EQ(enclu & row.enclu, 0u) << row.name;
+    encls |= row.encls;
+    enclu |= row.enclu;
+  }
+  EXPECT_EQ(encls, 0xfe000u) << "from EAUG on";
+  EXPECT_EQ(enclu, 0x2e0u) << "EACCEPT, EMODPE, EACCEPTCOPY, EDECCSSA";
+}
+
+// What a limit has not is not there, flag by flag and word by word; what is not asked for neither.
+TEST(Offered, WithinIsBoth) {
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    SgxFeatures without_it;
+    without_it.*row.flag = false;
+    EXPECT_EQ(within(without_it, SgxFeatures{}), without_it) << row.name;
+    EXPECT_EQ(within(SgxFeatures{}, without_it), without_it) << row.name;
+  }
+  for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) {
+    Features without_it;
+    without_it.*row.word = 0x5555'5555;
+    EXPECT_EQ(within(without_it, Features{}), without_it) << row.name;
+    EXPECT_EQ(within(Features{}, without_it), without_it) << row.name;
+  }
+}
+
+// SDM vol. 2A, CPUID: leaves 1 and 80000001H have no sub-leaves, and answer alike for every ECX.
+TEST(Offered, AWordIsARegister) {
+  for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) {
+    Package::Config config = SgxMachine::plain_config();
+    config.features.*row.word = 0;
+    SgxMachine all, fewer(config);
+    CpuidRegs expected = all.door().cpuid(row.leaf, row.subleaf);
+    EXPECT_NE(value_of(expected, row.reg), 0u) << row.name;
+    value_of(expected, row.reg) = 0;
+    const bool sgx_is_off = !config.features.has_sgx();  // and with it SGX_LC
+    if (sgx_is_off) expected.ecx &= ~(1u << 30);
+    EXPECT_EQ(fewer.door().cpuid(row.leaf, row.subleaf), expected) << row.name;
+    if (row.leaf == 1 || row.leaf == 0x8000'0001) {
+      EXPECT_EQ(fewer.door().cpuid(row.leaf, 3), expected) << row.name;
+    }
+  }
+}
+
 TEST(Offered, AProcessorWithoutSgxHasNoEpc) {
   SgxMachine m(without([](Features& f) { f.leaf7_ebx &= ~(1u << 2); }));
   EXPECT_EQ(m.door().cpuid(7, 0).ecx >> 30 & 1, 0u) << "SGX_LC";

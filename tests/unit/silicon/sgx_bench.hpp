@@ -9,7 +9,7 @@
 
 #include <cstring>
 
-#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/leaf_table.hpp"
 #include "silicon/sgx/page_info.hpp"
 #include "silicon/sgx/tracking.hpp"
 #include "silicon/vcpu_impl.hpp"

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/leaf_table.hpp"
 #include "silicon/vcpu_impl.hpp"
 
 namespace cloister::silicon {

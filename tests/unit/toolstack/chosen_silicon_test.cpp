@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -259,6 +260,23 @@ TEST(ChosenSilicon, ADumpIsReadByWhoeverIsAsked) {
   EXPECT_EQ(asked, "./a.dump");
   EXPECT_EQ(chosen->described.name, "./a.dump");
   EXPECT_EQ(cpuid(*chosen, 0x12), cpuid(good(config("icelake-client")), 0x12));
+}
+
+// A description with one flag of SGX is a package with that one, and people have a name for its bit.
+TEST(ChosenSilicon, EachFlagIsReadFromItsBit) {
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    policy::CpuidTable leaves = policy::leaves_of(*policy::find_description("skylake-client"));
+    vmx::SgxFeatures expected = features_of(leaves).sgx;
+    EXPECT_FALSE(expected.*row.flag) << row.name;
+    arch::CpuidRegs regs = leaves.get(row.bit.leaf, row.bit.subleaf);
+    value_of(regs, row.bit.reg) |= 1u << row.bit.bit;
+    leaves.set(row.bit.leaf, row.bit.subleaf, regs);
+    expected.*row.flag = true;
+    EXPECT_EQ(features_of(leaves).sgx, expected) << row.name;
+    EXPECT_TRUE(std::ranges::any_of(policy::features(), [&](const policy::Feature& f) {
+      return arch::CpuidBit{f.leaf, f.subleaf, f.reg, f.bit} == row.bit;
+    })) << row.name;
+  }
 }
 
 // A record and a launch message keep all of it.
