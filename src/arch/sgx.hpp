@@ -38,6 +38,10 @@ enum class EnclsLeaf : u32 {
   eldbc = 0x12,
   elduc = 0x13,
 };
+/// By EnclsLeaf, as the manual writes them.
+inline constexpr std::array<const char*, 20> encls_names = {
+    "ECREATE", "EADD", "EINIT",  "EREMOVE", "EDBGRD", "EDBGWR", "EEXTEND", "ELDB",    "ELDU",  "EBLOCK",
+    "EPA",     "EWB",  "ETRACK", "EAUG",    "EMODPR", "EMODT",  "ERDINFO", "ETRACKC", "ELDBC", "ELDUC"};
 
 /// ENCLU leaves, in EAX (SDM vol. 3D, 38.4).
 enum class EncluLeaf : u32 {
@@ -51,6 +55,9 @@ enum class EncluLeaf : u32 {
   eacceptcopy = 7,
   edeccssa = 9,
 };
+/// By EncluLeaf; empty: no such leaf.
+inline constexpr std::array<const char*, 10> enclu_names = {"EREPORT", "EGETKEY", "EENTER",      "ERESUME", "EEXIT",
+                                                            "EACCEPT", "EMODPE",  "EACCEPTCOPY", "",        "EDECCSSA"};
 
 /// ENCLV leaves, in EAX (SDM vol. 3D, 38.5).
 enum class EnclvLeaf : u32 { edecvirtchild = 0, eincvirtchild = 1, esetcontext = 2 };

@@ -122,10 +122,10 @@ void sgx_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   }
   to.family("cloister_domain_encls_total", MetricType::Counter, "ENCLS leaves that ran on a processor.");
   for (const Seen& s : seen)
-    by_index(to, s.domain, "leaf", s.events.encls, [](std::size_t i) { return name_in(encls_names, i); });
+    by_index(to, s.domain, "leaf", s.events.encls, [](std::size_t i) { return name_in(arch::encls_names, i); });
   to.family("cloister_domain_enclu_total", MetricType::Counter, "ENCLU leaves that ran on a processor.");
   for (const Seen& s : seen)
-    by_index(to, s.domain, "leaf", s.events.enclu, [](std::size_t i) { return name_in(enclu_names, i); });
+    by_index(to, s.domain, "leaf", s.events.enclu, [](std::size_t i) { return name_in(arch::enclu_names, i); });
   to.family("cloister_domain_einit_failures_total", MetricType::Counter, "Errors that EINIT returned.");
   for (const Seen& s : seen) by_index(to, s.domain, "code", s.events.einit_failures, einit_error_name);
   to.family("cloister_domain_aex_total", MetricType::Counter, "Asynchronous enclave exits.");

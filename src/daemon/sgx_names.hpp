@@ -1,5 +1,5 @@
-// SGX's numbers as metrics and pictures name them: page types in lower case, leaves and errors as the manual writes
-// them.
+// SGX's numbers as metrics and pictures name them: page types in lower case, errors as the manual writes them. Leaves
+// have their names beside their numbers (arch/sgx.hpp).
 #pragma once
 
 #include <array>
@@ -17,15 +17,6 @@ inline const char* name_of(arch::PageType type) {
   const auto number = static_cast<std::size_t>(type);
   return number < page_type_names.size() ? page_type_names[number] : "unknown";
 }
-
-/// By arch::EnclsLeaf (SDM vol. 3D, 38.3).
-inline constexpr std::array<const char*, 20> encls_names = {
-    "ECREATE", "EADD", "EINIT",  "EREMOVE", "EDBGRD", "EDBGWR", "EEXTEND", "ELDB",    "ELDU",  "EBLOCK",
-    "EPA",     "EWB",  "ETRACK", "EAUG",    "EMODPR", "EMODT",  "ERDINFO", "ETRACKC", "ELDBC", "ELDUC"};
-
-/// By arch::EncluLeaf (SDM vol. 3D, 38.4).
-inline constexpr std::array<const char*, 10> enclu_names = {"EREPORT", "EGETKEY", "EENTER",      "ERESUME", "EEXIT",
-                                                            "EACCEPT", "EMODPE",  "EACCEPTCOPY", "",        "EDECCSSA"};
 
 /// The name of a number; the number itself where it has none.
 template <std::size_t n>
