@@ -151,6 +151,24 @@ CASE(unsupported_leaves) {
   }
 }
 
+// So is one of a feature that CPUID does not list, whatever the processor has; else it looks at its operands.
+CASE(leaves_by_feature) {
+  static const struct {
+    unsigned bit;  // of leaf 12H, EAX
+    u64 leaf;
+    const char *listed, *hidden;
+  } rows[] = {
+      {1, 0xd, "eaug", "eaug_hidden"},    {1, 0xe, "emodpr", "emodpr_hidden"},    {1, 0xf, "emodt", "emodt_hidden"},
+      {6, 0x12, "eldbc", "eldbc_hidden"}, {6, 0x11, "etrackc", "etrackc_hidden"},
+  };
+  for (const auto& row : rows) {
+    const bool listed = cpu::cpuid(0x12, 0).eax >> row.bit & 1;
+    line(listed ? row.listed : row.hidden);
+    const Trap t = encls(row.leaf, data_va, data_va);
+    expect("vector", t.vector, listed ? vec::pf : vec::gp);
+  }
+}
+
 // 39.1: LOCK, 66, F2, F3 are #UD; segment overrides, 67 and REX are ignored.
 CASE(prefixes) {
   const u64 base = map_epc();

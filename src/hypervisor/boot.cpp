@@ -5,6 +5,7 @@
 
 #include "arch/msr.hpp"
 #include "platform/power.hpp"
+#include "vmx/features.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -76,10 +77,15 @@ Done load_launch_hash(Machine& machine) {
   return {};
 }
 
-/// Without EPC the guest has no SGX; with it ECREATE alone exits, to see who asks for the provisioning key.
+/// Without EPC the guest has no SGX. With it those leaves exit that its CPUID does not list, and ECREATE, to see who
+/// asks for the provisioning key.
 u64 encls_bitmap(const DomainSpec& spec) {
   if (spec.map.epc.empty()) return ~u64{0};
-  return spec.sgx_provision ? 0 : u64{1} << static_cast<u32>(arch::EnclsLeaf::ecreate);
+  u64 exits = spec.sgx_provision ? 0 : vmx::leaf_bits(arch::EnclsLeaf::ecreate);
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    if (!arch::has(spec.cpuid.get(row.bit.leaf, row.bit.subleaf), row.bit)) exits |= row.encls;
+  }
+  return exits;
 }
 
 tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
@@ -135,7 +141,7 @@ Done boot(Machine& machine) {
     processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
     // Where the hypervisor runs leaves on the guest's EPC, the guest's own leaves may collide with them.
     processor->controls.epc_virtualization = machine.package.capabilities().epc_virtualization &&
-                                             processor->controls.encls_exiting && !machine.spec.map.epc.empty();
+                                             !machine.spec.sgx_provision && !machine.spec.map.epc.empty();
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

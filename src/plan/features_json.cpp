@@ -39,7 +39,11 @@ tl::expected<Features, std::string> read_features(const json& object) {
   if (!outer.ok()) return tl::unexpected(outer.error());
   JsonFields inner(object["sgx"]);
   inner.number("xfrm", features.sgx.xfrm);
-  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) inner.boolean(row.name, features.sgx.*row.flag);
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    // A flag that came later than the record is one that its processor has not.
+    features.sgx.*row.flag = false;
+    if (inner.has(row.name)) inner.boolean(row.name, features.sgx.*row.flag);
+  }
   for (const auto& [name, value] : bytes) {
     u64 number = 0;
     inner.number(name, number, std::numeric_limits<u8>::max());

@@ -13,6 +13,7 @@ CpuidTable host_cpuid(const std::function<CpuidRegs(u32, u32)>& raw) {
   return table;
 }
 
+/// A domain with EPC has all of SGX that it asks for.
 tl::expected<CpuidTable, std::string> maximum_cpuid(const std::function<CpuidRegs(u32, u32)>& raw, u32 vcpus) {
   CpuidRequest request;
   request.vcpus = vcpus;
@@ -21,6 +22,11 @@ tl::expected<CpuidTable, std::string> maximum_cpuid(const std::function<CpuidReg
     const CpuidRegs r = raw(arch::leaf::sgx, subleaf);
     if ((r.eax & type) != epc_section) break;
     request.epc.push_back({u64{r.ebx & high} << 32 | (r.eax & low), u64{r.edx & high} << 32 | (r.ecx & low)});
+  }
+  const CpuidTable host = host_cpuid(raw);
+  for (const Feature& feature : features()) {
+    if (feature.leaf == arch::leaf::sgx && !request.epc.empty() && has(host, feature))
+      request.overrides.push_back({std::string(feature.name), true});
   }
   return domain_cpuid(raw, request);
 }

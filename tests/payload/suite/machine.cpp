@@ -45,6 +45,7 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   if (!map) return tl::unexpected(map.error());
   policy::CpuidRequest request;
   for (const platform::EpcRange& range : map->epc) request.epc.push_back({range.base.value, range.bytes});
+  request.overrides = setting.cpuid;
   auto cpuid = policy::domain_cpuid(raw, request);
   if (!cpuid) return tl::unexpected(cpuid.error());
 

@@ -22,6 +22,7 @@ struct Setting {
   policy::LaunchRequest launch{};  ///< of the domain
   bool sgx_provision = true;
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
+  std::vector<policy::CpuidOverride> cpuid{};
 };
 
 struct Result {

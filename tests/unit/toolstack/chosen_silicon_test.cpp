@@ -304,6 +304,19 @@ TEST(ChosenSilicon, FeaturesComeBackFromJson) {
   }
 }
 
+// A domain that an older release made goes on under this one.
+TEST(ChosenSilicon, AFlagThatARecordDoesNotNameIsOff) {
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    nlohmann::json object = to_json(silicon::Features{});
+    object["sgx"].erase(row.name);
+    silicon::Features expected;
+    expected.sgx.*row.flag = false;
+    const auto read = read_features(object);
+    ASSERT_TRUE(read.has_value()) << read.error();
+    EXPECT_EQ(*read, expected) << row.name;
+  }
+}
+
 // SDM vol. 4, table 2-2: without launch control the hash is Intel's, and a guest cannot read it.
 TEST(ChosenSilicon, WithoutLaunchControlThereIsNoOtherHash) {
   const ChosenSilicon chosen = good(config("skylake-client"));
