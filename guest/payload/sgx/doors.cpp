@@ -31,6 +31,7 @@ constexpr Row encls_rows[] = {
     row("ENCLS.leaf", "EAX is no leaf of this processor", gp, [] { call.leaf = 0x14; }),
     unit("ENCLS.paging", "paging is off", gp, "SgxFront.LeavesNeedPaging", no_mode),
     row("ENCLS.expand_down", "DS is expand-down (not 64-bit)", gp, [] { with_segment(0, expand_down); }),
+    unit("ENCLS.package_busy", "another leaf has the package alone", gp, "SgxFront.LeavesShareTheirPackage", package),
     row("OPERAND.canonical", "an operand's address is not canonical", gp, [] { call.rcx ^= u64{1} << 63; }),
     row("OPERAND.segment", "an operand is outside DS (not 64-bit)", gp, [] { with_segment(0x5ffff, attr_data); }),
     state(

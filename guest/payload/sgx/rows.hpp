@@ -94,6 +94,7 @@ constexpr Row alone(Row r) {
 
 /// Why a row is a unit test's.
 inline constexpr const char *lock = "another leaf holds the page for too short a time",
+                            *package = "another leaf has the package for too short a time",
                             *vmx = "needs VMX controls, which a domain's guest does not have",
                             *unreachable = "no leaf makes such a page",
                             *no_mode = "the payload's mode has no such state";

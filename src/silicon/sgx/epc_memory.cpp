@@ -94,19 +94,12 @@ int EpcMemory::pages_descriptor() const { return impl_->pages_file.get(); }
 int EpcMemory::epcm_descriptor() const { return impl_->epcm_file.get(); }
 
 void EpcMemory::Impl::reset_processors() {
-  const auto for_each_entry = [&](auto&& f) {
-    for_each_data(epcm_file.get(), epcm_entries_at, epcm_bytes(pages), [&](u64 first, u64 end) {
-      static_assert(arch::page_size % sizeof(EpcmEntry) == 0);
-      EpcmEntry* const entry = entries() + (first - epcm_entries_at) / sizeof(EpcmEntry);
-      for (u64 i = 0; i < (end - first) / sizeof(EpcmEntry); ++i) f(entry[i]);
-    });
-  };
-  for_each_entry([](EpcmEntry& entry) {
+  for_each_used([](EpcmEntry& entry) {
     if (!well_formed(entry) || !entry.valid) return free_entry(entry);
     entry.children = entry.threads_now = entry.threads_before = 0;
     for (PageLock* const lock : {&entry.lock, &entry.sgx2_lock, &entry.build_lock, &entry.track_lock}) lock->reset();
   });
-  for_each_entry([&](EpcmEntry& entry) {
+  for_each_used([&](EpcmEntry& entry) {
     if (!entry.valid || !has_owner(entry.type)) return;
     const bool owned =
         entry.secs < pages && entries()[entry.secs].valid && entries()[entry.secs].type == arch::PageType::secs;

@@ -45,6 +45,16 @@ class EpcMemory::Impl {
   /// no leaf can have written is free. Touches no entry that was never used.
   void reset_processors();
 
+  /// f(EpcmEntry&) for each entry that was ever used, and some beside it, in order. Touches no other.
+  template <class F>
+  void for_each_used(F&& f) {
+    for_each_data(epcm_file.get(), epcm_entries_at, epcm_bytes(pages), [&](u64 first, u64 end) {
+      static_assert(arch::page_size % sizeof(EpcmEntry) == 0);
+      EpcmEntry* const entry = entries() + (first - epcm_entries_at) / sizeof(EpcmEntry);
+      for (u64 i = 0; i < (end - first) / sizeof(EpcmEntry); ++i) f(entry[i]);
+    });
+  }
+
   u64 pages = 0;
   Fd pages_file, epcm_file;
 

@@ -15,6 +15,7 @@ struct LeafRow {
   Leaf leaf;
   bool SgxFeatures::*brings;  ///< the flag that brings the leaf; null: SGX1
   Where where = Where::anywhere;
+  bool alone = false;  ///< ENCLS: no other leaf of it may run in the package meanwhile
 };
 
 /// The flag with this leaf in its `leaves`.
@@ -25,8 +26,11 @@ constexpr bool SgxFeatures::*flag_of(u64 vmx::SgxFlagRow::*leaves, u32 leaf) {
   return nullptr;
 }
 
-constexpr LeafRow leaf_row(arch::EnclsLeaf number, Leaf leaf) {
-  return {static_cast<u32>(number), leaf, flag_of(&vmx::SgxFlagRow::encls, static_cast<u32>(number))};
+constexpr LeafRow leaf_row(arch::EnclsLeaf number, Leaf leaf, bool alone = false) {
+  return {.number = static_cast<u32>(number),
+          .leaf = leaf,
+          .brings = flag_of(&vmx::SgxFlagRow::encls, static_cast<u32>(number)),
+          .alone = alone};
 }
 constexpr LeafRow leaf_row(arch::EncluLeaf number, Leaf leaf, Where where) {
   return {static_cast<u32>(number), leaf, flag_of(&vmx::SgxFlagRow::enclu, static_cast<u32>(number)), where};

@@ -39,6 +39,8 @@ class Package::Impl {
   /// Held for the moment in which EPCM entries are read or changed.
   Mutex& mutex() CLOISTER_RETURN_CAPABILITY(mutex_) { return mutex_; }
   PlatformKeys& keys() { return keys_; }
+  /// Held by every leaf of ENCLS while it runs: shared, or exclusive by one that no other may run beside.
+  PageLock& leaves() { return leaves_; }
 
  private:
   /// Where a section's pages are.
@@ -60,6 +62,7 @@ class Package::Impl {
   HostMapping states_;         ///< PageState of each page: zero bytes are a new one's
   Mutex mutex_;
   PlatformKeys keys_;
+  PageLock leaves_;
 };
 
 /// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE), after its operand's checks; the caller

@@ -432,6 +432,22 @@ TEST_F(SgxFront, EnclsExits) {
   EXPECT_EQ(exit.reason, ExitReason::hlt);
 }
 
+// Every leaf has its package beside others, and none where one has it alone.
+TEST_F(SgxFront, LeavesShareTheirPackage) {
+  PageLock& leaves = package_.impl().leaves();
+  {
+    const Held beside(leaves, LockMode::shared);
+    EXPECT_EQ(run_encls(), -1);
+  }
+  {
+    const Held alone(leaves, LockMode::exclusive);
+    EXPECT_EQ(run_encls(), v::gp);
+    EXPECT_EQ(run_enclu(), v::ud) << "CPL is 0: ENCLU has nothing to do with it";
+  }
+  EXPECT_EQ(run_encls(), -1);
+  EXPECT_TRUE(Held(leaves, LockMode::exclusive)) << "given back";
+}
+
 TEST_F(SgxFront, Enclv) {
   EXPECT_EQ(run_enclv(), -1);
   EXPECT_EQ(exit.reason, ExitReason::hlt);
