@@ -48,7 +48,10 @@ class Package {
     MachineCounters::Pointer counters = nullptr;
     /// What every key of the platform is derived from; random at its first start, and kept secret.
     std::array<u8, 32> root_secret{};
-    u64 boot = 0;                         ///< without `counters`: differs from one power-on to the next
+    u64 boot = 0;  ///< without `counters`: differs from one power-on to the next
+    /// CPUSVN as the package powered on: that of the microcode which firmware loaded, in no component beyond that of
+    /// the microcode which runs. None: the same one runs.
+    std::optional<arch::Bytes16> cpusvn = std::nullopt;
     bool launch_control_writable = true;  ///< IA32_FEATURE_CONTROL bit 17 as firmware locked it
     /// IA32_SGXLEPUBKEYHASH0 to 3 of each processor as firmware left them. Without SGX_LC in `features` they are not
     /// there, and the hash is Intel's.

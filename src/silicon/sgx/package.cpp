@@ -8,6 +8,7 @@ namespace cloister::silicon {
 Package::Impl::Impl(Config config)
     : config_(std::move(config)),
       keys_(config_.root_secret, config_.boot, std::static_pointer_cast<MachineCounters>(config_.counters)) {
+  if (config_.cpusvn) keys_.power_on(*config_.cpusvn);
   config_.features.sgx = implemented(config_.features.sgx);
   if (!config_.features.has_sgx()) config_.epc = {};
   take_memory();

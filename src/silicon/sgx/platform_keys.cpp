@@ -15,9 +15,6 @@ namespace cloister::silicon {
 
 namespace {
 
-/// Security version numbers of this processor's microcode, one a component: the first is its own.
-constexpr arch::Bytes16 microcode_cpusvn{1};
-
 arch::Bytes32 labelled(const RootSecret& root, std::string_view label, u64 boot) {
   std::array<u8, 64> message{};
   std::memcpy(message.data(), &boot, sizeof boot);
@@ -67,7 +64,6 @@ PlatformKeys::PlatformKeys(const RootSecret& root, u64 own_boot, MachineCounters
 
 PlatformKeys::PlatformKeys(const RootSecret& root, u64 boot)
     : master_(half(labelled(root, "master", 0))),
-      cpusvn_(microcode_cpusvn),
       ownerepoch_(half(labelled(root, "owner epoch", 0))),
       seal_fuses_(half(labelled(root, "seal fuses", 0))),
       paging_key_(half(labelled(root, "paging", boot))),

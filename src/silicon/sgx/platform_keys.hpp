@@ -36,6 +36,9 @@ struct KeyDependencies {
 
 class PlatformKeys {
  public:
+  /// Security version numbers of the microcode that runs, one a component: the first is its own.
+  static constexpr arch::Bytes16 microcode{1};
+
   /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it. `counters`
   /// are the machine's and bring their own boot number; null: private ones.
   PlatformKeys(const RootSecret& root, u64 boot, MachineCounters::Pointer counters);
@@ -44,6 +47,9 @@ class PlatformKeys {
   /// A 128-bit key: AES-CMAC, under a key that only this platform has, of the dependencies in the order of their
   /// declaration, little-endian and without gaps.
   arch::Bytes16 derive(const KeyDependencies& dependencies) const;
+
+  /// Firmware had loaded microcode of this CPUSVN.
+  void power_on(const arch::Bytes16& cpusvn) { cpusvn_ = cpusvn; }
 
   const arch::Bytes16& cpusvn() const { return cpusvn_; }
   /// No component of it is beyond the current one.
@@ -60,7 +66,8 @@ class PlatformKeys {
   u64 next_version() { return counters_ != nullptr ? counters_->next_version() : version_.fetch_add(1); }
 
  private:
-  arch::Bytes16 master_{}, cpusvn_{}, ownerepoch_{}, seal_fuses_{}, paging_key_{};
+  arch::Bytes16 cpusvn_ = microcode;
+  arch::Bytes16 master_{}, ownerepoch_{}, seal_fuses_{}, paging_key_{};
   arch::Bytes32 report_keyid_{};
   MachineCounters::Pointer counters_;
   std::atomic<u64> eid_{1}, version_{1};  ///< without counters_

@@ -28,7 +28,8 @@ class SgxIdentity : public testing::Test {
   static constexpr u64 request_at = at, output_at = at + 0x200, target_at = at + 0x400, reportdata_at = at + 0x600,
                        report_at = at + 0x800;
 
-  explicit SgxIdentity(u64 extra_attributes = a::kss) {
+  explicit SgxIdentity(u64 extra_attributes = a::kss, Package::Config config = SgxMachine::plain_config())
+      : m(std::move(config)) {
     arch::Secs s = SgxMachine::plain_secs();
     s.attributes.flags |= extra_attributes;
     if ((extra_attributes & a::kss) != 0) {
@@ -88,6 +89,17 @@ class SgxIdentityProvisioning : public SgxIdentity {
 class SgxIdentityPlain : public SgxIdentity {
  protected:
   SgxIdentityPlain() : SgxIdentity(0) {}
+};
+
+/// Firmware loaded older microcode than that which runs.
+class SgxIdentityOlder : public SgxIdentity {
+ protected:
+  static Package::Config config() {
+    Package::Config config = SgxMachine::plain_config();
+    config.cpusvn = Bytes16{};
+    return config;
+  }
+  SgxIdentityOlder() : SgxIdentity(a::kss, config()) {}
 };
 
 TEST_F(SgxIdentityProvisioning, DerivationTable) {
@@ -155,6 +167,14 @@ TEST_F(SgxIdentityProvisioning, DerivationTable) {
     EXPECT_NE(key(unmasked), debug_key);
     m.secs(secs) = saved;
   }
+}
+
+TEST_F(SgxIdentityOlder, CpusvnIsThatOfPowerOn) {
+  Keyrequest r = request(KeyName::seal);
+  EXPECT_EQ(r.cpusvn, Bytes16{});
+  EXPECT_EQ(get(r), 0);
+  r.cpusvn = PlatformKeys::microcode;
+  EXPECT_EQ(get(r), code(SgxError::invalid_cpusvn));
 }
 
 TEST_F(SgxIdentity, AccessAndVersions) {
