@@ -167,6 +167,8 @@ CASE(leaves_by_feature) {
     const Trap t = encls(row.leaf, data_va, data_va);
     expect("vector", t.vector, listed ? vec::pf : vec::gp);
   }
+  line("eupdatesvn");  // has no operands
+  expect("vector", encls(0x18, 0).vector, cpu::cpuid(0x12, 0).eax >> 10 & 1 ? vec::done : vec::gp);
 }
 
 // 39.1: LOCK, 66, F2, F3 are #UD; segment overrides, 67 and REX are ignored.

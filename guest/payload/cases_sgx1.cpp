@@ -67,8 +67,8 @@ CASE(later_leaves) {
   static const struct {
     const char* name;
     u64 leaf;
-  } rows[] = {{"eaug", 0xd},     {"emodpr", 0xe}, {"emodt", 0xf}, {"erdinfo", 0x10},
-              {"etrackc", 0x11}, {"eldbc", 0x12}, {"elduc", 0x13}};
+  } rows[] = {{"eaug", 0xd},     {"emodpr", 0xe}, {"emodt", 0xf},  {"erdinfo", 0x10},
+              {"etrackc", 0x11}, {"eldbc", 0x12}, {"elduc", 0x13}, {"eupdatesvn", 0x18}};
   for (const auto& row : rows) {
     line(row.name);
     expect_fault(encls(row.leaf, window_va, window_va), vec::gp, 0, 0);

@@ -1,4 +1,4 @@
-// The check lists of the leaves that build enclaves and look into them (sgx/rows.hpp).
+// The check lists of the leaves that build enclaves, look into them, and need that there are none (sgx/rows.hpp).
 #include "sgx/tables.hpp"
 
 CASE(ECREATE) { walk(sgx::ecreate_table); }
@@ -8,3 +8,4 @@ CASE(EINIT) { walk(sgx::einit_table); }
 CASE(EREMOVE) { walk(sgx::eremove_table); }
 CASE(EDBGRD) { walk(sgx::edbgrd_table); }
 CASE(EDBGWR) { walk(sgx::edbgwr_table); }
+CASE(EUPDATESVN) { walk(sgx::eupdatesvn_table); }

@@ -37,11 +37,13 @@ enum class EnclsLeaf : u32 {
   etrackc = 0x11,
   eldbc = 0x12,
   elduc = 0x13,
+  eupdatesvn = 0x18,
 };
-/// By EnclsLeaf, as the manual writes them.
-inline constexpr std::array<const char*, 20> encls_names = {
-    "ECREATE", "EADD", "EINIT",  "EREMOVE", "EDBGRD", "EDBGWR", "EEXTEND", "ELDB",    "ELDU",  "EBLOCK",
-    "EPA",     "EWB",  "ETRACK", "EAUG",    "EMODPR", "EMODT",  "ERDINFO", "ETRACKC", "ELDBC", "ELDUC"};
+/// By EnclsLeaf, as the manual writes them; empty: no such leaf.
+inline constexpr std::array<const char*, 25> encls_names = {
+    "ECREATE", "EADD",  "EINIT", "EREMOVE", "EDBGRD", "EDBGWR", "EEXTEND",   "ELDB",    "ELDU",
+    "EBLOCK",  "EPA",   "EWB",   "ETRACK",  "EAUG",   "EMODPR", "EMODT",     "ERDINFO", "ETRACKC",
+    "ELDBC",   "ELDUC", "",      "",        "",       "",       "EUPDATESVN"};
 
 /// ENCLU leaves, in EAX (SDM vol. 3D, 38.4).
 enum class EncluLeaf : u32 {
@@ -89,6 +91,9 @@ enum class SgxError : u64 {
   invalid_counter = 25,
   pg_nonepc = 26,
   track_not_required = 27,
+  insufficient_entropy = 29,
+  epc_not_ready = 30,
+  no_update = 31,
   invalid_cpusvn = 32,
   invalid_isvsvn = 64,
   unmasked_event = 128,

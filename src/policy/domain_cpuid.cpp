@@ -103,12 +103,19 @@ tl::expected<void, std::string> put_epc(CpuidTable& table, const std::vector<Cpu
 
 // ------------------------------------------------------------------------------------------------ overrides
 
+/// What a domain has only if its configuration demands it. EUPDATESVN is for whoever has the machine, and makes all
+/// pages worthless that were evicted before: a hypervisor's too.
+constexpr std::string_view only_by_name[] = {"sgx-eupdatesvn"};
+
 bool is_sgx(const Feature& feature) { return feature.name.starts_with("sgx"); }
 
 std::string quoted(std::string_view name) { return std::string("'").append(name).append("'"); }
 
 tl::expected<void, std::string> apply_overrides(CpuidTable& table, const CpuidRequest& request) {
   const CpuidTable offered = table;
+  for (const std::string_view name : only_by_name) {
+    if (has_named(table, name)) put_named(table, name, false);
+  }
   for (const CpuidOverride& override_ : request.overrides) {
     const Feature* feature = find_feature(override_.feature);
     if (feature == nullptr) return Error(unknown_feature(override_.feature));

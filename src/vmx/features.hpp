@@ -13,19 +13,20 @@
 
 namespace cloister::vmx {
 
-/// SGX. CET in enclaves, EVERIFYREPORT2 and EUPDATESVN are not implemented.
+/// SGX. CET in enclaves and EVERIFYREPORT2 are not implemented.
 struct SgxFeatures {
-  bool sgx2 = true;       ///< EAUG, EMODPR, EMODT, EACCEPT, EMODPE, EACCEPTCOPY; RDTSC and RDTSCP in enclaves
-  bool enclv = true;      ///< ENCLV: EDECVIRTCHILD, EINCVIRTCHILD, ESETCONTEXT
-  bool oss = true;        ///< ERDINFO, ETRACKC, ELDBC, ELDUC
-  bool edeccssa = true;   ///< ENCLU[EDECCSSA]
-  bool exinfo = true;     ///< MISCSELECT.EXINFO
-  bool kss = true;        ///< key separation and sharing: ATTRIBUTES.KSS
-  bool aexnotify = true;  ///< ATTRIBUTES.AEXNOTIFY
-  u8 epc_property = 1;    ///< of every EPC section: 1 confidentiality and integrity
-  u8 log2_size_32 = 31;   ///< an enclave outside 64-bit mode is smaller than two to this
-  u8 log2_size_64 = 47;   ///< and in 64-bit mode than this: half of the canonical addresses
-  u64 xfrm = 3;           ///< XSAVE components that an enclave may have: x87, SSE
+  bool sgx2 = true;        ///< EAUG, EMODPR, EMODT, EACCEPT, EMODPE, EACCEPTCOPY; RDTSC and RDTSCP in enclaves
+  bool enclv = true;       ///< ENCLV: EDECVIRTCHILD, EINCVIRTCHILD, ESETCONTEXT
+  bool oss = true;         ///< ERDINFO, ETRACKC, ELDBC, ELDUC
+  bool eupdatesvn = true;  ///< ENCLS[EUPDATESVN]
+  bool edeccssa = true;    ///< ENCLU[EDECCSSA]
+  bool exinfo = true;      ///< MISCSELECT.EXINFO
+  bool kss = true;         ///< key separation and sharing: ATTRIBUTES.KSS
+  bool aexnotify = true;   ///< ATTRIBUTES.AEXNOTIFY
+  u8 epc_property = 1;     ///< of every EPC section: 1 confidentiality and integrity
+  u8 log2_size_32 = 31;    ///< an enclave outside 64-bit mode is smaller than two to this
+  u8 log2_size_64 = 47;    ///< and in 64-bit mode than this: half of the canonical addresses
+  u64 xfrm = 3;            ///< XSAVE components that an enclave may have: x87, SSE
   bool operator==(const SgxFeatures&) const = default;
 
   /// The flags that a register of leaf 0x12 reports.
@@ -66,6 +67,11 @@ inline constexpr SgxFlagRow sgx_flag_rows[] = {
      &SgxFeatures::oss,
      {arch::leaf::sgx, 0, arch::CpuidReg::eax, 6},
      leaf_bits(arch::EnclsLeaf::erdinfo, arch::EnclsLeaf::etrackc, arch::EnclsLeaf::eldbc, arch::EnclsLeaf::elduc),
+     0},
+    {"eupdatesvn",
+     &SgxFeatures::eupdatesvn,
+     {arch::leaf::sgx, 0, arch::CpuidReg::eax, 10},
+     leaf_bits(arch::EnclsLeaf::eupdatesvn),
      0},
     {"edeccssa",
      &SgxFeatures::edeccssa,

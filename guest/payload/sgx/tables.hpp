@@ -5,7 +5,8 @@
 
 namespace sgx {
 
-extern const Table ecreate_table, eadd_table, eextend_table, einit_table, eremove_table, edbgrd_table, edbgwr_table;
+extern const Table ecreate_table, eadd_table, eextend_table, einit_table, eremove_table, edbgrd_table, edbgwr_table,
+    eupdatesvn_table;
 extern const Table epa_table, eblock_table, etrack_table, etrackc_table, ewb_table, eldb_table, eldu_table, eldbc_table,
     elduc_table, erdinfo_table;
 extern const Table eaug_table, emodpr_table, emodt_table, eaccept_table, emodpe_table, eacceptcopy_table;

@@ -58,18 +58,30 @@ LeafResult erdinfo(LeafContext&);
 LeafResult etrackc(LeafContext&);
 LeafResult eldbc(LeafContext&);
 LeafResult elduc(LeafContext&);
+LeafResult eupdatesvn(LeafContext&);
 
 inline constexpr LeafRow encls_leaves[] = {
-    leaf_row(arch::EnclsLeaf::ecreate, ecreate), leaf_row(arch::EnclsLeaf::eadd, eadd),
-    leaf_row(arch::EnclsLeaf::einit, einit),     leaf_row(arch::EnclsLeaf::eremove, eremove),
-    leaf_row(arch::EnclsLeaf::edbgrd, edbgrd),   leaf_row(arch::EnclsLeaf::edbgwr, edbgwr),
-    leaf_row(arch::EnclsLeaf::eextend, eextend), leaf_row(arch::EnclsLeaf::eldb, eldb),
-    leaf_row(arch::EnclsLeaf::eldu, eldu),       leaf_row(arch::EnclsLeaf::eblock, eblock),
-    leaf_row(arch::EnclsLeaf::epa, epa),         leaf_row(arch::EnclsLeaf::ewb, ewb),
-    leaf_row(arch::EnclsLeaf::etrack, etrack),   leaf_row(arch::EnclsLeaf::eaug, eaug),
-    leaf_row(arch::EnclsLeaf::emodpr, emodpr),   leaf_row(arch::EnclsLeaf::emodt, emodt),
-    leaf_row(arch::EnclsLeaf::erdinfo, erdinfo), leaf_row(arch::EnclsLeaf::etrackc, etrackc),
-    leaf_row(arch::EnclsLeaf::eldbc, eldbc),     leaf_row(arch::EnclsLeaf::elduc, elduc),
+    leaf_row(arch::EnclsLeaf::ecreate, ecreate),
+    leaf_row(arch::EnclsLeaf::eadd, eadd),
+    leaf_row(arch::EnclsLeaf::einit, einit),
+    leaf_row(arch::EnclsLeaf::eremove, eremove),
+    leaf_row(arch::EnclsLeaf::edbgrd, edbgrd),
+    leaf_row(arch::EnclsLeaf::edbgwr, edbgwr),
+    leaf_row(arch::EnclsLeaf::eextend, eextend),
+    leaf_row(arch::EnclsLeaf::eldb, eldb),
+    leaf_row(arch::EnclsLeaf::eldu, eldu),
+    leaf_row(arch::EnclsLeaf::eblock, eblock),
+    leaf_row(arch::EnclsLeaf::epa, epa),
+    leaf_row(arch::EnclsLeaf::ewb, ewb),
+    leaf_row(arch::EnclsLeaf::etrack, etrack),
+    leaf_row(arch::EnclsLeaf::eaug, eaug),
+    leaf_row(arch::EnclsLeaf::emodpr, emodpr),
+    leaf_row(arch::EnclsLeaf::emodt, emodt),
+    leaf_row(arch::EnclsLeaf::erdinfo, erdinfo),
+    leaf_row(arch::EnclsLeaf::etrackc, etrackc),
+    leaf_row(arch::EnclsLeaf::eldbc, eldbc),
+    leaf_row(arch::EnclsLeaf::elduc, elduc),
+    leaf_row(arch::EnclsLeaf::eupdatesvn, eupdatesvn, true),
 };
 
 // ENCLU (SDM vol. 3D, 38.4).

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "arch/sgx.hpp"
 #include "silicon/shared_memory.hpp"
@@ -50,6 +51,13 @@ class PlatformKeys {
 
   /// Firmware had loaded microcode of this CPUSVN.
   void power_on(const arch::Bytes16& cpusvn) { cpusvn_ = cpusvn; }
+
+  /// CPUSVN becomes that of the microcode which runs, and pages are evicted with another key. Whether CPUSVN changed.
+  /// Nobody uses a key meanwhile.
+  bool update(const arch::Bytes16& paging_key) {
+    paging_key_ = paging_key;
+    return std::exchange(cpusvn_, microcode) != microcode;
+  }
 
   const arch::Bytes16& cpusvn() const { return cpusvn_; }
   /// No component of it is beyond the current one.

@@ -15,6 +15,7 @@ silicon::Features first_generation() {
   features.sgx = {.sgx2 = false,
                   .enclv = false,
                   .oss = false,
+                  .eupdatesvn = false,
                   .edeccssa = false,
                   .exinfo = false,
                   .kss = false,

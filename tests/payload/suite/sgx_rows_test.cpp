@@ -21,7 +21,8 @@ const Result& console_of(const std::string& name) {
   static std::map<std::string, Result> results;
   const auto known = results.find(name);
   if (known != results.end()) return known->second;
-  auto result = run_payload(name, {.epc_mib = 64, .clock = silicon::ClockMode::host, .vcpus = 2});
+  auto result = run_payload(
+      name, {.epc_mib = 64, .clock = silicon::ClockMode::host, .vcpus = 2, .cpuid = {{"sgx-eupdatesvn", true}}});
   EXPECT_TRUE(result) << result.error();
   return results[name] = result ? std::move(*result) : Result{};
 }
@@ -68,8 +69,11 @@ INSTANTIATE_TEST_SUITE_P(Programs, SgxRowsOf, testing::ValuesIn(programs),
 
 // Where ECREATE exits, for want of sgx_provision, software sees the same: every check, in the same order.
 TEST(SgxRows, AgreeWithTheManualWhereEcreateExits) {
-  const auto result =
-      run_payload("sgx_build", {.epc_mib = 64, .clock = silicon::ClockMode::host, .vcpus = 2, .sgx_provision = false});
+  const auto result = run_payload("sgx_build", {.epc_mib = 64,
+                                                .clock = silicon::ClockMode::host,
+                                                .vcpus = 2,
+                                                .sgx_provision = false,
+                                                .cpuid = {{"sgx-eupdatesvn", true}}});
   ASSERT_TRUE(result) << result.error();
   EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
   const auto cases = result->lines_with("CASE");

@@ -42,7 +42,7 @@ TEST(Offered, CpuidSaysWhatWasAskedFor) {
   EXPECT_EQ(cpuid(1).ecx & ~0x77fafbffu, 0u);
   EXPECT_EQ(cpuid(7).ebx >> 29 & 1, 0u) << "SHA";
   EXPECT_EQ(cpuid(7).ecx, 0u);
-  EXPECT_EQ(cpuid(0x12, 0), (CpuidRegs{0x821, 1, 0, 0x241f}));
+  EXPECT_EQ(cpuid(0x12, 0), (CpuidRegs{0xc21, 1, 0, 0x241f}));
   EXPECT_EQ(cpuid(0x12, 1), (CpuidRegs{0x436, 0, 3, 0}));
   EXPECT_EQ(cpuid(0x12, 2).ecx & 0xf, 2u);
   CpuidRegs last = cpuid(0x8000'0004);
@@ -80,7 +80,7 @@ TEST(Offered, AFlagIsABit) {
     encls |= row.encls;
     enclu |= row.enclu;
   }
-  EXPECT_EQ(encls, 0xfe000u) << "from EAUG on";
+  EXPECT_EQ(encls, 0x10fe000u) << "from EAUG on, and EUPDATESVN";
   EXPECT_EQ(enclu, 0x2e0u) << "EACCEPT, EMODPE, EACCEPTCOPY, EDECCSSA";
 }
 

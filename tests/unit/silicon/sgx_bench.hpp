@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <utility>
 
 #include "silicon/sgx/leaf_table.hpp"
 #include "silicon/sgx/page_info.hpp"
@@ -55,13 +56,14 @@ class SgxBench : public testing::Test {
   static constexpr u64 epc = 0x4000'0000, elrange_bytes = 0x20'0000;
   static constexpr arch::Mfn first{0x8000};
 
-  Package package_{Package::Config{.epc = {{first, pages}}, .root_secret = {1, 2, 3}, .boot = 1}};
+  Package package_;
   GuestMemory memory_;
   Vcpu vcpu_{package_, memory_, Vcpu::Config{.clock = ClockMode::deterministic}};
   Package::Impl& package = package_.impl();
   Cpu& cpu = vcpu_.impl().cpu();
 
-  SgxBench() {
+  explicit SgxBench(Features features = {})
+      : package_({.epc = {{first, pages}}, .root_secret = {1, 2, 3}, .boot = 1, .features = std::move(features)}) {
     EXPECT_TRUE(memory_.map_ram(arch::Gpa{ram}, ram_bytes));
     EXPECT_TRUE(memory_.map_epc(arch::Gpa{epc}, first, pages));
     make_ready(cpu);

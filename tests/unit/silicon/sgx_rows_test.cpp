@@ -12,6 +12,7 @@ namespace f = arch::secinfo_flags;
 
 class SgxRows : public SgxBench {
  protected:
+  using SgxBench::SgxBench;
   static constexpr u32 secs_page = 0, child = 1, tcs_page = 2, ssa_page = 3, data = 4, output = 5, free_page = 6;
   static constexpr u64 info = ram, secinfo = ram + 0x40, source = ram + 0x1000, sigstruct = ram + 0x2000,
                        token = ram + 0x3000;
@@ -343,6 +344,7 @@ TEST_F(SgxRows, EnclvChecks) {
 /// The instructions themselves, in flat 32-bit code with 4 MiB pages, one to one; exceptions and HLT exit.
 class SgxFront : public SgxRows {
  protected:
+  using SgxRows::SgxRows;
   static constexpr u64 code = ram + 0x4000, directory = ram + 0x5000;
   static constexpr u32 flat_code = 0xc09b, flat_data = 0xc093, dpl3 = 0x60;
   SystemRegs system;
@@ -432,6 +434,36 @@ TEST_F(SgxFront, EnclsExits) {
   EXPECT_EQ(exit.reason, ExitReason::hlt);
 }
 
+/// SGX1 alone.
+class SgxFrontWithoutFlags : public SgxFront {
+ protected:
+  SgxFrontWithoutFlags() : SgxFront(features()) {}
+  static Features features() {
+    Features f;
+    for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) f.sgx.*row.flag = false;
+    return f;
+  }
+};
+
+/// The leaves of `encls` among those that flags bring: those that raise #GP.
+template <class Run>
+u64 refused(const Run& run) {
+  u64 leaves = 0;
+  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
+    for (u32 leaf = 0; leaf < 64; ++leaf) {
+      if ((row.encls >> leaf & 1) != 0 && run(leaf) == v::gp) leaves |= u64{1} << leaf;
+    }
+  }
+  return leaves;
+}
+TEST_F(SgxFront, AFlagBringsItsLeaves) {
+  EXPECT_EQ(refused([&](u32 leaf) { return run(encls, leaf, 0, at(child)); }), 0u);
+}
+TEST_F(SgxFrontWithoutFlags, LeavesNeedTheirs) {
+  EXPECT_EQ(refused([&](u32 leaf) { return run(encls, leaf, 0, at(child)); }), 0x10fe000u);
+  EXPECT_EQ(run_encls(), -1) << "SGX1";
+}
+
 // Every leaf has its package beside others, and none where one has it alone.
 TEST_F(SgxFront, LeavesShareTheirPackage) {
   PageLock& leaves = package_.impl().leaves();
@@ -446,6 +478,33 @@ TEST_F(SgxFront, LeavesShareTheirPackage) {
   }
   EXPECT_EQ(run_encls(), -1);
   EXPECT_TRUE(Held(leaves, LockMode::exclusive)) << "given back";
+}
+
+// RAX and the flags of a code: ZF alone, of all that a leaf may change.
+TEST_F(SgxFront, EupdatesvnIsAlone) {
+  constexpr u64 flags = 0x8d5, zf = arch::rflags::zf;
+  general.rflags |= flags;
+  const auto seen = [&] {
+    EXPECT_EQ(run(encls, static_cast<u32>(arch::EnclsLeaf::eupdatesvn), 0, 0), -1);
+    const GeneralRegs now = vcpu_.general();
+    return std::pair(now.gpr[arch::rax], now.rflags & flags);
+  };
+  const auto refused_with = [&](SgxError e) { return std::pair(static_cast<u64>(e), zf); };
+  {
+    const Held beside(package_.impl().leaves(), LockMode::shared);
+    EXPECT_EQ(seen(), refused_with(SgxError::epc_page_conflict));
+  }
+  EXPECT_EQ(seen(), refused_with(SgxError::epc_not_ready));
+  EXPECT_TRUE(Held(package_.impl().leaves(), LockMode::exclusive)) << "given back";
+}
+
+// The bitmap has a bit for it, as for others (SDM vol. 3C, 25.6.16).
+TEST_F(SgxFront, EupdatesvnExits) {
+  controls.encls_exiting = true;
+  controls.encls_bitmap = u64{1} << 0x18;
+  run(encls, static_cast<u32>(arch::EnclsLeaf::eupdatesvn), 0, 0);
+  EXPECT_EQ(exit.reason, ExitReason::encls);
+  EXPECT_EQ(run_encls(), -1);
 }
 
 TEST_F(SgxFront, Enclv) {

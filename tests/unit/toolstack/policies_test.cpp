@@ -49,6 +49,18 @@ TEST(Policies, TellTheConfigurationsWishesFromTheDefault) {
   EXPECT_FALSE(has(p.maximum, "sgx-enclv"));
 }
 
+// KVM keeps it from guests; here a domain must ask.
+TEST(Policies, EupdatesvnIsThereByNameAlone) {
+  const Policies unasked = policies_of(default_machine(), "epc = 1\ncpuid = 'host,sgx2=1'", one_mib()),
+                 asked = policies_of(default_machine(), "epc = 1\ncpuid = 'host,sgx-eupdatesvn=1'", one_mib());
+  for (const Policies* p : {&unasked, &asked}) {
+    EXPECT_TRUE(has(p->raw, "sgx-eupdatesvn") && has(p->host, "sgx-eupdatesvn") && has(p->maximum, "sgx-eupdatesvn"));
+    EXPECT_FALSE(has(p->standard, "sgx-eupdatesvn"));
+  }
+  EXPECT_FALSE(has(unasked.domain, "sgx-eupdatesvn"));
+  EXPECT_TRUE(has(asked.domain, "sgx-eupdatesvn"));
+}
+
 // SGX is hidden from a domain without EPC, though the machine could give it some.
 TEST(Policies, SgxNeedsEpc) {
   const Policies p = policies_of(default_machine(), "", {});
