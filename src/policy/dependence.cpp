@@ -1,12 +1,17 @@
 // The dependence rules as data, and their closure.
 #include "policy/dependence.hpp"
 
+#include <iterator>
+#include <vector>
+
+#include "policy/feature_rows.hpp"
+
 namespace cloister::policy {
 
 namespace {
 
 // Ground first: a feature's own rule comes before the rules of what needs it.
-constexpr Dependence rules[] = {
+constexpr Dependence own_rules[] = {
     {"fxsr", "fpu"},
     {"mmx", "fpu"},
     {"sse", "fxsr"},
@@ -63,25 +68,23 @@ constexpr Dependence rules[] = {
     {"sgxlc", "sgx"},
     {"sgx-keys", "sgx"},
     {"sgx1", "sgx"},
-    {"sgx2", "sgx1"},
-    {"sgx-enclv", "sgx1"},
-    {"sgx-oss", "sgx1"},
-    {"sgx-everifyreport2", "sgx1"},
-    {"sgx-eupdatesvn", "sgx1"},
-    {"sgx-edeccssa", "sgx1"},
-    {"sgx-exinfo", "sgx1"},
-    {"sgx-debug", "sgx1"},
-    {"sgx-mode64", "sgx1"},
-    {"sgx-provisionkey", "sgx1"},
-    {"sgx-tokenkey", "sgx1"},
-    {"sgx-cet", "sgx1"},
-    {"sgx-kss", "sgx1"},
-    {"sgx-aex-notify", "sgx1"},
 };
+
+/// And what else leaf 12H enumerates means nothing without SGX1 (SDM vol. 3D, 36.7.2).
+std::vector<Dependence> all_rules() {
+  std::vector<Dependence> rules(std::begin(own_rules), std::end(own_rules));
+  for (const FeatureRow& row : feature_rows()) {
+    if (row.leaf == arch::leaf::sgx && row.name != "sgx1") rules.push_back({row.name, "sgx1"});
+  }
+  return rules;
+}
 
 }  // namespace
 
-std::span<const Dependence> dependences() { return rules; }
+std::span<const Dependence> dependences() {
+  static const std::vector<Dependence> rules = all_rules();
+  return rules;
+}
 
 bool has(const CpuidTable& table, const Feature& feature) {
   return ((arch::value_of(table.get(feature.leaf, feature.subleaf), feature.reg) >> feature.bit) & 1) != 0;
@@ -98,7 +101,7 @@ void put(CpuidTable& table, const Feature& feature, bool on) {
 void clear_dependents(CpuidTable& table) {
   for (bool changed = true; changed;) {
     changed = false;
-    for (const Dependence& rule : rules) {
+    for (const Dependence& rule : dependences()) {
       const Feature& feature = *find_feature(rule.feature);
       if (has(table, feature) && !has(table, *find_feature(rule.needs))) {
         put(table, feature, false);
@@ -109,7 +112,7 @@ void clear_dependents(CpuidTable& table) {
 }
 
 std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature) {
-  for (const Dependence& rule : rules) {
+  for (const Dependence& rule : dependences()) {
     const Feature& dependent = *find_feature(rule.feature);
     if (dependent.leaf != feature.leaf || dependent.subleaf != feature.subleaf || dependent.reg != feature.reg ||
         dependent.bit != feature.bit) {
