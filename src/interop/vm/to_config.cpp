@@ -292,6 +292,7 @@ class Writer {
     const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
     if (of_sgx && !sgx) return lose(fmt::format("feature {}", feature.name), "a domain without 'epc' has no SGX");
     if (!policy::has(rest, *known)) {
+      if (of_sgx && there_by_name(feature.name, *known)) return;
       return lose(fmt::format("feature {}", feature.name),
                   row_ == nullptr
                       ? "no silicon here has it, or not without what is switched off"
@@ -300,6 +301,14 @@ class Writer {
     // The domain has all SGX that is not switched off.
     const bool implied = of_sgx && (complete() || feature.name == "sgx" || feature.name == provisioning);
     if (!implied) change(feature.name, true);
+  }
+
+  /// Some SGX a domain has only if it asks. Leaves the demand where it is met.
+  bool there_by_name(const std::string& name, const policy::Feature& known) {
+    change(name, true);
+    if (policy::has(policy(), known)) return true;
+    config_.cpuid.pop_back();
+    return false;
   }
 
   void lose_word(const CpuFeature& feature) {

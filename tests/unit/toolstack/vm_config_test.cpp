@@ -112,6 +112,24 @@ TEST(FromConfig, HasAModelForEachDescription) {
 
 // ------------------------------------------------------------------------------------------------ and back
 
+// What a domain has by name alone is named again, on a processor that has it.
+TEST(ToConfig, AsksForWhatIsThereByName) {
+  const std::string word = "sgx-eupdatesvn";
+  for (const char* processor : {"", "silicon = \"icelake-server\"\n"}) {
+    const auto vm = vm_of(std::string(processor) + "epc = 64\ncpuid = \"host," + word + "=1\"\n");
+    ASSERT_TRUE(vm) << format("cfg", vm.error());
+    const Rendered rendered = to_config(*vm, silicon::backend());
+    EXPECT_TRUE(rendered.losses.empty()) << whats(rendered).front();
+    EXPECT_NE(rendered.text.find(word + "=1"), std::string::npos) << rendered.text;
+  }
+  auto vm = vm_of("silicon = \"skylake-client\"\nepc = 64\n");
+  ASSERT_TRUE(vm);
+  put_feature(vm->cpu, word, FeaturePolicy::require);
+  const Rendered rendered = to_config(*vm, silicon::backend());
+  EXPECT_EQ(whats(rendered), (std::vector<std::string>{"feature " + word}));
+  EXPECT_EQ(rendered.text.find(word), std::string::npos) << rendered.text;
+}
+
 TEST(ToConfig, WritesWhatWasRead) {
   const std::string text =
       "name = \"d\"\nmemory = 256\nvcpus = 2\nkernel = \"/boot/vmlinuz\"\nramdisk = \"/boot/initrd\"\n"
