@@ -1,74 +1,89 @@
-# Bash completion of cloister: verbs, options, configuration files and the names of domains.
+# Bash completion of cloister. Verbs, options and what follows them are what the program's --help lists; domains' names
+# are the daemon's.
+
+# _cloister_read_help WORD...: into the caller's subcommands, positionals and options, and into value_of the kind of
+# value of each option that takes one.
+_cloister_read_help() {
+  local line names name rest section=''
+  subcommands=() positionals=() options=() value_of=()
+  while IFS= read -r line; do
+    case $line in
+      Positionals: | Options: | Subcommands:) section=$line ;;
+      '  -'*)
+        names=${line#  } names=${names%% *} rest=${line#  "$names"}
+        options+=("${names##*,}")
+        [[ $rest == ' '[!\ ]* && $rest != ' Needs:'* ]] || continue
+        for name in ${names//,/ }; do value_of[$name]=${rest# }; done
+        ;;
+      '  '[!\ ]*)
+        [[ $section == Positionals: ]] && positionals+=("${line#  }")
+        [[ $section == Subcommands: ]] && line=${line#  } && subcommands+=("${line%% *}")
+        ;;
+    esac
+  done < <(cloister "$@" --help 2>/dev/null)
+}
 
 _cloister_domains() {
   cloister ${1:+--run "$1"} list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
 }
 
-# _cloister_cpu CURRENT WORD...: the words between "cpu" and the current one.
-_cloister_cpu() {
-  local current=$1 verb=${2-} last=${!#} options='--help --json'
-  if (($# == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'probe explain check baseline map render lint --help' -- "$current")
-  elif [[ $last == --for ]]; then
-    mapfile -t COMPREPLY < <(compgen -W 'libvirt qemu nova xl cloister' -- "$current")
-  elif [[ $current == -* ]]; then
-    case $verb in
-      map) options+=' --libvirt' ;;
-      render) options='--help --for --lossy' ;;
-      lint) options+=' --host' ;;
-    esac
-    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-  elif [[ $verb != explain ]]; then
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
-  fi
+# _cloister_value KIND VERB RUN CURRENT: the values of a kind, which is what --help says of an option or a positional.
+_cloister_value() {
+  local members
+  case $1 in
+    *:'{'*'}'*)
+      members=${1#*:"{"}
+      members=${members%%"}"*}
+      compgen -W "${members//,/ }" -- "$4"
+      ;;
+    DOMAIN*) compgen -W "$(_cloister_domains "$3")" -- "$4" ;;
+    'FILE TEXT'*)
+      if [[ $2 == cpu ]]; then
+        compgen -f -- "$4"
+      else
+        compgen -f -X '!*.cfg' -- "$4"
+        compgen -d -- "$4"
+      fi
+      ;;
+    FOLDER*) compgen -d -- "$4" ;;
+    FILE* | HOST* | PATH* | POLICY* | SOCKET*) compgen -f -- "$4" ;;
+  esac
 }
 
 _cloister() {
-  local current=${COMP_WORDS[COMP_CWORD]} verb='' run='' i
+  local current=${COMP_WORDS[COMP_CWORD]} word kind='' run='' place=0 i
+  local -a verbs=() subcommands positionals options
+  local -A value_of
+  _cloister_read_help
   for ((i = 1; i < COMP_CWORD; i++)); do
-    case ${COMP_WORDS[i]} in
-      --run) run=${COMP_WORDS[++i]} ;;
-      -*) ;;
-      *)
-        verb=${COMP_WORDS[i]}
-        break
-        ;;
-    esac
+    word=${COMP_WORDS[i]} kind=''
+    if [[ $word == -* ]]; then
+      kind=${value_of[$word]-}
+      [[ -n $kind ]] || continue
+      [[ $word == --run ]] && run=${COMP_WORDS[i + 1]}
+      ((++i))
+    elif ((${#subcommands[@]})); then
+      [[ " ${subcommands[*]} " == *" $word "* ]] || return 0
+      verbs+=("$word")
+      _cloister_read_help "${verbs[@]}"
+    else
+      ((++place))
+    fi
   done
-  if [[ ${COMP_WORDS[COMP_CWORD - 1]} == --run && -z $verb ]]; then
-    mapfile -t COMPREPLY < <(compgen -d -- "$current")
-    return
+  # An option whose value is still to come has taken the current word.
+  if ((i == COMP_CWORD)); then
+    if [[ $current == -* ]]; then
+      mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$current")
+      return
+    elif ((${#subcommands[@]})); then
+      mapfile -t COMPREPLY < <(compgen -W "${subcommands[*]} ${options[*]}" -- "$current")
+      return
+    fi
+    # What may be given more than once is a verb's last.
+    kind=${positionals[place]-}
+    [[ -z $kind && ${positionals[*]: -1} == *' ... '* ]] && kind=${positionals[*]: -1}
   fi
-  local verbs='run create list info console dmesg pause unpause shutdown reboot destroy rename sgx-info sgx-list top host dashboard cpu'
-  if [[ -z $verb ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$verbs --run --help --version" -- "$current")
-    return
-  fi
-  if [[ $verb == cpu ]]; then
-    _cloister_cpu "$current" "${COMP_WORDS[@]:i+1:COMP_CWORD-i-1}"
-    return
-  fi
-  if [[ $current == -* ]]; then
-    local options='--help'
-    case $verb in
-      run) options+=' --backend --machine --dryrun --json --timeout --gdb --trace --trace-file --deterministic --stats' ;;
-      create) options+=' --json --paused --console' ;;
-      info) options+=' --json --policy' ;;
-      shutdown) options+=' --json --wait' ;;
-      top) options+=' --delay --iterations' ;;
-      dashboard) options+=' --port' ;;
-      console) ;;
-      *) options+=' --json' ;;
-    esac
-    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-    return
-  fi
-  case $verb in
-    run | create) mapfile -t COMPREPLY < <(compgen -f -X '!*.cfg' -- "$current"; compgen -d -- "$current") ;;
-    info | console | dmesg | pause | unpause | shutdown | reboot | destroy | rename)
-      mapfile -t COMPREPLY < <(compgen -W "$(_cloister_domains "$run")" -- "$current")
-      ;;
-  esac
+  mapfile -t COMPREPLY < <(_cloister_value "$kind" "${verbs[0]-}" "$run" "$current")
 }
 
 complete -o filenames -F _cloister cloister

@@ -150,6 +150,9 @@ def check_completion(root, m):
         assert re.search(rf"^\.B cpu {verb}\b", manual, re.M), f"cpu {verb} is not in cloister(1)"
     assert complete("cloister", "cpu", "lint", "--h") == ["--help", "--host"]
     assert complete("cloister", "cpu", "render", "--for", "li") == ["libvirt"]
+    assert complete("cloister", "top", "--delay", "3", "--i") == ["--iterations"]
+    assert complete("cloister", "cpu", "check", str(root), str(root / "us")) == [str(root / "usr")]
+    assert complete("cloister", "sing", "") == complete("cloister", "list", "") == []
     assert complete("cloister", "--run", str(m.run), "destroy", "pa") == ["packaged"]
 
 
