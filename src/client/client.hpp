@@ -2,7 +2,10 @@
 // wrong is one line on standard error.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
+
+#include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack::client {
 
@@ -28,11 +31,9 @@ int info(const Common& common, const std::string& domain, bool policy);
 /// Attaches the terminal to the domain's console until Ctrl-] or the domain's end.
 int console(const Common& common, const std::string& domain);
 int dmesg(const Common& common, const std::string& domain);
-int pause(const Common& common, const std::string& domain);
-int unpause(const Common& common, const std::string& domain);
-/// wait: return when the domain is gone.
-int shutdown(const Common& common, const std::string& domain, bool wait);
-int reboot(const Common& common, const std::string& domain);
+/// `arguments`: those of the row that were given, an object of their members. wait: return when the domain is gone.
+int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb,
+        const nlohmann::ordered_json& arguments = nlohmann::ordered_json::object(), bool wait = false);
 int destroy(const Common& common, const std::string& domain);
 int rename(const Common& common, const std::string& domain, const std::string& name);
 int sgx_info(const Common& common);

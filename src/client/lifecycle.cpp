@@ -17,12 +17,19 @@
 namespace cloister::toolstack::client {
 namespace {
 
-/// POSTs to a domain and says "NAME DONE".
-int act(const Common& common, const std::string& domain, const std::string& what, std::string_view done) {
-  const auto answer = Api(common.run_folder).post(domain_path(domain, "/" + what));
-  if (!answer) return report(answer.error());
-  if (common.json) return print_json(*answer);
-  spdlog::info("cloister: {} {}", answer->value("name", domain), done);
+int wait_for_end(const Common& common, const std::string& domain) {
+  constexpr useconds_t interval = 100'000;
+  const Api api(common.run_folder);
+  while (true) {
+    ::usleep(interval);
+    const auto domains = api.get("/v1/domains");
+    if (!domains) return report(domains.error());
+    const auto same = [&](const Json& d) {
+      return d.value("name", "") == domain || std::to_string(d.value("id", u64{0})) == domain;
+    };
+    if (std::none_of(domains->begin(), domains->end(), same)) break;
+  }
+  if (!common.json) spdlog::info("cloister: {} has ended", domain);
   return 0;
 }
 
@@ -65,27 +72,16 @@ int create(const Common& common, const CreateArguments& arguments) {
   return arguments.console ? console(common, std::to_string(answer->value("id", u64{0}))) : 0;
 }
 
-int pause(const Common& common, const std::string& domain) { return act(common, domain, "pause", "is paused"); }
-
-int unpause(const Common& common, const std::string& domain) { return act(common, domain, "unpause", "runs"); }
-
-int reboot(const Common& common, const std::string& domain) { return act(common, domain, "reboot", "is rebooting"); }
-
-int shutdown(const Common& common, const std::string& domain, bool wait) {
-  constexpr useconds_t interval = 100'000;
-  if (const int status = act(common, domain, "shutdown", "was asked to shut down"); status != 0 || !wait) return status;
-  const Api api(common.run_folder);
-  while (true) {
-    ::usleep(interval);
-    const auto domains = api.get("/v1/domains");
-    if (!domains) return report(domains.error());
-    const auto same = [&](const Json& d) {
-      return d.value("name", "") == domain || std::to_string(d.value("id", u64{0})) == domain;
-    };
-    if (std::none_of(domains->begin(), domains->end(), same)) break;
+int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb, const Json& arguments, bool wait) {
+  const Json body = verb.arguments.empty() ? Json() : arguments;
+  const auto answer = Api(common.run_folder).post(domain_path(domain, std::string("/") + verb.word), body);
+  if (!answer) return report(answer.error());
+  if (common.json) {
+    if (const int status = print_json(*answer); status != 0) return status;
+  } else {
+    spdlog::info("cloister: {} {}", answer->value("name", domain), verb.done);
   }
-  if (!common.json) spdlog::info("cloister: {} has ended", domain);
-  return 0;
+  return wait ? wait_for_end(common, domain) : 0;
 }
 
 int destroy(const Common& common, const std::string& domain) {

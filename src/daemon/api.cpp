@@ -73,10 +73,19 @@ Response get_policy(const ApiCall& call) {
 }
 
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
-Response pause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "pause")); }
-Response unpause(const ApiCall& call) { return reply(call.domains.tell(call.domain, "unpause")); }
-Response shutdown(const ApiCall& call) { return reply(call.domains.tell(call.domain, "shutdown")); }
-Response reboot(const ApiCall& call) { return reply(call.domains.tell(call.domain, "reboot")); }
+
+Response ask_guest(const ApiCall& call) {
+  json arguments = json::object();
+  if (!call.verb->arguments.empty()) {
+    const auto body = parse_object(call.request.body);
+    if (!body) return bad_request("the request's body: " + body.error());
+    JsonFields fields(*body);
+    arguments = read_arguments(*call.verb, fields);
+    fields.refuse_others();
+    if (!fields.ok()) return bad_request("the request's body: " + fields.error());
+  }
+  return reply(call.domains.tell(call.domain, *call.verb, arguments));
+}
 
 Response patch_domain(const ApiCall& call) {
   const auto body = parse_object(call.request.body);
@@ -112,23 +121,24 @@ Response get_page(const ApiCall&) {
           .fields = {{"Content-Security-Policy", dashboard_policy()}}};
 }
 
-constexpr Route table[] = {{"GET", "/", get_page},
-                           {"GET", "/v1/host", get_host},
-                           {"GET", "/v1/epc", get_epc},
-                           {"GET", "/v1/epc/domains", get_epc_domains},
-                           {"GET", "/v1/epc/map", get_epc_map},
-                           {"GET", "/v1/domains", get_domains},
-                           {"POST", "/v1/domains", post_domain},
-                           {"GET", "/v1/domains/{domain}", get_domain},
-                           {"DELETE", "/v1/domains/{domain}", delete_domain},
-                           {"PATCH", "/v1/domains/{domain}", patch_domain},
-                           {"POST", "/v1/domains/{domain}/pause", pause},
-                           {"POST", "/v1/domains/{domain}/unpause", unpause},
-                           {"POST", "/v1/domains/{domain}/shutdown", shutdown},
-                           {"POST", "/v1/domains/{domain}/reboot", reboot},
-                           {"GET", "/v1/domains/{domain}/policy", get_policy},
-                           {"GET", "/v1/domains/{domain}/console", get_console},
-                           {"GET", "/metrics", get_metrics}};
+std::vector<Route> make_routes() {
+  std::vector<Route> all{{"GET", "/", get_page},
+                         {"GET", "/v1/host", get_host},
+                         {"GET", "/v1/epc", get_epc},
+                         {"GET", "/v1/epc/domains", get_epc_domains},
+                         {"GET", "/v1/epc/map", get_epc_map},
+                         {"GET", "/v1/domains", get_domains},
+                         {"POST", "/v1/domains", post_domain},
+                         {"GET", "/v1/domains/{domain}", get_domain},
+                         {"DELETE", "/v1/domains/{domain}", delete_domain},
+                         {"PATCH", "/v1/domains/{domain}", patch_domain},
+                         {"GET", "/v1/domains/{domain}/policy", get_policy},
+                         {"GET", "/v1/domains/{domain}/console", get_console},
+                         {"GET", "/metrics", get_metrics}};
+  for (const GuestVerbRow& row : guest_verbs)
+    all.push_back({"POST", std::string("/v1/domains/{domain}/") + row.word, ask_guest, &row});
+  return all;
+}
 
 /// The {domain} of a path that has the pattern's form; nullopt if it has another one.
 std::optional<std::string> match(std::string_view pattern, std::string_view path) {
@@ -183,19 +193,22 @@ const char* text_of(int status) {
 
 }  // namespace
 
-std::span<const Route> routes() { return table; }
+std::span<const Route> routes() {
+  static const std::vector<Route> all = make_routes();
+  return all;
+}
 
 HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
   HttpServer::Handlers handlers;
   const auto counts = std::make_shared<RequestCounts>();
   handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
     std::string allowed;
-    for (const Route& route : table) {
+    for (const Route& route : routes()) {
       const auto domain = match(route.path, request.path);
       if (!domain) continue;
       allowed.append(allowed.empty() ? "" : ", ").append(route.method);
       if (route.method != request.method) continue;
-      const ApiCall call{domains, host, request, *counts, *domain};
+      const ApiCall call{domains, host, request, *counts, *domain, route.verb};
       Response response = route.act(call);
       counts->add(request.method, response.status);
       if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));

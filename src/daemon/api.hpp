@@ -2,11 +2,13 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "daemon/domains.hpp"
 #include "daemon/metrics.hpp"
 #include "http/server.hpp"
+#include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
 
@@ -15,13 +17,15 @@ struct ApiCall {
   const HostEpc& host;
   const HttpServer::Request& request;
   const RequestCounts& requests;
-  std::string domain;  ///< what stands for {domain} in the path
+  std::string domain;                  ///< what stands for {domain} in the path
+  const GuestVerbRow* verb = nullptr;  ///< the route's
 };
 
 struct Route {
   std::string_view method;
-  std::string_view path;  ///< as in OpenAPI; its only variable is {domain}
+  std::string path;  ///< as in OpenAPI; its only variable is {domain}
   HttpServer::Response (*act)(const ApiCall& call);
+  const GuestVerbRow* verb = nullptr;  ///< what it asks of a guest; null: nothing
 };
 
 std::span<const Route> routes();

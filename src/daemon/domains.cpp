@@ -195,7 +195,7 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
   return std::move(*policies);
 }
 
-Domains::Result Domains::tell(const std::string& key, const char* verb) {
+Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, const nlohmann::json& arguments) {
   DomainRecord record;
   std::string name;
   {
@@ -214,9 +214,11 @@ Domains::Result Domains::tell(const std::string& key, const char* verb) {
     return tl::unexpected(ApiError{
         500, "'" + name + "': its process cannot be reached at " + paths_of(record).control(record.id).string()});
   }
-  if (const auto reply = control->request(verb, patience); !reply)
+  nlohmann::json request = arguments;
+  request["verb"] = verb.word;
+  if (const auto reply = control->request(request, patience); !reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
-  log(LogLevel::info, std::string("domain-") + verb, {{"domain", name}, {"id", std::to_string(record.id)}});
+  log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", name}, {"id", std::to_string(record.id)}});
   return find(std::to_string(record.id));
 }
 

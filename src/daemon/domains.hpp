@@ -28,6 +28,7 @@
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
 #include "protocol/domain_page.hpp"
+#include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
 
@@ -101,8 +102,8 @@ class Domains {
   std::vector<DomainInfo> list() const;
   /// What its processors answer, and why.
   tl::expected<Policies, ApiError> policies(const std::string& key) const;
-  /// Passes a verb of the control protocol on: pause, unpause, shutdown, reboot.
-  Result tell(const std::string& key, const char* verb);
+  /// Passes a verb on to its VMM, with its arguments as read_arguments() has them.
+  Result tell(const std::string& key, const GuestVerbRow& verb, const nlohmann::json& arguments);
   /// Kills the VMM and waits until everything is taken back. The last state.
   Result destroy(const std::string& key);
   Result rename(const std::string& key, const std::string& name);

@@ -3,7 +3,7 @@
 //   {"verb":"hello"}        {"ok":true,"id":…,"name":…,"pid":…,"state":…,"version":1}
 //   {"verb":"descriptors"}  {"ok":true}, with counters and page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
 //   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
-//   {"verb":"pause"} {"verb":"unpause"} {"verb":"shutdown"} {"verb":"reboot"}    what happens to the guest
+//   {"verb":"pause"}, …     what is asked of the guest: the rows of verbs/guest_verbs.hpp, with their arguments
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
 //   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}

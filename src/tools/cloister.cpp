@@ -55,6 +55,7 @@ struct ClientArguments {
   client::CreateArguments create;
   client::TopArguments top;
   std::string domain, new_name;
+  nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false;
   int port = 8470;
 };
@@ -84,6 +85,24 @@ class Verbs {
   Verb& chosen_;
 };
 
+void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
+  CLI::App* command = verbs.add_for_domain(row.word, row.help, [&row](const ClientArguments& x) {
+    return client::ask(x.common, x.domain, row, x.members, x.wait);
+  });
+  for (const VerbArgument& argument : row.arguments) {
+    const auto set = [&a, &argument](const auto& value) { a.members[argument.member] = value; };
+    if (argument.words.empty()) {
+      command->add_option_function<u32>(argument.shown, set, argument.help)
+          ->default_str(std::to_string(argument.fallback));
+    } else {
+      command->add_option_function<std::string>(argument.shown, set, argument.help)
+          ->required()
+          ->check(CLI::IsMember(std::vector<std::string>(argument.words.begin(), argument.words.end())));
+    }
+  }
+  if (row.ends) command->add_flag("-w,--wait", a.wait, "wait until the domain has ended");
+}
+
 void add_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
@@ -100,13 +119,7 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
       [](const A& x) { return c::console(x.common, x.domain); }, false);
   verbs.add_for_domain("dmesg", "Print a domain's console history",
                        [](const A& x) { return c::dmesg(x.common, x.domain); });
-  verbs.add_for_domain("pause", "Stop a domain's processors", [](const A& x) { return c::pause(x.common, x.domain); });
-  verbs.add_for_domain("unpause", "Let a paused domain run", [](const A& x) { return c::unpause(x.common, x.domain); });
-  verbs
-      .add_for_domain("shutdown", "Press a domain's power button",
-                      [](const A& x) { return c::shutdown(x.common, x.domain, x.wait); })
-      ->add_flag("-w,--wait", a.wait, "wait until the domain has ended");
-  verbs.add_for_domain("reboot", "Reset a domain", [](const A& x) { return c::reboot(x.common, x.domain); });
+  for (const GuestVerbRow& row : guest_verbs) add_guest_verb(verbs, row, a);
   verbs.add_for_domain("destroy", "End a domain at once", [](const A& x) { return c::destroy(x.common, x.domain); });
   verbs
       .add_for_domain("rename", "Give a domain another name",

@@ -11,6 +11,16 @@ constexpr const char* not_running = "it does not run";
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
+Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json&) {
+  switch (verb) {
+    case GuestVerb::pause: return pause();
+    case GuestVerb::unpause: return unpause();
+    case GuestVerb::shutdown: return shutdown();
+    case GuestVerb::reboot: return reboot();
+  }
+  return refused("it does not know this verb");
+}
+
 Lifecycle::Done Lifecycle::run(bool paused) {
   const MutexLock guard(lock_);
   if (launched_) return refused("it runs already");

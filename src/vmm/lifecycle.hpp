@@ -13,6 +13,7 @@
 #include "host/mutex.hpp"
 #include "hypervisor/domain.hpp"
 #include "protocol/domain_page.hpp"
+#include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
 
@@ -24,6 +25,8 @@ class Lifecycle {
   explicit Lifecycle(DomainPage& page, std::string name) : page_(page), name_(std::move(name)) {}
 
   // ---- the service's thread; errors say why it cannot be done now
+  /// A verb of the table, with its arguments as read_arguments() has them.
+  Done ask(GuestVerb verb, const nlohmann::json& arguments);
   Done run(bool paused);
   /// No processor is in the guest when it returns.
   Done pause();

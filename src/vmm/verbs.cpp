@@ -1,4 +1,4 @@
-// A verb is a row: its name, and the function that does it.
+// A verb is a row: its name, and the function that does it. Those for the guest have a table of their own.
 #include "vmm/verbs.hpp"
 
 #include <fcntl.h>
@@ -39,11 +39,6 @@ Reply run(VerbContext& context, const Packet& request) {
   return {fields.ok() ? reply_of(context.lifecycle.run(paused)) : error(fields.error()), {}};
 }
 
-Reply pause(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.pause()), {}}; }
-Reply shutdown(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.shutdown()), {}}; }
-Reply unpause(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.unpause()), {}}; }
-Reply reboot(VerbContext& context, const Packet&) { return {reply_of(context.lifecycle.reboot()), {}}; }
-
 Reply rename(VerbContext& context, const Packet& request) {
   std::string name;
   JsonFields fields(request.body);
@@ -69,9 +64,8 @@ struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const Packet&);
 };
-constexpr Verb verbs[] = {
-    {"hello", hello},     {"descriptors", descriptors}, {"run", run},       {"pause", pause},   {"shutdown", shutdown},
-    {"unpause", unpause}, {"reboot", reboot},           {"rename", rename}, {"status", status}, {"log", take_log}};
+constexpr Verb verbs[] = {{"hello", hello},   {"descriptors", descriptors}, {"run", run},
+                          {"rename", rename}, {"status", status},           {"log", take_log}};
 
 }  // namespace
 
@@ -79,6 +73,10 @@ Reply answer(VerbContext& context, const Packet& request) {
   std::string name;
   JsonFields fields(request.body);
   if (!fields.text("verb", name).ok()) return {error(fields.error()), {}};
+  if (const GuestVerbRow* row = find_guest_verb(name)) {
+    const json arguments = read_arguments(*row, fields);
+    return {fields.ok() ? reply_of(context.lifecycle.ask(row->verb, arguments)) : error(fields.error()), {}};
+  }
   const auto verb = std::ranges::find(verbs, name, &Verb::name);
   if (verb == std::end(verbs)) return {error("unknown verb '" + name + "'"), {}};
   return verb->act(context, request);

@@ -149,6 +149,21 @@ TEST_F(Client, CreatesFromAFile) {
                                            {"paused", true}}));
 }
 
+TEST_F(Client, AsksAGuestByTheTablesRow) {
+  constexpr VerbArgument arguments[] = {{"times", "TIMES", ""}};
+  const GuestVerbRow plain{GuestVerb::pause, "sit", "", "sits"},
+      with{GuestVerb::pause, "clap", "", "claps", false, arguments};
+  serve("POST", "/v1/domains/d/sit", 200, R"({"name": "d"})");
+  serve("POST", "/v1/domains/d/clap", 200, R"({"name": "d"})");
+  start();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(ask(common_, "d", plain), 0);
+  EXPECT_EQ(seen_.body, "");
+  EXPECT_EQ(ask(common_, "d", with, {{"times", 2}}), 0);
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"times", 2}}));
+  testing::internal::GetCapturedStderr();
+}
+
 // JSON can hold no other bytes.
 TEST_F(Client, RefusesAConfigurationThatIsNotUtf8) {
   start();

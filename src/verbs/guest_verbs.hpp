@@ -1,0 +1,50 @@
+// What can be asked of a domain's guest. A row is a route of the REST API, a verb of the control protocol and a
+// subcommand of `cloister`: all of them walk this table. docs/openapi.json and cloister(1) are held against it by
+// tests. What a verb does stands in vmm/lifecycle.cpp.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
+
+#include "arch/types.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+/// What stands after a verb: a member of the request's JSON, and a word after DOMAIN on the command line.
+struct VerbArgument {
+  const char* member;
+  const char* shown;  ///< on the command line
+  const char* help;
+  /// One of these, and it must be there; none: a number, which may be missing.
+  std::span<const std::string_view> words{};
+  u32 fallback = 0;  ///< a number's that is missing
+};
+
+enum class GuestVerb : u8 { pause, unpause, shutdown, reboot };
+
+struct GuestVerbRow {
+  GuestVerb verb;
+  const char* word;   ///< POST /v1/domains/{domain}/WORD; {"verb":"WORD"}; `cloister WORD DOMAIN`
+  const char* help;   ///< of the subcommand
+  const char* done;   ///< what `cloister` says when it was done, after the domain's name
+  bool ends = false;  ///< the domain ends after it: `cloister` can wait for that
+  std::span<const VerbArgument> arguments{};
+};
+
+inline constexpr GuestVerbRow guest_verbs[] = {
+    {GuestVerb::pause, "pause", "Stop a domain's processors", "is paused"},
+    {GuestVerb::unpause, "unpause", "Let a paused domain run", "runs"},
+    {GuestVerb::shutdown, "shutdown", "Press a domain's power button", "was asked to shut down", true},
+    {GuestVerb::reboot, "reboot", "Reset a domain", "is rebooting"},
+};
+
+/// Null: there is no such verb.
+const GuestVerbRow* find_guest_verb(std::string_view word);
+
+/// The arguments in a request: all that the row has, by their members' names. What is wrong with them is the fields'
+/// error.
+nlohmann::json read_arguments(const GuestVerbRow& row, JsonFields& fields);
+
+}  // namespace cloister::toolstack
