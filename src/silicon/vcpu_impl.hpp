@@ -31,7 +31,7 @@ class Vcpu::Impl {
   u64 execute(Block& block, u64 slice);
 
   bool interruptible() const;
-  bool nmi_interruptible() const { return !cpu_.nmi_blocked; }
+  bool nmi_interruptible() const { return !cpu_.nmi_blocked && !cpu_.shadow; }
   bool msr_passes(u32 index) const { return passthrough_.contains(index); }
   const Controls& controls() const { return controls_; }
   void set_controls(const Controls& controls);

@@ -83,7 +83,7 @@ class Vcpu {
   virtual void inject(const Event& event) = 0;
   /// An external interrupt could be delivered now: IF set, no STI or MOV SS shadow, nothing waiting.
   virtual bool interruptible() const = 0;
-  /// An NMI could be delivered now: none in service.
+  /// An NMI could be delivered now: none in service, no STI or MOV SS shadow.
   virtual bool nmi_interruptible() const = 0;
   /// Ends the shadow of STI and MOV SS; after emulating an instruction.
   virtual void clear_interrupt_shadow() = 0;

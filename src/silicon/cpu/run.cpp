@@ -184,7 +184,7 @@ std::optional<Exit> Vcpu::Impl::before_instruction(u64 left) {
     mmu_.attend();
     if (cpu_.kicked.exchange(false)) return exit_for(ExitReason::external_interrupt);
   }
-  if (controls_.nmi_window && nmi_interruptible() && !cpu_.shadow) return exit_for(ExitReason::nmi_window);
+  if (controls_.nmi_window && nmi_interruptible()) return exit_for(ExitReason::nmi_window);
   if (controls_.interrupt_window && interruptible()) return exit_for(ExitReason::interrupt_window);
   if (left == 0) return exit_for(ExitReason::preemption_timer);
   return std::nullopt;
