@@ -30,6 +30,9 @@ class Domain {
   bool paused() const;
   /// Presses the ACPI power button; a guest that listens powers itself off.
   void press_power_button();
+  /// Sends a processor an NMI, which wakes it from HLT. Of those that come before it can take one (it is paused, or has
+  /// one in service) it takes one. Why not: there is no such processor, or the guest has not started it.
+  tl::expected<void, std::string> send_nmi(u32 vcpu);
   /// Ends the domain with `reset`, as its reset button would.
   void reset();
   /// What its clock chip keeps for the next run.

@@ -59,6 +59,13 @@ void Machine::press_power_button() {
   ioapic.set_pin(platform::power_button_gsi, false);
 }
 
+bool Machine::send_nmi(Processor& to) {
+  if (to.waits_for_startup || to.init_wanted) return false;
+  accept(to, {.delivery = nmi});
+  to.notify();
+  return true;
+}
+
 void Machine::pause() {
   const MutexLock held(lock);
   paused = true;

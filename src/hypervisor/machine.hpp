@@ -64,6 +64,8 @@ class Machine {
   void unpause() CLOISTER_EXCLUDES(lock);
 
   void press_power_button() CLOISTER_REQUIRES(lock);
+  /// False: the processor waits for its start-up message, and takes none (SDM vol. 3A, 9.4).
+  bool send_nmi(Processor& to) CLOISTER_REQUIRES(lock);
 
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
