@@ -287,6 +287,8 @@ CASE(nmi) {
   for (int i = 0; i < 100 && seen_count < 2; i++) asm volatile("nop");
   expect("during", during, 1);
   expect("after", seen_count, 2);
+  line("not_of_a_bus");  // SERR# and IOCHK# of the chip set's NMI status
+  expect("sources", cpu::in8(0x61) & 0xc0, 0);
 }
 
 // ---- IOAPIC: the UART's interrupt (pin 4) when its transmitter is empty.

@@ -12,8 +12,10 @@ namespace {
 using platform::PowerEvent;
 using vmx::IoQualification;
 
-constexpr u16 keyboard_controller = 0x64, reset_control = 0xcf9;
+constexpr u16 nmi_status = 0x61, keyboard_controller = 0x64, reset_control = 0xcf9;
 constexpr u8 keyboard_pulse_reset = 0xfe;
+/// That a bus's error caused an NMI (SERR#, IOCHK#): kernels ask for that first, and there is no bus.
+constexpr u8 nmi_sources = 0xc0;
 constexpr u8 reset_cpu = 1u << 2;  // of the reset control register that PC chip sets have at 0xCF9
 
 struct Port {
@@ -48,6 +50,8 @@ constexpr Port ports[] = {
        p.machine.rtc.write(port, value, p.now());
        return std::nullopt;
      }},
+    {nmi_status, nmi_status, [](Processor&, u16) { return static_cast<u8>(~nmi_sources); },
+     [](Processor&, u16, u8) -> Result { return std::nullopt; }},
     {platform::pvpanic_port, platform::pvpanic_port, [](Processor&, u16) { return platform::pvpanic_events; },
      write_pvpanic},
     {platform::sleep_control_port, platform::reset_port,
