@@ -22,7 +22,11 @@ struct VerbArgument {
   u32 fallback = 0;  ///< a number's that is missing
 };
 
-enum class GuestVerb : u8 { pause, unpause, shutdown, reboot };
+enum class GuestVerb : u8 { pause, unpause, shutdown, reboot, trigger };
+
+inline constexpr std::string_view triggers[] = {"nmi"};  // of xl's
+inline constexpr VerbArgument trigger_arguments[] = {{"trigger", "TRIGGER", "nmi: a non-maskable interrupt", triggers},
+                                                     {"vcpu", "VCPU", "the processor that gets it"}};
 
 struct GuestVerbRow {
   GuestVerb verb;
@@ -38,6 +42,7 @@ inline constexpr GuestVerbRow guest_verbs[] = {
     {GuestVerb::unpause, "unpause", "Let a paused domain run", "runs"},
     {GuestVerb::shutdown, "shutdown", "Press a domain's power button", "was asked to shut down", true},
     {GuestVerb::reboot, "reboot", "Reset a domain", "is rebooting"},
+    {GuestVerb::trigger, "trigger", "Send an event to a domain's processor", "was triggered", false, trigger_arguments},
 };
 
 /// Null: there is no such verb.

@@ -11,12 +11,13 @@ constexpr const char* not_running = "it does not run";
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
-Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json&) {
+Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) {
   switch (verb) {
     case GuestVerb::pause: return pause();
     case GuestVerb::unpause: return unpause();
     case GuestVerb::shutdown: return shutdown();
     case GuestVerb::reboot: return reboot();
+    case GuestVerb::trigger: return trigger(arguments["vcpu"].get<u32>());
   }
   return refused("it does not know this verb");
 }
@@ -80,6 +81,13 @@ Lifecycle::Done Lifecycle::reboot() {
   stop_ = true;
   changed_.notify_all();
   return {};
+}
+
+Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
+  const std::scoped_lock guard(lock_);
+  const DomainState state = page_.state();
+  if (domain_ == nullptr || (!runs(state) && state != DomainState::paused)) return refused(not_running);
+  return domain_->send_nmi(vcpu);
 }
 
 void Lifecycle::terminate() {

@@ -35,6 +35,8 @@ class Lifecycle {
   Done shutdown();
   /// Ends the guest and starts it anew. Refused while it is paused, or about to start anew.
   Done reboot();
+  /// An NMI, which a paused guest finds when it goes on. Refused while there is no guest.
+  Done trigger(u32 vcpu);
   /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
   void terminate();
   void rename(std::string name);

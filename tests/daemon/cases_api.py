@@ -88,6 +88,14 @@ def openapi(machine):
     call("POST", "/v1/domains/idle/unpause")
     call("POST", "/v1/domains/uno/unpause", status=409)
     call("POST", "/v1/domains/uno/reboot")
+    call("POST", "/v1/domains", m.creation("nmi", epc=0, kernel="nmi"), 201)
+    m.wait_for_ready("nmi")
+    call("POST", "/v1/domains/nmi/trigger", {"trigger": "nmi"})
+    offered = call("POST", "/v1/domains/nmi/trigger", {"trigger": "reset"}, 400).json["error"]["message"]
+    assert offered == "the request's body: 'trigger': expected \"nmi\"", offered
+    call("POST", "/v1/domains/nmi/trigger", {"trigger": "nmi", "vcpu": 1}, 409)
+    call("POST", "/v1/domains/none/trigger", {"trigger": "nmi"}, 404)
+    call("DELETE", "/v1/domains/nmi")
     for verb in ("pause", "unpause", "shutdown", "reboot"):
         call("POST", f"/v1/domains/none/{verb}", status=404)
     call("GET", "/v1/domains/none", status=404)

@@ -94,6 +94,37 @@ def pause(machine):
     assert m.domains()["one"]["state"] == "running"
 
 
+def trigger(machine):
+    """An NMI reaches the processor that it is for, once each; a paused guest finds it when it goes on."""
+    m = machine()
+    m.create("one", kernel="nmi", vcpus=2)
+    m.wait_for_ready("one")
+    assert m.request("POST", "/v1/domains/one/pause").status == 200
+
+    def cloister(*words):
+        command = [m.settings.programs / "cloister", "--run", m.run, "trigger", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+
+    def has_come(*counts):
+        wait_until(lambda: [m.console("one").count(b"NMI %d" % i) for i in range(2)] == list(counts), counts)
+
+    done = cloister("one", "nmi")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "cloister: one was triggered\n"), done
+    assert b"NMI" not in m.console("one")
+    assert m.request("POST", "/v1/domains/one/unpause").status == 200
+    has_come(1, 0)
+    assert cloister("one", "nmi", "1").returncode == 0
+    has_come(1, 1)
+    assert cloister("one", "nmi", "0").returncode == 0
+    has_come(2, 1)
+    assert b"x" in m.type_into("one", b"x")
+    for words, status, why in ((("one", "reset"), 2, "TRIGGER: reset not in {nmi}"), (("one",), 2, "TRIGGER"),
+                               (("one", "nmi", "2"), 1, "'one': there is no vCPU 2: the last is 1")):
+        done = cloister(*words)
+        assert done.returncode == status and why in done.stderr, (words, done)
+    assert m.log.read_text().count("event=domain-trigger domain=one") == 3
+
+
 def own_end(machine):
     """A guest that powers itself off, and one that crashes, leave nothing behind."""
     m = machine()
@@ -208,6 +239,7 @@ CASES = {
     "life": life,
     "paused": paused,
     "pause": pause,
+    "trigger": trigger,
     "own-end": own_end,
     "shortage": shortage,
     "separate-keys": separate_keys,

@@ -154,6 +154,8 @@ TEST(Lifecycle, StartsOnceAndRefusesWhatDoesNotFit) {
   EXPECT_TRUE(ask({{"verb", "reboot"}}).contains("error")) << "nobody would look at it any more";
   EXPECT_FALSE(lifecycle.stop_flag());
   EXPECT_TRUE(ask({{"verb", "sing"}}).contains("error"));
+  EXPECT_EQ(ask({{"verb", "trigger"}, {"trigger", "nmi"}})["error"], "it does not run");
+  EXPECT_EQ(ask({{"verb", "trigger"}, {"trigger", "init"}})["error"], "'trigger': expected \"nmi\"");
   EXPECT_TRUE(ask({{"verb", 3}}).contains("error"));
 }
 
