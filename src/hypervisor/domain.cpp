@@ -132,7 +132,7 @@ void Domain::press_power_button() {
 
 tl::expected<void, std::string> Domain::send_nmi(u32 vcpu) {
   Machine& machine = impl_->machine;
-  const std::lock_guard lock(machine.lock);
+  const MutexLock held(machine.lock);
   if (vcpu >= machine.processors.size())
     return tl::unexpected(fmt::format("there is no vCPU {}: the last is {}", vcpu, machine.processors.size() - 1));
   if (!machine.send_nmi(*machine.processors[vcpu]))
