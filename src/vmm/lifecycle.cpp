@@ -84,7 +84,7 @@ Lifecycle::Done Lifecycle::reboot() {
 }
 
 Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
-  const std::scoped_lock guard(lock_);
+  const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (domain_ == nullptr || (!runs(state) && state != DomainState::paused)) return refused(not_running);
   return domain_->send_nmi(vcpu);
