@@ -11,7 +11,7 @@ namespace cloister::silicon {
 using arch::SgxError;
 
 LeafResult eupdatesvn(LeafContext& ctx) {
-  const auto guard = ctx.guard();
+  const MutexLock guard(ctx.package.mutex());
   bool empty = true;
   ctx.package.memory().impl().for_each_used([&](const EpcmEntry& page) { empty = empty && !page.valid; });
   if (fails("EUPDATESVN.epc_ready", !empty)) return failure(SgxError::epc_not_ready);

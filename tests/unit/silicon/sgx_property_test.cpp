@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "silicon/sgx/entry.hpp"
+#include "silicon/sgx/leaf_table.hpp"
 #include "silicon/sgx/measurement.hpp"
 #include "silicon/vcpu_impl.hpp"
 #include "unit/silicon/sgx_invariants.hpp"
