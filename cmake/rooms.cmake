@@ -1,8 +1,9 @@
 # A room of the source tree is a static library of all its .cpp files. PUBLIC: the rooms and libraries below it that its
 # headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
-# includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past.
+# includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past. STRICT: clang
+# lets it have no conversion that may lose something, and no cast that does not say what it does.
 function(cloister_room name)
-  cmake_parse_arguments(ROOM "FAST" "" "PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ROOM "FAST;STRICT" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   if(NOT sources)
     add_library(${name} INTERFACE)
@@ -11,6 +12,9 @@ function(cloister_room name)
   endif()
   add_library(${name} STATIC ${sources})
   target_link_libraries(${name} PUBLIC cloister_options ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE})
+  if(ROOM_STRICT)
+    target_compile_options(${name} PRIVATE "${cloister_strict}")
+  endif()
   if(NOT ROOM_FAST)
     target_link_libraries(${name} PRIVATE cloister_hardening)
   endif()
