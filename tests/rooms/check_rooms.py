@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds the includes and link lines of src/ against the rooms that src/CMakeLists.txt declares.
 
-    check_rooms.py --source FOLDER [--build FOLDER] [--sizes]
+    check_rooms.py --source FOLDER [--tests FOLDER] [--build FOLDER] [--sizes]
 
 - A file includes only what its room declares; a header only what is declared PUBLIC.
 - What is declared is used, stands above its user in the file, and there is no circle of rooms.
@@ -9,6 +9,7 @@
 - Of the silicon others see the door alone (SEEN_OF).
 - Locks are those that the compiler checks (host/mutex.hpp); the standard library's are there alone, and where it is
   spdlog that locks.
+- The door's own tests are written against the door alone (DOOR_TESTS), with --tests.
 - A program links the rooms of PROGRAMS and no others (with --build, by build.ninja).
 --sizes prints the rooms with their files, lines and arrows."""
 import argparse
@@ -18,6 +19,12 @@ import sys
 
 # Rooms of which others may include only these headers: the others' way in is vmx/.
 SEEN_OF = {"silicon": {"silicon/backend.hpp"}}
+
+# The tests that every implementation of vmx/ must pass: where they are, what they may include, and the one file that
+# names implementations, with what it includes of them.
+DOOR_TESTS = "unit/vmx"
+DOOR_TESTS_SEE = {"arch", "vmx"}
+DOOR_TESTS_NAME = {"implementations.cpp": {"silicon/backend.hpp"}}
 
 # What each program may link: a VMM has no HTTP, no registry and no formats of other tools in it.
 PROGRAMS = {
@@ -165,6 +172,19 @@ def check_locks(tree):
             yield f"{where}: uses {lock}, which no compiler checks; host/mutex.hpp has the locks"
 
 
+def check_door_tests(tests):
+    folder = tests / DOOR_TESTS
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".hpp", ".cpp"))
+    if not any(p.name.endswith("_test.cpp") for p in files):
+        yield f"{DOOR_TESTS}: there are no tests of the door"
+    for path in files:
+        named = DOOR_TESTS_NAME.get(path.name, set())
+        for include in INCLUDE.findall(path.read_text()):
+            own = (folder / include).is_file()
+            if not own and include not in named and include.split("/")[0] not in DOOR_TESTS_SEE:
+                yield f"{DOOR_TESTS}/{path.relative_to(folder)}: includes {include}; the tests of the door see the door alone"
+
+
 def check_programs(tree, build):
     ninja = (build / "build.ninja").read_text()
     for program, allowed in PROGRAMS.items():
@@ -188,6 +208,7 @@ def print_sizes(tree):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=pathlib.Path, required=True, help="the folder src")
+    parser.add_argument("--tests", type=pathlib.Path, help="the folder tests")
     parser.add_argument("--build", type=pathlib.Path, help="a build's folder, with build.ninja")
     parser.add_argument("--sizes", action="store_true")
     options = parser.parse_args()
@@ -195,6 +216,8 @@ def main():
     if options.sizes:
         print_sizes(tree)
     found = [*check_folders(tree), *check_includes(tree), *check_order(tree), *check_circles(tree), *check_locks(tree)]
+    if options.tests:
+        found += check_door_tests(options.tests)
     if options.build:
         found += check_programs(tree, options.build)
     for line in found:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """check_rooms.py finds what is planted, each fault by itself in a copy of src/.
 
-    check_rooms_test.py SOURCE BUILD"""
+    check_rooms_test.py SOURCE BUILD TESTS"""
 import pathlib
 import shutil
 import sys
@@ -10,7 +10,7 @@ import unittest
 
 import check_rooms
 
-SOURCE = BUILD = None
+SOURCE = BUILD = TESTS = None
 
 
 class Planted(unittest.TestCase):
@@ -89,6 +89,50 @@ class Planted(unittest.TestCase):
         self.assertEqual(self.found(), ["attic/: no cloister_room() declares it"])
 
 
+class DoorTests(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tests = pathlib.Path(folder.name)
+        self.folder = self.tests / check_rooms.DOOR_TESTS
+        shutil.copytree(TESTS / check_rooms.DOOR_TESTS, self.folder)
+
+    def found(self):
+        return list(check_rooms.check_door_tests(self.tests))
+
+    def plant(self, file, include):
+        path = self.folder / file
+        path.write_text(path.read_text() + f'#include "{include}"\n')
+
+    def test_nothing_is_found_in_the_tree(self):
+        self.assertEqual(self.found(), [])
+
+    def test_a_test_that_names_an_implementation(self):
+        self.plant("exits_test.cpp", "silicon/backend.hpp")
+        self.assertEqual(
+            self.found(),
+            ["unit/vmx/exits_test.cpp: includes silicon/backend.hpp; the tests of the door see the door alone"],
+        )
+
+    def test_the_one_file_that_looks_into_one(self):
+        self.plant("implementations.cpp", "silicon/vcpu_impl.hpp")
+        self.assertEqual(
+            self.found(),
+            ["unit/vmx/implementations.cpp: includes silicon/vcpu_impl.hpp; the tests of the door see the door alone"],
+        )
+
+    def test_a_helper_of_another_rooms_tests(self):
+        self.plant("guest.hpp", "unit/silicon/sgx_machine.hpp")
+        self.assertEqual(
+            self.found(),
+            ["unit/vmx/guest.hpp: includes unit/silicon/sgx_machine.hpp; the tests of the door see the door alone"],
+        )
+
+    def test_tests_that_are_not_there(self):
+        shutil.rmtree(self.folder)
+        self.assertEqual(self.found(), ["unit/vmx: there are no tests of the door"])
+
+
 class Links(unittest.TestCase):
     def found(self, change=lambda text: text):
         with tempfile.TemporaryDirectory() as folder:
@@ -109,5 +153,5 @@ class Links(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    SOURCE, BUILD = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+    SOURCE, BUILD, TESTS = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
     unittest.main(argv=sys.argv[:1])
