@@ -51,6 +51,7 @@ TEST_P(Exits, AnInstructionThatExitsIsNotDone) {
   GeneralRegs before;
   for (std::size_t i = 0; i < before.gpr.size(); ++i) before.gpr[i] = 0x100 + i;
   before.gpr[arch::rsp] = stack;
+  before.gpr[arch::rax] = 9;  // what CR8 takes
   before.gpr[arch::rdx] = port;
   before.gpr[arch::rcx] = arch::msr::lstar;
   before.gpr[arch::rsi] = source;
