@@ -20,7 +20,11 @@ class Events : public OneProcessor {
     vcpu_->inject(event);
     return run({0x90, 0xf4}, with(flags));
   }
-  void control(Controls controls) { vcpu_->set_controls(controls); }
+  void control(bool Controls::*one) {
+    Controls controls;
+    controls.*one = true;
+    vcpu_->set_controls(controls);
+  }
 };
 
 TEST_P(Events, AnExternalInterrupt) {
@@ -66,10 +70,11 @@ TEST_P(Events, AnInjectedOneIsNotIntercepted) {
 
 TEST_P(Events, AnNmiBlocksOthersUntilIret) {
   EXPECT_TRUE(vcpu_->nmi_interruptible());
-  expect_delivered(inject({v::nmi, EventType::nmi}, 0), v::nmi);
+  const Exit halted = inject({v::nmi, EventType::nmi}, 0);
+  expect_delivered(halted, v::nmi);
   EXPECT_FALSE(vcpu_->nmi_interruptible());
   guest_.put_bytes(handler_of(v::nmi) + 1, std::initializer_list<u8>{0x48, 0xcf});  // iretq
-  complete(Exit{.instruction_length = 1});
+  complete(halted);
   expect_halt_at(resume(), code + 1);
   EXPECT_TRUE(vcpu_->nmi_interruptible());
 }
@@ -136,7 +141,7 @@ TEST_P(Events, AnInterceptedSingleStepSaysWhichDebugException) {
 // ---- windows and shadows
 
 TEST_P(Events, AWindowOpensWithTheInterruptFlag) {
-  control({.interrupt_window = true});
+  control(&Controls::interrupt_window);
   expect_halt_at(run({0x90, 0xf4}), code + 1);
   const Exit exit = run({0x90, 0xf4}, with(f::if_));
   EXPECT_EQ(static_cast<unsigned>(exit.reason), 7u);
@@ -145,12 +150,12 @@ TEST_P(Events, AWindowOpensWithTheInterruptFlag) {
   EXPECT_EQ(rip(), code + 6);
   EXPECT_EQ(run({0xfb, 0x90, 0xf4}).reason, ExitReason::interrupt_window);  // sti; nop; hlt
   EXPECT_EQ(rip(), code + 2) << "behind STI's shadow";
-  control({});
+  vcpu_->set_controls({});
   expect_halt_at(run({0x90, 0xf4}, with(f::if_)), code + 1);
 }
 
 TEST_P(Events, AnExitInTheShadowKeepsIt) {
-  control({.interrupt_window = true});
+  control(&Controls::interrupt_window);
   const Exit exit = run({0xfb, 0xf4});  // sti; hlt
   expect_halt_at(exit, code + 1);
   EXPECT_FALSE(vcpu_->interruptible());
@@ -160,7 +165,7 @@ TEST_P(Events, AnExitInTheShadowKeepsIt) {
 }
 
 TEST_P(Events, ShadowsEndWithTheNextInstruction) {
-  control({.monitor_trap = true});
+  control(&Controls::monitor_trap);
   GeneralRegs regs = with(f::if_);
   regs.gpr[arch::rax] = data_selector;
   run({0x8e, 0xd0, 0x90, 0xf4}, regs);  // mov ss, ax; nop
@@ -186,7 +191,7 @@ TEST_P(Events, InterruptibleIsWhatTheFlagAndTheQueueSay) {
 }
 
 TEST_P(Events, AnNmiWindowOpensWithIret) {
-  control({.nmi_window = true});
+  control(&Controls::nmi_window);
   EXPECT_EQ(static_cast<unsigned>(run({0x90, 0xf4}).reason), 8u);
   EXPECT_EQ(rip(), code) << "at once";
   guest_.put_bytes(handler_of(v::nmi), std::initializer_list<u8>{0x90, 0x48, 0xcf});  // nop; iretq
@@ -196,7 +201,7 @@ TEST_P(Events, AnNmiWindowOpensWithIret) {
 }
 
 TEST_P(Events, AMonitorTrapIsAfterEachInstruction) {
-  control({.monitor_trap = true});
+  control(&Controls::monitor_trap);
   EXPECT_EQ(static_cast<unsigned>(run({0x90, 0xeb, 0x01, 0xf4, 0xf4}).reason), 37u);  // nop; jmp +1; hlt; hlt
   EXPECT_EQ(rip(), code + 1);
   EXPECT_EQ(resume().reason, ExitReason::monitor_trap_flag);

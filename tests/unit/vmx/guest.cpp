@@ -50,6 +50,7 @@ Guest::Guest(Package& package) : package_(package), memory_(package.make_memory(
                                  0x00cf'f300'0000'ffff,
                                  0x0000'8900'5800'0067};
   put(gdt, descriptors);
+  put<u16>(tss + 102, 0x68);  // the I/O permission bitmap: none, within the limit (SDM vol. 1, 19.5.2)
   for (unsigned vector = 0; vector < 256; ++vector) {
     const auto handler = static_cast<u32>(handler_of(static_cast<u8>(vector)));
     put(idt + vector * sizeof(Gate),
