@@ -234,23 +234,30 @@ TEST_P(EpcVirtualization, VirtualChildrenAreChildren) {
   expect_code(encls(eremove, 0, page(0)), SgxError::success);
 }
 
-/// What ERDINFO tells: the page's address for the guest's own ECREATE, and what root mode chose for its own.
+/// What ERDINFO tells of a child: the SECS's address for the guest's own ECREATE, and what root mode chose for its own.
 TEST_P(EpcVirtualization, ASecsHasItsContext) {
   constexpr u64 chosen = 0x1234'5000;
   alignas(64) const arch::Secinfo info{};
   alignas(4096) const arch::Secs secs = plain_secs();
   ASSERT_EQ(package_->ecreate(first + 5, info, secs, Gpa{chosen}).fault, std::nullopt);
   expect_halt_at(encls(EnclsLeaf::ecreate, pageinfo, page(6)), code + 3);
-  const auto context_of = [&](u64 address) {
-    expect_code(encls(EnclsLeaf::erdinfo, rdinfo, address), SgxError::success);
+  const auto add_child = [&](u64 child, u64 of) {
+    guest_.put(secinfo, arch::Secinfo{arch::secinfo_flags::r | (static_cast<u64>(arch::PageType::reg) << 8), {}});
+    guest_.put(pageinfo, arch::Pageinfo{secs.base, source, secinfo, of});
+    expect_halt_at(encls(EnclsLeaf::eadd, pageinfo, child), code + 3);
+  };
+  add_child(page(7), page(5));
+  add_child(page(8), page(6));
+  const auto context_of_parent = [&](u64 child) {
+    expect_code(encls(EnclsLeaf::erdinfo, rdinfo, child), SgxError::success);
     return guest_.get<arch::Rdinfo>(rdinfo).enclavecontext;
   };
-  EXPECT_EQ(context_of(page(5)), chosen);
-  EXPECT_EQ(context_of(page(6)), page(6));
+  EXPECT_EQ(context_of_parent(page(7)), chosen);
+  EXPECT_EQ(context_of_parent(page(8)), page(6));
   control([](Controls& c) { c.enclv_exiting = true; });
   guest_.put<u64>(context, 0x77);
   expect_code(enclv(EnclvLeaf::esetcontext, 0, page(5), context), SgxError::success);
-  EXPECT_EQ(context_of(page(5)), 0x77u);
+  EXPECT_EQ(context_of_parent(page(7)), 0x77u);
 }
 
 CLOISTER_EACH_IMPLEMENTATION(EpcVirtualization);
