@@ -171,12 +171,16 @@ TEST_P(Events, ShadowsEndWithTheNextInstruction) {
   run({0x8e, 0xd0, 0x90, 0xf4}, regs);  // mov ss, ax; nop
   EXPECT_EQ(rip(), code + 2);
   EXPECT_FALSE(vcpu_->interruptible());
+  EXPECT_FALSE(vcpu_->nmi_interruptible());
   resume();
   EXPECT_TRUE(vcpu_->interruptible());
+  EXPECT_TRUE(vcpu_->nmi_interruptible());
   run({0xfb, 0x90, 0xf4});  // sti; nop
   EXPECT_FALSE(vcpu_->interruptible());
+  EXPECT_FALSE(vcpu_->nmi_interruptible());
   vcpu_->clear_interrupt_shadow();
   EXPECT_TRUE(vcpu_->interruptible());
+  EXPECT_TRUE(vcpu_->nmi_interruptible());
 }
 
 TEST_P(Events, InterruptibleIsWhatTheFlagAndTheQueueSay) {
