@@ -9,7 +9,6 @@
 // knows: "creating" has no guest, "running" may have one.
 #include <fcntl.h>
 #include <fmt/chrono.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -17,7 +16,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "daemon/domain.hpp"
+#include "daemon/domains.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
 #include "host/unix_socket.hpp"
@@ -35,8 +34,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// To unpack a kernel and lay out a domain on a machine that has much else to do.
-constexpr std::chrono::seconds longest_launch(60);
 constexpr unsigned socket_mode = 0660;
 
 ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
@@ -183,7 +180,7 @@ tl::expected<u32, std::string> Domains::next_id() {
     if (!table_.contains(id) && !sockets_.has(id)) {
       MachineRecord next = machine_record_;
       next.next_id = id + 1;
-      if (auto kept = registry_.put(next); !kept) return tl::unexpected(kept.error());
+      if (auto kept = around_.records->put(next); !kept) return tl::unexpected(kept.error());
       machine_record_ = std::move(next);
       return id;
     }
@@ -217,7 +214,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     error.status = allocation.error().shortage ? 507 : 400;
     return tl::unexpected(error);
   }
-  auto domain = std::make_shared<Domain>();
+  auto domain = std::make_shared<Domain>(LifeState::admitted);
   PackageValues package = package_values(machine(), allocation->grants, features);
   domain->record = {.id = *id,
                     .name = config.name,
@@ -235,7 +232,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .process = std::nullopt,
                     .run = paths_.run};
   domain->config = std::move(config);
-  if (auto kept = registry_.put(domain->record); !kept) {
+  if (auto kept = around_.records->put(domain->record); !kept) {
     broker_.release(*id);
     return tl::unexpected(internal(kept.error()));
   }
@@ -295,18 +292,18 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
   }
   auto lines = make_log_pipe();
   if (!lines) return tl::unexpected(lines.error());
-  auto process = spawn_vmm(vmm_, vmm_title(record.id, registry_.state()), descriptors, lines->theirs.get());
+  auto process = around_.vmms->start(record.id, descriptors, lines->theirs.get());
   if (!process) return tl::unexpected(process.error());
   domain->process = std::move(process->pidfd);
   domain->pid = process->pid;
   logs_->add(record.id, record.name, std::move(lines->ours));
   domain->memory = std::move(memory);
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
-  ::eventfd_write(wake_.get(), 1);
+  happens(*domain, LifeEvent::started);
   if (auto added = cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)); !added)
     return tl::unexpected(added.error());
-  record.process = identity_of(domain->pid);
-  if (auto kept = registry_.put(record); !kept) return tl::unexpected(kept.error());
+  record.process = around_.vmms->identity(domain->pid);
+  if (auto kept = around_.records->put(record); !kept) return tl::unexpected(kept.error());
   domain->record = std::move(record);
   return std::move(*launching);
 }
@@ -314,7 +311,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
 tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenImages& images, bool paused) {
   auto launching = start(domain, images);
   if (!launching) return tl::unexpected(internal(launching.error()));
-  const auto answer = launching->request("hello", longest_launch);
+  const auto answer = launching->request("hello", around_.patience.launch);
   if (!answer) {
     const ControlError& why = answer.error();
     return tl::unexpected(ApiError{.status = why.answered ? 400 : 500,
@@ -326,13 +323,14 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
   {
     const MutexLock held(lock_);
     // Its end may have been seen already, and its record must not come back.
-    if (domain->ending || !in_table(domain)) return tl::unexpected(internal("the domain's process has ended"));
+    if (domain->life.over()) return tl::unexpected(internal("the domain's process has ended"));
     DomainRecord running = domain->record;
     running.running = true;
-    if (auto kept = registry_.put(running); !kept) return tl::unexpected(internal(kept.error()));
+    if (auto kept = around_.records->put(running); !kept) return tl::unexpected(internal(kept.error()));
     domain->record = std::move(running);
+    happens(*domain, LifeEvent::laid_out);
   }
-  const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, longest_launch);
+  const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, around_.patience.launch);
   if (!started) return tl::unexpected(internal(started.error().message));
   return {};
 }
@@ -341,7 +339,7 @@ void Domains::roll_back(const Pointer& domain) {
   {
     const MutexLock held(lock_);
     domain->fate = "creation-failed";
-    if (domain->pid == 0) begin_end(domain);
+    if (!domain->life.held()) begin_end(domain);
   }
   kill_and_wait(domain);
 }

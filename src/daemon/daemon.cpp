@@ -125,8 +125,10 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   // From here on there are threads, and domains that must not lose their daemon in a step of theirs.
   const sigset_t ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  auto vmms = std::make_unique<HostVmms>(vmm, registry->state());
+  Surroundings around{.records = std::make_unique<Registry>(std::move(*registry)), .vmms = std::move(vmms)};
   auto domains =
-      Domains::create(*paths, std::move(*registry), std::move(*sockets), std::move(*broker), vmm, std::move(*cgroups));
+      Domains::create(*paths, std::move(around), std::move(*sockets), std::move(*broker), std::move(*cgroups));
   if (!domains) return tl::unexpected(domains.error());
   auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
   if (!socket) return tl::unexpected(socket.error());

@@ -8,7 +8,6 @@
 #include <charconv>
 #include <filesystem>
 
-#include "daemon/domain.hpp"
 #include "host/log.hpp"
 #include "protocol/control.hpp"
 
@@ -17,8 +16,6 @@ namespace cloister::toolstack {
 namespace {
 
 using std::chrono::seconds;
-
-constexpr seconds patience(5);
 
 /// Time on a processor of all threads of a process.
 double cpu_seconds_of(int pid) {
@@ -32,25 +29,24 @@ double cpu_seconds_of(int pid) {
 
 ApiError no_such_domain(const std::string& key) { return {.status = 404, .message = "no domain '" + key + "'"}; }
 
-Domains::Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
+Domains::Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker,
                  std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups)
     : paths_(std::move(paths)),
-      registry_(std::move(registry)),
+      around_(std::move(around)),
       sockets_(std::move(sockets)),
       broker_(std::move(broker)),
-      vmm_(std::move(vmm)),
       logs_(std::move(logs)),
       cgroups_(std::move(cgroups)),
       host_memory_(host_memory()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
-tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Registry registry,
+tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Surroundings around,
                                                                     SocketFolders sockets, Broker broker,
-                                                                    std::string vmm, DomainCgroups cgroups) {
+                                                                    DomainCgroups cgroups) {
   auto logs = VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); });
   if (!logs) return tl::unexpected(logs.error());
-  std::unique_ptr<Domains> domains(new Domains(paths, std::move(registry), std::move(sockets), std::move(broker),
-                                               std::move(vmm), std::move(*logs), std::move(cgroups)));
+  std::unique_ptr<Domains> domains(new Domains(paths, std::move(around), std::move(sockets), std::move(broker),
+                                               std::move(*logs), std::move(cgroups)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
   {
     const MutexLock held(domains->lock_);
@@ -72,6 +68,13 @@ Domains::~Domains() {
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
+}
+
+void Domains::happens(Domain& domain, LifeEvent event) {
+  if (around_.observer) around_.observer(domain.life.state(), event);
+  domain.life.happens(event);
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
 }
 
 Domains::Pointer Domains::lookup(const std::string& key) const {
@@ -113,11 +116,6 @@ void Domains::remove_sockets(const Domain& domain) const {
   if (!removed) log(LogLevel::warning, "sockets-left", {{"domain", record.name}, {"error", removed.error()}});
 }
 
-bool Domains::in_table(const Pointer& domain) const {
-  const auto found = table_.find(domain->record.id);
-  return found != table_.end() && found->second == domain;
-}
-
 std::string Domains::name_of(u32 id) const {
   const auto found = table_.find(id);
   return found == table_.end() ? std::to_string(id) : found->second->record.name;
@@ -146,22 +144,18 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.grants = domain.record.grants;
   info.page = domain.page;
   info.memory = domain.memory;
-  info.state = "unresponsive";
-  if (!domain.record.running) info.state = "creating";
-  if (domain.record.running && domain.page != nullptr) {
-    info.state = toolstack::name_of(domain.page->state());
-    info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
-    info.restarts = domain.page->restarts();
-  }
-  if (domain.ending) info.state = "ending";
+  const char* const shown = domain.life.shown();
+  info.state = shown != nullptr ? shown : toolstack::name_of(domain.page->state());
+  if (domain.page == nullptr) return info;
+  info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
+  info.restarts = domain.page->restarts();
   return info;
 }
 
 std::optional<ApiError> Domains::not_now(const Domain& domain) const {
   const std::string name = "'" + domain.record.name + "'";
-  if (domain.ending) return ApiError{409, name + " is ending"};
-  if (!domain.record.running) return ApiError{409, name + " is being created"};
-  return std::nullopt;
+  if (domain.life.takes_requests()) return std::nullopt;
+  return ApiError{409, name + (domain.life.over() ? " is ending" : " is being created")};
 }
 
 Domains::Result Domains::find(const std::string& key) const {
@@ -206,7 +200,7 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     record = domain->record;
   }
-  auto control = connect(record, patience);
+  auto control = connect(record, around_.patience.verb);
   if (!control) {
     const MutexLock held(lock_);
     if (control.error() == ControlClient::Refused::nobody || !table_.contains(record.id))
@@ -216,7 +210,7 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
   }
   nlohmann::json request = arguments;
   request["verb"] = verb.word;
-  if (const auto reply = control->request(request, patience); !reply)
+  if (const auto reply = control->request(request, around_.patience.verb); !reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
   log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", name}, {"id", std::to_string(record.id)}});
   return find(std::to_string(record.id));
@@ -237,7 +231,7 @@ Domains::Result Domains::rename(const std::string& key, const std::string& name)
       return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
     DomainRecord renamed = domain->record;
     renamed.name = name;
-    if (auto kept = registry_.put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
+    if (auto kept = around_.records->put(renamed); !kept) return tl::unexpected(ApiError{500, kept.error()});
     domain->record = std::move(renamed);
     logs_->rename(domain->record.id, name);
     log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before}});

@@ -18,16 +18,15 @@
 
 #include "daemon/broker.hpp"
 #include "daemon/cgroups.hpp"
+#include "daemon/domain.hpp"
 #include "daemon/opener.hpp"
-#include "daemon/registry.hpp"
 #include "daemon/socket_folders.hpp"
-#include "daemon/spawn.hpp"
 #include "daemon/vmm_logs.hpp"
+#include "daemon/vmm_processes.hpp"
 #include "host/mutex.hpp"
 #include "plan/domain_memory.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
-#include "protocol/domain_page.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
@@ -39,6 +38,8 @@ struct ApiError {
   std::string file{};        ///< of the configuration; empty: the error does not stand there
   u32 line = 0, column = 0;  ///< 0: the file as a whole
 };
+
+ApiError no_such_domain(const std::string& key);
 
 /// A domain as others see it.
 struct DomainInfo {
@@ -84,12 +85,32 @@ struct MachineEpcInfo {
   std::vector<EpcExtent> withdrawn;
 };
 
+/// How long others are waited for.
+struct Patience {
+  using Time = std::chrono::milliseconds;
+  Time launch = std::chrono::seconds(60);  ///< to lay out a domain on a machine that has much else to do
+  Time verb = std::chrono::seconds(5);
+  Time handover = std::chrono::seconds(2);  ///< of a VMM that is found: it delays the daemon's start
+  Time backlog{100};                        ///< of such a VMM: who cannot be reached at once is looked for again
+  Time exit = std::chrono::seconds(10);     ///< of a VMM that is killed at the daemon's start
+  Time death = std::chrono::seconds(20);    ///< of one that is killed later on
+  Time retry = std::chrono::seconds(1);     ///< between two tries of what could not be done
+};
+
+/// What the domains depend on and a test may stand in for.
+struct Surroundings {
+  std::unique_ptr<const Records> records;
+  std::unique_ptr<const VmmProcesses> vmms;
+  Patience patience{};
+  LifeObserver observer{};  ///< with the domains' lock; none: nobody looks
+};
+
 class Domains {
  public:
-  /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch. `vmm`: the program.
-  static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Registry registry,
+  /// Finds the domains of an earlier daemon, cleans up what it left, and starts to watch.
+  static tl::expected<std::unique_ptr<Domains>, std::string> create(const DaemonPaths& paths, Surroundings around,
                                                                     SocketFolders sockets, Broker broker,
-                                                                    std::string vmm, DomainCgroups cgroups);
+                                                                    DomainCgroups cgroups);
   /// Domains go on.
   ~Domains();
   Domains(const Domains&) = delete;
@@ -113,11 +134,13 @@ class Domains {
   const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
 
  private:
-  struct Domain;
   using Pointer = std::shared_ptr<Domain>;
 
-  Domains(DaemonPaths paths, Registry registry, SocketFolders sockets, Broker broker, std::string vmm,
-          std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups);
+  Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker, std::unique_ptr<VmmLogs> logs,
+          DomainCgroups cgroups);
+
+  /// The one way from a state to the next. Wakes who waits for it, and the watcher.
+  void happens(Domain& domain, LifeEvent event) CLOISTER_REQUIRES(lock_);
 
   // creation
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
@@ -138,11 +161,12 @@ class Domains {
   bool set_aside(u32 id, const std::string& why) const;
   std::optional<std::string> accounts_unknown() const CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> recover() CLOISTER_REQUIRES(lock_);
-  enum class Life : u8 { dead, held, unknown };
+  enum class Proof : u8 { dead, held, unknown };
   Pointer find_again(const Pointer& domain) CLOISTER_REQUIRES(lock_);
-  Life look_for_process(Domain& domain) const CLOISTER_REQUIRES(lock_);
-  Life look_for_listener(Domain& domain) const CLOISTER_REQUIRES(lock_);
-  Life end_launch(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  Proof look_for_process(Domain& domain) CLOISTER_REQUIRES(lock_);
+  Proof look_for_listener(Domain& domain) CLOISTER_REQUIRES(lock_);
+  Proof end_launch(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  Proof hold(Domain& domain, Fd process, int pid) CLOISTER_REQUIRES(lock_);
   bool look_again() CLOISTER_REQUIRES(lock_);
   /// What a VMM holds of what the daemon keeps beside it.
   struct Handover {
@@ -169,8 +193,6 @@ class Domains {
   void kill_and_wait(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
 
   Pointer lookup(const std::string& key) const CLOISTER_REQUIRES(lock_);
-  /// False: it has ended.
-  bool in_table(const Pointer& domain) const CLOISTER_REQUIRES(lock_);
   /// Why nothing can be asked of it at the moment.
   std::optional<ApiError> not_now(const Domain& domain) const CLOISTER_REQUIRES(lock_);
   DomainInfo info(const Domain& domain) const CLOISTER_REQUIRES(lock_);
@@ -184,10 +206,9 @@ class Domains {
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
 
   const DaemonPaths paths_;
-  const Registry registry_;
+  const Surroundings around_;
   const SocketFolders sockets_;
   Broker broker_ CLOISTER_GUARDED_BY(lock_);
-  const std::string vmm_;
   FileOpener opener_;
   const std::unique_ptr<VmmLogs> logs_;
   const DomainCgroups cgroups_;

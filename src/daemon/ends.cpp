@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "daemon/domain.hpp"
+#include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
 
@@ -14,9 +14,6 @@ namespace cloister::toolstack {
 namespace {
 
 using std::chrono::seconds;
-
-constexpr seconds longest_death(20);
-constexpr int retry_ms = 1000;
 
 /// page: null if the domain never had one.
 std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
@@ -34,38 +31,41 @@ Domains::Result Domains::destroy(const std::string& key) {
     domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     const std::string& name = domain->record.name;
-    if (!domain->ending) {
+    if (!domain->life.over()) {
       if (const auto no = not_now(*domain)) return tl::unexpected(*no);
-      if (domain->pid == 0) return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
+      if (!domain->life.held())
+        return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
       domain->fate = "destroyed";
     }
     last = info(*domain);
   }
   kill_and_wait(domain);
   const MutexLock held(lock_);
-  if (in_table(domain)) return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
+  if (!domain->life.is(LifeState::gone))
+    return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
   last.state = "ended";
   return last;
 }
 
-/// The watcher does the rest. Returns when all is done, or if the process does not die within longest_death.
+/// The watcher does the rest. Returns when all is done, or if the process does not die in time.
 void Domains::kill_and_wait(const Pointer& domain) {
   const MutexLock held(lock_);
-  if (domain->process && domain->pid != 0) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
-  const bool dead = changed_.wait_for(lock_, longest_death,
-                                      [&]() CLOISTER_REQUIRES(lock_) { return domain->ending || !in_table(domain); });
-  if (dead) changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) { return !in_table(domain); });
+  if (domain->life.held()) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+  const bool dead =
+      changed_.wait_for(lock_, around_.patience.death, [&]() CLOISTER_REQUIRES(lock_) { return domain->life.over(); });
+  if (dead) changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) { return domain->life.is(LifeState::gone); });
 }
 
 void Domains::watch() {
   const MutexLock held(lock_);
+  const int retry_ms = static_cast<int>(around_.patience.retry.count());
   while (!stopping_) {
     // First: of those that it finds the ends are waited for at once.
     const bool all_known = look_again(), all_answer = ask_again();
     std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
     std::vector<Pointer> watched;
     for (const auto& [id, domain] : table_) {
-      if (!domain->process) continue;
+      if (!domain->life.held()) continue;
       set.push_back({.fd = domain->process.get(), .events = POLLIN, .revents = 0});
       watched.push_back(domain);
     }
@@ -97,15 +97,14 @@ void Domains::collect_ends() {
 }
 
 void Domains::begin_end(const Pointer& domain) {
-  if (std::exchange(domain->ending, true)) return;
-  if (domain->pid != 0) domain->last_words = reap(domain->process.get());
+  if (domain->life.over()) return;
+  if (domain->life.held()) domain->last_words = reap(domain->process.get());
   domain->process = Fd();
   domain->pid = 0;  // the number may be another's from now on
   // The domain's memory goes with end(), not with the future.
   ends_.push_back(std::async(std::launch::async | std::launch::deferred,
                              [this, last = domain]() mutable { end(std::move(last)); }));
-  changed_.notify_all();
-  ::eventfd_write(wake_.get(), 1);
+  happens(*domain, LifeEvent::died);
 }
 
 void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
@@ -115,7 +114,7 @@ void Domains::withdraw(const Domain& domain, const std::vector<u64>& frames) {
     log(LogLevel::error, "frame-withdrawn", {{"domain", domain.record.name}, {"frame", std::to_string(frame)}});
   }
   if (frames.empty() || !machine_unread_.empty()) return;
-  if (auto kept = registry_.put(machine_record_); !kept)
+  if (auto kept = around_.records->put(machine_record_); !kept)
     log(LogLevel::error, "state-not-kept", {{"error", kept.error()}});
 }
 
@@ -128,8 +127,7 @@ std::optional<std::vector<u64>> Domains::clean(const Domain& domain) {
     if (stuck) return std::move(*stuck);
     const MutexLock held(lock_);
     if (!told) log(LogLevel::error, "cleaning-waits", {{"domain", domain.record.name}, {"error", stuck.error()}});
-    if (changed_.wait_for(lock_, std::chrono::milliseconds(retry_ms),
-                          [this]() CLOISTER_REQUIRES(lock_) { return stopping_; }))
+    if (changed_.wait_for(lock_, around_.patience.retry, [this]() CLOISTER_REQUIRES(lock_) { return stopping_; }))
       return std::nullopt;
   }
 }
@@ -145,7 +143,7 @@ void Domains::end(Pointer domain) {
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);
-  } else if (auto removed = registry_.remove(record.id); !removed) {
+  } else if (auto removed = around_.records->remove(record.id); !removed) {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
   }
   broker_.release(record.id);
@@ -172,8 +170,7 @@ void Domains::end(Pointer domain) {
        {"cause", cause},
        {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
   table_.erase(record.id);
-  changed_.notify_all();
-  ::eventfd_write(wake_.get(), 1);
+  happens(*domain, LifeEvent::cleaned);
 }
 
 }  // namespace cloister::toolstack

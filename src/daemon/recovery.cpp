@@ -4,21 +4,16 @@
 // looked at again.
 //
 // VMMs are asked for their descriptors all at the same time, and those that do not answer again later on: none delays
-// the start by more than `patience`, and each is what it really is as soon as it answers.
+// the start by more than Patience::handover, and each is what it really is as soon as it answers.
 #include <algorithm>
 
-#include "daemon/domain.hpp"
+#include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
-
-constexpr std::chrono::seconds patience(2);
-/// For room in a VMM's backlog: whoever cannot be reached at once is looked for again.
-constexpr std::chrono::milliseconds short_wait(100);
-constexpr int longest_exit_ms = 10'000;
 
 /// What older records do not say follows from the configuration, as far as that can be read.
 void settle_charge(DomainRecord& record, const DomainConfig& config) {
@@ -28,23 +23,18 @@ void settle_charge(DomainRecord& record, const DomainConfig& config) {
   if (record.charged_mib == 0) record.charged_mib = need.ram + need.epc + record.overhead_mib;
 }
 
-/// Whether only its VMM's answer is missing.
-bool lacks_answer(const auto& domain) {
-  return domain.found && domain.process && domain.record.running && domain.page == nullptr && !domain.ending;
-}
-
 }  // namespace
 
 tl::expected<void, std::string> Domains::recover() {
-  if (auto machine = registry_.machine()) {
+  if (auto machine = around_.records->machine()) {
     machine_record_ = std::move(*machine);
   } else {
     machine_unread_ = machine.error();
     log(LogLevel::error, "machine-unread", {{"error", machine_unread_}});
   }
-  const auto records = registry_.read();
+  const auto records = around_.records->read();
   if (!records) return tl::unexpected(records.error());
-  registry_.tidy(*records);
+  around_.records->tidy(*records);
   for (const std::string& name : records->strays)
     log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
 
@@ -53,9 +43,8 @@ tl::expected<void, std::string> Domains::recover() {
       log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
   }
   for (const DomainRecord& record : records->domains) {
-    auto domain = std::make_shared<Domain>();
+    auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
-    domain->found = true;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
     settle_charge(domain->record, domain->config);
     if (auto taken = take(domain); !taken) return taken;
@@ -88,6 +77,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
     } else if (!set_aside(record.id, domain->unread)) {
       return tl::unexpected(paths_.record(record.id).string() + ": " + domain->unread);
     }
+    happens(*domain, LifeEvent::cleaned);
     return {};
   }
   const auto absent = broker_.reserve(record.id, record.grants);
@@ -99,7 +89,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
     log(LogLevel::warning, "frames-unknown", {{"domain", record.name}, {"frames", std::to_string(*absent)}});
   }
   table_.emplace(record.id, domain);
-  if (lacks_answer(*domain)) asked_.emplace(record.id, ask(*domain));
+  if (domain->life.lacks_answer()) asked_.emplace(record.id, ask(*domain));
   log(LogLevel::info, "domain-found",
       {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
   return {};
@@ -107,8 +97,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
 
 /// A domain of which the record says little: enough to be seen and ended.
 Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
-  auto domain = std::make_shared<Domain>();
-  domain->found = true;
+  auto domain = std::make_shared<Domain>(LifeState::lost);
   domain->unread = unread.why;
   if (!unread.grants) domain->frames_unknown = unread.why;
   domain->record.id = unread.id;
@@ -125,7 +114,7 @@ Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
 
 /// False: it is where it was.
 bool Domains::set_aside(u32 id, const std::string& why) const {
-  const auto moved = registry_.set_aside(id);
+  const auto moved = around_.records->set_aside(id);
   log(LogLevel::error, moved ? "record-set-aside" : "state-not-kept",
       {{"file", moved ? *moved : paths_.record(id).string()}, {"error", moved ? why : moved.error()}});
   return moved.has_value();
@@ -163,57 +152,62 @@ Domains::Pointer Domains::find_again(const Pointer& domain) {
   const auto log_as = [&](LogLevel level, const char* event) {
     log(level, event, {{"domain", record.name}, {"id", std::to_string(record.id)}});
   };
-  Life life = look_for_process(*domain);
-  if (life == Life::held && !record.running) life = end_launch(*domain);
-  if (life == Life::dead) return nullptr;
-  if (!record.running) {
-    log_as(LogLevel::error, "launch-stuck");
-    return domain;
+  Proof proof = look_for_process(*domain);
+  if (domain->life.is(LifeState::launch_stuck)) proof = end_launch(*domain);
+  if (proof == Proof::dead) {
+    happens(*domain, LifeEvent::died);
+    return nullptr;
   }
-  if (life != Life::held) log_as(LogLevel::error, "domain-out-of-reach");
+  if (!domain->life.takes_requests()) {
+    log_as(LogLevel::error, "launch-stuck");
+  } else if (domain->life.lacks_proof()) {
+    log_as(LogLevel::error, "domain-out-of-reach");
+  }
   return domain;
 }
 
 /// By the record; an older one does not name its process. Held: the domain has its VMM's pidfd.
-Domains::Life Domains::look_for_process(Domain& domain) const {
+Domains::Proof Domains::look_for_process(Domain& domain) {
   if (!domain.record.process) return look_for_listener(domain);
-  auto process = open_process(*domain.record.process);
-  if (!process) return process.error() == Absence::dead ? Life::dead : Life::unknown;
-  domain.process = std::move(*process);
-  domain.pid = domain.record.process->pid;
-  return Life::held;
+  auto process = around_.vmms->open(*domain.record.process);
+  if (!process) return process.error() == Absence::dead ? Proof::dead : Proof::unknown;
+  return hold(domain, std::move(*process), domain.record.process->pid);
+}
+
+Domains::Proof Domains::hold(Domain& domain, Fd process, int pid) {
+  domain.process = std::move(process);
+  domain.pid = pid;
+  happens(domain, LifeEvent::held);
+  return Proof::held;
 }
 
 /// Only a living VMM has the socket. If it still has it when the process is held by a descriptor, the number was its.
-Domains::Life Domains::look_for_listener(Domain& domain) const {
+Domains::Proof Domains::look_for_listener(Domain& domain) {
   using Refused = ControlClient::Refused;
-  const auto control = connect(domain.record, short_wait);
-  if (!control && control.error() == Refused::absent &&
-      !may_have_vmm(vmm_, vmm_title(domain.record.id, registry_.state())))
-    return Life::dead;
-  if (!control) return control.error() == Refused::nobody ? Life::dead : Life::unknown;
+  const auto control = connect(domain.record, around_.patience.backlog);
+  if (!control && control.error() == Refused::absent && !around_.vmms->may_have(domain.record.id)) return Proof::dead;
+  if (!control) return control.error() == Refused::nobody ? Proof::dead : Proof::unknown;
   const int pid = control->peer_pid();
   Fd process(::pidfd_open(pid, 0));
-  const auto again = connect(domain.record, short_wait);
-  if (!again && again.error() == Refused::nobody) return Life::dead;
-  if (!again || !process || again->peer_pid() != pid) return Life::unknown;
-  const auto identity = identity_of(pid);
-  if (!identity || wait_for_end(process.get(), 0)) return Life::unknown;
+  const auto again = connect(domain.record, around_.patience.backlog);
+  if (!again && again.error() == Refused::nobody) return Proof::dead;
+  if (!again || !process || again->peer_pid() != pid) return Proof::unknown;
+  const auto identity = around_.vmms->identity(pid);
+  if (!identity || wait_for_end(process.get(), 0)) return Proof::unknown;
   domain.record.process = identity;
   if (!domain.unread.empty()) {
     // Its file stays as it is.
-  } else if (auto kept = registry_.put(domain.record); !kept) {
+  } else if (auto kept = around_.records->put(domain.record); !kept) {
     log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", kept.error()}});
   }
-  domain.process = std::move(process);
-  domain.pid = pid;
-  return Life::held;
+  return hold(domain, std::move(process), pid);
 }
 
 /// A VMM that has lost its launching connection exits as soon as it looks, and has no guest.
-Domains::Life Domains::end_launch(Domain& domain) const {
+Domains::Proof Domains::end_launch(Domain& domain) const {
   ::pidfd_send_signal(domain.process.get(), SIGKILL, nullptr, 0);
-  return wait_for_end(domain.process.get(), longest_exit_ms) ? Life::dead : Life::held;
+  return wait_for_end(domain.process.get(), static_cast<int>(around_.patience.exit.count())) ? Proof::dead
+                                                                                             : Proof::held;
 }
 
 /// Looks again for those of which it was not known whether they live. True: none is left.
@@ -221,13 +215,12 @@ bool Domains::look_again() {
   bool all_known = true;
   std::vector<Pointer> dead;
   for (const auto& [id, domain] : table_) {
-    // One that is being created has a thread of its own that knows.
-    if (domain->process || !domain->found || domain->ending) continue;
-    const Life life = look_for_process(*domain);
-    if (life == Life::dead) dead.push_back(domain);
+    if (!domain->life.lacks_proof()) continue;
+    const Proof proof = look_for_process(*domain);
+    if (proof == Proof::dead) dead.push_back(domain);
     // As end_launch(), but for the wait: its end is seen as any other's.
-    if (life == Life::held && !domain->record.running) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
-    all_known = all_known && life != Life::unknown;
+    if (domain->life.is(LifeState::launch_stuck)) ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+    all_known = all_known && proof != Proof::unknown;
   }
   for (const Pointer& domain : dead) begin_end(domain);
   return all_known;
@@ -236,9 +229,9 @@ bool Domains::look_again() {
 std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
   const auto act = [this, &silicon = silicon(), record = domain.record, pid = domain.pid]() -> Answer {
     const u64 pages = pages_of(record.grants);
-    auto control = connect(record, short_wait);
+    auto control = connect(record, around_.patience.backlog);
     if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
-    const auto reply = control->request("descriptors", patience);
+    const auto reply = control->request("descriptors", around_.patience.handover);
     if (!reply) return tl::unexpected(reply.error().message);
     const auto& fds = reply->descriptors;
     if (fds.size() != (pages == 0 ? control_fd::epc : control_fd::epcm + 1))
@@ -250,7 +243,8 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     auto lines = make_log_pipe();
     if (!lines) return tl::unexpected(lines.error());
     const int theirs[] = {lines->theirs.get()};
-    if (control->request(nlohmann::json{{"verb", "log"}}, patience, theirs)) handed.log = std::move(lines->ours);
+    if (control->request(nlohmann::json{{"verb", "log"}}, around_.patience.handover, theirs))
+      handed.log = std::move(lines->ours);
     auto counters = silicon.adopt_counters(fds[control_fd::counters].get());
     if (!counters) return tl::unexpected(std::string(vmx::name_of(counters.error())));
     handed.counters = std::move(*counters);
@@ -269,6 +263,7 @@ void Domains::adopt(Domain& domain, Handover handed) {
   domain.page = std::move(handed.page);
   broker_.adopt_counters(std::move(handed.counters));
   if (handed.log) logs_->add(domain.record.id, domain.record.name, std::move(handed.log));
+  happens(domain, LifeEvent::answered);
 }
 
 bool Domains::ask_again() {
@@ -279,7 +274,7 @@ bool Domains::ask_again() {
     }
     Answer handed = next->second.get();
     const auto found = table_.find(next->first);
-    if (handed && found != table_.end() && lacks_answer(*found->second)) {
+    if (handed && found != table_.end() && found->second->life.lacks_answer()) {
       adopt(*found->second, std::move(*handed));
       log(LogLevel::info, "domain-answers",
           {{"domain", found->second->record.name}, {"id", std::to_string(found->first)}});
@@ -288,7 +283,7 @@ bool Domains::ask_again() {
   }
   bool all = true;
   for (const auto& [id, domain] : table_) {
-    if (!lacks_answer(*domain)) continue;
+    if (!domain->life.lacks_answer()) continue;
     all = false;
     if (!asked_.contains(id)) asked_.emplace(id, ask(*domain));
   }
@@ -298,7 +293,7 @@ bool Domains::ask_again() {
 void Domains::forget(const DomainRecord& record) {
   log(record.running ? LogLevel::error : LogLevel::info, record.running ? "domain-lost" : "launch-undone",
       {{"domain", record.name}, {"id", std::to_string(record.id)}});
-  if (auto removed = registry_.remove(record.id); !removed)
+  if (auto removed = around_.records->remove(record.id); !removed)
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
 }
 

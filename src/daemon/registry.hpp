@@ -66,25 +66,40 @@ struct RecordsRead {
   std::vector<std::string> strays;      ///< other names, which are nobody's that we know
 };
 
-class Registry {
+/// What is kept, as whoever keeps domains needs it.
+class Records {
+ public:
+  virtual ~Records() = default;
+
+  /// An error is the folder's; that of a single file is in the result.
+  virtual tl::expected<RecordsRead, std::string> read() const = 0;
+  /// Removes what read() found to be unfinished.
+  virtual void tidy(const RecordsRead& records) const = 0;
+  /// An error: the frames that are withdrawn are unknown.
+  virtual tl::expected<MachineRecord, std::string> machine() const = 0;
+
+  virtual tl::expected<void, std::string> put(const DomainRecord& record) const = 0;
+  virtual tl::expected<void, std::string> remove(u32 id) const = 0;
+  /// Moves a record to STATE/set-aside; returns where it is now.
+  virtual tl::expected<std::string, std::string> set_aside(u32 id) const = 0;
+  virtual tl::expected<void, std::string> put(const MachineRecord& record) const = 0;
+};
+
+class Registry final : public Records {
  public:
   /// The state folder, which must be this user's alone. Nothing is read yet.
   static tl::expected<Registry, std::string> open(const DaemonPaths& paths, Making making = Making::missing);
 
-  /// An error is the folder's; that of a single file is in the result.
-  tl::expected<RecordsRead, std::string> read() const;
-  /// Removes what read() found to be unfinished.
-  void tidy(const RecordsRead& records) const;
-  /// An error: the frames that are withdrawn are unknown.
-  tl::expected<MachineRecord, std::string> machine() const;
   /// Whether there is anything that an earlier daemon kept, beside the secret.
   bool used() const;
 
-  tl::expected<void, std::string> put(const DomainRecord& record) const;
-  tl::expected<void, std::string> remove(u32 id) const;
-  /// Moves a record to STATE/set-aside; returns where it is now.
-  tl::expected<std::string, std::string> set_aside(u32 id) const;
-  tl::expected<void, std::string> put(const MachineRecord& record) const;
+  tl::expected<RecordsRead, std::string> read() const override;
+  void tidy(const RecordsRead& records) const override;
+  tl::expected<MachineRecord, std::string> machine() const override;
+  tl::expected<void, std::string> put(const DomainRecord& record) const override;
+  tl::expected<void, std::string> remove(u32 id) const override;
+  tl::expected<std::string, std::string> set_aside(u32 id) const override;
+  tl::expected<void, std::string> put(const MachineRecord& record) const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }

@@ -36,7 +36,6 @@ PROGRAMS = {
 
 # Files of a room that may be in a circle, and why. A circle is known by any of its files.
 CIRCLES = {
-    "daemon/domains": "a domain of the table is a type of the table's",
     "hypervisor/machine": "a processor sends interrupts to the machine's others, and the machine has the processors",
 }
 
