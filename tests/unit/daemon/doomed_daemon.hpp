@@ -1,0 +1,13 @@
+// A daemon that creates a domain, and dies in it.
+#pragma once
+
+#include <string>
+
+namespace cloister::tests {
+
+/// The first argument that makes this test program one; the others are a folder (TestDaemon) and a point (Faults::die).
+inline constexpr const char* doomed_word = "doomed-daemon";
+/// 0: the domain was created before that point came, and the daemon died then.
+int run_doomed_daemon(const std::string& folder, int point);
+
+}  // namespace cloister::tests

@@ -1,0 +1,148 @@
+// One thread, which takes one request after the other.
+#include "unit/daemon/fake_vmm.hpp"
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "host/packet.hpp"
+#include "host/whole_file.hpp"
+#include "protocol/control.hpp"
+#include "protocol/domain_page.hpp"
+#include "protocol/launch.hpp"
+
+namespace cloister::tests {
+
+namespace {
+
+using namespace toolstack;
+using nlohmann::json;
+
+constexpr int by_itself = 3;  ///< the exit status of one that dies
+/// Of one that a test forgot.
+constexpr unsigned longest_life_s = 300;
+
+class FakeVmm {
+ public:
+  FakeVmm(LaunchMessage launch, DomainPage page)
+      : launch_(std::move(launch)), page_(std::move(page)), word_(word_in(launch_.config)) {}
+
+  int run() {
+    if (word_ == "dies") return by_itself;
+    if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
+    while (!status_) serve();
+    return *status_;
+  }
+
+ private:
+  static std::string word_in(const std::string& config) {
+    constexpr std::string_view start = "# vmm: ";
+    const std::size_t at = config.find(start);
+    if (at == std::string::npos) return {};
+    return config.substr(at + start.size(), config.find('\n', at) - at - start.size());
+  }
+
+  void serve() {
+    std::vector<pollfd> set{{.fd = launch_fd::control, .events = POLLIN, .revents = 0}};
+    for (const Fd& one : connections_) set.push_back({.fd = one.get(), .events = POLLIN, .revents = 0});
+    if (::poll(set.data(), set.size(), -1) < 0) return;
+    for (std::size_t i = connections_.size(); i-- > 0;) {
+      if (set[i + 1].revents != 0 && !take(connections_[i])) hang_up(i);
+    }
+    if (set[0].revents != 0) connections_.emplace_back(::accept4(launch_fd::control, nullptr, nullptr, SOCK_CLOEXEC));
+  }
+
+  /// The first connection is the launching one.
+  void hang_up(std::size_t i) {
+    if (i == 0 && !running_ && !status_) status_ = 0;
+    connections_[i] = Fd();
+  }
+
+  /// False: the connection is over.
+  bool take(const Fd& from) {
+    const auto packet = receive_packet(from.get());
+    if (!packet) return false;
+    const std::string verb = packet->body.value("verb", "");
+    if (verb == "hello") return hello(from);
+    if (verb == "run") return start(from);
+    if (verb == "descriptors") return hand_over(from);
+    return send_packet(from.get(), {{"ok", true}}).has_value();
+  }
+
+  bool hello(const Fd& to) {
+    if (word_ == "mute") return true;
+    if (word_ == "dies-at-hello") status_ = by_itself;
+    if (word_ == "answers-when-gone") return answer_when_gone(to);
+    if (word_ == "refuses") {
+      status_ = 1;
+      const json why{{"error", "no such guest"}, {"file", launch_.file}, {"line", 4}, {"column", 2}};
+      return send_packet(to.get(), why).has_value();
+    }
+    if (status_) return false;
+    if (word_ == "dies-after-hello") status_ = by_itself;
+    return send_packet(to.get(), {{"ok", true}}).has_value();
+  }
+
+  /// By a process that outlives this one, as soon as the domain's folder is away.
+  bool answer_when_gone(const Fd& to) {
+    status_ = by_itself;
+    if (::fork() != 0) return true;
+    ::alarm(longest_life_s);
+    const auto folder = std::filesystem::path(launch_.file).parent_path() / "run/domains" / std::to_string(launch_.id);
+    while (std::filesystem::exists(folder)) ::usleep(1000);
+    (void)send_packet(to.get(), {{"ok", true}});
+    ::_exit(0);
+  }
+
+  bool start(const Fd& to) {
+    if (word_ == "dies-at-run") status_ = by_itself;
+    if (status_) return false;
+    running_ = true;
+    page_.set_state(DomainState::running);
+    if (!send_packet(to.get(), {{"ok", true}})) return false;
+    if (word_ == "ends") {
+      page_.set_ending(hypervisor::Ending::halted, "");
+      status_ = 0;
+    }
+    return true;
+  }
+
+  bool hand_over(const Fd& to) {
+    if (std::filesystem::exists(mute_file(launch_.file))) return false;
+    std::vector<int> descriptors{launch_fd::counters, launch_fd::page};
+    if (!launch_.grants.empty()) descriptors.insert(descriptors.end(), {launch_fd::epc, launch_fd::epcm});
+    return send_packet(to.get(), {{"ok", true}}, descriptors).has_value();
+  }
+
+  const LaunchMessage launch_;
+  DomainPage page_;
+  const std::string word_;
+  std::vector<Fd> connections_;
+  bool running_ = false;
+  std::optional<int> status_;
+};
+
+}  // namespace
+
+bool is_vmm(const char* title) { return std::string_view(title).starts_with("cloister-vmm of domain"); }
+
+int run_fake_vmm() {
+  ::alarm(longest_life_s);
+  // The test may have lowered its own.
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  const auto text = read_within(launch_fd::message, longest_own);
+  if (!text) return 1;
+  auto launch = read_launch({reinterpret_cast<const char*>(text->data()), text->size()});
+  auto page = DomainPage::adopt(launch_fd::page);
+  if (!launch || !page) return 1;
+  return FakeVmm(std::move(*launch), std::move(*page)).run();
+}
+
+}  // namespace cloister::tests

@@ -1,0 +1,18 @@
+// A VMM without a guest: it does what launch and control protocol ask, or what a comment in the domain's configuration
+// says instead ("# vmm: WORD"; the words are in fake_vmm.cpp). It is this test program, started as a VMM is.
+#pragma once
+
+#include <string>
+
+namespace cloister::tests {
+
+/// Where this file is, beside the one that a request names as the configuration's, the domain's VMM hangs up on
+/// whoever asks for its descriptors.
+inline std::string mute_file(const std::string& config_file) { return config_file + ".mute"; }
+
+/// Whether this process was started as a VMM.
+bool is_vmm(const char* title);
+/// The exit status.
+int run_fake_vmm();
+
+}  // namespace cloister::tests
