@@ -6,6 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "text/alternatives.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -87,13 +89,10 @@ tl::expected<bool, Diagnostic> read_boolean(const xl::Setting& setting) {
 }
 
 tl::expected<std::size_t, Diagnostic> read_word(const xl::Setting& setting, std::span<const std::string_view> words) {
-  std::string expected;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (setting.value.kind == Kind::string && setting.value.text == words[i]) return i;
-    if (i > 0) expected += i + 1 == words.size() ? " or " : ", ";
-    expected.append("\"").append(words[i]).append("\"");
   }
-  return wrong(setting, expected);
+  return wrong(setting, alternatives(words));
 }
 
 }  // namespace cloister::toolstack

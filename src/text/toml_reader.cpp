@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "text/alternatives.hpp"
 #include "text/nearest.hpp"
 #include "text/shown.hpp"
 
@@ -59,13 +60,10 @@ tl::expected<u64, Diagnostic> Value::integer(u64 least, u64 most, std::string_vi
 }
 
 tl::expected<std::size_t, Diagnostic> Value::word(std::span<const std::string_view> words) const {
-  std::string expected;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (const auto* text = node.as_string(); text != nullptr && text->get() == words[i]) return i;
-    if (i > 0) expected += i + 1 == words.size() ? " or " : ", ";
-    expected += in_quotes(words[i]);
   }
-  return wrong(expected);
+  return wrong(alternatives(words));
 }
 
 tl::expected<std::vector<Value>, Diagnostic> Value::elements(const std::string& expected) const {

@@ -3,21 +3,9 @@
 
 #include <algorithm>
 
+#include "text/alternatives.hpp"
+
 namespace cloister::toolstack {
-
-namespace {
-
-/// "a", "b" or "c".
-std::string offered(std::span<const std::string_view> words) {
-  std::string text;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i != 0) text += i + 1 == words.size() ? " or " : ", ";
-    text.append("\"").append(words[i]).append("\"");
-  }
-  return text;
-}
-
-}  // namespace
 
 const GuestVerbRow* find_guest_verb(std::string_view word) {
   const auto row = std::ranges::find(guest_verbs, word, &GuestVerbRow::word);
@@ -35,7 +23,7 @@ nlohmann::json read_arguments(const GuestVerbRow& row, JsonFields& fields) {
       std::string word;
       fields.text(argument.member, word);
       if (std::ranges::find(argument.words, word) == argument.words.end())
-        fields.fail(std::string("'") + argument.member + "': expected " + offered(argument.words));
+        fields.fail(std::string("'") + argument.member + "': expected " + alternatives(argument.words));
       arguments[argument.member] = word;
     }
   }
