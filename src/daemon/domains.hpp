@@ -215,7 +215,7 @@ class Domains {
   const HostMemory host_memory_;
 
   mutable Mutex lock_;  ///< of the domains in the table, too (domain.hpp)
-  Condition changed_;   ///< a domain has ended
+  Condition changed_;   ///< a domain is in another state, or all is to end
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why the machine's record is not known: it is not written then.

@@ -77,11 +77,13 @@ Done load_launch_hash(Machine& machine) {
   return {};
 }
 
+constexpr u64 ecreate_bit = vmx::leaf_bits(arch::EnclsLeaf::ecreate);
+
 /// Without EPC the guest has no SGX. With it those leaves exit that its CPUID does not list, and ECREATE, to see who
 /// asks for the provisioning key.
 u64 encls_bitmap(const DomainSpec& spec) {
   if (spec.map.epc.empty()) return ~u64{0};
-  u64 exits = spec.sgx_provision ? 0 : vmx::leaf_bits(arch::EnclsLeaf::ecreate);
+  u64 exits = spec.sgx_provision ? 0 : ecreate_bit;
   for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
     if (!arch::has(spec.cpuid.get(row.bit.leaf, row.bit.subleaf), row.bit)) exits |= row.encls;
   }
@@ -141,7 +143,8 @@ Done boot(Machine& machine) {
     processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
     // Where the hypervisor runs leaves on the guest's EPC, the guest's own leaves may collide with them.
     processor->controls.epc_virtualization = machine.package.capabilities().epc_virtualization &&
-                                             !machine.spec.sgx_provision && !machine.spec.map.epc.empty();
+                                             !machine.spec.map.epc.empty() &&
+                                             (processor->controls.encls_bitmap & ecreate_bit) != 0;
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

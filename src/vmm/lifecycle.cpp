@@ -1,6 +1,7 @@
 // The page's state changes with what is decided here, under the same lock.
 #include "vmm/lifecycle.hpp"
 
+#include <iterator>
 #include <utility>
 
 namespace cloister::toolstack {
@@ -87,6 +88,7 @@ Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
   const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (domain_ == nullptr || (!runs(state) && state != DomainState::paused)) return refused(not_running);
+  static_assert(std::size(triggers) == 1, "an NMI is what this sends");
   return domain_->send_nmi(vcpu);
 }
 

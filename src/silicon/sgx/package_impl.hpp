@@ -39,7 +39,8 @@ class Package::Impl {
   /// Held for the moment in which EPCM entries are read or changed.
   Mutex& mutex() CLOISTER_RETURN_CAPABILITY(mutex_) { return mutex_; }
   PlatformKeys& keys() { return keys_; }
-  /// Held by every leaf of ENCLS while it runs: shared, or exclusive by one that no other may run beside.
+  /// Held by every leaf of ENCLS that a processor executes: shared, or exclusive by one that no other may run beside.
+  /// What root mode runs beside it is kept apart by the mutex.
   PageLock& leaves() { return leaves_; }
 
  private:

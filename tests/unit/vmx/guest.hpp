@@ -26,6 +26,16 @@ constexpr u64 handler_of(u8 vector) { return handlers + vector * handler_bytes; 
 /// Instructions enough for every program here that ends.
 inline constexpr u64 plenty = 1'000'000;
 
+/// One that ECREATE takes (SDM vol. 3D, 38.3).
+inline arch::Secs plain_secs() {
+  arch::Secs s{};
+  s.size = 0x4'0000;
+  s.base = 0x10'0000;
+  s.ssa_frame_size = 1;
+  s.attributes = {arch::attributes::mode64bit | arch::attributes::debug, 3};
+  return s;
+}
+
 /// Where IRETQ would return to (SDM vol. 3A, figure 6-9).
 struct Frame {
   u64 rip, cs, rflags, rsp, ss;

@@ -20,16 +20,6 @@ Package::Config with_epc(EpcMemory::Pointer memory = nullptr) {
   return {.epc = {{first, pages}}, .memory = std::move(memory), .root_secret = {1}, .boot = 1};
 }
 
-/// One that ECREATE takes (SDM vol. 3D, 38.3).
-arch::Secs plain_secs() {
-  arch::Secs s{};
-  s.size = 0x4'0000;
-  s.base = 0x10'0000;
-  s.ssa_frame_size = 1;
-  s.attributes = {arch::attributes::mode64bit | arch::attributes::debug, 3};
-  return s;
-}
-
 class Packages : public Door {
  protected:
   std::unique_ptr<Package> make(Package::Config config) const { return backend().make_package(std::move(config)); }

@@ -28,14 +28,6 @@ class Sgx : public OneProcessor {
 
   static constexpr u64 pageinfo = data, secinfo = data + 0x40, rdinfo = data + 0x80, context = data + 0xc0,
                        source = 0x3000;
-  static arch::Secs plain_secs() {
-    arch::Secs s{};
-    s.size = 0x4'0000;
-    s.base = 0x10'0000;
-    s.ssa_frame_size = 1;
-    s.attributes = {arch::attributes::mode64bit | arch::attributes::debug, 3};
-    return s;
-  }
 
   void control(auto change) {
     change(controls_);
