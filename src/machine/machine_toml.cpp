@@ -1,4 +1,4 @@
-// machine.toml by tables of fields: the machine, a package, a section. Then what concerns several of them.
+// machine.toml by tables of fields: the machine, a package, a section, its domains. Then what concerns several of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,6 +24,7 @@ constexpr u64 kib = 1 << 10, mib = 1 << 20, gib = 1 << 30;
 constexpr u64 most_address = u64{1} << 52;  // SDM vol. 3A, 4.1.4: physical addresses have 52 bits at most
 constexpr u64 most_bytes = u64{8} << 40;    // of all sections together
 constexpr u64 most_packages = 256, most_sections = 256, most_node = 1023, most_faulty = 65536;
+constexpr u64 most_at_once = 64;
 
 /// A section, and what its place depends on.
 struct SectionDraft {
@@ -182,11 +183,29 @@ Done read_overcommit(Draft& draft, const Value& value) {
   return {};
 }
 
+Done read_start_at_once(MachineDescription& machine, const Value& value) {
+  return keep(machine.start_at_once, value.integer(1, most_at_once));
+}
+
+Done read_stop_at_once(MachineDescription& machine, const Value& value) {
+  return keep(machine.stop_at_once, value.integer(1, most_at_once));
+}
+
+constexpr Field<MachineDescription> domains_fields[] = {{"start_at_once", read_start_at_once},
+                                                        {"stop_at_once", read_stop_at_once}};
+
+Done read_domains(Draft& draft, const Value& value) {
+  const auto* table = value.node.as_table();
+  if (table == nullptr) return value.wrong("a table, begun with [domains]");
+  return tables::read_table<MachineDescription>(draft.machine, *table, domains_fields);
+}
+
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"keys", read_keys},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},
                                            {"memory_overcommit", read_overcommit},
+                                           {"domains", read_domains},
                                            {"package", read_package}};
 
 /// A processor without SGX_LC has no launch control, whatever firmware would do.

@@ -42,6 +42,8 @@ TEST(Machine, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(machine.launch_hash, std::nullopt);
   EXPECT_EQ(machine.sgx_off, "");
   EXPECT_EQ(machine.memory_overcommit, 1);
+  EXPECT_EQ(machine.start_at_once, 2u);
+  EXPECT_EQ(machine.stop_at_once, 2u);
   MachineDescription standard = default_machine();
   standard.origin.clear();
   EXPECT_EQ(standard, machine) << "the same as without a file";
@@ -50,6 +52,15 @@ TEST(Machine, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
 TEST(Machine, OvercommitIsAnyNumber) {
   EXPECT_EQ(good("memory_overcommit = 2\n[[package]]\n").memory_overcommit, 2);
   EXPECT_EQ(good("memory_overcommit = 0.75\n[[package]]\n").memory_overcommit, 0.75);
+}
+
+TEST(Machine, SaysHowManyDomainsStartAndStopTogether) {
+  const MachineDescription one = good("[domains]\nstart_at_once = 1\n[[package]]\n");
+  EXPECT_EQ(one.start_at_once, 1u);
+  EXPECT_EQ(one.stop_at_once, 2u);
+  const MachineDescription most = good("domains = { start_at_once = 64, stop_at_once = 64 }\n[[package]]\n");
+  EXPECT_EQ(most.start_at_once, 64u);
+  EXPECT_EQ(most.stop_at_once, 64u);
 }
 
 TEST(Machine, SectionsHavePlaceSizeAndNode) {
@@ -136,7 +147,7 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"zzzzzzzz = 1" + end,
        1,
        1,
-       {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, package"}},
+       {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, domains, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
@@ -178,6 +189,12 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"memory_overcommit = 0" + end, 1, 21, {"found 0", "a number from 0.1 to 1000"}},
       {"memory_overcommit = nan" + end, 1, 21, {"a number from 0.1 to 1000"}},
       {"memory_overcommit = '2'" + end, 1, 21, {"found \"2\""}},
+      {"domains = 2" + end, 1, 11, {"found 2", "a table, begun with [domains]"}},
+      {"[[domains]]" + end, 1, 1, {"found an array", "a table, begun with [domains]"}},
+      {"[domains]\nstart_at_onec = 1" + end, 2, 1, {"did you mean 'start_at_once'?"}},
+      {"[domains]\nstart_at_once = 0" + end, 2, 17, {"'start_at_once'", "found 0", "a number from 1 to 64"}},
+      {"[domains]\nstop_at_once = 65" + end, 2, 16, {"'stop_at_once'", "found 65", "a number from 1 to 64"}},
+      {"[domains]\nstop_at_once = '1'" + end, 2, 16, {"found \"1\""}},
       {"silicon = 'ä'; keys = 2", 1, 15, {}},  // columns count bytes
   };
   for (const Bad& bad : cases) {
@@ -204,8 +221,8 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
-  for (const char* key : {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "package", "epc",
-                          "base", "size", "node", "faulty"})
+  for (const char* key : {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "domains",
+                          "start_at_once", "stop_at_once", "package", "epc", "base", "size", "node", "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 
