@@ -62,6 +62,14 @@ std::string_view name_of(Action action) {
   return "unknown";
 }
 
+std::string_view name_of(HostShutdown word) {
+  switch (word) {
+    case HostShutdown::shutdown: return "shutdown";
+    case HostShutdown::destroy: return "destroy";
+  }
+  return "unknown";
+}
+
 Position DomainConfig::position_of(std::string_view key) const {
   const auto found = where.find(key);
   return found == where.end() ? Position{} : found->second;

@@ -20,6 +20,13 @@ namespace cloister::toolstack {
 enum class Action : u8 { destroy, restart, preserve };
 std::string_view name_of(Action action);
 
+/// What becomes of a running domain when the host goes down.
+enum class HostShutdown : u8 {
+  shutdown,  ///< its power button, and its end after shutdown_timeout
+  destroy,   ///< its end at once
+};
+std::string_view name_of(HostShutdown word);
+
 /// A virtual EPC section.
 struct EpcSection {
   u64 mib = 0;
@@ -31,6 +38,7 @@ inline constexpr std::size_t most_epc_sections = 8;
 
 struct DomainConfig {
   std::string name;
+  std::string uuid;  ///< in its canonical form (text/uuid.hpp); empty: the domain gets one
   u64 memory_mib = 512;
   u32 vcpus = 1;
   std::string kernel;
@@ -50,6 +58,7 @@ struct DomainConfig {
   bool localtime = false;      ///< the clock chip has the host's local time, not UTC
   i64 rtc_timeoffset = 0;      ///< seconds by which it is ahead of that
   u32 shutdown_timeout = 60;   ///< seconds that a guest has after SIGTERM to power itself off
+  HostShutdown on_host_shutdown = HostShutdown::shutdown;
 
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.

@@ -9,6 +9,7 @@
 #include "config/values.hpp"
 #include "hypervisor/specification.hpp"
 #include "policy/descriptions.hpp"
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
@@ -35,6 +36,15 @@ Done read_name(Draft& draft, const xl::Setting& setting) {
   if (!name) return Failed(name.error());
   if (!valid_name(*name)) return wrong(setting, std::string(name_rule));
   draft.config.name = *name;
+  return {};
+}
+
+Done read_uuid_of(Draft& draft, const xl::Setting& setting) {
+  const auto text = read_string(setting);
+  if (!text) return Failed(text.error());
+  const auto uuid = read_uuid(*text);
+  if (!uuid) return wrong(setting, uuid.error());
+  draft.config.uuid = *uuid;
   return {};
 }
 
@@ -135,8 +145,19 @@ Done read_shutdown_timeout(Draft& draft, const xl::Setting& setting) {
   return keep(draft.config.shutdown_timeout, read_integer(setting, 0, most_shutdown_timeout, "seconds"));
 }
 
+Done read_on_host_shutdown(Draft& draft, const xl::Setting& setting) {
+  if (setting.value.kind == xl::Value::Kind::string && setting.value.text == "save") {
+    return Failed(Diagnostic{setting.value.at,
+                             "'on_host_shutdown': found \"save\", but this build cannot save domains; expected "
+                             "\"shutdown\" or \"destroy\""});
+  }
+  const std::string_view words[] = {name_of(HostShutdown::shutdown), name_of(HostShutdown::destroy)};
+  return keep(draft.config.on_host_shutdown, read_word(setting, words));
+}
+
 constexpr Key table[] = {
     {"name", "string", "required", "The domain's name: letters, digits and `-_.+`, 128 at most.", read_name},
+    {"uuid", "string", "a new one", "The domain's UUID; one that persists keeps it.", read_uuid_of},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
     {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.", read_memory},
     {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", read_vcpus},
@@ -156,6 +177,8 @@ constexpr Key table[] = {
      read_on_crash},
     {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
      read_shutdown_timeout},
+    {"on_host_shutdown", "string", "\"shutdown\"",
+     "When the host goes down: `\"shutdown\"`, by the power button, or `\"destroy\"`.", read_on_host_shutdown},
     {"restart_limit", "integer", "10",
      "How often the guest may so restart within `restart_window`, to 1000; 0: no limit.", read_restart_limit},
     {"restart_window", "integer", "300", "The seconds in which its restarts are counted, 1 to 86400.",

@@ -120,6 +120,7 @@ std::string render_text(const DomainPlan& plan) {
     text += fmt::format("{:<13}{}\n", title, value);
   };
   line("name", config.name);
+  if (!config.uuid.empty()) line("uuid", config.uuid);
   line("type", "pvh");
   line("memory", fmt::format("{} MiB", config.memory_mib));
   line("vcpus", std::to_string(config.vcpus));
@@ -132,6 +133,7 @@ std::string render_text(const DomainPlan& plan) {
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
   line("shutdown", fmt::format("{} s after SIGTERM", config.shutdown_timeout));
+  line("host down", toolstack::name_of(config.on_host_shutdown));
   line("clock", clock_text(config));
 
   if (plan.silicon.name != "default") text += silicon_text(plan);
@@ -164,6 +166,7 @@ std::string render_json(const DomainPlan& plan) {
   const DomainConfig& config = plan.config;
   ordered_json json;
   json["name"] = config.name;
+  json["uuid"] = config.uuid.empty() ? ordered_json(nullptr) : ordered_json(config.uuid);
   json["type"] = "pvh";
   json["memory_mib"] = config.memory_mib;
   json["vcpus"] = config.vcpus;
@@ -175,6 +178,7 @@ std::string render_json(const DomainPlan& plan) {
   json["on_reboot"] = toolstack::name_of(config.on_reboot);
   json["on_crash"] = toolstack::name_of(config.on_crash);
   json["shutdown_timeout"] = config.shutdown_timeout;
+  json["on_host_shutdown"] = toolstack::name_of(config.on_host_shutdown);
   json["localtime"] = config.localtime;
   json["rtc_timeoffset"] = config.rtc_timeoffset;
   json["memory_map"] = ordered_json::array();

@@ -56,6 +56,7 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
 
   Vm vm;
   vm.name = config.name;
+  vm.uuid = config.uuid;
   vm.memory_kib = config.memory_mib * 1024;
   vm.vcpus = config.vcpus;
   vm.kernel = config.kernel;

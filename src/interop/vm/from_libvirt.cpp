@@ -142,8 +142,11 @@ class Reader {
   }
 
   void uuid(Node node) {
-    text(node, vm().uuid);
-    if (!is_uuid(vm().uuid)) wrong(node, "'uuid'", vm().uuid, "32 hexadecimal digits");
+    std::string written;
+    text(node, written);
+    const auto uuid = uuid_of(written);
+    if (!uuid) return wrong(node, "'uuid'", written, "32 hexadecimal digits");
+    vm().uuid = *uuid;
   }
 
   void memory(Node node, Node& where, u64& kib) {

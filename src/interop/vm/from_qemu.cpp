@@ -127,8 +127,9 @@ class Reader {
   }
 
   void uuid() {
-    vm().uuid = option_->value;
-    if (!is_uuid(vm().uuid)) wrong(0, vm().uuid, "32 hexadecimal digits");
+    const auto uuid = uuid_of(option_->value);
+    if (!uuid) return wrong(0, option_->value, "32 hexadecimal digits");
+    vm().uuid = *uuid;
   }
 
   // ------------------------------------------------------------------------------------------------ the machine

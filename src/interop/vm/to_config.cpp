@@ -55,6 +55,7 @@ class Writer {
   Rendered rendered() {
     minor_ones();
     set("name", in_quotes(name()));
+    if (!vm_.uuid.empty()) set("uuid", in_quotes(vm_.uuid));
     set("memory", fmt::to_string(memory_mib()));
     if (vm_.vcpus > most_vcpus) lose(fmt::format("{} processors", vm_.vcpus), "a domain has 16 at most");
     set("vcpus", fmt::to_string(std::clamp<u64>(vm_.vcpus, 1, most_vcpus)));
@@ -73,7 +74,6 @@ class Writer {
   void lose_minor(std::string what, std::string why) { losses_.push_back({std::move(what), std::move(why), true}); }
 
   void minor_ones() {
-    if (!vm_.uuid.empty()) lose_minor(fmt::format("UUID {}", shown(vm_.uuid)), "a domain has a name only");
     if (!vm_.emulator.empty()) lose_minor(fmt::format("emulator {}", shown(vm_.emulator)), "a domain needs none");
     if (!vm_.machine.empty())
       lose_minor(fmt::format("machine {}", shown(vm_.machine)), "a domain's platform is always the same");

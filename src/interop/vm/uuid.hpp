@@ -1,21 +1,23 @@
 // UUIDs as libvirt and QEMU take them.
 #pragma once
 
-#include <string_view>
+#include <optional>
+#include <string>
+
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack::vm {
 
-/// 32 hexadecimal digits, with dashes after 8, 12, 16 and 20 of them, or none.
-inline bool is_uuid(std::string_view text) {
-  constexpr std::size_t plain = 32, dashed = 36;
-  if (text.size() != plain && text.size() != dashed) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = text.size() == dashed && (i == 8 || i == 13 || i == 18 || i == 23);
-    const char c = text[i];
-    const bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-    if (dash ? c != '-' : !digit) return false;
+/// 32 hexadecimal digits, with dashes after 8, 12, 16 and 20 of them, or none: in the canonical form. Empty: all zeros,
+/// as if none were given. nullopt: it is no UUID.
+inline std::optional<std::string> uuid_of(std::string text) {
+  constexpr std::size_t plain = 32;
+  if (text.size() == plain) {
+    for (const std::size_t place : {8u, 13u, 18u, 23u}) text.insert(place, 1, '-');
   }
-  return true;
+  if (text == "00000000-0000-0000-0000-000000000000") return "";
+  auto uuid = read_uuid(text);
+  return uuid ? std::optional(*std::move(uuid)) : std::nullopt;
 }
 
 }  // namespace cloister::toolstack::vm

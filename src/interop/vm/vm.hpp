@@ -66,7 +66,7 @@ struct Clock {
 
 struct Vm {
   std::string name;
-  std::string uuid;          ///< empty: the tool makes one
+  std::string uuid;          ///< in its canonical form; empty: the tool makes one
   std::string type = "kvm";  ///< libvirt's domain type: "kvm" or "qemu"
   std::string emulator;      ///< path; empty: the tool's default
   std::string machine;       ///< QEMU's: "q35"; empty: the renderer's default

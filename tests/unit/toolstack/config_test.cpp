@@ -24,6 +24,7 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   const DomainConfig& config = read.config;
   EXPECT_THAT(read.warnings, IsEmpty());
   EXPECT_EQ(config.name, "d");
+  EXPECT_EQ(config.uuid, "");
   EXPECT_EQ(config.kernel, "k");
   EXPECT_EQ(config.memory_mib, 512u);
   EXPECT_EQ(config.vcpus, 1u);
@@ -35,6 +36,7 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(config.on_poweroff, Action::destroy);
   EXPECT_EQ(config.on_reboot, Action::restart);
   EXPECT_EQ(config.on_crash, Action::destroy);
+  EXPECT_EQ(config.on_host_shutdown, HostShutdown::shutdown);
   EXPECT_EQ(config.epc_mib(), 0u);
   EXPECT_EQ(config.lehash, std::nullopt);
   EXPECT_TRUE(config.lewr);
@@ -115,6 +117,15 @@ TEST(Config, ShutdownTimeoutIsInSeconds) {
   EXPECT_EQ(good("shutdown_timeout = 86400").config.shutdown_timeout, 86'400u);
 }
 
+TEST(Config, WhatTheHostsGoingDownDoesIsOneOfTwo) {
+  EXPECT_EQ(good("on_host_shutdown = 'destroy'").config.on_host_shutdown, HostShutdown::destroy);
+  EXPECT_EQ(good("on_host_shutdown = 'shutdown'").config.on_host_shutdown, HostShutdown::shutdown);
+}
+
+TEST(Config, AUuidIsKeptInItsCanonicalForm) {
+  EXPECT_EQ(good("uuid = 'C7A5FDBD-EDAF-9455-926A-D65C16DB1809'").config.uuid, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+}
+
 TEST(Config, RestartsHaveALimitAndAWindow) {
   const DomainConfig config = good("restart_limit = 0\nrestart_window = 86400\n").config;
   EXPECT_EQ(config.restart_limit, 0u);
@@ -173,12 +184,19 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"name = 'a/b'", 3, 8, {"'name'", "letters"}},
       {"name = ''", 3, 8, {"'name'"}},
       {"name = '12'", 3, 8, {"found \"12\"", "not digits alone"}},
+      {"name = 'c7a5fdbd-edaf-9455-926a-d65c16db1809'", 3, 8, {"'name'", "no UUID"}},
+      {"uuid = 'c7a5fdbd'", 3, 8, {"'uuid'", "found \"c7a5fdbd\"", "expected a UUID, such as"}},
+      {"uuid = '00000000-0000-0000-0000-000000000000'", 3, 8, {"'uuid'", "nil"}},
+      {"uuid = 7", 3, 8, {"'uuid'", "found 7", "a string"}},
       {"kernel = ''", 3, 10, {"'kernel'", "path"}},
       {"ramdisk = ['x']", 3, 11, {"found a list", "a string in quotes"}},
       {"cmdline = 'a\\x00b'", 3, 11, {"NUL"}},
       {"on_crash = 'coredump-destroy'", 3, 12, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"on_reboot = 1", 3, 13, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"shutdown_timeout = 86401", 3, 20, {"from 0 to 86400 (in seconds"}},
+      {"on_host_shutdown = 'save'", 3, 20, {"found \"save\"", "cannot save domains", "\"shutdown\" or \"destroy\""}},
+      {"on_host_shutdown = 'suspend'", 3, 20, {"found \"suspend\"", "\"shutdown\" or \"destroy\""}},
+      {"on_host_shutdown = ['save']", 3, 20, {"found a list", "\"shutdown\" or \"destroy\""}},
       {"restart_limit = 1001", 3, 17, {"0 to 1000"}},
       {"restart_window = 0", 3, 18, {"1 to 86400"}},
       {"lewr = 2", 3, 8, {"0 or 1"}},

@@ -129,6 +129,17 @@ TEST(FromLibvirt, TakesTheClock) {
             "e:4:1: 'adjustment' of 'clock': found '1h', expected seconds, such as '-3600'");
 }
 
+TEST(FromLibvirt, TakesAUuidInItsCanonicalForm) {
+  const auto uuid = [](const std::string& text) {
+    const auto read = from_libvirt(domain("<uuid>" + text + "</uuid>"));
+    return read ? read->vm.uuid : format("e", read.error());
+  };
+  EXPECT_EQ(uuid("C7A5fdbd-edaf-9455-926a-d65c16db1809"), "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+  EXPECT_EQ(uuid("c7a5fdbdedaf9455926aD65C16DB1809"), "c7a5fdbd-edaf-9455-926a-d65c16db1809");
+  EXPECT_EQ(uuid("00000000-0000-0000-0000-000000000000"), "");
+  EXPECT_EQ(uuid("c7a5fdbd-edaf"), "e:4:1: 'uuid': found 'c7a5fdbd-edaf', expected 32 hexadecimal digits");
+}
+
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
   EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
   EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");

@@ -119,6 +119,7 @@ TEST(FromQemu, ReadsWhatLibvirtWrites) {
   EXPECT_TRUE(read->ignored.empty()) << read->ignored.front().message;
   const Vm& vm = read->vm;
   EXPECT_EQ(vm.name, "QEMUGuest1");
+  EXPECT_EQ(vm.uuid, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
   EXPECT_EQ(vm.type, "qemu");
   EXPECT_EQ(vm.machine, "pc-q35-7.0");
   EXPECT_EQ(vm.memory_kib, 1048576u);
@@ -197,6 +198,7 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-S", "-cpu"}), "e:2:1: '-cpu': the value is missing");
   EXPECT_EQ(error_of({"-cpu", "+sgx"}), "e:1:1: '-cpu': found '+sgx', expected a CPU model, then ',FEATURE=on|off'");
   EXPECT_EQ(error_of({"-m", "lots"}), "e:1:1: '-m': found 'lots', expected a size such as '512' (MiB) or '2G'");
+  EXPECT_EQ(error_of({"-uuid", "c7"}), "e:1:1: '-uuid': found 'c7', expected 32 hexadecimal digits");
   EXPECT_EQ(error_of({"-smp", "0"}), "e:1:1: '-smp': found '0', expected a number from 1 to 4096");
   EXPECT_EQ(error_of({"-accel", "hax"}), "e:1:1: '-accel': found 'hax', expected 'kvm' or 'tcg'");
   EXPECT_EQ(error_of({"-M", "q35,sgx-epc.0.memdev=m"}),

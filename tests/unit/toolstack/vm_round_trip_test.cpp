@@ -108,6 +108,7 @@ std::string any_config(Dice& dice) {
   std::string text = "name = \"d\"\nkernel = \"/k\"\n";
   text +=
       "memory = " + std::to_string(16 + dice.below(2048)) + "\nvcpus = " + std::to_string(1 + dice.below(16)) + "\n";
+  if (dice.even()) text += "uuid = 'c7a5fdbd-edaf-9455-926a-d65c16db1809'\n";
   const u32 which = dice.below(static_cast<u32>(policy::descriptions().size()) + 2);
   const policy::Description* const description =
       which < policy::descriptions().size() ? &policy::descriptions()[which] : nullptr;
@@ -208,6 +209,7 @@ TEST(RoundTrip, FromConfigurationsThroughLibvirtAndQemu) {
       EXPECT_EQ(facts_of(config_vm(back.text)).features, facts_of(kept).features) << back.text << xml.text;
       EXPECT_EQ(facts_of(config_vm(back.text)).epc, facts_of(kept).epc) << back.text;
       EXPECT_EQ(config_vm(back.text).provision, vm.provision) << back.text;
+      EXPECT_EQ(config_vm(back.text).uuid, vm.uuid) << back.text;
     }
   }
 }
