@@ -38,7 +38,11 @@ def check_files(root):
     for page, word in PAGES.items():
         text = gzip.decompress((root / f"usr/share/man/{page}.gz").read_bytes()).decode()
         assert text.startswith(".TH ") and word in text.replace("\\-", "-"), page
-    assert "ExecStart=/usr/bin/cloisterd\n" in (root / "usr/lib/systemd/system/cloisterd.service").read_text()
+    for manager in ("system", "user"):
+        units = root / "usr/lib/systemd" / manager
+        assert "ExecStart=/usr/bin/cloisterd\n" in (units / "cloisterd.service").read_text()
+        domains = (units / "cloister-domains.service").read_text()
+        assert "ExecStop=/usr/bin/cloister host-down\n" in domains and "\nRequires=" not in domains, domains
     for name in ("copyright", "README.md", "docs/openapi.json", "docs/daemon.md", "examples/debian.cfg"):
         assert (root / "usr/share/doc/cloister" / name).stat().st_size > 100, name
     assert not list(root.glob("etc/**/*")), "there is a file below /etc, which would have to be a conffile"

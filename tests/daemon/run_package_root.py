@@ -12,6 +12,7 @@ from pathlib import Path
 
 SKIPPED = 77
 OLDER = "0.0.1"
+UNITS = ("cloisterd.service", "cloister-domains.service")
 
 
 def make(build, folder, *definitions):
@@ -55,23 +56,23 @@ class Root:
 
 
 def lives(root, older, newer, version):
-    wanted = root.path / "etc/systemd/system/multi-user.target.wants/cloisterd.service"
+    wanted = [root.path / "etc/systemd/system/multi-user.target.wants" / unit for unit in UNITS]
     root.dpkg("-i", older)
     assert root.status() == f"ii  {OLDER}", root.status()
-    assert wanted.is_symlink(), "the service is not enabled"
+    assert all(link.is_symlink() for link in wanted), "a service is not enabled"
     account = root.run("getent", "passwd", "cloister").stdout.split(":")
     assert account[5:] == ["/nonexistent", "/usr/sbin/nologin\n"] and 0 < int(account[2]) < 1000, account
     assert root.run("cloister", "--help").returncode == 0
     assert not root.run("sh", "-c", "ldd /usr/bin/cloister /usr/bin/cloisterd /usr/bin/cloister-vmm | grep 'not found'").stdout
 
     # What an administrator has set stays; so do records and the secret, until a purge.
-    root.run("systemctl", "disable", "cloisterd.service")
+    root.run("systemctl", "disable", *UNITS)
     state = root.path / "var/lib/cloister/platform-secret"
     state.parent.mkdir(mode=0o700)
     state.write_text("secret")
     root.dpkg("-i", newer)
     assert root.status() == f"ii  {version}", root.status()
-    assert not wanted.is_symlink(), "an upgrade has enabled the service"
+    assert not any(link.is_symlink() for link in wanted), "an upgrade has enabled a service"
     root.dpkg("-r", "cloister")
     assert root.status().startswith("rc "), root.status()
     assert state.read_text() == "secret" and not (root.path / "usr/bin/cloisterd").exists()
