@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The service's unit and the package in a Cloister guest that has systemd as PID 1: scripts/debian-root's userland as
-initramfs, with the package and systemd/test in it. The domains that the test starts there are payloads: software silicon
+"""The services' units and the package in a Cloister guest that has systemd as PID 1: scripts/debian-root's userland as
+initramfs, with the package and a script of systemd/ in it. The domains that it starts there are payloads: software silicon
 in software silicon."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,14 @@ from domain import Domain, Settings
 from run_guest import Failure, expect, expect_tests
 
 SKIPPED = 77
+# The scripts: the payload of their domains, and what the console must show.
+SCRIPTS = {
+    "package": ("resident", [r"TEST systemd/purge: ok"]),
+    # What is said while the guest goes down, after the script.
+    "host": ("ends", [r"TEST host/log: ok", r".*cloister: alpha was asked to shut down", r".*cloister: alpha has ended, 1 of 1 stopped"]),
+    "user": ("ends", [r"TEST user/up: ok", r"TEST user/log: ok"]),
+}
+FULL_ALONE = {"user"}
 HERE = Path(__file__).resolve().parent
 # What neither systemd nor the package's scripts read; it would only be unpacked into the guest's memory. The last holds
 # back manual pages and documents from what is installed.
@@ -32,8 +41,9 @@ def pack(options, folder):
     subprocess.run(["cpack", "--config", options.build / "CPackConfig.cmake", "-B", folder / "made"], check=True, stdout=subprocess.DEVNULL)
     (package,) = (folder / "made").glob("cloister_*.deb")
     shutil.copy(package, test / "cloister.deb")
-    shutil.copy(options.build / "guest/payload/resident.elf", test / "kernel.elf")
-    shutil.copy(HERE / "systemd/test", test / "test")
+    shutil.copy(options.build / f"guest/payload/{SCRIPTS[options.script][0]}.elf", test / "kernel.elf")
+    shutil.copy(HERE / "systemd" / options.script, test / "test")
+    shutil.copy(HERE / "systemd/functions", test / "functions")
     shutil.copy(HERE.parents[1] / "guest/tests/lib", test / "lib")
     (own / "etc/systemd/system").mkdir(parents=True)
     shutil.copy(HERE / "systemd/cloister-test.service", own / "etc/systemd/system")
@@ -49,7 +59,11 @@ def main():
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--guest", type=Path, required=True, help="the folder of vmlinuz")
     parser.add_argument("--root", type=Path, required=True, help="what scripts/debian-root made")
+    parser.add_argument("script", choices=SCRIPTS)
     options = parser.parse_args()
+    if options.script in FULL_ALONE and not os.environ.get("CLOISTER_FULL"):
+        print("skipped: of scripts/test --full alone (CLOISTER_FULL=1)")
+        return SKIPPED
     if missing := [tool for tool in ("bsdtar", "cpack", "dpkg-shlibdeps") if not shutil.which(tool)]:
         print(f"skipped: {', '.join(missing)} not installed")
         return SKIPPED
@@ -66,7 +80,8 @@ def main():
         run = domain.run(lambda text, process: print(text, flush=True))
     try:
         expect_tests(run)
-        expect(run.matches(r"TEST systemd/purge: ok"), "the test did not reach its end")
+        for pattern in SCRIPTS[options.script][1]:
+            expect(run.matches(pattern), f"the console did not show {pattern}")
     except Failure as failure:
         print(f"FAILED: {failure}\n{run.errors}")
         return 1
