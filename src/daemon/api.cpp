@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include "config/domain_name.hpp"
+#include "daemon/api_definitions.hpp"
+#include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
-#include "daemon/views.hpp"
 #include "host/log.hpp"
 #include "text/json_fields.hpp"
 
@@ -19,17 +19,10 @@ namespace {
 using nlohmann::json;
 using Response = HttpServer::Response;
 
-Response reply(const json& body, int status = 200) {
-  return {.status = status, .type = "application/json", .body = json_text(body) + "\n"};
-}
-Response refuse(const ApiError& error) { return reply(view(error), error.status); }
-Response reply(const Domains::Result& result, int status = 200) {
-  return result ? reply(view(*result), status) : refuse(result.error());
-}
-Response bad_request(const std::string& why) { return refuse({.status = 400, .message = why}); }
-
 Response get_host(const ApiCall& call) {
-  return reply(view_host(call.domains.machine(), call.host, call.domains.memory()));
+  json host = view_host(call.domains.machine(), call.host, call.domains.memory());
+  host["autostart"] = view(call.domains.autostart());
+  return reply(host);
 }
 Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
 Response get_epc_domains(const ApiCall& call) { return reply(view_epc_by_domain(call.domains.list())); }
@@ -47,23 +40,33 @@ Response get_epc_map(const ApiCall& call) {
 }
 
 Response get_domains(const ApiCall& call) {
+  bool all = false;
+  if (const auto text = call.request.query.find("all"); text != call.request.query.end()) {
+    all = text->second == "true";
+    if (!all && text->second != "false") return bad_request("'all': expected true or false");
+  }
   json list = json::array();
   for (const DomainInfo& domain : call.domains.list()) list.push_back(view(domain));
+  if (all) {
+    for (const DomainInfo& domain : call.domains.list_shut_off()) list.push_back(view(domain));
+  }
   return reply(list);
 }
 
 Response post_domain(const ApiCall& call) {
   const auto body = parse_object(call.request.body);
-  if (!body) return bad_request("the request's body: " + body.error());
+  if (!body) return bad_body(body.error());
   CreateRequest request;
   request.owner = owner_of(call.request.peer);
   JsonFields fields(*body);
   fields.text("config", request.config).text("file", request.file);
   if (fields.has("directory")) fields.text("directory", request.directory);
   if (fields.has("paused")) fields.boolean("paused", request.paused);
+  bool persist = false;
+  if (fields.has("persist")) fields.boolean("persist", persist);
   fields.refuse_others();
-  if (!fields.ok()) return bad_request("the request's body: " + fields.error());
-  return reply(call.domains.add(request), 201);
+  if (!fields.ok()) return bad_body(fields.error());
+  return persist ? define_and_start(call, request) : reply(call.domains.add(request), 201);
 }
 
 Response get_domain(const ApiCall& call) { return reply(call.domains.find(call.domain)); }
@@ -78,24 +81,13 @@ Response ask_guest(const ApiCall& call) {
   json arguments = json::object();
   if (!call.verb->arguments.empty()) {
     const auto body = parse_object(call.request.body);
-    if (!body) return bad_request("the request's body: " + body.error());
+    if (!body) return bad_body(body.error());
     JsonFields fields(*body);
     arguments = read_arguments(*call.verb, fields);
     fields.refuse_others();
-    if (!fields.ok()) return bad_request("the request's body: " + fields.error());
+    if (!fields.ok()) return bad_body(fields.error());
   }
   return reply(call.domains.tell(call.domain, *call.verb, arguments));
-}
-
-Response patch_domain(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
-  if (!body) return bad_request("the request's body: " + body.error());
-  std::string name;
-  JsonFields fields(*body);
-  fields.text("name", name).refuse_others();
-  if (!fields.ok()) return bad_request("the request's body: " + fields.error());
-  if (!valid_name(name)) return bad_request(std::string("'name': expected ").append(name_rule));
-  return reply(call.domains.rename(call.domain, name));
 }
 
 Response get_console(const ApiCall& call) {
@@ -111,7 +103,8 @@ Response get_console(const ApiCall& call) {
 Response get_metrics(const ApiCall& call) {
   return {.status = 200,
           .type = "text/plain; version=0.0.4",
-          .body = metrics(call.domains.epc(), call.domains.list(), call.requests.counts())};
+          .body = metrics(call.domains.epc(), call.domains.list(), call.domains.definition_counts(),
+                          call.requests.counts())};
 }
 
 Response get_page(const ApiCall&) {
@@ -124,6 +117,8 @@ Response get_page(const ApiCall&) {
 std::vector<Route> make_routes() {
   std::vector<Route> all{{"GET", "/", get_page},
                          {"GET", "/v1/host", get_host},
+                         {"POST", "/v1/host/down", post_host_down},
+                         {"POST", "/v1/host/up", post_host_up},
                          {"GET", "/v1/epc", get_epc},
                          {"GET", "/v1/epc/domains", get_epc_domains},
                          {"GET", "/v1/epc/map", get_epc_map},
@@ -131,7 +126,11 @@ std::vector<Route> make_routes() {
                          {"POST", "/v1/domains", post_domain},
                          {"GET", "/v1/domains/{domain}", get_domain},
                          {"DELETE", "/v1/domains/{domain}", delete_domain},
+                         {"PUT", "/v1/domains/{domain}", put_definition},
                          {"PATCH", "/v1/domains/{domain}", patch_domain},
+                         {"POST", "/v1/domains/{domain}/start", start_domain},
+                         {"GET", "/v1/domains/{domain}/definition", get_definition},
+                         {"DELETE", "/v1/domains/{domain}/definition", delete_definition},
                          {"GET", "/v1/domains/{domain}/policy", get_policy},
                          {"GET", "/v1/domains/{domain}/console", get_console},
                          {"GET", "/metrics", get_metrics}};

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "config/config.hpp"
 #include "daemon/broker.hpp"
 #include "daemon/daemon.hpp"
 #include "daemon/registry.hpp"
@@ -101,6 +102,28 @@ class Check {
       say("note", paths_.records() / name, "was being written: what it replaces is there");
     for (const std::string& name : records->strays)
       say("note", paths_.records() / name, "no domain's record: it is left alone");
+    look_at_definitions(registry);
+  }
+
+  void look_at_definitions(const Registry& registry) {
+    if (const auto host = registry.host(); !host) wrong(paths_.host_record().string() + ": " + host.error());
+    const auto read = registry.definitions();
+    if (!read) return wrong(read.error());
+    for (const Definition& definition : read->definitions) {
+      const std::string where = paths_.definition(definition.uuid);
+      if (const auto text = read_config(definition.text)) {
+        say("ok", where, fmt::format("'{}', autostart {}", definition.name, name_of(definition.autostart)));
+      } else {
+        wrong(fmt::format("{}: '{}' cannot be started: {}", where, definition.name,
+                          format(definition.file, text.error())));
+      }
+    }
+    for (const UnreadDefinition& unread : read->unread)
+      wrong(fmt::format("{}: {}: it would be set aside", (paths_.definitions() / unread.file).string(), unread.why));
+    for (const std::string& name : read->unfinished)
+      say("note", paths_.definitions() / name, "was being written: what it replaces is there");
+    for (const std::string& name : read->strays)
+      say("note", paths_.definitions() / name, "no definition: it is left alone");
   }
 
   void look_at_withdrawn(const std::vector<u64>& frames, Broker& broker) {

@@ -13,36 +13,19 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
-#include <filesystem>
 
+#include "daemon/checked_request.hpp"
 #include "daemon/domains.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
 #include "host/unix_socket.hpp"
-#include "host/whole_file.hpp"
-#include "plan/plan.hpp"
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
-struct OpenImages {
-  Fd kernel, ramdisk;
-  u64 ramdisk_bytes = 0;
-};
-
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr unsigned socket_mode = 0660;
-
-ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
-  return {.status = 400,
-          .message = diagnostic.message,
-          .file = file,
-          .line = diagnostic.at.line,
-          .column = diagnostic.at.column};
-}
 
 ApiError in_accounts_unknown(const std::string& file, const DomainConfig& config, const std::string& why) {
   ApiError error = in_config(file, {config.position_of("epc"), why});
@@ -52,58 +35,6 @@ ApiError in_accounts_unknown(const std::string& file, const DomainConfig& config
 
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
-/// The files that a request's configuration names, opened and read with the rights of who made it.
-class RequestFiles {
- public:
-  RequestFiles(FileOpener& opener, const CreateRequest& request) : opener_(opener), request_(request) {}
-
-  /// A dump is read at once: what it describes is a value that the domain keeps.
-  tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
-    const auto path = absolute(name);
-    if (!path) return tl::unexpected(path.error());
-    return opener_.read(request_.owner, *path, longest_dump);
-  }
-
-  tl::expected<Fd, ApiError> image(const DomainConfig& config, const char* key, const std::string& name) {
-    const auto path = absolute(name);
-    auto fd = path ? opener_.open(request_.owner, *path) : tl::unexpected(path.error());
-    if (fd) return std::move(*fd);
-    return tl::unexpected(in_config(request_.file, {config.position_of(key), std::string("cannot use ").append(key) +
-                                                                                 " '" + name + "': " + fd.error()}));
-  }
-
- private:
-  tl::expected<std::string, std::string> absolute(const std::string& name) const {
-    if (fs::path(name).is_relative() && request_.directory.empty())
-      return tl::unexpected(std::string("a relative path, without 'directory'"));
-    return (fs::path(request_.directory) / name).string();
-  }
-
-  FileOpener& opener_;
-  const CreateRequest& request_;
-};
-
-/// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
-tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, RequestFiles& files,
-                                            const DomainConfig& config, const MachineDescription& machine,
-                                            const vmx::Backend& silicon) {
-  auto chosen =
-      choose_silicon(silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
-  if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
-  const Grants wished = wished_grants(config.epc);
-  const auto plan =
-      make_plan(silicon, config, package_config(package_values(machine, wished, chosen->features), wished),
-                packages_of(wished), chosen->described);
-  if (!plan) return tl::unexpected(in_config(request.file, plan.error()));
-  return std::move(*chosen);
-}
-
-/// As it was when it was opened: asking again might have to wait for its file system.
-u64 length_of(int fd) {
-  struct statx status {};
-  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) == 0 ? status.stx_size : 0;
-}
-
 /// Beside a thread for each processor and the service's: none that a VMM starts, but the C library may.
 constexpr u32 spare_tasks = 8;
 
@@ -112,19 +43,6 @@ CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
   return {.memory_bytes = most_mib(need, config.vcpus) << 20,
           .processors = config.vcpus,
           .tasks = config.vcpus + spare_tasks};
-}
-
-tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config) {
-  OpenImages images;
-  auto kernel = files.image(config, "kernel", config.kernel);
-  if (!kernel) return tl::unexpected(kernel.error());
-  images.kernel = std::move(*kernel);
-  if (config.ramdisk.empty()) return images;
-  auto ramdisk = files.image(config, "ramdisk", config.ramdisk);
-  if (!ramdisk) return tl::unexpected(ramdisk.error());
-  images.ramdisk = std::move(*ramdisk);
-  images.ramdisk_bytes = length_of(images.ramdisk.get());
-  return images;
 }
 
 /// A directory that nobody can put anything into.
@@ -140,28 +58,20 @@ std::span<const u8> bytes_of(const std::string& text) {
 
 }  // namespace
 
-Domains::Result Domains::add(const CreateRequest& request) {
-  if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
-    return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
-  auto read = read_config(request.config);
-  if (!read) return tl::unexpected(in_config(request.file, read.error()));
-  RequestFiles files(opener_, request);
-  const auto images = open_images(files, read->config);
-  if (!images) return tl::unexpected(images.error());
-  const auto chosen = check(request, files, read->config, machine(), silicon());
-  if (!chosen) return tl::unexpected(chosen.error());
+Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
-  const auto domain = admit(request, std::move(read->config), chosen->features, images->ramdisk_bytes);
+Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
+  auto checked = check_request(opener_, request, machine(), silicon());
+  if (!checked) return tl::unexpected(checked.error());
+  const auto domain = admit(request, *checked, definition);
   if (!domain) return tl::unexpected(domain.error());
-  if (auto launched = launch(*domain, *images, request.paused); !launched) {
+  if (auto launched = launch(*domain, checked->images, request.paused); !launched) {
     roll_back(*domain);
     return tl::unexpected(launched.error());
   }
   const MutexLock held(lock_);
   DomainInfo created = info(**domain);
-  for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {
-    for (const Diagnostic& warning : warnings) created.warnings.push_back(format(request.file, warning));
-  }
+  created.warnings = checked->warnings;
   log(LogLevel::info, "domain-created",
       {{"domain", created.name},
        {"id", std::to_string(created.id)},
@@ -189,10 +99,29 @@ tl::expected<u32, std::string> Domains::next_id() {
   return tl::unexpected(std::string("no domain number is free"));
 }
 
-tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, DomainConfig config,
-                                                        const vmx::Features& features, u64 ramdisk_bytes) {
+std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const Definition* definition) const {
+  if (definition == nullptr) {
+    if (name_taken(config.name)) return ApiError{409, "there is a domain '" + config.name + "' already"};
+    if (!config.uuid.empty() && uuid_taken(config.uuid))
+      return ApiError{409, "there is a domain with the uuid " + config.uuid + " already"};
+    return std::nullopt;
+  }
+  const Defined* const now = definitions_.with_uuid(definition->uuid);
+  const auto same = [&](const Definition& other) {
+    return other.name == definition->name && other.owner == definition->owner && tag_of(other) == tag_of(*definition);
+  };
+  if (now == nullptr || !same(now->definition))
+    return ApiError{409, "'" + definition->name + "' has just been defined anew, or undefined"};
+  if (const Pointer domain = living(definition->uuid)) return lives_already(*domain);
+  return std::nullopt;
+}
+
+tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,
+                                                        const Definition* definition) {
+  DomainConfig& config = checked.config;
+  const u64 ramdisk_bytes = checked.images.ramdisk_bytes;
   const MutexLock held(lock_);
-  if (name_taken(config.name)) return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already"});
+  if (const auto why = in_the_way(config, definition)) return tl::unexpected(*why);
   if (!machine_unread_.empty())
     return tl::unexpected(
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
@@ -215,9 +144,12 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(error);
   }
   auto domain = std::make_shared<Domain>(LifeState::admitted);
-  PackageValues package = package_values(machine(), allocation->grants, features);
+  PackageValues package = package_values(machine(), allocation->grants, checked.features);
+  const std::string uuid = definition != nullptr ? definition->uuid : config.uuid;
   domain->record = {.id = *id,
+                    .uuid = uuid.empty() ? new_uuid() : uuid,
                     .name = config.name,
+                    .persistent = definition != nullptr,
                     .config = request.config,
                     .file = request.file,
                     .directory = request.directory,
@@ -240,7 +172,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   return domain;
 }
 
-tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, const OpenImages& images) {
+tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domain, const OpenImages& images) {
   DomainRecord record = domain->record;
   LaunchMessage message{.id = record.id,
                         .name = record.name,
@@ -309,7 +241,7 @@ tl::expected<ControlClient, std::string> Domains::start(const Pointer& domain, c
 }
 
 tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenImages& images, bool paused) {
-  auto launching = start(domain, images);
+  auto launching = start_vmm(domain, images);
   if (!launching) return tl::unexpected(internal(launching.error()));
   const auto answer = launching->request("hello", around_.patience.launch);
   if (!answer) {

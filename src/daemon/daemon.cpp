@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "daemon/api.hpp"
+#include "daemon/autostart.hpp"
 #include "host/log.hpp"
 #include "host/own_folder.hpp"
 #include "machine/host_epc.hpp"
@@ -68,7 +69,7 @@ tl::expected<void, std::string> check_apart(const DaemonPaths& paths) {
   const DaemonPaths found{real(paths.state), real(paths.run)};
   if (found.state == found.run)
     return tl::unexpected(paths.run.string() + ": the state folder and the run folder must not be the same");
-  for (const fs::path& own : {found.records(), found.set_aside()}) {
+  for (const fs::path& own : {found.records(), found.definitions(), found.set_aside()}) {
     if (lies_in(found.run, own))
       return tl::unexpected(paths.run.string() + ": the run folder must not lie in " + own.string() +
                             ", which has domains' records");
@@ -142,6 +143,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
        {"cgroups", cgroups_text((*domains)->memory())}});
   // Of no effect unless a service manager started this process (sd_notify(3)).
   ::sd_notify(0, "READY=1");
+  const AutostartThreads autostart(**domains, (*domains)->machine().start_at_once);
   const int number = wait_for_signal();
   ::sd_notify(0, "STOPPING=1");
   log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});

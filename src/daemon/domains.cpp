@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <set>
 
+#include "config/changes.hpp"
 #include "host/log.hpp"
 #include "protocol/control.hpp"
 
@@ -23,6 +25,14 @@ double cpu_seconds_of(int pid) {
   timespec time{};
   if (pid == 0 || ::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+/// What its configuration says.
+void set_wishes(DomainInfo& info, const DomainConfig& config, const MachineDescription& machine) {
+  info.vcpus = config.vcpus;
+  info.memory_mib = config.memory_mib;
+  info.epc_mib = config.epc_mib();
+  info.silicon = config.silicon == "default" && !machine.silicon.empty() ? machine.silicon : config.silicon;
 }
 
 }  // namespace
@@ -83,9 +93,34 @@ Domains::Pointer Domains::lookup(const std::string& key) const {
   }
   u32 id = 0;
   const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-  if (error != std::errc() || stop != key.data() + key.size()) return nullptr;
+  if (error != std::errc() || stop != key.data() + key.size()) return living(key);
   const auto found = table_.find(id);
   return found == table_.end() ? nullptr : found->second;
+}
+
+Domains::Pointer Domains::living(const std::string& uuid) const {
+  for (const auto& [id, domain] : table_) {
+    if (!uuid.empty() && domain->record.uuid == uuid) return domain;
+  }
+  return nullptr;
+}
+
+ApiError Domains::absent(const std::string& key) const {
+  const Defined* const defined = definitions_.find(key);
+  if (defined == nullptr) return no_such_domain(key);
+  return {409, "'" + defined->definition.name + "' is shut off"};
+}
+
+bool Domains::lives(const std::string& uuid) const {
+  const MutexLock held(lock_);
+  return living(uuid) != nullptr;
+}
+
+ApiError Domains::lives_already(const Domain& domain) const {
+  const char* const how = domain.life.over()             ? "' is ending"
+                          : domain.life.takes_requests() ? "' runs already"
+                                                         : "' is being created";
+  return {409, "'" + domain.record.name + how};
 }
 
 /// Its sockets are where the daemon that started it had its own.
@@ -122,18 +157,25 @@ std::string Domains::name_of(u32 id) const {
 }
 
 bool Domains::name_taken(const std::string& name) const {
-  return std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
+  return definitions_.with_name(name) != nullptr ||
+         std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
+}
+
+bool Domains::uuid_taken(const std::string& uuid) const {
+  return definitions_.with_uuid(uuid) != nullptr || living(uuid) != nullptr;
 }
 
 DomainInfo Domains::info(const Domain& domain) const {
   DomainInfo info;
   info.id = domain.record.id;
+  info.uuid = domain.record.uuid;
   info.name = domain.record.name;
-  info.vcpus = domain.config.vcpus;
-  info.memory_mib = domain.config.memory_mib;
-  info.epc_mib = domain.config.epc_mib();
-  info.silicon = domain.config.silicon;
-  if (info.silicon == "default" && !machine().silicon.empty()) info.silicon = machine().silicon;
+  set_wishes(info, domain.config, machine());
+  if (const Defined* const defined = domain.record.persistent ? definitions_.with_uuid(info.uuid) : nullptr) {
+    info.definition = defined->definition;
+    if (domain.record.config != defined->definition.text)
+      info.differs = changed_keys(domain.record.config, defined->definition.text);
+  }
   info.pid = domain.pid;
   info.started = domain.record.started;
   info.console = paths_of(domain.record).console(domain.record.id);
@@ -152,6 +194,19 @@ DomainInfo Domains::info(const Domain& domain) const {
   return info;
 }
 
+DomainInfo Domains::info(const Defined& defined) const {
+  DomainInfo info;
+  info.uuid = defined.definition.uuid;
+  info.name = defined.definition.name;
+  info.state = "shut off";
+  info.owner = defined.definition.owner;
+  info.definition = defined.definition;
+  set_wishes(info, defined.config, machine());
+  if (const auto failed = host_record_.failed.find(info.uuid); failed != host_record_.failed.end())
+    info.start_failed = failed->second;
+  return info;
+}
+
 std::optional<ApiError> Domains::not_now(const Domain& domain) const {
   const std::string name = "'" + domain.record.name + "'";
   if (domain.life.takes_requests()) return std::nullopt;
@@ -160,15 +215,27 @@ std::optional<ApiError> Domains::not_now(const Domain& domain) const {
 
 Domains::Result Domains::find(const std::string& key) const {
   const MutexLock held(lock_);
-  const Pointer domain = lookup(key);
-  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
-  return info(*domain);
+  if (const Pointer domain = lookup(key)) return info(*domain);
+  if (const Defined* const defined = definitions_.find(key)) return info(*defined);
+  return tl::unexpected(no_such_domain(key));
 }
 
 std::vector<DomainInfo> Domains::list() const {
   const MutexLock held(lock_);
   std::vector<DomainInfo> all;
   for (const auto& [id, domain] : table_) all.push_back(info(*domain));
+  return all;
+}
+
+std::vector<DomainInfo> Domains::list_shut_off() const {
+  const MutexLock held(lock_);
+  std::set<std::string> alive;
+  for (const auto& [id, domain] : table_) alive.insert(domain->record.uuid);
+  std::vector<DomainInfo> all;
+  for (const auto& [uuid, defined] : definitions_) {
+    if (!alive.contains(uuid)) all.push_back(info(defined));
+  }
+  std::ranges::sort(all, {}, &DomainInfo::name);
   return all;
 }
 
@@ -179,7 +246,7 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
   {
     const MutexLock held(lock_);
     const Pointer domain = lookup(key);
-    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    if (domain == nullptr) return tl::unexpected(absent(key));
     config = domain->config;
     grants = domain->record.grants;
     package = domain->record.package;
@@ -195,7 +262,7 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
   {
     const MutexLock held(lock_);
     const Pointer domain = lookup(key);
-    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    if (domain == nullptr) return tl::unexpected(absent(key));
     name = domain->record.name;
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     record = domain->record;
@@ -216,13 +283,11 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
   return find(std::to_string(record.id));
 }
 
-Domains::Result Domains::rename(const std::string& key, const std::string& name) {
+Domains::Result Domains::rename(const Pointer& domain, const std::string& name) {
   DomainInfo now;
   DomainRecord record;
   {
     const MutexLock held(lock_);
-    const Pointer domain = lookup(key);
-    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
     const std::string before = domain->record.name;
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     if (name == before) return info(*domain);

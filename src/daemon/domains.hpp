@@ -1,4 +1,5 @@
-// The domains of the machine: their creation, what is asked of them, their end, and finding them again after a restart.
+// The domains of the machine: their definitions, their creation, what is asked of them, their end, and finding them
+// again after a restart. Those that are defined and have no VMM are "shut off".
 //
 // Every VMM is watched by its pidfd from the moment that it exists. Whatever ends a domain, a word from outside, the
 // guest itself, a crash, a failed creation, it is the VMM's death that has it cleaned up, in one place: end(). Cleaning
@@ -8,6 +9,8 @@
 // Threads: all functions may be called from any thread. A thread of its own watches the VMMs.
 #pragma once
 
+#include <array>
+#include <functional>
 #include <future>
 #include <list>
 #include <map>
@@ -18,9 +21,11 @@
 
 #include "daemon/broker.hpp"
 #include "daemon/cgroups.hpp"
+#include "daemon/checked_request.hpp"
+#include "daemon/definitions.hpp"
 #include "daemon/domain.hpp"
-#include "daemon/opener.hpp"
 #include "daemon/socket_folders.hpp"
+#include "daemon/start_schedule.hpp"
 #include "daemon/vmm_logs.hpp"
 #include "daemon/vmm_processes.hpp"
 #include "host/mutex.hpp"
@@ -31,20 +36,13 @@
 
 namespace cloister::toolstack {
 
-/// Why a request cannot be met, with HTTP's status for it.
-struct ApiError {
-  int status = 500;
-  std::string message{};
-  std::string file{};        ///< of the configuration; empty: the error does not stand there
-  u32 line = 0, column = 0;  ///< 0: the file as a whole
-};
-
 ApiError no_such_domain(const std::string& key);
 
 /// A domain as others see it.
 struct DomainInfo {
-  u32 id = 0, vcpus = 0;
-  std::string name, state;  ///< "creating", "ending", "unresponsive", or a name of DomainState
+  u32 id = 0, vcpus = 0;  ///< id 0: shut off
+  std::string uuid, name;
+  std::string state;  ///< "creating", "ending", "unresponsive", "shut off", or a name of DomainState
   u64 memory_mib = 0, epc_mib = 0, overhead_mib = 0;
   int pid = 0;          ///< 0: not known
   std::string silicon;  ///< what its configuration says, else the machine's
@@ -54,15 +52,46 @@ struct DomainInfo {
   u32 restarts = 0;
   Owner owner;
   Grants grants;
+  std::optional<Definition> definition;    ///< none: it is gone when it ends
+  std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
+  std::string start_failed;                ///< why it was not started since the host came up; empty: no such thing
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand
 };
 
-struct CreateRequest {
-  std::string config, file, directory;
-  Owner owner;  ///< with whose rights its files are opened
-  bool paused = false;
+struct DefineRequest {
+  std::string name;    ///< which the text must have
+  CreateRequest as{};  ///< by whom, and what
+  /// Whether it may be done, by the entity-tag of the definition that it would replace; null: there is none. Empty: it
+  /// may.
+  std::function<bool(const std::string* tag)> condition{};
+};
+struct DefinitionInfo {
+  Definition definition;
+  bool made = false;  ///< there was none before
+  std::vector<std::string> warnings{};
+};
+/// What is to be another than it is.
+struct DomainChange {
+  std::optional<std::string> name{};
+  std::optional<Autostart> autostart{};  ///< this and the rest: of a definition alone
+  std::optional<u32> order{}, delay_seconds{};
+};
+
+/// A domain that the host's going down ends.
+struct Stopping {
+  DomainInfo domain;
+  u32 order = 0, shutdown_timeout = 0;  ///< seconds
+  HostShutdown how = HostShutdown::shutdown;
+};
+struct DefinitionCounts {
+  std::array<u64, 3> by_word{};  ///< by Autostart
+  u64 shut_off = 0, failed = 0;  ///< failed: to be started since the host came up
+};
+struct AutostartInfo {
+  std::vector<PendingStart> pending;          ///< in their order
+  std::map<std::string, std::string> failed;  ///< by name: why
 };
 
 /// The accounts of one package.
@@ -118,16 +147,41 @@ class Domains {
 
   using Result = tl::expected<DomainInfo, ApiError>;
   Result add(const CreateRequest& request);
-  /// `key`: a name or a number.
+  /// `key`: a name, a number or a uuid.
   Result find(const std::string& key) const;
+  /// Those that live, by number.
   std::vector<DomainInfo> list() const;
+  /// Those that are shut off, by name.
+  std::vector<DomainInfo> list_shut_off() const;
+
+  // definitions (defining.cpp)
+  using DefinitionResult = tl::expected<DefinitionInfo, ApiError>;
+  /// Checks all that add() does but for how much of the machine is free. For a definition that there is, its owner or
+  /// root alone; a domain that lives has it at its next start.
+  DefinitionResult define(const DefineRequest& request);
+  DefinitionResult definition(const std::string& key) const;
+  DefinitionResult undefine(const std::string& key);
+  /// Of a definition.
+  Result start(const std::string& key, bool paused);
+  Result change(const std::string& key, const DomainChange& change);
+  DefinitionCounts definition_counts() const;
+
+  // the host (host_turns.cpp)
+  /// Notes what runs, for those that are started again if they ran; the order in which all are to be ended.
+  tl::expected<std::vector<Stopping>, ApiError> host_down();
+  /// Forgets it.
+  tl::expected<void, ApiError> host_up();
+  AutostartInfo autostart() const;
+  bool lives(const std::string& uuid) const;
+  /// One that was pending is started, or was tried for the last time: why it could not be.
+  void settle(const std::string& uuid, const std::string& failure);
+
   /// What its processors answer, and why.
   tl::expected<Policies, ApiError> policies(const std::string& key) const;
   /// Passes a verb on to its VMM, with its arguments as read_arguments() has them.
   Result tell(const std::string& key, const GuestVerbRow& verb, const nlohmann::json& arguments);
   /// Kills the VMM and waits until everything is taken back. The last state.
   Result destroy(const std::string& key);
-  Result rename(const std::string& key, const std::string& name);
 
   MachineEpcInfo epc() const;
   MemoryInfo memory() const;
@@ -142,12 +196,24 @@ class Domains {
   /// The one way from a state to the next. Wakes who waits for it, and the watcher.
   void happens(Domain& domain, LifeEvent event) CLOISTER_REQUIRES(lock_);
 
-  // creation
-  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, DomainConfig config,
-                                        const vmx::Features& features, u64 ramdisk_bytes);
-  tl::expected<void, ApiError> launch(const Pointer& domain, const struct OpenImages& images, bool paused);
-  tl::expected<ControlClient, std::string> start(const Pointer& domain, const struct OpenImages& images);
+  // creation; `definition`: what it is started from, null: a request
+  Result create_domain(const CreateRequest& request, const Definition* definition);
+  std::optional<ApiError> in_the_way(const DomainConfig& config, const Definition* definition) const
+      CLOISTER_REQUIRES(lock_);
+  tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,
+                                        const Definition* definition);
+  tl::expected<void, ApiError> launch(const Pointer& domain, const OpenImages& images, bool paused);
+  tl::expected<ControlClient, std::string> start_vmm(const Pointer& domain, const OpenImages& images);
   void roll_back(const Pointer& domain);
+
+  // definitions
+  tl::expected<void, ApiError> keep(Definition definition) CLOISTER_REQUIRES(lock_);
+  tl::expected<Definition, ApiError> defined_anew(const DefineRequest& request, const DomainConfig& config)
+      CLOISTER_REQUIRES(lock_);
+  Result rename(const Pointer& domain, const std::string& name);
+  void read_definitions() CLOISTER_REQUIRES(lock_);
+  void host_turns(const std::vector<DomainRecord>& records) CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> keep(HostRecord record) CLOISTER_REQUIRES(lock_);
 
   // recovery
   DaemonPaths paths_of(const DomainRecord& record) const;
@@ -193,9 +259,15 @@ class Domains {
   void kill_and_wait(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
 
   Pointer lookup(const std::string& key) const CLOISTER_REQUIRES(lock_);
+  /// The domain of a uuid; null: none lives.
+  Pointer living(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
+  /// Why there is no domain that something could be asked of.
+  ApiError absent(const std::string& key) const CLOISTER_REQUIRES(lock_);
+  ApiError lives_already(const Domain& domain) const;
   /// Why nothing can be asked of it at the moment.
   std::optional<ApiError> not_now(const Domain& domain) const CLOISTER_REQUIRES(lock_);
   DomainInfo info(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  DomainInfo info(const Defined& defined) const CLOISTER_REQUIRES(lock_);
   // Of the broker, what never changes; so is machine().
   const vmx::Backend& silicon() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.silicon(); }
   const PlatformSecret& platform_secret() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.secret(); }
@@ -203,6 +275,7 @@ class Domains {
   std::vector<MemoryHolder> memory_holders() const CLOISTER_REQUIRES(lock_);
   std::string name_of(u32 id) const CLOISTER_REQUIRES(lock_);
   bool name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
+  bool uuid_taken(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
 
   const DaemonPaths paths_;
@@ -217,6 +290,8 @@ class Domains {
   mutable Mutex lock_;  ///< of the domains in the table, too (domain.hpp)
   Condition changed_;   ///< a domain is in another state, or all is to end
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
+  Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
+  HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
   MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why the machine's record is not known: it is not written then.
   std::string machine_unread_ CLOISTER_GUARDED_BY(lock_);

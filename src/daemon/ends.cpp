@@ -29,7 +29,7 @@ Domains::Result Domains::destroy(const std::string& key) {
   {
     const MutexLock held(lock_);
     domain = lookup(key);
-    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    if (domain == nullptr) return tl::unexpected(absent(key));
     const std::string& name = domain->record.name;
     if (!domain->life.over()) {
       if (const auto no = not_now(*domain)) return tl::unexpected(*no);
@@ -43,6 +43,8 @@ Domains::Result Domains::destroy(const std::string& key) {
   const MutexLock held(lock_);
   if (!domain->life.is(LifeState::gone))
     return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
+  if (const Defined* const defined = definitions_.with_uuid(last.uuid); defined != nullptr && last.definition)
+    return info(*defined);
   last.state = "ended";
   return last;
 }

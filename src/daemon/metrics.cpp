@@ -56,6 +56,17 @@ void count_states(Families& to, const std::vector<DomainInfo>& domains) {
   for (const auto& [state, count] : states) to.sample({{"state", state}}, count);
 }
 
+void definition_metrics(Families& to, const DefinitionCounts& definitions) {
+  to.family("cloister_definitions", MetricType::Gauge, "Domains that are defined, by their autostart word.");
+  for (const Autostart word : {Autostart::off, Autostart::on, Autostart::last})
+    to.sample({{"autostart", std::string(name_of(word))}}, definitions.by_word[static_cast<std::size_t>(word)]);
+  to.family("cloister_definitions_shut_off", MetricType::Gauge, "Domains that are defined and do not live.");
+  to.sample({}, definitions.shut_off);
+  to.family("cloister_autostart_failed", MetricType::Gauge,
+            "Domains that could not be started since the host came up, and have not been since.");
+  to.sample({}, definitions.failed);
+}
+
 /// One sample for each domain.
 template <class Value>
 void by_domain(Families& to, const std::vector<DomainInfo>& domains, const char* name, MetricType type,
@@ -142,7 +153,7 @@ void request_metrics(Families& to, const RequestCounts::Counts& requests) {
 
 void RequestCounts::add(const std::string& method, int status) {
   // Methods are the client's words: those that HTTP does not know must not each make a sample.
-  static constexpr const char* known[] = {"GET", "POST", "PATCH", "DELETE"};
+  static constexpr const char* known[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
   const MutexLock held(lock_);
   ++counts_[{std::ranges::find(known, method) == std::end(known) ? "other" : method, status}];
 }
@@ -153,10 +164,11 @@ RequestCounts::Counts RequestCounts::counts() const {
 }
 
 std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains,
-                    const RequestCounts::Counts& requests) {
+                    const DefinitionCounts& definitions, const RequestCounts::Counts& requests) {
   Families families;
   machine_metrics(families, epc);
   count_states(families, domains);
+  definition_metrics(families, definitions);
   domain_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);

@@ -18,6 +18,9 @@ struct DaemonPaths {
 
   std::filesystem::path records() const { return state / "domains"; }
   std::filesystem::path record(u32 id) const { return records() / (std::to_string(id) + ".json"); }
+  std::filesystem::path definitions() const { return state / "definitions"; }
+  std::filesystem::path definition(const std::string& uuid) const { return definitions() / (uuid + ".json"); }
+  std::filesystem::path host_record() const { return state / "host.json"; }
   std::filesystem::path set_aside() const { return state / "set-aside"; }
   std::filesystem::path machine_record() const { return state / "machine.json"; }
   std::filesystem::path api_socket() const { return run / api_socket_name; }

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 
 #include "host/pidfd.hpp"
@@ -27,11 +28,17 @@ std::optional<std::string> text_of(const std::string& path) {
 }
 
 std::optional<std::string> boot_id() {
+  if (const char* const told = ::secure_getenv("CLOISTER_TEST_BOOT_ID"); told != nullptr && *told != 0) return told;
   auto text = text_of("/proc/sys/kernel/random/boot_id");
   if (!text) return std::nullopt;
   while (!text->empty() && text->back() == '\n') text->pop_back();
   if (text->empty()) return std::nullopt;
   return text;
+}
+
+u64 pid_namespace() {
+  struct stat status {};
+  return ::stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
 }
 
 /// "PID (NAME) STATE …": the name may hold anything, and the last ')' ends it.
@@ -66,17 +73,27 @@ bool has_ended(int pidfd) {
 
 }  // namespace
 
-std::optional<ProcessIdentity> identity_of(int pid) {
+std::optional<HostStart> host_start() {
   auto boot = boot_id();
+  if (!boot) return std::nullopt;
+  return HostStart{.boot = std::move(*boot), .pid_namespace = pid_namespace()};
+}
+
+std::optional<ProcessIdentity> identity_of(int pid) {
+  auto now = host_start();
   const auto stat = stat_of(std::to_string(pid));
-  if (!boot || !stat) return std::nullopt;
-  return ProcessIdentity{.pid = pid, .start = stat->start, .boot = std::move(*boot)};
+  if (!now || !stat) return std::nullopt;
+  return ProcessIdentity{
+      .pid = pid, .start = stat->start, .boot = std::move(now->boot), .pid_namespace = now->pid_namespace};
 }
 
 tl::expected<Fd, Absence> open_process(const ProcessIdentity& process) {
-  const auto boot = boot_id();
-  if (!boot) return tl::unexpected(Absence::unknown);
-  if (*boot != process.boot) return tl::unexpected(Absence::dead);
+  const auto here = host_start();
+  if (!here) return tl::unexpected(Absence::unknown);
+  if (here->boot != process.boot) return tl::unexpected(Absence::dead);
+  // Another namespace's processes end with it, and a daemon in one of its own can see none of those outside.
+  if (process.pid_namespace != 0 && here->pid_namespace != 0 && process.pid_namespace != here->pid_namespace)
+    return tl::unexpected(Absence::dead);
   Fd pidfd(::pidfd_open(process.pid, 0));
   if (!pidfd) return tl::unexpected(errno == ESRCH ? Absence::dead : Absence::unknown);
   const auto now = stat_of(std::to_string(process.pid));

@@ -13,10 +13,21 @@ namespace cloister::toolstack {
 
 struct ProcessIdentity {
   int pid = 0;
-  u64 start = 0;     ///< ticks since the machine started
-  std::string boot;  ///< of the machine's start
+  u64 start = 0;          ///< ticks since the machine started
+  std::string boot;       ///< of the machine's start
+  u64 pid_namespace = 0;  ///< in which the number means something (pid_namespaces(7)), by its inode; 0: not known
   bool operator==(const ProcessIdentity&) const = default;
 };
+
+/// Which start of the host this is: of its kernel, or of the namespace that has this process's numbers, a container's.
+/// For tests the environment variable CLOISTER_TEST_BOOT_ID says it instead of the kernel.
+struct HostStart {
+  std::string boot;
+  u64 pid_namespace = 0;  ///< 0: not known
+  bool operator==(const HostStart&) const = default;
+};
+/// nullopt: /proc does not say.
+std::optional<HostStart> host_start();
 
 /// Of a living process, which the caller holds by a pidfd. nullopt: /proc does not say.
 std::optional<ProcessIdentity> identity_of(int pid);

@@ -10,6 +10,7 @@
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
@@ -35,6 +36,8 @@ tl::expected<void, std::string> Domains::recover() {
   const auto records = around_.records->read();
   if (!records) return tl::unexpected(records.error());
   around_.records->tidy(*records);
+  read_definitions();
+  host_turns(records->domains);
   for (const std::string& name : records->strays)
     log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
 
@@ -47,6 +50,8 @@ tl::expected<void, std::string> Domains::recover() {
     domain->record = record;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
     settle_charge(domain->record, domain->config);
+    if (domain->record.uuid.empty())
+      domain->record.uuid = domain->config.uuid.empty() ? new_uuid() : domain->config.uuid;
     if (auto taken = take(domain); !taken) return taken;
   }
   // After those whose frames are certain.

@@ -20,20 +20,13 @@ using nlohmann::json;
 constexpr unsigned state_mode = 0700;
 constexpr const char* machine_name = "machine.json";
 constexpr const char* records_name = "domains";
+constexpr const char* definitions_name = "definitions";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
 constexpr u64 most_charge_mib = u64{1} << 32;
 
 tl::unexpected<std::string> in_file(const fs::path& path, const std::string& what) {
   return tl::unexpected(path.string() + ": " + what);
-}
-
-/// nullopt: there is no such file.
-tl::expected<std::optional<std::string>, std::string> text_in(int folder, const std::string& name) {
-  const auto bytes = read_own_file(folder, name);
-  if (!bytes) return tl::unexpected(bytes.error());
-  if (!*bytes) return std::nullopt;
-  return std::string((*bytes)->begin(), (*bytes)->end());
 }
 
 std::string record_name(u32 id) { return std::to_string(id).append(record_suffix); }
@@ -50,7 +43,8 @@ bool is_unfinished(std::string_view name) {
 }
 
 json to_json(const ProcessIdentity& process) {
-  return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
+  return {
+      {"pid", process.pid}, {"start", process.start}, {"boot", process.boot}, {"pid_namespace", process.pid_namespace}};
 }
 
 tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
@@ -58,6 +52,7 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
   u64 pid = 0;
   JsonFields fields(object);
   fields.number("pid", pid, std::numeric_limits<int>::max()).number("start", process.start).text("boot", process.boot);
+  if (fields.has("pid_namespace")) fields.number("pid_namespace", process.pid_namespace);
   if (fields.ok() && pid == 0) fields.fail("'pid': out of range");
   if (!fields.ok()) return tl::unexpected(fields.error());
   process.pid = static_cast<int>(pid);
@@ -69,7 +64,9 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
 std::string write_record(const DomainRecord& record) {
   json object{{"version", record_version},
               {"id", record.id},
+              {"uuid", record.uuid},
               {"name", record.name},
+              {"persistent", record.persistent},
               {"config", record.config},
               {"file", record.file},
               {"directory", record.directory},
@@ -100,6 +97,8 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   fields.text("directory", record.directory).text("started", record.started).text("placement", record.placement);
   fields.boolean("running", record.running);
   if (fields.has("run")) fields.text("run", record.run);
+  if (fields.has("uuid")) fields.text("uuid", record.uuid);
+  if (fields.has("persistent")) fields.boolean("persistent", record.persistent);
   if (fields.ok() && fields.has("process")) {
     if (auto process = read_process((*object)["process"])) {
       record.process = std::move(*process);
@@ -150,7 +149,13 @@ tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Mak
   // Records have configurations, which are not everybody's.
   auto records = open_own_subfolder(state->get(), records_name, making, state_mode, paths.state);
   if (!records) return tl::unexpected(records.error());
-  return Registry(paths, std::move(*state), std::move(*records));
+  // A state folder of before there were definitions is whole without theirs.
+  struct stat status {};
+  const bool absent = ::fstatat(state->get(), definitions_name, &status, AT_SYMLINK_NOFOLLOW) != 0;
+  if (absent && making == Making::never) return Registry(paths, std::move(*state), std::move(*records), Fd());
+  auto definitions = open_own_subfolder(state->get(), definitions_name, making, state_mode, paths.state);
+  if (!definitions) return tl::unexpected(definitions.error());
+  return Registry(paths, std::move(*state), std::move(*records), std::move(*definitions));
 }
 
 tl::expected<RecordsRead, std::string> Registry::read() const {
@@ -163,7 +168,7 @@ tl::expected<RecordsRead, std::string> Registry::read() const {
       (is_unfinished(name) ? all.unfinished : all.strays).push_back(name);
       continue;
     }
-    const auto text = text_in(records_.get(), name);
+    const auto text = read_own_text(records_.get(), name);
     if (!text) {
       all.unread.push_back({.id = *id, .why = text.error()});
       continue;
@@ -190,13 +195,14 @@ bool Registry::used() const {
   const auto names = names_in(records_.get());
   struct stat status {};
   const auto ours = [](const std::string& name) { return record_number(name) || is_unfinished(name); };
-  return !names || std::ranges::any_of(*names, ours) ||
+  const auto defined = definitions_ ? names_in(definitions_.get()) : std::vector<std::string>{};
+  return !names || std::ranges::any_of(*names, ours) || !defined || !defined->empty() ||
          ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 tl::expected<MachineRecord, std::string> Registry::machine() const {
   const fs::path path = paths_.machine_record();
-  const auto text = text_in(state_.get(), machine_name);
+  const auto text = read_own_text(state_.get(), machine_name);
   if (!text) return in_file(path, text.error());
   if (!*text) return MachineRecord{};
   const auto object = parse_object(**text);
@@ -221,9 +227,13 @@ tl::expected<void, std::string> Registry::remove(u32 id) const {
 }
 
 tl::expected<std::string, std::string> Registry::set_aside(u32 id) const {
+  return set_aside(records_.get(), record_name(id));
+}
+
+tl::expected<std::string, std::string> Registry::set_aside(int from, const std::string& file) const {
   const auto folder = open_own_subfolder(state_.get(), set_aside_name, Making::missing, state_mode, paths_.state);
   if (!folder) return tl::unexpected(folder.error());
-  const auto name = move_durably(records_.get(), record_name(id), folder->get());
+  const auto name = move_durably(from, file, folder->get());
   if (!name) return tl::unexpected(name.error());
   return (paths_.set_aside() / *name).string();
 }

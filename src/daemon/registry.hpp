@@ -1,5 +1,6 @@
-// What the daemon must not forget: its domains with the frames that they have, the frames that are withdrawn, and the
-// next domain's number. A file for each domain, and one for the machine.
+// What the daemon must not forget: its domains with the frames that they have, those that are defined, the frames that
+// are withdrawn, the next domain's number, and what ran when the host went down. A file for each domain and for each
+// definition, one for the machine, one for the host.
 //
 // Records have a version, which is moved on whenever an older daemon would misread a newer one's. Members that a later
 // version brought have a meaning when they are missing, so that older records are read as they are; they are written
@@ -12,6 +13,8 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "daemon/definition.hpp"
+#include "daemon/host_record.hpp"
 #include "daemon/paths.hpp"
 #include "daemon/process_identity.hpp"
 #include "host/own_folder.hpp"
@@ -21,13 +24,15 @@
 namespace cloister::toolstack {
 
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
-/// `charged_mib`. What a version lacks is lost if a daemon that knows no more writes the record anew: a newer one is
-/// refused.
-inline constexpr u32 record_version = 4;
+/// `charged_mib`. 4: without `uuid` and `persistent`. What a version lacks is lost if a daemon that knows no more
+/// writes the record anew: a newer one is refused.
+inline constexpr u32 record_version = 5;
 
 struct DomainRecord {
-  u32 id = 0;  ///< 1 to last_owner
+  u32 id = 0;        ///< 1 to last_owner
+  std::string uuid;  ///< empty: an older record does not say
   std::string name;
+  bool persistent = false;              ///< it was started from the definition of this uuid
   std::string config, file, directory;  ///< as they came: the text, its file's name, the folder for relative paths
   u64 overhead_mib = 0;                 ///< beside RAM and EPC (domain_memory.hpp); 0: not said
   u64 charged_mib = 0;                  ///< all memory that it is accounted for; 0: not said
@@ -59,6 +64,16 @@ struct UnreadRecord {
   u64 charged_mib = 0;        ///< 0: not known
 };
 
+struct UnreadDefinition {
+  std::string file;  ///< its name in the folder
+  std::string why;
+};
+struct DefinitionsRead {
+  std::vector<Definition> definitions;
+  std::vector<UnreadDefinition> unread;
+  std::vector<std::string> unfinished, strays;  ///< as RecordsRead's
+};
+
 struct RecordsRead {
   std::vector<DomainRecord> domains;
   std::vector<UnreadRecord> unread;
@@ -83,6 +98,15 @@ class Records {
   /// Moves a record to STATE/set-aside; returns where it is now.
   virtual tl::expected<std::string, std::string> set_aside(u32 id) const = 0;
   virtual tl::expected<void, std::string> put(const MachineRecord& record) const = 0;
+
+  virtual tl::expected<DefinitionsRead, std::string> definitions() const = 0;
+  virtual void tidy(const DefinitionsRead& definitions) const = 0;
+  virtual tl::expected<void, std::string> put(const Definition& definition) const = 0;
+  virtual tl::expected<void, std::string> remove_definition(const std::string& uuid) const = 0;
+  virtual tl::expected<std::string, std::string> set_aside_definition(const std::string& file) const = 0;
+  /// nullopt: there is none yet.
+  virtual tl::expected<std::optional<HostRecord>, std::string> host() const = 0;
+  virtual tl::expected<void, std::string> put(const HostRecord& record) const = 0;
 };
 
 class Registry final : public Records {
@@ -100,15 +124,28 @@ class Registry final : public Records {
   tl::expected<void, std::string> remove(u32 id) const override;
   tl::expected<std::string, std::string> set_aside(u32 id) const override;
   tl::expected<void, std::string> put(const MachineRecord& record) const override;
+  tl::expected<DefinitionsRead, std::string> definitions() const override;
+  void tidy(const DefinitionsRead& definitions) const override;
+  tl::expected<void, std::string> put(const Definition& definition) const override;
+  tl::expected<void, std::string> remove_definition(const std::string& uuid) const override;
+  tl::expected<std::string, std::string> set_aside_definition(const std::string& file) const override;
+  tl::expected<std::optional<HostRecord>, std::string> host() const override;
+  tl::expected<void, std::string> put(const HostRecord& record) const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }
 
  private:
-  Registry(DaemonPaths paths, Fd state, Fd records)
-      : paths_(std::move(paths)), state_(std::move(state)), records_(std::move(records)) {}
+  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions)
+      : paths_(std::move(paths)),
+        state_(std::move(state)),
+        records_(std::move(records)),
+        definitions_(std::move(definitions)) {}
+  tl::expected<std::string, std::string> set_aside(int folder, const std::string& file) const;
+
   DaemonPaths paths_;
   Fd state_, records_;
+  Fd definitions_;  ///< none: there is no such folder, and none was to be made
 };
 
 std::string write_record(const DomainRecord& record);

@@ -40,7 +40,9 @@ json sections_view(const std::vector<EpcSectionDescription>& sections) {
 
 json view(const DomainInfo& domain) {
   json view{{"id", domain.id},
+            {"uuid", domain.uuid},
             {"name", domain.name},
+            {"persistent", domain.definition.has_value()},
             {"state", domain.state},
             {"vcpus", domain.vcpus},
             {"memory_mib", domain.memory_mib},
@@ -56,8 +58,49 @@ json view(const DomainInfo& domain) {
             {"console", domain.console},
             {"placement", domain.placement},
             {"epc", extents_of(domain.grants)}};
+  if (domain.definition) {
+    view["autostart"] = name_of(domain.definition->autostart);
+    view["order"] = domain.definition->order;
+    view["delay_seconds"] = domain.definition->delay_seconds;
+    if (domain.id != 0) view["differs"] = domain.differs;
+  }
+  if (!domain.start_failed.empty()) view["failed"] = domain.start_failed;
   if (!domain.warnings.empty()) view["warnings"] = domain.warnings;
   return view;
+}
+
+json view(const DefinitionInfo& info) {
+  const Definition& definition = info.definition;
+  json view{{"uuid", definition.uuid},
+            {"name", definition.name},
+            {"owner", to_json(definition.owner)},
+            {"config", definition.text},
+            {"file", definition.file},
+            {"directory", definition.directory},
+            {"autostart", name_of(definition.autostart)},
+            {"order", definition.order},
+            {"delay_seconds", definition.delay_seconds}};
+  if (!info.warnings.empty()) view["warnings"] = info.warnings;
+  return view;
+}
+
+json view(const AutostartInfo& autostart) {
+  json pending = json::array(), failed = json::array();
+  for (const PendingStart& one : autostart.pending) pending.push_back(one.name);
+  for (const auto& [name, why] : autostart.failed) failed.push_back({{"name", name}, {"reason", why}});
+  return {{"pending", std::move(pending)}, {"failed", std::move(failed)}};
+}
+
+json view(const std::vector<Stopping>& stopping) {
+  json list = json::array();
+  for (const Stopping& one : stopping)
+    list.push_back({{"name", one.domain.name},
+                    {"id", one.domain.id},
+                    {"uuid", one.domain.uuid},
+                    {"order", one.order},
+                    {"shutdown_timeout_seconds", one.shutdown_timeout},
+                    {"on_host_shutdown", name_of(one.how)}});
+  return list;
 }
 
 json view(const ApiError& error) {

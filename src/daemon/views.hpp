@@ -9,6 +9,10 @@
 namespace cloister::toolstack {
 
 nlohmann::json view(const DomainInfo& domain);
+/// With the text itself.
+nlohmann::json view(const DefinitionInfo& info);
+nlohmann::json view(const AutostartInfo& autostart);
+nlohmann::json view(const std::vector<Stopping>& stopping);
 nlohmann::json view(const ApiError& error);
 /// sgx-info.
 nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc);

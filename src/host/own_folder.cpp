@@ -233,6 +233,13 @@ tl::expected<std::optional<std::vector<u8>>, std::string> read_own_file(int fold
   return std::move(*bytes);
 }
 
+tl::expected<std::optional<std::string>, std::string> read_own_text(int folder, const std::string& name) {
+  const auto bytes = read_own_file(folder, name);
+  if (!bytes) return tl::unexpected(bytes.error());
+  if (!*bytes) return std::nullopt;
+  return std::string((*bytes)->begin(), (*bytes)->end());
+}
+
 tl::expected<Fd, std::string> lock_in(int folder, const std::string& name, const std::string& parent,
                                       const char* what) {
   const std::string path = parent + "/" + name;

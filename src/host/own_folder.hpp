@@ -36,6 +36,9 @@ tl::expected<std::vector<std::string>, std::string> names_in(int folder);
 /// A regular file of this user's below a folder, read whole; never a link. nullopt: there is none.
 tl::expected<std::optional<std::vector<u8>>, std::string> read_own_file(int folder, const std::string& name);
 
+/// The same as text.
+tl::expected<std::optional<std::string>, std::string> read_own_text(int folder, const std::string& name);
+
 /// Holds a file of this name locked as long as the descriptor lives (flock(2)); `parent` is the folder's path, for
 /// messages. `what`: who holds it otherwise.
 tl::expected<Fd, std::string> lock_in(int folder, const std::string& name, const std::string& parent, const char* what);

@@ -237,7 +237,7 @@ class Machine:
         assert set(os.listdir(self.state / "domains")) == {f"{id}.json" for id in ids}
         assert set(os.listdir(self.run / "domains")) == ids
         assert set(os.listdir(self.state)) | {"machine.json"} == \
-            {"domains", "machine.json", "platform-secret", "cloisterd.lock"}
+            {"definitions", "domains", "host.json", "machine.json", "platform-secret", "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}
 
 

@@ -174,8 +174,8 @@ TEST_F(Creation, IsSeenAndHoldsItsPlaceMeanwhile) {
   daemon_.wait_until("a", "creating");
   wait_for([&] { return daemon_->find("a")->pid != 0; });
   EXPECT_EQ(daemon_->epc().count.granted, 256u);
-  for (const auto& refused :
-       {daemon_->destroy("a"), daemon_->rename("a", "b"), daemon_->tell("a", *find_guest_verb("pause"), {})}) {
+  for (const auto& refused : {daemon_->destroy("a"), daemon_->change("a", {.name = "b"}),
+                              daemon_->tell("a", *find_guest_verb("pause"), {})}) {
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().status, 409);
     EXPECT_EQ(refused.error().message, "'a' is being created");

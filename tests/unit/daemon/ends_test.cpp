@@ -124,7 +124,7 @@ TEST_F(Cramped, UntilItIsCleanedADomainKeepsWhatItHas) {
   end();
   EXPECT_EQ(daemon_->epc().count.granted, 256u);
   EXPECT_EQ(daemon_->find("a")->pid, 0);
-  for (const auto& refused : {daemon_->rename("a", "b"), daemon_->tell("a", *find_guest_verb("pause"), {})}) {
+  for (const auto& refused : {daemon_->change("a", {.name = "b"}), daemon_->tell("a", *find_guest_verb("pause"), {})}) {
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().message, "'a' is ending");
   }

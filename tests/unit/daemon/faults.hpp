@@ -69,6 +69,21 @@ class FaultyRecords final : public Records {
   tl::expected<void, std::string> put(const MachineRecord& record) const override {
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }
+  tl::expected<DefinitionsRead, std::string> definitions() const override { return registry_.definitions(); }
+  void tidy(const DefinitionsRead& definitions) const override { registry_.tidy(definitions); }
+  tl::expected<void, std::string> put(const Definition& definition) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(definition); });
+  }
+  tl::expected<void, std::string> remove_definition(const std::string& uuid) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.remove_definition(uuid); });
+  }
+  tl::expected<std::string, std::string> set_aside_definition(const std::string& file) const override {
+    return registry_.set_aside_definition(file);
+  }
+  tl::expected<std::optional<HostRecord>, std::string> host() const override { return registry_.host(); }
+  tl::expected<void, std::string> put(const HostRecord& record) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
+  }
 
  private:
   const Registry registry_;

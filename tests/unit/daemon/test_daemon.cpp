@@ -78,13 +78,23 @@ void TestDaemon::restart() {
   ASSERT_TRUE(started) << started.error();
 }
 
-Domains::Result TestDaemon::add(const std::string& name, const std::string& word) {
+CreateRequest TestDaemon::request(const std::string& name, const std::string& word) const {
   CreateRequest request;
   request.config = "name = \"" + name + "\"\ntype = \"pvh\"\nmemory = 16\nepc = 1\nkernel = \"" +
                    (folder / "kernel").string() + "\"\n# vmm: " + word + "\n";
   request.file = config_file();
   request.owner = own_user();
-  return domains_->add(request);
+  return request;
+}
+
+Domains::Result TestDaemon::add(const std::string& name, const std::string& word) {
+  return domains_->add(request(name, word));
+}
+
+Domains::DefinitionResult TestDaemon::define(const std::string& name, const std::string& more) {
+  DefineRequest define{.name = name, .as = request(name)};
+  define.as.config += more;
+  return domains_->define(define);
 }
 
 std::string TestDaemon::shown(const std::string& name) const {

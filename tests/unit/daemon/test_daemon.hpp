@@ -32,6 +32,10 @@ class TestDaemon {
 
   /// A domain with 1 MiB of EPC; `word`: what its VMM does (fake_vmm.hpp).
   Domains::Result add(const std::string& name, const std::string& word = "");
+  /// The request for the same domain.
+  CreateRequest request(const std::string& name, const std::string& word = "") const;
+  /// Its definition, by this user; `more`: lines of its text.
+  Domains::DefinitionResult define(const std::string& name, const std::string& more = "");
   /// What users see of its state; empty: there is no such domain.
   std::string shown(const std::string& name) const;
   /// Waits until it is seen so.

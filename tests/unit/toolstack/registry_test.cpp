@@ -32,7 +32,9 @@ class Kept : public testing::Test {
 
   static DomainRecord record(u32 id, const std::string& name) {
     return {.id = id,
+            .uuid = "3ba1b3d8-52a4-4f2c-9b1e-0d5b8d0c4a1" + std::to_string(id % 10),
             .name = name,
+            .persistent = id % 2 == 1,
             .config = "name = \"" + name + "\"\n",
             .file = "x.cfg",
             .directory = "/srv",
@@ -47,8 +49,9 @@ class Kept : public testing::Test {
                         .features = machine_features("skylake-client"),
                         .faulty = {256 * id + 3}},
             .running = id % 2 == 0,
-            .process =
-                id % 2 == 0 ? std::optional(ProcessIdentity{.pid = 7, .start = 12345, .boot = "a-boot"}) : std::nullopt,
+            .process = id % 2 == 0 ? std::optional(ProcessIdentity{
+                                         .pid = 7, .start = 12345, .boot = "a-boot", .pid_namespace = 9})
+                                   : std::nullopt,
             .run = "/run/somewhere"};
   }
 
@@ -144,7 +147,8 @@ TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   first.run.clear();
   auto object = nlohmann::json::parse(write_record(first));
   EXPECT_EQ(object["version"], record_version);
-  for (const char* member : {"version", "run", "owner", "overhead_mib", "charged_mib"}) object.erase(member);
+  for (const char* member : {"version", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent"})
+    object.erase(member);
   const auto read = read_record(object.dump());
   ASSERT_TRUE(read) << read.error();
   first.owner = own_user();

@@ -1,0 +1,87 @@
+// Texts are compared as xl's grammar has them (xl/parser.hpp).
+#include "config/changes.hpp"
+
+#include <map>
+#include <optional>
+
+#include "config/domain_name.hpp"
+#include "config/xl/parser.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+bool same(const xl::Value& one, const xl::Value& other) {
+  if (one.kind != other.kind || one.text != other.text || one.list.size() != other.list.size()) return false;
+  for (std::size_t i = 0; i < one.list.size(); ++i) {
+    if (!same(one.list[i], other.list[i])) return false;
+  }
+  return true;
+}
+
+using Values = std::map<std::string, xl::Value>;
+
+Values values_of(std::string_view text) {
+  Values values;
+  const auto document = xl::parse(text);
+  if (!document) return values;
+  for (const xl::Setting& setting : document->settings) values.emplace(setting.name, setting.value);
+  return values;
+}
+
+/// Where a position's byte is.
+std::optional<std::size_t> offset_of(std::string_view text, Position at) {
+  std::size_t line_start = 0;
+  for (u32 line = 1; line < at.line; ++line) {
+    const std::size_t end = text.find('\n', line_start);
+    if (end == std::string_view::npos) return std::nullopt;
+    line_start = end + 1;
+  }
+  const std::size_t offset = line_start + at.column - 1;
+  return offset < text.size() ? std::optional(offset) : std::nullopt;
+}
+
+}  // namespace
+
+std::vector<std::string> changed_keys(std::string_view one, std::string_view other) {
+  const Values before = values_of(one), after = values_of(other);
+  std::map<std::string, bool> changed;  // in order
+  for (const auto& [name, value] : before) {
+    const auto found = after.find(name);
+    if (found == after.end() || !same(value, found->second)) changed[name] = true;
+  }
+  for (const auto& [name, value] : after) {
+    if (!before.contains(name)) changed[name] = true;
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, is] : changed) names.push_back(name);
+  return names;
+}
+
+tl::expected<std::string, std::string> renamed(std::string_view text, const std::string& name) {
+  const auto in_the_way = [](const char* what) {
+    return tl::unexpected(std::string("the name in its text cannot be changed: ") + what);
+  };
+  if (!valid_name(name)) return in_the_way("the new one is none");
+  const auto document = xl::parse(text);
+  if (!document) return in_the_way("the text cannot be read");
+  const xl::Setting* const setting = document->find("name");
+  if (setting == nullptr || setting->value.kind != xl::Value::Kind::string)
+    return in_the_way("it is not set to a string");
+  const auto start = offset_of(text, setting->value.at);
+  // A name has no escapes, nor needs them: between the quotes stands what it is.
+  const std::string& before = setting->value.text;
+  if (!start || text.substr(*start + 1, before.size()) != before || *start + 1 + before.size() >= text.size() ||
+      text[*start + 1 + before.size()] != text[*start])
+    return in_the_way("it is not written as it is");
+  std::string changed(text.substr(0, *start + 1));
+  changed.append(name).append(text.substr(*start + 1 + before.size()));
+  // Two settings of a name may stand in a text, and += may put one together.
+  const auto again = xl::parse(changed);
+  const std::vector<std::string> keys = changed_keys(text, changed);
+  const bool only_name = keys.empty() ? before == name : keys == std::vector<std::string>{"name"};
+  if (!again || !only_name || again->find("name")->value.text != name) return in_the_way("it is not set in one place");
+  return changed;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,110 @@
+// Preconditions are those of RFC 9110, 13.1: of a definition's entity-tag.
+#include "daemon/api_definitions.hpp"
+
+#include "config/domain_name.hpp"
+#include "daemon/api_replies.hpp"
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+using Response = HttpServer::Response;
+
+Response reply_with(const DefinitionInfo& info, int status = 200) {
+  Response response = reply(view(info), status);
+  response.fields.emplace_back("ETag", tag_of(info.definition));
+  return response;
+}
+
+Response reply_with(const Domains::DefinitionResult& result, int status = 200) {
+  return result ? reply_with(*result, status) : refuse(result.error());
+}
+
+}  // namespace
+
+Response put_definition(const ApiCall& call) {
+  if (!valid_name(call.domain)) return bad_request(std::string("the domain's name: expected ").append(name_rule));
+  const auto body = parse_object(call.request.body);
+  if (!body) return bad_body(body.error());
+  DefineRequest request{.name = call.domain};
+  request.as.owner = owner_of(call.request.peer);
+  JsonFields fields(*body);
+  fields.text("config", request.as.config).text("file", request.as.file);
+  if (fields.has("directory")) fields.text("directory", request.as.directory);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  request.condition = [&](const std::string* tag) { return preconditions_hold(call.request.conditions, tag); };
+  const auto defined = call.domains.define(request);
+  return reply_with(defined, defined && defined->made ? 201 : 200);
+}
+
+Response get_definition(const ApiCall& call) { return reply_with(call.domains.definition(call.domain)); }
+Response delete_definition(const ApiCall& call) { return reply_with(call.domains.undefine(call.domain)); }
+
+Response start_domain(const ApiCall& call) {
+  bool paused = false;
+  if (!call.request.body.empty()) {
+    const auto body = parse_object(call.request.body);
+    if (!body) return bad_body(body.error());
+    JsonFields fields(*body);
+    if (fields.has("paused")) fields.boolean("paused", paused);
+    fields.refuse_others();
+    if (!fields.ok()) return bad_body(fields.error());
+  }
+  return reply(call.domains.start(call.domain, paused), 201);
+}
+
+Response patch_domain(const ApiCall& call) {
+  const auto body = parse_object(call.request.body);
+  if (!body) return bad_body(body.error());
+  DomainChange change;
+  JsonFields fields(*body);
+  if (fields.has("name")) fields.text("name", change.name.emplace());
+  std::string word;
+  if (fields.has("autostart")) fields.text("autostart", word);
+  if (fields.has("order")) fields.number("order", change.order.emplace());
+  if (fields.has("delay_seconds")) fields.number("delay_seconds", change.delay_seconds.emplace());
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  if (body->empty()) return bad_body("expected 'name', 'autostart', 'order' or 'delay_seconds'");
+  if (change.name && !valid_name(*change.name)) return bad_request(std::string("'name': expected ").append(name_rule));
+  if (body->contains("autostart")) {
+    const auto autostart = read_autostart(word);
+    if (!autostart) return bad_body("'autostart': " + autostart.error());
+    change.autostart = *autostart;
+  }
+  return reply(call.domains.change(call.domain, change));
+}
+
+Response define_and_start(const ApiCall& call, const CreateRequest& request) {
+  const auto read = read_config(request.config);
+  if (!read) return refuse(in_config(request.file, read.error()));
+  const std::string& name = read->config.name;
+  const auto none_before = [](const std::string* tag) { return tag == nullptr; };
+  const auto defined = call.domains.define({.name = name, .as = request, .condition = none_before});
+  if (!defined && defined.error().status == 412)
+    return refuse({.status = 409, .message = "there is a domain '" + name + "' already"});
+  if (!defined) return refuse(defined.error());
+  auto started = call.domains.start(defined->definition.uuid, request.paused);
+  if (!started) {
+    started.error().message = "'" + name + "' is defined, and not started: " + started.error().message;
+    return refuse(started.error());
+  }
+  started->warnings = defined->warnings;
+  return reply(started, 201);
+}
+
+Response post_host_down(const ApiCall& call) {
+  const auto stopping = call.domains.host_down();
+  if (!stopping) return refuse(stopping.error());
+  return reply({{"at_once", call.domains.machine().stop_at_once}, {"domains", view(*stopping)}});
+}
+
+Response post_host_up(const ApiCall& call) {
+  const auto done = call.domains.host_up();
+  return done ? reply(json::object()) : refuse(done.error());
+}
+
+}  // namespace cloister::toolstack

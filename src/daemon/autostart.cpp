@@ -1,0 +1,74 @@
+// What somebody else has started, undefined or taken off the list meanwhile is as good as started.
+#include "daemon/autostart.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host/log.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+std::string line_of(const ApiError& error) {
+  if (error.file.empty()) return error.message;
+  return fmt::format("{}:{}:{}: {}", error.file, error.line, error.column, error.message);
+}
+
+}  // namespace
+
+AutostartThreads::AutostartThreads(Domains& domains, u32 at_once)
+    : domains_(domains), schedule_(domains.autostart().pending) {
+  const std::size_t most = std::min<std::size_t>(at_once, domains.autostart().pending.size());
+  while (threads_.size() < most) threads_.emplace_back([this] { run(); });
+}
+
+AutostartThreads::~AutostartThreads() {
+  {
+    const MutexLock held(lock_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void AutostartThreads::run() {
+  using Clock = Restarts::Clock;
+  const MutexLock held(lock_);
+  while (!stopping_ && !schedule_.done()) {
+    if (const auto uuid = schedule_.next(Clock::now())) {
+      attempt(*uuid);
+      changed_.notify_all();
+    } else if (const auto time = schedule_.next_time()) {
+      changed_.wait_until(lock_, *time);
+    } else {
+      changed_.wait_until(lock_, Clock::now() + std::chrono::hours(1));
+    }
+  }
+}
+
+void AutostartThreads::attempt(const std::string& uuid) {
+  tl::expected<void, ApiError> result;
+  {
+    const MutexUnlock apart(lock_);
+    const auto pending = domains_.autostart().pending;
+    if (std::ranges::any_of(pending, [&](const PendingStart& one) { return one.uuid == uuid; })) {
+      if (auto started = domains_.start(uuid, false); !started && !domains_.lives(uuid))
+        result = tl::unexpected(started.error());
+    }
+  }
+  const auto now = Restarts::Clock::now();
+  if (result) {
+    schedule_.started(uuid, now);
+    domains_.settle(uuid, "");
+    return;
+  }
+  const std::string why = line_of(result.error());
+  const bool again = schedule_.failed(uuid, now);
+  log(again ? LogLevel::warning : LogLevel::error, again ? "start-failed" : "start-given-up",
+      {{"uuid", uuid}, {"error", why}});
+  if (!again) domains_.settle(uuid, why);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,104 @@
+// The text first, then what it names, then what it asks for: an error in the one is found before those behind it.
+#include "daemon/checked_request.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "host/whole_file.hpp"
+#include "plan/plan.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The files that a request's configuration names, opened and read with the rights of who made it.
+class RequestFiles {
+ public:
+  RequestFiles(FileOpener& opener, const CreateRequest& request) : opener_(opener), request_(request) {}
+
+  /// A dump is read at once: what it describes is a value that the domain keeps.
+  tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
+    const auto path = absolute(name);
+    if (!path) return tl::unexpected(path.error());
+    return opener_.read(request_.owner, *path, longest_dump);
+  }
+
+  tl::expected<Fd, ApiError> image(const DomainConfig& config, const char* key, const std::string& name) {
+    const auto path = absolute(name);
+    auto fd = path ? opener_.open(request_.owner, *path) : tl::unexpected(path.error());
+    if (fd) return std::move(*fd);
+    return tl::unexpected(in_config(request_.file, {config.position_of(key), std::string("cannot use ").append(key) +
+                                                                                 " '" + name + "': " + fd.error()}));
+  }
+
+ private:
+  tl::expected<std::string, std::string> absolute(const std::string& name) const {
+    if (fs::path(name).is_relative() && request_.directory.empty())
+      return tl::unexpected(std::string("a relative path, without 'directory'"));
+    return (fs::path(request_.directory) / name).string();
+  }
+
+  FileOpener& opener_;
+  const CreateRequest& request_;
+};
+
+/// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
+tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, RequestFiles& files,
+                                            const DomainConfig& config, const MachineDescription& machine,
+                                            const vmx::Backend& silicon) {
+  auto chosen =
+      choose_silicon(silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
+  if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
+  const Grants wished = wished_grants(config.epc);
+  const auto plan =
+      make_plan(silicon, config, package_config(package_values(machine, wished, chosen->features), wished),
+                packages_of(wished), chosen->described);
+  if (!plan) return tl::unexpected(in_config(request.file, plan.error()));
+  return std::move(*chosen);
+}
+
+/// As it was when it was opened: asking again might have to wait for its file system.
+u64 length_of(int fd) {
+  struct statx status {};
+  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) == 0 ? status.stx_size : 0;
+}
+
+tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config) {
+  OpenImages images;
+  auto kernel = files.image(config, "kernel", config.kernel);
+  if (!kernel) return tl::unexpected(kernel.error());
+  images.kernel = std::move(*kernel);
+  if (config.ramdisk.empty()) return images;
+  auto ramdisk = files.image(config, "ramdisk", config.ramdisk);
+  if (!ramdisk) return tl::unexpected(ramdisk.error());
+  images.ramdisk = std::move(*ramdisk);
+  images.ramdisk_bytes = length_of(images.ramdisk.get());
+  return images;
+}
+
+}  // namespace
+
+tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
+                                                     const MachineDescription& machine, const vmx::Backend& silicon) {
+  if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
+    return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
+  auto read = read_config(request.config);
+  if (!read) return tl::unexpected(in_config(request.file, read.error()));
+  RequestFiles files(opener, request);
+  auto images = open_images(files, read->config);
+  if (!images) return tl::unexpected(images.error());
+  const auto chosen = check(request, files, read->config, machine, silicon);
+  if (!chosen) return tl::unexpected(chosen.error());
+  CheckedRequest checked{
+      .config = std::move(read->config), .images = std::move(*images), .features = chosen->features, .warnings = {}};
+  for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {
+    for (const Diagnostic& warning : warnings) checked.warnings.push_back(format(request.file, warning));
+  }
+  return checked;
+}
+
+}  // namespace cloister::toolstack

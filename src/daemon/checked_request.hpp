@@ -1,0 +1,42 @@
+// A configuration that somebody sent, checked as far as it can be without the domains that there are: its text, its
+// files, which are opened with the rights of who sent it, and the plan of a machine.
+//
+// Threads: any. It may wait for file systems (opener.hpp): call it without a lock.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/config.hpp"
+#include "daemon/api_error.hpp"
+#include "daemon/opener.hpp"
+#include "host/fd.hpp"
+#include "machine/machine.hpp"
+#include "vmx/backend.hpp"
+
+namespace cloister::toolstack {
+
+struct CreateRequest {
+  std::string config, file, directory;
+  Owner owner;  ///< with whose rights its files are opened
+  bool paused = false;
+};
+
+struct OpenImages {
+  Fd kernel, ramdisk;
+  u64 ramdisk_bytes = 0;
+};
+
+struct CheckedRequest {
+  DomainConfig config;
+  OpenImages images;
+  vmx::Features features;             ///< what its processors offer
+  std::vector<std::string> warnings;  ///< with file and place
+};
+
+/// Whether the machine can have this domain, but for how much of it is free.
+tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
+                                                     const MachineDescription& machine, const vmx::Backend& silicon);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,212 @@
+// Definitions: what is kept is checked first and on disk before it counts, a file each, so that a definition is the old
+// one or the new one whenever the machine stops.
+#include <algorithm>
+#include <ranges>
+
+#include "config/changes.hpp"
+#include "config/domain_name.hpp"
+#include "daemon/domains.hpp"
+#include "host/log.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+bool may_define(const Owner& owner, const Owner& who) { return who.user == 0 || who.user == owner.user; }
+
+ApiError in_text(const std::string& file, const DomainConfig& config, const char* key, std::string why, int status) {
+  ApiError error = in_config(file, {config.position_of(key), std::move(why)});
+  error.status = status;
+  return error;
+}
+
+}  // namespace
+
+tl::expected<void, ApiError> Domains::keep(Definition definition) {
+  if (auto kept = around_.records->put(definition); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  definitions_.put(std::move(definition));
+  return {};
+}
+
+/// What is to be kept, if nothing is in the way.
+tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& request, const DomainConfig& config) {
+  const CreateRequest& as = request.as;
+  const Defined* const before = definitions_.with_name(config.name);
+  if (before != nullptr && !may_define(before->definition.owner, as.owner))
+    return tl::unexpected(ApiError{403, "'" + config.name + "' is another user's"});
+  const std::string tag = before == nullptr ? std::string() : tag_of(before->definition);
+  if (request.condition && !request.condition(before == nullptr ? nullptr : &tag))
+    return tl::unexpected(ApiError{412, before == nullptr ? "'" + config.name + "' is not defined"
+                                                          : "'" + config.name + "' has been defined by somebody else"});
+  if (before != nullptr) {
+    Definition next = before->definition;
+    if (!config.uuid.empty() && config.uuid != next.uuid)
+      return tl::unexpected(in_text(as.file, config, "uuid", "'uuid': '" + config.name + "' has " + next.uuid, 409));
+    next.text = as.config;
+    next.file = as.file;
+    next.directory = as.directory;
+    return next;
+  }
+  if (name_taken(config.name))
+    return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already, which is gone when it ends"});
+  if (!config.uuid.empty() && uuid_taken(config.uuid))
+    return tl::unexpected(in_text(as.file, config, "uuid", "'uuid': it is another domain's", 409));
+  if (definitions_.count() >= Definitions::most)
+    return tl::unexpected(ApiError{507, "there are " + std::to_string(Definitions::most) + " definitions already"});
+  Definition made;
+  made.uuid = config.uuid.empty() ? new_uuid() : config.uuid;
+  made.name = config.name;
+  made.owner = as.owner;
+  made.text = as.config;
+  made.file = as.file;
+  made.directory = as.directory;
+  return made;
+}
+
+Domains::DefinitionResult Domains::define(const DefineRequest& request) {
+  CreateRequest as = request.as;
+  {
+    // A definition's files are opened with its owner's rights, whoever writes it anew.
+    const MutexLock held(lock_);
+    const Defined* const before = definitions_.with_name(request.name);
+    if (before != nullptr && may_define(before->definition.owner, as.owner)) as.owner = before->definition.owner;
+  }
+  const auto checked = check_request(opener_, as, machine(), silicon());
+  if (!checked) return tl::unexpected(checked.error());
+  const DomainConfig& config = checked->config;
+  if (config.name != request.name)
+    return tl::unexpected(
+        in_text(as.file, config, "name", "'name': found '" + config.name + "', expected '" + request.name + "'", 400));
+
+  const MutexLock held(lock_);
+  auto next = defined_anew(request, config);
+  if (!next) return tl::unexpected(next.error());
+  const bool made = definitions_.with_uuid(next->uuid) == nullptr;
+  if (auto kept = keep(*next); !kept) return tl::unexpected(kept.error());
+  log(LogLevel::info, "domain-defined",
+      {{"domain", next->name},
+       {"uuid", next->uuid},
+       {"uid", std::to_string(request.as.owner.user)},
+       {"tag", tag_of(*next)}});
+  return DefinitionInfo{.definition = std::move(*next), .made = made, .warnings = checked->warnings};
+}
+
+Domains::DefinitionResult Domains::definition(const std::string& key) const {
+  const MutexLock held(lock_);
+  const Pointer domain = lookup(key);
+  const Defined* const defined = domain == nullptr           ? definitions_.find(key)
+                                 : domain->record.persistent ? definitions_.with_uuid(domain->record.uuid)
+                                                             : nullptr;
+  if (defined != nullptr) return DefinitionInfo{.definition = defined->definition};
+  if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  return tl::unexpected(ApiError{404, "'" + domain->record.name + "' is not defined: it is gone when it ends"});
+}
+
+Domains::DefinitionResult Domains::undefine(const std::string& key) {
+  const auto found = definition(key);
+  if (!found) return found;
+  const std::string uuid = found->definition.uuid;
+  const MutexLock held(lock_);
+  const Defined* const defined = definitions_.with_uuid(uuid);
+  if (defined == nullptr) return tl::unexpected(no_such_domain(key));
+  if (const Pointer domain = living(uuid)) return tl::unexpected(lives_already(*domain));
+  const Definition last = defined->definition;
+  if (auto removed = around_.records->remove_definition(uuid); !removed)
+    return tl::unexpected(ApiError{500, removed.error()});
+  definitions_.remove(uuid);
+  log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", uuid}});
+  return DefinitionInfo{.definition = last};
+}
+
+Domains::Result Domains::start(const std::string& key, bool paused) {
+  Definition definition;
+  {
+    const MutexLock held(lock_);
+    if (const Pointer domain = lookup(key)) return tl::unexpected(lives_already(*domain));
+    const Defined* const defined = definitions_.find(key);
+    if (defined == nullptr) return tl::unexpected(no_such_domain(key));
+    definition = defined->definition;
+  }
+  const CreateRequest request{.config = definition.text,
+                              .file = definition.file,
+                              .directory = definition.directory,
+                              .owner = definition.owner,
+                              .paused = paused};
+  auto started = create_domain(request, &definition);
+  if (started) settle(definition.uuid, "");
+  return started;
+}
+
+Domains::Result Domains::change(const std::string& key, const DomainChange& change) {
+  MutexLock held(lock_);
+  const Pointer domain = lookup(key);
+  const Defined* const defined = domain == nullptr           ? definitions_.find(key)
+                                 : domain->record.persistent ? definitions_.with_uuid(domain->record.uuid)
+                                                             : nullptr;
+  if (defined == nullptr) {
+    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+    if (change.autostart || change.order || change.delay_seconds)
+      return tl::unexpected(ApiError{409, "'" + domain->record.name + "' is not defined: it is gone when it ends"});
+    if (!change.name) return info(*domain);
+    const MutexUnlock apart(lock_);
+    return rename(domain, *change.name);
+  }
+  Definition next = defined->definition;
+  next.autostart = change.autostart.value_or(next.autostart);
+  next.order = change.order.value_or(next.order);
+  next.delay_seconds = change.delay_seconds.value_or(next.delay_seconds);
+  if (change.name && *change.name != next.name) {
+    if (domain != nullptr)
+      return tl::unexpected(ApiError{409, "'" + next.name + "' has another name when it is shut off"});
+    if (name_taken(*change.name))
+      return tl::unexpected(ApiError{409, "there is a domain '" + *change.name + "' already"});
+    auto text = renamed(next.text, *change.name);
+    if (!text) return tl::unexpected(ApiError{409, "'" + next.name + "': " + text.error()});
+    log(LogLevel::info, "domain-renamed", {{"domain", *change.name}, {"before", next.name}});
+    next.text = std::move(*text);
+    next.name = *change.name;
+  }
+  const std::string uuid = next.uuid;
+  if (next != defined->definition) {
+    if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(kept.error());
+  }
+  return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(uuid));
+}
+
+DefinitionCounts Domains::definition_counts() const {
+  const MutexLock held(lock_);
+  DefinitionCounts counts;
+  for (const auto& [uuid, defined] : definitions_) {
+    ++counts.by_word[static_cast<std::size_t>(defined.definition.autostart)];
+    if (living(uuid) == nullptr) ++counts.shut_off;
+    if (host_record_.failed.contains(uuid)) ++counts.failed;
+  }
+  return counts;
+}
+
+void Domains::read_definitions() {
+  const auto read = around_.records->definitions();
+  if (!read) return log(LogLevel::error, "definitions-unread", {{"error", read.error()}});
+  around_.records->tidy(*read);
+  const auto set_aside = [this](const std::string& file, const std::string& why) {
+    const auto moved = around_.records->set_aside_definition(file);
+    log(LogLevel::error, moved ? "definition-set-aside" : "state-not-kept",
+        {{"file", moved ? *moved : (paths_.definitions() / file).string()}, {"error", moved ? why : moved.error()}});
+  };
+  for (const Definition& definition : read->definitions) {
+    if (const Defined* const other = definitions_.with_name(definition.name)) {
+      set_aside(paths_.definition(definition.uuid).filename(), "its name is that of " + other->definition.uuid);
+      continue;
+    }
+    definitions_.put(definition);
+    const Defined& defined = *definitions_.with_uuid(definition.uuid);
+    if (!defined.unread.empty())
+      log(LogLevel::warning, "definition-not-usable", {{"domain", definition.name}, {"error", defined.unread}});
+  }
+  for (const UnreadDefinition& unread : read->unread) set_aside(unread.file, unread.why);
+  for (const std::string& name : read->strays)
+    log(LogLevel::warning, "file-unknown", {{"file", (paths_.definitions() / name).string()}});
+}
+
+}  // namespace cloister::toolstack

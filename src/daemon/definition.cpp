@@ -1,0 +1,84 @@
+// Definitions as JSON. The text is a string of it, which keeps every byte: it came as JSON, too.
+#include "daemon/definition.hpp"
+
+#include <fmt/format.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+
+#include "config/domain_name.hpp"
+#include "text/alternatives.hpp"
+#include "text/json_fields.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::array<std::string_view, 3> autostart_words{"off", "on", "last"};  // by Autostart
+constexpr std::size_t tag_bytes = 16;
+
+}  // namespace
+
+std::string_view name_of(Autostart autostart) { return autostart_words[static_cast<std::size_t>(autostart)]; }
+
+tl::expected<Autostart, std::string> read_autostart(std::string_view word) {
+  const auto* const found = std::ranges::find(autostart_words, word);
+  if (found == autostart_words.end()) return tl::unexpected("expected " + alternatives(autostart_words));
+  return static_cast<Autostart>(found - autostart_words.begin());
+}
+
+std::string tag_of(const Definition& definition) {
+  std::string all;
+  // Lengths before the strings: what moves from one to the next makes another tag.
+  for (const std::string& part : {definition.text, definition.file, definition.directory})
+    all += fmt::format("{}:", part.size()).append(part);
+  std::array<u8, SHA256_DIGEST_LENGTH> digest{};
+  ::SHA256(reinterpret_cast<const u8*>(all.data()), all.size(), digest.data());
+  std::string tag = "\"";
+  for (std::size_t i = 0; i < tag_bytes; ++i) tag += fmt::format("{:02x}", digest[i]);
+  return tag + '"';
+}
+
+std::string write_definition(const Definition& definition) {
+  return json_text({{"version", definition_version},
+                    {"uuid", definition.uuid},
+                    {"name", definition.name},
+                    {"owner", to_json(definition.owner)},
+                    {"text", definition.text},
+                    {"file", definition.file},
+                    {"directory", definition.directory},
+                    {"autostart", name_of(definition.autostart)},
+                    {"order", definition.order},
+                    {"delay_seconds", definition.delay_seconds}});
+}
+
+tl::expected<Definition, std::string> read_definition(std::string_view text) {
+  const auto object = parse_object(text);
+  if (!object) return tl::unexpected(object.error());
+  Definition definition;
+  std::string autostart;
+  u32 version = 0;
+  JsonFields fields(*object);
+  fields.number("version", version);
+  if (fields.ok() && (version < 1 || version > definition_version))
+    fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, definition_version));
+  fields.text("uuid", definition.uuid).text("name", definition.name).text("text", definition.text);
+  fields.text("file", definition.file).text("directory", definition.directory).text("autostart", autostart);
+  fields.number("order", definition.order).number("delay_seconds", definition.delay_seconds);
+  if (fields.ok() && !fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  const auto uuid = read_uuid(definition.uuid);
+  if (!uuid || *uuid != definition.uuid) return tl::unexpected(std::string("'uuid': expected a uuid in lower case"));
+  if (!valid_name(definition.name)) return tl::unexpected("'name': expected " + std::string(name_rule));
+  auto owner = read_owner((*object)["owner"]);
+  if (!owner) return tl::unexpected("'owner': " + owner.error());
+  definition.owner = std::move(*owner);
+  const auto word = read_autostart(autostart);
+  if (!word) return tl::unexpected("'autostart': " + word.error());
+  definition.autostart = *word;
+  return definition;
+}
+
+}  // namespace cloister::toolstack

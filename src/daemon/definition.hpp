@@ -1,0 +1,47 @@
+// A domain that persists: what is kept of it while it does not run. Its text says what it is, byte for byte as its
+// owner wrote it; the rest says when it is started without being asked for.
+//
+// Definitions have a version, as domains' records do (registry.hpp).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+
+#include "arch/types.hpp"
+#include "host/owner.hpp"
+
+namespace cloister::toolstack {
+
+/// When a domain is started after the host has come up.
+enum class Autostart : u8 {
+  off,   ///< never
+  on,    ///< always
+  last,  ///< if it ran when the host went down
+};
+std::string_view name_of(Autostart autostart);
+/// The error says what there is.
+tl::expected<Autostart, std::string> read_autostart(std::string_view word);
+
+/// Of 1, the first.
+inline constexpr u32 definition_version = 1;
+
+struct Definition {
+  std::string uuid;  ///< in its canonical form; it never changes
+  std::string name;  ///< what the text calls it
+  Owner owner;       ///< with whose rights its files are opened
+  std::string text, file,
+      directory;  ///< as they came: the configuration, its file's name, the folder for relative paths
+  Autostart autostart = Autostart::off;
+  u32 order = 0;          ///< of those to be started, the lowest first; the host's going down ends the highest first
+  u32 delay_seconds = 0;  ///< from its start to the next one's
+  bool operator==(const Definition&) const = default;
+};
+
+/// Its entity-tag (RFC 9110, 8.8.3), which is another if what its owner wrote is.
+std::string tag_of(const Definition& definition);
+
+std::string write_definition(const Definition& definition);
+tl::expected<Definition, std::string> read_definition(std::string_view text);
+
+}  // namespace cloister::toolstack

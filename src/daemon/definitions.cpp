@@ -1,0 +1,37 @@
+// A text was checked when it was defined, maybe by another version.
+#include "daemon/definitions.hpp"
+
+#include <algorithm>
+
+namespace cloister::toolstack {
+
+void Definitions::put(Definition definition) {
+  Defined defined;
+  if (auto read = read_config(definition.text)) {
+    defined.config = std::move(read->config);
+  } else {
+    defined.config.name = definition.name;
+    defined.unread = format(definition.file, read.error());
+  }
+  const std::string uuid = definition.uuid;
+  defined.definition = std::move(definition);
+  by_uuid_.insert_or_assign(uuid, std::move(defined));
+}
+
+const Defined* Definitions::find(const std::string& key) const {
+  const Defined* const named = with_name(key);
+  return named != nullptr ? named : with_uuid(key);
+}
+
+const Defined* Definitions::with_name(const std::string& name) const {
+  const auto found =
+      std::ranges::find_if(by_uuid_, [&](const auto& entry) { return entry.second.definition.name == name; });
+  return found == by_uuid_.end() ? nullptr : &found->second;
+}
+
+const Defined* Definitions::with_uuid(const std::string& uuid) const {
+  const auto found = by_uuid_.find(uuid);
+  return found == by_uuid_.end() ? nullptr : &found->second;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,57 @@
+// The host's record as JSON.
+#include "daemon/host_record.hpp"
+
+#include <fmt/format.h>
+
+#include "text/json_fields.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+std::vector<std::string> read_uuids(JsonFields& fields, const char* name) {
+  std::vector<std::string> uuids;
+  for (const nlohmann::json& one : fields.list(name)) {
+    if (!one.is_string()) {
+      fields.fail(fmt::format("'{}': expected strings", name));
+      break;
+    }
+    uuids.push_back(one.get<std::string>());
+  }
+  return uuids;
+}
+
+}  // namespace
+
+std::string write_host_record(const HostRecord& record) {
+  return json_text({{"version", host_record_version},
+                    {"boot", record.start.boot},
+                    {"pid_namespace", record.start.pid_namespace},
+                    {"ran", record.ran},
+                    {"pending", record.pending},
+                    {"failed", record.failed}});
+}
+
+tl::expected<HostRecord, std::string> read_host_record(std::string_view text) {
+  const auto object = parse_object(text);
+  if (!object) return tl::unexpected(object.error());
+  HostRecord record;
+  u32 version = 0;
+  JsonFields fields(*object);
+  fields.number("version", version);
+  if (fields.ok() && (version < 1 || version > host_record_version))
+    fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, host_record_version));
+  fields.text("boot", record.start.boot).number("pid_namespace", record.start.pid_namespace);
+  record.ran = read_uuids(fields, "ran");
+  record.pending = read_uuids(fields, "pending");
+  if (fields.ok() && !(object->contains("failed") && (*object)["failed"].is_object()))
+    fields.fail("'failed': expected an object");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  for (const auto& [uuid, why] : (*object)["failed"].items()) {
+    if (!why.is_string()) return tl::unexpected(std::string("'failed': expected strings"));
+    record.failed.emplace(uuid, why.get<std::string>());
+  }
+  return record;
+}
+
+}  // namespace cloister::toolstack

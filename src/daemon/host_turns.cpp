@@ -1,0 +1,126 @@
+// The host goes down and comes up again: what ran, and what is started since.
+//
+// The host counts as newly started when the record says another start of it (process_identity.hpp), and by nothing
+// else. What is to be started is written down together with the new start, before any record of a domain that died with
+// the host is removed: a daemon that dies meanwhile leaves it to the next one.
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "daemon/domains.hpp"
+#include "host/log.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+PendingStart pending_start(const Defined& defined) {
+  return {.uuid = defined.definition.uuid,
+          .name = defined.definition.name,
+          .order = defined.definition.order,
+          .delay_seconds = defined.definition.delay_seconds,
+          .restart_limit = defined.config.restart_limit,
+          .restart_window = defined.config.restart_window};
+}
+
+}  // namespace
+
+tl::expected<void, std::string> Domains::keep(HostRecord record) {
+  if (record == host_record_) return {};
+  if (auto kept = around_.records->put(record); !kept) return kept;
+  host_record_ = std::move(record);
+  return {};
+}
+
+void Domains::host_turns(const std::vector<DomainRecord>& records) {
+  auto before = around_.records->host();
+  if (!before) {
+    log(LogLevel::error, "host-record-unread", {{"file", paths_.host_record()}, {"error", before.error()}});
+    before = std::optional<HostRecord>();
+  }
+  host_record_ = before->value_or(HostRecord());
+  const auto now = host_start();
+  if (!now || *now == host_record_.start) return;
+  HostRecord next{.start = *now};
+  const bool known = !host_record_.start.boot.empty();
+  if (known) {
+    std::set<std::string> ran(host_record_.ran.begin(), host_record_.ran.end());
+    ran.insert(host_record_.pending.begin(), host_record_.pending.end());
+    for (const DomainRecord& record : records) {
+      if (record.running && record.persistent) ran.insert(record.uuid);
+    }
+    for (const auto& [uuid, defined] : definitions_) {
+      const Autostart word = defined.definition.autostart;
+      if (word == Autostart::on || (word == Autostart::last && ran.contains(uuid))) next.pending.push_back(uuid);
+    }
+  }
+  log(LogLevel::info, known ? "host-started" : "host-first-seen",
+      {{"boot", now->boot}, {"to_start", std::to_string(next.pending.size())}});
+  const HostRecord wanted = next;
+  if (auto kept = keep(std::move(next)); !kept) {
+    log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
+    host_record_ = wanted;
+  }
+}
+
+tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
+  const MutexLock held(lock_);
+  HostRecord next = host_record_;
+  next.ran.clear();
+  std::vector<Stopping> all;
+  for (const auto& [id, domain] : table_) {
+    if (domain->life.over()) continue;
+    Stopping one{.domain = info(*domain),
+                 .order = 0,
+                 .shutdown_timeout = domain->config.shutdown_timeout,
+                 .how = domain->config.on_host_shutdown};
+    if (one.domain.definition) {
+      one.order = one.domain.definition->order;
+      next.ran.push_back(one.domain.uuid);
+    }
+    all.push_back(std::move(one));
+  }
+  if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  // The reverse of their order, and the youngest first.
+  std::ranges::sort(all, [](const Stopping& a, const Stopping& b) {
+    return std::pair(a.order, a.domain.id) > std::pair(b.order, b.domain.id);
+  });
+  return all;
+}
+
+tl::expected<void, ApiError> Domains::host_up() {
+  const MutexLock held(lock_);
+  HostRecord next = host_record_;
+  next.ran.clear();
+  if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  return {};
+}
+
+AutostartInfo Domains::autostart() const {
+  const MutexLock held(lock_);
+  AutostartInfo all;
+  for (const std::string& uuid : host_record_.pending) {
+    const Defined* const defined = definitions_.with_uuid(uuid);
+    if (defined != nullptr && defined->definition.autostart != Autostart::off)
+      all.pending.push_back(pending_start(*defined));
+  }
+  std::ranges::sort(all.pending, [](const PendingStart& a, const PendingStart& b) {
+    return std::tie(a.order, a.name) < std::tie(b.order, b.name);
+  });
+  for (const auto& [uuid, why] : host_record_.failed) {
+    if (const Defined* const defined = definitions_.with_uuid(uuid)) all.failed.emplace(defined->definition.name, why);
+  }
+  return all;
+}
+
+void Domains::settle(const std::string& uuid, const std::string& failure) {
+  const MutexLock held(lock_);
+  HostRecord next = host_record_;
+  std::erase(next.pending, uuid);
+  next.failed.erase(uuid);
+  if (!failure.empty()) next.failed.emplace(uuid, failure);
+  if (auto kept = keep(std::move(next)); !kept)
+    log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,353 @@
+// Domains that are defined: what is kept of them, what may be done to them while they live and while they do not, and
+// what a failure in between leaves.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "unit/daemon/test_daemon.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Definition some() {
+  Definition one;
+  one.uuid = "3ba1b3d8-52a4-4f2c-9b1e-0d5b8d0c4a10";
+  one.name = "one";
+  one.owner = {1, 2, {3, 4}};
+  one.text = "name = \"one\"\r\n# no end of line";
+  one.file = "one.cfg";
+  one.directory = "/home/one";
+  one.autostart = Autostart::last;
+  one.order = 7;
+  one.delay_seconds = 8;
+  return one;
+}
+
+TEST(DefinitionFile, KeepsEveryField) {
+  const auto read = read_definition(write_definition(some()));
+  ASSERT_TRUE(read) << read.error();
+  EXPECT_EQ(read->uuid, "3ba1b3d8-52a4-4f2c-9b1e-0d5b8d0c4a10");
+  EXPECT_EQ(read->name, "one");
+  EXPECT_EQ(read->owner, (Owner{1, 2, {3, 4}}));
+  EXPECT_EQ(read->text, "name = \"one\"\r\n# no end of line");
+  EXPECT_EQ(read->file, "one.cfg");
+  EXPECT_EQ(read->directory, "/home/one");
+  EXPECT_EQ(read->autostart, Autostart::last);
+  EXPECT_EQ(read->order, 7u);
+  EXPECT_EQ(read->delay_seconds, 8u);
+}
+
+struct Wrong {
+  const char* what;
+  nlohmann::json change;
+  const char* error;
+};
+const std::vector<Wrong>& wrong() {
+  static const std::vector<Wrong> all{
+      {"a newer version", {{"version", 2}}, "'version': 2, of which this daemon knows 1 to 1"},
+      {"no version", {{"version", nullptr}}, "'version'"},
+      {"a uuid that leaves the folder", {{"uuid", "../../etc/passwd"}}, "'uuid': expected a uuid"},
+      {"a uuid in upper case", {{"uuid", "3BA1B3D8-52A4-4F2C-9B1E-0D5B8D0C4A10"}}, "'uuid': expected a uuid"},
+      {"no name", {{"name", ""}}, "'name': expected letters"},
+      {"a name that leaves the folder", {{"name", "../one"}}, "'name': expected letters"},
+      {"no owner", {{"owner", nullptr}}, "'owner'"},
+      {"another word", {{"autostart", "always"}}, "'autostart': expected \"off\", \"on\" or \"last\""},
+      {"a negative order", {{"order", -1}}, "'order'"},
+      {"no text", {{"text", nullptr}}, "'text'"}};
+  return all;
+}
+
+TEST(DefinitionFile, IsRefusedWithWhatIsWrong) {
+  for (const Wrong& one : wrong()) {
+    nlohmann::json file = nlohmann::json::parse(write_definition(some()));
+    file.merge_patch(one.change);
+    const auto read = read_definition(file.dump());
+    ASSERT_FALSE(read) << one.what;
+    EXPECT_THAT(read.error(), HasSubstr(one.error)) << one.what;
+  }
+}
+
+TEST(DefinitionTag, IsAnotherForAnotherText) {
+  const std::string tag = tag_of(some());
+  EXPECT_EQ(tag, tag_of(some()));
+  Definition later = some();
+  later.autostart = Autostart::on;
+  EXPECT_EQ(tag, tag_of(later)) << "the text is what its editors hold";
+  Definition text = some(), file = some(), moved = some();
+  text.text += ' ';
+  file.file += ' ';
+  moved.text.pop_back();
+  moved.file = some().text.back() + moved.file;
+  for (const Definition& other : {text, file, moved}) EXPECT_NE(tag, tag_of(other));
+}
+
+class Definitions : public testing::Test {
+ protected:
+  Definitions() { daemon_.restart(); }
+
+  void define(const std::string& name, const std::string& more = "") {
+    const auto defined = daemon_.define(name, more);
+    ASSERT_TRUE(defined) << defined.error().message;
+  }
+  int change(const std::string& key, const DomainChange& change) {
+    const auto changed = daemon_->change(key, change);
+    return changed ? 0 : changed.error().status;
+  }
+  std::vector<std::string> shut_off() const {
+    std::vector<std::string> names;
+    for (const DomainInfo& domain : daemon_->list_shut_off()) names.push_back(domain.name);
+    return names;
+  }
+
+  Folder folder_;
+  TestDaemon daemon_{folder_.path()};
+};
+
+TEST_F(Definitions, OutliveTheirDomainsAndTheDaemon) {
+  define("a");
+  EXPECT_EQ(daemon_.shown("a"), "shut off");
+  ASSERT_TRUE(daemon_->start("a", false));
+  EXPECT_EQ(daemon_.shown("a"), "running");
+  EXPECT_THAT(shut_off(), IsEmpty());
+  const auto ended = daemon_->destroy("a");
+  ASSERT_TRUE(ended) << ended.error().message;
+  EXPECT_EQ(ended->state, "shut off");
+  EXPECT_EQ(daemon_.left(), "");
+  daemon_.restart();
+  EXPECT_THAT(shut_off(), ElementsAre("a"));
+  ASSERT_TRUE(daemon_->undefine("a"));
+  EXPECT_EQ(daemon_.shown("a"), "");
+  daemon_.restart();
+  EXPECT_THAT(shut_off(), IsEmpty());
+}
+
+TEST_F(Definitions, KeepTheTextByteForByte) {
+  const std::string text = daemon_.request("a").config + "# \t\r\n#no end";
+  ASSERT_TRUE(daemon_.define("a", "# \t\r\n#no end"));
+  EXPECT_EQ(daemon_->definition("a")->definition.text, text);
+  daemon_.restart();
+  EXPECT_EQ(daemon_->definition("a")->definition.text, text);
+}
+
+TEST_F(Definitions, HaveOneUuidForGood) {
+  define("a");
+  const std::string uuid = daemon_->find("a")->uuid;
+  define("a", "vcpus = 2\n");
+  EXPECT_EQ(daemon_->find("a")->uuid, uuid);
+  const auto other = daemon_.define("a", "uuid = \"3ba1b3d8-52a4-4f2c-9b1e-0d5b8d0c4a10\"\n");
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().status, 409);
+  EXPECT_THAT(other.error().message, HasSubstr(uuid));
+  ASSERT_TRUE(daemon_->start(uuid, false));
+  EXPECT_EQ(daemon_->find(uuid)->name, "a");
+  EXPECT_EQ(daemon_->find("a")->uuid, uuid);
+  const auto taken = daemon_.define("b", "uuid = \"" + uuid + "\"\n");
+  ASSERT_FALSE(taken);
+  EXPECT_EQ(taken.error().status, 409);
+  EXPECT_NE(taken.error().line, 0u) << "the place in the text";
+}
+
+TEST_F(Definitions, AreCheckedAsACreationIs) {
+  const auto wrong = daemon_.define("a", "vcpus = 1000\n");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().status, 400);
+  EXPECT_EQ(wrong.error().line, 7u);
+  const auto no_file = daemon_.define("a", "ramdisk = \"/no/such/file\"\n");
+  ASSERT_FALSE(no_file);
+  EXPECT_EQ(no_file.error().line, 7u);
+  DefineRequest other{.name = "b", .as = daemon_.request("a")};
+  const auto renamed = daemon_->define(other);
+  ASSERT_FALSE(renamed);
+  EXPECT_THAT(renamed.error().message, HasSubstr("found 'a', expected 'b'"));
+  EXPECT_THAT(shut_off(), IsEmpty());
+  // How much is free is a matter of the start.
+  ASSERT_TRUE(daemon_.define("large", "epc = 200\n"));
+  ASSERT_TRUE(daemon_.define("larger", "epc = 200\n"));
+  ASSERT_TRUE(daemon_->start("large", false));
+  const auto full = daemon_->start("larger", false);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().status, 507);
+  EXPECT_EQ(daemon_.shown("larger"), "shut off");
+}
+
+TEST_F(Definitions, ThatLiveAreKept) {
+  define("a");
+  ASSERT_TRUE(daemon_->start("a", false));
+  EXPECT_EQ(daemon_->undefine("a").error().status, 409);
+  EXPECT_EQ(daemon_->start("a", false).error().status, 409);
+  EXPECT_EQ(change("a", {.name = "b"}), 409);
+  EXPECT_EQ(change("a", {.autostart = Autostart::on, .order = 3, .delay_seconds = 4}), 0);
+  const Definition now = daemon_->definition("a")->definition;
+  EXPECT_EQ(now.autostart, Autostart::on);
+  EXPECT_EQ(now.order, 3u);
+  EXPECT_EQ(now.delay_seconds, 4u);
+  EXPECT_THAT(daemon_->find("a")->differs, IsEmpty());
+  define("a", "vcpus = 2\non_crash = \"restart\"\n");
+  EXPECT_THAT(daemon_->find("a")->differs, ElementsAre("on_crash", "vcpus"));
+  EXPECT_EQ(daemon_->find("a")->vcpus, 1u);
+  ASSERT_TRUE(daemon_->destroy("a"));
+  ASSERT_TRUE(daemon_->start("a", false));
+  EXPECT_EQ(daemon_->find("a")->vcpus, 2u);
+  EXPECT_THAT(daemon_->find("a")->differs, IsEmpty());
+}
+
+TEST_F(Definitions, AreFoundWithTheirDomainsByTheNextDaemon) {
+  define("a");
+  ASSERT_TRUE(daemon_->start("a", false));
+  const std::string uuid = daemon_->find("a")->uuid;
+  daemon_.restart();
+  EXPECT_EQ(daemon_.shown("a"), "running");
+  EXPECT_EQ(daemon_->find(uuid)->name, "a");
+  EXPECT_EQ(daemon_->start("a", false).error().status, 409);
+  EXPECT_EQ(daemon_->undefine("a").error().status, 409);
+  EXPECT_THAT(shut_off(), IsEmpty());
+}
+
+TEST_F(Definitions, AreRenamedInTheirText) {
+  define("a");
+  const std::string uuid = daemon_->find("a")->uuid;
+  EXPECT_EQ(change("a", {.name = "b"}), 0);
+  EXPECT_EQ(daemon_.shown("a"), "");
+  const Definition now = daemon_->definition("b")->definition;
+  EXPECT_EQ(now.uuid, uuid);
+  std::string text = daemon_.request("a").config;
+  text.replace(text.find("\"a\""), 3, "\"b\"");
+  EXPECT_EQ(now.text, text);
+  ASSERT_TRUE(daemon_->start("b", false));
+  EXPECT_EQ(daemon_->find("b")->uuid, uuid);
+}
+
+TEST_F(Definitions, AndThoseThatAreGoneWhenTheyEndShareNoName) {
+  define("a");
+  ASSERT_TRUE(daemon_.add("b"));
+  EXPECT_EQ(daemon_.add("a").error().status, 409);
+  EXPECT_EQ(daemon_.define("b").error().status, 409);
+  EXPECT_EQ(change("a", {.name = "b"}), 409);
+  EXPECT_EQ(change("b", {.name = "a"}), 409);
+  EXPECT_EQ(change("b", {.autostart = Autostart::on}), 409);
+  EXPECT_EQ(daemon_->definition("b").error().status, 404);
+  EXPECT_EQ(daemon_->undefine("b").error().status, 404);
+  EXPECT_EQ(daemon_->undefine("c").error().status, 404);
+  EXPECT_EQ(daemon_->destroy("a").error().status, 409);
+  EXPECT_EQ(change("b", {.name = "c"}), 0);
+}
+
+TEST_F(Definitions, AreTheirOwnersToChange) {
+  // The rights of those who ask are judged by user; the tests run as one of them.
+  const Owner own = own_user(), other{own.user + 1, own.group, {}};
+  ASSERT_TRUE(daemon_.registry().put([&] {
+    Definition theirs = some();
+    theirs.owner = other;
+    theirs.text = daemon_.request("one").config;
+    return theirs;
+  }()));
+  daemon_.restart();
+  const auto taken = daemon_.define("one");
+  if (own.user == 0) {
+    ASSERT_TRUE(taken) << taken.error().message;
+    EXPECT_EQ(taken->definition.owner, other) << "it stays theirs";
+  } else {
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error().status, 403);
+  }
+}
+
+TEST_F(Definitions, AreNotOverwrittenUnseen) {
+  define("a");
+  const std::string tag = tag_of(daemon_->definition("a")->definition);
+  const auto define_if = [&](const std::string& more, bool holds) {
+    DefineRequest request{.name = "a", .as = daemon_.request("a")};
+    request.as.config += more;
+    std::string seen;
+    request.condition = [&](const std::string* now) {
+      seen = now == nullptr ? "" : *now;
+      return holds;
+    };
+    const auto defined = daemon_->define(request);
+    EXPECT_EQ(seen, tag);
+    return defined ? 0 : defined.error().status;
+  };
+  EXPECT_EQ(define_if("vcpus = 2\n", false), 412);
+  EXPECT_EQ(tag_of(daemon_->definition("a")->definition), tag);
+  EXPECT_EQ(define_if("vcpus = 2\n", true), 0);
+  EXPECT_NE(tag_of(daemon_->definition("a")->definition), tag);
+}
+
+TEST_F(Definitions, AreWhatTheyWereIfTheyCannotBeWritten) {
+  define("a");
+  const Definition before = daemon_->definition("a")->definition;
+  daemon_.faults.fail(1, true);
+  EXPECT_EQ(daemon_.define("a", "vcpus = 2\n").error().status, 500);
+  EXPECT_EQ(daemon_.define("b").error().status, 500);
+  EXPECT_EQ(change("a", {.name = "c"}), 500);
+  EXPECT_EQ(change("a", {.autostart = Autostart::on}), 500);
+  EXPECT_EQ(daemon_->undefine("a").error().status, 500);
+  daemon_.faults.fail(0);
+  EXPECT_EQ(daemon_->definition("a")->definition, before);
+  EXPECT_THAT(shut_off(), ElementsAre("a"));
+  daemon_.restart();
+  EXPECT_EQ(daemon_->definition("a")->definition, before);
+  EXPECT_THAT(shut_off(), ElementsAre("a"));
+}
+
+/// Whichever step of a start fails, the definition stays, and can be started.
+TEST_F(Definitions, OutliveEachFailureOfAStart) {
+  define("a");
+  for (int number = 1;; ++number) {
+    daemon_.faults.fail(number);
+    const auto started = daemon_->start("a", false);
+    const bool met = daemon_.faults.met();
+    daemon_.faults.fail(0);
+    if (!met) {
+      EXPECT_TRUE(started);
+      break;
+    }
+    if (started) {
+      ASSERT_TRUE(daemon_->destroy("a"));
+    }
+    EXPECT_EQ(daemon_.shown("a"), "shut off") << "call " << number;
+    EXPECT_EQ(daemon_.left(), "") << "call " << number;
+  }
+}
+
+TEST_F(Definitions, ThatCannotBeReadAreSetAsideByName) {
+  define("a");
+  const fs::path folder = daemon_.paths.definitions();
+  const std::string newer = "11111111-2222-4333-8444-555555555555.json",
+                    twin = "ffffffff-2222-4333-8444-555555555555.json";
+  std::ofstream(folder / newer) << R"({"version": 99})";
+  Definition other = daemon_->definition("a")->definition;
+  other.uuid = twin.substr(0, twin.size() - 5);
+  std::ofstream(folder / twin) << write_definition(other);
+  std::ofstream(folder / "a stray") << "";
+  std::ofstream(folder / (twin + ".new")) << "half";
+  daemon_.restart();
+  EXPECT_EQ(shut_off().size(), 1u);
+  EXPECT_TRUE(fs::exists(daemon_.paths.set_aside() / newer));
+  EXPECT_EQ(fs::exists(folder / twin), !fs::exists(daemon_.paths.set_aside() / twin));
+  EXPECT_TRUE(fs::exists(folder / "a stray"));
+  EXPECT_FALSE(fs::exists(folder / (twin + ".new")));
+}
+
+TEST_F(Definitions, ThatThisVersionCannotStartSayWhy) {
+  Definition odd = some();
+  odd.owner = own_user();
+  odd.text = "name = \"one\"\nno_such_key_of_ours =\n";
+  ASSERT_TRUE(daemon_.registry().put(odd));
+  daemon_.restart();
+  EXPECT_THAT(shut_off(), ElementsAre("one"));
+  const auto started = daemon_->start("one", false);
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().line, 2u);
+  ASSERT_TRUE(daemon_->undefine("one"));
+}
+
+}  // namespace
+}  // namespace cloister::tests

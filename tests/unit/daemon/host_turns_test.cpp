@@ -1,0 +1,253 @@
+// The host goes down, and comes up as another start of it: what is started again, in which order, and what a daemon
+// that dies meanwhile leaves to the next.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "daemon/autostart.hpp"
+#include "unit/daemon/test_daemon.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::tests {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+class HostTurns : public testing::Test {
+ protected:
+  HostTurns() {
+    boot("first");
+    daemon_.restart();
+  }
+  ~HostTurns() override { ::unsetenv("CLOISTER_TEST_BOOT_ID"); }
+
+  static void boot(const char* id) { ::setenv("CLOISTER_TEST_BOOT_ID", id, 1); }
+
+  void define(const std::string& name, Autostart word, u32 order = 0, const std::string& more = "") {
+    ASSERT_TRUE(daemon_.define(name, more));
+    ASSERT_TRUE(daemon_->change(name, {.autostart = word, .order = order}));
+  }
+  void define_all() {
+    for (const char* name : {"on", "last", "off"}) define(name, *read_autostart(name));
+  }
+  void start(const std::string& name) { ASSERT_TRUE(daemon_->start(name, false)); }
+
+  /// All processes of the host die, and it starts anew.
+  void power_cut(const char* next) {
+    std::vector<int> vmms;
+    for (const DomainInfo& domain : daemon_->list()) vmms.push_back(domain.pid);
+    daemon_.stop();
+    for (const int pid : vmms) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+    }
+    boot(next);
+    daemon_.restart();
+  }
+  std::vector<std::string> pending() const {
+    std::vector<std::string> names;
+    for (const PendingStart& one : daemon_->autostart().pending) names.push_back(one.name);
+    return names;
+  }
+  std::vector<std::string> alive() const {
+    std::vector<std::string> names;
+    for (const DomainInfo& domain : daemon_->list()) names.push_back(domain.name);
+    return names;
+  }
+  void start_pending() {
+    const AutostartThreads threads(*daemon_, 2);
+    wait_for([&] { return daemon_->autostart().pending.empty(); });
+  }
+
+  Folder folder_;
+  TestDaemon daemon_{folder_.path()};
+};
+
+TEST_F(HostTurns, StartsByTheirWords) {
+  define_all();
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("on")) << "the last one did not run";
+  start_pending();
+  EXPECT_THAT(alive(), ElementsAre("on"));
+  start("last");
+  start("off");
+  power_cut("third");
+  EXPECT_THAT(pending(), ElementsAre("last", "on"));
+  start_pending();
+  EXPECT_THAT(alive(), testing::UnorderedElementsAre("last", "on"));
+  EXPECT_EQ(daemon_.shown("off"), "shut off");
+}
+
+TEST_F(HostTurns, OfTheSameStartNothingFollows) {
+  define_all();
+  start("last");
+  daemon_.restart();
+  EXPECT_THAT(pending(), IsEmpty());
+  EXPECT_THAT(alive(), ElementsAre("last"));
+  // Nor of a state folder that knows no start yet: an earlier version's.
+  daemon_.stop();
+  std::filesystem::remove(daemon_.paths.host_record());
+  daemon_.restart();
+  EXPECT_THAT(pending(), IsEmpty());
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("last", "on"));
+}
+
+TEST_F(HostTurns, ThoseThatWereEndedBeforeItWentDownRan) {
+  define_all();
+  start("last");
+  start("off");
+  const auto stopping = daemon_->host_down();
+  ASSERT_TRUE(stopping);
+  EXPECT_EQ(stopping->size(), 2u);
+  for (const Stopping& one : *stopping) ASSERT_TRUE(daemon_->destroy(one.domain.name));
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("last", "on"));
+  power_cut("third");
+  EXPECT_THAT(pending(), ElementsAre("last", "on")) << "it was to run";
+}
+
+TEST_F(HostTurns, ItDidNotGoDownAfterAll) {
+  define_all();
+  start("last");
+  ASSERT_TRUE(daemon_->host_down());
+  ASSERT_TRUE(daemon_->destroy("last"));
+  ASSERT_TRUE(daemon_->host_up());
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("on"));
+}
+
+TEST_F(HostTurns, EndsInTheReverseOfTheirOrder) {
+  define("first", Autostart::on, 1);
+  define("second", Autostart::on, 2, "on_host_shutdown = \"destroy\"\nshutdown_timeout = 7\n");
+  for (const char* name : {"second", "first"}) start(name);
+  ASSERT_TRUE(daemon_.add("transient"));
+  const auto stopping = daemon_->host_down();
+  ASSERT_TRUE(stopping);
+  std::vector<std::string> names;
+  for (const Stopping& one : *stopping) names.push_back(one.domain.name);
+  EXPECT_THAT(names, ElementsAre("second", "first", "transient"));
+  EXPECT_EQ(stopping->front().shutdown_timeout, 7u);
+  EXPECT_EQ(stopping->front().how, HostShutdown::destroy);
+}
+
+TEST_F(HostTurns, IsLeftToTheNextDaemon) {
+  define("a", Autostart::on, 2);
+  define("b", Autostart::on, 1);
+  define("c", Autostart::on, 3);
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("b", "a", "c"));
+  ASSERT_TRUE(daemon_->start("b", false));  // by hand is as good
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("a", "c"));
+  ASSERT_TRUE(daemon_->undefine("a"));
+  ASSERT_TRUE(daemon_->change("c", {.autostart = Autostart::off}));
+  EXPECT_THAT(pending(), IsEmpty());
+}
+
+TEST_F(HostTurns, OneThatCannotStartHoldsNobodyUp) {
+  define("bad", Autostart::on, 1,
+         "restart_limit = 2\nramdisk = \"" + (std::filesystem::path(folder_.path()) / "initrd").string() + "\"\n");
+  EXPECT_EQ(daemon_->definition("bad").error().status, 404) << "there is no such file";
+  std::ofstream(std::filesystem::path(folder_.path()) / "initrd") << "nothing";
+  define("bad", Autostart::on, 1,
+         "restart_limit = 2\nramdisk = \"" + (std::filesystem::path(folder_.path()) / "initrd").string() + "\"\n");
+  define("good", Autostart::on, 2);
+  std::filesystem::remove(std::filesystem::path(folder_.path()) / "initrd");
+  power_cut("second");
+  start_pending();
+  EXPECT_THAT(alive(), ElementsAre("good"));
+  EXPECT_THAT(daemon_->autostart().failed, ElementsAre(Pair("bad", HasSubstr("initrd"))));
+  EXPECT_THAT(daemon_->find("bad")->start_failed, HasSubstr("initrd"));
+  daemon_.restart();
+  EXPECT_THAT(daemon_->find("bad")->start_failed, HasSubstr("initrd")) << "until it starts";
+  std::ofstream(std::filesystem::path(folder_.path()) / "initrd") << "nothing";
+  ASSERT_TRUE(daemon_->start("bad", false));
+  EXPECT_THAT(daemon_->autostart().failed, IsEmpty());
+}
+
+/// The record of the new start is written before anything of the old one goes: whichever call is the last.
+TEST_F(HostTurns, NoRecordIsTakenForARunningDomain) {
+  define_all();
+  start("last");
+  const int other = ::getpid();
+  daemon_.stop();
+  daemon_.change_record([&](DomainRecord& record) {
+    ::kill(record.process->pid, SIGKILL);
+    ::waitpid(record.process->pid, nullptr, 0);
+    record.process = identity_of(other);
+  });
+  boot("second");
+  daemon_.restart();
+  EXPECT_THAT(alive(), IsEmpty());
+  EXPECT_EQ(daemon_->epc().count.granted, 0u);
+  EXPECT_THAT(pending(), ElementsAre("last", "on"));
+}
+
+using Clock = Restarts::Clock;
+using std::chrono::seconds;
+
+PendingStart one(const std::string& uuid, u32 delay = 0, u32 limit = 10) {
+  return {.uuid = uuid, .name = uuid, .delay_seconds = delay, .restart_limit = limit, .restart_window = 300};
+}
+
+class Schedule : public testing::Test {
+ protected:
+  const Clock::time_point start_ = Clock::now();
+  Clock::time_point at(int time) const { return start_ + seconds(time); }
+};
+
+TEST_F(Schedule, HasOneAfterTheOther) {
+  StartSchedule schedule({one("a"), one("b")});
+  EXPECT_EQ(schedule.next(at(0)), "a");
+  EXPECT_EQ(schedule.next(at(0)), "b") << "without a delay it need not have started";
+  EXPECT_EQ(schedule.next(at(0)), std::nullopt);
+  EXPECT_EQ(schedule.next_time(), std::nullopt);
+  schedule.started("b", at(1));
+  EXPECT_FALSE(schedule.done());
+  schedule.started("a", at(1));
+  EXPECT_TRUE(schedule.done());
+}
+
+TEST_F(Schedule, WaitsForTheDelayOfTheOneBefore) {
+  StartSchedule schedule({one("a", 5), one("b")});
+  EXPECT_EQ(schedule.next(at(0)), "a");
+  EXPECT_EQ(schedule.next(at(9)), std::nullopt) << "it has not started";
+  EXPECT_EQ(schedule.next_time(), std::nullopt);
+  schedule.started("a", at(10));
+  EXPECT_EQ(schedule.next(at(14)), std::nullopt);
+  EXPECT_EQ(schedule.next_time(), at(15));
+  EXPECT_EQ(schedule.next(at(15)), "b");
+}
+
+TEST_F(Schedule, OneThatFailsIsTriedAgainBesideTheRest) {
+  StartSchedule schedule({one("a", 5), one("b", 0, 4)});
+  EXPECT_EQ(schedule.next(at(0)), "a");
+  EXPECT_TRUE(schedule.failed("a", at(1)));
+  EXPECT_EQ(schedule.next(at(1)), "a") << "at once, the first times";
+  EXPECT_EQ(schedule.next(at(1)), "b") << "there is no start to wait after";
+  int tries = 1;
+  auto now = at(1);
+  while (schedule.failed("b", now)) {
+    now = *schedule.next_time();
+    EXPECT_EQ(schedule.next(now), "b");
+    ++tries;
+  }
+  EXPECT_EQ(tries, 5) << "the first, and as many as its limit";
+  EXPECT_EQ(now, at(2)) << "three at once, then a second";
+  EXPECT_FALSE(schedule.done());
+  schedule.started("a", now);
+  EXPECT_TRUE(schedule.done());
+}
+
+TEST_F(Schedule, OfNoneIsDone) { EXPECT_TRUE(StartSchedule({}).done()); }
+
+}  // namespace
+}  // namespace cloister::tests
