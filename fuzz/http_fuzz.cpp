@@ -6,12 +6,19 @@
 
 #include "check.hpp"
 #include "http/frame.hpp"
+#include "http/preconditions.hpp"
 #include "text/utf8.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using cloister::toolstack::HttpFrame;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   check(cloister::toolstack::find_invalid_utf8(cloister::toolstack::valid_utf8(text)) == std::string_view::npos);
+
+  const std::string fields[] = {std::string(text)};
+  if (const auto tags = cloister::toolstack::read_entity_tags(fields)) {
+    for (const auto& tag : tags->tags)
+      check(cloister::toolstack::preconditions_hold({.match = tags}, &tag.opaque) || tag.weak);
+  }
 
   HttpFrame whole, pieces;
   whole.feed(text);

@@ -179,6 +179,7 @@ std::string domain_of(const ApiCall& call) {
 const char* text_of(int status) {
   switch (status) {
     case 408: return "the request did not come in time";
+    case 412: return "what is there is not what the request is made for";
     case 413: return "the request is too long";
     case 414: return "the request's path is too long";
     case 415: return "the request's body is encoded";

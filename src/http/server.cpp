@@ -46,6 +46,34 @@ void fill(httplib::Response& to, const HttpServer::Response& from) {
   for (const auto& [name, value] : from.fields) to.set_header(name, value);
 }
 
+constexpr int not_modified = 304;
+
+std::vector<std::string> values_of(const httplib::Request& request, const char* name) {
+  std::vector<std::string> values;
+  const auto [first, last] = request.headers.equal_range(name);
+  for (auto field = first; field != last; ++field) values.push_back(field->second);
+  return values;
+}
+
+/// nullopt: what they say is no list of entity-tags.
+std::optional<Preconditions> conditions_of(const httplib::Request& request) {
+  Preconditions conditions;
+  for (auto& [name, list] : {std::pair{"If-Match", &conditions.match}, {"If-None-Match", &conditions.none_match}}) {
+    const auto values = values_of(request, name);
+    if (values.empty()) continue;
+    *list = read_entity_tags(values);
+    if (!*list) return std::nullopt;
+  }
+  return conditions;
+}
+
+bool reads(const httplib::Request& request) { return request.method == "GET" || request.method == "HEAD"; }
+
+const std::string* tag_of(const HttpServer::Response& answer) {
+  const auto field = std::ranges::find(answer.fields, "ETag", &std::pair<std::string, std::string>::first);
+  return field == answer.fields.end() ? nullptr : &field->second;
+}
+
 /// What this thread answers.
 struct Current {
   const Peer& peer;
@@ -68,8 +96,13 @@ class HttpServer::Text : private httplib::Server {
     set_error_handler(Handler([this](const auto&, auto& response) {
       if (response.body.empty()) fill(response, handlers_.reject(response.status, current->peer));
     }));
-    // httplib offers ranges to HEAD.
-    set_post_routing_handler([](const auto&, auto& response) { response.headers.erase("Accept-Ranges"); });
+    set_post_routing_handler([](const auto&, auto& response) {
+      // httplib offers ranges to HEAD, and says of an answer without a body that it has none of some type.
+      response.headers.erase("Accept-Ranges");
+      if (response.status != not_modified) return;
+      response.headers.erase("Content-Length");
+      response.headers.erase("Content-Type");
+    });
     set_exception_handler([this](const auto&, auto& response, std::exception_ptr) {
       fill(response, handlers_.reject(500, current->peer));
     });
@@ -107,16 +140,22 @@ class HttpServer::Text : private httplib::Server {
   }
 
   void answer(const httplib::Request& request, httplib::Response& response) const {
-    std::vector<std::string> hosts;
-    const auto [first, last] = request.headers.equal_range("Host");
-    for (auto field = first; field != last; ++field) hosts.push_back(field->second);
-    fill(response, handlers_.handle({.method = request.method,
-                                     .path = request.path,
-                                     .body = request.body,
-                                     .peer = current->peer,
-                                     .query = request.params,
-                                     .target = request.target,
-                                     .hosts = std::move(hosts)}));
+    const auto conditions = conditions_of(request);
+    if (!conditions) return fill(response, handlers_.reject(400, current->peer));
+    HttpServer::Response answer = handlers_.handle({.method = request.method,
+                                                    .path = request.path,
+                                                    .body = request.body,
+                                                    .peer = current->peer,
+                                                    .query = request.params,
+                                                    .target = request.target,
+                                                    .hosts = values_of(request, "Host"),
+                                                    .conditions = *conditions});
+    const std::string* const tag = answer.status == 200 && reads(request) ? tag_of(answer) : nullptr;
+    const int status = tag == nullptr ? answer.status : status_of_read(*conditions, *tag);
+    if (status == 412) return fill(response, handlers_.reject(status, current->peer));
+    if (status == not_modified) answer.body.clear();
+    answer.status = status;
+    fill(response, answer);
   }
 
   HttpServer::Handlers handlers_;

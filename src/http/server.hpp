@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "http/connections.hpp"
+#include "http/preconditions.hpp"
 
 namespace cloister::toolstack {
 
@@ -24,6 +25,8 @@ class HttpServer {
     std::multimap<std::string, std::string> query;
     std::string target{};              ///< path and query as they came, still encoded
     std::vector<std::string> hosts{};  ///< the values of Host: one, in a request that keeps to HTTP
+    /// Who changes something looks at them; an answer to GET that has an ETag is judged here.
+    Preconditions conditions{};
   };
   struct Response {
     int status = 200;
@@ -34,7 +37,7 @@ class HttpServer {
     /// Answers a request that is there as a whole, of any method that HTTP knows. On any of a few threads. What it
     /// throws is answered with 500.
     std::function<Response(const Request& request)> handle;
-    /// The answer to what is no such request: 400, 408, 413, 414, 415, 417, 431, 500 or 503. On any thread.
+    /// The answer to what is no such request: 400, 408, 412, 413, 414, 415, 417, 431, 500 or 503. On any thread.
     std::function<Response(int status, const Peer& peer)> reject;
   };
   /// listening: a SOCK_STREAM socket.

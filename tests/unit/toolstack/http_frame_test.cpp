@@ -72,6 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
                           post("Range: bytes=0-1,2-3\r\nIf-Range: x\r\nAccept-Encoding: gzip\r\nX: \xe9\r\n", ""),
                           post("", "")),
                     whole("encoded", post("CONTENT-encoding: gzip\r\n", ""), post("CONTENT-encoding: gzip\r\n", "")),
+                    whole("conditions", post("IF-match: \"a\"\r\nIf-None-Match: *\r\nIf-Modified-Since: x\r\n", ""),
+                          post("IF-match: \"a\"\r\nIf-None-Match: *\r\n", "")),
                     whole("chunks", post(chunked, "3\r\nabc\r\n00A;x=y\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"),
                           passed("abc0123456789")),
                     whole("longest", passed(std::string(HttpFrame::longest_body, 'x')),

@@ -16,8 +16,10 @@ namespace cloister::toolstack {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr std::chrono::milliseconds for_ever = 1h;
@@ -98,6 +100,44 @@ TEST_F(Server, KnowsNoRanges) {
   }
   EXPECT_THAT(ask("HEAD / HTTP/1.1\r\n\r\n"),
               testing::AllOf(HasSubstr("Content-Length: 8192\r\n"), testing::Not(HasSubstr("Accept-Ranges"))));
+}
+
+// RFC 9110, 13.1: the handler sees what a change is made for.
+TEST_F(Server, HandsPreconditionsOn) {
+  std::optional<EntityTags> match, none_match;
+  handle_ = [&](const HttpServer::Request& request) {
+    match = request.conditions.match;
+    none_match = request.conditions.none_match;
+    return HttpServer::Response{.status = 201, .type = "text/plain", .fields = {{"ETag", "\"b\""}}};
+  };
+  start({});
+  const std::string put = "PUT /a HTTP/1.1\r\nContent-Length: 0\r\n";
+  EXPECT_THAT(ask(put + "If-Match: \"a%41+\"\r\nIf-None-Match: *\r\nif-match: W/\"b,c\" , \"d\"\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 201 "), HasSubstr("\r\nETag: \"b\"\r\n")));
+  EXPECT_EQ(match, (EntityTags{.tags = {{"\"a%41+\""}, {"\"b,c\"", true}, {"\"d\""}}}));
+  EXPECT_EQ(none_match, EntityTags{.any = true});
+  EXPECT_THAT(ask(put + "\r\n"), StartsWith("HTTP/1.1 201 "));
+  EXPECT_EQ(match, std::nullopt);
+  EXPECT_EQ(none_match, std::nullopt);
+  for (const char* wrong :
+       {"If-Match: a", "If-None-Match: \"a", "If-Match: *\r\nIf-Match: \"a\"", "If-None-Match: *, *"})
+    EXPECT_THAT(ask(put + wrong + "\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("no\n"))) << wrong;
+}
+
+TEST_F(Server, JudgesWhatIsRead) {
+  handle_ = [](const HttpServer::Request& request) {
+    HttpServer::Response response{.type = "text/plain", .body = "text\n"};
+    if (request.path == "/tagged") response.fields.emplace_back("ETag", "\"t\"");
+    return response;
+  };
+  start({});
+  const auto get_with = [&](const std::string& field) { return ask("GET /tagged HTTP/1.1\r\n" + field + "\r\n\r\n"); };
+  EXPECT_THAT(get_with("If-None-Match: \"other\""), AllOf(StartsWith("HTTP/1.1 200 "), EndsWith("text\n")));
+  EXPECT_THAT(get_with("If-None-Match: \"other\", W/\"t\""),
+              AllOf(StartsWith("HTTP/1.1 304 "), HasSubstr("ETag: \"t\"\r\n"), EndsWith("\r\n\r\n"),
+                    Not(HasSubstr("Content-"))));
+  EXPECT_THAT(get_with("If-Match: \"other\""), AllOf(StartsWith("HTTP/1.1 412 "), EndsWith("no\n")));
+  EXPECT_THAT(ask("GET /other HTTP/1.1\r\nIf-None-Match: *\r\n\r\n"), EndsWith("text\n"));
 }
 
 TEST_F(Server, SendsUtf8Alone) {
