@@ -24,14 +24,19 @@ Failure failure_of(const httplib::Response& response) {
   const Json answer = Json::parse(response.body, nullptr, false);
   const Json error = answer.is_object() ? answer.value("error", Json{}) : Json{};
   if (!error.is_object() || !error.contains("message") || !error["message"].is_string())
-    return {fmt::format("cloister: cloisterd answered with status {} and no reason", response.status), status};
+    return {fmt::format("cloister: cloisterd answered with status {} and no reason", response.status), status,
+            response.status};
   const auto message = error["message"].get<std::string>();
-  if (!error.contains("file") || !error["file"].is_string()) return {"cloister: " + message, status};
+  if (!error.contains("file") || !error["file"].is_string()) return {"cloister: " + message, status, response.status};
   std::string where = error["file"].get<std::string>();
   for (const char* part : {"line", "column"}) {
     if (error.contains(part) && error[part].is_number_unsigned()) where += fmt::format(":{}", error[part].get<u64>());
   }
-  return {where + ": " + message, status};
+  return {where + ": " + message, status, response.status};
+}
+
+Answer<Json> body_of(Answer<Reply> reply) {
+  return std::move(reply).map([](Reply&& r) { return std::move(r.body); });
 }
 
 }  // namespace
@@ -47,7 +52,8 @@ DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + 
 
 Api::Api(const std::string& run_folder) : socket_(run_folder) {}
 
-Answer<std::string> Api::request(const std::string& method, const std::string& path, const std::string& body) const {
+Answer<Api::Text> Api::request(const std::string& method, const std::string& path, const std::string& body,
+                               const std::string& if_match) const {
   const auto unreachable = [&](const std::string& why) {
     return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
                                socket_.shown(), why),
@@ -63,6 +69,7 @@ Answer<std::string> Api::request(const std::string& method, const std::string& p
   request.body = body;
   request.set_header("Host", "localhost");
   if (!body.empty()) request.set_header("Content-Type", "application/json");
+  if (!if_match.empty()) request.set_header("If-Match", if_match);
   const httplib::Result result = http.send(request);
   if (!result) {
     if (result.error() == httplib::Error::Connection) return tl::unexpected(unreachable(std::strerror(errno)));
@@ -71,24 +78,35 @@ Answer<std::string> Api::request(const std::string& method, const std::string& p
                 exit_status::failed});
   }
   if (result->status < 200 || result->status > 299) return tl::unexpected(failure_of(*result));
-  return result->body;
+  return Text{result->body, result->get_header_value("ETag"), result->status};
 }
 
-Answer<Json> Api::request_json(const std::string& method, const std::string& path, const Json& body) const {
-  const auto text = request(method, path, body.is_null() ? std::string() : json_text(body));
-  if (!text) return tl::unexpected(text.error());
-  Json answer = Json::parse(*text, nullptr, false);
-  if (answer.is_discarded())
-    return tl::unexpected(
-        Failure{fmt::format("cloister: cloisterd's answer to {} {} is not JSON", method, path), exit_status::failed});
-  return answer;
+Answer<Reply> Api::request_json(const std::string& method, const std::string& path, const Json& body,
+                                const std::string& if_match) const {
+  const auto answer = request(method, path, body.is_null() ? std::string() : json_text(body), if_match);
+  if (!answer) return tl::unexpected(answer.error());
+  Json json = Json::parse(answer->text, nullptr, false);
+  if (json.is_discarded())
+    return tl::unexpected(Failure{fmt::format("cloister: cloisterd's answer to {} {} is not JSON", method, path),
+                                  exit_status::failed, answer->status});
+  return Reply{std::move(json), answer->status, answer->tag};
 }
 
-Answer<Json> Api::get(const std::string& path) const { return request_json("GET", path, nullptr); }
-Answer<std::string> Api::get_text(const std::string& path) const { return request("GET", path, ""); }
-Answer<Json> Api::post(const std::string& path, const Json& body) const { return request_json("POST", path, body); }
-Answer<Json> Api::patch(const std::string& path, const Json& body) const { return request_json("PATCH", path, body); }
-Answer<Json> Api::remove(const std::string& path) const { return request_json("DELETE", path, nullptr); }
+Answer<Json> Api::get(const std::string& path) const { return body_of(request_json("GET", path, nullptr)); }
+Answer<std::string> Api::get_text(const std::string& path) const {
+  return request("GET", path, "").map([](Text&& answer) { return std::move(answer.text); });
+}
+Answer<Json> Api::post(const std::string& path, const Json& body) const {
+  return body_of(request_json("POST", path, body));
+}
+Answer<Json> Api::patch(const std::string& path, const Json& body) const {
+  return body_of(request_json("PATCH", path, body));
+}
+Answer<Json> Api::remove(const std::string& path) const { return body_of(request_json("DELETE", path, nullptr)); }
+Answer<Reply> Api::get_tagged(const std::string& path) const { return request_json("GET", path, nullptr); }
+Answer<Reply> Api::put(const std::string& path, const Json& body, const std::string& if_match) const {
+  return request_json("PUT", path, body, if_match);
+}
 
 std::string domain_path(const std::string& domain, const std::string& below) {
   std::string path = "/v1/domains/";

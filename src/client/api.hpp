@@ -16,6 +16,14 @@ using Json = nlohmann::ordered_json;
 struct Failure {
   std::string message;
   int exit_status;
+  int http_status = 0;  ///< of cloisterd's answer; 0: there was none
+};
+
+/// An answer with what HTTP says of it.
+struct Reply {
+  Json body;
+  int status = 0;
+  std::string tag{};  ///< the entity-tag of what it shows (RFC 9110, 8.8.3); empty: it has none
 };
 
 template <class T>
@@ -46,9 +54,19 @@ class Api {
   Answer<Json> patch(const std::string& path, const Json& body) const;
   Answer<Json> remove(const std::string& path) const;
 
+  Answer<Reply> get_tagged(const std::string& path) const;
+  /// if_match: the entity-tag of what is to be replaced; empty: whatever is there.
+  Answer<Reply> put(const std::string& path, const Json& body, const std::string& if_match = {}) const;
+
  private:
-  Answer<std::string> request(const std::string& method, const std::string& path, const std::string& body) const;
-  Answer<Json> request_json(const std::string& method, const std::string& path, const Json& body) const;
+  struct Text {
+    std::string text, tag;
+    int status;
+  };
+  Answer<Text> request(const std::string& method, const std::string& path, const std::string& body,
+                       const std::string& if_match = {}) const;
+  Answer<Reply> request_json(const std::string& method, const std::string& path, const Json& body,
+                             const std::string& if_match = {}) const;
 
   DaemonSocket socket_;
 };

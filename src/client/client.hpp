@@ -2,9 +2,12 @@
 // wrong is one line on standard error.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
+#include "arch/types.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack::client {
@@ -18,6 +21,13 @@ struct Common {
 struct CreateArguments {
   std::string file;
   bool paused = false, console = false;
+  bool persist = false;  ///< it is defined first, and shut off after its end
+};
+
+/// When a domain is started with the host, for the members of a request.
+struct AutostartArguments {
+  std::string word;  ///< on, last or off
+  std::optional<u32> order{}, delay_seconds{};
 };
 
 struct TopArguments {
@@ -26,7 +36,18 @@ struct TopArguments {
 };
 
 int create(const Common& common, const CreateArguments& arguments);
-int list(const Common& common);
+/// What stands in a file is kept, and checked as for create(); start() then needs no file.
+int define(const Common& common, const std::string& file);
+int start(const Common& common, const std::string& domain, bool paused, bool console);
+int undefine(const Common& common, const std::string& domain);
+/// In the user's editor. A text that is wrong leaves the old one, and can be edited again; one that is given up is kept
+/// in a file whose name is said.
+int edit(const Common& common, const std::string& domain);
+/// The text that was defined, byte for byte.
+int dumpcfg(const Common& common, const std::string& domain);
+int autostart(const Common& common, const std::string& domain, const AutostartArguments& arguments);
+/// all: those that are shut off, too.
+int list(const Common& common, bool all);
 int info(const Common& common, const std::string& domain, bool policy);
 /// Attaches the terminal to the domain's console until Ctrl-] or the domain's end.
 int console(const Common& common, const std::string& domain);
@@ -40,6 +61,11 @@ int sgx_info(const Common& common);
 int sgx_list(const Common& common);
 int top(const Common& common, const TopArguments& arguments);
 int host(const Common& common);
+/// The host goes down: ends all domains in their order, each by its power button first. patience: for a cloisterd that
+/// does not answer, since it may be about to start again.
+int host_down(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
+/// The host stays, or is back: forgets what host_down() noted.
+int host_up(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
 /// Serves cloisterd's page on 127.0.0.1 until SIGINT or SIGTERM; prints its address. port 0: any that is free.
 int dashboard(const Common& common, int port);
 

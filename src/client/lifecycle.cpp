@@ -3,16 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <span>
 
 #include "client/api.hpp"
 #include "client/client.hpp"
+#include "client/configuration.hpp"
 #include "client/print.hpp"
-#include "host/exit_status.hpp"
-#include "host/whole_file.hpp"
-#include "text/utf8.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -33,43 +28,35 @@ int wait_for_end(const Common& common, const std::string& domain) {
   return 0;
 }
 
+/// attach: to its console, after what is to be said.
+int show_started(const Common& common, const Json& domain, const char* done, bool attach) {
+  const std::string id = std::to_string(domain.value("id", u64{0}));
+  if (common.json) {
+    if (const int status = print_json(domain); status != 0) return status;
+  } else {
+    spdlog::info("cloister: {} {}, domain {}", done, domain.value("name", ""), id);
+    if (const std::string why = domain.value("placement", ""); !why.empty()) spdlog::info("cloister: EPC: {}", why);
+  }
+  return attach ? console(common, id) : 0;
+}
+
 }  // namespace
 
 int create(const Common& common, const CreateArguments& arguments) {
-  const auto text = read_within(arguments.file, longest_config);
-  if (!text) {
-    spdlog::error("{}: cannot read: {}", arguments.file, text.error());
-    return exit_status::bad_configuration;
-  }
-  // JSON can hold no other bytes, and a path in them would be another one.
-  if (const std::size_t at = find_invalid_utf8({reinterpret_cast<const char*>(text->data()), text->size()});
-      at != std::string_view::npos) {
-    const auto before = std::span(*text).first(at);
-    const auto line = std::ranges::count(before, u8{'\n'}) + 1;
-    const auto column =
-        std::distance(std::ranges::find(before.rbegin(), before.rend(), u8{'\n'}).base(), before.end()) + 1;
-    spdlog::error("{}:{}:{}: byte {:#04x}: expected UTF-8", arguments.file, line, column, (*text)[at]);
-    return exit_status::bad_configuration;
-  }
-  const std::string directory = std::filesystem::current_path().string();
-  if (find_invalid_utf8(directory) != std::string::npos) {
-    spdlog::error("cloister: the name of this folder, '{}', is not UTF-8", valid_utf8(directory));
-    return exit_status::bad_configuration;
-  }
-  Json request;
-  request["config"] = std::string(text->begin(), text->end());
-  request["file"] = arguments.file;
-  request["directory"] = directory;
-  request["paused"] = arguments.paused;
-  const auto answer = Api(common.run_folder).post("/v1/domains", request);
+  const auto text = read_configuration(arguments.file);
+  auto request = text ? request_with(*text, arguments.file) : tl::unexpected(text.error());
+  if (!request) return report(request.error());
+  (*request)["paused"] = arguments.paused;
+  if (arguments.persist) (*request)["persist"] = true;
+  const auto answer = Api(common.run_folder).post("/v1/domains", *request);
   if (!answer) return report(answer.error());
-  if (common.json) {
-    if (const int status = print_json(*answer); status != 0) return status;
-  } else {
-    spdlog::info("cloister: created {}, domain {}", answer->value("name", ""), answer->value("id", u64{0}));
-    if (const std::string why = answer->value("placement", ""); !why.empty()) spdlog::info("cloister: EPC: {}", why);
-  }
-  return arguments.console ? console(common, std::to_string(answer->value("id", u64{0}))) : 0;
+  return show_started(common, *answer, arguments.persist ? "defined and started" : "created", arguments.console);
+}
+
+int start(const Common& common, const std::string& domain, bool paused, bool attach) {
+  const auto answer = Api(common.run_folder).post(domain_path(domain, "/start"), Json{{"paused", paused}});
+  if (!answer) return report(answer.error());
+  return show_started(common, *answer, "started", attach);
 }
 
 int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb, const Json& arguments, bool wait) {

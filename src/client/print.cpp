@@ -14,6 +14,14 @@ int report(const Failure& failure) {
   return failure.exit_status;
 }
 
+int report_defined(const Reply& reply) {
+  constexpr int made = 201;
+  for (const Json& warning : reply.body.value("warnings", Json::array()))
+    if (warning.is_string()) spdlog::warn("{}", warning.get<std::string>());
+  spdlog::info("cloister: {} is defined{}", reply.body.value("name", ""), reply.status == made ? "" : " anew");
+  return 0;
+}
+
 int print(std::string_view text) { return toolstack::print(text) ? 0 : exit_status::failed; }
 
 int print_json(const Json& json) { return print(json_text(json, 2) + "\n"); }

@@ -8,6 +8,8 @@
 namespace cloister::toolstack::client {
 
 int report(const Failure& failure);
+/// What became of a definition: the answer to PUT.
+int report_defined(const Reply& reply);
 int print(std::string_view text);
 int print_json(const Json& json);
 

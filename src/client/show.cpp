@@ -66,6 +66,19 @@ std::string plain(const Json& value) {
   return text;
 }
 
+/// The keys in which a domain is not as it is defined.
+std::string difference_of(const Json& keys) {
+  return keys.empty() ? "none" : plain(keys) + ": as defined from its next start on";
+}
+
+/// What is still to be started with the host, and what could not be.
+std::string starts_of(const Json& autostart) {
+  std::string text = "to be started: " + plain(autostart.value("pending", Json::array()));
+  for (const Json& one : autostart.value("failed", Json::array()))
+    text += fmt::format("; {} was not started: {}", one.value("name", ""), one.value("reason", ""));
+  return text;
+}
+
 constexpr const char* stages[] = {"raw", "host", "maximum", "default", "domain"};
 
 /// The stage's entry of this leaf and sub-leaf; null: zeros.
@@ -143,13 +156,19 @@ int show(const Common& common, const std::string& path, Text text) {
 
 }  // namespace
 
-int list(const Common& common) {
-  return show(common, "/v1/domains", [](const Json& domains) {
+int list(const Common& common, bool all) {
+  return show(common, all ? "/v1/domains?all=true" : "/v1/domains", [](const Json& domains) {
     Table table({"NAME", ">ID", "STATE", ">VCPUS", ">MEM(MiB)", ">EPC(MiB)", ">CPU TIME(s)"});
-    for (const Json& d : domains)
-      table.add({d.value("name", ""), digits(d, "id"), d.value("state", ""), digits(d, "vcpus"),
-                 digits(d, "memory_mib"), digits(d, "epc_mib"), fmt::format("{:.1f}", d.value("cpu_seconds", 0.0))});
-    return table.text();
+    std::string failed;
+    for (const Json& d : domains) {
+      const bool lives = number(d, "id") != 0;
+      table.add({d.value("name", ""), lives ? digits(d, "id") : "-", d.value("state", ""), digits(d, "vcpus"),
+                 digits(d, "memory_mib"), digits(d, "epc_mib"),
+                 lives ? fmt::format("{:.1f}", d.value("cpu_seconds", 0.0)) : "-"});
+      if (const std::string why = d.value("failed", ""); !why.empty())
+        failed += fmt::format("\n{} was not started with the host: {}\n", d.value("name", ""), why);
+    }
+    return table.text() + failed;
   });
 }
 
@@ -158,10 +177,15 @@ int info(const Common& common, const std::string& domain, bool policy) {
     return show(common, domain_path(domain, "/policy"), policies_text);
   }
   return show(common, domain_path(domain), [](const Json& d) {
+    constexpr std::string_view of_a_life[] = {"id",           "overhead_mib", "pid",     "started",  "cpu_seconds",
+                                              "instructions", "restarts",     "console", "placement"};
+    const bool lives = number(d, "id") != 0;
     std::vector<std::pair<std::string, std::string>> lines;
-    for (const auto& [name, value] : d.items())
-      if (name != "epc") lines.emplace_back(name, plain(value));
-    lines.emplace_back("epc", extents_of(d, "epc"));
+    for (const auto& [name, value] : d.items()) {
+      if (name == "epc" || (!lives && std::ranges::count(of_a_life, name) != 0)) continue;
+      lines.emplace_back(name, name == "differs" ? difference_of(value) : plain(value));
+    }
+    if (lives) lines.emplace_back("epc", extents_of(d, "epc"));
     return pairs(lines);
   });
 }
@@ -205,7 +229,9 @@ int host(const Common& common) {
   return show(common, "/v1/host", [](const Json& answer) {
     std::vector<std::pair<std::string, std::string>> lines;
     for (const auto& [name, value] : answer.items())
-      lines.emplace_back(name, name.ends_with("sgx") ? sgx_of(value) : plain(value));
+      lines.emplace_back(name, name.ends_with("sgx") ? sgx_of(value)
+                               : name == "autostart" ? starts_of(value)
+                                                     : plain(value));
     return pairs(lines);
   });
 }

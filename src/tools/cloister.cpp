@@ -54,9 +54,10 @@ struct ClientArguments {
   client::Common common;
   client::CreateArguments create;
   client::TopArguments top;
+  client::AutostartArguments autostart;
   std::string domain, new_name;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false;
+  bool policy = false, wait = false, all = false;
   int port = 8470;
 };
 
@@ -75,7 +76,7 @@ class Verbs {
   }
   CLI::App* add_for_domain(const char* name, const char* help, Verb verb, bool json = true) {
     CLI::App* command = add(name, help, std::move(verb), json);
-    command->add_option("DOMAIN", arguments_.domain, "a domain's name or number")->required();
+    command->add_option("DOMAIN", arguments_.domain, "a domain's name, number or uuid")->required();
     return command;
   }
 
@@ -103,6 +104,41 @@ void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
   if (row.ends) command->add_flag("-w,--wait", a.wait, "wait until the domain has ended");
 }
 
+/// Domains that are defined, and the host's going down and coming up, for which they are.
+void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
+  using A = ClientArguments;
+  namespace c = client;
+  verbs
+      .add("define", "Keep a domain's configuration, to start it by its name",
+           [](const A& x) { return c::define(x.common, x.create.file); })
+      ->add_option("FILE", a.create.file, "the domain's configuration; see docs/configuration.md")
+      ->required();
+  auto* start = verbs.add_for_domain("start", "Start a domain that is defined", [](const A& x) {
+    return c::start(x.common, x.domain, x.create.paused, x.create.console);
+  });
+  start->add_flag("-p,--paused", a.create.paused, "leave it paused");
+  start->add_flag("-c,--console", a.create.console, "attach to its console");
+  verbs.add_for_domain("undefine", "Forget a domain that is shut off",
+                       [](const A& x) { return c::undefine(x.common, x.domain); });
+  verbs.add_for_domain("edit", "Change a domain's configuration in $VISUAL or $EDITOR",
+                       [](const A& x) { return c::edit(x.common, x.domain); });
+  verbs.add_for_domain("dumpcfg", "Print a domain's configuration, byte for byte",
+                       [](const A& x) { return c::dumpcfg(x.common, x.domain); });
+  auto* autostart = verbs.add_for_domain("autostart", "Say whether a domain is started with the host",
+                                         [](const A& x) { return c::autostart(x.common, x.domain, x.autostart); });
+  autostart->add_option("WHEN", a.autostart.word, "on: always; last: if it ran when the host went down; off: never")
+      ->required()
+      ->check(CLI::IsMember({"on", "last", "off"}));
+  autostart->add_option("--order", a.autostart.order, "the lowest is started first, and ended last")
+      ->type_name("NUMBER");
+  autostart->add_option("--delay", a.autostart.delay_seconds, "from its start to the next one's")->type_name("SECONDS");
+  verbs.add(
+      "host-down", "End all domains in their order, for a host that goes down",
+      [](const A& x) { return c::host_down(x.common); }, false);
+  verbs.add(
+      "host-up", "Forget what host-down noted", [](const A& x) { return c::host_up(x.common); }, false);
+}
+
 void add_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
@@ -111,7 +147,9 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   create->add_option("FILE", a.create.file, "the domain's configuration; see docs/configuration.md")->required();
   create->add_flag("-p,--paused", a.create.paused, "leave it paused");
   create->add_flag("-c,--console", a.create.console, "attach to its console");
-  verbs.add("list", "List the domains", [](const A& x) { return c::list(x.common); });
+  create->add_flag("--persist", a.create.persist, "define it first: it is shut off after its end");
+  verbs.add("list", "List the domains", [](const A& x) { return c::list(x.common, x.all); })
+      ->add_flag("--all", a.all, "those that are shut off, too");
   verbs.add_for_domain("info", "Show a domain", [](const A& x) { return c::info(x.common, x.domain, x.policy); })
       ->add_flag("--policy", a.policy, "show its CPUID and MSR policy, and what it was made from");
   verbs.add_for_domain(
@@ -217,6 +255,7 @@ int run_program(int argc, char** argv) {
   Verb chosen = [&](const ClientArguments&) { return run(run_arguments, runner_of(run_arguments)); };
   Verbs verbs(app, arguments, chosen);
   add_verbs(verbs, arguments);
+  add_definition_verbs(verbs, arguments);
   CpuArguments cpu_arguments;
   std::function<int()> cpu_verb;
   add_cpu(app, cpu_arguments, cpu_verb);

@@ -3,77 +3,21 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
-#include <sys/socket.h>
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <thread>
 
 #include "client/api.hpp"
 #include "host/exit_status.hpp"
 #include "run/run.hpp"
 #include "text/table.hpp"
+#include "unit/toolstack/client_fixture.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using testing::internal::CaptureStdout;
-using testing::internal::GetCapturedStdout;
-
-class Client : public testing::Test {
- protected:
-  Client() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cloister-client-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
-    common_.run_folder = folder_;
-  }
-  ~Client() override {
-    if (thread_.joinable()) {
-      server_.stop();
-      thread_.join();
-    }
-    std::filesystem::remove_all(folder_);
-  }
-
-  /// From now on requests of `method` to `path` are answered so.
-  void serve(const std::string& method, const std::string& path, int status, const std::string& body) {
-    const auto answer = [this, status, body](const httplib::Request& request, httplib::Response& response) {
-      seen_ = request;
-      response.status = status;
-      response.set_content(body, "application/json");
-    };
-    if (method == "GET") server_.Get(path, answer);
-    if (method == "POST") server_.Post(path, answer);
-    if (method == "PATCH") server_.Patch(path, answer);
-    if (method == "DELETE") server_.Delete(path, answer);
-  }
-  void start() {
-    server_.set_address_family(AF_UNIX);
-    ASSERT_TRUE(server_.bind_to_port(folder_ + "/cloisterd.sock", 80));
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
-    while (!server_.is_running()) std::this_thread::yield();
-  }
-  struct Result {
-    int status;
-    std::string out;
-  };
-  Result capture(const std::function<int()>& verb) {
-    CaptureStdout();
-    std::fflush(stdout);
-    const int status = verb();
-    return {status, GetCapturedStdout()};
-  }
-
-  std::string folder_;
-  Common common_;
-  httplib::Server server_;
-  httplib::Request seen_;
-  std::thread thread_;
-};
 
 constexpr const char* two_domains = R"([
   {"id": 1, "name": "web", "state": "running", "vcpus": 4, "memory_mib": 512, "epc_mib": 64, "cpu_seconds": 12.34},
@@ -83,7 +27,7 @@ constexpr const char* two_domains = R"([
 TEST_F(Client, ListsDomainsInColumns) {
   serve("GET", "/v1/domains", 200, two_domains);
   start();
-  const Result result = capture([&] { return list(common_); });
+  const Result result = capture([&] { return list(common_, false); });
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.out,
             "NAME           ID  STATE    VCPUS  MEM(MiB)  EPC(MiB)  CPU TIME(s)\n"
@@ -95,7 +39,7 @@ TEST_F(Client, PrintsTheAnswerAsJson) {
   serve("GET", "/v1/domains", 200, two_domains);
   start();
   common_.json = true;
-  const Result result = capture([&] { return list(common_); });
+  const Result result = capture([&] { return list(common_, false); });
   EXPECT_EQ(Json::parse(result.out), Json::parse(two_domains));
 }
 

@@ -1,0 +1,164 @@
+// `cloister host-down`, which ends all domains before the host ends them less kindly, and `cloister host-up`. What is
+// said of each goes to the journal. cloisterd may end and start again meanwhile, and domains may end by themselves.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "client/api.hpp"
+#include "client/client.hpp"
+#include "client/print.hpp"
+#include "host/exit_status.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::seconds;
+
+constexpr std::chrono::milliseconds interval{200};  ///< between two looks
+constexpr int not_found = 404, unavailable = 503;
+
+struct Stopping {
+  std::string name, id;
+  u64 order;
+  seconds shutdown_timeout;
+  bool at_once;  ///< without its power button
+};
+
+std::vector<Stopping> stopping_of(const Json& answer) {
+  std::vector<Stopping> all;
+  for (const Json& d : answer.value("domains", Json::array()))
+    all.push_back({.name = d.value("name", ""),
+                   .id = std::to_string(d.value("id", u64{0})),
+                   .order = d.value("order", u64{0}),
+                   .shutdown_timeout = seconds(d.value("shutdown_timeout_seconds", u32{0})),
+                   .at_once = d.value("on_host_shutdown", "") == "destroy"});
+  return all;
+}
+
+/// Asks until cloisterd answers, or has not answered for too long. 503: it is ending.
+template <class Ask>
+auto patiently(seconds patience, Ask ask) {
+  const auto end = Clock::now() + patience;
+  while (true) {
+    auto answer = ask();
+    const bool away = !answer && (answer.error().http_status == 0 || answer.error().http_status == unavailable);
+    if (!away || Clock::now() >= end) return answer;
+    std::this_thread::sleep_for(interval);
+  }
+}
+
+/// The end of domains, on several threads.
+class Stopper {
+ public:
+  Stopper(const Api& api, seconds patience, std::size_t domains) : api_(api), patience_(patience), all_(domains) {}
+
+  /// Those that end before the next may begin, so many at a time.
+  void stop(std::span<const Stopping> domains, std::size_t at_a_time) {
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&] {
+      for (std::size_t i = 0; (i = next++) < domains.size();) stop(domains[i]);
+    };
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < std::min(at_a_time, domains.size()); ++i) threads.emplace_back(work);
+    for (std::thread& thread : threads) thread.join();
+  }
+
+ private:
+  void stop(const Stopping& domain) {
+    if (!domain.at_once) press_and_wait(domain);
+    const auto end = Clock::now() + patience_;
+    while (true) {
+      const auto answer = patiently(patience_, [&] { return api_.remove(domain_path(domain.id)); });
+      if (answer || answer.error().http_status == not_found) break;
+      if (Clock::now() >= end) {
+        report(answer.error());
+        return;
+      }
+      std::this_thread::sleep_for(interval);
+    }
+    const std::size_t stopped = ++stopped_;
+    spdlog::info("cloister: {} has ended, {} of {} stopped", domain.name, stopped, all_);
+  }
+
+  /// Until it has ended, or will not.
+  void press_and_wait(const Stopping& domain) {
+    const auto end = Clock::now() + domain.shutdown_timeout;
+    bool pressed = false;
+    do {
+      const auto present = patiently(patience_, [&] { return api_.get(domain_path(domain.id)); });
+      if (!present) return;
+      const std::string state = present->value("state", "");
+      if (state == "paused" || state == "halted" || state == "crashed") {
+        spdlog::info("cloister: {} is {}, and is ended", domain.name, state);
+        return;
+      }
+      // It may be between two guests, or not answer at the moment.
+      if (!pressed && patiently(patience_, [&] { return api_.post(domain_path(domain.id, "/shutdown")); })) {
+        pressed = true;
+        spdlog::info("cloister: {} was asked to shut down, and has {} s", domain.name, domain.shutdown_timeout.count());
+      }
+      std::this_thread::sleep_for(interval);
+    } while (Clock::now() < end);
+    spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, domain.shutdown_timeout.count());
+  }
+
+  const Api& api_;
+  const seconds patience_;
+  const std::size_t all_;
+  std::atomic<std::size_t> stopped_ = 0;
+};
+
+/// How many there are when those have gone that are ending anyway.
+Answer<std::size_t> those_left(const Api& api, seconds patience) {
+  const auto end = Clock::now() + patience;
+  while (true) {
+    const auto domains = patiently(patience, [&] { return api.get("/v1/domains"); });
+    if (!domains) return tl::unexpected(domains.error());
+    const auto ending = [](const Json& d) { return d.value("state", "") == "ending"; };
+    if (domains->empty() || !std::ranges::all_of(*domains, ending) || Clock::now() >= end) return domains->size();
+    std::this_thread::sleep_for(interval);
+  }
+}
+
+}  // namespace
+
+int host_down(const Common& common, seconds patience) {
+  const Api api(common.run_folder);
+  // More than once: one may have been created meanwhile.
+  constexpr int rounds = 3;
+  for (int round = 0; round < rounds; ++round) {
+    const auto answer = patiently(patience, [&] { return api.post("/v1/host/down"); });
+    if (!answer) return report(answer.error());
+    const std::vector<Stopping> all = stopping_of(*answer);
+    const std::size_t at_once = std::clamp<u64>(answer->value("at_once", u64{1}), 1, 64);
+    Stopper stopper(api, patience, all.size());
+    for (auto first = all.begin(); first != all.end();) {
+      const auto last = std::find_if(first, all.end(), [&](const Stopping& d) { return d.order != first->order; });
+      stopper.stop({first, last}, at_once);
+      first = last;
+    }
+    const auto left = those_left(api, patience);
+    if (!left) return report(left.error());
+    if (*left == 0) {
+      spdlog::info("cloister: no domain runs");
+      return 0;
+    }
+  }
+  return report({"cloister: there are still domains", exit_status::failed});
+}
+
+int host_up(const Common& common, seconds patience) {
+  const Api api(common.run_folder);
+  const auto answer = patiently(patience, [&] { return api.post("/v1/host/up"); });
+  if (!answer) return report(answer.error());
+  spdlog::info("cloister: the host is up");
+  return 0;
+}
+
+}  // namespace cloister::toolstack::client

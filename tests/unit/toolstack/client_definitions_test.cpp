@@ -1,0 +1,353 @@
+// The verbs of defined domains, and those of the host's going down, against a stand-in for cloisterd.
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "host/exit_status.hpp"
+#include "unit/toolstack/client_fixture.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+/// No newline at its end, and one of another system.
+constexpr const char* text = "name = 'd'\r\nmemory = 64 # \xc3\xa9";
+
+class Definitions : public Client {
+ protected:
+  Definitions() {
+    ::setenv("TMPDIR", folder_.c_str(), 1);
+    ::unsetenv("VISUAL");
+  }
+  ~Definitions() override {
+    for (const char* name : {"TMPDIR", "EDITOR", "VISUAL"}) ::unsetenv(name);
+  }
+
+  static std::string definition() {
+    return Json{{"name", "d"}, {"config", text}, {"file", "d.cfg"}, {"directory", "/there"}}.dump();
+  }
+  void serve_definition() { serve("GET", "/v1/domains/d/definition", 200, definition(), "\"before\""); }
+  /// An editor that does this to "$1".
+  void edit_by(const std::string& script) const {
+    const std::string path = folder_ + "/an editor";
+    std::ofstream(path) << "#!/bin/sh\n" << script;
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    ::setenv("EDITOR", ("'" + path + "'").c_str(), 1);
+  }
+  std::string read(const std::string& name) const {
+    std::ifstream file(folder_ + "/" + name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+  /// The texts that edit() left behind.
+  std::vector<std::string> kept() const {
+    std::vector<std::string> all;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with("cloister-") && name.ends_with(".cfg")) all.push_back(read(name));
+    }
+    return all;
+  }
+};
+
+TEST_F(Definitions, AreMadeOfAFile) {
+  serve("PUT", "/v1/domains/d", 201, definition());
+  start();
+  const std::string file = folder_ + "/d.cfg";
+  std::ofstream(file, std::ios::binary) << text;
+  const Result result = capture([&] { return define(common_, file); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "cloister: d is defined\n");
+  EXPECT_EQ(Json::parse(seen_.body),
+            Json({{"config", text}, {"file", file}, {"directory", std::filesystem::current_path().string()}}));
+  EXPECT_FALSE(seen_.has_header("If-Match"));
+}
+
+TEST_F(Definitions, HaveTheNameOfTheirText) {
+  start();
+  const std::string file = folder_ + "/d.cfg";
+  for (const auto& [wrong, message] :
+       std::map<std::string, std::string>{{"memory = 64\n", "d.cfg: the key 'name' is missing"},
+                                          {"\nname = 'a/b'\n", "d.cfg:2:8: 'name': expected letters"},
+                                          {"name = ['a']\n", "d.cfg:1:8: 'name': expected letters"},
+                                          {"name = 'd'\nmemory = \n", "d.cfg:2:10: "},
+                                          {"# caf\xe9\n", "d.cfg:1:6: byte 0xe9: expected UTF-8"}}) {
+    std::ofstream(file, std::ios::binary) << wrong;
+    const Result result = capture([&] { return define(common_, file); });
+    EXPECT_EQ(result.status, exit_status::bad_configuration) << wrong;
+    EXPECT_THAT(result.err, HasSubstr(message)) << wrong;
+  }
+  EXPECT_THAT(asked_, ElementsAre());
+}
+
+TEST_F(Definitions, ArePrintedByteForByte) {
+  serve_definition();
+  start();
+  EXPECT_EQ(capture([&] { return dumpcfg(common_, "d"); }).out, text);
+}
+
+TEST_F(Definitions, AreStartedForgottenAndStartedWithTheHost) {
+  serve("POST", "/v1/domains/d/start", 201, R"({"id": 3, "name": "d", "placement": ""})");
+  serve("DELETE", "/v1/domains/d/definition", 200, definition());
+  serve("PATCH", "/v1/domains/d", 200, R"({"name": "d", "autostart": "last", "order": 7, "delay_seconds": 0})");
+  serve("POST", "/v1/domains", 201, R"({"id": 4, "name": "d"})");
+  start();
+  Result result = capture([&] { return client::start(common_, "d", true, false); });
+  EXPECT_EQ(result.err, "cloister: started d, domain 3\n");
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"paused", true}}));
+  result = capture([&] { return undefine(common_, "d"); });
+  EXPECT_EQ(result.err, "cloister: d is not defined any more\n");
+  result = capture([&] { return autostart(common_, "d", {.word = "last", .order = 7}); });
+  EXPECT_EQ(result.err, "cloister: d: autostart last, order 7, delay 0 s\n");
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"autostart", "last"}, {"order", 7}}));
+  std::ofstream(folder_ + "/d.cfg") << text;
+  capture([&] { return create(common_, {.file = folder_ + "/d.cfg", .persist = true}); });
+  EXPECT_EQ(Json::parse(seen_.body)["persist"], true);
+}
+
+TEST_F(Definitions, AreListedWithTheReasonOfAFailure) {
+  serve("GET", "/v1/domains", 200, R"([
+    {"id": 5, "name": "web", "state": "running", "vcpus": 4, "memory_mib": 512, "epc_mib": 64, "cpu_seconds": 12.34},
+    {"id": 0, "name": "off", "state": "shut off", "vcpus": 1, "memory_mib": 16, "epc_mib": 0, "cpu_seconds": 0,
+     "failed": "cannot use kernel '/k'"}])");
+  start();
+  const Result result = capture([&] { return list(common_, true); });
+  EXPECT_THAT(asked_, ElementsAre("GET /v1/domains?all=true"));
+  EXPECT_EQ(result.out,
+            "NAME  ID  STATE     VCPUS  MEM(MiB)  EPC(MiB)  CPU TIME(s)\n"
+            "web    5  running       4       512        64         12.3\n"
+            "off    -  shut off      1        16         0            -\n"
+            "\n"
+            "off was not started with the host: cannot use kernel '/k'\n");
+}
+
+TEST_F(Definitions, AreShownWithWhatDiffers) {
+  serve("GET", "/v1/domains/web", 200,
+        R"({"id": 5, "uuid": "u", "name": "web", "state": "running", "differs": ["memory", "vcpus"], "epc": []})");
+  serve("GET", "/v1/domains/same", 200, R"({"id": 6, "name": "same", "state": "running", "differs": [], "epc": []})");
+  serve("GET", "/v1/domains/off", 200,
+        R"({"id": 0, "name": "off", "state": "shut off", "pid": 0, "started": "", "autostart": "on", "epc": []})");
+  start();
+  EXPECT_THAT(
+      capture([&] { return info(common_, "web", false); }).out,
+      AllOf(HasSubstr("uuid     u\n"), HasSubstr("differs  memory, vcpus: as defined from its next start on\n")));
+  EXPECT_THAT(capture([&] { return info(common_, "same", false); }).out, HasSubstr("differs  none\n"));
+  EXPECT_EQ(capture([&] { return info(common_, "off", false); }).out,
+            "name       off\nstate      shut off\nautostart  on\n");
+}
+
+TEST_F(Definitions, OfTheHostAreShown) {
+  serve("GET", "/v1/host", 200,
+        R"({"cpus": 2, "autostart": {"pending": ["a", "b"], "failed": [{"name": "c", "reason": "no EPC"}]}})");
+  start();
+  EXPECT_THAT(capture([&] { return host(common_); }).out,
+              HasSubstr("autostart  to be started: a, b; c was not started: no EPC\n"));
+}
+
+// The file is the user's own, and what is sent is what the editor left, for the text that it was shown.
+TEST_F(Definitions, AreEdited) {
+  serve_definition();
+  serve("PUT", "/v1/domains/d", 200, definition());
+  start();
+  edit_by("cp \"$1\" '" + folder_ + "/shown'; stat -c '%a %n' \"$1\" >'" + folder_ + "/stat'; printf 'new\\r' >\"$1\"");
+  const Result result = capture([&] { return edit(common_, "d"); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "cloister: d is defined anew\n");
+  EXPECT_EQ(seen_.get_header_value("If-Match"), "\"before\"");
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"config", "new\r"}, {"file", "d.cfg"}, {"directory", "/there"}}));
+  EXPECT_EQ(read("shown"), text);
+  EXPECT_THAT(read("stat"), testing::MatchesRegex("600 .*/cloister-......\\.cfg\n"));
+  EXPECT_THAT(kept(), ElementsAre());
+}
+
+TEST_F(Definitions, ThatAreUnchangedAreLeft) {
+  serve_definition();
+  start();
+  edit_by("touch \"$1\"");
+  const Result result = capture([&] { return edit(common_, "d"); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "cloister: d is unchanged\n");
+  EXPECT_THAT(asked_, ElementsAre("GET /v1/domains/d/definition"));
+  EXPECT_THAT(kept(), ElementsAre());
+}
+
+struct KeptCase {
+  const char* name;
+  const char* script;
+  int status;  ///< of the answer to PUT
+  const char* body;
+  int exit_status;
+  const char* said;
+  const char* kept;
+};
+void PrintTo(const KeptCase& c, std::ostream* out) { *out << c.name; }
+
+class Kept : public Definitions, public testing::WithParamInterface<KeptCase> {};
+
+// Here nobody sits at a terminal who could edit again.
+TEST_P(Kept, IsWhatCouldNotBeDefined) {
+  serve_definition();
+  serve("PUT", "/v1/domains/d", GetParam().status, GetParam().body);
+  start();
+  edit_by(GetParam().script);
+  const Result result = capture([&] { return edit(common_, "d"); });
+  EXPECT_EQ(result.status, GetParam().exit_status);
+  EXPECT_THAT(result.err, AllOf(HasSubstr(GetParam().said), HasSubstr("kept in " + folder_ + "/cloister-")));
+  EXPECT_THAT(kept(), ElementsAre(GetParam().kept));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Kept,
+    testing::Values(KeptCase{"wrong", "echo 'x = ' >\"$1\"", 400,
+                             R"({"error": {"message": "expected a value", "file": "d.cfg", "line": 1, "column": 5}})",
+                             exit_status::bad_configuration, "d.cfg:1:5: expected a value\n", "x = \n"},
+                    KeptCase{"no_utf8", "printf '\\351' >\"$1\"", 200, "{}", exit_status::bad_configuration,
+                             ":1:1: byte 0xe9: expected UTF-8\n", "\xe9"},
+                    KeptCase{"somebody_else", "echo new >\"$1\"", 412, R"({"error": {"message": "no"}})",
+                             exit_status::failed, "cloister: somebody else has changed d meanwhile; that stays\n",
+                             "new\n"},
+                    KeptCase{"forbidden", "echo new >\"$1\"", 403, R"({"error": {"message": "it is another's"}})",
+                             exit_status::failed, "cloister: it is another's\n", "new\n"},
+                    KeptCase{"editor_failed", "echo new >\"$1\"; exit 3", 200, "{}", exit_status::failed,
+                             "cloister: the editor ended with status 3\n", "new\n"}),
+    [](const auto& tested) { return std::string(tested.param.name); });
+
+/// Domains that end at their power button, or do not; what is done to each, in order.
+class HostDown : public Definitions {
+ protected:
+  struct Domain {
+    std::string state = "running";
+    bool ends = true;  ///< at its power button
+  };
+
+  void serve_domains(const std::string& down) {
+    serve("POST", "/v1/host/down", 200, down);
+    serve("POST", "/v1/host/up", 200, "{}");
+    serve("GET", "/v1/domains", [this](const httplib::Request&, httplib::Response& response) {
+      Json list = Json::array();
+      for (const auto& [id, domain] : domains_) list.push_back({{"id", id}, {"state", domain.state}});
+      response.set_content(list.dump(), "application/json");
+    });
+    const auto with = [this](const std::function<void(int)>& act) {
+      return [this, act](const httplib::Request& request, httplib::Response& response) {
+        if (away_ > 0) {  // as a daemon that is ending
+          --away_;
+          response.status = 503;
+          return;
+        }
+        const int id = std::stoi(request.matches[1]);
+        const auto found = domains_.find(id);
+        response.status = found == domains_.end() ? 404 : 200;
+        const std::string state = found == domains_.end() ? "" : found->second.state;
+        response.set_content(Json{{"id", id}, {"state", state}}.dump(), "application/json");
+        if (found != domains_.end()) act(id);
+      };
+    };
+    serve("GET", R"(/v1/domains/(\d+))", with([this](int id) { at_look_(id); }));
+    serve("POST", R"(/v1/domains/(\d+)/shutdown)", with([this](int id) {
+            done_.push_back("press " + std::to_string(id));
+            if (domains_[id].ends) domains_.erase(id);
+            at_press_(id);
+          }));
+    serve("DELETE", R"(/v1/domains/(\d+))", with([this](int id) {
+            done_.push_back("end " + std::to_string(id));
+            domains_.erase(id);
+          }));
+    start();
+  }
+
+  std::map<int, Domain> domains_;
+  std::vector<std::string> done_;
+  std::function<void(int)> at_press_ = [](int) {}, at_look_ = [](int) {};
+  int away_ = 0;
+};
+
+std::string stopping(int id, int order, int timeout, const char* how = "shutdown") {
+  return Json{{"name", "d" + std::to_string(id)},
+              {"id", id},
+              {"uuid", "u"},
+              {"order", order},
+              {"shutdown_timeout_seconds", timeout},
+              {"on_host_shutdown", how}}
+      .dump();
+}
+
+TEST_F(HostDown, EndsAllInTheirOrder) {
+  domains_ = {{1, {}}, {2, {}}, {3, {.ends = false}}, {4, {}}, {5, {.state = "paused"}}};
+  // Any number may be pressed at a time, but those of a lower order wait for the others' end.
+  serve_domains(R"({"at_once": 8, "domains": [)" + stopping(4, 9, 60) + "," + stopping(3, 5, 0) + "," +
+                stopping(2, 2, 60, "destroy") + "," + stopping(5, 1, 60) + "," + stopping(1, 0, 60) + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(done_, ElementsAre("press 4", "press 3", "end 3", "end 2", "end 5", "press 1"));
+  EXPECT_EQ(result.err,
+            "cloister: d4 was asked to shut down, and has 60 s\n"
+            "cloister: d4 has ended, 1 of 5 stopped\n"
+            "cloister: d3 was asked to shut down, and has 0 s\n"
+            "cloister: d3 still runs after 0 s, and is ended\n"
+            "cloister: d3 has ended, 2 of 5 stopped\n"
+            "cloister: d2 has ended, 3 of 5 stopped\n"
+            "cloister: d5 is paused, and is ended\n"
+            "cloister: d5 has ended, 4 of 5 stopped\n"
+            "cloister: d1 was asked to shut down, and has 60 s\n"
+            "cloister: d1 has ended, 5 of 5 stopped\n"
+            "cloister: no domain runs\n");
+}
+
+// Each ends only when another one was pressed, too, but for the last.
+TEST_F(HostDown, EndsSoManyAtATime) {
+  std::string list;
+  for (int id = 1; id <= 5; ++id) {
+    domains_[id] = {.ends = false};
+    list += (id == 1 ? "" : ",") + stopping(id, 0, 60);
+  }
+  std::ptrdiff_t most = 0;
+  const auto pressed = [&] {
+    return std::ranges::count_if(domains_, [](const auto& d) { return d.second.state == "shutting_down"; });
+  };
+  at_press_ = [&](int id) {
+    domains_[id].state = "shutting_down";
+    most = std::max(most, pressed());
+  };
+  at_look_ = [&](int id) {
+    if (domains_[id].state == "shutting_down" && (pressed() > 1 || domains_.size() == 1)) domains_.erase(id);
+  };
+  serve_domains(R"({"at_once": 2, "domains": [)" + list + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("5 of 5 stopped\n"));
+  EXPECT_EQ(most, 2);
+  EXPECT_EQ(done_.size(), 5u);  // presses alone
+}
+
+TEST_F(HostDown, OutlivesARestartOfTheDaemonAndDomainsThatHaveGone) {
+  domains_ = {{1, {}}};
+  away_ = 2;
+  serve_domains(R"({"at_once": 1, "domains": [)" + stopping(7, 3, 60) + "," + stopping(1, 0, 60) + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(done_, ElementsAre("press 1"));
+  EXPECT_THAT(result.err, HasSubstr("d7 has ended, 1 of 2 stopped\n"));
+}
+
+TEST_F(HostDown, FailsWhileADomainLives) {
+  domains_ = {{1, {}}};
+  serve_domains(R"({"at_once": 1, "domains": []})");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, exit_status::failed);
+  EXPECT_EQ(result.err, "cloister: there are still domains\n");
+  EXPECT_EQ(capture([&] { return host_up(common_); }).err, "cloister: the host is up\n");
+}
+
+TEST_F(HostDown, WaitsNoLongerThanItsPatience) {
+  const Result result = capture([&] { return host_down(common_, std::chrono::seconds(0)); });
+  EXPECT_EQ(result.status, exit_status::failed);
+  EXPECT_THAT(result.err, HasSubstr("cannot reach cloisterd"));
+}
+
+}  // namespace
+}  // namespace cloister::toolstack::client
