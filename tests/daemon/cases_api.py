@@ -30,17 +30,22 @@ class Documented:
                 return pattern
         raise AssertionError(f"{path} is not in the document")
 
-    def __call__(self, method, path, body=None, status=200):
-        answer = self.m.request(method, path, body)
+    def __call__(self, method, path, body=None, status=200, headers=None):
+        answer = self.m.request(method, path, body, headers)
         assert answer.status == status, (method, path, answer.status, answer.body)
         operation = self.document["paths"][self.pattern_of(path)][method.lower()]
         response = operation["responses"].get(str(status))
         assert response, f"{method} {path}: {status} is not in the document: {answer.body}"
-        ((kind, content),) = response["content"].items()
-        assert answer.headers["Content-Type"].split(";")[0] == kind, answer.headers
-        if kind == "application/json":
-            schema.check(answer.json, content["schema"], self.document, f"{method} {path}")
-        if "requestBody" in operation and status < 300:
+        known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "header"}
+        assert set(headers or {}) <= known, f"{method} {path}: the document does not know one of {headers}"
+        assert set(response.get("headers", {})) <= set(answer.headers), (path, answer.headers)
+        if "content" not in response:
+            assert answer.body == b"" and "Content-Type" not in answer.headers, (path, answer.headers, answer.body)
+        for kind, content in response.get("content", {}).items():
+            assert answer.headers["Content-Type"].split(";")[0] == kind, answer.headers
+            if kind == "application/json":
+                schema.check(answer.json, content["schema"], self.document, f"{method} {path}")
+        if "requestBody" in operation and status < 300 and (body is not None or operation["requestBody"]["required"]):
             wanted = operation["requestBody"]["content"]["application/json"]["schema"]
             schema.check(body, wanted, self.document, f"the body of {method} {path}")
         self.seen.add((operation["operationId"], status))
@@ -54,6 +59,39 @@ class Documented:
             if method != "parameters"
             for status in operation["responses"]
         }
+
+
+def definitions(call):
+    """The operations of domains that are defined."""
+    m, path = call.m, "/v1/domains/kept"
+    text = {key: value for key, value in m.creation("kept", epc=0).items() if key != "paused"}
+    tag = call("PUT", path, text, 201, {"If-None-Match": "*"}).headers["ETag"]
+    call("PUT", path, text, 412, {"If-None-Match": "*"})
+    assert call("PUT", path, text, 200, {"If-Match": tag}).headers["ETag"] == tag
+    call("PUT", path, {**text, "config": "name = "}, 400)
+    call("PUT", "/v1/domains/idle", {**text, "config": m.creation("idle", epc=0)["config"]}, 409)
+    assert call("GET", path + "/definition").json["config"] == text["config"]
+    call("GET", path + "/definition", status=304, headers={"If-None-Match": tag})
+    call("GET", "/v1/domains/idle/definition", status=404)
+    call("GET", "/v1/domains?all=true")
+    call("GET", "/v1/domains?all=maybe", status=400)
+    call("GET", path + "/policy", status=409)
+    call("PATCH", path, {"autostart": "last", "order": 3, "delay_seconds": 0})
+    call("POST", path + "/start", {"paused": "no"}, 400)
+    call("POST", "/v1/domains/none/start", status=404)
+    call("POST", path + "/start", {"paused": True}, 201)
+    call("POST", path + "/start", status=409)
+    call("GET", path)
+    call("DELETE", path + "/definition", status=409)
+    assert "kept" in [domain["name"] for domain in call("POST", "/v1/host/down").json["domains"]]
+    call("POST", "/v1/host/up")
+    call("DELETE", path)
+    call("DELETE", path, status=409)
+    # What it would need is not there when it is to start.
+    call("PUT", path, {**text, "config": m.creation("kept", epc=2)["config"]})
+    call("POST", path + "/start", status=507)
+    call("DELETE", path + "/definition")
+    call("DELETE", path + "/definition", status=404)
 
 
 def openapi(machine):
@@ -98,14 +136,15 @@ def openapi(machine):
     call("DELETE", "/v1/domains/nmi")
     for verb in ("pause", "unpause", "shutdown", "reboot"):
         call("POST", f"/v1/domains/none/{verb}", status=404)
+    definitions(call)
     call("GET", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/uno")
 
     # What only a failure or a domain's other end brings about has its shape from the one place where errors are made.
     missing = {(o, s) for o, s in call.documented() - call.seen if s != 500}
-    rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("destroy", 409),
-            ("create", 503)}
+    rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("create", 503),
+            ("start", 503), ("define", 507), ("define", 403), ("hostDown", 403), ("hostUp", 403)}
     assert missing <= rest, missing - rest
     # A document's path with a method that it does not list is refused.
     for pattern, item in call.document["paths"].items():
