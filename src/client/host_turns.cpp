@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -86,26 +87,30 @@ class Stopper {
     spdlog::info("cloister: {} has ended, {} of {} stopped", domain.name, stopped, all_);
   }
 
-  /// Until it has ended, or will not.
+  /// Until it has ended, or is to be ended. As SIGTERM to its process (vmm/termination.hpp): one that was paused goes
+  /// on, unless its guest has never run, and a guest that has shut down is not started again.
   void press_and_wait(const Stopping& domain) {
     const auto end = Clock::now() + domain.shutdown_timeout;
-    bool pressed = false;
+    std::optional<u64> restarts;  // when its button was pressed
     do {
       const auto present = patiently(patience_, [&] { return api_.get(domain_path(domain.id)); });
       if (!present) return;
       const std::string state = present->value("state", "");
-      if (state == "paused" || state == "halted" || state == "crashed") {
-        spdlog::info("cloister: {} is {}, and is ended", domain.name, state);
-        return;
-      }
+      const u64 now = present->value("restarts", u64{0});
+      if (state == "halted" || state == "crashed" || (restarts && now > *restarts)) return;
+      if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
       // It may be between two guests, or not answer at the moment.
-      if (!pressed && patiently(patience_, [&] { return api_.post(domain_path(domain.id, "/shutdown")); })) {
-        pressed = true;
+      if (!restarts && ask(domain, "/shutdown")) {
+        restarts = now;
         spdlog::info("cloister: {} was asked to shut down, and has {} s", domain.name, domain.shutdown_timeout.count());
       }
       std::this_thread::sleep_for(interval);
     } while (Clock::now() < end);
     spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, domain.shutdown_timeout.count());
+  }
+
+  bool ask(const Stopping& domain, const char* verb) {
+    return patiently(patience_, [&] { return api_.post(domain_path(domain.id, verb)); }).has_value();
   }
 
   const Api& api_;

@@ -222,6 +222,7 @@ class HostDown : public Definitions {
   struct Domain {
     std::string state = "running";
     bool ends = true;  ///< at its power button
+    u64 instructions = 0, restarts = 0;
   };
 
   void serve_domains(const std::string& down) {
@@ -242,8 +243,10 @@ class HostDown : public Definitions {
         const int id = std::stoi(request.matches[1]);
         const auto found = domains_.find(id);
         response.status = found == domains_.end() ? 404 : 200;
-        const std::string state = found == domains_.end() ? "" : found->second.state;
-        response.set_content(Json{{"id", id}, {"state", state}}.dump(), "application/json");
+        const Domain domain = found == domains_.end() ? Domain() : found->second;
+        const Json view{
+            {"id", id}, {"state", domain.state}, {"instructions", domain.instructions}, {"restarts", domain.restarts}};
+        response.set_content(view.dump(), "application/json");
         if (found != domains_.end()) act(id);
       };
     };
@@ -252,6 +255,10 @@ class HostDown : public Definitions {
             done_.push_back("press " + std::to_string(id));
             if (domains_[id].ends) domains_.erase(id);
             at_press_(id);
+          }));
+    serve("POST", R"(/v1/domains/(\d+)/unpause)", with([this](int id) {
+            done_.push_back("unpause " + std::to_string(id));
+            domains_[id].state = "running";
           }));
     serve("DELETE", R"(/v1/domains/(\d+))", with([this](int id) {
             done_.push_back("end " + std::to_string(id));
@@ -291,7 +298,6 @@ TEST_F(HostDown, EndsAllInTheirOrder) {
             "cloister: d3 still runs after 0 s, and is ended\n"
             "cloister: d3 has ended, 2 of 5 stopped\n"
             "cloister: d2 has ended, 3 of 5 stopped\n"
-            "cloister: d5 is paused, and is ended\n"
             "cloister: d5 has ended, 4 of 5 stopped\n"
             "cloister: d1 was asked to shut down, and has 60 s\n"
             "cloister: d1 has ended, 5 of 5 stopped\n"
@@ -322,6 +328,20 @@ TEST_F(HostDown, EndsSoManyAtATime) {
   EXPECT_THAT(result.err, HasSubstr("5 of 5 stopped\n"));
   EXPECT_EQ(most, 2);
   EXPECT_EQ(done_.size(), 5u);  // presses alone
+}
+
+// As at SIGTERM to its process: a guest that was stopped in its midst shuts down, one that has shut down is not started
+// again.
+TEST_F(HostDown, IsSeenByPausedGuestsAndByThoseThatWouldStartAnew) {
+  domains_ = {{1, {.state = "paused", .instructions = 9}}, {2, {.ends = false}}, {3, {.state = "halted"}}};
+  at_press_ = [&](int id) {
+    if (id == 2) ++domains_[id].restarts;
+  };
+  serve_domains(R"({"at_once": 1, "domains": [)" + stopping(3, 0, 60) + "," + stopping(2, 0, 60) + "," +
+                stopping(1, 0, 60) + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(done_, ElementsAre("end 3", "press 2", "end 2", "unpause 1", "press 1"));
 }
 
 TEST_F(HostDown, OutlivesARestartOfTheDaemonAndDomainsThatHaveGone) {
