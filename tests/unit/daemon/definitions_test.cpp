@@ -242,6 +242,7 @@ TEST_F(Definitions, AndThoseThatAreGoneWhenTheyEndShareNoName) {
 TEST_F(Definitions, AreTheirOwnersToChange) {
   // The rights of those who ask are judged by user; the tests run as one of them.
   const Owner own = own_user(), other{own.user + 1, own.group, {}};
+  fs::permissions(folder_.path(), fs::perms(0755));  // for the kernel that they name
   ASSERT_TRUE(daemon_.registry().put([&] {
     Definition theirs = some();
     theirs.owner = other;
