@@ -1,7 +1,7 @@
 // The API's handlers for domains that are defined, and for the host's going down and coming up (docs/openapi.json).
 #pragma once
 
-#include "daemon/api.hpp"
+#include "daemon/api_call.hpp"
 
 namespace cloister::toolstack {
 

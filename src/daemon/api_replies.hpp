@@ -1,7 +1,7 @@
 // How the API's handlers answer.
 #pragma once
 
-#include "daemon/api.hpp"
+#include "daemon/api_call.hpp"
 #include "daemon/views.hpp"
 #include "text/json_text.hpp"
 
