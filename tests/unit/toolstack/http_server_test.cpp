@@ -108,7 +108,7 @@ TEST_F(Server, HandsPreconditionsOn) {
   handle_ = [&](const HttpServer::Request& request) {
     match = request.conditions.match;
     none_match = request.conditions.none_match;
-    return HttpServer::Response{.status = 201, .type = "text/plain", .fields = {{"ETag", "\"b\""}}};
+    return HttpServer::Response{.status = 201, .type = "text/plain", .body = "", .fields = {{"ETag", "\"b\""}}};
   };
   start({});
   const std::string put = "PUT /a HTTP/1.1\r\nContent-Length: 0\r\n";
