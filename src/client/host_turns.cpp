@@ -13,6 +13,7 @@
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "client/print.hpp"
+#include "client/stop_time.hpp"
 #include "host/exit_status.hpp"
 
 namespace cloister::toolstack::client {
@@ -40,6 +41,15 @@ std::vector<Stopping> stopping_of(const Json& answer) {
                    .shutdown_timeout = seconds(d.value("shutdown_timeout_seconds", u32{0})),
                    .at_once = d.value("on_host_shutdown", "") == "destroy"});
   return all;
+}
+
+/// What all can take if cloisterd answers, and as long as it may not.
+seconds longest_of(const std::vector<Stopping>& all, std::size_t at_a_time, seconds patience) {
+  constexpr seconds end{5};  // of a domain that is ended: its EPC is cleaned
+  std::vector<StopTime> times;
+  for (const Stopping& d : all)
+    times.push_back({.order = d.order, .longest = (d.at_once ? seconds(0) : d.shutdown_timeout) + end});
+  return longest_stop(times, at_a_time) + patience;
 }
 
 /// Asks until cloisterd answers, or has not answered for too long. 503: it is ending.
@@ -142,6 +152,11 @@ int host_down(const Common& common, seconds patience) {
     if (!answer) return report(answer.error());
     const std::vector<Stopping> all = stopping_of(*answer);
     const std::size_t at_once = std::clamp<u64>(answer->value("at_once", u64{1}), 1, 64);
+    const seconds longest = longest_of(all, at_once, patience);
+    ask_for_time(longest);
+    if (!all.empty())
+      spdlog::info("cloister: stops {} domain{}, {} at a time, in at most {} s", all.size(), all.size() == 1 ? "" : "s",
+                   at_once, longest.count());
     Stopper stopper(api, patience, all.size());
     for (auto first = all.begin(); first != all.end();) {
       const auto last = std::find_if(first, all.end(), [&](const Stopping& d) { return d.order != first->order; });

@@ -292,6 +292,7 @@ TEST_F(HostDown, EndsAllInTheirOrder) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(done_, ElementsAre("press 4", "press 3", "end 3", "end 2", "end 5", "press 1"));
   EXPECT_EQ(result.err,
+            "cloister: stops 5 domains, 8 at a time, in at most 265 s\n"
             "cloister: d4 was asked to shut down, and has 60 s\n"
             "cloister: d4 has ended, 1 of 5 stopped\n"
             "cloister: d3 was asked to shut down, and has 0 s\n"
