@@ -24,7 +24,7 @@ _cloister_read_help() {
 }
 
 _cloister_domains() {
-  cloister ${1:+--run "$1"} list --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
+  cloister ${1:+--run "$1"} list --all --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
 }
 
 # _cloister_value KIND VERB RUN CURRENT: the values of a kind, which is what --help says of an option or a positional.

@@ -109,6 +109,29 @@ def have_printed(m, name, text):
             assert console.recv(1) == text[i : i + 1]
 
 
+def shut_off(m, page):
+    """A domain that is defined is in the list, with its autostart word, and says how it is started; then it is one of
+    those that run, and still the one that is looked at."""
+    text = {key: value for key, value in m.creation("kept", epc=0).items() if key != "paused"}
+    assert m.request("PUT", "/v1/domains/kept", text).status == 201
+    assert m.request("PATCH", "/v1/domains/kept", {"autostart": "last"}).status == 200
+    row = "[...document.querySelectorAll('button.row')].find(row => row.innerText.includes('kept'))"
+    page.wait(f"{row} !== undefined", "the domain that is shut off")
+    shown = page.value(f"{row}.innerText")
+    assert "shut off" in shown and "autostart last" in shown, shown
+    page.wait("document.getElementById('numbers').innerText.includes('1 running, 1 shut off')", "its count")
+    page.value(f"{row}.click()")
+    page.wait("document.getElementById('console-name').textContent == 'kept is shut off'", "its name")
+    assert page.value("document.getElementById('console-text').textContent") == "cloister start kept\n"
+    assert m.request("POST", "/v1/domains/kept/start").status == 201
+    page.wait("document.getElementById('console-name').textContent == 'Console of kept'", "its console")
+    page.wait("document.getElementById('console-text').textContent.includes('READY')", "what it prints")
+    m.destroy("kept")
+    page.wait("document.getElementById('console-name').textContent == 'kept is shut off'", "its end")
+    assert m.request("DELETE", "/v1/domains/kept/definition").status == 200
+    page.wait("document.querySelectorAll('button.row').length == 1", "that it is forgotten")
+
+
 def in_browser(machine):
     """Chromium shows domains, the picture and the console, follows changes, and runs nothing that a guest prints."""
     if not browser.program():
@@ -163,6 +186,7 @@ def in_browser(machine):
             assert page.value(COLOURED % 1) > 100
             page.wait("document.getElementById('console-name').textContent == 'Console of beta'", "the other's console")
 
+            shut_off(m, page)
             m.kill()
             page.wait("document.getElementById('lost').innerText.includes('cannot be reached')", "that the daemon is gone")
             m.start()
