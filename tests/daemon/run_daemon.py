@@ -21,6 +21,7 @@ import cases_life
 import cases_memory
 import cases_operator
 import cases_owner
+import cases_persist
 import cases_recovery
 import cases_run
 import cases_sandbox
@@ -32,7 +33,7 @@ from machine import Machine, become_reaper
 SKIPPED = 77  # to ctest
 CASES = {**cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_stress.CASES,
-         **cases_recovery.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES}
+         **cases_recovery.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES}
 
 
 @dataclass

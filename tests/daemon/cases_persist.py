@@ -1,0 +1,439 @@
+"""Domains that persist, as their users have them: by `cloister` and by REST."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+import uuid
+
+from cases_ends import press, says
+from cases_owner import MACHINE as ONE_PACKAGE, MEMBER, Member
+from machine import PATIENCE, domain_config, wait_until
+
+WRONG, FAILED = 2, 1  # exit statuses
+FORMS = {
+    "plain": "{}",
+    "no-newline": "{}# no newline at its end",
+    "crlf": "{}\r\n# of another system\r\n\r\n",
+    "blank": "\n\n  \t{}   \n\n",
+    "utf-8": "{}# caf\u00e9 \U0001f512 \u202e\n",
+    "json": '{}# "quoted" \\ \\u0041 \x7f\n',
+}
+
+
+class Cloister:
+    """The program, at one machine. `editor`: what a shell does to the file "$1"."""
+
+    def __init__(self, m):
+        self.m = m
+        self.folder = m.state.parent / "user"
+        self.folder.mkdir()
+
+    def command(self, *words):
+        return [self.m.settings.programs / "cloister", "--run", self.m.run, *words]
+
+    def environment(self, editor):
+        script = self.folder / "editor"
+        script.write_text(f"#!/bin/sh\n{editor}\n")
+        script.chmod(0o700)
+        return {**os.environ, "TMPDIR": str(self.folder), "VISUAL": "", "EDITOR": str(script)}
+
+    def __call__(self, *words, status=0, editor="false"):
+        """What it printed, as bytes; what it said is `said`."""
+        done = subprocess.run(self.command(*words), stdin=subprocess.DEVNULL, capture_output=True, timeout=4 * PATIENCE,
+                              cwd=self.folder, env=self.environment(editor))
+        self.said = done.stderr.decode()
+        assert done.returncode == status, (words, done)
+        return done.stdout
+
+    def file(self, name, text):
+        path = self.folder / f"{name}.cfg"
+        path.write_bytes(text.encode())
+        return path
+
+    def define(self, name, text=None, memory=64, **more):
+        config = domain_config(name, self.m.kernel("resident"), epc=0, **more).replace("memory = 64", f"memory = {memory}")
+        path = self.file(name, text or config)
+        self("define", path)
+        return path.read_bytes().decode()
+
+    def listed(self):
+        """The rows of `list --all`, by name."""
+        rows = [line.split() for line in self("list", "--all").decode().partition("\n\n")[0].splitlines()[1:]]
+        return {row[0]: row[1:] for row in rows}
+
+    def kept(self):
+        """What edit left behind, which it must have named."""
+        paths = re.findall(r"kept in (\S+)", self.said)
+        left = sorted(str(path) for path in self.folder.glob("cloister-*.cfg"))
+        assert paths == left, (paths, left)
+        texts = []
+        for path in map(self.folder.joinpath, left):
+            assert path.stat().st_mode & 0o7777 == 0o600, path
+            texts.append(path.read_bytes())
+            path.unlink()
+        return texts
+
+
+def life(machine):
+    """Defined, listed, started, ended, changed, renamed and forgotten."""
+    m = machine()
+    cloister = Cloister(m)
+    cloister.define("one")
+    assert cloister.said == "cloister: one is defined\n" and m.domains() == {}, cloister.said
+    assert cloister("list").decode().count("\n") == 1
+    assert cloister.listed() == {"one": ["-", "shut", "off", "1", "64", "0", "-"]}, cloister.listed()
+    off = m.get("/v1/domains/one")
+    assert (off["id"], off["pid"], off["state"], off["persistent"]) == (0, 0, "shut off", True), off
+    assert "differs" not in off and off["autostart"] == "off" and str(uuid.UUID(off["uuid"])) == off["uuid"], off
+    assert m.get(f"/v1/domains/{off['uuid']}") == off
+    for refused in ("pause", "shutdown", "reboot"):
+        answer = m.request("POST", f"/v1/domains/one/{refused}")
+        assert answer.status == 409 and "shut off" in answer.json["error"]["message"], answer.body
+    assert m.request("DELETE", "/v1/domains/one").status == 409
+
+    cloister("start", "one")
+    m.wait_for_ready("one")
+    on = m.get(f"/v1/domains/{off['uuid']}")
+    assert on["id"] > 0 and on["uuid"] == off["uuid"] and on["differs"] == [], on
+    assert b"differs" in cloister("info", "one")
+    for words in (("start", "one"), ("undefine", "one"), ("rename", "one", "two"), ("create", cloister.folder / "one.cfg")):
+        cloister(*words, status=FAILED)
+    # A change counts at the next start, by whatever it is asked for; what has another meaning alone is told.
+    text = cloister.define("one", memory=96, vcpus=2)
+    assert cloister.said == "cloister: one is defined anew\n", cloister.said
+    now = m.domains()["one"]
+    assert sorted(m.get("/v1/domains/one")["differs"]) == ["memory", "vcpus"] and now["memory_mib"] == 64, now
+    assert b"as defined from its next start on" in cloister("info", "one")
+    cloister("define", cloister.file("one", "# a comment\n" + text))
+    assert sorted(m.get("/v1/domains/one")["differs"]) == ["memory", "vcpus"]
+    m.restart()
+    assert m.domains()["one"]["pid"] == on["pid"]
+    cloister("destroy", "one")
+    assert cloister.listed()["one"][:3] == ["-", "shut", "off"]
+    m.restart()
+    cloister("start", "-p", "one")
+    assert (m.domains()["one"]["memory_mib"], m.domains()["one"]["state"]) == (96, "paused")
+    cloister("destroy", "one")
+
+    cloister("rename", "one", "uno")
+    assert re.search(rb'^name = "uno"$', cloister("dumpcfg", "uno"), re.M) and set(cloister.listed()) == {"uno"}
+    assert m.get("/v1/domains/uno")["uuid"] == off["uuid"]
+    cloister("undefine", "uno")
+    assert cloister.listed() == {} and os.listdir(m.state / "definitions") == []
+    for words in (("start", "uno"), ("undefine", "uno"), ("dumpcfg", "uno"), ("edit", "uno"), ("autostart", "uno", "on")):
+        cloister(*words, status=FAILED)
+        assert "no domain 'uno'" in cloister.said, cloister.said
+
+
+def persist(machine):
+    """`create --persist` defines and starts; a domain that cannot be started stays defined; `create` alone keeps nothing."""
+    m = machine(ONE_PACKAGE)
+    cloister = Cloister(m)
+    cloister("create", "--persist", cloister.file("one", domain_config("one", m.kernel("resident"))))
+    assert m.domains()["one"]["persistent"] and m.domains()["one"]["epc_mib"] == 1
+    cloister("create", "--persist", cloister.folder / "one.cfg", status=FAILED)
+    cloister("create", "--persist", cloister.file("big", domain_config("big", m.kernel("resident"), epc=4)), status=FAILED)
+    assert "defined" in cloister.said and "not started" in cloister.said, cloister.said
+    assert cloister.listed()["big"][:3] == ["-", "shut", "off"]
+    cloister("create", cloister.file("gone", domain_config("gone", m.kernel("resident"), epc=0)))
+    assert not m.domains()["gone"]["persistent"] and m.domains()["gone"]["uuid"]
+    for words in (("dumpcfg", "gone"), ("undefine", "gone"), ("define", cloister.folder / "gone.cfg"), ("autostart", "gone", "on")):
+        cloister(*words, status=FAILED)
+    cloister("destroy", "gone")
+    assert set(cloister.listed()) == {"one", "big"}
+    # What create would refuse is not defined either.
+    wrong = {'name = "x"\nmemory = "much"\n': "x.cfg:2:10: ", 'name = "x"\nkernel = "/nowhere"\n': "No such file", 'memory = 64\n': "name"}
+    for text, words in wrong.items():
+        cloister("define", cloister.file("x", text), status=WRONG)
+        assert words in cloister.said, cloister.said
+    assert set(cloister.listed()) == {"one", "big"}
+    cloister("destroy", "one")
+    cloister("start", "big")
+
+
+def text_kept(machine):
+    """A text is kept byte for byte, however it came, whatever is done to the daemon."""
+    m = machine()
+    cloister = Cloister(m)
+    texts = {}
+    for name, form in FORMS.items():
+        texts[name] = form.format(domain_config(name, m.kernel("resident"), epc=0).replace("\n", "\r\n" if name == "crlf" else "\n"))
+        cloister.define(name, texts[name])
+    for _ in range(2):
+        for name, text in texts.items():
+            assert cloister("dumpcfg", name) == text.encode(), name
+            definition = json.loads(cloister("dumpcfg", "--json", name))
+            assert definition["config"] == text and definition["file"].endswith(f"{name}.cfg"), definition
+            assert definition["directory"] == str(cloister.folder), definition
+        m.restart()
+    # One string of it is the name, and nothing else is another after a rename.
+    for name, text in texts.items():
+        cloister("rename", name, name + ".new")
+        assert cloister("dumpcfg", name + ".new") == text.replace(f'"{name}"', f'"{name}.new"').encode(), name
+
+
+def on_terminal(command, environment, answers):
+    """Runs it on a terminal, and types each answer when it is asked; its exit status, and what was seen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True)
+    os.close(theirs)
+    seen = b""
+    for answer in answers:
+        while not seen.endswith(b"Edit it again? [Y/n] "):
+            seen += os.read(ours, 4096)
+        os.write(ours, answer)
+        seen += b"..."
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:
+        pass  # the other end is closed
+    os.close(ours)
+    return process.wait(PATIENCE), seen.decode()
+
+
+def edited(machine):
+    """`edit`: what the editor leaves is defined, or the old text stays; nothing that was typed is lost."""
+    m = machine()
+    cloister = Cloister(m)
+    old = cloister.define("one").encode()
+
+    cloister("edit", "one", editor="true")
+    assert cloister.said == "cloister: one is unchanged\n" and cloister.kept() == [], cloister.said
+    cloister("edit", "one", editor="""printf '# \\303\\251' >>"$1" """)
+    new = old + "# \u00e9".encode()
+    assert cloister("dumpcfg", "one") == new and cloister.kept() == []
+    definition = m.get("/v1/domains/one/definition")
+    assert definition["file"].endswith("one.cfg") and definition["directory"] == str(cloister.folder), definition
+
+    # Without a terminal a wrong text is not edited again, but kept.
+    cloister("edit", "one", editor="""printf '\\nmemory = "much"\\n' >>"$1" """, status=WRONG)
+    assert re.search(r"one\.cfg:\d+:10: 'memory'", cloister.said), cloister.said
+    assert cloister.kept() == [new + b'\nmemory = "much"\n'] and cloister("dumpcfg", "one") == new
+    cloister("edit", "one", editor="""printf '\\351' >"$1" """, status=WRONG)
+    assert "0xe9" in cloister.said and cloister.kept() == [b"\xe9"]
+    cloister("edit", "one", editor="""echo 'name = "other"' >"$1" """, status=WRONG)
+    assert cloister.kept() == [b'name = "other"\n']
+    cloister("edit", "one", editor="""echo x >"$1"; exit 3""", status=FAILED)
+    assert "status 3" in cloister.said and cloister.kept() == [b"x\n"]
+    cloister("edit", "one", editor="exit 3", status=FAILED)
+    assert cloister.kept() == [] and cloister("dumpcfg", "one") == new
+
+    # On one, whoever is asked may mend it, or give up.
+    mends = """if grep -q '^memory = much' "$1"; then sed -i 's/^memory = .*/memory = 128/' "$1"
+               else sed -i 's/^memory = .*/memory = much/' "$1"; fi"""
+    status, seen = on_terminal(cloister.command("edit", "one"), cloister.environment(mends), [b"\n"])
+    assert status == 0 and "one is defined anew" in seen, (status, seen)
+    assert cloister("dumpcfg", "one") == new.replace(b"memory = 64", b"memory = 128")
+    status, seen = on_terminal(cloister.command("edit", "one"), cloister.environment(mends), [b"n\n"])
+    cloister.said = seen.replace("\r\n", "\n")
+    assert status == WRONG and cloister.kept() == [new.replace(b"memory = 64", b"memory = much")], (status, seen)
+
+    # Somebody else was faster: that stays, whether it is another text or none.
+    other = cloister.file("other", old.decode() + "# of somebody else\n")
+    faster = " ".join(f"'{word}'" for word in cloister.command("define", other))
+    cloister("edit", "one", editor=f"""echo '# mine' >>"$1"; {faster}""", status=FAILED)
+    mine = new.replace(b"memory = 64", b"memory = 128") + b"# mine\n"
+    assert "somebody else" in cloister.said and cloister.kept() == [mine], cloister.said
+    assert cloister("dumpcfg", "one") == other.read_bytes()
+    forgets = " ".join(f"'{word}'" for word in cloister.command("undefine", "one"))
+    cloister("edit", "one", editor=f"""echo '# mine' >>"$1"; {forgets}""", status=FAILED)
+    assert cloister.kept() == [other.read_bytes() + b"# mine\n"] and cloister.listed() == {}, cloister.said
+
+
+def tags(machine):
+    """Preconditions (RFC 9110, 13.1): of two who change the same text, one is told."""
+    m = machine()
+    path = "/v1/domains/one"
+
+    def text(more="", name="one"):
+        return {"config": domain_config(name, m.kernel("resident"), epc=0) + more, "file": "one.cfg"}
+
+    def put(body, status, **fields):
+        answer = m.request("PUT", path, body, {name.replace("_", "-"): value for name, value in fields.items()})
+        assert answer.status == status, (fields, answer.status, answer.body)
+        return answer.headers.get("ETag")
+
+    put(text(), 412, If_Match="*")
+    put(text(), 412, If_Match='"x"')
+    first = put(text(), 201, If_None_Match="*")
+    assert re.fullmatch(r'"[0-9a-f]{32}"', first), first
+    put(text(), 412, If_None_Match="*")
+    second = put(text("# 2\n"), 200, If_Match=first)
+    assert second != first
+    put(text("# 3\n"), 412, If_Match=first)
+    put(text("# 3\n"), 412, If_Match=f"W/{second}")
+    put(text("# 3\n"), 412, If_None_Match=f'"x", W/{second}')
+    assert put(text("# 2\n"), 200, If_Match=f'"x" , {second}') == second
+    assert put({**text("# 2\n"), "file": "two.cfg"}, 200, If_Match="*") != second
+    third = put(text("# 3\n"), 200)
+    for wrong in ("x", '"x', "*, *", f"{third} {third}"):
+        put(text("# 4\n"), 400, If_Match=wrong)
+        put(text("# 4\n"), 400, If_None_Match=wrong)
+    put(text("memory = much\n"), 400, If_Match=third)
+    put(text(name="two"), 400)
+    answer = m.request("GET", path + "/definition")
+    assert answer.headers["ETag"] == third and answer.json["config"].endswith("# 3\n"), answer.body
+    assert m.request("GET", path + "/definition", headers={"If-None-Match": third}).status == 304
+    assert m.request("GET", path + "/definition", headers={"If-None-Match": first}).status == 200
+    # When it is started is no part of what was written.
+    assert m.request("PATCH", path, {"autostart": "on", "order": 1}).status == 200
+    m.restart()
+    assert m.request("GET", path + "/definition").headers["ETag"] == third
+
+    # Ten at once, for the same text: one of them counts, and it is what is there.
+    statuses = {}
+
+    def change(i):
+        statuses[i] = m.request("PUT", path, text(f"# by {i}\n"), {"If-Match": third}).status
+
+    threads = [threading.Thread(target=change, args=(i,)) for i in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses.values()) == [200] + 9 * [412], statuses
+    (winner,) = [i for i, status in statuses.items() if status == 200]
+    assert m.get(path + "/definition")["config"].endswith(f"# by {winner}\n")
+
+
+def uuids(machine):
+    """A uuid is the text's, or made once; it is one definition's, and stays it."""
+    m = machine()
+    cloister = Cloister(m)
+    given, other = str(uuid.uuid4()), str(uuid.uuid4())
+    cloister.define("given", uuid=f'"{given.upper()}"')
+    cloister.define("made")
+    made = m.get("/v1/domains/made")["uuid"]
+    assert m.get("/v1/domains/given")["uuid"] == given and m.get(f"/v1/domains/{given}")["name"] == "given"
+    assert made not in (given, other)
+
+    def refused(name, *, uuid, status=FAILED, verb="define"):
+        text = domain_config(name, m.kernel("resident"), epc=0, uuid=f'"{uuid}"')
+        cloister(verb, cloister.file("x", text), status=status)
+        assert "uuid" in cloister.said, cloister.said
+
+    refused("third", uuid=given)
+    refused("made", uuid=given)
+    refused("given", uuid=other)
+    refused("third", uuid=made, verb="create")
+    for wrong in ("", "x", given[:-1], given + "0", "../../../etc/passwd", given.replace("-", "/"), given + "/.."):
+        refused("third", uuid=wrong, status=WRONG)
+    assert set(cloister.listed()) == {"given", "made"}
+    cloister.define("given")  # a text without one leaves it
+    cloister.define("made", uuid=f'"{made}"')
+    m.restart()
+    assert m.get("/v1/domains/given")["uuid"] == given and m.get("/v1/domains/made")["uuid"] == made
+    assert sorted(os.listdir(m.state / "definitions")) == sorted(f"{one}.json" for one in (given, made))
+    # That of a definition that is gone is free.
+    cloister("undefine", "given")
+    cloister.define("third", uuid=f'"{given}"')
+    # Names that lead elsewhere are none.
+    for name in ("..", "a/b", "../x", "%2e%2e", "12", ""):
+        text = {"config": domain_config(name, m.kernel("resident"), epc=0), "file": "x.cfg"}
+        answer = m.request("PUT", f"/v1/domains/{name.replace('/', '%2F')}", text)
+        assert answer.status in (400, 404), (name, answer.status)
+    assert set(cloister.listed()) == {"third", "made"}
+
+
+def owners(machine):
+    """A definition is its owner's: nobody but root writes it anew, and its files are opened with its owner's rights."""
+    m = machine(ONE_PACKAGE)
+    member = Member(m)
+
+    def text(name, **more):
+        return {key: value for key, value in member.creation(name, **more).items() if key != "paused"}
+
+    status, mine = member.request("PUT", "/v1/domains/mine", text("mine"))
+    assert status == 201, mine
+    assert mine["owner"]["uid"] == (MEMBER if member.is_root else os.geteuid()), mine
+    status, started = member.request("POST", "/v1/domains/mine/start", {"paused": True})
+    assert status == 201 and started["owner"] == mine["owner"], started
+    m.destroy("mine")
+    if not member.is_root:
+        return
+    secret = member.folder / "secret"
+    secret.write_text("root's")
+    secret.chmod(0o600)
+    status, answer = member.request("PUT", "/v1/domains/mine", text("mine", ramdisk=f'"{secret}"'))
+    assert status == 400 and "ramdisk" in answer["error"]["message"], answer
+    # Root may write it anew: it stays its owner's, whose rights count.
+    answer = m.request("PUT", "/v1/domains/mine", text("mine", ramdisk=f'"{secret}"'))
+    assert answer.status == 400, answer.body
+    answer = m.request("PUT", "/v1/domains/mine", text("mine", memory=32))
+    assert answer.status == 200 and answer.json["owner"] == mine["owner"], answer.body
+    # Root's own is nobody else's.
+    roots = text("roots")
+    assert m.request("PUT", "/v1/domains/roots", roots).status == 201
+    status, answer = member.request("PUT", "/v1/domains/roots", roots)
+    assert status == 403, answer
+    for verb in ("down", "up"):
+        status, answer = member.request("POST", f"/v1/host/{verb}")
+        assert status == 403, answer
+
+
+def autostart_words(machine):
+    """When a domain is started with the host is kept, and shown."""
+    m = machine()
+    cloister = Cloister(m)
+    cloister.define("one")
+    cloister("autostart", "one", "on", "--order", "7", "--delay", "2")
+    assert cloister.said == "cloister: one: autostart on, order 7, delay 2 s\n", cloister.said
+    cloister("autostart", "one", "last")
+    m.restart()
+    one = m.get("/v1/domains/one")
+    assert (one["autostart"], one["order"], one["delay_seconds"]) == ("last", 7, 2), one
+    assert re.search(rb"^autostart +last$", cloister("info", "one"), re.M)
+    for words in (("never",), ("on", "--order", "-1"), ("on", "--order", "4294967296"), ("on", "--delay", "x")):
+        cloister("autostart", "one", *words, status=WRONG)
+    for body in ({"autostart": "never"}, {"order": -1}, {"delay_seconds": "1"}, {}, {"state": "on"}):
+        assert m.request("PATCH", "/v1/domains/one", body).status == 400, body
+    assert b"to be started: none" in cloister("host")
+
+
+def host_down(machine):
+    """`host-down` ends all domains: those of the highest order first, by their power buttons, also when the daemon is
+    killed meanwhile; `host-up` forgets it."""
+    m = machine()
+    cloister = Cloister(m)
+
+    def ready(name, order=None, **more):
+        text = domain_config(name, m.kernel("ends"), epc=0, **more)
+        if order is None:
+            cloister("create", cloister.file(name, text))
+        else:
+            cloister("create", "--persist", cloister.file(name, text))
+            cloister("autostart", name, "last", "--order", str(order))
+        m.wait_for_ready(name)
+
+    ready("listens", 9, shutdown_timeout=3600)
+    says(m, "listens", b"b", b"LISTENS")
+    ready("deaf", 5, shutdown_timeout=1)
+    ready("patient", 3, shutdown_timeout=3600)
+    ready("at-once", 1, on_host_shutdown='"destroy"', shutdown_timeout=3600)
+    ready("transient", shutdown_timeout=1)
+    down = subprocess.Popen(cloister.command("host-down"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: b"BUTTON" in m.console("patient"), "the third's power button")
+    m.restart()
+    press(m, "patient", b"o")
+    _, said = down.communicate(timeout=4 * PATIENCE)
+    assert down.returncode == 0 and m.domains() == {} and m.vmms() == [], said
+    ended = re.findall(r"cloister: (\S+) has ended, (\d) of 5 stopped\n", said)
+    assert ended == [(name, str(i)) for i, name in enumerate(("listens", "deaf", "patient", "at-once", "transient"), 1)], said
+    assert said.endswith("cloister: no domain runs\n"), said
+    assert {name: row[:3] for name, row in cloister.listed().items()} == \
+        dict.fromkeys(("listens", "deaf", "patient", "at-once"), ["-", "shut", "off"])
+    assert "ending=powered-off" in [line for line in m.log.read_text().splitlines() if "domain-ended domain=listens" in line][-1]
+    # With nothing to end it has nothing to say but that.
+    cloister("host-down")
+    assert cloister.said == "cloister: no domain runs\n", cloister.said
+    cloister("host-up")
+
+
+CASES = {
+    "persist-life": life, "persist-create": persist, "persist-text": text_kept, "persist-edit": edited, "persist-tags": tags,
+    "persist-uuids": uuids, "persist-owners": owners, "persist-autostart": autostart_words, "persist-host-down": host_down,
+}
