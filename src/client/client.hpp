@@ -66,7 +66,8 @@ int host(const Common& common);
 int host_down(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
 /// The host stays, or is back: forgets what host_down() noted.
 int host_up(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
-/// Serves cloisterd's page on 127.0.0.1 until SIGINT or SIGTERM; prints its address. port 0: any that is free.
+/// Serves cloisterd's page on 127.0.0.1 until SIGINT or SIGTERM; prints its address, with the
+/// token that opens it. port 0: any that is free.
 int dashboard(const Common& common, int port);
 
 }  // namespace cloister::toolstack::client

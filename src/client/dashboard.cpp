@@ -1,6 +1,6 @@
 // `cloister dashboard`: cloisterd's page for a browser of this machine. Requests of the browser go on to the Unix
-// socket; only GET, and only those that name this very server as their host, so that a page from elsewhere whose name
-// suddenly means 127.0.0.1 (DNS rebinding) learns nothing.
+// socket, as this user's; only GET, only from who has the key (page_key.hpp), and only those that name this very server
+// as their host, so that a page from elsewhere whose name suddenly means 127.0.0.1 (DNS rebinding) learns nothing.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <httplib.h>
@@ -14,6 +14,7 @@
 
 #include "client/api.hpp"
 #include "client/client.hpp"
+#include "client/page_key.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
 #include "http/server.hpp"
@@ -52,12 +53,14 @@ tl::expected<Loopback, std::string> listen_on_loopback(int port) {
 
 class Forwarder {
  public:
-  Forwarder(std::string run_folder, int port) : run_folder_(std::move(run_folder)), port_(port) {}
+  Forwarder(std::string run_folder, int port, PageKey key)
+      : run_folder_(std::move(run_folder)), port_(port), key_(std::move(key)) {}
 
   HttpServer::Response answer(const HttpServer::Request& request) const {
     HttpServer::Response response = judge(request);
     for (const auto& [name, value] : {std::pair{"X-Content-Type-Options", "nosniff"},
                                       {"Cross-Origin-Resource-Policy", "same-origin"},
+                                      {"Referrer-Policy", "no-referrer"},
                                       {"Cache-Control", "no-store"}})
       response.fields.emplace_back(name, value);
     return response;
@@ -71,13 +74,14 @@ class Forwarder {
     if (request.hosts.size() != 1 || (request.hosts[0] != fmt::format("{}:{}", loopback, port_) &&
                                       request.hosts[0] != fmt::format("localhost:{}", port_)))
       return refuse(403, "this server answers to its own name only");
+    const auto behind = key_.open(request);
+    if (!behind) return behind.error();
     if (request.method != "GET") {
       HttpServer::Response response = refuse(405, "only GET goes through here");
       response.fields.emplace_back("Allow", "GET");
       return response;
     }
-    if (!request.target.starts_with('/')) return refuse(400, "not a path");
-    return forward(request.target);
+    return forward(*behind);
   }
   HttpServer::Response forward(const std::string& target) const {
     // Each time: a daemon that starts again may have a new folder.
@@ -98,6 +102,7 @@ class Forwarder {
 
   std::string run_folder_;
   int port_;
+  PageKey key_;
 };
 
 }  // namespace
@@ -115,12 +120,18 @@ int dashboard(const Common& common, int port) {
     fmt::print(stderr, "cloister: {}\n", listening.error());
     return exit_status::failed;
   }
-  const Forwarder forwarder(common.run_folder, listening->port);
+  auto key = PageKey::make();
+  if (!key) {
+    fmt::print(stderr, "cloister: {}\n", key.error());
+    return exit_status::failed;
+  }
+  const std::string address = fmt::format("http://{}:{}{}\n", loopback, listening->port, key->entrance());
+  const Forwarder forwarder(common.run_folder, listening->port, std::move(*key));
   const HttpServer server(
       std::move(listening->socket),
       {.handle = [&](const HttpServer::Request& request) { return forwarder.answer(request); },
        .reject = [](int status, const Peer&) { return Forwarder::refuse(status, "not a request for this server"); }});
-  if (!toolstack::print(fmt::format("http://{}:{}/\n", loopback, listening->port))) return exit_status::failed;
+  if (!toolstack::print(address)) return exit_status::failed;
   int number = 0;
   ::sigwait(&signals, &number);
   return 0;

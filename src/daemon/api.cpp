@@ -1,7 +1,9 @@
-// A request goes to the row whose method and path it has. Every refusal is logged, with the domain that it was about.
+// A request goes to the row whose method and path it has, if who asks has the row's right. Every refusal is logged,
+// with the domain that it was about.
 #include "daemon/api.hpp"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -115,27 +117,27 @@ Response get_page(const ApiCall&) {
 }
 
 std::vector<Route> make_routes() {
-  std::vector<Route> all{{"GET", "/", get_page},
-                         {"GET", "/v1/host", get_host},
-                         {"POST", "/v1/host/down", post_host_down},
-                         {"POST", "/v1/host/up", post_host_up},
-                         {"GET", "/v1/epc", get_epc},
-                         {"GET", "/v1/epc/domains", get_epc_domains},
-                         {"GET", "/v1/epc/map", get_epc_map},
-                         {"GET", "/v1/domains", get_domains},
-                         {"POST", "/v1/domains", post_domain},
-                         {"GET", "/v1/domains/{domain}", get_domain},
-                         {"DELETE", "/v1/domains/{domain}", delete_domain},
-                         {"PUT", "/v1/domains/{domain}", put_definition},
-                         {"PATCH", "/v1/domains/{domain}", patch_domain},
-                         {"POST", "/v1/domains/{domain}/start", start_domain},
-                         {"GET", "/v1/domains/{domain}/definition", get_definition},
-                         {"DELETE", "/v1/domains/{domain}/definition", delete_definition},
-                         {"GET", "/v1/domains/{domain}/policy", get_policy},
-                         {"GET", "/v1/domains/{domain}/console", get_console},
-                         {"GET", "/metrics", get_metrics}};
+  std::vector<Route> all{{"GET", "/", Right::see, get_page},
+                         {"GET", "/v1/host", Right::see, get_host},
+                         {"POST", "/v1/host/down", Right::create, post_host_down},
+                         {"POST", "/v1/host/up", Right::create, post_host_up},
+                         {"GET", "/v1/epc", Right::see, get_epc},
+                         {"GET", "/v1/epc/domains", Right::see, get_epc_domains},
+                         {"GET", "/v1/epc/map", Right::see, get_epc_map},
+                         {"GET", "/v1/domains", Right::see, get_domains},
+                         {"POST", "/v1/domains", Right::create, post_domain},
+                         {"GET", "/v1/domains/{domain}", Right::see, get_domain},
+                         {"DELETE", "/v1/domains/{domain}", Right::control, delete_domain},
+                         {"PUT", "/v1/domains/{domain}", Right::create, put_definition},
+                         {"PATCH", "/v1/domains/{domain}", Right::control, patch_domain},
+                         {"POST", "/v1/domains/{domain}/start", Right::control, start_domain},
+                         {"GET", "/v1/domains/{domain}/definition", Right::control, get_definition},
+                         {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
+                         {"GET", "/v1/domains/{domain}/policy", Right::see, get_policy},
+                         {"GET", "/v1/domains/{domain}/console", Right::console, get_console},
+                         {"GET", "/metrics", Right::see, get_metrics}};
   for (const GuestVerbRow& row : guest_verbs)
-    all.push_back({"POST", std::string("/v1/domains/{domain}/") + row.word, ask_guest, &row});
+    all.push_back({"POST", std::string("/v1/domains/{domain}/") + row.word, Right::control, ask_guest, &row});
   return all;
 }
 
@@ -176,6 +178,20 @@ std::string domain_of(const ApiCall& call) {
   return read ? read->config.name : std::string();
 }
 
+/// From here on the domain is known by its uuid: when the row acts its name may be another one's. A record that cannot
+/// be understood has none, and no definition.
+Response perform(const Route& route, ApiCall call) {
+  if (row_of(route.right).left_to != nullptr) {
+    const auto domain = call.domains.find(call.domain);
+    if (!domain) return refuse(domain.error());
+    const Peer& peer = call.request.peer;
+    if (!may(peer, domain->owner, route.right, call.domains.machine().access, ::geteuid()))
+      return refuse({.status = 403, .message = refusal(peer, domain->name, domain->owner, route.right)});
+    call.domain = domain->uuid.empty() ? std::to_string(domain->id) : domain->uuid;
+  }
+  return route.act(call);
+}
+
 const char* text_of(int status) {
   switch (status) {
     case 408: return "the request did not come in time";
@@ -209,7 +225,7 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
       allowed.append(allowed.empty() ? "" : ", ").append(route.method);
       if (route.method != request.method) continue;
       const ApiCall call{domains, host, request, *counts, *domain, route.verb};
-      Response response = route.act(call);
+      Response response = perform(route, call);
       counts->add(request.method, response.status);
       if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
       return response;

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/metrics.hpp"
 #include "http/server.hpp"
@@ -16,13 +17,15 @@ struct ApiCall {
   const HostEpc& host;
   const HttpServer::Request& request;
   const RequestCounts& requests;
-  std::string domain;                  ///< what stands for {domain} in the path
+  /// Its uuid, where the route's right is about its owner; else what stands for {domain} in the path.
+  std::string domain;
   const GuestVerbRow* verb = nullptr;  ///< the route's
 };
 
 struct Route {
   std::string_view method;
   std::string path;  ///< as in OpenAPI; its only variable is {domain}
+  Right right;       ///< what it takes; no handler is called for who does not have it
   HttpServer::Response (*act)(const ApiCall& call);
   const GuestVerbRow* verb = nullptr;  ///< what it asks of a guest; null: nothing
 };

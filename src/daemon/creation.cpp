@@ -25,7 +25,7 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr unsigned socket_mode = 0660;
+constexpr unsigned socket_mode = 0600;
 
 ApiError in_accounts_unknown(const std::string& file, const DomainConfig& config, const std::string& why) {
   ApiError error = in_config(file, {config.position_of("epc"), why});
@@ -201,6 +201,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   if (!control) return tl::unexpected(control.error());
   auto console = listen_at(folder->get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path);
   if (!console) return tl::unexpected(console.error());
+  if (auto given = sockets_.give(record.id, record.owner.user, machine().access.console); !given)
+    return tl::unexpected(given.error());
   // There before the VMM is: it sees at once if this daemon has died in between.
   auto launching = ControlClient::connect(folder->get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));

@@ -151,6 +151,22 @@ void Domains::remove_sockets(const Domain& domain) const {
   if (!removed) log(LogLevel::warning, "sockets-left", {{"domain", record.name}, {"error", removed.error()}});
 }
 
+/// As this daemon's machine says: an earlier one's may have said something else.
+void Domains::give_sockets(const Domain& domain) const {
+  const DomainRecord& record = domain.record;
+  const auto give = [&](const SocketFolders& folders) -> tl::expected<void, std::string> {
+    return folders.has(record.id) ? folders.give(record.id, record.owner.user, machine().access.console)
+                                  : tl::expected<void, std::string>();
+  };
+  tl::expected<void, std::string> given;
+  if (is_here(record)) {
+    given = give(sockets_);
+  } else if (const auto elsewhere = SocketFolders::open(record.run)) {
+    given = give(*elsewhere);
+  }
+  if (!given) log(LogLevel::warning, "sockets-not-given", {{"domain", record.name}, {"error", given.error()}});
+}
+
 std::string Domains::name_of(u32 id) const {
   const auto found = table_.find(id);
   return found == table_.end() ? std::to_string(id) : found->second->record.name;

@@ -221,6 +221,7 @@ class Domains {
                                                               std::chrono::milliseconds limit) const;
   bool is_here(const DomainRecord& record) const;
   void remove_sockets(const Domain& domain) const;
+  void give_sockets(const Domain& domain) const;
   void tidy_sockets() const CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> take(const Pointer& domain) CLOISTER_REQUIRES(lock_);
   Pointer stand_in(const UnreadRecord& unread) const;

@@ -15,7 +15,9 @@ namespace cloister::toolstack {
 
 namespace {
 
+// Whoever may connect to the API's socket comes as far as the console's, which may be his.
 constexpr unsigned folder_mode = 0750;
+constexpr unsigned own_mode = 0600, group_mode = 0660;
 
 std::string system_error() { return std::strerror(errno); }
 
@@ -23,17 +25,33 @@ struct Entry {
   const char* name;
   mode_t kind;
   int socket_type;
+  bool given = false;  ///< it may be another user's, if this daemon is root's
 };
 constexpr Entry entries[] = {{SocketFolders::control_name, S_IFSOCK, SOCK_SEQPACKET},
-                             {SocketFolders::console_name, S_IFSOCK, SOCK_STREAM},
+                             {SocketFolders::console_name, S_IFSOCK, SOCK_STREAM, true},
                              {nameless_folder, S_IFDIR, 0}};
 
-bool nobody_listens(int folder, const Entry& entry) {
+constexpr gid_t same_group = ~gid_t{0};
+
+bool give_to(int folder, const char* name, uid_t user, gid_t group = same_group) {
+  return ::fchownat(folder, name, user, group, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/// owner: who has the socket, before and afterwards. To try another user's, or to change its mode, takes privileges
+/// that root's daemon need not have (CAP_DAC_OVERRIDE, CAP_FOWNER).
+bool nobody_listens(int folder, const Entry& entry, uid_t owner) {
+  const bool given = owner != ::geteuid();
+  if (given && !give_to(folder, entry.name, ::geteuid())) return false;
   const Fd socket(::socket(AF_UNIX, entry.socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_un address = unix_address(folder, entry.name);
-  return socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
-         errno == ECONNREFUSED;
+  const bool nobody = socket &&
+                      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+                      errno == ECONNREFUSED;
+  if (given) (void)give_to(folder, entry.name, owner);
+  return nobody;
 }
+
+bool is_ours(const Entry& entry, uid_t owner) { return owner == ::geteuid() || (entry.given && ::geteuid() == 0); }
 
 }  // namespace
 
@@ -55,6 +73,24 @@ tl::expected<Fd, std::string> SocketFolders::make(u32 id) const {
   if (::mkdirat(folder_.get(), name.c_str(), folder_mode) != 0)
     return tl::unexpected("cannot make " + path_of(name) + ": " + system_error());
   return open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
+}
+
+tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftTo console) const {
+  const std::string name = std::to_string(id);
+  const auto folder = open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
+  if (!folder) return tl::unexpected(folder.error());
+  const uid_t self = ::geteuid();
+  const auto give = [&](const char* socket, uid_t to, unsigned mode) -> tl::expected<void, std::string> {
+    // The mode's only while it is ours: see nobody_listens().
+    if (give_to(folder->get(), socket, self, ::getegid()) && ::fchmodat(folder->get(), socket, mode, 0) == 0 &&
+        give_to(folder->get(), socket, to))
+      return {};
+    return tl::unexpected("cannot give " + path_of(name) + "/" + socket + " to user " + std::to_string(to) + ": " +
+                          system_error());
+  };
+  if (auto kept = give(control_name, self, own_mode); !kept) return kept;
+  const bool known = user != ~0u;
+  return give(console_name, self == 0 && known ? user : self, console == LeftTo::group ? group_mode : own_mode);
 }
 
 bool SocketFolders::has(u32 id) const {
@@ -83,9 +119,10 @@ tl::expected<void, std::string> SocketFolders::remove(u32 id, Listeners listener
     const auto entry = std::ranges::find(entries, found, &Entry::name);
     struct stat status {};
     if (entry == std::end(entries) || ::fstatat(folder->get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        (status.st_mode & S_IFMT) != entry->kind || status.st_uid != ::geteuid())
+        (status.st_mode & S_IFMT) != entry->kind || !is_ours(*entry, status.st_uid))
       return stays(found + ": not a domain's socket");
-    if (listeners == Listeners::look_first && entry->kind == S_IFSOCK && !nobody_listens(folder->get(), *entry))
+    if (listeners == Listeners::look_first && entry->kind == S_IFSOCK &&
+        !nobody_listens(folder->get(), *entry, status.st_uid))
       return stays(found + ": somebody may listen there");
   }
   for (const std::string& found : *names) {

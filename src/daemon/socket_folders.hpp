@@ -1,6 +1,7 @@
 // The sockets of domains below a run folder: RUN/domains/ID/control.sock and console.sock. Everything goes by
 // descriptor of folders that are this user's alone. What is removed has these very names and is of this kind, of this
-// user, and of no other: a file of anybody's own stays, and with it the folder that it is in.
+// user, or was given by root to the domain's owner: a file of anybody's own stays, and with it the folder that it is
+// in.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "host/own_folder.hpp"
+#include "machine/machine.hpp"
 #include "protocol/control.hpp"
 
 namespace cloister::toolstack {
@@ -26,6 +28,9 @@ class SocketFolders {
 
   /// A domain's folder, which must not be there.
   tl::expected<Fd, std::string> make(u32 id) const;
+  /// Makes the domain's control socket this daemon's alone, and its console that user's, or, as `console` says, also
+  /// the group's that this daemon has. A daemon that is not root's keeps both.
+  tl::expected<void, std::string> give(u32 id, unsigned user, LeftTo console) const;
   bool has(u32 id) const;
   tl::expected<ControlClient, ControlClient::Refused> connect(u32 id, std::chrono::milliseconds limit) const;
 

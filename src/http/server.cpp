@@ -149,6 +149,7 @@ class HttpServer::Text : private httplib::Server {
                                                     .query = request.params,
                                                     .target = request.target,
                                                     .hosts = values_of(request, "Host"),
+                                                    .cookies = values_of(request, "Cookie"),
                                                     .conditions = *conditions});
     const std::string* const tag = answer.status == 200 && reads(request) ? tag_of(answer) : nullptr;
     const int status = tag == nullptr ? answer.status : status_of_read(*conditions, *tag);

@@ -23,8 +23,9 @@ class HttpServer {
     std::string method, path, body;
     Peer peer;
     std::multimap<std::string, std::string> query;
-    std::string target{};              ///< path and query as they came, still encoded
-    std::vector<std::string> hosts{};  ///< the values of Host: one, in a request that keeps to HTTP
+    std::string target{};                ///< path and query as they came, still encoded
+    std::vector<std::string> hosts{};    ///< the values of Host: one, in a request that keeps to HTTP
+    std::vector<std::string> cookies{};  ///< the values of Cookie
     /// Who changes something looks at them; an answer to GET that has an ETag is judged here.
     Preconditions conditions{};
   };

@@ -44,6 +44,16 @@ struct HostEpc {
   std::string sgx_off;  ///< why there is none that could be used; empty: the sections are in `packages`
 };
 
+/// Whom something of a domain is left to, beside root (docs/access.md).
+enum class LeftTo : u8 { owner, group };
+
+/// What members of the API socket's group may do with domains that are not theirs.
+struct AccessPolicy {
+  LeftTo console = LeftTo::owner;
+  LeftTo control = LeftTo::owner;
+  bool operator==(const AccessPolicy&) const = default;
+};
+
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   KeySharing keys = KeySharing::shared;
@@ -53,6 +63,7 @@ struct MachineDescription {
   double memory_overcommit = 1;  ///< so many times the host's memory may be given to domains (domain_memory.hpp)
   u32 start_at_once = 2;         ///< so many domains start together when the host comes up
   u32 stop_at_once = 2;          ///< and so many are stopped together when it goes down
+  AccessPolicy access;           ///< who may do what with a domain
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
   std::string sgx_off;  ///< why the machine has no EPC; empty if it has some
   bool operator==(const MachineDescription&) const = default;

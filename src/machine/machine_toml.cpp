@@ -1,4 +1,5 @@
-// machine.toml by tables of fields: the machine, a package, a section, its domains. Then what concerns several of them.
+// machine.toml by tables of fields: the machine, a package, a section, its domains, who may do what. Then what concerns
+// several of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -200,12 +201,26 @@ Done read_domains(Draft& draft, const Value& value) {
   return tables::read_table<MachineDescription>(draft.machine, *table, domains_fields);
 }
 
+constexpr std::string_view left_to[] = {"owner", "group"};  // in the order of LeftTo
+
+Done read_console_access(AccessPolicy& access, const Value& value) { return keep(access.console, value.word(left_to)); }
+Done read_control_access(AccessPolicy& access, const Value& value) { return keep(access.control, value.word(left_to)); }
+
+constexpr Field<AccessPolicy> access_fields[] = {{"console", read_console_access}, {"control", read_control_access}};
+
+Done read_access(Draft& draft, const Value& value) {
+  const auto* table = value.node.as_table();
+  if (table == nullptr) return value.wrong("a table, begun with [access]");
+  return tables::read_table<AccessPolicy>(draft.machine.access, *table, access_fields);
+}
+
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"keys", read_keys},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},
                                            {"memory_overcommit", read_overcommit},
                                            {"domains", read_domains},
+                                           {"access", read_access},
                                            {"package", read_package}};
 
 /// A processor without SGX_LC has no launch control, whatever firmware would do.

@@ -1,11 +1,13 @@
 """The page for a browser, and `cloister dashboard` that brings it there."""
 
 import http.client
+import http.server
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
 import unittest
 from contextlib import contextmanager
 
@@ -20,15 +22,32 @@ epc = [{ base = 0x80_0000_0000, size = 8, node = 1 }, { base = 0x90_0000_0000, s
 """
 
 
+class Shown:
+    """A page that is served, for who has the address that was printed."""
+
+    def __init__(self, address):
+        printed = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)(/\?token=([0-9a-f]{32})))\n", address)
+        assert printed, f"no address: {address}"
+        self.address, port, self.entrance, self.token = printed.groups()
+        self.port = int(port)
+        status, headers, _ = request(self.port, "GET", self.entrance)
+        assert status == 303, status
+        self.folder = headers["Location"]
+        self.cookie, *attributes = headers["Set-Cookie"].split("; ")
+        assert sorted(attributes) == sorted(["HttpOnly", "SameSite=Strict", f"Path={self.folder}"]), headers
+
+    def get(self, path="", method="GET", headers=None, body=None):
+        return request(self.port, method, self.folder + path, {"Cookie": self.cookie, **(headers or {})}, body)
+
+
 @contextmanager
-def dashboard(m):
-    """`cloister dashboard`; gives its port."""
-    command = [m.settings.programs / "cloister", "--run", m.run, "dashboard", "--port", "0"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+def dashboard(m, user=None, group=None, port=0):
+    """`cloister dashboard`; gives what it shows."""
+    command = [m.settings.programs / "cloister", "--run", m.run, "dashboard", "--port", str(port)]
+    other = {} if user is None else {"user": user, "group": group, "extra_groups": []}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **other)
     try:
-        address = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", process.stdout.readline())
-        assert address, "no address"
-        yield int(address[1])
+        yield Shown(process.stdout.readline())
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(PATIENCE)
@@ -49,22 +68,23 @@ def forwarding(machine):
     """GET requests reach the daemon, others do not; nor do those of a page that goes by another name."""
     m = machine(TWO_PACKAGES)
     m.create("one")
-    with dashboard(m) as port:
-        status, headers, page = request(port, "GET", "/")
+    with dashboard(m) as shown:
+        port = shown.port
+        status, headers, page = shown.get()
         assert status == 200 and page == m.request("GET", "/").body and headers["Content-Type"].startswith("text/html")
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy, policy
         assert not re.search(rb"https?://|src=|@import|url\(", page), "the page asks for something from elsewhere"
-        assert request(port, "GET", "/v1/domains/one")[0] == 200
-        assert request(port, "GET", "/v1/epc/map?cells=1x")[0] == 400
-        assert request(port, "GET", "/nothing")[0] == 404
-        assert request(port, "GET", "/", {"Host": f"localhost:{port}"})[0] == 200
+        assert shown.get("v1/domains/one")[0] == 200
+        assert shown.get("v1/epc/map?cells=1x")[0] == 400
+        assert shown.get("nothing")[0] == 404
+        assert shown.get(headers={"Host": f"localhost:{port}"})[0] == 200
         for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", "", f"127.0.0.1:{port}.evil"):
-            status, _, body = request(port, "GET", "/v1/domains", {"Host": host})
+            status, _, body = shown.get("v1/domains", headers={"Host": host})
             assert status == 403 and b"one" not in body, (host, status, body)
         for method in ("POST", "DELETE", "PATCH", "PUT", "OPTIONS", "HEAD"):
-            assert request(port, method, "/v1/domains/one")[0] == 405, method
-        assert request(port, "POST", "/v1/domains/one/pause", body="{}")[0] == 405
+            assert shown.get("v1/domains/one", method)[0] == 405, method
+        assert shown.get("v1/domains/one/pause", "POST", body="{}")[0] == 405
         assert m.domains()["one"]["state"] == "running"
         # On loopback alone: another of this machine's addresses does not answer.
         with socket.socket() as other, unittest.TestCase().assertRaises(OSError):
@@ -76,11 +96,41 @@ def forwarding(machine):
         assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in second.stderr, second
         # Silence keeps nobody out here either.
         silent = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(100)]
-        assert request(port, "GET", "/v1/domains/one")[0] == 200
+        assert shown.get("v1/domains/one")[0] == 200
         del silent
         m.kill(signal.SIGTERM)
-        assert request(port, "GET", "/v1/domains")[0] == 502
+        assert shown.get("v1/domains")[0] == 502
     m.start()
+
+
+def token(machine):
+    """Nothing is shown to who has not the token, nor changed for anybody."""
+    m = machine(TWO_PACKAGES)
+    m.create("secret")
+    with dashboard(m) as shown, dashboard(m) as other:
+        assert len({shown.token, shown.folder, shown.cookie, other.token, other.folder, other.cookie}) == 6
+        assert shown.get("v1/domains")[0] == other.get("v1/domains")[0] == 200
+
+        def refused(method, path, headers=None):
+            status, answer, body = request(shown.port, method, path, headers)
+            assert status == 401 and b"secret" not in body, (method, path, headers, status, body)
+            assert "WWW-Authenticate" in answer and "Set-Cookie" not in answer, answer
+            assert method == "HEAD" or b'<input name="token"' in body, body
+            assert "default-src 'none'" in answer["Content-Security-Policy"], answer
+            assert answer["Referrer-Policy"] == "no-referrer" and answer["Cache-Control"] == "no-store", answer
+
+        theirs, ours = {"Cookie": other.cookie}, {"Cookie": shown.cookie}
+        for path in ("/", "/v1/domains", "/metrics", shown.folder, shown.folder + "v1/domains", other.folder, "/favicon.ico"):
+            for headers in (None, theirs, {"Cookie": "cloister="}, {"Authorization": f"Bearer {shown.token}"}):
+                refused("GET", path, headers)
+            for method in ("POST", "DELETE", "PATCH", "PUT", "OPTIONS", "HEAD"):
+                refused(method, path)
+        # The cookie is worth nothing but in its folder, and the token nothing but at the entrance.
+        for path in ("/", "/v1/domains", other.folder + "v1/domains", shown.folder[:-1]):
+            refused("GET", path, ours)
+        for path in ("/?token=", f"/?token={other.token}", f"/?token={shown.token}x", f"/v1/domains?token={shown.token}"):
+            refused("GET", path)
+        assert m.domains()["secret"]["state"] == "running"
 
 
 # How many pixels of a package's canvas are coloured: grey is free.
@@ -139,8 +189,8 @@ def in_browser(machine):
     m = machine(TWO_PACKAGES)
     page = browser.Browser()
     try:
-        with dashboard(m) as port:
-            page.open(f"http://127.0.0.1:{port}/")
+        with dashboard(m) as shown:
+            page.open(shown.address)
             page.wait("document.querySelectorAll('#packages canvas').length == 2", "two packages")
             assert page.wait("document.getElementById('none').hidden == false", "that there is no domain")
             assert page.value(COLOURED % 0) == page.value(COLOURED % 1) == 0
@@ -199,4 +249,82 @@ def in_browser(machine):
     wait_until(lambda: page.process.poll() is not None, "the browser's end")
 
 
-CASES = {"dashboard": forwarding, "browser": in_browser}
+@contextmanager
+def elsewhere():
+    """Another server of this machine; gives its port, and what cookies it was sent."""
+    cookies = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            cookies.append(self.headers.get("Cookie"))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>elsewhere</title>")
+
+        def log_message(self, *words):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, cookies
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def browsers_token(machine):
+    """A browser without the token is asked for it; with it, its cookie goes nowhere else, and comes from nowhere else."""
+    if not browser.program():
+        raise unittest.SkipTest("Chromium is not installed (apt-get install chromium)")
+    m = machine(TWO_PACKAGES)
+    page = browser.Browser()
+    asked = "document.readyState == 'complete' && document.querySelector('form input[name=token]') !== null"
+    live = "document.getElementById('link') !== null && document.getElementById('link').textContent == 'live'"
+
+    def arrive(expression, what):
+        """Waits for what is true once the browser is there; on the way it has no answers."""
+
+        def there():
+            try:
+                return page.value(expression)
+            except AssertionError:
+                return None
+
+        wait_until(there, what)
+
+    try:
+        with elsewhere() as (port, cookies):
+            with dashboard(m) as shown:
+                page.open(f"http://127.0.0.1:{shown.port}/")
+                arrive(asked, "the form")
+                for token in ("wrong", shown.token):
+                    page.value(f"document.querySelector('input').value = '{token}'; document.querySelector('form').requestSubmit()")
+                    arrive("document.body.innerText.includes('not the token')" if token == "wrong" else live, f"the answer to {token}")
+                href = page.value("location.href")
+                assert re.fullmatch(rf"http://127\.0\.0\.1:{shown.port}/[0-9a-f]{{32}}/", href), href
+                assert page.value("document.cookie") == ""
+
+                # Neither this host's other ports nor another site have the cookie.
+                page.open(f"http://127.0.0.1:{port}/")
+                arrive("document.title == 'elsewhere'", "the other server")
+                assert set(cookies) == {None}, cookies
+                page.open(f"http://localhost:{port}/")
+                arrive("document.title == 'elsewhere' && location.hostname == 'localhost'", "the other site")
+                page.value(f"location.href = '{href}'")
+                arrive(f"location.href == '{href}' && {asked}", "the form, for a link from elsewhere")
+
+                page.open(shown.address)
+                arrive(live, "the page, by the address")
+                again = shown.port
+            with dashboard(m, port=again):
+                arrive(asked, "the next one's form")
+    finally:
+        page.close()
+    wait_until(lambda: page.process.poll() is not None, "the browser's end")
+
+
+CASES = {"dashboard": forwarding, "dashboard-token": token, "browser": in_browser, "browser-token": browsers_token}

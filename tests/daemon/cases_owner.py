@@ -14,6 +14,31 @@ MACHINE = '[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n'
 KEYS = ("kernel", "ramdisk", "silicon")
 
 
+def as_user(user, group, groups, act):
+    """What `act` gives as that user, in a process of its own; what it raises is its name."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups(groups)
+                os.setresgid(group, group, group)
+                os.setresuid(user, user, user)
+            text = json.dumps(act())
+        except Exception as error:
+            text = json.dumps(type(error).__name__)
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                pipe.write(text)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
+
+
 class Member:
     """A user without rights who may use the socket. Its requests come from processes of its own."""
 
@@ -46,22 +71,12 @@ class Member:
         if not self.is_root:
             answer = self.m.request(method, path, body)
             return answer.status, answer.json
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setgroups([SUPPLEMENTARY])
-                os.setresgid(GROUP, GROUP, GROUP)
-                os.setresuid(MEMBER, MEMBER, MEMBER)
-                answer = self.m.request(method, path, body)
-                os.write(writing, json.dumps([answer.status, answer.json]).encode()[:65536])
-            finally:
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            text = pipe.read()
-        os.waitpid(child, 0)
-        return tuple(json.loads(text))
+
+        def act():
+            answer = self.m.request(method, path, body)
+            return [answer.status, answer.json]
+
+        return tuple(as_user(MEMBER, GROUP, [SUPPLEMENTARY], act))
 
     def creation(self, name, kernel=None, **more):
         config = domain_config(name, kernel or self.kernel, **{"epc": 0, **more})

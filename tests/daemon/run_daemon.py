@@ -11,6 +11,7 @@ import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
+import cases_access
 import cases_api
 import cases_clients
 import cases_dashboard
@@ -31,7 +32,7 @@ import cases_stress
 from machine import Machine, become_reaper
 
 SKIPPED = 77  # to ctest
-CASES = {**cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
+CASES = {**cases_access.CASES, **cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_stress.CASES,
          **cases_recovery.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES}
 

@@ -38,6 +38,7 @@ std::string post(const std::string& fields, const std::string& body) {
 std::string passed(const std::string& body) {
   return post("Content-Length: " + std::to_string(body.size()) + "\r\n", body);
 }
+constexpr const char* cookies = "Cookie: a=b\r\ncookie: c=d; e=f\r\n";
 constexpr const char* chunked = "Transfer-Encoding: chunked\r\n";
 
 Case whole(const char* name, std::string text, std::string request) {
@@ -74,6 +75,7 @@ INSTANTIATE_TEST_SUITE_P(
                     whole("encoded", post("CONTENT-encoding: gzip\r\n", ""), post("CONTENT-encoding: gzip\r\n", "")),
                     whole("conditions", post("IF-match: \"a\"\r\nIf-None-Match: *\r\nIf-Modified-Since: x\r\n", ""),
                           post("IF-match: \"a\"\r\nIf-None-Match: *\r\n", "")),
+                    whole("cookies", post(cookies, ""), post(cookies, "")),
                     whole("chunks", post(chunked, "3\r\nabc\r\n00A;x=y\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"),
                           passed("abc0123456789")),
                     whole("longest", passed(std::string(HttpFrame::longest_body, 'x')),

@@ -44,6 +44,8 @@ TEST(Machine, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_EQ(machine.memory_overcommit, 1);
   EXPECT_EQ(machine.start_at_once, 2u);
   EXPECT_EQ(machine.stop_at_once, 2u);
+  EXPECT_EQ(machine.access.console, LeftTo::owner);
+  EXPECT_EQ(machine.access.control, LeftTo::owner);
   MachineDescription standard = default_machine();
   standard.origin.clear();
   EXPECT_EQ(standard, machine) << "the same as without a file";
@@ -61,6 +63,15 @@ TEST(Machine, SaysHowManyDomainsStartAndStopTogether) {
   const MachineDescription most = good("domains = { start_at_once = 64, stop_at_once = 64 }\n[[package]]\n");
   EXPECT_EQ(most.start_at_once, 64u);
   EXPECT_EQ(most.stop_at_once, 64u);
+}
+
+TEST(Machine, AccessIsWidenedWordByWord) {
+  const AccessPolicy console = good("[access]\nconsole = 'group'\n[[package]]\n").access;
+  EXPECT_EQ(console.console, LeftTo::group);
+  EXPECT_EQ(console.control, LeftTo::owner);
+  const AccessPolicy control = good("access = { console = 'owner', control = 'group' }\n[[package]]\n").access;
+  EXPECT_EQ(control.console, LeftTo::owner);
+  EXPECT_EQ(control.control, LeftTo::group);
 }
 
 TEST(Machine, SectionsHavePlaceSizeAndNode) {
@@ -147,7 +158,8 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"zzzzzzzz = 1" + end,
        1,
        1,
-       {"unknown key", "expected silicon, keys, launch_control, launch_hash, memory_overcommit, domains, package"}},
+       {"unknown key",
+        "expected silicon, keys, launch_control, launch_hash, memory_overcommit, domains, access, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
@@ -195,6 +207,10 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"[domains]\nstart_at_once = 0" + end, 2, 17, {"'start_at_once'", "found 0", "a number from 1 to 64"}},
       {"[domains]\nstop_at_once = 65" + end, 2, 16, {"'stop_at_once'", "found 65", "a number from 1 to 64"}},
       {"[domains]\nstop_at_once = '1'" + end, 2, 16, {"found \"1\""}},
+      {"access = 'group'" + end, 1, 10, {"found \"group\"", "a table, begun with [access]"}},
+      {"[access]\ncontrol = 'all'" + end, 2, 11, {"'control'", "found \"all\"", "\"owner\" or \"group\""}},
+      {"[access]\nconsole = true" + end, 2, 11, {"'console'"}},
+      {"[access]\nconsoles = 'group'" + end, 2, 1, {"unknown key \"consoles\"", "did you mean 'console'?"}},
       {"silicon = 'ä'; keys = 2", 1, 15, {}},  // columns count bytes
   };
   for (const Bad& bad : cases) {
@@ -221,8 +237,9 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
-  for (const char* key : {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "domains",
-                          "start_at_once", "stop_at_once", "package", "epc", "base", "size", "node", "faulty"})
+  for (const char* key :
+       {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "domains", "start_at_once",
+        "stop_at_once", "access", "console", "control", "package", "epc", "base", "size", "node", "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 

@@ -1,0 +1,29 @@
+// By users' numbers, as the kernel tells them: a name may be another user's tomorrow.
+#include "daemon/access.hpp"
+
+#include <fmt/format.h>
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr unsigned nobody =
+    ~0u;  // whom the kernel did not name (Peer), and whose a domain is whose record cannot be read
+
+}  // namespace
+
+bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& policy, unsigned daemon) {
+  const RightRow& row = row_of(right);
+  if (row.left_to == nullptr) return true;
+  if (peer.uid == nobody) return false;
+  if (peer.uid == 0 || peer.uid == daemon || peer.uid == owner.user) return true;
+  return policy.*row.left_to == LeftTo::group;
+}
+
+std::string refusal(const Peer& peer, const std::string& domain, const Owner& owner, Right right) {
+  const std::string whose =
+      owner.user == nobody ? "whose owner is not known" : fmt::format("which is user {}'s", owner.user);
+  return fmt::format("user {} may not {} '{}', {}", peer.uid, row_of(right).verb, domain, whose);
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,38 @@
+// Who may do what (docs/access.md): a domain's owner, root and the daemon's own user everything; whoever else may
+// connect to the API's socket sees domains and makes his own, and may do what [access] of the machine's description
+// leaves to him.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "host/owner.hpp"
+#include "machine/machine.hpp"
+
+namespace cloister::toolstack {
+
+enum class Right : u8 { see, create, console, control };
+
+struct RightRow {
+  Right right;
+  std::string_view name;  ///< in docs/access.md
+  std::string_view verb;  ///< what one may not do: "may not VERB 'web'"
+  /// Whom it is left to beside a domain's owner; null: it is everybody's, and about no domain's owner.
+  LeftTo AccessPolicy::*left_to;
+};
+inline constexpr std::array right_rows{
+    RightRow{Right::see, "see", "see", nullptr}, RightRow{Right::create, "create", "create", nullptr},
+    RightRow{Right::console, "console", "use the console of", &AccessPolicy::console},
+    RightRow{Right::control, "control", "control", &AccessPolicy::control}};
+
+constexpr const RightRow& row_of(Right right) { return right_rows[static_cast<std::size_t>(right)]; }
+
+/// Whether who is at the other end of the API's socket may do this to a domain of this owner. `daemon`: the daemon's
+/// own user. Of a right that is everybody's the owner does not matter.
+bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& policy, unsigned daemon);
+
+/// A sentence for who may not.
+std::string refusal(const Peer& peer, const std::string& domain, const Owner& owner, Right right);
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,163 @@
+// The table of docs/access.md, cell by cell: who may do what, and which requests take which right.
+#include "daemon/access.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "daemon/api.hpp"
+#include "unit/daemon/test_daemon.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::tests {
+namespace {
+
+using namespace toolstack;
+
+constexpr unsigned nobody = ~0u, root = 0, daemon_user = 900, owner_user = 1000, other = 1001;
+constexpr std::array policies{AccessPolicy{}, AccessPolicy{.console = LeftTo::group},
+                              AccessPolicy{.control = LeftTo::group},
+                              AccessPolicy{.console = LeftTo::group, .control = LeftTo::group}};
+
+Peer peer(unsigned user) { return {.pid = 1, .uid = user, .gid = 100, .groups = {}}; }
+Owner owner(unsigned user) { return {.user = user, .group = 100, .groups = {}}; }
+
+struct Row {
+  std::string right;
+  std::set<std::string> requests;
+  std::string owners, roots, groups, others;
+};
+
+std::vector<Row> documented() {
+  std::ifstream file(CLOISTER_SOURCE_DIR "/docs/access.md");
+  const std::string cell = R"(([^|]*?) \| )";
+  const std::regex form(R"(\| (see|create|console|control) \| )" + cell + cell + cell + cell + cell + R"(([^|]*?) \|)");
+  const std::regex request("`([^`]+)`");
+  std::vector<Row> rows;
+  for (std::string line; std::getline(file, line);) {
+    std::smatch cells;
+    if (!std::regex_match(line, cells, form)) continue;
+    Row row{cells[1], {}, cells[4], cells[5], cells[6], cells[7]};
+    const std::string requests = cells[3];
+    for (std::sregex_iterator at(requests.begin(), requests.end(), request), end; at != end; ++at)
+      row.requests.insert((*at)[1]);
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+/// What a cell says under a policy.
+bool allowed(const std::string& cell, const AccessPolicy& policy) {
+  if (cell == "`console`") return policy.console == LeftTo::group;
+  if (cell == "`control`") return policy.control == LeftTo::group;
+  EXPECT_TRUE(cell == "yes" || cell == "no") << cell;
+  return cell == "yes";
+}
+
+TEST(Access, IsThatOfTheDocument) {
+  const std::vector<Row> rows = documented();
+  ASSERT_EQ(rows.size(), right_rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
+    const Right right = right_rows[i].right;
+    EXPECT_EQ(row.right, right_rows[i].name);
+    EXPECT_EQ(&row_of(right), &right_rows[i]);
+    for (const AccessPolicy& policy : policies) {
+      SCOPED_TRACE(row.right);
+      const auto ask = [&](unsigned user) { return may(peer(user), owner(owner_user), right, policy, daemon_user); };
+      EXPECT_EQ(ask(owner_user), allowed(row.owners, policy));
+      EXPECT_EQ(ask(root), allowed(row.roots, policy));
+      EXPECT_EQ(ask(daemon_user), allowed(row.roots, policy));
+      EXPECT_EQ(ask(other), allowed(row.groups, policy));
+    }
+    // Those do not reach the socket.
+    EXPECT_EQ(row.others, "no");
+  }
+}
+
+TEST(Access, RoutesTakeTheDocumentsRights) {
+  std::map<std::string, std::string> documents, routes_have;
+  for (const Row& row : documented()) {
+    for (const std::string& request : row.requests) {
+      if (request.find(' ') != std::string::npos) documents.emplace(request, row.right);
+    }
+  }
+  for (const Route& route : routes()) {
+    routes_have.emplace(std::string(route.method) + " " + route.path, row_of(route.right).name);
+    // About an owner's right there must be a domain.
+    if (row_of(route.right).left_to != nullptr) {
+      EXPECT_NE(route.path.find("{domain}"), std::string::npos) << route.path;
+    }
+  }
+  EXPECT_EQ(documents, routes_have);
+}
+
+/// Every route, asked by somebody who is neither root nor the daemon's user, for a domain that is the latter's.
+TEST(Access, NoRouteActsForWhoMayNot) {
+  const Peer somebody = peer(::geteuid() + 54321);
+  for (const AccessPolicy& policy : policies) {
+    const Folder folder;
+    TestDaemon daemon(folder.path());
+    daemon.machine.access = policy;
+    daemon.restart();
+    const HttpServer::Handlers handlers = api_handlers(*daemon, {});
+    for (const Route& route : routes()) {
+      SCOPED_TRACE(std::string(route.method) + " " + route.path);
+      if (daemon.shown("a").empty()) {
+        ASSERT_TRUE(daemon.add("a"));
+      }
+      const auto ask = [&](const std::string& domain) {
+        std::string path = route.path;
+        if (const auto at = path.find("{domain}"); at != std::string::npos) path.replace(at, 8, domain);
+        return handlers
+            .handle({.method = std::string(route.method), .path = path, .body = "{}", .peer = somebody, .query = {}})
+            .status;
+      };
+      const LeftTo AccessPolicy::*left_to = row_of(route.right).left_to;
+      const bool allowed = left_to == nullptr || policy.*left_to == LeftTo::group;
+      if (allowed) {
+        EXPECT_NE(ask("a"), 403);
+      } else {
+        const std::string id = std::to_string(daemon->find("a")->id), state = daemon.shown("a");
+        EXPECT_EQ(ask("a"), 403);
+        EXPECT_EQ(ask(id), 403);
+        EXPECT_EQ(daemon.shown("a"), state);
+      }
+      if (left_to != nullptr) {
+        EXPECT_EQ(ask("none"), 404);
+      }
+    }
+  }
+}
+
+TEST(Access, WhoIsNotKnownOwnsNothing) {
+  for (const AccessPolicy& policy : policies) {
+    for (const Right right : {Right::console, Right::control}) {
+      EXPECT_FALSE(may(peer(nobody), owner(nobody), right, policy, daemon_user));
+      EXPECT_TRUE(may(peer(root), owner(nobody), right, policy, daemon_user));
+    }
+  }
+  EXPECT_FALSE(may(peer(other), owner(nobody), Right::control, {}, daemon_user));
+}
+
+TEST(Access, GroupsMakeNoOwner) {
+  Peer asks = peer(other);
+  asks.groups = {100};
+  EXPECT_FALSE(may(asks, {.user = owner_user, .group = 100, .groups = {100}}, Right::control, {}, daemon_user));
+}
+
+TEST(Access, ARefusalNamesUserDomainAndOwner) {
+  EXPECT_EQ(refusal(peer(other), "web", owner(owner_user), Right::control),
+            "user 1001 may not control 'web', which is user 1000's");
+  EXPECT_EQ(refusal(peer(other), "web", owner(root), Right::console),
+            "user 1001 may not use the console of 'web', which is user 0's");
+  EXPECT_EQ(refusal(peer(other), "web", owner(nobody), Right::control),
+            "user 1001 may not control 'web', whose owner is not known");
+}
+
+}  // namespace
+}  // namespace cloister::tests
