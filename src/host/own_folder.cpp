@@ -53,6 +53,13 @@ tl::expected<void, std::string> check_parent(const struct stat& status, const st
   return {};
 }
 
+/// A folder that was made lasts as soon as the one that it is in is on disk; one that may not be read cannot be synced.
+/// False: see errno.
+bool sync_entries(int folder) {
+  const Fd readable(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return readable ? ::fsync(readable.get()) == 0 : errno == EACCES;
+}
+
 /// Whose the folder itself is.
 enum class Whose : u8 { ours, ours_or_roots };
 
@@ -134,6 +141,7 @@ class Walk {
     if (!next && errno == ENOENT && making_ == Making::missing) {
       if (::mkdirat(current(), name.c_str(), left_.empty() ? mode_ : parent_mode) != 0 && errno != EEXIST)
         return system_error("cannot make " + shown(name));
+      if (!sync_entries(current())) return system_error("cannot sync the folder of " + shown(name));
       next = open_next(name);
     }
     struct stat status {};
@@ -192,6 +200,8 @@ tl::expected<Fd, std::string> open_own_subfolder(int folder, const std::string& 
   const std::string path = parent + "/" + name;
   if (making == Making::missing && ::mkdirat(folder, name.c_str(), mode) != 0 && errno != EEXIST)
     return system_error("cannot make " + path);
+  // Even if it was there: who made it may have died before this.
+  if (making == Making::missing && !sync_entries(folder)) return system_error("cannot sync the folder of " + path);
   Fd fd(::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd && (errno == ELOOP || errno == ENOTDIR)) return tl::unexpected(path + ": not a folder, or a link to one");
   struct stat status {};

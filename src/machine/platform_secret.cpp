@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -11,8 +12,9 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string_view>
 
-#include "host/files.hpp"
+#include "host/durable.hpp"
 #include "host/own_folder.hpp"
 
 namespace cloister::toolstack {
@@ -52,6 +54,22 @@ tl::expected<std::optional<PlatformSecret>, std::string> read_secret(int folder,
   return secret;
 }
 
+/// Who makes the secret of a folder: others wait (flock(2)).
+class Turn {
+ public:
+  explicit Turn(int folder) : folder_(folder), held_(::flock(folder, LOCK_EX) == 0) {}
+  ~Turn() {
+    if (held_) ::flock(folder_, LOCK_UN);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  explicit operator bool() const { return held_; }
+
+ private:
+  int folder_;
+  bool held_;
+};
+
 }  // namespace
 
 std::string state_folder() {
@@ -78,28 +96,18 @@ tl::expected<PlatformSecret, std::string> platform_secret_in(int folder, const s
                           ": it is missing, and with it all keys of the enclaves here: put it back, or start once with "
                           "--new-secret");
   }
-  PlatformSecret secret;
-  fill_random(secret);
-  // Written aside and linked, so that two first starts agree on one secret and none sees half of it.
-  const std::string fresh = fmt::format("{}.{}", secret_name, ::getpid());
-  {
-    const Fd file{::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-    if (!file || !write_all(file.get(), secret) || ::fsync(file.get()) != 0)
-      return failed("cannot write", path_of_folder + "/" + fresh);
-  }
-  const int linked = ::linkat(folder, fresh.c_str(), folder, secret_name, 0);
-  const int reason = errno;
-  ::unlinkat(folder, fresh.c_str(), 0);
-  if (linked == 0) {
-    ::fsync(folder);
-    return secret;
-  }
-  errno = reason;
-  if (reason != EEXIST) return failed("cannot make", path);
+  // One at a time, so that two first starts agree on one secret; none sees half of it, whenever the machine stops.
+  const Turn turn(folder);
+  if (!turn) return failed("cannot lock", path_of_folder);
   const auto other = read_secret(folder, path);
   if (!other) return tl::unexpected(other.error());
-  if (!*other) return failed("cannot make", path);
-  return **other;
+  if (*other) return **other;
+  PlatformSecret secret;
+  fill_random(secret);
+  const std::string_view text(reinterpret_cast<const char*>(secret.data()), secret.size());
+  if (auto written = write_durably(folder, secret_name, text); !written)
+    return tl::unexpected(path_of_folder + ": " + written.error());
+  return secret;
 }
 
 tl::expected<PlatformSecret, std::string> platform_secret(const std::string& folder) {
