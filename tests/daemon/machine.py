@@ -67,6 +67,7 @@ class Machine:
             self.description = folder / "machine.toml"
             self.description.write_text(description)
         self.process = None
+        self.environment = {}  # of the daemon, beside this test's own
 
     # ---- the daemon
 
@@ -77,7 +78,8 @@ class Machine:
     def start(self):
         seen = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, **self.environment})
 
         def ready():
             assert self.process.poll() is None, "cloisterd ended:\n" + self.log.read_text()[-2000:]

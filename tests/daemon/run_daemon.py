@@ -23,6 +23,7 @@ import cases_memory
 import cases_operator
 import cases_owner
 import cases_persist
+import cases_power
 import cases_recovery
 import cases_run
 import cases_sandbox
@@ -34,7 +35,7 @@ from machine import Machine, become_reaper
 SKIPPED = 77  # to ctest
 CASES = {**cases_access.CASES, **cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_stress.CASES,
-         **cases_recovery.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES}
+         **cases_recovery.CASES, **cases_power.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES}
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Settings:
     payloads: Path
     document: Path  # docs/openapi.json
     guest: Path  # what scripts/guest-image made
+    recorder: Path  # recorder.cpp, built
     full: bool
 
 
@@ -52,10 +54,11 @@ def main():
     parser.add_argument("--payloads", type=Path, required=True)
     parser.add_argument("--document", type=Path, required=True)
     parser.add_argument("--guest", type=Path, required=True)
+    parser.add_argument("--recorder", type=Path, required=True)
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("CLOISTER_FULL")))
     parser.add_argument("case", choices=sorted(CASES))
     options = parser.parse_args()
-    settings = Settings(*(path.resolve() for path in (options.programs, options.payloads, options.document, options.guest)), options.full)
+    settings = Settings(*(path.resolve() for path in (options.programs, options.payloads, options.document, options.guest, options.recorder)), options.full)
     become_reaper()
     machines = []
 
@@ -64,10 +67,11 @@ def main():
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="cd-", dir=memory) as folder:
 
-        def machine(description=None):
+        def machine(description=None, prepare=lambda _: None):
             place = Path(folder) / str(len(machines))
             place.mkdir()
             machines.append(Machine(settings, place, description))
+            prepare(machines[-1])
             return machines[-1].start()
 
         try:
