@@ -40,6 +40,8 @@ class Kept:
     withdrawn: tuple = ()
     secret: object = None  # None: any, since there was none
     set_aside: tuple = ()
+    definitions: frozenset = frozenset()  # as JSON
+    ran: frozenset = frozenset()  # names of those that live, or did when the host was said to go down
 
 
 def next_id_of(text):
@@ -48,15 +50,34 @@ def next_id_of(text):
 
 def kept(m):
     machine, aside = m.state / "machine.json", m.state / "set-aside"
-    return Kept(next_id_of(machine.read_bytes() if machine.exists() else None), tuple(m.get("/v1/epc")["withdrawn"]),
-                (m.state / "platform-secret").read_bytes(), tuple(sorted(os.listdir(aside))) if aside.exists() else ())
+    shown = [domain for domain in m.get("/v1/domains?all=true") if domain["persistent"]]
+    assert set(os.listdir(m.state / "definitions")) == {f"{domain['uuid']}.json" for domain in shown}, shown
+    noted = json.loads((m.state / "host.json").read_text())["ran"]
+    return Kept(
+        next_id_of(machine.read_bytes() if machine.exists() else None), tuple(m.get("/v1/epc")["withdrawn"]),
+        (m.state / "platform-secret").read_bytes(), tuple(sorted(os.listdir(aside))) if aside.exists() else (),
+        frozenset(json.dumps(m.get(f"/v1/domains/{domain['uuid']}/definition"), sort_keys=True) for domain in shown),
+        frozenset(domain["name"] for domain in shown if domain["id"] or domain["uuid"] in noted))
 
 
-def check_kept(found, choices, where):
-    """Each part is that of one of them."""
+def check_kept(found, choices, where, but=()):
+    """Each part is that of one of them; of numbers that are given, any between."""
     for part, value in vars(found).items():
         allowed = {getattr(one, part) for one in choices}
-        assert value in allowed or None in allowed, (where, part, value, allowed)
+        if part == "next_id":
+            allowed = range(min(allowed), max(allowed) + 1)
+        assert part in but or value in allowed or None in allowed, (where, part, value, allowed)
+
+
+def wait_for_autostart(m):
+    autostart = wait_until(lambda: (a := m.get("/v1/host")["autostart"])["pending"] == [] and a, "the domains to be started")
+    assert autostart["failed"] == [], autostart
+
+
+def come_back(definitions, ran):
+    """With the host."""
+    found = {definition["name"]: definition["autostart"] for definition in map(json.loads, definitions)}
+    return {name for name, word in found.items() if word == "on" or (word == "last" and name in ran)}
 
 
 # ---- power cuts
@@ -114,11 +135,16 @@ def start_on(m, tree):
 
 def check_after_cut(m, state):
     events = start_on(m, state.tree)
+    wait_for_autostart(m)
     found = replace(kept(m), next_id=next_id_of(state.tree.get(Path("state/machine.json"))))
+    domains = m.domains()
     for where, choices in state.choices:
-        check_kept(found, choices, where)
+        check_kept(found, choices, where, but=("ran",))
+        expected = [come_back(found.definitions, one.ran) for one in choices]
+        assert set(domains) in expected, (where, sorted(domains), expected)
     shutil.rmtree(m.state / "set-aside", ignore_errors=True)
-    m.check_settled([])
+    m.check_settled(domains)
+    assert len(m.vmms()) == len(domains)
     return events
 
 
@@ -156,6 +182,10 @@ def clear(m):
         answer = m.request("DELETE", f"/v1/domains/{name}")
         assert answer.status in (200, 404, 409), answer.body
     wait_until(lambda: set(m.domains()) == {"keeper"}, "the others to be gone")
+    for domain in m.get("/v1/domains?all=true"):
+        if domain["persistent"]:
+            assert m.request("DELETE", f"/v1/domains/{domain['uuid']}/definition").status == 200, domain
+    assert m.request("POST", "/v1/host/up").status == 200
 
 
 def is_settled(m, choices):
