@@ -158,12 +158,14 @@ def try_operations(machine, operations):
     m.create("keeper")
     m.wait_for_ready("keeper")
     begin = time.monotonic()
-    steps = {operation.name: try_deaths(m, operation) for operation in operations}
-    print(f"{steps}: {2 * sum(steps.values())} deaths, {time.monotonic() - begin:.0f} s")
+    for operation in operations:
+        steps, deaths = try_deaths(m, operation)
+        print(f"{operation.name}: {steps} steps, {deaths} deaths")
+    print(f"{time.monotonic() - begin:.0f} s")
 
 
 def step_deaths(machine):
-    """The daemon is killed before and after each step of each operation, at its files, its sockets and its programs; the next
+    """The daemon is killed between any two steps of each operation, at its files, its sockets and its programs; the next
     one, under the same boot, finds what runs, and undoes what does not."""
     try_operations(machine, OPERATIONS)
 

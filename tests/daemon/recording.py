@@ -166,6 +166,10 @@ def try_cuts(machine, description, story):
 
 # ---- deaths of the daemon
 
+# Of a file that is written there is nothing between one step and the next: after the one is before the other.
+IN_A_ROW = {("failed", "create"), ("create", "write"), ("write", "sync"), ("sync", "rename"), ("rename", "sync")}
+
+
 @dataclass
 class Operation:
     """One request, in the steps of which the daemon dies."""
@@ -201,7 +205,7 @@ def is_settled(m, choices):
 
 
 def try_deaths(m, operation):
-    """Returns the number of steps."""
+    """Returns the numbers of steps and of deaths."""
     keeper = m.domains()["keeper"]
 
     def begin(death):
@@ -220,20 +224,21 @@ def try_deaths(m, operation):
     steps = [line for line in power_cut.read_lines(m.steps, seen) if line.what in power_cut.STEPS]
     m.death.write_text("")
     clear(m)
-    for number, step in enumerate(steps, 1):
-        for death in (f"before {number}", f"after {number}"):
-            what = f"{operation.name}, {death} of {len(steps)}: {step.what} {step.path}"
-            before, seen, victim = begin(death)
-            status = victim.finish()
-            assert status is None, (what, status)
-            assert m.process.wait(PATIENCE) == -signal.SIGKILL
-            m.death.write_text("")
-            m.start()
-            wait_until(lambda: is_settled(m, (before[1], after[1])), what)
-            # Numbers go on from one attempt to the next.
-            check_kept(kept(m), (before[0], replace(after[0], next_id=before[0].next_id + numbers)), what)
-            found = m.domains()["keeper"]
-            assert (found["pid"], found["epc"], found["state"]) == (keeper["pid"], keeper["epc"], "running"), (what, found)
-            clear(m)
-            reap_orphans_but(m)
-    return len(steps)
+    deaths = [(f"{when} {number}", step) for number, (last, step) in enumerate(zip([None, *steps], steps), 1)
+              for when in ("before", "after") if when == "after" or last is None or (last.what, step.what) not in IN_A_ROW]
+    for death, step in deaths:
+        what = f"{operation.name}, {death} of {len(steps)}: {step.what} {step.path}"
+        before, seen, victim = begin(death)
+        status = victim.finish()
+        assert status is None, (what, status)
+        assert m.process.wait(PATIENCE) == -signal.SIGKILL
+        m.death.write_text("")
+        m.start()
+        wait_until(lambda: is_settled(m, (before[1], after[1])), what)
+        # Numbers go on from one attempt to the next.
+        check_kept(kept(m), (before[0], replace(after[0], next_id=before[0].next_id + numbers)), what)
+        found = m.domains()["keeper"]
+        assert (found["pid"], found["epc"], found["state"]) == (keeper["pid"], keeper["epc"], "running"), (what, found)
+        clear(m)
+        reap_orphans_but(m)
+    return len(steps), len(deaths)
