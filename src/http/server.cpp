@@ -153,7 +153,7 @@ class HttpServer::Text : private httplib::Server {
                                                     .conditions = *conditions});
     const std::string* const tag = answer.status == 200 && reads(request) ? tag_of(answer) : nullptr;
     const int status = tag == nullptr ? answer.status : status_of_read(*conditions, *tag);
-    if (status == 412) return fill(response, handlers_.reject(status, current->peer));
+    if (tag != nullptr && status == 412) return fill(response, handlers_.reject(status, current->peer));
     if (status == not_modified) answer.body.clear();
     answer.status = status;
     fill(response, answer);

@@ -59,6 +59,7 @@ class Client(threading.Thread):
         begin = time.monotonic()
         answer = self.m.request(method, path, body, headers)
         end = time.monotonic()
+        assert answer.status != 412 or f"'{name}'" in answer.json["error"]["message"], answer.body
         tag = answer.headers.get("ETag") if answer.status in (200, 201) else None
         if tag:
             tags[name] = tag
