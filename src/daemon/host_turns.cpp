@@ -65,8 +65,8 @@ void Domains::host_turns(const std::vector<DomainRecord>& records) {
 
 tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
   const MutexLock held(lock_);
+  // Asked again, it is what ran the first time, too: some have ended meanwhile.
   HostRecord next = host_record_;
-  next.ran.clear();
   std::vector<Stopping> all;
   for (const auto& [id, domain] : table_) {
     if (domain->life.over()) continue;
@@ -76,7 +76,7 @@ tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
                  .how = domain->config.on_host_shutdown};
     if (one.domain.definition) {
       one.order = one.domain.definition->order;
-      next.ran.push_back(one.domain.uuid);
+      if (std::ranges::find(next.ran, one.domain.uuid) == next.ran.end()) next.ran.push_back(one.domain.uuid);
     }
     all.push_back(std::move(one));
   }

@@ -184,7 +184,9 @@ bool HttpFrame::read_field(std::string_view line) {
     if (lower(value) != "100-continue") return refuse(417), false;
     expects_ = true;
   } else if (std::ranges::find(passed_on, name) != std::end(passed_on)) {
-    head_.append(line).append(line_end);
+    // cpp-httplib takes %XX in a field's value for what it would be in a path.
+    for (const char c : line) c == '%' ? head_ += "%25" : head_ += c;
+    head_.append(line_end);
   }
   return true;
 }

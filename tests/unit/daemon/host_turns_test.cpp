@@ -108,6 +108,7 @@ TEST_F(HostTurns, ThoseThatWereEndedBeforeItWentDownRan) {
   ASSERT_TRUE(stopping);
   EXPECT_EQ(stopping->size(), 2u);
   for (const Stopping& one : *stopping) ASSERT_TRUE(daemon_->destroy(one.domain.name));
+  ASSERT_TRUE(daemon_->host_down()) << "by somebody who asks again";
   power_cut("second");
   EXPECT_THAT(pending(), ElementsAre("last", "on"));
   power_cut("third");

@@ -187,7 +187,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"name = 'c7a5fdbd-edaf-9455-926a-d65c16db1809'", 3, 8, {"'name'", "no UUID"}},
       {"uuid = 'c7a5fdbd'", 3, 8, {"'uuid'", "found \"c7a5fdbd\"", "expected a UUID, such as"}},
       {"uuid = '00000000-0000-0000-0000-000000000000'", 3, 8, {"'uuid'", "nil"}},
-      {"uuid = 7", 3, 8, {"'uuid'", "found 7", "a string"}},
+      {"uuid = 7", 3, 8, {"'uuid'", "found 7", "expected a UUID, such as"}},
       {"kernel = ''", 3, 10, {"'kernel'", "path"}},
       {"ramdisk = ['x']", 3, 11, {"found a list", "a string in quotes"}},
       {"cmdline = 'a\\x00b'", 3, 11, {"NUL"}},

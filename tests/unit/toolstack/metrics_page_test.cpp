@@ -55,6 +55,7 @@ std::string in_backquotes(const std::string& text) { return "`" + text + "`"; }
 std::set<std::string> rows_of(const std::string& text) {
   struct Family {
     std::string type, meaning;
+    bool sampled = false;
     std::set<std::string> labels;
   };
   std::map<std::string, Family> families;
@@ -66,6 +67,7 @@ std::set<std::string> rows_of(const std::string& text) {
       (part[1] == "HELP" ? families[part[2]].meaning : families[part[2]].type) = part[3];
     } else if (std::regex_match(line, part, sample)) {
       const std::string pairs = part[2];
+      families[part[1]].sampled = true;
       for (std::sregex_iterator pair(pairs.begin(), pairs.end(), label), end; pair != end; ++pair)
         families[part[1]].labels.insert((*pair)[1]);
     } else {
@@ -74,8 +76,9 @@ std::set<std::string> rows_of(const std::string& text) {
   }
   std::set<std::string> rows;
   for (const auto& [name, family] : families) {
-    EXPECT_FALSE(family.labels.empty()) << name << " has no sample here";
+    EXPECT_TRUE(family.sampled) << name << " has no sample here";
     std::string labels;
+    if (family.labels.empty()) labels = "none";
     for (const std::string& one : family.labels) labels += (labels.empty() ? "" : ", ") + in_backquotes(one);
     rows.insert("| " + in_backquotes(name) + " | " + family.type + " | " + labels + " | " + family.meaning + " |");
   }

@@ -145,6 +145,8 @@ TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   DomainRecord first = record(2, "a");
   first.process.reset();
   first.run.clear();
+  first.uuid.clear();
+  first.persistent = false;
   auto object = nlohmann::json::parse(write_record(first));
   EXPECT_EQ(object["version"], record_version);
   for (const char* member : {"version", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent"})
