@@ -4,6 +4,7 @@ users of its columns are users; otherwise there is one, who owns what the daemon
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,6 +50,7 @@ class Table:
     def __init__(self, machine):
         self.m = machine(EPC)
         self.m.kill(signal.SIGTERM)
+        shutil.rmtree(self.m.run)  # the service's group has those that it makes
         as_service(self.m)
         self.m.start()
         self.member = Member(self.m)
@@ -68,7 +70,9 @@ class Table:
     def leave_to_group(self, keys):
         lines = "".join(f'{key} = "group"\n' for key in keys)
         self.m.description.write_text(f"[access]\n{lines}{EPC}")
-        self.m.restart(signal.SIGTERM)
+        if self.m.process.poll() is None:
+            self.m.kill(signal.SIGTERM)
+        self.m.start()
 
     def connect(self, user, name):
         """What comes of it: None, or the error's name."""
@@ -99,7 +103,8 @@ class Table:
     def check(self, right, request, who, allowed):
         user, what = self.users[who], (right, request, who)
         if request.endswith(".sock"):
-            assert self.connect(user, request) == (None if allowed else "PermissionError"), what
+            found = self.connect(user, request)
+            assert found == (None if allowed else "PermissionError"), (*what, found)
             return
         before = self.state()
         answer = self.ask(user, request)
