@@ -14,13 +14,16 @@ constexpr unsigned nobody =
 
 bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& policy, unsigned daemon) {
   const RightRow& row = row_of(right);
-  if (row.left_to == nullptr) return true;
+  if (row.whose == RightOf::everybody) return true;
   if (peer.uid == nobody) return false;
-  if (peer.uid == 0 || peer.uid == daemon || peer.uid == owner.user) return true;
-  return policy.*row.left_to == LeftTo::group;
+  if (peer.uid == 0 || peer.uid == daemon) return true;
+  if (row.whose == RightOf::nobody) return false;
+  return peer.uid == owner.user || policy.*row.left_to == LeftTo::group;
 }
 
 std::string refusal(const Peer& peer, const std::string& domain, const Owner& owner, Right right) {
+  if (row_of(right).whose == RightOf::nobody)
+    return fmt::format("user {} may not {}: that is root's, and the daemon's own user's", peer.uid, row_of(right).verb);
   const std::string whose =
       owner.user == nobody ? "whose owner is not known" : fmt::format("which is user {}'s", owner.user);
   return fmt::format("user {} may not {} '{}', {}", peer.uid, row_of(right).verb, domain, whose);

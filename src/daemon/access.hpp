@@ -12,19 +12,24 @@
 
 namespace cloister::toolstack {
 
-enum class Right : u8 { see, create, console, control };
+enum class Right : u8 { see, create, console, control, host };
+
+/// Whose a right is, beside root and the daemon's own user.
+enum class RightOf : u8 { everybody, owner, nobody };
 
 struct RightRow {
   Right right;
   std::string_view name;  ///< in docs/access.md
   std::string_view verb;  ///< what one may not do: "may not VERB 'web'"
-  /// Whom it is left to beside a domain's owner; null: it is everybody's, and about no domain's owner.
-  LeftTo AccessPolicy::*left_to;
+  RightOf whose;
+  LeftTo AccessPolicy::*left_to;  ///< an owner's: to whom else; null: to nobody
 };
 inline constexpr std::array right_rows{
-    RightRow{Right::see, "see", "see", nullptr}, RightRow{Right::create, "create", "create", nullptr},
-    RightRow{Right::console, "console", "use the console of", &AccessPolicy::console},
-    RightRow{Right::control, "control", "control", &AccessPolicy::control}};
+    RightRow{Right::see, "see", "see", RightOf::everybody, nullptr},
+    RightRow{Right::create, "create", "create", RightOf::everybody, nullptr},
+    RightRow{Right::console, "console", "use the console of", RightOf::owner, &AccessPolicy::console},
+    RightRow{Right::control, "control", "control", RightOf::owner, &AccessPolicy::control},
+    RightRow{Right::host, "host", "say that the host goes down or up", RightOf::nobody, nullptr}};
 
 constexpr const RightRow& row_of(Right right) { return right_rows[static_cast<std::size_t>(right)]; }
 

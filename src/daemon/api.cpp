@@ -119,8 +119,8 @@ Response get_page(const ApiCall&) {
 std::vector<Route> make_routes() {
   std::vector<Route> all{{"GET", "/", Right::see, get_page},
                          {"GET", "/v1/host", Right::see, get_host},
-                         {"POST", "/v1/host/down", Right::create, post_host_down},
-                         {"POST", "/v1/host/up", Right::create, post_host_up},
+                         {"POST", "/v1/host/down", Right::host, post_host_down},
+                         {"POST", "/v1/host/up", Right::host, post_host_up},
                          {"GET", "/v1/epc", Right::see, get_epc},
                          {"GET", "/v1/epc/domains", Right::see, get_epc_domains},
                          {"GET", "/v1/epc/map", Right::see, get_epc_map},
@@ -181,10 +181,13 @@ std::string domain_of(const ApiCall& call) {
 /// From here on the domain is known by its uuid: when the row acts its name may be another one's. A record that cannot
 /// be understood has none, and no definition.
 Response perform(const Route& route, ApiCall call) {
-  if (row_of(route.right).left_to != nullptr) {
+  const Peer& peer = call.request.peer;
+  const RightOf whose = row_of(route.right).whose;
+  if (whose == RightOf::nobody && !may(peer, {}, route.right, {}, ::geteuid()))
+    return refuse({.status = 403, .message = refusal(peer, "", {}, route.right)});
+  if (whose == RightOf::owner) {
     const auto domain = call.domains.find(call.domain);
     if (!domain) return refuse(domain.error());
-    const Peer& peer = call.request.peer;
     if (!may(peer, domain->owner, route.right, call.domains.machine().access, ::geteuid()))
       return refuse({.status = 403, .message = refusal(peer, domain->name, domain->owner, route.right)});
     call.domain = domain->uuid.empty() ? std::to_string(domain->id) : domain->uuid;

@@ -35,7 +35,8 @@ struct Row {
 std::vector<Row> documented() {
   std::ifstream file(CLOISTER_SOURCE_DIR "/docs/access.md");
   const std::string cell = R"(([^|]*?) \| )";
-  const std::regex form(R"(\| (see|create|console|control) \| )" + cell + cell + cell + cell + cell + R"(([^|]*?) \|)");
+  const std::regex form(R"(\| (see|create|console|control|host) \| )" + cell + cell + cell + cell + cell +
+                        R"(([^|]*?) \|)");
   const std::regex request("`([^`]+)`");
   std::vector<Row> rows;
   for (std::string line; std::getline(file, line);) {
@@ -89,7 +90,7 @@ TEST(Access, RoutesTakeTheDocumentsRights) {
   for (const Route& route : routes()) {
     routes_have.emplace(std::string(route.method) + " " + route.path, row_of(route.right).name);
     // About an owner's right there must be a domain.
-    if (row_of(route.right).left_to != nullptr) {
+    if (row_of(route.right).whose == RightOf::owner) {
       EXPECT_NE(route.path.find("{domain}"), std::string::npos) << route.path;
     }
   }
@@ -117,8 +118,9 @@ TEST(Access, NoRouteActsForWhoMayNot) {
             .handle({.method = std::string(route.method), .path = path, .body = "{}", .peer = somebody, .query = {}})
             .status;
       };
-      const LeftTo AccessPolicy::*left_to = row_of(route.right).left_to;
-      const bool allowed = left_to == nullptr || policy.*left_to == LeftTo::group;
+      const RightRow& row = row_of(route.right);
+      const bool allowed =
+          row.whose == RightOf::everybody || (row.whose == RightOf::owner && policy.*row.left_to == LeftTo::group);
       if (allowed) {
         EXPECT_NE(ask("a"), 403);
       } else {
@@ -127,7 +129,7 @@ TEST(Access, NoRouteActsForWhoMayNot) {
         EXPECT_EQ(ask(id), 403);
         EXPECT_EQ(daemon.shown("a"), state);
       }
-      if (left_to != nullptr) {
+      if (row.whose == RightOf::owner) {
         EXPECT_EQ(ask("none"), 404);
       }
     }
@@ -157,6 +159,8 @@ TEST(Access, ARefusalNamesUserDomainAndOwner) {
             "user 1001 may not use the console of 'web', which is user 0's");
   EXPECT_EQ(refusal(peer(other), "web", owner(nobody), Right::control),
             "user 1001 may not control 'web', whose owner is not known");
+  EXPECT_EQ(refusal(peer(other), "", owner(nobody), Right::host),
+            "user 1001 may not say that the host goes down or up: that is root's, and the daemon's own user's");
 }
 
 }  // namespace
