@@ -113,7 +113,8 @@ ApiError Domains::absent(const std::string& key) const {
 
 bool Domains::lives(const std::string& uuid) const {
   const MutexLock held(lock_);
-  return living(uuid) != nullptr;
+  const Pointer domain = living(uuid);
+  return domain != nullptr && domain->life.takes_requests();
 }
 
 ApiError Domains::lives_already(const Domain& domain) const {

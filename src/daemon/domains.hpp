@@ -172,6 +172,7 @@ class Domains {
   /// Forgets it.
   tl::expected<void, ApiError> host_up();
   AutostartInfo autostart() const;
+  /// Whether there is a guest of it: not while it is created, or ends.
   bool lives(const std::string& uuid) const;
   /// One that was pending is started, or was tried for the last time: why it could not be.
   void settle(const std::string& uuid, const std::string& failure);
@@ -293,6 +294,8 @@ class Domains {
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
+  /// Since the daemon before this one: whatever had its records has ended.
+  bool host_is_new_ CLOISTER_GUARDED_BY(lock_) = false;
   MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why the machine's record is not known: it is not written then.
   std::string machine_unread_ CLOISTER_GUARDED_BY(lock_);

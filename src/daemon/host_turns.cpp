@@ -43,6 +43,7 @@ void Domains::host_turns(const std::vector<DomainRecord>& records) {
   if (!now || *now == host_record_.start) return;
   HostRecord next{.start = *now};
   const bool known = !host_record_.start.boot.empty();
+  host_is_new_ = known;
   if (known) {
     std::set<std::string> ran(host_record_.ran.begin(), host_record_.ran.end());
     ran.insert(host_record_.pending.begin(), host_record_.pending.end());

@@ -174,7 +174,7 @@ Domains::Pointer Domains::find_again(const Pointer& domain) {
 
 /// By the record; an older one does not name its process. Held: the domain has its VMM's pidfd.
 Domains::Proof Domains::look_for_process(Domain& domain) {
-  if (!domain.record.process) return look_for_listener(domain);
+  if (!domain.record.process) return host_is_new_ ? Proof::dead : look_for_listener(domain);
   auto process = around_.vmms->open(*domain.record.process);
   if (!process) return process.error() == Absence::dead ? Proof::dead : Proof::unknown;
   return hold(domain, std::move(*process), domain.record.process->pid);

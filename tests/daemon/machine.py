@@ -237,7 +237,7 @@ class Machine:
             assert before["first"] + before["pages"] <= after["first"], held
         ids = {str(domain["id"]) for domain in domains.values()}
         assert set(os.listdir(self.state / "domains")) == {f"{id}.json" for id in ids}
-        assert set(os.listdir(self.run / "domains")) == ids
+        assert set(os.listdir(self.run / "domains")) == ids, (os.listdir(self.run / "domains"), ids)
         assert set(os.listdir(self.state)) | {"machine.json"} == \
             {"definitions", "domains", "host.json", "machine.json", "platform-secret", "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}

@@ -189,6 +189,25 @@ TEST_F(HostTurns, NoRecordIsTakenForARunningDomain) {
   EXPECT_THAT(pending(), ElementsAre("last", "on"));
 }
 
+/// A creation that the host's end cut off before its process was written down: nothing of it can live.
+TEST_F(HostTurns, ACreationThatWasCutOffIsOver) {
+  define("on", Autostart::on);
+  start("on");
+  daemon_.stop();
+  daemon_.change_record([&](DomainRecord& record) {
+    ::kill(record.process->pid, SIGKILL);
+    ::waitpid(record.process->pid, nullptr, 0);
+    record.process.reset();
+    record.running = false;
+  });
+  daemon_.sight.may_have = true;
+  boot("second");
+  daemon_.restart();
+  EXPECT_THAT(alive(), IsEmpty());
+  start_pending();
+  EXPECT_THAT(alive(), ElementsAre("on"));
+}
+
 using Clock = Restarts::Clock;
 using std::chrono::seconds;
 
