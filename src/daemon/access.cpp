@@ -12,13 +12,16 @@ constexpr unsigned nobody =
 
 }  // namespace
 
+bool is_master(unsigned user, const Owner& owner, unsigned daemon) {
+  return user != nobody && (user == 0 || user == daemon || user == owner.user);
+}
+
 bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& policy, unsigned daemon) {
   const RightRow& row = row_of(right);
   if (row.whose == RightOf::everybody) return true;
-  if (peer.uid == nobody) return false;
-  if (peer.uid == 0 || peer.uid == daemon) return true;
-  if (row.whose == RightOf::nobody) return false;
-  return peer.uid == owner.user || policy.*row.left_to == LeftTo::group;
+  if (row.whose == RightOf::nobody) return is_master(peer.uid, {}, daemon);
+  if (is_master(peer.uid, owner, daemon)) return true;
+  return peer.uid != nobody && policy.*row.left_to == LeftTo::group;
 }
 
 std::string refusal(const Peer& peer, const std::string& domain, const Owner& owner, Right right) {

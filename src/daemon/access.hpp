@@ -33,6 +33,9 @@ inline constexpr std::array right_rows{
 
 constexpr const RightRow& row_of(Right right) { return right_rows[static_cast<std::size_t>(right)]; }
 
+/// Whether a user may do everything to a domain of this owner. `daemon`: the daemon's own user.
+bool is_master(unsigned user, const Owner& owner, unsigned daemon);
+
 /// Whether who is at the other end of the API's socket may do this to a domain of this owner. `daemon`: the daemon's
 /// own user. Of a right that is everybody's the owner does not matter.
 bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& policy, unsigned daemon);

@@ -1,10 +1,9 @@
 // Definitions: what is kept is checked first and on disk before it counts, a file each, so that a definition is the old
 // one or the new one whenever the machine stops.
-#include <algorithm>
-#include <ranges>
+#include <unistd.h>
 
 #include "config/changes.hpp"
-#include "config/domain_name.hpp"
+#include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "text/uuid.hpp"
@@ -13,13 +12,16 @@ namespace cloister::toolstack {
 
 namespace {
 
-bool may_define(const Owner& owner, const Owner& who) { return who.user == 0 || who.user == owner.user; }
+/// Not left to the group, whatever [access] says: a text names files, which are opened with its owner's rights.
+bool may_define(const Owner& owner, const Owner& who) { return is_master(who.user, owner, ::geteuid()); }
 
 ApiError in_text(const std::string& file, const DomainConfig& config, const char* key, std::string why, int status) {
   ApiError error = in_config(file, {config.position_of(key), std::move(why)});
   error.status = status;
   return error;
 }
+
+ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
 }  // namespace
 
@@ -34,7 +36,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
   const CreateRequest& as = request.as;
   const Defined* const before = definitions_.with_name(config.name);
   if (before != nullptr && !may_define(before->definition.owner, as.owner))
-    return tl::unexpected(ApiError{403, "'" + config.name + "' is another user's"});
+    return tl::unexpected(not_yours(config.name));
   const std::string tag = before == nullptr ? std::string() : tag_of(before->definition);
   if (request.condition && !request.condition(before == nullptr ? nullptr : &tag))
     return tl::unexpected(ApiError{412, before == nullptr ? "'" + config.name + "' is not defined"
@@ -70,7 +72,9 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
     // A definition's files are opened with its owner's rights, whoever writes it anew.
     const MutexLock held(lock_);
     const Defined* const before = definitions_.with_name(request.name);
-    if (before != nullptr && may_define(before->definition.owner, as.owner)) as.owner = before->definition.owner;
+    if (before != nullptr && !may_define(before->definition.owner, as.owner))
+      return tl::unexpected(not_yours(request.name));
+    if (before != nullptr) as.owner = before->definition.owner;
   }
   const auto checked = check_request(opener_, as, machine(), silicon());
   if (!checked) return tl::unexpected(checked.error());
