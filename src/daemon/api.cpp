@@ -58,11 +58,8 @@ Response get_domains(const ApiCall& call) {
 Response post_domain(const ApiCall& call) {
   const auto body = parse_object(call.request.body);
   if (!body) return bad_body(body.error());
-  CreateRequest request;
-  request.owner = owner_of(call.request.peer);
   JsonFields fields(*body);
-  fields.text("config", request.config).text("file", request.file);
-  if (fields.has("directory")) fields.text("directory", request.directory);
+  CreateRequest request = configuration_of(call, fields);
   if (fields.has("paused")) fields.boolean("paused", request.paused);
   bool persist = false;
   if (fields.has("persist")) fields.boolean("persist", persist);

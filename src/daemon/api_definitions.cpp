@@ -3,7 +3,6 @@
 
 #include "config/domain_name.hpp"
 #include "daemon/api_replies.hpp"
-#include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
 
@@ -24,15 +23,20 @@ Response reply_with(const Domains::DefinitionResult& result, int status = 200) {
 
 }  // namespace
 
+CreateRequest configuration_of(const ApiCall& call, JsonFields& fields) {
+  CreateRequest request;
+  request.owner = owner_of(call.request.peer);
+  fields.text("config", request.config).text("file", request.file);
+  if (fields.has("directory")) fields.text("directory", request.directory);
+  return request;
+}
+
 Response put_definition(const ApiCall& call) {
   if (!valid_name(call.domain)) return bad_request(std::string("the domain's name: expected ").append(name_rule));
   const auto body = parse_object(call.request.body);
   if (!body) return bad_body(body.error());
-  DefineRequest request{.name = call.domain};
-  request.as.owner = owner_of(call.request.peer);
   JsonFields fields(*body);
-  fields.text("config", request.as.config).text("file", request.as.file);
-  if (fields.has("directory")) fields.text("directory", request.as.directory);
+  DefineRequest request{.name = call.domain, .as = configuration_of(call, fields)};
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   request.condition = [&](const std::string* tag) { return preconditions_hold(call.request.conditions, tag); };

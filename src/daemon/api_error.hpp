@@ -15,8 +15,8 @@ struct ApiError {
 };
 
 /// Of a configuration, with the place in it.
-inline ApiError in_config(const std::string& file, const Diagnostic& diagnostic) {
-  return {.status = 400,
+inline ApiError in_config(const std::string& file, const Diagnostic& diagnostic, int status = 400) {
+  return {.status = status,
           .message = diagnostic.message,
           .file = file,
           .line = diagnostic.at.line,

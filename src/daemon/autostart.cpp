@@ -1,26 +1,15 @@
 // What somebody else has started, undefined or taken off the list meanwhile is as good as started.
 #include "daemon/autostart.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
 
-namespace {
-
-std::string line_of(const ApiError& error) {
-  if (error.file.empty()) return error.message;
-  return fmt::format("{}:{}:{}: {}", error.file, error.line, error.column, error.message);
-}
-
-}  // namespace
-
 AutostartThreads::AutostartThreads(Domains& domains, u32 at_once)
     : domains_(domains), schedule_(domains.autostart().pending) {
-  const std::size_t most = std::min<std::size_t>(at_once, domains.autostart().pending.size());
+  const std::size_t most = std::min<std::size_t>(at_once, schedule_.size());
   while (threads_.size() < most) threads_.emplace_back([this] { run(); });
 }
 
@@ -40,10 +29,8 @@ void AutostartThreads::run() {
     if (const auto uuid = schedule_.next(Clock::now())) {
       attempt(*uuid);
       changed_.notify_all();
-    } else if (const auto time = schedule_.next_time()) {
-      changed_.wait_until(lock_, *time);
     } else {
-      changed_.wait_until(lock_, Clock::now() + std::chrono::hours(1));
+      changed_.wait_until(lock_, schedule_.next_time().value_or(Clock::now() + std::chrono::hours(1)));
     }
   }
 }
@@ -64,7 +51,9 @@ void AutostartThreads::attempt(const std::string& uuid) {
     domains_.settle(uuid, "");
     return;
   }
-  const std::string why = line_of(result.error());
+  const ApiError& error = result.error();
+  const std::string why =
+      error.file.empty() ? error.message : format(error.file, {{error.line, error.column}, error.message});
   const bool again = schedule_.failed(uuid, now);
   log(again ? LogLevel::warning : LogLevel::error, again ? "start-failed" : "start-given-up",
       {{"uuid", uuid}, {"error", why}});

@@ -27,12 +27,6 @@ namespace {
 
 constexpr unsigned socket_mode = 0600;
 
-ApiError in_accounts_unknown(const std::string& file, const DomainConfig& config, const std::string& why) {
-  ApiError error = in_config(file, {config.position_of("epc"), why});
-  error.status = 503;
-  return error;
-}
-
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
 /// Beside a thread for each processor and the service's: none that a VMM starts, but the C library may.
@@ -107,8 +101,10 @@ std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const De
     return std::nullopt;
   }
   const Defined* const now = definitions_.with_uuid(definition->uuid);
+  // Its name is in its text.
   const auto same = [&](const Definition& other) {
-    return other.name == definition->name && other.owner == definition->owner && tag_of(other) == tag_of(*definition);
+    return other.owner == definition->owner && other.text == definition->text && other.file == definition->file &&
+           other.directory == definition->directory;
   };
   if (now == nullptr || !same(now->definition))
     return ApiError{409, "'" + definition->name + "' has just been defined anew, or undefined"};
@@ -126,23 +122,19 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
-    return tl::unexpected(in_accounts_unknown(request.file, config, *why));
+    return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
   const MemoryNeed need =
       memory_need(config.memory_mib, config.epc_mib(), config.vcpus, std::min(ramdisk_bytes, config.memory_mib << 20));
-  if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted) {
-    ApiError error = in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()});
-    error.status = 507;
-    return tl::unexpected(error);
-  }
+  if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
+    return tl::unexpected(
+        in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
   auto allocation =
       broker_.allocate(*id, config.epc, [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
-  if (!allocation) {
-    ApiError error = in_config(request.file, {config.position_of("epc"), allocation.error().message});
-    error.status = allocation.error().shortage ? 507 : 400;
-    return tl::unexpected(error);
-  }
+  if (!allocation)
+    return tl::unexpected(in_config(request.file, {config.position_of("epc"), allocation.error().message},
+                                    allocation.error().shortage ? 507 : 400));
   auto domain = std::make_shared<Domain>(LifeState::admitted);
   PackageValues package = package_values(machine(), allocation->grants, checked.features);
   const std::string uuid = definition != nullptr ? definition->uuid : config.uuid;

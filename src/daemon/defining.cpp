@@ -15,12 +15,6 @@ namespace {
 /// Not left to the group, whatever [access] says: a text names files, which are opened with its owner's rights.
 bool may_define(const Owner& owner, const Owner& who) { return is_master(who.user, owner, ::geteuid()); }
 
-ApiError in_text(const std::string& file, const DomainConfig& config, const char* key, std::string why, int status) {
-  ApiError error = in_config(file, {config.position_of(key), std::move(why)});
-  error.status = status;
-  return error;
-}
-
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
 }  // namespace
@@ -44,7 +38,8 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
   if (before != nullptr) {
     Definition next = before->definition;
     if (!config.uuid.empty() && config.uuid != next.uuid)
-      return tl::unexpected(in_text(as.file, config, "uuid", "'uuid': '" + config.name + "' has " + next.uuid, 409));
+      return tl::unexpected(
+          in_config(as.file, {config.position_of("uuid"), "'uuid': '" + config.name + "' has " + next.uuid}, 409));
     next.text = as.config;
     next.file = as.file;
     next.directory = as.directory;
@@ -53,7 +48,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
   if (name_taken(config.name))
     return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already, which is gone when it ends"});
   if (!config.uuid.empty() && uuid_taken(config.uuid))
-    return tl::unexpected(in_text(as.file, config, "uuid", "'uuid': it is another domain's", 409));
+    return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
   if (definitions_.count() >= Definitions::most)
     return tl::unexpected(ApiError{507, "there are " + std::to_string(Definitions::most) + " definitions already"});
   Definition made;
@@ -80,8 +75,8 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
   if (!checked) return tl::unexpected(checked.error());
   const DomainConfig& config = checked->config;
   if (config.name != request.name)
-    return tl::unexpected(
-        in_text(as.file, config, "name", "'name': found '" + config.name + "', expected '" + request.name + "'", 400));
+    return tl::unexpected(in_config(
+        as.file, {config.position_of("name"), "'name': found '" + config.name + "', expected '" + request.name + "'"}));
 
   const MutexLock held(lock_);
   auto next = defined_anew(request, config);
@@ -96,30 +91,30 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
   return DefinitionInfo{.definition = std::move(*next), .made = made, .warnings = checked->warnings};
 }
 
-Domains::DefinitionResult Domains::definition(const std::string& key) const {
-  const MutexLock held(lock_);
+tl::expected<const Defined*, ApiError> Domains::defined(const std::string& key) const {
   const Pointer domain = lookup(key);
-  const Defined* const defined = domain == nullptr           ? definitions_.find(key)
-                                 : domain->record.persistent ? definitions_.with_uuid(domain->record.uuid)
-                                                             : nullptr;
-  if (defined != nullptr) return DefinitionInfo{.definition = defined->definition};
+  if (const Defined* const found = domain == nullptr ? definitions_.find(key) : definition_of(*domain)) return found;
   if (domain == nullptr) return tl::unexpected(no_such_domain(key));
   return tl::unexpected(ApiError{404, "'" + domain->record.name + "' is not defined: it is gone when it ends"});
 }
 
-Domains::DefinitionResult Domains::undefine(const std::string& key) {
-  const auto found = definition(key);
-  if (!found) return found;
-  const std::string uuid = found->definition.uuid;
+Domains::DefinitionResult Domains::definition(const std::string& key) const {
   const MutexLock held(lock_);
-  const Defined* const defined = definitions_.with_uuid(uuid);
-  if (defined == nullptr) return tl::unexpected(no_such_domain(key));
-  if (const Pointer domain = living(uuid)) return tl::unexpected(lives_already(*domain));
-  const Definition last = defined->definition;
-  if (auto removed = around_.records->remove_definition(uuid); !removed)
+  const auto found = defined(key);
+  if (!found) return tl::unexpected(found.error());
+  return DefinitionInfo{.definition = (*found)->definition};
+}
+
+Domains::DefinitionResult Domains::undefine(const std::string& key) {
+  const MutexLock held(lock_);
+  const auto found = defined(key);
+  if (!found) return tl::unexpected(found.error());
+  const Definition last = (*found)->definition;
+  if (const Pointer domain = living(last.uuid)) return tl::unexpected(lives_already(*domain));
+  if (auto removed = around_.records->remove_definition(last.uuid); !removed)
     return tl::unexpected(ApiError{500, removed.error()});
-  definitions_.remove(uuid);
-  log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", uuid}});
+  definitions_.remove(last.uuid);
+  log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", last.uuid}});
   return DefinitionInfo{.definition = last};
 }
 
@@ -143,20 +138,19 @@ Domains::Result Domains::start(const std::string& key, bool paused) {
 }
 
 Domains::Result Domains::change(const std::string& key, const DomainChange& change) {
-  MutexLock held(lock_);
+  const MutexLock held(lock_);
   const Pointer domain = lookup(key);
-  const Defined* const defined = domain == nullptr           ? definitions_.find(key)
-                                 : domain->record.persistent ? definitions_.with_uuid(domain->record.uuid)
-                                                             : nullptr;
-  if (defined == nullptr) {
-    if (domain == nullptr) return tl::unexpected(no_such_domain(key));
+  const auto found = defined(key);
+  if (!found) {
+    if (domain == nullptr) return tl::unexpected(found.error());
     if (change.autostart || change.order || change.delay_seconds)
-      return tl::unexpected(ApiError{409, "'" + domain->record.name + "' is not defined: it is gone when it ends"});
+      return tl::unexpected(ApiError{409, found.error().message});
     if (!change.name) return info(*domain);
     const MutexUnlock apart(lock_);
     return rename(domain, *change.name);
   }
-  Definition next = defined->definition;
+  const Definition before = (*found)->definition;
+  Definition next = before;
   next.autostart = change.autostart.value_or(next.autostart);
   next.order = change.order.value_or(next.order);
   next.delay_seconds = change.delay_seconds.value_or(next.delay_seconds);
@@ -167,15 +161,15 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
       return tl::unexpected(ApiError{409, "there is a domain '" + *change.name + "' already"});
     auto text = renamed(next.text, *change.name);
     if (!text) return tl::unexpected(ApiError{409, "'" + next.name + "': " + text.error()});
-    log(LogLevel::info, "domain-renamed", {{"domain", *change.name}, {"before", next.name}});
     next.text = std::move(*text);
     next.name = *change.name;
   }
-  const std::string uuid = next.uuid;
-  if (next != defined->definition) {
-    if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(kept.error());
+  if (next != before) {
+    if (auto kept = keep(next); !kept) return tl::unexpected(kept.error());
+    if (next.name != before.name)
+      log(LogLevel::info, "domain-renamed", {{"domain", next.name}, {"before", before.name}});
   }
-  return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(uuid));
+  return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(next.uuid));
 }
 
 DefinitionCounts Domains::definition_counts() const {

@@ -105,6 +105,10 @@ Domains::Pointer Domains::living(const std::string& uuid) const {
   return nullptr;
 }
 
+const Defined* Domains::definition_of(const Domain& domain) const {
+  return domain.record.persistent ? definitions_.with_uuid(domain.record.uuid) : nullptr;
+}
+
 ApiError Domains::absent(const std::string& key) const {
   const Defined* const defined = definitions_.find(key);
   if (defined == nullptr) return no_such_domain(key);
@@ -188,7 +192,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.uuid = domain.record.uuid;
   info.name = domain.record.name;
   set_wishes(info, domain.config, machine());
-  if (const Defined* const defined = domain.record.persistent ? definitions_.with_uuid(info.uuid) : nullptr) {
+  if (const Defined* const defined = definition_of(domain)) {
     info.definition = defined->definition;
     if (domain.record.config != defined->definition.text)
       info.differs = changed_keys(domain.record.config, defined->definition.text);

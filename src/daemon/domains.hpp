@@ -208,6 +208,10 @@ class Domains {
   void roll_back(const Pointer& domain);
 
   // definitions
+  /// The definition that `key` means, whether its domain lives or not, until the next change.
+  tl::expected<const Defined*, ApiError> defined(const std::string& key) const CLOISTER_REQUIRES(lock_);
+  /// What it was started from; null: it is gone when it ends.
+  const Defined* definition_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
   tl::expected<void, ApiError> keep(Definition definition) CLOISTER_REQUIRES(lock_);
   tl::expected<Definition, ApiError> defined_anew(const DefineRequest& request, const DomainConfig& config)
       CLOISTER_REQUIRES(lock_);

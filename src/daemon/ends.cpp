@@ -43,8 +43,7 @@ Domains::Result Domains::destroy(const std::string& key) {
   const MutexLock held(lock_);
   if (!domain->life.is(LifeState::gone))
     return tl::unexpected(ApiError{500, "'" + last.name + "': its process does not end"});
-  if (const Defined* const defined = definitions_.with_uuid(last.uuid); defined != nullptr && last.definition)
-    return info(*defined);
+  if (const Defined* const defined = definition_of(*domain)) return info(*defined);
   last.state = "ended";
   return last;
 }

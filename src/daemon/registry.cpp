@@ -38,9 +38,7 @@ std::optional<u32> record_number(std::string_view name) {
 }
 
 /// A record that was being written.
-bool is_unfinished(std::string_view name) {
-  return name.ends_with(unfinished_suffix) && record_number(name.substr(0, name.size() - unfinished_suffix.size()));
-}
+bool is_unfinished(std::string_view name) { return record_number(unfinished_of(name)).has_value(); }
 
 json to_json(const ProcessIdentity& process) {
   return {

@@ -21,10 +21,6 @@ bool is_definition(std::string_view name) {
   return uuid && *uuid == name;
 }
 
-bool is_unfinished(std::string_view name) {
-  return name.ends_with(unfinished_suffix) && is_definition(name.substr(0, name.size() - unfinished_suffix.size()));
-}
-
 }  // namespace
 
 tl::expected<DefinitionsRead, std::string> Registry::definitions() const {
@@ -34,7 +30,7 @@ tl::expected<DefinitionsRead, std::string> Registry::definitions() const {
   if (!names) return tl::unexpected(paths_.definitions().string() + ": " + names.error());
   for (const std::string& name : *names) {
     if (!is_definition(name)) {
-      (is_unfinished(name) ? all.unfinished : all.strays).push_back(name);
+      (is_definition(unfinished_of(name)) ? all.unfinished : all.strays).push_back(name);
       continue;
     }
     const auto text = read_own_text(definitions_.get(), name);

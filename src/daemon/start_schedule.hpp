@@ -26,6 +26,7 @@ class StartSchedule {
   /// In their order.
   explicit StartSchedule(const std::vector<PendingStart>& all);
 
+  std::size_t size() const { return all_.size(); }
   /// The next one to be started, which is under way from now on; none: not now.
   std::optional<std::string> next(Time now);
   /// When there may be one, if nothing ends before; none: not before something ends.

@@ -10,6 +10,10 @@ namespace cloister::toolstack {
 
 /// Names that end so are of files that were being written.
 inline constexpr std::string_view unfinished_suffix = ".new";
+/// What such a file was to become; empty: it is none.
+constexpr std::string_view unfinished_of(std::string_view name) {
+  return name.ends_with(unfinished_suffix) ? name.substr(0, name.size() - unfinished_suffix.size()) : "";
+}
 
 /// Replaces the file, mode 0600. The error names it.
 tl::expected<void, std::string> write_durably(int folder, const std::string& name, std::string_view text);
