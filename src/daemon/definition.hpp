@@ -26,15 +26,20 @@ tl::expected<Autostart, std::string> read_autostart(std::string_view word);
 /// Of 1, the first.
 inline constexpr u32 definition_version = 1;
 
-struct Definition {
+/// When a domain that is defined starts and ends beside others.
+struct StartTerms {
+  Autostart autostart = Autostart::off;
+  u32 order = 0;          ///< of those to be started, the lowest first; the host's going down ends the highest first
+  u32 delay_seconds = 0;  ///< from its start to the next one's
+  bool operator==(const StartTerms&) const = default;
+};
+
+struct Definition : StartTerms {
   std::string uuid;  ///< in its canonical form; it never changes
   std::string name;  ///< what the text calls it
   Owner owner;       ///< with whose rights its files are opened
   std::string text, file,
       directory;  ///< as they came: the configuration, its file's name, the folder for relative paths
-  Autostart autostart = Autostart::off;
-  u32 order = 0;          ///< of those to be started, the lowest first; the host's going down ends the highest first
-  u32 delay_seconds = 0;  ///< from its start to the next one's
   bool operator==(const Definition&) const = default;
 };
 

@@ -193,7 +193,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.name = domain.record.name;
   set_wishes(info, domain.config, machine());
   if (const Defined* const defined = definition_of(domain)) {
-    info.definition = defined->definition;
+    info.terms = defined->definition;
     if (domain.record.config != defined->definition.text)
       info.differs = changed_keys(domain.record.config, defined->definition.text);
   }
@@ -221,7 +221,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   info.name = defined.definition.name;
   info.state = "shut off";
   info.owner = defined.definition.owner;
-  info.definition = defined.definition;
+  info.terms = defined.definition;
   set_wishes(info, defined.config, machine());
   if (const auto failed = host_record_.failed.find(info.uuid); failed != host_record_.failed.end())
     info.start_failed = failed->second;

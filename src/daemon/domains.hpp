@@ -52,7 +52,7 @@ struct DomainInfo {
   u32 restarts = 0;
   Owner owner;
   Grants grants;
-  std::optional<Definition> definition;    ///< none: it is gone when it ends
+  std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
   std::string start_failed;                ///< why it was not started since the host came up; empty: no such thing
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only

@@ -75,8 +75,8 @@ tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
                  .order = 0,
                  .shutdown_timeout = domain->config.shutdown_timeout,
                  .how = domain->config.on_host_shutdown};
-    if (one.domain.definition) {
-      one.order = one.domain.definition->order;
+    if (one.domain.terms) {
+      one.order = one.domain.terms->order;
       if (std::ranges::find(next.ran, one.domain.uuid) == next.ran.end()) next.ran.push_back(one.domain.uuid);
     }
     all.push_back(std::move(one));

@@ -42,7 +42,7 @@ json view(const DomainInfo& domain) {
   json view{{"id", domain.id},
             {"uuid", domain.uuid},
             {"name", domain.name},
-            {"persistent", domain.definition.has_value()},
+            {"persistent", domain.terms.has_value()},
             {"state", domain.state},
             {"vcpus", domain.vcpus},
             {"memory_mib", domain.memory_mib},
@@ -58,10 +58,10 @@ json view(const DomainInfo& domain) {
             {"console", domain.console},
             {"placement", domain.placement},
             {"epc", extents_of(domain.grants)}};
-  if (domain.definition) {
-    view["autostart"] = name_of(domain.definition->autostart);
-    view["order"] = domain.definition->order;
-    view["delay_seconds"] = domain.definition->delay_seconds;
+  if (domain.terms) {
+    view["autostart"] = name_of(domain.terms->autostart);
+    view["order"] = domain.terms->order;
+    view["delay_seconds"] = domain.terms->delay_seconds;
     if (domain.id != 0) view["differs"] = domain.differs;
   }
   if (!domain.start_failed.empty()) view["failed"] = domain.start_failed;
