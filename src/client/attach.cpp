@@ -64,6 +64,10 @@ int console(const Common& common, const std::string& domain) {
     return found.error().exit_status;
   }
   const std::string path = found->value("console", "");
+  if (path.empty()) {
+    spdlog::error("cloister: '{}' is shut off", found->value("name", domain));
+    return exit_status::failed;
+  }
   const Fd socket = connect_to(path, SOCK_STREAM);
   if (!socket) {
     spdlog::error("cloister: cannot attach to the console of {} at '{}': {}", domain, path, std::strerror(errno));

@@ -92,6 +92,7 @@ Response ask_guest(const ApiCall& call) {
 Response get_console(const ApiCall& call) {
   const auto domain = call.domains.find(call.domain);
   if (!domain) return refuse(domain.error());
+  if (domain->id == 0) return refuse(ApiError{409, "'" + domain->name + "' is shut off"});
   if (domain->page == nullptr && domain->state == "unresponsive")
     return refuse(ApiError{500, "'" + domain->name + "' does not answer: its console is not at hand"});
   return {.status = 200,

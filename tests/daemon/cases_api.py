@@ -76,6 +76,7 @@ def definitions(call):
     call("GET", "/v1/domains?all=true")
     call("GET", "/v1/domains?all=maybe", status=400)
     call("GET", path + "/policy", status=409)
+    call("GET", path + "/console", status=409)
     call("PATCH", path, {"autostart": "last", "order": 3, "delay_seconds": 0})
     call("POST", path + "/start", {"paused": "no"}, 400)
     call("POST", "/v1/domains/none/start", status=404)

@@ -93,6 +93,9 @@ def life(machine):
         answer = m.request("POST", f"/v1/domains/one/{refused}")
         assert answer.status == 409 and "shut off" in answer.json["error"]["message"], answer.body
     assert m.request("DELETE", "/v1/domains/one").status == 409
+    for verb in ("dmesg", "console"):
+        cloister(verb, "one", status=FAILED)
+        assert "'one' is shut off" in cloister.said, cloister.said
 
     cloister("start", "one")
     m.wait_for_ready("one")
