@@ -219,6 +219,7 @@ class Domains {
   void read_definitions() CLOISTER_REQUIRES(lock_);
   void host_turns(const std::vector<DomainRecord>& records) CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> keep(HostRecord record) CLOISTER_REQUIRES(lock_);
+  void settled(const std::string& uuid, const std::string& failure) CLOISTER_REQUIRES(lock_);
 
   // recovery
   DaemonPaths paths_of(const DomainRecord& record) const;

@@ -35,12 +35,15 @@ tl::expected<void, std::string> Domains::keep(HostRecord record) {
 void Domains::host_turns(const std::vector<DomainRecord>& records) {
   auto before = around_.records->host();
   if (!before) {
-    log(LogLevel::error, "host-record-unread", {{"file", paths_.host_record()}, {"error", before.error()}});
+    // A newer daemon's, perhaps: it is not written over.
+    const auto moved = around_.records->set_aside_host();
+    log(LogLevel::error, "host-record-unread",
+        {{"file", moved ? *moved : paths_.host_record().string()}, {"error", before.error()}});
     before = std::optional<HostRecord>();
   }
   host_record_ = before->value_or(HostRecord());
   const auto now = host_start();
-  if (!now || *now == host_record_.start) return;
+  if (!now || same_start(*now, host_record_.start)) return;
   HostRecord next{.start = *now};
   const bool known = !host_record_.start.boot.empty();
   host_is_new_ = known;
@@ -116,6 +119,10 @@ AutostartInfo Domains::autostart() const {
 
 void Domains::settle(const std::string& uuid, const std::string& failure) {
   const MutexLock held(lock_);
+  settled(uuid, failure);
+}
+
+void Domains::settled(const std::string& uuid, const std::string& failure) {
   HostRecord next = host_record_;
   std::erase(next.pending, uuid);
   next.failed.erase(uuid);

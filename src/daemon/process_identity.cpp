@@ -79,6 +79,11 @@ std::optional<HostStart> host_start() {
   return HostStart{.boot = std::move(*boot), .pid_namespace = pid_namespace()};
 }
 
+bool same_start(const HostStart& one, const HostStart& other) {
+  return one.boot == other.boot &&
+         (one.pid_namespace == 0 || other.pid_namespace == 0 || one.pid_namespace == other.pid_namespace);
+}
+
 std::optional<ProcessIdentity> identity_of(int pid) {
   auto now = host_start();
   const auto stat = stat_of(std::to_string(pid));
@@ -90,10 +95,8 @@ std::optional<ProcessIdentity> identity_of(int pid) {
 tl::expected<Fd, Absence> open_process(const ProcessIdentity& process) {
   const auto here = host_start();
   if (!here) return tl::unexpected(Absence::unknown);
-  if (here->boot != process.boot) return tl::unexpected(Absence::dead);
   // Another namespace's processes end with it, and a daemon in one of its own can see none of those outside.
-  if (process.pid_namespace != 0 && here->pid_namespace != 0 && process.pid_namespace != here->pid_namespace)
-    return tl::unexpected(Absence::dead);
+  if (!same_start(*here, {process.boot, process.pid_namespace})) return tl::unexpected(Absence::dead);
   Fd pidfd(::pidfd_open(process.pid, 0));
   if (!pidfd) return tl::unexpected(errno == ESRCH ? Absence::dead : Absence::unknown);
   const auto now = stat_of(std::to_string(process.pid));

@@ -28,6 +28,8 @@ struct HostStart {
 };
 /// nullopt: /proc does not say.
 std::optional<HostStart> host_start();
+/// A namespace that is not known tells nothing.
+bool same_start(const HostStart& one, const HostStart& other);
 
 /// Of a living process, which the caller holds by a pidfd. nullopt: /proc does not say.
 std::optional<ProcessIdentity> identity_of(int pid);

@@ -107,6 +107,7 @@ class Records {
   /// nullopt: there is none yet.
   virtual tl::expected<std::optional<HostRecord>, std::string> host() const = 0;
   virtual tl::expected<void, std::string> put(const HostRecord& record) const = 0;
+  virtual tl::expected<std::string, std::string> set_aside_host() const = 0;
 };
 
 class Registry final : public Records {
@@ -131,6 +132,7 @@ class Registry final : public Records {
   tl::expected<std::string, std::string> set_aside_definition(const std::string& file) const override;
   tl::expected<std::optional<HostRecord>, std::string> host() const override;
   tl::expected<void, std::string> put(const HostRecord& record) const override;
+  tl::expected<std::string, std::string> set_aside_host() const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }

@@ -73,6 +73,8 @@ tl::expected<std::optional<HostRecord>, std::string> Registry::host() const {
   return std::move(*record);
 }
 
+tl::expected<std::string, std::string> Registry::set_aside_host() const { return set_aside(state_.get(), host_name); }
+
 tl::expected<void, std::string> Registry::put(const HostRecord& record) const {
   return write_durably(state_.get(), host_name, write_host_record(record));
 }

@@ -81,6 +81,7 @@ class FaultyRecords final : public Records {
     return registry_.set_aside_definition(file);
   }
   tl::expected<std::optional<HostRecord>, std::string> host() const override { return registry_.host(); }
+  tl::expected<std::string, std::string> set_aside_host() const override { return registry_.set_aside_host(); }
   tl::expected<void, std::string> put(const HostRecord& record) const override {
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }

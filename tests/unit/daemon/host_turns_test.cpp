@@ -189,6 +189,47 @@ TEST_F(HostTurns, NoRecordIsTakenForARunningDomain) {
   EXPECT_THAT(pending(), ElementsAre("last", "on"));
 }
 
+TEST_F(HostTurns, ANamespaceThatIsNotKnownTellsNothing) {
+  define_all();
+  daemon_.stop();
+  const auto kept = daemon_.registry().host();
+  ASSERT_TRUE(kept && *kept);
+  HostRecord record = **kept;
+  EXPECT_NE(std::exchange(record.start.pid_namespace, 0), 0u);
+  ASSERT_TRUE(daemon_.registry().put(record));
+  daemon_.restart();
+  EXPECT_THAT(pending(), IsEmpty());
+  daemon_.stop();
+  record.start.pid_namespace = 1;
+  ASSERT_TRUE(daemon_.registry().put(record));
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("on")) << "another container";
+}
+
+TEST_F(HostTurns, ARecordThatCannotBeReadIsNotWrittenOver) {
+  define_all();
+  daemon_.stop();
+  const std::string newer = R"({"version": 99})";
+  std::ofstream(daemon_.paths.host_record()) << newer;
+  boot("second");
+  daemon_.restart();
+  EXPECT_THAT(pending(), IsEmpty());
+  std::string text;
+  std::getline(std::ifstream(daemon_.paths.set_aside() / "host.json") >> std::ws, text);
+  EXPECT_EQ(text, newer);
+  power_cut("third");
+  EXPECT_THAT(pending(), ElementsAre("on"));
+}
+
+TEST_F(HostTurns, AnotherOfTheSameUuidIsNotPending) {
+  define("a", Autostart::on);
+  power_cut("second");
+  const std::string uuid = daemon_->find("a")->uuid;
+  ASSERT_TRUE(daemon_->undefine("a"));
+  define("b", Autostart::on, 0, "uuid = \"" + uuid + "\"\n");
+  EXPECT_THAT(pending(), IsEmpty());
+}
+
 /// A creation that the host's end cut off before its process was written down: nothing of it can live.
 TEST_F(HostTurns, ACreationThatWasCutOffIsOver) {
   define("on", Autostart::on);
