@@ -1,5 +1,6 @@
 // Domains that are defined: what is kept of them, what may be done to them while they live and while they do not, and
 // what a failure in between leaves.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -335,6 +336,26 @@ TEST_F(Definitions, ThatCannotBeReadAreSetAsideByName) {
   EXPECT_EQ(fs::exists(folder / twin), !fs::exists(daemon_.paths.set_aside() / twin));
   EXPECT_TRUE(fs::exists(folder / "a stray"));
   EXPECT_FALSE(fs::exists(folder / (twin + ".new")));
+}
+
+/// docs/daemon.md: so many, and no more; one that is there may be defined anew.
+TEST_F(Definitions, AreNotEndless) {
+  Definition one = some();
+  for (std::size_t i = 0; i < 4096; ++i) {
+    one.uuid.replace(0, 8, fmt::format("{:08x}", i));
+    one.name = fmt::format("d{}", i);
+    one.owner = own_user();
+    one.text = daemon_.request(one.name).config;
+    std::ofstream(daemon_.paths.definition(one.uuid)) << write_definition(one);
+  }
+  daemon_.restart();
+  EXPECT_EQ(shut_off().size(), 4096u);
+  const auto more = daemon_.define("more");
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().status, 507);
+  EXPECT_TRUE(daemon_.define("d4095", "vcpus = 2\n"));
+  ASSERT_TRUE(daemon_->undefine("d7"));
+  EXPECT_TRUE(daemon_.define("more"));
 }
 
 TEST_F(Definitions, ThatThisVersionCannotStartSayWhy) {
