@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import re
+import shutil
+import signal
 import subprocess
 import threading
 import uuid
@@ -397,6 +399,37 @@ def autostart_words(machine):
     assert b"to be started: none" in cloister("host")
 
 
+def vanished_run(machine):
+    """The run folder is removed below domains that are to be started with the host, as logind does it at logout: this is
+    no new start of the host, so that none is started a second time, nor one that its user has ended."""
+    m = machine(ONE_PACKAGE)
+    cloister = Cloister(m)
+    for name, word in {"on": "on", "last": "last", "ended": "on", "never": "off"}.items():
+        cloister.define(name)
+        cloister("autostart", name, word)
+        if name != "never":
+            cloister("start", name)
+            m.wait_for_ready(name)
+    cloister("destroy", "ended")
+    before = {name: domain["pid"] for name, domain in m.domains().items()}
+    m.kill()
+    shutil.rmtree(m.run)
+    m.start()
+    assert b"to be started: none" in cloister("host")
+    found = m.domains()
+    assert {name: domain["pid"] for name, domain in found.items()} == before == {name: before[name] for name in ("on", "last")}
+    assert {domain["state"] for domain in found.values()} == {"unresponsive"}, found
+    for name in before:
+        cloister("start", name, status=FAILED)
+    assert sorted(m.vmms()) == sorted(before.values())
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: m.domains() == {}, "the end of both")
+    assert {row[1] + row[2] for row in cloister.listed().values()} == {"shutoff"} and m.vmms() == []
+    cloister("start", "on")
+    m.wait_for_ready("on")
+
+
 def host_down(machine):
     """`host-down` ends all domains: those of the highest order first, by their power buttons, also when the daemon is
     killed meanwhile; `host-up` forgets it."""
@@ -439,4 +472,5 @@ def host_down(machine):
 CASES = {
     "persist-life": life, "persist-create": persist, "persist-text": text_kept, "persist-edit": edited, "persist-tags": tags,
     "persist-uuids": uuids, "persist-owners": owners, "persist-autostart": autostart_words, "persist-host-down": host_down,
+    "persist-vanished-run": vanished_run,
 }
