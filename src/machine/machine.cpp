@@ -39,15 +39,19 @@ MachineDescription default_machine() {
 
 tl::expected<MachineDescription, std::string> load_machine(const std::optional<std::string>& path,
                                                            const std::function<HostEpc()>& host) {
-  if (path) return read_machine_file(*path);
   std::error_code ignored;
-  if (std::filesystem::exists(machine_file, ignored)) return read_machine_file(machine_file);
-  MachineDescription machine = default_machine();
+  const bool described = path || std::filesystem::exists(machine_file, ignored);
+  tl::expected<MachineDescription, std::string> machine =
+      described ? read_machine_file(path.value_or(machine_file)) : default_machine();
+  if (!machine || (described && !machine->packages.empty())) return machine;
   HostEpc found = host();
-  if (!found.sgx) return machine;
-  machine.packages = std::move(found.packages);
-  machine.sgx_off = std::move(found.sgx_off);
-  machine.origin = "this host's CPUID";
+  if (found.sgx) {
+    machine->packages = std::move(found.packages);
+    machine->sgx_off = std::move(found.sgx_off);
+  } else {
+    machine->packages = default_machine().packages;
+  }
+  if (!described && found.sgx) machine->origin = "this host's CPUID";
   return machine;
 }
 

@@ -15,6 +15,7 @@
 #include "host/whole_file.hpp"
 #include "hypervisor/domain.hpp"
 #include "hypervisor/epc/clean.hpp"
+#include "machine/host_epc.hpp"
 #include "machine/machine.hpp"
 #include "machine/platform_secret.hpp"
 #include "plan/chosen_silicon.hpp"
@@ -237,7 +238,7 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
   const bool described = !arguments.machine.empty();
   MachineDescription machine = machine_for(config);
   if (described) {
-    auto read_machine = load_machine(arguments.machine, [] { return HostEpc{}; });
+    auto read_machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
     if (!read_machine) {
       spdlog::error("{}", read_machine.error());
       return exit_status::bad_configuration;

@@ -146,7 +146,6 @@ struct Bad {
 TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
   const std::string end = "\n[[package]]\n";
   const Bad cases[] = {
-      {"", 0, 0, {"found no package", "[[package]]"}},
       {"keys = ", 1, 8, {"end-of-file"}},
       {"keys = \"shared\nx", 1, 15, {}},
       {"keys = 'both'" + end, 1, 8, {"'keys'", "found \"both\"", "expected \"shared\" or \"separate\""}},
@@ -264,6 +263,22 @@ TEST(Machine, WithoutAFileTheHostsEpcCountsThenTheDefault) {
   EXPECT_EQ(load_machine({}, [&] { return host; })->packages, host.packages);
   host = {.packages = {{}}, .sgx = true, .sgx_off = "processors differ"};
   EXPECT_EQ(load_machine({}, [&] { return host; })->sgx_off, "processors differ");
+}
+
+TEST(Machine, AFileThatSaysNothingOfPackagesLeavesThemToTheHost) {
+  const std::string path = std::string(CLOISTER_BINARY_DIR) + "/machine_without_packages.toml";
+  std::ofstream(path) << "[access]\nconsole = 'group'\n";
+  const HostEpc host{.packages = {{.epc = {section(gib, mib, 0)}}}, .sgx = true, .sgx_off = ""};
+  const auto machine = load_machine(path, [&] { return host; });
+  ASSERT_TRUE(machine) << machine.error();
+  EXPECT_EQ(machine->packages, host.packages);
+  EXPECT_EQ(machine->access.console, LeftTo::group);
+  EXPECT_EQ(machine->origin, path);
+  const HostEpc off{.packages = {{}}, .sgx = true, .sgx_off = "processors differ"};
+  EXPECT_EQ(load_machine(path, [&] { return off; })->sgx_off, "processors differ");
+  EXPECT_EQ(load_machine(path, [] { return HostEpc{}; })->packages, default_machine().packages);
+  EXPECT_EQ(load_machine(path, [] { return HostEpc{}; })->sgx_off, "");
+  std::filesystem::remove(path);
 }
 
 }  // namespace
