@@ -15,6 +15,7 @@
 #include "client/print.hpp"
 #include "client/stop_time.hpp"
 #include "host/exit_status.hpp"
+#include "host/threads.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -76,7 +77,8 @@ class Stopper {
       for (std::size_t i = 0; (i = next++) < domains.size();) stop(domains[i]);
     };
     std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < std::min(at_a_time, domains.size()); ++i) threads.emplace_back(work);
+    if (const std::string few = add_threads(threads, std::min(at_a_time, domains.size()), work); !few.empty())
+      spdlog::warn("cloister: {}", few);
     for (std::thread& thread : threads) thread.join();
   }
 

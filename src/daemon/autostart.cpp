@@ -4,13 +4,15 @@
 #include <algorithm>
 
 #include "host/log.hpp"
+#include "host/threads.hpp"
 
 namespace cloister::toolstack {
 
 AutostartThreads::AutostartThreads(Domains& domains, u32 at_once)
     : domains_(domains), schedule_(domains.autostart().pending) {
   const std::size_t most = std::min<std::size_t>(at_once, schedule_.size());
-  while (threads_.size() < most) threads_.emplace_back([this] { run(); });
+  if (const std::string few = add_threads(threads_, most, [this] { run(); }); !few.empty())
+    log(LogLevel::warning, "few-threads", {{"error", few}});
 }
 
 AutostartThreads::~AutostartThreads() {

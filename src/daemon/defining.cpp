@@ -51,6 +51,9 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
     return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
   if (definitions_.count() >= Definitions::most)
     return tl::unexpected(ApiError{507, "there are " + std::to_string(Definitions::most) + " definitions already"});
+  if (!is_master(as.owner.user, {}, ::geteuid()) && definitions_.count_of(as.owner.user) >= Definitions::of_a_user)
+    return tl::unexpected(ApiError{
+        507, "you have " + std::to_string(Definitions::of_a_user) + " definitions already, as many as a user may"});
   Definition made;
   made.uuid = config.uuid.empty() ? new_uuid() : config.uuid;
   made.name = config.name;

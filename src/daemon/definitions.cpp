@@ -34,4 +34,9 @@ const Defined* Definitions::with_uuid(const std::string& uuid) const {
   return found == by_uuid_.end() ? nullptr : &found->second;
 }
 
+std::size_t Definitions::count_of(unsigned user) const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(by_uuid_, [&](const auto& entry) { return entry.second.definition.owner.user == user; }));
+}
+
 }  // namespace cloister::toolstack

@@ -21,8 +21,9 @@ struct Defined {
 
 class Definitions {
  public:
-  /// A file each: so many, and a folder of them, are enough.
-  static constexpr std::size_t most = 4096;
+  /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
+  /// quarter, so that nobody takes them from the others.
+  static constexpr std::size_t most = 4096, of_a_user = most / 4;
 
   void put(Definition definition);
   void remove(const std::string& uuid) { by_uuid_.erase(uuid); }
@@ -32,6 +33,7 @@ class Definitions {
   const Defined* with_name(const std::string& name) const;
   const Defined* with_uuid(const std::string& uuid) const;
   std::size_t count() const { return by_uuid_.size(); }
+  std::size_t count_of(unsigned user) const;
 
   auto begin() const { return by_uuid_.begin(); }
   auto end() const { return by_uuid_.end(); }

@@ -11,6 +11,7 @@
 
 #include "config/changes.hpp"
 #include "host/log.hpp"
+#include "host/threads.hpp"
 #include "protocol/control.hpp"
 
 namespace cloister::toolstack {
@@ -65,7 +66,7 @@ tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const Daemon
     for (const auto& [id, domain] : domains->table_) ids.push_back(id);
     domains->cgroups_.keep_only(ids);
   }
-  domains->watcher_ = std::thread([raw = domains.get()] { raw->watch(); });
+  domains->watcher_ = start_thread([raw = domains.get()] { raw->watch(); });
   return domains;
 }
 

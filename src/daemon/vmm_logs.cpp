@@ -11,6 +11,8 @@
 #include <cstring>
 #include <vector>
 
+#include "host/threads.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -35,7 +37,7 @@ tl::expected<std::unique_ptr<VmmLogs>, std::string> VmmLogs::create(Write write)
   Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return tl::unexpected(std::string("no descriptors left"));
   std::unique_ptr<VmmLogs> logs(new VmmLogs(std::move(write), std::move(wake)));
-  logs->thread_ = std::thread([raw = logs.get()] { raw->serve(); });
+  logs->thread_ = start_thread([raw = logs.get()] { raw->serve(); });
   return logs;
 }
 
@@ -46,7 +48,7 @@ VmmLogs::~VmmLogs() {
   }
   stop_.notify_all();
   ::eventfd_write(wake_.get(), 1);
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   for (const auto& [id, source] : sources_) finish(*source);
 }
 

@@ -11,6 +11,8 @@
 #include <array>
 #include <cerrno>
 
+#include "host/threads.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -35,7 +37,7 @@ HttpConnections::HttpConnections(Fd listening, HttpAnswerer answerer, const Http
       limits_(limits),
       workers_(limits.workers) {
   ::fcntl(listening_.get(), F_SETFL, ::fcntl(listening_.get(), F_GETFL) | O_NONBLOCK);
-  thread_ = std::thread([this] { loop(); });
+  thread_ = start_thread([this] { loop(); });
 }
 
 HttpConnections::~HttpConnections() {

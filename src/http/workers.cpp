@@ -5,15 +5,24 @@
 
 #include <algorithm>
 
+#include "host/threads.hpp"
+
 namespace cloister::toolstack {
 
 bool is_privileged(unsigned uid) { return uid == 0 || uid == ::geteuid(); }
 
 Workers::Workers(const Limits& limits) : limits_(limits) {
-  for (unsigned i = 0; i < limits_.threads; ++i) threads_.emplace_back([this] { work(); });
+  try {
+    while (threads_.size() < limits_.threads) threads_.push_back(start_thread([this] { work(); }));
+  } catch (const std::system_error&) {
+    end();
+    throw;
+  }
 }
 
-Workers::~Workers() {
+Workers::~Workers() { end(); }
+
+void Workers::end() {
   {
     const MutexLock held(lock_);
     ending_ = true;

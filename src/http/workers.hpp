@@ -21,6 +21,7 @@ class Workers {
     unsigned of_a_user = 8;   ///< jobs of a user at once
     unsigned privileged = 4;  ///< threads that do privileged users' jobs alone
   };
+  /// Throws std::system_error if the host does not give the threads.
   explicit Workers(const Limits& limits);
   /// Waits for every job.
   ~Workers();
@@ -36,6 +37,7 @@ class Workers {
     std::function<void()> work;
   };
   void work();
+  void end();
   std::list<Job>::iterator next() CLOISTER_REQUIRES(lock_);
 
   const Limits limits_;

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -230,6 +231,37 @@ def defaults(machine):
         assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
 
 
+def few_threads(machine):
+    """Whatever number of threads the host gives a daemon, it serves, or says that there are none and ends."""
+    if os.geteuid() != 0:
+        return  # one's own limit counts what else one's user runs
+    m = machine()
+    user = 54398
+    folder = place(m, "few")
+    os.chown(folder, user, user)
+    folder.chmod(0o700)
+    m.state.parent.chmod(0o755)
+    m.state.parent.parent.chmod(0o755)
+    outcomes = set()
+    for limit in range(1, 24, 2):
+        m.state, m.run, log = folder / "state", folder / "run", m.state.parent / f"few-{limit}.log"
+        with open(log, "wb") as out:
+            daemon = subprocess.Popen(m.command(), user=user, group=user, extra_groups=[], stdin=subprocess.DEVNULL, stderr=out,
+                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit)))
+        try:
+            wait_until(lambda: b"event=ready" in log.read_bytes() or daemon.poll() is not None, "cloisterd")
+            if daemon.poll() is None:
+                assert m.get("/v1/domains") == []
+                outcomes.add("enough")
+        finally:
+            daemon.terminate()
+            status = daemon.wait(PATIENCE)
+        if status != 0:
+            assert status == 1 and "no thread can be started" in log.read_text(), (limit, status, log.read_text())
+            outcomes.add("none")
+    assert outcomes == {"none", "enough"}, outcomes
+
+
 def fill(folder):
     """Until there is room for nothing in the file system of the folder."""
     filler = folder / "filler"
@@ -422,4 +454,4 @@ def secret(machine):
 
 CASES = {"full-disk": full_disk, "strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,
          "long-run": long_run, "defaults": defaults, "stray-files": stray_files, "machine-record": machine_record,
-         "secret": secret, "same-folders": same_folders}
+         "secret": secret, "same-folders": same_folders, "few-threads": few_threads}

@@ -358,6 +358,32 @@ TEST_F(Definitions, AreNotEndless) {
   EXPECT_TRUE(daemon_.define("more"));
 }
 
+TEST_F(Definitions, OfOneUserAreNotAll) {
+  if (own_user().user != 0) GTEST_SKIP() << "files are opened with the rights of other users by root alone";
+  fs::permissions(folder_.path(), fs::perms(0755));  // for the kernel that they name
+  const Owner one_user{1000, 1000, {}}, other{1001, 1001, {}};
+  Definition one = some();
+  for (std::size_t i = 0; i < 1024; ++i) {
+    one.uuid.replace(0, 8, fmt::format("{:08x}", i));
+    one.name = fmt::format("d{}", i);
+    one.owner = one_user;
+    one.text = daemon_.request(one.name).config;
+    std::ofstream(daemon_.paths.definition(one.uuid)) << write_definition(one);
+  }
+  daemon_.restart();
+  const auto define = [&](const std::string& name, const Owner& owner) {
+    DefineRequest request{.name = name, .as = daemon_.request(name), .condition = {}};
+    request.as.owner = owner;
+    const auto defined = daemon_->define(request);
+    return defined ? 200 : defined.error().status;
+  };
+  EXPECT_EQ(define("more", one_user), 507);
+  EXPECT_EQ(define("more", other), 200);
+  EXPECT_EQ(define("roots", own_user()), 200);
+  ASSERT_TRUE(daemon_->undefine("d7"));
+  EXPECT_EQ(define("d7", one_user), 200);
+}
+
 TEST_F(Definitions, ThatThisVersionCannotStartSayWhy) {
   Definition odd = some();
   odd.owner = own_user();
