@@ -96,7 +96,8 @@ u64 read_gs_base() {
   return base;
 }
 
-/// DS, ES and GS as cases expect them. Needed before the first case and after one that loads a segment register.
+/// DS, ES and GS as cases expect them. Needed before the first case, after one that loads a segment register, and where
+/// the host has taken the base away.
 void set_segments() {
   const u64 gs_base = sandbox::gs_base;
   asm volatile("mov %w0, %%ds\n mov %w0, %%es\n mov %w0, %%gs\n wrgsbase %1" ::"r"(u32{selector::data}), "r"(gs_base));
@@ -178,11 +179,12 @@ std::span<u8> Native::memory() { return {reinterpret_cast<u8*>(sandbox::base), s
 Outcome Native::run(const State& state, bool bits64) {
   Outcome result;
   Entry entry{state.fpu, state.gpr, state.rip, bits64 ? selector::code64 : selector::code32, state.rflags};
+  if (read_gs_base() != sandbox::gs_base) set_segments();
   outcome = &result;
   cloister_oracle_enter(&entry);
   outcome = nullptr;
   if (result.state.seg[arch::seg_es] != selector::data || result.state.seg[arch::seg_ds] != selector::data ||
-      result.state.seg[arch::seg_gs] != selector::data || read_gs_base() != sandbox::gs_base) {
+      result.state.seg[arch::seg_gs] != selector::data) {
     set_segments();
   }
 
