@@ -21,6 +21,11 @@ Response reply_with(const Domains::DefinitionResult& result, int status = 200) {
   return result ? reply_with(*result, status) : refuse(result.error());
 }
 
+/// What the request asks of the definition's entity-tag. The call must outlive it.
+TagCondition condition_of(const ApiCall& call) {
+  return [&call](const std::string* tag) { return preconditions_hold(call.request.conditions, tag); };
+}
+
 }  // namespace
 
 CreateRequest configuration_of(const ApiCall& call, JsonFields& fields) {
@@ -39,13 +44,15 @@ Response put_definition(const ApiCall& call) {
   DefineRequest request{.name = call.domain, .as = configuration_of(call, fields)};
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
-  request.condition = [&](const std::string* tag) { return preconditions_hold(call.request.conditions, tag); };
+  request.condition = condition_of(call);
   const auto defined = call.domains.define(request);
   return reply_with(defined, defined && defined->made ? 201 : 200);
 }
 
 Response get_definition(const ApiCall& call) { return reply_with(call.domains.definition(call.domain)); }
-Response delete_definition(const ApiCall& call) { return reply_with(call.domains.undefine(call.domain)); }
+Response delete_definition(const ApiCall& call) {
+  return reply_with(call.domains.undefine(call.domain, condition_of(call)));
+}
 
 Response start_domain(const ApiCall& call) {
   bool paused = false;
@@ -63,7 +70,7 @@ Response start_domain(const ApiCall& call) {
 Response patch_domain(const ApiCall& call) {
   const auto body = parse_object(call.request.body);
   if (!body) return bad_body(body.error());
-  DomainChange change;
+  DomainChange change{.condition = condition_of(call)};
   JsonFields fields(*body);
   if (fields.has("name")) fields.text("name", change.name.emplace());
   std::string word;
@@ -89,7 +96,7 @@ Response define_and_start(const ApiCall& call, const CreateRequest& request) {
   const auto none_before = [](const std::string* tag) { return tag == nullptr; };
   const auto defined = call.domains.define({.name = name, .as = request, .condition = none_before});
   if (!defined && defined.error().status == 412)
-    return refuse({.status = 409, .message = "there is a domain '" + name + "' already"});
+    return refuse({.status = 409, .message = "'" + name + "' is defined already: `cloister start` starts it"});
   if (!defined) return refuse(defined.error());
   auto started = call.domains.start(defined->definition.uuid, request.paused);
   if (!started) {

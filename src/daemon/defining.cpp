@@ -17,6 +17,15 @@ bool may_define(const Owner& owner, const Owner& who) { return is_master(who.use
 
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
+/// 412 (RFC 9110, 15.5.13), where a condition does not hold.
+std::optional<ApiError> unmet_by(const TagCondition& condition, const Defined* present, const std::string& name) {
+  const std::string tag = present == nullptr ? std::string() : tag_of(present->definition);
+  if (!condition || condition(present == nullptr ? nullptr : &tag)) return std::nullopt;
+  return ApiError{
+      412,
+      "'" + name + (present == nullptr ? "' is not defined" : "' has another definition than the request expects")};
+}
+
 }  // namespace
 
 tl::expected<void, ApiError> Domains::keep(Definition definition) {
@@ -31,10 +40,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
   const Defined* const before = definitions_.with_name(config.name);
   if (before != nullptr && !may_define(before->definition.owner, as.owner))
     return tl::unexpected(not_yours(config.name));
-  const std::string tag = before == nullptr ? std::string() : tag_of(before->definition);
-  if (request.condition && !request.condition(before == nullptr ? nullptr : &tag))
-    return tl::unexpected(ApiError{412, before == nullptr ? "'" + config.name + "' is not defined"
-                                                          : "'" + config.name + "' has been defined by somebody else"});
+  if (const auto unmet = unmet_by(request.condition, before, config.name)) return tl::unexpected(*unmet);
   if (before != nullptr) {
     Definition next = before->definition;
     if (!config.uuid.empty() && config.uuid != next.uuid)
@@ -46,7 +52,9 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
     return next;
   }
   if (name_taken(config.name))
-    return tl::unexpected(ApiError{409, "there is a domain '" + config.name + "' already, which is gone when it ends"});
+    return tl::unexpected(ApiError{
+        409,
+        "'" + config.name + "' lives and is not defined: it can be when it has ended; create --persist does both"});
   if (!config.uuid.empty() && uuid_taken(config.uuid))
     return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
   if (definitions_.count() >= Definitions::most)
@@ -108,12 +116,14 @@ Domains::DefinitionResult Domains::definition(const std::string& key) const {
   return DefinitionInfo{.definition = (*found)->definition};
 }
 
-Domains::DefinitionResult Domains::undefine(const std::string& key) {
+Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition) {
   const MutexLock held(lock_);
   const auto found = defined(key);
   if (!found) return tl::unexpected(found.error());
   const Definition last = (*found)->definition;
-  if (const Pointer domain = living(last.uuid)) return tl::unexpected(lives_already(*domain));
+  if (const auto unmet = unmet_by(condition, *found, last.name)) return tl::unexpected(*unmet);
+  if (living(last.uuid) != nullptr)
+    return tl::unexpected(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"});
   if (auto removed = around_.records->remove_definition(last.uuid); !removed)
     return tl::unexpected(ApiError{500, removed.error()});
   definitions_.remove(last.uuid);
@@ -147,6 +157,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   const auto found = defined(key);
   if (!found) {
     if (domain == nullptr) return tl::unexpected(found.error());
+    if (const auto unmet = unmet_by(change.condition, nullptr, domain->record.name)) return tl::unexpected(*unmet);
     if (change.autostart || change.order || change.delay_seconds)
       return tl::unexpected(ApiError{409, found.error().message});
     if (!change.name) return info(*domain);
@@ -154,15 +165,15 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
     return rename(domain, *change.name);
   }
   const Definition before = (*found)->definition;
+  if (const auto unmet = unmet_by(change.condition, *found, before.name)) return tl::unexpected(*unmet);
   Definition next = before;
   next.autostart = change.autostart.value_or(next.autostart);
   next.order = change.order.value_or(next.order);
   next.delay_seconds = change.delay_seconds.value_or(next.delay_seconds);
   if (change.name && *change.name != next.name) {
     if (domain != nullptr)
-      return tl::unexpected(ApiError{409, "'" + next.name + "' has another name when it is shut off"});
-    if (name_taken(*change.name))
-      return tl::unexpected(ApiError{409, "there is a domain '" + *change.name + "' already"});
+      return tl::unexpected(ApiError{409, "'" + next.name + "' can be renamed when it is shut off"});
+    if (name_taken(*change.name)) return tl::unexpected(taken(*change.name));
     auto text = renamed(next.text, *change.name);
     if (!text) return tl::unexpected(ApiError{409, "'" + next.name + "': " + text.error()});
     next.text = std::move(*text);

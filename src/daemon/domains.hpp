@@ -60,12 +60,14 @@ struct DomainInfo {
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand
 };
 
+/// Whether something may be done, by the entity-tag of the definition that it is about; null: there is none. Empty: it
+/// may.
+using TagCondition = std::function<bool(const std::string* tag)>;
+
 struct DefineRequest {
-  std::string name;    ///< which the text must have
-  CreateRequest as{};  ///< by whom, and what
-  /// Whether it may be done, by the entity-tag of the definition that it would replace; null: there is none. Empty: it
-  /// may.
-  std::function<bool(const std::string* tag)> condition{};
+  std::string name;          ///< which the text must have
+  CreateRequest as{};        ///< by whom, and what
+  TagCondition condition{};  ///< of the definition that it would replace
 };
 struct DefinitionInfo {
   Definition definition;
@@ -77,6 +79,7 @@ struct DomainChange {
   std::optional<std::string> name{};
   std::optional<Autostart> autostart{};  ///< this and the rest: of a definition alone
   std::optional<u32> order{}, delay_seconds{};
+  TagCondition condition{};  ///< of its definition
 };
 
 /// A domain that the host's going down ends.
@@ -160,7 +163,7 @@ class Domains {
   /// root alone; a domain that lives has it at its next start.
   DefinitionResult define(const DefineRequest& request);
   DefinitionResult definition(const std::string& key) const;
-  DefinitionResult undefine(const std::string& key);
+  DefinitionResult undefine(const std::string& key, const TagCondition& condition = {});
   /// Of a definition.
   Result start(const std::string& key, bool paused);
   Result change(const std::string& key, const DomainChange& change);
@@ -282,6 +285,8 @@ class Domains {
   std::vector<MemoryHolder> memory_holders() const CLOISTER_REQUIRES(lock_);
   std::string name_of(u32 id) const CLOISTER_REQUIRES(lock_);
   bool name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
+  /// Why nothing else can have it.
+  ApiError taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
   bool uuid_taken(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
 

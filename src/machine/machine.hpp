@@ -69,8 +69,8 @@ struct MachineDescription {
   bool operator==(const MachineDescription&) const = default;
 };
 
-/// Reads and checks the text of a machine description. The error has the position; unknown keys are errors. A text without
-/// packages leaves them to load_machine, and has none here.
+/// Reads and checks the text of a machine description. The error has the position; unknown keys are errors. A text
+/// without packages leaves them to load_machine, and has none here.
 tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text);
 
 /// One package with 256 MiB of EPC.
@@ -80,7 +80,8 @@ MachineDescription default_machine();
 inline constexpr const char* machine_file = "/etc/cloister/machine.toml";
 
 /// The machine that `path` describes; without a path, that of machine_file, if it is there. Without a file, or one that
-/// says nothing of packages, these are the host's with the EPC that `host` has, else the default's. The error is a line for a person, with FILE:LINE:COLUMN where there is one.
+/// says nothing of packages, these are the host's with the EPC that `host` has, else the default's. The error is a line
+/// for a person, with FILE:LINE:COLUMN where there is one.
 tl::expected<MachineDescription, std::string> load_machine(const std::optional<std::string>& path,
                                                            const std::function<HostEpc()>& host);
 

@@ -104,7 +104,9 @@ def life(machine):
     on = m.get(f"/v1/domains/{off['uuid']}")
     assert on["id"] > 0 and on["uuid"] == off["uuid"] and on["differs"] == [], on
     assert b"differs" in cloister("info", "one")
-    for words in (("start", "one"), ("undefine", "one"), ("rename", "one", "two"), ("create", cloister.folder / "one.cfg")):
+    cloister("undefine", "one", status=FAILED)
+    assert "can be undefined when it is shut off" in cloister.said, cloister.said
+    for words in (("start", "one"), ("rename", "one", "two"), ("create", cloister.folder / "one.cfg")):
         cloister(*words, status=FAILED)
     # A change counts at the next start, by whatever it is asked for; what has another meaning alone is told.
     text = cloister.define("one", memory=96, vcpus=2)
@@ -140,9 +142,12 @@ def persist(machine):
     cloister("create", "--persist", cloister.file("one", domain_config("one", m.kernel("resident"))))
     assert m.domains()["one"]["persistent"] and m.domains()["one"]["epc_mib"] == 1
     cloister("create", "--persist", cloister.folder / "one.cfg", status=FAILED)
+    assert "is defined already" in cloister.said, cloister.said
     cloister("create", "--persist", cloister.file("big", domain_config("big", m.kernel("resident"), epc=4)), status=FAILED)
     assert "defined" in cloister.said and "not started" in cloister.said, cloister.said
     assert cloister.listed()["big"][:3] == ["-", "shut", "off"]
+    cloister("create", cloister.folder / "big.cfg", status=FAILED)
+    assert "is defined, and shut off" in cloister.said, cloister.said
     cloister("create", cloister.file("gone", domain_config("gone", m.kernel("resident"), epc=0)))
     assert not m.domains()["gone"]["persistent"] and m.domains()["gone"]["uuid"]
     for words in (("dumpcfg", "gone"), ("undefine", "gone"), ("define", cloister.folder / "gone.cfg"), ("autostart", "gone", "on")):
@@ -284,6 +289,12 @@ def tags(machine):
     assert answer.headers["ETag"] == third and answer.json["config"].endswith("# 3\n"), answer.body
     assert m.request("GET", path + "/definition", headers={"If-None-Match": third}).status == 304
     assert m.request("GET", path + "/definition", headers={"If-None-Match": first}).status == 200
+    # What changes or removes it keeps to the tag, too.
+    for method, where, body in (("PATCH", path, {"order": 5}), ("DELETE", path + "/definition", None)):
+        for wrong in ({"If-Match": first}, {"If-None-Match": third}):
+            answer = m.request(method, where, body, wrong)
+            assert answer.status == 412 and "another definition" in answer.json["error"]["message"], answer.body
+    assert m.request("PATCH", path, {"order": 5}, {"If-Match": third}).status == 200
     # When it is started is no part of what was written.
     assert m.request("PATCH", path, {"autostart": "on", "order": 1}).status == 200
     m.restart()
