@@ -22,10 +22,6 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-bool same_bit(const policy::Feature& a, const policy::Feature& b) {
-  return a.leaf == b.leaf && a.subleaf == b.subleaf && a.reg == b.reg && a.bit == b.bit;
-}
-
 }  // namespace
 
 tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(std::string_view text) {
@@ -54,7 +50,7 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
       return Failed("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
     }
     std::erase_if(overrides,
-                  [&](const policy::CpuidOverride& o) { return same_bit(*policy::find_feature(o.feature), *feature); });
+                  [&](const policy::CpuidOverride& o) { return *policy::find_feature(o.feature) == *feature; });
     if (value == "0" || value == "1") overrides.push_back({std::string(name), value == "1"});
   }
   return overrides;

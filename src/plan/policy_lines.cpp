@@ -18,8 +18,8 @@ std::vector<std::string> names_of_bits(u32 leaf, u32 subleaf, const CpuidRegs& r
   const policy::Feature* last = nullptr;
   for (const policy::Feature& feature : policy::features()) {
     if (feature.leaf != leaf || feature.subleaf != subleaf) continue;
-    const bool alias = last != nullptr && last->reg == feature.reg && last->bit == feature.bit;
-    if (!alias && ((arch::value_of(regs, feature.reg) >> feature.bit) & 1) != 0) names.emplace_back(feature.name);
+    const bool alias = last != nullptr && *last == feature;
+    if (!alias && arch::has(regs, feature)) names.emplace_back(feature.name);
     last = &feature;
   }
   if (leaf == arch::leaf::sgx && subleaf == 0) {

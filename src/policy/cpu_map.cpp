@@ -30,6 +30,23 @@ const MapModel* CpuMap::find_model(std::string_view name) const {
   return found == models.end() ? nullptr : &*found;
 }
 
+MapBits bits_of(const CpuidBit& bit) {
+  MapBits bits{bit.leaf, bit.subleaf, {}};
+  arch::value_of(bits.mask, bit.reg) = u32{1} << bit.bit;
+  return bits;
+}
+
+Known says(const CpuidTable& table, const MapBits& bits) {
+  const auto [regs, known] = table.look(bits.leaf, bits.subleaf);
+  Known all = Known::yes;
+  for (const CpuidReg reg : {CpuidReg::eax, CpuidReg::ebx, CpuidReg::ecx, CpuidReg::edx}) {
+    const u32 missing = value_of(bits.mask, reg) & ~value_of(regs, reg);
+    if ((missing & value_of(known, reg)) != 0) return Known::no;
+    if (missing != 0) all = Known::unknown;
+  }
+  return all;
+}
+
 bool has(const CpuidTable& table, const MapFeature& feature) {
   return feature.cpuid && has(table, *feature.cpuid) &&
          std::ranges::all_of(feature.also, [&](const MapBits& bits) { return has(table, bits); });

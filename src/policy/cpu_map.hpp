@@ -46,6 +46,11 @@ struct CpuMap {
   bool operator==(const CpuMap&) const = default;
 };
 
+/// The one bit.
+MapBits bits_of(const CpuidBit& bit);
+
+/// All of the bits are set, as far as is known: one that is not set is enough for `no`.
+Known says(const CpuidTable& table, const MapBits& bits);
 /// All bits of the feature are set; false for one of an MSR.
 bool has(const CpuidTable& table, const MapFeature& feature);
 

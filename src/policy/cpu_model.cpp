@@ -33,27 +33,10 @@ std::string vendor_of(const CpuidTable& table) {
   return {};
 }
 
-constexpr u32 range_of(u32 leaf) { return leaf & 0xffff'0000; }
-
-/// Whether the leaf would say anything if the dump showed it.
-Known answers(const CpuidTable& table, u32 leaf, u32 subleaf) {
-  const auto shown = [&](u32 l, u32 s) { return table.leaves().contains({l, s}); };
-  const u32 first = range_of(leaf);
-  if (!shown(first, 0)) {
-    // Only these two ranges belong to every processor.
-    return first == arch::leaf::basic_max || first == arch::leaf::extended_max ? Known::unknown : Known::no;
-  }
-  if (table.get(first, 0).eax < leaf) return Known::no;
-  // Leaf 7 counts its sub-leaves; leaves 0DH and 12H are empty without their feature.
-  if (leaf == arch::leaf::features && subleaf > 0 && shown(leaf, 0)) {
-    return table.get(leaf, 0).eax < subleaf ? Known::no : Known::unknown;
-  }
+/// Leaves 0DH and 12H are empty without their feature.
+bool lacks_ground(const CpuidTable& table, u32 leaf) {
   const char* const ground = leaf == arch::leaf::sgx ? "sgx" : leaf == arch::leaf::xsave ? "xsave" : nullptr;
-  if (ground != nullptr) {
-    const Feature& feature = *find_feature(ground);
-    if (shown(feature.leaf, feature.subleaf) && !has(table, feature)) return Known::no;
-  }
-  return Known::unknown;
+  return ground != nullptr && table.says(*find_feature(ground)) == Known::no;
 }
 
 /// MSRs that are there only with a CPUID bit (SDM vol. 4, table 2-2).
@@ -68,22 +51,19 @@ Known known_by_leaves(const CpuidTable& table, const MapFeature& feature) {
   if (!feature.cpuid) {
     for (const MsrGround& g : msr_grounds) {
       if (!feature.msr || *feature.msr < g.first || *feature.msr > g.last) continue;
-      const Feature& ground = *find_feature(g.feature);
-      const bool shown = table.leaves().contains({ground.leaf, ground.subleaf});
-      if (shown && !has(table, ground)) return Known::no;
+      if (table.says(*find_feature(g.feature)) == Known::no) return Known::no;
     }
     return Known::unknown;
   }
   std::vector<MapBits> parts{*feature.cpuid};
   parts.insert(parts.end(), feature.also.begin(), feature.also.end());
-  bool shown = true;
+  Known all = Known::yes;
   for (const MapBits& part : parts) {
-    if (table.leaves().contains({part.leaf, part.subleaf})) continue;
-    if (answers(table, part.leaf, part.subleaf) == Known::no) return Known::no;
-    shown = false;
+    const Known here = says(table, part);
+    if (here == Known::no || (here == Known::unknown && lacks_ground(table, part.leaf))) return Known::no;
+    if (here == Known::unknown) all = Known::unknown;
   }
-  if (has(table, feature)) return Known::yes;
-  return shown ? Known::no : Known::unknown;
+  return all;
 }
 
 struct FamilyModel {
@@ -154,9 +134,7 @@ NamedCpu describe(const CpuMap& map, const MapModel& model, const std::vector<bo
 const Feature* feature_of(const MapFeature& feature) {
   if (!feature.cpuid || !feature.also.empty()) return nullptr;
   for (const Feature& f : features()) {
-    CpuidRegs bit;
-    arch::value_of(bit, f.reg) = u32{1} << f.bit;
-    if (*feature.cpuid == MapBits{f.leaf, f.subleaf, bit}) return &f;
+    if (*feature.cpuid == bits_of(f)) return &f;
   }
   return nullptr;
 }
@@ -191,13 +169,13 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
   for (const MapFeature& feature : map.features) {
     Known known = Known::unknown;
     const Feature* const ours = feature_of(feature);
-    const auto named = host.named.find(ours != nullptr ? std::string(ours->name) : feature.name);
+    const Known named = ours != nullptr ? host.named.says(*ours) : Known::unknown;
     if (ours != nullptr && ours->name.starts_with("sgx")) {
       known = policy::has(host, *ours);
     } else if (!host.cpus.empty()) {
       known = known_by_leaves(host.cpus.front().table, feature);
-    } else if (named != host.named.end()) {
-      known = named->second ? Known::yes : Known::no;
+    } else if (named != Known::unknown) {
+      known = named;
     } else if (model != nullptr) {
       const bool in_model = std::ranges::find(model->features, feature.name) != model->features.end();
       known = in_model ? Known::yes : Known::no;
@@ -261,9 +239,7 @@ std::optional<NamedCpu> name_host(const MappedCpu& host, const CpuMap& map) {
 CpuMap map_of_features() {
   CpuMap map;
   for (const Feature& f : features()) {
-    CpuidRegs mask;
-    arch::value_of(mask, f.reg) = u32{1} << f.bit;
-    const MapBits bits{f.leaf, f.subleaf, mask};
+    const MapBits bits = bits_of(f);
     const auto same = std::ranges::find(map.features, std::optional(bits), &MapFeature::cpuid);
     if (same != map.features.end()) {
       same->aliases.emplace_back(f.name);

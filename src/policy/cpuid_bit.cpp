@@ -37,7 +37,7 @@ std::optional<CpuidReg> read_register(std::string_view text) {
   return static_cast<CpuidReg>(found - std::begin(names));
 }
 
-std::optional<Feature> read(std::string_view text) {
+std::optional<CpuidBit> read(std::string_view text) {
   if (text.starts_with("cpuid.")) text.remove_prefix(6);
   const std::size_t open = text.find('[');
   if (open == text.npos || !text.ends_with(']')) return std::nullopt;
@@ -51,7 +51,7 @@ std::optional<Feature> read(std::string_view text) {
   const auto leaf = read_number(place.substr(0, dot));
   const auto subleaf = dot == place.size() ? std::optional<u32>(0) : read_number(place.substr(dot + 1));
   if (!leaf || !subleaf || !reg || !bit || *bit > 31) return std::nullopt;
-  return Feature{{}, *leaf, *subleaf, *reg, static_cast<u8>(*bit)};
+  return CpuidBit{*leaf, *subleaf, *reg, static_cast<u8>(*bit)};
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ bool looks_like_bit(std::string_view text) {
   return !text.empty() && text.front() >= '0' && text.front() <= '9' && text.find('.') != text.npos;
 }
 
-tl::expected<Feature, std::string> read_bit(std::string_view text) {
+tl::expected<CpuidBit, std::string> read_bit(std::string_view text) {
   if (const auto bit = read(lower_case(text))) return *bit;
   return tl::unexpected(
       std::string("expected a bit such as 7.0.ebx[2] or 0x12.1.eax[4]: leaf, sub-leaf, register, and a bit up to 31"));

@@ -13,7 +13,7 @@ namespace cloister::policy {
 bool looks_like_bit(std::string_view text);
 
 /// A leaf, perhaps a sub-leaf (else 0), a register and a bit. Leaves are decimal, or hexadecimal with 0x before them or
-/// an H behind. The result has no name. The error says what was expected.
-tl::expected<Feature, std::string> read_bit(std::string_view text);
+/// an H behind. The error says what was expected.
+tl::expected<CpuidBit, std::string> read_bit(std::string_view text);
 
 }  // namespace cloister::policy

@@ -86,16 +86,9 @@ std::span<const Dependence> dependences() {
   return rules;
 }
 
-bool has(const CpuidTable& table, const Feature& feature) {
-  return ((arch::value_of(table.get(feature.leaf, feature.subleaf), feature.reg) >> feature.bit) & 1) != 0;
-}
-
-void put(CpuidTable& table, const Feature& feature, bool on) {
-  CpuidRegs regs = table.get(feature.leaf, feature.subleaf);
-  u32& value = arch::value_of(regs, feature.reg);
-  const u32 mask = u32{1} << feature.bit;
-  value = on ? value | mask : value & ~mask;
-  table.set(feature.leaf, feature.subleaf, regs);
+void put(CpuidTable& table, const CpuidBit& bit, bool on) {
+  table.set(bit.leaf, bit.subleaf, table.get(bit.leaf, bit.subleaf));
+  table.learn(bit, on);
 }
 
 void clear_dependents(CpuidTable& table) {
@@ -111,13 +104,9 @@ void clear_dependents(CpuidTable& table) {
   }
 }
 
-std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature) {
+std::optional<std::string_view> missing_ground(const CpuidTable& table, const CpuidBit& bit) {
   for (const Dependence& rule : dependences()) {
-    const Feature& dependent = *find_feature(rule.feature);
-    if (dependent.leaf != feature.leaf || dependent.subleaf != feature.subleaf || dependent.reg != feature.reg ||
-        dependent.bit != feature.bit) {
-      continue;
-    }
+    if (*find_feature(rule.feature) != bit) continue;
     const Feature& ground = *find_feature(rule.needs);
     // The deepest one is the cause.
     if (const auto deeper = missing_ground(table, ground)) return deeper;

@@ -17,12 +17,12 @@ struct Dependence {
 /// Direct dependences, by the features' first names; what needs another one stands after that one's own.
 std::span<const Dependence> dependences();
 
-void put(CpuidTable& table, const Feature& feature, bool on);
+void put(CpuidTable& table, const CpuidBit& bit, bool on);
 
 /// Clears every feature that needs one which the table does not have, until nothing changes.
 void clear_dependents(CpuidTable& table);
 
-/// A feature that `feature` needs, directly or not, and that the table does not have.
-std::optional<std::string_view> missing_ground(const CpuidTable& table, const Feature& feature);
+/// A feature that the bit's needs, directly or not, and that the table does not have.
+std::optional<std::string_view> missing_ground(const CpuidTable& table, const CpuidBit& bit);
 
 }  // namespace cloister::policy

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "policy/feature_rows.hpp"
 #include "text/nearest.hpp"
 
 namespace cloister::policy {
@@ -150,12 +151,8 @@ constexpr Word words[] = {
     {leaf::extended_features, 0, CpuidReg::edx},
 };
 
-std::string name_of_bit(const Word& word, unsigned bit) {
-  for (const Feature& f : features()) {
-    if (f.leaf == word.leaf && f.subleaf == word.subleaf && f.reg == word.reg && f.bit == bit) {
-      return std::string(f.name);
-    }
-  }
+std::string name_of_bit(const Word& word, u8 bit) {
+  if (const FeatureRow* const row = row_of({word.leaf, word.subleaf, word.reg, bit})) return std::string(row->name);
   constexpr const char* registers[] = {"EAX", "EBX", "ECX", "EDX"};
   char leaf[8];
   char* const end = std::to_chars(leaf, std::end(leaf), word.leaf, 16).ptr;
@@ -185,7 +182,7 @@ FeatureNames beyond(const CpuidTable& one, const CpuidTable& another) {
     if (word.leaf == leaf::sgx && !with_sgx) continue;
     const u32 bits = value_of(one.get(word.leaf, word.subleaf), word.reg) &
                      ~value_of(another.get(word.leaf, word.subleaf), word.reg) & ~word.ignored;
-    for (unsigned bit = 0; bit < 32; ++bit) {
+    for (u8 bit = 0; bit < 32; ++bit) {
       if ((bits >> bit & 1) == 0) continue;
       const std::string name = name_of_bit(word, bit);
       (word.leaf == leaf::sgx || name.starts_with("sgx") ? names.sgx : names.other).push_back(name);
@@ -233,17 +230,17 @@ std::string unknown_description(std::string_view name) {
 
 CpuidTable leaves_of(const Description& d) {
   constexpr CpuidRegs intel{0x20, 0x756e6547, 0x6c65746e, 0x49656e69};
-  constexpr u32 epc_section = 1, last_extended = 0x8000'0008;
+  constexpr u32 epc_section = 1, last_extended = 0x8000'0008, all = ~u32{0};
   CpuidTable leaves;
   leaves.set(leaf::basic_max, 0, intel);
-  leaves.set(leaf::version, 0, {d.signature, 0, d.leaf1_ecx, d.leaf1_edx});
+  leaves.learn(leaf::version, 0, {d.signature, 0, d.leaf1_ecx, d.leaf1_edx}, {all, 0, all & ~osxsave, all});
   leaves.set(leaf::features, 0, {0, d.leaf7_ebx, d.leaf7_ecx, d.leaf7_edx});
-  leaves.set(leaf::xsave, 1, {d.xsave_eax, 0, 0, 0});
+  leaves.learn(leaf::xsave, 1, {d.xsave_eax, 0, 0, 0}, {all, 0, 0, 0});
   leaves.set(leaf::sgx, 0, d.capabilities);
   leaves.set(leaf::sgx, 1, d.attributes);
   leaves.set(leaf::sgx, 2, {epc_section, 0, d.epc_property, 0});
   leaves.set(leaf::extended_max, 0, {last_extended, 0, 0, 0});
-  leaves.set(leaf::extended_features, 0, {0, 0, d.extended_ecx, d.extended_edx});
+  leaves.learn(leaf::extended_features, 0, {0, 0, d.extended_ecx, d.extended_edx}, {0, 0, all, all});
   char brand[48]{};
   std::memcpy(brand, d.brand.data(), std::min(d.brand.size(), sizeof brand));
   for (u32 i = 0; i < 3; ++i) {

@@ -9,10 +9,7 @@
 
 namespace cloister::policy {
 
-struct FeatureRow {
-  u32 leaf, subleaf;
-  CpuidReg reg;
-  u8 bit;
+struct FeatureRow : CpuidBit {
   std::string_view name;                         ///< the one that is printed
   std::string_view libvirt, qemu, xen, cpuinfo;  ///< empty: none, or a word that others use for an MSR
   std::string_view also = {};                    ///< one more spelling that people use
@@ -20,7 +17,7 @@ struct FeatureRow {
 
 /// Rows of one register stand together.
 std::span<const FeatureRow> feature_rows();
-/// The row of a feature's bit; null for a bit that no row has.
-const FeatureRow* row_of(const Feature& feature);
+/// The row of a bit; null for one that no row has.
+const FeatureRow* row_of(const CpuidBit& bit);
 
 }  // namespace cloister::policy

@@ -17,7 +17,7 @@ std::vector<Feature> all_spellings() {
     for (const std::string_view name : {row.name, row.libvirt, row.qemu, row.xen, row.cpuinfo, row.also}) {
       const bool known = std::find_if(features.begin() + first, features.end(),
                                       [&](const Feature& f) { return f.name == name; }) != features.end();
-      if (!name.empty() && !known) features.push_back({name, row.leaf, row.subleaf, row.reg, row.bit});
+      if (!name.empty() && !known) features.push_back({row, name});
     }
   }
   return features;

@@ -13,12 +13,8 @@ namespace cloister::policy {
 
 namespace {
 
-bool same_bit(const Feature& a, const Feature& b) {
-  return a.leaf == b.leaf && a.subleaf == b.subleaf && a.reg == b.reg && a.bit == b.bit;
-}
-
 /// Whether the answer's place needs a sub-leaf to be told.
-bool has_subleaf(const Feature& feature) { return feature.subleaf != 0 || has_subleaves(feature.leaf); }
+bool has_subleaf(const CpuidBit& bit) { return bit.subleaf != 0 || has_subleaves(bit.leaf); }
 
 /// Guests that use these cannot migrate; libvirt's map says so.
 constexpr std::string_view not_migratable[] = {"xsaves", "invtsc"};
@@ -83,7 +79,7 @@ const Feature* find_spelling(std::string_view word, Tool tool) {
 std::vector<std::string_view> requirements(const Feature& feature) {
   std::vector<std::string_view> names;
   for (const Dependence& dependence : dependences()) {
-    if (same_bit(*find_feature(dependence.feature), feature)) names.push_back(dependence.needs);
+    if (*find_feature(dependence.feature) == feature) names.push_back(dependence.needs);
   }
   return names;
 }
@@ -96,11 +92,11 @@ std::vector<std::string_view> processors_with(const Feature& feature) {
   return names;
 }
 
-std::string place_of(const Feature& feature) {
+std::string place_of(const CpuidBit& bit) {
   constexpr const char* registers[] = {"EAX", "EBX", "ECX", "EDX"};
-  std::string place = "leaf " + hexadecimal(feature.leaf);
-  if (has_subleaf(feature)) place += ", sub-leaf " + std::to_string(feature.subleaf);
-  return place + ", " + registers[static_cast<unsigned>(feature.reg)] + " bit " + std::to_string(feature.bit);
+  std::string place = "leaf " + hexadecimal(bit.leaf);
+  if (has_subleaf(bit)) place += ", sub-leaf " + std::to_string(bit.subleaf);
+  return place + ", " + registers[static_cast<unsigned>(bit.reg)] + " bit " + std::to_string(bit.bit);
 }
 
 std::string libvirt_element(const Feature& feature) {

@@ -48,7 +48,7 @@ std::vector<std::string_view> requirements(const Feature& feature);
 std::vector<std::string_view> processors_with(const Feature& feature);
 
 /// "leaf 0x12, sub-leaf 1, EAX bit 4"; without a sub-leaf where the leaf has none.
-std::string place_of(const Feature& feature);
+std::string place_of(const CpuidBit& bit);
 /// libvirt's <feature> element, as in its x86_features.xml: three lines, two spaces before the first.
 std::string libvirt_element(const Feature& feature);
 

@@ -50,12 +50,7 @@ Maybe processors_differ(const HostView& host, const SgxReport&) {
                  true};
 }
 
-bool is_guest(const HostView& host) {
-  constexpr u32 under_hypervisor = 1u << 31;
-  const auto& leaves = host.cpus.front().table.leaves();
-  const auto version = leaves.find({leaf::version, 0});
-  return version != leaves.end() && (version->second.ecx & under_hypervisor) != 0;
-}
+bool is_guest(const HostView& host) { return host.cpus.front().table.says(*find_feature("hypervisor")) == Known::yes; }
 
 Maybe no_sgx(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::absent || host.cpus.empty() || !others_of(host).empty()) return std::nullopt;

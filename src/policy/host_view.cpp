@@ -4,9 +4,6 @@
 
 #include <algorithm>
 
-#include "policy/feature_rows.hpp"
-#include "policy/leaves.hpp"
-
 namespace cloister::policy {
 
 using namespace arch;
@@ -16,24 +13,6 @@ namespace {
 constexpr u32 type = 0xf, epc_section = 1, low = 0xffff'f000, high = 0xf'ffff;  // leaf 12H, sub-leaves 2 and up
 constexpr u32 first_section = 2;
 
-/// The registers of a leaf that a dump shows, or zeros where it shows that there is no such leaf.
-std::optional<CpuidRegs> shown(const CpuidTable& table, u32 leaf, u32 subleaf) {
-  const auto& leaves = table.leaves();
-  if (const auto entry = leaves.find({leaf, has_subleaves(leaf) ? subleaf : 0}); entry != leaves.end())
-    return entry->second;
-  const auto range = leaves.find({leaf & 0xc000'0000, 0});
-  if (range != leaves.end() && leaf > range->second.eax) return CpuidRegs{};
-  const auto structured = leaves.find({leaf::features, 0});
-  if (leaf == leaf::features && structured != leaves.end() && subleaf > structured->second.eax) return CpuidRegs{};
-  return std::nullopt;
-}
-
-Known bit(const CpuidTable& table, const Feature& feature) {
-  const auto regs = shown(table, feature.leaf, feature.subleaf);
-  if (!regs) return Known::unknown;
-  return (value_of(*regs, feature.reg) >> feature.bit & 1) != 0 ? Known::yes : Known::no;
-}
-
 /// Excerpts may show what only a processor with SGX shows, and not leaf 7.
 bool enumerates_sgx(const CpuidTable& table) {
   return std::ranges::any_of(table.leaves(), [](const auto& entry) {
@@ -42,23 +21,15 @@ bool enumerates_sgx(const CpuidTable& table) {
   });
 }
 
-Known has_by_leaves(const CpuidTable& table, const Feature& feature) {
-  const Feature &sgx = *find_feature("sgx"), &sgx1 = *find_feature("sgx1");
-  const Known known = bit(table, feature);
-  const bool asks_sgx = feature.leaf == sgx.leaf && feature.reg == sgx.reg && feature.bit == sgx.bit;
-  if (asks_sgx && known == Known::unknown && enumerates_sgx(table)) return Known::yes;
-  if (feature.leaf == leaf::sgx && (bit(table, sgx) == Known::no || bit(table, sgx1) == Known::no)) return Known::no;
-  return known;
+/// Without SGX, or where firmware keeps it off, there is nothing that leaf 12H enumerates.
+Known judge(const CpuidTable& table, const CpuidBit& bit) {
+  const auto lacks = [&](const char* name) { return table.says(*find_feature(name)) == Known::no; };
+  return bit.leaf == leaf::sgx && (lacks("sgx") || lacks("sgx1")) ? Known::no : table.says(bit);
 }
 
-Known has_by_name(const HostView& host, const Feature& feature) {
-  const auto says = [&](const std::string& name) {
-    const auto found = host.named.find(name);
-    if (found == host.named.end()) return Known::unknown;
-    return found->second ? Known::yes : Known::no;
-  };
-  if (feature.leaf == leaf::sgx && (says("sgx") == Known::no || says("sgx1") == Known::no)) return Known::no;
-  return says(first_name(feature));
+Known has_by_leaves(const CpuidTable& table, const CpuidBit& bit) {
+  const Known known = judge(table, bit);
+  return known == Known::unknown && bit == *find_feature("sgx") && enumerates_sgx(table) ? Known::yes : known;
 }
 
 /// The sections that one processor lists. A list that was begun ends with the dump, for its writers stop at the first
@@ -66,14 +37,14 @@ Known has_by_name(const HostView& host, const Feature& feature) {
 std::optional<std::vector<EpcSectionView>> sections_of(const CpuidTable& table) {
   std::vector<EpcSectionView> sections;
   for (u32 subleaf = first_section;; ++subleaf) {
-    const auto regs = shown(table, leaf::sgx, subleaf);
-    if (!regs && subleaf == first_section) return std::nullopt;
-    if (!regs || (regs->eax & type) == 0) return sections;
-    const u64 bytes = u64{regs->edx & high} << 32 | (regs->ecx & low);
-    if ((regs->eax & type) != epc_section || bytes == 0) continue;
-    sections.push_back({.base = u64{regs->ebx & high} << 32 | (regs->eax & low),
+    const auto [regs, known] = table.look(leaf::sgx, subleaf);
+    if (known == CpuidRegs{} && subleaf == first_section) return std::nullopt;
+    if ((regs.eax & type) == 0) return sections;
+    const u64 bytes = u64{regs.edx & high} << 32 | (regs.ecx & low);
+    if ((regs.eax & type) != epc_section || bytes == 0) continue;
+    sections.push_back({.base = u64{regs.ebx & high} << 32 | (regs.eax & low),
                         .bytes = bytes,
-                        .property = static_cast<u8>(regs->ecx & type),
+                        .property = static_cast<u8>(regs.ecx & type),
                         .node = std::nullopt});
   }
 }
@@ -101,19 +72,14 @@ void place(std::vector<EpcSectionView>& sections, const std::map<u32, u64>& node
 
 }  // namespace
 
-std::string first_name(const Feature& feature) {
-  const FeatureRow* const row = row_of(feature);
-  return std::string(row == nullptr ? feature.name : row->name);
-}
-
-Known has(const HostView& host, const Feature& feature) {
+Known has(const HostView& host, const CpuidBit& bit) {
   Known known = Known::unknown;
   for (const DumpedCpu& cpu : host.cpus) {
-    const Known here = has_by_leaves(cpu.table, feature);
+    const Known here = has_by_leaves(cpu.table, bit);
     if (here == Known::no) return Known::no;
     if (here == Known::yes) known = Known::yes;
   }
-  return known == Known::unknown ? has_by_name(host, feature) : known;
+  return known == Known::unknown ? judge(host.named, bit) : known;
 }
 
 std::optional<std::vector<EpcSectionView>> epc_of(const HostView& host) {

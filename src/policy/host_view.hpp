@@ -10,7 +10,6 @@
 
 #include "policy/cpuid_dump.hpp"
 #include "policy/descriptions.hpp"
-#include "policy/known.hpp"
 #include "policy/policy.hpp"
 
 namespace cloister::policy {
@@ -38,23 +37,20 @@ struct HostEnvironment {
 };
 
 struct HostView {
-  std::string name;             ///< for a person: "this host", or the file
-  std::string source;           ///< what it was read from: "CPUID", "cpuid -r", "libvirt domain capabilities", …
-  std::vector<DumpedCpu> cpus;  ///< with the leaves that the source shows; may be empty
-  std::map<std::string, bool> named;  ///< features by our first name, where the source speaks of names, not leaves
-  std::optional<std::string> model;   ///< the CPU model that a tool gave the host
+  std::string name;                  ///< for a person: "this host", or the file
+  std::string source;                ///< what it was read from: "CPUID", "cpuid -r", "libvirt domain capabilities", …
+  std::vector<DumpedCpu> cpus;       ///< with the leaves that the source shows; may be empty
+  CpuidTable named;                  ///< bits that the source told of by their names or one by one, not as leaves
+  std::optional<std::string> model;  ///< the CPU model that a tool gave the host
   std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
   std::string refusal;                             ///< in the source's words, why guests cannot have SGX; may be empty
   std::optional<HostEnvironment> environment;      ///< of this host only
 };
 
-/// The key of a feature in HostView::named: the first name of its bit.
-std::string first_name(const Feature& feature);
-
-/// Whether the host has a feature: by the leaves of its processors (one without it is enough for `no`), else by name. A
+/// Whether the host has a bit: by the leaves of its processors (one without it is enough for `no`), else by name. A
 /// leaf that a dump does not show, though its maximum leaf reaches so far, is unknown. Where SGX is absent or switched
 /// off, so is all that leaf 12H enumerates.
-Known has(const HostView& host, const Feature& feature);
+Known has(const HostView& host, const CpuidBit& bit);
 
 /// The EPC sections, from the first processor's leaves or as the source lists them, never added up over processors;
 /// nullopt: unknown. Sections that CPUID lists get their NUMA nodes by the bytes that the environment's nodes have.

@@ -260,9 +260,7 @@ std::vector<const Feature*> sgx_features() {
   for (const Feature& feature : features()) {
     // ENCLV stays the hypervisor's: no guest has it.
     if (!feature.name.starts_with("sgx") || feature.name == "sgx-enclv") continue;
-    const bool alias = std::ranges::any_of(all, [&](const Feature* f) {
-      return f->leaf == feature.leaf && f->subleaf == feature.subleaf && f->reg == feature.reg && f->bit == feature.bit;
-    });
+    const bool alias = std::ranges::any_of(all, [&](const Feature* f) { return *f == feature; });
     if (!alias) all.push_back(&feature);
   }
   return all;

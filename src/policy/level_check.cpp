@@ -22,12 +22,7 @@ struct Named {
 };
 
 /// The first name's row of the feature's bit.
-const Feature* first_of(const Feature& feature) {
-  const auto same = [&](const Feature& f) {
-    return f.leaf == feature.leaf && f.subleaf == feature.subleaf && f.reg == feature.reg && f.bit == feature.bit;
-  };
-  return &*std::ranges::find_if(features(), same);
-}
+const Feature* first_of(const Feature& feature) { return &*std::ranges::find(features(), feature); }
 
 std::optional<Named> find_name_as_written(std::string_view name, const CpuMap& map) {
   const Feature* feature = find_feature(name);

@@ -12,12 +12,6 @@ namespace cloister::policy {
 
 namespace {
 
-MapBits bits_of(const Feature& feature) {
-  MapBits bits{feature.leaf, feature.subleaf, {}};
-  arch::value_of(bits.mask, feature.reg) = u32{1} << feature.bit;
-  return bits;
-}
-
 bool is(const MapFeature& feature, const MapBits& bits) { return feature.cpuid == bits && feature.also.empty(); }
 
 }  // namespace

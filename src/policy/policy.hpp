@@ -14,41 +14,52 @@
 #include "arch/cpuid.hpp"
 #include "arch/msr.hpp"
 #include "arch/types.hpp"
+#include "policy/known.hpp"
 
 namespace cloister::policy {
 
+using arch::CpuidBit;
 using arch::CpuidReg;
 using arch::CpuidRegs;
 
-/// A CPUID policy: what each leaf and sub-leaf returns. A leaf without sub-leaves is kept as sub-leaf 0 and answers for
-/// every one. Leaves beyond the maximum answer zeros.
+/// What a processor offers: CPUID leaves, with a mask of the bits that are known. A policy is known wholly; a dump may
+/// stop short, a description leaves registers out, and a tool may speak of single bits. A leaf without sub-leaves is
+/// kept as sub-leaf 0 and answers for every one. Leaves beyond the maximum answer zeros.
 class CpuidTable {
  public:
+  struct Leaf {
+    CpuidRegs regs, known;  ///< only bits of `regs` that are in `known` say anything; the others are 0
+  };
+  /// The leaf is known wholly.
   void set(u32 leaf, u32 subleaf, const CpuidRegs& regs);
+  /// These bits of the leaf are known too.
+  void learn(u32 leaf, u32 subleaf, const CpuidRegs& regs, const CpuidRegs& known);
+  void learn(const CpuidBit& bit, bool on);
   /// What CPUID returns to a guest with this policy.
   CpuidRegs get(u32 leaf, u32 subleaf) const;
-  /// All leaves with content, in order.
+  /// What is known of a leaf: its entry, or zeros if what is there excludes the leaf, or else nothing.
+  Leaf look(u32 leaf, u32 subleaf) const;
+  Known says(const CpuidBit& bit) const;
+  /// All leaves of which something is known, in order.
   const std::map<std::pair<u32, u32>, CpuidRegs>& leaves() const { return leaves_; }
   bool operator==(const CpuidTable&) const = default;
 
  private:
   std::map<std::pair<u32, u32>, CpuidRegs> leaves_;
+  std::map<std::pair<u32, u32>, CpuidRegs> masks_;  ///< of the leaves that are not known wholly
 };
 
-/// A named feature bit.
-struct Feature {
+/// A named feature bit. Names of one bit compare equal.
+struct Feature : CpuidBit {
   std::string_view name;  ///< as libxl, libvirt and QEMU spell it: "sgx", "sgxlc", "sse4.1"
-  u32 leaf, subleaf;
-  CpuidReg reg;
-  u8 bit;
 };
 /// Every feature that a configuration may name.
 const std::vector<Feature>& features();
 const Feature* find_feature(std::string_view name);
 /// What to say of a name that is no feature's: with the nearest one that is.
 std::string unknown_feature(std::string_view name);
-/// The table has the feature's bit set.
-bool has(const CpuidTable& table, const Feature& feature);
+/// A guest with this policy finds the bit set.
+bool has(const CpuidTable& table, const CpuidBit& bit);
 
 /// The MSRs of SGX: a machine's as firmware left them, or those that a domain has instead.
 struct MsrPolicy {

@@ -21,10 +21,7 @@ std::vector<const Feature*> sgx_features() {
 }
 
 void describe_enclaves(SgxReport& report, const CpuidTable& table) {
-  const auto regs = [&](u32 subleaf) {
-    const auto found = table.leaves().find({leaf::sgx, subleaf});
-    return found == table.leaves().end() ? CpuidRegs{} : found->second;
-  };
+  const auto regs = [&](u32 subleaf) { return table.look(leaf::sgx, subleaf).regs; };
   report.xfrm = u64{regs(1).edx} << 32 | regs(1).ecx;
   report.log2_size_32 = static_cast<u8>(regs(0).edx);
   report.log2_size_64 = static_cast<u8>(regs(0).edx >> 8);

@@ -25,6 +25,7 @@ namespace cloister::toolstack::cpu {
 namespace {
 
 using nlohmann::ordered_json;
+using policy::CpuidBit;
 using policy::Feature;
 using policy::MapFeature;
 using policy::SgxFlag;
@@ -52,22 +53,21 @@ std::string_view describe(policy::FlagKind kind) {
 
 std::string joined(const std::vector<std::string_view>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
 
-std::string mask_of(const Feature& feature) { return fmt::format("{:#x}", u32{1} << feature.bit); }
+std::string mask_of(const CpuidBit& bit) { return fmt::format("{:#x}", u32{1} << bit.bit); }
 
 /// Where the bit is, as `explain` can be asked for it.
-std::string bit_of(const Feature& feature) {
+std::string bit_of(const CpuidBit& bit) {
   constexpr const char* registers[] = {"eax", "ebx", "ecx", "edx"};
-  return fmt::format("{:#x}.{}.{}[{}]", feature.leaf, feature.subleaf, registers[static_cast<unsigned>(feature.reg)],
-                     feature.bit);
+  return fmt::format("{:#x}.{}.{}[{}]", bit.leaf, bit.subleaf, registers[static_cast<unsigned>(bit.reg)], bit.bit);
 }
 
-ordered_json place_json(const Feature& feature) {
+ordered_json place_json(const CpuidBit& bit) {
   constexpr const char* registers[] = {"eax", "ebx", "ecx", "edx"};
-  return {{"leaf", fmt::format("{:#x}", feature.leaf)},
-          {"subleaf", feature.subleaf},
-          {"register", registers[static_cast<unsigned>(feature.reg)]},
-          {"bit", feature.bit},
-          {"mask", mask_of(feature)}};
+  return {{"leaf", fmt::format("{:#x}", bit.leaf)},
+          {"subleaf", bit.subleaf},
+          {"register", registers[static_cast<unsigned>(bit.reg)]},
+          {"bit", bit.bit},
+          {"mask", mask_of(bit)}};
 }
 
 // ------------------------------------------------------------------------------------------------ our table's
@@ -148,7 +148,7 @@ int show(const MapFeature& feature, bool json) {
 /// libvirt's map; empty where there is none that can be read: `map` says why.
 policy::CpuMap map_of_this_host() { return load_cpu_map(libvirt_cpu_map_folder).value_or(policy::CpuMap{}); }
 
-const MapFeature* find_bit(const policy::CpuMap& map, const Feature& bit) {
+const MapFeature* find_bit(const policy::CpuMap& map, const CpuidBit& bit) {
   const auto found = std::ranges::find_if(map.features, [&](const MapFeature& feature) {
     return feature.cpuid && feature.cpuid->leaf == bit.leaf && feature.cpuid->subleaf == bit.subleaf &&
            (arch::value_of(feature.cpuid->mask, bit.reg) >> bit.bit & 1) != 0;
@@ -158,7 +158,7 @@ const MapFeature* find_bit(const policy::CpuMap& map, const Feature& bit) {
 
 // ------------------------------------------------------------------------------------------------ finding
 
-int explain_unnamed(const Feature& bit, bool json) {
+int explain_unnamed(const CpuidBit& bit, bool json) {
   if (json) {
     return answer_json(ordered_json{{"name", nullptr}, {"place", place_json(bit)}}, status::unknown);
   }

@@ -79,9 +79,9 @@ Step read_cpu(const xml::Document& document, pugi::xml_node cpu, HostView& host)
     const policy::Feature* const feature = policy::find_spelling(name, policy::Tool::libvirt);
     if (feature == nullptr) continue;  // flags of KVM and of VMX are no features of ours
     if (policy == "require" || policy == "force") {
-      host.named[policy::first_name(*feature)] = true;
+      host.named.learn(*feature, true);
     } else if (policy == "disable" || policy == "forbid") {
-      host.named[policy::first_name(*feature)] = false;
+      host.named.learn(*feature, false);
     } else if (policy != "optional") {
       return document.error(
           node, fmt::format("found policy='{}', expected require, force, optional, disable or forbid", shown(policy)));
@@ -96,7 +96,7 @@ Result read_host_cpu(const xml::Document& document, pugi::xml_node cpu, const ch
   if (const std::string arch = word(cpu.child_value("arch")); !arch.empty() && arch != "x86_64" && arch != "i686")
     return document.error(cpu.child("arch"), fmt::format("found arch '{}', expected x86_64", shown(arch)));
   if (const Step read = read_cpu(document, cpu, host); !read) return tl::unexpected(read.error());
-  if (!host.model && host.named.empty())
+  if (!host.model && host.named.leaves().empty())
     return document.error(cpu, "found neither <model> nor <feature>, expected what the host's CPU is");
   return host;
 }
@@ -145,7 +145,7 @@ Step read_sgx(const xml::Document& document, pugi::xml_node sgx, HostView& host)
   const std::string supported = sgx.attribute("supported").value();
   if (supported != "yes" && supported != "no")
     return document.error(sgx, fmt::format("found supported='{}', expected yes or no", shown(supported)));
-  host.named["sgx"] = supported == "yes";
+  host.named.learn(*policy::find_feature("sgx"), supported == "yes");
   if (supported == "no") return {};
   constexpr std::pair<const char*, const char*> elements[] = {{"flc", "sgxlc"}, {"sgx1", "sgx1"}, {"sgx2", "sgx2"}};
   for (const auto& [element, feature] : elements) {
@@ -154,7 +154,7 @@ Step read_sgx(const xml::Document& document, pugi::xml_node sgx, HostView& host)
     const std::string value = word(node.child_value());
     if (value != "yes" && value != "no")
       return document.error(node, fmt::format("found '{}', expected yes or no", shown(value)));
-    host.named[feature] = value == "yes";
+    host.named.learn(*policy::find_feature(feature), value == "yes");
   }
   auto sections = read_sections(document, sgx);
   if (!sections) return tl::unexpected(sections.error());

@@ -40,7 +40,7 @@ Step read_sgx_info(const json& answer, HostView& host) {
     if (!answer.contains(member)) continue;
     if (!answer[member].is_boolean())
       return tl::unexpected(fmt::format("found '{}' that is not true or false", member));
-    host.named[feature] = answer[member].get<bool>();
+    host.named.learn(*policy::find_feature(feature), answer[member].get<bool>());
   }
   if (answer.contains("sections")) {
     if (!answer["sections"].is_array()) return tl::unexpected(std::string("found 'sections' that is no list"));
@@ -66,7 +66,7 @@ Step read_model(const json& model, HostView& host) {
   for (const auto& [name, value] : model["props"].items()) {
     if (!value.is_boolean()) continue;  // numbers and words are no flags
     if (const policy::Feature* const feature = policy::find_spelling(name, policy::Tool::qemu))
-      host.named[policy::first_name(*feature)] = value.get<bool>();
+      host.named.learn(*feature, value.get<bool>());
   }
   // These three are no model's name.
   const std::string name = model.value("name", json()).is_string() ? model["name"].get<std::string>() : "";
@@ -88,10 +88,10 @@ Step read_word(const json& word, HostView& host) {
   const auto leaf = number("cpuid-input-eax"), subleaf = number("cpuid-input-ecx"), bits = number("features");
   if (reg == std::end(registers) || !leaf || !subleaf || !bits)
     return tl::unexpected(std::string("found a feature word without its register, expected EAX to EDX and numbers"));
-  for (const policy::Feature& feature : policy::features()) {
-    if (feature.leaf == *leaf && feature.subleaf == *subleaf && feature.reg == arch::CpuidReg(reg - registers))
-      host.named[policy::first_name(feature)] = (*bits >> feature.bit & 1) != 0;
-  }
+  arch::CpuidRegs regs, known;
+  arch::value_of(regs, arch::CpuidReg(reg - registers)) = *bits;
+  arch::value_of(known, arch::CpuidReg(reg - registers)) = ~u32{0};
+  host.named.learn(*leaf, *subleaf, regs, known);
   return {};
 }
 
@@ -121,7 +121,7 @@ class Session {
     if (host_.source.empty()) return std::nullopt;
     HostView host = host_;
     // What KVM would give is of no use without the device.
-    if (!host.refusal.empty() && !host.epc) host.named["sgx"] = false;
+    if (!host.refusal.empty() && !host.epc) host.named.learn(*policy::find_feature("sgx"), false);
     return host;
   }
   const std::string& error() const { return error_; }

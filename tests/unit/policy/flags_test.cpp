@@ -26,7 +26,7 @@ const Feature& feature(std::string_view name) {
 }
 
 /// A bit of an instruction set to come: neither its leaf nor its name is in any table.
-constexpr Feature made_up{"xyz-next", 0x99, 3, CpuidReg::ebx, 7};
+constexpr Feature made_up{{0x99, 3, CpuidReg::ebx, 7}, "xyz-next"};
 
 // ------------------------------------------------------------------------------------------------ SGX
 

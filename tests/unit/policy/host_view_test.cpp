@@ -6,6 +6,7 @@
 
 #include "unit/policy/dumps.hpp"
 #include "unit/policy/known_dumps.hpp"
+#include "unit/policy/named_bits.hpp"
 #include "unit/policy/sgx_machines.hpp"
 
 namespace cloister::policy {
@@ -173,7 +174,7 @@ TEST(HostView, AGuestWithoutSgxIsSentToItsHypervisor) {
 TEST(HostView, NamesAnswerWhereThereAreNoLeaves) {
   HostView host;
   host.source = "QEMU";
-  host.named = {{"sgx", true}, {"sgx1", true}, {"sgxlc", true}, {"sgx-provisionkey", false}};
+  host.named = tests::named_bits({{"sgx", true}, {"sgx1", true}, {"sgxlc", true}, {"sgx-provisionkey", false}});
   EXPECT_EQ(has(host, "sgx-lc"), Known::yes) << "an alias";
   EXPECT_EQ(has(host, "sgx-provision"), Known::no);
   EXPECT_EQ(has(host, "sgx-debug"), Known::unknown);
@@ -181,7 +182,7 @@ TEST(HostView, NamesAnswerWhereThereAreNoLeaves) {
   EXPECT_THAT(rules(sgx_report(host)), ElementsAre("cut-short"));
   host.epc = Sections{{.base = std::nullopt, .bytes = 1 << 20, .property = 0, .node = 1}};
   EXPECT_TRUE(sgx_report(host).usable);
-  host.named = {{"sgx", false}};
+  host.named = tests::named_bits({{"sgx", false}});
   EXPECT_EQ(has(host, "sgx-debug"), Known::no);
   EXPECT_THAT(rules(sgx_report(host)), ElementsAre("not-offered"));
 }

@@ -10,6 +10,7 @@
 #include "policy/cpuid_dump.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/flags.hpp"
+#include "unit/policy/named_bits.hpp"
 #include "unit/policy/sgx_machines.hpp"
 
 namespace cloister::policy {
@@ -325,7 +326,7 @@ TEST(Models, AHostHasTheNameThatAToolGaveIt) {
   HostView host;
   host.name = "named";
   host.model = "newest";
-  host.named = {{"sgx", true}, {"sgx1", true}, {"gfni", false}};
+  host.named = tests::named_bits({{"sgx", true}, {"sgx1", true}, {"gfni", false}});
   const HostView hosts[] = {host};
   const Baseline found = baseline(hosts, small_map());
   EXPECT_EQ(found.hosts[0].cpu, (NamedCpu{"Intel", "newest", {"sgx", "sgx1"}, {"gfni"}}));
@@ -337,12 +338,24 @@ TEST(Models, AHostThatTellsOfSgxAloneHasNoCpu) {
   // QEMU's answer to query-sgx-capabilities.
   HostView host;
   host.name = "qmp";
-  host.named = {{"sgx", true}, {"sgx1", true}, {"lm", true}};
+  host.named = tests::named_bits({{"sgx", true}, {"sgx1", true}, {"lm", true}});
   const HostView hosts[] = {described("icelake-server"), host};
   const Baseline found = baseline(hosts, small_map());
   EXPECT_FALSE(found.cpu);
   EXPECT_EQ(found.no_cpu, "qmp does not tell its CPU's features");
   EXPECT_THAT(found.sgx.flags, ElementsAre("sgx", "sgx1"));
+}
+
+TEST(Models, AnExcerptOfADumpIsRead) {
+  const HostView excerpt = dumped("excerpt", "CPU:\n   0x00000001 0x00: eax=0x0 ebx=0x0 ecx=0x00000001 edx=0x0\n");
+  const CpuMap map = small_map();
+  const MappedCpu cpu = map_cpu(excerpt, map);
+  const auto known = [&](std::string_view name) {
+    return cpu.features[static_cast<std::size_t>(map.find_feature(name) - map.features.data())];
+  };
+  EXPECT_EQ(known("sse3"), Known::yes) << "without leaf 0";
+  EXPECT_EQ(known("ssse3"), Known::no);
+  EXPECT_EQ(known("avx2"), Known::unknown);
 }
 
 TEST(Models, VendorsMustAgree) {

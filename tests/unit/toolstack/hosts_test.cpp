@@ -19,12 +19,11 @@ using policy::EpcSectionView;
 using policy::HostView;
 using policy::Known;
 using policy::SgxState;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::IsSupersetOf;
 using ::testing::Optional;
-using ::testing::Pair;
 
 HostView good(std::string_view text) {
   auto host = read_host(text, "a file");
@@ -39,6 +38,13 @@ std::string error(std::string_view text) {
 }
 
 Known has(const HostView& host, std::string_view name) { return policy::has(host, *policy::find_feature(name)); }
+
+/// What the source said of features by their names.
+std::vector<Known> named(const HostView& host, std::initializer_list<const char*> names) {
+  std::vector<Known> known;
+  for (const char* const name : names) known.push_back(host.named.says(*policy::find_feature(name)));
+  return known;
+}
 
 EpcSectionView section(u64 bytes, std::optional<u32> node) {
   return {.base = std::nullopt, .bytes = bytes, .property = 0, .node = node};
@@ -73,8 +79,8 @@ TEST(ReadHost, DomainCapabilitiesHaveSgxSectionsAndTheHostModel) {
   const HostView host = good(tests::domain_capabilities);
   EXPECT_EQ(host.source, "libvirt's domain capabilities");
   EXPECT_EQ(host.model, "Icelake-Server");
-  EXPECT_THAT(host.named, IsSupersetOf({Pair("sgx", true), Pair("sgxlc", true), Pair("sgx1", true), Pair("sgx2", true),
-                                        Pair("sgx-debug", true), Pair("mpx", false)}));
+  EXPECT_THAT(named(host, {"sgx", "sgxlc", "sgx1", "sgx2", "sgx-debug"}), Each(Known::yes));
+  EXPECT_EQ(named(host, {"mpx"}), std::vector{Known::no});
   EXPECT_THAT(host.epc, Optional(ElementsAre(section(0x7ec0'0000, 0), section(0x7f40'0000, 1))));
   EXPECT_EQ(has(host, "sgx-kss"), Known::unknown) << "the model may have it";
   EXPECT_TRUE(policy::sgx_report(host).usable);
@@ -114,9 +120,9 @@ TEST(ReadHost, CapabilitiesHaveTheHostsCpu) {
 TEST(ReadHost, QemusAnswersStandAloneOrInASession) {
   const HostView host = good(tests::qmp_session);
   EXPECT_EQ(host.source, "QEMU's query-cpu-model-expansion and query-sgx-capabilities");
-  EXPECT_THAT(host.named, IsSupersetOf({Pair("sgx", true), Pair("sgxlc", true), Pair("sgx-debug", true),
-                                        Pair("sgx-provisionkey", false), Pair("lm", true)}));
-  EXPECT_FALSE(host.named.contains("family"));
+  EXPECT_THAT(named(host, {"sgx", "sgxlc", "sgx-debug", "lm"}), Each(Known::yes));
+  EXPECT_EQ(named(host, {"sgx-provisionkey"}), std::vector{Known::no});
+  EXPECT_EQ(host.named.look(arch::leaf::version, 0).known.eax, 0u) << "family and model are no flags";
   EXPECT_EQ(host.model, std::nullopt) << "'base' is no model";
   EXPECT_THAT(host.epc, Optional(ElementsAre(section(67108864, 0), section(29360128, 1))));
   const HostView bare = good(R"({"sgx": true, "sgx1": true, "sgx2": false, "flc": false, "section-size": 1048576})");
