@@ -1,4 +1,4 @@
-// From settings to a domain: each key's reader, then what concerns several keys.
+// From settings to a domain: each key's reader, then what concerns several keys. And back, key by key.
 #include "config/config.hpp"
 
 #include <algorithm>
@@ -95,7 +95,7 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
       warnings.push_back(unknown_key(setting));
       continue;
     }
-    if (auto done = key->read(draft, setting); !done) return Failed(done.error());
+    if (auto done = key->value.read(draft, setting); !done) return Failed(done.error());
     draft.config.where.emplace(setting.name, setting.value.at);
   }
   for (const Key& key : keys()) {
@@ -107,6 +107,20 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
   check_sgx_keys(draft.config, warnings);
   std::ranges::stable_sort(warnings, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
   return ReadConfig{std::move(draft.config), std::move(warnings)};
+}
+
+std::string write_key(std::string_view key, const DomainConfig& config) {
+  static const DomainConfig fresh;
+  const Key& row = *std::ranges::find(keys(), key, &Key::name);
+  const auto value = row.value.write(config);
+  const bool said = value && (config.where.contains(key) || value != row.value.write(fresh));
+  return said ? std::string(key).append(" = ").append(*value).append("\n") : std::string();
+}
+
+std::string write_config(const DomainConfig& config) {
+  std::string text;
+  for (const Key& key : keys()) text += write_key(key.name, config);
+  return text;
 }
 
 }  // namespace cloister::toolstack

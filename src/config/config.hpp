@@ -1,6 +1,7 @@
-// The room's door: from the text of a configuration file to a domain's checked values.
+// The room's door: from the text of a configuration file to a domain's checked values, and back.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 #include <vector>
@@ -16,5 +17,10 @@ struct ReadConfig {
 
 /// Reads and checks the text of a configuration file; the error is the first one.
 tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text);
+
+/// A text that read_config() takes, of the keys that are not as by default or that `where` has.
+std::string write_config(const DomainConfig& config);
+/// One key's line of it; empty if it has none.
+std::string write_key(std::string_view key, const DomainConfig& config);
 
 }  // namespace cloister::toolstack

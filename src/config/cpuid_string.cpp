@@ -56,4 +56,11 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
   return overrides;
 }
 
+std::string cpuid_string(const std::vector<policy::CpuidOverride>& overrides) {
+  std::string text = "host";
+  for (const policy::CpuidOverride& change : overrides)
+    text.append(",").append(change.feature).append(change.on ? "=1" : "=0");
+  return text;
+}
+
 }  // namespace cloister::toolstack

@@ -14,5 +14,7 @@ namespace cloister::toolstack {
 /// The features that are forced on or off, each once, the last word counting. The error says what was found and what
 /// was expected.
 tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(std::string_view text);
+/// As read_cpuid_string() takes it.
+std::string cpuid_string(const std::vector<policy::CpuidOverride>& overrides);
 
 }  // namespace cloister::toolstack

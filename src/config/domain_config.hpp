@@ -36,6 +36,14 @@ struct EpcSection {
 /// Linux reads as many (SGX_MAX_EPC_SECTIONS).
 inline constexpr std::size_t most_epc_sections = 8;
 
+/// Bounds of values.
+namespace limits {
+inline constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;  ///< of RAM; the most of all EPC too
+inline constexpr u64 most_vcpus = 16;
+inline constexpr u32 most_package = 255;
+inline constexpr i64 most_timeoffset = 1'000'000'000;  ///< seconds: 31 years and more
+}  // namespace limits
+
 struct DomainConfig {
   std::string name;
   std::string uuid;  ///< in its canonical form (text/uuid.hpp); empty: the domain gets one
@@ -65,6 +73,7 @@ struct DomainConfig {
   Position position_of(std::string_view key) const;
   /// Of all sections.
   u64 epc_mib() const;
+  bool operator==(const DomainConfig&) const = default;
 };
 
 /// A value of `silicon` is the path of a dump if it has a '/' or a '.'; names have neither.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "config/values.hpp"
+#include "config/xl/quoted.hpp"
 #include "text/nearest.hpp"
 
 namespace cloister::toolstack {
@@ -15,7 +16,6 @@ namespace {
 
 using Failed = tl::unexpected<Diagnostic>;
 
-constexpr u64 most_package = 255;
 constexpr std::string_view fields[] = {"size", "package"};
 
 /// One element of the list as a setting of its own, so that errors stand there.
@@ -61,7 +61,7 @@ tl::expected<EpcSection, Diagnostic> read_section(const Element& element, u64 mo
     if (*to) return unexpected(fmt::format("'{}' once", name));
     const std::string_view digits = trimmed(field.substr(equals + 1));
     const auto number = to == &mib ? element.number(name, digits, 1, most_mib, "MiB")
-                                   : element.number(name, digits, 0, most_package, {});
+                                   : element.number(name, digits, 0, limits::most_package, {});
     if (!number) return Failed(number.error());
     *to = *number;
     if (field.size() == rest.size()) break;
@@ -92,6 +92,17 @@ tl::expected<std::vector<EpcSection>, Diagnostic> read_epc_sections(const xl::Se
     sections.push_back(*section);
   }
   return sections;
+}
+
+std::string epc_sections_text(const std::vector<EpcSection>& sections) {
+  if (sections.empty()) return "0";
+  if (sections.size() == 1 && !sections.front().package) return fmt::to_string(sections.front().mib);
+  std::vector<std::string> texts;
+  for (const EpcSection& section : sections) {
+    const std::string package = section.package ? fmt::format(",package={}", *section.package) : "";
+    texts.push_back(xl::quoted(fmt::format("size={}{}", section.mib, package)));
+  }
+  return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 
 }  // namespace cloister::toolstack

@@ -2,11 +2,14 @@
 // gave them.
 #include "config/keys.hpp"
 
+#include <fmt/format.h>
+
 #include "config/cpuid_string.hpp"
 #include "config/domain_name.hpp"
 #include "config/epc_sections.hpp"
 #include "config/launch_hash.hpp"
 #include "config/values.hpp"
+#include "config/xl/quoted.hpp"
 #include "hypervisor/specification.hpp"
 #include "policy/descriptions.hpp"
 #include "text/uuid.hpp"
@@ -17,11 +20,12 @@ namespace {
 
 using Done = tl::expected<void, Diagnostic>;
 using Failed = tl::unexpected<Diagnostic>;
+using Text = std::optional<std::string>;
 
-constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;
-constexpr u64 most_shutdown_timeout = 86'400;
-constexpr i64 most_timeoffset = 1'000'000'000;  // 31 years and more
-constexpr u64 most_restarts = 1000, longest_window = 86400;
+static_assert(limits::most_vcpus == hypervisor::most_vcpus);
+
+constexpr u64 most_shutdown_timeout = 86'400, most_restarts = 1000, longest_window = 86'400;
+constexpr const char mib[] = "MiB", seconds[] = "seconds", count[] = "";
 
 /// Stores what a reader returned.
 template <class To, class From>
@@ -31,48 +35,60 @@ Done keep(To& to, const tl::expected<From, Diagnostic>& value) {
   return {};
 }
 
-Done read_name(Draft& draft, const xl::Setting& setting) {
-  const auto name = read_string(setting);
-  if (!name) return Failed(name.error());
-  if (!valid_name(*name)) return wrong(setting, std::string(name_rule));
-  draft.config.name = *name;
-  return {};
-}
+// ------------------------------------------------------------------------------------------------ forms of values
 
-Done read_uuid_of(Draft& draft, const xl::Setting& setting) {
-  const auto text = read_string(setting);
-  if (!text) return Failed(text.error());
-  const auto uuid = read_uuid(*text);
-  if (!uuid) return wrong(setting, uuid.error());
-  draft.config.uuid = *uuid;
-  return {};
-}
+template <auto member, u64 least, u64 most, const char* unit>
+constexpr Form integer{
+    [](Draft& draft, const xl::Setting& s) { return keep(draft.config.*member, read_integer(s, least, most, unit)); },
+    [](const DomainConfig& config) -> Text { return fmt::to_string(config.*member); }};
 
-Done read_type(Draft&, const xl::Setting& setting) {
-  constexpr std::string_view words[] = {"pvh"};
-  if (auto word = read_word(setting, words); !word) return Failed(word.error());
-  return {};
-}
+template <auto member>
+constexpr Form boolean{
+    [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.*member, read_boolean(setting)); },
+    [](const DomainConfig& config) -> Text { return config.*member ? "1" : "0"; }};
 
-Done read_memory(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.memory_mib, read_integer(setting, least_memory_mib, most_mib, "MiB"));
-}
+template <auto member>
+constexpr Form path{[](Draft& draft, const xl::Setting& setting) {
+                      const auto text = read_string(setting);
+                      if (text && text->empty()) return Done(wrong(setting, "the path of a file"));
+                      return keep(draft.config.*member, text);
+                    },
+                    [](const DomainConfig& config) {
+                      const std::string& text = config.*member;
+                      return text.empty() ? std::nullopt : Text(xl::quoted(text));
+                    }};
 
-Done read_vcpus(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.vcpus, read_integer(setting, 1, hypervisor::most_vcpus));
-}
+template <auto member>
+constexpr Form action{
+    [](Draft& draft, const xl::Setting& setting) {
+      const std::string_view words[] = {name_of(Action::destroy), name_of(Action::restart), name_of(Action::preserve)};
+      return keep(draft.config.*member, read_word(setting, words));
+    },
+    [](const DomainConfig& config) -> Text { return xl::quoted(name_of(config.*member)); }};
 
-Done read_path(std::string& to, const xl::Setting& setting) {
-  const auto path = read_string(setting);
-  if (path && path->empty()) return wrong(setting, "the path of a file");
-  return keep(to, path);
-}
+/// Becomes a part of `cmdline`, and is written there.
+template <auto member>
+constexpr Form part_of_cmdline{
+    [](Draft& draft, const xl::Setting& setting) { return keep(draft.*member, read_string(setting)); },
+    [](const DomainConfig&) -> Text { return std::nullopt; }};
 
-Done read_kernel_path(Draft& draft, const xl::Setting& setting) { return read_path(draft.config.kernel, setting); }
-Done read_ramdisk_path(Draft& draft, const xl::Setting& setting) { return read_path(draft.config.ramdisk, setting); }
-Done read_cmdline(Draft& draft, const xl::Setting& setting) { return keep(draft.cmdline, read_string(setting)); }
-Done read_root(Draft& draft, const xl::Setting& setting) { return keep(draft.root, read_string(setting)); }
-Done read_extra(Draft& draft, const xl::Setting& setting) { return keep(draft.extra, read_string(setting)); }
+constexpr Form name{
+    [](Draft& draft, const xl::Setting& setting) {
+      const auto text = read_string(setting);
+      if (text && !valid_name(*text)) return Done(wrong(setting, std::string(name_rule)));
+      return keep(draft.config.name, text);
+    },
+    [](const DomainConfig& config) { return config.name.empty() ? std::nullopt : Text(xl::quoted(config.name)); }};
+
+constexpr Form type{[](Draft&, const xl::Setting& setting) {
+                      constexpr std::string_view words[] = {"pvh"};
+                      const auto word = read_word(setting, words);
+                      return word ? Done() : Failed(word.error());
+                    },
+                    [](const DomainConfig&) -> Text { return xl::quoted("pvh"); }};
+
+constexpr Form cmdline{[](Draft& draft, const xl::Setting& s) { return keep(draft.cmdline, read_string(s)); },
+                       [](const DomainConfig& config) -> Text { return xl::quoted(config.cmdline); }};
 
 Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) {
@@ -87,63 +103,63 @@ Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   return {};
 }
 
-Done read_action(Action& to, const xl::Setting& setting) {
-  const std::string_view words[] = {name_of(Action::destroy), name_of(Action::restart), name_of(Action::preserve)};
-  return keep(to, read_word(setting, words));
-}
-
-Done read_on_poweroff(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_poweroff, s); }
-Done read_on_reboot(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_reboot, s); }
-Done read_on_crash(Draft& draft, const xl::Setting& s) { return read_action(draft.config.on_crash, s); }
-
-Done read_restart_limit(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.restart_limit, read_integer(setting, 0, most_restarts));
-}
-Done read_restart_window(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.restart_window, read_integer(setting, 1, longest_window, "seconds"));
-}
-
 Done read_silicon(Draft& draft, const xl::Setting& setting) {
-  const auto silicon = read_string(setting);
-  if (!silicon) return Failed(silicon.error());
-  const bool known = *silicon == "default" || names_a_dump(*silicon) || policy::find_description(*silicon) != nullptr;
+  const auto text = read_string(setting);
+  if (!text) return Failed(text.error());
+  const bool known = *text == "default" || names_a_dump(*text) || policy::find_description(*text) != nullptr;
   if (!known) {
-    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*silicon) +
+    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*text) +
                                                    "; the path of a dump has a '/' or a '.'"});
   }
-  draft.config.silicon = *silicon;
+  draft.config.silicon = *text;
   return {};
 }
 
-Done read_epc(Draft& draft, const xl::Setting& setting) {
-  if (setting.value.kind == xl::Value::Kind::list) return keep(draft.config.epc, read_epc_sections(setting, most_mib));
-  const auto mib = read_integer(setting, 0, most_mib, "MiB");
-  if (mib && *mib != 0) draft.config.epc = {{.mib = *mib, .package = std::nullopt}};
-  return mib ? Done() : Failed(mib.error());
+constexpr Form cpuid{read_cpuid,
+                     [](const DomainConfig& config) -> Text { return xl::quoted(cpuid_string(config.cpuid)); }};
+
+constexpr Form silicon{read_silicon, [](const DomainConfig& config) -> Text { return xl::quoted(config.silicon); }};
+
+constexpr Form epc{[](Draft& draft, const xl::Setting& setting) {
+                     if (setting.value.kind == xl::Value::Kind::list)
+                       return keep(draft.config.epc, read_epc_sections(setting, limits::most_mib));
+                     const auto size = read_integer(setting, 0, limits::most_mib, mib);
+                     if (size && *size != 0) draft.config.epc = {{.mib = *size, .package = std::nullopt}};
+                     return size ? Done() : Failed(size.error());
+                   },
+                   [](const DomainConfig& config) -> Text { return epc_sections_text(config.epc); }};
+
+constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
+                        if (setting.value.kind != xl::Value::Kind::list)
+                          draft.config.lehash = read_launch_hash(setting.value.text);
+                        return draft.config.lehash ? Done() : wrong(setting, launch_hash_form);
+                      },
+                      [](const DomainConfig& config) {
+                        return config.lehash ? Text(xl::quoted(launch_hash_text(*config.lehash))) : std::nullopt;
+                      }};
+
+/// The lexer takes no sign outside quotes.
+constexpr Form rtc_timeoffset{[](Draft& draft, const xl::Setting& setting) {
+                                return keep(draft.config.rtc_timeoffset, read_signed(setting, -limits::most_timeoffset,
+                                                                                     limits::most_timeoffset, seconds));
+                              },
+                              [](const DomainConfig& config) -> Text {
+                                const std::string number = fmt::to_string(config.rtc_timeoffset);
+                                return config.rtc_timeoffset < 0 ? xl::quoted(number) : number;
+                              }};
+
+Done read_uuid_of(Draft& draft, const xl::Setting& setting) {
+  const auto text = read_string(setting);
+  if (!text) return Failed(text.error());
+  const auto uuid = read_uuid(*text);
+  if (!uuid) return wrong(setting, uuid.error());
+  draft.config.uuid = *uuid;
+  return {};
 }
 
-Done read_lehash(Draft& draft, const xl::Setting& setting) {
-  if (setting.value.kind != xl::Value::Kind::list) draft.config.lehash = read_launch_hash(setting.value.text);
-  return draft.config.lehash ? Done() : wrong(setting, launch_hash_form);
-}
-
-Done read_lewr(Draft& draft, const xl::Setting& setting) { return keep(draft.config.lewr, read_boolean(setting)); }
-
-Done read_sgx_provision(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.sgx_provision, read_boolean(setting));
-}
-
-Done read_localtime(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.localtime, read_boolean(setting));
-}
-
-Done read_rtc_timeoffset(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.rtc_timeoffset, read_signed(setting, -most_timeoffset, most_timeoffset, "seconds"));
-}
-
-Done read_shutdown_timeout(Draft& draft, const xl::Setting& setting) {
-  return keep(draft.config.shutdown_timeout, read_integer(setting, 0, most_shutdown_timeout, "seconds"));
-}
+constexpr Form uuid{read_uuid_of, [](const DomainConfig& config) {
+                      return config.uuid.empty() ? std::nullopt : Text(xl::quoted(config.uuid));
+                    }};
 
 Done read_on_host_shutdown(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::string && setting.value.text == "save") {
@@ -155,43 +171,55 @@ Done read_on_host_shutdown(Draft& draft, const xl::Setting& setting) {
   return keep(draft.config.on_host_shutdown, read_word(setting, words));
 }
 
+constexpr Form on_host_shutdown{read_on_host_shutdown, [](const DomainConfig& config) -> Text {
+                                  return xl::quoted(name_of(config.on_host_shutdown));
+                                }};
+
+// ------------------------------------------------------------------------------------------------ the table
+
+using Config = DomainConfig;
+using namespace limits;
+
 constexpr Key table[] = {
-    {"name", "string", "required", "The domain's name: letters, digits and `-_.+`, 128 at most.", read_name},
-    {"uuid", "string", "a new one", "The domain's UUID; one that persists keeps it.", read_uuid_of},
-    {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", read_type},
-    {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.", read_memory},
-    {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", read_vcpus},
-    {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", read_kernel_path},
-    {"ramdisk", "string", "none", "Path of an initramfs.", read_ramdisk_path},
-    {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", read_cmdline},
-    {"root", "string", "none", "Starts the command line with `root=` and this value.", read_root},
-    {"extra", "string", "none", "Ends the command line.", read_extra},
-    {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", read_cpuid},
+    {"name", "string", "required", "The domain's name: letters, digits and `-_.+`, 128 at most.", name},
+    {"uuid", "string", "a new one", "The domain's UUID; one that persists keeps it.", uuid},
+    {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", type},
+    {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.",
+     integer<&Config::memory_mib, least_memory_mib, most_mib, mib>},
+    {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", integer<&Config::vcpus, 1, most_vcpus, count>},
+    {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", path<&Config::kernel>},
+    {"ramdisk", "string", "none", "Path of an initramfs.", path<&Config::ramdisk>},
+    {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", cmdline},
+    {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
+    {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},
+    {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"silicon", "string", "\"default\"",
-     "What the processor offers: a description's name, or the path of a CPUID dump.", read_silicon},
-    {"on_poweroff", "string", "\"destroy\"",
-     "When the guest powers off or halts: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.", read_on_poweroff},
-    {"on_reboot", "string", "\"restart\"",
-     "When the guest resets itself: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.", read_on_reboot},
-    {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.",
-     read_on_crash},
-    {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
-     read_shutdown_timeout},
-    {"on_host_shutdown", "string", "\"shutdown\"",
-     "When the host goes down: `\"shutdown\"`, by the power button, or `\"destroy\"`.", read_on_host_shutdown},
-    {"restart_limit", "integer", "10",
-     "How often the guest may so restart within `restart_window`, to 1000; 0: no limit.", read_restart_limit},
-    {"restart_window", "integer", "300", "The seconds in which its restarts are counted, 1 to 86400.",
-     read_restart_window},
-    {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", read_epc},
-    {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.",
-     read_lehash},
-    {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", read_lewr},
-    {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.", read_sgx_provision},
+     "What the processor offers: a description's name, or the path of a CPUID dump.", silicon},
+    {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", cpuid},
+    {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.", lehash},
+    {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", boolean<&Config::lewr>},
+    {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.",
+     boolean<&Config::sgx_provision>},
     {"localtime", "boolean", "0", "Whether the guest's clock chip has the host's local time instead of UTC.",
-     read_localtime},
+     boolean<&Config::localtime>},
     {"rtc_timeoffset", "integer", "0", "Seconds that the clock chip is ahead of that; a negative number in quotes.",
-     read_rtc_timeoffset},
+     rtc_timeoffset},
+    {"on_poweroff", "string", "\"destroy\"",
+     "When the guest powers off or halts: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.",
+     action<&Config::on_poweroff>},
+    {"on_reboot", "string", "\"restart\"",
+     "When the guest resets itself: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.", action<&Config::on_reboot>},
+    {"on_crash", "string", "\"destroy\"", "When the guest crashes: `\"destroy\"`, `\"restart\"` or `\"preserve\"`.",
+     action<&Config::on_crash>},
+    {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
+     integer<&Config::shutdown_timeout, 0, most_shutdown_timeout, seconds>},
+    {"on_host_shutdown", "string", "\"shutdown\"",
+     "When the host goes down: `\"shutdown\"`, by the power button, or `\"destroy\"`.", on_host_shutdown},
+    {"restart_limit", "integer", "10",
+     "How often the guest may so restart within `restart_window`, to 1000; 0: no limit.",
+     integer<&Config::restart_limit, 0, most_restarts, count>},
+    {"restart_window", "integer", "300", "The seconds in which its restarts are counted, 1 to 86400.",
+     integer<&Config::restart_window, 1, longest_window, seconds>},
 };
 
 }  // namespace

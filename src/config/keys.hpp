@@ -1,4 +1,4 @@
-// The keys of a configuration file, as data: documentation, defaults and readers come from one table.
+// The keys of a configuration file, as data: documentation, defaults, readers and writers come from one table.
 #pragma once
 
 #include <span>
@@ -16,14 +16,21 @@ struct Draft {
   std::optional<std::string> cmdline, root, extra;
 };
 
+/// How a key's value is read into a domain and written from one, as a file has it.
+struct Form {
+  tl::expected<void, Diagnostic> (*read)(Draft&, const xl::Setting&);
+  std::optional<std::string> (*write)(const DomainConfig&);  ///< nullopt: there is none to write
+};
+
 struct Key {
   std::string_view name;
   std::string_view type;      ///< "string", "integer", "boolean"
   std::string_view fallback;  ///< default as the documentation gives it; "required" if there is none
   std::string_view doc;       ///< one sentence
-  tl::expected<void, Diagnostic> (*read)(Draft&, const xl::Setting&);
+  Form value;
 };
 
+/// In the order in which they are documented and written.
 std::span<const Key> keys();
 
 }  // namespace cloister::toolstack

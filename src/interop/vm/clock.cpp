@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "config/config.hpp"
+
 namespace cloister::toolstack::vm {
 
 std::string clock_in_words(const Clock& clock) {
@@ -22,12 +24,10 @@ std::optional<i64> read_seconds(std::string_view text) {
 }
 
 std::string clock_keys(const Clock& clock) {
-  std::string text;
-  if (clock.localtime) text += "localtime = 1\n";
-  // Neither lexer takes a sign outside quotes.
-  if (clock.ahead > 0) text += fmt::format("rtc_timeoffset = {}\n", clock.ahead);
-  if (clock.ahead < 0) text += fmt::format("rtc_timeoffset = \"{}\"\n", clock.ahead);
-  return text;
+  DomainConfig config;
+  config.localtime = clock.localtime;
+  config.rtc_timeoffset = clock.ahead;
+  return write_config(config);
 }
 
 }  // namespace cloister::toolstack::vm

@@ -16,7 +16,7 @@ std::string clock_in_words(const Clock& clock);
 /// A whole number of seconds, decimal, with a sign or without; nullopt for anything else.
 std::optional<i64> read_seconds(std::string_view text);
 
-/// xl's keys and the domain's, a line each: none for UTC.
+/// xl's keys, which are the domain's too, a line each: none for UTC.
 std::string clock_keys(const Clock& clock);
 
 }  // namespace cloister::toolstack::vm

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "arch/msr.hpp"
+#include "config/config.hpp"
 #include "config/domain_name.hpp"
 #include "config/launch_hash.hpp"
 #include "interop/vm/clock.hpp"
@@ -25,26 +26,7 @@ namespace {
 
 using policy::CpuidTable;
 
-constexpr u64 least_mib = 16, most_mib = 1 << 20, most_vcpus = 16;
-constexpr u32 most_package = 255;
-constexpr i64 most_timeoffset = 1'000'000'000;
 constexpr std::string_view provisioning = "sgx-provisionkey";
-
-/// Between double quotes, as the lexer takes it back.
-std::string in_quotes(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      result.append(1, '\\').append(1, c);
-    } else if (byte < 0x20 || byte == 0x7f) {
-      result += fmt::format("\\x{:02x}", byte);
-    } else {
-      result += c;
-    }
-  }
-  return result + "\"";
-}
 
 bool wants(const Vm& vm, const std::string& name) { return has_feature(vm.cpu, name); }
 
@@ -54,22 +36,25 @@ class Writer {
 
   Rendered rendered() {
     minor_ones();
-    set("name", in_quotes(name()));
-    if (!vm_.uuid.empty()) set("uuid", in_quotes(vm_.uuid));
-    set("memory", fmt::to_string(memory_mib()));
-    if (vm_.vcpus > most_vcpus) lose(fmt::format("{} processors", vm_.vcpus), "a domain has 16 at most");
-    set("vcpus", fmt::to_string(std::clamp<u64>(vm_.vcpus, 1, most_vcpus)));
+    config_.name = name();
+    config_.uuid = vm_.uuid;
+    memory();
+    vcpus();
     boot();
     sections();
     silicon();
     cpuid();
     sgx_keys();
     clock();
-    return {std::move(text_), std::move(losses_)};
+    return {(vm_.kernel.empty() ? no_kernel : "") + write_config(config_), std::move(losses_)};
   }
 
  private:
-  void set(const char* key, const std::string& value) { text_ += fmt::format("{} = {}\n", key, value); }
+  static constexpr const char* no_kernel =
+      "# kernel = \"\"  # required: a bzImage, or an ELF kernel with a PVH entry\n";
+
+  /// The key is written though its value may be the default.
+  void say(const char* key) { config_.where.emplace(key, Position{}); }
   void lose(std::string what, std::string why) { losses_.push_back({std::move(what), std::move(why)}); }
   void lose_minor(std::string what, std::string why) { losses_.push_back({std::move(what), std::move(why), true}); }
 
@@ -97,35 +82,39 @@ class Writer {
     return (kib + 1023) / 1024;
   }
 
-  u64 memory_mib() {
+  void memory() {
     const u64 mib = in_mib(vm_.memory_kib, "memory");
-    if (mib < least_mib || mib > most_mib)
-      lose(fmt::format("{} MiB of memory", mib), fmt::format("a domain has from {} to {}", least_mib, most_mib));
-    config_.memory_mib = std::clamp(mib, least_mib, most_mib);
-    return config_.memory_mib;
+    config_.memory_mib = std::clamp(mib, limits::least_memory_mib, limits::most_mib);
+    if (mib != config_.memory_mib)
+      lose(fmt::format("{} MiB of memory", mib),
+           fmt::format("a domain has from {} to {}", limits::least_memory_mib, limits::most_mib));
+    say("memory");
+  }
+
+  void vcpus() {
+    if (vm_.vcpus > limits::most_vcpus)
+      lose(fmt::format("{} processors", vm_.vcpus), fmt::format("a domain has {} at most", limits::most_vcpus));
+    config_.vcpus = static_cast<u32>(std::clamp<u64>(vm_.vcpus, 1, limits::most_vcpus));
+    say("vcpus");
   }
 
   void boot() {
-    if (vm_.kernel.empty()) {
-      text_ += "# kernel = \"\"  # required: a bzImage, or an ELF kernel with a PVH entry\n";
+    if (vm_.kernel.empty())
       lose_minor("start from a disk or the network", "a domain starts from a kernel, which is to be named");
-    } else {
-      set("kernel", in_quotes(vm_.kernel));
-    }
-    if (!vm_.ramdisk.empty()) set("ramdisk", in_quotes(vm_.ramdisk));
-    if (!vm_.cmdline.empty()) set("cmdline", in_quotes(vm_.cmdline));
+    config_.kernel = vm_.kernel;
+    config_.ramdisk = vm_.ramdisk;
+    config_.cmdline = vm_.cmdline;
   }
 
   // ------------------------------------------------------------------------------------------------ EPC
 
   void sections() {
     u64 sum = 0;
-    std::vector<std::string> lines;
     for (const Epc& epc : vm_.epc) {
       const u64 mib = in_mib(epc.kib, "EPC");
-      if (config_.epc.size() == most_epc_sections || sum + mib > most_mib) {
+      if (config_.epc.size() == most_epc_sections || sum + mib > limits::most_mib) {
         lose(fmt::format("EPC section of {} MiB", mib),
-             fmt::format("a domain has {} sections and {} MiB at most", most_epc_sections, most_mib));
+             fmt::format("a domain has {} sections and {} MiB at most", most_epc_sections, limits::most_mib));
         continue;
       }
       sum += mib;
@@ -134,23 +123,13 @@ class Writer {
       if (!epc.prealloc) lose("EPC that is not allocated at the start", "a domain's EPC always is");
     }
     lose_guest_nodes();
-    if (config_.epc.empty()) return;
-    if (config_.epc.size() == 1 && !config_.epc.front().package) {
-      return set("epc", fmt::to_string(config_.epc.front().mib));
-    }
-    for (const EpcSection& section : config_.epc) {
-      std::string line = fmt::format("size={}", section.mib);
-      if (section.package) line += fmt::format(",package={}", *section.package);
-      lines.push_back(in_quotes(line));
-    }
-    set("epc", fmt::format("[{}]", fmt::join(lines, ", ")));
   }
 
   std::optional<u32> package_of(const Epc& epc) {
     if (epc.host_nodes.empty()) return std::nullopt;
-    if (epc.host_nodes.size() == 1 && epc.host_nodes.front() <= most_package) return epc.host_nodes.front();
+    if (epc.host_nodes.size() == 1 && epc.host_nodes.front() <= limits::most_package) return epc.host_nodes.front();
     lose(fmt::format("EPC of NUMA nodes {}", fmt::join(runs_of(epc.host_nodes), ",")),
-         fmt::format("a section is of one package, from 0 to {}", most_package));
+         fmt::format("a section is of one package, from 0 to {}", limits::most_package));
     return std::nullopt;
   }
 
@@ -185,7 +164,6 @@ class Writer {
     if (row_ == nullptr)
       return lose(fmt::format("CPU model {}", shown(cpu.model)), "no silicon description is like it");
     config_.silicon = row_->silicon;
-    set("silicon", in_quotes(row_->silicon));
   }
 
   /// What the domain has so far. Sizes do not matter, and nothing is asked for that can lack, so that there is no
@@ -193,6 +171,7 @@ class Writer {
   CpuidTable policy() const {
     DomainConfig asked = config_;
     asked.memory_mib = DomainConfig{}.memory_mib;
+    asked.vcpus = DomainConfig{}.vcpus;
     if (!asked.epc.empty()) asked.epc = {{.mib = 1, .package = std::nullopt}};
     return policy_of(asked, silicon_).value_or(CpuidTable{});
   }
@@ -262,10 +241,6 @@ class Writer {
     for (const CpuFeature& feature : cpu_.features) {
       if (is_on(feature.policy)) switch_on(feature, rest, sgx);
     }
-    if (config_.cpuid.empty()) return;
-    std::string text = "host";
-    for (const policy::CpuidOverride& o : config_.cpuid) text += fmt::format(",{}={}", o.feature, o.on ? 1 : 0);
-    set("cpuid", in_quotes(text));
   }
 
   void lose_policy(const CpuFeature& feature) {
@@ -324,33 +299,36 @@ class Writer {
     const bool control = policy::has(table, *policy::find_feature("sgxlc"));
     const bool own_hash = launch.hash && *launch.hash != arch::msr::intel_lepubkeyhash;
     // EINIT takes the hash in a domain without the registers too.
-    if (launch.hash && launch_control_) set("lehash", in_quotes(launch_hash_text(*launch.hash)));
+    if (launch_control_) config_.lehash = launch.hash;
     if (own_hash && !launch_control_)
       lose(fmt::format("launch hash {}", launch_hash_text(*launch.hash)), "the domain has no launch control");
-    if (launch.writable && control) set("lewr", *launch.writable ? "1" : "0");
+    if (launch.writable && control) {
+      config_.lewr = *launch.writable;
+      say("lewr");
+    }
     if (launch.writable == true && !control)
       lose("a launch hash that the guest may write", "the domain has no launch control");
-    const bool provision = has_feature(cpu_, provisioning);
-    if (provision && sgx) set("sgx_provision", "1");
+    config_.sgx_provision = has_feature(cpu_, provisioning) && sgx;
     if (vm_.provision == true && !sgx) lose("the provisioning key", "the domain has no SGX");
   }
 
   void clock() {
     Clock kept = vm_.clock;
-    kept.ahead = std::clamp(kept.ahead, -most_timeoffset, most_timeoffset);
+    kept.ahead = std::clamp(kept.ahead, -limits::most_timeoffset, limits::most_timeoffset);
     if (kept != vm_.clock)
-      lose_minor(clock_in_words(vm_.clock), fmt::format("a domain's is {} s ahead or behind at most", most_timeoffset));
-    text_ += clock_keys(kept);
+      lose_minor(clock_in_words(vm_.clock),
+                 fmt::format("a domain's is {} s ahead or behind at most", limits::most_timeoffset));
+    config_.localtime = kept.localtime;
+    config_.rtc_timeoffset = kept.ahead;
   }
 
   const Vm& vm_;
   const vmx::Backend& silicon_;
   Cpu cpu_;
-  DomainConfig config_;  ///< what was said of the CPU so far
+  DomainConfig config_;  ///< what was said so far
   std::vector<const Epc*> kept_;
   const ModelRow* row_ = nullptr;
   bool launch_control_ = false;  ///< the silicon has it
-  std::string text_;
   std::vector<Loss> losses_;
 };
 

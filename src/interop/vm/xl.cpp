@@ -5,7 +5,9 @@
 
 #include <algorithm>
 
+#include "config/config.hpp"
 #include "config/launch_hash.hpp"
+#include "config/xl/quoted.hpp"
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/provision.hpp"
@@ -44,7 +46,7 @@ std::string cpuid_line(const Vm& vm, std::vector<Loss>& losses) {
                         "xl can switch it off, and not refuse hosts that have it"});
     line += fmt::format(",{}={}", feature.name, xl_value(feature.policy));
   }
-  return line.empty() ? "" : fmt::format("cpuid = \"host{}\"\n", line);
+  return line.empty() ? "" : fmt::format("cpuid = {}\n", xl::quoted("host" + line));
 }
 
 std::string epc_line(const Vm& vm, std::vector<Loss>& losses) {
@@ -61,7 +63,9 @@ std::string epc_line(const Vm& vm, std::vector<Loss>& losses) {
     losses.push_back(
         {fmt::format("{} EPC sections", vm.epc.size()), "xl gives a guest one section, here of their sum"});
   if (kib % kib_per_mib != 0) losses.push_back({fmt::format("{} KiB of EPC", kib), "xl's epc is a number of MiB"});
-  return fmt::format("epc = {}\n", (kib + kib_per_mib - 1) / kib_per_mib);
+  DomainConfig config;
+  config.epc = {{.mib = (kib + kib_per_mib - 1) / kib_per_mib, .package = std::nullopt}};
+  return write_config(config);
 }
 
 void lose_launch_control(const LaunchControl& launch, std::vector<Loss>& losses) {

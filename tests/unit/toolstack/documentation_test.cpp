@@ -40,6 +40,14 @@ TEST(Documentation, HasEveryKeyWithTypeDefaultAndMeaning) {
   }
 }
 
+// The defaults of lehash and uuid are none of the domain's values.
+TEST(Documentation, HasTheDefaultsThatADomainHas) {
+  for (const Key& key : keys()) {
+    if (key.fallback == "required" || key.name == "lehash" || key.name == "uuid") continue;
+    EXPECT_EQ(key.value.write(DomainConfig{}).value_or("none"), key.fallback) << key.name;
+  }
+}
+
 TEST(Documentation, HasASectionForEveryKey) {
   std::ifstream file(CLOISTER_SOURCE_DIR "/docs/configuration.md");
   std::stringstream text;
