@@ -20,6 +20,11 @@ function(cloister_room name)
   endif()
 endfunction()
 
+# A folder of a room, and the folders of the same room that its files may include: tests/rooms/check_rooms.py reads these
+# lines and holds includes to them. The build does not need them.
+function(cloister_layer room name)
+endfunction()
+
 # One test program for each folder tests/KIND/NAME; KIND is also its ctest label. Test code runs briefly, so what counts is
 # how long it takes to compile: it is not optimised, unless it is SLOW, which says that it runs long or holds inline
 # functions that the processor's speed depends on. ctest's limit is for a test that hangs: what a test does is bounded by

@@ -1,6 +1,6 @@
 // SGX: structures, leaf numbers, page types, attributes and error codes (SDM vol. 3D, ch. 35 "Enclave access control
 // and data structures", tables 35-1 to 35-23; error codes: table 38-4). Fields that hardware keeps inside the reserved
-// parts of a SECS are the silicon's (silicon/sgx/secs.hpp).
+// parts of a SECS are the silicon's (silicon/sgx/epc/secs.hpp).
 #pragma once
 
 #include <array>

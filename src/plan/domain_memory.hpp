@@ -23,7 +23,7 @@ namespace overhead {
 inline constexpr u64 fixed_mib = 128;
 /// TLB, jump cache, stack, and the decoded blocks of usual programs.
 inline constexpr u64 vcpu_mib = 32;
-/// The same, with as many blocks as silicon/cpu/block_cache.cpp lets a guest have.
+/// The same, with as many blocks as silicon/engine/block_cache.cpp lets a guest have.
 inline constexpr u64 most_vcpu_mib = 168;
 /// One part of so many: page states and page tables of RAM; of EPC also the EPCM.
 inline constexpr u64 of_ram = 128, of_epc = 32;

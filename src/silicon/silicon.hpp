@@ -4,45 +4,15 @@
 
 #include <memory>
 
-#include "silicon/shared_memory.hpp"
-#include "vmx/backend.hpp"
+#include "silicon/sgx/epc/epc_memory.hpp"
+#include "silicon/sgx/keys/machine_counters.hpp"
+#include "silicon/state/names.hpp"
 
 namespace cloister::silicon {
 
-using arch::CpuidRegs;
-using arch::Gpa;
-using arch::Gva;
-using arch::Mfn;
-using vmx::ClockMode;
-using vmx::Controls;
-using vmx::CpuidEntry;
-using vmx::CrQualification;
-using vmx::DescriptorTable;
-using vmx::EnclsResult;
-using vmx::EpcSection;
-using vmx::EptQualification;
-using vmx::Event;
-using vmx::EventType;
-using vmx::Exit;
-using vmx::exit_reasons;
-using vmx::ExitReason;
-using vmx::Features;
-using vmx::FxsaveImage;
-using vmx::GeneralRegs;
-using vmx::implemented;
-using vmx::IoQualification;
-using vmx::MapError;
-using vmx::name_of;
-using vmx::PauseLoopExiting;
-using vmx::Segment;
-using vmx::SgxConflict;
-using vmx::SgxConflictQualification;
-using vmx::SgxFeatures;
-using vmx::SystemRegs;
-using vmx::Time;
-using vmx::tsc_hz;
-using vmx::Unimplemented;
-using vmx::within;
+class MemoryImpl;
+class PackageImpl;
+class VcpuImpl;
 
 class GuestMemory final : public vmx::GuestMemory {
  public:
@@ -56,7 +26,7 @@ class GuestMemory final : public vmx::GuestMemory {
   bool write(Gpa to, std::span<const std::byte> from) override;
   std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) override;
 
-  class Impl;
+  using Impl = MemoryImpl;
   Impl& impl() { return *impl_; }
 
  private:
@@ -79,7 +49,7 @@ class Package final : public vmx::Package {
   std::vector<EpcSection> used_epc() const override;
   tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, MemoryError> observe() const override;
 
-  class Impl;
+  using Impl = PackageImpl;
   Impl& impl() const { return *impl_; }
 
  private:
@@ -115,7 +85,7 @@ class Vcpu final : public vmx::Vcpu {
   std::vector<Unimplemented> unimplemented() const override;
   void set_encls_observer(std::function<void(u32 leaf, u64 rcx, EnclsResult)> observer) override;
 
-  class Impl;
+  using Impl = VcpuImpl;
   Impl& impl() { return *impl_; }
 
  private:

@@ -1,89 +1,12 @@
 // The logical processor's side of interface 1: registers by value, controls, clock.
-#include <sys/random.h>
-
-#include "silicon/cpu/control.hpp"
-#include "silicon/cpu/fpu.hpp"
-#include "silicon/cpu/fxsave.hpp"
-#include "silicon/cpu/instruction_set.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/isa/system/control.hpp"
+#include "silicon/isa/vector/fxsave.hpp"
+#include "silicon/mmu/mode_change.hpp"
+#include "silicon/silicon.hpp"
+#include "silicon/state/fpu.hpp"
 
 namespace cloister::silicon {
-
-// ------------------------------------------------------------------------------------------------ Impl
-
-Vcpu::Impl::Impl(Package::Impl& package, GuestMemory::Impl& memory, Config config)
-    : package_(package),
-      config_(config),
-      time_(config.time != nullptr ? *config.time : own_time_),
-      mmu_(cpu_, memory, package),
-      blocks_(cpu_, mmu_),
-      seeded_(config.seed) {
-  cpu_.mmu = &mmu_;
-  cpu_.blocks = &blocks_;
-  cpu_.vcpu = this;
-  for (Segment& s : cpu_.seg) s = {0, 0, 0xffff, 0x93};
-  cpu_.seg[arch::seg_cs] = {0xf000, 0xffff'0000, 0xffff, 0x9b};
-  cpu_.ldtr = {0, 0, 0xffff, 0x82};
-  cpu_.tr = {0, 0, 0xffff, 0x8b};
-  cpu_.gdtr = cpu_.idtr = {0, 0xffff};
-  cpu_.cr0 = arch::cr0::et | arch::cr0::nw | arch::cr0::cd;
-  cpu_.rip = 0xfff0;
-  if (package.launch_control()) cpu_.lepubkeyhash = package.config().launch_hash;
-  update_mode(cpu_);
-}
-
-void Vcpu::Impl::set_controls(const Controls& controls) {
-  if (controls.msr_passthrough != controls_.msr_passthrough) {
-    passthrough_ = {controls.msr_passthrough.begin(), controls.msr_passthrough.end()};
-  }
-  controls_ = controls;
-  cpu_.window_wanted = controls.interrupt_window;
-}
-
-bool Vcpu::Impl::pause_loop_is_long(const Op* op) {
-  if (!controls_.pause_loop_exiting) return false;
-  cpu_.at = op;  // for the deterministic clock
-  const u64 now = tsc();
-  cpu_.at = nullptr;
-  const auto& [gap, window] = *controls_.pause_loop_exiting;
-  const std::optional<u64> last = std::exchange(last_pause_, now);
-  if (!last || now - *last > gap) first_pause_ = now;
-  return now - first_pause_ > window;
-}
-
-u64 Vcpu::Impl::tsc() const {
-  return config_.clock == ClockMode::deterministic ? time_.counted() + running() : time_.elapsed();
-}
-
-void Vcpu::Impl::skip_to(u64 tsc_value) {
-  if (config_.clock != ClockMode::deterministic) return;
-  const u64 now = tsc();
-  if (tsc_value > now) time_.advance(tsc_value - now);
-}
-
-u64 Vcpu::Impl::random() {
-  if (config_.clock == ClockMode::deterministic) return seeded_();
-  u64 value = 0;
-  while (::getrandom(&value, sizeof value, 0) != sizeof value) {
-  }
-  return value;
-}
-
-void Vcpu::Impl::count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip) {
-  Count& count = unimplemented_.try_emplace({what, set}, Count{0, rip}).first->second;
-  ++count.count;
-}
-
-std::vector<Unimplemented> Vcpu::Impl::unimplemented() const {
-  std::vector<Unimplemented> all;
-  for (const auto& [instruction, c] : unimplemented_) {
-    const auto& [mnemonic, set] = instruction;
-    all.push_back({ZydisMnemonicGetString(mnemonic), c.count, c.first_rip, *offered_by(set, mnemonic)});
-  }
-  return all;
-}
-
-// ------------------------------------------------------------------------------------------------ Vcpu
 
 Vcpu::Vcpu(Package& package, GuestMemory& memory, Config config)
     : impl_(std::make_unique<Impl>(package.impl(), memory.impl(), config)) {}
@@ -108,7 +31,7 @@ void Vcpu::set_general(const GeneralRegs& r) {
   Cpu& cpu = impl_->cpu();
   std::copy(r.gpr.begin(), r.gpr.end(), cpu.gpr.begin());
   cpu.rip = cpu.wrap(r.rip);
-  cpu.set_rflags(r.rflags);
+  set_rflags(cpu, r.rflags);
 }
 
 SystemRegs Vcpu::system() const {
@@ -181,7 +104,7 @@ void Vcpu::skip_to(u64 tsc) { impl_->skip_to(tsc); }
 u64 Vcpu::instructions() const { return impl_->instructions(); }
 std::vector<Unimplemented> Vcpu::unimplemented() const { return impl_->unimplemented(); }
 void Vcpu::set_encls_observer(std::function<void(u32, u64, EnclsResult)> observer) {
-  impl_->encls_observer = std::move(observer);
+  impl_->set_encls_observer(std::move(observer));
 }
 
 }  // namespace cloister::silicon

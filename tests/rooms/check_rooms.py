@@ -6,6 +6,8 @@
 - A file includes only what its room declares; a header only what is declared PUBLIC.
 - What is declared is used, stands above its user in the file, and there is no circle of rooms.
 - Within a room no files include each other in a circle, a header and its .cpp file being one, unless CIRCLES says why.
+- A room with layers (cloister_layer) has them in an order: a file includes only what its layer declares, which is used and
+  stands above it, and every folder is a layer.
 - Of the silicon others see the door alone (SEEN_OF).
 - Locks are those that the compiler checks (host/mutex.hpp); the standard library's are there alone, and where it is
   spdlog that locks.
@@ -42,6 +44,10 @@ CIRCLES = {
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
 LOCK = re.compile(r"(?<!base_sink<)std::(?:\w*mutex|condition_variable\w*|lock_guard|(?:unique|scoped|shared)_lock)\b")
 ROOM = re.compile(r"^cloister_room\(\s*([^)]*)\)", re.M)
+LAYER = re.compile(r"^cloister_layer\(\s*([^)]*)\)", re.M)
+
+# The layer of files that lie in their room's own folder.
+DOOR = "door"
 
 
 class Tree:
@@ -59,11 +65,19 @@ class Tree:
                     part = self.public if word == "PUBLIC" else self.private
                 elif word in folders:
                     part[name].append(word)
+        self.layers = {}  # by room: the layers, lowest first, each with what it may use
+        for match in LAYER.finditer(self.text):
+            room, layer, *uses = match.group(1).split()
+            self.layers.setdefault(room, {})[layer] = uses
         self.files = sorted(p for p in source.rglob("*") if p.suffix in (".hpp", ".cpp"))
         self.includes = {p: INCLUDE.findall(p.read_text()) for p in self.files}
 
     def room(self, path):
         return path.relative_to(self.source).parts[0]
+
+    def layer(self, file):
+        """Of a file by its path from src/, as an include names it."""
+        return "/".join(pathlib.PurePath(file).parts[1:-1]) or DOOR
 
     def uses(self, room):
         return self.public[room] + self.private[room]
@@ -107,6 +121,36 @@ def check_order(tree):
             if target not in above:
                 yield f"CMakeLists.txt: {room} declares {target}, which is not above it: the rooms go up, or in a circle"
         above.append(room)
+
+
+def check_layers(tree):
+    for room, layers in tree.layers.items():
+        above = []
+        for layer, uses in layers.items():
+            for target in uses:
+                if target not in above:
+                    yield f"CMakeLists.txt: layer {layer} of {room} declares {target}, which is not above it"
+            above.append(layer)
+        used = {layer: set() for layer in layers}
+        for path, includes in tree.includes.items():
+            where = path.relative_to(tree.source)
+            if tree.room(path) != room:
+                continue
+            layer = tree.layer(where)
+            if layer not in layers:
+                yield f"{where}: no cloister_layer() declares {layer}"
+                continue
+            for include in includes:
+                target = tree.layer(include)
+                if include.split("/")[0] != room or target == layer:
+                    continue
+                used[layer].add(target)
+                if target not in layers[layer]:
+                    yield f"{where}: includes {include}, and layer {layer} does not declare {target}"
+        for layer, targets in used.items():
+            for target in layers[layer]:
+                if target not in targets:
+                    yield f"CMakeLists.txt: layer {layer} of {room} declares {target} and never includes it"
 
 
 def circles(graph):
@@ -171,6 +215,9 @@ def check_locks(tree):
             yield f"{where}: uses {lock}, which no compiler checks; host/mutex.hpp has the locks"
 
 
+CHECKS = (check_folders, check_includes, check_order, check_layers, check_circles, check_locks)
+
+
 def check_door_tests(tests):
     folder = tests / DOOR_TESTS
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".hpp", ".cpp"))
@@ -214,7 +261,7 @@ def main():
     tree = Tree(options.source)
     if options.sizes:
         print_sizes(tree)
-    found = [*check_folders(tree), *check_includes(tree), *check_order(tree), *check_circles(tree), *check_locks(tree)]
+    found = [line for check in CHECKS for line in check(tree)]
     if options.tests:
         found += check_door_tests(options.tests)
     if options.build:

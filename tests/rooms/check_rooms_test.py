@@ -24,7 +24,7 @@ class Planted(unittest.TestCase):
         tree = check_rooms.Tree(self.source)
         return [
             line
-            for check in (check_rooms.check_folders, check_rooms.check_includes, check_rooms.check_order, check_rooms.check_circles, check_rooms.check_locks)
+            for check in check_rooms.CHECKS
             for line in check(tree)
         ]
 
@@ -48,9 +48,9 @@ class Planted(unittest.TestCase):
         )
 
     def test_the_hypervisor_looking_into_the_silicon(self):
-        self.plant("hypervisor/vcpu.cpp", "silicon/cpu/cpu.hpp")
+        self.plant("hypervisor/vcpu.cpp", "silicon/state/cpu.hpp")
         self.assertIn(
-            "hypervisor/vcpu.cpp: includes silicon/cpu/cpu.hpp; of silicon others see silicon/backend.hpp", self.found()
+            "hypervisor/vcpu.cpp: includes silicon/state/cpu.hpp; of silicon others see silicon/backend.hpp", self.found()
         )
 
     def test_a_header_that_names_what_is_private(self):
@@ -79,6 +79,31 @@ class Planted(unittest.TestCase):
         self.plant("platform/uart.hpp", "platform/rtc.hpp")
         self.plant("platform/rtc.cpp", "platform/uart.hpp")
         self.assertEqual(self.found(), ["platform/rtc, platform/uart: include each other in a circle"])
+
+    def test_a_layer_that_includes_what_is_above_it(self):
+        self.plant("silicon/mmu/shootdown.cpp", "silicon/engine/block_cache.hpp")
+        self.assertEqual(
+            self.found(),
+            [
+                "silicon/mmu/shootdown.cpp: includes silicon/engine/block_cache.hpp, and layer mmu does not declare engine"
+            ],
+        )
+
+    def test_layers_that_go_up(self):
+        self.plant("silicon/mmu/shootdown.cpp", "silicon/engine/debug_log.hpp")
+        self.declare("cloister_layer(silicon mmu ", "cloister_layer(silicon mmu engine ")
+        self.assertEqual(self.found(), ["CMakeLists.txt: layer mmu of silicon declares engine, which is not above it"])
+
+    def test_a_layer_that_nobody_uses(self):
+        self.declare("cloister_layer(silicon mmu ", "cloister_layer(silicon mmu sgx/keys ")
+        self.assertEqual(
+            self.found(), ["CMakeLists.txt: layer mmu of silicon declares sgx/keys and never includes it"]
+        )
+
+    def test_a_folder_that_is_no_layer(self):
+        (self.source / "silicon/attic").mkdir()
+        (self.source / "silicon/attic/old.cpp").write_text("")
+        self.assertEqual(self.found(), ["silicon/attic/old.cpp: no cloister_layer() declares attic"])
 
     def test_an_arrow_that_nobody_takes(self):
         self.declare("cloister_room(vmx PUBLIC arch)", "cloister_room(vmx PUBLIC arch policy)")
@@ -115,10 +140,10 @@ class DoorTests(unittest.TestCase):
         )
 
     def test_the_one_file_that_looks_into_one(self):
-        self.plant("implementations.cpp", "silicon/vcpu_impl.hpp")
+        self.plant("implementations.cpp", "silicon/engine/vcpu_impl.hpp")
         self.assertEqual(
             self.found(),
-            ["unit/vmx/implementations.cpp: includes silicon/vcpu_impl.hpp; the tests of the door see the door alone"],
+            ["unit/vmx/implementations.cpp: includes silicon/engine/vcpu_impl.hpp; the tests of the door see the door alone"],
         )
 
     def test_a_helper_of_another_rooms_tests(self):

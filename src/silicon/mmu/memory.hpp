@@ -18,44 +18,13 @@
 #include <vector>
 
 #include "host/mutex.hpp"
-#include "silicon/silicon.hpp"
+#include "silicon/memory/host_mapping.hpp"
+#include "silicon/memory/page_state.hpp"
+#include "silicon/state/names.hpp"
 
 namespace cloister::silicon {
 
 class Mmu;
-
-struct PageState {
-  static constexpr u32 no_code = 0, guarded = 1, first_claim = 2;
-
-  std::atomic<u32> generation{0};
-  /// Whether blocks are cached from this page: one of the values below, or the claim of a processor that is about to.
-  std::atomic<u32> code{no_code};
-  std::atomic<bool> dirty{false};  ///< written since the dirty log was last taken
-};
-
-/// True if stores may bypass page_store().
-inline bool page_writable_inline(const PageState& s) {
-  return s.dirty.load(std::memory_order_relaxed) && s.code.load(std::memory_order_acquire) == PageState::no_code;
-}
-
-/// A store into the page has happened; in run(), it may also be about to happen before the block's end. Returns true if
-/// it makes cached blocks stale. The exchange orders the store's bytes before the look at `code`: either this sees the
-/// claim, or the claimant sees the bytes.
-inline bool page_store(PageState& s) {
-  s.dirty.exchange(true, std::memory_order_seq_cst);
-  if (s.code.load(std::memory_order_seq_cst) == PageState::no_code) return false;
-  s.code.store(PageState::no_code, std::memory_order_relaxed);
-  s.generation.fetch_add(1, std::memory_order_acq_rel);
-  return true;
-}
-
-struct Unmapper {
-  u64 bytes = 0;
-  void operator()(u8* p) const;
-};
-using HostMapping = std::unique_ptr<u8, Unmapper>;
-/// Anonymous zeroed memory, taken from the host when it is touched; null if there is none.
-HostMapping map_host(u64 bytes);
 
 /// RAM with its page states; owned by the slot, or borrowed (tests).
 struct Slot {
@@ -111,7 +80,7 @@ class Hold {
   Shootdown& all_;
 };
 
-class GuestMemory::Impl {
+class MemoryImpl {
  public:
   // These three wait for the processors.
   tl::expected<void, MapError> add(Slot slot);

@@ -1,27 +1,24 @@
-// Filling and flushing the software TLB (SDM vol. 3A, 4.10), and the slow paths of guest memory accesses.
+// Filling and flushing the software TLB (SDM vol. 3A, 4.10), and accesses with supervisor rights through it.
 #include "silicon/mmu/mmu.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-#include "silicon/cpu/access.hpp"
-#include "silicon/cpu/debug.hpp"
-#include "silicon/cpu/dispatch.hpp"
-#include "silicon/cpu/modes.hpp"
-#include "silicon/mmu/guest_bytes.hpp"
-#include "silicon/processor.hpp"
+#include "silicon/memory/guest_bytes.hpp"
+#include "silicon/state/debug.hpp"
+#include "silicon/state/modes.hpp"
+#include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
 
 namespace {
 constexpr u64 last_space = 1023;
-constexpr unsigned cache_line = 64;
-constexpr u64 uncached_mode =
-    3;  ///< low bits of a context in which nothing is remembered: every access is checked slowly
+/// Low bits of a context in which nothing is remembered: every access is checked slowly.
+constexpr u64 uncached_mode = 3;
 constexpr u64 large_region(u64 linear) { return (linear >> 21) % 4096; }
 }  // namespace
 
-Mmu::Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package)
+Mmu::Mmu(Cpu& cpu, MemoryImpl& memory, PackageImpl& package)
     : cpu_(cpu), memory_(memory), package_(package), space_of_pcid_(4096, 0) {
   flush_all();
   const MutexLock lock(memory_.shootdown.mutex);
@@ -165,139 +162,6 @@ tl::expected<PageTranslation, Miss> Mmu::translate_and_fill(u64 linear, Access a
   cpu_.tlb.at(linear) = {page | cpu_.context, writable ? page | cpu_.context : tlb_invalid,
                          reinterpret_cast<u64>(t->host) - page};
   return t;
-}
-
-// ------------------------------------------------------------------------------------------------ slow paths
-
-namespace {
-
-/// Records what the access met; always false.
-bool miss(Cpu& cpu, const Op* op, const Miss& m) {
-  cpu.at = op;
-  if (m.is_exit) {
-    cpu.leave = Leave::exit;
-    cpu.exit = m.exit;
-    cpu.exit.instruction_length = op->length;
-  } else {
-    cpu.leave = Leave::fault;
-    cpu.fault = m.fault;
-  }
-  return false;
-}
-
-/// A non-canonical or misaligned operand, where that is a fault.
-bool checked(Cpu& cpu, const Op* op, u64 linear, unsigned bytes) {
-  if (cpu.code64 && !(is_canonical(linear) && is_canonical(linear + bytes - 1))) {
-    return miss(cpu, op,
-                {.fault = {op->seg == arch::seg_ss ? arch::vector::ss : arch::vector::gp, true, 0, 0}, .exit = {}});
-  }
-  if (cpu.cpl == 3 && (cpu.system_flags & arch::rflags::ac) != 0 && (cpu.cr0 & arch::cr0::am) != 0) {
-    const u64 alignment = std::min<u64>(bytes & (~bytes + 1), 8);
-    if ((linear & (alignment - 1)) != 0) {
-      return miss(cpu, op, {.fault = {arch::vector::ac, true, 0, 0}, .exit = {}});
-    }
-  }
-  return true;
-}
-
-/// The one or two pages of an operand.
-struct Pieces {
-  struct Piece {
-    PageTranslation page;
-    u64 offset;
-    unsigned bytes;
-  };
-  std::array<Piece, 2> piece;
-  unsigned count = 0;
-};
-
-bool translate_pieces(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, Access access, Pieces& out) {
-  if (!checked(cpu, op, linear, bytes)) return false;
-  for (unsigned done = 0; done < bytes;) {
-    const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
-    const unsigned n = std::min<unsigned>(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto t = cpu.mmu->translate_and_fill(at, access);
-    if (!t) return miss(cpu, op, t.error());
-    out.piece[out.count++] = {*t, arch::page_offset(at), n};
-    done += n;
-  }
-  note_data_access(cpu, linear, bytes, access);
-  return true;
-}
-
-void read_pieces(const Pieces& pieces, void* to) {
-  u8* out = static_cast<u8*>(to);
-  for (unsigned i = 0; i < pieces.count; ++i) {
-    const Pieces::Piece& p = pieces.piece[i];
-    if (p.page.host == nullptr) {
-      std::memset(out, 0xff, p.bytes);
-    } else {
-      copy_guest(out, p.page.host + p.offset, p.bytes);
-    }
-    out += p.bytes;
-  }
-}
-
-/// Tells the door of a store into the page; if it is the running block's, the rest of the block must be fetched anew.
-void tell_door(Cpu& cpu, PageState& state) {
-  if (page_store(state) && cpu.block != nullptr) poison_if_stale(*cpu.block);
-}
-
-}  // namespace
-
-bool load_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes) {
-  Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::read, pieces)) return false;
-  read_pieces(pieces, to);
-  return true;
-}
-
-bool load_for_store_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes) {
-  Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return false;
-  if (cpu.block != nullptr) poison_if_stale(*cpu.block);
-  read_pieces(pieces, to);
-  return true;
-}
-
-bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned bytes) {
-  Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return false;
-  const u8* in = static_cast<const u8*>(from);
-  for (unsigned i = 0; i < pieces.count; ++i) {
-    const Pieces::Piece& p = pieces.piece[i];
-    if (p.page.host != nullptr) {
-      copy_guest(p.page.host + p.offset, in, p.bytes);
-      tell_door(cpu, *p.page.state);
-    }
-    in += p.bytes;
-  }
-  if (cpu.block != nullptr) poison_if_stale(*cpu.block);
-  return true;
-}
-
-void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& plainly) {
-  // In the host's memory, too, since pages are whole ones: a split lock there would stop every core of the host.
-  if (linear % cache_line + bytes > cache_line) [[unlikely]] {
-    plainly = cpu.alone;
-    if (!plainly) {
-      cpu.at = op;
-      cpu.leave = Leave::alone;
-    }
-    return nullptr;
-  }
-  const TlbEntry& e = cpu.tlb.at(linear);
-  if (e.tag_write == tlb_tag(linear, bytes, cpu.context)) return reinterpret_cast<void*>(e.addend + linear);
-  Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return nullptr;
-  const Pieces::Piece& p = pieces.piece[0];
-  if (p.page.host == nullptr) {
-    plainly = true;  // the abort page: load() and store() have its semantics
-    return nullptr;
-  }
-  tell_door(cpu, *p.page.state);
-  if (cpu.block != nullptr) poison_if_stale(*cpu.block);
-  return p.page.host + p.offset;
 }
 
 // ------------------------------------------------------------------------------------------------ implicit accesses

@@ -7,10 +7,12 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "silicon/cpu/cpu.hpp"
 #include "silicon/mmu/memory.hpp"
+#include "silicon/state/cpu.hpp"
 
 namespace cloister::silicon {
+
+class PackageImpl;
 
 /// What an access found instead of memory: an exception, or a VM exit.
 struct Miss {
@@ -29,9 +31,19 @@ struct PageTranslation {
   std::optional<u32> epc_index;  ///< it is a page of the package's EPC
 };
 
+/// What keeps code that was decoded from memory.
+class CodeCache {
+ public:
+  /// Between two blocks.
+  virtual void forget_all() = 0;
+
+ protected:
+  ~CodeCache() = default;
+};
+
 class Mmu {
  public:
-  Mmu(Cpu& cpu, GuestMemory::Impl& memory, Package::Impl& package);
+  Mmu(Cpu& cpu, MemoryImpl& memory, PackageImpl& package);
   ~Mmu();
   Mmu(const Mmu&) = delete;
   Mmu& operator=(const Mmu&) = delete;
@@ -79,12 +91,15 @@ class Mmu {
   void leave();
   void attend();
 
-  GuestMemory::Impl& memory() { return memory_; }
-  Package::Impl& package() { return package_; }
+  /// Where code is kept that must go when its slots go; outlives the calls of enter(). null: nowhere.
+  void set_code_cache(CodeCache* cache) { code_cache_ = cache; }
+
+  MemoryImpl& memory() { return memory_; }
+  PackageImpl& package() { return package_; }
 
  private:
   friend class Hold;
-  friend class GuestMemory::Impl;
+  friend class MemoryImpl;
   struct Walk {
     u64 physical = 0;
     bool user = true, write = true, no_execute = false, dirty = false;
@@ -123,8 +138,9 @@ class Mmu {
   void forget_all();
 
   Cpu& cpu_;
-  GuestMemory::Impl& memory_;
-  Package::Impl& package_;
+  MemoryImpl& memory_;
+  PackageImpl& package_;
+  CodeCache* code_cache_ = nullptr;
   u64 next_space_ = 1;               ///< address-space numbers from 1 to 1023
   u64 space_ = 0;                    ///< the current one
   u64 outer_space_ = 0;              ///< in enclave mode: the one outside; 0 if it has been forgotten

@@ -1,7 +1,7 @@
 // The page walk: 32-bit, PAE and 4-level paging (SDM vol. 3A, 4.3 to 4.7), on tables in guest-physical memory.
 #include "silicon/mmu/mmu.hpp"
-#include "silicon/processor.hpp"
-#include "silicon/sgx/package_impl.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
 
@@ -45,7 +45,7 @@ Miss Mmu::ept_violation(u64 physical, u64 linear, Access access, bool translated
 }
 
 tl::expected<Mmu::EntryPlace, Miss> Mmu::entry_at(u64 physical, u64 linear) {
-  const GuestMemory::Impl::RamPage page = memory_.ram_page(physical);
+  const MemoryImpl::RamPage page = memory_.ram_page(physical);
   if (page.host != nullptr) return EntryPlace{page.host + arch::page_offset(physical), page.state};
   if (memory_.find(physical) == nullptr) return tl::unexpected(ept_violation(physical, linear, Access::read, false));
   // A page walk into EPC is a non-enclave access: all ones (SDM vol. 3D, 34.3).

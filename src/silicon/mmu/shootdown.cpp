@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "silicon/cpu/block_cache.hpp"
 #include "silicon/mmu/mmu.hpp"
 
 namespace cloister::silicon {
@@ -99,7 +98,7 @@ void Mmu::run_on() {
   take_over();
   if (std::exchange(forget_, false)) {
     forget_all();
-    cpu_.blocks->forget_all();
+    if (code_cache_ != nullptr) code_cache_->forget_all();
   }
   running_ = true;
 }
@@ -156,7 +155,7 @@ Hold::~Hold() {
   all_.changed.notify_all();
 }
 
-void GuestMemory::Impl::forget_everywhere() {
+void MemoryImpl::forget_everywhere() {
   const MutexLock lock(shootdown.mutex);
   for (Mmu* p : shootdown.processors) {
     p->is_one_of(shootdown);

@@ -1,7 +1,7 @@
 // Instructions that are undefined in enclave mode.
 #pragma once
 
-#include "silicon/cpu/insn.hpp"
+#include "silicon/isa/insn.hpp"
 
 namespace cloister::silicon {
 

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "silicon/cpu/access.hpp"
-#include "silicon/cpu/debug.hpp"
-#include "silicon/mmu/guest_bytes.hpp"
-#include "silicon/processor.hpp"
+#include "silicon/memory/guest_bytes.hpp"
+#include "silicon/mmu/access.hpp"
+#include "silicon/mmu/mmu.hpp"
+#include "silicon/state/debug.hpp"
+#include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
 

@@ -11,11 +11,11 @@
 #include <variant>
 
 #include "arch/sgx.hpp"
-#include "silicon/cpu/descriptor.hpp"
+#include "silicon/isa/system/descriptor.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/sgx/check.hpp"
-#include "silicon/sgx/package_impl.hpp"
-#include "silicon/sgx/secs.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/sgx/epc/secs.hpp"
 
 namespace cloister::silicon {
 
@@ -38,10 +38,10 @@ inline tl::unexpected<Miss> leaf_gp() { return tl::unexpected(fault_miss(arch::v
 
 class LeafContext {
  public:
-  LeafContext(Cpu& processor, Package::Impl& owner) : cpu(processor), package(owner) {}
+  LeafContext(Cpu& processor, PackageImpl& owner) : cpu(processor), package(owner) {}
 
   Cpu& cpu;
-  Package::Impl& package;
+  PackageImpl& package;
   u64 next_rip = 0;          ///< of the instruction after this one
   bool transferred = false;  ///< the leaf has set RIP
 

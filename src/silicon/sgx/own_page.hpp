@@ -2,7 +2,7 @@
 // EMODPE).
 #pragma once
 
-#include "silicon/mmu/guest_bytes.hpp"
+#include "silicon/memory/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
 namespace cloister::silicon {

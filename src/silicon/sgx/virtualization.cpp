@@ -1,7 +1,7 @@
 // EPC virtualization extensions (virtualization.hpp).
 #include "silicon/sgx/virtualization.hpp"
 
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/mmu/mmu.hpp"
 
 namespace cloister::silicon {
 

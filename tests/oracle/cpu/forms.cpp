@@ -1,7 +1,11 @@
 // The walk over the opcode maps (SDM vol. 2D, appendix A).
 #include "oracle/cpu/forms.hpp"
 
-#include "silicon/silicon.hpp"
+#include "silicon/isa/integer/rows.hpp"
+#include "silicon/isa/system/rows.hpp"
+#include "silicon/isa/vector/rows.hpp"
+#include "silicon/isa/x87/rows.hpp"
+#include "silicon/sgx/leaves/rows.hpp"
 
 namespace cloister::oracle {
 namespace {

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "silicon/cpu/instruction_set.hpp"
+#include "silicon/decode/instruction_set.hpp"
 
 namespace cloister::oracle {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "oracle/cpu/random.hpp"
-#include "silicon/cpu/decode.hpp"
+#include "silicon/decode/decode.hpp"
 
 namespace cloister::oracle {
 

@@ -13,7 +13,7 @@
 #include <set>
 
 #include "oracle/cpu/exemptions.hpp"
-#include "silicon/cpu/instruction_set.hpp"
+#include "silicon/decode/instruction_set.hpp"
 
 namespace cloister::oracle {
 namespace {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "silicon/mmu/mode_change.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::oracle {
@@ -82,7 +83,7 @@ Outcome Software::run(const State& state, bool bits64) {
   stepper_.set_mode(bits64 ? silicon::CodeMode::bits64 : silicon::CodeMode::compat32);
   set_segments(cpu, bits64, state.seg);
   for (unsigned i = 0; i < 16; ++i) cpu.gpr[i] = state.gpr[i];
-  cpu.set_rflags(state.rflags);
+  set_rflags(cpu, state.rflags);
   set_fpu(cpu.fpu, state.fpu);
   stepper_.set_rip(state.rip);
 

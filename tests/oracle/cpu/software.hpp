@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "oracle/cpu/state.hpp"
-#include "silicon/cpu/stepper.hpp"
+#include "silicon/engine/stepper.hpp"
 
 namespace cloister::oracle {
 

@@ -7,8 +7,8 @@
 #include <charconv>
 #include <random>
 
-#include "silicon/sgx/cmac.hpp"
-#include "silicon/sgx/measurement.hpp"
+#include "silicon/sgx/keys/cmac.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 #include "unit/silicon/sgx_signer.hpp"
 

@@ -6,7 +6,8 @@
 
 #include "hypervisor/epc/clean.hpp"
 #include "machine.hpp"
-#include "silicon/diagnostics.hpp"
+#include "silicon/sgx/epc/diagnostics.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::payload {
 namespace {

@@ -6,7 +6,8 @@
 #include <algorithm>
 
 #include "hypervisor/epc/clean.hpp"
-#include "silicon/sgx/package_impl.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
 namespace {

@@ -1,13 +1,14 @@
 // The diagnostics door: what it shows of pages and of what processors did.
-#include "silicon/diagnostics.hpp"
+#include "silicon/sgx/epc/diagnostics.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include "sgx_machine.hpp"
-#include "silicon/sgx/entry.hpp"
-#include "silicon/sgx/tracking.hpp"
+#include "silicon/sgx/entry/entry.hpp"
+#include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -95,7 +96,7 @@ TEST(Diagnostics, CountLeavesFailuresOfEinitAndInstructions) {
     EXPECT_EQ(m.vcpu().run(100).reason, ExitReason::hlt);
     return m.vcpu().general().gpr[arch::rax];
   };
-  const auto observer = Observer::of(m.door());
+  const auto observer = Observer::of(m.door().impl());
   ASSERT_TRUE(observer);
   EXPECT_EQ(execute(EnclsLeaf::eremove, 0, m.page(1), 0), 0u);
   EXPECT_EQ(execute(EnclsLeaf::eremove, 0, m.page(2), 0), 0u);
@@ -125,7 +126,7 @@ TEST(Diagnostics, CountAsynchronousExits) {
   e.tcs = 1;
   e.epoch = enter_enclave(m.epcm(0));
   asynchronous_exit(m.cpu(), m.package(), nullptr, 0);
-  EXPECT_EQ(Observer::of(m.door())->events().asynchronous_exits, 1u);
+  EXPECT_EQ(Observer::of(m.door().impl())->events().asynchronous_exits, 1u);
 }
 
 TEST(Diagnostics, TouchNothing) {

@@ -9,9 +9,10 @@
 #include <cstdlib>
 
 #include "sgx_machine.hpp"
-#include "silicon/diagnostics.hpp"
-#include "silicon/sgx/page_info.hpp"
-#include "silicon/sgx/tracking.hpp"
+#include "silicon/sgx/epc/diagnostics.hpp"
+#include "silicon/sgx/epc/page_info.hpp"
+#include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -129,7 +130,7 @@ void expect_clean_in_two_passes(const EpcMemory::Pointer& memory) {
     if (!removed(i)) again.push_back(i);
   }
   for (const u32 i : again) EXPECT_TRUE(removed(i)) << "page " << i;
-  EXPECT_EQ(diagnostics::Observer::of(package)->count().free, pages);
+  EXPECT_EQ(diagnostics::Observer::of(package.impl())->count().free, pages);
 }
 
 TEST(KilledProcessor, LeavesAnEpcThatCanBeRemoved) {

@@ -5,7 +5,8 @@
 #include <sys/stat.h>
 
 #include "sgx_machine.hpp"
-#include "silicon/sgx/epc_memory_impl.hpp"
+#include "silicon/sgx/epc/epc_memory_impl.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 namespace {

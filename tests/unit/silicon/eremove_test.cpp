@@ -1,7 +1,8 @@
 // ENCLS[EREMOVE] on every kind of EPC page (SDM vol. 3D, 38.3, EREMOVE: operation).
 #include <gtest/gtest.h>
 
-#include "silicon/sgx/package_impl.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -1,9 +1,9 @@
 // LazyFlags against flags computed bit by bit, as SDM vol. 1, 3.4.3.1 defines them.
-#include "silicon/cpu/flags.hpp"
+#include "silicon/state/flags.hpp"
 
 #include <gtest/gtest.h>
 
-#include "silicon/cpu/condition.hpp"
+#include "silicon/isa/integer/condition.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -6,9 +6,9 @@
 #include <initializer_list>
 #include <vector>
 
-#include "silicon/cpu/fpu.hpp"
-#include "silicon/cpu/stepper.hpp"
-#include "silicon/cpu/x87.hpp"
+#include "silicon/engine/stepper.hpp"
+#include "silicon/isa/x87/x87.hpp"
+#include "silicon/state/fpu.hpp"
 
 namespace cloister::silicon {
 

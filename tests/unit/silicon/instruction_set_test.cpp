@@ -1,5 +1,5 @@
 // The table of CPUID bits knows every instruction set that the decoder knows.
-#include "silicon/cpu/instruction_set.hpp"
+#include "silicon/decode/instruction_set.hpp"
 
 #include <gtest/gtest.h>
 

@@ -6,8 +6,10 @@
 
 #include <initializer_list>
 
-#include "silicon/cpu/modes.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/mmu/mode_change.hpp"
+#include "silicon/silicon.hpp"
+#include "silicon/state/modes.hpp"
 
 namespace cloister::silicon {
 

@@ -6,8 +6,9 @@
 
 #include <algorithm>
 
-#include "silicon/sgx/package_impl.hpp"
-#include "silicon/sgx/sealed_memory.hpp"
+#include "silicon/memory/sealed_memory.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
-#include "silicon/cpu/x87_mpfr.hpp"
+#include "silicon/isa/x87/x87_mpfr.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "silicon/sgx/entry.hpp"
+#include "silicon/sgx/entry/entry.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 
 namespace cloister::silicon {

@@ -1,8 +1,10 @@
 // PAUSE-loop exiting (SDM vol. 3C, 26.1.3), under the clock in which an instruction takes a cycle.
 #include <gtest/gtest.h>
 
-#include "silicon/cpu/modes.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/mmu/mode_change.hpp"
+#include "silicon/silicon.hpp"
+#include "silicon/state/modes.hpp"
 
 namespace cloister::silicon {
 namespace {

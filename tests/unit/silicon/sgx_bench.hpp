@@ -10,10 +10,11 @@
 #include <cstring>
 #include <utility>
 
-#include "silicon/sgx/leaf_table.hpp"
-#include "silicon/sgx/page_info.hpp"
-#include "silicon/sgx/tracking.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/sgx/epc/page_info.hpp"
+#include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/sgx/leaves/leaf_table.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 

@@ -2,8 +2,8 @@
 // EDBGRD, EDBGWR, EREMOVE): what success changes, and the checks that need no page tables.
 #include <gtest/gtest.h>
 
-#include "silicon/sgx/cmac.hpp"
-#include "silicon/sgx/measurement.hpp"
+#include "silicon/sgx/keys/cmac.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 #include "unit/silicon/sgx_shared.hpp"
 #include "unit/silicon/sgx_signer.hpp"

@@ -6,8 +6,9 @@
 #include <thread>
 
 #include "sgx_bench.hpp"
-#include "silicon/cpu/access.hpp"
-#include "silicon/sgx/entry.hpp"
+#include "silicon/mmu/access.hpp"
+#include "silicon/mmu/mode_change.hpp"
+#include "silicon/sgx/entry/entry.hpp"
 
 namespace cloister::silicon {
 namespace {

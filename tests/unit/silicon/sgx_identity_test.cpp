@@ -1,8 +1,8 @@
 // EGETKEY's derivation table and EREPORT (SDM vol. 3D, 38.4), from inside an initialised enclave.
 #include <gtest/gtest.h>
 
-#include "silicon/sgx/cmac.hpp"
-#include "silicon/sgx/measurement.hpp"
+#include "silicon/sgx/keys/cmac.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 
 namespace cloister::silicon {

@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "silicon/cpu/cpu.hpp"
-#include "silicon/sgx/package_impl.hpp"
-#include "silicon/sgx/page_info.hpp"
-#include "silicon/sgx/secs.hpp"
-#include "silicon/sgx/tracking.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/sgx/epc/page_info.hpp"
+#include "silicon/sgx/epc/secs.hpp"
+#include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/silicon.hpp"
+#include "silicon/state/cpu.hpp"
 
 namespace cloister::silicon {
 

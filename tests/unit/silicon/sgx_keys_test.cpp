@@ -3,8 +3,8 @@
 
 #include <set>
 
-#include "silicon/sgx/cmac.hpp"
-#include "silicon/sgx/platform_keys.hpp"
+#include "silicon/sgx/keys/cmac.hpp"
+#include "silicon/sgx/keys/platform_keys.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -4,8 +4,9 @@
 
 #include <cstring>
 
-#include "silicon/sgx/leaf_table.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/sgx/leaves/leaf_table.hpp"
+#include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 

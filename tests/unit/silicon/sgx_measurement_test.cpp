@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 
-#include "silicon/sgx/measurement.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 #include "unit/silicon/sgx_shared.hpp"
 
 namespace cloister::silicon {

@@ -1,6 +1,6 @@
 // Eviction and reload of EPC pages (SDM vol. 3D, 36.5; 38.3: EPA, EBLOCK, ETRACK, EWB, ELDB, ELDU).
 #include "sgx_bench.hpp"
-#include "silicon/sgx/paging_crypto.hpp"
+#include "silicon/sgx/keys/paging_crypto.hpp"
 
 namespace cloister::silicon {
 namespace {

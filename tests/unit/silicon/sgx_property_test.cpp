@@ -8,10 +8,11 @@
 #include <random>
 #include <thread>
 
-#include "silicon/sgx/entry.hpp"
-#include "silicon/sgx/leaf_table.hpp"
-#include "silicon/sgx/measurement.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/sgx/entry/entry.hpp"
+#include "silicon/sgx/leaves/leaf_table.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
+#include "silicon/silicon.hpp"
 #include "unit/silicon/sgx_invariants.hpp"
 #include "unit/silicon/sgx_signer.hpp"
 

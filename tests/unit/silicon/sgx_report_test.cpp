@@ -2,8 +2,8 @@
 // can verify the report with the key that EGETKEY gives it (SDM vol. 3D, 38.4).
 #include <gtest/gtest.h>
 
-#include "silicon/sgx/cmac.hpp"
-#include "silicon/sgx/measurement.hpp"
+#include "silicon/sgx/keys/cmac.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 #include "unit/silicon/sgx_shared.hpp"
 #include "unit/silicon/sgx_signer.hpp"

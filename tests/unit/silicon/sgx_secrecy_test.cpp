@@ -9,10 +9,11 @@
 #include <random>
 #include <unordered_set>
 
-#include "silicon/sgx/entry.hpp"
-#include "silicon/sgx/page_info.hpp"
-#include "silicon/sgx/platform_keys.hpp"
-#include "silicon/vcpu_impl.hpp"
+#include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/sgx/entry/entry.hpp"
+#include "silicon/sgx/epc/page_info.hpp"
+#include "silicon/sgx/keys/platform_keys.hpp"
+#include "silicon/silicon.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 #include "unit/silicon/sgx_programs.hpp"
 

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "silicon/sgx/platform_keys.hpp"
-#include "silicon/sgx/sigstruct.hpp"
+#include "silicon/sgx/keys/platform_keys.hpp"
+#include "silicon/sgx/leaves/sigstruct.hpp"
 
 namespace cloister::silicon {
 

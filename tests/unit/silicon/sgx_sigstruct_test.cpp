@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "arch/msr.hpp"
-#include "silicon/sgx/sigstruct.hpp"
+#include "silicon/sgx/leaves/sigstruct.hpp"
 #include "unit/silicon/sgx_shared.hpp"
 #include "unit/silicon/sgx_signer.hpp"
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <vector>
 
-#include "silicon/cpu/stepper.hpp"
+#include "silicon/engine/stepper.hpp"
 
 namespace cloister::silicon {
 namespace {

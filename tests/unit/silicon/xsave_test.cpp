@@ -1,7 +1,7 @@
 // FXSAVE images (SDM vol. 1, 10.5) and the XSAVE feature set's rules (ch. 13).
 #include <gtest/gtest.h>
 
-#include "silicon/cpu/fxsave.hpp"
+#include "silicon/isa/vector/fxsave.hpp"
 #include "unit/silicon/fpu_machine.hpp"
 
 namespace cloister::silicon {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "silicon/diagnostics.hpp"
+#include "silicon/sgx/epc/diagnostics.hpp"
 
 namespace cloister::toolstack {
 namespace {

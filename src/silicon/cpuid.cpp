@@ -1,0 +1,166 @@
+// What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is offered and implemented, and
+// nothing else.
+#include <cpuid.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "silicon/sgx/epc/package_impl.hpp"
+#include "silicon/silicon.hpp"
+#include "silicon/state/processor.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+constexpr u32 bit(unsigned n) { return 1u << n; }
+template <class... N>
+constexpr u32 bits(N... n) {
+  return (bit(static_cast<unsigned>(n)) | ...);
+}
+
+/// Features whose instructions run on the host's own: absent where the host lacks them.
+struct HostFeatures {
+  bool aes = false, pclmul = false, sha = false;
+};
+const HostFeatures& host_features() {
+  static const HostFeatures host = [] {
+    HostFeatures h;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) != 0) {
+      h.pclmul = (c & bit(1)) != 0;
+      h.aes = (c & bit(25)) != 0;
+    }
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) h.sha = (b & bit(29)) != 0;
+    return h;
+  }();
+  return host;
+}
+
+constexpr u32 max_basic = 0x16, max_extended = 0x8000'0008;
+constexpr u32 clflush_line = 8;  // in 8-byte units
+
+// Feature words as they are implemented, but for SGX.
+// Leaf 1.
+constexpr u32 leaf1_ecx =
+    bits(0 /*SSE3*/, 9 /*SSSE3*/, 13 /*CX16*/, 17 /*PCID*/, 19 /*SSE4.1*/, 20 /*SSE4.2*/, 21 /*x2APIC*/, 22 /*MOVBE*/,
+         23 /*POPCNT*/, 24 /*TSC deadline*/, 26 /*XSAVE*/, 30 /*RDRAND*/);
+constexpr u32 leaf1_edx = bits(0 /*FPU*/, 2 /*DE*/, 3 /*PSE*/, 4 /*TSC*/, 5 /*MSR*/, 6 /*PAE*/, 8 /*CX8*/, 9 /*APIC*/,
+                               11 /*SEP*/, 12 /*MTRR*/, 13 /*PGE*/, 15 /*CMOV*/, 16 /*PAT*/, 17 /*PSE-36*/,
+                               19 /*CLFSH*/, 23 /*MMX*/, 24 /*FXSR*/, 25 /*SSE*/, 26 /*SSE2*/, 27 /*SS*/);
+// Leaf 7. EBX 6 and 13: x87's FDP only on unmasked exceptions, FCS and FDS deprecated.
+constexpr u32 leaf7_ebx =
+    bits(0 /*FSGSBASE*/, 1 /*TSC_ADJUST*/, 3 /*BMI1*/, 6, 7 /*SMEP*/, 8 /*BMI2*/, 9 /*ERMS*/, 10 /*INVPCID*/, 13,
+         18 /*RDSEED*/, 19 /*ADX*/, 20 /*SMAP*/, 23 /*CLFLUSHOPT*/, 24 /*CLWB*/);
+constexpr u32 leaf7_ecx = bits(2 /*UMIP*/, 22 /*RDPID*/, 27 /*MOVDIRI*/);
+// EDX 26, 27, 29: IBRS/IBPB, STIBP and IA32_ARCH_CAPABILITIES. Nothing here is speculative, so each holds.
+constexpr u32 leaf7_edx = bits(4 /*FSRM*/, 26, 27, 29);
+// Leaf 0xD, sub-leaf 1: XSAVEOPT, XSAVEC, XGETBV1, XSAVES.
+constexpr u32 xsave_eax = 0xf;
+// Leaf 0x80000001.
+constexpr u32 extended_ecx = bits(0 /*LAHF*/, 5 /*LZCNT*/, 8 /*PREFETCHW*/);
+constexpr u32 extended_edx = bits(11 /*SYSCALL*/, 20 /*NX*/, 26 /*1 GiB pages*/, 27 /*RDTSCP*/, 29 /*LM*/);
+
+/// Leaf 4: deterministic cache parameters.
+struct Cache {
+  u32 type, level, ways, sets;
+};
+constexpr Cache caches[] = {{1, 1, 12, 64}, {2, 1, 8, 64}, {3, 2, 20, 1024}, {3, 3, 12, 16384}};
+
+CpuidRegs cache_leaf(u32 subleaf) {
+  if (subleaf >= std::size(caches)) return {};
+  const Cache& c = caches[subleaf];
+  constexpr u32 self_initialising = bit(8), line = 64;
+  return {c.type | (c.level << 5) | self_initialising, ((c.ways - 1) << 22) | (line - 1), c.sets - 1, 0};
+}
+
+CpuidRegs brand_leaf(const std::string& brand, u32 part) {
+  CpuidRegs r;
+  if (brand.size() > 16 * part) std::memcpy(&r, &brand[16 * part], std::min(sizeof r, brand.size() - 16 * part));
+  return r;
+}
+
+constexpr u32 xsave_bytes = 512 + 64;
+constexpr u32 crystal_hz = 25'000'000;
+
+/// What is implemented, whatever is offered of it.
+CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
+  const HostFeatures& host = host_features();
+  switch (leaf) {
+    case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
+    case 1:
+      return {offered.signature, clflush_line << 8, leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0),
+              leaf1_edx};
+    case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
+    case 4: return cache_leaf(subleaf);
+    case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
+    case 7:
+      if (subleaf != 0) return {};
+      return {0, leaf7_ebx | (host.sha ? bit(29) : 0), leaf7_ecx, leaf7_edx};
+    case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
+    case 0xd:
+      if (subleaf == 0) return {3, xsave_bytes, xsave_bytes, 0};
+      if (subleaf == 1) return {xsave_eax, xsave_bytes, 0, 0};
+      return {};
+    case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
+    case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
+    default: return {};
+  }
+}
+
+CpuidRegs implemented_leaf(const Features& offered, u32 leaf, u32 subleaf) {
+  switch (leaf) {
+    case 0x8000'0000: return {max_extended, 0, 0, 0};
+    case 0x8000'0001: return {0, 0, extended_ecx, extended_edx};
+    case 0x8000'0002:
+    case 0x8000'0003:
+    case 0x8000'0004: return brand_leaf(offered.brand, leaf - 0x8000'0002);
+    case 0x8000'0006: return {0, 0, 0x0500'7040, 0};  // L2: 1280 KiB, 64-byte lines
+    case 0x8000'0007: return {0, 0, 0, bit(8) /*invariant TSC*/};
+    case 0x8000'0008: return {physical_address_bits | linear_address_bits << 8, 0, 0, 0};
+    default: return leaf <= max_basic ? basic_leaf(offered, leaf, subleaf) : CpuidRegs{};
+  }
+}
+
+CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
+  CpuidRegs r = implemented_leaf(offered, leaf, subleaf);
+  // The others with words of features have no sub-leaves, and answer for every one.
+  const u32 asked = leaf == arch::leaf::features || leaf == arch::leaf::xsave ? subleaf : 0;
+  for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) {
+    if (row.leaf == leaf && row.subleaf == asked) value_of(r, row.reg) &= offered.*row.word;
+  }
+  return r;
+}
+
+/// SDM vol. 2A, table 3-8, leaf 0x12.
+CpuidRegs sgx_leaf(const SgxFeatures& sgx, std::span<const EpcSection> epc, u32 subleaf) {
+  if (subleaf == 0) {
+    return {sgx.capabilities(), sgx.miscselect(), 0, u32{sgx.log2_size_32} | u32{sgx.log2_size_64} << 8};
+  }
+  if (subleaf == 1) {
+    return {static_cast<u32>(sgx.attributes()), static_cast<u32>(sgx.attributes() >> 32), static_cast<u32>(sgx.xfrm),
+            static_cast<u32>(sgx.xfrm >> 32)};
+  }
+  if (subleaf - 2 >= epc.size()) return {};
+  const EpcSection& section = epc[subleaf - 2];
+  const u64 base = arch::address_of(section.first).value, bytes = section.pages * arch::page_size;
+  return {static_cast<u32>(base & 0xffff'f000) | 1, static_cast<u32>(base >> 32),
+          static_cast<u32>(bytes & 0xffff'f000) | sgx.epc_property, static_cast<u32>(bytes >> 32)};
+}
+
+}  // namespace
+
+CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {
+  const Features& offered = config.features;
+  CpuidRegs r = leaf_without_sgx(offered, leaf, subleaf);
+  if (config.epc.empty() || !offered.has_sgx()) return r;
+  if (leaf == 7 && subleaf == 0) {
+    r.ebx |= bit(2);                                   // SGX
+    r.ecx |= offered.launch_control() ? bit(30) : 0u;  // SGX_LC
+  }
+  return leaf == 0x12 ? sgx_leaf(implemented(offered.sgx), config.epc, subleaf) : r;
+}
+
+CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const { return cpuid(impl_->config(), leaf, subleaf); }
+
+}  // namespace cloister::silicon

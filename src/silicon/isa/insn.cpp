@@ -1,0 +1,30 @@
+// Register numbers and segments of a decoded instruction.
+#include "silicon/isa/insn.hpp"
+
+#include "silicon/state/dispatch.hpp"
+
+namespace cloister::silicon {
+
+u8 Insn::reg(unsigned i) const {
+  const ZydisRegister r = operand[i].reg.value;
+  const u8 id = static_cast<u8>(ZydisRegisterGetId(r));
+  if (ZydisRegisterGetClass(r) != ZYDIS_REGCLASS_GPR8) return id;
+  if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH) return static_cast<u8>((r - ZYDIS_REGISTER_AH) * 8 + 1);
+  // Zydis numbers AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B …
+  if (r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_BL) return static_cast<u8>((r - ZYDIS_REGISTER_AL) * 8);
+  return static_cast<u8>((r - ZYDIS_REGISTER_SPL + 4) * 8);
+}
+
+u8 source_segment(const Insn& insn) {
+  for (unsigned i = 0; i < insn.info.operand_count; ++i) {
+    if (!insn.is_mem(i) || insn.operand[i].mem.segment == ZYDIS_REGISTER_ES) continue;
+    const u8 segment = static_cast<u8>(insn.operand[i].mem.segment - ZYDIS_REGISTER_ES);
+    return insn.bits64() && segment < arch::seg_fs ? seg_none : segment;
+  }
+  if ((insn.info.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0 && !insn.bits64()) return arch::seg_es;
+  return seg_none;
+}
+
+void op_undefined(Cpu& cpu, const Op* op) { return raise_ud(cpu, op); }
+
+}  // namespace cloister::silicon

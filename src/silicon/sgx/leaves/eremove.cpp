@@ -1,0 +1,61 @@
+// ENCLS[EREMOVE] (SDM vol. 3D, 38.3): takes a page out of its enclave.
+#include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/sgx/leaf.hpp"
+#include "silicon/sgx/leaves/root.hpp"
+
+namespace cloister::silicon {
+
+using arch::PageType;
+using arch::SgxError;
+
+SgxError eremove_page(PackageImpl& package, u32 index) {
+  if (package.faulty(index)) return SgxError::enclave_act;
+  EpcmEntry& page = package.epcm(index);
+  if (!page.valid) return SgxError::success;
+  if (page.type == PageType::va) {
+    page.valid = false;
+    return SgxError::success;
+  }
+  if (page.type == PageType::secs) {
+    if (fails("EREMOVE.children", page.children != 0)) return SgxError::child_present;
+    page.valid = false;
+    return SgxError::success;
+  }
+  EpcmEntry& secs = package.epcm(page.secs);
+  // A trimmed page that was accepted needs no check of the enclave's threads.
+  const bool trimmed = page.type == PageType::trim && !page.modified;
+  if (fails("EREMOVE.threads", !trimmed && threads_active(secs))) return SgxError::enclave_act;
+  page.valid = false;
+  --secs.children;
+  return SgxError::success;
+}
+
+LeafResult eremove(LeafContext& ctx) {
+  const u64 linear = ctx.rcx();
+  if (auto ok = ctx.aligned(linear, arch::page_size, "EREMOVE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
+  const auto index = ctx.epc(linear, Access::write, "EREMOVE.rcx_epc");
+  if (!index) return tl::unexpected(index.error());
+  const Held held(ctx.epcm(*index).lock, LockMode::exclusive);
+  if (fails("EREMOVE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
+
+  const MutexLock guard(ctx.package.mutex());
+  const EpcmEntry& page = ctx.epcm(*index);
+  // Children that the hypervisor has evicted keep a SECS too.
+  const bool virtual_children = page.valid && page.type == PageType::secs &&
+                                ctx.cpu.vcpu->controls().epc_virtualization &&
+                                ctx.secs(*index).internal().virtchildcnt != 0;
+  if (fails("EREMOVE.virtual_children", virtual_children)) return failure(SgxError::child_present);
+  const SgxError error = eremove_page(ctx.package, *index);
+  return error == SgxError::success ? success() : failure(error);
+}
+
+EnclsResult root_eremove(PackageImpl& package, Mfn frame) {
+  const auto index = package.index_of(frame);
+  if (!index) return {.fault = arch::vector::pf, .rax = 0};
+  const Held held(package.epcm(*index).lock, LockMode::exclusive);
+  if (!held) return {.fault = arch::vector::gp, .rax = 0};
+  const MutexLock guard(package.mutex());
+  return {.fault = std::nullopt, .rax = static_cast<u64>(eremove_page(package, *index))};
+}
+
+}  // namespace cloister::silicon
