@@ -69,7 +69,7 @@ class Planted(unittest.TestCase):
 
     def test_a_circle_of_rooms(self):
         self.plant("vmx/exit.cpp", "hypervisor/outcome.hpp")
-        self.declare("cloister_room(vmx PUBLIC arch)", "cloister_room(vmx PUBLIC arch PRIVATE hypervisor)")
+        self.declare("cloister_room(vmx STRICT PUBLIC arch)", "cloister_room(vmx STRICT PUBLIC arch PRIVATE hypervisor)")
         self.assertEqual(
             self.found(),
             ["CMakeLists.txt: vmx declares hypervisor, which is not above it: the rooms go up, or in a circle"],
@@ -106,7 +106,7 @@ class Planted(unittest.TestCase):
         self.assertEqual(self.found(), ["silicon/attic/old.cpp: no cloister_layer() declares attic"])
 
     def test_an_arrow_that_nobody_takes(self):
-        self.declare("cloister_room(vmx PUBLIC arch)", "cloister_room(vmx PUBLIC arch policy)")
+        self.declare("cloister_room(vmx STRICT PUBLIC arch)", "cloister_room(vmx STRICT PUBLIC arch policy)")
         self.assertEqual(self.found(), ["CMakeLists.txt: vmx declares policy and never includes it"])
 
     def test_a_folder_that_no_line_declares(self):
