@@ -41,17 +41,13 @@ tl::expected<MachineDescription, std::string> load_machine(const std::optional<s
                                                            const std::function<HostEpc()>& host) {
   std::error_code ignored;
   const bool described = path || std::filesystem::exists(machine_file, ignored);
-  tl::expected<MachineDescription, std::string> machine =
-      described ? read_machine_file(path.value_or(machine_file)) : default_machine();
-  if (!machine || (described && !machine->packages.empty())) return machine;
-  HostEpc found = host();
-  if (found.sgx) {
-    machine->packages = std::move(found.packages);
-    machine->sgx_off = std::move(found.sgx_off);
-  } else {
-    machine->packages = default_machine().packages;
-  }
-  if (!described && found.sgx) machine->origin = "this host's CPUID";
+  auto machine = described ? read_machine_file(path.value_or(machine_file)) : MachineDescription{};
+  if (!machine || !machine->packages.empty()) return machine;
+  const HostEpc found = host();
+  const MachineDescription otherwise = default_machine();
+  machine->packages = found.sgx ? found.packages : otherwise.packages;
+  machine->sgx_off = found.sgx ? found.sgx_off : otherwise.sgx_off;
+  if (!described) machine->origin = found.sgx ? "this host's CPUID" : otherwise.origin;
   return machine;
 }
 
