@@ -96,7 +96,7 @@ Response define_and_start(const ApiCall& call, const CreateRequest& request) {
   const auto none_before = [](const std::string* tag) { return tag == nullptr; };
   const auto defined = call.domains.define({.name = name, .as = request, .condition = none_before});
   if (!defined && defined.error().status == 412)
-    return refuse({.status = 409, .message = "'" + name + "' is defined already: `cloister start` starts it"});
+    return refuse({.status = 409, .message = "'" + name + "' is defined already"});
   if (!defined) return refuse(defined.error());
   auto started = call.domains.start(defined->definition.uuid, request.paused);
   if (!started) {

@@ -95,7 +95,7 @@ tl::expected<u32, std::string> Domains::next_id() {
 
 std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const Definition* definition) const {
   if (definition == nullptr) {
-    if (name_taken(config.name)) return taken(config.name);
+    if (const auto taken = name_taken(config.name)) return taken;
     if (!config.uuid.empty() && uuid_taken(config.uuid))
       return ApiError{409, "there is a domain with the uuid " + config.uuid + " already"};
     return std::nullopt;

@@ -19,8 +19,9 @@ ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is an
 
 /// 412 (RFC 9110, 15.5.13), where a condition does not hold.
 std::optional<ApiError> unmet_by(const TagCondition& condition, const Defined* present, const std::string& name) {
+  if (!condition) return std::nullopt;
   const std::string tag = present == nullptr ? std::string() : tag_of(present->definition);
-  if (!condition || condition(present == nullptr ? nullptr : &tag)) return std::nullopt;
+  if (condition(present == nullptr ? nullptr : &tag)) return std::nullopt;
   return ApiError{
       412,
       "'" + name + (present == nullptr ? "' is not defined" : "' has another definition than the request expects")};
@@ -173,7 +174,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   if (change.name && *change.name != next.name) {
     if (domain != nullptr)
       return tl::unexpected(ApiError{409, "'" + next.name + "' can be renamed when it is shut off"});
-    if (name_taken(*change.name)) return tl::unexpected(taken(*change.name));
+    if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
     auto text = renamed(next.text, *change.name);
     if (!text) return tl::unexpected(ApiError{409, "'" + next.name + "': " + text.error()});
     next.text = std::move(*text);

@@ -178,16 +178,13 @@ std::string Domains::name_of(u32 id) const {
   return found == table_.end() ? std::to_string(id) : found->second->record.name;
 }
 
-bool Domains::name_taken(const std::string& name) const {
-  return definitions_.with_name(name) != nullptr ||
-         std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
-}
-
-ApiError Domains::taken(const std::string& name) const {
+std::optional<ApiError> Domains::name_taken(const std::string& name) const {
   const Defined* const defined = definitions_.with_name(name);
   if (defined != nullptr && living(defined->definition.uuid) == nullptr)
-    return {409, "'" + name + "' is defined, and shut off: `cloister start` starts it"};
-  return {409, "there is a domain '" + name + "' already"};
+    return ApiError{409, "'" + name + "' is defined, and shut off: `cloister start` starts it"};
+  const bool lives = std::ranges::any_of(table_, [&](const auto& entry) { return entry.second->record.name == name; });
+  if (defined == nullptr && !lives) return std::nullopt;
+  return ApiError{409, "there is a domain '" + name + "' already"};
 }
 
 bool Domains::uuid_taken(const std::string& uuid) const {
@@ -320,7 +317,7 @@ Domains::Result Domains::rename(const Pointer& domain, const std::string& name) 
     const std::string before = domain->record.name;
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     if (name == before) return info(*domain);
-    if (name_taken(name)) return tl::unexpected(taken(name));
+    if (const auto taken = name_taken(name)) return tl::unexpected(*taken);
     if (!domain->unread.empty())
       return tl::unexpected(ApiError{409, "'" + before + "': its record cannot be understood: " + domain->unread});
     DomainRecord renamed = domain->record;

@@ -284,9 +284,8 @@ class Domains {
   MemoryLimit memory_limit() const { return {host_memory_, machine().memory_overcommit}; }
   std::vector<MemoryHolder> memory_holders() const CLOISTER_REQUIRES(lock_);
   std::string name_of(u32 id) const CLOISTER_REQUIRES(lock_);
-  bool name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
-  /// Why nothing else can have it.
-  ApiError taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
+  /// Why no other domain can have the name; nullopt: it can.
+  std::optional<ApiError> name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
   bool uuid_taken(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
 
