@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "host/held_keys.hpp"
+#include "host/threads.hpp"
 
 namespace cloister::toolstack {
 
@@ -138,7 +139,7 @@ KeyPump::KeyPump(int terminal, StopSource& stop) : wake_(::eventfd(0, EFD_CLOEXE
   sigset_t all, before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, &before);
-  thread_ = std::thread([this, terminal, &stop] { pump(terminal, stop); });
+  thread_ = start_thread([this, terminal, &stop] { pump(terminal, stop); });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 

@@ -1,9 +1,12 @@
 // The bootstrap processor's loop runs on the calling thread, under either clock, and looks at the world outside.
 #include "hypervisor/schedule.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <deque>
+#include <system_error>
 #include <thread>
 
 #include "hypervisor/vcpu.hpp"
@@ -22,14 +25,22 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
   assert(&loop.lock() == &machine.lock);
 }
 
-void run_on_threads(Loops& loops) {
+/// Without a thread for each processor the domain ends, which those see that have one.
+void run_on_threads(Machine& machine, Loops& loops) {
   std::vector<std::jthread> threads;
-  for (VcpuLoop& loop : loops) {
-    if (&loop == &loops.front()) continue;
-    threads.emplace_back([&loop] {
-      const MutexLock held(loop.lock());
-      loop.run();
-    });
+  try {
+    for (VcpuLoop& loop : loops) {
+      if (&loop == &loops.front()) continue;
+      threads.emplace_back([&loop] {
+        const MutexLock held(loop.lock());
+        loop.run();
+      });
+    }
+  } catch (const std::system_error& error) {
+    const MutexLock held(machine.lock);
+    const std::size_t none = threads.size() + 1;
+    machine.end({Ending::crashed, fmt::format("the host has no thread for vCPU {}: {}", none, error.what())},
+                *machine.processors[none]);
   }
   VcpuLoop& bootstrap = loops.front();
   const MutexLock held(bootstrap.lock());
@@ -86,7 +97,7 @@ void show_crash(Machine& machine, VcpuLoop& outside, gdb::Debugger& debugger) CL
 Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* debugger) {
   Loops loops;
   for (const auto& processor : machine.processors) loops.emplace_back(*processor, options, debugger);
-  machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(loops);
+  machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(machine, loops);
   Stop stop;
   {
     const MutexLock held(machine.lock);

@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "host/log.hpp"
+#include "host/threads.hpp"
 #include "host/unix_socket.hpp"
 
 namespace cloister::toolstack {
@@ -37,7 +38,7 @@ Service::Service(VerbContext context, ConsoleHub& hub, Fd listening, unsigned ow
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       owner_(owner) {
   ::fcntl(listening_.get(), F_SETFL, O_NONBLOCK);
-  thread_ = std::thread([this] { serve(); });
+  thread_ = start_thread([this] { serve(); });
 }
 
 Service::~Service() {

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -12,6 +13,7 @@ import time
 from cases_clients import is_raw, on_terminal, read_all
 from machine import PATIENCE, wait_until
 
+FEW, CRASHED = 54397, 3  # a user of nothing else; an exit status
 ENDINGS = {"ctrl-]": 128 + signal.SIGINT, "timeout": 124, "signal": 128 + signal.SIGTERM}
 
 
@@ -139,5 +141,25 @@ def set_up(machine):
     assert status == 0 and " exit " in (place / "trace").read_text(), (status, said)
 
 
+def few_threads(machine):
+    """Whatever number of threads the host gives a run, its guest has them all, or it ends and says that there are none."""
+    if os.geteuid() != 0:
+        return  # one's own limit counts what else one's user runs
+    m = machine()
+    config = configure(m, "resident", vcpus=16)
+    for folder in (m.run.parent.parent, m.run.parent):
+        folder.chmod(0o755)
+    config.chmod(0o644)
+    outcomes = set()
+    for limit in (1, 2, 8, 15, 16, 24):
+        run = subprocess.run([m.settings.programs / "cloister", "run", "--timeout", "1", config], user=FEW, group=FEW,
+                             extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit)))
+        if run.returncode != ENDINGS["timeout"]:
+            assert run.returncode == CRASHED and "the host has no thread for vCPU" in run.stderr, (limit, run)
+        outcomes.add(run.returncode)
+    assert outcomes == {ENDINGS["timeout"], CRASHED}, outcomes
+
+
 CASES = {"run-keys": keys_that_nobody_takes, "console-keys": keys_in_a_console, "run-unread": output_that_nobody_reads,
-         "run-set-up": set_up}
+         "run-set-up": set_up, "run-few-threads": few_threads}
