@@ -1,16 +1,14 @@
 """Definitions in numbers: two clients that change the same ones at random, and a thousand of them."""
 
-import json
 import os
 import random
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 
 import power_cut
 from recording import record
-from machine import domain_config
+from machine import domain_config, multiply_definitions
 from serial import Event, unexplained
 
 NAMES = ("a", "b", "c")
@@ -152,15 +150,7 @@ def thousand(machine):
     body = {"config": text_of(m, "d0", 64), "file": "d.cfg"}
     assert m.request("PUT", "/v1/domains/d0", body).status == 201
     m.kill()
-    (first,) = folder.iterdir()
-    template = first.read_text()
-    for number in range(1, count):
-        own = json.loads(template)
-        own["uuid"], own["name"] = str(uuid.UUID(int=number + (4 << 76) + (8 << 60))), f"d{number}"
-        own["text"] = own["text"].replace('"d0"', f'"d{number}"')
-        path = folder / f"{own['uuid']}.json"
-        path.write_text(json.dumps(own))
-        path.chmod(0o600)
+    multiply_definitions(folder, count)
     seen = m.steps.stat().st_size
     m.start()
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 PATIENCE = 30  # seconds that anything may take on a busy machine
@@ -55,6 +56,19 @@ class Answer:
 def domain_config(name, kernel, epc=1, **more):
     lines = [f'name = "{name}"', 'type = "pvh"', "memory = 64", f'kernel = "{kernel}"', f"epc = {epc}"]
     return "\n".join(lines + [f"{key} = {value}" for key, value in more.items()]) + "\n"
+
+
+def multiply_definitions(folder, count):
+    """Makes so many definitions, d0 and on, of the one in the folder, which is d0. No daemon runs."""
+    (first,) = folder.iterdir()
+    template = first.read_text()
+    for number in range(1, count):
+        own = json.loads(template)
+        own["uuid"], own["name"] = str(uuid.UUID(int=number + (4 << 76) + (8 << 60))), f"d{number}"
+        own["text"] = own["text"].replace('"d0"', f'"d{number}"')
+        path = folder / f"{own['uuid']}.json"
+        path.write_text(json.dumps(own))
+        path.chmod(0o600)
 
 
 class Machine:
