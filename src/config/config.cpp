@@ -23,6 +23,25 @@ Diagnostic unknown_key(const xl::Setting& setting) {
   return {setting.at, message};
 }
 
+constexpr auto by_place = [](const auto& it) { return std::pair(it.at.line, it.at.column); };
+
+/// Adds those that can be told, the first ones; how many there are besides.
+std::size_t warn_of_unknown_keys(std::vector<xl::Setting> unknown, std::vector<Diagnostic>& warnings) {
+  std::ranges::stable_sort(unknown, {}, by_place);
+  const std::size_t told = std::min(unknown.size(), most_warnings);
+  for (std::size_t i = 0; i < told; ++i) warnings.push_back(unknown_key(unknown[i]));
+  return unknown.size() - told;
+}
+
+/// In the order of the file, and no more than most_warnings; `untold`: how many there are besides.
+void settle_warnings(std::vector<Diagnostic>& warnings, std::size_t untold) {
+  std::ranges::stable_sort(warnings, {}, by_place);
+  const std::size_t all = warnings.size() + untold;
+  if (all <= most_warnings) return;
+  warnings.resize(most_warnings - 1);
+  warnings.push_back({{}, std::to_string(all - warnings.size()) + " more warnings are left out"});
+}
+
 /// As libxl: cmdline as it is, or root=ROOT and EXTRA with a blank between.
 void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
   std::string& cmdline = draft.config.cmdline;
@@ -89,10 +108,11 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
 
   Draft draft;
   std::vector<Diagnostic> warnings = std::move(document->warnings);
-  for (const xl::Setting& setting : document->settings) {
+  std::vector<xl::Setting> unknown;
+  for (xl::Setting& setting : document->settings) {
     const auto key = std::ranges::find(keys(), setting.name, &Key::name);
     if (key == keys().end()) {
-      warnings.push_back(unknown_key(setting));
+      unknown.push_back(std::move(setting));
       continue;
     }
     if (auto done = key->value.read(draft, setting); !done) return Failed(done.error());
@@ -103,9 +123,10 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
       return Failed(Diagnostic{{}, std::string("the key '").append(key.name).append("' is missing")});
     }
   }
+  const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
   settle_cmdline(draft, warnings);
   check_sgx_keys(draft.config, warnings);
-  std::ranges::stable_sort(warnings, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
+  settle_warnings(warnings, untold);
   return ReadConfig{std::move(draft.config), std::move(warnings)};
 }
 

@@ -1,6 +1,7 @@
 // The room's door: from the text of a configuration file to a domain's checked values, and back.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -10,9 +11,13 @@
 
 namespace cloister::toolstack {
 
+/// More warnings than anybody reads: what is said of a text is not longer the more there is wrong with it.
+inline constexpr std::size_t most_warnings = 64;
+
 struct ReadConfig {
   DomainConfig config;
-  std::vector<Diagnostic> warnings;  ///< of what was ignored, in the order of the file
+  /// Of what was ignored, in the order of the file; of more than most_warnings the last one says how many.
+  std::vector<Diagnostic> warnings;
 };
 
 /// Reads and checks the text of a configuration file; the error is the first one.

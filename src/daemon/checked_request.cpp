@@ -2,9 +2,12 @@
 #include "daemon/checked_request.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "host/whole_file.hpp"
 #include "plan/plan.hpp"
@@ -80,10 +83,21 @@ tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const Domain
   return images;
 }
 
+/// What stands before each of its messages, and before each relative path, is no longer than a path.
+std::optional<ApiError> too_long(const CreateRequest& request) {
+  for (const auto& [name, text] : {std::pair{"file", &request.file}, std::pair{"directory", &request.directory}}) {
+    if (text->size() > longest_request_path)
+      return ApiError{400,
+                      fmt::format("'{}': {} bytes, expected {} at most", name, text->size(), longest_request_path)};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
                                                      const MachineDescription& machine, const vmx::Backend& silicon) {
+  if (auto why = too_long(request)) return tl::unexpected(std::move(*why));
   if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
     return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
   auto read = read_config(request.config);

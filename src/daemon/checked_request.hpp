@@ -17,6 +17,9 @@
 
 namespace cloister::toolstack {
 
+/// Bytes of a request's file and directory: Linux opens no longer path.
+inline constexpr std::size_t longest_request_path = 4096;
+
 struct CreateRequest {
   std::string config, file, directory;
   Owner owner;  ///< with whose rights its files are opened

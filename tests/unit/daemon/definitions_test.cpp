@@ -178,6 +178,28 @@ TEST_F(Definitions, AreCheckedAsACreationIs) {
   EXPECT_EQ(daemon_.shown("larger"), "shut off");
 }
 
+/// Neither the warnings of a text nor what stands before each of them is as long as somebody likes.
+TEST_F(Definitions, AreAnsweredShortly) {
+  DefineRequest request{.name = "a", .as = daemon_.request("a"), .condition = {}};
+  for (unsigned i = 0; i < 10'000; ++i) request.as.config += "k" + std::to_string(i) + "=1;";
+  request.as.file = std::string(4096, 'f');
+  const auto defined = daemon_->define(request);
+  ASSERT_TRUE(defined) << defined.error().message;
+  EXPECT_EQ(defined->warnings.size(), 64u);
+  std::size_t bytes = 0;
+  for (const std::string& warning : defined->warnings) bytes += warning.size();
+  EXPECT_LT(bytes, 64 * (4096 + 100u));
+  request.as.file += 'f';
+  for (const auto& error : {daemon_->define(request).error(), daemon_->add(request.as).error()}) {
+    EXPECT_EQ(error.status, 400);
+    EXPECT_EQ(error.message, "'file': 4097 bytes, expected 4096 at most");
+    EXPECT_EQ(error.file, "");
+  }
+  request.as.file = "f";
+  request.as.directory = "/" + std::string(4096, 'd');
+  EXPECT_THAT(daemon_->define(request).error().message, HasSubstr("'directory': 4097 bytes"));
+}
+
 TEST_F(Definitions, ThatLiveAreKept) {
   define("a");
   ASSERT_TRUE(daemon_->start("a", false));

@@ -138,6 +138,20 @@ TEST(Config, UnknownKeysAreWarnedOfWithTheNearestOne) {
                                          Diagnostic{{4, 1}, "unknown key 'vif' is ignored"}));
 }
 
+TEST(Config, ManyWarningsAreCountedAndTheFirstOnesTold) {
+  const auto with = [](unsigned unknown) {
+    std::string text = "root = 'a'; cmdline = 'b'\n";
+    for (unsigned i = 0; i < unknown; ++i) text += "vif" + std::to_string(i) + " = 1; memory = 512\n";
+    return good(text).warnings;
+  };
+  EXPECT_EQ(with(30).size(), 1 + 30 + 29u);
+  const std::vector<Diagnostic> many = with(40'000);
+  ASSERT_EQ(many.size(), most_warnings);
+  EXPECT_EQ(many[0].message, "'root' is ignored, since 'cmdline' is set");
+  EXPECT_EQ(many[1], (Diagnostic{{4, 1}, "unknown key 'vif0' is ignored"}));
+  EXPECT_EQ(many.back(), (Diagnostic{{}, std::to_string(1 + 40'000 + 39'999 - 63) + " more warnings are left out"}));
+}
+
 TEST(Config, LaunchControlKeysWithoutEpcAreWarnedOf) {
   EXPECT_THAT(good("lewr = 0").warnings,
               ElementsAre(Diagnostic{{3, 8}, "'lewr' has no effect in a domain without 'epc'"}));
