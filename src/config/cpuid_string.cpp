@@ -25,7 +25,7 @@ std::string_view trimmed(std::string_view text) {
 }  // namespace
 
 tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(std::string_view text) {
-  std::vector<policy::CpuidOverride> overrides;
+  std::vector<std::pair<const policy::Feature*, bool>> forced;
   bool first = true;
   for (bool more = true; more; first = false) {
     const std::size_t comma = text.find(',');
@@ -49,10 +49,11 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
     if (value.size() != 1 || std::string_view("01xks").find(value[0]) == std::string_view::npos) {
       return Failed("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
     }
-    std::erase_if(overrides,
-                  [&](const policy::CpuidOverride& o) { return *policy::find_feature(o.feature) == *feature; });
-    if (value == "0" || value == "1") overrides.push_back({std::string(name), value == "1"});
+    std::erase_if(forced, [&](const auto& other) { return *other.first == *feature; });
+    if (value == "0" || value == "1") forced.emplace_back(feature, value == "1");
   }
+  std::vector<policy::CpuidOverride> overrides;
+  for (const auto& [feature, on] : forced) overrides.push_back({std::string(feature->name), on});
   return overrides;
 }
 

@@ -29,10 +29,22 @@ std::optional<ApiError> unmet_by(const TagCondition& condition, const Defined* p
 
 }  // namespace
 
-tl::expected<void, ApiError> Domains::keep(Definition definition) {
-  if (auto kept = around_.records->put(definition); !kept) return tl::unexpected(ApiError{500, kept.error()});
-  definitions_.put(std::move(definition));
+tl::expected<void, ApiError> Domains::keep(Defined defined) {
+  const Definition& next = defined.definition;
+  if (auto kept = around_.records->put(next); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  const Defined* const before = definitions_.with_uuid(next.uuid);
+  const bool same_text = before != nullptr && before->definition.text == next.text;
+  const Pointer domain = same_text ? nullptr : living(next.uuid);
+  definitions_.put(std::move(defined));
+  if (domain != nullptr) compare(*domain);
   return {};
+}
+
+void Domains::compare(Domain& domain) const {
+  domain.differs.clear();
+  const Defined* const defined = definition_of(domain);
+  if (defined != nullptr && domain.record.config != defined->definition.text)
+    domain.differs = changed_keys(domain.record.config, defined->definition.text);
 }
 
 /// What is to be kept, if nothing is in the way.
@@ -83,9 +95,9 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
       return tl::unexpected(not_yours(request.name));
     if (before != nullptr) as.owner = before->definition.owner;
   }
-  const auto checked = check_request(opener_, as, machine(), silicon());
+  auto checked = check_request(opener_, as, machine(), silicon());
   if (!checked) return tl::unexpected(checked.error());
-  const DomainConfig& config = checked->config;
+  DomainConfig& config = checked->config;
   if (config.name != request.name)
     return tl::unexpected(in_config(
         as.file, {config.position_of("name"), "'name': found '" + config.name + "', expected '" + request.name + "'"}));
@@ -94,7 +106,8 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
   auto next = defined_anew(request, config);
   if (!next) return tl::unexpected(next.error());
   const bool made = definitions_.with_uuid(next->uuid) == nullptr;
-  if (auto kept = keep(*next); !kept) return tl::unexpected(kept.error());
+  if (auto kept = keep({.definition = *next, .config = std::move(config), .unread = {}}); !kept)
+    return tl::unexpected(kept.error());
   log(LogLevel::info, "domain-defined",
       {{"domain", next->name},
        {"uuid", next->uuid},
@@ -167,25 +180,37 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   }
   const Definition before = (*found)->definition;
   if (const auto unmet = unmet_by(change.condition, *found, before.name)) return tl::unexpected(*unmet);
-  Definition next = before;
-  next.autostart = change.autostart.value_or(next.autostart);
-  next.order = change.order.value_or(next.order);
-  next.delay_seconds = change.delay_seconds.value_or(next.delay_seconds);
-  if (change.name && *change.name != next.name) {
+  Defined next = **found;
+  if (change.name && *change.name != before.name) {
     if (domain != nullptr)
-      return tl::unexpected(ApiError{409, "'" + next.name + "' can be renamed when it is shut off"});
+      return tl::unexpected(ApiError{409, "'" + before.name + "' can be renamed when it is shut off"});
     if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
-    auto text = renamed(next.text, *change.name);
-    if (!text) return tl::unexpected(ApiError{409, "'" + next.name + "': " + text.error()});
-    next.text = std::move(*text);
-    next.name = *change.name;
+    tl::expected<std::string, std::string> text;
+    {
+      const MutexUnlock apart(lock_);
+      text = renamed(before.text, *change.name);
+      if (text) {
+        next.definition.text = *text;
+        next.definition.name = *change.name;
+        next = read_defined(std::move(next.definition));
+      }
+    }
+    if (!text) return tl::unexpected(ApiError{409, "'" + before.name + "': " + text.error()});
+    const Defined* const now = definitions_.with_uuid(before.uuid);
+    if (now == nullptr || now->definition != before || living(before.uuid) != nullptr)
+      return tl::unexpected(ApiError{409, "'" + before.name + "' has just been defined anew, undefined or started"});
+    if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
   }
-  if (next != before) {
-    if (auto kept = keep(next); !kept) return tl::unexpected(kept.error());
-    if (next.name != before.name)
-      log(LogLevel::info, "domain-renamed", {{"domain", next.name}, {"before", before.name}});
+  Definition& wanted = next.definition;
+  wanted.autostart = change.autostart.value_or(wanted.autostart);
+  wanted.order = change.order.value_or(wanted.order);
+  wanted.delay_seconds = change.delay_seconds.value_or(wanted.delay_seconds);
+  if (wanted != before) {
+    const std::string name = wanted.name;
+    if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(kept.error());
+    if (name != before.name) log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before.name}});
   }
-  return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(next.uuid));
+  return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(before.uuid));
 }
 
 DefinitionCounts Domains::definition_counts() const {
@@ -213,7 +238,7 @@ void Domains::read_definitions() {
       set_aside(paths_.definition(definition.uuid).filename(), "its name is that of " + other->definition.uuid);
       continue;
     }
-    definitions_.put(definition);
+    definitions_.put(read_defined(definition));
     const Defined& defined = *definitions_.with_uuid(definition.uuid);
     if (!defined.unread.empty())
       log(LogLevel::warning, "definition-not-usable", {{"domain", definition.name}, {"error", defined.unread}});

@@ -5,7 +5,7 @@
 
 namespace cloister::toolstack {
 
-void Definitions::put(Definition definition) {
+Defined read_defined(Definition definition) {
   Defined defined;
   if (auto read = read_config(definition.text)) {
     defined.config = std::move(read->config);
@@ -13,8 +13,12 @@ void Definitions::put(Definition definition) {
     defined.config.name = definition.name;
     defined.unread = format(definition.file, read.error());
   }
-  const std::string uuid = definition.uuid;
   defined.definition = std::move(definition);
+  return defined;
+}
+
+void Definitions::put(Defined defined) {
+  const std::string uuid = defined.definition.uuid;
   by_uuid_.insert_or_assign(uuid, std::move(defined));
 }
 

@@ -19,13 +19,16 @@ struct Defined {
   std::string unread;   ///< why it cannot; empty: it can
 };
 
+/// Reads a definition's text, which may be long: without a lock that others wait for.
+Defined read_defined(Definition definition);
+
 class Definitions {
  public:
   /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
   /// quarter, so that nobody takes them from the others.
   static constexpr std::size_t most = 4096, of_a_user = most / 4;
 
-  void put(Definition definition);
+  void put(Defined defined);
   void remove(const std::string& uuid) { by_uuid_.erase(uuid); }
 
   /// `key`: a name or a uuid. Null: none. Until the next change.

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/config.hpp"
 #include "daemon/life.hpp"
@@ -24,6 +25,7 @@ struct Domain {
   /// Why its record cannot be understood; then the file stays as it is, and is set aside at the domain's end. Empty: it
   /// can.
   std::string unread{};
+  std::vector<std::string> differs{};  ///< keys in which it is not what it is defined as
   std::string frames_unknown{};  ///< why it may have frames that the accounts do not have as its own; empty: they do
   std::string last_words{};      ///< of the VMM: how it ended, if the kernel told us
   std::string fate{};  ///< for the log, why the daemon ends it: "destroyed", "creation-failed"; empty: it does not

@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <set>
 
-#include "config/changes.hpp"
 #include "host/log.hpp"
 #include "host/threads.hpp"
 #include "protocol/control.hpp"
@@ -199,8 +198,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   set_wishes(info, domain.config, machine());
   if (const Defined* const defined = definition_of(domain)) {
     info.terms = defined->definition;
-    if (domain.record.config != defined->definition.text)
-      info.differs = changed_keys(domain.record.config, defined->definition.text);
+    info.differs = domain.differs;
   }
   info.pid = domain.pid;
   info.started = domain.record.started;

@@ -215,7 +215,9 @@ class Domains {
   tl::expected<const Defined*, ApiError> defined(const std::string& key) const CLOISTER_REQUIRES(lock_);
   /// What it was started from; null: it is gone when it ends.
   const Defined* definition_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
-  tl::expected<void, ApiError> keep(Definition definition) CLOISTER_REQUIRES(lock_);
+  tl::expected<void, ApiError> keep(Defined defined) CLOISTER_REQUIRES(lock_);
+  /// Sees in what a domain differs from its definition, one of which has another text than before.
+  void compare(Domain& domain) const CLOISTER_REQUIRES(lock_);
   tl::expected<Definition, ApiError> defined_anew(const DefineRequest& request, const DomainConfig& config)
       CLOISTER_REQUIRES(lock_);
   Result rename(const Pointer& domain, const std::string& name);

@@ -94,6 +94,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
     log(LogLevel::warning, "frames-unknown", {{"domain", record.name}, {"frames", std::to_string(*absent)}});
   }
   table_.emplace(record.id, domain);
+  compare(*domain);
   give_sockets(*domain);
   if (domain->life.lacks_answer()) asked_.emplace(record.id, ask(*domain));
   log(LogLevel::info, "domain-found",

@@ -2,6 +2,7 @@
 #include "config/xl/parser.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "config/xl/lexer.hpp"
@@ -14,6 +15,14 @@ namespace {
 constexpr unsigned max_depth = 32;
 
 using Failed = tl::unexpected<Diagnostic>;
+
+struct CountedLess {
+  std::size_t* count;
+  bool operator()(const std::string& a, const std::string& b) const {
+    ++*count;
+    return a < b;
+  }
+};
 
 class Parser {
  public:
@@ -110,11 +119,12 @@ class Parser {
   }
 
   tl::expected<void, Diagnostic> store(Setting setting) {
-    const auto old = std::ranges::find(document_.settings, setting.name, &Setting::name);
-    if (old == document_.settings.end()) {
+    const auto [place, is_new] = places_.emplace(setting.name, document_.settings.size());
+    if (is_new) {
       document_.settings.push_back(std::move(setting));
       return {};
     }
+    Setting* const old = &document_.settings[place->second];
     if (!setting.appended) {
       document_.warnings.push_back(
           {old->at, "'" + setting.name + "' is set again in line " + std::to_string(setting.at.line)});
@@ -142,6 +152,7 @@ class Parser {
   Lexer lexer_;
   Token token_;
   Document document_;
+  std::map<std::string, std::size_t, CountedLess> places_{CountedLess{&document_.comparisons}};  ///< in its settings
   std::string last_name_;
 };
 

@@ -105,6 +105,19 @@ TEST(Syntax, ListsThatAreTooDeepAreRefused) {
   EXPECT_EQ(document.error().at, (Position{1, 5 + 32}));
 }
 
+/// Twice the settings are twice the work, and a little more.
+TEST(Syntax, ManySettingsAreNotComparedEachWithEach) {
+  const auto comparisons = [](unsigned settings) {
+    std::string text;
+    for (unsigned i = 0; i < settings; ++i) text += "a" + std::to_string(i) + "=1;";
+    const auto document = parse(text);
+    return document && document->settings.size() == settings ? document->comparisons : 0;
+  };
+  const std::size_t few = comparisons(1000), many = comparisons(16'000);
+  EXPECT_GT(few, 0u);
+  EXPECT_LT(many, 16 * 2 * few);
+}
+
 TEST(Syntax, ASettingThatIsReplacedIsWarnedOf) {
   const auto document = parse("a = 1\n\na = 2\n");
   ASSERT_TRUE(document.has_value());
