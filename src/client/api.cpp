@@ -11,6 +11,7 @@
 #include "host/own_folder.hpp"
 #include "host/unix_socket.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::client {
 namespace {
@@ -26,9 +27,10 @@ Failure failure_of(const httplib::Response& response) {
   if (!error.is_object() || !error.contains("message") || !error["message"].is_string())
     return {fmt::format("cloister: cloisterd answered with status {} and no reason", response.status), status,
             response.status};
-  const auto message = error["message"].get<std::string>();
+  // A configuration of somebody else, whose domain this user starts, may be quoted in it.
+  const auto message = printable(error["message"].get<std::string>());
   if (!error.contains("file") || !error["file"].is_string()) return {"cloister: " + message, status, response.status};
-  std::string where = error["file"].get<std::string>();
+  std::string where = printable(error["file"].get<std::string>());
   for (const char* part : {"line", "column"}) {
     if (error.contains(part) && error[part].is_number_unsigned()) where += fmt::format(":{}", error[part].get<u64>());
   }

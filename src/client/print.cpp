@@ -6,6 +6,7 @@
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::client {
 
@@ -17,12 +18,20 @@ int report(const Failure& failure) {
 int report_defined(const Reply& reply) {
   constexpr int made = 201;
   for (const Json& warning : reply.body.value("warnings", Json::array()))
-    if (warning.is_string()) spdlog::warn("{}", warning.get<std::string>());
+    if (warning.is_string()) spdlog::warn("{}", printable(warning.get<std::string>()));
   spdlog::info("cloister: {} is defined{}", reply.body.value("name", ""), reply.status == made ? "" : " anew");
   return 0;
 }
 
 int print(std::string_view text) { return toolstack::print(text) ? 0 : exit_status::failed; }
+
+Json printable_texts(Json json) {
+  if (json.is_string()) return printable(json.get_ref<const std::string&>());
+  if (json.is_structured()) {
+    for (Json& element : json) element = printable_texts(std::move(element));
+  }
+  return json;
+}
 
 int print_json(const Json& json) { return print(json_text(json, 2) + "\n"); }
 

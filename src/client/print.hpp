@@ -11,6 +11,8 @@ int report(const Failure& failure);
 /// What became of a definition: the answer to PUT.
 int report_defined(const Reply& reply);
 int print(std::string_view text);
+/// An answer for a terminal: what others wrote stands in it without what a terminal would obey.
+Json printable_texts(Json json);
 int print_json(const Json& json);
 
 }  // namespace cloister::toolstack::client

@@ -151,7 +151,7 @@ template <class Text>
 int show(const Common& common, const std::string& path, Text text) {
   const auto answer = Api(common.run_folder).get(path);
   if (!answer) return report(answer.error());
-  return common.json ? print_json(*answer) : print(text(*answer));
+  return common.json ? print_json(*answer) : print(text(printable_texts(*answer)));
 }
 
 }  // namespace

@@ -21,9 +21,27 @@ namespace {
 using nlohmann::json;
 using Response = HttpServer::Response;
 
+/// Whether who asks may read its text, and so what else quotes that.
+bool reads_text(const ApiCall& call, const Owner& owner) {
+  return may(call.request.peer, owner, Right::control, call.domains.machine().access, ::geteuid());
+}
+
+constexpr const char* kept_back = "who may control it is told why";
+
+DomainInfo as_seen(const ApiCall& call, DomainInfo domain) {
+  if (reads_text(call, domain.owner)) return domain;
+  if (!domain.start_failed.empty()) domain.start_failed = kept_back;
+  if (names_a_dump(domain.silicon)) domain.silicon = "a dump";
+  return domain;
+}
+
 Response get_host(const ApiCall& call) {
   json host = view_host(call.domains.machine(), call.host, call.domains.memory());
-  host["autostart"] = view(call.domains.autostart());
+  AutostartInfo autostart = call.domains.autostart();
+  for (auto& [name, why] : autostart.failed) {
+    if (const auto domain = call.domains.find(name); !domain || !reads_text(call, domain->owner)) why = kept_back;
+  }
+  host["autostart"] = view(autostart);
   return reply(host);
 }
 Response get_epc(const ApiCall& call) { return reply(view_epc(call.domains.machine(), call.domains.epc())); }
@@ -48,9 +66,9 @@ Response get_domains(const ApiCall& call) {
     if (!all && text->second != "false") return bad_request("'all': expected true or false");
   }
   json list = json::array();
-  for (const DomainInfo& domain : call.domains.list()) list.push_back(view(domain));
+  for (const DomainInfo& domain : call.domains.list()) list.push_back(view(as_seen(call, domain)));
   if (all) {
-    for (const DomainInfo& domain : call.domains.list_shut_off()) list.push_back(view(domain));
+    for (const DomainInfo& domain : call.domains.list_shut_off()) list.push_back(view(as_seen(call, domain)));
   }
   return reply(list);
 }
@@ -68,7 +86,11 @@ Response post_domain(const ApiCall& call) {
   return persist ? define_and_start(call, request) : reply(call.domains.add(request), 201);
 }
 
-Response get_domain(const ApiCall& call) { return reply(call.domains.find(call.domain)); }
+Response get_domain(const ApiCall& call) {
+  auto domain = call.domains.find(call.domain);
+  if (domain) *domain = as_seen(call, std::move(*domain));
+  return reply(domain);
+}
 Response get_policy(const ApiCall& call) {
   const auto policies = call.domains.policies(call.domain);
   return policies ? reply(to_json(*policies)) : refuse(policies.error());

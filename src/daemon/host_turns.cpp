@@ -9,6 +9,8 @@
 
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
+#include "text/shown.hpp"
+#include "text/utf8.hpp"
 
 namespace cloister::toolstack {
 
@@ -21,6 +23,14 @@ PendingStart pending_start(const Defined& defined) {
           .delay_seconds = defined.definition.delay_seconds,
           .restart_limit = defined.config.restart_limit,
           .restart_window = defined.config.restart_window};
+}
+
+/// A reason quotes its owner's text, is shown to others, and is written with all others whenever one changes: one line,
+/// and not longer than that.
+std::string as_kept(const std::string& failure) {
+  constexpr std::size_t longest = 1024;
+  const std::string text = printable(failure);
+  return text.size() <= longest ? text : valid_utf8(std::string_view(text).substr(0, longest)) + "…";
 }
 
 }  // namespace
@@ -126,7 +136,7 @@ void Domains::settled(const std::string& uuid, const std::string& failure) {
   HostRecord next = host_record_;
   std::erase(next.pending, uuid);
   next.failed.erase(uuid);
-  if (!failure.empty()) next.failed.emplace(uuid, failure);
+  if (!failure.empty()) next.failed.emplace(uuid, as_kept(failure));
   if (auto kept = keep(std::move(next)); !kept)
     log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
 }

@@ -97,6 +97,30 @@ TEST(Access, RoutesTakeTheDocumentsRights) {
   EXPECT_EQ(documents, routes_have);
 }
 
+/// Who may not read a domain's text is not told what quotes it.
+TEST(Access, WhatQuotesATextIsForWhoMayReadIt) {
+  const Folder folder;
+  TestDaemon daemon(folder.path());
+  daemon.restart();
+  ASSERT_TRUE(daemon.define("a"));
+  daemon->settle(daemon->find("a")->uuid, "/secret/\x1b]0;\n" + std::string(5000, 'x'));
+  const std::string kept = daemon->find("a")->start_failed;
+  EXPECT_EQ(kept.substr(0, 14), "/secret/?]0;?x");
+  EXPECT_LT(kept.size(), 1100u);
+  const HttpServer::Handlers handlers = api_handlers(*daemon, {});
+  const auto ask = [&](const char* path, unsigned user) {
+    std::multimap<std::string, std::string> query;
+    if (std::string(path) == "/v1/domains") query.emplace("all", "true");
+    return handlers.handle({.method = "GET", .path = path, .body = "", .peer = peer(user), .query = query}).body;
+  };
+  for (const char* path : {"/v1/domains", "/v1/domains/a", "/v1/host"}) {
+    EXPECT_NE(ask(path, ::geteuid()).find("/secret/"), std::string::npos) << path;
+    const std::string others = ask(path, ::geteuid() + 54321);
+    EXPECT_EQ(others.find("/secret/"), std::string::npos) << path;
+    EXPECT_NE(others.find("who may control it is told why"), std::string::npos) << path;
+  }
+}
+
 /// Every route, asked by somebody who is neither root nor the daemon's user, for a domain that is the latter's.
 TEST(Access, NoRouteActsForWhoMayNot) {
   const Peer somebody = peer(::geteuid() + 54321);

@@ -125,6 +125,25 @@ TEST_F(Definitions, AreListedWithTheReasonOfAFailure) {
             "off was not started with the host: cannot use kernel '/k'\n");
 }
 
+/// What another user wrote neither moves the cursor nor looks like a line of its own.
+TEST_F(Definitions, OfOthersSayNothingToTheTerminal) {
+  const std::string wrote = R"(x\u001b]0;title\u0007\u009b1m\nweb is fine)", shown = "x?]0;title??1m?web is fine";
+  serve("GET", "/v1/domains", 200, R"([{"id": 0, "name": "off", "state": "shut off", "failed": ")" + wrote + "\"}]");
+  serve("GET", "/v1/domains/off", 200, R"({"id": 0, "silicon": ")" + wrote + "\"}");
+  serve("GET", "/v1/host", 200,
+        R"({"autostart": {"pending": [], "failed": [{"name": "off", "reason": ")" + wrote + "\"}]}}");
+  serve("PUT", "/v1/domains/d", 200, R"({"name": "d", "warnings": [")" + wrote + "\"]}");
+  serve("DELETE", "/v1/domains/d/definition", 400,
+        R"({"error": {"message": ")" + wrote + R"(", "file": ")" + wrote + "\"}}");
+  start();
+  std::ofstream(folder_ + "/d.cfg") << text;
+  EXPECT_THAT(capture([&] { return list(common_, true); }).out, HasSubstr(shown));
+  EXPECT_THAT(capture([&] { return info(common_, "off", false); }).out, HasSubstr(shown));
+  EXPECT_THAT(capture([&] { return host(common_); }).out, HasSubstr(shown));
+  EXPECT_THAT(capture([&] { return define(common_, folder_ + "/d.cfg"); }).err, HasSubstr(shown));
+  EXPECT_THAT(capture([&] { return undefine(common_, "d"); }).err, HasSubstr(shown + ": " + shown));
+}
+
 TEST_F(Definitions, AreShownWithWhatDiffers) {
   serve("GET", "/v1/domains/web", 200,
         R"({"id": 5, "uuid": "u", "name": "web", "state": "running", "differs": ["memory", "vcpus"], "epc": []})");
