@@ -238,7 +238,12 @@ void Domains::read_definitions() {
       set_aside(paths_.definition(definition.uuid).filename(), "its name is that of " + other->definition.uuid);
       continue;
     }
-    definitions_.put(read_defined(definition));
+    Defined read_anew = read_defined(definition);
+    if (read_anew.config.name != definition.name) {
+      set_aside(paths_.definition(definition.uuid).filename(), "its text has the name '" + read_anew.config.name + "'");
+      continue;
+    }
+    definitions_.put(std::move(read_anew));
     const Defined& defined = *definitions_.with_uuid(definition.uuid);
     if (!defined.unread.empty())
       log(LogLevel::warning, "definition-not-usable", {{"domain", definition.name}, {"error", defined.unread}});

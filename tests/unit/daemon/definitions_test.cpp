@@ -360,6 +360,18 @@ TEST_F(Definitions, ThatCannotBeReadAreSetAsideByName) {
   EXPECT_FALSE(fs::exists(folder / (twin + ".new")));
 }
 
+/// Or two domains of one name would live.
+TEST_F(Definitions, WhoseTextsHaveAnotherNameAreSetAside) {
+  define("a");
+  Definition other = some();
+  other.owner = own_user();
+  other.text = daemon_.request("a").config;
+  ASSERT_TRUE(daemon_.registry().put(other));
+  daemon_.restart();
+  EXPECT_THAT(shut_off(), ElementsAre("a"));
+  EXPECT_TRUE(fs::exists(daemon_.paths.set_aside() / (other.uuid + ".json")));
+}
+
 /// docs/daemon.md: so many, and no more; one that is there may be defined anew.
 TEST_F(Definitions, AreNotEndless) {
   Definition one = some();
