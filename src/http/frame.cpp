@@ -186,6 +186,8 @@ bool HttpFrame::read_field(std::string_view line) {
   } else if (std::ranges::find(passed_on, name) != std::end(passed_on)) {
     // cpp-httplib takes %XX in a field's value for what it would be in a path.
     for (const char c : line) c == '%' ? head_ += "%25" : head_ += c;
+    // It drops a field without a value; a list without elements is one with an empty element (RFC 9110, 5.6.1).
+    if (value.empty() && name.starts_with("if-")) head_ += ',';
     head_.append(line_end);
   }
   return true;

@@ -119,6 +119,11 @@ TEST_F(Server, HandsPreconditionsOn) {
   EXPECT_THAT(ask(put + "\r\n"), StartsWith("HTTP/1.1 201 "));
   EXPECT_EQ(match, std::nullopt);
   EXPECT_EQ(none_match, std::nullopt);
+  for (const char* empty : {"If-Match:\r\nIf-None-Match: ", "If-Match: ,\r\nIf-None-Match:"}) {
+    ask(put + empty + "\r\n\r\n");
+    EXPECT_EQ(match, EntityTags{}) << "a list, in which nothing is";
+    EXPECT_EQ(none_match, EntityTags{});
+  }
   for (const char* wrong :
        {"If-Match: a", "If-None-Match: \"a", "If-Match: *\r\nIf-Match: \"a\"", "If-None-Match: *, *"})
     EXPECT_THAT(ask(put + wrong + "\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("no\n"))) << wrong;
