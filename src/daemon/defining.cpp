@@ -15,6 +15,10 @@ namespace {
 /// Not left to the group, whatever [access] says: a text names files, which are opened with its owner's rights.
 bool may_define(const Owner& owner, const Owner& who) { return is_master(who.user, owner, ::geteuid()); }
 
+/// With whose rights the files of a definition that there is are opened, as `who` defines it anew. Its owner's groups
+/// are those that its owner has now: one that was taken away since opens nothing more.
+Owner owner_anew(const Owner& owner, const Owner& who) { return who.user == owner.user ? who : owner; }
+
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
 /// 412 (RFC 9110, 15.5.13), where a condition does not hold.
@@ -59,6 +63,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
     if (!config.uuid.empty() && config.uuid != next.uuid)
       return tl::unexpected(
           in_config(as.file, {config.position_of("uuid"), "'uuid': '" + config.name + "' has " + next.uuid}, 409));
+    next.owner = owner_anew(next.owner, as.owner);
     next.text = as.config;
     next.file = as.file;
     next.directory = as.directory;
@@ -93,7 +98,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
     const Defined* const before = definitions_.with_name(request.name);
     if (before != nullptr && !may_define(before->definition.owner, as.owner))
       return tl::unexpected(not_yours(request.name));
-    if (before != nullptr) as.owner = before->definition.owner;
+    if (before != nullptr) as.owner = owner_anew(before->definition.owner, as.owner);
   }
   auto checked = check_request(opener_, as, machine(), silicon());
   if (!checked) return tl::unexpected(checked.error());

@@ -37,7 +37,7 @@ struct StartTerms {
 struct Definition : StartTerms {
   std::string uuid;  ///< in its canonical form; it never changes
   std::string name;  ///< what the text calls it
-  Owner owner;       ///< with whose rights its files are opened
+  Owner owner;       ///< with whose rights its files are opened; the groups are those of when its owner last defined it
   std::string text, file,
       directory;  ///< as they came: the configuration, its file's name, the folder for relative paths
   bool operator==(const Definition&) const = default;

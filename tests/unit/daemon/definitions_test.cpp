@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -281,6 +282,36 @@ TEST_F(Definitions, AreTheirOwnersToChange) {
   const auto taken = daemon_.define("one");
   ASSERT_TRUE(taken) << taken.error().message;
   EXPECT_EQ(taken->definition.owner, other) << "it stays theirs";
+}
+
+/// docs/daemon.md: of the groups, those that its owner had when defining it last.
+TEST_F(Definitions, OpenFilesWithTheGroupsThatTheirOwnerHasNow) {
+  if (own_user().user != 0) GTEST_SKIP() << "files are opened with the rights of other users by root alone";
+  fs::permissions(folder_.path(), fs::perms(0755));
+  const std::string secret = folder_.path() + "/secret";
+  std::ofstream(secret) << "the group's";
+  ASSERT_EQ(::chown(secret.c_str(), 0, 5000), 0);
+  fs::permissions(secret, fs::perms(0640));
+  const Owner in{1000, 1000, {5000}}, out{1000, 1000, {}};
+  const auto define = [&](const Owner& who, const std::string& more) {
+    DefineRequest request{.name = "a", .as = daemon_.request("a"), .condition = {}};
+    request.as.config += more;
+    request.as.owner = who;
+    const auto defined = daemon_->define(request);
+    return defined ? std::string() : defined.error().message;
+  };
+  const auto owner = [&] { return daemon_->definition("a")->definition.owner; };
+  const std::string reads = "ramdisk = \"" + secret + "\"\n";
+  EXPECT_EQ(define(in, ""), "");
+  EXPECT_THAT(define(out, reads), HasSubstr("Permission denied")) << "the group was taken away";
+  EXPECT_EQ(owner(), in) << "what was refused changes nothing";
+  EXPECT_EQ(define(out, ""), "");
+  EXPECT_EQ(owner(), out);
+  EXPECT_EQ(define(in, reads), "") << "it has the group again";
+  EXPECT_EQ(owner(), in);
+  EXPECT_EQ(define(own_user(), reads), "") << "root changes the text, and no groups";
+  EXPECT_EQ(owner(), in);
+  ASSERT_TRUE(daemon_->start("a", false));
 }
 
 TEST_F(Definitions, AreNotOverwrittenUnseen) {
