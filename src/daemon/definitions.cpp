@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "text/uuid.hpp"
+
 namespace cloister::toolstack {
 
 Defined read_defined(Definition definition) {
@@ -23,8 +25,8 @@ void Definitions::put(Defined defined) {
 }
 
 const Defined* Definitions::find(const std::string& key) const {
-  const Defined* const named = with_name(key);
-  return named != nullptr ? named : with_uuid(key);
+  const auto uuid = read_uuid(key);
+  return uuid ? with_uuid(*uuid) : with_name(key);
 }
 
 const Defined* Definitions::with_name(const std::string& name) const {

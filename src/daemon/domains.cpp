@@ -5,13 +5,13 @@
 #include <time.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <set>
 
 #include "host/log.hpp"
 #include "host/threads.hpp"
 #include "protocol/control.hpp"
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
@@ -87,15 +87,18 @@ void Domains::happens(Domain& domain, LifeEvent event) {
   ::eventfd_write(wake_.get(), 1);
 }
 
+/// What has the form of a uuid, or of a number, is one, whatever an older record may be called: who looked a domain up
+/// and then acts by its uuid meets that one, or none.
 Domains::Pointer Domains::lookup(const std::string& key) const {
+  if (const auto uuid = read_uuid(key)) return living(*uuid);
+  if (const auto id = domain_number(key)) {
+    const auto found = table_.find(*id);
+    return found == table_.end() ? nullptr : found->second;
+  }
   for (const auto& [id, domain] : table_) {
     if (domain->record.name == key) return domain;
   }
-  u32 id = 0;
-  const auto [stop, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-  if (error != std::errc() || stop != key.data() + key.size()) return living(key);
-  const auto found = table_.find(id);
-  return found == table_.end() ? nullptr : found->second;
+  return nullptr;
 }
 
 Domains::Pointer Domains::living(const std::string& uuid) const {

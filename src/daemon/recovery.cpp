@@ -6,6 +6,7 @@
 // VMMs are asked for their descriptors all at the same time, and those that do not answer again later on: none delays
 // the start by more than Patience::handover, and each is what it really is as soon as it answers.
 #include <algorithm>
+#include <set>
 
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
@@ -45,13 +46,25 @@ tl::expected<void, std::string> Domains::recover() {
     if (!broker_.withdraw(frame))
       log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
   }
+  std::set<std::string> uuids;
+  for (const DomainRecord& record : records->domains) uuids.insert(record.uuid);
   for (const DomainRecord& record : records->domains) {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
     settle_charge(domain->record, domain->config);
-    if (domain->record.uuid.empty())
-      domain->record.uuid = domain->config.uuid.empty() ? new_uuid() : domain->config.uuid;
+    // What its text asks for, if it is nobody's: rights are looked up, and domains told, by uuid.
+    if (domain->record.uuid.empty()) {
+      const std::string& wish = domain->config.uuid;
+      const bool free = !wish.empty() && definitions_.with_uuid(wish) == nullptr && uuids.insert(wish).second;
+      domain->record.uuid = free ? wish : new_uuid();
+    }
+    if (living(domain->record.uuid) != nullptr ||
+        (!domain->record.persistent && definitions_.with_uuid(domain->record.uuid) != nullptr)) {
+      log(LogLevel::error, "uuid-taken", {{"domain", record.name}, {"uuid", domain->record.uuid}});
+      domain->record.uuid = new_uuid();
+      domain->record.persistent = false;
+    }
     if (auto taken = take(domain); !taken) return taken;
   }
   // After those whose frames are certain.

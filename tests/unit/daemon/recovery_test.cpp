@@ -176,6 +176,74 @@ TEST_F(Recovery, NoSocketIsAProofIfThereIsNoSuchProcess) {
   EXPECT_EQ(daemon_.left(), "");
 }
 
+/// Beside the domain that is there another one, with its record changed, too.
+class TwoRecords : public Recovery {
+ protected:
+  static constexpr const char* uuid = "11111111-2222-4333-8444-555555555555";
+
+  TwoRecords() {
+    daemon_.restart();
+    EXPECT_TRUE(daemon_.add("b"));
+  }
+  void change_records(const std::function<void(DomainRecord&)>& change) {
+    daemon_.stop();
+    const auto records = daemon_.registry().read();
+    ASSERT_TRUE(records && records->domains.size() == 2);
+    for (DomainRecord record : records->domains) {
+      change(record);
+      ASSERT_TRUE(daemon_.registry().put(record));
+    }
+    daemon_.restart();
+  }
+  std::string uuid_of(const std::string& name) const { return daemon_->find(name)->uuid; }
+  /// What is told to one by its uuid reaches that one.
+  void expect_two() const {
+    EXPECT_NE(uuid_of("a"), uuid_of("b"));
+    const auto ended = daemon_->destroy(uuid_of("b"));
+    ASSERT_TRUE(ended);
+    EXPECT_EQ(ended->name, "b");
+    EXPECT_EQ(daemon_.shown("a"), "running");
+    EXPECT_TRUE(daemon_->destroy("a"));
+    EXPECT_EQ(daemon_.left(), "");
+  }
+  /// As a record of before there were uuids, whose text had a key that meant nothing.
+  static void ask_for_it(DomainRecord& record) {
+    record.uuid.clear();
+    record.config += std::string("uuid = \"") + uuid + "\"\n";
+  }
+};
+
+TEST_F(TwoRecords, WhoseTextsAskForOneUuidHaveTwo) {
+  change_records(ask_for_it);
+  EXPECT_EQ(uuid_of("a"), uuid);
+  expect_two();
+}
+
+TEST_F(TwoRecords, DoNotHaveTheUuidOfADefinition) {
+  ASSERT_TRUE(daemon_.define("c", std::string("uuid = \"") + uuid + "\"\n"));
+  change_records(ask_for_it);
+  EXPECT_NE(uuid_of("a"), uuid);
+  EXPECT_EQ(uuid_of("c"), uuid);
+  EXPECT_EQ(daemon_.shown("c"), "shut off");
+  expect_two();
+}
+
+TEST_F(TwoRecords, OfOneUuidHaveTwo) {
+  change_records([](DomainRecord& record) { record.uuid = uuid; });
+  expect_two();
+}
+
+TEST_F(TwoRecords, AUuidIsNobodysName) {
+  const std::string of_b = uuid_of("b");
+  change_records([&](DomainRecord& record) {
+    if (record.name == "a") record.name = of_b;
+  });
+  EXPECT_EQ(daemon_->find(of_b)->name, "b");
+  ASSERT_TRUE(daemon_->destroy("b"));
+  EXPECT_FALSE(daemon_->find(of_b)) << "what has ended is not another one";
+  EXPECT_TRUE(daemon_->destroy("1"));
+}
+
 class UnreadRecordOf : public Recovery {
  protected:
   UnreadRecordOf() { std::ofstream(daemon_.paths.record(1)) << "{\"version\": 99"; }
