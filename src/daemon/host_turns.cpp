@@ -53,7 +53,15 @@ void Domains::host_turns(const std::vector<DomainRecord>& records) {
   }
   host_record_ = before->value_or(HostRecord());
   const auto now = host_start();
-  if (!now || same_start(*now, host_record_.start)) return;
+  if (!now) return;
+  if (same_start(*now, host_record_.start)) {
+    // An earlier version's record knows less of it.
+    HostRecord next = host_record_;
+    next.start = joined(*now, host_record_.start);
+    if (auto kept = keep(std::move(next)); !kept)
+      log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
+    return;
+  }
   HostRecord next{.start = *now};
   const bool known = !host_record_.start.boot.empty();
   host_is_new_ = known;

@@ -76,12 +76,22 @@ bool has_ended(int pidfd) {
 std::optional<HostStart> host_start() {
   auto boot = boot_id();
   if (!boot) return std::nullopt;
-  return HostStart{.boot = std::move(*boot), .pid_namespace = pid_namespace()};
+  HostStart start{.boot = std::move(*boot), .pid_namespace = pid_namespace()};
+  if (const auto first = stat_of("1")) start.first_process = first->start;
+  return start;
 }
 
 bool same_start(const HostStart& one, const HostStart& other) {
   return one.boot == other.boot &&
-         (one.pid_namespace == 0 || other.pid_namespace == 0 || one.pid_namespace == other.pid_namespace);
+         (one.pid_namespace == 0 || other.pid_namespace == 0 || one.pid_namespace == other.pid_namespace) &&
+         (!one.first_process || !other.first_process || one.first_process == other.first_process);
+}
+
+HostStart joined(const HostStart& now, const HostStart& before) {
+  HostStart both = now;
+  if (both.pid_namespace == 0) both.pid_namespace = before.pid_namespace;
+  if (!both.first_process) both.first_process = before.first_process;
+  return both;
 }
 
 std::optional<ProcessIdentity> identity_of(int pid) {
@@ -96,7 +106,8 @@ tl::expected<Fd, Absence> open_process(const ProcessIdentity& process) {
   const auto here = host_start();
   if (!here) return tl::unexpected(Absence::unknown);
   // Another namespace's processes end with it, and a daemon in one of its own can see none of those outside.
-  if (!same_start(*here, {process.boot, process.pid_namespace})) return tl::unexpected(Absence::dead);
+  if (!same_start(*here, {.boot = process.boot, .pid_namespace = process.pid_namespace}))
+    return tl::unexpected(Absence::dead);
   Fd pidfd(::pidfd_open(process.pid, 0));
   if (!pidfd) return tl::unexpected(errno == ESRCH ? Absence::dead : Absence::unknown);
   const auto now = stat_of(std::to_string(process.pid));

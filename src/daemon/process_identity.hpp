@@ -20,16 +20,22 @@ struct ProcessIdentity {
 };
 
 /// Which start of the host this is: of its kernel, or of the namespace that has this process's numbers, a container's.
-/// For tests the environment variable CLOISTER_TEST_BOOT_ID says it instead of the kernel.
+/// Namespaces' inodes are used again, by the next container at once; the first process of another one started at
+/// another time. For tests the environment variable CLOISTER_TEST_BOOT_ID says the boot instead of the kernel.
 struct HostStart {
   std::string boot;
   u64 pid_namespace = 0;  ///< 0: not known
+  /// When its process 1 started, in ticks since the machine started (proc(5)); nullopt: not known, as where /proc hides
+  /// it.
+  std::optional<u64> first_process{};
   bool operator==(const HostStart&) const = default;
 };
 /// nullopt: /proc does not say.
 std::optional<HostStart> host_start();
-/// A namespace that is not known tells nothing.
+/// What is not known of a namespace tells nothing.
 bool same_start(const HostStart& one, const HostStart& other);
+/// All that is known of one start by two looks at it.
+HostStart joined(const HostStart& now, const HostStart& before);
 
 /// Of a living process, which the caller holds by a pidfd. nullopt: /proc does not say.
 std::optional<ProcessIdentity> identity_of(int pid);

@@ -206,6 +206,30 @@ TEST_F(HostTurns, ANamespaceThatIsNotKnownTellsNothing) {
   EXPECT_THAT(pending(), ElementsAre("on")) << "another container";
 }
 
+/// Another one may have the number of one that has ended, its namespace's inode.
+TEST_F(HostTurns, AContainerOfTheSameNumberIsAnother) {
+  define_all();
+  daemon_.stop();
+  HostRecord record = **daemon_.registry().host();
+  ASSERT_TRUE(record.start.first_process);
+  ++*record.start.first_process;
+  ASSERT_TRUE(daemon_.registry().put(record));
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("on"));
+}
+
+TEST_F(HostTurns, WhatAnEarlierVersionDidNotKnowIsWrittenDown) {
+  define_all();
+  daemon_.stop();
+  const HostRecord known = **daemon_.registry().host();
+  HostRecord record = known;
+  record.start.first_process.reset();
+  ASSERT_TRUE(daemon_.registry().put(record));
+  daemon_.restart();
+  EXPECT_THAT(pending(), IsEmpty());
+  EXPECT_EQ(**daemon_.registry().host(), known);
+}
+
 TEST_F(HostTurns, ARecordThatCannotBeReadIsNotWrittenOver) {
   define_all();
   daemon_.stop();

@@ -45,6 +45,25 @@ Absence absence_of(const ProcessIdentity& process) {
   return opened ? Absence::unknown : opened.error();
 }
 
+TEST(HostStart, IsThatOfItsFirstProcessToo) {
+  const auto now = host_start();
+  ASSERT_TRUE(now);
+  const auto first = identity_of(1);
+  ASSERT_EQ(now->first_process, first ? std::optional(first->start) : std::nullopt);
+  EXPECT_EQ(host_start(), now);
+  HostStart known = *now, other, less;
+  known.first_process = 7;
+  other = less = known;
+  other.first_process = 8;
+  less.first_process.reset();
+  less.pid_namespace = 0;
+  EXPECT_FALSE(same_start(known, other)) << "the namespace's number is used again";
+  EXPECT_TRUE(same_start(known, less));
+  EXPECT_TRUE(same_start(less, known));
+  EXPECT_EQ(joined(less, known), known);
+  EXPECT_EQ(joined(known, less), known);
+}
+
 TEST(ProcessIdentity, IsOfThatProcessOnly) {
   const Child child;
   const auto identity = identity_of(child.pid());
