@@ -93,6 +93,16 @@ tl::expected<u32, std::string> Domains::next_id() {
   return tl::unexpected(std::string("no domain number is free"));
 }
 
+Domains::Pointer Domains::living_of(const Definition& definition) const {
+  if (Pointer same = living(definition.uuid)) return same;
+  for (const auto& [id, domain] : table_) {
+    if (domain->record.name == definition.name) return domain;
+    // A record that cannot be understood, and does not say whose it is.
+    if (!domain->unread.empty() && domain->record.uuid.empty()) return domain;
+  }
+  return nullptr;
+}
+
 std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const Definition* definition) const {
   if (definition == nullptr) {
     if (const auto taken = name_taken(config.name)) return taken;
@@ -108,8 +118,11 @@ std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const De
   };
   if (now == nullptr || !same(now->definition))
     return ApiError{409, "'" + definition->name + "' has just been defined anew, or undefined"};
-  if (const Pointer domain = living(definition->uuid)) return lives_already(*domain);
-  return std::nullopt;
+  const Pointer domain = living_of(*definition);
+  if (domain == nullptr) return std::nullopt;
+  if (domain->unread.empty() || domain->record.uuid == definition->uuid) return lives_already(*domain);
+  return ApiError{409, "'" + domain->record.name + "' lives, and may be '" + definition->name +
+                           "': " + paths_.record(domain->record.id).string() + ": " + domain->unread};
 }
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,

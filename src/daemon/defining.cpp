@@ -47,7 +47,7 @@ tl::expected<void, ApiError> Domains::keep(Defined defined) {
 void Domains::compare(Domain& domain) const {
   domain.differs.clear();
   const Defined* const defined = definition_of(domain);
-  if (defined != nullptr && domain.record.config != defined->definition.text)
+  if (defined != nullptr && domain.unread.empty() && domain.record.config != defined->definition.text)
     domain.differs = changed_keys(domain.record.config, defined->definition.text);
 }
 

@@ -202,6 +202,8 @@ class Domains {
 
   // creation; `definition`: what it is started from, null: a request
   Result create_domain(const CreateRequest& request, const Definition* definition);
+  /// A domain that lives and may be the definition's, by what is known of it.
+  Pointer living_of(const Definition& definition) const CLOISTER_REQUIRES(lock_);
   std::optional<ApiError> in_the_way(const DomainConfig& config, const Definition* definition) const
       CLOISTER_REQUIRES(lock_);
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,
@@ -222,7 +224,7 @@ class Domains {
       CLOISTER_REQUIRES(lock_);
   Result rename(const Pointer& domain, const std::string& name);
   void read_definitions() CLOISTER_REQUIRES(lock_);
-  void host_turns(const std::vector<DomainRecord>& records) CLOISTER_REQUIRES(lock_);
+  void host_turns(const RecordsRead& records) CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> keep(HostRecord record) CLOISTER_REQUIRES(lock_);
   void settled(const std::string& uuid, const std::string& failure) CLOISTER_REQUIRES(lock_);
 

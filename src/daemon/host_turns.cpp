@@ -42,7 +42,7 @@ tl::expected<void, std::string> Domains::keep(HostRecord record) {
   return {};
 }
 
-void Domains::host_turns(const std::vector<DomainRecord>& records) {
+void Domains::host_turns(const RecordsRead& records) {
   auto before = around_.records->host();
   if (!before) {
     // A newer daemon's, perhaps: it is not written over.
@@ -68,9 +68,11 @@ void Domains::host_turns(const std::vector<DomainRecord>& records) {
   if (known) {
     std::set<std::string> ran(host_record_.ran.begin(), host_record_.ran.end());
     ran.insert(host_record_.pending.begin(), host_record_.pending.end());
-    for (const DomainRecord& record : records) {
+    const auto note = [&](const auto& record) {
       if (record.running && record.persistent) ran.insert(record.uuid);
-    }
+    };
+    std::ranges::for_each(records.domains, note);
+    std::ranges::for_each(records.unread, note);
     for (const auto& [uuid, defined] : definitions_) {
       const Autostart word = defined.definition.autostart;
       if (word == Autostart::on || (word == Autostart::last && ran.contains(uuid))) next.pending.push_back(uuid);

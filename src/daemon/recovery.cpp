@@ -38,7 +38,7 @@ tl::expected<void, std::string> Domains::recover() {
   if (!records) return tl::unexpected(records.error());
   around_.records->tidy(*records);
   read_definitions();
-  host_turns(records->domains);
+  host_turns(*records);
   for (const std::string& name : records->strays)
     log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
 
@@ -48,6 +48,7 @@ tl::expected<void, std::string> Domains::recover() {
   }
   std::set<std::string> uuids;
   for (const DomainRecord& record : records->domains) uuids.insert(record.uuid);
+  for (const UnreadRecord& record : records->unread) uuids.insert(record.uuid);
   for (const DomainRecord& record : records->domains) {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
@@ -69,7 +70,9 @@ tl::expected<void, std::string> Domains::recover() {
   }
   // After those whose frames are certain.
   for (const UnreadRecord& unread : records->unread) {
-    if (auto taken = take(stand_in(unread)); !taken) return taken;
+    const Pointer domain = stand_in(unread);
+    if (living(domain->record.uuid) != nullptr) domain->record.uuid.clear();
+    if (auto taken = take(domain); !taken) return taken;
   }
   for (auto& [id, answer] : asked_) {
     Domain& domain = *table_.at(id);
@@ -115,12 +118,14 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
   return {};
 }
 
-/// A domain of which the record says little: enough to be seen and ended.
+/// A domain of which the record says little: enough to be seen and ended, and not to be started a second time.
 Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
   auto domain = std::make_shared<Domain>(LifeState::lost);
   domain->unread = unread.why;
   if (!unread.grants) domain->frames_unknown = unread.why;
   domain->record.id = unread.id;
+  domain->record.uuid = unread.uuid;
+  domain->record.persistent = unread.persistent;
   domain->record.name = unread.name.empty() ? "record-" + std::to_string(unread.id) : unread.name;
   domain->record.grants = unread.grants.value_or(Grants{});
   domain->record.process = unread.process;

@@ -9,6 +9,7 @@
 #include "host/durable.hpp"
 #include "host/files.hpp"
 #include "text/json_fields.hpp"
+#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
@@ -135,6 +136,11 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
   if (object->contains("process")) {
     if (auto process = read_process((*object)["process"])) unread.process = std::move(*process);
   }
+  std::string uuid;
+  JsonFields(*object).text("uuid", uuid);
+  unread.uuid = read_uuid(uuid).value_or("");
+  if (!unread.uuid.empty()) JsonFields(*object).boolean("persistent", unread.persistent);
+  JsonFields(*object).boolean("running", unread.running);
   JsonFields(*object).text("run", unread.run);
   JsonFields(*object).text("name", unread.name);
   JsonFields(*object).number("charged_mib", unread.charged_mib, most_charge_mib);

@@ -60,8 +60,10 @@ struct UnreadRecord {
   std::string why{};
   std::optional<Grants> grants{};  ///< none: not known
   std::optional<ProcessIdentity> process{};
-  std::string run{}, name{};  ///< empty: not known
-  u64 charged_mib = 0;        ///< 0: not known
+  std::string uuid{}, run{}, name{};  ///< empty: not known
+  bool persistent = false;            ///< false: not known, too
+  bool running = true;                ///< true: not known, too
+  u64 charged_mib = 0;                ///< 0: not known
 };
 
 struct UnreadDefinition {

@@ -206,6 +206,22 @@ TEST_F(HostTurns, ANamespaceThatIsNotKnownTellsNothing) {
   EXPECT_THAT(pending(), ElementsAre("on")) << "another container";
 }
 
+/// A newer version's, or damaged: what it says of its definition counts.
+TEST_F(HostTurns, ARecordThatIsNotUnderstoodRanToo) {
+  define_all();
+  start("last");
+  daemon_.stop();
+  const DomainRecord record = daemon_.record();
+  nlohmann::json object = nlohmann::json::parse(write_record(record));
+  object["version"] = 99;
+  std::ofstream(daemon_.paths.record(record.id)) << object;
+  ::kill(record.process->pid, SIGKILL);
+  ::waitpid(record.process->pid, nullptr, 0);
+  boot("second");
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("last", "on"));
+}
+
 /// Another one may have the number of one that has ended, its namespace's inode.
 TEST_F(HostTurns, AContainerOfTheSameNumberIsAnother) {
   define_all();

@@ -280,6 +280,63 @@ TEST_F(UnreadRecordOf, ALivingDomainKeepsItsFileUntilItEnds) {
   EXPECT_TRUE(daemon_.add("b"));
 }
 
+/// Whose record a newer daemon wrote, or nobody could.
+class UnreadDefined : public Recovery {
+ protected:
+  UnreadDefined() {
+    daemon_.restart();
+    EXPECT_TRUE(daemon_->destroy("a"));
+    for (const char* name : {"web", "other"}) EXPECT_TRUE(daemon_.define(name));
+    EXPECT_TRUE(daemon_->start("web", false));
+    uuid_ = daemon_->find("web")->uuid;
+    daemon_.stop();
+  }
+  /// With members of the record changed.
+  void restart_with(const nlohmann::json& change) {
+    const DomainRecord record = daemon_.record();
+    nlohmann::json object = nlohmann::json::parse(write_record(record));
+    object.merge_patch(change);
+    std::ofstream(daemon_.paths.record(record.id)) << object;
+    daemon_.restart();
+  }
+  std::vector<std::string> not_started(const std::string& key) {
+    const auto started = daemon_->start(key, false);
+    EXPECT_FALSE(started);
+    return {started ? "" : std::to_string(started.error().status), started ? "" : started.error().message};
+  }
+
+  std::string uuid_;
+};
+
+TEST_F(UnreadDefined, IsNotStartedASecondTime) {
+  restart_with({{"version", 99}});
+  EXPECT_EQ(daemon_.shown("web"), "running");
+  EXPECT_EQ(daemon_->find(uuid_)->id, daemon_->find("web")->id);
+  EXPECT_THAT(daemon_->find("web")->differs, testing::IsEmpty()) << "what it was made of is not known";
+  EXPECT_THAT(not_started(uuid_)[1], HasSubstr("'web' runs already"));
+  EXPECT_EQ(daemon_->undefine(uuid_).error().status, 409);
+  EXPECT_EQ(daemon_->list_shut_off().size(), 1u);
+  EXPECT_TRUE(daemon_->start("other", false)) << "which is another one";
+  EXPECT_TRUE(daemon_->destroy(uuid_));
+  EXPECT_EQ(daemon_.shown("web"), "shut off");
+  EXPECT_TRUE(daemon_->start(uuid_, false));
+}
+
+TEST_F(UnreadDefined, IsKnownByItsNameToo) {
+  restart_with({{"version", 99}, {"uuid", nullptr}});
+  EXPECT_THAT(not_started(uuid_)[1], HasSubstr("'web' lives, and may be 'web'"));
+  EXPECT_TRUE(daemon_->destroy("web"));
+  EXPECT_TRUE(daemon_->start(uuid_, false));
+}
+
+TEST_F(UnreadDefined, MayBeAny) {
+  restart_with({{"version", 99}, {"uuid", "what is that"}, {"name", nullptr}});
+  for (const char* name : {"web", "other"})
+    EXPECT_THAT(not_started(name), testing::ElementsAre("409", HasSubstr("'record-")));
+  EXPECT_TRUE(daemon_->destroy(daemon_->list().at(0).name));
+  for (const char* name : {"web", "other"}) EXPECT_TRUE(daemon_->start(name, false));
+}
+
 TEST_F(Recovery, WithoutItsRecordsNoDaemonStarts) {
   daemon_.faults.fail(1);
   const auto started = daemon_.start();

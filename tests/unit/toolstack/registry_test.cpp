@@ -110,6 +110,10 @@ TEST_F(Kept, WhatCanBeReadOfADamagedRecordIs) {
   EXPECT_EQ(pages_of(*unread.grants), 256u);
   EXPECT_EQ(unread.process, record(2, "a").process);
   EXPECT_EQ(unread.name, "a");
+  EXPECT_EQ(unread.uuid, record(2, "a").uuid);
+  EXPECT_FALSE(unread.persistent);
+  EXPECT_TRUE(salvage(1, write_record(record(1, "a")), "why").persistent);
+  EXPECT_FALSE(salvage(1, write_record(record(1, "a")), "why").running);
   EXPECT_EQ(unread.charged_mib, 702u);
   EXPECT_EQ(unread.run, "/run/somewhere");
   for (const char* grants : {"{}", "\"x\"", "[1]", "null", "[{\"package\":0}]"}) {
