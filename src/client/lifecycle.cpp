@@ -12,16 +12,15 @@
 namespace cloister::toolstack::client {
 namespace {
 
-int wait_for_end(const Common& common, const std::string& domain) {
+/// By the number that the answer says: `domain` is what its user calls it, and whoever renames it calls it otherwise.
+int wait_for_end(const Common& common, const std::string& domain, u64 id) {
   constexpr useconds_t interval = 100'000;
   const Api api(common.run_folder);
   while (true) {
     ::usleep(interval);
     const auto domains = api.get("/v1/domains");
     if (!domains) return report(domains.error());
-    const auto same = [&](const Json& d) {
-      return d.value("name", "") == domain || std::to_string(d.value("id", u64{0})) == domain;
-    };
+    const auto same = [&](const Json& d) { return d.value("id", u64{0}) == id; };
     if (std::none_of(domains->begin(), domains->end(), same)) break;
   }
   if (!common.json) spdlog::info("cloister: {} has ended", domain);
@@ -68,7 +67,7 @@ int ask(const Common& common, const std::string& domain, const GuestVerbRow& ver
   } else {
     spdlog::info("cloister: {} {}", answer->value("name", domain), verb.done);
   }
-  return wait ? wait_for_end(common, domain) : 0;
+  return wait ? wait_for_end(common, domain, answer->value("id", u64{0})) : 0;
 }
 
 int destroy(const Common& common, const std::string& domain) {

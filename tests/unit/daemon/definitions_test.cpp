@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <fstream>
 
 #include "unit/daemon/test_daemon.hpp"
@@ -149,6 +150,11 @@ TEST_F(Definitions, HaveOneUuidForGood) {
   EXPECT_THAT(other.error().message, HasSubstr(uuid));
   ASSERT_TRUE(daemon_->start(uuid, false));
   EXPECT_EQ(daemon_->find(uuid)->name, "a");
+  std::string upper = uuid;
+  for (char& c : upper) c = static_cast<char>(std::toupper(c));
+  EXPECT_EQ(daemon_->find(upper)->name, "a") << "as a text may have it";
+  ASSERT_TRUE(daemon_->destroy(upper));
+  EXPECT_EQ(daemon_.shown(upper), "shut off");
   EXPECT_EQ(daemon_->find("a")->uuid, uuid);
   const auto taken = daemon_.define("b", "uuid = \"" + uuid + "\"\n");
   ASSERT_FALSE(taken);

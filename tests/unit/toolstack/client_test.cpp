@@ -108,6 +108,24 @@ TEST_F(Client, AsksAGuestByTheTablesRow) {
   testing::internal::GetCapturedStderr();
 }
 
+// Asked for by its uuid, and renamed meanwhile.
+TEST_F(Client, WaitsForTheEndOfTheDomainThatWasAsked) {
+  constexpr const char* uuid = "C7A5FDBD-EDAF-9455-926A-D65C16DB1809";
+  const GuestVerbRow sit{GuestVerb::pause, "sit", "", "sits"};
+  serve("POST", domain_path(uuid, "/sit"), 200, R"({"id": 3, "name": "d"})");
+  int looks = 0;
+  serve("GET", "/v1/domains", [&](const httplib::Request&, httplib::Response& response) {
+    response.set_content(
+        ++looks < 3 ? R"([{"id": 2, "name": "d"}, {"id": 3, "name": "e"}])" : R"([{"id": 2, "name": "d"}])",
+        "application/json");
+  });
+  start();
+  const Result result = capture([&] { return ask(common_, uuid, sit, {}, true); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(looks, 3);
+  EXPECT_THAT(result.err, HasSubstr("has ended"));
+}
+
 // JSON can hold no other bytes.
 TEST_F(Client, RefusesAConfigurationThatIsNotUtf8) {
   start();
