@@ -229,6 +229,7 @@ class Domains {
   void settled(const std::string& uuid, const std::string& failure) CLOISTER_REQUIRES(lock_);
 
   // recovery
+  void keep(const DomainRecord& record) const;
   DaemonPaths paths_of(const DomainRecord& record) const;
   tl::expected<ControlClient, ControlClient::Refused> connect(const DomainRecord& record,
                                                               std::chrono::milliseconds limit) const;

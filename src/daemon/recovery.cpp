@@ -67,6 +67,7 @@ tl::expected<void, std::string> Domains::recover() {
       domain->record.persistent = false;
     }
     if (auto taken = take(domain); !taken) return taken;
+    if (domain->record.uuid != record.uuid && table_.contains(record.id)) keep(domain->record);
   }
   // After those whose frames are certain.
   for (const UnreadRecord& unread : records->unread) {
@@ -86,6 +87,12 @@ tl::expected<void, std::string> Domains::recover() {
   asked_.clear();
   tidy_sockets();
   return {};
+}
+
+/// What was found out of it, which the next daemon may not find out again.
+void Domains::keep(const DomainRecord& record) const {
+  if (auto kept = around_.records->put(record); !kept)
+    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", kept.error()}});
 }
 
 /// Into the table if it lives, or may; else it is forgotten.
@@ -220,11 +227,7 @@ Domains::Proof Domains::look_for_listener(Domain& domain) {
   const auto identity = around_.vmms->identity(pid);
   if (!identity || wait_for_end(process.get(), 0)) return Proof::unknown;
   domain.record.process = identity;
-  if (!domain.unread.empty()) {
-    // Its file stays as it is.
-  } else if (auto kept = around_.records->put(domain.record); !kept) {
-    log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", kept.error()}});
-  }
+  if (domain.unread.empty()) keep(domain.record);  // else its file stays as it is
   return hold(domain, std::move(process), pid);
 }
 

@@ -233,6 +233,20 @@ TEST_F(TwoRecords, OfOneUuidHaveTwo) {
   expect_two();
 }
 
+/// docs/daemon.md: it never changes.
+TEST_F(TwoRecords, KeepTheUuidsThatTheyAreGiven) {
+  for (const auto& change : {std::function<void(DomainRecord&)>([](DomainRecord& record) { record.uuid.clear(); }),
+                             std::function<void(DomainRecord&)>([](DomainRecord& record) { record.uuid = uuid; })}) {
+    change_records(change);
+    const std::string of_a = uuid_of("a"), of_b = uuid_of("b");
+    EXPECT_FALSE(of_a.empty() || of_b.empty());
+    daemon_.restart();
+    EXPECT_EQ(uuid_of("a"), of_a);
+    EXPECT_EQ(uuid_of("b"), of_b);
+  }
+  expect_two();
+}
+
 TEST_F(TwoRecords, AUuidIsNobodysName) {
   const std::string of_b = uuid_of("b");
   change_records([&](DomainRecord& record) {
