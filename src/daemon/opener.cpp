@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "daemon/access.hpp"
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
 #include "host/pidfd.hpp"
@@ -20,8 +22,6 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr int longest_death_ms = 1'000;
-/// Of processes that do not even die, because they wait for a file system.
-constexpr std::size_t most_stuck = 32;
 
 using Failed = tl::unexpected<std::string>;
 
@@ -59,8 +59,9 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   }
   {
     const MutexLock held(lock_);
-    bury();
-    if (stuck_.size() >= most_stuck) return Failed("too many file systems do not answer");
+    stuck_.bury();
+    if (!is_master(owner.user, {}, ::geteuid()) && stuck_.full(owner.user))
+      return Failed("too many file systems of user " + std::to_string(owner.user) + "'s do not answer");
   }
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return system_error("no socket");
@@ -77,7 +78,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   pollfd wait{.fd = ours.get(), .events = POLLIN, .revents = 0};
   const bool ready = ::poll(&wait, 1, static_cast<int>(patience_.count())) > 0;
   auto answer = ready ? receive_packet(ours.get()) : tl::unexpected(PacketError::waits);
-  end(std::move(*process));
+  end(owner.user, std::move(*process));
   if (!answer) {
     return Failed(ready ? "the process that opens it has ended before it answered" : "its file system does not answer");
   }
@@ -90,18 +91,26 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
 }
 
 /// It has nothing left to do. One that waits in the kernel is looked at again at later ends.
-void FileOpener::end(Process process) {
+void FileOpener::end(unsigned user, Process process) {
   ::pidfd_send_signal(process.pidfd.get(), SIGKILL, nullptr, 0);
   wait_for_end(process.pidfd.get(), longest_death_ms);
   const MutexLock held(lock_);
-  stuck_.push_back(std::move(process));
-  bury();
+  stuck_.add(user, std::move(process));
+  stuck_.bury();
 }
 
-void FileOpener::bury() {
-  std::erase_if(stuck_, [](const Process& one) {
-    if (!wait_for_end(one.pidfd.get(), 0)) return false;
-    reap(one.pidfd.get());
+void StuckOpeners::add(unsigned user, Process process) {
+  all_.push_back({.user = user, .process = std::move(process)});
+}
+
+bool StuckOpeners::full(unsigned user) const {
+  return std::ranges::count(all_, user, &One::user) >= static_cast<std::ptrdiff_t>(of_a_user);
+}
+
+void StuckOpeners::bury() {
+  std::erase_if(all_, [](const One& one) {
+    if (!wait_for_end(one.process.pidfd.get(), 0)) return false;
+    reap(one.process.pidfd.get());
     return true;
   });
 }

@@ -17,7 +17,29 @@
 
 namespace cloister::toolstack {
 
-/// Threads: any. It may wait for a file system that does not answer, as long as `patience`: call it without a lock.
+/// Openers that were killed, and are not dead yet: each waits for a file system that does not answer. Threads: its
+/// owner's.
+class StuckOpeners {
+ public:
+  static constexpr std::size_t of_a_user = 8;
+
+  void add(unsigned user, Process process);
+  /// Whether this user has as many as a user may.
+  bool full(unsigned user) const;
+  /// Reaps those that have died.
+  void bury();
+
+ private:
+  struct One {
+    unsigned user;
+    Process process;
+  };
+  std::vector<One> all_;
+};
+
+/// A user whose file systems do not answer is told so after a number of tries; root and the daemon's own user are not
+/// held to it, and no user is to another's. Threads: any. It may wait for a file system that does not answer, as long
+/// as `patience`: call it without a lock.
 class FileOpener {
  public:
   static constexpr std::chrono::milliseconds default_patience{10'000};
@@ -33,14 +55,12 @@ class FileOpener {
 
  private:
   tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request);
-  void end(Process process);
-  /// Reaps those that have died.
-  void bury() CLOISTER_REQUIRES(lock_);
+  void end(unsigned user, Process process);
 
   std::string program_;
   std::chrono::milliseconds patience_;
   Mutex lock_;
-  std::vector<Process> stuck_ CLOISTER_GUARDED_BY(lock_);  ///< killed, and not dead yet: waiting for a file system
+  StuckOpeners stuck_ CLOISTER_GUARDED_BY(lock_);
 };
 
 /// The one argument that makes a program an opener.

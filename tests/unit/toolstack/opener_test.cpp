@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -252,6 +253,26 @@ TEST_F(Opener, EndsWhatDoesNotAnswer) {
 
   EXPECT_THAT(FileOpener("/bin/true").open(own_user(), "/etc/passwd").error(), HasSubstr("ended before it answered"));
   EXPECT_THAT(FileOpener("/nowhere").open(own_user(), "/etc/passwd").error(), HasSubstr("cannot start /nowhere"));
+}
+
+/// What cannot be killed is an eventfd here: it becomes readable when its process is to have ended.
+TEST(StuckOpeners, FillNobodysShareButTheirUsers) {
+  StuckOpeners stuck;
+  std::vector<int> ends;
+  for (std::size_t i = 0; i < StuckOpeners::of_a_user; ++i) {
+    EXPECT_FALSE(stuck.full(1));
+    Process process{};
+    process.pidfd = Fd(::eventfd(0, EFD_CLOEXEC));
+    ends.push_back(process.pidfd.get());
+    stuck.add(1, std::move(process));
+  }
+  stuck.bury();
+  EXPECT_TRUE(stuck.full(1));
+  EXPECT_FALSE(stuck.full(2));
+  EXPECT_FALSE(stuck.full(0));
+  ASSERT_EQ(::eventfd_write(ends.front(), 1), 0);
+  stuck.bury();
+  EXPECT_FALSE(stuck.full(1)) << "one has died";
 }
 
 }  // namespace
