@@ -262,7 +262,7 @@ class Domains {
   void adopt(Domain& domain, Handover handed) CLOISTER_REQUIRES(lock_);
   /// Asks again those that did not answer, and looks at what came. True: none is left.
   bool ask_again() CLOISTER_REQUIRES(lock_);
-  void forget(const DomainRecord& record);
+  void forget(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
 
   // end
   void watch();
@@ -308,6 +308,8 @@ class Domains {
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
+  /// What is to be started is on disk; else records of what has died stay, from which the next daemon takes it.
+  bool host_kept_ CLOISTER_GUARDED_BY(lock_) = true;
   /// Since the daemon before this one: whatever had its records has ended.
   bool host_is_new_ CLOISTER_GUARDED_BY(lock_) = false;
   MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);

@@ -2,7 +2,8 @@
 //
 // The host counts as newly started when the record says another start of it (process_identity.hpp), and by nothing
 // else. What is to be started is written down together with the new start, before any record of a domain that died with
-// the host is removed: a daemon that dies meanwhile leaves it to the next one.
+// the host is removed: a daemon that dies meanwhile leaves it to the next one. If it cannot be written, no such record
+// is removed either.
 #include <algorithm>
 #include <set>
 #include <tuple>
@@ -36,9 +37,10 @@ std::string as_kept(const std::string& failure) {
 }  // namespace
 
 tl::expected<void, std::string> Domains::keep(HostRecord record) {
-  if (record == host_record_) return {};
+  if (record == host_record_ && host_kept_) return {};
   if (auto kept = around_.records->put(record); !kept) return kept;
   host_record_ = std::move(record);
+  host_kept_ = true;
   return {};
 }
 
@@ -84,6 +86,7 @@ void Domains::host_turns(const RecordsRead& records) {
   if (auto kept = keep(std::move(next)); !kept) {
     log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
     host_record_ = wanted;
+    host_kept_ = false;
   }
 }
 

@@ -321,6 +321,7 @@ bool Domains::ask_again() {
 void Domains::forget(const DomainRecord& record) {
   log(record.running ? LogLevel::error : LogLevel::info, record.running ? "domain-lost" : "launch-undone",
       {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  if (!host_kept_) return;
   if (auto removed = around_.records->remove(record.id); !removed)
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
 }

@@ -39,6 +39,8 @@ class Faults {
     return result;
   }
 
+  std::atomic<bool> full = false;  ///< no record can be written, and all can be removed
+
   static constexpr int died = 9;
 
  private:
@@ -58,6 +60,7 @@ class FaultyRecords final : public Records {
   void tidy(const RecordsRead& records) const override { registry_.tidy(records); }
   tl::expected<MachineRecord, std::string> machine() const override { return registry_.machine(); }
   tl::expected<void, std::string> put(const DomainRecord& record) const override {
+    if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }
   tl::expected<void, std::string> remove(u32 id) const override {
@@ -67,11 +70,13 @@ class FaultyRecords final : public Records {
     return faults_.call<tl::expected<std::string, std::string>>(planted(), [&] { return registry_.set_aside(id); });
   }
   tl::expected<void, std::string> put(const MachineRecord& record) const override {
+    if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }
   tl::expected<DefinitionsRead, std::string> definitions() const override { return registry_.definitions(); }
   void tidy(const DefinitionsRead& definitions) const override { registry_.tidy(definitions); }
   tl::expected<void, std::string> put(const Definition& definition) const override {
+    if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(definition); });
   }
   tl::expected<void, std::string> remove_definition(const std::string& uuid) const override {
@@ -83,6 +88,7 @@ class FaultyRecords final : public Records {
   tl::expected<std::optional<HostRecord>, std::string> host() const override { return registry_.host(); }
   tl::expected<std::string, std::string> set_aside_host() const override { return registry_.set_aside_host(); }
   tl::expected<void, std::string> put(const HostRecord& record) const override {
+    if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }
 

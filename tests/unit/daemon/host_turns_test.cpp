@@ -171,6 +171,25 @@ TEST_F(HostTurns, OneThatCannotStartHoldsNobodyUp) {
   EXPECT_THAT(daemon_->autostart().failed, IsEmpty());
 }
 
+/// Nor does it lose what ran if it has no room to write that down.
+TEST_F(HostTurns, AFullDiskForgetsNoneThatRan) {
+  define("last", Autostart::last);
+  start("last");
+  daemon_.faults.full = true;
+  power_cut("second");
+  EXPECT_THAT(pending(), ElementsAre("last"));
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("last"));
+  daemon_.faults.full = false;
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("last")) << "with room again";
+  start_pending();
+  EXPECT_THAT(alive(), ElementsAre("last"));
+  daemon_.restart();
+  EXPECT_THAT(alive(), ElementsAre("last"));
+  EXPECT_THAT(pending(), IsEmpty());
+}
+
 /// The record of the new start is written before anything of the old one goes: whichever call is the last.
 TEST_F(HostTurns, NoRecordIsTakenForARunningDomain) {
   define_all();
