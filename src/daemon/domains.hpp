@@ -310,6 +310,8 @@ class Domains {
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
   /// What is to be started is on disk; else records of what has died stay, from which the next daemon takes it.
   bool host_kept_ CLOISTER_GUARDED_BY(lock_) = true;
+  /// The file could be neither understood nor moved: it stays as it is, and this daemon's word is its own alone.
+  bool host_sealed_ CLOISTER_GUARDED_BY(lock_) = false;
   /// Since the daemon before this one: whatever had its records has ended.
   bool host_is_new_ CLOISTER_GUARDED_BY(lock_) = false;
   MachineRecord machine_record_ CLOISTER_GUARDED_BY(lock_);

@@ -38,6 +38,10 @@ std::string as_kept(const std::string& failure) {
 
 tl::expected<void, std::string> Domains::keep(HostRecord record) {
   if (record == host_record_ && host_kept_) return {};
+  if (host_sealed_) {
+    host_record_ = std::move(record);
+    return {};
+  }
   if (auto kept = around_.records->put(record); !kept) return kept;
   host_record_ = std::move(record);
   host_kept_ = true;
@@ -51,6 +55,8 @@ void Domains::host_turns(const RecordsRead& records) {
     const auto moved = around_.records->set_aside_host();
     log(LogLevel::error, "host-record-unread",
         {{"file", moved ? *moved : paths_.host_record().string()}, {"error", before.error()}});
+    host_sealed_ = !moved;
+    host_kept_ = !host_sealed_;
     before = std::optional<HostRecord>();
   }
   host_record_ = before->value_or(HostRecord());

@@ -280,6 +280,23 @@ TEST_F(HostTurns, ARecordThatCannotBeReadIsNotWrittenOver) {
   EXPECT_THAT(pending(), ElementsAre("on"));
 }
 
+TEST_F(HostTurns, NorIsOneThatCannotBeMovedEither) {
+  define_all();
+  daemon_.stop();
+  const std::string newer = R"({"version": 99})";
+  std::ofstream(daemon_.paths.host_record()) << newer;
+  std::filesystem::remove_all(daemon_.paths.set_aside());
+  std::filesystem::create_symlink("nowhere", daemon_.paths.set_aside());
+  boot("second");
+  daemon_.restart();
+  start("last");
+  ASSERT_TRUE(daemon_->host_down());
+  ASSERT_TRUE(daemon_->host_up());
+  std::string text;
+  std::getline(std::ifstream(daemon_.paths.host_record()) >> std::ws, text);
+  EXPECT_EQ(text, newer);
+}
+
 TEST_F(HostTurns, AnotherOfTheSameUuidIsNotPending) {
   define("a", Autostart::on);
   power_cut("second");
