@@ -88,7 +88,9 @@ def outcomes(state, event, others):
         return [(text, tag, True)] if status == 201 else [state] if status == 409 and changed else []
     if kind == "destroy":
         if lives:
-            return [(text, tag, False)] if status == 200 else []
+            # One that is still being started runs already for who starts it, and is not there yet to be ended.
+            starting = status == 409 and at_the_same_time(event, others["start"])
+            return [(text, tag, False)] if status == 200 else [state] if starting else []
         # Two who end the same domain at the same time are both told that it has ended.
         ended = status == 200 and at_the_same_time(event, others["destroy"])
         return [state] if status == (404 if text is None else 409) or ended else []

@@ -14,6 +14,7 @@ NOTES = {"description", "default"}
 def check(value, schema, document, where="$"):
     """Raises AssertionError where the value is not of the schema."""
     known = {"$ref", "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "maximum"}
+    known |= {"maxItems", "maxLength"}
     unknown = set(schema) - known - {"nullable", "oneOf"} - NOTES
     assert not unknown, f"{where}: the schema uses {unknown}"
     if "$ref" in schema:
@@ -34,7 +35,9 @@ def check(value, schema, document, where="$"):
     assert value in schema.get("enum", [value]), f"{where}: {value!r} is not listed"
     assert not ("minimum" in schema and value < schema["minimum"]), f"{where}: {value} is too small"
     assert not ("maximum" in schema and value > schema["maximum"]), f"{where}: {value} is too large"
+    assert kind != "string" or len(value) <= schema.get("maxLength", len(value)), f"{where}: {len(value)} characters"
     if kind == "array":
+        assert len(value) <= schema.get("maxItems", len(value)), f"{where}: {len(value)} of them"
         for index, element in enumerate(value):
             check(element, schema["items"], document, f"{where}[{index}]")
     if kind == "object":
