@@ -11,7 +11,9 @@
 
         .section .text.boot, "ax"
         .code32
-        .globl start32
+        .globl start32, start32_again
+start32_again:                          // after a sleep: what was started is the same
+        movl start_info, %ebx
 start32:
         cli
         cld

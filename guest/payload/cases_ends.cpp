@@ -5,14 +5,19 @@
 //   b   powers off at the next press of the power button, for which it prints BUTTON in any case
 //   h   halts for good                             p   says by pvpanic that it panicked
 //   k   says that it panicked and goes on          o   powers off         r   resets
+//   z   suspends itself to RAM, and prints READY anew when it is woken
 #include "resident.hpp"
+
+extern "C" const u8 start32_again[];
 
 namespace {
 
 constexpr u8 button_vector = 0x41;
 constexpr u64 ioapic = 0xfec0'0000;
-constexpr u32 button_pin = 10;
-constexpr u16 pvpanic = 0x505, reset = 0x602;
+constexpr u32 sci_pin = 9;
+constexpr u16 pvpanic = 0x505, reset = 0x602, pm1_control = 0x604, pm1_status = 0x608, pm1_enable = 0x60a;
+constexpr u16 power_button = 1u << 8, sleep_now = 1u << 13 | 1u << 10;  // S3
+constexpr u64 facs_x_waking_vector = 0xef018;
 
 bool obeys;
 
@@ -61,6 +66,9 @@ void obey(u8 key) {
     case 'p': return cpu::out8(pvpanic, 1);
     case 'k': cpu::out8(pvpanic, 2); return print("GOES ON\n");
     case 'o': power_off();
+    case 'z':
+      at<volatile u64>(facs_x_waking_vector) = reinterpret_cast<u64>(start32_again);
+      return cpu::out16(pm1_control, sleep_now);
     case 'r': return cpu::out8(reset, 1);
     default: return;
   }
@@ -71,13 +79,15 @@ void obey(u8 key) {
 CASE(ends) {
   resident::prepare();
   set_hook(button_vector, [](Frame&) {
+    cpu::out16(pm1_status, power_button);
     resident::write_apic(0xb0, 0);
     print("BUTTON\n");
     if (obeys) power_off();
     return true;
   });
-  at<volatile u32>(ioapic) = 0x10 + 2 * button_pin;
-  at<volatile u32>(ioapic + 0x10) = button_vector;  // edge, fixed, to processor 0
+  at<volatile u32>(ioapic) = 0x10 + 2 * sci_pin;
+  at<volatile u32>(ioapic + 0x10) = 0x8000u | button_vector;  // level, active high, fixed, to processor 0
+  cpu::out16(pm1_enable, power_button);
   expect("pvpanic understands both", cpu::in8(pvpanic), 3);
   print("READY\n");
   while (true) {

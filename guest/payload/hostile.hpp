@@ -35,7 +35,7 @@ class Random {
 };
 
 /// Ports that would end the machine: ACPI sleep and reset, QEMU's exit device.
-inline bool ends_machine(u32 port) { return (port >= 0x5fd && port <= 0x602) || (port >= 0x4fe && port <= 0x505); }
+inline bool ends_machine(u32 port) { return (port >= 0x5fd && port <= 0x605) || (port >= 0x4fe && port <= 0x505); }
 
 /// Physical places of every kind: RAM, APICs, holes, the top, the EPC if there is one.
 inline u64 place(Random& random) {

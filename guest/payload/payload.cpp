@@ -82,7 +82,7 @@ void print_hex(u64 v) {
 }
 
 void power_off() {
-  cpu::out8(0x600, (5 << 2) | 0x20);  // ACPI sleep control: S5 and SLP_EN
+  cpu::out8(0x605, (5 << 2) | 0x20);  // PM1 control, upper byte: S5 and SLP_EN
   cpu::out8(0x501, 0);                // QEMU's isa-debug-exit
   for (;;) asm volatile("cli; hlt");
 }

@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::seconds;
 
 constexpr std::chrono::milliseconds interval{200};  ///< between two looks
+constexpr seconds between_presses{5};
 constexpr int not_found = 404, unavailable = 503;
 
 struct Stopping {
@@ -104,6 +105,7 @@ class Stopper {
   void press_and_wait(const Stopping& domain) {
     const auto end = Clock::now() + domain.shutdown_timeout;
     std::optional<u64> restarts;  // when its button was pressed
+    Clock::time_point next_press = Clock::time_point::max();
     do {
       const auto present = patiently(patience_, [&] { return api_.get(domain_path(domain.id)); });
       if (!present) return;
@@ -111,8 +113,11 @@ class Stopper {
       const u64 now = present->value("restarts", u64{0});
       if (state == "halted" || state == "crashed" || (restarts && now > *restarts)) return;
       if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
+      // One that was asleep hears the button only when it has its devices back.
+      if (state == "suspended" && ask(domain, "/wake")) next_press = Clock::now() + between_presses;
+      if (Clock::now() >= next_press && ask(domain, "/shutdown")) next_press = Clock::now() + between_presses;
       // It may be between two guests, or not answer at the moment.
-      if (!restarts && ask(domain, "/shutdown")) {
+      if (!restarts && state != "suspended" && ask(domain, "/shutdown")) {
         restarts = now;
         spdlog::info("cloister: {} was asked to shut down, and has {} s", domain.name, domain.shutdown_timeout.count());
       }

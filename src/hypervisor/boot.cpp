@@ -61,22 +61,6 @@ Done map_epc(Machine& machine) {
   return {};
 }
 
-/// The launch-key hash is the processor's: EINIT reads it there without an exit.
-Done load_launch_hash(Machine& machine) {
-  if (!machine.spec.msr.sgx) return {};
-  for (const auto& processor : machine.processors) {
-    for (u32 i = 0; i < 4; ++i) {
-      const u32 index = arch::msr::sgxlepubkeyhash0 + i;
-      const u64 wanted = machine.spec.msr.lepubkeyhash[i];
-      // Without launch control there is no such MSR, and the hash is Intel's.
-      const u64 hash = processor->vcpu.read_msr(index).value_or(arch::msr::intel_lepubkeyhash[i]);
-      if (hash != wanted && !processor->vcpu.write_msr(index, wanted))
-        return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
-    }
-  }
-  return {};
-}
-
 constexpr u64 ecreate_bit = vmx::leaf_bits(arch::EnclsLeaf::ecreate);
 
 /// Without EPC the guest has no SGX. With it those leaves exit that its CPUID does not list, and ECREATE, to see who
@@ -112,7 +96,22 @@ tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
 
 }  // namespace
 
-void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
+Done load_launch_hash(Machine& machine) {
+  if (!machine.spec.msr.sgx) return {};
+  for (const auto& processor : machine.processors) {
+    for (u32 i = 0; i < 4; ++i) {
+      const u32 index = arch::msr::sgxlepubkeyhash0 + i;
+      const u64 wanted = machine.spec.msr.lepubkeyhash[i];
+      // Without launch control there is no such MSR, and the hash is Intel's.
+      const u64 hash = processor->vcpu.read_msr(index).value_or(arch::msr::intel_lepubkeyhash[i]);
+      if (hash != wanted && !processor->vcpu.write_msr(index, wanted))
+        return tl::unexpected(std::string("lehash: this machine's launch-key hash is locked"));
+    }
+  }
+  return {};
+}
+
+void set_flat_entry(vmx::Vcpu& vcpu, u64 rip) {
   vmx::SystemRegs system = vcpu.system();
   const vmx::Segment data{.selector = 0x10, .base = 0, .limit = 0xffff'ffff, .attributes = flat_data};
   system.seg.fill(data);
@@ -124,8 +123,14 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
   system.cr3 = system.cr4 = system.efer = 0;
   vcpu.set_system(system);
   vmx::GeneralRegs general;
+  general.rip = rip;
+  vcpu.set_general(general);
+}
+
+void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
+  set_flat_entry(vcpu, entry.entry);
+  vmx::GeneralRegs general = vcpu.general();
   general.gpr[arch::rbx] = entry.start_info;
-  general.rip = entry.entry;
   vcpu.set_general(general);
 }
 

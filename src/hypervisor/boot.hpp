@@ -11,7 +11,12 @@ namespace cloister::hypervisor {
 
 tl::expected<void, std::string> boot(Machine& machine);
 
-/// Xen's PVH entry: 32-bit flat protected mode, paging off, EBX = start_info (Xen's docs/misc/pvh.pandoc).
+/// 32-bit flat protected mode, paging off.
+void set_flat_entry(vmx::Vcpu& vcpu, u64 rip);
+/// Xen's PVH entry: the same, with EBX = start_info (Xen's docs/misc/pvh.pandoc).
 void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry);
+
+/// Gives each processor the launch-key hash of the domain's policy: EINIT reads it there without an exit.
+tl::expected<void, std::string> load_launch_hash(Machine& machine);
 
 }  // namespace cloister::hypervisor

@@ -91,6 +91,7 @@ Outcome Domain::run(const RunOptions& options) {
   trace_silicon(machine);
   machine.console.connect(options.console_out, options.console_in);
   machine.note = options.note;
+  machine.fell_asleep = options.fell_asleep;
 
   std::unique_ptr<gdb::Debugger> debugger;
   if (options.gdb_listener >= 0) debugger = std::make_unique<gdb::Debugger>(options.gdb_listener, machine);
@@ -128,6 +129,16 @@ void Domain::press_power_button() {
   Machine& machine = impl_->machine;
   const MutexLock lock(machine.lock);
   machine.press_power_button();
+}
+
+bool Domain::asleep() const {
+  const MutexLock lock(impl_->machine.lock);
+  return impl_->machine.sleep != Machine::Sleep::awake;
+}
+
+bool Domain::wake() {
+  const MutexLock lock(impl_->machine.lock);
+  return impl_->machine.wake();
 }
 
 tl::expected<void, std::string> Domain::send_nmi(u32 vcpu) {

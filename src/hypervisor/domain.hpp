@@ -28,8 +28,12 @@ class Domain {
   void pause();
   void unpause();
   bool paused() const;
-  /// Presses the ACPI power button; a guest that listens powers itself off.
+  /// Presses the ACPI power button: a guest that listens powers itself off, and one that sleeps is woken.
   void press_power_button();
+  /// It has suspended itself to RAM (S3), or is about to.
+  bool asleep() const;
+  /// Lets it go on where it said. False: it is not asleep.
+  bool wake();
   /// Sends a processor an NMI, which wakes it from HLT. Of those that come before it can take one (it is paused, or has
   /// one in service) it takes one. Why not: there is no such processor, or the guest has not started it.
   tl::expected<void, std::string> send_nmi(u32 vcpu);

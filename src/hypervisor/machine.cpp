@@ -28,6 +28,7 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
       ioapic([this](const InterruptMessage& message) { deliver(message, nullptr); }),
       uart([this](u8 byte) { console.transmit(byte); },
            [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }),
+      power([this](bool level) { ioapic.set_pin(platform::sci_gsi, level); }),
       rtc(vmx::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
 }
@@ -55,8 +56,12 @@ void Machine::end(Stop how, const Processor& by) {
 }
 
 void Machine::press_power_button() {
-  ioapic.set_pin(platform::power_button_gsi, true);
-  ioapic.set_pin(platform::power_button_gsi, false);
+  power.press_button();
+  wake();
+}
+
+bool Machine::nobody_runs() const {
+  return std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
 }
 
 bool Machine::send_nmi(Processor& to) {
@@ -70,10 +75,7 @@ void Machine::pause() {
   const MutexLock held(lock);
   paused = true;
   for (const auto& processor : processors) processor->notify();
-  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) {
-    return !paused ||
-           std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
-  });
+  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nobody_runs(); });
 }
 
 void Machine::unpause() {

@@ -48,6 +48,7 @@ class Machine {
   bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
   std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
+  std::function<void()> fell_asleep;           ///< RunOptions::fell_asleep
   u32 exception_bitmap = 0;  ///< a debugger's; each processor takes it over before it enters the guest
   std::vector<std::unique_ptr<Processor>> processors;
 
@@ -62,6 +63,18 @@ class Machine {
   bool paused CLOISTER_GUARDED_BY(lock) = false;
   void pause() CLOISTER_EXCLUDES(lock);
   void unpause() CLOISTER_EXCLUDES(lock);
+
+  /// S3 (sleep.cpp): the guest has asked for it; it falls asleep; it sleeps until it is woken.
+  enum class Sleep : u8 { awake, falling_asleep, asleep };
+  bool sleep_asked = false;
+  Sleep sleep CLOISTER_GUARDED_BY(lock) = Sleep::awake;
+  /// Takes the processors' state and the EPC away, once no processor is in the guest. A Stop if it cannot.
+  std::optional<Stop> fall_asleep() CLOISTER_REQUIRES(lock);
+  /// False: it does not sleep.
+  bool wake() CLOISTER_REQUIRES(lock);
+
+  /// No processor may enter the guest.
+  bool held() const CLOISTER_REQUIRES(lock) { return paused || sleep != Sleep::awake; }
 
   void press_power_button() CLOISTER_REQUIRES(lock);
   /// False: the processor waits for its start-up message, and takes none (SDM vol. 3A, 9.4).
@@ -80,8 +93,9 @@ class Machine {
 
  private:
   void accept(Processor& processor, const platform::InterruptMessage& message);
+  bool nobody_runs() const CLOISTER_REQUIRES(lock);
   friend class VcpuLoop;
-  Condition left_guest_;  ///< a processor left the guest while `paused`
+  Condition left_guest_;  ///< a processor left the guest while held()
 };
 
 }  // namespace cloister::hypervisor

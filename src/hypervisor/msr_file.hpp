@@ -34,6 +34,9 @@ class MsrFile {
   /// False: #GP(0).
   bool write(u32 index, u64 value, MsrHost& host);
 
+  /// Values as after power-up.
+  void reset() { stored_.clear(); }
+
   /// MSRs that need no exit: plain registers of the processor.
   static std::vector<u32> passthrough();
 

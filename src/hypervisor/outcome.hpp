@@ -61,6 +61,10 @@ struct RunOptions {
   std::chrono::seconds shutdown_timeout{60};
   /// Told what a guest's owner wants to hear of while it runs, in a few words; on the threads of console_out.
   std::function<void(std::string_view)> note;
+  /// Called when the guest has suspended itself to RAM, until Domain::wake(); on a processor's thread, which must not
+  /// wait for the domain's.
+  std::function<void()> fell_asleep;
+  bool input_wakes = false;     ///< console_in being readable wakes it, too
   RunCounts* counts = nullptr;  ///< added to as the domain runs; null: none
 };
 

@@ -64,29 +64,33 @@ void Processor::drain() {
   [[maybe_unused]] const ssize_t taken = ::read(wake_.get(), &count, sizeof count);
 }
 
+void Processor::reset_registers() {
+  vmx::SystemRegs system = vcpu.system();
+  system.seg.fill({.selector = 0, .base = 0, .limit = 0xffff, .attributes = real_data});
+  system.seg[arch::seg_cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .attributes = real_code};
+  system.ldtr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = ldt};
+  system.tr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = busy_tss};
+  system.gdtr = system.idtr = {.base = 0, .limit = 0xffff};
+  system.cr0 = (system.cr0 & (arch::cr0::cd | arch::cr0::nw)) | arch::cr0::et;
+  system.cr2 = system.cr3 = system.cr4 = system.efer = 0;
+  system.dr = {};
+  system.dr6 = arch::dr6::fixed1;
+  system.dr7 = arch::dr7::fixed1;
+  vcpu.set_system(system);
+  vmx::GeneralRegs general;
+  general.gpr[arch::rdx] = machine.spec.cpuid.get(arch::leaf::version, 0).eax;
+  general.rip = 0xfff0;
+  vcpu.set_general(general);
+  vcpu.clear_interrupt_shadow();
+  event.reset();
+  halted = nmi_waiting = false;
+  waits_for_startup = true;
+}
+
 void Processor::take_startup_messages() {
   if (std::exchange(init_wanted, false)) {
-    vmx::SystemRegs system = vcpu.system();
-    system.seg.fill({.selector = 0, .base = 0, .limit = 0xffff, .attributes = real_data});
-    system.seg[arch::seg_cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .attributes = real_code};
-    system.ldtr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = ldt};
-    system.tr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = busy_tss};
-    system.gdtr = system.idtr = {.base = 0, .limit = 0xffff};
-    system.cr0 = (system.cr0 & (arch::cr0::cd | arch::cr0::nw)) | arch::cr0::et;
-    system.cr2 = system.cr3 = system.cr4 = system.efer = 0;
-    system.dr = {};
-    system.dr6 = arch::dr6::fixed1;
-    system.dr7 = arch::dr7::fixed1;
-    vcpu.set_system(system);
-    vmx::GeneralRegs general;
-    general.gpr[arch::rdx] = machine.spec.cpuid.get(arch::leaf::version, 0).eax;
-    general.rip = 0xfff0;
-    vcpu.set_general(general);
-    vcpu.clear_interrupt_shadow();
+    reset_registers();
     local_apic.init();
-    event.reset();
-    halted = nmi_waiting = false;
-    waits_for_startup = true;
   }
   if (!waits_for_startup || !startup_page) return;
   vmx::SystemRegs system = vcpu.system();
@@ -99,6 +103,15 @@ void Processor::take_startup_messages() {
   vcpu.set_general(general);
   startup_page.reset();
   waits_for_startup = false;
+}
+
+void Processor::power_up() {
+  reset_registers();
+  init_wanted = false;
+  startup_page.reset();
+  local_apic.reset();
+  msrs.reset();
+  vcpu.set_xcr0(1);
 }
 
 void Processor::complete(const vmx::Exit& exit, vmx::GeneralRegs general) {

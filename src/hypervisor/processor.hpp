@@ -63,6 +63,9 @@ class Processor final : public MsrHost {
   std::optional<u8> startup_page;  ///< a SIPI's vector that came since
   /// Does what INIT and SIPI messages asked for.
   void take_startup_messages();
+  /// As after power-up, but for the silicon's own MSRs: it waits for a start-up message. What the bootstrap processor
+  /// does instead is the caller's to say.
+  void power_up();
 
   // ---- what its thread does
   enum class Activity : u8 { handling, running, waiting };
@@ -94,6 +97,8 @@ class Processor final : public MsrHost {
   void apic_written(const std::optional<platform::InterruptMessage>& sent) override;
 
  private:
+  /// Table 10-1's registers after INIT.
+  void reset_registers();
   Fd wake_;
 };
 

@@ -78,7 +78,7 @@ void run_in_turns(Machine& machine, Loops& loops) {
       is_of(machine, loop);
       ran |= loop.turn(most);
     }
-    if (!ran && !machine.stop && !machine.paused) pass_time(machine, outside);
+    if (!ran && !machine.stop && !machine.held()) pass_time(machine, outside);
   }
 }
 

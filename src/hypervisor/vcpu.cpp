@@ -26,6 +26,7 @@ constexpr u64 cycles_per_instruction = 16;
 /// What a processor that spins leaves to others, unless an interrupt comes for it.
 constexpr nanoseconds spin_wait = std::chrono::microseconds(50);
 constexpr u64 poll_interval = vmx::tsc_hz / 1000;
+constexpr std::chrono::seconds between_presses(5);
 
 constexpr nanoseconds time_of(u64 cycles) {
   return nanoseconds(static_cast<i64>(std::min<u64>(cycles, vmx::tsc_hz) * (1'000'000'000 / vmx::tsc_hz)));
@@ -154,8 +155,10 @@ vmx::ExitReason VcpuLoop::enter(u64 budget) {
   processor_.root_leaves_at_entry = machine_.root_leaves;
   const vmx::Exit exit = run_guest(budget);
   processor_.activity = Processor::Activity::handling;
-  if (machine_.paused) machine_.left_guest_.notify_all();
-  if (auto stop = handle(exit)) {
+  if (machine_.held()) machine_.left_guest_.notify_all();
+  auto stop = handle(exit);
+  if (!stop && std::exchange(machine_.sleep_asked, false)) stop = machine_.fall_asleep();
+  if (stop) {
     machine_.end(std::move(*stop), processor_);
   } else if (stepping()) {
     after_step(exit);
@@ -223,12 +226,18 @@ void VcpuLoop::poll_outside() {
 
 void VcpuLoop::follow_shutdown() {
   if (options_.shutdown == nullptr || !options_.shutdown->load(std::memory_order_relaxed)) return;
+  const Clock::time_point now = Clock::now();
   if (!button_pressed_) {
-    button_pressed_ = Clock::now();
+    button_pressed_ = next_press_ = now;
+    was_asleep_ = machine_.sleep != Machine::Sleep::awake;
     if (machine_.note) machine_.note("its power button was pressed");
-    machine_.press_power_button();
   }
-  if (Clock::now() - *button_pressed_ >= options_.shutdown_timeout) machine_.end({Ending::stopped, ""}, processor_);
+  if (now >= next_press_) {
+    machine_.press_power_button();
+    // The press that wakes a guest is for nothing else, and it clears what comes before it has its devices back.
+    next_press_ = was_asleep_ ? now + between_presses : Clock::time_point::max();
+  }
+  if (now - *button_pressed_ >= options_.shutdown_timeout) machine_.end({Ending::stopped, ""}, processor_);
 }
 
 void VcpuLoop::wait_outside(nanoseconds longest) {
@@ -237,8 +246,9 @@ void VcpuLoop::wait_outside(nanoseconds longest) {
 }
 
 void VcpuLoop::wait(nanoseconds longest) {
-  const bool guest_waits = machine_.paused || (debugger_ != nullptr && debugger_->stopped());
-  const bool console = bootstrap() && !guest_waits;
+  const bool guest_waits = machine_.held() || (debugger_ != nullptr && debugger_->stopped());
+  const bool sleeps = machine_.sleep == Machine::Sleep::asleep && !machine_.paused;
+  const bool console = bootstrap() && (!guest_waits || (sleeps && options_.input_wakes));
   std::array<pollfd, 3> descriptors{
       pollfd{.fd = console ? machine_.console.wanted(machine_.uart) : -1, .events = POLLIN, .revents = 0},
       pollfd{.fd = bootstrap() && debugger_ != nullptr ? debugger_->descriptor() : -1, .events = POLLIN, .revents = 0},
@@ -258,7 +268,9 @@ void VcpuLoop::wait(nanoseconds longest) {
   }
   if (ready <= 0) return;
   if (descriptors[2].revents != 0) processor_.drain();
-  if (descriptors[0].revents != 0) machine_.console.receive(machine_.uart);
+  if (descriptors[0].revents != 0) {
+    if (!machine_.wake()) machine_.console.receive(machine_.uart);
+  }
   if (descriptors[1].revents != 0) debugger_->service();
 }
 

@@ -38,7 +38,7 @@ class VcpuLoop {
 
   bool bootstrap() const { return processor_.id == 0; }
   bool held() const CLOISTER_REQUIRES(machine_.lock) {
-    return machine_.paused || (debugger_ != nullptr && debugger_->holds(processor_));
+    return machine_.held() || (debugger_ != nullptr && debugger_->holds(processor_));
   }
   bool stepping() const { return debugger_ != nullptr && debugger_->steps(processor_); }
   bool asleep() const { return processor_.halted || processor_.waits_for_startup; }
@@ -74,8 +74,10 @@ class VcpuLoop {
   gdb::Debugger* debugger_;
   Clock::time_point started_ = Clock::now();
   std::optional<Clock::time_point> button_pressed_;
-  u64 next_poll_ = 0;  ///< host clock: TSC
-  u64 counted_ = 0;    ///< of the processor's instructions, those that RunOptions::counts has
+  Clock::time_point next_press_;
+  bool was_asleep_ = false;  ///< when its button was pressed first
+  u64 next_poll_ = 0;        ///< host clock: TSC
+  u64 counted_ = 0;          ///< of the processor's instructions, those that RunOptions::counts has
 };
 
 }  // namespace cloister::hypervisor

@@ -3,6 +3,8 @@
 #include "platform/acpi.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "platform/acpi_aml.hpp"
 #include "platform/apic.hpp"
@@ -57,11 +59,6 @@ Bytes make_dsdt(const MemoryMap& map) {
                           define("_CRS", resources(join({io_ports(rtc_index_port, 2), edge_interrupt(rtc_irq)})))})));
   append(devices, device("PEVT", join({define("_HID", string("QEMU0001")), define("_UID", integer(0)),
                                        define("_CRS", resources(io_ports(pvpanic_port, 1)))})));
-  constexpr u64 pressed = 0x80;  // 4.8.2.2.1.2
-  append(devices, device("PWRB", join({define("_HID", eisa_id("PNP0C0C")), define("_UID", integer(0))})));
-  append(devices, device("GED", join({define("_HID", string("ACPI0013")), define("_UID", integer(0)),
-                                      define("_CRS", resources(edge_interrupt(power_button_gsi))),
-                                      method("_EVT", 1, notify("PWRB", pressed))})));
   if (!map.epc.empty()) {
     constexpr u64 present_and_working = 0xf;  // 6.3.7: present, enabled, shown, functioning
     Bytes ranges;
@@ -71,56 +68,64 @@ Bytes make_dsdt(const MemoryMap& map) {
                                define("_STA", integer(present_and_working)), define("_CRS", resources(ranges))})));
   }
   Bytes table = begin_table("DSDT", 2);  // 2: integers have 64 bits
-  append(table, define("\\_S5", package({integer(s5_type), integer(0), integer(0), integer(0)})));
+  for (const auto& [object, type] :
+       {std::pair{"\\_S3", SleepType::s3}, {"\\_S4", SleepType::s4}, {"\\_S5", SleepType::s5}}) {
+    const Bytes value = integer(static_cast<u64>(type));  // for PM1a and for PM1b, which is not there (7.4.2)
+    append(table, define(object, package({value, value, integer(0), integer(0)})));
+  }
   append(table, scope("\\_SB", devices));
   return finish(std::move(table));
 }
 
-// A Generic Address Structure (table 5.1): a byte of I/O space.
-void store_port(Bytes& table, u64 offset, u16 port) {
-  constexpr u8 system_io = 1, byte_access = 1;
+// A Generic Address Structure (table 5.1): registers in I/O space, of so many bits, accessed in units of so many bytes.
+void store_ports(Bytes& table, u64 offset, u16 port, u8 bits, u8 unit) {
+  constexpr u8 system_io = 1;
   table[offset] = system_io;
-  table[offset + 1] = 8;  // bits
-  table[offset + 3] = byte_access;
+  table[offset + 1] = bits;
+  table[offset + 3] = unit == 2 ? 2 : 1;  // word access, byte access
   store<u64>(table, offset + 4, port);
 }
 
-Bytes make_fadt(u64 dsdt) {  // table 5.9
+// Table 5.9. Without SMI_CMD there is no other mode than ACPI's, and without its length no power management timer.
+Bytes make_fadt(u64 dsdt) {
   constexpr u64 bytes = 276;
   constexpr u8 revision = 6, minor_revision = 4;
   constexpr u16 no_vga = 1 << 2;  // IAPC_BOOT_ARCH (table 5.11); no 8042, no legacy devices
-  constexpr u32 wbinvd = 1 << 0, no_power_button = 1 << 4, no_sleep_button = 1 << 5, no_fixed_rtc = 1 << 6,
-                reset_reg_sup = 1 << 10;
-  constexpr u32 headless = 1 << 12, hw_reduced_acpi = 1 << 20;  // table 5.10
+  constexpr u16 no_c2 = 101, no_c3 = 1001;
+  constexpr u32 wbinvd = 1 << 0, proc_c1 = 1 << 2, no_sleep_button = 1 << 5, no_fixed_rtc = 1 << 6,
+                reset_reg_sup = 1 << 10, headless = 1 << 12;  // table 5.10; the power button is a fixed one
   Bytes table = begin_table("FACP", revision);
   table.resize(bytes);
+  store<u16>(table, 46, sci_gsi);
+  store<u32>(table, 56, pm1_event_port);
+  store<u32>(table, 64, pm1_control_port);
+  table[88] = pm1_event_bytes;
+  table[89] = pm1_control_bytes;
+  store<u16>(table, 96, no_c2);
+  store<u16>(table, 98, no_c3);
   table[108] = rtc_century;
   store<u16>(table, 109, no_vga);
-  store<u32>(table, 112,
-             wbinvd | no_power_button | no_sleep_button | no_fixed_rtc | reset_reg_sup | headless | hw_reduced_acpi);
-  store_port(table, 116, reset_port);
+  store<u32>(table, 112, wbinvd | proc_c1 | no_sleep_button | no_fixed_rtc | reset_reg_sup | headless);
+  store_ports(table, 116, reset_port, 8, 1);
   table[128] = reset_value;
   table[131] = minor_revision;
   store<u64>(table, 132, facs_base);
   store<u64>(table, 140, dsdt);
-  store_port(table, 244, sleep_control_port);
-  store_port(table, 256, sleep_status_port);
+  store_ports(table, 148, pm1_event_port, 8 * pm1_event_bytes, 2);
+  store_ports(table, 172, pm1_control_port, 8 * pm1_control_bytes, 2);
   return finish(std::move(table));
 }
 
-Bytes make_facs() {  // table 5.12
-  constexpr u64 bytes = 64;
-  constexpr u8 version = 2;
-  Bytes table;
-  append(table, std::string_view("FACS"));
-  append<u32>(table, bytes);
-  table.resize(bytes);
-  table[32] = version;
+Bytes make_facs() {
+  Facs facs;
+  Bytes table(sizeof facs);
+  std::memcpy(table.data(), &facs, sizeof facs);
   return table;
 }
 
 Bytes make_madt(u32 vcpus) {  // 5.2.12
-  constexpr u8 local_apic = 0, io_apic = 1, local_apic_nmi = 4, all_processors = 0xff, lint1 = 1;
+  constexpr u8 local_apic = 0, io_apic = 1, source_override = 2, local_apic_nmi = 4, all_processors = 0xff, lint1 = 1;
+  constexpr u16 level_and_high = 0xd;  // table 5.26
   constexpr u32 enabled = 1;
   Bytes table = begin_table("APIC", 5);
   append<u32>(table, apic_default_base);
@@ -132,6 +137,9 @@ Bytes make_madt(u32 vcpus) {  // 5.2.12
   for (u8 b : {io_apic, u8{12}, static_cast<u8>(vcpus) /* ID */, u8{0}}) append(table, b);
   append<u32>(table, ioapic_base);
   append<u32>(table, 0);  // first global system interrupt
+  for (u8 b : {source_override, u8{10}, u8{0} /* ISA */, u8{sci_gsi}}) append(table, b);
+  append<u32>(table, sci_gsi);
+  append<u16>(table, level_and_high);
   for (u8 b : {local_apic_nmi, u8{6}, all_processors, u8{0}, u8{0} /* flags: as the bus has it */, lint1})
     append(table, b);
   return finish(std::move(table));

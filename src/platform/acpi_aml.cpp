@@ -8,7 +8,7 @@ namespace {
 
 constexpr u8 zero_op = 0x00, one_op = 0x01, name_op = 0x08, byte_prefix = 0x0a, word_prefix = 0x0b, dword_prefix = 0x0c;
 constexpr u8 qword_prefix = 0x0e, scope_op = 0x10, buffer_op = 0x11, package_op = 0x12, ext_op_prefix = 0x5b;
-constexpr u8 string_prefix = 0x0d, method_op = 0x14, notify_op = 0x86, device_op = 0x82;
+constexpr u8 string_prefix = 0x0d, device_op = 0x82;
 
 Bytes bytes_of(std::initializer_list<u8> bytes) { return bytes; }
 
@@ -120,14 +120,6 @@ Bytes device(std::string_view object, const Bytes& body) {
 Bytes scope(std::string_view path, const Bytes& body) {
   return join({bytes_of({scope_op}), with_length(join({name(path), body}))});
 }
-
-Bytes method(std::string_view object, u8 arguments, const Bytes& body) {  // 20.2.5.2
-  constexpr u8 serialized = 1 << 3;
-  return join({bytes_of({method_op}),
-               with_length(join({name(object), bytes_of({static_cast<u8>(arguments | serialized)}), body}))});
-}
-
-Bytes notify(std::string_view object, u64 value) { return join({bytes_of({notify_op}), name(object), integer(value)}); }
 
 Bytes io_ports(u16 base, u8 count) {  // 6.4.2.5
   constexpr u8 tag = 0x47, decodes_16_bits = 1, alignment = 1;

@@ -28,8 +28,6 @@ Bytes string(std::string_view ascii);
 Bytes define(std::string_view object, const Bytes& value);  ///< Name (object, value)
 Bytes device(std::string_view object, const Bytes& body);
 Bytes scope(std::string_view path, const Bytes& body);
-Bytes method(std::string_view object, u8 arguments, const Bytes& body);
-Bytes notify(std::string_view object, u64 value);  ///< `object` is a name segment that is looked for upwards
 
 /// Resource descriptors (6.4); resources() adds the end tag and makes _CRS's buffer of them.
 Bytes io_ports(u16 base, u8 count);

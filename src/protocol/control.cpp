@@ -47,6 +47,7 @@ const char* name_of(DomainState state) {
     case DomainState::ended: return "ended";
     case DomainState::halted: return "halted";
     case DomainState::crashed: return "crashed";
+    case DomainState::suspended: return "suspended";
   }
   return "unknown";
 }

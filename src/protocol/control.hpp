@@ -32,11 +32,12 @@ namespace control_fd {
 inline constexpr std::size_t counters = 0, page = 1, epc = 2, epcm = 3;
 }
 
-/// halted and crashed: the guest has ended so, and the configuration preserves the domain.
-enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed };
-inline constexpr DomainState domain_states[] = {DomainState::created,       DomainState::running, DomainState::paused,
-                                                DomainState::shutting_down, DomainState::ended,   DomainState::halted,
-                                                DomainState::crashed};
+/// halted and crashed: the guest has ended so, and the configuration preserves the domain. suspended: to RAM, by its
+/// guest.
+enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed, suspended };
+inline constexpr DomainState domain_states[] = {DomainState::created,       DomainState::running,  DomainState::paused,
+                                                DomainState::shutting_down, DomainState::ended,    DomainState::halted,
+                                                DomainState::crashed,       DomainState::suspended};
 /// "created", "running", …
 const char* name_of(DomainState state);
 

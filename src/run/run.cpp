@@ -165,6 +165,10 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   options.stop = &stop.flag();
   options.shutdown = &stop.shutdown();
   options.shutdown_timeout = std::chrono::seconds(config.shutdown_timeout);
+  options.fell_asleep = [&config] {
+    spdlog::info("cloister: {}: it has suspended itself to RAM; what is typed wakes it", config.name);
+  };
+  options.input_wakes = true;
   options.note = [&config](std::string_view what) { spdlog::info("cloister: {}: {}", config.name, what); };
 
   const auto clock = arguments.deterministic ? vmx::ClockMode::deterministic : vmx::ClockMode::host;

@@ -22,7 +22,7 @@ struct VerbArgument {
   u32 fallback = 0;  ///< a number's that is missing
 };
 
-enum class GuestVerb : u8 { pause, unpause, shutdown, reboot, trigger };
+enum class GuestVerb : u8 { pause, unpause, shutdown, reboot, trigger, wake };
 
 inline constexpr std::string_view triggers[] = {"nmi"};  // of xl's
 inline constexpr VerbArgument trigger_arguments[] = {{"trigger", "TRIGGER", "nmi: a non-maskable interrupt", triggers},
@@ -43,6 +43,7 @@ inline constexpr GuestVerbRow guest_verbs[] = {
     {GuestVerb::shutdown, "shutdown", "Press a domain's power button", "was asked to shut down", true},
     {GuestVerb::reboot, "reboot", "Reset a domain", "is rebooting"},
     {GuestVerb::trigger, "trigger", "Send an event to a domain's processor", "was triggered", false, trigger_arguments},
+    {GuestVerb::wake, "wake", "Wake a domain that has suspended itself to RAM", "is awake"},
 };
 
 /// Null: there is no such verb.

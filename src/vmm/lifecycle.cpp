@@ -9,6 +9,7 @@ namespace cloister::toolstack {
 namespace {
 tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std::string(why)); }
 constexpr const char* not_running = "it does not run";
+constexpr const char* asleep = "it is suspended: wake it first";
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
@@ -19,6 +20,7 @@ Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) 
     case GuestVerb::shutdown: return shutdown();
     case GuestVerb::reboot: return reboot();
     case GuestVerb::trigger: return trigger(arguments["vcpu"].get<u32>());
+    case GuestVerb::wake: return wake();
   }
   return refused("it does not know this verb");
 }
@@ -43,12 +45,27 @@ Lifecycle::Done Lifecycle::unpause() {
   return {};
 }
 
+Lifecycle::Done Lifecycle::wake() {
+  const MutexLock guard(lock_);
+  if (page_.state() != DomainState::suspended || domain_ == nullptr) return refused("it is not suspended");
+  page_.set_state(DomainState::running);  // before it may fall asleep again
+  domain_->wake();
+  return {};
+}
+
+void Lifecycle::fell_asleep() { page_.set_state(DomainState::suspended); }
+
 Lifecycle::Done Lifecycle::pause() {
   const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused already");
+  if (state == DomainState::suspended) return refused(asleep);
   if (domain_ == nullptr || !runs(state)) return refused(not_running);
   domain_->pause();
+  if (domain_->asleep()) {  // it was faster
+    domain_->unpause();
+    return refused(asleep);
+  }
   page_.set_state(DomainState::paused);
   return {};
 }
@@ -57,9 +74,10 @@ Lifecycle::Done Lifecycle::shutdown() {
   const MutexLock guard(lock_);
   const DomainState state = page_.state();
   if (state == DomainState::paused) return refused("it is paused, and cannot see its power button");
+  if (state == DomainState::suspended) return refused(asleep);
   if (domain_ == nullptr || !runs(state)) return refused(not_running);
   domain_->press_power_button();
-  page_.set_state(DomainState::shutting_down);
+  if (!domain_->asleep()) page_.set_state(DomainState::shutting_down);
   return {};
 }
 
@@ -95,9 +113,12 @@ Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
 void Lifecycle::terminate() {
   const MutexLock guard(lock_);
   const DomainState state = page_.state();
-  const bool listens = started_ && (runs(state) || state == DomainState::paused);
+  const bool listens = started_ && (runs(state) || state == DomainState::paused || state == DomainState::suspended);
   if (!std::exchange(terminating_, true) && listens) {
-    if (domain_ != nullptr) domain_->unpause();
+    if (domain_ != nullptr) {
+      domain_->unpause();
+      domain_->wake();
+    }
     shutdown_ = true;
     page_.set_state(DomainState::shutting_down);
   } else {

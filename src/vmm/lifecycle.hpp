@@ -37,6 +37,8 @@ class Lifecycle {
   Done reboot();
   /// An NMI, which a paused guest finds when it goes on. Refused while there is no guest.
   Done trigger(u32 vcpu);
+  /// Lets a guest that has suspended itself to RAM go on.
+  Done wake();
   /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
   void terminate();
   void rename(std::string name);
@@ -47,6 +49,8 @@ class Lifecycle {
   void set_domain(hypervisor::Domain* domain);
   /// Until run() or unpause() start it.
   void wait_for_start();
+  /// RunOptions::fell_asleep: shows it.
+  void fell_asleep();
   /// RunOptions::stop.
   const std::atomic<bool>& stop_flag() const { return stop_; }
   /// RunOptions::shutdown.

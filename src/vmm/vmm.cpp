@@ -138,6 +138,10 @@ int run_vmm(const vmx::Backend& silicon) {
   options.note = [&lifecycle](std::string_view what) {
     log(LogLevel::info, "guest-note", {{"domain", lifecycle.name()}, {"note", std::string(what)}});
   };
+  options.fell_asleep = [&lifecycle] {
+    lifecycle.fell_asleep();
+    log(LogLevel::info, "guest-note", {{"domain", lifecycle.name()}, {"note", "it has suspended itself to RAM"}});
+  };
   options.counts = &page->counts();
   const Outcome outcome = run_guest(*guest, options, *page, lifecycle, last_line);
   page->set_ending(outcome.ending, outcome.report);

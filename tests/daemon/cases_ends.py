@@ -127,6 +127,47 @@ def sigterm(machine):
     m.check_settled([])
 
 
+def suspend(machine):
+    """A guest that suspends itself to RAM waits for `wake`; it can be ended, started anew, and asked to shut down."""
+    m = machine()
+
+    def ask(verb):
+        return m.request("POST", f"/v1/domains/one/{verb}").status
+
+    def sleep():
+        press(m, "one", b"z")
+        wait_until(lambda: m.domains()["one"]["state"] == "suspended", "the guest to sleep")
+
+    def readies(count):
+        wait_until(lambda: m.console("one").count(b"READY") == count, f"READY, {count} times")
+
+    ready(m, "one", shutdown_timeout=3600)
+    assert ask("wake") == 409
+    for nights in (1, 2):
+        sleep()
+        assert [ask(verb) for verb in ("pause", "unpause", "shutdown", "trigger")] == [409, 409, 409, 400]
+        assert ask("wake") == 200
+        readies(nights + 1)
+        assert m.domains()["one"]["state"] == "running"
+    sleep()
+    m.restart()
+    assert m.domains()["one"]["state"] == "suspended"
+    assert ask("reboot") == 200
+    readies(4)
+    # Asked to shut down it wakes, and hears the button once it listens again.
+    sleep()
+    assert ask("wake") == 200
+    readies(5)
+    says(m, "one", b"b", b"LISTENS")
+    sleep()
+    os.kill(m.domains()["one"]["pid"], signal.SIGTERM)
+    ends(m, "one", "powered-off")
+    ready(m, "one")
+    sleep()
+    m.destroy("one")
+    m.check_settled([])
+
+
 class Run:
     """`cloister run` of the payload, with its console on pipes."""
 
@@ -243,4 +284,4 @@ def clock(machine):
     m.check_settled([])
 
 
-CASES = {"ends-own": own_ways, "ends-preserve": preserve, "ends-sigterm": sigterm, "ends-run": run, "ends-clock": clock}
+CASES = {"ends-own": own_ways, "ends-preserve": preserve, "ends-sigterm": sigterm, "ends-suspend": suspend, "ends-run": run, "ends-clock": clock}

@@ -360,6 +360,33 @@ def halt(settings):
     expect("halted for good: interrupts are off" in run.errors, f"no word of the halt: {run.errors}")
 
 
+@case("sleep")
+def sleep(settings):
+    """Linux suspends itself to RAM, with an enclave at work, and goes on with all its processors when it is woken."""
+    def wake(text, process):
+        if text != "TEST sleep: falls asleep":
+            return
+
+        def type_a_key():
+            while not awake.wait(1):
+                process.stdin.write(b"x")
+                process.stdin.flush()
+
+        threading.Thread(target=type_a_key, daemon=True).start()
+
+    def look(text, process):
+        if "sleep/awake" in text:
+            awake.set()
+        wake(text, process)
+
+    awake = threading.Event()
+    run = Domain(settings, test="sleep", epc=64, vcpus=2).run(look)
+    awake.set()
+    expect_tests(run)
+    expect("suspended itself to RAM" in run.errors, f"it did not sleep: {run.errors}")
+    expect(run.matches(r"TEST sleep/threads: ok"), "no enclaves after it woke")
+
+
 @case("clock")
 def clock(settings):
     """The kernel finds the clock chip without waiting for it, and has the host's date; hwclock reads and sets it."""

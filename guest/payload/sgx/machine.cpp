@@ -272,15 +272,19 @@ Trap enter_enclave() {
              {.rax = static_cast<u64>(arch::EncluLeaf::eenter), .rcx = aep, .rbx = in_enclave(tcs_page), .rsi = ~0ul});
 }
 
-void fresh() {
-  bring_thread_out();
+void baseline() {
   reset_machine();
   map(epc_window, epc_physical() & ~(gibibyte - 1), pte::p | pte::w, 3);
+  for (unsigned page = 0; page < enclave_bytes / page_bytes; page++) map_enclave_page(page, place_of(0, page));
+}
+
+void fresh() {
+  bring_thread_out();
+  baseline();
   // Children first, then their SECSs.
   for (unsigned pass = 0; pass < 2; pass++) {
     for (unsigned place = 0; place < places; place++) eremove(place);
   }
-  for (unsigned page = 0; page < enclave_bytes / page_bytes; page++) map_enclave_page(page, place_of(0, page));
   memset(&operands, 0, sizeof operands);
   the_plan.reset();
 }

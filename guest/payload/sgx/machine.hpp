@@ -163,7 +163,9 @@ void bring_thread_out();
 /// It was outside for a moment: what was seen meanwhile says nothing.
 bool thread_was_interrupted();
 
-/// All EPC free, the machine at its baseline, the EPC mapped.
+/// The machine at its baseline, the EPC mapped, whatever is in it.
+void baseline();
+/// The same, with all EPC free.
 void fresh();
 
 }  // namespace sgx

@@ -24,8 +24,12 @@ struct Port {
   Result (*write)(Processor&, u16 port, u8 value);
 };
 
-Result end(std::optional<PowerEvent> event) {
+Result end(Processor& processor, std::optional<PowerEvent> event) {
   if (!event) return std::nullopt;
+  if (*event == PowerEvent::sleep) {
+    processor.machine.sleep_asked = true;  // its instruction is completed first
+    return std::nullopt;
+  }
   return Stop{*event == PowerEvent::reset ? Ending::reset : Ending::powered_off, ""};
 }
 
@@ -54,9 +58,9 @@ constexpr Port ports[] = {
      [](Processor&, u16, u8) -> Result { return std::nullopt; }},
     {platform::pvpanic_port, platform::pvpanic_port, [](Processor&, u16) { return platform::pvpanic_events; },
      write_pvpanic},
-    {platform::sleep_control_port, platform::reset_port,
+    {platform::reset_port, platform::pm1_event_port + platform::pm1_event_bytes - 1,
      [](Processor& p, u16 port) { return p.machine.power.read(port); },
-     [](Processor& p, u16 port, u8 value) { return end(p.machine.power.write(port, value)); }},
+     [](Processor& p, u16 port, u8 value) { return end(p, p.machine.power.write(port, value)); }},
 };
 
 const Port* find(u16 port) {
@@ -77,8 +81,9 @@ u32 read_ports(Processor& processor, u16 port, unsigned bytes) {
 
 Result write_ports(Processor& processor, u16 port, unsigned bytes, u32 value) {
   // A wider access at 0xCF8 is PCI's configuration address, so these two answer to bytes alone.
-  if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset) return end(PowerEvent::reset);
-  if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return end(PowerEvent::reset);
+  if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset)
+    return end(processor, PowerEvent::reset);
+  if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return end(processor, PowerEvent::reset);
   Result result;
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);

@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <semaphore>
 #include <sstream>
+#include <thread>
 
 #include "silicon/silicon.hpp"
 
@@ -103,7 +105,17 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   options.timeout = setting.timeout;
   options.counts = setting.counts;
   options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
+  std::binary_semaphore asleep(0);
+  std::jthread waker;
+  if (setting.wake) {
+    options.fell_asleep = [&asleep] { asleep.release(); };
+    waker = std::jthread([&](const std::stop_token& over) {
+      for (asleep.acquire(); !over.stop_requested(); asleep.acquire()) (*domain)->wake();
+    });
+  }
   result.outcome = (*domain)->run(options);
+  waker.request_stop();
+  asleep.release();
   return result;
 }
 

@@ -21,6 +21,7 @@ struct Setting {
   std::array<u64, 4> launch_hash = arch::msr::intel_lepubkeyhash;
   policy::LaunchRequest launch{};  ///< of the domain
   bool sgx_provision = true;
+  bool wake = false;                        ///< whenever it has suspended itself
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
   std::vector<policy::CpuidOverride> cpuid{};
 };

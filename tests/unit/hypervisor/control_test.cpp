@@ -23,8 +23,11 @@ asm(R"(
   .global guest_listener, guest_listener_end
 guest_listener:
     movl $0x1ff, apic + 0xf0            # spurious vector: the APIC is on
-    movl $0x24, ioapic                  # redirection of pin 10: edge, fixed, vector 0x41
-    movl $0x41, ioapic + 0x10
+    movl $0x22, ioapic                  # redirection of pin 9, the SCI: level, fixed, vector 0x41
+    movl $0x8041, ioapic + 0x10
+    mov $0x60a, %dx                     # PM1 enable: PWRBTN_EN
+    mov $0x100, %ax
+    out %ax, %dx
     mov $0x3f8, %dx
 1:  mov $'.', %al
     out %al, %dx
@@ -35,7 +38,7 @@ guest_listener:
     jz 1b
     mov $'b', %al
     out %al, %dx
-    mov $0x600, %dx
+    mov $0x605, %dx
     mov $0x34, %al                      # SLP_EN, S5
     out %al, %dx
 1:  hlt
@@ -62,8 +65,11 @@ guest_nmi_listener:
     movl $0x00108e00, idt + 0x41 * 8 + 4
     lidt 0x100000 + first_idtr - guest_nmi_listener
     movl $0x1ff, apic + 0xf0
-    movl $0x24, ioapic
-    movl $0x41, ioapic + 0x10
+    movl $0x22, ioapic
+    movl $0x8041, ioapic + 0x10
+    mov $0x60a, %dx
+    mov $0x100, %ax
+    out %ax, %dx
     mov $0x100000 + second - guest_nmi_listener, %esi
     mov $0x8000, %edi
     mov $second_end - second, %ecx
@@ -86,6 +92,9 @@ first_nmi:
     out %al, %dx
     iret
 first_button:
+    mov $0x608, %dx                     # PM1 status: PWRBTN_STS
+    mov $0x100, %ax
+    out %ax, %dx
     movl $0, apic + 0xb0
     mov $0x3f8, %dx
     incl presses
@@ -96,7 +105,7 @@ first_button:
     iret
 1:  mov $'b', %al
     out %al, %dx
-    mov $0x600, %dx
+    mov $0x605, %dx
     mov $0x34, %al
     out %al, %dx
 1:  hlt
@@ -221,7 +230,7 @@ TEST_P(Control, ResetReachesAPausedDomain) {
   EXPECT_EQ(guest_.outcome().ending, Ending::reset);
 }
 
-// ACPI 6.4, 4.8.2.2.1.2 and 5.6.9: the button is an interrupt of the generic event device.
+// ACPI 6.4, 4.8.2.2.1.1: the button is a fixed event, whose interrupt is the SCI.
 TEST_P(Control, ThePowerButtonRaisesItsInterrupt) {
   guest_.domain().press_power_button();
   EXPECT_EQ(guest_.outcome().ending, Ending::powered_off);

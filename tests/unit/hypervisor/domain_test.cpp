@@ -20,7 +20,7 @@ asm(R"(
     out %al, %dx
   .endm
   .macro power_off
-    mov $0x600, %dx
+    mov $0x605, %dx
     mov $0x34, %al
     out %al, %dx
   .endm
@@ -497,7 +497,7 @@ TEST(Domain, TraceHasOneLineAnEvent) {
   EXPECT_NE(text.find("msr rdmsr=0xfe value=0x508"), std::string::npos) << text;
   EXPECT_NE(text.find("msr wrmsr=0x200 value=0x6 done"), std::string::npos) << text;
   EXPECT_NE(text.find("exit rdmsr rip=0x100005"), std::string::npos) << text;
-  EXPECT_NE(text.find("io out port=0x600 bytes=1 value=0x34"), std::string::npos) << text;
+  EXPECT_NE(text.find("io out port=0x605 bytes=1 value=0x34"), std::string::npos) << text;
 }
 
 TEST(Domain, CreationFailsWithoutFramesForEpc) {

@@ -20,7 +20,7 @@ guest_debugged:
   mov $0x11223344, %eax         # 0x100002
   cpuid                         # 0x100007: exits, and is completed by the hypervisor
   nop                           # 0x100009
-  mov $0x600, %dx               # 0x10000a
+  mov $0x605, %dx               # 0x10000a
   mov $0x34, %al
   out %al, %dx
 guest_debugged_end:

@@ -75,7 +75,7 @@ guest_two_processors:
     add $'0', %al
     mov $0x3f8, %dx
     out %al, %dx
-    mov $0x600, %dx
+    mov $0x605, %dx
     mov $0x34, %al
     out %al, %dx
 
