@@ -4,7 +4,8 @@ import json
 import socket
 
 import schema
-from machine import PATIENCE
+from cases_ends import press
+from machine import PATIENCE, wait_until
 
 # One small section, so that a shortage is easy to have.
 MACHINE = """
@@ -137,7 +138,15 @@ def openapi(machine):
     call("POST", "/v1/domains/nmi/trigger", {"trigger": "nmi", "vcpu": 1}, 409)
     call("POST", "/v1/domains/none/trigger", {"trigger": "nmi"}, 404)
     call("DELETE", "/v1/domains/nmi")
-    for verb in ("pause", "unpause", "shutdown", "reboot"):
+    call("POST", "/v1/domains", m.creation("sleeper", epc=0, kernel="ends"), 201)
+    m.wait_for_ready("sleeper")
+    call("POST", "/v1/domains/sleeper/wake", status=409)
+    press(m, "sleeper", b"z")
+    wait_until(lambda: m.domains()["sleeper"]["state"] == "suspended", "the guest to sleep")
+    call("GET", "/v1/domains/sleeper")
+    call("POST", "/v1/domains/sleeper/wake")
+    call("DELETE", "/v1/domains/sleeper")
+    for verb in ("pause", "unpause", "shutdown", "reboot", "wake"):
         call("POST", f"/v1/domains/none/{verb}", status=404)
     definitions(call)
     call("GET", "/v1/domains/none", status=404)
