@@ -16,6 +16,7 @@
 #include "silicon/sgx/check.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/sgx/epc/secs.hpp"
+#include "silicon/sgx/operands.hpp"
 
 namespace cloister::silicon {
 
@@ -38,26 +39,30 @@ inline tl::unexpected<Miss> leaf_gp() { return tl::unexpected(fault_miss(arch::v
 
 class LeafContext {
  public:
-  LeafContext(Cpu& processor, PackageImpl& owner) : cpu(processor), package(owner) {}
+  /// `processor`: the one that executes the leaf; null: root mode runs it, and only leaves that do without one.
+  LeafContext(OperandSource& operands, PackageImpl& owner, Cpu* processor)
+      : package(owner), operands_(operands), cpu_(processor) {}
 
-  Cpu& cpu;
   PackageImpl& package;
   u64 next_rip = 0;          ///< of the instruction after this one
   bool transferred = false;  ///< the leaf has set RIP
 
-  u64 rax() const { return cpu.gpr[arch::rax]; }
+  Cpu& cpu() const { return *cpu_; }
+  u64 reg(arch::Gpr which) const { return operands_.reg(which); }
   /// RBX, RCX, RDX as linear addresses: relative to DS, as wide as the mode.
-  u64 rbx() const { return linear(cpu.gpr[arch::rbx]); }
-  u64 rcx() const { return linear(cpu.gpr[arch::rcx]); }
-  u64 rdx() const { return linear(cpu.gpr[arch::rdx]); }
-  u64 linear(u64 offset) const { return cpu.code64 ? offset : static_cast<u32>(offset + cpu.seg_base[arch::seg_ds]); }
+  u64 rbx() const { return linear(reg(arch::rbx)); }
+  u64 rcx() const { return linear(reg(arch::rcx)); }
+  u64 rdx() const { return linear(reg(arch::rdx)); }
+  u64 linear(u64 offset) const { return operands_.linear(offset); }
+  bool epc_virtualization() const { return operands_.epc_virtualization(); }
+  bool root() const { return operands_.root(); }
 
   // `check` is the name of the check that each of these makes (check.hpp).
 
   /// #GP(0) unless the address is a multiple of `alignment` and canonical.
   tl::expected<void, Miss> aligned(u64 linear, u64 alignment, const char* check) const {
     if (fails(check, (linear & (alignment - 1)) != 0)) return leaf_gp();
-    if (cpu.code64 && fails("OPERAND.canonical", !is_canonical(linear))) return leaf_gp();
+    if (fails("OPERAND.canonical", !operands_.canonical(linear))) return leaf_gp();
     return {};
   }
 
@@ -76,8 +81,10 @@ class LeafContext {
 
   /// Reads or writes an operand outside EPC as an explicit data access of the instruction; in enclave mode, wherever it
   /// is.
-  tl::expected<void, Miss> read(u64 linear, void* to, unsigned bytes);
-  tl::expected<void, Miss> write(u64 linear, const void* from, unsigned bytes);
+  tl::expected<void, Miss> read(u64 linear, void* to, unsigned bytes) { return operands_.read(linear, to, bytes); }
+  tl::expected<void, Miss> write(u64 linear, const void* from, unsigned bytes) {
+    return operands_.write(linear, from, bytes);
+  }
   template <class T>
   tl::expected<T, Miss> read_as(u64 linear) {
     T t;
@@ -110,6 +117,10 @@ class LeafContext {
   tl::expected<u32, Miss> enclave_operand(u64 linear, Access access, const char* check);
   /// The last of these checks alone, of an EPC page that `linear` has been found to name.
   tl::expected<void, Miss> enclave_page(u32 index, u64 linear, Access access, const char* check);
+
+ private:
+  OperandSource& operands_;
+  Cpu* cpu_;
 };
 
 using Leaf = LeafResult (*)(LeafContext&);

@@ -23,7 +23,7 @@ inline bool settled_page(const LeafContext& ctx, const EpcmEntry& page, u64 line
   return !fails(check, ".valid", !page.valid) && !fails(check, ".blocked", page.blocked) &&
          !fails(check, ".pending", page.pending) && !fails(check, ".modified", page.modified) &&
          !fails(check, ".type", page.type != arch::PageType::reg) &&
-         !fails(check, ".owner", page.secs != ctx.cpu.enclave.secs) &&
+         !fails(check, ".owner", page.secs != ctx.cpu().enclave.secs) &&
          !fails(check, ".address", page.enclave_address != linear);
 }
 

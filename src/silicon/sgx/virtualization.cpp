@@ -7,8 +7,6 @@ namespace cloister::silicon {
 
 namespace {
 
-bool extensions_on(const LeafContext& ctx) { return ctx.cpu.vcpu->controls().epc_virtualization; }
-
 Miss conflict_exit(SgxConflict code, arch::SgxError error, u64 physical, u64 linear) {
   Exit exit;
   exit.reason = ExitReason::sgx_conflict;
@@ -22,23 +20,23 @@ Miss conflict_exit(SgxConflict code, arch::SgxError error, u64 physical, u64 lin
 
 bool child_present(LeafContext& ctx, u32 secs_index, const char* page) {
   if (fails(page, ".children", ctx.epcm(secs_index).children != 0)) return true;
-  return fails(page, ".virtual_children", extensions_on(ctx) && ctx.secs(secs_index).live().virtchildcnt != 0);
+  return fails(page, ".virtual_children", ctx.epc_virtualization() && ctx.secs(secs_index).live().virtchildcnt != 0);
 }
 
 LeafResult LeafContext::busy(u64 linear_address, SgxConflict code) const {
   const bool faults = code == SgxConflict::page_exception;
-  if (!extensions_on(*this)) {
+  if (!epc_virtualization()) {
     if (faults) return leaf_gp();
     return failure(arch::SgxError::epc_page_conflict);
   }
-  const auto page = cpu.mmu->translate_raw(linear_address, Access::read, cpu.mmu->data_mode());
+  const auto page = operands_.page(linear_address, Access::read);
   if (!page) return tl::unexpected(page.error());
   const auto error = faults ? arch::SgxError::success : arch::SgxError::epc_page_conflict;
   return tl::unexpected(conflict_exit(code, error, page->physical, linear_address));
 }
 
 LeafResult LeafContext::cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise) {
-  if (!extensions_on(*this)) return otherwise;
+  if (!epc_virtualization()) return otherwise;
   const MutexLock held(package.mutex());
   const EpcmEntry& entry = epcm(secs_index);
   const bool is_secs = entry.valid && entry.type == arch::PageType::secs;

@@ -13,6 +13,7 @@
 #include "silicon/engine/vcpu_impl.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/epc/tracking.hpp"
+#include "silicon/sgx/guest_operands.hpp"
 #include "silicon/sgx/leaves/leaf_table.hpp"
 #include "silicon/silicon.hpp"
 
@@ -100,7 +101,8 @@ class SgxBench : public testing::Test {
     processor.gpr[arch::rbx] = rbx;
     processor.gpr[arch::rcx] = rcx;
     processor.gpr[arch::rdx] = rdx;
-    LeafContext context(processor, package);
+    GuestOperands operands(processor);
+    LeafContext context(operands, package, &processor);
     const LeafResult result = leaf(context);
     Seen seen;
     if (!result) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "silicon/engine/vcpu_impl.hpp"
+#include "silicon/sgx/guest_operands.hpp"
 #include "silicon/sgx/leaves/leaf_table.hpp"
 #include "silicon/silicon.hpp"
 
@@ -54,7 +55,8 @@ class SgxMachine {
     cpu().gpr[arch::rbx] = rbx;
     cpu().gpr[arch::rcx] = rcx;
     cpu().gpr[arch::rdx] = rdx;
-    LeafContext ctx(cpu(), package());
+    GuestOperands operands(cpu());
+    LeafContext ctx(operands, package(), &cpu());
     const LeafResult result = leaf(ctx);
     if (!result) {
       fault = result.error().fault;

@@ -10,6 +10,7 @@
 
 #include "silicon/engine/vcpu_impl.hpp"
 #include "silicon/sgx/entry/entry.hpp"
+#include "silicon/sgx/guest_operands.hpp"
 #include "silicon/sgx/leaves/leaf_table.hpp"
 #include "silicon/sgx/leaves/measurement.hpp"
 #include "silicon/silicon.hpp"
@@ -283,7 +284,8 @@ bool Actor::call(const char* name, Leaf leaf, u64 rbx, u64 rcx, u64 rdx) {
   c.gpr[arch::rcx] = rcx;
   c.gpr[arch::rdx] = rdx;
   error_ = arch::SgxError::success;
-  LeafContext ctx(c, world_.package());
+  GuestOperands guest(c);
+  LeafContext ctx(guest, world_.package(), &c);
   const LeafResult result = leaf(ctx);
   if (!result) {
     if (c.enclave.active) {
@@ -531,19 +533,22 @@ void Actor::accept() {
     flags = secinfo_flags_of(world_.package().epcm(page));
   }
   const u64 at = World::at(own_page(flag::r | flag::w)) + 0x40;
-  LeafContext ctx(cpu(), world_.package());
+  GuestOperands operands(cpu());
+  LeafContext ctx(operands, world_.package(), &cpu());
   const arch::Secinfo info{flags, {}};
   if (ctx.write(at, &info, sizeof info)) call("EACCEPT", eaccept, at, World::at(page));
 }
 void Actor::extend_rights() {
   const u64 at = World::at(own_page(flag::r | flag::w)) + 0x80;
-  LeafContext ctx(cpu(), world_.package());
+  GuestOperands operands(cpu());
+  LeafContext ctx(operands, world_.package(), &cpu());
   const arch::Secinfo info{below(8) | (u64{static_cast<u8>(PageType::reg)} << 8), {}};
   if (ctx.write(at, &info, sizeof info)) call("EMODPE", emodpe, at, World::at(own_page(0)));
 }
 void Actor::accept_copy() {
   const u64 at = World::at(own_page(flag::r | flag::w)) + 0xc0;
-  LeafContext ctx(cpu(), world_.package());
+  GuestOperands operands(cpu());
+  LeafContext ctx(operands, world_.package(), &cpu());
   const arch::Secinfo info{flag::r | below(8) | (u64{static_cast<u8>(PageType::reg)} << 8), {}};
   const u32 to = pick([&](const EpcmEntry& e, u32) { return e.valid && e.secs == cpu().enclave.secs && e.pending; });
   if (ctx.write(at, &info, sizeof info)) {
@@ -552,13 +557,15 @@ void Actor::accept_copy() {
 }
 void Actor::report() {
   const u64 page = World::at(own_page(flag::r | flag::w));
-  LeafContext ctx(cpu(), world_.package());
+  GuestOperands operands(cpu());
+  LeafContext ctx(operands, world_.package(), &cpu());
   const arch::Targetinfo target{};
   if (ctx.write(page, &target, sizeof target)) call("EREPORT", ereport, page, page + 0x200, page + 0x400);
 }
 void Actor::get_key() {
   const u64 page = World::at(own_page(flag::r | flag::w));
-  LeafContext ctx(cpu(), world_.package());
+  GuestOperands operands(cpu());
+  LeafContext ctx(operands, world_.package(), &cpu());
   arch::Keyrequest request{};
   request.keyname = static_cast<u16>(below(5));
   if (ctx.write(page, &request, sizeof request)) call("EGETKEY", egetkey, page, page + 0x200);

@@ -77,7 +77,7 @@ Segment inside_segment(const Segment& ds, u64 base, u32 limit) {
 /// Enters: state from here on is the enclave's.
 void enter(LeafContext& ctx, const Entry& entry, const SsaFrame& frame, const arch::Secs& secs, const arch::Tcs& tcs,
            u64 fs_base, u64 gs_base) {
-  Cpu& cpu = ctx.cpu;
+  Cpu& cpu = ctx.cpu();
   EnclaveState& e = cpu.enclave;
   e.active = true;
   e.opt_out = entry.opt_out;
@@ -193,7 +193,7 @@ class Entering {
 };
 
 LeafResult enter_leaf(LeafContext& ctx, bool resume) {
-  Cpu& cpu = ctx.cpu;
+  Cpu& cpu = ctx.cpu();
   const u64 linear = ctx.rbx();
   if (!segments_allow(cpu)) return leaf_gp();
   if (auto ok = ctx.aligned(linear, arch::page_size, "ENTER.rbx_aligned"); !ok) return tl::unexpected(ok.error());
@@ -281,7 +281,7 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
   const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
   const u64 start = base + tcs.ossa + bytes * frame;
   const auto check = [&](u64 linear, const char* name) -> tl::expected<u32, Miss> {
-    const auto page = ctx.cpu.mmu->translate_raw(linear, Access::write, ctx.cpu.mmu->data_mode());
+    const auto page = ctx.cpu().mmu->translate_raw(linear, Access::write, ctx.cpu().mmu->data_mode());
     if (!page) return tl::unexpected(page.error());
     if (fails(name, ".epc", !page->epc_index)) return ctx.epc_fault(linear);
     const u32 index = epc_index_of(page->epc_index, page->physical, ctx.package.epc_pages());
@@ -314,7 +314,7 @@ LeafResult eenter(LeafContext& ctx) { return enter_leaf(ctx, false); }
 LeafResult eresume(LeafContext& ctx) { return enter_leaf(ctx, true); }
 
 LeafResult edeccssa(LeafContext& ctx) {
-  Cpu& cpu = ctx.cpu;
+  Cpu& cpu = ctx.cpu();
   EnclaveState& e = cpu.enclave;
   const Held held(ctx.epcm(e.tcs).lock, LockMode::shared);
   if (fails("EDECCSSA.tcs_busy", !held)) return leaf_gp();

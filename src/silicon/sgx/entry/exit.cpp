@@ -120,7 +120,7 @@ void leave_enclave_mode(Cpu& cpu, PackageImpl& package) {
 }
 
 LeafResult eexit(LeafContext& ctx) {
-  Cpu& cpu = ctx.cpu;
+  Cpu& cpu = ctx.cpu();
   const u64 target = cpu.code64 ? cpu.gpr[arch::rbx] : static_cast<u32>(cpu.gpr[arch::rbx]);
   if (cpu.code64 && fails("EEXIT.canonical", !is_canonical(target))) return leaf_gp();
   if (!cpu.code64 && fails("EEXIT.limit", target > cpu.seg[arch::seg_cs].limit)) return leaf_gp();

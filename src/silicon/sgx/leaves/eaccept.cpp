@@ -59,7 +59,7 @@ LeafResult eaccept(LeafContext& ctx) {
   const auto ours = [&] {
     return !fails("EACCEPT.rcx_valid", !page.valid) && !fails("EACCEPT.rcx_blocked", page.blocked) &&
            !fails("EACCEPT.rcx_type", !has_owner(page.type)) &&
-           !fails("EACCEPT.rcx_owner", page.secs != ctx.cpu.enclave.secs);
+           !fails("EACCEPT.rcx_owner", page.secs != ctx.cpu().enclave.secs);
   };
   {
     const MutexLock guard(ctx.package.mutex());

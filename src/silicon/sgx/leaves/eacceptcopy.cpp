@@ -47,7 +47,7 @@ LeafResult eacceptcopy(LeafContext& ctx) {
     return !fails("EACCEPTCOPY.rcx_valid", !page.valid) && !fails("EACCEPTCOPY.rcx_pending", !page.pending) &&
            !fails("EACCEPTCOPY.rcx_modified", page.modified) && !fails("EACCEPTCOPY.rcx_blocked", page.blocked) &&
            !fails("EACCEPTCOPY.rcx_type", page.type != PageType::reg) &&
-           !fails("EACCEPTCOPY.rcx_owner", page.secs != ctx.cpu.enclave.secs);
+           !fails("EACCEPTCOPY.rcx_owner", page.secs != ctx.cpu().enclave.secs);
   };
   {
     const MutexLock guard(ctx.package.mutex());

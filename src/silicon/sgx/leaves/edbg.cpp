@@ -18,7 +18,7 @@ bool is_child(PageType type) {
 }
 
 /// Eight bytes in 64-bit mode, else four.
-unsigned operand_bytes(const LeafContext& ctx) { return ctx.cpu.code64 ? 8 : 4; }
+unsigned operand_bytes(const LeafContext& ctx) { return ctx.cpu().code64 ? 8 : 4; }
 
 /// What both leaves check of a page that they hold, the operand at `offset` in it. A code, if there is one to return.
 tl::expected<std::optional<Code>, Miss> check(LeafContext& ctx, u32 index, u64 linear, Access access) {
@@ -71,7 +71,7 @@ LeafResult edbgrd(LeafContext& ctx) {
   } else {
     copy_guest(&value, page + offset, bytes);
   }
-  ctx.cpu.gpr[arch::rbx] = value;
+  ctx.cpu().gpr[arch::rbx] = value;
   return success();
 }
 
@@ -88,7 +88,7 @@ LeafResult edbgwr(LeafContext& ctx) {
   if (*code) return **code;
 
   ctx.touch(*index);
-  copy_guest(ctx.package.page(*index) + arch::page_offset(linear), &ctx.cpu.gpr[arch::rbx], bytes);
+  copy_guest(ctx.package.page(*index) + arch::page_offset(linear), &ctx.cpu().gpr[arch::rbx], bytes);
   return success();
 }
 

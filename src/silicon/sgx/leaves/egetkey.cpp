@@ -150,8 +150,8 @@ LeafResult egetkey(LeafContext& ctx) {
 
   Keyrequest request;
   copy_guest(&request, ctx.package.page(*source) + arch::page_offset(request_at), sizeof request);
-  note_data_access(ctx.cpu, request_at, sizeof request, Access::read);
-  const SecsPage secs = ctx.secs_now(ctx.cpu.enclave.secs);
+  note_data_access(ctx.cpu(), request_at, sizeof request, Access::read);
+  const SecsPage secs = ctx.secs_now(ctx.cpu().enclave.secs);
   if (!acceptable(request, secs.architectural)) return leaf_gp();
   if (fails("EGETKEY.keyname", request.keyname >= std::size(rules))) return failure(SgxError::invalid_keyname);
   const KeyRule& rule = rules[request.keyname % std::size(rules)];
@@ -161,7 +161,7 @@ LeafResult egetkey(LeafContext& ctx) {
   const arch::Bytes16 key = keys.derive(dependencies(rule, request, secs, keys));
   ctx.touch(*output);
   copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), key.data(), key.size());
-  note_data_access(ctx.cpu, output_at, key_bytes, Access::write);
+  note_data_access(ctx.cpu(), output_at, key_bytes, Access::write);
   return success();
 }
 

@@ -69,7 +69,7 @@ SgxError check_token(const LeafContext& ctx, const arch::Einittoken& token, cons
   if (!reserved_clear(token)) return SgxError::invalid_einittoken;
   const PlatformKeys& keys = ctx.package.keys();
   if (fails("EINIT.token_cpusvn", !keys.supports_cpusvn(token.cpusvnle))) return SgxError::invalid_cpusvn;
-  const arch::Bytes16 key = launch_key(keys, token, launch_signer(ctx.cpu));
+  const arch::Bytes16 key = launch_key(keys, token, launch_signer(ctx.cpu()));
   const std::span maced(reinterpret_cast<const u8*>(&token), arch::einittoken_maced_bytes);
   if (fails("EINIT.token_mac", !same_mac(aes_cmac(key, maced), token.mac))) return SgxError::invalid_einittoken;
   if (fails("EINIT.token_mrenclave", token.mrenclave != mrenclave) ||
@@ -86,7 +86,7 @@ SgxError check_launch(const LeafContext& ctx, const arch::Secs& secs, const arch
   if (fails("EINIT.enclavehash", mrenclave != sig.enclavehash)) return SgxError::invalid_measurement;
   // EINITTOKENKEY is for launch enclaves, by whomever the platform's owner trusts.
   constexpr u64 controlled = arch::attributes::einittokenkey;
-  const bool launch_signed = mrsigner == launch_signer(ctx.cpu);
+  const bool launch_signed = mrsigner == launch_signer(ctx.cpu());
   if (fails("EINIT.controlled", (secs.attributes.flags & controlled) != 0 && !launch_signed)) {
     return SgxError::invalid_attribute;
   }

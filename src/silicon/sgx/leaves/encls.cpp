@@ -3,6 +3,7 @@
 
 #include "silicon/isa/system/system_op.hpp"
 #include "silicon/mmu/mmu.hpp"
+#include "silicon/sgx/guest_operands.hpp"
 #include "silicon/sgx/leaves/leaf_table.hpp"
 #include "silicon/sgx/leaves/rows.hpp"
 
@@ -14,14 +15,6 @@ namespace v = arch::vector;
 using arch::EnclsLeaf;
 
 enum class Instruction : u8 { encls, enclu, enclv };
-
-/// The row of a supported leaf, or null: an invalid leaf.
-const LeafRow* find_leaf(std::span<const LeafRow> rows, const SgxFeatures& features, u32 leaf) {
-  for (const LeafRow& row : rows) {
-    if (row.number == leaf) return (row.brings == nullptr || features.*row.brings) ? &row : nullptr;
-  }
-  return nullptr;
-}
 
 /// The processor has SGX: its package has EPC, and firmware locked IA32_FEATURE_CONTROL with SGX enabled.
 bool has_sgx(const Cpu& cpu) { return cpu.mmu->package().epc_pages() != 0; }
@@ -68,7 +61,8 @@ LeafResult run_encls(LeafContext& ctx, const LeafRow& row) {
 /// Runs a leaf and shows software its result. False: control goes to the run loop, which finds out why.
 bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, Instruction instruction) {
   if (row == nullptr) return true;  // only with the check for a leaf switched off
-  LeafContext ctx(cpu, cpu.mmu->package());
+  GuestOperands operands(cpu);
+  LeafContext ctx(operands, cpu.mmu->package(), &cpu);
   ctx.next_rip = cpu.rip_after(op);
   // What an asynchronous exit in the middle would save is the state at this instruction.
   cpu.rip = cpu.rip_of(op);

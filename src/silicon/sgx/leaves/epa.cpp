@@ -6,7 +6,7 @@ namespace cloister::silicon {
 
 LeafResult epa(LeafContext& ctx) {
   const u64 rcx = ctx.rcx();
-  if (fails("EPA.rbx", ctx.cpu.gpr[arch::rbx] != static_cast<u64>(arch::PageType::va))) return leaf_gp();
+  if (fails("EPA.rbx", ctx.reg(arch::rbx) != static_cast<u64>(arch::PageType::va))) return leaf_gp();
   if (const auto ok = ctx.aligned(rcx, arch::page_size, "EPA.rcx_aligned"); !ok) return tl::unexpected(ok.error());
   const auto index = ctx.epc(rcx, Access::write, "EPA.rcx_epc");
   if (!index) return tl::unexpected(index.error());

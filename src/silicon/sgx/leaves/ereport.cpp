@@ -59,7 +59,7 @@ LeafResult ereport(LeafContext& ctx) {
   if (!target_page) return tl::unexpected(target_page.error());
   arch::Targetinfo target;
   copy_guest(&target, ctx.package.page(*target_page) + arch::page_offset(target_at), sizeof target);
-  note_data_access(ctx.cpu, target_at, sizeof target, Access::read);
+  note_data_access(ctx.cpu(), target_at, sizeof target, Access::read);
   if (fails("EREPORT.reserved1", target.reserved1 != 0) || fails("EREPORT.reserved2", !all_zero(target.reserved2)) ||
       fails("EREPORT.reserved3", !all_zero(target.reserved3))) {
     return leaf_gp();
@@ -73,16 +73,16 @@ LeafResult ereport(LeafContext& ctx) {
   if (!output) return tl::unexpected(output.error());
   arch::Bytes64 data;
   copy_guest(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);
-  note_data_access(ctx.cpu, data_at, sizeof data, Access::read);
+  note_data_access(ctx.cpu(), data_at, sizeof data, Access::read);
 
-  const SecsPage secs = ctx.secs_now(ctx.cpu.enclave.secs);
+  const SecsPage secs = ctx.secs_now(ctx.cpu().enclave.secs);
   const PlatformKeys& keys = ctx.package.keys();
   arch::Report report = report_of(secs, data, keys);
   const arch::Bytes16 key = keys.derive(report_key(target, secs.internal(), keys));
   report.mac = aes_cmac(key, std::span(reinterpret_cast<const u8*>(&report), arch::report_maced_bytes));
   ctx.touch(*output);
   copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), &report, sizeof report);
-  note_data_access(ctx.cpu, output_at, sizeof report, Access::write);
+  note_data_access(ctx.cpu(), output_at, sizeof report, Access::write);
   return std::monostate{};
 }
 

@@ -15,7 +15,7 @@ LeafResult eupdatesvn(LeafContext& ctx) {
   ctx.package.memory().impl().for_each_used([&](const EpcmEntry& page) { empty = empty && !page.valid; });
   if (fails("EUPDATESVN.epc_ready", !empty)) return failure(SgxError::epc_not_ready);
   // There are always random numbers: nobody sees SGX_INSUFFICIENT_ENTROPY.
-  const std::array<u64, 2> random{ctx.cpu.vcpu->random(), ctx.cpu.vcpu->random()};
+  const std::array<u64, 2> random{ctx.cpu().vcpu->random(), ctx.cpu().vcpu->random()};
   if (!ctx.package.keys().update(std::bit_cast<arch::Bytes16>(random))) return failure_cf(SgxError::no_update);
   return success();
 }

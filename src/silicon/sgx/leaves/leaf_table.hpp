@@ -2,6 +2,8 @@
 // brings it.
 #pragma once
 
+#include <span>
+
 #include "silicon/sgx/entry/entry.hpp"
 #include "vmx/features.hpp"
 
@@ -36,6 +38,14 @@ constexpr LeafRow leaf_row(arch::EncluLeaf number, Leaf leaf, Where where) {
   return {static_cast<u32>(number), leaf, flag_of(&vmx::SgxFlagRow::enclu, static_cast<u32>(number)), where};
 }
 constexpr LeafRow leaf_row(arch::EnclvLeaf number, Leaf leaf) { return {static_cast<u32>(number), leaf, nullptr}; }
+
+/// The row of a supported leaf, or null: an invalid leaf.
+inline const LeafRow* find_leaf(std::span<const LeafRow> rows, const SgxFeatures& features, u32 leaf) {
+  for (const LeafRow& row : rows) {
+    if (row.number == leaf) return (row.brings == nullptr || features.*row.brings) ? &row : nullptr;
+  }
+  return nullptr;
+}
 
 // ENCLS (SDM vol. 3D, 38.3).
 LeafResult ecreate(LeafContext&);
