@@ -11,7 +11,7 @@ Package::Package(Config config) : impl_(std::make_unique<Impl>(std::move(config)
 Package::~Package() = default;
 
 vmx::Capabilities Package::capabilities() const {
-  return {.deterministic_clock = true, .exact_budget = true, .epc_virtualization = true};
+  return {.deterministic_clock = true, .exact_budget = true, .epc_virtualization = true, .epc_paging = true};
 }
 
 std::unique_ptr<vmx::GuestMemory> Package::make_memory() { return std::make_unique<GuestMemory>(); }
@@ -21,7 +21,13 @@ std::unique_ptr<vmx::Vcpu> Package::make_vcpu(vmx::GuestMemory& memory, vmx::Vcp
   return std::make_unique<Vcpu>(*this, static_cast<GuestMemory&>(memory), config);
 }
 
-EnclsResult Package::eremove(Mfn frame) { return root_eremove(*impl_, frame); }
+EnclsResult Package::encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) {
+  return root_encls(*impl_, leaf, operands);
+}
+
+EnclsResult Package::enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) {
+  return root_enclv(*impl_, leaf, operands);
+}
 
 EnclsResult Package::ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) {
   return root_ecreate(*impl_, frame, secinfo, secs, context);

@@ -44,7 +44,8 @@ class Package final : public vmx::Package {
   CpuidRegs cpuid(u32 leaf, u32 subleaf) const override;
   /// The same of a package that would be made so.
   static CpuidRegs cpuid(const Config& config, u32 leaf, u32 subleaf);
-  EnclsResult eremove(Mfn frame) override;
+  EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) override;
+  EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override;
   EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) override;
   std::vector<EpcSection> used_epc() const override;
   tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, MemoryError> observe() const override;

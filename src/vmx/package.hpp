@@ -14,6 +14,7 @@
 #include "vmx/diagnostics.hpp"
 #include "vmx/epc_memory.hpp"
 #include "vmx/features.hpp"
+#include "vmx/leaf_operands.hpp"
 #include "vmx/memory.hpp"
 #include "vmx/vcpu.hpp"
 
@@ -33,6 +34,7 @@ struct Capabilities {
   bool deterministic_clock = false;  ///< ClockMode::deterministic
   bool exact_budget = false;         ///< run()'s budget is met to the instruction, not only by time
   bool epc_virtualization = false;   ///< SGX_CONFLICT exits, virtual children, the leaves of OSS
+  bool epc_paging = false;           ///< EPC mapped page by page, accessed and dirty flags, leaves in root mode
 };
 
 class Package {
@@ -78,8 +80,15 @@ class Package {
   /// What CPUID returns in root mode: exactly what the package offers, with its EPC sections.
   virtual CpuidRegs cpuid(u32 leaf, u32 subleaf) const = 0;
 
-  /// ENCLS[EREMOVE] in root mode on one machine EPC frame. Any thread.
-  virtual EnclsResult eremove(Mfn frame) = 0;
+  /// ENCLS and ENCLV in root mode, on machine EPC frames: EADD, EREMOVE, EPA, EAUG, EBLOCK, ETRACK, EWB, ELDB, ELDU,
+  /// and where the package has them ERDINFO, ETRACKC, ELDBC, ELDUC, EINCVIRTCHILD, EDECVIRTCHILD and ESETCONTEXT. All
+  /// others are #GP(0). Any thread, while processors run: the page locks of the manual's concurrency tables decide, and
+  /// what is busy is #GP(0) or SGX_EPC_PAGE_CONFLICT as it says there; nothing waits. Virtual children count for
+  /// nothing, and ERDINFO tells of them and of a SECS's own context. A SECS that is loaded has its machine address for
+  /// its context.
+  virtual EnclsResult encls(arch::EnclsLeaf leaf, const LeafOperands& operands) = 0;
+  virtual EnclsResult enclv(arch::EnclvLeaf leaf, const LeafOperands& operands) = 0;
+  EnclsResult eremove(Mfn frame) { return encls(arch::EnclsLeaf::eremove, {.page = frame}); }
   /// ENCLS[ECREATE] in root mode: makes a SECS of a machine EPC frame. SECINFO and the SECS are the caller's own
   /// copies, at aligned addresses, so that nobody changes what was looked at. ENCLV[ESETCONTEXT] then makes `context`
   /// its ENCLAVECONTEXT, by which a guest knows it, before anybody else can use the page. Any thread.

@@ -24,6 +24,7 @@ namespace cloister::vmx {
 struct EnclsResult {
   std::optional<u8> fault;  ///< vector, if it faulted
   u64 rax = 0;
+  std::optional<arch::Mfn> page{};  ///< #PF in root mode that is about an EPC operand: the operand's frame
 };
 
 /// How often an instruction that is not implemented was executed.

@@ -13,7 +13,12 @@ class HostsClockAlone final : public vmx::Package {
   std::unique_ptr<vmx::GuestMemory> make_memory() override { return unexpected(), nullptr; }
   std::unique_ptr<vmx::Vcpu> make_vcpu(vmx::GuestMemory&, vmx::Vcpu::Config) override { return unexpected(), nullptr; }
   vmx::CpuidRegs cpuid(u32, u32) const override { return unexpected(), vmx::CpuidRegs{}; }
-  vmx::EnclsResult eremove(vmx::Mfn) override { return unexpected(), vmx::EnclsResult{}; }
+  vmx::EnclsResult encls(arch::EnclsLeaf, const vmx::LeafOperands&) override {
+    return unexpected(), vmx::EnclsResult{};
+  }
+  vmx::EnclsResult enclv(arch::EnclvLeaf, const vmx::LeafOperands&) override {
+    return unexpected(), vmx::EnclsResult{};
+  }
   vmx::EnclsResult ecreate(vmx::Mfn, const arch::Secinfo&, const arch::Secs&, vmx::Gpa) override {
     return unexpected(), vmx::EnclsResult{};
   }

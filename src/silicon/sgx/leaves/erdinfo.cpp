@@ -28,9 +28,13 @@ LeafResult erdinfo(LeafContext& ctx) {
     info.flags = secinfo_flags_of(page) | (page.blocked ? arch::rdinfo::blocked : 0);
     if (has_owner(page.type)) {
       info.enclavecontext = ctx.secs(page.secs).live().enclavecontext;
-    } else if (page.type == PageType::secs && child_present(ctx, at, "ERDINFO.page")) {
-      // Only root mode learns how many of the children are virtual, and the SECS's own context.
-      info.status = arch::rdinfo::child_present;
+    } else if (page.type == PageType::secs) {
+      if (child_present(ctx, at, "ERDINFO.page")) info.status = arch::rdinfo::child_present;
+      if (ctx.root()) {
+        const SecsInternal& own = ctx.secs(at).live();
+        if (own.virtchildcnt != 0) info.status |= arch::rdinfo::virtual_child_present;
+        info.enclavecontext = own.enclavecontext;
+      }
     }
   }
   if (const auto ok = ctx.write(rbx, &info, sizeof info); !ok) return tl::unexpected(ok.error());

@@ -1,14 +1,16 @@
 // ENCLS[EREMOVE] (SDM vol. 3D, 38.3): takes a page out of its enclave.
 #include "silicon/sgx/epc/tracking.hpp"
 #include "silicon/sgx/leaf.hpp"
-#include "silicon/sgx/leaves/root.hpp"
 
 namespace cloister::silicon {
 
 using arch::PageType;
 using arch::SgxError;
 
-SgxError eremove_page(PackageImpl& package, u32 index) {
+namespace {
+
+/// After the operand's checks; the caller holds the page's lock.
+SgxError remove_page(PackageImpl& package, u32 index) CLOISTER_REQUIRES(package.mutex()) {
   if (package.faulty(index)) return SgxError::enclave_act;
   EpcmEntry& page = package.epcm(index);
   if (!page.valid) return SgxError::success;
@@ -30,6 +32,8 @@ SgxError eremove_page(PackageImpl& package, u32 index) {
   return SgxError::success;
 }
 
+}  // namespace
+
 LeafResult eremove(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
   if (auto ok = ctx.aligned(linear, arch::page_size, "EREMOVE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
@@ -44,17 +48,8 @@ LeafResult eremove(LeafContext& ctx) {
   const bool virtual_children = page.valid && page.type == PageType::secs && ctx.epc_virtualization() &&
                                 ctx.secs(*index).internal().virtchildcnt != 0;
   if (fails("EREMOVE.virtual_children", virtual_children)) return failure(SgxError::child_present);
-  const SgxError error = eremove_page(ctx.package, *index);
+  const SgxError error = remove_page(ctx.package, *index);
   return error == SgxError::success ? success() : failure(error);
-}
-
-EnclsResult root_eremove(PackageImpl& package, Mfn frame) {
-  const auto index = package.index_of(frame);
-  if (!index) return {.fault = arch::vector::pf, .rax = 0};
-  const Held held(package.epcm(*index).lock, LockMode::exclusive);
-  if (!held) return {.fault = arch::vector::gp, .rax = 0};
-  const MutexLock guard(package.mutex());
-  return {.fault = std::nullopt, .rax = static_cast<u64>(eremove_page(package, *index))};
 }
 
 }  // namespace cloister::silicon

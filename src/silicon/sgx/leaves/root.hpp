@@ -2,15 +2,14 @@
 #pragma once
 
 #include "silicon/sgx/epc/package_impl.hpp"
+#include "vmx/leaf_operands.hpp"
 
 namespace cloister::silicon {
 
-EnclsResult root_eremove(PackageImpl& package, Mfn frame);
+/// Whatever of ENCLS or ENCLV a hypervisor runs on EPC.
+EnclsResult root_encls(PackageImpl& package, arch::EnclsLeaf leaf, const vmx::LeafOperands& operands);
+EnclsResult root_enclv(PackageImpl& package, arch::EnclvLeaf leaf, const vmx::LeafOperands& operands);
 EnclsResult root_ecreate(PackageImpl& package, Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs,
                          Gpa context);
-
-/// ENCLS[EREMOVE] on the page with this index (SDM vol. 3D, 38.3, EREMOVE), after its operand's checks; the caller
-/// holds the page's lock.
-arch::SgxError eremove_page(PackageImpl& package, u32 index) CLOISTER_REQUIRES(package.mutex());
 
 }  // namespace cloister::silicon
