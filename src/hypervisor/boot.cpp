@@ -23,6 +23,7 @@ const char* text_of(MapError error) {
     case MapError::misaligned: return "not page-aligned";
     case MapError::overlap: return "overlaps another range";
     case MapError::partial: return "cuts another range";
+    case MapError::not_reserved: return "is not reserved";
     default: return "there is no memory for it";
   }
 }

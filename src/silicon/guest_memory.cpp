@@ -26,12 +26,55 @@ tl::expected<void, MapError> GuestMemory::map_ram(Gpa base, u64 bytes) {
   return impl_->add(std::move(slot));
 }
 
-tl::expected<void, MapError> GuestMemory::map_epc(Gpa base, Mfn first, u64 pages) {
+namespace {
+tl::expected<void, MapError> add_epc(MemoryImpl& memory, Gpa base, u64 pages, std::optional<Mfn> first) {
   Slot slot;
   slot.base = base.value;
   slot.bytes = pages * page_size;
   slot.first_frame = first;
-  return impl_->add(std::move(slot));
+  if (slot.bytes / page_size != pages) return tl::unexpected(MapError::misaligned);
+  // Entries that nobody touches cost nothing.
+  slot.mapping = map_host(std::max<u64>(pages, 1) * sizeof(EptEntry));
+  if (slot.mapping == nullptr) return tl::unexpected(MapError::no_memory);
+  return memory.add(std::move(slot));
+}
+}  // namespace
+
+tl::expected<void, MapError> GuestMemory::map_epc(Gpa base, Mfn first, u64 pages) {
+  return add_epc(*impl_, base, pages, first);
+}
+
+tl::expected<void, MapError> GuestMemory::reserve_epc(Gpa base, u64 pages) {
+  return add_epc(*impl_, base, pages, std::nullopt);
+}
+
+tl::expected<void, MapError> GuestMemory::map_epc(Gpa page, Mfn frame) {
+  if (page_offset(page.value) != 0) return tl::unexpected(MapError::misaligned);
+  const SharedLock lock(impl_->door);
+  EptEntry* const entry = impl_->reserved_page(page.value);
+  if (entry == nullptr) return tl::unexpected(MapError::not_reserved);
+  if (!entry->map(frame)) return tl::unexpected(MapError::overlap);
+  return {};
+}
+
+std::optional<Mfn> GuestMemory::unmap_epc(Gpa page) {
+  const SharedLock lock(impl_->door);
+  EptEntry* const entry = impl_->reserved_page(page.value);
+  const auto frame = entry != nullptr ? entry->unmap() : std::nullopt;
+  if (frame) impl_->invalidate();
+  return frame;
+}
+
+void GuestMemory::set_accessed_dirty(bool on) { impl_->keep_flags(on); }
+
+std::vector<bool> GuestMemory::take_accessed(Gpa base, u64 pages) {
+  return impl_->take_flags(base.value, pages, EptEntry::accessed);
+}
+
+std::vector<bool> GuestMemory::take_dirty(Gpa base, u64 pages) {
+  auto taken = impl_->take_flags(base.value, pages, EptEntry::dirty);
+  impl_->stop_inline_stores();
+  return taken;
 }
 
 tl::expected<void, MapError> GuestMemory::unmap(Gpa base, u64 bytes) { return impl_->remove(base.value, bytes); }

@@ -21,7 +21,13 @@ class GuestMemory final : public vmx::GuestMemory {
 
   tl::expected<void, MapError> map_ram(Gpa base, u64 bytes) override;
   tl::expected<void, MapError> map_epc(Gpa base, Mfn first, u64 pages) override;
+  tl::expected<void, MapError> reserve_epc(Gpa base, u64 pages) override;
+  tl::expected<void, MapError> map_epc(Gpa page, Mfn frame) override;
+  std::optional<Mfn> unmap_epc(Gpa page) override;
   tl::expected<void, MapError> unmap(Gpa base, u64 bytes) override;
+  void set_accessed_dirty(bool on) override;
+  std::vector<bool> take_accessed(Gpa base, u64 pages) override;
+  std::vector<bool> take_dirty(Gpa base, u64 pages) override;
   bool read(Gpa from, std::span<std::byte> to) const override;
   bool write(Gpa to, std::span<const std::byte> from) override;
   std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) override;

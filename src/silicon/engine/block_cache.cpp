@@ -69,7 +69,6 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   ++decoded_;
   block.ops.clear();
   block.links = {};
-  block.physical = page.physical + offset;
   block.second_generation_now = nullptr;
   block.generation_now = &state.generation;
   block.generation = state.generation.load(std::memory_order_acquire);
@@ -102,7 +101,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     const u64 next = cpu_.wrap(arch::page_base(rip) + arch::page_size);
     const auto second = fetch_page(next);
     if (!second) return tl::unexpected(second.error());
-    block.second_page = second->physical;
+    block.second_page = place_of(*second);
     block.second_generation_now = &second->state->generation;
     block.second_generation = second->state->generation.load(std::memory_order_acquire);
     mmu_.guard_code(*second);
@@ -138,14 +137,14 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   const auto page = fetch_page(linear);
   if (!page) return tl::unexpected(page.error());
   // In code with a segment base, RIP and linear address have different page offsets only if the base is unaligned.
-  const u64 physical = page->physical + arch::page_offset(linear);
+  const u64 place = place_of(*page) + arch::page_offset(linear);
   if (limit < max_block_ops) {
     if (const auto built = build(limited_, linear, *page, limit); !built) return tl::unexpected(built.error());
     return &limited_;
   }
   if (ops_ > max_cached_ops) forget_all();
   // The same EPC page is code inside its enclave and the abort page outside.
-  const u64 key = (u64{cpu_.enclave.active} << 60) | physical | (static_cast<u64>(code_mode(cpu_)) << 56);
+  const u64 key = (u64{cpu_.enclave.active} << 60) | place | (static_cast<u64>(code_mode(cpu_)) << 56);
   auto found = blocks_.find(key);
   if (found != blocks_.end()) {
     const auto valid = still_valid(*found->second, linear);
@@ -165,6 +164,10 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   return remember(rip, block);
 }
 
+u64 BlockCache::place_of(const PageTranslation& page) const {
+  return cpu_.enclave.active && page.epc_index ? u64{*page.epc_index} << arch::page_shift : page.physical;
+}
+
 Block* BlockCache::remember(u64 rip, Block& block) {
   block.found_rip = rip;
   block.found_key = cpu_.fetch_key;
@@ -177,7 +180,7 @@ tl::expected<bool, Miss> BlockCache::still_valid(const Block& block, u64 linear)
   if (!block.crosses()) return true;
   const auto second = fetch_page(cpu_.wrap(arch::page_base(linear) + arch::page_size));
   if (!second) return tl::unexpected(second.error());
-  return second->physical == block.second_page && !block.second_stale();
+  return place_of(*second) == block.second_page && !block.second_stale();
 }
 
 }  // namespace cloister::silicon

@@ -1,4 +1,5 @@
-// Basic blocks of decoded operations, by the guest-physical address that they start at.
+// Basic blocks of decoded operations, by the place that they start at: the guest-physical address, and in an enclave
+// the page of EPC, for a hypervisor may map another one there.
 //
 // A block lies in one page, but for a block of the one instruction that crosses into the next page. That one is never
 // linked to, and an operation in front checks its second page: that it is the one that the look-up here found last, and
@@ -39,11 +40,13 @@ class BlockCache final : public CodeCache {
   tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
   /// The jump cache leads from RIP, as things are, to the block.
   Block* remember(u64 rip, Block& block);
+  /// Where a page's code is.
+  u64 place_of(const PageTranslation& page) const;
   tl::expected<bool, Miss> still_valid(const Block& block, u64 linear);
 
   Cpu& cpu_;
   Mmu& mmu_;
-  std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by physical address and code mode
+  std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by place and code mode
   Block limited_;
   u64 ops_ = 0;  ///< operations in all blocks, and what blocks are beside them
   u64 lookups_ = 0, decoded_ = 0;

@@ -14,7 +14,8 @@ struct PageState {
   std::atomic<u32> generation{0};
   /// Whether blocks are cached from this page: one of the values below, or the claim of a processor that is about to.
   std::atomic<u32> code{no_code};
-  std::atomic<bool> dirty{false};  ///< written since the dirty log was last taken
+  std::atomic<bool> dirty{false};     ///< written since the dirty log was last taken
+  std::atomic<bool> accessed{false};  ///< of RAM: translated since its flags were last taken, if they are kept
 };
 
 /// True if stores may bypass page_store().

@@ -73,4 +73,34 @@ MemoryImpl::RamPage MemoryImpl::ram_page(u64 gpa) const {
   return {s->host + page * page_size, &s->pages[page]};
 }
 
+EptEntry* MemoryImpl::reserved_page(u64 gpa) const {
+  const Slot* const s = find(gpa);
+  if (page_offset(gpa) != 0 || s == nullptr || s->host != nullptr || s->first_frame) return nullptr;
+  return &s->entry(s->page_of(gpa));
+}
+
+void MemoryImpl::keep_flags(bool on) {
+  keeps_flags_.store(on, std::memory_order_relaxed);
+  invalidate();
+  stop_inline_stores();
+}
+
+std::vector<bool> MemoryImpl::take_flags(u64 base, u64 pages, u64 flag) {
+  std::vector<bool> taken(pages);
+  const SharedLock lock(door);
+  for (u64 i = 0; i < pages; ++i) {
+    const u64 at = base + i * page_size;
+    const Slot* const s = find(at);
+    if (s == nullptr) continue;
+    const u64 page = s->page_of(at);
+    if (s->host == nullptr) {
+      taken[i] = s->entry(page).take(flag);
+    } else {
+      std::atomic<bool>& state = flag == EptEntry::dirty ? s->pages[page].dirty : s->pages[page].accessed;
+      taken[i] = state.load(std::memory_order_relaxed) && state.exchange(false, std::memory_order_seq_cst);
+    }
+  }
+  return taken;
+}
+
 }  // namespace cloister::silicon

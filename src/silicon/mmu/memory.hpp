@@ -15,26 +15,35 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "host/mutex.hpp"
 #include "silicon/memory/host_mapping.hpp"
 #include "silicon/memory/page_state.hpp"
+#include "silicon/mmu/ept_entry.hpp"
 #include "silicon/state/names.hpp"
 
 namespace cloister::silicon {
 
 class Mmu;
 
-/// RAM with its page states; owned by the slot, or borrowed (tests).
+/// RAM with its page states, owned by the slot, or borrowed (tests); or EPC.
 struct Slot {
   u64 base = 0, bytes = 0;
   u8* host = nullptr;                  ///< RAM; null: EPC
-  Mfn first_frame{};                   ///< EPC
+  std::optional<Mfn> first_frame;      ///< EPC: of the whole slot; none: it is mapped by pages
   std::unique_ptr<PageState[]> pages;  ///< RAM
-  HostMapping mapping;
+  HostMapping mapping;                 ///< RAM, or the entries of EPC
 
   bool contains(u64 gpa) const { return gpa - base < bytes; }
+  u64 page_of(u64 gpa) const { return (gpa - base) / arch::page_size; }
+  EptEntry& entry(u64 page) const { return reinterpret_cast<EptEntry*>(mapping.get())[page]; }
+  /// What a page of EPC is, after an access that sets these flags of its entry; nullopt: nothing is mapped.
+  std::optional<EptEntry::Translation> translate(u64 page, u64 flags) const {
+    if (!first_frame) return entry(page).translate(flags);
+    return EptEntry::Translation{*first_frame + page, flags != 0 && entry(page).mark(flags)};
+  }
 };
 
 /// The processors that may store into a memory, and how they ask each other to stop storing inline into a page.
@@ -98,6 +107,20 @@ class MemoryImpl {
   };
   RamPage ram_page(u64 gpa) const;
 
+  /// Of reserved EPC; null: the address is not a page there. For who has `door`.
+  EptEntry* reserved_page(u64 gpa) const;
+  /// What INVEPT is for: each processor forgets its translations before it runs on.
+  void invalidate() { generation_.fetch_add(1, std::memory_order_release); }
+  u64 generation() const { return generation_.load(std::memory_order_acquire); }
+
+  /// Accessed and dirty flags (EPTP bit 6).
+  bool keeps_flags() const { return keeps_flags_.load(std::memory_order_relaxed); }
+  void keep_flags(bool on);
+  /// Clears one of the flags of EptEntry in a range of pages.
+  std::vector<bool> take_flags(u64 base, u64 pages, u64 flag);
+  /// When it returns each processor's next store into a page that is not dirty will find that out.
+  void stop_inline_stores();
+
   Shootdown shootdown;
   /// Who comes from outside the processors shares it while it looks at slots.
   mutable SharedMutex door;
@@ -105,6 +128,8 @@ class MemoryImpl {
  private:
   void forget_everywhere();
 
+  std::atomic<u64> generation_{0};
+  std::atomic<bool> keeps_flags_{false};
   std::vector<Slot> slots_ CLOISTER_GUARDED_BY(door);  ///< sorted by base
 };
 

@@ -26,7 +26,7 @@ struct PageTranslation {
   u8* host = nullptr;            ///< of the page's first byte; null: abort page (reads all ones, swallows writes)
   PageState* state = nullptr;    ///< null with the abort page
   u64 physical = 0;              ///< guest-physical address of the page
-  bool writable = false;         ///< a write in this mode would be allowed, and the dirty flag is set
+  bool writable = false;         ///< a write in this mode would be allowed, and the dirty flags are set
   u64 large_bytes = 0;           ///< size of the large page that it is part of, or 0
   std::optional<u32> epc_index;  ///< it is a page of the package's EPC
 };
@@ -114,7 +114,7 @@ class Mmu {
   };
   tl::expected<EntryPlace, Miss> entry_at(u64 physical, u64 linear);
   Miss page_fault(u64 linear, Access access, AccessMode mode, u32 code) const;
-  static Miss ept_violation(u64 physical, u64 linear, Access access, bool translated);
+  Miss ept_violation(u64 physical, u64 linear, Access access, bool translated) const;
   bool permitted(const Walk& w, Access access, AccessMode mode) const;
   /// Removes inline write permission for one page, or for all, from this processor's TLB.
   void protect(const u8* host_page);
@@ -122,6 +122,7 @@ class Mmu {
   /// Asks every other processor for the same, and waits for those that run.
   void protect_everywhere(const u8* host_page);
   void request(const u8* host_page) CLOISTER_REQUIRES(memory_.shootdown.mutex);
+  void request_all() CLOISTER_REQUIRES(memory_.shootdown.mutex);
   void take_over() CLOISTER_REQUIRES(memory_.shootdown.mutex);
   bool has_requests() const CLOISTER_REQUIRES(memory_.shootdown.mutex) { return all_pages_ || !requests_.empty(); }
   // Between two blocks: waits while there is a hold; takes over everything and runs (on).
@@ -163,6 +164,7 @@ class Mmu {
   bool all_pages_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
   /// Slots are gone: forget what is known of memory, and all blocks.
   bool forget_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
+  u64 generation_ = 0;  ///< of the memory, when translations were last forgotten for it
   /// Between enter() and leave(), and not standing aside.
   bool running_ CLOISTER_GUARDED_BY(memory_.shootdown.mutex) = false;
 };

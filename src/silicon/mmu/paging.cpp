@@ -33,21 +33,32 @@ Miss Mmu::page_fault(u64 linear, Access access, AccessMode mode, u32 code) const
   return {.fault = {arch::vector::pf, true, code, linear}, .exit = {}};
 }
 
-Miss Mmu::ept_violation(u64 physical, u64 linear, Access access, bool translated) {
+Miss Mmu::ept_violation(u64 physical, u64 linear, Access access, bool translated) const {
+  // A walk's access is a read; with accessed and dirty flags a write, too (SDM vol. 3C, table 28-7).
+  const bool write = access == Access::write || (!translated && memory_.keeps_flags());
   Exit exit;
   exit.reason = ExitReason::ept_violation;
   exit.linear = Gva{linear};
   exit.physical = Gpa{physical};
   exit.qualification =
-      EptQualification{access == Access::read, access == Access::write, access == Access::fetch, true, translated}
-          .encode();
+      EptQualification{access == Access::read, write, access == Access::fetch, true, translated}.encode();
   return {.is_exit = true, .fault = {}, .exit = exit};
 }
 
 tl::expected<Mmu::EntryPlace, Miss> Mmu::entry_at(u64 physical, u64 linear) {
   const MemoryImpl::RamPage page = memory_.ram_page(physical);
-  if (page.host != nullptr) return EntryPlace{page.host + arch::page_offset(physical), page.state};
-  if (memory_.find(physical) == nullptr) return tl::unexpected(ept_violation(physical, linear, Access::read, false));
+  const u64 flags = memory_.keeps_flags() ? EptEntry::flags_of(Access::write) : 0;
+  if (page.host != nullptr) {
+    if (flags != 0) {
+      page.state->accessed.store(true, std::memory_order_relaxed);
+      page.state->dirty.store(true, std::memory_order_seq_cst);
+    }
+    return EntryPlace{page.host + arch::page_offset(physical), page.state};
+  }
+  const Slot* const slot = memory_.find(physical);
+  if (slot == nullptr || !slot->translate(slot->page_of(physical), flags)) {
+    return tl::unexpected(ept_violation(physical, linear, Access::read, false));
+  }
   // A page walk into EPC is a non-enclave access: all ones (SDM vol. 3D, 34.3).
   alignas(8) static u8 ones[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   return EntryPlace{ones, nullptr};
@@ -184,11 +195,16 @@ tl::expected<PageTranslation, Miss> Mmu::translate_raw(u64 linear, Access access
 
   const Slot* const slot = memory_.find(t.physical);
   if (slot == nullptr) return tl::unexpected(ept_violation(w.physical, linear, access, true));
-  const u64 page = (t.physical - slot->base) / arch::page_size;
+  const u64 page = slot->page_of(t.physical);
+  const bool keeps_flags = memory_.keeps_flags();
   if (slot->host == nullptr) {
-    t.epc_index = package_.index_of(slot->first_frame + page);
+    const auto epc = slot->translate(page, keeps_flags ? EptEntry::flags_of(access) : 0);
+    if (!epc) return tl::unexpected(ept_violation(w.physical, linear, access, true));
+    t.epc_index = package_.index_of(epc->frame);
+    t.writable = t.writable && (!keeps_flags || epc->dirty);
     return t;
   }
+  if (keeps_flags) slot->pages[page].accessed.store(true, std::memory_order_relaxed);
   t.host = slot->host + page * arch::page_size;
   t.state = &slot->pages[page];
   return t;

@@ -29,6 +29,7 @@ void Mmu::protect(const u8* host_page) {
 
 void Mmu::protect_all() {
   for (TlbEntry& e : cpu_.tlb.entry) e.tag_write = tlb_invalid;
+  for (KnownPage& e : operands_) e.page.writable = false;
 }
 
 void Mmu::guard_code(const PageTranslation& page) {
@@ -61,11 +62,14 @@ void Mmu::protect_everywhere(const u8* host_page) {
 }
 
 void Mmu::request(const u8* host_page) {
-  if (requests_.size() >= most_requests) {
-    all_pages_ = true;
-    requests_.clear();
-  }
-  if (!all_pages_) requests_.push_back(host_page);
+  if (all_pages_ || requests_.size() >= most_requests) return request_all();
+  requests_.push_back(host_page);
+  if (running_) cpu_.attention.store(true, std::memory_order_release);
+}
+
+void Mmu::request_all() {
+  all_pages_ = true;
+  requests_.clear();
   if (running_) cpu_.attention.store(true, std::memory_order_release);
 }
 
@@ -99,6 +103,10 @@ void Mmu::run_on() {
   if (std::exchange(forget_, false)) {
     forget_all();
     if (code_cache_ != nullptr) code_cache_->forget_all();
+  }
+  if (const u64 now = memory_.generation(); now != generation_) {
+    generation_ = now;
+    forget_all();
   }
   running_ = true;
 }
@@ -161,6 +169,21 @@ void MemoryImpl::forget_everywhere() {
     p->is_one_of(shootdown);
     p->forget_ = true;
   }
+}
+
+void MemoryImpl::stop_inline_stores() {
+  const MutexLock lock(shootdown.mutex);
+  for (Mmu* p : shootdown.processors) {
+    p->is_one_of(shootdown);
+    p->request_all();
+  }
+  shootdown.changed.notify_all();
+  shootdown.changed.wait(shootdown.mutex, [this]() CLOISTER_REQUIRES(shootdown.mutex) {
+    return std::ranges::none_of(shootdown.processors, [this](const Mmu* p) CLOISTER_REQUIRES(shootdown.mutex) {
+      p->is_one_of(shootdown);
+      return p->running_ && p->has_requests();
+    });
+  });
 }
 
 }  // namespace cloister::silicon

@@ -48,8 +48,7 @@ struct Block;
 inline constexpr unsigned max_block_ops = 48;
 
 struct Block {
-  u64 physical = 0;     ///< guest-physical address of the first byte
-  u64 second_page = 0;  ///< guest-physical page of the rest, if its one instruction crosses a page; else 0
+  u64 second_page = 0;  ///< where the rest is, if its one instruction crosses a page; else 0
   const std::atomic<u32>* generation_now = nullptr;  ///< of the page: a store into it moves it on
   const std::atomic<u32>* second_generation_now = nullptr;
   u32 generation = 0, second_generation = 0;  ///< when the block was decoded
