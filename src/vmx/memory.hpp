@@ -18,7 +18,8 @@ using arch::Mfn;
 enum class MapError : u8 { misaligned, overlap, no_memory, partial, not_reserved };
 
 /// RAM is the domain's own; EPC frames belong to a Package. Any thread, while the domain's Vcpus run, too; but not from
-/// within a run() of one of them: map and unmap wait until those that run have come to the end of their block.
+/// within a run() of one of them: to map and unmap, but for single pages, waits until those that run have come to the
+/// end of their block.
 class GuestMemory {
  public:
   GuestMemory() = default;
@@ -45,8 +46,8 @@ class GuestMemory {
   virtual tl::expected<void, MapError> unmap(Gpa base, u64 bytes) = 0;
 
   /// EPT's accessed and dirty flags (EPTP bit 6; SDM vol. 3C, 29.3.5) are kept, for RAM and EPC; at first they are not.
-  /// With them an access to a page table is a write to its page. What a leaf of root mode and an exit from an enclave
-  /// write sets none.
+  /// With them an access to a page table is a write to its page. Leaves in root mode set none, nor does what a
+  /// processor itself writes to a TCS and at an exit from an enclave.
   virtual void set_accessed_dirty(bool on) = 0;
   /// Clears the accessed flags of `pages` pages; one answer for each, false where nothing is mapped. Translations that
   /// a processor knows stay, and set no flag again until it has forgotten them.

@@ -9,7 +9,7 @@
 // block. What a processor stores after that goes through page_store(), and what it stored before is in memory.
 //
 // By the same way a Hold stops all processors between two blocks: for an update that one host atomic cannot do, and for
-// changes of the slots, which processors look at without a lock.
+// changes of the slots, which processors look at without a lock. Who takes the dirty log has all inline stores stopped.
 #pragma once
 
 #include <atomic>

@@ -100,6 +100,14 @@ void Mmu::flush_current() {
   switch_space(pcid, false);
 }
 
+void Mmu::flush_second_level() {
+  if (!cpu_.enclave.active) return flush_all();
+  std::ranges::fill(space_of_pcid_, u16{0});
+  space_ = fresh_space();
+  outer_space_ = 0;
+  update_context();
+}
+
 void Mmu::flush_pcid(u16 pcid) {
   const u16 current = (cpu_.cr4 & arch::cr4::pcide) != 0 ? static_cast<u16>(cpu_.cr3 & 0xfff) : u16{0};
   if (pcid == current) return flush_current();

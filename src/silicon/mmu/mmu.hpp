@@ -77,6 +77,7 @@ class Mmu {
   void leave_enclave_space();
   void flush_all();             ///< every PCID, global pages too
   void flush_current();         ///< the current PCID
+  void flush_second_level();    ///< INVEPT: whatever the second level has a part in
   void flush_page(u64 linear);  ///< INVLPG: current PCID and global translations
   void flush_pcid(u16 pcid);
   /// MOV to CR3: switches to the address space; keeps its translations if `keep`.

@@ -106,7 +106,7 @@ void Mmu::run_on() {
   }
   if (const u64 now = memory_.generation(); now != generation_) {
     generation_ = now;
-    forget_all();
+    flush_second_level();
   }
   running_ = true;
 }
