@@ -181,7 +181,7 @@ TEST_P(EpcPages, AnOperandIsTheFrameThatIsMapped) {
 
 /// Two processors use all pages, which a third thread unmaps; each is mapped again by who misses it.
 TEST_P(EpcPages, ComeAndGoWhileProcessorsRun) {
-  constexpr u64 rounds = 2000;
+  constexpr u64 rounds = 500;
   // 1: mov eax, EREMOVE; mov rcx, rdi; encls; mov rdx, [rdi]; add rdi, 4096; cmp rdi, rsi; jb 1b
   // mov rdi, r8; dec r9; jnz 1b; hlt
   guest_.put_bytes(code,
@@ -190,6 +190,7 @@ TEST_P(EpcPages, ComeAndGoWhileProcessorsRun) {
                                              0x72, 0xe6, 0x4c, 0x89, 0xc7, 0x49, 0xff, 0xc9, 0x75, 0xde, 0xf4});
   intercept({v::gp, v::pf});
   std::atomic<int> running = 2;
+  std::atomic<u64> misses = 0;
   const auto use = [&](Vcpu& vcpu) {
     GeneralRegs regs = vcpu.general();
     regs.rip = code;
@@ -202,6 +203,7 @@ TEST_P(EpcPages, ComeAndGoWhileProcessorsRun) {
       if (exit.reason == ExitReason::ept_violation) {
         const Gpa missed{arch::page_base(exit.physical.value)};
         (void)memory().map_epc(missed, first + (missed.value - epc_base) / page_size);
+        ++misses;
       } else if (exit.reason == ExitReason::exception_or_nmi && exit.interruption.vector == v::gp) {
         // The other processor has the page at the moment.
       } else if (exit.reason != ExitReason::external_interrupt) {
@@ -223,9 +225,11 @@ TEST_P(EpcPages, ComeAndGoWhileProcessorsRun) {
       EXPECT_EQ(*frame, first + (victim.value - epc_base) / page_size);
       ++unmapped;
     }
+    // Somebody comes to the page again.
+    const u64 before = misses;
     vcpu_->kick();
     other->kick();
-    std::this_thread::yield();
+    while (misses == before && running != 0) std::this_thread::yield();
   }
   one.join();
   two.join();
