@@ -221,14 +221,14 @@ TEST_P(EpcPages, ComeAndGoWhileProcessorsRun) {
   u64 unmapped = 0;
   for (u64 turn = 0; running != 0; ++turn) {
     const Gpa victim = page(turn * 5 % pages);
+    const u64 before = misses;
     if (const auto frame = memory().unmap_epc(victim)) {
       EXPECT_EQ(*frame, first + (victim.value - epc_base) / page_size);
       ++unmapped;
     }
-    // Somebody comes to the page again.
-    const u64 before = misses;
     vcpu_->kick();
     other->kick();
+    // Somebody comes to the page again.
     while (misses == before && running != 0) std::this_thread::yield();
   }
   one.join();
