@@ -30,6 +30,7 @@ LeafResult erdinfo(LeafContext& ctx) {
       info.enclavecontext = ctx.secs(page.secs).live().enclavecontext;
     } else if (page.type == PageType::secs) {
       if (child_present(ctx, at, "ERDINFO.page")) info.status = arch::rdinfo::child_present;
+      // To a guest virtual children are children, if the extensions are on, and its own name of the SECS is its affair.
       if (ctx.root()) {
         const SecsInternal& own = ctx.secs(at).live();
         if (own.virtchildcnt != 0) info.status |= arch::rdinfo::virtual_child_present;
