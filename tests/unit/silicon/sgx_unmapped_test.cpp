@@ -288,15 +288,12 @@ class SgxEvicted : public SgxUnmapped {
     wanted_ = false;
     wanted_.notify_all();
   }
-  u32 count() {
-    u32 value = 0;
-    std::memcpy(&value, bytes(frame_), sizeof value);
-    return value;
-  }
+  u32 count() { return __atomic_load_n(reinterpret_cast<const u32*>(bytes(frame_)), __ATOMIC_RELAXED); }
   /// Takes the page away from under the thread, and brings it back in the other frame.
   void move_page(u32 slot_index) {
     const vmx::VersionSlot slot{frame_of(va), slot_index};
     info_ = {0, image_, std::as_writable_bytes(std::span(&pcmd_, 1)), std::nullopt};
+    while (count() == counted_ && !gone_) std::this_thread::yield();
     EXPECT_TRUE(memory_.unmap_epc(arch::Gpa{at(data)}));
     EXPECT_EQ(root(EnclsLeaf::eblock, {.page = frame_of(frame_)}).rax, 0u);
     EXPECT_EQ(root(EnclsLeaf::etrack, {.page = frame_of(owner)}).rax, 0u) << "each cycle is complete by now";
@@ -305,7 +302,7 @@ class SgxEvicted : public SgxUnmapped {
     };
     if (!missed()) return;
     const u32 counted = count();
-    EXPECT_GE(counted, counted_);
+    EXPECT_GT(counted, counted_);
     EXPECT_EQ(evict().rax, 0u) << "nobody is left from before the cycle";
     EXPECT_EQ(info_.linaddr, at(data));
     std::memset(bytes(frame_), 0xee, page_size);
@@ -338,7 +335,7 @@ TEST_F(SgxEvicted, NoCountIsLostUnderARunningThread) {
     std::this_thread::yield();
   }
   processor.join();
-  EXPECT_GT(counted_, 0u);
+  EXPECT_GE(counted_, trips);
 }
 
 }  // namespace
