@@ -3,6 +3,7 @@
 
 #include "config/domain_name.hpp"
 #include "daemon/api_replies.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace cloister::toolstack {
 
@@ -76,7 +77,7 @@ Response patch_domain(const ApiCall& call) {
   std::string word;
   if (fields.has("autostart")) fields.text("autostart", word);
   if (fields.has("order")) fields.number("order", change.order.emplace());
-  if (fields.has("delay_seconds")) fields.number("delay_seconds", change.delay_seconds.emplace());
+  if (fields.has("delay_seconds")) fields.number("delay_seconds", change.delay_seconds.emplace(), longest_start_delay);
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   if (body->empty()) return bad_body("expected 'name', 'autostart', 'order' or 'delay_seconds'");

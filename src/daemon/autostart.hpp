@@ -1,5 +1,5 @@
-// Starts what is to be started since the host came up (host_turns.cpp), as start_schedule.hpp has it, so many at a
-// time. Of one that cannot be started the last reason is kept.
+// Starts what is to be started since the host came up (host_turns.cpp), as start_schedule.hpp has it, so many of each
+// user's at a time. Of one that cannot be started the last reason is kept.
 #pragma once
 
 #include <thread>
@@ -22,12 +22,12 @@ class AutostartThreads {
 
  private:
   void run();
-  void attempt(const std::string& uuid) CLOISTER_REQUIRES(lock_);
+  void attempt(const PendingStart& what) CLOISTER_REQUIRES(lock_);
 
   Domains& domains_;
   Mutex lock_;
   Condition changed_;  ///< one has been tried, or all is to end
-  StartSchedule schedule_ CLOISTER_GUARDED_BY(lock_);
+  StartSchedules schedule_ CLOISTER_GUARDED_BY(lock_);
   bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;
   std::vector<std::thread> threads_;
 };

@@ -11,6 +11,7 @@
 #include "text/alternatives.hpp"
 #include "text/json_fields.hpp"
 #include "text/uuid.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace cloister::toolstack {
 
@@ -78,6 +79,7 @@ tl::expected<Definition, std::string> read_definition(std::string_view text) {
   const auto word = read_autostart(autostart);
   if (!word) return tl::unexpected("'autostart': " + word.error());
   definition.autostart = *word;
+  definition.delay_seconds = std::min(definition.delay_seconds, longest_start_delay);  // earlier versions had no bound
   return definition;
 }
 

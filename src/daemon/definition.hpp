@@ -30,7 +30,7 @@ inline constexpr u32 definition_version = 1;
 struct StartTerms {
   Autostart autostart = Autostart::off;
   u32 order = 0;          ///< of those to be started, the lowest first; the host's going down ends the highest first
-  u32 delay_seconds = 0;  ///< from its start to the next one's
+  u32 delay_seconds = 0;  ///< from its start to that of its user's next one; longest_start_delay at most
   bool operator==(const StartTerms&) const = default;
 };
 

@@ -23,7 +23,8 @@ PendingStart pending_start(const Defined& defined) {
           .order = defined.definition.order,
           .delay_seconds = defined.definition.delay_seconds,
           .restart_limit = defined.config.restart_limit,
-          .restart_window = defined.config.restart_window};
+          .restart_window = defined.config.restart_window,
+          .user = defined.definition.owner.user};
 }
 
 /// A reason quotes its owner's text, is shown to others, and is written with all others whenever one changes: one line,

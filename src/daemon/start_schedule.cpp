@@ -25,16 +25,17 @@ const StartSchedule::One* StartSchedule::fresh() const {
   return nullptr;
 }
 
-std::optional<std::string> StartSchedule::next(Time now) {
+std::optional<PendingStart> StartSchedule::next(Time now) {
+  if (const One* const first = gate_ <= now ? fresh() : nullptr) {
+    one(first->what.uuid).state = State::first_try;
+    return first->what;
+  }
   for (One& one : all_) {
     if (one.state != State::waiting || one.due > now) continue;
     one.state = State::next_try;
-    return one.what.uuid;
+    return one.what;
   }
-  const One* const first = gate_ <= now ? fresh() : nullptr;
-  if (first == nullptr) return std::nullopt;
-  one(first->what.uuid).state = State::first_try;
-  return first->what.uuid;
+  return std::nullopt;
 }
 
 std::optional<StartSchedule::Time> StartSchedule::next_time() const {
@@ -62,6 +63,56 @@ bool StartSchedule::failed(const std::string& uuid, Time now) {
 
 bool StartSchedule::done() const {
   return std::ranges::all_of(all_, [](const One& one) { return one.state == State::over; });
+}
+
+StartSchedules::StartSchedules(const std::vector<PendingStart>& all, u32 at_once) : at_once_(at_once) {
+  std::map<unsigned, std::vector<PendingStart>> by_user;
+  for (const PendingStart& what : all) by_user[what.user].push_back(what);
+  for (const auto& [user, theirs] : by_user) users_.emplace(user, OfUser{.schedule = StartSchedule(theirs)});
+}
+
+std::size_t StartSchedules::most() const {
+  std::size_t most = 0;
+  for (const auto& [user, theirs] : users_) most += std::min<std::size_t>(at_once_, theirs.schedule.size());
+  return most;
+}
+
+std::optional<PendingStart> StartSchedules::next(Time now) {
+  auto turn = users_.upper_bound(last_);
+  for (std::size_t i = 0; i < users_.size(); ++i, ++turn) {
+    if (turn == users_.end()) turn = users_.begin();
+    OfUser& theirs = turn->second;
+    if (theirs.under_way == at_once_) continue;
+    auto found = theirs.schedule.next(now);
+    if (!found) continue;
+    ++theirs.under_way;
+    last_ = turn->first;
+    return found;
+  }
+  return std::nullopt;
+}
+
+std::optional<StartSchedules::Time> StartSchedules::next_time() const {
+  std::optional<Time> time;
+  for (const auto& [user, theirs] : users_) {
+    const auto one = theirs.under_way < at_once_ ? theirs.schedule.next_time() : std::nullopt;
+    if (one) time = std::min(time.value_or(*one), *one);
+  }
+  return time;
+}
+
+StartSchedule& StartSchedules::ended(const PendingStart& what) {
+  OfUser& theirs = users_.at(what.user);
+  --theirs.under_way;
+  return theirs.schedule;
+}
+
+void StartSchedules::started(const PendingStart& what, Time now) { ended(what).started(what.uuid, now); }
+
+bool StartSchedules::failed(const PendingStart& what, Time now) { return ended(what).failed(what.uuid, now); }
+
+bool StartSchedules::done() const {
+  return std::ranges::all_of(users_, [](const auto& entry) { return entry.second.schedule.done(); });
 }
 
 }  // namespace cloister::toolstack

@@ -1,10 +1,12 @@
-// In which order domains are started since the host came up, and when: a pure function over time. Each is started once
-// in its order, and after one with a delay the next one waits; those that failed are tried again when their restart
-// policy says (plan/restarts.hpp), beside the rest.
+// In which order domains are started since the host came up, and when: a pure function over time. Each is tried once in
+// its order, and after one with a delay the next one waits; those that failed are tried again when their restart policy
+// says (plan/restarts.hpp), behind those that were never tried. Orders, delays and how many start together are each
+// user's own, so that nobody's domains wait for another's.
 //
 // Thread rules: its owner's.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,7 +19,10 @@ namespace cloister::toolstack {
 struct PendingStart {
   std::string uuid, name;
   u32 order = 0, delay_seconds = 0, restart_limit = 0, restart_window = 0;
+  unsigned user = 0;  ///< its owner
 };
+
+/// Of one user's.
 
 class StartSchedule {
  public:
@@ -28,7 +33,7 @@ class StartSchedule {
 
   std::size_t size() const { return all_.size(); }
   /// The next one to be started, which is under way from now on; none: not now.
-  std::optional<std::string> next(Time now);
+  std::optional<PendingStart> next(Time now);
   /// When there may be one, if nothing ends before; none: not before something ends.
   std::optional<Time> next_time() const;
   /// One that was under way has been started, or could not be.
@@ -52,6 +57,35 @@ class StartSchedule {
 
   std::vector<One> all_;
   Time gate_{};  ///< before it nothing is tried for the first time
+};
+
+/// Of all users'.
+class StartSchedules {
+ public:
+  using Time = StartSchedule::Time;
+
+  /// In their order, of whichever user. at_once: so many of one user's are under way together.
+  StartSchedules(const std::vector<PendingStart>& all, u32 at_once);
+
+  /// How many can be under way together.
+  std::size_t most() const;
+  // As those of StartSchedule; users take turns.
+  std::optional<PendingStart> next(Time now);
+  std::optional<Time> next_time() const;
+  void started(const PendingStart& what, Time now);
+  bool failed(const PendingStart& what, Time now);
+  bool done() const;
+
+ private:
+  struct OfUser {
+    StartSchedule schedule;
+    u32 under_way = 0;
+  };
+  StartSchedule& ended(const PendingStart& what);
+
+  const u32 at_once_;
+  std::map<unsigned, OfUser> users_;
+  unsigned last_ = 0;  ///< whose turn it was
 };
 
 }  // namespace cloister::toolstack

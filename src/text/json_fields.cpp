@@ -55,9 +55,9 @@ JsonFields& JsonFields::number(const char* name, u64& to, u64 most) {
   return *this;
 }
 
-JsonFields& JsonFields::number(const char* name, u32& to) {
+JsonFields& JsonFields::number(const char* name, u32& to, u32 most) {
   u64 wide = to;
-  number(name, wide, std::numeric_limits<u32>::max());
+  number(name, wide, u64{most});
   to = static_cast<u32>(wide);
   return *this;
 }

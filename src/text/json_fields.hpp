@@ -26,7 +26,7 @@ class JsonFields {
 
   JsonFields& text(const char* name, std::string& to);
   JsonFields& number(const char* name, u64& to, u64 most = std::numeric_limits<u64>::max());
-  JsonFields& number(const char* name, u32& to);
+  JsonFields& number(const char* name, u32& to, u32 most = std::numeric_limits<u32>::max());
   JsonFields& boolean(const char* name, bool& to);
   /// An array, whose elements the caller reads; empty after an error.
   const nlohmann::json& list(const char* name);

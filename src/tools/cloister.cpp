@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <limits>
 
 #include "client/client.hpp"
 #include "host/daemon_folders.hpp"
@@ -14,6 +15,7 @@
 #include "run/run.hpp"
 #include "silicon/backend.hpp"
 #include "tools/options.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace {
 
@@ -130,8 +132,12 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       ->required()
       ->check(CLI::IsMember({"on", "last", "off"}));
   autostart->add_option("--order", a.autostart.order, "the lowest is started first, and ended last")
-      ->type_name("NUMBER");
-  autostart->add_option("--delay", a.autostart.delay_seconds, "from its start to the next one's")->type_name("SECONDS");
+      ->type_name("NUMBER")
+      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
+  autostart
+      ->add_option("--delay", a.autostart.delay_seconds, "from its start to that of its user's next one, 3600 at most")
+      ->type_name("SECONDS")
+      ->check(cloister::tools::whole_number_to(longest_start_delay));
   verbs.add(
       "host-down", "End all domains in their order, for a host that goes down",
       [](const A& x) { return c::host_down(x.common); }, false);

@@ -34,4 +34,17 @@ inline CLI::Validator seconds_between(double least, double most) {
       "");
 }
 
+/// A whole number from 0 to `most`.
+inline CLI::Validator whole_number_to(unsigned long most) {
+  return CLI::Validator(
+      [most](const std::string& text) {
+        unsigned long number = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, number);
+        if (error == std::errc() && stop == end && number <= most) return std::string();
+        return "'" + text + "': expected a whole number from 0 to " + std::to_string(most);
+      },
+      "");
+}
+
 }  // namespace cloister::tools

@@ -403,10 +403,14 @@ def autostart_words(machine):
     one = m.get("/v1/domains/one")
     assert (one["autostart"], one["order"], one["delay_seconds"]) == ("last", 7, 2), one
     assert re.search(rb"^autostart +last$", cloister("info", "one"), re.M)
-    for words in (("never",), ("on", "--order", "-1"), ("on", "--order", "4294967296"), ("on", "--delay", "x")):
-        cloister("autostart", "one", *words, status=WRONG)
-    for body in ({"autostart": "never"}, {"order": -1}, {"delay_seconds": "1"}, {}, {"state": "on"}):
+    cloister("autostart", "one", "never", status=WRONG)
+    for option, most, values in (("order", 2**32 - 1, ("-1", "4294967296", "x")), ("delay", 3600, ("3601", "-1", "1e3"))):
+        for value in values:
+            cloister("autostart", "one", "on", f"--{option}", value, status=WRONG)
+            assert f"--{option}: '{value}': expected a whole number from 0 to {most}" in cloister.said, cloister.said
+    for body in ({"autostart": "never"}, {"order": -1}, {"delay_seconds": "1"}, {"delay_seconds": 3601}, {}, {"state": "on"}):
         assert m.request("PATCH", "/v1/domains/one", body).status == 400, body
+    cloister("autostart", "one", "last", "--order", str(2**32 - 1), "--delay", "3600")
     assert b"to be started: none" in cloister("host")
 
 

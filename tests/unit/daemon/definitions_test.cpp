@@ -10,6 +10,7 @@
 
 #include "unit/daemon/test_daemon.hpp"
 #include "unit/toolstack/run_cloister.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace cloister::tests {
 namespace {
@@ -45,6 +46,14 @@ TEST(DefinitionFile, KeepsEveryField) {
   EXPECT_EQ(read->autostart, Autostart::last);
   EXPECT_EQ(read->order, 7u);
   EXPECT_EQ(read->delay_seconds, 8u);
+}
+
+TEST(DefinitionFile, OfBeforeDelaysHadABoundIsUnderstood) {
+  Definition old = some();
+  old.delay_seconds = ~0u;
+  const auto read = read_definition(write_definition(old));
+  ASSERT_TRUE(read) << read.error();
+  EXPECT_EQ(read->delay_seconds, longest_start_delay);
 }
 
 struct Wrong {

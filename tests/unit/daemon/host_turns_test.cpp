@@ -11,6 +11,7 @@
 #include "daemon/autostart.hpp"
 #include "unit/daemon/test_daemon.hpp"
 #include "unit/toolstack/run_cloister.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace cloister::tests {
 namespace {
@@ -336,13 +337,18 @@ class Schedule : public testing::Test {
  protected:
   const Clock::time_point start_ = Clock::now();
   Clock::time_point at(int time) const { return start_ + seconds(time); }
+  /// Its uuid.
+  static std::optional<std::string> next(auto& schedule, Clock::time_point now) {
+    const std::optional<PendingStart> found = schedule.next(now);
+    return found ? std::optional(found->uuid) : std::nullopt;
+  }
 };
 
 TEST_F(Schedule, HasOneAfterTheOther) {
   StartSchedule schedule({one("a"), one("b")});
-  EXPECT_EQ(schedule.next(at(0)), "a");
-  EXPECT_EQ(schedule.next(at(0)), "b") << "without a delay it need not have started";
-  EXPECT_EQ(schedule.next(at(0)), std::nullopt);
+  EXPECT_EQ(next(schedule, at(0)), "a");
+  EXPECT_EQ(next(schedule, at(0)), "b") << "without a delay it need not have started";
+  EXPECT_EQ(next(schedule, at(0)), std::nullopt);
   EXPECT_EQ(schedule.next_time(), std::nullopt);
   schedule.started("b", at(1));
   EXPECT_FALSE(schedule.done());
@@ -352,26 +358,26 @@ TEST_F(Schedule, HasOneAfterTheOther) {
 
 TEST_F(Schedule, WaitsForTheDelayOfTheOneBefore) {
   StartSchedule schedule({one("a", 5), one("b")});
-  EXPECT_EQ(schedule.next(at(0)), "a");
-  EXPECT_EQ(schedule.next(at(9)), std::nullopt) << "it has not started";
+  EXPECT_EQ(next(schedule, at(0)), "a");
+  EXPECT_EQ(next(schedule, at(9)), std::nullopt) << "it has not started";
   EXPECT_EQ(schedule.next_time(), std::nullopt);
   schedule.started("a", at(10));
-  EXPECT_EQ(schedule.next(at(14)), std::nullopt);
+  EXPECT_EQ(next(schedule, at(14)), std::nullopt);
   EXPECT_EQ(schedule.next_time(), at(15));
-  EXPECT_EQ(schedule.next(at(15)), "b");
+  EXPECT_EQ(next(schedule, at(15)), "b");
 }
 
 TEST_F(Schedule, OneThatFailsIsTriedAgainBesideTheRest) {
   StartSchedule schedule({one("a", 5), one("b", 0, 4)});
-  EXPECT_EQ(schedule.next(at(0)), "a");
+  EXPECT_EQ(next(schedule, at(0)), "a");
   EXPECT_TRUE(schedule.failed("a", at(1)));
-  EXPECT_EQ(schedule.next(at(1)), "a") << "at once, the first times";
-  EXPECT_EQ(schedule.next(at(1)), "b") << "there is no start to wait after";
+  EXPECT_EQ(next(schedule, at(1)), "b") << "there is no start to wait after, and it was never tried";
+  EXPECT_EQ(next(schedule, at(1)), "a") << "at once, the first times";
   int tries = 1;
   auto now = at(1);
   while (schedule.failed("b", now)) {
     now = *schedule.next_time();
-    EXPECT_EQ(schedule.next(now), "b");
+    EXPECT_EQ(next(schedule, now), "b");
     ++tries;
   }
   EXPECT_EQ(tries, 5) << "the first, and as many as its limit";
@@ -379,6 +385,34 @@ TEST_F(Schedule, OneThatFailsIsTriedAgainBesideTheRest) {
   EXPECT_FALSE(schedule.done());
   schedule.started("a", now);
   EXPECT_TRUE(schedule.done());
+}
+
+/// Whose every start hangs, or who says that the next one comes late.
+TEST_F(Schedule, OfOneUserHoldsUpNoOther) {
+  constexpr unsigned other = 7;
+  std::vector<PendingStart> all{one("slow"), one("never"), one("third", longest_start_delay), one("web", 5), one("db")};
+  for (std::size_t i = 0; i < 3; ++i) all[i].user = other;
+  StartSchedules schedule(all, 2);
+  EXPECT_EQ(schedule.most(), 4u);
+  std::vector<std::string> first;
+  while (const auto what = next(schedule, at(0))) first.push_back(*what);
+  EXPECT_THAT(first, testing::UnorderedElementsAre("slow", "never", "web")) << "two of a user's, and one with a delay";
+  schedule.started(all[3], at(1));
+  EXPECT_EQ(schedule.next_time(), at(6));
+  EXPECT_EQ(next(schedule, at(6)), "db");
+  EXPECT_TRUE(schedule.failed(all[0], at(6)));
+  EXPECT_EQ(next(schedule, at(6)), "third");
+  EXPECT_EQ(next(schedule, at(6)), std::nullopt);
+}
+
+/// With fewer threads than there are domains to start.
+TEST_F(Schedule, UsersTakeTurns) {
+  std::vector<PendingStart> all{one("a"), one("b"), one("c"), one("d")};
+  for (std::size_t i : {2u, 3u}) all[i].user = 7;
+  StartSchedules schedule(all, 2);
+  std::vector<unsigned> whose;
+  while (const auto what = schedule.next(at(0))) whose.push_back(what->user);
+  EXPECT_THAT(whose, testing::AnyOf(ElementsAre(0, 7, 0, 7), ElementsAre(7, 0, 7, 0)));
 }
 
 TEST_F(Schedule, OfNoneIsDone) { EXPECT_TRUE(StartSchedule({}).done()); }
