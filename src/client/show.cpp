@@ -73,9 +73,12 @@ std::string difference_of(const Json& keys) {
 
 /// What is still to be started with the host, and what could not be.
 std::string starts_of(const Json& autostart) {
-  std::string text = "to be started: " + plain(autostart.value("pending", Json::array()));
+  std::string text = autostart.value("going_down", false) ? "the host goes down, none is started; " : "";
+  text += "to be started: " + plain(autostart.value("pending", Json::array()));
   for (const Json& one : autostart.value("failed", Json::array()))
-    text += fmt::format("; {} was not started: {}", one.value("name", ""), one.value("reason", ""));
+    text += fmt::format("; {} {}: {}", one.value("name", ""),
+                        one.value("retried", false) ? "could not be started yet" : "was not started",
+                        one.value("reason", ""));
   return text;
 }
 
@@ -166,7 +169,10 @@ int list(const Common& common, bool all) {
                  digits(d, "memory_mib"), digits(d, "epc_mib"),
                  lives ? fmt::format("{:.1f}", d.value("cpu_seconds", 0.0)) : "-"});
       if (const std::string why = d.value("failed", ""); !why.empty())
-        failed += fmt::format("\n{} was not started with the host: {}\n", d.value("name", ""), why);
+        failed += fmt::format("\n{} {}: {}\n", d.value("name", ""),
+                              d.value("retried", false) ? "could not be started with the host yet, and is tried again"
+                                                        : "was not started with the host",
+                              why);
     }
     return table.text() + failed;
   });

@@ -30,7 +30,7 @@ constexpr const char* kept_back = "who may control it is told why";
 
 DomainInfo as_seen(const ApiCall& call, DomainInfo domain) {
   if (reads_text(call, domain.owner)) return domain;
-  if (!domain.start_failed.empty()) domain.start_failed = kept_back;
+  if (!domain.start_failed.why.empty()) domain.start_failed.why = kept_back;
   if (names_a_dump(domain.silicon)) domain.silicon = "a dump";
   return domain;
 }
@@ -38,8 +38,9 @@ DomainInfo as_seen(const ApiCall& call, DomainInfo domain) {
 Response get_host(const ApiCall& call) {
   json host = view_host(call.domains.machine(), call.host, call.domains.memory());
   AutostartInfo autostart = call.domains.autostart();
-  for (auto& [name, why] : autostart.failed) {
-    if (const auto domain = call.domains.find(name); !domain || !reads_text(call, domain->owner)) why = kept_back;
+  for (auto& [name, failure] : autostart.failed) {
+    if (const auto domain = call.domains.find(name); !domain || !reads_text(call, domain->owner))
+      failure.why = kept_back;
   }
   host["autostart"] = view(autostart);
   return reply(host);

@@ -109,9 +109,10 @@ Response define_and_start(const ApiCall& call, const CreateRequest& request) {
 }
 
 Response post_host_down(const ApiCall& call) {
-  const auto stopping = call.domains.host_down();
-  if (!stopping) return refuse(stopping.error());
-  return reply({{"at_once", call.domains.machine().stop_at_once}, {"domains", view(*stopping)}});
+  const HostDown down = call.domains.host_down();
+  json answer{{"at_once", call.domains.machine().stop_at_once}, {"domains", view(down.domains)}};
+  if (!down.not_noted.empty()) answer["not_noted"] = down.not_noted;
+  return reply(answer);
 }
 
 Response post_host_up(const ApiCall& call) {

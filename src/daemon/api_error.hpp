@@ -10,8 +10,9 @@ namespace cloister::toolstack {
 struct ApiError {
   int status = 500;
   std::string message{};
-  std::string file{};        ///< of the configuration; empty: the error does not stand there
-  u32 line = 0, column = 0;  ///< 0: the file as a whole
+  std::string file{};           ///< of the configuration; empty: the error does not stand there
+  u32 line = 0, column = 0;     ///< 0: the file as a whole
+  bool host_goes_down = false;  ///< nothing is wrong with what was asked: it is not the time
 };
 
 /// Of a configuration, with the place in it.

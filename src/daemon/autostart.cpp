@@ -13,6 +13,13 @@ namespace {
 /// Of all users' together. With fewer than their domains would have, users take turns.
 constexpr std::size_t most_threads = 256;
 
+/// Whether the host still goes down is looked at so often.
+constexpr std::chrono::milliseconds turn_interval{500};
+
+std::string text_of(const ApiError& error) {
+  return error.file.empty() ? error.message : format(error.file, {{error.line, error.column}, error.message});
+}
+
 }  // namespace
 
 AutostartThreads::AutostartThreads(Domains& domains, u32 at_once)
@@ -35,7 +42,9 @@ void AutostartThreads::run() {
   using Clock = Restarts::Clock;
   const MutexLock held(lock_);
   while (!stopping_ && !schedule_.done()) {
-    if (const auto what = schedule_.next(Clock::now())) {
+    if (domains_.going_down()) {
+      changed_.wait_until(lock_, Clock::now() + turn_interval);
+    } else if (const auto what = schedule_.next(Clock::now())) {
       attempt(*what);
       changed_.notify_all();
     } else {
@@ -45,28 +54,33 @@ void AutostartThreads::run() {
 }
 
 void AutostartThreads::attempt(const PendingStart& what) {
-  tl::expected<void, ApiError> result;
+  std::optional<ApiError> error;
   {
     const MutexUnlock apart(lock_);
-    const auto pending = domains_.autostart().pending;
-    if (std::ranges::any_of(pending, [&](const PendingStart& one) { return one.uuid == what.uuid; })) {
+    if (domains_.is_pending(what.uuid)) {
       if (auto started = domains_.start(what.uuid, false); !started && !domains_.lives(what.uuid))
-        result = tl::unexpected(started.error());
+        error = started.error();
     }
   }
   const auto now = Restarts::Clock::now();
-  if (result) {
+  if (!error) {
     schedule_.started(what, now);
     domains_.settle(what.uuid, "");
     return;
   }
-  const ApiError& error = result.error();
-  const std::string why =
-      error.file.empty() ? error.message : format(error.file, {{error.line, error.column}, error.message});
+  if (error->host_goes_down) {
+    schedule_.held(what);
+    return;
+  }
+  const std::string why = text_of(*error);
   const bool again = schedule_.failed(what, now);
   log(again ? LogLevel::warning : LogLevel::error, again ? "start-failed" : "start-given-up",
       {{"domain", what.name}, {"uuid", what.uuid}, {"error", why}});
-  if (!again) domains_.settle(what.uuid, why);
+  if (again) {
+    domains_.not_yet(what.uuid, why);
+  } else {
+    domains_.settle(what.uuid, why);
+  }
 }
 
 }  // namespace cloister::toolstack

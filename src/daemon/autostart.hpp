@@ -1,5 +1,6 @@
 // Starts what is to be started since the host came up (host_turns.cpp), as start_schedule.hpp has it, so many of each
-// user's at a time. Of one that cannot be started the last reason is kept.
+// user's at a time. Of one that cannot be started the last reason is kept. While the host goes down none is started;
+// they go on if it stays up after all.
 #pragma once
 
 #include <thread>

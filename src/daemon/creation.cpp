@@ -131,6 +131,10 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   const u64 ramdisk_bytes = checked.images.ramdisk_bytes;
   const MutexLock held(lock_);
   if (const auto why = in_the_way(config, definition)) return tl::unexpected(*why);
+  if (host_record_.going_down)
+    return tl::unexpected(ApiError{.status = 503,
+                                   .message = "the host goes down: until `cloister host-up` no domain is started",
+                                   .host_goes_down = true});
   if (!machine_unread_.empty())
     return tl::unexpected(
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});

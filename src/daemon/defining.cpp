@@ -224,7 +224,7 @@ DefinitionCounts Domains::definition_counts() const {
   for (const auto& [uuid, defined] : definitions_) {
     ++counts.by_word[static_cast<std::size_t>(defined.definition.autostart)];
     if (living(uuid) == nullptr) ++counts.shut_off;
-    if (host_record_.failed.contains(uuid)) ++counts.failed;
+    if (!start_failure(defined.definition).why.empty()) ++counts.failed;
   }
   return counts;
 }

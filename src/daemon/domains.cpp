@@ -229,8 +229,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   info.owner = defined.definition.owner;
   info.terms = defined.definition;
   set_wishes(info, defined.config, machine());
-  if (const auto failed = host_record_.failed.find(info.uuid); failed != host_record_.failed.end())
-    info.start_failed = failed->second;
+  info.start_failed = start_failure(defined.definition);
   return info;
 }
 

@@ -38,6 +38,12 @@ namespace cloister::toolstack {
 
 ApiError no_such_domain(const std::string& key);
 
+/// Of a domain that could not be started since the host came up.
+struct StartFailure {
+  std::string why;
+  bool retried = false;  ///< it is tried again; what is said is of the last time
+};
+
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;  ///< id 0: shut off
@@ -54,7 +60,7 @@ struct DomainInfo {
   Grants grants;
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
-  std::string start_failed;                ///< why it was not started since the host came up; empty: no such thing
+  StartFailure start_failed;               ///< since the host came up; empty: no such thing
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand
@@ -88,13 +94,18 @@ struct Stopping {
   u32 order = 0, shutdown_timeout = 0;  ///< seconds
   HostShutdown how = HostShutdown::shutdown;
 };
+struct HostDown {
+  std::vector<Stopping> domains;  ///< in the order in which they are to be ended
+  std::string not_noted;          ///< why it could not be written down what ran; empty: it is
+};
 struct DefinitionCounts {
   std::array<u64, 3> by_word{};  ///< by Autostart
   u64 shut_off = 0, failed = 0;  ///< failed: to be started since the host came up
 };
 struct AutostartInfo {
-  std::vector<PendingStart> pending;          ///< in their order
-  std::map<std::string, std::string> failed;  ///< by name: why
+  bool going_down = false;                     ///< the host: nothing is started
+  std::vector<PendingStart> pending;           ///< in their order
+  std::map<std::string, StartFailure> failed;  ///< by name
 };
 
 /// The accounts of one package.
@@ -170,15 +181,20 @@ class Domains {
   DefinitionCounts definition_counts() const;
 
   // the host (host_turns.cpp)
-  /// Notes what runs, for those that are started again if they ran; the order in which all are to be ended.
-  tl::expected<std::vector<Stopping>, ApiError> host_down();
-  /// Forgets it.
+  /// Notes what runs, for those that are started again if they ran. From now on none is started, also by the next
+  /// daemon.
+  HostDown host_down();
+  /// It does not go down, or is up again: forgets what was noted, also where that cannot be written down.
   tl::expected<void, ApiError> host_up();
+  bool going_down() const;
   AutostartInfo autostart() const;
+  bool is_pending(const std::string& uuid) const;
   /// Whether there is a guest of it: not while it is created, or ends.
   bool lives(const std::string& uuid) const;
   /// One that was pending is started, or was tried for the last time: why it could not be.
   void settle(const std::string& uuid, const std::string& failure);
+  /// One that is pending could not be started, and is tried again.
+  void not_yet(const std::string& uuid, const std::string& failure);
 
   /// What its processors answer, and why.
   tl::expected<Policies, ApiError> policies(const std::string& key) const;
@@ -226,7 +242,11 @@ class Domains {
   void read_definitions() CLOISTER_REQUIRES(lock_);
   void host_turns(const RecordsRead& records) CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> keep(HostRecord record) CLOISTER_REQUIRES(lock_);
+  /// What is so whether it can be written down or not; it is tried again with the next change.
+  tl::expected<void, std::string> keep_anyway(HostRecord record) CLOISTER_REQUIRES(lock_);
   void settled(const std::string& uuid, const std::string& failure) CLOISTER_REQUIRES(lock_);
+  bool pending(const Definition& definition) const CLOISTER_REQUIRES(lock_);
+  StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
 
   // recovery
   void keep(const DomainRecord& record) const;
@@ -308,6 +328,8 @@ class Domains {
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
+  /// Why those that are still to be started could not be the last time, by uuid; the next daemon tries them anew.
+  std::map<std::string, std::string> not_yet_ CLOISTER_GUARDED_BY(lock_);
   /// What is to be started is on disk; else records of what has died stay, from which the next daemon takes it.
   bool host_kept_ CLOISTER_GUARDED_BY(lock_) = true;
   /// The file could be neither understood nor moved: it stays as it is, and this daemon's word is its own alone.

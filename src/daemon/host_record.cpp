@@ -24,12 +24,10 @@ std::vector<std::string> read_uuids(JsonFields& fields, const char* name) {
 }  // namespace
 
 std::string write_host_record(const HostRecord& record) {
-  nlohmann::json object{{"version", host_record_version},
-                        {"boot", record.start.boot},
-                        {"pid_namespace", record.start.pid_namespace},
-                        {"ran", record.ran},
-                        {"pending", record.pending},
-                        {"failed", record.failed}};
+  nlohmann::json object{
+      {"version", host_record_version},  {"boot", record.start.boot}, {"pid_namespace", record.start.pid_namespace},
+      {"going_down", record.going_down}, {"ran", record.ran},         {"pending", record.pending},
+      {"failed", record.failed}};
   if (record.start.first_process) object["first_process"] = *record.start.first_process;
   return json_text(object);
 }
@@ -45,6 +43,7 @@ tl::expected<HostRecord, std::string> read_host_record(std::string_view text) {
     fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, host_record_version));
   fields.text("boot", record.start.boot).number("pid_namespace", record.start.pid_namespace);
   if (fields.has("first_process")) fields.number("first_process", record.start.first_process.emplace());
+  if (fields.has("going_down")) fields.boolean("going_down", record.going_down);
   record.ran = read_uuids(fields, "ran");
   record.pending = read_uuids(fields, "pending");
   if (fields.ok() && !(object->contains("failed") && (*object)["failed"].is_object()))

@@ -1,5 +1,5 @@
-// What the daemon remembers of the host: which start of it this is, what ran when it went down, and what is still to be
-// started since it came up. One file, STATE/host.json, always written whole.
+// What the daemon remembers of the host: which start of it this is, whether it goes down and what ran then, and what is
+// still to be started since it came up. One file, STATE/host.json, always written whole.
 #pragma once
 
 #include <map>
@@ -18,6 +18,7 @@ inline constexpr u32 host_record_version = 1;
 /// Definitions are named by their uuid; one that is not there any more counts for nothing.
 struct HostRecord {
   HostStart start{};                            ///< with an empty boot id: not known
+  bool going_down = false;                      ///< so it was said, and not that it stays after all
   std::vector<std::string> ran{};               ///< when it was said that the host goes down
   std::vector<std::string> pending{};           ///< to be started
   std::map<std::string, std::string> failed{};  ///< why those could not be started

@@ -49,6 +49,16 @@ tl::expected<void, std::string> Domains::keep(HostRecord record) {
   return {};
 }
 
+tl::expected<void, std::string> Domains::keep_anyway(HostRecord record) {
+  const HostRecord wanted = record;
+  auto kept = keep(std::move(record));
+  if (!kept) {
+    host_record_ = wanted;
+    host_kept_ = false;
+  }
+  return kept;
+}
+
 void Domains::host_turns(const RecordsRead& records) {
   auto before = around_.records->host();
   if (!before) {
@@ -89,19 +99,16 @@ void Domains::host_turns(const RecordsRead& records) {
   }
   log(LogLevel::info, known ? "host-started" : "host-first-seen",
       {{"boot", now->boot}, {"to_start", std::to_string(next.pending.size())}});
-  const HostRecord wanted = next;
-  if (auto kept = keep(std::move(next)); !kept) {
+  if (auto kept = keep_anyway(std::move(next)); !kept)
     log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
-    host_record_ = wanted;
-    host_kept_ = false;
-  }
 }
 
-tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
+HostDown Domains::host_down() {
   const MutexLock held(lock_);
   // Asked again, it is what ran the first time, too: some have ended meanwhile.
   HostRecord next = host_record_;
-  std::vector<Stopping> all;
+  next.going_down = true;
+  HostDown down;
   for (const auto& [id, domain] : table_) {
     if (domain->life.over()) continue;
     Stopping one{.domain = info(*domain),
@@ -112,27 +119,58 @@ tl::expected<std::vector<Stopping>, ApiError> Domains::host_down() {
       one.order = one.domain.terms->order;
       if (std::ranges::find(next.ran, one.domain.uuid) == next.ran.end()) next.ran.push_back(one.domain.uuid);
     }
-    all.push_back(std::move(one));
+    down.domains.push_back(std::move(one));
   }
-  if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  // Domains are better off with their power buttons pressed than on a host that ends without, so they are ended even if
+  // nothing can be written down.
+  if (auto kept = keep_anyway(std::move(next)); !kept) down.not_noted = kept.error();
+  if (host_sealed_) down.not_noted = paths_.host_record().string() + " cannot be understood, and stays as it is";
   // The reverse of their order, and the youngest first.
-  std::ranges::sort(all, [](const Stopping& a, const Stopping& b) {
+  std::ranges::sort(down.domains, [](const Stopping& a, const Stopping& b) {
     return std::pair(a.order, a.domain.id) > std::pair(b.order, b.domain.id);
   });
-  return all;
+  return down;
 }
 
 tl::expected<void, ApiError> Domains::host_up() {
   const MutexLock held(lock_);
   HostRecord next = host_record_;
+  next.going_down = false;
   next.ran.clear();
-  if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(ApiError{500, kept.error()});
+  if (auto kept = keep_anyway(std::move(next)); !kept)
+    return tl::unexpected(
+        ApiError{500, "domains are started again, but a daemon that starts anew does not know that: " + kept.error()});
   return {};
+}
+
+bool Domains::going_down() const {
+  const MutexLock held(lock_);
+  return host_record_.going_down;
+}
+
+bool Domains::pending(const Definition& definition) const {
+  return definition.autostart != Autostart::off &&
+         std::ranges::find(host_record_.pending, definition.uuid) != host_record_.pending.end();
+}
+
+bool Domains::is_pending(const std::string& uuid) const {
+  const MutexLock held(lock_);
+  const Defined* const defined = definitions_.with_uuid(uuid);
+  return defined != nullptr && pending(defined->definition);
+}
+
+StartFailure Domains::start_failure(const Definition& definition) const {
+  if (const auto found = host_record_.failed.find(definition.uuid); found != host_record_.failed.end())
+    return {.why = found->second};
+  const auto found = not_yet_.find(definition.uuid);
+  if (found == not_yet_.end() || definition.autostart == Autostart::off) return {};
+  return {.why = found->second, .retried = true};
 }
 
 AutostartInfo Domains::autostart() const {
   const MutexLock held(lock_);
   AutostartInfo all;
+  all.going_down = host_record_.going_down;
   for (const std::string& uuid : host_record_.pending) {
     const Defined* const defined = definitions_.with_uuid(uuid);
     if (defined != nullptr && defined->definition.autostart != Autostart::off)
@@ -141,8 +179,9 @@ AutostartInfo Domains::autostart() const {
   std::ranges::sort(all.pending, [](const PendingStart& a, const PendingStart& b) {
     return std::tie(a.order, a.name) < std::tie(b.order, b.name);
   });
-  for (const auto& [uuid, why] : host_record_.failed) {
-    if (const Defined* const defined = definitions_.with_uuid(uuid)) all.failed.emplace(defined->definition.name, why);
+  for (const auto& [uuid, defined] : definitions_) {
+    if (StartFailure failure = start_failure(defined.definition); !failure.why.empty())
+      all.failed.emplace(defined.definition.name, std::move(failure));
   }
   return all;
 }
@@ -152,10 +191,16 @@ void Domains::settle(const std::string& uuid, const std::string& failure) {
   settled(uuid, failure);
 }
 
+void Domains::not_yet(const std::string& uuid, const std::string& failure) {
+  const MutexLock held(lock_);
+  if (definitions_.with_uuid(uuid) != nullptr) not_yet_.insert_or_assign(uuid, as_kept(failure));
+}
+
 void Domains::settled(const std::string& uuid, const std::string& failure) {
   HostRecord next = host_record_;
   std::erase(next.pending, uuid);
   next.failed.erase(uuid);
+  not_yet_.erase(uuid);
   if (!failure.empty()) next.failed.emplace(uuid, as_kept(failure));
   if (auto kept = keep(std::move(next)); !kept)
     log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});

@@ -61,6 +61,11 @@ bool StartSchedule::failed(const std::string& uuid, Time now) {
   return wait.has_value();
 }
 
+void StartSchedule::held(const std::string& uuid) {
+  One& that = one(uuid);
+  that.state = that.state == State::first_try ? State::fresh : State::waiting;
+}
+
 bool StartSchedule::done() const {
   return std::ranges::all_of(all_, [](const One& one) { return one.state == State::over; });
 }
@@ -110,6 +115,8 @@ StartSchedule& StartSchedules::ended(const PendingStart& what) {
 void StartSchedules::started(const PendingStart& what, Time now) { ended(what).started(what.uuid, now); }
 
 bool StartSchedules::failed(const PendingStart& what, Time now) { return ended(what).failed(what.uuid, now); }
+
+void StartSchedules::held(const PendingStart& what) { ended(what).held(what.uuid); }
 
 bool StartSchedules::done() const {
   return std::ranges::all_of(users_, [](const auto& entry) { return entry.second.schedule.done(); });

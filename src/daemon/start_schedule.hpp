@@ -40,6 +40,8 @@ class StartSchedule {
   void started(const std::string& uuid, Time now);
   /// False: it is not tried again.
   bool failed(const std::string& uuid, Time now);
+  /// It was not the time to start anything: as if it had not been tried.
+  void held(const std::string& uuid);
   /// None is left that is under way, or will be.
   bool done() const;
 
@@ -74,6 +76,7 @@ class StartSchedules {
   std::optional<Time> next_time() const;
   void started(const PendingStart& what, Time now);
   bool failed(const PendingStart& what, Time now);
+  void held(const PendingStart& what);
   bool done() const;
 
  private:

@@ -64,7 +64,10 @@ json view(const DomainInfo& domain) {
     view["delay_seconds"] = domain.terms->delay_seconds;
     if (domain.id != 0) view["differs"] = domain.differs;
   }
-  if (!domain.start_failed.empty()) view["failed"] = domain.start_failed;
+  if (!domain.start_failed.why.empty()) {
+    view["failed"] = domain.start_failed.why;
+    view["retried"] = domain.start_failed.retried;
+  }
   if (!domain.warnings.empty()) view["warnings"] = domain.warnings;
   return view;
 }
@@ -87,8 +90,9 @@ json view(const DefinitionInfo& info) {
 json view(const AutostartInfo& autostart) {
   json pending = json::array(), failed = json::array();
   for (const PendingStart& one : autostart.pending) pending.push_back(one.name);
-  for (const auto& [name, why] : autostart.failed) failed.push_back({{"name", name}, {"reason", why}});
-  return {{"pending", std::move(pending)}, {"failed", std::move(failed)}};
+  for (const auto& [name, failure] : autostart.failed)
+    failed.push_back({{"name", name}, {"reason", failure.why}, {"retried", failure.retried}});
+  return {{"going_down", autostart.going_down}, {"pending", std::move(pending)}, {"failed", std::move(failed)}};
 }
 
 json view(const std::vector<Stopping>& stopping) {

@@ -481,7 +481,14 @@ def host_down(machine):
     # With nothing to end it has nothing to say but that.
     cloister("host-down")
     assert cloister.said == "cloister: no domain runs\n", cloister.said
+    # Nothing starts behind its back, whoever asks.
+    m.restart()
+    for words in (("start", "at-once"), ("create", cloister.file("new", domain_config("new", m.kernel("ends"), epc=0)))):
+        cloister(*words, status=FAILED)
+        assert "the host goes down" in cloister.said, cloister.said
+    assert b"the host goes down, none is started" in cloister("host")
     cloister("host-up")
+    cloister("start", "at-once")
 
 
 CASES = {

@@ -104,7 +104,7 @@ TEST(Access, WhatQuotesATextIsForWhoMayReadIt) {
   daemon.restart();
   ASSERT_TRUE(daemon.define("a"));
   daemon->settle(daemon->find("a")->uuid, "/secret/\x1b]0;\n" + std::string(5000, 'x'));
-  const std::string kept = daemon->find("a")->start_failed;
+  const std::string kept = daemon->find("a")->start_failed.why;
   EXPECT_EQ(kept.substr(0, 14), "/secret/?]0;?x");
   EXPECT_LT(kept.size(), 1100u);
   const HttpServer::Handlers handlers = api_handlers(*daemon, {});

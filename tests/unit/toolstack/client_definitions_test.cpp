@@ -113,7 +113,9 @@ TEST_F(Definitions, AreListedWithTheReasonOfAFailure) {
   serve("GET", "/v1/domains", 200, R"([
     {"id": 5, "name": "web", "state": "running", "vcpus": 4, "memory_mib": 512, "epc_mib": 64, "cpu_seconds": 12.34},
     {"id": 0, "name": "off", "state": "shut off", "vcpus": 1, "memory_mib": 16, "epc_mib": 0, "cpu_seconds": 0,
-     "failed": "cannot use kernel '/k'"}])");
+     "failed": "cannot use kernel '/k'", "retried": false},
+    {"id": 0, "name": "mail", "state": "shut off", "vcpus": 1, "memory_mib": 16, "epc_mib": 0, "cpu_seconds": 0,
+     "failed": "no EPC", "retried": true}])");
   start();
   const Result result = capture([&] { return list(common_, true); });
   EXPECT_THAT(asked_, ElementsAre("GET /v1/domains?all=true"));
@@ -121,8 +123,11 @@ TEST_F(Definitions, AreListedWithTheReasonOfAFailure) {
             "NAME  ID  STATE     VCPUS  MEM(MiB)  EPC(MiB)  CPU TIME(s)\n"
             "web    5  running       4       512        64         12.3\n"
             "off    -  shut off      1        16         0            -\n"
+            "mail   -  shut off      1        16         0            -\n"
             "\n"
-            "off was not started with the host: cannot use kernel '/k'\n");
+            "off was not started with the host: cannot use kernel '/k'\n"
+            "\n"
+            "mail could not be started with the host yet, and is tried again: no EPC\n");
 }
 
 /// What another user wrote neither moves the cursor nor looks like a line of its own.
@@ -161,10 +166,14 @@ TEST_F(Definitions, AreShownWithWhatDiffers) {
 
 TEST_F(Definitions, OfTheHostAreShown) {
   serve("GET", "/v1/host", 200,
-        R"({"cpus": 2, "autostart": {"pending": ["a", "b"], "failed": [{"name": "c", "reason": "no EPC"}]}})");
+        R"({"cpus": 2, "autostart": {"going_down": true, "pending": ["a", "b"],
+            "failed": [{"name": "c", "reason": "no EPC", "retried": false},
+                       {"name": "a", "reason": "no kernel", "retried": true}]}})");
   start();
-  EXPECT_THAT(capture([&] { return host(common_); }).out,
-              HasSubstr("autostart  to be started: a, b; c was not started: no EPC\n"));
+  EXPECT_THAT(
+      capture([&] { return host(common_); }).out,
+      HasSubstr("autostart  the host goes down, none is started; to be started: a, b; c was not started: no EPC; "
+                "a could not be started yet: no kernel\n"));
 }
 
 // The file is the user's own, and what is sent is what the editor left, for the text that it was shown.
@@ -372,6 +381,16 @@ TEST_F(HostDown, OutlivesARestartOfTheDaemonAndDomainsThatHaveGone) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(done_, ElementsAre("press 1"));
   EXPECT_THAT(result.err, HasSubstr("d7 has ended, 1 of 2 stopped\n"));
+}
+
+// Which is worth a word at the end, when there may be room: it ends them all the same.
+TEST_F(HostDown, FailsAfterTheirEndIfItIsNotKnownWhatRan) {
+  domains_ = {{1, {}}};
+  serve_domains(R"({"at_once": 1, "not_noted": "no space left", "domains": [)" + stopping(1, 0, 60) + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, exit_status::failed);
+  EXPECT_THAT(done_, testing::Contains("press 1"));
+  EXPECT_THAT(result.err, HasSubstr("no domain runs, but cloisterd cannot write down which ones ran: no space left\n"));
 }
 
 TEST_F(HostDown, FailsWhileADomainLives) {
