@@ -54,6 +54,11 @@ void Domains::compare(Domain& domain) const {
 /// What is to be kept, if nothing is in the way.
 tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& request, const DomainConfig& config) {
   const CreateRequest& as = request.as;
+  const auto with_room = [this](const Definition& next) CLOISTER_REQUIRES(lock_) -> tl::expected<Definition, ApiError> {
+    if (const auto why = definitions_.no_room_for(next, !is_master(next.owner.user, {}, ::geteuid())))
+      return tl::unexpected(ApiError{507, *why});
+    return next;
+  };
   const Defined* const before = definitions_.with_name(config.name);
   if (before != nullptr && !may_define(before->definition.owner, as.owner))
     return tl::unexpected(not_yours(config.name));
@@ -67,7 +72,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
     next.text = as.config;
     next.file = as.file;
     next.directory = as.directory;
-    return next;
+    return with_room(next);
   }
   if (name_taken(config.name))
     return tl::unexpected(ApiError{
@@ -75,11 +80,6 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
         "'" + config.name + "' lives and is not defined: it can be when it has ended; create --persist does both"});
   if (!config.uuid.empty() && uuid_taken(config.uuid))
     return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
-  if (definitions_.count() >= Definitions::most)
-    return tl::unexpected(ApiError{507, "there are " + std::to_string(Definitions::most) + " definitions already"});
-  if (!is_master(as.owner.user, {}, ::geteuid()) && definitions_.count_of(as.owner.user) >= Definitions::of_a_user)
-    return tl::unexpected(ApiError{
-        507, "you have " + std::to_string(Definitions::of_a_user) + " definitions already, as many as a user may"});
   Definition made;
   made.uuid = config.uuid.empty() ? new_uuid() : config.uuid;
   made.name = config.name;
@@ -87,7 +87,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
   made.text = as.config;
   made.file = as.file;
   made.directory = as.directory;
-  return made;
+  return with_room(made);
 }
 
 Domains::DefinitionResult Domains::define(const DefineRequest& request) {

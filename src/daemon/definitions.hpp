@@ -5,6 +5,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,8 @@ class Definitions {
   /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
   /// quarter, so that nobody takes them from the others.
   static constexpr std::size_t most = 4096, of_a_user = most / 4;
+  /// Bytes of all texts, which are in memory, too: likewise.
+  static constexpr u64 most_bytes = 64 << 20, bytes_of_a_user = most_bytes / 4;
 
   void put(Defined defined);
   void remove(const std::string& uuid) { by_uuid_.erase(uuid); }
@@ -35,8 +38,9 @@ class Definitions {
   const Defined* find(const std::string& key) const;
   const Defined* with_name(const std::string& name) const;
   const Defined* with_uuid(const std::string& uuid) const;
-  std::size_t count() const { return by_uuid_.size(); }
-  std::size_t count_of(unsigned user) const;
+  /// Why there is no room for a definition, a new one or another text of one that is there; nullopt: there is. bounded:
+  /// its owner is neither root nor the daemon's own user.
+  std::optional<std::string> no_room_for(const Definition& next, bool bounded) const;
 
   auto begin() const { return by_uuid_.begin(); }
   auto end() const { return by_uuid_.end(); }

@@ -381,6 +381,15 @@ def owners(machine):
     assert answer.status == 400, answer.body
     answer = m.request("PUT", "/v1/domains/mine", text("mine", memory=32))
     assert answer.status == 200 and answer.json["owner"] == mine["owner"], answer.body
+    # So many texts are enough; root is not kept out by them.
+    long = "#" * 1_000_000
+    statuses = [member.request("PUT", f"/v1/domains/long{i}", {**text(f"long{i}"), "config": text(f"long{i}")["config"] + long})[0]
+                for i in range(17)]
+    assert statuses == [201] * 16 + [507], statuses
+    status, answer = member.request("PUT", "/v1/domains/mine", {**text("mine"), "config": text("mine")["config"] + long})
+    assert status == 507 and "longer than 16 MiB" in answer["error"]["message"], answer
+    for i in range(16):
+        assert member.request("DELETE", f"/v1/domains/long{i}/definition")[0] == 200
     # Root's own is nobody else's.
     roots = text("roots")
     assert m.request("PUT", "/v1/domains/roots", roots).status == 201

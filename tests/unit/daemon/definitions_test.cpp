@@ -8,6 +8,7 @@
 #include <cctype>
 #include <fstream>
 
+#include "text/uuid.hpp"
 #include "unit/daemon/test_daemon.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 #include "verbs/start_delay.hpp"
@@ -54,6 +55,55 @@ TEST(DefinitionFile, OfBeforeDelaysHadABoundIsUnderstood) {
   const auto read = read_definition(write_definition(old));
   ASSERT_TRUE(read) << read.error();
   EXPECT_EQ(read->delay_seconds, longest_start_delay);
+}
+
+/// `user`: their owner's number, `size`: their text's.
+void add_definitions(Definitions& to, std::size_t count, unsigned user, std::size_t size) {
+  for (std::size_t i = 0; i < count; ++i) {
+    Defined one;
+    one.definition.uuid = new_uuid();
+    one.definition.owner.user = user;
+    one.definition.text = std::string(size, '#');
+    to.put(std::move(one));
+  }
+}
+
+TEST(DefinitionsTogether, AreNotTooMany) {
+  Definitions all;
+  add_definitions(all, Definitions::of_a_user, 1, 0);
+  Definition next = some();
+  EXPECT_EQ(all.no_room_for(next, false), std::nullopt) << "root's";
+  EXPECT_EQ(all.no_room_for(next, true), "user 1 has 1024 definitions already, which is what a user may have");
+  next.uuid = all.begin()->first;
+  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "it is there";
+  next = some();
+  next.owner.user = 2;
+  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "another's";
+  add_definitions(all, Definitions::most - Definitions::of_a_user, 0, 0);
+  EXPECT_EQ(all.no_room_for(next, false), "there are 4096 definitions already");
+}
+
+TEST(DefinitionsTogether, AreNotTooLong) {
+  constexpr std::size_t mib = 1 << 20;
+  Definitions all;
+  add_definitions(all, 15, 1, mib);
+  Definition next = some();
+  next.text = std::string(mib, '#');
+  EXPECT_EQ(all.no_room_for(next, true), std::nullopt);
+  next.text += '#';
+  EXPECT_EQ(all.no_room_for(next, false), std::nullopt) << "root's";
+  EXPECT_THAT(all.no_room_for(next, true).value_or(""),
+              AllOf(HasSubstr("user 1 has definitions with texts of 15728640 bytes already: with this one's 1048577"),
+                    HasSubstr("longer than 16 MiB")));
+  add_definitions(all, 2, 1, mib);  // of before there was a bound
+  next.uuid = all.begin()->first;
+  EXPECT_NE(all.no_room_for(next, true), std::nullopt);
+  next.text.pop_back();
+  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "it is no longer than it was";
+  add_definitions(all, 47, 0, mib);
+  next.uuid = some().uuid;
+  EXPECT_THAT(all.no_room_for(next, false).value_or(""),
+              HasSubstr("there are definitions with texts of 67108864 bytes"));
 }
 
 struct Wrong {
