@@ -66,6 +66,28 @@ def keys_in_a_console(machine):
     m.destroy("deaf")
 
 
+def console_that_nobody_reads(machine):
+    """`cloister console` into a full pipe: Ctrl-] detaches."""
+    m = machine()
+    m.create("talks", epc=0)
+    m.wait_for_ready("talks")
+    fifo = m.run.parent / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    console = [m.settings.programs / "cloister", "--run", m.run, "console", "talks"]
+    with on_terminal(["/bin/sh", "-c", 'exec "$@" >"$0"', fifo, *console]) as (pid, master, slave):
+        wait_until(lambda: is_raw(slave), "the console to take its terminal")
+        type_all(master, b"x" * 20_000)
+        wait_until(lambda: m.console("talks").count(b"x") == 20_000, "all of it on the console")
+        type_all(master, b"\x1d")
+        ended = wait_until(lambda: (found := os.waitpid(pid, os.WNOHANG))[0] and found, "the end")
+        assert os.waitstatus_to_exitcode(ended[1]) == 0, ended
+        assert not is_raw(slave)
+    os.close(reader)
+    m.destroy("talks")
+
+
 def in_pipe(descriptor):
     return struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
 
@@ -161,5 +183,6 @@ def few_threads(machine):
     assert outcomes == {ENDINGS["timeout"], CRASHED}, outcomes
 
 
-CASES = {"run-keys": keys_that_nobody_takes, "console-keys": keys_in_a_console, "run-unread": output_that_nobody_reads,
+CASES = {"run-keys": keys_that_nobody_takes, "console-keys": keys_in_a_console, "console-unread": console_that_nobody_reads,
+         "run-unread": output_that_nobody_reads,
          "run-set-up": set_up, "run-few-threads": few_threads}
