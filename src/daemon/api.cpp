@@ -93,8 +93,13 @@ Response get_domain(const ApiCall& call) {
   return reply(domain);
 }
 Response get_policy(const ApiCall& call) {
-  const auto policies = call.domains.policies(call.domain);
-  return policies ? reply(to_json(*policies)) : refuse(policies.error());
+  auto policies = call.domains.policies(call.domain);
+  if (policies) return reply(to_json(*policies));
+  // That it cannot be made is an error in the domain's text.
+  const auto domain = call.domains.find(call.domain);
+  if (policies.error().status == 500 && !(domain && reads_text(call, domain->owner)))
+    policies.error().message = kept_back;
+  return refuse(policies.error());
 }
 
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }

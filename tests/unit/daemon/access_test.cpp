@@ -121,6 +121,28 @@ TEST(Access, WhatQuotesATextIsForWhoMayReadIt) {
   }
 }
 
+TEST(Access, SoIsWhyThereIsNoPolicy) {
+  const Folder folder;
+  TestDaemon daemon(folder.path());
+  daemon.restart();
+  ASSERT_TRUE(daemon.add("a"));
+  daemon.stop();
+  daemon.change_record([](DomainRecord& record) {
+    record.config += "lewr = 1\n";
+    record.package.launch_control = LaunchControl::locked;
+  });
+  daemon.restart();
+  const HttpServer::Handlers handlers = api_handlers(*daemon, {});
+  const auto ask = [&](unsigned user) {
+    return handlers.handle(
+        {.method = "GET", .path = "/v1/domains/a/policy", .body = "", .peer = peer(user), .query = {}});
+  };
+  EXPECT_NE(ask(::geteuid()).body.find("'lewr'"), std::string::npos) << ask(::geteuid()).body;
+  EXPECT_EQ(ask(::geteuid() + 54321).status, 500);
+  EXPECT_EQ(ask(::geteuid() + 54321).body.find("lewr"), std::string::npos);
+  EXPECT_NE(ask(::geteuid() + 54321).body.find("who may control it is told why"), std::string::npos);
+}
+
 /// Every route, asked by somebody who is neither root nor the daemon's user, for a domain that is the latter's.
 TEST(Access, NoRouteActsForWhoMayNot) {
   const Peer somebody = peer(::geteuid() + 54321);
