@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <httplib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -49,6 +50,7 @@ DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + 
     address_ = unix_address(folder_.get(), "cloisterd.sock").sun_path;
   } else {
     refused_ = folder.error();
+    untrusted_ = ::access(run_folder.c_str(), F_OK) == 0;
   }
 }
 
@@ -57,8 +59,11 @@ Api::Api(const std::string& run_folder) : socket_(run_folder) {}
 Answer<Api::Text> Api::request(const std::string& method, const std::string& path, const std::string& body,
                                const std::string& if_match) const {
   const auto unreachable = [&](const std::string& why) {
-    return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} (is it running? --run names another folder)",
-                               socket_.shown(), why),
+    const char* const hint = socket_.untrusted()
+                                 ? "another user's daemon answers that user: runuser -u USER -- cloister ...;"
+                                 : "is it running?";
+    return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} ({} --run names another folder)",
+                               socket_.shown(), why, hint),
                    exit_status::failed};
   };
   if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused()));

@@ -37,9 +37,11 @@ class DaemonSocket {
   const std::string& shown() const { return shown_; }      ///< its path, for messages
   const std::string& address() const { return address_; }  ///< the same by a descriptor, of any length; empty: refused
   const std::string& refused() const { return refused_; }  ///< why
+  bool untrusted() const { return untrusted_; }            ///< refused, though it is there
  private:
   Fd folder_;
   std::string shown_, address_, refused_;
+  bool untrusted_ = false;
 };
 
 /// One request a call; any thread.

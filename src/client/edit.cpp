@@ -119,10 +119,10 @@ bool is_of_the_text(const Failure& failure) {
          failure.http_status == conflict;
 }
 
-/// Without a terminal nobody answers.
-bool edits_again() {
+/// Without a terminal nobody answers. Who answers by Ctrl-C knows where the text is.
+bool edits_again(const std::string& path) {
   if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) return false;
-  constexpr std::string_view question = "Edit it again? [Y/n] ";
+  const std::string question = fmt::format("What was edited is in {}. Edit it again? [Y/n] ", path);
   (void)write_all(STDERR_FILENO, {reinterpret_cast<const u8*>(question.data()), question.size()});
   std::string line;
   return std::getline(std::cin, line) && !line.starts_with('n') && !line.starts_with('N');
@@ -159,7 +159,7 @@ int edit(const Common& common, const std::string& domain) {
     if (failure.http_status == precondition_failed)
       failure.message = fmt::format("cloister: somebody else has changed {} meanwhile; that stays", name);
     report(failure);
-    if (is_of_the_text(failure) && edits_again()) continue;
+    if (is_of_the_text(failure) && edits_again(file->path())) continue;
     file->keep();
     return failure.exit_status;
   }

@@ -55,14 +55,15 @@ seconds longest_of(const std::vector<Stopping>& all, std::size_t at_a_time, seco
   return longest_stop(times, at_a_time) + patience;
 }
 
-/// Asks until cloisterd answers, or has not answered for too long. 503: it is ending.
+/// Asks until cloisterd answers, or has not answered for too long. 503: it is ending. Whoever looks on is told.
 template <class Ask>
 auto patiently(seconds patience, Ask ask) {
   const auto end = Clock::now() + patience;
-  while (true) {
+  for (bool told = false;; told = true) {
     auto answer = ask();
     const bool away = !answer && (answer.error().http_status == 0 || answer.error().http_status == unavailable);
     if (!away || Clock::now() >= end) return answer;
+    if (!told) spdlog::info("cloister: cloisterd does not answer, and is waited for, {} s at most", patience.count());
     std::this_thread::sleep_for(interval);
   }
 }

@@ -33,6 +33,7 @@ int show_started(const Common& common, const Json& domain, const char* done, boo
   if (common.json) {
     if (const int status = print_json(domain); status != 0) return status;
   } else {
+    report_warnings(domain);
     spdlog::info("cloister: {} {}, domain {}", done, domain.value("name", ""), id);
     if (const std::string why = domain.value("placement", ""); !why.empty()) spdlog::info("cloister: EPC: {}", why);
   }

@@ -15,10 +15,14 @@ int report(const Failure& failure) {
   return failure.exit_status;
 }
 
+void report_warnings(const Json& answer) {
+  for (const Json& warning : answer.value("warnings", Json::array()))
+    if (warning.is_string()) spdlog::warn("warning: {}", printable(warning.get<std::string>()));
+}
+
 int report_defined(const Reply& reply) {
   constexpr int made = 201;
-  for (const Json& warning : reply.body.value("warnings", Json::array()))
-    if (warning.is_string()) spdlog::warn("{}", printable(warning.get<std::string>()));
+  report_warnings(reply.body);
   spdlog::info("cloister: {} is defined{}", reply.body.value("name", ""), reply.status == made ? "" : " anew");
   return 0;
 }

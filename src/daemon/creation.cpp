@@ -8,7 +8,6 @@
 // Until 4 the VMM exits when the launching connection ends, so whoever reads the record after this daemon's death
 // knows: "creating" has no guest, "running" may have one.
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -19,6 +18,7 @@
 #include "host/files.hpp"
 #include "host/log.hpp"
 #include "host/unix_socket.hpp"
+#include "text/utc.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -165,7 +165,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .overhead_mib = need.overhead,
                     .charged_mib = need.total(),
                     .owner = request.owner,
-                    .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
+                    .started = utc_now(),
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),

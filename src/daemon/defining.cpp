@@ -146,6 +146,7 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   if (auto removed = around_.records->remove_definition(last.uuid); !removed)
     return tl::unexpected(ApiError{500, removed.error()});
   definitions_.remove(last.uuid);
+  last_ends_.erase(last.uuid);
   settled(last.uuid, "");  // another one may be given its uuid
   log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", last.uuid}});
   return DefinitionInfo{.definition = last};

@@ -230,6 +230,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   info.terms = defined.definition;
   set_wishes(info, defined.config, machine());
   info.start_failed = start_failure(defined.definition);
+  if (const auto last = last_ends_.find(info.uuid); last != last_ends_.end()) info.last_end = last->second;
   return info;
 }
 

@@ -44,6 +44,12 @@ struct StartFailure {
   bool retried = false;  ///< it is tried again; what is said is of the last time
 };
 
+/// Of a domain that is shut off, since the daemon started.
+struct LastEnd {
+  std::string when;  ///< RFC 3339, UTC; empty: it has not run
+  std::string how;   ///< as in the log
+};
+
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;  ///< id 0: shut off
@@ -61,6 +67,7 @@ struct DomainInfo {
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
   StartFailure start_failed;               ///< since the host came up; empty: no such thing
+  LastEnd last_end;                        ///< of one that is shut off
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand
@@ -330,6 +337,7 @@ class Domains {
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why those that are still to be started could not be the last time, by uuid; the next daemon tries them anew.
   std::map<std::string, std::string> not_yet_ CLOISTER_GUARDED_BY(lock_);
+  std::map<std::string, LastEnd> last_ends_ CLOISTER_GUARDED_BY(lock_);  ///< of definitions, by uuid
   /// What is to be started is on disk; else records of what has died stay, from which the next daemon takes it.
   bool host_kept_ CLOISTER_GUARDED_BY(lock_) = true;
   /// The file could be neither understood nor moved: it stays as it is, and this daemon's word is its own alone.

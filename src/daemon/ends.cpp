@@ -170,6 +170,10 @@ void Domains::end(Pointer domain) {
        {"ending", how},
        {"cause", cause},
        {"report", domain->page == nullptr ? std::string() : domain->page->report()}});
+  if (definition_of(*domain) != nullptr) {
+    if (!cause.empty()) how += ": " + cause;
+    last_ends_.insert_or_assign(record.uuid, LastEnd{.when = utc_now(), .how = std::move(how)});
+  }
   table_.erase(record.id);
   happens(*domain, LifeEvent::cleaned);
 }

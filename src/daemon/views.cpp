@@ -64,6 +64,10 @@ json view(const DomainInfo& domain) {
     view["delay_seconds"] = domain.terms->delay_seconds;
     if (domain.id != 0) view["differs"] = domain.differs;
   }
+  if (!domain.last_end.when.empty()) {
+    view["ended"] = domain.last_end.when;
+    view["ending"] = domain.last_end.how;
+  }
   if (!domain.start_failed.why.empty()) {
     view["failed"] = domain.start_failed.why;
     view["retried"] = domain.start_failed.retried;

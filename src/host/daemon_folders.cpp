@@ -37,6 +37,14 @@ std::string user_run_in_session() {
   return folder + "/cloister";
 }
 
+/// That of a session which this process is not in, as after su or in a job of cron's. A link in it was somebody else's.
+std::string user_run_in_other_session() {
+  const std::string folder = "/run/user/" + std::to_string(::geteuid());
+  struct stat status {};
+  if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != ::geteuid()) return {};
+  return folder + "/cloister";
+}
+
 bool has_socket(const std::string& run) {
   struct stat status {};
   return !run.empty() && ::stat((run + "/cloisterd.sock").c_str(), &status) == 0;
@@ -58,7 +66,7 @@ std::string default_daemon_run() {
 std::string find_daemon_run() {
   if (const char* const own = std::getenv("CLOISTER_RUN"); own != nullptr && *own != '\0') return own;
   if (::geteuid() == 0) return machine_run;
-  for (const std::string& run : {user_run_in_session(), user_run_in_state()}) {
+  for (const std::string& run : {user_run_in_session(), user_run_in_other_session(), user_run_in_state()}) {
     if (has_socket(run)) return run;
   }
   return machine_run;

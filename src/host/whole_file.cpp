@@ -26,6 +26,9 @@ std::string size_of(u64 bytes) {
 tl::expected<std::vector<u8>, std::string> read_within(const std::string& path, u64 most) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!fd) return system_error();
+  // Which says that it is as long as a number can be.
+  struct stat status {};
+  if (::fstat(fd.get(), &status) == 0 && S_ISDIR(status.st_mode)) return tl::unexpected(std::string("it is a folder"));
   return read_within(fd.get(), most);
 }
 

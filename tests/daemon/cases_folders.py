@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import unittest
+from pathlib import Path
 
 from machine import PATIENCE, wait_until
 
@@ -210,25 +211,42 @@ def defaults(machine):
         folder.chmod(0o700)
     m.state.parent.chmod(0o755)
     m.state.parent.parent.chmod(0o755)
-    for extra, run in (({"XDG_RUNTIME_DIR": str(session)}, session / "cloister"),
-                       ({}, home / ".local/state/cloisterd/run")):
-        environment = {"HOME": str(home), "PATH": os.environ["PATH"], **extra}
+    of_the_kernel = Path(f"/run/user/{NOBODY}")
+    of_the_kernel.mkdir(parents=True)
+    os.chown(of_the_kernel, NOBODY, NOBODY)
+    try:
+        for extra, run in (({"XDG_RUNTIME_DIR": str(session)}, session / "cloister"),
+                           ({}, home / ".local/state/cloisterd/run"),
+                           ({"XDG_RUNTIME_DIR": str(of_the_kernel)}, of_the_kernel / "cloister")):
+            default(m, home, extra, run)
+    finally:
+        shutil.rmtree(of_the_kernel)
 
-        def start(program, *words, **more):
-            return subprocess.Popen([m.settings.programs / program, *words], env=environment, user=NOBODY, group=NOBODY,
-                                    extra_groups=[], stdin=subprocess.DEVNULL, text=True, **more)
 
-        daemon = start("cloisterd", stderr=subprocess.PIPE)
-        try:
-            wait_until(lambda: (run / "cloisterd.sock").exists() or daemon.poll() is not None, "the socket")
-            assert daemon.poll() is None, daemon.stderr.read()
-            client = start("cloister", "list", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            out, err = client.communicate(timeout=PATIENCE)
-            assert client.returncode == 0 and json.loads(out) == [], (out, err)
-        finally:
-            daemon.terminate()
-            daemon.communicate(timeout=PATIENCE)
-        assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
+def default(m, home, extra, run):
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], **extra}
+
+    def start(program, *words, env=environment, **more):
+        return subprocess.Popen([m.settings.programs / program, *words], env=env, user=NOBODY, group=NOBODY,
+                                extra_groups=[], stdin=subprocess.DEVNULL, text=True, **more)
+
+    daemon = start("cloisterd", stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: (run / "cloisterd.sock").exists() or daemon.poll() is not None, "the socket")
+        assert daemon.poll() is None, daemon.stderr.read()
+        client = start("cloister", "list", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = client.communicate(timeout=PATIENCE)
+        assert client.returncode == 0 and json.loads(out) == [], (out, err)
+        refused = subprocess.run([m.settings.programs / "cloister", "--run", run, "list"], capture_output=True, text=True)
+        assert refused.returncode == 1 and "runuser -u USER" in refused.stderr, refused
+        if run.is_relative_to("/run"):  # as after su: nothing says where the session is
+            client = start("cloister", "list", "--json", env={**environment, "XDG_RUNTIME_DIR": ""}, stdout=subprocess.PIPE)
+            out, _ = client.communicate(timeout=PATIENCE)
+            assert client.returncode == 0 and json.loads(out) == [], out
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=PATIENCE)
+    assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
 
 
 def few_threads(machine):

@@ -1,5 +1,6 @@
 """Domains that persist, as their users have them: by `cloister` and by REST."""
 
+import fcntl
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import termios
 import threading
 import uuid
 
@@ -120,6 +122,9 @@ def life(machine):
     assert m.domains()["one"]["pid"] == on["pid"]
     cloister("destroy", "one")
     assert cloister.listed()["one"][:3] == ["-", "shut", "off"]
+    ended = m.get("/v1/domains/one")
+    assert ended["ending"] == "destroyed" and re.fullmatch(r"[-0-9]{10}T[0-9:]{8}Z", ended["ended"]), ended
+    assert re.search(rb"^ending +destroyed$", cloister("info", "one"), re.M)
     m.restart()
     cloister("start", "-p", "one")
     assert (m.domains()["one"]["memory_mib"], m.domains()["one"]["state"]) == (96, "paused")
@@ -148,6 +153,12 @@ def persist(machine):
     assert cloister.listed()["big"][:3] == ["-", "shut", "off"]
     cloister("create", cloister.folder / "big.cfg", status=FAILED)
     assert "is defined, and shut off" in cloister.said, cloister.said
+    cloister("define", cloister.file("warned", domain_config("warned", m.kernel("resident"), epc=0, memroy=512)))
+    assert re.match(r"warning: \S*warned\.cfg:\d+:\d+: ", cloister.said), cloister.said
+    cloister("start", "-p", "warned")
+    assert cloister.said.startswith("warning: "), cloister.said
+    cloister("destroy", "warned")
+    cloister("undefine", "warned")
     cloister("create", cloister.file("gone", domain_config("gone", m.kernel("resident"), epc=0)))
     assert not m.domains()["gone"]["persistent"] and m.domains()["gone"]["uuid"]
     for words in (("dumpcfg", "gone"), ("undefine", "gone"), ("define", cloister.folder / "gone.cfg"), ("autostart", "gone", "on")):
@@ -156,6 +167,8 @@ def persist(machine):
     assert set(cloister.listed()) == {"one", "big"}
     # What create would refuse is not defined either.
     wrong = {'name = "x"\nmemory = "much"\n': "x.cfg:2:10: ", 'name = "x"\nkernel = "/nowhere"\n': "No such file", 'memory = 64\n': "name"}
+    cloister("define", ".", status=WRONG)
+    assert cloister.said == ".: cannot read: it is a folder\n", cloister.said
     for text, words in wrong.items():
         cloister("define", cloister.file("x", text), status=WRONG)
         assert words in cloister.said, cloister.said
@@ -185,10 +198,13 @@ def text_kept(machine):
         assert cloister("dumpcfg", name + ".new") == text.replace(f'"{name}"', f'"{name}.new"').encode(), name
 
 
-def on_terminal(command, environment, answers):
-    """Runs it on a terminal, and types each answer when it is asked; its exit status, and what was seen."""
+def on_terminal(command, environment, answers, session=False):
+    """Runs it on a terminal, and types each answer when it is asked; its exit status, and what was seen. With a session
+    the terminal is its own, and has keys for signals."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True)
+    own = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if session else None
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
+                               preexec_fn=own)
     os.close(theirs)
     seen = b""
     for answer in answers:
@@ -241,6 +257,12 @@ def edited(machine):
     status, seen = on_terminal(cloister.command("edit", "one"), cloister.environment(mends), [b"n\n"])
     cloister.said = seen.replace("\r\n", "\n")
     assert status == WRONG and cloister.kept() == [new.replace(b"memory = 64", b"memory = much")], (status, seen)
+
+    # Ctrl-C in the place of an answer leaves what was edited where the question has said.
+    status, seen = on_terminal(cloister.command("edit", "one"), cloister.environment(mends), [b"\x03"], session=True)
+    (named,) = re.findall(r"What was edited is in (\S+)\. Edit", seen)
+    assert status == -signal.SIGINT and named in map(str, cloister.folder.glob("cloister-*.cfg")), (status, seen)
+    os.unlink(named)
 
     # Somebody else was faster: that stays, whether it is another text or none.
     other = cloister.file("other", old.decode() + "# of somebody else\n")

@@ -381,6 +381,7 @@ TEST_F(HostDown, OutlivesARestartOfTheDaemonAndDomainsThatHaveGone) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(done_, ElementsAre("press 1"));
   EXPECT_THAT(result.err, HasSubstr("d7 has ended, 1 of 2 stopped\n"));
+  EXPECT_THAT(result.err, HasSubstr("cloister: cloisterd does not answer, and is waited for, 60 s at most\n"));
 }
 
 // Which is worth a word at the end, when there may be room: it ends them all the same.
