@@ -8,6 +8,8 @@
 namespace cloister::toolstack::client {
 
 int report(const Failure& failure);
+/// Those of an answer about a domain's text, a line each.
+void report_warnings(const Json& answer);
 /// What became of a definition: the answer to PUT.
 int report_defined(const Reply& reply);
 int print(std::string_view text);

@@ -78,6 +78,8 @@ Domains::~Domains() {
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
+  const MutexLock held(lock_);
+  keep_late();
 }
 
 void Domains::happens(Domain& domain, LifeEvent event) {

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -252,6 +253,7 @@ class Domains {
   /// What is so whether it can be written down or not; it is tried again with the next change.
   tl::expected<void, std::string> keep_anyway(HostRecord record) CLOISTER_REQUIRES(lock_);
   void settled(const std::string& uuid, const std::string& failure) CLOISTER_REQUIRES(lock_);
+  void keep_late() CLOISTER_REQUIRES(lock_);
   bool pending(const Definition& definition) const CLOISTER_REQUIRES(lock_);
   StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
 
@@ -340,6 +342,8 @@ class Domains {
   std::map<std::string, LastEnd> last_ends_ CLOISTER_GUARDED_BY(lock_);  ///< of definitions, by uuid
   /// What is to be started is on disk; else records of what has died stay, from which the next daemon takes it.
   bool host_kept_ CLOISTER_GUARDED_BY(lock_) = true;
+  /// Those that were started or given up since the file was written, by uuid.
+  std::set<std::string> host_late_ CLOISTER_GUARDED_BY(lock_);
   /// The file could be neither understood nor moved: it stays as it is, and this daemon's word is its own alone.
   bool host_sealed_ CLOISTER_GUARDED_BY(lock_) = false;
   /// Since the daemon before this one: whatever had its records has ended.

@@ -8,6 +8,7 @@
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
+#include "text/utc.hpp"
 
 namespace cloister::toolstack {
 
@@ -141,6 +142,7 @@ void Domains::end(Pointer domain) {
   if (!stuck) return;
   const MutexLock held(lock_);
   withdraw(*domain, *stuck);
+  if (host_late_.contains(record.uuid)) keep_late();  // else nothing says any more that it was started
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);

@@ -46,6 +46,7 @@ tl::expected<void, std::string> Domains::keep(HostRecord record) {
   if (auto kept = around_.records->put(record); !kept) return kept;
   host_record_ = std::move(record);
   host_kept_ = true;
+  host_late_.clear();
   return {};
 }
 
@@ -77,6 +78,14 @@ void Domains::host_turns(const RecordsRead& records) {
     // An earlier version's record knows less of it.
     HostRecord next = host_record_;
     next.start = joined(*now, host_record_.start);
+    // The daemon before this one may not have come to write down what it had started.
+    const auto started = [&](const auto& record) {
+      if (!record.running || !record.persistent) return;
+      std::erase(next.pending, record.uuid);
+      next.failed.erase(record.uuid);
+    };
+    std::ranges::for_each(records.domains, started);
+    std::ranges::for_each(records.unread, started);
     if (auto kept = keep(std::move(next)); !kept)
       log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
     return;
@@ -196,13 +205,24 @@ void Domains::not_yet(const std::string& uuid, const std::string& failure) {
   if (definitions_.with_uuid(uuid) != nullptr) not_yet_.insert_or_assign(uuid, as_kept(failure));
 }
 
+/// All that were started or given up are one file, which would be written for each of them. So it is written for many
+/// at a time: one that was started has a record of its own until it ends, by which the next daemon knows, and one that
+/// was given up is tried again.
 void Domains::settled(const std::string& uuid, const std::string& failure) {
-  HostRecord next = host_record_;
-  std::erase(next.pending, uuid);
-  next.failed.erase(uuid);
+  constexpr std::size_t most_late = 64;
   not_yet_.erase(uuid);
-  if (!failure.empty()) next.failed.emplace(uuid, as_kept(failure));
-  if (auto kept = keep(std::move(next)); !kept)
+  const bool was = std::erase(host_record_.pending, uuid) + host_record_.failed.erase(uuid) != 0;
+  if (!failure.empty()) host_record_.failed.emplace(uuid, as_kept(failure));
+  if (!was && failure.empty()) return;
+  host_late_.insert(uuid);
+  const bool ended = failure.empty() && living(uuid) == nullptr;  // and its record is gone
+  if (ended || host_record_.pending.empty() || host_late_.size() >= most_late) keep_late();
+}
+
+void Domains::keep_late() {
+  if (host_late_.empty()) return;
+  host_kept_ = false;
+  if (auto kept = keep(host_record_); !kept)
     log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
 }
 

@@ -16,6 +16,7 @@
 namespace cloister::tests {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::Field;
@@ -372,6 +373,27 @@ TEST_F(HostTurns, NorIsOneThatCannotBeMovedEither) {
   std::string text;
   std::getline(std::ifstream(daemon_.paths.host_record()) >> std::ws, text);
   EXPECT_EQ(text, newer);
+}
+
+/// The file is not written for each of many. A daemon that is killed meanwhile leaves no domain to be started twice.
+TEST_F(HostTurns, WhatWasStartedIsKnownBeforeItIsWrittenDown) {
+  for (const char* name : {"a", "b", "c"}) define(name, Autostart::on);
+  power_cut("second");
+  const fs::path file = daemon_.paths.host_record(), killed = folder_.path() + "/killed";
+  start("a");
+  fs::copy_file(file, killed);
+  daemon_.stop();
+  EXPECT_EQ((**daemon_.registry().host()).pending.size(), 2u) << "one that ends writes it";
+  fs::rename(killed, file);
+  EXPECT_EQ((**daemon_.registry().host()).pending.size(), 3u);
+  daemon_.restart();
+  EXPECT_THAT(pending(), ElementsAre("b", "c"));
+  EXPECT_THAT(alive(), ElementsAre("a"));
+  start("b");
+  ASSERT_TRUE(daemon_->destroy("b"));
+  EXPECT_EQ((**daemon_.registry().host()).pending.size(), 1u) << "with its end";
+  start("c");
+  EXPECT_THAT((**daemon_.registry().host()).pending, IsEmpty()) << "with the last one";
 }
 
 TEST_F(HostTurns, AnotherOfTheSameUuidIsNotPending) {
