@@ -36,6 +36,24 @@ Done map_ram(Machine& machine) {
   return {};
 }
 
+/// Ranges whose pages get frames as they are needed.
+Done page_epc(Machine& machine) {
+  for (const auto& range : machine.spec.map.epc) {
+    if (const auto reserved = machine.memory.reserve_epc(range.base, range.bytes / arch::page_size); !reserved)
+      return tl::unexpected(fmt::format("EPC at {:#x}: {}", range.base.value, text_of(reserved.error())));
+  }
+  auto pager = Pager::create({.package = machine.package,
+                              .memory = machine.memory,
+                              .ranges = machine.spec.map.epc,
+                              .frames = machine.epc,
+                              .vcpus = machine.spec.vcpus,
+                              .gate = machine.gate(),
+                              .leaves = machine.root_leaves});
+  if (!pager) return tl::unexpected(pager.error());
+  machine.pager = std::move(*pager);
+  return {};
+}
+
 /// Fills the map's EPC ranges, in order, with the sections' frames.
 Done map_epc(Machine& machine) {
   const std::vector<EpcSection>& sections = machine.epc;
@@ -137,7 +155,8 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
 
 Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
-  if (auto done = map_epc(machine); !done) return done;
+  const bool paged = machine.spec.epc_paging && !machine.spec.map.epc.empty();
+  if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());
@@ -150,7 +169,7 @@ Done boot(Machine& machine) {
     // Where the hypervisor runs leaves on the guest's EPC, the guest's own leaves may collide with them.
     processor->controls.epc_virtualization = machine.package.capabilities().epc_virtualization &&
                                              !machine.spec.map.epc.empty() &&
-                                             (processor->controls.encls_bitmap & ecreate_bit) != 0;
+                                             (paged || (processor->controls.encls_bitmap & ecreate_bit) != 0);
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

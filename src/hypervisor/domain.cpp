@@ -79,6 +79,8 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& 
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   if (spec.clock == vmx::ClockMode::deterministic && !package.capabilities().deterministic_clock)
     return tl::unexpected(std::string("these processors have no deterministic clock"));
+  if (spec.epc_paging && !(package.capabilities().epc_paging && package.capabilities().epc_virtualization))
+    return tl::unexpected(std::string("the EPC of these processors cannot be paged"));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
   if (auto done = boot(domain->impl_->machine); !done) return tl::unexpected(done.error());
@@ -123,6 +125,16 @@ void Domain::unpause() { impl_->machine.unpause(); }
 bool Domain::paused() const {
   const MutexLock lock(impl_->machine.lock);
   return impl_->machine.paused;
+}
+
+bool Domain::evict_epc(arch::Gpa page) {
+  Pager* const pager = impl_->machine.pager.get();
+  return pager != nullptr && pager->evict(page);
+}
+
+const PagerCounts* Domain::pager_counts() const {
+  const Pager* const pager = impl_->machine.pager.get();
+  return pager == nullptr ? nullptr : &pager->counts();
 }
 
 void Domain::press_power_button() {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <tl/expected.hpp>
 
+#include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/specification.hpp"
 #include "vmx/package.hpp"
@@ -14,7 +15,7 @@ namespace cloister::hypervisor {
 class Domain {
  public:
   /// Lays out memory, ACPI, kernel and processors. `epc` are the machine frames for the map's EPC ranges, in order, as
-  /// many pages as the ranges have. The package must outlive the domain.
+  /// many pages as the ranges have; with epc_paging those that there are. The package must outlive the domain.
   static tl::expected<std::unique_ptr<Domain>, std::string> create(vmx::Package& package, DomainSpec spec,
                                                                    std::vector<vmx::EpcSection> epc);
   ~Domain();
@@ -28,6 +29,11 @@ class Domain {
   void pause();
   void unpause();
   bool paused() const;
+  /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
+  /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
+  bool evict_epc(arch::Gpa page);
+  /// Null: every page of its EPC has a frame.
+  const PagerCounts* pager_counts() const;
   /// Presses the ACPI power button: a guest that listens powers itself off, and one that sleeps is woken.
   void press_power_button();
   /// It has suspended itself to RAM (S3), or is about to.

@@ -33,7 +33,24 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
 }
 
-std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page) const {
+bool Machine::is_epc(arch::Gpa page) const {
+  return std::ranges::any_of(spec.map.epc, [page](const platform::EpcRange& range) {
+    return page >= range.base && page - range.base < range.bytes;
+  });
+}
+
+Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {
+  if (pager == nullptr) return Pager::Need::there;
+  handler_has_lock();
+  const MutexUnlock apart(lock);
+  return pager->need(page, processor.id);
+}
+
+std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page, const Processor& processor) {
+  if (pager != nullptr) {
+    if (!is_epc(page) || bring(page, processor) != Pager::Need::there) return std::nullopt;
+    return pager->frame_of(page);
+  }
   u64 before = 0;  // pages of the ranges so far
   for (const platform::EpcRange& range : spec.map.epc) {
     if (page >= range.base && page - range.base < range.bytes) {
@@ -48,6 +65,25 @@ std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page) const {
   return std::nullopt;
 }
 
+bool Machine::nobody_runs() const {
+  return std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
+}
+
+void Machine::OwnGate::close() {
+  const MutexLock held(machine.lock);
+  machine.left_guest_.wait(machine.lock, [this] { return !closed; });
+  closed = true;
+  for (const auto& processor : machine.processors) processor->notify();
+  machine.left_guest_.wait(machine.lock, [this]() CLOISTER_REQUIRES(machine.lock) { return machine.nobody_runs(); });
+}
+
+void Machine::OwnGate::open() {
+  const MutexLock held(machine.lock);
+  closed = false;
+  for (const auto& processor : machine.processors) processor->notify();
+  machine.left_guest_.notify_all();
+}
+
 void Machine::end(Stop how, const Processor& by) {
   if (stop) return;
   stop = std::move(how);
@@ -58,10 +94,6 @@ void Machine::end(Stop how, const Processor& by) {
 void Machine::press_power_button() {
   power.press_button();
   wake();
-}
-
-bool Machine::nobody_runs() const {
-  return std::ranges::none_of(processors, [](const auto& p) { return p->activity == Processor::Activity::running; });
 }
 
 bool Machine::send_nmi(Processor& to) {

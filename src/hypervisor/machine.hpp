@@ -12,6 +12,7 @@
 
 #include "host/mutex.hpp"
 #include "hypervisor/console.hpp"
+#include "hypervisor/epc/pager/pager.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
 #include "hypervisor/specification.hpp"
@@ -32,13 +33,14 @@ class Machine {
 
   vmx::Package& package;
   DomainSpec spec;
-  /// The machine frames of spec.map.epc, in order; set when the domain is laid out.
+  /// The machine frames of the domain; set when it is laid out. Without a pager those of spec.map.epc, in order.
   std::vector<vmx::EpcSection> epc;
-  /// How many leaves of ENCLS and ENCLV the hypervisor has run on these frames itself.
-  u64 root_leaves = 0;
+  /// The leaves of ENCLS and ENCLV that the hypervisor runs on these frames itself.
+  RootLeaves root_leaves;
   unsigned physical_bits;
   const std::unique_ptr<vmx::GuestMemory> own_memory;
   vmx::GuestMemory& memory;
+  std::unique_ptr<Pager> pager;  ///< null: every page of the map's EPC has its frame
   vmx::Time time;
   platform::IoApic ioapic;
   Console console;
@@ -74,7 +76,7 @@ class Machine {
   bool wake() CLOISTER_REQUIRES(lock);
 
   /// No processor may enter the guest.
-  bool held() const CLOISTER_REQUIRES(lock) { return paused || sleep != Sleep::awake; }
+  bool held() const CLOISTER_REQUIRES(lock) { return paused || sleep != Sleep::awake || gate_.closed; }
 
   void press_power_button() CLOISTER_REQUIRES(lock);
   /// False: the processor waits for its start-up message, and takes none (SDM vol. 3A, 9.4).
@@ -83,8 +85,16 @@ class Machine {
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
   u64 now() { return bootstrap().now(); }
-  /// The machine frame of an EPC page of the guest's; nullopt: it is none.
-  std::optional<arch::Mfn> frame_of(arch::Gpa page) const;
+  /// It is a page of the guest's EPC.
+  bool is_epc(arch::Gpa page) const;
+  /// The handler of an exit needs a page of EPC, which is there when this returns, and stays while it handles this
+  /// exit: only with a pager that takes more than a look.
+  Pager::Need bring(arch::Gpa page, const Processor& processor);
+  /// Its machine frame then; nullopt: it is no page of EPC, or can have none any more.
+  std::optional<arch::Mfn> frame_of(arch::Gpa page, const Processor& processor);
+
+  /// The pager's.
+  Gate& gate() { return gate_; }
 
   /// An interrupt message from the I/O APIC, or from the ICR of `sender`.
   void deliver(const platform::InterruptMessage& message, const Processor* sender);
@@ -92,10 +102,20 @@ class Machine {
   u64 messages = 0;
 
  private:
+  struct OwnGate final : Gate {
+    explicit OwnGate(Machine& domain) : machine(domain) {}
+    void close() override CLOISTER_EXCLUDES(machine.lock);
+    void open() override CLOISTER_EXCLUDES(machine.lock);
+    Machine& machine;
+    bool closed = false;  ///< the machine's lock guards it
+  };
   void accept(Processor& processor, const platform::InterruptMessage& message);
   bool nobody_runs() const CLOISTER_REQUIRES(lock);
+  /// The handlers of exits are called with the lock, which their declarations do not say.
+  void handler_has_lock() const CLOISTER_ASSERT_CAPABILITY(lock) {}
   friend class VcpuLoop;
-  Condition left_guest_;  ///< a processor left the guest while held()
+  OwnGate gate_{*this};
+  Condition left_guest_;  ///< a processor left the guest while held(), or the gate has opened
 };
 
 }  // namespace cloister::hypervisor

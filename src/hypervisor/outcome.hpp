@@ -65,6 +65,8 @@ struct RunOptions {
   /// wait for the domain's.
   std::function<void()> fell_asleep;
   bool input_wakes = false;     ///< console_in being readable wakes it, too
+  /// For tests: called when an exit has been handled, on its processor's thread, which holds nothing.
+  std::function<void()> after_exit;
   RunCounts* counts = nullptr;  ///< added to as the domain runs; null: none
 };
 

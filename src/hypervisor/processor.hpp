@@ -55,7 +55,7 @@ class Processor final : public MsrHost {
   bool halted = false;              ///< in HLT: nothing runs until an event comes
   bool completed = false;           ///< the last exit's instruction was completed here (a debugger's step is over)
   bool nmi_waiting = false;         ///< taken from the local APIC, not yet delivered
-  u64 root_leaves_at_entry = 0;     ///< Machine::root_leaves when it last entered the guest
+  u64 root_leaves_at_entry = 0;     ///< RootLeaves::ended() when it last entered the guest
 
   // ---- INIT and SIPI (SDM vol. 3A, 9.4)
   bool init_wanted = false;        ///< an INIT message came

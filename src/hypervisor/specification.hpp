@@ -18,7 +18,8 @@ inline constexpr u32 most_vcpus = 16;
 struct DomainSpec {
   std::string name;
   platform::MemoryMap map;
-  u32 vcpus = 1;  ///< 1 to most_vcpus
+  bool epc_paging = false;  ///< its frames are fewer than the map's EPC has pages: the hypervisor pages
+  u32 vcpus = 1;            ///< 1 to most_vcpus
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;
   bool sgx_provision = false;  ///< enclaves may have ATTRIBUTES.PROVISIONKEY

@@ -152,7 +152,7 @@ vmx::ExitReason VcpuLoop::enter(u64 budget) {
   }
   processor_.completed = false;
   processor_.activity = Processor::Activity::running;
-  processor_.root_leaves_at_entry = machine_.root_leaves;
+  processor_.root_leaves_at_entry = machine_.root_leaves.ended();
   const vmx::Exit exit = run_guest(budget);
   processor_.activity = Processor::Activity::handling;
   if (machine_.held()) machine_.left_guest_.notify_all();
@@ -162,6 +162,10 @@ vmx::ExitReason VcpuLoop::enter(u64 budget) {
     machine_.end(std::move(*stop), processor_);
   } else if (stepping()) {
     after_step(exit);
+  }
+  if (options_.after_exit) {
+    const MutexUnlock apart(machine_.lock);
+    options_.after_exit();
   }
   return exit.reason;
 }

@@ -7,7 +7,6 @@ namespace {
 
 namespace a = arch::attributes;
 
-constexpr u64 aep = code_va + 3;
 constexpr Result bad_tcs = pf_user_read(Operand::rbx), tcs_fault = pf_user_write(Operand::rbx),
                  bad_ssa = pf_user_write(Operand::chosen);
 
@@ -303,7 +302,7 @@ constexpr Row eresume_rows[] = {
         "ERESUME:resumed", "goes on at the saved RIP with the saved registers; the frame is free", done,
         [] {
           poke(place_of(0, ssa_page + 1), saved_offset + 136, enclave_base + come_out),
-              poke(place_of(0, ssa_page + 1), saved_offset + 8, aep);
+              poke(place_of(0, ssa_page + 1), saved_offset + 8, after_enclu);
         },
         [] {
           expect("resumed_and_left", ending.trap.vector, vec::done);
@@ -327,7 +326,7 @@ constexpr Row eresume_rows[] = {
 
 void prepare_eexit() {
   launch();
-  call_inside(arch::EncluLeaf::eexit, aep, 0);
+  call_inside(arch::EncluLeaf::eexit, after_enclu, 0);
 }
 constexpr Row eexit_rows[] = {
     alone(row("ENCLU.inside", "EENTER or ERESUME in an enclave", gp,

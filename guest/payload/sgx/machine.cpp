@@ -16,8 +16,7 @@ namespace {
 constexpr u64 epc_window = u64{6} << 39, gibibyte = 1 << 30;
 constexpr u64 alias_ram = 128 << 20;   // a multiple of the EPC's size
 constexpr u64 accept_secinfo = 0x800;  // in output_page
-constexpr u64 aep = code_va + 3;       // after the ENCLU that run() places
-Code enclu_bytes() { return CODE(".byte 0x0f, 0x01, 0xd7"); }
+Code enclu_bytes() { return CODE(".byte 0x0f, 0x01, 0xd7; int 0x81; .org 771b + 8; .byte 0x0f, 0x01, 0xd7"); }
 
 Operands own;  ///< of the leaves that make things ready
 alignas(page_bytes) u8 code_bytes[page_bytes];

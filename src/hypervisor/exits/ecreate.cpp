@@ -48,7 +48,7 @@ class Operands {
   tl::expected<Gpa, Fault> epc_page(u64 address) {
     if (!addressable(address, 1, true)) return tl::unexpected(gp);
     const auto page = memory_.translate(arch::Gva{address}, true);
-    if (!page || machine_.frame_of(*page)) return page;
+    if (!page || machine_.is_epc(*page)) return page;
     std::byte byte{};
     const bool ram = machine_.memory.read(*page, {&byte, 1});
     return tl::unexpected(ram ? epc_fault(address) : no_memory(address));
@@ -62,7 +62,7 @@ class Operands {
     if (!from) return tl::unexpected(from.error());
     const auto bytes = std::as_writable_bytes(std::span(&to, 1));
     if (machine_.memory.read(*from, bytes)) return {};
-    if (!machine_.frame_of(*from)) return tl::unexpected(no_memory(address));
+    if (!machine_.is_epc(*from)) return tl::unexpected(no_memory(address));
     std::ranges::fill(bytes, std::byte{0xff});  // the abort page
     return {};
   }
@@ -119,9 +119,13 @@ Done create(Processor& processor) {
   Done refused = operands.read(source, copy.secs);
   if (refused && (copy.secs.attributes.flags & arch::attributes::provisionkey) != 0) refused = tl::unexpected(gp);
   if (!refused) copy.secs = {};
-  ++processor.machine.root_leaves;
-  const auto result =
-      processor.machine.package.ecreate(*processor.machine.frame_of(*page), secinfo.secinfo, copy.secs, *page);
+  const auto frame = processor.machine.frame_of(*page, processor);
+  if (!frame) return tl::unexpected(epc_fault(page_at));
+  vmx::EnclsResult result;
+  {
+    const RootLeaves::Running leaf(processor.machine.root_leaves);
+    result = processor.machine.package.ecreate(*frame, secinfo.secinfo, copy.secs, *page);
+  }
   if (!result.fault) return {};
   if (*result.fault == arch::vector::pf) return tl::unexpected(epc_fault(page_at));
   return refused ? tl::unexpected(gp) : refused;

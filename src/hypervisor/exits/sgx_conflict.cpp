@@ -26,7 +26,7 @@ std::optional<arch::SgxError> plain_result(SgxConflict code, u32 leaf) {
 
 Result sgx_conflict(Processor& processor, const vmx::Exit& exit) {
   // A leaf of ENCLU inside an enclave: the exit has left the enclave, whose ERESUME tries the leaf again.
-  if (exit.enclave || processor.machine.root_leaves != processor.root_leaves_at_entry) return std::nullopt;
+  if (exit.enclave || processor.machine.root_leaves.ran_since(processor.root_leaves_at_entry)) return std::nullopt;
 
   vmx::GeneralRegs general = processor.vcpu.general();
   const u32 leaf = static_cast<u32>(general.gpr[arch::rax]);

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <mutex>
+#include <random>
 #include <semaphore>
 #include <sstream>
 #include <thread>
@@ -31,6 +33,10 @@ int status_of(hypervisor::Ending ending) {
   }
   return 98;
 }
+
+/// How many pages of EPC the payloads use (guest/payload/sgx/machine.hpp), and how many of them a storm tries at once.
+constexpr u64 payload_places = 140;
+constexpr std::size_t storm_pages = 4;
 
 tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& name, const Setting& setting,
                                                             const silicon::Package& package) {
@@ -65,6 +71,7 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.msr = *msrs;
   spec.sgx_provision = setting.sgx_provision;
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
+  spec.epc_paging = setting.frames != 0;
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
   return spec;
@@ -97,6 +104,8 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     epc.push_back({next, range.bytes / arch::page_size});
     next += range.bytes / arch::page_size;
   }
+  if (setting.frames != 0) epc = {{machine_epc, setting.frames}};
+  const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
   auto domain = hypervisor::Domain::create(package, std::move(*spec), std::move(epc));
   if (!domain) return tl::unexpected(domain.error());
 
@@ -113,9 +122,25 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
       for (asleep.acquire(); !over.stop_requested(); asleep.acquire()) (*domain)->wake();
     });
   }
+  std::minstd_rand random(setting.storm);
+  std::mutex one_at_a_time;
+  if (setting.storm != 0) {
+    options.after_exit = [&] {
+      u64 pages[storm_pages];
+      {
+        const std::lock_guard held(one_at_a_time);
+        for (u64& page : pages) page = random() % payload_places;
+      }
+      for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
+    };
+  }
   result.outcome = (*domain)->run(options);
   waker.request_stop();
   asleep.release();
+  if (const auto* counts = (*domain)->pager_counts()) {
+    result.evictions = counts->evictions;
+    result.loads = counts->loads;
+  }
   return result;
 }
 

@@ -22,6 +22,8 @@ struct Setting {
   policy::LaunchRequest launch{};  ///< of the domain
   bool sgx_provision = true;
   bool wake = false;                        ///< whenever it has suspended itself
+  u64 frames = 0;                           ///< of EPC, in pages; 0: as many as the domain sees
+  unsigned storm = 0;                       ///< not 0: after each exit some pages of EPC are evicted, by this seed
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
   std::vector<policy::CpuidOverride> cpuid{};
 };
@@ -29,6 +31,7 @@ struct Setting {
 struct Result {
   hypervisor::Outcome outcome;
   std::string console;
+  u64 evictions = 0, loads = 0;
   /// The lines of the console that begin with `word`.
   std::vector<std::string> lines_with(const std::string& word) const;
 };

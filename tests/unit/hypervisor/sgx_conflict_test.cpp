@@ -92,7 +92,8 @@ TEST_F(SgxConflictExit, ATrackingFacilityInUseIsACodeForEtrackc) {
 TEST_F(SgxConflictExit, TheHypervisorsOwnLeafDoesNotShow) {
   for (const SgxConflict code : {SgxConflict::tracking_resource, SgxConflict::tracking_reference,
                                  SgxConflict::page_exception, SgxConflict::page_error}) {
-    cpu().root_leaves_at_entry = machine_.root_leaves++;
+    cpu().root_leaves_at_entry = machine_.root_leaves.ended();
+    const RootLeaves::Running running(machine_.root_leaves);
     leaf_exits(EnclsLeaf::etrack, code);
     expect_retry(EnclsLeaf::etrack);
   }

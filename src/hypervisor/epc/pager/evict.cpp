@@ -1,0 +1,204 @@
+// Eviction, a batch at a time: the pages are unmapped, the gate is closed, each is blocked and its enclave tracked, the
+// gate opens, and EWB writes them out while the guest runs (SDM vol. 3D, 37.5.3). With the gate closed no thread is
+// inside, so that a cycle of tracking is complete as it begins, and no guest's instruction ever sees one of the
+// pager's.
+//
+// EBLOCK cannot be undone in place. So all that may fail - a slot, memory for the image - is had before it.
+#include <algorithm>
+
+#include "hypervisor/epc/pager/pager.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::EnclsLeaf;
+using arch::EnclvLeaf;
+using arch::SgxError;
+
+constexpr u64 slots_in_reserve = 64;
+constexpr u64 looked_at_once = 64;
+
+bool is(const vmx::EnclsResult& result, SgxError error) {
+  return !result.fault && result.rax == static_cast<u64>(error);
+}
+bool done(const vmx::EnclsResult& result) { return is(result, SgxError::success); }
+
+}  // namespace
+
+/// CLOCK (Corbató): a page that was used since the hand came by has another round. SECSs that were found to have
+/// children are passed over in the first two rounds, for they would only be found so again.
+std::vector<EpcPage> Pager::choose(std::size_t most) {
+  std::vector<EpcPage> victims;
+  const u64 pages = book_.pages();
+  const u64 blocks = (pages + looked_at_once - 1) / looked_at_once;
+  for (u64 looked = 0; looked < 3 * blocks && victims.size() < most; ++looked) {
+    const u64 first = hand_ / looked_at_once * looked_at_once, last = std::min(first + looked_at_once, pages);
+    hand_ = last == pages ? 0 : last;
+    if (book_.find(EpcPage{first}) == nullptr) continue;
+    const unsigned round = static_cast<unsigned>(looked / blocks);
+    for (u64 number = first; number < last; ++number) {
+      const EpcPage page{number};
+      const PageRecord& record = book_[page];
+      if (record.state != PageRecord::State::resident || record.pins != 0) continue;
+      const bool used = memory_.take_accessed(book_.address_of(page), 1).front();
+      if ((used && round == 0) || (record.kept && round < 2)) continue;
+      victims.push_back(page);
+      if (victims.size() == most) break;
+    }
+  }
+  return victims;
+}
+
+bool Pager::evict(arch::Gpa address) {
+  const auto page = book_.page_at(address);
+  if (!page) return false;
+  const MutexLock held(lock_);
+  PageRecord& record = book_[*page];
+  changed_.wait(lock_, [&]() { return record.state != PageRecord::State::busy; });
+  if (record.state != PageRecord::State::resident || record.pins != 0) return false;
+  return evict(std::span(&*page, 1)) == 1;
+}
+
+std::size_t Pager::evict(std::span<const EpcPage> pages) {
+  if (pages.empty()) return 0;
+  std::vector<Victim> victims;
+  for (const EpcPage page : pages) {
+    if (!has_version_slot()) break;
+    PageRecord& record = book_[page];
+    record.state = PageRecord::State::busy;
+    memory_.unmap_epc(book_.address_of(page));
+    victims.push_back({.page = page, .frame = record.frame, .slot = versions_.take()});
+  }
+  ++evicting_;
+  {
+    const MutexUnlock apart(lock_);
+    {
+      const ClosedGate closed(gate_);
+      block(victims);
+    }
+    for (Victim& victim : victims) write_out(victim);
+  }
+  --evicting_;
+  std::size_t gained = 0;
+  for (const Victim& victim : victims) {
+    account(victim);
+    if (victim.fate == Victim::Fate::free || victim.fate == Victim::Fate::goes) ++gained;
+  }
+  tend_versions();
+  return gained;
+}
+
+/// With the gate closed.
+void Pager::block(std::span<Victim> victims) {
+  std::vector<arch::Mfn> owners;
+  for (Victim& victim : victims) {
+    identify(victim, victims);
+    if (victim.fate != Victim::Fate::goes || victim.kind == PageRecord::Kind::va) continue;
+    if (victim.kind == PageRecord::Kind::child) {
+      const vmx::EnclsResult blocked = encls(EnclsLeaf::eblock, {.page = victim.frame});
+      victim.guest_blocked = is(blocked, SgxError::blkstate);
+      if (!done(blocked) && !victim.guest_blocked) {
+        victim.fate = Victim::Fate::stays;
+        continue;
+      }
+      if (std::ranges::find(owners, victim.secs_frame) == owners.end()) owners.push_back(victim.secs_frame);
+    }
+  }
+  for (const arch::Mfn owner : owners) encls(EnclsLeaf::etrack, {.page = owner});
+  for (const Victim& victim : victims) {
+    if (victim.fate == Victim::Fate::goes && victim.kind == PageRecord::Kind::child)
+      enclv(EnclvLeaf::eincvirtchild, {.page = victim.secs_frame, .child = victim.frame});
+  }
+}
+
+void Pager::identify(Victim& victim, std::span<const Victim> all) {
+  alignas(32) arch::Rdinfo info{};
+  const vmx::EnclsResult found = encls(EnclsLeaf::erdinfo, {.page = victim.frame, .rdinfo = &info});
+  if (is(found, SgxError::pg_invld)) {
+    victim.fate = Victim::Fate::free;
+    return;
+  }
+  if (!done(found)) return;
+  switch (arch::Secinfo{.flags = info.flags, .reserved = {}}.type()) {
+    case arch::PageType::va: victim.kind = PageRecord::Kind::va; break;
+    case arch::PageType::secs:
+      victim.kind = PageRecord::Kind::secs;
+      if ((info.status & arch::rdinfo::child_present) != 0) return;
+      break;
+    default: {
+      const MutexLock held(lock_);
+      const auto secs = book_.page_at(arch::Gpa{info.enclavecontext});
+      const PageRecord* const owner = secs ? book_.find(*secs) : nullptr;
+      // A SECS that is to be evicted together with a child of its stays, as it has found by now.
+      const bool beside = secs && std::ranges::find(all, *secs, &Victim::page) != all.end();
+      if (owner == nullptr || (owner->state != PageRecord::State::resident && !beside)) return;
+      victim.secs = *secs;
+      victim.secs_frame = owner->frame;
+    }
+  }
+  if (backing_.reserve(victim.page)) victim.fate = Victim::Fate::goes;
+}
+
+void Pager::write_out(Victim& victim) {
+  if (victim.fate != Victim::Fate::goes) return;
+  vmx::VersionSlot version{};
+  {
+    const MutexLock held(lock_);
+    version = versions_.place_of(victim.slot);
+  }
+  vmx::PageinfoOperand pageinfo{
+      .linaddr = 0, .source = backing_.image(victim.page), .secinfo = backing_.pcmd(victim.page), .secs = std::nullopt};
+  const vmx::EnclsResult written =
+      encls(EnclsLeaf::ewb, {.page = victim.frame, .pageinfo = &pageinfo, .version = version});
+  victim.linaddr = pageinfo.linaddr;
+  if (!done(written)) victim.fate = Victim::Fate::fails;
+}
+
+void Pager::account(const Victim& victim) {
+  PageRecord& record = book_[victim.page];
+  if (victim.fate != Victim::Fate::goes) versions_.give_back(victim.slot);
+  if (victim.fate == Victim::Fate::stays) {
+    record.kept = true;
+    [[maybe_unused]] const auto mapped = memory_.map_epc(book_.address_of(victim.page), victim.frame);
+    return settle(record, PageRecord::State::resident);
+  }
+  record.kept = false;
+  --counts_.resident;
+  if (victim.fate == Victim::Fate::fails) {  // it is blocked, and its frame is not free
+    ++counts_.lost;
+    return settle(record, PageRecord::State::lost);
+  }
+  free_.push_back(victim.frame);
+  if (victim.fate == Victim::Fate::free) return settle(record, PageRecord::State::absent);
+  record.kind = victim.kind;
+  record.guest_blocked = victim.guest_blocked;
+  record.secs = victim.secs;
+  record.slot = victim.slot;
+  record.linaddr = victim.linaddr;
+  ++counts_.evicted;
+  ++counts_.evictions;
+  settle(record, PageRecord::State::evicted);
+}
+
+/// So many that the next batches have theirs before frames are free for more; and none while nothing is evicted, so
+/// that EPC of which a guest uses nothing is empty (EUPDATESVN). A frame is held back for the first one.
+void Pager::tend_versions() {
+  if (versions_.unused()) {
+    for (const arch::Mfn frame : versions_.remove_all()) free_.push_back(frame);
+    return;
+  }
+  while (versions_.free_slots() < slots_in_reserve && !free_.empty()) {
+    if (!versions_.add(free_.back())) return;
+    free_.pop_back();
+  }
+  if (const auto frame = versions_.remove_one()) free_.push_back(*frame);
+}
+
+bool Pager::has_version_slot() {
+  if (versions_.free_slots() != 0) return true;
+  if (free_.empty() || !versions_.add(free_.back())) return false;
+  free_.pop_back();
+  return true;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,40 @@
+// ELDU, or ELDB for what the guest had blocked (SDM vol. 3D, 38.3), and then what makes the page the one that it was: a
+// child is no virtual one any more (EDECVIRTCHILD), and a SECS is known to the guest by the address that it has there
+// (ESETCONTEXT, SDM vol. 3D, 38.5).
+#include "hypervisor/epc/pager/pager.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::EnclsLeaf;
+using arch::EnclvLeaf;
+
+bool done(const vmx::EnclsResult& result) { return !result.fault && result.rax == 0; }
+
+}  // namespace
+
+Pager::Loaded Pager::load(EpcPage page, const PageRecord& record, arch::Mfn frame, arch::Mfn secs) {
+  const bool child = record.kind == PageRecord::Kind::child;
+  vmx::VersionSlot version{};
+  {
+    const MutexLock held(lock_);
+    version = versions_.place_of(record.slot);
+  }
+  vmx::PageinfoOperand pageinfo{.linaddr = record.linaddr,
+                                .source = backing_.image(page),
+                                .secinfo = backing_.pcmd(page),
+                                .secs = child ? std::optional(secs) : std::nullopt};
+  const EnclsLeaf leaf = record.guest_blocked ? EnclsLeaf::eldbc : EnclsLeaf::elduc;
+  if (!done(encls(leaf, {.page = frame, .pageinfo = &pageinfo, .version = version}))) return Loaded::refused;
+  switch (record.kind) {
+    case PageRecord::Kind::child: enclv(EnclvLeaf::edecvirtchild, {.page = secs, .child = frame}); break;
+    case PageRecord::Kind::secs:
+      enclv(EnclvLeaf::esetcontext, {.page = frame, .context = book_.address_of(page).value});
+      break;
+    case PageRecord::Kind::va: break;
+  }
+  ++counts_.loads;
+  return Loaded::yes;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,77 @@
+// What the pager knows of each page of a domain's EPC: where it is, and what is needed to bring it back. It never
+// learns what is in one.
+//
+// Records are kept in chunks that are made when a page of theirs is first used, so that a domain costs what it touches.
+//
+// Thread rules: its owner's.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "arch/types.hpp"
+#include "platform/memory_map.hpp"
+
+namespace cloister::hypervisor {
+
+/// A page of a domain's EPC by its number: through its ranges, in order.
+struct EpcPage {
+  u64 number = 0;
+  auto operator<=>(const EpcPage&) const = default;
+};
+
+/// A slot of a version array of the hypervisor's own.
+struct SlotName {
+  u32 page = 0;  ///< of the pool's
+  u32 index = 0;
+  bool operator==(const SlotName&) const = default;
+};
+
+struct PageRecord {
+  enum class State : u8 {
+    absent,    ///< never used since the domain began, or given up: free, without a frame
+    resident,  ///< mapped
+    busy,      ///< somebody works on it, with the pager's lock released
+    evicted,   ///< its image is in the backing store, its version in `slot`
+    lost,      ///< its image could not be loaded: for ever
+  };
+  /// As it was when it was evicted.
+  enum class Kind : u8 { child, secs, va };
+
+  State state = State::absent;
+  Kind kind = Kind::child;
+  bool guest_blocked = false;  ///< the guest had blocked it: it comes back so
+  u8 pins = 0;                 ///< not to be evicted
+  bool kept = false;           ///< it could not be evicted when that was tried last: a SECS with children
+  arch::Mfn frame{};           ///< resident, and while it is being evicted
+  SlotName slot{};             ///< evicted
+  EpcPage secs{};              ///< evicted child
+  u64 linaddr = 0;             ///< evicted: PAGEINFO.LINADDR
+};
+
+class PageBook {
+ public:
+  explicit PageBook(std::vector<platform::EpcRange> ranges);
+
+  u64 pages() const { return pages_; }
+  /// Nullopt: no page of the domain's EPC.
+  std::optional<EpcPage> page_at(arch::Gpa address) const;
+  arch::Gpa address_of(EpcPage page) const;
+
+  PageRecord& operator[](EpcPage page);
+  /// Null: it is absent, and has no record yet.
+  const PageRecord* find(EpcPage page) const;
+
+  static constexpr u64 chunk_pages = 512;
+
+ private:
+  using Chunk = std::array<PageRecord, chunk_pages>;
+
+  std::vector<platform::EpcRange> ranges_;
+  u64 pages_ = 0;
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+};
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,191 @@
+// Who needs a page marks it busy, gets its SECS and a frame, loads it, and maps it, in this order: nothing of a page
+// may be found before it is whole.
+#include "hypervisor/epc/pager/pager.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace cloister::hypervisor {
+namespace {
+
+/// For others who have what is needed: a leaf takes microseconds, and a load or an eviction some dozens of them.
+constexpr std::chrono::milliseconds patience(1);
+constexpr unsigned most_waits = 10'000;
+
+bool busy(const vmx::EnclsResult& result) {
+  if (result.fault) return *result.fault == arch::vector::gp;
+  return result.rax == static_cast<u64>(arch::SgxError::epc_page_conflict);
+}
+
+}  // namespace
+
+Pager::Pager(Domain domain, Backing backing)
+    : package_(domain.package),
+      memory_(domain.memory),
+      gate_(domain.gate),
+      leaves_(domain.leaves),
+      frames_(std::move(domain.frames)),
+      book_(std::move(domain.ranges)),
+      backing_(std::move(backing)),
+      versions_(domain.package),
+      pinned_(domain.vcpus) {
+  for (const vmx::EpcSection& section : frames_) {
+    for (u64 i = section.pages; i-- > 0;) free_.push_back(section.first + i);
+  }
+}
+
+tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
+  u64 frames = 0, pages = 0;
+  for (const vmx::EpcSection& section : domain.frames) frames += section.pages;
+  for (const platform::EpcRange& range : domain.ranges) pages += range.bytes / arch::page_size;
+  const u64 least = least_frames(domain.vcpus);
+  if (frames < least)
+    return tl::unexpected("EPC is paged with at least " + std::to_string(least) + " pages, found " +
+                          std::to_string(frames));
+  auto backing = Backing::create(pages);
+  if (!backing) return tl::unexpected(std::string("no address space for evicted EPC"));
+  domain.memory.set_accessed_dirty(true);
+  return std::unique_ptr<Pager>(new Pager(std::move(domain), std::move(*backing)));
+}
+
+Pager::Need Pager::need(arch::Gpa address, u32 vcpu) {
+  const EpcPage page = *book_.page_at(address);
+  const MutexLock held(lock_);
+  const Need found = bring(page);
+  if (found == Need::there) pin_for(page, vcpu);
+  return found;
+}
+
+bool Pager::absent(arch::Gpa address) {
+  const MutexLock held(lock_);
+  const PageRecord* const record = book_.find(*book_.page_at(address));
+  return record == nullptr || record->state == PageRecord::State::absent;
+}
+
+std::optional<arch::Mfn> Pager::frame_of(arch::Gpa address) {
+  const auto page = book_.page_at(address);
+  if (!page) return std::nullopt;
+  const MutexLock held(lock_);
+  const PageRecord* const record = book_.find(*page);
+  if (record == nullptr || record->state != PageRecord::State::resident) return std::nullopt;
+  return record->frame;
+}
+
+void Pager::settle(PageRecord& record, PageRecord::State state) {
+  record.state = state;
+  changed_.notify_all();
+}
+
+Pager::Need Pager::bring(EpcPage page) {
+  PageRecord& record = book_[page];
+  changed_.wait(lock_, [&]() { return record.state != PageRecord::State::busy; });
+  if (record.state == PageRecord::State::resident) return Need::there;
+  if (record.state == PageRecord::State::lost) return Need::lost;
+  const PageRecord::State before = std::exchange(record.state, PageRecord::State::busy);
+  const bool evicted = before == PageRecord::State::evicted, child = evicted && record.kind == PageRecord::Kind::child;
+  const auto give_up = [&](Need why) CLOISTER_REQUIRES(lock_) {
+    settle(record, before);
+    return why;
+  };
+
+  PageRecord* const owner = child ? &book_[record.secs] : nullptr;
+  if (owner != nullptr) {
+    if (const Need found = bring(record.secs); found != Need::there) return give_up(found);
+    ++owner->pins;  // a SECS may go only before its children have come
+  }
+  const auto frame = take_frame();
+  Loaded loaded = Loaded::yes;
+  if (frame && evicted) {
+    const arch::Mfn secs = owner != nullptr ? owner->frame : arch::Mfn{};
+    ++loading_;
+    {
+      const MutexUnlock apart(lock_);
+      loaded = load(page, record, *frame, secs);
+    }
+    --loading_;
+  }
+  if (owner != nullptr) --owner->pins;
+  if (!frame) return give_up(Need::exhausted);
+  if (evicted) {
+    versions_.give_back(record.slot);
+    backing_.release(page);
+    --counts_.evicted;
+    if (versions_.unused()) tend_versions();
+  }
+  if (loaded == Loaded::refused) {
+    free_.push_back(*frame);
+    ++counts_.lost;
+    return settle(record, PageRecord::State::lost), Need::lost;
+  }
+  record.frame = *frame;
+  [[maybe_unused]] const auto mapped = memory_.map_epc(book_.address_of(page), *frame);
+  ++counts_.resident;
+  settle(record, PageRecord::State::resident);
+  return Need::there;
+}
+
+std::optional<arch::Mfn> Pager::take_frame() {
+  for (unsigned waits = 0; none_free(); ++waits) {
+    if (evict(choose(batch)) > 0) continue;
+    // What others load and evict is nobody's victim now, and will be.
+    if ((evicting_ == 0 && loading_ == 0) || waits == most_waits) return std::nullopt;
+    changed_.wait_for(lock_, patience, [this]() CLOISTER_REQUIRES(lock_) { return !none_free(); });
+  }
+  const arch::Mfn frame = free_.back();
+  free_.pop_back();
+  return frame;
+}
+
+void Pager::pin_for(EpcPage page, u32 vcpu) {
+  std::vector<EpcPage>& last = pinned_[vcpu];
+  if (const auto again = std::ranges::find(last, page); again != last.end()) {
+    std::rotate(again, again + 1, last.end());
+    return;
+  }
+  if (last.size() == pinned) {
+    --book_[last.front()].pins;
+    last.erase(last.begin());
+  }
+  last.push_back(page);
+  ++book_[page].pins;
+}
+
+void Pager::forget() {
+  const MutexLock held(lock_);
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return evicting_ == 0 && loading_ == 0; });
+  for (std::vector<EpcPage>& last : pinned_) last.clear();
+  for (u64 number = 0; number < book_.pages(); ++number) {
+    const EpcPage page{number};
+    if (book_.find(page) == nullptr) {
+      number |= PageBook::chunk_pages - 1;
+      continue;
+    }
+    PageRecord& record = book_[page];
+    if (record.state == PageRecord::State::resident) memory_.unmap_epc(book_.address_of(page));
+    if (record.state == PageRecord::State::evicted) backing_.release(page);
+    record = {};
+  }
+  versions_.remove_all();
+  free_.clear();
+  for (const vmx::EpcSection& section : frames_) {
+    for (u64 i = section.pages; i-- > 0;) free_.push_back(section.first + i);
+  }
+  counts_.resident = counts_.evicted = counts_.lost = 0;
+}
+
+vmx::EnclsResult Pager::encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) {
+  const RootLeaves::Running running(leaves_);
+  vmx::EnclsResult result = package_.encls(leaf, operands);
+  for (; busy(result); result = package_.encls(leaf, operands)) std::this_thread::yield();
+  return result;
+}
+
+vmx::EnclsResult Pager::enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) {
+  const RootLeaves::Running running(leaves_);
+  vmx::EnclsResult result = package_.enclv(leaf, operands);
+  for (; busy(result); result = package_.enclv(leaf, operands)) std::this_thread::yield();
+  return result;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,140 @@
+// A domain sees more EPC than it has frames: the pager evicts pages behind its back, and loads them when they are
+// needed. It does so by the leaves that a kernel uses, in root mode (SDM vol. 3D, 37.5.3 to 37.5.6 and 40): what leaves
+// EPC is sealed by the processor, and the pager sees no EPCM entry, no SECS and no page.
+//
+// A page without a frame is not mapped. What needs it is an EPT violation, whose handler asks here for the page and has
+// the processor try again; so the guest finds everything as it left it, and can tell by time alone. This needs the EPC
+// virtualization extensions (SDM vol. 3D, 40): ERDINFO tells whose a page is, virtual children keep a SECS from being
+// removed before children that are out, and leaves of the guest's that meet one of the pager's are tried again.
+//
+// Thread rules: any thread that holds no lock of the machine's. No cryptography, and nothing that waits for processors,
+// is done under the pager's lock: the page is `busy` meanwhile, and who wants it waits.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "host/mutex.hpp"
+#include "hypervisor/epc/pager/backing.hpp"
+#include "hypervisor/epc/pager/counts.hpp"
+#include "hypervisor/epc/pager/gate.hpp"
+#include "hypervisor/epc/pager/page_book.hpp"
+#include "hypervisor/epc/pager/version_pages.hpp"
+#include "hypervisor/epc/root_leaves.hpp"
+#include "vmx/package.hpp"
+
+namespace cloister::hypervisor {
+
+class Pager {
+ public:
+  struct Domain {
+    vmx::Package& package;
+    vmx::GuestMemory& memory;                ///< with the ranges reserved
+    std::vector<platform::EpcRange> ranges;  ///< the EPC that the guest sees
+    std::vector<vmx::EpcSection> frames;     ///< what there is for it: free pages
+    u32 vcpus = 1;
+    Gate& gate;
+    RootLeaves& leaves;
+  };
+  /// The fewest frames that a domain of so many processors gets along with.
+  static constexpr u64 least_frames(u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus); }
+
+  /// The error says what there is too little of.
+  static tl::expected<std::unique_ptr<Pager>, std::string> create(Domain domain);
+  Pager(const Pager&) = delete;
+  Pager& operator=(const Pager&) = delete;
+
+  enum class Need : u8 {
+    there,      ///< it is mapped: the processor tries again
+    lost,       ///< it never will be again
+    exhausted,  ///< there is no frame for it, and none can be made free
+  };
+  /// A page of the domain's EPC is needed by one of its processors. It stays, with the last `pinned` pages that this
+  /// processor needed, until that many others were: an instruction that needs several gets along.
+  Need need(arch::Gpa address, u32 vcpu);
+  static constexpr std::size_t pinned = 16;
+
+  bool is_epc(arch::Gpa address) const { return book_.page_at(address).has_value(); }
+  /// It was never used, or has been given up: a free page without a frame.
+  bool absent(arch::Gpa address);
+  /// The frame of a page that is mapped. It stays only while nothing is evicted.
+  std::optional<arch::Mfn> frame_of(arch::Gpa address);
+
+  /// Evicts one page if it is mapped and can be evicted now. True: it has no frame any more.
+  bool evict(arch::Gpa address);
+  /// Every page is as after power-up, absent; all frames are free but for what is in them, which the caller removes
+  /// (clean_epc). No processor is in the guest.
+  void forget();
+
+  const PagerCounts& counts() const { return counts_; }
+
+ private:
+  struct Victim {
+    EpcPage page{};
+    arch::Mfn frame{};
+    enum class Fate : u8 { free, stays, goes, fails } fate = Fate::stays;
+    PageRecord::Kind kind = PageRecord::Kind::child;
+    EpcPage secs{};
+    arch::Mfn secs_frame{};
+    bool guest_blocked = false;
+    SlotName slot{};
+    u64 linaddr = 0;
+  };
+
+  Pager(Domain domain, Backing backing);
+
+  // ---- pager.cpp
+  Need bring(EpcPage page) CLOISTER_REQUIRES(lock_);
+  std::optional<arch::Mfn> take_frame() CLOISTER_REQUIRES(lock_);
+  /// Frames that pages may have: all free ones, but for one if there is no version array yet.
+  bool none_free() const CLOISTER_REQUIRES(lock_) { return free_.size() <= (versions_.pages() == 0 ? 1u : 0u); }
+  void pin_for(EpcPage page, u32 vcpu) CLOISTER_REQUIRES(lock_);
+  void settle(PageRecord& record, PageRecord::State state) CLOISTER_REQUIRES(lock_);
+
+  // ---- load.cpp
+  enum class Loaded : u8 { yes, refused };
+  Loaded load(EpcPage page, const PageRecord& record, arch::Mfn frame, arch::Mfn secs) CLOISTER_EXCLUDES(lock_);
+
+  // ---- evict.cpp
+  static constexpr std::size_t batch = 16;
+  /// Pages that are mapped, not pinned, and have not been used lately, if there are such.
+  std::vector<EpcPage> choose(std::size_t most) CLOISTER_REQUIRES(lock_);
+  /// Takes away of these what can be; how many frames that gave.
+  std::size_t evict(std::span<const EpcPage> pages) CLOISTER_REQUIRES(lock_);
+  void block(std::span<Victim> victims) CLOISTER_EXCLUDES(lock_);
+  void identify(Victim& victim, std::span<const Victim> all) CLOISTER_EXCLUDES(lock_);
+  void write_out(Victim& victim) CLOISTER_EXCLUDES(lock_);
+  void account(const Victim& victim) CLOISTER_REQUIRES(lock_);
+  void tend_versions() CLOISTER_REQUIRES(lock_);
+  bool has_version_slot() CLOISTER_REQUIRES(lock_);
+
+  /// A leaf in root mode, tried until nobody else has what it needs.
+  vmx::EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands);
+  vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands);
+
+  vmx::Package& package_;
+  vmx::GuestMemory& memory_;
+  Gate& gate_;
+  RootLeaves& leaves_;
+  const std::vector<vmx::EpcSection> frames_;
+
+  Mutex lock_;
+  Condition changed_;  ///< a page is not busy any more
+  PageBook book_;      // its geometry is constant; its records are the lock's
+  Backing backing_;    // a busy page's image is its worker's
+  VersionPages versions_ CLOISTER_GUARDED_BY(lock_);
+  std::vector<arch::Mfn> free_ CLOISTER_GUARDED_BY(lock_);
+  std::vector<std::vector<EpcPage>> pinned_ CLOISTER_GUARDED_BY(lock_);  ///< by processor, the oldest first
+  u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0;                              ///< choose()'s next page
+  u32 evicting_ CLOISTER_GUARDED_BY(lock_) = 0, loading_ CLOISTER_GUARDED_BY(lock_) = 0;
+
+  PagerCounts counts_;
+};
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,53 @@
+// Version arrays of the hypervisor's own (SDM vol. 3D, 37.5.4 and EPA): pages of EPC whose 512 slots hold the versions
+// of what it has evicted. A guest never has one, and none is ever evicted.
+//
+// Thread rules: its owner's.
+#pragma once
+
+#include <bitset>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "hypervisor/epc/pager/page_book.hpp"
+#include "vmx/package.hpp"
+
+namespace cloister::hypervisor {
+
+class VersionPages {
+ public:
+  static constexpr u32 slots = arch::page_size / sizeof(u64);
+
+  explicit VersionPages(vmx::Package& package) : package_(package) {}
+
+  /// So many slots are free.
+  u64 free_slots() const { return free_; }
+  /// None is taken.
+  bool unused() const { return free_ == count_ * slots; }
+  /// Makes a version array of a free frame. False: it is not free, or a leaf has it at the moment.
+  bool add(arch::Mfn frame);
+  /// A free slot, which is taken from now on. Precondition: there is one.
+  SlotName take();
+  /// Its version has been used, or will never be.
+  void give_back(SlotName slot);
+  vmx::VersionSlot place_of(SlotName slot) const { return {pages_[slot.page].frame, slot.index}; }
+
+  /// Takes away an array of which no slot is used, while there are `slots` free ones beside it: its frame, which is
+  /// free.
+  std::optional<arch::Mfn> remove_one();
+  /// All of them: their frames.
+  std::vector<arch::Mfn> remove_all();
+  u64 pages() const { return count_; }
+
+ private:
+  struct Page {
+    arch::Mfn frame{};
+    bool there = false;
+    std::bitset<slots> used{};
+  };
+  vmx::Package& package_;
+  std::vector<Page> pages_;
+  u64 free_ = 0, count_ = 0;
+};
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,213 @@
+// The pager against a package: enclaves that root mode builds page by page come and go, and stay what they were (SDM
+// vol. 3D, 37.5 and 40).
+#include "hypervisor/epc/pager/pager.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "hypervisor/epc/clean.hpp"
+#include "silicon/silicon.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::EnclsLeaf;
+using arch::Gpa;
+using arch::Mfn;
+using arch::PageType;
+using Need = Pager::Need;
+namespace flags = arch::secinfo_flags;
+
+constexpr u64 frames = 256, pages = 1024;  // 1 MiB of frames, 4 MiB for the guest
+constexpr Gpa base{0x1'0000'0000};
+constexpr Mfn first_frame{0x10'0000};
+
+struct CountingGate final : Gate {
+  void close() override {
+    EXPECT_FALSE(closed);
+    closed = true;
+    ++times;
+  }
+  void open() override { closed = false; }
+  bool closed = false;
+  u64 times = 0;
+};
+
+class PagerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(memory_->reserve_epc(base, pages));
+    auto made = Pager::create({.package = package_,
+                               .memory = *memory_,
+                               .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                               .frames = sections_,
+                               .vcpus = 1,
+                               .gate = gate_,
+                               .leaves = leaves_});
+    ASSERT_TRUE(made) << made.error();
+    pager_ = std::move(*made);
+  }
+
+  static Gpa at(u64 page) { return base + page * arch::page_size; }
+  Mfn need(u64 page) {
+    EXPECT_EQ(pager_->need(at(page), 0), Need::there) << page;
+    return *pager_->frame_of(at(page));
+  }
+  static bool good(const vmx::EnclsResult& result) { return !result.fault && result.rax == 0; }
+
+  void make_secs(u64 page) {
+    alignas(64) const arch::Secinfo info{};
+    alignas(4096) arch::Secs secs{};
+    secs.size = u64{1} << 30;
+    secs.base = u64{1} << 30;
+    secs.ssa_frame_size = 1;
+    secs.attributes = {arch::attributes::mode64bit | arch::attributes::debug, 3};
+    EXPECT_TRUE(good(package_.ecreate(need(page), info, secs, at(page))));
+  }
+  static u64 linear_of(u64 page) { return (u64{1} << 30) + page * arch::page_size; }
+  static std::byte fill_of(u64 page) { return static_cast<std::byte>(page * 7 + 1); }
+  void add(u64 page, u64 secs, u64 rights = flags::r | flags::w) {
+    alignas(4096) std::array<std::byte, arch::page_size> contents;
+    contents.fill(fill_of(page));
+    alignas(64) arch::Secinfo info{rights | u64{static_cast<u8>(PageType::reg)} << flags::page_type_shift, {}};
+    const Mfn frame = need(page), owner = need(secs);
+    vmx::PageinfoOperand pageinfo{linear_of(page), contents, std::as_writable_bytes(std::span(&info, 1)), owner};
+    EXPECT_TRUE(good(package_.encls(EnclsLeaf::eadd, {.page = frame, .pageinfo = &pageinfo}))) << page;
+  }
+  /// Its EPCM entry and owner as ERDINFO shows them.
+  arch::Rdinfo look(u64 page) {
+    alignas(32) arch::Rdinfo info{};
+    EXPECT_TRUE(good(package_.encls(EnclsLeaf::erdinfo, {.page = need(page), .rdinfo = &info}))) << page;
+    return info;
+  }
+
+  const std::vector<vmx::EpcSection> sections_{{first_frame, 200}, {first_frame + 1000, frames - 200}};
+  silicon::Package package_{{.epc = sections_, .root_secret = {1}, .boot = 1}};
+  std::unique_ptr<vmx::GuestMemory> memory_ = package_.make_memory();
+  CountingGate gate_;
+  RootLeaves leaves_;
+  std::unique_ptr<Pager> pager_;
+};
+
+TEST_F(PagerTest, APageHasAFrameOnceItIsNeeded) {
+  EXPECT_TRUE(pager_->absent(at(3)));
+  EXPECT_EQ(pager_->frame_of(at(3)), std::nullopt);
+  const Mfn frame = need(3);
+  EXPECT_FALSE(pager_->absent(at(3)));
+  EXPECT_EQ(need(3), frame);
+  EXPECT_EQ(pager_->counts().resident, 1u);
+  EXPECT_FALSE(pager_->is_epc(base + pages * arch::page_size));
+}
+
+TEST_F(PagerTest, FreePagesGiveTheirFramesWithoutALeaf) {
+  for (u64 page = 0; page < pages; ++page) need(page);
+  EXPECT_EQ(pager_->counts().evictions, 0u);
+  EXPECT_EQ(pager_->counts().evicted, 0u);
+  EXPECT_LT(pager_->counts().resident, frames);
+}
+
+/// Four times the frames, used in any order: every page is what it was, whose it was, and where it was.
+TEST_F(PagerTest, EveryPageComesBackAsItWas) {
+  std::mt19937 random(1);
+  for (const u64 secs : {0u, 500u}) make_secs(secs);
+  for (u64 page = 1; page < pages; ++page) {
+    if (page != 500) add(page, page < 500 ? 0 : 500);
+  }
+  EXPECT_GT(pager_->counts().evicted, pages - frames);
+  for (unsigned i = 0; i < 3000; ++i) {
+    const u64 page = random() % pages;
+    const arch::Rdinfo info = look(page);
+    const bool secs = page == 0 || page == 500;
+    EXPECT_EQ(info.enclavecontext, at(page < 500 ? 0 : 500).value) << page;
+    const arch::Secinfo secinfo{.flags = info.flags, .reserved = {}};
+    EXPECT_EQ(secinfo.type(), secs ? PageType::secs : PageType::reg);
+    if (secs) continue;
+    const auto word = package_.encls(EnclsLeaf::eblock, {.page = need(page)});
+    EXPECT_TRUE(good(word) || word.rax == static_cast<u64>(arch::SgxError::blkstate));
+  }
+  EXPECT_GT(gate_.times, 100u);
+  EXPECT_EQ(pager_->counts().lost, 0u);
+  // What the hypervisor counted it has taken back: with its children gone a SECS can be removed.
+  for (u64 page = 0; page < pages; ++page) {
+    if (page == 0 || page == 500) continue;
+    EXPECT_TRUE(good(package_.eremove(need(page)))) << page;
+  }
+  for (const u64 secs : {0u, 500u}) {
+    EXPECT_EQ(look(secs).status, 0u) << "no children, and no virtual ones";
+    EXPECT_TRUE(good(package_.eremove(need(secs))));
+  }
+}
+
+TEST_F(PagerTest, WhatTheGuestBlockedComesBackBlocked) {
+  make_secs(0);
+  add(1, 0);
+  add(2, 0);
+  EXPECT_TRUE(good(package_.encls(EnclsLeaf::eblock, {.page = need(1)})));
+  for (u64 page = 100; page < 120; ++page) need(page);  // the last pages needed are others
+  for (const u64 page : {1u, 2u}) EXPECT_TRUE(pager_->evict(at(page)));
+  EXPECT_NE(look(1).flags & arch::rdinfo::blocked, 0u);
+  EXPECT_EQ(look(2).flags & arch::rdinfo::blocked, 0u);
+}
+
+TEST_F(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
+  make_secs(0);
+  add(1, 0);
+  for (u64 page = 100; page < 120; ++page) need(page);
+  EXPECT_FALSE(pager_->evict(at(0))) << "it has a child";
+  EXPECT_TRUE(pager_->evict(at(1)));
+  EXPECT_TRUE(pager_->evict(at(0)));
+  EXPECT_EQ(pager_->counts().evicted, 2u);
+  need(1);
+  EXPECT_TRUE(pager_->frame_of(at(0))) << "with its child";
+  EXPECT_EQ(look(1).enclavecontext, at(0).value);
+}
+
+TEST_F(PagerTest, VersionArraysOfTheGuestsAreEvictedToo) {
+  EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = need(7)})));
+  for (u64 page = 100; page < 120; ++page) need(page);
+  EXPECT_TRUE(pager_->evict(at(7)));
+  const arch::Secinfo info{.flags = look(7).flags, .reserved = {}};
+  EXPECT_EQ(info.type(), PageType::va);
+}
+
+TEST_F(PagerTest, WhatOneInstructionNeedsStays) {
+  for (u64 page = 0; page < Pager::pinned; ++page) need(page);
+  for (u64 page = 0; page < Pager::pinned; ++page) EXPECT_FALSE(pager_->evict(at(page))) << page;
+  need(100);
+  EXPECT_TRUE(pager_->evict(at(0)));
+  EXPECT_FALSE(pager_->evict(at(1)));
+  need(1);
+  need(101);
+  EXPECT_TRUE(pager_->evict(at(2)));
+  EXPECT_FALSE(pager_->evict(at(1))) << "it was needed again";
+}
+
+TEST_F(PagerTest, NothingIsLeftAfterForget) {
+  make_secs(0);
+  for (u64 page = 1; page < 600; ++page) add(page, 0);
+  pager_->forget();
+  EXPECT_THAT(clean_epc(package_, sections_), testing::IsEmpty());
+  EXPECT_EQ(pager_->counts().resident + pager_->counts().evicted, 0u);
+  EXPECT_TRUE(pager_->absent(at(0)));
+  make_secs(0);
+  for (u64 page = 1; page < 600; ++page) add(page, 0);
+}
+
+TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  const auto none = Pager::create({.package = package_,
+                                   .memory = *memory,
+                                   .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                                   .frames = {{first_frame, 255}},
+                                   .vcpus = 1,
+                                   .gate = gate_,
+                                   .leaves = leaves_});
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.error(), testing::HasSubstr("at least 256 pages, found 255"));
+}
+
+}  // namespace
+}  // namespace cloister::hypervisor
