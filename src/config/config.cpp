@@ -3,8 +3,10 @@
 
 #include <algorithm>
 
+#include "arch/sgx.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
+#include "hypervisor/specification.hpp"
 #include "text/nearest.hpp"
 
 namespace cloister::toolstack {
@@ -62,12 +64,30 @@ void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
 /// Keys that mean something only in a domain with SGX.
 void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
   if (!config.epc.empty()) return;
-  for (const std::string_view key : {"lehash", "lewr", "sgx_provision"}) {
+  for (const std::string_view key : {"epc_min", "lehash", "lewr", "sgx_provision"}) {
     if (config.where.contains(key)) {
       warnings.push_back(
           {config.position_of(key), std::string("'").append(key).append("' has no effect in a domain without 'epc'")});
     }
   }
+}
+
+/// What the hypervisor needs to page the EPC.
+tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
+  if (config.epc.empty() || config.epc_min_mib == 0) return {};
+  const u64 least = (hypervisor::least_paged_epc(config.vcpus) * arch::page_size) >> 20;
+  const auto refuse = [&](std::string what) {
+    return Failed(Diagnostic{config.position_of("epc_min"), "'epc_min': " + std::move(what)});
+  };
+  if (config.epc_min_mib > config.epc_mib())
+    return refuse("found " + std::to_string(config.epc_min_mib) + " MiB, expected at most 'epc', which is " +
+                  std::to_string(config.epc_mib()));
+  if (!config.epc_is_paged()) return {};
+  if (config.epc_min_mib < least)
+    return refuse("found " + std::to_string(config.epc_min_mib) + " MiB, expected at least " + std::to_string(least) +
+                  " with so many processors");
+  if (config.epc.size() > 1) return refuse("'epc' has several sections, expected one");
+  return {};
 }
 
 }  // namespace
@@ -100,6 +120,18 @@ u64 DomainConfig::epc_mib() const {
   return sum;
 }
 
+std::vector<EpcSection> DomainConfig::epc_frames() const {
+  if (!epc_is_paged()) return epc;
+  return {{.mib = epc_min_mib, .package = epc.front().package}};
+}
+
+u64 DomainConfig::epc_memory_mib() const {
+  if (!epc_is_paged()) return epc_mib();
+  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+  const u64 image_bytes = (arch::page_size + sizeof(arch::Pcmd)) * pages_per_mib * epc_mib();
+  return epc_min_mib + ((image_bytes + (1 << 20) - 1) >> 20);
+}
+
 bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
 
 tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
@@ -124,6 +156,7 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
     }
   }
   const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
+  if (auto good = check_epc_min(draft.config); !good) return Failed(good.error());
   settle_cmdline(draft, warnings);
   check_sgx_keys(draft.config, warnings);
   settle_warnings(warnings, untold);

@@ -57,6 +57,7 @@ struct DomainConfig {
   u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none
   u32 restart_window = 300;     ///< seconds in which they are counted
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
+  u64 epc_min_mib = 0;          ///< of the machine's EPC that it has, if that is less: its EPC is paged; 0: all
   /// What the processor offers: "default", a description's name, or a dump's path.
   std::string silicon = "default";
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
@@ -73,6 +74,12 @@ struct DomainConfig {
   Position position_of(std::string_view key) const;
   /// Of all sections.
   u64 epc_mib() const;
+  /// It sees more EPC than it has: the hypervisor pages.
+  bool epc_is_paged() const { return epc_min_mib != 0 && epc_min_mib < epc_mib(); }
+  /// What it has of the machine's EPC.
+  std::vector<EpcSection> epc_frames() const;
+  /// The most memory of the host that its EPC takes in MiB: what it has, and the images of what it sees beside it.
+  u64 epc_memory_mib() const;
   bool operator==(const DomainConfig&) const = default;
 };
 

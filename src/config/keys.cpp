@@ -129,6 +129,13 @@ constexpr Form epc{[](Draft& draft, const xl::Setting& setting) {
                    },
                    [](const DomainConfig& config) -> Text { return epc_sections_text(config.epc); }};
 
+constexpr Form epc_min{[](Draft& draft, const xl::Setting& setting) {
+                         return keep(draft.config.epc_min_mib, read_integer(setting, 1, limits::most_mib, mib));
+                       },
+                       [](const DomainConfig& config) {
+                         return config.epc_min_mib == 0 ? std::nullopt : Text(fmt::to_string(config.epc_min_mib));
+                       }};
+
 constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                         if (setting.value.kind != xl::Value::Kind::list)
                           draft.config.lehash = read_launch_hash(setting.value.text);
@@ -193,6 +200,8 @@ constexpr Key table[] = {
     {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
     {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
+    {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
+     epc_min},
     {"silicon", "string", "\"default\"",
      "What the processor offers: a description's name, or the path of a CPUID dump.", silicon},
     {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", cpuid},

@@ -56,7 +56,7 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
   auto chosen =
       choose_silicon(silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
   if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
-  const Grants wished = wished_grants(config.epc);
+  const Grants wished = wished_grants(config.epc_frames());
   const auto plan =
       make_plan(silicon, config, package_config(package_values(machine, wished, chosen->features), wished),
                 packages_of(wished), chosen->described);

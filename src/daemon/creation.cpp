@@ -33,7 +33,7 @@ ApiError internal(std::string message) { return {.status = 500, .message = std::
 constexpr u32 spare_tasks = 8;
 
 CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
-  const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_mib(), .overhead = overhead_mib};
+  const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_memory_mib(), .overhead = overhead_mib};
   return {.memory_bytes = most_mib(need, config.vcpus) << 20,
           .processors = config.vcpus,
           .tasks = config.vcpus + spare_tasks};
@@ -141,14 +141,14 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
   const MemoryNeed need =
-      memory_need(config.memory_mib, config.epc_mib(), config.vcpus, std::min(ramdisk_bytes, config.memory_mib << 20));
+      memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus, std::min(ramdisk_bytes, config.memory_mib << 20));
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
     return tl::unexpected(
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
   auto allocation =
-      broker_.allocate(*id, config.epc, [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
+      broker_.allocate(*id, config.epc_frames(), [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
   if (!allocation)
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), allocation.error().message},
                                     allocation.error().shortage ? 507 : 400));

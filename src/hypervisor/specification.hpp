@@ -1,6 +1,7 @@
 // What a domain is made of: plain values, fixed before the first run.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@
 namespace cloister::hypervisor {
 
 inline constexpr u32 most_vcpus = 16;
+/// The fewest frames, in pages, with which the EPC of a domain of so many processors is paged.
+constexpr u64 least_paged_epc(u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus); }
 
 struct DomainSpec {
   std::string name;

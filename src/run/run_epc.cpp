@@ -13,7 +13,9 @@ constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 MachineDescription machine_for(const DomainConfig& config) {
   MachineDescription machine = default_machine();
-  machine.packages[0].epc[0].bytes = config.epc_mib() << 20;
+  u64 frames_mib = 0;
+  for (const EpcSection& section : config.epc_frames()) frames_mib += section.mib;
+  machine.packages[0].epc[0].bytes = frames_mib << 20;
   return machine;
 }
 
@@ -26,7 +28,7 @@ tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config, const Mac
   auto epc = MachineEpc::create(epc_spec(machine));
   if (!epc) return refuse(epc.error());
   std::vector<EpcRequest> requests;
-  for (const EpcSection& section : config.epc)
+  for (const EpcSection& section : config.epc_frames())
     requests.push_back({.pages = section.mib * pages_per_mib, .package = section.package});
   auto allocation = epc->allocate(EpcOwner{1}, requests);
   if (!allocation) {

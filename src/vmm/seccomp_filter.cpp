@@ -48,6 +48,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(madvise), is(2, MADV_DONTNEED)},
     {SCMP_SYS(madvise), is(2, MADV_HUGEPAGE)},
     {SCMP_SYS(madvise), is(2, MADV_NOHUGEPAGE)},
+    {SCMP_SYS(madvise), is(2, MADV_POPULATE_WRITE)},
     // A package without EPC of the daemon's keeps its EPCM in a memfd of its own.
     {SCMP_SYS(memfd_create)},
     {SCMP_SYS(ftruncate)},

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <thread>
 
+#include "hypervisor/specification.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -39,7 +41,7 @@ tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
   u64 frames = 0, pages = 0;
   for (const vmx::EpcSection& section : domain.frames) frames += section.pages;
   for (const platform::EpcRange& range : domain.ranges) pages += range.bytes / arch::page_size;
-  const u64 least = least_frames(domain.vcpus);
+  const u64 least = least_paged_epc(domain.vcpus);
   if (frames < least)
     return tl::unexpected("EPC is paged with at least " + std::to_string(least) + " pages, found " +
                           std::to_string(frames));

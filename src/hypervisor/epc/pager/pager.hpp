@@ -42,9 +42,6 @@ class Pager {
     Gate& gate;
     RootLeaves& leaves;
   };
-  /// The fewest frames that a domain of so many processors gets along with.
-  static constexpr u64 least_frames(u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus); }
-
   /// The error says what there is too little of.
   static tl::expected<std::unique_ptr<Pager>, std::string> create(Domain domain);
   Pager(const Pager&) = delete;
