@@ -75,7 +75,8 @@ void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warning
 /// What the hypervisor needs to page the EPC.
 tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc.empty() || config.epc_min_mib == 0) return {};
-  const u64 least = (hypervisor::least_paged_epc(config.vcpus) * arch::page_size) >> 20;
+  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+  const u64 least = (hypervisor::least_paged_epc(config.vcpus) + pages_per_mib - 1) / pages_per_mib;
   const auto refuse = [&](std::string what) {
     return Failed(Diagnostic{config.position_of("epc_min"), "'epc_min': " + std::move(what)});
   };

@@ -140,8 +140,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
-  const MemoryNeed need =
-      memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus, std::min(ramdisk_bytes, config.memory_mib << 20));
+  const MemoryNeed need = memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus,
+                                      std::min(ramdisk_bytes, config.memory_mib << 20));
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
     return tl::unexpected(
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));

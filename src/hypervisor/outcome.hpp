@@ -64,7 +64,7 @@ struct RunOptions {
   /// Called when the guest has suspended itself to RAM, until Domain::wake(); on a processor's thread, which must not
   /// wait for the domain's.
   std::function<void()> fell_asleep;
-  bool input_wakes = false;     ///< console_in being readable wakes it, too
+  bool input_wakes = false;  ///< console_in being readable wakes it, too
   /// For tests: called when an exit has been handled, on its processor's thread, which holds nothing.
   std::function<void()> after_exit;
   RunCounts* counts = nullptr;  ///< added to as the domain runs; null: none

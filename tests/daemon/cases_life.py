@@ -158,6 +158,27 @@ def shortage(machine):
     assert m.create("more", epc=2)["epc"][0]["pages"] == 2 * MIB_PAGES
 
 
+def shared_epc(machine):
+    """Eight domains see four times the machine's EPC, run enclaves in it, and have what they were given."""
+    m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n")
+    names = [f"d{number}" for number in range(8)]
+    for name in names:
+        m.create(name, epc=4, epc_min=1, kernel="sgx_resident")
+    refused = m.request("POST", "/v1/domains", m.creation("more", epc=4, epc_min=1))
+    assert refused.status == 507, refused.body
+    for name in names:
+        m.wait_for_ready(name)
+    m.restart()
+    shown = m.domains()
+    assert {name: (shown[name]["epc_mib"], sum(part["pages"] for part in shown[name]["epc"])) for name in names} == {
+        name: (4, MIB_PAGES) for name in names}, shown
+    m.check_settled(names)
+    for name in names:
+        assert b"WRONG" not in m.console(name)
+        m.destroy(name)
+    m.check_settled([])
+
+
 def separate_keys(machine):
     """Packages with unrelated keys: a domain cannot have both."""
     m = machine('keys = "separate"\n' + TWO_PACKAGES)
@@ -241,7 +262,7 @@ CASES = {
     "pause": pause,
     "trigger": trigger,
     "own-end": own_end,
-    "shortage": shortage,
+    "shared-epc": shared_epc, "shortage": shortage,
     "separate-keys": separate_keys,
     "restart": restart,
     "single": single,

@@ -281,6 +281,13 @@ def enclave_paging(settings):
     expect_paging(settings, "paging")
 
 
+@case("enclave-paged")
+def enclave_paged(settings):
+    """With a quarter of the EPC that they see, enclaves on four processors find everything; Linux sees all of it."""
+    run = run_enclaves(settings, "hello+threads+paging+faults", epc=8, vcpus=4, config=["epc_min = 2"])
+    expect(epc_bytes(run) == [8 << 20], f"EPC sections of {epc_bytes(run)} bytes")
+
+
 @case("enclave-smp")
 def enclave_smp(settings):
     """Threads of an enclave on four processors, while the kernel pages another one; a minute of it in a full run."""

@@ -15,8 +15,8 @@ inline constexpr u64 page_bytes = 4096;
 /// The base of every enclave here: ELRANGE is mapped for user and supervisor.
 inline constexpr u64 enclave_base = 0x6000'0000;
 constexpr u64 in_enclave(unsigned page) { return enclave_base + page * page_bytes; }
-/// Where an enclave comes out by EEXIT, after the ENCLU that entered it; and the AEP, where ERESUME is: there it goes on
-/// after an asynchronous exit that is no exception, which is the hypervisor's.
+/// Where an enclave comes out by EEXIT, after the ENCLU that entered it; and the AEP, where ERESUME is: there it goes
+/// on after an asynchronous exit that is no exception, which is the hypervisor's.
 inline constexpr u64 after_enclu = code_va + 3, aep = code_va + 8;
 inline constexpr u64 saved_offset = page_bytes - sizeof(arch::Gprsgx);  ///< of GPRSGX in a frame's last page
 

@@ -81,7 +81,8 @@ void compare(const Result& wanted, bool looks_itself) {
     expect("error", trap.error, wanted.error);
     // An asynchronous exit hides where in the page it was.
     if (wanted.vector == vec::pf) expect("cr2", trap.cr2, address_of(wanted.at) & ~(inside ? 0xffful : 0));
-    if (call.mode == Mode::kernel64 || call.mode == Mode::user64) expect("rip", trap.offset(), inside ? aep - code_va : 0);
+    if (call.mode == Mode::kernel64 || call.mode == Mode::user64)
+      expect("rip", trap.offset(), inside ? aep - code_va : 0);
   } else if (trap.vector != vec::done) {
     expect("error", trap.error, 0);
     expect("cr2", trap.cr2, 0);

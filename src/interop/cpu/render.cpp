@@ -45,6 +45,10 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vm
   if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());
+  if (read->config.epc_is_paged())
+    return tl::unexpected(
+        Diagnostic{read->config.position_of("epc_min"),
+                   "'epc_min': no target pages the EPC of guests; expected as much as 'epc', or nothing"});
   auto domain = vm::from_config(read->config, silicon);
   if (!domain) return tl::unexpected(domain.error());
   return vm::ReadVm{std::move(*domain), std::move(read->warnings)};

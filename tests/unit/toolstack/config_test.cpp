@@ -161,6 +161,17 @@ TEST(Config, LaunchControlKeysWithoutEpcAreWarnedOf) {
   EXPECT_TRUE(good("sgx_provision = 1\nepc = 1").config.sgx_provision);
 }
 
+TEST(Config, WithLessEpcThanItSeesADomainIsPaged) {
+  const DomainConfig all = good("epc = 64\nepc_min = 64").config, paged = good("epc = 64\nepc_min = 8").config;
+  EXPECT_FALSE(all.epc_is_paged());
+  EXPECT_EQ(all.epc_frames(), all.epc);
+  EXPECT_EQ(all.epc_memory_mib(), 64u);
+  EXPECT_TRUE(paged.epc_is_paged());
+  EXPECT_EQ(paged.epc_frames(), (std::vector<EpcSection>{{.mib = 8, .package = std::nullopt}}));
+  EXPECT_EQ(paged.epc_memory_mib(), 8u + 64 + 2);
+  EXPECT_FALSE(good("epc_min = 1").config.epc_is_paged());
+}
+
 struct Bad {
   const char* text;  ///< after the two lines of the least file
   u32 line, column;
@@ -192,6 +203,10 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
        4,
        1,
        {"8 sections"}},
+      {"epc = 64\nepc_min = 65", 4, 11, {"'epc_min'", "found 65", "at most 'epc', which is 64"}},
+      {"epc = 64\nepc_min = 0", 4, 11, {"'epc_min'", "found 0", "from 1"}},
+      {"epc = 64\nvcpus = 9\nepc_min = 1", 5, 11, {"'epc_min'", "found 1 MiB", "at least 2"}},
+      {"epc = ['size=1', 'size=1']\nepc_min = 1", 4, 11, {"'epc_min'", "several sections"}},
       {"vcpus = 17", 3, 9, {"found 17", "a number from 1 to 16"}},
       {"vcpus = 0", 3, 9, {"found 0"}},
       {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},

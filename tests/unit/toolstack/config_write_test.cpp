@@ -25,6 +25,7 @@ const Sample samples[] = {
     {"ramdisk", R"("r")"},
     {"cmdline", R"("console=ttyS0")"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
+    {"epc_min", "96"},
     {"silicon", R"("icelake-server")"},
     {"cpuid", R"("host,sgx-kss=0,avx2=1")"},
     {"lehash", '"' + std::string(62, '0') + "a1\""},

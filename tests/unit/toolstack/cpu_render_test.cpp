@@ -85,6 +85,14 @@ TEST(CpuRender, WhatCannotBeSaidIsAnErrorUnlessTheLossIsAccepted) {
   EXPECT_EQ(render("cloister", file).status, 0);
 }
 
+TEST(CpuRender, PagedEpcIsAnErrorWhereItStands) {
+  const Folder folder;
+  const Ran ran = render("qemu", folder.write("d.cfg", least + "epc_min = 8\n"), true);
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.err, HasSubstr("d.cfg:5:11: 'epc_min'"));
+  EXPECT_EQ(render("qemu", folder.write("d.cfg", least + "epc_min = 64\n")).status, 0);
+}
+
 TEST(CpuRender, WarnsOfWhatItIgnores) {
   const Folder folder;
   const Ran ran = render("xl", folder.write("d.cfg", least + "vif = ['bridge=br0']\n"));
