@@ -53,12 +53,11 @@ TEST_P(Paged, FindsWhatItWouldWithoutAPager) { EXPECT_EQ(expect_good(run_payload
 
 /// All but time, and the one deviation of docs/hypervisor.md.
 TEST_P(Paged, AndInAStorm) {
-  for (const unsigned seed : {1u, 2u, 3u}) {
-    const auto result = run_payload(GetParam(), paged(seed));
-    expect_good(result);
-    EXPECT_GT(result->evictions, 1000u);
-    EXPECT_GT(result->loads, 1000u);
-  }
+  const auto result = run_payload(GetParam(), paged(1));
+  expect_good(result);
+  ASSERT_TRUE(result);
+  EXPECT_GT(result->evictions, 1000u);
+  EXPECT_GT(result->loads, 1000u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Payloads, Paged, testing::Values("sgx_build", "sgx_paging", "sgx_edmm", "sgx_enclave"),
