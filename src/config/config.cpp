@@ -72,11 +72,13 @@ void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warning
   }
 }
 
+constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
+
 /// What the hypervisor needs to page the EPC.
 tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc.empty() || config.epc_min_mib == 0) return {};
-  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-  const u64 least = (hypervisor::least_paged_epc(config.vcpus) + pages_per_mib - 1) / pages_per_mib;
+  const u64 pages = hypervisor::least_paged_epc(config.epc_mib() * pages_per_mib, config.vcpus);
+  const u64 least = (pages + pages_per_mib - 1) / pages_per_mib;
   const auto refuse = [&](std::string what) {
     return Failed(Diagnostic{config.position_of("epc_min"), "'epc_min': " + std::move(what)});
   };
@@ -86,7 +88,7 @@ tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (!config.epc_is_paged()) return {};
   if (config.epc_min_mib < least)
     return refuse("found " + std::to_string(config.epc_min_mib) + " MiB, expected at least " + std::to_string(least) +
-                  " with so many processors");
+                  " for so much 'epc' and so many processors");
   if (config.epc.size() > 1) return refuse("'epc' has several sections, expected one");
   return {};
 }
@@ -128,7 +130,6 @@ std::vector<EpcSection> DomainConfig::epc_frames() const {
 
 u64 DomainConfig::epc_memory_mib() const {
   if (!epc_is_paged()) return epc_mib();
-  constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
   const u64 image_bytes = (arch::page_size + sizeof(arch::Pcmd)) * pages_per_mib * epc_mib();
   return epc_min_mib + ((image_bytes + (1 << 20) - 1) >> 20);
 }

@@ -15,8 +15,9 @@
 namespace cloister::hypervisor {
 
 inline constexpr u32 most_vcpus = 16;
-/// The fewest frames, in pages, with which the EPC of a domain of so many processors is paged.
-constexpr u64 least_paged_epc(u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus); }
+/// The fewest frames, in pages, with which EPC of so many pages is paged for so many processors: what an instruction of
+/// each needs at once, and the version arrays, with a slot for each page that is out.
+constexpr u64 least_paged_epc(u64 pages, u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus + pages / 512 + 4); }
 
 struct DomainSpec {
   std::string name;

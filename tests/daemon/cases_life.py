@@ -172,6 +172,9 @@ def shared_epc(machine):
     shown = m.domains()
     assert {name: (shown[name]["epc_mib"], sum(part["pages"] for part in shown[name]["epc"])) for name in names} == {
         name: (4, MIB_PAGES) for name in names}, shown
+    # A reboot leaves nothing in the frames, nor in the pager's.
+    assert m.request("POST", "/v1/domains/d3/reboot").status == 200
+    wait_until(lambda: m.console("d3").count(b"READY") == 2, "d3 to run again")
     m.check_settled(names)
     for name in names:
         assert b"WRONG" not in m.console(name)

@@ -5,9 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <mutex>
 #include <random>
+#include <thread>
 
 #include "hypervisor/epc/clean.hpp"
+#include "hypervisor/specification.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
@@ -193,6 +197,66 @@ TEST_F(PagerTest, NothingIsLeftAfterForget) {
   EXPECT_TRUE(pager_->absent(at(0)));
   make_secs(0);
   for (u64 page = 1; page < 600; ++page) add(page, 0);
+}
+
+struct OneAtATime final : Gate {
+  void close() override { mutex.lock(); }
+  void open() override { mutex.unlock(); }
+  std::mutex mutex;
+};
+
+/// A domain falls asleep while its processors still handle exits: what they wait for meanwhile is not taken from them.
+TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  OneAtATime gate;
+  const auto pager = Pager::create({.package = package_,
+                                    .memory = *memory,
+                                    .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                                    .frames = sections_,
+                                    .vcpus = 3,
+                                    .gate = gate,
+                                    .leaves = leaves_});
+  ASSERT_TRUE(pager) << pager.error();
+  std::atomic<unsigned> busy = 3;
+  std::vector<std::jthread> threads;
+  for (u32 vcpu = 0; vcpu < 3; ++vcpu) {
+    threads.emplace_back([&, vcpu] {
+      std::minstd_rand random(vcpu + 1);
+      for (unsigned i = 0; i < 5000; ++i) EXPECT_EQ((*pager)->need(at(random() % pages), vcpu), Need::there);
+      --busy;
+    });
+  }
+  while (busy != 0) (*pager)->forget();
+  threads.clear();
+  (*pager)->forget();
+  EXPECT_EQ((*pager)->counts().resident, 0u);
+  for (u64 page = 0; page < frames / 2; ++page) EXPECT_EQ((*pager)->need(at(page), 0), Need::there);
+  for (u64 page = 0; page < frames / 2 - Pager::pinned; ++page) EXPECT_TRUE((*pager)->evict(at(page))) << page;
+}
+
+/// The largest EPC that so many frames can have: with all of it out the version arrays leave room for what is needed.
+TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
+  constexpr u64 most = (frames - 32 - 4) * 512;
+  static_assert(least_paged_epc(most, 1) == frames && least_paged_epc(most + 512, 1) == frames + 1);
+  constexpr Gpa other = base + 2 * pages * arch::page_size;
+  ASSERT_TRUE(memory_->reserve_epc(other, most));
+  auto pager = Pager::create({.package = package_,
+                              .memory = *memory_,
+                              .ranges = {{.base = other, .bytes = most * arch::page_size, .node = 0}},
+                              .frames = sections_,
+                              .vcpus = 1,
+                              .gate = gate_,
+                              .leaves = leaves_});
+  ASSERT_TRUE(pager) << pager.error();
+  for (u64 page = 0; page < most; ++page) {
+    const Gpa address = other + page * arch::page_size;
+    ASSERT_EQ((*pager)->need(address, 0), Need::there) << page;
+    ASSERT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = *(*pager)->frame_of(address)}))) << page;
+  }
+  for (u64 page = 0; page < most; page += 997)
+    ASSERT_EQ((*pager)->need(other + page * arch::page_size, 0), Need::there) << page;
+  EXPECT_EQ((*pager)->counts().lost, 0u);
 }
 
 TEST_F(PagerTest, WithTooFewFramesThereIsNone) {

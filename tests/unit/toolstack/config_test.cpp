@@ -206,6 +206,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"epc = 64\nepc_min = 65", 4, 11, {"'epc_min'", "found 65", "at most 'epc', which is 64"}},
       {"epc = 64\nepc_min = 0", 4, 11, {"'epc_min'", "found 0", "from 1"}},
       {"epc = 64\nvcpus = 9\nepc_min = 1", 5, 11, {"'epc_min'", "found 1 MiB", "at least 2"}},
+      {"epc = 1048576\nepc_min = 2048", 4, 11, {"'epc_min'", "found 2048 MiB", "at least 2049"}},
       {"epc = ['size=1', 'size=1']\nepc_min = 1", 4, 11, {"'epc_min'", "several sections"}},
       {"vcpus = 17", 3, 9, {"found 17", "a number from 1 to 16"}},
       {"vcpus = 0", 3, 9, {"found 0"}},

@@ -56,7 +56,11 @@ bool Pager::evict(arch::Gpa address) {
   PageRecord& record = book_[*page];
   changed_.wait(lock_, [&]() { return record.state != PageRecord::State::busy; });
   if (record.state != PageRecord::State::resident || record.pins != 0) return false;
-  return evict(std::span(&*page, 1)) == 1;
+  ++busy_;
+  const bool gone = evict(std::span(&*page, 1)) == 1;
+  --busy_;
+  changed_.notify_all();
+  return gone;
 }
 
 std::size_t Pager::evict(std::span<const EpcPage> pages) {

@@ -13,11 +13,22 @@ namespace {
 
 /// For others who have what is needed: a leaf takes microseconds, and a load or an eviction some dozens of them.
 constexpr std::chrono::milliseconds patience(1);
-constexpr unsigned most_waits = 10'000;
+constexpr unsigned most_waits = 10'000, most_tries = 1'000'000;
 
 bool busy(const vmx::EnclsResult& result) {
   if (result.fault) return *result.fault == arch::vector::gp;
   return result.rax == static_cast<u64>(arch::SgxError::epc_page_conflict);
+}
+
+/// Others have what a leaf needs for microseconds. One that faults for another reason would do so for ever.
+vmx::EnclsResult until_free(RootLeaves& leaves, const auto& leaf) {
+  const RootLeaves::Running running(leaves);
+  vmx::EnclsResult result = leaf();
+  for (unsigned tries = 1; busy(result) && tries < most_tries; ++tries) {
+    std::this_thread::yield();
+    result = leaf();
+  }
+  return result;
 }
 
 }  // namespace
@@ -41,7 +52,7 @@ tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
   u64 frames = 0, pages = 0;
   for (const vmx::EpcSection& section : domain.frames) frames += section.pages;
   for (const platform::EpcRange& range : domain.ranges) pages += range.bytes / arch::page_size;
-  const u64 least = least_paged_epc(domain.vcpus);
+  const u64 least = least_paged_epc(pages, domain.vcpus);
   if (frames < least)
     return tl::unexpected("EPC is paged with at least " + std::to_string(least) + " pages, found " +
                           std::to_string(frames));
@@ -54,8 +65,11 @@ tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
 Pager::Need Pager::need(arch::Gpa address, u32 vcpu) {
   const EpcPage page = *book_.page_at(address);
   const MutexLock held(lock_);
+  ++busy_;
   const Need found = bring(page);
   if (found == Need::there) pin_for(page, vcpu);
+  --busy_;
+  changed_.notify_all();
   return found;
 }
 
@@ -155,7 +169,7 @@ void Pager::pin_for(EpcPage page, u32 vcpu) {
 
 void Pager::forget() {
   const MutexLock held(lock_);
-  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return evicting_ == 0 && loading_ == 0; });
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return busy_ == 0; });
   for (std::vector<EpcPage>& last : pinned_) last.clear();
   for (u64 number = 0; number < book_.pages(); ++number) {
     const EpcPage page{number};
@@ -177,17 +191,11 @@ void Pager::forget() {
 }
 
 vmx::EnclsResult Pager::encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) {
-  const RootLeaves::Running running(leaves_);
-  vmx::EnclsResult result = package_.encls(leaf, operands);
-  for (; busy(result); result = package_.encls(leaf, operands)) std::this_thread::yield();
-  return result;
+  return until_free(leaves_, [&] { return package_.encls(leaf, operands); });
 }
 
 vmx::EnclsResult Pager::enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) {
-  const RootLeaves::Running running(leaves_);
-  vmx::EnclsResult result = package_.enclv(leaf, operands);
-  for (; busy(result); result = package_.enclv(leaf, operands)) std::this_thread::yield();
-  return result;
+  return until_free(leaves_, [&] { return package_.enclv(leaf, operands); });
 }
 
 }  // namespace cloister::hypervisor

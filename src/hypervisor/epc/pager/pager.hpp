@@ -130,6 +130,7 @@ class Pager {
   std::vector<std::vector<EpcPage>> pinned_ CLOISTER_GUARDED_BY(lock_);  ///< by processor, the oldest first
   u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0;                              ///< choose()'s next page
   u32 evicting_ CLOISTER_GUARDED_BY(lock_) = 0, loading_ CLOISTER_GUARDED_BY(lock_) = 0;
+  u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< callers who hold records while they wait: forget() waits for them
 
   PagerCounts counts_;
 };
