@@ -216,6 +216,28 @@ def stress(machine):
         print(f"no Linux guests: {settings.guest} has no kernel (scripts/guest-image)")
 
 
+def paged_linux(machine):
+    """In its sandbox, Linux has an enclave of 4 MiB on 2 MiB of the machine's EPC, twice; with a reboot between."""
+    m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 2 }]\n")
+    linux = Linux(m.settings.guest)
+    if not (linux.folder / "vmlinuz").exists():
+        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+        return
+    creation = linux.creation(m, "one", random.Random(1), True)
+    creation["config"] = creation["config"].replace("epc = 8", "epc = 16\nepc_min = 2").replace("hello", "paging")
+    assert m.request("POST", "/v1/domains", creation).status == 201
+
+    def found(times):
+        text = m.console("one")
+        assert b"FAIL" not in text and b"Kernel panic" not in text, text[-2000:]
+        return text.count(b"TEST enclave/paging: ok") == times
+
+    for times in (1, 2):
+        linux.wait(lambda times=times: found(times), "an enclave that is paged")
+    m.destroy("one")
+    m.check_settled([])
+
+
 def run(machine, guests):
     m = machine(guests.machine)
     seed = int(os.environ.get("CLOISTER_SEED", time.time_ns() % 1_000_000))
@@ -260,4 +282,4 @@ def run(machine, guests):
     return m.settings
 
 
-CASES = {"stress": stress}
+CASES = {"stress": stress, "paged-linux": paged_linux}
