@@ -48,7 +48,7 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vm
   if (read->config.epc_is_paged())
     return tl::unexpected(
         Diagnostic{read->config.position_of("epc_min"),
-                   "'epc_min': no target pages the EPC of guests; expected as much as 'epc', or nothing"});
+                   "'epc_min': EPC that is paged cannot be rendered; expected as much as 'epc', or no 'epc_min'"});
   auto domain = vm::from_config(read->config, silicon);
   if (!domain) return tl::unexpected(domain.error());
   return vm::ReadVm{std::move(*domain), std::move(read->warnings)};

@@ -3,11 +3,10 @@
 #include "silicon/mmu/access.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/mmu/mmu.hpp"
-#include "silicon/state/debug.hpp"
+#include "silicon/mmu/pieces.hpp"
 #include "silicon/state/dispatch.hpp"
 #include "silicon/state/processor.hpp"
 
@@ -45,42 +44,12 @@ bool checked(Cpu& cpu, const Op* op, u64 linear, unsigned bytes) {
   return true;
 }
 
-/// The one or two pages of an operand.
-struct Pieces {
-  struct Piece {
-    PageTranslation page;
-    u64 offset;
-    unsigned bytes;
-  };
-  std::array<Piece, 2> piece;
-  unsigned count = 0;
-};
-
-bool translate_pieces(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, Access access, Pieces& out) {
+bool translate(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, Access access, Pieces& out) {
   if (!checked(cpu, op, linear, bytes)) return false;
-  for (unsigned done = 0; done < bytes;) {
-    const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
-    const unsigned n = std::min<unsigned>(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto t = cpu.mmu->translate_and_fill(at, access);
-    if (!t) return miss(cpu, op, t.error());
-    out.piece[out.count++] = {*t, arch::page_offset(at), n};
-    done += n;
-  }
-  note_data_access(cpu, linear, bytes, access);
+  const auto pieces = translate_pieces(cpu, linear, bytes, access);
+  if (!pieces) return miss(cpu, op, pieces.error());
+  out = *pieces;
   return true;
-}
-
-void read_pieces(const Pieces& pieces, void* to) {
-  u8* out = static_cast<u8*>(to);
-  for (unsigned i = 0; i < pieces.count; ++i) {
-    const Pieces::Piece& p = pieces.piece[i];
-    if (p.page.host == nullptr) {
-      std::memset(out, 0xff, p.bytes);
-    } else {
-      copy_guest(out, p.page.host + p.offset, p.bytes);
-    }
-    out += p.bytes;
-  }
 }
 
 /// Tells the door of a store into the page; if it is the running block's, the rest of the block must be fetched anew.
@@ -92,14 +61,14 @@ void tell_door(Cpu& cpu, PageState& state) {
 
 bool load_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes) {
   Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::read, pieces)) return false;
+  if (!translate(cpu, op, linear, bytes, Access::read, pieces)) return false;
   read_pieces(pieces, to);
   return true;
 }
 
 bool load_for_store_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned bytes) {
   Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return false;
+  if (!translate(cpu, op, linear, bytes, Access::write, pieces)) return false;
   if (cpu.block != nullptr) poison_if_stale(*cpu.block);
   read_pieces(pieces, to);
   return true;
@@ -107,7 +76,7 @@ bool load_for_store_slow(Cpu& cpu, const Op* op, u64 linear, void* to, unsigned 
 
 bool store_slow(Cpu& cpu, const Op* op, u64 linear, const void* from, unsigned bytes) {
   Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return false;
+  if (!translate(cpu, op, linear, bytes, Access::write, pieces)) return false;
   const u8* in = static_cast<const u8*>(from);
   for (unsigned i = 0; i < pieces.count; ++i) {
     const Pieces::Piece& p = pieces.piece[i];
@@ -134,7 +103,7 @@ void* host_for_atomic(Cpu& cpu, const Op* op, u64 linear, unsigned bytes, bool& 
   const TlbEntry& e = cpu.tlb.at(linear);
   if (e.tag_write == tlb_tag(linear, bytes, cpu.context)) return reinterpret_cast<void*>(e.addend + linear);
   Pieces pieces;
-  if (!translate_pieces(cpu, op, linear, bytes, Access::write, pieces)) return nullptr;
+  if (!translate(cpu, op, linear, bytes, Access::write, pieces)) return nullptr;
   const Pieces::Piece& p = pieces.piece[0];
   if (p.page.host == nullptr) {
     plainly = true;  // the abort page: load() and store() have its semantics

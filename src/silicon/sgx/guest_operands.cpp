@@ -1,14 +1,11 @@
 // Operands at a guest's linear addresses: what an address names, and accesses (SDM vol. 3D, 36.5; vol. 3A, 5.3).
 #include "silicon/sgx/guest_operands.hpp"
 
-#include <algorithm>
-#include <cstring>
-
 #include "silicon/isa/system/descriptor.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/mmu/access.hpp"
+#include "silicon/mmu/pieces.hpp"
 #include "silicon/sgx/check.hpp"
-#include "silicon/state/debug.hpp"
 #include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
@@ -28,31 +25,6 @@ bool in_segment(const Cpu& cpu, u64 linear, unsigned bytes, Access access) {
   const bool expand_down = !code && (ds.attributes & attr::expand_down) != 0;
   if (!expand_down) return last <= ds.limit;
   return offset > ds.limit && last <= ((ds.attributes & attr::db) != 0 ? 0xffff'ffffu : 0xffffu);
-}
-
-/// The one or two pages of an operand, translated.
-struct Pieces {
-  struct Piece {
-    PageTranslation page;
-    u64 offset;
-    unsigned bytes;
-  };
-  std::array<Piece, 2> piece;
-  unsigned count = 0;
-};
-
-tl::expected<Pieces, Miss> pieces_of(Cpu& cpu, u64 linear, unsigned bytes, Access access) {
-  Pieces pieces;
-  for (unsigned done = 0; done < bytes;) {
-    const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
-    const unsigned n = std::min(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto page = cpu.mmu->translate_and_fill(at, access);
-    if (!page) return tl::unexpected(page.error());
-    pieces.piece[pieces.count++] = {*page, arch::page_offset(at), n};
-    done += n;
-  }
-  note_data_access(cpu, linear, bytes, access);
-  return pieces;
 }
 
 tl::unexpected<Miss> gp() { return tl::unexpected(fault_miss(arch::vector::gp, 0)); }
@@ -82,17 +54,9 @@ tl::expected<void, Miss> GuestOperands::read(u64 linear, void* to, unsigned byte
     copy_guest(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
     return {};
   }
-  const auto pieces = pieces_of(cpu_, linear, bytes, Access::read);
+  const auto pieces = translate_pieces(cpu_, linear, bytes, Access::read);
   if (!pieces) return tl::unexpected(pieces.error());
-  u8* out = static_cast<u8*>(to);
-  for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
-    if (p.page.host == nullptr) {
-      std::memset(out, 0xff, p.bytes);  // the abort page
-    } else {
-      copy_guest(out, p.page.host + p.offset, p.bytes);
-    }
-    out += p.bytes;
-  }
+  read_pieces(*pieces, to);
   return {};
 }
 
@@ -102,7 +66,7 @@ tl::expected<void, Miss> GuestOperands::write(u64 linear, const void* from, unsi
     copy_guest(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
     return {};
   }
-  const auto pieces = pieces_of(cpu_, linear, bytes, Access::write);
+  const auto pieces = translate_pieces(cpu_, linear, bytes, Access::write);
   if (!pieces) return tl::unexpected(pieces.error());
   const u8* in = static_cast<const u8*>(from);
   for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
