@@ -1,9 +1,12 @@
+# Files that are compiled as one: few enough that two cores share a room, and that a change costs seconds.
+set(cloister_batch 8)
 # A room of the source tree is a static library of all its .cpp files. PUBLIC: the rooms and libraries below it that its
 # headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
 # includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past. STRICT: clang
-# lets it have no conversion that may lose something, and no cast that does not say what it does.
+# lets it have no conversion that may lose something, and no cast that does not say what it does. UNITY: its files are short,
+# and what they include is long, so several are compiled as one; names of their own must differ within the room.
 function(cloister_room name)
-  cmake_parse_arguments(ROOM "FAST;STRICT" "" "PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ROOM "FAST;STRICT;UNITY" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   if(NOT sources)
     add_library(${name} INTERFACE)
@@ -14,6 +17,9 @@ function(cloister_room name)
   target_link_libraries(${name} PUBLIC cloister_options ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE})
   if(ROOM_STRICT)
     target_compile_options(${name} PRIVATE "${cloister_strict}")
+  endif()
+  if(ROOM_UNITY)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${cloister_batch})
   endif()
   if(NOT ROOM_FAST)
     target_link_libraries(${name} PRIVATE cloister_hardening)
@@ -27,16 +33,21 @@ endfunction()
 
 # One test program for each folder tests/KIND/NAME; KIND is also its ctest label. Test code runs briefly, so what counts is
 # how long it takes to compile: it is not optimised, unless it is SLOW, which says that it runs long or holds inline
-# functions that the processor's speed depends on. ctest's limit is for a test that hangs: what a test does is bounded by
+# functions that the processor's speed depends on. UNITY: as for a room; ALONE names the files whose names are others' too. ctest's limit is for a test that hangs: what a test does is bounded by
 # its work, so that a slow host only takes longer.
 function(cloister_tests kind name)
-  cmake_parse_arguments(TESTS "SLOW" "TIMEOUT" "NEEDS;DEFINES" ${ARGN})
+  cmake_parse_arguments(TESTS "SLOW;UNITY" "TIMEOUT" "NEEDS;DEFINES;ALONE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/*.cpp)
   if(NOT sources)
     return()
   endif()
   set(target ${kind}_${name})
   add_executable(${target} ${sources})
+  if(TESTS_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${cloister_batch})
+    list(TRANSFORM TESTS_ALONE PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/)
+    set_source_files_properties(${TESTS_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
   target_link_libraries(${target} PRIVATE cloister_options ${TESTS_NEEDS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_precompile_headers(${target} PRIVATE <gtest/gtest.h> <map> <string> <vector> <tl/expected.hpp>)

@@ -23,7 +23,7 @@ namespace cloister::toolstack::client {
 namespace {
 
 constexpr const char* loopback = "127.0.0.1";
-constexpr time_t longest_answer_seconds = 10;
+constexpr time_t longest_call_seconds = 10;
 
 struct Loopback {
   Fd socket;
@@ -89,7 +89,7 @@ class Forwarder {
     if (socket.address().empty()) return refuse(502, "cloisterd cannot be reached: " + socket.refused());
     httplib::Client http(socket.address());
     http.set_address_family(AF_UNIX);
-    http.set_read_timeout(longest_answer_seconds);
+    http.set_read_timeout(longest_call_seconds);
     http.set_url_encode(false);
     const httplib::Result result = http.Get(target, {{"Host", "localhost"}});
     if (!result) return refuse(502, "cloisterd cannot be reached");

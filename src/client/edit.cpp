@@ -25,7 +25,7 @@
 namespace cloister::toolstack::client {
 namespace {
 
-constexpr int bad_request = 400, conflict = 409, precondition_failed = 412;
+constexpr int conflict = 409, precondition_failed = 412;
 
 std::string environment(const char* name) {
   const char* const value = std::getenv(name);
@@ -115,8 +115,7 @@ std::optional<std::string> run_editor(const std::string& path) {
 
 /// What another text might mend.
 bool is_of_the_text(const Failure& failure) {
-  return failure.exit_status == exit_status::bad_configuration || failure.http_status == bad_request ||
-         failure.http_status == conflict;
+  return failure.exit_status == exit_status::bad_configuration || failure.http_status == conflict;
 }
 
 /// Without a terminal nobody answers. Who answers by Ctrl-C knows where the text is.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "arch/sizes.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "client/print.hpp"
@@ -14,14 +15,13 @@
 namespace cloister::toolstack::client {
 namespace {
 
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-
 u64 number(const Json& json, const char* field) { return json.value(field, u64{0}); }
 std::string digits(const Json& json, const char* field) { return std::to_string(number(json, field)); }
 
 /// "64 MiB", or pages where they make no whole number of MiB.
 std::string size_of(u64 pages) {
-  return pages % pages_per_mib == 0 ? fmt::format("{} MiB", pages / pages_per_mib) : fmt::format("{} pages", pages);
+  return pages % arch::pages_per_mib == 0 ? fmt::format("{} MiB", pages / arch::pages_per_mib)
+                                          : fmt::format("{} pages", pages);
 }
 
 /// A machine address range, and its size.
@@ -225,7 +225,7 @@ int sgx_list(const Common& common) {
     Table table({"NAME", ">ID", ">PAGES", ">EPC(MiB)", "EXTENTS"});
     for (const Json& d : domains)
       table.add({d.value("name", ""), digits(d, "id"), digits(d, "pages"),
-                 fmt::format("{:.1f}", static_cast<double>(number(d, "pages")) / pages_per_mib),
+                 fmt::format("{:.1f}", static_cast<double>(number(d, "pages")) / arch::pages_per_mib),
                  extents_of(d, "extents")});
     return table.text();
   });

@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "arch/sizes.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "host/exit_status.hpp"
@@ -17,8 +18,6 @@
 
 namespace cloister::toolstack::client {
 namespace {
-
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 /// What a domain had used at the last look.
 struct Used {
@@ -40,8 +39,8 @@ class Screen {
     const double seconds = std::chrono::duration<double>(now - last_look_).count();
     std::string text =
         fmt::format("cloister  {} domain{}  EPC {} MiB, {} MiB free, {} pages withdrawn\n\n", domains->size(),
-                    domains->size() == 1 ? "" : "s", epc->value("total_pages", u64{0}) / pages_per_mib,
-                    epc->value("free_pages", u64{0}) / pages_per_mib, epc->value("withdrawn_pages", u64{0}));
+                    domains->size() == 1 ? "" : "s", epc->value("total_pages", u64{0}) / arch::pages_per_mib,
+                    epc->value("free_pages", u64{0}) / arch::pages_per_mib, epc->value("withdrawn_pages", u64{0}));
     Table table({">ID", "NAME", "STATE", ">VCPUS", ">MEM(MiB)", ">EPC(MiB)", ">CPU(%)", ">MIPS", ">CPU TIME(s)"});
     std::map<u64, Used> used;
     for (const Json& domain : *domains) {

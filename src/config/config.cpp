@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "arch/sgx.hpp"
+#include "arch/sizes.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
 #include "hypervisor/specification.hpp"
@@ -72,13 +73,11 @@ void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warning
   }
 }
 
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-
 /// What the hypervisor needs to page the EPC.
 tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc.empty() || config.epc_min_mib == 0) return {};
-  const u64 pages = hypervisor::least_paged_epc(config.epc_mib() * pages_per_mib, config.vcpus);
-  const u64 least = (pages + pages_per_mib - 1) / pages_per_mib;
+  const u64 pages = hypervisor::least_paged_epc(config.epc_mib() * arch::pages_per_mib, config.vcpus);
+  const u64 least = (pages + arch::pages_per_mib - 1) / arch::pages_per_mib;
   const auto refuse = [&](std::string what) {
     return Failed(Diagnostic{config.position_of("epc_min"), "'epc_min': " + std::move(what)});
   };
@@ -130,7 +129,7 @@ std::vector<EpcSection> DomainConfig::epc_frames() const {
 
 u64 DomainConfig::epc_memory_mib() const {
   if (!epc_is_paged()) return epc_mib();
-  const u64 image_bytes = (arch::page_size + sizeof(arch::Pcmd)) * pages_per_mib * epc_mib();
+  const u64 image_bytes = (arch::page_size + sizeof(arch::Pcmd)) * arch::pages_per_mib * epc_mib();
   return epc_min_mib + ((image_bytes + (1 << 20) - 1) >> 20);
 }
 

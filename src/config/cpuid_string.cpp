@@ -3,11 +3,13 @@
 
 #include <algorithm>
 
+#include "text/trimmed.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
 
-using Failed = tl::unexpected<std::string>;
+using Refused = tl::unexpected<std::string>;
 
 /// libxl's keys that set a number rather than a feature.
 constexpr std::string_view numeric_keys[] = {"apicidsize", "brandid", "family",  "localapicid",
@@ -15,12 +17,6 @@ constexpr std::string_view numeric_keys[] = {"apicidsize", "brandid", "family", 
                                              "proccount",  "procpkg", "stepping"};
 
 std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 }  // namespace
 
@@ -34,20 +30,20 @@ tl::expected<std::vector<policy::CpuidOverride>, std::string> read_cpuid_string(
     if (more) text.remove_prefix(comma + 1);
 
     if (first) {
-      if (item != "host") return Failed("found " + in_quotes(item) + ", expected the word 'host' first");
+      if (item != "host") return Refused("found " + in_quotes(item) + ", expected the word 'host' first");
       continue;
     }
     if (item.empty() && !more) break;  // a trailing comma
     const std::size_t equals = item.find('=');
-    if (equals == std::string_view::npos) return Failed("found " + in_quotes(item) + ", expected FEATURE=VALUE");
+    if (equals == std::string_view::npos) return Refused("found " + in_quotes(item) + ", expected FEATURE=VALUE");
     const std::string_view name = trimmed(item.substr(0, equals)), value = trimmed(item.substr(equals + 1));
     if (std::ranges::find(numeric_keys, name) != std::end(numeric_keys)) {
-      return Failed(in_quotes(name) + " sets a number; only single features can be set here");
+      return Refused(in_quotes(name) + " sets a number; only single features can be set here");
     }
     const policy::Feature* feature = policy::find_feature(name);
-    if (feature == nullptr) return Failed(policy::unknown_feature(name));
+    if (feature == nullptr) return Refused(policy::unknown_feature(name));
     if (value.size() != 1 || std::string_view("01xks").find(value[0]) == std::string_view::npos) {
-      return Failed("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
+      return Refused("found " + in_quotes(value) + " for " + in_quotes(name) + ", expected one of 0, 1, x, k, s");
     }
     std::erase_if(forced, [&](const auto& other) { return *other.first == *feature; });
     if (value == "0" || value == "1") forced.emplace_back(feature, value == "1");

@@ -9,6 +9,7 @@
 #include "config/values.hpp"
 #include "config/xl/quoted.hpp"
 #include "text/nearest.hpp"
+#include "text/trimmed.hpp"
 
 namespace cloister::toolstack {
 
@@ -33,12 +34,6 @@ struct Element {
                         least, most, unit);
   }
 };
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 tl::expected<EpcSection, Diagnostic> read_section(const Element& element, u64 most_mib) {
   const auto unexpected = [&](const std::string& expected) {

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 
+#include "arch/sizes.hpp"
 #include "hypervisor/epc/clean.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
-
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 EpcOwner owner_of(u32 id) { return EpcOwner{static_cast<u16>(id)}; }
 
@@ -46,7 +45,7 @@ tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector
                                                        const std::function<std::string(u32 id)>& name_of_domain) {
   if (sections.empty()) return EpcAllocation{.grants = {}, .reason = "no EPC asked for"};
   std::vector<EpcRequest> requests;
-  for (const EpcSection& section : sections) requests.push_back({section.mib * pages_per_mib, section.package});
+  for (const EpcSection& section : sections) requests.push_back({section.mib * arch::pages_per_mib, section.package});
   auto allocation = accounts_.allocate(owner_of(id), requests);
   if (allocation) return std::move(*allocation);
   std::string message =

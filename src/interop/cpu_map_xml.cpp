@@ -21,7 +21,7 @@ using policy::MapBits;
 using policy::MapFeature;
 using policy::MapModel;
 
-std::string shown(std::string_view text) { return '\'' + printable(text) + '\''; }
+std::string in_quotes(std::string_view text) { return '\'' + printable(text) + '\''; }
 
 /// Leaf 1 EAX of a family, model and stepping (SDM vol. 2A, CPUID, "Version Information").
 u32 signature_of(u32 family, u32 model, u32 stepping) {
@@ -92,12 +92,13 @@ class MapReader {
     const bool inside = !path.empty() && path.is_relative() && std::ranges::find(path, "..") == path.end();
     if (!inside) {
       return wrong(node,
-                   fmt::format("'filename': found {}, expected a file of the map's folder", shown(path.native())));
+                   fmt::format("'filename': found {}, expected a file of the map's folder", in_quotes(path.native())));
     }
     const std::string name = path.lexically_normal();
     if (seen_.contains(name)) return true;
     const auto text = files_(name);
-    return text ? read_text(name, *text) : wrong(node, fmt::format("cannot read {}: {}", shown(name), text.error()));
+    return text ? read_text(name, *text)
+                : wrong(node, fmt::format("cannot read {}: {}", in_quotes(name), text.error()));
   }
 
   /// An attribute with a number up to `most`; absent: `otherwise`, or an error if there is none.
@@ -111,7 +112,7 @@ class MapReader {
     const auto value = xml::number(found.value());
     if (!value || *value > most) {
       return wrong(node, fmt::format("'{}': found {}, expected a number up to {:#x}", attribute,
-                                     found ? shown(found.value()) : "nothing", most));
+                                     found ? in_quotes(found.value()) : "nothing", most));
     }
     to = static_cast<u32>(*value);
     return true;
@@ -138,7 +139,7 @@ class MapReader {
     MapFeature feature;
     if (!name_of(node, feature.name)) return false;
     if (!features_.insert(feature.name).second) {
-      return wrong(node, fmt::format("found feature {} a second time", shown(feature.name)));
+      return wrong(node, fmt::format("found feature {} a second time", in_quotes(feature.name)));
     }
     feature.migratable = node.attribute("migratable").value() != std::string_view("no");
     for (const pugi::xml_node part : node.children()) {
@@ -162,7 +163,8 @@ class MapReader {
       }
     }
     if (!feature.cpuid && !feature.msr) {
-      return wrong(node, fmt::format("found feature {} without bits, expected <cpuid> or <msr>", shown(feature.name)));
+      return wrong(node,
+                   fmt::format("found feature {} without bits, expected <cpuid> or <msr>", in_quotes(feature.name)));
     }
     map_.features.push_back(std::move(feature));
     return true;
@@ -180,7 +182,7 @@ class MapReader {
       const auto from = xml::number(range.substr(0, dash));
       const auto until = dash == range.npos ? from : xml::number(range.substr(dash + 1));
       if (!from || !until || *from > *until || *until > last) {
-        return wrong(node, fmt::format("'stepping': found {}, expected steppings such as 0-4,7", shown(text)));
+        return wrong(node, fmt::format("'stepping': found {}, expected steppings such as 0-4,7", in_quotes(text)));
       }
       for (u64 stepping = *from; stepping <= *until; ++stepping) to.push_back(static_cast<u32>(stepping));
       at = end + 1;
@@ -209,7 +211,7 @@ class MapReader {
     if (!name_of(node, name)) return false;
     const MapModel* const parent = map_.find_model(name);
     if (parent == nullptr) {
-      return wrong(node, fmt::format("found model {}, expected one that the map has defined before", shown(name)));
+      return wrong(node, fmt::format("found model {}, expected one that the map has defined before", in_quotes(name)));
     }
     model.vendor = parent->vendor;
     model.signatures = parent->signatures;
@@ -221,7 +223,7 @@ class MapReader {
     MapModel model;
     if (!name_of(node, model.name)) return false;
     if (map_.find_model(model.name) != nullptr) {
-      return wrong(node, fmt::format("found model {} a second time", shown(model.name)));
+      return wrong(node, fmt::format("found model {} a second time", in_quotes(model.name)));
     }
     if (const pugi::xml_node parent = node.child("model"); parent && !inherit(parent, model)) return false;
     if (node.child("signature")) model.signatures.clear();
@@ -238,7 +240,7 @@ class MapReader {
       if (!name_of(part, feature)) return false;
       if (!features_.contains(feature)) {
         return wrong(part,
-                     fmt::format("found feature {}, expected one that the map has defined before", shown(feature)));
+                     fmt::format("found feature {}, expected one that the map has defined before", in_quotes(feature)));
       }
       // The model had it once; libvirt keeps the name for domains that were defined then.
       if (part.attribute("removed").value() == std::string_view("yes")) continue;

@@ -10,11 +10,11 @@
 #include <optional>
 #include <sstream>
 
+#include "arch/sizes.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
-
-constexpr u64 mib = 1 << 20;
 
 u64 divided_up(u64 value, u64 by) { return (value + by - 1) / by; }
 
@@ -51,7 +51,7 @@ std::string own_cgroup(const std::string& root) {
 MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes) {
   return {.ram = ram_mib,
           .epc = epc_mib,
-          .overhead = overhead::fixed_mib + vcpus * overhead::vcpu_mib + divided_up(ramdisk_bytes, mib) +
+          .overhead = overhead::fixed_mib + vcpus * overhead::vcpu_mib + divided_up(ramdisk_bytes, arch::mib) +
                       divided_up(ram_mib, overhead::of_ram) + divided_up(epc_mib, overhead::of_epc)};
 }
 
@@ -59,7 +59,8 @@ HostMemory host_memory(const std::string& root) {
   HostMemory memory{.mib = total_memory(root), .origin = "the host's memory"};
   for (std::string group = own_cgroup(root); !group.empty(); group.resize(group.rfind('/'))) {
     const auto most = number_in(root + "/sys/fs/cgroup" + group + "/memory.max");
-    if (most && *most / mib < memory.mib) memory = {*most / mib, "memory.max of the control group " + group};
+    if (most && *most / arch::mib < memory.mib)
+      memory = {*most / arch::mib, "memory.max of the control group " + group};
   }
   return memory;
 }

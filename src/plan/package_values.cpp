@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "arch/sizes.hpp"
 #include "arch/types.hpp"
 #include "plan/features_json.hpp"
 #include "text/json_fields.hpp"
@@ -15,7 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr u64 most_frames = u64{1} << 40;  // 52 physical bits
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
 
 constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
                                              LaunchControl::unlocked};
@@ -44,7 +44,7 @@ Grants wished_grants(const std::vector<EpcSection>& sections) {
   Grants grants;
   arch::Mfn next{1};
   for (const EpcSection& section : sections) {
-    const u64 pages = section.mib * pages_per_mib;
+    const u64 pages = section.mib * arch::pages_per_mib;
     grants.push_back({.package = section.package.value_or(0), .extents = {{next, pages}}});
     next = next + pages;
   }

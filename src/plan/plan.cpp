@@ -5,13 +5,12 @@
 #include <iterator>
 #include <set>
 
+#include "arch/sizes.hpp"
 #include "plan/package_values.hpp"
 
 namespace cloister::toolstack {
 
 namespace {
-
-constexpr u64 mib = 1 << 20;
 
 using Failed = tl::unexpected<Diagnostic>;
 
@@ -30,7 +29,7 @@ std::vector<platform::EpcSize> virtual_sections(const DomainConfig& config, std:
   std::vector<platform::EpcSize> sections;
   for (std::size_t i = 0; i < config.epc.size(); ++i) {
     const auto node = std::distance(nodes.begin(), nodes.find(of_section[i]));
-    sections.push_back({.bytes = config.epc[i].mib * mib, .node = static_cast<u32>(node)});
+    sections.push_back({.bytes = config.epc[i].mib * arch::mib, .node = static_cast<u32>(node)});
   }
   return sections;
 }
@@ -53,7 +52,8 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
                                                const policy::MsrPolicy& machine) {
   DomainPlan plan{.config = config, .silicon = silicon, .map = {}, .cpuid = {}, .msr = {}};
   const unsigned physical_bits = raw(arch::leaf::address_sizes, 0).eax & 0xff;
-  auto map = platform::make_memory_map(config.memory_mib * mib, virtual_sections(config, packages), physical_bits);
+  auto map =
+      platform::make_memory_map(config.memory_mib * arch::mib, virtual_sections(config, packages), physical_bits);
   if (!map) return at_key(config, config.epc.empty() ? "memory" : "epc", map.error());
   plan.map = std::move(*map);
 

@@ -1,15 +1,12 @@
 // One allocation, as the daemon would make it.
 #include "run/run_epc.hpp"
 
+#include "arch/sizes.hpp"
 #include "machine/epc/machine_epc.hpp"
 
 namespace cloister::toolstack {
 
-namespace {
-
-constexpr u64 pages_per_mib = (1 << 20) / arch::page_size;
-
-}  // namespace
+namespace {}  // namespace
 
 MachineDescription machine_for(const DomainConfig& config) {
   MachineDescription machine = default_machine();
@@ -29,7 +26,7 @@ tl::expected<RunEpc, Diagnostic> place_epc(const DomainConfig& config, const Mac
   if (!epc) return refuse(epc.error());
   std::vector<EpcRequest> requests;
   for (const EpcSection& section : config.epc_frames())
-    requests.push_back({.pages = section.mib * pages_per_mib, .package = section.package});
+    requests.push_back({.pages = section.mib * arch::pages_per_mib, .package = section.package});
   auto allocation = epc->allocate(EpcOwner{1}, requests);
   if (!allocation) {
     return refuse(describe(allocation.error(), [&](EpcOwner) { return config.name; }));

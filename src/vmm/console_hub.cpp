@@ -18,7 +18,7 @@ namespace {
 /// A write of at most PIPE_BUF bytes to a pipe that polls writable is whole and does not wait (pipe(7)).
 constexpr std::size_t keys_at_once = 512;
 
-constexpr std::string_view too_many = "cloister: this console has 16 viewers already, and takes no more\r\n";
+constexpr std::string_view too_many_viewers = "cloister: this console has 16 viewers already, and takes no more\r\n";
 static_assert(ConsoleHub::most_viewers == 16);
 
 }  // namespace
@@ -88,7 +88,7 @@ void ConsoleHub::attach() {
   const MutexLock guard(lock_);
   if (viewers_.size() >= most_viewers) {
     // A new socket has room for it.
-    (void)::send(viewer.socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL);
+    (void)::send(viewer.socket.get(), too_many_viewers.data(), too_many_viewers.size(), MSG_NOSIGNAL);
     return;
   }
   viewer.pending = page_.console();  // under the lock: nothing is lost or seen twice between history and stream

@@ -19,7 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto farewell = std::chrono::seconds(1);
 
-constexpr const char* too_many = "its process has 16 control connections already, and takes no more";
+constexpr const char* too_many_connections = "its process has 16 control connections already, and takes no more";
 static_assert(Service::most_connections == 16);
 
 /// Whoever asked does not wait for the answer any more, and has told somebody that there was none. (Of one that has
@@ -88,7 +88,7 @@ void Service::accept() {
 
 void Service::turn_away(int connection) {
   // A new socket has room for it.
-  (void)send_packet(connection, nlohmann::json{{"error", too_many}});
+  (void)send_packet(connection, nlohmann::json{{"error", too_many_connections}});
   // What is unread when a socket is closed takes away what the other end has not read yet.
   ::shutdown(connection, SHUT_RD);
   std::array<u8, 1> rest;

@@ -18,9 +18,6 @@ namespace cloister::toolstack::cpu {
 
 namespace {
 
-using lint::Finding;
-using lint::Format;
-
 /// The host that was named; else this one if it has SGX, for then the file may be for it.
 tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std::string& path) {
   if (path.empty()) {
@@ -36,14 +33,14 @@ tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std
 /// "FILE:LINE:COLUMN", or "FILE: argument N 'VALUE'".
 std::string place(const std::string& file, const lint::Subject& subject, Position at) {
   if (at.line == 0) return file;
-  if (subject.format != Format::qemu) return fmt::format("{}:{}:{}", file, at.line, at.column);
+  if (subject.format != lint::Format::qemu) return fmt::format("{}:{}:{}", file, at.line, at.column);
   return fmt::format("{}: argument {} {}", file, at.line, shown(subject.arguments[at.line - 1].text));
 }
 
-std::string for_people(const std::string& file, const lint::Subject& subject, const std::vector<Finding>& findings,
-                       const std::string& judged_by) {
+std::string for_people(const std::string& file, const lint::Subject& subject,
+                       const std::vector<lint::Finding>& findings, const std::string& judged_by) {
   std::string text;
-  for (const Finding& finding : findings)
+  for (const lint::Finding& finding : findings)
     text += fmt::format("{}: {}\n  {}\n  mend: {}\n\n", place(file, subject, finding.at), finding.rule, finding.message,
                         finding.mend);
   const std::string count = findings.empty()       ? "nothing found"
@@ -53,13 +50,14 @@ std::string for_people(const std::string& file, const lint::Subject& subject, co
 }
 
 nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject& subject,
-                                    const std::vector<Finding>& findings, const std::optional<policy::HostView>& host) {
+                                    const std::vector<lint::Finding>& findings,
+                                    const std::optional<policy::HostView>& host) {
   nlohmann::ordered_json json = {{"file", file}, {"format", name_of(subject.format)}};
   json["host"] = host ? nlohmann::ordered_json(host->name) : nlohmann::ordered_json();
   json["findings"] = nlohmann::ordered_json::array();
-  for (const Finding& finding : findings) {
+  for (const lint::Finding& finding : findings) {
     nlohmann::ordered_json one = {{"rule", finding.rule}};
-    if (subject.format == Format::qemu) {
+    if (subject.format == lint::Format::qemu) {
       one["argument"] = finding.at.line;
     } else {
       one["line"] = finding.at.line;
@@ -89,10 +87,10 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   const auto map = load_cpu_map(libvirt_cpu_map_folder);
 
   const policy::SgxReport report = *host ? policy::sgx_report(**host) : policy::SgxReport{};
-  const std::vector<Finding> findings = lint::lint({.subject = *subject,
-                                                    .host = *host ? &**host : nullptr,
-                                                    .report = *host ? &report : nullptr,
-                                                    .map = map ? &*map : nullptr});
+  const std::vector<lint::Finding> findings = lint::lint({.subject = *subject,
+                                                          .host = *host ? &**host : nullptr,
+                                                          .report = *host ? &report : nullptr,
+                                                          .map = map ? &*map : nullptr});
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
   const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);

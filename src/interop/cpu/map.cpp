@@ -22,7 +22,7 @@ using policy::MapCheck;
 using policy::MapFeature;
 using policy::MapFinding;
 
-std::string place_of(const MapFeature& feature) {
+std::string place_in_map(const MapFeature& feature) {
   std::string text =
       feature.cpuid ? policy::text_of(*feature.cpuid) : fmt::format("MSR {:#x}", feature.msr.value_or(0));
   for (const policy::MapBits& bits : feature.also) text += "; " + policy::text_of(bits);
@@ -42,7 +42,7 @@ std::string text_of(std::string_view title, const std::vector<MapFinding>& findi
   for (const MapFinding& finding : findings) {
     if (finding.found != nullptr) {
       text += fmt::format("  <!-- instead of '{}', which is at {} -->\n", for_comment(finding.found->name),
-                          place_of(*finding.found));
+                          place_in_map(*finding.found));
     }
     text += finding.element;
   }
@@ -70,7 +70,7 @@ ordered_json json_of(const MapCheck& check, const std::string& path) {
                         {"sgx", findings == &check.sgx},
                         {"element", finding.element}};
       if (finding.found != nullptr) {
-        json["found"] = {{"name", finding.found->name}, {"place", place_of(*finding.found)}};
+        json["found"] = {{"name", finding.found->name}, {"place", place_in_map(*finding.found)}};
       }
       (finding.found == nullptr ? missing : wrong).push_back(std::move(json));
     }

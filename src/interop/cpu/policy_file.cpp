@@ -23,7 +23,7 @@ namespace {
 template <class T>
 using Read = tl::expected<T, Diagnostic>;
 
-enum class Format : u8 { names, json, libvirt, nova, qemu, configuration };
+enum class WishFormat : u8 { names, json, libvirt, nova, qemu, configuration };
 
 /// Nothing but names, commas, blanks, and what is said of names.
 bool only_names(std::string_view text) {
@@ -52,24 +52,24 @@ std::string_view first_line(std::string_view text) {
   return {};
 }
 
-Format format_of(std::string_view text) {
+WishFormat format_of(std::string_view text) {
   const std::string_view line = first_line(text);
-  if (text.find('\0') != std::string_view::npos) return Format::qemu;  // /proc/PID/cmdline
-  if (line.starts_with('{')) return Format::json;
-  if (line.starts_with('<')) return Format::libvirt;
-  if (line.starts_with('[')) return Format::nova;
-  if (only_names(text)) return Format::names;
+  if (text.find('\0') != std::string_view::npos) return WishFormat::qemu;  // /proc/PID/cmdline
+  if (line.starts_with('{')) return WishFormat::json;
+  if (line.starts_with('<')) return WishFormat::libvirt;
+  if (line.starts_with('[')) return WishFormat::nova;
+  if (only_names(text)) return WishFormat::names;
   const std::string_view program = line.substr(0, line.find_first_of(" \t"));
-  if (program.find("qemu") != std::string_view::npos || program.starts_with('-')) return Format::qemu;
-  return Format::configuration;
+  if (program.find("qemu") != std::string_view::npos || program.starts_with('-')) return WishFormat::qemu;
+  return WishFormat::configuration;
 }
 
 // ------------------------------------------------------------------------------------------------ domains
 
 /// "FILE:LINE:COLUMN"; QEMU's positions are the numbers of arguments.
-std::string place(const std::string& name, Format format, Position at) {
+std::string place(const std::string& name, WishFormat format, Position at) {
   if (at.line == 0) return name;
-  if (format == Format::qemu) return fmt::format("{}: argument {}", name, at.line);
+  if (format == WishFormat::qemu) return fmt::format("{}: argument {}", name, at.line);
   return fmt::format("{}:{}:{}", name, at.line, at.column);
 }
 
@@ -78,7 +78,7 @@ void add_flag(Wish& wish, const std::string& flag) {
 }
 
 /// What the domain needs of a host; `optional` features it can do without.
-AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, Format format) {
+AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, WishFormat format) {
   AskedPolicy asked;
   Wish& wish = asked.wish;
   if (vm.cpu.mode == vm::CpuMode::custom) wish.model = vm.cpu.model;
@@ -113,15 +113,15 @@ Read<vm::Vm> read_words(std::vector<std::string> argv) {
 }
 
 /// Of any format but QEMU's.
-Read<vm::Vm> read_domain(std::string_view text, Format format, const vmx::Backend& silicon) {
+Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Backend& silicon) {
   switch (format) {
-    case Format::libvirt: {
+    case WishFormat::libvirt: {
       if (!is_cpu_element(text)) return vm::from_libvirt(text).map(whole);
       auto read = vm::from_libvirt(fmt::format("{}{}{}", around_cpu[0], text, around_cpu[1])).map(whole);
       if (!read && read.error().at.line == 1) read.error().at.column -= around_cpu[0].size();
       return read;
     }
-    case Format::nova:
+    case WishFormat::nova:
       return vm::read_nova_conf(text).map([](const vm::NovaCpu& nova) {
         vm::Vm vm;
         vm.cpu = vm::cpu_of(nova);
@@ -146,10 +146,10 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
     return tl::unexpected(fmt::format("{}: {}", name, printable(why)));
   };
   AskedPolicy asked;
-  const Format format = format_of(text);
-  if (format == Format::names) {
+  const WishFormat format = format_of(text);
+  if (format == WishFormat::names) {
     asked.wish = policy::read_wish(text, map);
-  } else if (format == Format::json) {
+  } else if (format == WishFormat::json) {
     const auto json = parse_object(text);
     if (!json) return wrong(json.error());
     auto wish = wish_of_json(*json);
@@ -157,7 +157,7 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
     asked.wish = std::move(*wish);
   } else {
     std::vector<std::string> words;
-    if (format == Format::qemu) {
+    if (format == WishFormat::qemu) {
       auto read = vm::read_argv(text);
       if (!read) {
         // Where there are no words, none can be counted.
@@ -166,7 +166,7 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
       }
       words = std::move(*read);
     }
-    const auto domain = format == Format::qemu ? read_words(std::move(words)) : read_domain(text, format, silicon);
+    const auto domain = format == WishFormat::qemu ? read_words(std::move(words)) : read_domain(text, format, silicon);
     if (!domain) {
       const Diagnostic& error = domain.error();
       return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), printable(error.message)));

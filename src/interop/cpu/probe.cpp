@@ -19,7 +19,6 @@ namespace cloister::toolstack::cpu {
 namespace {
 
 using policy::EpcSectionView;
-using policy::Finding;
 using policy::HostEnvironment;
 using policy::HostView;
 using policy::Known;
@@ -227,7 +226,7 @@ std::string epc(const SgxReport& report) {
 
 std::string findings(const SgxReport& report) {
   std::string text;
-  for (const Finding& finding : report.findings) {
+  for (const policy::Finding& finding : report.findings) {
     text += '\n';
     for (const std::string& line : wrapped(finding.rule + ": " + finding.message, text_width)) text += line + '\n';
     for (const std::string& line : wrapped(finding.mend, text_width - 4)) text += "    " + line + '\n';
@@ -239,7 +238,7 @@ std::string findings(const SgxReport& report) {
 
 int probe_status(const SgxReport& report) {
   if (report.usable) return status::good;
-  return std::ranges::any_of(report.findings, &Finding::blocks) ? status::failed : status::unknown;
+  return std::ranges::any_of(report.findings, &policy::Finding::blocks) ? status::failed : status::unknown;
 }
 
 std::string probe_text(const HostView& host, const SgxReport& report) {
@@ -287,7 +286,7 @@ nlohmann::ordered_json probe_json(const HostView& host, const SgxReport& report)
       here["nodes"].push_back({{"node", node}, {"sgx_total_bytes", bytes}});
   }
   json["findings"] = Json::array();
-  for (const Finding& finding : report.findings) {
+  for (const policy::Finding& finding : report.findings) {
     json["findings"].push_back(
         {{"rule", finding.rule}, {"message", finding.message}, {"mend", finding.mend}, {"blocks", finding.blocks}});
   }

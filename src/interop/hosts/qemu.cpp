@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 using policy::EpcSectionView;
 using policy::HostView;
-using Step = tl::expected<void, std::string>;
+using Read = tl::expected<void, std::string>;
 
 tl::expected<EpcSectionView, std::string> read_section(const json& section) {
   if (!section.is_object() || !section.contains("size") || !section["size"].is_number_unsigned())
@@ -33,7 +33,7 @@ tl::expected<EpcSectionView, std::string> read_section(const json& section) {
   return view;
 }
 
-Step read_sgx_info(const json& answer, HostView& host) {
+Read read_sgx_info(const json& answer, HostView& host) {
   constexpr std::pair<const char*, const char*> members[] = {
       {"sgx", "sgx"}, {"sgx1", "sgx1"}, {"sgx2", "sgx2"}, {"flc", "sgxlc"}};
   for (const auto& [member, feature] : members) {
@@ -61,7 +61,7 @@ Step read_sgx_info(const json& answer, HostView& host) {
   return {};
 }
 
-Step read_model(const json& model, HostView& host) {
+Read read_model(const json& model, HostView& host) {
   if (!model["props"].is_object()) return tl::unexpected(std::string("found 'props' that is no object"));
   for (const auto& [name, value] : model["props"].items()) {
     if (!value.is_boolean()) continue;  // numbers and words are no flags
@@ -75,7 +75,7 @@ Step read_model(const json& model, HostView& host) {
 }
 
 /// A register of features, without what QEMU leaves out of others.
-Step read_word(const json& word, HostView& host) {
+Read read_word(const json& word, HostView& host) {
   const auto number = [&](const char* name) -> std::optional<u32> {
     const json value = word.value(name, json(0u));
     if (!value.is_number_unsigned() || value.get<u64>() > 0xffff'ffff) return std::nullopt;
@@ -99,11 +99,11 @@ Step read_word(const json& word, HostView& host) {
 class Session {
  public:
   /// An answer, or a list of them.
-  Step read(const json& whole) {
+  Read read(const json& whole) {
     if (whole.is_array()) {
       for (const json& answer : whole) {
         if (!answer.is_object()) continue;
-        if (const Step step = read(answer); !step) return step;
+        if (const Read step = read(answer); !step) return step;
       }
       return {};
     }
@@ -113,7 +113,7 @@ class Session {
       return {};
     }
     const json& answer = whole.contains("return") ? whole["return"] : whole;
-    return answer.is_array() ? read_words(answer) : answer.is_object() ? read_answer(answer) : Step{};
+    return answer.is_array() ? read_words(answer) : answer.is_object() ? read_answer(answer) : Read{};
   }
 
   /// nullopt: nothing told of a host.
@@ -140,16 +140,16 @@ class Session {
     host_.refusal = shown(description);
   }
 
-  Step read_words(const json& words) {
+  Read read_words(const json& words) {
     for (const json& word : words) {
       if (!word.is_object() || !word.contains("cpuid-register")) continue;
       add_source("feature-words");
-      if (const Step step = read_word(word, host_); !step) return step;
+      if (const Read step = read_word(word, host_); !step) return step;
     }
     return {};
   }
 
-  Step read_answer(const json& answer) {
+  Read read_answer(const json& answer) {
     if (answer.contains("sgx") && answer["sgx"].is_boolean()) {
       add_source("query-sgx-capabilities");
       return read_sgx_info(answer, host_);
@@ -172,7 +172,7 @@ tl::expected<HostView, Diagnostic> read_qemu(std::string_view text) {
   if (!pieces) return tl::unexpected(pieces.error());
   Session session;
   for (const JsonPiece& piece : *pieces) {
-    const Step step = session.read(piece.value);
+    const Read step = session.read(piece.value);
     if (!step) return tl::unexpected(Diagnostic{piece.at, "in the answer that begins here: " + step.error()});
   }
   if (auto host = session.host()) return std::move(*host);

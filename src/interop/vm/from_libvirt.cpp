@@ -33,7 +33,7 @@ constexpr std::string_view policies[] = {"force", "require", "optional", "disabl
 constexpr std::string_view modes[] = {"", "custom", "host-model", "host-passthrough", "maximum"};
 
 template <std::size_t n>
-bool among(std::string_view word, const std::string_view (&words)[n]) {
+bool one_of(std::string_view word, const std::string_view (&words)[n]) {
   return std::ranges::find(words, word) != std::end(words);
 }
 
@@ -46,9 +46,9 @@ std::string text_of(Node node) {
   return text;
 }
 
-class Reader {
+class LibvirtReader {
  public:
-  explicit Reader(xml::Document document) : document_(std::move(document)) {}
+  explicit LibvirtReader(xml::Document document) : document_(std::move(document)) {}
 
   tl::expected<ReadVm, Diagnostic> domain() {
     const Node root = document_.root();
@@ -131,13 +131,13 @@ class Reader {
     if (name == "clock") return clock(node);
     if (name == "devices") return devices(node);
     if (name == "qemu:commandline") return commandline(node);
-    if (!among(name, silent_in_domain)) ignore(node);
+    if (!one_of(name, silent_in_domain)) ignore(node);
   }
 
   template <std::size_t n>
   void all_but(Node parent, const std::string_view (&silent)[n]) {
     for (const Node node : parent.children()) {
-      if (node.type() == pugi::node_element && !among(node.name(), silent)) ignore(node);
+      if (node.type() == pugi::node_element && !one_of(node.name(), silent)) ignore(node);
     }
   }
 
@@ -179,7 +179,7 @@ class Reader {
         text(node, vm().ramdisk);
       } else if (name == "cmdline") {
         text(node, vm().cmdline);
-      } else if (!among(name, silent_in_os)) {
+      } else if (!one_of(name, silent_in_os)) {
         ignore(node);
       }
     }
@@ -296,7 +296,7 @@ class Reader {
         text(node, vm().emulator);
       } else if (name == "memory") {
         memory_device(node);
-      } else if (!among(name, silent_in_devices)) {
+      } else if (!one_of(name, silent_in_devices)) {
         ignore(node);
       }
     }
@@ -385,7 +385,7 @@ class Reader {
 tl::expected<ReadVm, Diagnostic> from_libvirt(std::string_view text) {
   auto document = xml::Document::parse(text);
   if (!document) return tl::unexpected(document.error());
-  return Reader(std::move(*document)).domain();
+  return LibvirtReader(std::move(*document)).domain();
 }
 
 }  // namespace cloister::toolstack::vm

@@ -20,8 +20,8 @@ namespace cloister::toolstack::vm {
 
 namespace {
 
-constexpr u64 mib = 1 << 20, byte = 1;
-constexpr u64 least_kib = 1024, qemu_default_kib = 128 << 10;
+constexpr u64 mebibyte = 1 << 20, byte = 1;
+constexpr u64 least_ram_kib = 1024, qemu_default_kib = 128 << 10;
 
 /// A memory-backend-*.
 struct Backend {
@@ -37,9 +37,9 @@ struct Section {
   Position at;
 };
 
-class Reader {
+class QemuReader {
  public:
-  explicit Reader(const std::vector<std::string>& argv) : options_(qemu_options(argv)) {}
+  explicit QemuReader(const std::vector<std::string>& argv) : options_(qemu_options(argv)) {}
 
   tl::expected<ReadVm, Diagnostic> argv() {
     vm().type = "qemu";
@@ -81,25 +81,25 @@ class Reader {
   void read(const QemuOption& option) {
     struct Row {
       std::string_view name;
-      void (Reader::*read)();
+      void (QemuReader::*read)();
     };
-    constexpr Row rows[] = {{"name", &Reader::name},
-                            {"uuid", &Reader::uuid},
-                            {"machine", &Reader::machine},
-                            {"accel", &Reader::accel},
-                            {"cpu", &Reader::cpu},
-                            {"m", &Reader::memory},
-                            {"smp", &Reader::vcpus},
-                            {"kernel", &Reader::kernel},
-                            {"initrd", &Reader::ramdisk},
-                            {"append", &Reader::cmdline},
-                            {"object", &Reader::object},
-                            {"numa", &Reader::numa},
-                            {"enable-kvm", &Reader::kvm},
-                            {"sgx-epc", &Reader::old_epc},
-                            {"no-acpi", &Reader::nothing},
-                            {"rtc", &Reader::clock},
-                            {"localtime", &Reader::localtime}};
+    constexpr Row rows[] = {{"name", &QemuReader::name},
+                            {"uuid", &QemuReader::uuid},
+                            {"machine", &QemuReader::machine},
+                            {"accel", &QemuReader::accel},
+                            {"cpu", &QemuReader::cpu},
+                            {"m", &QemuReader::memory},
+                            {"smp", &QemuReader::vcpus},
+                            {"kernel", &QemuReader::kernel},
+                            {"initrd", &QemuReader::ramdisk},
+                            {"append", &QemuReader::cmdline},
+                            {"object", &QemuReader::object},
+                            {"numa", &QemuReader::numa},
+                            {"enable-kvm", &QemuReader::kvm},
+                            {"sgx-epc", &QemuReader::old_epc},
+                            {"no-acpi", &QemuReader::nothing},
+                            {"rtc", &QemuReader::clock},
+                            {"localtime", &QemuReader::localtime}};
     const auto* const row = std::ranges::find(rows, option.name, &Row::name);
     if (row != std::end(rows)) return (this->*row->read)();
     if (among(option.name, silent_options)) return;
@@ -206,8 +206,9 @@ class Reader {
         if (field.name != "slots" && field.name != "maxmem") ignore(field);
         continue;
       }
-      const auto kib = read_qemu_size(value_of(field), mib);
-      if (!kib || *kib < least_kib) return wrong(field.offset, value_of(field), "a size such as '512' (MiB) or '2G'");
+      const auto kib = read_qemu_size(value_of(field), mebibyte);
+      if (!kib || *kib < least_ram_kib)
+        return wrong(field.offset, value_of(field), "a size such as '512' (MiB) or '2G'");
       vm().memory_kib = *kib;
     }
   }
@@ -326,7 +327,7 @@ class Reader {
       } else if (field.name == "memdev") {
         node_memory_[id] = value;
       } else if (field.name == "mem") {
-        node.kib = read_qemu_size(value, mib).value_or(0);
+        node.kib = read_qemu_size(value, mebibyte).value_or(0);
       }
     }
     nodes_[id] = node;
@@ -391,6 +392,6 @@ class Reader {
 
 }  // namespace
 
-tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) { return Reader(argv).argv(); }
+tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) { return QemuReader(argv).argv(); }
 
 }  // namespace cloister::toolstack::vm

@@ -47,9 +47,9 @@ std::string dashed(std::string_view word) {
   return result;
 }
 
-class Reader {
+class CpuReader {
  public:
-  Reader(std::string_view value, u32 line) : value_(value), line_(line) {}
+  CpuReader(std::string_view value, u32 line) : value_(value), line_(line) {}
 
   tl::expected<ReadQemuCpu, Diagnostic> cpu() {
     for (const QemuField& field : qemu_fields(value_)) {
@@ -128,7 +128,7 @@ class Reader {
 }  // namespace
 
 tl::expected<ReadQemuCpu, Diagnostic> read_qemu_cpu(std::string_view value, u32 line) {
-  return Reader(value, line).cpu();
+  return CpuReader(value, line).cpu();
 }
 
 }  // namespace cloister::toolstack::vm

@@ -26,13 +26,13 @@ namespace {
 
 using policy::CpuidTable;
 
-constexpr std::string_view provisioning = "sgx-provisionkey";
+constexpr std::string_view provisioning_flag = "sgx-provisionkey";
 
 bool wants(const Vm& vm, const std::string& name) { return has_feature(vm.cpu, name); }
 
-class Writer {
+class ConfigWriter {
  public:
-  Writer(const Vm& vm, const vmx::Backend& silicon) : vm_(vm), silicon_(silicon) { cpu_ = with_provision(vm); }
+  ConfigWriter(const Vm& vm, const vmx::Backend& silicon) : vm_(vm), silicon_(silicon) { cpu_ = with_provision(vm); }
 
   Rendered rendered() {
     minor_ones();
@@ -231,7 +231,7 @@ class Writer {
     }
     if (complete()) {
       for (const std::string& name : sgx_features_of(all)) {
-        if (name != provisioning && !wants(vm_, name)) change(name, false);
+        if (name != provisioning_flag && !wants(vm_, name)) change(name, false);
       }
     }
     for (const CpuFeature& feature : cpu_.features) {
@@ -254,7 +254,7 @@ class Writer {
     const policy::Feature* const known = policy::find_feature(feature.name);
     if (known == nullptr) return lose_word(feature);
     const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
-    if (feature.name == provisioning || (of_sgx && !sgx)) return;
+    if (feature.name == provisioning_flag || (of_sgx && !sgx)) return;
     // What a description lacks is off. Outside SGX more is described than is implemented, so only the table knows.
     const bool lacks = row_ != nullptr && std::ranges::count(words_of(row_->lacks), feature.name) > 0;
     if (of_sgx && complete() ? policy::has(all, *known) : !lacks) change(feature.name, false);
@@ -274,7 +274,7 @@ class Writer {
                       : fmt::format("'{}' does not have it, or not without what is switched off", row_->silicon));
     }
     // The domain has all SGX that is not switched off.
-    const bool implied = of_sgx && (complete() || feature.name == "sgx" || feature.name == provisioning);
+    const bool implied = of_sgx && (complete() || feature.name == "sgx" || feature.name == provisioning_flag);
     if (!implied) change(feature.name, true);
   }
 
@@ -308,7 +308,7 @@ class Writer {
     }
     if (launch.writable == true && !control)
       lose("a launch hash that the guest may write", "the domain has no launch control");
-    config_.sgx_provision = has_feature(cpu_, provisioning) && sgx;
+    config_.sgx_provision = has_feature(cpu_, provisioning_flag) && sgx;
     if (vm_.provision == true && !sgx) lose("the provisioning key", "the domain has no SGX");
   }
 
@@ -334,6 +334,6 @@ class Writer {
 
 }  // namespace
 
-Rendered to_config(const Vm& vm, const vmx::Backend& silicon) { return Writer(vm, silicon).rendered(); }
+Rendered to_config(const Vm& vm, const vmx::Backend& silicon) { return ConfigWriter(vm, silicon).rendered(); }
 
 }  // namespace cloister::toolstack::vm

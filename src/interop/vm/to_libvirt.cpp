@@ -25,9 +25,9 @@ std::string without_blanks(std::string text) {
   return text;
 }
 
-class Writer {
+class LibvirtWriter {
  public:
-  explicit Writer(const Vm& vm) : vm_(vm) {}
+  explicit LibvirtWriter(const Vm& vm) : vm_(vm) {}
 
   Rendered rendered() {
     Node domain = document_.append_child("domain");
@@ -200,6 +200,6 @@ class Writer {
 
 }  // namespace
 
-Rendered to_libvirt(const Vm& vm) { return Writer(vm).rendered(); }
+Rendered to_libvirt(const Vm& vm) { return LibvirtWriter(vm).rendered(); }
 
 }  // namespace cloister::toolstack::vm

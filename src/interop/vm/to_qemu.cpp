@@ -23,9 +23,9 @@ struct Written {
 
 std::string size_of(u64 kib) { return kib % 1024 == 0 ? fmt::format("{}M", kib / 1024) : fmt::format("{}k", kib); }
 
-class Writer {
+class QemuWriter {
  public:
-  explicit Writer(const Vm& vm) : vm_(vm) {}
+  explicit QemuWriter(const Vm& vm) : vm_(vm) {}
 
   Written written() {
     if (!vm_.name.empty()) add("-name", fmt::format("guest={}", qemu_escaped(vm_.name)));
@@ -137,10 +137,10 @@ std::string in_quotes(const std::string& word) {
 
 }  // namespace
 
-std::vector<std::string> qemu_argv(const Vm& vm) { return Writer(vm).written().argv; }
+std::vector<std::string> qemu_argv(const Vm& vm) { return QemuWriter(vm).written().argv; }
 
 Rendered to_qemu(const Vm& vm) {
-  Written written = Writer(vm).written();
+  Written written = QemuWriter(vm).written();
   std::string text = in_quotes(vm.emulator.empty() ? "qemu-system-x86_64" : vm.emulator);
   for (std::size_t i = 0; i < written.argv.size(); ++i) {
     // Options stand at even places up to the last one, which has no value.

@@ -16,7 +16,7 @@ namespace {
 using ledger::Holding;
 using ledger::Package;
 using ledger::Section;
-using Done = tl::expected<void, std::string>;
+using Kept = tl::expected<void, std::string>;
 
 bool in_range(EpcOwner owner) {
   const u16 number = static_cast<u16>(owner);
@@ -117,7 +117,7 @@ u64 MachineEpc::release(EpcOwner owner) {
   return pages;
 }
 
-Done MachineEpc::release(EpcOwner owner, EpcExtent part) {
+Kept MachineEpc::release(EpcOwner owner, EpcExtent part) {
   const auto first = impl_->index_of(part);
   if (!first || !in_range(owner)) return tl::unexpected(fmt::format("{} is not EPC of one section", range_text(part)));
   const PageIndex end = *first + static_cast<u32>(part.pages);
@@ -135,7 +135,7 @@ Done MachineEpc::release(EpcOwner owner, EpcExtent part) {
   return {};
 }
 
-Done MachineEpc::withdraw(arch::Mfn frame) {
+Kept MachineEpc::withdraw(arch::Mfn frame) {
   const auto index = impl_->index_of(frame);
   if (!index) return tl::unexpected(fmt::format("{:#x} is not EPC", arch::address_of(frame).value));
   const PageIndex extent = impl_->extents.containing(*index);
@@ -152,7 +152,7 @@ Done MachineEpc::withdraw(arch::Mfn frame) {
   return {};
 }
 
-Done MachineEpc::reserve(EpcOwner owner, std::span<const EpcExtent> extents) {
+Kept MachineEpc::reserve(EpcOwner owner, std::span<const EpcExtent> extents) {
   if (!in_range(owner)) return tl::unexpected(fmt::format("{} is no owner's number", static_cast<u16>(owner)));
   std::vector<PageIndex> done;
   const auto undo = [&](std::string error) {
