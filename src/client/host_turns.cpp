@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::seconds;
 
-constexpr std::chrono::milliseconds interval{200};  ///< between two looks
+constexpr std::chrono::milliseconds between_looks{200};  ///< between two looks
 constexpr seconds between_presses{5};
 constexpr int not_found = 404, unavailable = 503;
 
@@ -64,7 +64,7 @@ auto patiently(seconds patience, Ask ask) {
     const bool away = !answer && (answer.error().http_status == 0 || answer.error().http_status == unavailable);
     if (!away || Clock::now() >= end) return answer;
     if (!told) spdlog::info("cloister: cloisterd does not answer, and is waited for, {} s at most", patience.count());
-    std::this_thread::sleep_for(interval);
+    std::this_thread::sleep_for(between_looks);
   }
 }
 
@@ -96,7 +96,7 @@ class Stopper {
         report(answer.error());
         return;
       }
-      std::this_thread::sleep_for(interval);
+      std::this_thread::sleep_for(between_looks);
     }
     const std::size_t stopped = ++stopped_;
     spdlog::info("cloister: {} has ended, {} of {} stopped", domain.name, stopped, all_);
@@ -123,7 +123,7 @@ class Stopper {
         restarts = now;
         spdlog::info("cloister: {} was asked to shut down, and has {} s", domain.name, domain.shutdown_timeout.count());
       }
-      std::this_thread::sleep_for(interval);
+      std::this_thread::sleep_for(between_looks);
     } while (Clock::now() < end);
     spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, domain.shutdown_timeout.count());
   }
@@ -146,7 +146,7 @@ Answer<std::size_t> those_left(const Api& api, seconds patience) {
     if (!domains) return tl::unexpected(domains.error());
     const auto ending = [](const Json& d) { return d.value("state", "") == "ending"; };
     if (domains->empty() || !std::ranges::all_of(*domains, ending) || Clock::now() >= end) return domains->size();
-    std::this_thread::sleep_for(interval);
+    std::this_thread::sleep_for(between_looks);
   }
 }
 

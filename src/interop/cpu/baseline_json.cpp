@@ -9,7 +9,6 @@ namespace cloister::toolstack::cpu {
 
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 using policy::Baseline;
 using policy::LaunchInCommon;
@@ -93,8 +92,8 @@ ordered_json names_of_hosts(const Baseline& baseline, const std::vector<std::siz
 // ------------------------------------------------------------------------------------------------ reading
 
 /// The member, or null where there is none.
-const json& member(const json& object, const char* name) {
-  static const json nothing;
+const nlohmann::json& member(const nlohmann::json& object, const char* name) {
+  static const nlohmann::json nothing;
   const auto found = object.is_object() ? object.find(name) : object.end();
   return object.is_object() && found != object.end() ? *found : nothing;
 }
@@ -104,24 +103,24 @@ tl::unexpected<std::string> wrong(const char* where, const char* expected) {
   return tl::unexpected(std::string("'") + where + "': expected " + expected);
 }
 
-Problem read_strings(const json& list, const char* where, std::vector<std::string>& to) {
+Problem read_strings(const nlohmann::json& list, const char* where, std::vector<std::string>& to) {
   if (list.is_null()) return {};
   if (!list.is_array()) return wrong(where, "an array of names");
-  for (const json& word : list) {
+  for (const nlohmann::json& word : list) {
     if (!word.is_string()) return wrong(where, "an array of names");
     to.push_back(word.get<std::string>());
   }
   return {};
 }
 
-Problem read_log2(const json& value, const char* where, u8& to) {
+Problem read_log2(const nlohmann::json& value, const char* where, u8& to) {
   if (value.is_null()) return {};
   if (!value.is_number_unsigned() || value.get<u64>() > 64) return wrong(where, "a whole number from 0 to 64");
   to = static_cast<u8>(value.get<u64>());
   return {};
 }
 
-Problem read_xfrm(const json& value, u64& to) {
+Problem read_xfrm(const nlohmann::json& value, u64& to) {
   if (value.is_null()) return {};
   const std::string text = value.is_string() ? value.get<std::string>() : "";
   const std::string digits = text.starts_with("0x") ? text.substr(2) : "";
@@ -132,12 +131,12 @@ Problem read_xfrm(const json& value, u64& to) {
   return {};
 }
 
-Problem read_launch(const json& launch, policy::LaunchRequest& to) {
+Problem read_launch(const nlohmann::json& launch, policy::LaunchRequest& to) {
   if (launch.is_null()) return {};
-  const json& writable = member(launch, "writable");
+  const nlohmann::json& writable = member(launch, "writable");
   if (!writable.is_null() && !writable.is_boolean()) return wrong("sgx.launch.writable", "true or false");
   if (writable == true) to.writable = true;
-  const json& hash = member(launch, "lepubkeyhash");
+  const nlohmann::json& hash = member(launch, "lepubkeyhash");
   if (hash.is_null()) return {};
   const auto read = hash.is_string() ? read_launch_hash(hash.get<std::string>()) : std::nullopt;
   if (!read) return wrong("sgx.launch.lepubkeyhash", launch_hash_form);
@@ -145,17 +144,17 @@ Problem read_launch(const json& launch, policy::LaunchRequest& to) {
   return {};
 }
 
-Problem read_cpu(const json& cpu, policy::Wish& wish) {
+Problem read_cpu(const nlohmann::json& cpu, policy::Wish& wish) {
   if (cpu.is_null()) return {};
-  const json& model = member(cpu, "model");
+  const nlohmann::json& model = member(cpu, "model");
   if (!model.is_null() && !model.is_string()) return wrong("cpu.model", "a name");
   if (model.is_string()) wish.model = model.get<std::string>();
-  const json& features = member(cpu, "features");
+  const nlohmann::json& features = member(cpu, "features");
   if (features.is_null()) return {};
   if (!features.is_array()) return wrong("cpu.features", "an array");
-  for (const json& feature : features) {
-    const json& name = member(feature, "name");
-    const json& policy = member(feature, "policy");
+  for (const nlohmann::json& feature : features) {
+    const nlohmann::json& name = member(feature, "name");
+    const nlohmann::json& policy = member(feature, "policy");
     if (!name.is_string() || (policy != "require" && policy != "disable")) {
       return wrong("cpu.features", "objects with a \"name\" and the \"policy\" \"require\" or \"disable\"");
     }
@@ -192,10 +191,10 @@ ordered_json baseline_json(const Baseline& baseline, const policy::CpuMap& map) 
   return result;
 }
 
-tl::expected<policy::Wish, std::string> wish_of_json(const json& value) {
+tl::expected<policy::Wish, std::string> wish_of_json(const nlohmann::json& value) {
   policy::Wish wish;
-  const json& sgx = member(value, "sgx");
-  const json& cpu = member(value, "cpu");
+  const nlohmann::json& sgx = member(value, "sgx");
+  const nlohmann::json& cpu = member(value, "cpu");
   if (!sgx.is_object()) return wrong("sgx", "an object, as in the JSON of a baseline");
   for (const Problem& problem :
        {read_strings(member(sgx, "flags"), "sgx.flags", wish.flags), read_xfrm(member(sgx, "xfrm"), wish.xfrm),

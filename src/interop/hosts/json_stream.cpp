@@ -11,8 +11,6 @@ namespace cloister::toolstack::hosts {
 
 namespace {
 
-using nlohmann::json;
-
 constexpr unsigned deepest = 64;  // QMP's answers have less than ten
 
 /// Counts lines as it goes forward.
@@ -57,7 +55,7 @@ std::size_t length_of(std::string_view text, bool& deep) {
 }
 
 /// Only listens for where parsing fails.
-struct FirstError : nlohmann::json_sax<json> {
+struct FirstError : nlohmann::json_sax<nlohmann::json> {
   std::size_t offset = 0;
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
@@ -93,10 +91,10 @@ tl::expected<std::vector<JsonPiece>, Diagnostic> read_json_stream(std::string_vi
     const std::string_view piece = text.substr(begin, length_of(text.substr(begin), deep));
     if (deep) return error(begin + piece.size(), fmt::format("found brackets nested more than {} deep", deepest));
     const Position at = place.at(begin);
-    json value = json::parse(piece, nullptr, false);
+    nlohmann::json value = nlohmann::json::parse(piece, nullptr, false);
     if (value.is_discarded()) {
       FirstError first;
-      json::sax_parse(piece, &first);
+      nlohmann::json::sax_parse(piece, &first);
       const std::size_t offset = begin + std::min(first.offset, piece.size());
       const std::string found =
           offset < begin + piece.size() ? fmt::format("'{}'", shown(text.substr(offset, 1))) : std::string("the end");

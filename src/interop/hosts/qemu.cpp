@@ -16,24 +16,23 @@ namespace cloister::toolstack::hosts {
 
 namespace {
 
-using nlohmann::json;
 using policy::EpcSectionView;
 using policy::HostView;
 using Read = tl::expected<void, std::string>;
 
-tl::expected<EpcSectionView, std::string> read_section(const json& section) {
+tl::expected<EpcSectionView, std::string> read_section(const nlohmann::json& section) {
   if (!section.is_object() || !section.contains("size") || !section["size"].is_number_unsigned())
     return tl::unexpected(std::string("found a section without 'size', expected its bytes"));
   EpcSectionView view{.base = std::nullopt, .bytes = section["size"].get<u64>(), .property = 0, .node = std::nullopt};
   if (!section.contains("node")) return view;
-  const json& node = section["node"];
+  const nlohmann::json& node = section["node"];
   if (!node.is_number_unsigned() || node.get<u64>() > 0xffff'ffff)
     return tl::unexpected(std::string("found a section whose 'node' is no number, expected a NUMA node"));
   view.node = static_cast<u32>(node.get<u64>());
   return view;
 }
 
-Read read_sgx_info(const json& answer, HostView& host) {
+Read read_sgx_info(const nlohmann::json& answer, HostView& host) {
   constexpr std::pair<const char*, const char*> members[] = {
       {"sgx", "sgx"}, {"sgx1", "sgx1"}, {"sgx2", "sgx2"}, {"flc", "sgxlc"}};
   for (const auto& [member, feature] : members) {
@@ -45,7 +44,7 @@ Read read_sgx_info(const json& answer, HostView& host) {
   if (answer.contains("sections")) {
     if (!answer["sections"].is_array()) return tl::unexpected(std::string("found 'sections' that is no list"));
     std::vector<EpcSectionView> sections;
-    for (const json& element : answer["sections"]) {
+    for (const nlohmann::json& element : answer["sections"]) {
       const auto section = read_section(element);
       if (!section) return tl::unexpected(section.error());
       sections.push_back(*section);
@@ -61,7 +60,7 @@ Read read_sgx_info(const json& answer, HostView& host) {
   return {};
 }
 
-Read read_model(const json& model, HostView& host) {
+Read read_model(const nlohmann::json& model, HostView& host) {
   if (!model["props"].is_object()) return tl::unexpected(std::string("found 'props' that is no object"));
   for (const auto& [name, value] : model["props"].items()) {
     if (!value.is_boolean()) continue;  // numbers and words are no flags
@@ -69,20 +68,20 @@ Read read_model(const json& model, HostView& host) {
       host.named.learn(*feature, value.get<bool>());
   }
   // These three are no model's name.
-  const std::string name = model.value("name", json()).is_string() ? model["name"].get<std::string>() : "";
+  const std::string name = model.value("name", nlohmann::json()).is_string() ? model["name"].get<std::string>() : "";
   if (!name.empty() && name != "base" && name != "host" && name != "max") host.model = shown(name);
   return {};
 }
 
 /// A register of features, without what QEMU leaves out of others.
-Read read_word(const json& word, HostView& host) {
+Read read_word(const nlohmann::json& word, HostView& host) {
   const auto number = [&](const char* name) -> std::optional<u32> {
-    const json value = word.value(name, json(0u));
+    const nlohmann::json value = word.value(name, nlohmann::json(0u));
     if (!value.is_number_unsigned() || value.get<u64>() > 0xffff'ffff) return std::nullopt;
     return static_cast<u32>(value.get<u64>());
   };
   constexpr std::string_view registers[] = {"EAX", "EBX", "ECX", "EDX"};
-  const json name = word.value("cpuid-register", json());
+  const nlohmann::json name = word.value("cpuid-register", nlohmann::json());
   const auto* const reg =
       name.is_string() ? std::ranges::find(registers, name.get<std::string>()) : std::end(registers);
   const auto leaf = number("cpuid-input-eax"), subleaf = number("cpuid-input-ecx"), bits = number("features");
@@ -99,20 +98,20 @@ Read read_word(const json& word, HostView& host) {
 class Session {
  public:
   /// An answer, or a list of them.
-  Read read(const json& whole) {
+  Read read(const nlohmann::json& whole) {
     if (whole.is_array()) {
-      for (const json& answer : whole) {
+      for (const nlohmann::json& answer : whole) {
         if (!answer.is_object()) continue;
         if (const Read step = read(answer); !step) return step;
       }
       return {};
     }
     if (const auto failed = whole.find("error"); failed != whole.end() && failed->is_object()) {
-      const json text = failed->value("desc", json());
+      const nlohmann::json text = failed->value("desc", nlohmann::json());
       read_error(text.is_string() ? text.get<std::string>() : "no reason given");
       return {};
     }
-    const json& answer = whole.contains("return") ? whole["return"] : whole;
+    const nlohmann::json& answer = whole.contains("return") ? whole["return"] : whole;
     return answer.is_array() ? read_words(answer) : answer.is_object() ? read_answer(answer) : Read{};
   }
 
@@ -140,8 +139,8 @@ class Session {
     host_.refusal = shown(description);
   }
 
-  Read read_words(const json& words) {
-    for (const json& word : words) {
+  Read read_words(const nlohmann::json& words) {
+    for (const nlohmann::json& word : words) {
       if (!word.is_object() || !word.contains("cpuid-register")) continue;
       add_source("feature-words");
       if (const Read step = read_word(word, host_); !step) return step;
@@ -149,7 +148,7 @@ class Session {
     return {};
   }
 
-  Read read_answer(const json& answer) {
+  Read read_answer(const nlohmann::json& answer) {
     if (answer.contains("sgx") && answer["sgx"].is_boolean()) {
       add_source("query-sgx-capabilities");
       return read_sgx_info(answer, host_);

@@ -11,10 +11,23 @@ struct Unit {
   std::string_view word;
   u64 bytes;
 };
-constexpr u64 kib = 1 << 10, mib = kib << 10, gib = mib << 10, tib = gib << 10;
-constexpr u64 kb = 1000, mb = kb * 1000, gb = mb * 1000, tb = gb * 1000;
-constexpr Unit units[] = {{"b", 1},     {"bytes", 1}, {"KB", kb}, {"k", kib},   {"KiB", kib}, {"MB", mb}, {"M", mib},
-                          {"MiB", mib}, {"GB", gb},   {"G", gib}, {"GiB", gib}, {"TB", tb},   {"T", tib}, {"TiB", tib}};
+constexpr u64 binary = 1 << 10, decimal = 1000;
+/// A unit's bytes: a power of one of the two.
+constexpr u64 power(u64 base, int exponent) { return exponent == 0 ? 1 : base * power(base, exponent - 1); }
+constexpr Unit units[] = {{"b", 1},
+                          {"bytes", 1},
+                          {"KB", power(decimal, 1)},
+                          {"k", power(binary, 1)},
+                          {"KiB", power(binary, 1)},
+                          {"MB", power(decimal, 2)},
+                          {"M", power(binary, 2)},
+                          {"MiB", power(binary, 2)},
+                          {"GB", power(decimal, 3)},
+                          {"G", power(binary, 3)},
+                          {"GiB", power(binary, 3)},
+                          {"TB", power(decimal, 4)},
+                          {"T", power(binary, 4)},
+                          {"TiB", power(binary, 4)}};
 
 }  // namespace
 
@@ -24,8 +37,8 @@ std::optional<u64> bytes_of_unit(std::string_view unit) {
 }
 
 std::optional<u64> in_kib(u64 count, u64 unit) {
-  if (count > most_kib * kib / unit) return std::nullopt;
-  return (count * unit + kib - 1) / kib;
+  if (count > most_kib * binary / unit) return std::nullopt;
+  return (count * unit + binary - 1) / binary;
 }
 
 std::optional<u64> read_whole(std::string_view text, u64 most) {

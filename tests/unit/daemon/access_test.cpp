@@ -18,7 +18,7 @@ namespace {
 
 using namespace toolstack;
 
-constexpr unsigned nobody = ~0u, root = 0, daemon_user = 900, owner_user = 1000, other = 1001;
+constexpr unsigned nobody = ~0u, root = 0, daemon_user = 900, owner_user = 1000, other_user = 1001;
 constexpr std::array policies{AccessPolicy{}, AccessPolicy{.console = LeftTo::group},
                               AccessPolicy{.control = LeftTo::group},
                               AccessPolicy{.console = LeftTo::group, .control = LeftTo::group}};
@@ -73,7 +73,7 @@ TEST(Access, IsThatOfTheDocument) {
       EXPECT_EQ(ask(owner_user), allowed(row.owners, policy));
       EXPECT_EQ(ask(root), allowed(row.roots, policy));
       EXPECT_EQ(ask(daemon_user), allowed(row.roots, policy));
-      EXPECT_EQ(ask(other), allowed(row.groups, policy));
+      EXPECT_EQ(ask(other_user), allowed(row.groups, policy));
     }
     // Those do not reach the socket.
     EXPECT_EQ(row.others, "no");
@@ -189,23 +189,23 @@ TEST(Access, WhoIsNotKnownOwnsNothing) {
       EXPECT_TRUE(may(peer(root), owner(nobody), right, policy, daemon_user));
     }
   }
-  EXPECT_FALSE(may(peer(other), owner(nobody), Right::control, {}, daemon_user));
+  EXPECT_FALSE(may(peer(other_user), owner(nobody), Right::control, {}, daemon_user));
 }
 
 TEST(Access, GroupsMakeNoOwner) {
-  Peer asks = peer(other);
+  Peer asks = peer(other_user);
   asks.groups = {100};
   EXPECT_FALSE(may(asks, {.user = owner_user, .group = 100, .groups = {100}}, Right::control, {}, daemon_user));
 }
 
 TEST(Access, ARefusalNamesUserDomainAndOwner) {
-  EXPECT_EQ(refusal(peer(other), "web", owner(owner_user), Right::control),
+  EXPECT_EQ(refusal(peer(other_user), "web", owner(owner_user), Right::control),
             "user 1001 may not control 'web', which is user 1000's");
-  EXPECT_EQ(refusal(peer(other), "web", owner(root), Right::console),
+  EXPECT_EQ(refusal(peer(other_user), "web", owner(root), Right::console),
             "user 1001 may not use the console of 'web', which is user 0's");
-  EXPECT_EQ(refusal(peer(other), "web", owner(nobody), Right::control),
+  EXPECT_EQ(refusal(peer(other_user), "web", owner(nobody), Right::control),
             "user 1001 may not control 'web', whose owner is not known");
-  EXPECT_EQ(refusal(peer(other), "", owner(nobody), Right::host),
+  EXPECT_EQ(refusal(peer(other_user), "", owner(nobody), Right::host),
             "user 1001 may not say that the host goes down or up: that is root's, and the daemon's own user's");
 }
 

@@ -48,7 +48,7 @@ struct Found {
   int destroyed;      ///< the status of an attempt to end it; 0: it goes well
   const char* later;  ///< as `shown`, when its VMM can be seen, and answers
 };
-constexpr Found all[] = {
+constexpr Found all_found[] = {
     {true, Process::lives, true, "running", 0, "running"},
     {true, Process::lives, false, "unresponsive", 0, "running"},
     {true, Process::dead, true, "", 404, ""},
@@ -109,7 +109,7 @@ std::string found_name(const testing::TestParamInfo<Found>& info) {
   return std::string(info.param.running ? "Running" : "Creating") + processes[static_cast<int>(info.param.process)] +
          (info.param.answers ? "" : "Mute");
 }
-INSTANTIATE_TEST_SUITE_P(All, RecoveryOf, testing::ValuesIn(all), found_name);
+INSTANTIATE_TEST_SUITE_P(All, RecoveryOf, testing::ValuesIn(all_found), found_name);
 
 TEST_F(Recovery, ALaunchThatDoesNotDieKeepsWhatItHas) {
   daemon_.change_record([](DomainRecord& record) { record.running = false; });
