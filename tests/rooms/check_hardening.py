@@ -13,13 +13,22 @@ WITHOUT = {"silicon"}
 PROGRAMS = ("cloister", "cloisterd", "cloister-vmm", "cloister-enclave")
 
 
+def room_of(path, source, build):
+    """None: not of src/. Files that are compiled as one are in a file of the build's."""
+    if source in path.parents:
+        return path.relative_to(source).parts[0]
+    if build / "src" in path.parents and path.parent.name == "Unity":
+        return path.parent.parent.name.removesuffix(".dir")
+    return None
+
+
 def compiled(source, build):
     seen = set()
     for command in json.loads((build / "compile_commands.json").read_text()):
         path = pathlib.Path(command["file"])
-        if source not in path.parents:
+        room = room_of(path, source, build)
+        if room is None:
             continue
-        room = path.relative_to(source).parts[0]
         seen.add(room)
         missing = [flag for flag in FLAGS if flag not in command["command"].split()]
         if missing and room not in WITHOUT:
