@@ -15,16 +15,16 @@ struct Byte {
   const char* name;
   u8 SgxFeatures::*value;
 };
-constexpr Byte bytes[] = {{"epc_property", &SgxFeatures::epc_property},
-                          {"log2_size_32", &SgxFeatures::log2_size_32},
-                          {"log2_size_64", &SgxFeatures::log2_size_64}};
+constexpr Byte byte_members[] = {{"epc_property", &SgxFeatures::epc_property},
+                                 {"log2_size_32", &SgxFeatures::log2_size_32},
+                                 {"log2_size_64", &SgxFeatures::log2_size_64}};
 
 }  // namespace
 
 json to_json(const Features& features) {
   json sgx{{"xfrm", features.sgx.xfrm}}, object{{"brand", features.brand}, {"signature", features.signature}};
   for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) sgx[row.name] = features.sgx.*row.flag;
-  for (const auto& [name, value] : bytes) sgx[name] = features.sgx.*value;
+  for (const auto& [name, value] : byte_members) sgx[name] = features.sgx.*value;
   for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) object[row.name] = features.*row.word;
   object["sgx"] = std::move(sgx);
   return object;
@@ -44,7 +44,7 @@ tl::expected<Features, std::string> read_features(const json& object) {
     features.sgx.*row.flag = false;
     if (inner.has(row.name)) inner.boolean(row.name, features.sgx.*row.flag);
   }
-  for (const auto& [name, value] : bytes) {
+  for (const auto& [name, value] : byte_members) {
     u64 number = 0;
     inner.number(name, number, std::numeric_limits<u8>::max());
     features.sgx.*value = static_cast<u8>(number);
