@@ -23,7 +23,7 @@ const char* text_of(MapError error) {
     case MapError::misaligned: return "not page-aligned";
     case MapError::overlap: return "overlaps another range";
     case MapError::partial: return "cuts another range";
-    case MapError::not_reserved: return "is not reserved";
+    case MapError::not_epc: return "is not EPC";
     default: return "there is no memory for it";
   }
 }
@@ -48,6 +48,7 @@ Done page_epc(Machine& machine) {
                               .frames = machine.epc,
                               .vcpus = machine.spec.vcpus,
                               .gate = machine.gate(),
+                              .handlers = machine.lock,
                               .leaves = machine.root_leaves});
   if (!pager) return tl::unexpected(pager.error());
   machine.pager = std::move(*pager);
@@ -77,6 +78,14 @@ Done map_epc(Machine& machine) {
       }
     }
   }
+  if (!sections.empty())
+    machine.fixed_epc = std::make_unique<FixedEpc>(FixedEpc::Domain{.package = machine.package,
+                                                                    .memory = machine.memory,
+                                                                    .ranges = machine.spec.map.epc,
+                                                                    .frames = sections,
+                                                                    .gate = machine.gate(),
+                                                                    .handlers = machine.lock,
+                                                                    .leaves = machine.root_leaves});
   return {};
 }
 
@@ -157,6 +166,7 @@ Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
   const bool paged = machine.spec.epc_paging && !machine.spec.map.epc.empty();
   if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
+  for (const auto& range : machine.spec.map.epc) machine.epc_target += range.bytes / arch::page_size;
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());

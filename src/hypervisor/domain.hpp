@@ -34,6 +34,12 @@ class Domain {
   bool evict_epc(arch::Gpa page);
   /// Null: every page of its EPC has a frame.
   const PagerCounts* pager_counts() const;
+  /// How many pages of its EPC the guest is asked to have (docs/hypercalls.md); what it does about it is its own.
+  void set_epc_target(u64 pages);
+  struct EpcBalloon {
+    u64 pages = 0, target = 0, given = 0;  ///< pages is what the guest sees
+  };
+  EpcBalloon epc_balloon() const;
   /// Presses the ACPI power button: a guest that listens powers itself off, and one that sleeps is woken.
   void press_power_button();
   /// It has suspended itself to RAM (S3), or is about to.

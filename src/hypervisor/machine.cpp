@@ -40,7 +40,7 @@ bool Machine::is_epc(arch::Gpa page) const {
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {
-  if (pager == nullptr) return Pager::Need::there;
+  if (pager == nullptr) return frame_of(page, processor) ? Pager::Need::there : Pager::Need::given;
   handler_has_lock();
   const MutexUnlock apart(lock);
   return pager->need(page, processor.id);
@@ -51,18 +51,21 @@ std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page, const Processor& proc
     if (!is_epc(page) || bring(page, processor) != Pager::Need::there) return std::nullopt;
     return pager->frame_of(page);
   }
-  u64 before = 0;  // pages of the ranges so far
-  for (const platform::EpcRange& range : spec.map.epc) {
-    if (page >= range.base && page - range.base < range.bytes) {
-      u64 index = before + (page - range.base) / arch::page_size;
-      for (const vmx::EpcSection& section : epc) {
-        if (index < section.pages) return section.first + index;
-        index -= section.pages;
-      }
-    }
-    before += range.bytes / arch::page_size;
-  }
-  return std::nullopt;
+  return fixed_epc != nullptr ? fixed_epc->frame_of(page) : std::nullopt;
+}
+
+std::optional<Ballooned> Machine::give_epc(std::span<const arch::Gpa> pages) {
+  if (!has_balloon()) return std::nullopt;
+  handler_has_lock();
+  const MutexUnlock apart(lock);
+  return pager != nullptr ? pager->give(pages) : fixed_epc->give(pages);
+}
+
+std::optional<Ballooned> Machine::take_epc(std::span<const arch::Gpa> pages) {
+  if (!has_balloon()) return std::nullopt;
+  handler_has_lock();
+  const MutexUnlock apart(lock);
+  return pager != nullptr ? pager->take(pages) : fixed_epc->take(pages);
 }
 
 bool Machine::nobody_runs() const {

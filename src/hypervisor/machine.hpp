@@ -5,13 +5,16 @@
 // others use does.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "host/mutex.hpp"
 #include "hypervisor/console.hpp"
+#include "hypervisor/epc/fixed_epc.hpp"
 #include "hypervisor/epc/pager/pager.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
@@ -40,7 +43,10 @@ class Machine {
   unsigned physical_bits;
   const std::unique_ptr<vmx::GuestMemory> own_memory;
   vmx::GuestMemory& memory;
-  std::unique_ptr<Pager> pager;  ///< null: every page of the map's EPC has its frame
+  std::unique_ptr<Pager> pager;         ///< null: every page of the map's EPC has its frame
+  std::unique_ptr<FixedEpc> fixed_epc;  ///< null: there is a pager, or no EPC
+  /// How many pages of its EPC the guest is asked to have: as many as it sees, at first.
+  std::atomic<u64> epc_target{0};
   vmx::Time time;
   platform::IoApic ioapic;
   Console console;
@@ -88,10 +94,16 @@ class Machine {
   /// It is a page of the guest's EPC.
   bool is_epc(arch::Gpa page) const;
   /// The handler of an exit needs a page of EPC, which is there when this returns, and stays while it handles this
-  /// exit: only with a pager that takes more than a look.
+  /// exit, unless the guest gives it back: only with a pager that takes more than a look.
   Pager::Need bring(arch::Gpa page, const Processor& processor);
   /// Its machine frame then; nullopt: it is no page of EPC, or can have none any more.
   std::optional<arch::Mfn> frame_of(arch::Gpa page, const Processor& processor);
+
+  /// The guest gives pages of its EPC back, or takes them again (epc/balloon.hpp). Nullopt: it has no EPC, or the
+  /// package cannot map single pages.
+  std::optional<Ballooned> give_epc(std::span<const arch::Gpa> pages);
+  std::optional<Ballooned> take_epc(std::span<const arch::Gpa> pages);
+  bool has_balloon() const { return !spec.map.epc.empty() && package.capabilities().epc_paging; }
 
   /// The pager's.
   Gate& gate() { return gate_; }

@@ -51,16 +51,16 @@ tl::expected<void, MapError> GuestMemory::reserve_epc(Gpa base, u64 pages) {
 tl::expected<void, MapError> GuestMemory::map_epc(Gpa page, Mfn frame) {
   if (page_offset(page.value) != 0) return tl::unexpected(MapError::misaligned);
   const SharedLock lock(impl_->door);
-  EptEntry* const entry = impl_->reserved_page(page.value);
-  if (entry == nullptr) return tl::unexpected(MapError::not_reserved);
-  if (!entry->map(frame)) return tl::unexpected(MapError::overlap);
+  const Slot* const slot = impl_->epc_slot(page.value);
+  if (slot == nullptr) return tl::unexpected(MapError::not_epc);
+  if (!slot->map(slot->page_of(page.value), frame)) return tl::unexpected(MapError::overlap);
   return {};
 }
 
 std::optional<Mfn> GuestMemory::unmap_epc(Gpa page) {
   const SharedLock lock(impl_->door);
-  EptEntry* const entry = impl_->reserved_page(page.value);
-  const auto frame = entry != nullptr ? entry->unmap() : std::nullopt;
+  const Slot* const slot = impl_->epc_slot(page.value);
+  const auto frame = slot != nullptr ? slot->unmap(slot->page_of(page.value)) : std::nullopt;
   if (frame) impl_->invalidate();
   return frame;
 }

@@ -95,8 +95,12 @@ void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
   for (const VerbArgument& argument : row.arguments) {
     const auto set = [&a, &argument](const auto& value) { a.members[argument.member] = value; };
     if (argument.words.empty()) {
-      command->add_option_function<u32>(argument.shown, set, argument.help)
-          ->default_str(std::to_string(argument.fallback));
+      CLI::Option* const number = command->add_option_function<u32>(argument.shown, set, argument.help);
+      if (argument.fallback) {
+        number->default_str(std::to_string(*argument.fallback));
+      } else {
+        number->required();
+      }
     } else {
       command->add_option_function<std::string>(argument.shown, set, argument.help)
           ->required()

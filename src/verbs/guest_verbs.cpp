@@ -16,8 +16,8 @@ nlohmann::json read_arguments(const GuestVerbRow& row, JsonFields& fields) {
   nlohmann::json arguments = nlohmann::json::object();
   for (const VerbArgument& argument : row.arguments) {
     if (argument.words.empty()) {
-      u32 number = argument.fallback;
-      if (fields.has(argument.member)) fields.number(argument.member, number);
+      u32 number = argument.fallback.value_or(0);
+      if (!argument.fallback || fields.has(argument.member)) fields.number(argument.member, number);
       arguments[argument.member] = number;
     } else {
       std::string word;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -17,16 +18,17 @@ struct VerbArgument {
   const char* member;
   const char* shown;  ///< on the command line
   const char* help;
-  /// One of these, and it must be there; none: a number, which may be missing.
+  /// One of these, and it must be there; none: a number.
   std::span<const std::string_view> words{};
-  u32 fallback = 0;  ///< a number's that is missing
+  std::optional<u32> fallback = std::nullopt;  ///< a number's that is missing; none: it must be there
 };
 
-enum class GuestVerb : u8 { pause, unpause, shutdown, reboot, trigger, wake };
+enum class GuestVerb : u8 { pause, unpause, shutdown, reboot, trigger, wake, epc_target };
 
 inline constexpr std::string_view triggers[] = {"nmi"};  // of xl's
 inline constexpr VerbArgument trigger_arguments[] = {{"trigger", "TRIGGER", "nmi: a non-maskable interrupt", triggers},
-                                                     {"vcpu", "VCPU", "the processor that gets it"}};
+                                                     {"vcpu", "VCPU", "the processor that gets it", {}, 0}};
+inline constexpr VerbArgument epc_target_arguments[] = {{"mib", "MIB", "of EPC that the guest is to have, in MiB"}};
 
 struct GuestVerbRow {
   GuestVerb verb;
@@ -44,6 +46,8 @@ inline constexpr GuestVerbRow guest_verbs[] = {
     {GuestVerb::reboot, "reboot", "Reset a domain", "is rebooting"},
     {GuestVerb::trigger, "trigger", "Send an event to a domain's processor", "was triggered", false, trigger_arguments},
     {GuestVerb::wake, "wake", "Wake a domain that has suspended itself to RAM", "is awake"},
+    {GuestVerb::epc_target, "epc-target", "Ask a domain's guest to have so much EPC", "was asked", false,
+     epc_target_arguments},
 };
 
 /// Null: there is no such verb.

@@ -1,8 +1,12 @@
 // The page's state changes with what is decided here, under the same lock.
 #include "vmm/lifecycle.hpp"
 
+#include <fmt/format.h>
+
 #include <iterator>
 #include <utility>
+
+#include "arch/sizes.hpp"
 
 namespace cloister::toolstack {
 
@@ -21,6 +25,7 @@ Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) 
     case GuestVerb::reboot: return reboot();
     case GuestVerb::trigger: return trigger(arguments["vcpu"].get<u32>());
     case GuestVerb::wake: return wake();
+    case GuestVerb::epc_target: return epc_target(arguments["mib"].get<u32>());
   }
   return refused("it does not know this verb");
 }
@@ -108,6 +113,18 @@ Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
   if (domain_ == nullptr || (!runs(state) && state != DomainState::paused)) return refused(not_running);
   static_assert(std::size(triggers) == 1, "an NMI is what this sends");
   return domain_->send_nmi(vcpu);
+}
+
+Lifecycle::Done Lifecycle::epc_target(u32 mib) {
+  const MutexLock guard(lock_);
+  if (domain_ == nullptr) return refused(not_running);
+  const u64 pages = mib * arch::pages_per_mib, sees = domain_->epc_balloon().pages;
+  if (sees == 0) return refused("it has no EPC");
+  if (pages > sees)
+    return tl::unexpected(
+        fmt::format("found {} MiB, expected at most the {} MiB that it sees", mib, sees / arch::pages_per_mib));
+  domain_->set_epc_target(pages);
+  return {};
 }
 
 void Lifecycle::terminate() {

@@ -39,6 +39,8 @@ class Lifecycle {
   Done trigger(u32 vcpu);
   /// Lets a guest that has suspended itself to RAM go on.
   Done wake();
+  /// Asks the guest to have so many MiB of its EPC, until it starts anew. Refused if it sees less.
+  Done epc_target(u32 mib);
   /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
   void terminate();
   void rename(std::string name);

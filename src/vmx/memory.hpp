@@ -14,8 +14,8 @@ namespace cloister::vmx {
 using arch::Gpa;
 using arch::Mfn;
 
-/// `partial`: the range to unmap cuts what one call mapped. `not_reserved`: no reserve_epc() has the page.
-enum class MapError : u8 { misaligned, overlap, no_memory, partial, not_reserved };
+/// `partial`: the range to unmap cuts what one call mapped. `not_epc`: no call has mapped or reserved EPC there.
+enum class MapError : u8 { misaligned, overlap, no_memory, partial, not_epc };
 
 /// RAM is the domain's own; EPC frames belong to a Package. Any thread, while the domain's Vcpus run, too; but not from
 /// within a run() of one of them: to map and unmap, but for single pages, waits until those that run have come to the
@@ -34,9 +34,9 @@ class GuestMemory {
   virtual tl::expected<void, MapError> map_epc(Gpa base, Mfn first, u64 pages) = 0;
   /// Reserves a range for `pages` single pages of EPC, of which none is mapped.
   virtual tl::expected<void, MapError> reserve_epc(Gpa base, u64 pages) = 0;
-  /// Maps one page of a reserved range, as map_epc() maps many. At once: processors run on.
+  /// Maps one page of a range that is reserved, or was mapped and has lost the page. At once: processors run on.
   virtual tl::expected<void, MapError> map_epc(Gpa page, Mfn frame) = 0;
-  /// Unmaps one page of a reserved range. The frame that was mapped; nullopt: none was. At once, too: a processor that
+  /// Unmaps one page of such a range. The frame that was mapped; nullopt: none was. At once, too: a processor that
   /// runs may go on with what it knows, and knows nothing of the page any more from its next run() on (INVEPT). What
   /// finds no page is an EPT violation: an access, in an enclave after the exit from it, an operand of a leaf, a page
   /// walk, an event's delivery.

@@ -6,6 +6,7 @@ The steps follow from a seed, which is printed (CLOISTER_SEED sets it), as is ea
 import json
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -238,6 +239,35 @@ def paged_linux(machine):
     m.check_settled([])
 
 
+def balloon(machine):
+    """Linux gives EPC back as it is asked to, under an enclave that its own kernel must then page, and takes it again."""
+    m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 16 }]\n")
+    linux = Linux(m.settings.guest)
+    if not (linux.folder / "vmlinuz").exists():
+        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+        return
+    creation = linux.creation(m, "one", random.Random(1), True)
+    creation["config"] = creation["config"].replace("epc = 8", "epc = 16").replace("test=enclave", "test=balloon")
+    assert m.request("POST", "/v1/domains", creation).status == 201
+
+    def last():
+        text = m.console("one")
+        assert b"FAIL" not in text and b"Kernel panic" not in text, text[-2000:]
+        lines = re.findall(rb"BALLOON target=(\d+) given=(\d+) hello=(\d+) paging=(\d+)", text)
+        return [int(number) for number in lines[-1]] if lines else None
+
+    pages = 256  # of a MiB
+    linux.wait(last, "the agent")
+    for target in (3, 16, 8, 2, 16):
+        assert m.request("POST", "/v1/domains/one/epc-target", {"mib": target}).status == 200
+        wanted = [target * pages, (16 - target) * pages, 0, 0]
+        linux.wait(lambda wanted=wanted: last() == wanted, f"{wanted}, found {last()}")
+    for body, status in (({"mib": 17}, 409), ({}, 400), ({"mib": -1}, 400)):
+        assert m.request("POST", "/v1/domains/one/epc-target", body).status == status, body
+    m.destroy("one")
+    m.check_settled([])
+
+
 def run(machine, guests):
     m = machine(guests.machine)
     seed = int(os.environ.get("CLOISTER_SEED", time.time_ns() % 1_000_000))
@@ -282,4 +312,4 @@ def run(machine, guests):
     return m.settings
 
 
-CASES = {"stress": stress, "paged-linux": paged_linux}
+CASES = {"stress": stress, "paged-linux": paged_linux, "balloon": balloon}

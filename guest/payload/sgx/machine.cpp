@@ -80,6 +80,7 @@ bool leaves_by_itself() { return call.door == Door::inside && call.leaf == stati
 
 }  // namespace
 
+u64 physical_at(unsigned place) { return epc_physical() + place * page_bytes; }
 u64 epc_at(unsigned place) { return epc_window + epc_physical() % gibibyte + place * page_bytes; }
 void map_alias(u64 linear, unsigned place, u64 flags) { map(linear, alias_ram + place * page_bytes, flags); }
 u64 alias_of(unsigned place) {

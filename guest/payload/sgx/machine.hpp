@@ -29,6 +29,8 @@ inline constexpr unsigned places = 140;
 
 /// Linear address of a place, for the supervisor.
 u64 epc_at(unsigned place);
+/// Its guest-physical address.
+u64 physical_at(unsigned place);
 /// Maps an address to RAM whose frame number has the low bits of the place's: what a processor that looked at no
 /// others would take for it.
 void map_alias(u64 linear, unsigned place, u64 flags);

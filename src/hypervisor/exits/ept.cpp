@@ -16,8 +16,9 @@ Stop crash(const vmx::Exit& exit, const std::string& what) {
 /// EREMOVE of a page that is free without a frame does nothing and is done: kernels begin with that, for all of EPC.
 bool removes_nothing(Processor& processor, const vmx::Exit& exit) {
   const vmx::GeneralRegs general = processor.vcpu.general();
-  return static_cast<u32>(general.gpr[arch::rax]) == static_cast<u32>(arch::EnclsLeaf::eremove) &&
-         processor.machine.pager->absent(exit.physical);
+  const Pager* const pager = processor.machine.pager.get();
+  return static_cast<u32>(general.gpr[arch::rax]) == static_cast<u32>(arch::EnclsLeaf::eremove) && pager != nullptr &&
+         pager->absent(exit.physical);
 }
 
 void complete_eremove(Processor& processor, vmx::Exit exit, u8 length) {
@@ -29,11 +30,13 @@ void complete_eremove(Processor& processor, vmx::Exit exit, u8 length) {
 }
 
 /// A page of EPC without a frame is needed: by an enclave, whose exit has left it, by an operand of a leaf, a page
-/// walk, a fetch or an event's delivery. It is there when the guest goes on, and tries again.
+/// walk, a fetch or an event's delivery. It is there when the guest goes on, and tries again, unless the guest has
+/// given it back.
 Result bring_page(Processor& processor, const vmx::Exit& exit) {
   switch (processor.machine.bring(exit.physical, processor)) {
     case Pager::Need::there: break;
     case Pager::Need::lost:
+    case Pager::Need::given:
       processor.raise(Fault{arch::vector::pf, arch::pfec::p | arch::pfec::sgx, exit.linear.value});
       break;
     case Pager::Need::exhausted: return crash(exit, "no page of EPC can be evicted for the one");
@@ -45,10 +48,10 @@ Result bring_page(Processor& processor, const vmx::Exit& exit) {
 
 Result ept_violation(Processor& processor, const vmx::Exit& exit) {
   const auto access = vmx::EptQualification::decode(exit.qualification);
-  const bool paged = processor.machine.pager != nullptr && processor.machine.is_epc(exit.physical);
+  const bool epc = processor.machine.is_epc(exit.physical);
   const bool by_operand =
       !exit.enclave && !exit.vectoring && !access.fetch && !(access.linear_valid && !access.translated);
-  if (paged && !by_operand) return bring_page(processor, exit);
+  if (epc && !by_operand) return bring_page(processor, exit);
   if (exit.vectoring) return crash(exit, fmt::format("delivery of vector {} met no memory", exit.vectoring->vector));
   if (access.fetch) return crash(exit, "instruction fetch from no memory");
   if (access.linear_valid && !access.translated) return crash(exit, "page table outside memory");
@@ -61,7 +64,7 @@ Result ept_violation(Processor& processor, const vmx::Exit& exit) {
   const auto insn = decode(bytes, code_bits(system));
   if (!insn) return crash(exit, "access to no memory by an instruction that cannot be fetched");
 
-  if (paged && (insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLS || insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLU)) {
+  if (epc && (insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLS || insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLU)) {
     if (insn->info.mnemonic == ZYDIS_MNEMONIC_ENCLU || !removes_nothing(processor, exit))
       return bring_page(processor, exit);
     complete_eremove(processor, exit, insn->info.length);

@@ -11,7 +11,8 @@
 
 namespace cloister::silicon {
 
-/// Zero bytes are one that maps nothing.
+/// Zero bytes are one that maps nothing; or, of a page whose range was mapped as a whole, one that leaves it to the
+/// range.
 class EptEntry {
  public:
   static constexpr u64 accessed = u64{1} << 8, dirty = u64{1} << 9;
@@ -32,21 +33,26 @@ class EptEntry {
     } while (!bits_.compare_exchange_weak(bits, bits | flags, std::memory_order_acq_rel, std::memory_order_acquire));
     return Translation{Mfn{bits >> arch::page_shift}, ((bits | flags) & dirty) != 0};
   }
+  /// It was mapped or unmapped by itself, so that it says what the page is, and not its range.
+  bool is_own() const { return (bits_.load(std::memory_order_acquire) & own) != 0; }
   /// False: something is mapped.
   bool map(Mfn frame) {
     u64 bits = bits_.load(std::memory_order_relaxed);
     do {
       if ((bits & present) != 0) return false;
-    } while (!bits_.compare_exchange_weak(bits, frame.value << arch::page_shift | present, std::memory_order_acq_rel));
+    } while (
+        !bits_.compare_exchange_weak(bits, frame.value << arch::page_shift | own | present, std::memory_order_acq_rel));
     return true;
   }
-  std::optional<Mfn> unmap() {
-    const u64 bits = bits_.exchange(0, std::memory_order_acq_rel);
+  /// `of_range`: the frame that the page has by its range, if it has one.
+  std::optional<Mfn> unmap(std::optional<Mfn> of_range) {
+    const u64 bits = bits_.exchange(own, std::memory_order_acq_rel);
+    if ((bits & own) == 0) return of_range;
     if ((bits & present) == 0) return std::nullopt;
     return Mfn{bits >> arch::page_shift};
   }
 
-  /// The flags alone, of a page whose frame the slot knows; true: the dirty flag is set.
+  /// The flags alone, of a page whose frame its range knows; true: the dirty flag is set.
   bool mark(u64 flags) {
     u64 bits = bits_.load(std::memory_order_relaxed);
     if ((bits & flags) != flags) bits = bits_.fetch_or(flags, std::memory_order_acq_rel);
@@ -59,7 +65,8 @@ class EptEntry {
   }
 
  private:
-  static constexpr u64 present = 7;  ///< readable, writable, executable
+  static constexpr u64 present = 7;         ///< readable, writable, executable
+  static constexpr u64 own = u64{1} << 11;  ///< of those that the processor ignores
 
   std::atomic<u64> bits_{0};
 };

@@ -73,10 +73,9 @@ MemoryImpl::RamPage MemoryImpl::ram_page(u64 gpa) const {
   return {s->host + page * page_size, &s->pages[page]};
 }
 
-EptEntry* MemoryImpl::reserved_page(u64 gpa) const {
+const Slot* MemoryImpl::epc_slot(u64 gpa) const {
   const Slot* const s = find(gpa);
-  if (page_offset(gpa) != 0 || s == nullptr || s->host != nullptr || s->first_frame) return nullptr;
-  return &s->entry(s->page_of(gpa));
+  return page_offset(gpa) != 0 || s == nullptr || s->host != nullptr ? nullptr : s;
 }
 
 void MemoryImpl::keep_flags(bool on) {

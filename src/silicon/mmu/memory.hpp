@@ -32,7 +32,7 @@ class Mmu;
 struct Slot {
   u64 base = 0, bytes = 0;
   u8* host = nullptr;                  ///< RAM; null: EPC
-  std::optional<Mfn> first_frame;      ///< EPC: of the whole slot; none: it is mapped by pages
+  std::optional<Mfn> first_frame;      ///< EPC: of the whole slot, but for pages that are mapped by themselves
   std::unique_ptr<PageState[]> pages;  ///< RAM
   HostMapping mapping;                 ///< RAM, or the entries of EPC
 
@@ -41,8 +41,12 @@ struct Slot {
   EptEntry& entry(u64 page) const { return reinterpret_cast<EptEntry*>(mapping.get())[page]; }
   /// What a page of EPC is, after an access that sets these flags of its entry; nullopt: nothing is mapped.
   std::optional<EptEntry::Translation> translate(u64 page, u64 flags) const {
-    if (!first_frame) return entry(page).translate(flags);
+    if (!first_frame || entry(page).is_own()) return entry(page).translate(flags);
     return EptEntry::Translation{*first_frame + page, flags != 0 && entry(page).mark(flags)};
+  }
+  bool map(u64 page, Mfn frame) const { return (!first_frame || entry(page).is_own()) && entry(page).map(frame); }
+  std::optional<Mfn> unmap(u64 page) const {
+    return entry(page).unmap(first_frame ? std::optional(*first_frame + page) : std::nullopt);
   }
 };
 
@@ -107,8 +111,8 @@ class MemoryImpl {
   };
   RamPage ram_page(u64 gpa) const;
 
-  /// Of reserved EPC; null: the address is not a page there. For who has `door`.
-  EptEntry* reserved_page(u64 gpa) const;
+  /// The slot of a page of EPC; null: it is none, or not aligned. For who has `door`.
+  const Slot* epc_slot(u64 gpa) const;
   /// What INVEPT is for: each processor forgets its translations before it runs on.
   void invalidate() { generation_.fetch_add(1, std::memory_order_release); }
   u64 generation() const { return generation_.load(std::memory_order_acquire); }

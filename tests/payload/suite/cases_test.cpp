@@ -81,6 +81,16 @@ TEST(Sleep, TakesAllEnclavesAndLeavesTheEpcUsable) {
   }
 }
 
+/// With a frame for each page, and with a pager.
+TEST(Balloon, GivesWhatIsFreeAndNothingElse) {
+  for (const u64 frames : {0, 512}) {
+    const auto result = run_payload("sgx_balloon", {.epc_mib = 64, .frames = frames});
+    ASSERT_TRUE(result) << result.error();
+    EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
+    EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;
+  }
+}
+
 TEST(HostClock, InterruptsPassUnderItToo) {
   const auto result = run_payload("interrupts", {.clock = silicon::ClockMode::host});
   ASSERT_TRUE(result) << result.error();

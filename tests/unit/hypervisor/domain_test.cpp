@@ -389,7 +389,7 @@ TEST(Domain, StringIo) { expect_prints(string_io(), "hello000"); }
 TEST(Domain, CpuidIsThePolicys) { expect_prints(cpuid(), "11"); }
 TEST(Domain, MsrsAreTheTables) { expect_prints(msr(), "16"); }
 TEST(Domain, DeviceMemory) { expect_prints(mmio(), "10 "); }
-TEST(Domain, Hypercalls) { expect_prints(vmcall(), "11"); }
+TEST(Domain, Hypercalls) { expect_prints(vmcall(), "21"); }
 TEST(Domain, ATimerWakesAHaltedProcessor) { expect_prints(timer(), "T."); }
 
 TEST(Domain, TheClocksInterruptWakesAHaltedProcessor) { expect_prints(clock_interrupt(), "R."); }

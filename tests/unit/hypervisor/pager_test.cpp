@@ -49,6 +49,7 @@ class PagerTest : public testing::Test {
                                .frames = sections_,
                                .vcpus = 1,
                                .gate = gate_,
+                               .handlers = handlers_,
                                .leaves = leaves_});
     ASSERT_TRUE(made) << made.error();
     pager_ = std::move(*made);
@@ -91,6 +92,7 @@ class PagerTest : public testing::Test {
   silicon::Package package_{{.epc = sections_, .root_secret = {1}, .boot = 1}};
   std::unique_ptr<vmx::GuestMemory> memory_ = package_.make_memory();
   CountingGate gate_;
+  Mutex handlers_;
   RootLeaves leaves_;
   std::unique_ptr<Pager> pager_;
 };
@@ -216,6 +218,7 @@ TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
                                     .frames = sections_,
                                     .vcpus = 3,
                                     .gate = gate,
+                                    .handlers = handlers_,
                                     .leaves = leaves_});
   ASSERT_TRUE(pager) << pager.error();
   std::atomic<unsigned> busy = 3;
@@ -247,6 +250,7 @@ TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
                               .frames = sections_,
                               .vcpus = 1,
                               .gate = gate_,
+                              .handlers = handlers_,
                               .leaves = leaves_});
   ASSERT_TRUE(pager) << pager.error();
   for (u64 page = 0; page < most; ++page) {
@@ -259,6 +263,43 @@ TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
   EXPECT_EQ((*pager)->counts().lost, 0u);
 }
 
+/// What is free is given, with or without a frame; what is in use stays what it was, in EPC or out of it.
+TEST_F(PagerTest, TheGuestGivesWhatIsFree) {
+  make_secs(0);
+  add(1, 0);
+  for (u64 page = 100; page < 100 + Pager::pinned; ++page) need(page);
+  ASSERT_TRUE(pager_->evict(at(1)));
+  need(2);  // and is pinned
+  const auto give = [&](std::vector<Gpa> list) { return pager_->give(list); };
+  const auto refused = [](BalloonError why) { return std::optional(why); };
+  const u64 resident = pager_->counts().resident;
+  const Ballooned given = give({at(2), at(700), at(0), at(3)});
+  EXPECT_EQ(given.pages, 2u);
+  EXPECT_EQ(given.stopped, refused(BalloonError::in_use));
+  EXPECT_EQ(pager_->given(), 2u);
+  EXPECT_EQ(pager_->counts().resident, resident - 1);
+  EXPECT_EQ(give({at(1)}).stopped, refused(BalloonError::in_use)) << "it is out";
+  EXPECT_EQ(give({at(2)}).stopped, refused(BalloonError::invalid)) << "given already";
+  EXPECT_EQ(give({at(3) + 1}).stopped, refused(BalloonError::invalid));
+  EXPECT_EQ(give({at(pages)}).stopped, refused(BalloonError::invalid));
+  const Ballooned twice = give({at(3), at(3)});
+  EXPECT_EQ(twice.pages, 1u);
+  EXPECT_EQ(twice.stopped, refused(BalloonError::invalid));
+  for (const u64 page : {2, 3, 700}) EXPECT_EQ(pager_->need(at(page), 0), Need::given) << page;
+  EXPECT_FALSE(pager_->absent(at(700)));
+  EXPECT_FALSE(pager_->evict(at(2)));
+  EXPECT_EQ(look(1).status & arch::rdinfo::child_present, 0u);
+  EXPECT_EQ(look(0).status & arch::rdinfo::child_present, arch::rdinfo::child_present);
+
+  pager_->forget();
+  EXPECT_EQ(pager_->given(), 3u) << "the guest's kernel knows what it has given, also after S3";
+  const Ballooned taken = pager_->take(std::vector{at(2), at(700), at(0)});
+  EXPECT_EQ(taken.pages, 2u);
+  EXPECT_EQ(taken.stopped, refused(BalloonError::invalid));
+  EXPECT_EQ(pager_->need(at(700), 0), Need::there);
+  EXPECT_EQ(pager_->given(), 1u);
+}
+
 TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
@@ -268,6 +309,7 @@ TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
                                    .frames = {{first_frame, 255}},
                                    .vcpus = 1,
                                    .gate = gate_,
+                                   .handlers = handlers_,
                                    .leaves = leaves_});
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error(), testing::HasSubstr("at least 256 pages, found 255"));

@@ -15,8 +15,10 @@ constexpr std::string_view instruments[] = {"drum", "horn", "lute"}, one_instrum
 constexpr VerbArgument play_arguments[] = {{"on", "INSTRUMENT", "", instruments},
                                            {.member = "times", .shown = "TIMES", .help = "", .fallback = 3}};
 constexpr VerbArgument drum_arguments[] = {{"on", "INSTRUMENT", "", one_instrument}};
+constexpr VerbArgument count_arguments[] = {{"bars", "BARS", ""}};
 constexpr GuestVerbRow play{GuestVerb::pause, "play", "", "", false, play_arguments},
-    drum{GuestVerb::pause, "drum", "", "", false, drum_arguments};
+    drum{GuestVerb::pause, "drum", "", "", false, drum_arguments},
+    count{GuestVerb::pause, "count", "", "", false, count_arguments};
 
 /// The arguments, or what is wrong with them.
 json read(const GuestVerbRow& row, const json& request) {
@@ -36,6 +38,8 @@ TEST(GuestVerbs, SayWhatIsOffered) {
   EXPECT_EQ(read(play, {{"on", "bell"}}), R"('on': expected "drum", "horn" or "lute")");
   EXPECT_EQ(read(drum, {{"on", "bell"}}), R"('on': expected "drum")");
   EXPECT_EQ(read(play, json::object()), "'on' is missing");
+  EXPECT_EQ(read(count, json::object()), "'bars' is missing");
+  EXPECT_EQ(read(count, {{"bars", 4u}}), json({{"bars", 4}}));
   EXPECT_EQ(read(play, {{"on", 1}}), "'on': expected a string");
   EXPECT_EQ(read(play, {{"on", "drum"}, {"times", "7"}}), "'times': expected a whole number from 0 to 4294967295");
   EXPECT_EQ(read(play, {{"on", "drum"}, {"loud", true}}), "unknown member 'loud'");
@@ -52,11 +56,12 @@ json schema_of(const GuestVerbRow& row) {
   for (const VerbArgument& argument : row.arguments) {
     json& property = schema["properties"][argument.member];
     if (argument.words.empty()) {
-      property = {{"type", "integer"}, {"minimum", 0}, {"default", argument.fallback}};
+      property = {{"type", "integer"}, {"minimum", 0}};
+      if (argument.fallback) property["default"] = *argument.fallback;
     } else {
       property = {{"type", "string"}, {"enum", argument.words}};
-      schema["required"].push_back(argument.member);
     }
+    if (!argument.fallback) schema["required"].push_back(argument.member);
   }
   return schema;
 }
@@ -82,7 +87,8 @@ bool heads(const std::string& heading, const GuestVerbRow& row) {
   for (const VerbArgument& argument : row.arguments) {
     std::string words;
     for (const std::string_view word : argument.words) words.append(words.empty() ? "" : "|").append(word);
-    end += words.empty() ? std::string(" [") + argument.shown + "]" : " " + words;
+    const std::string number = argument.fallback ? std::string("[") + argument.shown + "]" : argument.shown;
+    end += " " + (words.empty() ? number : words);
   }
   return heading.ends_with(end) && std::regex_search(heading, std::regex(std::string("(^|, )") + row.word + "[ ,]"));
 }
@@ -91,7 +97,8 @@ TEST(GuestVerbs, HaveAnEntryInTheManualPage) {
   std::ifstream file(CLOISTER_SOURCE_DIR "/packaging/man/cloister.1");
   std::vector<std::string> headings;
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(".B ")) headings.push_back(std::regex_replace(line.substr(3), std::regex(R"(\\f.)"), ""));
+    if (line.starts_with(".B "))
+      headings.push_back(std::regex_replace(line.substr(3), std::regex(R"(\\f.|\\(?=-))"), ""));
   }
   for (const GuestVerbRow& row : guest_verbs)
     EXPECT_TRUE(std::ranges::any_of(headings, [&](const auto& heading) { return heads(heading, row); })) << row.word;

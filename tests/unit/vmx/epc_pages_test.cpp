@@ -57,9 +57,8 @@ TEST_P(EpcPages, AreMappedOneByOne) {
   EXPECT_EQ(map(page(0), first), std::nullopt);
   EXPECT_EQ(map(page(0), first), MapError::overlap);
   EXPECT_EQ(map(page(1) + 1, first), MapError::misaligned);
-  ASSERT_TRUE(memory().map_epc(Gpa{nowhere}, first + 8, 2));
   for (const Gpa other : {Gpa{data}, page(pages), Gpa{nowhere}, Gpa{epc_base - page_size}}) {
-    EXPECT_EQ(map(other, first), MapError::not_reserved) << std::hex << other.value;
+    EXPECT_EQ(map(other, first), MapError::not_epc) << std::hex << other.value;
     EXPECT_EQ(memory().unmap_epc(other), std::nullopt);
   }
   EXPECT_EQ(memory().unmap_epc(page(0) + 1), std::nullopt);
@@ -67,6 +66,30 @@ TEST_P(EpcPages, AreMappedOneByOne) {
   EXPECT_EQ(memory().unmap_epc(page(0)), std::nullopt);
   EXPECT_EQ(map(page(0), first + 1), std::nullopt);
   EXPECT_EQ(memory().unmap_epc(page(0)), first + 1);
+}
+
+/// A page of a range that was mapped as a whole goes, and another frame comes, and the others stay what they were.
+TEST_P(EpcPages, LeaveARangeOneByOneAndComeBack) {
+  constexpr Gpa range{nowhere}, second{nowhere + page_size};
+  ASSERT_TRUE(memory().map_epc(range, first + 8, 2));
+  EXPECT_EQ(map(range, first), MapError::overlap);
+  memory().set_accessed_dirty(true);
+  expect_halt_at(load(range.value), code + 3);
+  EXPECT_EQ(memory().unmap_epc(range), first + 8);
+  EXPECT_EQ(memory().unmap_epc(range), std::nullopt);
+  expect_violation(load(range.value), range.value, range.value, 1 | translated);
+  expect_halt_at(load(second.value), code + 3);
+  EXPECT_EQ(map(range, first + 3), std::nullopt);
+  EXPECT_EQ(map(range, first + 3), MapError::overlap);
+  EXPECT_EQ(memory().take_accessed(range, 2), (std::vector<bool>{false, true}));
+  expect_halt_at(load(range.value), code + 3);
+  EXPECT_EQ(memory().take_accessed(range, 2), (std::vector<bool>{true, false}));
+  expect_halt_at(epa(range), code + 3);
+  EXPECT_EQ(package_->encls(EnclsLeaf::epa, {.page = first + 3}).fault, v::pf) << "it is the other frame";
+  EXPECT_FALSE(package_->encls(EnclsLeaf::epa, {.page = first + 8}).fault);
+  EXPECT_EQ(memory().unmap_epc(range), first + 3);
+  EXPECT_TRUE(memory().unmap(range, 2 * page_size));
+  EXPECT_EQ(memory().unmap_epc(second), std::nullopt);
 }
 
 TEST_P(EpcPages, ARangeIsASlot) {
@@ -82,7 +105,7 @@ TEST_P(EpcPages, ARangeIsASlot) {
   EXPECT_EQ(error_of(memory().unmap(page(0), page_size)), MapError::partial);
   EXPECT_EQ(map(page(0), first), std::nullopt);
   EXPECT_EQ(error_of(memory().unmap(page(0), pages * page_size)), std::nullopt);
-  EXPECT_EQ(map(page(0), first), MapError::not_reserved);
+  EXPECT_EQ(map(page(0), first), MapError::not_epc);
   EXPECT_EQ(error_of(memory().reserve_epc(page(0), pages)), std::nullopt);
   EXPECT_EQ(memory().unmap_epc(page(0)), std::nullopt) << "nothing is mapped in a new range";
 }

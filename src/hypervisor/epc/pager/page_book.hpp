@@ -35,6 +35,7 @@ struct PageRecord {
     resident,  ///< mapped
     busy,      ///< somebody works on it, with the pager's lock released
     evicted,   ///< its image is in the backing store, its version in `slot`
+    given,     ///< the guest has given it back, and it is no EPC until it is taken again
     lost,      ///< its image could not be loaded: for ever
   };
   /// As it was when it was evicted.

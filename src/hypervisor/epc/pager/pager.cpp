@@ -37,6 +37,7 @@ Pager::Pager(Domain domain, Backing backing)
     : package_(domain.package),
       memory_(domain.memory),
       gate_(domain.gate),
+      handlers_(domain.handlers),
       leaves_(domain.leaves),
       frames_(std::move(domain.frames)),
       book_(std::move(domain.ranges)),
@@ -73,7 +74,7 @@ Pager::Need Pager::need(arch::Gpa address, u32 vcpu) {
   return found;
 }
 
-bool Pager::absent(arch::Gpa address) {
+bool Pager::absent(arch::Gpa address) const {
   const MutexLock held(lock_);
   const PageRecord* const record = book_.find(*book_.page_at(address));
   return record == nullptr || record->state == PageRecord::State::absent;
@@ -98,6 +99,7 @@ Pager::Need Pager::bring(EpcPage page) {
   changed_.wait(lock_, [&]() { return record.state != PageRecord::State::busy; });
   if (record.state == PageRecord::State::resident) return Need::there;
   if (record.state == PageRecord::State::lost) return Need::lost;
+  if (record.state == PageRecord::State::given) return Need::given;
   const PageRecord::State before = std::exchange(record.state, PageRecord::State::busy);
   const bool evicted = before == PageRecord::State::evicted, child = evicted && record.kind == PageRecord::Kind::child;
   const auto give_up = [&](Need why) CLOISTER_REQUIRES(lock_) {
@@ -180,7 +182,7 @@ void Pager::forget() {
     PageRecord& record = book_[page];
     if (record.state == PageRecord::State::resident) memory_.unmap_epc(book_.address_of(page));
     if (record.state == PageRecord::State::evicted) backing_.release(page);
-    record = {};
+    if (record.state != PageRecord::State::given) record = {};
   }
   versions_.remove_all();
   free_.clear();

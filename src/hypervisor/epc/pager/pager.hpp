@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "host/mutex.hpp"
+#include "hypervisor/epc/balloon.hpp"
 #include "hypervisor/epc/pager/backing.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/epc/pager/gate.hpp"
@@ -40,6 +41,7 @@ class Pager {
     std::vector<vmx::EpcSection> frames;     ///< what there is for it: free pages
     u32 vcpus = 1;
     Gate& gate;
+    Mutex& handlers;  ///< what the handler of an exit has from frame_of() on, until its leaf has ended
     RootLeaves& leaves;
   };
   /// The error says what there is too little of.
@@ -50,6 +52,7 @@ class Pager {
   enum class Need : u8 {
     there,      ///< it is mapped: the processor tries again
     lost,       ///< it never will be again
+    given,      ///< the guest has given it back
     exhausted,  ///< there is no frame for it, and none can be made free
   };
   /// A page of the domain's EPC is needed by one of its processors. It stays, with the last `pinned` pages that this
@@ -59,9 +62,15 @@ class Pager {
 
   bool is_epc(arch::Gpa address) const { return book_.page_at(address).has_value(); }
   /// It was never used, or has been given up: a free page without a frame.
-  bool absent(arch::Gpa address);
+  bool absent(arch::Gpa address) const;
   /// The frame of a page that is mapped. It stays only while nothing is evicted.
   std::optional<arch::Mfn> frame_of(arch::Gpa address);
+
+  /// The guest's balloon (epc/balloon.hpp). A page that is out, or on its way, is in use.
+  Ballooned give(std::span<const arch::Gpa> pages);
+  Ballooned take(std::span<const arch::Gpa> pages);
+  /// Pages that the guest has given and not taken again.
+  u64 given() const;
 
   /// Evicts one page if it is mapped and can be evicted now. True: it has no frame any more.
   bool evict(arch::Gpa address);
@@ -98,6 +107,10 @@ class Pager {
   enum class Loaded : u8 { yes, refused };
   Loaded load(EpcPage page, const PageRecord& record, arch::Mfn frame, arch::Mfn secs) CLOISTER_EXCLUDES(lock_);
 
+  // ---- give.cpp
+  bool is_free(arch::Mfn frame);
+  void unpin(EpcPage page) CLOISTER_REQUIRES(lock_);
+
   // ---- evict.cpp
   static constexpr std::size_t batch = 16;
   /// Pages that are mapped, not pinned, and have not been used lately, if there are such.
@@ -118,10 +131,11 @@ class Pager {
   vmx::Package& package_;
   vmx::GuestMemory& memory_;
   Gate& gate_;
+  Mutex& handlers_;
   RootLeaves& leaves_;
   const std::vector<vmx::EpcSection> frames_;
 
-  Mutex lock_;
+  mutable Mutex lock_;
   Condition changed_;  ///< a page is not busy any more
   PageBook book_;      // its geometry is constant; its records are the lock's
   Backing backing_;    // a busy page's image is its worker's

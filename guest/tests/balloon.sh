@@ -1,0 +1,12 @@
+#!/bin/sh
+# Follows the hypervisor's target with the agent's module, and runs enclaves meanwhile, until somebody ends the machine.
+. /tests/lib
+insmod /lib/cloister/cloister_epc.ko
+check_equal loaded $? 0
+at=/sys/module/cloister_epc/parameters
+while sleep 1; do
+  /enclaves/hello >/dev/null
+  hello=$?
+  /enclaves/paging >/dev/null
+  echo "BALLOON target=$(cat $at/target) given=$(cat $at/given) hello=$hello paging=$?"
+done

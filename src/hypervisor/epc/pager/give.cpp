@@ -1,0 +1,106 @@
+// The guest gives pages back: they lose their frames as those of eviction do, behind the gate, but only if they are
+// free, which ERDINFO tells and changes nothing (SDM vol. 3D, 40.4).
+#include <algorithm>
+
+#include "hypervisor/epc/pager/pager.hpp"
+
+namespace cloister::hypervisor {
+
+using State = PageRecord::State;
+
+Ballooned Pager::give(std::span<const arch::Gpa> pages) {
+  struct Asked {
+    EpcPage page;
+    std::optional<arch::Mfn> frame;
+  };
+  Ballooned result;
+  std::vector<Asked> all;
+  const MutexLock held(lock_);
+  for (const arch::Gpa address : pages) {
+    const auto page = arch::page_offset(address.value) == 0 ? book_.page_at(address) : std::nullopt;
+    const bool twice = page && std::ranges::find(all, *page, &Asked::page) != all.end();
+    if (!page || twice || book_[*page].state == State::given) {
+      result.stopped = BalloonError::invalid;
+      break;
+    }
+    PageRecord& record = book_[*page];
+    if (record.state != State::absent && record.state != State::resident) {
+      result.stopped = BalloonError::in_use;
+      break;
+    }
+    all.push_back({*page, memory_.unmap_epc(address)});
+    record.state = State::busy;
+  }
+  if (all.empty()) return result;
+  ++busy_;
+  {
+    const MutexUnlock apart(lock_);
+    const ClosedGate closed(gate_);
+    const MutexLock handlers(handlers_);
+    const MutexLock again(lock_);
+    bool good = true;
+    for (const Asked& asked : all) {
+      PageRecord& record = book_[asked.page];
+      good = good && (!asked.frame || is_free(*asked.frame));
+      if (!good) {
+        if (asked.frame) [[maybe_unused]]
+          const auto mapped = memory_.map_epc(book_.address_of(asked.page), *asked.frame);
+        settle(record, asked.frame ? State::resident : State::absent);
+        continue;
+      }
+      if (asked.frame) {
+        unpin(asked.page);
+        free_.push_back(*asked.frame);
+        --counts_.resident;
+      }
+      record = {};
+      settle(record, State::given);
+      ++result.pages;
+    }
+    if (!good) result.stopped = BalloonError::in_use;
+  }
+  --busy_;
+  changed_.notify_all();
+  return result;
+}
+
+Ballooned Pager::take(std::span<const arch::Gpa> pages) {
+  Ballooned result;
+  const MutexLock held(lock_);
+  for (const arch::Gpa address : pages) {
+    const auto page = arch::page_offset(address.value) == 0 ? book_.page_at(address) : std::nullopt;
+    if (!page || book_[*page].state != State::given) {
+      result.stopped = BalloonError::invalid;
+      break;
+    }
+    book_[*page].state = State::absent;
+    ++result.pages;
+  }
+  return result;
+}
+
+u64 Pager::given() const {
+  const MutexLock held(lock_);
+  u64 count = 0;
+  for (u64 number = 0; number < book_.pages(); ++number) {
+    const PageRecord* const record = book_.find(EpcPage{number});
+    if (record == nullptr) {
+      number |= PageBook::chunk_pages - 1;
+    } else if (record->state == State::given) {
+      ++count;
+    }
+  }
+  return count;
+}
+
+bool Pager::is_free(arch::Mfn frame) {
+  alignas(32) arch::Rdinfo info{};
+  const vmx::EnclsResult found = encls(arch::EnclsLeaf::erdinfo, {.page = frame, .rdinfo = &info});
+  return !found.fault && found.rax == static_cast<u64>(arch::SgxError::pg_invld);
+}
+
+void Pager::unpin(EpcPage page) {
+  for (std::vector<EpcPage>& last : pinned_) book_[page].pins -= static_cast<u8>(std::erase(last, page));
+}
+
+}  // namespace cloister::hypervisor
