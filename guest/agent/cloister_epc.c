@@ -25,22 +25,22 @@ enum { most_at_once = 512, most_sections = 8 };
 
 /* sgx.h, Linux 6.1 */
 struct sgx_epc_page {
-	unsigned int section;
-	u16 flags;
-	u16 poison;
-	void *owner;
-	struct list_head list;
+  unsigned int section;
+  u16 flags;
+  u16 poison;
+  void* owner;
+  struct list_head list;
 };
 struct sgx_epc_section {
-	unsigned long phys_addr;
-	void *virt_addr;
-	struct sgx_epc_page *pages;
-	void *node;
+  unsigned long phys_addr;
+  void* virt_addr;
+  struct sgx_epc_page* pages;
+  void* node;
 };
 
-static struct sgx_epc_page *(*alloc_page_of_epc)(void *owner, bool reclaim);
-static void (*free_page_of_epc)(struct sgx_epc_page *page);
-static const struct sgx_epc_section *sections; /* most_sections of them */
+static struct sgx_epc_page* (*alloc_page_of_epc)(void* owner, bool reclaim);
+static void (*free_page_of_epc)(struct sgx_epc_page* page);
+static const struct sgx_epc_section* sections; /* most_sections of them */
 
 static unsigned long given, target, total;
 module_param(given, ulong, 0444);
@@ -49,162 +49,136 @@ module_param(target, ulong, 0444);
 MODULE_PARM_DESC(target, "pages that the hypervisor asks us to have");
 
 static LIST_HEAD(given_pages);
-static struct sgx_epc_page *batch[most_at_once];
-static u64 *addresses; /* a page: what the hypervisor reads is physically contiguous */
-static void follow(struct work_struct *work);
+static struct sgx_epc_page* batch[most_at_once];
+static u64* addresses; /* a page: what the hypervisor reads is physically contiguous */
+static void follow(struct work_struct* work);
 static DECLARE_DELAYED_WORK(worker, follow);
 
-static long hypercall(unsigned long number, unsigned long first, unsigned long second)
-{
-	long result = number;
+static long hypercall(unsigned long number, unsigned long first, unsigned long second) {
+  long result = number;
 
-	asm volatile("vmcall" : "+a"(result) : "D"(first), "S"(second) : "memory");
-	return result;
+  asm volatile("vmcall" : "+a"(result) : "D"(first), "S"(second) : "memory");
+  return result;
 }
 
-static u64 address_of(const struct sgx_epc_page *page)
-{
-	const struct sgx_epc_section *section = &sections[page->section];
+static u64 address_of(const struct sgx_epc_page* page) {
+  const struct sgx_epc_section* section = &sections[page->section];
 
-	return section->phys_addr + (page - section->pages) * PAGE_SIZE;
+  return section->phys_addr + (page - section->pages) * PAGE_SIZE;
 }
 
 /* For the first `count` of the batch; how many were dealt with. */
-static unsigned int call_for_batch(unsigned long number, unsigned int count)
-{
-	unsigned int i;
-	long done;
+static unsigned int call_for_batch(unsigned long number, unsigned int count) {
+  unsigned int i;
+  long done;
 
-	for (i = 0; i < count; i++)
-		addresses[i] = address_of(batch[i]);
-	done = hypercall(number, virt_to_phys(addresses), count);
-	if (done < 0)
-		pr_debug("cloister_epc: the hypervisor answers %ld\n", done);
-	return done < 0 ? 0 : min_t(long, done, count);
+  for (i = 0; i < count; i++) addresses[i] = address_of(batch[i]);
+  done = hypercall(number, virt_to_phys(addresses), count);
+  if (done < 0) pr_debug("cloister_epc: the hypervisor answers %ld\n", done);
+  return done < 0 ? 0 : min_t(long, done, count);
 }
 
-static bool give(unsigned long most)
-{
-	unsigned int count = 0, done, i;
+static bool give(unsigned long most) {
+  unsigned int count = 0, done, i;
 
-	while (count < min_t(unsigned long, most, most_at_once)) {
-		struct sgx_epc_page *page = alloc_page_of_epc(&given_pages, true);
+  while (count < min_t(unsigned long, most, most_at_once)) {
+    struct sgx_epc_page* page = alloc_page_of_epc(&given_pages, true);
 
-		if (IS_ERR(page))
-			break; /* nothing is free, and nothing can be reclaimed */
-		batch[count++] = page;
-	}
-	done = call_for_batch(epc_give, count);
-	for (i = 0; i < done; i++)
-		list_add(&batch[i]->list, &given_pages);
-	for (; i < count; i++)
-		free_page_of_epc(batch[i]);
-	given += done;
-	return done != 0;
+    if (IS_ERR(page)) break; /* nothing is free, and nothing can be reclaimed */
+    batch[count++] = page;
+  }
+  done = call_for_batch(epc_give, count);
+  for (i = 0; i < done; i++) list_add(&batch[i]->list, &given_pages);
+  for (; i < count; i++) free_page_of_epc(batch[i]);
+  given += done;
+  return done != 0;
 }
 
-static bool take(unsigned long most)
-{
-	struct sgx_epc_page *page;
-	unsigned int count = 0, done, i;
+static bool take(unsigned long most) {
+  struct sgx_epc_page* page;
+  unsigned int count = 0, done, i;
 
-	list_for_each_entry(page, &given_pages, list) {
-		if (count == min_t(unsigned long, most, most_at_once))
-			break;
-		batch[count++] = page;
-	}
-	done = call_for_batch(epc_take, count);
-	for (i = 0; i < done; i++) {
-		list_del_init(&batch[i]->list);
-		free_page_of_epc(batch[i]);
-	}
-	given -= done;
-	return done != 0;
+  list_for_each_entry(page, &given_pages, list) {
+    if (count == min_t(unsigned long, most, most_at_once)) break;
+    batch[count++] = page;
+  }
+  done = call_for_batch(epc_take, count);
+  for (i = 0; i < done; i++) {
+    list_del_init(&batch[i]->list);
+    free_page_of_epc(batch[i]);
+  }
+  given -= done;
+  return done != 0;
 }
 
-static void follow(struct work_struct *work)
-{
-	const long wanted = hypercall(epc_target, 0, 0);
-	bool more = wanted >= 0;
+static void follow(struct work_struct* work) {
+  const long wanted = hypercall(epc_target, 0, 0);
+  bool more = wanted >= 0;
 
-	if (more)
-		target = wanted;
-	while (more && total - given != target) {
-		more = total - given > target ? give(total - given - target) : take(target + given - total);
-		cond_resched();
-	}
-	schedule_delayed_work(&worker, HZ);
+  if (more) target = wanted;
+  while (more && total - given != target) {
+    more = total - given > target ? give(total - given - target) : take(target + given - total);
+    cond_resched();
+  }
+  schedule_delayed_work(&worker, HZ);
 }
 
 /* Text that kallsyms_lookup_name() of modules is not there for since Linux 5.7; a probe finds the function itself. */
-static unsigned long find(const char *name)
-{
-	static unsigned long (*lookup)(const char *name);
+static unsigned long find(const char* name) {
+  static unsigned long (*lookup)(const char* name);
 
-	if (!lookup) {
-		struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+  if (!lookup) {
+    struct kprobe probe = {.symbol_name = "kallsyms_lookup_name"};
 
-		if (register_kprobe(&probe) < 0)
-			return 0;
-		lookup = (void *)probe.addr;
-		unregister_kprobe(&probe);
-	}
-	return lookup(name);
+    if (register_kprobe(&probe) < 0) return 0;
+    lookup = (void*)probe.addr;
+    unregister_kprobe(&probe);
+  }
+  return lookup(name);
 }
 
 /* EPC by CPUID (SDM vol. 3D, 36.7.2). */
-static unsigned long pages_of_epc(void)
-{
-	unsigned long pages = 0;
-	unsigned int i, eax, ebx, ecx, edx;
+static unsigned long pages_of_epc(void) {
+  unsigned long pages = 0;
+  unsigned int i, eax, ebx, ecx, edx;
 
-	for (i = 2; i < 2 + most_sections; i++) {
-		cpuid_count(0x12, i, &eax, &ebx, &ecx, &edx);
-		if ((eax & 0xf) != 1)
-			break;
-		pages += ((((u64)edx & 0xfffff) << 32) | (ecx & 0xfffff000)) >> PAGE_SHIFT;
-	}
-	return pages;
+  for (i = 2; i < 2 + most_sections; i++) {
+    cpuid_count(0x12, i, &eax, &ebx, &ecx, &edx);
+    if ((eax & 0xf) != 1) break;
+    pages += ((((u64)edx & 0xfffff) << 32) | (ecx & 0xfffff000)) >> PAGE_SHIFT;
+  }
+  return pages;
 }
 
-static bool on_cloister(void)
-{
-	unsigned int eax, words[3];
+static bool on_cloister(void) {
+  unsigned int eax, words[3];
 
-	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR))
-		return false;
-	cpuid(0x40000000, &eax, &words[0], &words[1], &words[2]);
-	return memcmp(words, "Cloister\0\0\0\0", sizeof(words)) == 0 && hypercall(hypercall_version, 0, 0) >= 2;
+  if (!boot_cpu_has(X86_FEATURE_HYPERVISOR)) return false;
+  cpuid(0x40000000, &eax, &words[0], &words[1], &words[2]);
+  return memcmp(words, "Cloister\0\0\0\0", sizeof(words)) == 0 && hypercall(hypercall_version, 0, 0) >= 2;
 }
 
-static int __init start(void)
-{
-	if (!on_cloister())
-		return -ENODEV;
-	target = total = pages_of_epc();
-	if (total == 0)
-		return -ENODEV;
-	alloc_page_of_epc = (void *)find("sgx_alloc_epc_page");
-	free_page_of_epc = (void *)find("sgx_free_epc_page");
-	sections = (void *)find("sgx_epc_sections");
-	if (!alloc_page_of_epc || !free_page_of_epc || !sections)
-		return -EOPNOTSUPP;
-	addresses = (u64 *)__get_free_page(GFP_KERNEL);
-	if (!addresses)
-		return -ENOMEM;
-	schedule_delayed_work(&worker, 0);
-	return 0;
+static int __init start(void) {
+  if (!on_cloister()) return -ENODEV;
+  target = total = pages_of_epc();
+  if (total == 0) return -ENODEV;
+  alloc_page_of_epc = (void*)find("sgx_alloc_epc_page");
+  free_page_of_epc = (void*)find("sgx_free_epc_page");
+  sections = (void*)find("sgx_epc_sections");
+  if (!alloc_page_of_epc || !free_page_of_epc || !sections) return -EOPNOTSUPP;
+  addresses = (u64*)__get_free_page(GFP_KERNEL);
+  if (!addresses) return -ENOMEM;
+  schedule_delayed_work(&worker, 0);
+  return 0;
 }
 
 /* What the hypervisor does not return stays the kernel's no more: pages that nobody can allocate. */
-static void __exit stop(void)
-{
-	cancel_delayed_work_sync(&worker);
-	while (given != 0 && take(given))
-		;
-	if (given != 0)
-		pr_warn("cloister_epc: %lu pages stay with the hypervisor\n", given);
-	free_page((unsigned long)addresses);
+static void __exit stop(void) {
+  cancel_delayed_work_sync(&worker);
+  while (given != 0 && take(given))
+    ;
+  if (given != 0) pr_warn("cloister_epc: %lu pages stay with the hypervisor\n", given);
+  free_page((unsigned long)addresses);
 }
 
 module_init(start);

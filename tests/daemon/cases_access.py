@@ -18,7 +18,8 @@ from machine import PATIENCE, Machine, wait_until
 
 OTHER, STRANGER = 54324, 54325
 EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
-BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"}}
+BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"},
+          "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
 VERBS = {"console": "use the console of", "control": "control"}
 # Of the table's columns, who stands for them: user and group.
 USERS = {"owner": (MEMBER, GROUP), "root": (0, 0), "group": (OTHER, GROUP), "others": (STRANGER, STRANGER)}

@@ -142,6 +142,11 @@ def openapi(machine):
     assert offered == "the request's body: 'trigger': expected \"nmi\"", offered
     call("POST", "/v1/domains/nmi/trigger", {"trigger": "nmi", "vcpu": 1}, 409)
     call("POST", "/v1/domains/none/trigger", {"trigger": "nmi"}, 404)
+    call("POST", "/v1/domains/nmi/epc-target", {"mib": 0}, 409)  # it has no EPC
+    call("POST", "/v1/domains/uno/epc-target", {"mib": 1})
+    call("POST", "/v1/domains/uno/epc-target", {"mib": 1 << 20}, 409)
+    call("POST", "/v1/domains/uno/epc-target", {}, 400)
+    call("POST", "/v1/domains/none/epc-target", {"mib": 0}, 404)
     call("DELETE", "/v1/domains/nmi")
     call("POST", "/v1/domains", m.creation("sleeper", epc=0, kernel="ends"), 201)
     m.wait_for_ready("sleeper")
