@@ -239,6 +239,36 @@ def paged_linux(machine):
     m.check_settled([])
 
 
+def paged_guests(machine):
+    """Two Linux guests (CLOISTER_FULL: eight), each with an eighth of the EPC that it sees, run all enclave examples at
+    the same time on a machine whose EPC they have to the last page."""
+    count = 8 if os.environ.get("CLOISTER_FULL") else 2
+    m = machine(f"[[package]]\nepc = [{{ base = 0x1_0000_0000, size = {8 * count} }}]\n")
+    linux = Linux(m.settings.guest)
+    if not (linux.folder / "vmlinuz").exists():
+        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+        return
+    examples = ["hello", "threads", "paging", "heap", "faults", "seal", "attest"]
+    names = [f"linux{i}" for i in range(count)]
+    for name in names:
+        creation = linux.creation(m, name, random.Random(1), True)
+        config = creation["config"].replace("epc = 8", "epc = 64\nepc_min = 8\nvcpus = 2")
+        creation["config"] = config.replace("enclave=hello", "enclave=" + ",".join(examples))
+        answer = m.request("POST", "/v1/domains", creation)
+        assert answer.status == 201, answer.body
+    assert m.get("/v1/epc")["free_pages"] == 0
+
+    def good(name):
+        text = m.console(name)
+        assert b"FAIL" not in text and b"Kernel panic" not in text, (name, text[-2000:])
+        return all(b"TEST enclave/%s: ok" % example.encode() in text for example in examples)
+
+    linux.wait(lambda: all([good(name) for name in names]), "all examples in all guests")
+    for name in names:
+        m.destroy(name)
+    m.check_settled([])
+
+
 def balloon(machine):
     """Linux gives EPC back as it is asked to, under an enclave that its own kernel must then page, and takes it again."""
     m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 16 }]\n")
@@ -312,4 +342,4 @@ def run(machine, guests):
     return m.settings
 
 
-CASES = {"stress": stress, "paged-linux": paged_linux, "balloon": balloon}
+CASES = {"stress": stress, "paged-linux": paged_linux, "paged-guests": paged_guests, "balloon": balloon}
