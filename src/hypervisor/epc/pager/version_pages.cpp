@@ -1,7 +1,9 @@
-// The fullest array gives the next slot, so that others become empty and their frames free.
+// One array gives slots until it is full, and then the fullest of the others, so that some become empty and their
+// frames free.
 #include "hypervisor/epc/pager/version_pages.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 
 namespace cloister::hypervisor {
@@ -19,28 +21,37 @@ bool VersionPages::add(arch::Mfn frame) {
 
 SlotName VersionPages::take() {
   assert(free_ > 0);
-  Page* fullest = nullptr;
-  for (Page& page : pages_) {
-    if (!page.there || page.used.all()) continue;
-    if (fullest == nullptr || page.used.count() > fullest->used.count()) fullest = &page;
+  if (!has_room(filling_)) {
+    u32 most = 0;
+    for (u32 i = 0; i < pages_.size(); ++i) {
+      if (!has_room(i) || (has_room(filling_) && pages_[i].used < most)) continue;
+      most = pages_[i].used;
+      filling_ = i;
+    }
   }
-  u32 index = 0;
-  while (fullest->used[index]) ++index;
-  fullest->used[index] = true;
+  Page& page = pages_[filling_];
+  u32 word = 0;
+  while (page.bits[word] == ~u64{0}) ++word;
+  const auto bit = static_cast<u32>(std::countr_one(page.bits[word]));
+  page.bits[word] |= u64{1} << bit;
+  ++page.used;
   --free_;
-  return {static_cast<u32>(fullest - pages_.data()), index};
+  return {filling_, word * 64 + bit};
 }
 
 void VersionPages::give_back(SlotName slot) {
   Page& page = pages_[slot.page];
-  assert(page.there && page.used[slot.index]);
-  page.used[slot.index] = false;
+  u64& word = page.bits[slot.index / 64];
+  const u64 bit = u64{1} << slot.index % 64;
+  assert(page.there && (word & bit) != 0);
+  word &= ~bit;
+  --page.used;
   ++free_;
 }
 
 std::optional<arch::Mfn> VersionPages::remove_one() {
   if (free_ < 2 * slots) return std::nullopt;
-  const auto empty = std::ranges::find_if(pages_, [](const Page& page) { return page.there && page.used.none(); });
+  const auto empty = std::ranges::find_if(pages_, [](const Page& page) { return page.there && page.used == 0; });
   if (empty == pages_.end()) return std::nullopt;
   const vmx::EnclsResult removed = package_.eremove(empty->frame);
   if (removed.fault || removed.rax != 0) return std::nullopt;

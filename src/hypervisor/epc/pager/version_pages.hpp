@@ -4,7 +4,7 @@
 // Thread rules: its owner's.
 #pragma once
 
-#include <bitset>
+#include <array>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -43,10 +43,14 @@ class VersionPages {
   struct Page {
     arch::Mfn frame{};
     bool there = false;
-    std::bitset<slots> used{};
+    u32 used = 0;                        ///< slots
+    std::array<u64, slots / 64> bits{};  ///< which
   };
+  bool has_room(u32 page) const { return page < pages_.size() && pages_[page].there && pages_[page].used < slots; }
+
   vmx::Package& package_;
   std::vector<Page> pages_;
+  u32 filling_ = 0;  ///< the page that gives slots until it is full
   u64 free_ = 0, count_ = 0;
 };
 
