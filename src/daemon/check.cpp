@@ -10,6 +10,7 @@
 #include "daemon/broker.hpp"
 #include "daemon/daemon.hpp"
 #include "daemon/registry.hpp"
+#include "daemon/secrets.hpp"
 #include "daemon/socket_folders.hpp"
 #include "host/files.hpp"
 #include "machine/host_epc.hpp"
@@ -64,7 +65,7 @@ class Check {
     if (!state) return wrong(state.error()), std::nullopt;
     struct stat status {};
     if (::fstatat(state->get(), "domains", &status, AT_SYMLINK_NOFOLLOW) != 0) {
-      look_at_secret(state->get(), false, arguments);
+      look_at_secrets_in(state->get(), false, false, arguments);
       return std::nullopt;
     }
     auto registry = Registry::open(paths_, Making::never);
@@ -72,17 +73,30 @@ class Check {
     return std::move(*registry);
   }
 
-  void look_at_secret(int state, bool used, const DaemonArguments& arguments) {
-    struct stat status {};
-    const bool there = ::fstatat(state, "platform-secret", &status, AT_SYMLINK_NOFOLLOW) == 0;
-    if (!there && (!used || arguments.new_secret))
-      return say("note", paths_.state, "no platform secret: a start makes it");
-    if (const auto secret = platform_secret_in(state, paths_.state, MissingSecret::refuse); !secret)
-      wrong(secret.error());
+  void look_at_secrets_in(int state, bool used, bool keyed, const DaemonArguments& arguments) {
+    const SecretsSeen seen = look_at_secrets(state, paths_, used, keyed, arguments.new_secret);
+    for (const std::string& note : seen.notes) say("note", paths_.state, note);
+    for (const std::string& what : seen.wrong) wrong(what);
+  }
+
+  void look_at_keys(const Registry& registry) {
+    if (!has_secret(registry.state(), wrap_secret_file)) return;
+    const auto wrap = secret_in(registry.state(), paths_.state, wrap_secret_file, MissingSecret::refuse);
+    const auto keys = registry.keys();
+    if (!wrap || !keys) return keys ? void() : wrong(keys.error());
+    for (const KeyFile& file : keys->files) {
+      const auto key = file.why.empty() ? unwrap_key(file.text, {*wrap}) : tl::unexpected(file.why);
+      const std::string why = !key                     ? key.error()
+                              : key->name != file.name ? "'key': " + to_text(key->name) + ", which is another file's"
+                                                       : "";
+      if (!why.empty()) wrong(fmt::format("{}: {}", (paths_.keys() / key_file(file.name)).string(), why));
+    }
+    for (const std::string& name : keys->strays) say("note", paths_.keys() / name, "no key: it is left alone");
   }
 
   void look_at_state(const Registry& registry, const DaemonArguments& arguments) {
-    look_at_secret(registry.state(), registry.used(), arguments);
+    look_at_secrets_in(registry.state(), registry.used(), registry.has_keys(), arguments);
+    look_at_keys(registry);
     const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
     if (!machine) return wrong(machine.error());
     auto broker = Broker::create(silicon_, *machine, PlatformSecret{});

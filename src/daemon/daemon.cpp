@@ -12,6 +12,7 @@
 
 #include "daemon/api.hpp"
 #include "daemon/autostart.hpp"
+#include "daemon/secrets.hpp"
 #include "host/log.hpp"
 #include "host/own_folder.hpp"
 #include "machine/host_epc.hpp"
@@ -103,7 +104,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   if (!registry) return tl::unexpected(registry.error());
   auto sockets = SocketFolders::open(run->get(), paths->run, Making::missing);
   if (!sockets) return tl::unexpected(sockets.error());
-  // Each folder is one daemon's: the one has the sockets, the other the EPC's accounts and the secret.
+  // Each folder is one daemon's: the one has the sockets, the other the EPC's accounts and the secrets.
   constexpr const char* taken = "another cloisterd runs here";
   const auto run_lock = lock_in(run->get(), DaemonPaths::lock_name, paths->run, taken);
   if (!run_lock) return tl::unexpected(run_lock.error());
@@ -112,12 +113,9 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   HostEpc host = host_epc(this_host());
   auto machine = load_machine(arguments.machine, [&] { return host; });
   if (!machine) return tl::unexpected(machine.error());
-  const MissingSecret missing = arguments.new_secret ? MissingSecret::must_be
-                                : registry->used()   ? MissingSecret::refuse
-                                                     : MissingSecret::make;
-  const auto secret = platform_secret_in(registry->state(), paths->state, missing);
-  if (!secret) return tl::unexpected(secret.error());
-  auto broker = Broker::create(silicon, std::move(*machine), *secret);
+  const auto secrets = open_secrets(*registry, *paths, arguments.new_secret);
+  if (!secrets) return tl::unexpected(secrets.error());
+  auto broker = Broker::create(silicon, std::move(*machine), secrets->platform);
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());

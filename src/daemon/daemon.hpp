@@ -15,7 +15,7 @@ struct DaemonArguments {
   std::string state = default_daemon_state(), run = default_daemon_run();
   std::optional<std::string> machine;  ///< file; none: /etc/cloister/machine.toml, the host, or the default
   std::string vmm;                     ///< empty: cloister-vmm beside this program
-  bool new_secret = false;             ///< make the platform's secret anew, which must be missing
+  bool new_secret = false;             ///< make the secrets anew that are missing; one must be
   std::string cgroup = "auto";         ///< DomainCgroups::open()
 };
 

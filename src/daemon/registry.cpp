@@ -22,6 +22,7 @@ constexpr unsigned state_mode = 0700;
 constexpr const char* machine_name = "machine.json";
 constexpr const char* records_name = "domains";
 constexpr const char* definitions_name = "definitions";
+constexpr const char* keys_name = "keys";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
 constexpr u64 most_charge_mib = u64{1} << 32;
@@ -153,13 +154,17 @@ tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Mak
   // Records have configurations, which are not everybody's.
   auto records = open_own_subfolder(state->get(), records_name, making, state_mode, paths.state);
   if (!records) return tl::unexpected(records.error());
-  // A state folder of before there were definitions is whole without theirs.
-  struct stat status {};
-  const bool absent = ::fstatat(state->get(), definitions_name, &status, AT_SYMLINK_NOFOLLOW) != 0;
-  if (absent && making == Making::never) return Registry(paths, std::move(*state), std::move(*records), Fd());
-  auto definitions = open_own_subfolder(state->get(), definitions_name, making, state_mode, paths.state);
+  // A state folder of before there were definitions, or keys, is whole without theirs.
+  const auto later = [&](const char* name) -> tl::expected<Fd, std::string> {
+    struct stat status {};
+    const bool absent = ::fstatat(state->get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0;
+    if (absent && making == Making::never) return Fd();
+    return open_own_subfolder(state->get(), name, making, state_mode, paths.state);
+  };
+  auto definitions = later(definitions_name), keys = later(keys_name);
   if (!definitions) return tl::unexpected(definitions.error());
-  return Registry(paths, std::move(*state), std::move(*records), std::move(*definitions));
+  if (!keys) return tl::unexpected(keys.error());
+  return Registry(paths, std::move(*state), std::move(*records), std::move(*definitions), std::move(*keys));
 }
 
 tl::expected<RecordsRead, std::string> Registry::read() const {
@@ -200,7 +205,7 @@ bool Registry::used() const {
   struct stat status {};
   const auto ours = [](const std::string& name) { return record_number(name) || is_unfinished(name); };
   const auto defined = definitions_ ? names_in(definitions_.get()) : std::vector<std::string>{};
-  return !names || std::ranges::any_of(*names, ours) || !defined || !defined->empty() ||
+  return !names || std::ranges::any_of(*names, ours) || !defined || !defined->empty() || has_keys() ||
          ::fstatat(state_.get(), machine_name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 

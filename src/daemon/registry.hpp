@@ -1,6 +1,6 @@
 // What the daemon must not forget: its domains with the frames that they have, those that are defined, the frames that
-// are withdrawn, the next domain's number, and what ran when the host went down. A file for each domain and for each
-// definition, one for the machine, one for the host.
+// are withdrawn, the next domain's number, what ran when the host went down, and keys. A file for each domain, for each
+// definition and for each key, one for the machine, one for the host.
 //
 // Records have a version, which is moved on whenever an older daemon would misread a newer one's. Members that a later
 // version brought have a meaning when they are missing, so that older records are read as they are; they are written
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "daemon/definition.hpp"
+#include "daemon/domain_key.hpp"
 #include "daemon/host_record.hpp"
 #include "daemon/paths.hpp"
 #include "daemon/process_identity.hpp"
@@ -76,6 +77,17 @@ struct DefinitionsRead {
   std::vector<std::string> unfinished, strays;  ///< as RecordsRead's
 };
 
+/// A file with a key's name; what is in it is for those who have the wrap secret.
+struct KeyFile {
+  KeyName name{};
+  std::string text{};
+  std::string why{};  ///< it cannot be read; empty: it can
+};
+struct KeysRead {
+  std::vector<KeyFile> files;
+  std::vector<std::string> unfinished, strays;  ///< as RecordsRead's
+};
+
 struct RecordsRead {
   std::vector<DomainRecord> domains;
   std::vector<UnreadRecord> unread;
@@ -110,6 +122,13 @@ class Records {
   virtual tl::expected<std::optional<HostRecord>, std::string> host() const = 0;
   virtual tl::expected<void, std::string> put(const HostRecord& record) const = 0;
   virtual tl::expected<std::string, std::string> set_aside_host() const = 0;
+
+  virtual tl::expected<KeysRead, std::string> keys() const = 0;
+  virtual void tidy(const KeysRead& keys) const = 0;
+  /// `text`: a key that is wrapped.
+  virtual tl::expected<void, std::string> put_key(const KeyName& name, const std::string& text) const = 0;
+  virtual tl::expected<void, std::string> remove_key(const KeyName& name) const = 0;
+  virtual tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const = 0;
 };
 
 class Registry final : public Records {
@@ -117,8 +136,10 @@ class Registry final : public Records {
   /// The state folder, which must be this user's alone. Nothing is read yet.
   static tl::expected<Registry, std::string> open(const DaemonPaths& paths, Making making = Making::missing);
 
-  /// Whether there is anything that an earlier daemon kept, beside the secret.
+  /// Whether there is anything that an earlier daemon kept, beside the secrets.
   bool used() const;
+  /// Whether there are keys among it.
+  bool has_keys() const;
 
   tl::expected<RecordsRead, std::string> read() const override;
   void tidy(const RecordsRead& records) const override;
@@ -135,21 +156,27 @@ class Registry final : public Records {
   tl::expected<std::optional<HostRecord>, std::string> host() const override;
   tl::expected<void, std::string> put(const HostRecord& record) const override;
   tl::expected<std::string, std::string> set_aside_host() const override;
+  tl::expected<KeysRead, std::string> keys() const override;
+  void tidy(const KeysRead& keys) const override;
+  tl::expected<void, std::string> put_key(const KeyName& name, const std::string& text) const override;
+  tl::expected<void, std::string> remove_key(const KeyName& name) const override;
+  tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }
 
  private:
-  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions)
+  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions, Fd keys)
       : paths_(std::move(paths)),
         state_(std::move(state)),
         records_(std::move(records)),
-        definitions_(std::move(definitions)) {}
+        definitions_(std::move(definitions)),
+        keys_(std::move(keys)) {}
   tl::expected<std::string, std::string> set_aside(int folder, const std::string& file) const;
 
   DaemonPaths paths_;
   Fd state_, records_;
-  Fd definitions_;  ///< none: there is no such folder, and none was to be made
+  Fd definitions_, keys_;  ///< none: there is no such folder, and none was to be made
 };
 
 std::string write_record(const DomainRecord& record);

@@ -1,4 +1,4 @@
-// The platform's root secret, in a file.
+// Secrets, a file each.
 #include "machine/platform_secret.hpp"
 
 #include <fcntl.h>
@@ -21,8 +21,6 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr const char* secret_name = "platform-secret";
-
 tl::unexpected<std::string> failed(const std::string& what, const std::string& path) {
   return tl::unexpected(fmt::format("{} {}: {}", what, path, std::strerror(errno)));
 }
@@ -35,18 +33,19 @@ void fill_random(std::span<u8> bytes) {
 }
 
 /// nullopt: there is none.
-tl::expected<std::optional<PlatformSecret>, std::string> read_secret(int folder, const std::string& path) {
-  const Fd file{::openat(folder, secret_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+tl::expected<std::optional<Secret>, std::string> read_secret(int folder, const std::string& path,
+                                                             const SecretFile& which) {
+  const Fd file{::openat(folder, which.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
   if (!file && errno == ENOENT) return std::nullopt;
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) != 0) return failed("cannot open", path);
   if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid())
     return tl::unexpected(fmt::format("{}: expected a regular file of user {}'s", path, ::geteuid()));
   if ((status.st_mode & 077) != 0) {
-    return tl::unexpected(fmt::format("{}: mode {:03o}, expected 600: others may have read the platform's secret", path,
-                                      status.st_mode & 0777));
+    return tl::unexpected(
+        fmt::format("{}: mode {:03o}, expected 600: others may have read {}", path, status.st_mode & 0777, which.what));
   }
-  PlatformSecret secret;
+  Secret secret;
   if (status.st_size != static_cast<off_t>(secret.size()) ||
       ::read(file.get(), secret.data(), secret.size()) != static_cast<ssize_t>(secret.size())) {
     return tl::unexpected(fmt::format("{}: {} bytes, expected {}", path, status.st_size, secret.size()));
@@ -83,30 +82,39 @@ std::string state_folder() {
   return {};
 }
 
-tl::expected<PlatformSecret, std::string> platform_secret_in(int folder, const std::string& path_of_folder,
-                                                             MissingSecret missing) {
-  const std::string path = path_of_folder + "/" + secret_name;
-  const auto old = read_secret(folder, path);
+tl::expected<Secret, std::string> secret_in(int folder, const std::string& path_of_folder, const SecretFile& which,
+                                            MissingSecret missing) {
+  const std::string path = path_of_folder + "/" + which.name;
+  const auto old = read_secret(folder, path, which);
   if (!old) return tl::unexpected(old.error());
   if (*old && missing == MissingSecret::must_be)
     return tl::unexpected(path + ": it is there, and no new secret replaces it");
   if (*old) return **old;
   if (missing == MissingSecret::refuse) {
-    return tl::unexpected(path +
-                          ": it is missing, and with it all keys of the enclaves here: put it back, or start once with "
-                          "--new-secret");
+    return tl::unexpected(fmt::format("{}: it is missing, and with it {}: put it back, or start once with --new-secret",
+                                      path, which.lost));
   }
   // One at a time, so that two first starts agree on one secret; none sees half of it, whenever the machine stops.
   const Turn turn(folder);
   if (!turn) return failed("cannot lock", path_of_folder);
-  const auto other = read_secret(folder, path);
+  const auto other = read_secret(folder, path, which);
   if (!other) return tl::unexpected(other.error());
   if (*other) return **other;
-  PlatformSecret secret;
-  fill_random(secret);
+  const Secret secret = random_secret();
   const std::string_view text(reinterpret_cast<const char*>(secret.data()), secret.size());
-  if (auto written = write_durably(folder, secret_name, text); !written)
+  if (auto written = write_durably(folder, which.name, text); !written)
     return tl::unexpected(path_of_folder + ": " + written.error());
+  return secret;
+}
+
+bool has_secret(int folder, const SecretFile& which) {
+  struct stat status {};
+  return ::fstatat(folder, which.name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Secret random_secret() {
+  Secret secret;
+  fill_random(secret);
   return secret;
 }
 
@@ -116,7 +124,7 @@ tl::expected<PlatformSecret, std::string> platform_secret(const std::string& fol
   }
   const auto opened = open_own_folder(folder, Making::missing, 0700);
   if (!opened) return tl::unexpected(opened.error());
-  return platform_secret_in(opened->get(), folder, MissingSecret::make);
+  return secret_in(opened->get(), folder, platform_secret_file, MissingSecret::make);
 }
 
 PlatformSecret fixed_platform_secret() {

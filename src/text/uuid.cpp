@@ -30,4 +30,10 @@ std::string new_uuid() {
   return text_of(uuid);
 }
 
+std::string named_uuid(const std::array<u8, 16>& space, std::string_view name) {
+  uuid_t uuid;
+  uuid_generate_sha1(uuid, space.data(), name.data(), name.size());
+  return text_of(uuid);
+}
+
 }  // namespace cloister::toolstack

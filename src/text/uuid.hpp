@@ -1,9 +1,12 @@
-// UUIDs as text (RFC 4122, section 3), by libuuid.
+// UUIDs as text (RFC 4122, sections 3 and 4.3), by libuuid.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+
+#include "arch/types.hpp"
 
 namespace cloister::toolstack {
 
@@ -13,5 +16,8 @@ tl::expected<std::string, std::string> read_uuid(std::string_view text);
 
 /// A random one (version 4), which nobody else has made.
 std::string new_uuid();
+
+/// That of a name in a space of names (version 5): the same for both, and no other name's.
+std::string named_uuid(const std::array<u8, 16>& space, std::string_view name);
 
 }  // namespace cloister::toolstack

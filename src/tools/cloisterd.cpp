@@ -30,7 +30,7 @@ int run_program(int argc, char** argv) {
                  "the control group (v2) below which each domain gets one: a folder, none, or auto: cloister.slice")
       ->type_name("DIR")
       ->capture_default_str();
-  app.add_flag("--new-secret", arguments.new_secret, "make the platform's secret anew where it is lost");
+  app.add_flag("--new-secret", arguments.new_secret, "make the secret anew that is lost");
   bool check = false;
   app.add_flag("--check", check, "read all that a start would, say what was found, and change nothing");
   cloister::tools::add_version(app, "cloisterd");

@@ -468,6 +468,13 @@ def secret(machine):
     path.write_bytes(kept)
     m.start()
     assert set(m.domains()) == {"one"}
+    # The secret that keys are wrapped with is missed by keys alone.
+    m.kill()
+    wrap = m.state / "wrap-secret"
+    assert wrap.stat().st_mode & 0o777 == 0o600 and wrap.read_bytes() != kept
+    wrap.unlink()
+    m.start()
+    assert len(wrap.read_bytes()) == len(kept)
 
 
 CASES = {"full-disk": full_disk, "strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,

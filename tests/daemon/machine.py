@@ -253,7 +253,8 @@ class Machine:
         assert set(os.listdir(self.state / "domains")) == {f"{id}.json" for id in ids}
         assert set(os.listdir(self.run / "domains")) == ids, (os.listdir(self.run / "domains"), ids)
         assert set(os.listdir(self.state)) | {"machine.json"} == \
-            {"definitions", "domains", "host.json", "machine.json", "platform-secret", "cloisterd.lock"}
+            {"definitions", "domains", "host.json", "keys", "machine.json", "platform-secret", "wrap-secret",
+             "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}
 
 

@@ -91,6 +91,18 @@ class FaultyRecords final : public Records {
     if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put(record); });
   }
+  tl::expected<KeysRead, std::string> keys() const override { return registry_.keys(); }
+  void tidy(const KeysRead& keys) const override { registry_.tidy(keys); }
+  tl::expected<void, std::string> put_key(const KeyName& name, const std::string& text) const override {
+    if (faults_.full) return planted();
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put_key(name, text); });
+  }
+  tl::expected<void, std::string> remove_key(const KeyName& name) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.remove_key(name); });
+  }
+  tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const override {
+    return registry_.set_aside_key(name);
+  }
 
  private:
   const Registry registry_;

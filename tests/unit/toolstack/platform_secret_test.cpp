@@ -68,14 +68,14 @@ TEST_F(PlatformSecretTest, RefusesADamagedOneAndKeepsIt) {
 
 TEST_F(PlatformSecretTest, IsNotMadeWhereItMustBeThereNorReplacedWhereItIs) {
   const Fd folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  const auto missing = platform_secret_in(folder.get(), folder_, MissingSecret::refuse);
+  const auto missing = secret_in(folder.get(), folder_, platform_secret_file, MissingSecret::refuse);
   ASSERT_FALSE(missing);
   EXPECT_THAT(missing.error(), HasSubstr("it is missing"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
-  const auto made = platform_secret_in(folder.get(), folder_, MissingSecret::must_be);
+  const auto made = secret_in(folder.get(), folder_, platform_secret_file, MissingSecret::must_be);
   ASSERT_TRUE(made) << made.error();
-  EXPECT_EQ(platform_secret_in(folder.get(), folder_, MissingSecret::refuse), made);
-  EXPECT_FALSE(platform_secret_in(folder.get(), folder_, MissingSecret::must_be));
+  EXPECT_EQ(secret_in(folder.get(), folder_, platform_secret_file, MissingSecret::refuse), made);
+  EXPECT_FALSE(secret_in(folder.get(), folder_, platform_secret_file, MissingSecret::must_be));
   EXPECT_EQ(platform_secret(folder_), made);
 }
 

@@ -1,0 +1,108 @@
+#include "daemon/key_ring.hpp"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "daemon/access.hpp"
+#include "host/log.hpp"
+#include "text/utc.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+tl::expected<void, std::string> KeyRing::read() {
+  const auto read = records_.keys();
+  if (!read) return tl::unexpected(read.error());
+  records_.tidy(*read);
+  for (const KeyFile& file : read->files) {
+    auto key = file.why.empty() ? unwrap_key(file.text, wrap_) : tl::unexpected(file.why);
+    if (key && key->name != file.name)
+      key = tl::unexpected("'key': " + to_text(key->name) + ", which is another file's");
+    HeldKey held;
+    if (key) {
+      held.key = std::move(*key);
+    } else {
+      held.unread = key.error();
+      held.key.name = file.name;
+      log(LogLevel::error, "key-unread", {{"file", "keys/" + key_file(file.name)}, {"error", held.unread}});
+    }
+    by_name_.insert_or_assign(file.name, std::move(held));
+  }
+  for (const std::string& name : read->strays) log(LogLevel::warning, "file-unknown", {{"file", "keys/" + name}});
+  return {};
+}
+
+/// The space of names is this state's: another machine's domains of the same name are others.
+std::string KeyRing::uuid_of(const Owner& owner, const std::string& domain) const {
+  constexpr std::string_view label = "uuids of domains";
+  std::array<u8, EVP_MAX_MD_SIZE> digest{};
+  // Only the host's memory can be at fault.
+  if (::HMAC(EVP_sha256(), wrap_.bytes.data(), static_cast<int>(wrap_.bytes.size()),
+             reinterpret_cast<const u8*>(label.data()), label.size(), digest.data(), nullptr) == nullptr)
+    std::abort();
+  std::array<u8, 16> space{};
+  std::copy_n(digest.begin(), space.size(), space.begin());
+  return named_uuid(space, fmt::format("{}/{}", owner.user, domain));
+}
+
+const HeldKey* KeyRing::find(const KeyName& name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &found->second;
+}
+
+std::optional<ApiError> KeyRing::refusal(const KeyName& name, const Owner& owner) const {
+  if (const HeldKey* const held = find(name)) {
+    if (!held->unread.empty())
+      return ApiError{503, fmt::format("the key {}: keys/{}: {}; until it is mended, or erased, no domain can have it",
+                                       to_text(name), key_file(name), held->unread)};
+    if (held->key.owner.user != owner.user)
+      return ApiError{409, fmt::format("the key {} is user {}'s", to_text(name), held->key.owner.user)};
+    return std::nullopt;
+  }
+  if (by_name_.size() >= most) return ApiError{507, fmt::format("there are {} keys already", most)};
+  if (is_master(owner.user, {}, ::geteuid())) return std::nullopt;
+  const auto theirs =
+      std::ranges::count_if(by_name_, [&](const auto& one) { return one.second.key.owner.user == owner.user; });
+  if (static_cast<std::size_t>(theirs) < of_a_user) return std::nullopt;
+  return ApiError{507, fmt::format("user {} has {} keys already, which is what a user may have", owner.user, theirs)};
+}
+
+tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, const Owner& owner,
+                                                       const std::string& domain) {
+  DomainKey next;
+  if (const HeldKey* const held = find(name)) {
+    next = held->key;
+  } else {
+    next = {.name = name, .owner = owner, .made = utc_now(), .last_use = {}, .domain = {}, .key = random_secret()};
+  }
+  if (next.power_ons == std::numeric_limits<u32>::max())
+    return tl::unexpected(fmt::format("the key {} has had all its power-ons", to_text(name)));
+  ++next.power_ons;
+  next.last_use = utc_now();
+  next.domain = domain;
+  if (auto kept = records_.put_key(name, wrap_key(next, wrap_)); !kept) return tl::unexpected(kept.error());
+  by_name_.insert_or_assign(name, HeldKey{.key = next});
+  return next;
+}
+
+tl::expected<void, std::string> KeyRing::erase(const KeyName& name) {
+  const HeldKey* const held = find(name);
+  if (held == nullptr) return {};
+  if (!held->unread.empty()) {
+    const auto moved = records_.set_aside_key(name);
+    if (!moved) return tl::unexpected(moved.error());
+    log(LogLevel::warning, "key-set-aside", {{"file", *moved}, {"error", held->unread}});
+  } else if (auto removed = records_.remove_key(name); !removed) {
+    return tl::unexpected(removed.error());
+  }
+  by_name_.erase(name);
+  return {};
+}
+
+}  // namespace cloister::toolstack

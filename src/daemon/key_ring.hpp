@@ -1,0 +1,60 @@
+// The keys of virtual platforms (domain_key.hpp) that the daemon has, whether domains with them live or not: they
+// outlive domains, as what was sealed with them does. What is here is on disk, too: who changes one has put it there
+// first.
+//
+// A file that cannot be understood stays where it is, and nobody gets a new key of its name until it is mended or
+// erased.
+//
+// Thread rules: its owner's.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "daemon/api_error.hpp"
+#include "daemon/domain_key.hpp"
+#include "daemon/registry.hpp"
+
+namespace cloister::toolstack {
+
+struct HeldKey {
+  DomainKey key;
+  std::string unread{};  ///< why its file cannot be understood, so that all but its name is unknown; empty: it can
+};
+
+class KeyRing {
+ public:
+  /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
+  /// quarter, so that nobody takes them from the others.
+  static constexpr std::size_t most = 16384, of_a_user = most / 4;
+
+  /// The records must outlive it.
+  KeyRing(const Records& records, const WrapSecret& wrap) : records_(records), wrap_(wrap) {}
+
+  /// What an earlier daemon kept. The error is the folder's.
+  tl::expected<void, std::string> read();
+
+  /// The uuid of a user's domain of this name that has no other: no other user's here, and of no other state folder's.
+  std::string uuid_of(const Owner& owner, const std::string& domain) const;
+
+  /// Null: there is none. Until the next change.
+  const HeldKey* find(const KeyName& name) const;
+  /// Why a domain of this user's can have no such key, be it there or made; nullopt: it can.
+  std::optional<ApiError> refusal(const KeyName& name, const Owner& owner) const;
+  /// The key for a domain's power-on, which is counted; it is made if there is none. After refusal().
+  tl::expected<DomainKey, std::string> power_on(const KeyName& name, const Owner& owner, const std::string& domain);
+  /// For ever; a file that cannot be understood is set aside. It must be in nobody's use.
+  tl::expected<void, std::string> erase(const KeyName& name);
+
+  auto begin() const { return by_name_.begin(); }
+  auto end() const { return by_name_.end(); }
+
+ private:
+  const Records& records_;
+  const WrapSecret wrap_;
+  std::map<KeyName, HeldKey> by_name_;
+};
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,57 @@
+#include "daemon/secrets.hpp"
+
+#include "host/log.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+MissingSecret when_missing(bool make_anew, bool wanted) {
+  return wanted && !make_anew ? MissingSecret::refuse : MissingSecret::make;
+}
+
+/// Of a secret that is lost: as they are, they would stand in the way of new ones.
+tl::expected<void, std::string> set_keys_aside(const Registry& registry) {
+  const auto keys = registry.keys();
+  if (!keys) return tl::unexpected(keys.error());
+  for (const KeyFile& file : keys->files) {
+    const auto moved = registry.set_aside_key(file.name);
+    if (!moved) return tl::unexpected(moved.error());
+    log(LogLevel::error, "key-set-aside", {{"file", *moved}, {"error", "the wrap-secret is missing"}});
+  }
+  return {};
+}
+
+}  // namespace
+
+tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths, bool make_anew) {
+  const int state = registry.state();
+  const bool wrap_missing = !has_secret(state, wrap_secret_file);
+  const bool none_missing = !wrap_missing && has_secret(state, platform_secret_file);
+  const auto platform =
+      secret_in(state, paths.state, platform_secret_file,
+                make_anew && none_missing ? MissingSecret::must_be : when_missing(make_anew, registry.used()));
+  if (!platform) return tl::unexpected(platform.error());
+  if (make_anew && wrap_missing) {
+    if (auto moved = set_keys_aside(registry); !moved) return tl::unexpected(moved.error());
+  }
+  const auto wrap = secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys()));
+  if (!wrap) return tl::unexpected(wrap.error());
+  return Secrets{.platform = *platform, .wrap = {*wrap}};
+}
+
+SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, bool make_anew) {
+  SecretsSeen seen;
+  const auto look = [&](const SecretFile& file, bool wanted) {
+    if (!has_secret(state, file) && (!wanted || make_anew)) {
+      seen.notes.push_back(std::string("no ").append(file.name).append(": a start makes it"));
+    } else if (const auto secret = secret_in(state, paths.state, file, MissingSecret::refuse); !secret) {
+      seen.wrong.push_back(secret.error());
+    }
+  };
+  look(platform_secret_file, used);
+  look(wrap_secret_file, keyed);
+  return seen;
+}
+
+}  // namespace cloister::toolstack
