@@ -65,7 +65,7 @@ void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
 /// Keys that mean something only in a domain with SGX.
 void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
   if (!config.epc.empty()) return;
-  for (const std::string_view key : {"epc_min", "lehash", "lewr", "sgx_provision"}) {
+  for (const std::string_view key : {"epc_min", "lehash", "lewr", "sgx_provision", "sgx_platform"}) {
     if (config.where.contains(key)) {
       warnings.push_back(
           {config.position_of(key), std::string("'").append(key).append("' has no effect in a domain without 'epc'")});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arch/types.hpp"
+#include "config/sgx_platform.hpp"
 #include "policy/policy.hpp"
 #include "text/diagnostic.hpp"
 
@@ -64,9 +65,11 @@ struct DomainConfig {
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs
   bool sgx_provision = false;  ///< enclaves may have the provisioning key
-  bool localtime = false;      ///< the clock chip has the host's local time, not UTC
-  i64 rtc_timeoffset = 0;      ///< seconds by which it is ahead of that
-  u32 shutdown_timeout = 60;   ///< seconds that a guest has after SIGTERM to power itself off
+  /// Whose keys its processor has; absent: its own, unless it was made before it could say so.
+  std::optional<SgxPlatform> sgx_platform;
+  bool localtime = false;     ///< the clock chip has the host's local time, not UTC
+  i64 rtc_timeoffset = 0;     ///< seconds by which it is ahead of that
+  u32 shutdown_timeout = 60;  ///< seconds that a guest has after SIGTERM to power itself off
   HostShutdown on_host_shutdown = HostShutdown::shutdown;
 
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value

@@ -145,6 +145,20 @@ constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                         return config.lehash ? Text(xl::quoted(launch_hash_text(*config.lehash))) : std::nullopt;
                       }};
 
+Done read_platform_of(Draft& draft, const xl::Setting& setting) {
+  const auto text = read_string(setting);
+  if (!text) return Failed(text.error());
+  auto platform = read_sgx_platform(*text);
+  if (!platform) return wrong(setting, platform.error());
+  draft.config.sgx_platform = std::move(*platform);
+  return {};
+}
+
+constexpr Form sgx_platform{read_platform_of, [](const DomainConfig& config) {
+                              return config.sgx_platform ? Text(xl::quoted(to_text(*config.sgx_platform)))
+                                                         : std::nullopt;
+                            }};
+
 /// The lexer takes no sign outside quotes.
 constexpr Form rtc_timeoffset{[](Draft& draft, const xl::Setting& setting) {
                                 return keep(draft.config.rtc_timeoffset, read_signed(setting, -limits::most_timeoffset,
@@ -189,7 +203,7 @@ using namespace limits;
 
 constexpr Key table[] = {
     {"name", "string", "required", "The domain's name: letters, digits and `-_.+`, 128 at most.", name},
-    {"uuid", "string", "a new one", "The domain's UUID; one that persists keeps it.", uuid},
+    {"uuid", "string", "its own", "The domain's UUID, by which it has its keys; one that persists keeps it.", uuid},
     {"type", "string", "\"pvh\"", "How the guest is started; only `\"pvh\"`.", type},
     {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.",
      integer<&Config::memory_mib, least_memory_mib, most_mib, mib>},
@@ -209,6 +223,9 @@ constexpr Key table[] = {
     {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", boolean<&Config::lewr>},
     {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.",
      boolean<&Config::sgx_provision>},
+    {"sgx_platform", "string", "\"private\"",
+     "Whose keys enclaves get: the domain's own (`\"private\"`), those of `\"group:NAME\"` or of the `\"machine\"`.",
+     sgx_platform},
     {"localtime", "boolean", "0", "Whether the guest's clock chip has the host's local time instead of UTC.",
      boolean<&Config::localtime>},
     {"rtc_timeoffset", "integer", "0", "Seconds that the clock chip is ahead of that; a negative number in quotes.",

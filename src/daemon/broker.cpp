@@ -25,20 +25,10 @@ u64 pages_in(const vmx::Package& package) {
 
 }  // namespace
 
-tl::expected<Broker, std::string> Broker::create(const vmx::Backend& silicon, MachineDescription machine,
-                                                 const PlatformSecret& secret) {
+tl::expected<Broker, std::string> Broker::create(const vmx::Backend& silicon, MachineDescription machine) {
   auto accounts = MachineEpc::create(epc_spec(machine));
   if (!accounts) return tl::unexpected("machine description: " + accounts.error());
-  return Broker(silicon, std::move(machine), secret, std::move(*accounts));
-}
-
-tl::expected<vmx::MachineCounters::Pointer, std::string> Broker::counters() {
-  if (counters_ == nullptr) {
-    auto made = silicon().create_counters(random_boot_number());
-    if (!made) return tl::unexpected(std::string("the machine's counters: ") + name_of(made.error()));
-    counters_ = std::move(*made);
-  }
-  return counters_;
+  return Broker(silicon, std::move(machine), std::move(*accounts));
 }
 
 tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector<EpcSection>& sections,

@@ -11,7 +11,6 @@
 #include "config/config.hpp"
 #include "machine/epc/machine_epc.hpp"
 #include "machine/machine.hpp"
-#include "machine/platform_secret.hpp"
 #include "plan/package_values.hpp"
 #include "vmx/backend.hpp"
 
@@ -25,20 +24,11 @@ struct Shortage {
 
 class Broker {
  public:
-  static tl::expected<Broker, std::string> create(const vmx::Backend& silicon, MachineDescription machine,
-                                                  const PlatformSecret& secret);
+  static tl::expected<Broker, std::string> create(const vmx::Backend& silicon, MachineDescription machine);
 
   const vmx::Backend& silicon() const { return silicon_; }
   const MachineDescription& machine() const { return machine_; }
   const MachineEpc& accounts() const { return accounts_; }
-  const PlatformSecret& secret() const { return secret_; }
-
-  /// The counters that all domains share. Those of a domain that runs already come first; without one, it is a new
-  /// power-on of the platform. They stay the first ones, whoever comes with others later on.
-  void adopt_counters(vmx::MachineCounters::Pointer counters) {
-    if (counters_ == nullptr) counters_ = std::move(counters);
-  }
-  tl::expected<vmx::MachineCounters::Pointer, std::string> counters();
 
   tl::expected<EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,
                                                  const std::function<std::string(u32 id)>& name_of_domain);
@@ -49,20 +39,18 @@ class Broker {
   /// A frame that is out of use for good. False: this machine has no such frame.
   bool withdraw(u64 frame);
 
-  /// EREMOVEs every page that a domain whose VMM is gone has used. The frames that could not be cleaned; an error if
-  /// there is no memory to clean with, which says nothing of the frames. Any thread.
+  /// EREMOVEs every page that a domain whose VMM is gone has used, which takes no key. The frames that could not be
+  /// cleaned; an error if there is no memory to clean with, which says nothing of the frames. Any thread.
   static tl::expected<std::vector<u64>, std::string> clean(const vmx::Backend& silicon, const PackageValues& values,
                                                            const Grants& grants, const vmx::EpcMemory::Pointer& memory);
 
  private:
-  Broker(const vmx::Backend& silicon, MachineDescription machine, const PlatformSecret& secret, MachineEpc accounts)
-      : silicon_(silicon), machine_(std::move(machine)), secret_(secret), accounts_(std::move(accounts)) {}
+  Broker(const vmx::Backend& silicon, MachineDescription machine, MachineEpc accounts)
+      : silicon_(silicon), machine_(std::move(machine)), accounts_(std::move(accounts)) {}
 
   std::reference_wrapper<const vmx::Backend> silicon_;
   MachineDescription machine_;
-  PlatformSecret secret_;
   MachineEpc accounts_;
-  vmx::MachineCounters::Pointer counters_;
 };
 
 }  // namespace cloister::toolstack

@@ -99,7 +99,7 @@ class Check {
     look_at_keys(registry);
     const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
     if (!machine) return wrong(machine.error());
-    auto broker = Broker::create(silicon_, *machine, PlatformSecret{});
+    auto broker = Broker::create(silicon_, *machine);
     if (!broker) return wrong(broker.error());
     if (const auto record = registry.machine()) {
       look_at_withdrawn(record->withdrawn, *broker);

@@ -19,7 +19,6 @@
 #include "host/log.hpp"
 #include "host/unix_socket.hpp"
 #include "text/utc.hpp"
-#include "text/uuid.hpp"
 
 namespace cloister::toolstack {
 
@@ -140,6 +139,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
+  const auto identity = identity_of(request, config, definition);
+  if (!identity) return tl::unexpected(identity.error());
   const MemoryNeed need = memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus,
                                       std::min(ramdisk_bytes, config.memory_mib << 20));
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
@@ -154,9 +155,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                                     allocation.error().shortage ? 507 : 400));
   auto domain = std::make_shared<Domain>(LifeState::admitted);
   PackageValues package = package_values(machine(), allocation->grants, checked.features);
-  const std::string uuid = definition != nullptr ? definition->uuid : config.uuid;
   domain->record = {.id = *id,
-                    .uuid = uuid.empty() ? new_uuid() : uuid,
+                    .uuid = identity->uuid,
                     .name = config.name,
                     .persistent = definition != nullptr,
                     .config = request.config,
@@ -169,11 +169,14 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
+                    .platform = identity->platform,
                     .running = false,
                     .process = std::nullopt,
                     .run = paths_.run};
   domain->config = std::move(config);
-  if (auto kept = around_.records->put(domain->record); !kept) {
+  auto kept = power_on(*identity, request.owner, domain->record.name);
+  if (kept) kept = around_.records->put(domain->record);
+  if (!kept) {
     broker_.release(*id);
     return tl::unexpected(internal(kept.error()));
   }
@@ -198,8 +201,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
     memory = std::move(*made);
   }
   const Fd launch = sealed_memfd("cloister-launch", bytes_of(write_launch(message)));
-  const Fd secret = sealed_memfd("cloister-secret", platform_secret());
-  if (!launch || !secret) return tl::unexpected(std::string("no memory for the launch message"));
+  if (!launch) return tl::unexpected(std::string("no memory for the launch message"));
 
   const auto folder = sockets_.make(record.id);
   if (!folder) return tl::unexpected(folder.error());
@@ -215,19 +217,21 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   // There before the VMM is: it sees at once if this daemon has died in between.
   auto launching = ControlClient::connect(folder->get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
+  const auto platform = platform_for(record);
+  if (!platform) return tl::unexpected(platform.error());
 
   const MutexLock held(lock_);
-  const auto counters = broker_.counters();
-  if (!counters) return tl::unexpected(counters.error());
   LaunchDescriptors descriptors;
   descriptors.set(launch_fd::message, launch.get());
   descriptors.set(launch_fd::control, control->get());
   descriptors.set(launch_fd::console, console->get());
   descriptors.set(launch_fd::kernel, images.kernel.get());
   descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
-  descriptors.set(launch_fd::counters, (*counters)->descriptor());
+  if (platform->counters != nullptr) {
+    descriptors.set(launch_fd::counters, platform->counters->descriptor());
+    descriptors.set(launch_fd::keys, platform->keys.get());
+  }
   descriptors.set(launch_fd::page, page->descriptor());
-  descriptors.set(launch_fd::secret, secret.get());
   descriptors.set(launch_fd::root, root.get());
   if (memory != nullptr) {
     descriptors.set(launch_fd::epc, memory->pages_descriptor());

@@ -70,7 +70,7 @@ tl::expected<void, std::string> check_apart(const DaemonPaths& paths) {
   const DaemonPaths found{real(paths.state), real(paths.run)};
   if (found.state == found.run)
     return tl::unexpected(paths.run.string() + ": the state folder and the run folder must not be the same");
-  for (const fs::path& own : {found.records(), found.definitions(), found.set_aside()}) {
+  for (const fs::path& own : {found.records(), found.definitions(), found.keys(), found.set_aside()}) {
     if (lies_in(found.run, own))
       return tl::unexpected(paths.run.string() + ": the run folder must not lie in " + own.string() +
                             ", which has domains' records");
@@ -115,7 +115,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   if (!machine) return tl::unexpected(machine.error());
   const auto secrets = open_secrets(*registry, *paths, arguments.new_secret);
   if (!secrets) return tl::unexpected(secrets.error());
-  auto broker = Broker::create(silicon, std::move(*machine), secrets->platform);
+  auto broker = Broker::create(silicon, std::move(*machine));
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
@@ -125,7 +125,8 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   const sigset_t ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   auto vmms = std::make_unique<HostVmms>(vmm, registry->state());
-  Surroundings around{.records = std::make_unique<Registry>(std::move(*registry)), .vmms = std::move(vmms)};
+  Surroundings around{
+      .records = std::make_unique<Registry>(std::move(*registry)), .vmms = std::move(vmms), .secrets = *secrets};
   auto domains =
       Domains::create(*paths, std::move(around), std::move(*sockets), std::move(*broker), std::move(*cgroups));
   if (!domains) return tl::unexpected(domains.error());

@@ -72,6 +72,7 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
     next.text = as.config;
     next.file = as.file;
     next.directory = as.directory;
+    next.machine_keys = next.machine_keys && !config.sgx_platform;  // what a text has said once is not taken back
     return with_room(next);
   }
   if (name_taken(config.name))
@@ -80,6 +81,8 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
         "'" + config.name + "' lives and is not defined: it can be when it has ended; create --persist does both"});
   if (!config.uuid.empty() && uuid_taken(config.uuid))
     return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
+  if (const auto why = keys_.foreign(KeyName::of_domain(config.uuid), as.owner))
+    return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': " + why->message}, why->status));
   Definition made;
   made.uuid = config.uuid.empty() ? new_uuid() : config.uuid;
   made.name = config.name;

@@ -30,6 +30,12 @@ tl::expected<Autostart, std::string> read_autostart(std::string_view word) {
   return static_cast<Autostart>(found - autostart_words.begin());
 }
 
+SgxPlatform platform_of(const DomainConfig& config, const Definition* definition) {
+  if (config.sgx_platform) return *config.sgx_platform;
+  const bool machine = definition != nullptr && definition->machine_keys;
+  return {.keys = machine ? SgxPlatform::Keys::machine : SgxPlatform::Keys::own};
+}
+
 std::string tag_of(const Definition& definition) {
   std::string all;
   // Lengths before the strings: what moves from one to the next makes another tag.
@@ -50,6 +56,7 @@ std::string write_definition(const Definition& definition) {
                     {"text", definition.text},
                     {"file", definition.file},
                     {"directory", definition.directory},
+                    {"machine_keys", definition.machine_keys},
                     {"autostart", name_of(definition.autostart)},
                     {"order", definition.order},
                     {"delay_seconds", definition.delay_seconds}});
@@ -68,6 +75,8 @@ tl::expected<Definition, std::string> read_definition(std::string_view text) {
   fields.text("uuid", definition.uuid).text("name", definition.name).text("text", definition.text);
   fields.text("file", definition.file).text("directory", definition.directory).text("autostart", autostart);
   fields.number("order", definition.order).number("delay_seconds", definition.delay_seconds);
+  definition.machine_keys = version == 1;
+  if (version > 1) fields.boolean("machine_keys", definition.machine_keys);
   if (fields.ok() && !fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return tl::unexpected(fields.error());
   const auto uuid = read_uuid(definition.uuid);

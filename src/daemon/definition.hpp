@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 
 #include "arch/types.hpp"
+#include "config/domain_config.hpp"
 #include "host/owner.hpp"
 
 namespace cloister::toolstack {
@@ -23,8 +24,8 @@ std::string_view name_of(Autostart autostart);
 /// The error says what there is.
 tl::expected<Autostart, std::string> read_autostart(std::string_view word);
 
-/// Of 1, the first.
-inline constexpr u32 definition_version = 1;
+/// 1, of before there were keys of domains' own: `machine_keys`, whatever its text says.
+inline constexpr u32 definition_version = 2;
 
 /// When a domain that is defined starts and ends beside others.
 struct StartTerms {
@@ -40,8 +41,13 @@ struct Definition : StartTerms {
   Owner owner;       ///< with whose rights its files are opened; the groups are those of when its owner last defined it
   std::string text, file,
       directory;  ///< as they came: the configuration, its file's name, the folder for relative paths
+  /// Its platform is "machine" where its text does not say what it is: what its enclaves have sealed is sealed so.
+  bool machine_keys = false;
   bool operator==(const Definition&) const = default;
 };
+
+/// Whose keys a domain has that has EPC. Null: it is not defined.
+SgxPlatform platform_of(const DomainConfig& config, const Definition* definition);
 
 /// Its entity-tag (RFC 9110, 8.8.3), which is another if what its owner wrote is.
 std::string tag_of(const Definition& definition);

@@ -27,6 +27,7 @@ struct Domain {
   std::string unread{};
   std::vector<std::string> differs{};  ///< keys in which it is not what it is defined as
   std::string frames_unknown{};  ///< why it may have frames that the accounts do not have as its own; empty: they do
+  bool keys_unknown = false;     ///< its record does not say which it has
   std::string last_words{};      ///< of the VMM: how it ended, if the kernel told us
   std::string fate{};  ///< for the log, why the daemon ends it: "destroyed", "creation-failed"; empty: it does not
 

@@ -48,6 +48,7 @@ Domains::Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, 
       logs_(std::move(logs)),
       cgroups_(std::move(cgroups)),
       host_memory_(host_memory()),
+      keys_(*around_.records, around_.secrets),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Surroundings around,
@@ -213,6 +214,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.overhead_mib = domain.record.overhead_mib;
   info.cpu_seconds = cpu_seconds_of(domain.pid);
   info.grants = domain.record.grants;
+  info.platform = domain.record.platform;
   info.page = domain.page;
   info.memory = domain.memory;
   const char* const shown = domain.life.shown();
@@ -230,6 +232,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   info.state = "shut off";
   info.owner = defined.definition.owner;
   info.terms = defined.definition;
+  if (!defined.config.epc.empty()) info.platform = platform_of(defined.config, &defined.definition);
   set_wishes(info, defined.config, machine());
   info.start_failed = start_failure(defined.definition);
   if (const auto last = last_ends_.find(info.uuid); last != last_ends_.end()) info.last_end = last->second;

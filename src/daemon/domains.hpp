@@ -25,6 +25,7 @@
 #include "daemon/checked_request.hpp"
 #include "daemon/definitions.hpp"
 #include "daemon/domain.hpp"
+#include "daemon/key_ring.hpp"
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
 #include "daemon/vmm_logs.hpp"
@@ -66,6 +67,7 @@ struct DomainInfo {
   Owner owner;
   Grants grants;
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
+  std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
   StartFailure start_failed;               ///< since the host came up; empty: no such thing
   LastEnd last_end;                        ///< of one that is shut off
@@ -152,6 +154,7 @@ struct Patience {
 struct Surroundings {
   std::unique_ptr<const Records> records;
   std::unique_ptr<const VmmProcesses> vmms;
+  Secrets secrets{};
   Patience patience{};
   LifeObserver observer{};  ///< with the domains' lock; none: nobody looks
 };
@@ -232,6 +235,21 @@ class Domains {
       CLOISTER_REQUIRES(lock_);
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,
                                         const Definition* definition);
+  /// Which uuid a domain gets, and keys if it has EPC, unless somebody else has them.
+  struct Identity {
+    std::string uuid;
+    std::optional<SgxPlatform> platform;
+  };
+  tl::expected<Identity, ApiError> identity_of(const CreateRequest& request, const DomainConfig& config,
+                                               const Definition* definition) const CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> power_on(const Identity& identity, const Owner& owner, const std::string& name)
+      CLOISTER_REQUIRES(lock_);
+  /// What its VMM gets of it; null and none without EPC.
+  struct Platform {
+    Fd keys;
+    vmx::MachineCounters::Pointer counters;
+  };
+  tl::expected<Platform, std::string> platform_for(const DomainRecord& record) const CLOISTER_EXCLUDES(lock_);
   tl::expected<void, ApiError> launch(const Pointer& domain, const OpenImages& images, bool paused);
   tl::expected<ControlClient, std::string> start_vmm(const Pointer& domain, const OpenImages& images);
   void roll_back(const Pointer& domain);
@@ -282,7 +300,6 @@ class Domains {
   struct Handover {
     std::shared_ptr<const DomainPage> page;
     vmx::EpcMemory::Pointer memory;
-    vmx::MachineCounters::Pointer counters;
     Fd log;  ///< where it writes its lines from now on; none: it does not know how
   };
   using Answer = tl::expected<Handover, std::string>;
@@ -314,7 +331,6 @@ class Domains {
   DomainInfo info(const Defined& defined) const CLOISTER_REQUIRES(lock_);
   // Of the broker, what never changes; so is machine().
   const vmx::Backend& silicon() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.silicon(); }
-  const PlatformSecret& platform_secret() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.secret(); }
   MemoryLimit memory_limit() const { return {host_memory_, machine().memory_overcommit}; }
   std::vector<MemoryHolder> memory_holders() const CLOISTER_REQUIRES(lock_);
   std::string name_of(u32 id) const CLOISTER_REQUIRES(lock_);
@@ -336,6 +352,7 @@ class Domains {
   Condition changed_;   ///< a domain is in another state, or all is to end
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
+  KeyRing keys_ CLOISTER_GUARDED_BY(lock_);
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why those that are still to be started could not be the last time, by uuid; the next daemon tries them anew.
   std::map<std::string, std::string> not_yet_ CLOISTER_GUARDED_BY(lock_);

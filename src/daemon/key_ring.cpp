@@ -21,7 +21,7 @@ tl::expected<void, std::string> KeyRing::read() {
   if (!read) return tl::unexpected(read.error());
   records_.tidy(*read);
   for (const KeyFile& file : read->files) {
-    auto key = file.why.empty() ? unwrap_key(file.text, wrap_) : tl::unexpected(file.why);
+    auto key = file.why.empty() ? unwrap_key(file.text, secrets_.wrap) : tl::unexpected(file.why);
     if (key && key->name != file.name)
       key = tl::unexpected("'key': " + to_text(key->name) + ", which is another file's");
     HeldKey held;
@@ -43,7 +43,7 @@ std::string KeyRing::uuid_of(const Owner& owner, const std::string& domain) cons
   constexpr std::string_view label = "uuids of domains";
   std::array<u8, EVP_MAX_MD_SIZE> digest{};
   // Only the host's memory can be at fault.
-  if (::HMAC(EVP_sha256(), wrap_.bytes.data(), static_cast<int>(wrap_.bytes.size()),
+  if (::HMAC(EVP_sha256(), secrets_.wrap.bytes.data(), static_cast<int>(secrets_.wrap.bytes.size()),
              reinterpret_cast<const u8*>(label.data()), label.size(), digest.data(), nullptr) == nullptr)
     std::abort();
   std::array<u8, 16> space{};
@@ -56,14 +56,18 @@ const HeldKey* KeyRing::find(const KeyName& name) const {
   return found == by_name_.end() ? nullptr : &found->second;
 }
 
+std::optional<ApiError> KeyRing::foreign(const KeyName& name, const Owner& owner) const {
+  const HeldKey* const held = find(name);
+  if (held == nullptr || !held->unread.empty() || held->key.owner.user == owner.user) return std::nullopt;
+  return ApiError{409, fmt::format("the key {} is user {}'s", to_text(name), held->key.owner.user)};
+}
+
 std::optional<ApiError> KeyRing::refusal(const KeyName& name, const Owner& owner) const {
   if (const HeldKey* const held = find(name)) {
     if (!held->unread.empty())
       return ApiError{503, fmt::format("the key {}: keys/{}: {}; until it is mended, or erased, no domain can have it",
                                        to_text(name), key_file(name), held->unread)};
-    if (held->key.owner.user != owner.user)
-      return ApiError{409, fmt::format("the key {} is user {}'s", to_text(name), held->key.owner.user)};
-    return std::nullopt;
+    return foreign(name, owner);
   }
   if (by_name_.size() >= most) return ApiError{507, fmt::format("there are {} keys already", most)};
   if (is_master(owner.user, {}, ::geteuid())) return std::nullopt;
@@ -86,9 +90,22 @@ tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, cons
   ++next.power_ons;
   next.last_use = utc_now();
   next.domain = domain;
-  if (auto kept = records_.put_key(name, wrap_key(next, wrap_)); !kept) return tl::unexpected(kept.error());
+  if (auto kept = records_.put_key(name, wrap_key(next, secrets_.wrap)); !kept) return tl::unexpected(kept.error());
   by_name_.insert_or_assign(name, HeldKey{.key = next});
   return next;
+}
+
+/// The boot number is another one at each power-on, also after the state folder was put back from a backup, so that no
+/// version of a page is encrypted twice under one key.
+LaunchKeys KeyRing::launch_keys(const std::string& uuid, const SgxPlatform& platform) const {
+  using Keys = SgxPlatform::Keys;
+  constexpr u64 random_bits = 0xffff'ffff;
+  const DomainKey& own = find(KeyName::of_domain(uuid))->key;
+  LaunchKeys keys{.root = own.key, .paging = own.key, .boot = u64{own.power_ons} << 32};
+  keys.boot |= random_boot_number() & random_bits;
+  if (platform.keys == Keys::group) keys.root = find(KeyName::of_group(platform.group))->key.key;
+  if (platform.keys == Keys::machine) keys.root = secrets_.platform;
+  return keys;
 }
 
 tl::expected<void, std::string> KeyRing::erase(const KeyName& name) {

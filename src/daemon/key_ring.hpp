@@ -16,6 +16,8 @@
 #include "daemon/api_error.hpp"
 #include "daemon/domain_key.hpp"
 #include "daemon/registry.hpp"
+#include "daemon/secrets.hpp"
+#include "protocol/launch.hpp"
 
 namespace cloister::toolstack {
 
@@ -31,7 +33,7 @@ class KeyRing {
   static constexpr std::size_t most = 16384, of_a_user = most / 4;
 
   /// The records must outlive it.
-  KeyRing(const Records& records, const WrapSecret& wrap) : records_(records), wrap_(wrap) {}
+  KeyRing(const Records& records, const Secrets& secrets) : records_(records), secrets_(secrets) {}
 
   /// What an earlier daemon kept. The error is the folder's.
   tl::expected<void, std::string> read();
@@ -41,10 +43,14 @@ class KeyRing {
 
   /// Null: there is none. Until the next change.
   const HeldKey* find(const KeyName& name) const;
+  /// Why it is another user's; nullopt: it is not.
+  std::optional<ApiError> foreign(const KeyName& name, const Owner& owner) const;
   /// Why a domain of this user's can have no such key, be it there or made; nullopt: it can.
   std::optional<ApiError> refusal(const KeyName& name, const Owner& owner) const;
   /// The key for a domain's power-on, which is counted; it is made if there is none. After refusal().
   tl::expected<DomainKey, std::string> power_on(const KeyName& name, const Owner& owner, const std::string& domain);
+  /// What the VMM of a domain is given that has been powered on.
+  LaunchKeys launch_keys(const std::string& uuid, const SgxPlatform& platform) const;
   /// For ever; a file that cannot be understood is set aside. It must be in nobody's use.
   tl::expected<void, std::string> erase(const KeyName& name);
 
@@ -53,7 +59,7 @@ class KeyRing {
 
  private:
   const Records& records_;
-  const WrapSecret wrap_;
+  const Secrets secrets_;
   std::map<KeyName, HeldKey> by_name_;
 };
 

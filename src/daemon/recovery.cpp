@@ -37,6 +37,7 @@ tl::expected<void, std::string> Domains::recover() {
   const auto records = around_.records->read();
   if (!records) return tl::unexpected(records.error());
   around_.records->tidy(*records);
+  if (auto keys = keys_.read(); !keys) return tl::unexpected(keys.error());
   read_definitions();
   host_turns(*records);
   for (const std::string& name : records->strays)
@@ -72,7 +73,10 @@ tl::expected<void, std::string> Domains::recover() {
   // After those whose frames are certain.
   for (const UnreadRecord& unread : records->unread) {
     const Pointer domain = stand_in(unread);
-    if (living(domain->record.uuid) != nullptr) domain->record.uuid.clear();
+    if (living(domain->record.uuid) != nullptr) {
+      domain->record.uuid.clear();
+      domain->keys_unknown = true;
+    }
     if (auto taken = take(domain); !taken) return taken;
   }
   for (auto& [id, answer] : asked_) {
@@ -139,6 +143,8 @@ Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
   domain->record.run = unread.run;
   domain->record.running = true;
   domain->record.charged_mib = unread.charged_mib;
+  domain->record.platform = unread.platform;
+  domain->keys_unknown = !unread.keys_known;
   settle_charge(domain->record, {});
   log(LogLevel::error, "record-unread", {{"file", paths_.record(unread.id).string()}, {"error", unread.why}});
   return domain;
@@ -262,10 +268,11 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     const auto reply = control->request("descriptors", around_.patience.handover);
     if (!reply) return tl::unexpected(reply.error().message);
     const auto& fds = reply->descriptors;
-    if (fds.size() != (pages == 0 ? control_fd::epc : control_fd::epcm + 1))
-      return tl::unexpected(std::string("descriptors are missing"));
+    const std::size_t wanted = pages == 0 ? control_fd::epc : control_fd::epcm + 1;
+    const std::size_t more = fds.size() - wanted;  // an earlier VMM's first one
+    if (more > 1) return tl::unexpected(std::string("descriptors are missing"));
     Handover handed;
-    auto page = DomainPage::adopt(fds[control_fd::page].get());
+    auto page = DomainPage::adopt(fds[more + control_fd::page].get());
     if (!page) return tl::unexpected(page.error());
     handed.page = std::make_shared<const DomainPage>(std::move(*page));
     auto lines = make_log_pipe();
@@ -273,11 +280,8 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     const int theirs[] = {lines->theirs.get()};
     if (control->request(nlohmann::json{{"verb", "log"}}, around_.patience.handover, theirs))
       handed.log = std::move(lines->ours);
-    auto counters = silicon.adopt_counters(fds[control_fd::counters].get());
-    if (!counters) return tl::unexpected(std::string(vmx::name_of(counters.error())));
-    handed.counters = std::move(*counters);
     if (pages == 0) return handed;
-    auto memory = silicon.adopt_epc(fds[control_fd::epc].get(), fds[control_fd::epcm].get(), pages);
+    auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));
     handed.memory = std::move(*memory);
     return handed;
@@ -289,7 +293,6 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
 void Domains::adopt(Domain& domain, Handover handed) {
   domain.memory = std::move(handed.memory);
   domain.page = std::move(handed.page);
-  broker_.adopt_counters(std::move(handed.counters));
   if (handed.log) logs_->add(domain.record.id, domain.record.name, std::move(handed.log));
   happens(domain, LifeEvent::answered);
 }

@@ -59,6 +59,17 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
   return process;
 }
 
+/// nullopt: it has none.
+tl::expected<std::optional<SgxPlatform>, std::string> read_platform(const json& object) {
+  std::string text;
+  JsonFields fields(object);
+  if (!fields.text("sgx_platform", text).ok()) return tl::unexpected(fields.error());
+  if (text.empty()) return std::nullopt;
+  auto platform = read_sgx_platform(text);
+  if (!platform) return tl::unexpected("expected " + platform.error());
+  return std::move(*platform);
+}
+
 }  // namespace
 
 std::string write_record(const DomainRecord& record) {
@@ -77,6 +88,7 @@ std::string write_record(const DomainRecord& record) {
               {"placement", record.placement},
               {"grants", to_json(record.grants)},
               {"package", to_json(record.package)},
+              {"sgx_platform", record.platform ? to_text(*record.platform) : ""},
               {"running", record.running},
               {"run", record.run}};
   if (record.process) object["process"] = to_json(*record.process);
@@ -122,6 +134,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (!fields.ok()) return tl::unexpected(fields.error());
   auto package = read_package_values((*object)["package"]);
   if (!package) return tl::unexpected("'package': " + package.error());
+  // Of before domains had keys of their own.
+  if (version < 6 && !grants->empty()) record.platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};
+  if (version >= 6) {
+    auto platform = read_platform(*object);
+    if (!platform) return tl::unexpected("'sgx_platform': " + platform.error());
+    record.platform = std::move(*platform);
+  }
   record.grants = std::move(*grants);
   record.package = std::move(*package);
   return record;
@@ -141,6 +160,10 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
   JsonFields(*object).text("uuid", uuid);
   unread.uuid = read_uuid(uuid).value_or("");
   if (!unread.uuid.empty()) JsonFields(*object).boolean("persistent", unread.persistent);
+  if (auto platform = read_platform(*object)) {
+    unread.platform = std::move(*platform);
+    unread.keys_known = !unread.uuid.empty();
+  }
   JsonFields(*object).boolean("running", unread.running);
   JsonFields(*object).text("run", unread.run);
   JsonFields(*object).text("name", unread.name);

@@ -25,9 +25,9 @@
 namespace cloister::toolstack {
 
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
-/// `charged_mib`. 4: without `uuid` and `persistent`. What a version lacks is lost if a daemon that knows no more
-/// writes the record anew: a newer one is refused.
-inline constexpr u32 record_version = 5;
+/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. What a version lacks is lost if a daemon
+/// that knows no more writes the record anew: a newer one is refused.
+inline constexpr u32 record_version = 6;
 
 struct DomainRecord {
   u32 id = 0;        ///< 1 to last_owner
@@ -42,6 +42,7 @@ struct DomainRecord {
   std::string placement;                ///< why the EPC is where it is
   Grants grants;
   PackageValues package;                   ///< what its VMM made its package of
+  std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   bool running = false;                    ///< false: being created; its VMM never started the guest
   std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
   std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
@@ -63,8 +64,10 @@ struct UnreadRecord {
   std::optional<ProcessIdentity> process{};
   std::string uuid{}, run{}, name{};  ///< empty: not known
   bool persistent = false;            ///< false: not known, too
-  bool running = true;                ///< true: not known, too
-  u64 charged_mib = 0;                ///< 0: not known
+  std::optional<SgxPlatform> platform{};
+  bool keys_known = false;  ///< by uuid and platform
+  bool running = true;      ///< true: not known, too
+  u64 charged_mib = 0;      ///< 0: not known
 };
 
 struct UnreadDefinition {

@@ -58,6 +58,7 @@ json view(const DomainInfo& domain) {
             {"console", domain.console},
             {"placement", domain.placement},
             {"epc", extents_of(domain.grants)}};
+  if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
   if (domain.terms) {
     view["autostart"] = name_of(domain.terms->autostart);
     view["order"] = domain.terms->order;

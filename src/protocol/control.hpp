@@ -1,7 +1,7 @@
 // The control protocol between the daemon and a VMM: on a SOCK_SEQPACKET socket, one request a packet, one reply each.
 //
 //   {"verb":"hello"}        {"ok":true,"id":…,"name":…,"pid":…,"state":…,"version":1}
-//   {"verb":"descriptors"}  {"ok":true}, with counters and page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
+//   {"verb":"descriptors"}  {"ok":true}, with the page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
 //   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
 //   {"verb":"pause"}, …     what is asked of the guest: the rows of verbs/guest_verbs.hpp, with their arguments
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
@@ -27,9 +27,10 @@ namespace cloister::toolstack {
 
 inline constexpr u32 control_version = 1;
 
-/// Of the descriptors in the reply to `descriptors`.
+/// Of the descriptors in the reply to `descriptors`. Those of an earlier VMM begin with one more, of counters that all
+/// domains shared.
 namespace control_fd {
-inline constexpr std::size_t counters = 0, page = 1, epc = 2, epcm = 3;
+inline constexpr std::size_t page = 0, epc = 1, epcm = 2;
 }
 
 /// halted and crashed: the guest has ended so, and the configuration preserves the domain. suspended: to RAM, by its

@@ -5,6 +5,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "machine/platform_secret.hpp"
 #include "plan/package_values.hpp"
 
 namespace cloister::toolstack {
@@ -18,12 +19,19 @@ inline constexpr int kernel = 6;     ///< regular file
 inline constexpr int ramdisk = 7;    ///< regular file, if the configuration has one
 inline constexpr int epc = 8;        ///< EpcMemory's pages, if the domain has EPC
 inline constexpr int epcm = 9;       ///< EpcMemory's EPCM, if the domain has EPC
-inline constexpr int counters = 10;  ///< MachineCounters
+inline constexpr int counters = 10;  ///< MachineCounters, if the domain has EPC
 inline constexpr int page = 11;      ///< DomainPage
-inline constexpr int secret = 12;    ///< memfd with the platform's root secret, 32 bytes
+inline constexpr int keys = 12;      ///< memfd with LaunchKeys' two secrets, if the domain has EPC
 inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
 inline constexpr int first = message, last = root;
 }  // namespace launch_fd
+
+/// The secrets of a domain's virtual platform: all that its VMM is ever given.
+struct LaunchKeys {
+  Secret root{};    ///< of REPORT, SEAL, provisioning and launch keys; others of the domain's group have it, too
+  Secret paging{};  ///< of the key that pages are evicted with; nobody else has it
+  u64 boot = 0;     ///< of its counters
+};
 
 struct LaunchMessage {
   u32 id = 0;

@@ -3,7 +3,6 @@
 
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
-#include "machine/platform_secret.hpp"
 
 namespace cloister::toolstack {
 
@@ -13,23 +12,25 @@ using Failed = tl::unexpected<Diagnostic>;
 
 Failed failed(std::string why) { return Failed(Diagnostic{{}, std::move(why)}); }
 
-tl::expected<PlatformSecret, std::string> read_secret() {
-  PlatformSecret secret;
-  const auto bytes = read_within(launch_fd::secret, secret.size());
-  if (!bytes || bytes->size() != secret.size()) return tl::unexpected(std::string("no platform secret"));
-  std::copy(bytes->begin(), bytes->end(), secret.begin());
-  return secret;
+/// The domain's virtual platform; one without EPC has none.
+tl::expected<void, std::string> take_platform(const vmx::Backend& silicon, vmx::Package::Config& machine) {
+  LaunchKeys keys;
+  const auto bytes = read_within(launch_fd::keys, keys.root.size() + keys.paging.size());
+  if (!bytes || bytes->size() != keys.root.size() + keys.paging.size()) return tl::unexpected(std::string("no keys"));
+  std::copy_n(bytes->begin(), keys.root.size(), keys.root.begin());
+  std::copy_n(bytes->begin() + keys.root.size(), keys.paging.size(), keys.paging.begin());
+  machine.root_secret = keys.root;
+  machine.paging_secret = keys.paging;
+  const auto counters = silicon.adopt_counters(launch_fd::counters);
+  if (!counters) return tl::unexpected(std::string("the domain's counters: ") + name_of(counters.error()));
+  machine.counters = *counters;
+  return {};
 }
 
 tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& silicon, const LaunchMessage& launch) {
   vmx::Package::Config machine = package_config(launch.package, launch.grants);
-  const auto secret = read_secret();
-  if (!secret) return tl::unexpected(secret.error());
-  machine.root_secret = *secret;
-  const auto counters = silicon.adopt_counters(launch_fd::counters);
-  if (!counters) return tl::unexpected(std::string("the machine's counters: ") + name_of(counters.error()));
-  machine.counters = *counters;
   if (const u64 pages = pages_of(launch.grants); pages != 0) {
+    if (auto taken = take_platform(silicon, machine); !taken) return tl::unexpected(taken.error());
     const auto memory = silicon.adopt_epc(launch_fd::epc, launch_fd::epcm, pages);
     if (!memory) return tl::unexpected(std::string("the domain's EPC: ") + name_of(memory.error()));
     machine.memory = *memory;

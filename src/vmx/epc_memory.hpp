@@ -50,7 +50,7 @@ class EpcMemory {
   virtual tl::expected<std::unique_ptr<diagnostics::Observer>, MemoryError> observe() const = 0;
 };
 
-/// What the platform counts from its power-on, for all processes of a machine: enclave ids, versions of evicted pages.
+/// What a platform counts from its power-on, for all processes that it is: enclave ids, versions of evicted pages.
 /// With the boot number they never repeat, so neither does a paging key with a version, nor a report KEYID with another
 /// boot's (SDM vol. 3D, 38.3 ECREATE and EWB, table 38-64). Several processes draw from it at the same time.
 class MachineCounters {

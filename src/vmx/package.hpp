@@ -46,10 +46,13 @@ class Package {
     /// with the package. A section for which there is no memory is not there, and CPUID does not list it. Whoever
     /// adopts the memory gives the same sections in the same order.
     EpcMemory::Pointer memory = nullptr;
-    /// The machine's, which brings its boot number. Null: private ones of `boot`.
+    /// The platform's, which bring its boot number. Null: private ones of `boot`.
     MachineCounters::Pointer counters = nullptr;
     /// What every key of the platform is derived from; random at its first start, and kept secret.
     std::array<u8, 32> root_secret{};
+    /// What the key of evicted pages alone is derived from. Packages with one root verify each other's reports, and
+    /// must not evict under one key unless they share `counters`, too. None: the root.
+    std::optional<std::array<u8, 32>> paging_secret = std::nullopt;
     u64 boot = 0;  ///< without `counters`: differs from one power-on to the next
     /// CPUSVN as the package powered on: that of the microcode which firmware loaded, in no component beyond that of
     /// the microcode which runs. None: the same one runs.

@@ -472,9 +472,24 @@ def secret(machine):
     m.kill()
     wrap = m.state / "wrap-secret"
     assert wrap.stat().st_mode & 0o777 == 0o600 and wrap.read_bytes() != kept
+    kept = wrap.read_bytes()
     wrap.unlink()
+    refused(m, ["wrap-secret: it is missing", "--new-secret"])
+    wrap.write_bytes(kept)
+    wrap.chmod(0o600)
     m.start()
-    assert len(wrap.read_bytes()) == len(kept)
+    key = f"{m.domains()['one']['uuid']}.json"
+    assert os.listdir(m.state / "keys") == [key]
+    # What nobody can decrypt any more is set aside, and the domain goes on.
+    m.kill()
+    wrap.unlink()
+    process = subprocess.Popen([*m.command(), "--new-secret"], stderr=subprocess.DEVNULL)
+    wait_until(lambda: wrap.exists() and len(wrap.read_bytes()) == len(kept), "a new secret")
+    process.kill()
+    process.wait()
+    assert wrap.read_bytes() != kept and (m.state / "set-aside" / key).exists() and os.listdir(m.state / "keys") == []
+    m.start()
+    assert m.domains()["one"]["state"] == "running"
 
 
 CASES = {"full-disk": full_disk, "strangers": strangers, "leftovers": leftovers, "foreign": foreign, "two-daemons": two_daemons,

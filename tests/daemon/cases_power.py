@@ -66,14 +66,16 @@ def ask(m, method, path, body=None, headers=None):
 
 
 def power_cuts_defined(machine):
-    """From the first start of a version that knows definitions on: domains that are defined, edited, started, ended, renamed
+    """From the first start of a version that knows definitions and keys on: domains that are defined, edited, started, ended, renamed
     and undefined, autostart words, a host that goes down, and one that comes up."""
     m = machine(MACHINE, record)
     before = kept(m)
     m.kill()
     (m.state / "definitions").rmdir()
     (m.state / "host.json").unlink()
-    story = Story(m, before)
+    (m.state / "keys").rmdir()
+    (m.state / "wrap-secret").unlink()
+    story = Story(m, replace(before, wrap=None))
 
     def define(name, memory, **headers):
         return ask(m, "PUT", f"/v1/domains/{name}", {"config": text_of(m, name, memory), "file": f"{name}.cfg"}, headers)

@@ -30,7 +30,8 @@ def rewrite(m, name, change):
 
 def first_version(record):
     """As it was before records had a version."""
-    for member in ("version", "process", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent"):
+    for member in ("version", "process", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent",
+                   "sgx_platform"):
         record.pop(member, None)
 
 
@@ -112,7 +113,7 @@ def old_records(machine):
     found = m.domains()
     assert set(found) == {"alive"} and found["alive"]["state"] == "running", found
     assert found["alive"]["epc"] == alive["epc"] and found["alive"]["pid"] == alive["pid"], found
-    assert records(m)["alive"]["version"] == 5 and records(m)["alive"]["process"]["pid"] == alive["pid"]
+    assert records(m)["alive"]["version"] == 6 and records(m)["alive"]["process"]["pid"] == alive["pid"]
     m.check_settled(["alive"])
 
     # Without its socket nothing proves its death as long as there are such processes.

@@ -183,7 +183,7 @@ class Machine:
             return seen
 
     def descriptors(self, name):
-        """Descriptors that the VMM holds: counters, page, EPC, EPCM."""
+        """Descriptors that the VMM holds: page, EPC, EPCM."""
         path = Path(self.domains()[name]["console"]).with_name("control.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
             control.settimeout(PATIENCE)
@@ -196,7 +196,7 @@ class Machine:
     def epc_contents(self, name):
         """The bytes of the domain's EPC and of its EPCM, as the machine's memory has them."""
         contents, descriptors = [], self.descriptors(name)
-        for descriptor in descriptors[2:]:
+        for descriptor in descriptors[1:]:
             with mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ) as memory:
                 contents.append(memory[:])
         for descriptor in descriptors:

@@ -39,6 +39,8 @@ class Kept:
     next_id: int = 1
     withdrawn: tuple = ()
     secret: object = None  # None: any, since there was none
+    wrap: object = None  # likewise
+    keys: frozenset = frozenset()  # their files' names
     set_aside: tuple = ()
     definitions: frozenset = frozenset()  # as JSON
     ran: frozenset = frozenset()  # names of those that live, or did when the host was said to go down
@@ -55,15 +57,19 @@ def kept(m):
     noted = json.loads((m.state / "host.json").read_text())["ran"]
     return Kept(
         next_id_of(machine.read_bytes() if machine.exists() else None), tuple(m.get("/v1/epc")["withdrawn"]),
-        (m.state / "platform-secret").read_bytes(), tuple(sorted(os.listdir(aside))) if aside.exists() else (),
+        (m.state / "platform-secret").read_bytes(), (m.state / "wrap-secret").read_bytes(),
+        frozenset(os.listdir(m.state / "keys")), tuple(sorted(os.listdir(aside))) if aside.exists() else (),
         frozenset(json.dumps(m.get(f"/v1/domains/{domain['uuid']}/definition"), sort_keys=True) for domain in shown),
         frozenset(domain["name"] for domain in shown if domain["id"] or domain["uuid"] in noted))
 
 
 def check_kept(found, choices, where, but=()):
-    """Each part is that of one of them; of numbers that are given, any between."""
+    """Each part is that of one of them; of numbers that are given, any between; and no key of all of them is lost."""
     for part, value in vars(found).items():
         allowed = {getattr(one, part) for one in choices}
+        if part == "keys":
+            assert frozenset.intersection(*allowed) <= value, (where, part, value, allowed)
+            continue
         if part == "next_id":
             allowed = range(min(allowed), max(allowed) + 1)
         assert part in but or value in allowed or None in allowed, (where, part, value, allowed)

@@ -49,6 +49,10 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vm
     return tl::unexpected(
         Diagnostic{read->config.position_of("epc_min"),
                    "'epc_min': EPC that is paged cannot be rendered; expected as much as 'epc', or no 'epc_min'"});
+  if (const auto& platform = read->config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
+    return tl::unexpected(Diagnostic{read->config.position_of("sgx_platform"),
+                                     "'sgx_platform': keys of a domain's own, or of a group's, cannot be rendered; "
+                                     "expected \"machine\", or no 'sgx_platform'"});
   auto domain = vm::from_config(read->config, silicon);
   if (!domain) return tl::unexpected(domain.error());
   return vm::ReadVm{std::move(*domain), std::move(read->warnings)};

@@ -113,7 +113,7 @@ struct Wrong {
 };
 const std::vector<Wrong>& wrong() {
   static const std::vector<Wrong> all{
-      {"a newer version", {{"version", 2}}, "'version': 2, of which this daemon knows 1 to 1"},
+      {"a newer version", {{"version", 3}}, "'version': 3, of which this daemon knows 1 to 2"},
       {"no version", {{"version", nullptr}}, "'version'"},
       {"a uuid that leaves the folder", {{"uuid", "../../etc/passwd"}}, "'uuid': expected a uuid"},
       {"a uuid in upper case", {{"uuid", "3BA1B3D8-52A4-4F2C-9B1E-0D5B8D0C4A10"}}, "'uuid': expected a uuid"},

@@ -1,12 +1,14 @@
 // One thread, which takes one request after the other.
 #include "unit/daemon/fake_vmm.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "host/packet.hpp"
@@ -14,6 +16,7 @@
 #include "protocol/control.hpp"
 #include "protocol/domain_page.hpp"
 #include "protocol/launch.hpp"
+#include "silicon/backend.hpp"
 
 namespace cloister::tests {
 
@@ -33,6 +36,7 @@ class FakeVmm {
 
   int run() {
     if (word_ == "dies") return by_itself;
+    tell_keys();
     if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
     while (!status_) serve();
     return *status_;
@@ -44,6 +48,19 @@ class FakeVmm {
     const std::size_t at = config.find(start);
     if (at == std::string::npos) return {};
     return config.substr(at + start.size(), config.find('\n', at) - at - start.size());
+  }
+
+  void tell_keys() const {
+    std::ofstream to(keys_file(launch_.file, launch_.name));
+    const auto secrets = read_within(launch_fd::keys, longest_own);
+    const auto counters = silicon::backend().adopt_counters(launch_fd::counters);
+    if (!secrets || !counters) {
+      to << (secrets || counters ? "half" : "none");
+      return;
+    }
+    for (std::size_t i = 0; i < secrets->size(); ++i)
+      to << (i == sizeof(Secret) ? " " : "") << fmt::format("{:02x}", (*secrets)[i]);
+    to << ' ' << (*counters)->boot();
   }
 
   void serve() {
@@ -113,7 +130,8 @@ class FakeVmm {
 
   bool hand_over(const Fd& to) {
     if (std::filesystem::exists(mute_file(launch_.file))) return false;
-    std::vector<int> descriptors{launch_fd::counters, launch_fd::page};
+    std::vector<int> descriptors{launch_fd::page};
+    if (word_ == "older") descriptors.insert(descriptors.begin(), launch_fd::counters);
     if (!launch_.grants.empty()) descriptors.insert(descriptors.end(), {launch_fd::epc, launch_fd::epcm});
     return send_packet(to.get(), {{"ok", true}}, descriptors).has_value();
   }

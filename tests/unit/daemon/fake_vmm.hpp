@@ -10,6 +10,12 @@ namespace cloister::tests {
 /// whoever asks for its descriptors.
 inline std::string mute_file(const std::string& config_file) { return config_file + ".mute"; }
 
+/// Where a VMM says, in the order of LaunchKeys, what it was given: two secrets in hexadecimal and the boot number of
+/// its counters, or "none".
+inline std::string keys_file(const std::string& config_file, const std::string& domain) {
+  return config_file + "." + domain + ".keys";
+}
+
 /// Whether this process was started as a VMM.
 bool is_vmm(const char* title);
 /// The exit status.

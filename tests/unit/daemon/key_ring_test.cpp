@@ -93,7 +93,7 @@ class Ring : public testing::Test {
   fs::path file(const KeyName& name) const { return paths().keys() / key_file(name); }
 
   KeyRing ring() const {
-    KeyRing keys(registry_, wrap);
+    KeyRing keys(registry_, {.platform = {}, .wrap = wrap});
     EXPECT_TRUE(keys.read());
     return keys;
   }
@@ -187,7 +187,7 @@ TEST_F(Ring, OtherFilesStayAndUnfinishedOnesGo) {
 }
 
 TEST_F(Ring, UuidsAreOfOwnerNameAndState) {
-  const KeyRing keys = ring(), elsewhere(registry_, other_wrap);
+  const KeyRing keys = ring(), elsewhere(registry_, {.platform = {}, .wrap = other_wrap});
   EXPECT_EQ(keys.uuid_of(alice, "web"), ring().uuid_of(alice, "web"));
   EXPECT_EQ(keys.uuid_of(alice, "web")[14], '5') << "a name's uuid is of version 5";
   const std::set<std::string> all{keys.uuid_of(alice, "web"), keys.uuid_of(alice, "db"), keys.uuid_of(bob, "web"),
@@ -229,7 +229,7 @@ TEST_F(SecretsTest, AreMadeOnceAndAreTwo) {
 TEST_F(SecretsTest, OneThatIsMissingBesideKeysIsRefused) {
   const auto first = open();
   ASSERT_TRUE(first);
-  KeyRing keys(registry_, first->wrap);
+  KeyRing keys(registry_, *first);
   ASSERT_TRUE(keys.power_on(name_, alice, "web"));
   for (const SecretFile& which : {platform_secret_file, wrap_secret_file}) {
     SCOPED_TRACE(which.name);

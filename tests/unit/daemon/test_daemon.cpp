@@ -53,13 +53,14 @@ tl::expected<void, std::string> TestDaemon::start() {
   if (!kept) return tl::unexpected(kept.error());
   auto sockets = SocketFolders::open(run->get(), paths.run, Making::missing);
   if (!sockets) return tl::unexpected(sockets.error());
-  auto broker = Broker::create(silicon, machine, fixed_platform_secret());
+  auto broker = Broker::create(silicon, machine);
   if (!broker) return tl::unexpected(broker.error());
   auto cgroups = DomainCgroups::open(cgroup, folder);
   if (!cgroups) return tl::unexpected(cgroups.error());
   auto vmms = std::make_unique<FaultyVmms>(kept->state(), faults, sight);
   Surroundings around{.records = std::make_unique<FaultyRecords>(std::move(*kept), faults),
                       .vmms = std::move(vmms),
+                      .secrets = {fixed_platform_secret(), {{1}}},
                       .patience = patience,
                       .observer = [this](LifeState from, LifeEvent event) {
                         const std::scoped_lock held(lock_);

@@ -78,7 +78,7 @@ const Way ways[] = {
      {died, cleaned},
      [](TestDaemon& daemon) {
        begin(daemon);
-       daemon.faults.fail(3);
+       daemon.faults.fail(4);
        EXPECT_FALSE(daemon.add("a"));
      }},
     {"Refused",

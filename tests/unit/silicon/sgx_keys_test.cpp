@@ -132,5 +132,17 @@ TEST(SgxPlatformKeys, PaddingIsTheManualsConstant) {
   EXPECT_TRUE(std::equal(tail.begin(), tail.end(), p.begin() + 332, p.end()));
 }
 
+TEST(SgxPlatformKeys, MembersOfAGroupShareAllButThePagingKey) {
+  constexpr RootSecret one{1}, other{2};
+  const PlatformKeys alone(root, 1), first(root, one, 1), second(root, other, 1), again(root, one, 2);
+  for (const PlatformKeys* const keys : {&first, &second, &again}) {
+    EXPECT_EQ(keys->derive({.keyname = 4}), alone.derive({.keyname = 4}));
+    EXPECT_EQ(keys->ownerepoch(), alone.ownerepoch());
+    EXPECT_EQ(keys->seal_fuses(), alone.seal_fuses());
+    EXPECT_EQ(keys->cpusvn(), alone.cpusvn());
+  }
+  EXPECT_EQ(std::set({alone.paging_key(), first.paging_key(), second.paging_key(), again.paging_key()}).size(), 4u);
+}
+
 }  // namespace
 }  // namespace cloister::silicon

@@ -25,6 +25,7 @@ TEST(Config, TheLeastFileHasTheDefaultsThatTheDocumentationGives) {
   EXPECT_THAT(read.warnings, IsEmpty());
   EXPECT_EQ(config.name, "d");
   EXPECT_EQ(config.uuid, "");
+  EXPECT_EQ(config.sgx_platform, std::nullopt);
   EXPECT_EQ(config.kernel, "k");
   EXPECT_EQ(config.memory_mib, 512u);
   EXPECT_EQ(config.vcpus, 1u);
@@ -208,6 +209,13 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"epc = 64\nvcpus = 9\nepc_min = 1", 5, 11, {"'epc_min'", "found 1 MiB", "at least 2"}},
       {"epc = 1048576\nepc_min = 2048", 4, 11, {"'epc_min'", "found 2048 MiB", "at least 2049"}},
       {"epc = ['size=1', 'size=1']\nepc_min = 1", 4, 11, {"'epc_min'", "several sections"}},
+      {"sgx_platform = 'none'",
+       3,
+       16,
+       {"'sgx_platform'", "found \"none\"", "\"private\", \"machine\" or \"group:NAME\""}},
+      {"sgx_platform = 'group:'", 3, 16, {"'sgx_platform'", "\"group:NAME\""}},
+      {"sgx_platform = 'group:../x'", 3, 16, {"'sgx_platform'", "\"group:NAME\""}},
+      {"sgx_platform = 1", 3, 16, {"'sgx_platform'"}},
       {"vcpus = 17", 3, 9, {"found 17", "a number from 1 to 16"}},
       {"vcpus = 0", 3, 9, {"found 0"}},
       {"type = 'hvm'", 3, 8, {"found \"hvm\"", "expected \"pvh\""}},

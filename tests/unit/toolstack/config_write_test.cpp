@@ -31,6 +31,7 @@ const Sample samples[] = {
     {"lehash", '"' + std::string(62, '0') + "a1\""},
     {"lewr", "0"},
     {"sgx_provision", "1"},
+    {"sgx_platform", R"("group:db")"},
     {"localtime", "1"},
     {"rtc_timeoffset", R"("-3600")"},
     {"on_poweroff", R"("preserve")"},

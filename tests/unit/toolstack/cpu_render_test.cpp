@@ -93,6 +93,14 @@ TEST(CpuRender, PagedEpcIsAnErrorWhereItStands) {
   EXPECT_EQ(render("qemu", folder.write("d.cfg", least + "epc_min = 64\n")).status, 0);
 }
 
+TEST(CpuRender, KeysOfADomainsOwnAreAnErrorWhereTheyStand) {
+  const Folder folder;
+  const Ran ran = render("qemu", folder.write("d.cfg", least + "sgx_platform = 'group:db'\n"), true);
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.err, HasSubstr("d.cfg:5:16: 'sgx_platform'"));
+  EXPECT_EQ(render("qemu", folder.write("d.cfg", least + "sgx_platform = 'machine'\n")).status, 0);
+}
+
 TEST(CpuRender, WarnsOfWhatItIgnores) {
   const Folder folder;
   const Ran ran = render("xl", folder.write("d.cfg", least + "vif = ['bridge=br0']\n"));

@@ -238,6 +238,17 @@ TEST_F(QemuBackend, RefusesALaunchHashThatTheGuestMayNotWrite) {
   EXPECT_EQ(run(config), exit_status::powered_off);
 }
 
+TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {
+  DomainConfig config = domain();
+  config.sgx_platform = SgxPlatform{};
+  config.where["sgx_platform"] = {5, 16};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:5:16: 'sgx_platform': "), HasSubstr("--backend=software")));
+  config.sgx_platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};
+  fake_qemu(shuts_down("guest-shutdown"));
+  EXPECT_EQ(run(config), exit_status::powered_off);
+}
+
 TEST_F(QemuBackend, RefusesAFeatureThatQemuHasNoWordFor) {
   DomainConfig config = domain();
   config.silicon = "sapphire-rapids";

@@ -7,7 +7,8 @@ namespace cloister::silicon {
 
 PackageImpl::PackageImpl(Config config)
     : config_(std::move(config)),
-      keys_(config_.root_secret, config_.boot, std::static_pointer_cast<MachineCounters>(config_.counters)) {
+      keys_(config_.root_secret, config_.paging_secret.value_or(config_.root_secret), config_.boot,
+            std::static_pointer_cast<MachineCounters>(config_.counters)) {
   if (config_.cpusvn) keys_.power_on(*config_.cpusvn);
   config_.features.sgx = implemented(config_.features.sgx);
   if (!config_.features.has_sgx()) config_.epc = {};

@@ -57,16 +57,17 @@ class Packed {
 
 }  // namespace
 
-PlatformKeys::PlatformKeys(const RootSecret& root, u64 own_boot, MachineCounters::Pointer counters)
-    : PlatformKeys(root, counters != nullptr ? counters->boot() : own_boot) {
+PlatformKeys::PlatformKeys(const RootSecret& root, const RootSecret& paging, u64 own_boot,
+                           MachineCounters::Pointer counters)
+    : PlatformKeys(root, paging, counters != nullptr ? counters->boot() : own_boot) {
   counters_ = std::move(counters);
 }
 
-PlatformKeys::PlatformKeys(const RootSecret& root, u64 boot)
+PlatformKeys::PlatformKeys(const RootSecret& root, const RootSecret& paging, u64 boot)
     : master_(half(labelled(root, "master", 0))),
       ownerepoch_(half(labelled(root, "owner epoch", 0))),
       seal_fuses_(half(labelled(root, "seal fuses", 0))),
-      paging_key_(half(labelled(root, "paging", boot))),
+      paging_key_(half(labelled(paging, "paging", boot))),
       report_keyid_(labelled(root, "report keyid", boot)) {}
 
 arch::Bytes16 PlatformKeys::derive(const KeyDependencies& d) const {

@@ -1,7 +1,7 @@
 // The platform's secrets and counters: what EGETKEY, EREPORT, EINIT and EWB derive from (SDM vol. 3D, table 38-64, and
 // 37).
 //
-// All come from one root secret. Nothing here is ever printed.
+// All come from one root secret, but for the paging key, which may have one of its own. Nothing here is ever printed.
 #pragma once
 
 #include <algorithm>
@@ -40,10 +40,11 @@ class PlatformKeys {
   /// Security version numbers of the microcode that runs, one a component: the first is its own.
   static constexpr arch::Bytes16 microcode{1};
 
-  /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it. `counters`
-  /// are the machine's and bring their own boot number; null: private ones.
-  PlatformKeys(const RootSecret& root, u64 boot, MachineCounters::Pointer counters);
-  PlatformKeys(const RootSecret& root, u64 boot);
+  /// `boot` distinguishes one power-on from another: the paging key and the report KEYID follow from it. `paging`: what
+  /// the paging key comes from. `counters` bring their own boot number; null: private ones.
+  PlatformKeys(const RootSecret& root, const RootSecret& paging, u64 boot, MachineCounters::Pointer counters);
+  PlatformKeys(const RootSecret& root, const RootSecret& paging, u64 boot);
+  PlatformKeys(const RootSecret& root, u64 boot) : PlatformKeys(root, root, boot) {}
 
   /// A 128-bit key: AES-CMAC, under a key that only this platform has, of the dependencies in the order of their
   /// declaration, little-endian and without gaps.

@@ -1,0 +1,73 @@
+// Whose keys a domain has: its uuid's, of which a group's or the machine's may stand in for all but the paging key.
+#include "daemon/domains.hpp"
+#include "host/memfd.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+std::vector<KeyName> names_of(const std::string& uuid, const std::optional<SgxPlatform>& platform) {
+  std::vector<KeyName> names;
+  if (platform) names.push_back(KeyName::of_domain(uuid));
+  if (platform && platform->keys == SgxPlatform::Keys::group) names.push_back(KeyName::of_group(platform->group));
+  return names;
+}
+
+}  // namespace
+
+tl::expected<Domains::Identity, ApiError> Domains::identity_of(const CreateRequest& request, const DomainConfig& config,
+                                                               const Definition* definition) const {
+  Identity identity;
+  // As it is now: what it is started from may be older.
+  const Defined* const defined = definition == nullptr ? nullptr : definitions_.with_uuid(definition->uuid);
+  if (!config.epc.empty()) identity.platform = platform_of(config, defined == nullptr ? nullptr : &defined->definition);
+  const auto refuse = [&](const char* key, ApiError why) {
+    return tl::unexpected(in_config(request.file, {config.position_of(key), std::move(why.message)}, why.status));
+  };
+  identity.uuid = definition != nullptr ? definition->uuid : config.uuid;
+  if (identity.uuid.empty()) {
+    identity.uuid = keys_.uuid_of(request.owner, config.name);
+    // One of another name: it was renamed, or says that it has this uuid.
+    if (uuid_taken(identity.uuid)) {
+      if (identity.platform)
+        return refuse("name", {409, "another domain has the uuid " + identity.uuid + ", and with it the keys, of '" +
+                                        config.name + "': expected another name, or a 'uuid'"});
+      identity.uuid = new_uuid();
+    }
+  }
+  if (const auto why = keys_.foreign(KeyName::of_domain(identity.uuid), request.owner)) return refuse("uuid", *why);
+  for (const KeyName& name : names_of(identity.uuid, identity.platform)) {
+    if (const auto why = keys_.refusal(name, request.owner))
+      return refuse(name.kind == KeyName::Kind::group ? "sgx_platform" : "uuid", *why);
+  }
+  return identity;
+}
+
+tl::expected<void, std::string> Domains::power_on(const Identity& identity, const Owner& owner,
+                                                  const std::string& name) {
+  for (const KeyName& key : names_of(identity.uuid, identity.platform)) {
+    if (const auto on = keys_.power_on(key, owner, name); !on) return tl::unexpected(on.error());
+  }
+  return {};
+}
+
+tl::expected<Domains::Platform, std::string> Domains::platform_for(const DomainRecord& record) const {
+  Platform platform;
+  if (!record.platform) return platform;
+  LaunchKeys keys;
+  {
+    const MutexLock held(lock_);
+    keys = keys_.launch_keys(record.uuid, *record.platform);
+  }
+  std::array<u8, sizeof keys.root + sizeof keys.paging> secrets{};
+  std::copy(keys.paging.begin(), keys.paging.end(), std::copy(keys.root.begin(), keys.root.end(), secrets.begin()));
+  platform.keys = sealed_memfd("cloister-keys", secrets);
+  if (!platform.keys) return tl::unexpected(std::string("no memory for the domain's keys"));
+  auto counters = silicon().create_counters(keys.boot);
+  if (!counters) return tl::unexpected(std::string("the domain's counters: ") + vmx::name_of(counters.error()));
+  platform.counters = std::move(*counters);
+  return platform;
+}
+
+}  // namespace cloister::toolstack
