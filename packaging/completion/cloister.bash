@@ -1,5 +1,5 @@
-# Bash completion of cloister. Verbs, options and what follows them are what the program's --help lists; domains' names
-# are the daemon's.
+# Bash completion of cloister. Verbs, options and what follows them are what the program's --help lists; names of domains
+# and of keys are the daemon's.
 
 # _cloister_read_help WORD...: into the caller's subcommands, positionals and options, and into value_of the kind of
 # value of each option that takes one.
@@ -27,6 +27,10 @@ _cloister_domains() {
   cloister ${1:+--run "$1"} list --all --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
 }
 
+_cloister_keys() {
+  cloister ${1:+--run "$1"} keys --json 2>/dev/null | sed -n 's/^ *"key": "\(.*\)",\{0,1\}$/\1/p'
+}
+
 # _cloister_value KIND VERB RUN CURRENT: the values of a kind, which is what --help says of an option or a positional.
 _cloister_value() {
   local members
@@ -36,6 +40,7 @@ _cloister_value() {
       members=${members%%"}"*}
       compgen -W "${members//,/ }" -- "$4"
       ;;
+    KEY*) compgen -W "$(_cloister_keys "$3")" -- "$4" ;;
     DOMAIN*) compgen -W "$(_cloister_domains "$3")" -- "$4" ;;
     'FILE TEXT'*)
       if [[ $2 == cpu ]]; then

@@ -115,14 +115,23 @@ Answer<Reply> Api::put(const std::string& path, const Json& body, const std::str
   return request_json("PUT", path, body, if_match);
 }
 
-std::string domain_path(const std::string& domain, const std::string& below) {
-  std::string path = "/v1/domains/";
-  for (const char c : domain) {
+namespace {
+
+std::string path_of(std::string path, const std::string& variable) {
+  for (const char c : variable) {
     const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
                        std::string_view("-._~").find(c) != std::string_view::npos;
     path += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<u8>(c));
   }
-  return path + below;
+  return path;
 }
+
+}  // namespace
+
+std::string domain_path(const std::string& domain, const std::string& below) {
+  return path_of("/v1/domains/", domain) + below;
+}
+
+std::string key_path(const std::string& key) { return path_of("/v1/keys/", key); }
 
 }  // namespace cloister::toolstack::client

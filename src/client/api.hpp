@@ -75,5 +75,6 @@ class Api {
 
 /// The path of a domain's resource. A name may hold what a URL may not.
 std::string domain_path(const std::string& domain, const std::string& below = "");
+std::string key_path(const std::string& key);
 
 }  // namespace cloister::toolstack::client

@@ -39,7 +39,8 @@ int create(const Common& common, const CreateArguments& arguments);
 /// What stands in a file is kept, and checked as for create(); start() then needs no file.
 int define(const Common& common, const std::string& file);
 int start(const Common& common, const std::string& domain, bool paused, bool console);
-int undefine(const Common& common, const std::string& domain);
+/// keys: its own are erased.
+int undefine(const Common& common, const std::string& domain, bool keys = false);
 /// In the user's editor. A text that is wrong leaves the old one, and can be edited again; one that is given up is kept
 /// in a file whose name is said.
 int edit(const Common& common, const std::string& domain);
@@ -57,6 +58,11 @@ int ask(const Common& common, const std::string& domain, const GuestVerbRow& ver
         const nlohmann::ordered_json& arguments = nlohmann::ordered_json::object(), bool wait = false);
 int destroy(const Common& common, const std::string& domain);
 int rename(const Common& common, const std::string& domain, const std::string& name);
+/// The keys of domains and of groups, by which user and domain they were used last, and by which they are.
+int keys(const Common& common);
+int erase_key(const Common& common, const std::string& key);
+/// to: "private", of a domain that has the machine's since an earlier version defined it.
+int move_keys(const Common& common, const std::string& domain, const std::string& to);
 int sgx_info(const Common& common);
 int sgx_list(const Common& common);
 int top(const Common& common, const TopArguments& arguments);

@@ -20,11 +20,13 @@ int define(const Common& common, const std::string& file) {
   return common.json ? print_json(answer->body) : report_defined(*answer);
 }
 
-int undefine(const Common& common, const std::string& domain) {
-  const auto answer = Api(common.run_folder).remove(domain_path(domain, "/definition"));
+int undefine(const Common& common, const std::string& domain, bool keys) {
+  const auto answer =
+      Api(common.run_folder).remove(domain_path(domain, keys ? "/definition?keys=true" : "/definition"));
   if (!answer) return report(answer.error());
   if (common.json) return print_json(*answer);
-  spdlog::info("cloister: {} is not defined any more", answer->value("name", domain));
+  spdlog::info("cloister: {} is not defined any more{}", answer->value("name", domain),
+               keys ? ", and its keys are erased" : "");
   return 0;
 }
 

@@ -21,7 +21,7 @@ bool may(const Peer& peer, const Owner& owner, Right right, const AccessPolicy& 
   if (row.whose == RightOf::everybody) return true;
   if (row.whose == RightOf::nobody) return is_master(peer.uid, {}, daemon);
   if (is_master(peer.uid, owner, daemon)) return true;
-  return peer.uid != nobody && policy.*row.left_to == LeftTo::group;
+  return peer.uid != nobody && row.left_to != nullptr && policy.*row.left_to == LeftTo::group;
 }
 
 std::string refusal(const Peer& peer, const std::string& domain, const Owner& owner, Right right) {

@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "daemon/api_definitions.hpp"
+#include "daemon/api_keys.hpp"
 #include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
 #include "host/log.hpp"
@@ -132,7 +133,7 @@ Response get_metrics(const ApiCall& call) {
   return {.status = 200,
           .type = "text/plain; version=0.0.4",
           .body = metrics(call.domains.epc(), call.domains.list(), call.domains.definition_counts(),
-                          call.requests.counts())};
+                          call.domains.keys(), call.requests.counts())};
 }
 
 Response get_page(const ApiCall&) {
@@ -159,6 +160,9 @@ std::vector<Route> make_routes() {
                          {"POST", "/v1/domains/{domain}/start", Right::control, start_domain},
                          {"GET", "/v1/domains/{domain}/definition", Right::control, get_definition},
                          {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
+                         {"GET", "/v1/keys", Right::see, get_keys},
+                         {"DELETE", "/v1/keys/{key}", Right::keys, delete_key},
+                         {"POST", "/v1/domains/{domain}/keys", Right::keys, post_keys},
                          {"GET", "/v1/domains/{domain}/policy", Right::see, get_policy},
                          {"GET", "/v1/domains/{domain}/console", Right::console, get_console},
                          {"GET", "/metrics", Right::see, get_metrics}};
@@ -167,12 +171,11 @@ std::vector<Route> make_routes() {
   return all;
 }
 
-/// The {domain} of a path that has the pattern's form; nullopt if it has another one.
+/// What stands in a path for the variable of the pattern whose form it has; nullopt if it has another one.
 std::optional<std::string> match(std::string_view pattern, std::string_view path) {
-  constexpr std::string_view variable = "{domain}";
-  const std::size_t at = pattern.find(variable);
+  const std::size_t at = pattern.find('{');
   if (at == std::string_view::npos) return pattern == path ? std::optional<std::string>("") : std::nullopt;
-  const std::string_view before = pattern.substr(0, at), after = pattern.substr(at + variable.size());
+  const std::string_view before = pattern.substr(0, at), after = pattern.substr(pattern.find('}') + 1);
   if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
     return std::nullopt;
   const std::string_view domain = path.substr(before.size(), path.size() - before.size() - after.size());
@@ -211,7 +214,8 @@ Response perform(const Route& route, ApiCall call) {
   const RightOf whose = row_of(route.right).whose;
   if (whose == RightOf::nobody && !may(peer, {}, route.right, {}, ::geteuid()))
     return refuse({.status = 403, .message = refusal(peer, "", {}, route.right)});
-  if (whose == RightOf::owner) {
+  // Who erases a key is judged by whose it then is.
+  if (whose == RightOf::owner && !route.path.ends_with("{key}")) {
     const auto domain = call.domains.find(call.domain);
     if (!domain) return refuse(domain.error());
     if (!may(peer, domain->owner, route.right, call.domains.machine().access, ::geteuid()))

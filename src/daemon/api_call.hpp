@@ -17,14 +17,14 @@ struct ApiCall {
   const HostEpc& host;
   const HttpServer::Request& request;
   const RequestCounts& requests;
-  /// Its uuid, where the route's right is about its owner; else what stands for {domain} in the path.
+  /// A domain's uuid, where the route's right is about its owner; else what stands for the path's variable.
   std::string domain;
   const GuestVerbRow* verb = nullptr;  ///< the route's
 };
 
 struct Route {
   std::string_view method;
-  std::string path;  ///< as in OpenAPI; its only variable is {domain}
+  std::string path;  ///< as in OpenAPI; its only variable is {domain} or {key}
   Right right;       ///< what it takes; no handler is called for who does not have it
   HttpServer::Response (*act)(const ApiCall& call);
   const GuestVerbRow* verb = nullptr;  ///< what it asks of a guest; null: nothing

@@ -52,7 +52,12 @@ Response put_definition(const ApiCall& call) {
 
 Response get_definition(const ApiCall& call) { return reply_with(call.domains.definition(call.domain)); }
 Response delete_definition(const ApiCall& call) {
-  return reply_with(call.domains.undefine(call.domain, condition_of(call)));
+  bool keys = false;
+  if (const auto text = call.request.query.find("keys"); text != call.request.query.end()) {
+    keys = text->second == "true";
+    if (!keys && text->second != "false") return bad_request("'keys': expected true or false");
+  }
+  return reply_with(call.domains.undefine(call.domain, condition_of(call), keys ? &call.request.peer : nullptr));
 }
 
 Response start_domain(const ApiCall& call) {

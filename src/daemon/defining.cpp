@@ -49,6 +49,11 @@ void Domains::compare(Domain& domain) const {
   const Defined* const defined = definition_of(domain);
   if (defined != nullptr && domain.unread.empty() && domain.record.config != defined->definition.text)
     domain.differs = changed_keys(domain.record.config, defined->definition.text);
+  // Not in its text, but for what is meant where that says nothing.
+  const auto& platform = domain.record.platform;
+  if (defined != nullptr && platform && !defined->config.epc.empty() && domain.differs.empty() &&
+      *platform != platform_of(defined->config, &defined->definition))
+    domain.differs.push_back("sgx_platform");
 }
 
 /// What is to be kept, if nothing is in the way.
@@ -138,7 +143,8 @@ Domains::DefinitionResult Domains::definition(const std::string& key) const {
   return DefinitionInfo{.definition = (*found)->definition};
 }
 
-Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition) {
+Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition,
+                                            const Peer* erase_keys) {
   const MutexLock held(lock_);
   const auto found = defined(key);
   if (!found) return tl::unexpected(found.error());
@@ -146,11 +152,23 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   if (const auto unmet = unmet_by(condition, *found, last.name)) return tl::unexpected(*unmet);
   if (living(last.uuid) != nullptr)
     return tl::unexpected(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"});
+  const KeyName name = KeyName::of_domain(last.uuid);
+  const HeldKey* const own = erase_keys == nullptr ? nullptr : keys_.find(name);
+  if (own != nullptr) {
+    if (auto why = not_erasable(*own, *erase_keys)) return tl::unexpected(std::move(*why));
+  }
   if (auto removed = around_.records->remove_definition(last.uuid); !removed)
     return tl::unexpected(ApiError{500, removed.error()});
   definitions_.remove(last.uuid);
   last_ends_.erase(last.uuid);
   settled(last.uuid, "");  // another one may be given its uuid
+  // Last: a definition without its key would make another one.
+  if (own != nullptr) {
+    if (auto erased = keys_.erase(name); !erased)
+      return tl::unexpected(
+          ApiError{500, "'" + last.name + "' is undefined, and its key is not erased: " + erased.error()});
+    log(LogLevel::info, "key-erased", {{"key", last.uuid}, {"uid", std::to_string(erase_keys->uid)}});
+  }
   log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", last.uuid}});
   return DefinitionInfo{.definition = last};
 }

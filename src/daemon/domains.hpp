@@ -98,6 +98,16 @@ struct DomainChange {
   TagCondition condition{};  ///< of its definition
 };
 
+/// A key, without what nobody is told.
+struct KeyInfo {
+  KeyName key;
+  Owner owner;
+  std::string made, last_use, domain;
+  u32 power_ons = 0;
+  std::string unread;                ///< why its file cannot be understood; empty: it can
+  std::vector<std::string> used_by;  ///< domains that live and have it, or may
+};
+
 /// A domain that the host's going down ends.
 struct Stopping {
   DomainInfo domain;
@@ -185,11 +195,23 @@ class Domains {
   /// root alone; a domain that lives has it at its next start.
   DefinitionResult define(const DefineRequest& request);
   DefinitionResult definition(const std::string& key) const;
-  DefinitionResult undefine(const std::string& key, const TagCondition& condition = {});
+  /// erase_keys: of the domain's own, which only who may erase them can ask for; a group's stays.
+  DefinitionResult undefine(const std::string& key, const TagCondition& condition = {},
+                            const Peer* erase_keys = nullptr);
   /// Of a definition.
   Result start(const std::string& key, bool paused);
   Result change(const std::string& key, const DomainChange& change);
   DefinitionCounts definition_counts() const;
+
+  // keys (keys.cpp)
+  /// All, by name: those of domains first.
+  std::vector<KeyInfo> keys() const;
+  /// `text`: "UUID" or "group:NAME".
+  tl::expected<KeyInfo, ApiError> key(const std::string& text) const;
+  /// For ever, while no domain uses it. The last state.
+  tl::expected<KeyInfo, ApiError> erase_key(const std::string& text, const Peer& who);
+  /// A definition of an earlier version's, which is "machine", is "private" from its domain's next start on.
+  Result move_to_own_keys(const std::string& key, const Peer& who);
 
   // the host (host_turns.cpp)
   /// Notes what runs, for those that are started again if they ran. From now on none is started, also by the next
@@ -274,6 +296,11 @@ class Domains {
   void keep_late() CLOISTER_REQUIRES(lock_);
   bool pending(const Definition& definition) const CLOISTER_REQUIRES(lock_);
   StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
+
+  // keys
+  std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
+  KeyInfo info(const HeldKey& held) const CLOISTER_REQUIRES(lock_);
+  std::optional<ApiError> not_erasable(const HeldKey& held, const Peer& who) const CLOISTER_REQUIRES(lock_);
 
   // recovery
   void keep(const DomainRecord& record) const;

@@ -67,6 +67,19 @@ void definition_metrics(Families& to, const DefinitionCounts& definitions) {
   to.sample({}, definitions.failed);
 }
 
+void key_metrics(Families& to, const std::vector<KeyInfo>& keys) {
+  to.family("cloister_keys", MetricType::Gauge, "Keys of domains and of groups that are kept, by kind.");
+  u64 groups = 0, unread = 0;
+  for (const KeyInfo& key : keys) {
+    groups += key.key.kind == KeyName::Kind::group ? 1 : 0;
+    unread += key.unread.empty() ? 0 : 1;
+  }
+  to.sample({{"kind", "domain"}}, keys.size() - groups);
+  to.sample({{"kind", "group"}}, groups);
+  to.family("cloister_keys_unread", MetricType::Gauge, "Keys whose files cannot be understood.");
+  to.sample({}, unread);
+}
+
 /// One sample for each domain.
 template <class Value>
 void by_domain(Families& to, const std::vector<DomainInfo>& domains, const char* name, MetricType type,
@@ -164,11 +177,13 @@ RequestCounts::Counts RequestCounts::counts() const {
 }
 
 std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains,
-                    const DefinitionCounts& definitions, const RequestCounts::Counts& requests) {
+                    const DefinitionCounts& definitions, const std::vector<KeyInfo>& keys,
+                    const RequestCounts::Counts& requests) {
   Families families;
   machine_metrics(families, epc);
   count_states(families, domains);
   definition_metrics(families, definitions);
+  key_metrics(families, keys);
   domain_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);

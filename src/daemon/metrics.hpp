@@ -24,6 +24,7 @@ class RequestCounts {
 
 /// Prometheus' text format, version 0.0.4.
 std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& domains,
-                    const DefinitionCounts& definitions, const RequestCounts::Counts& requests);
+                    const DefinitionCounts& definitions, const std::vector<KeyInfo>& keys,
+                    const RequestCounts::Counts& requests);
 
 }  // namespace cloister::toolstack

@@ -77,6 +77,22 @@ json view(const DomainInfo& domain) {
   return view;
 }
 
+json view(const KeyInfo& key) {
+  json view{{"key", to_text(key.key)},
+            {"kind", key.key.kind == KeyName::Kind::group ? "group" : "domain"},
+            {"used_by", key.used_by}};
+  if (!key.unread.empty()) {
+    view["unread"] = key.unread;
+    return view;
+  }
+  view["owner"] = to_json(key.owner);
+  view["made"] = key.made;
+  view["last_use"] = key.last_use;
+  view["domain"] = key.domain;
+  view["power_ons"] = key.power_ons;
+  return view;
+}
+
 json view(const DefinitionInfo& info) {
   const Definition& definition = info.definition;
   json view{{"uuid", definition.uuid},

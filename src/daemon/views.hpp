@@ -9,6 +9,7 @@
 namespace cloister::toolstack {
 
 nlohmann::json view(const DomainInfo& domain);
+nlohmann::json view(const KeyInfo& key);
 /// With the text itself.
 nlohmann::json view(const DefinitionInfo& info);
 nlohmann::json view(const AutostartInfo& autostart);

@@ -57,9 +57,9 @@ struct ClientArguments {
   client::CreateArguments create;
   client::TopArguments top;
   client::AutostartArguments autostart;
-  std::string domain, new_name;
+  std::string domain, new_name, key;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false, all = false;
+  bool policy = false, wait = false, all = false, keys = false;
   int port = 8470;
 };
 
@@ -71,13 +71,21 @@ class Verbs {
   Verbs(CLI::App& app, ClientArguments& arguments, Verb& chosen) : app_(app), arguments_(arguments), chosen_(chosen) {}
 
   CLI::App* add(const char* name, const char* help, Verb verb, bool json = true) {
-    CLI::App* command = app_.add_subcommand(name, help);
-    if (json) command->add_flag("--json", arguments_.common.json, "print JSON");
-    command->callback([this, verb = std::move(verb)] { chosen_ = verb; });
-    return command;
+    return add_below(app_, name, help, std::move(verb), json);
   }
   CLI::App* add_for_domain(const char* name, const char* help, Verb verb, bool json = true) {
-    CLI::App* command = add(name, help, std::move(verb), json);
+    return with_domain(add(name, help, std::move(verb), json));
+  }
+  /// Of a verb that does something by itself, too.
+  CLI::App* add_below(CLI::App& above, const char* name, const char* help, Verb verb, bool json = true) {
+    CLI::App* command = above.add_subcommand(name, help);
+    if (json) command->add_flag("--json", arguments_.common.json, "print JSON");
+    command->callback([this, command, verb = std::move(verb)] {
+      if (command->get_subcommands().empty()) chosen_ = verb;
+    });
+    return command;
+  }
+  CLI::App* with_domain(CLI::App* command) {
     command->add_option("DOMAIN", arguments_.domain, "a domain's name, number or uuid")->required();
     return command;
   }
@@ -124,8 +132,10 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
   });
   start->add_flag("-p,--paused", a.create.paused, "leave it paused");
   start->add_flag("-c,--console", a.create.console, "attach to its console");
-  verbs.add_for_domain("undefine", "Forget a domain that is shut off",
-                       [](const A& x) { return c::undefine(x.common, x.domain); });
+  verbs
+      .add_for_domain("undefine", "Forget a domain that is shut off",
+                      [](const A& x) { return c::undefine(x.common, x.domain, x.keys); })
+      ->add_flag("--keys", a.keys, "erase its own keys, too: what its enclaves have sealed is lost");
   verbs.add_for_domain("edit", "Change a domain's configuration in $VISUAL or $EDITOR",
                        [](const A& x) { return c::edit(x.common, x.domain); });
   verbs.add_for_domain("dumpcfg", "Print a domain's configuration, byte for byte",
@@ -147,6 +157,25 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       [](const A& x) { return c::host_down(x.common); }, false);
   verbs.add(
       "host-up", "Forget what host-down noted", [](const A& x) { return c::host_up(x.common); }, false);
+}
+
+void add_key_verbs(Verbs& verbs, ClientArguments& a) {
+  using A = ClientArguments;
+  namespace c = client;
+  CLI::App* keys = verbs.add("keys", "Show the keys of domains and of groups, and who uses them",
+                             [](const A& x) { return c::keys(x.common); });
+  keys->require_subcommand(0, 1);
+  verbs
+      .add_below(*keys, "erase", "Erase a key that no domain uses: what was sealed with it is lost",
+                 [](const A& x) { return c::erase_key(x.common, x.key); })
+      ->add_option("KEY", a.key, "a key's UUID, or group:NAME")
+      ->required();
+  verbs
+      .with_domain(verbs.add_below(*keys, "move", "Give a domain that has the machine's keys its own",
+                                   [](const A& x) { return c::move_keys(x.common, x.domain, x.key); }))
+      ->add_option("TO", a.key, "whose keys it has from its next start on")
+      ->required()
+      ->check(CLI::IsMember({"private"}));
 }
 
 void add_verbs(Verbs& verbs, ClientArguments& a) {
@@ -266,6 +295,7 @@ int run_program(int argc, char** argv) {
   Verbs verbs(app, arguments, chosen);
   add_verbs(verbs, arguments);
   add_definition_verbs(verbs, arguments);
+  add_key_verbs(verbs, arguments);
   CpuArguments cpu_arguments;
   std::function<int()> cpu_verb;
   add_cpu(app, cpu_arguments, cpu_verb);

@@ -18,9 +18,9 @@ from machine import PATIENCE, Machine, wait_until
 
 OTHER, STRANGER = 54324, 54325
 EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
-BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"},
-          "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
-VERBS = {"console": "use the console of", "control": "control"}
+BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
+          "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"}, "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
+VERBS = {"console": "use the console of", "control": "control", "keys": "change keys of"}
 # Of the table's columns, who stands for them: user and group.
 USERS = {"owner": (MEMBER, GROUP), "root": (0, 0), "group": (OTHER, GROUP), "others": (STRANGER, STRANGER)}
 
@@ -30,7 +30,7 @@ def documented(m):
     text = (m.settings.document.parent / "access.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     rows = [row for row in cells if len(row) == 7 and row[2].startswith("`")]
-    assert [row[0] for row in rows] == ["see", "create", "console", "control", "host", ""], rows
+    assert [row[0] for row in rows] == ["see", "create", "console", "control", "keys", "host", ""], rows
     return [(row[0], re.findall("`(.*?)`", row[2]), dict(zip(USERS, row[3:]))) for row in rows]
 
 
@@ -64,7 +64,7 @@ class Table:
     def renew(self):
         for name in ("one", "renamed"):
             self.m.request("DELETE", f"/v1/domains/{name}")
-        status, self.one = self.member.create("one")
+        status, self.one = self.member.create("one", epc=1)
         assert status == 201, self.one
         self.folder = Path(self.one["console"]).parent
 
@@ -94,7 +94,7 @@ class Table:
             body = {key: value for key, value in self.member.creation("one").items() if key != "paused"}
 
         def act():
-            answer = self.m.request(method, path.replace("{domain}", "one"), body)
+            answer = self.m.request(method, path.replace("{domain}", "one").replace("{key}", self.one["uuid"]), body)
             return [answer.status, answer.body.decode(errors="replace")]
 
         return as_user(*user, [], act)
@@ -118,7 +118,7 @@ class Table:
         status, text = answer
         if allowed:
             # Of a definition, which `one` has none of: 404.
-            assert status in (200, 201, 409) or (status == 404 and path.endswith("/definition")), (*what, answer)
+            assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys"))), (*what, answer)
             if right == "control":
                 self.renew()
             elif right == "create" and method == "POST":
@@ -127,7 +127,7 @@ class Table:
             return
         assert status == 403, (*what, answer)
         whom = "may not say that the host goes" if right == "host" else \
-            f"may not {VERBS[right]} 'one', which is user {self.owner}'s"
+            f"may not {VERBS[right]} '{self.one['uuid'] if '{key}' in path else 'one'}', which is user {self.owner}'s"
         assert f"user {user[0]} {whom}" in text, (*what, text)
         assert "403" in self.document.document["paths"][path][method.lower()]["responses"], what
         assert self.state() == before, (*what, before)

@@ -1,6 +1,7 @@
 """The REST interface against docs/openapi.json, and against those who do not keep to it."""
 
 import json
+import os
 import socket
 
 import schema
@@ -27,7 +28,7 @@ class Documented:
         parts = path.partition("?")[0].split("/")
         for pattern in sorted(self.document["paths"], key=lambda p: p.count("{")):
             wanted = pattern.split("/")
-            if len(wanted) == len(parts) and all(w in (p, "{domain}") for w, p in zip(wanted, parts)):
+            if len(wanted) == len(parts) and all(w in (p, "{domain}", "{key}") for w, p in zip(wanted, parts)):
                 return pattern
         raise AssertionError(f"{path} is not in the document")
 
@@ -103,6 +104,25 @@ def definitions(call):
     call("DELETE", path + "/definition", status=404)
 
 
+def keys(call, used):
+    """The operations of keys; `used`: the uuid of a domain that lives."""
+    m, path = call.m, "/v1/domains/keyed"
+    (key,) = call("GET", "/v1/keys").json
+    assert (key["key"], key["used_by"], key["owner"]["uid"]) == (used, ["uno"], os.geteuid()), key
+    call("DELETE", f"/v1/keys/{used}", status=409)
+    call("DELETE", "/v1/keys/group:none", status=404)
+    call("DELETE", "/v1/keys/none", status=404)
+    text = {key: value for key, value in m.creation("keyed", epc=0).items() if key != "paused"}
+    call("PUT", path, text, 201)
+    assert call("POST", path + "/keys", {"sgx_platform": "private"}).json["name"] == "keyed"
+    call("POST", path + "/keys", {"sgx_platform": "machine"}, 400)
+    call("POST", "/v1/domains/none/keys", {"sgx_platform": "private"}, 404)
+    call("PUT", path, {**text, "config": text["config"] + 'sgx_platform = "machine"\n'})
+    call("POST", path + "/keys", {"sgx_platform": "private"}, 409)
+    call("DELETE", path + "/definition?keys=maybe", status=400)
+    call("DELETE", path + "/definition?keys=true")
+
+
 def openapi(machine):
     """Every operation and status of the document happens, and every answer has the shape that it says."""
     m = machine(MACHINE)
@@ -156,12 +176,16 @@ def openapi(machine):
     call("GET", "/v1/domains/sleeper")
     call("POST", "/v1/domains/sleeper/wake")
     call("DELETE", "/v1/domains/sleeper")
+    uno = m.domains()["uno"]["uuid"]
     for verb in ("pause", "unpause", "shutdown", "reboot", "wake"):
         call("POST", f"/v1/domains/none/{verb}", status=404)
     definitions(call)
+    keys(call, uno)
     call("GET", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/uno")
+    call("DELETE", f"/v1/keys/{uno}")
+    assert call("GET", "/v1/keys").json == []
 
     # What only a failure or a domain's other end brings about has its shape from the one place where errors are made.
     # That of another user's domain is in the case `access`.

@@ -205,5 +205,44 @@ def upgrade(machine):
     assert not set(keys_of(m, "defined")) & set(keys)
 
 
-CASES = {"platforms": platforms, "same-uuid": same_uuid, "damaged-keys": damaged_keys, "secrecy": secrecy,
+def key_verbs(machine):
+    """`cloister keys` and `undefine --keys`, as a person types them."""
+    m = machine(MACHINE)
+
+    def cloister(*words, status=0):
+        done = subprocess.run([m.settings.programs / "cloister", "--run", m.run, *words], capture_output=True, text=True)
+        assert done.returncode == status, (words, done)
+        return done.stdout + done.stderr
+
+    one, keys = start(m, "one", sgx_platform='"group:db"')
+    uuid = one["uuid"]
+    table = [line.split() for line in cloister("keys").splitlines()]
+    assert table[0][0] == "KEY" and [row[0] for row in table[1:]] == [uuid, "group:db"], table
+    assert all(row[-1] == "one" and row[-2] == "one" and row[2] == str(os.geteuid()) for row in table[1:]), table
+    assert "'one' does, or may" in cloister("keys", "erase", "group:db", status=1)
+    m.destroy("one")
+    assert "cannot be opened any more" in cloister("keys", "erase", "group:db")
+    assert [key["key"] for key in json.loads(cloister("keys", "--json"))] == [uuid]
+    assert start(m, "one", sgx_platform='"group:db"')[1] != keys
+    m.destroy("one")
+    assert "no key 'group:x'" in cloister("keys", "erase", "group:x", status=1)
+    # Those of an earlier version's definition.
+    assert m.request("PUT", "/v1/domains/kept", text_of("kept", m)).status == 201
+    m.kill()
+    earlier(m)
+    m.start()
+    assert "sgx_platform  machine" in re.sub(" +", "  ", cloister("info", "kept"))
+    said = cloister("keys", "move", "kept", "private")
+    assert "cannot be opened" in said and "its next start" in said, said
+    assert "sgx_platform  private" in re.sub(" +", "  ", cloister("info", "kept"))
+    cloister("keys", "move", "kept", "machine", status=2)
+    assert m.request("POST", "/v1/domains/kept/start", {}).status == 201
+    keys_of(m, "kept")
+    m.destroy("kept")
+    assert len(json.loads(cloister("keys", "--json"))) == 1
+    assert "its keys are erased" in cloister("undefine", "--keys", "kept")
+    assert json.loads(cloister("keys", "--json")) == [] and os.listdir(m.state / "keys") == []
+
+
+CASES = {"key-verbs": key_verbs, "platforms": platforms, "same-uuid": same_uuid, "damaged-keys": damaged_keys, "secrecy": secrecy,
          "keys-upgrade": upgrade}

@@ -210,5 +210,139 @@ TEST_F(Platforms, ANamesUuidIsItsUsersAsLongAsNobodyHasIt) {
   EXPECT_EQ(daemon_.add("one")->uuid, one->uuid);
 }
 
+/// The daemon's own user, and one who is neither that nor root.
+Peer me() { return {.pid = 1, .uid = ::geteuid(), .gid = ::getegid()}; }
+Peer somebody() { return {.pid = 1, .uid = 54322, .gid = 54322}; }
+
+class KeyVerbs : public Platforms {
+ protected:
+  std::string uuid(const std::string& name) const { return daemon_->find(name)->uuid; }
+  int status_of_erasing(const std::string& key, const Peer& who = me()) {
+    const auto erased = daemon_->erase_key(key, who);
+    return erased ? 200 : erased.error().status;
+  }
+  bool is_there(const std::string& key) const { return daemon_->key(key).has_value(); }
+};
+
+TEST_F(KeyVerbs, AreShownWithWhoUsesThem) {
+  given("one", group);
+  given("two", group);
+  const std::string one = uuid("one");
+  ASSERT_TRUE(daemon_->destroy("one"));
+  daemon_.restart();
+  const std::vector<KeyInfo> keys = daemon_->keys();
+  ASSERT_EQ(keys.size(), 3u);
+  EXPECT_EQ(to_text(keys[2].key), "group:db");
+  EXPECT_EQ(keys[2].used_by, std::vector<std::string>{"two"});
+  EXPECT_EQ(keys[2].domain, "two");
+  EXPECT_EQ(keys[2].power_ons, 2u);
+  EXPECT_EQ(keys[2].owner.user, ::geteuid());
+  const auto own = daemon_->key(one);
+  ASSERT_TRUE(own);
+  EXPECT_TRUE(own->used_by.empty());
+  EXPECT_EQ(own->domain, "one");
+}
+
+TEST_F(KeyVerbs, EraseWhatNobodyUses) {
+  const Given before = given("one", group);
+  const std::string own = uuid("one");
+  for (const std::string& key : {own, std::string("group:db")}) EXPECT_EQ(status_of_erasing(key), 409) << key;
+  ASSERT_TRUE(daemon_->destroy("one"));
+  for (const std::string& key : {own, std::string("group:db")}) {
+    EXPECT_EQ(status_of_erasing(key), 200) << key;
+    EXPECT_EQ(status_of_erasing(key), 404) << key;
+  }
+  EXPECT_TRUE(fs::is_empty(daemon_.paths.keys()));
+  const Given after = given("one", group);
+  EXPECT_NE(after.root, before.root);
+  EXPECT_NE(after.paging, before.paging);
+}
+
+TEST_F(KeyVerbs, EraseForTheirOwnerAndRootAlone) {
+  const KeyName theirs = KeyName::of_group("theirs");
+  make_foreign(theirs);
+  EXPECT_EQ(status_of_erasing("group:theirs", somebody()), 403);
+  EXPECT_TRUE(is_there("group:theirs"));
+  EXPECT_EQ(status_of_erasing("group:theirs", {.pid = 1, .uid = 54321, .gid = 1}), 200);
+  make_foreign(theirs);
+  EXPECT_EQ(status_of_erasing("group:theirs", {.pid = 1, .uid = 0, .gid = 0}), 200);
+  // Whatever is left to the group of domains.
+  daemon_.machine.access = {.console = LeftTo::group, .control = LeftTo::group};
+  daemon_.restart();
+  ASSERT_TRUE(daemon_.define("one"));
+  given("two");
+  ASSERT_TRUE(daemon_->start("one", false));
+  const std::string one = uuid("one");
+  ASSERT_TRUE(daemon_->destroy("one"));
+  EXPECT_EQ(status_of_erasing(one, somebody()), 403);
+  const Peer other = somebody();
+  EXPECT_EQ(daemon_->undefine("one", {}, &other).error().status, 403);
+  EXPECT_EQ(daemon_->move_to_own_keys("one", other).error().status, 403);
+  EXPECT_TRUE(daemon_->definition("one")) << "nothing is done by halves";
+  EXPECT_TRUE(is_there(one));
+}
+
+TEST_F(KeyVerbs, UndefineErasesTheDomainsOwnAndNeverAGroups) {
+  const Peer who = me();
+  for (const bool keys : {false, true}) {
+    ASSERT_TRUE(daemon_.define("one", group));
+    ASSERT_TRUE(daemon_->start("one", false));
+    const std::string own = uuid("one");
+    EXPECT_EQ(daemon_->undefine("one", {}, &who).error().status, 409) << "it lives";
+    ASSERT_TRUE(daemon_->destroy("one"));
+    ASSERT_TRUE(daemon_->undefine("one", {}, keys ? &who : nullptr));
+    EXPECT_EQ(is_there(own), !keys);
+    EXPECT_TRUE(is_there("group:db"));
+  }
+  // Of a domain that has never had any.
+  ASSERT_TRUE(daemon_.define("one"));
+  EXPECT_TRUE(daemon_->undefine("one", {}, &who));
+}
+
+TEST_F(KeyVerbs, NothingIsErasedWhileARecordDoesNotSayWhatItsDomainHas) {
+  given("one");
+  given("two", group);
+  const std::string two = uuid("two");
+  ASSERT_TRUE(daemon_->destroy("two"));
+  daemon_.stop();
+  const fs::path record = fs::directory_iterator(daemon_.paths.records())->path();
+  rewrite(record, [](nlohmann::json& object) { object["version"] = record_version + 1; });
+  ASSERT_TRUE(daemon_.start());
+  EXPECT_EQ(status_of_erasing(two), 200) << "what is to be read of it says that it has another";
+  EXPECT_EQ(status_of_erasing(uuid("one")), 409);
+  daemon_.stop();
+  rewrite(record, [](nlohmann::json& object) { object["sgx_platform"] = "of a kind that is not known yet"; });
+  ASSERT_TRUE(daemon_.start());
+  EXPECT_EQ(status_of_erasing("group:db"), 409);
+  EXPECT_EQ(daemon_->key("group:db")->used_by, std::vector<std::string>{"one"});
+  ASSERT_TRUE(daemon_->destroy("one"));
+  EXPECT_EQ(status_of_erasing("group:db"), 200);
+}
+
+TEST_F(KeyVerbs, MoveADefinitionOfAnEarlierVersionToItsOwn) {
+  ASSERT_TRUE(daemon_.define("one"));
+  daemon_.stop();
+  rewrite(definition_file(), [](nlohmann::json& object) {
+    object["version"] = 1;
+    object.erase("machine_keys");
+  });
+  ASSERT_TRUE(daemon_.start());
+  ASSERT_TRUE(daemon_->start("one", false));
+  EXPECT_EQ(last("one").root, hex(fixed_platform_secret()));
+  const auto moved = daemon_->move_to_own_keys("one", me());
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(moved->platform, SgxPlatform{.keys = SgxPlatform::Keys::machine}) << "until its next start";
+  EXPECT_EQ(moved->differs, std::vector<std::string>{"sgx_platform"});
+  EXPECT_TRUE(daemon_->move_to_own_keys("one", me()));
+  ASSERT_TRUE(daemon_->destroy("one"));
+  daemon_.restart();
+  EXPECT_EQ(daemon_->find("one")->platform, SgxPlatform{});
+  ASSERT_TRUE(daemon_->start("one", false));
+  EXPECT_EQ(last("one").root, last("one").paging);
+  EXPECT_EQ(daemon_->move_to_own_keys("none", me()).error().status, 404);
+  ASSERT_TRUE(daemon_.define("said", machine));
+  EXPECT_EQ(daemon_->move_to_own_keys("said", me()).error().status, 409);
+}
+
 }  // namespace
 }  // namespace cloister::tests::platforms

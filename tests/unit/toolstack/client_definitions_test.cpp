@@ -90,6 +90,28 @@ TEST_F(Definitions, ArePrintedByteForByte) {
   EXPECT_EQ(capture([&] { return dumpcfg(common_, "d"); }).out, text);
 }
 
+TEST_F(Definitions, AreForgottenWithTheirKeys) {
+  serve("DELETE", "/v1/domains/d/definition", 200, definition());
+  serve("DELETE", "/v1/keys/group:db", 200, R"({"key": "group:db", "kind": "group", "used_by": []})");
+  serve("POST", "/v1/domains/d/keys", 200, R"({"name": "d"})");
+  serve(
+      "GET", "/v1/keys", 200,
+      R"([{"key": "group:db", "kind": "group", "used_by": ["d", "e"], "owner": {"uid": 7}, "last_use": "then", "domain": "d"},
+            {"key": "group:x", "kind": "group", "used_by": [], "unread": "not JSON"}])");
+  start();
+  Result result = capture([&] { return undefine(common_, "d", true); });
+  EXPECT_EQ(result.err, "cloister: d is not defined any more, and its keys are erased\n");
+  EXPECT_EQ(seen_.get_param_value("keys"), "true");
+  result = capture([&] { return erase_key(common_, "group:db"); });
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr("group:db is erased"));
+  result = capture([&] { return move_keys(common_, "d", "private"); });
+  EXPECT_EQ(Json::parse(seen_.body), Json({{"sgx_platform", "private"}}));
+  EXPECT_THAT(result.err, HasSubstr("cannot be opened"));
+  result = capture([&] { return client::keys(common_); });
+  EXPECT_THAT(result.out, AllOf(HasSubstr("group:db  group    7  then      d   d, e"), HasSubstr("group:x: not JSON")));
+}
+
 TEST_F(Definitions, AreStartedForgottenAndStartedWithTheHost) {
   serve("POST", "/v1/domains/d/start", 201, R"({"id": 3, "name": "d", "placement": ""})");
   serve("DELETE", "/v1/domains/d/definition", 200, definition());

@@ -46,7 +46,7 @@ std::string all_metrics() {
   domain.memory = std::make_shared<SomeEpc>();
   MachineEpcInfo epc;
   epc.packages.emplace_back();
-  return metrics(epc, {domain}, DefinitionCounts{}, {{{"GET", 200}, 1}});
+  return metrics(epc, {domain}, DefinitionCounts{}, std::vector<KeyInfo>{}, {{{"GET", 200}, 1}});
 }
 
 std::string in_backquotes(const std::string& text) { return "`" + text + "`"; }
