@@ -48,6 +48,8 @@ class Kept : public testing::Test {
                         .launch_hash = {{id, 2, 3, ~u64{0}}},
                         .features = machine_features("skylake-client"),
                         .faulty = {256 * id + 3}},
+            .platform = id % 2 == 0 ? std::optional(SgxPlatform{.keys = SgxPlatform::Keys::group, .group = "pair"})
+                                    : std::nullopt,
             .running = id % 2 == 0,
             .process = id % 2 == 0 ? std::optional(ProcessIdentity{
                                          .pid = 7, .start = 12345, .boot = "a-boot", .pid_namespace = 9})

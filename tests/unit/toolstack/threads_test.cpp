@@ -10,17 +10,10 @@
 #include <fstream>
 
 #include "arch/types.hpp"
+#include "sanitized.hpp"
 
 namespace cloister::toolstack {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool limits_hold = false;
-#elif defined(__has_feature)
-constexpr bool limits_hold = !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
-#else
-constexpr bool limits_hold = true;
-#endif
 
 /// Whether `act` holds in a process of its own that may have so many more bytes of address space.
 bool holds_with(u64 more, bool (*act)()) {
@@ -39,7 +32,7 @@ bool holds_with(u64 more, bool (*act)()) {
 }
 
 TEST(Threads, AreAsManyAsTheHostGives) {
-  if (!limits_hold) GTEST_SKIP() << "a sanitizer's address space is its own";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's address space is its own";
   EXPECT_TRUE(holds_with(u64{64} << 20, [] {
     std::vector<std::thread> threads;
     const std::string few = add_threads(threads, 100, [] {});
@@ -50,7 +43,7 @@ TEST(Threads, AreAsManyAsTheHostGives) {
 }
 
 TEST(Threads, NoneAtAllIsAnError) {
-  if (!limits_hold) GTEST_SKIP() << "a sanitizer's address space is its own";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's address space is its own";
   EXPECT_TRUE(holds_with(0, [] {
     std::vector<std::thread> threads;
     try {
