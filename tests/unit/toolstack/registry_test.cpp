@@ -48,8 +48,7 @@ class Kept : public testing::Test {
                         .launch_hash = {{id, 2, 3, ~u64{0}}},
                         .features = machine_features("skylake-client"),
                         .faulty = {256 * id + 3}},
-            .platform = id % 2 == 0 ? std::optional(SgxPlatform{.keys = SgxPlatform::Keys::group, .group = "pair"})
-                                    : std::nullopt,
+            .platform = id % 2 == 0 ? SgxPlatform{.keys = SgxPlatform::Keys::group, .group = "db"} : SgxPlatform{},
             .running = id % 2 == 0,
             .process = id % 2 == 0 ? std::optional(ProcessIdentity{
                                          .pid = 7, .start = 12345, .boot = "a-boot", .pid_namespace = 9})
@@ -117,11 +116,18 @@ TEST_F(Kept, WhatCanBeReadOfADamagedRecordIs) {
   EXPECT_TRUE(salvage(1, write_record(record(1, "a")), "why").persistent);
   EXPECT_FALSE(salvage(1, write_record(record(1, "a")), "why").running);
   EXPECT_EQ(unread.charged_mib, 702u);
+  EXPECT_EQ(unread.platform, record(2, "a").platform);
+  EXPECT_TRUE(unread.keys_known);
   EXPECT_EQ(unread.run, "/run/somewhere");
   for (const char* grants : {"{}", "\"x\"", "[1]", "null", "[{\"package\":0}]"}) {
     object["grants"] = nlohmann::json::parse(grants);
     EXPECT_FALSE(salvage(2, object.dump(), "why").grants) << grants;
   }
+  auto unknown = nlohmann::json::parse(write_record(record(2, "a"))), nameless = unknown;
+  unknown["sgx_platform"] = "of another kind";
+  nameless.erase("uuid");
+  EXPECT_FALSE(salvage(2, unknown.dump(), "why").keys_known);
+  EXPECT_FALSE(salvage(2, nameless.dump(), "why").keys_known);
 }
 
 TEST_F(Kept, FilesThatAreNoRecordsAreLeftAlone) {
@@ -155,12 +161,14 @@ TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   first.persistent = false;
   auto object = nlohmann::json::parse(write_record(first));
   EXPECT_EQ(object["version"], record_version);
-  for (const char* member : {"version", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent"})
+  for (const char* member :
+       {"version", "run", "owner", "overhead_mib", "charged_mib", "uuid", "persistent", "sgx_platform"})
     object.erase(member);
   const auto read = read_record(object.dump());
   ASSERT_TRUE(read) << read.error();
   first.owner = own_user();
   first.overhead_mib = first.charged_mib = 0;
+  first.platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};  // all were, before there was anything else
   EXPECT_EQ(*read, first);
 }
 
