@@ -65,6 +65,10 @@ int erase_key(const Common& common, const std::string& key);
 int move_keys(const Common& common, const std::string& domain, const std::string& to);
 int sgx_info(const Common& common);
 int sgx_list(const Common& common);
+/// What each domain has of the EPC and is to have; seconds: between two looks, for rates; 0: one look.
+int epc(const Common& common, double seconds);
+/// Members of the request as far as they were given: min_mib, weight.
+int epc_set(const Common& common, const std::string& domain, const nlohmann::ordered_json& change);
 int top(const Common& common, const TopArguments& arguments);
 int host(const Common& common);
 /// The host goes down: ends all domains in their order, each by its power button first. patience: for a cloisterd that

@@ -65,7 +65,7 @@ void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
 /// Keys that mean something only in a domain with SGX.
 void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
   if (!config.epc.empty()) return;
-  for (const std::string_view key : {"epc_min", "lehash", "lewr", "sgx_provision", "sgx_platform"}) {
+  for (const std::string_view key : {"epc_min", "epc_weight", "lehash", "lewr", "sgx_provision", "sgx_platform"}) {
     if (config.where.contains(key)) {
       warnings.push_back(
           {config.position_of(key), std::string("'").append(key).append("' has no effect in a domain without 'epc'")});
@@ -88,7 +88,11 @@ tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc_min_mib < least)
     return refuse("found " + std::to_string(config.epc_min_mib) + " MiB, expected at least " + std::to_string(least) +
                   " for so much 'epc' and so many processors");
-  if (config.epc.size() > 1) return refuse("'epc' has several sections, expected one");
+  if (config.epc.size() > 1)
+    return refuse(
+        "'epc' has several sections, expected one: a page that comes back has any frame, and each section has those of "
+        "its "
+        "own package");
   return {};
 }
 

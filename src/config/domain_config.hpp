@@ -59,6 +59,7 @@ struct DomainConfig {
   u32 restart_window = 300;     ///< seconds in which they are counted
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
   u64 epc_min_mib = 0;          ///< of the machine's EPC that it has, if that is less: its EPC is paged; 0: all
+  u32 epc_weight = 100;         ///< of what is left of EPC it has more, the heavier it is; for one that is paged
   /// What the processor offers: "default", a description's name, or a dump's path.
   std::string silicon = "default";
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.

@@ -105,6 +105,18 @@ Response get_policy(const ApiCall& call) {
 
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
 
+Response patch_epc(const ApiCall& call) {
+  const auto body = parse_object(call.request.body);
+  if (!body) return bad_body(body.error());
+  JsonFields fields(*body);
+  EpcChange change;
+  if (fields.has("min_mib")) fields.number("min_mib", change.min_mib.emplace());
+  if (fields.has("weight")) fields.number("weight", change.weight.emplace());
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  return reply(call.domains.change_epc(call.domain, change));
+}
+
 Response ask_guest(const ApiCall& call) {
   json arguments = json::object();
   if (!call.verb->arguments.empty()) {
@@ -158,6 +170,7 @@ std::vector<Route> make_routes() {
                          {"PUT", "/v1/domains/{domain}", Right::create, put_definition},
                          {"PATCH", "/v1/domains/{domain}", Right::control, patch_domain},
                          {"POST", "/v1/domains/{domain}/start", Right::control, start_domain},
+                         {"PATCH", "/v1/domains/{domain}/epc", Right::epc, patch_epc},
                          {"GET", "/v1/domains/{domain}/definition", Right::control, get_definition},
                          {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
                          {"GET", "/v1/keys", Right::see, get_keys},

@@ -2,6 +2,7 @@
 #include "daemon/broker.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 #include "arch/sizes.hpp"
 #include "hypervisor/epc/clean.hpp"
@@ -44,23 +45,42 @@ tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector
   return tl::unexpected(Shortage{std::move(message), allocation.error().why == EpcRefusal::Why::shortage});
 }
 
-tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
+std::vector<EpcExtent> Broker::in_sections(const std::vector<EpcExtent>& extents) const {
   const std::vector<MachineSection> sections = epc_spec(machine_).sections;
   std::vector<EpcExtent> here;
-  u64 absent = pages_of(grants);
-  for (const EpcExtent& extent : sections_of(grants)) {
+  for (const EpcExtent& extent : extents) {
     for (const MachineSection& section : sections) {
       const u64 at = section.frames.first.value;
       const u64 first = std::max(extent.first.value, at);
       const u64 end = std::min(extent.first.value + extent.pages, at + section.frames.pages);
-      if (first >= end) continue;
-      here.push_back({arch::Mfn{first}, end - first});
-      absent -= here.back().pages;
+      if (first < end) here.push_back({arch::Mfn{first}, end - first});
     }
   }
+  return here;
+}
+
+tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
+  const std::vector<EpcExtent> here = in_sections(sections_of(grants));
+  u64 absent = pages_of(grants);
+  for (const EpcExtent& extent : here) absent -= extent.pages;
   if (auto reserved = accounts_.reserve(owner_of(id), here); !reserved) return tl::unexpected(reserved.error());
   return absent;
 }
+
+std::vector<EpcExtent> Broker::lend(u32 id, u32 package, u64 pages) {
+  const EpcRequest request{pages, package};
+  auto allocation = accounts_.allocate(owner_of(id), std::span(&request, 1));
+  return allocation ? std::move(allocation->grants.front().extents) : std::vector<EpcExtent>();
+}
+
+void Broker::take_back(u32 id, const std::vector<EpcExtent>& frames) {
+  for (const EpcExtent& row : in_sections(frames)) {
+    [[maybe_unused]] const auto freed = accounts_.release(owner_of(id), row);
+    assert(freed);
+  }
+}
+
+std::vector<EpcExtent> Broker::frames_of(u32 id) const { return accounts_.extents_of(owner_of(id)); }
 
 void Broker::release(u32 id) { accounts_.release(owner_of(id)); }
 
@@ -72,9 +92,16 @@ tl::expected<std::vector<u64>, std::string> Broker::clean(const vmx::Backend& si
   config.memory = memory;
   const auto package = silicon.make_package(std::move(config));
   // A package without room for what it notes of each page has no EPC.
-  if (pages_in(*package) != pages_of(grants)) return tl::unexpected(std::string("no memory for the package's pages"));
+  if (pages_in(*package) != package_pages(values, grants))
+    return tl::unexpected(std::string("no memory for the package's pages"));
   std::vector<u64> stuck;
-  for (const arch::Mfn frame : hypervisor::clean_epc(*package, sections_of(grants))) stuck.push_back(frame.value);
+  const std::vector<vmx::EpcSection> own = sections_of(grants), listed = package_sections(values, grants);
+  for (const arch::Mfn frame : hypervisor::clean_epc(*package, listed)) {
+    // Of frames that are not the domain's there is nothing in this memory that anybody else could meet.
+    const bool ours = std::ranges::any_of(
+        own, [&](const vmx::EpcSection& row) { return frame >= row.first && frame - row.first < row.pages; });
+    if (ours) stuck.push_back(frame.value);
+  }
   return stuck;
 }
 

@@ -36,6 +36,12 @@ class Broker {
   /// accounts, and so nobody else's. The error if one is not free.
   tl::expected<u64, std::string> reserve(u32 id, const Grants& grants);
   void release(u32 id);
+  /// More frames of a package for a domain that has some; empty: so many are not free.
+  std::vector<EpcExtent> lend(u32 id, u32 package, u64 pages);
+  /// Frees frames that the domain has, of which nothing is left in any memory.
+  void take_back(u32 id, const std::vector<EpcExtent>& frames);
+  /// What a domain has, by number.
+  std::vector<EpcExtent> frames_of(u32 id) const;
   /// A frame that is out of use for good. False: this machine has no such frame.
   bool withdraw(u64 frame);
 
@@ -45,6 +51,8 @@ class Broker {
                                                            const Grants& grants, const vmx::EpcMemory::Pointer& memory);
 
  private:
+  /// Rows as they lie in the machine's sections; what lies in none is left out.
+  std::vector<EpcExtent> in_sections(const std::vector<EpcExtent>& extents) const;
   Broker(const vmx::Backend& silicon, MachineDescription machine, MachineEpc accounts)
       : silicon_(silicon), machine_(std::move(machine)), accounts_(std::move(accounts)) {}
 

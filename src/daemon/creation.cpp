@@ -56,7 +56,9 @@ Domains::Result Domains::add(const CreateRequest& request) { return create_domai
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
   auto checked = check_request(opener_, request, machine(), silicon());
   if (!checked) return tl::unexpected(checked.error());
+  auto claim = make_room(checked->config);
   const auto domain = admit(request, *checked, definition);
+  claim.reset();
   if (!domain) return tl::unexpected(domain.error());
   if (auto launched = launch(*domain, checked->images, request.paused); !launched) {
     roll_back(*domain);
@@ -154,7 +156,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), allocation.error().message},
                                     allocation.error().shortage ? 507 : 400));
   auto domain = std::make_shared<Domain>(LifeState::admitted);
-  PackageValues package = package_values(machine(), allocation->grants, checked.features);
+  PackageValues package = package_values(machine(), allocation->grants, checked.features,
+                                         config.epc_is_paged() ? PackageRange::whole : PackageRange::granted);
   domain->record = {.id = *id,
                     .uuid = identity->uuid,
                     .name = config.name,
@@ -195,7 +198,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   auto page = DomainPage::create();
   if (!page) return tl::unexpected(page.error());
   vmx::EpcMemory::Pointer memory;
-  if (const u64 pages = pages_of(record.grants); pages != 0) {
+  if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
     auto made = silicon().create_epc(pages);
     if (!made) return tl::unexpected(std::string("the domain's EPC: ") + vmx::name_of(made.error()));
     memory = std::move(*made);
@@ -275,6 +278,7 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
     running.running = true;
     if (auto kept = around_.records->put(running); !kept) return tl::unexpected(internal(kept.error()));
     domain->record = std::move(running);
+    domain->sharing.certain = true;
     happens(*domain, LifeEvent::laid_out);
   }
   const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, around_.patience.launch);

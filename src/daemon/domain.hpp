@@ -31,6 +31,13 @@ struct Domain {
   std::string last_words{};      ///< of the VMM: how it ended, if the kernel told us
   std::string fate{};  ///< for the log, why the daemon ends it: "destroyed", "creation-failed"; empty: it does not
 
+  /// How it shares EPC with others (sharing.cpp).
+  struct Sharing {
+    u64 target = 0;        ///< pages; 0: nothing was decided yet
+    u64 asked = 0;         ///< that it was asked to give back, and has not yet
+    bool certain = false;  ///< the record says what its pager has, and nothing more
+  } sharing{};
+
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand
   std::shared_ptr<const DomainPage> page{};  ///< null: not yet, or not at hand
 };

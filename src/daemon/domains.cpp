@@ -79,6 +79,7 @@ Domains::~Domains() {
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
+  transfers_.clear();
   const MutexLock held(lock_);
   keep_late();
 }
@@ -215,6 +216,8 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.cpu_seconds = cpu_seconds_of(domain.pid);
   info.grants = domain.record.grants;
   info.platform = domain.record.platform;
+  info.listed = package_sections(domain.record.package, domain.record.grants);
+  info.paged = paged_epc(domain);
   info.page = domain.page;
   info.memory = domain.memory;
   const char* const shown = domain.life.shown();

@@ -26,11 +26,13 @@
 #include "daemon/definitions.hpp"
 #include "daemon/domain.hpp"
 #include "daemon/key_ring.hpp"
+#include "daemon/paged_epc.hpp"
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
 #include "daemon/vmm_logs.hpp"
 #include "daemon/vmm_processes.hpp"
 #include "host/mutex.hpp"
+#include "machine/epc/balance.hpp"
 #include "plan/domain_memory.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
@@ -66,6 +68,8 @@ struct DomainInfo {
   u32 restarts = 0;
   Owner owner;
   Grants grants;
+  std::vector<EpcExtent> listed;           ///< the sections of its Package; those of the grants, or more
+  std::optional<PagedEpc> paged;           ///< of one that lives, and whose EPC is paged
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
@@ -106,6 +110,12 @@ struct KeyInfo {
   u32 power_ons = 0;
   std::string unread;                ///< why its file cannot be understood; empty: it can
   std::vector<std::string> used_by;  ///< domains that live and have it, or may
+};
+
+/// How a domain that lives shares EPC from now on.
+struct EpcChange {
+  std::optional<u64> min_mib{};
+  std::optional<u32> weight{};
 };
 
 /// A domain that the host's going down ends.
@@ -158,6 +168,8 @@ struct Patience {
   Time exit = std::chrono::seconds(10);     ///< of a VMM that is killed at the daemon's start
   Time death = std::chrono::seconds(20);    ///< of one that is killed later on
   Time retry = std::chrono::seconds(1);     ///< between two tries of what could not be done
+  Time room = std::chrono::seconds(10);     ///< for EPC that was lent to come back
+  Time share{250};                          ///< from one time that domains share EPC anew to the next
 };
 
 /// What the domains depend on and a test may stand in for.
@@ -233,6 +245,8 @@ class Domains {
   tl::expected<Policies, ApiError> policies(const std::string& key) const;
   /// Passes a verb on to its VMM, with its arguments as read_arguments() has them.
   Result tell(const std::string& key, const GuestVerbRow& verb, const nlohmann::json& arguments);
+  /// Of a domain whose EPC is paged, until its end.
+  Result change_epc(const std::string& key, const EpcChange& change);
   /// Kills the VMM and waits until everything is taken back. The last state.
   Result destroy(const std::string& key);
 
@@ -337,6 +351,24 @@ class Domains {
   bool ask_again() CLOISTER_REQUIRES(lock_);
   void forget(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
 
+  // sharing
+  /// Has domains that see more EPC than they have share it. True: it is to be called again soon.
+  bool share() CLOISTER_REQUIRES(lock_);
+  void share(u32 package, std::chrono::steady_clock::time_point now) CLOISTER_REQUIRES(lock_);
+  bool may_share(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  /// Something that is said to a VMM, on a thread of its own; one at a time with each.
+  void transfer(const Pointer& domain, std::function<void()> what) CLOISTER_REQUIRES(lock_);
+  void lend(const Pointer& domain, u64 pages) CLOISTER_REQUIRES(lock_);
+  void take_back(const Pointer& domain, u64 pages) CLOISTER_EXCLUDES(lock_);
+  void find_lost(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
+  void returned(const Pointer& domain, const std::vector<vmx::EpcSection>& frames) CLOISTER_EXCLUDES(lock_);
+  /// Frames that somebody waits for, while it is there.
+  class Claim;
+  /// Waits until lent frames have come back for a domain that is to start, if that would help.
+  std::shared_ptr<Claim> make_room(const DomainConfig& config) CLOISTER_EXCLUDES(lock_);
+  /// Free pages of a package, and those that would come back.
+  u64 room(u32 package) const CLOISTER_REQUIRES(lock_);
+
   // end
   void watch();
   void begin_end(const Pointer& domain) CLOISTER_REQUIRES(lock_);
@@ -401,6 +433,10 @@ class Domains {
   std::list<std::future<void>> ends_ CLOISTER_GUARDED_BY(lock_);
   /// VMMs that did not answer at the daemon's start.
   std::map<u32, std::future<Answer>> asked_ CLOISTER_GUARDED_BY(lock_);
+  std::map<u32, EpcBalance> balances_ CLOISTER_GUARDED_BY(lock_);                ///< by package
+  std::map<u32, u64> claims_ CLOISTER_GUARDED_BY(lock_);                         ///< pages, by package
+  std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain
+  std::chrono::steady_clock::time_point next_share_ CLOISTER_GUARDED_BY(lock_);  ///< not before
   std::thread watcher_;
 };
 

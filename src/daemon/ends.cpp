@@ -61,9 +61,10 @@ void Domains::kill_and_wait(const Pointer& domain) {
 void Domains::watch() {
   const MutexLock held(lock_);
   const int retry_ms = static_cast<int>(around_.patience.retry.count());
+  const int share_ms = static_cast<int>(around_.patience.share.count());
   while (!stopping_) {
     // First: of those that it finds the ends are waited for at once.
-    const bool all_known = look_again(), all_answer = ask_again();
+    const bool all_known = look_again(), all_answer = ask_again(), shares = share();
     std::vector<pollfd> set{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
     std::vector<Pointer> watched;
     for (const auto& [id, domain] : table_) {
@@ -73,7 +74,8 @@ void Domains::watch() {
     }
     {
       const MutexUnlock apart(lock_);
-      ::poll(set.data(), set.size(), all_known && all_answer ? -1 : retry_ms);
+      const int wait_ms = shares ? share_ms : all_known && all_answer ? -1 : retry_ms;
+      ::poll(set.data(), set.size(), wait_ms);
     }
     eventfd_t count = 0;
     if (set[0].revents != 0) ::eventfd_read(wake_.get(), &count);

@@ -29,20 +29,38 @@ std::vector<diagnostics::Page> valid_pages(const DomainInfo& domain) {
   return observer ? (*observer)->valid_pages() : std::vector<diagnostics::Page>();
 }
 
-void append_domain(std::vector<EpcRun>& runs, const DomainInfo& domain) {
+struct Content {
+  u64 frame = 0;
+  const char* type = nullptr;
+};
+
+/// By frame. A domain's memory has the pages of the sections that its Package lists, one after the other.
+std::vector<Content> contents_of(const DomainInfo& domain) {
   const auto valid = valid_pages(domain);
+  std::vector<Content> contents;
   auto page = valid.begin();
-  u64 base = 0;  // of the extent, in the domain's EPC
+  u64 base = 0;
+  for (const EpcExtent& section : domain.listed) {
+    for (; page != valid.end() && page->index < base + section.pages; ++page)
+      contents.push_back({section.first.value + page->index - base, name_of(page->type)});
+    base += section.pages;
+  }
+  std::ranges::sort(contents, {}, &Content::frame);
+  return contents;
+}
+
+void append_domain(std::vector<EpcRun>& runs, const DomainInfo& domain) {
+  const std::vector<Content> contents = contents_of(domain);
   for (const EpcExtent& extent : sections_of(domain.grants)) {
-    u64 at = 0;  // in the extent
-    for (; page != valid.end() && page->index < base + extent.pages; ++page) {
-      const u64 place = page->index - base;
-      append(runs, {extent.first.value + at, place - at, domain.id, unused_type});
-      append(runs, {extent.first.value + place, 1, domain.id, name_of(page->type)});
-      at = place + 1;
+    u64 at = extent.first.value;
+    const u64 end = at + extent.pages;
+    for (auto page = std::ranges::lower_bound(contents, at, {}, &Content::frame);
+         page != contents.end() && page->frame < end; ++page) {
+      append(runs, {at, page->frame - at, domain.id, unused_type});
+      append(runs, {page->frame, 1, domain.id, page->type});
+      at = page->frame + 1;
     }
-    append(runs, {extent.first.value + at, extent.pages - at, domain.id, unused_type});
-    base += extent.pages;
+    append(runs, {at, end - at, domain.id, unused_type});
   }
 }
 

@@ -6,6 +6,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "daemon/sgx_names.hpp"
 #include "vmx/diagnostics.hpp"
@@ -116,11 +117,47 @@ void domain_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   }
 }
 
+void paging_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](const char* name, MetricType type, const char* help, auto value) {
+    to.family(name, type, help);
+    for (const auto& d : domains) {
+      if (d.paged && d.page != nullptr) to.sample({{"domain", d.name}}, value(*d.paged));
+    }
+  };
+  constexpr double ns = 1e-9;
+  using Paged = const PagedEpc&;
+  each("cloister_domain_epc_target_pages", MetricType::Gauge, "EPC pages that a paged domain is to have.",
+       [](Paged p) { return p.target; });
+  each("cloister_domain_epc_resident_pages", MetricType::Gauge, "Pages that a paged domain's guest has in EPC.",
+       [](Paged p) { return p.resident; });
+  each("cloister_domain_epc_active_pages", MetricType::Gauge, "Those of them that were used of late.",
+       [](Paged p) { return p.active; });
+  each("cloister_domain_epc_evicted_pages", MetricType::Gauge, "Pages of a paged domain that are paged out.",
+       [](Paged p) { return p.evicted; });
+  each("cloister_domain_epc_lost_pages", MetricType::Gauge, "Pages of a paged domain that cannot be paged in any more.",
+       [](Paged p) { return p.lost; });
+  each("cloister_domain_epc_loads_total", MetricType::Counter, "Pages that were paged in.",
+       [](Paged p) { return p.loads; });
+  each("cloister_domain_epc_load_seconds_total", MetricType::Counter, "Time that it took to load them (ELDU, ELDB).",
+       [](Paged p) { return static_cast<double>(p.load_ns) * ns; });
+  each("cloister_domain_epc_evictions_total", MetricType::Counter, "Pages that were paged out.",
+       [](Paged p) { return p.evictions; });
+  each("cloister_domain_epc_gates_total", MetricType::Counter,
+       "How often all processors were held out of the guest for that.", [](Paged p) { return p.gates; });
+  each("cloister_domain_epc_gate_seconds_total", MetricType::Counter, "Time for which they were.",
+       [](Paged p) { return static_cast<double>(p.gate_ns) * ns; });
+}
+
 struct Seen {
   std::string domain;
+  u64 granted;
   diagnostics::PageCounts pages;
   diagnostics::Events events;
 };
+
+u64 valid_in(const diagnostics::PageCounts& pages) {
+  return std::accumulate(pages.valid.begin(), pages.valid.end(), u64{0});
+}
 
 /// A sample for each count that is not zero, with what `name` calls its index.
 template <class Counts, class Name>
@@ -135,12 +172,12 @@ void sgx_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   for (const auto& d : domains) {
     if (d.memory == nullptr) continue;
     if (const auto observer = d.memory->observe())
-      seen.push_back({d.name, (*observer)->count(), (*observer)->events()});
+      seen.push_back({d.name, pages_of(d.grants), (*observer)->count(), (*observer)->events()});
   }
   to.family("cloister_domain_epc_page_types", MetricType::Gauge,
             "EPC pages of a domain by the type in their EPCM entry; unused: not valid.");
   for (const Seen& s : seen) {
-    to.sample({{"domain", s.domain}, {"type", "unused"}}, s.pages.free);
+    to.sample({{"domain", s.domain}, {"type", "unused"}}, s.granted - std::min(s.granted, valid_in(s.pages)));
     for (std::size_t i = 0; i < s.pages.valid.size(); ++i)
       to.sample({{"domain", s.domain}, {"type", name_in(page_type_names, i)}}, s.pages.valid[i]);
   }
@@ -185,6 +222,7 @@ std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& do
   definition_metrics(families, definitions);
   key_metrics(families, keys);
   domain_metrics(families, domains);
+  paging_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);
   return families.text();

@@ -54,6 +54,8 @@ tl::expected<void, std::string> Domains::recover() {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
+    if (record.epc_min_mib != 0) domain->config.epc_min_mib = record.epc_min_mib;
+    if (record.epc_weight != 0) domain->config.epc_weight = record.epc_weight;
     settle_charge(domain->record, domain->config);
     // What its text asks for, if it is nobody's: rights are looked up, and domains told, by uuid.
     if (domain->record.uuid.empty()) {
@@ -262,7 +264,7 @@ bool Domains::look_again() {
 
 std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
   const auto act = [this, &silicon = silicon(), record = domain.record, pid = domain.pid]() -> Answer {
-    const u64 pages = pages_of(record.grants);
+    const u64 pages = package_pages(record.package, record.grants);
     auto control = connect(record, around_.patience.backlog);
     if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
     const auto reply = control->request("descriptors", around_.patience.handover);

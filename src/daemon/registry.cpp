@@ -92,6 +92,8 @@ std::string write_record(const DomainRecord& record) {
               {"running", record.running},
               {"run", record.run}};
   if (record.process) object["process"] = to_json(*record.process);
+  if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
+  if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
 }
 
@@ -120,6 +122,8 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   }
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);
   if (fields.has("charged_mib")) fields.number("charged_mib", record.charged_mib, most_charge_mib);
+  if (fields.has("epc_min_mib")) fields.number("epc_min_mib", record.epc_min_mib, most_charge_mib);
+  if (fields.has("epc_weight")) fields.number("epc_weight", record.epc_weight);
   // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {

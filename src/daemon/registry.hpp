@@ -40,6 +40,8 @@ struct DomainRecord {
   Owner owner;                          ///< whose rights its files are opened with
   std::string started;                  ///< RFC 3339, UTC
   std::string placement;                ///< why the EPC is where it is
+  u64 epc_min_mib = 0;                  ///< other than its configuration's, since somebody said so; 0: not
+  u32 epc_weight = 0;                   ///< the same
   Grants grants;
   PackageValues package;                   ///< what its VMM made its package of
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys

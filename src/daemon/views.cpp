@@ -59,6 +59,7 @@ json view(const DomainInfo& domain) {
             {"placement", domain.placement},
             {"epc", extents_of(domain.grants)}};
   if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
+  if (domain.paged) view["paging"] = to_json(*domain.paged);
   if (domain.terms) {
     view["autostart"] = name_of(domain.terms->autostart);
     view["order"] = domain.terms->order;
@@ -163,10 +164,13 @@ json view_epc_by_domain(const std::vector<DomainInfo>& domains) {
   json list = json::array();
   for (const DomainInfo& domain : domains) {
     if (domain.grants.empty()) continue;
-    list.push_back({{"id", domain.id},
-                    {"name", domain.name},
-                    {"pages", pages_of(domain.grants)},
-                    {"extents", extents_of(domain.grants)}});
+    json one{{"id", domain.id},
+             {"name", domain.name},
+             {"epc_mib", domain.epc_mib},
+             {"pages", pages_of(domain.grants)},
+             {"extents", extents_of(domain.grants)}};
+    if (domain.paged) one["paging"] = to_json(*domain.paged);
+    list.push_back(std::move(one));
   }
   return list;
 }

@@ -49,7 +49,8 @@ Done page_epc(Machine& machine) {
                               .vcpus = machine.spec.vcpus,
                               .gate = machine.gate(),
                               .handlers = machine.lock,
-                              .leaves = machine.root_leaves});
+                              .leaves = machine.root_leaves,
+                              .counts = machine.spec.pager_counts});
   if (!pager) return tl::unexpected(pager.error());
   machine.pager = std::move(*pager);
   return {};

@@ -65,7 +65,7 @@ struct Domain::Impl {
   Impl& operator=(const Impl&) = delete;
   /// The next owner of the frames finds every page removed. No processor is left inside an enclave: every exit leaves
   /// it.
-  ~Impl() { clean_epc(machine.package, machine.epc); }
+  ~Impl() { clean_epc(machine.package, machine.frames()); }
 
   Machine machine;
 };
@@ -130,6 +130,20 @@ bool Domain::paused() const {
 bool Domain::evict_epc(arch::Gpa page) {
   Pager* const pager = impl_->machine.pager.get();
   return pager != nullptr && pager->evict(page);
+}
+
+void Domain::lend_epc(std::span<const vmx::EpcSection> frames) {
+  if (impl_->machine.pager != nullptr) impl_->machine.pager->lend(frames);
+}
+
+std::vector<vmx::EpcSection> Domain::give_epc_back(u64 most) {
+  return impl_->machine.pager == nullptr ? std::vector<vmx::EpcSection>() : impl_->machine.pager->give_back(most);
+}
+
+std::vector<vmx::EpcSection> Domain::epc_frames() const { return impl_->machine.frames(); }
+
+void Domain::look_at_epc() {
+  if (impl_->machine.pager != nullptr) impl_->machine.pager->look();
 }
 
 const PagerCounts* Domain::pager_counts() const {

@@ -32,6 +32,14 @@ class Domain {
   /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);
+  /// Frames for its pager, free pages of the package that nobody else has; back from it, at most so many, as it can
+  /// spare them (Pager::give_back; not from a processor's thread); and all that the domain has. Without a pager it has
+  /// what it was created with.
+  void lend_epc(std::span<const vmx::EpcSection> frames);
+  std::vector<vmx::EpcSection> give_epc_back(u64 most);
+  std::vector<vmx::EpcSection> epc_frames() const;
+  /// Sees which pages of EPC were used since the last calls, four of which see all (PagerCounts::active).
+  void look_at_epc();
   /// Null: every page of its EPC has a frame.
   const PagerCounts* pager_counts() const;
   /// How many pages of its EPC the guest is asked to have (docs/hypercalls.md); what it does about it is its own.

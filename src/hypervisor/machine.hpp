@@ -36,8 +36,10 @@ class Machine {
 
   vmx::Package& package;
   DomainSpec spec;
-  /// The machine frames of the domain; set when it is laid out. Without a pager those of spec.map.epc, in order.
+  /// The machine frames of the domain when it was laid out. Without a pager those of spec.map.epc, in order.
   std::vector<vmx::EpcSection> epc;
+  /// Those that it has.
+  std::vector<vmx::EpcSection> frames() const { return pager == nullptr ? epc : pager->held(); }
   /// The leaves of ENCLS and ENCLV that the hypervisor runs on these frames itself.
   RootLeaves root_leaves;
   unsigned physical_bits;

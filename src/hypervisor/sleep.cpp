@@ -37,7 +37,7 @@ std::optional<Stop> Machine::fall_asleep() {
     // It costs time by pages used, and nobody enters the guest meanwhile.
     const MutexUnlock apart(lock);
     if (pager != nullptr) pager->forget();
-    stuck = clean_epc(package, epc);
+    stuck = clean_epc(package, frames());
   }
   if (!stuck.empty())
     return Stop{Ending::crashed,

@@ -17,6 +17,24 @@ using nlohmann::json;
 
 constexpr u64 most_frames = u64{1} << 40;  // 52 physical bits
 
+json extents_json(const std::vector<EpcExtent>& extents) {
+  json list = json::array();
+  for (const EpcExtent& extent : extents) list.push_back({{"first", extent.first.value}, {"pages", extent.pages}});
+  return list;
+}
+
+tl::expected<std::vector<EpcExtent>, std::string> read_extents(const json& list) {
+  std::vector<EpcExtent> extents;
+  for (const json& extent : list) {
+    u64 first = 0, pages = 0;
+    JsonFields fields(extent);
+    fields.number("first", first, most_frames).number("pages", pages, most_frames);
+    if (!fields.ok()) return tl::unexpected(fields.error());
+    extents.push_back({arch::Mfn{first}, pages});
+  }
+  return extents;
+}
+
 constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
                                              LaunchControl::unlocked};
 
@@ -67,19 +85,34 @@ policy::MsrPolicy machine_msrs(const vmx::Package::Config& config) {
   return msrs;
 }
 
+std::vector<vmx::EpcSection> package_sections(const PackageValues& values, const Grants& grants) {
+  return values.range.empty() ? sections_of(grants) : values.range;
+}
+
+u64 package_pages(const PackageValues& values, const Grants& grants) {
+  u64 pages = 0;
+  for (const vmx::EpcSection& section : package_sections(values, grants)) pages += section.pages;
+  return pages;
+}
+
 vmx::Package::Config package_config(const PackageValues& values, const Grants& grants) {
   vmx::Package::Config config;
   config.features = values.features;
-  config.epc = sections_of(grants);
+  config.epc = package_sections(values, grants);
   apply_launch_control(config, values.launch_control, values.launch_hash);
   for (const u64 frame : values.faulty) config.faulty_frames.emplace_back(frame);
   return config;
 }
 
-PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features) {
+PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features,
+                             PackageRange range) {
   PackageValues values{
       .launch_control = machine.launch_control, .launch_hash = machine.launch_hash, .features = features, .faulty = {}};
-  const auto sections = sections_of(grants);
+  if (range == PackageRange::whole && !grants.empty()) {
+    for (const EpcSectionDescription& section : machine.packages.at(grants.front().package).epc)
+      values.range.push_back({arch::Mfn{section.base / arch::page_size}, section.bytes / arch::page_size});
+  }
+  const auto sections = package_sections(values, grants);
   for (const PackageDescription& package : machine.packages) {
     for (const EpcSectionDescription& section : package.epc) {
       for (const u64 page : section.faulty) {
@@ -96,10 +129,7 @@ PackageValues package_values(const MachineDescription& machine, const Grants& gr
 json to_json(const Grants& grants) {
   json list = json::array();
   for (const auto& grant : grants) {
-    json extents = json::array();
-    for (const auto& extent : grant.extents)
-      extents.push_back({{"first", extent.first.value}, {"pages", extent.pages}});
-    list.push_back({{"package", grant.package}, {"extents", std::move(extents)}});
+    list.push_back({{"package", grant.package}, {"extents", extents_json(grant.extents)}});
   }
   return list;
 }
@@ -110,13 +140,9 @@ tl::expected<Grants, std::string> read_grants(const json& list) {
     EpcGrant grant;
     JsonFields fields(element);
     fields.number("package", grant.package);
-    for (const json& extent : fields.list("extents")) {
-      u64 first = 0, pages = 0;
-      JsonFields inner(extent);
-      inner.number("first", first, most_frames).number("pages", pages, most_frames);
-      if (!inner.ok()) return tl::unexpected(inner.error());
-      grant.extents.push_back({arch::Mfn{first}, pages});
-    }
+    auto extents = read_extents(fields.list("extents"));
+    if (!extents) return tl::unexpected(extents.error());
+    grant.extents = std::move(*extents);
     if (!fields.ok()) return tl::unexpected(fields.error());
     grants.push_back(std::move(grant));
   }
@@ -128,6 +154,7 @@ json to_json(const PackageValues& values) {
               {"features", to_json(values.features)},
               {"faulty", values.faulty}};
   if (values.launch_hash) object["launch_hash"] = *values.launch_hash;
+  if (!values.range.empty()) object["range"] = extents_json(values.range);
   return object;
 }
 
@@ -135,6 +162,11 @@ tl::expected<PackageValues, std::string> read_package_values(const json& object)
   PackageValues values;
   std::string launch_control;
   JsonFields fields(object);
+  if (fields.has("range")) {
+    auto range = read_extents(fields.list("range"));
+    if (!range) return tl::unexpected("'range': " + range.error());
+    values.range = std::move(*range);
+  }
   fields.text("launch_control", launch_control);
   const auto known = std::ranges::find(launch_controls, launch_control, [](LaunchControl c) { return name_of(c); });
   if (known == std::end(launch_controls)) fields.fail("'launch_control': unknown");

@@ -18,7 +18,7 @@ namespace cloister::toolstack {
 /// What a domain was granted of the machine's EPC, one element for each section of its configuration.
 using Grants = std::vector<EpcGrant>;
 
-/// The extents of all grants, in order: the sections of the domain's Package.
+/// The extents of all grants, in order.
 std::vector<vmx::EpcSection> sections_of(const Grants& grants);
 /// The package of each grant.
 std::vector<u32> packages_of(const Grants& grants);
@@ -30,7 +30,10 @@ struct PackageValues {
   LaunchControl launch_control = LaunchControl::unlocked;
   std::optional<std::array<u64, 4>> launch_hash;
   vmx::Features features;   ///< the domain's processor (chosen_silicon.hpp)
-  std::vector<u64> faulty;  ///< frames among the domain's that EREMOVE cannot clear
+  std::vector<u64> faulty;  ///< frames among those of the Package that EREMOVE cannot clear
+  /// What the Package lists, if that is more than the domain has: the EPC of the machine's package, of which frames may
+  /// be lent to it. Empty: what it was granted.
+  std::vector<EpcExtent> range{};
   bool operator==(const PackageValues&) const = default;
 };
 
@@ -38,14 +41,20 @@ struct PackageValues {
 /// the hash MSRs. Without a hash they are Intel's.
 void apply_launch_control(vmx::Package::Config& config, LaunchControl state,
                           const std::optional<std::array<u64, 4>>& hash);
+/// The sections of a domain's Package, which its EpcMemory has as many pages as.
+std::vector<vmx::EpcSection> package_sections(const PackageValues& values, const Grants& grants);
+u64 package_pages(const PackageValues& values, const Grants& grants);
 /// The MSRs of such a package's processors, within which a domain's are.
 policy::MsrPolicy machine_msrs(const vmx::Package::Config& config);
 
 /// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
 vmx::Package::Config package_config(const PackageValues& values, const Grants& grants);
 
+/// Whether a domain's Package lists its frames alone, or all EPC of the package that these are of.
+enum class PackageRange : u8 { granted, whole };
 /// What `machine` gives to a domain with these frames and such a processor.
-PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features);
+PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features,
+                             PackageRange range = PackageRange::granted);
 
 /// [{"package":0,"extents":[{"first":…,"pages":…}]}], in frames of 4 KiB.
 nlohmann::json to_json(const Grants& grants);

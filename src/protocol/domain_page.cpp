@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <new>
 
 namespace cloister::toolstack {
@@ -11,7 +12,7 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr auto relaxed = std::memory_order_relaxed;
-constexpr std::size_t bytes = sizeof(DomainPageLayout);
+constexpr std::size_t bytes = sizeof(DomainPageLayout), earlier_bytes = offsetof(DomainPageLayout, epc);
 
 }  // namespace
 
@@ -23,15 +24,16 @@ tl::expected<DomainPage, std::string> DomainPage::create() {
   if (mapping.data() == nullptr) return tl::unexpected(std::string("no memory for the domain's page"));
   auto* const page = new (mapping.data()) DomainPageLayout{};
   page->magic = DomainPageLayout::current_magic;
-  return DomainPage(std::move(fd), std::move(mapping));
+  return DomainPage(std::move(fd), std::move(mapping), true);
 }
 
 tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
-  if (!is_fixed_memfd(descriptor, bytes)) return tl::unexpected(std::string("not a domain's page"));
+  const bool whole = is_fixed_memfd(descriptor, bytes);
+  if (!whole && !is_fixed_memfd(descriptor, earlier_bytes)) return tl::unexpected(std::string("not a domain's page"));
   Fd fd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
-  SharedMapping mapping(fd.get(), bytes);
+  SharedMapping mapping(fd.get(), whole ? bytes : earlier_bytes);
   if (mapping.data() == nullptr) return tl::unexpected(std::string("no memory for the domain's page"));
-  DomainPage adopted(std::move(fd), std::move(mapping));
+  DomainPage adopted(std::move(fd), std::move(mapping), whole);
   if (adopted.page().magic != DomainPageLayout::current_magic)
     return tl::unexpected(std::string("a domain's page of another version"));
   return adopted;

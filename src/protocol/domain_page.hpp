@@ -13,6 +13,7 @@
 #include <tl/expected.hpp>
 
 #include "host/memfd.hpp"
+#include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
 #include "protocol/control.hpp"
 
@@ -32,6 +33,7 @@ struct DomainPageLayout {
   std::atomic<u64> console_written;  ///< bytes since creation; the ring has the last of them
   std::array<std::atomic<u8>, most_report> report;
   std::array<std::atomic<u8>, console_bytes> console;
+  hypervisor::PagerCounts epc;  ///< a page of earlier versions ends before it
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -52,6 +54,8 @@ class DomainPage {
   u32 restarts() const;
   void add_restart();
   hypervisor::RunCounts& counts() const { return page().counts; }
+  /// Null: the page is an earlier version's, which has none.
+  hypervisor::PagerCounts* epc() const { return whole_ ? &page().epc : nullptr; }
 
   /// One thread at a time.
   void append_console(std::span<const u8> bytes);
@@ -59,10 +63,12 @@ class DomainPage {
   std::string console() const;
 
  private:
-  DomainPage(Fd fd, SharedMapping mapping) : fd_(std::move(fd)), mapping_(std::move(mapping)) {}
+  DomainPage(Fd fd, SharedMapping mapping, bool whole)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), whole_(whole) {}
   DomainPageLayout& page() const;
   Fd fd_;
   SharedMapping mapping_;
+  bool whole_;
 };
 
 }  // namespace cloister::toolstack

@@ -1,5 +1,6 @@
 #include "silicon/backend.hpp"
 
+#include "silicon/sgx/epc/discard.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
@@ -20,6 +21,10 @@ class SoftwareSilicon final : public vmx::Backend {
   tl::expected<vmx::EpcMemory::Pointer, MemoryError> adopt_epc(int pages_descriptor, int epcm_descriptor,
                                                                u64 pages) const override {
     return EpcMemory::adopt(pages_descriptor, epcm_descriptor, pages);
+  }
+  bool discard_epc(const vmx::EpcMemory& memory, const vmx::EpcRow& row,
+                   std::span<const vmx::EpcRow> kept) const override {
+    return silicon::discard_epc(memory, row, kept);
   }
   tl::expected<vmx::MachineCounters::Pointer, MemoryError> create_counters(u64 boot) const override {
     return MachineCounters::create(boot);

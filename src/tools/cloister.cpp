@@ -61,6 +61,7 @@ struct ClientArguments {
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false;
   int port = 8470;
+  double rate_seconds = 0;
 };
 
 using Verb = std::function<int(const ClientArguments&)>;
@@ -205,6 +206,21 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
       ->required();
   verbs.add("sgx-info", "Show the machine's EPC by package", [](const A& x) { return c::sgx_info(x.common); });
   verbs.add("sgx-list", "Show the EPC that each domain has", [](const A& x) { return c::sgx_list(x.common); });
+  verbs
+      .add("epc", "Show who has how much EPC, and who is to have how much",
+           [](const A& x) { return c::epc(x.common, x.rate_seconds); })
+      ->add_option("--rate", a.rate_seconds, "look twice, so many seconds apart, and show loads and evictions a second")
+      ->type_name("SECONDS")
+      ->check(cloister::tools::seconds_between(0.1, 1e6));
+  auto* epc_set = verbs.add_for_domain("epc-set", "Change how a domain that runs shares EPC",
+                                       [](const A& x) { return c::epc_set(x.common, x.domain, x.members); });
+  const auto set_member = [&a](const char* member) {
+    return [&a, member](const u32& value) { a.members[member] = value; };
+  };
+  epc_set->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
+      ->type_name("MIB");
+  epc_set->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")->type_name("NUMBER");
+  epc_set->require_option(1, 2);
   auto* top = verbs.add(
       "top", "Show domains and EPC, again and again", [](const A& x) { return c::top(x.common, x.top); }, false);
   top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")

@@ -1,8 +1,11 @@
 // The same way as `cloister run` takes, on memory that the daemon holds too.
 #include "vmm/guest.hpp"
 
+#include <algorithm>
+
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
+#include "hypervisor/epc/pager/frame_set.hpp"
 
 namespace cloister::toolstack {
 
@@ -29,7 +32,7 @@ tl::expected<void, std::string> take_platform(const vmx::Backend& silicon, vmx::
 
 tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& silicon, const LaunchMessage& launch) {
   vmx::Package::Config machine = package_config(launch.package, launch.grants);
-  if (const u64 pages = pages_of(launch.grants); pages != 0) {
+  if (const u64 pages = package_pages(launch.package, launch.grants); pages != 0) {
     if (auto taken = take_platform(silicon, machine); !taken) return tl::unexpected(taken.error());
     const auto memory = silicon.adopt_epc(launch_fd::epc, launch_fd::epcm, pages);
     if (!memory) return tl::unexpected(std::string("the domain's EPC: ") + name_of(memory.error()));
@@ -40,7 +43,8 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
 
 }  // namespace
 
-tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch) {
+tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
+                                              hypervisor::PagerCounts* pager_counts) {
   auto read = read_config(launch.config);
   if (!read) return Failed(read.error());
   auto images = read_images(read->config, launch_fd::kernel, launch_fd::ramdisk);
@@ -50,24 +54,39 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto plan = make_plan(silicon, read->config, *machine, packages_of(launch.grants));
   if (!plan) return Failed(plan.error());
   auto package = silicon.make_package(std::move(*machine));
-  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants));
+  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants), pager_counts);
   if (auto made = guest.lay_out(); !made) return failed(made.error());
   return guest;
 }
 
 tl::expected<void, std::string> Guest::renew() {
-  if (domain_ != nullptr) battery_ = domain_->battery();
+  if (domain_ != nullptr) {
+    battery_ = domain_->battery();
+    frames_ = domain_->epc_frames();
+  }
   domain_.reset();
-  if (const auto stuck = hypervisor::clean_epc(*package_, sections_); !stuck.empty())
+  if (const auto stuck = hypervisor::clean_epc(*package_, frames_); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
   return lay_out();
 }
 
 tl::expected<void, std::string> Guest::lay_out() {
-  auto domain =
-      hypervisor::Domain::create(*package_, make_spec(plan_, images_, vmx::ClockMode::host, battery_), sections_);
+  // Those that were lent to the guest before this one are lent to it, too, unless some of its own have gone.
+  hypervisor::FrameSet lent(frames_);
+  const bool has_own = std::ranges::all_of(own_, [&](const vmx::EpcSection& row) {
+    for (u64 i = 0; i < row.pages; ++i) {
+      if (!lent.contains(row.first + i)) return false;
+      lent.remove(row.first + i);
+    }
+    return true;
+  });
+  if (!has_own) own_ = frames_;
+  hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
+  spec.pager_counts = pager_counts_;
+  auto domain = hypervisor::Domain::create(*package_, std::move(spec), own_);
   if (!domain) return tl::unexpected(domain.error());
   domain_ = std::move(*domain);
+  if (has_own) domain_->lend_epc(lent.sections());
   return {};
 }
 

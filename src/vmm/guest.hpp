@@ -13,8 +13,9 @@ namespace cloister::toolstack {
 class Guest {
  public:
   /// Reads the configuration and the images, and lays out the first Domain. The error stands in the configuration, or
-  /// has no position.
-  static tl::expected<Guest, Diagnostic> create(const vmx::Backend& silicon, const LaunchMessage& launch);
+  /// has no position. pager_counts: where its pager counts; must outlive it.
+  static tl::expected<Guest, Diagnostic> create(const vmx::Backend& silicon, const LaunchMessage& launch,
+                                                hypervisor::PagerCounts* pager_counts);
 
   /// Runs it until it ends; then it has to be made anew.
   hypervisor::Outcome run(const hypervisor::RunOptions& options);
@@ -25,18 +26,23 @@ class Guest {
   const DomainConfig& config() const { return plan_.config; }
 
  private:
-  Guest(std::unique_ptr<vmx::Package> package, DomainPlan plan, Images images, std::vector<vmx::EpcSection> sections)
+  Guest(std::unique_ptr<vmx::Package> package, DomainPlan plan, Images images, std::vector<vmx::EpcSection> sections,
+        hypervisor::PagerCounts* pager_counts)
       : package_(std::move(package)),
         plan_(std::move(plan)),
         images_(std::move(images)),
-        sections_(std::move(sections)) {}
+        own_(sections),
+        frames_(std::move(sections)),
+        pager_counts_(pager_counts) {}
 
   tl::expected<void, std::string> lay_out();
 
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;
-  std::vector<vmx::EpcSection> sections_;
+  std::vector<vmx::EpcSection> own_;     ///< what it was launched with
+  std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end
+  hypervisor::PagerCounts* pager_counts_;
   platform::RtcBattery battery_;  ///< what the guest left in its clock chip
   std::unique_ptr<hypervisor::Domain> domain_;
 };

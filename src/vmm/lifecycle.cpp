@@ -13,6 +13,7 @@ namespace cloister::toolstack {
 namespace {
 tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std::string(why)); }
 constexpr const char* not_running = "it does not run";
+constexpr const char* starts_anew = "it is starting anew";
 constexpr const char* asleep = "it is suspended: wake it first";
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
@@ -168,8 +169,37 @@ bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
   return !terminating_;
 }
 
-void Lifecycle::rename(std::string name) {
+void Lifecycle::look_at_epc() {
   const MutexLock guard(lock_);
+  if (domain_ != nullptr) domain_->look_at_epc();
+}
+
+Lifecycle::Done Lifecycle::lend_epc(const EpcFrames& frames) {
+  const MutexLock guard(lock_);
+  if (epc_ == nullptr) return refused(starts_anew);
+  epc_->lend_epc(frames);
+  return {};
+}
+
+tl::expected<EpcFrames, std::string> Lifecycle::give_epc_back(u64 most) {
+  const MutexLock guard(lock_);
+  if (epc_ == nullptr) return refused(starts_anew);
+  return epc_->give_epc_back(most);
+}
+
+tl::expected<EpcFrames, std::string> Lifecycle::epc_frames() {
+  const MutexLock guard(lock_);
+  if (epc_ == nullptr) return refused(starts_anew);
+  return epc_->epc_frames();
+}
+
+void Lifecycle::set_epc(hypervisor::Domain* domain) {
+  const MutexLock guard(lock_);
+  epc_ = domain;
+}
+
+void Lifecycle::rename(std::string name) {
+  const MutexLock guard(name_lock_);
   name_ = std::move(name);
 }
 
@@ -190,7 +220,7 @@ bool Lifecycle::take_reboot() {
 }
 
 std::string Lifecycle::name() const {
-  const MutexLock guard(lock_);
+  const MutexLock guard(name_lock_);
   return name_;
 }
 

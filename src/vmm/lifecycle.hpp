@@ -13,6 +13,7 @@
 #include "host/mutex.hpp"
 #include "hypervisor/domain.hpp"
 #include "protocol/domain_page.hpp"
+#include "protocol/epc_frames.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
@@ -43,12 +44,21 @@ class Lifecycle {
   Done epc_target(u32 mib);
   /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
   void terminate();
+  /// More frames for its pager, back from it, and all that it has (hypervisor::Domain); also of a guest that has ended.
+  /// Refused while it starts anew.
+  Done lend_epc(const EpcFrames& frames);
+  tl::expected<EpcFrames, std::string> give_epc_back(u64 most);
+  tl::expected<EpcFrames, std::string> epc_frames();
+  /// Has the hypervisor see which pages of EPC are used.
+  void look_at_epc();
   void rename(std::string name);
   bool launched() const;
 
   // ---- the domain's thread
   /// What pause() and others act on, until it is replaced or taken away (null).
   void set_domain(hypervisor::Domain* domain);
+  /// Whose EPC is lent and given back, while it is there; null: none.
+  void set_epc(hypervisor::Domain* domain);
   /// Until run() or unpause() start it.
   void wait_for_start();
   /// RunOptions::fell_asleep: shows it.
@@ -71,8 +81,11 @@ class Lifecycle {
   DomainPage& page_;
   mutable Mutex lock_;
   Condition changed_;
-  std::string name_ CLOISTER_GUARDED_BY(lock_);
+  /// A lock of its own: a processor's thread asks for the name while it holds what pause() waits for with `lock_`.
+  mutable Mutex name_lock_;
+  std::string name_ CLOISTER_GUARDED_BY(name_lock_);
   hypervisor::Domain* domain_ CLOISTER_GUARDED_BY(lock_) = nullptr;
+  hypervisor::Domain* epc_ CLOISTER_GUARDED_BY(lock_) = nullptr;
   bool launched_ CLOISTER_GUARDED_BY(lock_) = false;
   bool started_ CLOISTER_GUARDED_BY(lock_) = false;
   bool reboot_ CLOISTER_GUARDED_BY(lock_) = false;

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -18,6 +19,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto farewell = std::chrono::seconds(1);
+constexpr auto look_period = std::chrono::milliseconds(250);
+
+/// For poll(): milliseconds until then, rounded up; 0: it is past.
+int until(Clock::time_point then) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - Clock::now()).count();
+  return static_cast<int>(std::max<std::int64_t>(left, 0));
+}
 
 constexpr const char* too_many_connections = "its process has 16 control connections already, and takes no more";
 static_assert(Service::most_connections == 16);
@@ -49,6 +57,7 @@ Service::~Service() {
 
 void Service::serve() {
   std::optional<Clock::time_point> end;
+  Clock::time_point next_look = Clock::now() + look_period;
   while (true) {
     if (ending_ && !end) end = Clock::now() + farewell;
     if (end && (hub_.flushed() || Clock::now() >= *end)) return;
@@ -61,7 +70,12 @@ void Service::serve() {
     const auto console = hub_.poll_set();
     set.insert(set.end(), console.begin(), console.end());
 
-    if (::poll(set.data(), set.size(), end ? 10 : -1) < 0) continue;
+    const int wait = end ? 10 : context_.paged ? until(next_look) : -1;
+    if (::poll(set.data(), set.size(), wait) < 0) continue;
+    if (context_.paged && Clock::now() >= next_look) {
+      context_.lifecycle.look_at_epc();
+      next_look = Clock::now() + look_period;
+    }
     const std::span<const pollfd> ready(set);
     for (unsigned left = ready[2].revents != 0 ? termination_.take() : 0; left != 0; --left)
       context_.lifecycle.terminate();

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "protocol/epc_frames.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -51,6 +52,39 @@ Reply status(VerbContext& context, const Packet&) {
   return {{{"ok", true}, {"state", name_of(context.page.state())}, {"restarts", context.page.restarts()}}, {}};
 }
 
+Reply lend_epc(VerbContext& context, const Packet& request) {
+  JsonFields fields(request.body);
+  const auto frames = read_frames(fields.list("frames"));
+  if (!frames) return {error(frames.error()), {}};
+  return {reply_of(context.lifecycle.lend_epc(*frames)), {}};
+}
+
+Reply give_epc(VerbContext& context, const Packet& request) {
+  u64 pages = 0;
+  JsonFields fields(request.body);
+  // So few that others are answered in between.
+  if (!fields.number("pages", pages, most_epc_pages).ok()) return {error(fields.error()), {}};
+  const auto frames = context.lifecycle.give_epc_back(pages);
+  if (!frames) return {error(frames.error()), {}};
+  return {{{"ok", true}, {"frames", frames_json(*frames)}}, {}};
+}
+
+Reply held_epc(VerbContext& context, const Packet& request) {
+  u64 from = 0;
+  JsonFields fields(request.body);
+  if (!fields.number("from", from).ok()) return {error(fields.error()), {}};
+  auto frames = context.lifecycle.epc_frames();
+  if (!frames) return {error(frames.error()), {}};
+  std::erase_if(*frames, [from](const vmx::EpcSection& row) { return row.first.value + row.pages <= from; });
+  if (!frames->empty() && frames->front().first.value < from) {
+    vmx::EpcSection& row = frames->front();
+    row = {arch::Mfn{from}, row.first.value + row.pages - from};
+  }
+  const bool more = frames->size() > most_epc_rows;
+  if (more) frames->resize(most_epc_rows);
+  return {{{"ok", true}, {"frames", frames_json(*frames)}, {"more", more}}, {}};
+}
+
 /// A daemon that was started anew: nobody reads the pipe of the one before.
 Reply take_log(VerbContext&, const Packet& request) {
   if (request.descriptors.size() != 1) return {error("one descriptor is wanted"), {}};
@@ -64,8 +98,9 @@ struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const Packet&);
 };
-constexpr Verb verbs[] = {{"hello", hello},   {"descriptors", descriptors}, {"run", run},
-                          {"rename", rename}, {"status", status},           {"log", take_log}};
+constexpr Verb verbs[] = {{"hello", hello},       {"descriptors", descriptors}, {"run", run},
+                          {"rename", rename},     {"status", status},           {"log", take_log},
+                          {"epc-lend", lend_epc}, {"epc-give", give_epc},       {"epc-held", held_epc}};
 
 }  // namespace
 

@@ -15,6 +15,7 @@ struct VerbContext {
   Lifecycle& lifecycle;
   const DomainPage& page;
   std::vector<int> descriptors;  ///< in the order of control_fd; borrowed
+  bool paged = false;            ///< its EPC
 };
 
 struct Reply {

@@ -78,6 +78,7 @@ bool goes_on(Outcome& outcome, const DomainConfig& config, Restarts& restarts, L
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
   Restarts restarts(guest.config());
+  lifecycle.set_epc(&guest.domain());
   lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
   while (true) {
@@ -85,11 +86,13 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
     lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
     if (!goes_on(outcome, guest.config(), restarts, lifecycle)) return outcome;
+    lifecycle.set_epc(nullptr);
     if (auto renewed = guest.renew(); !renewed) {
       outcome.ending = Ending::crashed;
       outcome.report = "cannot start again: " + renewed.error();
       return outcome;
     }
+    lifecycle.set_epc(&guest.domain());
     page.add_restart();
     page.set_state(DomainState::running);
     lifecycle.set_domain(&guest.domain());
@@ -116,12 +119,12 @@ int run_vmm(const vmx::Backend& silicon) {
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
   if (!page) return give_up(*launch, {{}, page.error()});
-  auto guest = Guest::create(silicon, *launch);
+  auto guest = Guest::create(silicon, *launch, page->epc());
   if (!guest) return give_up(*launch, guest.error());
 
   Lifecycle lifecycle(*page, launch->name);
   ConsoleHub hub(*page, Fd(launch_fd::console));
-  VerbContext context{launch->id, lifecycle, *page, {launch_fd::page}};
+  VerbContext context{launch->id, lifecycle, *page, {launch_fd::page}, guest->config().epc_is_paged()};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
   const Service service(std::move(context), hub, Fd(launch_fd::control), owner);
 

@@ -2,9 +2,16 @@
 // machine; tools/ chooses.
 #pragma once
 
+#include <span>
+
 #include "vmx/package.hpp"
 
 namespace cloister::vmx {
+
+/// Pages of an EpcMemory in a row, by their place in it.
+struct EpcRow {
+  u64 first = 0, pages = 0;
+};
 
 /// Any thread.
 class Backend {
@@ -21,6 +28,10 @@ class Backend {
   /// access depends on: size, seals, layout.
   virtual tl::expected<EpcMemory::Pointer, MemoryError> adopt_epc(int pages_descriptor, int epcm_descriptor,
                                                                   u64 pages) const = 0;
+  /// Gives the host's memory of free pages back while a package runs: they are as never used. Nobody uses them, and no
+  /// package has them until they are somebody's again. `kept`: all pages that are somebody's, in ascending order.
+  /// False: the host did not do it for all.
+  virtual bool discard_epc(const EpcMemory& memory, const EpcRow& row, std::span<const EpcRow> kept) const = 0;
   /// A power-on of the machine. `boot` differs from one to the next.
   virtual tl::expected<MachineCounters::Pointer, MemoryError> create_counters(u64 boot) const = 0;
   /// The same counters as in another process.

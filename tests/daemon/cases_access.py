@@ -18,9 +18,11 @@ from machine import PATIENCE, Machine, wait_until
 
 OTHER, STRANGER = 54324, 54325
 EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
-BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
+BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "PATCH /v1/domains/{domain}/epc": {"weight": 200},
+          "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
           "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"}, "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
-VERBS = {"console": "use the console of", "control": "control", "keys": "change keys of"}
+VERBS = {"console": "use the console of", "control": "control", "keys": "change keys of",
+         "epc": "say how EPC is shared by"}
 # Of the table's columns, who stands for them: user and group.
 USERS = {"owner": (MEMBER, GROUP), "root": (0, 0), "group": (OTHER, GROUP), "others": (STRANGER, STRANGER)}
 
@@ -30,7 +32,7 @@ def documented(m):
     text = (m.settings.document.parent / "access.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     rows = [row for row in cells if len(row) == 7 and row[2].startswith("`")]
-    assert [row[0] for row in rows] == ["see", "create", "console", "control", "keys", "host", ""], rows
+    assert [row[0] for row in rows] == ["see", "create", "console", "control", "keys", "epc", "host", ""], rows
     return [(row[0], re.findall("`(.*?)`", row[2]), dict(zip(USERS, row[3:]))) for row in rows]
 
 

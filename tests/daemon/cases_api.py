@@ -6,7 +6,7 @@ import socket
 
 import schema
 from cases_ends import press
-from machine import PATIENCE, wait_until
+from machine import MIB_PAGES, PATIENCE, wait_until
 
 # One small section, so that a shortage is easy to have.
 MACHINE = """
@@ -123,10 +123,43 @@ def keys(call, used):
     call("DELETE", path + "/definition?keys=true")
 
 
+def paged(machine):
+    """What there is for domains whose EPC is paged."""
+    m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 6 }]\n")
+    call = Documented(m)
+    call("POST", "/v1/domains", m.creation("paged", epc=4, epc_min=1), 201)
+    call("POST", "/v1/domains", m.creation("other", epc=4, epc_min=2), 201)
+    call("POST", "/v1/domains", m.creation("whole", epc=1), 201)
+    m.wait_for_ready("paged")
+    assert call("GET", "/v1/domains/paged").json["paging"]["min_pages"] == MIB_PAGES
+    assert "paging" not in call("GET", "/v1/domains/whole").json
+    assert {domain["name"]: "paging" in domain for domain in call("GET", "/v1/epc/domains").json} == {
+        "paged": True, "other": True, "whole": False}
+    call("GET", "/v1/domains")
+    call("GET", "/metrics")
+    path = "/v1/domains/paged/epc"
+    changed = call("PATCH", path, {"min_mib": 2, "weight": 300}).json["paging"]
+    assert (changed["min_pages"], changed["weight"]) == (2 * MIB_PAGES, 300), changed
+    wait_until(lambda: call("GET", "/v1/domains/paged").json["paging"]["held_pages"] >= 2 * MIB_PAGES, "its minimum")
+    for wrong in ({"min_mib": 0}, {"min_mib": 4}, {"weight": 0}, {"weight": 10001}, {"min": 1}, {"weight": "x"}, []):
+        call("PATCH", path, wrong, 400)
+    call("PATCH", path, {"min_mib": 3})
+    refused = call("PATCH", "/v1/domains/other/epc", {"min_mib": 3}, 507).json["error"]["message"]
+    assert "all but 2 MiB of package 0" in refused, refused
+    call("PATCH", "/v1/domains/whole/epc", {"weight": 1}, 409)
+    call("PATCH", "/v1/domains/none/epc", {"weight": 1}, 404)
+    # Until its end, whatever becomes of the daemon.
+    m.restart()
+    again = call("GET", "/v1/domains/paged").json["paging"]
+    assert (again["min_pages"], again["weight"]) == (3 * MIB_PAGES, 300), again
+    return call
+
+
 def openapi(machine):
     """Every operation and status of the document happens, and every answer has the shape that it says."""
     m = machine(MACHINE)
     call = Documented(m)
+    call.seen |= paged(machine).seen
     for path in ("/", "/v1/host", "/v1/epc", "/v1/epc/domains", "/v1/epc/map", "/v1/domains", "/metrics"):
         call("GET", path)
     call("POST", "/v1/domains", m.creation("one"), 201)

@@ -10,4 +10,10 @@ inline constexpr const char* doomed_word = "doomed-daemon";
 /// 0: the domain was created before that point came, and the daemon died then.
 int run_doomed_daemon(const std::string& folder, int point);
 
+/// Points beyond it: the daemon dies while EPC moves between domains that it has (sharing_test.cpp).
+inline constexpr int doomed_sharing = 1000;
+int run_doomed_sharing(const std::string& folder, int point);
+/// Runs one, and returns its exit status.
+int doom(const std::string& folder, int point);
+
 }  // namespace cloister::tests

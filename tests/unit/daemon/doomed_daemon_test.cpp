@@ -15,6 +15,7 @@
 namespace cloister::tests {
 
 int run_doomed_daemon(const std::string& folder, int point) {
+  if (point > doomed_sharing) return run_doomed_sharing(folder, point - doomed_sharing);
   TestDaemon daemon(folder);
   if (!daemon.start()) return 1;
   daemon.faults.die(point);
@@ -23,9 +24,6 @@ int run_doomed_daemon(const std::string& folder, int point) {
   ::_exit(0);
 }
 
-namespace {
-
-/// The exit status.
 int doom(const std::string& folder, int point) {
   const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
   const int descriptors[] = {nothing.get(), STDOUT_FILENO, STDERR_FILENO};
@@ -35,6 +33,8 @@ int doom(const std::string& folder, int point) {
   EXPECT_EQ(::waitpid(process->pid, &status, 0), process->pid);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+
+namespace {
 
 enum class Kept : u8 { nothing, creating, running };
 

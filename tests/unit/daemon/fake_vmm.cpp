@@ -11,10 +11,13 @@
 #include <fstream>
 #include <optional>
 
+#include "arch/sizes.hpp"
 #include "host/packet.hpp"
 #include "host/whole_file.hpp"
+#include "hypervisor/epc/pager/frame_set.hpp"
 #include "protocol/control.hpp"
 #include "protocol/domain_page.hpp"
+#include "protocol/epc_frames.hpp"
 #include "protocol/launch.hpp"
 #include "silicon/backend.hpp"
 
@@ -32,7 +35,10 @@ constexpr unsigned longest_life_s = 300;
 class FakeVmm {
  public:
   FakeVmm(LaunchMessage launch, DomainPage page)
-      : launch_(std::move(launch)), page_(std::move(page)), word_(word_in(launch_.config)) {}
+      : launch_(std::move(launch)),
+        page_(std::move(page)),
+        word_(word_in(launch_.config)),
+        held_(sections_of(launch_.grants)) {}
 
   int run() {
     if (word_ == "dies") return by_itself;
@@ -66,7 +72,11 @@ class FakeVmm {
   void serve() {
     std::vector<pollfd> set{{.fd = launch_fd::control, .events = POLLIN, .revents = 0}};
     for (const Fd& one : connections_) set.push_back({.fd = one.get(), .events = POLLIN, .revents = 0});
-    if (::poll(set.data(), set.size(), -1) < 0) return;
+    // One that wants EPC pages all the time.
+    const bool wants = word_.starts_with("wants");
+    if (wants) page_.epc()->loads += 100;
+    page_.epc()->active = wants ? held_.pages() : 0;
+    if (::poll(set.data(), set.size(), wants ? 20 : -1) < 0) return;
     for (std::size_t i = connections_.size(); i-- > 0;) {
       if (set[i + 1].revents != 0 && !take(connections_[i])) hang_up(i);
     }
@@ -87,7 +97,37 @@ class FakeVmm {
     if (verb == "hello") return hello(from);
     if (verb == "run") return start(from);
     if (verb == "descriptors") return hand_over(from);
+    if (verb == "epc-lend") return take_frames(from, packet->body);
+    if (verb == "epc-give") return give_frames(from, packet->body.value("pages", u64{0}));
+    if (verb == "epc-held") return tell_frames(from);
     return send_packet(from.get(), {{"ok", true}}).has_value();
+  }
+
+  /// "wants-deaf": it hangs up, and has not got them.
+  bool take_frames(const Fd& from, const json& request) {
+    if (word_ == "wants-deaf") return false;
+    const auto frames = read_frames(request["frames"]);
+    for (const vmx::EpcSection& row : frames.value()) held_.add(row);
+    return send_packet(from.get(), {{"ok", true}}).has_value();
+  }
+
+  /// "liar": it gives all that there is of the machine's, "gives-and-hangs-up": it gives, and nobody hears of it.
+  bool give_frames(const Fd& to, u64 pages) {
+    EpcFrames given;
+    if (word_ == "liar") given = launch_.package.range;
+    for (; given.size() < pages && held_.pages() > arch::pages_per_mib && word_ != "liar";) {
+      const vmx::EpcSection last = held_.sections().back();
+      const arch::Mfn frame = last.first + (last.pages - 1);
+      held_.remove(frame);
+      given.insert(given.begin(), {frame, 1});
+    }
+    if (word_ == "gives-and-hangs-up") return false;
+    return send_packet(to.get(), {{"ok", true}, {"frames", frames_json(given)}}).has_value();
+  }
+
+  bool tell_frames(const Fd& to) {
+    return send_packet(to.get(), {{"ok", true}, {"frames", frames_json(held_.sections())}, {"more", false}})
+        .has_value();
   }
 
   bool hello(const Fd& to) {
@@ -139,6 +179,7 @@ class FakeVmm {
   const LaunchMessage launch_;
   DomainPage page_;
   const std::string word_;
+  hypervisor::FrameSet held_;
   std::vector<Fd> connections_;
   bool running_ = false;
   std::optional<int> status_;

@@ -165,6 +165,10 @@ class FaultySilicon final : public vmx::Backend {
   tl::expected<vmx::EpcMemory::Pointer, vmx::MemoryError> adopt_epc(int pages, int epcm, u64 count) const override {
     return real_.adopt_epc(pages, epcm, count);
   }
+  bool discard_epc(const vmx::EpcMemory& memory, const vmx::EpcRow& row,
+                   std::span<const vmx::EpcRow> kept) const override {
+    return faults_.call<bool>(false, [&] { return real_.discard_epc(memory, row, kept); });
+  }
   tl::expected<vmx::MachineCounters::Pointer, vmx::MemoryError> create_counters(u64 boot) const override {
     return faults_.call<tl::expected<vmx::MachineCounters::Pointer, vmx::MemoryError>>(
         tl::unexpected(vmx::MemoryError::no_memory), [&] { return real_.create_counters(boot); });

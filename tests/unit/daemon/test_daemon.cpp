@@ -29,6 +29,7 @@ void wait_for(const std::function<bool()>& what) {
 TestDaemon::TestDaemon(fs::path where)
     : folder(std::move(where)), machine(default_machine()), silicon(silicon::backend(), faults) {
   patience.retry = milliseconds(5);
+  patience.share = milliseconds(10);
   std::ofstream(folder / "kernel") << "nobody looks into it";
 }
 

@@ -4,15 +4,34 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <functional>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/specification.hpp"
 #include "silicon/silicon.hpp"
+
+namespace {
+std::atomic<bool> no_memory_to_populate = false;
+}
+
+/// The pager's, which asks for memory by this before it writes an image.
+extern "C" int madvise(void* address, size_t length, int advice) noexcept {
+  if (no_memory_to_populate && advice == MADV_POPULATE_WRITE) {
+    errno = ENOMEM;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_madvise, address, length, advice));
+}
 
 namespace cloister::hypervisor {
 namespace {
@@ -89,7 +108,10 @@ class PagerTest : public testing::Test {
   }
 
   const std::vector<vmx::EpcSection> sections_{{first_frame, 200}, {first_frame + 1000, frames - 200}};
-  silicon::Package package_{{.epc = sections_, .root_secret = {1}, .boot = 1}};
+  /// The package has more than the domain.
+  const std::vector<vmx::EpcSection> package_sections_{
+      {first_frame, 200}, {first_frame + 1000, frames - 200}, {first_frame + 2000, 1000}};
+  silicon::Package package_{{.epc = package_sections_, .root_secret = {1}, .boot = 1}};
   std::unique_ptr<vmx::GuestMemory> memory_ = package_.make_memory();
   CountingGate gate_;
   Mutex handlers_;
@@ -112,6 +134,59 @@ TEST_F(PagerTest, FreePagesGiveTheirFramesWithoutALeaf) {
   EXPECT_EQ(pager_->counts().evictions, 0u);
   EXPECT_EQ(pager_->counts().evicted, 0u);
   EXPECT_LT(pager_->counts().resident, frames);
+}
+
+/// What was used since the eye came by last is active; each of four looks sees a quarter.
+TEST_F(PagerTest, PagesThatNobodyUsesAreNotActive) {
+  for (u64 page = 0; page < 100; ++page) need(page);
+  EXPECT_EQ(pager_->counts().active, 100u) << "they were needed just now";
+  EXPECT_EQ(pager_->counts().frames, frames);
+  for (unsigned look = 0; look < 4; ++look) pager_->look();
+  EXPECT_EQ(pager_->counts().active, 0u) << "no processor has used one";
+  need(100);
+  EXPECT_EQ(pager_->counts().active, 1u);
+  for (u64 page = 101; page < 120; ++page) need(page);
+  EXPECT_TRUE(pager_->evict(at(100)));
+  EXPECT_EQ(pager_->counts().active, 19u);
+  pager_->forget();
+  EXPECT_EQ(pager_->counts().active, 0u);
+}
+
+/// Counts are the caller's, who may look when the pager has gone, and gives them to the next one.
+TEST_F(PagerTest, CountsWhereItIsTold) {
+  PagerCounts counts;
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  const auto make = [&] {
+    return Pager::create({.package = package_,
+                          .memory = *memory,
+                          .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                          .frames = sections_,
+                          .vcpus = 1,
+                          .gate = gate_,
+                          .handlers = handlers_,
+                          .leaves = leaves_,
+                          .counts = &counts});
+  };
+  auto pager = make();
+  ASSERT_TRUE(pager);
+  for (u64 page = 0; page < pages; ++page) {
+    ASSERT_EQ((*pager)->need(at(page), 0), Need::there);
+    ASSERT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = *(*pager)->frame_of(at(page))})));
+  }
+  for (u64 page = 0; page < 100; ++page) ASSERT_EQ((*pager)->need(at(page), 0), Need::there);
+  EXPECT_EQ(counts.loads, 100u);
+  EXPECT_GT(counts.load_ns / counts.loads, 100u);
+  EXPECT_GT(counts.evicted, pages - frames);
+  EXPECT_EQ(counts.gates, gate_.times);
+  EXPECT_GT(counts.gate_ns, 0u);
+  EXPECT_EQ(counts.resident + counts.evicted, pages);
+  (*pager)->forget();
+  EXPECT_THAT(clean_epc(package_, sections_), testing::IsEmpty());
+  pager = make();
+  EXPECT_EQ(counts.evicted, 0u);
+  EXPECT_EQ(counts.frames, frames);
+  EXPECT_EQ(counts.loads, 100u) << "since the domain began";
 }
 
 /// Four times the frames, used in any order: every page is what it was, whose it was, and where it was.
@@ -188,6 +263,106 @@ TEST_F(PagerTest, WhatOneInstructionNeedsStays) {
   need(101);
   EXPECT_TRUE(pager_->evict(at(2)));
   EXPECT_FALSE(pager_->evict(at(1))) << "it was needed again";
+}
+
+/// Frames come and go while pages are used: what is given back is free and not the pager's, and no page is lost by it.
+TEST_F(PagerTest, FramesAreLentAndGivenBack) {
+  make_secs(0);
+  for (u64 page = 1; page < 600; ++page) add(page, 0);
+  const std::vector<vmx::EpcSection> more{{first_frame + 2000, 100}, {first_frame + 2200, 156}};
+  pager_->lend(more);
+  EXPECT_EQ(pager_->counts().frames, 2 * frames);
+  const u64 evicted = pager_->counts().evicted;
+  for (u64 page = 1; page < 240; ++page) need(page);
+  EXPECT_LT(pager_->counts().evicted, evicted) << "there is room";
+
+  FrameSet given;
+  std::mt19937 random(2);
+  while (pager_->counts().frames > frames) {
+    const auto some = pager_->give_back(1 + random() % 40);
+    ASSERT_FALSE(some.empty());
+    for (const vmx::EpcSection& section : some) given.add(section);
+    for (unsigned i = 0; i < 10; ++i) need(1 + random() % 599);
+  }
+  EXPECT_EQ(given.pages(), frames);
+  EXPECT_THAT(pager_->give_back(10), testing::IsEmpty()) << "it keeps what it must have";
+  EXPECT_EQ(FrameSet(pager_->held()).pages(), frames);
+  // Nothing is in them: whoever has them next may make pages of all.
+  for (const vmx::EpcSection& section : given.sections()) {
+    for (u64 i = 0; i < section.pages; ++i) {
+      const Mfn frame = section.first + i;
+      EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = frame})));
+      EXPECT_TRUE(good(package_.eremove(frame)));
+    }
+  }
+  for (u64 page = 1; page < 600; ++page) EXPECT_EQ(look(page).enclavecontext, at(0).value) << page;
+  EXPECT_EQ(pager_->counts().lost, 0u);
+  pager_->lend(given.sections());
+  pager_->forget();
+  EXPECT_EQ(pager_->counts().frames, 2 * frames);
+  EXPECT_THAT(clean_epc(package_, pager_->held()), testing::IsEmpty());
+}
+
+/// What was lent goes back, as far as pages on it can be moved: so what lies side by side stays so.
+TEST_F(PagerTest, LentFramesGoBackFirst) {
+  const vmx::EpcSection lent{first_frame + 2000, 256};
+  pager_->lend(std::span(&lent, 1));
+  for (u64 page = 0; page < 2 * frames - 1; ++page) {
+    const Mfn frame = need(page);
+    EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = frame})));
+  }
+  u64 given = 0;
+  while (given < 200) {
+    for (const vmx::EpcSection& section : pager_->give_back(200 - given)) {
+      EXPECT_GE(section.first, lent.first);
+      given += section.pages;
+    }
+  }
+  EXPECT_EQ(given, 200u);
+}
+
+/// Of what a guest leaves behind nothing is given away before it is removed.
+TEST_F(PagerTest, WhatIsForgottenIsGivenBackOnceItIsRemoved) {
+  const vmx::EpcSection lent{first_frame + 2000, 256};
+  pager_->lend(std::span(&lent, 1));
+  make_secs(0);
+  for (u64 page = 1; page < 400; ++page) add(page, 0);
+  pager_->forget();
+  for (const vmx::EpcSection& section : pager_->give_back(512)) {
+    for (u64 i = 0; i < section.pages; ++i) {
+      EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = section.first + i}))) << "free";
+      EXPECT_TRUE(good(package_.eremove(section.first + i)));
+    }
+  }
+  EXPECT_THAT(clean_epc(package_, pager_->held()), testing::IsEmpty());
+  pager_->give_back(512);
+  EXPECT_EQ(FrameSet(pager_->held()).pages(), frames);
+}
+
+TEST(FrameSet, IsWhatASetOfNumbersIs) {
+  std::mt19937 random(3);
+  FrameSet set;
+  std::set<u64> numbers;
+  for (unsigned i = 0; i < 5000; ++i) {
+    const u64 number = random() % 200;
+    ASSERT_EQ(set.contains(Mfn{number}), numbers.contains(number));
+    if (numbers.contains(number)) {
+      set.remove(Mfn{number});
+      numbers.erase(number);
+    } else {
+      set.add({Mfn{number}, 1});
+      numbers.insert(number);
+    }
+    ASSERT_EQ(set.pages(), numbers.size());
+  }
+  std::set<u64> listed;
+  u64 end = 0;
+  for (const vmx::EpcSection& section : set.sections()) {
+    EXPECT_TRUE(listed.empty() || section.first.value > end) << "neighbours are one row";
+    for (u64 j = 0; j < section.pages; ++j) listed.insert(section.first.value + j);
+    end = section.first.value + section.pages;
+  }
+  EXPECT_EQ(listed, numbers);
 }
 
 TEST_F(PagerTest, NothingIsLeftAfterForget) {
@@ -298,6 +473,139 @@ TEST_F(PagerTest, TheGuestGivesWhatIsFree) {
   EXPECT_EQ(taken.stopped, refused(BalloonError::invalid));
   EXPECT_EQ(pager_->need(at(700), 0), Need::there);
   EXPECT_EQ(pager_->given(), 1u);
+}
+
+/// A package that has its root leaves tampered with.
+class Tampered final : public vmx::Package {
+ public:
+  explicit Tampered(vmx::Package& real) : real_(real) {}
+  /// Before a page is loaded.
+  std::function<void(const vmx::PageinfoOperand&)> before_load;
+
+  vmx::Capabilities capabilities() const override { return real_.capabilities(); }
+  std::unique_ptr<vmx::GuestMemory> make_memory() override { return real_.make_memory(); }
+  std::unique_ptr<vmx::Vcpu> make_vcpu(vmx::GuestMemory& memory, vmx::Vcpu::Config config) override {
+    return real_.make_vcpu(memory, config);
+  }
+  vmx::CpuidRegs cpuid(u32 leaf, u32 subleaf) const override { return real_.cpuid(leaf, subleaf); }
+  vmx::EnclsResult encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
+    if (before_load && (leaf == EnclsLeaf::elduc || leaf == EnclsLeaf::eldbc)) before_load(*operands.pageinfo);
+    return real_.encls(leaf, operands);
+  }
+  vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override {
+    return real_.enclv(leaf, operands);
+  }
+  vmx::EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) override {
+    return real_.ecreate(frame, secinfo, secs, context);
+  }
+  std::vector<vmx::EpcSection> used_epc() const override { return real_.used_epc(); }
+  tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, vmx::MemoryError> observe() const override {
+    return real_.observe();
+  }
+
+ private:
+  vmx::Package& real_;
+};
+
+/// What lies in the host's memory is sealed: with any bit of it another one the page is lost, and nothing else is.
+TEST_F(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
+  Tampered tampered(package_);
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  pager_ = std::move(*Pager::create({.package = tampered,
+                                     .memory = *memory,
+                                     .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                                     .frames = sections_,
+                                     .vcpus = 1,
+                                     .gate = gate_,
+                                     .handlers = handlers_,
+                                     .leaves = leaves_}));
+  make_secs(0);
+  constexpr u64 last = 200;
+  for (u64 page = 1; page <= last; ++page) add(page, 0);
+  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
+  std::mt19937 random(4);
+  u64 lost = 0;
+  for (u64 page = 1; page <= last; ++page) {
+    ASSERT_TRUE(pager_->evict(at(page)));
+    const bool flip = page % 4 != 0;
+    tampered.before_load = [&](const vmx::PageinfoOperand& pageinfo) {
+      if (!flip) return;
+      // Of the PCMD its MAC: the enclave's number is for who keeps it, and the rest is reserved (SDM vol. 3D, 35.20).
+      const bool image = page % 4 != 1;
+      std::byte* const bytes = image ? const_cast<std::byte*>(pageinfo.source.data()) : pageinfo.secinfo.data();
+      const u64 at = image ? random() % arch::page_size : 112 + random() % 16;
+      bytes[at] ^= static_cast<std::byte>(1 << random() % 8);
+    };
+    EXPECT_EQ(pager_->need(at(page), 0), flip ? Need::lost : Need::there) << page;
+    tampered.before_load = {};
+    lost += flip;
+    EXPECT_EQ(pager_->counts().lost, lost);
+    EXPECT_EQ(pager_->frame_of(at(page)).has_value(), !flip);
+    EXPECT_EQ(pager_->need(at(page), 0), flip ? Need::lost : Need::there) << "for ever";
+  }
+  for (u64 page = 4; page <= last; page += 4) EXPECT_EQ(look(page).enclavecontext, at(0).value);
+  EXPECT_EQ(pager_->counts().frames, frames) << "no frame went with them";
+}
+
+/// With no memory for images nothing is evicted, and what is there stays; once there is some all goes on.
+TEST_F(PagerTest, WithoutMemoryForImagesPagesStay) {
+  make_secs(0);
+  for (u64 page = 1; page < 100; ++page) add(page, 0);
+  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
+  no_memory_to_populate = true;
+  for (u64 page = 1; page < 100; ++page) EXPECT_FALSE(pager_->evict(at(page))) << page;
+  EXPECT_EQ(pager_->counts().evicted, 0u);
+  for (u64 page = 1; page < 100; ++page) EXPECT_TRUE(pager_->frame_of(at(page))) << page;
+  u64 page = 100;
+  while (pager_->need(at(page), 0) == Need::there) {
+    ASSERT_LT(page, frames);
+    ASSERT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = *pager_->frame_of(at(page))})));
+    ++page;
+  }
+  EXPECT_EQ(pager_->need(at(page), 0), Need::exhausted);
+  EXPECT_THAT(pager_->give_back(10), testing::IsEmpty());
+  no_memory_to_populate = false;
+  EXPECT_EQ(pager_->need(at(page), 0), Need::there);
+  for (u64 old = 1; old < 100; ++old) EXPECT_EQ(look(old).enclavecontext, at(0).value);
+  EXPECT_EQ(pager_->counts().lost, 0u);
+}
+
+/// Four processors with the fewest frames, a daemon that lends and takes back, and somebody who looks, all at once.
+TEST_F(PagerTest, ManyUseItAtATime) {
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  OneAtATime gate;
+  pager_ = std::move(*Pager::create({.package = package_,
+                                     .memory = *memory,
+                                     .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                                     .frames = sections_,
+                                     .vcpus = 4,
+                                     .gate = gate,
+                                     .handlers = handlers_,
+                                     .leaves = leaves_}));
+  make_secs(0);
+  for (u64 page = 1; page < 700; ++page) add(page, 0);
+  std::atomic<unsigned> busy = 4;
+  std::vector<std::jthread> threads;
+  for (u32 vcpu = 0; vcpu < 4; ++vcpu) {
+    threads.emplace_back([&, vcpu] {
+      std::minstd_rand random(vcpu + 1);
+      for (unsigned i = 0; i < 3000; ++i) EXPECT_EQ(pager_->need(at(random() % 700), vcpu), Need::there);
+      --busy;
+    });
+  }
+  threads.emplace_back([&] {
+    std::vector<vmx::EpcSection> away{{first_frame + 2000, 256}};
+    for (std::minstd_rand random(9); busy != 0;) {
+      pager_->lend(away);
+      away = pager_->give_back(1 + random() % 64);
+      pager_->look();
+    }
+  });
+  threads.clear();
+  for (u64 page = 1; page < 700; ++page) EXPECT_EQ(look(page).enclavecontext, at(0).value) << page;
+  EXPECT_EQ(pager_->counts().lost, 0u);
 }
 
 TEST_F(PagerTest, WithTooFewFramesThereIsNone) {

@@ -26,6 +26,7 @@ const Sample samples[] = {
     {"cmdline", R"("console=ttyS0")"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
     {"epc_min", "96"},
+    {"epc_weight", "300"},
     {"silicon", R"("icelake-server")"},
     {"cpuid", R"("host,sgx-kss=0,avx2=1")"},
     {"lehash", '"' + std::string(62, '0') + "a1\""},

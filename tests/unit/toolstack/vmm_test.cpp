@@ -123,6 +123,22 @@ TEST(DomainPage, IsSeenByWhoeverHasTheDescriptor) {
   EXPECT_EQ(other->report().size(), DomainPageLayout::most_report);
 }
 
+/// A domain goes on while its daemon is replaced by a later version: its page ends before the pager's counts.
+TEST(DomainPage, OfAnEarlierVersionHasNoCountsOfAPager) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  EXPECT_NE(page->epc(), nullptr);
+  constexpr std::size_t length = offsetof(DomainPageLayout, epc);
+  const Fd earlier = fixed_memfd("earlier", length);
+  std::vector<char> bytes(length);
+  ASSERT_EQ(::pread(page->descriptor(), bytes.data(), length, 0), static_cast<ssize_t>(length));
+  ASSERT_EQ(::pwrite(earlier.get(), bytes.data(), length, 0), static_cast<ssize_t>(length));
+  const auto adopted = DomainPage::adopt(earlier.get());
+  ASSERT_TRUE(adopted) << adopted.error();
+  EXPECT_EQ(adopted->state(), DomainState::created);
+  EXPECT_EQ(adopted->epc(), nullptr);
+}
+
 TEST(DomainPage, RefusesMemoryThatCouldShrink) {
   const Fd loose(::memfd_create("loose", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(loose.get(), sizeof(DomainPageLayout)), 0);

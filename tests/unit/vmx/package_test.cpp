@@ -268,5 +268,39 @@ TEST_P(Packages, AreObserved) {
 
 CLOISTER_EACH_IMPLEMENTATION(Packages);
 
+/// Pages that are nobody's cost the host nothing, and others stay what they are, while a package runs on them.
+TEST_P(Packages, FreePagesGiveTheHostsMemoryBack) {
+  constexpr u64 many = 256;
+  const auto memory = fresh(many);
+  ASSERT_NE(memory, nullptr);
+  const auto package = make({.epc = {{first, many}}, .memory = memory, .root_secret = {1}, .boot = 1});
+  const auto taken = [](int descriptor) {
+    struct stat status {};
+    EXPECT_EQ(::fstat(descriptor, &status), 0);
+    return static_cast<u64>(status.st_blocks) * 512;
+  };
+  const auto epa = [&](u64 page) { return package->encls(arch::EnclsLeaf::epa, {.page = first + page}); };
+  for (u64 page = 0; page < many; ++page) ASSERT_EQ(epa(page).rax, 0u);
+  const u64 all = taken(memory->epcm_descriptor());
+  EXPECT_EQ(taken(memory->pages_descriptor()), many * arch::page_size);
+  // One of a group whose others are somebody's: their entries stay.
+  ASSERT_EQ(package->eremove(first + 70).rax, 0u);
+  const EpcRow but_one[] = {{0, 70}, {71, many - 71}};
+  EXPECT_TRUE(backend().discard_epc(*memory, {70, 1}, but_one));
+  EXPECT_EQ(taken(memory->pages_descriptor()), (many - 1) * arch::page_size);
+  EXPECT_EQ(taken(memory->epcm_descriptor()), all);
+  EXPECT_TRUE(epa(69).fault && epa(71).fault) << "they are valid";
+  EXPECT_EQ(epa(70).rax, 0u) << "it is as never used";
+  // The last of a group takes the group with it, and no other.
+  for (u64 page = 60; page < 130; ++page) ASSERT_EQ(package->eremove(first + page).rax, 0u);
+  const EpcRow rest[] = {{0, 60}, {130, many - 130}};
+  EXPECT_TRUE(backend().discard_epc(*memory, {60, 70}, rest));
+  EXPECT_EQ(taken(memory->pages_descriptor()), (many - 70) * arch::page_size);
+  EXPECT_EQ(taken(memory->epcm_descriptor()), all - arch::page_size);
+  EXPECT_TRUE(epa(59).fault && epa(130).fault);
+  EXPECT_EQ(epa(64).rax, 0u);
+  EXPECT_FALSE(backend().discard_epc(*memory, {many, 1}, rest)) << "there is no such page";
+}
+
 }  // namespace
 }  // namespace cloister::vmx

@@ -27,7 +27,7 @@ bool done(const vmx::EnclsResult& result) { return is(result, SgxError::success)
 
 /// CLOCK (Corbató): a page that was used since the hand came by has another round. SECSs that were found to have
 /// children are passed over in the first two rounds, for they would only be found so again.
-std::vector<EpcPage> Pager::choose(std::size_t most) {
+std::vector<EpcPage> Pager::choose(std::size_t most, Frames on) {
   std::vector<EpcPage> victims;
   const u64 pages = book_.pages();
   const u64 blocks = (pages + looked_at_once - 1) / looked_at_once;
@@ -38,15 +38,39 @@ std::vector<EpcPage> Pager::choose(std::size_t most) {
     const unsigned round = static_cast<unsigned>(looked / blocks);
     for (u64 number = first; number < last; ++number) {
       const EpcPage page{number};
-      const PageRecord& record = book_[page];
+      PageRecord& record = book_[page];
       if (record.state != PageRecord::State::resident || record.pins != 0) continue;
-      const bool used = memory_.take_accessed(book_.address_of(page), 1).front();
+      if (on == Frames::lent && free_.is_own(record.frame)) continue;
+      if (std::ranges::find(victims, page) != victims.end()) continue;  // in an earlier round
+      const bool used = memory_.take_accessed(book_.address_of(page), 1).front() || record.recent;
+      mark(record, false);
       if ((used && round == 0) || (record.kept && round < 2)) continue;
       victims.push_back(page);
       if (victims.size() == most) break;
     }
   }
   return victims;
+}
+
+void Pager::look() {
+  const MutexLock held(lock_);
+  const u64 pages = book_.pages(), quarter = pages / 4 + looked_at_once;
+  for (u64 seen = 0; seen < quarter && seen < pages; seen += looked_at_once) {
+    const u64 first = eye_, last = std::min(first + looked_at_once, pages);
+    eye_ = last == pages ? 0 : last;
+    if (book_.find(EpcPage{first}) == nullptr) continue;
+    for (u64 number = first; number < last; ++number) {
+      PageRecord& record = book_[EpcPage{number}];
+      if (record.state == PageRecord::State::resident)
+        mark(record, memory_.take_accessed(book_.address_of(EpcPage{number}), 1).front());
+    }
+  }
+}
+
+void Pager::mark(PageRecord& record, bool recent) {
+  if (record.recent == recent) return;
+  record.recent = recent;
+  recent ? ++counts_.active : --counts_.active;
 }
 
 bool Pager::evict(arch::Gpa address) {
@@ -77,8 +101,13 @@ std::size_t Pager::evict(std::span<const EpcPage> pages) {
   {
     const MutexUnlock apart(lock_);
     {
-      const ClosedGate closed(gate_);
-      block(victims);
+      const auto closing = std::chrono::steady_clock::now();
+      {
+        const ClosedGate closed(gate_);
+        block(victims);
+      }
+      ++counts_.gates;
+      counts_.gate_ns += nanoseconds_since(closing);
     }
     for (Victim& victim : victims) write_out(victim);
   }
@@ -167,12 +196,13 @@ void Pager::account(const Victim& victim) {
     return settle(record, PageRecord::State::resident);
   }
   record.kept = false;
+  mark(record, false);
   --counts_.resident;
   if (victim.fate == Victim::Fate::fails) {  // it is blocked, and its frame is not free
     ++counts_.lost;
     return settle(record, PageRecord::State::lost);
   }
-  free_.push_back(victim.frame);
+  free_.add(victim.frame);
   if (victim.fate == Victim::Fate::free) return settle(record, PageRecord::State::absent);
   record.kind = victim.kind;
   record.guest_blocked = victim.guest_blocked;
@@ -188,21 +218,49 @@ void Pager::account(const Victim& victim) {
 /// that EPC of which a guest uses nothing is empty (EUPDATESVN). A frame is held back for the first one.
 void Pager::tend_versions() {
   if (versions_.unused()) {
-    for (const arch::Mfn frame : versions_.remove_all()) free_.push_back(frame);
+    for (const arch::Mfn frame : versions_.remove_all()) free_.add(frame);
     return;
   }
-  while (versions_.free_slots() < slots_in_reserve && !free_.empty()) {
-    if (!versions_.add(free_.back())) return;
-    free_.pop_back();
+  while (versions_.free_slots() < slots_in_reserve) {
+    if (!add_versions()) return;
   }
-  if (const auto frame = versions_.remove_one()) free_.push_back(*frame);
+  if (const auto frame = versions_.remove_one()) free_.add(*frame);
 }
 
-bool Pager::has_version_slot() {
-  if (versions_.free_slots() != 0) return true;
-  if (free_.empty() || !versions_.add(free_.back())) return false;
-  free_.pop_back();
-  return true;
+bool Pager::has_version_slot() { return versions_.free_slots() != 0 || add_versions(); }
+
+bool Pager::add_versions() {
+  const auto frame = free_.take();
+  if (!frame) return false;
+  if (versions_.add(*frame)) return true;
+  free_.add(*frame);
+  return false;
+}
+
+/// A batch at a time: meanwhile whoever needs a page has it.
+std::vector<vmx::EpcSection> Pager::give_back(u64 most) {
+  const MutexLock held(lock_);
+  ++busy_;
+  FrameSet given;
+  while (given.pages() < most && held_.pages() > least_) {
+    if (none_free()) {
+      const std::size_t some = std::min<u64>(batch, most - given.pages());
+      if (evict(choose(some, Frames::lent)) == 0 && evict(choose(some)) == 0) break;
+      continue;
+    }
+    const arch::Mfn frame = *free_.take_lent();
+    const vmx::EnclsResult removed = package_.eremove(frame);
+    if (!done(removed)) {  // what a guest had before it was forgotten, and is not removed yet
+      free_.add(frame);
+      break;
+    }
+    held_.remove(frame);
+    given.add({frame, 1});
+  }
+  counts_.frames = held_.pages();
+  --busy_;
+  changed_.notify_all();
+  return given.sections();
 }
 
 }  // namespace cloister::hypervisor

@@ -50,9 +50,10 @@ Ballooned Pager::give(std::span<const arch::Gpa> pages) {
       }
       if (asked.frame) {
         unpin(asked.page);
-        free_.push_back(*asked.frame);
+        free_.add(*asked.frame);
         --counts_.resident;
       }
+      mark(record, false);
       record = {};
       settle(record, State::given);
       ++result.pages;

@@ -46,6 +46,7 @@ struct PageRecord {
   bool guest_blocked = false;  ///< the guest had blocked it: it comes back so
   u8 pins = 0;                 ///< not to be evicted
   bool kept = false;           ///< it could not be evicted when that was tried last: a SECS with children
+  bool recent = false;         ///< resident: it was used of late (Pager::look)
   arch::Mfn frame{};           ///< resident, and while it is being evicted
   SlotName slot{};             ///< evicted
   EpcPage secs{};              ///< evicted child

@@ -31,6 +31,12 @@ vmx::EnclsResult until_free(RootLeaves& leaves, const auto& leaf) {
   return result;
 }
 
+u64 pages_of(const std::vector<platform::EpcRange>& ranges) {
+  u64 pages = 0;
+  for (const platform::EpcRange& range : ranges) pages += range.bytes / arch::page_size;
+  return pages;
+}
+
 }  // namespace
 
 Pager::Pager(Domain domain, Backing backing)
@@ -39,20 +45,26 @@ Pager::Pager(Domain domain, Backing backing)
       gate_(domain.gate),
       handlers_(domain.handlers),
       leaves_(domain.leaves),
-      frames_(std::move(domain.frames)),
+      least_(least_paged_epc(pages_of(domain.ranges), domain.vcpus)),
       book_(std::move(domain.ranges)),
       backing_(std::move(backing)),
       versions_(domain.package),
-      pinned_(domain.vcpus) {
-  for (const vmx::EpcSection& section : frames_) {
-    for (u64 i = section.pages; i-- > 0;) free_.push_back(section.first + i);
-  }
+      held_(domain.frames),
+      free_(held_),
+      pinned_(domain.vcpus),
+      counts_(domain.counts == nullptr ? own_counts_ : *domain.counts) {
+  const MutexLock held(lock_);
+  free_all();
+}
+
+void Pager::free_all() {
+  free_.clear();
+  for (const vmx::EpcSection& section : held_.sections()) free_.add_new(section);
+  counts_.start(held_.pages());
 }
 
 tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
-  u64 frames = 0, pages = 0;
-  for (const vmx::EpcSection& section : domain.frames) frames += section.pages;
-  for (const platform::EpcRange& range : domain.ranges) pages += range.bytes / arch::page_size;
+  const u64 frames = FrameSet(domain.frames).pages(), pages = pages_of(domain.ranges);
   const u64 least = least_paged_epc(pages, domain.vcpus);
   if (frames < least)
     return tl::unexpected("EPC is paged with at least " + std::to_string(least) + " pages, found " +
@@ -119,7 +131,9 @@ Pager::Need Pager::bring(EpcPage page) {
     ++loading_;
     {
       const MutexUnlock apart(lock_);
+      const auto before_load = std::chrono::steady_clock::now();
       loaded = load(page, record, *frame, secs);
+      counts_.load_ns += nanoseconds_since(before_load);
     }
     --loading_;
   }
@@ -132,27 +146,29 @@ Pager::Need Pager::bring(EpcPage page) {
     if (versions_.unused()) tend_versions();
   }
   if (loaded == Loaded::refused) {
-    free_.push_back(*frame);
+    free_.add(*frame);
     ++counts_.lost;
     return settle(record, PageRecord::State::lost), Need::lost;
   }
   record.frame = *frame;
   [[maybe_unused]] const auto mapped = memory_.map_epc(book_.address_of(page), *frame);
   ++counts_.resident;
+  mark(record, true);
   settle(record, PageRecord::State::resident);
   return Need::there;
 }
 
 std::optional<arch::Mfn> Pager::take_frame() {
   for (unsigned waits = 0; none_free(); ++waits) {
-    if (evict(choose(batch)) > 0) continue;
+    if (const std::size_t gained = evict(choose(batch)); gained > 0) {
+      counts_.shortages += gained;
+      continue;
+    }
     // What others load and evict is nobody's victim now, and will be.
     if ((evicting_ == 0 && loading_ == 0) || waits == most_waits) return std::nullopt;
     changed_.wait_for(lock_, patience, [this]() CLOISTER_REQUIRES(lock_) { return !none_free(); });
   }
-  const arch::Mfn frame = free_.back();
-  free_.pop_back();
-  return frame;
+  return free_.take();
 }
 
 void Pager::pin_for(EpcPage page, u32 vcpu) {
@@ -185,11 +201,22 @@ void Pager::forget() {
     if (record.state != PageRecord::State::given) record = {};
   }
   versions_.remove_all();
-  free_.clear();
-  for (const vmx::EpcSection& section : frames_) {
-    for (u64 i = section.pages; i-- > 0;) free_.push_back(section.first + i);
+  free_all();
+}
+
+void Pager::lend(std::span<const vmx::EpcSection> frames) {
+  const MutexLock guard(lock_);
+  for (const vmx::EpcSection& section : frames) {
+    held_.add(section);
+    free_.add_new(section);
   }
-  counts_.resident = counts_.evicted = counts_.lost = 0;
+  counts_.frames = held_.pages();
+  changed_.notify_all();
+}
+
+std::vector<vmx::EpcSection> Pager::held() {
+  const MutexLock guard(lock_);
+  return held_.sections();
 }
 
 vmx::EnclsResult Pager::encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) {

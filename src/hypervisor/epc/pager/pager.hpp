@@ -24,6 +24,7 @@
 #include "hypervisor/epc/balloon.hpp"
 #include "hypervisor/epc/pager/backing.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
+#include "hypervisor/epc/pager/frame_set.hpp"
 #include "hypervisor/epc/pager/gate.hpp"
 #include "hypervisor/epc/pager/page_book.hpp"
 #include "hypervisor/epc/pager/version_pages.hpp"
@@ -38,11 +39,12 @@ class Pager {
     vmx::Package& package;
     vmx::GuestMemory& memory;                ///< with the ranges reserved
     std::vector<platform::EpcRange> ranges;  ///< the EPC that the guest sees
-    std::vector<vmx::EpcSection> frames;     ///< what there is for it: free pages
+    std::vector<vmx::EpcSection> frames;     ///< what there is for it: free pages, its own
     u32 vcpus = 1;
     Gate& gate;
     Mutex& handlers;  ///< what the handler of an exit has from frame_of() on, until its leaf has ended
     RootLeaves& leaves;
+    PagerCounts* counts = nullptr;  ///< where it counts; must outlive it; null: in itself
   };
   /// The error says what there is too little of.
   static tl::expected<std::unique_ptr<Pager>, std::string> create(Domain domain);
@@ -72,6 +74,18 @@ class Pager {
   /// Pages that the guest has given and not taken again.
   u64 given() const;
 
+  /// Lends it frames, free pages that nobody else has.
+  void lend(std::span<const vmx::EpcSection> frames);
+  /// Gives up to `most` frames back: those that are free, and for the rest evicts what was not used lately. They are
+  /// free pages now, and not the pager's any more. Those that were lent go first, and it keeps those that it must have.
+  /// Any thread that could close the gate.
+  std::vector<vmx::EpcSection> give_back(u64 most);
+  /// All frames that it has.
+  std::vector<vmx::EpcSection> held();
+
+  /// Sees which pages were used since it came by last, a quarter of them at each call.
+  void look();
+
   /// Evicts one page if it is mapped and can be evicted now. True: it has no frame any more.
   bool evict(arch::Gpa address);
   /// Every page is as after power-up, absent; all frames are free but for what is in them, which the caller removes
@@ -100,8 +114,10 @@ class Pager {
   std::optional<arch::Mfn> take_frame() CLOISTER_REQUIRES(lock_);
   /// Frames that pages may have: all free ones, but for one if there is no version array yet.
   bool none_free() const CLOISTER_REQUIRES(lock_) { return free_.size() <= (versions_.pages() == 0 ? 1u : 0u); }
+  void free_all() CLOISTER_REQUIRES(lock_);
   void pin_for(EpcPage page, u32 vcpu) CLOISTER_REQUIRES(lock_);
   void settle(PageRecord& record, PageRecord::State state) CLOISTER_REQUIRES(lock_);
+  void mark(PageRecord& record, bool recent) CLOISTER_REQUIRES(lock_);
 
   // ---- load.cpp
   enum class Loaded : u8 { yes, refused };
@@ -113,8 +129,9 @@ class Pager {
 
   // ---- evict.cpp
   static constexpr std::size_t batch = 16;
-  /// Pages that are mapped, not pinned, and have not been used lately, if there are such.
-  std::vector<EpcPage> choose(std::size_t most) CLOISTER_REQUIRES(lock_);
+  enum class Frames : u8 { any, lent };
+  /// Pages that are mapped, not pinned, and have not been used lately, if there are such; on these frames.
+  std::vector<EpcPage> choose(std::size_t most, Frames on = Frames::any) CLOISTER_REQUIRES(lock_);
   /// Takes away of these what can be; how many frames that gave.
   std::size_t evict(std::span<const EpcPage> pages) CLOISTER_REQUIRES(lock_);
   void block(std::span<Victim> victims) CLOISTER_EXCLUDES(lock_);
@@ -123,6 +140,8 @@ class Pager {
   void account(const Victim& victim) CLOISTER_REQUIRES(lock_);
   void tend_versions() CLOISTER_REQUIRES(lock_);
   bool has_version_slot() CLOISTER_REQUIRES(lock_);
+  /// False: there is no free frame for a version array.
+  bool add_versions() CLOISTER_REQUIRES(lock_);
 
   /// A leaf in root mode, tried until nobody else has what it needs.
   vmx::EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands);
@@ -133,20 +152,22 @@ class Pager {
   Gate& gate_;
   Mutex& handlers_;
   RootLeaves& leaves_;
-  const std::vector<vmx::EpcSection> frames_;
+  const u64 least_;  ///< frames that it must have
 
   mutable Mutex lock_;
   Condition changed_;  ///< a page is not busy any more
   PageBook book_;      // its geometry is constant; its records are the lock's
   Backing backing_;    // a busy page's image is its worker's
   VersionPages versions_ CLOISTER_GUARDED_BY(lock_);
-  std::vector<arch::Mfn> free_ CLOISTER_GUARDED_BY(lock_);
-  std::vector<std::vector<EpcPage>> pinned_ CLOISTER_GUARDED_BY(lock_);  ///< by processor, the oldest first
-  u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0;                              ///< choose()'s next page
+  FrameSet held_ CLOISTER_GUARDED_BY(lock_);
+  FreeFrames free_ CLOISTER_GUARDED_BY(lock_);
+  std::vector<std::vector<EpcPage>> pinned_ CLOISTER_GUARDED_BY(lock_);           ///< by processor, the oldest first
+  u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0, eye_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< choose()'s and look()'s next page
   u32 evicting_ CLOISTER_GUARDED_BY(lock_) = 0, loading_ CLOISTER_GUARDED_BY(lock_) = 0;
   u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< callers who hold records while they wait: forget() waits for them
 
-  PagerCounts counts_;
+  PagerCounts own_counts_;
+  PagerCounts& counts_;
 };
 
 }  // namespace cloister::hypervisor

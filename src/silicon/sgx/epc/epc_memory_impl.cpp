@@ -1,6 +1,8 @@
 // EPC memory: made, adopted, and taken over from processors that are no more.
 #include "silicon/sgx/epc/epc_memory_impl.hpp"
 
+#include <sys/mman.h>
+
 #include <cstring>
 
 #include "silicon/sgx/epc/page_info.hpp"
@@ -51,6 +53,10 @@ tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::Impl::map(Fd pages_file
   if (!page_bytes) return tl::unexpected(page_bytes.error());
   if (!epcm) return tl::unexpected(epcm.error());
   if (pages != 0 && *page_bytes == nullptr) return tl::unexpected(MemoryError::no_memory);
+  // A frame that is given back takes its memory with it, and none of its neighbours': no huge pages. A kernel without
+  // them need not be told.
+  if (pages != 0) ::madvise(page_bytes->get(), bytes, MADV_NOHUGEPAGE);
+  ::madvise(epcm->get(), epcm_bytes(pages), MADV_NOHUGEPAGE);
   impl->pages = pages;
   impl->pages_file = std::move(pages_file);
   impl->epcm_file = std::move(epcm_file);

@@ -1,0 +1,239 @@
+// Frames that move between domains whose EPC is paged: what the accounts and the records say of them, whatever a VMM
+// answers, and whatever a daemon leaves behind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "arch/sizes.hpp"
+#include "unit/daemon/doomed_daemon.hpp"
+#include "unit/daemon/test_daemon.hpp"
+#include "unit/toolstack/run_cloister.hpp"
+
+namespace cloister::tests {
+namespace {
+
+/// The request for a domain that sees so many MiB of EPC, and has at least so many.
+CreateRequest paged(const TestDaemon& daemon, const std::string& name, const std::string& word, u64 epc, u64 min) {
+  CreateRequest request = daemon.request(name, word);
+  const std::string before = "epc = 1\n";
+  request.config.replace(request.config.find(before), before.size(),
+                         "epc = " + std::to_string(epc) + "\nepc_min = " + std::to_string(min) + "\n");
+  return request;
+}
+
+constexpr u64 doomed_mib = 8;
+
+}  // namespace
+
+/// Frames are lent to one domain; then another one, and one that is not paged, have theirs of these.
+int run_doomed_sharing(const std::string& folder, int point) {
+  TestDaemon daemon(folder);
+  daemon.machine.packages[0].epc[0].bytes = doomed_mib << 20;
+  if (!daemon.start() || !daemon->add(paged(daemon, "a", "wants", 8, 1))) return 1;
+  daemon.faults.die(point);
+  const auto held = [&] { return pages_of(daemon->find("a")->grants); };
+  while (held() < doomed_mib * arch::pages_per_mib) continue;
+  if (!daemon->add(paged(daemon, "b", "", 4, 3)) || !daemon.add("c")) return 1;
+  while (held() < 4 * arch::pages_per_mib) continue;
+  ::_exit(0);
+}
+
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr u64 mib = arch::pages_per_mib;
+
+class Sharing : public testing::Test {
+ protected:
+  /// Of so many MiB.
+  void begin(u64 machine_mib) {
+    daemon_.machine.packages[0].epc[0].bytes = machine_mib << 20;
+    daemon_.restart();
+  }
+  Domains::Result add(const std::string& name, const std::string& word, u64 epc = 8, u64 min = 1) {
+    return daemon_->add(paged(daemon_, name, word, epc, min));
+  }
+  u64 held(const std::string& name) const {
+    const auto domain = daemon_->find(name);
+    return domain ? pages_of(domain->grants) : 0;
+  }
+  u64 free() const { return daemon_->epc().count.free; }
+  DomainRecord record(const std::string& name) const {
+    const auto records = daemon_.registry().read();
+    for (const DomainRecord& one : records->domains) {
+      if (one.name == name) return one;
+    }
+    return {};
+  }
+  /// All frames are free or one domain's, and the records say the same: they move between one look and the next, so
+  /// that is seen once.
+  void expect_balance(const std::vector<std::string>& names) const {
+    wait_for([&] {
+      u64 sum = free();
+      bool same = true;
+      for (const std::string& name : names) {
+        const u64 pages = held(name);
+        sum += pages;
+        same = same && pages_of(record(name).grants) == pages;
+      }
+      return same && sum == daemon_->epc().count.total;
+    });
+  }
+
+  Folder folder_;
+  TestDaemon daemon_{folder_.path()};
+};
+
+TEST_F(Sharing, WhoWantsEpcHasWhatIsLeft) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  ASSERT_TRUE(add("b", ""));
+  wait_for([&] { return held("a") == 7 * mib; });
+  EXPECT_EQ(held("b"), mib);
+  expect_balance({"a", "b"});
+  ASSERT_TRUE(daemon_->destroy("a"));
+  EXPECT_EQ(free(), 7 * mib);
+}
+
+TEST_F(Sharing, ByWeightAndTheMinimumThatIsSaid) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("a") == 4 * mib && held("b") == 4 * mib; });
+  ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 6, .weight = {}}));
+  wait_for([&] { return held("a") >= 6 * mib && held("b") <= 2 * mib; });
+  EXPECT_EQ(daemon_->change_epc("b", {.min_mib = 3, .weight = {}}).error().status, 507);
+  ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 1, .weight = 1}));
+  ASSERT_TRUE(daemon_->change_epc("b", {.min_mib = {}, .weight = 300}));
+  wait_for([&] { return held("b") >= 6 * mib; });
+  daemon_.restart();
+  const auto again = daemon_->find("b");
+  ASSERT_TRUE(again && again->paged);
+  EXPECT_EQ(again->paged->weight, 300u);
+}
+
+TEST_F(Sharing, ADomainThatStartsHasItsOwnOfWhatWasLent) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  wait_for([&] { return held("a") == 8 * mib; });
+  const auto other = add("other", "", 4, 3);
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_EQ(held("other"), 3 * mib);
+  wait_for([&] { return held("a") == 5 * mib; });
+  const auto whole = daemon_.add("whole");
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_THAT(add("more", "", 8, 5).error().message, HasSubstr("EPC"));
+  expect_balance({"a", "other", "whole"});
+}
+
+/// What it was granted and never got comes back, and it is tried again.
+TEST_F(Sharing, FramesThatAVmmNeverGotAreFoundAgain) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants-deaf"));
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("b") >= 4 * mib; });
+  wait_for([&] { return held("a") == mib; });
+  daemon_.stop();
+  ASSERT_TRUE(daemon_.start());
+  wait_for([&] { return held("a") == mib; });
+}
+
+TEST_F(Sharing, FramesOfWhichNobodyHeardThatTheyWereGivenAreFoundAgain) {
+  begin(8);
+  ASSERT_TRUE(add("a", "gives-and-hangs-up"));
+  ASSERT_TRUE(add("b", ""));
+  // As if an earlier daemon had lent them: its record says so, and the VMM has not got them.
+  daemon_.stop();
+  DomainRecord lent = record("a");
+  lent.grants.front().extents.push_back({lent.grants.front().extents.back().first + 3 * mib, 2 * mib});
+  ASSERT_TRUE(daemon_.registry().put(lent));
+  ASSERT_TRUE(daemon_.start());
+  wait_for([&] { return held("a") == mib; });
+  expect_balance({"a", "b"});
+}
+
+/// A VMM that was taken over frees no frame of a neighbour's.
+TEST_F(Sharing, ForeignFramesStayWhoseTheyAre) {
+  begin(8);
+  ASSERT_TRUE(add("victim", ""));
+  ASSERT_TRUE(add("liar", "liar", 8, 4));
+  const auto before = daemon_->find("victim")->grants;
+  ASSERT_TRUE(daemon_->change_epc("liar", {.min_mib = 1, .weight = {}}));
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("liar") < 4 * mib; });
+  EXPECT_EQ(daemon_->find("victim")->grants, before);
+  expect_balance({"victim", "liar", "b"});
+  ASSERT_TRUE(daemon_->destroy("liar"));
+  expect_balance({"victim", "b"});
+}
+
+/// The memory of what goes back goes with it.
+TEST_F(Sharing, FramesThatGoTakeTheirMemoryWithThem) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  wait_for([&] { return held("a") == 8 * mib; });
+  const auto memory = daemon_->find("a")->memory;
+  ASSERT_NE(memory, nullptr);
+  const auto taken = [&] {
+    struct stat status {};
+    ::fstat(memory->pages_descriptor(), &status);
+    return static_cast<u64>(status.st_blocks) * 512;
+  };
+  const std::string full(8 << 20, 'x');
+  ASSERT_EQ(::pwrite(memory->pages_descriptor(), full.data(), full.size(), 0), static_cast<ssize_t>(full.size()));
+  EXPECT_EQ(taken(), 8u << 20);
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("a") == 4 * mib; });
+  EXPECT_EQ(taken(), 4u << 20);
+}
+
+TEST_F(Sharing, OfAVmmThatDiesAllIsFree) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  wait_for([&] { return held("a") == 8 * mib; });
+  daemon_.kill("a");
+  daemon_.wait_until("a", "");
+  EXPECT_EQ(free(), 8 * mib) << "a dead domain's frames are free, lent or not";
+  EXPECT_EQ(daemon_.left(), "");
+}
+
+/// Whatever the daemon was about when it died, the next one finds every frame a domain's or free.
+TEST_F(Sharing, ADaemonThatDiesMeanwhileLosesNoFrame) {
+  unsigned deaths = 0;
+  for (int point = 1, status = Faults::died; status != 0; ++point) {
+    SCOPED_TRACE("point " + std::to_string(point));
+    const Folder folder;
+    status = doom(folder.path(), doomed_sharing + point);
+    ASSERT_TRUE(status == 0 || status == Faults::died) << status;
+    deaths += status != 0;
+    TestDaemon next(folder.path());
+    next.machine.packages[0].epc[0].bytes = doomed_mib << 20;
+    next.restart();
+    std::vector<std::string> names;
+    const auto held = [&] {
+      u64 pages = 0;
+      names.clear();
+      for (const DomainInfo& domain : next->list()) {
+        names.push_back(domain.name);
+        pages += domain.state == "running" ? pages_of(domain.grants) : 0;  // what was being created is undone
+      }
+      return pages;
+    };
+    // The first one wants all that is left, and has it once the others have theirs, or have been undone; but that for
+    // so little as is left then nothing changes.
+    wait_for([&] {
+      const u64 free = next->epc().count.free;
+      return free < EpcBalance::hysteresis && held() + free == doomed_mib * mib;
+    });
+    for (const std::string& name : names) EXPECT_TRUE(next->destroy(name)) << name;
+    EXPECT_EQ(next->epc().count.free, doomed_mib * mib);
+    while (::waitpid(-1, nullptr, 0) > 0) continue;
+    EXPECT_EQ(next.left(), "");
+  }
+  EXPECT_GT(deaths, 10u);
+}
+
+}  // namespace
+}  // namespace cloister::tests
