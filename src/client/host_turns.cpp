@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <optional>
-#include <span>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -14,7 +15,9 @@
 #include "client/client.hpp"
 #include "client/print.hpp"
 #include "client/stop_time.hpp"
+#include "client/stop_turns.hpp"
 #include "host/exit_status.hpp"
+#include "host/mutex.hpp"
 #include "host/threads.hpp"
 #include "text/shown.hpp"
 
@@ -28,11 +31,19 @@ constexpr std::chrono::milliseconds between_looks{200};  ///< between two looks
 constexpr seconds between_presses{5};
 constexpr int not_found = 404, unavailable = 503;
 
+/// A host that goes down waits for 30 minutes (systemd's reboot.target and poweroff.target, JobTimeoutSec=): what is
+/// waited for guests fits in, together with the ends of those that are still there then, and with a daemon's restart.
+constexpr seconds for_all{25 * 60}, for_guests = for_all - seconds(60);
+constexpr seconds least_wait{10};  ///< of one whose timeout is cut to fit
+constexpr seconds for_an_end{5};   ///< of a domain that is ended: its EPC is cleaned
+
 struct Stopping {
   std::string name, id;
   u64 order;
+  unsigned user;
   seconds shutdown_timeout;
-  bool at_once;  ///< without its power button
+  bool at_once;    ///< without its power button
+  seconds wait{};  ///< of the timeout, what fits
 };
 
 std::vector<Stopping> stopping_of(const Json& answer) {
@@ -41,24 +52,33 @@ std::vector<Stopping> stopping_of(const Json& answer) {
     all.push_back({.name = d.value("name", ""),
                    .id = std::to_string(d.value("id", u64{0})),
                    .order = d.value("order", u64{0}),
+                   .user = d.value("owner", Json::object()).value("user", 0u),
                    .shutdown_timeout = seconds(d.value("shutdown_timeout_seconds", u32{0})),
                    .at_once = d.value("on_host_shutdown", "") == "destroy"});
   return all;
 }
 
-/// What all can take if cloisterd answers, and as long as it may not.
-seconds longest_of(const std::vector<Stopping>& all, std::size_t at_a_time, seconds patience) {
-  constexpr seconds end{5};  // of a domain that is ended: its EPC is cleaned
+/// Gives each the time that fits into what is left, and returns what all can take if cloisterd answers.
+seconds share_out(std::vector<Stopping>& all, std::size_t at_once, seconds left) {
   std::vector<StopTime> times;
-  for (const Stopping& d : all)
-    times.push_back({.order = d.order, .longest = (d.at_once ? seconds(0) : d.shutdown_timeout) + end});
-  return longest_stop(times, at_a_time) + patience;
+  std::set<unsigned> users;
+  for (const Stopping& d : all) {
+    times.push_back(
+        {.order = d.order, .longest = (d.at_once ? seconds(0) : d.shutdown_timeout) + for_an_end, .user = d.user});
+    users.insert(d.user);
+  }
+  const std::size_t places = places_of_a_user(at_once, users.size());
+  const seconds guests = std::max(left - (for_all - for_guests), seconds(0));
+  fit_into(times, places, guests, least_wait + for_an_end);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].wait = times[i].longest - for_an_end;
+  return std::min(longest_stop(times, places), left);
 }
 
-/// Asks until cloisterd answers, or has not answered for too long. 503: it is ending. Whoever looks on is told.
+/// Asks until cloisterd answers, or has not answered for too long, or until it is late. 503: it is ending. Whoever
+/// looks on is told.
 template <class Ask>
-auto patiently(seconds patience, Ask ask) {
-  const auto end = Clock::now() + patience;
+auto patiently(seconds patience, Clock::time_point latest, Ask ask) {
+  const auto end = std::min(Clock::now() + patience, latest);
   for (bool told = false;; told = true) {
     auto answer = ask();
     const bool away = !answer && (answer.error().http_status == 0 || answer.error().http_status == unavailable);
@@ -71,16 +91,34 @@ auto patiently(seconds patience, Ask ask) {
 /// The end of domains, on several threads.
 class Stopper {
  public:
-  Stopper(const Api& api, seconds patience, std::size_t domains) : api_(api), patience_(patience), all_(domains) {}
+  /// guests_end: when no guest is waited for any more; latest: when nothing is.
+  Stopper(const Api& api, seconds patience, Clock::time_point guests_end, Clock::time_point latest)
+      : api_(api), patience_(patience), guests_end_(guests_end), latest_(latest) {}
 
-  /// Those that end before the next may begin, so many at a time.
-  void stop(std::span<const Stopping> domains, std::size_t at_a_time) {
-    std::atomic<std::size_t> next = 0;
+  /// So many of each user's at a time.
+  void stop(const std::vector<Stopping>& domains, std::size_t at_once) {
+    all_ = domains.size();
+    std::vector<StopTurns::Domain> places;
+    for (const Stopping& domain : domains) places.push_back({.user = domain.user, .order = domain.order});
+    StopTurns turns(std::move(places), at_once);
+    Mutex lock;
+    Condition ended;
     const auto work = [&] {
-      for (std::size_t i = 0; (i = next++) < domains.size();) stop(domains[i]);
+      const MutexLock held(lock);
+      while (true) {
+        std::optional<std::size_t> next;
+        ended.wait(lock, [&] { return (next = turns.next()) || turns.all_begun(); });
+        if (!next) return;
+        {
+          const MutexUnlock apart(lock);
+          stop(domains[*next]);
+        }
+        turns.ended(*next);
+        ended.notify_all();
+      }
     };
     std::vector<std::thread> threads;
-    if (const std::string few = add_threads(threads, std::min(at_a_time, domains.size()), work); !few.empty())
+    if (const std::string few = add_threads(threads, turns.most(), work); !few.empty())
       spdlog::warn("cloister: {}", few);
     for (std::thread& thread : threads) thread.join();
   }
@@ -88,9 +126,9 @@ class Stopper {
  private:
   void stop(const Stopping& domain) {
     if (!domain.at_once) press_and_wait(domain);
-    const auto end = Clock::now() + patience_;
+    const auto end = std::min(Clock::now() + patience_, latest_);
     while (true) {
-      const auto answer = patiently(patience_, [&] { return api_.remove(domain_path(domain.id)); });
+      const auto answer = asked([&] { return api_.remove(domain_path(domain.id)); });
       if (answer || answer.error().http_status == not_found) break;
       if (Clock::now() >= end) {
         report(answer.error());
@@ -105,11 +143,13 @@ class Stopper {
   /// Until it has ended, or is to be ended. As SIGTERM to its process (vmm/termination.hpp): one that was paused goes
   /// on, unless its guest has never run, and a guest that has shut down is not started again.
   void press_and_wait(const Stopping& domain) {
-    const auto end = Clock::now() + domain.shutdown_timeout;
+    const auto begun = Clock::now(), end = std::min(begun + domain.wait, guests_end_);
+    if (begun >= end && domain.wait > seconds(0)) return spdlog::info("cloister: no time is left for {}", domain.name);
+    const auto has = std::min(domain.wait, std::chrono::ceil<seconds>(guests_end_ - begun));
     std::optional<u64> restarts;  // when its button was pressed
     Clock::time_point next_press = Clock::time_point::max();
     do {
-      const auto present = patiently(patience_, [&] { return api_.get(domain_path(domain.id)); });
+      const auto present = asked([&] { return api_.get(domain_path(domain.id)); });
       if (!present) return;
       const std::string state = present->value("state", "");
       const u64 now = present->value("restarts", u64{0});
@@ -121,28 +161,32 @@ class Stopper {
       // It may be between two guests, or not answer at the moment.
       if (!restarts && state != "suspended" && ask(domain, "/shutdown")) {
         restarts = now;
-        spdlog::info("cloister: {} was asked to shut down, and has {} s", domain.name, domain.shutdown_timeout.count());
+        const std::string cut =
+            has < domain.shutdown_timeout ? fmt::format(" of its {}", domain.shutdown_timeout.count()) : "";
+        spdlog::info("cloister: {} was asked to shut down, and has {}{} s", domain.name, has.count(), cut);
       }
       std::this_thread::sleep_for(between_looks);
     } while (Clock::now() < end);
-    spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, domain.shutdown_timeout.count());
+    spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, has.count());
   }
 
   bool ask(const Stopping& domain, const char* verb) {
-    return patiently(patience_, [&] { return api_.post(domain_path(domain.id, verb)); }).has_value();
+    return asked([&] { return api_.post(domain_path(domain.id, verb)); }).has_value();
   }
+  Answer<Json> asked(const std::function<Answer<Json>()>& ask) const { return patiently(patience_, latest_, ask); }
 
   const Api& api_;
   const seconds patience_;
-  const std::size_t all_;
+  const Clock::time_point guests_end_, latest_;
+  std::size_t all_ = 0;
   std::atomic<std::size_t> stopped_ = 0;
 };
 
 /// How many there are when those have gone that are ending anyway.
-Answer<std::size_t> those_left(const Api& api, seconds patience) {
-  const auto end = Clock::now() + patience;
+Answer<std::size_t> those_left(const Api& api, seconds patience, Clock::time_point latest) {
+  const auto end = std::min(Clock::now() + patience, latest);
   while (true) {
-    const auto domains = patiently(patience, [&] { return api.get("/v1/domains"); });
+    const auto domains = patiently(patience, latest, [&] { return api.get("/v1/domains"); });
     if (!domains) return tl::unexpected(domains.error());
     const auto ending = [](const Json& d) { return d.value("state", "") == "ending"; };
     if (domains->empty() || !std::ranges::all_of(*domains, ending) || Clock::now() >= end) return domains->size();
@@ -154,33 +198,30 @@ Answer<std::size_t> those_left(const Api& api, seconds patience) {
 
 int host_down(const Common& common, seconds patience) {
   const Api api(common.run_folder);
+  const auto begun = Clock::now(), guests_end = begun + for_guests, latest = begun + for_all + patience;
   // More than once: one may have been created meanwhile.
   constexpr int rounds = 3;
   std::string not_noted;  // there may be room when domains have ended
   for (int round = 0; round < rounds; ++round) {
-    const auto answer = patiently(patience, [&] { return api.post("/v1/host/down"); });
+    const auto answer = patiently(patience, latest, [&] { return api.post("/v1/host/down"); });
     if (!answer) return report(answer.error());
     not_noted = printable(answer->value("not_noted", ""));
-    const std::vector<Stopping> all = stopping_of(*answer);
+    std::vector<Stopping> all = stopping_of(*answer);
     const std::size_t at_once = std::clamp<u64>(answer->value("at_once", u64{1}), 1, 64);
-    const seconds longest = longest_of(all, at_once, patience);
+    const auto left = std::chrono::ceil<seconds>(begun + for_all - Clock::now());
+    const seconds longest = share_out(all, at_once, std::max(left, seconds(0))) + patience;
     ask_for_time(longest);
     if (!all.empty())
-      spdlog::info("cloister: stops {} domain{}, {} at a time, in at most {} s", all.size(), all.size() == 1 ? "" : "s",
-                   at_once, longest.count());
-    Stopper stopper(api, patience, all.size());
-    for (auto first = all.begin(); first != all.end();) {
-      const auto last = std::find_if(first, all.end(), [&](const Stopping& d) { return d.order != first->order; });
-      stopper.stop({first, last}, at_once);
-      first = last;
-    }
-    const auto left = those_left(api, patience);
-    if (!left) return report(left.error());
-    if (*left == 0 && not_noted.empty()) {
+      spdlog::info("cloister: stops {} domain{}, {} of each user's at a time, in at most {} s", all.size(),
+                   all.size() == 1 ? "" : "s", at_once, longest.count());
+    Stopper(api, patience, guests_end, std::min(latest, Clock::now() + longest)).stop(all, at_once);
+    const auto still = those_left(api, patience, latest);
+    if (!still) return report(still.error());
+    if (*still == 0 && not_noted.empty()) {
       spdlog::info("cloister: no domain runs");
       return 0;
     }
-    if (*left == 0 && round + 1 == rounds)
+    if (*still == 0 && round + 1 == rounds)
       return report({"cloister: no domain runs, but cloisterd cannot write down which ones ran: " + not_noted,
                      exit_status::failed});
   }
@@ -189,7 +230,7 @@ int host_down(const Common& common, seconds patience) {
 
 int host_up(const Common& common, seconds patience) {
   const Api api(common.run_folder);
-  const auto answer = patiently(patience, [&] { return api.post("/v1/host/up"); });
+  const auto answer = patiently(patience, Clock::time_point::max(), [&] { return api.post("/v1/host/up"); });
   if (!answer) return report(answer.error());
   spdlog::info("cloister: the host is up");
   return 0;

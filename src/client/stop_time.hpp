@@ -13,11 +13,16 @@ namespace cloister::toolstack::client {
 struct StopTime {
   u64 order = 0;
   std::chrono::seconds longest{};
+  unsigned user = 0;  ///< its owner
 };
 
-/// Of domains that are begun as they stand here, so many at a time, those of another order when all before them have
-/// ended. `at_a_time`: 1 at least.
+/// Of domains that are stopped as stop_turns.hpp has it, so many of each user's at a time. `at_a_time`: 1 at least.
 std::chrono::seconds longest_stop(std::span<const StopTime> domains, std::size_t at_a_time);
+
+/// Cuts, where a user's domains could take longer than `most` together, the longest of their times to what does not,
+/// but none to less than `least`.
+void fit_into(std::span<StopTime> domains, std::size_t at_a_time, std::chrono::seconds most,
+              std::chrono::seconds least);
 
 /// Asks for so much time from now on; of no effect unless a service manager started this process.
 void ask_for_time(std::chrono::seconds time);

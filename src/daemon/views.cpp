@@ -123,6 +123,7 @@ json view(const std::vector<Stopping>& stopping) {
     list.push_back({{"name", one.domain.name},
                     {"id", one.domain.id},
                     {"uuid", one.domain.uuid},
+                    {"owner", to_json(one.domain.owner)},
                     {"order", one.order},
                     {"shutdown_timeout_seconds", one.shutdown_timeout},
                     {"on_host_shutdown", name_of(one.how)}});

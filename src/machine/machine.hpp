@@ -62,7 +62,7 @@ struct MachineDescription {
   std::optional<std::array<u64, 4>> launch_hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; with `locked`, always
   double memory_overcommit = 1;  ///< so many times the host's memory may be given to domains (domain_memory.hpp)
   u32 start_at_once = 2;         ///< so many domains of each user's start together when the host comes up
-  u32 stop_at_once = 2;          ///< and so many are stopped together when it goes down
+  u32 stop_at_once = 2;          ///< and so many of each user's are stopped together when it goes down
   AccessPolicy access;           ///< who may do what with a domain
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
   std::string sgx_off;  ///< why the machine has no EPC; empty if it has some

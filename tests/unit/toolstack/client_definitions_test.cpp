@@ -323,10 +323,11 @@ class HostDown : public Definitions {
   int away_ = 0;
 };
 
-std::string stopping(int id, int order, int timeout, const char* how = "shutdown") {
+std::string stopping(int id, int order, int timeout, const char* how = "shutdown", unsigned user = 0) {
   return Json{{"name", "d" + std::to_string(id)},
               {"id", id},
               {"uuid", "u"},
+              {"owner", {{"user", user}, {"group", 0}, {"groups", Json::array()}}},
               {"order", order},
               {"shutdown_timeout_seconds", timeout},
               {"on_host_shutdown", how}}
@@ -342,7 +343,7 @@ TEST_F(HostDown, EndsAllInTheirOrder) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(done_, ElementsAre("press 4", "press 3", "end 3", "end 2", "end 5", "press 1"));
   EXPECT_EQ(result.err,
-            "cloister: stops 5 domains, 8 at a time, in at most 265 s\n"
+            "cloister: stops 5 domains, 8 of each user's at a time, in at most 265 s\n"
             "cloister: d4 was asked to shut down, and has 60 s\n"
             "cloister: d4 has ended, 1 of 5 stopped\n"
             "cloister: d3 was asked to shut down, and has 0 s\n"
@@ -379,6 +380,27 @@ TEST_F(HostDown, EndsSoManyAtATime) {
   EXPECT_THAT(result.err, HasSubstr("5 of 5 stopped\n"));
   EXPECT_EQ(most, 2);
   EXPECT_EQ(done_.size(), 5u);  // presses alone
+}
+
+// Two of one user's have the highest order, all the time of the day, and end only when all others have.
+TEST_F(HostDown, NoUserWaitsForAnother) {
+  domains_ = {{1, {}}, {2, {}}, {3, {}}, {4, {.ends = false}}, {5, {.ends = false}}};
+  at_press_ = [&](int id) {
+    if (domains_.contains(id)) domains_[id].state = "shutting_down";
+  };
+  at_look_ = [&](int id) {
+    if (domains_[id].state == "shutting_down" && domains_.size() <= 2) domains_.erase(id);
+  };
+  serve_domains(R"({"at_once": 1, "domains": [)" + stopping(5, 9, 86'400, "shutdown", 1000) + "," +
+                stopping(4, 9, 86'400, "shutdown", 1000) + "," + stopping(3, 2, 60, "shutdown", 1001) + "," +
+                stopping(2, 1, 60) + "," + stopping(1, 0, 60) + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(done_.back(), "press 4") << result.err;
+  EXPECT_THAT(done_, testing::UnorderedElementsAre("press 5", "press 3", "press 2", "press 1", "press 4"));
+  EXPECT_THAT(result.err, HasSubstr("cloister: stops 5 domains, 1 of each user's at a time, in at most 1500 s\n"));
+  EXPECT_THAT(result.err, HasSubstr("cloister: d5 was asked to shut down, and has 715 of its 86400 s\n"));
+  EXPECT_THAT(result.err, HasSubstr("cloister: d1 was asked to shut down, and has 60 s\n"));
 }
 
 // As at SIGTERM to its process: a guest that was stopped in its midst shuts down, one that has shut down is not started
