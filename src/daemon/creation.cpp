@@ -3,7 +3,7 @@
 //   1. the configuration is read and checked, its files are opened, EPC is granted, and the record says "creating"
 //   2. memory and sockets are made, the launching connection is there, and the VMM starts
 //   3. the VMM has laid out the domain ("hello"), the record says "running"
-//   4. "run"
+//   4. "run"; nobody asks anything of the domain, nor destroys it, before its VMM has answered that
 //
 // Until 4 the VMM exits when the launching connection ends, so whoever reads the record after this daemon's death
 // knows: "creating" has no guest, "running" may have one.
@@ -279,10 +279,11 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
     if (auto kept = around_.records->put(running); !kept) return tl::unexpected(internal(kept.error()));
     domain->record = std::move(running);
     domain->sharing.certain = true;
-    happens(*domain, LifeEvent::laid_out);
   }
   const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, around_.patience.launch);
   if (!started) return tl::unexpected(internal(started.error().message));
+  const MutexLock held(lock_);
+  if (!domain->life.over()) happens(*domain, LifeEvent::launched);  // its guest may have been a short one
   return {};
 }
 

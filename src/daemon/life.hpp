@@ -13,8 +13,8 @@ namespace cloister::toolstack {
 
 enum class LifeState : u8 {
   admitted,      ///< it has its record, its name and its frames, and no VMM yet
-  launching,     ///< its VMM lays out the guest, which does not run; the record says "creating"
-  running,       ///< the guest may run; the record says so
+  launching,     ///< its VMM lays out the guest and is told to run it, and the record says "creating" until that
+  running,       ///< the guest may run, which its VMM has confirmed; the record says so
   silent,        ///< found as running: its VMM lives, and has not handed over what it holds
   lost,          ///< found as running: whether its VMM lives is not known
   launch_lost,   ///< found as "creating": whether its VMM lives is not known
@@ -25,7 +25,7 @@ enum class LifeState : u8 {
 
 enum class LifeEvent : u8 {
   started,   ///< it has got a VMM
-  laid_out,  ///< its VMM is done with that, and the record says "running"
+  launched,  ///< its VMM has answered that it runs the guest, and the record says "running"
   held,      ///< of one that was found, the VMM's pidfd is open
   answered,  ///< the VMM has handed over what it holds
   died,      ///< the VMM is dead, which is proven; or there is none, and will be none
@@ -58,7 +58,7 @@ struct LifeStep {
 /// All there are. A domain's first state is `admitted`, or `lost` or `launch_lost` if an earlier daemon left it.
 inline constexpr std::array life_steps{LifeStep{LifeState::admitted, LifeEvent::started, LifeState::launching},
                                        LifeStep{LifeState::admitted, LifeEvent::died, LifeState::ending},
-                                       LifeStep{LifeState::launching, LifeEvent::laid_out, LifeState::running},
+                                       LifeStep{LifeState::launching, LifeEvent::launched, LifeState::running},
                                        LifeStep{LifeState::launching, LifeEvent::died, LifeState::ending},
                                        LifeStep{LifeState::running, LifeEvent::died, LifeState::ending},
                                        LifeStep{LifeState::silent, LifeEvent::answered, LifeState::running},

@@ -6,9 +6,11 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <fstream>
 #include <set>
 #include <thread>
 
+#include "unit/daemon/fake_vmm.hpp"
 #include "unit/daemon/test_daemon.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
@@ -188,6 +190,26 @@ TEST_F(Creation, IsSeenAndHoldsItsPlaceMeanwhile) {
   EXPECT_FALSE(added);
   EXPECT_EQ(daemon_.left(), "");
   expect_free("a");
+}
+
+/// A domain that somebody destroys has been started, or is not there: no start fails of it, to be tried again.
+TEST_F(Creation, IsNotUndoneByWhoDestroysTheDomain) {
+  Domains::Result added;
+  std::thread user([&] { added = daemon_.add("a", "runs-late"); });
+  wait_for([&] {
+    const auto records = daemon_.registry().read();
+    return records && records->domains.size() == 1 && records->domains[0].running;
+  });
+  const auto refused = daemon_->destroy("a");
+  EXPECT_EQ(daemon_.shown("a"), "creating");
+  std::ofstream(run_file(daemon_.request("a").file)) << "";
+  user.join();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status, 409);
+  EXPECT_EQ(refused.error().message, "'a' is being created");
+  ASSERT_TRUE(added) << added.error().message;
+  EXPECT_TRUE(daemon_->destroy("a"));
+  EXPECT_EQ(daemon_.left(), "");
 }
 
 }  // namespace

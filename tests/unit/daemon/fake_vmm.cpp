@@ -157,6 +157,9 @@ class FakeVmm {
 
   bool start(const Fd& to) {
     if (word_ == "dies-at-run") status_ = by_itself;
+    if (word_ == "runs-late") {
+      while (!std::filesystem::exists(run_file(launch_.file))) ::usleep(1000);
+    }
     if (status_) return false;
     running_ = true;
     page_.set_state(DomainState::running);

@@ -16,6 +16,9 @@ inline std::string keys_file(const std::string& config_file, const std::string& 
   return config_file + "." + domain + ".keys";
 }
 
+/// Where this file is, likewise, the domain's VMM answers "run" if the word is "runs-late".
+inline std::string run_file(const std::string& config_file) { return config_file + ".run"; }
+
 /// Whether this process was started as a VMM.
 bool is_vmm(const char* title);
 /// The exit status.

@@ -11,7 +11,7 @@ namespace {
 using enum LifeState;
 using enum LifeEvent;
 
-constexpr LifeEvent events[] = {started, laid_out, held, answered, died, cleaned};
+constexpr LifeEvent events[] = {started, launched, held, answered, died, cleaned};
 constexpr std::optional<LifeState> no = std::nullopt;
 
 struct Row {

@@ -67,7 +67,7 @@ void kill_and_reap(TestDaemon& daemon) {
 const Way ways[] = {
     {"CreatedAndDestroyed",
      admitted,
-     {started, laid_out, died, cleaned},
+     {started, launched, died, cleaned},
      [](TestDaemon& daemon) {
        begin(daemon);
        EXPECT_TRUE(daemon.add("a"));
