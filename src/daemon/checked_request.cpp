@@ -9,7 +9,9 @@
 #include <optional>
 #include <utility>
 
+#include "arch/sizes.hpp"
 #include "host/whole_file.hpp"
+#include "machine/epc/placement.hpp"
 #include "plan/plan.hpp"
 
 namespace cloister::toolstack {
@@ -17,6 +19,12 @@ namespace cloister::toolstack {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// As it was when it was opened: asking again might have to wait for its file system.
+u64 length_of(int fd) {
+  struct statx status {};
+  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) == 0 ? status.stx_size : 0;
+}
 
 /// The files that a request's configuration names, opened and read with the rights of who made it.
 class RequestFiles {
@@ -30,15 +38,31 @@ class RequestFiles {
     return opener_.read(request_.owner, *path, longest_dump);
   }
 
-  tl::expected<Fd, ApiError> image(const DomainConfig& config, const char* key, const std::string& name) {
-    const auto path = absolute(name);
-    auto fd = path ? opener_.open(request_.owner, *path) : tl::unexpected(path.error());
+  tl::expected<Fd, ApiError> kernel(const DomainConfig& config, CheckedFor what) {
+    const auto path = absolute(config.kernel);
+    auto fd = !path                            ? tl::unexpected(path.error())
+              : what == CheckedFor::definition ? opener_.open_kernel(request_.owner, *path)
+                                               : opener_.open(request_.owner, *path);
     if (fd) return std::move(*fd);
-    return tl::unexpected(in_config(request_.file, {config.position_of(key), std::string("cannot use ").append(key) +
-                                                                                 " '" + name + "': " + fd.error()}));
+    return unusable(config, "kernel", config.kernel, fd.error());
+  }
+
+  tl::expected<Fd, ApiError> ramdisk(const DomainConfig& config) {
+    const auto path = absolute(config.ramdisk);
+    auto fd = path ? opener_.open(request_.owner, *path) : tl::unexpected(path.error());
+    if (!fd) return unusable(config, "ramdisk", config.ramdisk, fd.error());
+    if (const u64 bytes = length_of(fd->get()); bytes > config.memory_mib << 20)
+      return unusable(config, "ramdisk", config.ramdisk,
+                      fmt::format("found {} bytes, which is longer than the memory", bytes));
+    return std::move(*fd);
   }
 
  private:
+  tl::unexpected<ApiError> unusable(const DomainConfig& config, const char* key, const std::string& name,
+                                    const std::string& why) const {
+    return tl::unexpected(
+        in_config(request_.file, {config.position_of(key), fmt::format("cannot use {} '{}': {}", key, name, why)}));
+  }
   tl::expected<std::string, std::string> absolute(const std::string& name) const {
     if (fs::path(name).is_relative() && request_.directory.empty())
       return tl::unexpected(std::string("a relative path, without 'directory'"));
@@ -64,26 +88,41 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
   return std::move(*chosen);
 }
 
-/// As it was when it was opened: asking again might have to wait for its file system.
-u64 length_of(int fd) {
-  struct statx status {};
-  return ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) == 0 ? status.stx_size : 0;
-}
-
-tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config) {
+tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config, CheckedFor what) {
   OpenImages images;
-  auto kernel = files.image(config, "kernel", config.kernel);
+  auto kernel = files.kernel(config, what);
   if (!kernel) return tl::unexpected(kernel.error());
   images.kernel = std::move(*kernel);
   if (config.ramdisk.empty()) return images;
-  auto ramdisk = files.image(config, "ramdisk", config.ramdisk);
+  auto ramdisk = files.ramdisk(config);
   if (!ramdisk) return tl::unexpected(ramdisk.error());
   images.ramdisk = std::move(*ramdisk);
   images.ramdisk_bytes = length_of(images.ramdisk.get());
   return images;
 }
 
-/// What stands before each of its messages, and before each relative path, is no longer than a path.
+/// Whether the machine had so much EPC if all of it were free.
+tl::expected<void, Diagnostic> check_epc(const DomainConfig& config, const MachineDescription& machine) {
+  std::vector<EpcRequest> requests;
+  for (const EpcSection& section : config.epc_frames())
+    requests.push_back({section.mib * arch::pages_per_mib, section.package});
+  if (requests.empty()) return {};
+  const MachineEpcSpec spec = epc_spec(machine);
+  std::vector<u64> pages(spec.packages);
+  for (const MachineSection& section : spec.sections) pages[section.package] += section.frames.pages;
+  const auto placed = place(requests, pages, spec.keys);
+  if (placed) return {};
+  std::string message = placed.error().message;
+  if (placed.error().why == EpcRefusal::Why::shortage) {
+    for (std::size_t i = 0; i < pages.size(); ++i)
+      message += fmt::format("{} package {} has {} in all", i == 0 ? ";" : ",", i, size_text(pages[i]));
+  }
+  if (!machine.sgx_off.empty()) message += "; this machine has no EPC: " + machine.sgx_off;
+  return tl::unexpected(Diagnostic{config.position_of("epc"), message});
+}
+
+/// A text is a file's. What stands before each of its messages, and before each relative path, is no longer than a
+/// path.
 std::optional<ApiError> too_long(const CreateRequest& request) {
   for (const auto& [name, text] : {std::pair{"file", &request.file}, std::pair{"directory", &request.directory}}) {
     if (text->size() > longest_request_path)
@@ -96,17 +135,22 @@ std::optional<ApiError> too_long(const CreateRequest& request) {
 }  // namespace
 
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
-                                                     const MachineDescription& machine, const vmx::Backend& silicon) {
+                                                     const MachineDescription& machine, const vmx::Backend& silicon,
+                                                     CheckedFor what) {
   if (auto why = too_long(request)) return tl::unexpected(std::move(*why));
   if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
     return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
   auto read = read_config(request.config);
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
   RequestFiles files(opener, request);
-  auto images = open_images(files, read->config);
+  auto images = open_images(files, read->config, what);
   if (!images) return tl::unexpected(images.error());
   const auto chosen = check(request, files, read->config, machine, silicon);
   if (!chosen) return tl::unexpected(chosen.error());
+  if (what == CheckedFor::definition) {
+    if (const auto had = check_epc(read->config, machine); !had)
+      return tl::unexpected(in_config(request.file, had.error()));
+  }
   CheckedRequest checked{
       .config = std::move(read->config), .images = std::move(*images), .features = chosen->features, .warnings = {}};
   for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {

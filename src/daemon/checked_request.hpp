@@ -38,8 +38,13 @@ struct CheckedRequest {
   std::vector<std::string> warnings;  ///< with file and place
 };
 
+/// What the domain is checked for. Of one that is created at once, its own process looks into the kernel, and the
+/// machine's accounts know what EPC there is; what is kept for later is checked for both here.
+enum class CheckedFor : u8 { creation, definition };
+
 /// Whether the machine can have this domain, but for how much of it is free.
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
-                                                     const MachineDescription& machine, const vmx::Backend& silicon);
+                                                     const MachineDescription& machine, const vmx::Backend& silicon,
+                                                     CheckedFor what);
 
 }  // namespace cloister::toolstack

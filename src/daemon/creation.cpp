@@ -54,7 +54,7 @@ std::span<const u8> bytes_of(const std::string& text) {
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
-  auto checked = check_request(opener_, request, machine(), silicon());
+  auto checked = check_request(opener_, request, machine(), silicon(), CheckedFor::creation);
   if (!checked) return tl::unexpected(checked.error());
   auto claim = make_room(checked->config);
   const auto domain = admit(request, *checked, definition);

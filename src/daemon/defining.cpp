@@ -108,7 +108,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
       return tl::unexpected(not_yours(request.name));
     if (before != nullptr) as.owner = owner_anew(before->definition.owner, as.owner);
   }
-  auto checked = check_request(opener_, as, machine(), silicon());
+  auto checked = check_request(opener_, as, machine(), silicon(), CheckedFor::definition);
   if (!checked) return tl::unexpected(checked.error());
   DomainConfig& config = checked->config;
   if (config.name != request.name)

@@ -38,21 +38,32 @@ bool is_readable_file(int fd) {
 }  // namespace
 
 tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const std::string& path) {
-  auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}});
+  return open(owner, {{"owner", to_json(owner)}, {"path", path}}, patience_);
+}
+
+tl::expected<Fd, std::string> FileOpener::open_kernel(const Owner& owner, const std::string& path) {
+  constexpr int to_unpack = 6;  // which takes its time
+  return open(owner, {{"owner", to_json(owner)}, {"path", path}, {"kernel", true}}, to_unpack * patience_);
+}
+
+tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohmann::json& request,
+                                               std::chrono::milliseconds patience) {
+  auto fd = ask(owner, request, patience);
   if (!fd) return Failed(fd.error());
   if (!is_readable_file(fd->get())) return Failed("not a regular file that may be passed on");
   return std::move(*fd);
 }
 
 tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, const std::string& path, u64 most) {
-  const auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}});
+  const auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}}, patience_);
   if (!fd) return Failed(fd.error());
   // Memory alone, which nobody changes any more, is read without waiting for anybody.
   if (!is_sealed_memfd(fd->get())) return Failed("not read");
   return read_within(fd->get(), most);
 }
 
-tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request) {
+tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request,
+                                              std::chrono::milliseconds patience) {
   if (const unsigned self = ::geteuid(); self != 0 && owner.user != self && owner.user != 0) {
     return Failed("this daemon is user " + std::to_string(self) + "'s, and opens no file for user " +
                   std::to_string(owner.user));
@@ -76,7 +87,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   theirs = Fd();
 
   pollfd wait{.fd = ours.get(), .events = POLLIN, .revents = 0};
-  const bool ready = ::poll(&wait, 1, static_cast<int>(patience_.count())) > 0;
+  const bool ready = ::poll(&wait, 1, static_cast<int>(patience.count())) > 0;
   auto answer = ready ? receive_packet(ours.get()) : tl::unexpected(PacketError::waits);
   end(owner.user, std::move(*process));
   if (!answer) {

@@ -50,11 +50,17 @@ class FileOpener {
 
   /// A regular file, for reading. `path` is absolute. The error is for a person.
   tl::expected<Fd, std::string> open(const Owner& owner, const std::string& path);
+  /// The same of a kernel that a guest can be started from (platform/pvh.hpp). That process looks into it, too: what is
+  /// in there is its owner's.
+  tl::expected<Fd, std::string> open_kernel(const Owner& owner, const std::string& path);
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
 
  private:
-  tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request);
+  tl::expected<Fd, std::string> open(const Owner& owner, const nlohmann::json& request,
+                                     std::chrono::milliseconds patience);
+  tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request,
+                                    std::chrono::milliseconds patience);
   void end(unsigned user, Process process);
 
   std::string program_;

@@ -17,6 +17,8 @@
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
 #include "host/whole_file.hpp"
+#include "platform/pvh.hpp"
+#include "platform/unpack.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -97,18 +99,40 @@ tl::expected<Fd, std::string> contents(int fd, u64 most) {
   return memory;
 }
 
+/// It may take as much memory as somebody likes: where there is too little, this process goes, and no other (proc(5)).
+void go_first() {
+  const Fd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  constexpr std::string_view most = "1000";
+  if (score && ::write(score.get(), most.data(), most.size()) < 0) return;  // it is as likely as others
+}
+
+/// Whether a guest can be started from it. Whoever reads it later begins at its start.
+Done look_into_kernel(int fd) {
+  go_first();
+  const auto bytes = read_within(fd, platform::max_unpacked_bytes);
+  if (!bytes) return Failed(bytes.error());
+  if (const auto kernel = platform::read_kernel(*bytes); !kernel) return Failed(kernel.error());
+  if (::lseek(fd, 0, SEEK_SET) != 0) return failed("lseek");
+  return {};
+}
+
 tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   std::string path;
   u64 most = 0;
   JsonFields fields(request);
   fields.text("path", path);
+  bool kernel = false;
   if (fields.has("most")) fields.number("most", most);
+  if (fields.has("kernel")) fields.boolean("kernel", kernel);
   if (!fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return Failed(fields.error());
   const auto owner = read_owner(request["owner"]);
   if (!owner) return Failed(owner.error());
   if (auto done = become(*owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
   auto fd = open_regular(path);
+  if (fd && kernel) {
+    if (auto good = look_into_kernel(fd->get()); !good) return Failed(good.error());
+  }
   return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
 }
 

@@ -10,6 +10,7 @@
 
 #include "text/uuid.hpp"
 #include "unit/daemon/test_daemon.hpp"
+#include "unit/platform/kernel_files.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 #include "verbs/start_delay.hpp"
 
@@ -233,6 +234,33 @@ TEST_F(Definitions, AreCheckedAsACreationIs) {
   const auto renamed = daemon_->define(other);
   ASSERT_FALSE(renamed);
   EXPECT_THAT(renamed.error().message, HasSubstr("found 'a', expected 'b'"));
+  EXPECT_THAT(shut_off(), IsEmpty());
+  folder_.write("text", "not a kernel");
+  auto no_entry = test::make_elf({.note_type = 17});
+  folder_.write("no-entry", std::string(no_entry.begin(), no_entry.end()));
+  folder_.write("long", "");
+  fs::resize_file(folder_.path("long"), (16 << 20) + 1);
+  struct Unmet {
+    std::string line;
+    const char* error;
+  };
+  for (const auto& [line, error] :
+       {Unmet{"kernel = \"" + folder_.path("text") + "\"", "kernel: neither ELF nor bzImage"},
+        Unmet{"kernel = \"" + folder_.path("no-entry") + "\"", "PHYS32_ENTRY"},
+        Unmet{"ramdisk = \"" + folder_.path("long") + "\"", "found 16777217 bytes, which is longer than the memory"},
+        Unmet{"epc = [\"size=1,package=1\"]", "there is no package 1: the machine has one, package 0"},
+        Unmet{"epc = 257", "asked for 257 MiB of any one package; package 0 has 256 MiB in all"}}) {
+    define("kept");
+    for (const char* name : {"a", "kept"}) {
+      const auto unmet = daemon_.define(name, line + "\n");
+      ASSERT_FALSE(unmet) << line;
+      EXPECT_EQ(unmet.error().status, 400) << unmet.error().message;
+      EXPECT_EQ(unmet.error().line, 7u) << line;
+      EXPECT_THAT(unmet.error().message, HasSubstr(error));
+    }
+    EXPECT_EQ(daemon_->definition("kept")->definition.text, daemon_.request("kept").config);
+    ASSERT_TRUE(daemon_->undefine("kept"));
+  }
   EXPECT_THAT(shut_off(), IsEmpty());
   // How much is free is a matter of the start.
   ASSERT_TRUE(daemon_.define("large", "epc = 200\n"));

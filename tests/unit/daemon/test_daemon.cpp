@@ -12,6 +12,7 @@
 #include "host/own_folder.hpp"
 #include "silicon/backend.hpp"
 #include "unit/daemon/fake_vmm.hpp"
+#include "unit/platform/kernel_files.hpp"
 
 namespace cloister::tests {
 
@@ -30,7 +31,9 @@ TestDaemon::TestDaemon(fs::path where)
     : folder(std::move(where)), machine(default_machine()), silicon(silicon::backend(), faults) {
   patience.retry = milliseconds(5);
   patience.share = milliseconds(10);
-  std::ofstream(folder / "kernel") << "nobody looks into it";
+  const auto kernel = test::make_elf();
+  std::ofstream(folder / "kernel", std::ios::binary)
+      .write(reinterpret_cast<const char*>(kernel.data()), static_cast<std::streamsize>(kernel.size()));
 }
 
 TestDaemon::~TestDaemon() {
