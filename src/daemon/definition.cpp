@@ -36,18 +36,6 @@ SgxPlatform platform_of(const DomainConfig& config, const Definition* definition
   return {.keys = machine ? SgxPlatform::Keys::machine : SgxPlatform::Keys::own};
 }
 
-std::string tag_of(const Definition& definition) {
-  std::string all;
-  // Lengths before the strings: what moves from one to the next makes another tag.
-  for (const std::string& part : {definition.text, definition.file, definition.directory})
-    all += fmt::format("{}:", part.size()).append(part);
-  std::array<u8, SHA256_DIGEST_LENGTH> digest{};
-  ::SHA256(reinterpret_cast<const u8*>(all.data()), all.size(), digest.data());
-  std::string tag = "\"";
-  for (std::size_t i = 0; i < tag_bytes; ++i) tag += fmt::format("{:02x}", digest[i]);
-  return tag + '"';
-}
-
 std::string write_definition(const Definition& definition) {
   return json_text({{"version", definition_version},
                     {"uuid", definition.uuid},
@@ -60,6 +48,15 @@ std::string write_definition(const Definition& definition) {
                     {"autostart", name_of(definition.autostart)},
                     {"order", definition.order},
                     {"delay_seconds", definition.delay_seconds}});
+}
+
+std::string tag_of(const Definition& definition) {
+  const std::string all = write_definition(definition);
+  std::array<u8, SHA256_DIGEST_LENGTH> digest{};
+  ::SHA256(reinterpret_cast<const u8*>(all.data()), all.size(), digest.data());
+  std::string tag = "\"";
+  for (std::size_t i = 0; i < tag_bytes; ++i) tag += fmt::format("{:02x}", digest[i]);
+  return tag + '"';
 }
 
 tl::expected<Definition, std::string> read_definition(std::string_view text) {

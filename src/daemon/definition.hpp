@@ -49,7 +49,7 @@ struct Definition : StartTerms {
 /// Whose keys a domain has that has EPC. Null: it is not defined.
 SgxPlatform platform_of(const DomainConfig& config, const Definition* definition);
 
-/// Its entity-tag (RFC 9110, 8.8.3), which is another if what its owner wrote is.
+/// Its entity-tag (RFC 9110, 8.8.3), which is another if anything of it is.
 std::string tag_of(const Definition& definition);
 
 std::string write_definition(const Definition& definition);

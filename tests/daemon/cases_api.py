@@ -80,7 +80,7 @@ def definitions(call):
     call("GET", path + "/policy", status=409)
     call("GET", path + "/console", status=409)
     call("PATCH", path, {"autostart": "last", "order": 3, "delay_seconds": 0}, headers={"If-Match": tag})
-    call("PATCH", path, {"order": 4}, 412, {"If-None-Match": tag})
+    call("PATCH", path, {"order": 4}, 412, {"If-Match": tag})
     call("DELETE", path + "/definition", None, 412, {"If-Match": '"another"'})
     call("POST", path + "/start", {"paused": "no"}, 400)
     call("POST", "/v1/domains/none/start", status=404)

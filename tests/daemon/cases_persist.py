@@ -316,11 +316,18 @@ def tags(machine):
         for wrong in ({"If-Match": first}, {"If-None-Match": third}):
             answer = m.request(method, where, body, wrong)
             assert answer.status == 412 and "another definition" in answer.json["error"]["message"], answer.body
-    assert m.request("PATCH", path, {"order": 5}, {"If-Match": third}).status == 200
-    # When it is started is no part of what was written.
-    assert m.request("PATCH", path, {"autostart": "on", "order": 1}).status == 200
+    # All that the answer has is in it: who has not seen when it is started changes nothing of that.
+    seen = [third]
+    for body in ({"order": 5}, {"delay_seconds": 2}, {"autostart": "on"}):
+        assert m.request("PATCH", path, body, {"If-Match": seen[-1]}).status == 200
+        assert m.request("PATCH", path, {"order": 9}, {"If-Match": seen[-1]}).status == 412
+        answer = m.request("GET", path + "/definition", headers={"If-None-Match": seen[-1]})
+        assert answer.status == 200 and answer.json.items() >= body.items(), answer.body
+        seen.append(answer.headers["ETag"])
+    assert len(set(seen)) == 4
     m.restart()
-    assert m.request("GET", path + "/definition").headers["ETag"] == third
+    third = m.request("GET", path + "/definition").headers["ETag"]
+    assert third == seen[-1]
 
     # Ten at once, for the same text: one of them counts, and it is what is there.
     statuses = {}

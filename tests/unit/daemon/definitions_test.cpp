@@ -7,6 +7,8 @@
 
 #include <cctype>
 #include <fstream>
+#include <functional>
+#include <set>
 
 #include "text/uuid.hpp"
 #include "unit/daemon/test_daemon.hpp"
@@ -137,18 +139,24 @@ TEST(DefinitionFile, IsRefusedWithWhatIsWrong) {
   }
 }
 
-TEST(DefinitionTag, IsAnotherForAnotherText) {
+TEST(DefinitionTag, IsAnotherForAnythingElse) {
   const std::string tag = tag_of(some());
   EXPECT_EQ(tag, tag_of(some()));
-  Definition later = some();
-  later.autostart = Autostart::on;
-  EXPECT_EQ(tag, tag_of(later)) << "the text is what its editors hold";
-  Definition text = some(), file = some(), moved = some();
-  text.text += ' ';
-  file.file += ' ';
-  moved.text.pop_back();
-  moved.file = some().text.back() + moved.file;
-  for (const Definition& other : {text, file, moved}) EXPECT_NE(tag, tag_of(other));
+  std::vector<Definition> others(10, some());
+  others[0].text += ' ';
+  others[1].file += ' ';
+  others[2].text.pop_back();
+  others[2].file = some().text.back() + others[2].file;
+  others[3].directory += "/a";
+  others[4].autostart = Autostart::on;
+  others[5].order = 8;
+  others[6].delay_seconds = 7;
+  others[7].name = "two";
+  others[8].owner.groups.pop_back();
+  others[9].uuid[0] = 'f';
+  std::set<std::string> tags{tag};
+  for (const Definition& other : others) tags.insert(tag_of(other));
+  EXPECT_EQ(tags.size(), 11u);
 }
 
 class Definitions : public testing::Test {
