@@ -1,10 +1,15 @@
 // By the XDG Base Directory Specification: paths that are not absolute are ignored.
 #include "host/daemon_folders.hpp"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+
+#include "arch/types.hpp"
+#include "host/unix_socket.hpp"
 
 namespace cloister::toolstack {
 
@@ -45,9 +50,15 @@ std::string user_run_in_other_session() {
   return folder + "/cloister";
 }
 
-bool has_socket(const std::string& run) {
+enum class Socket : u8 { none, left, heard };
+
+/// `left`: its daemon died, and nobody listens.
+Socket socket_in(const std::string& run) {
+  const std::string path = run + "/cloisterd.sock";
   struct stat status {};
-  return !run.empty() && ::stat((run + "/cloisterd.sock").c_str(), &status) == 0;
+  if (run.empty() || ::stat(path.c_str(), &status) != 0) return Socket::none;
+  // One that has many callers waiting, or refuses this one, is there.
+  return connect_to(path, SOCK_STREAM | SOCK_NONBLOCK) || errno != ECONNREFUSED ? Socket::heard : Socket::left;
 }
 
 }  // namespace
@@ -66,10 +77,14 @@ std::string default_daemon_run() {
 std::string find_daemon_run() {
   if (const char* const own = std::getenv("CLOISTER_RUN"); own != nullptr && *own != '\0') return own;
   if (::geteuid() == 0) return machine_run;
+  // A socket without a daemon says at least whose daemon is meant.
+  std::string left;
   for (const std::string& run : {user_run_in_session(), user_run_in_other_session(), user_run_in_state()}) {
-    if (has_socket(run)) return run;
+    const Socket socket = socket_in(run);
+    if (socket == Socket::heard) return run;
+    if (socket == Socket::left && left.empty()) left = run;
   }
-  return machine_run;
+  return left.empty() ? machine_run : left;
 }
 
 }  // namespace cloister::toolstack

@@ -14,8 +14,8 @@ std::string default_daemon_state();
 /// daemon's state. Empty: none of them is set.
 std::string default_daemon_run();
 
-/// $CLOISTER_RUN; else the run folder of this user's own daemon, if it has a socket, also below /run/user/UID where
-/// $XDG_RUNTIME_DIR is not set; else /run/cloister.
+/// $CLOISTER_RUN; else the run folder of this user's own daemon, also below /run/user/UID where $XDG_RUNTIME_DIR is not
+/// set: the first on whose socket somebody listens, or, where nobody does, the first that has one; else /run/cloister.
 std::string find_daemon_run();
 
 }  // namespace cloister::toolstack

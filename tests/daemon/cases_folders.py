@@ -218,12 +218,12 @@ def defaults(machine):
         for extra, run in (({"XDG_RUNTIME_DIR": str(session)}, session / "cloister"),
                            ({}, home / ".local/state/cloisterd/run"),
                            ({"XDG_RUNTIME_DIR": str(of_the_kernel)}, of_the_kernel / "cloister")):
-            default(m, home, extra, run)
+            default(m, home, extra, run, session)
     finally:
         shutil.rmtree(of_the_kernel)
 
 
-def default(m, home, extra, run):
+def default(m, home, extra, run, session):
     environment = {"HOME": str(home), "PATH": os.environ["PATH"], **extra}
 
     def start(program, *words, env=environment, **more):
@@ -239,6 +239,15 @@ def default(m, home, extra, run):
         assert client.returncode == 0 and json.loads(out) == [], (out, err)
         refused = subprocess.run([m.settings.programs / "cloister", "--run", run, "list"], capture_output=True, text=True)
         assert refused.returncode == 1 and "runuser -u USER" in refused.stderr, refused
+        if run.is_relative_to(home):  # beside what a daemon has left that died
+            left = session / "cloister/cloisterd.sock"
+            left.unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(left))
+            os.chown(left, NOBODY, NOBODY)
+            client = start("cloister", "list", "--json", env={**environment, "XDG_RUNTIME_DIR": str(session)}, stdout=subprocess.PIPE)
+            out, _ = client.communicate(timeout=PATIENCE)
+            assert client.returncode == 0 and json.loads(out) == [], out
         if run.is_relative_to("/run"):  # as after su: nothing says where the session is
             client = start("cloister", "list", "--json", env={**environment, "XDG_RUNTIME_DIR": ""}, stdout=subprocess.PIPE)
             out, _ = client.communicate(timeout=PATIENCE)
@@ -247,6 +256,10 @@ def default(m, home, extra, run):
         daemon.terminate()
         daemon.communicate(timeout=PATIENCE)
     assert (home / ".local/state/cloisterd/platform-secret").stat().st_uid == NOBODY
+    if run.is_relative_to(home):  # nobody listens: what is said is of the first
+        client = start("cloister", "list", env={**environment, "XDG_RUNTIME_DIR": str(session)}, stderr=subprocess.PIPE)
+        _, err = client.communicate(timeout=PATIENCE)
+        assert client.returncode == 1 and str(left) in err, err
 
 
 def few_threads(machine):
