@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "config/config.hpp"
 #include "daemon/broker.hpp"
 #include "daemon/daemon.hpp"
+#include "daemon/definitions.hpp"
 #include "daemon/registry.hpp"
 #include "daemon/secrets.hpp"
 #include "daemon/socket_folders.hpp"
@@ -123,17 +123,21 @@ class Check {
     if (const auto host = registry.host(); !host) wrong(paths_.host_record().string() + ": " + host.error());
     const auto read = registry.definitions();
     if (!read) return wrong(read.error());
-    for (const Definition& definition : read->definitions) {
-      const std::string where = paths_.definition(definition.uuid);
-      if (const auto text = read_config(definition.text)) {
+    const auto aside = [this](const std::string& file, const std::string& why) {
+      wrong(fmt::format("{}: {}: it would be set aside", (paths_.definitions() / file).string(), why));
+    };
+    Definitions taken;
+    for (const auto& [uuid, why] : taken.take(read->definitions)) aside(paths_.definition(uuid).filename(), why);
+    for (const auto& [uuid, defined] : taken) {
+      const Definition& definition = defined.definition;
+      const std::string where = paths_.definition(uuid);
+      if (defined.unread.empty()) {
         say("ok", where, fmt::format("'{}', autostart {}", definition.name, name_of(definition.autostart)));
       } else {
-        wrong(fmt::format("{}: '{}' cannot be started: {}", where, definition.name,
-                          format(definition.file, text.error())));
+        wrong(fmt::format("{}: '{}' cannot be started: {}", where, definition.name, defined.unread));
       }
     }
-    for (const UnreadDefinition& unread : read->unread)
-      wrong(fmt::format("{}: {}: it would be set aside", (paths_.definitions() / unread.file).string(), unread.why));
+    for (const UnreadDefinition& unread : read->unread) aside(unread.file, unread.why);
     for (const std::string& name : read->unfinished)
       say("note", paths_.definitions() / name, "was being written: what it replaces is there");
     for (const std::string& name : read->strays)

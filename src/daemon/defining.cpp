@@ -260,20 +260,11 @@ void Domains::read_definitions() {
     log(LogLevel::error, moved ? "definition-set-aside" : "state-not-kept",
         {{"file", moved ? *moved : (paths_.definitions() / file).string()}, {"error", moved ? why : moved.error()}});
   };
-  for (const Definition& definition : read->definitions) {
-    if (const Defined* const other = definitions_.with_name(definition.name)) {
-      set_aside(paths_.definition(definition.uuid).filename(), "its name is that of " + other->definition.uuid);
-      continue;
-    }
-    Defined read_anew = read_defined(definition);
-    if (read_anew.config.name != definition.name) {
-      set_aside(paths_.definition(definition.uuid).filename(), "its text has the name '" + read_anew.config.name + "'");
-      continue;
-    }
-    definitions_.put(std::move(read_anew));
-    const Defined& defined = *definitions_.with_uuid(definition.uuid);
+  for (const auto& [uuid, why] : definitions_.take(read->definitions))
+    set_aside(paths_.definition(uuid).filename(), why);
+  for (const auto& [uuid, defined] : definitions_) {
     if (!defined.unread.empty())
-      log(LogLevel::warning, "definition-not-usable", {{"domain", definition.name}, {"error", defined.unread}});
+      log(LogLevel::warning, "definition-not-usable", {{"domain", defined.definition.name}, {"error", defined.unread}});
   }
   for (const UnreadDefinition& unread : read->unread) set_aside(unread.file, unread.why);
   for (const std::string& name : read->strays)

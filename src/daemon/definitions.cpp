@@ -26,6 +26,23 @@ void Definitions::put(Defined defined) {
   by_uuid_.insert_or_assign(uuid, std::move(defined));
 }
 
+std::vector<Definitions::NotTaken> Definitions::take(const std::vector<Definition>& read) {
+  std::vector<NotTaken> rest;
+  for (const Definition& definition : read) {
+    if (const Defined* const other = with_name(definition.name)) {
+      rest.push_back({definition.uuid, "its name is that of " + other->definition.uuid});
+      continue;
+    }
+    Defined anew = read_defined(definition);
+    if (anew.config.name == definition.name) {
+      put(std::move(anew));
+    } else {
+      rest.push_back({definition.uuid, "its text has the name '" + anew.config.name + "'"});
+    }
+  }
+  return rest;
+}
+
 const Defined* Definitions::find(const std::string& key) const {
   const auto uuid = read_uuid(key);
   return uuid ? with_uuid(*uuid) : with_name(key);

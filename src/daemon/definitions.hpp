@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "config/config.hpp"
 #include "daemon/definition.hpp"
@@ -41,6 +42,12 @@ class Definitions {
   /// Why there is no room for a definition, a new one or another text of one that is there; nullopt: there is. bounded:
   /// its owner is neither root nor the daemon's own user.
   std::optional<std::string> no_room_for(const Definition& next, bool bounded) const;
+
+  /// Those of a daemon that starts, one after the other; the rest, which it sets aside.
+  struct NotTaken {
+    std::string uuid, why;
+  };
+  std::vector<NotTaken> take(const std::vector<Definition>& read);
 
   auto begin() const { return by_uuid_.begin(); }
   auto end() const { return by_uuid_.end(); }

@@ -357,7 +357,14 @@ def stray_files(machine):
     good, damaged, lost = m.create("good"), m.create("damaged"), m.create("lost")
     for name in ("good", "damaged", "lost"):
         m.wait_for_ready(name)
+    text = m.creation("kept", epc=0)["config"]
+    assert m.request("PUT", "/v1/domains/kept", {"config": text, "file": "kept.cfg"}).status == 201
     m.kill()
+    (kept,) = (m.state / "definitions").iterdir()
+    definition = json.loads(kept.read_text())
+    twin, other = kept.with_name(f"ffffffff{kept.name[8:]}"), kept.with_name(f"fffffffe{kept.name[8:]}")
+    twin.write_text(json.dumps({**definition, "uuid": twin.stem}))
+    other.write_text(json.dumps({**definition, "uuid": other.stem, "name": "other"}))
     records = m.state / "domains"
     damaged_file, lost_file = records / f"{damaged['id']}.json", records / f"{lost['id']}.json"
     record = json.loads(damaged_file.read_text())
@@ -372,9 +379,14 @@ def stray_files(machine):
     before = tree(m.state)
     assert check.returncode == 1 and f"wrong {damaged_file}: 'package' is missing" in check.stdout, check
     assert f"note  {records}/notes.txt: no domain's record" in check.stdout, check.stdout
+    assert f"wrong {twin}: its name is that of {kept.stem}: it would be set aside" in check.stdout, check.stdout
+    assert f"wrong {other}: its text has the name 'kept': it would be set aside" in check.stdout, check.stdout
+    assert f"ok    {kept}: 'kept', autostart off" in check.stdout, check.stdout
     assert tree(m.state) == before
 
     m.start()
+    assert [path.exists() for path in (kept, twin, other)] == [True, False, False]
+    assert [(m.state / "set-aside" / path.name).exists() for path in (twin, other)] == [True, True]
     found = m.domains()
     assert set(found) == {"good", "damaged", f"record-{lost['id']}"}, found
     assert found["good"]["state"] == "running" and found["damaged"]["epc"] == damaged["epc"], found
