@@ -121,9 +121,13 @@ std::optional<ApiError> Domains::in_the_way(const DomainConfig& config, const De
     return ApiError{409, "'" + definition->name + "' has just been defined anew, or undefined"};
   const Pointer domain = living_of(*definition);
   if (domain == nullptr) return std::nullopt;
-  if (domain->unread.empty() || domain->record.uuid == definition->uuid) return lives_already(*domain);
-  return ApiError{409, "'" + domain->record.name + "' lives, and may be '" + definition->name +
-                           "': " + paths_.record(domain->record.id).string() + ": " + domain->unread};
+  return may_be_another(*domain, *definition).value_or(lives_already(*domain));
+}
+
+std::optional<ApiError> Domains::may_be_another(const Domain& domain, const Definition& definition) const {
+  if (domain.unread.empty() || domain.record.uuid == definition.uuid) return std::nullopt;
+  return ApiError{409, "'" + domain.record.name + "' lives, and may be '" + definition.name +
+                           "': " + paths_.record(domain.record.id).string() + ": " + domain.unread};
 }
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,

@@ -150,8 +150,9 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   if (!found) return tl::unexpected(found.error());
   const Definition last = (*found)->definition;
   if (const auto unmet = unmet_by(condition, *found, last.name)) return tl::unexpected(*unmet);
-  if (living(last.uuid) != nullptr)
-    return tl::unexpected(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"});
+  if (const Pointer domain = living_of(last))
+    return tl::unexpected(may_be_another(*domain, last)
+                              .value_or(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"}));
   const KeyName name = KeyName::of_domain(last.uuid);
   const HeldKey* const own = erase_keys == nullptr ? nullptr : keys_.find(name);
   if (own != nullptr) {
@@ -209,8 +210,9 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   if (const auto unmet = unmet_by(change.condition, *found, before.name)) return tl::unexpected(*unmet);
   Defined next = **found;
   if (change.name && *change.name != before.name) {
-    if (domain != nullptr)
-      return tl::unexpected(ApiError{409, "'" + before.name + "' can be renamed when it is shut off"});
+    if (const Pointer lives = living_of(before))
+      return tl::unexpected(may_be_another(*lives, before)
+                                .value_or(ApiError{409, "'" + before.name + "' can be renamed when it is shut off"}));
     if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
     tl::expected<std::string, std::string> text;
     {
@@ -224,7 +226,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
     }
     if (!text) return tl::unexpected(ApiError{409, "'" + before.name + "': " + text.error()});
     const Defined* const now = definitions_.with_uuid(before.uuid);
-    if (now == nullptr || now->definition != before || living(before.uuid) != nullptr)
+    if (now == nullptr || now->definition != before || living_of(before) != nullptr)
       return tl::unexpected(ApiError{409, "'" + before.name + "' has just been defined anew, undefined or started"});
     if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
   }

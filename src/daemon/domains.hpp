@@ -267,6 +267,8 @@ class Domains {
   Result create_domain(const CreateRequest& request, const Definition* definition);
   /// A domain that lives and may be the definition's, by what is known of it.
   Pointer living_of(const Definition& definition) const CLOISTER_REQUIRES(lock_);
+  /// Of what living_of() has found: why it is not known whether it is the definition's; nullopt: it is.
+  std::optional<ApiError> may_be_another(const Domain& domain, const Definition& definition) const;
   std::optional<ApiError> in_the_way(const DomainConfig& config, const Definition* definition) const
       CLOISTER_REQUIRES(lock_);
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,

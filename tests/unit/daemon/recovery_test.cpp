@@ -345,8 +345,18 @@ TEST_F(UnreadDefined, IsKnownByItsNameToo) {
 
 TEST_F(UnreadDefined, MayBeAny) {
   restart_with({{"version", 99}, {"uuid", "what is that"}, {"name", nullptr}});
-  for (const char* name : {"web", "other"})
-    EXPECT_THAT(not_started(name), testing::ElementsAre("409", HasSubstr("'record-")));
+  for (const char* name : {"web", "other"}) {
+    const auto not_started_of = not_started(name);
+    EXPECT_THAT(not_started_of, testing::ElementsAre("409", HasSubstr("'record-")));
+    // Nor is anything else done to it that one which lives does not bear.
+    const ApiError undefined = daemon_->undefine(name).error();
+    const ApiError renamed = daemon_->change(name, {.name = "new"}).error();
+    for (const ApiError& error : {undefined, renamed}) {
+      EXPECT_EQ(error.status, 409);
+      EXPECT_EQ(error.message, not_started_of[1]);
+    }
+  }
+  EXPECT_EQ(daemon_->list_shut_off().size(), 2u);
   EXPECT_TRUE(daemon_->destroy(daemon_->list().at(0).name));
   for (const char* name : {"web", "other"}) EXPECT_TRUE(daemon_->start(name, false));
 }
