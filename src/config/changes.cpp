@@ -1,10 +1,16 @@
-// Texts are compared as xl's grammar has them (xl/parser.hpp).
+// Texts are compared by the values that the table of keys (keys.hpp) writes for them, or, with an error in one, as xl's
+// grammar has them (xl/parser.hpp).
 #include "config/changes.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
+#include "config/config.hpp"
 #include "config/domain_name.hpp"
+#include "config/keys.hpp"
 #include "config/xl/parser.hpp"
 
 namespace cloister::toolstack {
@@ -41,9 +47,9 @@ std::optional<std::size_t> offset_of(std::string_view text, Position at) {
   return offset < text.size() ? std::optional(offset) : std::nullopt;
 }
 
-}  // namespace
-
-std::vector<std::string> changed_keys(std::string_view one, std::string_view other) {
+/// The keys that one of them sets and the other does not, or to another value, by name. A text that cannot be read sets
+/// nothing.
+std::vector<std::string> changed_settings(std::string_view one, std::string_view other) {
   const Values before = values_of(one), after = values_of(other);
   std::map<std::string, bool> changed;  // in order
   for (const auto& [name, value] : before) {
@@ -56,6 +62,39 @@ std::vector<std::string> changed_keys(std::string_view one, std::string_view oth
   std::vector<std::string> names;
   for (const auto& [name, is] : changed) names.push_back(name);
   return names;
+}
+
+/// With its paths as they are opened, and without what means nothing.
+DomainConfig settled(DomainConfig config, std::string_view directory) {
+  const auto place = [&](std::string& path) {
+    if (!path.empty()) path = (std::filesystem::path(directory) / path).string();
+  };
+  place(config.kernel);
+  place(config.ramdisk);
+  if (names_a_dump(config.silicon)) place(config.silicon);
+  if (!config.epc_is_paged()) config.epc_min_mib = 0;
+  return config;
+}
+
+}  // namespace
+
+std::vector<std::string> changed_keys(const PlacedText& one, const PlacedText& other) {
+  std::vector<std::string> by_text = changed_settings(one.text, other.text);
+  const auto before = read_config(one.text), after = read_config(other.text);
+  if (!before || !after) return by_text;
+  const DomainConfig was = settled(before->config, one.directory), is = settled(after->config, other.directory);
+  std::set<std::string> names;
+  for (const Key& key : keys()) {
+    if (key.value.write(was) != key.value.write(is)) names.emplace(key.name);
+  }
+  // The command line has no key of its own that says `root` or `extra`.
+  const bool by_itself = !names.contains("cmdline") || std::ranges::count(by_text, "cmdline") != 0;
+  for (const char* part : {"root", "extra"}) {
+    if (by_itself || std::ranges::count(by_text, part) == 0) continue;
+    names.erase("cmdline");
+    names.insert(part);
+  }
+  return {names.begin(), names.end()};
 }
 
 tl::expected<std::string, std::string> renamed(std::string_view text, const std::string& name) {
@@ -78,8 +117,8 @@ tl::expected<std::string, std::string> renamed(std::string_view text, const std:
   changed.append(name).append(text.substr(*start + 1 + before.size()));
   // Two settings of a name may stand in a text, and += may put one together.
   const auto again = xl::parse(changed);
-  const std::vector<std::string> keys = changed_keys(text, changed);
-  const bool only_name = keys.empty() ? before == name : keys == std::vector<std::string>{"name"};
+  const std::vector<std::string> settings = changed_settings(text, changed);
+  const bool only_name = settings.empty() ? before == name : settings == std::vector<std::string>{"name"};
   if (!again || !only_name || again->find("name")->value.text != name) return in_the_way("it is not set in one place");
   return changed;
 }

@@ -1,4 +1,4 @@
-// One text of a configuration against another, by what they set and not by how it is written.
+// One text of a configuration against another, by what it comes to and not by how it is written.
 #pragma once
 
 #include <string>
@@ -8,9 +8,14 @@
 
 namespace cloister::toolstack {
 
-/// The keys that one of them sets and the other does not, or to another value, by name. A text that cannot be read sets
-/// nothing.
-std::vector<std::string> changed_keys(std::string_view one, std::string_view other);
+struct PlacedText {
+  std::string_view text, directory;  ///< directory: of its relative paths
+};
+
+/// The keys that have another value in the one than in the other, by name: what is said in another way, and a default
+/// that is said, is the same, and a path is the file that it leads to. A key that is ignored has none. Of a text with
+/// an error, the keys that are set to something else count.
+std::vector<std::string> changed_keys(const PlacedText& one, const PlacedText& other);
 
 /// The text with another name, and nothing else changed: not a byte outside the quotes of its `name`. The error says
 /// what is in the way.

@@ -2,6 +2,8 @@
 // one or the new one whenever the machine stops.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "config/changes.hpp"
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
@@ -18,6 +20,12 @@ bool may_define(const Owner& owner, const Owner& who) { return is_master(who.use
 /// With whose rights the files of a definition that there is are opened, as `who` defines it anew. Its owner's groups
 /// are those that its owner has now: one that was taken away since opens nothing more.
 Owner owner_anew(const Owner& owner, const Owner& who) { return who.user == owner.user ? who : owner; }
+
+/// Whether it comes from the same text, as its owner's client sent it.
+bool same_source(const Definition& definition, const std::string& text, const std::string& file,
+                 const std::string& directory) {
+  return definition.text == text && definition.file == file && definition.directory == directory;
+}
 
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
@@ -37,8 +45,8 @@ tl::expected<void, ApiError> Domains::keep(Defined defined) {
   const Definition& next = defined.definition;
   if (auto kept = around_.records->put(next); !kept) return tl::unexpected(ApiError{500, kept.error()});
   const Defined* const before = definitions_.with_uuid(next.uuid);
-  const bool same_text = before != nullptr && before->definition.text == next.text;
-  const Pointer domain = same_text ? nullptr : living(next.uuid);
+  const bool same = before != nullptr && same_source(before->definition, next.text, next.file, next.directory);
+  const Pointer domain = same ? nullptr : living(next.uuid);
   definitions_.put(std::move(defined));
   if (domain != nullptr) compare(*domain);
   return {};
@@ -47,21 +55,32 @@ tl::expected<void, ApiError> Domains::keep(Defined defined) {
 void Domains::compare(Domain& domain) const {
   domain.differs.clear();
   const Defined* const defined = definition_of(domain);
-  if (defined != nullptr && domain.unread.empty() && domain.record.config != defined->definition.text)
-    domain.differs = changed_keys(domain.record.config, defined->definition.text);
+  const DomainRecord& record = domain.record;
+  if (defined == nullptr || !domain.unread.empty()) return;
+  const Definition& definition = defined->definition;
+  if (!same_source(definition, record.config, record.file, record.directory)) {
+    domain.differs = changed_keys({record.config, record.directory}, {definition.text, definition.directory});
+    std::erase(domain.differs, "uuid");  // it keeps the one that it has, whether its text says so or not
+    if (definition.file != record.file)
+      domain.differs.insert(std::ranges::lower_bound(domain.differs, "file"), "file");
+  }
   // Not in its text, but for what is meant where that says nothing.
-  const auto& platform = domain.record.platform;
-  if (defined != nullptr && platform && !defined->config.epc.empty() && domain.differs.empty() &&
-      *platform != platform_of(defined->config, &defined->definition))
+  const auto& platform = record.platform;
+  if (platform && !defined->config.epc.empty() && domain.differs.empty() &&
+      *platform != platform_of(defined->config, &definition))
     domain.differs.push_back("sgx_platform");
+}
+
+std::optional<ApiError> Domains::no_room_for(const Definition& next) const {
+  const auto why = definitions_.no_room_for(next, !is_master(next.owner.user, {}, ::geteuid()));
+  return why ? std::optional(ApiError{507, *why}) : std::nullopt;
 }
 
 /// What is to be kept, if nothing is in the way.
 tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& request, const DomainConfig& config) {
   const CreateRequest& as = request.as;
   const auto with_room = [this](const Definition& next) CLOISTER_REQUIRES(lock_) -> tl::expected<Definition, ApiError> {
-    if (const auto why = definitions_.no_room_for(next, !is_master(next.owner.user, {}, ::geteuid())))
-      return tl::unexpected(ApiError{507, *why});
+    if (const auto why = no_room_for(next)) return tl::unexpected(*why);
     return next;
   };
   const Defined* const before = definitions_.with_name(config.name);

@@ -300,6 +300,7 @@ class Domains {
   tl::expected<void, ApiError> keep(Defined defined) CLOISTER_REQUIRES(lock_);
   /// Sees in what a domain differs from its definition, one of which has another text than before.
   void compare(Domain& domain) const CLOISTER_REQUIRES(lock_);
+  std::optional<ApiError> no_room_for(const Definition& next) const CLOISTER_REQUIRES(lock_);
   tl::expected<Definition, ApiError> defined_anew(const DefineRequest& request, const DomainConfig& config)
       CLOISTER_REQUIRES(lock_);
   Result rename(const Pointer& domain, const std::string& name);

@@ -323,6 +323,38 @@ TEST_F(Definitions, ThatLiveAreKept) {
   EXPECT_THAT(daemon_->find("a")->differs, IsEmpty());
 }
 
+/// Beside the values, what relative paths and messages come from.
+TEST_F(Definitions, DifferInTheirFolderAndFileToo) {
+  define("a");
+  ASSERT_TRUE(daemon_->start("a", false));
+  const auto differs = [&](const std::function<void(CreateRequest&)>& change) {
+    DefineRequest request{.name = "a", .as = daemon_.request("a"), .condition = {}};
+    change(request.as);
+    const auto defined = daemon_->define(request);
+    EXPECT_TRUE(defined) << defined.error().message;
+    return daemon_->find("a")->differs;
+  };
+  EXPECT_THAT(differs([](CreateRequest& as) { as.file += "x"; }), ElementsAre("file"));
+  EXPECT_THAT(differs([](CreateRequest& as) { as.directory = "/"; }), IsEmpty()) << "all paths are absolute";
+  fs::create_directory(folder_.path("b"));
+  fs::copy_file(folder_.path("kernel"), folder_.path("b/kernel"));
+  EXPECT_THAT(differs([this](CreateRequest& as) {
+                as.config += "kernel = 'kernel'\nvcpus = '0x1'\n";
+                as.directory = folder_.path();
+              }),
+              IsEmpty())
+      << "it is the same file";
+  EXPECT_THAT(differs([this](CreateRequest& as) {
+                as.config += "kernel = 'kernel'\nvcpus = 2\n";
+                as.directory = folder_.path("b");
+                as.file += "x";
+              }),
+              ElementsAre("file", "kernel", "vcpus"));
+  EXPECT_THAT(differs([this](CreateRequest& as) { as.config += "uuid = '" + daemon_->find("a")->uuid + "'\n"; }),
+              IsEmpty())
+      << "it has it";
+}
+
 TEST_F(Definitions, AreFoundWithTheirDomainsByTheNextDaemon) {
   define("a");
   ASSERT_TRUE(daemon_->start("a", false));

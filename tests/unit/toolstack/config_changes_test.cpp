@@ -11,13 +11,39 @@ using namespace toolstack;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
+std::vector<std::string> changed(const std::string& one, const std::string& other) {
+  const std::string head = "name = 'd'\nkernel = '/k'\n";
+  return changed_keys({head + one, ""}, {head + other, ""});
+}
+
 TEST(ChangedKeys, AreThoseOfAnotherValue) {
-  EXPECT_THAT(changed_keys("name = 'a'\nmemory = 16\n", "# why\nmemory=16;name=\"a\"\n"), IsEmpty());
-  EXPECT_THAT(changed_keys("name = 'a'\nmemory = 16\n", "name = 'a'\nvcpus = 2\n"), ElementsAre("memory", "vcpus"));
-  EXPECT_THAT(changed_keys("epc = [ '1', '2' ]\n", "epc = [ '1', '3' ]\n"), ElementsAre("epc"));
-  EXPECT_THAT(changed_keys("epc = [ '1', '2' ]\n", "epc = [ '1' ]\n"), ElementsAre("epc"));
-  EXPECT_THAT(changed_keys("epc = 1\n", "epc = '1'\n"), ElementsAre("epc"));
-  EXPECT_THAT(changed_keys("cmdline = 'a'\n", "cmdline = 'a'\ncmdline = 'b'\n"), ElementsAre("cmdline"));
+  EXPECT_THAT(changed("memory = 16\n", "# why\nmemory=16;name=\"d\"\n"), IsEmpty());
+  EXPECT_THAT(changed("memory = 16\n", "vcpus = 2\n"), ElementsAre("memory", "vcpus"));
+  EXPECT_THAT(changed("epc = [ 'size=1', 'size=2' ]\n", "epc = [ 'size=1', 'size=3' ]\n"), ElementsAre("epc"));
+  EXPECT_THAT(changed("epc = [ 'size=1', 'size=2' ]\n", "epc = [ 'size=1' ]\n"), ElementsAre("epc"));
+  EXPECT_THAT(changed("cmdline = 'a'\n", "cmdline = 'a'\ncmdline = 'b'\n"), ElementsAre("cmdline"));
+  EXPECT_THAT(changed("root = 'a'\nextra = 'b'\n", "root = 'a'\nextra = 'c'\n"), ElementsAre("extra"));
+  EXPECT_THAT(changed("root = 'a'\n", "cmdline = 'b'\nroot = 'c'\n"), ElementsAre("cmdline"));
+}
+
+TEST(ChangedKeys, AreNotThoseOfTheSameValue) {
+  EXPECT_THAT(changed("memory = 65\n", "memory = \"0x41\"\n"), IsEmpty());
+  EXPECT_THAT(changed("shutdown_timeout = 1\n", "shutdown_timeout = 01\n"), IsEmpty());
+  EXPECT_THAT(changed("", "vcpus = 1\nmemory = 512\non_crash = 'destroy'\nsilicon = 'default'\ncpuid = 'host'\n"),
+              IsEmpty());
+  EXPECT_THAT(changed("epc = 1\n", "epc = '1'\n"), IsEmpty());
+  EXPECT_THAT(changed("epc = 64\n", "epc = 64\nepc_min = 64\n"), IsEmpty());
+  EXPECT_THAT(changed("root = 'a'\n", "cmdline = 'root=a'\n"), IsEmpty());
+  EXPECT_THAT(changed("", "no_key = 1\n"), IsEmpty()) << "it is ignored";
+  EXPECT_THAT(changed("memory = 16\n", "memory = 'much'\n"), ElementsAre("memory")) << "of a text with an error";
+}
+
+TEST(ChangedKeys, ArePathsThatLeadElsewhere) {
+  const std::string text = "name = 'd'\nkernel = 'k'\nramdisk = '/r'\nsilicon = 's.txt'\n";
+  EXPECT_THAT(changed_keys({text, "/a"}, {text, "/a"}), IsEmpty());
+  EXPECT_THAT(changed_keys({text, "/a"}, {text, "/a/"}), IsEmpty());
+  EXPECT_THAT(changed_keys({text, "/a"}, {text, "/b"}), ElementsAre("kernel", "silicon"));
+  EXPECT_THAT(changed_keys({"name = 'd'\nkernel = '/a/k'\n", "/b"}, {"name = 'd'\nkernel = 'k'\n", "/a"}), IsEmpty());
 }
 
 TEST(Renamed, ChangesTheNameAlone) {
