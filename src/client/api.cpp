@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "host/exit_status.hpp"
@@ -33,7 +34,9 @@ Failure failure_of(const httplib::Response& response) {
   if (!error.contains("file") || !error["file"].is_string()) return {"cloister: " + message, status, response.status};
   std::string where = printable(error["file"].get<std::string>());
   for (const char* part : {"line", "column"}) {
-    if (error.contains(part) && error[part].is_number_unsigned()) where += fmt::format(":{}", error[part].get<u64>());
+    // 0: the file as a whole.
+    if (error.contains(part) && error[part].is_number_unsigned() && error[part] != 0)
+      where += fmt::format(":{}", error[part].get<u64>());
   }
   return {where + ": " + message, status, response.status};
 }
@@ -51,6 +54,7 @@ DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + 
   } else {
     refused_ = folder.error();
     untrusted_ = ::access(run_folder.c_str(), F_OK) == 0;
+    forbidden_ = untrusted_ || errno == EACCES;
   }
 }
 
@@ -58,15 +62,15 @@ Api::Api(const std::string& run_folder) : socket_(run_folder) {}
 
 Answer<Api::Text> Api::request(const std::string& method, const std::string& path, const std::string& body,
                                const std::string& if_match) const {
-  const auto unreachable = [&](const std::string& why) {
+  const auto unreachable = [&](const std::string& why, bool forbidden) {
     const char* const hint = socket_.untrusted()
                                  ? "another user's daemon answers that user: runuser -u USER -- cloister ...;"
                                  : "is it running?";
     return Failure{fmt::format("cloister: cannot reach cloisterd at {}: {} ({} --run names another folder)",
                                socket_.shown(), why, hint),
-                   exit_status::failed};
+                   exit_status::failed, 0, forbidden};
   };
-  if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused()));
+  if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused(), socket_.forbidden()));
   httplib::Client http(socket_.address());
   http.set_address_family(AF_UNIX);
   http.set_read_timeout(longest_answer_seconds);
@@ -79,7 +83,8 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
   if (!if_match.empty()) request.set_header("If-Match", if_match);
   const httplib::Result result = http.send(request);
   if (!result) {
-    if (result.error() == httplib::Error::Connection) return tl::unexpected(unreachable(std::strerror(errno)));
+    if (const int why = errno; result.error() == httplib::Error::Connection)
+      return tl::unexpected(unreachable(std::strerror(why), why == EACCES));
     return tl::unexpected(
         Failure{fmt::format("cloister: cloisterd at {}: {}", socket_.shown(), httplib::to_string(result.error())),
                 exit_status::failed});

@@ -16,7 +16,8 @@ using Json = nlohmann::ordered_json;
 struct Failure {
   std::string message;
   int exit_status;
-  int http_status = 0;  ///< of cloisterd's answer; 0: there was none
+  int http_status = 0;     ///< of cloisterd's answer; 0: there was none
+  bool forbidden = false;  ///< there was none, and asking again changes nothing
 };
 
 /// An answer with what HTTP says of it.
@@ -38,10 +39,11 @@ class DaemonSocket {
   const std::string& address() const { return address_; }  ///< the same by a descriptor, of any length; empty: refused
   const std::string& refused() const { return refused_; }  ///< why
   bool untrusted() const { return untrusted_; }            ///< refused, though it is there
+  bool forbidden() const { return forbidden_; }            ///< refused, and by nothing that passes
  private:
   Fd folder_;
   std::string shown_, address_, refused_;
-  bool untrusted_ = false;
+  bool untrusted_ = false, forbidden_ = false;
 };
 
 /// One request a call; any thread.

@@ -53,7 +53,12 @@ class EditedFile {
   }
 
   const std::string& path() const { return path_; }
-  void keep() { spdlog::error("cloister: what was edited is kept in {}", std::exchange(path_, {})); }
+  /// Its editor may have removed it.
+  bool there() const { return ::access(path_.c_str(), F_OK) == 0; }
+  void keep() {
+    if (there()) spdlog::error("cloister: what was edited is kept in {}", path_);
+    path_.clear();
+  }
 
  private:
   explicit EditedFile(std::string path) : path_(std::move(path)) {}
@@ -158,7 +163,7 @@ int edit(const Common& common, const std::string& domain) {
     if (failure.http_status == precondition_failed)
       failure.message = fmt::format("cloister: somebody else has changed {} meanwhile; that stays", name);
     report(failure);
-    if (is_of_the_text(failure) && edits_again(file->path())) continue;
+    if (file->there() && is_of_the_text(failure) && edits_again(file->path())) continue;
     file->keep();
     return failure.exit_status;
   }

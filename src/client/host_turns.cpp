@@ -81,7 +81,8 @@ auto patiently(seconds patience, Clock::time_point latest, Ask ask) {
   const auto end = std::min(Clock::now() + patience, latest);
   for (bool told = false;; told = true) {
     auto answer = ask();
-    const bool away = !answer && (answer.error().http_status == 0 || answer.error().http_status == unavailable);
+    const bool away = !answer && !answer.error().forbidden &&
+                      (answer.error().http_status == 0 || answer.error().http_status == unavailable);
     if (!away || Clock::now() >= end) return answer;
     if (!told) spdlog::info("cloister: cloisterd does not answer, and is waited for, {} s at most", patience.count());
     std::this_thread::sleep_for(between_looks);

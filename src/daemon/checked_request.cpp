@@ -7,7 +7,7 @@
 
 #include <filesystem>
 #include <optional>
-#include <utility>
+#include <tuple>
 
 #include "arch/sizes.hpp"
 #include "host/whole_file.hpp"
@@ -124,10 +124,12 @@ tl::expected<void, Diagnostic> check_epc(const DomainConfig& config, const Machi
 /// A text is a file's. What stands before each of its messages, and before each relative path, is no longer than a
 /// path.
 std::optional<ApiError> too_long(const CreateRequest& request) {
-  for (const auto& [name, text] : {std::pair{"file", &request.file}, std::pair{"directory", &request.directory}}) {
-    if (text->size() > longest_request_path)
-      return ApiError{400,
-                      fmt::format("'{}': {} bytes, expected {} at most", name, text->size(), longest_request_path)};
+  const std::size_t config = longest_config, path = longest_request_path;
+  for (const auto& [name, text, most] :
+       {std::tuple{"config", &request.config, config}, std::tuple{"file", &request.file, path},
+        std::tuple{"directory", &request.directory, path}}) {
+    if (text->size() > most)
+      return ApiError{400, fmt::format("'{}': {} bytes, expected {} at most", name, text->size(), most)};
   }
   return std::nullopt;
 }

@@ -8,6 +8,7 @@
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
+#include "host/whole_file.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -243,11 +244,14 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
         next = read_defined(std::move(next.definition));
       }
     }
+    if (text && text->size() > longest_config)
+      text = tl::unexpected(std::string("with the new name its text were longer than a file may be"));
     if (!text) return tl::unexpected(ApiError{409, "'" + before.name + "': " + text.error()});
     const Defined* const now = definitions_.with_uuid(before.uuid);
     if (now == nullptr || now->definition != before || living_of(before) != nullptr)
       return tl::unexpected(ApiError{409, "'" + before.name + "' has just been defined anew, undefined or started"});
     if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
+    if (const auto why = no_room_for(next.definition)) return tl::unexpected(*why);
   }
   Definition& wanted = next.definition;
   wanted.autostart = change.autostart.value_or(wanted.autostart);

@@ -11,7 +11,9 @@ namespace cloister::toolstack {
 /// One request as it comes, in pieces of any size. It keeps no more than the limits below, whatever comes.
 class HttpFrame {
  public:
-  static constexpr std::size_t longest_head = 16 << 10, longest_body = 1 << 20;
+  /// A body has room for a text of 1 MiB in JSON, where quotes, backslashes and ends of lines take two bytes, with what
+  /// stands around it.
+  static constexpr std::size_t longest_head = 16 << 10, longest_body = (2 << 20) + (64 << 10);
 
   enum class State { incomplete, whole, refused };
 

@@ -185,6 +185,9 @@ def text_kept(machine):
     for name, form in FORMS.items():
         texts[name] = form.format(domain_config(name, m.kernel("resident"), epc=0).replace("\n", "\r\n" if name == "crlf" else "\n"))
         cloister.define(name, texts[name])
+    # As long as a file may be, and twice as long on its way.
+    texts["longest"] = (domain_config("longest", m.kernel("resident"), epc=0) + "#" + '"' * (1 << 20))[:1 << 20]
+    cloister.define("longest", texts["longest"])
     for _ in range(2):
         for name, text in texts.items():
             assert cloister("dumpcfg", name) == text.encode(), name
@@ -192,6 +195,9 @@ def text_kept(machine):
             assert definition["config"] == text and definition["file"].endswith(f"{name}.cfg"), definition
             assert definition["directory"] == str(cloister.folder), definition
         m.restart()
+    cloister("rename", "longest", "longest.new", status=FAILED)
+    assert "longer than a file may be" in cloister.said, cloister.said
+    del texts["longest"]
     # One string of it is the name, and nothing else is another after a rename.
     for name, text in texts.items():
         cloister("rename", name, name + ".new")

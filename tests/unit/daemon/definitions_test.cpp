@@ -298,6 +298,12 @@ TEST_F(Definitions, AreAnsweredShortly) {
     EXPECT_EQ(error.file, "");
   }
   request.as.file = "f";
+  DefineRequest whole = request;
+  whole.as.config = daemon_.request("a").config;
+  whole.as.config.resize(1 << 20, '#');
+  EXPECT_TRUE(daemon_->define(whole));
+  whole.as.config += '#';
+  EXPECT_THAT(daemon_->define(whole).error().message, "'config': 1048577 bytes, expected 1048576 at most");
   request.as.directory = "/" + std::string(4096, 'd');
   EXPECT_THAT(daemon_->define(request).error().message, HasSubstr("'directory': 4097 bytes"));
 }
@@ -580,6 +586,24 @@ TEST_F(Definitions, OfOneUserAreNotAll) {
   EXPECT_EQ(define("roots", own_user()), 200);
   ASSERT_TRUE(daemon_->undefine("d7"));
   EXPECT_EQ(define("d7", one_user), 200);
+}
+
+/// A longer name is a longer text.
+TEST_F(Definitions, AreNoLongerByTheirNames) {
+  Definition one = some();
+  one.owner = {1000, 1000, {}};
+  const auto put = [&](std::size_t number, std::size_t size) {
+    one.uuid.replace(0, 8, fmt::format("{:08x}", number));
+    one.name = fmt::format("d{}", number);
+    one.text = daemon_.request(one.name).config;
+    one.text.resize(size, '#');
+    std::ofstream(daemon_.paths.definition(one.uuid)) << write_definition(one);
+  };
+  for (std::size_t i = 0; i < 32; ++i) put(i, 1 << 19);
+  daemon_.restart();
+  EXPECT_EQ(change("d1", {.name = "more"}), 507);
+  EXPECT_EQ(change("d1", {.name = "x"}), 0);
+  EXPECT_EQ(change("d2", {.name = "y1"}), 0);
 }
 
 TEST_F(Definitions, ThatThisVersionCannotStartSayWhy) {

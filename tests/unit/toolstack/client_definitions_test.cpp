@@ -225,6 +225,26 @@ TEST_F(Definitions, ThatAreUnchangedAreLeft) {
   EXPECT_THAT(kept(), ElementsAre());
 }
 
+// There is nothing to keep, and nothing to edit again.
+TEST_F(Definitions, WhoseEditorRemovesTheFileAreLeft) {
+  serve_definition();
+  start();
+  edit_by("rm \"$1\"");
+  const Result result = capture([&] { return edit(common_, "d"); });
+  EXPECT_EQ(result.status, exit_status::bad_configuration);
+  EXPECT_THAT(result.err, testing::MatchesRegex(".*/cloister-......\\.cfg: cannot read: No such file or directory\n"));
+  EXPECT_THAT(asked_, ElementsAre("GET /v1/domains/d/definition"));
+}
+
+// Places are counted from 1; a key that is missing has none.
+TEST_F(Definitions, WithoutAKeyAreRefusedAsAWhole) {
+  serve("PUT", "/v1/domains/d", 400,
+        R"({"error": {"message": "the key 'kernel' is missing", "file": "d.cfg", "line": 0, "column": 0}})");
+  start();
+  std::ofstream(folder_ + "/d.cfg") << "name = 'd'\n";
+  EXPECT_EQ(capture([&] { return define(common_, folder_ + "/d.cfg"); }).err, "d.cfg: the key 'kernel' is missing\n");
+}
+
 struct KeptCase {
   const char* name;
   const char* script;
@@ -451,6 +471,20 @@ TEST_F(HostDown, WaitsNoLongerThanItsPatience) {
   const Result result = capture([&] { return host_down(common_, std::chrono::seconds(0)); });
   EXPECT_EQ(result.status, exit_status::failed);
   EXPECT_THAT(result.err, HasSubstr("cannot reach cloisterd"));
+}
+
+// Nothing that passes: a run folder that anybody could put a socket into is none to wait for.
+TEST_F(HostDown, DoesNotWaitWhereItMayNotAsk) {
+  serve_domains("{}");
+  std::filesystem::permissions(folder_, std::filesystem::perms(0777));
+  const auto begun = std::chrono::steady_clock::now();
+  for (const auto& verb : {+[](const Common& common) { return host_down(common); },
+                           +[](const Common& common) { return host_up(common); }}) {
+    const Result result = capture([&] { return verb(common_); });
+    EXPECT_EQ(result.status, exit_status::failed);
+    EXPECT_THAT(result.err, AllOf(HasSubstr("cannot reach cloisterd"), testing::Not(HasSubstr("waited for"))));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(30));
 }
 
 }  // namespace
