@@ -53,7 +53,7 @@ class RequestFiles {
     if (!fd) return unusable(config, "ramdisk", config.ramdisk, fd.error());
     if (const u64 bytes = length_of(fd->get()); bytes > config.memory_mib << 20)
       return unusable(config, "ramdisk", config.ramdisk,
-                      fmt::format("found {} bytes, which is longer than the memory", bytes));
+                      fmt::format("found {} bytes, which is longer than {} MiB", bytes, config.memory_mib));
     return std::move(*fd);
   }
 

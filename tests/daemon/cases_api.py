@@ -288,7 +288,7 @@ def bad_requests(machine):
     assert m.request("POST", post, b'{"config":"\xff\xfe","file":"x"}').status == 400
     m.request("DELETE", "/v1/domains/good")
 
-    assert m.request("POST", post, "x" * (2 << 20)).status == 413
+    assert m.request("POST", post, "x" * (3 << 20)).status == 413
     assert m.request("GET", "/" + "x" * 600).status == 414
     assert m.request("POST", post, b"\x1f\x8b", {"Content-Encoding": "gzip"}).status == 415
     for path in ("/v1", "/v1/domains/", "/v1/domains/a/b/c", "/v1/domains//pause", "/../etc/passwd"):

@@ -255,7 +255,7 @@ TEST_F(Definitions, AreCheckedAsACreationIs) {
   for (const auto& [line, error] :
        {Unmet{"kernel = \"" + folder_.path("text") + "\"", "kernel: neither ELF nor bzImage"},
         Unmet{"kernel = \"" + folder_.path("no-entry") + "\"", "PHYS32_ENTRY"},
-        Unmet{"ramdisk = \"" + folder_.path("long") + "\"", "found 16777217 bytes, which is longer than the memory"},
+        Unmet{"ramdisk = \"" + folder_.path("long") + "\"", "found 16777217 bytes, which is longer than 16 MiB"},
         Unmet{"epc = [\"size=1,package=1\"]", "there is no package 1: the machine has one, package 0"},
         Unmet{"epc = 257", "asked for 257 MiB of any one package; package 0 has 256 MiB in all"}}) {
     define("kept");

@@ -43,7 +43,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr u64 mib = arch::pages_per_mib;
+constexpr u64 pages_of_mib = arch::pages_per_mib;
 
 class Sharing : public testing::Test {
  protected:
@@ -90,24 +90,24 @@ TEST_F(Sharing, WhoWantsEpcHasWhatIsLeft) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));
   ASSERT_TRUE(add("b", ""));
-  wait_for([&] { return held("a") == 7 * mib; });
-  EXPECT_EQ(held("b"), mib);
+  wait_for([&] { return held("a") == 7 * pages_of_mib; });
+  EXPECT_EQ(held("b"), pages_of_mib);
   expect_balance({"a", "b"});
   ASSERT_TRUE(daemon_->destroy("a"));
-  EXPECT_EQ(free(), 7 * mib);
+  EXPECT_EQ(free(), 7 * pages_of_mib);
 }
 
 TEST_F(Sharing, ByWeightAndTheMinimumThatIsSaid) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));
   ASSERT_TRUE(add("b", "wants"));
-  wait_for([&] { return held("a") == 4 * mib && held("b") == 4 * mib; });
+  wait_for([&] { return held("a") == 4 * pages_of_mib && held("b") == 4 * pages_of_mib; });
   ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 6, .weight = {}}));
-  wait_for([&] { return held("a") >= 6 * mib && held("b") <= 2 * mib; });
+  wait_for([&] { return held("a") >= 6 * pages_of_mib && held("b") <= 2 * pages_of_mib; });
   EXPECT_EQ(daemon_->change_epc("b", {.min_mib = 3, .weight = {}}).error().status, 507);
   ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 1, .weight = 1}));
   ASSERT_TRUE(daemon_->change_epc("b", {.min_mib = {}, .weight = 300}));
-  wait_for([&] { return held("b") >= 6 * mib; });
+  wait_for([&] { return held("b") >= 6 * pages_of_mib; });
   daemon_.restart();
   const auto again = daemon_->find("b");
   ASSERT_TRUE(again && again->paged);
@@ -117,11 +117,11 @@ TEST_F(Sharing, ByWeightAndTheMinimumThatIsSaid) {
 TEST_F(Sharing, ADomainThatStartsHasItsOwnOfWhatWasLent) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));
-  wait_for([&] { return held("a") == 8 * mib; });
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
   const auto other = add("other", "", 4, 3);
   ASSERT_TRUE(other) << other.error().message;
-  EXPECT_EQ(held("other"), 3 * mib);
-  wait_for([&] { return held("a") == 5 * mib; });
+  EXPECT_EQ(held("other"), 3 * pages_of_mib);
+  wait_for([&] { return held("a") == 5 * pages_of_mib; });
   const auto whole = daemon_.add("whole");
   ASSERT_TRUE(whole) << whole.error().message;
   EXPECT_THAT(add("more", "", 8, 5).error().message, HasSubstr("EPC"));
@@ -133,11 +133,11 @@ TEST_F(Sharing, FramesThatAVmmNeverGotAreFoundAgain) {
   begin(8);
   ASSERT_TRUE(add("a", "wants-deaf"));
   ASSERT_TRUE(add("b", "wants"));
-  wait_for([&] { return held("b") >= 4 * mib; });
-  wait_for([&] { return held("a") == mib; });
+  wait_for([&] { return held("b") >= 4 * pages_of_mib; });
+  wait_for([&] { return held("a") == pages_of_mib; });
   daemon_.stop();
   ASSERT_TRUE(daemon_.start());
-  wait_for([&] { return held("a") == mib; });
+  wait_for([&] { return held("a") == pages_of_mib; });
 }
 
 TEST_F(Sharing, FramesOfWhichNobodyHeardThatTheyWereGivenAreFoundAgain) {
@@ -147,10 +147,11 @@ TEST_F(Sharing, FramesOfWhichNobodyHeardThatTheyWereGivenAreFoundAgain) {
   // As if an earlier daemon had lent them: its record says so, and the VMM has not got them.
   daemon_.stop();
   DomainRecord lent = record("a");
-  lent.grants.front().extents.push_back({lent.grants.front().extents.back().first + 3 * mib, 2 * mib});
+  lent.grants.front().extents.push_back(
+      {lent.grants.front().extents.back().first + 3 * pages_of_mib, 2 * pages_of_mib});
   ASSERT_TRUE(daemon_.registry().put(lent));
   ASSERT_TRUE(daemon_.start());
-  wait_for([&] { return held("a") == mib; });
+  wait_for([&] { return held("a") == pages_of_mib; });
   expect_balance({"a", "b"});
 }
 
@@ -162,7 +163,7 @@ TEST_F(Sharing, ForeignFramesStayWhoseTheyAre) {
   const auto before = daemon_->find("victim")->grants;
   ASSERT_TRUE(daemon_->change_epc("liar", {.min_mib = 1, .weight = {}}));
   ASSERT_TRUE(add("b", "wants"));
-  wait_for([&] { return held("liar") < 4 * mib; });
+  wait_for([&] { return held("liar") < 4 * pages_of_mib; });
   EXPECT_EQ(daemon_->find("victim")->grants, before);
   expect_balance({"victim", "liar", "b"});
   ASSERT_TRUE(daemon_->destroy("liar"));
@@ -173,7 +174,7 @@ TEST_F(Sharing, ForeignFramesStayWhoseTheyAre) {
 TEST_F(Sharing, FramesThatGoTakeTheirMemoryWithThem) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));
-  wait_for([&] { return held("a") == 8 * mib; });
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
   const auto memory = daemon_->find("a")->memory;
   ASSERT_NE(memory, nullptr);
   const auto taken = [&] {
@@ -185,17 +186,17 @@ TEST_F(Sharing, FramesThatGoTakeTheirMemoryWithThem) {
   ASSERT_EQ(::pwrite(memory->pages_descriptor(), full.data(), full.size(), 0), static_cast<ssize_t>(full.size()));
   EXPECT_EQ(taken(), 8u << 20);
   ASSERT_TRUE(add("b", "wants"));
-  wait_for([&] { return held("a") == 4 * mib; });
+  wait_for([&] { return held("a") == 4 * pages_of_mib; });
   EXPECT_EQ(taken(), 4u << 20);
 }
 
 TEST_F(Sharing, OfAVmmThatDiesAllIsFree) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));
-  wait_for([&] { return held("a") == 8 * mib; });
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
   daemon_.kill("a");
   daemon_.wait_until("a", "");
-  EXPECT_EQ(free(), 8 * mib) << "a dead domain's frames are free, lent or not";
+  EXPECT_EQ(free(), 8 * pages_of_mib) << "a dead domain's frames are free, lent or not";
   EXPECT_EQ(daemon_.left(), "");
 }
 
@@ -225,10 +226,10 @@ TEST_F(Sharing, ADaemonThatDiesMeanwhileLosesNoFrame) {
     // so little as is left then nothing changes.
     wait_for([&] {
       const u64 free = next->epc().count.free;
-      return free < EpcBalance::hysteresis && held() + free == doomed_mib * mib;
+      return free < EpcBalance::hysteresis && held() + free == doomed_mib * pages_of_mib;
     });
     for (const std::string& name : names) EXPECT_TRUE(next->destroy(name)) << name;
-    EXPECT_EQ(next->epc().count.free, doomed_mib * mib);
+    EXPECT_EQ(next->epc().count.free, doomed_mib * pages_of_mib);
     while (::waitpid(-1, nullptr, 0) > 0) continue;
     EXPECT_EQ(next.left(), "");
   }
