@@ -62,8 +62,7 @@ void Domains::compare(Domain& domain) const {
   if (!same_source(definition, record.config, record.file, record.directory)) {
     domain.differs = changed_keys({record.config, record.directory}, {definition.text, definition.directory});
     std::erase(domain.differs, "uuid");  // it keeps the one that it has, whether its text says so or not
-    if (definition.file != record.file)
-      domain.differs.insert(std::ranges::lower_bound(domain.differs, "file"), "file");
+    if (definition.file != record.file) domain.differs.insert(std::ranges::lower_bound(domain.differs, "file"), "file");
   }
   // Not in its text, but for what is meant where that says nothing.
   const auto& platform = record.platform;
