@@ -405,7 +405,10 @@ TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
       --busy;
     });
   }
-  while (busy != 0) (*pager)->forget();
+  while (busy != 0) {
+    (*pager)->forget();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // or nobody else ever has the lock
+  }
   threads.clear();
   (*pager)->forget();
   EXPECT_EQ((*pager)->counts().resident, 0u);
