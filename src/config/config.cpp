@@ -76,8 +76,7 @@ void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warning
 /// What the hypervisor needs to page the EPC.
 tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc.empty() || config.epc_min_mib == 0) return {};
-  const u64 pages = hypervisor::least_paged_epc(config.epc_mib() * arch::pages_per_mib, config.vcpus);
-  const u64 least = (pages + arch::pages_per_mib - 1) / arch::pages_per_mib;
+  const u64 least = config.least_epc_min_mib();
   const auto refuse = [&](std::string what) {
     return Failed(Diagnostic{config.position_of("epc_min"), "'epc_min': " + std::move(what)});
   };
@@ -91,8 +90,7 @@ tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (config.epc.size() > 1)
     return refuse(
         "'epc' has several sections, expected one: a page that comes back has any frame, and each section has those of "
-        "its "
-        "own package");
+        "its own package");
   return {};
 }
 
@@ -129,6 +127,11 @@ u64 DomainConfig::epc_mib() const {
 std::vector<EpcSection> DomainConfig::epc_frames() const {
   if (!epc_is_paged()) return epc;
   return {{.mib = epc_min_mib, .package = epc.front().package}};
+}
+
+u64 DomainConfig::least_epc_min_mib() const {
+  const u64 pages = hypervisor::least_paged_epc(epc_mib() * arch::pages_per_mib, vcpus);
+  return (pages + arch::pages_per_mib - 1) / arch::pages_per_mib;
 }
 
 u64 DomainConfig::epc_memory_mib() const {

@@ -42,6 +42,7 @@ namespace limits {
 inline constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;  ///< of RAM; the most of all EPC too
 inline constexpr u64 most_vcpus = 16;
 inline constexpr u32 most_package = 255;
+inline constexpr u32 heaviest_epc = 10'000;            ///< epc_weight
 inline constexpr i64 most_timeoffset = 1'000'000'000;  ///< seconds: 31 years and more
 }  // namespace limits
 
@@ -80,6 +81,8 @@ struct DomainConfig {
   u64 epc_mib() const;
   /// It sees more EPC than it has: the hypervisor pages.
   bool epc_is_paged() const { return epc_min_mib != 0 && epc_min_mib < epc_mib(); }
+  /// The least epc_min with which so much EPC is paged for so many processors.
+  u64 least_epc_min_mib() const;
   /// What it has of the machine's EPC.
   std::vector<EpcSection> epc_frames() const;
   /// The most memory of the host that its EPC takes in MiB: what it has, and the images of what it sees beside it.

@@ -24,7 +24,7 @@ using Text = std::optional<std::string>;
 
 static_assert(limits::most_vcpus == hypervisor::most_vcpus);
 
-constexpr u64 most_shutdown_timeout = 86'400, most_restarts = 1000, longest_window = 86'400, heaviest = 10'000;
+constexpr u64 most_shutdown_timeout = 86'400, most_restarts = 1000, longest_window = 86'400;
 constexpr const char mib[] = "MiB", seconds[] = "seconds", count[] = "";
 
 /// Stores what a reader returned.
@@ -218,7 +218,7 @@ constexpr Key table[] = {
      epc_min},
     {"epc_weight", "integer", "100",
      "How much of what is left of EPC the domain has against others that are paged: 1 to 10000.",
-     integer<&Config::epc_weight, 1, heaviest, count>},
+     integer<&Config::epc_weight, 1, limits::heaviest_epc, count>},
     {"silicon", "string", "\"default\"",
      "What the processor offers: a description's name, or the path of a CPUID dump.", silicon},
     {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", cpuid},

@@ -4,8 +4,7 @@
 //
 //   lent       the accounts and the record say so, then the VMM's pager gets the frames (epc-lend)
 //   taken back the pager evicts and gives frames (epc-give), their memory goes back to the host, then the record and
-//   the
-//              accounts forget them
+//              the accounts forget them
 //
 // So whatever ends in between, the daemon or the VMM, the record has at least what the pager has. What it has beyond
 // that is found by asking (epc-held), and comes back. A VMM that has died takes nothing with it: end() frees all.
@@ -19,7 +18,6 @@
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
-#include "hypervisor/specification.hpp"
 #include "protocol/epc_frames.hpp"
 
 namespace cloister::toolstack {
@@ -31,7 +29,6 @@ using SharingClock = EpcBalance::Clock;
 
 /// Each costs a write to disk under the lock.
 constexpr unsigned most_moves = 8;
-constexpr u32 heaviest_epc = 10'000;  // as of the key epc_weight
 
 /// In a domain's memory, whose pages lie in the order of the Package's sections.
 std::vector<vmx::EpcRow> rows_of(const std::vector<vmx::EpcSection>& frames,
@@ -281,12 +278,10 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
   }
   const auto wrong = [](std::string what) { return tl::unexpected(ApiError{400, std::move(what)}); };
   if (change.min_mib) {
-    const u64 pages = config.epc_mib() * arch::pages_per_mib;
-    const u64 least = hypervisor::least_paged_epc(pages, config.vcpus) + arch::pages_per_mib - 1;
-    if (*change.min_mib < least / arch::pages_per_mib || *change.min_mib >= config.epc_mib())
+    const u64 least = config.least_epc_min_mib();
+    if (*change.min_mib < least || *change.min_mib >= config.epc_mib())
       return wrong("'min_mib': found " + std::to_string(*change.min_mib) + ", expected at least " +
-                   std::to_string(least / arch::pages_per_mib) + " and less than its 'epc', which is " +
-                   std::to_string(config.epc_mib()));
+                   std::to_string(least) + " and less than its 'epc', which is " + std::to_string(config.epc_mib()));
     // What others have as their minimum is theirs.
     const u64 has = pages_of(domain->record.grants), wants = *change.min_mib * arch::pages_per_mib;
     const u32 package = domain->record.grants.front().package;
@@ -299,9 +294,9 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     config.epc_min_mib = *change.min_mib;
   }
   if (change.weight) {
-    if (*change.weight < 1 || *change.weight > heaviest_epc)
+    if (*change.weight < 1 || *change.weight > limits::heaviest_epc)
       return wrong("'weight': found " + std::to_string(*change.weight) + ", expected 1 to " +
-                   std::to_string(heaviest_epc));
+                   std::to_string(limits::heaviest_epc));
     config.epc_weight = *change.weight;
   }
   DomainRecord record = domain->record;
