@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "interop/vm/among.hpp"
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/nodes.hpp"
@@ -31,11 +32,6 @@ constexpr std::string_view silent_in_devices[] = {"controller", "input", "membal
 /// Indices are those of the enumerations.
 constexpr std::string_view policies[] = {"force", "require", "optional", "disable", "forbid"};
 constexpr std::string_view modes[] = {"", "custom", "host-model", "host-passthrough", "maximum"};
-
-template <std::size_t n>
-bool one_of(std::string_view word, const std::string_view (&words)[n]) {
-  return std::ranges::find(words, word) != std::end(words);
-}
 
 /// All text directly in the element.
 std::string text_of(Node node) {
@@ -131,13 +127,13 @@ class LibvirtReader {
     if (name == "clock") return clock(node);
     if (name == "devices") return devices(node);
     if (name == "qemu:commandline") return commandline(node);
-    if (!one_of(name, silent_in_domain)) ignore(node);
+    if (!among(name, silent_in_domain)) ignore(node);
   }
 
   template <std::size_t n>
   void all_but(Node parent, const std::string_view (&silent)[n]) {
     for (const Node node : parent.children()) {
-      if (node.type() == pugi::node_element && !one_of(node.name(), silent)) ignore(node);
+      if (node.type() == pugi::node_element && !among(node.name(), silent)) ignore(node);
     }
   }
 
@@ -179,7 +175,7 @@ class LibvirtReader {
         text(node, vm().ramdisk);
       } else if (name == "cmdline") {
         text(node, vm().cmdline);
-      } else if (!one_of(name, silent_in_os)) {
+      } else if (!among(name, silent_in_os)) {
         ignore(node);
       }
     }
@@ -296,7 +292,7 @@ class LibvirtReader {
         text(node, vm().emulator);
       } else if (name == "memory") {
         memory_device(node);
-      } else if (!one_of(name, silent_in_devices)) {
+      } else if (!among(name, silent_in_devices)) {
         ignore(node);
       }
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "interop/vm/among.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/qemu_cpu.hpp"

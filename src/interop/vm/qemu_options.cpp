@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "interop/vm/among.hpp"
+
 namespace cloister::toolstack::vm {
 
 namespace {
@@ -55,11 +57,6 @@ struct Alias {
 };
 constexpr Alias aliases[] = {{"M", "machine"}};
 
-template <std::size_t n>
-bool is_among(std::string_view word, const std::string_view (&words)[n]) {
-  return std::ranges::find(words, word) != std::end(words);
-}
-
 }  // namespace
 
 std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
@@ -72,7 +69,7 @@ std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
         option.name = alias->name;
       }
       option.value.clear();
-      if (!is_among(option.name, switches)) {
+      if (!among(option.name, switches)) {
         option.complete = i + 1 < argv.size();
         if (option.complete) option.value = argv[++i];
       }
@@ -125,8 +122,8 @@ std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text) {
 
 std::optional<bool> qemu_switch(std::string_view word) {
   constexpr std::string_view on[] = {"on", "yes", "true", "y"}, off[] = {"off", "no", "false", "n"};
-  if (is_among(word, on)) return true;
-  if (is_among(word, off)) return false;
+  if (among(word, on)) return true;
+  if (among(word, off)) return false;
   return std::nullopt;
 }
 

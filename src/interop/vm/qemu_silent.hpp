@@ -2,7 +2,6 @@
 // silence.
 #pragma once
 
-#include <algorithm>
 #include <string_view>
 
 namespace cloister::toolstack::vm {
@@ -13,10 +12,5 @@ inline constexpr std::string_view silent_options[] = {
     "sandbox", "audiodev",       "global",     "serial",      "watchdog-action"};
 inline constexpr std::string_view silent_in_machine[] = {"usb", "dump-guest-core", "memory-backend", "acpi"};
 inline constexpr std::string_view silent_objects[] = {"secret", "thread-context"};
-
-template <std::size_t n>
-bool among(std::string_view word, const std::string_view (&words)[n]) {
-  return std::ranges::find(words, word) != std::end(words);
-}
 
 }  // namespace cloister::toolstack::vm
