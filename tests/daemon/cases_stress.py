@@ -66,6 +66,14 @@ class Linux:
     domains: int = 8
     machine: str = LINUX_MACHINE
 
+    @staticmethod
+    def of(settings):
+        """None, and a word about it, where there is no kernel."""
+        if (settings.guest / "vmlinuz").exists():
+            return Linux(settings.guest)
+        print(f"no Linux guests: {settings.guest} has no kernel (scripts/guest-image)")
+        return None
+
     def creation(self, m, name, chance, smallest):
         size, package = chance.choice((8, 16, 32)), chance.choice(("", ",package=0", ",package=1"))
         quoted = {
@@ -77,10 +85,13 @@ class Linux:
         text = domain_config(name, self.folder / "vmlinuz", **quoted).replace("memory = 64", "memory = 256")
         return {"config": text, "file": f"{name}.cfg", "paused": False}
 
-    def busy(self, m, name):
+    def printed(self, m, name):
         text = m.console(name)
         assert b"FAIL" not in text and b"Kernel panic" not in text, (name, text[-2000:])
-        return b"TEST enclave/hello: ok" in text
+        return text
+
+    def busy(self, m, name):
+        return b"TEST enclave/hello: ok" in self.printed(m, name)
 
     def wait(self, condition, what):
         end = time.monotonic() + LINUX_PATIENCE
@@ -211,27 +222,22 @@ def stress(machine):
     if not settings.full:
         return
     run(machine, Payloads(seconds=60, domains=8))
-    if (settings.guest / "vmlinuz").exists():
-        run(machine, Linux(settings.guest))
-    else:
-        print(f"no Linux guests: {settings.guest} has no kernel (scripts/guest-image)")
+    if linux := Linux.of(settings):
+        run(machine, linux)
 
 
 def paged_linux(machine):
     """In its sandbox, Linux has an enclave of 4 MiB on 2 MiB of the machine's EPC, twice; with a reboot between."""
     m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 2 }]\n")
-    linux = Linux(m.settings.guest)
-    if not (linux.folder / "vmlinuz").exists():
-        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+    linux = Linux.of(m.settings)
+    if linux is None:
         return
     creation = linux.creation(m, "one", random.Random(1), True)
     creation["config"] = creation["config"].replace("epc = 8", "epc = 16\nepc_min = 2").replace("hello", "paging")
     assert m.request("POST", "/v1/domains", creation).status == 201
 
     def found(times):
-        text = m.console("one")
-        assert b"FAIL" not in text and b"Kernel panic" not in text, text[-2000:]
-        return text.count(b"TEST enclave/paging: ok") == times
+        return linux.printed(m, "one").count(b"TEST enclave/paging: ok") == times
 
     for times in (1, 2):
         linux.wait(lambda times=times: found(times), "an enclave that is paged")
@@ -244,9 +250,8 @@ def paged_guests(machine):
     the same time on a machine whose EPC they have to the last page."""
     count = 8 if os.environ.get("CLOISTER_FULL") else 2
     m = machine(f"[[package]]\nepc = [{{ base = 0x1_0000_0000, size = {8 * count} }}]\n")
-    linux = Linux(m.settings.guest)
-    if not (linux.folder / "vmlinuz").exists():
-        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+    linux = Linux.of(m.settings)
+    if linux is None:
         return
     examples = ["hello", "threads", "paging", "heap", "faults", "seal", "attest"]
     names = [f"linux{i}" for i in range(count)]
@@ -259,8 +264,7 @@ def paged_guests(machine):
     assert m.get("/v1/epc")["free_pages"] == 0
 
     def good(name):
-        text = m.console(name)
-        assert b"FAIL" not in text and b"Kernel panic" not in text, (name, text[-2000:])
+        text = linux.printed(m, name)
         return all(b"TEST enclave/%s: ok" % example.encode() in text for example in examples)
 
     linux.wait(lambda: all([good(name) for name in names]), "all examples in all guests")
@@ -272,26 +276,22 @@ def paged_guests(machine):
 def balloon(machine):
     """Linux gives EPC back as it is asked to, under an enclave that its own kernel must then page, and takes it again."""
     m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 16 }]\n")
-    linux = Linux(m.settings.guest)
-    if not (linux.folder / "vmlinuz").exists():
-        print(f"no Linux guests: {linux.folder} has no kernel (scripts/guest-image)")
+    linux = Linux.of(m.settings)
+    if linux is None:
         return
     creation = linux.creation(m, "one", random.Random(1), True)
     creation["config"] = creation["config"].replace("epc = 8", "epc = 16").replace("test=enclave", "test=balloon")
     assert m.request("POST", "/v1/domains", creation).status == 201
 
     def last():
-        text = m.console("one")
-        assert b"FAIL" not in text and b"Kernel panic" not in text, text[-2000:]
-        lines = re.findall(rb"BALLOON target=(\d+) given=(\d+) hello=(\d+) paging=(\d+)", text)
+        lines = re.findall(rb"BALLOON target=(\d+) given=(\d+) hello=(\d+) paging=(\d+)", linux.printed(m, "one"))
         return [int(number) for number in lines[-1]] if lines else None
 
-    pages = 256  # of a MiB
     linux.wait(last, "the agent")
     for target in (3, 16, 8, 2, 16):
         assert m.request("POST", "/v1/domains/one/epc-target", {"mib": target}).status == 200
-        wanted = [target * pages, (16 - target) * pages, 0, 0]
-        linux.wait(lambda wanted=wanted: last() == wanted, f"{wanted}, found {last()}")
+        wanted = [target * MIB_PAGES, (16 - target) * MIB_PAGES, 0, 0]
+        linux.wait(lambda wanted=wanted: last() == wanted, f"the guest to say {wanted}")
     for body, status in (({"mib": 17}, 409), ({}, 400), ({"mib": -1}, 400)):
         assert m.request("POST", "/v1/domains/one/epc-target", body).status == status, body
     m.destroy("one")
