@@ -45,14 +45,15 @@ class Paged {
  public:
   Paged() {
     must(memory_->reserve_epc(base, pages).has_value(), "reserve_epc");
-    auto made = hypervisor::Pager::create({.package = package_,
-                                           .memory = *memory_,
-                                           .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                                           .frames = {{first, frames}},
-                                           .vcpus = 1,
-                                           .gate = gate_,
-                                           .handlers = handlers_,
-                                           .leaves = leaves_});
+    auto made = hypervisor::Pager::create(
+        {.package = package_,
+         .memory = *memory_,
+         .pages = hypervisor::EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
+         .frames = {{first, frames}},
+         .vcpus = 1,
+         .gate = gate_,
+         .handlers = handlers_,
+         .leaves = leaves_});
     must(made.has_value(), "Pager::create");
     pager_ = std::move(*made);
     alignas(64) const arch::Secinfo secinfo{};

@@ -44,7 +44,7 @@ Done page_epc(Machine& machine) {
   }
   auto pager = Pager::create({.package = machine.package,
                               .memory = machine.memory,
-                              .ranges = machine.spec.map.epc,
+                              .pages = machine.epc_pages,
                               .frames = machine.epc,
                               .vcpus = machine.spec.vcpus,
                               .gate = machine.gate(),
@@ -82,7 +82,7 @@ Done map_epc(Machine& machine) {
   if (!sections.empty())
     machine.fixed_epc = std::make_unique<FixedEpc>(FixedEpc::Domain{.package = machine.package,
                                                                     .memory = machine.memory,
-                                                                    .ranges = machine.spec.map.epc,
+                                                                    .pages = machine.epc_pages,
                                                                     .frames = sections,
                                                                     .gate = machine.gate(),
                                                                     .handlers = machine.lock,
@@ -167,7 +167,7 @@ Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
   const bool paged = machine.spec.epc_paging && !machine.spec.map.epc.empty();
   if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
-  for (const auto& range : machine.spec.map.epc) machine.epc_target += range.bytes / arch::page_size;
+  machine.epc_target = machine.epc_pages.pages();
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());

@@ -153,15 +153,7 @@ const PagerCounts* Domain::pager_counts() const {
 
 void Domain::set_epc_target(u64 pages) { impl_->machine.epc_target = pages; }
 
-Domain::EpcBalloon Domain::epc_balloon() const {
-  const Machine& machine = impl_->machine;
-  const u64 given = machine.pager != nullptr       ? machine.pager->given()
-                    : machine.fixed_epc != nullptr ? machine.fixed_epc->given()
-                                                   : 0;
-  u64 pages = 0;
-  for (const platform::EpcRange& range : machine.spec.map.epc) pages += range.bytes / arch::page_size;
-  return {.pages = pages, .target = machine.epc_target, .given = given};
-}
+u64 Domain::epc_pages() const { return impl_->machine.epc_pages.pages(); }
 
 void Domain::press_power_button() {
   Machine& machine = impl_->machine;

@@ -44,10 +44,8 @@ class Domain {
   const PagerCounts* pager_counts() const;
   /// How many pages of its EPC the guest is asked to have (docs/hypercalls.md); what it does about it is its own.
   void set_epc_target(u64 pages);
-  struct EpcBalloon {
-    u64 pages = 0, target = 0, given = 0;  ///< pages is what the guest sees
-  };
-  EpcBalloon epc_balloon() const;
+  /// How many pages of EPC the guest sees.
+  u64 epc_pages() const;
   /// Presses the ACPI power button: a guest that listens powers itself off, and one that sleeps is woken.
   void press_power_button();
   /// It has suspended itself to RAM (S3), or is about to.

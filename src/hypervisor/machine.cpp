@@ -22,6 +22,7 @@ unsigned physical_bits_of(const policy::CpuidTable& cpuid) {
 Machine::Machine(vmx::Package& owner, DomainSpec domain)
     : package(owner),
       spec(std::move(domain)),
+      epc_pages(spec.map.epc),
       physical_bits(physical_bits_of(spec.cpuid)),
       own_memory(package.make_memory()),
       memory(*own_memory),
@@ -31,12 +32,6 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
       power([this](bool level) { ioapic.set_pin(platform::sci_gsi, level); }),
       rtc(vmx::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
-}
-
-bool Machine::is_epc(arch::Gpa page) const {
-  return std::ranges::any_of(spec.map.epc, [page](const platform::EpcRange& range) {
-    return page >= range.base && page - range.base < range.bytes;
-  });
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {

@@ -36,6 +36,7 @@ class Machine {
 
   vmx::Package& package;
   DomainSpec spec;
+  const EpcPages epc_pages;  ///< that the guest sees
   /// The machine frames of the domain when it was laid out. Without a pager those of spec.map.epc, in order.
   std::vector<vmx::EpcSection> epc;
   /// Those that it has.
@@ -94,7 +95,7 @@ class Machine {
   Processor& bootstrap() { return *processors.front(); }
   u64 now() { return bootstrap().now(); }
   /// It is a page of the guest's EPC.
-  bool is_epc(arch::Gpa page) const;
+  bool is_epc(arch::Gpa page) const { return epc_pages.page_at(page).has_value(); }
   /// The handler of an exit needs a page of EPC, which is there when this returns, and stays while it handles this
   /// exit, unless the guest gives it back: only with a pager that takes more than a look.
   Pager::Need bring(arch::Gpa page, const Processor& processor);

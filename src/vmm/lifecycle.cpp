@@ -119,7 +119,7 @@ Lifecycle::Done Lifecycle::trigger(u32 vcpu) {
 Lifecycle::Done Lifecycle::epc_target(u32 mib) {
   const MutexLock guard(lock_);
   if (domain_ == nullptr) return refused(not_running);
-  const u64 pages = mib * arch::pages_per_mib, sees = domain_->epc_balloon().pages;
+  const u64 pages = mib * arch::pages_per_mib, sees = domain_->epc_pages();
   if (sees == 0) return refused("it has no EPC");
   if (pages > sees)
     return tl::unexpected(

@@ -88,16 +88,12 @@ std::optional<Mfn> FixedEpc::frame_now(Gpa page) const {
 }
 
 std::optional<Mfn> FixedEpc::first_frame_of(Gpa page) const {
-  u64 before = 0;  // pages of the ranges so far
-  for (const platform::EpcRange& range : domain_.ranges) {
-    if (page >= range.base && page - range.base < range.bytes) {
-      u64 index = before + (page - range.base) / arch::page_size;
-      for (const vmx::EpcSection& section : domain_.frames) {
-        if (index < section.pages) return section.first + index;
-        index -= section.pages;
-      }
-    }
-    before += range.bytes / arch::page_size;
+  const auto number = domain_.pages.page_at(page);
+  if (!number) return std::nullopt;
+  u64 index = number->number;
+  for (const vmx::EpcSection& section : domain_.frames) {
+    if (index < section.pages) return section.first + index;
+    index -= section.pages;
   }
   return std::nullopt;
 }

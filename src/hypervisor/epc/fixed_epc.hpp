@@ -13,9 +13,9 @@
 
 #include "host/mutex.hpp"
 #include "hypervisor/epc/balloon.hpp"
+#include "hypervisor/epc/epc_pages.hpp"
 #include "hypervisor/epc/pager/gate.hpp"
 #include "hypervisor/epc/root_leaves.hpp"
-#include "platform/memory_map.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
@@ -24,9 +24,9 @@ class FixedEpc {
  public:
   struct Domain {
     vmx::Package& package;
-    vmx::GuestMemory& memory;                ///< where the ranges are mapped to the frames
-    std::vector<platform::EpcRange> ranges;  ///< the EPC that the guest sees
-    std::vector<vmx::EpcSection> frames;     ///< as many, in this order
+    vmx::GuestMemory& memory;             ///< where the ranges are mapped to the frames
+    EpcPages pages;                       ///< the EPC that the guest sees
+    std::vector<vmx::EpcSection> frames;  ///< as many, in this order
     Gate& gate;
     Mutex& handlers;  ///< what the handler of an exit has from frame_of() on, until its leaf has ended
     RootLeaves& leaves;

@@ -48,7 +48,7 @@ class FixedEpcTest : public testing::Test {
   RootLeaves leaves_;
   FixedEpc epc_{{.package = package_,
                  .memory = *memory_,
-                 .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
+                 .pages = EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
                  .frames = sections_,
                  .gate = gate_,
                  .handlers = handlers_,

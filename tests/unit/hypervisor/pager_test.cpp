@@ -62,18 +62,22 @@ class PagerTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(memory_->reserve_epc(base, pages));
-    auto made = Pager::create({.package = package_,
-                               .memory = *memory_,
-                               .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                               .frames = sections_,
-                               .vcpus = 1,
-                               .gate = gate_,
-                               .handlers = handlers_,
-                               .leaves = leaves_});
+    auto made = Pager::create(domain(package_, *memory_, gate_));
     ASSERT_TRUE(made) << made.error();
     pager_ = std::move(*made);
   }
 
+  /// A domain of all pages on the fixture's frames.
+  Pager::Domain domain(vmx::Package& package, vmx::GuestMemory& memory, Gate& gate, u32 vcpus = 1) {
+    return {.package = package,
+            .memory = memory,
+            .pages = EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
+            .frames = sections_,
+            .vcpus = vcpus,
+            .gate = gate,
+            .handlers = handlers_,
+            .leaves = leaves_};
+  }
   static Gpa at(u64 page) { return base + page * arch::page_size; }
   Mfn need(u64 page) {
     EXPECT_EQ(pager_->need(at(page), 0), Need::there) << page;
@@ -157,17 +161,9 @@ TEST_F(PagerTest, CountsWhereItIsTold) {
   PagerCounts counts;
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
-  const auto make = [&] {
-    return Pager::create({.package = package_,
-                          .memory = *memory,
-                          .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                          .frames = sections_,
-                          .vcpus = 1,
-                          .gate = gate_,
-                          .handlers = handlers_,
-                          .leaves = leaves_,
-                          .counts = &counts});
-  };
+  Pager::Domain counted = domain(package_, *memory, gate_);
+  counted.counts = &counts;
+  const auto make = [&] { return Pager::create(counted); };
   auto pager = make();
   ASSERT_TRUE(pager);
   for (u64 page = 0; page < pages; ++page) {
@@ -387,14 +383,7 @@ TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
   OneAtATime gate;
-  const auto pager = Pager::create({.package = package_,
-                                    .memory = *memory,
-                                    .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                                    .frames = sections_,
-                                    .vcpus = 3,
-                                    .gate = gate,
-                                    .handlers = handlers_,
-                                    .leaves = leaves_});
+  const auto pager = Pager::create(domain(package_, *memory, gate, 3));
   ASSERT_TRUE(pager) << pager.error();
   std::atomic<unsigned> busy = 3;
   std::vector<std::jthread> threads;
@@ -422,14 +411,9 @@ TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
   static_assert(least_paged_epc(most, 1) == frames && least_paged_epc(most + 512, 1) == frames + 1);
   constexpr Gpa other = base + 2 * pages * arch::page_size;
   ASSERT_TRUE(memory_->reserve_epc(other, most));
-  auto pager = Pager::create({.package = package_,
-                              .memory = *memory_,
-                              .ranges = {{.base = other, .bytes = most * arch::page_size, .node = 0}},
-                              .frames = sections_,
-                              .vcpus = 1,
-                              .gate = gate_,
-                              .handlers = handlers_,
-                              .leaves = leaves_});
+  Pager::Domain large = domain(package_, *memory_, gate_);
+  large.pages = EpcPages({{.base = other, .bytes = most * arch::page_size, .node = 0}});
+  auto pager = Pager::create(large);
   ASSERT_TRUE(pager) << pager.error();
   for (u64 page = 0; page < most; ++page) {
     const Gpa address = other + page * arch::page_size;
@@ -515,14 +499,7 @@ TEST_F(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
   Tampered tampered(package_);
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
-  pager_ = std::move(*Pager::create({.package = tampered,
-                                     .memory = *memory,
-                                     .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                                     .frames = sections_,
-                                     .vcpus = 1,
-                                     .gate = gate_,
-                                     .handlers = handlers_,
-                                     .leaves = leaves_}));
+  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
   make_secs(0);
   constexpr u64 last = 200;
   for (u64 page = 1; page <= last; ++page) add(page, 0);
@@ -579,14 +556,7 @@ TEST_F(PagerTest, ManyUseItAtATime) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
   OneAtATime gate;
-  pager_ = std::move(*Pager::create({.package = package_,
-                                     .memory = *memory,
-                                     .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                                     .frames = sections_,
-                                     .vcpus = 4,
-                                     .gate = gate,
-                                     .handlers = handlers_,
-                                     .leaves = leaves_}));
+  pager_ = std::move(*Pager::create(domain(package_, *memory, gate, 4)));
   make_secs(0);
   for (u64 page = 1; page < 700; ++page) add(page, 0);
   std::atomic<unsigned> busy = 4;
@@ -614,14 +584,9 @@ TEST_F(PagerTest, ManyUseItAtATime) {
 TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
-  const auto none = Pager::create({.package = package_,
-                                   .memory = *memory,
-                                   .ranges = {{.base = base, .bytes = pages * arch::page_size, .node = 0}},
-                                   .frames = {{first_frame, 255}},
-                                   .vcpus = 1,
-                                   .gate = gate_,
-                                   .handlers = handlers_,
-                                   .leaves = leaves_});
+  Pager::Domain poor = domain(package_, *memory, gate_);
+  poor.frames = {{first_frame, 255}};
+  const auto none = Pager::create(poor);
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error(), testing::HasSubstr("at least 256 pages, found 255"));
 }

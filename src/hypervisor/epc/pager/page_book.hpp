@@ -8,19 +8,11 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <vector>
 
-#include "arch/types.hpp"
-#include "platform/memory_map.hpp"
+#include "hypervisor/epc/epc_pages.hpp"
 
 namespace cloister::hypervisor {
-
-/// A page of a domain's EPC by its number: through its ranges, in order.
-struct EpcPage {
-  u64 number = 0;
-  auto operator<=>(const EpcPage&) const = default;
-};
 
 /// A slot of a version array of the hypervisor's own.
 struct SlotName {
@@ -53,14 +45,9 @@ struct PageRecord {
   u64 linaddr = 0;             ///< evicted: PAGEINFO.LINADDR
 };
 
-class PageBook {
+class PageBook : public EpcPages {
  public:
-  explicit PageBook(std::vector<platform::EpcRange> ranges);
-
-  u64 pages() const { return pages_; }
-  /// Nullopt: no page of the domain's EPC.
-  std::optional<EpcPage> page_at(arch::Gpa address) const;
-  arch::Gpa address_of(EpcPage page) const;
+  explicit PageBook(EpcPages pages);
 
   PageRecord& operator[](EpcPage page);
   /// Null: it is absent, and has no record yet.
@@ -71,8 +58,6 @@ class PageBook {
  private:
   using Chunk = std::array<PageRecord, chunk_pages>;
 
-  std::vector<platform::EpcRange> ranges_;
-  u64 pages_ = 0;
   std::vector<std::unique_ptr<Chunk>> chunks_;
 };
 

@@ -31,12 +31,6 @@ vmx::EnclsResult until_free(RootLeaves& leaves, const auto& leaf) {
   return result;
 }
 
-u64 pages_of(const std::vector<platform::EpcRange>& ranges) {
-  u64 pages = 0;
-  for (const platform::EpcRange& range : ranges) pages += range.bytes / arch::page_size;
-  return pages;
-}
-
 }  // namespace
 
 Pager::Pager(Domain domain, Backing backing)
@@ -45,8 +39,8 @@ Pager::Pager(Domain domain, Backing backing)
       gate_(domain.gate),
       handlers_(domain.handlers),
       leaves_(domain.leaves),
-      least_(least_paged_epc(pages_of(domain.ranges), domain.vcpus)),
-      book_(std::move(domain.ranges)),
+      least_(least_paged_epc(domain.pages.pages(), domain.vcpus)),
+      book_(std::move(domain.pages)),
       backing_(std::move(backing)),
       versions_(domain.package),
       held_(domain.frames),
@@ -64,7 +58,7 @@ void Pager::free_all() {
 }
 
 tl::expected<std::unique_ptr<Pager>, std::string> Pager::create(Domain domain) {
-  const u64 frames = FrameSet(domain.frames).pages(), pages = pages_of(domain.ranges);
+  const u64 frames = FrameSet(domain.frames).pages(), pages = domain.pages.pages();
   const u64 least = least_paged_epc(pages, domain.vcpus);
   if (frames < least)
     return tl::unexpected("EPC is paged with at least " + std::to_string(least) + " pages, found " +

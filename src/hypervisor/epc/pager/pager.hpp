@@ -37,9 +37,9 @@ class Pager {
  public:
   struct Domain {
     vmx::Package& package;
-    vmx::GuestMemory& memory;                ///< with the ranges reserved
-    std::vector<platform::EpcRange> ranges;  ///< the EPC that the guest sees
-    std::vector<vmx::EpcSection> frames;     ///< what there is for it: free pages, its own
+    vmx::GuestMemory& memory;             ///< with the ranges reserved
+    EpcPages pages;                       ///< the EPC that the guest sees
+    std::vector<vmx::EpcSection> frames;  ///< what there is for it: free pages, its own
     u32 vcpus = 1;
     Gate& gate;
     Mutex& handlers;  ///< what the handler of an exit has from frame_of() on, until its leaf has ended
