@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 
+#include "host/awake.hpp"
 #include "host/held_keys.hpp"
 #include "host/threads.hpp"
 
@@ -162,7 +163,11 @@ void KeyPump::pump(int terminal, StopSource& stop) {
     }
     if (wait[0].revents != 0) return;
     if (wait[1].revents != 0) {
-      const ssize_t got = ::read(terminal, keys.data(), keys.size());
+      const ssize_t got = [&] {
+        // A shell that takes the terminal back in between makes of keys that were there a line without its end.
+        const Awake awake;
+        return ::read(terminal, keys.data(), keys.size());
+      }();
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       typing = got > 0;
       const auto end = keys.begin() + std::max<ssize_t>(got, 0);

@@ -222,7 +222,7 @@ def terminals(machine):
             os.write(master, b"go on\n")
             wait_until(lambda: is_raw(slave), f"{name} to take its terminal again")
             os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: os.waitpid(shell, os.WNOHANG)[0] == shell, "the shell's end")
+            wait_until(lambda: os.waitpid(shell, os.WNOHANG)[0] == shell, f"the end of {name}'s shell")
             assert not is_raw(slave), name
     m.destroy("one")
 

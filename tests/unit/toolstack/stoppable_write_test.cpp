@@ -8,7 +8,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -108,6 +110,24 @@ TEST(KeyPump, EndsWhileKeysWaitForTheirReader) {
   StopSource stop;
   const KeyPump pump(terminal.program.get(), stop);
   ASSERT_TRUE(write_all(terminal.keyboard.get(), std::vector<u8>(100'000, 'x')));
+}
+
+/// poll(2) may call a terminal readable whose read(2) then waits: here for a second key, elsewhere for the end of a
+/// line, if a shell has taken the terminal back in between.
+TEST(KeyPump, EndsWhileATerminalWaitsForMoreThanAKey) {
+  const Terminal terminal;
+  termios mode{};
+  ::tcgetattr(terminal.program.get(), &mode);
+  mode.c_cc[VMIN] = 2;
+  mode.c_cc[VTIME] = 255;  // 25.5 s for the second one
+  ::tcsetattr(terminal.program.get(), TCSANOW, &mode);
+  StopSource stop;
+  std::optional<KeyPump> pump(std::in_place, terminal.program.get(), stop);
+  ASSERT_TRUE(write_all(terminal.keyboard.get(), std::vector<u8>{'x'}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // into its read
+  const auto begin = std::chrono::steady_clock::now();
+  pump.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
 }
 
 }  // namespace
