@@ -166,7 +166,9 @@ TEST_F(Sharing, ForeignFramesStayWhoseTheyAre) {
   wait_for([&] { return held("liar") < 4 * pages_of_mib; });
   EXPECT_EQ(daemon_->find("victim")->grants, before);
   expect_balance({"victim", "liar", "b"});
-  ASSERT_TRUE(daemon_->destroy("liar"));
+  // It may have ended by itself: a build with assertions finds it lying.
+  (void)daemon_->destroy("liar");
+  daemon_.wait_until("liar", "");
   expect_balance({"victim", "b"});
 }
 
