@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "oracle/cpu/address.hpp"
+#include "oracle/cpu/vendors.hpp"
 
 namespace cloister::oracle {
 namespace {
@@ -77,11 +78,12 @@ class Comparison {
     const bool upper_visible = i_.bits64 && native_.state.seg[arch::seg_cs] == selector::code64;
     const u64 mask = upper_visible ? ~u64{0} : 0xffff'ffff;
     for (int n = 0; n < (i_.bits64 ? 16 : 8); ++n) {
-      const u64 bits = mask & ~vendor_bits(i_, native_.state, n);
+      const u64 bits = mask & ~vendor_bits(i_, before_, native_, n);
       if (n != destination) equal(names[n], native_.state.gpr[n] & bits, ours_.state.gpr[n] & bits);
     }
     equal("rip", native_.state.rip & mask, ours_.state.rip & mask);
-    const u64 flags = visible_flags & ~(native_.vector ? 0 : undefined_flags(i_, before_, native_.state));
+    const u64 after_fault = fault_keeps_flags(i_) ? arch::rflags::status : 0;
+    const u64 flags = visible_flags & ~(native_.vector ? after_fault : undefined_flags(i_, before_, native_.state));
     equal("rflags", native_.state.rflags & flags, ours_.state.rflags & flags);
     static constexpr std::array<const char*, 6> segments = {"es", "cs", "ss", "ds", "fs", "gs"};
     // The host kernel's IRET to the signal handler clears the RPL of null selectors (SDM vol. 2A, IRET).

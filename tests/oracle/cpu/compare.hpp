@@ -15,13 +15,16 @@ u64 undefined_flags(const Instruction& instruction, const State& before, const S
 /// The destination is undefined: SHLD and SHRD by more than the operand's size.
 bool undefined_destination(const Instruction& instruction, const State& before);
 /// Bits of general register `n` that processors leave differently: the upper half of a 32-bit CMPXCHG's destination
-/// that was not equal (SDM vol. 2A, CMPXCHG, writes it back; AMD does not write it).
-u64 vendor_bits(const Instruction& instruction, const State& after, int n);
+/// that was not equal (SDM vol. 2A, CMPXCHG, writes it back; processors do not), and those of RCX, RSI and RDI
+/// after a repeated string instruction with 32-bit addresses that faulted, or had nothing to do (Intel's clear some of
+/// them).
+u64 vendor_bits(const Instruction& instruction, const State& before, const Outcome& native, int n);
 
 /// Bits of the x87 status word that the manual leaves undefined (SDM vol. 2, "FPU Flags Affected").
 u16 undefined_x87_status(const Instruction& instruction, const State& before, const State& after);
 /// TOP and tags after the instruction depend on the vendor: MMX instructions that fault (AMD has then left x87 state
-/// already; SDM vol. 3A, 6.5: a fault changes nothing), and CVTPI2PS from memory (SDM vol. 2A: a transition).
+/// already, Intel in part; SDM vol. 3A, 6.5: a fault changes nothing), and CVTPI2PS from memory (SDM vol. 2A: a
+/// transition; Intel's sets TOP, AMD's nothing).
 bool vendor_x87_stack(const Instruction& instruction, const Outcome& native);
 
 /// How exactly floating-point results must agree.

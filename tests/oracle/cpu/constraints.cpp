@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "oracle/cpu/address.hpp"
+#include "oracle/cpu/vendors.hpp"
 
 namespace cloister::oracle {
 namespace {
@@ -98,7 +99,8 @@ void return_address(Context& c) {
   c.memory->put(at, c.landing());
   if (!is_far(c.i)) return;
   // AMD reads the outer stack before it checks a selector of another RPL, so RPL is 3.
-  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | 3));
+  const u16 rpl = intel_host() ? 0 : 3;
+  c.memory->put(at + c.i.info.operand_width / 8, static_cast<u16>(random_selector(c.random) | rpl));
 }
 
 /// IRET to the same privilege: RIP, CS, RFLAGS, and in 64-bit mode RSP and SS.
@@ -112,12 +114,13 @@ void interrupt_frame(Context& c) {
     c.memory->write(at + n * bytes, {reinterpret_cast<const u8*>(&frame[n]), bytes});
 }
 
-/// Loads of denormals: an unmasked denormal-operand exception leaves the stack alone (SDM vol. 1, 8.5.2); AMD pushes.
+/// Loads of denormals: an unmasked denormal-operand exception leaves the stack alone (SDM vol. 1, 8.5.2); processors
+/// push.
 void denormals_masked(Context& c) {
   if (c.i.memory() != nullptr) mask_x87(c.state.fpu, 2);
 }
-/// Whether a result within tolerance is inexact is not compared, and so must not be reported.
-void precision_masked(Context& c) { mask_x87(c.state.fpu, 0x20); }
+/// Whether a result within tolerance is inexact, or too small, is not compared, and so must not be reported.
+void precision_masked(Context& c) { mask_x87(c.state.fpu, 0x30); }
 
 /// TF would trap after the instruction and AC in the signal handler.
 void harmless_flags(Context& c) {

@@ -8,11 +8,12 @@
 #include <string>
 
 #include "oracle/cpu/address.hpp"
+#include "oracle/cpu/vendors.hpp"
 
 namespace cloister::oracle {
 namespace {
 
-constexpr bool fault = true;
+constexpr bool fault = true, others = true;
 
 constexpr Exemption table[] = {
     // -- privileged: a process sees the fault and not the operation (SDM vol. 3A, 5.9)
@@ -79,10 +80,12 @@ constexpr Exemption table[] = {
     {"encls", "privileged, and hosts without SGX (SDM vol. 3D, 38)", "payload suite"},
     {"enclv", "VMX root operation at CPL 0 only (SDM vol. 3D, 38.5)", "payload suite, unit_silicon", fault},
     {"enclu", "hosts without SGX (SDM vol. 3D, 38)", "payload suite"},
-    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "ManualTest"},
-    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "ManualTest"},
+    {"call m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, CALL)", "ManualTest",
+     !fault, others},
+    {"jmp m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, JMP)", "ManualTest",
+     !fault, others},
     {"l[fgs]s r64, m80", "AMD has no far pointers with 64-bit offsets: REX.W is ignored (SDM vol. 2A, LSS)",
-     "ManualTest"},
+     "ManualTest", !fault, others},
     {"lfs *", "FS has the host's thread pointer (SDM vol. 2A, LFS)", "ManualTest"},
     // -- segments: the host's thread pointer is in FS
     {"*rdfsbase *", "FS has the host's thread pointer (SDM vol. 2B, RDFSBASE)", "ManualTest"},
@@ -99,25 +102,25 @@ bool near_branch(const ZydisDecodedInstruction& info) {
 const Exemption* exemption_of(std::string_view form) {
   const std::string name(form);
   for (const Exemption& e : table)
-    if (fnmatch(e.form, name.c_str(), 0) == 0) return &e;
+    if (fnmatch(e.form, name.c_str(), 0) == 0 && !(e.others && intel_host())) return &e;
   return nullptr;
 }
 
 const char* excluded(const Instruction& i) {
   const auto end = i.bytes.begin() + i.info.raw.prefix_count;
   const auto prefixed = [&](u8 byte) { return std::find(i.bytes.begin(), end, byte) != end; };
-  if (i.bits64 && prefixed(0x66) && near_branch(i.info)) {
+  if (!intel_host() && i.bits64 && prefixed(0x66) && near_branch(i.info)) {
     return "66 on near branches: Intel ignores it in 64-bit mode, AMD does not (SDM vol. 2D, table A-1, f64)";
   }
-  if ((prefixed(0xf2) || prefixed(0xf3)) && (i.info.opcode & 0xfe) == 0xe0 && i.info.mnemonic != ZYDIS_MNEMONIC_JMP &&
-      i.info.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
+  if (!intel_host() && (prefixed(0xf2) || prefixed(0xf3)) && (i.info.opcode & 0xfe) == 0xe0 &&
+      i.info.mnemonic != ZYDIS_MNEMONIC_JMP && i.info.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
     return "repeat prefixes on LOOPE and LOOPNE are reserved (SDM vol. 2A, 2.1.1); AMD lets them choose the condition";
   }
-  if (i.info.mnemonic == ZYDIS_MNEMONIC_PAUSE && (i.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 &&
+  if (!intel_host() && i.info.mnemonic == ZYDIS_MNEMONIC_PAUSE && (i.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 &&
       i.info.raw.rex.B != 0) {
-    return "PAUSE with REX.B is not defined (SDM vol. 2B, PAUSE); AMD executes XCHG";
+    return "PAUSE with REX.B is not defined (SDM vol. 2B, PAUSE): PAUSE for Intel; AMD executes XCHG";
   }
-  if (i.info.mnemonic == ZYDIS_MNEMONIC_NOP && i.info.opcode == 0x0d && i.info.raw.modrm.mod == 3) {
+  if (!intel_host() && i.info.mnemonic == ZYDIS_MNEMONIC_NOP && i.info.opcode == 0x0d && i.info.raw.modrm.mod == 3) {
     return "register forms of PREFETCHW are reserved (SDM vol. 2D, table A-3); AMD raises #UD";
   }
   for (const ZydisDecodedOperand& op : i.operands()) {
@@ -131,11 +134,12 @@ const char* excluded(const Instruction& i) {
 
 const char* excluded_case(const Instruction& i, const State& state) {
   const ZydisDecodedOperand* const op = i.memory();
-  if (i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr && (linear_address(state, i, *op) & 15) != 0) {
+  if (!intel_host() && i.info.meta.isa_ext == ZYDIS_ISA_EXT_SHA && op != nullptr &&
+      (linear_address(state, i, *op) & 15) != 0) {
     return "SHA with an unaligned operand: #GP(0) (SDM vol. 2, table 2-21); AMD does not check";
   }
   if (i.info.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS && op != nullptr && (state.fpu.status & 0x80) != 0) {
-    return "CVTPI2PS from memory with a pending x87 exception: #MF (SDM vol. 2A, CVTPI2PS); AMD does not use x87 state";
+    return "CVTPI2PS from memory with a pending x87 exception: #MF (SDM vol. 2A, CVTPI2PS); processors run it";
   }
   const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
   if (masked && op != nullptr) {
@@ -143,10 +147,6 @@ const char* excluded_case(const Instruction& i, const State& state) {
     if (at < sandbox::data || at + op->size / 8 > sandbox::data_end) {
       return "faults for bytes that the mask leaves out are implementation-specific (SDM vol. 2A, MASKMOVDQU)";
     }
-  }
-  if (i.bits64 && i.info.mnemonic == ZYDIS_MNEMONIC_CALL && i.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR &&
-      state.gpr[arch::rsp] >> 32 != 0) {
-    return "far calls to 32-bit code: AMD pushes with ESP already (SDM vol. 2A, CALL, pushes before the switch)";
   }
   const bool xsave = i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
                      i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEOPT;

@@ -9,10 +9,11 @@
 namespace cloister::oracle {
 
 struct Exemption {
-  const char* form;    ///< pattern of form keys, with * and ?
-  const char* reason;  ///< with the manual's page
-  const char* test;    ///< what tests it instead
-  bool fault = false;  ///< it runs natively all the same: its fault is compared
+  const char* form;     ///< pattern of form keys, with * and ?
+  const char* reason;   ///< with the manual's page
+  const char* test;     ///< what tests it instead
+  bool fault = false;   ///< it runs natively all the same: its fault is compared
+  bool others = false;  ///< not for a host of Intel's
 };
 /// The form's exemption, or null.
 const Exemption* exemption_of(std::string_view form);

@@ -52,8 +52,8 @@ TEST_F(FaultOrderTest, EitherOperandMayFaultFirst) {
   EXPECT_EQ(judge({0xf2, 0x66, 0xa7}, {0xf2, 0x66, 0xad}, nowhere, elsewhere), Operand::source);
 }
 
-TEST_F(FaultOrderTest, OursReportsTheSource) {
-  EXPECT_EQ(judge({0x48, 0xa7}, {0x48, 0xa7}, nowhere, elsewhere), Operand::source);
+TEST_F(FaultOrderTest, OursReportsTheDestination) {
+  EXPECT_EQ(judge({0x48, 0xa7}, {0x48, 0xa7}, nowhere, elsewhere), Operand::destination);
 }
 
 TEST_F(FaultOrderTest, AnyOtherFaultIsNone) {

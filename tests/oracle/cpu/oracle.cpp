@@ -8,6 +8,7 @@
 #include "oracle/cpu/address.hpp"
 #include "oracle/cpu/compare.hpp"
 #include "oracle/cpu/exemptions.hpp"
+#include "oracle/cpu/vendors.hpp"
 
 namespace cloister::oracle {
 namespace {
@@ -127,6 +128,10 @@ std::vector<std::string> Oracle::memory_differences(const Instruction& i, const 
     ignored = ignored_memory(i);
     operand = at;
     if (undefined_destination(i, before)) ignored = {{{0, op->size / 8u}, {}}};
+    if (pushes_half(i)) {
+      operand -= sizeof(u32);
+      ignored = {{{sizeof(u16), sizeof(u32)}, {}}};
+    }
   }
   u64 first = 0;
   for (u64 at = 0; at < ours.size(); ++at) {
@@ -144,7 +149,8 @@ std::vector<std::string> Oracle::memory_differences(const Instruction& i, const 
 }
 
 std::optional<Operand> Oracle::settle_order(const Instruction& i, const Outcome& ours, Outcome& native) {
-  if (!ours.vector || !native.vector || (native.vector == ours.vector && native.cr2 == ours.cr2)) return std::nullopt;
+  if (intel_host() || !ours.vector || !native.vector || (native.vector == ours.vector && native.cr2 == ours.cr2))
+    return std::nullopt;
   const auto in_world = [&](std::span<u8> world, auto run) {
     return [=, &i](const State& state, std::span<const u8> code) {
       u8* const at = &world[sandbox::instruction - sandbox::base];
@@ -173,6 +179,10 @@ Oracle::Compared Oracle::run_native(const Instruction& instruction, const State&
   c.faulted_first = settle_order(instruction, ours, native);
   c.differences = differences(instruction, before, native, ours);
   for (std::string& line : memory_differences(instruction, before, native)) c.differences.push_back(std::move(line));
+  if (!c.differences.empty() && vendors_differ(instruction, before, native, ours) != nullptr) {
+    c.differences.clear();
+    c.by_vendor = true;
+  }
   return c;
 }
 
@@ -191,6 +201,7 @@ void Oracle::compare(const Instruction& instruction, const State& before, FormRe
   std::memcpy(sandbox_.software.data(), sandbox_.native.data(), sandbox_.native.size());
   if (c.faulted_first) ++result.faulted_first[static_cast<unsigned>(*c.faulted_first)];
   ++result.cases;
+  if (c.by_vendor) ++result.by_vendor;
   if (c.completed) ++result.completed;
   if (c.differences.empty()) return;
   ++result.mismatches;

@@ -16,7 +16,8 @@ struct FormResult {
   unsigned cases = 0;      ///< compared
   unsigned completed = 0;  ///< of these, without a fault
   unsigned mismatches = 0;
-  unsigned unsteady = 0;  ///< of the cases: the host ended one otherwise than ours, and the same case again as ours
+  unsigned unsteady = 0;   ///< of the cases: the host ended one otherwise than ours, and the same case again as ours
+  unsigned by_vendor = 0;  ///< of the cases: the host ended it as processors of its maker do, not as Intel's
   std::array<unsigned, 2>
       faulted_first{};  ///< by Operand: whose fault the host reported where ours reported the other's
   std::string report;   ///< the first mismatches
@@ -36,7 +37,7 @@ class Oracle {
   std::optional<Operand> settle_order(const Instruction& instruction, const Outcome& ours, Outcome& native);
   struct Compared {
     std::vector<std::string> differences;
-    bool completed = false;
+    bool completed = false, by_vendor = false;
     std::optional<Operand> faulted_first;
   };
   /// The host's run, from memory as it was, against ours, which has run.

@@ -104,7 +104,7 @@ constexpr u16 c0 = 1u << 8, c1 = 1u << 9, c2 = 1u << 10, c3 = 1u << 14;
 
 u64 undefined_flags(const Instruction& i, const State& before, const State& after) {
   const ZydisMnemonic m = i.info.mnemonic;
-  // Set after an unmasked invalid operation by AMD, left alone by Intel (SDM vol. 2A, FCOMI).
+  // Left alone after an unmasked invalid operation (SDM vol. 2A, FCOMI), which processors do not heed.
   if (contains(flag_comparisons, m)) return (after.fpu.status & (1u << 7)) != 0 ? zf | pf | cf : 0;
   for (const Undefined& u : always)
     if (u.mnemonic == m) return u.flags;
@@ -116,9 +116,14 @@ bool undefined_destination(const Instruction& i, const State& before) {
   return kind_of(i.info.mnemonic) == Shift::double_width && count_of(i, before) > i.operand[0].size;
 }
 
-u64 vendor_bits(const Instruction& i, const State& after, int n) {
-  const bool unequal = i.info.mnemonic == ZYDIS_MNEMONIC_CMPXCHG && (after.rflags & zf) == 0;
-  return unequal && i.operand[0].size == 32 && number_of(i.operand[0].reg.value) == n ? ~u64{0} << 32 : 0;
+u64 vendor_bits(const Instruction& i, const State& before, const Outcome& native, int n) {
+  constexpr u64 upper = ~u64{0} << 32;
+  if (i.info.mnemonic == ZYDIS_MNEMONIC_CMPXCHG && (native.state.rflags & zf) == 0) {
+    return i.operand[0].size == 32 && number_of(i.operand[0].reg.value) == n ? upper : 0;
+  }
+  const bool string = i.info.meta.category == ZYDIS_CATEGORY_STRINGOP && i.repeated() && i.info.address_width == 32;
+  if (!string || (!native.vector && static_cast<u32>(before.gpr[arch::rcx]) != 0)) return 0;
+  return n == arch::rcx || n == arch::rsi || n == arch::rdi ? upper : 0;
 }
 
 u16 undefined_x87_status(const Instruction& i, const State& before, const State& after) {
@@ -205,11 +210,12 @@ Ignored ignored_memory(const Instruction& i) {
 }
 
 bool stores_in_parts(const Instruction& i) {
-  static constexpr std::array list = {ZYDIS_MNEMONIC_ENTER,  ZYDIS_MNEMONIC_PUSHA,    ZYDIS_MNEMONIC_PUSHAD,
-                                      ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FNSTENV,  ZYDIS_MNEMONIC_FLDENV,
-                                      ZYDIS_MNEMONIC_FXSAVE, ZYDIS_MNEMONIC_FXSAVE64, ZYDIS_MNEMONIC_XSAVE,
-                                      ZYDIS_MNEMONIC_XSAVE64};
-  return contains(list, i.info.mnemonic);
+  static constexpr std::array list = {ZYDIS_MNEMONIC_ENTER,  ZYDIS_MNEMONIC_PUSHA,   ZYDIS_MNEMONIC_PUSHAD,
+                                      ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FLDENV,
+                                      ZYDIS_MNEMONIC_FBSTP,  ZYDIS_MNEMONIC_FXSAVE,  ZYDIS_MNEMONIC_FXSAVE64,
+                                      ZYDIS_MNEMONIC_XSAVE,  ZYDIS_MNEMONIC_XSAVE64};
+  const bool extended = i.info.mnemonic == ZYDIS_MNEMONIC_FSTP && i.memory() != nullptr && i.memory()->size == 80;
+  return extended || contains(list, i.info.mnemonic);
 }
 
 }  // namespace cloister::oracle

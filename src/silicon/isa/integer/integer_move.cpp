@@ -115,7 +115,9 @@ template <bool is_signed>
 Selected select_extend(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   if (insn.is_reg(1)) op.src = insn.reg(1);
-  switch (insn.bits(1)) {
+  // MOVSXD to 16 bits reads as many, whatever its table calls the source (SDM vol. 2B, MOVSXD).
+  const bool narrow = insn.info.mnemonic == ZYDIS_MNEMONIC_MOVSXD && insn.bits(0) == 16;
+  switch (narrow ? 16 : insn.bits(1)) {
     case 8: return {extend<std::conditional_t<is_signed, i8, u8>>(insn)};
     case 16: return {extend<std::conditional_t<is_signed, i16, u16>>(insn)};
     case 32: return {extend<std::conditional_t<is_signed, i32, u32>>(insn)};
@@ -181,15 +183,6 @@ void pause(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-/// F3 90 is PAUSE, but with REX.B 90 stays XCHG r8, rAX.
-Selected select_pause(const Insn& insn, Op& op) {
-  if (insn.info.raw.rex.B == 0) return {&pause};
-  op.dst = arch::r8;
-  op.src = arch::rax;
-  return {
-      by_wide_size(insn.info.operand_width, [](auto size) -> Handler { return &exchange_registers<decltype(size)>; })};
-}
-
 template <class T, Mem kind>
 void lea(Cpu& cpu, const Op* op) {
   u64 v = cpu.gpr[op->base] + static_cast<u64>(static_cast<i64>(op->disp));
@@ -229,7 +222,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOVSXD, &select_extend<true>},
     {ZYDIS_MNEMONIC_BSWAP, &select_bswap},
     {ZYDIS_MNEMONIC_XCHG, &select_xchg},
-    {ZYDIS_MNEMONIC_PAUSE, &select_pause},
+    {ZYDIS_MNEMONIC_PAUSE, &always<&pause>},
     {ZYDIS_MNEMONIC_LEA, &select_lea},
     {ZYDIS_MNEMONIC_CBW, &always<&extend_rax<u16, i8>>},
     {ZYDIS_MNEMONIC_CWDE, &always<&extend_rax<u32, i16>>},

@@ -57,7 +57,8 @@ void salc(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
-/// BOUND: #BR unless lower <= index <= upper, signed; both bounds are in memory.
+/// BOUND: #BR unless lower <= index <= upper, signed; both bounds are in memory, and the upper one is not read where
+/// the lower one says enough.
 template <class T>
 void bound(Cpu& cpu, const Op* op) {
   using S = std::make_signed_t<T>;
@@ -65,12 +66,11 @@ void bound(Cpu& cpu, const Op* op) {
   if (!address<Mem::any>(cpu, op, 2 * sizeof(T), Access::read, linear)) return;
   const Maybe lower = load_cold<T>(cpu, op, linear);
   if (!lower.ok) return;
+  const S index = static_cast<S>(cpu.reg<T>(op->dst));
+  if (index < static_cast<S>(lower.value)) return raise(cpu, op, {.vector = arch::vector::br});
   const Maybe upper = load_cold<T>(cpu, op, static_cast<u32>(linear + sizeof(T)));
   if (!upper.ok) return;
-  const S index = static_cast<S>(cpu.reg<T>(op->dst));
-  if (index < static_cast<S>(lower.value) || index > static_cast<S>(upper.value)) {
-    return raise(cpu, op, {.vector = arch::vector::br});
-  }
+  if (index > static_cast<S>(upper.value)) return raise(cpu, op, {.vector = arch::vector::br});
   CLOISTER_NEXT(cpu, op);
 }
 

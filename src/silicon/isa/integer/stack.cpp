@@ -17,13 +17,20 @@ struct Push {
     CLOISTER_NEXT(cpu, op);
   }
 };
-/// A selector is zero-extended to the operand size.
+/// A selector is zero-extended to 64 bits; in a slot of 32 bits it is written alone.
 template <class Stack, class T>
 struct PushSegment {
   template <class Path>
   [[gnu::always_inline]] static void run(Cpu& cpu, const Op* op) {
-    if (!push<Stack, Path, T>(cpu, op, static_cast<T>(cpu.seg[op->src].selector))) {
-      return Path::template failed<PushSegment>(cpu, op);
+    const u16 selector = cpu.seg[op->src].selector;
+    if constexpr (std::is_same_v<T, u32>) {
+      u64 pointer = Stack::pointer(cpu);
+      if (!push_selector_at<Stack, Path, T>(cpu, op, pointer, selector)) {
+        return Path::template failed<PushSegment>(cpu, op);
+      }
+      Stack::set_pointer(cpu, pointer);
+    } else {
+      if (!push<Stack, Path, T>(cpu, op, selector)) return Path::template failed<PushSegment>(cpu, op);
     }
     CLOISTER_NEXT(cpu, op);
   }

@@ -172,13 +172,13 @@ struct Lods : NoChunks {
   }
 };
 
-/// Flags as CMP source, destination.
+/// Flags as CMP source, destination. Where both fault, it is the destination's fault: the manual has no word on it.
 struct Cmps : NoChunks {
   static constexpr bool compares = true;
   template <class T, class A, class Path>
   [[gnu::always_inline]] static bool step(Cpu& cpu, const Op* op) {
     T a, b;
-    if (!load_source<T, A, Path>(cpu, op, a) || !load_destination<T, A, Path>(cpu, op, b)) return false;
+    if (!load_destination<T, A, Path>(cpu, op, b) || !load_source<T, A, Path>(cpu, op, a)) return false;
     cpu.flags.set_sub<T>(a, b, static_cast<T>(a - b));
     advance<T, A>(cpu, arch::rsi);
     advance<T, A>(cpu, arch::rdi);
@@ -216,10 +216,12 @@ enum class Outcome : u8 { done, more, faulted };
 /// Work between two looks for interrupts, in elements; a chunk counts as many.
 constexpr unsigned work_at_once = 1024, work_of_chunk = 32;
 
-/// `op->aux`: the ZF that a repeated comparison goes on with.
+/// `op->aux`: the ZF that a repeated comparison goes on with. Where one that ends at equality faults, the flags are
+/// again those before the instruction (SDM vol. 2B, REP).
 template <class Body, class T, class A>
 [[gnu::noinline]] Outcome repeat(Cpu& cpu, const Op* op) {
   unsigned work = 0;
+  [[maybe_unused]] const auto flags = cpu.flags;
   // Single steps and data breakpoints trap after each element (SDM vol. 3B, 17.3.1).
   const bool traced = (cpu.system_flags & arch::rflags::tf) != 0 || (cpu.dr7 & arch::dr7::enable_mask) != 0;
   for (A count = cpu.reg<A>(arch::rcx); count != 0; count = cpu.reg<A>(arch::rcx)) {
@@ -231,7 +233,10 @@ template <class Body, class T, class A>
     }
     work += c.elements != 0 ? work_of_chunk : 1;
     if (c.elements == 0) {
-      if (!Body::template step<T, A, Cold>(cpu, op)) return Outcome::faulted;
+      if (!Body::template step<T, A, Cold>(cpu, op)) {
+        if (Body::compares && op->aux == 0) cpu.flags = flags;
+        return Outcome::faulted;
+      }
       c.elements = 1;
     }
     cpu.set_reg<A>(arch::rcx, static_cast<A>(count - c.elements));

@@ -148,9 +148,12 @@ tl::expected<void, Miss> far_transfer(Cpu& cpu, const Op* op, u16 selector, u64 
     auto code = code_for_transfer(cpu, s);
     if (!code) return tl::unexpected(code.error());
     t.code = *code;
+    if (cpu.code64 && (code->attributes() & attr::l) == 0) t.offset = static_cast<u32>(t.offset);
     if (auto ok = check_target(cpu, t.code, t.offset); !ok) return ok;
   }
   u64 sp = cpu.code64 ? Stack64::pointer(cpu) : Stack32::pointer(cpu);
+  // From 64-bit to 32-bit code processors push with ESP already, though the manual switches after the pushes.
+  if (cpu.code64 && (t.code.attributes() & attr::l) == 0) sp = static_cast<u32>(sp);
   if (call) {
     if (auto pushed = push_return(cpu, op, cpu.seg[arch::seg_ss], sp, bytes); !pushed) return pushed;
   }

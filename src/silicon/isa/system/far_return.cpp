@@ -25,6 +25,13 @@ class StackReader {
       default: return pop_as<u64>(value);
     }
   }
+  bool pop_selector(u16& value, unsigned bytes) {
+    switch (bytes) {
+      case 2: return pop_selector_as<u16>(value);
+      case 4: return pop_selector_as<u32>(value);
+      default: return pop_selector_as<u64>(value);
+    }
+  }
   void skip(u64 bytes) {
     sp_ = cpu_.code64 ? Stack64::moved(cpu_, sp_, static_cast<i64>(bytes))
                       : Stack32::moved(cpu_, sp_, static_cast<i64>(bytes));
@@ -39,6 +46,11 @@ class StackReader {
         cpu_.code64 ? pop_at<Stack64, Cold, T>(cpu_, op_, sp_, t) : pop_at<Stack32, Cold, T>(cpu_, op_, sp_, t);
     value = t;
     return ok;
+  }
+  template <class T>
+  bool pop_selector_as(u16& value) {
+    return cpu_.code64 ? pop_selector_at<Stack64, Cold, T>(cpu_, op_, sp_, value)
+                       : pop_selector_at<Stack32, Cold, T>(cpu_, op_, sp_, value);
   }
   Cpu& cpu_;
   const Op* op_;
@@ -81,32 +93,33 @@ tl::expected<Segment, Miss> stack_for_return(Cpu& cpu, u16 selector, unsigned cp
 }
 
 struct Return {
-  u64 rip = 0, cs = 0, sp = 0, ss = 0;
+  u64 rip = 0, sp = 0;
+  u16 cs = 0, ss = 0;
   bool has_stack = false;
 };
 
-/// Loads CS, SS and the stack pointer of a return, after `stack` has popped them.
-tl::expected<void, Miss> commit_return(Cpu& cpu, const Return& r, u64 sp_after, unsigned bytes) {
-  const Selector cs{static_cast<u16>(r.cs)};
-  auto code = code_for_return(cpu, cs);
-  if (!code) return tl::unexpected(code.error());
+/// Loads CS, SS and the stack pointer of a return to `code`, after `stack` has popped them.
+tl::expected<void, Miss> commit_return(Cpu& cpu, const Return& r, Descriptor& code, u64 sp_after, unsigned bytes) {
+  const Selector cs{r.cs};
   const unsigned cpl = cs.rpl();
-  const bool to64 = cpu.long_mode() && (code->attributes() & attr::l) != 0;
+  const bool to64 = cpu.long_mode() && (code.attributes() & attr::l) != 0;
   const bool outer = cpl > cpu.cpl;
-  // The target comes before the stack segment, but after it in a return to an outer level (SDM vol. 2A, IRET).
-  const auto target = check_target(cpu, *code, r.rip);
+  // A return to 32-bit code takes the lower half of RIP. The target comes before the stack segment, but after it in a
+  // return to an outer level (SDM vol. 2A, IRET).
+  const u64 rip = to64 ? r.rip : static_cast<u32>(r.rip);
+  const auto target = check_target(cpu, code, rip);
   if (!outer && !target) return target;
   Segment ss = cpu.seg[arch::seg_ss];
   if (r.has_stack) {
-    auto segment = stack_for_return(cpu, static_cast<u16>(r.ss), cpl, to64);
+    auto segment = stack_for_return(cpu, r.ss, cpl, to64);
     if (!segment) return tl::unexpected(segment.error());
     ss = *segment;
   }
   if (!target) return target;
-  if (auto marked = mark_accessed(cpu, cs, *code); !marked) return marked;
+  if (auto marked = mark_accessed(cpu, cs, code); !marked) return marked;
   const bool from64 = cpu.code64;
   cpu.seg[arch::seg_ss] = ss;
-  load_code(cpu, *code, cs.value, cpl, r.rip);
+  load_code(cpu, code, cs.value, cpl, rip);
   const u64 sp = r.has_stack ? r.sp : sp_after;
   if (to64 || (from64 && !r.has_stack)) {
     cpu.gpr[arch::rsp] = sp;
@@ -126,19 +139,22 @@ void op_ret_far(Cpu& cpu, const Op* op) {
   const unsigned bytes = aux_bytes(op);
   StackReader stack(cpu, op);
   Return r;
-  if (!stack.pop(r.rip, bytes) || !stack.pop(r.cs, bytes)) return;
+  if (!stack.pop(r.rip, bytes) || !stack.pop_selector(r.cs, bytes)) return;
   stack.skip(op->imm);
   if (!cpu.protected_mode()) {
     Stack32::set_pointer(cpu, stack.sp());
-    real_far(cpu, static_cast<u16>(r.cs), r.rip);
+    real_far(cpu, r.cs, r.rip);
     return far_done(cpu, op);
   }
+  // CS is checked before the outer stack's pointer is read (SDM vol. 2B, RET).
+  auto code = code_for_return(cpu, Selector{r.cs});
+  if (!code) return raise_miss(cpu, op, code.error());
   r.has_stack = (r.cs & 3) > cpu.cpl;
   if (r.has_stack) {
-    if (!stack.pop(r.sp, bytes) || !stack.pop(r.ss, bytes)) return;
+    if (!stack.pop(r.sp, bytes) || !stack.pop_selector(r.ss, bytes)) return;
     r.sp += op->imm;
   }
-  const auto returned = commit_return(cpu, r, stack.sp(), bytes);
+  const auto returned = commit_return(cpu, r, *code, stack.sp(), bytes);
   if (!returned) return raise_miss(cpu, op, returned.error());
   return far_done(cpu, op);
 }
@@ -163,17 +179,19 @@ void op_iret(Cpu& cpu, const Op* op) {
     if (cpu.long_mode()) return raise_gp(cpu, op);
     return raise_miss(cpu, op, task_switch_exit(0, 1));
   }
-  if (!stack.pop(r.rip, bytes) || !stack.pop(r.cs, bytes) || !stack.pop(flags, bytes)) return;
+  if (!stack.pop(r.rip, bytes) || !stack.pop_selector(r.cs, bytes) || !stack.pop(flags, bytes)) return;
   const u64 new_flags = iret_flags(cpu, flags, bytes);
   if (!cpu.protected_mode()) {
     Stack32::set_pointer(cpu, stack.sp());
-    real_far(cpu, static_cast<u16>(r.cs), r.rip);
+    real_far(cpu, r.cs, r.rip);
   } else {
     // Virtual-8086 mode is not offered: an image that asks for it is refused as IA-32e mode refuses it.
     if (!cpu.long_mode() && bytes == 4 && (flags & f::vm) != 0 && cpu.cpl == 0) return raise_gp(cpu, op);
+    auto code = code_for_return(cpu, Selector{r.cs});
+    if (!code) return raise_miss(cpu, op, code.error());
     r.has_stack = cpu.code64 || (r.cs & 3) > cpu.cpl;
-    if (r.has_stack && (!stack.pop(r.sp, bytes) || !stack.pop(r.ss, bytes))) return;
-    const auto returned = commit_return(cpu, r, stack.sp(), bytes);
+    if (r.has_stack && (!stack.pop(r.sp, bytes) || !stack.pop_selector(r.ss, bytes))) return;
+    const auto returned = commit_return(cpu, r, *code, stack.sp(), bytes);
     if (!returned) return raise_miss(cpu, op, returned.error());
   }
   cpu.nmi_blocked = false;

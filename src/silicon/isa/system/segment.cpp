@@ -29,9 +29,9 @@ void op_mov_from_segment(Cpu& cpu, const Op* op) {
 template <class Stack, class T>
 void op_pop_segment(Cpu& cpu, const Op* op) {
   u64 pointer = Stack::pointer(cpu);
-  T value = 0;
-  if (!pop_at<Stack, Cold, T>(cpu, op, pointer, value)) return;
-  const auto loaded = load_data_segment(cpu, static_cast<arch::SegReg>(op->dst), static_cast<u16>(value));
+  u16 value = 0;
+  if (!pop_selector_at<Stack, Cold, T>(cpu, op, pointer, value)) return;
+  const auto loaded = load_data_segment(cpu, static_cast<arch::SegReg>(op->dst), value);
   if (!loaded) return raise_miss(cpu, op, loaded.error());
   Stack::set_pointer(cpu, pointer);
   if (op->dst == arch::seg_ss) cpu.shadow = cpu.shadow_ss = true;

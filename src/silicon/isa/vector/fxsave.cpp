@@ -96,16 +96,15 @@ bool read_fxsave(Cpu& cpu, const FxsaveImage& image) {
 
 // ------------------------------------------------------------------------------------------------ instructions
 
-namespace {
-
-/// In Op::dst: FXSAVE64 and FXRSTOR64.
-FxsaveForm form_of(const Cpu& cpu, const Op* op) { return {op->dst != 0, cpu.code64}; }
-
-/// An address that is not canonical either comes first, as #SS(0) if the segment is SS.
 void raise_misaligned(Cpu& cpu, const Op* op, u64 linear) {
   if (cpu.code64 && op->seg == arch::seg_ss && !is_canonical(linear)) return raise_ss(cpu, op);
   raise_gp(cpu, op);
 }
+
+namespace {
+
+/// In Op::dst: FXSAVE64 and FXRSTOR64.
+FxsaveForm form_of(const Cpu& cpu, const Op* op) { return {op->dst != 0, cpu.code64}; }
 
 /// The part of the image that the processor does not own (bytes 511:416; 32-bit modes: 511:288) stays as it is.
 void fxsave(Cpu& cpu, const Op* op) {

@@ -25,6 +25,9 @@ void read_xmm_image(FpuState& fpu, FxsaveForm form, const u8* image);
 void write_fxsave(const Cpu& cpu, FxsaveImage& image);
 bool read_fxsave(Cpu& cpu, const FxsaveImage& image);
 
+/// An area that is not aligned. An address that is not canonical either comes first, as #SS(0) if the segment is SS.
+void raise_misaligned(Cpu& cpu, const Op* op, u64 linear);
+
 /// Among the rows of XSAVE.
 std::span<const Row> fxsave_rows();
 

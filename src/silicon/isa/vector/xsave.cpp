@@ -63,7 +63,7 @@ bool ready(Cpu& cpu, const Op* op, bool supervisor) {
 bool area_address(Cpu& cpu, const Op* op, Access access, u64& linear) {
   if (!operand_address<From::memory>(cpu, op, xstate::area_bytes, access, linear)) return false;
   if (linear % 64 == 0) return true;
-  raise_gp(cpu, op);
+  raise_misaligned(cpu, op, linear);
   return false;
 }
 

@@ -1,5 +1,6 @@
 // x87 stores: FST, FSTP, FIST, FISTP, FISTTP and FBSTP (SDM vol. 1, 8.3.3). A store to memory with an unmasked invalid
-// operation, overflow or underflow changes neither memory nor the stack (8.5.1, 8.5.4, 8.5.5).
+// operation, overflow or underflow changes neither memory nor the stack (8.5.1, 8.5.4, 8.5.5), nor looks at its
+// address.
 #include "silicon/isa/x87/x87_select.hpp"
 
 namespace cloister::silicon {
@@ -52,13 +53,10 @@ void memory(Cpu& cpu, const Op* op) {
   if (!x87_ready(cpu, op)) return;
   {
     const Pending p = prepare(cpu.fpu, f);
-    std::array<u8, bytes> raw;
-    u64 linear = 0;
-    if (!operand_address<From::memory>(cpu, op, bytes, Access::write, linear)) return;
-    if (p.suppressed) {
-      // The address is checked all the same.
-      if (!load_for_store(cpu, op, linear, raw)) return;
-    } else {
+    if (!p.suppressed) {
+      std::array<u8, bytes> raw;
+      u64 linear = 0;
+      if (!operand_address<From::memory>(cpu, op, bytes, Access::write, linear)) return;
       std::memcpy(raw.data(), p.stored.bytes.data(), bytes);
       if (!store(cpu, op, linear, raw)) return;
     }
