@@ -153,9 +153,15 @@ class Story:
     def find_out(self, name, action):
         """After the daemon's end nobody knows what became of a request that it did not answer."""
         if action in ("create", "destroy"):
-            # It may be there, or not, or be about to end.
-            status = self.m.request("DELETE", f"/v1/domains/{name}").status
-            assert status in (200, 404), (name, action, status)
+            # It may be there, or not, or be about to end; or its launch has outlived the daemon (late-launch), and is waited
+            # for before anybody may have its name.
+            def settled():
+                answer = self.m.request("DELETE", f"/v1/domains/{name}")
+                being_created = answer.status == 409 and "is being created" in str(answer.body)
+                assert answer.status in (200, 404) or being_created, (name, action, answer.status, answer.body)
+                return not being_created
+
+            wait_until(settled, f"the end of {name}'s launch")
             self.there.pop(name, None)
         else:
             self.there[name] = self.m.get(f"/v1/domains/{name}")["state"]
