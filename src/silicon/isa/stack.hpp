@@ -68,25 +68,6 @@ template <class Stack, class Path, class T>
   pointer = Stack::moved(cpu, pointer, sizeof(T));
   return true;
 }
-/// The same for a selector: 16 bits are written or read, in a slot of T's size (SDM vol. 2B, PUSH).
-template <class Stack, class Path, class T>
-[[gnu::always_inline]] inline bool push_selector_at(Cpu& cpu, const Op* op, u64& pointer, u16 value) {
-  const u64 below = Stack::moved(cpu, pointer, -i64{sizeof(T)});
-  u64 linear;
-  if (!Stack::template linear<Path>(cpu, op, below, sizeof value, Access::write, linear)) return false;
-  if (!Path::template store<u16>(cpu, op, linear, value)) return false;
-  pointer = below;
-  return true;
-}
-template <class Stack, class Path, class T>
-[[gnu::always_inline]] inline bool pop_selector_at(Cpu& cpu, const Op* op, u64& pointer, u16& value) {
-  u64 linear;
-  if (!Stack::template linear<Path>(cpu, op, pointer, sizeof value, Access::read, linear)) return false;
-  if (!Path::template load<u16>(cpu, op, linear, value)) return false;
-  pointer = Stack::moved(cpu, pointer, sizeof(T));
-  return true;
-}
-
 /// One PUSH, with the register.
 template <class Stack, class Path, class T>
 [[gnu::always_inline]] inline bool push(Cpu& cpu, const Op* op, T value) {

@@ -17,21 +17,17 @@ struct Push {
     CLOISTER_NEXT(cpu, op);
   }
 };
-/// A selector is zero-extended to 64 bits; in a slot of 32 bits it is written alone.
+/// A selector is zero-extended to 64 bits; in a slot of 32 bits it is written alone (SDM vol. 2B, PUSH).
 template <class Stack, class T>
 struct PushSegment {
   template <class Path>
   [[gnu::always_inline]] static void run(Cpu& cpu, const Op* op) {
-    const u16 selector = cpu.seg[op->src].selector;
-    if constexpr (std::is_same_v<T, u32>) {
-      u64 pointer = Stack::pointer(cpu);
-      if (!push_selector_at<Stack, Path, T>(cpu, op, pointer, selector)) {
-        return Path::template failed<PushSegment>(cpu, op);
-      }
-      Stack::set_pointer(cpu, pointer);
-    } else {
-      if (!push<Stack, Path, T>(cpu, op, selector)) return Path::template failed<PushSegment>(cpu, op);
+    using Written = std::conditional_t<std::is_same_v<T, u32>, u16, T>;
+    u64 pointer = Stack::moved(cpu, Stack::pointer(cpu), i64{sizeof(Written)} - i64{sizeof(T)});
+    if (!push_at<Stack, Path, Written>(cpu, op, pointer, cpu.seg[op->src].selector)) {
+      return Path::template failed<PushSegment>(cpu, op);
     }
+    Stack::set_pointer(cpu, pointer);
     CLOISTER_NEXT(cpu, op);
   }
 };

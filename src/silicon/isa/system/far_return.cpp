@@ -25,12 +25,11 @@ class StackReader {
       default: return pop_as<u64>(value);
     }
   }
+  /// 16 bits are read, in a slot of `bytes`.
   bool pop_selector(u16& value, unsigned bytes) {
-    switch (bytes) {
-      case 2: return pop_selector_as<u16>(value);
-      case 4: return pop_selector_as<u32>(value);
-      default: return pop_selector_as<u64>(value);
-    }
+    if (!pop_as<u16>(value)) return false;
+    skip(bytes - sizeof value);
+    return true;
   }
   void skip(u64 bytes) {
     sp_ = cpu_.code64 ? Stack64::moved(cpu_, sp_, static_cast<i64>(bytes))
@@ -40,17 +39,12 @@ class StackReader {
 
  private:
   template <class T>
-  bool pop_as(u64& value) {
+  bool pop_as(auto& value) {
     T t = 0;
     const bool ok =
         cpu_.code64 ? pop_at<Stack64, Cold, T>(cpu_, op_, sp_, t) : pop_at<Stack32, Cold, T>(cpu_, op_, sp_, t);
     value = t;
     return ok;
-  }
-  template <class T>
-  bool pop_selector_as(u16& value) {
-    return cpu_.code64 ? pop_selector_at<Stack64, Cold, T>(cpu_, op_, sp_, value)
-                       : pop_selector_at<Stack32, Cold, T>(cpu_, op_, sp_, value);
   }
   Cpu& cpu_;
   const Op* op_;

@@ -30,7 +30,8 @@ template <class Stack, class T>
 void op_pop_segment(Cpu& cpu, const Op* op) {
   u64 pointer = Stack::pointer(cpu);
   u16 value = 0;
-  if (!pop_selector_at<Stack, Cold, T>(cpu, op, pointer, value)) return;
+  if (!pop_at<Stack, Cold, u16>(cpu, op, pointer, value)) return;
+  pointer = Stack::moved(cpu, pointer, sizeof(T) - sizeof value);
   const auto loaded = load_data_segment(cpu, static_cast<arch::SegReg>(op->dst), value);
   if (!loaded) return raise_miss(cpu, op, loaded.error());
   Stack::set_pointer(cpu, pointer);
