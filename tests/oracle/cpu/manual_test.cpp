@@ -1,5 +1,5 @@
-// Where the host may differ from the manual, the manual decides: each case that exemptions.cpp leaves out because of
-// a vendor, with the result that Intel's pages ask for.
+// Where the host may differ from the manual, the manual decides: each case that exemptions.cpp or vendors.cpp leaves
+// out because of a vendor, with the result that Intel's pages ask for, or Intel's processors have.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -186,6 +186,91 @@ TEST_F(ManualTest, RdpidReadsTscAux) {  // vol. 2B, RDPID
   software.cpu().tsc_aux = 0x8123'4567;
   state.gpr[Gpr::rcx] = ~u64{0};
   EXPECT_EQ(run({0xf3, 0x0f, 0xc7, 0xf9}).state.gpr[Gpr::rcx], 0x8123'4567u);
+}
+
+// What other makers' processors end otherwise (vendors.hpp), and such a host says nothing of.
+
+TEST_F(ManualTest, MovsxdTo16BitsReads16Bits) {  // vol. 2B, MOVSXD r16, r/m16
+  state.gpr[Gpr::rax] = sandbox::data_end - 2;
+  put(sandbox::data_end - 2, u16{0x8123});
+  const Outcome o = run({0x66, 0x63, 0x08});
+  EXPECT_FALSE(o.vector);
+  EXPECT_EQ(o.state.gpr[Gpr::rcx] & 0xffff, 0x8123u);
+}
+
+TEST_F(ManualTest, PushOfASegmentWrites16Bits) {  // vol. 2B, PUSH: a 32-bit operand size
+  const u64 below = state.gpr[Gpr::rsp] - 4;
+  put(below, 0xaaaa'aaaau);
+  const Outcome o = run({0x1e}, false);
+  EXPECT_FALSE(o.vector);
+  EXPECT_EQ(o.state.gpr[Gpr::rsp], below);
+  EXPECT_EQ(get<u32>(below), 0xaaaa'0000u | selector::data);
+}
+
+TEST_F(ManualTest, PopOfASegmentReads16Bits) {
+  state.gpr[Gpr::rsp] = sandbox::data_end - 2;
+  put(sandbox::data_end - 2, selector::data);
+  const Outcome o = run({0x0f, 0xa9});
+  EXPECT_FALSE(o.vector);
+  EXPECT_EQ(o.state.gpr[Gpr::rsp], sandbox::data_end + 6);
+}
+
+TEST_F(ManualTest, AFaultOfRepneRestoresTheFlags) {  // vol. 2B, REP
+  state.gpr[Gpr::rax] = 1;
+  state.gpr[Gpr::rcx] = 2;
+  state.gpr[Gpr::rdi] = sandbox::data_end - 1;
+  put(sandbox::data_end - 1, u8{2});  // 1 - 2 would set CF
+  const Outcome o = run({0xf2, 0xae});
+  EXPECT_EQ(o.vector, arch::vector::pf);
+  EXPECT_EQ(o.state.gpr[Gpr::rcx], 1u);
+  EXPECT_EQ(o.state.rflags & arch::rflags::status, 0u);
+}
+
+TEST_F(ManualTest, AnX87StoreThatIsForbiddenAccessesNoMemory) {  // vol. 1, 8.5.1
+  state.gpr[Gpr::rax] = sandbox::data_end;
+  state.fpu.valid = 0;
+  state.fpu.control = 0x37e;  // invalid operation is unmasked
+  const Outcome o = run({0xdb, 0x10});
+  EXPECT_FALSE(o.vector);
+  EXPECT_EQ(o.state.fpu.status & 0x80c1, 0x80c1);
+}
+
+TEST_F(ManualTest, IretChecksCsBeforeItReadsTheStackPointer) {  // vol. 2A, IRET
+  const u64 at = state.gpr[Gpr::rsp] = sandbox::data_end - 24;
+  put(at, sandbox::instruction);
+  put(at + 8, u64{selector::data});
+  put(at + 16, arch::rflags::fixed1);
+  const Outcome o = run({0x48, 0xcf});
+  EXPECT_EQ(o.vector, arch::vector::gp);
+  EXPECT_EQ(o.error, selector::data & ~3u);
+}
+
+TEST_F(ManualTest, XsaveThroughSsIsFirstCanonical) {  // vol. 2C, XSAVE: #SS(0)
+  state.gpr[Gpr::rbp] = 0x1234'5678'9abc'def1;
+  const Outcome o = run({0x0f, 0xae, 0x65, 0x00});
+  EXPECT_EQ(o.vector, arch::vector::ss);
+}
+
+TEST_F(ManualTest, BoundBelowTheLowerBoundReadsNoUpperOne) {
+  state.gpr[Gpr::rax] = sandbox::data_end - 4;
+  state.gpr[Gpr::rcx] = 0;
+  put(sandbox::data_end - 4, u32{1});
+  EXPECT_EQ(run({0x62, 0x08}, false).vector, arch::vector::br);
+}
+
+TEST_F(ManualTest, AFarReturnTo32BitCodeTakesTheLowerHalf) {
+  put(state.gpr[Gpr::rsp], (u64{0x7fff} << 32) | (sandbox::instruction + 8));
+  put(state.gpr[Gpr::rsp] + 8, u64{selector::code32});
+  const Outcome o = run({0x48, 0xcb});
+  EXPECT_EQ(o.state.rip, sandbox::instruction + 8);
+  EXPECT_EQ(o.state.seg[arch::seg_cs], selector::code32);
+}
+
+TEST_F(ManualTest, PauseWithRexBIsPause) {
+  state.gpr[Gpr::r8] = 8;
+  const Outcome o = run({0xf3, 0x41, 0x90});
+  EXPECT_EQ(o.state.gpr[Gpr::r8], 8u);
+  EXPECT_EQ(o.state.gpr[Gpr::rax], operand);
 }
 
 }  // namespace
