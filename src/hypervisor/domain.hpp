@@ -20,12 +20,12 @@ class Domain {
                                                                    std::vector<vmx::EpcSection> epc);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
-  /// each of the others. console_out is called on any of them, by one at a time.
+  /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
   Outcome run(const RunOptions& options);
 
   // From any thread, at any time.
-  /// No guest instruction runs after pause() has returned, until unpause(). Time goes on, as on a processor that is
-  /// not scheduled: timers that came due meanwhile fire then.
+  /// No guest instruction runs after pause() has returned, until unpause(), and what the guest had printed has come
+  /// out. Time goes on, as on a processor that is not scheduled: timers that came due meanwhile fire then.
   void pause();
   void unpause();
   bool paused() const;

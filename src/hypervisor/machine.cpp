@@ -106,6 +106,7 @@ void Machine::pause() {
   paused = true;
   for (const auto& processor : processors) processor->notify();
   left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nobody_runs(); });
+  console.flush();
 }
 
 void Machine::unpause() {
