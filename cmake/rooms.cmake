@@ -36,7 +36,7 @@ endfunction()
 # functions that the processor's speed depends on. UNITY: as for a room; ALONE names the files whose names are others' too. ctest's limit is for a test that hangs: what a test does is bounded by
 # its work, so that a slow host only takes longer.
 function(cloister_tests kind name)
-  cmake_parse_arguments(TESTS "SLOW;UNITY" "TIMEOUT" "NEEDS;DEFINES;ALONE" ${ARGN})
+  cmake_parse_arguments(TESTS "SLOW;UNITY" "TIMEOUT" "NEEDS;DEFINES;ALONE;ENGINES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/*.cpp)
   if(NOT sources)
     return()
@@ -63,4 +63,8 @@ function(cloister_tests kind name)
     set(TESTS_TIMEOUT 1800)
   endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${kind} TIMEOUT ${TESTS_TIMEOUT})
+  foreach(engine IN LISTS TESTS_ENGINES)  # once more on each (tests/engine_under_test.hpp)
+    gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 TEST_PREFIX ${engine}. TEST_LIST ${target}_${engine}
+                         PROPERTIES LABELS ${kind} TIMEOUT ${TESTS_TIMEOUT} ENVIRONMENT CLOISTER_ENGINE=${engine})
+  endforeach()
 endfunction()

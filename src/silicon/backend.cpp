@@ -9,11 +9,13 @@ namespace {
 
 class SoftwareSilicon final : public vmx::Backend {
  public:
+  explicit SoftwareSilicon(EngineKind engine) : engine_(engine) {}
+
   CpuidRegs cpuid(const vmx::Package::Config& config, u32 leaf, u32 subleaf) const override {
     return Package::cpuid(config, leaf, subleaf);
   }
   std::unique_ptr<vmx::Package> make_package(vmx::Package::Config config) const override {
-    return std::make_unique<Package>(std::move(config));
+    return std::make_unique<Package>(std::move(config), engine_);
   }
   tl::expected<vmx::EpcMemory::Pointer, MemoryError> create_epc(u64 pages) const override {
     return EpcMemory::create(pages);
@@ -32,13 +34,16 @@ class SoftwareSilicon final : public vmx::Backend {
   tl::expected<vmx::MachineCounters::Pointer, MemoryError> adopt_counters(int descriptor) const override {
     return MachineCounters::adopt(descriptor);
   }
+
+ private:
+  EngineKind engine_;
 };
 
 }  // namespace
 
-const vmx::Backend& backend() {
-  static const SoftwareSilicon silicon;
-  return silicon;
+const vmx::Backend& backend(EngineKind engine) {
+  static const SoftwareSilicon interpreter(EngineKind::interpreter), checked(EngineKind::checked);
+  return engine == EngineKind::checked ? checked : interpreter;
 }
 
 }  // namespace cloister::silicon

@@ -1,11 +1,12 @@
 // Where the software silicon is got, as an implementation of vmx/. For tools and tests.
 #pragma once
 
+#include "silicon/engine/engine_kind.hpp"
 #include "vmx/backend.hpp"
 
 namespace cloister::silicon {
 
-/// One for the whole process; needs nothing of the host.
-const vmx::Backend& backend();
+/// One of each kind for the whole process; needs nothing of the host.
+const vmx::Backend& backend(EngineKind engine = EngineKind::interpreter);
 
 }  // namespace cloister::silicon

@@ -7,7 +7,8 @@
 
 namespace cloister::silicon {
 
-Package::Package(Config config) : impl_(std::make_unique<Impl>(std::move(config))) {}
+Package::Package(Config config, EngineKind engine)
+    : impl_(std::make_unique<Impl>(std::move(config))), engine_(engine) {}
 Package::~Package() = default;
 
 vmx::Capabilities Package::capabilities() const {

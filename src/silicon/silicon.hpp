@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "silicon/engine/engine_kind.hpp"
 #include "silicon/sgx/epc/epc_memory.hpp"
 #include "silicon/sgx/keys/machine_counters.hpp"
 #include "silicon/state/names.hpp"
@@ -41,8 +42,9 @@ class GuestMemory final : public vmx::GuestMemory {
 
 class Package final : public vmx::Package {
  public:
-  explicit Package(Config config);
+  explicit Package(Config config, EngineKind engine = EngineKind::interpreter);
   ~Package() override;
+  EngineKind engine() const { return engine_; }
 
   vmx::Capabilities capabilities() const override;
   std::unique_ptr<vmx::GuestMemory> make_memory() override;
@@ -61,6 +63,7 @@ class Package final : public vmx::Package {
 
  private:
   std::unique_ptr<Impl> impl_;
+  EngineKind engine_;
 };
 
 class Vcpu final : public vmx::Vcpu {

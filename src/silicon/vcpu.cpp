@@ -9,7 +9,7 @@
 namespace cloister::silicon {
 
 Vcpu::Vcpu(Package& package, GuestMemory& memory, Config config)
-    : impl_(std::make_unique<Impl>(package.impl(), memory.impl(), config)) {}
+    : impl_(std::make_unique<Impl>(package.impl(), memory.impl(), config, package.engine())) {}
 Vcpu::~Vcpu() = default;
 
 Exit Vcpu::run(u64 budget) { return impl_->run(budget); }

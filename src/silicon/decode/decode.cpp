@@ -198,7 +198,7 @@ Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op,
   Insn insn;
   const Choice c = choose(available, mode, offset, where, insn, op);
   op.handler = c.selected.handler;
-  return {.ends_block = c.selected.ends_block, .truncated = c.truncated};
+  return {.ends_block = c.selected.ends_block, .truncated = c.truncated, .form = c.selected.form};
 }
 
 FormName form_of(std::span<const u8> bytes, CodeMode mode) {

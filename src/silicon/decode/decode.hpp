@@ -15,6 +15,7 @@ namespace cloister::silicon {
 struct Decoded {
   bool ends_block = false;
   bool truncated = false;
+  Form form = {};
 };
 Decoded decode(std::span<const u8> available, CodeMode mode, u16 offset, Op& op,
                EnclaveCode where = EnclaveCode::outside);

@@ -12,11 +12,12 @@ namespace cloister::silicon {
 
 namespace {
 
-/// In operations of 32 bytes: 160 MiB for each processor, whatever blocks a guest makes it decode. What a block is
+/// In operations with their forms: 160 MiB for each processor, whatever blocks a guest makes it decode. What a block is
 /// beside its operations, with the map's node and the allocator's headers, counts as some more of them.
-constexpr u64 max_cached_ops = u64{5} << 20;
+constexpr u64 bytes_of_op = sizeof(Op) + sizeof(Form);
+constexpr u64 max_cached_ops = (u64{160} << 20) / bytes_of_op;
 constexpr u64 ops_beside = 8;
-static_assert(sizeof(Op) == 32 && sizeof(Block) + 96 <= ops_beside * sizeof(Op));
+static_assert(sizeof(Block) + 96 <= ops_beside * bytes_of_op);
 constexpr unsigned max_instruction_bytes = 15;
 
 /// After the last instruction of a block that was cut: goes on behind it.
@@ -68,6 +69,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   PageState& state = *page.state;
   ++decoded_;
   block.ops.clear();
+  block.forms.clear();
   block.links = {};
   block.second_generation_now = nullptr;
   block.generation_now = &state.generation;
@@ -91,6 +93,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     const Decoded d = decode({bytes.data(), n}, mode, static_cast<u16>(block.bytes), op, where);
     if (d.truncated) break;
     block.ops.push_back(op);
+    block.forms.push_back(d.form);
     block.bytes += op.length;
     ++block.count;
     ends = d.ends_block;
@@ -110,9 +113,9 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     copy_guest(bytes.data() + left, second->host, max_instruction_bytes);
     Op check, op;
     check.handler = op_check_second_page;
-    decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op, where);
-    block.ops.push_back(check);
-    block.ops.push_back(op);
+    const Decoded d = decode({bytes.data(), left + max_instruction_bytes}, mode, 0, op, where);
+    block.ops = {check, op};
+    block.forms = {Form{}, d.form};
     block.bytes = op.length;
     block.count = block.prologue = 1;
   }
@@ -121,6 +124,8 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   end.offset = static_cast<u16>(block.bytes);
   block.ops.push_back(end);
   block.ops.shrink_to_fit();
+  block.forms.emplace_back();
+  block.forms.shrink_to_fit();
   return {};
 }
 
@@ -140,6 +145,7 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   const u64 place = place_of(*page) + arch::page_offset(linear);
   if (limit < max_block_ops) {
     if (const auto built = build(limited_, linear, *page, limit); !built) return tl::unexpected(built.error());
+    engine_.take(limited_);
     return &limited_;
   }
   if (ops_ > max_cached_ops) forget_all();
@@ -161,6 +167,7 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   Block& block = *found->second;
   ops_ += fresh.ops.size() - block.ops.size();
   block = std::move(fresh);
+  engine_.take(block);
   return remember(rip, block);
 }
 

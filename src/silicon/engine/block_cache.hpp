@@ -14,6 +14,7 @@
 #include <tl/expected.hpp>
 #include <unordered_map>
 
+#include "silicon/engine/engine.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/state/modes.hpp"
 
@@ -21,7 +22,7 @@ namespace cloister::silicon {
 
 class BlockCache final : public CodeCache {
  public:
-  BlockCache(Cpu& cpu, Mmu& mmu) : cpu_(cpu), mmu_(mmu) { mmu.set_code_cache(this); }
+  BlockCache(Cpu& cpu, Mmu& mmu, Engine& engine) : cpu_(cpu), mmu_(mmu), engine_(engine) { mmu.set_code_cache(this); }
   ~BlockCache() { mmu_.set_code_cache(nullptr); }
   BlockCache(const BlockCache&) = delete;
   BlockCache& operator=(const BlockCache&) = delete;
@@ -46,6 +47,7 @@ class BlockCache final : public CodeCache {
 
   Cpu& cpu_;
   Mmu& mmu_;
+  Engine& engine_;
   std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by place and code mode
   Block limited_;
   u64 ops_ = 0;  ///< operations in all blocks, and what blocks are beside them

@@ -40,14 +40,7 @@ u64 VcpuImpl::execute(Block& block, u64 slice) {
   cpu_.budget = static_cast<i64>(slice) - static_cast<i64>(block.count);
   cpu_.gpr[reg_rip_base] = cpu_.rip;
   const Op* const first = block.ops.data() + block.prologue;  // the look-up has made sure of what that checks
-#if defined(CLOISTER_THREADED)
-  first->handler(cpu_, first);
-#else
-  for (const Op* op = first; op != nullptr; op = cpu_.next) {
-    cpu_.next = nullptr;
-    op->handler(cpu_, op);
-  }
-#endif
+  engine_->run(cpu_, first);
   const u64 retired = static_cast<u64>(static_cast<i64>(slice) - cpu_.budget) - not_run(cpu_);
   if (cpu_.leave != Leave::jump) cpu_.rip = cpu_.rip_of(cpu_.at);
   slice_ = 0;

@@ -13,10 +13,10 @@ struct Stepper::Impl {
   std::unique_ptr<VcpuImpl> vcpu;
 };
 
-Stepper::Stepper(u64 memory_base, std::span<u8> memory) : impl_(std::make_unique<Impl>()) {
+Stepper::Stepper(u64 memory_base, std::span<u8> memory, EngineKind engine) : impl_(std::make_unique<Impl>()) {
   impl_->memory.add_borrowed(memory_base, memory);
-  impl_->vcpu =
-      std::make_unique<VcpuImpl>(impl_->package, impl_->memory, VcpuImpl::Config{.clock = ClockMode::deterministic});
+  impl_->vcpu = std::make_unique<VcpuImpl>(impl_->package, impl_->memory,
+                                           VcpuImpl::Config{.clock = ClockMode::deterministic}, engine);
   Cpu& c = cpu();
   c.cr0 = arch::cr0::pe | arch::cr0::et | arch::cr0::ne | arch::cr0::mp;
   c.cr4 = arch::cr4::pae | arch::cr4::osfxsr | arch::cr4::osxmmexcpt | arch::cr4::osxsave | arch::cr4::fsgsbase;

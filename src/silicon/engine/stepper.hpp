@@ -8,6 +8,7 @@
 #include <span>
 
 #include "silicon/decode/decode.hpp"
+#include "silicon/engine/engine_kind.hpp"
 #include "silicon/state/cpu.hpp"
 
 namespace cloister::silicon {
@@ -16,7 +17,7 @@ class Stepper {
  public:
   /// `memory_base` and the size are multiples of 4 KiB, up to 46 bits. The span is guest RAM at that address, read and
   /// written in place. Everything else faults as unmapped: #PF.
-  Stepper(u64 memory_base, std::span<u8> memory);
+  Stepper(u64 memory_base, std::span<u8> memory, EngineKind engine = EngineKind::interpreter);
   ~Stepper();
 
   /// The processor: set registers and flags, then step. Starts in 64-bit mode at CPL 3.

@@ -4,16 +4,18 @@
 #include <sys/random.h>
 
 #include "silicon/decode/instruction_set.hpp"
+#include "silicon/engine/engines.hpp"
 #include "silicon/mmu/mode_change.hpp"
 
 namespace cloister::silicon {
 
-VcpuImpl::VcpuImpl(PackageImpl& package, MemoryImpl& memory, Config config)
+VcpuImpl::VcpuImpl(PackageImpl& package, MemoryImpl& memory, Config config, EngineKind engine)
     : package_(package),
       config_(config),
       time_(config.time != nullptr ? *config.time : own_time_),
       mmu_(cpu_, memory, package),
-      blocks_(cpu_, mmu_),
+      engine_(make_engine(engine)),
+      blocks_(cpu_, mmu_, *engine_),
       seeded_(config.seed) {
   cpu_.mmu = &mmu_;
   cpu_.blocks = &blocks_;

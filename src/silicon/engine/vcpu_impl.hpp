@@ -8,6 +8,7 @@
 #include <set>
 
 #include "silicon/engine/block_cache.hpp"
+#include "silicon/engine/engine_kind.hpp"
 #include "silicon/isa/system/event.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
@@ -19,7 +20,7 @@ class VcpuImpl final : public Surroundings {
  public:
   using Config = vmx::Vcpu::Config;
 
-  VcpuImpl(PackageImpl& package, MemoryImpl& memory, Config config);
+  VcpuImpl(PackageImpl& package, MemoryImpl& memory, Config config, EngineKind engine);
 
   Cpu& cpu() { return cpu_; }
   Mmu& mmu() { return mmu_; }
@@ -73,6 +74,7 @@ class VcpuImpl final : public Surroundings {
   std::set<u32> passthrough_;
   Cpu cpu_;
   Mmu mmu_;
+  std::unique_ptr<Engine> engine_;
   BlockCache blocks_;
   u64 first_pause_ = 0;            ///< of the present loop of PAUSE: TSC
   std::optional<u64> last_pause_;  ///< since VM entry

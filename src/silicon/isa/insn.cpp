@@ -15,6 +15,23 @@ u8 Insn::reg(unsigned i) const {
   return static_cast<u8>((r - ZYDIS_REGISTER_SPL + 4) * 8);
 }
 
+Form form_as_encoded(const Insn& insn, bool writes) {
+  const bool two = insn.visible() > 1;
+  Form form{.bytes = static_cast<u8>(insn.bits(0) / 8),
+            .source_bytes = static_cast<u8>(two && !insn.is_imm(1) ? insn.bits(1) / 8 : 0),
+            .memory = insn.memory,
+            .writes = writes};
+  using enum Operands;
+  if (insn.is_mem(0)) {
+    form.operands = !two ? mem : insn.is_reg(1) ? mem_reg : mem_imm;
+  } else if (insn.is_imm(0)) {
+    form.operands = imm;
+  } else {
+    form.operands = !two ? reg : insn.is_mem(1) ? reg_mem : insn.is_reg(1) ? reg_reg : reg_imm;
+  }
+  return form;
+}
+
 u8 source_segment(const Insn& insn) {
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
     if (!insn.is_mem(i) || insn.operand[i].mem.segment == ZYDIS_REGISTER_ES) continue;

@@ -41,6 +41,7 @@ struct Insn {
 struct Selected {
   Handler handler = nullptr;
   bool ends_block = false;  ///< the handler never goes on to the next operation
+  Form form = {};
 };
 
 using Select = Selected (*)(const Insn& insn, Op& op);
@@ -49,6 +50,9 @@ struct Row {
   ZydisMnemonic mnemonic;
   Select select;
 };
+
+/// The form of an instruction whose Op has its explicit operands as they are encoded, up to two.
+Form form_as_encoded(const Insn& insn, bool writes);
 
 /// The segment of a string instruction's source, whose operand may be hidden: an override, or DS.
 u8 source_segment(const Insn& insn);

@@ -296,7 +296,8 @@ constexpr Handler hot_unless_any() {
 /// The whole of an instruction `O op1, op2` with op1 register or memory, op2 register, memory or immediate.
 template <class O>
 Selected select_binary(const Insn& insn, Op& op) {
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
+  Selected s;
+  s.handler = by_size(insn.bits(0), [&](auto size) -> Handler {
     using T = decltype(size);
     if (insn.is_mem(0)) {
       const bool reg = insn.is_reg(1);
@@ -327,13 +328,16 @@ Selected select_binary(const Insn& insn, Op& op) {
     }
     op.imm = insn.imm(1);
     return &register_form<O, T, From::imm>;
-  })};
+  });
+  if (!insn.lock()) s.form = form_as_encoded(insn, O::writes);
+  return s;
 }
 
 /// An instruction with one operand, register or memory: O ignores b.
 template <class O>
 Selected select_unary(const Insn& insn, Op& op) {
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
+  Selected s;
+  s.handler = by_size(insn.bits(0), [&](auto size) -> Handler {
     using T = decltype(size);
     if (!insn.is_mem(0)) {
       op.dst = insn.reg(0);
@@ -344,7 +348,9 @@ Selected select_unary(const Insn& insn, Op& op) {
     }
     return by_memory(insn.memory,
                      [](auto m) -> Handler { return hot_unless_any<StoreForm<O, T, m.kind, From::imm>, m.kind>(); });
-  })};
+  });
+  if (!insn.lock()) s.form = form_as_encoded(insn, O::writes);
+  return s;
 }
 
 /// The handler of Body with operand `i`, of T's size, as its source.

@@ -1,4 +1,4 @@
-// A decoded operation and a basic block of them: plain data, which an interpreter runs and a JIT could compile.
+// A decoded operation, what it is, and a basic block of them: plain data, which an engine runs (engine/engine.hpp).
 #pragma once
 
 #include <array>
@@ -43,6 +43,34 @@ enum class Mem : u8 {
   any,   ///< everything else: smaller address sizes, segment limits
 };
 
+/// Where an instruction's operands are in its Op. What it does with them is its mnemonic's.
+enum class Operands : u8 {
+  other,   ///< only its handler knows
+  none,    ///< it names none: RET
+  reg,     ///< dst
+  source,  ///< src, which it only reads: PUSH, JMP and CALL of a register
+  imm,
+  mem,
+  reg_reg,  ///< dst, src
+  reg_imm,
+  reg_cl,
+  reg_mem,
+  mem_reg,  ///< memory, src
+  mem_imm,
+  mem_cl,
+  target,  ///< of a direct branch: imm bytes from the block's start
+};
+
+/// What an operation is, for an engine that does it without its handler. The rows that choose the handler say it.
+struct Form {
+  Operands operands = Operands::other;
+  u8 bytes = 0;            ///< of the first operand
+  u8 source_bytes = 0;     ///< of the second, if it is no immediate; sign and zero extension have it smaller
+  Mem memory = Mem::flat;  ///< how the address of a memory operand is computed
+  bool writes = false;     ///< the first operand
+};
+static_assert(sizeof(Form) == 5);
+
 struct Block;
 
 inline constexpr unsigned max_block_ops = 48;
@@ -58,6 +86,8 @@ struct Block {
   /// Where it goes next inside its own page (0: not taken or cut, 1: taken): the page's translation is the one in use.
   std::array<Block*, 2> links{};
   std::vector<Op> ops;               ///< prologue, count instructions, then one that leaves
+  std::vector<Form> forms;           ///< of each operation
+  std::vector<Handler> handlers;     ///< of each operation, if the engine has put others into `ops`; else empty
   u64 found_rip = 0, found_key = 0;  ///< if it crosses: where the look-up last found its second page
 
   bool crosses() const { return second_generation_now != nullptr; }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "engine_under_test.hpp"
 #include "silicon/mmu/mode_change.hpp"
 #include "silicon/silicon.hpp"
 
@@ -76,7 +77,7 @@ std::array<u64, 8> descriptor_table() {
 Software::Software()
     : storage_(sandbox::bytes + arch::page_size),
       memory_(page_of(storage_), sandbox::bytes),
-      stepper_(sandbox::base, memory_) {}
+      stepper_(sandbox::base, memory_, engine_under_test()) {}
 
 Outcome Software::run(const State& state, bool bits64) {
   Cpu& cpu = stepper_.cpu();

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "engine_under_test.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::payload {
@@ -95,7 +96,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   config.memory = setting.memory;
   config.launch_control_writable = setting.launch_control_writable;
   config.launch_hash = setting.launch_hash;
-  silicon::Package package(config);
+  silicon::Package package(config, engine_under_test());
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());
   std::vector<silicon::EpcSection> epc;

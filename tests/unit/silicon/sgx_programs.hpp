@@ -35,7 +35,7 @@ struct Program {
 };
 
 /// A memory operand's encoding: [base + disp32].
-struct Form {
+struct Encoding {
   u8 prefix;  ///< or 0
   u8 escape;  ///< 0: none, 1: 0F, 2: 0F 38
   u8 opcode;
@@ -107,7 +107,7 @@ class Author {
     s.xcr0 = 3;
   }
 
-  static constexpr Form forms[] = {
+  static constexpr Encoding forms[] = {
       // Loads, stores and arithmetic.
       {0, 0, 0x8b, -1},
       {0, 0, 0x8a, -1},
@@ -220,7 +220,7 @@ class Author {
 
   void add_form(std::vector<u8>& code) {
     constexpr unsigned bases[] = {arch::rbx, arch::rsi, arch::rdi, arch::rbp, arch::r8, arch::r9, arch::r10, arch::r15};
-    const Form& form = forms[below(std::size(forms))];
+    const Encoding& form = forms[below(std::size(forms))];
     const unsigned base = bases[below(std::size(bases))];
     const unsigned reg = form.reg >= 0 ? static_cast<unsigned>(form.reg) : static_cast<unsigned>(below(16));
     if (form.prefix != 0) code.push_back(form.prefix);

@@ -6,7 +6,10 @@
 namespace cloister::vmx {
 
 std::span<const Implementation> implementations() {
-  static constexpr Implementation rows[] = {{"silicon", silicon::backend}};
+  static constexpr Implementation rows[] = {
+      {"silicon", []() -> const Backend& { return silicon::backend(); }},
+      {"checked_silicon", []() -> const Backend& { return silicon::backend(silicon::EngineKind::checked); }},
+  };
   return rows;
 }
 

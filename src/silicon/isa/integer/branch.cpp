@@ -159,12 +159,17 @@ void set_target(const Insn& insn, Op& op) { op.imm = insn.offset + insn.info.len
 template <unsigned code>
 Selected select_jcc(const Insn& insn, Op& op) {
   set_target(insn, op);
-  return {by_code(insn, [](auto c, auto) -> Handler { return &jcc<decltype(c), code>; }), true};
+  return {by_code(insn, [](auto c, auto) -> Handler { return &jcc<decltype(c), code>; }),
+          true,
+          {.operands = Operands::target}};
 }
 
 template <bool call>
 Selected select_jmp_or_call(const Insn& insn, Op& op) {
   if (insn.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return select_far(insn, op);
+  Form form = form_as_encoded(insn, false);
+  if (insn.is_imm(0)) form = {.operands = Operands::target};
+  if (insn.is_reg(0)) form.operands = Operands::source;
   return {by_code(insn,
                   [&](auto c, auto size) -> Handler {
                     using Code = decltype(c);
@@ -185,7 +190,7 @@ Selected select_jmp_or_call(const Insn& insn, Op& op) {
                       return hot_unless_any<MemoryTarget<Code, T, m.kind, call>, m.kind>();
                     });
                   }),
-          true};
+          true, form};
 }
 
 Selected select_ret(const Insn& insn, Op& op) {
@@ -196,7 +201,8 @@ Selected select_ret(const Insn& insn, Op& op) {
                     using Code = decltype(c);
                     return hot_if_64<Ret<Code, decltype(size)>, typename Code::Stack>();
                   }),
-          true};
+          true,
+          {.operands = insn.visible() != 0 ? Operands::imm : Operands::none}};
 }
 
 template <class Count>

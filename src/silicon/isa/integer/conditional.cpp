@@ -32,12 +32,15 @@ template <unsigned code>
 Selected select_cmov(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   if (insn.is_reg(1)) op.src = insn.reg(1);
-  return {by_wide_size(insn.bits(0), [&](auto size) -> Handler {
-    using T = decltype(size);
-    if (insn.is_reg(1)) return &cmov_register<T, code>;
-    return by_memory_rare(insn.memory,
-                          [](auto m) -> Handler { return hot_unless_any<CmovMemory<T, m.kind, code>, m.kind>(); });
-  })};
+  return {by_wide_size(insn.bits(0),
+                       [&](auto size) -> Handler {
+                         using T = decltype(size);
+                         if (insn.is_reg(1)) return &cmov_register<T, code>;
+                         return by_memory_rare(insn.memory, [](auto m) -> Handler {
+                           return hot_unless_any<CmovMemory<T, m.kind, code>, m.kind>();
+                         });
+                       }),
+          false, form_as_encoded(insn, true)};
 }
 
 template <unsigned code>
@@ -59,12 +62,14 @@ struct SetMemory {
 
 template <unsigned code>
 Selected select_set(const Insn& insn, Op& op) {
+  const Form form = form_as_encoded(insn, true);
   if (insn.is_mem(0)) {
     return {by_memory_rare(insn.memory,
-                           [](auto m) -> Handler { return hot_unless_any<SetMemory<m.kind, code>, m.kind>(); })};
+                           [](auto m) -> Handler { return hot_unless_any<SetMemory<m.kind, code>, m.kind>(); }),
+            false, form};
   }
   op.dst = insn.reg(0);
-  return {&set_register<code>};
+  return {&set_register<code>, false, form};
 }
 
 template <bool carry>

@@ -130,8 +130,8 @@ void zero(Cpu& cpu, const Op* op) {
 template <class O>
 Selected select_zeroing(const Insn& insn, Op& op) {
   if (insn.is_reg(0) && insn.is_reg(1) && insn.reg(0) == insn.reg(1) && insn.bits(0) >= 32) {
-    op.dst = insn.reg(0);
-    return {&zero};
+    op.dst = op.src = insn.reg(0);
+    return {&zero, false, form_as_encoded(insn, true)};
   }
   return select_binary<O>(insn, op);
 }
@@ -145,8 +145,9 @@ void test_self(Cpu& cpu, const Op* op) {
 
 Selected select_test(const Insn& insn, Op& op) {
   if (insn.is_reg(0) && insn.is_reg(1) && insn.reg(0) == insn.reg(1)) {
-    op.dst = insn.reg(0);
-    return {by_size(insn.bits(0), [](auto size) -> Handler { return &test_self<decltype(size)>; })};
+    op.dst = op.src = insn.reg(0);
+    return {by_size(insn.bits(0), [](auto size) -> Handler { return &test_self<decltype(size)>; }), false,
+            form_as_encoded(insn, false)};
   }
   return select_binary<Test>(insn, op);
 }

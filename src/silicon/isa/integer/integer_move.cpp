@@ -117,10 +117,13 @@ Selected select_extend(const Insn& insn, Op& op) {
   if (insn.is_reg(1)) op.src = insn.reg(1);
   // MOVSXD to 16 bits reads as many, whatever its table calls the source (SDM vol. 2B, MOVSXD).
   const bool narrow = insn.info.mnemonic == ZYDIS_MNEMONIC_MOVSXD && insn.bits(0) == 16;
-  switch (narrow ? 16 : insn.bits(1)) {
-    case 8: return {extend<std::conditional_t<is_signed, i8, u8>>(insn)};
-    case 16: return {extend<std::conditional_t<is_signed, i16, u16>>(insn)};
-    case 32: return {extend<std::conditional_t<is_signed, i32, u32>>(insn)};
+  const unsigned source = narrow ? 16 : insn.bits(1);
+  Form form = form_as_encoded(insn, true);
+  form.source_bytes = static_cast<u8>(source / 8);
+  switch (source) {
+    case 8: return {extend<std::conditional_t<is_signed, i8, u8>>(insn), false, form};
+    case 16: return {extend<std::conditional_t<is_signed, i16, u16>>(insn), false, form};
+    case 32: return {extend<std::conditional_t<is_signed, i32, u32>>(insn), false, form};
     default: return {};
   }
 }
@@ -139,7 +142,8 @@ void bswap<u16>(Cpu& cpu, const Op* op) {
 
 Selected select_bswap(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
-  return {by_wide_size(insn.bits(0), [](auto size) -> Handler { return &bswap<decltype(size)>; })};
+  return {by_wide_size(insn.bits(0), [](auto size) -> Handler { return &bswap<decltype(size)>; }), false,
+          form_as_encoded(insn, true)};
 }
 
 template <class T>
@@ -194,9 +198,11 @@ void lea(Cpu& cpu, const Op* op) {
 
 Selected select_lea(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
-  return {by_wide_size(insn.bits(0), [&](auto size) -> Handler {
-    return by_memory(insn.memory, [](auto m) -> Handler { return &lea<decltype(size), m.kind>; });
-  })};
+  return {by_wide_size(insn.bits(0),
+                       [&](auto size) -> Handler {
+                         return by_memory(insn.memory, [](auto m) -> Handler { return &lea<decltype(size), m.kind>; });
+                       }),
+          false, form_as_encoded(insn, true)};
 }
 
 /// The low half of RAX, sign-extended into all of it: CBW, CWDE, CDQE.

@@ -144,17 +144,21 @@ template <class O>
 Selected select_shift(const Insn& insn, Op& op) {
   const bool by_cl = insn.is_reg(1);
   if (!by_cl) op.imm = insn.imm(1) & 0xff;
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
-    using T = decltype(size);
-    if (insn.is_mem(0)) {
-      return by_memory_rare(insn.memory, [&](auto m) -> Handler {
-        return by_cl ? hot_unless_any<StoreForm<O, T, m.kind, From::cl>, m.kind>()
-                     : hot_unless_any<StoreForm<O, T, m.kind, From::imm>, m.kind>();
-      });
-    }
-    op.dst = insn.reg(0);
-    return by_cl ? &register_form<O, T, From::cl> : &register_form<O, T, From::imm>;
-  })};
+  Form form = form_as_encoded(insn, true);
+  if (by_cl) form.operands = insn.is_mem(0) ? Operands::mem_cl : Operands::reg_cl;
+  return {by_size(insn.bits(0),
+                  [&](auto size) -> Handler {
+                    using T = decltype(size);
+                    if (insn.is_mem(0)) {
+                      return by_memory_rare(insn.memory, [&](auto m) -> Handler {
+                        return by_cl ? hot_unless_any<StoreForm<O, T, m.kind, From::cl>, m.kind>()
+                                     : hot_unless_any<StoreForm<O, T, m.kind, From::imm>, m.kind>();
+                      });
+                    }
+                    op.dst = insn.reg(0);
+                    return by_cl ? &register_form<O, T, From::cl> : &register_form<O, T, From::imm>;
+                  }),
+          false, form};
 }
 
 // ------------------------------------------------------------------------------------------------ SHLD, SHRD

@@ -191,34 +191,43 @@ struct LeaveFrame {
 // ------------------------------------------------------------------------------------------------ selection
 
 Selected select_push(const Insn& insn, Op& op) {
-  return {by_stack(insn, insn.info.operand_width, [&](auto stack, auto size) -> Handler {
-    using Stack = decltype(stack);
-    using T = decltype(size);
-    if (insn.is_mem(0)) {
-      return by_memory_rare(insn.memory,
-                            [](auto m) -> Handler { return hot_unless_any<PushMemory<Stack, T, m.kind>, m.kind>(); });
-    }
-    if (insn.is_imm(0)) {
-      op.imm = insn.imm(0);
-      return hot_if_64<Push<Stack, T, From::imm>, Stack>();
-    }
-    op.src = insn.reg(0);
-    if (insn.reg_class(0) == ZYDIS_REGCLASS_SEGMENT) return cold<PushSegment<Stack, T>>;
-    return hot_if_64<Push<Stack, T, From::reg>, Stack>();
-  })};
+  Form form = form_as_encoded(insn, false);
+  form.bytes = static_cast<u8>(insn.info.operand_width / 8);
+  if (insn.is_reg(0)) form.operands = insn.reg_class(0) == ZYDIS_REGCLASS_SEGMENT ? Operands::other : Operands::source;
+  return {by_stack(insn, insn.info.operand_width,
+                   [&](auto stack, auto size) -> Handler {
+                     using Stack = decltype(stack);
+                     using T = decltype(size);
+                     if (insn.is_mem(0)) {
+                       return by_memory_rare(insn.memory, [](auto m) -> Handler {
+                         return hot_unless_any<PushMemory<Stack, T, m.kind>, m.kind>();
+                       });
+                     }
+                     if (insn.is_imm(0)) {
+                       op.imm = insn.imm(0);
+                       return hot_if_64<Push<Stack, T, From::imm>, Stack>();
+                     }
+                     op.src = insn.reg(0);
+                     if (insn.reg_class(0) == ZYDIS_REGCLASS_SEGMENT) return cold<PushSegment<Stack, T>>;
+                     return hot_if_64<Push<Stack, T, From::reg>, Stack>();
+                   }),
+          false, form};
 }
 
 Selected select_pop(const Insn& insn, Op& op) {
   if (insn.is_reg(0) && insn.reg_class(0) == ZYDIS_REGCLASS_SEGMENT) return select_mov_special(insn, op);
-  return {by_stack(insn, insn.info.operand_width, [&](auto stack, auto size) -> Handler {
-    using Stack = decltype(stack);
-    using T = decltype(size);
-    if (insn.is_mem(0)) {
-      return by_memory_rare(insn.memory, [](auto m) -> Handler { return cold<PopMemory<Stack, T, m.kind>>; });
-    }
-    op.dst = insn.reg(0);
-    return hot_if_64<Pop<Stack, T>, Stack>();
-  })};
+  return {by_stack(insn, insn.info.operand_width,
+                   [&](auto stack, auto size) -> Handler {
+                     using Stack = decltype(stack);
+                     using T = decltype(size);
+                     if (insn.is_mem(0)) {
+                       return by_memory_rare(insn.memory,
+                                             [](auto m) -> Handler { return cold<PopMemory<Stack, T, m.kind>>; });
+                     }
+                     op.dst = insn.reg(0);
+                     return hot_if_64<Pop<Stack, T>, Stack>();
+                   }),
+          false, form_as_encoded(insn, true)};
 }
 
 /// An instruction without explicit operands, from a shape over (Stack, T).

@@ -1,0 +1,84 @@
+// See checked_engine.hpp.
+#include "silicon/engine/checked_engine.hpp"
+
+#include <Zydis/Zydis.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "silicon/state/dispatch.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+/// In front of every operation: control is back.
+void op_comes_back(Cpu& cpu, const Op* op) { cpu.next = op; }
+
+[[noreturn]] void differs(const Op& op, const std::string& what) {
+  std::fprintf(stderr, "cloister: %s at %u of its block %s\n",
+               ZydisMnemonicGetString(static_cast<ZydisMnemonic>(op.mnemonic)), op.offset, what.c_str());
+  std::abort();
+}
+
+bool moves_stack_pointer(u16 mnemonic) {
+  return mnemonic == ZYDIS_MNEMONIC_PUSH || mnemonic == ZYDIS_MNEMONIC_POP || mnemonic == ZYDIS_MNEMONIC_CALL ||
+         mnemonic == ZYDIS_MNEMONIC_RET;
+}
+
+bool names_destination(Operands operands) {
+  using enum Operands;
+  return operands == reg || operands == reg_reg || operands == reg_imm || operands == reg_cl || operands == reg_mem;
+}
+
+/// The bits of register `r` that the operation may change.
+u64 may_change(const Op& op, const Form& form, u8 r) {
+  if (r == arch::rsp && moves_stack_pointer(op.mnemonic)) return ~u64{0};
+  if (!form.writes || !names_destination(form.operands)) return 0;
+  if (form.bytes == 1) return op.dst / 8 == r ? u64{0xff} << (8 * (op.dst % 8)) : 0;
+  if (op.dst != r) return 0;
+  return form.bytes == 2 ? 0xffff : ~u64{0};
+}
+
+using Registers = decltype(Cpu::gpr);
+
+void hold_against_form(const Cpu& cpu, const Op& op, const Form& form, const Registers& before, bool faulted) {
+  if (cpu.gpr[reg_zero] != 0) differs(op, "changed the register that is zero");
+  if (form.operands == Operands::other) return;
+  for (u8 r = 0; r < 16; ++r) {
+    const u64 changed = before[r] ^ cpu.gpr[r];
+    if (faulted && changed != 0) differs(op, "faulted after it had changed register " + std::to_string(r));
+    if ((changed & ~may_change(op, form, r)) != 0)
+      differs(op, "changed register " + std::to_string(r) + ", of which its form says nothing");
+  }
+  const bool long_result = form.writes && names_destination(form.operands) && form.bytes == 4 && !faulted;
+  if (long_result && cpu.gpr[op.dst] >> 32 != 0) differs(op, "left the upper half of a register of 32 bits");
+}
+
+}  // namespace
+
+void CheckedEngine::take(Block& block) {
+  block.handlers.clear();
+  for (Op& op : block.ops) {
+    block.handlers.push_back(op.handler);
+    op.handler = op_comes_back;
+  }
+}
+
+void CheckedEngine::run(Cpu& cpu, const Op* first) {
+  for (const Op* op = first; op != nullptr; op = cpu.next) {
+    const auto index = static_cast<std::size_t>(op - cpu.block->ops.data());
+    // A store may have made the block stale: then every operation leaves (poison_if_stale).
+    const Handler handler = op->handler == op_comes_back ? cpu.block->handlers[index] : op->handler;
+    const Registers before = cpu.gpr;
+    const Form form = cpu.block->forms[index];
+    const Op done = *op;
+    cpu.next = nullptr;
+    handler(cpu, op);
+    const bool left = cpu.next == nullptr;
+    hold_against_form(cpu, done, form, before, left && cpu.leave != Leave::jump);
+  }
+}
+
+}  // namespace cloister::silicon

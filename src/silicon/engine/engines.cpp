@@ -1,0 +1,36 @@
+// The engines there are, and the plain one: handlers as they were decoded, each of which goes on to the next.
+#include "silicon/engine/engines.hpp"
+
+#include "silicon/engine/checked_engine.hpp"
+#include "silicon/state/dispatch.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+class Interpreter final : public Engine {
+ public:
+  void take(Block&) override {}
+  void run(Cpu& cpu, const Op* first) override {
+#if defined(CLOISTER_THREADED)
+    first->handler(cpu, first);
+#else
+    for (const Op* op = first; op != nullptr; op = cpu.next) {
+      cpu.next = nullptr;
+      op->handler(cpu, op);
+    }
+#endif
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_engine(EngineKind kind) {
+  switch (kind) {
+    case EngineKind::interpreter: break;
+    case EngineKind::checked: return std::make_unique<CheckedEngine>();
+  }
+  return std::make_unique<Interpreter>();
+}
+
+}  // namespace cloister::silicon
