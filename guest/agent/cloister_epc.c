@@ -8,6 +8,7 @@
 //
 //   /sys/module/cloister_epc/parameters/{given,target}     pages
 #include <asm/processor.h>
+#include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/kprobes.h>
 #include <linux/list.h>
@@ -21,7 +22,7 @@
 #endif
 
 enum { hypercall_version = 0x434c0000, epc_target = 0x434c0010, epc_give, epc_take };
-enum { most_at_once = 512, most_sections = 8 };
+enum { most_at_once = 512, most_sections = 8, most_tries = 30 };
 
 /* sgx.h, Linux 6.1 */
 struct sgx_epc_page {
@@ -172,11 +173,16 @@ static int __init start(void) {
   return 0;
 }
 
-/* What the hypervisor does not return stays the kernel's no more: pages that nobody can allocate. */
+/* Frames may take a moment to come. What does not come stays the kernel's no more: pages that nobody can allocate. */
 static void __exit stop(void) {
+  int tries = most_tries;
+
   cancel_delayed_work_sync(&worker);
-  while (given != 0 && take(given))
-    ;
+  while (given != 0 && tries > 0) {
+    if (take(given)) continue;
+    tries--;
+    msleep(100);
+  }
   if (given != 0) pr_warn("cloister_epc: %lu pages stay with the hypervisor\n", given);
   free_page((unsigned long)addresses);
 }

@@ -160,8 +160,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), allocation.error().message},
                                     allocation.error().shortage ? 507 : 400));
   auto domain = std::make_shared<Domain>(LifeState::admitted);
-  PackageValues package = package_values(machine(), allocation->grants, checked.features,
-                                         config.epc_is_paged() ? PackageRange::whole : PackageRange::granted);
+  PackageValues package = package_values(machine(), allocation->grants, checked.features, PackageRange::whole);
   domain->record = {.id = *id,
                     .uuid = identity->uuid,
                     .name = config.name,

@@ -35,7 +35,7 @@ struct Domain {
   struct Sharing {
     u64 target = 0;        ///< pages; 0: nothing was decided yet
     u64 asked = 0;         ///< that it was asked to give back, and has not yet
-    bool certain = false;  ///< the record says what its pager has, and nothing more
+    bool certain = false;  ///< the record says what its VMM has, and nothing more
   } sharing{};
 
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand

@@ -315,6 +315,10 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
   if (const auto reply = control->request(request, around_.patience.verb); !reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
   log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", name}, {"id", std::to_string(record.id)}});
+  if (verb.verb == GuestVerb::epc_target) {
+    const MutexLock held(lock_);
+    share_soon();
+  }
   return find(std::to_string(record.id));
 }
 

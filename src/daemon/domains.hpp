@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "daemon/balloon.hpp"
 #include "daemon/broker.hpp"
 #include "daemon/cgroups.hpp"
 #include "daemon/checked_request.hpp"
@@ -355,16 +356,31 @@ class Domains {
   void forget(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
 
   // sharing
-  /// Has domains that see more EPC than they have share it. True: it is to be called again soon.
+  /// Has frames move between domains. True: it is to be called again soon.
   bool share() CLOISTER_REQUIRES(lock_);
-  void share(u32 package, std::chrono::steady_clock::time_point now) CLOISTER_REQUIRES(lock_);
+  /// What guests gave back. By package, the pages that others gave and lack, and have not been lent.
+  std::vector<u64> settle_balloons() CLOISTER_REQUIRES(lock_);
+  bool settle(const Pointer& domain, const Balloon& balloon) CLOISTER_REQUIRES(lock_);
+  /// Has those that see more EPC of a package than they have share what is not lacking otherwise.
+  void share(u32 package, std::chrono::steady_clock::time_point now, u64 lacking) CLOISTER_REQUIRES(lock_);
   bool may_share(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  /// Asks for a look at once.
+  void share_soon() CLOISTER_REQUIRES(lock_);
+
+  // lending
+  /// It can have other frames than it began with, and what it has is known.
+  bool may_move(const Domain& domain) const CLOISTER_REQUIRES(lock_);
   /// Something that is said to a VMM, on a thread of its own; one at a time with each.
   void transfer(const Pointer& domain, std::function<void()> what) CLOISTER_REQUIRES(lock_);
-  void lend(const Pointer& domain, u64 pages) CLOISTER_REQUIRES(lock_);
-  void take_back(const Pointer& domain, u64 pages) CLOISTER_EXCLUDES(lock_);
-  void find_lost(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
+  /// False: nothing is lent.
+  bool lend(const Pointer& domain, std::size_t section, u64 pages) CLOISTER_REQUIRES(lock_);
+  void take_back(const Pointer& domain, u64 pages) CLOISTER_REQUIRES(lock_);
+  void find_lost(const Pointer& domain) CLOISTER_REQUIRES(lock_);
+  void fetch(const Pointer& domain, u64 pages) CLOISTER_EXCLUDES(lock_);
+  void look_for_lost(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
   void returned(const Pointer& domain, const std::vector<vmx::EpcSection>& frames) CLOISTER_EXCLUDES(lock_);
+
+  // claims
   /// Frames that somebody waits for, while it is there.
   class Claim;
   /// Waits until lent frames have come back for a domain that is to start, if that would help.

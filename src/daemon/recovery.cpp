@@ -141,6 +141,7 @@ Domains::Pointer Domains::stand_in(const UnreadRecord& unread) const {
   domain->record.persistent = unread.persistent;
   domain->record.name = unread.name.empty() ? "record-" + std::to_string(unread.id) : unread.name;
   domain->record.grants = unread.grants.value_or(Grants{});
+  domain->record.package = unread.package;
   domain->record.process = unread.process;
   domain->record.run = unread.run;
   domain->record.running = true;

@@ -157,6 +157,9 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
   if (const auto list = object->find("grants"); list != object->end() && list->is_array()) {
     if (auto grants = read_grants(*list)) unread.grants = std::move(*grants);
   }
+  if (object->contains("package")) {
+    if (auto package = read_package_values((*object)["package"])) unread.package = std::move(*package);
+  }
   if (object->contains("process")) {
     if (auto process = read_process((*object)["process"])) unread.process = std::move(*process);
   }

@@ -63,6 +63,7 @@ struct UnreadRecord {
   u32 id = 0;  ///< by its name
   std::string why{};
   std::optional<Grants> grants{};  ///< none: not known
+  PackageValues package{};         ///< as far as it is known
   std::optional<ProcessIdentity> process{};
   std::string uuid{}, run{}, name{};  ///< empty: not known
   bool persistent = false;            ///< false: not known, too

@@ -56,13 +56,22 @@ Done page_epc(Machine& machine) {
   return {};
 }
 
-/// Fills the map's EPC ranges, in order, with the sections' frames.
+/// Fills the map's EPC ranges, in order, with the sections' frames, but for the pages that are missing.
 Done map_epc(Machine& machine) {
   const std::vector<EpcSection>& sections = machine.epc;
+  const std::vector<u64>& missing = machine.spec.epc_missing;
+  std::vector<std::vector<EpcSection>> frames;  // of each range
   std::size_t next = 0;
   u64 used = 0;  // of sections[next]
   for (const auto& range : machine.spec.map.epc) {
-    const u64 pages = range.bytes / arch::page_size;
+    const u64 all = range.bytes / arch::page_size;
+    const u64 absent = frames.size() < missing.size() ? std::min(missing[frames.size()], all) : 0, pages = all - absent;
+    frames.emplace_back();
+    if (absent != 0) {
+      const arch::Gpa rest = range.base + pages * arch::page_size;
+      if (const auto reserved = machine.memory.reserve_epc(rest, absent); !reserved)
+        return tl::unexpected(fmt::format("EPC at {:#x}: {}", rest.value, text_of(reserved.error())));
+    }
     for (u64 done = 0; done < pages;) {
       if (next == sections.size())
         return tl::unexpected(fmt::format("EPC at {:#x}: {} pages are missing", range.base.value, pages - done));
@@ -71,6 +80,7 @@ Done map_epc(Machine& machine) {
       const arch::Gpa base = range.base + done * arch::page_size;
       if (const auto mapped = machine.memory.map_epc(base, section.first + used, count); !mapped)
         return tl::unexpected(fmt::format("EPC at {:#x}: {}", base.value, text_of(mapped.error())));
+      frames.back().push_back({section.first + used, count});
       done += count;
       used += count;
       if (used == section.pages) {
@@ -79,14 +89,15 @@ Done map_epc(Machine& machine) {
       }
     }
   }
-  if (!sections.empty())
+  if (!machine.spec.map.epc.empty())
     machine.fixed_epc = std::make_unique<FixedEpc>(FixedEpc::Domain{.package = machine.package,
                                                                     .memory = machine.memory,
                                                                     .pages = machine.epc_pages,
-                                                                    .frames = sections,
+                                                                    .frames = std::move(frames),
                                                                     .gate = machine.gate(),
                                                                     .handlers = machine.lock,
-                                                                    .leaves = machine.root_leaves});
+                                                                    .leaves = machine.root_leaves,
+                                                                    .counts = machine.spec.balloon_counts});
   return {};
 }
 
@@ -166,8 +177,8 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
 Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
   const bool paged = machine.spec.epc_paging && !machine.spec.map.epc.empty();
+  machine.balloon.start(machine.epc_pages.pages());
   if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
-  machine.epc_target = machine.epc_pages.pages();
   if (auto done = load_launch_hash(machine); !done) return done;
   const auto entry = load(machine);
   if (!entry) return tl::unexpected(entry.error());

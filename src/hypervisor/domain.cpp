@@ -132,12 +132,26 @@ bool Domain::evict_epc(arch::Gpa page) {
   return pager != nullptr && pager->evict(page);
 }
 
-void Domain::lend_epc(std::span<const vmx::EpcSection> frames) {
-  if (impl_->machine.pager != nullptr) impl_->machine.pager->lend(frames);
+void Domain::lend_epc(std::span<const vmx::EpcSection> frames, std::size_t range) {
+  Machine& machine = impl_->machine;
+  if (machine.pager != nullptr) return machine.pager->lend(frames);
+  if (machine.fixed_epc != nullptr) machine.fixed_epc->lend(range, frames);
 }
 
 std::vector<vmx::EpcSection> Domain::give_epc_back(u64 most) {
-  return impl_->machine.pager == nullptr ? std::vector<vmx::EpcSection>() : impl_->machine.pager->give_back(most);
+  Machine& machine = impl_->machine;
+  if (machine.pager != nullptr) return machine.pager->give_back(most);
+  return machine.fixed_epc == nullptr ? std::vector<vmx::EpcSection>() : machine.fixed_epc->give_back(most);
+}
+
+std::vector<std::vector<vmx::EpcSection>> Domain::epc_frames_by_range() const {
+  const FixedEpc* const fixed = impl_->machine.fixed_epc.get();
+  return fixed == nullptr ? std::vector<std::vector<vmx::EpcSection>>() : fixed->held();
+}
+
+u64 Domain::epc_missing() const {
+  const FixedEpc* const fixed = impl_->machine.fixed_epc.get();
+  return fixed == nullptr ? 0 : fixed->missing();
 }
 
 std::vector<vmx::EpcSection> Domain::epc_frames() const { return impl_->machine.frames(); }
@@ -151,7 +165,7 @@ const PagerCounts* Domain::pager_counts() const {
   return pager == nullptr ? nullptr : &pager->counts();
 }
 
-void Domain::set_epc_target(u64 pages) { impl_->machine.epc_target = pages; }
+void Domain::set_epc_target(u64 pages) { impl_->machine.set_epc_target(pages); }
 
 u64 Domain::epc_pages() const { return impl_->machine.epc_pages.pages(); }
 

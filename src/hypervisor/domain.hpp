@@ -15,7 +15,8 @@ namespace cloister::hypervisor {
 class Domain {
  public:
   /// Lays out memory, ACPI, kernel and processors. `epc` are the machine frames for the map's EPC ranges, in order, as
-  /// many pages as the ranges have; with epc_paging those that there are. The package must outlive the domain.
+  /// many pages as the ranges have, less spec.epc_missing; with epc_paging those that there are. The package must
+  /// outlive the domain.
   static tl::expected<std::unique_ptr<Domain>, std::string> create(vmx::Package& package, DomainSpec spec,
                                                                    std::vector<vmx::EpcSection> epc);
   ~Domain();
@@ -33,14 +34,17 @@ class Domain {
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);
   /// Frames for its pager, free pages of the package that nobody else has; back from it, at most so many, as it can
-  /// spare them (Pager::give_back; not from a processor's thread); and all that the domain has. Without a pager it has
-  /// what it was created with.
-  void lend_epc(std::span<const vmx::EpcSection> frames);
+  /// spare them (Pager::give_back; not from a processor's thread); and all that the domain has. Without a pager they
+  /// are for one of the map's EPC ranges, for pages that have none, and those come back that the guest gave (FixedEpc).
+  void lend_epc(std::span<const vmx::EpcSection> frames, std::size_t range = 0);
   std::vector<vmx::EpcSection> give_epc_back(u64 most);
   std::vector<vmx::EpcSection> epc_frames() const;
+  /// Without a pager, those of each range; and how many pages have had none since the start.
+  std::vector<std::vector<vmx::EpcSection>> epc_frames_by_range() const;
+  u64 epc_missing() const;
   /// Sees which pages of EPC were used since the last calls, four of which see all (PagerCounts::active).
   void look_at_epc();
-  /// Null: every page of its EPC has a frame.
+  /// Null: it has no pager.
   const PagerCounts* pager_counts() const;
   /// How many pages of its EPC the guest is asked to have (docs/hypercalls.md); what it does about it is its own.
   void set_epc_target(u64 pages);

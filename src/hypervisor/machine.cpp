@@ -26,6 +26,7 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
       physical_bits(physical_bits_of(spec.cpuid)),
       own_memory(package.make_memory()),
       memory(*own_memory),
+      balloon(spec.balloon_counts == nullptr ? own_balloon : *spec.balloon_counts),
       ioapic([this](const InterruptMessage& message) { deliver(message, nullptr); }),
       uart([this](u8 byte) { console.transmit(byte); },
            [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }),
@@ -49,18 +50,37 @@ std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page, const Processor& proc
   return fixed_epc != nullptr ? fixed_epc->frame_of(page) : std::nullopt;
 }
 
+std::vector<vmx::EpcSection> Machine::frames() const {
+  if (pager != nullptr) return pager->held();
+  if (fixed_epc == nullptr) return epc;
+  FrameSet all;
+  for (const auto& range : fixed_epc->held()) {
+    for (const vmx::EpcSection& row : range) all.add(row);
+  }
+  return all.sections();
+}
+
 std::optional<Ballooned> Machine::give_epc(std::span<const arch::Gpa> pages) {
   if (!has_balloon()) return std::nullopt;
   handler_has_lock();
   const MutexUnlock apart(lock);
-  return pager != nullptr ? pager->give(pages) : fixed_epc->give(pages);
+  const Ballooned done = pager != nullptr ? pager->give(pages) : fixed_epc->give(pages);
+  balloon.given += done.pages + (done.stopped == BalloonError::stuck ? 1 : 0);
+  return done;
 }
 
 std::optional<Ballooned> Machine::take_epc(std::span<const arch::Gpa> pages) {
   if (!has_balloon()) return std::nullopt;
   handler_has_lock();
   const MutexUnlock apart(lock);
-  return pager != nullptr ? pager->take(pages) : fixed_epc->take(pages);
+  const Ballooned done = pager != nullptr ? pager->take(pages) : fixed_epc->take(pages);
+  balloon.given -= done.pages;
+  return done;
+}
+
+void Machine::set_epc_target(u64 pages) {
+  balloon.target = pages;
+  if (fixed_epc != nullptr) fixed_epc->want(pages);
 }
 
 bool Machine::nobody_runs() const {

@@ -40,7 +40,7 @@ class Machine {
   /// The machine frames of the domain when it was laid out. Without a pager those of spec.map.epc, in order.
   std::vector<vmx::EpcSection> epc;
   /// Those that it has.
-  std::vector<vmx::EpcSection> frames() const { return pager == nullptr ? epc : pager->held(); }
+  std::vector<vmx::EpcSection> frames() const;
   /// The leaves of ENCLS and ENCLV that the hypervisor runs on these frames itself.
   RootLeaves root_leaves;
   unsigned physical_bits;
@@ -48,8 +48,9 @@ class Machine {
   vmx::GuestMemory& memory;
   std::unique_ptr<Pager> pager;         ///< null: every page of the map's EPC has its frame
   std::unique_ptr<FixedEpc> fixed_epc;  ///< null: there is a pager, or no EPC
-  /// How many pages of its EPC the guest is asked to have: as many as it sees, at first.
-  std::atomic<u64> epc_target{0};
+  /// How many pages of its EPC the guest is asked to have, as many as it sees at first, and how many it has given.
+  BalloonCounts own_balloon;
+  BalloonCounts& balloon;
   vmx::Time time;
   platform::IoApic ioapic;
   Console console;
@@ -106,6 +107,8 @@ class Machine {
   /// package cannot map single pages.
   std::optional<Ballooned> give_epc(std::span<const arch::Gpa> pages);
   std::optional<Ballooned> take_epc(std::span<const arch::Gpa> pages);
+  /// The guest is asked to have so many pages.
+  void set_epc_target(u64 pages);
   bool has_balloon() const { return !spec.map.epc.empty() && package.capabilities().epc_paging; }
 
   /// The pager's.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hypervisor/epc/balloon_counts.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
@@ -23,9 +24,12 @@ constexpr u64 least_paged_epc(u64 pages, u32 vcpus) { return std::max<u64>(256, 
 struct DomainSpec {
   std::string name;
   platform::MemoryMap map;
-  bool epc_paging = false;              ///< its frames are fewer than the map's EPC has pages: the hypervisor pages
+  bool epc_paging = false;  ///< its frames are fewer than the map's EPC has pages: the hypervisor pages
+  /// Without a pager, of each range of the map's EPC how many of its last pages have no frame at first; empty: none.
+  std::vector<u64> epc_missing;
   PagerCounts* pager_counts = nullptr;  ///< where its pager counts, as long as the domain is there; null: nobody looks
-  u32 vcpus = 1;                        ///< 1 to most_vcpus
+  BalloonCounts* balloon_counts = nullptr;  ///< where what the guest gives back is counted, likewise
+  u32 vcpus = 1;                            ///< 1 to most_vcpus
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;
   bool sgx_provision = false;  ///< enclaves may have ATTRIBUTES.PROVISIONKEY

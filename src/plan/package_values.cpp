@@ -3,6 +3,7 @@
 #include "plan/package_values.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "arch/sizes.hpp"
 #include "arch/types.hpp"
@@ -108,8 +109,12 @@ PackageValues package_values(const MachineDescription& machine, const Grants& gr
                              PackageRange range) {
   PackageValues values{
       .launch_control = machine.launch_control, .launch_hash = machine.launch_hash, .features = features, .faulty = {}};
-  if (range == PackageRange::whole && !grants.empty()) {
-    for (const EpcSectionDescription& section : machine.packages.at(grants.front().package).epc)
+  std::set<u32> packages;
+  if (range == PackageRange::whole) {
+    for (const EpcGrant& grant : grants) packages.insert(grant.package);
+  }
+  for (const u32 package : packages) {
+    for (const EpcSectionDescription& section : machine.packages.at(package).epc)
       values.range.push_back({arch::Mfn{section.base / arch::page_size}, section.bytes / arch::page_size});
   }
   const auto sections = package_sections(values, grants);

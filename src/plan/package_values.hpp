@@ -31,8 +31,8 @@ struct PackageValues {
   std::optional<std::array<u64, 4>> launch_hash;
   vmx::Features features;   ///< the domain's processor (chosen_silicon.hpp)
   std::vector<u64> faulty;  ///< frames among those of the Package that EREMOVE cannot clear
-  /// What the Package lists, if that is more than the domain has: the EPC of the machine's package, of which frames may
-  /// be lent to it. Empty: what it was granted.
+  /// What the Package lists, if that is more than the domain has: the EPC of the machine's packages, of which frames
+  /// may be lent to it. Empty: what it was granted.
   std::vector<EpcExtent> range{};
   bool operator==(const PackageValues&) const = default;
 };
@@ -50,7 +50,7 @@ policy::MsrPolicy machine_msrs(const vmx::Package::Config& config);
 /// The Package of a domain with these frames; memory, counters and secret are the caller's to add.
 vmx::Package::Config package_config(const PackageValues& values, const Grants& grants);
 
-/// Whether a domain's Package lists its frames alone, or all EPC of the package that these are of.
+/// Whether a domain's Package lists its frames alone, or all EPC of the packages that these are of.
 enum class PackageRange : u8 { granted, whole };
 /// What `machine` gives to a domain with these frames and such a processor.
 PackageValues package_values(const MachineDescription& machine, const Grants& grants, const vmx::Features& features,

@@ -6,10 +6,11 @@
 //   {"verb":"pause"}, …     what is asked of the guest: the rows of verbs/guest_verbs.hpp, with their arguments
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
 //   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
-//   {"verb":"epc-lend","frames":…}    more frames for a pager (epc_frames.hpp)
+//   {"verb":"epc-lend","section":…,"frames":…}    more frames (epc_frames.hpp): for a pager, or for pages that the
+//   guest has given of this section of its EPC
 //   {"verb":"epc-give","pages":…}     {"ok":true,"frames":…}: at most so many, which are free and the daemon's from now
 //   on
-//   {"verb":"epc-held","from":…}      {"ok":true,"frames":…,"more":…}: what the pager has, from this frame on
+//   {"verb":"epc-held","from":…}      {"ok":true,"frames":…,"more":…}: what it has, from this frame on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.

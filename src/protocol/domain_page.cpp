@@ -12,7 +12,9 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr auto relaxed = std::memory_order_relaxed;
-constexpr std::size_t bytes = sizeof(DomainPageLayout), earlier_bytes = offsetof(DomainPageLayout, epc);
+constexpr std::size_t bytes = sizeof(DomainPageLayout);
+/// This version's, and those of earlier ones.
+constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, balloon), offsetof(DomainPageLayout, epc)};
 
 }  // namespace
 
@@ -24,16 +26,17 @@ tl::expected<DomainPage, std::string> DomainPage::create() {
   if (mapping.data() == nullptr) return tl::unexpected(std::string("no memory for the domain's page"));
   auto* const page = new (mapping.data()) DomainPageLayout{};
   page->magic = DomainPageLayout::current_magic;
-  return DomainPage(std::move(fd), std::move(mapping), true);
+  return DomainPage(std::move(fd), std::move(mapping), bytes);
 }
 
 tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
-  const bool whole = is_fixed_memfd(descriptor, bytes);
-  if (!whole && !is_fixed_memfd(descriptor, earlier_bytes)) return tl::unexpected(std::string("not a domain's page"));
+  const auto has =
+      std::ranges::find_if(known_bytes, [descriptor](std::size_t size) { return is_fixed_memfd(descriptor, size); });
+  if (has == std::end(known_bytes)) return tl::unexpected(std::string("not a domain's page"));
   Fd fd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
-  SharedMapping mapping(fd.get(), whole ? bytes : earlier_bytes);
+  SharedMapping mapping(fd.get(), *has);
   if (mapping.data() == nullptr) return tl::unexpected(std::string("no memory for the domain's page"));
-  DomainPage adopted(std::move(fd), std::move(mapping), whole);
+  DomainPage adopted(std::move(fd), std::move(mapping), *has);
   if (adopted.page().magic != DomainPageLayout::current_magic)
     return tl::unexpected(std::string("a domain's page of another version"));
   return adopted;

@@ -7,12 +7,14 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
 #include <tl/expected.hpp>
 
 #include "host/memfd.hpp"
+#include "hypervisor/epc/balloon_counts.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
 #include "protocol/control.hpp"
@@ -33,7 +35,8 @@ struct DomainPageLayout {
   std::atomic<u64> console_written;  ///< bytes since creation; the ring has the last of them
   std::array<std::atomic<u8>, most_report> report;
   std::array<std::atomic<u8>, console_bytes> console;
-  hypervisor::PagerCounts epc;  ///< a page of earlier versions ends before it
+  hypervisor::PagerCounts epc;        ///< a page of earlier versions ends before it,
+  hypervisor::BalloonCounts balloon;  ///< or before this
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -55,7 +58,10 @@ class DomainPage {
   void add_restart();
   hypervisor::RunCounts& counts() const { return page().counts; }
   /// Null: the page is an earlier version's, which has none.
-  hypervisor::PagerCounts* epc() const { return whole_ ? &page().epc : nullptr; }
+  hypervisor::PagerCounts* epc() const { return bytes_ > offsetof(DomainPageLayout, epc) ? &page().epc : nullptr; }
+  hypervisor::BalloonCounts* balloon() const {
+    return bytes_ > offsetof(DomainPageLayout, balloon) ? &page().balloon : nullptr;
+  }
 
   /// One thread at a time.
   void append_console(std::span<const u8> bytes);
@@ -63,12 +69,12 @@ class DomainPage {
   std::string console() const;
 
  private:
-  DomainPage(Fd fd, SharedMapping mapping, bool whole)
-      : fd_(std::move(fd)), mapping_(std::move(mapping)), whole_(whole) {}
+  DomainPage(Fd fd, SharedMapping mapping, std::size_t bytes)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), bytes_(bytes) {}
   DomainPageLayout& page() const;
   Fd fd_;
   SharedMapping mapping_;
-  bool whole_;
+  std::size_t bytes_;
 };
 
 }  // namespace cloister::toolstack

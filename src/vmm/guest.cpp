@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "arch/sizes.hpp"
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
@@ -44,7 +45,7 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
 }  // namespace
 
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
-                                              hypervisor::PagerCounts* pager_counts) {
+                                              const DomainPage& page) {
   auto read = read_config(launch.config);
   if (!read) return Failed(read.error());
   auto images = read_images(read->config, launch_fd::kernel, launch_fd::ramdisk);
@@ -54,7 +55,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto plan = make_plan(silicon, read->config, *machine, packages_of(launch.grants));
   if (!plan) return Failed(plan.error());
   auto package = silicon.make_package(std::move(*machine));
-  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants), pager_counts);
+  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants), page);
   if (auto made = guest.lay_out(); !made) return failed(made.error());
   return guest;
 }
@@ -62,7 +63,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
 tl::expected<void, std::string> Guest::renew() {
   if (domain_ != nullptr) {
     battery_ = domain_->battery();
-    frames_ = domain_->epc_frames();
+    note_frames();
   }
   domain_.reset();
   if (const auto stuck = hypervisor::clean_epc(*package_, frames_); !stuck.empty())
@@ -70,7 +71,34 @@ tl::expected<void, std::string> Guest::renew() {
   return lay_out();
 }
 
+void Guest::note_frames() {
+  if (plan_.config.epc_is_paged()) {
+    frames_ = domain_->epc_frames();
+    return;
+  }
+  frames_.clear();
+  missing_.clear();
+  for (const auto& range : domain_->epc_frames_by_range()) {
+    u64 pages = plan_.config.epc[missing_.size()].mib * arch::pages_per_mib;
+    for (const vmx::EpcSection& row : range) pages -= row.pages;
+    frames_.insert(frames_.end(), range.begin(), range.end());
+    missing_.push_back(pages);
+  }
+}
+
 tl::expected<void, std::string> Guest::lay_out() {
+  hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
+  spec.pager_counts = page_.get().epc();
+  spec.balloon_counts = page_.get().balloon();
+  spec.epc_missing = missing_;
+  if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec));
+  auto domain = hypervisor::Domain::create(*package_, std::move(spec), frames_);
+  if (!domain) return tl::unexpected(domain.error());
+  domain_ = std::move(*domain);
+  return {};
+}
+
+tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec) {
   // Those that were lent to the guest before this one are lent to it, too, unless some of its own have gone.
   hypervisor::FrameSet lent(frames_);
   const bool has_own = std::ranges::all_of(own_, [&](const vmx::EpcSection& row) {
@@ -81,8 +109,6 @@ tl::expected<void, std::string> Guest::lay_out() {
     return true;
   });
   if (!has_own) own_ = frames_;
-  hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
-  spec.pager_counts = pager_counts_;
   auto domain = hypervisor::Domain::create(*package_, std::move(spec), own_);
   if (!domain) return tl::unexpected(domain.error());
   domain_ = std::move(*domain);

@@ -1,11 +1,13 @@
 // A VMM's guest: everything that a domain is built of, made from the launch message and its descriptors.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <tl/expected.hpp>
 
 #include "hypervisor/domain.hpp"
 #include "plan/spec.hpp"
+#include "protocol/domain_page.hpp"
 #include "protocol/launch.hpp"
 
 namespace cloister::toolstack {
@@ -13,9 +15,9 @@ namespace cloister::toolstack {
 class Guest {
  public:
   /// Reads the configuration and the images, and lays out the first Domain. The error stands in the configuration, or
-  /// has no position. pager_counts: where its pager counts; must outlive it.
+  /// has no position. page: where its EPC is counted; must outlive it.
   static tl::expected<Guest, Diagnostic> create(const vmx::Backend& silicon, const LaunchMessage& launch,
-                                                hypervisor::PagerCounts* pager_counts);
+                                                const DomainPage& page);
 
   /// Runs it until it ends; then it has to be made anew.
   hypervisor::Outcome run(const hypervisor::RunOptions& options);
@@ -27,22 +29,26 @@ class Guest {
 
  private:
   Guest(std::unique_ptr<vmx::Package> package, DomainPlan plan, Images images, std::vector<vmx::EpcSection> sections,
-        hypervisor::PagerCounts* pager_counts)
+        const DomainPage& page)
       : package_(std::move(package)),
         plan_(std::move(plan)),
         images_(std::move(images)),
         own_(sections),
         frames_(std::move(sections)),
-        pager_counts_(pager_counts) {}
+        page_(page) {}
 
+  void note_frames();
   tl::expected<void, std::string> lay_out();
+  /// With paged EPC.
+  tl::expected<void, std::string> lay_out_paged(hypervisor::DomainSpec spec);
 
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;
   std::vector<vmx::EpcSection> own_;     ///< what it was launched with
   std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end
-  hypervisor::PagerCounts* pager_counts_;
+  std::vector<u64> missing_;             ///< pages of each section for which there was none then; empty: none
+  std::reference_wrapper<const DomainPage> page_;
   platform::RtcBattery battery_;  ///< what the guest left in its clock chip
   std::unique_ptr<hypervisor::Domain> domain_;
 };

@@ -174,11 +174,18 @@ void Lifecycle::look_at_epc() {
   if (domain_ != nullptr) domain_->look_at_epc();
 }
 
-Lifecycle::Done Lifecycle::lend_epc(const EpcFrames& frames) {
+Lifecycle::Done Lifecycle::lend_epc(const EpcFrames& frames, std::size_t section) {
   const MutexLock guard(lock_);
   if (epc_ == nullptr) return refused(starts_anew);
-  epc_->lend_epc(frames);
+  epc_->lend_epc(frames, section);
+  changed_.notify_all();
   return {};
+}
+
+void Lifecycle::wait_for_epc(std::chrono::milliseconds limit) {
+  const MutexLock guard(lock_);
+  changed_.wait_for(lock_, limit,
+                    [this]() CLOISTER_REQUIRES(lock_) { return terminating_ || epc_->epc_missing() == 0; });
 }
 
 tl::expected<EpcFrames, std::string> Lifecycle::give_epc_back(u64 most) {

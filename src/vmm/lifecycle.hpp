@@ -44,9 +44,9 @@ class Lifecycle {
   Done epc_target(u32 mib);
   /// SIGTERM: presses the power button of a guest that runs; ends any other, and any at the second time.
   void terminate();
-  /// More frames for its pager, back from it, and all that it has (hypervisor::Domain); also of a guest that has ended.
-  /// Refused while it starts anew.
-  Done lend_epc(const EpcFrames& frames);
+  /// More frames for a section of its EPC, back from it, and all that it has (hypervisor::Domain); also of a guest that
+  /// has ended. Refused while it starts anew.
+  Done lend_epc(const EpcFrames& frames, std::size_t section);
   tl::expected<EpcFrames, std::string> give_epc_back(u64 most);
   tl::expected<EpcFrames, std::string> epc_frames();
   /// Has the hypervisor see which pages of EPC are used.
@@ -59,6 +59,8 @@ class Lifecycle {
   void set_domain(hypervisor::Domain* domain);
   /// Whose EPC is lent and given back, while it is there; null: none.
   void set_epc(hypervisor::Domain* domain);
+  /// Until pages of that EPC are not missing any more, or the time is over.
+  void wait_for_epc(std::chrono::milliseconds limit);
   /// Until run() or unpause() start it.
   void wait_for_start();
   /// RunOptions::fell_asleep: shows it.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "hypervisor/epc/balloon_counts.hpp"
 #include "protocol/epc_frames.hpp"
 #include "text/json_fields.hpp"
 
@@ -53,10 +54,13 @@ Reply status(VerbContext& context, const Packet&) {
 }
 
 Reply lend_epc(VerbContext& context, const Packet& request) {
+  u64 section = 0;
   JsonFields fields(request.body);
+  if (fields.has("section")) fields.number("section", section, hypervisor::BalloonCounts::most_ranges - 1);
+  if (!fields.ok()) return {error(fields.error()), {}};
   const auto frames = read_frames(fields.list("frames"));
   if (!frames) return {error(frames.error()), {}};
-  return {reply_of(context.lifecycle.lend_epc(*frames)), {}};
+  return {reply_of(context.lifecycle.lend_epc(*frames, section)), {}};
 }
 
 Reply give_epc(VerbContext& context, const Packet& request) {

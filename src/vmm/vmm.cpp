@@ -93,6 +93,8 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
       return outcome;
     }
     lifecycle.set_epc(&guest.domain());
+    // Frames that the guest before this one gave back: most come at once, or are somebody else's.
+    lifecycle.wait_for_epc(std::chrono::seconds(2));
     page.add_restart();
     page.set_state(DomainState::running);
     lifecycle.set_domain(&guest.domain());
@@ -119,7 +121,7 @@ int run_vmm(const vmx::Backend& silicon) {
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
   if (!page) return give_up(*launch, {{}, page.error()});
-  auto guest = Guest::create(silicon, *launch, page->epc());
+  auto guest = Guest::create(silicon, *launch, *page);
   if (!guest) return give_up(*launch, guest.error());
 
   Lifecycle lifecycle(*page, launch->name);

@@ -1,8 +1,9 @@
-"""EPC that domains share: frames go to who uses them, and come back for who needs them; whatever dies meanwhile, every
-frame is somebody's or free."""
+"""EPC that domains share: frames go to who uses them, and come back for who needs them, or are given back by guests and
+taken again; whatever dies meanwhile, every frame is somebody's or free."""
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -145,4 +146,117 @@ def epc_sharing_kills(machine):
     assert "event=epc-foreign" not in m.log.read_text()
 
 
-CASES = {"epc-sharing": epc_sharing, "epc-sharing-kills": epc_sharing_kills}
+def held_pages(m, name):
+    return sum(extent["pages"] for extent in m.domains()[name]["epc"])
+
+
+def ask_to_have(m, name, mib):
+    answer = m.request("POST", f"/v1/domains/{name}/epc-target", {"mib": mib})
+    assert answer.status == 200, (name, answer.body)
+
+
+def wait_to_have(m, name, mib):
+    """Until its guest says so, and the accounts."""
+    def has():
+        said = re.findall(rb"HAS (\d+)\r?\n", m.console(name))
+        return said and int(said[-1]) == mib * MIB_PAGES and held_pages(m, name) == mib * MIB_PAGES
+
+    wait_until(has, f"{name} to have {mib} MiB")
+
+
+def epc_balloon(machine):
+    """Two domains that are not paged trade EPC; each has what the other one gave."""
+    m = machine(MACHINE)
+    kernel = "sgx_balloon_resident"
+    m.create("a", epc=6, kernel=kernel)
+    m.wait_for_ready("a")
+    assert m.request("POST", "/v1/domains", m.creation("b", epc=6, kernel=kernel)).status == 507
+    ask_to_have(m, "a", 2)
+    wait_to_have(m, "a", 2)
+    m.create("b", epc=6, kernel=kernel)
+    m.wait_for_ready("b")
+    # There is no frame for what it takes, until there is.
+    ask_to_have(m, "a", 6)
+    wait_until(lambda: b"LACKS" in m.console("a"), "a to be refused")
+    for i in range(100 if m.settings.full else 6):
+        less, more = "ba" if i % 2 == 0 else "ab"
+        ask_to_have(m, less, 2)
+        ask_to_have(m, more, 6)
+        wait_to_have(m, less, 2)
+        wait_to_have(m, more, 6)
+        check_settled(m, "ab")
+        for name in "ab":
+            check_memory(m, name)
+    # Of a guest that starts anew pages are missing while the other one has their frames.
+    assert held_pages(m, "a") == 2 * MIB_PAGES
+    ask(m, "a", "reboot")
+    wait_until(lambda: m.console("a").count(b"READY") == 2, "a to run again")
+    assert held_pages(m, "a") == 2 * MIB_PAGES
+    ask_to_have(m, "b", 2)
+    wait_to_have(m, "b", 2)
+    wait_until(lambda: held_pages(m, "a") == 6 * MIB_PAGES, "what was missing")
+    # What is free comes before it runs.
+    ask_to_have(m, "a", 2)
+    wait_to_have(m, "a", 2)
+    ask(m, "a", "reboot")
+    wait_until(lambda: m.console("a").count(b"READY") == 3, "a to run once more")
+    assert held_pages(m, "a") == 6 * MIB_PAGES
+    for name in "ab":
+        assert b"WRONG" not in m.console(name), m.console(name)
+        m.destroy(name)
+    m.check_settled([])
+    assert m.get("/v1/epc")["free_pages"] == 8 * MIB_PAGES
+
+
+def epc_balloon_kills(machine):
+    """EPC is given and taken all the time; the daemon and VMMs are killed at any moment of it."""
+    m = machine(MACHINE)
+    chance = random.Random(int(os.environ.get("CLOISTER_SEED", "7")))
+    seconds = 120 if m.settings.full else 25
+
+    def begin(name):
+        m.create(name, epc=4, kernel="sgx_balloon_resident")
+
+    begin("a")
+    begin("b")
+    kills = {"daemon": 0, "vmm": 0}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for name in "ab":
+            ask_to_have(m, name, chance.randint(1, 4))
+        time.sleep(chance.uniform(0, 1.5))
+        if chance.random() < 0.7:
+            m.restart(chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+            kills["daemon"] += 1
+        else:
+            victim = chance.choice("ab")
+            pid = m.domains()[victim]["pid"]
+            if chance.random() < 0.5:
+                m.kill()
+                os.kill(pid, signal.SIGKILL)
+                m.start()
+            else:
+                os.kill(pid, signal.SIGKILL)
+            kills["vmm"] += 1
+            wait_until(lambda name=victim: name not in m.domains(), f"the end of {victim}")
+            begin(victim)
+        check_settled(m, "ab")
+    assert kills["daemon"] and kills["vmm"], kills
+    print(f"killed: {kills}")
+    for name in "ab":
+        m.wait_for_ready(name)
+        # There is enough for both, whatever happened.
+        ask_to_have(m, name, 4)
+        wait_until(lambda name=name: held_pages(m, name) == 4 * MIB_PAGES, f"all of {name}'s")
+        check_memory(m, name)
+        assert b"WRONG" not in m.console(name), m.console(name)
+    m.destroy("a")
+    m.check_settled("b")
+    m.destroy("b")
+    m.check_settled([])
+    assert m.get("/v1/epc")["free_pages"] == 8 * MIB_PAGES
+    assert "event=epc-foreign" not in m.log.read_text()
+
+
+CASES = {"epc-sharing": epc_sharing, "epc-sharing-kills": epc_sharing_kills, "epc-balloon": epc_balloon,
+         "epc-balloon-kills": epc_balloon_kills}

@@ -19,6 +19,14 @@ std::optional<EpcPage> EpcPages::page_at(arch::Gpa address) const {
   return std::nullopt;
 }
 
+std::optional<EpcPlace> EpcPages::place_of(arch::Gpa address) const {
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    if (address >= ranges_[i].base && address - ranges_[i].base < ranges_[i].bytes)
+      return EpcPlace{i, (address - ranges_[i].base) / arch::page_size};
+  }
+  return std::nullopt;
+}
+
 arch::Gpa EpcPages::address_of(EpcPage page) const {
   u64 left = page.number;
   for (const platform::EpcRange& range : ranges_) {

@@ -15,6 +15,12 @@ struct EpcPage {
   auto operator<=>(const EpcPage&) const = default;
 };
 
+/// A page by its place in one of the ranges.
+struct EpcPlace {
+  std::size_t range = 0;
+  u64 page = 0;
+};
+
 /// Constant, so for any thread.
 class EpcPages {
  public:
@@ -24,6 +30,11 @@ class EpcPages {
   /// Of an address anywhere in it. Nullopt: no page of the domain's EPC.
   std::optional<EpcPage> page_at(arch::Gpa address) const;
   arch::Gpa address_of(EpcPage page) const;
+
+  std::size_t ranges() const { return ranges_.size(); }
+  u64 pages_in(std::size_t range) const { return ranges_[range].bytes / arch::page_size; }
+  std::optional<EpcPlace> place_of(arch::Gpa address) const;
+  arch::Gpa address_of(EpcPlace place) const { return ranges_[place.range].base + place.page * arch::page_size; }
 
  private:
   std::vector<platform::EpcRange> ranges_;

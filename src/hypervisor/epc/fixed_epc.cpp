@@ -1,12 +1,31 @@
+// Frames stay in their range, which has those of one package of the machine's.
 #include "hypervisor/epc/fixed_epc.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 namespace cloister::hypervisor {
 
 using arch::EnclsLeaf;
 using arch::Gpa;
 using arch::Mfn;
+
+FixedEpc::FixedEpc(Domain domain)
+    : domain_(std::move(domain)), counts_(domain_.counts == nullptr ? own_counts_ : *domain_.counts) {
+  const MutexLock held(lock_);
+  assert(domain_.frames.size() == domain_.pages.ranges());
+  for (std::size_t i = 0; i < domain_.frames.size(); ++i) {
+    Range& range = ranges_.emplace_back(Range{.held = FrameSet(domain_.frames[i])});
+    range.missing = domain_.pages.pages_in(i) - range.held.pages();
+    show(i);
+  }
+}
+
+void FixedEpc::show(std::size_t range) {
+  if (range >= BalloonCounts::most_ranges) return;
+  const Range& now = ranges_[range];
+  counts_.needs[range] = now.held.pages() - now.spare.size() + now.wanted + now.missing;
+}
 
 Ballooned FixedEpc::give(std::span<const Gpa> pages) {
   Ballooned result;
@@ -36,10 +55,15 @@ Ballooned FixedEpc::give(std::span<const Gpa> pages) {
       why = make_free(frames[done]);
       if (why) result.stopped = why;
       if (why == BalloonError::in_use) break;
+      const std::size_t range = domain_.pages.place_of(pages[done])->range;
       own_[pages[done]] = std::nullopt;
-      if (why) continue;
-      spare_.push_back(frames[done]);
-      ++result.pages;
+      ++ranges_[range].given;
+      ranges_[range].wanted = 0;
+      if (!why) {
+        ranges_[range].spare.push_back(frames[done]);
+        ++result.pages;
+      }
+      show(range);
     }
     for (; done < frames.size(); ++done) {
       [[maybe_unused]] const auto mapped = domain_.memory.map_epc(pages[done], frames[done]);
@@ -57,19 +81,84 @@ Ballooned FixedEpc::take(std::span<const Gpa> pages) {
   for (const Gpa page : pages) {
     const auto own = own_.find(page);
     if (own == own_.end() || own->second) {
-      result.stopped = BalloonError::invalid;
+      result.stopped = frame_now(page) || !domain_.pages.place_of(page) || arch::page_offset(page.value) != 0
+                           ? BalloonError::invalid
+                           : BalloonError::no_frame;
       break;
     }
-    if (spare_.empty()) {
+    const std::size_t at = domain_.pages.place_of(page)->range;
+    Range& range = ranges_[at];
+    if (range.spare.empty()) {
+      range.wanted = std::min(range.given, std::max(range.wanted, pages.size() - result.pages));
+      show(at);
       result.stopped = BalloonError::no_frame;
       break;
     }
-    own->second = spare_.back();
-    spare_.pop_back();
+    own->second = range.spare.back();
+    range.spare.pop_back();
+    --range.given;
+    range.wanted -= std::min<u64>(range.wanted, 1);
+    show(at);
     [[maybe_unused]] const auto mapped = domain_.memory.map_epc(page, *own->second);
     ++result.pages;
   }
   return result;
+}
+
+void FixedEpc::want(u64 pages) {
+  const MutexLock held(lock_);
+  u64 has = domain_.pages.pages();
+  for (const Range& range : ranges_) has -= range.given + range.missing;
+  u64 lacks = pages > has ? pages - has : 0;
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    ranges_[i].wanted = std::min(ranges_[i].given, lacks);
+    lacks -= ranges_[i].wanted;
+    show(i);
+  }
+}
+
+void FixedEpc::lend(std::size_t at, std::span<const vmx::EpcSection> frames) {
+  const MutexLock held(lock_);
+  if (at >= ranges_.size()) return;
+  Range& range = ranges_[at];
+  for (const vmx::EpcSection& section : frames) {
+    range.held.add(section);
+    for (u64 i = 0; i < section.pages; ++i) {
+      const Mfn frame = section.first + i;
+      if (range.missing == 0) {
+        range.spare.push_back(frame);
+        continue;
+      }
+      const Gpa page = domain_.pages.address_of(EpcPlace{at, domain_.pages.pages_in(at) - range.missing});
+      own_[page] = frame;
+      --range.missing;
+      [[maybe_unused]] const auto mapped = domain_.memory.map_epc(page, frame);
+    }
+  }
+  show(at);
+}
+
+FixedEpc::Frames FixedEpc::give_back(u64 most) {
+  const MutexLock held(lock_);
+  FrameSet given;
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    Range& range = ranges_[i];
+    while (given.pages() < most && range.spare.size() > range.wanted) {
+      const Mfn frame = range.spare.back();
+      range.spare.pop_back();
+      range.held.remove(frame);
+      given.add({frame, 1});
+    }
+    show(i);
+  }
+  return given.sections();
+}
+
+std::vector<FixedEpc::Frames> FixedEpc::held() const {
+  const MutexLock held(lock_);
+  std::vector<Frames> all;
+  for (const Range& range : ranges_) all.push_back(range.held.sections());
+  return all;
 }
 
 std::optional<Mfn> FixedEpc::frame_of(Gpa page) const {
@@ -79,19 +168,24 @@ std::optional<Mfn> FixedEpc::frame_of(Gpa page) const {
 
 u64 FixedEpc::given() const {
   const MutexLock held(lock_);
-  return static_cast<u64>(std::ranges::count_if(own_, [](const auto& own) { return !own.second; }));
+  u64 pages = 0;
+  for (const Range& range : ranges_) pages += range.given;
+  return pages;
+}
+
+u64 FixedEpc::missing() const {
+  const MutexLock held(lock_);
+  u64 pages = 0;
+  for (const Range& range : ranges_) pages += range.missing;
+  return pages;
 }
 
 std::optional<Mfn> FixedEpc::frame_now(Gpa page) const {
-  const auto own = own_.find(page);
-  return own != own_.end() ? own->second : first_frame_of(page);
-}
-
-std::optional<Mfn> FixedEpc::first_frame_of(Gpa page) const {
-  const auto number = domain_.pages.page_at(page);
-  if (!number) return std::nullopt;
-  u64 index = number->number;
-  for (const vmx::EpcSection& section : domain_.frames) {
+  if (const auto own = own_.find(page); own != own_.end()) return own->second;
+  const auto place = domain_.pages.place_of(page);
+  if (!place) return std::nullopt;
+  u64 index = place->page;
+  for (const vmx::EpcSection& section : domain_.frames[place->range]) {
     if (index < section.pages) return section.first + index;
     index -= section.pages;
   }

@@ -25,7 +25,7 @@ u64 hypercall(Machine& machine, const vmx::GeneralRegs& general) {
   switch (static_cast<Hypercall>(general.gpr[arch::rax])) {
     case Hypercall::version: return hypercall_interface;
     case Hypercall::epc_target:
-      return machine.has_balloon() ? machine.epc_target.load() : result_of(HypercallError::no_device);
+      return machine.has_balloon() ? machine.balloon.target.load() : result_of(HypercallError::no_device);
     case Hypercall::epc_give: return balloon(machine, list, count, &Machine::give_epc);
     case Hypercall::epc_take: return balloon(machine, list, count, &Machine::take_epc);
   }

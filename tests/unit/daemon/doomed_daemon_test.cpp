@@ -15,6 +15,7 @@
 namespace cloister::tests {
 
 int run_doomed_daemon(const std::string& folder, int point) {
+  if (point > doomed_balloon) return run_doomed_balloon(folder, point - doomed_balloon);
   if (point > doomed_sharing) return run_doomed_sharing(folder, point - doomed_sharing);
   TestDaemon daemon(folder);
   if (!daemon.start()) return 1;

@@ -38,7 +38,13 @@ class FakeVmm {
       : launch_(std::move(launch)),
         page_(std::move(page)),
         word_(word_in(launch_.config)),
-        held_(sections_of(launch_.grants)) {}
+        held_(sections_of(launch_.grants)) {
+    page_.balloon()->start(sees_);
+    for (std::size_t i = 0; i < launch_.grants.size(); ++i) {
+      sections_.emplace_back(launch_.grants[i].extents);
+      page_.balloon()->needs[i] = sections_.back().pages();
+    }
+  }
 
   int run() {
     if (word_ == "dies") return by_itself;
@@ -100,14 +106,31 @@ class FakeVmm {
     if (verb == "epc-lend") return take_frames(from, packet->body);
     if (verb == "epc-give") return give_frames(from, packet->body.value("pages", u64{0}));
     if (verb == "epc-held") return tell_frames(from);
+    if (verb == "epc-target") follow(packet->body.value("mib", u64{0}) * arch::pages_per_mib);
     return send_packet(from.get(), {{"ok", true}}).has_value();
   }
 
+  bool fixed() const { return word_.starts_with("balloon"); }
+
+  /// "balloon": its guest has what it is asked to have at once, as far as it can.
+  void follow(u64 target) {
+    if (!fixed()) return;
+    page_.balloon()->target = page_.balloon()->needs[0] = target;
+    balloon();
+  }
+
+  void balloon() { page_.balloon()->given = sees_ - std::min(page_.balloon()->target.load(), held_.pages()); }
+
   /// "wants-deaf": it hangs up, and has not got them.
   bool take_frames(const Fd& from, const json& request) {
-    if (word_ == "wants-deaf") return false;
+    if (word_ == "wants-deaf" || word_ == "balloon-deaf") return false;
     const auto frames = read_frames(request["frames"]);
-    for (const vmx::EpcSection& row : frames.value()) held_.add(row);
+    hypervisor::FrameSet& section = sections_.at(request.value("section", std::size_t{0}));
+    for (const vmx::EpcSection& row : frames.value()) {
+      held_.add(row);
+      section.add(row);
+    }
+    if (fixed()) balloon();
     return send_packet(from.get(), {{"ok", true}}).has_value();
   }
 
@@ -115,12 +138,19 @@ class FakeVmm {
   bool give_frames(const Fd& to, u64 pages) {
     EpcFrames given;
     if (word_ == "liar") given = launch_.package.range;
-    for (; given.size() < pages && held_.pages() > arch::pages_per_mib && word_ != "liar";) {
-      const vmx::EpcSection last = held_.sections().back();
-      const arch::Mfn frame = last.first + (last.pages - 1);
-      held_.remove(frame);
-      given.insert(given.begin(), {frame, 1});
+    hypervisor::FrameSet back;
+    for (std::size_t i = 0; i < sections_.size() && word_ != "liar"; ++i) {
+      const u64 least = fixed() ? page_.balloon()->needs[i].load() : arch::pages_per_mib;
+      while (back.pages() < pages && sections_[i].pages() > least) {
+        const vmx::EpcSection last = sections_[i].sections().back();
+        const arch::Mfn frame = last.first + (last.pages - 1);
+        sections_[i].remove(frame);
+        held_.remove(frame);
+        back.add({frame, 1});
+      }
     }
+    if (word_ != "liar") given = back.sections();
+    if (fixed()) balloon();
     if (word_ == "gives-and-hangs-up") return false;
     return send_packet(to.get(), {{"ok", true}, {"frames", frames_json(given)}}).has_value();
   }
@@ -183,6 +213,8 @@ class FakeVmm {
   DomainPage page_;
   const std::string word_;
   hypervisor::FrameSet held_;
+  std::vector<hypervisor::FrameSet> sections_{};  ///< what is held, of each section
+  const u64 sees_ = held_.pages();
   std::vector<Fd> connections_;
   bool running_ = false;
   std::optional<int> status_;

@@ -37,6 +37,13 @@ class FixedEpcTest : public testing::Test {
     ASSERT_TRUE(memory_->map_epc(at(pages / 2), other_section, pages / 2));
   }
   static Gpa at(u64 page) { return base + page * arch::page_size; }
+  static std::vector<Gpa> pages_from(u64 page, u64 count) {
+    std::vector<Gpa> list;
+    for (u64 i = 0; i < count; ++i) list.push_back(at(page + i));
+    return list;
+  }
+  u64 needs() const { return counts_.needs[0]; }
+  u64 held() const { return FrameSet(epc_.held()[0]).pages(); }
   std::optional<BalloonError> give(std::vector<Gpa> list) { return epc_.give(list).stopped; }
   std::optional<BalloonError> take(std::vector<Gpa> list) { return epc_.take(list).stopped; }
 
@@ -46,13 +53,15 @@ class FixedEpcTest : public testing::Test {
   OneAtATime gate_;
   Mutex handlers_;
   RootLeaves leaves_;
+  BalloonCounts counts_;
   FixedEpc epc_{{.package = package_,
                  .memory = *memory_,
                  .pages = EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
-                 .frames = sections_,
+                 .frames = {sections_},
                  .gate = gate_,
                  .handlers = handlers_,
-                 .leaves = leaves_}};
+                 .leaves = leaves_,
+                 .counts = &counts_}};
 };
 
 TEST_F(FixedEpcTest, APageHasTheFrameThatItIsMappedTo) {
@@ -110,6 +119,73 @@ TEST_F(FixedEpcTest, NoFrameIsLostOrFoundTwiceWhenProcessorsGiveAndTakeTogether)
   }
   EXPECT_EQ(frames.size(), there);
   EXPECT_EQ(epc_.given(), pages - there);
+}
+
+/// Spare frames go, and others come for what the guest takes again.
+TEST_F(FixedEpcTest, FramesThatWereGivenGoAndOthersCome) {
+  EXPECT_EQ(give(pages_from(10, 4)), std::nullopt);
+  EXPECT_EQ(needs(), pages - 4);
+  const auto gone = epc_.give_back(3);
+  EXPECT_EQ(FrameSet(gone).pages(), 3u);
+  EXPECT_EQ(gone.front().first, first + 11) << "what was given last, whose memory the host has given, goes first";
+  EXPECT_EQ(held(), pages - 3);
+  EXPECT_EQ(take(pages_from(10, 2)), BalloonError::no_frame);
+  EXPECT_EQ(epc_.frame_of(at(10)), first + 10);
+  EXPECT_EQ(needs(), pages - 2) << "what it tried to take, too";
+  const vmx::EpcSection others[] = {{other_section + 100, 2}};
+  epc_.lend(0, others);
+  EXPECT_EQ(FrameSet(epc_.give_back(100)).pages(), 1u) << "one is wanted";
+  EXPECT_EQ(take(pages_from(11, 1)), std::nullopt);
+  EXPECT_EQ(epc_.frame_of(at(11)), other_section + 100);
+  EXPECT_EQ(needs(), pages - 2);
+  EXPECT_EQ(held(), pages - 2);
+}
+
+TEST_F(FixedEpcTest, WhatItIsAskedToHaveIsWantedAndKept) {
+  EXPECT_EQ(give(pages_from(10, 8)), std::nullopt);
+  EXPECT_EQ(FrameSet(epc_.give_back(6)).pages(), 6u);
+  epc_.want(pages - 3);
+  EXPECT_EQ(needs(), pages - 3);
+  EXPECT_TRUE(epc_.give_back(100).empty()) << "its two spare ones are wanted";
+  epc_.want(2 * pages);
+  EXPECT_EQ(needs(), pages) << "no more than it sees";
+  epc_.want(pages - 8);
+  EXPECT_EQ(needs(), pages - 8);
+  EXPECT_EQ(FrameSet(epc_.give_back(100)).pages(), 2u);
+  epc_.want(pages);
+  EXPECT_EQ(give(pages_from(20, 1)), std::nullopt);
+  EXPECT_EQ(needs(), pages - 9) << "who gives wants nothing";
+}
+
+/// A guest that starts anew while others have its frames.
+TEST_F(FixedEpcTest, MissingPagesGetTheirFramesAsTheyCome) {
+  const auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->map_epc(base, first, 30));
+  ASSERT_TRUE(memory->reserve_epc(at(30), pages - 30));
+  FixedEpc short_of({.package = package_,
+                     .memory = *memory,
+                     .pages = EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
+                     .frames = {{{first, 30}}},
+                     .gate = gate_,
+                     .handlers = handlers_,
+                     .leaves = leaves_,
+                     .counts = &counts_});
+  EXPECT_EQ(short_of.missing(), pages - 30);
+  EXPECT_EQ(needs(), pages);
+  EXPECT_EQ(short_of.frame_of(at(30)), std::nullopt);
+  const Gpa missing[] = {at(30)};
+  EXPECT_EQ(short_of.give(missing).stopped, BalloonError::invalid);
+  EXPECT_EQ(short_of.take(missing).stopped, BalloonError::no_frame);
+  const vmx::EpcSection some[] = {{other_section, 10}};
+  short_of.lend(0, some);
+  EXPECT_EQ(short_of.frame_of(at(30)), other_section);
+  EXPECT_EQ(memory->unmap_epc(at(39)), other_section + 9);
+  EXPECT_EQ(short_of.frame_of(at(40)), std::nullopt);
+  EXPECT_EQ(needs(), pages);
+  const vmx::EpcSection rest[] = {{other_section + 200, 60}};
+  short_of.lend(0, rest);
+  EXPECT_EQ(short_of.missing(), 0u);
+  EXPECT_EQ(FrameSet(short_of.give_back(100)).pages(), 60 - (pages - 40)) << "what is left is spare";
 }
 
 }  // namespace
