@@ -32,28 +32,32 @@ std::string rate(u64 now, u64 before, double seconds) {
 
 /// seconds: since `before` was seen; 0: nothing was.
 std::string epc_table(const Json& domains, const std::map<u64, Paged>& before, double seconds) {
-  std::vector<std::string> heads{"NAME",      ">ID",          ">EPC(MiB)",      ">MIN(MiB)", ">TARGET(MiB)",
-                                 ">HAS(MiB)", ">ACTIVE(MiB)", ">RESIDENT(MiB)", ">OUT(MiB)"};
+  std::vector<std::string> heads{"NAME",         ">ID",         ">EPC(MiB)",    ">MIN(MiB)",
+                                 ">TARGET(MiB)", ">HAS(MiB)",   ">ACTIVE(MiB)", ">RESIDENT(MiB)",
+                                 ">OUT(MiB)",    ">ASKED(MiB)", ">GIVEN(MiB)"};
   if (seconds > 0) heads.insert(heads.end(), {">LOADS/s", ">EVICTIONS/s"});
   Table table(heads);
   for (const Json& domain : domains) {
     const u64 id = domain.value("id", u64{0});
     std::vector<std::string> row{domain.value("name", ""), std::to_string(id),
                                  std::to_string(domain.value("epc_mib", u64{0}))};
-    if (!domain.contains("paging")) {
-      const std::string all = mib_of(domain, "pages");
-      row.insert(row.end(), {all, all, all, "-", "-", "-"});
-      if (seconds > 0) row.insert(row.end(), {"-", "-"});
-    } else {
-      const Json& paging = domain["paging"];
+    const bool paged = domain.contains("paging");
+    if (paged) {
       for (const char* field :
            {"min_pages", "target_pages", "held_pages", "active_pages", "resident_pages", "evicted_pages"})
-        row.push_back(mib_of(paging, field));
-      if (seconds > 0) {
-        const auto first = before.find(id);
-        const Paged now = paged_of(paging), then = first == before.end() ? now : first->second;
-        row.insert(row.end(), {rate(now.loads, then.loads, seconds), rate(now.evictions, then.evictions, seconds)});
-      }
+        row.push_back(mib_of(domain["paging"], field));
+    } else {
+      const std::string all = mib_of(domain, "pages");
+      row.insert(row.end(), {all, all, all, "-", "-", "-"});
+    }
+    for (const char* field : {"target_pages", "given_pages"})
+      row.push_back(domain.contains("balloon") ? mib_of(domain["balloon"], field) : "-");
+    if (seconds > 0 && paged) {
+      const auto first = before.find(id);
+      const Paged now = paged_of(domain["paging"]), then = first == before.end() ? now : first->second;
+      row.insert(row.end(), {rate(now.loads, then.loads, seconds), rate(now.evictions, then.evictions, seconds)});
+    } else if (seconds > 0) {
+      row.insert(row.end(), {"-", "-"});
     }
     table.add(std::move(row));
   }

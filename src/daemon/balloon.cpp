@@ -23,6 +23,16 @@ u64 Balloon::spare() const {
   return pages;
 }
 
+u64 Balloon::lacks() const {
+  u64 pages = 0;
+  for (const Section& section : sections) pages += section.lacks;
+  return pages;
+}
+
+nlohmann::json to_json(const Balloon& balloon) {
+  return {{"target_pages", balloon.target}, {"given_pages", balloon.given}, {"lacking_pages", balloon.lacks()}};
+}
+
 std::optional<Balloon> balloon_of(const Domain& domain) {
   const hypervisor::BalloonCounts* const counts = domain.page == nullptr ? nullptr : domain.page->balloon();
   if (counts == nullptr || domain.config.epc.empty()) return std::nullopt;

@@ -3,6 +3,7 @@
 // not need.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -21,9 +22,11 @@ struct Balloon {
   std::vector<Section> sections{};  ///< of its EPC; empty: it is paged, and its pager has the frames
 
   u64 spare() const;
+  u64 lacks() const;
 };
 
 /// nullopt: it has no EPC, or an earlier version's VMM.
 std::optional<Balloon> balloon_of(const Domain& domain);
+nlohmann::json to_json(const Balloon& balloon);
 
 }  // namespace cloister::toolstack

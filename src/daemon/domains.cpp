@@ -218,6 +218,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.platform = domain.record.platform;
   info.listed = package_sections(domain.record.package, domain.record.grants);
   info.paged = paged_epc(domain);
+  info.balloon = balloon_of(domain);
   info.page = domain.page;
   info.memory = domain.memory;
   const char* const shown = domain.life.shown();

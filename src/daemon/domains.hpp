@@ -71,6 +71,7 @@ struct DomainInfo {
   Grants grants;
   std::vector<EpcExtent> listed;           ///< the sections of its Package; those of the grants, or more
   std::optional<PagedEpc> paged;           ///< of one that lives, and whose EPC is paged
+  std::optional<Balloon> balloon;          ///< of one that lives and has EPC; none: not at hand
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives

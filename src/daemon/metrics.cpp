@@ -117,6 +117,21 @@ void domain_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   }
 }
 
+void balloon_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](const char* name, const char* help, auto value) {
+    to.family(name, MetricType::Gauge, help);
+    for (const auto& d : domains) {
+      if (d.balloon) to.sample({{"domain", d.name}}, value(*d.balloon));
+    }
+  };
+  each("cloister_domain_epc_balloon_target_pages", "EPC pages that a domain's guest is asked to have.",
+       [](const Balloon& balloon) { return balloon.target; });
+  each("cloister_domain_epc_given_pages", "EPC pages that it has given back, and not taken again.",
+       [](const Balloon& balloon) { return balloon.given; });
+  each("cloister_domain_epc_lacking_pages", "EPC pages that it takes again, and for which there is no frame yet.",
+       [](const Balloon& balloon) { return balloon.lacks(); });
+}
+
 void paging_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   const auto each = [&](const char* name, MetricType type, const char* help, auto value) {
     to.family(name, type, help);
@@ -222,6 +237,7 @@ std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& do
   definition_metrics(families, definitions);
   key_metrics(families, keys);
   domain_metrics(families, domains);
+  balloon_metrics(families, domains);
   paging_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);

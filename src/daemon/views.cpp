@@ -60,6 +60,7 @@ json view(const DomainInfo& domain) {
             {"epc", extents_of(domain.grants)}};
   if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
   if (domain.paged) view["paging"] = to_json(*domain.paged);
+  if (domain.balloon) view["balloon"] = to_json(*domain.balloon);
   if (domain.terms) {
     view["autostart"] = name_of(domain.terms->autostart);
     view["order"] = domain.terms->order;
@@ -171,6 +172,7 @@ json view_epc_by_domain(const std::vector<DomainInfo>& domains) {
              {"pages", pages_of(domain.grants)},
              {"extents", extents_of(domain.grants)}};
     if (domain.paged) one["paging"] = to_json(*domain.paged);
+    if (domain.balloon) one["balloon"] = to_json(*domain.balloon);
     list.push_back(std::move(one));
   }
   return list;

@@ -73,6 +73,7 @@ def epc_sharing(machine):
         shown = paging(m, busy)
         assert shown["target_pages"] >= 6 * MIB_PAGES and shown["min_pages"] == MIB_PAGES, shown
         assert shown["loads"] > 0 and shown["evictions"] > 0 and shown["load_seconds"] > 0, shown
+        assert balloon(m, busy) == {"target_pages": 8 * MIB_PAGES, "given_pages": 0, "lacking_pages": 0}, shown
         assert paging(m, idle)["held_pages"] >= MIB_PAGES
         check_settled(m, "ab")
         for name in "ab":
@@ -155,6 +156,10 @@ def ask_to_have(m, name, mib):
     assert answer.status == 200, (name, answer.body)
 
 
+def balloon(m, name):
+    return m.domains()[name]["balloon"]
+
+
 def wait_to_have(m, name, mib):
     """Until its guest says so, and the accounts."""
     def has():
@@ -178,6 +183,13 @@ def epc_balloon(machine):
     # There is no frame for what it takes, until there is.
     ask_to_have(m, "a", 6)
     wait_until(lambda: b"LACKS" in m.console("a"), "a to be refused")
+    lacking = {"target_pages": 6 * MIB_PAGES, "given_pages": 4 * MIB_PAGES, "lacking_pages": 4 * MIB_PAGES}
+    assert balloon(m, "a") == lacking, balloon(m, "a")
+    shown = {domain["name"]: domain for domain in m.get("/v1/epc/domains")}
+    assert shown["a"]["balloon"] == lacking and shown["a"]["pages"] == 2 * MIB_PAGES, shown
+    metrics = m.request("GET", "/metrics").body.decode()
+    for what, pages in (("balloon_target", 6), ("given", 4), ("lacking", 4)):
+        assert f'cloister_domain_epc_{what}_pages{{domain="a"}} {pages * MIB_PAGES}\n' in metrics, metrics
     for i in range(100 if m.settings.full else 6):
         less, more = "ba" if i % 2 == 0 else "ab"
         ask_to_have(m, less, 2)
@@ -192,6 +204,8 @@ def epc_balloon(machine):
     ask(m, "a", "reboot")
     wait_until(lambda: m.console("a").count(b"READY") == 2, "a to run again")
     assert held_pages(m, "a") == 2 * MIB_PAGES
+    missing = {"target_pages": 6 * MIB_PAGES, "given_pages": 0, "lacking_pages": 4 * MIB_PAGES}
+    assert balloon(m, "a") == missing, balloon(m, "a")
     ask_to_have(m, "b", 2)
     wait_to_have(m, "b", 2)
     wait_until(lambda: held_pages(m, "a") == 6 * MIB_PAGES, "what was missing")
