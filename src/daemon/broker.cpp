@@ -33,11 +33,12 @@ tl::expected<Broker, std::string> Broker::create(const vmx::Backend& silicon, Ma
 }
 
 tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector<EpcSection>& sections,
+                                                       std::span<const u64> kept,
                                                        const std::function<std::string(u32 id)>& name_of_domain) {
   if (sections.empty()) return EpcAllocation{.grants = {}, .reason = "no EPC asked for"};
   std::vector<EpcRequest> requests;
   for (const EpcSection& section : sections) requests.push_back({section.mib * arch::pages_per_mib, section.package});
-  auto allocation = accounts_.allocate(owner_of(id), requests);
+  auto allocation = accounts_.allocate(owner_of(id), requests, kept);
   if (allocation) return std::move(*allocation);
   std::string message =
       describe(allocation.error(), [&](EpcOwner owner) { return name_of_domain(static_cast<u16>(owner)); });

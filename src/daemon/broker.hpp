@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -30,7 +31,9 @@ class Broker {
   const MachineDescription& machine() const { return machine_; }
   const MachineEpc& accounts() const { return accounts_; }
 
+  /// kept: pages of each package that stay free.
   tl::expected<EpcAllocation, Shortage> allocate(u32 id, const std::vector<EpcSection>& sections,
+                                                 std::span<const u64> kept,
                                                  const std::function<std::string(u32 id)>& name_of_domain);
   /// Grants these very frames, as far as this machine has them. Returns how many it does not have: they are in nobody's
   /// accounts, and so nobody else's. The error if one is not free.

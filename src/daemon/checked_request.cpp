@@ -101,7 +101,7 @@ tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const Domain
   return images;
 }
 
-/// Whether the machine had so much EPC if all of it were free.
+/// Whether the machine had so much EPC for a domain if all of it were free.
 tl::expected<void, Diagnostic> check_epc(const DomainConfig& config, const MachineDescription& machine) {
   std::vector<EpcRequest> requests;
   for (const EpcSection& section : config.epc_frames())
@@ -110,12 +110,16 @@ tl::expected<void, Diagnostic> check_epc(const DomainConfig& config, const Machi
   const MachineEpcSpec spec = epc_spec(machine);
   std::vector<u64> pages(spec.packages);
   for (const MachineSection& section : spec.sections) pages[section.package] += section.frames.pages;
-  const auto placed = place(requests, pages, spec.keys);
+  std::vector<u64> may_have = pages;
+  const u64 reserve = machine.overcommit.reserve_mib * arch::pages_per_mib;
+  for (u64& of_package : may_have) of_package -= std::min(of_package, reserve);
+  const auto placed = place(requests, may_have, spec.keys);
   if (placed) return {};
   std::string message = placed.error().message;
   if (placed.error().why == EpcRefusal::Why::shortage) {
     for (std::size_t i = 0; i < pages.size(); ++i)
       message += fmt::format("{} package {} has {} in all", i == 0 ? ";" : ",", i, size_text(pages[i]));
+    if (reserve != 0) message += fmt::format(", of each of which {} are in reserve", size_text(reserve));
   }
   if (!machine.sgx_off.empty()) message += "; this machine has no EPC: " + machine.sgx_off;
   return tl::unexpected(Diagnostic{config.position_of("epc"), message});

@@ -57,7 +57,7 @@ Domains::Result Domains::create_domain(const CreateRequest& request, const Defin
   auto checked = check_request(opener_, request, machine(), silicon(), CheckedFor::creation);
   if (!checked) return tl::unexpected(checked.error());
   auto claim = make_room(checked->config);
-  const auto domain = admit(request, *checked, definition);
+  const auto domain = admit(request, *checked, definition, claim.get());
   claim.reset();
   if (!domain) return tl::unexpected(domain.error());
   if (auto launched = launch(*domain, checked->images, request.paused); !launched) {
@@ -131,7 +131,7 @@ std::optional<ApiError> Domains::may_be_another(const Domain& domain, const Defi
 }
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,
-                                                        const Definition* definition) {
+                                                        const Definition* definition, Claim* claim) {
   DomainConfig& config = checked.config;
   const u64 ramdisk_bytes = checked.images.ramdisk_bytes;
   const MutexLock held(lock_);
@@ -154,11 +154,16 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
-  auto allocation =
-      broker_.allocate(*id, config.epc_frames(), [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
-  if (!allocation)
-    return tl::unexpected(in_config(request.file, {config.position_of("epc"), allocation.error().message},
-                                    allocation.error().shortage ? 507 : 400));
+  const Kept kept_free = kept_from(config);
+  auto allocation = broker_.allocate(*id, config.epc_frames(), kept_free.pages,
+                                     [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
+  if (!allocation) {
+    const bool shortage = allocation.error().shortage;
+    return tl::unexpected(in_config(
+        request.file, {config.position_of("epc"), allocation.error().message + (shortage ? kept_free.why : "")},
+        shortage ? 507 : 400));
+  }
+  if (claim != nullptr) end(*claim);
   auto domain = std::make_shared<Domain>(LifeState::admitted);
   PackageValues package = package_values(machine(), allocation->grants, checked.features, PackageRange::whole);
   domain->record = {.id = *id,

@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "arch/sizes.hpp"
 #include "daemon/balloon.hpp"
 #include "daemon/broker.hpp"
 #include "daemon/cgroups.hpp"
@@ -273,8 +274,11 @@ class Domains {
   std::optional<ApiError> may_be_another(const Domain& domain, const Definition& definition) const;
   std::optional<ApiError> in_the_way(const DomainConfig& config, const Definition* definition) const
       CLOISTER_REQUIRES(lock_);
+  /// Frames that somebody waits for, while it is there.
+  class Claim;
+  /// claim: what was waited for, which ends as the domain has it; null: nothing.
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,
-                                        const Definition* definition);
+                                        const Definition* definition, Claim* claim);
   /// Which uuid a domain gets, and keys if it has EPC, unless somebody else has them.
   struct Identity {
     std::string uuid;
@@ -365,6 +369,8 @@ class Domains {
   /// Has those that see more EPC of a package than they have share what is not lacking otherwise.
   void share(u32 package, std::chrono::steady_clock::time_point now, u64 lacking) CLOISTER_REQUIRES(lock_);
   bool may_share(const Domain& domain) const CLOISTER_REQUIRES(lock_);
+  /// Pages by which frames move.
+  u64 chunk() const { return machine().overcommit.chunk_mib * arch::pages_per_mib; }
   /// Asks for a look at once.
   void share_soon() CLOISTER_REQUIRES(lock_);
 
@@ -382,12 +388,19 @@ class Domains {
   void returned(const Pointer& domain, const std::vector<vmx::EpcSection>& frames) CLOISTER_EXCLUDES(lock_);
 
   // claims
-  /// Frames that somebody waits for, while it is there.
-  class Claim;
   /// Waits until lent frames have come back for a domain that is to start, if that would help.
   std::shared_ptr<Claim> make_room(const DomainConfig& config) CLOISTER_EXCLUDES(lock_);
-  /// Free pages of a package, and those that would come back.
+  void end(Claim& claim) CLOISTER_REQUIRES(lock_);
+  /// Of a package, the pages that are free or would come back, less the machine's reserve: what may be promised.
   u64 room(u32 package) const CLOISTER_REQUIRES(lock_);
+  /// What domains see of a package, in MiB.
+  u64 seen_of(u32 package) const CLOISTER_REQUIRES(lock_);
+  /// Of each package, free pages that a domain that is to start may not have, and why, for a person.
+  struct Kept {
+    std::vector<u64> pages;
+    std::string why;
+  };
+  Kept kept_from(const DomainConfig& config) const CLOISTER_REQUIRES(lock_);
 
   // end
   void watch();

@@ -1,6 +1,7 @@
 // Who is to have which EPC while domains run. Four times a second what guests gave back comes home, and who lacks what
 // it gave gets as much (balloon.hpp); then the frames of each package are shared anew by the domains that see more than
 // they have (epc_min, machine/epc/balance.hpp). How frames move is lending.cpp's.
+#include <fmt/format.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -19,8 +20,8 @@ using SharingClock = EpcBalance::Clock;
 
 /// Each costs a write to disk under the lock.
 constexpr unsigned most_moves = 8;
-/// Pages, of one move.
-constexpr u64 longest_move = 4 * epc_chunk;
+/// Chunks, of one move.
+constexpr u64 longest_move = 4;
 
 }  // namespace
 
@@ -66,13 +67,13 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
     return true;
   }
   if (const u64 spare = balloon.spare(); spare != 0) {
-    take_back(domain, std::min(spare, longest_move));
+    take_back(domain, std::min(spare, longest_move * chunk()));
     return true;
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
     const u32 package = domain->record.grants[i].package;
     const u64 free = broker_.accounts().count(package).free, claimed = claims_[package];
-    const u64 some = std::min({balloon.sections[i].lacks, free > claimed ? free - claimed : 0, longest_move});
+    const u64 some = std::min({balloon.sections[i].lacks, free > claimed ? free - claimed : 0, longest_move * chunk()});
     if (some != 0 && lend(domain, i, some)) return true;
   }
   return false;
@@ -99,13 +100,14 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
     domains.push_back(domain);
     frames += held;
   }
-  const auto decision = balances_[package].tick(now, frames > claimed ? frames - claimed : 0, sharers);
+  const auto decision =
+      balances_.try_emplace(package, chunk()).first->second.tick(now, frames > claimed ? frames - claimed : 0, sharers);
   if (decision.thrash)
     log(LogLevel::warning, "epc-thrash",
         {{"package", std::to_string(package)}, {"domains", std::to_string(sharers.size())}});
   for (std::size_t i = 0; i < domains.size(); ++i) domains[i]->sharing.target = decision.targets[i];
 
-  const auto moves = epc_moves(free, claimed, coming, sharers, decision);
+  const auto moves = epc_moves(free, claimed, coming, sharers, decision, chunk());
   unsigned moved = 0;
   for (std::size_t i = 0; i < domains.size(); ++i) {
     const Pointer& domain = domains[i];
@@ -113,9 +115,9 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
     if (!domain->sharing.certain) {
       find_lost(domain);
     } else if (moves[i].lend != 0) {
-      lend(domain, 0, std::min(moves[i].lend, longest_move));
+      lend(domain, 0, std::min(moves[i].lend, longest_move * chunk()));
     } else if (moves[i].take != 0) {
-      take_back(domain, std::min(moves[i].take, longest_move));
+      take_back(domain, std::min(moves[i].take, longest_move * chunk()));
     } else {
       continue;
     }
@@ -151,7 +153,7 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     const u32 package = domain->record.grants.front().package;
     const u64 left = room(package), own = config.epc_min_mib * arch::pages_per_mib;
     const u64 could_have = left + std::min(has, own);
-    if (wants > could_have)
+    if (wants > own && wants > could_have)
       return tl::unexpected(ApiError{507, name + ": 'min_mib': found " + std::to_string(*change.min_mib) +
                                               ", and others have all but " + size_text(could_have) + " of package " +
                                               std::to_string(package) + " as their minimum"});
@@ -179,21 +181,28 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
 
 class Domains::Claim {
  public:
-  Claim(Domains& domains, std::map<u32, u64> pages) : domains_(domains), pages_(std::move(pages)) {}
+  Claim(Domains& domains, std::map<u32, u64> wanted) : pages(std::move(wanted)), domains_(domains) {}
   ~Claim() {
     const MutexLock held(domains_.lock_);
-    for (const auto& [package, pages] : pages_) domains_.claims_[package] -= pages;
+    domains_.end(*this);
   }
   Claim(const Claim&) = delete;
   Claim& operator=(const Claim&) = delete;
 
+  std::map<u32, u64> pages;  ///< by package; none: it has ended
+
  private:
   Domains& domains_;
-  const std::map<u32, u64> pages_;
 };
 
+void Domains::end(Claim& claim) {
+  for (const auto& [package, pages] : claim.pages) claims_[package] -= pages;
+  claim.pages.clear();
+}
+
 u64 Domains::room(u32 package) const {
-  i64 pages = static_cast<i64>(broker_.accounts().count(package).free);
+  i64 pages = static_cast<i64>(broker_.accounts().count(package).free) -
+              static_cast<i64>(machine().overcommit.reserve_mib * arch::pages_per_mib);
   for (const auto& [id, domain] : table_) {
     if (const auto balloon = may_move(*domain) ? balloon_of(*domain) : std::nullopt) {
       for (std::size_t i = 0; i < balloon->sections.size(); ++i) {
@@ -205,6 +214,38 @@ u64 Domains::room(u32 package) const {
              static_cast<i64>(domain->config.epc_min_mib * arch::pages_per_mib);
   }
   return static_cast<u64>(std::max<i64>(pages, 0));
+}
+
+u64 Domains::seen_of(u32 package) const {
+  u64 mib = 0;
+  for (const auto& [id, domain] : table_) {
+    const Grants& grants = domain->record.grants;
+    for (std::size_t i = 0; i < grants.size(); ++i) {
+      if (grants[i].package == package && i < domain->config.epc.size()) mib += domain->config.epc[i].mib;
+    }
+  }
+  return mib;
+}
+
+Domains::Kept Domains::kept_from(const DomainConfig& config) const {
+  Kept kept;
+  const EpcOvercommit& overcommit = machine().overcommit;
+  if (overcommit.reserve_mib != 0)
+    kept.why = fmt::format("; of each package {} MiB are in reserve", overcommit.reserve_mib);
+  for (u32 package = 0; package < broker_.accounts().packages(); ++package) {
+    const EpcCount count = broker_.accounts().count(package);
+    const u64 may_have = std::min(count.free, room(package));
+    kept.pages.push_back(count.free - may_have);
+    u64 sees = seen_of(package);
+    for (const EpcSection& section : config.epc) sees += section.package.value_or(package) == package ? section.mib : 0;
+    if (!overcommit.ratio || static_cast<double>(sees * arch::pages_per_mib) <=
+                                 *overcommit.ratio * static_cast<double>(count.total - count.withdrawn))
+      continue;
+    kept.pages.back() = count.free;
+    kept.why += fmt::format("; of package {} domains would see {} MiB, which is more than {} times what it has",
+                            package, sees, *overcommit.ratio);
+  }
+  return kept;
 }
 
 std::shared_ptr<Domains::Claim> Domains::make_room(const DomainConfig& config) {
@@ -222,7 +263,7 @@ std::shared_ptr<Domains::Claim> Domains::make_room(const DomainConfig& config) {
   if (anywhere != 0) {
     u32 best = named.value_or(0);
     for (u32 package = 0; package < packages && !named; ++package) {
-      if (free(package) >= anywhere + claims_[package]) return nullptr;
+      if (std::min(free(package), room(package)) >= anywhere + claims_[package]) return nullptr;
       if (room(package) > room(best)) best = package;
     }
     wanted[best] += anywhere;

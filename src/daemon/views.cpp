@@ -157,6 +157,10 @@ json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc) {
   json view = counts(epc.count);
   view["keys"] = text_of(machine.keys);
   view["launch_control"] = name_of(machine.launch_control);
+  const EpcOvercommit& overcommit = machine.overcommit;
+  view["overcommit"] = {{"ratio", overcommit.ratio ? json(*overcommit.ratio) : json(nullptr)},
+                        {"reserve_mib", overcommit.reserve_mib},
+                        {"chunk_mib", overcommit.chunk_mib}};
   view["packages"] = std::move(packages);
   view["withdrawn"] = std::move(withdrawn);
   return view;

@@ -54,6 +54,14 @@ struct AccessPolicy {
   bool operator==(const AccessPolicy&) const = default;
 };
 
+/// How much more EPC domains may see than there is, and how it is shared then.
+struct EpcOvercommit {
+  std::optional<double> ratio;  ///< what they see of a package together, by what it has, is no more; absent: any
+  u64 reserve_mib = 0;          ///< of each package, which no domain is promised
+  u64 chunk_mib = 1;            ///< frames move by so many
+  bool operator==(const EpcOvercommit&) const = default;
+};
+
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   KeySharing keys = KeySharing::shared;
@@ -61,6 +69,7 @@ struct MachineDescription {
   LaunchControl launch_control = LaunchControl::unlocked;
   std::optional<std::array<u64, 4>> launch_hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; with `locked`, always
   double memory_overcommit = 1;  ///< so many times the host's memory may be given to domains (domain_memory.hpp)
+  EpcOvercommit overcommit;      ///< of EPC
   u32 start_at_once = 2;         ///< so many domains of each user's start together when the host comes up
   u32 stop_at_once = 2;          ///< and so many of each user's are stopped together when it goes down
   AccessPolicy access;           ///< who may do what with a domain

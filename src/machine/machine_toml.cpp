@@ -1,5 +1,5 @@
-// machine.toml by tables of fields: the machine, a package, a section, its domains, who may do what. Then what concerns
-// several of them.
+// machine.toml by tables of fields: the machine, a package, a section, its domains, how EPC is shared, who may do what.
+// Then what concerns several of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ constexpr u64 kib = 1 << 10, mib = 1 << 20, gib = 1 << 30;
 constexpr u64 most_address = u64{1} << 52;  // SDM vol. 3A, 4.1.4: physical addresses have 52 bits at most
 constexpr u64 most_bytes = u64{8} << 40;    // of all sections together
 constexpr u64 most_packages = 256, most_sections = 256, most_node = 1023, most_faulty = 65536;
-constexpr u64 most_at_once = 64;
+constexpr u64 most_at_once = 64, most_chunk = 1024;
 
 /// A section, and what its place depends on.
 struct SectionDraft {
@@ -175,13 +175,39 @@ Done read_hash(Draft& draft, const Value& value) {
   return draft.machine.launch_hash ? Done() : value.wrong(launch_hash_form);
 }
 
-Done read_overcommit(Draft& draft, const Value& value) {
-  constexpr double least = 0.1, most = 1000;
+std::optional<double> number_between(double least, double most, const Value& value) {
   const std::optional<double> number = value.node.is_number() ? value.node.value<double>() : std::nullopt;
   // A NaN is in no order.
-  if (!number || !(*number >= least && *number <= most)) return value.wrong("a number from 0.1 to 1000");
+  return number && *number >= least && *number <= most ? number : std::nullopt;
+}
+
+Done read_memory_overcommit(Draft& draft, const Value& value) {
+  const auto number = number_between(0.1, 1000, value);
+  if (!number) return value.wrong("a number from 0.1 to 1000");
   draft.machine.memory_overcommit = *number;
   return {};
+}
+
+Done read_ratio(EpcOvercommit& overcommit, const Value& value) {
+  overcommit.ratio = number_between(1, 1000, value);
+  return overcommit.ratio ? Done() : value.wrong("a number from 1 to 1000");
+}
+
+Done read_reserve(EpcOvercommit& overcommit, const Value& value) {
+  return keep(overcommit.reserve_mib, value.integer(0, most_bytes / mib, "in MiB"));
+}
+
+Done read_chunk(EpcOvercommit& overcommit, const Value& value) {
+  return keep(overcommit.chunk_mib, value.integer(1, most_chunk, "in MiB"));
+}
+
+constexpr Field<EpcOvercommit> overcommit_fields[] = {
+    {"ratio", read_ratio}, {"reserve", read_reserve}, {"chunk", read_chunk}};
+
+Done read_overcommit(Draft& draft, const Value& value) {
+  const auto* table = value.node.as_table();
+  if (table == nullptr) return value.wrong("a table, begun with [overcommit]");
+  return tables::read_table<EpcOvercommit>(draft.machine.overcommit, *table, overcommit_fields);
 }
 
 Done read_start_at_once(MachineDescription& machine, const Value& value) {
@@ -218,7 +244,8 @@ constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"keys", read_keys},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},
-                                           {"memory_overcommit", read_overcommit},
+                                           {"memory_overcommit", read_memory_overcommit},
+                                           {"overcommit", read_overcommit},
                                            {"domains", read_domains},
                                            {"access", read_access},
                                            {"package", read_package}};

@@ -19,30 +19,35 @@ u64 cost(const EpcSharer& sharer, u64 pages) {
 
 }  // namespace
 
-std::vector<u64> share_epc(u64 frames, std::span<const EpcSharer> sharers) {
+std::vector<u64> share_epc(u64 frames, std::span<const EpcSharer> sharers, u64 chunk) {
   std::vector<u64> targets;
   u64 minima = 0;
   for (const EpcSharer& sharer : sharers) {
     targets.push_back(sharer.min);
     minima += sharer.min;
   }
+  const auto next_of = [&](std::size_t i) { return std::min(chunk, sharers[i].most - targets[i]); };
   // Of two the one whose weight pays more for each page with the next chunk is before the other.
   const auto behind = [&](std::size_t a, std::size_t b) {
     const auto pays = [&](std::size_t one, std::size_t other) {
-      return static_cast<unsigned __int128>(sharers[one].weight) * cost(sharers[other], targets[other] + epc_chunk);
+      return static_cast<unsigned __int128>(sharers[one].weight) *
+             cost(sharers[other], targets[other] + next_of(other));
     };
     const auto mine = pays(a, b), theirs = pays(b, a);
     return mine != theirs ? mine < theirs : sharers[a].id > sharers[b].id;
   };
   std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(behind)> next(behind);
   for (std::size_t i = 0; i < sharers.size(); ++i) {
-    if (targets[i] + epc_chunk <= sharers[i].most) next.push(i);
+    if (targets[i] < sharers[i].most) next.push(i);
   }
-  for (u64 left = frames > minima ? frames - minima : 0; left >= epc_chunk && !next.empty(); left -= epc_chunk) {
+  for (u64 left = frames > minima ? frames - minima : 0; !next.empty();) {
     const std::size_t i = next.top();
     next.pop();
-    targets[i] += epc_chunk;
-    if (targets[i] + epc_chunk <= sharers[i].most) next.push(i);
+    const u64 some = next_of(i);
+    if (some > left) continue;
+    left -= some;
+    targets[i] += some;
+    if (targets[i] < sharers[i].most) next.push(i);
   }
   return targets;
 }
@@ -76,7 +81,7 @@ EpcBalance::Decision EpcBalance::tick(Clock::time_point now, u64 frames, std::ve
     all_thrash = all_thrash && seen.thrashes;
     // A target from before is one still: not if it is new, or its limits are others.
     fits = fits && seen.target >= sharer.min && seen.target <= sharer.most;
-    settled = settled && sharer.held + epc_chunk > seen.target && sharer.held < seen.target + epc_chunk;
+    settled = settled && sharer.held + chunk_ > seen.target && sharer.held < seen.target + chunk_;
     kept += seen.target;
   }
   fits = fits && kept <= frames;
@@ -89,12 +94,12 @@ EpcBalance::Decision EpcBalance::tick(Clock::time_point now, u64 frames, std::ve
     thrashing_ = false;
   }
 
-  const std::vector<u64> fair = share_epc(frames, sharers);
+  const std::vector<u64> fair = share_epc(frames, sharers, chunk_);
   std::vector<u64> calm;
   u64 sum = 0;
   for (std::size_t i = 0; i < sharers.size(); ++i) {
     const u64 before = seen_.at(sharers[i].id).target, change = fair[i] > before ? fair[i] - before : before - fair[i];
-    const bool keeps = fits && (change < hysteresis || now < frozen_until_);
+    const bool keeps = fits && (change < hysteresis * chunk_ || now < frozen_until_);
     calm.push_back(keeps ? before : fair[i]);
     sum += calm.back();
   }
@@ -104,7 +109,7 @@ EpcBalance::Decision EpcBalance::tick(Clock::time_point now, u64 frames, std::ve
 }
 
 std::vector<EpcMove> epc_moves(u64 free, u64 claimed, u64 coming, std::span<const EpcSharer> sharers,
-                               const EpcBalance::Decision& decision) {
+                               const EpcBalance::Decision& decision, u64 chunk) {
   std::vector<EpcMove> moves(sharers.size());
   std::vector<u64> lacks;
   u64 missing = claimed > free ? claimed - free : 0, available = free > claimed ? free - claimed : 0;
@@ -115,7 +120,7 @@ std::vector<EpcMove> epc_moves(u64 free, u64 claimed, u64 coming, std::span<cons
   for (bool more = true; more && available != 0;) {
     more = false;
     for (std::size_t i = 0; i < sharers.size(); ++i) {
-      const u64 some = std::min({lacks[i] - moves[i].lend, epc_chunk, available});
+      const u64 some = std::min({lacks[i] - moves[i].lend, chunk, available});
       moves[i].lend += some;
       available -= some;
       more = more || some != 0;

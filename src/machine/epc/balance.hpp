@@ -16,29 +16,30 @@
 
 namespace cloister::toolstack {
 
-/// Frames move by so many.
+/// Frames move by so many, unless somebody says otherwise.
 inline constexpr u64 epc_chunk = arch::pages_per_mib;
 
 /// A domain that shares EPC, in pages.
 struct EpcSharer {
   u32 id = 0;
-  u64 min = 0, most = 0;  ///< whole chunks
-  u64 held = 0;           ///< now
-  u64 active = 0;         ///< of these, used of late
+  u64 min = 0, most = 0;
+  u64 held = 0;    ///< now
+  u64 active = 0;  ///< of these, used of late
   u32 weight = 100;
   bool wants = false;  ///< it would use more
   u64 faults = 0;      ///< since it began: what it paged in or out for want of frames
 };
 
-/// What each is to have of `frames`: its minimum and whole chunks, at most what it sees. Together they are no more than
-/// `frames`, if the minima are not; and as much as possible. The same for the same.
-std::vector<u64> share_epc(u64 frames, std::span<const EpcSharer> sharers);
+/// What each is to have of `frames`: its minimum and whole chunks, but at most what it sees. Together they are no more
+/// than `frames`, if the minima are not; and as much as possible. The same for the same.
+std::vector<u64> share_epc(u64 frames, std::span<const EpcSharer> sharers, u64 chunk = epc_chunk);
 
 /// Says what each is to have, tick by tick: who wants more follows from its faults; small changes are not made; and if
 /// all want more than there is, nothing moves for a while, since moving would only be more of the same.
 class EpcBalance {
  public:
   using Clock = std::chrono::steady_clock;
+  explicit EpcBalance(u64 chunk = epc_chunk) : chunk_(chunk) {}
   struct Decision {
     std::vector<u64> targets;  ///< of each sharer
     std::vector<bool> wants;
@@ -51,8 +52,8 @@ class EpcBalance {
   static constexpr double thrashes_from = 200;
   /// Without faults for so long it wants no more; all fault for so long, and then nothing moves for so long.
   static constexpr std::chrono::seconds quiet{2}, patience{1}, brake{5};
-  /// Targets change by this at least.
-  static constexpr u64 hysteresis = 2 * epc_chunk;
+  /// Targets change by so many chunks at least.
+  static constexpr u64 hysteresis = 2;
 
  private:
   struct Seen {
@@ -62,6 +63,7 @@ class EpcBalance {
   };
   void look(Clock::time_point now, EpcSharer& sharer);
 
+  u64 chunk_;
   std::map<u32, Seen> seen_;                   ///< by domain
   Clock::time_point frozen_until_{}, calm_{};  ///< calm_: not all thrashed when that was looked at last
   bool thrashing_ = false;
@@ -74,6 +76,6 @@ struct EpcMove {
 };
 /// free: pages that nobody has; claimed: somebody else waits for so many; coming: they have been asked for already.
 std::vector<EpcMove> epc_moves(u64 free, u64 claimed, u64 coming, std::span<const EpcSharer> sharers,
-                               const EpcBalance::Decision& decision);
+                               const EpcBalance::Decision& decision, u64 chunk = epc_chunk);
 
 }  // namespace cloister::toolstack

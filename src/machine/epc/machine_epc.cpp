@@ -76,7 +76,8 @@ tl::expected<MachineEpc, std::string> MachineEpc::create(const MachineEpcSpec& s
   return MachineEpc(std::move(impl));
 }
 
-tl::expected<EpcAllocation, EpcRefusal> MachineEpc::allocate(EpcOwner owner, std::span<const EpcRequest> requests) {
+tl::expected<EpcAllocation, EpcRefusal> MachineEpc::allocate(EpcOwner owner, std::span<const EpcRequest> requests,
+                                                             std::span<const u64> kept) {
   if (!in_range(owner)) {
     return tl::unexpected(EpcRefusal{
         .why = EpcRefusal::Why::malformed,
@@ -85,6 +86,7 @@ tl::expected<EpcAllocation, EpcRefusal> MachineEpc::allocate(EpcOwner owner, std
   }
   std::vector<u64> free;
   for (const Package& package : impl_->packages) free.push_back(package.free);
+  for (std::size_t i = 0; i < kept.size(); ++i) free[i] -= std::min(free[i], kept[i]);
   auto placement = place(requests, free, impl_->keys);
   if (!placement) {
     EpcRefusal refusal = std::move(placement.error());

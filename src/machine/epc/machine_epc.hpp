@@ -31,8 +31,10 @@ class MachineEpc {
 
   /// Grants all of the requests or none. Requests that name no package get one and the same: the one that the others
   /// name if it has room, else the one where the least remains free (best fit). Within a package the smallest extent
-  /// that suffices is taken, else the largest ones. An owner may ask again and has then more.
-  tl::expected<EpcAllocation, EpcRefusal> allocate(EpcOwner owner, std::span<const EpcRequest> requests);
+  /// that suffices is taken, else the largest ones. An owner may ask again and has then more. kept: of each package,
+  /// so many pages stay free; empty: none need to.
+  tl::expected<EpcAllocation, EpcRefusal> allocate(EpcOwner owner, std::span<const EpcRequest> requests,
+                                                   std::span<const u64> kept = {});
 
   /// Frees all that the owner has; its frames must be clean (clean.hpp). Returns the number of pages.
   u64 release(EpcOwner owner);

@@ -151,6 +151,7 @@ class FakeVmm {
     }
     if (word_ != "liar") given = back.sections();
     if (fixed()) balloon();
+    if (!fixed()) page_.epc()->evictions += back.pages();
     if (word_ == "gives-and-hangs-up") return false;
     return send_packet(to.get(), {{"ok", true}, {"frames", frames_json(given)}}).has_value();
   }

@@ -128,6 +128,60 @@ TEST_F(Sharing, ADomainThatStartsHasItsOwnOfWhatWasLent) {
   expect_balance({"a", "other", "whole"});
 }
 
+/// As the accounts have what a domain gets, nobody waits for it any more: a look between the two would take it again
+/// from who shares.
+TEST_F(Sharing, NoMoreIsTakenBackThanADomainThatStartsNeeds) {
+  daemon_.patience.share = std::chrono::milliseconds(1);
+  begin(16);
+  ASSERT_TRUE(add("a", "wants", 16));
+  wait_for([&] { return held("a") == 16 * pages_of_mib; });
+  constexpr unsigned starts = 12;
+  for (unsigned i = 0; i < starts; ++i) {
+    const auto one = daemon_.add("n" + std::to_string(i));
+    ASSERT_TRUE(one) << one.error().message;
+  }
+  wait_for([&] { return held("a") == (16 - starts) * pages_of_mib; });
+  EXPECT_EQ(daemon_->find("a")->page->epc()->evictions, starts * pages_of_mib);
+}
+
+TEST_F(Sharing, TheReserveIsNobodysMinimum) {
+  daemon_.machine.overcommit.reserve_mib = 2;
+  begin(8);
+  ASSERT_TRUE(add("a", "wants", 8, 3));
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
+  EXPECT_THAT(add("b", "", 8, 4).error().message, HasSubstr("of each package 2 MiB are in reserve"));
+  const auto b = add("b", "", 4, 2);
+  ASSERT_TRUE(b) << b.error().message;
+  EXPECT_EQ(daemon_->change_epc("b", {.min_mib = 3, .weight = {}})->paged->min, 3 * pages_of_mib);
+  EXPECT_EQ(daemon_->change_epc("a", {.min_mib = 4, .weight = {}}).error().status, 507);
+  EXPECT_EQ(daemon_.add("c").error().status, 507);
+  ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 1, .weight = {}}));
+  const auto c = daemon_.add("c");
+  ASSERT_TRUE(c) << c.error().message;
+  // What is in reserve is shared all the same.
+  wait_for([&] { return held("a") + held("b") == 7 * pages_of_mib; });
+  EXPECT_THAT(daemon_->define({.name = "d", .as = paged(daemon_, "d", "", 9, 7)}).error().message,
+              HasSubstr("of each of which 2 MiB are in reserve"));
+}
+
+TEST_F(Sharing, DomainsSeeNoMoreThanTheRatio) {
+  daemon_.machine.overcommit.ratio = 2;
+  begin(8);
+  ASSERT_TRUE(add("a", "", 8));
+  ASSERT_TRUE(add("b", "", 7));
+  EXPECT_THAT(add("c", "", 2).error().message, HasSubstr("would see 17 MiB, which is more than 2 times what it has"));
+  ASSERT_TRUE(daemon_.add("c"));
+  EXPECT_EQ(daemon_.add("d").error().status, 507);
+}
+
+TEST_F(Sharing, FramesMoveByChunks) {
+  daemon_.machine.overcommit.chunk_mib = 3;
+  begin(9);
+  ASSERT_TRUE(add("a", "wants", 12));
+  wait_for([&] { return held("a") == 7 * pages_of_mib; });
+  EXPECT_EQ(daemon_->find("a")->paged->target, 7 * pages_of_mib) << "two chunks beside its own";
+}
+
 /// What it was granted and never got comes back, and it is tried again.
 TEST_F(Sharing, FramesThatAVmmNeverGotAreFoundAgain) {
   begin(8);
@@ -228,7 +282,7 @@ TEST_F(Sharing, ADaemonThatDiesMeanwhileLosesNoFrame) {
     // so little as is left then nothing changes.
     wait_for([&] {
       const u64 free = next->epc().count.free;
-      return free < EpcBalance::hysteresis && held() + free == doomed_mib * pages_of_mib;
+      return free < EpcBalance::hysteresis * epc_chunk && held() + free == doomed_mib * pages_of_mib;
     });
     for (const std::string& name : names) EXPECT_TRUE(next->destroy(name)) << name;
     EXPECT_EQ(next->epc().count.free, doomed_mib * pages_of_mib);

@@ -180,6 +180,17 @@ TEST(EpcBalance, StandsStillWhenAllWantMoreThanThereIs) {
   EXPECT_THAT(world.held()[1], Ge(12 * mib)) << "it has let go";
 }
 
+TEST(EpcBalance, MovesWholeChunks) {
+  constexpr u64 chunk = 4 * mib;
+  const std::vector<EpcSharer> two{{.id = 1, .min = 2 * mib, .most = 9 * mib, .held = 2 * mib, .wants = true},
+                                   {.id = 2, .min = mib, .most = 64 * mib, .held = mib}};
+  EXPECT_THAT(share_epc(20 * mib, two, chunk), ElementsAre(9 * mib, 9 * mib))
+      << "the last one's is what is left of what it sees";
+  EXPECT_THAT(share_epc(6 * mib, two, chunk), ElementsAre(2 * mib, mib));
+  const EpcBalance::Decision decision{.targets = {9 * mib, 9 * mib}, .wants = {true, false}};
+  EXPECT_EQ(epc_moves(5 * mib, 0, 0, two, decision, chunk)[0].lend, 5 * mib);
+}
+
 TEST(EpcBalance, MakesNoSmallChanges) {
   EpcBalance balance;
   std::vector<EpcSharer> sharers{{.id = 1, .min = mib, .most = 64 * mib, .held = 8 * mib, .active = 4 * mib},

@@ -56,6 +56,16 @@ TEST(Machine, OvercommitIsAnyNumber) {
   EXPECT_EQ(good("memory_overcommit = 0.75\n[[package]]\n").memory_overcommit, 0.75);
 }
 
+TEST(Machine, SaysHowEpcIsShared) {
+  EXPECT_EQ(good("[[package]]\n").overcommit, EpcOvercommit{});
+  const EpcOvercommit all = good("[overcommit]\nratio = 1.5\nreserve = 8\nchunk = 1024\n[[package]]\n").overcommit;
+  EXPECT_EQ(all.ratio, 1.5);
+  EXPECT_EQ(all.reserve_mib, 8u);
+  EXPECT_EQ(all.chunk_mib, 1024u);
+  const EpcOvercommit none = good("overcommit = { ratio = 1 }\n[[package]]\n").overcommit;
+  EXPECT_EQ(none, (EpcOvercommit{.ratio = 1}));
+}
+
 TEST(Machine, SaysHowManyDomainsStartAndStopTogether) {
   const MachineDescription one = good("[domains]\nstart_at_once = 1\n[[package]]\n");
   EXPECT_EQ(one.start_at_once, 1u);
@@ -158,7 +168,8 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
        1,
        1,
        {"unknown key",
-        "expected silicon, keys, launch_control, launch_hash, memory_overcommit, domains, access, package"}},
+        "expected silicon, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
+        "package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
@@ -200,6 +211,13 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"memory_overcommit = 0" + end, 1, 21, {"found 0", "a number from 0.1 to 1000"}},
       {"memory_overcommit = nan" + end, 1, 21, {"a number from 0.1 to 1000"}},
       {"memory_overcommit = '2'" + end, 1, 21, {"found \"2\""}},
+      {"overcommit = 2" + end, 1, 14, {"found 2", "a table, begun with [overcommit]"}},
+      {"[overcommit]\nratio = 0.5" + end, 2, 9, {"'ratio'", "found 0.5", "a number from 1 to 1000"}},
+      {"[overcommit]\nratio = nan" + end, 2, 9, {"a number from 1 to 1000"}},
+      {"[overcommit]\nreserve = -1" + end, 2, 11, {"'reserve'", "found -1", "in MiB"}},
+      {"[overcommit]\nreserve = '1 MiB'" + end, 2, 11, {"'reserve'", "found \"1 MiB\""}},
+      {"[overcommit]\nchunk = 0" + end, 2, 9, {"'chunk'", "found 0", "a number from 1 to 1024"}},
+      {"[overcommit]\nrate = 1" + end, 2, 1, {"unknown key \"rate\"", "did you mean 'ratio'?"}},
       {"domains = 2" + end, 1, 11, {"found 2", "a table, begun with [domains]"}},
       {"[[domains]]" + end, 1, 1, {"found an array", "a table, begun with [domains]"}},
       {"[domains]\nstart_at_onec = 1" + end, 2, 1, {"did you mean 'start_at_once'?"}},
@@ -236,9 +254,11 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
-  for (const char* key :
-       {"silicon", "keys", "launch_control", "launch_hash", "memory_overcommit", "domains", "start_at_once",
-        "stop_at_once", "access", "console", "control", "package", "epc", "base", "size", "node", "faulty"})
+  for (const char* key : {"silicon",       "keys",         "launch_control", "launch_hash", "memory_overcommit",
+                          "overcommit",    "ratio",        "reserve",        "chunk",       "domains",
+                          "start_at_once", "stop_at_once", "access",         "console",     "control",
+                          "package",       "epc",          "base",           "size",        "node",
+                          "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 
