@@ -369,6 +369,7 @@ MachineEpcInfo Domains::epc() const {
   const MachineEpc& accounts = broker_.accounts();
   MachineEpcInfo all;
   all.count = accounts.count();
+  all.ended = ended_beyond_;
   for (u32 package = 0; package < accounts.packages(); ++package) {
     PackageEpc one{.package = package,
                    .sections = machine().packages[package].epc,

@@ -157,6 +157,7 @@ struct MemoryInfo {
 };
 struct MachineEpcInfo {
   EpcCount count;
+  u64 ended = 0;  ///< domains that were ended since their EPC had more of the host's memory than was theirs
   std::vector<PackageEpc> packages;
   std::vector<EpcExtent> withdrawn;
 };
@@ -365,6 +366,8 @@ class Domains {
   bool share() CLOISTER_REQUIRES(lock_);
   /// What guests gave back. By package, the pages that others gave and lack, and have not been lent.
   std::vector<u64> settle_balloons() CLOISTER_REQUIRES(lock_);
+  /// Ends those whose EPC has more of the host's memory than is their own: no VMM has that unless it was taken over.
+  void end_beyond() CLOISTER_REQUIRES(lock_);
   bool settle(const Pointer& domain, const Balloon& balloon) CLOISTER_REQUIRES(lock_);
   /// Has those that see more EPC of a package than they have share what is not lacking otherwise.
   void share(u32 package, std::chrono::steady_clock::time_point now, u64 lacking) CLOISTER_REQUIRES(lock_);
@@ -466,6 +469,7 @@ class Domains {
   std::list<std::future<void>> ends_ CLOISTER_GUARDED_BY(lock_);
   /// VMMs that did not answer at the daemon's start.
   std::map<u32, std::future<Answer>> asked_ CLOISTER_GUARDED_BY(lock_);
+  u64 ended_beyond_ CLOISTER_GUARDED_BY(lock_) = 0;
   std::map<u32, EpcBalance> balances_ CLOISTER_GUARDED_BY(lock_);                ///< by package
   std::map<u32, u64> claims_ CLOISTER_GUARDED_BY(lock_);                         ///< pages, by package
   std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain

@@ -23,23 +23,6 @@ namespace {
 
 using hypervisor::FrameSet;
 
-/// In a domain's memory, whose pages lie in the order of the Package's sections.
-std::vector<vmx::EpcRow> rows_of(const std::vector<vmx::EpcSection>& frames,
-                                 const std::vector<vmx::EpcSection>& listed) {
-  std::vector<vmx::EpcRow> rows;
-  u64 before = 0;
-  for (const vmx::EpcSection& section : listed) {
-    for (const vmx::EpcSection& row : frames) {
-      const u64 first = std::max(row.first.value, section.first.value);
-      const u64 end = std::min(row.first.value + row.pages, section.first.value + section.pages);
-      if (first < end) rows.push_back({before + first - section.first.value, end - first});
-    }
-    before += section.pages;
-  }
-  std::ranges::sort(rows, {}, &vmx::EpcRow::first);
-  return rows;
-}
-
 /// The frames of an answer; nullopt: there was none that could be understood.
 std::optional<EpcFrames> frames_in(const tl::expected<Packet, ControlError>& reply) {
   if (!reply || !reply->body.contains("frames")) return std::nullopt;
@@ -207,9 +190,9 @@ void Domains::returned(const Pointer& domain, const std::vector<vmx::EpcSection>
       back.add({row.first + i, 1});
     }
   }
-  const auto kept = rows_of(own.sections(), listed);
+  const auto kept = rows_in_memory(own.sections(), listed);
   bool discarded = true;
-  for (const vmx::EpcRow& row : rows_of(back.sections(), listed))
+  for (const vmx::EpcRow& row : rows_in_memory(back.sections(), listed))
     discarded = silicon().discard_epc(*memory, row, kept) && discarded;
   const MutexLock held(lock_);
   if (foreign != 0)

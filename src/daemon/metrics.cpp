@@ -49,6 +49,12 @@ void machine_metrics(Families& to, const MachineEpcInfo& epc) {
   }
 }
 
+void bound_metrics(Families& to, const MachineEpcInfo& epc) {
+  to.family("cloister_epc_beyond_total", MetricType::Counter,
+            "Domains that were ended since their EPC took memory of the host's beyond what was theirs.");
+  to.sample({}, epc.ended);
+}
+
 void count_states(Families& to, const std::vector<DomainInfo>& domains) {
   to.family("cloister_domains", MetricType::Gauge, "Domains by state.");
   std::map<std::string, u64> states{{"creating", 0}, {"ending", 0}, {"unresponsive", 0}};
@@ -233,6 +239,7 @@ std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& do
                     const RequestCounts::Counts& requests) {
   Families families;
   machine_metrics(families, epc);
+  bound_metrics(families, epc);
   count_states(families, domains);
   definition_metrics(families, definitions);
   key_metrics(families, keys);

@@ -2,15 +2,18 @@
 // it gave gets as much (balloon.hpp); then the frames of each package are shared anew by the domains that see more than
 // they have (epc_min, machine/epc/balance.hpp). How frames move is lending.cpp's.
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
 #include <future>
+#include <utility>
 
 #include "arch/sizes.hpp"
 #include "daemon/balloon.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
+#include "host/pidfd.hpp"
 
 namespace cloister::toolstack {
 
@@ -41,9 +44,26 @@ bool Domains::share() {
   const auto now = SharingClock::now();
   if (now < next_share_) return true;
   next_share_ = now + around_.patience.share;
+  end_beyond();
   const auto lacking = settle_balloons();
   for (u32 package = 0; package < broker_.accounts().packages(); ++package) share(package, now, lacking[package]);
   return true;
+}
+
+/// The record has at least what the VMM may use, also while frames move. One look may be of memory that was written in
+/// an operation that had begun before the frame went.
+void Domains::end_beyond() {
+  for (const auto& [id, domain] : table_) {
+    if (!may_move(*domain)) continue;
+    const u64 bytes =
+        silicon().epc_beyond(*domain->memory, rows_in_memory(broker_.frames_of(id), domain->record.package.range));
+    if (!std::exchange(domain->sharing.beyond, bytes != 0) || bytes == 0 || !domain->fate.empty()) continue;
+    log(LogLevel::error, "epc-beyond", {{"domain", domain->record.name}, {"bytes", std::to_string(bytes)}});
+    if (!domain->life.held()) continue;
+    domain->fate = "epc-beyond";
+    ++ended_beyond_;
+    ::pidfd_send_signal(domain->process.get(), SIGKILL, nullptr, 0);
+  }
 }
 
 std::vector<u64> Domains::settle_balloons() {

@@ -96,6 +96,22 @@ u64 package_pages(const PackageValues& values, const Grants& grants) {
   return pages;
 }
 
+std::vector<vmx::EpcRow> rows_in_memory(const std::vector<vmx::EpcSection>& frames,
+                                        const std::vector<vmx::EpcSection>& package) {
+  std::vector<vmx::EpcRow> rows;
+  u64 before = 0;
+  for (const vmx::EpcSection& section : package) {
+    for (const vmx::EpcSection& row : frames) {
+      const u64 first = std::max(row.first.value, section.first.value);
+      const u64 end = std::min(row.first.value + row.pages, section.first.value + section.pages);
+      if (first < end) rows.push_back({before + first - section.first.value, end - first});
+    }
+    before += section.pages;
+  }
+  std::ranges::sort(rows, {}, &vmx::EpcRow::first);
+  return rows;
+}
+
 vmx::Package::Config package_config(const PackageValues& values, const Grants& grants) {
   vmx::Package::Config config;
   config.features = values.features;

@@ -11,6 +11,7 @@
 #include "machine/epc/accounts.hpp"
 #include "machine/machine.hpp"
 #include "policy/policy.hpp"
+#include "vmx/backend.hpp"
 #include "vmx/features.hpp"
 
 namespace cloister::toolstack {
@@ -44,6 +45,9 @@ void apply_launch_control(vmx::Package::Config& config, LaunchControl state,
 /// The sections of a domain's Package, which its EpcMemory has as many pages as.
 std::vector<vmx::EpcSection> package_sections(const PackageValues& values, const Grants& grants);
 u64 package_pages(const PackageValues& values, const Grants& grants);
+/// Where frames are in that EpcMemory, whose pages lie in the order of the Package's sections; in ascending order.
+std::vector<vmx::EpcRow> rows_in_memory(const std::vector<vmx::EpcSection>& frames,
+                                        const std::vector<vmx::EpcSection>& package);
 /// The MSRs of such a package's processors, within which a domain's are.
 policy::MsrPolicy machine_msrs(const vmx::Package::Config& config);
 

@@ -28,6 +28,9 @@ class SoftwareSilicon final : public vmx::Backend {
                    std::span<const vmx::EpcRow> kept) const override {
     return silicon::discard_epc(memory, row, kept);
   }
+  u64 epc_beyond(const vmx::EpcMemory& memory, std::span<const vmx::EpcRow> pages) const override {
+    return silicon::epc_beyond(memory, pages);
+  }
   tl::expected<vmx::MachineCounters::Pointer, MemoryError> create_counters(u64 boot) const override {
     return MachineCounters::create(boot);
   }

@@ -32,6 +32,9 @@ class Backend {
   /// package has them until they are somebody's again. `kept`: all pages that are somebody's, in ascending order.
   /// False: the host did not do it for all.
   virtual bool discard_epc(const EpcMemory& memory, const EpcRow& row, std::span<const EpcRow> kept) const = 0;
+  /// Bytes of the host's memory that both files have beyond the most that a package can use which has no other pages
+  /// than these, in ascending order.
+  virtual u64 epc_beyond(const EpcMemory& memory, std::span<const EpcRow> pages) const = 0;
   /// A power-on of the machine. `boot` differs from one to the next.
   virtual tl::expected<MachineCounters::Pointer, MemoryError> create_counters(u64 boot) const = 0;
   /// The same counters as in another process.

@@ -272,5 +272,24 @@ def epc_balloon_kills(machine):
     assert "event=epc-foreign" not in m.log.read_text()
 
 
-CASES = {"epc-sharing": epc_sharing, "epc-sharing-kills": epc_sharing_kills, "epc-balloon": epc_balloon,
+def epc_beyond(machine):
+    """Who takes memory for EPC that is not its own is ended: what its VMM could do is done here with its descriptors."""
+    m = machine(MACHINE)
+    m.create("neighbour", epc=2)
+    for name, more in (("paged", {"epc": 4, "epc_min": 1}), ("still", {"epc": 1})):
+        for file, at in ((1, 7 * MIB_PAGES * PAGE), (2, PAGE + 7 * MIB_PAGES * 64)):
+            m.create(name, **more)
+            m.wait_for_ready(name)
+            descriptors = m.descriptors(name)
+            os.pwrite(descriptors[file], b"x", at)
+            wait_until(lambda name=name: name not in m.domains(), f"the end of {name}")
+            for descriptor in descriptors:
+                os.close(descriptor)
+    assert m.log.read_text().count("event=epc-beyond") == 4
+    assert "\ncloister_epc_beyond_total 4\n" in m.request("GET", "/metrics").body.decode()
+    m.wait_for_ready("neighbour")
+    m.check_settled(["neighbour"])
+
+
+CASES = {"epc-beyond": epc_beyond, "epc-sharing": epc_sharing, "epc-sharing-kills": epc_sharing_kills, "epc-balloon": epc_balloon,
          "epc-balloon-kills": epc_balloon_kills}

@@ -169,6 +169,9 @@ class FaultySilicon final : public vmx::Backend {
                    std::span<const vmx::EpcRow> kept) const override {
     return faults_.call<bool>(false, [&] { return real_.discard_epc(memory, row, kept); });
   }
+  u64 epc_beyond(const vmx::EpcMemory& memory, std::span<const vmx::EpcRow> pages) const override {
+    return real_.epc_beyond(memory, pages);
+  }
   tl::expected<vmx::MachineCounters::Pointer, vmx::MemoryError> create_counters(u64 boot) const override {
     return faults_.call<tl::expected<vmx::MachineCounters::Pointer, vmx::MemoryError>>(
         tl::unexpected(vmx::MemoryError::no_memory), [&] { return real_.create_counters(boot); });

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
 
 #include "arch/sizes.hpp"
 #include "unit/daemon/doomed_daemon.hpp"
@@ -244,6 +247,40 @@ TEST_F(Sharing, FramesThatGoTakeTheirMemoryWithThem) {
   ASSERT_TRUE(add("b", "wants"));
   wait_for([&] { return held("a") == 4 * pages_of_mib; });
   EXPECT_EQ(taken(), 4u << 20);
+}
+
+/// A VMM that was taken over could fill the files as far as the machine's EPC is large.
+TEST_F(Sharing, WhoTakesMemoryBeyondWhatIsItsOwnIsEnded) {
+  begin(8);
+  const std::string page(arch::page_size, 'x');
+  const auto write = [&](int file, u64 index) {
+    ASSERT_EQ(::pwrite(file, page.data(), page.size(), static_cast<off_t>(index * arch::page_size)),
+              static_cast<ssize_t>(page.size()));
+  };
+  // All that is its own, and the entries of the groups: nothing happens.
+  ASSERT_TRUE(add("a", "", 8, 1));
+  ASSERT_TRUE(daemon_.add("static"));
+  const auto fill = [&](const std::string& name) {
+    const auto domain = daemon_->find(name);
+    const auto rows = rows_in_memory(sections_of(domain->grants), domain->listed);
+    ASSERT_EQ(rows.size(), 1u);
+    for (u64 i = 0; i < rows[0].pages; ++i) write(domain->memory->pages_descriptor(), rows[0].first + i);
+    for (u64 group = 0; group <= rows[0].pages / 64 - 1; ++group)
+      write(domain->memory->epcm_descriptor(), 1 + rows[0].first / 64 + group);
+  };
+  fill("a");
+  fill("static");
+  const auto looked = [&] { std::this_thread::sleep_for(20 * daemon_.patience.share); };
+  looked();
+  EXPECT_EQ(daemon_.shown("a"), "running");
+  EXPECT_EQ(daemon_.shown("static"), "running");
+  write(daemon_->find("a")->memory->pages_descriptor(), 7 * pages_of_mib);
+  daemon_.wait_until("a", "");
+  EXPECT_EQ(daemon_->epc().ended, 1u);
+  write(daemon_->find("static")->memory->epcm_descriptor(), 1 + 7 * pages_of_mib / 64);
+  daemon_.wait_until("static", "");
+  EXPECT_EQ(daemon_->epc().ended, 2u);
+  EXPECT_EQ(free(), 8 * pages_of_mib);
 }
 
 TEST_F(Sharing, OfAVmmThatDiesAllIsFree) {

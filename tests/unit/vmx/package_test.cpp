@@ -300,6 +300,14 @@ TEST_P(Packages, FreePagesGiveTheHostsMemoryBack) {
   EXPECT_TRUE(epa(59).fault && epa(130).fault);
   EXPECT_EQ(epa(64).rax, 0u);
   EXPECT_FALSE(backend().discard_epc(*memory, {many, 1}, rest)) << "there is no such page";
+  EXPECT_EQ(backend().epc_beyond(*memory, but_one), 0u);
+  EXPECT_EQ(backend().epc_beyond(*memory, rest), 2 * arch::page_size) << "page 64, and the entries of its group";
+  const EpcRow fewer[] = {{0, 60}, {192, many - 192}};
+  EXPECT_EQ(backend().epc_beyond(*memory, fewer), (1 + 62 + 2) * arch::page_size)
+      << "pages 64 and 130 to 191, and the entries of their groups";
+  const EpcRow scattered[] = {{0, 1}, {1, 0}, {2, 1}, {63, 2}, {many - 1, 1}};
+  EXPECT_EQ(backend().epc_beyond(*memory, scattered), taken(memory->pages_descriptor()) - 5 * arch::page_size +
+                                                          taken(memory->epcm_descriptor()) - (1 + 3) * arch::page_size);
 }
 
 }  // namespace

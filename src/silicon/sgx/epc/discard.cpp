@@ -4,6 +4,7 @@
 #include "silicon/sgx/epc/discard.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -24,7 +25,30 @@ bool meets(std::span<const vmx::EpcRow> rows, u64 first, u64 end) {
   return row != rows.end() && row->first < end;
 }
 
+/// Bytes of memory that a file has.
+u64 taken_by(int file) {
+  constexpr u64 block = 512;  // stat(2), st_blocks
+  struct stat status {};
+  return ::fstat(file, &status) == 0 ? static_cast<u64>(status.st_blocks) * block : 0;
+}
+
+u64 beyond(u64 taken, u64 most) { return taken > most ? taken - most : 0; }
+
 }  // namespace
+
+u64 epc_beyond(const vmx::EpcMemory& memory, std::span<const vmx::EpcRow> pages) {
+  u64 count = 0, groups = 0, next = 0;  // next: the first group that is not counted yet
+  for (const vmx::EpcRow& row : pages) {
+    count += row.pages;
+    if (row.pages == 0) continue;
+    const u64 first = std::max(row.first / entries_in_page, next);
+    next = std::max((row.first + row.pages - 1) / entries_in_page + 1, next);
+    groups += next - std::min(first, next);
+  }
+  static_assert(epcm_entries_at == arch::page_size);  // the header
+  return beyond(taken_by(memory.pages_descriptor()), count * arch::page_size) +
+         beyond(taken_by(memory.epcm_descriptor()), epcm_entries_at + groups * arch::page_size);
+}
 
 bool discard_epc(const vmx::EpcMemory& memory, const vmx::EpcRow& row, std::span<const vmx::EpcRow> kept) {
   const u64 end = row.first + row.pages;

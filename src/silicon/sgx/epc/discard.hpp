@@ -10,5 +10,7 @@ namespace cloister::silicon {
 
 /// As vmx::Backend's discard_epc().
 bool discard_epc(const vmx::EpcMemory& memory, const vmx::EpcRow& row, std::span<const vmx::EpcRow> kept);
+/// As vmx::Backend's epc_beyond().
+u64 epc_beyond(const vmx::EpcMemory& memory, std::span<const vmx::EpcRow> pages);
 
 }  // namespace cloister::silicon
