@@ -86,11 +86,7 @@ tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   if (!config.epc_is_paged()) return {};
   if (config.epc_min_mib < least)
     return refuse("found " + std::to_string(config.epc_min_mib) + " MiB, expected at least " + std::to_string(least) +
-                  " for so much 'epc' and so many processors");
-  if (config.epc.size() > 1)
-    return refuse(
-        "'epc' has several sections, expected one: a page that comes back has any frame, and each section has those of "
-        "its own package");
+                  " for so much 'epc', so many sections and so many processors");
   return {};
 }
 
@@ -126,12 +122,22 @@ u64 DomainConfig::epc_mib() const {
 
 std::vector<EpcSection> DomainConfig::epc_frames() const {
   if (!epc_is_paged()) return epc;
-  return {{.mib = epc_min_mib, .package = epc.front().package}};
+  std::vector<EpcSection> frames = epc;
+  u64 left = epc_min_mib, sizes = epc_mib(), behind = epc.size();
+  for (EpcSection& section : frames) {
+    --behind;
+    const u64 most = left > behind ? left - behind : 1;
+    const u64 part = std::clamp<u64>(left * section.mib / sizes, 1, most);
+    sizes -= section.mib;
+    left -= std::min(left, part);
+    section.mib = part;
+  }
+  return frames;
 }
 
 u64 DomainConfig::least_epc_min_mib() const {
   const u64 pages = hypervisor::least_paged_epc(epc_mib() * arch::pages_per_mib, vcpus);
-  return (pages + arch::pages_per_mib - 1) / arch::pages_per_mib;
+  return std::max<u64>((pages + arch::pages_per_mib - 1) / arch::pages_per_mib, epc.size());
 }
 
 u64 DomainConfig::epc_memory_mib() const {

@@ -81,9 +81,9 @@ struct DomainConfig {
   u64 epc_mib() const;
   /// It sees more EPC than it has: the hypervisor pages.
   bool epc_is_paged() const { return epc_min_mib != 0 && epc_min_mib < epc_mib(); }
-  /// The least epc_min with which so much EPC is paged for so many processors.
+  /// The least epc_min with which so much EPC is paged for so many processors: 1 MiB for each section at least.
   u64 least_epc_min_mib() const;
-  /// What it has of the machine's EPC.
+  /// What it has of the machine's EPC for each section: of epc_min each has its part, by what is seen of it.
   std::vector<EpcSection> epc_frames() const;
   /// The most memory of the host that its EPC takes in MiB: what it has, and the images of what it sees beside it.
   u64 epc_memory_mib() const;

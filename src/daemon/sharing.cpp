@@ -30,8 +30,10 @@ constexpr u64 longest_move = 4;
 
 /// Its pager can have other frames than it began with, and what it has is known.
 bool Domains::may_share(const Domain& domain) const {
-  return domain.config.epc_is_paged() && domain.record.grants.size() == 1 && may_move(domain) &&
-         domain.page->epc() != nullptr;
+  const Grants& grants = domain.record.grants;
+  const auto elsewhere = [&](const EpcGrant& grant) { return grant.package != grants.front().package; };
+  return domain.config.epc_is_paged() && may_move(domain) && domain.page->epc() != nullptr &&
+         std::ranges::none_of(grants, elsewhere);
 }
 
 bool Domains::share() {
@@ -158,8 +160,11 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
   const std::string name = "'" + domain->record.name + "'";
   DomainConfig config = domain->config;
   if (!may_share(*domain)) {
-    const char* const why = config.epc_is_paged() ? ": it cannot be told at the moment what EPC it has"
-                                                  : ": its EPC is not paged: it has all that it sees";
+    const char* const why = !config.epc_is_paged() ? ": its EPC is not paged: it has all that it sees"
+                            : packages_of(domain->record.grants) !=
+                                    std::vector(domain->record.grants.size(), domain->record.grants.front().package)
+                                ? ": it has EPC of several packages, and of each its minimum"
+                                : ": it cannot be told at the moment what EPC it has";
     return tl::unexpected(ApiError{409, name + why});
   }
   const auto wrong = [](std::string what) { return tl::unexpected(ApiError{400, std::move(what)}); };

@@ -182,6 +182,29 @@ def shared_epc(machine):
     m.check_settled([])
 
 
+def paged_sections(machine):
+    """Sections of two packages that are paged: each package gives its part, and enclaves run."""
+    m = machine(TWO_PACKAGES)
+    epc = '["size=2,package=0", "size=4,package=1"]'
+    m.create("a", epc=epc, epc_min=3, kernel="sgx_resident")
+    m.create("b", epc='["size=1", "size=1", "size=2"]', epc_min=3, kernel="sgx_resident")
+    for name in "ab":
+        m.wait_for_ready(name)
+    by_package = {0: 0, 1: 0}
+    for extent in m.domains()["a"]["epc"]:
+        by_package[extent["package"]] += extent["pages"]
+    assert by_package == {0: MIB_PAGES, 1: 2 * MIB_PAGES}, by_package
+    assert len({extent["package"] for extent in m.domains()["b"]["epc"]}) == 1
+    m.restart()
+    for name in "ab":
+        assert m.request("POST", f"/v1/domains/{name}/reboot").status == 200
+    wait_until(lambda: all([m.console(name).count(b"READY") == 2 for name in "ab"]), "both to run again")
+    for name in "ab":
+        assert b"WRONG" not in m.console(name)
+        m.destroy(name)
+    m.check_settled([])
+
+
 def separate_keys(machine):
     """Packages with unrelated keys: a domain cannot have both."""
     m = machine('keys = "separate"\n' + TWO_PACKAGES)
@@ -265,7 +288,7 @@ CASES = {
     "pause": pause,
     "trigger": trigger,
     "own-end": own_end,
-    "shared-epc": shared_epc, "shortage": shortage,
+    "shared-epc": shared_epc, "paged-sections": paged_sections, "shortage": shortage,
     "separate-keys": separate_keys,
     "restart": restart,
     "single": single,

@@ -185,6 +185,42 @@ TEST_F(Sharing, FramesMoveByChunks) {
   EXPECT_EQ(daemon_->find("a")->paged->target, 7 * pages_of_mib) << "two chunks beside its own";
 }
 
+TEST_F(Sharing, SeveralSectionsOfAPackageShareAsOne) {
+  begin(8);
+  CreateRequest request = paged(daemon_, "a", "wants", 8, 2);
+  const std::string whole = "epc = 8\n";
+  request.config.replace(request.config.find(whole), whole.size(), "epc = ['size=2', 'size=6']\n");
+  ASSERT_TRUE(daemon_->add(request));
+  EXPECT_EQ(daemon_->find("a")->grants.size(), 2u);
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("a") == 4 * pages_of_mib && held("b") == 4 * pages_of_mib; });
+  expect_balance({"a", "b"});
+}
+
+/// Of each package it has its part of the minimum, and no more.
+TEST_F(Sharing, OfSeveralPackagesADomainHasItsMinimum) {
+  daemon_.machine.packages = {daemon_.machine.packages[0], daemon_.machine.packages[0]};
+  daemon_.machine.packages[1].epc[0].base += u64{1} << 32;
+  begin(8);
+  daemon_.machine.packages[1].epc[0].bytes = 8 << 20;
+  daemon_.restart();
+  CreateRequest request = paged(daemon_, "a", "wants", 12, 6);
+  const std::string whole = "epc = 12\n";
+  request.config.replace(request.config.find(whole), whole.size(), "epc = ['size=4,package=0', 'size=8,package=1']\n");
+  ASSERT_TRUE(daemon_->add(request));
+  ASSERT_TRUE(add("b", "wants"));
+  wait_for([&] { return held("b") == 4 * pages_of_mib; });
+  const auto a = daemon_->find("a");
+  EXPECT_EQ(pages_of({a->grants[0]}), 2 * pages_of_mib);
+  EXPECT_EQ(pages_of({a->grants[1]}), 4 * pages_of_mib);
+  EXPECT_EQ(a->grants[1].package, 1u);
+  EXPECT_EQ(a->listed.size(), 2u);
+  EXPECT_EQ(daemon_->epc().packages[0].count.free, 6 * pages_of_mib);
+  EXPECT_EQ(daemon_->epc().packages[1].count.free, 0u);
+  EXPECT_THAT(daemon_->change_epc("a", {.min_mib = 4, .weight = {}}).error().message, HasSubstr("several packages"));
+}
+
 /// What it was granted and never got comes back, and it is tried again.
 TEST_F(Sharing, FramesThatAVmmNeverGotAreFoundAgain) {
   begin(8);

@@ -173,6 +173,25 @@ TEST(Config, WithLessEpcThanItSeesADomainIsPaged) {
   EXPECT_FALSE(good("epc_min = 1").config.epc_is_paged());
 }
 
+TEST(Config, OfItsLeastEpcEachSectionHasItsPart) {
+  const auto parts = [](const std::string& epc, u64 min) {
+    std::vector<u64> mib;
+    for (const EpcSection& section : good("epc = " + epc + "\nepc_min = " + std::to_string(min)).config.epc_frames())
+      mib.push_back(section.mib);
+    return mib;
+  };
+  EXPECT_THAT(parts("['size=32', 'size=64,package=1', 'size=32']", 16), ElementsAre(4, 8, 4));
+  EXPECT_THAT(parts("['size=1', 'size=100', 'size=1']", 10), ElementsAre(1, 8, 1));
+  EXPECT_THAT(parts("['size=100', 'size=1', 'size=1']", 3), ElementsAre(1, 1, 1));
+  EXPECT_THAT(parts("['size=3', 'size=3', 'size=3']", 8), ElementsAre(2, 3, 3));
+  EXPECT_EQ(good("epc = ['size=32', 'size=64,package=1']\nepc_min = 3").config.epc_frames()[1].package, 1u);
+  for (u64 min = 3; min < 60; ++min) {
+    const auto mib = parts("['size=7', 'size=50', 'size=3']", min);
+    EXPECT_EQ(mib[0] + mib[1] + mib[2], min);
+    EXPECT_TRUE(mib[0] >= 1 && mib[0] <= 7 && mib[1] >= 1 && mib[1] <= 50 && mib[2] >= 1 && mib[2] <= 3) << min;
+  }
+}
+
 struct Bad {
   const char* text;  ///< after the two lines of the least file
   u32 line, column;
@@ -208,7 +227,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"epc = 64\nepc_min = 0", 4, 11, {"'epc_min'", "found 0", "from 1"}},
       {"epc = 64\nvcpus = 9\nepc_min = 1", 5, 11, {"'epc_min'", "found 1 MiB", "at least 2"}},
       {"epc = 1048576\nepc_min = 2048", 4, 11, {"'epc_min'", "found 2048 MiB", "at least 2049"}},
-      {"epc = ['size=1', 'size=1']\nepc_min = 1", 4, 11, {"'epc_min'", "several sections"}},
+      {"epc = ['size=1', 'size=1', 'size=1']\nepc_min = 2", 4, 11, {"'epc_min'", "found 2 MiB", "at least 3"}},
       {"sgx_platform = 'none'",
        3,
        16,
