@@ -90,6 +90,14 @@ tl::expected<void, Diagnostic> check_epc_min(const DomainConfig& config) {
   return {};
 }
 
+tl::expected<void, Diagnostic> check_cpus(const DomainConfig& config) {
+  const std::size_t lists = config.cpus.of_vcpu.size();
+  if (lists <= config.vcpus) return {};
+  return Failed(Diagnostic{config.position_of("cpus"), "'cpus': found " + std::to_string(lists) +
+                                                           " elements, expected at most 'vcpus', which is " +
+                                                           std::to_string(config.vcpus)});
+}
+
 }  // namespace
 
 std::string_view name_of(Action action) {
@@ -171,6 +179,7 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
   }
   const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
   if (auto good = check_epc_min(draft.config); !good) return Failed(good.error());
+  if (auto good = check_cpus(draft.config); !good) return Failed(good.error());
   settle_cmdline(draft, warnings);
   check_sgx_keys(draft.config, warnings);
   settle_warnings(warnings, untold);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arch/types.hpp"
+#include "config/cpu_list.hpp"
 #include "config/sgx_platform.hpp"
 #include "policy/policy.hpp"
 #include "text/diagnostic.hpp"
@@ -51,6 +52,7 @@ struct DomainConfig {
   std::string uuid;  ///< in its canonical form (text/uuid.hpp); empty: the domain gets one
   u64 memory_mib = 512;
   u32 vcpus = 1;
+  CpuPlaces cpus;  ///< of the host, where they run
   std::string kernel;
   std::string ramdisk;  ///< empty: none
   std::string cmdline;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "config/cpu_list.hpp"
 #include "config/cpuid_string.hpp"
 #include "config/domain_name.hpp"
 #include "config/epc_sections.hpp"
@@ -136,6 +137,32 @@ constexpr Form epc_min{[](Draft& draft, const xl::Setting& setting) {
                          return config.epc_min_mib == 0 ? std::nullopt : Text(fmt::to_string(config.epc_min_mib));
                        }};
 
+Done read_cpus(Draft& draft, const xl::Setting& setting) {
+  const auto keep_list = [&](CpuList& to, const xl::Value& value) -> Done {
+    auto list = value.kind == xl::Value::Kind::list ? tl::expected<CpuList, std::string>(tl::unexpect, "a string")
+                                                    : read_cpu_list(value.text);
+    if (!list)
+      return Failed(Diagnostic{value.at, fmt::format("'cpus': found {}, expected {}", shown(value), list.error())});
+    to = std::move(*list);
+    return {};
+  };
+  CpuPlaces& places = draft.config.cpus;
+  if (setting.value.kind != xl::Value::Kind::list) return keep_list(places.all, setting.value);
+  for (const xl::Value& value : setting.value.list) {
+    if (places.of_vcpu.size() == limits::most_vcpus)
+      return Failed(Diagnostic{value.at, fmt::format("'cpus': found more than {} elements", limits::most_vcpus)});
+    if (auto kept = keep_list(places.of_vcpu.emplace_back(), value); !kept) return kept;
+  }
+  return {};
+}
+
+constexpr Form cpus{read_cpus, [](const DomainConfig& config) -> Text {
+                      if (config.cpus.of_vcpu.empty()) return xl::quoted(to_text(config.cpus.all));
+                      std::vector<std::string> lists;
+                      for (const CpuList& list : config.cpus.of_vcpu) lists.push_back(xl::quoted(to_text(list)));
+                      return fmt::format("[{}]", fmt::join(lists, ", "));
+                    }};
+
 constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                         if (setting.value.kind != xl::Value::Kind::list)
                           draft.config.lehash = read_launch_hash(setting.value.text);
@@ -208,6 +235,8 @@ constexpr Key table[] = {
     {"memory", "integer", "512", "RAM in MiB, 16 to 1048576.",
      integer<&Config::memory_mib, least_memory_mib, most_mib, mib>},
     {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", integer<&Config::vcpus, 1, most_vcpus, count>},
+    {"cpus", "string or list", "\"all\"",
+     "The host's processors that these run on: of all, or a list with one for each.", cpus},
     {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", path<&Config::kernel>},
     {"ramdisk", "string", "none", "Path of an initramfs.", path<&Config::ramdisk>},
     {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", cmdline},

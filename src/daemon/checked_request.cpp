@@ -10,8 +10,10 @@
 #include <tuple>
 
 #include "arch/sizes.hpp"
+#include "host/processors.hpp"
 #include "host/whole_file.hpp"
 #include "machine/epc/placement.hpp"
+#include "plan/cpu_places.hpp"
 #include "plan/plan.hpp"
 
 namespace cloister::toolstack {
@@ -85,6 +87,8 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
       make_plan(silicon, config, package_config(package_values(machine, wished, chosen->features), wished),
                 packages_of(wished), chosen->described);
   if (!plan) return tl::unexpected(in_config(request.file, plan.error()));
+  if (const auto places = place_vcpus(config, machine, wished, host_processors()); !places)
+    return tl::unexpected(in_config(request.file, places.error()));
   return std::move(*chosen);
 }
 

@@ -17,7 +17,9 @@
 #include "daemon/domains.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
+#include "host/processors.hpp"
 #include "host/unix_socket.hpp"
+#include "plan/cpu_places.hpp"
 #include "text/utc.hpp"
 
 namespace cloister::toolstack {
@@ -197,12 +199,15 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
 
 tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domain, const OpenImages& images) {
   DomainRecord record = domain->record;
+  const auto places = place_vcpus(domain->config, machine(), record.grants, host_processors());
+  if (!places) return tl::unexpected(places.error().message);
   LaunchMessage message{.id = record.id,
                         .name = record.name,
                         .config = record.config,
                         .file = record.file,
                         .grants = record.grants,
-                        .package = record.package};
+                        .package = record.package,
+                        .cpus = *places};
   auto page = DomainPage::create();
   if (!page) return tl::unexpected(page.error());
   vmx::EpcMemory::Pointer memory;
@@ -256,6 +261,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   domain->pid = process->pid;
   logs_->add(record.id, record.name, std::move(lines->ours));
   domain->memory = std::move(memory);
+  domain->cpus = *places;
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
   happens(*domain, LifeEvent::started);
   if (auto added = cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)); !added)

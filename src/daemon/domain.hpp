@@ -8,6 +8,7 @@
 #include "config/config.hpp"
 #include "daemon/life.hpp"
 #include "daemon/registry.hpp"
+#include "host/processors.hpp"
 #include "protocol/domain_page.hpp"
 #include "vmx/epc_memory.hpp"
 
@@ -18,6 +19,8 @@ struct Domain {
 
   DomainRecord record{};
   DomainConfig config{};
+
+  std::vector<CpuSet> cpus{};  ///< of the host, where each of its processors runs; empty: not known
 
   Life life;     ///< moved by Domains::happens() alone
   Fd process{};  ///< the VMM, while it is held: readable when it has ended, and nothing else is taken for its end

@@ -217,6 +217,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.grants = domain.record.grants;
   info.platform = domain.record.platform;
   info.listed = package_sections(domain.record.package, domain.record.grants);
+  info.cpus = domain.cpus;
   info.paged = paged_epc(domain);
   info.balloon = balloon_of(domain);
   info.page = domain.page;

@@ -71,6 +71,7 @@ struct DomainInfo {
   Owner owner;
   Grants grants;
   std::vector<EpcExtent> listed;           ///< the sections of its Package; those of the grants, or more
+  std::vector<CpuSet> cpus;                ///< where each of its processors runs; an empty one: anywhere
   std::optional<PagedEpc> paged;           ///< of one that lives, and whose EPC is paged
   std::optional<Balloon> balloon;          ///< of one that lives and has EPC; none: not at hand
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends

@@ -11,6 +11,7 @@
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
+#include "plan/cpu_places.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -57,6 +58,8 @@ tl::expected<void, std::string> Domains::recover() {
     if (record.epc_min_mib != 0) domain->config.epc_min_mib = record.epc_min_mib;
     if (record.epc_weight != 0) domain->config.epc_weight = record.epc_weight;
     settle_charge(domain->record, domain->config);
+    if (auto places = place_vcpus(domain->config, machine(), domain->record.grants, host_processors()))
+      domain->cpus = std::move(*places);
     // What its text asks for, if it is nobody's: rights are looked up, and domains told, by uuid.
     if (domain->record.uuid.empty()) {
       const std::string& wish = domain->config.uuid;

@@ -5,6 +5,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace cloister::toolstack {
 
 namespace {
@@ -58,6 +60,11 @@ json view(const DomainInfo& domain) {
             {"console", domain.console},
             {"placement", domain.placement},
             {"epc", extents_of(domain.grants)}};
+  if (std::ranges::any_of(domain.cpus, [](const CpuSet& c) { return !c.empty(); })) {
+    json cpus = json::array();
+    for (const CpuSet& place : domain.cpus) cpus.push_back(place.empty() ? "all" : cpu_set_text(place));
+    view["cpus"] = std::move(cpus);
+  }
   if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
   if (domain.paged) view["paging"] = to_json(*domain.paged);
   if (domain.balloon) view["balloon"] = to_json(*domain.balloon);

@@ -64,6 +64,8 @@ struct RunOptions {
   /// Called when the guest has suspended itself to RAM, until Domain::wake(); on a processor's thread, which must not
   /// wait for the domain's.
   std::function<void()> fell_asleep;
+  /// Called on each processor's thread before it runs; where they take turns, on their one for the first.
+  std::function<void(u32 vcpu)> begins;
   bool input_wakes = false;  ///< console_in being readable wakes it, too
   /// For tests: called when an exit has been handled, on its processor's thread, which holds nothing.
   std::function<void()> after_exit;

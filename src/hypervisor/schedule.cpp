@@ -26,12 +26,13 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
 }
 
 /// Without a thread for each processor the domain ends, which those see that have one.
-void run_on_threads(Machine& machine, Loops& loops) {
+void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32 vcpu)>& begins) {
   std::vector<std::jthread> threads;
   try {
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
-      threads.emplace_back([&loop] {
+      threads.emplace_back([&loop, &begins, vcpu = static_cast<u32>(threads.size() + 1)] {
+        if (begins) begins(vcpu);
         const MutexLock held(loop.lock());
         loop.run();
       });
@@ -43,6 +44,7 @@ void run_on_threads(Machine& machine, Loops& loops) {
                 *machine.processors[none]);
   }
   VcpuLoop& bootstrap = loops.front();
+  if (begins) begins(0);
   const MutexLock held(bootstrap.lock());
   bootstrap.run();
 }
@@ -97,7 +99,12 @@ void show_crash(Machine& machine, VcpuLoop& outside, gdb::Debugger& debugger) CL
 Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* debugger) {
   Loops loops;
   for (const auto& processor : machine.processors) loops.emplace_back(*processor, options, debugger);
-  machine.deterministic() ? run_in_turns(machine, loops) : run_on_threads(machine, loops);
+  if (machine.deterministic()) {
+    if (options.begins) options.begins(0);
+    run_in_turns(machine, loops);
+  } else {
+    run_on_threads(machine, loops, options.begins);
+  }
   Stop stop;
   {
     const MutexLock held(machine.lock);

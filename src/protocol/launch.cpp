@@ -6,12 +6,15 @@
 namespace cloister::toolstack {
 
 std::string write_launch(const LaunchMessage& message) {
+  nlohmann::json cpus = nlohmann::json::array();
+  for (const CpuSet& set : message.cpus) cpus.push_back(cpu_set_text(set));
   return json_text({{"id", message.id},
                     {"name", message.name},
                     {"config", message.config},
                     {"file", message.file},
                     {"grants", to_json(message.grants)},
-                    {"package", to_json(message.package)}});
+                    {"package", to_json(message.package)},
+                    {"cpus", std::move(cpus)}});
 }
 
 tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
@@ -22,6 +25,11 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   fields.number("id", message.id).text("name", message.name).text("config", message.config).text("file", message.file);
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
+  for (const nlohmann::json& one : fields.list("cpus")) {
+    auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
+    if (!set) fields.fail("'cpus': expected lists of processors");
+    message.cpus.push_back(std::move(set).value_or(CpuSet()));
+  }
   if (!fields.has("package")) fields.fail("'package' is missing");
   if (!fields.ok()) return tl::unexpected(fields.error());
   auto package = read_package_values((*object)["package"]);

@@ -4,7 +4,9 @@
 
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
+#include "host/processors.hpp"
 #include "machine/platform_secret.hpp"
 #include "plan/package_values.hpp"
 
@@ -40,6 +42,7 @@ struct LaunchMessage {
   std::string file;    ///< its name, for messages
   Grants grants;       ///< one for each EPC section of the configuration
   PackageValues package;
+  std::vector<CpuSet> cpus{};  ///< where each of its processors runs (plan/cpu_places.hpp); empty: anywhere
   bool operator==(const LaunchMessage&) const = default;
 };
 

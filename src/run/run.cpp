@@ -10,6 +10,7 @@
 #include "config/config.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
+#include "host/processors.hpp"
 #include "host/stop.hpp"
 #include "host/terminal.hpp"
 #include "host/whole_file.hpp"
@@ -19,6 +20,7 @@
 #include "machine/machine.hpp"
 #include "machine/platform_secret.hpp"
 #include "plan/chosen_silicon.hpp"
+#include "plan/cpu_places.hpp"
 #include "plan/images.hpp"
 #include "plan/package_values.hpp"
 #include "plan/plan.hpp"
@@ -136,7 +138,8 @@ void wait_preserved(const std::string& name, const StopSource& stop, std::option
 
 /// Runs a domain and its successors until one ends for good.
 int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& images,
-                const std::vector<vmx::EpcSection>& epc, const RunArguments& arguments) {
+                const std::vector<vmx::EpcSection>& epc, const std::vector<CpuSet>& cpus,
+                const RunArguments& arguments) {
   const DomainConfig& config = plan.config;
   const Clock::time_point start = Clock::now();
   const auto limit =
@@ -167,6 +170,11 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   options.shutdown_timeout = std::chrono::seconds(config.shutdown_timeout);
   options.fell_asleep = [&config] {
     spdlog::info("cloister: {}: it has suspended itself to RAM; what is typed wakes it", config.name);
+  };
+  options.begins = [&cpus, &name = config.name, anywhere = cpus_of_thread()](u32 vcpu) {
+    const CpuSet& own = cpus[vcpu];
+    if (!run_on_cpus(own.empty() ? anywhere : own))
+      spdlog::warn("cloister: {}: vCPU {} cannot run on {}", name, vcpu, cpu_set_text(own));
   };
   options.input_wakes = true;
   options.note = [&config](std::string_view what) { spdlog::info("cloister: {}: {}", config.name, what); };
@@ -270,8 +278,10 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     return print(rendered) ? exit_status::powered_off : exit_status::failed;
   }
+  const auto cpus = place_vcpus(config, machine, placed->grants, host_processors());
+  if (!cpus) return refuse(cpus.error());
   const auto package = silicon.make_package(*hardware);
-  return run_domains(*package, *plan, *images, hardware->epc, arguments);
+  return run_domains(*package, *plan, *images, hardware->epc, *cpus, arguments);
 }
 
 }  // namespace cloister::toolstack

@@ -58,6 +58,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(rseq)},
     {SCMP_SYS(futex)},
     {SCMP_SYS(sched_yield)},
+    {SCMP_SYS(sched_setaffinity), is(0, 0)},  // of the thread that calls: where its processor runs
     {SCMP_SYS(exit)},
     {SCMP_SYS(exit_group)},
     // Descriptors that are open. Not fstat(): the C library's is a look-up of an empty name, and what the name is no

@@ -9,7 +9,9 @@
 
 #include "host/last_line.hpp"
 #include "host/log.hpp"
+#include "host/processors.hpp"
 #include "host/whole_file.hpp"
+#include "plan/cpu_places.hpp"
 #include "plan/restarts.hpp"
 #include "vmm/guest.hpp"
 #include "vmm/sandbox.hpp"
@@ -117,6 +119,13 @@ int run_vmm(const vmx::Backend& silicon) {
   // Whoever connects from now on sees this process as its peer (SO_PEERCRED).
   if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
   const uid_t owner = ::geteuid();
+  const auto run_on = [&launch](const CpuSet& cpus) {
+    if (!run_on_cpus(cpus))
+      log(LogLevel::warning, "cpus-not-there", {{"domain", launch->name}, {"cpus", cpu_set_text(cpus)}});
+  };
+  // All of its threads begin with this, and those of processors go on to their own.
+  const CpuSet anywhere = cpus_of_thread(), all = all_places(launch->cpus);
+  if (!all.empty()) run_on(all);
   const auto sandboxed = enter_sandbox();
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
@@ -146,6 +155,11 @@ int run_vmm(const vmx::Backend& silicon) {
   options.fell_asleep = [&lifecycle] {
     lifecycle.fell_asleep();
     log(LogLevel::info, "guest-note", {{"domain", lifecycle.name()}, {"note", "it has suspended itself to RAM"}});
+  };
+  options.begins = [&](u32 vcpu) {
+    if (vcpu >= launch->cpus.size()) return;
+    const CpuSet& own = launch->cpus[vcpu];
+    run_on(own.empty() ? anywhere : own);
   };
   options.counts = &page->counts();
   const Outcome outcome = run_guest(*guest, options, *page, lifecycle, last_line);

@@ -1,5 +1,6 @@
 """Domains that live and end as they should."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -205,6 +206,40 @@ def paged_sections(machine):
     m.check_settled([])
 
 
+def cpus(machine):
+    """Each processor of a domain runs where its configuration says, also after a reboot and under another daemon."""
+    m = machine(TWO_PACKAGES)
+    here = sorted(os.sched_getaffinity(0))
+    first, last = here[0], here[-1]
+
+    def threads(pid):
+        return sorted(tuple(sorted(os.sched_getaffinity(int(tid)))) for tid in os.listdir(f"/proc/{pid}/task"))
+
+    m.create("pinned", cpus=f"'{last}'", vcpus=2)
+    m.create("each", cpus=f"['{first}', '{last}', 'all']", vcpus=3)
+    m.create("free", vcpus=2)
+    for name in ("pinned", "each", "free"):
+        m.wait_for_ready(name)
+    ready = 1
+    for _ in range(2):
+        domains = m.domains()
+        assert domains["pinned"]["cpus"] == [str(last)] * 2, domains["pinned"]
+        assert domains["each"]["cpus"] == [str(first), str(last), "all"] and "cpus" not in domains["free"], domains
+        assert set(threads(domains["pinned"]["pid"])) == {(last,)}
+        seen = threads(domains["each"]["pid"])
+        assert (first,) in seen and (last,) in seen and tuple(here) in seen, seen
+        assert set(threads(domains["free"]["pid"])) == {tuple(here)}
+        m.restart()
+        assert m.request("POST", "/v1/domains/each/reboot").status == 200
+        ready += 1
+        wait_until(lambda: m.console("each").count(b"READY") == ready, "it to run again")
+    refused = m.request("POST", "/v1/domains", m.creation("more", cpus="'8000'"))
+    assert refused.status == 400 and "the host has no processor 8000" in refused.json["error"]["message"], refused.body
+    for name in ("pinned", "each", "free"):
+        m.destroy(name)
+    m.check_settled([])
+
+
 def separate_keys(machine):
     """Packages with unrelated keys: a domain cannot have both."""
     m = machine('keys = "separate"\n' + TWO_PACKAGES)
@@ -288,7 +323,7 @@ CASES = {
     "pause": pause,
     "trigger": trigger,
     "own-end": own_end,
-    "shared-epc": shared_epc, "paged-sections": paged_sections, "shortage": shortage,
+    "shared-epc": shared_epc, "paged-sections": paged_sections, "cpus": cpus, "shortage": shortage,
     "separate-keys": separate_keys,
     "restart": restart,
     "single": single,

@@ -49,6 +49,9 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vm
     return tl::unexpected(
         Diagnostic{read->config.position_of("epc_min"),
                    "'epc_min': EPC that is paged cannot be rendered; expected as much as 'epc', or no 'epc_min'"});
+  if (read->config.cpus != CpuPlaces())
+    return tl::unexpected(Diagnostic{read->config.position_of("cpus"),
+                                     "'cpus': where processors run cannot be rendered; expected no 'cpus'"});
   if (const auto& platform = read->config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
     return tl::unexpected(Diagnostic{read->config.position_of("sgx_platform"),
                                      "'sgx_platform': keys of a domain's own, or of a group's, cannot be rendered; "

@@ -181,6 +181,7 @@ std::optional<Diagnostic> software_only(const DomainConfig& config) {
     if (config.*action == Action::preserve) return refuse(key, "\"preserve\" is not for --backend=qemu");
   }
   if (config.epc_is_paged()) return refuse("epc_min", "KVM does not page the EPC of guests");
+  if (config.cpus != CpuPlaces()) return refuse("cpus", "QEMU's processors run anywhere: no 'cpus'");
   if (!config.epc.empty() && config.sgx_platform && config.sgx_platform->keys != SgxPlatform::Keys::machine)
     return refuse("sgx_platform", "real SGX has the keys of the machine's processor alone, \"machine\"");
   return std::nullopt;

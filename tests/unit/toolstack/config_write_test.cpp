@@ -21,6 +21,7 @@ const Sample samples[] = {
     {"on_host_shutdown", R"("destroy")"},
     {"memory", "64"},
     {"vcpus", "16"},
+    {"cpus", R"(["0-3,^1", "nodes:1,^nodes:2-3", "all"])"},
     {"kernel", R"("/boot/\"k\"\\\x0a")"},
     {"ramdisk", R"("r")"},
     {"cmdline", R"("console=ttyS0")"},
