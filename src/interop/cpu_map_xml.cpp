@@ -1,10 +1,11 @@
-// What libvirt's src/cpu/cpu_map.c and cpu_x86.c take a map's elements for. Elements and attributes that they do not
-// ask for are passed over: later versions have more of them.
+// What libvirt's src/cpu/cpu_map.c and cpu_x86.c take a map's elements for, in all versions up to 12. What a later one
+// adds is passed over, and named, for it may change what a model consists of.
 #include "interop/cpu_map_xml.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -29,6 +30,27 @@ u32 signature_of(u32 family, u32 model, u32 stepping) {
   const u32 base = std::min(family, extended_from), extended = family - base;
   return extended << 20 | (model >> 4) << 16 | base << 8 | (model & 0xf) << 4 | stepping;
 }
+
+/// The elements of an x86 map, and all attributes that any version of libvirt reads.
+struct Grammar {
+  std::string_view element;
+  std::array<std::string_view, 7> attributes;
+};
+constexpr Grammar grammar[] = {
+    {"arch", {"name"}},
+    {"group", {"name"}},
+    {"include", {"filename"}},
+    {"vendor", {"name", "string"}},
+    {"feature", {"name", "migratable", "removed", "added"}},
+    {"alias", {"name", "source"}},
+    {"cpuid", {"eax_in", "ecx_in", "eax", "ebx", "ecx", "edx", "function"}},
+    {"msr", {"index", "eax", "edx"}},
+    {"model", {"name"}},
+    {"decode", {"host", "guest"}},
+    {"signature", {"family", "model", "stepping"}},
+    // How a domain is held against its host (check='partial'), not what the model is.
+    {"check", {"partial"}},
+};
 
 /// Reads the elements of one file into the map; the first error ends it.
 class MapReader {
@@ -77,7 +99,28 @@ class MapReader {
     return read;
   }
 
+  /// Once for each kind: a later version repeats what it adds in every model.
+  void leave_unread(pugi::xml_node node, const std::string& what) {
+    if (!unread_.insert(what).second) return;
+    map_.unread.push_back(format(file_.name, {file_.document->position_of(node), what}));
+  }
+
+  void look_for_news(pugi::xml_node node) {
+    if (node.type() != pugi::node_element) return;
+    const auto* const known = std::ranges::find(grammar, std::string_view(node.name()), &Grammar::element);
+    if (known == std::end(grammar)) return leave_unread(node, fmt::format("<{}>", printable(node.name())));
+    for (const pugi::xml_attribute attribute : node.attributes()) {
+      if (std::ranges::find(known->attributes, std::string_view(attribute.name())) == known->attributes.end())
+        leave_unread(node, fmt::format("{} of <{}>", in_quotes(attribute.name()), known->element));
+    }
+    // An architecture is read by its own elements, and others than x86 not at all.
+    const bool holds_others = known->element == "arch" || known->element == "group";
+    if (holds_others) return;
+    for (const pugi::xml_node part : node.children()) look_for_news(part);
+  }
+
   bool read_element(pugi::xml_node node) {
+    look_for_news(node);
     const std::string_view name = node.name();
     if (name == "arch") return node.attribute("name").value() != std::string_view("x86") || read_elements(node);
     if (name == "group") return read_elements(node);
@@ -116,6 +159,14 @@ class MapReader {
     }
     to = static_cast<u32>(*value);
     return true;
+  }
+
+  /// "yes" or "no", which is also meant where nothing is said.
+  bool yes_or_no(pugi::xml_node node, const char* attribute, bool& to) {
+    const std::string_view word = node.attribute(attribute).as_string("no");
+    to = word == "yes";
+    return to || word == "no" ||
+           wrong(node, fmt::format("'{}': found {}, expected 'yes' or 'no'", attribute, in_quotes(word)));
   }
 
   bool name_of(pugi::xml_node node, std::string& to) {
@@ -215,7 +266,10 @@ class MapReader {
     }
     model.vendor = parent->vendor;
     model.signatures = parent->signatures;
-    model.features = parent->features;
+    // What its parent had to give up, it never had.
+    for (const std::string& feature : parent->features) {
+      if (std::ranges::find(parent->removed, feature) == parent->removed.end()) model.features.push_back(feature);
+    }
     return true;
   }
 
@@ -242,9 +296,12 @@ class MapReader {
         return wrong(part,
                      fmt::format("found feature {}, expected one that the map has defined before", in_quotes(feature)));
       }
-      // The model had it once; libvirt keeps the name for domains that were defined then.
-      if (part.attribute("removed").value() == std::string_view("yes")) continue;
-      add(feature, model);
+      // Removed: the model had it once, and libvirt keeps the name for domains that were defined then. Added: QEMU's
+      // model has it, and libvirt's never had, so it is the host's, or the guest's, beyond the model.
+      bool removed = false, added = false;
+      if (!yes_or_no(part, "removed", removed) || !yes_or_no(part, "added", added)) return false;
+      if (removed) model.removed.push_back(feature);
+      if (!removed && !added) add(feature, model);
     }
     map_.models.push_back(std::move(model));
     return true;
@@ -256,6 +313,7 @@ class MapReader {
   unsigned depth_ = 0;
   std::set<std::string> seen_;
   std::set<std::string, std::less<>> features_;
+  std::set<std::string> unread_;
   std::optional<MapError> error_;
 };
 

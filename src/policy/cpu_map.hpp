@@ -31,16 +31,19 @@ struct MapFeature {
 
 struct MapModel {
   std::string name, vendor;
-  std::vector<u32> signatures;        ///< leaf 1 EAX, with stepping 0 where the map says family and model only
-  std::vector<std::string> features;  ///< of the model and of those it is made from, each once
-  bool for_host = true;               ///< <decode host='…'>: may be what a host is called
-  bool for_guest = true;              ///< <decode guest='…'>: may be what a baseline is called
+  std::vector<u32> signatures;            ///< leaf 1 EAX, with stepping 0 where the map says family and model only
+  std::vector<std::string> features;      ///< of the model and of those it is made from, each once
+  std::vector<std::string> removed = {};  ///< of its own; models made from it are without them
+  bool for_host = true;                   ///< <decode host='…'>: may be what a host is called
+  bool for_guest = true;                  ///< <decode guest='…'>: may be what a baseline is called
   bool operator==(const MapModel&) const = default;
 };
 
 struct CpuMap {
   std::vector<MapFeature> features;
   std::vector<MapModel> models;
+  /// What the reader does not know the meaning of, each kind once with its place: what the map says beyond this.
+  std::vector<std::string> unread = {};
   const MapFeature* find_feature(std::string_view name) const;  ///< by name or alias
   const MapModel* find_model(std::string_view name) const;
   bool operator==(const CpuMap&) const = default;

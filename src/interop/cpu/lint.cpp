@@ -8,7 +8,7 @@
 #include "host/files.hpp"
 #include "host/whole_file.hpp"
 #include "interop/cpu/cpu.hpp"
-#include "interop/cpu_map_xml.hpp"
+#include "interop/cpu/pool.hpp"
 #include "interop/hosts/hosts.hpp"
 #include "interop/lint/rules.hpp"
 #include "text/json_text.hpp"
@@ -84,13 +84,13 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   const auto host = choose_host(host_path);
   if (!host) return refuse(host.error());
   // Without libvirt there is no map, and our table must do.
-  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+  const MapAtHand at_hand = map_at_hand();
 
   const policy::SgxReport report = *host ? policy::sgx_report(**host) : policy::SgxReport{};
   const std::vector<lint::Finding> findings = lint::lint({.subject = *subject,
                                                           .host = *host ? &**host : nullptr,
                                                           .report = *host ? &report : nullptr,
-                                                          .map = map ? &*map : nullptr});
+                                                          .map = at_hand.note.empty() ? &at_hand.map : nullptr});
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
   const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);

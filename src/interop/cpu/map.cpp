@@ -7,6 +7,7 @@
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
 #include "interop/cpu/cpu.hpp"
+#include "interop/cpu/pool.hpp"
 #include "interop/cpu_map_xml.hpp"
 #include "policy/flags.hpp"
 #include "policy/map_check.hpp"
@@ -87,6 +88,7 @@ int map(const std::string& folder, bool json) {
     spdlog::error("{}", map.error());
     return exit_status::bad_configuration;
   }
+  warn_of_unread(*map, path);
   const MapCheck check = policy::check_map(*map);
   const std::string text = json ? json_text(json_of(check, path), 2) + "\n" : text_of(check, path);
   return print(text) && check.complete() ? status::good : status::failed;

@@ -8,7 +8,6 @@
 #include "config/config.hpp"
 #include "host/whole_file.hpp"
 #include "interop/cpu/pool.hpp"
-#include "interop/cpu_map_xml.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/nova_conf.hpp"
 #include "text/json_fields.hpp"
@@ -133,12 +132,6 @@ Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Ba
 }
 
 }  // namespace
-
-MapAtHand map_at_hand() {
-  auto map = load_cpu_map(libvirt_cpu_map_folder);
-  if (map) return {std::move(*map), {}};
-  return {policy::map_of_features(), map.error()};
-}
 
 tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const std::string& name,
                                                    const policy::CpuMap& map, const vmx::Backend& silicon) {

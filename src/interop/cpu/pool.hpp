@@ -18,6 +18,8 @@ struct MapAtHand {
 };
 /// libvirt's map, or the features that Cloister knows where there is none.
 MapAtHand map_at_hand();
+/// A line on standard error for each kind of thing in the map that its reader does not know.
+void warn_of_unread(const policy::CpuMap& map, const std::string& path);
 
 std::string_view name_of(policy::Known known);
 
