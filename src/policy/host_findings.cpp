@@ -69,6 +69,12 @@ Maybe not_offered(const HostView& host, const SgxReport& report) {
                  true};
 }
 
+Maybe interpreted(const HostView& host, const SgxReport& report) {
+  if (!host.without_kvm || report.state == SgxState::absent) return std::nullopt;
+  return Finding{"without-kvm", host.source + " speaks of guests without KVM, which cannot have SGX",
+                 "Ask for guests with it: 'virsh domcapabilities --virttype kvm', or QEMU with '-accel kvm'.", true};
+}
+
 Maybe firmware_disabled(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::switched_off || !others_of(host).empty()) return std::nullopt;
   const std::string message = host.cpus.empty()
@@ -243,19 +249,9 @@ Maybe no_node(const HostView& host, const SgxReport& report) {
                "not cover the section."};
 }
 
-constexpr Maybe (*rules[])(const HostView&, const SgxReport&) = {processors_differ,
-                                                                 no_sgx,
-                                                                 not_offered,
-                                                                 firmware_disabled,
-                                                                 feature_control,
-                                                                 no_epc,
-                                                                 cut_short,
-                                                                 kvm,
-                                                                 vepc,
-                                                                 provision,
-                                                                 launch_control,
-                                                                 node_bytes,
-                                                                 no_node};
+constexpr Maybe (*rules[])(const HostView&, const SgxReport&) = {
+    processors_differ, no_sgx, not_offered, interpreted, firmware_disabled, feature_control, no_epc,
+    cut_short,         kvm,    vepc,        provision,   launch_control,    node_bytes,      no_node};
 
 }  // namespace
 

@@ -44,6 +44,7 @@ struct HostView {
   std::optional<std::string> model;  ///< the CPU model that a tool gave the host
   std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
   std::string refusal;                             ///< in the source's words, why guests cannot have SGX; may be empty
+  bool without_kvm = false;                        ///< the source speaks of guests on QEMU's interpreter
   std::optional<HostEnvironment> environment;      ///< of this host only
 };
 

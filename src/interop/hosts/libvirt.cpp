@@ -168,7 +168,8 @@ Result read_domain_capabilities(const xml::Document& document) {
     return document.error(root.child("arch"), fmt::format("found arch '{}', expected x86_64", shown(arch)));
   HostView host;
   host.source = "libvirt's domain capabilities";
-  if (word(root.child_value("domain")) == "qemu") host.source += " (without KVM)";
+  host.without_kvm = word(root.child_value("domain")) == "qemu";
+  if (host.without_kvm) host.source += " (without KVM)";
   const pugi::xml_node model = root.child("cpu").find_child_by_attribute("mode", "name", "host-model");
   if (const Step read = read_cpu(document, model, host); !read) return tl::unexpected(read.error());
   if (const pugi::xml_node sgx = root.child("features").child("sgx")) {

@@ -1,7 +1,9 @@
 // QEMU's answers to QMP commands (qapi/misc-target.json, qapi/machine-target.json), bare or as "return" of a session:
 //
-//     query-sgx-capabilities    {"sgx": true, "sgx1": …, "sgx2": …, "flc": …, "sections": [{"node": 0, "size":
-//     93954048}]} query-cpu-model-expansion {"model": {"name": "host", "props": {"sgx": true, "sgx-debug": true, …}}}
+//     query-sgx-capabilities       {"sgx": true, "sgx1": …, "sgx2": …, "flc": …,
+//                                   "sections": [{"node": 0, "size": 93954048}]}
+//     query-cpu-model-expansion    {"model": {"name": "host", "props": {"sgx": true, "sgx-debug": true, …}}}
+//     query-kvm                    {"enabled": true, "present": true}
 //
 // Other answers may stand between them. Of several that say the same, the last one counts.
 #include <fmt/format.h>
@@ -153,6 +155,9 @@ class Session {
       add_source("query-sgx-capabilities");
       return read_sgx_info(answer, host_);
     }
+    // query-kvm.
+    if (answer.contains("present") && answer.contains("enabled") && answer["enabled"].is_boolean())
+      host_.without_kvm = !answer["enabled"].get<bool>();
     if (answer.contains("model") && answer["model"].is_object() && answer["model"].contains("props")) {
       add_source("query-cpu-model-expansion");
       return read_model(answer["model"], host_);

@@ -54,6 +54,8 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
     return document->error(document->root(),
                            "found the element " + shown(document->root().name()) + ", expected 'domain'");
   Subject subject{.format = Format::libvirt};
+  if (std::string_view(domain.attribute("type").value()) == "qemu")
+    subject.without_kvm = {document->position_of(domain), "<domain type='qemu'>", "write <domain type='kvm'>"};
   if (const pugi::xml_node cpu = domain.child("cpu")) {
     subject.cpus.push_back(read_cpu(*document, cpu));
     subject.guest_numa = count_of(cpu.child("numa"), "cell") > 1;

@@ -13,6 +13,8 @@ tl::expected<Subject, Diagnostic> read_nova(std::string_view text) {
   const bool heeded = cpu.mode != vm::CpuMode::unspecified;
   for (const vm::NovaFlag& flag : heeded ? nova->flags : std::vector<vm::NovaFlag>{})
     choice.flags.push_back(make_flag(flag.name, policy::Tool::libvirt, flag.on, flag.at));
+  if (nova->virt_type && nova->virt_type->text == "qemu")
+    subject.without_kvm = {nova->virt_type->at, "virt_type = qemu", "write virt_type = kvm"};
   subject.cpus.push_back(std::move(choice));
   subject.nova = std::move(*nova);
   return subject;

@@ -7,7 +7,9 @@
 #include "interop/lint/subject.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/qemu_options.hpp"
+#include "interop/vm/sizes.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::lint {
 
@@ -80,6 +82,7 @@ struct EpcOptions {
     const bool bound = std::ranges::any_of(properties, [](const auto& p) { return p.first.starts_with("host-nodes"); });
     backends.push_back({{value("id"), argument.at},
                         {.at = argument.at,
+                         .kib = vm::read_qemu_size(value("size"), 1).value_or(0),
                          .prealloc = vm::qemu_switch(value("prealloc")).value_or(false),
                          .on_host_nodes = bound && value("policy") != "default"}});
   }
@@ -99,6 +102,7 @@ struct EpcOptions {
     for (const Backend& backend : backends) {
       EpcSection section = backend.section;
       section.attached = false;
+      section.past_libvirt = subject.format == Format::libvirt;
       for (const auto& [number, other] : attached) {
         if (other.memdev.text != backend.id.text) continue;
         section.attached = true;
@@ -114,6 +118,35 @@ struct EpcOptions {
     }
   }
 };
+
+/// Accelerators in the order in which QEMU tries them ("kvm:tcg"); the first counts here, as hosts for SGX have it.
+struct Accelerator {
+  std::string name;
+  Position at;
+};
+std::optional<Accelerator> accelerator_of(const std::vector<vm::QemuOption>& options,
+                                          const std::vector<Word>& arguments) {
+  for (const vm::QemuOption& option : options) {
+    if (option.name == "enable-kvm") return Accelerator{"kvm", arguments[option.index].at};
+    if (option.name != "accel" && option.name != "machine") continue;
+    const Properties properties = properties_of(option.value, option.name == "accel" ? "accel" : "type");
+    const auto found = properties.find("accel");
+    if (found == properties.end()) continue;
+    return Accelerator{found->second.substr(0, found->second.find(':')), arguments[option.index].at};
+  }
+  return std::nullopt;
+}
+
+void look_for_kvm(Subject& subject, const std::vector<Word>& arguments, bool whole) {
+  constexpr const char* mend = "add -accel kvm in its place, first of all -accel";
+  std::vector<std::string> argv;
+  for (const Word& argument : arguments) argv.push_back(argument.text);
+  const auto accelerator = accelerator_of(vm::qemu_options(argv), arguments);
+  if (accelerator && accelerator->name != "kvm")
+    subject.without_kvm = {accelerator->at, "the accelerator " + shown(accelerator->name), mend};
+  // Without one, QEMU takes its interpreter; of a part of a command line nobody knows.
+  if (!accelerator && whole) subject.without_kvm = {{}, "no accelerator", "add -accel kvm"};
+}
 
 }  // namespace
 
@@ -149,6 +182,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   for (u32 i = program; i < argv->size(); ++i)
     arguments.push_back({(*argv)[i], {.line = i + 1 - program, .column = 0}});
   add_arguments(subject, arguments);
+  look_for_kvm(subject, arguments, program == 1);
   subject.arguments = std::move(arguments);
   return subject;
 }

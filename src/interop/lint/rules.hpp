@@ -57,9 +57,11 @@ void epc_without_flags(const Case&, const Report&);
 void no_prealloc(const Case&, const Report&);
 void epc_on_no_node(const Case&, const Report&);
 void old_sgx_epc(const Case&, const Report&);
+void epc_past_libvirt(const Case&, const Report&);
 void epc_not_attached(const Case&, const Report&);
 // rules_host.cpp: what the host allows
 void host_without_sgx(const Case&, const Report&);
+void sgx_without_kvm(const Case&, const Report&);
 void locked_launch_control(const Case&, const Report&);
 void provisioning_refused(const Case&, const Report&);
 // rules_nova.cpp: nova.conf

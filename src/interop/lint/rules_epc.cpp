@@ -76,7 +76,7 @@ void epc_on_no_node(const Case& of, const Report& report) {
     if (of.subject.guest_numa)
       report(section.at, "the guest has several NUMA nodes, and this EPC is in none of them",
              xml ? "add <node>0</node> to its <target>" : "add sgx-epc.N.node=0 to -M");
-    else if (!xml && section.attached)
+    else if ((!xml || section.past_libvirt) && section.attached)
       report(section.at, "QEMU does not start since version 7.0: sgx-epc.N.node is missing",
              "add sgx-epc.N.node=0 to -M");
   }
@@ -88,6 +88,22 @@ void old_sgx_epc(const Case& of, const Report& report) {
            of.subject.format == Format::libvirt
                ? "write <memory model='sgx-epc'> in <devices>, and take this and its backend out of <qemu:commandline>"
                : "write -M sgx-epc.0.memdev=ID,sgx-epc.0.node=0 with the backend's id");
+}
+
+void epc_past_libvirt(const Case& of, const Report& report) {
+  for (const EpcSection& section : of.subject.epc) {
+    if (!section.past_libvirt) continue;
+    const std::string size =
+        section.kib == 0 ? "<size unit='MiB'>64</size>" : fmt::format("<size>{}</size>", section.kib);
+    report(
+        section.at,
+        "this EPC goes past libvirt, which does not let QEMU open /dev/sgx_vepc for it ('invalid object type: "
+        "memory-backend-epc'), and asks it for properties that the EPC lacks ('qom-get': 'Property "
+        "sgx-epc.unavailable-features not found')",
+        fmt::format("take it out of <qemu:commandline>, and add <memory model='sgx-epc'><target>{}<node>0</node>"
+                    "</target></memory> to <devices>; `cloister cpu render --for libvirt` writes the whole domain so",
+                    size));
+  }
 }
 
 void epc_not_attached(const Case& of, const Report& report) {

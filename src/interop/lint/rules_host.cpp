@@ -1,5 +1,6 @@
-// Rules that need to know the host: what KVM passes on of launch control (Linux clears SGX_LC where the hash MSRs
-// cannot be written, arch/x86/kernel/cpu/feat_ctl.c), and who may open /dev/sgx_provision.
+// Rules about who runs the guest, most of which need to know the host: what KVM passes on of launch control (Linux
+// clears SGX_LC where the hash MSRs cannot be written, arch/x86/kernel/cpu/feat_ctl.c), and who may open
+// /dev/sgx_provision.
 #include <fmt/format.h>
 
 #include "interop/lint/rules.hpp"
@@ -26,6 +27,18 @@ void host_without_sgx(const Case& of, const Report& report) {
   report(asks ? cpu->find("sgx")->at : of.subject.epc.front().at,
          fmt::format("{} {}: a guest that asks for it does not start, or does without", of.host->name, why),
          "see what `cloister cpu probe` says of the host");
+}
+
+void sgx_without_kvm(const Case& of, const Report& report) {
+  const CpuChoice* cpu = of.subject.cpu();
+  const bool asks = !of.subject.epc.empty() || (cpu != nullptr && cpu->has_on("sgx"));
+  if (!of.subject.without_kvm || !asks) return;
+  const WithoutKvm& without = *of.subject.without_kvm;
+  report(without.at,
+         fmt::format("{}: SGX is KVM's to give, and QEMU's interpreter has none of it: the guest gets no SGX flag, and "
+                     "its EPC is worth nothing",
+                     without.said),
+         without.mend);
 }
 
 void locked_launch_control(const Case& of, const Report& report) {

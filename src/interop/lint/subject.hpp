@@ -50,10 +50,19 @@ struct CpuChoice {
 
 struct EpcSection {
   Position at;
+  u64 kib = 0;  ///< 0: unknown
   bool prealloc = true;
   bool on_host_nodes = false;  ///< bound to NUMA nodes of the host
   bool on_guest_node = false;
-  bool attached = true;  ///< the guest gets it
+  bool attached = true;       ///< the guest gets it
+  bool past_libvirt = false;  ///< in <qemu:commandline>
+};
+
+/// Where a file says that the guest runs without KVM.
+struct WithoutKvm {
+  Position at;
+  std::string said;  ///< "-accel tcg"
+  std::string mend;
 };
 
 struct Subject {
@@ -67,6 +76,7 @@ struct Subject {
   std::vector<vm::Word> unattached = {}, without_backend = {};
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
+  std::optional<WithoutKvm> without_kvm = {};
 
   /// What QEMU obeys; null: nothing was chosen.
   const CpuChoice* cpu() const { return cpus.empty() ? nullptr : &cpus.back(); }

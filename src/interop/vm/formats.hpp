@@ -27,6 +27,9 @@ Rendered to_libvirt(const Vm& vm);
 
 // QEMU's command line: arguments in the order of argv, without the program itself.
 tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv);
+/// What arguments change of a machine that has been described otherwise, as those of libvirt's <qemu:commandline>: the
+/// last -cpu counts, and EPC is added. `nodes`: the machine has NUMA nodes already.
+tl::expected<ReadVm, Diagnostic> with_arguments(Vm vm, bool nodes, const std::vector<std::string>& argv);
 /// Lines for a shell, one option a line.
 Rendered to_qemu(const Vm& vm);
 std::vector<std::string> qemu_argv(const Vm& vm);

@@ -33,6 +33,12 @@ constexpr std::string_view silent_in_devices[] = {"controller", "input", "membal
 constexpr std::string_view policies[] = {"force", "require", "optional", "disable", "forbid"};
 constexpr std::string_view modes[] = {"", "custom", "host-model", "host-passthrough", "maximum"};
 
+/// The prefix of <qemu:commandline> is the document's own.
+std::string_view local_name(Node node) {
+  const std::string_view name = node.name();
+  return name.substr(name.find(':') + 1);  // npos + 1: the whole name
+}
+
 /// All text directly in the element.
 std::string text_of(Node node) {
   std::string text;
@@ -111,6 +117,7 @@ class LibvirtReader {
     }
     if (vm().name.empty()) fail(root, "the element 'name' is missing");
     settle_memory(root);
+    settle_arguments();
     settle_nodes();
   }
 
@@ -126,7 +133,7 @@ class LibvirtReader {
     if (name == "cpu") return cpu(node);
     if (name == "clock") return clock(node);
     if (name == "devices") return devices(node);
-    if (name == "qemu:commandline") return commandline(node);
+    if (local_name(node) == "commandline") return commandline(node);
     if (!among(name, silent_in_domain)) ignore(node);
   }
 
@@ -320,12 +327,15 @@ class LibvirtReader {
   }
 
   void commandline(Node parent) {
-    std::string arguments;
-    for (const Node node : parent.children("qemu:arg")) {
-      if (!arguments.empty()) arguments += ' ';
-      arguments += node.attribute("value").value();
+    for (const Node node : parent.children()) {
+      if (node.type() != pugi::node_element) continue;
+      if (local_name(node) != "arg") {
+        ignore(node);
+        continue;
+      }
+      arguments_.emplace_back(node.attribute("value").value());
+      argument_nodes_.push_back(node);
     }
-    ignore(parent, fmt::format("'qemu:commandline' is ignored: {}", shown(arguments)));
   }
 
   // ------------------------------------------------------------------------------------------------ in the end
@@ -353,6 +363,30 @@ class LibvirtReader {
       ignore(most_memory_, "'maxMemory' is ignored: no memory is added while the domain runs");
   }
 
+  /// QEMU gets them behind libvirt's own: what they say of processor and EPC is the domain's.
+  void settle_arguments() {
+    if (error_ || arguments_.empty()) return;
+    const Cpu of_xml = std::exchange(vm().cpu, Cpu());
+    const std::size_t sections = vm().epc.size();
+    auto read = with_arguments(std::move(vm()), !cells_.empty(), arguments_);
+    const auto place = [&](Position at) {
+      return at.line == 0 ? at : document_.position_of(argument_nodes_[at.line - 1]);
+    };
+    if (!read) {
+      error_ = Diagnostic{place(read.error().at), std::move(read.error().message)};
+      return;
+    }
+    vm() = std::move(read->vm);
+    for (Diagnostic& ignored : read->ignored) read_.ignored.push_back({place(ignored.at), std::move(ignored.message)});
+    for (std::size_t i = sections; i < vm().epc.size(); ++i) vm().epc[i].at = place(vm().epc[i].at);
+    if (vm().cpu.mode == CpuMode::unspecified) {
+      vm().cpu = of_xml;
+      return;
+    }
+    for (CpuFeature& feature : vm().cpu.features) feature.at = place(feature.at);
+    if (of_xml != Cpu()) ignore(cpu_, "what 'cpu' says of the processor is ignored: a '-cpu' takes its place");
+  }
+
   void settle_nodes() {
     if (error_ || cells_.empty()) return;
     for (const Epc& epc : vm().epc) {
@@ -374,6 +408,8 @@ class LibvirtReader {
   Node cpu_, numa_, memory_, most_memory_;
   u64 memory_kib_ = 0, most_memory_kib_ = 0, devices_kib_ = 0;
   std::vector<GuestNode> cells_;
+  std::vector<std::string> arguments_;  ///< of <qemu:commandline>
+  std::vector<Node> argument_nodes_;
 };
 
 }  // namespace

@@ -40,11 +40,15 @@ struct Section {
 
 class QemuReader {
  public:
-  explicit QemuReader(const std::vector<std::string>& argv) : options_(qemu_options(argv)) {}
+  /// The accelerator of a machine that was there before comes first, and QEMU tries them in order.
+  QemuReader(Vm before, bool is_described, bool nodes, const std::vector<std::string>& argv)
+      : options_(qemu_options(argv)),
+        read_{std::move(before), {}},
+        accel_(is_described),
+        has_nodes_(nodes),
+        first_section_(static_cast<u32>(read_.vm.epc.size())) {}
 
   tl::expected<ReadVm, Diagnostic> argv() {
-    vm().type = "qemu";
-    vm().memory_kib = qemu_default_kib;
     for (const QemuOption& option : options_) {
       option_ = &option;
       if (!option.complete) fail(0, "the value is missing");
@@ -195,7 +199,7 @@ class QemuReader {
     for (const QemuField& field : fields()) {
       if (field.name == "memdev") section.memdev = value_of(field);
     }
-    u32 free = 0;
+    u32 free = first_section_;
     while (sections_.contains(free)) ++free;
     sections_[free] = std::move(section);
   }
@@ -337,11 +341,13 @@ class QemuReader {
   // ------------------------------------------------------------------------------------------------ in the end
 
   void settle_epc() {
-    u32 next = 0;
+    u32 next = first_section_;
+    const bool several = has_nodes_ || !nodes_.empty();
     for (const auto& [number, section] : sections_) {
       const auto failed = [this, at = section.at](const std::string& message) {
         if (!error_) error_ = Diagnostic{at, message};
       };
+      if (number < first_section_) return failed(fmt::format("found sgx-epc.{} a second time", number));
       if (number != next++) return failed(fmt::format("found sgx-epc.{}, but no sgx-epc.{}", number, next - 1));
       const auto backend = backends_.find(section.memdev);
       if (backend == backends_.end() || !backend->second.epc) {
@@ -352,8 +358,7 @@ class QemuReader {
       backend->second.used = true;
       Epc epc = backend->second.section;
       // Where there is one node, the number says nothing.
-      if (!nodes_.empty()) epc.guest_node = section.node;
-      if (nodes_.empty() && section.node.value_or(0) > 0) epc.guest_node = section.node;
+      if (several || section.node.value_or(0) > 0) epc.guest_node = section.node;
       vm().epc.push_back(std::move(epc));
     }
     for (const auto& [id, backend] : backends_) {
@@ -383,7 +388,8 @@ class QemuReader {
   const QemuOption* option_ = nullptr;
   ReadVm read_;
   std::optional<Diagnostic> error_;
-  bool accel_ = false;
+  bool accel_, has_nodes_;
+  u32 first_section_;  ///< of the arguments: others have been described
   std::optional<Position> cpu_at_, numa_at_;
   std::map<std::string, Backend> backends_;
   std::map<u32, Section> sections_;
@@ -393,6 +399,15 @@ class QemuReader {
 
 }  // namespace
 
-tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) { return QemuReader(argv).argv(); }
+tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) {
+  Vm vm;
+  vm.type = "qemu";
+  vm.memory_kib = qemu_default_kib;
+  return QemuReader(std::move(vm), false, false, argv).argv();
+}
+
+tl::expected<ReadVm, Diagnostic> with_arguments(Vm vm, bool nodes, const std::vector<std::string>& argv) {
+  return QemuReader(std::move(vm), true, nodes, argv).argv();
+}
 
 }  // namespace cloister::toolstack::vm

@@ -8,6 +8,7 @@
 
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kvm.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/spoken.hpp"
@@ -142,9 +143,9 @@ Vm seen_by_libvirt(Vm vm) {
 }  // namespace
 
 Rendered to_nova(const Vm& asked) {
-  Vm vm = asked;
   Rendered rendered;
-  rendered.losses = to_libvirt(seen_by_libvirt(asked)).losses;
+  Vm vm = as_qemu_runs(asked, rendered.losses);
+  for (Loss& loss : to_libvirt(seen_by_libvirt(vm)).losses) rendered.losses.push_back(std::move(loss));
   lose_uneven_nodes(vm, rendered.losses);
   if (asked.clock != Clock())
     rendered.losses.push_back(

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kvm.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/spoken.hpp"
@@ -121,7 +122,7 @@ class LibvirtWriter {
       case CpuMode::custom: {
         attribute(node, "mode", "custom");
         attribute(node, "match", "exact");
-        // TCG has no SGX, so that there is nothing to hold against a host.
+        // TCG has its own processor, of which nothing is to be held against a host.
         attribute(node, "check", vm_.type == "kvm" ? "partial" : "none");
         Node model = put(node, "model", cpu.model);
         attribute(model, "fallback", "forbid");
@@ -200,6 +201,12 @@ class LibvirtWriter {
 
 }  // namespace
 
-Rendered to_libvirt(const Vm& vm) { return LibvirtWriter(vm).rendered(); }
+Rendered to_libvirt(const Vm& asked) {
+  std::vector<Loss> losses;
+  const Vm vm = as_qemu_runs(asked, losses);
+  Rendered rendered = LibvirtWriter(vm).rendered();
+  rendered.losses.insert(rendered.losses.begin(), losses.begin(), losses.end());
+  return rendered;
+}
 
 }  // namespace cloister::toolstack::vm

@@ -5,6 +5,7 @@
 
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kvm.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/qemu_options.hpp"
@@ -139,8 +140,11 @@ std::string in_quotes(const std::string& word) {
 
 std::vector<std::string> qemu_argv(const Vm& vm) { return QemuWriter(vm).written().argv; }
 
-Rendered to_qemu(const Vm& vm) {
+Rendered to_qemu(const Vm& asked) {
+  std::vector<Loss> losses;
+  const Vm vm = as_qemu_runs(asked, losses);
   Written written = QemuWriter(vm).written();
+  written.losses.insert(written.losses.begin(), losses.begin(), losses.end());
   std::string text = in_quotes(vm.emulator.empty() ? "qemu-system-x86_64" : vm.emulator);
   for (std::size_t i = 0; i < written.argv.size(); ++i) {
     // Options stand at even places up to the last one, which has no value.

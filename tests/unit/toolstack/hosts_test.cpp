@@ -101,6 +101,20 @@ TEST(ReadHost, DomainCapabilitiesWithoutSgx) {
       << "a sum only";
 }
 
+// libvirt lists the host's sections for guests on the interpreter, too.
+TEST(ReadHost, WhatSpeaksOfGuestsWithoutKvmIsNotUsable) {
+  std::string text = tests::domain_capabilities;
+  text.replace(text.find("kvm<"), 3, "qemu");
+  const std::string answers = R"({"sgx": true, "sgx1": true, "section-size": 1048576})";
+  for (const HostView& host : {good(text), good(R"({"return": {"enabled": false, "present": true}})" + answers)}) {
+    const policy::SgxReport report = policy::sgx_report(host);
+    EXPECT_FALSE(report.usable) << host.source;
+    ASSERT_FALSE(report.findings.empty());
+    EXPECT_EQ(report.findings.front().rule, "without-kvm");
+  }
+  EXPECT_TRUE(policy::sgx_report(good(R"({"return": {"enabled": true, "present": true}})" + answers)).usable);
+}
+
 TEST(ReadHost, CapabilitiesHaveTheHostsCpu) {
   const HostView host = good(
       "<?xml version='1.0'?>\n<capabilities><host><cpu><arch>x86_64</arch>"

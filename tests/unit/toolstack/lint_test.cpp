@@ -95,14 +95,15 @@ const std::string document_block =
 TEST(Lint, TheDocumentsFirstAttemptHasASecondCpuThatOverridesTheModel) {
   const std::string xml =
       domain(" <cpu mode='custom' match='exact'>\n  <model>Skylake-Client-IBRS</model>\n </cpu>\n", "", document_block);
-  EXPECT_THAT(found(xml), ElementsAre("overridden-model@2:2", "duplicate-cpu@9:3", "old-sgx-epc@12:3"));
+  EXPECT_THAT(found(xml),
+              ElementsAre("overridden-model@2:2", "duplicate-cpu@9:3", "epc-past-libvirt@11:3", "old-sgx-epc@12:3"));
   EXPECT_THAT(message(xml, "overridden-model"),
               HasSubstr("'Skylake-Client-IBRS' has no effect: a later -cpu says 'host'"));
   EXPECT_THAT(message(xml, "old-sgx-epc"), HasSubstr("<memory model='sgx-epc'>"));
 }
 
 TEST(Lint, TheDocumentsProcessHasTwoCpus) {
-  constexpr char bytes[] = "qemu-kvm\0-cpu\0Skylake-Client-IBRS\0-cpu\0host,+sgx,+sgxlc";
+  constexpr char bytes[] = "qemu-kvm\0-cpu\0Skylake-Client-IBRS\0-cpu\0host,+sgx,+sgxlc\0-enable-kvm";
   const std::string_view cmdline(bytes, sizeof bytes);
   EXPECT_THAT(found(cmdline), ElementsAre("overridden-model@2:0", "duplicate-cpu@4:0", "flags-without-epc@4:0"));
 }
@@ -113,7 +114,7 @@ TEST(Lint, AListingOfArgumentsNeedsNoProgram) {
 }
 
 TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
-  EXPECT_THAT(found("qemu -cpu host -cpu host"), ElementsAre("duplicate-cpu@4:0"));
+  EXPECT_THAT(found("qemu -accel kvm -cpu host -cpu host"), ElementsAre("duplicate-cpu@6:0"));
 }
 
 TEST(Lint, MissingSgx) {
@@ -176,7 +177,7 @@ TEST(Lint, AFlagThatOnlyTheMapKnowsIsKnown) {
 
 TEST(Lint, FlagsWithoutEpc) {
   EXPECT_THAT(found(domain(good_cpu, "")), ElementsAre("flags-without-epc@4:5"));
-  EXPECT_THAT(found("qemu -cpu host,+sgx"), ElementsAre("flags-without-epc@2:0"));
+  EXPECT_THAT(found("-cpu host,+sgx"), ElementsAre("flags-without-epc@2:0"));
   EXPECT_THAT(found("qemu -cpu host,-sgx"), IsEmpty());
 }
 
@@ -238,13 +239,41 @@ TEST(Lint, EpcOnNoNodeOfAHostThatHasSeveral) {
 }
 
 TEST(Lint, OldOptionOfIntelsBranch) {
-  EXPECT_THAT(found("qemu -cpu host -object memory-backend-epc,id=mem1,size=8M,prealloc -sgx-epc id=epc1,memdev=mem1"),
+  EXPECT_THAT(found("-cpu host -object memory-backend-epc,id=mem1,size=8M,prealloc -sgx-epc id=epc1,memdev=mem1"),
               ElementsAre("old-sgx-epc@5:0"));
+}
+
+TEST(Lint, EpcPastLibvirt) {
+  const std::string arguments =
+      " <qemu:commandline>\n"
+      "  <qemu:arg value='-object'/>\n"
+      "  <qemu:arg value='memory-backend-epc,id=m,size=96M,prealloc=on'/>\n"
+      "  <qemu:arg value='-M'/>\n"
+      "  <qemu:arg value='sgx-epc.0.memdev=m'/>\n"
+      " </qemu:commandline>\n";
+  const std::string xml = domain(" <cpu mode='host-passthrough'/>\n", "", arguments);
+  EXPECT_THAT(found(xml), ElementsAre("epc-on-no-node@7:3", "epc-past-libvirt@7:3"));
+  EXPECT_THAT(message(xml, "epc-past-libvirt"),
+              HasSubstr("<memory model='sgx-epc'><target><size>98304</size><node>0</node></target></memory>"));
+  EXPECT_THAT(message(xml, "epc-on-no-node"), HasSubstr("sgx-epc.N.node is missing"));
 }
 
 TEST(Lint, EpcNotAttached) {
   EXPECT_THAT(found(replaced(good_argv, "sgx-epc.0.memdev=epc0", "sgx-epc.0.memdev=epc1")),
               ElementsAre("epc-not-attached@6:0", "epc-not-attached@8:0"));
+}
+
+TEST(Lint, SgxWithoutKvm) {
+  EXPECT_THAT(found(replaced(good_xml, "type='kvm'", "type='qemu'")), ElementsAre("sgx-without-kvm@1:1"));
+  EXPECT_THAT(found(replaced(good_nova, "[libvirt]\n", "[libvirt]\nvirt_type = qemu\n")),
+              ElementsAre("sgx-without-kvm@2:13"));
+  EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-accel tcg")), ElementsAre("sgx-without-kvm@1:0"));
+  EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-machine pc,accel=tcg:kvm")),
+              ElementsAre("sgx-without-kvm@1:0"));
+  EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "")), ElementsAre("sgx-without-kvm@0:0"));
+  for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg"})
+    EXPECT_THAT(found(replaced(good_argv, "-accel kvm", kvm)), IsEmpty()) << kvm;
+  EXPECT_THAT(found("qemu -cpu qemu64"), IsEmpty()) << "nobody asks for SGX";
 }
 
 TEST(Lint, LaunchControlOfALockedHost) {

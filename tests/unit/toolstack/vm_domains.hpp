@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "interop/vm/kvm.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/vm.hpp"
 
@@ -72,7 +73,6 @@ inline toolstack::vm::Vm any_vm(Dice& dice) {
   Vm vm;
   vm.name = any_text(dice, 12);
   std::ranges::replace(vm.name, '/', '-');
-  vm.type = dice.even() ? "kvm" : "qemu";
   vm.machine = dice.even() ? "q35" : "pc-q35-7.2";
   vm.memory_kib = u64{1 + dice.below(4096)} << 10;
   vm.vcpus = 1 + dice.below(16);
@@ -101,7 +101,9 @@ inline toolstack::vm::Vm any_vm(Dice& dice) {
     vm.epc.push_back(std::move(epc));
   }
   vm.clock.localtime = dice.even();
-  return vm;
+  if (dice.below(4) == 0) vm.type = "qemu";
+  std::vector<Loss> losses;
+  return as_qemu_runs(vm, losses);
 }
 
 }  // namespace cloister::tests

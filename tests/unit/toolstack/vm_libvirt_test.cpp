@@ -1,4 +1,5 @@
 // libvirt's domain XML as a Vm and back (https://libvirt.org/formatdomain.html).
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -95,12 +96,70 @@ TEST(FromLibvirt, TellsWhatIsIgnored) {
                                       "i:5:1: 'memoryBacking' in 'domain' is ignored"}));
   // The document's first attempt.
   EXPECT_EQ(
-      ignored(domain("<qemu:commandline><qemu:arg value='-cpu'/><qemu:arg value='host,+sgx'/></qemu:commandline>")),
-      (std::vector<std::string>{"i:4:1: 'qemu:commandline' is ignored: '-cpu host,+sgx'"}));
+      ignored(domain("<cpu><model>EPYC</model></cpu><qemu:commandline><qemu:arg value='-cpu'/>"
+                     "<qemu:arg value='host,+sgx'/><qemu:env name='A'/><qemu:arg value='-usb'/></qemu:commandline>")),
+      (std::vector<std::string>{"i:4:1: what 'cpu' says of the processor is ignored: a '-cpu' takes its place",
+                                "i:4:105: 'qemu:env' in 'qemu:commandline' is ignored",
+                                "i:4:127: the option '-usb' is ignored"}));
   EXPECT_EQ(ignored(domain("<cpu><numa><cell id='0' cpus='0' memory='524288'/><cell id='1' cpus='1' memory='524288'/>"
                            "</numa></cpu>"))
                 .size(),
             1u);
+}
+
+std::string arguments(std::initializer_list<const char*> words) {
+  std::string xml = "<q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'>";
+  for (const char* word : words) xml += "\n<q:arg value='" + std::string(word) + "'/>";
+  return xml + "</q:commandline>";
+}
+
+// intel/qemu-sgx#5: what goes past libvirt is the domain's all the same.
+TEST(FromLibvirt, ArgumentsForQemuBelongToTheDomain) {
+  const auto read =
+      from_libvirt(domain("<cpu mode='host-model'/>" +
+                          arguments({"-cpu", "host,+sgx,-sgx-provisionkey", "-object",
+                                     "memory-backend-epc,id=m,size=64M,prealloc=on", "-M", "sgx-epc.0.memdev=m"})));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.type, "kvm");
+  EXPECT_EQ(read->vm.memory_kib, 1048576u) << "libvirt does not count it";
+  ASSERT_EQ(read->vm.epc.size(), 1u);
+  EXPECT_EQ(read->vm.epc[0], (Epc{.kib = 65536, .host_nodes = {}, .guest_node = {}, .at = {}}));
+  EXPECT_EQ(read->vm.epc[0].at, (Position{7, 1}));
+  EXPECT_EQ(read->vm.cpu.mode, CpuMode::host_passthrough);
+  EXPECT_EQ(read->vm.provision, false);
+  ASSERT_EQ(read->vm.cpu.features.size(), 2u);
+  EXPECT_EQ(read->vm.cpu.features[0].at, (Position{5, 1}));
+  EXPECT_THAT(to_libvirt(read->vm).text, testing::HasSubstr("<memory model='sgx-epc'>"));
+}
+
+// -accel tcg, no accelerator, <domain type='qemu'>: nothing of SGX is there to be had.
+TEST(ToLibvirt, SgxWithoutKvmIsALoss) {
+  Vm vm = tests::plain_vm();
+  vm.type = "qemu";
+  vm.cpu = {.mode = CpuMode::custom,
+            .model = "Skylake-Client",
+            .features = {{"sgx", FeaturePolicy::require, {}}, {"avx2", FeaturePolicy::require, {}}}};
+  vm.epc = {{.kib = 65536, .host_nodes = {}, .guest_node = {}, .at = {}}};
+  for (const auto to : {to_libvirt, to_qemu, to_nova}) {
+    const Rendered rendered = to(vm);
+    ASSERT_EQ(rendered.losses.size(), 1u) << rendered.losses.back().what;
+    EXPECT_EQ(rendered.losses[0].what, "SGX without KVM");
+    EXPECT_EQ(rendered.text.find("sgx"), std::string::npos) << rendered.text;
+    EXPECT_NE(rendered.text.find("avx2"), std::string::npos) << rendered.text;
+  }
+}
+
+TEST(FromLibvirt, EpcOfArgumentsComesBehindTheXmls) {
+  const std::string devices =
+      "<devices><memory model='sgx-epc'><target><size unit='MiB'>64</size></target></memory></devices>";
+  const char* const object = "memory-backend-epc,id=m,size=8M,prealloc=on";
+  const auto read = from_libvirt(domain(devices + arguments({"-object", object, "-M", "sgx-epc.1.memdev=m"})));
+  ASSERT_TRUE(read) << read.error().message;
+  ASSERT_EQ(read->vm.epc.size(), 2u);
+  EXPECT_EQ(read->vm.epc[1].kib, 8192u);
+  EXPECT_EQ(read->vm.cpu, Cpu());
+  EXPECT_EQ(error_of(domain(devices + arguments({"-object", object, "-M", "sgx-epc.0.memdev=m"}))),
+            "e:7:1: found sgx-epc.0 a second time");
 }
 
 TEST(FromLibvirt, TakesTheClock) {
