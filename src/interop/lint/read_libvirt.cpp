@@ -3,6 +3,7 @@
 #include <string>
 
 #include "interop/lint/subject.hpp"
+#include "interop/vm/sizes.hpp"
 #include "text/shown.hpp"
 #include "text/xml.hpp"
 
@@ -39,6 +40,35 @@ std::size_t count_of(pugi::xml_node parent, const char* name) {
   return count;
 }
 
+/// A size in KiB, of an element's text or an attribute's; 0 for what is none.
+u64 kib_of(pugi::xml_node node, std::string_view text) {
+  const auto unit = vm::bytes_of_unit(node.attribute("unit").as_string("KiB"));
+  const auto count = xml::number(text);
+  return unit && count ? vm::in_kib(*count, *unit).value_or(0) : 0;
+}
+
+Room read_room(const xml::Document& document, pugi::xml_node domain) {
+  Room room;
+  if (const pugi::xml_node most = domain.child("maxMemory")) {
+    room.at = document.position_of(most);
+    room.kib = kib_of(most, most.child_value());
+    room.slots = xml::number(most.attribute("slots").value()).value_or(0);
+  }
+  for (const pugi::xml_node device : domain.child("devices").children("memory")) {
+    const pugi::xml_node size = device.child("target").child("size");
+    room.devices_kib += kib_of(size, size.child_value());
+    ++room.devices;
+  }
+  for (const pugi::xml_node cell : domain.child("cpu").child("numa").children("cell")) {
+    room.ram_kib += kib_of(cell, cell.attribute("memory").value());
+    room.cells = true;
+  }
+  const pugi::xml_node memory = domain.child("memory");
+  const u64 all = kib_of(memory, memory.child_value());
+  if (!room.cells && all > room.devices_kib) room.ram_kib = all - room.devices_kib;
+  return room;
+}
+
 /// The domain itself, or the one inside what libvirt keeps about it (<domstatus>, <domainsnapshot>).
 pugi::xml_node find_domain(pugi::xml_node root) {
   return std::string_view(root.name()) == "domain" ? root : root.child("domain");
@@ -66,6 +96,7 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
                            .on_host_nodes = !memory.child("source").child("nodemask").empty(),
                            .on_guest_node = !memory.child("target").child("node").empty()});
   }
+  subject.room = read_room(*document, domain);
   std::vector<vm::Word> arguments;
   for (const pugi::xml_node child : domain.children()) {
     if (local_name(child) != "commandline") continue;

@@ -20,6 +20,7 @@ std::span<const Rule> rules() {
       {"no-prealloc", "The EPC is not allocated at the start, so that a shortage shows later", no_prealloc},
       {"epc-on-no-node", "Host or guest has several NUMA nodes, and the EPC is bound to none", epc_on_no_node},
       {"old-sgx-epc", "`-sgx-epc` is of Intel's branch of QEMU; QEMU itself has `-M sgx-epc.N`", old_sgx_epc},
+      {"refused-epc", "libvirt wants `<maxMemory>` with room and slots for EPC, and `<numa>`", refused_epc},
       {"epc-past-libvirt", "EPC in `<qemu:commandline>`, where libvirt does not know of it", epc_past_libvirt},
       {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},
       {"host-without-sgx", "SGX is asked of a host that has none, or whose firmware did not switch it on",

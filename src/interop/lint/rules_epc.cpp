@@ -2,6 +2,7 @@
 // docs/system/i386/sgx.rst), or libvirt's <memory model='sgx-epc'>, of which libvirt makes both.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "interop/lint/rules.hpp"
@@ -104,6 +105,36 @@ void epc_past_libvirt(const Case& of, const Report& report) {
                     "</target></memory> to <devices>; `cloister cpu render --for libvirt` writes the whole domain so",
                     size));
   }
+}
+
+/// libvirt's qemuDomainDefValidateMemoryHotplug (src/qemu/qemu_domain.c).
+void refused_epc(const Case& of, const Report& report) {
+  const auto& sections = of.subject.epc;
+  const auto first = std::ranges::find(sections, false, &EpcSection::past_libvirt);
+  if (!of.subject.room || first == sections.end()) return;
+  const Room& room = *of.subject.room;
+  const u64 needed = room.ram_kib + room.devices_kib;
+  const std::string most = fmt::format("<maxMemory slots='{}' unit='KiB'>{}</maxMemory>", room.devices, needed);
+  if (!room.at)
+    report(first->at, "libvirt refuses the domain: EPC is a memory device to it, and there is no <maxMemory>",
+           "add " + most);
+  else if (room.kib < needed)
+    report(*room.at,
+           fmt::format(
+               "libvirt refuses the domain: RAM and memory devices, EPC among them, are {} KiB, more than <maxMemory> "
+               "has",
+               needed),
+           "write " + most);
+  else if (room.slots < room.devices)
+    report(
+        *room.at,
+        fmt::format("libvirt 9 refuses the domain: {} memory devices, EPC among them, and fewer slots", room.devices),
+        fmt::format("write slots='{}'", room.devices));
+  if (!room.cells)
+    report(first->at, "libvirt refuses the domain: it has EPC, and no NUMA node that libvirt knows of",
+           fmt::format(
+               "add <numa><cell id='0' memory='{}' unit='KiB'/></numa> to <cpu>, with cpus='0-N' for all processors",
+               room.ram_kib));
 }
 
 void epc_not_attached(const Case& of, const Report& report) {

@@ -58,6 +58,15 @@ struct EpcSection {
   bool past_libvirt = false;  ///< in <qemu:commandline>
 };
 
+/// What libvirt makes room for: memory devices, which EPC is to it, are beside the RAM of the NUMA cells.
+struct Room {
+  std::optional<Position> at;        ///< of <maxMemory>; absent: there is none
+  u64 kib = 0, slots = 0;            ///< of <maxMemory>
+  u64 ram_kib = 0, devices_kib = 0;  ///< what must fit
+  u64 devices = 0;
+  bool cells = false;
+};
+
 /// Where a file says that the guest runs without KVM.
 struct WithoutKvm {
   Position at;
@@ -77,6 +86,7 @@ struct Subject {
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
   std::optional<WithoutKvm> without_kvm = {};
+  std::optional<Room> room = {};  ///< of domain XML
 
   /// What QEMU obeys; null: nothing was chosen.
   const CpuChoice* cpu() const { return cpus.empty() ? nullptr : &cpus.back(); }

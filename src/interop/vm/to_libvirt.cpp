@@ -20,6 +20,9 @@ namespace {
 
 using Node = pugi::xml_node;
 
+/// What libvirt rounds the sizes of memory devices up to (qemuDomainGetMemoryModuleSizeAlignment).
+constexpr u64 alignment_kib = 2048;
+
 /// "<acpi />" as libvirt writes it; elsewhere the parser's writer escapes '>'.
 std::string without_blanks(std::string text) {
   for (std::size_t at = 0; (at = text.find(" />", at)) != text.npos;) text.erase(at, 1);
@@ -188,6 +191,11 @@ class LibvirtWriter {
       Node target = memory.append_child("target");
       put_kib(target, "size", epc.kib);
       if (epc.guest_node) put(target, "node", fmt::to_string(*epc.guest_node));
+      if (epc.kib % alignment_kib != 0) {
+        const u64 rounded = (epc.kib / alignment_kib + 1) * alignment_kib;
+        losses_.push_back({fmt::format("the exact size of an EPC section of {} KiB", epc.kib),
+                           fmt::format("libvirt gives the guest {} KiB", rounded), true});
+      }
       if (!epc.prealloc) lose("EPC that is not allocated at the start", "libvirt always has QEMU allocate it");
     }
   }

@@ -50,12 +50,14 @@ const std::string good_cpu =
     "    <feature policy='require' name='sgx1'/>\n"
     "    <feature policy='require' name='sgx-provisionkey'/>\n"
     "    <feature policy='require' name='sgx-mode64'/>\n"
-    "  </cpu>\n";
+    "  <numa><cell id='0' memory='1' unit='GiB'/></numa></cpu>\n";
+const std::string one_cell = "<numa><cell id='0' memory='1' unit='GiB'/></numa>";
 const std::string good_epc = "  <memory model='sgx-epc'><target><size unit='MiB'>64</size></target></memory>\n";
 
 std::string domain(const std::string& cpu, const std::string& devices, const std::string& more = "") {
-  return "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n" + cpu + " <devices>\n" +
-         devices + " </devices>\n" + more + "</domain>\n";
+  return "<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+         "<maxMemory slots='1' unit='GiB'>2</maxMemory>\n" +
+         cpu + " <devices>\n" + devices + " </devices>\n" + more + "</domain>\n";
 }
 
 const std::string good_xml = domain(good_cpu, good_epc);
@@ -182,10 +184,9 @@ TEST(Lint, FlagsWithoutEpc) {
 }
 
 TEST(Lint, EpcWithoutFlags) {
-  EXPECT_THAT(found(domain("", good_epc)), ElementsAre("epc-without-flags@3:3"));
-  EXPECT_THAT(found(domain("<cpu><model>Skylake-Client</model></cpu>\n", good_epc)),
+  EXPECT_THAT(found(domain("<cpu><model>Skylake-Client</model>" + one_cell + "</cpu>\n", good_epc)),
               ElementsAre("epc-without-flags@4:3"));
-  EXPECT_THAT(found(domain("<cpu mode='host-passthrough'/>\n", good_epc)), IsEmpty());
+  EXPECT_THAT(found(domain("<cpu mode='host-passthrough'>" + one_cell + "</cpu>\n", good_epc)), IsEmpty());
   const std::string off =
       domain("<cpu mode='host-passthrough'><feature name='sgx' policy='disable'/></cpu>\n", good_epc);
   EXPECT_THAT(message(off, "epc-without-flags"), HasSubstr("sgx switched off"));
@@ -200,9 +201,8 @@ TEST(Lint, NoPrealloc) {
 }
 
 TEST(Lint, EpcOnNoNodeOfAGuestThatHasSeveral) {
-  const std::string numa = replaced(good_cpu, "  </cpu>",
-                                    "<numa><cell id='0' cpus='0' memory='1'/><cell id='1' cpus='1' memory='1'/></numa>"
-                                    "  </cpu>");
+  const std::string numa =
+      replaced(good_cpu, one_cell, "<numa><cell id='0' cpus='0' memory='1'/><cell id='1' cpus='1' memory='1'/></numa>");
   EXPECT_THAT(found(domain(numa, good_epc)), ElementsAre("epc-on-no-node@11:3"));
   EXPECT_THAT(found(domain(numa, replaced(good_epc, "</size>", "</size><node>1</node>"))), IsEmpty());
 }
@@ -241,6 +241,19 @@ TEST(Lint, EpcOnNoNodeOfAHostThatHasSeveral) {
 TEST(Lint, OldOptionOfIntelsBranch) {
   EXPECT_THAT(found("-cpu host -object memory-backend-epc,id=mem1,size=8M,prealloc -sgx-epc id=epc1,memdev=mem1"),
               ElementsAre("old-sgx-epc@5:0"));
+}
+
+TEST(Lint, EpcThatLibvirtRefuses) {
+  const std::string most = "<maxMemory slots='1' unit='GiB'>2</maxMemory>";
+  const std::string none = replaced(good_xml, most, "");
+  EXPECT_THAT(found(none), ElementsAre("refused-epc@11:3"));
+  EXPECT_THAT(message(none, "refused-epc"), HasSubstr("add <maxMemory slots='1' unit='KiB'>1114112</maxMemory>"));
+  const std::string place = "refused-epc@1:76";
+  EXPECT_THAT(found(replaced(good_xml, most, "<maxMemory slots='1' unit='GiB'>1</maxMemory>")), ElementsAre(place));
+  EXPECT_THAT(found(replaced(good_xml, "slots='1'", "slots='0'")), ElementsAre(place));
+  const std::string flat = replaced(good_xml, one_cell, "");
+  EXPECT_THAT(found(flat), ElementsAre("refused-epc@11:3"));
+  EXPECT_THAT(message(flat, "refused-epc"), HasSubstr("add <numa>"));
 }
 
 TEST(Lint, EpcPastLibvirt) {
@@ -300,7 +313,8 @@ TEST(Lint, HostWithoutSgx) {
   for (const auto state : {policy::SgxState::absent, policy::SgxState::switched_off}) {
     report.state = state;
     EXPECT_THAT(found(good_xml, by), ElementsAre("host-without-sgx@4:5")) << "and nothing of launch control";
-    EXPECT_THAT(found(domain("<cpu mode='host-passthrough'/>\n", good_epc), by), ElementsAre("host-without-sgx@4:3"));
+    EXPECT_THAT(found(domain("<cpu mode='host-passthrough'>" + one_cell + "</cpu>\n", good_epc), by),
+                ElementsAre("host-without-sgx@4:3"));
     EXPECT_THAT(found("qemu -cpu host", by), IsEmpty());
   }
   EXPECT_THAT(message(good_xml, "host-without-sgx", by), HasSubstr("firmware did not switch on"));

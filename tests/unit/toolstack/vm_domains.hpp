@@ -93,7 +93,7 @@ inline toolstack::vm::Vm any_vm(Dice& dice) {
     if (word == std::string_view("sgx-provisionkey") && dice.even()) vm.provision = dice.even();
   }
   for (u32 i = dice.below(4); i > 0; --i) {
-    Epc epc{.kib = u64{1 + dice.below(512)} << 10, .host_nodes = {}, .guest_node = {}, .at = {}};
+    Epc epc{.kib = u64{1 + dice.below(256)} << 11, .host_nodes = {}, .guest_node = {}, .at = {}};
     std::set<u32> nodes;
     for (u32 n = dice.below(4); n > 0; --n) nodes.insert(dice.below(8));
     epc.host_nodes.assign(nodes.begin(), nodes.end());

@@ -132,6 +132,19 @@ TEST(FromLibvirt, ArgumentsForQemuBelongToTheDomain) {
   EXPECT_THAT(to_libvirt(read->vm).text, testing::HasSubstr("<memory model='sgx-epc'>"));
 }
 
+TEST(ToLibvirt, TellsWhatLibvirtRounds) {
+  Vm vm = tests::plain_vm();
+  for (const u64 kib : {1024, 65536}) {
+    vm.epc = {{.kib = kib, .host_nodes = {}, .guest_node = {}, .at = {}}};
+    const Rendered rendered = to_libvirt(vm);
+    EXPECT_EQ(rendered.losses.size(), kib == 1024 ? 1u : 0u);
+    EXPECT_NE(rendered.text.find(std::to_string(kib) + "</size>"), std::string::npos);
+    if (kib == 1024)
+      EXPECT_EQ(rendered.losses.front(),
+                (Loss{"the exact size of an EPC section of 1024 KiB", "libvirt gives the guest 2048 KiB", true}));
+  }
+}
+
 // -accel tcg, no accelerator, <domain type='qemu'>: nothing of SGX is there to be had.
 TEST(ToLibvirt, SgxWithoutKvmIsALoss) {
   Vm vm = tests::plain_vm();
@@ -299,6 +312,7 @@ TEST(ToLibvirt, ListsWhatLibvirtCannotSay) {
       "feature sgx-edeccssa: libvirt 9.0 has no word for it",
       "feature sgx-aex-notify: libvirt 9.0 has no word for it",
       "feature sgx-oss: libvirt 9.0 has no word for it",
+      "the exact size of an EPC section of 1024 KiB: libvirt gives the guest 2048 KiB",
       "EPC that is not allocated at the start: libvirt always has QEMU allocate it",
       "launch hash 0100000000000000000000000000000000000000000000000000000000000000: libvirt cannot set "
       "IA32_SGXLEPUBKEYHASH, and a guest starts with Intel's",

@@ -160,10 +160,10 @@ Vm without_launch(Vm vm) {
   return vm;
 }
 
-/// Features that no description's own model takes with it: the words that are lost by design.
+/// Features that no description's own model takes with it: the words that are lost by design, and what libvirt rounds.
 bool loses_only_words(const std::vector<Loss>& losses) {
   return std::ranges::all_of(losses, [](const Loss& loss) {
-    return loss.why.ends_with("has no word for it") || loss.what.find("launch hash") != std::string::npos;
+    return loss.minor || loss.why.ends_with("has no word for it") || loss.what.find("launch hash") != std::string::npos;
   });
 }
 
