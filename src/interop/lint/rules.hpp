@@ -46,6 +46,8 @@ std::vector<Finding> lint(const Case& of);
 void duplicate_cpu(const Case&, const Report&);
 void overridden_model(const Case&, const Report&);
 void missing_sgx(const Case&, const Report&);
+void missing_mode64(const Case&, const Report&);
+void missing_launch(const Case&, const Report&);
 void missing_sgx1(const Case&, const Report&);
 // rules_words.cpp: the words for flags
 void unknown_flag(const Case&, const Report&);

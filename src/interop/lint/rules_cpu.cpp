@@ -64,6 +64,38 @@ void missing_sgx(const Case& of, const Report& report) {
   }
 }
 
+namespace {
+
+/// A named model has of SGX what its flags say and nothing else: QEMU masks all of leaf 12H by them. Null where that is
+/// not so, or there are no enclaves at all.
+const CpuChoice* named_with_enclaves(const Case& of) {
+  const CpuChoice* cpu = of.subject.cpu();
+  return cpu != nullptr && !cpu->from_host() && cpu->has_on("sgx") && cpu->has_on("sgx1") ? cpu : nullptr;
+}
+
+}  // namespace
+
+void missing_mode64(const Case& of, const Report& report) {
+  const CpuChoice* cpu = named_with_enclaves(of);
+  if (cpu == nullptr || cpu->has_on("sgx-mode64")) return;
+  report(cpu->find("sgx1")->at,
+         fmt::format("{} has no attribute of enclaves by itself: without sgx-mode64 none of 64 bits can be made",
+                     shown_model(*cpu)),
+         "add sgx-mode64, and of the others what the guest's enclaves ask for: sgx-debug for those of the SDK's debug "
+         "builds, sgx-provisionkey for attestation, sgx-kss for Key Separation and Sharing");
+}
+
+void missing_launch(const Case& of, const Report& report) {
+  const CpuChoice* cpu = named_with_enclaves(of);
+  if (cpu == nullptr || cpu->has_on("sgxlc") || cpu->has_on("sgx-tokenkey")) return;
+  report(
+      cpu->find("sgx1")->at,
+      fmt::format("{} has neither sgxlc nor sgx-tokenkey: no launch enclave runs in the guest, and so no enclave but "
+                  "Intel's own starts",
+                  shown_model(*cpu)),
+      "add sgxlc, which Linux's driver needs, or sgx-tokenkey where the host has no launch control");
+}
+
 void missing_sgx1(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
   if (cpu == nullptr || cpu->from_host() || !cpu->has_on("sgx") || cpu->has_on("sgx1")) return;

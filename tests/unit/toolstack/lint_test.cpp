@@ -62,7 +62,8 @@ std::string domain(const std::string& cpu, const std::string& devices, const std
 
 const std::string good_xml = domain(good_cpu, good_epc);
 const std::string good_nova =
-    "[libvirt]\ncpu_mode = custom\ncpu_models = Skylake-Client-IBRS\ncpu_model_extra_flags = sgx,sgxlc,sgx1,-hle\n";
+    "[libvirt]\ncpu_mode = custom\ncpu_models = Skylake-Client-IBRS\ncpu_model_extra_flags = "
+    "sgx,sgxlc,sgx1,-hle,sgx-mode64\n";
 const std::string good_argv =
     "qemu-system-x86_64 -accel kvm -cpu Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx1=on,sgxlc=on,kvm=off,level=22 "
     "-object memory-backend-epc,id=epc0,size=64M,prealloc=on -M q35,sgx-epc.0.memdev=epc0,sgx-epc.0.node=0";
@@ -122,7 +123,8 @@ TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
 TEST(Lint, MissingSgx) {
   EXPECT_THAT(found(replaced(good_argv, "sgx=on,", "")),
               ElementsAre("missing-sgx@4:0", "missing-sgx@4:0", "missing-sgx@4:0", "epc-without-flags@6:0"));
-  EXPECT_THAT(found(replaced(good_nova, "sgx,sgxlc", "sgxlc")), ElementsAre("missing-sgx@4:25", "missing-sgx@4:31"));
+  EXPECT_THAT(found(replaced(good_nova, "sgx,sgxlc", "sgxlc")),
+              ElementsAre("missing-sgx@4:25", "missing-sgx@4:31", "missing-sgx@4:41"));
   EXPECT_THAT(found("[libvirt]\ncpu_mode = host-passthrough\ncpu_model_extra_flags = sgxlc\n"), IsEmpty());
   EXPECT_THAT(found("[libvirt]\ncpu_mode = host-passthrough\ncpu_model_extra_flags = sgxlc,-sgx\n"),
               ElementsAre("missing-sgx@3:25"));
@@ -134,13 +136,26 @@ TEST(Lint, MissingSgx1) {
               ElementsAre("missing-sgx1@4:5"));
 }
 
+// QEMU masks leaf 12H by the flags of a named model.
+TEST(Lint, ANamedModelNeedsTheAttributesAndAWayToLaunch) {
+  EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on,", "")), ElementsAre("missing-mode64@4:0"));
+  EXPECT_THAT(found(replaced(good_xml, "    <feature policy='require' name='sgx-mode64'/>\n", "")),
+              ElementsAre("missing-mode64@6:5"));
+  EXPECT_THAT(found(replaced(good_nova, ",sgx-mode64", "")), ElementsAre("missing-mode64@4:35"));
+  EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", "")), ElementsAre("missing-launch@4:0"));
+  EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", ",sgx-tokenkey=on")), IsEmpty());
+  EXPECT_THAT(found(replaced(good_argv, "Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx1=on,sgxlc=on", "host,sgx=on")),
+              IsEmpty());
+}
+
 TEST(Lint, UnknownFlagNamesTheNearest) {
   const std::string xml = replaced(good_xml, "'sgx1'", "'sgxx1'");
   EXPECT_THAT(found(xml), ElementsAre("missing-sgx1@4:5", "unknown-flag@6:5"));
   EXPECT_THAT(message(xml, "unknown-flag"),
               HasSubstr("no flag is called 'sgxx1'; libvirt refuses the domain, in older "
                         "versions with the words 'out of memory' | did you mean 'sgx1'?"));
-  EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on", "sgx-mode46=on")), ElementsAre("unknown-flag@4:0"));
+  EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on", "sgx-mode46=on")),
+              ElementsAre("missing-mode64@4:0", "unknown-flag@4:0"));
   EXPECT_THAT(found(replaced(good_nova, "-hle", "sgx-debgu")), ElementsAre("unknown-flag@4:40"));
 }
 
@@ -164,7 +179,7 @@ policy::CpuMap small_map() {
 TEST(Lint, FlagNotInTheInstalledMap) {
   const policy::CpuMap map = small_map();
   const By by{.map = &map};
-  EXPECT_THAT(found(good_nova, by), IsEmpty());
+  EXPECT_THAT(found(good_nova, by), ElementsAre("flag-not-in-map@4:45"));
   EXPECT_THAT(found(good_xml, by), ElementsAre("flag-not-in-map@8:5"));
   EXPECT_THAT(message(good_xml, "flag-not-in-map", by), HasSubstr("no 'sgx-mode64' in its cpu_map"));
   EXPECT_THAT(found(good_argv, by), IsEmpty()) << "QEMU does not read the map";
@@ -173,8 +188,9 @@ TEST(Lint, FlagNotInTheInstalledMap) {
 TEST(Lint, AFlagThatOnlyTheMapKnowsIsKnown) {
   const policy::CpuMap map = small_map();
   const By by{.map = &map};
-  EXPECT_THAT(found(replaced(good_nova, "-hle", "vmx-ept"), by), IsEmpty());
-  EXPECT_THAT(found(replaced(good_nova, "-hle", "vmx-ebt"), by), ElementsAre("unknown-flag@4:40"));
+  const std::string nova = replaced(good_nova, "sgx-mode64", "monitor");
+  EXPECT_THAT(found(replaced(nova, "-hle", "vmx-ept"), by), ElementsAre("missing-mode64@4:35"));
+  EXPECT_THAT(found(replaced(nova, "-hle", "vmx-ebt"), by), ElementsAre("missing-mode64@4:35", "unknown-flag@4:40"));
 }
 
 TEST(Lint, FlagsWithoutEpc) {
@@ -302,7 +318,7 @@ TEST(Lint, LaunchControlOfALockedHost) {
     EXPECT_THAT(found(good_xml, by), IsEmpty());
   }
   report.launch = policy::LaunchCase::locked;
-  EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", ""), by), IsEmpty());
+  EXPECT_THAT(found(replaced(good_argv, ",sgxlc=on", ",sgx-tokenkey=on"), by), IsEmpty());
 }
 
 TEST(Lint, HostWithoutSgx) {
