@@ -6,6 +6,7 @@
 
 #include "policy/flags.hpp"
 #include "policy/level.hpp"
+#include "policy/libvirt_features.hpp"
 #include "text/nearest.hpp"
 
 namespace cloister::policy {
@@ -30,6 +31,7 @@ std::optional<Named> find_name_as_written(std::string_view name, const CpuMap& m
     if (feature == nullptr) feature = find_spelling(name, tool);
   }
   const MapFeature* mapped = map.find_feature(name);
+  if (feature == nullptr && mapped == nullptr) mapped = more_of_libvirts_features().find_feature(name);
   if (feature == nullptr && mapped != nullptr) feature = feature_of(*mapped);
   if (feature == nullptr && mapped == nullptr) return std::nullopt;
   if (feature != nullptr) feature = first_of(*feature);
@@ -66,7 +68,9 @@ UnknownName unknown_flag(const std::string& name, const CpuMap& map) {
   for (const SgxFlag& flag : sgx_flags()) {
     for (const std::string_view word : {flag.libvirt, flag.qemu, flag.xen, flag.cpuinfo, flag.cpuid}) add(word);
   }
-  for (const MapFeature& feature : map.features) add(feature.name);
+  for (const CpuMap* const features : {&map, &more_of_libvirts_features()}) {
+    for (const MapFeature& feature : features->features) add(feature.name);
+  }
   // Of several words for one flag the nearest is enough.
   UnknownName unknown{name, false, {}};
   std::vector<std::string> flags;
@@ -127,7 +131,9 @@ struct Host {
   Known has(const Named& named) const {
     const bool sgx_flag = named.feature != nullptr && named.feature->name.starts_with("sgx");
     if (!sgx_flag && named.mapped != nullptr) {
-      return cpu.features[static_cast<std::size_t>(named.mapped - map.features.data())];
+      const auto in_map = std::ranges::find(map.features, named.mapped->name, &MapFeature::name);
+      if (in_map != map.features.end()) return cpu.features[static_cast<std::size_t>(in_map - map.features.begin())];
+      if (named.mapped->cpuid && !view.cpus.empty()) return says(view.cpus.front().table, *named.mapped->cpuid);
     }
     return named.feature != nullptr ? policy::has(view, *named.feature) : Known::unknown;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "interop/lint/rules.hpp"
+#include "policy/libvirt_features.hpp"
 #include "text/nearest.hpp"
 #include "text/shown.hpp"
 
@@ -24,6 +25,9 @@ std::vector<std::string_view> words_of(policy::Tool tool, const policy::CpuMap* 
     for (const policy::MapFeature& feature : map->features) words.push_back(feature.name);
     return words;
   }
+  if (tool == policy::Tool::libvirt)
+    for (const policy::MapFeature& feature : policy::more_of_libvirts_features().features)
+      words.push_back(feature.name);
   for (const policy::Feature& feature : policy::features())
     if (const std::string_view word = policy::spelling(feature, tool); !word.empty()) words.push_back(word);
   return words;
@@ -40,6 +44,12 @@ void for_each_flag(const Case& of, const std::function<void(const Flag&, policy:
     for (const Flag& flag : cpu.flags) look(flag, tool_of(cpu));
 }
 
+/// libvirt has the word, in its newest map if not in this host's.
+bool is_libvirts(const Flag& flag) {
+  return policy::more_of_libvirts_features().find_feature(flag.word) != nullptr ||
+         (flag.feature != nullptr && policy::spelling(*flag.feature, policy::Tool::libvirt) == flag.word);
+}
+
 bool is_in_map(const Flag& flag, const policy::CpuMap* map) {
   return map != nullptr && map->find_feature(flag.word) != nullptr;
 }
@@ -49,6 +59,7 @@ bool is_in_map(const Flag& flag, const policy::CpuMap* map) {
 void unknown_flag(const Case& of, const Report& report) {
   for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
     if (flag.feature != nullptr || is_in_map(flag, of.map)) return;
+    if (tool == policy::Tool::libvirt && is_libvirts(flag)) return;
     const std::vector<std::string_view> words = words_of(tool, of.map);
     const auto near = text::nearest(flag.word, words);
     if (tool == policy::Tool::qemu) {
@@ -56,14 +67,13 @@ void unknown_flag(const Case& of, const Report& report) {
       const bool meant_for_sgx = flag.word.starts_with("sgx") ||
                                  (near && policy::find_spelling(*near, tool) != nullptr && near->starts_with("sgx"));
       if (!meant_for_sgx) return;
-    } else if (of.map == nullptr && !near) {
-      return;  // libvirt knows more flags than our table
     }
     report(flag.at,
            fmt::format("no flag is called {}{}", shown(flag.word),
-                       tool == policy::Tool::libvirt
-                           ? "; libvirt refuses the domain, in older versions with the words 'out of memory'"
-                           : "; QEMU does not start"),
+                       tool == policy::Tool::qemu ? "; QEMU does not start"
+                       : of.map == nullptr        ? " in libvirt up to 11, which refuses the domain"
+                                           : "; libvirt refuses the domain, in older versions with the words 'out of "
+                                             "memory'"),
            near ? fmt::format("did you mean {}?", shown(*near))
                 : fmt::format("take it out, or see {} for what there is", place_of_words(tool)));
   });
@@ -85,8 +95,7 @@ void foreign_word(const Case& of, const Report& report) {
 void flag_not_in_map(const Case& of, const Report& report) {
   if (of.map == nullptr) return;
   for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
-    if (tool != policy::Tool::libvirt || flag.feature == nullptr || is_in_map(flag, of.map)) return;
-    if (policy::spelling(*flag.feature, tool) != flag.word) return;  // foreign_word
+    if (tool != policy::Tool::libvirt || !is_libvirts(flag) || is_in_map(flag, of.map)) return;
     report(flag.at,
            fmt::format("this host's libvirt has no {} in its cpu_map, and refuses the domain", shown(flag.word)),
            "take it out, or add what `cloister cpu map` prints to the map");

@@ -149,6 +149,13 @@ TEST(Check, TellsUnknownFromAbsent) {
   EXPECT_EQ(found.all, Known::unknown);
 }
 
+TEST(Check, KnowsWordsOfLibvirtsThatNoMapHas) {
+  const Check found = checked(described("icelake-server"), wish("rdctl-no,-vmx-ept,osxsave"));
+  EXPECT_EQ(row(found, "rdctl-no").here, Known::unknown);
+  EXPECT_EQ(row(found, "rdctl-no").why, "nobody read this MSR");
+  EXPECT_EQ(row(found, "osxsave").place, "leaf 0x1, sub-leaf 0");
+}
+
 TEST(Check, LooksAtLimitsAndLaunchControl) {
   Wish wanted;
   wanted.flags = {"sgx"};

@@ -8,7 +8,9 @@
 #include <sstream>
 
 #include "interop/cpu_map_xml.hpp"
+#include "policy/cpu_model.hpp"
 #include "policy/flags.hpp"
+#include "policy/libvirt_features.hpp"
 #include "policy/map_check.hpp"
 #include "unit/toolstack/cpu_maps.hpp"
 #include "unit/toolstack/run_cloister.hpp"
@@ -295,6 +297,25 @@ TEST(CpuMapXml, LibvirtsOwn) {
   EXPECT_GT(check.good, 190u);
   for (const auto* findings : {&check.sgx, &check.other}) {
     for (const policy::MapFinding& finding : *findings) EXPECT_EQ(finding.found, nullptr) << finding.expected.name;
+  }
+}
+
+// A word of libvirt's is known without its map: each is one of a feature's, or in the table of the others, at its
+// place.
+TEST(CpuMapXml, EveryWordOfLibvirtsIsInATable) {
+  if (!std::filesystem::exists(libvirt_cpu_map_folder)) GTEST_SKIP() << "libvirt is not installed";
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+  ASSERT_TRUE(map) << map.error();
+  const CpuMap& more = policy::more_of_libvirts_features();
+  for (const MapFeature& feature : map->features) {
+    if (const policy::Feature* const ours = policy::feature_of(feature)) {
+      EXPECT_EQ(policy::spelling(*ours, policy::Tool::libvirt), feature.name);
+      continue;
+    }
+    const MapFeature* const other = more.find_feature(feature.name);
+    ASSERT_NE(other, nullptr) << feature.name;
+    EXPECT_EQ(other->msr, feature.msr) << feature.name;
+    EXPECT_EQ(other->cpuid, feature.cpuid) << feature.name;
   }
 }
 
