@@ -208,9 +208,12 @@ class MapReader {
           feature.cpuid = bits;
         }
       } else if (kind == "msr") {
-        u32 index = 0;
-        if (!number(part, "index", index)) return false;
+        u32 index = 0, eax = 0, edx = 0;
+        constexpr u32 any = ~u32{0};
+        if (!number(part, "index", index) || !number(part, "eax", eax, any, 0) || !number(part, "edx", edx, any, 0))
+          return false;
         feature.msr = index;
+        feature.msr_bits = u64{edx} << 32 | eax;
       }
     }
     if (!feature.cpuid && !feature.msr) {

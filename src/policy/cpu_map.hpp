@@ -25,6 +25,7 @@ struct MapFeature {
   std::optional<MapBits> cpuid = {};  ///< absent: the feature is a bit of an MSR
   std::vector<MapBits> also = {};     ///< bits of further leaves that it consists of
   std::optional<u32> msr = {};        ///< its index
+  u64 msr_bits = 0;                   ///< of the register; 0: not known
   bool migratable = true;
   bool operator==(const MapFeature&) const = default;
 };

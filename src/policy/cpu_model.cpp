@@ -47,8 +47,12 @@ struct MsrGround {
 constexpr MsrGround msr_grounds[] = {
     {0x10a, 0x10a, "arch-capabilities"}, {0xcf, 0xcf, "core-capability"}, {0x480, 0x491, "vmx"}};
 
-Known known_by_leaves(const CpuidTable& table, const MapFeature& feature) {
+Known known_by_leaves(const HostView& host, const MapFeature& feature) {
+  const CpuidTable& table = host.cpus.front().table;
   if (!feature.cpuid) {
+    if (const auto shown = feature.msr ? host.msrs.find(*feature.msr) : host.msrs.end();
+        shown != host.msrs.end() && feature.msr_bits != 0)
+      return (shown->second & feature.msr_bits) == feature.msr_bits ? Known::yes : Known::no;
     for (const MsrGround& g : msr_grounds) {
       if (!feature.msr || *feature.msr < g.first || *feature.msr > g.last) continue;
       if (table.says(*find_feature(g.feature)) == Known::no) return Known::no;
@@ -163,7 +167,7 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
     cpu.vendor = vendor_of(table);
     cpu.signature = table.get(arch::leaf::version, 0).eax;
   } else if (model != nullptr) {
-    cpu.vendor = model->vendor;
+    cpu.vendor = host.vendor.empty() ? model->vendor : host.vendor;
     cpu.model = model->name;
   }
   for (const MapFeature& feature : map.features) {
@@ -173,7 +177,7 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
     if (ours != nullptr && ours->name.starts_with("sgx")) {
       known = policy::has(host, *ours);
     } else if (!host.cpus.empty()) {
-      known = known_by_leaves(host.cpus.front().table, feature);
+      known = known_by_leaves(host, feature);
     } else if (named != Known::unknown) {
       known = named;
     } else if (model != nullptr) {

@@ -41,6 +41,8 @@ struct HostView {
   std::string source;                ///< what it was read from: "CPUID", "cpuid -r", "libvirt domain capabilities", …
   std::vector<DumpedCpu> cpus;       ///< with the leaves that the source shows; may be empty
   CpuidTable named;                  ///< bits that the source told of by their names or one by one, not as leaves
+  std::map<u32, u64> msrs;           ///< that the source shows, by index
+  std::string vendor;                ///< as libvirt's map spells it, where a tool says so; may be empty
   std::optional<std::string> model;  ///< the CPU model that a tool gave the host
   std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
   std::string refusal;                             ///< in the source's words, why guests cannot have SGX; may be empty

@@ -21,9 +21,12 @@ namespace cloister::policy {
 /// What a guest is to have. Names are any tool's; numbers that nobody asked for are 0.
 struct Wish {
   std::vector<std::string> flags;
-  std::vector<std::string> without;  ///< of the model's
-  std::string model;                 ///< of the CPU map; empty: none
-  u64 xfrm = 0;                      ///< components that enclaves use
+  std::vector<std::string> without;         ///< of the model's: nothing is asked of the host there
+  std::vector<std::string> forbidden = {};  ///< a host that has one of them is refused
+  std::string vendor = {};                  ///< who must have made the processor, as the map spells it; empty: anybody
+  bool strict = false;                      ///< a host that has anything beyond is refused
+  std::string model;                        ///< of the CPU map; empty: none
+  u64 xfrm = 0;                             ///< components that enclaves use
   u8 log2_size_32 = 0, log2_size_64 = 0;
   LaunchRequest launch;
   u64 epc_bytes = 0;

@@ -223,6 +223,52 @@ CheckedFlag check_model(const Host& host, const MapModel& model, const std::vect
   return row;
 }
 
+CheckedFlag check_vendor(const Host& host, const std::string& wanted) {
+  CheckedFlag row;
+  row.name = row.asked = "a processor of " + wanted + "'s";
+  row.here = host.cpu.vendor.empty() ? Known::unknown : host.cpu.vendor == wanted ? Known::yes : Known::no;
+  if (row.here == Known::no) {
+    row.why = "it is " + host.cpu.vendor + "'s";
+    row.consequence = "libvirt does not start the domain.";
+  }
+  return row;
+}
+
+CheckedFlag check_forbidden(const Host& host, const Named& named) {
+  CheckedFlag row;
+  row.name = row.asked = "no " + named.name();
+  row.place = place_of(named);
+  const Known has = host.has(named);
+  row.here = has == Known::yes ? Known::no : has == Known::no ? Known::yes : Known::unknown;
+  if (row.here == Known::no) {
+    row.why = "it is there";
+    row.consequence = "libvirt does not start the domain on a host that has it.";
+  }
+  return row;
+}
+
+/// What the host has beyond the model, the flags and those of which nothing is asked.
+CheckedFlag check_strict(const Host& host, const Wish& wish, const std::vector<std::string>& asked) {
+  const MapModel* const model = host.map.find_model(wish.model);
+  std::vector<std::string> extra, unknown;
+  for (std::size_t i = 0; i < host.map.features.size(); ++i) {
+    const std::string& name = host.map.features[i].name;
+    const auto in = [&](const std::vector<std::string>& names) {
+      return std::ranges::find(names, name) != names.end();
+    };
+    if ((model != nullptr && in(model->features)) || in(asked) || in(wish.without)) continue;
+    if (host.cpu.features[i] == Known::yes) extra.push_back(name);
+    if (host.cpu.features[i] == Known::unknown) unknown.push_back(name);
+  }
+  CheckedFlag row;
+  row.name = row.asked = "nothing beyond";
+  row.here = !extra.empty() ? Known::no : !unknown.empty() ? Known::unknown : Known::yes;
+  if (row.here == Known::no) row.why = "also has " + joined(extra);
+  if (row.here == Known::unknown) row.why = "not known: " + joined(unknown);
+  if (row.here == Known::no) row.consequence = "libvirt starts the domain (match='strict') on hosts that have no more.";
+  return row;
+}
+
 CheckedFlag check_xfrm(const Host& host, u64 wanted) {
   CheckedFlag row;
   row.name = row.asked = "XFRM " + hex(wanted);
@@ -373,20 +419,31 @@ tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const 
     for (const std::string_view ground : sgx_grounds(*named->feature)) imply(ground);
     imply("sgx1");
   }
+  // By the map's names, where it has one.
+  const auto resolve = [&](const std::vector<std::string>& names, const std::function<void(const Named&)>& take) {
+    for (const std::string& asked : names) {
+      if (const auto named = find_name(asked, map)) {
+        take(*named);
+      } else if (std::ranges::find(unknown, asked, &UnknownName::name) == unknown.end()) {
+        unknown.push_back(unknown_flag(asked, map));
+      }
+    }
+  };
+  const auto name_in_map = [](const Named& named) { return named.mapped ? named.mapped->name : named.name(); };
   Wish resolved = wish;
   resolved.without.clear();
-  for (const std::string& asked : wish.without) {
-    const auto named = find_name(asked, map);
-    if (!named) {
-      unknown.push_back(unknown_flag(asked, map));
-    } else {
-      resolved.without.push_back(named->mapped != nullptr ? named->mapped->name : named->name());
-    }
-  }
+  resolve(wish.without, [&](const Named& named) { resolved.without.push_back(name_in_map(named)); });
+  std::vector<CheckedFlag> forbidden;
+  resolve(wish.forbidden, [&](const Named& named) { forbidden.push_back(check_forbidden(host, named)); });
+  std::vector<std::string> asked;
+  resolve(wish.flags, [&](const Named& named) { asked.push_back(name_in_map(named)); });
   if (!unknown.empty()) return tl::unexpected(std::move(unknown));
 
   put_dependence(result.flags);
   result.rest = check_rest(host, resolved);
+  result.rest.insert(result.rest.end(), forbidden.begin(), forbidden.end());
+  if (!wish.vendor.empty()) result.rest.push_back(check_vendor(host, wish.vendor));
+  if (wish.strict) result.rest.push_back(check_strict(host, resolved, asked));
   for (const auto* const rows : {&result.flags, &result.rest}) {
     for (const CheckedFlag& row : *rows) {
       if (row.here == Known::no) result.all = Known::no;

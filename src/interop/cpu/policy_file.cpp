@@ -81,12 +81,16 @@ AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, WishFormat form
   AskedPolicy asked;
   Wish& wish = asked.wish;
   if (vm.cpu.mode == vm::CpuMode::custom) wish.model = vm.cpu.model;
+  wish.vendor = vm.cpu.vendor;
+  wish.strict = vm.cpu.strict;
   for (const vm::CpuFeature& feature : vm.cpu.features) {
-    if (feature.policy == vm::FeaturePolicy::optional) continue;
-    if (vm::is_on(feature.policy)) {
-      add_flag(wish, feature.name);
-    } else {
-      wish.without.push_back(feature.name);
+    switch (feature.policy) {
+      case vm::FeaturePolicy::require: add_flag(wish, feature.name); break;
+      case vm::FeaturePolicy::forbid: wish.forbidden.push_back(feature.name); break;
+      // Emulated, taken as it comes, or taken out: whatever the host has.
+      case vm::FeaturePolicy::force:
+      case vm::FeaturePolicy::optional:
+      case vm::FeaturePolicy::disable: wish.without.push_back(feature.name); break;
     }
     asked.where.emplace(feature.name, place(name, format, feature.at));
   }
@@ -166,7 +170,8 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const 
     }
     asked = policy_of(*domain, name, format);
   }
-  if (asked.wish.flags.empty() && asked.wish.model.empty()) return wrong("asks for no CPU flag and no CPU model");
+  const bool asks = !asked.wish.flags.empty() || !asked.wish.model.empty() || !asked.wish.forbidden.empty();
+  if (!asks) return wrong("asks for no CPU flag and no CPU model");
   return asked;
 }
 

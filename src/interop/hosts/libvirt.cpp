@@ -1,6 +1,7 @@
 // What libvirt says of hosts (libvirt.org: formatdomaincaps, formatcaps; the data of its tests):
 //
 //     <cpudata arch='x86'><cpuid eax_in='0x12' ecx_in='0x1' eax='0x36' …/>…     leaves, as libvirt's cpuid tool writes
+//              <msr index='0x10a' edx='0x0' eax='0xab'/>…                        and what the kernel lists of MSRs
 //     <cpu>, <capabilities><host><cpu>                                          the host's model and features
 //     <domainCapabilities>                                                      <sgx>, and what host-model would be
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 
 #include "interop/hosts/formats.hpp"
+#include "interop/vm/sizes.hpp"
 #include "policy/flags.hpp"
 #include "text/xml.hpp"
 
@@ -63,6 +65,16 @@ Result read_cpudata(const xml::Document& document) {
     }
     table.set(values[0], values[1], {values[2], values[3], values[4], values[5]});
   }
+  for (const pugi::xml_node node : root.children("msr")) {
+    u32 values[3]{};
+    constexpr const char* names[] = {"index", "eax", "edx"};
+    for (std::size_t i = 0; i < std::size(names); ++i) {
+      const auto value = attribute(document, node, names[i]);
+      if (!value) return tl::unexpected(value.error());
+      values[i] = *value;
+    }
+    host.msrs[values[0]] = u64{values[2]} << 32 | values[1];
+  }
   if (table.leaves().empty()) return document.error(root, "found no <cpuid>, expected one for each leaf");
   host.cpus.push_back({0, std::move(table)});
   return host;
@@ -73,6 +85,7 @@ Result read_cpudata(const xml::Document& document) {
 /// <model> and <feature>s; those of the model itself are not among them.
 Step read_cpu(const xml::Document& document, pugi::xml_node cpu, HostView& host) {
   if (const std::string model = word(cpu.child_value("model")); !model.empty()) host.model = shown(model);
+  host.vendor = word(cpu.child_value("vendor"));
   for (const pugi::xml_node node : cpu.children("feature")) {
     const std::string name = node.attribute("name").value(), policy = node.attribute("policy").as_string("require");
     if (name.empty()) return document.error(node, "found <feature> without a name, expected name='…'");
@@ -104,18 +117,10 @@ Result read_host_cpu(const xml::Document& document, pugi::xml_node cpu, const ch
 // ------------------------------------------------------------------------------------------------ <domainCapabilities>
 
 tl::expected<u64, Diagnostic> bytes_of(const xml::Document& document, pugi::xml_node node, std::string_view value) {
-  struct Unit {
-    std::string_view name;
-    unsigned shift;
-  };
-  constexpr Unit units[] = {{"b", 0}, {"bytes", 0}, {"KiB", 10}, {"k", 10}, {"MiB", 20}, {"GiB", 30}};
   const std::string name = node.attribute("unit").as_string("KiB");
-  for (const Unit& unit : units) {
-    if (unit.name != name) continue;
-    const auto number = xml::number(value);
-    if (!number || *number > ~u64{0} >> unit.shift) break;
-    return *number << unit.shift;
-  }
+  const auto unit = vm::bytes_of_unit(name);
+  const auto number = xml::number(value);
+  if (unit && number && *number <= ~u64{0} / *unit) return *number * *unit;
   return document.error(node, fmt::format("found '{}' {}, expected a size in KiB", shown(value), shown(name)));
 }
 

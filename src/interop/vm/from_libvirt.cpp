@@ -200,14 +200,21 @@ class LibvirtReader {
     }
     vm().cpu.mode = static_cast<CpuMode>(found - std::begin(modes));
     if (const pugi::xml_attribute match = parent.attribute("match");
-        match && std::string_view(match.value()) != "exact")
+        match && std::string_view(match.value()) != "exact") {
+      vm().cpu.strict = std::string_view(match.value()) == "strict";
       ignore(parent, fmt::format("match={} of 'cpu' is ignored: the model counts as it is", shown(match.value())));
+    }
     for (const Node node : parent.children()) {
       if (node.type() != pugi::node_element) continue;
       const std::string_view name = node.name();
       if (name == "model") {
         text(node, vm().cpu.model);
-        if (!is_word(vm().cpu.model)) wrong(node, "'model' of 'cpu'", vm().cpu.model, "a model's name");
+        // libvirt writes <model fallback='allow'/> for host-model.
+        if (!vm().cpu.model.empty() && !is_word(vm().cpu.model))
+          wrong(node, "'model' of 'cpu'", vm().cpu.model, "a model's name");
+      } else if (name == "vendor") {
+        vm().cpu.vendor = text_of(node);
+        ignore(node);
       } else if (name == "feature") {
         feature(node);
       } else if (name == "numa") {

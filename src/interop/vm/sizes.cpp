@@ -2,38 +2,27 @@
 
 #include <algorithm>
 #include <charconv>
+#include <string>
 
 namespace cloister::toolstack::vm {
 
 namespace {
 
-struct Unit {
-  std::string_view word;
-  u64 bytes;
-};
 constexpr u64 binary = 1 << 10, decimal = 1000;
-/// A unit's bytes: a power of one of the two.
-constexpr u64 power(u64 base, int exponent) { return exponent == 0 ? 1 : base * power(base, exponent - 1); }
-constexpr Unit units[] = {{"b", 1},
-                          {"bytes", 1},
-                          {"KB", power(decimal, 1)},
-                          {"k", power(binary, 1)},
-                          {"KiB", power(binary, 1)},
-                          {"MB", power(decimal, 2)},
-                          {"M", power(binary, 2)},
-                          {"MiB", power(binary, 2)},
-                          {"GB", power(decimal, 3)},
-                          {"G", power(binary, 3)},
-                          {"GiB", power(binary, 3)},
-                          {"TB", power(decimal, 4)},
-                          {"T", power(binary, 4)},
-                          {"TiB", power(binary, 4)}};
 
 }  // namespace
 
+/// libvirt's virScaleInteger (src/util/virutil.c): any case; "k" and "KiB" are binary, "KB" is decimal.
 std::optional<u64> bytes_of_unit(std::string_view unit) {
-  const auto* const found = std::ranges::find(units, unit, &Unit::word);
-  return found == std::end(units) ? std::nullopt : std::optional(found->bytes);
+  std::string small(unit);
+  std::ranges::transform(small, small.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+  if (small == "b" || small == "byte" || small == "bytes") return 1;
+  const std::size_t exponent = small.empty() ? small.npos : std::string_view("kmgtpe").find(small.front());
+  const std::string_view rest = std::string_view(small).substr(small.empty() ? 0 : 1);
+  if (exponent == small.npos || (!rest.empty() && rest != "ib" && rest != "b")) return std::nullopt;
+  u64 bytes = 1;
+  for (std::size_t i = 0; i <= exponent; ++i) bytes *= rest == "b" ? decimal : binary;
+  return bytes;
 }
 
 std::optional<u64> in_kib(u64 count, u64 unit) {

@@ -36,6 +36,9 @@ struct Cpu {
   CpuMode mode = CpuMode::unspecified;
   std::string model;                 ///< of `custom`: "Skylake-Client-IBRS"
   std::vector<CpuFeature> features;  ///< in the order of the source, each once
+  /// What libvirt holds against a host, and no guest sees: who made it, and that it has nothing beyond.
+  std::string vendor = {};
+  bool strict = false;
   bool operator==(const Cpu&) const = default;
 };
 

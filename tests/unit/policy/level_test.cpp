@@ -149,6 +149,34 @@ TEST(Check, TellsUnknownFromAbsent) {
   EXPECT_EQ(found.all, Known::unknown);
 }
 
+// As libvirt's cpu-compare has it.
+TEST(Check, HoldsWhatIsForbiddenAgainstAHostAndWhatIsBeyond) {
+  const HostView host = described("icelake-server");
+  Wish wanted{.flags = {"avx2"}, .without = {}, .model = "oldest", .launch = {}};
+  wanted.forbidden = {"vmx", "sgx"};
+  wanted.vendor = "Intel";
+  const Check found = checked(host, wanted);
+  EXPECT_EQ(row(found, "no sgx").here, Known::no);
+  EXPECT_EQ(row(found, "a processor of Intel's").here, Known::yes);
+  EXPECT_EQ(found.all, Known::no);
+  wanted.vendor = "AMD";
+  EXPECT_EQ(row(checked(host, wanted), "a processor of AMD's").here, Known::no);
+
+  CpuMap map;
+  map.features = {{.name = "avx2", .cpuid = bits_of(*find_feature("avx2"))},
+                  {.name = "aes", .cpuid = bits_of(*find_feature("aes"))}};
+  const auto strict = [&](const char* names) {
+    Wish wish = read_wish(names, map);
+    wish.strict = true;
+    return check(host, wish, map)->all;
+  };
+  EXPECT_EQ(strict("avx2"), Known::no);
+  EXPECT_EQ(strict("avx2,aes"), Known::yes);
+  EXPECT_EQ(strict("avx2,-aes"), Known::yes) << "what is disabled, optional or forced may be there";
+  wanted.without = {"no-such-flag"};
+  EXPECT_FALSE(check(host, wanted, small_map()).has_value()) << "an unknown one is refused under any policy";
+}
+
 TEST(Check, KnowsWordsOfLibvirtsThatNoMapHas) {
   const Check found = checked(described("icelake-server"), wish("rdctl-no,-vmx-ept,osxsave"));
   EXPECT_EQ(row(found, "rdctl-no").here, Known::unknown);

@@ -61,7 +61,7 @@ TEST(CpuMapXml, FeaturesHaveBitsAliasesAndWhetherTheyMigrate) {
   EXPECT_EQ(map.find_feature("sgx-provisionkey")->cpuid, (MapBits{0x12, 1, {0x10, 0, 0, 0}}));
   EXPECT_EQ(*map.find_feature("invtsc"),
             (MapFeature{.name = "invtsc", .cpuid = MapBits{0x8000'0007, 0, {0, 0, 0, 0x100}}, .migratable = false}));
-  EXPECT_EQ(*map.find_feature("rdctl-no"), (MapFeature{.name = "rdctl-no", .msr = 0x10a}));
+  EXPECT_EQ(*map.find_feature("rdctl-no"), (MapFeature{.name = "rdctl-no", .msr = 0x10a, .msr_bits = 1}));
   EXPECT_EQ(map.find_feature("sse3"), &map.features[0]);
 }
 

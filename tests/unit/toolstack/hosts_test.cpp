@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <random>
 
+#include "policy/cpu_model.hpp"
 #include "unit/policy/dumps.hpp"
 #include "unit/policy/sgx_machines.hpp"
 #include "unit/toolstack/host_files.hpp"
@@ -71,6 +72,18 @@ TEST(ReadHost, LibvirtsCpudataHasLeaves) {
   EXPECT_EQ(policy::state_of(host), SgxState::switched_off);
   const HostView old = good("<cpudata arch='x86'><cpuid function='0x00000007' ebx='0x00000004'/></cpudata>");
   EXPECT_EQ(has(old, "sgx"), Known::yes) << "before libvirt 1.3";
+}
+
+TEST(ReadHost, LibvirtsCpudataHasMsrs) {
+  std::string text = tests::cpudata;
+  text.insert(text.find("</cpudata>"), "<msr index='0x10a' edx='0x1' eax='0x9'/>");
+  const HostView host = good(text);
+  EXPECT_EQ(host.msrs, (std::map<u32, u64>{{0x10a, 0x1'0000'0009}}));
+  policy::CpuMap map;
+  map.features = {{.name = "rdctl-no", .msr = 0x10a, .msr_bits = 1}, {.name = "rsba", .msr = 0x10a, .msr_bits = 4}};
+  EXPECT_EQ(policy::map_cpu(host, map).features, (std::vector{Known::yes, Known::no}));
+  map.features = {{.name = "split-lock", .msr = 0x33, .msr_bits = 1}};
+  EXPECT_EQ(policy::map_cpu(host, map).features, std::vector{Known::unknown}) << "nobody read this one";
 }
 
 // ------------------------------------------------------------------------------------------------ libvirt's words

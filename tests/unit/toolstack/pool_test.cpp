@@ -92,7 +92,7 @@ TEST(AskedPolicies, AreLibvirtsXml) {
 )");
   EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS");
   EXPECT_THAT(asked.wish.flags, ElementsAre("sgx", "sgxlx"));
-  EXPECT_THAT(asked.wish.without, ElementsAre("avx2"));
+  EXPECT_THAT(asked.wish.without, ElementsAre("sgx2", "avx2")) << "of which nothing is asked";
   EXPECT_EQ(asked.wish.epc_bytes, u64{32} << 20);
   EXPECT_THAT(asked.where.at("sgxlx"), HasSubstr("policy.file:9:"));
 }
@@ -104,6 +104,20 @@ TEST(AskedPolicies, AreLibvirtsCpuElementAlone) {
   EXPECT_THAT(asked.wish.flags, ElementsAre("sgx", "sgx1"));
   EXPECT_THAT(asked.wish.without, ElementsAre("avx2"));
   EXPECT_THAT(error_of("<cpu mode='fast'/>"), HasSubstr("policy.file:1:1: "));
+}
+
+TEST(AskedPolicies, HaveLibvirtsFivePolicies) {
+  const auto wish =
+      read(
+          "<cpu match='strict'><model>Skylake-Client-IBRS</model><vendor>Intel</vendor>"
+          "<feature name='a' policy='force'/><feature name='b' policy='require'/><feature name='c' "
+          "policy='optional'/><feature name='d' policy='disable'/><feature name='e' policy='forbid'/></cpu>")
+          .wish;
+  EXPECT_THAT(wish.flags, ElementsAre("b"));
+  EXPECT_THAT(wish.without, ElementsAre("a", "c", "d"));
+  EXPECT_THAT(wish.forbidden, ElementsAre("e"));
+  EXPECT_EQ(wish.vendor, "Intel");
+  EXPECT_TRUE(wish.strict);
 }
 
 TEST(AskedPolicies, AreNovasSettings) {

@@ -7,6 +7,7 @@
 #include "arch/msr.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/provision.hpp"
+#include "interop/vm/sizes.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {
@@ -89,6 +90,19 @@ TEST(FromLibvirt, UnderstandsSpellingsPoliciesAndModes) {
   EXPECT_EQ(read->vm.cpu.mode, CpuMode::host_passthrough);
 }
 
+// libvirt itself writes a <model> without a name for host-model, and takes units in any case.
+TEST(FromLibvirt, TakesWhatLibvirtTakes) {
+  const auto read = from_libvirt(domain("<cpu mode='host-model'><model fallback='allow'/></cpu>"));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.cpu, (Cpu{.mode = CpuMode::host_model, .model = {}, .features = {}}));
+  EXPECT_EQ(error_of(domain("<cpu mode='custom'><model/></cpu>")), "e:4:1: 'cpu' has mode 'custom' and no 'model'");
+  const std::pair<const char*, u64> units[] = {{"mib", 1 << 20}, {"g", 1 << 30}, {"Gb", 1'000'000'000},
+                                               {"BYTES", 1},     {"k", 1 << 10}, {"TIB", u64{1} << 40},
+                                               {"kb", 1000},     {"byte", 1},    {"PiB", u64{1} << 50}};
+  for (const auto& [unit, bytes] : units) EXPECT_EQ(bytes_of_unit(unit), bytes) << unit;
+  for (const char* none : {"", "x", "kibi", "gg"}) EXPECT_EQ(bytes_of_unit(none), std::nullopt) << none;
+}
+
 TEST(FromLibvirt, TellsWhatIsIgnored) {
   EXPECT_EQ(ignored(domain("<clock offset='utc'/><devices><input type='mouse'/><disk type='file'/></devices>\n"
                            "<memoryBacking/>")),
@@ -139,9 +153,10 @@ TEST(ToLibvirt, TellsWhatLibvirtRounds) {
     const Rendered rendered = to_libvirt(vm);
     EXPECT_EQ(rendered.losses.size(), kib == 1024 ? 1u : 0u);
     EXPECT_NE(rendered.text.find(std::to_string(kib) + "</size>"), std::string::npos);
-    if (kib == 1024)
+    if (kib == 1024) {
       EXPECT_EQ(rendered.losses.front(),
                 (Loss{"the exact size of an EPC section of 1024 KiB", "libvirt gives the guest 2048 KiB", true}));
+    }
   }
 }
 
