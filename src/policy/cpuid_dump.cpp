@@ -1,18 +1,31 @@
-// Two formats, line by line. `cpuid -r`:
+// Formats, line by line. `cpuid -r`, also as mailers quote and wrap it:
 //
 //     CPU 0:
 //        0x00000007 0x00: eax=0x00000000 ebx=0x029c67af ecx=0x00000000 edx=0xbc002e00
 //
-// AIDA64 and InstLatX64, EAX to EDX, with other text around it that says nothing of CPUID:
+// AIDA64 and InstLatX64, EAX to EDX, some without colon, sub-leaf or capital letters:
 //
-//     ------[ Logical CPU #0 ]------            or   ------[ CPUID Registers / Logical CPU #0 ]------
+//     ------[ Logical CPU #0 ]------            or   CPUID Registers (CPU #2 Virtual):
 //     CPU#000 AffMask: 0x0000000000000001       (InstLatX64)
 //     CPUID 00000007: 00000000-029C67AF-00000000-BC002E00 [SL 00]
+//
+// `xen-cpuid -p`, of whose policies the first is the processor's own:
+//
+//     Raw policy: 32 leaves, 2 MSRs
+//      00000007:00000000 -> 00000002:029c67af:40000000:bc002e00
+//
+// test-sgx, which begins with leaf 1:
+//
+//     CPUID Leaf 12H, Sub-Leaf 0 of Intel SGX Capabilities (EAX=12H,ECX=0)
+//     eax: 1 ebx: 0 ecx: 0 edx: 241f
 #include "policy/cpuid_dump.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
+
+#include "policy/leaves.hpp"
 
 namespace cloister::policy {
 
@@ -52,110 +65,169 @@ class Reader {
 };
 
 struct Entry {
-  u32 leaf, subleaf;
+  u32 leaf = 0;
+  std::optional<u32> subleaf;  ///< absent: the format does not say
   CpuidRegs regs;
 };
 
 /// What a format makes of a line.
 struct Line {
-  enum class Kind : u8 { other, cpu, entry, wrong } kind = Kind::other;
+  enum class Kind : u8 {
+    other,
+    cpu,
+    entry,
+    part,  ///< an entry that goes on in the next line
+    end,   ///< what follows is not the processor's
+    wrong,
+  } kind = Kind::other;
   u32 cpu = 0;
   Entry entry{};
 };
-constexpr Line other{}, wrong{.kind = Line::Kind::wrong};
+constexpr Line other{}, part{.kind = Line::Kind::part}, wrong{.kind = Line::Kind::wrong};
+
+/// What a format remembers of the lines before.
+struct Memory {
+  u32 leaf = leaf::version, subleaf = 0;  ///< a heading's
+  bool begun = false;
+};
 
 struct Format {
   const char* expected;  ///< what a line of registers looks like
-  bool text_between;     ///< other lines may stand in the dump
-  Line (*read)(std::string_view line);
+  Line (*read)(std::string_view line, Memory& memory);
 };
+
+/// The four values, each after what `before` takes.
+template <class Before>
+bool read_registers(CpuidRegs& regs, const Before& before) {
+  constexpr std::string_view names[] = {"eax", "ebx", "ecx", "edx"};
+  u32* const values[] = {&regs.eax, &regs.ebx, &regs.ecx, &regs.edx};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const std::optional<u32> value = before(names[i]);
+    if (!value) return false;
+    *values[i] = *value;
+  }
+  return true;
+}
 
 // ------------------------------------------------------------------------------------------------ cpuid -r
 
-Line read_raw_line(std::string_view text) {
+Line read_raw_line(std::string_view text, Memory&) {
   Reader line(text);
-  line.blanks();
-  if (line.rest().empty()) return other;
   if (line.literal("CPU")) {
     Line cpu{.kind = Line::Kind::cpu};
-    if (line.literal(":")) return line.rest().empty() ? cpu : wrong;
-    if (!line.blanks()) return wrong;
+    if (line.rest() == ":") return cpu;
+    if (!line.blanks()) return other;
     const auto number = line.number(10);
-    if (!number || line.rest() != ":") return wrong;
+    if (!number || line.rest() != ":") return other;
     cpu.cpu = *number;
     return cpu;
   }
-  const auto hex = [&](std::string_view before) -> std::optional<u32> {
-    if (!line.literal(before) || !line.literal("0x")) return std::nullopt;
-    return line.number(16);
-  };
-  const auto leaf = hex("");
-  const auto subleaf = hex(" ");
-  if (!leaf || !subleaf || !line.literal(":")) return wrong;
-  Line result{.kind = Line::Kind::entry, .entry = {*leaf, *subleaf, {}}};
-  CpuidRegs& r = result.entry.regs;
-  const std::pair<std::string_view, u32*> registers[] = {
-      {" eax=", &r.eax}, {" ebx=", &r.ebx}, {" ecx=", &r.ecx}, {" edx=", &r.edx}};
-  for (const auto& [name, value] : registers) {
-    const auto read = hex(name);
-    if (!read) return wrong;
-    *value = *read;
-  }
+  const auto hex = [&]() { return line.literal("0x") ? line.number(16) : std::nullopt; };
+  const Line no_entry = text.starts_with("0x") && text.find("eax=") != text.npos ? wrong : other;
+  Line result{.kind = Line::Kind::entry};
+  const auto leaf = hex();
+  if (!leaf || !line.blanks()) return no_entry;
+  result.entry.leaf = *leaf;
+  result.entry.subleaf = hex();
+  if (!result.entry.subleaf || !line.literal(":")) return no_entry;
+  const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
+    line.blanks();
+    return line.literal(name) && line.literal("=") ? hex() : std::nullopt;
+  });
+  if (!read) return line.rest().empty() ? part : wrong;
   line.blanks();
   return line.rest().empty() ? result : wrong;
 }
 
 // ------------------------------------------------------------------------------------------------ AIDA64, InstLatX64
 
-/// The number of a header's processor, if it is one.
+/// The number of a heading's processor, if it is one.
 std::optional<u32> header_cpu(std::string_view text) {
-  Reader line(text);
-  if (line.literal("CPU#")) return line.number(10);
-  constexpr std::string_view mark = "Logical CPU #";
-  if (!text.starts_with("------[") || text.find(mark) == std::string_view::npos) return std::nullopt;
-  Reader number(text.substr(text.find(mark) + mark.size()));
-  return number.number(10);
-}
-
-/// "CPUID" and eight digits; the reports have headings such as "CPUID Revision" too.
-bool starts_entry(std::string_view text) {
-  return text.starts_with("CPUID ") && text.size() > 6 &&
-         (std::string_view("0123456789").find(text[6]) != std::string_view::npos || text.starts_with("CPUID C0000"));
-}
-
-Line read_aida_line(std::string_view text) {
-  if (const auto cpu = header_cpu(text)) return {.kind = Line::Kind::cpu, .cpu = *cpu};
-  if (!starts_entry(text)) return other;
-  Reader line(text);
-  line.literal("CPUID ");
-  const auto leaf = line.number(16);
-  if (!leaf || !line.literal(": ")) return wrong;
-  Line result{.kind = Line::Kind::entry, .entry = {*leaf, 0, {}}};
-  CpuidRegs& r = result.entry.regs;
-  u32* const registers[] = {&r.eax, &r.ebx, &r.ecx, &r.edx};
-  for (u32* const value : registers) {
-    if (value != &r.eax && !line.literal("-")) return wrong;
-    const std::size_t before = line.rest().size();
-    const auto read = line.number(16);
-    constexpr std::size_t digits = 8;
-    if (!read || before - line.rest().size() != digits) return wrong;
-    *value = *read;
+  for (const std::string_view mark : {"CPU #", "CPU#"}) {
+    if (const std::size_t at = text.find(mark); at != text.npos)
+      return Reader(text.substr(at + mark.size())).number(10);
   }
+  return std::nullopt;
+}
+
+Line read_aida_line(std::string_view text, Memory&) {
+  constexpr std::size_t digits = 8;
+  Reader line(text);
+  const auto exactly = [&]() -> std::optional<u32> {
+    const std::size_t before = line.rest().size();
+    const auto value = line.number(16);
+    return value && before - line.rest().size() == digits ? value : std::nullopt;
+  };
+  Line result{.kind = Line::Kind::entry};
+  // The reports have headings such as "CPUID Revision" too.
+  const bool begins = (line.literal("CPUID") || line.literal("cpuid")) && line.blanks();
+  const auto leaf = begins ? exactly() : std::nullopt;
+  if (!leaf) {
+    const auto cpu = header_cpu(text);
+    return cpu ? Line{.kind = Line::Kind::cpu, .cpu = *cpu} : other;
+  }
+  result.entry.leaf = *leaf;
+  line.literal(":");
+  line.blanks();
+  const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
+    return name == "eax" || line.literal("-") ? exactly() : std::nullopt;
+  });
+  if (!read) return wrong;
   // Notes in brackets follow; the sub-leaf is one.
   line.blanks();
   if (line.literal("[SL ")) {
-    const auto subleaf = line.number(16);
-    if (!subleaf || !line.literal("]")) return wrong;
-    result.entry.subleaf = *subleaf;
+    result.entry.subleaf = line.number(16);
+    if (!result.entry.subleaf || !line.literal("]")) return wrong;
   } else if (!line.rest().empty() && !line.literal("[")) {
     return wrong;
   }
   return result;
 }
 
+// ------------------------------------------------------------------------------------------------ xen-cpuid, test-sgx
+
+Line read_xen_line(std::string_view text, Memory& memory) {
+  constexpr u32 without_subleaf = 0xffff'ffff;
+  Reader line(text);
+  if (text.find(" policy: ") != text.npos)
+    return {.kind = std::exchange(memory.begun, true) ? Line::Kind::end : Line::Kind::other};
+  const auto leaf = line.number(16);
+  const auto subleaf = leaf && line.literal(":") ? line.number(16) : std::nullopt;
+  if (!subleaf || !line.literal(" -> ")) return other;
+  Line result{.kind = Line::Kind::entry, .entry = {.leaf = *leaf, .subleaf = *subleaf, .regs = {}}};
+  if (*subleaf == without_subleaf) result.entry.subleaf = 0;
+  const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
+    return name == "eax" || line.literal(":") ? line.number(16) : std::nullopt;
+  });
+  return read && line.rest().empty() ? result : wrong;
+}
+
+Line read_test_sgx_line(std::string_view text, Memory& memory) {
+  if (const std::size_t heading = text.find("(EAX="); heading != text.npos) {
+    Reader line(text.substr(heading));
+    line.literal("(EAX=");
+    const auto leaf = line.number(16);
+    line.literal("H");
+    const bool subleaves = line.literal(",");
+    line.blanks();
+    const auto subleaf = subleaves && line.literal("ECX=") ? line.number(16) : std::nullopt;
+    if (leaf && subleaf) memory = {.leaf = *leaf, .subleaf = *subleaf, .begun = true};
+    return other;
+  }
+  Reader line(text);
+  Line result{.kind = Line::Kind::entry, .entry = {.leaf = memory.leaf, .subleaf = memory.subleaf, .regs = {}}};
+  const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
+    line.blanks();
+    return line.literal(name) && line.literal(": ") ? line.number(16) : std::nullopt;
+  });
+  return read && line.rest().empty() ? result : other;
+}
+
 constexpr Format formats[] = {
-    {"'0xLEAF 0xSUBLEAF: eax=0x… ebx=0x… ecx=0x… edx=0x…'", false, read_raw_line},
-    {"'CPUID LEAF: EAX-EBX-ECX-EDX [SL NN]' with eight digits each", true, read_aida_line},
+    {"'0xLEAF 0xSUBLEAF: eax=0x… ebx=0x… ecx=0x… edx=0x…'", read_raw_line},
+    {"'CPUID LEAF: EAX-EBX-ECX-EDX [SL NN]' with eight digits each", read_aida_line},
+    {"'LEAF:SUBLEAF -> EAX:EBX:ECX:EDX'", read_xen_line},
+    {"'eax: … ebx: … ecx: … edx: …'", read_test_sgx_line},
 };
 
 // ------------------------------------------------------------------------------------------------ the text
@@ -176,13 +248,19 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
-/// The format of a text: the first whose header or registers a line is.
+/// Without what mailers put before a line that they quote.
+std::string_view unquoted(std::string_view line) {
+  return line.substr(std::min(line.find_first_not_of("> |\t"), line.size()));
+}
+
+/// The format of a text: the first of whose registers, or headings, a line is.
 const Format* recognise(std::string_view text) {
   while (!text.empty()) {
-    const std::string_view line = take_line(text);
+    const std::string_view line = unquoted(take_line(text));
     for (const Format& format : formats) {
-      const Line::Kind kind = format.read(line).kind;
-      if (kind == Line::Kind::cpu || kind == Line::Kind::entry) return &format;
+      Memory memory;
+      const Line::Kind kind = format.read(line, memory).kind;
+      if (kind == Line::Kind::cpu || kind == Line::Kind::entry || kind == Line::Kind::part) return &format;
     }
   }
   return nullptr;
@@ -197,7 +275,26 @@ std::string name_of(const Entry& entry) {
     char text[8];
     return "0x" + std::string(text, std::to_chars(text, std::end(text), value, 16).ptr);
   };
-  return "leaf " + hex(entry.leaf) + ", sub-leaf " + hex(entry.subleaf);
+  return "leaf " + hex(entry.leaf) + ", sub-leaf " + hex(entry.subleaf.value_or(0));
+}
+
+/// Puts an entry where it belongs; false: what is there says otherwise. Where a format leaves sub-leaves out, a leaf
+/// that is repeated is its next one; leaf 0 again is another processor's.
+bool put(CpuidDump& dump, Entry entry) {
+  if (dump.cpus.empty()) dump.cpus.emplace_back();
+  const auto has = [&](u32 subleaf) { return dump.cpus.back().table.leaves().contains({entry.leaf, subleaf}); };
+  u32 subleaf = entry.subleaf.value_or(0);
+  if (!entry.subleaf && has_subleaves(entry.leaf)) {
+    while (has(subleaf)) ++subleaf;
+  }
+  if (has(subleaf)) {
+    const bool same = dump.cpus.back().table.get(entry.leaf, subleaf) == entry.regs;
+    if (entry.leaf != leaf::basic_max || subleaf != 0) return same;
+    if (entry.subleaf && same) return true;
+    dump.cpus.push_back({dump.cpus.back().number + 1, {}});
+  }
+  dump.cpus.back().table.set(entry.leaf, subleaf, entry.regs);
+  return true;
 }
 
 }  // namespace
@@ -208,31 +305,39 @@ tl::expected<CpuidDump, DumpError> read_cpuid_dump(std::string_view text) {
   const Format* const format = recognise(text);
   if (format == nullptr) {
     const std::string found = text.empty() ? "an empty file" : shown(take_line(text));
-    return error(1, "found " + found + ", expected the output of 'cpuid -r', or a dump of AIDA64 or InstLatX64");
+    return error(
+        1, "found " + found +
+               ", expected the output of 'cpuid -r', 'xen-cpuid -p' or test-sgx, or a dump of AIDA64 or InstLatX64");
   }
   CpuidDump dump;
+  Memory memory;
   u32 number = 0;
-  while (!text.empty()) {
+  std::string begun;  // lines of an entry that goes on
+  u32 began = 0;
+  bool ended = false;
+  while (!text.empty() && !ended) {
     ++number;
     const std::string_view line = take_line(text);
-    const Line read = format->read(line);
+    if (begun.empty()) began = number;
+    const std::string whole = begun.empty() ? std::string(unquoted(line)) : begun + " " + std::string(unquoted(line));
+    const Line read = format->read(whole, memory);
+    const bool goes_on = read.kind == Line::Kind::part && !text.empty() && !unquoted(line).empty();
+    begun = goes_on ? whole : "";
+    if (goes_on) continue;
     switch (read.kind) {
       case Line::Kind::other: break;
-      case Line::Kind::wrong: return error(number, "found " + shown(line) + ", expected " + format->expected);
+      case Line::Kind::end: ended = true; break;
+      case Line::Kind::part:
+      case Line::Kind::wrong: return error(began, "found " + shown(whole) + ", expected " + format->expected);
       case Line::Kind::cpu:
         // A header without leaves is another program's table.
         if (!dump.cpus.empty() && dump.cpus.back().table.leaves().empty()) dump.cpus.pop_back();
         dump.cpus.push_back({read.cpu, {}});
         break;
-      case Line::Kind::entry: {
-        if (dump.cpus.empty()) dump.cpus.emplace_back();
-        CpuidTable& table = dump.cpus.back().table;
-        const Entry& entry = read.entry;
-        if (table.leaves().contains({entry.leaf, entry.subleaf}))
-          return error(number, "found " + name_of(entry) + " again, expected each once for a processor");
-        table.set(entry.leaf, entry.subleaf, entry.regs);
+      case Line::Kind::entry:
+        if (!put(dump, read.entry))
+          return error(number, "found " + name_of(read.entry) + " again, expected each once for a processor");
         break;
-      }
     }
   }
   if (!dump.cpus.empty() && dump.cpus.back().table.leaves().empty()) dump.cpus.pop_back();

@@ -50,6 +50,60 @@ TEST(CpuidDump, ReadsInstLatFilesWithTheirLineEnds) {
   EXPECT_FALSE(dump.cpus[0].table.leaves().contains({0x12, 1})) << "the dump ends before";
 }
 
+// Each processor of the file, each sub-leaf of the leaf.
+TEST(CpuidDump, ReadsOlderInstLatFiles) {
+  const CpuidDump dump = good(
+      "CPUID Registers (CPU #1):\n"
+      "CPUID 00000000: 00000007-756E6547-6C65746E-49656E69\n"
+      "CPUID 00000004: 7C004121-02C0003F-0000003F-00000000\n"
+      "CPUID 00000004: 7C004122-01C0003F-0000003F-00000000 [L1 code]\n"
+      "CPUID 00000007 00000000-029c67af-00000000-bc002e00\n"
+      "CPUID Registers (CPU #2 Virtual):\n"
+      "cpuid 00000000: 00000007-756e6547-6c65746e-49656e69\n"
+      "CPUID 00000000: 00000007-756E6547-6C65746E-49656E69\n");
+  ASSERT_EQ(dump.cpus.size(), 3u) << "leaf 0 again is another processor's, with a heading or without";
+  EXPECT_EQ(dump.cpus[0].number, 1u);
+  EXPECT_EQ(dump.cpus[2].number, 3u);
+  EXPECT_EQ(dump.cpus[0].table.get(4, 1).eax, 0x7c004122u);
+  EXPECT_EQ(dump.cpus[0].table.get(7, 0).ebx, 0x029c67afu);
+}
+
+TEST(CpuidDump, ReadsWhatMailersMakeOfCpuid) {
+  const CpuidDump dump = good(
+      "Hello,\n> here it is:\n> CPU 0:\n"
+      ">    0x00000000 0x00: eax=0x00000016 ebx=0x756e6547 ecx=0x6c65746e\n> edx=0x49656e69\n"
+      "> > 0x00000007 0x00: eax=0x00000000\n> > ebx=0x029c67af ecx=0x00000000\n> > edx=0xbc002e00\n"
+      "That is all.\n-- \nA. Sender\n");
+  ASSERT_EQ(dump.cpus.size(), 1u);
+  EXPECT_EQ(dump.cpus[0].table.get(0, 0).edx, 0x49656e69u);
+  EXPECT_EQ(dump.cpus[0].table.get(7, 0).edx, 0xbc002e00u);
+}
+
+TEST(CpuidDump, ReadsXensFirstPolicy) {
+  const CpuidDump dump = good(
+      "Xen reports there are maximum 120 leaves and 2 MSRs\nRaw policy: 32 leaves, 2 MSRs\n CPUID:\n"
+      "  leaf     subleaf  -> eax      ebx      ecx      edx\n"
+      "  00000000:ffffffff -> 0000000d:756e6547:6c65746e:49656e69\n"
+      "  00000007:00000000 -> 00000000:029c67af:00000000:bc002e00\n MSRs:\n  index    -> value\n"
+      "  000000ce -> 0000000080000000\nHost policy: 30 leaves, 2 MSRs\n CPUID:\n"
+      "  00000000:ffffffff -> 0000000d:756e6547:6c65746e:49656e69\n");
+  ASSERT_EQ(dump.cpus.size(), 1u);
+  EXPECT_EQ(dump.cpus[0].table.leaves().size(), 2u);
+  EXPECT_EQ(dump.cpus[0].table.get(7, 0).ebx, 0x029c67afu);
+}
+
+TEST(CpuidDump, ReadsTestSgx) {
+  const CpuidDump dump = good(
+      "eax: 906ea ebx: 8100800 ecx: 7ffafbff edx: bfebfbff\nstepping 10\nmodel 14\n\n"
+      "Extended feature bits (EAX=07H, ECX=0H)\neax: 0 ebx: 29c6fbf ecx: 40000000 edx: bc000600\nsgx available: 1\n\n"
+      "CPUID Leaf 12H, Sub-Leaf 2 of Intel SGX Capabilities (EAX=12H,ECX=2)\n"
+      "eax: 70200001 ebx: 0 ecx: 5f80001 edx: 0\n");
+  ASSERT_EQ(dump.cpus.size(), 1u);
+  EXPECT_EQ(dump.cpus[0].table.look(1, 0).regs.eax, 0x906eau);
+  EXPECT_EQ(dump.cpus[0].table.look(7, 0).regs.ecx, 0x40000000u);
+  EXPECT_EQ(dump.cpus[0].table.look(0x12, 2).regs.ecx, 0x5f80001u);
+}
+
 TEST(CpuidDump, ErrorsNameTheLineAndWhatWasExpected) {
   struct Case {
     const char* text;
@@ -64,14 +118,16 @@ TEST(CpuidDump, ErrorsNameTheLineAndWhatWasExpected) {
       {"CPU 0:\n   0x00000000 0x00: eax=0x1 ebx=0x2 ecx=0x3\n", 2, "ecx=0x3'", "edx="},
       {"CPU 0:\n   0x00000000 0x00: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4 5\n", 2, "edx=0x4 5'", "edx="},
       {"CPU 0:\n   0x000000000 0x00: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n", 2, "0x000000000", "eax="},
-      {"CPU 0:\n   0x0 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\nnotes\n", 3, "'notes'", "eax="},
-      {"CPU 0:\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n", 3,
+      {"CPU 0:\n   0x0 0x0: eax=0x1 ebx=0x2\n   0x1 0x0: eax=0x1\n", 2, "0x1 0x0: eax=0x1'", "eax="},
+      {"CPU 0:\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x4\n 0x1 0x0: eax=0x1 ebx=0x2 ecx=0x3 edx=0x5\n", 3,
        "leaf 0x1, sub-leaf 0x0 again", "once"},
       {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000001: 000906EC-00100800-7FFAFBFF\n", 2,
        "7FFAFBFF'", "EAX-EBX-ECX-EDX"},
       {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000001: 906EC-00100800-7FFAFBFF-BFEBFBFF\n", 2,
        "906EC-", "eight digits"},
       {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000012: 1-1-1-1 [SL", 2, "[SL", "[SL NN]"},
+      {"Raw policy: 1 leaves\n 00000000:ffffffff -> 16:756e6547:6c65746e:49656e69\n 00000001:ffffffff -> 1:2\n", 3,
+       "-> 1:2'", "EAX:EBX"},
   };
   for (const Case& c : cases) {
     const auto dump = read_cpuid_dump(c.text);

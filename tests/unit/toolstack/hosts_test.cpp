@@ -201,7 +201,7 @@ TEST(ReadHost, ErrorsStandAtTheirPlace) {
   } cases[] = {
       {"", "F: found nothing, expected a CPUID dump"},
       {"hello\n", "F: found none of the formats, expected a CPUID dump"},
-      {"CPU 0:\n  nonsense", "F:2:1: found '  nonsense'"},
+      {"CPU 0:\n  nonsense", "F:2:1: found no registers"},
       {"<a", "F:1:"},
       {"<domain type='kvm'/>", "F:1:1: found <domain>, expected <domainCapabilities>"},
       {"<cpudata arch='ppc64'/>", "F:1:1: found the data of arch='ppc64', expected 'x86'"},
