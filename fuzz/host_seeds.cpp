@@ -18,6 +18,17 @@ int main(int count, char** words) {
       << "<capabilities><host><cpu><arch>x86_64</arch><model>Skylake-Client</model><feature name='sgx'/></cpu></host>"
          "</capabilities>";
   std::ofstream(folder + "/qmp", std::ios::binary) << tests::qmp_session;
+  std::ofstream(folder + "/xen", std::ios::binary)
+      << "Raw policy: 2 leaves, 0 MSRs\n 00000000:ffffffff -> 00000012:756e6547:6c65746e:49656e69\n"
+         " 00000007:00000000 -> 00000000:029c67af:00000000:bc002e00\nHost policy: 0 leaves, 0 MSRs\n";
+  std::ofstream(folder + "/test-sgx", std::ios::binary)
+      << "eax: 906ea ebx: 8100800 ecx: 7ffafbff edx: bfebfbff\nExtended feature bits (EAX=07H, ECX=0H)\n"
+         "eax: 0 ebx: 29c6fbf ecx: 40000000 edx: bc000600\nsgx available: 1\n";
+  std::ofstream(folder + "/reports", std::ios::binary)
+      << "[ 0.4] sgx: EPC section 0x40200000-0x45f7ffff\nSGX1 supported = true\nrdmsr 0x3a\n60005\n0x8c: 0x1\n"
+         "NUMA node #0: size=67108864\nSGX support: enabled\nEPC size: 0x5d80000\n";
+  std::ofstream(folder + "/qemu_caps", std::ios::binary)
+      << "<qemuCaps><hostCPU type='kvm'><property name='sgx' type='boolean' value='true'/></hostCPU></qemuCaps>";
   std::ofstream(folder + "/words", std::ios::binary)
       << R"({"return": [{"cpuid-register": "EBX", "cpuid-input-eax": 7, "cpuid-input-ecx": 0, "features": 4}]})";
   return 0;

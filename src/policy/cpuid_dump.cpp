@@ -285,7 +285,10 @@ bool put(CpuidDump& dump, Entry entry) {
   const auto has = [&](u32 subleaf) { return dump.cpus.back().table.leaves().contains({entry.leaf, subleaf}); };
   u32 subleaf = entry.subleaf.value_or(0);
   if (!entry.subleaf && has_subleaves(entry.leaf)) {
-    while (has(subleaf)) ++subleaf;
+    const auto& leaves = dump.cpus.back().table.leaves();
+    const auto next = leaves.upper_bound({entry.leaf, ~u32{0}});
+    if (next != leaves.begin() && std::prev(next)->first.first == entry.leaf)
+      subleaf = std::prev(next)->first.second + 1;
   }
   if (has(subleaf)) {
     const bool same = dump.cpus.back().table.get(entry.leaf, subleaf) == entry.regs;

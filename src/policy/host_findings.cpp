@@ -122,8 +122,9 @@ Maybe no_epc(const HostView&, const SgxReport& report) {
 
 Maybe feature_control(const HostView& host, const SgxReport& report) {
   using namespace msr::feature_control_bits;
-  if (report.state == SgxState::absent || !host.environment || !host.environment->feature_control) return std::nullopt;
-  const u64 value = *host.environment->feature_control;
+  const auto control = feature_control_of(host);
+  if (report.state == SgxState::absent || !control) return std::nullopt;
+  const u64 value = *control;
   if ((value & lock) == 0) {
     return Finding{
         "feature-control-unlocked",

@@ -71,6 +71,9 @@ enum class LaunchCase : u8 {
   unknown,     ///< SGX_LC, and no MSR could be read; or no leaf 7
 };
 std::string_view name_of(LaunchCase launch);
+/// IA32_FEATURE_CONTROL, and the launch hash with all of its four registers, wherever they were read.
+std::optional<u64> feature_control_of(const HostView& host);
+std::optional<std::array<u64, 4>> lepubkeyhash_of(const HostView& host);
 LaunchCase launch_of(const HostView& host);
 
 /// As sgx_state() of leaves, for a host. `offered`: SGX1 is enumerated, whatever else the source leaves open.

@@ -297,8 +297,7 @@ std::optional<std::array<u64, 4>> locked_hash(const HostView& host, LaunchCase l
   switch (launch) {
     case LaunchCase::none:
     case LaunchCase::unwritable: return arch::msr::intel_lepubkeyhash;
-    case LaunchCase::locked:
-      return host.environment ? host.environment->lepubkeyhash : std::optional<std::array<u64, 4>>();
+    case LaunchCase::locked: return lepubkeyhash_of(host);
     case LaunchCase::unlocked:
     case LaunchCase::unknown: break;
   }

@@ -47,18 +47,36 @@ SgxState state_of(const HostView& host) {
   return sgx == Known::yes && sgx1 == Known::no ? SgxState::switched_off : SgxState::unknown;
 }
 
+std::optional<u64> feature_control_of(const HostView& host) {
+  if (host.environment && host.environment->feature_control) return host.environment->feature_control;
+  const auto shown = host.msrs.find(msr::feature_control);
+  return shown == host.msrs.end() ? std::nullopt : std::optional(shown->second);
+}
+
+std::optional<std::array<u64, 4>> lepubkeyhash_of(const HostView& host) {
+  if (host.environment && host.environment->lepubkeyhash) return host.environment->lepubkeyhash;
+  std::array<u64, 4> hash{};
+  for (u32 i = 0; i < hash.size(); ++i) {
+    const auto shown = host.msrs.find(msr::sgxlepubkeyhash0 + i);
+    if (shown == host.msrs.end()) return std::nullopt;
+    hash[i] = shown->second;
+  }
+  return hash;
+}
+
 LaunchCase launch_of(const HostView& host) {
   if (has(host, *find_feature("sgx")) == Known::no || has(host, *find_feature("sgxlc")) == Known::no)
     return LaunchCase::none;
-  if (has(host, *find_feature("sgxlc")) == Known::unknown || !host.environment) return LaunchCase::unknown;
-  const HostEnvironment& environment = *host.environment;
+  if (has(host, *find_feature("sgxlc")) == Known::unknown) return LaunchCase::unknown;
   // Linux offers enclaves to programs only where it can write the hash.
-  const bool driver = environment.enclave != HostEnvironment::Device::absent;
-  if (!environment.feature_control) return driver ? LaunchCase::unlocked : LaunchCase::unknown;
-  if ((*environment.feature_control & msr::feature_control_bits::lock) == 0) return LaunchCase::unknown;
-  if ((*environment.feature_control & msr::feature_control_bits::sgx_launch_control) != 0) return LaunchCase::unlocked;
-  if (!environment.lepubkeyhash) return LaunchCase::unknown;
-  return *environment.lepubkeyhash == msr::intel_lepubkeyhash ? LaunchCase::unwritable : LaunchCase::locked;
+  const bool driver = host.environment && host.environment->enclave != HostEnvironment::Device::absent;
+  const auto control = feature_control_of(host);
+  if (!control) return driver ? LaunchCase::unlocked : LaunchCase::unknown;
+  if ((*control & msr::feature_control_bits::lock) == 0) return LaunchCase::unknown;
+  if ((*control & msr::feature_control_bits::sgx_launch_control) != 0) return LaunchCase::unlocked;
+  const auto hash = lepubkeyhash_of(host);
+  if (!hash) return LaunchCase::unknown;
+  return *hash == msr::intel_lepubkeyhash ? LaunchCase::unwritable : LaunchCase::locked;
 }
 
 SgxReport sgx_report(const HostView& host) {

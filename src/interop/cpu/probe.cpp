@@ -174,10 +174,9 @@ Rows summary(const HostView& host, const SgxReport& report) {
   add("CPU model", host.model.value_or(""));
   add("SGX", describe_state(host, report));
   if (report.state != SgxState::absent) add("launch control", describe_launch(host, report));
-  if (host.environment && host.environment->feature_control)
-    add("feature control", describe_feature_control(*host.environment->feature_control));
-  if (host.environment && host.environment->lepubkeyhash && report.launch != LaunchCase::none)
-    add("launch hash", digits(*host.environment->lepubkeyhash));
+  if (const auto control = policy::feature_control_of(host)) add("feature control", describe_feature_control(*control));
+  if (const auto hash = policy::lepubkeyhash_of(host); hash && report.launch != LaunchCase::none)
+    add("launch hash", digits(*hash));
   constexpr std::pair<policy::FlagKind, const char*> kinds[] = {{policy::FlagKind::processor, "processor has"},
                                                                 {policy::FlagKind::instructions, "instructions"},
                                                                 {policy::FlagKind::exceptions, "exceptions"},

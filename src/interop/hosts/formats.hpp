@@ -18,6 +18,9 @@ tl::expected<policy::HostView, Diagnostic> read_libvirt(std::string_view text);
 /// QEMU's answers in JSON, one or several.
 tl::expected<policy::HostView, Diagnostic> read_qemu(std::string_view text);
 
+/// What programs print of SGX in words, and MSRs as rdmsr does, wherever it stands in the text; whose words were found.
+std::string read_reports(std::string_view text, policy::HostView& host);
+
 /// A stranger's text in a message: short, and printable.
 std::string shown(std::string_view text);
 

@@ -9,6 +9,8 @@ tl::expected<policy::HostView, Diagnostic> read_leaves(std::string_view text) {
   policy::HostView host;
   host.source = "a CPUID dump";
   host.cpus = std::move(dump->cpus);
+  // A dump has room for what else people print: MSRs, the kernel's sections.
+  if (const std::string more = read_reports(text, host); !more.empty()) host.source += " and " + more;
   return host;
 }
 

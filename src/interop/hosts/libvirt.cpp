@@ -4,6 +4,7 @@
 //              <msr index='0x10a' edx='0x0' eax='0xab'/>…                        and what the kernel lists of MSRs
 //     <cpu>, <capabilities><host><cpu>                                          the host's model and features
 //     <domainCapabilities>                                                      <sgx>, and what host-model would be
+//     <qemuCaps>                                                                the cache of those, and of the flags
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -183,6 +184,25 @@ Result read_domain_capabilities(const xml::Document& document) {
   return host;
 }
 
+// ------------------------------------------------------------------------------------------------ <qemuCaps>
+
+/// What libvirt keeps of a QEMU that it asked (/var/cache/libvirt/qemu/capabilities/*.xml): QMP's answers as XML.
+Result read_qemu_capabilities(const xml::Document& document) {
+  const pugi::xml_node root = document.root();
+  HostView host;
+  host.source = "libvirt's cache of QEMU's capabilities";
+  const pugi::xml_node cpu = root.find_child_by_attribute("hostCPU", "type", "kvm");
+  for (const pugi::xml_node node : cpu.children("property")) {
+    if (std::string_view(node.attribute("type").value()) != "boolean") continue;
+    if (const policy::Feature* const f = policy::find_spelling(node.attribute("name").value(), policy::Tool::qemu))
+      host.named.learn(*f, std::string_view(node.attribute("value").value()) == "true");
+  }
+  if (const pugi::xml_node sgx = root.child("sgx")) {
+    if (const Step read = read_sgx(document, sgx, host); !read) return tl::unexpected(read.error());
+  }
+  return host;
+}
+
 }  // namespace
 
 Result read_libvirt(std::string_view text) {
@@ -193,13 +213,14 @@ Result read_libvirt(std::string_view text) {
   if (name == "cpudata") return read_cpudata(*document);
   if (name == "cpu") return read_host_cpu(*document, root, "libvirt's CPU of a host");
   if (name == "domainCapabilities") return read_domain_capabilities(*document);
+  if (name == "qemuCaps") return read_qemu_capabilities(*document);
   if (name == "capabilities") {
     const pugi::xml_node cpu = root.child("host").child("cpu");
     if (!cpu) return document->error(root, "found no <host><cpu>, expected libvirt's capabilities of a host");
     return read_host_cpu(*document, cpu, "libvirt's capabilities");
   }
-  return document->error(root, fmt::format("found <{}>, expected <domainCapabilities>, <capabilities>, <cpu> or "
-                                           "<cpudata>",
+  return document->error(root, fmt::format("found <{}>, expected <domainCapabilities>, <capabilities>, <cpu>, "
+                                           "<qemuCaps> or <cpudata>",
                                            shown(name)));
 }
 

@@ -1,5 +1,5 @@
 // A format is recognised by what its files begin with: XML by '<', JSON by '{' or '[', and a CPUID dump by the first of
-// its lines.
+// its lines; what is none of them may have lines that tell of SGX in words.
 #include "host/whole_file.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -16,21 +16,24 @@ std::string hosts::shown(std::string_view text) {
 namespace {
 
 constexpr const char* expected_formats =
-    "expected a CPUID dump (of 'cpuid -r', AIDA64 or InstLatX64), libvirt's <domainCapabilities>, <capabilities> or "
-    "<cpudata>, or QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion";
+    "expected a CPUID dump (of 'cpuid -r', 'xen-cpuid -p', AIDA64 or InstLatX64), libvirt's <domainCapabilities>, "
+    "<capabilities>, <qemuCaps> or <cpudata>, QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion, or "
+    "what cpuid, test-sgx, is-sgx-available, QEMU's 'info sgx' or the kernel's log say of SGX";
 
 tl::expected<policy::HostView, Diagnostic> read(std::string_view text) {
   constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
   if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
-  switch (text[first]) {
-    case '<': return hosts::read_libvirt(text);
-    case '{':
-    case '[': return hosts::read_qemu(text);
-    default: break;
-  }
+  if (text[first] == '<') return hosts::read_libvirt(text);
+  // "[    0.4] sgx: …": the kernel's log. QEMU's lists are of objects.
+  const auto second = text.find_first_not_of(" \t\r\n", first + 1);
+  const bool is_list = text[first] == '[' && second != text.npos && text[second] == '{';
+  if (text[first] == '{' || is_list) return hosts::read_qemu(text);
   if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
+  policy::HostView host;
+  host.source = hosts::read_reports(text, host);
+  if (!host.named.leaves().empty() || host.epc) return host;
   return tl::unexpected(Diagnostic{{}, std::string("found none of the formats, ") + expected_formats});
 }
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <random>
 
-#include "policy/cpu_model.hpp"
+#include "policy/level.hpp"
 #include "unit/policy/dumps.hpp"
 #include "unit/policy/sgx_machines.hpp"
 #include "unit/toolstack/host_files.hpp"
@@ -140,6 +140,74 @@ TEST(ReadHost, CapabilitiesHaveTheHostsCpu) {
       "<cpu mode='custom' match='exact'>\n<model fallback='forbid'>Skylake-Client</model>\n"
       "<feature policy='require' name='sgx'/><feature policy='disable' name='sgx1'/></cpu>");
   EXPECT_EQ(has(guest, "sgx1"), Known::no);
+}
+
+TEST(ReadHost, LibvirtsCacheHasKvmsFlagsAndSections) {
+  const HostView host = good(
+      "<!--\n cache\n--><qemuCaps><selfctime>1</selfctime>"
+      "<hostCPU type='kvm' model='base'><property name='sgx' type='boolean' value='true'/><property name='sgx-kss' "
+      "type='boolean' value='false'/><property name='family' type='number' value='6'/></hostCPU>"
+      "<hostCPU type='tcg' model='base'><property name='sgx-kss' type='boolean' value='true'/></hostCPU>"
+      "<sgx supported='yes'><flc>yes</flc><sgx1>yes</sgx1><sgx2>no</sgx2><sections><section node='0' size='1024' "
+      "unit='KiB'/></sections></sgx></qemuCaps>");
+  EXPECT_THAT(named(host, {"sgx", "sgxlc", "sgx1"}), Each(Known::yes));
+  EXPECT_THAT(named(host, {"sgx2", "sgx-kss"}), Each(Known::no));
+  EXPECT_THAT(host.epc, Optional(ElementsAre(section(1 << 20, 0))));
+}
+
+// ------------------------------------------------------------------------------------------------ in words
+
+TEST(ReadHost, WhatProgramsSayOfSgxInWords) {
+  struct Case {
+    const char* text;
+    const char* source;
+    std::vector<Known> sgx;  ///< sgx, sgx1, sgx2, sgxlc
+  };
+  constexpr Known y = Known::yes, n = Known::no, u = Known::unknown;
+  const Case cases[] = {
+      {"   extended feature flags (7):\n      SGX: Software Guard Extensions supported = true\n      SGX_LC: SGX "
+       "launch "
+       "config supported        = false\n      SGX1 supported                         = true\n",
+       "'cpuid' without -r",
+       {y, y, u, n}},
+      {"SGX supported by CPU: true\nSGX1 (ECREATE, EENTER, ...): true\nSGX2 (EAUG, EACCEPT, EMODPR, ...): false\n"
+       "Flexible Launch Control (IA32_SGXPUBKEYHASH{0..3} MSRs): true\nEPC size: 0x5d80000\n",
+       "is-sgx-available",
+       {y, y, n, y}},
+      {"(qemu) info sgx\nSGX support: enabled\nSGX1 support: enabled\nSGX2 support: disabled\nFLC support: enabled\n"
+       "NUMA node #0: size=98041856\n",
+       "QEMU's 'info sgx'",
+       {y, y, n, y}},
+      {"[    0.4] sgx: EPC section 0x40200000-0x45f7ffff\n[    0.5] other: 1\n", "the kernel's log", {y, y, u, u}},
+      {"[    0.1] x86/cpu: SGX disabled by BIOS.\n", "the kernel's log", {y, n, u, u}},
+  };
+  for (const Case& c : cases) {
+    const HostView host = good(c.text);
+    EXPECT_EQ(host.source, c.source);
+    EXPECT_EQ(named(host, {"sgx", "sgx1", "sgx2", "sgxlc"}), c.sgx) << c.source;
+    if (host.epc) {
+      EXPECT_EQ(policy::bytes_of(host.epc), 0x5d80000u) << c.source;
+    }
+  }
+  EXPECT_EQ(good("EPC size: 0x1000000\n").source, "is-sgx-available");
+  EXPECT_THAT(error("note: yes\nrdmsr 0x3a\n60005\n"), HasSubstr("found none of the formats"));
+}
+
+// A dump carries launch control, if rdmsr's lines stand beside it.
+TEST(ReadHost, MsrsBesideADump) {
+  const std::string cfl = std::string(tests::instlat_dump);
+  for (const char* msrs : {"# rdmsr 0x3a\n20005\nrdmsr -0 0x8c\na6053e051270b7ac\nrdmsr 0x8d\n1\nrdmsr 0x8e\n2\nrdmsr "
+                           "0x8f\n3\n",
+                           "0x3a: 0x20005\nMSR 0x8c = 0xa6053e051270b7ac\n0x8d: 0x1\n0x8e: 2\n0x8f: 3\n",
+                           "0000003a -> 0000000000020005\n0000008c -> a6053e051270b7ac\n0000008d -> 1\n0000008e -> "
+                           "2\n0000008f -> 3\n"}) {
+    const HostView host = good(cfl + msrs);
+    EXPECT_EQ(host.source, "a CPUID dump and MSRs");
+    EXPECT_EQ(policy::feature_control_of(host), 0x20005u) << msrs;
+    EXPECT_EQ(policy::lepubkeyhash_of(host), (std::array<u64, 4>{0xa6053e051270b7ac, 1, 2, 3})) << msrs;
+    EXPECT_EQ(policy::launch_of(host), policy::LaunchCase::unlocked);
+  }
+  EXPECT_EQ(policy::launch_of(good(cfl)), policy::LaunchCase::unknown);
 }
 
 // ------------------------------------------------------------------------------------------------ QEMU's words

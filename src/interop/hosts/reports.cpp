@@ -1,0 +1,200 @@
+// What programs print of SGX in words, line by line, with any text around (https://github.com/gramineproject/gramine,
+// is-sgx-available; QEMU's "info sgx" in hw/i386/sgx.c; Linux's arch/x86/kernel/cpu/sgx/main.c and feat_ctl.c; rdmsr(1)
+// of msr-tools; cpuid(1) without -r, whose lines policy/sgx_flags.cpp has).
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "arch/msr.hpp"
+#include "interop/hosts/formats.hpp"
+#include "policy/flags.hpp"
+
+namespace cloister::toolstack::hosts {
+
+namespace {
+
+using policy::HostView;
+
+/// A line "WORDS: yes" or "WORDS = true"; what stands in brackets after the words is left out.
+struct FlagLine {
+  std::string_view words, feature, program;
+};
+constexpr FlagLine flag_lines[] = {
+    {"SGX supported by CPU", "sgx", "is-sgx-available"},
+    {"SGX1", "sgx1", "is-sgx-available"},
+    {"SGX2", "sgx2", "is-sgx-available"},
+    {"Flexible Launch Control", "sgxlc", "is-sgx-available"},
+    {"SGX support", "sgx", "QEMU's 'info sgx'"},
+    {"SGX1 support", "sgx1", "QEMU's 'info sgx'"},
+    {"SGX2 support", "sgx2", "QEMU's 'info sgx'"},
+    {"FLC support", "sgxlc", "QEMU's 'info sgx'"},
+    {"sgx available", "sgx", "test-sgx"},
+    {"sgx launch control", "sgxlc", "test-sgx"},
+    {"sgx 1 supported", "sgx1", "test-sgx"},
+    {"sgx 2 supported", "sgx2", "test-sgx"},
+};
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r";
+  const std::size_t first = std::min(text.find_first_not_of(blanks), text.size());
+  text.remove_prefix(first);
+  return text.substr(0, text.find_last_not_of(blanks) + 1);
+}
+
+std::optional<bool> truth(std::string_view word) {
+  for (const std::string_view yes : {"true", "1", "enabled", "yes"})
+    if (word == yes) return true;
+  for (const std::string_view no : {"false", "0", "disabled", "no"})
+    if (word == no) return false;
+  return std::nullopt;
+}
+
+/// All of the text is a number; of hexadecimal ones "0x" may stand before it.
+std::optional<u64> whole_number(std::string_view text, int base) {
+  if (base == 16 && text.starts_with("0x")) text.remove_prefix(2);
+  u64 value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  return error == std::errc() && stop == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
+/// Reads lines into a host, and remembers whose they were.
+class ReportReader {
+ public:
+  explicit ReportReader(HostView& host) : host_(host) {}
+
+  void read(std::string_view text) {
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.find('\n'), text.size());
+      read_line(trimmed(text.substr(0, end)));
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    if (!sections_.empty() && !host_.epc) host_.epc = std::move(sections_);
+  }
+  const std::string& programs() const { return programs_; }
+
+ private:
+  void told(std::string_view program) {
+    if (programs_.find(program) != programs_.npos) return;
+    programs_.append(programs_.empty() ? "" : " and ").append(program);
+  }
+
+  void read_line(std::string_view line) {
+    if (read_msr(line) || read_kernel(line) || read_section(line)) return;
+    read_flag(line);
+  }
+
+  void learn(std::string_view feature, bool on, std::string_view program) {
+    host_.named.learn(*policy::find_feature(feature), on);
+    told(program);
+  }
+
+  void read_flag(std::string_view line) {
+    const std::size_t mark = line.find_last_of("=:");
+    if (mark == line.npos) return;
+    const auto on = truth(trimmed(line.substr(mark + 1)));
+    std::string_view words = trimmed(line.substr(0, mark));
+    if (!on || words.empty()) return;
+    for (const policy::SgxFlag& flag : policy::sgx_flags())
+      if (flag.cpuid == words) return learn(flag.name, *on, "'cpuid' without -r");
+    words = trimmed(words.substr(0, words.find('(')));
+    const auto* const row = std::ranges::find(flag_lines, words, &FlagLine::words);
+    if (row != std::end(flag_lines)) learn(row->feature, *on, row->program);
+  }
+
+  /// "sgx: EPC section 0x70200000-0x75f7ffff", the last byte included, behind a time or a name.
+  bool read_kernel(std::string_view line) {
+    constexpr std::string_view mark = "sgx: EPC section ", off = "SGX disabled by BIOS";
+    if (line.find(off) != line.npos) {
+      learn("sgx", true, "the kernel's log");
+      learn("sgx1", false, "the kernel's log");
+      return true;
+    }
+    const std::size_t at = line.find(mark);
+    if (at == line.npos) return false;
+    const std::string_view range = line.substr(at + mark.size());
+    const std::size_t dash = std::min(range.find('-'), range.size());
+    const auto first = whole_number(range.substr(0, dash), 16);
+    const auto last = whole_number(range.substr(std::min(dash + 1, range.size())), 16);
+    if (!first || !last || *last <= *first) return false;
+    add_section({.base = *first, .bytes = *last - *first + 1, .property = 0, .node = std::nullopt});
+    learn("sgx", true, "the kernel's log");
+    learn("sgx1", true, "the kernel's log");
+    return true;
+  }
+
+  /// "NUMA node #0: size=67108864" of QEMU, "EPC size: 0x5d80000" of is-sgx-available.
+  bool read_section(std::string_view line) {
+    constexpr std::string_view node = "NUMA node #", size = ": size=", sum = "EPC size: ";
+    policy::EpcSectionView section{.base = std::nullopt, .bytes = 0, .property = 0, .node = std::nullopt};
+    if (line.starts_with(sum)) {
+      section.bytes = whole_number(line.substr(sum.size()), 16).value_or(0);
+    } else if (const std::size_t at = line.find(size); line.starts_with(node) && at != line.npos) {
+      const auto number = whole_number(line.substr(node.size(), at - node.size()), 10);
+      if (!number || *number > ~u32{0}) return false;
+      section.node = static_cast<u32>(*number);
+      section.bytes = whole_number(line.substr(at + size.size()), 10).value_or(0);
+    }
+    if (section.bytes == 0) return false;
+    add_section(section);
+    told(section.node ? "QEMU's 'info sgx'" : "is-sgx-available");
+    return true;
+  }
+
+  /// As many as a kernel or a processor may list, a thousand times over.
+  void add_section(const policy::EpcSectionView& section) {
+    constexpr std::size_t most = 8192;
+    if (sections_.size() < most) sections_.push_back(section);
+  }
+
+  /// "rdmsr 0x3a" with its answer in the next line, or the register's number and its value in one: "0x3a: 0x60005".
+  bool read_msr(std::string_view line) {
+    if (const u32 asked = std::exchange(asked_, 0); asked != 0) {
+      if (const auto value = whole_number(line, 16)) return learn_msr(asked, *value);
+    }
+    std::vector<std::string_view> words;
+    for (std::size_t at = 0; at < line.size();) {
+      const std::size_t first = std::min(line.find_first_not_of(" \t:=>-", at), line.size());
+      at = std::min(line.find_first_of(" \t:=>", first), line.size());
+      if (at > first) words.push_back(line.substr(first, at - first));
+    }
+    if (words.size() < 2) return false;
+    const auto index = number_of(words[words.size() - 2]), last = number_of(words.back());
+    const bool command = std::ranges::find(words, "rdmsr") != words.end();
+    if (command && last) {
+      asked_ = *last;
+      return true;
+    }
+    const auto value = whole_number(words.back(), 16);
+    return index && value && words.size() <= 3 ? learn_msr(*index, *value) : false;
+  }
+
+  /// A register of launch control's.
+  static std::optional<u32> number_of(std::string_view word) {
+    const bool plain = word.size() == 8;  // as xen-cpuid writes it
+    const auto number = word.starts_with("0x") || plain ? whole_number(word, 16) : std::nullopt;
+    const bool ours = number == arch::msr::feature_control ||
+                      (number >= arch::msr::sgxlepubkeyhash0 && number <= arch::msr::sgxlepubkeyhash0 + 3);
+    return ours ? std::optional(static_cast<u32>(*number)) : std::nullopt;
+  }
+
+  bool learn_msr(u32 index, u64 value) {
+    host_.msrs[index] = value;
+    told("MSRs");
+    return true;
+  }
+
+  HostView& host_;
+  std::string programs_;
+  std::vector<policy::EpcSectionView> sections_;
+  u32 asked_ = 0;  ///< the MSR whose value comes next
+};
+
+}  // namespace
+
+std::string read_reports(std::string_view text, HostView& host) {
+  ReportReader reader(host);
+  reader.read(text);
+  return reader.programs();
+}
+
+}  // namespace cloister::toolstack::hosts
