@@ -37,8 +37,15 @@ std::string place(const std::string& file, const lint::Subject& subject, Positio
   return fmt::format("{}: argument {} {}", file, at.line, shown(subject.arguments[at.line - 1].text));
 }
 
+/// No mistake was found where none could be made.
+bool is_not_judged(const lint::Subject& subject, const std::vector<lint::Finding>& findings) {
+  return findings.empty() && !subject.asks_for_sgx();
+}
+
 std::string for_people(const std::string& file, const lint::Subject& subject,
                        const std::vector<lint::Finding>& findings, const std::string& judged_by) {
+  if (is_not_judged(subject, findings))
+    return fmt::format("{}: not judged: {} asks for nothing of SGX\n", file, name_of(subject.format));
   std::string text;
   for (const lint::Finding& finding : findings)
     text += fmt::format("{}: {}\n  {}\n  mend: {}\n\n", place(file, subject, finding.at), finding.rule, finding.message,
@@ -54,6 +61,7 @@ nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject
                                     const std::optional<policy::HostView>& host) {
   nlohmann::ordered_json json = {{"file", file}, {"format", name_of(subject.format)}};
   json["host"] = host ? nlohmann::ordered_json(host->name) : nlohmann::ordered_json();
+  json["judged"] = !is_not_judged(subject, findings);
   json["findings"] = nlohmann::ordered_json::array();
   for (const lint::Finding& finding : findings) {
     nlohmann::ordered_json one = {{"rule", finding.rule}};
@@ -94,7 +102,8 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
   const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);
-  return print(text) && findings.empty() ? status::good : status::failed;
+  if (!print(text) || !findings.empty()) return status::failed;
+  return is_not_judged(*subject, findings) ? status::unknown : status::good;
 }
 
 }  // namespace cloister::toolstack::cpu

@@ -9,6 +9,7 @@
 #include "host/whole_file.hpp"
 #include "interop/cpu/pool.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kinds.hpp"
 #include "interop/vm/nova_conf.hpp"
 #include "text/json_fields.hpp"
 #include "text/shown.hpp"
@@ -137,11 +138,14 @@ Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Ba
 
 }  // namespace
 
-tl::expected<AskedPolicy, std::string> read_policy(std::string_view text, const std::string& name,
+tl::expected<AskedPolicy, std::string> read_policy(std::string_view bytes, const std::string& name,
                                                    const policy::CpuMap& map, const vmx::Backend& silicon) {
   const auto wrong = [&](const std::string& why) {
     return tl::unexpected(fmt::format("{}: {}", name, printable(why)));
   };
+  const auto readable = vm::readable(bytes);
+  if (!readable) return tl::unexpected(toolstack::format(name, readable.error()));
+  const std::string_view text = *readable;
   AskedPolicy asked;
   const WishFormat format = format_of(text);
   if (format == WishFormat::names) {

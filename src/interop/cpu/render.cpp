@@ -10,6 +10,7 @@
 #include "host/whole_file.hpp"
 #include "interop/cpu/cpu.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kinds.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -40,8 +41,11 @@ void make_absolute(vm::Vm& vm) {
 }
 
 /// XML begins with '<', which no configuration does.
-tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view text, const vmx::Backend& silicon) {
-  const std::size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const vmx::Backend& silicon) {
+  const auto readable = vm::readable(bytes);
+  if (!readable) return tl::unexpected(readable.error());
+  const std::string_view text = *readable;
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());

@@ -3,6 +3,7 @@
 #include "host/whole_file.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/hosts.hpp"
+#include "interop/vm/kinds.hpp"
 
 namespace cloister::toolstack {
 
@@ -20,9 +21,10 @@ constexpr const char* expected_formats =
     "<capabilities>, <qemuCaps> or <cpudata>, QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion, or "
     "what cpuid, test-sgx, is-sgx-available, QEMU's 'info sgx' or the kernel's log say of SGX";
 
-tl::expected<policy::HostView, Diagnostic> read(std::string_view text) {
-  constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
-  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
+  const auto readable = vm::without_mark(bytes);
+  if (!readable) return tl::unexpected(readable.error());
+  const std::string_view text = *readable;
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
   if (text[first] == '<') return hosts::read_libvirt(text);

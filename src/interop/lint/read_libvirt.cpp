@@ -83,6 +83,8 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
   if (!domain)
     return document->error(document->root(),
                            "found the element " + shown(document->root().name()) + ", expected 'domain'");
+  if (const pugi::xml_node second = document->root().next_sibling("domain"))
+    return document->error(second, "found a second <domain>, expected one in a file");
   Subject subject{.format = Format::libvirt};
   if (std::string_view(domain.attribute("type").value()) == "qemu")
     subject.without_kvm = {document->position_of(domain), "<domain type='qemu'>", "write <domain type='kvm'>"};

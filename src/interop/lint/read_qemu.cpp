@@ -6,6 +6,7 @@
 
 #include "interop/lint/subject.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kinds.hpp"
 #include "interop/vm/qemu_options.hpp"
 #include "interop/vm/sizes.hpp"
 #include "text/json_text.hpp"
@@ -171,18 +172,19 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
 tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   const auto argv = vm::read_argv(text);
   if (!argv) return tl::unexpected(argv.error());
-  if (std::ranges::none_of(*argv, [](const std::string& argument) { return argument.starts_with('-'); }))
-    return tl::unexpected(Diagnostic{{},
-                                     "found no option of QEMU; expected libvirt's domain XML, nova.conf or QEMU's "
-                                     "command line"});
-  Subject subject{.format = Format::qemu};
   // A listing of arguments may lack the program.
-  const u32 program = argv->front().starts_with('-') ? 0 : 1;
+  const auto program = vm::qemu_of(*argv);
+  if (!program && !argv->front().starts_with('-'))
+    return tl::unexpected(
+        Diagnostic{{},
+                   "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "
+                   "or QEMU's command line"});
+  Subject subject{.format = Format::qemu};
+  const auto first = static_cast<u32>(program ? *program + 1 : 0);
   std::vector<Word> arguments;
-  for (u32 i = program; i < argv->size(); ++i)
-    arguments.push_back({(*argv)[i], {.line = i + 1 - program, .column = 0}});
+  for (u32 i = first; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i + 1 - first, .column = 0}});
   add_arguments(subject, arguments);
-  look_for_kvm(subject, arguments, program == 1);
+  look_for_kvm(subject, arguments, program.has_value());
   subject.arguments = std::move(arguments);
   return subject;
 }

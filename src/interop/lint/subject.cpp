@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "interop/vm/kinds.hpp"
 #include "text/control.hpp"
 
 namespace cloister::toolstack::lint {
@@ -55,14 +56,29 @@ bool begins_with_section(std::string_view text) {
 
 }  // namespace
 
-tl::expected<Subject, Diagnostic> read_subject(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+bool Subject::asks_for_sgx() const {
+  const auto is_sgx = [](const Flag& flag) {
+    return flag.word.starts_with("sgx") || (flag.feature != nullptr && flag.feature->name.starts_with("sgx"));
+  };
+  const auto asks = [&](const CpuChoice& cpu) { return std::ranges::any_of(cpu.flags, is_sgx); };
+  return !epc.empty() || !old_options.empty() || !without_backend.empty() || std::ranges::any_of(cpus, asks);
+}
+
+tl::expected<Subject, Diagnostic> read_subject(std::string_view bytes) {
+  const auto readable = vm::readable(bytes);
+  if (!readable) return tl::unexpected(readable.error());
+  const std::string_view text = *readable;
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos)
     return tl::unexpected(Diagnostic{{},
                                      "found nothing, expected libvirt's domain XML, nova.conf "
                                      "or QEMU's command line"});
   const bool xml = text[first] == '<';
   if (!xml && !begins_with_section(text)) return read_qemu(text);
+  if (!xml && !vm::has_section(text, "libvirt"))
+    return tl::unexpected(Diagnostic{
+        {},
+        "found a file of sections without [libvirt], expected nova.conf, libvirt's domain XML or QEMU's command line"});
   if (auto control = find_control(text, xml ? "libvirt's domain XML" : "nova.conf"))
     return tl::unexpected(std::move(*control));
   return xml ? read_libvirt(text) : read_nova(text);

@@ -88,6 +88,8 @@ struct Subject {
   std::optional<WithoutKvm> without_kvm = {};
   std::optional<Room> room = {};  ///< of domain XML
 
+  /// There is something of SGX to be judged, if only a wrong word.
+  bool asks_for_sgx() const;
   /// What QEMU obeys; null: nothing was chosen.
   const CpuChoice* cpu() const { return cpus.empty() ? nullptr : &cpus.back(); }
 };

@@ -56,6 +56,8 @@ class LibvirtReader {
     const Node root = document_.root();
     if (std::string_view(root.name()) != "domain") {
       fail(root, fmt::format("found the element {}, expected 'domain'", shown(root.name())));
+    } else if (const Node second = root.next_sibling("domain")) {
+      fail(second, "found a second <domain>, expected one in a file");
     } else {
       domain(root);
     }

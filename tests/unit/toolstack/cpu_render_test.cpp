@@ -263,6 +263,17 @@ TEST(CpuLint, JudgesForTheHostThatIsNamed) {
   EXPECT_EQ(run_cloister({"cpu", "lint", xml, "--host", folder.path("missing")}).status, 2);
 }
 
+TEST(CpuLint, TellsCleanFromNotJudged) {
+  const Folder folder;
+  const std::string clean = folder.write("d.xml", render("libvirt", folder.write("d.cfg", least)).out);
+  EXPECT_EQ(lint(clean).status, 0);
+  const std::string none = folder.write("n.xml", "<domain type='kvm'/>");
+  const Ran ran = lint(none);
+  EXPECT_EQ(ran.status, 3);
+  EXPECT_EQ(ran.out, none + ": not judged: libvirt's domain XML asks for nothing of SGX\n");
+  EXPECT_EQ(nlohmann::json::parse(lint(none, true).out)["judged"], false);
+}
+
 TEST(CpuLint, AFileOfNoFormatIsUnreadable) {
   const Folder folder;
   const Ran ran = lint(folder.write("x", "hello world"));

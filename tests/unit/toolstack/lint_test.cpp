@@ -386,6 +386,44 @@ TEST(Lint, WhatIsNoneOfTheFormatsIsUnreadable) {
   }
 }
 
+std::string refusal(std::string_view text) {
+  const auto subject = read_subject(text);
+  return subject ? "none" : format("f", subject.error());
+}
+
+TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"# x\napiVersion: kubevirt.io/v1\nkind: VirtualMachine\n",
+       "f:2:1: found a manifest of Kubernetes; of KubeVirt's"},
+      {"[hypervisor.qemu]\npath = '/usr/bin/qemu'\n", "f:1:1: found Kata Containers' configuration"},
+      {"boot: c\ncores: 2\nscsihw: virtio-scsi-pci\n",
+       "f:3:1: found Proxmox's configuration of a machine; 'qm showcmd"},
+      {"/usr/bin/cloud-hypervisor --cpus boot=1 --sgx-epc id=e,size=64M",
+       "f:1:1: found Cloud Hypervisor's command line"},
+      {"\xff\xfe<\0d\0", "found UTF-16, expected UTF-8"},
+      {std::string("<\0d\0o\0m\0a\0i\0n\0>\0", 16), "found UTF-16, expected UTF-8"},
+      {"<domain type='kvm'/>\n<domain type='kvm'/>", "f:2:1: found a second <domain>, expected one in a file"},
+      {"<domainCapabilities/>", "found the element 'domainCapabilities', expected 'domain'"},
+      {"[Unit]\nDescription=x\n", "found a file of sections without [libvirt]"},
+      {"virt-install --cpu host --name x", "found no program of QEMU's"},
+  };
+  for (const auto& [text, message] : cases) EXPECT_THAT(refusal(text), HasSubstr(message));
+}
+
+TEST(Lint, ACommandIsQemusByTheNameOfItsProgram) {
+  for (const char* before :
+       {"qemu", "/usr/libexec/qemu-kvm", "sudo -E kvm", "A=b /usr/bin/kvm-spice", "\xef\xbb\xbfqemu"})
+    EXPECT_THAT(found(std::string(before) + " -accel kvm -cpu host -cpu host"), ElementsAre("duplicate-cpu@6:0"))
+        << before;
+}
+
+TEST(Lint, WhatDoesNotAskForSgxIsNotJudged) {
+  for (const char* none : {"<domain type='kvm'><cpu mode='host-passthrough'/></domain>", "qemu -cpu host,-hle",
+                           "[libvirt]\nvirt_type = kvm\n"})
+    EXPECT_FALSE(read_subject(none)->asks_for_sgx()) << none;
+  for (const std::string& some : {good_xml, good_nova, good_argv}) EXPECT_TRUE(read_subject(some)->asks_for_sgx());
+}
+
 TEST(Lint, ShowsNothingOfAStrangerThatATerminalObeys) {
   const std::string nova = "[libvirt]\ncpu_mode = custom\ncpu_models = A\ncpu_model_extra_flags = sgx";
   EXPECT_EQ(read_subject(nova + "\x1b[2J1\n").error(), (Diagnostic{{4, 28}, "found byte 0x1b, expected nova.conf"}));

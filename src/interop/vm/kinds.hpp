@@ -1,0 +1,26 @@
+// Which tool's file a text is. The readers of vm/ and lint/ take those of libvirt, Nova and QEMU; of others that people
+// bring, it can be said what they are, and where what they become can be had.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "text/diagnostic.hpp"
+
+namespace cloister::toolstack::vm {
+
+/// The text without a byte-order mark. The error: it is UTF-16.
+tl::expected<std::string_view, Diagnostic> without_mark(std::string_view text);
+/// The same of a machine's settings. The error: it is UTF-16, or the file of a tool whose words are not read here.
+tl::expected<std::string_view, Diagnostic> readable(std::string_view text);
+
+/// Where QEMU's program is in a command, by its name, behind words of sudo and the like; nullopt: there is none.
+std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv);
+
+/// The text has a line "[NAME]", of any case.
+bool has_section(std::string_view text, std::string_view name);
+
+}  // namespace cloister::toolstack::vm
