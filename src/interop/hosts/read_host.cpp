@@ -28,10 +28,10 @@ tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
   if (text[first] == '<') return hosts::read_libvirt(text);
-  // "[    0.4] sgx: …": the kernel's log. QEMU's lists are of objects.
-  const auto second = text.find_first_not_of(" \t\r\n", first + 1);
-  const bool is_list = text[first] == '[' && second != text.npos && text[second] == '{';
-  if (text[first] == '{' || is_list) return hosts::read_qemu(text);
+  // "[    0.4] sgx: …": the kernel's log.
+  const auto second = text.find_first_not_of(" \t", first + 1);
+  const bool is_log = text[first] == '[' && second != text.npos && text[second] >= '0' && text[second] <= '9';
+  if (text[first] == '{' || (text[first] == '[' && !is_log)) return hosts::read_qemu(text);
   if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
   policy::HostView host;
   host.source = hosts::read_reports(text, host);

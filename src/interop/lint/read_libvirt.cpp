@@ -98,6 +98,8 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
                            .on_host_nodes = !memory.child("source").child("nodemask").empty(),
                            .on_guest_node = !memory.child("target").child("node").empty()});
   }
+  if (const pugi::xml_node old = domain.child("features").child("sgx"))
+    subject.old_words.emplace_back(document->position_of(old), old_libvirt_sgx);
   subject.room = read_room(*document, domain);
   std::vector<vm::Word> arguments;
   for (const pugi::xml_node child : domain.children()) {

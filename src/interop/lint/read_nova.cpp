@@ -1,4 +1,6 @@
 // nova.conf: what Nova makes libvirt's <cpu> of.
+#include <algorithm>
+
 #include "interop/lint/subject.hpp"
 
 namespace cloister::toolstack::lint {
@@ -15,6 +17,10 @@ tl::expected<Subject, Diagnostic> read_nova(std::string_view text) {
     choice.flags.push_back(make_flag(flag.name, policy::Tool::libvirt, flag.on, flag.at));
   if (nova->virt_type && nova->virt_type->text == "qemu")
     subject.without_kvm = {nova->virt_type->at, "virt_type = qemu", "write virt_type = kvm"};
+  for (const vm::Word& key : nova->sgx_keys) {
+    const auto* const row = std::ranges::find(old_nova_words, key.text, &OldWord::written);
+    if (row != std::end(old_nova_words)) subject.old_words.emplace_back(key.at, *row);
+  }
   subject.cpus.push_back(std::move(choice));
   subject.nova = std::move(*nova);
   return subject;

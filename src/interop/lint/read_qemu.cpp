@@ -46,11 +46,13 @@ Properties properties_of(std::string_view text, const char* first) {
 CpuChoice read_cpu(const Word& argument) {
   CpuChoice choice{.at = argument.at, .option = true};
   std::vector<vm::QemuField> fields = vm::qemu_fields(argument.text);
-  choice.model = fields.front().name;
+  // "+sgx" alone: the model was forgotten.
+  choice.model =
+      fields.front().name.starts_with('+') || fields.front().name.starts_with('-') ? "" : fields.front().name;
   choice.mode = choice.model == "host"  ? vm::CpuMode::host_passthrough
                 : choice.model == "max" ? vm::CpuMode::maximum
                                         : vm::CpuMode::custom;
-  fields.erase(fields.begin());
+  if (!choice.model.empty()) fields.erase(fields.begin());
   for (const vm::QemuField& field : fields) {
     const bool sign = field.name.starts_with('+') || field.name.starts_with('-');
     const auto on = sign ? std::optional(field.name.front() == '+') : vm::qemu_switch(field.value.value_or("on"));
@@ -158,11 +160,15 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
   std::size_t nodes = 0;
   for (const vm::QemuOption& option : vm::qemu_options(argv)) {
     if (option.name == "sgx-epc") subject.old_options.push_back(arguments[option.index].at);
+    if (option.name == "sgx") subject.old_words.emplace_back(arguments[option.index].at, old_sgx_option);
     if (!option.complete || option.index + 1 >= arguments.size()) continue;
     const Word& value = arguments[option.index + 1];
     if (option.name == "cpu") subject.cpus.push_back(read_cpu(value));
     if (option.name == "object") epc.read_object(value);
-    if (option.name == "machine") epc.read_machine(value);
+    if (option.name == "machine") {
+      epc.read_machine(value);
+      if (properties_of(value.text, "type").contains("epc")) subject.old_words.emplace_back(value.at, old_machine_epc);
+    }
     if (option.name == "numa" && value.text.starts_with("node")) ++nodes;
   }
   epc.add_to(subject);

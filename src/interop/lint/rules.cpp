@@ -10,6 +10,7 @@ std::span<const Rule> rules() {
   static constexpr Rule table[] = {
       {"duplicate-cpu", "QEMU gets `-cpu` twice, and obeys the last one only", duplicate_cpu},
       {"overridden-model", "A CPU model has no effect, since a later `-cpu` names another one", overridden_model},
+      {"cpu-without-model", "`-cpu` has flags and no model", cpu_without_model},
       {"missing-sgx", "A flag that depends on `sgx` is asked for without it", missing_sgx},
       {"missing-sgx1", "A named model with `sgx` lacks `sgx1`, without which there are no enclaves", missing_sgx1},
       {"missing-mode64", "A named model with SGX lacks `sgx-mode64`, without which there are no 64-bit enclaves",
@@ -24,6 +25,7 @@ std::span<const Rule> rules() {
       {"no-prealloc", "The EPC is not allocated at the start, so that a shortage shows later", no_prealloc},
       {"epc-on-no-node", "Host or guest has several NUMA nodes, and the EPC is bound to none", epc_on_no_node},
       {"old-sgx-epc", "`-sgx-epc` is of Intel's branch of QEMU; QEMU itself has `-M sgx-epc.N`", old_sgx_epc},
+      {"old-word", "A word of patches that were not taken, or of before SGX was in the tool itself", old_word},
       {"refused-epc", "libvirt wants `<maxMemory>` with room and slots for EPC, and `<numa>`", refused_epc},
       {"epc-past-libvirt", "EPC in `<qemu:commandline>`, where libvirt does not know of it", epc_past_libvirt},
       {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},

@@ -45,6 +45,7 @@ std::vector<Finding> lint(const Case& of);
 // rules_cpu.cpp: the choice of a processor
 void duplicate_cpu(const Case&, const Report&);
 void overridden_model(const Case&, const Report&);
+void cpu_without_model(const Case&, const Report&);
 void missing_sgx(const Case&, const Report&);
 void missing_mode64(const Case&, const Report&);
 void missing_launch(const Case&, const Report&);
@@ -59,6 +60,7 @@ void epc_without_flags(const Case&, const Report&);
 void no_prealloc(const Case&, const Report&);
 void epc_on_no_node(const Case&, const Report&);
 void old_sgx_epc(const Case&, const Report&);
+void old_word(const Case&, const Report&);
 void refused_epc(const Case&, const Report&);
 void epc_past_libvirt(const Case&, const Report&);
 void epc_not_attached(const Case&, const Report&);

@@ -52,6 +52,14 @@ void overridden_model(const Case& of, const Report& report) {
   }
 }
 
+void cpu_without_model(const Case& of, const Report& report) {
+  for (const CpuChoice& cpu : of.subject.cpus) {
+    if (!cpu.option || !cpu.model.empty()) continue;
+    report(cpu.at, "QEMU does not start: the first word of -cpu is its model, and this has flags alone",
+           "write the model before them, as in -cpu host,+sgx");
+  }
+}
+
 void missing_sgx(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
   if (cpu == nullptr || cpu->has_sgx()) return;

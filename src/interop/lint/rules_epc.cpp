@@ -107,6 +107,12 @@ void epc_past_libvirt(const Case& of, const Report& report) {
   }
 }
 
+void old_word(const Case& of, const Report& report) {
+  for (const auto& [at, word] : of.subject.old_words)
+    report(at, fmt::format("{} is of {}; nothing of it reaches the guest", word.written, word.whose),
+           std::string(word.mend));
+}
+
 /// libvirt's qemuDomainDefValidateMemoryHotplug (src/qemu/qemu_domain.c).
 void refused_epc(const Case& of, const Report& report) {
   const auto& sections = of.subject.epc;

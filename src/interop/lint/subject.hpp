@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "interop/lint/old_words.hpp"
 #include "interop/vm/nova_conf.hpp"
 #include "interop/vm/vm.hpp"
 #include "policy/flags.hpp"
@@ -81,6 +82,7 @@ struct Subject {
   bool guest_numa = false;  ///< two nodes or more
   /// -sgx-epc, the option of Intel's branch of QEMU.
   std::vector<Position> old_options = {};
+  std::vector<std::pair<Position, OldWord>> old_words = {};
   /// memory-backend-epc that no sgx-epc.N.memdev names, and names that no backend has.
   std::vector<vm::Word> unattached = {}, without_backend = {};
   std::vector<vm::Word> arguments = {};  ///< of a command line

@@ -138,6 +138,8 @@ tl::expected<NovaCpu, Diagnostic> read_nova_conf(std::string_view text) {
     return found == settings->rend() ? nullptr : &*found;
   };
   NovaCpu cpu;
+  for (const NovaSetting& setting : *settings)
+    if (setting.key.starts_with("sgx_")) cpu.sgx_keys.push_back({setting.key, setting.at});
   if (const auto* type = last("virt_type")) cpu.virt_type = type->lines.front();
   if (const auto* mode = last("cpu_mode")) cpu.mode = mode->lines.front();
   const NovaSetting* old_models = last("cpu_model");

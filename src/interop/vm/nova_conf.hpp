@@ -46,6 +46,7 @@ struct NovaCpu {
   std::vector<Word> models;             ///< cpu_models; of them Nova takes the first that has a flavor's traits
   std::vector<NovaFlag> flags;          ///< cpu_model_extra_flags
   std::optional<Position> old_models;   ///< where cpu_model, the name before Nova 20, says the models
+  std::vector<Word> sgx_keys;           ///< settings of any section whose names begin with "sgx_": Nova has none
   std::optional<Position> flags_begin;  ///< where cpu_model_extra_flags is
 };
 /// Of a key that is repeated, the last counts; of cpu_models and cpu_model, the first.

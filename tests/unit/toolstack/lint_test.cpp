@@ -269,6 +269,20 @@ TEST(Lint, OldOptionOfIntelsBranch) {
               ElementsAre("old-sgx-epc@5:0"));
 }
 
+// Each names its successor.
+TEST(Lint, OldWords) {
+  EXPECT_THAT(found("-machine pc,epc=64M"), ElementsAre("old-word@2:0"));
+  EXPECT_THAT(message("-sgx epc=64M", "old-word"), HasSubstr("| write -object memory-backend-epc"));
+  const std::string nova = replaced(good_nova, "[libvirt]\n", "[libvirt]\nsgx_epc_mb = 64\nsgx_features = sgx2\n");
+  EXPECT_THAT(found(nova), ElementsAre("old-word@2:1", "old-word@3:1"));
+  EXPECT_THAT(message(replaced(good_nova, "[libvirt]\n", "[libvirt]\nsgx_features = sgx2\n"), "old-word"),
+              HasSubstr("| write the flags in cpu_model_extra_flags"));
+  EXPECT_THAT(message("<domain><features><sgx><epc_size>64</epc_size></sgx></features></domain>", "old-word"),
+              HasSubstr("| write <memory model='sgx-epc'>"));
+  EXPECT_THAT(found("-cpu +sgx,+sgxlc"),
+              ElementsAre("cpu-without-model@2:0", "missing-sgx1@2:0", "flags-without-epc@2:0"));
+}
+
 TEST(Lint, EpcThatLibvirtRefuses) {
   const std::string most = "<maxMemory slots='1' unit='GiB'>2</maxMemory>";
   const std::string none = replaced(good_xml, most, "");

@@ -113,8 +113,8 @@ TEST(FromLibvirt, TellsWhatIsIgnored) {
       ignored(domain("<cpu><model>EPYC</model></cpu><qemu:commandline><qemu:arg value='-cpu'/>"
                      "<qemu:arg value='host,+sgx'/><qemu:env name='A'/><qemu:arg value='-usb'/></qemu:commandline>")),
       (std::vector<std::string>{"i:4:1: what 'cpu' says of the processor is ignored: a '-cpu' takes its place",
-                                "i:4:105: 'qemu:env' in 'qemu:commandline' is ignored",
-                                "i:4:127: the option '-usb' is ignored"}));
+                                "i:4:102: 'qemu:env' in 'qemu:commandline' is ignored",
+                                "i:4:122: the option '-usb' is ignored"}));
   EXPECT_EQ(ignored(domain("<cpu><numa><cell id='0' cpus='0' memory='524288'/><cell id='1' cpus='1' memory='524288'/>"
                            "</numa></cpu>"))
                 .size(),
