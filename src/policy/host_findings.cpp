@@ -54,6 +54,15 @@ bool is_guest(const HostView& host) { return host.cpus.front().table.says(*find_
 
 Maybe no_sgx(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::absent || host.cpus.empty() || !others_of(host).empty()) return std::nullopt;
+  // The letters "AuthenticAMD", and those of Hygon's Dhyana.
+  constexpr u32 amd = 0x6874'7541, hygon = 0x6f67'7948;
+  const u32 maker = host.cpus.front().table.look(leaf::basic_max, 0).regs.ebx;
+  if (maker == amd || maker == hygon)
+    return Finding{
+        "no-sgx", "the processor is not Intel's, and has no SGX",
+        std::string("SGX is in Intel's processors only; AMD's SEV protects whole machines, and runs no enclaves.") +
+            software,
+        true};
   const std::string mend =
       is_guest(host) ? "This is a virtual machine: have its hypervisor give it SGX and EPC."
                      : "Take a host whose processor has SGX: of servers Xeon E, and Xeon Scalable from the third "

@@ -342,6 +342,12 @@ std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
   std::vector<CheckedFlag> rows;
   if (const MapModel* const model = host.map.find_model(wish.model)) {
     rows.push_back(check_model(host, *model, wish.without));
+  } else if (!wish.model.empty()) {
+    CheckedFlag row;
+    row.name = row.asked = wish.model;
+    row.place = "CPU model";
+    row.why = "libvirt's map of models is not installed";
+    rows.push_back(std::move(row));
   }
   if (wish.xfrm != 0) rows.push_back(check_xfrm(host, wish.xfrm));
   if (wish.log2_size_32 != 0) rows.push_back(check_size(host, 32, wish.log2_size_32, host.sgx.log2_size_32));
@@ -364,7 +370,11 @@ Wish read_wish(std::string_view names, const CpuMap& map) {
     names.remove_prefix(std::min(end + 1, names.size()));
     if (word.empty()) continue;
     const bool first = wish.model.empty() && wish.flags.empty() && wish.without.empty();
-    if (first && map.find_model(word) != nullptr) {
+    // Without models, a first word that is no flag is taken for one, of which nothing can be said.
+    const bool may_be = map.models.empty() && word.find_first_of("+-=") != 0 && !word.ends_with("=on") &&
+                        !word.ends_with("=off") && word.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") != word.npos &&
+                        !find_name(word, map);
+    if (first && (map.find_model(word) != nullptr || may_be)) {
       wish.model = word;
       continue;
     }
@@ -396,7 +406,8 @@ tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const 
   const Host host{view, map, sgx_report(view), map_cpu(view, map)};
   Check result;
   std::vector<UnknownName> unknown;
-  if (!wish.model.empty() && map.find_model(wish.model) == nullptr) unknown.push_back(unknown_model(wish.model, map));
+  if (!wish.model.empty() && !map.models.empty() && map.find_model(wish.model) == nullptr)
+    unknown.push_back(unknown_model(wish.model, map));
 
   const auto add = [&](const Named& named, const std::string& asked, bool implied) {
     const auto found = std::ranges::find(result.flags, named.name(), &CheckedFlag::name);

@@ -256,7 +256,7 @@ nlohmann::ordered_json probe_json(const HostView& host, const SgxReport& report)
   json["processor"] = brand(host);
   json["model"] = or_null(host.model);
   json["sgx_for_guests"] = verdict(report);
-  json["sgx"] = name_of(report.state);
+  json["sgx"] = report.state == SgxState::absent && host.cpus.empty() ? "not offered" : name_of(report.state);
   json["launch_control"] = policy::name_of(report.launch);
   json["has"] = report.has;
   json["lacks"] = report.lacks;

@@ -83,6 +83,10 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
   if (!domain)
     return document->error(document->root(),
                            "found the element " + shown(document->root().name()) + ", expected 'domain'");
+  const std::string_view arch = domain.child("os").child("type").attribute("arch").as_string("x86_64");
+  if (arch != "x86_64" && arch != "i686")
+    return document->error(domain.child("os").child("type"),
+                           "found arch " + shown(arch) + ", expected x86_64: SGX is a matter of Intel's processors");
   if (const pugi::xml_node second = document->root().next_sibling("domain"))
     return document->error(second, "found a second <domain>, expected one in a file");
   Subject subject{.format = Format::libvirt};
@@ -94,7 +98,9 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
   }
   for (const pugi::xml_node memory : domain.child("devices").children("memory")) {
     if (std::string_view(memory.attribute("model").value()) != "sgx-epc") continue;
+    const pugi::xml_node size = memory.child("target").child("size");
     subject.epc.push_back({.at = document->position_of(memory),
+                           .kib = kib_of(size, size.child_value()),
                            .on_host_nodes = !memory.child("source").child("nodemask").empty(),
                            .on_guest_node = !memory.child("target").child("node").empty()});
   }

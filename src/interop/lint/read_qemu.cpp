@@ -185,6 +185,14 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
         Diagnostic{{},
                    "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "
                    "or QEMU's command line"});
+  if (program) {
+    const std::string_view name = (*argv)[*program];
+    const std::size_t system = name.find("qemu-system-");
+    if (system != name.npos && !name.substr(system).starts_with("qemu-system-x86_64") &&
+        !name.substr(system).starts_with("qemu-system-i386"))
+      return tl::unexpected(Diagnostic{
+          {}, "found " + shown(name) + ", expected qemu-system-x86_64: SGX is a matter of Intel's processors"});
+  }
   Subject subject{.format = Format::qemu};
   const auto first = static_cast<u32>(program ? *program + 1 : 0);
   std::vector<Word> arguments;

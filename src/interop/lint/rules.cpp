@@ -31,6 +31,7 @@ std::span<const Rule> rules() {
       {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},
       {"host-without-sgx", "SGX is asked of a host that has none, or whose firmware did not switch it on",
        host_without_sgx},
+      {"epc-beyond-host", "More EPC is asked for than the host has", epc_beyond_host},
       {"sgx-without-kvm", "SGX is asked of QEMU's interpreter, which has none", sgx_without_kvm},
       {"locked-launch-control", "`sgxlc` is asked of a host whose launch control is locked or missing",
        locked_launch_control},

@@ -29,6 +29,21 @@ void host_without_sgx(const Case& of, const Report& report) {
          "see what `cloister cpu probe` says of the host");
 }
 
+void epc_beyond_host(const Case& of, const Report& report) {
+  if (of.report == nullptr || !of.report->sections || lack_of_sgx(of) != nullptr) return;
+  u64 kib = 0, host_bytes = 0;
+  for (const EpcSection& section : of.subject.epc) kib += section.kib;
+  for (const policy::EpcSectionView& section : *of.report->sections) {
+    if (section.bytes == 0) return;  // it does not say
+    host_bytes += section.bytes;
+  }
+  if (kib <= host_bytes >> 10) return;
+  report(of.subject.epc.front().at,
+         fmt::format("the guest has {} MiB of EPC, and {} has {} MiB in all: QEMU does not start", kib >> 10,
+                     of.host->name, host_bytes >> 20),
+         "ask for no more than the host has left beside its other guests");
+}
+
 void sgx_without_kvm(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
   const bool asks = !of.subject.epc.empty() || (cpu != nullptr && cpu->has_on("sgx"));

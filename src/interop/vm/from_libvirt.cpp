@@ -118,6 +118,7 @@ class LibvirtReader {
       if (node.type() == pugi::node_element) element(node);
     }
     if (vm().name.empty()) fail(root, "the element 'name' is missing");
+    if (vm().machine.empty()) vm().machine = "pc";  // libvirt's, where nothing is said
     settle_memory(root);
     settle_arguments();
     settle_nodes();

@@ -403,6 +403,7 @@ tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv)
   Vm vm;
   vm.type = "qemu";
   vm.memory_kib = qemu_default_kib;
+  vm.machine = "pc";  // QEMU's, where nothing is said
   return QemuReader(std::move(vm), false, false, argv).argv();
 }
 

@@ -41,6 +41,16 @@ std::vector<std::string> rules(const SgxReport& report) {
   return names;
 }
 
+TEST(HostView, OnOtherMakersProcessorsNobodyIsToldOfIntelsFirmware) {
+  const HostView amd = host_of(
+      "CPU:\n 0x00000000 0x00: eax=0x00000010 ebx=0x68747541 ecx=0x444d4163 edx=0x69746e65\n"
+      " 0x00000007 0x00: eax=0x0 ebx=0x219c91a9 ecx=0x0 edx=0x0\n");
+  const SgxReport report = sgx_report(amd);
+  ASSERT_THAT(rules(report), ElementsAre("no-sgx"));
+  EXPECT_THAT(report.findings[0].message, HasSubstr("not Intel's"));
+  EXPECT_THAT(report.findings[0].mend, HasSubstr("SEV"));
+}
+
 struct Machine {
   const char* text;
   SgxState state;

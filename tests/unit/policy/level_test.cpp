@@ -177,6 +177,18 @@ TEST(Check, HoldsWhatIsForbiddenAgainstAHostAndWhatIsBeyond) {
   EXPECT_FALSE(check(host, wanted, small_map()).has_value()) << "an unknown one is refused under any policy";
 }
 
+TEST(Check, WithoutModelsAModelIsUnknownAndNoFlag) {
+  const CpuMap map = map_of_features();
+  const Wish wanted = read_wish("Skylake-Client-IBRS,sgx", map);
+  EXPECT_EQ(wanted.model, "Skylake-Client-IBRS");
+  const auto found = check(described("icelake-server"), wanted, map);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->rest.front().here, Known::unknown);
+  EXPECT_EQ(found->all, Known::unknown);
+  EXPECT_TRUE(read_wish("SGX,AVX2", map).model.empty());
+  EXPECT_TRUE(read_wish("sgxlx", map).model.empty());
+}
+
 TEST(Check, KnowsWordsOfLibvirtsThatNoMapHas) {
   const Check found = checked(described("icelake-server"), wish("rdctl-no,-vmx-ept,osxsave"));
   EXPECT_EQ(row(found, "rdctl-no").here, Known::unknown);

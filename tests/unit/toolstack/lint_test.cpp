@@ -316,6 +316,27 @@ TEST(Lint, EpcNotAttached) {
               ElementsAre("epc-not-attached@6:0", "epc-not-attached@8:0"));
 }
 
+TEST(Lint, EpcBeyondWhatTheHostHas) {
+  const policy::HostView host = host_called("small");
+  policy::SgxReport report;
+  report.launch = policy::LaunchCase::unlocked;
+  report.sections.emplace(1);
+  report.sections->front().bytes = 32 << 20;
+  const By by{.host = &host, .report = &report};
+  EXPECT_THAT(found(good_xml, by), ElementsAre("epc-beyond-host@11:3"));
+  EXPECT_THAT(found(good_argv, by), ElementsAre("epc-beyond-host@6:0"));
+  EXPECT_THAT(message(good_xml, "epc-beyond-host", by), HasSubstr("64 MiB of EPC, and small has 32 MiB"));
+  report.sections->front().bytes = 64 << 20;
+  EXPECT_THAT(found(good_xml, by), IsEmpty());
+}
+
+TEST(Lint, OtherArchitecturesAreNotJudged) {
+  EXPECT_THAT(read_subject("<domain><os><type arch='aarch64'>hvm</type></os></domain>").error().message,
+              HasSubstr("found arch 'aarch64'"));
+  EXPECT_THAT(read_subject("/usr/bin/qemu-system-aarch64 -cpu max,sve=on").error().message,
+              HasSubstr("expected qemu-system-x86_64"));
+}
+
 TEST(Lint, SgxWithoutKvm) {
   EXPECT_THAT(found(replaced(good_xml, "type='kvm'", "type='qemu'")), ElementsAre("sgx-without-kvm@1:1"));
   EXPECT_THAT(found(replaced(good_nova, "[libvirt]\n", "[libvirt]\nvirt_type = qemu\n")),

@@ -103,6 +103,13 @@ TEST(FromLibvirt, TakesWhatLibvirtTakes) {
   for (const char* none : {"", "x", "kibi", "gg"}) EXPECT_EQ(bytes_of_unit(none), std::nullopt) << none;
 }
 
+TEST(FromLibvirt, TheMachineThatIsNotNamedIsPc) {
+  const auto read = from_libvirt(domain(""));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->vm.machine, "pc");
+  EXPECT_EQ(from_qemu({"-m", "512"})->vm.machine, "pc");
+}
+
 TEST(FromLibvirt, TellsWhatIsIgnored) {
   EXPECT_EQ(ignored(domain("<clock offset='utc'/><devices><input type='mouse'/><disk type='file'/></devices>\n"
                            "<memoryBacking/>")),
