@@ -17,10 +17,8 @@ std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector
   for (const CpuFeature& feature : cpu.features) {
     const auto word = word_of_name(feature.name, tool);
     const std::string what = "feature " + (is_word(feature.name) ? feature.name : shown(feature.name));
-    // What our table lacks was read from libvirt or QEMU, which share most words, and not with others.
-    const bool foreign = tool == policy::Tool::xen && policy::find_feature(feature.name) == nullptr;
-    if (!word || foreign) {
-      losses.push_back({what, word ? fmt::format("{} has no word for it", policy::name_of(tool)) : word.error()});
+    if (!word) {
+      losses.push_back({what, word.error()});
     } else {
       result.push_back({*word, feature.policy});
     }

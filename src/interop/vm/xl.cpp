@@ -1,9 +1,10 @@
-// Xen's xl.cfg (docs/man/xl.cfg.5.pod.in): `cpuid` in libxl's string form, and `epc` as Xen's SGX patches of 2017 have
-// it, a number of MiB; `localtime` and `rtc_timeoffset`. xl gives a guest the host's processor, less or more of single
-// features.
+// Xen's xl.cfg (docs/man/xl.cfg.5.pod.in): `cpuid` in libxl's string form, or by registers where it lacks a word, and
+// `epc` as Xen's SGX patches of 2017 have it, a number of MiB; `localtime` and `rtc_timeoffset`. xl gives a guest the
+// host's processor, less or more of single features.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "config/config.hpp"
 #include "config/launch_hash.hpp"
@@ -11,7 +12,9 @@
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/provision.hpp"
-#include "interop/vm/spoken.hpp"
+#include "interop/vm/words.hpp"
+#include "policy/flags.hpp"
+#include "policy/leaves.hpp"
 #include "text/shown.hpp"
 
 namespace cloister::toolstack::vm {
@@ -24,29 +27,76 @@ constexpr char xl_value(FeaturePolicy policy) {
   return is_on(policy) ? '1' : '0';
 }
 
-/// Takes out the feature that is a permission: a guest has all of the host's attributes, with the provisioning key.
-Cpu without_provision(const Vm& vm, std::vector<Loss>& losses) {
+/// A guest with EPC has all attributes that the host has, with the provisioning key: only its refusal is to be said,
+/// and that only where there is EPC.
+Cpu with_refusal(const Vm& vm) {
   Cpu cpu = with_provision(vm);
-  const bool refused = std::ranges::any_of(
-      cpu.features, [](const CpuFeature& f) { return f.name == "sgx-provisionkey" && !is_on(f.policy); });
-  if (refused && !vm.epc.empty())
-    losses.push_back({"refusal of the provisioning key", "xl gives a guest with EPC all attributes that the host has"});
-  std::erase_if(cpu.features, [](const CpuFeature& f) { return f.name == "sgx-provisionkey"; });
+  std::erase_if(cpu.features, [&](const CpuFeature& f) {
+    return f.name == "sgx-provisionkey" && (is_on(f.policy) || vm.epc.empty());
+  });
   return cpu;
 }
 
+/// What xl is told of a bit.
+struct SaidBit {
+  const policy::Feature* feature;
+  char value;
+};
+
+/// "host,sgx-lc=0,avx=k".
+std::string string_form(const std::vector<SaidBit>& bits) {
+  std::string line = "host";
+  for (const SaidBit& bit : bits)
+    line += fmt::format(",{}={}", policy::spelling(*bit.feature, policy::Tool::xen), bit.value);
+  return xl::quoted(line);
+}
+
+/// A leaf's registers with a letter for each bit, the highest first: "0x12,1:eax=xxx…0xxxx".
+std::string list_form(const std::vector<SaidBit>& bits) {
+  constexpr std::string_view registers[] = {"eax", "ebx", "ecx", "edx"};
+  std::map<std::pair<u32, u32>, std::map<policy::CpuidReg, std::string>> leaves;
+  for (const SaidBit& bit : bits) {
+    std::string& letters = leaves[{bit.feature->leaf, bit.feature->subleaf}][bit.feature->reg];
+    letters.resize(32, 'x');
+    letters[31 - bit.feature->bit] = bit.value;
+  }
+  std::string list;
+  for (const auto& [where, written] : leaves) {
+    const auto& [leaf, subleaf] = where;
+    std::string entry =
+        policy::has_subleaves(leaf) ? fmt::format("{:#x},{}", leaf, subleaf) : fmt::format("{:#x}", leaf);
+    char between = ':';
+    for (const auto& [reg, letters] : written) {
+      entry += fmt::format("{}{}={}", between, registers[static_cast<std::size_t>(reg)], letters);
+      between = ',';
+    }
+    list += (list.empty() ? "" : ", ") + xl::quoted(entry);
+  }
+  return "[" + list + "]";
+}
+
 std::string cpuid_line(const Vm& vm, std::vector<Loss>& losses) {
-  const Cpu cpu = without_provision(vm, losses);
+  const Cpu cpu = with_refusal(vm);
   if (cpu.mode == CpuMode::custom)
     losses.push_back({"CPU model " + shown(cpu.model), "xl has no CPU models, its guests have the host's processor"});
-  std::string line;
-  for (const SpokenFeature& feature : spoken(cpu, policy::Tool::xen, losses)) {
+  std::vector<SaidBit> bits;
+  for (const CpuFeature& feature : cpu.features) {
+    const std::string name = is_word(feature.name) ? feature.name : shown(feature.name);
+    const policy::Feature* const known = policy::find_feature(feature.name);
+    if (known == nullptr) {
+      losses.push_back({"feature " + name, "Xen has no word for it, and it is no bit of CPUID that is known here"});
+      continue;
+    }
     if (feature.policy == FeaturePolicy::forbid)
-      losses.push_back({fmt::format("policy 'forbid' of feature {}", feature.name),
+      losses.push_back({fmt::format("policy 'forbid' of feature {}", name),
                         "xl can switch it off, and not refuse hosts that have it"});
-    line += fmt::format(",{}={}", feature.name, xl_value(feature.policy));
+    bits.push_back({known, xl_value(feature.policy)});
   }
-  return line.empty() ? "" : fmt::format("cpuid = {}\n", xl::quoted("host" + line));
+  if (bits.empty()) return {};
+  // The two forms cannot be mixed: registers can say all that words can.
+  const bool words = std::ranges::none_of(
+      bits, [](const SaidBit& bit) { return policy::spelling(*bit.feature, policy::Tool::xen).empty(); });
+  return fmt::format("cpuid = {}\n", words ? string_form(bits) : list_form(bits));
 }
 
 std::string epc_line(const Vm& vm, std::vector<Loss>& losses) {
