@@ -277,7 +277,8 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
   render->add_option("--for", a.render.target, "libvirt, qemu, nova, xl or cloister")
       ->required()
       ->check(CLI::IsMember({"libvirt", "qemu", "nova", "xl", "cloister"}));
-  render->add_option("FILE", a.render.file, "an xl-style configuration, or libvirt's domain XML")->required();
+  render->add_option("FILE", a.render.file, "an xl-style configuration, libvirt's domain XML, or QEMU's command line")
+      ->required();
   render->add_flag("--lossy", a.render.lossy, "leave out what the target cannot say, and list it");
   auto* lint = add("lint", "Look for mistakes with SGX in a domain's settings",
                    [&a] { return cpu::lint(a.file, a.host, a.json); });

@@ -59,9 +59,7 @@ WishFormat format_of(std::string_view text) {
   if (line.starts_with('<')) return WishFormat::libvirt;
   if (line.starts_with('[')) return WishFormat::nova;
   if (only_names(text)) return WishFormat::names;
-  const std::string_view program = line.substr(0, line.find_first_of(" \t"));
-  if (program.find("qemu") != std::string_view::npos || program.starts_with('-')) return WishFormat::qemu;
-  return WishFormat::configuration;
+  return vm::is_command_of_qemu(text) ? WishFormat::qemu : WishFormat::configuration;
 }
 
 // ------------------------------------------------------------------------------------------------ domains
@@ -111,10 +109,7 @@ constexpr std::string_view around_cpu[] = {"<domain type='kvm'><name>cpu</name><
 
 vm::Vm whole(vm::ReadVm&& read) { return std::move(read.vm); }
 
-Read<vm::Vm> read_words(std::vector<std::string> argv) {
-  if (!argv.empty() && !argv.front().starts_with('-')) argv.erase(argv.begin());
-  return vm::from_qemu(argv).map(whole);
-}
+Read<vm::Vm> read_words(const std::vector<std::string>& argv) { return vm::from_qemu_command(argv).map(whole); }
 
 /// Of any format but QEMU's.
 Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Backend& silicon) {
@@ -167,7 +162,7 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view bytes, const
       }
       words = std::move(*read);
     }
-    const auto domain = format == WishFormat::qemu ? read_words(std::move(words)) : read_domain(text, format, silicon);
+    const auto domain = format == WishFormat::qemu ? read_words(words) : read_domain(text, format, silicon);
     if (!domain) {
       const Diagnostic& error = domain.error();
       return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), printable(error.message)));

@@ -1,5 +1,6 @@
-// `cloister cpu render`: a domain from a configuration or libvirt's XML, in the words of any tool. What the target has
-// no words for is an error, unless the caller accepts the loss.
+// `cloister cpu render`: a domain from a configuration, libvirt's XML or QEMU's command, in the words of any tool. What
+// the target has no words for is an error, unless the caller accepts the loss.
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -40,6 +41,18 @@ void make_absolute(vm::Vm& vm) {
   }
 }
 
+/// Places in a command are numbers of its arguments, which no line has.
+Diagnostic at_argument(const Diagnostic& d) { return {{}, fmt::format("argument {}: {}", d.at.line, d.message)}; }
+
+tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
+  const auto argv = vm::read_argv(text);
+  if (!argv) return tl::unexpected(argv.error());
+  auto read = vm::from_qemu_command(*argv);
+  if (!read) return tl::unexpected(at_argument(read.error()));
+  std::ranges::transform(read->ignored, read->ignored.begin(), at_argument);
+  return read;
+}
+
 /// XML begins with '<', which no configuration does.
 tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const vmx::Backend& silicon) {
   const auto readable = vm::readable(bytes);
@@ -47,6 +60,7 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   const std::string_view text = *readable;
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
+  if (vm::is_command_of_qemu(text)) return read_command(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());
   if (read->config.epc_is_paged())

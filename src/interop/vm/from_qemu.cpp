@@ -8,6 +8,7 @@
 
 #include "interop/vm/among.hpp"
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kinds.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/qemu_cpu.hpp"
 #include "interop/vm/qemu_options.hpp"
@@ -405,6 +406,16 @@ tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv)
   vm.memory_kib = qemu_default_kib;
   vm.machine = "pc";  // QEMU's, where nothing is said
   return QemuReader(std::move(vm), false, false, argv).argv();
+}
+
+tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string>& argv) {
+  const auto program = qemu_of(argv);
+  const bool listing = !program && (argv.empty() || argv.front().starts_with('-'));
+  const std::size_t first = program ? *program + 1 : listing ? 0 : 1;
+  auto read = from_qemu({argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end()});
+  // A path is the machine's emulator; a name is found where the tool looks for it.
+  if (read && program && argv[*program].starts_with('/')) read->vm.emulator = argv[*program];
+  return read;
 }
 
 tl::expected<ReadVm, Diagnostic> with_arguments(Vm vm, bool nodes, const std::vector<std::string>& argv) {

@@ -90,6 +90,25 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   return found == end ? std::nullopt : std::optional(static_cast<std::size_t>(found - argv.begin()));
 }
 
+bool is_command_of_qemu(std::string_view text) {
+  if (text.find('\0') != text.npos) return true;  // /proc/PID/cmdline
+  while (!text.empty()) {
+    const std::string_view line = next_line(text);
+    if (line.empty() || line.front() == '#' || line.front() == '\r') continue;
+    if (line.front() == '-') return true;
+    std::vector<std::string> words;
+    for (std::size_t at = 0; at < line.size();) {
+      const std::size_t end = std::min(line.find_first_of(" \t\r\\", at), line.size());
+      if (end > at) words.emplace_back(line.substr(at, end - at));
+      at = end + 1;
+    }
+    if (qemu_of(words)) return true;
+    // Variables in a shell's environment may stand before it, each in a line that goes on (libvirt's log).
+    if (!line.ends_with('\\')) return false;
+  }
+  return false;
+}
+
 bool has_section(std::string_view text, std::string_view name) {
   while (!text.empty()) {
     const std::string_view line = next_line(text);

@@ -20,6 +20,9 @@ tl::expected<std::string_view, Diagnostic> readable(std::string_view text);
 /// Where QEMU's program is in a command, by its name, behind words of sudo and the like; nullopt: there is none.
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv);
 
+/// The text is a command that runs QEMU, or a listing of its options: by its first word that says so.
+bool is_command_of_qemu(std::string_view text);
+
 /// The text has a line "[NAME]", of any case.
 bool has_section(std::string_view text, std::string_view name);
 
