@@ -242,7 +242,7 @@ struct CpuArguments {
   std::string host, policy, what, file, folder;
   std::vector<std::string> hosts;
   cpu::RenderArguments render;
-  bool json = false;
+  bool json = false, all = false;
 };
 
 /// The verbs of `cloister cpu`; `chosen` is what to run.
@@ -262,15 +262,14 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
       ->add_option("NAME|BIT", a.what, "a flag in any tool's spelling, or a bit such as 7.0.ebx[2]")
       ->required();
   auto* check = add("check", "Show which flags of a policy a host lacks",
-                    [&a] { return cpu::check(a.host, a.policy, a.json, silicon::backend()); });
+                    [&a] { return cpu::check(a.host, a.policy, a.json, a.folder, silicon::backend()); });
   check->add_option("HOST", a.host, "a file as for probe, or 'host' for this one")->required();
   check->add_option("POLICY", a.policy, "flags with commas between them, or a file that asks for some")->required();
-  add("baseline", "Find what all hosts of a pool can run", [&a] { return cpu::baseline(a.hosts, a.json); })
-      ->add_option("HOST", a.hosts, "files as for probe, or 'host' for this one")
-      ->required();
-  add("map", "Compare libvirt's map of CPU flags with ours", [&a] { return cpu::map(a.folder, a.json); })
-      ->add_option("--libvirt", a.folder, "libvirt's cpu_map: a folder, or a file of features")
-      ->type_name("PATH");
+  auto* baseline = add("baseline", "Find what all hosts of a pool can run",
+                       [&a] { return cpu::baseline(a.hosts, a.json, a.all, a.folder); });
+  baseline->add_option("HOST", a.hosts, "files as for probe, or 'host' for this one")->required();
+  baseline->add_flag("--all", a.all, "show each host and flag for itself, however many there are");
+  auto* map = add("map", "Compare libvirt's map of CPU flags with ours", [&a] { return cpu::map(a.folder, a.json); });
   auto* render = add(
       "render", "Write a domain as another tool wants it", [&a] { return cpu::render(a.render, silicon::backend()); },
       false);
@@ -281,9 +280,12 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
       ->required();
   render->add_flag("--lossy", a.render.lossy, "leave out what the target cannot say, and list it");
   auto* lint = add("lint", "Look for mistakes with SGX in a domain's settings",
-                   [&a] { return cpu::lint(a.file, a.host, a.json); });
+                   [&a] { return cpu::lint(a.file, a.host, a.json, a.folder); });
   lint->add_option("FILE", a.file, "libvirt's domain XML, nova.conf, or QEMU's command line")->required();
   lint->add_option("--host", a.host, "the host that it is for: a file as for probe, or 'host'")->type_name("HOST");
+  for (CLI::App* verb : {check, baseline, map, lint})
+    verb->add_option("--libvirt", a.folder, "libvirt's cpu_map: a folder, or a file of features")->type_name("PATH");
+  render->add_option("--libvirt", a.render.libvirt, "the cpu_map of the libvirt that it is for")->type_name("PATH");
 }
 
 /// What runs the domain: the software silicon, or QEMU on the machine's own.

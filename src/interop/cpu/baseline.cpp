@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <map>
 #include <pugixml.hpp>
 #include <sstream>
 
@@ -172,6 +173,101 @@ std::string moves_text(const Baseline& baseline) {
          "processor's own and their pages are lost, so that they start anew, and what they sealed stays behind.\n";
 }
 
+// ------------------------------------------------------------------------------------------------ large pools
+
+constexpr std::size_t most_in_full = 6;
+
+/// What a host is, but for its name; and of which flags it is the reason that others go without.
+std::string likeness(const Baseline& baseline, std::size_t host) {
+  const policy::HostSummary& summary = baseline.hosts[host];
+  std::string text = fmt::format("{} {} {} {}", static_cast<int>(summary.state), static_cast<int>(summary.launch),
+                                 epc_text(summary.epc), summary.cpu ? summary.cpu->model : "");
+  for (const policy::Cost& cost : baseline.costs) {
+    const auto in = [&](const std::vector<std::size_t>& hosts) {
+      return std::ranges::find(hosts, host) != hosts.end();
+    };
+    text += in(cost.without) ? '-' : in(cost.unknown) ? '?' : '+';
+  }
+  return text;
+}
+
+/// The first of each group of equal hosts stands for all of them.
+Baseline of_groups(const Baseline& whole) {
+  std::map<std::string, std::size_t> groups;
+  std::vector<std::size_t> group_of, sizes;
+  Baseline result = whole;
+  result.hosts.clear();
+  const std::vector<std::string> names = short_names(whole);
+  for (std::size_t i = 0; i < whole.hosts.size(); ++i) {
+    const auto [group, is_new] = groups.try_emplace(likeness(whole, i), sizes.size());
+    group_of.push_back(group->second);
+    if (is_new) {
+      sizes.push_back(0);
+      result.hosts.push_back(whole.hosts[i]);
+      result.hosts.back().name = names[i];
+    }
+    ++sizes[group->second];
+  }
+  for (std::size_t g = 0; g < sizes.size(); ++g)
+    if (sizes[g] > 1) result.hosts[g].name += fmt::format(" and {} alike", sizes[g] - 1);
+  for (policy::Cost& cost : result.costs) {
+    for (std::vector<std::size_t>* hosts : {&cost.without, &cost.unknown}) {
+      for (std::size_t& host : *hosts) host = group_of[host];
+      std::ranges::sort(*hosts);
+      hosts->erase(std::unique(hosts->begin(), hosts->end()), hosts->end());
+    }
+  }
+  std::map<std::pair<std::size_t, std::size_t>, policy::Migration> moves;
+  for (const policy::Migration& move : whole.migrations) {
+    const std::size_t from = group_of[move.from], to = group_of[move.to];
+    policy::Migration between = move;
+    between.from = from;
+    between.to = to;
+    if (from != to) moves.try_emplace({from, to}, std::move(between));
+  }
+  result.migrations.clear();
+  for (auto& [where, move] : moves) result.migrations.push_back(std::move(move));
+  return result;
+}
+
+/// Flags that the same hosts lack are one row.
+std::string costs_in_short(const Baseline& baseline) {
+  struct Row {
+    std::vector<std::size_t> without, unknown;
+    std::vector<std::string> flags;
+  };
+  std::vector<Row> rows;
+  for (const policy::Cost& cost : baseline.costs) {
+    if (cost.without.empty() && cost.unknown.size() == baseline.hosts.size()) continue;
+    const auto same = [&](const Row& row) { return row.without == cost.without && row.unknown == cost.unknown; };
+    auto row = std::ranges::find_if(rows, same);
+    if (row == rows.end()) row = rows.insert(rows.end(), Row{cost.without, cost.unknown, {}});
+    row->flags.push_back(cost.flag);
+  }
+  if (rows.empty()) return "It costs no host a flag.\n";
+  const auto names_of = [&](const std::vector<std::size_t>& hosts) {
+    std::vector<std::string> names;
+    for (const std::size_t host : hosts) names.push_back(printable(baseline.hosts[host].name));
+    return names;
+  };
+  std::string text = "What it costs\n";
+  for (const Row& row : rows) {
+    text += some(row.flags) + "\n";
+    if (!row.without.empty()) text += "    not on " + some(names_of(row.without)) + "\n";
+    if (!row.unknown.empty()) text += "    not told by " + some(names_of(row.unknown)) + "\n";
+  }
+  return text;
+}
+
+std::string moves_in_short(const Baseline& baseline) {
+  std::size_t safe = 0;
+  for (const policy::Migration& move : baseline.migrations) safe += move.safe == Known::yes;
+  return fmt::format(
+      "Of {} moves between hosts that differ, {} are safe for a guest with all that the first one offers. A guest with "
+      "what all\nhosts have moves in every direction.\n",
+      baseline.migrations.size(), safe);
+}
+
 }  // namespace
 
 std::string launch_text(const LaunchInCommon& launch) {
@@ -223,16 +319,23 @@ std::vector<std::string> unsaid_flags(const policy::SgxPolicy& sgx, const policy
   return unsaid;
 }
 
-std::string baseline_text(const Baseline& baseline, const policy::CpuMap& map) {
+std::string baseline_text(const Baseline& whole, const policy::CpuMap& map, bool all) {
+  const bool large = whole.hosts.size() > most_in_full && !all;
+  const Baseline baseline = large ? of_groups(whole) : whole;
   std::string text;
+  if (large)
+    text = fmt::format("{} hosts, of which {} differ in what a guest can have; --all shows each.\n", whole.hosts.size(),
+                       baseline.hosts.size());
+  const bool matrix = !large || baseline.hosts.size() <= most_in_full;
   for (const std::string& part : {hosts_table(baseline), sgx_text(baseline, map), cpu_text(baseline),
-                                  costs_text(baseline), moves_text(baseline)}) {
+                                  large ? costs_in_short(baseline) : costs_text(baseline),
+                                  matrix ? moves_text(baseline) : moves_in_short(baseline)}) {
     if (!part.empty()) text += (text.empty() ? "" : "\n") + part;
   }
   return text;
 }
 
-int baseline(const std::vector<std::string>& paths, bool json) {
+int baseline(const std::vector<std::string>& paths, bool json, bool all, const std::string& libvirt) {
   std::vector<policy::HostView> hosts;
   for (const std::string& path : paths) {
     auto host = load_host(path);
@@ -242,10 +345,15 @@ int baseline(const std::vector<std::string>& paths, bool json) {
     }
     hosts.push_back(std::move(*host));
   }
-  const MapAtHand at_hand = map_at_hand();
-  const Baseline found = policy::baseline(hosts, at_hand.map);
-  std::string text = json ? json_text(baseline_json(found, at_hand.map), 2) + "\n" : baseline_text(found, at_hand.map);
-  if (!json && !at_hand.note.empty()) text += fmt::format("No CPU model: {}\n", at_hand.note);
+  const auto at_hand = map_at_hand(libvirt);
+  if (!at_hand) {
+    spdlog::error("{}", at_hand.error());
+    return exit_status::bad_configuration;
+  }
+  const policy::CpuMap& map = at_hand->map;
+  const Baseline found = policy::baseline(hosts, map);
+  std::string text = json ? json_text(baseline_json(found, map), 2) + "\n" : baseline_text(found, map, all);
+  if (!json && !at_hand->note.empty()) text += fmt::format("No CPU model: {}\n", at_hand->note);
   if (!print(text)) return status::failed;
   if (!found.sgx.flags.empty()) return status::good;
   // Nobody is known to be without it.

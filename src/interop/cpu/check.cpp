@@ -106,17 +106,20 @@ ordered_json check_json(const policy::HostView& host, const Check& check, const 
   return json;
 }
 
-int check(const std::string& host_path, const std::string& policy_text, bool json, const vmx::Backend& silicon) {
+int check(const std::string& host_path, const std::string& policy_text, bool json, const std::string& libvirt,
+          const vmx::Backend& silicon) {
   const auto refuse = [](const std::string& error) {
     spdlog::error("{}", error);
     return exit_status::bad_configuration;
   };
-  const MapAtHand at_hand = map_at_hand();
-  const auto asked = load_policy(policy_text, at_hand.map, silicon);
+  const auto at_hand = map_at_hand(libvirt);
+  if (!at_hand) return refuse(at_hand.error());
+  const policy::CpuMap& map = at_hand->map;
+  const auto asked = load_policy(policy_text, map, silicon);
   if (!asked) return refuse(asked.error());
   const auto host = load_host(host_path);
   if (!host) return refuse(host.error());
-  const auto checked = policy::check(*host, asked->wish, at_hand.map);
+  const auto checked = policy::check(*host, asked->wish, map);
   if (!checked) {
     for (const policy::UnknownName& unknown : checked.error()) {
       const auto where = asked->where.find(unknown.name);

@@ -22,8 +22,11 @@ int probe(const std::string& host, bool json);
 int explain(const std::string& what, bool json);
 /// policy: names with commas between them, or a file that says them: a configuration, libvirt's XML, nova.conf, QEMU's
 /// argv, or the JSON of `baseline`.
-int check(const std::string& host, const std::string& policy, bool json, const vmx::Backend& silicon);
-int baseline(const std::vector<std::string>& hosts, bool json);
+/// libvirt, here and below: the path of a map of CPUs to judge by; empty: the installed one's.
+int check(const std::string& host, const std::string& policy, bool json, const std::string& libvirt,
+          const vmx::Backend& silicon);
+/// all: each host for itself, however many there are.
+int baseline(const std::vector<std::string>& hosts, bool json, bool all, const std::string& libvirt);
 /// folder: libvirt's cpu_map, a folder or a file of features.
 int map(const std::string& folder, bool json);
 
@@ -31,10 +34,11 @@ struct RenderArguments {
   std::string target;  ///< libvirt, qemu, nova, xl, cloister
   std::string file;    ///< a configuration, or libvirt's XML
   bool lossy = false;
+  std::string libvirt = {};  ///< whose words libvirt's and Nova's settings are to be held against; empty: libvirt 9.0's
 };
 int render(const RenderArguments& arguments, const vmx::Backend& silicon);
 /// file: libvirt's XML, nova.conf, or QEMU's argv. host: what `locked` and `permission` rules are judged by; empty:
 /// this host if it has SGX.
-int lint(const std::string& file, const std::string& host, bool json);
+int lint(const std::string& file, const std::string& host, bool json, const std::string& libvirt);
 
 }  // namespace cloister::toolstack::cpu

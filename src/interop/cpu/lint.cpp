@@ -80,7 +80,7 @@ nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject
 
 }  // namespace
 
-int lint(const std::string& file, const std::string& host_path, bool json) {
+int lint(const std::string& file, const std::string& host_path, bool json, const std::string& libvirt) {
   const auto refuse = [&](const std::string& line) {
     spdlog::error("{}", line);
     return exit_status::bad_configuration;
@@ -92,13 +92,14 @@ int lint(const std::string& file, const std::string& host_path, bool json) {
   const auto host = choose_host(host_path);
   if (!host) return refuse(host.error());
   // Without libvirt there is no map, and our table must do.
-  const MapAtHand at_hand = map_at_hand();
+  const auto at_hand = map_at_hand(libvirt);
+  if (!at_hand) return refuse(at_hand.error());
 
   const policy::SgxReport report = *host ? policy::sgx_report(**host) : policy::SgxReport{};
   const std::vector<lint::Finding> findings = lint::lint({.subject = *subject,
                                                           .host = *host ? &**host : nullptr,
                                                           .report = *host ? &report : nullptr,
-                                                          .map = at_hand.note.empty() ? &at_hand.map : nullptr});
+                                                          .map = at_hand->note.empty() ? &at_hand->map : nullptr});
   const std::string judged_by = *host ? "judged for " + shown((*host)->name) : "judged without a host";
   const std::string text = json ? json_text(for_programs(file, *subject, findings, *host), 2) + "\n"
                                 : for_people(file, *subject, findings, judged_by);

@@ -7,11 +7,13 @@
 
 namespace cloister::toolstack::cpu {
 
-MapAtHand map_at_hand() {
-  auto map = load_cpu_map(libvirt_cpu_map_folder);
-  if (!map) return {policy::map_of_features(), map.error()};
-  warn_of_unread(*map, libvirt_cpu_map_folder);
-  return {std::move(*map), {}};
+tl::expected<MapAtHand, std::string> map_at_hand(const std::string& path) {
+  const std::string from = path.empty() ? libvirt_cpu_map_folder : path;
+  auto map = load_cpu_map(from);
+  if (!map && !path.empty()) return tl::unexpected(map.error());
+  if (!map) return MapAtHand{policy::map_of_features(), map.error()};
+  warn_of_unread(*map, from);
+  return MapAtHand{std::move(*map), {}};
 }
 
 void warn_of_unread(const policy::CpuMap& map, const std::string& path) {

@@ -16,8 +16,9 @@ struct MapAtHand {
   policy::CpuMap map;
   std::string note;  ///< why it is not libvirt's; empty: it is
 };
-/// libvirt's map, or the features that Cloister knows where there is none.
-MapAtHand map_at_hand();
+/// The map at a path, a folder or a file, that the user named; the error is a line for a person. No path: libvirt's
+/// that is installed, or the features that Cloister knows where there is none.
+tl::expected<MapAtHand, std::string> map_at_hand(const std::string& path);
 /// A line on standard error for each kind of thing in the map that its reader does not know.
 void warn_of_unread(const policy::CpuMap& map, const std::string& path);
 
@@ -39,7 +40,8 @@ std::string check_text(const policy::HostView& host, const policy::Check& check,
 nlohmann::ordered_json check_json(const policy::HostView& host, const policy::Check& check,
                                   const policy::SgxReport& report);
 
-std::string baseline_text(const policy::Baseline& baseline, const policy::CpuMap& map);
+/// Of a pool of more than a few, hosts that are equal in all that counts are one, unless `all` are wanted.
+std::string baseline_text(const policy::Baseline& baseline, const policy::CpuMap& map, bool all = false);
 nlohmann::ordered_json baseline_json(const policy::Baseline& baseline, const policy::CpuMap& map);
 /// The wish in what baseline_json() made; members that it does not need may be missing or others. The error names the
 /// member that is wrong.

@@ -10,8 +10,12 @@
 #include "host/files.hpp"
 #include "host/whole_file.hpp"
 #include "interop/cpu/cpu.hpp"
+#include "interop/cpu/pool.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
+#include "interop/vm/provision.hpp"
+#include "interop/vm/words.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::cpu {
 
@@ -21,15 +25,16 @@ struct Target {
   std::string_view name;
   vm::Rendered (*render)(const vm::Vm&, const vmx::Backend&);
   bool absolute_paths = false;  ///< it takes no others
+  bool by_libvirt = false;      ///< its flags go to libvirt
 };
 /// Only our own form depends on what the processor is.
 template <vm::Rendered (*render)(const vm::Vm&)>
 vm::Rendered whatever_processor(const vm::Vm& vm, const vmx::Backend&) {
   return render(vm);
 }
-constexpr Target targets[] = {{"libvirt", whatever_processor<vm::to_libvirt>, true},
+constexpr Target targets[] = {{"libvirt", whatever_processor<vm::to_libvirt>, true, true},
                               {"qemu", whatever_processor<vm::to_qemu>},
-                              {"nova", whatever_processor<vm::to_nova>},
+                              {"nova", whatever_processor<vm::to_nova>, false, true},
                               {"xl", whatever_processor<vm::to_xl>},
                               {"cloister", vm::to_config}};
 
@@ -38,6 +43,17 @@ void make_absolute(vm::Vm& vm) {
   for (std::string* path : {&vm.kernel, &vm.ramdisk}) {
     std::error_code error;
     if (const auto absolute = std::filesystem::absolute(*path, error); !path->empty() && !error) *path = absolute;
+  }
+}
+
+/// What this libvirt refuses, whatever others take.
+void lose_what_map_lacks(const vm::Vm& vm, const policy::CpuMap& map, std::vector<vm::Loss>& losses) {
+  constexpr const char* why = "the map of this libvirt has no such word";
+  if (vm.cpu.mode == vm::CpuMode::custom && !map.models.empty() && map.find_model(vm.cpu.model) == nullptr)
+    losses.push_back({"CPU model " + shown(vm.cpu.model), why});
+  for (const vm::CpuFeature& feature : vm::with_provision(vm).features) {
+    const auto word = vm::word_of_name(feature.name, policy::Tool::libvirt);
+    if (word && map.find_feature(*word) == nullptr) losses.push_back({"feature " + shown(*word), why});
   }
 }
 
@@ -99,7 +115,15 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
     spdlog::warn("{}", format(arguments.file, {ignored.at, "warning: " + ignored.message}));
 
   if (target->absolute_paths) make_absolute(domain->vm);
-  const vm::Rendered rendered = target->render(domain->vm, silicon);
+  vm::Rendered rendered = target->render(domain->vm, silicon);
+  if (!arguments.libvirt.empty() && target->by_libvirt) {
+    const auto at_hand = map_at_hand(arguments.libvirt);
+    if (!at_hand) {
+      spdlog::error("{}", at_hand.error());
+      return exit_status::bad_configuration;
+    }
+    lose_what_map_lacks(domain->vm, at_hand->map, rendered.losses);
+  }
   std::ptrdiff_t refused = 0;
   for (const vm::Loss& loss : rendered.losses) {
     const std::string what = fmt::format("{}: {}", loss.what, loss.why);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "unit/policy/sgx_machines.hpp"
+#include "unit/toolstack/cpu_maps.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -76,6 +77,21 @@ TEST_F(CpuPools, BaselineEndsWithWhetherThereIsSgx) {
                                            "ecx=0x00000000 edx=0x00000000\n")})
                 .status,
             3);
+}
+
+TEST_F(CpuPools, JudgeByTheMapThatIsNamed) {
+  for (const auto& [name, text] : tests::plain_map()) folder_.write(name, text);
+  const std::string map = folder_.path();
+  EXPECT_EQ(check(kaby_, "old", {"--libvirt", map}).status, 0) << "its model";
+  EXPECT_THAT(baseline({kaby_, xeon_, "--libvirt", map}).out, HasSubstr("<model fallback='forbid'>new</model>"));
+  EXPECT_EQ(check(kaby_, "old", {"--libvirt", folder_.path("none")}).status, 2);
+  const std::string nova = folder_.write("n.conf", "[libvirt]\ncpu_model_extra_flags = sgx,sgx-kss\n");
+  EXPECT_THAT(run_cloister({"cpu", "lint", nova, "--libvirt", map}).out, HasSubstr(": flag-not-in-map\n"));
+  const std::string domain =
+      folder_.write("d.cfg", "name = 'd'\nkernel = '/k'\nmemory = 64\nepc = 2\ncpuid = 'host,sgx2=1'\n");
+  const Ran ran = run_cloister({"cpu", "render", "--for", "libvirt", domain, "--libvirt", map});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_THAT(ran.err, HasSubstr("feature 'sgx2': the map of this libvirt has no such word"));
 }
 
 TEST_F(CpuPools, ABaselineIsAPolicyForOneMoreHost) {

@@ -200,6 +200,24 @@ TEST(Pools, TheTextSaysWhoCostsWhat) {
   EXPECT_THAT(text, HasSubstr("Its enclaves do not"));
 }
 
+TEST(Pools, ALargePoolIsSummedUp) {
+  std::vector<policy::HostView> hosts;
+  for (int i = 0; i < 30; ++i)
+    hosts.push_back(dumped("host" + std::to_string(i), i % 10 == 0 ? tests::kaby_lake : tests::two_xeon_gold_6354));
+  const auto map = small_map();
+  const policy::Baseline found = policy::baseline(hosts, map);
+  const std::string text = baseline_text(found, map);
+  EXPECT_THAT(text, HasSubstr("30 hosts, of which 2 differ in what a guest can have; --all shows each.\n"));
+  EXPECT_THAT(text, HasSubstr("host0 and 2 alike"));
+  EXPECT_THAT(text, HasSubstr("host1 and 26 alike"));
+  EXPECT_LT(std::ranges::count(text, '\n'), 80) << text;
+  std::size_t widest = 0;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, line.size());
+  EXPECT_LT(widest, 400u);
+  EXPECT_THAT(baseline_text(found, map, true), HasSubstr("host29"));
+}
+
 TEST(Pools, TheTextSaysWhyThereIsNoSgx) {
   const policy::CpuMap map = small_map();
   const policy::HostView hosts[] = {dumped("good", tests::xeon_gold_5315y), dumped("off", tests::ice_lake_server_off)};
