@@ -267,16 +267,22 @@ class LibvirtReader {
       }
       if (cells_.size() == most_guest_nodes)
         return fail(node, fmt::format("'numa' has {} cells at most", most_guest_nodes));
-      GuestNode cell{.kib = size(node, node.attribute("memory").value()), .vcpus = 0};
+      GuestNode cell{.kib = size(node, node.attribute("memory").value())};
       if (const pugi::xml_attribute cpus = node.attribute("cpus")) {
-        const auto count = first_vcpus(cpus.value());
-        if (!count) return wrong(node, "'cpus' of 'cell'", cpus.value(), "processors such as '0-3'");
-        cell.vcpus = *count;
+        auto read = read_cpus(cpus.value());
+        if (!read) return wrong(node, "'cpus' of 'cell'", cpus.value(), "processors such as '0-3'");
+        cell.cpus = std::move(*read);
       }
       for (const Node inner : node.children()) {
         if (inner.type() == pugi::node_element) ignore(inner);
       }
-      cells_.push_back(cell);
+      // Cells stand in any order of their numbers.
+      u64 id = cells_.size();
+      if (const pugi::xml_attribute said = node.attribute("id"))
+        id = number(node, said.value(), 0, most_guest_nodes - 1);
+      if (cells_.size() <= id) cells_.resize(id + 1);
+      if (cells_[id].kib != 0) return fail(node, fmt::format("the cell {} is there twice", id));
+      cells_[id] = std::move(cell);
     }
   }
 
@@ -405,11 +411,10 @@ class LibvirtReader {
           Diagnostic{epc.at, fmt::format("EPC in node {}, but 'numa' has {} cells", *epc.guest_node, cells_.size())};
       return;
     }
-    if (cells_.size() == 1 && cells_.front().vcpus == 0) cells_.front().vcpus = vm().vcpus;
-    if (cells_ != guest_nodes(vm()))
-      ignore(numa_,
-             "the cells of 'numa' are ignored: RAM is divided evenly between the nodes that have EPC, and all "
-             "processors are in node 0");
+    if (const auto lacking = std::ranges::find(cells_, u64{0}, &GuestNode::kib); lacking != cells_.end())
+      return fail(numa_, fmt::format("the cell {} is missing", lacking - cells_.begin()));
+    if (cells_.size() == 1 && cells_.front().cpus.empty()) cells_.front().cpus = guest_nodes(vm()).front().cpus;
+    if (cells_ != guest_nodes(vm())) vm().nodes = cells_;
   }
 
   xml::Document document_;

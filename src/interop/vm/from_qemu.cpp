@@ -327,9 +327,9 @@ class QemuReader {
         if (!number) return wrong(field.offset, value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
         id = static_cast<u32>(*number);
       } else if (field.name == "cpus") {
-        const auto count = first_vcpus(value);
-        if (!count) return wrong(field.offset, value, "processors such as '0-3'");
-        node.vcpus = *count;
+        const auto cpus = read_cpus(value);
+        if (!cpus) return wrong(field.offset, value, "processors such as '0-3'");
+        node.cpus.insert(node.cpus.end(), cpus->begin(), cpus->end());
       } else if (field.name == "memdev") {
         node_memory_[id] = value;
       } else if (field.name == "mem") {
@@ -376,12 +376,16 @@ class QemuReader {
     for (auto& [id, node] : nodes_) {
       const auto backend = backends_.find(node_memory_[id]);
       if (backend != backends_.end()) node.kib = backend->second.section.kib;
+      std::ranges::sort(node.cpus);
       found.push_back(node);
     }
-    if (found != guest_nodes(vm())) {
-      read_.ignored.push_back({*numa_at_,
-                               "the nodes of '-numa' are ignored: RAM is divided evenly between the nodes that have "
-                               "EPC, and all processors are in node 0"});
+    u64 kib = 0;
+    for (const GuestNode& node : found) kib += node.kib;
+    if (kib != vm().memory_kib) {
+      read_.ignored.push_back(
+          {*numa_at_, "the nodes of '-numa' are ignored: their RAM is not what '-m' says, or is not said"});
+    } else if (found != guest_nodes(vm())) {
+      vm().nodes = std::move(found);
     }
   }
 

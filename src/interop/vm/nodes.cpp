@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 
 namespace cloister::toolstack::vm {
 
@@ -40,13 +41,6 @@ std::optional<std::vector<u32>> read_runs(std::string_view text, u32 end) {
   return numbers;
 }
 
-std::optional<u32> first_vcpus(std::string_view text) {
-  const auto numbers = read_runs(text, most_vcpus);
-  if (!numbers) return std::nullopt;
-  const bool first = !numbers->empty() && numbers->back() + 1 == numbers->size();
-  return first ? static_cast<u32>(numbers->size()) : most_vcpus + 1;
-}
-
 std::vector<std::string> runs_of(const std::vector<u32>& nodes) {
   std::vector<std::string> runs;
   for (std::size_t i = 0; i < nodes.size();) {
@@ -59,18 +53,20 @@ std::vector<std::string> runs_of(const std::vector<u32>& nodes) {
 }
 
 std::vector<GuestNode> guest_nodes(const Vm& vm) {
+  if (!vm.nodes.empty()) return vm.nodes;
   u32 highest = 0;
   for (const Epc& epc : vm.epc) highest = std::max(highest, epc.guest_node.value_or(0));
   const u64 count = highest + 1;
   const u64 unit = vm.memory_kib >= count * 1024 ? 1024 : 1;
-  std::vector<GuestNode> nodes(count, {.kib = vm.memory_kib / unit / count * unit, .vcpus = 0});
+  std::vector<GuestNode> nodes(count, {.kib = vm.memory_kib / unit / count * unit, .cpus = {}});
   nodes.front().kib = vm.memory_kib - nodes.back().kib * (count - 1);
-  nodes.front().vcpus = vm.vcpus;
+  nodes.front().cpus.resize(vm.vcpus);
+  std::iota(nodes.front().cpus.begin(), nodes.front().cpus.end(), 0);
   return nodes;
 }
 
 bool names_nodes(const Vm& vm) {
-  return std::ranges::any_of(vm.epc, [](const Epc& epc) { return epc.guest_node.has_value(); });
+  return !vm.nodes.empty() || std::ranges::any_of(vm.epc, [](const Epc& epc) { return epc.guest_node.has_value(); });
 }
 
 u64 epc_kib(const Vm& vm) {

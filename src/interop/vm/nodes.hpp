@@ -19,18 +19,12 @@ inline std::optional<std::vector<u32>> read_nodes(std::string_view text) { retur
 /// Runs, each "N" or "N-M".
 std::vector<std::string> runs_of(const std::vector<u32>& nodes);
 
-/// A node of the guest.
-struct GuestNode {
-  u64 kib = 0;    ///< RAM
-  u32 vcpus = 0;  ///< the first so many; only node 0 has some
-  bool operator==(const GuestNode&) const = default;
-};
-/// How many processors a list names if they are the first ones; else a number that no node has.
-std::optional<u32> first_vcpus(std::string_view text);
-/// As many nodes as the EPC names, one at least. RAM is divided evenly in MiB, the rest is node 0's, and so are the
-/// processors, as in a domain (docs/configuration.md, "epc").
+/// The numbers of processors below `most_vcpus`.
+inline std::optional<std::vector<u32>> read_cpus(std::string_view text) { return read_runs(text, most_vcpus); }
+/// The guest's own nodes; else as many as the EPC names, one at least: RAM is divided evenly in MiB, the rest is node
+/// 0's, and so are the processors, as in a domain (docs/configuration.md, "epc").
 std::vector<GuestNode> guest_nodes(const Vm& vm);
-/// Some section names its node.
+/// There are nodes, or some section names one.
 bool names_nodes(const Vm& vm);
 
 /// KiB in all sections.

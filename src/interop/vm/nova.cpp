@@ -86,7 +86,8 @@ std::string flavor(const Vm& vm) {
                                  (vm.memory_kib + 1023) / 1024, vm.vcpus, name);
   std::string properties;
   if (sgx) properties += " --property trait:HW_CPU_X86_SGX=required";
-  if (!vm.epc.empty()) properties += fmt::format(" --property hw:numa_nodes={}", guest_nodes(vm).size());
+  if (!vm.epc.empty() || !vm.nodes.empty())
+    properties += fmt::format(" --property hw:numa_nodes={}", guest_nodes(vm).size());
   if (!properties.empty()) text += fmt::format("openstack flavor set{} {}\n", properties, name);
   std::string intro = "The flavor.";
   if (sgx)
@@ -127,9 +128,13 @@ std::string boot(const Vm& vm) {
 /// Nova divides RAM and processors evenly among NUMA nodes.
 void lose_uneven_nodes(Vm& vm, Losses& losses) {
   const std::size_t nodes = guest_nodes(vm).size();
-  if (vm.vcpus % nodes == 0 && vm.memory_kib / 1024 % nodes == 0) return;
-  losses.push_back({fmt::format("{} guest NUMA nodes of the EPC", nodes),
-                    "Nova divides processors and RAM evenly among nodes, and these cannot be divided so"});
+  const auto even = [&](const GuestNode& node) {
+    return node.cpus.size() * nodes == vm.vcpus && node.kib * nodes == vm.memory_kib;
+  };
+  if (vm.vcpus % nodes == 0 && vm.memory_kib / 1024 % nodes == 0 && std::ranges::all_of(vm.nodes, even)) return;
+  losses.push_back({fmt::format("{} guest NUMA nodes{}", nodes, vm.nodes.empty() ? " of the EPC" : ""),
+                    "Nova divides processors and RAM evenly among nodes, and these are not, or cannot be, divided so"});
+  vm.nodes.clear();
   for (Epc& section : vm.epc) section.guest_node.reset();
 }
 

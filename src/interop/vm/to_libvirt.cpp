@@ -119,7 +119,7 @@ class LibvirtWriter {
   void cpu(Node domain) {
     const Cpu cpu = with_provision(vm_);
     const bool plain = cpu.mode == CpuMode::unspecified;
-    if (plain && cpu.features.empty() && vm_.epc.empty()) return;
+    if (plain && cpu.features.empty() && vm_.epc.empty() && vm_.nodes.empty()) return;
     Node node = domain.append_child("cpu");
     switch (cpu.mode) {
       case CpuMode::custom: {
@@ -153,14 +153,13 @@ class LibvirtWriter {
   }
 
   void cells(Node cpu) {
-    if (vm_.epc.empty()) return;
+    if (vm_.epc.empty() && vm_.nodes.empty()) return;
     Node numa = cpu.append_child("numa");
     u32 id = 0;
     for (const GuestNode& node : guest_nodes(vm_)) {
       Node cell = numa.append_child("cell");
       attribute(cell, "id", fmt::to_string(id++));
-      if (node.vcpus == 1) attribute(cell, "cpus", "0");
-      if (node.vcpus > 1) attribute(cell, "cpus", fmt::format("0-{}", node.vcpus - 1));
+      if (!node.cpus.empty()) attribute(cell, "cpus", fmt::format("{}", fmt::join(runs_of(node.cpus), ",")));
       attribute(cell, "memory", fmt::to_string(node.kib));
       attribute(cell, "unit", "KiB");
     }

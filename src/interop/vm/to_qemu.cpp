@@ -116,8 +116,7 @@ class QemuWriter {
     for (const GuestNode& node : guest_nodes(vm_)) {
       add("-object", fmt::format("memory-backend-ram,id=ram-node{},size={}", id, size_of(node.kib)));
       std::string text = fmt::format("node,nodeid={}", id);
-      if (node.vcpus == 1) text += ",cpus=0";
-      if (node.vcpus > 1) text += fmt::format(",cpus=0-{}", node.vcpus - 1);
+      for (const std::string& run : runs_of(node.cpus)) text += ",cpus=" + run;
       add("-numa", text + fmt::format(",memdev=ram-node{}", id));
       ++id;
     }

@@ -54,6 +54,13 @@ struct Epc {
   }
 };
 
+/// A NUMA node of the guest.
+struct GuestNode {
+  u64 kib = 0;                 ///< RAM
+  std::vector<u32> cpus = {};  ///< ascending
+  bool operator==(const GuestNode&) const = default;
+};
+
 struct LaunchControl {
   std::optional<std::array<u64, 4>> hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's
   std::optional<bool> writable;            ///< by the guest; absent: nobody said
@@ -78,6 +85,7 @@ struct Vm {
   std::string kernel, ramdisk, cmdline;  ///< direct boot; empty: none
   Cpu cpu;
   std::vector<Epc> epc;
+  std::vector<GuestNode> nodes;  ///< empty: as many as the EPC names (guest_nodes())
   LaunchControl launch;
   Clock clock;
   std::optional<bool> provision;  ///< enclaves may have the provisioning key; absent: nobody said

@@ -136,6 +136,9 @@ Rendered to_xl(const Vm& vm) {
   rendered.text += cpuid_line(vm, rendered.losses);
   rendered.text += clock_keys(vm.clock);
   lose_launch_control(vm.launch, rendered.losses);
+  if (!vm.nodes.empty())
+    rendered.losses.push_back(
+        {fmt::format("{} guest NUMA nodes", vm.nodes.size()), "xl has 'vnuma', which is not written here", true});
   return rendered;
 }
 
