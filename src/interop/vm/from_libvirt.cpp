@@ -176,7 +176,11 @@ class LibvirtReader {
       if (name == "type") {
         if (text_of(node) != "hvm") wrong(node, "'type' of 'os'", text_of(node), "'hvm'");
         const pugi::xml_attribute arch = node.attribute("arch");
-        if (arch && std::string_view(arch.value()) != "x86_64") wrong(node, "'arch'", arch.value(), "'x86_64'");
+        if (arch && std::string_view(arch.value()) == "i686") {
+          ignore(node, "arch='i686' is ignored: the processor has its 64-bit mode");
+        } else if (arch && std::string_view(arch.value()) != "x86_64") {
+          wrong(node, "'arch'", arch.value(), "'x86_64' or 'i686'");
+        }
         vm().machine = node.attribute("machine").value();
         if (!vm().machine.empty() && !is_word(vm().machine)) wrong(node, "'machine'", vm().machine, "a machine's name");
       } else if (name == "kernel") {
@@ -215,6 +219,9 @@ class LibvirtReader {
         // libvirt writes <model fallback='allow'/> for host-model.
         if (!vm().cpu.model.empty() && !is_word(vm().cpu.model))
           wrong(node, "'model' of 'cpu'", vm().cpu.model, "a model's name");
+      } else if (name == "arch") {
+        if (const std::string arch = text_of(node); arch != "x86_64" && arch != "i686")
+          wrong(node, "'arch' of 'cpu'", arch, "'x86_64' or 'i686'");
       } else if (name == "vendor") {
         vm().cpu.vendor = text_of(node);
         ignore(node);

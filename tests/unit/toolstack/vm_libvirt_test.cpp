@@ -121,6 +121,14 @@ TEST(FromLibvirt, KeepsTheProcessorsOfItsNodes) {
             "e:4:40: the cell 0 is there twice");
 }
 
+TEST(FromLibvirt, TakesGuestsOf32Bits) {
+  const std::string start = "<domain type='kvm'><name>d</name><memory>1048576</memory>";
+  EXPECT_EQ(ignored(start + "<os><type arch='i686'>hvm</type></os></domain>"),
+            std::vector<std::string>{"i:1:62: arch='i686' is ignored: the processor has its 64-bit mode"});
+  EXPECT_EQ(error_of(domain("<cpu><arch>ppc64</arch></cpu>")),
+            "e:4:6: 'arch' of 'cpu': found 'ppc64', expected 'x86_64' or 'i686'");
+}
+
 TEST(FromLibvirt, TheMachineThatIsNotNamedIsPc) {
   const auto read = from_libvirt(domain(""));
   ASSERT_TRUE(read);
