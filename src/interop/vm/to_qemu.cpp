@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "interop/vm/among.hpp"
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kvm.hpp"
@@ -93,7 +94,10 @@ class QemuWriter {
   void cpu() {
     const std::string model = this->model();
     std::vector<std::string> words;
+    // These mirror what the guest writes to CR4: libvirt may name them, and QEMU has no switch for them.
+    constexpr std::string_view mirrors[] = {"osxsave", "ospke"};
     for (const CpuFeature& feature : with_provision(vm_).features) {
+      if (among(feature.name, mirrors)) continue;
       const std::string what = fmt::format("feature {}", is_word(feature.name) ? feature.name : shown(feature.name));
       const auto word = word_of_name(feature.name, policy::Tool::qemu);
       if (word) {

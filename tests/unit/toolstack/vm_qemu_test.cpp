@@ -1,6 +1,8 @@
 // QEMU's command line as a Vm and back (qemu(1)).
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "interop/vm/formats.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/qemu_options.hpp"
@@ -40,6 +42,14 @@ std::string features_of(const std::string& cpu) {
 }
 
 // ------------------------------------------------------------------------------------------------ words
+
+TEST(ToQemu, HasNoSwitchForWhatMirrorsCr4) {
+  Vm vm = tests::plain_vm();
+  vm.cpu = {.mode = CpuMode::host_passthrough, .model = {}, .features = {}};
+  for (const char* name : {"osxsave", "ospke", "avx2"}) put_feature(vm.cpu, name, FeaturePolicy::require);
+  const std::vector<std::string> argv = qemu_argv(vm);
+  EXPECT_NE(std::ranges::find(argv, "host,avx2=on"), argv.end());
+}
 
 TEST(ReadArgv, SplitsAsTheKernelAndAsAShell) {
   using namespace std::string_literals;
