@@ -5,6 +5,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
 
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
@@ -233,6 +236,49 @@ std::string findings(const SgxReport& report) {
   return text;
 }
 
+// ------------------------------------------------------------------------------------------------ versions
+
+/// What gives guests SGX on this host beside its processor, and since when.
+struct Part {
+  const char* name;
+  const char* command;  ///< whose first line has the version
+  const char* needed;
+};
+constexpr Part parts[] = {
+    {"kernel", "uname -r", "5.13 for guests' EPC, 5.17 for its NUMA nodes"},
+    {"QEMU", "qemu-system-x86_64 --version 2>/dev/null", "6.2 for SGX, 7.0 for NUMA nodes of EPC"},
+    {"libvirt", "libvirtd --version 2>/dev/null || virsh --version 2>/dev/null", "8.10 for <memory model='sgx-epc'>"},
+};
+
+/// The first word that begins with a digit; empty: it is not here.
+std::string version_of(const Part& part) {
+  std::string text;
+  const std::unique_ptr<FILE, int (*)(FILE*)> answer(::popen(part.command, "r"), ::pclose);
+  std::array<char, 256> line{};
+  if (answer && std::fgets(line.data(), line.size(), answer.get()) != nullptr) text = line.data();
+  const std::size_t first = std::min(text.find_first_of("0123456789"), text.size());
+  return text.substr(first, text.find_first_not_of("0123456789.", first) - first);
+}
+
+std::string versions_text() {
+  Rows rows;
+  for (const Part& part : parts) {
+    const std::string version = version_of(part);
+    rows.emplace_back(part.name, fmt::format("{}; it takes {}", version.empty() ? "not found" : version, part.needed));
+  }
+  return "\n" + pairs(rows);
+}
+
+nlohmann::ordered_json versions_json() {
+  nlohmann::ordered_json json;
+  for (const Part& part : parts) {
+    const std::string version = version_of(part);
+    json[part.name] = {{"version", version.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(version)},
+                       {"needed", part.needed}};
+  }
+  return json;
+}
+
 }  // namespace
 
 int probe_status(const SgxReport& report) {
@@ -299,7 +345,15 @@ int probe(const std::string& host, bool json) {
     return exit_status::bad_configuration;
   }
   const SgxReport report = policy::sgx_report(*view);
-  const bool printed = print(json ? json_text(probe_json(*view, report), 2) + "\n" : probe_text(*view, report));
+  std::string text;
+  if (json) {
+    nlohmann::ordered_json answer = probe_json(*view, report);
+    answer["versions"] = view->environment ? versions_json() : nlohmann::ordered_json();
+    text = json_text(answer, 2) + "\n";
+  } else {
+    text = probe_text(*view, report) + (view->environment ? versions_text() : "");
+  }
+  const bool printed = print(text);
   return printed ? probe_status(report) : status::failed;
 }
 

@@ -1,6 +1,7 @@
 // `cloister cpu probe` as its readers meet it: a person, a program, and a script that looks at the status.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "unit/policy/known_dumps.hpp"
 #include "unit/policy/sgx_machines.hpp"
 #include "unit/toolstack/host_files.hpp"
+#include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack::cpu {
 namespace {
@@ -200,6 +202,18 @@ TEST(CpuProbe, PublishedFilesGiveWhatTheirOwnersSay) {
     for (const auto& section : json["epc"]) bases.push_back(section["base"]);
     EXPECT_EQ(bases, row.sections) << row.file;
   }
+}
+
+TEST(CpuProbe, ThisHostNamesWhatGivesGuestsSgx) {
+  const tests::Ran ran = tests::run_cloister({"cpu", "probe", "--json"});
+  const auto json = nlohmann::json::parse(ran.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << ran.out << ran.err;
+  utsname kernel{};
+  ASSERT_EQ(::uname(&kernel), 0);
+  const std::string version = json["versions"]["kernel"]["version"];
+  EXPECT_EQ(std::string(kernel.release).rfind(version, 0), 0u) << version;
+  EXPECT_FALSE(version.empty());
+  for (const char* name : {"QEMU", "libvirt"}) EXPECT_FALSE(json["versions"][name]["needed"].is_null()) << name;
 }
 
 }  // namespace
