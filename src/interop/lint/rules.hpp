@@ -67,6 +67,7 @@ void epc_not_attached(const Case&, const Report&);
 // rules_host.cpp: what the host allows
 void host_without_sgx(const Case&, const Report&);
 void epc_beyond_host(const Case&, const Report&);
+void narrow_xfrm(const Case&, const Report&);
 void sgx_without_kvm(const Case&, const Report&);
 void locked_launch_control(const Case&, const Report&);
 void provisioning_refused(const Case&, const Report&);

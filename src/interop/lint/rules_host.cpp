@@ -3,6 +3,8 @@
 // /dev/sgx_provision.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "interop/lint/rules.hpp"
 
 namespace cloister::toolstack::lint {
@@ -42,6 +44,34 @@ void epc_beyond_host(const Case& of, const Report& report) {
          fmt::format("the guest has {} MiB of EPC, and {} has {} MiB in all: QEMU does not start", kib >> 10,
                      of.host->name, host_bytes >> 20),
          "ask for no more than the host has left beside its other guests");
+}
+
+/// State components (SDM vol. 1, 13.1) by the feature whose programs use them.
+void narrow_xfrm(const Case& of, const Report& report) {
+  struct Component {
+    std::string_view feature;
+    u64 bits;
+  };
+  constexpr Component components[] = {
+      {"avx", 1 << 2}, {"mpx", 3 << 3}, {"avx512f", 7 << 5}, {"pku", 1 << 9}, {"amx-tile", 3 << 17}};
+  const CpuChoice* cpu = of.subject.cpu();
+  if (of.report == nullptr || of.report->xfrm == 0 || cpu == nullptr || !cpu->has_sgx() || !of.subject.asks_for_sgx())
+    return;
+  const policy::MapModel* const model = of.map == nullptr ? nullptr : of.map->find_model(cpu->model);
+  for (const auto& [name, bits] : components) {
+    const policy::Feature& feature = *policy::find_feature(name);
+    const Flag* const flag = cpu->find(name);
+    const std::string_view word = policy::spelling(feature, policy::Tool::libvirt);
+    const bool of_model = model != nullptr && std::ranges::find(model->features, word) != model->features.end();
+    const bool of_host = cpu->from_host() && policy::has(*of.host, feature) == policy::Known::yes;
+    const bool guest_has = flag != nullptr ? flag->on : of_model || of_host;
+    if (!guest_has || (of.report->xfrm & bits) == bits) continue;
+    report(cpu->at,
+           fmt::format(
+               "the guest's processor has {}, and no enclave on {} may use it: one that finds it by CPUID dies of #UD",
+               name, of.host->name),
+           fmt::format("switch {} off, or build the guest's enclaves without it", name));
+  }
 }
 
 void sgx_without_kvm(const Case& of, const Report& report) {

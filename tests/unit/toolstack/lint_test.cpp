@@ -330,6 +330,22 @@ TEST(Lint, EpcBeyondWhatTheHostHas) {
   EXPECT_THAT(found(good_xml, by), IsEmpty());
 }
 
+TEST(Lint, AProcessorWithWhatEnclavesMayNotUse) {
+  policy::HostView host = host_called("narrow");
+  host.named.learn(*policy::find_feature("avx"), true);
+  policy::SgxReport report;
+  report.launch = policy::LaunchCase::unlocked;
+  report.xfrm = 3;
+  const By by{.host = &host, .report = &report};
+  const std::string argv = replaced(good_argv, "Skylake-Client-IBRS,", "host,");
+  EXPECT_THAT(found(argv, by), ElementsAre("narrow-xfrm@4:0"));
+  EXPECT_THAT(message(argv, "narrow-xfrm", by), HasSubstr("has avx, and no enclave on narrow may use it"));
+  EXPECT_THAT(found(replaced(argv, "sgx=on", "sgx=on,avx=off"), by), IsEmpty());
+  EXPECT_THAT(found(replaced(good_argv, "sgx=on", "sgx=on,avx512f=on"), by), ElementsAre("narrow-xfrm@4:0"));
+  report.xfrm = 7;
+  EXPECT_THAT(found(argv, by), IsEmpty());
+}
+
 TEST(Lint, OtherArchitecturesAreNotJudged) {
   EXPECT_THAT(read_subject("<domain><os><type arch='aarch64'>hvm</type></os></domain>").error().message,
               HasSubstr("found arch 'aarch64'"));
