@@ -30,12 +30,13 @@ struct VersionSlot {
 };
 
 struct LeafOperands {
-  Mfn page{};                            ///< RCX
-  PageinfoOperand* pageinfo = nullptr;   ///< RBX of EADD, EAUG, EWB and ELD*
-  arch::Rdinfo* rdinfo = nullptr;        ///< RBX of ERDINFO, which writes it; aligned to 32 bytes
-  std::optional<Mfn> child{};            ///< RBX of EINCVIRTCHILD and EDECVIRTCHILD; RCX is its SECS
-  std::optional<VersionSlot> version{};  ///< RDX of EWB and ELD*
-  u64 context = 0;                       ///< what RDX of ESETCONTEXT points to
+  Mfn page{};                              ///< RCX
+  PageinfoOperand* pageinfo = nullptr;     ///< RBX of EADD, EAUG, EWB and ELD*
+  const arch::Secinfo* secinfo = nullptr;  ///< RBX of EMODT; aligned to 64 bytes
+  arch::Rdinfo* rdinfo = nullptr;          ///< RBX of ERDINFO, which writes it; aligned to 32 bytes
+  std::optional<Mfn> child{};              ///< RBX of EINCVIRTCHILD and EDECVIRTCHILD; RCX is its SECS
+  std::optional<VersionSlot> version{};    ///< RDX of EWB and ELD*
+  u64 context = 0;                         ///< what RDX of ESETCONTEXT points to
 };
 
 }  // namespace cloister::vmx

@@ -83,10 +83,10 @@ class Package {
   /// What CPUID returns in root mode: exactly what the package offers, with its EPC sections.
   virtual CpuidRegs cpuid(u32 leaf, u32 subleaf) const = 0;
 
-  /// ENCLS and ENCLV in root mode, on machine EPC frames: EADD, EREMOVE, EPA, EAUG, EBLOCK, ETRACK, EWB, ELDB, ELDU,
-  /// and where the package has them ERDINFO, ETRACKC, ELDBC, ELDUC, EINCVIRTCHILD, EDECVIRTCHILD and ESETCONTEXT. All
-  /// others are #GP(0). Any thread, while processors run: the page locks of the manual's concurrency tables decide, and
-  /// what is busy is #GP(0) or SGX_EPC_PAGE_CONFLICT as it says there; nothing waits. Virtual children count for
+  /// ENCLS and ENCLV in root mode, on machine EPC frames: EADD, EREMOVE, EPA, EAUG, EMODT, EBLOCK, ETRACK, EWB, ELDB,
+  /// ELDU, and where the package has them ERDINFO, ETRACKC, ELDBC, ELDUC, EINCVIRTCHILD, EDECVIRTCHILD and ESETCONTEXT.
+  /// All others are #GP(0). Any thread, while processors run: the page locks of the manual's concurrency tables decide,
+  /// and what is busy is #GP(0) or SGX_EPC_PAGE_CONFLICT as it says there; nothing waits. Virtual children count for
   /// nothing, and ERDINFO tells of them and of a SECS's own context. A SECS that is loaded has its machine address for
   /// its context.
   virtual EnclsResult encls(arch::EnclsLeaf leaf, const LeafOperands& operands) = 0;

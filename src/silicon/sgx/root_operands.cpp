@@ -33,6 +33,7 @@ RootOperands::RootOperands(const PackageImpl& package, const vmx::LeafOperands& 
     give(info->source.data(), info->source.size(), true);
     give(info->secinfo.data(), info->secinfo.size(), true);
   }
+  if (operands.secinfo != nullptr) give(operands.secinfo, sizeof *operands.secinfo, false);
   if (operands.rdinfo != nullptr) give(operands.rdinfo, sizeof *operands.rdinfo, true);
   give(&operands.context, sizeof operands.context, false);
 }
@@ -41,6 +42,7 @@ u64 RootOperands::reg(arch::Gpr which) const {
   switch (which) {
     case arch::rbx:
       if (operands_.pageinfo != nullptr) return linear_of(&pageinfo_);
+      if (operands_.secinfo != nullptr) return linear_of(operands_.secinfo);
       if (operands_.rdinfo != nullptr) return linear_of(operands_.rdinfo);
       if (operands_.child) return linear_of(*operands_.child);
       // EPA's; for the other leaves that have an RBX no address.

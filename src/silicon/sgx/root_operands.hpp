@@ -42,7 +42,7 @@ class RootOperands final : public OperandSource {
   const PackageImpl& package_;
   const vmx::LeafOperands& operands_;
   alignas(32) arch::Pageinfo pageinfo_{};
-  std::array<Memory, 5> memory_{};
+  std::array<Memory, 6> memory_{};
 };
 
 }  // namespace cloister::silicon

@@ -193,6 +193,19 @@ TEST_P(RootLeaves, NoCheckIsLeftOut) {
   expect_fault(enclv(EnclvLeaf::eincvirtchild, va, secs), v::pf, va);
 }
 
+TEST_P(RootLeaves, EmodtTakesItsSecinfo) {
+  make_all();
+  alignas(64) arch::Secinfo info{u64{static_cast<u8>(PageType::trim)} << f::page_type_shift, {}};
+  const auto emodt = [&](Mfn page) { return encls(EnclsLeaf::emodt, {.page = page, .secinfo = &info}); };
+  expect_fault(emodt(secs), v::pf, secs);
+  expect_fault(emodt(va), v::pf, va);
+  expect_fault(emodt(spare), v::pf, spare);
+  expect_fault(emodt(child), v::gp);  // of an enclave that is not initialised
+  expect_fault(on(EnclsLeaf::emodt, child), v::gp);
+  info.flags = u64{static_cast<u8>(PageType::reg)} << f::page_type_shift;
+  expect_fault(emodt(secs), v::gp);
+}
+
 /// What is not given is not there, and what is given ends where it ends.
 TEST_P(RootLeaves, MemoryIsWhatWasGiven) {
   make_all();

@@ -19,8 +19,8 @@ namespace v = arch::vector;
 /// What a hypervisor runs to page EPC, and for a guest whose leaves exit: those that ask for no processor.
 constexpr EnclsLeaf encls_in_root[] = {EnclsLeaf::eadd,   EnclsLeaf::eremove, EnclsLeaf::eldb,    EnclsLeaf::eldu,
                                        EnclsLeaf::eblock, EnclsLeaf::epa,     EnclsLeaf::ewb,     EnclsLeaf::etrack,
-                                       EnclsLeaf::eaug,   EnclsLeaf::erdinfo, EnclsLeaf::etrackc, EnclsLeaf::eldbc,
-                                       EnclsLeaf::elduc};
+                                       EnclsLeaf::eaug,   EnclsLeaf::emodt,   EnclsLeaf::erdinfo, EnclsLeaf::etrackc,
+                                       EnclsLeaf::eldbc,  EnclsLeaf::elduc};
 
 EnclsResult run(PackageImpl& package, const LeafRow* row, const vmx::LeafOperands& given) {
   if (row == nullptr) return {.fault = v::gp};
