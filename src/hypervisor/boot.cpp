@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include "arch/msr.hpp"
+#include "hypervisor/epc/exiting_leaves.hpp"
 #include "platform/power.hpp"
-#include "vmx/features.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -42,10 +42,12 @@ Done page_epc(Machine& machine) {
     if (const auto reserved = machine.memory.reserve_epc(range.base, range.bytes / arch::page_size); !reserved)
       return tl::unexpected(fmt::format("EPC at {:#x}: {}", range.base.value, text_of(reserved.error())));
   }
+  const bool oss = machine.spec.epc_paging != EpcPaging::trap && has_oss(machine.package);
   auto pager = Pager::create({.package = machine.package,
                               .memory = machine.memory,
                               .pages = machine.epc_pages,
                               .frames = machine.epc,
+                              .mode = oss ? PagingMode::oss : PagingMode::trap,
                               .vcpus = machine.spec.vcpus,
                               .gate = machine.gate(),
                               .handlers = machine.lock,
@@ -99,19 +101,6 @@ Done map_epc(Machine& machine) {
                                                                     .leaves = machine.root_leaves,
                                                                     .counts = machine.spec.balloon_counts});
   return {};
-}
-
-constexpr u64 ecreate_bit = vmx::leaf_bits(arch::EnclsLeaf::ecreate);
-
-/// Without EPC the guest has no SGX. With it those leaves exit that its CPUID does not list, and ECREATE, to see who
-/// asks for the provisioning key.
-u64 encls_bitmap(const DomainSpec& spec) {
-  if (spec.map.epc.empty()) return ~u64{0};
-  u64 exits = spec.sgx_provision ? 0 : ecreate_bit;
-  for (const vmx::SgxFlagRow& row : vmx::sgx_flag_rows) {
-    if (!arch::has(spec.cpuid.get(row.bit.leaf, row.bit.subleaf), row.bit)) exits |= row.encls;
-  }
-  return exits;
 }
 
 tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
@@ -176,7 +165,7 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
 
 Done boot(Machine& machine) {
   if (auto done = map_ram(machine); !done) return done;
-  const bool paged = machine.spec.epc_paging && !machine.spec.map.epc.empty();
+  const bool paged = machine.spec.epc_paging != EpcPaging::none && !machine.spec.map.epc.empty();
   machine.balloon.start(machine.epc_pages.pages());
   if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
   if (auto done = load_launch_hash(machine); !done) return done;
@@ -186,12 +175,9 @@ Done boot(Machine& machine) {
   for (const auto& processor : machine.processors) {
     if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();
-    processor->controls.encls_bitmap = encls_bitmap(machine.spec);
+    processor->controls.encls_bitmap = exiting_leaves(machine);
     processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
-    // Where the hypervisor runs leaves on the guest's EPC, the guest's own leaves may collide with them.
-    processor->controls.epc_virtualization = machine.package.capabilities().epc_virtualization &&
-                                             !machine.spec.map.epc.empty() &&
-                                             (paged || (processor->controls.encls_bitmap & ecreate_bit) != 0);
+    processor->controls.epc_virtualization = meets_root_leaves(machine);
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

@@ -79,8 +79,10 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& 
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   if (spec.clock == vmx::ClockMode::deterministic && !package.capabilities().deterministic_clock)
     return tl::unexpected(std::string("these processors have no deterministic clock"));
-  if (spec.epc_paging && !(package.capabilities().epc_paging && package.capabilities().epc_virtualization))
+  if (spec.epc_paging != EpcPaging::none && !package.capabilities().epc_paging)
     return tl::unexpected(std::string("the EPC of these processors cannot be paged"));
+  if (spec.epc_paging == EpcPaging::oss && !has_oss(package))
+    return tl::unexpected(std::string("these processors have no OSS and ENCLV, by which their EPC is to be paged"));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
   if (auto done = boot(domain->impl_->machine); !done) return tl::unexpected(done.error());

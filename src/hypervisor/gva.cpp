@@ -108,7 +108,7 @@ class Walk {
   }
 
   void mark(unsigned level, Gpa at, u64 entry, u64 bits) {
-    if (access_.probe || is_pdpte(level) || (entry & bits) == bits) return;
+    if (access_.probe || access_.quiet || is_pdpte(level) || (entry & bits) == bits) return;
     changed_ = !tables_.update(at, entry, entry | bits, shape_.entry_bytes);
   }
 

@@ -43,6 +43,8 @@ struct WalkAccess {
   bool write = false, fetch = false, user = false;
   /// A debugger's look: no permission is checked, and accessed and dirty bits stay.
   bool probe = false;
+  /// Permissions are checked, and accessed and dirty bits stay.
+  bool quiet = false;
 };
 
 /// Why an address does not translate.

@@ -20,10 +20,10 @@ bool canonical(u64 address) { return static_cast<u64>(static_cast<i64>(address <
 
 }  // namespace
 
-tl::expected<Gpa, Fault> LinearMemory::translate(Gva linear, bool write) {
+tl::expected<Gpa, Fault> LinearMemory::translate(Gva linear, bool write, bool quiet) {
   if ((paging_.efer & arch::efer::lma) != 0 && !canonical(linear.value))
     return tl::unexpected(Fault{arch::vector::gp, 0, 0});
-  const auto physical = walk(tables_, paging_, linear, {.write = write, .user = user_});
+  const auto physical = walk(tables_, paging_, linear, {.write = write, .user = user_, .quiet = quiet});
   if (!physical) return tl::unexpected(Fault{arch::vector::pf, physical.error().error, linear.value});
   return *physical;
 }

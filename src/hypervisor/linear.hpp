@@ -42,7 +42,11 @@ class LinearMemory final : public OperandMemory {
   std::size_t fetch(arch::Gva from, std::span<u8> to);
 
   /// The guest-physical address of one byte; sets accessed and dirty bits.
-  tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write);
+  tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write) { return translate(linear, write, false); }
+  /// What it would be; sets none.
+  tl::expected<arch::Gpa, Fault> would_translate(arch::Gva linear, bool write) {
+    return translate(linear, write, true);
+  }
 
  private:
   /// What lies in one page, of at most two.
@@ -56,6 +60,7 @@ class LinearMemory final : public OperandMemory {
     std::span<const Part> all() const { return std::span(part).first(count); }
   };
   tl::expected<Parts, Fault> parts(arch::Gva linear, unsigned bytes, bool write);
+  tl::expected<arch::Gpa, Fault> translate(arch::Gva linear, bool write, bool quiet);
 
   vmx::GuestMemory& memory_;
   MmioBus& bus_;

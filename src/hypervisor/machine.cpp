@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "hypervisor/epc/exiting_leaves.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -24,6 +26,7 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
       spec(std::move(domain)),
       epc_pages(spec.map.epc),
       physical_bits(physical_bits_of(spec.cpuid)),
+      hidden_leaves(hidden_leaves_of(spec)),
       own_memory(package.make_memory()),
       memory(*own_memory),
       balloon(spec.balloon_counts == nullptr ? own_balloon : *spec.balloon_counts),
@@ -58,6 +61,19 @@ std::vector<vmx::EpcSection> Machine::frames() const {
     for (const vmx::EpcSection& row : range) all.add(row);
   }
   return all.sections();
+}
+
+bool Machine::as_guest(Processor& processor, const std::function<void()>& work) {
+  handler_has_lock();
+  if (held()) return false;
+  processor.activity = Processor::Activity::running;
+  {
+    const MutexUnlock apart(lock);
+    work();
+  }
+  processor.activity = Processor::Activity::handling;
+  if (held()) left_guest_.notify_all();
+  return true;
 }
 
 std::optional<Ballooned> Machine::give_epc(std::span<const arch::Gpa> pages) {

@@ -44,6 +44,7 @@ class Machine {
   /// The leaves of ENCLS and ENCLV that the hypervisor runs on these frames itself.
   RootLeaves root_leaves;
   unsigned physical_bits;
+  const u64 hidden_leaves;  ///< of ENCLS, those that the domain's CPUID does not list (epc/exiting_leaves.hpp)
   const std::unique_ptr<vmx::GuestMemory> own_memory;
   vmx::GuestMemory& memory;
   std::unique_ptr<Pager> pager;         ///< null: every page of the map's EPC has its frame
@@ -102,6 +103,11 @@ class Machine {
   Pager::Need bring(arch::Gpa page, const Processor& processor);
   /// Its machine frame then; nullopt: it is no page of EPC, or can have none any more.
   std::optional<arch::Mfn> frame_of(arch::Gpa page, const Processor& processor);
+
+  /// For the handler of an exit that does the guest's work on its EPC: does it with the lock released, as if the
+  /// processor were in the guest. So no gate closes, and no pause() returns, before it is done. False: the guest is
+  /// held, and nothing was done.
+  bool as_guest(Processor& processor, const std::function<void()>& work);
 
   /// The guest gives pages of its EPC back, or takes them again (epc/balloon.hpp). Nullopt: it has no EPC, or the
   /// package cannot map single pages.

@@ -21,10 +21,18 @@ inline constexpr u32 most_vcpus = 16;
 /// each needs at once, and the version arrays, with a slot for each page that is out.
 constexpr u64 least_paged_epc(u64 pages, u32 vcpus) { return std::max<u64>(256, u64{32} * vcpus + pages / 512 + 4); }
 
+/// How EPC is paged of which there are fewer frames than the guest sees pages; `none`: there are as many.
+enum class EpcPaging : u8 {
+  none,
+  automatic,  ///< by OSS if the package has it, else by trapping
+  trap,
+  oss,
+};
+
 struct DomainSpec {
   std::string name;
   platform::MemoryMap map;
-  bool epc_paging = false;  ///< its frames are fewer than the map's EPC has pages: the hypervisor pages
+  EpcPaging epc_paging = EpcPaging::none;
   /// Without a pager, of each range of the map's EPC how many of its last pages have no frame at first; empty: none.
   std::vector<u64> epc_missing;
   PagerCounts* pager_counts = nullptr;  ///< where its pager counts, as long as the domain is there; null: nobody looks

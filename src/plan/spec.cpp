@@ -34,7 +34,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.name = plan.config.name;
   spec.map = plan.map;
   spec.vcpus = plan.config.vcpus;
-  spec.epc_paging = plan.config.epc_is_paged();
+  if (plan.config.epc_is_paged()) spec.epc_paging = hypervisor::EpcPaging::automatic;
   spec.cpuid = plan.cpuid;
   spec.msr = plan.msr;
   spec.sgx_provision = plan.config.sgx_provision;

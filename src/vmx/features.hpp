@@ -91,6 +91,15 @@ constexpr u32 SgxFeatures::flags(u32 subleaf, arch::CpuidReg reg) const {
   return word;
 }
 
+/// CPUID 0x12.0 EAX lists all that a hypervisor pages EPC with unseen: the leaves of OSS, and ENCLV.
+constexpr bool lists_oss(u32 sgx_eax) {
+  u32 both = 0;
+  for (const SgxFlagRow& row : sgx_flag_rows) {
+    if (row.flag == &SgxFeatures::oss || row.flag == &SgxFeatures::enclv) both |= 1u << row.bit.bit;
+  }
+  return (sgx_eax & both) == both;
+}
+
 /// What is asked for, as far as `limit` offers it. The sections' property is the asked one's.
 constexpr SgxFeatures within(const SgxFeatures& limit, SgxFeatures asked) {
   for (const SgxFlagRow& row : sgx_flag_rows) asked.*row.flag = asked.*row.flag && limit.*row.flag;

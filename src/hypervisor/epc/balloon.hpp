@@ -10,7 +10,8 @@
 #include <optional>
 #include <span>
 
-#include "arch/types.hpp"
+#include "hypervisor/epc/root_leaves.hpp"
+#include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
 
@@ -27,6 +28,10 @@ struct Ballooned {
   u64 pages = 0;
   std::optional<BalloonError> stopped;
 };
+
+/// Proves a frame free, with the gate closed, and leaves it free, with nothing of the guest's in it. Why not: `in_use`,
+/// and then it is as it was, or `stuck`.
+std::optional<BalloonError> make_free(vmx::Package& package, RootLeaves& leaves, arch::Mfn frame);
 
 /// The most pages of one call.
 inline constexpr u64 most_ballooned = 512;

@@ -6,7 +6,6 @@
 
 namespace cloister::hypervisor {
 
-using arch::EnclsLeaf;
 using arch::Gpa;
 using arch::Mfn;
 
@@ -52,7 +51,7 @@ Ballooned FixedEpc::give(std::span<const Gpa> pages) {
     const MutexLock held(lock_);
     std::size_t done = 0;
     for (std::optional<BalloonError> why; done < frames.size() && !why; ++done) {
-      why = make_free(frames[done]);
+      why = make_free(domain_.package, domain_.leaves, frames[done]);
       if (why) result.stopped = why;
       if (why == BalloonError::in_use) break;
       const std::size_t range = domain_.pages.place_of(pages[done])->range;
@@ -189,15 +188,6 @@ std::optional<Mfn> FixedEpc::frame_now(Gpa page) const {
     if (index < section.pages) return section.first + index;
     index -= section.pages;
   }
-  return std::nullopt;
-}
-
-/// Nullopt: it was free, and is again, with nothing of the guest's in it.
-std::optional<BalloonError> FixedEpc::make_free(Mfn frame) {
-  const RootLeaves::Running leaf(domain_.leaves);
-  if (domain_.package.encls(EnclsLeaf::epa, {.page = frame}).fault) return BalloonError::in_use;
-  const vmx::EnclsResult removed = domain_.package.eremove(frame);
-  if (removed.fault || removed.rax != 0) return BalloonError::stuck;
   return std::nullopt;
 }
 

@@ -69,7 +69,6 @@ class FixedEpc {
     u64 wanted = 0;                  ///< frames, for those that are given
   };
   std::optional<arch::Mfn> frame_now(arch::Gpa page) const CLOISTER_REQUIRES(lock_);
-  std::optional<BalloonError> make_free(arch::Mfn frame);
   void show(std::size_t range) CLOISTER_REQUIRES(lock_);
 
   const Domain domain_;

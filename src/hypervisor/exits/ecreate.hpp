@@ -1,13 +1,14 @@
-// ENCLS[ECREATE] on behalf of a guest that may not have enclaves with the provisioning key.
+// ENCLS[ECREATE] on behalf of a guest: one that may not have enclaves with the provisioning key, or whose EPC is paged
+// by trapping.
 #pragma once
 
-#include "hypervisor/exits/exits.hpp"
+#include "hypervisor/exits/leaf_end.hpp"
 
 namespace cloister::hypervisor::exits {
 
-/// The exit is that of an ECREATE. The SECS is copied out of the guest, the copy is judged, and ECREATE runs on the
-/// copy: another processor of the guest cannot change what was looked at. ATTRIBUTES.PROVISIONKEY raises #GP(0), as a
-/// bit does that CPUID does not list; otherwise the guest finds what it would without the exit.
-Result ecreate(Processor& processor, const vmx::Exit& exit);
+/// The SECS is copied out of the guest, the copy is judged, and ECREATE runs on the copy: another processor of the
+/// guest cannot change what was looked at. In a domain without sgx_provision ATTRIBUTES.PROVISIONKEY is #GP(0), as a
+/// bit is that CPUID does not list; otherwise the guest finds what it would without the exit.
+LeafEnd ecreate(Processor& processor, EnclsOperands& operands);
 
 }  // namespace cloister::hypervisor::exits

@@ -39,12 +39,17 @@ Result bring_page(Processor& processor, const vmx::Exit& exit) {
     case Pager::Need::given:
       processor.raise(Fault{arch::vector::pf, arch::pfec::p | arch::pfec::sgx, exit.linear.value});
       break;
-    case Pager::Need::exhausted: return crash(exit, "no page of EPC can be evicted for the one");
+    case Pager::Need::exhausted: return no_frame_for(exit.physical);
   }
   return std::nullopt;
 }
 
 }  // namespace
+
+Stop no_frame_for(arch::Gpa page) {
+  return {Ending::crashed,
+          fmt::format("no page of EPC can be evicted for the one at guest-physical {:#x}", page.value)};
+}
 
 Result ept_violation(Processor& processor, const vmx::Exit& exit) {
   const auto access = vmx::EptQualification::decode(exit.qualification);

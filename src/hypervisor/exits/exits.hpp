@@ -17,6 +17,9 @@ using Handler = Result (*)(Processor&, const vmx::Exit&);
 CLOISTER_EXIT_REASONS(CLOISTER_DECLARE)
 #undef CLOISTER_DECLARE
 
+/// The end of a domain for whose page of EPC there is no frame, nor one to be made free.
+Stop no_frame_for(arch::Gpa page);
+
 /// The handler of a reason. `unexpected` ends the domain: it cannot go on after such an exit.
 Handler handler_of(vmx::ExitReason reason);
 

@@ -8,22 +8,6 @@
 namespace cloister::payload {
 namespace {
 
-/// The first generation with SGX: none of what came later, and no launch control.
-silicon::Features first_generation() {
-  silicon::Features features;
-  features.leaf7_ecx &= ~(1u << 30);
-  features.sgx = {.sgx2 = false,
-                  .enclv = false,
-                  .oss = false,
-                  .eupdatesvn = false,
-                  .edeccssa = false,
-                  .exinfo = false,
-                  .kss = false,
-                  .aexnotify = false,
-                  .log2_size_64 = 36};
-  return features;
-}
-
 struct Payload {
   const char* name;
   u64 epc_mib;
@@ -81,10 +65,12 @@ TEST(Sleep, TakesAllEnclavesAndLeavesTheEpcUsable) {
   }
 }
 
-/// With a frame for each page, and with a pager.
+/// With a frame for each page, and with a pager of each kind.
 TEST(Balloon, GivesWhatIsFreeAndNothingElse) {
-  for (const u64 frames : {0, 512}) {
-    const auto result = run_payload("sgx_balloon", {.epc_mib = 64, .frames = frames});
+  using enum hypervisor::EpcPaging;
+  for (const auto paging : {none, trap, oss}) {
+    const u64 frames = paging == none ? 0 : 512;
+    const auto result = run_payload("sgx_balloon", {.epc_mib = 64, .frames = frames, .paging = paging});
     ASSERT_TRUE(result) << result.error();
     EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
     EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;

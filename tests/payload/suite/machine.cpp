@@ -72,13 +72,28 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.msr = *msrs;
   spec.sgx_provision = setting.sgx_provision;
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
-  spec.epc_paging = setting.frames != 0;
+  if (setting.frames != 0) spec.epc_paging = setting.paging;
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
   return spec;
 }
 
 }  // namespace
+
+silicon::Features first_generation() {
+  silicon::Features features;
+  features.leaf7_ecx &= ~(1u << 30);
+  features.sgx = {.sgx2 = false,
+                  .enclv = false,
+                  .oss = false,
+                  .eupdatesvn = false,
+                  .edeccssa = false,
+                  .exinfo = false,
+                  .kss = false,
+                  .aexnotify = false,
+                  .log2_size_64 = 36};
+  return features;
+}
 
 std::vector<std::string> Result::lines_with(const std::string& word) const {
   std::vector<std::string> found;

@@ -21,12 +21,16 @@ struct Setting {
   std::array<u64, 4> launch_hash = arch::msr::intel_lepubkeyhash;
   policy::LaunchRequest launch{};  ///< of the domain
   bool sgx_provision = true;
-  bool wake = false;                        ///< whenever it has suspended itself
-  u64 frames = 0;                           ///< of EPC, in pages; 0: as many as the domain sees
+  bool wake = false;                                                ///< whenever it has suspended itself
+  u64 frames = 0;                                                   ///< of EPC, in pages; 0: as many as the domain sees
+  hypervisor::EpcPaging paging = hypervisor::EpcPaging::automatic;  ///< how, if there are fewer
   unsigned storm = 0;                       ///< not 0: after each exit some pages of EPC are evicted, by this seed
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
   std::vector<policy::CpuidOverride> cpuid{};
 };
+
+/// The first generation with SGX: none of what came later, and no launch control.
+silicon::Features first_generation();
 
 struct Result {
   hypervisor::Outcome outcome;

@@ -1,5 +1,5 @@
 // The pager against a package: enclaves that root mode builds page by page come and go, and stay what they were (SDM
-// vol. 3D, 37.5 and 40).
+// vol. 3D, 37.5 and 40). In both of its modes; to trap it has a package of a generation that has nothing to help it.
 #include "hypervisor/epc/pager/pager.hpp"
 
 #include <gmock/gmock.h>
@@ -18,6 +18,7 @@
 
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/specification.hpp"
+#include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/silicon.hpp"
 
 namespace {
@@ -58,7 +59,14 @@ struct CountingGate final : Gate {
   u64 times = 0;
 };
 
-class PagerTest : public testing::Test {
+/// By trapping: the first generation's.
+silicon::Package::Config config_of(PagingMode mode, const std::vector<vmx::EpcSection>& sections) {
+  silicon::Package::Config config{.epc = sections, .root_secret = {1}, .boot = 1};
+  if (mode == PagingMode::trap) config.features.sgx.oss = config.features.sgx.enclv = false;
+  return config;
+}
+
+class PagerTest : public testing::TestWithParam<PagingMode> {
  protected:
   void SetUp() override {
     ASSERT_TRUE(memory_->reserve_epc(base, pages));
@@ -73,6 +81,7 @@ class PagerTest : public testing::Test {
             .memory = memory,
             .pages = EpcPages({{.base = base, .bytes = pages * arch::page_size, .node = 0}}),
             .frames = sections_,
+            .mode = GetParam(),
             .vcpus = vcpus,
             .gate = gate,
             .handlers = handlers_,
@@ -103,11 +112,37 @@ class PagerTest : public testing::Test {
     const Mfn frame = need(page), owner = need(secs);
     vmx::PageinfoOperand pageinfo{linear_of(page), contents, std::as_writable_bytes(std::span(&info, 1)), owner};
     EXPECT_TRUE(good(package_.encls(EnclsLeaf::eadd, {.page = frame, .pageinfo = &pageinfo}))) << page;
+    pager_->made_child(at(page), at(secs));
   }
-  /// Its EPCM entry and owner as ERDINFO shows them.
+  bool remove(u64 page) {
+    const bool removed = good(package_.eremove(need(page)));
+    if (removed) pager_->taken_away(at(page));
+    return removed;
+  }
+  /// Its EPCM entry and owner as ERDINFO shows them. Without ERDINFO a test may look behind the door, and sees that the
+  /// EPCM says what the pager has noted.
   arch::Rdinfo look(u64 page) {
     alignas(32) arch::Rdinfo info{};
-    EXPECT_TRUE(good(package_.encls(EnclsLeaf::erdinfo, {.page = need(page), .rdinfo = &info}))) << page;
+    if (GetParam() == PagingMode::oss) {
+      EXPECT_TRUE(good(package_.encls(EnclsLeaf::erdinfo, {.page = need(page), .rdinfo = &info}))) << page;
+      return info;
+    }
+    auto& impl = package_.impl();
+    const silicon::EpcmEntry& entry = impl.epcm(*impl.index_of(need(page)));
+    EXPECT_TRUE(entry.valid) << page;
+    info.flags =
+        u64{static_cast<u8>(entry.type)} << flags::page_type_shift | (entry.blocked ? arch::rdinfo::blocked : 0);
+    const auto owner = pager_->secs_of(at(page));
+    if (entry.type == PageType::secs) {
+      if (entry.children != 0) info.status |= arch::rdinfo::child_present;
+      if (pager_->has_children_out(at(page))) info.status |= arch::rdinfo::virtual_child_present;
+      info.enclavecontext = at(page).value;
+    }
+    EXPECT_EQ(owner.has_value(), entry.type != PageType::secs && entry.type != PageType::va) << page;
+    if (owner) {
+      info.enclavecontext = owner->value;
+      EXPECT_EQ(impl.index_of(*pager_->frame_of(*owner)), entry.secs) << page;
+    }
     return info;
   }
 
@@ -115,7 +150,7 @@ class PagerTest : public testing::Test {
   /// The package has more than the domain.
   const std::vector<vmx::EpcSection> package_sections_{
       {first_frame, 200}, {first_frame + 1000, frames - 200}, {first_frame + 2000, 1000}};
-  silicon::Package package_{{.epc = package_sections_, .root_secret = {1}, .boot = 1}};
+  silicon::Package package_{config_of(GetParam(), package_sections_)};
   std::unique_ptr<vmx::GuestMemory> memory_ = package_.make_memory();
   CountingGate gate_;
   Mutex handlers_;
@@ -123,7 +158,7 @@ class PagerTest : public testing::Test {
   std::unique_ptr<Pager> pager_;
 };
 
-TEST_F(PagerTest, APageHasAFrameOnceItIsNeeded) {
+TEST_P(PagerTest, APageHasAFrameOnceItIsNeeded) {
   EXPECT_TRUE(pager_->absent(at(3)));
   EXPECT_EQ(pager_->frame_of(at(3)), std::nullopt);
   const Mfn frame = need(3);
@@ -133,7 +168,7 @@ TEST_F(PagerTest, APageHasAFrameOnceItIsNeeded) {
   EXPECT_FALSE(pager_->is_epc(base + pages * arch::page_size));
 }
 
-TEST_F(PagerTest, FreePagesGiveTheirFramesWithoutALeaf) {
+TEST_P(PagerTest, FreePagesGiveTheirFramesWithoutALeaf) {
   for (u64 page = 0; page < pages; ++page) need(page);
   EXPECT_EQ(pager_->counts().evictions, 0u);
   EXPECT_EQ(pager_->counts().evicted, 0u);
@@ -141,7 +176,7 @@ TEST_F(PagerTest, FreePagesGiveTheirFramesWithoutALeaf) {
 }
 
 /// What was used since the eye came by last is active; each of four looks sees a quarter.
-TEST_F(PagerTest, PagesThatNobodyUsesAreNotActive) {
+TEST_P(PagerTest, PagesThatNobodyUsesAreNotActive) {
   for (u64 page = 0; page < 100; ++page) need(page);
   EXPECT_EQ(pager_->counts().active, 100u) << "they were needed just now";
   EXPECT_EQ(pager_->counts().frames, frames);
@@ -157,7 +192,7 @@ TEST_F(PagerTest, PagesThatNobodyUsesAreNotActive) {
 }
 
 /// Counts are the caller's, who may look when the pager has gone, and gives them to the next one.
-TEST_F(PagerTest, CountsWhereItIsTold) {
+TEST_P(PagerTest, CountsWhereItIsTold) {
   PagerCounts counts;
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
@@ -186,7 +221,7 @@ TEST_F(PagerTest, CountsWhereItIsTold) {
 }
 
 /// Four times the frames, used in any order: every page is what it was, whose it was, and where it was.
-TEST_F(PagerTest, EveryPageComesBackAsItWas) {
+TEST_P(PagerTest, EveryPageComesBackAsItWas) {
   std::mt19937 random(1);
   for (const u64 secs : {0u, 500u}) make_secs(secs);
   for (u64 page = 1; page < pages; ++page) {
@@ -209,15 +244,15 @@ TEST_F(PagerTest, EveryPageComesBackAsItWas) {
   // What the hypervisor counted it has taken back: with its children gone a SECS can be removed.
   for (u64 page = 0; page < pages; ++page) {
     if (page == 0 || page == 500) continue;
-    EXPECT_TRUE(good(package_.eremove(need(page)))) << page;
+    EXPECT_TRUE(remove(page)) << page;
   }
   for (const u64 secs : {0u, 500u}) {
     EXPECT_EQ(look(secs).status, 0u) << "no children, and no virtual ones";
-    EXPECT_TRUE(good(package_.eremove(need(secs))));
+    EXPECT_TRUE(remove(secs));
   }
 }
 
-TEST_F(PagerTest, WhatTheGuestBlockedComesBackBlocked) {
+TEST_P(PagerTest, WhatTheGuestBlockedComesBackBlocked) {
   make_secs(0);
   add(1, 0);
   add(2, 0);
@@ -228,7 +263,7 @@ TEST_F(PagerTest, WhatTheGuestBlockedComesBackBlocked) {
   EXPECT_EQ(look(2).flags & arch::rdinfo::blocked, 0u);
 }
 
-TEST_F(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
+TEST_P(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
   make_secs(0);
   add(1, 0);
   for (u64 page = 100; page < 120; ++page) need(page);
@@ -241,7 +276,66 @@ TEST_F(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
   EXPECT_EQ(look(1).enclavecontext, at(0).value);
 }
 
-TEST_F(PagerTest, VersionArraysOfTheGuestsAreEvictedToo) {
+/// What the handlers of leaves that exit ask, since the SECS itself cannot tell: at no time has it fewer children than
+/// it was given.
+TEST_P(PagerTest, ByTrappingItKnowsWhichSecsHasChildrenOut) {
+  if (GetParam() != PagingMode::trap) GTEST_SKIP() << "the SECS itself knows";
+  make_secs(0);
+  add(1, 0);
+  add(2, 0);
+  for (u64 page = 100; page < 120; ++page) need(page);
+  EXPECT_FALSE(pager_->has_children_out(at(0)));
+  for (const u64 page : {1u, 2u}) EXPECT_TRUE(pager_->evict(at(page)));
+  EXPECT_TRUE(pager_->has_children_out(at(0)));
+  EXPECT_EQ(pager_->secs_of(at(1)), at(0)) << "wherever it is";
+  need(1);
+  EXPECT_TRUE(pager_->has_children_out(at(0)));
+  need(2);
+  EXPECT_FALSE(pager_->has_children_out(at(0)));
+  for (const u64 page : {1u, 2u}) EXPECT_TRUE(remove(page));
+  EXPECT_FALSE(pager_->secs_of(at(1)));
+}
+
+/// A page that has been taken away is free, and may be another's, or no child: it is evicted as what it is now.
+TEST_P(PagerTest, APageIsEvictedAsWhatItHasBecome) {
+  make_secs(0);
+  make_secs(10);
+  add(1, 0);
+  add(11, 10);
+  EXPECT_TRUE(remove(1));
+  add(1, 10);
+  EXPECT_TRUE(remove(11));
+  EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = need(11)})));
+  EXPECT_TRUE(remove(0));
+  for (u64 page = 100; page < 120; ++page) need(page);
+  for (const u64 page : {0u, 1u, 11u}) EXPECT_TRUE(pager_->evict(at(page))) << page;
+  EXPECT_TRUE(pager_->absent(at(0)));
+  EXPECT_EQ(look(1).enclavecontext, at(10).value);
+  const arch::Secinfo info{.flags = look(11).flags, .reserved = {}};
+  EXPECT_EQ(info.type(), PageType::va);
+}
+
+/// A leaf that the hypervisor runs for the guest has met one of the pager's: the guest must not know.
+TEST_P(PagerTest, ALeafForTheGuestIsTriedAgainIfItMetOneOfThePagers) {
+  const vmx::EnclsResult busy{.fault = arch::vector::gp}, conflict{.fault = std::nullopt, .rax = 7}, done{};
+  for (const vmx::EnclsResult& met : {busy, conflict}) {
+    unsigned times = 0;
+    const auto result = pager_->run([&] {
+      if (++times > 2) return done;
+      const RootLeaves::Running of_the_pager(leaves_);
+      return met;
+    });
+    EXPECT_EQ(times, 3u);
+    EXPECT_TRUE(good(result));
+    times = 0;
+    const auto own = pager_->run([&] { return ++times, met; });
+    EXPECT_EQ(times, 1u) << "it met the guest's own, or is wrong";
+    EXPECT_EQ(own.fault, met.fault);
+    EXPECT_EQ(own.rax, met.rax);
+  }
+}
+
+TEST_P(PagerTest, VersionArraysOfTheGuestsAreEvictedToo) {
   EXPECT_TRUE(good(package_.encls(EnclsLeaf::epa, {.page = need(7)})));
   for (u64 page = 100; page < 120; ++page) need(page);
   EXPECT_TRUE(pager_->evict(at(7)));
@@ -249,7 +343,7 @@ TEST_F(PagerTest, VersionArraysOfTheGuestsAreEvictedToo) {
   EXPECT_EQ(info.type(), PageType::va);
 }
 
-TEST_F(PagerTest, WhatOneInstructionNeedsStays) {
+TEST_P(PagerTest, WhatOneInstructionNeedsStays) {
   for (u64 page = 0; page < Pager::pinned; ++page) need(page);
   for (u64 page = 0; page < Pager::pinned; ++page) EXPECT_FALSE(pager_->evict(at(page))) << page;
   need(100);
@@ -262,7 +356,7 @@ TEST_F(PagerTest, WhatOneInstructionNeedsStays) {
 }
 
 /// Frames come and go while pages are used: what is given back is free and not the pager's, and no page is lost by it.
-TEST_F(PagerTest, FramesAreLentAndGivenBack) {
+TEST_P(PagerTest, FramesAreLentAndGivenBack) {
   make_secs(0);
   for (u64 page = 1; page < 600; ++page) add(page, 0);
   const std::vector<vmx::EpcSection> more{{first_frame + 2000, 100}, {first_frame + 2200, 156}};
@@ -300,7 +394,7 @@ TEST_F(PagerTest, FramesAreLentAndGivenBack) {
 }
 
 /// What was lent goes back, as far as pages on it can be moved: so what lies side by side stays so.
-TEST_F(PagerTest, LentFramesGoBackFirst) {
+TEST_P(PagerTest, LentFramesGoBackFirst) {
   const vmx::EpcSection lent{first_frame + 2000, 256};
   pager_->lend(std::span(&lent, 1));
   for (u64 page = 0; page < 2 * frames - 1; ++page) {
@@ -318,7 +412,7 @@ TEST_F(PagerTest, LentFramesGoBackFirst) {
 }
 
 /// Of what a guest leaves behind nothing is given away before it is removed.
-TEST_F(PagerTest, WhatIsForgottenIsGivenBackOnceItIsRemoved) {
+TEST_P(PagerTest, WhatIsForgottenIsGivenBackOnceItIsRemoved) {
   const vmx::EpcSection lent{first_frame + 2000, 256};
   pager_->lend(std::span(&lent, 1));
   make_secs(0);
@@ -361,7 +455,7 @@ TEST(FrameSet, IsWhatASetOfNumbersIs) {
   EXPECT_EQ(listed, numbers);
 }
 
-TEST_F(PagerTest, NothingIsLeftAfterForget) {
+TEST_P(PagerTest, NothingIsLeftAfterForget) {
   make_secs(0);
   for (u64 page = 1; page < 600; ++page) add(page, 0);
   pager_->forget();
@@ -379,7 +473,7 @@ struct OneAtATime final : Gate {
 };
 
 /// A domain falls asleep while its processors still handle exits: what they wait for meanwhile is not taken from them.
-TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
+TEST_P(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
   OneAtATime gate;
@@ -406,7 +500,7 @@ TEST_F(PagerTest, ForgettingWaitsForWhoNeedsAPage) {
 }
 
 /// The largest EPC that so many frames can have: with all of it out the version arrays leave room for what is needed.
-TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
+TEST_P(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
   constexpr u64 most = (frames - 32 - 4) * 512;
   static_assert(least_paged_epc(most, 1) == frames && least_paged_epc(most + 512, 1) == frames + 1);
   constexpr Gpa other = base + 2 * pages * arch::page_size;
@@ -426,7 +520,7 @@ TEST_F(PagerTest, TheFewestFramesDoForAllOfTheEpc) {
 }
 
 /// What is free is given, with or without a frame; what is in use stays what it was, in EPC or out of it.
-TEST_F(PagerTest, TheGuestGivesWhatIsFree) {
+TEST_P(PagerTest, TheGuestGivesWhatIsFree) {
   make_secs(0);
   add(1, 0);
   for (u64 page = 100; page < 100 + Pager::pinned; ++page) need(page);
@@ -476,7 +570,8 @@ class Tampered final : public vmx::Package {
   }
   vmx::CpuidRegs cpuid(u32 leaf, u32 subleaf) const override { return real_.cpuid(leaf, subleaf); }
   vmx::EnclsResult encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
-    if (before_load && (leaf == EnclsLeaf::elduc || leaf == EnclsLeaf::eldbc)) before_load(*operands.pageinfo);
+    const bool loads = leaf == EnclsLeaf::elduc || leaf == EnclsLeaf::eldbc || leaf == EnclsLeaf::eldu;
+    if (before_load && loads) before_load(*operands.pageinfo);
     return real_.encls(leaf, operands);
   }
   vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override {
@@ -495,7 +590,7 @@ class Tampered final : public vmx::Package {
 };
 
 /// What lies in the host's memory is sealed: with any bit of it another one the page is lost, and nothing else is.
-TEST_F(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
+TEST_P(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
   Tampered tampered(package_);
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
@@ -529,7 +624,7 @@ TEST_F(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
 }
 
 /// With no memory for images nothing is evicted, and what is there stays; once there is some all goes on.
-TEST_F(PagerTest, WithoutMemoryForImagesPagesStay) {
+TEST_P(PagerTest, WithoutMemoryForImagesPagesStay) {
   make_secs(0);
   for (u64 page = 1; page < 100; ++page) add(page, 0);
   for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
@@ -552,7 +647,7 @@ TEST_F(PagerTest, WithoutMemoryForImagesPagesStay) {
 }
 
 /// Four processors with the fewest frames, a daemon that lends and takes back, and somebody who looks, all at once.
-TEST_F(PagerTest, ManyUseItAtATime) {
+TEST_P(PagerTest, ManyUseItAtATime) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
   OneAtATime gate;
@@ -581,7 +676,7 @@ TEST_F(PagerTest, ManyUseItAtATime) {
   EXPECT_EQ(pager_->counts().lost, 0u);
 }
 
-TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
+TEST_P(PagerTest, WithTooFewFramesThereIsNone) {
   auto memory = package_.make_memory();
   ASSERT_TRUE(memory->reserve_epc(base, pages));
   Pager::Domain poor = domain(package_, *memory, gate_);
@@ -590,6 +685,10 @@ TEST_F(PagerTest, WithTooFewFramesThereIsNone) {
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error(), testing::HasSubstr("at least 256 pages, found 255"));
 }
+
+INSTANTIATE_TEST_SUITE_P(Modes, PagerTest, testing::Values(PagingMode::trap, PagingMode::oss), [](const auto& tested) {
+  return std::string(tested.param == PagingMode::trap ? "trap" : "oss");
+});
 
 }  // namespace
 }  // namespace cloister::hypervisor

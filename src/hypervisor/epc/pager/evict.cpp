@@ -125,7 +125,7 @@ std::size_t Pager::evict(std::span<const EpcPage> pages) {
 void Pager::block(std::span<Victim> victims) {
   std::vector<arch::Mfn> owners;
   for (Victim& victim : victims) {
-    identify(victim, victims);
+    mode_ == PagingMode::oss ? identify(victim, victims) : identify_by_book(victim, victims);
     if (victim.fate != Victim::Fate::goes || victim.kind == PageRecord::Kind::va) continue;
     if (victim.kind == PageRecord::Kind::child) {
       const vmx::EnclsResult blocked = encls(EnclsLeaf::eblock, {.page = victim.frame});
@@ -139,9 +139,18 @@ void Pager::block(std::span<Victim> victims) {
   }
   for (const arch::Mfn owner : owners) encls(EnclsLeaf::etrack, {.page = owner});
   for (const Victim& victim : victims) {
-    if (victim.fate == Victim::Fate::goes && victim.kind == PageRecord::Kind::child)
-      enclv(EnclvLeaf::eincvirtchild, {.page = victim.secs_frame, .child = victim.frame});
+    if (victim.fate == Victim::Fate::goes && victim.kind == PageRecord::Kind::child) count_child_out(victim);
   }
+}
+
+/// Before it goes: at no time has the SECS fewer children, here and out, than the guest gave it.
+void Pager::count_child_out(const Victim& victim) {
+  if (mode_ == PagingMode::oss) {
+    enclv(EnclvLeaf::eincvirtchild, {.page = victim.secs_frame, .child = victim.frame});
+    return;
+  }
+  const MutexLock held(lock_);
+  ++book_[victim.secs].children_out;
 }
 
 void Pager::identify(Victim& victim, std::span<const Victim> all) {
@@ -161,15 +170,21 @@ void Pager::identify(Victim& victim, std::span<const Victim> all) {
     default: {
       const MutexLock held(lock_);
       const auto secs = book_.page_at(arch::Gpa{info.enclavecontext});
-      const PageRecord* const owner = secs ? book_.find(*secs) : nullptr;
-      // A SECS that is to be evicted together with a child of its stays, as it has found by now.
-      const bool beside = secs && std::ranges::find(all, *secs, &Victim::page) != all.end();
-      if (owner == nullptr || (owner->state != PageRecord::State::resident && !beside)) return;
-      victim.secs = *secs;
-      victim.secs_frame = owner->frame;
+      if (!secs || !find_owner(victim, *secs, all)) return;
     }
   }
   if (backing_.reserve(victim.page)) victim.fate = Victim::Fate::goes;
+}
+
+/// False: it is not there to be tracked, as somebody else evicts or loads it.
+bool Pager::find_owner(Victim& victim, EpcPage secs, std::span<const Victim> all) {
+  const PageRecord* const owner = book_.find(secs);
+  // A SECS that is to be evicted together with a child of its stays, or goes after it.
+  const bool beside = std::ranges::find(all, secs, &Victim::page) != all.end();
+  if (owner == nullptr || (owner->state != PageRecord::State::resident && !beside)) return false;
+  victim.secs = secs;
+  victim.secs_frame = owner->frame;
+  return true;
 }
 
 void Pager::write_out(Victim& victim) {
@@ -184,7 +199,11 @@ void Pager::write_out(Victim& victim) {
   const vmx::EnclsResult written =
       encls(EnclsLeaf::ewb, {.page = victim.frame, .pageinfo = &pageinfo, .version = version});
   victim.linaddr = pageinfo.linaddr;
-  if (!done(written)) victim.fate = Victim::Fate::fails;
+  if (done(written)) return;
+  // Nobody has told that a SECS has children before it is to go (PagingMode::trap); nothing has happened to it.
+  const bool stays = victim.kind == PageRecord::Kind::secs && is(written, SgxError::child_present);
+  if (stays) backing_.release(victim.page);
+  victim.fate = stays ? Victim::Fate::stays : Victim::Fate::fails;
 }
 
 void Pager::account(const Victim& victim) {

@@ -1,5 +1,5 @@
 // The guest gives pages back: they lose their frames as those of eviction do, behind the gate, but only if they are
-// free, which ERDINFO tells and changes nothing (SDM vol. 3D, 40.4).
+// free, which ERDINFO tells and changes nothing (SDM vol. 3D, 40.4), or EPA, which changes what is free alone.
 #include <algorithm>
 
 #include "hypervisor/epc/pager/pager.hpp"
@@ -38,11 +38,15 @@ Ballooned Pager::give(std::span<const arch::Gpa> pages) {
     const ClosedGate closed(gate_);
     const MutexLock handlers(handlers_);
     const MutexLock again(lock_);
-    bool good = true;
+    std::optional<BalloonError> why;
     for (const Asked& asked : all) {
       PageRecord& record = book_[asked.page];
-      good = good && (!asked.frame || is_free(*asked.frame));
-      if (!good) {
+      bool stays = why.has_value();
+      if (!stays && asked.frame) {
+        why = prove_free(*asked.frame);
+        stays = why == BalloonError::in_use;
+      }
+      if (stays) {
         if (asked.frame) [[maybe_unused]]
           const auto mapped = memory_.map_epc(book_.address_of(asked.page), *asked.frame);
         settle(record, asked.frame ? State::resident : State::absent);
@@ -50,15 +54,15 @@ Ballooned Pager::give(std::span<const arch::Gpa> pages) {
       }
       if (asked.frame) {
         unpin(asked.page);
-        free_.add(*asked.frame);
+        if (!why) free_.add(*asked.frame);
         --counts_.resident;
       }
       mark(record, false);
       record = {};
       settle(record, State::given);
-      ++result.pages;
+      if (!why) ++result.pages;
     }
-    if (!good) result.stopped = BalloonError::in_use;
+    if (why) result.stopped = why;
   }
   --busy_;
   changed_.notify_all();
@@ -94,10 +98,13 @@ u64 Pager::given() const {
   return count;
 }
 
-bool Pager::is_free(arch::Mfn frame) {
+/// Nullopt: it is free, and has nothing in it.
+std::optional<BalloonError> Pager::prove_free(arch::Mfn frame) {
+  if (mode_ == PagingMode::trap) return make_free(package_, leaves_, frame);
   alignas(32) arch::Rdinfo info{};
   const vmx::EnclsResult found = encls(arch::EnclsLeaf::erdinfo, {.page = frame, .rdinfo = &info});
-  return !found.fault && found.rax == static_cast<u64>(arch::SgxError::pg_invld);
+  const bool free = !found.fault && found.rax == static_cast<u64>(arch::SgxError::pg_invld);
+  return free ? std::nullopt : std::optional(BalloonError::in_use);
 }
 
 void Pager::unpin(EpcPage page) {

@@ -1,6 +1,6 @@
 // ELDU, or ELDB for what the guest had blocked (SDM vol. 3D, 38.3), and then what makes the page the one that it was: a
-// child is no virtual one any more (EDECVIRTCHILD), and a SECS is known to the guest by the address that it has there
-// (ESETCONTEXT, SDM vol. 3D, 38.5).
+// child is not counted as out any more (with OSS by EDECVIRTCHILD), and where a guest can ask for its name a SECS is
+// known by the address that it has there (ESETCONTEXT, SDM vol. 3D, 38.5).
 #include "hypervisor/epc/pager/pager.hpp"
 
 namespace cloister::hypervisor {
@@ -10,6 +10,11 @@ using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 
 bool done(const vmx::EnclsResult& result) { return !result.fault && result.rax == 0; }
+
+EnclsLeaf leaf_for(PagingMode mode, bool guest_blocked) {
+  if (mode == PagingMode::oss) return guest_blocked ? EnclsLeaf::eldbc : EnclsLeaf::elduc;
+  return guest_blocked ? EnclsLeaf::eldb : EnclsLeaf::eldu;
+}
 
 }  // namespace
 
@@ -24,8 +29,14 @@ Pager::Loaded Pager::load(EpcPage page, const PageRecord& record, arch::Mfn fram
                                 .source = backing_.image(page),
                                 .secinfo = backing_.pcmd(page),
                                 .secs = child ? std::optional(secs) : std::nullopt};
-  const EnclsLeaf leaf = record.guest_blocked ? EnclsLeaf::eldbc : EnclsLeaf::elduc;
+  const EnclsLeaf leaf = leaf_for(mode_, record.guest_blocked);
   if (!done(encls(leaf, {.page = frame, .pageinfo = &pageinfo, .version = version}))) return Loaded::refused;
+  ++counts_.loads;
+  if (mode_ == PagingMode::trap) {
+    const MutexLock held(lock_);
+    if (child) --book_[record.secs].children_out;
+    return Loaded::yes;
+  }
   switch (record.kind) {
     case PageRecord::Kind::child: enclv(EnclvLeaf::edecvirtchild, {.page = secs, .child = frame}); break;
     case PageRecord::Kind::secs:
@@ -33,7 +44,6 @@ Pager::Loaded Pager::load(EpcPage page, const PageRecord& record, arch::Mfn fram
       break;
     case PageRecord::Kind::va: break;
   }
-  ++counts_.loads;
   return Loaded::yes;
 }
 

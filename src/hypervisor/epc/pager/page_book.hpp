@@ -41,8 +41,11 @@ struct PageRecord {
   bool recent = false;         ///< resident: it was used of late (Pager::look)
   arch::Mfn frame{};           ///< resident, and while it is being evicted
   SlotName slot{};             ///< evicted
-  EpcPage secs{};              ///< evicted child
+  EpcPage secs{};              ///< of an evicted child, and of an `owned` page
   u64 linaddr = 0;             ///< evicted: PAGEINFO.LINADDR
+  // What a hypervisor without OSS must note itself (PagingMode::trap):
+  bool owned = false;    ///< a leaf of the guest's made it a child of `secs`, and none has taken it away
+  u32 children_out = 0;  ///< so many of its children are out: a SECS
 };
 
 class PageBook : public EpcPages {

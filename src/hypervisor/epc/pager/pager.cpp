@@ -39,6 +39,7 @@ Pager::Pager(Domain domain, Backing backing)
       gate_(domain.gate),
       handlers_(domain.handlers),
       leaves_(domain.leaves),
+      mode_(domain.mode),
       least_(least_paged_epc(domain.pages.pages(), domain.vcpus)),
       book_(std::move(domain.pages)),
       backing_(std::move(backing)),

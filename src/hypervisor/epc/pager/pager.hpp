@@ -3,9 +3,11 @@
 // EPC is sealed by the processor, and the pager sees no EPCM entry, no SECS and no page.
 //
 // A page without a frame is not mapped. What needs it is an EPT violation, whose handler asks here for the page and has
-// the processor try again; so the guest finds everything as it left it, and can tell by time alone. This needs the EPC
-// virtualization extensions (SDM vol. 3D, 40): ERDINFO tells whose a page is, virtual children keep a SECS from being
-// removed before children that are out, and leaves of the guest's that meet one of the pager's are tried again.
+// the processor try again; so the guest finds everything as it left it, and can tell by time alone. How the pager knows
+// whose a page is depends on the silicon (paging_mode.hpp). With the EPC virtualization extensions (SDM vol. 3D, 40)
+// ERDINFO tells, virtual children keep a SECS from being removed before children that are out, and leaves of the
+// guest's that meet one of the pager's are tried again. Without them the handlers of leaves that exit do that
+// (exits/trap/), and tell the pager what it must know.
 //
 // Thread rules: any thread that holds no lock of the machine's. No cryptography, and nothing that waits for processors,
 // is done under the pager's lock: the page is `busy` meanwhile, and who wants it waits.
@@ -13,6 +15,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,6 +30,7 @@
 #include "hypervisor/epc/pager/frame_set.hpp"
 #include "hypervisor/epc/pager/gate.hpp"
 #include "hypervisor/epc/pager/page_book.hpp"
+#include "hypervisor/epc/pager/paging_mode.hpp"
 #include "hypervisor/epc/pager/version_pages.hpp"
 #include "hypervisor/epc/root_leaves.hpp"
 #include "vmx/package.hpp"
@@ -40,6 +44,7 @@ class Pager {
     vmx::GuestMemory& memory;             ///< with the ranges reserved
     EpcPages pages;                       ///< the EPC that the guest sees
     std::vector<vmx::EpcSection> frames;  ///< what there is for it: free pages, its own
+    PagingMode mode = PagingMode::oss;    ///< one that the package can do
     u32 vcpus = 1;
     Gate& gate;
     Mutex& handlers;  ///< what the handler of an exit has from frame_of() on, until its leaf has ended
@@ -62,11 +67,24 @@ class Pager {
   Need need(arch::Gpa address, u32 vcpu);
   static constexpr std::size_t pinned = 16;
 
+  PagingMode mode() const { return mode_; }
   bool is_epc(arch::Gpa address) const { return book_.page_at(address).has_value(); }
   /// It was never used, or has been given up: a free page without a frame.
   bool absent(arch::Gpa address) const;
   /// The frame of a page that is mapped. It stays only while nothing is evicted.
   std::optional<arch::Mfn> frame_of(arch::Gpa address);
+
+  // ---- trap.cpp: PagingMode::trap, for the handler of a leaf that exits, while no gate can close (Machine::as_guest)
+  /// Runs a leaf for the guest, and again if it met one of the pager's.
+  vmx::EnclsResult run(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands);
+  vmx::EnclsResult run(const std::function<vmx::EnclsResult()>& leaf);
+  /// The guest has made a page a child of a SECS; the guest has taken a page away.
+  void made_child(arch::Gpa page, arch::Gpa secs);
+  void taken_away(arch::Gpa page);
+  /// The SECS whose child the page is.
+  std::optional<arch::Gpa> secs_of(arch::Gpa page) const;
+  /// The page is a SECS, and has children that are out.
+  bool has_children_out(arch::Gpa page) const;
 
   /// The guest's balloon (epc/balloon.hpp). A page that is out, or on its way, is in use.
   Ballooned give(std::span<const arch::Gpa> pages);
@@ -124,7 +142,7 @@ class Pager {
   Loaded load(EpcPage page, const PageRecord& record, arch::Mfn frame, arch::Mfn secs) CLOISTER_EXCLUDES(lock_);
 
   // ---- give.cpp
-  bool is_free(arch::Mfn frame);
+  std::optional<BalloonError> prove_free(arch::Mfn frame);
   void unpin(EpcPage page) CLOISTER_REQUIRES(lock_);
 
   // ---- evict.cpp
@@ -136,12 +154,17 @@ class Pager {
   std::size_t evict(std::span<const EpcPage> pages) CLOISTER_REQUIRES(lock_);
   void block(std::span<Victim> victims) CLOISTER_EXCLUDES(lock_);
   void identify(Victim& victim, std::span<const Victim> all) CLOISTER_EXCLUDES(lock_);
+  bool find_owner(Victim& victim, EpcPage secs, std::span<const Victim> all) CLOISTER_REQUIRES(lock_);
+  void count_child_out(const Victim& victim) CLOISTER_EXCLUDES(lock_);
   void write_out(Victim& victim) CLOISTER_EXCLUDES(lock_);
   void account(const Victim& victim) CLOISTER_REQUIRES(lock_);
   void tend_versions() CLOISTER_REQUIRES(lock_);
   bool has_version_slot() CLOISTER_REQUIRES(lock_);
   /// False: there is no free frame for a version array.
   bool add_versions() CLOISTER_REQUIRES(lock_);
+
+  // ---- trap.cpp
+  void identify_by_book(Victim& victim, std::span<const Victim> all) CLOISTER_EXCLUDES(lock_);
 
   /// A leaf in root mode, tried until nobody else has what it needs.
   vmx::EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands);
@@ -152,6 +175,7 @@ class Pager {
   Gate& gate_;
   Mutex& handlers_;
   RootLeaves& leaves_;
+  const PagingMode mode_;
   const u64 least_;  ///< frames that it must have
 
   mutable Mutex lock_;

@@ -1,0 +1,10 @@
+// CPUID says what the package offers; what the implementation can do at all it says itself.
+#include "hypervisor/epc/pager/paging_mode.hpp"
+
+namespace cloister::hypervisor {
+
+bool has_oss(const vmx::Package& package) {
+  return package.capabilities().epc_virtualization && vmx::lists_oss(package.cpuid(arch::leaf::sgx, 0).eax);
+}
+
+}  // namespace cloister::hypervisor
