@@ -65,7 +65,8 @@ void settle_cmdline(Draft& draft, std::vector<Diagnostic>& warnings) {
 /// Keys that mean something only in a domain with SGX.
 void check_sgx_keys(const DomainConfig& config, std::vector<Diagnostic>& warnings) {
   if (!config.epc.empty()) return;
-  for (const std::string_view key : {"epc_min", "epc_weight", "lehash", "lewr", "sgx_provision", "sgx_platform"}) {
+  for (const std::string_view key :
+       {"epc_min", "epc_paging", "epc_weight", "lehash", "lewr", "sgx_provision", "sgx_platform"}) {
     if (config.where.contains(key)) {
       warnings.push_back(
           {config.position_of(key), std::string("'").append(key).append("' has no effect in a domain without 'epc'")});
@@ -105,6 +106,15 @@ std::string_view name_of(Action action) {
     case Action::destroy: return "destroy";
     case Action::restart: return "restart";
     case Action::preserve: return "preserve";
+  }
+  return "unknown";
+}
+
+std::string_view name_of(EpcPaging how) {
+  switch (how) {
+    case EpcPaging::automatic: return "auto";
+    case EpcPaging::trap: return "trap";
+    case EpcPaging::oss: return "oss";
   }
   return "unknown";
 }

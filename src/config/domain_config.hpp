@@ -29,6 +29,14 @@ enum class HostShutdown : u8 {
 };
 std::string_view name_of(HostShutdown word);
 
+/// How the hypervisor pages EPC (docs/configuration.md, epc_paging).
+enum class EpcPaging : u8 {
+  automatic,  ///< by OSS where the domain's silicon has it
+  trap,
+  oss,
+};
+std::string_view name_of(EpcPaging how);
+
 /// A virtual EPC section.
 struct EpcSection {
   u64 mib = 0;
@@ -62,7 +70,8 @@ struct DomainConfig {
   u32 restart_window = 300;     ///< seconds in which they are counted
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
   u64 epc_min_mib = 0;          ///< of the machine's EPC that it has, if that is less: its EPC is paged; 0: all
-  u32 epc_weight = 100;         ///< of what is left of EPC it has more, the heavier it is; for one that is paged
+  EpcPaging epc_paging = EpcPaging::automatic;  ///< of one that is paged
+  u32 epc_weight = 100;  ///< of what is left of EPC it has more, the heavier it is; for one that is paged
   /// What the processor offers: "default", a description's name, or a dump's path.
   std::string silicon = "default";
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.

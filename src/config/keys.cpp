@@ -163,6 +163,13 @@ constexpr Form cpus{read_cpus, [](const DomainConfig& config) -> Text {
                       return fmt::format("[{}]", fmt::join(lists, ", "));
                     }};
 
+constexpr Form epc_paging{[](Draft& draft, const xl::Setting& setting) {
+                            const std::string_view words[] = {name_of(EpcPaging::automatic), name_of(EpcPaging::trap),
+                                                              name_of(EpcPaging::oss)};
+                            return keep(draft.config.epc_paging, read_word(setting, words));
+                          },
+                          [](const DomainConfig& config) -> Text { return xl::quoted(name_of(config.epc_paging)); }};
+
 constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                         if (setting.value.kind != xl::Value::Kind::list)
                           draft.config.lehash = read_launch_hash(setting.value.text);
@@ -245,6 +252,8 @@ constexpr Key table[] = {
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
      epc_min},
+    {"epc_paging", "string", "\"auto\"",
+     "How EPC is paged: `\"oss\"`, `\"trap\"`, or `\"auto\"`: by OSS where the processor has it.", epc_paging},
     {"epc_weight", "integer", "100",
      "How much of what is left of EPC the domain has against others that are paged: 1 to 10000.",
      integer<&Config::epc_weight, 1, limits::heaviest_epc, count>},

@@ -7,6 +7,7 @@
 
 #include "arch/sizes.hpp"
 #include "plan/package_values.hpp"
+#include "vmx/features.hpp"
 
 namespace cloister::toolstack {
 
@@ -56,6 +57,10 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
       platform::make_memory_map(config.memory_mib * arch::mib, virtual_sections(config, packages), physical_bits);
   if (!map) return at_key(config, config.epc.empty() ? "memory" : "epc", map.error());
   plan.map = std::move(*map);
+
+  if (config.epc_is_paged() && config.epc_paging == EpcPaging::oss && !vmx::lists_oss(raw(arch::leaf::sgx, 0).eax))
+    return at_key(config, "epc_paging",
+                  "found \"oss\", but the processor has no OSS and ENCLV; expected \"trap\", or \"auto\"");
 
   policy::CpuidRequest request;
   request.vcpus = config.vcpus;

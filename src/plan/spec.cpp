@@ -26,6 +26,15 @@ platform::RtcTime clock_date(const DomainConfig& config, vmx::ClockMode clock) {
   return {now.tv_sec + zone + config.rtc_timeoffset, now.tv_nsec};
 }
 
+hypervisor::EpcPaging paging_of(EpcPaging how) {
+  switch (how) {
+    case EpcPaging::automatic: break;
+    case EpcPaging::trap: return hypervisor::EpcPaging::trap;
+    case EpcPaging::oss: return hypervisor::EpcPaging::oss;
+  }
+  return hypervisor::EpcPaging::automatic;
+}
+
 }  // namespace
 
 hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, vmx::ClockMode clock,
@@ -34,7 +43,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.name = plan.config.name;
   spec.map = plan.map;
   spec.vcpus = plan.config.vcpus;
-  if (plan.config.epc_is_paged()) spec.epc_paging = hypervisor::EpcPaging::automatic;
+  if (plan.config.epc_is_paged()) spec.epc_paging = paging_of(plan.config.epc_paging);
   spec.cpuid = plan.cpuid;
   spec.msr = plan.msr;
   spec.sgx_provision = plan.config.sgx_provision;

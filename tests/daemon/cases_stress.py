@@ -233,13 +233,20 @@ def stress(machine):
 
 
 def paged_linux(machine):
-    """In its sandbox, Linux has an enclave of 4 MiB on 2 MiB of the machine's EPC, twice; with a reboot between."""
+    """In its sandbox, Linux has an enclave of 4 MiB on 2 MiB of the machine's EPC, twice; with a reboot between. In both
+    ways of paging."""
+    for how in ("oss", "trap"):
+        page_linux(machine, how)
+
+
+def page_linux(machine, how):
     m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 2 }]\n")
     linux = Linux.of(m.settings)
     if linux is None:
         return
     creation = linux.creation(m, "one", random.Random(1), True)
-    creation["config"] = creation["config"].replace("epc = 8", "epc = 16\nepc_min = 2").replace("hello", "paging")
+    creation["config"] = creation["config"].replace("epc = 8", f"epc = 16\nepc_min = 2\nepc_paging = '{how}'")
+    creation["config"] = creation["config"].replace("hello", "paging")
     assert m.request("POST", "/v1/domains", creation).status == 201
 
     def found(times):

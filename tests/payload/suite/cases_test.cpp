@@ -56,12 +56,17 @@ TEST(Determinism, TwoRunsHaveTheSameInstructionsAndConsole) {
 }
 
 TEST(Sleep, TakesAllEnclavesAndLeavesTheEpcUsable) {
+  using enum hypervisor::EpcPaging;
   for (const auto clock : {silicon::ClockMode::deterministic, silicon::ClockMode::host}) {
-    const auto result = run_payload("sgx_sleep", {.epc_mib = 64, .clock = clock, .wake = true});
-    ASSERT_TRUE(result) << result.error();
-    EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
-    EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;
-    EXPECT_THAT(result->console, testing::HasSubstr("same_key=")) << "it went on";
+    for (const auto paging : {none, trap, oss}) {
+      const u64 frames = paging == none ? 0 : 512;
+      const auto result = run_payload(
+          "sgx_sleep", {.epc_mib = 64, .clock = clock, .wake = true, .frames = frames, .paging = paging, .storm = 1});
+      ASSERT_TRUE(result) << result.error();
+      EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
+      EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;
+      EXPECT_THAT(result->console, testing::HasSubstr("same_key=")) << "it went on";
+    }
   }
 }
 

@@ -27,6 +27,7 @@ const Sample samples[] = {
     {"cmdline", R"("console=ttyS0")"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
     {"epc_min", "96"},
+    {"epc_paging", R"("trap")"},
     {"epc_weight", "300"},
     {"silicon", R"("icelake-server")"},
     {"cpuid", R"("host,sgx-kss=0,avx2=1")"},

@@ -13,6 +13,7 @@
 namespace cloister::toolstack {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -175,6 +176,31 @@ TEST(Plan, ErrorsStandAtTheKeyThatAsked) {
   ASSERT_FALSE(no_epc.has_value());
   EXPECT_EQ(no_epc.error().at, (Position{3, 9}));
   EXPECT_THAT(no_epc.error().message, HasSubstr("needs EPC"));
+}
+
+/// What pages EPC unseen is the processor's, and not every generation's.
+TEST(Plan, EpcIsPagedByOssOnlyWhereThereIsOss) {
+  tests::Processor with;
+  with.at(0x12).eax |= 1u << 5 | 1u << 6;
+  tests::Processor without_enclv;
+  without_enclv.at(0x12).eax |= 1u << 6;
+  const auto how = [](const tests::Processor& processor, const std::string& value, const std::string& min = "1") {
+    const auto read =
+        read_config("name = 'd'\nkernel = 'k'\nepc = 8\nepc_min = " + min + "\nepc_paging = '" + value + "'");
+    EXPECT_TRUE(read.has_value());
+    return make_plan(read->config, processor);
+  };
+  EXPECT_TRUE(how(with, "oss"));
+  for (const tests::Processor& processor : {tests::Processor(), without_enclv}) {
+    EXPECT_TRUE(how(processor, "trap"));
+    EXPECT_TRUE(how(processor, "auto"));
+    EXPECT_TRUE(how(processor, "oss", "8")) << "it is not paged";
+    const auto refused = how(processor, "oss");
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().at, (Position{5, 14}));
+    EXPECT_THAT(refused.error().message, AllOf(HasSubstr("'epc_paging'"), HasSubstr("found \"oss\""),
+                                               HasSubstr("ENCLV"), HasSubstr("expected \"trap\"")));
+  }
 }
 
 TEST(Plan, WhatTheAddressSpaceCannotHoldIsRefused) {
