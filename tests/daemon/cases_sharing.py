@@ -10,6 +10,7 @@ import time
 from machine import MIB_PAGES, PAGE, PATIENCE, wait_until
 
 MACHINE = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
+PAGING = {"a": '"oss"', "b": '"trap"'}  # each domain's way
 
 
 def paging(m, name):
@@ -65,7 +66,7 @@ def epc_sharing(machine):
     is started has its own of what was lent."""
     m = machine(MACHINE)
     for name in ("a", "b"):
-        m.create(name, epc=8, epc_min=1)
+        m.create(name, epc=8, epc_min=1, epc_paging=PAGING[name])
         m.wait_for_ready(name)
     for busy, idle in (("a", "b"), ("b", "a"), ("a", "b")):
         ask(m, idle, "pause")
@@ -104,7 +105,7 @@ def epc_sharing_kills(machine):
     seconds = 120 if m.settings.full else 25
 
     def begin(name):
-        m.create(name, epc=8, epc_min=1)
+        m.create(name, epc=8, epc_min=1, epc_paging=PAGING[name])
 
     for name in "ab":
         begin(name)

@@ -589,6 +589,25 @@ class Tampered final : public vmx::Package {
   vmx::Package& real_;
 };
 
+/// Or a thread would find what is no page yet, and its kernel take the enclave for lost.
+TEST_P(PagerTest, APageIsMappedOnceItIsWhole) {
+  Tampered tampered(package_);
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
+  make_secs(0);
+  add(1, 0);
+  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
+  ASSERT_TRUE(pager_->evict(at(1)));
+  bool loaded = false;
+  tampered.before_load = [&](const vmx::PageinfoOperand&) {
+    loaded = true;
+    EXPECT_EQ(memory->unmap_epc(at(1)), std::nullopt);
+  };
+  need(1);
+  EXPECT_TRUE(loaded);
+}
+
 /// What lies in the host's memory is sealed: with any bit of it another one the page is lost, and nothing else is.
 TEST_P(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
   Tampered tampered(package_);
