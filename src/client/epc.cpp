@@ -9,6 +9,7 @@
 #include "arch/sizes.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
+#include "client/print.hpp"
 #include "text/table.hpp"
 
 namespace cloister::toolstack::client {

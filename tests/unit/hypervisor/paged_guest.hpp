@@ -57,7 +57,7 @@ class PagedGuest : public testing::Test {
 
   Processor& cpu() { return machine_.bootstrap(); }
   Pager& pager() { return *machine_.pager; }
-  Gpa at(u64 page) const { return machine_.epc_pages.address_of({page}); }
+  Gpa at(u64 page) const { return machine_.epc_pages.address_of(EpcPage{page}); }
   static u64 linear_of(u64 page) { return window + page * arch::page_size; }
 
   template <class T>
