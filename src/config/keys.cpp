@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "config/cpu_list.hpp"
+#include "config/cpuid_list.hpp"
 #include "config/cpuid_string.hpp"
 #include "config/domain_name.hpp"
 #include "config/epc_sections.hpp"
@@ -93,10 +94,15 @@ constexpr Form cmdline{[](Draft& draft, const xl::Setting& s) { return keep(draf
 
 Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) {
-    return wrong(
-        setting,
-        "the string form, such as \"host,sgxlc=0\" (the list form, which sets registers of leaves by number, is "
-        "not supported)");
+    for (const xl::Value& element : setting.value.list) {
+      const auto said = read_cpuid_registers(element.text);
+      if (!said) return Failed(Diagnostic{element.at, "'cpuid': " + said.error()});
+      for (const policy::CpuidOverride& change : *said) {
+        std::erase_if(draft.config.cpuid, [&](const auto& earlier) { return earlier.feature == change.feature; });
+        draft.config.cpuid.push_back(change);
+      }
+    }
+    return {};
   }
   auto overrides = read_cpuid_string(setting.value.text);
   if (!overrides) return Failed(Diagnostic{setting.value.at, "'cpuid': " + overrides.error()});
@@ -259,7 +265,8 @@ constexpr Key table[] = {
      integer<&Config::epc_weight, 1, limits::heaviest_epc, count>},
     {"silicon", "string", "\"default\"",
      "What the processor offers: a description's name, or the path of a CPUID dump.", silicon},
-    {"cpuid", "string", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`.", cpuid},
+    {"cpuid", "string or list", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`, or registers.",
+     cpuid},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.", lehash},
     {"lewr", "boolean", "1", "Whether the guest may write IA32_SGXLEPUBKEYHASH.", boolean<&Config::lewr>},
     {"sgx_provision", "boolean", "0", "Whether enclaves may have the provisioning key.",

@@ -104,6 +104,20 @@ TEST(Config, CpuidForcesFeaturesTheLastWordCounting) {
   EXPECT_THAT(good("cpuid = 'host,sgxlc=0,sgxlc=x'").config.cpuid, IsEmpty());
 }
 
+// xl.cfg(5), "cpuid": a letter for each bit, bit 31 first.
+TEST(Config, CpuidInRegistersForcesTheirFeatures) {
+  using policy::CpuidOverride;
+  EXPECT_THAT(good("cpuid = ['0x7,0:ecx=x0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx,ebx=kkkkkkkkkkkkkkkkkkkkkkkkkkkkk1ss',"
+                   " '1:ecx=xxxxxxxxxxx0xxxxxxxxxxxxxxxxxxxx']")
+                  .config.cpuid,
+              ElementsAre(CpuidOverride{"sgxlc", false}, CpuidOverride{"sgx", true}, CpuidOverride{"sse4.2", false}));
+  EXPECT_THAT(good("cpuid = ['18,0:eax=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0x', '0x12:eax=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1x']")
+                  .config.cpuid,
+              ElementsAre(CpuidOverride{"sgx2", true}))
+      << "the last word counts";
+  EXPECT_THAT(good("cpuid = []").config.cpuid, IsEmpty());
+}
+
 TEST(Config, ActionsAreDestroyRestartAndPreserve) {
   const DomainConfig config = good("on_poweroff = 'restart'\non_reboot = 'destroy'\non_crash = 'restart'\n").config;
   EXPECT_EQ(config.on_poweroff, Action::restart);
@@ -269,7 +283,12 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"memory = '-512'", 3, 10, {"found \"-512\""}},
       {"lehash = '12'", 3, 10, {"64 hexadecimal digits"}},
       {"lehash = 'zzb77012053e05a63d413b8bbae8fb6c5d73b3f29961d9c4acb77012053e05a6'", 3, 10, {"64 hexadecimal"}},
-      {"cpuid = ['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0']", 3, 9, {"list form", "string form"}},
+      {"cpuid = ['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']", 3, 10, {"32 letters", "bit 31 first"}},
+      {"cpuid = ['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx2']", 3, 10, {"32 letters", "0, 1, x, k, s"}},
+      {"cpuid = ['1:eax=0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']", 3, 10, {"bit 31 of eax in leaf 0x1", "no single feature"}},
+      {"cpuid = ['1:efx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']", 3, 10, {"\"efx\"", "eax, ebx, ecx or edx"}},
+      {"cpuid = ['one:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']", 3, 10, {"\"one:ecx", "LEAF:REGISTER=BITS"}},
+      {"cpuid = ['1']", 3, 10, {"\"1\"", "LEAF:REGISTER=BITS"}},
       {"cpuid = 'sgx=0'", 3, 9, {"'host' first"}},
       {"cpuid = ''", 3, 9, {"'host' first"}},
       {"cpuid = 'host,sgx'", 3, 9, {"'sgx'", "FEATURE=VALUE"}},

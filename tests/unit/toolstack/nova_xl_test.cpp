@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "config/config.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/nova_conf.hpp"
 #include "policy/flags.hpp"
@@ -216,6 +217,28 @@ TEST(Xl, GuestsHaveTheProvisioningKeyUnlessItIsRefused) {
       << "xl has no word for it, and a register has its bit";
   vm.epc.clear();
   EXPECT_THAT(lost(to_xl(vm)), IsEmpty()) << "no EPC, no keys";
+}
+
+TEST(Xl, WhatIsWrittenIsWhatADomainHas) {
+  for (const policy::Feature& each : policy::features()) {
+    SCOPED_TRACE(each.name);
+    Vm vm = document_vm();
+    // With a feature for which xl has no word, both are said by registers.
+    for (const char* const beside : {"sgx", "sgx-kss"}) {
+      vm.cpu = {CpuMode::host_passthrough, "", {feature(std::string(each.name).c_str(), FeaturePolicy::disable)}};
+      if (!(*policy::find_feature(beside) == each)) vm.cpu.features.push_back(feature(beside));
+      const auto lines = lines_of(to_xl(vm).text);
+      const auto cpuid = std::ranges::find_if(lines, [](const std::string& line) { return line.starts_with("cpuid"); });
+      ASSERT_NE(cpuid, lines.end());
+      const auto read = read_config("name = 'x'\nkernel = 'k'\n" + *cpuid + "\n");
+      ASSERT_TRUE(read) << *cpuid << format("", read.error());
+      const auto& said = read->config.cpuid;
+      EXPECT_TRUE(std::ranges::any_of(said, [&](const policy::CpuidOverride& change) {
+        return !change.on && *policy::find_feature(change.feature) == each;
+      })) << *cpuid;
+      EXPECT_EQ(said.size(), vm.cpu.features.size()) << *cpuid;
+    }
+  }
 }
 
 TEST(Xl, NothingToSayIsNoLine) {
