@@ -106,10 +106,13 @@ def damaged_keys(machine):
 
 
 def memory_of(pid):
-    """All that a core of the process would have, and more."""
+    """All that a core of the process would have, and more. The EPC is read by its descriptors alone: reading the mappings
+    takes memory for its holes, and a process whose EPC has more memory than is its own is ended (epc-beyond)."""
     parts = []
     with open(f"/proc/{pid}/mem", "rb") as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if "/memfd:cloister-epc" in line:
+                continue
             first, last = (int(part, 16) for part in line.split()[0].split("-"))
             try:
                 memory.seek(first)
