@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "text/trimmed.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister::toolstack {
 
@@ -19,10 +19,8 @@ constexpr const char* cpu_list_form =
 constexpr u32 most_number = 8191;
 
 std::optional<u32> read_number(std::string_view text) {
-  u32 number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number > most_number) return std::nullopt;
-  return number;
+  const auto number = whole_number<u32>(text);
+  return number && *number <= most_number ? number : std::nullopt;
 }
 
 std::optional<CpuPart> read_part(std::string_view text) {

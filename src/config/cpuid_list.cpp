@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 
 #include "policy/leaves.hpp"
 #include "text/shown.hpp"
 #include "text/trimmed.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister::toolstack {
 
@@ -34,10 +34,7 @@ std::string_view taken_until(std::string_view& text, char mark) {
 std::optional<u32> number_in(std::string_view text) {
   const bool hex = text.starts_with("0x") || text.starts_with("0X");
   if (hex) text.remove_prefix(2);
-  u32 number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, hex ? 16 : 10);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
+  return whole_number<u32>(text, hex ? 16 : 10);
 }
 
 const policy::Feature* feature_at(const policy::CpuidBit& bit) {

@@ -3,11 +3,12 @@
 
 #include <sched.h>
 
-#include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+
+#include "text/number_runs.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister {
 
@@ -15,14 +16,6 @@ namespace {
 
 /// More than any Linux has (CONFIG_NR_CPUS).
 constexpr u32 most_cpus = 8192;
-
-std::optional<u32> take_number(std::string_view& text) {
-  u32 number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || number >= most_cpus) return std::nullopt;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return number;
-}
 
 CpuSet set_in(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -39,37 +32,14 @@ using Bits = std::unique_ptr<cpu_set_t, FreeBits>;
 }  // namespace
 
 std::optional<CpuSet> read_cpu_set(std::string_view text) {
-  CpuSet cpus;
-  while (!text.empty()) {
-    const auto first = take_number(text);
-    if (!first) return std::nullopt;
-    u32 last = *first;
-    if (text.starts_with('-')) {
-      text.remove_prefix(1);
-      const auto end = take_number(text);
-      if (!end || *end < *first) return std::nullopt;
-      last = *end;
-    }
-    for (u32 cpu = *first; cpu <= last; ++cpu) cpus.push_back(cpu);
-    if (text.empty()) break;
-    if (!text.starts_with(',') || text.size() == 1) return std::nullopt;
-    text.remove_prefix(1);
-  }
-  std::ranges::sort(cpus);
-  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
-  return cpus;
+  if (text.empty()) return CpuSet();
+  if (text.find('^') != text.npos) return std::nullopt;
+  return toolstack::read_runs(text, most_cpus);
 }
 
 std::string cpu_set_text(const CpuSet& cpus) {
   std::string text;
-  for (std::size_t i = 0; i < cpus.size();) {
-    std::size_t last = i;
-    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) ++last;
-    if (!text.empty()) text += ',';
-    text += std::to_string(cpus[i]);
-    if (last != i) text += '-' + std::to_string(cpus[last]);
-    i = last + 1;
-  }
+  for (const std::string& run : toolstack::runs_of(cpus)) text += (text.empty() ? "" : ",") + run;
   return text;
 }
 
@@ -80,9 +50,8 @@ HostProcessors host_processors(const std::string& root) {
   for (const auto& entry : fs::directory_iterator(root + "/sys/devices/system/node", absent)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("node")) continue;
-    std::string_view digits = std::string_view(name).substr(4);
-    const auto node = take_number(digits);
-    if (node && digits.empty()) host.nodes[*node] = set_in(entry.path() / "cpulist");
+    const auto node = toolstack::whole_number<u32>(std::string_view(name).substr(4));
+    if (node && *node < most_cpus) host.nodes[*node] = set_in(entry.path() / "cpulist");
   }
   return host;
 }

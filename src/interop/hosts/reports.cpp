@@ -3,11 +3,12 @@
 // of msr-tools; cpuid(1) without -r, whose lines policy/sgx_flags.cpp has).
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "arch/msr.hpp"
 #include "interop/hosts/formats.hpp"
 #include "policy/flags.hpp"
+#include "text/trimmed.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister::toolstack::hosts {
 
@@ -34,12 +35,7 @@ constexpr FlagLine flag_lines[] = {
     {"sgx 2 supported", "sgx2", "test-sgx"},
 };
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blanks = " \t\r";
-  const std::size_t first = std::min(text.find_first_not_of(blanks), text.size());
-  text.remove_prefix(first);
-  return text.substr(0, text.find_last_not_of(blanks) + 1);
-}
+std::string_view bare(std::string_view text) { return trimmed(text, " \t\r"); }
 
 std::optional<bool> truth(std::string_view word) {
   for (const std::string_view yes : {"true", "1", "enabled", "yes"})
@@ -49,12 +45,10 @@ std::optional<bool> truth(std::string_view word) {
   return std::nullopt;
 }
 
-/// All of the text is a number; of hexadecimal ones "0x" may stand before it.
-std::optional<u64> whole_number(std::string_view text, int base) {
-  if (base == 16 && text.starts_with("0x")) text.remove_prefix(2);
-  u64 value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  return error == std::errc() && stop == text.data() + text.size() ? std::optional(value) : std::nullopt;
+/// "0x" may stand before it.
+std::optional<u64> hexadecimal(std::string_view text) {
+  if (text.starts_with("0x")) text.remove_prefix(2);
+  return whole_number<u64>(text, 16);
 }
 
 /// Reads lines into a host, and remembers whose they were.
@@ -65,7 +59,7 @@ class ReportReader {
   void read(std::string_view text) {
     while (!text.empty()) {
       const std::size_t end = std::min(text.find('\n'), text.size());
-      read_line(trimmed(text.substr(0, end)));
+      read_line(bare(text.substr(0, end)));
       text.remove_prefix(std::min(end + 1, text.size()));
     }
     if (!sections_.empty() && !host_.epc) host_.epc = std::move(sections_);
@@ -91,12 +85,12 @@ class ReportReader {
   void read_flag(std::string_view line) {
     const std::size_t mark = line.find_last_of("=:");
     if (mark == line.npos) return;
-    const auto on = truth(trimmed(line.substr(mark + 1)));
-    std::string_view words = trimmed(line.substr(0, mark));
+    const auto on = truth(bare(line.substr(mark + 1)));
+    std::string_view words = bare(line.substr(0, mark));
     if (!on || words.empty()) return;
     for (const policy::SgxFlag& flag : policy::sgx_flags())
       if (flag.cpuid == words) return learn(flag.name, *on, "'cpuid' without -r");
-    words = trimmed(words.substr(0, words.find('(')));
+    words = bare(words.substr(0, words.find('(')));
     const auto* const row = std::ranges::find(flag_lines, words, &FlagLine::words);
     if (row != std::end(flag_lines)) learn(row->feature, *on, row->program);
   }
@@ -113,8 +107,8 @@ class ReportReader {
     if (at == line.npos) return false;
     const std::string_view range = line.substr(at + mark.size());
     const std::size_t dash = std::min(range.find('-'), range.size());
-    const auto first = whole_number(range.substr(0, dash), 16);
-    const auto last = whole_number(range.substr(std::min(dash + 1, range.size())), 16);
+    const auto first = hexadecimal(range.substr(0, dash));
+    const auto last = hexadecimal(range.substr(std::min(dash + 1, range.size())));
     if (!first || !last || *last <= *first) return false;
     add_section({.base = *first, .bytes = *last - *first + 1, .property = 0, .node = std::nullopt});
     learn("sgx", true, "the kernel's log");
@@ -127,12 +121,12 @@ class ReportReader {
     constexpr std::string_view node = "NUMA node #", size = ": size=", sum = "EPC size: ";
     policy::EpcSectionView section{.base = std::nullopt, .bytes = 0, .property = 0, .node = std::nullopt};
     if (line.starts_with(sum)) {
-      section.bytes = whole_number(line.substr(sum.size()), 16).value_or(0);
+      section.bytes = hexadecimal(line.substr(sum.size())).value_or(0);
     } else if (const std::size_t at = line.find(size); line.starts_with(node) && at != line.npos) {
-      const auto number = whole_number(line.substr(node.size(), at - node.size()), 10);
+      const auto number = whole_number<u64>(line.substr(node.size(), at - node.size()));
       if (!number || *number > ~u32{0}) return false;
       section.node = static_cast<u32>(*number);
-      section.bytes = whole_number(line.substr(at + size.size()), 10).value_or(0);
+      section.bytes = whole_number<u64>(line.substr(at + size.size())).value_or(0);
     }
     if (section.bytes == 0) return false;
     add_section(section);
@@ -149,7 +143,7 @@ class ReportReader {
   /// "rdmsr 0x3a" with its answer in the next line, or the register's number and its value in one: "0x3a: 0x60005".
   bool read_msr(std::string_view line) {
     if (const u32 asked = std::exchange(asked_, 0); asked != 0) {
-      if (const auto value = whole_number(line, 16)) return learn_msr(asked, *value);
+      if (const auto value = hexadecimal(line)) return learn_msr(asked, *value);
     }
     std::vector<std::string_view> words;
     for (std::size_t at = 0; at < line.size();) {
@@ -164,14 +158,14 @@ class ReportReader {
       asked_ = *last;
       return true;
     }
-    const auto value = whole_number(words.back(), 16);
+    const auto value = hexadecimal(words.back());
     return index && value && words.size() <= 3 ? learn_msr(*index, *value) : false;
   }
 
   /// A register of launch control's.
   static std::optional<u32> number_of(std::string_view word) {
     const bool plain = word.size() == 8;  // as xen-cpuid writes it
-    const auto number = word.starts_with("0x") || plain ? whole_number(word, 16) : std::nullopt;
+    const auto number = word.starts_with("0x") || plain ? hexadecimal(word) : std::nullopt;
     const bool ours = number == arch::msr::feature_control ||
                       (number >= arch::msr::sgxlepubkeyhash0 && number <= arch::msr::sgxlepubkeyhash0 + 3);
     return ours ? std::optional(static_cast<u32>(*number)) : std::nullopt;

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "config/config.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -17,10 +16,7 @@ std::string clock_in_words(const Clock& clock) {
 
 std::optional<i64> read_seconds(std::string_view text) {
   if (text.starts_with('+')) text.remove_prefix(1);
-  i64 seconds = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  const bool whole = error == std::errc() && stop == text.data() + text.size();
-  return whole ? std::optional(seconds) : std::nullopt;
+  return whole_number<i64>(text);
 }
 
 std::string clock_keys(const Clock& clock) {

@@ -7,18 +7,15 @@
 #include <vector>
 
 #include "interop/vm/vm.hpp"
+#include "text/number_runs.hpp"
 
 namespace cloister::toolstack::vm {
 
 /// What is read of a stranger's machine at most; Linux and QEMU count no further.
 inline constexpr u32 most_host_nodes = 1024, most_guest_nodes = 128, most_vcpus = 4096, most_sections = 1024;
 
-/// Numbers below `end` as "0-1,4,^1" (libvirt's cpuset): ascending, each once; nullopt for anything else.
-std::optional<std::vector<u32>> read_runs(std::string_view text, u32 end);
+/// The numbers of nodes below `most_host_nodes`.
 inline std::optional<std::vector<u32>> read_nodes(std::string_view text) { return read_runs(text, most_host_nodes); }
-/// Runs, each "N" or "N-M".
-std::vector<std::string> runs_of(const std::vector<u32>& nodes);
-
 /// The numbers of processors below `most_vcpus`.
 inline std::optional<std::vector<u32>> read_cpus(std::string_view text) { return read_runs(text, most_vcpus); }
 /// The guest's own nodes; else as many as the EPC names, one at least: RAM is divided evenly in MiB, the rest is node
