@@ -98,6 +98,27 @@ def epc_sharing(machine):
     assert b"WRONG" not in m.log.read_bytes() and "event=epc-foreign" not in m.log.read_text()
 
 
+def kill_one(m, chance, kills, begin):
+    """The daemon, and another begins; or a domain's process, with or without the daemon, and the domain begins anew: its
+    name."""
+    if chance.random() < 0.7:
+        m.restart(chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+        kills["daemon"] += 1
+        return None
+    victim = chance.choice("ab")
+    pid = m.domains()[victim]["pid"]
+    if chance.random() < 0.5:
+        m.kill()
+        os.kill(pid, signal.SIGKILL)
+        m.start()
+    else:
+        os.kill(pid, signal.SIGKILL)
+    kills["vmm"] += 1
+    wait_until(lambda: victim not in m.domains(), f"the end of {victim}")
+    begin(victim)
+    return victim
+
+
 def epc_sharing_kills(machine):
     """Frames move all the time; the daemon and VMMs are killed at any moment of it."""
     m = machine(MACHINE)
@@ -117,23 +138,8 @@ def epc_sharing_kills(machine):
         paused = chance.choice("ab")
         ask(m, paused, "pause")
         time.sleep(chance.uniform(0, 3))
-        if chance.random() < 0.7:
-            m.restart(chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
-            kills["daemon"] += 1
-        else:
-            victim = chance.choice("ab")
-            pid = m.domains()[victim]["pid"]
-            if chance.random() < 0.5:
-                m.kill()
-                os.kill(pid, signal.SIGKILL)
-                m.start()
-            else:
-                os.kill(pid, signal.SIGKILL)
-            kills["vmm"] += 1
-            wait_until(lambda name=victim: name not in m.domains(), f"the end of {victim}")
-            begin(victim)
-            if paused == victim:
-                paused = None
+        if kill_one(m, chance, kills, begin) == paused:
+            paused = None
         check_settled(m, "ab")
     assert kills["daemon"] and kills["vmm"], kills
     print(f"killed: {kills}")
@@ -240,21 +246,7 @@ def epc_balloon_kills(machine):
         for name in "ab":
             ask_to_have(m, name, chance.randint(1, 4))
         time.sleep(chance.uniform(0, 1.5))
-        if chance.random() < 0.7:
-            m.restart(chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
-            kills["daemon"] += 1
-        else:
-            victim = chance.choice("ab")
-            pid = m.domains()[victim]["pid"]
-            if chance.random() < 0.5:
-                m.kill()
-                os.kill(pid, signal.SIGKILL)
-                m.start()
-            else:
-                os.kill(pid, signal.SIGKILL)
-            kills["vmm"] += 1
-            wait_until(lambda name=victim: name not in m.domains(), f"the end of {victim}")
-            begin(victim)
+        kill_one(m, chance, kills, begin)
         check_settled(m, "ab")
     assert kills["daemon"] and kills["vmm"], kills
     print(f"killed: {kills}")
