@@ -77,6 +77,8 @@ class Checked : public testing::Test {
     block_.count = 1;
   }
   Form& form() { return block_.forms[0]; }
+  /// The operation does something else than its form says.
+  void do_instead(Handler handler) { block_.ops[0].handler = handler; }
   void run() {
     engine_.take(block_);
     cpu_->code64 = true;
@@ -112,6 +114,24 @@ TEST_F(CheckedDeathTest, AWiderResultThanTheFormSays) {
   cpu_->gpr[arch::rbx] = 0x1'0000;
   form().bytes = 2;
   EXPECT_DEATH(run(), "cloister: mov at 0 of its block changed register 0");
+}
+
+TEST_F(CheckedDeathTest, AFaultAfterAChange) {
+  load({0x48, 0x89, 0xd8});  // mov rax, rbx
+  do_instead([](Cpu& cpu, const Op* op) {
+    cpu.gpr[arch::rax] = 1;
+    return raise_ud(cpu, op);
+  });
+  EXPECT_DEATH(run(), "faulted after it had changed register 0");
+}
+
+TEST_F(CheckedDeathTest, AChangeOfTheRegisterThatIsZero) {
+  load({0x0f, 0xa2});  // cpuid, of which nothing else is said
+  do_instead([](Cpu& cpu, const Op* op) {
+    cpu.gpr[reg_zero] = 1;
+    return leave_after(cpu, op);
+  });
+  EXPECT_DEATH(run(), "changed the register that is zero");
 }
 
 TEST_F(CheckedDeathTest, ALongRegisterThatKeepsItsUpperHalf) {
