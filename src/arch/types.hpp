@@ -34,7 +34,7 @@ struct Strong {
 
   constexpr Strong() = default;
   constexpr explicit Strong(u64 v) : value(v) {}
-  constexpr auto operator<=>(const Strong&) const = default;
+  constexpr auto operator<=>(const Strong&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0
   constexpr Strong operator+(u64 n) const { return Strong{value + n}; }
   constexpr Strong operator-(u64 n) const { return Strong{value - n}; }
   constexpr u64 operator-(Strong other) const { return value - other.value; }

@@ -32,21 +32,21 @@ inline constexpr VerbArgument epc_target_arguments[] = {{"mib", "MIB", "of EPC t
 
 struct GuestVerbRow {
   GuestVerb verb;
-  const char* word;   ///< POST /v1/domains/{domain}/WORD; {"verb":"WORD"}; `cloister WORD DOMAIN`
-  const char* help;   ///< of the subcommand
-  const char* done;   ///< what `cloister` says when it was done, after the domain's name
-  bool ends = false;  ///< the domain ends after it: `cloister` can wait for that
+  bool ends;         ///< the domain ends after it: `cloister` can wait for that
+  const char* word;  ///< POST /v1/domains/{domain}/WORD; {"verb":"WORD"}; `cloister WORD DOMAIN`
+  const char* help;  ///< of the subcommand
+  const char* done;  ///< what `cloister` says when it was done, after the domain's name
   std::span<const VerbArgument> arguments{};
 };
 
 inline constexpr GuestVerbRow guest_verbs[] = {
-    {GuestVerb::pause, "pause", "Stop a domain's processors", "is paused"},
-    {GuestVerb::unpause, "unpause", "Let a paused domain run", "runs"},
-    {GuestVerb::shutdown, "shutdown", "Press a domain's power button", "was asked to shut down", true},
-    {GuestVerb::reboot, "reboot", "Reset a domain", "is rebooting"},
-    {GuestVerb::trigger, "trigger", "Send an event to a domain's processor", "was triggered", false, trigger_arguments},
-    {GuestVerb::wake, "wake", "Wake a domain that has suspended itself to RAM", "is awake"},
-    {GuestVerb::epc_target, "epc-target", "Ask a domain's guest to have so much EPC", "was asked", false,
+    {GuestVerb::pause, false, "pause", "Stop a domain's processors", "is paused"},
+    {GuestVerb::unpause, false, "unpause", "Let a paused domain run", "runs"},
+    {GuestVerb::shutdown, true, "shutdown", "Press a domain's power button", "was asked to shut down"},
+    {GuestVerb::reboot, false, "reboot", "Reset a domain", "is rebooting"},
+    {GuestVerb::trigger, false, "trigger", "Send an event to a domain's processor", "was triggered", trigger_arguments},
+    {GuestVerb::wake, false, "wake", "Wake a domain that has suspended itself to RAM", "is awake"},
+    {GuestVerb::epc_target, false, "epc-target", "Ask a domain's guest to have so much EPC", "was asked",
      epc_target_arguments},
 };
 
