@@ -116,8 +116,8 @@ TEST_F(Client, CreatesFromAFile) {
 
 TEST_F(Client, AsksAGuestByTheTablesRow) {
   constexpr VerbArgument arguments[] = {{"times", "TIMES", ""}};
-  const GuestVerbRow plain{GuestVerb::pause, "sit", "", "sits"},
-      with{GuestVerb::pause, "clap", "", "claps", false, arguments};
+  const GuestVerbRow plain{GuestVerb::pause, false, "sit", "", "sits"},
+      with{GuestVerb::pause, false, "clap", "", "claps", arguments};
   serve("POST", "/v1/domains/d/sit", 200, R"({"name": "d"})");
   serve("POST", "/v1/domains/d/clap", 200, R"({"name": "d"})");
   start();
