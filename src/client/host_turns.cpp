@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "arch/try.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "client/print.hpp"
@@ -187,10 +188,9 @@ class Stopper {
 Answer<std::size_t> those_left(const Api& api, seconds patience, Clock::time_point latest) {
   const auto end = std::min(Clock::now() + patience, latest);
   while (true) {
-    const auto domains = patiently(patience, latest, [&] { return api.get("/v1/domains"); });
-    if (!domains) return tl::unexpected(domains.error());
+    const auto domains = TRY(patiently(patience, latest, [&] { return api.get("/v1/domains"); }));
     const auto ending = [](const Json& d) { return d.value("state", "") == "ending"; };
-    if (domains->empty() || !std::ranges::all_of(*domains, ending) || Clock::now() >= end) return domains->size();
+    if (domains.empty() || !std::ranges::all_of(domains, ending) || Clock::now() >= end) return domains.size();
     std::this_thread::sleep_for(between_looks);
   }
 }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "host/exit_status.hpp"
@@ -31,19 +32,17 @@ class Screen {
 
   /// The next picture.
   Answer<std::string> look() {
-    const auto epc = api_.get("/v1/epc");
-    if (!epc) return tl::unexpected(epc.error());
-    const auto domains = api_.get("/v1/domains");
-    if (!domains) return tl::unexpected(domains.error());
+    const auto epc = TRY(api_.get("/v1/epc"));
+    const auto domains = TRY(api_.get("/v1/domains"));
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - last_look_).count();
     std::string text =
-        fmt::format("cloister  {} domain{}  EPC {} MiB, {} MiB free, {} pages withdrawn\n\n", domains->size(),
-                    domains->size() == 1 ? "" : "s", epc->value("total_pages", u64{0}) / arch::pages_per_mib,
-                    epc->value("free_pages", u64{0}) / arch::pages_per_mib, epc->value("withdrawn_pages", u64{0}));
+        fmt::format("cloister  {} domain{}  EPC {} MiB, {} MiB free, {} pages withdrawn\n\n", domains.size(),
+                    domains.size() == 1 ? "" : "s", epc.value("total_pages", u64{0}) / arch::pages_per_mib,
+                    epc.value("free_pages", u64{0}) / arch::pages_per_mib, epc.value("withdrawn_pages", u64{0}));
     Table table({">ID", "NAME", "STATE", ">VCPUS", ">MEM(MiB)", ">EPC(MiB)", ">CPU(%)", ">MIPS", ">CPU TIME(s)"});
     std::map<u64, Used> used;
-    for (const Json& domain : *domains) {
+    for (const Json& domain : domains) {
       const u64 id = domain.value("id", u64{0});
       const Used present{domain.value("cpu_seconds", 0.0), domain.value("instructions", u64{0})};
       const auto before = used_.find(id);

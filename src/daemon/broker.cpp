@@ -5,6 +5,7 @@
 #include <cassert>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "hypervisor/epc/clean.hpp"
 
 namespace cloister::toolstack {
@@ -64,7 +65,7 @@ tl::expected<u64, std::string> Broker::reserve(u32 id, const Grants& grants) {
   const std::vector<EpcExtent> here = in_sections(sections_of(grants));
   u64 absent = pages_of(grants);
   for (const EpcExtent& extent : here) absent -= extent.pages;
-  if (auto reserved = accounts_.reserve(owner_of(id), here); !reserved) return tl::unexpected(reserved.error());
+  TRY(accounts_.reserve(owner_of(id), here));
   return absent;
 }
 

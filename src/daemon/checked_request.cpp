@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "host/processors.hpp"
 #include "host/whole_file.hpp"
 #include "machine/epc/placement.hpp"
@@ -35,9 +36,8 @@ class RequestFiles {
 
   /// A dump is read at once: what it describes is a value that the domain keeps.
   tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
-    const auto path = absolute(name);
-    if (!path) return tl::unexpected(path.error());
-    return opener_.read(request_.owner, *path, longest_dump);
+    const auto path = TRY(absolute(name));
+    return opener_.read(request_.owner, path, longest_dump);
   }
 
   tl::expected<Fd, ApiError> kernel(const DomainConfig& config, CheckedFor what) {
@@ -94,13 +94,11 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
 
 tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config, CheckedFor what) {
   OpenImages images;
-  auto kernel = files.kernel(config, what);
-  if (!kernel) return tl::unexpected(kernel.error());
-  images.kernel = std::move(*kernel);
+  auto kernel = TRY(files.kernel(config, what));
+  images.kernel = std::move(kernel);
   if (config.ramdisk.empty()) return images;
-  auto ramdisk = files.ramdisk(config);
-  if (!ramdisk) return tl::unexpected(ramdisk.error());
-  images.ramdisk = std::move(*ramdisk);
+  auto ramdisk = TRY(files.ramdisk(config));
+  images.ramdisk = std::move(ramdisk);
   images.ramdisk_bytes = length_of(images.ramdisk.get());
   return images;
 }
@@ -153,17 +151,15 @@ tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const C
   auto read = read_config(request.config);
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
   RequestFiles files(opener, request);
-  auto images = open_images(files, read->config, what);
-  if (!images) return tl::unexpected(images.error());
-  const auto chosen = check(request, files, read->config, machine, silicon);
-  if (!chosen) return tl::unexpected(chosen.error());
+  auto images = TRY(open_images(files, read->config, what));
+  const auto chosen = TRY(check(request, files, read->config, machine, silicon));
   if (what == CheckedFor::definition) {
     if (const auto had = check_epc(read->config, machine); !had)
       return tl::unexpected(in_config(request.file, had.error()));
   }
   CheckedRequest checked{
-      .config = std::move(read->config), .images = std::move(*images), .features = chosen->features, .warnings = {}};
-  for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen->warnings}) {
+      .config = std::move(read->config), .images = std::move(images), .features = chosen.features, .warnings = {}};
+  for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen.warnings}) {
     for (const Diagnostic& warning : warnings) checked.warnings.push_back(format(request.file, warning));
   }
   return checked;

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "daemon/checked_request.hpp"
 #include "daemon/domains.hpp"
 #include "host/files.hpp"
@@ -56,19 +57,18 @@ std::span<const u8> bytes_of(const std::string& text) {
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
-  auto checked = check_request(opener_, request, machine(), silicon(), CheckedFor::creation);
-  if (!checked) return tl::unexpected(checked.error());
-  auto claim = make_room(checked->config);
-  const auto domain = admit(request, *checked, definition, claim.get());
+  auto checked = TRY(check_request(opener_, request, machine(), silicon(), CheckedFor::creation));
+  auto claim = make_room(checked.config);
+  const auto domain = admit(request, checked, definition, claim.get());
   claim.reset();
   if (!domain) return tl::unexpected(domain.error());
-  if (auto launched = launch(*domain, checked->images, request.paused); !launched) {
+  if (auto launched = launch(*domain, checked.images, request.paused); !launched) {
     roll_back(*domain);
     return tl::unexpected(launched.error());
   }
   const MutexLock held(lock_);
   DomainInfo created = info(**domain);
-  created.warnings = checked->warnings;
+  created.warnings = checked.warnings;
   log(LogLevel::info, "domain-created",
       {{"domain", created.name},
        {"id", std::to_string(created.id)},
@@ -87,7 +87,7 @@ tl::expected<u32, std::string> Domains::next_id() {
     if (!table_.contains(id) && !sockets_.has(id)) {
       MachineRecord next = machine_record_;
       next.next_id = id + 1;
-      if (auto kept = around_.records->put(next); !kept) return tl::unexpected(kept.error());
+      TRY(around_.records->put(next));
       machine_record_ = std::move(next);
       return id;
     }
@@ -147,8 +147,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         ApiError{503, machine_unread_ + "; until it is mended, or removed, no domain can be created"});
   if (const auto why = accounts_unknown(); why && !config.epc.empty())
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
-  const auto identity = identity_of(request, config, definition);
-  if (!identity) return tl::unexpected(identity.error());
+  const auto identity = TRY(identity_of(request, config, definition));
   const MemoryNeed need = memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus,
                                       std::min(ramdisk_bytes, config.memory_mib << 20));
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
@@ -169,7 +168,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   auto domain = std::make_shared<Domain>(LifeState::admitted);
   PackageValues package = package_values(machine(), allocation->grants, checked.features, PackageRange::whole);
   domain->record = {.id = *id,
-                    .uuid = identity->uuid,
+                    .uuid = identity.uuid,
                     .name = config.name,
                     .persistent = definition != nullptr,
                     .config = request.config,
@@ -182,12 +181,12 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
-                    .platform = identity->platform,
+                    .platform = identity.platform,
                     .running = false,
                     .process = std::nullopt,
                     .run = paths_.run};
   domain->config = std::move(config);
-  auto kept = power_on(*identity, request.owner, domain->record.name);
+  auto kept = power_on(identity, request.owner, domain->record.name);
   if (kept) kept = around_.records->put(domain->record);
   if (!kept) {
     broker_.release(*id);
@@ -219,22 +218,19 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   const Fd launch = sealed_memfd("cloister-launch", bytes_of(write_launch(message)));
   if (!launch) return tl::unexpected(std::string("no memory for the launch message"));
 
-  const auto folder = sockets_.make(record.id);
-  if (!folder) return tl::unexpected(folder.error());
+  const auto folder = TRY(sockets_.make(record.id));
   const std::string path = paths_.sockets_of(record.id);
-  const Fd root = nameless_directory(folder->get());
+  const Fd root = nameless_directory(folder.get());
   if (!root) return tl::unexpected(std::string("cannot make an empty directory"));
-  auto control = listen_at(folder->get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path);
+  auto control = listen_at(folder.get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path);
   if (!control) return tl::unexpected(control.error());
-  auto console = listen_at(folder->get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path);
+  auto console = listen_at(folder.get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path);
   if (!console) return tl::unexpected(console.error());
-  if (auto given = sockets_.give(record.id, record.owner.user, machine().access.console); !given)
-    return tl::unexpected(given.error());
+  TRY(sockets_.give(record.id, record.owner.user, machine().access.console));
   // There before the VMM is: it sees at once if this daemon has died in between.
-  auto launching = ControlClient::connect(folder->get(), SocketFolders::control_name);
+  auto launching = ControlClient::connect(folder.get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
-  const auto platform = platform_for(record);
-  if (!platform) return tl::unexpected(platform.error());
+  const auto platform = TRY(platform_for(record));
 
   const MutexLock held(lock_);
   LaunchDescriptors descriptors;
@@ -243,9 +239,9 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   descriptors.set(launch_fd::console, console->get());
   descriptors.set(launch_fd::kernel, images.kernel.get());
   descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
-  if (platform->counters != nullptr) {
-    descriptors.set(launch_fd::counters, platform->counters->descriptor());
-    descriptors.set(launch_fd::keys, platform->keys.get());
+  if (platform.counters != nullptr) {
+    descriptors.set(launch_fd::counters, platform.counters->descriptor());
+    descriptors.set(launch_fd::keys, platform.keys.get());
   }
   descriptors.set(launch_fd::page, page->descriptor());
   descriptors.set(launch_fd::root, root.get());
@@ -253,21 +249,18 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
     descriptors.set(launch_fd::epc, memory->pages_descriptor());
     descriptors.set(launch_fd::epcm, memory->epcm_descriptor());
   }
-  auto lines = make_log_pipe();
-  if (!lines) return tl::unexpected(lines.error());
-  auto process = around_.vmms->start(record.id, descriptors, lines->theirs.get());
-  if (!process) return tl::unexpected(process.error());
-  domain->process = std::move(process->pidfd);
-  domain->pid = process->pid;
-  logs_->add(record.id, record.name, std::move(lines->ours));
+  auto lines = TRY(make_log_pipe());
+  auto process = TRY(around_.vmms->start(record.id, descriptors, lines.theirs.get()));
+  domain->process = std::move(process.pidfd);
+  domain->pid = process.pid;
+  logs_->add(record.id, record.name, std::move(lines.ours));
   domain->memory = std::move(memory);
   domain->cpus = *places;
   domain->page = std::make_shared<const DomainPage>(std::move(*page));
   happens(*domain, LifeEvent::started);
-  if (auto added = cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)); !added)
-    return tl::unexpected(added.error());
+  TRY(cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)));
   record.process = around_.vmms->identity(domain->pid);
-  if (auto kept = around_.records->put(record); !kept) return tl::unexpected(kept.error());
+  TRY(around_.records->put(record));
   domain->record = std::move(record);
   return std::move(*launching);
 }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "arch/try.hpp"
 #include "daemon/api.hpp"
 #include "daemon/autostart.hpp"
 #include "daemon/secrets.hpp"
@@ -96,46 +97,37 @@ std::string cgroups_text(const MemoryInfo& memory) {
 }
 
 tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon) {
-  const auto paths = daemon_paths(arguments);
-  if (!paths) return tl::unexpected(paths.error());
-  const auto run = open_own_folder(paths->run, Making::missing, run_mode);
-  if (!run) return tl::unexpected(run.error());
-  auto registry = Registry::open(*paths);
-  if (!registry) return tl::unexpected(registry.error());
-  auto sockets = SocketFolders::open(run->get(), paths->run, Making::missing);
-  if (!sockets) return tl::unexpected(sockets.error());
+  const auto paths = TRY(daemon_paths(arguments));
+  const auto run = TRY(open_own_folder(paths.run, Making::missing, run_mode));
+  auto registry = TRY(Registry::open(paths));
+  auto sockets = TRY(SocketFolders::open(run.get(), paths.run, Making::missing));
   // Each folder is one daemon's: the one has the sockets, the other the EPC's accounts and the secrets.
   constexpr const char* taken = "another cloisterd runs here";
-  const auto run_lock = lock_in(run->get(), DaemonPaths::lock_name, paths->run, taken);
-  if (!run_lock) return tl::unexpected(run_lock.error());
-  const auto state_lock = lock_in(registry->state(), DaemonPaths::lock_name, paths->state, taken);
-  if (!state_lock) return tl::unexpected(state_lock.error());
+  const auto run_lock = TRY(lock_in(run.get(), DaemonPaths::lock_name, paths.run, taken));
+  const auto state_lock = TRY(lock_in(registry.state(), DaemonPaths::lock_name, paths.state, taken));
   HostEpc host = host_epc(this_host());
   auto machine = load_machine(arguments.machine, [&] { return host; });
   if (!machine) return tl::unexpected(machine.error());
-  const auto secrets = open_secrets(*registry, *paths, arguments.new_secret);
-  if (!secrets) return tl::unexpected(secrets.error());
-  auto broker = Broker::create(silicon, std::move(*machine));
-  if (!broker) return tl::unexpected(broker.error());
+  const auto secrets = TRY(open_secrets(registry, paths, arguments.new_secret));
+  auto broker = TRY(Broker::create(silicon, std::move(*machine)));
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
-  if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
+  TRY(check_vmm(vmm));
   auto cgroups = DomainCgroups::open(arguments.cgroup);
   if (!cgroups) return tl::unexpected(cgroups.error());
   // From here on there are threads, and domains that must not lose their daemon in a step of theirs.
   const sigset_t ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  auto vmms = std::make_unique<HostVmms>(vmm, registry->state());
+  auto vmms = std::make_unique<HostVmms>(vmm, registry.state());
   Surroundings around{
-      .records = std::make_unique<Registry>(std::move(*registry)), .vmms = std::move(vmms), .secrets = *secrets};
-  auto domains =
-      Domains::create(*paths, std::move(around), std::move(*sockets), std::move(*broker), std::move(*cgroups));
+      .records = std::make_unique<Registry>(std::move(registry)), .vmms = std::move(vmms), .secrets = secrets};
+  auto domains = Domains::create(paths, std::move(around), std::move(sockets), std::move(broker), std::move(*cgroups));
   if (!domains) return tl::unexpected(domains.error());
-  auto socket = listen_at(run->get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths->run);
+  auto socket = listen_at(run.get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths.run);
   if (!socket) return tl::unexpected(socket.error());
 
   const HttpServer server(std::move(*socket), api_handlers(**domains, std::move(host)));
   log(LogLevel::info, "ready",
-      {{"socket", paths->api_socket()},
+      {{"socket", paths.api_socket()},
        {"machine", (*domains)->machine().origin},
        {"epc_pages", std::to_string((*domains)->epc().count.total)},
        {"domains", std::to_string((*domains)->list().size())},
@@ -159,7 +151,7 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
     return normal.has_filename() ? normal : normal.parent_path();
   };
   const DaemonPaths paths{whole(arguments.state), whole(arguments.run)};
-  if (auto apart = check_apart(paths); !apart) return tl::unexpected(apart.error());
+  TRY(check_apart(paths));
   return paths;
 }
 

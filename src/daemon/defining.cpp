@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "config/changes.hpp"
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
@@ -127,25 +128,22 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
       return tl::unexpected(not_yours(request.name));
     if (before != nullptr) as.owner = owner_anew(before->definition.owner, as.owner);
   }
-  auto checked = check_request(opener_, as, machine(), silicon(), CheckedFor::definition);
-  if (!checked) return tl::unexpected(checked.error());
-  DomainConfig& config = checked->config;
+  auto checked = TRY(check_request(opener_, as, machine(), silicon(), CheckedFor::definition));
+  DomainConfig& config = checked.config;
   if (config.name != request.name)
     return tl::unexpected(in_config(
         as.file, {config.position_of("name"), "'name': found '" + config.name + "', expected '" + request.name + "'"}));
 
   const MutexLock held(lock_);
-  auto next = defined_anew(request, config);
-  if (!next) return tl::unexpected(next.error());
-  const bool made = definitions_.with_uuid(next->uuid) == nullptr;
-  if (auto kept = keep({.definition = *next, .config = std::move(config), .unread = {}}); !kept)
-    return tl::unexpected(kept.error());
+  auto next = TRY(defined_anew(request, config));
+  const bool made = definitions_.with_uuid(next.uuid) == nullptr;
+  TRY(keep({.definition = next, .config = std::move(config), .unread = {}}));
   log(LogLevel::info, "domain-defined",
-      {{"domain", next->name},
-       {"uuid", next->uuid},
+      {{"domain", next.name},
+       {"uuid", next.uuid},
        {"uid", std::to_string(request.as.owner.user)},
-       {"tag", tag_of(*next)}});
-  return DefinitionInfo{.definition = std::move(*next), .made = made, .warnings = checked->warnings};
+       {"tag", tag_of(next)}});
+  return DefinitionInfo{.definition = std::move(next), .made = made, .warnings = checked.warnings};
 }
 
 tl::expected<const Defined*, ApiError> Domains::defined(const std::string& key) const {
@@ -157,18 +155,16 @@ tl::expected<const Defined*, ApiError> Domains::defined(const std::string& key) 
 
 Domains::DefinitionResult Domains::definition(const std::string& key) const {
   const MutexLock held(lock_);
-  const auto found = defined(key);
-  if (!found) return tl::unexpected(found.error());
-  return DefinitionInfo{.definition = (*found)->definition};
+  const auto found = TRY(defined(key));
+  return DefinitionInfo{.definition = found->definition};
 }
 
 Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition,
                                             const Peer* erase_keys) {
   const MutexLock held(lock_);
-  const auto found = defined(key);
-  if (!found) return tl::unexpected(found.error());
-  const Definition last = (*found)->definition;
-  if (const auto unmet = unmet_by(condition, *found, last.name)) return tl::unexpected(*unmet);
+  const auto found = TRY(defined(key));
+  const Definition last = found->definition;
+  if (const auto unmet = unmet_by(condition, found, last.name)) return tl::unexpected(*unmet);
   if (const Pointer domain = living_of(last))
     return tl::unexpected(may_be_another(*domain, last)
                               .value_or(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"}));
@@ -258,7 +254,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   wanted.delay_seconds = change.delay_seconds.value_or(wanted.delay_seconds);
   if (wanted != before) {
     const std::string name = wanted.name;
-    if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(kept.error());
+    TRY(keep(std::move(next)));
     if (name != before.name) log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before.name}});
   }
   return domain != nullptr ? info(*domain) : info(*definitions_.with_uuid(before.uuid));

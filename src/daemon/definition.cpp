@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "arch/try.hpp"
 #include "config/domain_name.hpp"
 #include "text/alternatives.hpp"
 #include "text/json_fields.hpp"
@@ -60,12 +61,11 @@ std::string tag_of(const Definition& definition) {
 }
 
 tl::expected<Definition, std::string> read_definition(std::string_view text) {
-  const auto object = parse_object(text);
-  if (!object) return tl::unexpected(object.error());
+  const auto object = TRY(parse_object(text));
   Definition definition;
   std::string autostart;
   u32 version = 0;
-  JsonFields fields(*object);
+  JsonFields fields(object);
   fields.number("version", version);
   if (fields.ok() && (version < 1 || version > definition_version))
     fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, definition_version));
@@ -79,7 +79,7 @@ tl::expected<Definition, std::string> read_definition(std::string_view text) {
   const auto uuid = read_uuid(definition.uuid);
   if (!uuid || *uuid != definition.uuid) return tl::unexpected(std::string("'uuid': expected a uuid in lower case"));
   if (!valid_name(definition.name)) return tl::unexpected("'name': expected " + std::string(name_rule));
-  auto owner = read_owner((*object)["owner"]);
+  auto owner = read_owner(object["owner"]);
   if (!owner) return tl::unexpected("'owner': " + owner.error());
   definition.owner = std::move(*owner);
   const auto word = read_autostart(autostart);

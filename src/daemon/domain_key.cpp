@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 
+#include "arch/try.hpp"
 #include "config/domain_name.hpp"
 #include "text/json_fields.hpp"
 
@@ -137,12 +138,11 @@ std::string wrap_key(const DomainKey& key, const WrapSecret& wrap) {
 }
 
 tl::expected<DomainKey, std::string> unwrap_key(std::string_view text, const WrapSecret& wrap) {
-  const auto object = parse_object(text);
-  if (!object) return tl::unexpected(object.error());
+  const auto object = TRY(parse_object(text));
   DomainKey key;
   u32 version = 0;
   std::string name, nonce, sealed, tag;
-  JsonFields fields(*object);
+  JsonFields fields(object);
   fields.number("version", version);
   if (fields.ok() && (version < 1 || version > domain_key_version))
     fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, domain_key_version));
@@ -153,7 +153,7 @@ tl::expected<DomainKey, std::string> unwrap_key(std::string_view text, const Wra
   auto read_name = read_key_name(name);
   if (!read_name) return tl::unexpected(std::string("'key': expected a uuid, or group:NAME"));
   key.name = std::move(*read_name);
-  auto owner = read_owner((*object)["owner"]);
+  auto owner = read_owner(object["owner"]);
   if (!owner) return tl::unexpected("'owner': " + owner.error());
   key.owner = std::move(*owner);
   Wrapped wrapped;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "arch/try.hpp"
 #include "host/log.hpp"
 #include "host/threads.hpp"
 #include "protocol/control.hpp"
@@ -54,14 +55,13 @@ Domains::Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Surroundings around,
                                                                     SocketFolders sockets, Broker broker,
                                                                     DomainCgroups cgroups) {
-  auto logs = VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); });
-  if (!logs) return tl::unexpected(logs.error());
+  auto logs = TRY(VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); }));
   std::unique_ptr<Domains> domains(new Domains(paths, std::move(around), std::move(sockets), std::move(broker),
-                                               std::move(*logs), std::move(cgroups)));
+                                               std::move(logs), std::move(cgroups)));
   if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
   {
     const MutexLock held(domains->lock_);
-    if (auto done = domains->recover(); !done) return tl::unexpected(done.error());
+    TRY(domains->recover());
     std::vector<u32> ids;
     for (const auto& [id, domain] : domains->table_) ids.push_back(id);
     domains->cgroups_.keep_only(ids);

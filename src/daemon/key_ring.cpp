@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "host/log.hpp"
 #include "text/utc.hpp"
@@ -17,10 +18,9 @@
 namespace cloister::toolstack {
 
 tl::expected<void, std::string> KeyRing::read() {
-  const auto read = records_.keys();
-  if (!read) return tl::unexpected(read.error());
-  records_.tidy(*read);
-  for (const KeyFile& file : read->files) {
+  const auto read = TRY(records_.keys());
+  records_.tidy(read);
+  for (const KeyFile& file : read.files) {
     auto key = file.why.empty() ? unwrap_key(file.text, secrets_.wrap) : tl::unexpected(file.why);
     if (key && key->name != file.name)
       key = tl::unexpected("'key': " + to_text(key->name) + ", which is another file's");
@@ -34,7 +34,7 @@ tl::expected<void, std::string> KeyRing::read() {
     }
     by_name_.insert_or_assign(file.name, std::move(held));
   }
-  for (const std::string& name : read->strays) log(LogLevel::warning, "file-unknown", {{"file", "keys/" + name}});
+  for (const std::string& name : read.strays) log(LogLevel::warning, "file-unknown", {{"file", "keys/" + name}});
   return {};
 }
 
@@ -90,7 +90,7 @@ tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, cons
   ++next.power_ons;
   next.last_use = utc_now();
   next.domain = domain;
-  if (auto kept = records_.put_key(name, wrap_key(next, secrets_.wrap)); !kept) return tl::unexpected(kept.error());
+  TRY(records_.put_key(name, wrap_key(next, secrets_.wrap)));
   by_name_.insert_or_assign(name, HeldKey{.key = next});
   return next;
 }
@@ -112,12 +112,10 @@ tl::expected<void, std::string> KeyRing::erase(const KeyName& name) {
   const HeldKey* const held = find(name);
   if (held == nullptr) return {};
   if (!held->unread.empty()) {
-    const auto moved = records_.set_aside_key(name);
-    if (!moved) return tl::unexpected(moved.error());
-    log(LogLevel::warning, "key-set-aside", {{"file", *moved}, {"error", held->unread}});
-  } else if (auto removed = records_.remove_key(name); !removed) {
-    return tl::unexpected(removed.error());
-  }
+    const auto moved = TRY(records_.set_aside_key(name));
+    log(LogLevel::warning, "key-set-aside", {{"file", moved}, {"error", held->unread}});
+  } else
+    TRY(records_.remove_key(name));
   by_name_.erase(name);
   return {};
 }

@@ -2,6 +2,7 @@
 // its own. Whose they are is looked up under the lock, in which they are changed.
 #include <unistd.h>
 
+#include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
@@ -79,9 +80,8 @@ tl::expected<KeyInfo, ApiError> Domains::erase_key(const std::string& text, cons
 
 Domains::Result Domains::move_to_own_keys(const std::string& key, const Peer& who) {
   const MutexLock held(lock_);
-  const auto found = defined(key);
-  if (!found) return tl::unexpected(found.error());
-  Defined next = **found;
+  const auto found = TRY(defined(key));
+  Defined next = *found;
   Definition& wanted = next.definition;
   if (!may(who, wanted.owner, Right::keys, machine().access, ::geteuid()))
     return tl::unexpected(ApiError{403, toolstack::refusal(who, wanted.name, wanted.owner, Right::keys)});
@@ -92,7 +92,7 @@ Domains::Result Domains::move_to_own_keys(const std::string& key, const Peer& wh
   if (wanted.machine_keys) {
     wanted.machine_keys = false;
     const std::string name = wanted.name;
-    if (auto kept = keep(std::move(next)); !kept) return tl::unexpected(kept.error());
+    TRY(keep(std::move(next)));
     log(LogLevel::info, "domain-keys-moved",
         {{"domain", name}, {"uuid", uuid}, {"uid", std::to_string(who.uid)}, {"sgx_platform", "private"}});
   }

@@ -1,4 +1,5 @@
 // Whose keys a domain has: its uuid's, of which a group's or the machine's may stand in for all but the paging key.
+#include "arch/try.hpp"
 #include "daemon/domains.hpp"
 #include "host/memfd.hpp"
 #include "text/uuid.hpp"
@@ -47,7 +48,7 @@ tl::expected<Domains::Identity, ApiError> Domains::identity_of(const CreateReque
 tl::expected<void, std::string> Domains::power_on(const Identity& identity, const Owner& owner,
                                                   const std::string& name) {
   for (const KeyName& key : names_of(identity.uuid, identity.platform)) {
-    if (const auto on = keys_.power_on(key, owner, name); !on) return tl::unexpected(on.error());
+    TRY(keys_.power_on(key, owner, name));
   }
   return {};
 }

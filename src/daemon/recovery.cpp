@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "arch/try.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
@@ -35,13 +36,12 @@ tl::expected<void, std::string> Domains::recover() {
     machine_unread_ = machine.error();
     log(LogLevel::error, "machine-unread", {{"error", machine_unread_}});
   }
-  const auto records = around_.records->read();
-  if (!records) return tl::unexpected(records.error());
-  around_.records->tidy(*records);
-  if (auto keys = keys_.read(); !keys) return tl::unexpected(keys.error());
+  const auto records = TRY(around_.records->read());
+  around_.records->tidy(records);
+  TRY(keys_.read());
   read_definitions();
-  host_turns(*records);
-  for (const std::string& name : records->strays)
+  host_turns(records);
+  for (const std::string& name : records.strays)
     log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
 
   for (const u64 frame : machine_record_.withdrawn) {
@@ -49,9 +49,9 @@ tl::expected<void, std::string> Domains::recover() {
       log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
   }
   std::set<std::string> uuids;
-  for (const DomainRecord& record : records->domains) uuids.insert(record.uuid);
-  for (const UnreadRecord& record : records->unread) uuids.insert(record.uuid);
-  for (const DomainRecord& record : records->domains) {
+  for (const DomainRecord& record : records.domains) uuids.insert(record.uuid);
+  for (const UnreadRecord& record : records.unread) uuids.insert(record.uuid);
+  for (const DomainRecord& record : records.domains) {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
@@ -76,7 +76,7 @@ tl::expected<void, std::string> Domains::recover() {
     if (domain->record.uuid != record.uuid && table_.contains(record.id)) keep(domain->record);
   }
   // After those whose frames are certain.
-  for (const UnreadRecord& unread : records->unread) {
+  for (const UnreadRecord& unread : records.unread) {
     const Pointer domain = stand_in(unread);
     if (living(domain->record.uuid) != nullptr) {
       domain->record.uuid.clear();
@@ -278,14 +278,12 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     const std::size_t more = fds.size() - wanted;  // an earlier VMM's first one
     if (more > 1) return tl::unexpected(std::string("descriptors are missing"));
     Handover handed;
-    auto page = DomainPage::adopt(fds[more + control_fd::page].get());
-    if (!page) return tl::unexpected(page.error());
-    handed.page = std::make_shared<const DomainPage>(std::move(*page));
-    auto lines = make_log_pipe();
-    if (!lines) return tl::unexpected(lines.error());
-    const int theirs[] = {lines->theirs.get()};
+    auto page = TRY(DomainPage::adopt(fds[more + control_fd::page].get()));
+    handed.page = std::make_shared<const DomainPage>(std::move(page));
+    auto lines = TRY(make_log_pipe());
+    const int theirs[] = {lines.theirs.get()};
     if (control->request(nlohmann::json{{"verb", "log"}}, around_.patience.handover, theirs))
-      handed.log = std::move(lines->ours);
+      handed.log = std::move(lines.ours);
     if (pages == 0) return handed;
     auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "host/durable.hpp"
 #include "host/files.hpp"
 #include "text/json_fields.hpp"
@@ -98,10 +99,9 @@ std::string write_record(const DomainRecord& record) {
 }
 
 tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
-  const auto object = parse_object(text);
-  if (!object) return tl::unexpected(object.error());
+  const auto object = TRY(parse_object(text));
   DomainRecord record;
-  JsonFields fields(*object);
+  JsonFields fields(object);
   u32 version = 1;
   if (fields.has("version")) fields.number("version", version);
   if (version < 1 || version > record_version)
@@ -114,7 +114,7 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (fields.has("uuid")) fields.text("uuid", record.uuid);
   if (fields.has("persistent")) fields.boolean("persistent", record.persistent);
   if (fields.ok() && fields.has("process")) {
-    if (auto process = read_process((*object)["process"])) {
+    if (auto process = read_process(object["process"])) {
       record.process = std::move(*process);
     } else {
       fields.fail("'process': " + process.error());
@@ -127,7 +127,7 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {
-    auto owner = read_owner((*object)["owner"]);
+    auto owner = read_owner(object["owner"]);
     if (!owner) fields.fail("'owner': " + owner.error());
     if (owner) record.owner = std::move(*owner);
   }
@@ -136,12 +136,12 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (!fields.has("package")) fields.fail("'package' is missing");
   if (fields.ok() && (record.id < 1 || record.id > last_owner)) fields.fail("'id': out of range");
   if (!fields.ok()) return tl::unexpected(fields.error());
-  auto package = read_package_values((*object)["package"]);
+  auto package = read_package_values(object["package"]);
   if (!package) return tl::unexpected("'package': " + package.error());
   // Of before domains had keys of their own.
   if (version < 6 && !grants->empty()) record.platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};
   if (version >= 6) {
-    auto platform = read_platform(*object);
+    auto platform = read_platform(object);
     if (!platform) return tl::unexpected("'sgx_platform': " + platform.error());
     record.platform = std::move(*platform);
   }
@@ -179,22 +179,19 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
 }
 
 tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Making making) {
-  auto state = open_own_folder(paths.state, making, state_mode);
-  if (!state) return tl::unexpected(state.error());
+  auto state = TRY(open_own_folder(paths.state, making, state_mode));
   // Records have configurations, which are not everybody's.
-  auto records = open_own_subfolder(state->get(), records_name, making, state_mode, paths.state);
-  if (!records) return tl::unexpected(records.error());
+  auto records = TRY(open_own_subfolder(state.get(), records_name, making, state_mode, paths.state));
   // A state folder of before there were definitions, or keys, is whole without theirs.
   const auto later = [&](const char* name) -> tl::expected<Fd, std::string> {
     struct stat status {};
-    const bool absent = ::fstatat(state->get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0;
+    const bool absent = ::fstatat(state.get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0;
     if (absent && making == Making::never) return Fd();
-    return open_own_subfolder(state->get(), name, making, state_mode, paths.state);
+    return open_own_subfolder(state.get(), name, making, state_mode, paths.state);
   };
-  auto definitions = later(definitions_name), keys = later(keys_name);
-  if (!definitions) return tl::unexpected(definitions.error());
-  if (!keys) return tl::unexpected(keys.error());
-  return Registry(paths, std::move(*state), std::move(*records), std::move(*definitions), std::move(*keys));
+  auto definitions = TRY(later(definitions_name));
+  auto keys = TRY(later(keys_name));
+  return Registry(paths, std::move(state), std::move(records), std::move(definitions), std::move(keys));
 }
 
 tl::expected<RecordsRead, std::string> Registry::read() const {
@@ -270,11 +267,9 @@ tl::expected<std::string, std::string> Registry::set_aside(u32 id) const {
 }
 
 tl::expected<std::string, std::string> Registry::set_aside(int from, const std::string& file) const {
-  const auto folder = open_own_subfolder(state_.get(), set_aside_name, Making::missing, state_mode, paths_.state);
-  if (!folder) return tl::unexpected(folder.error());
-  const auto name = move_durably(from, file, folder->get());
-  if (!name) return tl::unexpected(name.error());
-  return (paths_.set_aside() / *name).string();
+  const auto folder = TRY(open_own_subfolder(state_.get(), set_aside_name, Making::missing, state_mode, paths_.state));
+  const auto name = TRY(move_durably(from, file, folder.get()));
+  return (paths_.set_aside() / name).string();
 }
 
 tl::expected<void, std::string> Registry::put(const MachineRecord& record) const {

@@ -1,6 +1,7 @@
 // The registry's definitions, a file for each uuid, and the host's record.
 #include <fcntl.h>
 
+#include "arch/try.hpp"
 #include "daemon/registry.hpp"
 #include "host/durable.hpp"
 #include "text/uuid.hpp"
@@ -65,12 +66,10 @@ tl::expected<std::string, std::string> Registry::set_aside_definition(const std:
 }
 
 tl::expected<std::optional<HostRecord>, std::string> Registry::host() const {
-  const auto text = read_own_text(state_.get(), host_name);
-  if (!text) return tl::unexpected(text.error());
-  if (!*text) return std::nullopt;
-  auto record = read_host_record(**text);
-  if (!record) return tl::unexpected(record.error());
-  return std::move(*record);
+  const auto text = TRY(read_own_text(state_.get(), host_name));
+  if (!text) return std::nullopt;
+  auto record = TRY(read_host_record(*text));
+  return record;
 }
 
 tl::expected<std::string, std::string> Registry::set_aside_host() const { return set_aside(state_.get(), host_name); }

@@ -1,5 +1,6 @@
 #include "daemon/secrets.hpp"
 
+#include "arch/try.hpp"
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
@@ -12,12 +13,10 @@ MissingSecret when_missing(bool make_anew, bool wanted) {
 
 /// Of a secret that is lost: as they are, they would stand in the way of new ones.
 tl::expected<void, std::string> set_keys_aside(const Registry& registry) {
-  const auto keys = registry.keys();
-  if (!keys) return tl::unexpected(keys.error());
-  for (const KeyFile& file : keys->files) {
-    const auto moved = registry.set_aside_key(file.name);
-    if (!moved) return tl::unexpected(moved.error());
-    log(LogLevel::error, "key-set-aside", {{"file", *moved}, {"error", "the wrap-secret is missing"}});
+  const auto keys = TRY(registry.keys());
+  for (const KeyFile& file : keys.files) {
+    const auto moved = TRY(registry.set_aside_key(file.name));
+    log(LogLevel::error, "key-set-aside", {{"file", moved}, {"error", "the wrap-secret is missing"}});
   }
   return {};
 }
@@ -33,11 +32,10 @@ tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const 
                 make_anew && none_missing ? MissingSecret::must_be : when_missing(make_anew, registry.used()));
   if (!platform) return tl::unexpected(platform.error());
   if (make_anew && wrap_missing) {
-    if (auto moved = set_keys_aside(registry); !moved) return tl::unexpected(moved.error());
+    TRY(set_keys_aside(registry));
   }
-  const auto wrap = secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys()));
-  if (!wrap) return tl::unexpected(wrap.error());
-  return Secrets{.platform = *platform, .wrap = {*wrap}};
+  const auto wrap = TRY(secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys())));
+  return Secrets{.platform = *platform, .wrap = {wrap}};
 }
 
 SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, bool make_anew) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "daemon/paths.hpp"
 #include "host/unix_socket.hpp"
 
@@ -57,15 +58,13 @@ bool is_ours(const Entry& entry, uid_t owner) { return owner == ::geteuid() || (
 
 tl::expected<SocketFolders, std::string> SocketFolders::open(int run, const std::filesystem::path& path,
                                                              Making making) {
-  auto folder = open_own_subfolder(run, "domains", making, folder_mode, path);
-  if (!folder) return tl::unexpected(folder.error());
-  return SocketFolders(std::move(*folder), path / "domains");
+  auto folder = TRY(open_own_subfolder(run, "domains", making, folder_mode, path));
+  return SocketFolders(std::move(folder), path / "domains");
 }
 
 tl::expected<SocketFolders, std::string> SocketFolders::open(const std::filesystem::path& path) {
-  const auto run = open_own_folder(path, Making::never, 0);
-  if (!run) return tl::unexpected(run.error());
-  return open(run->get(), path, Making::never);
+  const auto run = TRY(open_own_folder(path, Making::never, 0));
+  return open(run.get(), path, Making::never);
 }
 
 tl::expected<Fd, std::string> SocketFolders::make(u32 id) const {
@@ -77,13 +76,12 @@ tl::expected<Fd, std::string> SocketFolders::make(u32 id) const {
 
 tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftTo console) const {
   const std::string name = std::to_string(id);
-  const auto folder = open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
-  if (!folder) return tl::unexpected(folder.error());
+  const auto folder = TRY(open_own_subfolder(folder_.get(), name, Making::never, 0, path_));
   const uid_t self = ::geteuid();
   const auto give = [&](const char* socket, uid_t to, unsigned mode) -> tl::expected<void, std::string> {
     // The mode's only while it is ours: see nobody_listens().
-    if (give_to(folder->get(), socket, self, ::getegid()) && ::fchmodat(folder->get(), socket, mode, 0) == 0 &&
-        give_to(folder->get(), socket, to))
+    if (give_to(folder.get(), socket, self, ::getegid()) && ::fchmodat(folder.get(), socket, mode, 0) == 0 &&
+        give_to(folder.get(), socket, to))
       return {};
     return tl::unexpected("cannot give " + path_of(name) + "/" + socket + " to user " + std::to_string(to) + ": " +
                           system_error());
@@ -109,25 +107,24 @@ tl::expected<ControlClient, ControlClient::Refused> SocketFolders::connect(u32 i
 tl::expected<void, std::string> SocketFolders::remove(u32 id, Listeners listeners) const {
   const std::string name = std::to_string(id), path = path_of(name);
   if (!has(id)) return {};
-  const auto folder = open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
-  if (!folder) return tl::unexpected(folder.error());
-  const auto names = names_in(folder->get());
+  const auto folder = TRY(open_own_subfolder(folder_.get(), name, Making::never, 0, path_));
+  const auto names = names_in(folder.get());
   if (!names) return tl::unexpected(path + ": " + names.error());
   const auto stays = [&](const std::string& what) { return tl::unexpected(path + "/" + what); };
   // All are looked at before the first is removed.
   for (const std::string& found : *names) {
     const auto entry = std::ranges::find(entries, found, &Entry::name);
     struct stat status {};
-    if (entry == std::end(entries) || ::fstatat(folder->get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+    if (entry == std::end(entries) || ::fstatat(folder.get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
         (status.st_mode & S_IFMT) != entry->kind || !is_ours(*entry, status.st_uid))
       return stays(found + ": not a domain's socket");
     if (listeners == Listeners::look_first && entry->kind == S_IFSOCK &&
-        !nobody_listens(folder->get(), *entry, status.st_uid))
+        !nobody_listens(folder.get(), *entry, status.st_uid))
       return stays(found + ": somebody may listen there");
   }
   for (const std::string& found : *names) {
     const int kind = std::ranges::find(entries, found, &Entry::name)->kind == S_IFDIR ? AT_REMOVEDIR : 0;
-    if (::unlinkat(folder->get(), found.c_str(), kind) != 0) return stays(found + ": " + system_error());
+    if (::unlinkat(folder.get(), found.c_str(), kind) != 0) return stays(found + ": " + system_error());
   }
   if (::unlinkat(folder_.get(), name.c_str(), AT_REMOVEDIR) != 0)
     return tl::unexpected("cannot remove " + path + ": " + system_error());

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "enclave/describe.hpp"
 #include "enclave/layout.hpp"
 #include "enclave/measure.hpp"
@@ -54,9 +55,8 @@ std::string_view text_of(std::span<const u8> bytes) {
 Result<Settings> settings_of(const Arguments& arguments) {
   Settings settings;
   if (!arguments.settings.empty()) {
-    const auto bytes = read_file(arguments.settings, longest_config);
-    if (!bytes) return tl::unexpected(bytes.error());
-    const auto read = read_settings(text_of(*bytes));
+    const auto bytes = TRY(read_file(arguments.settings, longest_config));
+    const auto read = read_settings(text_of(bytes));
     if (!read) return error_in(arguments.settings, read.error());
     settings = *read;
   }
@@ -89,12 +89,11 @@ Result<SigningKey> key_of(const Arguments& arguments) {
     const auto pem = key->to_pem();
     if (!pem) return error_in(arguments.key, pem.error());
     const std::span<const u8> bytes(reinterpret_cast<const u8*>(pem->data()), pem->size());
-    if (auto done = write_file(arguments.key, bytes, 0600); !done) return tl::unexpected(done.error());
+    TRY(write_file(arguments.key, bytes, 0600));
     return key;
   }
-  const auto bytes = read_file(arguments.key, longest_config);
-  if (!bytes) return tl::unexpected(bytes.error());
-  auto key = SigningKey::from_pem(text_of(*bytes));
+  const auto bytes = TRY(read_file(arguments.key, longest_config));
+  auto key = SigningKey::from_pem(text_of(bytes));
   if (!key) return error_in(arguments.key, key.error());
   return key;
 }
@@ -102,54 +101,46 @@ Result<SigningKey> key_of(const Arguments& arguments) {
 }  // namespace
 
 Result<std::string> build(const Arguments& arguments) {
-  const auto settings = settings_of(arguments);
-  if (!settings) return tl::unexpected(settings.error());
-  const auto program = read_file(arguments.program, longest_enclave);
-  if (!program) return tl::unexpected(program.error());
-  const auto stream = lay_out(*program, *settings);
+  const auto settings = TRY(settings_of(arguments));
+  const auto program = TRY(read_file(arguments.program, longest_enclave));
+  const auto stream = lay_out(program, settings);
   if (!stream) return error_in(arguments.program, stream.error());
-  if (auto done = write_file(arguments.enclave, write_sgxs(*stream)); !done) return tl::unexpected(done.error());
+  TRY(write_file(arguments.enclave, write_sgxs(*stream)));
   return fmt::format("mrenclave {}\n", hex(measure(*stream)));
 }
 
 Result<std::string> sign(const Arguments& arguments) {
-  const auto settings = settings_of(arguments);
-  if (!settings) return tl::unexpected(settings.error());
-  const auto stream = stream_of(arguments.enclave);
-  if (!stream) return tl::unexpected(stream.error());
-  const auto key = key_of(arguments);
-  if (!key) return tl::unexpected(key.error());
-  const auto structure = sign(measure(*stream), *settings, *key);
+  const auto settings = TRY(settings_of(arguments));
+  const auto stream = TRY(stream_of(arguments.enclave));
+  const auto key = TRY(key_of(arguments));
+  const auto structure = sign(measure(stream), settings, key);
   if (!structure) return error_in(arguments.enclave, structure.error());
-  if (auto done = write_file(arguments.signature, bytes_of(*structure)); !done) return tl::unexpected(done.error());
+  TRY(write_file(arguments.signature, bytes_of(*structure)));
   return fmt::format("mrenclave {}\nmrsigner  {}\n", hex(structure->enclavehash), hex(mrsigner(*structure)));
 }
 
 Result<std::string> inspect(const Arguments& arguments) {
-  const auto bytes = read_file(arguments.enclave, longest_enclave);
-  if (!bytes) return tl::unexpected(bytes.error());
-  if (bytes->size() == sizeof(arch::Sigstruct)) {
-    if (const auto structure = read_sigstruct(*bytes); structure && structure->header == arch::sigstruct_header) {
+  const auto bytes = TRY(read_file(arguments.enclave, longest_enclave));
+  if (bytes.size() == sizeof(arch::Sigstruct)) {
+    if (const auto structure = read_sigstruct(bytes); structure && structure->header == arch::sigstruct_header) {
       return describe(*structure);
     }
   }
-  const auto stream = read_sgxs(*bytes);
+  const auto stream = read_sgxs(bytes);
   if (!stream) return error_in(arguments.enclave, stream.error());
   return describe(*stream);
 }
 
 Result<std::string> verify(const Arguments& arguments) {
-  const auto stream = stream_of(arguments.enclave);
-  if (!stream) return tl::unexpected(stream.error());
-  const auto structure = sigstruct_of(arguments.signature);
-  if (!structure) return tl::unexpected(structure.error());
-  if (auto good = check(*structure); !good) return error_in(arguments.signature, good.error());
-  const arch::Bytes32 measured = measure(*stream);
-  if (measured != structure->enclavehash) {
-    return error_in(arguments.enclave, fmt::format("measures {}, but the signature is for {}", hex(measured),
-                                                   hex(structure->enclavehash)));
+  const auto stream = TRY(stream_of(arguments.enclave));
+  const auto structure = TRY(sigstruct_of(arguments.signature));
+  if (auto good = check(structure); !good) return error_in(arguments.signature, good.error());
+  const arch::Bytes32 measured = measure(stream);
+  if (measured != structure.enclavehash) {
+    return error_in(arguments.enclave,
+                    fmt::format("measures {}, but the signature is for {}", hex(measured), hex(structure.enclavehash)));
   }
-  return fmt::format("good: enclave {} of signer {}\n", hex(measured), hex(mrsigner(*structure)));
+  return fmt::format("good: enclave {} of signer {}\n", hex(measured), hex(mrsigner(structure)));
 }
 
 }  // namespace cloister::enclave

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "enclave/program.hpp"
 
 namespace cloister::enclave {
@@ -83,9 +84,8 @@ void add_thread(Stream& stream, u64 start, u64 entry, const Settings& settings) 
 
 Result<Stream> lay_out(std::span<const u8> file, const Settings& settings) {
   if (std::string problem = problem_of(settings); !problem.empty()) return tl::unexpected(std::move(problem));
-  const auto program = read_program(file);
-  if (!program) return tl::unexpected(program.error());
-  const Places places = place(*program, settings);
+  const auto program = TRY(read_program(file));
+  const Places places = place(program, settings);
 
   if (places.dynamic > most_bytes) {
     return tl::unexpected(fmt::format("pages up to {:#x}: more than {:#x}", places.dynamic, most_bytes));
@@ -103,18 +103,18 @@ Result<Stream> lay_out(std::span<const u8> file, const Settings& settings) {
                         .dynamic = places.dynamic,
                         .dynamic_bytes = page_up(settings.dynamic),
                         .ssa_frame_bytes = settings.ssa_frame_pages * page};
-  if (program->layout_note) {
-    const u64 at = *program->layout_note & arch::page_mask;
-    if (program->layout_note_bytes != sizeof note || at + sizeof note > page) {
+  if (program.layout_note) {
+    const u64 at = *program.layout_note & arch::page_mask;
+    if (program.layout_note_bytes != sizeof note || at + sizeof note > page) {
       return tl::unexpected(fmt::format("the section .enclave_layout has not {} bytes in one page", sizeof note));
     }
   }
 
   stream.records.reserve(places.dynamic / page * (1 + page / chunk_bytes));
-  for (const Segment& segment : program->segments) add_segment(stream, segment, *program, note);
+  for (const Segment& segment : program.segments) add_segment(stream, segment, program, note);
   add_zeros(stream, places.heap, page_up(settings.heap));
   for (u64 i = 0; i < settings.threads; i++) {
-    add_thread(stream, places.threads + i * places.thread_bytes, program->entry, settings);
+    add_thread(stream, places.threads + i * places.thread_bytes, program.entry, settings);
   }
   return stream;
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/try.hpp"
+
 namespace cloister::enclave {
 namespace {
 
@@ -106,12 +108,11 @@ Result<Program> read_program(std::span<const u8> file) {
     if (row.p_type == PT_INTERP) return error("it needs a dynamic linker: link it with -static-pie");
     if (row.p_type == PT_TLS) return error("it has thread-local variables");
     if (row.p_type == PT_DYNAMIC) {
-      if (auto good = no_relocations(file, row); !good) return tl::unexpected(good.error());
+      TRY(no_relocations(file, row));
     }
     if (row.p_type != PT_LOAD || row.p_memsz == 0) continue;
-    auto loaded = segment(file, row);
-    if (!loaded) return tl::unexpected(loaded.error());
-    program.segments.push_back(*loaded);
+    auto loaded = TRY(segment(file, row));
+    program.segments.push_back(loaded);
   }
   if (program.segments.empty()) return error("it has nothing to load");
   std::ranges::sort(program.segments, {}, &Segment::address);
@@ -126,7 +127,7 @@ Result<Program> read_program(std::span<const u8> file) {
            (s.permissions & arch::secinfo_flags::x) != 0;
   };
   if (std::ranges::none_of(program.segments, holds_entry)) return error("the entry point is not in executable code");
-  if (auto good = find_layout_note(file, elf, program); !good) return tl::unexpected(good.error());
+  TRY(find_layout_note(file, elf, program));
   return program;
 }
 

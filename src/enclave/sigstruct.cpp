@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "enclave/measure.hpp"
 
 namespace cloister::enclave {
@@ -90,13 +91,11 @@ std::array<u8, 256> signed_part(const Sigstruct& structure) {
 
 Result<void> sign(Sigstruct& structure, const SigningKey& key) {
   structure.modulus = key.modulus();
-  const auto signature = key.sign(signed_part(structure));
-  if (!signature) return tl::unexpected(signature.error());
-  const auto parts = quotients(*signature, structure.modulus);
-  if (!parts) return tl::unexpected(parts.error());
-  structure.signature = *signature;
-  structure.q1 = parts->q1;
-  structure.q2 = parts->q2;
+  const auto signature = TRY(key.sign(signed_part(structure)));
+  const auto parts = TRY(quotients(signature, structure.modulus));
+  structure.signature = signature;
+  structure.q1 = parts.q1;
+  structure.q2 = parts.q2;
   return {};
 }
 
@@ -116,7 +115,7 @@ Result<Sigstruct> sign(const arch::Bytes32& mrenclave, const Settings& settings,
   structure.enclavehash = mrenclave;
   structure.isvprodid = settings.isvprodid;
   structure.isvsvn = settings.isvsvn;
-  if (const auto done = sign(structure, key); !done) return tl::unexpected(done.error());
+  TRY(sign(structure, key));
   return structure;
 }
 
@@ -133,10 +132,9 @@ Result<void> check(const Sigstruct& structure) {
       !zero(structure.reserved4)) {
     return error("reserved bytes are not zero");
   }
-  const auto parts = quotients(structure.signature, structure.modulus);
-  if (!parts) return tl::unexpected(parts.error());
-  if (parts->cube != encoded(sha256(signed_part(structure)))) return error("the signature is wrong");
-  if (parts->q1 != structure.q1 || parts->q2 != structure.q2) return error("Q1 or Q2 is wrong");
+  const auto parts = TRY(quotients(structure.signature, structure.modulus));
+  if (parts.cube != encoded(sha256(signed_part(structure)))) return error("the signature is wrong");
+  if (parts.q1 != structure.q1 || parts.q2 != structure.q2) return error("Q1 or Q2 is wrong");
   return {};
 }
 

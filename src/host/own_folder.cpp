@@ -17,6 +17,7 @@
 #include <memory>
 #include <thread>
 
+#include "arch/try.hpp"
 #include "host/whole_file.hpp"
 
 namespace cloister::toolstack {
@@ -86,14 +87,14 @@ class Walk {
 
   /// flags: of open(2), beside those of every folder.
   tl::expected<Fd, std::string> run(Whose whose, int flags) {
-    if (auto done = enter_root(); !done) return tl::unexpected(done.error());
+    TRY(enter_root());
     while (!left_.empty()) {
       const std::string name = std::move(left_.front());
       left_.pop_front();
-      if (auto done = step(name); !done) return tl::unexpected(done.error());
+      TRY(step(name));
     }
     const std::string path = shown();
-    if (auto own = check_own(folders_.back().status, path, whose); !own) return tl::unexpected(own.error());
+    TRY(check_own(folders_.back().status, path, whose));
     Fd folder(::openat(current(), ".", flags | O_DIRECTORY | O_CLOEXEC));
     if (!folder) return system_error("cannot open " + path);
     return folder;
@@ -184,15 +185,13 @@ tl::expected<std::string, std::string> absolute_path(const std::string& path) {
 }  // namespace
 
 tl::expected<Fd, std::string> open_own_folder(const std::string& path, Making making, unsigned mode) {
-  const auto absolute = absolute_path(path);
-  if (!absolute) return tl::unexpected(absolute.error());
-  return Walk(*absolute, making, mode).run(Whose::ours, O_RDONLY);
+  const auto absolute = TRY(absolute_path(path));
+  return Walk(absolute, making, mode).run(Whose::ours, O_RDONLY);
 }
 
 tl::expected<Fd, std::string> open_trusted_folder(const std::string& path) {
-  const auto absolute = absolute_path(path);
-  if (!absolute) return tl::unexpected(absolute.error());
-  return Walk(*absolute, Making::never, 0).run(Whose::ours_or_roots, O_PATH);
+  const auto absolute = TRY(absolute_path(path));
+  return Walk(absolute, Making::never, 0).run(Whose::ours_or_roots, O_PATH);
 }
 
 tl::expected<Fd, std::string> open_own_subfolder(int folder, const std::string& name, Making making, unsigned mode,
@@ -206,7 +205,7 @@ tl::expected<Fd, std::string> open_own_subfolder(int folder, const std::string& 
   if (!fd && (errno == ELOOP || errno == ENOTDIR)) return tl::unexpected(path + ": not a folder, or a link to one");
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0) return system_error("cannot open " + path);
-  if (auto own = check_own(status, path); !own) return tl::unexpected(own.error());
+  TRY(check_own(status, path));
   return fd;
 }
 
@@ -238,16 +237,14 @@ tl::expected<std::optional<std::vector<u8>>, std::string> read_own_file(int fold
   if (!S_ISREG(status.st_mode)) return tl::unexpected(std::string("not a regular file"));
   if (status.st_uid != ::geteuid())
     return tl::unexpected(fmt::format("it is user {}'s, expected user {}'s", status.st_uid, ::geteuid()));
-  auto bytes = read_within(file.get(), longest_own);
-  if (!bytes) return tl::unexpected(bytes.error());
-  return std::move(*bytes);
+  auto bytes = TRY(read_within(file.get(), longest_own));
+  return bytes;
 }
 
 tl::expected<std::optional<std::string>, std::string> read_own_text(int folder, const std::string& name) {
-  const auto bytes = read_own_file(folder, name);
-  if (!bytes) return tl::unexpected(bytes.error());
-  if (!*bytes) return std::nullopt;
-  return std::string((*bytes)->begin(), (*bytes)->end());
+  const auto bytes = TRY(read_own_file(folder, name));
+  if (!bytes) return std::nullopt;
+  return std::string(bytes->begin(), bytes->end());
 }
 
 tl::expected<Fd, std::string> lock_in(int folder, const std::string& name, const std::string& parent,

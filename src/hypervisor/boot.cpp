@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "arch/msr.hpp"
+#include "arch/try.hpp"
 #include "hypervisor/epc/exiting_leaves.hpp"
 #include "platform/power.hpp"
 
@@ -43,18 +44,17 @@ Done page_epc(Machine& machine) {
       return tl::unexpected(fmt::format("EPC at {:#x}: {}", range.base.value, text_of(reserved.error())));
   }
   const bool oss = machine.spec.epc_paging != EpcPaging::trap && has_oss(machine.package);
-  auto pager = Pager::create({.package = machine.package,
-                              .memory = machine.memory,
-                              .pages = machine.epc_pages,
-                              .frames = machine.epc,
-                              .mode = oss ? PagingMode::oss : PagingMode::trap,
-                              .vcpus = machine.spec.vcpus,
-                              .gate = machine.gate(),
-                              .handlers = machine.lock,
-                              .leaves = machine.root_leaves,
-                              .counts = machine.spec.pager_counts});
-  if (!pager) return tl::unexpected(pager.error());
-  machine.pager = std::move(*pager);
+  auto pager = TRY(Pager::create({.package = machine.package,
+                                  .memory = machine.memory,
+                                  .pages = machine.epc_pages,
+                                  .frames = machine.epc,
+                                  .mode = oss ? PagingMode::oss : PagingMode::trap,
+                                  .vcpus = machine.spec.vcpus,
+                                  .gate = machine.gate(),
+                                  .handlers = machine.lock,
+                                  .leaves = machine.root_leaves,
+                                  .counts = machine.spec.pager_counts}));
+  machine.pager = std::move(pager);
   return {};
 }
 
@@ -169,9 +169,8 @@ Done boot(Machine& machine) {
   machine.balloon.start(machine.epc_pages.pages());
   if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
   if (auto done = load_launch_hash(machine); !done) return done;
-  const auto entry = load(machine);
-  if (!entry) return tl::unexpected(entry.error());
-  set_pvh_entry(machine.bootstrap().vcpu, *entry);
+  const auto entry = TRY(load(machine));
+  set_pvh_entry(machine.bootstrap().vcpu, entry);
   for (const auto& processor : machine.processors) {
     if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
 #include "hypervisor/epc/clean.hpp"
@@ -85,7 +86,7 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& 
     return tl::unexpected(std::string("these processors have no OSS and ENCLV, by which their EPC is to be paged"));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
-  if (auto done = boot(domain->impl_->machine); !done) return tl::unexpected(done.error());
+  TRY(boot(domain->impl_->machine));
   return domain;
 }
 

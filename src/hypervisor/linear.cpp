@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -31,20 +33,18 @@ tl::expected<Gpa, Fault> LinearMemory::translate(Gva linear, bool write, bool qu
 tl::expected<LinearMemory::Parts, Fault> LinearMemory::parts(Gva linear, unsigned bytes, bool write) {
   Parts parts;
   for (unsigned done = 0; done < bytes;) {
-    const auto physical = translate(linear + done, write);
-    if (!physical) return tl::unexpected(physical.error());
+    const auto physical = TRY(translate(linear + done, write));
     const auto n = static_cast<unsigned>(first_part(linear + done, bytes - done));
-    parts.part[parts.count++] = {*physical, done, n};
+    parts.part[parts.count++] = {physical, done, n};
     done += n;
   }
   return parts;
 }
 
 tl::expected<u64, Fault> LinearMemory::load(Gva from, unsigned bytes) {
-  const auto where = parts(from, bytes, false);
-  if (!where) return tl::unexpected(where.error());
+  const auto where = TRY(parts(from, bytes, false));
   u64 value = 0;
-  for (const Part& p : where->all()) {
+  for (const Part& p : where.all()) {
     u64 piece = 0;
     if (!memory_.read(p.physical, std::as_writable_bytes(std::span(&piece, 1)).first(p.bytes)))
       piece = bus_.read(p.physical, p.bytes);
@@ -58,9 +58,8 @@ tl::expected<void, Fault> LinearMemory::probe_store(Gva to, unsigned bytes) {
 }
 
 tl::expected<void, Fault> LinearMemory::store(Gva to, u64 value, unsigned bytes) {
-  const auto where = parts(to, bytes, true);
-  if (!where) return tl::unexpected(where.error());
-  for (const Part& p : where->all()) {
+  const auto where = TRY(parts(to, bytes, true));
+  for (const Part& p : where.all()) {
     const u64 piece = value >> (8 * p.offset);
     if (!memory_.write(p.physical, std::as_bytes(std::span(&piece, 1)).first(p.bytes)))
       bus_.write(p.physical, piece, p.bytes);

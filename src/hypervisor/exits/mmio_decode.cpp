@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "arch/try.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -191,9 +193,8 @@ tl::expected<void, Fault> run(const Row& row, const Instruction& insn, Operands&
   }
   u64 dst = 0;
   if (reads) {
-    const auto value = operands.read(0);
-    if (!value) return tl::unexpected(value.error());
-    dst = *value;
+    const auto value = TRY(operands.read(0));
+    dst = value;
   }
   u64 flags = rflags;
   const u64 result = row.compute(dst, *src, bits, flags);

@@ -1,6 +1,7 @@
 // Operands at a guest's linear addresses: what an address names, and accesses (SDM vol. 3D, 36.5; vol. 3A, 5.3).
 #include "silicon/sgx/guest_operands.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/isa/system/descriptor.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/mmu/access.hpp"
@@ -43,9 +44,8 @@ tl::expected<OperandSource::Page, Miss> GuestOperands::page(u64 linear, Access a
   if (const PageTranslation* const known = cpu_.mmu->known_operand(linear, access)) {
     return Page{known->epc_index, known->physical};
   }
-  const auto page = cpu_.mmu->operand_page(linear, access);
-  if (!page) return tl::unexpected(page.error());
-  return Page{page->epc_index, page->physical};
+  const auto page = TRY(cpu_.mmu->operand_page(linear, access));
+  return Page{page.epc_index, page.physical};
 }
 
 tl::expected<void, Miss> GuestOperands::read(u64 linear, void* to, unsigned bytes) {
@@ -54,9 +54,8 @@ tl::expected<void, Miss> GuestOperands::read(u64 linear, void* to, unsigned byte
     copy_guest(to, reinterpret_cast<const u8*>(e.addend + linear), bytes);
     return {};
   }
-  const auto pieces = translate_pieces(cpu_, linear, bytes, Access::read);
-  if (!pieces) return tl::unexpected(pieces.error());
-  read_pieces(*pieces, to);
+  const auto pieces = TRY(translate_pieces(cpu_, linear, bytes, Access::read));
+  read_pieces(pieces, to);
   return {};
 }
 
@@ -66,10 +65,9 @@ tl::expected<void, Miss> GuestOperands::write(u64 linear, const void* from, unsi
     copy_guest(reinterpret_cast<u8*>(e.addend + linear), from, bytes);
     return {};
   }
-  const auto pieces = translate_pieces(cpu_, linear, bytes, Access::write);
-  if (!pieces) return tl::unexpected(pieces.error());
+  const auto pieces = TRY(translate_pieces(cpu_, linear, bytes, Access::write));
   const u8* in = static_cast<const u8*>(from);
-  for (const auto& p : std::span(pieces->piece).first(pieces->count)) {
+  for (const auto& p : std::span(pieces.piece).first(pieces.count)) {
     if (p.page.host != nullptr) {
       page_store(*p.page.state);
       copy_guest(p.page.host + p.offset, in, p.bytes);

@@ -2,6 +2,7 @@
 // leaves' operations).
 #include "silicon/sgx/leaf.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/sgx/guest_operands.hpp"
 
@@ -12,22 +13,19 @@ bool reserved_clear(const arch::Secinfo& secinfo) {
 }
 
 tl::expected<std::optional<u32>, Miss> LeafContext::epc_or_not(u64 linear, Access access) {
-  const auto page = operands_.page(linear, access);
-  if (!page) return tl::unexpected(page.error());
-  return page->epc_index;
+  const auto page = TRY(operands_.page(linear, access));
+  return page.epc_index;
 }
 
 tl::expected<LeafContext::EpcPage, Miss> LeafContext::epc_page(u64 linear, Access access, const char* check) {
-  const auto page = operands_.page(linear, access);
-  if (!page) return tl::unexpected(page.error());
-  if (fails(check, !page->epc_index)) return epc_fault(linear, access);
-  return EpcPage{epc_index_of(page->epc_index, page->physical, package.epc_pages()), page->physical};
+  const auto page = TRY(operands_.page(linear, access));
+  if (fails(check, !page.epc_index)) return epc_fault(linear, access);
+  return EpcPage{epc_index_of(page.epc_index, page.physical, package.epc_pages()), page.physical};
 }
 
 tl::expected<u32, Miss> LeafContext::epc(u64 linear, Access access, const char* check) {
-  const auto page = epc_page(linear, access, check);
-  if (!page) return tl::unexpected(page.error());
-  return page->index;
+  const auto page = TRY(epc_page(linear, access, check));
+  return page.index;
 }
 
 tl::unexpected<Miss> LeafContext::epc_fault(u64 linear, Access access) const {
@@ -50,10 +48,9 @@ tl::expected<void, Miss> LeafContext::in_elrange(u64 linear, unsigned bytes, con
 tl::expected<u32, Miss> LeafContext::enclave_operand(u64 linear, Access access, const char* check) {
   if (fails(check, ".elrange", !cpu().enclave.in_elrange(linear))) return leaf_gp();
   if (!addressable(cpu(), linear, 1, access)) return leaf_gp();
-  const auto translation = cpu().mmu->translate_raw(linear, access, cpu().mmu->data_mode());
-  if (!translation) return tl::unexpected(translation.error());
-  if (fails(check, ".epc", !translation->epc_index)) return epc_fault(linear, access);
-  const u32 index = epc_index_of(translation->epc_index, translation->physical, package.epc_pages());
+  const auto translation = TRY(cpu().mmu->translate_raw(linear, access, cpu().mmu->data_mode()));
+  if (fails(check, ".epc", !translation.epc_index)) return epc_fault(linear, access);
+  const u32 index = epc_index_of(translation.epc_index, translation.physical, package.epc_pages());
   return enclave_page(index, linear, access, check).map([&] { return index; });
 }
 

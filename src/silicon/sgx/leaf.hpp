@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "arch/sgx.hpp"
+#include "arch/try.hpp"
 #include "silicon/isa/system/descriptor.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/sgx/check.hpp"
@@ -88,7 +89,7 @@ class LeafContext {
   template <class T>
   tl::expected<T, Miss> read_as(u64 linear) {
     T t;
-    if (auto done = read(linear, &t, sizeof t); !done) return tl::unexpected(done.error());
+    TRY(read(linear, &t, sizeof t));
     return t;
   }
 

@@ -2,6 +2,7 @@
 // EMODPE).
 #pragma once
 
+#include "arch/try.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -9,9 +10,7 @@ namespace cloister::silicon {
 
 /// The SECINFO operand: a readable regular page of this enclave. `index`: the EPC page that `linear` names, in ELRANGE.
 inline tl::expected<arch::Secinfo, Miss> own_secinfo(LeafContext& ctx, u32 index, u64 linear, const char* check) {
-  if (const auto ours = ctx.enclave_page(index, linear, Access::read, check); !ours) {
-    return tl::unexpected(ours.error());
-  }
+  TRY(ctx.enclave_page(index, linear, Access::read, check));
   arch::Secinfo secinfo;
   copy_guest(&secinfo, ctx.package.page(index) + arch::page_offset(linear), sizeof secinfo);
   return secinfo;

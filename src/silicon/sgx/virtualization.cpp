@@ -1,6 +1,7 @@
 // EPC virtualization extensions (virtualization.hpp).
 #include "silicon/sgx/virtualization.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/mmu/mmu.hpp"
 
 namespace cloister::silicon {
@@ -29,10 +30,9 @@ LeafResult LeafContext::busy(u64 linear_address, SgxConflict code) const {
     if (faults) return leaf_gp();
     return failure(arch::SgxError::epc_page_conflict);
   }
-  const auto page = operands_.page(linear_address, Access::read);
-  if (!page) return tl::unexpected(page.error());
+  const auto page = TRY(operands_.page(linear_address, Access::read));
   const auto error = faults ? arch::SgxError::success : arch::SgxError::epc_page_conflict;
-  return tl::unexpected(conflict_exit(code, error, page->physical, linear_address));
+  return tl::unexpected(conflict_exit(code, error, page.physical, linear_address));
 }
 
 LeafResult LeafContext::cannot_track(u32 secs_index, SgxConflict code, LeafResult otherwise) {

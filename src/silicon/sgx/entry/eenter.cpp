@@ -1,4 +1,5 @@
 // ENCLU[EENTER] and ENCLU[ERESUME] (SDM vol. 3D, 38.4): entry into an enclave.
+#include "arch/try.hpp"
 #include "silicon/isa/vector/fxsave.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/mmu/mmu.hpp"
@@ -196,18 +197,17 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   Cpu& cpu = ctx.cpu();
   const u64 linear = ctx.rbx();
   if (!segments_allow(cpu)) return leaf_gp();
-  if (auto ok = ctx.aligned(linear, arch::page_size, "ENTER.rbx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto tcs_index = ctx.epc(linear, Access::read, "ENTER.rbx_epc");
-  if (!tcs_index) return tl::unexpected(tcs_index.error());
+  TRY(ctx.aligned(linear, arch::page_size, "ENTER.rbx_aligned"));
+  const auto tcs_index = TRY(ctx.epc(linear, Access::read, "ENTER.rbx_epc"));
   const u64 aep = cpu.code64 ? cpu.gpr[arch::rcx] : static_cast<u32>(cpu.gpr[arch::rcx]);
   if (cpu.code64 && fails("ENTER.aep_canonical", !is_canonical(aep))) return leaf_gp();
-  const Held held(ctx.epcm(*tcs_index).lock, LockMode::shared);
+  const Held held(ctx.epcm(tcs_index).lock, LockMode::shared);
   if (fails("ENTER.tcs_busy", !held)) return leaf_gp();
 
   MutexLock guard(ctx.package.mutex());
-  if (auto ok = check_tcs_page(ctx, *tcs_index, linear); !ok) return tl::unexpected(ok.error());
-  Entry entry{*tcs_index, ctx.epcm(*tcs_index).secs, 0, false};
-  arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(*tcs_index));
+  TRY(check_tcs_page(ctx, tcs_index, linear));
+  Entry entry{tcs_index, ctx.epcm(tcs_index).secs, 0, false};
+  arch::Tcs& tcs = *reinterpret_cast<arch::Tcs*>(ctx.package.page(tcs_index));
   SecsPage& secs = ctx.secs(entry.secs_index);
   if (!tcs_allows(cpu, tcs, secs)) return leaf_gp();
   const arch::Secs& s = secs.architectural;
@@ -251,7 +251,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   }
 
   cpu.enclave.epoch = entering.done();
-  ctx.touch(*tcs_index);
+  ctx.touch(tcs_index);
   {
     const MutexLock again(ctx.package.mutex());
     tcs.aep = aep;
@@ -281,10 +281,9 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
   const u64 bytes = u64{secs.ssa_frame_size} * arch::page_size;
   const u64 start = base + tcs.ossa + bytes * frame;
   const auto check = [&](u64 linear, const char* name) -> tl::expected<u32, Miss> {
-    const auto page = ctx.cpu().mmu->translate_raw(linear, Access::write, ctx.cpu().mmu->data_mode());
-    if (!page) return tl::unexpected(page.error());
-    if (fails(name, ".epc", !page->epc_index)) return ctx.epc_fault(linear);
-    const u32 index = epc_index_of(page->epc_index, page->physical, ctx.package.epc_pages());
+    const auto page = TRY(ctx.cpu().mmu->translate_raw(linear, Access::write, ctx.cpu().mmu->data_mode()));
+    if (fails(name, ".epc", !page.epc_index)) return ctx.epc_fault(linear);
+    const u32 index = epc_index_of(page.epc_index, page.physical, ctx.package.epc_pages());
     const MutexLock guard(ctx.package.mutex());
     const EpcmEntry& e = ctx.epcm(index);
     if (fails(name, ".valid", !e.valid) || fails(name, ".blocked", e.blocked) ||
@@ -295,11 +294,9 @@ tl::expected<SsaFrame, Miss> check_ssa_frame(LeafContext& ctx, const arch::Secs&
     }
     return index;
   };
-  const auto xsave = check(start, "SSA.xsave");
-  if (!xsave) return tl::unexpected(xsave.error());
-  const auto gpr = check(start + bytes - arch::page_size, "SSA.gpr");
-  if (!gpr) return tl::unexpected(gpr.error());
-  return SsaFrame{*xsave, *gpr};
+  const auto xsave = TRY(check(start, "SSA.xsave"));
+  const auto gpr = TRY(check(start + bytes - arch::page_size, "SSA.gpr"));
+  return SsaFrame{xsave, gpr};
 }
 
 arch::Gprsgx& gprsgx_of(PackageImpl& package, u32 gpr_page) {
@@ -320,12 +317,11 @@ LeafResult edeccssa(LeafContext& ctx) {
   if (fails("EDECCSSA.tcs_busy", !held)) return leaf_gp();
   const auto& tcs = *reinterpret_cast<const arch::Tcs*>(ctx.package.page(e.tcs));
   if (fails("EDECCSSA.cssa", tcs.cssa == 0)) return leaf_gp();
-  const auto frame = check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1);
-  if (!frame) return tl::unexpected(frame.error());
+  const auto frame = TRY(check_ssa_frame(ctx, ctx.secs(e.secs).architectural, tcs, e.secs, e.base, tcs.cssa - 1));
   ctx.touch(e.tcs);
   move_cssa(ctx.package, e.tcs, -1);
-  e.xsave_page = frame->xsave_page;
-  e.gpr_page = frame->gpr_page;
+  e.xsave_page = frame.xsave_page;
+  e.gpr_page = frame.gpr_page;
   return LeafDone{};
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 
@@ -89,11 +90,10 @@ tl::expected<Observer, MemoryError> Observer::open(int epcm_descriptor) {
     return tl::unexpected(MemoryError::wrong_size);
   }
   const u64 pages = (static_cast<u64>(status.st_size) - epcm_entries_at) / sizeof(EpcmEntry);
-  auto file = borrow_sealed(epcm_descriptor, EpcMemory::Impl::epcm_bytes(pages));
-  if (!file) return tl::unexpected(file.error());
-  if (!epcm_header_fits(file->get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
+  auto file = TRY(borrow_sealed(epcm_descriptor, EpcMemory::Impl::epcm_bytes(pages)));
+  if (!epcm_header_fits(file.get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
   auto impl = std::make_unique<Impl>();
-  impl->file = std::move(*file);
+  impl->file = std::move(file);
   impl->pages = pages;
   return Observer(std::move(impl));
 }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 
 namespace cloister::silicon {
@@ -66,32 +67,27 @@ tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::Impl::map(Fd pages_file
 }
 
 tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::Impl::create_private(u64 pages) {
-  auto epcm_file = make_sealed("cloister-epcm", epcm_bytes(pages));
-  if (!epcm_file) return tl::unexpected(epcm_file.error());
-  auto memory = map({}, std::move(*epcm_file), pages);
+  auto epcm_file = TRY(make_sealed("cloister-epcm", epcm_bytes(pages)));
+  auto memory = map({}, std::move(epcm_file), pages);
   if (memory) put_header((*memory)->impl().header(), pages);
   return memory;
 }
 
 tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::create(u64 pages) {
   if (pages >= Impl::most_pages) return tl::unexpected(MemoryError::no_memory);
-  auto pages_file = make_sealed("cloister-epc", pages * arch::page_size);
-  if (!pages_file) return tl::unexpected(pages_file.error());
-  auto epcm_file = make_sealed("cloister-epcm", Impl::epcm_bytes(pages));
-  if (!epcm_file) return tl::unexpected(epcm_file.error());
-  auto memory = Impl::map(std::move(*pages_file), std::move(*epcm_file), pages);
+  auto pages_file = TRY(make_sealed("cloister-epc", pages * arch::page_size));
+  auto epcm_file = TRY(make_sealed("cloister-epcm", Impl::epcm_bytes(pages)));
+  auto memory = Impl::map(std::move(pages_file), std::move(epcm_file), pages);
   if (memory) put_header((*memory)->impl().header(), pages);
   return memory;
 }
 
 tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::adopt(int pages_descriptor, int epcm_descriptor, u64 pages) {
   if (pages >= Impl::most_pages) return tl::unexpected(MemoryError::wrong_size);
-  auto pages_file = borrow_sealed(pages_descriptor, pages * arch::page_size);
-  if (!pages_file) return tl::unexpected(pages_file.error());
-  auto epcm_file = borrow_sealed(epcm_descriptor, Impl::epcm_bytes(pages));
-  if (!epcm_file) return tl::unexpected(epcm_file.error());
-  if (!epcm_header_fits(epcm_file->get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
-  return Impl::map(std::move(*pages_file), std::move(*epcm_file), pages);
+  auto pages_file = TRY(borrow_sealed(pages_descriptor, pages * arch::page_size));
+  auto epcm_file = TRY(borrow_sealed(epcm_descriptor, Impl::epcm_bytes(pages)));
+  if (!epcm_header_fits(epcm_file.get(), pages)) return tl::unexpected(MemoryError::wrong_layout);
+  return Impl::map(std::move(pages_file), std::move(epcm_file), pages);
 }
 
 EpcMemory::EpcMemory(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 
+#include "arch/try.hpp"
 #include "silicon/memory/sealed_memory.hpp"
 
 namespace cloister::silicon {
@@ -31,11 +32,10 @@ class MachineCounters::Impl {
   static tl::expected<MachineCounters::Pointer, MemoryError> map(tl::expected<Fd, MemoryError> file,
                                                                  const u64* fresh_boot) {
     if (!file) return tl::unexpected(file.error());
-    auto mapping = map_sealed(*file, arch::page_size);
-    if (!mapping) return tl::unexpected(mapping.error());
+    auto mapping = TRY(map_sealed(*file, arch::page_size));
     auto impl = std::make_unique<Impl>();
     impl->file = std::move(*file);
-    impl->mapping = std::move(*mapping);
+    impl->mapping = std::move(mapping);
     CountersPage& page = impl->page();
     if (fresh_boot != nullptr) {
       page.boot = *fresh_boot;

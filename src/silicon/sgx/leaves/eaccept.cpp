@@ -1,4 +1,5 @@
 // ENCLU[EACCEPT] (SDM vol. 3D, 38.4): the enclave agrees to what the system did to one of its pages.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/epc/tracking.hpp"
 #include "silicon/sgx/own_page.hpp"
@@ -39,23 +40,17 @@ bool valid_tcs(const arch::Tcs& tcs, bool mode64) {
 
 LeafResult eaccept(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_elrange"); !ok)
-    return tl::unexpected(ok.error());
-  const auto secinfo_page = ctx.epc(rbx, Access::read, "EACCEPT.rbx_epc");
-  if (!secinfo_page) return tl::unexpected(secinfo_page.error());
-  const auto secinfo = own_secinfo(ctx, *secinfo_page, rbx, "EACCEPT.rbx");
-  if (!secinfo) return tl::unexpected(secinfo.error());
-  if (fails("EACCEPT.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EACCEPT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.in_elrange(rcx, arch::page_size, "EACCEPT.rcx_elrange"); !ok)
-    return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::read, "EACCEPT.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  if (fails("EACCEPT.combination", !acceptable(*secinfo))) return leaf_gp();
+  TRY(ctx.aligned(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_aligned"));
+  TRY(ctx.in_elrange(rbx, sizeof(arch::Secinfo), "EACCEPT.rbx_elrange"));
+  const auto secinfo_page = TRY(ctx.epc(rbx, Access::read, "EACCEPT.rbx_epc"));
+  const auto secinfo = TRY(own_secinfo(ctx, secinfo_page, rbx, "EACCEPT.rbx"));
+  if (fails("EACCEPT.secinfo_reserved", !reserved_clear(secinfo))) return leaf_gp();
+  TRY(ctx.aligned(rcx, arch::page_size, "EACCEPT.rcx_aligned"));
+  TRY(ctx.in_elrange(rcx, arch::page_size, "EACCEPT.rcx_elrange"));
+  const auto index = TRY(ctx.epc(rcx, Access::read, "EACCEPT.rcx_epc"));
+  if (fails("EACCEPT.combination", !acceptable(secinfo))) return leaf_gp();
 
-  EpcmEntry& page = ctx.epcm(*index);
+  EpcmEntry& page = ctx.epcm(index);
   const auto ours = [&] {
     return !fails("EACCEPT.rcx_valid", !page.valid) && !fails("EACCEPT.rcx_blocked", page.blocked) &&
            !fails("EACCEPT.rcx_type", !has_owner(page.type)) &&
@@ -73,7 +68,7 @@ LeafResult eaccept(LeafContext& ctx) {
   const MutexLock guard(ctx.package.mutex());
   if (!ours()) return ctx.epc_fault(rcx, Access::read);
   // PR is not compared: the enclave may learn of the restriction from the permissions.
-  const u64 difference = secinfo_flags_of(page) ^ secinfo->flags;
+  const u64 difference = secinfo_flags_of(page) ^ secinfo.flags;
   if (fails("EACCEPT.address", page.enclave_address != rcx) ||
       fails("EACCEPT.pending", (difference & f::pending) != 0) ||
       fails("EACCEPT.modified", (difference & f::modified) != 0) ||
@@ -87,7 +82,7 @@ LeafResult eaccept(LeafContext& ctx) {
   }
   if (page.type == PageType::tcs) {
     const u64 attributes = ctx.secs(page.secs).architectural.attributes.flags;
-    const auto& tcs = *reinterpret_cast<const arch::Tcs*>(ctx.package.page(*index));
+    const auto& tcs = *reinterpret_cast<const arch::Tcs*>(ctx.package.page(index));
     if (!valid_tcs(tcs, (attributes & arch::attributes::mode64bit) != 0)) return leaf_gp();
   }
   page.pending = page.modified = page.permission_restricted = false;

@@ -1,4 +1,5 @@
 // ENCLS[EBLOCK] (SDM vol. 3D, 38.3): no new translations to the page; those that exist die as their threads leave.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -8,10 +9,9 @@ using arch::SgxError;
 
 LeafResult eblock(LeafContext& ctx) {
   const u64 rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EBLOCK.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write, "EBLOCK.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  EpcmEntry& page = ctx.epcm(*index);
+  TRY(ctx.aligned(rcx, arch::page_size, "EBLOCK.rcx_aligned"));
+  const auto index = TRY(ctx.epc(rcx, Access::write, "EBLOCK.rcx_epc"));
+  EpcmEntry& page = ctx.epcm(index);
   const Held lock(page.lock, LockMode::shared);
   if (fails("EBLOCK.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
 

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/isa/vector/xsave.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/sgx/leaves/measurement.hpp"
@@ -85,33 +86,28 @@ void make_secs(PackageImpl& package, u32 index, SecsPage& secs, u64 context) {
 
 LeafResult ecreate(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
-  if (auto ok = ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo), "ECREATE.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(linear, arch::page_size, "ECREATE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto target = ctx.epc_page(linear, Access::write, "ECREATE.rcx_epc");
-  if (!target) return tl::unexpected(target.error());
+  TRY(ctx.aligned(ctx.rbx(), sizeof(arch::Pageinfo), "ECREATE.rbx_aligned"));
+  TRY(ctx.aligned(linear, arch::page_size, "ECREATE.rcx_aligned"));
+  const auto target = TRY(ctx.epc_page(linear, Access::write, "ECREATE.rcx_epc"));
 
-  const auto info = ctx.read_as<arch::Pageinfo>(ctx.rbx());
-  if (!info) return tl::unexpected(info.error());
-  const u64 source = ctx.linear(info->srcpge), secinfo_at = ctx.linear(info->secinfo);
-  if (auto ok = ctx.aligned(source, arch::page_size, "ECREATE.srcpge_aligned"); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secinfo_at, sizeof(arch::Secinfo), "ECREATE.secinfo_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (fails("ECREATE.linaddr", info->linaddr != 0) || fails("ECREATE.secs", info->secs != 0)) return leaf_gp();
-  const auto secinfo = ctx.read_as<arch::Secinfo>(secinfo_at);
-  if (!secinfo) return tl::unexpected(secinfo.error());
-  if (!secinfo_valid(*secinfo)) return leaf_gp();
+  const auto info = TRY(ctx.read_as<arch::Pageinfo>(ctx.rbx()));
+  const u64 source = ctx.linear(info.srcpge), secinfo_at = ctx.linear(info.secinfo);
+  TRY(ctx.aligned(source, arch::page_size, "ECREATE.srcpge_aligned"));
+  TRY(ctx.aligned(secinfo_at, sizeof(arch::Secinfo), "ECREATE.secinfo_aligned"));
+  if (fails("ECREATE.linaddr", info.linaddr != 0) || fails("ECREATE.secs", info.secs != 0)) return leaf_gp();
+  const auto secinfo = TRY(ctx.read_as<arch::Secinfo>(secinfo_at));
+  if (!secinfo_valid(secinfo)) return leaf_gp();
 
-  EpcmEntry& entry = ctx.epcm(target->index);
+  EpcmEntry& entry = ctx.epcm(target.index);
   const Held held(entry.lock, LockMode::exclusive);
   if (fails("ECREATE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
   if (const MutexLock guard(ctx.package.mutex()); fails("ECREATE.rcx_free", entry.valid)) return ctx.epc_fault(linear);
 
   SecsPage secs;
-  if (auto ok = ctx.read(source, &secs, sizeof secs); !ok) return tl::unexpected(ok.error());
+  TRY(ctx.read(source, &secs, sizeof secs));
   if (!acceptable(secs.architectural, ctx.package.features())) return leaf_gp();
 
-  make_secs(ctx.package, target->index, secs, target->physical);
+  make_secs(ctx.package, target.index, secs, target.physical);
   return std::monostate{};
 }
 

@@ -1,6 +1,7 @@
 // ENCLS[EDBGRD] and ENCLS[EDBGWR] (SDM vol. 3D, 38.3): a debugger's access to the pages of a debug enclave.
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -53,19 +54,17 @@ u64 version_mask(const u8* page, u64 offset) {
 LeafResult edbgrd(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
   const unsigned bytes = operand_bytes(ctx);
-  if (auto ok = ctx.aligned(linear, bytes, "EDBG.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::read, "EDBG.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  const Held held(ctx.epcm(*index).lock, LockMode::shared);
+  TRY(ctx.aligned(linear, bytes, "EDBG.rcx_aligned"));
+  const auto index = TRY(ctx.epc(linear, Access::read, "EDBG.rcx_epc"));
+  const Held held(ctx.epcm(index).lock, LockMode::shared);
   if (fails("EDBG.rcx_busy", !held)) return leaf_gp();
-  const auto code = check(ctx, *index, linear, Access::read);
-  if (!code) return tl::unexpected(code.error());
-  if (*code) return **code;
+  const auto code = TRY(check(ctx, index, linear, Access::read));
+  if (code) return *code;
 
-  const u8* const page = ctx.package.page(*index);
+  const u8* const page = ctx.package.page(index);
   const u64 offset = arch::page_offset(linear);
   u64 value = 0;
-  if (ctx.epcm(*index).type == PageType::va) {
+  if (ctx.epcm(index).type == PageType::va) {
     value = version_mask(page, offset);
     if (bytes == 4) value = static_cast<u32>(value);
   } else {
@@ -78,17 +77,15 @@ LeafResult edbgrd(LeafContext& ctx) {
 LeafResult edbgwr(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
   const unsigned bytes = operand_bytes(ctx);
-  if (auto ok = ctx.aligned(linear, bytes, "EDBG.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::write, "EDBG.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  const Held held(ctx.epcm(*index).lock, LockMode::shared);
+  TRY(ctx.aligned(linear, bytes, "EDBG.rcx_aligned"));
+  const auto index = TRY(ctx.epc(linear, Access::write, "EDBG.rcx_epc"));
+  const Held held(ctx.epcm(index).lock, LockMode::shared);
   if (fails("EDBG.rcx_busy", !held)) return leaf_gp();
-  const auto code = check(ctx, *index, linear, Access::write);
-  if (!code) return tl::unexpected(code.error());
-  if (*code) return **code;
+  const auto code = TRY(check(ctx, index, linear, Access::write));
+  if (code) return *code;
 
-  ctx.touch(*index);
-  copy_guest(ctx.package.page(*index) + arch::page_offset(linear), &ctx.cpu().gpr[arch::rbx], bytes);
+  ctx.touch(index);
+  copy_guest(ctx.package.page(index) + arch::page_offset(linear), &ctx.cpu().gpr[arch::rbx], bytes);
   return success();
 }
 

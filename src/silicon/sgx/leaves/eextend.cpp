@@ -1,4 +1,5 @@
 // ENCLS[EEXTEND] (SDM vol. 3D, 38.3): measures 256 bytes of a page of an enclave that is being built.
+#include "arch/try.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/sgx/leaves/measurement.hpp"
 
@@ -22,31 +23,29 @@ void prefetch_next(const u8* chunk) {
 
 LeafResult eextend(LeafContext& ctx) {
   const u64 secs_at = ctx.rbx(), linear = ctx.rcx();
-  if (auto ok = ctx.aligned(secs_at, arch::page_size, "EEXTEND.rbx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto secs_index = ctx.epc(secs_at, Access::write, "EEXTEND.rbx_epc");
-  if (!secs_index) return tl::unexpected(secs_index.error());
-  if (auto ok = ctx.aligned(linear, chunk_bytes, "EEXTEND.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::read, "EEXTEND.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
+  TRY(ctx.aligned(secs_at, arch::page_size, "EEXTEND.rbx_aligned"));
+  const auto secs_index = TRY(ctx.epc(secs_at, Access::write, "EEXTEND.rbx_epc"));
+  TRY(ctx.aligned(linear, chunk_bytes, "EEXTEND.rcx_aligned"));
+  const auto index = TRY(ctx.epc(linear, Access::read, "EEXTEND.rcx_epc"));
 
   // While the page is held its SECS, which has a child, cannot leave the EPC; and what is looked at here changes only
   // with the page held exclusively, so that the package's mutex is not needed.
-  const EpcmEntry& entry = ctx.epcm(*index);
-  const Held held(ctx.epcm(*index).lock, LockMode::shared);
+  const EpcmEntry& entry = ctx.epcm(index);
+  const Held held(ctx.epcm(index).lock, LockMode::shared);
   if (fails("EEXTEND.rcx_busy", !held)) return leaf_gp();
   if (fails("EEXTEND.rcx_valid", !entry.valid) || fails("EEXTEND.rcx_type", !measurable(entry.type))) {
     return ctx.epc_fault(linear, Access::read);
   }
-  if (fails("EEXTEND.owner", entry.secs != *secs_index)) return leaf_gp();
-  SecsPage& secs = ctx.secs(*secs_index);
-  const Held building(ctx.epcm(*secs_index).build_lock, LockMode::exclusive);
+  if (fails("EEXTEND.owner", entry.secs != secs_index)) return leaf_gp();
+  SecsPage& secs = ctx.secs(secs_index);
+  const Held building(ctx.epcm(secs_index).build_lock, LockMode::exclusive);
   if (fails("EEXTEND.measuring", !building) || fails("EEXTEND.initialised", secs.initialised())) return leaf_gp();
 
   const u64 in_page = arch::page_offset(linear);
-  prefetch_next(ctx.package.page(*index) + in_page);
+  prefetch_next(ctx.package.page(index) + in_page);
   Measurement measurement = measurement_of(secs);
   measurement.eextend(entry.enclave_address - secs.architectural.base + in_page,
-                      std::span<const u8, chunk_bytes>(ctx.package.page(*index) + in_page, chunk_bytes));
+                      std::span<const u8, chunk_bytes>(ctx.package.page(index) + in_page, chunk_bytes));
   // No touch(): a SECS holds no code.
   store_measurement(secs, measurement);
   return std::monostate{};

@@ -1,6 +1,7 @@
 // ENCLU[EGETKEY] (SDM vol. 3D, 38.4, EGETKEY, and table 38-66): a key for the enclave that runs.
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/state/debug.hpp"
@@ -140,16 +141,13 @@ bool acceptable(const Keyrequest& request, const arch::Secs& secs) {
 LeafResult egetkey(LeafContext& ctx) {
   constexpr u64 request_alignment = 512, key_bytes = sizeof(arch::Bytes16);
   const u64 request_at = ctx.rbx(), output_at = ctx.rcx();
-  if (auto ok = ctx.aligned(request_at, request_alignment, "EGETKEY.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  const auto source = ctx.enclave_operand(request_at, Access::read, "EGETKEY.rbx");
-  if (!source) return tl::unexpected(source.error());
-  if (auto ok = ctx.aligned(output_at, key_bytes, "EGETKEY.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto output = ctx.enclave_operand(output_at, Access::write, "EGETKEY.rcx");
-  if (!output) return tl::unexpected(output.error());
+  TRY(ctx.aligned(request_at, request_alignment, "EGETKEY.rbx_aligned"));
+  const auto source = TRY(ctx.enclave_operand(request_at, Access::read, "EGETKEY.rbx"));
+  TRY(ctx.aligned(output_at, key_bytes, "EGETKEY.rcx_aligned"));
+  const auto output = TRY(ctx.enclave_operand(output_at, Access::write, "EGETKEY.rcx"));
 
   Keyrequest request;
-  copy_guest(&request, ctx.package.page(*source) + arch::page_offset(request_at), sizeof request);
+  copy_guest(&request, ctx.package.page(source) + arch::page_offset(request_at), sizeof request);
   note_data_access(ctx.cpu(), request_at, sizeof request, Access::read);
   const SecsPage secs = ctx.secs_now(ctx.cpu().enclave.secs);
   if (!acceptable(request, secs.architectural)) return leaf_gp();
@@ -159,8 +157,8 @@ LeafResult egetkey(LeafContext& ctx) {
   if (const auto error = refused(rule, request, secs.architectural, keys)) return failure(*error);
 
   const arch::Bytes16 key = keys.derive(dependencies(rule, request, secs, keys));
-  ctx.touch(*output);
-  copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), key.data(), key.size());
+  ctx.touch(output);
+  copy_guest(ctx.package.page(output) + arch::page_offset(output_at), key.data(), key.size());
   note_data_access(ctx.cpu(), output_at, key_bytes, Access::write);
   return success();
 }

@@ -4,6 +4,7 @@
 // Never returns SGX_UNMASKED_EVENT: to the guest the leaf is one instruction, and interrupts wait for its end.
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/sgx/keys/cmac.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/sgx/leaves/measurement.hpp"
@@ -100,23 +101,20 @@ SgxError check_launch(const LeafContext& ctx, const arch::Secs& secs, const arch
 LeafResult einit(LeafContext& ctx) {
   constexpr u64 token_alignment = 512;
   const u64 secs_at = ctx.rcx();
-  if (auto ok = ctx.aligned(ctx.rbx(), arch::page_size, "EINIT.rbx_aligned"); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(secs_at, arch::page_size, "EINIT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  if (auto ok = ctx.aligned(ctx.rdx(), token_alignment, "EINIT.rdx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(secs_at, Access::write, "EINIT.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  const auto sig = ctx.read_as<arch::Sigstruct>(ctx.rbx());
-  if (!sig) return tl::unexpected(sig.error());
-  const auto token = ctx.read_as<arch::Einittoken>(ctx.rdx());
-  if (!token) return tl::unexpected(token.error());
-  if (!well_formed(*sig)) return failure(SgxError::invalid_sig_struct);
-  if (fails("EINIT.signature", !signature_valid(*sig))) return failure(SgxError::invalid_signature);
-  const arch::Bytes32 mrsigner = mrsigner_of(*sig);
+  TRY(ctx.aligned(ctx.rbx(), arch::page_size, "EINIT.rbx_aligned"));
+  TRY(ctx.aligned(secs_at, arch::page_size, "EINIT.rcx_aligned"));
+  TRY(ctx.aligned(ctx.rdx(), token_alignment, "EINIT.rdx_aligned"));
+  const auto index = TRY(ctx.epc(secs_at, Access::write, "EINIT.rcx_epc"));
+  const auto sig = TRY(ctx.read_as<arch::Sigstruct>(ctx.rbx()));
+  const auto token = TRY(ctx.read_as<arch::Einittoken>(ctx.rdx()));
+  if (!well_formed(sig)) return failure(SgxError::invalid_sig_struct);
+  if (fails("EINIT.signature", !signature_valid(sig))) return failure(SgxError::invalid_signature);
+  const arch::Bytes32 mrsigner = mrsigner_of(sig);
 
-  EpcmEntry& entry = ctx.epcm(*index);
+  EpcmEntry& entry = ctx.epcm(index);
   const Held held(entry.lock, LockMode::shared);
   if (fails("EINIT.rcx_busy", !held)) return leaf_gp();
-  SecsPage& page = ctx.secs(*index);
+  SecsPage& page = ctx.secs(index);
   const arch::Secs& secs = page.architectural;
   bool kss = false;
   {
@@ -127,24 +125,24 @@ LeafResult einit(LeafContext& ctx) {
     // Another EINIT of this enclave may be setting ATTRIBUTES.INIT.
     kss = (secs.attributes.flags & arch::attributes::kss) != 0;
   }
-  if (fails("EINIT.isvfamilyid", !kss && !all_zero(sig->isvfamilyid))) return failure(SgxError::invalid_sig_struct);
+  if (fails("EINIT.isvfamilyid", !kss && !all_zero(sig.isvfamilyid))) return failure(SgxError::invalid_sig_struct);
   const Held building(entry.build_lock, LockMode::exclusive);
   if (fails("EINIT.measuring", !building) || fails("EINIT.initialised", page.initialised())) return leaf_gp();
 
   const arch::Bytes32 mrenclave = measurement_of(page).finish();
-  const SgxError error = check_launch(ctx, secs, *sig, *token, mrenclave, mrsigner);
+  const SgxError error = check_launch(ctx, secs, sig, token, mrenclave, mrsigner);
   if (error != SgxError::success) return failure(error);
 
-  ctx.touch(*index);
+  ctx.touch(index);
   const MutexLock guard(ctx.package.mutex());
   SecsInternal& internal = page.live();
   internal.padding = signature_padding();
-  internal.isvextprodid = sig->isvextprodid;
-  internal.isvfamilyid = sig->isvfamilyid;
+  internal.isvextprodid = sig.isvextprodid;
+  internal.isvfamilyid = sig.isvfamilyid;
   page.architectural.mrenclave = mrenclave;
   page.architectural.mrsigner = mrsigner;
-  page.architectural.isvprodid = sig->isvprodid;
-  page.architectural.isvsvn = sig->isvsvn;
+  page.architectural.isvprodid = sig.isvprodid;
+  page.architectural.isvsvn = sig.isvsvn;
   page.architectural.attributes.flags |= arch::attributes::init;
   return success();
 }

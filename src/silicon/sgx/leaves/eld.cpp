@@ -1,5 +1,6 @@
 // ENCLS[ELDB], [ELDU], [ELDBC] and [ELDUC] (SDM vol. 3D, 38.3): bring an evicted page back, blocked or not. The
 // variants with C return a code where the others fault because a page is in use.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/keys/paging_crypto.hpp"
 #include "silicon/sgx/leaf.hpp"
@@ -23,26 +24,20 @@ LeafResult in_use(Variant variant) {
 
 LeafResult load(LeafContext& ctx, Variant variant) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo), "ELD.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "ELD.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto target = ctx.epc_page(rcx, Access::write, "ELD.rcx_epc");
-  if (!target) return tl::unexpected(target.error());
-  const u32 index = target->index;
-  if (const auto ok = ctx.aligned(rdx, sizeof(u64), "ELD.rdx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto va_index = ctx.epc(rdx, Access::write, "ELD.rdx_epc");
-  if (!va_index) return tl::unexpected(va_index.error());
+  TRY(ctx.aligned(rbx, sizeof(arch::Pageinfo), "ELD.rbx_aligned"));
+  TRY(ctx.aligned(rcx, arch::page_size, "ELD.rcx_aligned"));
+  const auto target = TRY(ctx.epc_page(rcx, Access::write, "ELD.rcx_epc"));
+  const u32 index = target.index;
+  TRY(ctx.aligned(rdx, sizeof(u64), "ELD.rdx_aligned"));
+  const auto va_index = TRY(ctx.epc(rdx, Access::write, "ELD.rdx_epc"));
 
-  const auto info = ctx.read_as<arch::Pageinfo>(rbx);
-  if (!info) return tl::unexpected(info.error());
-  const u64 pcmd_at = ctx.linear(info->secinfo), srcpge = ctx.linear(info->srcpge);
-  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "ELD.pcmd_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(srcpge, arch::page_size, "ELD.srcpge_aligned"); !ok)
-    return tl::unexpected(ok.error());
+  const auto info = TRY(ctx.read_as<arch::Pageinfo>(rbx));
+  const u64 pcmd_at = ctx.linear(info.secinfo), srcpge = ctx.linear(info.srcpge);
+  TRY(ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "ELD.pcmd_aligned"));
+  TRY(ctx.aligned(srcpge, arch::page_size, "ELD.srcpge_aligned"));
 
   EpcmEntry& page = ctx.epcm(index);
-  EpcmEntry& va = ctx.epcm(*va_index);
+  EpcmEntry& va = ctx.epcm(va_index);
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("ELD.rcx_busy", !lock))
     return ctx.busy(rcx, variant.codes ? SgxConflict::page_error : SgxConflict::page_exception);
@@ -54,19 +49,16 @@ LeafResult load(LeafContext& ctx, Variant variant) {
     if (fails("ELD.va_valid", !va.valid) || fails("ELD.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
   }
 
-  const auto pcmd = ctx.read_as<arch::Pcmd>(pcmd_at);
-  if (!pcmd) return tl::unexpected(pcmd.error());
-  const PageType type = pcmd->secinfo.type();
-  PagingHeader header{.secinfo = pcmd->secinfo, .linaddr = info->linaddr, .reserved = pcmd->reserved};
+  const auto pcmd = TRY(ctx.read_as<arch::Pcmd>(pcmd_at));
+  const PageType type = pcmd.secinfo.type();
+  PagingHeader header{.secinfo = pcmd.secinfo, .linaddr = info.linaddr, .reserved = pcmd.reserved};
   u32 secs_index = 0;
   Held secs_lock;
   if (has_owner(type)) {
-    const u64 secs_at = ctx.linear(info->secs);
-    if (const auto ok = ctx.aligned(secs_at, arch::page_size, "ELD.secs_aligned"); !ok)
-      return tl::unexpected(ok.error());
-    const auto owner = ctx.epc(secs_at, Access::write, "ELD.secs_epc");
-    if (!owner) return tl::unexpected(owner.error());
-    secs_index = *owner;
+    const u64 secs_at = ctx.linear(info.secs);
+    TRY(ctx.aligned(secs_at, arch::page_size, "ELD.secs_aligned"));
+    const auto owner = TRY(ctx.epc(secs_at, Access::write, "ELD.secs_epc"));
+    secs_index = owner;
     secs_lock = Held(ctx.epcm(secs_index).lock, LockMode::shared);
     if (fails("ELD.secs_busy", !secs_lock)) return in_use(variant);
     const MutexLock guard(ctx.package.mutex());
@@ -75,14 +67,14 @@ LeafResult load(LeafContext& ctx, Variant variant) {
     if (fails("ELD.secs_valid", !secs.valid)) return ctx.epc_fault(secs_at);
     if (fails("ELD.secs_type", secs.type != PageType::secs)) return ctx.epc_fault(secs_at);
     header.eid = ctx.secs(secs_index).live().eid;
-  } else if (fails("ELD.secs_zero", info->secs != 0)) {
+  } else if (fails("ELD.secs_zero", info.secs != 0)) {
     return leaf_gp();
   }
 
   // A copy: what was authenticated is what is loaded, whoever writes to the guest's memory meanwhile.
   std::array<u8, arch::page_size> sealed;
-  if (const auto ok = ctx.read(srcpge, sealed.data(), sizeof sealed); !ok) return tl::unexpected(ok.error());
-  u64* const slot = reinterpret_cast<u64*>(ctx.package.page(*va_index) + arch::page_offset(rdx));
+  TRY(ctx.read(srcpge, sealed.data(), sizeof sealed));
+  u64* const slot = reinterpret_cast<u64*>(ctx.package.page(va_index) + arch::page_offset(rdx));
   u64 version = 0;
   {
     const MutexLock guard(ctx.package.mutex());
@@ -90,12 +82,12 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   }
   ctx.touch(index);
   const PageBytes content{ctx.package.page(index), arch::page_size};
-  const bool authentic = open_page(ctx.package.keys().paging_key(), version, header, sealed, pcmd->mac, content);
+  const bool authentic = open_page(ctx.package.keys().paging_key(), version, header, sealed, pcmd.mac, content);
   if (fails("ELD.mac", !authentic)) {
     return failure(SgxError::mac_compare_fail);
   }
 
-  ctx.touch(*va_index);
+  ctx.touch(va_index);
   const MutexLock guard(ctx.package.mutex());
   if (*slot != version) {
     // Another processor has loaded this image, or evicted a page to this slot, since the slot was read.
@@ -104,7 +96,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
   }
   *slot = 0;
   if (type == PageType::secs) page.eid = ctx.secs(index).live().eid;
-  claim_page(page, pcmd->secinfo.flags, info->linaddr, secs_index);
+  claim_page(page, pcmd.secinfo.flags, info.linaddr, secs_index);
   if (has_owner(type)) {
     EpcmEntry& secs = ctx.epcm(secs_index);
     page.blocked = variant.blocked;
@@ -112,7 +104,7 @@ LeafResult load(LeafContext& ctx, Variant variant) {
     page.epoch = secs.epoch - 2;
     ++secs.children;
   } else if (type == PageType::secs) {
-    ctx.secs(index).live().enclavecontext = target->physical;
+    ctx.secs(index).live().enclavecontext = target.physical;
   }
   return success();
 }

@@ -1,4 +1,5 @@
 // ENCLS[EMODT] (SDM vol. 3D, 38.3): makes a page a TCS or trims it; done when the enclave accepts it.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -16,18 +17,15 @@ constexpr bool may_become(PageType from, PageType to) {
 
 LeafResult emodt(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Secinfo), "EMODT.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EMODT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write, "EMODT.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  const auto secinfo = ctx.read_as<arch::Secinfo>(rbx);
-  if (!secinfo) return tl::unexpected(secinfo.error());
-  const PageType to = secinfo->type();
-  if (fails("EMODT.secinfo_reserved", !reserved_clear(*secinfo))) return leaf_gp();
+  TRY(ctx.aligned(rbx, sizeof(arch::Secinfo), "EMODT.rbx_aligned"));
+  TRY(ctx.aligned(rcx, arch::page_size, "EMODT.rcx_aligned"));
+  const auto index = TRY(ctx.epc(rcx, Access::write, "EMODT.rcx_epc"));
+  const auto secinfo = TRY(ctx.read_as<arch::Secinfo>(rbx));
+  const PageType to = secinfo.type();
+  if (fails("EMODT.secinfo_reserved", !reserved_clear(secinfo))) return leaf_gp();
   if (fails("EMODT.page_type", to != PageType::tcs && to != PageType::trim)) return leaf_gp();
 
-  EpcmEntry& page = ctx.epcm(*index);
+  EpcmEntry& page = ctx.epcm(index);
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("EMODT.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_error);
   {

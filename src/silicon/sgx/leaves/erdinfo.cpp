@@ -1,4 +1,5 @@
 // ENCLS[ERDINFO] (SDM vol. 3D, 38.3): what the EPCM says of a page, for a hypervisor that did not follow its guest.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/leaf.hpp"
 #include "silicon/sgx/virtualization.hpp"
@@ -10,13 +11,11 @@ using arch::SgxError;
 
 LeafResult erdinfo(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Rdinfo), "ERDINFO.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "ERDINFO.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc_or_not(rcx, Access::read);
-  if (!index) return tl::unexpected(index.error());
-  if (fails("ERDINFO.rcx_epc", !*index)) return failure_cf(SgxError::pg_nonepc);
-  const u32 at = index->value_or(0);
+  TRY(ctx.aligned(rbx, sizeof(arch::Rdinfo), "ERDINFO.rbx_aligned"));
+  TRY(ctx.aligned(rcx, arch::page_size, "ERDINFO.rcx_aligned"));
+  const auto index = TRY(ctx.epc_or_not(rcx, Access::read));
+  if (fails("ERDINFO.rcx_epc", !index)) return failure_cf(SgxError::pg_nonepc);
+  const u32 at = index.value_or(0);
   const EpcmEntry& page = ctx.epcm(at);
   const Held lock(ctx.epcm(at).lock, LockMode::shared);
   if (fails("ERDINFO.rcx_busy", !lock)) return failure(SgxError::epc_page_conflict);
@@ -38,7 +37,7 @@ LeafResult erdinfo(LeafContext& ctx) {
       }
     }
   }
-  if (const auto ok = ctx.write(rbx, &info, sizeof info); !ok) return tl::unexpected(ok.error());
+  TRY(ctx.write(rbx, &info, sizeof info));
   return success();
 }
 

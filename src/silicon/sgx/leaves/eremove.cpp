@@ -1,4 +1,5 @@
 // ENCLS[EREMOVE] (SDM vol. 3D, 38.3): takes a page out of its enclave.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/tracking.hpp"
 #include "silicon/sgx/leaf.hpp"
 
@@ -36,19 +37,18 @@ SgxError remove_page(PackageImpl& package, u32 index) CLOISTER_REQUIRES(package.
 
 LeafResult eremove(LeafContext& ctx) {
   const u64 linear = ctx.rcx();
-  if (auto ok = ctx.aligned(linear, arch::page_size, "EREMOVE.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(linear, Access::write, "EREMOVE.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  const Held held(ctx.epcm(*index).lock, LockMode::exclusive);
+  TRY(ctx.aligned(linear, arch::page_size, "EREMOVE.rcx_aligned"));
+  const auto index = TRY(ctx.epc(linear, Access::write, "EREMOVE.rcx_epc"));
+  const Held held(ctx.epcm(index).lock, LockMode::exclusive);
   if (fails("EREMOVE.rcx_busy", !held)) return ctx.busy(linear, SgxConflict::page_exception);
 
   const MutexLock guard(ctx.package.mutex());
-  const EpcmEntry& page = ctx.epcm(*index);
+  const EpcmEntry& page = ctx.epcm(index);
   // Children that the hypervisor has evicted keep a SECS too.
   const bool virtual_children = page.valid && page.type == PageType::secs && ctx.epc_virtualization() &&
-                                ctx.secs(*index).internal().virtchildcnt != 0;
+                                ctx.secs(index).internal().virtchildcnt != 0;
   if (fails("EREMOVE.virtual_children", virtual_children)) return failure(SgxError::child_present);
-  const SgxError error = remove_page(ctx.package, *index);
+  const SgxError error = remove_page(ctx.package, index);
   return error == SgxError::success ? success() : failure(error);
 }
 

@@ -1,6 +1,7 @@
 // ENCLU[EREPORT] (SDM vol. 3D, 38.4): who the running enclave is, with a MAC that the target enclave can check.
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/sgx/keys/cmac.hpp"
 #include "silicon/sgx/leaf.hpp"
@@ -54,25 +55,22 @@ arch::Report report_of(const SecsPage& page, const arch::Bytes64& data, const Pl
 LeafResult ereport(LeafContext& ctx) {
   constexpr u64 target_alignment = 512, data_alignment = 128, output_alignment = 512;
   const u64 target_at = ctx.rbx(), data_at = ctx.rcx(), output_at = ctx.rdx();
-  if (auto ok = ctx.aligned(target_at, target_alignment, "EREPORT.rbx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto target_page = ctx.enclave_operand(target_at, Access::read, "EREPORT.rbx");
-  if (!target_page) return tl::unexpected(target_page.error());
+  TRY(ctx.aligned(target_at, target_alignment, "EREPORT.rbx_aligned"));
+  const auto target_page = TRY(ctx.enclave_operand(target_at, Access::read, "EREPORT.rbx"));
   arch::Targetinfo target;
-  copy_guest(&target, ctx.package.page(*target_page) + arch::page_offset(target_at), sizeof target);
+  copy_guest(&target, ctx.package.page(target_page) + arch::page_offset(target_at), sizeof target);
   note_data_access(ctx.cpu(), target_at, sizeof target, Access::read);
   if (fails("EREPORT.reserved1", target.reserved1 != 0) || fails("EREPORT.reserved2", !all_zero(target.reserved2)) ||
       fails("EREPORT.reserved3", !all_zero(target.reserved3))) {
     return leaf_gp();
   }
 
-  if (auto ok = ctx.aligned(data_at, data_alignment, "EREPORT.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto data_page = ctx.enclave_operand(data_at, Access::read, "EREPORT.rcx");
-  if (!data_page) return tl::unexpected(data_page.error());
-  if (auto ok = ctx.aligned(output_at, output_alignment, "EREPORT.rdx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto output = ctx.enclave_operand(output_at, Access::write, "EREPORT.rdx");
-  if (!output) return tl::unexpected(output.error());
+  TRY(ctx.aligned(data_at, data_alignment, "EREPORT.rcx_aligned"));
+  const auto data_page = TRY(ctx.enclave_operand(data_at, Access::read, "EREPORT.rcx"));
+  TRY(ctx.aligned(output_at, output_alignment, "EREPORT.rdx_aligned"));
+  const auto output = TRY(ctx.enclave_operand(output_at, Access::write, "EREPORT.rdx"));
   arch::Bytes64 data;
-  copy_guest(&data, ctx.package.page(*data_page) + arch::page_offset(data_at), sizeof data);
+  copy_guest(&data, ctx.package.page(data_page) + arch::page_offset(data_at), sizeof data);
   note_data_access(ctx.cpu(), data_at, sizeof data, Access::read);
 
   const SecsPage secs = ctx.secs_now(ctx.cpu().enclave.secs);
@@ -80,8 +78,8 @@ LeafResult ereport(LeafContext& ctx) {
   arch::Report report = report_of(secs, data, keys);
   const arch::Bytes16 key = keys.derive(report_key(target, secs.internal(), keys));
   report.mac = aes_cmac(key, std::span(reinterpret_cast<const u8*>(&report), arch::report_maced_bytes));
-  ctx.touch(*output);
-  copy_guest(ctx.package.page(*output) + arch::page_offset(output_at), &report, sizeof report);
+  ctx.touch(output);
+  copy_guest(ctx.package.page(output) + arch::page_offset(output_at), &report, sizeof report);
   note_data_access(ctx.cpu(), output_at, sizeof report, Access::write);
   return std::monostate{};
 }

@@ -1,4 +1,5 @@
 // ENCLS[EWB] (SDM vol. 3D, 38.3): evicts a page from the EPC, encrypted, and leaves its version in a version array.
+#include "arch/try.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/epc/tracking.hpp"
 #include "silicon/sgx/keys/paging_crypto.hpp"
@@ -37,27 +38,21 @@ tl::expected<Identity, SgxError> may_leave(LeafContext& ctx, u32 index) CLOISTER
 
 LeafResult ewb(LeafContext& ctx) {
   const u64 rbx = ctx.rbx(), rcx = ctx.rcx(), rdx = ctx.rdx();
-  if (const auto ok = ctx.aligned(rbx, sizeof(arch::Pageinfo), "EWB.rbx_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(rcx, arch::page_size, "EWB.rcx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto index = ctx.epc(rcx, Access::write, "EWB.rcx_epc");
-  if (!index) return tl::unexpected(index.error());
-  if (const auto ok = ctx.aligned(rdx, sizeof(u64), "EWB.rdx_aligned"); !ok) return tl::unexpected(ok.error());
-  const auto va_index = ctx.epc(rdx, Access::write, "EWB.rdx_epc");
-  if (!va_index) return tl::unexpected(va_index.error());
-  if (fails("EWB.same_page", *index == *va_index)) return leaf_gp();
+  TRY(ctx.aligned(rbx, sizeof(arch::Pageinfo), "EWB.rbx_aligned"));
+  TRY(ctx.aligned(rcx, arch::page_size, "EWB.rcx_aligned"));
+  const auto index = TRY(ctx.epc(rcx, Access::write, "EWB.rcx_epc"));
+  TRY(ctx.aligned(rdx, sizeof(u64), "EWB.rdx_aligned"));
+  const auto va_index = TRY(ctx.epc(rdx, Access::write, "EWB.rdx_epc"));
+  if (fails("EWB.same_page", index == va_index)) return leaf_gp();
 
-  const auto info = ctx.read_as<arch::Pageinfo>(rbx);
-  if (!info) return tl::unexpected(info.error());
-  if (fails("EWB.linaddr", info->linaddr != 0) || fails("EWB.secs", info->secs != 0)) return leaf_gp();
-  const u64 pcmd_at = ctx.linear(info->secinfo), srcpge = ctx.linear(info->srcpge);
-  if (const auto ok = ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "EWB.pcmd_aligned"); !ok)
-    return tl::unexpected(ok.error());
-  if (const auto ok = ctx.aligned(srcpge, arch::page_size, "EWB.srcpge_aligned"); !ok)
-    return tl::unexpected(ok.error());
+  const auto info = TRY(ctx.read_as<arch::Pageinfo>(rbx));
+  if (fails("EWB.linaddr", info.linaddr != 0) || fails("EWB.secs", info.secs != 0)) return leaf_gp();
+  const u64 pcmd_at = ctx.linear(info.secinfo), srcpge = ctx.linear(info.srcpge);
+  TRY(ctx.aligned(pcmd_at, sizeof(arch::Pcmd), "EWB.pcmd_aligned"));
+  TRY(ctx.aligned(srcpge, arch::page_size, "EWB.srcpge_aligned"));
 
-  EpcmEntry& page = ctx.epcm(*index);
-  EpcmEntry& va = ctx.epcm(*va_index);
+  EpcmEntry& page = ctx.epcm(index);
+  EpcmEntry& va = ctx.epcm(va_index);
   const Held lock(page.lock, LockMode::exclusive);
   if (fails("EWB.rcx_busy", !lock)) return ctx.busy(rcx, SgxConflict::page_exception);
   const Held va_lock(va.lock, LockMode::shared);
@@ -71,7 +66,7 @@ LeafResult ewb(LeafContext& ctx) {
     const MutexLock guard(ctx.package.mutex());
     if (fails("EWB.rcx_valid", !page.valid)) return ctx.epc_fault(rcx);
     if (fails("EWB.va_valid", !va.valid) || fails("EWB.va_type", va.type != PageType::va)) return ctx.epc_fault(rdx);
-    const auto identity = may_leave(ctx, *index);
+    const auto identity = may_leave(ctx, index);
     if (!identity) return failure(identity.error());
     header.eid = identity->bound;
     pcmd.enclaveid = identity->told;
@@ -81,19 +76,17 @@ LeafResult ewb(LeafContext& ctx) {
 
   const u64 version = ctx.package.keys().next_version();
   std::array<u8, arch::page_size> sealed;
-  const u8* const content = ctx.package.page(*index);
+  const u8* const content = ctx.package.page(index);
   pcmd.mac =
       seal_page(ctx.package.keys().paging_key(), version, header, ConstPageBytes{content, arch::page_size}, sealed);
-  if (const auto ok = ctx.write(srcpge, sealed.data(), sizeof sealed); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = ctx.write(pcmd_at, &pcmd, sizeof pcmd); !ok) return tl::unexpected(ok.error());
+  TRY(ctx.write(srcpge, sealed.data(), sizeof sealed));
+  TRY(ctx.write(pcmd_at, &pcmd, sizeof pcmd));
   const u64 linaddr_at = rbx + offsetof(arch::Pageinfo, linaddr);
-  if (const auto ok = ctx.write(linaddr_at, &header.linaddr, sizeof header.linaddr); !ok) {
-    return tl::unexpected(ok.error());
-  }
+  TRY(ctx.write(linaddr_at, &header.linaddr, sizeof header.linaddr));
 
-  ctx.touch(*va_index);
+  ctx.touch(va_index);
   const MutexLock guard(ctx.package.mutex());
-  u64* const slot = reinterpret_cast<u64*>(ctx.package.page(*va_index) + arch::page_offset(rdx));
+  u64* const slot = reinterpret_cast<u64*>(ctx.package.page(va_index) + arch::page_offset(rdx));
   const bool occupied = fails("EWB.slot_empty", *slot != 0);
   *slot = version;
   page.valid = false;
