@@ -34,7 +34,7 @@ arch::Gpa EpcPages::address_of(EpcPage page) const {
     if (left < pages) return range.base + left * arch::page_size;
     left -= pages;
   }
-  assert(!"a page of this EPC");
+  assert(false && "a page of this EPC");
   return {};
 }
 
