@@ -33,9 +33,9 @@ std::string rate(u64 now, u64 before, double seconds) {
 
 /// seconds: since `before` was seen; 0: nothing was.
 std::string epc_table(const Json& domains, const std::map<u64, Paged>& before, double seconds) {
-  std::vector<std::string> heads{"NAME",         ">ID",         ">EPC(MiB)",    ">MIN(MiB)",
-                                 ">TARGET(MiB)", ">HAS(MiB)",   ">ACTIVE(MiB)", ">RESIDENT(MiB)",
-                                 ">OUT(MiB)",    ">ASKED(MiB)", ">GIVEN(MiB)"};
+  std::vector<std::string> heads{"NAME",         ">ID",       ">EPC(MiB)",    ">MIN(MiB)",
+                                 ">TARGET(MiB)", ">HAS(MiB)", ">ACTIVE(MiB)", ">RESIDENT(MiB)",
+                                 ">OUT(MiB)",    "BY",        ">ASKED(MiB)",  ">GIVEN(MiB)"};
   if (seconds > 0) heads.insert(heads.end(), {">LOADS/s", ">EVICTIONS/s"});
   Table table(heads);
   for (const Json& domain : domains) {
@@ -47,9 +47,10 @@ std::string epc_table(const Json& domains, const std::map<u64, Paged>& before, d
       for (const char* field :
            {"min_pages", "target_pages", "held_pages", "active_pages", "resident_pages", "evicted_pages"})
         row.push_back(mib_of(domain["paging"], field));
+      row.push_back(domain["paging"].value("mode", "-"));
     } else {
       const std::string all = mib_of(domain, "pages");
-      row.insert(row.end(), {all, all, all, "-", "-", "-"});
+      row.insert(row.end(), {all, all, all, "-", "-", "-", "-"});
     }
     for (const char* field : {"target_pages", "given_pages"})
       row.push_back(domain.contains("balloon") ? mib_of(domain["balloon"], field) : "-");

@@ -7,7 +7,10 @@ namespace cloister::toolstack {
 
 std::optional<PagedEpc> paged_epc(const Domain& domain) {
   if (!domain.config.epc_is_paged()) return std::nullopt;
-  PagedEpc paged{.min = domain.config.epc_min_mib * arch::pages_per_mib,
+  const bool oss = domain.config.epc_paging != EpcPaging::trap &&
+                   vmx::lists_oss(domain.record.package.features.sgx.flags(0, arch::CpuidReg::eax));
+  PagedEpc paged{.mode = oss ? EpcPaging::oss : EpcPaging::trap,
+                 .min = domain.config.epc_min_mib * arch::pages_per_mib,
                  .weight = domain.config.epc_weight,
                  .held = pages_of(domain.record.grants)};
   paged.target = domain.sharing.target == 0 ? paged.held : domain.sharing.target;
@@ -27,7 +30,8 @@ std::optional<PagedEpc> paged_epc(const Domain& domain) {
 
 nlohmann::json to_json(const PagedEpc& paged) {
   constexpr double ns = 1e-9;
-  return {{"min_pages", paged.min},
+  return {{"mode", name_of(paged.mode)},
+          {"min_pages", paged.min},
           {"weight", paged.weight},
           {"target_pages", paged.target},
           {"held_pages", paged.held},

@@ -11,7 +11,8 @@ namespace cloister::toolstack {
 
 /// Pages, unless they say something else.
 struct PagedEpc {
-  u64 min = 0;  ///< that it always has
+  EpcPaging mode = EpcPaging::oss;  ///< trap or oss
+  u64 min = 0;                      ///< that it always has
   u32 weight = 100;
   u64 target = 0;  ///< that it is to have
   u64 held = 0;    ///< that it has: for its pages, for versions, free

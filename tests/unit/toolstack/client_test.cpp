@@ -59,20 +59,20 @@ TEST_F(Client, ShowsWhoHasWhichEpc) {
     {"id": 1, "name": "still", "epc_mib": 4, "pages": 512, "extents": [],
      "balloon": {"target_pages": 1024, "given_pages": 512, "lacking_pages": 512}},
     {"id": 2, "name": "paged", "epc_mib": 8, "pages": 384, "extents": [],
-     "paging": {"min_pages": 256, "target_pages": 512, "held_pages": 384, "active_pages": 256, "resident_pages": 320,
-                "evicted_pages": 1024, "loads": 1, "evictions": 1},
+     "paging": {"mode": "trap", "min_pages": 256, "target_pages": 512, "held_pages": 384, "active_pages": 256,
+                "resident_pages": 320, "evicted_pages": 1024, "loads": 1, "evictions": 1},
      "balloon": {"target_pages": 2048, "given_pages": 0, "lacking_pages": 0}},
     {"id": 3, "name": "older", "epc_mib": 1, "pages": 256, "extents": []}])");
   start();
   EXPECT_EQ(capture([&] { return epc(common_, 0); }).out,
-            "NAME   ID  EPC(MiB)  MIN(MiB)  TARGET(MiB)  HAS(MiB)  ACTIVE(MiB)  RESIDENT(MiB)  OUT(MiB)  ASKED(MiB)  "
-            "GIVEN(MiB)\n"
-            "still   1         4       2.0          2.0       2.0            -              -         -         4.0  "
-            "       2.0\n"
-            "paged   2         8       1.0          2.0       1.5          1.0            1.2       4.0         8.0  "
-            "       0.0\n"
-            "older   3         1       1.0          1.0       1.0            -              -         -           -  "
-            "         -\n");
+            "NAME   ID  EPC(MiB)  MIN(MiB)  TARGET(MiB)  HAS(MiB)  ACTIVE(MiB)  RESIDENT(MiB)  OUT(MiB)  BY    "
+            "ASKED(MiB)  GIVEN(MiB)\n"
+            "still   1         4       2.0          2.0       2.0            -              -         -  -       "
+            "     4.0         2.0\n"
+            "paged   2         8       1.0          2.0       1.5          1.0            1.2       4.0  trap    "
+            "     8.0         0.0\n"
+            "older   3         1       1.0          1.0       1.0            -              -         -  -       "
+            "       -           -\n");
 }
 
 TEST_F(Client, ShowsPoliciesSideBySide) {
