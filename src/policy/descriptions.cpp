@@ -258,7 +258,7 @@ CpuidTable leaves_of(const Description& d) {
 std::string brand_of(const CpuidTable& leaves) {
   std::string brand;
   for (u32 i = 0; i < 3; ++i) {
-    const CpuidRegs part = leaves.get(leaf::extended_features + 1 + i, 0);
+    const CpuidRegs part = leaves.look(leaf::extended_features + 1 + i, 0).regs;
     char text[sizeof part];
     std::memcpy(text, &part, sizeof part);
     brand.append(text, sizeof text);

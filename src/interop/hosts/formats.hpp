@@ -13,6 +13,9 @@ namespace cloister::toolstack::hosts {
 
 /// `cpuid -r`, AIDA64, InstLatX64.
 tl::expected<policy::HostView, Diagnostic> read_leaves(std::string_view text);
+/// CPUID in words leaf by leaf: cpuid without -r, test-sgx 2.0. What they leave out is unknown.
+bool is_decoded(std::string_view text);
+policy::HostView read_decoded(std::string_view text);
 /// XML of libvirt: <cpudata>, <cpu>, <capabilities>, <domainCapabilities>.
 tl::expected<policy::HostView, Diagnostic> read_libvirt(std::string_view text);
 /// QEMU's answers in JSON, one or several.
