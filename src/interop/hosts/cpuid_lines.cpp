@@ -6,9 +6,9 @@ namespace cloister::toolstack::hosts {
 
 namespace {
 
-constexpr u32 extended = 0x8000'0001;
+constexpr u32 extended_flags = 0x8000'0001;
 
-constexpr CpuidLine lines[] = {
+constexpr CpuidLine feature_lines[] = {
     {1, "x87 FPU on chip", "fpu"},
     {1, "VME: virtual-8086 mode enhancement", "vme"},
     {1, "DE: debugging extensions", "de"},
@@ -175,39 +175,39 @@ constexpr CpuidLine lines[] = {
     {0xf, "supports L3 total bandwidth monitoring", "mbm_total"},
     {0xf, "supports L3 local bandwidth monitoring", "mbm_local"},
     {0x14, "IP payloads have LIP values & CS", "intel-pt-lip"},
-    {extended, "LAHF/SAHF supported in 64-bit mode", "lahf-lm"},
-    {extended, "CMP Legacy", "cmp_legacy"},
-    {extended, "SVM: secure virtual machine", "svm"},
-    {extended, "extended APIC space", "extapic"},
-    {extended, "AltMovCr8", "cr8legacy"},
-    {extended, "LZCNT advanced bit manipulation", "lzcnt"},
-    {extended, "SSE4A support", "sse4a"},
-    {extended, "misaligned SSE mode", "misalignsse"},
-    {extended, "3DNow! PREFETCH/PREFETCHW instructions", "3dnowprefetch"},
-    {extended, "OS visible workaround", "osvw"},
-    {extended, "instruction based sampling", "ibs"},
-    {extended, "XOP support", "xop"},
-    {extended, "SKINIT/STGI support", "skinit"},
-    {extended, "watchdog timer support", "wdt"},
-    {extended, "lightweight profiling support", "lwp"},
-    {extended, "4-operand FMA instruction", "fma4"},
-    {extended, "TCE: translation cache extension", "tce"},
-    {extended, "NodeId MSR C001100C", "nodeid_msr"},
-    {extended, "TBM support", "tbm"},
-    {extended, "topology extensions", "topoext"},
-    {extended, "core performance counter extensions", "perfctr_core"},
-    {extended, "NB/DF performance counter extensions", "perfctr_nb"},
-    {extended, "SYSCALL and SYSRET instructions", "syscall"},
-    {extended, "execution disable", "nx"},
-    {extended, "no-execute page protection", "nx"},
-    {extended, "AMD multimedia instruction extensions", "mmxext"},
-    {extended, "SSE extensions", "fxsr_opt"},
-    {extended, "1-GB large page support", "pdpe1gb"},
-    {extended, "RDTSCP", "rdtscp"},
-    {extended, "64-bit extensions technology available", "lm"},
-    {extended, "long mode (AA-64)", "lm"},
-    {extended, "3DNow! instruction extensions", "3dnowext"},
-    {extended, "3DNow! instructions", "3dnow"},
+    {extended_flags, "LAHF/SAHF supported in 64-bit mode", "lahf-lm"},
+    {extended_flags, "CMP Legacy", "cmp_legacy"},
+    {extended_flags, "SVM: secure virtual machine", "svm"},
+    {extended_flags, "extended APIC space", "extapic"},
+    {extended_flags, "AltMovCr8", "cr8legacy"},
+    {extended_flags, "LZCNT advanced bit manipulation", "lzcnt"},
+    {extended_flags, "SSE4A support", "sse4a"},
+    {extended_flags, "misaligned SSE mode", "misalignsse"},
+    {extended_flags, "3DNow! PREFETCH/PREFETCHW instructions", "3dnowprefetch"},
+    {extended_flags, "OS visible workaround", "osvw"},
+    {extended_flags, "instruction based sampling", "ibs"},
+    {extended_flags, "XOP support", "xop"},
+    {extended_flags, "SKINIT/STGI support", "skinit"},
+    {extended_flags, "watchdog timer support", "wdt"},
+    {extended_flags, "lightweight profiling support", "lwp"},
+    {extended_flags, "4-operand FMA instruction", "fma4"},
+    {extended_flags, "TCE: translation cache extension", "tce"},
+    {extended_flags, "NodeId MSR C001100C", "nodeid_msr"},
+    {extended_flags, "TBM support", "tbm"},
+    {extended_flags, "topology extensions", "topoext"},
+    {extended_flags, "core performance counter extensions", "perfctr_core"},
+    {extended_flags, "NB/DF performance counter extensions", "perfctr_nb"},
+    {extended_flags, "SYSCALL and SYSRET instructions", "syscall"},
+    {extended_flags, "execution disable", "nx"},
+    {extended_flags, "no-execute page protection", "nx"},
+    {extended_flags, "AMD multimedia instruction extensions", "mmxext"},
+    {extended_flags, "SSE extensions", "fxsr_opt"},
+    {extended_flags, "1-GB large page support", "pdpe1gb"},
+    {extended_flags, "RDTSCP", "rdtscp"},
+    {extended_flags, "64-bit extensions technology available", "lm"},
+    {extended_flags, "long mode (AA-64)", "lm"},
+    {extended_flags, "3DNow! instruction extensions", "3dnowext"},
+    {extended_flags, "3DNow! instructions", "3dnow"},
     {0x8000'0007, "MCA overflow recovery support", "overflow-recov"},
     {0x8000'0007, "SUCCOR support", "succor"},
     {0x8000'0007, "TscInvariant", "invtsc"},
@@ -245,6 +245,6 @@ constexpr CpuidLine lines[] = {
 
 }  // namespace
 
-std::span<const CpuidLine> cpuid_lines_of_features() { return lines; }
+std::span<const CpuidLine> cpuid_lines_of_features() { return feature_lines; }
 
 }  // namespace cloister::toolstack::hosts

@@ -27,18 +27,18 @@ using arch::CpuidRegs;
 namespace leaf = arch::leaf;
 
 /// Headings and lines of which one is enough.
-constexpr std::string_view marks[] = {
+constexpr std::string_view decoded_marks[] = {
     "version information (1/eax):", "feature information (1/edx):", "feature information (1/ecx):",
     "extended feature flags (7):", "Extended feature bits (EAX=7, ECX=0): eax: "};
 
 /// A field of a register that is printed as a number.
-struct Field {
+struct CpuidField {
   u32 leaf, subleaf;
   std::string_view words;
   CpuidReg reg;
   unsigned shift, bits;
 };
-constexpr Field fields[] = {
+constexpr CpuidField cpuid_fields[] = {
     {leaf::version, 0, "stepping id", CpuidReg::eax, 0, 4},
     {leaf::version, 0, "model", CpuidReg::eax, 4, 4},
     {leaf::version, 0, "family", CpuidReg::eax, 8, 4},
@@ -62,11 +62,6 @@ constexpr TestSgxFlag test_sgx_flags[] = {
     {"EUPDATESVN", "sgx-eupdatesvn"},
     {"EDECCSSA", "sgx-edeccssa"},
 };
-
-std::optional<u64> hexadecimal(std::string_view text) {
-  if (text.starts_with("0x")) text.remove_prefix(2);
-  return whole_number<u64>(text, 16);
-}
 
 /// What stands behind the last '(', up to ')'.
 std::string_view in_brackets(std::string_view text) {
@@ -151,7 +146,7 @@ class DecodedReader {
     const std::string_view words = trimmed(line.substr(0, equals)), value = trimmed(line.substr(equals + 1));
     if (value.starts_with('"')) return read_text(words, value.substr(1, value.rfind('"') - 1));
     if (value == "true" || value == "false") return read_flag(words, value == "true");
-    for (const Field& field : fields) {
+    for (const CpuidField& field : cpuid_fields) {
       if (field.leaf == leaf_ && field.subleaf == subleaf_ && field.words == words) return read_field(field, value);
     }
     if (leaf_ == leaf::sgx) return read_sgx(words, value);
@@ -183,7 +178,7 @@ class DecodedReader {
   }
 
   /// "0x6 (6)", or words with the number in brackets.
-  void read_field(const Field& field, std::string_view value) {
+  void read_field(const CpuidField& field, std::string_view value) {
     const auto number = whole_number<u64>(in_brackets(value));
     const u32 mask = (u32{1} << field.bits) - 1;
     if (number && *number <= mask)
@@ -296,10 +291,10 @@ class DecodedReader {
                                       {"Family ", 2}}) {
       const auto rest = behind(line, word);
       const auto number = rest ? whole_number<u64>(rest->substr(0, rest->find(' '))) : std::nullopt;
-      const u32 mask = (u32{1} << fields[field].bits) - 1;
+      const u32 mask = (u32{1} << cpuid_fields[field].bits) - 1;
       if (number && *number <= mask)
-        learn(leaf::version, 0, CpuidReg::eax, static_cast<u32>(*number) << fields[field].shift,
-              mask << fields[field].shift);
+        learn(leaf::version, 0, CpuidReg::eax, static_cast<u32>(*number) << cpuid_fields[field].shift,
+              mask << cpuid_fields[field].shift);
     }
     return true;
   }
@@ -330,13 +325,13 @@ class DecodedReader {
 }  // namespace
 
 bool is_decoded(std::string_view text) {
-  return std::ranges::any_of(marks, [&](std::string_view mark) { return text.find(mark) != text.npos; });
+  return std::ranges::any_of(decoded_marks, [&](std::string_view mark) { return text.find(mark) != text.npos; });
 }
 
 policy::HostView read_decoded(std::string_view text) {
   policy::HostView host;
   DecodedReader(host).read(text);
-  host.source = text.find(marks[std::size(marks) - 1]) == text.npos ? "'cpuid' without -r" : "test-sgx";
+  host.source = text.find(decoded_marks[std::size(decoded_marks) - 1]) == text.npos ? "'cpuid' without -r" : "test-sgx";
   return host;
 }
 

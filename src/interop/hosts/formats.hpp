@@ -2,6 +2,7 @@
 // error. The host's name is left empty.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -24,6 +25,8 @@ tl::expected<policy::HostView, Diagnostic> read_qemu(std::string_view text);
 /// What programs print of SGX in words, and MSRs as rdmsr does, wherever it stands in the text; whose words were found.
 std::string read_reports(std::string_view text, policy::HostView& host);
 
+/// "0x" may stand before it.
+std::optional<u64> hexadecimal(std::string_view text);
 /// A stranger's text in a message: short, and printable.
 std::string shown(std::string_view text);
 
