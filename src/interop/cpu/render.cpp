@@ -63,7 +63,7 @@ Diagnostic at_argument(const Diagnostic& d) { return {{}, fmt::format("argument 
 tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
   const auto argv = vm::read_argv(text);
   if (!argv) return tl::unexpected(argv.error());
-  auto read = vm::from_qemu_command(*argv);
+  auto read = vm::from_command(*argv);
   if (!read) return tl::unexpected(at_argument(read.error()));
   std::ranges::transform(read->ignored, read->ignored.begin(), at_argument);
   return read;
@@ -76,7 +76,7 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   const std::string_view text = *readable;
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
-  if (vm::is_command_of_qemu(text)) return read_command(text);
+  if (vm::is_command(text)) return read_command(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());
   if (read->config.epc_is_paged())
