@@ -95,6 +95,16 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   return vm::ReadVm{std::move(*domain), std::move(read->warnings)};
 }
 
+/// As of configurations, the first 63 of more than 64, and how many more there are.
+void tell_ignored(const std::string& file, const std::vector<Diagnostic>& ignored) {
+  constexpr std::size_t most = 64;
+  const std::size_t told = ignored.size() > most ? most - 1 : ignored.size();
+  for (std::size_t i = 0; i < told; ++i)
+    spdlog::warn("{}", format(file, {ignored[i].at, "warning: " + ignored[i].message}));
+  if (told < ignored.size())
+    spdlog::warn("{}", format(file, {{}, fmt::format("warning: {} more are ignored", ignored.size() - told)}));
+}
+
 }  // namespace
 
 int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
@@ -111,8 +121,7 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
   if (!bytes) return refuse({{}, "cannot read: " + bytes.error()});
   auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, silicon);
   if (!domain) return refuse(domain.error());
-  for (const Diagnostic& ignored : domain->ignored)
-    spdlog::warn("{}", format(arguments.file, {ignored.at, "warning: " + ignored.message}));
+  tell_ignored(arguments.file, domain->ignored);
 
   if (target->absolute_paths) make_absolute(domain->vm);
   vm::Rendered rendered = target->render(domain->vm, silicon);

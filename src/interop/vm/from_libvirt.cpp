@@ -36,15 +36,21 @@ std::string_view local_name(Node node) {
   return name.substr(name.find(':') + 1);  // npos + 1: the whole name
 }
 
+/// The domain itself, or the one inside what libvirt keeps about it (<domstatus>, <domainsnapshot>).
+Node domain_in(Node root) {
+  const Node inner = std::string_view(root.name()) == "domain" ? Node() : root.child("domain");
+  return inner ? inner : root;
+}
+
 class LibvirtReader {
  public:
   explicit LibvirtReader(xml::Document document) : in_(std::move(document)) {}
 
   tl::expected<ReadVm, Diagnostic> domain() {
-    const Node root = in_.root();
+    const Node root = domain_in(in_.root());
     if (std::string_view(root.name()) != "domain") {
       in_.fail(root, fmt::format("found the element {}, expected 'domain'", shown(root.name())));
-    } else if (const Node second = root.next_sibling("domain")) {
+    } else if (const Node second = in_.root().next_sibling("domain")) {
       in_.fail(second, "found a second <domain>, expected one in a file");
     } else {
       domain(root);

@@ -90,6 +90,8 @@ class LibvirtCpuReader {
     if (std::ranges::find(features, feature.name, &CpuFeature::name) != features.end()) {
       return in_.fail(node, fmt::format("the feature {} is there twice", shown(word)));
     }
+    if (features.size() == most_features)
+      return in_.fail(node, fmt::format("'cpu' has {} features at most", most_features));
     if (feature.name == "sgx-provisionkey") read_.provision = is_on(feature.policy);
     features.push_back(std::move(feature));
   }
