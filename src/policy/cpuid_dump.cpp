@@ -296,7 +296,7 @@ bool put(CpuidDump& dump, Entry entry) {
       subleaf = std::prev(next)->first.second + 1;
   }
   if (has(subleaf)) {
-    const bool same = dump.cpus.back().table.get(entry.leaf, subleaf) == entry.regs;
+    const bool same = dump.cpus.back().table.look(entry.leaf, subleaf).regs == entry.regs;
     if (entry.leaf != leaf::basic_max || subleaf != 0) return same;
     if (entry.subleaf && same) return true;
     dump.cpus.push_back({dump.cpus.back().number + 1, {}});

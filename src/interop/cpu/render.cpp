@@ -75,7 +75,10 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   if (!readable) return tl::unexpected(readable.error());
   const std::string_view text = *readable;
   const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
+  if (first == text.npos)
+    return tl::unexpected(
+        Diagnostic{{}, "found nothing, expected a configuration, libvirt's domain XML, or QEMU's command line"});
+  if (text[first] == '<') return vm::from_libvirt(text);
   if (vm::is_command(text)) return read_command(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());

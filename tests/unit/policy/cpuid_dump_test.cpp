@@ -68,6 +68,12 @@ TEST(CpuidDump, ReadsOlderInstLatFiles) {
   EXPECT_EQ(dump.cpus[0].table.get(7, 0).ebx, 0x029c67afu);
 }
 
+// The same line twice is no contradiction, as where people put two excerpts into one file.
+TEST(CpuidDump, ReadsALineTwice) {
+  const std::string line = "   0x00000007 0x00: eax=0x0 ebx=0x4 ecx=0x0 edx=0x0\n";
+  EXPECT_EQ(good("CPU 0:\n" + line + line).cpus[0].table.look(7, 0).regs.ebx, 4u);
+}
+
 // Blanks for dashes or before the colon, a heading as cpuid's, AMD's leaves with sub-leaves.
 TEST(CpuidDump, ReadsTheOldestInstLatFiles) {
   const CpuidDump old = good(

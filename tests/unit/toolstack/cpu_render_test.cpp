@@ -47,6 +47,13 @@ TEST(CpuRender, TellsTheFirstOfManyThatAreIgnored) {
   EXPECT_THAT(ran.err, HasSubstr("d.xml: warning: 37 more are ignored\n"));
 }
 
+TEST(CpuRender, SaysThatThereIsNothing) {
+  const Folder folder;
+  const Ran ran = render("qemu", folder.write("empty", " \n"));
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.err, HasSubstr("empty: found nothing, expected a configuration, libvirt's domain XML"));
+}
+
 TEST(CpuRender, WritesAConfigurationForEveryTool) {
   const Folder folder;
   const std::string file = folder.write("d.cfg", least);
