@@ -194,7 +194,10 @@ tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silic
   vmx::Features asked = features_of(described);
   if (asked.signature == 0) asked.signature = vmx::Features{}.signature;
   chosen.features = within(chosen.features, asked);
-  if (model) model->name_lacks(silicon, chosen);
+  if (model) {
+    model->name_lacks(silicon, chosen);
+    return chosen;
+  }
   // What is not implemented on any machine is no news.
   const auto lost =
       policy::compare(offered_leaves(silicon, asked), offered_leaves(silicon, chosen.features)).masked.sgx;
