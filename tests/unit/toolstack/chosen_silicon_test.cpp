@@ -467,8 +467,9 @@ TEST(LibvirtModel, IsRefusedWithEpcIfItsFlagsMakeNoEnclave) {
 TEST(LibvirtModel, WarnsOfEnclavesThatCannotBe) {
   const auto warnings = [](const std::string& flags) {
     std::vector<std::string> texts;
-    for (const Diagnostic& warning : choose_silicon(silicon::backend(), model_with(flags)->config)->warnings)
-      texts.push_back(warning.message);
+    const auto chosen = choose_silicon(silicon::backend(), model_with(flags)->config);
+    EXPECT_TRUE(chosen);
+    for (const Diagnostic& warning : chosen->warnings) texts.push_back(warning.message);
     return texts;
   };
   EXPECT_THAT(warnings(usual), IsEmpty());
