@@ -27,7 +27,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const toolstack::EpcSection& section : config.epc)
       check(section.mib > 0 && section.package.value_or(0) <= 255);
     const std::string& silicon = config.silicon;
-    check(silicon == "default" || toolstack::names_a_dump(silicon) || policy::find_description(silicon) != nullptr);
+    check(silicon == "default" || toolstack::names_a_dump(silicon) || toolstack::names_a_model(silicon) ||
+          policy::find_description(silicon) != nullptr);
     for (const toolstack::Diagnostic& warning : read->warnings) check(inside(warning.at));
   }
   if (const auto overrides = toolstack::read_cpuid_string(text)) {

@@ -24,6 +24,16 @@ int main(int count, char** words) {
   std::ofstream(folder + "/test-sgx", std::ios::binary)
       << "eax: 906ea ebx: 8100800 ecx: 7ffafbff edx: bfebfbff\nExtended feature bits (EAX=07H, ECX=0H)\n"
          "eax: 0 ebx: 29c6fbf ecx: 40000000 edx: bc000600\nsgx available: 1\n";
+  std::ofstream(folder + "/cpuid-words", std::ios::binary)
+      << "CPU 0:\n   version information (1/eax):\n      model = 0xe (14)\n   extended feature flags (7):\n"
+         "      SGX: Software Guard Extensions supported = true\n   SGX attributes (0x12/1):\n"
+         "      valid bit mask = 0x000000000000001f0000000000000036\n   EPC (0x12/0x2):\n"
+         "      section physical address = 0x40200000\n      section size = 0x5d80000\n      section property = 0x1 "
+         "(1)\n";
+  std::ofstream(folder + "/test-sgx-2", std::ios::binary)
+      << "Extended feature bits (EAX=7, ECX=0): eax: 00000000  ebx: f1bf07af  ecx: 40415f5e  edx: ac000410\n"
+         "SGX1 leaf instructions (SGX1): 1\nRaw ECREATE SECS.ATTRIBUTES[63:0]: 00000000 000000b6\n"
+         "EPC[0]: Protection: c   Base phys addr: 0000000100000000  size: 0000000040000000\n";
   std::ofstream(folder + "/reports", std::ios::binary)
       << "[ 0.4] sgx: EPC section 0x40200000-0x45f7ffff\nSGX1 supported = true\nrdmsr 0x3a\n60005\n0x8c: 0x1\n"
          "NUMA node #0: size=67108864\nSGX support: enabled\nEPC size: 0x5d80000\n";

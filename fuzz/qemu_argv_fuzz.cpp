@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   check(!words->empty());
+  if (const auto domain = vm::from_command(*words); !domain) check(!domain.error().message.empty());
   words->erase(words->begin());
   check(vm::qemu_options(*words).size() <= words->size());
 

@@ -8,6 +8,7 @@
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
 #include "hypervisor/specification.hpp"
+#include "policy/libvirt_models.hpp"
 #include "text/nearest.hpp"
 
 namespace cloister::toolstack {
@@ -99,6 +100,14 @@ tl::expected<void, Diagnostic> check_cpus(const DomainConfig& config) {
                                                            std::to_string(config.vcpus)});
 }
 
+/// Other silicon is changed by `cpuid`.
+tl::expected<void, Diagnostic> check_cpu_flags(const DomainConfig& config) {
+  if (config.cpu_flags.empty() || names_a_model(config.silicon)) return {};
+  return Failed(Diagnostic{config.position_of("cpu_flags"),
+                           "'cpu_flags': found flags beside silicon '" + config.silicon +
+                               "', expected a libvirt model as 'silicon'; 'cpuid' changes features of any other"});
+}
+
 }  // namespace
 
 std::string_view name_of(Action action) {
@@ -164,6 +173,8 @@ u64 DomainConfig::epc_memory_mib() const {
   return epc_min_mib + ((image_bytes + (1 << 20) - 1) >> 20);
 }
 
+bool names_a_model(std::string_view silicon) { return policy::find_libvirt_model(silicon) != nullptr; }
+
 bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
 
 tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
@@ -190,6 +201,7 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
   const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
   if (auto good = check_epc_min(draft.config); !good) return Failed(good.error());
   if (auto good = check_cpus(draft.config); !good) return Failed(good.error());
+  if (auto good = check_cpu_flags(draft.config); !good) return Failed(good.error());
   settle_cmdline(draft, warnings);
   check_sgx_keys(draft.config, warnings);
   settle_warnings(warnings, untold);

@@ -72,8 +72,9 @@ struct DomainConfig {
   u64 epc_min_mib = 0;          ///< of the machine's EPC that it has, if that is less: its EPC is paged; 0: all
   EpcPaging epc_paging = EpcPaging::automatic;  ///< of one that is paged
   u32 epc_weight = 100;  ///< of what is left of EPC it has more, the heavier it is; for one that is paged
-  /// What the processor offers: "default", a description's name, or a dump's path.
+  /// What the processor offers: "default", a description's name, a dump's path, or the name of a model of libvirt's.
   std::string silicon = "default";
+  std::vector<policy::CpuidOverride> cpu_flags;  ///< beside such a model
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs
@@ -103,5 +104,7 @@ struct DomainConfig {
 
 /// A value of `silicon` is the path of a dump if it has a '/' or a '.'; names have neither.
 bool names_a_dump(std::string_view silicon);
+/// It is the name of a model of libvirt's (policy/libvirt_models.hpp).
+bool names_a_model(std::string_view silicon);
 
 }  // namespace cloister::toolstack

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "config/cpu_flags.hpp"
 #include "config/cpu_list.hpp"
 #include "config/cpuid_list.hpp"
 #include "config/cpuid_string.hpp"
@@ -14,6 +15,7 @@
 #include "config/xl/quoted.hpp"
 #include "hypervisor/specification.hpp"
 #include "policy/descriptions.hpp"
+#include "policy/libvirt_models.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -113,12 +115,31 @@ Done read_cpuid(Draft& draft, const xl::Setting& setting) {
 Done read_silicon(Draft& draft, const xl::Setting& setting) {
   const auto text = read_string(setting);
   if (!text) return Failed(text.error());
-  const bool known = *text == "default" || names_a_dump(*text) || policy::find_description(*text) != nullptr;
+  const bool known = *text == "default" || names_a_dump(*text) || policy::find_description(*text) != nullptr ||
+                     policy::find_libvirt_model(*text) != nullptr;
   if (!known) {
-    return Failed(Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*text) +
-                                                   "; the path of a dump has a '/' or a '.'"});
+    return Failed(
+        Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*text, policy::libvirt_model_names()) +
+                                         "; a libvirt model of Intel's, as Skylake-Client-IBRS; the path "
+                                         "of a dump has a '/' or a '.'"});
   }
   draft.config.silicon = *text;
+  return {};
+}
+
+Done read_flags(Draft& draft, const xl::Setting& setting) {
+  const auto keep_flags = [&](const xl::Value& value) -> Done {
+    if (value.kind != xl::Value::Kind::string)
+      return Failed(Diagnostic{value.at, "'cpu_flags': found " + shown(value) + ", expected names of CPU features"});
+    const auto flags = read_cpu_flags(value.text);
+    if (!flags) return Failed(Diagnostic{value.at, "'cpu_flags': " + flags.error()});
+    for (const policy::CpuidOverride& flag : *flags) put_cpu_flag(draft.config.cpu_flags, flag);
+    return {};
+  };
+  if (setting.value.kind != xl::Value::Kind::list) return keep_flags(setting.value);
+  for (const xl::Value& element : setting.value.list) {
+    if (auto done = keep_flags(element); !done) return done;
+  }
   return {};
 }
 
@@ -126,6 +147,9 @@ constexpr Form cpuid{read_cpuid,
                      [](const DomainConfig& config) -> Text { return xl::quoted(cpuid_string(config.cpuid)); }};
 
 constexpr Form silicon{read_silicon, [](const DomainConfig& config) -> Text { return xl::quoted(config.silicon); }};
+
+constexpr Form cpu_flags{
+    read_flags, [](const DomainConfig& config) -> Text { return xl::quoted(cpu_flags_text(config.cpu_flags)); }};
 
 constexpr Form epc{[](Draft& draft, const xl::Setting& setting) {
                      if (setting.value.kind == xl::Value::Kind::list)
@@ -264,7 +288,9 @@ constexpr Key table[] = {
      "How much of what is left of EPC the domain has against others that are paged: 1 to 10000.",
      integer<&Config::epc_weight, 1, limits::heaviest_epc, count>},
     {"silicon", "string", "\"default\"",
-     "What the processor offers: a description's name, or the path of a CPUID dump.", silicon},
+     "What the processor offers: a description's name, a libvirt model's, or the path of a CPUID dump.", silicon},
+    {"cpu_flags", "string or list", "\"\"",
+     "Beside a libvirt model as `silicon`: features that it has too, or, with a `-`, has not.", cpu_flags},
     {"cpuid", "string or list", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`, or registers.",
      cpuid},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.", lehash},

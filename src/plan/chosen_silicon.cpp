@@ -1,10 +1,12 @@
 // From CPUID leaves to what a package offers.
 #include "plan/chosen_silicon.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
 #include "policy/cpuid_dump.hpp"
+#include "policy/libvirt_models.hpp"
 
 namespace cloister::toolstack {
 
@@ -87,6 +89,78 @@ std::optional<std::string> refusal(SgxState sgx) {
   return std::nullopt;
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text.append(text.empty() ? "" : ", ").append(name);
+  return text;
+}
+
+/// A model of libvirt's and the flags beside it.
+class ModelWithFlags {
+ public:
+  ModelWithFlags(const DomainConfig& config, const policy::LibvirtModel& model) : config_(config), model_(model) {}
+
+  CpuidTable leaves() const { return policy::leaves_of(model_, config_.silicon, config_.cpu_flags); }
+
+  /// Why a domain with EPC cannot have it.
+  std::optional<Diagnostic> refusal() const {
+    if (config_.epc.empty()) return std::nullopt;
+    const auto refuse = [&](const std::string& what) {
+      return Diagnostic{config_.position_of(config_.where.contains("cpu_flags") ? "cpu_flags" : "silicon"), what};
+    };
+    if (!on("sgx"))
+      return refuse("silicon '" + config_.silicon +
+                    "' is a model without SGX, and the domain has EPC: name its flags in 'cpu_flags', as "
+                    "\"sgx,sgxlc,sgx1,sgx-debug,sgx-mode64\"");
+    if (!on("sgx1"))
+      return refuse(
+          "'cpu_flags': found sgx without sgx1, and a model has no flag of SGX by itself: ENCLS and ENCLU would "
+          "be undefined; add sgx1, and sgx-mode64 for enclaves of 64 bits");
+    return std::nullopt;
+  }
+
+  /// What of the model and its flags the package does not have, beyond what the description's words tell; and what
+  /// enclaves would miss.
+  void name_lacks(const vmx::Backend& silicon, ChosenSilicon& chosen) const {
+    vmx::Package::Config package;
+    package.epc = {{arch::Mfn{1}, 1}};
+    package.features = chosen.features;
+    std::vector<std::string>& other = chosen.described.masking.masked.other;
+    const auto there = [&](std::string_view name) {
+      const policy::Feature* const feature = policy::find_feature(name);
+      return feature != nullptr && arch::has(silicon.cpuid(package, feature->leaf, feature->subleaf), *feature);
+    };
+    for (const std::string_view name : policy::beyond_words(model_)) {
+      const bool off = std::ranges::count(config_.cpu_flags, policy::CpuidOverride{std::string(name), false}) != 0;
+      if (!off && !there(name)) other.emplace_back(name);
+    }
+    std::vector<std::string> missing;
+    for (const policy::CpuidOverride& flag : config_.cpu_flags) {
+      if (!flag.on || there(flag.feature)) continue;
+      missing.push_back(flag.feature);
+      if (!flag.feature.starts_with("sgx") && std::ranges::count(other, flag.feature) == 0)
+        other.push_back(flag.feature);
+    }
+    if (!missing.empty()) warn(chosen, "not offered by the machine, and left out: " + joined(missing));
+    if (config_.epc.empty()) return;
+    if (!on("sgx-mode64"))
+      warn(chosen, "without sgx-mode64 no enclave of 64 bits can be made: a model has no attribute by itself");
+    if (!on("sgxlc") && !on("sgx-tokenkey"))
+      warn(chosen, "without sgxlc and sgx-tokenkey no launch enclave runs, and so no enclave but Intel's own starts");
+  }
+
+ private:
+  bool on(std::string_view name) const {
+    return std::ranges::count(config_.cpu_flags, policy::CpuidOverride{std::string(name), true}) != 0;
+  }
+  void warn(ChosenSilicon& chosen, const std::string& what) const {
+    chosen.warnings.push_back({config_.position_of("cpu_flags"), "'cpu_flags': " + what});
+  }
+
+  const DomainConfig& config_;
+  const policy::LibvirtModel& model_;
+};
+
 }  // namespace
 
 tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
@@ -96,7 +170,13 @@ tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silic
   if (!own && machine.empty()) return chosen;
   CpuidTable described;
   chosen.described.name = own ? config.silicon : machine;
-  if (own && names_a_dump(config.silicon)) {
+  std::optional<ModelWithFlags> model;
+  if (const policy::LibvirtModel* const named = policy::find_libvirt_model(config.silicon))
+    model.emplace(config, *named);
+  if (model) {
+    if (auto why = model->refusal()) return Failed(std::move(*why));
+    described = with_syscall(model->leaves());
+  } else if (own && names_a_dump(config.silicon)) {
     auto leaves = read_dump(config, read, chosen.warnings);
     if (!leaves) return Failed(leaves.error());
     described = with_syscall(std::move(*leaves));
@@ -111,15 +191,19 @@ tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silic
   chosen.described.masking =
       policy::compare(described, offered_leaves(silicon, own ? chosen.features : vmx::Features{}));
   if (!own) return chosen;
-  const vmx::Features asked = features_of(described);
+  vmx::Features asked = features_of(described);
+  if (asked.signature == 0) asked.signature = vmx::Features{}.signature;
   chosen.features = within(chosen.features, asked);
+  if (model) {
+    model->name_lacks(silicon, chosen);
+    return chosen;
+  }
   // What is not implemented on any machine is no news.
   const auto lost =
       policy::compare(offered_leaves(silicon, asked), offered_leaves(silicon, chosen.features)).masked.sgx;
   if (!lost.empty() && !config.epc.empty()) {
-    std::string names;
-    for (const std::string& name : lost) names.append(names.empty() ? "" : ", ").append(name);
-    chosen.warnings.push_back(warning(config, "the machine's silicon, '" + machine + "', has not all of it: " + names));
+    chosen.warnings.push_back(
+        warning(config, "the machine's silicon, '" + machine + "', has not all of it: " + joined(lost)));
   }
   return chosen;
 }

@@ -1,6 +1,6 @@
-// The processor that the key `silicon` asks for: the machine's, or a description by its name or as a CPUID dump, as far
-// as the machine offers it. The machine's own is everything that is implemented, or a description by its name
-// (machine/machine_silicon.hpp).
+// The processor that the key `silicon` asks for: the machine's, a description by its name or as a CPUID dump, or a
+// model of libvirt's with `cpu_flags`, as far as the machine offers it. The machine's own is everything that is
+// implemented, or a description by its name (machine/machine_silicon.hpp).
 #pragma once
 
 #include <functional>
@@ -38,8 +38,9 @@ inline tl::expected<std::vector<u8>, std::string> read_dump(const std::string& p
 }
 
 /// The domain's processor on a machine with that `silicon`. Reads the dump, if it is one. What the machine has not is
-/// masked, with a warning if it is of SGX. The error stands at `silicon`: the file cannot be read or is no dump (with
-/// the dump's own line), or the domain has EPC and the description no SGX, or not all of it.
+/// masked, with a warning if it is of SGX, and of flags that are not there. The error stands at `silicon` or at
+/// `cpu_flags`: the file cannot be read or is no dump (with the dump's own line), or the domain has EPC and the
+/// description, or the model with its flags, no SGX, or not all of it.
 tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
                                                        const std::string& machine = {},
                                                        const FileReader& read = read_dump);

@@ -1,12 +1,14 @@
 // Memory map, CPUID and MSRs of a domain, in the order in which they need each other.
 #include "plan/plan.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <iterator>
 #include <set>
 
 #include "arch/sizes.hpp"
 #include "plan/package_values.hpp"
+#include "policy/flags.hpp"
 #include "vmx/features.hpp"
 
 namespace cloister::toolstack {
@@ -45,6 +47,21 @@ tl::expected<policy::MsrPolicy, Diagnostic> plan_msrs(const DomainConfig& config
   return at_key(config, hash ? "lehash" : "lewr", msrs.error().message);
 }
 
+/// What a configuration changes of the processor's features. A model has of SGX what its flags say, as on QEMU: what is
+/// left out is off, though every processor here has it.
+std::vector<policy::CpuidOverride> overrides_of(const DomainConfig& config,
+                                                const std::function<arch::CpuidRegs(u32, u32)>& raw) {
+  if (!names_a_model(config.silicon)) return config.cpuid;
+  std::vector<policy::CpuidOverride> overrides;
+  for (const policy::SgxFlag& flag : policy::sgx_flags()) {
+    const policy::Feature& feature = *policy::find_feature(flag.name);
+    const bool asked = std::ranges::count(config.cpu_flags, policy::CpuidOverride{std::string(flag.name), true}) != 0;
+    overrides.push_back({std::string(flag.name), asked && arch::has(raw(feature.leaf, feature.subleaf), feature)});
+  }
+  overrides.insert(overrides.end(), config.cpuid.begin(), config.cpuid.end());
+  return overrides;
+}
+
 }  // namespace
 
 tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
@@ -64,7 +81,7 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
 
   policy::CpuidRequest request;
   request.vcpus = config.vcpus;
-  request.overrides = config.cpuid;
+  request.overrides = overrides_of(config, raw);
   for (const platform::EpcRange& range : plan.map.epc) request.epc.push_back({range.base.value, range.bytes});
   auto cpuid = policy::domain_cpuid(raw, request);
   if (!cpuid) return at_key(config, config.cpuid.empty() ? "epc" : "cpuid", cpuid.error());

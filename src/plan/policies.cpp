@@ -33,6 +33,8 @@ Grants whole(const MachineDescription& machine) {
 /// The domain without what its configuration says of its processors.
 DomainConfig without_wishes(DomainConfig config) {
   config.cpuid.clear();
+  config.silicon = DomainConfig{}.silicon;
+  config.cpu_flags.clear();
   config.lehash.reset();
   config.lewr = true;
   config.where.erase("lewr");

@@ -26,7 +26,7 @@ constexpr Vendor vendors[] = {{0x756e6547, 0x49656e69, 0x6c65746e, "Intel"},
                               {0x6f677948, 0x6e65476e, 0x656e6975, "Hygon"}};
 
 std::string vendor_of(const CpuidTable& table) {
-  const CpuidRegs r = table.get(arch::leaf::basic_max, 0);
+  const CpuidRegs r = table.look(arch::leaf::basic_max, 0).regs;
   for (const Vendor& v : vendors) {
     if (v.ebx == r.ebx && v.edx == r.edx && v.ecx == r.ecx) return std::string(v.name);
   }
@@ -165,7 +165,7 @@ MappedCpu map_cpu(const HostView& host, const CpuMap& map) {
   if (!host.cpus.empty()) {
     const CpuidTable& table = host.cpus.front().table;
     cpu.vendor = vendor_of(table);
-    cpu.signature = table.get(arch::leaf::version, 0).eax;
+    cpu.signature = table.look(arch::leaf::version, 0).regs.eax;
   } else if (model != nullptr) {
     cpu.vendor = host.vendor.empty() ? model->vendor : host.vendor;
     cpu.model = model->name;

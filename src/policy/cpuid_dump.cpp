@@ -3,9 +3,9 @@
 //     CPU 0:
 //        0x00000007 0x00: eax=0x00000000 ebx=0x029c67af ecx=0x00000000 edx=0xbc002e00
 //
-// AIDA64 and InstLatX64, EAX to EDX, some without colon, sub-leaf or capital letters:
+// AIDA64 and InstLatX64, EAX to EDX, some without colon, sub-leaf or capital letters, old ones with blanks for dashes:
 //
-//     ------[ Logical CPU #0 ]------            or   CPUID Registers (CPU #2 Virtual):
+//     ------[ Logical CPU #0 ]------            or   CPUID Registers (CPU #2 Virtual):   or   CPU 0:
 //     CPU#000 AffMask: 0x0000000000000001       (InstLatX64)
 //     CPUID 00000007: 00000000-029C67AF-00000000-BC002E00 [SL 00]
 //
@@ -111,17 +111,18 @@ bool read_registers(CpuidRegs& regs, const Before& before) {
 
 // ------------------------------------------------------------------------------------------------ cpuid -r
 
-Line read_raw_line(std::string_view text, Memory&) {
+/// The number of the heading "CPU 0:", if it is that; cpuid -1 leaves the number out.
+std::optional<u32> plain_header_cpu(std::string_view text) {
+  if (text == "CPU:") return 0;
   Reader line(text);
-  if (line.literal("CPU")) {
-    Line cpu{.kind = Line::Kind::cpu};
-    if (line.rest() == ":") return cpu;
-    if (!line.blanks()) return other;
-    const auto number = line.number(10);
-    if (!number || line.rest() != ":") return other;
-    cpu.cpu = *number;
-    return cpu;
-  }
+  if (!line.literal("CPU") || !line.blanks()) return std::nullopt;
+  const auto number = line.number(10);
+  return line.rest() == ":" ? number : std::nullopt;
+}
+
+Line read_raw_line(std::string_view text, Memory&) {
+  if (const auto cpu = plain_header_cpu(text)) return {.kind = Line::Kind::cpu, .cpu = *cpu};
+  Reader line(text);
   const auto hex = [&]() { return line.literal("0x") ? line.number(16) : std::nullopt; };
   const Line no_entry = text.starts_with("0x") && text.find("eax=") != text.npos ? wrong : other;
   Line result{.kind = Line::Kind::entry};
@@ -143,6 +144,7 @@ Line read_raw_line(std::string_view text, Memory&) {
 
 /// The number of a heading's processor, if it is one.
 std::optional<u32> header_cpu(std::string_view text) {
+  if (const auto number = plain_header_cpu(text)) return number;
   for (const std::string_view mark : {"CPU #", "CPU#"}) {
     if (const std::size_t at = text.find(mark); at != text.npos)
       return Reader(text.substr(at + mark.size())).number(10);
@@ -167,10 +169,11 @@ Line read_aida_line(std::string_view text, Memory&) {
     return cpu ? Line{.kind = Line::Kind::cpu, .cpu = *cpu} : other;
   }
   result.entry.leaf = *leaf;
+  line.blanks();
   line.literal(":");
   line.blanks();
   const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
-    return name == "eax" || line.literal("-") ? exactly() : std::nullopt;
+    return name == "eax" || line.literal("-") || line.literal(" ") ? exactly() : std::nullopt;
   });
   if (!read) return wrong;
   // Notes in brackets follow; the sub-leaf is one.
@@ -253,17 +256,19 @@ std::string_view unquoted(std::string_view line) {
   return line.substr(std::min(line.find_first_not_of("> |\t"), line.size()));
 }
 
-/// The format of a text: the first of whose registers, or headings, a line is.
+/// The format of a text: the first of whose registers a line is, or else the first of whose headings.
 const Format* recognise(std::string_view text) {
+  const Format* heading = nullptr;
   while (!text.empty()) {
     const std::string_view line = unquoted(take_line(text));
     for (const Format& format : formats) {
       Memory memory;
       const Line::Kind kind = format.read(line, memory).kind;
-      if (kind == Line::Kind::cpu || kind == Line::Kind::entry || kind == Line::Kind::part) return &format;
+      if (kind == Line::Kind::entry || kind == Line::Kind::part) return &format;
+      if (kind == Line::Kind::cpu && heading == nullptr) heading = &format;
     }
   }
-  return nullptr;
+  return heading;
 }
 
 tl::unexpected<DumpError> error(u32 line, std::string message) {
@@ -291,7 +296,7 @@ bool put(CpuidDump& dump, Entry entry) {
       subleaf = std::prev(next)->first.second + 1;
   }
   if (has(subleaf)) {
-    const bool same = dump.cpus.back().table.get(entry.leaf, subleaf) == entry.regs;
+    const bool same = dump.cpus.back().table.look(entry.leaf, subleaf).regs == entry.regs;
     if (entry.leaf != leaf::basic_max || subleaf != 0) return same;
     if (entry.subleaf && same) return true;
     dump.cpus.push_back({dump.cpus.back().number + 1, {}});

@@ -209,22 +209,26 @@ const Description* find_description(std::string_view name) {
   return found == std::end(table) ? nullptr : found;
 }
 
-std::string unknown_description(std::string_view name) {
+std::string unknown_description(std::string_view name, std::span<const std::string_view> others) {
   std::vector<std::string_view> names{"default"};
   for (const Description& d : table) names.push_back(d.name);
   std::string text = std::string("unknown silicon '").append(name).append("'");
+  const std::vector<std::string_view> listed = names;
+  names.insert(names.end(), others.begin(), others.end());
   // Half a name is meant for each that it starts; else typing errors are.
   std::vector<std::string_view> near;
   for (const std::string_view known : names) {
     if (!name.empty() && known.starts_with(name)) near.push_back(known);
   }
+  constexpr std::size_t most = 3;
+  near.resize(std::min(near.size(), most));
   if (const auto one = text::nearest(name, names); near.empty() && one) near.push_back(*one);
   for (const std::string_view meant : near) {
     text.append(meant == near.front() ? ", did you mean '" : " or '").append(meant).append("'");
   }
   if (!near.empty()) text += "?";
   text += " (known: ";
-  for (const std::string_view known : names) text.append(known == names.front() ? "" : ", ").append(known);
+  for (const std::string_view known : listed) text.append(known == listed.front() ? "" : ", ").append(known);
   return text + ")";
 }
 
@@ -254,7 +258,7 @@ CpuidTable leaves_of(const Description& d) {
 std::string brand_of(const CpuidTable& leaves) {
   std::string brand;
   for (u32 i = 0; i < 3; ++i) {
-    const CpuidRegs part = leaves.get(leaf::extended_features + 1 + i, 0);
+    const CpuidRegs part = leaves.look(leaf::extended_features + 1 + i, 0).regs;
     char text[sizeof part];
     std::memcpy(text, &part, sizeof part);
     brand.append(text, sizeof text);

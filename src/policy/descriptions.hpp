@@ -26,8 +26,8 @@ struct Description {
 
 std::span<const Description> descriptions();
 const Description* find_description(std::string_view name);
-/// What to say of a name that no description has: with the nearest one, and all that there are.
-std::string unknown_description(std::string_view name);
+/// What to say of a name that no description has: with the nearest one, of `others` too, and all that there are.
+std::string unknown_description(std::string_view name, std::span<const std::string_view> others = {});
 
 /// The leaves that a description is about. Its EPC section has neither address nor size.
 CpuidTable leaves_of(const Description& description);

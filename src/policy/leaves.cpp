@@ -37,6 +37,10 @@ constexpr Listed listed[] = {
     {0x18, End::count},
     {0x1d, End::count},
     {topology_v2, End::level_type},
+    // AMD's (AMD64 Architecture Programmer's Manual vol. 3, E.4)
+    {0x8000'001d, End::cache_type},
+    {0x8000'0020, End::bitmap},
+    {0x8000'0026, End::level_type},
 };
 
 /// No list is longer than XCR0's; a processor that reports more is not followed.

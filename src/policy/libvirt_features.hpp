@@ -7,7 +7,7 @@
 
 namespace cloister::policy {
 
-/// Of all versions up to libvirt 11; without models.
+/// Of all versions up to libvirt 12; without models.
 const CpuMap& more_of_libvirts_features();
 
 }  // namespace cloister::policy

@@ -5,17 +5,80 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
+#include <set>
 
 namespace cloister::toolstack::xml {
 
 namespace {
 
-Position position_at(std::string_view text, std::ptrdiff_t offset) {
-  if (offset < 0 || static_cast<std::size_t>(offset) > text.size()) return {};
-  const std::string_view before = text.substr(0, static_cast<std::size_t>(offset));
-  const auto line_start = before.rfind('\n');
-  return {.line = static_cast<u32>(std::ranges::count(before, '\n')) + 1,
-          .column = static_cast<u32>(before.size() - (line_start == before.npos ? 0 : line_start + 1)) + 1};
+std::vector<std::size_t> line_starts(std::string_view text) {
+  std::vector<std::size_t> starts{0};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n') starts.push_back(i + 1);
+  }
+  return starts;
+}
+
+Position position_at(const std::vector<std::size_t>& lines, std::size_t size, std::ptrdiff_t offset) {
+  if (offset < 0 || static_cast<std::size_t>(offset) > size) return {};
+  const auto at = static_cast<std::size_t>(offset);
+  const auto next = std::ranges::upper_bound(lines, at);
+  return {.line = static_cast<u32>(next - lines.begin()), .column = static_cast<u32>(at - *std::prev(next)) + 1};
+}
+
+/// XML's own references (section 4.6), and characters by their numbers.
+bool is_reference(std::string_view name) {
+  for (const std::string_view known : {"amp", "lt", "gt", "quot", "apos"}) {
+    if (name == known) return true;
+  }
+  if (!name.starts_with('#')) return false;
+  const bool hexadecimal = name.starts_with("#x");
+  name.remove_prefix(hexadecimal ? 2 : 1);
+  return !name.empty() && name.find_first_not_of(hexadecimal ? "0123456789abcdefABCDEF" : "0123456789") == name.npos;
+}
+
+/// The first '&' that begins none; the parser would take it as text.
+std::optional<std::size_t> find_foreign_reference(std::string_view text) {
+  struct Skipped {
+    std::string_view begin, end;
+  };
+  constexpr Skipped skipped[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
+  constexpr std::size_t longest = 16;
+  for (std::size_t i = text.find_first_of("<&"); i < text.size(); i = text.find_first_of("<&", i)) {
+    const std::string_view rest = text.substr(i);
+    if (rest.front() == '&') {
+      const std::size_t end = rest.substr(0, longest).find(';');
+      if (end == rest.npos || !is_reference(rest.substr(1, end - 1))) return i;
+    }
+    std::size_t length = 1;
+    for (const Skipped& part : skipped) {
+      if (rest.starts_with(part.begin)) length = rest.find(part.end);
+    }
+    // A document type declares entities, whose values may have references to others.
+    if (rest.starts_with("<!DOCTYPE")) {
+      const std::size_t subset = rest.find('['), close = rest.find('>');
+      length = subset < close ? rest.find(']') : close;
+    }
+    i += std::min(length, rest.size());
+  }
+  return std::nullopt;
+}
+
+/// The first element that has an attribute twice; null: there is none.
+pugi::xml_node find_repeated_attribute(pugi::xml_node root) {
+  struct Walker : pugi::xml_tree_walker {
+    pugi::xml_node found;
+    bool for_each(pugi::xml_node& node) override {
+      std::set<std::string_view> names;
+      for (const pugi::xml_attribute attribute : node.attributes()) {
+        if (!names.insert(attribute.name()).second) found = node;
+      }
+      return !found;
+    }
+  } walker;
+  root.traverse(walker);
+  return walker.found;
 }
 
 /// Bytes of the character that the text begins with, as UTF-8 encodes it (RFC 3629); 0 for what is none, or what XML
@@ -41,20 +104,27 @@ std::size_t character_length(std::string_view text) {
 
 tl::expected<Document, Diagnostic> Document::parse(std::string_view text) {
   Document document;
-  document.text_ = text;
+  document.lines_ = line_starts(text);
+  document.size_ = text.size();
+  const auto at = [&](std::ptrdiff_t offset) { return position_at(document.lines_, document.size_, offset); };
   const auto result =
       document.document_.load_buffer(text.data(), text.size(), pugi::parse_default, pugi::encoding_utf8);
   if (!result)
-    return tl::unexpected(
-        Diagnostic{position_at(text, result.offset), fmt::format("this is no XML: {}", result.description())});
+    return tl::unexpected(Diagnostic{at(result.offset), fmt::format("this is no XML: {}", result.description())});
   if (!document.root()) return tl::unexpected(Diagnostic{{1, 1}, "found no element, expected an XML document"});
+  if (const auto reference = find_foreign_reference(text))
+    return tl::unexpected(Diagnostic{at(static_cast<std::ptrdiff_t>(*reference)),
+                                     "found '&' before no reference of XML's own, expected one such as '&amp;': "
+                                     "entities that a document declares are not read"});
+  if (const pugi::xml_node twice = find_repeated_attribute(document.document_))
+    return document.error(twice, fmt::format("this is no XML: '{}' has an attribute twice", sayable(twice.name())));
   return document;
 }
 
 Position Document::position_of(pugi::xml_node node) const {
   if (!node) return {};
   // The offset is that of the name, one after the bracket.
-  return position_at(text_, std::max<std::ptrdiff_t>(node.offset_debug() - 1, 0));
+  return position_at(lines_, size_, std::max<std::ptrdiff_t>(node.offset_debug() - 1, 0));
 }
 
 std::optional<u64> number(std::string_view text) {

@@ -1,5 +1,5 @@
-// XML that somebody else wrote, read with positions: pugixml parses (no external entities, no network), and an error
-// stands at a line and a column like those of configurations.
+// XML that somebody else wrote, read with positions: pugixml parses (no entities but XML's own, no network), and an
+// error stands at a line and a column like those of configurations.
 #pragma once
 
 #include <optional>
@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "text/diagnostic.hpp"
 
@@ -26,7 +27,8 @@ class Document {
 
  private:
   pugi::xml_document document_;
-  std::string text_;  ///< for positions
+  std::vector<std::size_t> lines_;  ///< where each begins: for positions
+  std::size_t size_ = 0;            ///< of the text
 };
 
 /// A whole number, decimal or 0x hexadecimal, with blanks around it; nullopt for anything else.

@@ -97,6 +97,15 @@ def silicon(machine):
     first_generation(console_to_the_end(old, "plain"))
     old.destroy("newer")
 
+    # A libvirt model has of SGX what its flags say, as far as the machine has it; the guest's processor is its VMM's doing.
+    flags = "sgx,sgx1,sgx2,sgx-debug,sgx-mode64,sgx-provisionkey,sgx-tokenkey"
+    model = old.create("model", **SGX1, silicon='"Skylake-Client-IBRS"', cpu_flags=f'"{flags}"')
+    (warning,) = model["warnings"]
+    assert warning == "model.cfg:8:13: 'cpu_flags': not offered by the machine, and left out: sgx2", warning
+    ours = old.get("/v1/domains/model/policy")["domain"]
+    assert registers(ours, 1)["eax"] == 0x506E0 and registers(ours, 0x12)["eax"] == 1, ours
+    first_generation(console_to_the_end(old, "model"))
+
     # `cloister run` makes the same of the same machine.
     config = folder / "run.cfg"
     config.write_text(domain_config("run", old.kernel("sgx1"), epc=64, sgx_provision=1))
@@ -121,6 +130,8 @@ def refusals(machine):
         ("silicon", '"./no.dump"', "cannot use silicon './no.dump'"),
         ("silicon", '"./long.dump"', "longer than 16 MiB"),
         ("silicon", '"."', "not a regular file"),
+        ("silicon", '"Skylake-Client-IBRS"', "a model without SGX"),
+        ("cpu_flags", '"sgx"', "a libvirt model as 'silicon'"),
     ):
         creation = m.creation("vain", epc=1024, **{key: value}) | {"directory": str(folder)}
         answer = m.request("POST", "/v1/domains", creation)

@@ -64,7 +64,13 @@ std::string epc_text(const std::optional<std::vector<policy::EpcSectionView>>& e
   if (!epc) return "unknown";
   if (epc->empty()) return "none";
   std::vector<std::string> sections;
+  // A column is for a person; as many are more than any machine has.
+  constexpr std::size_t most = 8;
   for (const policy::EpcSectionView& section : *epc) {
+    if (sections.size() == most) {
+      sections.push_back(fmt::format("{} more", epc->size() - most));
+      break;
+    }
     const std::string property = section.property == 0 ? "" : fmt::format(" (property {})", section.property);
     sections.push_back((section.bytes == 0 ? "size unknown" : mib(section.bytes)) + property);
   }

@@ -59,7 +59,7 @@ WishFormat format_of(std::string_view text) {
   if (line.starts_with('<')) return WishFormat::libvirt;
   if (line.starts_with('[')) return WishFormat::nova;
   if (only_names(text)) return WishFormat::names;
-  return vm::is_command_of_qemu(text) ? WishFormat::qemu : WishFormat::configuration;
+  return vm::is_command(text) ? WishFormat::qemu : WishFormat::configuration;
 }
 
 // ------------------------------------------------------------------------------------------------ domains
@@ -109,7 +109,7 @@ constexpr std::string_view around_cpu[] = {"<domain type='kvm'><name>cpu</name><
 
 vm::Vm whole(vm::ReadVm&& read) { return std::move(read.vm); }
 
-Read<vm::Vm> read_words(const std::vector<std::string>& argv) { return vm::from_qemu_command(argv).map(whole); }
+Read<vm::Vm> read_words(const std::vector<std::string>& argv) { return vm::from_command(argv).map(whole); }
 
 /// Of any format but QEMU's.
 Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Backend& silicon) {

@@ -63,7 +63,7 @@ Diagnostic at_argument(const Diagnostic& d) { return {{}, fmt::format("argument 
 tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
   const auto argv = vm::read_argv(text);
   if (!argv) return tl::unexpected(argv.error());
-  auto read = vm::from_qemu_command(*argv);
+  auto read = vm::from_command(*argv);
   if (!read) return tl::unexpected(at_argument(read.error()));
   std::ranges::transform(read->ignored, read->ignored.begin(), at_argument);
   return read;
@@ -75,8 +75,11 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   if (!readable) return tl::unexpected(readable.error());
   const std::string_view text = *readable;
   const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first != text.npos && text[first] == '<') return vm::from_libvirt(text);
-  if (vm::is_command_of_qemu(text)) return read_command(text);
+  if (first == text.npos)
+    return tl::unexpected(
+        Diagnostic{{}, "found nothing, expected a configuration, libvirt's domain XML, or QEMU's command line"});
+  if (text[first] == '<') return vm::from_libvirt(text);
+  if (vm::is_command(text)) return read_command(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());
   if (read->config.epc_is_paged())
@@ -95,6 +98,16 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   return vm::ReadVm{std::move(*domain), std::move(read->warnings)};
 }
 
+/// As of configurations, the first 63 of more than 64, and how many more there are.
+void tell_ignored(const std::string& file, const std::vector<Diagnostic>& ignored) {
+  constexpr std::size_t most = 64;
+  const std::size_t told = ignored.size() > most ? most - 1 : ignored.size();
+  for (std::size_t i = 0; i < told; ++i)
+    spdlog::warn("{}", format(file, {ignored[i].at, "warning: " + ignored[i].message}));
+  if (told < ignored.size())
+    spdlog::warn("{}", format(file, {{}, fmt::format("warning: {} more are ignored", ignored.size() - told)}));
+}
+
 }  // namespace
 
 int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
@@ -111,8 +124,7 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
   if (!bytes) return refuse({{}, "cannot read: " + bytes.error()});
   auto domain = read_domain({reinterpret_cast<const char*>(bytes->data()), bytes->size()}, silicon);
   if (!domain) return refuse(domain.error());
-  for (const Diagnostic& ignored : domain->ignored)
-    spdlog::warn("{}", format(arguments.file, {ignored.at, "warning: " + ignored.message}));
+  tell_ignored(arguments.file, domain->ignored);
 
   if (target->absolute_paths) make_absolute(domain->vm);
   vm::Rendered rendered = target->render(domain->vm, silicon);

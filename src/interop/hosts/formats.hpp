@@ -2,6 +2,7 @@
 // error. The host's name is left empty.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -13,6 +14,9 @@ namespace cloister::toolstack::hosts {
 
 /// `cpuid -r`, AIDA64, InstLatX64.
 tl::expected<policy::HostView, Diagnostic> read_leaves(std::string_view text);
+/// CPUID in words leaf by leaf: cpuid without -r, test-sgx 2.0. What they leave out is unknown.
+bool is_decoded(std::string_view text);
+policy::HostView read_decoded(std::string_view text);
 /// XML of libvirt: <cpudata>, <cpu>, <capabilities>, <domainCapabilities>.
 tl::expected<policy::HostView, Diagnostic> read_libvirt(std::string_view text);
 /// QEMU's answers in JSON, one or several.
@@ -21,6 +25,8 @@ tl::expected<policy::HostView, Diagnostic> read_qemu(std::string_view text);
 /// What programs print of SGX in words, and MSRs as rdmsr does, wherever it stands in the text; whose words were found.
 std::string read_reports(std::string_view text, policy::HostView& host);
 
+/// "0x" may stand before it.
+std::optional<u64> hexadecimal(std::string_view text);
 /// A stranger's text in a message: short, and printable.
 std::string shown(std::string_view text);
 

@@ -32,6 +32,12 @@ tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
   const auto second = text.find_first_not_of(" \t", first + 1);
   const bool is_log = text[first] == '[' && second != text.npos && text[second] >= '0' && text[second] <= '9';
   if (text[first] == '{' || (text[first] == '[' && !is_log)) return hosts::read_qemu(text);
+  if (hosts::is_decoded(text)) {
+    policy::HostView host = hosts::read_decoded(text);
+    const std::string more = hosts::read_reports(text, host);
+    if (!more.empty()) host.source = more.find(host.source) == more.npos ? host.source + " and " + more : more;
+    if (!host.cpus.empty()) return host;
+  }
   if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
   policy::HostView host;
   host.source = hosts::read_reports(text, host);

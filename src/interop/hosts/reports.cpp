@@ -45,12 +45,6 @@ std::optional<bool> truth(std::string_view word) {
   return std::nullopt;
 }
 
-/// "0x" may stand before it.
-std::optional<u64> hexadecimal(std::string_view text) {
-  if (text.starts_with("0x")) text.remove_prefix(2);
-  return whole_number<u64>(text, 16);
-}
-
 /// Reads lines into a host, and remembers whose they were.
 class ReportReader {
  public:
@@ -184,6 +178,11 @@ class ReportReader {
 };
 
 }  // namespace
+
+std::optional<u64> hexadecimal(std::string_view text) {
+  if (text.starts_with("0x")) text.remove_prefix(2);
+  return whole_number<u64>(text, 16);
+}
 
 std::string read_reports(std::string_view text, HostView& host) {
   ReportReader reader(host);

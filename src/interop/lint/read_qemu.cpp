@@ -179,6 +179,10 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   const auto argv = vm::read_argv(text);
   if (!argv) return tl::unexpected(argv.error());
   // A listing of arguments may lack the program.
+  if (vm::cloud_hypervisor_of(*argv))
+    return tl::unexpected(Diagnostic{{1, 1},
+                                     "found Cloud Hypervisor's command line, expected QEMU's, libvirt's domain XML or "
+                                     "nova.conf; 'cloister cpu render' writes it in their words"});
   const auto program = vm::qemu_of(*argv);
   if (!program && !argv->front().starts_with('-'))
     return tl::unexpected(

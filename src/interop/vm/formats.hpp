@@ -29,6 +29,8 @@ Rendered to_libvirt(const Vm& vm);
 tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv);
 /// The same with what stands before the arguments: the program, if there is one, and what runs it.
 tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string>& argv);
+/// A command of QEMU's or of Cloud Hypervisor's.
+tl::expected<ReadVm, Diagnostic> from_command(const std::vector<std::string>& argv);
 /// What arguments change of a machine that has been described otherwise, as those of libvirt's <qemu:commandline>: the
 /// last -cpu counts, and EPC is added. `nodes`: the machine has NUMA nodes already.
 tl::expected<ReadVm, Diagnostic> with_arguments(Vm vm, bool nodes, const std::vector<std::string>& argv);

@@ -1,5 +1,6 @@
 // A domain's configuration as a Vm. Described silicon becomes the model that stands for it, with every SGX feature that
-// the domain has; "default" is what the machine has, on which only what the configuration says is laid.
+// the domain has; a model of libvirt's stays that, with its flags; "default" is what the machine has, on which only
+// what the configuration says is laid.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,8 +47,8 @@ std::vector<Epc> sections_of(const DomainConfig& config) {
 tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::Backend& silicon) {
   if (names_a_dump(config.silicon)) {
     return Failed(Diagnostic{config.position_of("silicon"),
-                             "'silicon': found a CPUID dump, which no CPU model stands for; expected \"default\" or a "
-                             "description's name"});
+                             "'silicon': found a CPUID dump, which no CPU model stands for; expected \"default\", "
+                             "a description's name or a libvirt model's"});
   }
   const auto policy = policy_of(config, silicon);
   if (!policy) return Failed(policy.error());
@@ -66,7 +67,13 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
   vm.clock = {.localtime = config.localtime, .ahead = config.rtc_timeoffset};
 
   const ModelRow* const row = row_of_silicon(config.silicon);
-  if (row != nullptr) {
+  const bool model = names_a_model(config.silicon);
+  if (model) {
+    vm.cpu.mode = CpuMode::custom;
+    vm.cpu.model = config.silicon;
+    // Others may have what is not implemented here.
+    for (const policy::CpuidOverride& flag : config.cpu_flags) put_feature(vm.cpu, flag.feature, on_or_off(flag.on));
+  } else if (row != nullptr) {
     vm.cpu.mode = CpuMode::custom;
     vm.cpu.model = row->model;
     for (const std::string& name : words_of(row->lacks)) put_feature(vm.cpu, name, FeaturePolicy::disable);
@@ -80,7 +87,7 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
     const std::string name = name_of_word(change.feature, policy::Tool::xen);
     const bool of_sgx = policy::find_sgx_flag(name) != nullptr;
     // Without EPC there is no SGX to change.
-    const bool said = of_sgx && (row != nullptr || vm.epc.empty() || name == "sgx");
+    const bool said = of_sgx && !model && (row != nullptr || vm.epc.empty() || name == "sgx");
     if (!said) put_feature(vm.cpu, name, on_or_off(change.on));
   }
   if (!vm.epc.empty() && has("sgx")) {
@@ -90,7 +97,9 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
     if (config.where.contains("lewr") && has("sgxlc")) vm.launch.writable = config.lewr;
   }
   for (CpuFeature& feature : vm.cpu.features) {
-    feature.at = config.position_of(config.where.contains("cpuid") ? "cpuid" : "silicon");
+    feature.at = config.position_of(config.where.contains("cpuid")       ? "cpuid"
+                                    : config.where.contains("cpu_flags") ? "cpu_flags"
+                                                                         : "silicon");
   }
   return vm;
 }

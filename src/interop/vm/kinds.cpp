@@ -26,8 +26,6 @@ constexpr Foreign foreign[] = {
     {"ostype:", proxmox, showcmd},
     {"vmgenid:", proxmox, showcmd},
     {"args:", proxmox, showcmd},
-    {"cloud-hypervisor ", "Cloud Hypervisor's command line",
-     "its EPC is '--sgx-epc id=ID,size=SIZE', of its own processor"},
 };
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }  // npos + 1: all
@@ -67,16 +65,19 @@ tl::expected<std::string_view, Diagnostic> readable(std::string_view bytes) {
   std::string_view rest = *text;
   for (u32 number = 1; !rest.empty(); ++number) {
     const std::string_view line = next_line(rest);
-    // A command's program may have a path.
-    const std::size_t word_end = std::min(line.find_first_of(" \t"), line.size());
-    const std::string_view word = base_name(line.substr(0, word_end));
     for (const Foreign& row : foreign) {
-      const bool is_program = row.line.ends_with(' ') && fmt::format("{} ", word) == row.line;
-      if (is_program || line.starts_with(row.line))
+      if (line.starts_with(row.line))
         return tl::unexpected(Diagnostic{{number, 1}, fmt::format("found {}; {}", row.what, row.instead)});
     }
   }
   return text;
+}
+
+std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& argv) {
+  const auto end = std::ranges::find_if(argv, [](const std::string& word) { return word.starts_with("-"); });
+  const auto found =
+      std::find_if(argv.begin(), end, [](const std::string& word) { return base_name(word) == "cloud-hypervisor"; });
+  return found == end ? std::nullopt : std::optional(static_cast<std::size_t>(found - argv.begin()));
 }
 
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
@@ -90,7 +91,7 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   return found == end ? std::nullopt : std::optional(static_cast<std::size_t>(found - argv.begin()));
 }
 
-bool is_command_of_qemu(std::string_view text) {
+bool is_command(std::string_view text) {
   if (text.find('\0') != text.npos) return true;  // /proc/PID/cmdline
   while (!text.empty()) {
     const std::string_view line = next_line(text);
@@ -102,7 +103,7 @@ bool is_command_of_qemu(std::string_view text) {
       if (end > at) words.emplace_back(line.substr(at, end - at));
       at = end + 1;
     }
-    if (qemu_of(words)) return true;
+    if (qemu_of(words) || cloud_hypervisor_of(words)) return true;
     // Variables in a shell's environment may stand before it, each in a line that goes on (libvirt's log).
     if (!line.ends_with('\\')) return false;
   }

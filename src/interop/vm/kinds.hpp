@@ -1,5 +1,5 @@
-// Which tool's file a text is. The readers of vm/ and lint/ take those of libvirt, Nova and QEMU; of others that people
-// bring, it can be said what they are, and where what they become can be had.
+// Which tool's file a text is. The readers of vm/ and lint/ take those of libvirt, Nova, QEMU and, but for lint/, Cloud
+// Hypervisor; of others that people bring, it can be said what they are, and where what they become can be had.
 #pragma once
 
 #include <optional>
@@ -20,8 +20,11 @@ tl::expected<std::string_view, Diagnostic> readable(std::string_view text);
 /// Where QEMU's program is in a command, by its name, behind words of sudo and the like; nullopt: there is none.
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv);
 
-/// The text is a command that runs QEMU, or a listing of its options: by its first word that says so.
-bool is_command_of_qemu(std::string_view text);
+/// The same of Cloud Hypervisor's.
+std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& argv);
+
+/// The text is a command that runs one of the two, or a listing of options: by its first word that says so.
+bool is_command(std::string_view text);
 
 /// The text has a line "[NAME]", of any case.
 bool has_section(std::string_view text, std::string_view name);

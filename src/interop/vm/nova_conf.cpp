@@ -1,8 +1,11 @@
 // Lines become settings, settings become lists.
 #include "interop/vm/nova_conf.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "interop/vm/words.hpp"
 #include "policy/flags.hpp"
 #include "text/shown.hpp"
 
@@ -155,6 +158,10 @@ tl::expected<NovaCpu, Diagnostic> read_nova_conf(std::string_view text) {
       cpu.flags.push_back({small(item.text.substr(sign ? 1 : 0)), item.text.front() != '-', item.at});
     }
     cpu.flags_begin = flags->at;
+    if (cpu.flags.size() > most_features)
+      return tl::unexpected(Diagnostic{
+          flags->at,
+          fmt::format("'cpu_model_extra_flags' has {} flags, expected {} at most", cpu.flags.size(), most_features)});
   }
   return cpu;
 }

@@ -100,6 +100,8 @@ class CpuReader {
 
   void feature(const QemuField& field, const std::string& word, bool on, std::vector<CpuFeature>& to) {
     if (!is_word(word)) return wrong(field.offset, word, "a CPU feature's name");
+    if (read_.cpu.features.size() + plus_.size() + minus_.size() >= most_features)
+      return wrong(field.offset, word, fmt::format("{} features at most", most_features));
     const std::string name = name_of_word(word, policy::Tool::qemu), plain = dashed(word);
     const bool known = policy::find_feature(name) != nullptr;
     if (!known && is_property(plain)) return ignore(field);

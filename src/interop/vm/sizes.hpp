@@ -8,6 +8,7 @@
 
 namespace cloister::toolstack::vm {
 
+inline constexpr u64 mebibyte = 1 << 20;
 /// Larger ones are refused, so that sums of them fit.
 inline constexpr u64 most_kib = u64{1} << 42;
 

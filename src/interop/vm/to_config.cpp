@@ -50,6 +50,7 @@ class ConfigWriter {
   }
 
  private:
+  static constexpr const char* no_epc = "a domain without 'epc' has no SGX";
   static constexpr const char* no_kernel =
       "# kernel = \"\"  # required: a bzImage, or an ELF kernel with a PVH entry\n";
 
@@ -165,9 +166,42 @@ class ConfigWriter {
     }
     if (cpu.mode != CpuMode::custom) return;
     row_ = best_row();
-    if (row_ == nullptr)
-      return lose(fmt::format("CPU model {}", shown(cpu.model)), "no silicon description is like it");
-    config_.silicon = row_->silicon;
+    if (row_ != nullptr) {
+      config_.silicon = row_->silicon;
+    } else if (can_be_named()) {
+      config_.silicon = cpu.model;
+    } else {
+      lose(fmt::format("CPU model {}", shown(cpu.model)), "no silicon description is like it");
+    }
+  }
+
+  /// A model that no description is like is had by its name, if its flags make enclaves where there is EPC.
+  bool can_be_named() const {
+    return names_a_model(vm_.cpu.model) && (config_.epc.empty() || (wants(vm_, "sgx") && wants(vm_, "sgx1")));
+  }
+
+  /// A model has what its flags say; what is not implemented is left out.
+  void flags() {
+    for (const CpuFeature& feature : cpu_.features) {
+      lose_policy(feature);
+      const policy::Feature* const known = policy::find_feature(feature.name);
+      if (known == nullptr) {
+        lose_word(feature);
+        continue;
+      }
+      if (is_on(feature.policy) && config_.epc.empty() && policy::find_sgx_flag(feature.name) != nullptr) {
+        lose(fmt::format("feature {}", feature.name), no_epc);
+        continue;
+      }
+      config_.cpu_flags.push_back({feature.name, is_on(feature.policy)});
+    }
+    const CpuidTable table = policy();
+    launch_control_ = policy::has(table, *policy::find_feature("sgxlc"));
+    std::erase_if(config_.cpu_flags, [&](const policy::CpuidOverride& flag) {
+      if (!flag.on || policy::has(table, *policy::find_feature(flag.feature))) return false;
+      lose(fmt::format("feature {}", flag.feature), "no silicon here has it, or not without what is switched off");
+      return true;
+    });
   }
 
   /// What the domain has so far. Sizes do not matter, and nothing is asked for that can lack, so that there is no
@@ -225,6 +259,7 @@ class ConfigWriter {
 
   /// Off first, which always can be had; then on, as far as it can.
   void cpuid() {
+    if (names_a_model(config_.silicon)) return flags();
     const CpuidTable all = policy();
     const bool sgx = !config_.epc.empty();
     launch_control_ = policy::has(all, *policy::find_feature("sgxlc"));
@@ -269,7 +304,7 @@ class ConfigWriter {
     const policy::Feature* const known = policy::find_feature(feature.name);
     if (known == nullptr) return lose_word(feature);
     const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
-    if (of_sgx && !sgx) return lose(fmt::format("feature {}", feature.name), "a domain without 'epc' has no SGX");
+    if (of_sgx && !sgx) return lose(fmt::format("feature {}", feature.name), no_epc);
     if (!policy::has(rest, *known)) {
       if (of_sgx && there_by_name(feature.name, *known)) return;
       return lose(fmt::format("feature {}", feature.name),

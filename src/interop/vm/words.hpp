@@ -13,6 +13,9 @@ namespace cloister::toolstack::vm {
 /// What the renderers write is known to these and later versions; Debian 12 has them.
 inline constexpr std::string_view oldest_libvirt = "libvirt 9.0", oldest_qemu = "QEMU 7.2";
 
+/// Ten times what there are; a domain that names more is refused.
+inline constexpr std::size_t most_features = 4096;
+
 /// A CpuFeature's name for the tool's word: the first name of its bit if the table has it, else the word.
 std::string name_of_word(std::string_view word, policy::Tool tool);
 

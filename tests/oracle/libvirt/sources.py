@@ -6,6 +6,8 @@ that Debian has. Nothing of them is kept: they are fetched by apt, and the test 
     compare    check's verdicts are those of cputest.c's comparisons
     domains    no domain that libvirt accepts is refused, and lint finds nothing in it
     arguments  -machine, -accel, -smp and -cpu of what render writes are those of libvirt's own .args
+    offers     what probe says of SGX in domain capabilities, and in recorded sessions with QEMU's monitor, is what
+               libvirt says there, with the sizes of the EPC sections
 
 sources_known.py lists what differs and who is right; an entry that no longer differs fails the test, and so do more than 2 %.
 """
@@ -30,7 +32,8 @@ SKIPPED = 77
 SUITES = ("bookworm", "trixie")
 ARCHIVE = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-WANTED = re.compile(r"[^/]+/(src/cpu_map/|tests/(cputest\.c|cputestdata/x86|qemuxml2argvdata/|qemuxmlconfdata/))")
+WANTED = re.compile(r"[^/]+/(src/cpu_map/|tests/(cputest\.c|cputestdata/x86|qemuxml2argvdata/|qemuxmlconfdata/|"
+                    r"domaincapsdata/[^/]*x86_64\.xml|qemucapabilitiesdata/[^/]*x86_64[^/]*\.(replies|xml)))")
 
 
 def fetch(suite, folder):
@@ -148,6 +151,30 @@ class Source:
         differ = [f"{name}: libvirt {theirs.get(name)}, we {ours.get(name)}" for name in sorted(ours) if ours[name] != theirs.get(name)]
         return "; ".join(differ) if differ else None
 
+    # -------------------------------------------------------------------------------------------- offers
+
+    def offers(self):
+        for path in sorted((self.root / "tests/domaincapsdata").glob("*x86_64.xml")):
+            yield path.name, lambda p=path: self.offer(p, p)
+        for path in sorted((self.root / "tests/qemucapabilitiesdata").glob("*x86_64*.replies")):
+            yield path.name, lambda p=path: self.offer(p, p.with_suffix(".xml"))
+
+    def offer(self, path, expected):
+        done = self.run("probe", "--json", str(path))
+        if done.returncode == 2:
+            return done.stderr.strip().replace(str(path), path.name)[:160]
+        ours = json.loads(done.stdout)
+        theirs = ElementTree.parse(expected).getroot().find(".//sgx")
+        # Capabilities of QEMU, unlike domains', have no element where there is none.
+        offered = theirs is not None and theirs.get("supported") == "yes"
+        if offered != (ours["sgx"] == "enabled"):
+            return f"libvirt says {'yes' if offered else 'no'}, we say {ours['sgx']}"
+        if not offered:
+            return None
+        sizes = [int(s.get("size")) * {"KiB": 1024, "bytes": 1}[s.get("unit", "KiB")] for s in theirs.iter("section")]
+        found = [section["bytes"] for section in ours["epc"]]
+        return None if found == sizes else f"libvirt has sections of {sizes}, we of {found}"
+
 
 def facts(text):
     """Of a command: the machine's type, the accelerator, how many processors, the model and the switches that we write."""
@@ -213,7 +240,7 @@ def main():
         wrong, listed, asked = [], 0, 0
         for root in roots:
             source = Source(root, arguments.cloister)
-            for kind in ("models", "compare", "domains", "arguments"):
+            for kind in ("models", "compare", "domains", "arguments", "offers"):
                 lines, known, of = judge(source, kind, getattr(source, kind)())
                 wrong, listed, asked = wrong + lines, listed + known, asked + of
         if listed * 50 > asked:

@@ -68,6 +68,28 @@ TEST(CpuidDump, ReadsOlderInstLatFiles) {
   EXPECT_EQ(dump.cpus[0].table.get(7, 0).ebx, 0x029c67afu);
 }
 
+// The same line twice is no contradiction, as where people put two excerpts into one file.
+TEST(CpuidDump, ReadsALineTwice) {
+  const std::string line = "   0x00000007 0x00: eax=0x0 ebx=0x4 ecx=0x0 edx=0x0\n";
+  EXPECT_EQ(good("CPU 0:\n" + line + line).cpus[0].table.look(7, 0).regs.ebx, 4u);
+}
+
+// Blanks for dashes or before the colon, a heading as cpuid's, AMD's leaves with sub-leaves.
+TEST(CpuidDump, ReadsTheOldestInstLatFiles) {
+  const CpuidDump old = good(
+      "CPUID 00000000 : 00000001 746E6543 736C7561 48727561\nCPUID 00000001: 00000694 00000000 00000000 0380B13D\n");
+  EXPECT_EQ(old.cpus[0].table.get(0, 0), (CpuidRegs{1, 0x746e6543, 0x736c7561, 0x48727561}));
+  const CpuidDump headed = good(
+      "CPU 0:\nCPUID 00000000: 00000016-756e6547-6c65746e-49656e69\nCPU 1:\n"
+      "CPUID 00000000: 00000016-756e6547-6c65746e-49656e69\n");
+  EXPECT_EQ(headed.cpus.size(), 2u);
+  const CpuidDump amd = good(
+      "CPUID 80000000 :8000001E-68747541-444D4163-69746E65\nCPUID 8000001D: 00000121-00C0003F-0000003F-00000000\n"
+      "CPUID 8000001D: 00000122-00C0003F-000000FF-00000000 [SL 01]\n"
+      "CPUID 8000001D: 00000143-01C0003F-000003FF-00000002\n");
+  EXPECT_EQ(amd.cpus[0].table.get(0x8000'001d, 2).eax, 0x143u);
+}
+
 TEST(CpuidDump, ReadsWhatMailersMakeOfCpuid) {
   const CpuidDump dump = good(
       "Hello,\n> here it is:\n> CPU 0:\n"

@@ -13,6 +13,7 @@
 #include "plan/features_json.hpp"
 #include "plan/plan.hpp"
 #include "plan/render.hpp"
+#include "policy/libvirt_models.hpp"
 #include "silicon/backend.hpp"
 #include "silicon/silicon.hpp"
 #include "unit/policy/dumps.hpp"
@@ -366,6 +367,130 @@ TEST(ChosenSilicon, ADryRunShowsItForPrograms) {
   EXPECT_EQ(json["sgx"], "offered");
   EXPECT_EQ(json["masked"]["sgx"], nlohmann::json({"avx in enclaves", "mpx in enclaves"}));
   EXPECT_THAT(json["hidden"]["sgx"].get<std::vector<std::string>>(), Contains("sgxlc"));
+}
+
+// ------------------------------------------------------------------------------------------------ libvirt's models
+
+tl::expected<ReadConfig, Diagnostic> model_with(const std::string& flags, const std::string& more = "epc = 64\n") {
+  return read_config("name = 'd'\nkernel = 'k'\nsilicon = 'Skylake-Client-IBRS'\ncpu_flags = '" + flags + "'\n" + more);
+}
+tl::expected<DomainPlan, Diagnostic> plan_of_model(const std::string& flags, const std::string& more = "epc = 64\n") {
+  const auto read = model_with(flags, more);
+  EXPECT_TRUE(read) << (read ? "" : read.error().message);
+  if (!read) return tl::unexpected(read.error());
+  const auto chosen = choose_silicon(silicon::backend(), read->config);
+  if (!chosen) return tl::unexpected(chosen.error());
+  return make_plan(
+      read->config, [&](u32 leaf, u32 subleaf) { return cpuid(*chosen, leaf, subleaf); }, {}, chosen->described);
+}
+
+constexpr const char* usual = "sgx,sgx1,sgxlc,sgx-debug,sgx-mode64";
+
+// QEMU masks leaf 12H of a named model by its flags, and so it is here.
+TEST(LibvirtModel, HasOfSgxWhatItsFlagsSay) {
+  const auto plan = plan_of_model(usual);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->cpuid.get(1, 0).eax, 0x506e0u);
+  EXPECT_EQ(policy::brand_of(plan->cpuid), "Skylake-Client-IBRS");
+  EXPECT_EQ(plan->cpuid.get(0x12, 0).eax, 1u);
+  EXPECT_EQ(plan->cpuid.get(0x12, 0).ebx, 0u);
+  EXPECT_EQ(plan->cpuid.get(0x12, 1).eax, 0x6u) << "DEBUG and MODE64BIT";
+  EXPECT_TRUE(policy::has(plan->cpuid, *policy::find_feature("sgxlc")));
+  EXPECT_TRUE(plan->msr.launch_control);
+
+  const auto all = plan_of_model(std::string(usual) +
+                                 ",sgx2,sgx-kss,sgx-exinfo,sgx-provisionkey,sgx-tokenkey,"
+                                 "sgx-edeccssa,sgx-aex-notify,sgx-eupdatesvn");
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->cpuid.get(0x12, 0).eax, 0xc03u);
+  EXPECT_EQ(all->cpuid.get(0x12, 0).ebx, 1u);
+  EXPECT_EQ(all->cpuid.get(0x12, 1).eax, 0x4b6u);
+
+  const auto without = plan_of_model("", "");
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_EQ(without->cpuid.get(0x12, 0), arch::CpuidRegs{});
+}
+
+// cpuid changes what the model and its flags made, as it does for any silicon.
+TEST(LibvirtModel, IsChangedByCpuidToo) {
+  const auto plan = plan_of_model(usual, "epc = 64\ncpuid = 'host,sgx-debug=0,sgx-kss=1'\n");
+  ASSERT_FALSE(plan) << "sgx-kss is no flag";
+  const auto less = plan_of_model(usual, "epc = 64\ncpuid = 'host,sgx-debug=0'\n");
+  ASSERT_TRUE(less) << less.error().message;
+  EXPECT_EQ(less->cpuid.get(0x12, 1).eax, 0x4u);
+}
+
+TEST(LibvirtModel, NamesEachLack) {
+  const auto read = model_with("sgx,sgx1,sgxlc,sgx-mode64,avx512f,rdctl-no,-avx2,wbnoinvd,sse4.2");
+  ASSERT_TRUE(read);
+  const auto chosen = choose_silicon(silicon::backend(), read->config);
+  ASSERT_TRUE(chosen) << chosen.error().message;
+  EXPECT_THAT(chosen->described.masking.masked.other,
+              AllOf(Contains("rtm"), Contains("avx512f"), Contains("rdctl-no"), Contains("wbnoinvd"),
+                    Not(Contains("avx2")), Not(Contains("sse4.2"))));
+  ASSERT_THAT(chosen->warnings, SizeIs(1));
+  EXPECT_EQ(chosen->warnings[0].at, (Position{4, 13}));
+  EXPECT_EQ(chosen->warnings[0].message,
+            "'cpu_flags': not offered by the machine, and left out: avx512f, rdctl-no, wbnoinvd");
+
+  const auto icelake = read_config("name = 'd'\nkernel = 'k'\nsilicon = 'Icelake-Server'\n");
+  const auto its = choose_silicon(silicon::backend(), icelake->config);
+  ASSERT_TRUE(its);
+  EXPECT_THAT(its->warnings, IsEmpty()) << "what the model has is in the dry run";
+  EXPECT_THAT(its->described.masking.masked.other,
+              AllOf(Contains("wbnoinvd"), Contains("avx512f"), Not(Contains("arat"))));
+}
+
+TEST(LibvirtModel, OnAMachineWithLessNamesWhatTheMachineLacks) {
+  const auto read = model_with(usual + std::string(",sgx2"));
+  const auto chosen = choose_silicon(silicon::backend(), read->config, "skylake-client");
+  ASSERT_TRUE(chosen) << chosen.error().message;
+  ASSERT_FALSE(chosen->warnings.empty());
+  EXPECT_EQ(chosen->warnings[0].message, "'cpu_flags': not offered by the machine, and left out: sgxlc, sgx2");
+}
+
+TEST(LibvirtModel, IsRefusedWithEpcIfItsFlagsMakeNoEnclave) {
+  const auto refused = [](const std::string& flags) {
+    const auto plan = plan_of_model(flags);
+    EXPECT_FALSE(plan) << flags;
+    return plan ? "" : format("d.cfg", plan.error());
+  };
+  EXPECT_THAT(refused(""), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("a model without SGX"), HasSubstr("sgx-mode64")));
+  EXPECT_THAT(refused("sgx1"), HasSubstr("a model without SGX"));
+  EXPECT_THAT(refused("sgx"), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("sgx without sgx1")));
+  const auto bare = read_config("name = 'd'\nkernel = 'k'\nepc = 1\nsilicon = 'Skylake-Client-IBRS'\n");
+  const auto chosen = choose_silicon(silicon::backend(), bare->config);
+  ASSERT_FALSE(chosen);
+  EXPECT_EQ(chosen.error().at, (Position{4, 11}));
+}
+
+TEST(LibvirtModel, WarnsOfEnclavesThatCannotBe) {
+  const auto warnings = [](const std::string& flags) {
+    std::vector<std::string> texts;
+    const auto chosen = choose_silicon(silicon::backend(), model_with(flags)->config);
+    EXPECT_TRUE(chosen);
+    for (const Diagnostic& warning : chosen->warnings) texts.push_back(warning.message);
+    return texts;
+  };
+  EXPECT_THAT(warnings(usual), IsEmpty());
+  EXPECT_THAT(warnings("sgx,sgx1,sgxlc"), ElementsAre(HasSubstr("without sgx-mode64 no enclave of 64 bits")));
+  EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64"), ElementsAre(HasSubstr("no launch enclave runs")));
+  EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64,sgx-tokenkey"), IsEmpty());
+}
+
+// Each can be a domain's, and a name without a signature has the processor's own.
+TEST(LibvirtModel, EachMakesADomain) {
+  for (const policy::LibvirtModel& model : policy::libvirt_models()) {
+    const auto read = read_config("name = 'd'\nkernel = 'k'\nepc = 8\nsilicon = '" + std::string(model.name()) +
+                                  "'\ncpu_flags = '" + usual + "'\n");
+    ASSERT_TRUE(read) << read.error().message;
+    const auto chosen = choose_silicon(silicon::backend(), read->config);
+    ASSERT_TRUE(chosen) << model.name() << ": " << chosen.error().message;
+    EXPECT_NE(cpuid(*chosen, 1).eax, 0u);
+    const auto plan = make_plan(
+        read->config, [&](u32 leaf, u32 subleaf) { return cpuid(*chosen, leaf, subleaf); }, {}, chosen->described);
+    EXPECT_TRUE(plan) << model.name() << ": " << (plan ? "" : plan.error().message);
+  }
 }
 
 }  // namespace

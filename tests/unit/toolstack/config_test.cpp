@@ -118,6 +118,22 @@ TEST(Config, CpuidInRegistersForcesTheirFeatures) {
   EXPECT_THAT(good("cpuid = []").config.cpuid, IsEmpty());
 }
 
+// As Nova's cpu_model_extra_flags has them, in the words of libvirt, QEMU and libxl.
+TEST(Config, CpuFlagsStandBesideAModelTheLastWordCounting) {
+  using policy::CpuidOverride;
+  const auto flags = [](const std::string& value) {
+    return good("silicon = 'Skylake-Client-IBRS'\ncpu_flags = " + value).config.cpu_flags;
+  };
+  EXPECT_THAT(flags("''"), IsEmpty());
+  EXPECT_THAT(flags("[]"), IsEmpty());
+  EXPECT_THAT(flags("'sgx, +sgx1 -avx2,'"),
+              ElementsAre(CpuidOverride{"sgx", true}, CpuidOverride{"sgx1", true}, CpuidOverride{"avx2", false}));
+  EXPECT_THAT(flags("['sgx', '-sgx_lc', '+sgxlc']"),
+              ElementsAre(CpuidOverride{"sgx", true}, CpuidOverride{"sgxlc", true}));
+  EXPECT_THAT(flags("'rdctl-no'"), ElementsAre(CpuidOverride{"rdctl-no", true})) << "a bit of an MSR";
+  EXPECT_EQ(good("silicon = 'Skylake-Client-v2'").config.silicon, "Skylake-Client-v2");
+}
+
 TEST(Config, ActionsAreDestroyRestartAndPreserve) {
   const DomainConfig config = good("on_poweroff = 'restart'\non_reboot = 'destroy'\non_crash = 'restart'\n").config;
   EXPECT_EQ(config.on_poweroff, Action::restart);
@@ -295,6 +311,13 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"cpuid = 'host,sgx=2'", 3, 9, {"'2'", "0, 1, x, k, s"}},
       {"cpuid = 'host,,sgx=1'", 3, 9, {"FEATURE=VALUE"}},
       {"cpuid = 'host,family=6'", 3, 9, {"'family'", "number"}},
+      {"silicon = 'Skylake-Client-IBR'", 3, 11, {"did you mean 'Skylake-Client-IBRS'?", "libvirt model"}},
+      {"silicon = 'EPYC'", 3, 11, {"a libvirt model of Intel's"}},
+      {"cpu_flags = 'sgx'", 3, 13, {"beside silicon 'default'", "a libvirt model as 'silicon'", "'cpuid'"}},
+      {"cpu_flags = 'sgx,sgxcl'", 3, 13, {"'cpu_flags'", "unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
+      {"cpu_flags = '-'", 3, 13, {"unknown CPU feature ''"}},
+      {"cpu_flags = ['sgx', ['sgx1']]", 3, 21, {"found a list", "names of CPU features"}},
+      {"cpu_flags = 1", 3, 13, {"found 1", "names of CPU features"}},
       {"cpuid = 'host,sgxcl=0'", 3, 9, {"unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
   };
   for (const Bad& bad : cases) {

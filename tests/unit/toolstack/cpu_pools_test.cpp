@@ -1,5 +1,6 @@
 // `cloister cpu check` and `cloister cpu baseline` as a person runs them: exit statuses, and where what is written.
 // Nothing here needs libvirt's CPU map.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -77,6 +78,16 @@ TEST_F(CpuPools, BaselineEndsWithWhetherThereIsSgx) {
                                            "ecx=0x00000000 edx=0x00000000\n")})
                 .status,
             3);
+}
+
+// A dump of thousands of sections makes no line of a megabyte.
+TEST_F(CpuPools, ABaselineShowsTheFirstSectionsOfMany) {
+  std::string dump =
+      "CPU 0:\n 0x00000007 0x00: eax=0x0 ebx=0x4 ecx=0x0 edx=0x0\n 0x00000012 0x00: eax=0x1 ebx=0x0 ecx=0x0 edx=0x0\n";
+  for (int i = 2; i < 12; ++i)
+    dump += fmt::format(" 0x00000012 {:#x}: eax=0x{:x}00001 ebx=0x0 ecx=0x100001 edx=0x0\n", i, i);
+  const Ran ran = baseline({folder_.write("many", dump)});
+  EXPECT_THAT(ran.out, HasSubstr("1 MiB (property 1) + 2 more"));
 }
 
 TEST_F(CpuPools, JudgeByTheMapThatIsNamed) {

@@ -34,6 +34,26 @@ Ran render(const std::string& target, const std::string& file, bool lossy = fals
 
 const std::string least = "name = 'd'\nkernel = '/boot/vmlinuz'\nepc = 64\nsgx_provision = 1\n";
 
+// As of a configuration: a stranger's file of 400 KB is not answered with as many lines as it has elements.
+TEST(CpuRender, TellsTheFirstOfManyThatAreIgnored) {
+  const Folder folder;
+  std::string devices;
+  for (int i = 0; i < 100; ++i) devices += "<disk/>";
+  const Ran ran =
+      render("qemu", folder.write("d.xml", "<domain type='kvm'><name>d</name><memory>1048576</memory><devices>" +
+                                               devices + "</devices></domain>"));
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_EQ(std::ranges::count(ran.err, '\n'), 64);
+  EXPECT_THAT(ran.err, HasSubstr("d.xml: warning: 37 more are ignored\n"));
+}
+
+TEST(CpuRender, SaysThatThereIsNothing) {
+  const Folder folder;
+  const Ran ran = render("qemu", folder.write("empty", " \n"));
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.err, HasSubstr("empty: found nothing, expected a configuration, libvirt's domain XML"));
+}
+
 TEST(CpuRender, WritesAConfigurationForEveryTool) {
   const Folder folder;
   const std::string file = folder.write("d.cfg", least);

@@ -193,6 +193,110 @@ TEST(ReadHost, WhatProgramsSayOfSgxInWords) {
   EXPECT_THAT(error("note: yes\nrdmsr 0x3a\n60005\n"), HasSubstr("found none of the formats"));
 }
 
+/// Of its processors, or by name.
+std::vector<Known> told(const HostView& host, const std::vector<const char*>& features) {
+  std::vector<Known> known;
+  for (const char* name : features) known.push_back(policy::has(host, *policy::find_feature(name)));
+  return known;
+}
+
+/// What a host's first processor says of CPUID.
+const policy::CpuidTable& leaves_of(const HostView& host) {
+  static const policy::CpuidTable none;
+  return host.cpus.empty() ? none : host.cpus.front().table;
+}
+
+// Leaf by leaf, as if it had been raw; what the words leave out is unknown, and so is what has other words.
+TEST(ReadHost, CpuidInWords) {
+  const HostView host = good(
+      "> CPU 0:\n>    vendor_id = \"GenuineIntel\"\n>    version information (1/eax):\n"
+      ">       processor type  = primary processor (0)\n>       family          = 0x6 (6)\n"
+      ">       model           = 0xe (14)\n>       stepping id     = 0xa (10)\n>       extended family = 0x0 (0)\n"
+      ">       extended model  = 0x8 (8)\n>       (family synth)  = 0x6 (6)\n"
+      "   feature information (1/ecx):\r\n      SSE4.2 extensions                       = true\r\n"
+      "      AVX: advanced vector extensions         = false\r\n"
+      "   extended feature flags (7):\n      SGX: Software Guard Extensions supported = true\n"
+      "      SGX_LC: SGX launch config supported      = true\n      words of another version = true\n"
+      "   XSAVE features (0xd/0):\n      XCR0 valid bit field mask               = 0x000000000000001f\n"
+      "   0x00000013 0x00: eax=0x00000000 ebx=0x00000000 ecx=0x00000000 edx=0x00000000\n"
+      "   Software Guard Extensions (SGX) capability (0x12/0):\n"
+      "      SGX1 supported                           = true\n"
+      "      SGX2 supported                           = false\n"
+      "      MaxEnclaveSize_Not64 (log2)              = 0x1f (31)\n"
+      "      MaxEnclaveSize_64 (log2)                 = 0x24 (36)\n"
+      "   SGX attributes: ECREATE SECS.ATTRIBUTES (0x12/1):\n"
+      "      valid bit mask = 0x000000000000001f0000000000000036\n"
+      "   SGX Enclave Page Cache (EPC) enumeration (0x12/0x2):\n      type                     = EPC section\n"
+      "      section physical address = 0x0000000140200000\n      section size             = 0x0000000005d80000\n"
+      "      section property         = confidentiality & integrity protection\n"
+      "   SGX Enclave Page Cache (EPC) enumeration (0x12/0x3):\n      type = invalid\n"
+      "   brand = \"Intel(R) Core(TM) i5-8350U CPU @ 1.70GHz\"\nCPU 1:\n   extended feature flags (7):\n"
+      "      SGX: Software Guard Extensions supported = true\nrdmsr 0x3a\n60005\n");
+  EXPECT_EQ(host.source, "'cpuid' without -r and MSRs");
+  ASSERT_EQ(host.cpus.size(), 2u);
+  const policy::CpuidTable& leaves = leaves_of(host);
+  EXPECT_EQ(leaves.look(1, 0).regs.eax, 0x806eau);
+  EXPECT_EQ(policy::brand_of(leaves), "Intel(R) Core(TM) i5-8350U CPU @ 1.70GHz");
+  EXPECT_EQ(leaves.look(0xd, 0).regs.eax, 0x1fu);
+  EXPECT_EQ(leaves.look(0x12, 0).regs.edx, 0x241fu);
+  EXPECT_EQ(leaves.look(0x12, 1).regs, (arch::CpuidRegs{0x36, 0, 0x1f, 0}));
+  EXPECT_THAT(told(host, {"sse4.2", "sgx", "sgxlc", "sgx1", "sgx-mode64"}), Each(Known::yes));
+  EXPECT_THAT(told(host, {"avx", "sgx2", "sgx-kss"}), Each(Known::no));
+  EXPECT_THAT(told(host, {"avx2", "sgx-exinfo"}), Each(Known::unknown));
+  EXPECT_THAT(policy::epc_of(host),
+              Optional(ElementsAre(policy::EpcSectionView{
+                  .base = 0x1'4020'0000, .bytes = 0x5d80000, .property = 1, .node = std::nullopt})));
+  EXPECT_EQ(host.msrs.at(0x3a), 0x60005u);
+  policy::CpuMap map = policy::map_of_features();
+  EXPECT_EQ(policy::map_cpu(host, map).vendor, "Intel");
+  EXPECT_EQ(policy::map_cpu(host, map).signature, 0x806eau);
+}
+
+TEST(ReadHost, TestSgxInWords) {
+  const HostView host = good(
+      "Start test-sgx (version 2.0.0) at Wed Aug 28 17:55:49 2024\n\nThe CPU is Genuine Intel\n"
+      "CPU: Intel(R) Xeon(R) Gold 6348 CPU @ 2.60GHz\n  Stepping 6         Model 10           Family 6 \n"
+      "  Processor type 0   Extended model 6   Extended family 0 \nSafer Mode Extensions (SMX): 0\n"
+      "Extended feature bits (EAX=7, ECX=0): eax: 00000000  ebx: f1bf07af  ecx: 40415f5e  edx: ac000410\nSupports SGX\n"
+      "SGX Launch Configuration (SGX_LC): 1\nSGX1 leaf instructions (SGX1): 1\nSGX2 leaf instructions (SGX2): 1\n"
+      "EINCVIRTCHILD, EDECVIRTCHILD, and ESETCONTEXT (OVERSUB-VMX): 0\nEVERIFYREPORT2: 0\n"
+      "Supported Extended features for MISC region of SSA (MISCSELECT) 0x00000001\n"
+      "The maximum supported enclave size in non-64-bit mode is 2^31\n"
+      "The maximum supported enclave size in     64-bit mode is 2^56\n"
+      "Raw ECREATE SECS.ATTRIBUTES[63:0]: 00000000 000000b6\n"
+      "    ECREATE SECS.ATTRIBUTES[KSS] (Key Separation and Sharing Enabled): 1\n"
+      "Raw ECREATE SECS.ATTRIBUTES[127:64] (XFRM: Copy of XCR0): 00000000 000002e7\n"
+      "EPC[0]: Protection: c   Base phys addr: 0000000100000000  size: 0000000040000000\n"
+      "Raw IA32_FEATURE_CONTROL: 0000000000060001\nEnd test-sgx\n");
+  EXPECT_EQ(host.source, "test-sgx");
+  const policy::CpuidTable& leaves = leaves_of(host);
+  EXPECT_EQ(leaves.look(1, 0).regs.eax, 0x606a6u);
+  EXPECT_EQ(leaves.look(7, 0).regs.ecx, 0x40415f5eu);
+  EXPECT_EQ(policy::brand_of(leaves), "Intel(R) Xeon(R) Gold 6348 CPU @ 2.60GHz");
+  EXPECT_EQ(leaves.look(0x12, 0).regs.edx, 0x381fu);
+  EXPECT_EQ(leaves.look(0x12, 1).regs, (arch::CpuidRegs{0xb6, 0, 0x2e7, 0}));
+  EXPECT_THAT(told(host, {"sgx", "sgxlc", "sgx1", "sgx2", "sgx-exinfo", "sgx-kss", "avx512f"}), Each(Known::yes));
+  EXPECT_THAT(told(host, {"sgx-enclv", "sgx-everifyreport2", "sgx-aex-notify"}), Each(Known::no));
+  EXPECT_EQ(policy::bytes_of(policy::epc_of(host)), 1u << 30);
+  EXPECT_EQ(host.msrs.at(0x3a), 0x60001u);
+}
+
+// Damaged words are no facts.
+TEST(ReadHost, WhatIsDamagedInWordsIsUnknown) {
+  const HostView host = good(
+      "CPU 99999999999:\nCPU 1:\n   version information (1/eax):\n      model = 0x1f (31)\n      family = six\n"
+      "      stepping id = (\n   brand = \"\n   vendor_id = \"Genuine\"\n"
+      "   extended feature flags (7):\n      SGX: Software Guard Extensions supported = perhaps\n"
+      "      AVX2: advanced vector extensions 2 = true\n   (0x):\n   (99999999999):\n      SGX1 supported = true\n"
+      "   SGX attributes (0x12/1):\n      valid bit mask = 0x12\n"
+      "   SGX Enclave Page Cache (EPC) enumeration (0x12/0x2):\n      section property = 0x3 (3)\n"
+      "EPC[99]: Protection: ci  Base phys addr: 1  size: 2\nEPC[\nThe maximum supported enclave size is 2^99\n"
+      "Raw ECREATE SECS.ATTRIBUTES[63:0]:\n");
+  EXPECT_THAT(told(host, {"sgx", "sgx-debug"}), Each(Known::unknown));
+  EXPECT_EQ(leaves_of(host).look(1, 0).known.eax, 0u);
+  EXPECT_EQ(policy::epc_of(host), std::nullopt);
+}
+
 // A dump carries launch control, if rdmsr's lines stand beside it.
 TEST(ReadHost, MsrsBesideADump) {
   const std::string cfl = std::string(tests::instlat_dump);

@@ -23,6 +23,14 @@ tl::expected<Vm, Diagnostic> vm_of(const std::string& text) {
   return from_config(read->config, silicon::backend());
 }
 
+std::vector<std::string> whats_of(const Vm& vm) {
+  std::vector<std::string> whats;
+  for (const Loss& loss : to_config(vm, silicon::backend()).losses) {
+    if (!loss.minor) whats.push_back(loss.what);
+  }
+  return whats;
+}
+
 std::string cpu_of(const std::string& text) {
   const auto vm = vm_of(text);
   if (!vm) return format("error", vm.error());
@@ -76,6 +84,13 @@ TEST(FromConfig, NamesWhatAModelHasAndTheSiliconHasNot) {
   EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\n"), "Skylake-Client-noTSX-IBRS,spec-ctrl=off");
 }
 
+TEST(FromConfig, KeepsALibvirtModelWithItsFlags) {
+  EXPECT_EQ(cpu_of("silicon = \"Skylake-Server\"\n"), "Skylake-Server");
+  EXPECT_EQ(cpu_of("epc = 64\nsilicon = \"Skylake-Client-IBRS\"\n"
+                   "cpu_flags = \"sgx,sgx1,sgxlc,sgx-mode64,-avx2,avx512f\"\ncpuid = \"host,sgxlc=0\"\n"),
+            "Skylake-Client-IBRS,avx2=off,avx512f=on,sgx=on,sgx-mode64=on,sgx-provisionkey=off,sgx1=on,sgxlc=off");
+}
+
 TEST(FromConfig, TakesSectionsPackagesAndLaunchControl) {
   const auto vm = vm_of(
       "epc = [\"size=64,package=5\", \"size=32,package=2\", \"size=16\"]\nlewr = 0\nlehash = "
@@ -93,8 +108,8 @@ TEST(FromConfig, TakesSectionsPackagesAndLaunchControl) {
 
 TEST(FromConfig, StandsErrorsAtTheKey) {
   EXPECT_EQ(cpu_of("silicon = \"a.dump\"\n"),
-            "error:5:11: 'silicon': found a CPUID dump, which no CPU model stands for; expected \"default\" or a "
-            "description's name");
+            "error:5:11: 'silicon': found a CPUID dump, which no CPU model stands for; expected \"default\", a "
+            "description's name or a libvirt model's");
   EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\nepc = 64\ncpuid = \"host,sgxlc=1\"\n").find("error:7:9: 'cpuid'"),
             0u);
   EXPECT_EQ(cpu_of("silicon = \"skylake-client\"\nepc = 64\nlehash = "
@@ -247,6 +262,34 @@ TEST(ToConfig, ChoosesTheSiliconThatHasTheSgx) {
   EXPECT_EQ(silicon_of("Skylake-Client-noTSX-IBRS", {"sgx", "sgx1", "sgxlc"}, {}), "coffeelake-client");
   EXPECT_EQ(silicon_of("SapphireRapids", {"sgx", "sgx1"}, {}), "sapphire-rapids");
   EXPECT_EQ(silicon_of("EPYC", {"sgx", "sgx1"}, {}), "default");
+}
+
+TEST(ToConfig, NamesAModelThatNoDescriptionIsLike) {
+  Vm vm = tests::plain_vm();
+  vm.cpu = {.mode = CpuMode::custom, .model = "Cascadelake-Server", .features = {}};
+  put_feature(vm.cpu, "sgx", FeaturePolicy::require);
+  EXPECT_EQ(whats_of(vm), (std::vector<std::string>{"feature sgx"})) << "without EPC";
+  vm.epc = {{.kib = 1024, .host_nodes = {}, .guest_node = {}, .at = {}}};
+  EXPECT_EQ(whats_of(vm), (std::vector<std::string>{"CPU model 'Cascadelake-Server'"}))
+      << "sgx without sgx1 makes no enclaves";
+  for (const char* name : {"sgx1", "sgxlc", "sgx-mode64"}) put_feature(vm.cpu, name, FeaturePolicy::require);
+  put_feature(vm.cpu, "avx2", FeaturePolicy::disable);
+  EXPECT_EQ(whats_of(vm), std::vector<std::string>{});
+  const auto read = read_config(to_config(vm, silicon::backend()).text);
+  ASSERT_TRUE(read) << format("", read.error());
+  EXPECT_EQ(read->config.silicon, "Cascadelake-Server");
+  const auto again = from_config(read->config, silicon::backend());
+  ASSERT_TRUE(again) << format("", again.error());
+  EXPECT_EQ(again->cpu.model, vm.cpu.model);
+  put_feature(vm.cpu, "sgx-provisionkey", FeaturePolicy::disable);
+  for (const CpuFeature& feature : vm.cpu.features) {
+    const auto found = std::ranges::find(again->cpu.features, feature.name, &CpuFeature::name);
+    ASSERT_NE(found, again->cpu.features.end()) << feature.name;
+    EXPECT_EQ(found->policy, feature.policy) << feature.name;
+  }
+  EXPECT_EQ(again->cpu.features.size(), vm.cpu.features.size());
+  put_feature(vm.cpu, "avx512f", FeaturePolicy::require);
+  EXPECT_EQ(whats_of(vm), (std::vector<std::string>{"feature avx512f"})) << "not implemented";
 }
 
 }  // namespace

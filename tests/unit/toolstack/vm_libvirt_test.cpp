@@ -8,6 +8,7 @@
 #include "interop/vm/formats.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/sizes.hpp"
+#include "interop/vm/words.hpp"
 #include "unit/toolstack/vm_domains.hpp"
 
 namespace cloister::toolstack::vm {
@@ -49,6 +50,13 @@ TEST(FromLibvirt, ReadsTheDocumentsDomain) {
   EXPECT_EQ(vm.cpu.features.front(), (CpuFeature{.name = "sgx", .policy = FeaturePolicy::require, .at = {}}));
   EXPECT_EQ(vm.cpu.features.front().at, (Position{.line = 11, .column = 5}));
   EXPECT_EQ(vm.provision, true);
+}
+
+// What libvirt keeps of a domain that runs has its XML inside (/run/libvirt/qemu/NAME.xml).
+TEST(FromLibvirt, ReadsTheDomainInsideItsStatus) {
+  const auto read = from_libvirt("<domstatus state='running'>" + std::string(tests::document_xml) + "</domstatus>");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.name, "instance-00000001");
 }
 
 TEST(FromLibvirt, LeavesTheDocumentsCpuOnce) {
@@ -259,6 +267,11 @@ TEST(FromLibvirt, TakesAUuidInItsCanonicalForm) {
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
   EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
   EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");
+  EXPECT_EQ(error_of("<domstatus><a/></domstatus>"), "e:1:1: found the element 'domstatus', expected 'domain'");
+  std::string many;
+  for (std::size_t i = 0; i <= most_features; ++i) many += "<feature name='f" + std::to_string(i) + "'/>";
+  EXPECT_NE(error_of("<domain type='kvm'><cpu>" + many + "</cpu></domain>").find("'cpu' has 4096 features at most"),
+            std::string::npos);
   EXPECT_EQ(error_of("<domain type='xen'/>"), "e:1:1: 'type' of 'domain': found 'xen', expected 'kvm' or 'qemu'");
   EXPECT_EQ(error_of("<domain type='kvm'/>"), "e:1:1: the element 'name' is missing");
   EXPECT_EQ(error_of(domain("<cpu mode='custom'/>")), "e:4:1: 'cpu' has mode 'custom' and no 'model'");

@@ -2,12 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <set>
+#include <tuple>
 
 #include "interop/cpu_map_xml.hpp"
 #include "interop/vm/models.hpp"
 #include "policy/descriptions.hpp"
+#include "policy/libvirt_models.hpp"
 
 namespace cloister::toolstack::vm {
 namespace {
@@ -60,6 +63,65 @@ TEST(Models, AreWithoutWhatTheRowsSay) {
       ASSERT_NE(feature, nullptr) << name;
       EXPECT_TRUE(policy::has(policy::leaves_of(*policy::find_description(row.silicon)), *feature)) << name;
     }
+  }
+}
+
+/// A map's features of a model, as words that LibvirtModel has.
+std::array<u32, 8> words_of_model(const policy::CpuMap& map, const policy::MapModel& model) {
+  constexpr std::tuple<u32, u32, policy::CpuidReg> places[] = {
+      {1, 0, policy::CpuidReg::ecx},           {1, 0, policy::CpuidReg::edx},          {7, 0, policy::CpuidReg::ebx},
+      {7, 0, policy::CpuidReg::ecx},           {7, 0, policy::CpuidReg::edx},          {0xd, 1, policy::CpuidReg::eax},
+      {0x8000'0001, 0, policy::CpuidReg::ecx}, {0x8000'0001, 0, policy::CpuidReg::edx}};
+  std::array<u32, 8> words{};
+  for (const std::string& name : model.features) {
+    const policy::MapFeature* const feature = map.find_feature(name);
+    if (feature == nullptr || !feature->cpuid) continue;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      const auto& [leaf, subleaf, reg] = places[i];
+      if (feature->cpuid->leaf == leaf && feature->cpuid->subleaf == subleaf)
+        words[i] |= arch::value_of(feature->cpuid->mask, reg);
+    }
+  }
+  return words;
+}
+
+// Maps up to libvirt 9.1 have MPX in models, which QEMU took out of its own.
+TEST(LibvirtModels, AreThoseOfTheMapThatIsInstalled) {
+  if (!std::filesystem::exists(libvirt_cpu_map_folder)) GTEST_SKIP() << "libvirt's cpu_map is not installed";
+  const auto map = load_cpu_map(libvirt_cpu_map_folder);
+  ASSERT_TRUE(map) << map.error();
+  std::size_t compared = 0;
+  for (const policy::MapModel& model : map->models) {
+    const bool wide = std::ranges::count(model.features, "lm") != 0;
+    const bool ours = wide && (model.vendor == "Intel" || model.vendor.empty());
+    const policy::LibvirtModel* const row = policy::find_libvirt_model(model.name);
+    EXPECT_EQ(row != nullptr, ours) << model.name;
+    if (row == nullptr) continue;
+    SCOPED_TRACE(model.name);
+    ++compared;
+    std::array<u32, 8> words = words_of_model(*map, model);
+    constexpr u32 mpx = 1 << 14;
+    if ((row->words[2] & mpx) == 0) words[2] &= ~mpx;
+    EXPECT_EQ(words, row->words);
+    EXPECT_EQ(model.signatures.empty() ? 0 : model.signatures.front(), row->signature);
+    for (const std::string& name : model.features) {
+      const policy::MapFeature& feature = *map->find_feature(name);
+      const bool inside = feature.cpuid && is_described(*feature.cpuid);
+      const bool of_vmx = name.starts_with("vmx-"), listed = std::ranges::count(policy::beyond_words(*row), name) != 0;
+      EXPECT_EQ(listed, !inside && !of_vmx && name != "arat") << name;
+    }
+  }
+  EXPECT_GE(compared, 30u);
+}
+
+TEST(LibvirtModels, HaveEachNameOnceAndNoSgx) {
+  std::set<std::string_view> names;
+  for (const policy::LibvirtModel& model : policy::libvirt_models()) {
+    EXPECT_EQ(policy::find_libvirt_model(model.name()), &model);
+    for (const std::string& name : words_of(model.names)) EXPECT_EQ(policy::find_libvirt_model(name), &model) << name;
+    EXPECT_TRUE(names.insert(model.name()).second) << model.name();
+    EXPECT_EQ(policy::find_description(model.name()), nullptr);
+    EXPECT_EQ(policy::sgx_state(policy::leaves_of(model, model.name(), {})), policy::SgxState::absent);
   }
 }
 

@@ -1,0 +1,59 @@
+#include "interop/vm/libvirt_elements.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "interop/vm/sizes.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::vm {
+
+void LibvirtElements::wrong(Node at, std::string_view what, std::string_view found, std::string_view expected) {
+  fail(at, fmt::format("{}: found {}, expected {}", what, shown(found), expected));
+}
+
+void LibvirtElements::ignore(Node node) {
+  ignore(node, fmt::format("{} in {} is ignored", shown(node.name()), shown(node.parent().name())));
+}
+
+std::vector<Diagnostic> LibvirtElements::take_ignored() {
+  std::ranges::stable_sort(ignored_, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
+  return std::move(ignored_);
+}
+
+std::string LibvirtElements::text_of(Node node) {
+  std::string text;
+  for (const Node child : node.children()) {
+    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) text += child.value();
+  }
+  return text;
+}
+
+void LibvirtElements::text(Node node, std::string& to) {
+  if (!to.empty()) fail(node, fmt::format("{} is there twice", shown(node.name())));
+  to = text_of(node);
+}
+
+u64 LibvirtElements::number(Node node, std::string_view text, u64 least, u64 most) {
+  const auto value = xml::number(text);
+  if (value && *value >= least && *value <= most) return *value;
+  wrong(node, shown(node.name()), text, fmt::format("a number from {} to {}", least, most));
+  return least;
+}
+
+u64 LibvirtElements::size(Node node, std::string_view text) {
+  const pugi::xml_attribute attribute = node.attribute("unit");
+  const auto unit = bytes_of_unit(attribute ? attribute.value() : "KiB");
+  if (!unit) {
+    wrong(node, shown(node.name()), attribute.value(), "a unit such as 'KiB', 'MiB' or 'GiB'");
+    return 0;
+  }
+  const auto count = xml::number(text);
+  const auto kib = count ? in_kib(*count, *unit) : std::nullopt;
+  if (kib && *kib > 0) return *kib;
+  wrong(node, shown(node.name()), text, fmt::format("a size from 1 to {} KiB", most_kib));
+  return 0;
+}
+
+}  // namespace cloister::toolstack::vm

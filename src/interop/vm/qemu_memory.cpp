@@ -1,0 +1,173 @@
+#include "interop/vm/qemu_memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "interop/vm/among.hpp"
+#include "interop/vm/nodes.hpp"
+#include "interop/vm/qemu_silent.hpp"
+#include "interop/vm/sizes.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::vm {
+
+namespace {
+
+constexpr u64 bytes = 1;
+
+}  // namespace
+
+void QemuMemory::object() {
+  const auto all =
+      report_.option().value.starts_with('{') ? qemu_json_fields(report_.option().value) : report_.fields();
+  if (!all) return report_.wrong(0, report_.option().value, "one JSON object");
+  std::string type, id;
+  for (const QemuField& field : *all) {
+    if (is_field(field, "qom-type")) type = value_of(field);
+    if (field.name == "id") id = value_of(field);
+  }
+  if (among(type, silent_objects)) return;
+  if (!type.starts_with("memory-backend-"))
+    return report_.ignore(0, fmt::format("the object {} is ignored", shown(type)));
+  Backend backend{.epc = type == "memory-backend-epc", .section = {}, .used = false};
+  backend.section.prealloc = false;
+  backend.section.at = report_.at(0);
+  for (const QemuField& field : *all) backend_field(field, backend);
+  if (backend.epc && backend.section.kib == 0) return report_.fail(0, fmt::format("{} has no size", shown(id)));
+  if (!backends_.emplace(id, std::move(backend)).second)
+    report_.fail(0, fmt::format("the object {} is there twice", shown(id)));
+}
+
+void QemuMemory::backend_field(const QemuField& field, Backend& backend) {
+  const std::string value = value_of(field);
+  if (field.name == "size") {
+    const auto kib = read_qemu_size(value, bytes);
+    if (!kib || *kib == 0) return report_.wrong(field.offset, value, "a size such as '64M'");
+    backend.section.kib = *kib;
+  } else if (field.name == "prealloc") {
+    const auto on = field.value ? qemu_switch(value) : std::optional(true);
+    if (!on) return report_.wrong(field.offset, value, "'on' or 'off'");
+    backend.section.prealloc = *on;
+  } else if (field.name == "host-nodes") {
+    const auto nodes = read_nodes(value);
+    if (!nodes) return report_.wrong(field.offset, value, "NUMA nodes such as '0-1'");
+    std::vector<u32>& to = backend.section.host_nodes;
+    to.insert(to.end(), nodes->begin(), nodes->end());
+    std::ranges::sort(to);
+    to.erase(std::unique(to.begin(), to.end()), to.end());
+  } else if (field.name == "policy" && backend.epc && value != "bind" && value != "default") {
+    report_.ignore(
+        field.offset,
+        fmt::format("policy={} of EPC is ignored: pages are of the nodes that are named, or of any", shown(value)));
+  }
+}
+
+void QemuMemory::numa() {
+  const std::vector<QemuField> all = report_.fields();
+  if (value_of(all.front()) != "node") return report_.ignore(0, "'-numa' other than nodes is ignored");
+  numa_at_ = report_.at(0);
+  u32 id = static_cast<u32>(nodes_.size());
+  GuestNode node;
+  for (const QemuField& field : all) {
+    const std::string value = value_of(field);
+    if (field.name == "nodeid") {
+      const auto number = read_whole(value, most_guest_nodes - 1);
+      if (!number) return report_.wrong(field.offset, value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
+      id = static_cast<u32>(*number);
+    } else if (field.name == "cpus") {
+      const auto cpus = read_cpus(value);
+      if (!cpus) return report_.wrong(field.offset, value, "processors such as '0-3'");
+      node.cpus.insert(node.cpus.end(), cpus->begin(), cpus->end());
+    } else if (field.name == "memdev") {
+      node_memory_[id] = value;
+    } else if (field.name == "mem") {
+      node.kib = read_qemu_size(value, mebibyte).value_or(0);
+    }
+  }
+  nodes_[id] = node;
+}
+
+void QemuMemory::section(const QemuField& field) {
+  const std::string_view rest = std::string_view(field.name).substr(std::string_view("sgx-epc.").size());
+  const std::size_t dot = std::min(rest.find('.'), rest.size());
+  const auto number = read_whole(rest.substr(0, dot), most_sections - 1);
+  const std::string_view what = rest.substr(std::min(dot + 1, rest.size()));
+  if (!number || (what != "memdev" && what != "node") || !field.value) {
+    return report_.wrong(field.offset, field.name, "'sgx-epc.N.memdev=ID' or 'sgx-epc.N.node=NODE'");
+  }
+  Section& section = sections_[static_cast<u32>(*number)];
+  section.at = report_.at(field.offset);
+  if (what == "memdev") {
+    section.memdev = *field.value;
+    return;
+  }
+  const auto node = read_whole(*field.value, most_guest_nodes - 1);
+  if (!node) return report_.wrong(field.offset, *field.value, fmt::format("a node from 0 to {}", most_guest_nodes - 1));
+  section.node = static_cast<u32>(*node);
+}
+
+void QemuMemory::old_epc() {
+  Section section{.memdev = {}, .node = std::nullopt, .at = report_.at(0)};
+  for (const QemuField& field : report_.fields()) {
+    if (field.name == "memdev") section.memdev = value_of(field);
+  }
+  u32 free = first_section_;
+  while (sections_.contains(free)) ++free;
+  sections_[free] = std::move(section);
+}
+
+void QemuMemory::settle_epc(Vm& vm) {
+  u32 next = first_section_;
+  const bool several = has_nodes_ || !nodes_.empty();
+  for (const auto& [number, section] : sections_) {
+    const auto failed = [&report = report_, at = section.at](const std::string& message) {
+      report.fail(Diagnostic{at, message});
+    };
+    if (number < first_section_) return failed(fmt::format("found sgx-epc.{} a second time", number));
+    if (number != next++) return failed(fmt::format("found sgx-epc.{}, but no sgx-epc.{}", number, next - 1));
+    const auto backend = backends_.find(section.memdev);
+    if (backend == backends_.end() || !backend->second.epc) {
+      return failed(fmt::format("sgx-epc.{}: found memdev {}, expected a memory-backend-epc's id", number,
+                                shown(section.memdev)));
+    }
+    if (backend->second.used) return failed(fmt::format("{} is in two sections", shown(section.memdev)));
+    backend->second.used = true;
+    Epc epc = backend->second.section;
+    // Where there is one node, the number says nothing.
+    if (several || section.node.value_or(0) > 0) epc.guest_node = section.node;
+    vm.epc.push_back(std::move(epc));
+  }
+  for (const auto& [id, backend] : backends_) {
+    if (backend.epc && !backend.used) {
+      report_.ignore(Diagnostic{backend.section.at,
+                                fmt::format("the EPC {} is ignored: no 'sgx-epc.N.memdev' names it", shown(id))});
+    }
+  }
+}
+
+void QemuMemory::settle_nodes(Vm& vm) {
+  if (nodes_.empty()) return;
+  std::vector<GuestNode> found;
+  for (auto& [id, node] : nodes_) {
+    const auto backend = backends_.find(node_memory_[id]);
+    if (backend != backends_.end()) node.kib = backend->second.section.kib;
+    std::ranges::sort(node.cpus);
+    found.push_back(node);
+  }
+  u64 kib = 0;
+  for (const GuestNode& node : found) kib += node.kib;
+  if (kib != vm.memory_kib) {
+    report_.ignore(
+        Diagnostic{*numa_at_, "the nodes of '-numa' are ignored: their RAM is not what '-m' says, or is not said"});
+  } else if (found != guest_nodes(vm)) {
+    vm.nodes = std::move(found);
+  }
+}
+
+void QemuMemory::settle(Vm& vm) {
+  settle_epc(vm);
+  settle_nodes(vm);
+}
+
+}  // namespace cloister::toolstack::vm
