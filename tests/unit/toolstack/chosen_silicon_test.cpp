@@ -457,6 +457,7 @@ TEST(LibvirtModel, IsRefusedWithEpcIfItsFlagsMakeNoEnclave) {
   };
   EXPECT_THAT(refused(""), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("a model without SGX"), HasSubstr("sgx-mode64")));
   EXPECT_THAT(refused("sgx1"), HasSubstr("a model without SGX"));
+  EXPECT_THAT(refused("sgx,sgx1,-lm"), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("'sgx' was asked for")));
   EXPECT_THAT(refused("sgx"), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("sgx without sgx1")));
   const auto bare = read_config("name = 'd'\nkernel = 'k'\nepc = 1\nsilicon = 'Skylake-Client-IBRS'\n");
   const auto chosen = choose_silicon(silicon::backend(), bare->config);
