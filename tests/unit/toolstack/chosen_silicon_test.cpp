@@ -474,6 +474,7 @@ TEST(LibvirtModel, WarnsOfEnclavesThatCannotBe) {
     return texts;
   };
   EXPECT_THAT(warnings(usual), IsEmpty());
+  EXPECT_THAT(warnings(usual + std::string(",sgx-oss,sgx-enclv")), ElementsAre(HasSubstr("left out: sgx-enclv")));
   EXPECT_THAT(warnings("sgx,sgx1,sgxlc"), ElementsAre(HasSubstr("without sgx-mode64 no enclave of 64 bits")));
   EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64"), ElementsAre(HasSubstr("no launch enclave runs")));
   EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64,sgx-tokenkey"), IsEmpty());
