@@ -136,7 +136,8 @@ class ModelWithFlags {
     }
     std::vector<std::string> missing;
     for (const policy::CpuidOverride& flag : config_.cpu_flags) {
-      if (!flag.on || there(flag.feature)) continue;
+      // ENCLV stays the hypervisor's.
+      if (!flag.on || (there(flag.feature) && flag.feature != "sgx-enclv")) continue;
       missing.push_back(flag.feature);
       if (!flag.feature.starts_with("sgx") && std::ranges::count(other, flag.feature) == 0)
         other.push_back(flag.feature);

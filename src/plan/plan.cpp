@@ -84,7 +84,10 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
   request.overrides = overrides_of(config, raw);
   for (const platform::EpcRange& range : plan.map.epc) request.epc.push_back({range.base.value, range.bytes});
   auto cpuid = policy::domain_cpuid(raw, request);
-  if (!cpuid) return at_key(config, config.cpuid.empty() ? "epc" : "cpuid", cpuid.error());
+  if (!cpuid) {
+    const bool by_flags = config.cpuid.empty() && !config.cpu_flags.empty();
+    return at_key(config, by_flags ? "cpu_flags" : config.cpuid.empty() ? "epc" : "cpuid", cpuid.error());
+  }
   plan.cpuid = std::move(*cpuid);
   constexpr u32 sgx_lc = 1 << 30;
   policy::MsrPolicy machine_msrs = machine;

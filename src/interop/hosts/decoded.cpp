@@ -86,7 +86,8 @@ class DecodedReader {
       text.remove_prefix(std::min(end + 1, text.size()));
       line.remove_prefix(std::min(line.find_first_not_of("> |\t"), line.size()));
       line = trimmed(line, " \t\r");
-      if (!line.empty() && !read_processor(line) && !read_heading(line) && !read_test_sgx(line)) read_value(line);
+      if (line.empty() || read_processor(line) || read_heading(line) || read_raw(line) || read_test_sgx(line)) continue;
+      read_value(line);
     }
     std::erase_if(host_.cpus, [](const policy::DumpedCpu& cpu) { return cpu.table.leaves().empty(); });
   }
@@ -136,6 +137,15 @@ class DecodedReader {
     const auto below = second.starts_with("0x") ? hexadecimal(second) : whole_number<u64>(second);
     subleaf_ = static_cast<u32>(below.value_or(0));
     section_ = {};
+    return true;
+  }
+
+  /// What cpuid has no words for, it prints as with -r.
+  bool read_raw(std::string_view line) {
+    if (!line.starts_with("0x") || line.find(": eax=") == line.npos) return false;
+    if (const auto dump = policy::read_cpuid_dump(line)) {
+      for (const auto& [where, regs] : dump->cpus.front().table.leaves()) table().set(where.first, where.second, regs);
+    }
     return true;
   }
 

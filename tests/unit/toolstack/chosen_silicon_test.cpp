@@ -457,6 +457,7 @@ TEST(LibvirtModel, IsRefusedWithEpcIfItsFlagsMakeNoEnclave) {
   };
   EXPECT_THAT(refused(""), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("a model without SGX"), HasSubstr("sgx-mode64")));
   EXPECT_THAT(refused("sgx1"), HasSubstr("a model without SGX"));
+  EXPECT_THAT(refused("sgx,sgx1,-lm"), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("'sgx' was asked for")));
   EXPECT_THAT(refused("sgx"), AllOf(HasSubstr("d.cfg:4:13"), HasSubstr("sgx without sgx1")));
   const auto bare = read_config("name = 'd'\nkernel = 'k'\nepc = 1\nsilicon = 'Skylake-Client-IBRS'\n");
   const auto chosen = choose_silicon(silicon::backend(), bare->config);
@@ -473,6 +474,7 @@ TEST(LibvirtModel, WarnsOfEnclavesThatCannotBe) {
     return texts;
   };
   EXPECT_THAT(warnings(usual), IsEmpty());
+  EXPECT_THAT(warnings(usual + std::string(",sgx-oss,sgx-enclv")), ElementsAre(HasSubstr("left out: sgx-enclv")));
   EXPECT_THAT(warnings("sgx,sgx1,sgxlc"), ElementsAre(HasSubstr("without sgx-mode64 no enclave of 64 bits")));
   EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64"), ElementsAre(HasSubstr("no launch enclave runs")));
   EXPECT_THAT(warnings("sgx,sgx1,sgx-mode64,sgx-tokenkey"), IsEmpty());

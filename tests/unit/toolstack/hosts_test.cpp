@@ -218,7 +218,7 @@ TEST(ReadHost, CpuidInWords) {
       "   extended feature flags (7):\n      SGX: Software Guard Extensions supported = true\n"
       "      SGX_LC: SGX launch config supported      = true\n      words of another version = true\n"
       "   XSAVE features (0xd/0):\n      XCR0 valid bit field mask               = 0x000000000000001f\n"
-      "   0x00000013 0x00: eax=0x00000000 ebx=0x00000000 ecx=0x00000000 edx=0x00000000\n"
+      "   0x00000013 0x00: eax=0x00000001 ebx=0x00000000 ecx=0x00000000 edx=0x00000000\n"
       "   Software Guard Extensions (SGX) capability (0x12/0):\n"
       "      SGX1 supported                           = true\n"
       "      SGX2 supported                           = false\n"
@@ -238,6 +238,7 @@ TEST(ReadHost, CpuidInWords) {
   EXPECT_EQ(leaves.look(1, 0).regs.eax, 0x806eau);
   EXPECT_EQ(policy::brand_of(leaves), "Intel(R) Core(TM) i5-8350U CPU @ 1.70GHz");
   EXPECT_EQ(leaves.look(0xd, 0).regs.eax, 0x1fu);
+  EXPECT_EQ(leaves.look(0x13, 0).regs.eax, 1u) << "what has no words is raw";
   EXPECT_EQ(leaves.look(0x12, 0).regs.edx, 0x241fu);
   EXPECT_EQ(leaves.look(0x12, 1).regs, (arch::CpuidRegs{0x36, 0, 0x1f, 0}));
   EXPECT_THAT(told(host, {"sse4.2", "sgx", "sgxlc", "sgx1", "sgx-mode64"}), Each(Known::yes));
