@@ -45,8 +45,14 @@ class SoftwareSilicon final : public vmx::Backend {
 }  // namespace
 
 const vmx::Backend& backend(EngineKind engine) {
-  static const SoftwareSilicon interpreter(EngineKind::interpreter), checked(EngineKind::checked);
-  return engine == EngineKind::checked ? checked : interpreter;
+  static const SoftwareSilicon interpreter(EngineKind::interpreter), checked(EngineKind::checked),
+      compiler(EngineKind::compiler);
+  switch (engine) {
+    case EngineKind::interpreter: break;
+    case EngineKind::checked: return checked;
+    case EngineKind::compiler: return compiler;
+  }
+  return interpreter;
 }
 
 }  // namespace cloister::silicon

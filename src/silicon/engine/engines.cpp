@@ -25,9 +25,19 @@ class Interpreter final : public Engine {
 
 }  // namespace
 
+bool engine_available(EngineKind kind) {
+  switch (kind) {
+    case EngineKind::interpreter:
+    case EngineKind::checked: return true;
+    case EngineKind::compiler: break;
+  }
+  return false;
+}
+
 std::unique_ptr<Engine> make_engine(EngineKind kind) {
   switch (kind) {
-    case EngineKind::interpreter: break;
+    case EngineKind::interpreter:
+    case EngineKind::compiler: break;
     case EngineKind::checked: return std::make_unique<CheckedEngine>();
   }
   return std::make_unique<Interpreter>();
