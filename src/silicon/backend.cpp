@@ -1,5 +1,6 @@
 #include "silicon/backend.hpp"
 
+#include "silicon/engine/engines.hpp"
 #include "silicon/sgx/epc/discard.hpp"
 #include "silicon/silicon.hpp"
 
@@ -54,5 +55,7 @@ const vmx::Backend& backend(EngineKind engine) {
   }
   return interpreter;
 }
+
+const vmx::Backend* find_backend(EngineKind engine) { return engine_available(engine) ? &backend(engine) : nullptr; }
 
 }  // namespace cloister::silicon
