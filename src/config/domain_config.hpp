@@ -11,6 +11,7 @@
 
 #include "arch/types.hpp"
 #include "config/cpu_list.hpp"
+#include "config/engine.hpp"
 #include "config/sgx_platform.hpp"
 #include "policy/policy.hpp"
 #include "text/diagnostic.hpp"
@@ -74,6 +75,7 @@ struct DomainConfig {
   u32 epc_weight = 100;  ///< of what is left of EPC it has more, the heavier it is; for one that is paged
   /// What the processor offers: "default", a description's name, or a dump's path.
   std::string silicon = "default";
+  Engine engine = Engine::automatic;  ///< what runs its code
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs

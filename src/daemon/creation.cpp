@@ -56,7 +56,7 @@ std::span<const u8> bytes_of(const std::string& text) {
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
-  auto checked = check_request(opener_, request, machine(), silicon(), CheckedFor::creation);
+  auto checked = check_request(opener_, request, machine(), processors(), CheckedFor::creation);
   if (!checked) return tl::unexpected(checked.error());
   auto claim = make_room(checked->config);
   const auto domain = admit(request, *checked, definition, claim.get());
@@ -182,6 +182,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
+                    .engine = checked.engine,
                     .platform = identity->platform,
                     .running = false,
                     .process = std::nullopt,
@@ -207,6 +208,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .file = record.file,
                         .grants = record.grants,
                         .package = record.package,
+                        .engine = record.engine,
                         .cpus = *places};
   auto page = DomainPage::create();
   if (!page) return tl::unexpected(page.error());

@@ -95,7 +95,7 @@ std::string cgroups_text(const MemoryInfo& memory) {
   return text.empty() ? "none: " + memory.no_groups : text;
 }
 
-tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+tl::expected<void, std::string> serve(const DaemonArguments& arguments, const Processors& processors) {
   const auto paths = daemon_paths(arguments);
   if (!paths) return tl::unexpected(paths.error());
   const auto run = open_own_folder(paths->run, Making::missing, run_mode);
@@ -115,7 +115,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   if (!machine) return tl::unexpected(machine.error());
   const auto secrets = open_secrets(*registry, *paths, arguments.new_secret);
   if (!secrets) return tl::unexpected(secrets.error());
-  auto broker = Broker::create(silicon, std::move(*machine));
+  auto broker = Broker::create(processors, std::move(*machine));
   if (!broker) return tl::unexpected(broker.error());
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   if (auto usable = check_vmm(vmm); !usable) return tl::unexpected(usable.error());
@@ -163,7 +163,7 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
   return paths;
 }
 
-int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+int run_daemon(const DaemonArguments& arguments, const Processors& processors) {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0027);
   raise_descriptor_limit();
@@ -172,7 +172,7 @@ int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
   const sigset_t hangup = set_of({SIGHUP}), ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &hangup, nullptr);
   ::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
-  const auto served = serve(arguments, silicon);
+  const auto served = serve(arguments, processors);
   if (served) return 0;
   log(LogLevel::error, "failed", {{"error", served.error()}});
   return 1;

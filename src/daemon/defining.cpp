@@ -127,7 +127,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
       return tl::unexpected(not_yours(request.name));
     if (before != nullptr) as.owner = owner_anew(before->definition.owner, as.owner);
   }
-  auto checked = check_request(opener_, as, machine(), silicon(), CheckedFor::definition);
+  auto checked = check_request(opener_, as, machine(), processors(), CheckedFor::definition);
   if (!checked) return tl::unexpected(checked.error());
   DomainConfig& config = checked->config;
   if (config.name != request.name)

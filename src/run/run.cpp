@@ -239,7 +239,12 @@ int run(const RunArguments& arguments, const Runner& runner) {
   return runner(arguments, read->config);
 }
 
-int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const DomainConfig& config) {
+int run_on(const Processors& processors, const RunArguments& arguments, const DomainConfig& configured) {
+  DomainConfig config = configured;
+  if (arguments.engine != Engine::automatic) {
+    config.engine = arguments.engine;
+    config.where.erase("engine");
+  }
   const auto refuse = [&](const Diagnostic& diagnostic) {
     spdlog::error("{}", format(arguments.file, diagnostic));
     return exit_status::bad_configuration;
@@ -261,6 +266,10 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
   if (!placed) return refuse(placed.error());
   if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
+  const auto engine = choose_engine(processors, config, machine.engine);
+  if (!engine) return refuse(engine.error());
+  config.engine = *engine;
+  const vmx::Backend& silicon = *processors.with(*engine);
   const auto chosen = choose_silicon(silicon, config, machine.silicon);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {

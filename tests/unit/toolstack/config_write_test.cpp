@@ -30,6 +30,7 @@ const Sample samples[] = {
     {"epc_paging", R"("trap")"},
     {"epc_weight", "300"},
     {"silicon", R"("icelake-server")"},
+    {"engine", R"("interpreter")"},
     {"cpuid", R"("host,sgx-kss=0,avx2=1")"},
     {"lehash", '"' + std::string(62, '0') + "a1\""},
     {"lewr", "0"},
