@@ -116,8 +116,8 @@ TEST_F(Client, CreatesFromAFile) {
 
 TEST_F(Client, AsksAGuestByTheTablesRow) {
   constexpr VerbArgument arguments[] = {{"times", "TIMES", ""}};
-  const GuestVerbRow plain{GuestVerb::pause, "sit", "", "sits"},
-      with{GuestVerb::pause, "clap", "", "claps", false, arguments};
+  const GuestVerbRow plain{GuestVerb::pause, false, "sit", "", "sits"},
+      with{GuestVerb::pause, false, "clap", "", "claps", arguments};
   serve("POST", "/v1/domains/d/sit", 200, R"({"name": "d"})");
   serve("POST", "/v1/domains/d/clap", 200, R"({"name": "d"})");
   start();
@@ -132,7 +132,7 @@ TEST_F(Client, AsksAGuestByTheTablesRow) {
 // Asked for by its uuid, and renamed meanwhile.
 TEST_F(Client, WaitsForTheEndOfTheDomainThatWasAsked) {
   constexpr const char* uuid = "C7A5FDBD-EDAF-9455-926A-D65C16DB1809";
-  const GuestVerbRow sit{GuestVerb::pause, "sit", "", "sits"};
+  const GuestVerbRow sit{GuestVerb::pause, false, "sit", "", "sits"};
   serve("POST", domain_path(uuid, "/sit"), 200, R"({"id": 3, "name": "d"})");
   int looks = 0;
   serve("GET", "/v1/domains", [&](const httplib::Request&, httplib::Response& response) {

@@ -16,9 +16,9 @@ constexpr VerbArgument play_arguments[] = {{"on", "INSTRUMENT", "", instruments}
                                            {.member = "times", .shown = "TIMES", .help = "", .fallback = 3}};
 constexpr VerbArgument drum_arguments[] = {{"on", "INSTRUMENT", "", one_instrument}};
 constexpr VerbArgument count_arguments[] = {{"bars", "BARS", ""}};
-constexpr GuestVerbRow play{GuestVerb::pause, "play", "", "", false, play_arguments},
-    drum{GuestVerb::pause, "drum", "", "", false, drum_arguments},
-    count{GuestVerb::pause, "count", "", "", false, count_arguments};
+constexpr GuestVerbRow play{GuestVerb::pause, false, "play", "", "", play_arguments},
+    drum{GuestVerb::pause, false, "drum", "", "", drum_arguments},
+    count{GuestVerb::pause, false, "count", "", "", count_arguments};
 
 /// The arguments, or what is wrong with them.
 json read(const GuestVerbRow& row, const json& request) {
