@@ -1,5 +1,6 @@
 #include "silicon/backend.hpp"
 
+#include "silicon/engine/engines.hpp"
 #include "silicon/sgx/epc/discard.hpp"
 #include "silicon/silicon.hpp"
 
@@ -50,7 +51,7 @@ const vmx::Backend& backend(EngineKind engine) {
   switch (engine) {
     case EngineKind::interpreter: break;
     case EngineKind::checked: return checked;
-    case EngineKind::compiler: return compiler;
+    case EngineKind::compiler: engine_available(engine); return compiler;
   }
   return interpreter;
 }
