@@ -51,7 +51,7 @@ const vmx::Backend& backend(EngineKind engine) {
   switch (engine) {
     case EngineKind::interpreter: break;
     case EngineKind::checked: return checked;
-    case EngineKind::compiler: return compiler;
+    case EngineKind::compiler: engine_available(engine); return compiler;
   }
   return interpreter;
 }

@@ -21,7 +21,7 @@ namespace cloister::oracle {
 namespace {
 
 /// Of a form. The checked engine runs the same handlers, and is held against them: a part is enough.
-unsigned default_cases() { return engine_under_test() == silicon::EngineKind::checked ? 200 : 2000; }
+unsigned default_cases() { return engine_under_test() == silicon::EngineKind::interpreter ? 2000 : 200; }
 constexpr u64 unsteady_one_in = 1000;  // cases that a host may disturb
 constexpr u64 default_seed = 0x5eed'c105'7e12'0001;
 
