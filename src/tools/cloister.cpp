@@ -56,7 +56,7 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->needs(trace);
   command->add_flag("--deterministic", arguments.deterministic, "time follows the guest's instructions");
   command->add_flag("--stats", arguments.stats,
-                    "at the end: guest instructions and their speed; with EPC, counts of SGX events");
+                    "at the end: guest instructions, their speed and their engine; with EPC, counts of SGX events");
 }
 
 /// What the verbs of cloisterd are given.

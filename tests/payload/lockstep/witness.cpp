@@ -45,6 +45,7 @@ class WitnessedVcpu final : public vmx::Vcpu {
   u64 tsc() const override { return behind_->tsc(); }
   void skip_to(u64 tsc) override { behind_->skip_to(tsc); }
   u64 instructions() const override { return behind_->instructions(); }
+  vmx::Execution execution() const override { return behind_->execution(); }
   std::vector<vmx::Unimplemented> unimplemented() const override { return behind_->unimplemented(); }
   void set_encls_observer(std::function<void(u32 leaf, u64 rcx, vmx::EnclsResult)> observer) override {
     behind_->set_encls_observer(std::move(observer));
