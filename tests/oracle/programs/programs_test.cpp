@@ -16,6 +16,7 @@
 #include "machine.hpp"
 #include "oracle/cpu/forms.hpp"
 #include "silicon/backend.hpp"
+#include "silicon/engine/compiler_options.hpp"
 
 namespace cloister::programs {
 namespace {
@@ -220,6 +221,7 @@ class Programs : public testing::TestWithParam<EngineKind> {};
 TEST_P(Programs, EndAsOnTheInterpreter) {
   const vmx::Backend* const other = silicon::find_backend(GetParam());
   if (other == nullptr) GTEST_SKIP() << "there is no " << name_of(GetParam()) << " here";
+  silicon::set_compiler_options({.entries = 0});
   const u64 count = setting("CLOISTER_PROGRAMS", std::getenv("CLOISTER_FULL") != nullptr ? 1'000'000 : 20'000);
   const u64 first_seed = setting("CLOISTER_PROGRAMS_SEED", 0x5eed'c105'7e12'0002);
   constexpr unsigned repeats = 3;  // with other registers

@@ -9,6 +9,7 @@
 
 #include "payload/suite/machine.hpp"
 #include "silicon/backend.hpp"
+#include "silicon/engine/compiler_options.hpp"
 #include "witness.hpp"
 
 namespace cloister::lockstep {
@@ -69,7 +70,10 @@ class Lockstep : public testing::TestWithParam<EngineKind> {
  protected:
   void SetUp() override {
     if (silicon::find_backend(GetParam()) == nullptr) GTEST_SKIP() << "there is no " << name_of(GetParam()) << " here";
+    // Payloads do little twice: what is translated is translated at once.
+    silicon::set_compiler_options({.entries = 0});
   }
+  void TearDown() override { silicon::set_compiler_options({}); }
   void expect_same(const std::string& payload, const Setting& setting, const Terms& terms) {
     u64 instructions = 0;
     EXPECT_EQ(difference(payload, on_both(setting, GetParam()), terms, instructions), "");
@@ -102,6 +106,7 @@ bool full() { return std::getenv("CLOISTER_FULL") != nullptr; }
 class LinuxLockstep : public Lockstep {
  protected:
   void expect_same_boot(u32 vcpus, u64 most) {
+    if (!full()) silicon::set_compiler_options({});  // as for everybody
     const std::filesystem::path folder = CLOISTER_GUEST_DIR;
     if (!exists(folder / "vmlinuz")) GTEST_SKIP() << "no guest in " << folder << "; scripts/guest-image makes it";
     const Setting setting{.vcpus = vcpus,
