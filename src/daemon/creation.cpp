@@ -150,7 +150,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   const auto identity = identity_of(request, config, definition);
   if (!identity) return tl::unexpected(identity.error());
   const MemoryNeed need = memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus,
-                                      std::min(ramdisk_bytes, config.memory_mib << 20));
+                                      std::min(ramdisk_bytes, config.memory_mib << 20), checked.engine);
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
     return tl::unexpected(
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
