@@ -200,6 +200,11 @@ constexpr Form epc_paging{[](Draft& draft, const xl::Setting& setting) {
                           },
                           [](const DomainConfig& config) -> Text { return xl::quoted(name_of(config.epc_paging)); }};
 
+constexpr Form engine{[](Draft& draft, const xl::Setting& setting) {
+                        return keep(draft.config.engine, read_word(setting, engine_words));
+                      },
+                      [](const DomainConfig& config) -> Text { return xl::quoted(name_of(config.engine)); }};
+
 constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                         if (setting.value.kind != xl::Value::Kind::list)
                           draft.config.lehash = read_launch_hash(setting.value.text);
@@ -291,6 +296,8 @@ constexpr Key table[] = {
      "What the processor offers: a description's name, a libvirt model's, or the path of a CPUID dump.", silicon},
     {"cpu_flags", "string or list", "\"\"",
      "Beside a libvirt model as `silicon`: features that it has too, or, with a `-`, has not.", cpu_flags},
+    {"engine", "string", "\"auto\"",
+     "What runs the guest's code: `\"compiler\"`, `\"interpreter\"`, or `\"auto\"`: as the machine says.", engine},
     {"cpuid", "string or list", "\"host\"", "CPU features forced on or off: `\"host,FEATURE=VALUE,…\"`, or registers.",
      cpuid},
     {"lehash", "string", "Intel's", "Initial IA32_SGXLEPUBKEYHASH: 64 hexadecimal digits, first byte first.", lehash},

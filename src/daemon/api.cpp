@@ -37,7 +37,7 @@ DomainInfo as_seen(const ApiCall& call, DomainInfo domain) {
 }
 
 Response get_host(const ApiCall& call) {
-  json host = view_host(call.domains.machine(), call.host, call.domains.memory());
+  json host = view_host(call.domains.machine(), call.host, call.domains.memory(), call.domains.processors());
   AutostartInfo autostart = call.domains.autostart();
   for (auto& [name, failure] : autostart.failed) {
     if (const auto domain = call.domains.find(name); !domain || !reads_text(call, domain->owner))

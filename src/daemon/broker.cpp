@@ -27,10 +27,10 @@ u64 pages_in(const vmx::Package& package) {
 
 }  // namespace
 
-tl::expected<Broker, std::string> Broker::create(const vmx::Backend& silicon, MachineDescription machine) {
+tl::expected<Broker, std::string> Broker::create(const Processors& processors, MachineDescription machine) {
   auto accounts = MachineEpc::create(epc_spec(machine));
   if (!accounts) return tl::unexpected("machine description: " + accounts.error());
-  return Broker(silicon, std::move(machine), std::move(*accounts));
+  return Broker(processors, std::move(machine), std::move(*accounts));
 }
 
 tl::expected<EpcAllocation, Shortage> Broker::allocate(u32 id, const std::vector<EpcSection>& sections,

@@ -13,7 +13,7 @@
 #include "machine/epc/machine_epc.hpp"
 #include "machine/machine.hpp"
 #include "plan/package_values.hpp"
-#include "vmx/backend.hpp"
+#include "plan/processors.hpp"
 
 namespace cloister::toolstack {
 
@@ -25,9 +25,10 @@ struct Shortage {
 
 class Broker {
  public:
-  static tl::expected<Broker, std::string> create(const vmx::Backend& silicon, MachineDescription machine);
+  static tl::expected<Broker, std::string> create(const Processors& processors, MachineDescription machine);
 
-  const vmx::Backend& silicon() const { return silicon_; }
+  const Processors& processors() const { return processors_; }
+  const vmx::Backend& silicon() const { return processors_.any(); }
   const MachineDescription& machine() const { return machine_; }
   const MachineEpc& accounts() const { return accounts_; }
 
@@ -56,10 +57,10 @@ class Broker {
  private:
   /// Rows as they lie in the machine's sections; what lies in none is left out.
   std::vector<EpcExtent> in_sections(const std::vector<EpcExtent>& extents) const;
-  Broker(const vmx::Backend& silicon, MachineDescription machine, MachineEpc accounts)
-      : silicon_(silicon), machine_(std::move(machine)), accounts_(std::move(accounts)) {}
+  Broker(const Processors& processors, MachineDescription machine, MachineEpc accounts)
+      : processors_(processors), machine_(std::move(machine)), accounts_(std::move(accounts)) {}
 
-  std::reference_wrapper<const vmx::Backend> silicon_;
+  Processors processors_;
   MachineDescription machine_;
   MachineEpc accounts_;
 };

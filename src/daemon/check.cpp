@@ -21,7 +21,7 @@ namespace {
 
 class Check {
  public:
-  Check(DaemonPaths paths, const vmx::Backend& silicon) : paths_(std::move(paths)), silicon_(silicon) {}
+  Check(DaemonPaths paths, const Processors& processors) : paths_(std::move(paths)), processors_(processors) {}
 
   bool run(const DaemonArguments& arguments) {
     look_at_run();
@@ -99,7 +99,7 @@ class Check {
     look_at_keys(registry);
     const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
     if (!machine) return wrong(machine.error());
-    auto broker = Broker::create(silicon_, *machine);
+    auto broker = Broker::create(processors_, *machine);
     if (!broker) return wrong(broker.error());
     if (const auto record = registry.machine()) {
       look_at_withdrawn(record->withdrawn, *broker);
@@ -173,19 +173,19 @@ class Check {
   }
 
   DaemonPaths paths_;
-  const vmx::Backend& silicon_;
+  const Processors& processors_;
   bool all_well_ = true;
 };
 
 }  // namespace
 
-int check_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+int check_daemon(const DaemonArguments& arguments, const Processors& processors) {
   const auto paths = daemon_paths(arguments);
   if (!paths) {
     std::fprintf(stderr, "cloisterd: %s\n", paths.error().c_str());
     return 1;
   }
-  return Check(*paths, silicon).run(arguments) ? 0 : 1;
+  return Check(*paths, processors).run(arguments) ? 0 : 1;
 }
 
 }  // namespace cloister::toolstack

@@ -143,7 +143,7 @@ std::optional<ApiError> too_long(const CreateRequest& request) {
 }  // namespace
 
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
-                                                     const MachineDescription& machine, const vmx::Backend& silicon,
+                                                     const MachineDescription& machine, const Processors& processors,
                                                      CheckedFor what) {
   if (auto why = too_long(request)) return tl::unexpected(std::move(*why));
   if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
@@ -152,13 +152,18 @@ tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const C
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
   RequestFiles files(opener, request);
   auto images = TRY(open_images(files, read->config, what));
-  const auto chosen = TRY(check(request, files, read->config, machine, silicon));
+  const auto chosen = TRY(check(request, files, read->config, machine, processors.any()));
+  const auto engine = choose_engine(processors, read->config, machine.engine);
+  if (!engine) return tl::unexpected(in_config(request.file, engine.error()));
   if (what == CheckedFor::definition) {
     if (const auto had = check_epc(read->config, machine); !had)
       return tl::unexpected(in_config(request.file, had.error()));
   }
-  CheckedRequest checked{
-      .config = std::move(read->config), .images = std::move(images), .features = chosen.features, .warnings = {}};
+  CheckedRequest checked{.config = std::move(read->config),
+                         .images = std::move(images),
+                         .engine = *engine,
+                         .features = chosen.features,
+                         .warnings = {}};
   for (const std::vector<Diagnostic>& warnings : {read->warnings, chosen.warnings}) {
     for (const Diagnostic& warning : warnings) checked.warnings.push_back(format(request.file, warning));
   }

@@ -13,7 +13,7 @@
 #include "daemon/opener.hpp"
 #include "host/fd.hpp"
 #include "machine/machine.hpp"
-#include "vmx/backend.hpp"
+#include "plan/processors.hpp"
 
 namespace cloister::toolstack {
 
@@ -34,8 +34,9 @@ struct OpenImages {
 struct CheckedRequest {
   DomainConfig config;
   OpenImages images;
-  vmx::Features features;             ///< what its processors offer
-  std::vector<std::string> warnings;  ///< with file and place
+  Engine engine = Engine::interpreter;  ///< what runs its code
+  vmx::Features features;               ///< what its processors offer
+  std::vector<std::string> warnings;    ///< with file and place
 };
 
 /// What the domain is checked for. Of one that is created at once, its own process looks into the kernel, and the
@@ -44,7 +45,7 @@ enum class CheckedFor : u8 { creation, definition };
 
 /// Whether the machine can have this domain, but for how much of it is free.
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
-                                                     const MachineDescription& machine, const vmx::Backend& silicon,
+                                                     const MachineDescription& machine, const Processors& processors,
                                                      CheckedFor what);
 
 }  // namespace cloister::toolstack

@@ -57,7 +57,7 @@ std::span<const u8> bytes_of(const std::string& text) {
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
-  auto checked = TRY(check_request(opener_, request, machine(), silicon(), CheckedFor::creation));
+  auto checked = TRY(check_request(opener_, request, machine(), processors(), CheckedFor::creation));
   auto claim = make_room(checked.config);
   const auto domain = admit(request, checked, definition, claim.get());
   claim.reset();
@@ -149,7 +149,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(in_config(request.file, {config.position_of("epc"), *why}, 503));
   const auto identity = TRY(identity_of(request, config, definition));
   const MemoryNeed need = memory_need(config.memory_mib, config.epc_memory_mib(), config.vcpus,
-                                      std::min(ramdisk_bytes, config.memory_mib << 20));
+                                      std::min(ramdisk_bytes, config.memory_mib << 20), checked.engine);
   if (auto admitted = admit_memory(need, memory_limit(), memory_holders()); !admitted)
     return tl::unexpected(
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
@@ -181,6 +181,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .placement = std::move(allocation->reason),
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
+                    .engine = checked.engine,
                     .platform = identity.platform,
                     .running = false,
                     .process = std::nullopt,
@@ -206,6 +207,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .file = record.file,
                         .grants = record.grants,
                         .package = record.package,
+                        .engine = record.engine,
                         .cpus = *places};
   auto page = DomainPage::create();
   if (!page) return tl::unexpected(page.error());

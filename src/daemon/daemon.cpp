@@ -96,7 +96,7 @@ std::string cgroups_text(const MemoryInfo& memory) {
   return text.empty() ? "none: " + memory.no_groups : text;
 }
 
-tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+tl::expected<void, std::string> serve(const DaemonArguments& arguments, const Processors& processors) {
   const auto paths = TRY(daemon_paths(arguments));
   const auto run = TRY(open_own_folder(paths.run, Making::missing, run_mode));
   auto registry = TRY(Registry::open(paths));
@@ -109,7 +109,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const vm
   auto machine = load_machine(arguments.machine, [&] { return host; });
   if (!machine) return tl::unexpected(machine.error());
   const auto secrets = TRY(open_secrets(registry, paths, arguments.new_secret));
-  auto broker = TRY(Broker::create(silicon, std::move(*machine)));
+  auto broker = TRY(Broker::create(processors, std::move(*machine)));
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   TRY(check_vmm(vmm));
   auto cgroups = DomainCgroups::open(arguments.cgroup);
@@ -155,7 +155,7 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
   return paths;
 }
 
-int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
+int run_daemon(const DaemonArguments& arguments, const Processors& processors) {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0027);
   raise_descriptor_limit();
@@ -164,7 +164,7 @@ int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon) {
   const sigset_t hangup = set_of({SIGHUP}), ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &hangup, nullptr);
   ::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
-  const auto served = serve(arguments, silicon);
+  const auto served = serve(arguments, processors);
   if (served) return 0;
   log(LogLevel::error, "failed", {{"error", served.error()}});
   return 1;

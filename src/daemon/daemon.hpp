@@ -7,7 +7,7 @@
 
 #include "daemon/paths.hpp"
 #include "host/daemon_folders.hpp"
-#include "vmx/backend.hpp"
+#include "plan/processors.hpp"
 
 namespace cloister::toolstack {
 
@@ -24,9 +24,9 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
 
 /// Reads all that a daemon with these folders would, prints what it found, a line each, and changes nothing. 0: it
 /// would start, and know all of its domains.
-int check_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon);
+int check_daemon(const DaemonArguments& arguments, const Processors& processors);
 
 /// Until SIGTERM or SIGINT; domains go on. The process's exit status.
-int run_daemon(const DaemonArguments& arguments, const vmx::Backend& silicon);
+int run_daemon(const DaemonArguments& arguments, const Processors& processors);
 
 }  // namespace cloister::toolstack

@@ -128,7 +128,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
       return tl::unexpected(not_yours(request.name));
     if (before != nullptr) as.owner = owner_anew(before->definition.owner, as.owner);
   }
-  auto checked = TRY(check_request(opener_, as, machine(), silicon(), CheckedFor::definition));
+  auto checked = TRY(check_request(opener_, as, machine(), processors(), CheckedFor::definition));
   DomainConfig& config = checked.config;
   if (config.name != request.name)
     return tl::unexpected(in_config(

@@ -37,8 +37,9 @@ struct DomainInfo {
   std::string uuid, name;
   std::string state;  ///< "creating", "ending", "unresponsive", "shut off", or a name of DomainState
   u64 memory_mib = 0, epc_mib = 0, overhead_mib = 0;
-  int pid = 0;          ///< 0: not known
-  std::string silicon;  ///< what its configuration says, else the machine's
+  int pid = 0;                        ///< 0: not known
+  std::string silicon;                ///< what its configuration says, else the machine's
+  Engine engine = Engine::automatic;  ///< what runs its code; of one that is shut off, what is to
   std::string started, console, placement;
   double cpu_seconds = 0;
   u64 instructions = 0;

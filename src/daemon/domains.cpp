@@ -33,6 +33,7 @@ void set_wishes(DomainInfo& info, const DomainConfig& config, const MachineDescr
   info.vcpus = config.vcpus;
   info.memory_mib = config.memory_mib;
   info.epc_mib = config.epc_mib();
+  info.engine = wished_engine(config, machine.engine);
   info.silicon = config.silicon == "default" && !machine.silicon.empty() ? machine.silicon : config.silicon;
 }
 
@@ -203,6 +204,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.uuid = domain.record.uuid;
   info.name = domain.record.name;
   set_wishes(info, domain.config, machine());
+  info.engine = domain.record.engine;
   if (const Defined* const defined = definition_of(domain)) {
     info.terms = defined->definition;
     info.differs = domain.differs;

@@ -137,6 +137,7 @@ class Domains {
   MachineEpcInfo epc() const;
   MemoryInfo memory() const;
   const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
+  const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
 
  private:
   using Pointer = std::shared_ptr<Domain>;

@@ -22,7 +22,7 @@ namespace {
 /// What older records do not say follows from the configuration, as far as that can be read.
 void settle_charge(DomainRecord& record, const DomainConfig& config) {
   const u64 epc = std::max(config.epc_memory_mib(), (pages_of(record.grants) * arch::page_size) >> 20);
-  const MemoryNeed need = memory_need(config.memory_mib, epc, config.vcpus);
+  const MemoryNeed need = memory_need(config.memory_mib, epc, config.vcpus, 0, record.engine);
   if (record.overhead_mib == 0) record.overhead_mib = need.overhead;
   if (record.charged_mib == 0) record.charged_mib = need.ram + need.epc + record.overhead_mib;
 }

@@ -9,6 +9,7 @@
 #include "arch/try.hpp"
 #include "host/durable.hpp"
 #include "host/files.hpp"
+#include "plan/processors.hpp"
 #include "text/json_fields.hpp"
 #include "text/uuid.hpp"
 
@@ -89,6 +90,7 @@ std::string write_record(const DomainRecord& record) {
               {"placement", record.placement},
               {"grants", to_json(record.grants)},
               {"package", to_json(record.package)},
+              {"engine", name_of(record.engine)},
               {"sgx_platform", record.platform ? to_text(*record.platform) : ""},
               {"running", record.running},
               {"run", record.run}};
@@ -124,6 +126,7 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (fields.has("charged_mib")) fields.number("charged_mib", record.charged_mib, most_charge_mib);
   if (fields.has("epc_min_mib")) fields.number("epc_min_mib", record.epc_min_mib, most_charge_mib);
   if (fields.has("epc_weight")) fields.number("epc_weight", record.epc_weight);
+  read_engine(fields, record.engine);
   // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();
   if (fields.ok() && fields.has("owner")) {

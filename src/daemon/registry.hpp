@@ -13,6 +13,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "config/engine.hpp"
 #include "daemon/definition.hpp"
 #include "daemon/domain_key.hpp"
 #include "daemon/host_record.hpp"
@@ -44,6 +45,7 @@ struct DomainRecord {
   u32 epc_weight = 0;                   ///< the same
   Grants grants;
   PackageValues package;                   ///< what its VMM made its package of
+  Engine engine = Engine::interpreter;     ///< what runs its code in its VMM, which alone an older record leaves out
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   bool running = false;                    ///< false: being created; its VMM never started the guest
   std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say

@@ -51,6 +51,7 @@ json view(const DomainInfo& domain) {
             {"epc_mib", domain.epc_mib},
             {"overhead_mib", domain.overhead_mib},
             {"silicon", domain.silicon},
+            {"engine", name_of(domain.engine)},
             {"owner", to_json(domain.owner)},
             {"pid", domain.pid},
             {"started", domain.started},
@@ -230,7 +231,12 @@ json view(const MemoryInfo& memory) {
           {"reason", memory.no_groups}};
 }
 
-json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains) {
+json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains,
+               const Processors& processors) {
+  json engine_names = json::array();
+  for (const Engine engine : engines) {
+    if (processors.with(engine) != nullptr) engine_names.push_back(name_of(engine));
+  }
   utsname system{};
   ::uname(&system);
   struct sysinfo memory {};
@@ -246,6 +252,8 @@ json view_host(const MachineDescription& machine, const HostEpc& host, const Mem
           {"domain_memory", view(domains)},
           {"machine", machine.origin},
           {"silicon", machine.silicon.empty() ? "default" : machine.silicon},
+          {"engine", name_of(machine.engine)},
+          {"engines", std::move(engine_names)},
           {"sgx",
            {{"available", pages != 0},
             {"kind", "software"},

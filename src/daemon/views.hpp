@@ -21,6 +21,7 @@ nlohmann::json view_epc(const MachineDescription& machine, const MachineEpcInfo&
 nlohmann::json view_epc_by_domain(const std::vector<DomainInfo>& domains);
 nlohmann::json view_epc_map(const std::vector<PackageMap>& maps);
 /// `host`: what it has itself, beside the machine that it is made into.
-nlohmann::json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains);
+nlohmann::json view_host(const MachineDescription& machine, const HostEpc& host, const MemoryInfo& domains,
+                         const Processors& processors);
 
 }  // namespace cloister::toolstack

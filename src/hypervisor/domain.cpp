@@ -114,6 +114,7 @@ Outcome Domain::run(const RunOptions& options) {
   for (const auto& processor : machine.processors) {
     processor->vcpu.set_encls_observer({});
     outcome.instructions += processor->vcpu.instructions();
+    outcome.execution += processor->vcpu.execution();
     add_unimplemented(machine.spec.cpuid, processor->vcpu.unimplemented(), outcome.unimplemented);
   }
   trace_unimplemented(machine, outcome.unimplemented);

@@ -25,6 +25,7 @@ struct Outcome {
   Ending ending = Ending::powered_off;
   std::string report;  ///< crashed: why, with a register dump; halted: why, in a sentence; empty otherwise
   u64 instructions = 0;
+  vmx::Execution execution;                       ///< of all processors
   std::vector<vmx::Unimplemented> unimplemented;  ///< of what the domain's CPUID offers
 };
 

@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "config/engine.hpp"
 #include "machine/epc/accounts.hpp"
 #include "text/diagnostic.hpp"
 
@@ -65,7 +66,8 @@ struct EpcOvercommit {
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   KeySharing keys = KeySharing::shared;
-  std::string silicon;  ///< the processor's description by name; empty: the default one
+  std::string silicon;                ///< the processor's description by name; empty: the default one
+  Engine engine = Engine::automatic;  ///< of domains that do not say; automatic: the compiler, where there is one
   LaunchControl launch_control = LaunchControl::unlocked;
   std::optional<std::array<u64, 4>> launch_hash;  ///< IA32_SGXLEPUBKEYHASH0 to 3; with `locked`, always
   double memory_overcommit = 1;  ///< so many times the host's memory may be given to domains (domain_memory.hpp)

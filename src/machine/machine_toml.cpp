@@ -152,6 +152,10 @@ Done read_silicon(Draft& draft, const Value& value) {
   return {};
 }
 
+Done read_machine_engine(Draft& draft, const Value& value) {
+  return keep(draft.machine.engine, value.word(engine_words));
+}
+
 Done read_keys(Draft& draft, const Value& value) {
   constexpr std::string_view words[] = {"shared", "separate"};  // in the order of KeySharing
   return keep(draft.machine.keys, value.word(words));
@@ -241,6 +245,7 @@ Done read_access(Draft& draft, const Value& value) {
 }
 
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
+                                           {"engine", read_machine_engine},
                                            {"keys", read_keys},
                                            {"launch_control", read_launch_control},
                                            {"launch_hash", read_hash},

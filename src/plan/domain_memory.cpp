@@ -48,10 +48,11 @@ std::string own_cgroup(const std::string& root) {
 
 }  // namespace
 
-MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes) {
+MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes, Engine engine) {
+  const u64 vcpu_mib = overhead::vcpu_mib + (engine == Engine::compiler ? overhead::code_mib : 0);
   return {.ram = ram_mib,
           .epc = epc_mib,
-          .overhead = overhead::fixed_mib + vcpus * overhead::vcpu_mib + divided_up(ramdisk_bytes, arch::mib) +
+          .overhead = overhead::fixed_mib + vcpus * vcpu_mib + divided_up(ramdisk_bytes, arch::mib) +
                       divided_up(ram_mib, overhead::of_ram) + divided_up(epc_mib, overhead::of_epc)};
 }
 

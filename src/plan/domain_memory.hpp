@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arch/types.hpp"
+#include "config/engine.hpp"
 
 namespace cloister::toolstack {
 
@@ -25,12 +26,14 @@ inline constexpr u64 fixed_mib = 128;
 inline constexpr u64 vcpu_mib = 32;
 /// The same, with as many blocks as silicon/engine/block_cache.cpp lets a guest have.
 inline constexpr u64 most_vcpu_mib = 168;
+/// Of each processor too, if its guest's code is compiled: as much of the host's as the silicon keeps of it.
+inline constexpr u64 code_mib = 32;
 /// One part of so many: page states and page tables of RAM; of EPC also the EPCM.
 inline constexpr u64 of_ram = 128, of_epc = 32;
 }  // namespace overhead
 
 /// `ramdisk_bytes`: of the initramfs, which is kept for reboots.
-MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes = 0);
+MemoryNeed memory_need(u64 ram_mib, u64 epc_mib, u32 vcpus, u64 ramdisk_bytes = 0, Engine engine = Engine::interpreter);
 
 /// What no guest can make it exceed.
 inline u64 most_mib(const MemoryNeed& need, u32 vcpus) {

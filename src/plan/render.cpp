@@ -125,6 +125,7 @@ std::string render_text(const DomainPlan& plan) {
   line("memory", fmt::format("{} MiB", config.memory_mib));
   line("vcpus", std::to_string(config.vcpus));
   line("silicon", plan.silicon.name);
+  line("engine", toolstack::name_of(config.engine));
   if (const std::string brand = policy::brand_of(plan.cpuid); !brand.empty()) line("processor", brand);
   line("kernel", config.kernel);
   line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
@@ -171,6 +172,7 @@ std::string render_json(const DomainPlan& plan) {
   json["memory_mib"] = config.memory_mib;
   json["vcpus"] = config.vcpus;
   json["silicon"] = silicon_json(plan);
+  json["engine"] = toolstack::name_of(config.engine);
   json["kernel"] = config.kernel;
   json["ramdisk"] = config.ramdisk.empty() ? ordered_json(nullptr) : ordered_json(config.ramdisk);
   json["cmdline"] = config.cmdline;

@@ -1,6 +1,7 @@
 // The launch message as JSON.
 #include "protocol/launch.hpp"
 
+#include "plan/processors.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -14,6 +15,7 @@ std::string write_launch(const LaunchMessage& message) {
                     {"file", message.file},
                     {"grants", to_json(message.grants)},
                     {"package", to_json(message.package)},
+                    {"engine", name_of(message.engine)},
                     {"cpus", std::move(cpus)}});
 }
 
@@ -25,6 +27,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   fields.number("id", message.id).text("name", message.name).text("config", message.config).text("file", message.file);
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
+  read_engine(fields, message.engine);
   for (const nlohmann::json& one : fields.list("cpus")) {
     auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
     if (!set) fields.fail("'cpus': expected lists of processors");

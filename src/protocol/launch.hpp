@@ -6,6 +6,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "config/engine.hpp"
 #include "host/processors.hpp"
 #include "machine/platform_secret.hpp"
 #include "plan/package_values.hpp"
@@ -42,7 +43,8 @@ struct LaunchMessage {
   std::string file;    ///< its name, for messages
   Grants grants;       ///< one for each EPC section of the configuration
   PackageValues package;
-  std::vector<CpuSet> cpus{};  ///< where each of its processors runs (plan/cpu_places.hpp); empty: anywhere
+  Engine engine = Engine::interpreter;  ///< what runs its code
+  std::vector<CpuSet> cpus{};           ///< where each of its processors runs (plan/cpu_places.hpp); empty: anywhere
   bool operator==(const LaunchMessage&) const = default;
 };
 

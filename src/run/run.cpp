@@ -110,9 +110,11 @@ void report_unimplemented(const Outcome& outcome) {
   }
 }
 
-void report_stats(vmx::Package& package, bool has_epc, u64 instructions, Clock::duration time) {
+void report_stats(vmx::Package& package, const DomainConfig& config, const vmx::Execution& execution, u64 instructions,
+                  Clock::duration time) {
   spdlog::info("cloister: {}", speed_line(instructions, time));
-  if (!has_epc) return;
+  spdlog::info("cloister: {}", engine_line(config.engine, execution));
+  if (config.epc.empty()) return;
   if (const auto observer = package.observe()) spdlog::info("cloister: {}", sgx_line((*observer)->events()));
 }
 
@@ -181,6 +183,7 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
 
   const auto clock = arguments.deterministic ? vmx::ClockMode::deterministic : vmx::ClockMode::host;
   u64 instructions = 0;
+  vmx::Execution execution;
   platform::RtcBattery battery;
   Restarts restarts(config);
   while (true) {
@@ -195,6 +198,7 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
     }
     const Outcome outcome = (*domain)->run(options);
     instructions += outcome.instructions;
+    execution += outcome.execution;
     battery = (*domain)->battery();
     report_ending(outcome, config.name, console.last_line());
     report_unimplemented(outcome);
@@ -208,7 +212,7 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
       return exit_status::failed;
     }
-    if (arguments.stats) report_stats(package, !epc.empty(), instructions, Clock::now() - start);
+    if (arguments.stats) report_stats(package, config, execution, instructions, Clock::now() - start);
     if (!console.finish()) return exit_status::failed;
     const bool traced = !outside->trace || outside->trace->finish();
     const int status = status_of(outcome.ending, stop);
@@ -239,7 +243,12 @@ int run(const RunArguments& arguments, const Runner& runner) {
   return runner(arguments, read->config);
 }
 
-int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const DomainConfig& config) {
+int run_on(const Processors& processors, const RunArguments& arguments, const DomainConfig& configured) {
+  DomainConfig config = configured;
+  if (arguments.engine != Engine::automatic) {
+    config.engine = arguments.engine;
+    config.where.erase("engine");
+  }
   const auto refuse = [&](const Diagnostic& diagnostic) {
     spdlog::error("{}", format(arguments.file, diagnostic));
     return exit_status::bad_configuration;
@@ -261,6 +270,10 @@ int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const Dom
   if (!placed) return refuse(placed.error());
   if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);
 
+  const auto engine = choose_engine(processors, config, machine.engine);
+  if (!engine) return refuse(engine.error());
+  config.engine = *engine;
+  const vmx::Backend& silicon = *processors.with(*engine);
   const auto chosen = choose_silicon(silicon, config, machine.silicon);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {

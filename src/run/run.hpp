@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "config/config.hpp"
-#include "vmx/backend.hpp"
+#include "plan/processors.hpp"
 
 namespace cloister::toolstack {
 
 /// What `cloister run` was asked for.
 struct RunArguments {
   std::string file;
-  std::string backend = "software";  ///< or "qemu"
+  std::string backend = "software";   ///< or "qemu"
+  Engine engine = Engine::automatic;  ///< in place of the configuration's, if it says one
   std::string machine;  ///< the machine description's file; empty: one package with the EPC that the domain wants
   bool dry_run = false, json = false;
   double timeout_seconds = 0;  ///< 0: none
@@ -36,6 +37,6 @@ using Runner = std::function<int(const RunArguments& arguments, const DomainConf
 int run(const RunArguments& arguments, const Runner& runner);
 
 /// The runner for domains on these processors.
-int run_on(const vmx::Backend& silicon, const RunArguments& arguments, const DomainConfig& config);
+int run_on(const Processors& processors, const RunArguments& arguments, const DomainConfig& config);
 
 }  // namespace cloister::toolstack

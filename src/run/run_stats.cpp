@@ -39,6 +39,18 @@ std::string speed_line(u64 instructions, std::chrono::duration<double> time) {
                      seconds > 0 ? static_cast<double>(instructions) / seconds / 1e6 : 0.0);
 }
 
+std::string engine_line(Engine engine, const vmx::Execution& e) {
+  std::string text = fmt::format("engine: {}", name_of(engine));
+  if (engine != Engine::compiler) return text;
+  const auto all = static_cast<double>(e.translated + e.by_handler + e.interpreted);
+  const auto share = [all](u64 part) { return all > 0 ? 100 * static_cast<double>(part) / all : 0.0; };
+  return text + fmt::format(
+                    ", {} blocks in {} KiB of code, {} flushes; of the instructions {:.1f} % translated, "
+                    "{:.1f} % by handlers, {:.1f} % interpreted",
+                    e.blocks, e.code_bytes / 1024, e.flushes, share(e.translated), share(e.by_handler),
+                    share(e.interpreted));
+}
+
 std::string sgx_line(const Events& events) {
   std::string text = "SGX:";
   for (const Line& line : lines)

@@ -1,5 +1,6 @@
 #include "silicon/backend.hpp"
 
+#include "silicon/engine/engines.hpp"
 #include "silicon/sgx/epc/discard.hpp"
 #include "silicon/silicon.hpp"
 
@@ -45,8 +46,16 @@ class SoftwareSilicon final : public vmx::Backend {
 }  // namespace
 
 const vmx::Backend& backend(EngineKind engine) {
-  static const SoftwareSilicon interpreter(EngineKind::interpreter), checked(EngineKind::checked);
-  return engine == EngineKind::checked ? checked : interpreter;
+  static const SoftwareSilicon interpreter(EngineKind::interpreter), checked(EngineKind::checked),
+      compiler(EngineKind::compiler);
+  switch (engine) {
+    case EngineKind::interpreter: break;
+    case EngineKind::checked: return checked;
+    case EngineKind::compiler: engine_available(engine); return compiler;
+  }
+  return interpreter;
 }
+
+const vmx::Backend* find_backend(EngineKind engine) { return engine_available(engine) ? &backend(engine) : nullptr; }
 
 }  // namespace cloister::silicon

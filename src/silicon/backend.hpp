@@ -8,5 +8,7 @@ namespace cloister::silicon {
 
 /// One of each kind for the whole process; needs nothing of the host.
 const vmx::Backend& backend(EngineKind engine = EngineKind::interpreter);
+/// Null: there is no such engine here.
+const vmx::Backend* find_backend(EngineKind engine);
 
 }  // namespace cloister::silicon

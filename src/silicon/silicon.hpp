@@ -92,6 +92,7 @@ class Vcpu final : public vmx::Vcpu {
   u64 tsc() const override;
   void skip_to(u64 tsc) override;
   u64 instructions() const override;
+  vmx::Execution execution() const override;
   std::vector<Unimplemented> unimplemented() const override;
   void set_encls_observer(std::function<void(u32 leaf, u64 rcx, EnclsResult)> observer) override;
 

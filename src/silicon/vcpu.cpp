@@ -1,4 +1,6 @@
 // The logical processor's side of interface 1: registers by value, controls, clock.
+#include <algorithm>
+
 #include "silicon/engine/vcpu_impl.hpp"
 #include "silicon/isa/system/control.hpp"
 #include "silicon/isa/vector/fxsave.hpp"
@@ -102,6 +104,22 @@ void Vcpu::clear_interrupt_shadow() { impl_->cpu().shadow = impl_->cpu().shadow_
 u64 Vcpu::tsc() const { return impl_->tsc(); }
 void Vcpu::skip_to(u64 tsc) { impl_->skip_to(tsc); }
 u64 Vcpu::instructions() const { return impl_->instructions(); }
+
+vmx::Execution Vcpu::execution() const {
+  const EngineCounters& counters = impl_->engine_counters();
+  const u64 all = impl_->instructions();
+  // Engines that translate nothing count nothing.
+  if (!counters.works) return {.interpreted = all};
+  // Both are counted at entries into blocks, of which some do not come to their end.
+  const u64 interpreted = std::min(counters.interpreted, all),
+            by_handler = std::min(counters.by_handler, all - interpreted);
+  return {.translated = all - interpreted - by_handler,
+          .by_handler = by_handler,
+          .interpreted = interpreted,
+          .blocks = counters.blocks,
+          .code_bytes = counters.bytes,
+          .flushes = counters.flushes};
+}
 std::vector<Unimplemented> Vcpu::unimplemented() const { return impl_->unimplemented(); }
 void Vcpu::set_encls_observer(std::function<void(u32, u64, EnclsResult)> observer) {
   impl_->set_encls_observer(std::move(observer));

@@ -6,8 +6,8 @@
 
 #include "host/log.hpp"
 #include "host/standard_streams.hpp"
-#include "silicon/backend.hpp"
 #include "tools/options.hpp"
+#include "tools/processors.hpp"
 #include "vmm/vmm.hpp"
 
 int main(int argc, char** argv) {
@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
       return cloister::tools::answer(app, error);
     }
     cloister::toolstack::set_up_piped_log("cloister-vmm");
-    return cloister::toolstack::run_vmm(cloister::silicon::backend());
+    return cloister::toolstack::run_vmm(cloister::tools::processors());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cloister-vmm: %s\n", error.what());
     return 1;

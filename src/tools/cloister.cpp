@@ -15,6 +15,7 @@
 #include "run/run.hpp"
 #include "silicon/backend.hpp"
 #include "tools/options.hpp"
+#include "tools/processors.hpp"
 #include "verbs/start_delay.hpp"
 
 namespace {
@@ -29,6 +30,13 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->type_name("BACKEND")
       ->check(CLI::IsMember({"software", "qemu"}))
       ->capture_default_str();
+  command
+      ->add_option_function<std::string>(
+          "--engine", [&arguments](const std::string& word) { arguments.engine = *read_engine(word); },
+          "what runs the guest's code, in place of the configuration's `engine`")
+      ->type_name("ENGINE")
+      ->check(CLI::IsMember(std::vector<std::string>(engine_words.begin(), engine_words.end())))
+      ->default_str(std::string(name_of(Engine::automatic)));
   command->add_option("--machine", arguments.machine, "the machine to run it on; see docs/machine.md")
       ->type_name("FILE");
   auto* dry_run = command->add_flag("-n,--dryrun", arguments.dry_run, "print the domain as it would be built");
@@ -48,7 +56,7 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->needs(trace);
   command->add_flag("--deterministic", arguments.deterministic, "time follows the guest's instructions");
   command->add_flag("--stats", arguments.stats,
-                    "at the end: guest instructions and their speed; with EPC, counts of SGX events");
+                    "at the end: guest instructions, their speed and their engine; with EPC, counts of SGX events");
 }
 
 /// What the verbs of cloisterd are given.
@@ -290,11 +298,10 @@ void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
 
 /// What runs the domain: the software silicon, or QEMU on the machine's own.
 Runner runner_of(const RunArguments& arguments) {
-  const vmx::Backend& processors = silicon::backend();
   if (arguments.backend == "qemu") {
-    return [&](const RunArguments& a, const DomainConfig& config) { return run_on_qemu(a, config, processors); };
+    return [](const RunArguments& a, const DomainConfig& config) { return run_on_qemu(a, config, silicon::backend()); };
   }
-  return [&](const RunArguments& a, const DomainConfig& config) { return run_on(processors, a, config); };
+  return [](const RunArguments& a, const DomainConfig& config) { return run_on(tools::processors(), a, config); };
 }
 
 int run_program(int argc, char** argv) {

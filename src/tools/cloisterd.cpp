@@ -8,8 +8,8 @@
 #include "daemon/opener.hpp"
 #include "host/log.hpp"
 #include "host/standard_streams.hpp"
-#include "silicon/backend.hpp"
 #include "tools/options.hpp"
+#include "tools/processors.hpp"
 
 namespace {
 
@@ -39,8 +39,8 @@ int run_program(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return cloister::tools::answer(app, error);
   }
-  return check ? check_daemon(arguments, cloister::silicon::backend())
-               : run_daemon(arguments, cloister::silicon::backend());
+  const Processors processors = cloister::tools::processors();
+  return check ? check_daemon(arguments, processors) : run_daemon(arguments, processors);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "plan/spec.hpp"
 #include "protocol/domain_page.hpp"
 #include "protocol/launch.hpp"
+#include "vmx/backend.hpp"
 
 namespace cloister::toolstack {
 

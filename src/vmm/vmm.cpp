@@ -106,7 +106,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
 
 }  // namespace
 
-int run_vmm(const vmx::Backend& silicon) {
+int run_vmm(const Processors& processors) {
   ::signal(SIGPIPE, SIG_IGN);
   const auto text = read_within(launch_fd::message, longest_own);
   if (!text) return 1;
@@ -126,11 +126,15 @@ int run_vmm(const vmx::Backend& silicon) {
   // All of its threads begin with this, and those of processors go on to their own.
   const CpuSet anywhere = cpus_of_thread(), all = all_places(launch->cpus);
   if (!all.empty()) run_on(all);
+  // What an engine needs of the host it has before the sandbox closes.
+  const vmx::Backend* const silicon = processors.with(launch->engine);
+  if (silicon == nullptr)
+    return give_up(*launch, {{}, "'engine': this host has no " + std::string(name_of(launch->engine))});
   const auto sandboxed = enter_sandbox();
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);
   if (!page) return give_up(*launch, {{}, page.error()});
-  auto guest = Guest::create(silicon, *launch, *page);
+  auto guest = Guest::create(*silicon, *launch, *page);
   if (!guest) return give_up(*launch, guest.error());
 
   Lifecycle lifecycle(*page, launch->name);

@@ -14,6 +14,7 @@
 
 #include "arch/cpuid.hpp"
 #include "vmx/controls.hpp"
+#include "vmx/execution.hpp"
 #include "vmx/exit.hpp"
 #include "vmx/regs.hpp"
 #include "vmx/time.hpp"
@@ -95,6 +96,8 @@ class Vcpu {
   virtual void skip_to(u64 tsc) = 0;
   /// Guest instructions retired since creation.
   virtual u64 instructions() const = 0;
+  /// What ran them.
+  virtual Execution execution() const = 0;
   /// What raised #UD because it is not implemented.
   virtual std::vector<Unimplemented> unimplemented() const = 0;
   /// Called with the leaf and result of every ENCLS executed without an exit; empty: none. For traces.

@@ -37,11 +37,10 @@ constexpr milliseconds tick{100};
 
 /// What only the software silicon can do; empty: nothing of it was asked for.
 std::string software_only(const RunArguments& arguments) {
-  const std::pair<bool, const char*> options[] = {{!arguments.gdb_socket.empty(), "--gdb"},
-                                                  {!arguments.trace.empty(), "--trace"},
-                                                  {arguments.deterministic, "--deterministic"},
-                                                  {!arguments.machine.empty(), "--machine"},
-                                                  {arguments.stats, "--stats"}};
+  const std::pair<bool, const char*> options[] = {
+      {!arguments.gdb_socket.empty(), "--gdb"},     {!arguments.trace.empty(), "--trace"},
+      {arguments.deterministic, "--deterministic"}, {arguments.engine != Engine::automatic, "--engine"},
+      {!arguments.machine.empty(), "--machine"},    {arguments.stats, "--stats"}};
   for (const auto& [asked, name] : options) {
     if (asked) return name;
   }
@@ -182,6 +181,8 @@ std::optional<Diagnostic> software_only(const DomainConfig& config) {
   }
   if (config.epc_is_paged()) return refuse("epc_min", "KVM does not page the EPC of guests");
   if (config.cpus != CpuPlaces()) return refuse("cpus", "QEMU's processors run anywhere: no 'cpus'");
+  if (config.engine != Engine::automatic)
+    return refuse("engine", "the host's own processor runs the guest's code: no 'engine' but \"auto\"");
   if (!config.epc.empty() && config.sgx_platform && config.sgx_platform->keys != SgxPlatform::Keys::machine)
     return refuse("sgx_platform", "real SGX has the keys of the machine's processor alone, \"machine\"");
   return std::nullopt;

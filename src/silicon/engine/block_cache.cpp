@@ -51,6 +51,7 @@ EnclaveCode enclave_code(const Cpu& cpu) {
 
 void BlockCache::forget_all() {
   cpu_.jump_cache.fill({});
+  engine_.forget();
   blocks_.clear();
   ops_ = 0;
 }
@@ -70,6 +71,7 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   ++decoded_;
   block.ops.clear();
   block.forms.clear();
+  block.code = {};
   block.links = {};
   block.second_generation_now = nullptr;
   block.generation_now = &state.generation;
@@ -145,6 +147,7 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   const u64 place = place_of(*page) + arch::page_offset(linear);
   if (limit < max_block_ops) {
     if (const auto built = build(limited_, linear, *page, limit); !built) return tl::unexpected(built.error());
+    limited_.passing = true;
     engine_.take(limited_);
     return &limited_;
   }

@@ -45,7 +45,7 @@ using Registers = decltype(Cpu::gpr);
 
 void hold_against_form(const Cpu& cpu, const Op& op, const Form& form, const Registers& before, bool faulted) {
   if (cpu.gpr[reg_zero] != 0) differs(op, "changed the register that is zero");
-  if (form.operands == Operands::other) return;
+  if (form.operands == Operands::other || form.operands == Operands::implied) return;
   for (u8 r = 0; r < 16; ++r) {
     const u64 changed = before[r] ^ cpu.gpr[r];
     if (faulted && changed != 0) differs(op, "faulted after it had changed register " + std::to_string(r));

@@ -17,11 +17,15 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  /// The processor that it is for, before anything else.
+  virtual void attach(Cpu&) {}
   /// A block has been decoded, or decoded anew in place; it runs as it is if this does nothing.
   virtual void take(Block& block) = 0;
   /// Runs from `first`, an operation of cpu.block, on through the blocks that it leads to, until a handler leaves for
   /// the run loop: cpu.leave, cpu.at and cpu.rip say how.
   virtual void run(Cpu& cpu, const Op* first) = 0;
+  /// All blocks go, between two of them.
+  virtual void forget() {}
 };
 
 }  // namespace cloister::silicon

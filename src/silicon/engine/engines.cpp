@@ -2,6 +2,8 @@
 #include "silicon/engine/engines.hpp"
 
 #include "silicon/engine/checked_engine.hpp"
+#include "silicon/engine/compiler/code_memory.hpp"
+#include "silicon/engine/compiler_engine.hpp"
 #include "silicon/state/dispatch.hpp"
 
 namespace cloister::silicon {
@@ -25,10 +27,29 @@ class Interpreter final : public Engine {
 
 }  // namespace
 
+bool engine_available(EngineKind kind) {
+  switch (kind) {
+    case EngineKind::interpreter:
+    case EngineKind::checked: return true;
+    case EngineKind::compiler: break;
+  }
+#if defined(CLOISTER_THREADED)
+  return CodeMemory::get().available();
+#else
+  return false;
+#endif
+}
+
 std::unique_ptr<Engine> make_engine(EngineKind kind) {
   switch (kind) {
     case EngineKind::interpreter: break;
     case EngineKind::checked: return std::make_unique<CheckedEngine>();
+    case EngineKind::compiler:
+#if defined(CLOISTER_THREADED)
+      return std::make_unique<CompilerEngine>(compiler_options());
+#else
+      break;
+#endif
   }
   return std::make_unique<Interpreter>();
 }

@@ -8,6 +8,10 @@
 
 namespace cloister::silicon {
 
+/// Whether this build and the host have it: where they have not, make_engine() gives one that interprets. To be asked
+/// before a filter of system calls forbids new executable memory: what the compiler needs of it is made here.
+bool engine_available(EngineKind kind);
+
 std::unique_ptr<Engine> make_engine(EngineKind kind);
 
 }  // namespace cloister::silicon

@@ -19,6 +19,8 @@ VcpuImpl::VcpuImpl(PackageImpl& package, MemoryImpl& memory, Config config, Engi
       seeded_(config.seed) {
   cpu_.mmu = &mmu_;
   cpu_.blocks = &blocks_;
+  cpu_.engine = engine_.get();
+  engine_->attach(cpu_);
   cpu_.vcpu = this;
   for (Segment& s : cpu_.seg) s = {0, 0, 0xffff, 0x93};
   cpu_.seg[arch::seg_cs] = {0xf000, 0xffff'0000, 0xffff, 0x9b};

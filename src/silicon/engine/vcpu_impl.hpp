@@ -45,6 +45,7 @@ class VcpuImpl final : public Surroundings {
   u64 tsc() const override;
   void skip_to(u64 tsc);
   u64 instructions() const { return retired_ + running(); }
+  const EngineCounters& engine_counters() const { return cpu_.counters; }
   u64 random() override;
 
   void count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip) override;

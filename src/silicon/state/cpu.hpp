@@ -9,6 +9,7 @@
 #include "arch/msr.hpp"
 #include "arch/regs.hpp"
 #include "silicon/state/enclave_state.hpp"
+#include "silicon/state/engine_counters.hpp"
 #include "silicon/state/flags.hpp"
 #include "silicon/state/fpu_state.hpp"
 #include "silicon/state/names.hpp"
@@ -20,6 +21,7 @@ namespace cloister::silicon {
 
 class Mmu;
 class BlockCache;
+class Engine;
 
 /// An exception that an operation raises (SDM vol. 3A, ch. 6).
 struct Fault {
@@ -61,6 +63,7 @@ struct Cpu {
   u64 fetch_key =
       0;  ///< what a cached translation of RIP is valid for: the TLB's context of fetches, and the code mode
   std::atomic<bool> attention{false};  ///< another thread wants something: leave for the run loop, which finds out what
+  EngineCounters counters;
   std::array<JumpCacheEntry, jump_cache_entries> jump_cache{};
   Tlb tlb;
 
@@ -107,6 +110,7 @@ struct Cpu {
   // ---- the rooms behind slow paths; owned by VcpuImpl
   Mmu* mmu = nullptr;
   BlockCache* blocks = nullptr;
+  Engine* engine = nullptr;
   Surroundings* vcpu = nullptr;
 
   /// RIP of the instruction `op` of the running block.

@@ -5,6 +5,10 @@
 // `aux` holds the carry out of the top bit in bit 63 (CF), the carry into it in bit 62 (OF = bit 63 xor bit 62), and
 // the carry out of bit 3 in bit 3 (AF). Two corrections make every combination representable, for POPF and the like:
 // bit 0 of `aux` inverts SF, bits 15:8 of `aux` are xored to the result's low byte for PF.
+//
+// Code that an engine translated leaves the host's own flags instead, as LAHF and SETO put them into AH and AL: an
+// image in the low 16 bits of `aux`, where all else is then meaningless. LAHF sets bit 1 of AH, which is what tells an
+// image.
 #pragma once
 
 #include <bit>
@@ -18,12 +22,24 @@ struct LazyFlags {
   u64 result = 1;
   u64 aux = 0;
 
-  bool cf() const { return (aux >> 63) != 0; }
-  bool of() const { return (((aux >> 63) ^ (aux >> 62)) & 1) != 0; }
-  bool af() const { return ((aux >> 3) & 1) != 0; }
-  bool zf() const { return result == 0; }
-  bool sf() const { return (((result >> 63) ^ aux) & 1) != 0; }
-  bool pf() const { return (std::popcount(static_cast<u8>(result ^ (aux >> 8))) & 1) == 0; }
+  bool cf() const { return is_image() ? in_image(arch::rflags::cf) : (aux >> 63) != 0; }
+  bool of() const { return is_image() ? (aux & 1) != 0 : (((aux >> 63) ^ (aux >> 62)) & 1) != 0; }
+  bool af() const { return is_image() ? in_image(arch::rflags::af) : ((aux >> 3) & 1) != 0; }
+  bool zf() const { return is_image() ? in_image(arch::rflags::zf) : result == 0; }
+  bool sf() const { return is_image() ? in_image(arch::rflags::sf) : (((result >> 63) ^ aux) & 1) != 0; }
+  bool pf() const {
+    return is_image() ? in_image(arch::rflags::pf) : (std::popcount(static_cast<u8>(result ^ (aux >> 8))) & 1) == 0;
+  }
+
+  /// Bit 1 of AH.
+  static constexpr u64 image_mark = 0x200;
+  bool is_image() const { return (aux & image_mark) != 0; }
+  /// Gives the flags the form of an image.
+  void make_image() {
+    if (is_image()) return;
+    const u64 all = get();
+    aux = ((all & 0xff) << 8) | image_mark | ((all & arch::rflags::of) != 0);
+  }
 
   /// Result of a logical operation: CF = OF = AF = 0.
   template <class T>
@@ -62,11 +78,15 @@ struct LazyFlags {
   }
   /// Changes CF and nothing else.
   void set_carry(bool c) {
+    unmake_image();
     const bool o = of();
     aux = (aux & ~(u64{3} << 62)) | (u64{c} << 63) | (u64{c != o} << 62);
   }
   /// Changes OF and nothing else.
-  void set_overflow(bool o) { aux = (aux & ~(u64{1} << 62)) | (u64{cf() != o} << 62); }
+  void set_overflow(bool o) {
+    unmake_image();
+    aux = (aux & ~(u64{1} << 62)) | (u64{cf() != o} << 62);
+  }
 
   /// All six, in RFLAGS' places.
   u64 get() const {
@@ -85,6 +105,11 @@ struct LazyFlags {
   }
 
  private:
+  bool in_image(u64 flag) const { return ((aux >> 8) & flag) != 0; }
+  void unmake_image() {
+    if (is_image()) [[unlikely]]
+      set(get());
+  }
   template <class T>
   static u64 extend(T r) {
     return static_cast<u64>(static_cast<i64>(static_cast<std::make_signed_t<T>>(r)));

@@ -45,10 +45,11 @@ enum class Mem : u8 {
 
 /// Where an instruction's operands are in its Op. What it does with them is its mnemonic's.
 enum class Operands : u8 {
-  other,   ///< only its handler knows
-  none,    ///< it names none: RET
-  reg,     ///< dst
-  source,  ///< src, which it only reads: PUSH, JMP and CALL of a register
+  other,    ///< only its handler knows
+  none,     ///< it names none: RET, NOP
+  implied,  ///< those that its mnemonic names: CDQE, LEAVE
+  reg,      ///< dst
+  source,   ///< src, which it only reads: PUSH, JMP and CALL of a register
   imm,
   mem,
   reg_reg,  ///< dst, src
@@ -73,6 +74,16 @@ static_assert(sizeof(Form) == 5);
 
 struct Block;
 
+/// What an engine that translates keeps with a block: its code reads it, so the offsets count.
+struct BlockCode {
+  const void* entry = nullptr;  ///< where code of the engine's enters the block: its budget is not yet taken
+  Block* block = nullptr;
+  const Op* ops = nullptr;
+  const Handler* handlers = nullptr;
+  u32 entries = 0;  ///< before it was translated
+  bool translated = false;
+};
+
 inline constexpr unsigned max_block_ops = 48;
 
 struct Block {
@@ -83,6 +94,8 @@ struct Block {
   u32 count = 0;                              ///< instructions
   u32 prologue = 0;                           ///< operations before them: 1 if the block crosses a page, else 0
   u32 bytes = 0;
+  bool passing = false;  ///< it is there for one run only: an instruction by itself
+  BlockCode code;
   /// Where it goes next inside its own page (0: not taken or cut, 1: taken): the page's translation is the one in use.
   std::array<Block*, 2> links{};
   std::vector<Op> ops;               ///< prologue, count instructions, then one that leaves

@@ -12,14 +12,13 @@
 #include <sstream>
 #include <thread>
 
-#include "engine_under_test.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::payload {
 
 namespace {
 
-constexpr u64 mib = 1 << 20, memory_bytes = 512 * mib;
+constexpr u64 mib = 1 << 20;
 constexpr arch::Mfn machine_epc{0x100000};
 constexpr auto intel_hash = arch::msr::intel_lepubkeyhash;
 
@@ -39,18 +38,23 @@ int status_of(hypervisor::Ending ending) {
 constexpr u64 payload_places = 140;
 constexpr std::size_t storm_pages = 4;
 
-tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& name, const Setting& setting,
-                                                            const silicon::Package& package) {
-  const std::string path = std::string(CLOISTER_BINARY_DIR "/guest/payload/") + name + ".elf";
+tl::expected<std::vector<u8>, std::string> contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return tl::unexpected("cannot read " + path);
-  const std::vector<u8> bytes{std::istreambuf_iterator<char>(file), {}};
-  auto kernel = platform::read_kernel(bytes);
+  return std::vector<u8>{std::istreambuf_iterator<char>(file), {}};
+}
+
+tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& name, const Setting& setting,
+                                                            const silicon::Package& package) {
+  const auto bytes =
+      contents(setting.kernel.empty() ? CLOISTER_BINARY_DIR "/guest/payload/" + name + ".elf" : setting.kernel);
+  if (!bytes) return tl::unexpected(bytes.error());
+  auto kernel = platform::read_kernel(*bytes);
   if (!kernel) return tl::unexpected(kernel.error());
 
   const auto raw = [&](u32 leaf, u32 subleaf) { return package.cpuid(leaf, subleaf); };
-  auto map =
-      platform::make_memory_map(memory_bytes, setting.epc_mib * mib, raw(arch::leaf::address_sizes, 0).eax & 0xff);
+  auto map = platform::make_memory_map(setting.memory_mib * mib, setting.epc_mib * mib,
+                                       raw(arch::leaf::address_sizes, 0).eax & 0xff);
   if (!map) return tl::unexpected(map.error());
   policy::CpuidRequest request;
   for (const platform::EpcRange& range : map->epc) request.epc.push_back({range.base.value, range.bytes});
@@ -72,6 +76,12 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   spec.msr = *msrs;
   spec.sgx_provision = setting.sgx_provision;
   spec.kernel = std::make_shared<const platform::KernelImage>(std::move(*kernel));
+  if (!setting.ramdisk.empty()) {
+    auto ramdisk = contents(setting.ramdisk);
+    if (!ramdisk) return tl::unexpected(ramdisk.error());
+    spec.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
+  }
+  spec.cmdline = setting.cmdline;
   if (setting.frames != 0) spec.epc_paging = setting.paging;
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
@@ -111,7 +121,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   config.memory = setting.memory;
   config.launch_control_writable = setting.launch_control_writable;
   config.launch_hash = setting.launch_hash;
-  silicon::Package package(config, engine_under_test());
+  silicon::Package package(config, setting.engine);
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());
   std::vector<silicon::EpcSection> epc;
@@ -122,13 +132,16 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   }
   if (setting.frames != 0) epc = {{machine_epc, setting.frames}};
   const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
-  auto domain = hypervisor::Domain::create(package, std::move(*spec), std::move(epc));
+  const auto in_front = setting.in_front ? setting.in_front(package, spec->map) : nullptr;
+  vmx::Package& its = in_front ? *in_front : package;
+  auto domain = hypervisor::Domain::create(its, std::move(*spec), std::move(epc));
   if (!domain) return tl::unexpected(domain.error());
 
   Result result;
   hypervisor::RunOptions options;
   options.timeout = setting.timeout;
   options.counts = setting.counts;
+  options.stop = setting.stop;
   options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
   std::binary_semaphore asleep(0);
   std::jthread waker;

@@ -1,10 +1,14 @@
 // A payload's run: the image from the build folder in a domain of its own, in this process, to its end.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine_under_test.hpp"
 #include "hypervisor/domain.hpp"
 #include "silicon/silicon.hpp"
 
@@ -27,6 +31,12 @@ struct Setting {
   unsigned storm = 0;                       ///< not 0: after each exit some pages of EPC are evicted, by this seed
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
   std::vector<policy::CpuidOverride> cpuid{};
+  silicon::EngineKind engine = engine_under_test();
+  u64 memory_mib = 512;
+  std::string kernel{}, ramdisk{}, cmdline{};  ///< paths of another image than the payload's; empty: none
+  /// Makes a package that stands between the domain and its own; none: there is nothing in between.
+  std::function<std::unique_ptr<vmx::Package>(vmx::Package& own, const platform::MemoryMap& map)> in_front{};
+  const std::atomic<bool>* stop = nullptr;  ///< becomes true: the domain is to end
 };
 
 /// The first generation with SGX: none of what came later, and no launch control.

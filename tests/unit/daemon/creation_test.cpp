@@ -62,6 +62,34 @@ TEST_F(Creation, ACallThatFailsIsUndone) {
   EXPECT_EQ(failed, 8);
 }
 
+// This machine's processors have one engine.
+TEST_F(Creation, AnEngineThatThereIsNoneOfIsRefusedWhereItStands) {
+  CreateRequest request = daemon_.request("a");
+  request.config += "engine = 'compiler'\n";
+  const auto refused = daemon_->add(request);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status, 400);
+  EXPECT_THAT(refused.error().message, HasSubstr("'engine': found \"compiler\""));
+  EXPECT_NE(refused.error().line, 0u);
+  daemon_.machine.engine = Engine::compiler;
+  daemon_.restart();
+  const auto by_machine = daemon_.add("a");
+  ASSERT_FALSE(by_machine);
+  EXPECT_THAT(by_machine.error().message, HasSubstr("the machine's 'engine': found \"compiler\""));
+  EXPECT_EQ(daemon_.left(), "");
+}
+
+TEST_F(Creation, ADomainKeepsItsEngineWhateverTheMachineSays) {
+  const auto added = daemon_.add("a");
+  ASSERT_TRUE(added) << added.error().message;
+  EXPECT_EQ(added->engine, Engine::interpreter) << "the best that there is";
+  daemon_.machine.engine = Engine::compiler;
+  daemon_.restart();
+  EXPECT_EQ(daemon_->find("a")->engine, Engine::interpreter);
+  EXPECT_EQ(daemon_.record().engine, Engine::interpreter);
+  ASSERT_TRUE(daemon_->destroy("a"));
+}
+
 TEST_F(Creation, ADaemonThatCannotWriteAnyMoreHoldsNothing) {
   for (int number = 1; true; ++number) {
     SCOPED_TRACE("call " + std::to_string(number));

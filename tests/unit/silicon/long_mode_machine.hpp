@@ -44,7 +44,7 @@ class LongModeMachine {
     }
   };
 
-  LongModeMachine() {
+  explicit LongModeMachine(EngineKind engine = EngineKind::interpreter) : package(Package::Config{}, engine) {
     EXPECT_TRUE(memory.map_ram(arch::Gpa{0}, ram_bytes));
     for (unsigned level = 0; level < 3; ++level) {
       const u64 at = tables + level * arch::page_size;
@@ -75,7 +75,7 @@ class LongModeMachine {
     return all.holds;
   }
 
-  Package package{Package::Config{}};
+  Package package;
   GuestMemory memory;
 
  private:

@@ -41,7 +41,7 @@ TEST_F(Cli, HelpIsNoError) {
   const tests::Ran help = cloister({"run", "--help"});
   EXPECT_EQ(help.status, 0);
   for (const char* option :
-       {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic"}) {
+       {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic", "--engine"}) {
     EXPECT_THAT(help.out, HasSubstr(option));
   }
 }
@@ -261,6 +261,21 @@ TEST_F(Cli, DryRunShowsTheEpcThatTheFileAsksFor) {
   ASSERT_EQ(domain["epc"].size(), 1u);
   EXPECT_EQ(domain["epc"][0]["bytes"], 64 << 20);
   EXPECT_EQ(domain["msrs"][0]["value"], "0x40001") << "launch control is not enabled: the hash is read only";
+}
+
+TEST_F(Cli, EngineIsTheOptionsElseTheFiles) {
+  const std::string file = config("engine = 'interpreter'\n");
+  const auto engine_of = [](const tests::Ran& ran) { return nlohmann::json::parse(ran.out).value("engine", ""); };
+  EXPECT_EQ(engine_of(cloister({"run", "-n", "--json", file})), "interpreter");
+  EXPECT_EQ(engine_of(cloister({"run", "-n", "--json", "--engine=interpreter", config()})), "interpreter");
+  const std::string chosen = engine_of(cloister({"run", "-n", "--json", "--engine", "auto", config()}));
+  EXPECT_THAT(chosen, testing::AnyOf("interpreter", "compiler"));
+  const tests::Ran asked = cloister({"run", "-n", "--engine=compiler", file});
+  EXPECT_EQ(asked.status, chosen == "compiler" ? 0 : 2);
+  if (asked.status != 0) EXPECT_THAT(asked.err, StartsWith(file + ": 'engine': found \"compiler\""));
+  const tests::Ran unknown = cloister({"run", "-n", "--engine=checked", file});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_THAT(unknown.err + unknown.out, HasSubstr("--engine: checked not in {auto,interpreter,compiler}"));
 }
 
 TEST_F(Cli, DryRunWithoutEpcHasNoSgx) {

@@ -259,6 +259,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"epc = 1048576\nepc_min = 2048", 4, 11, {"'epc_min'", "found 2048 MiB", "at least 2049"}},
       {"epc = ['size=1', 'size=1', 'size=1']\nepc_min = 2", 4, 11, {"'epc_min'", "found 2 MiB", "at least 3"}},
       {"epc = 64\nepc_paging = 'trapping'", 4, 14, {"'epc_paging'", "found \"trapping\"", "\"trap\"", "\"oss\""}},
+      {"engine = 'checked'", 3, 10, {"'engine'", "found \"checked\"", "\"auto\", \"interpreter\" or \"compiler\""}},
       {"sgx_platform = 'none'",
        3,
        16,

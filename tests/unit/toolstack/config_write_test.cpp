@@ -31,6 +31,7 @@ const Sample samples[] = {
     {"epc_weight", "300"},
     {"silicon", R"("Icelake-Server")"},
     {"cpu_flags", R"("sgx,sgx1,-avx512f,rdctl-no")"},
+    {"engine", R"("interpreter")"},
     {"cpuid", R"("host,sgx-kss=0,avx2=1")"},
     {"lehash", '"' + std::string(62, '0') + "a1\""},
     {"lewr", "0"},

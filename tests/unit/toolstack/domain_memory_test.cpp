@@ -16,6 +16,8 @@ TEST(DomainMemory, CountsEveryPartRoundedUp) {
   const MemoryNeed small = memory_need(64, 0, 1);
   EXPECT_EQ(small.overhead, overhead::fixed_mib + overhead::vcpu_mib + 1);
   EXPECT_EQ(small.total(), 64 + small.overhead);
+  EXPECT_EQ(memory_need(64, 0, 2, 0, Engine::compiler).overhead,
+            memory_need(64, 0, 2).overhead + 2 * overhead::code_mib);
   const MemoryNeed large = memory_need(4096, 1000, 16, (5 << 20) + 1);
   EXPECT_EQ(large.overhead, overhead::fixed_mib + 16 * overhead::vcpu_mib + 32 + 32 + 6);
   EXPECT_EQ(large.total(), 4096 + 1000 + large.overhead);

@@ -88,6 +88,7 @@ TEST(Machine, SectionsHavePlaceSizeAndNode) {
   const MachineDescription machine = good(R"(
 keys = "separate"
 silicon = "icelake-server"
+engine = "interpreter"
 
 [[package]]
 epc = [{ size = "96256 KiB", base = 0x20_0000_0000, faulty = [0, 24063] }]
@@ -103,6 +104,7 @@ node = 7
 )");
   EXPECT_EQ(machine.keys, KeySharing::separate);
   EXPECT_EQ(machine.silicon, "icelake-server");
+  EXPECT_EQ(machine.engine, Engine::interpreter);
   ASSERT_THAT(machine.packages, SizeIs(3));
   EXPECT_THAT(machine.packages[0].epc, ElementsAre(EpcSectionDescription{
                                            .base = 128 * gib, .bytes = 96256 * kib, .node = 0, .faulty = {0, 24063}}));
@@ -168,12 +170,13 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
        1,
        1,
        {"unknown key",
-        "expected silicon, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
+        "expected silicon, engine, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
         "package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
       {"silicon = 'skylake'" + end, 1, 11, {"unknown silicon 'skylake', did you mean 'skylake-client'?"}},
+      {"engine = 'checked'" + end, 1, 10, {"found \"checked\"", "\"auto\", \"interpreter\" or \"compiler\""}},
       {"silicon = '/tmp/dump'" + end, 1, 11, {"unknown silicon '/tmp/dump' (known: default, "}},
       {"silicon = 'skylake-client'\nlaunch_control = 'unlocked'" + end,
        2,
@@ -254,11 +257,10 @@ TEST(Machine, TheExampleIsAMachineOfTwoPackages) {
 
 TEST(Machine, TheDocumentationNamesEveryKey) {
   const std::string text = contents(CLOISTER_SOURCE_DIR "/docs/machine.md");
-  for (const char* key : {"silicon",       "keys",         "launch_control", "launch_hash", "memory_overcommit",
-                          "overcommit",    "ratio",        "reserve",        "chunk",       "domains",
-                          "start_at_once", "stop_at_once", "access",         "console",     "control",
-                          "package",       "epc",          "base",           "size",        "node",
-                          "faulty"})
+  for (const char* key : {"silicon",      "engine", "keys",    "launch_control", "launch_hash", "memory_overcommit",
+                          "overcommit",   "ratio",  "reserve", "chunk",          "domains",     "start_at_once",
+                          "stop_at_once", "access", "console", "control",        "package",     "epc",
+                          "base",         "size",   "node",    "faulty"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 

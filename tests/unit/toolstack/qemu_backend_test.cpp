@@ -204,12 +204,13 @@ TEST_F(QemuBackend, DryRunPrintsTheCommandAndNeedsNothingOfTheHost) {
 }
 
 TEST_F(QemuBackend, RefusesWhatOnlyTheSoftwareSiliconCan) {
-  std::vector<std::pair<RunArguments, std::string>> cases(5);
+  std::vector<std::pair<RunArguments, std::string>> cases(6);
   cases[0].first.gdb_socket = "s", cases[0].second = "--gdb";
   cases[1].first.trace = {"exits"}, cases[1].second = "--trace";
   cases[2].first.deterministic = true, cases[2].second = "--deterministic";
   cases[3].first.machine = "m.toml", cases[3].second = "--machine";
   cases[4].first.stats = true, cases[4].second = "--stats";
+  cases[5].first.engine = Engine::interpreter, cases[5].second = "--engine";
   for (const auto& [arguments, option] : cases) {
     EXPECT_EQ(run(domain(), arguments), exit_status::bad_configuration);
     EXPECT_THAT(messages(),
@@ -236,6 +237,14 @@ TEST_F(QemuBackend, RefusesALaunchHashThatTheGuestMayNotWrite) {
   config.silicon = "skylake-client";  // which has no launch control
   fake_qemu(shuts_down("guest-shutdown"));
   EXPECT_EQ(run(config), exit_status::powered_off);
+}
+
+TEST_F(QemuBackend, RefusesAnEngine) {
+  DomainConfig config = domain();
+  config.engine = Engine::compiler;
+  config.where["engine"] = {6, 10};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:10: 'engine': "), HasSubstr("--backend=software")));
 }
 
 TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {

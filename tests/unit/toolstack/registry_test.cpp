@@ -48,6 +48,7 @@ class Kept : public testing::Test {
                         .launch_hash = {{id, 2, 3, ~u64{0}}},
                         .features = machine_features("skylake-client"),
                         .faulty = {256 * id + 3}},
+            .engine = id % 2 == 0 ? Engine::compiler : Engine::interpreter,
             .platform = id % 2 == 0 ? SgxPlatform{.keys = SgxPlatform::Keys::group, .group = "db"} : SgxPlatform{},
             .running = id % 2 == 0,
             .process = id % 2 == 0 ? std::optional(ProcessIdentity{

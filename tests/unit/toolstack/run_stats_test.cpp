@@ -23,5 +23,18 @@ TEST(RunStats, SpeedIsInstructionsByTime) {
   EXPECT_EQ(speed_line(1, std::chrono::seconds(0)), "1 guest instructions in 0.000 s, 0.0 million a second");
 }
 
+TEST(RunStats, AnEngineThatTranslatesSaysHowMuch) {
+  EXPECT_EQ(engine_line(Engine::interpreter, {.interpreted = 7}), "engine: interpreter");
+  vmx::Execution both{
+      .translated = 900, .by_handler = 70, .interpreted = 20, .blocks = 12, .code_bytes = 3000, .flushes = 1};
+  both += vmx::Execution{.translated = 5, .by_handler = 0, .interpreted = 5, .blocks = 3, .code_bytes = 1096};
+  EXPECT_EQ(engine_line(Engine::compiler, both),
+            "engine: compiler, 15 blocks in 4 KiB of code, 1 flushes; of the instructions 90.5 % translated, "
+            "7.0 % by handlers, 2.5 % interpreted");
+  EXPECT_EQ(engine_line(Engine::compiler, {}),
+            "engine: compiler, 0 blocks in 0 KiB of code, 0 flushes; of the instructions 0.0 % translated, "
+            "0.0 % by handlers, 0.0 % interpreted");
+}
+
 }  // namespace
 }  // namespace cloister::toolstack

@@ -76,7 +76,8 @@ TEST(Launch, ComesBackAsItWasWritten) {
                         .package = {.launch_control = LaunchControl::locked,
                                     .launch_hash = {{1, 2, 3, ~u64{0}}},
                                     .features = machine_features("skylake-client"),
-                                    .faulty = {0x100003}}};
+                                    .faulty = {0x100003}},
+                        .engine = Engine::compiler};
   const auto read = read_launch(write_launch(message));
   ASSERT_TRUE(read) << read.error();
   EXPECT_EQ(*read, message);
@@ -93,6 +94,13 @@ TEST(Launch, NamesWhatIsWrong) {
     object[member] = nullptr;
     EXPECT_FALSE(read_launch(object.dump())) << member;
   }
+  json object = json::parse(good);
+  for (const char* word : {"auto", "checked"}) {
+    object["engine"] = word;
+    EXPECT_FALSE(read_launch(object.dump())) << word;
+  }
+  object.erase("engine");
+  EXPECT_EQ(read_launch(object.dump())->engine, Engine::interpreter) << "an older daemon's";
 }
 
 TEST(DomainPage, KeepsTheEndOfTheConsole) {

@@ -137,12 +137,15 @@ Handler select_from(const Insn& insn, Op& op) {
 
 template <class O>
 Selected select_bit(const Insn& insn, Op& op) {
+  // With an offset in a register, the memory operand is not where its address says.
+  const bool is_string = insn.is_mem(0) && insn.is_reg(1);
+  const Form form = is_string || insn.lock() ? Form{} : form_as_encoded(insn, O::writes);
   if (insn.is_reg(1)) {
     op.src = insn.reg(1);
-    return {select_from<O, From::reg>(insn, op)};
+    return {select_from<O, From::reg>(insn, op), false, form};
   }
   op.imm = insn.imm(1);
-  return {select_from<O, From::imm>(insn, op)};
+  return {select_from<O, From::imm>(insn, op), false, form};
 }
 
 constexpr Row rows[] = {

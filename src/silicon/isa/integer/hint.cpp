@@ -15,8 +15,9 @@ void nop(Cpu& cpu, const Op* op) { CLOISTER_NEXT(cpu, op); }
 Selected select_nop(const Insn& insn, Op&) {
   const bool prefetch = insn.info.opcode_map == ZYDIS_OPCODE_MAP_0F && insn.info.opcode == 0x0d;
   if (prefetch && !insn.is_mem(0)) return {};
-  return {&nop};
+  return {&nop, false, {.operands = Operands::none}};
 }
+Selected select_prefetch(const Insn&, Op&) { return {&nop, false, {.operands = Operands::none}}; }
 
 /// Loads and stores of this processor become visible to the others in their order.
 void fence(Cpu& cpu, const Op* op) {
@@ -56,16 +57,26 @@ Selected select_rdpid(const Insn& insn, Op& op) {
 Selected select_undefined(const Insn&, Op&) { return {&op_undefined, true}; }
 
 constexpr Row rows[] = {
-    {ZYDIS_MNEMONIC_NOP, &select_nop},           {ZYDIS_MNEMONIC_PREFETCH, &always<&nop>},
-    {ZYDIS_MNEMONIC_PREFETCHNTA, &always<&nop>}, {ZYDIS_MNEMONIC_PREFETCHT0, &always<&nop>},
-    {ZYDIS_MNEMONIC_PREFETCHT1, &always<&nop>},  {ZYDIS_MNEMONIC_PREFETCHT2, &always<&nop>},
-    {ZYDIS_MNEMONIC_PREFETCHW, &always<&nop>},   {ZYDIS_MNEMONIC_PREFETCHWT1, &always<&nop>},
-    {ZYDIS_MNEMONIC_LFENCE, &always<&fence>},    {ZYDIS_MNEMONIC_MFENCE, &always<&fence>},
-    {ZYDIS_MNEMONIC_SFENCE, &always<&fence>},    {ZYDIS_MNEMONIC_CLFLUSH, &select_flush},
-    {ZYDIS_MNEMONIC_CLFLUSHOPT, &select_flush},  {ZYDIS_MNEMONIC_CLWB, &select_flush},
-    {ZYDIS_MNEMONIC_RDRAND, &select_random},     {ZYDIS_MNEMONIC_RDSEED, &select_random},
-    {ZYDIS_MNEMONIC_RDPID, &select_rdpid},       {ZYDIS_MNEMONIC_UD0, &select_undefined},
-    {ZYDIS_MNEMONIC_UD1, &select_undefined},     {ZYDIS_MNEMONIC_UD2, &select_undefined},
+    {ZYDIS_MNEMONIC_NOP, &select_nop},
+    {ZYDIS_MNEMONIC_PREFETCH, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHNTA, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHT0, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHT1, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHT2, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHW, &select_prefetch},
+    {ZYDIS_MNEMONIC_PREFETCHWT1, &select_prefetch},
+    {ZYDIS_MNEMONIC_LFENCE, &always<&fence>},
+    {ZYDIS_MNEMONIC_MFENCE, &always<&fence>},
+    {ZYDIS_MNEMONIC_SFENCE, &always<&fence>},
+    {ZYDIS_MNEMONIC_CLFLUSH, &select_flush},
+    {ZYDIS_MNEMONIC_CLFLUSHOPT, &select_flush},
+    {ZYDIS_MNEMONIC_CLWB, &select_flush},
+    {ZYDIS_MNEMONIC_RDRAND, &select_random},
+    {ZYDIS_MNEMONIC_RDSEED, &select_random},
+    {ZYDIS_MNEMONIC_RDPID, &select_rdpid},
+    {ZYDIS_MNEMONIC_UD0, &select_undefined},
+    {ZYDIS_MNEMONIC_UD1, &select_undefined},
+    {ZYDIS_MNEMONIC_UD2, &select_undefined},
 };
 
 }  // namespace

@@ -219,6 +219,12 @@ void sign_into_rdx(Cpu& cpu, const Op* op) {
   CLOISTER_NEXT(cpu, op);
 }
 
+/// Of an instruction on registers that it does not name.
+template <Handler handler, u8 bytes>
+Selected implied(const Insn&, Op&) {
+  return {handler, false, {.operands = Operands::implied, .bytes = bytes, .writes = true}};
+}
+
 constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOV, &select_mov},
     {ZYDIS_MNEMONIC_MOVBE, &select_binary<Movbe>},
@@ -230,12 +236,12 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_XCHG, &select_xchg},
     {ZYDIS_MNEMONIC_PAUSE, &always<&pause>},
     {ZYDIS_MNEMONIC_LEA, &select_lea},
-    {ZYDIS_MNEMONIC_CBW, &always<&extend_rax<u16, i8>>},
-    {ZYDIS_MNEMONIC_CWDE, &always<&extend_rax<u32, i16>>},
-    {ZYDIS_MNEMONIC_CDQE, &always<&extend_rax<u64, i32>>},
-    {ZYDIS_MNEMONIC_CWD, &always<&sign_into_rdx<u16>>},
-    {ZYDIS_MNEMONIC_CDQ, &always<&sign_into_rdx<u32>>},
-    {ZYDIS_MNEMONIC_CQO, &always<&sign_into_rdx<u64>>},
+    {ZYDIS_MNEMONIC_CBW, &implied<&extend_rax<u16, i8>, 2>},
+    {ZYDIS_MNEMONIC_CWDE, &implied<&extend_rax<u32, i16>, 4>},
+    {ZYDIS_MNEMONIC_CDQE, &implied<&extend_rax<u64, i32>, 8>},
+    {ZYDIS_MNEMONIC_CWD, &implied<&sign_into_rdx<u16>, 2>},
+    {ZYDIS_MNEMONIC_CDQ, &implied<&sign_into_rdx<u32>, 4>},
+    {ZYDIS_MNEMONIC_CQO, &implied<&sign_into_rdx<u64>, 8>},
 };
 
 }  // namespace

@@ -158,10 +158,15 @@ Selected select_imul(const Insn& insn, Op& op) {
   if (insn.visible() == 1) return select_one<Imul1>(insn, op);
   op.dst = insn.reg(0);
   if (insn.visible() == 3) op.imm = insn.imm(2);
-  return {by_wide_size(insn.bits(0), [&](auto size) {
-    using T = decltype(size);
-    return insn.visible() == 3 ? source_handler<Imul3, T>(insn, op, 1) : source_handler<Imul2, T>(insn, op, 1);
-  })};
+  // Its Op has more operands than a form says.
+  const Form form = insn.visible() == 3 ? Form{} : form_as_encoded(insn, true);
+  return {by_wide_size(insn.bits(0),
+                       [&](auto size) {
+                         using T = decltype(size);
+                         return insn.visible() == 3 ? source_handler<Imul3, T>(insn, op, 1)
+                                                    : source_handler<Imul2, T>(insn, op, 1);
+                       }),
+          false, form};
 }
 
 Selected select_mulx(const Insn& insn, Op& op) {

@@ -238,6 +238,12 @@ Selected select_plain(const Insn& insn, Op&) {
   })};
 }
 
+Selected select_leave(const Insn& insn, Op& op) {
+  Selected s = select_plain<LeaveFrame>(insn, op);
+  s.form = {.operands = Operands::implied, .bytes = static_cast<u8>(insn.info.operand_width / 8), .writes = true};
+  return s;
+}
+
 Selected select_enter(const Insn& insn, Op& op) {
   op.imm = insn.imm(0) & 0xffff;
   op.aux = insn.imm(1) & 31;
@@ -259,7 +265,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_POPFD, &select_plain<PopFlags>},
     {ZYDIS_MNEMONIC_POPFQ, &select_plain<PopFlags>},
     {ZYDIS_MNEMONIC_ENTER, &select_enter},
-    {ZYDIS_MNEMONIC_LEAVE, &select_plain<LeaveFrame>},
+    {ZYDIS_MNEMONIC_LEAVE, &select_leave},
 };
 
 }  // namespace

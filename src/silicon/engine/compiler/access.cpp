@@ -1,0 +1,88 @@
+// Guest memory: the inline check of the TLB, as Hot in isa/shapes.hpp has it.
+#include <cstddef>
+
+#include "silicon/engine/compiler/translator.hpp"
+
+namespace cloister::silicon {
+
+using namespace host;
+
+void Translator::effective(const Op& op, HostReg to, u8 bytes) {
+  Address a;
+  if (op.base != reg_zero) a.base = in_register(op.base, scratch);
+  if (op.index != reg_zero) {
+    a.index = in_register(op.index, second_scratch);
+    a.scale = op.scale;
+  }
+  if (a.base == no_register && a.index == no_register) {
+    constant(to, bytes == 4 ? i64{static_cast<u32>(op.disp)} : i64{op.disp});
+    return;
+  }
+  if (!must_blind(op.disp)) {
+    a.disp = op.disp;
+    return e_.lea(to, a, bytes);
+  }
+  e_.lea(scratch, a);
+  constant(second_scratch, op.disp);
+  e_.lea(to, {.base = scratch, .index = second_scratch}, bytes);
+}
+
+Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write) {
+  effective(op, scratch);
+  if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, scratch, layout_.at(layout_.seg_base + 8 * op.seg));
+  const auto entry = [this](std::size_t offset) {
+    return Address{.base = cpu, .index = second_scratch, .disp = layout_.tlb + static_cast<i32>(offset)};
+  };
+  // The entry's offset: the page's number times its size.
+  constexpr unsigned down = arch::page_shift - 5;
+  static_assert(sizeof(TlbEntry) == 1 << 5);
+  e_.mov(second_scratch, scratch, 4);
+  e_.op(0xc1, 5, second_scratch, {4}, down, 1);
+  e_.op(0x81, 4, second_scratch, {4}, (tlb_entries - 1) * sizeof(TlbEntry), 4);
+  if (bytes > 1) e_.op(0x83, 0, scratch, {8}, bytes - 1, 1);
+  e_.bytes({0x48, 0x25});  // and rax, -4096
+  e_.bytes({0x00, 0xf0, 0xff, 0xff});
+  e_.op(0x0b, scratch, layout_.at(layout_.context));
+  e_.op(0x3b, scratch, entry(write ? offsetof(TlbEntry, tag_write) : offsetof(TlbEntry, tag_read)));
+  const Label miss = e_.label();
+  misses_.push_back({now_, miss});
+  e_.jcc(5, miss);
+  e_.mov(second_scratch, entry(offsetof(TlbEntry, addend)));
+  host_ = false;
+
+  if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, second_scratch, layout_.at(layout_.seg_base + 8 * op.seg));
+  Address a{.base = second_scratch};
+  if (op.base != reg_zero) {
+    const Place base = place(op.base);
+    if (!base.memory && op.index == reg_zero) {
+      a.index = base.reg;
+    } else {
+      e_.op(0x03, second_scratch, base);
+    }
+  }
+  if (op.index != reg_zero) {
+    const Place index = place(op.index);
+    if (index.memory) {
+      e_.mov(scratch, index);
+      e_.lea(second_scratch, {.base = second_scratch, .index = scratch, .scale = op.scale});
+    } else {
+      a.index = index.reg;
+      a.scale = op.scale;
+    }
+  }
+  if (must_blind(op.disp)) {
+    add_constant(second_scratch, op.disp, scratch);
+  } else {
+    a.disp = op.disp;
+  }
+  return a;
+}
+
+Address Translator::access_at(u8 guest, i32 disp, bool write) {
+  Op op;
+  op.base = guest;
+  op.disp = disp;
+  return access(op, Mem::flat, 8, write);
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,131 @@
+// The stack, and the ends of blocks: near branches of 64-bit code (isa/integer/branch.cpp).
+#include "silicon/engine/compiler/translator.hpp"
+
+namespace cloister::silicon {
+
+using namespace host;
+
+namespace {
+constexpr HostReg stack = host_of[arch::rsp], frame = host_of[arch::rbp];
+constexpr i32 slot_bytes = 8;
+/// Where a condition's flags are in the image, if one test finds them: AH is the second byte. Indexed by the condition
+/// without its lowest bit, which inverts it.
+struct InImage {
+  u8 byte, mask;
+};
+constexpr std::array<InImage, 8> in_image{{{0, 1}, {1, 1}, {1, 0x40}, {1, 0x41}, {1, 0x80}, {1, 4}, {0, 0}, {0, 0}}};
+}  // namespace
+
+void Translator::push(const Op& op, const Form& form) {
+  const Address to = access_at(arch::rsp, -slot_bytes, true);
+  if (form.operands == Operands::source) {
+    e_.store(to, in_register(op.src, scratch));
+  } else if (const i64 imm = static_cast<i64>(op.imm); must_blind(imm)) {
+    constant(scratch, imm);
+    e_.store(to, scratch);
+  } else {
+    e_.op(0xc7, 0, to, Encoder::Sizes{}, imm, 4);
+  }
+  e_.lea(stack, {.base = stack, .disp = -slot_bytes});
+}
+
+void Translator::pop(const Op& op) {
+  const Address from = access_at(arch::rsp, 0, false);
+  if (op.dst == arch::rsp) return e_.mov(stack, from);
+  into(op.dst, 8, false, true, [&](HostReg r) { e_.mov(r, from); });
+  e_.lea(stack, {.base = stack, .disp = slot_bytes});
+}
+
+void Translator::leave_frame() {
+  const Address from = access_at(arch::rbp, 0, false);
+  e_.mov(scratch, from);
+  e_.lea(stack, {.base = frame, .disp = slot_bytes});
+  e_.mov(frame, scratch);
+}
+
+void Translator::exit_to(unsigned slot, i64 delta) {
+  const i64 in_page = static_cast<i64>(page_offset_) + delta;
+  if (in_page < 0 || in_page >= static_cast<i64>(arch::page_size)) {
+    e_.mov(scratch, layout_.rip_base());
+    add_constant(scratch, delta, second_scratch);
+    return e_.jmp(stubs_.look_up);
+  }
+  if (delta == 0) return e_.jmp(head_);
+  const bool small = delta == static_cast<i8>(delta);
+  e_.op(small ? 0x83 : 0x81, 0, layout_.rip_base(), Encoder::Sizes{}, delta, small ? 1 : 4);
+  exits_[slot] = e_.here() + 1;
+  e_.jmp(unlinked_[slot]);
+}
+
+void Translator::jump_if(const Op& op, const Known& k) {
+  before_exit();
+  const Label taken = e_.label();
+  const InImage where = in_image[k.code >> 1];
+  if (host_ || where.mask == 0) {
+    need_host();
+    e_.jcc(static_cast<u8>(k.code), taken);
+  } else {
+    e_.op(0xf6, 0, layout_.at(layout_.flags + where.byte), Encoder::all(1), where.mask, 1);
+    e_.jcc(static_cast<u8>(5 ^ (k.code & 1)), taken);
+  }
+  exit_to(0, op.offset + op.length);
+  e_.bind(taken);
+  exit_to(1, static_cast<i64>(op.imm));
+}
+
+void Translator::check_target() {
+  const Label miss = e_.label();
+  misses_.push_back({now_, miss});
+  e_.mov(second_scratch, scratch);
+  e_.op(0xc1, 7, second_scratch, Encoder::Sizes{}, 47, 1);
+  e_.op(0xff, 0, second_scratch);
+  e_.op(0x83, 7, second_scratch, Encoder::Sizes{}, 1, 1);
+  e_.jcc(7, miss);
+}
+
+void Translator::jump(const Op& op, const Form& form) {
+  before_exit();
+  if (form.operands == Operands::target) return exit_to(1, static_cast<i64>(op.imm));
+  if (form.operands == Operands::mem) {
+    e_.mov(scratch, access(op, form.memory, 8, false));
+  } else {
+    e_.mov(scratch, place(op.src));
+  }
+  check_target();
+  e_.jmp(stubs_.look_up);
+}
+
+void Translator::push_return(const Op& op) {
+  const Address to = access_at(arch::rsp, -slot_bytes, true);
+  e_.mov(scratch, layout_.rip_base());
+  e_.lea(scratch, {.base = scratch, .disp = op.offset + op.length});
+  e_.store(to, scratch);
+  e_.lea(stack, {.base = stack, .disp = -slot_bytes});
+}
+
+void Translator::call(const Op& op, const Form& form) {
+  if (form.operands == Operands::target) {
+    push_return(op);
+    return exit_to(1, static_cast<i64>(op.imm));
+  }
+  if (form.operands == Operands::mem) {
+    e_.mov(scratch, access(op, form.memory, 8, false));
+  } else {
+    e_.mov(scratch, place(op.src));
+  }
+  check_target();
+  // Nobody looks at Cpu::rip while handlers run.
+  e_.store(layout_.at(layout_.rip), scratch);
+  push_return(op);
+  e_.mov(scratch, layout_.at(layout_.rip));
+  e_.jmp(stubs_.look_up);
+}
+
+void Translator::ret(const Op& op) {
+  e_.mov(scratch, access_at(arch::rsp, 0, false));
+  check_target();
+  e_.lea(stack, {.base = stack, .disp = slot_bytes + static_cast<i32>(op.imm)});
+  e_.jmp(stubs_.look_up);
+}
+
+}  // namespace cloister::silicon

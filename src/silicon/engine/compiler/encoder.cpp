@@ -1,0 +1,112 @@
+// Instruction formats (SDM vol. 2A, 2.1 and 2.2; tables 2-1 to 2-3).
+#include "silicon/engine/compiler/encoder.hpp"
+
+#include <cstring>
+
+namespace cloister::silicon {
+
+namespace {
+constexpr u32 unbound = ~u32{0};
+constexpr bool high(HostReg r) { return r != no_register && r >= 8; }
+constexpr HostReg low(HostReg r) { return r & 7; }
+constexpr bool is_i8(i64 v) { return v == static_cast<i8>(v); }
+/// Base 5 without a displacement has another meaning, and so has rm 4.
+constexpr u8 needs_sib = 4, no_base = 5;
+}  // namespace
+
+void Encoder::imm(u64 value, u8 bytes) {
+  for (u8 i = 0; i < bytes; ++i) code_.push_back(static_cast<u8>(value >> (8 * i)));
+}
+
+void Encoder::prefixes(u32 opcode, bool w, bool r, bool x, bool b, bool rex) {
+  if (w || r || x || b || rex) code_.push_back(static_cast<u8>(0x40 | (w << 3) | (r << 2) | (x << 1) | u8{b}));
+  if (opcode > 0xff) code_.push_back(static_cast<u8>(opcode >> 8));
+  code_.push_back(static_cast<u8>(opcode));
+}
+
+void Encoder::modrm(HostReg reg, const Place& rm) {
+  const u8 middle = static_cast<u8>(low(reg) << 3);
+  if (!rm.memory) return code_.push_back(static_cast<u8>(0xc0 | middle | low(rm.reg)));
+  const Address& a = rm.at;
+  const u8 index = a.index == no_register ? 4 : low(a.index);
+  const u8 sib = static_cast<u8>((a.scale << 6) | (index << 3));
+  if (a.base == no_register) {
+    code_.push_back(static_cast<u8>(middle | needs_sib));
+    code_.push_back(static_cast<u8>(sib | no_base));
+    return imm(static_cast<u32>(a.disp), 4);
+  }
+  const u8 mod = a.disp == 0 && low(a.base) != no_base ? 0 : is_i8(a.disp) ? 0x40 : 0x80;
+  const bool with_sib = a.index != no_register || low(a.base) == needs_sib;
+  code_.push_back(static_cast<u8>(mod | middle | (with_sib ? needs_sib : low(a.base))));
+  if (with_sib) code_.push_back(static_cast<u8>(sib | low(a.base)));
+  if (mod != 0) imm(static_cast<u32>(a.disp), mod == 0x40 ? 1 : 4);
+}
+
+void Encoder::op(u32 opcode, HostReg reg, const Place& rm, Sizes sizes, i64 value, u8 imm_bytes) {
+  if (sizes.operand == 2) code_.push_back(0x66);
+  const bool byte_register = (sizes.reg == 1 && reg >= 4) || (sizes.rm == 1 && !rm.memory && rm.reg >= 4);
+  const bool b = rm.memory ? high(rm.at.base) : high(rm.reg);
+  prefixes(opcode, sizes.operand == 8, high(reg), rm.memory && high(rm.at.index), b, byte_register);
+  modrm(reg, rm);
+  imm(static_cast<u64>(value), imm_bytes);
+}
+
+void Encoder::op_in_opcode(u32 opcode, HostReg reg, u8 bytes, u64 value, u8 imm_bytes) {
+  if (bytes == 2) code_.push_back(0x66);
+  prefixes(opcode | low(reg), bytes == 8, false, false, high(reg), false);
+  imm(value, imm_bytes);
+}
+
+void Encoder::mov_imm(HostReg to, u64 value) {
+  if (value == static_cast<u32>(value)) return op_in_opcode(0xb8, to, 4, value, 4);
+  const i64 v = static_cast<i64>(value);
+  if (v == static_cast<i32>(v)) return op(0xc7, 0, to, Sizes{}, v, 4);
+  op_in_opcode(0xb8, to, 8, value, 8);
+}
+
+void Encoder::relative(const void* to) { imm(static_cast<u32>(reinterpret_cast<u64>(to) - (origin_ + here() + 4)), 4); }
+void Encoder::relative(Label to) {
+  fixups_.push_back({here(), to.number});
+  imm(0, 4);
+}
+
+void Encoder::jmp(const void* target) {
+  bytes({0xe9});
+  relative(target);
+}
+void Encoder::call(const void* target) {
+  bytes({0xe8});
+  relative(target);
+}
+void Encoder::jmp(Label to) {
+  bytes({0xe9});
+  relative(to);
+}
+void Encoder::jcc(u8 condition, Label to) {
+  bytes({0x0f, static_cast<u8>(0x80 | condition)});
+  relative(to);
+}
+void Encoder::jcc(u8 condition, const void* target) {
+  bytes({0x0f, static_cast<u8>(0x80 | condition)});
+  relative(target);
+}
+void Encoder::lea(HostReg to, Label place) {
+  bytes({static_cast<u8>(0x48 | (high(to) ? 4 : 0)), 0x8d, static_cast<u8>((low(to) << 3) | 5)});
+  relative(place);
+}
+
+Label Encoder::label() {
+  labels_.push_back(unbound);
+  return {static_cast<u32>(labels_.size() - 1)};
+}
+
+const std::vector<u8>& Encoder::finish() {
+  for (const Fixup& f : fixups_) {
+    const u32 distance = labels_[f.label] - (f.at + 4);
+    std::memcpy(&code_[f.at], &distance, sizeof distance);
+  }
+  fixups_.clear();
+  return code_;
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,181 @@
+// The table of instructions, and the operands that each has code for.
+#include "silicon/engine/compiler/known.hpp"
+
+#include <Zydis/Zydis.h>
+
+#include <array>
+
+#include "arch/regs.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+using enum Kind;
+using namespace flag_set;
+
+struct Row {
+  ZydisMnemonic mnemonic;
+  Known known;
+};
+
+constexpr Known alu(u16 digit, u8 reads = 0) { return {binary, digit, reads, all}; }
+/// What they do to OF is defined for a count of 1, and to AF never: see Translator::shift().
+constexpr Known shifts(u16 digit) { return {shift, digit, 0, all}; }
+constexpr Known rotates(u16 digit) { return {shift, digit, 0, c | o}; }
+
+/// By condition code, SDM vol. 1, app. B.
+constexpr std::array<u8, 16> tested{o, o, c, c, z, z, c | z, c | z, s, s, p, p, s | o, s | o, z | s | o, z | s | o};
+constexpr Known conditional(Kind kind, u16 condition) { return {kind, condition, tested[condition], 0}; }
+
+#define CLOISTER_CONDITION(name, code)                                  \
+  {ZYDIS_MNEMONIC_J##name, conditional(jump_if, code)},                 \
+      {ZYDIS_MNEMONIC_CMOV##name, conditional(condition_move, code)}, { \
+    ZYDIS_MNEMONIC_SET##name, conditional(condition_set, code)          \
+  }
+
+constexpr Row rows[] = {
+    {ZYDIS_MNEMONIC_NOP, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCH, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCHNTA, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCHT0, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCHT1, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCHT2, {nothing}},
+    {ZYDIS_MNEMONIC_PREFETCHW, {nothing}},
+    {ZYDIS_MNEMONIC_ADD, alu(0)},
+    {ZYDIS_MNEMONIC_OR, alu(1)},
+    {ZYDIS_MNEMONIC_ADC, alu(2, c)},
+    {ZYDIS_MNEMONIC_SBB, alu(3, c)},
+    {ZYDIS_MNEMONIC_AND, alu(4)},
+    {ZYDIS_MNEMONIC_SUB, alu(5)},
+    {ZYDIS_MNEMONIC_XOR, alu(6)},
+    {ZYDIS_MNEMONIC_CMP, alu(7)},
+    {ZYDIS_MNEMONIC_TEST, {test, 0, 0, all}},
+    {ZYDIS_MNEMONIC_MOV, {move}},
+    {ZYDIS_MNEMONIC_INC, {unary, 0xff00, 0, all & ~c}},
+    {ZYDIS_MNEMONIC_DEC, {unary, 0xff01, 0, all & ~c}},
+    {ZYDIS_MNEMONIC_NOT, {unary, 0xf702}},
+    {ZYDIS_MNEMONIC_NEG, {unary, 0xf703, 0, all}},
+    {ZYDIS_MNEMONIC_ROL, rotates(0)},
+    {ZYDIS_MNEMONIC_ROR, rotates(1)},
+    {ZYDIS_MNEMONIC_SHL, shifts(4)},
+    {ZYDIS_MNEMONIC_SHR, shifts(5)},
+    {ZYDIS_MNEMONIC_SAR, shifts(7)},
+    {ZYDIS_MNEMONIC_IMUL, {multiply, 0x0faf, 0, all}},
+    {ZYDIS_MNEMONIC_BT, {bit, 4, 0, c}},
+    {ZYDIS_MNEMONIC_BTS, {bit, 5, 0, c}},
+    {ZYDIS_MNEMONIC_BTR, {bit, 6, 0, c}},
+    {ZYDIS_MNEMONIC_BTC, {bit, 7, 0, c}},
+    {ZYDIS_MNEMONIC_MOVZX, {extend, 0x0fb6}},
+    {ZYDIS_MNEMONIC_MOVSX, {extend, 0x0fbe}},
+    {ZYDIS_MNEMONIC_MOVSXD, {extend, 0x63}},
+    {ZYDIS_MNEMONIC_LEA, {lea}},
+    {ZYDIS_MNEMONIC_BSWAP, {swap_bytes}},
+    {ZYDIS_MNEMONIC_PUSH, {push}},
+    {ZYDIS_MNEMONIC_POP, {pop}},
+    {ZYDIS_MNEMONIC_LEAVE, {leave_frame}},
+    {ZYDIS_MNEMONIC_CWDE, {sign_rax}},
+    {ZYDIS_MNEMONIC_CDQE, {sign_rax}},
+    {ZYDIS_MNEMONIC_CDQ, {sign_rdx}},
+    {ZYDIS_MNEMONIC_CQO, {sign_rdx}},
+    {ZYDIS_MNEMONIC_JMP, {jump}},
+    {ZYDIS_MNEMONIC_CALL, {call}},
+    {ZYDIS_MNEMONIC_RET, {ret}},
+    CLOISTER_CONDITION(O, 0),
+    CLOISTER_CONDITION(NO, 1),
+    CLOISTER_CONDITION(B, 2),
+    CLOISTER_CONDITION(NB, 3),
+    CLOISTER_CONDITION(Z, 4),
+    CLOISTER_CONDITION(NZ, 5),
+    CLOISTER_CONDITION(BE, 6),
+    CLOISTER_CONDITION(NBE, 7),
+    CLOISTER_CONDITION(S, 8),
+    CLOISTER_CONDITION(NS, 9),
+    CLOISTER_CONDITION(P, 10),
+    CLOISTER_CONDITION(NP, 11),
+    CLOISTER_CONDITION(L, 12),
+    CLOISTER_CONDITION(NL, 13),
+    CLOISTER_CONDITION(LE, 14),
+    CLOISTER_CONDITION(NLE, 15),
+};
+#undef CLOISTER_CONDITION
+
+constexpr auto table = [] {
+  std::array<Known, ZYDIS_MNEMONIC_MAX_VALUE + 1> t{};
+  for (const Row& row : rows) t[row.mnemonic] = row.known;
+  return t;
+}();
+
+bool in(Operands o, std::initializer_list<Operands> list) {
+  for (const Operands one : list)
+    if (o == one) return true;
+  return false;
+}
+
+/// AH, CH, DH and BH: their places are in the middle of registers.
+constexpr bool is_high_byte(u8 r) { return r % 8 != 0; }
+
+bool names_memory(Operands o) {
+  using enum Operands;
+  return in(o, {mem, reg_mem, mem_reg, mem_imm, mem_cl});
+}
+
+bool has_code_for(const Known& k, const Op& op, const Form& form) {
+  using enum Operands;
+  const Operands o = form.operands;
+  if (names_memory(o) && form.memory == Mem::any) return false;
+  if (form.bytes == 1) {
+    if (in(o, {reg, reg_reg, reg_imm, reg_cl, reg_mem}) && is_high_byte(op.dst)) return false;
+    if (in(o, {reg_reg, mem_reg}) && k.kind != Kind::extend && is_high_byte(op.src)) return false;
+  }
+  switch (k.kind) {
+    case Kind::handler: return false;
+    case Kind::nothing: return o == none;
+    case Kind::sign_rax:
+    case Kind::sign_rdx:
+    case Kind::leave_frame: return o == implied && form.bytes >= 4;
+    case Kind::binary:
+    case Kind::test:
+    case Kind::move: return in(o, {reg_reg, reg_imm, reg_mem, mem_reg, mem_imm});
+    case Kind::unary: return in(o, {reg, mem});
+    case Kind::shift: return in(o, {reg_imm, mem_imm, reg_cl});
+    case Kind::multiply: return form.bytes >= 4 && in(o, {reg_reg, reg_mem});
+    case Kind::bit: return form.bytes >= 4 && in(o, {reg_reg, reg_imm, mem_imm});
+    case Kind::extend:
+      if (form.bytes < 4 || !in(o, {reg_reg, reg_mem})) return false;
+      return o == reg_mem || form.source_bytes != 1 || !is_high_byte(op.src);
+    case Kind::lea: return o == reg_mem && form.bytes >= 4;
+    case Kind::condition_move: return in(o, {reg_reg, reg_mem});
+    case Kind::condition_set: return in(o, {reg, mem});
+    case Kind::swap_bytes: return form.bytes >= 4;
+    case Kind::push: return form.bytes == 8 && in(o, {source, imm});
+    case Kind::pop: return form.bytes == 8 && o == reg;
+    case Kind::jump_if: return o == target;
+    case Kind::jump: return in(o, {target, source, mem});
+    case Kind::call: return o == target || o == mem || (o == source && op.src != arch::rsp);
+    case Kind::ret: return in(o, {none, imm});
+  }
+  return false;
+}
+
+}  // namespace
+
+Known known(const Op& op, const Form& form) {
+  const Known k = table[op.mnemonic];
+  return has_code_for(k, op, form) ? k : Known{};
+}
+
+bool accesses_memory(const Known& k, const Form& form) {
+  switch (k.kind) {
+    case Kind::push:
+    case Kind::pop:
+    case Kind::leave_frame:
+    case Kind::call:
+    case Kind::ret: return true;
+    case Kind::nothing:
+    case Kind::lea: return false;
+    default: return names_memory(form.operands);
+  }
+}
+
+}  // namespace cloister::silicon

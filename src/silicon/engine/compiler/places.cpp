@@ -1,0 +1,33 @@
+// Where the guest's registers and an instruction's constants are.
+#include "silicon/engine/compiler/translator.hpp"
+
+namespace cloister::silicon {
+
+Place Translator::place(u8 guest) const {
+  if (guest < host_of.size() && host_of[guest] != no_register) return host_of[guest];
+  return layout_.of_gpr(guest);
+}
+
+HostReg Translator::in_register(u8 guest, HostReg temporary) {
+  const Place p = place(guest);
+  if (!p.memory) return p.reg;
+  e_.mov(temporary, p);
+  return temporary;
+}
+
+/// No flags change.
+void Translator::constant(HostReg to, i64 value) {
+  if (!must_blind(value)) return e_.mov_imm(to, static_cast<u64>(value));
+  e_.mov_imm(to, static_cast<u64>(value) - static_cast<u64>(i64{blind_}));
+  e_.lea(to, {.base = to, .disp = blind_});
+}
+
+void Translator::add_constant(HostReg to, i64 value, HostReg temporary) {
+  if (value == 0) return;
+  if (!must_blind(value) && value == static_cast<i32>(value))
+    return e_.lea(to, {.base = to, .disp = static_cast<i32>(value)});
+  constant(temporary, value);
+  e_.lea(to, {.base = to, .index = temporary});
+}
+
+}  // namespace cloister::silicon

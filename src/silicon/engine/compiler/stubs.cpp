@@ -1,0 +1,157 @@
+// The shared code. Callee-saved registers: System V ABI for AMD64, 3.2.
+#include "silicon/engine/compiler/stubs.hpp"
+
+#include <cstddef>
+
+namespace cloister::silicon {
+
+namespace {
+
+using namespace host;
+
+constexpr i32 member(std::size_t offset) { return static_cast<i32>(offset); }
+
+struct Writer {
+  Encoder& e;
+  const Layout& at;
+
+  void spill() {
+    for (u8 g = 0; g < 16; ++g)
+      if (host_of[g] != no_register) e.store(at.of_gpr(g), host_of[g]);
+  }
+  void load() {
+    for (u8 g = 0; g < 16; ++g)
+      if (host_of[g] != no_register) e.mov(host_of[g], at.of_gpr(g));
+  }
+  void cpu_argument() { e.lea(rdi, {.base = cpu, .disp = -cpu_bias}); }
+  void jump_outside(const void* target) {
+    e.mov_imm(rax, reinterpret_cast<u64>(target));
+    e.jmp(Place{rax});
+  }
+
+  void run() {
+    for (const u8 pushed : {0x55, 0x53}) e.bytes({pushed});                    // rbp, rbx
+    for (const u8 pushed : {0x54, 0x55, 0x56, 0x57}) e.bytes({0x41, pushed});  // r12 to r15
+    const Label inner = e.label();
+    e.lea(rsp, {.base = rsp, .disp = -8});
+    e.lea(rax, inner);
+    e.op(0xff, 2, Place{rax}, {4});
+    e.lea(rsp, {.base = rsp, .disp = 8});
+    for (const u8 popped : {0x5f, 0x5e, 0x5d, 0x5c}) e.bytes({0x41, popped});
+    for (const u8 popped : {0x5b, 0x5d}) e.bytes({popped});
+    e.ret();
+    e.bind(inner);
+    e.jmp(Place{Address{.base = rsi, .disp = member(offsetof(Op, handler))}});
+  }
+
+  void enter(const Outside& outside) {
+    const Label convert = e.label(), converted = e.label();
+    e.lea(cpu, {.base = rdi, .disp = cpu_bias});
+    Address second_byte = at.at(at.flags + 1);
+    e.op(0xf6, 0, second_byte, Encoder::all(1), static_cast<i64>(LazyFlags::image_mark >> 8), 1);
+    e.jcc(4, convert);
+    e.bind(converted);
+    load();
+    e.jmp(Place{second_scratch});
+    e.bind(convert);
+    e.lea(rsp, {.base = rsp, .disp = -8});
+    e.mov_imm(rax, reinterpret_cast<u64>(outside.make_image));
+    e.op(0xff, 2, Place{rax}, {4});
+    e.lea(rsp, {.base = rsp, .disp = 8});
+    e.jmp(converted);
+  }
+
+  void handler() {
+    const auto of = [](std::size_t offset) { return Address{.base = second_scratch, .disp = member(offset)}; };
+    spill();
+    e.op(0xff, 0, at.at(at.by_handler));
+    e.mov(rdx, of(offsetof(BlockCode, block)));
+    e.store(at.at(at.block), rdx);
+    e.mov(rsi, of(offsetof(BlockCode, ops)));
+    e.mov(rcx, of(offsetof(BlockCode, handlers)));
+    e.mov(rcx, Address{.base = rcx, .index = rax, .scale = 3});
+    e.op(0xc1, 4, rax, Encoder::Sizes{4}, 5, 1);
+    static_assert(sizeof(Op) == 1 << 5);
+    e.lea(rsi, {.base = rsi, .index = rax});
+    cpu_argument();
+    e.jmp(Place{rcx});
+  }
+
+  void branch(const Outside& outside) {
+    spill();
+    e.mov(rsi, Address{.base = second_scratch, .disp = member(offsetof(BlockCode, block))});
+    e.store(at.at(at.block), rsi);
+    e.mov(rdx, rax);
+    cpu_argument();
+    jump_outside(reinterpret_cast<const void*>(outside.branch));
+  }
+
+  void interpret(const Outside& outside) {
+    spill();
+    e.mov(rsi, rax);
+    cpu_argument();
+    jump_outside(reinterpret_cast<const void*>(outside.enter));
+  }
+
+  void leave_at_rip() {
+    spill();
+    e.op(0xc6, 0, at.at(at.leave), Encoder::all(1), static_cast<i64>(Leave::jump), 1);
+    e.ret();
+  }
+  void leave() {
+    e.mov(rax, at.rip_base());
+    e.store(at.at(at.rip), rax);
+    leave_at_rip();
+  }
+
+  /// As recent_block(), but that the block looks itself whether it is stale.
+  void look_up() {
+    static_assert(jump_cache_per_page == 64 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 24);
+    const auto entry = [this](std::size_t offset) {
+      return Address{.base = cpu, .index = rax, .scale = 3, .disp = at.jump_cache + member(offset)};
+    };
+    const Label miss = e.label();
+    e.store(at.at(at.rip), rax);
+    e.mov(r15, rax);
+    e.op(0xc1, 5, r15, Encoder::Sizes{8}, 6, 1);
+    e.op(0x33, r15, rax, {4});
+    e.op(0x83, 4, r15, {4}, jump_cache_per_page - 1, 1);
+    e.op(0xc1, 5, rax, Encoder::Sizes{8}, arch::page_shift, 1);
+    e.op(0x0fb6, rax, rax, {4});
+    e.op(0xc1, 4, rax, {4}, 6, 1);
+    e.op(0x0b, rax, r15, {4});
+    e.lea(rax, {.base = rax, .index = rax, .scale = 1});
+    e.mov(r15, at.at(at.fetch_key));
+    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, key)));
+    e.jcc(5, miss);
+    e.mov(r15, at.at(at.rip));
+    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, rip)));
+    e.jcc(5, miss);
+    e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
+    e.store(at.rip_base(), r15);
+    e.jmp(Place{Address{.base = rax, .disp = member(offsetof(Block, code) + offsetof(BlockCode, entry))}});
+    e.bind(miss);
+    leave_at_rip();
+  }
+};
+
+}  // namespace
+
+Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
+  Writer w{code, layout};
+  const auto here = [&code] {
+    const Label l = code.label();
+    code.bind(l);
+    return code.address_of(l);
+  };
+  run = reinterpret_cast<void (*)(Cpu&, const Op*)>(reinterpret_cast<u64>(here()));
+  w.run();
+  enter = here(), w.enter(outside);
+  handler = here(), w.handler();
+  look_up = here(), w.look_up();
+  branch = here(), w.branch(outside);
+  leave = here(), w.leave();
+  interpret = here(), w.interpret(outside);
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,38 @@
+// Code that all blocks share: into translated code and out of it.
+//
+// Between them stands the convention of handlers (state/dispatch.hpp): a handler is entered by a jump, with the
+// processor and the operation as arguments, and the address of `left` on the stack. So handlers and translated code
+// follow each other in any order, and whoever leaves for the run loop returns.
+#pragma once
+
+#include "silicon/engine/compiler/layout.hpp"
+
+namespace cloister::silicon {
+
+/// What is not code of this folder's, as handlers are: entered by a jump, and may go on to any of them.
+struct Outside {
+  /// Enters a block that is not translated, at reg_rip_base.
+  void (*enter)(Cpu& cpu, Block* block);
+  /// A direct branch of cpu.block that has not been linked: to reg_rip_base.
+  void (*branch)(Cpu& cpu, Block* from, u64 slot);
+  /// A function: gives the flags the form of an image.
+  void (*make_image)(Cpu& cpu);
+};
+
+struct Stubs {
+  /// Runs from an operation until something leaves.
+  void (*run)(Cpu& cpu, const Op* first) = nullptr;
+  // Their addresses in code; all but the first want the guest's registers in the host's, and the flags in memory.
+  const u8* enter = nullptr;      ///< as a handler; r15: where to go on, with the registers loaded
+  const u8* handler = nullptr;    ///< rax: index of an operation, r15: BlockCode; its handler does it
+  const u8* look_up = nullptr;    ///< rax: where a branch goes
+  const u8* branch = nullptr;     ///< rax: slot, r15: BlockCode; a branch to reg_rip_base that is not linked
+  const u8* leave = nullptr;      ///< for the run loop, at reg_rip_base
+  const u8* interpret = nullptr;  ///< rax: Block, which is entered at reg_rip_base
+
+  Stubs() = default;
+  /// Emits them; `code` runs where it says it will.
+  Stubs(Encoder& code, const Layout& layout, const Outside& outside);
+};
+
+}  // namespace cloister::silicon

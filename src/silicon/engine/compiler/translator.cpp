@@ -1,0 +1,167 @@
+// The block as a whole: what is known and alive, the head, the operations in order, and what lies out of line.
+#include "silicon/engine/compiler/translator.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+/// No flags of a shift are alive, or those that are, are what the host's instruction leaves or save_after_shift()
+/// makes.
+bool shift_has_code(const Op& op, const Form& form, const Known& k, u8 live) {
+  if (live == 0) return true;
+  if (form.operands != Operands::reg_imm || form.bytes < 4) return false;
+  const unsigned count = op.imm & (form.bytes == 8 ? 63 : 31);
+  if (count == 0) return false;
+  const bool rotate = k.writes != flag_set::all;
+  return !rotate || count == 1 || (live & flag_set::o) == 0;
+}
+}  // namespace
+
+Translator::Translator(Block& block, const Setting& setting)
+    : block_(block),
+      layout_(setting.layout),
+      stubs_(setting.stubs),
+      page_offset_(arch::page_offset(setting.rip)),
+      blind_(setting.blind),
+      e_(setting.origin),
+      head_(e_.label()),
+      body_(e_.label()),
+      handler_(e_.label()),
+      branch_(e_.label()),
+      over_(e_.label()) {
+  for (Label& l : unlinked_) l = e_.label();
+  analyse();
+  head();
+  body();
+  out_of_line();
+}
+
+void Translator::analyse() {
+  known_.resize(block_.count);
+  live_.resize(block_.count + 1, flag_set::all);
+  u8 live = flag_set::all;
+  for (u32 i = block_.count; i-- > 0;) {
+    const Op& op = block_.ops[i];
+    const Form& form = block_.forms[i];
+    Known& k = known_[i] = known(op, form);
+    live_[i] = live;
+    if (k.kind == Kind::shift && !shift_has_code(op, form, k, live)) k = {};
+    // A fault shows all of them.
+    const bool may_leave = k.kind == Kind::handler || accesses_memory(k, form);
+    live = may_leave ? flag_set::all : static_cast<u8>((live & ~k.writes) | k.reads);
+  }
+}
+
+/// Where other blocks come in: as enter_block() (state/dispatch.hpp), and the block must not be stale.
+void Translator::head() {
+  using namespace host;
+  e_.bind(head_);
+  e_.mov_imm(scratch, reinterpret_cast<u64>(block_.generation_now));
+  e_.op(0x81, 7, Address{.base = scratch}, {4}, static_cast<i32>(block_.generation), 4);
+  e_.jcc(5, stubs_.leave);
+  e_.op(0x83, 5, layout_.at(layout_.budget), {8}, block_.count, 1);
+  e_.jcc(0xc, over_);
+  e_.op(0x80, 7, layout_.at(layout_.attention), {1}, 0, 1);
+  e_.jcc(5, over_);
+  e_.bind(body_);
+}
+
+void Translator::body() {
+  backs_.push_back({0, body_, false});
+  for (now_ = 0; now_ < block_.count; ++now_) operation(now_);
+  const Kind last = known_.back().kind;
+  if (last == Kind::jump_if || last == Kind::jump || last == Kind::call || last == Kind::ret) return;
+  before_exit();
+  exit_to(0, block_.bytes);
+}
+
+void Translator::out_of_line() {
+  using namespace host;
+  for (const Miss& m : misses_) {
+    e_.bind(m.label);
+    e_.mov_imm(scratch, m.op);
+    e_.jmp(handler_);
+  }
+  for (const Back& b : backs_) {
+    resumptions_.push_back({b.op, e_.here()});
+    const Label inner = e_.label();
+    e_.lea(second_scratch, b.host ? inner : b.label);
+    e_.jmp(stubs_.enter);
+    if (!b.host) continue;
+    e_.bind(inner);
+    host_ = false;
+    need_host();
+    e_.jmp(b.label);
+  }
+  e_.bind(over_);
+  e_.op(0x83, 0, layout_.at(layout_.budget), {8}, block_.count, 1);
+  e_.jmp(stubs_.leave);
+  e_.bind(handler_);
+  e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
+  e_.jmp(stubs_.handler);
+  bool branches = false;
+  for (unsigned slot = 0; slot < 2; ++slot) {
+    if (!exits_[slot]) continue;
+    branches = true;
+    sites_[slot] = Site{*exits_[slot], e_.here()};
+    e_.bind(unlinked_[slot]);
+    e_.mov_imm(scratch, slot);
+    e_.jmp(branch_);
+  }
+  if (!branches) return;
+  e_.bind(branch_);
+  e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
+  e_.jmp(stubs_.branch);
+}
+
+void Translator::call_handler(u32 i) {
+  before_exit();
+  e_.mov_imm(host::scratch, i);
+  e_.jmp(handler_);
+  host_ = false;
+}
+
+void Translator::operation(u32 i) {
+  const Op& op = block_.ops[i];
+  const Form& form = block_.forms[i];
+  const Known& k = known_[i];
+  const bool comes_back = k.kind == Kind::handler || accesses_memory(k, form);
+  if (comes_back) before_exit();
+  switch (k.kind) {
+    case Kind::handler: call_handler(i); break;
+    case Kind::nothing: break;
+    case Kind::binary: binary(op, form, k); break;
+    case Kind::test: test(op, form, k); break;
+    case Kind::move: move(op, form); break;
+    case Kind::unary: unary(op, form, k); break;
+    case Kind::shift: shift(op, form, k); break;
+    case Kind::multiply: multiply(op, form, k); break;
+    case Kind::bit: bit(op, form, k); break;
+    case Kind::extend: extend(op, form, k); break;
+    case Kind::lea: into(op.dst, form.bytes, false, true, [&](HostReg r) { effective(op, r, form.bytes); }); break;
+    case Kind::condition_move:
+    case Kind::condition_set: conditional(op, form, k); break;
+    case Kind::swap_bytes:
+      into(op.dst, form.bytes, true, true, [&](HostReg r) { e_.op_in_opcode(0x0fc8, r, form.bytes); });
+      break;
+    case Kind::push: push(op, form); break;
+    case Kind::pop: pop(op); break;
+    case Kind::leave_frame: leave_frame(); break;
+    case Kind::sign_rax:
+      e_.op(form.bytes == 8 ? 0x63 : 0x0fbf, host_of[arch::rax], host_of[arch::rax], {form.bytes});
+      break;
+    case Kind::sign_rdx:
+      e_.mov(host::rax, host_of[arch::rax]);
+      form.bytes == 8 ? e_.bytes({0x48, 0x99}) : e_.bytes({0x99});
+      break;
+    case Kind::jump_if: jump_if(op, k); return;
+    case Kind::jump: jump(op, form); return;
+    case Kind::call: call(op, form); return;
+    case Kind::ret: ret(op); return;
+  }
+  if (!comes_back) return;
+  const Label next = e_.label();
+  e_.bind(next);
+  backs_.push_back({i + 1, next, host_ && live() != 0});
+}
+
+}  // namespace cloister::silicon

@@ -1,0 +1,145 @@
+// From a block of decoded operations to code of the host.
+//
+// An operation that is known (known.hpp) becomes the host's own instruction for it, with the operands' places
+// exchanged; any other calls its handler, which comes back by Op::handler of the next one. So does a known one that
+// misses the TLB: until then it has changed nothing.
+//
+// The flags. What an instruction of the host leaves in its flags is what the guest's would. They are saved, as an image
+// (state/flags.hpp), before something else changes them or can leave the block, if anything may read them. For each
+// operation the set of flags that are read after it is known, from the end backwards.
+#pragma once
+
+#include <optional>
+
+#include "silicon/engine/compiler/known.hpp"
+#include "silicon/engine/compiler/stubs.hpp"
+
+namespace cloister::silicon {
+
+class Translator {
+ public:
+  /// What translation depends on beside the block.
+  struct Setting {
+    const Layout& layout;
+    const Stubs& stubs;
+    const u8* origin;  ///< where the code will run
+    u64 rip;           ///< the block's, of which only the offset in its page counts
+    /// No constant of more than 16 bits that the guest chose is in the code, but the sum of two; 0: they are.
+    i32 blind = 0;
+  };
+  Translator(Block& block, const Setting& setting);
+
+  /// A jump to a direct branch's target, with the address that it has until it is linked: offsets in the code.
+  struct Site {
+    u32 displacement = 0, unlinked = 0;
+  };
+  /// Where an operation's handler comes back.
+  struct Resumption {
+    u32 op, offset;
+  };
+
+  const std::vector<u8>& code() { return e_.finish(); }
+  const std::array<std::optional<Site>, 2>& sites() const { return sites_; }
+  const std::vector<Resumption>& resumptions() const { return resumptions_; }
+
+ private:
+  void analyse();
+  void head();
+  void body();
+  void out_of_line();
+  void operation(u32 i);
+  void call_handler(u32 i);
+
+  // Flags (flags.cpp).
+  /// Something may read or change them behind our back: what is alive is in memory.
+  void before_exit();
+  void save_flags();
+  /// They are in the host's.
+  void need_host();
+  /// What k reads or leaves alone is in the host's, and afterwards k's are.
+  void use_flags(const Known& k);
+  void set_flags(const Known& k);
+  u8 live() const { return live_[now_]; }
+
+  // Places (places.cpp).
+  static u8 number(u8 r, u8 bytes) { return bytes == 1 ? r / 8 : r; }
+  Place place(u8 guest) const;
+  /// The register's value in a register of the host: `temporary`, if it is not kept in one.
+  HostReg in_register(u8 guest, HostReg temporary);
+  /// f(register) computes the guest's register; `reads`: from its value.
+  template <class F>
+  void into(u8 guest, u8 bytes, bool reads, bool writes, F&& f) {
+    const HostReg r = host_of[guest];
+    if (r != no_register) return f(r);
+    if (reads || bytes < 4) e_.mov(host::scratch, place(guest));
+    f(host::scratch);
+    if (writes) e_.store(layout_.of_gpr(guest), host::scratch);
+  }
+  bool must_blind(i64 value) const { return blind_ != 0 && value != static_cast<i16>(value); }
+  void constant(HostReg to, i64 value);
+  void add_constant(HostReg to, i64 value, HostReg temporary);
+
+  // Memory (access.cpp).
+  /// The sum of base, index and displacement, in `to`; both scratch registers may change.
+  void effective(const Op& op, HostReg to, u8 bytes = 8);
+  /// The place in the host's memory, through the second scratch register; a miss goes to the handler.
+  Address access(const Op& op, Mem kind, u8 bytes, bool write);
+  /// `disp` from the guest's register.
+  Address access_at(u8 guest, i32 disp, bool write);
+
+  // What operations do (integer.cpp, branch.cpp).
+  void binary(const Op& op, const Form& form, const Known& k);
+  void test(const Op& op, const Form& form, const Known& k);
+  void move(const Op& op, const Form& form);
+  void unary(const Op& op, const Form& form, const Known& k);
+  void shift(const Op& op, const Form& form, const Known& k);
+  void save_after_shift(const Form& form, const Known& k, unsigned count, HostReg result);
+  void multiply(const Op& op, const Form& form, const Known& k);
+  void bit(const Op& op, const Form& form, const Known& k);
+  void extend(const Op& op, const Form& form, const Known& k);
+  void conditional(const Op& op, const Form& form, const Known& k);
+  void push(const Op& op, const Form& form);
+  void pop(const Op& op);
+  void leave_frame();
+  void jump_if(const Op& op, const Known& k);
+  void jump(const Op& op, const Form& form);
+  void call(const Op& op, const Form& form);
+  void ret(const Op& op);
+  /// A call's return address goes to the stack.
+  void push_return(const Op& op);
+  /// A branch to `delta` bytes from the block's start.
+  void exit_to(unsigned slot, i64 delta);
+  /// rax is canonical, or the handler finds out.
+  void check_target();
+
+  Block& block_;
+  const Layout& layout_;
+  const Stubs& stubs_;
+  const u64 page_offset_;
+  const i32 blind_;
+  Encoder e_;
+
+  u32 now_ = 0;         ///< the operation
+  bool host_ = false;   ///< the host's flags are the guest's
+  bool memory_ = true;  ///< those in memory are
+  std::vector<Known> known_;
+  std::vector<u8> live_;  ///< flags that are read after it
+  Label head_, body_, handler_, branch_, over_;
+  struct Miss {
+    u32 op;
+    Label label;
+  };
+  std::vector<Miss> misses_;
+  struct Back {
+    u32 op;
+    Label label;  ///< in line
+    bool host;    ///< where the host's flags are the guest's
+  };
+  std::vector<Back> backs_;
+  std::array<Label, 2> unlinked_{};
+  std::array<std::optional<u32>, 2> exits_;  ///< offsets of displacements
+  std::array<std::optional<Site>, 2> sites_;
+  std::vector<Resumption> resumptions_;
+};
+
+}  // namespace cloister::silicon
