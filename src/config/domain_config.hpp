@@ -76,7 +76,7 @@ struct DomainConfig {
   /// What the processor offers: "default", a description's name, a dump's path, or the name of a model of libvirt's.
   std::string silicon = "default";
   std::vector<policy::CpuidOverride> cpu_flags;  ///< beside such a model
-  Engine engine = Engine::automatic;  ///< what runs its code
+  Engine engine = Engine::automatic;             ///< what runs its code
   /// IA32_SGXLEPUBKEYHASH0 to 3; absent: Intel's.
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs
