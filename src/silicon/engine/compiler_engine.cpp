@@ -106,6 +106,7 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
+  block.ops[0].handler = block.handlers[0];
   for (const Translator::Resumption& r : translator.resumptions())
     block.ops[r.op].handler = reinterpret_cast<Handler>(reinterpret_cast<u64>(slice_.executable + used_ + r.offset));
   Sites sites = translator.sites();
