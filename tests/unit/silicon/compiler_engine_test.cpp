@@ -55,7 +55,7 @@ TEST_F(Translated, AProcessorWithoutMemoryForCodeInterprets) {
 }
 
 TEST_F(Translated, AFullCacheBeginsAnew) {
-  with({.entries = 0, .code_bytes = u64{128} << 10});
+  with({.entries = 0, .code_bytes = u64{80} << 10});
   LongModeMachine::Processor p(*machine, code);
   // Blocks of one instruction each, in a ring through a whole page.
   for (u64 at = code; at < code + 0xff0; at += 16) machine->put_bytes(at, {0xff, 0xc0, 0xeb, 12});
