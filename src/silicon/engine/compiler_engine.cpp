@@ -77,6 +77,7 @@ void CompilerEngine::attach(Cpu& cpu) {
   stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, make_image});
   const std::vector<u8>& bytes = code.finish();
   std::memcpy(slice_.writable, bytes.data(), bytes.size());
+  synchronize_code();
   begin_of_blocks_ = used_ = (static_cast<u32>(bytes.size()) + alignment - 1) & ~(alignment - 1);
 }
 
@@ -106,6 +107,7 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
+  synchronize_code();
   block.ops[0].handler = block.handlers[0];
   for (const Translator::Resumption& r : translator.resumptions())
     block.ops[r.op].handler = reinterpret_cast<Handler>(reinterpret_cast<u64>(slice_.executable + used_ + r.offset));
@@ -133,6 +135,7 @@ void CompilerEngine::link(Block& from, unsigned slot, Block& to) {
   if (found == sites_.end() || !found->second[slot]) return;
   const Translator::Site site = *found->second[slot];
   patch(site.displacement, static_cast<u32>(static_cast<const u8*>(to.code.entry) - slice_.executable));
+  synchronize_code();
   linked_[&to].push_back(site);
 }
 
@@ -140,6 +143,7 @@ void CompilerEngine::unlink(Block& to) {
   const auto found = linked_.find(&to);
   if (found == linked_.end()) return;
   for (const Translator::Site& site : found->second) patch(site.displacement, site.unlinked);
+  synchronize_code();
   linked_.erase(found);
 }
 
