@@ -47,6 +47,14 @@ void make_image(Cpu& cpu) { cpu.flags.make_image(); }
 constexpr u32 largest_code = u32{64} << 10;
 constexpr u32 alignment = 16;
 
+/// The way into code and out of it, to handlers, costs as much as some operations: a block that is little but handlers
+/// runs faster as it is.
+bool is_worth_it(const Block& block) {
+  u32 handlers = 0;
+  for (u32 i = 0; i < block.count; ++i) handlers += known(block.ops[i], block.forms[i]).kind == Kind::handler;
+  return handlers * 5 <= block.count * 3;
+}
+
 i32 random_constant() {
   u32 value = 0;
   while (::getrandom(&value, sizeof value, 0) != sizeof value) {
@@ -92,12 +100,13 @@ void CompilerEngine::take(Block& block) {
 }
 
 void CompilerEngine::entered(Cpu& cpu, Block& block) {
-  if (block.code.entries++ >= options_.entries && translate(cpu, block)) return;
+  if (block.code.entries++ == options_.entries && translate(cpu, block)) return;
   counters_->interpreted += block.count;
 }
 
 bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   if (!slice_ || block.crosses() || code_mode(cpu) != CodeMode::bits64) return false;
+  if (options_.entries != 0 && !is_worth_it(block)) return false;
   if (used_ + largest_code > options_.code_bytes) flush();
   Translator translator(block, {.layout = *layout_,
                                 .stubs = stubs_,
