@@ -106,7 +106,7 @@ void run_case(const Table& leaf, const Row& first, const Row* second) {
     if (first.arrange) first.arrange();
     before = fingerprint();
     execute();
-  } while (thread_was_interrupted() && ++tries < 50);
+  } while (thread_was_interrupted() && ++tries < 1000);
   compare(first.result, first.verify);
   if (first.verify) return first.verify();
   expect("unchanged", fingerprint() == before, 1);

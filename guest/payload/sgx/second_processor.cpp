@@ -51,8 +51,9 @@ void send_thread_inside() {
   } while (!is_inside());
 }
 
+/// In this order: a thread that is back inside has counted.
 bool thread_was_interrupted() {
-  return sent && (at<volatile u64>(interruptions) != interruptions_before || !is_inside());
+  return sent && (!is_inside() || at<volatile u64>(interruptions) != interruptions_before);
 }
 
 void bring_thread_out() {

@@ -13,11 +13,11 @@ namespace cloister::silicon {
 namespace {
 
 /// In operations with their forms: 160 MiB for each processor, whatever blocks a guest makes it decode. What a block is
-/// beside its operations, with the map's node and the allocator's headers, counts as some more of them.
-constexpr u64 bytes_of_op = sizeof(Op) + sizeof(Form);
+/// beside its operations, with the nodes of maps and the allocator's headers, counts as some more of them.
+constexpr u64 bytes_of_op = sizeof(Op) + sizeof(Form) + sizeof(Handler);
 constexpr u64 max_cached_ops = (u64{160} << 20) / bytes_of_op;
-constexpr u64 ops_beside = 8;
-static_assert(sizeof(Block) + 96 <= ops_beside * bytes_of_op);
+constexpr u64 ops_beside = 16;
+static_assert(sizeof(Block) + 400 <= ops_beside * bytes_of_op);
 constexpr unsigned max_instruction_bytes = 15;
 
 /// After the last instruction of a block that was cut: goes on behind it.

@@ -29,12 +29,22 @@ bool moves_stack_pointer(u16 mnemonic) {
 
 bool names_destination(Operands operands) {
   using enum Operands;
-  return operands == reg || operands == reg_reg || operands == reg_imm || operands == reg_cl || operands == reg_mem;
+  return operands == reg_reg_imm || operands == reg_mem_imm || operands == reg || operands == reg_reg ||
+         operands == reg_imm || operands == reg_cl || operands == reg_mem;
+}
+
+/// Products, quotients and remainders go where the mnemonic says.
+bool is_wide_arithmetic(const Op& op, const Form& form) {
+  const u16 m = op.mnemonic;
+  const bool one_operand = form.operands == Operands::source || form.operands == Operands::mem;
+  return m == ZYDIS_MNEMONIC_MUL || m == ZYDIS_MNEMONIC_DIV || m == ZYDIS_MNEMONIC_IDIV ||
+         (m == ZYDIS_MNEMONIC_IMUL && one_operand);
 }
 
 /// The bits of register `r` that the operation may change.
 u64 may_change(const Op& op, const Form& form, u8 r) {
   if (r == arch::rsp && moves_stack_pointer(op.mnemonic)) return ~u64{0};
+  if (is_wide_arithmetic(op, form)) return r == arch::rax || r == arch::rdx ? ~u64{0} : 0;
   if (!form.writes || !names_destination(form.operands)) return 0;
   if (form.bytes == 1) return op.dst / 8 == r ? u64{0xff} << (8 * (op.dst % 8)) : 0;
   if (op.dst != r) return 0;

@@ -47,6 +47,14 @@ void make_image(Cpu& cpu) { cpu.flags.make_image(); }
 constexpr u32 largest_code = u32{64} << 10;
 constexpr u32 alignment = 16;
 
+/// The way into code and out of it, to handlers, costs as much as some operations: a block that is little but handlers
+/// runs faster as it is.
+bool is_worth_it(const Block& block) {
+  u32 handlers = 0;
+  for (u32 i = 0; i < block.count; ++i) handlers += known(block.ops[i], block.forms[i]).kind == Kind::handler;
+  return handlers * 5 <= block.count * 3;
+}
+
 i32 random_constant() {
   u32 value = 0;
   while (::getrandom(&value, sizeof value, 0) != sizeof value) {
@@ -77,6 +85,7 @@ void CompilerEngine::attach(Cpu& cpu) {
   stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, make_image});
   const std::vector<u8>& bytes = code.finish();
   std::memcpy(slice_.writable, bytes.data(), bytes.size());
+  synchronize_code();
   begin_of_blocks_ = used_ = (static_cast<u32>(bytes.size()) + alignment - 1) & ~(alignment - 1);
 }
 
@@ -91,12 +100,13 @@ void CompilerEngine::take(Block& block) {
 }
 
 void CompilerEngine::entered(Cpu& cpu, Block& block) {
-  if (block.code.entries++ >= options_.entries && translate(cpu, block)) return;
+  if (block.code.entries++ == options_.entries && translate(cpu, block)) return;
   counters_->interpreted += block.count;
 }
 
 bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   if (!slice_ || block.crosses() || code_mode(cpu) != CodeMode::bits64) return false;
+  if (options_.entries != 0 && !is_worth_it(block)) return false;
   if (used_ + largest_code > options_.code_bytes) flush();
   Translator translator(block, {.layout = *layout_,
                                 .stubs = stubs_,
@@ -106,6 +116,8 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
+  synchronize_code();
+  block.ops[0].handler = block.handlers[0];
   for (const Translator::Resumption& r : translator.resumptions())
     block.ops[r.op].handler = reinterpret_cast<Handler>(reinterpret_cast<u64>(slice_.executable + used_ + r.offset));
   Sites sites = translator.sites();
@@ -132,6 +144,7 @@ void CompilerEngine::link(Block& from, unsigned slot, Block& to) {
   if (found == sites_.end() || !found->second[slot]) return;
   const Translator::Site site = *found->second[slot];
   patch(site.displacement, static_cast<u32>(static_cast<const u8*>(to.code.entry) - slice_.executable));
+  synchronize_code();
   linked_[&to].push_back(site);
 }
 
@@ -139,6 +152,7 @@ void CompilerEngine::unlink(Block& to) {
   const auto found = linked_.find(&to);
   if (found == linked_.end()) return;
   for (const Translator::Site& site : found->second) patch(site.displacement, site.unlinked);
+  synchronize_code();
   linked_.erase(found);
 }
 

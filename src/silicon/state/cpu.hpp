@@ -46,7 +46,7 @@ struct JumpCacheEntry {
   u64 key = 0;  ///< Cpu::fetch_key
   Block* block = nullptr;
 };
-inline constexpr unsigned jump_cache_per_page = 64, jump_cache_pages = 256,
+inline constexpr unsigned jump_cache_per_page = 256, jump_cache_pages = 256,
                           jump_cache_entries = jump_cache_pages * jump_cache_per_page;
 
 // In the order of use: what is hot comes first.
@@ -127,7 +127,7 @@ struct Cpu {
 
   JumpCacheEntry& jump_entry(u64 ip) {
     return jump_cache[((ip >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page +
-                      ((ip ^ (ip >> 6)) % jump_cache_per_page)];
+                      ((ip ^ (ip >> 8)) % jump_cache_per_page)];
   }
 
   /// Registers by size. Writing 32 bits clears the upper half; 8 and 16 bits keep it. 8-bit: `r` is a byte offset.

@@ -78,7 +78,10 @@ struct LazyFlags {
   }
   /// Changes CF and nothing else.
   void set_carry(bool c) {
-    unmake_image();
+    if (is_image()) {
+      aux = (aux & ~(arch::rflags::cf << 8)) | (u64{c} << 8);
+      return;
+    }
     const bool o = of();
     aux = (aux & ~(u64{3} << 62)) | (u64{c} << 63) | (u64{c != o} << 62);
   }

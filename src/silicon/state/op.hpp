@@ -56,6 +56,8 @@ enum class Operands : u8 {
   reg_imm,
   reg_cl,
   reg_mem,
+  reg_reg_imm,  ///< dst, src, immediate
+  reg_mem_imm,
   mem_reg,  ///< memory, src
   mem_imm,
   mem_cl,

@@ -43,6 +43,16 @@ TEST_F(Translated, ABlockAfterSoManyEntries) {
   EXPECT_EQ(counters(p).by_handler, 2u) << "HLT";
 }
 
+TEST_F(Translated, NoBlockThatIsLittleButHandlers) {
+  with({.entries = 1});
+  machine->put_bytes(code, {0x0f, 0xae, 0xf0, 0x0f, 0xae, 0xf0, 0xff, 0xc0, 0xf4});  // mfence twice; inc eax; hlt
+  LongModeMachine::Processor p(*machine, code);
+  for (unsigned i = 0; i < 5; ++i) p.run_to_halt(code);
+  EXPECT_EQ(p.reg(arch::rax), 5u);
+  EXPECT_EQ(counters(p).blocks, 0u);
+  EXPECT_EQ(counters(p).interpreted, 20u);
+}
+
 TEST_F(Translated, AProcessorWithoutMemoryForCodeInterprets) {
   std::vector<CodeMemory::Slice> all;
   while (CodeMemory::Slice s = CodeMemory::get().take()) all.push_back(std::move(s));
@@ -55,7 +65,7 @@ TEST_F(Translated, AProcessorWithoutMemoryForCodeInterprets) {
 }
 
 TEST_F(Translated, AFullCacheBeginsAnew) {
-  with({.entries = 0, .code_bytes = u64{128} << 10});
+  with({.entries = 0, .code_bytes = u64{80} << 10});
   LongModeMachine::Processor p(*machine, code);
   // Blocks of one instruction each, in a ring through a whole page.
   for (u64 at = code; at < code + 0xff0; at += 16) machine->put_bytes(at, {0xff, 0xc0, 0xeb, 12});

@@ -2,6 +2,7 @@
 // it faults and however its budget is cut. What single instructions do is the oracle's to judge; this is about what
 // they do to each other: flags that live across some of them, registers in memory, faults amid a block.
 #include <random>
+#include <sstream>
 
 #include "long_mode_machine.hpp"
 #include "silicon/engine/compiler_options.hpp"
@@ -135,6 +136,20 @@ struct Machine : LongModeMachine {
   Processor processor;
 };
 
+std::string state(const Exit& exit, const GeneralRegs& r, u64 instructions) {
+  std::ostringstream out;
+  out << "reason " << static_cast<unsigned>(exit.reason) << " vector " << unsigned{exit.interruption.vector}
+      << " qualification " << exit.qualification << " instructions " << instructions << std::hex << " rip " << r.rip
+      << " flags " << r.rflags;
+  for (const u64 value : r.gpr) out << ' ' << value;
+  return out.str();
+}
+std::string hex(const std::vector<u8>& bytes) {
+  std::ostringstream out;
+  for (const u8 byte : bytes) out << "0123456789abcdef"[byte >> 4] << "0123456789abcdef"[byte & 15];
+  return out.str();
+}
+
 class RandomBlocks : public testing::TestWithParam<u32> {
  protected:
   void SetUp() override {
@@ -164,7 +179,9 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
       unsigned which = 0;
       for (Machine* const m : {&interpreted, &translated}) {
         Vcpu& vcpu = m->processor.vcpu;
-        if (again == 0) EXPECT_TRUE(m->memory.write(arch::Gpa{at}, std::as_bytes(std::span(block))));
+        if (again == 0) {
+          EXPECT_TRUE(m->memory.write(arch::Gpa{at}, std::as_bytes(std::span(block))));
+        }
         std::vector<u64> words(data_bytes / 8, content);
         EXPECT_TRUE(m->memory.write(arch::Gpa{data}, std::as_bytes(std::span(words))));
         start.rip = at;
@@ -172,21 +189,14 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
         const u64 before = vcpu.instructions();
         for (unsigned run = 0; run < 100; ++run) {
           const Exit exit = vcpu.run(cut);
-          const GeneralRegs r = vcpu.general();
-          std::string line = std::to_string(static_cast<unsigned>(exit.reason)) + " v" +
-                             std::to_string(exit.interruption.vector) + " q" + std::to_string(exit.qualification) +
-                             " n" + std::to_string(vcpu.instructions() - before) + " f" + std::to_string(r.rflags) +
-                             " i" + std::to_string(r.rip - at);
-          for (const u64 value : r.gpr) line += " " + std::to_string(value);
-          seen[which].push_back(line);
+          seen[which].push_back(state(exit, vcpu.general(), vcpu.instructions() - before));
           if (exit.reason != ExitReason::preemption_timer) break;
         }
         memory[which].resize(data_bytes);
         EXPECT_TRUE(m->memory.read(arch::Gpa{data}, memory[which]));
         ++which;
       }
-      std::string text;
-      for (const u8 byte : block) text += "0123456789abcdef"[byte >> 4], text += "0123456789abcdef"[byte & 15];
+      const std::string text = hex(block);
       ASSERT_EQ(seen[0], seen[1]) << "block " << n << " run " << again << ": " << text;
       ASSERT_TRUE(memory[0] == memory[1]) << "block " << n << " run " << again << ": " << text;
     }

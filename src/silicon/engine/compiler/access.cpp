@@ -27,6 +27,11 @@ void Translator::effective(const Op& op, HostReg to, u8 bytes) {
   e_.lea(to, {.base = scratch, .index = second_scratch}, bytes);
 }
 
+Label Translator::miss() {
+  if (misses_.empty() || misses_.back().op != now_) misses_.push_back({now_, e_.label()});
+  return misses_.back().label;
+}
+
 Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write) {
   effective(op, scratch);
   if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, scratch, layout_.at(layout_.seg_base + 8 * op.seg));
@@ -44,9 +49,7 @@ Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write) {
   e_.bytes({0x00, 0xf0, 0xff, 0xff});
   e_.op(0x0b, scratch, layout_.at(layout_.context));
   e_.op(0x3b, scratch, entry(write ? offsetof(TlbEntry, tag_write) : offsetof(TlbEntry, tag_read)));
-  const Label miss = e_.label();
-  misses_.push_back({now_, miss});
-  e_.jcc(5, miss);
+  e_.jcc(5, miss());
   e_.mov(second_scratch, entry(offsetof(TlbEntry, addend)));
   host_ = false;
 

@@ -17,9 +17,17 @@ constexpr std::array<InImage, 8> in_image{{{0, 1}, {1, 1}, {1, 0x40}, {1, 0x41},
 }  // namespace
 
 void Translator::push(const Op& op, const Form& form) {
+  // Nobody looks at Cpu::rip while handlers run: it keeps what must outlive a second access.
+  if (form.operands == Operands::mem) {
+    e_.mov(scratch, access(op, form.memory, 8, false));
+    e_.store(layout_.at(layout_.rip), scratch);
+  }
   const Address to = access_at(arch::rsp, -slot_bytes, true);
   if (form.operands == Operands::source) {
     e_.store(to, in_register(op.src, scratch));
+  } else if (form.operands == Operands::mem) {
+    e_.mov(scratch, layout_.at(layout_.rip));
+    e_.store(to, scratch);
   } else if (const i64 imm = static_cast<i64>(op.imm); must_blind(imm)) {
     constant(scratch, imm);
     e_.store(to, scratch);
@@ -74,13 +82,11 @@ void Translator::jump_if(const Op& op, const Known& k) {
 }
 
 void Translator::check_target() {
-  const Label miss = e_.label();
-  misses_.push_back({now_, miss});
   e_.mov(second_scratch, scratch);
   e_.op(0xc1, 7, second_scratch, Encoder::Sizes{}, 47, 1);
   e_.op(0xff, 0, second_scratch);
   e_.op(0x83, 7, second_scratch, Encoder::Sizes{}, 1, 1);
-  e_.jcc(7, miss);
+  e_.jcc(7, miss());
 }
 
 void Translator::jump(const Op& op, const Form& form) {
@@ -114,7 +120,6 @@ void Translator::call(const Op& op, const Form& form) {
     e_.mov(scratch, place(op.src));
   }
   check_target();
-  // Nobody looks at Cpu::rip while handlers run.
   e_.store(layout_.at(layout_.rip), scratch);
   push_return(op);
   e_.mov(scratch, layout_.at(layout_.rip));

@@ -39,6 +39,29 @@ CodeMemory::CodeMemory() : writable_(nullptr, Unmapper{0}), executable_(nullptr,
   for (u64 n = slices; n-- > 0;) free_.push_back(n);
 }
 
+/// IRET to the next instruction: it serializes, and unlike CPUID no hypervisor of the host's intercepts it.
+void synchronize_code() {
+#if defined(__x86_64__)
+  u64 temporary, stack;
+  asm volatile(
+      "movq %%rsp, %[stack]\n\t"
+      "subq $128, %%rsp\n\t"  // the red zone
+      "movl %%ss, %k[temporary]\n\t"
+      "pushq %[temporary]\n\t"
+      "pushq %[stack]\n\t"
+      "pushfq\n\t"
+      "movl %%cs, %k[temporary]\n\t"
+      "pushq %[temporary]\n\t"
+      "leaq 1f(%%rip), %[temporary]\n\t"
+      "pushq %[temporary]\n\t"
+      "iretq\n"
+      "1:"
+      : [temporary] "=&r"(temporary), [stack] "=&r"(stack)
+      :
+      : "cc", "memory");
+#endif
+}
+
 CodeMemory::Slice CodeMemory::take() {
   const MutexLock lock(mutex_);
   if (free_.empty()) return {};

@@ -58,4 +58,8 @@ class CodeMemory {
   std::vector<u64> free_ CLOISTER_GUARDED_BY(mutex_);
 };
 
+/// To be called between writing code and running it on the same thread: the processor may have fetched from the other
+/// address already (SDM vol. 3A, 9.1.3).
+void synchronize_code();
+
 }  // namespace cloister::silicon

@@ -193,12 +193,8 @@ void Translator::shift(const Op& op, const Form& form, const Known& k) {
 }
 
 /// The host defines CF and OF; the others are the interpreter's: of the result, and AF clear.
-void Translator::multiply(const Op& op, const Form& form, const Known& k) {
-  const Place from = form.operands == reg_mem ? Place{access(op, form.memory, form.bytes, false)} : place(op.src);
-  into(op.dst, form.bytes, true, true, [&](HostReg r) { e_.op(k.code, r, from, {form.bytes}); });
-  if ((live() & ~(flag_set::c | flag_set::o)) == 0) return set_flags(k);
+void Translator::save_after_multiply(const Form& form, HostReg result) {
   e_.op(0x0f90, 0, rax, Encoder::all(1));  // seto al
-  const HostReg result = in_register(op.dst, second_scratch);
   e_.op(0x85, result, result, {form.bytes});
   e_.bytes({0x9f});              // lahf
   e_.bytes({0x80, 0xe4, 0xef});  // and ah, ~AF
@@ -206,6 +202,56 @@ void Translator::multiply(const Op& op, const Form& form, const Known& k) {
   e_.store(layout_.at(layout_.flags), rax, 2);
   host_ = false;
   memory_ = true;
+}
+
+void Translator::multiply(const Op& op, const Form& form, const Known& k) {
+  const bool from_memory = form.operands == reg_mem || form.operands == reg_mem_imm;
+  const bool with_imm = form.operands == reg_reg_imm || form.operands == reg_mem_imm;
+  Place from = from_memory ? Place{access(op, form.memory, form.bytes, false)} : place(op.src);
+  const i64 imm = immediate(op, form.bytes);
+  const bool blinded = with_imm && must_blind(imm);
+  if (blinded) {
+    e_.mov(scratch, from, form.bytes);
+    constant(second_scratch, imm);
+  }
+  into(op.dst, form.bytes, !with_imm, true, [&](HostReg r) {
+    if (blinded) {
+      e_.op(k.code, second_scratch, scratch, {form.bytes});
+      e_.mov(r, second_scratch);
+    } else if (with_imm) {
+      e_.op(0x69, r, from, {form.bytes}, imm, 4);
+    } else {
+      e_.op(k.code, r, from, {form.bytes});
+    }
+  });
+  if ((live() & ~(flag_set::c | flag_set::o)) == 0) return set_flags(k);
+  save_after_multiply(form, in_register(op.dst, second_scratch));
+}
+
+void Translator::wide(const Op& op, const Form& form, const Known& k) {
+  const Place from = form.operands == mem ? Place{access(op, form.memory, form.bytes, false)} : place(op.src);
+  constexpr HostReg low = host_of[arch::rax];
+  e_.mov(rax, low);
+  e_.op(0xf7, static_cast<HostReg>(k.code), from, {form.bytes});
+  e_.mov(low, rax, form.bytes);
+  if ((live() & ~(flag_set::c | flag_set::o)) == 0) return set_flags(k);
+  save_after_multiply(form, low);
+}
+
+/// What would fault goes to the handler. The flags stay as they were.
+void Translator::divide(const Op& op, const Form& form) {
+  if (form.operands == mem) {
+    e_.mov(second_scratch, access(op, form.memory, form.bytes, false), form.bytes);
+  } else {
+    e_.mov(second_scratch, place(op.src), form.bytes);
+  }
+  e_.op(0x3b, rdx, second_scratch, {form.bytes});
+  e_.jcc(3, miss());
+  constexpr HostReg low = host_of[arch::rax];
+  e_.mov(rax, low);
+  e_.op(0xf7, 6, second_scratch, {form.bytes});
+  e_.mov(low, rax, form.bytes);
+  host_ = false;
 }
 
 /// All flags but CF stay: the host promises that of ZF alone.

@@ -62,6 +62,8 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_SHR, shifts(5)},
     {ZYDIS_MNEMONIC_SAR, shifts(7)},
     {ZYDIS_MNEMONIC_IMUL, {multiply, 0x0faf, 0, all}},
+    {ZYDIS_MNEMONIC_MUL, {wide, 4, 0, all}},
+    {ZYDIS_MNEMONIC_DIV, {divide, 6}},
     {ZYDIS_MNEMONIC_BT, {bit, 4, 0, c}},
     {ZYDIS_MNEMONIC_BTS, {bit, 5, 0, c}},
     {ZYDIS_MNEMONIC_BTR, {bit, 6, 0, c}},
@@ -117,7 +119,7 @@ constexpr bool is_high_byte(u8 r) { return r % 8 != 0; }
 
 bool names_memory(Operands o) {
   using enum Operands;
-  return in(o, {mem, reg_mem, mem_reg, mem_imm, mem_cl});
+  return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl});
 }
 
 bool has_code_for(const Known& k, const Op& op, const Form& form) {
@@ -139,7 +141,9 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::move: return in(o, {reg_reg, reg_imm, reg_mem, mem_reg, mem_imm});
     case Kind::unary: return in(o, {reg, mem});
     case Kind::shift: return in(o, {reg_imm, mem_imm, reg_cl});
-    case Kind::multiply: return form.bytes >= 4 && in(o, {reg_reg, reg_mem});
+    case Kind::multiply: return form.bytes >= 4 && in(o, {reg_reg, reg_mem, reg_reg_imm, reg_mem_imm});
+    case Kind::wide:
+    case Kind::divide: return form.bytes >= 4 && in(o, {source, mem});
     case Kind::bit: return form.bytes >= 4 && in(o, {reg_reg, reg_imm, mem_imm});
     case Kind::extend:
       if (form.bytes < 4 || !in(o, {reg_reg, reg_mem})) return false;
@@ -148,7 +152,7 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::condition_move: return in(o, {reg_reg, reg_mem});
     case Kind::condition_set: return in(o, {reg, mem});
     case Kind::swap_bytes: return form.bytes >= 4;
-    case Kind::push: return form.bytes == 8 && in(o, {source, imm});
+    case Kind::push: return form.bytes == 8 && in(o, {source, imm, mem});
     case Kind::pop: return form.bytes == 8 && o == reg;
     case Kind::jump_if: return o == target;
     case Kind::jump: return in(o, {target, source, mem});
@@ -161,16 +165,19 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
 }  // namespace
 
 Known known(const Op& op, const Form& form) {
-  const Known k = table[op.mnemonic];
+  Known k = table[op.mnemonic];
+  if (op.mnemonic == ZYDIS_MNEMONIC_IMUL && (form.operands == Operands::source || form.operands == Operands::mem))
+    k = {Kind::wide, 5, 0, all};
   return has_code_for(k, op, form) ? k : Known{};
 }
 
-bool accesses_memory(const Known& k, const Form& form) {
+bool may_miss(const Known& k, const Form& form) {
   switch (k.kind) {
     case Kind::push:
     case Kind::pop:
     case Kind::leave_frame:
     case Kind::call:
+    case Kind::divide:
     case Kind::ret: return true;
     case Kind::nothing:
     case Kind::lea: return false;

@@ -19,7 +19,9 @@ enum class Kind : u8 {
   unary,     ///< F7 /n or FF /n: code is digit | opcode
   shift,     ///< C1 /n
   extend,    ///< 0F code reg, rm of fewer bytes
-  multiply,  ///< IMUL of two operands
+  multiply,  ///< IMUL of two or three operands
+  wide,      ///< F7 /4 and /5: MUL, IMUL of one operand
+  divide,    ///< F7 /6: DIV
   bit,       ///< 0F BA /n; 0F 83 | n << 3 with a register
   lea,
   condition_move,
@@ -46,7 +48,7 @@ struct Known {
 /// no code for.
 Known known(const Op& op, const Form& form);
 
-/// Its memory operand, or the stack: it may fault, or miss the TLB.
-bool accesses_memory(const Known& k, const Form& form);
+/// Its memory operand, or the stack, may fault or miss the TLB; or its quotient may.
+bool may_miss(const Known& k, const Form& form);
 
 }  // namespace cloister::silicon

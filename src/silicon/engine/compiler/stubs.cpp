@@ -106,19 +106,19 @@ struct Writer {
 
   /// As recent_block(), but that the block looks itself whether it is stale.
   void look_up() {
-    static_assert(jump_cache_per_page == 64 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 24);
+    static_assert(jump_cache_per_page == 256 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 24);
     const auto entry = [this](std::size_t offset) {
       return Address{.base = cpu, .index = rax, .scale = 3, .disp = at.jump_cache + member(offset)};
     };
     const Label miss = e.label();
     e.store(at.at(at.rip), rax);
     e.mov(r15, rax);
-    e.op(0xc1, 5, r15, Encoder::Sizes{8}, 6, 1);
+    e.op(0xc1, 5, r15, Encoder::Sizes{8}, 8, 1);
     e.op(0x33, r15, rax, {4});
-    e.op(0x83, 4, r15, {4}, jump_cache_per_page - 1, 1);
+    e.op(0x0fb6, r15, r15, {4, 4, 1});
     e.op(0xc1, 5, rax, Encoder::Sizes{8}, arch::page_shift, 1);
-    e.op(0x0fb6, rax, rax, {4});
-    e.op(0xc1, 4, rax, {4}, 6, 1);
+    e.op(0x0fb6, rax, rax, {4, 4, 1});
+    e.op(0xc1, 4, rax, {4}, 8, 1);
     e.op(0x0b, rax, r15, {4});
     e.lea(rax, {.base = rax, .index = rax, .scale = 1});
     e.mov(r15, at.at(at.fetch_key));

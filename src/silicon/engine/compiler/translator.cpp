@@ -46,7 +46,7 @@ void Translator::analyse() {
     live_[i] = live;
     if (k.kind == Kind::shift && !shift_has_code(op, form, k, live)) k = {};
     // A fault shows all of them.
-    const bool may_leave = k.kind == Kind::handler || accesses_memory(k, form);
+    const bool may_leave = k.kind == Kind::handler || may_miss(k, form);
     live = may_leave ? flag_set::all : static_cast<u8>((live & ~k.writes) | k.reads);
   }
 }
@@ -66,7 +66,7 @@ void Translator::head() {
 }
 
 void Translator::body() {
-  backs_.push_back({0, body_, false});
+  come_back_at(0, body_, false);
   for (now_ = 0; now_ < block_.count; ++now_) operation(now_);
   const Kind last = known_.back().kind;
   if (last == Kind::jump_if || last == Kind::jump || last == Kind::call || last == Kind::ret) return;
@@ -113,8 +113,16 @@ void Translator::out_of_line() {
   e_.jmp(stubs_.branch);
 }
 
+/// Between two operations that are both their handlers' there is no code: the first goes on to the second.
+void Translator::come_back_at(u32 i, Label label, bool host) {
+  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host});
+}
+
 void Translator::call_handler(u32 i) {
-  before_exit();
+  if (i > 0 && known_[i - 1].kind == Kind::handler) return;
+  u32 run = 1;
+  while (i + run < block_.count && known_[i + run].kind == Kind::handler) ++run;
+  if (run > 1) e_.op(0x83, 0, layout_.at(layout_.by_handler), Encoder::Sizes{}, run - 1, 1);
   e_.mov_imm(host::scratch, i);
   e_.jmp(handler_);
   host_ = false;
@@ -124,7 +132,7 @@ void Translator::operation(u32 i) {
   const Op& op = block_.ops[i];
   const Form& form = block_.forms[i];
   const Known& k = known_[i];
-  const bool comes_back = k.kind == Kind::handler || accesses_memory(k, form);
+  const bool comes_back = k.kind == Kind::handler || may_miss(k, form);
   if (comes_back) before_exit();
   switch (k.kind) {
     case Kind::handler: call_handler(i); break;
@@ -135,6 +143,8 @@ void Translator::operation(u32 i) {
     case Kind::unary: unary(op, form, k); break;
     case Kind::shift: shift(op, form, k); break;
     case Kind::multiply: multiply(op, form, k); break;
+    case Kind::wide: wide(op, form, k); break;
+    case Kind::divide: divide(op, form); break;
     case Kind::bit: bit(op, form, k); break;
     case Kind::extend: extend(op, form, k); break;
     case Kind::lea: into(op.dst, form.bytes, false, true, [&](HostReg r) { effective(op, r, form.bytes); }); break;
@@ -161,7 +171,7 @@ void Translator::operation(u32 i) {
   if (!comes_back) return;
   const Label next = e_.label();
   e_.bind(next);
-  backs_.push_back({i + 1, next, host_ && live() != 0});
+  come_back_at(i + 1, next, host_ && live() != 0);
 }
 
 }  // namespace cloister::silicon

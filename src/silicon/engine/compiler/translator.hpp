@@ -49,6 +49,7 @@ class Translator {
   void out_of_line();
   void operation(u32 i);
   void call_handler(u32 i);
+  void come_back_at(u32 i, Label label, bool host);
 
   // Flags (flags.cpp).
   /// Something may read or change them behind our back: what is alive is in memory.
@@ -84,6 +85,8 @@ class Translator {
   void effective(const Op& op, HostReg to, u8 bytes = 8);
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler.
   Address access(const Op& op, Mem kind, u8 bytes, bool write);
+  /// Where the handler of the present operation is called.
+  Label miss();
   /// `disp` from the guest's register.
   Address access_at(u8 guest, i32 disp, bool write);
 
@@ -95,6 +98,9 @@ class Translator {
   void shift(const Op& op, const Form& form, const Known& k);
   void save_after_shift(const Form& form, const Known& k, unsigned count, HostReg result);
   void multiply(const Op& op, const Form& form, const Known& k);
+  void save_after_multiply(const Form& form, HostReg result);
+  void wide(const Op& op, const Form& form, const Known& k);
+  void divide(const Op& op, const Form& form);
   void bit(const Op& op, const Form& form, const Known& k);
   void extend(const Op& op, const Form& form, const Known& k);
   void conditional(const Op& op, const Form& form, const Known& k);

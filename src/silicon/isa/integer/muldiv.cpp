@@ -151,15 +151,18 @@ struct Idiv {
 
 template <class Body>
 Selected select_one(const Insn& insn, Op& op) {
-  return {by_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 0); })};
+  Form form = form_as_encoded(insn, false);
+  if (insn.is_reg(0)) form.operands = Operands::source;
+  return {by_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 0); }), false,
+          form};
 }
 
 Selected select_imul(const Insn& insn, Op& op) {
   if (insn.visible() == 1) return select_one<Imul1>(insn, op);
   op.dst = insn.reg(0);
   if (insn.visible() == 3) op.imm = insn.imm(2);
-  // Its Op has more operands than a form says.
-  const Form form = insn.visible() == 3 ? Form{} : form_as_encoded(insn, true);
+  Form form = form_as_encoded(insn, true);
+  if (insn.visible() == 3) form.operands = insn.is_mem(1) ? Operands::reg_mem_imm : Operands::reg_reg_imm;
   return {by_wide_size(insn.bits(0),
                        [&](auto size) {
                          using T = decltype(size);
