@@ -272,7 +272,9 @@ TEST_F(Cli, EngineIsTheOptionsElseTheFiles) {
   EXPECT_THAT(chosen, testing::AnyOf("interpreter", "compiler"));
   const tests::Ran asked = cloister({"run", "-n", "--engine=compiler", file});
   EXPECT_EQ(asked.status, chosen == "compiler" ? 0 : 2);
-  if (asked.status != 0) EXPECT_THAT(asked.err, StartsWith(file + ": 'engine': found \"compiler\""));
+  if (asked.status != 0) {
+    EXPECT_THAT(asked.err, StartsWith(file + ": 'engine': found \"compiler\""));
+  }
   const tests::Ran unknown = cloister({"run", "-n", "--engine=checked", file});
   EXPECT_EQ(unknown.status, 2);
   EXPECT_THAT(unknown.err + unknown.out, HasSubstr("--engine: checked not in {auto,interpreter,compiler}"));
