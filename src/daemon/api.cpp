@@ -13,7 +13,6 @@
 #include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
 #include "host/log.hpp"
-#include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
 
@@ -76,7 +75,7 @@ Response get_domains(const ApiCall& call) {
 }
 
 Response post_domain(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   CreateRequest request = configuration_of(call, fields);
@@ -106,7 +105,7 @@ Response get_policy(const ApiCall& call) {
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
 
 Response patch_epc(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   EpcChange change;
@@ -120,7 +119,7 @@ Response patch_epc(const ApiCall& call) {
 Response ask_guest(const ApiCall& call) {
   json arguments = json::object();
   if (!call.verb->arguments.empty()) {
-    const auto body = parse_object(call.request.body);
+    const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
     JsonFields fields(*body);
     arguments = read_arguments(*call.verb, fields);
@@ -214,7 +213,7 @@ void log_refusal(const std::string& method, const std::string& path, const Peer&
 /// The name in a creation's configuration, as far as it can be read.
 std::string domain_of(const ApiCall& call) {
   if (!call.domain.empty()) return call.domain;
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body || !body->contains("config") || !(*body)["config"].is_string()) return {};
   const auto read = read_config((*body)["config"].get<std::string>());
   return read ? read->config.name : std::string();

@@ -8,10 +8,9 @@ using nlohmann::json;
 const json no_elements = json::array();
 }  // namespace
 
-tl::expected<json, std::string> parse_object(std::string_view text) {
-  json value = json::parse(text, nullptr, false);
-  if (value.is_discarded()) return tl::unexpected(std::string("not JSON"));
-  if (!value.is_object()) return tl::unexpected(std::string("expected a JSON object"));
+tl::expected<json, std::string> parse_object(std::string_view text, const JsonBounds& bounds) {
+  auto value = parse_json(text, bounds);
+  if (value && !value->is_object()) return tl::unexpected(std::string("expected a JSON object"));
   return value;
 }
 

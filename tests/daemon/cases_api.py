@@ -1,7 +1,10 @@
 """The REST interface against docs/openapi.json, and against those who do not keep to it."""
 
+import concurrent.futures
 import json
 import os
+import pathlib
+import re
 import socket
 
 import schema
@@ -319,4 +322,30 @@ def bad_requests(machine):
         assert f"status={status}" in log, status
 
 
-CASES = {"openapi": openapi, "bad-requests": bad_requests}
+def megabytes(m, what):
+    """Of the daemon's memory (proc(5)): VmHWM at most so far, VmRSS now."""
+    status = pathlib.Path(f"/proc/{m.process.pid}/status").read_text()
+    return int(re.search(rf"{what}:\s+(\d+) kB", status)[1]) >> 10
+
+
+def greedy_bodies(machine):
+    """A body of 2 MiB costs a few times as much while it is read, whatever is in it, and nothing afterwards."""
+    m = machine(MACHINE)
+    size = 2_100_000
+    config = lambda text: json.dumps({"config": text[: 1 << 20], "file": "x"})
+    bodies = {"deep": "[" * size, "deep objects": '{"a":' * (size // 5), "empty": "[" + "[]," * (size // 3),
+              "objects": "[" + "{}," * (size // 3), "members": "{" + '"a":{},' * (size // 7),
+              "numbers": '{"config":[' + "1," * (size // 2),
+              "deep list": config("a=" + "[" * size), "list": config("a=[" + "1," * size),
+              "lists": config("a=[" + "[]," * size), "settings": config("a=1;" * size)}
+    m.request("POST", "/v1/domains", "[]" + " " * size)
+    before, rest = megabytes(m, "VmHWM"), megabytes(m, "VmRSS")
+    for name, body in bodies.items():
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            for answer in clients.map(lambda _: m.request("POST", "/v1/domains", body), range(16)):
+                assert answer.status == 400, (name, answer.status, answer.body)
+        assert megabytes(m, "VmHWM") - before < 8 * 2 * 10, (name, before, megabytes(m, "VmHWM"))
+    assert megabytes(m, "VmRSS") - rest < 8 * 2 * 5, (rest, megabytes(m, "VmRSS"))
+
+
+CASES = {"greedy-bodies": greedy_bodies, "openapi": openapi, "bad-requests": bad_requests}

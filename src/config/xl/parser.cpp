@@ -14,6 +14,8 @@ namespace {
 /// Deeper lists than any key uses; keeps a hostile file from exhausting the stack.
 constexpr unsigned max_depth = 32;
 
+/// A value of two characters has some 80 bytes: what is as long as a file may be must not cost a hundred times as much.
+constexpr std::size_t most_values = 20'000;
 using Failed = tl::unexpected<Diagnostic>;
 
 struct CountedLess {
@@ -82,6 +84,8 @@ class Parser {
 
   tl::expected<Value, Diagnostic> value(unsigned depth) {
     Value value{Value::Kind::string, token_.text, {}, token_.at};
+    if (++values_ > most_values)
+      return Failed(Diagnostic{token_.at, "found more than " + std::to_string(most_values) + " values"});
     switch (token_.kind) {
       case TokenKind::number: value.kind = Value::Kind::number; break;
       case TokenKind::string: break;
@@ -155,6 +159,7 @@ class Parser {
   std::map<std::string, std::size_t, CountedLess> places_{CountedLess{&document_.comparisons}};  ///< in its settings
   std::string last_name_;
 };
+  std::size_t values_ = 0;
 
 }  // namespace
 
