@@ -12,6 +12,7 @@
 #include "daemon/api_keys.hpp"
 #include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
+#include "daemon/refusal_log.hpp"
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
@@ -210,6 +211,10 @@ void log_refusal(const std::string& method, const std::string& path, const Peer&
        {"error", message}});
 }
 
+void log_lost_refusals(unsigned uid, u64 times) {
+  log(LogLevel::warning, "lines-suppressed", {{"uid", std::to_string(uid)}, {"times", std::to_string(times)}});
+}
+
 /// The name in a creation's configuration, as far as it can be read.
 std::string domain_of(const ApiCall& call) {
   if (!call.domain.empty()) return call.domain;
@@ -262,7 +267,8 @@ std::span<const Route> routes() {
 HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
   HttpServer::Handlers handlers;
   const auto counts = std::make_shared<RequestCounts>();
-  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
+  const auto refusals = std::make_shared<RefusalLog>(log_lost_refusals);
+  handlers.handle = [&domains, host = std::move(host), counts, refusals](const HttpServer::Request& request) {
     std::string allowed;
     for (const Route& route : routes()) {
       const auto domain = match(route.path, request.path);
@@ -272,7 +278,9 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
       const ApiCall call{domains, host, request, *counts, *domain, route.verb};
       Response response = perform(route, call);
       counts->add(request.method, response.status);
-      if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
+      if (response.status >= 400)
+        refusals->add(request.peer.uid,
+                      [&] { log_refusal(request.method, request.path, request.peer, response, domain_of(call)); });
       return response;
     }
     Response response = allowed.empty()
@@ -280,13 +288,13 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
                             : refuse({.status = 405, .message = request.method + " is not for '" + request.path + "'"});
     if (!allowed.empty()) response.fields.emplace_back("Allow", allowed);
     counts->add(request.method, response.status);
-    log_refusal(request.method, request.path, request.peer, response, {});
+    refusals->add(request.peer.uid, [&] { log_refusal(request.method, request.path, request.peer, response, {}); });
     return response;
   };
-  handlers.reject = [counts](int status, const Peer& peer) {
+  handlers.reject = [counts, refusals](int status, const Peer& peer) {
     Response response = refuse({.status = status, .message = text_of(status)});
     counts->add("", status);
-    log_refusal("", "", peer, response, {});
+    refusals->add(peer.uid, [&] { log_refusal("", "", peer, response, {}); });
     return response;
   };
   return handlers;

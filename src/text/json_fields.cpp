@@ -1,6 +1,8 @@
 // "'NAME': expected …": what was found is the writer's own text, which they can look up.
 #include "text/json_fields.hpp"
 
+#include "text/shown.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -79,7 +81,7 @@ const json& JsonFields::list(const char* name) {
 void JsonFields::refuse_others() {
   if (!ok()) return;
   for (const auto& member : object_.items()) {
-    if (!known_.contains(member.key())) return fail("unknown member '" + member.key() + "'");
+    if (!known_.contains(member.key())) return fail("unknown member '" + cut(member.key()) + "'");
   }
 }
 

@@ -348,4 +348,24 @@ def greedy_bodies(machine):
     assert megabytes(m, "VmRSS") - rest < 8 * 2 * 5, (rest, megabytes(m, "VmRSS"))
 
 
-CASES = {"greedy-bodies": greedy_bodies, "openapi": openapi, "bad-requests": bad_requests}
+def refusals_logged(machine):
+    """A user's refused requests are limited in the log, those that are left out are counted, and no line is long."""
+    m = machine(MACHINE)
+    word = "x" * 1_000_000
+    bodies = [m.creation("good") | {"config": text}
+              for text in (f"{word} {word}", f"name = '{word}'\nkernel = 'k'", f"name = 'a'\nkernel = '{word}'")]
+    bodies.append({word: 1})
+    for body in bodies:
+        answer = m.request("POST", "/v1/domains", body)
+        assert answer.status == 400 and len(answer.body) < 10_000, (answer.status, answer.body[:200])
+    count = 2000
+    for _ in range(count):
+        assert m.request("GET", "/nowhere").status == 404
+    lines = lambda event: [line for line in m.log.read_text().splitlines() if f"event={event} " in line]
+    told = lambda: sum(int(re.search(r"times=(\d+)", line)[1]) for line in lines("lines-suppressed"))
+    wait_until(lambda: len(lines("request-refused")) + told() == count + len(bodies), "all to be told or counted")
+    assert told() > count // 4 and all(f"uid={os.getuid()}" in line for line in lines("lines-suppressed"))
+    assert m.log.stat().st_size < 1 << 20, m.log.stat().st_size
+
+
+CASES = {"refusals-logged": refusals_logged, "greedy-bodies": greedy_bodies, "openapi": openapi, "bad-requests": bad_requests}
