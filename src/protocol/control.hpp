@@ -51,6 +51,7 @@ const char* name_of(DomainState state);
 struct ControlError {
   std::string message{};
   bool answered = false;     ///< by the VMM; else it has gone or does not answer
+  bool late = false;         ///< it is there, and has not answered within the limit
   std::string file{};        ///< of the configuration; empty: the error does not stand there
   u32 line = 0, column = 0;  ///< 0: the file as a whole
 };
