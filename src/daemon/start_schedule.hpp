@@ -1,7 +1,7 @@
 // In which order domains are started since the host came up, and when: a pure function over time. Each is tried once in
 // its order, and after one with a delay the next one waits; those that failed are tried again when their restart policy
-// says (plan/restarts.hpp), and not before all have been tried once. Orders, delays and how many start together are each
-// user's own, so that nobody's domains wait for another's.
+// says (plan/restarts.hpp), and not before all have been tried once. Orders, delays and how many start together are
+// each user's own, so that nobody's domains wait for another's.
 //
 // Thread rules: its owner's.
 #pragma once
