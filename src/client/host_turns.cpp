@@ -149,7 +149,7 @@ class Stopper {
       if (!present) return;
       const std::string state = present->value("state", "");
       const u64 now = present->value("restarts", u64{0});
-      if (state == "halted" || state == "crashed" || (restarts && now > *restarts)) return;
+      if (state == "halted" || state == "crashed" || state == "restarting" || (restarts && now > *restarts)) return;
       if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
       // One that was asleep hears the button only when it has its devices back.
       if (state == "suspended" && ask(domain, "/wake")) next_press = Clock::now() + between_presses;

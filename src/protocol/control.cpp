@@ -49,6 +49,7 @@ const char* name_of(DomainState state) {
     case DomainState::halted: return "halted";
     case DomainState::crashed: return "crashed";
     case DomainState::suspended: return "suspended";
+    case DomainState::restarting: return "restarting";
   }
   return "unknown";
 }

@@ -151,6 +151,11 @@ def reset_loop(machine):
     ends for good."""
     m = machine()
     m.create("loop", kernel="reset", epc=0, restart_limit=3)
+    m.create("waits", kernel="reset", epc=0, restart_limit=0)
+    wait_until(lambda: m.domains()["waits"]["state"] == "restarting", "a wait between two restarts")
+    refused = m.request("POST", "/v1/domains/waits/pause")
+    assert refused.status == 409 and "it does not run" in refused.json["error"]["message"], refused.body
+    m.destroy("waits")
     m.create("crash", kernel="triple_fault", epc=2, restart_limit=4, on_crash='"restart"')
     wait_until(lambda: m.domains() == {}, "both ends")
     m.check_settled([])
