@@ -267,7 +267,9 @@ bool Domains::look_again() {
 }
 
 std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
-  const auto act = [this, &silicon = silicon(), record = domain.record, pid = domain.pid,
+  nlohmann::json viewers{{"verb", "viewers"}, {"user", SocketFolders::viewer(domain.record.owner.user)}};
+  if (machine().access.console == LeftTo::group) viewers["group"] = ::getegid();
+  const auto act = [this, &silicon = silicon(), viewers, record = domain.record, pid = domain.pid,
                     known = domain.page != nullptr]() -> Answer {
     const u64 pages = package_pages(record.package, record.grants);
     auto control = connect(record, around_.patience.backlog);
@@ -286,6 +288,8 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     const int theirs[] = {lines.theirs.get()};
     if (control->request(nlohmann::json{{"verb", "log"}}, around_.patience.handover, theirs))
       handed.log = std::move(lines.ours);
+    // What an earlier VMM does not know.
+    (void)control->request(viewers, around_.patience.handover);
     if (pages == 0) return handed;
     auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));
