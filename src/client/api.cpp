@@ -90,8 +90,9 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
       return tl::unexpected(unreachable(std::strerror(why), why == EACCES));
     // httplib says of both that it could not read.
     const auto waited = std::chrono::steady_clock::now() - sent;
-    const std::string why = waited < limit ? "ended the connection before its answer"
-                                           : fmt::format("did not answer within {:g} s", std::chrono::duration<double>(limit).count());
+    const std::string why =
+        waited < limit ? "ended the connection before its answer"
+                       : fmt::format("did not answer within {:g} s", std::chrono::duration<double>(limit).count());
     return tl::unexpected(
         Failure{fmt::format("cloister: cloisterd at {} {}", socket_.shown(), why), exit_status::failed});
   }
