@@ -55,17 +55,47 @@ _cloister_value() {
   esac
 }
 
+# _cloister_reply KIND VERB RUN CURRENT: the values as the shell wants them, which puts them behind the last : or = of
+# what it has, and writes those of file names with backslashes where it would split them.
+_cloister_reply() {
+  local before=${4%"${4##*[:=]}"} i
+  mapfile -t COMPREPLY < <(_cloister_value "$@")
+  [[ $1 == KEY* || $1 == DOMAIN* ]] || compopt -o filenames 2>/dev/null
+  for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]=${COMPREPLY[i]#"$before"}; done
+}
+
+# Into the caller's words, what the shell has split at : and = put together again, up to the current word.
+_cloister_words() {
+  local line=$COMP_LINE i
+  words=()
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    if ((i)) && [[ $line != [[:space:]]* && -n $line ]]; then
+      words[-1]+=${COMP_WORDS[i]}
+    else
+      words+=("${COMP_WORDS[i]}")
+    fi
+    line=${line#"${line%%[![:space:]]*}"}
+    line=${line#"${COMP_WORDS[i]}"}
+  done
+}
+
 _cloister() {
-  local current=${COMP_WORDS[COMP_CWORD]} word kind='' run='' place=0 i
-  local -a verbs=() subcommands positionals options
+  local current word kind='' run='' place=0 i
+  local -a words verbs=() subcommands positionals options
   local -A value_of
+  _cloister_words
+  current=${words[-1]}
   _cloister_read_help
-  for ((i = 1; i < COMP_CWORD; i++)); do
-    word=${COMP_WORDS[i]} kind=''
-    if [[ $word == -* ]]; then
+  for ((i = 1; i < ${#words[@]} - 1; i++)); do
+    word=${words[i]} kind=''
+    if [[ $word == --run=* ]]; then
+      run=${word#*=}
+    elif [[ $word == --*=* ]]; then
+      continue
+    elif [[ $word == -* ]]; then
       kind=${value_of[$word]-}
       [[ -n $kind ]] || continue
-      [[ $word == --run ]] && run=${COMP_WORDS[i + 1]}
+      [[ $word == --run ]] && run=${words[i + 1]}
       ((++i))
     elif ((${#subcommands[@]})); then
       [[ " ${subcommands[*]} " == *" $word "* ]] || return 0
@@ -76,8 +106,11 @@ _cloister() {
     fi
   done
   # An option whose value is still to come has taken the current word.
-  if ((i == COMP_CWORD)); then
-    if [[ $current == -* ]]; then
+  if ((i == ${#words[@]} - 1)); then
+    if [[ $current == --*=* ]]; then
+      _cloister_reply "${value_of[${current%%=*}]-}" "${verbs[0]-}" "$run" "${current#*=}"
+      return
+    elif [[ $current == -* ]]; then
       mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$current")
       return
     elif ((${#subcommands[@]})); then
@@ -88,7 +121,7 @@ _cloister() {
     kind=${positionals[place]-}
     [[ -z $kind && ${positionals[*]: -1} == *' ... '* ]] && kind=${positionals[*]: -1}
   fi
-  mapfile -t COMPREPLY < <(_cloister_value "$kind" "${verbs[0]-}" "$run" "$current")
+  _cloister_reply "$kind" "${verbs[0]-}" "$run" "$current"
 }
 
-complete -o filenames -F _cloister cloister
+complete -F _cloister cloister

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int bad_request = 400;
 /// A domain's creation reads its kernel; its destruction cleans its EPC.
-constexpr time_t longest_answer_seconds = 120;
+constexpr std::chrono::milliseconds longest_answer = std::chrono::seconds(120);
 
 Failure failure_of(const httplib::Response& response) {
   const int status = response.status == bad_request ? exit_status::bad_configuration : exit_status::failed;
@@ -58,7 +58,8 @@ DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + 
   }
 }
 
-Api::Api(const std::string& run_folder) : socket_(run_folder) {}
+Api::Api(const std::string& run_folder, ForAnAnswer for_an_answer)
+    : socket_(run_folder), for_an_answer_(std::move(for_an_answer)) {}
 
 Answer<Api::Text> Api::request(const std::string& method, const std::string& path, const std::string& body,
                                const std::string& if_match) const {
@@ -73,7 +74,8 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
   if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused(), socket_.forbidden()));
   httplib::Client http(socket_.address());
   http.set_address_family(AF_UNIX);
-  http.set_read_timeout(longest_answer_seconds);
+  const auto limit = for_an_answer_ ? for_an_answer_() : longest_answer;
+  http.set_read_timeout(limit);
   httplib::Request request;
   request.method = method;
   request.path = path;
@@ -81,13 +83,18 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
   request.set_header("Host", "localhost");
   if (!body.empty()) request.set_header("Content-Type", "application/json");
   if (!if_match.empty()) request.set_header("If-Match", if_match);
+  const auto sent = std::chrono::steady_clock::now();
   const httplib::Result result = http.send(request);
   if (!result) {
     if (const int why = errno; result.error() == httplib::Error::Connection)
       return tl::unexpected(unreachable(std::strerror(why), why == EACCES));
+    // httplib says of both that it could not read.
+    const auto waited = std::chrono::steady_clock::now() - sent;
+    const std::string why =
+        waited < limit ? "ended the connection before its answer"
+                       : fmt::format("did not answer within {:g} s", std::chrono::duration<double>(limit).count());
     return tl::unexpected(
-        Failure{fmt::format("cloister: cloisterd at {}: {}", socket_.shown(), httplib::to_string(result.error())),
-                exit_status::failed});
+        Failure{fmt::format("cloister: cloisterd at {} {}", socket_.shown(), why), exit_status::failed});
   }
   if (result->status < 200 || result->status > 299) return tl::unexpected(failure_of(*result));
   return Text{result->body, result->get_header_value("ETag"), result->status};

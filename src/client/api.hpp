@@ -1,6 +1,8 @@
 // cloisterd's REST API (docs/openapi.json) over its Unix socket.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <tl/expected.hpp>
@@ -49,7 +51,11 @@ class DaemonSocket {
 /// One request a call; any thread.
 class Api {
  public:
-  explicit Api(const std::string& run_folder);
+  /// How long a request waits for its answer; called for each of them.
+  using ForAnAnswer = std::function<std::chrono::milliseconds()>;
+
+  /// for_an_answer: none: as long as a domain's creation may take.
+  explicit Api(const std::string& run_folder, ForAnAnswer for_an_answer = {});
 
   Answer<Json> get(const std::string& path) const;
   Answer<std::string> get_text(const std::string& path) const;
@@ -73,6 +79,7 @@ class Api {
                              const std::string& if_match = {}) const;
 
   DaemonSocket socket_;
+  ForAnAnswer for_an_answer_;
 };
 
 /// The path of a domain's resource. A name may hold what a URL may not.

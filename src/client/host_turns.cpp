@@ -14,6 +14,7 @@
 #include "arch/try.hpp"
 #include "client/api.hpp"
 #include "client/client.hpp"
+#include "client/patience.hpp"
 #include "client/print.hpp"
 #include "client/stop_time.hpp"
 #include "client/stop_turns.hpp"
@@ -28,15 +29,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::seconds;
 
-constexpr std::chrono::milliseconds between_looks{200};  ///< between two looks
 constexpr seconds between_presses{5};
-constexpr int not_found = 404, unavailable = 503;
+constexpr int not_found = 404;
 
 /// A host that goes down waits for 30 minutes (systemd's reboot.target and poweroff.target, JobTimeoutSec=): what is
 /// waited for guests fits in, together with the ends of those that are still there then, and with a daemon's restart.
 constexpr seconds for_all{25 * 60}, for_guests = for_all - seconds(60);
-constexpr seconds least_wait{10};  ///< of one whose timeout is cut to fit
-constexpr seconds for_an_end{5};   ///< of a domain that is ended: its EPC is cleaned
+constexpr seconds least_wait{10};   ///< of one whose timeout is cut to fit
+constexpr seconds for_an_end{5};    ///< of a domain that is ended: its EPC is cleaned
+constexpr seconds longest_end{60};  ///< of one that cannot be ended at once
 
 struct Stopping {
   std::string name, id;
@@ -75,46 +76,34 @@ seconds share_out(std::vector<Stopping>& all, std::size_t at_once, seconds left)
   return std::min(longest_stop(times, places), left);
 }
 
-/// Asks until cloisterd answers, or has not answered for too long, or until it is late. 503: it is ending. Whoever
-/// looks on is told.
-template <class Ask>
-auto patiently(seconds patience, Clock::time_point latest, Ask ask) {
-  const auto end = std::min(Clock::now() + patience, latest);
-  for (bool told = false;; told = true) {
-    auto answer = ask();
-    const bool away = !answer && !answer.error().forbidden &&
-                      (answer.error().http_status == 0 || answer.error().http_status == unavailable);
-    if (!away || Clock::now() >= end) return answer;
-    if (!told) spdlog::info("cloister: cloisterd does not answer, and is waited for, {} s at most", patience.count());
-    std::this_thread::sleep_for(between_looks);
-  }
-}
-
 /// The end of domains, on several threads.
 class Stopper {
  public:
   /// guests_end: when no guest is waited for any more; latest: when nothing is.
-  Stopper(const Api& api, seconds patience, Clock::time_point guests_end, Clock::time_point latest)
+  Stopper(const Api& api, Patience& patience, Clock::time_point guests_end, Clock::time_point latest)
       : api_(api), patience_(patience), guests_end_(guests_end), latest_(latest) {}
 
-  /// So many of each user's at a time.
-  void stop(const std::vector<Stopping>& domains, std::size_t at_once) {
+  /// So many of each user's at a time. Returns the names of those that are not stopped.
+  std::vector<std::string> stop(const std::vector<Stopping>& domains, std::size_t at_once) {
     all_ = domains.size();
     std::vector<StopTurns::Domain> places;
     for (const Stopping& domain : domains) places.push_back({.user = domain.user, .order = domain.order});
     StopTurns turns(std::move(places), at_once);
     Mutex lock;
     Condition ended;
+    std::vector<std::string> left;
     const auto work = [&] {
       const MutexLock held(lock);
       while (true) {
         std::optional<std::size_t> next;
         ended.wait(lock, [&] { return (next = turns.next()) || turns.all_begun(); });
         if (!next) return;
+        bool stopped = false;
         {
           const MutexUnlock apart(lock);
-          stop(domains[*next]);
+          stopped = stop(domains[*next]);
         }
+        if (!stopped) left.push_back(domains[*next].name);
         turns.ended(*next);
         ended.notify_all();
       }
@@ -123,23 +112,28 @@ class Stopper {
     if (const std::string few = add_threads(threads, turns.most(), work); !few.empty())
       spdlog::warn("cloister: {}", few);
     for (std::thread& thread : threads) thread.join();
+    return left;
   }
 
  private:
-  void stop(const Stopping& domain) {
+  /// False: it is left as it is.
+  bool stop(const Stopping& domain) {
     if (!domain.at_once) press_and_wait(domain);
-    const auto end = std::min(Clock::now() + patience_, latest_);
-    while (true) {
+    const auto end = std::min(Clock::now() + longest_end, latest_);
+    while (!patience_.given_up()) {
       const auto answer = asked([&] { return api_.remove(domain_path(domain.id)); });
       if (answer || answer.error().http_status == not_found) break;
+      if (patience_.given_up()) break;
       if (Clock::now() >= end) {
         report(answer.error());
-        return;
+        return false;
       }
-      std::this_thread::sleep_for(between_looks);
+      std::this_thread::sleep_for(Patience::between_looks);
     }
+    if (patience_.given_up()) return false;
     const std::size_t stopped = ++stopped_;
     spdlog::info("cloister: {} has ended, {} of {} stopped", domain.name, stopped, all_);
+    return true;
   }
 
   /// Until it has ended, or is to be ended. As SIGTERM to its process (vmm/termination.hpp): one that was paused goes
@@ -155,7 +149,7 @@ class Stopper {
       if (!present) return;
       const std::string state = present->value("state", "");
       const u64 now = present->value("restarts", u64{0});
-      if (state == "halted" || state == "crashed" || (restarts && now > *restarts)) return;
+      if (state == "halted" || state == "crashed" || state == "restarting" || (restarts && now > *restarts)) return;
       if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
       // One that was asleep hears the button only when it has its devices back.
       if (state == "suspended" && ask(domain, "/wake")) next_press = Clock::now() + between_presses;
@@ -167,7 +161,7 @@ class Stopper {
             has < domain.shutdown_timeout ? fmt::format(" of its {}", domain.shutdown_timeout.count()) : "";
         spdlog::info("cloister: {} was asked to shut down, and has {}{} s", domain.name, has.count(), cut);
       }
-      std::this_thread::sleep_for(between_looks);
+      std::this_thread::sleep_for(Patience::between_looks);
     } while (Clock::now() < end);
     spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, has.count());
   }
@@ -175,63 +169,81 @@ class Stopper {
   bool ask(const Stopping& domain, const char* verb) {
     return asked([&] { return api_.post(domain_path(domain.id, verb)); }).has_value();
   }
-  Answer<Json> asked(const std::function<Answer<Json>()>& ask) const { return patiently(patience_, latest_, ask); }
+  Answer<Json> asked(const std::function<Answer<Json>()>& ask) { return patience_.ask(latest_, ask); }
 
   const Api& api_;
-  const seconds patience_;
+  Patience& patience_;
   const Clock::time_point guests_end_, latest_;
   std::size_t all_ = 0;
   std::atomic<std::size_t> stopped_ = 0;
 };
 
-/// How many there are when those have gone that are ending anyway.
-Answer<std::size_t> those_left(const Api& api, seconds patience, Clock::time_point latest) {
-  const auto end = std::min(Clock::now() + patience, latest);
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text.append(text.empty() ? "" : ", ").append(printable(name));
+  return text;
+}
+
+/// The names of those that there are when those have gone that are ending anyway.
+Answer<std::vector<std::string>> those_left(const Api& api, Patience& patience, Clock::time_point latest) {
   while (true) {
-    const auto domains = TRY(patiently(patience, latest, [&] { return api.get("/v1/domains"); }));
+    const auto domains = TRY(patience.ask(latest, [&] { return api.get("/v1/domains"); }));
     const auto ending = [](const Json& d) { return d.value("state", "") == "ending"; };
-    if (domains.empty() || !std::ranges::all_of(domains, ending) || Clock::now() >= end) return domains.size();
-    std::this_thread::sleep_for(between_looks);
+    if (!domains.empty() && std::ranges::all_of(domains, ending) && Clock::now() < latest) {
+      std::this_thread::sleep_for(Patience::between_looks);
+      continue;
+    }
+    std::vector<std::string> names;
+    for (const Json& d : domains) names.push_back(d.value("name", std::to_string(d.value("id", u64{0}))));
+    return names;
   }
 }
 
 }  // namespace
 
-int host_down(const Common& common, seconds patience) {
-  const Api api(common.run_folder);
-  const auto begun = Clock::now(), guests_end = begun + for_guests, latest = begun + for_all + patience;
+int host_down(const Common& common, seconds patience_in_all) {
+  Patience patience(patience_in_all);
+  const Api api(common.run_folder, [&] { return patience.for_an_answer(); });
+  const auto begun = Clock::now(), guests_end = begun + for_guests, latest = begun + for_all + patience_in_all;
   // More than once: one may have been created meanwhile.
   constexpr int rounds = 3;
   std::string not_noted;  // there may be room when domains have ended
+  std::vector<std::string> still;
   for (int round = 0; round < rounds; ++round) {
-    const auto answer = patiently(patience, latest, [&] { return api.post("/v1/host/down"); });
+    const auto answer = patience.ask(latest, [&] { return api.post("/v1/host/down"); });
     if (!answer) return report(answer.error());
     not_noted = printable(answer->value("not_noted", ""));
     std::vector<Stopping> all = stopping_of(*answer);
     const std::size_t at_once = std::clamp<u64>(answer->value("at_once", u64{1}), 1, 64);
     const auto left = std::chrono::ceil<seconds>(begun + for_all - Clock::now());
-    const seconds longest = share_out(all, at_once, std::max(left, seconds(0))) + patience;
+    const seconds longest = share_out(all, at_once, std::max(left, seconds(0))) + patience_in_all;
     ask_for_time(longest);
     if (!all.empty())
       spdlog::info("cloister: stops {} domain{}, {} of each user's at a time, in at most {} s", all.size(),
                    all.size() == 1 ? "" : "s", at_once, longest.count());
-    Stopper(api, patience, guests_end, std::min(latest, Clock::now() + longest)).stop(all, at_once);
-    const auto still = those_left(api, patience, latest);
-    if (!still) return report(still.error());
-    if (*still == 0 && not_noted.empty()) {
+    const auto end = std::min(latest, Clock::now() + longest);
+    const std::vector<std::string> not_stopped = Stopper(api, patience, guests_end, end).stop(all, at_once);
+    if (patience.given_up() && !not_stopped.empty())
+      return report({"cloister: cloisterd does not answer, and these are not stopped: " + joined(not_stopped),
+                     exit_status::failed});
+    const auto found = those_left(api, patience, end);
+    if (!found) return report(found.error());
+    still = *found;
+    if (still.empty() && not_noted.empty()) {
       spdlog::info("cloister: no domain runs");
       return 0;
     }
-    if (*still == 0 && round + 1 == rounds)
+    if (still.empty() && round + 1 == rounds)
       return report({"cloister: no domain runs, but cloisterd cannot write down which ones ran: " + not_noted,
                      exit_status::failed});
   }
-  return report({"cloister: there are still domains", exit_status::failed});
+  return report({"cloister: there are still domains: " + joined(still), exit_status::failed});
 }
 
-int host_up(const Common& common, seconds patience) {
-  const Api api(common.run_folder);
-  const auto answer = patiently(patience, Clock::time_point::max(), [&] { return api.post("/v1/host/up"); });
+int host_up(const Common& common, seconds patience_in_all) {
+  Patience patience(patience_in_all);
+  const Api api(common.run_folder, [&] { return patience.for_an_answer(); });
+  const auto answer = patience.ask(Clock::time_point::max(), [&] { return api.post("/v1/host/up"); });
   if (!answer) return report(answer.error());
   spdlog::info("cloister: the host is up");
   return 0;

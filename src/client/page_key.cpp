@@ -75,6 +75,8 @@ tl::expected<std::string, HttpServer::Response> PageKey::open(const HttpServer::
   const auto token = request.query.find("token");
   if (request.path != "/" || token == request.query.end()) return tl::unexpected(ask(""));
   if (!fits(token->second)) return tl::unexpected(ask("That is not the token. "));
+  if (request.method != "GET")
+    return request.target;  // whoever has the key learns that it is no way to change anything
   return tl::unexpected(Response{.status = 303,
                                  .type = "text/plain",
                                  .body = "the page is in a folder of its own\n",

@@ -82,9 +82,9 @@ int top(const Common& common, const TopArguments& arguments) {
   constexpr std::string_view other_screen = "\x1b[?1049h", first_screen = "\x1b[?1049l", clear = "\x1b[H\x1b[2J";
   const auto put = [](std::string_view text) { return toolstack::print(text); };
   const bool on_screen = ::isatty(STDOUT_FILENO) != 0;
-  std::optional<RawTerminal> terminal(std::in_place, STDIN_FILENO, on_screen ? other_screen : std::string_view(),
-                                      on_screen ? first_screen : std::string_view());
-  const bool live = terminal->active() && on_screen;
+  std::optional<RawTerminal> terminal;
+  if (on_screen) terminal.emplace(STDIN_FILENO, other_screen, first_screen);
+  const bool live = terminal && terminal->active();
   Screen screen(common.run_folder);
   int status = 0;
   std::string message;
@@ -96,7 +96,10 @@ int top(const Common& common, const TopArguments& arguments) {
       break;
     }
     if (live) put(clear);
-    if (!put(*picture)) break;
+    if (!put(*picture)) {
+      status = exit_status::failed;
+      break;
+    }
     if (i + 1 == arguments.iterations) break;
     if (!live) {
       std::this_thread::sleep_for(std::chrono::duration<double>(arguments.delay_seconds));

@@ -10,6 +10,7 @@
 #include "hypervisor/specification.hpp"
 #include "policy/libvirt_models.hpp"
 #include "text/nearest.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -20,7 +21,7 @@ using Failed = tl::unexpected<Diagnostic>;
 Diagnostic unknown_key(const xl::Setting& setting) {
   std::vector<std::string_view> names;
   for (const Key& key : keys()) names.push_back(key.name);
-  std::string message = "unknown key '" + setting.name + "' is ignored";
+  std::string message = "unknown key '" + cut(setting.name) + "' is ignored";
   if (const auto near = text::nearest(setting.name, names)) {
     message.append(", did you mean '").append(*near).append("'?");
   }

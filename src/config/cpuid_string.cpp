@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "text/shown.hpp"
 #include "text/trimmed.hpp"
 
 namespace cloister::toolstack {
@@ -16,7 +17,7 @@ constexpr std::string_view numeric_keys[] = {"apicidsize", "brandid", "family", 
                                              "maxhvleaf",  "maxleaf", "model",   "nc",
                                              "proccount",  "procpkg", "stepping"};
 
-std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
+std::string in_quotes(std::string_view text) { return "'" + cut(text) + "'"; }
 
 }  // namespace
 

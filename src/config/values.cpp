@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "text/alternatives.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -49,12 +50,12 @@ tl::expected<T, Diagnostic> read_number(const xl::Setting& setting, T least, T m
 
 std::string shown(const xl::Value& value) {
   switch (value.kind) {
-    case Kind::number: return value.text;
+    case Kind::number: return cut(value.text);
     case Kind::list: return "a list";
     case Kind::string: break;
   }
   std::string text = "\"";
-  for (const char c : value.text) {
+  for (const char c : cut(value.text)) {
     const auto byte = static_cast<unsigned char>(c);
     text += byte < 0x20 || byte == 0x7f ? '?' : c;
   }

@@ -12,8 +12,8 @@
 #include "daemon/api_keys.hpp"
 #include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
+#include "daemon/refusal_log.hpp"
 #include "host/log.hpp"
-#include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
 
@@ -76,7 +76,7 @@ Response get_domains(const ApiCall& call) {
 }
 
 Response post_domain(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   CreateRequest request = configuration_of(call, fields);
@@ -106,7 +106,7 @@ Response get_policy(const ApiCall& call) {
 Response delete_domain(const ApiCall& call) { return reply(call.domains.destroy(call.domain)); }
 
 Response patch_epc(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   EpcChange change;
@@ -120,7 +120,7 @@ Response patch_epc(const ApiCall& call) {
 Response ask_guest(const ApiCall& call) {
   json arguments = json::object();
   if (!call.verb->arguments.empty()) {
-    const auto body = parse_object(call.request.body);
+    const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
     JsonFields fields(*body);
     arguments = read_arguments(*call.verb, fields);
@@ -211,10 +211,14 @@ void log_refusal(const std::string& method, const std::string& path, const Peer&
        {"error", message}});
 }
 
+void log_lost_refusals(unsigned uid, u64 times) {
+  log(LogLevel::warning, "lines-suppressed", {{"uid", std::to_string(uid)}, {"times", std::to_string(times)}});
+}
+
 /// The name in a creation's configuration, as far as it can be read.
 std::string domain_of(const ApiCall& call) {
   if (!call.domain.empty()) return call.domain;
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body || !body->contains("config") || !(*body)["config"].is_string()) return {};
   const auto read = read_config((*body)["config"].get<std::string>());
   return read ? read->config.name : std::string();
@@ -263,7 +267,8 @@ std::span<const Route> routes() {
 HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
   HttpServer::Handlers handlers;
   const auto counts = std::make_shared<RequestCounts>();
-  handlers.handle = [&domains, host = std::move(host), counts](const HttpServer::Request& request) {
+  const auto refusals = std::make_shared<RefusalLog>(log_lost_refusals);
+  handlers.handle = [&domains, host = std::move(host), counts, refusals](const HttpServer::Request& request) {
     std::string allowed;
     for (const Route& route : routes()) {
       const auto domain = match(route.path, request.path);
@@ -273,7 +278,9 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
       const ApiCall call{domains, host, request, *counts, *domain, route.verb};
       Response response = perform(route, call);
       counts->add(request.method, response.status);
-      if (response.status >= 400) log_refusal(request.method, request.path, request.peer, response, domain_of(call));
+      if (response.status >= 400)
+        refusals->add(request.peer.uid,
+                      [&] { log_refusal(request.method, request.path, request.peer, response, domain_of(call)); });
       return response;
     }
     Response response = allowed.empty()
@@ -281,13 +288,13 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
                             : refuse({.status = 405, .message = request.method + " is not for '" + request.path + "'"});
     if (!allowed.empty()) response.fields.emplace_back("Allow", allowed);
     counts->add(request.method, response.status);
-    log_refusal(request.method, request.path, request.peer, response, {});
+    refusals->add(request.peer.uid, [&] { log_refusal(request.method, request.path, request.peer, response, {}); });
     return response;
   };
-  handlers.reject = [counts](int status, const Peer& peer) {
+  handlers.reject = [counts, refusals](int status, const Peer& peer) {
     Response response = refuse({.status = status, .message = text_of(status)});
     counts->add("", status);
-    log_refusal("", "", peer, response, {});
+    refusals->add(peer.uid, [&] { log_refusal("", "", peer, response, {}); });
     return response;
   };
   return handlers;

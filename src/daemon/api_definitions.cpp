@@ -39,7 +39,7 @@ CreateRequest configuration_of(const ApiCall& call, JsonFields& fields) {
 
 Response put_definition(const ApiCall& call) {
   if (!valid_name(call.domain)) return bad_request(std::string("the domain's name: expected ").append(name_rule));
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   DefineRequest request{.name = call.domain, .as = configuration_of(call, fields)};
@@ -63,7 +63,7 @@ Response delete_definition(const ApiCall& call) {
 Response start_domain(const ApiCall& call) {
   bool paused = false;
   if (!call.request.body.empty()) {
-    const auto body = parse_object(call.request.body);
+    const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
     JsonFields fields(*body);
     if (fields.has("paused")) fields.boolean("paused", paused);
@@ -74,7 +74,7 @@ Response start_domain(const ApiCall& call) {
 }
 
 Response patch_domain(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   DomainChange change{.condition = condition_of(call)};
   JsonFields fields(*body);

@@ -1,7 +1,6 @@
 #include "daemon/api_keys.hpp"
 
 #include "daemon/api_replies.hpp"
-#include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
 
@@ -17,7 +16,7 @@ HttpServer::Response delete_key(const ApiCall& call) {
 }
 
 HttpServer::Response post_keys(const ApiCall& call) {
-  const auto body = parse_object(call.request.body);
+  const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   std::string word;
   JsonFields fields(*body);

@@ -16,6 +16,7 @@
 #include "machine/epc/placement.hpp"
 #include "plan/cpu_places.hpp"
 #include "plan/plan.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -62,8 +63,8 @@ class RequestFiles {
  private:
   tl::unexpected<ApiError> unusable(const DomainConfig& config, const char* key, const std::string& name,
                                     const std::string& why) const {
-    return tl::unexpected(
-        in_config(request_.file, {config.position_of(key), fmt::format("cannot use {} '{}': {}", key, name, why)}));
+    return tl::unexpected(in_config(
+        request_.file, {config.position_of(key), fmt::format("cannot use {} '{}': {}", key, cut_path(name), why)}));
   }
   tl::expected<std::string, std::string> absolute(const std::string& name) const {
     if (fs::path(name).is_relative() && request_.directory.empty())

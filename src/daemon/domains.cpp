@@ -316,7 +316,9 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
   }
   nlohmann::json request = arguments;
   request["verb"] = verb.word;
-  if (const auto reply = control->request(request, around_.patience.verb); !reply)
+  const auto reply = control->request(request, around_.patience.verb);
+  if (!reply && reply.error().late) not_answered(record.id, reply.error());
+  if (!reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
   log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", name}, {"id", std::to_string(record.id)}});
   if (verb.verb == GuestVerb::epc_target) {

@@ -238,6 +238,8 @@ class Domains {
   /// Asks a VMM for its descriptors, on a thread of its own.
   std::future<Answer> ask(const Domain& domain) const CLOISTER_REQUIRES(lock_);
   void adopt(Domain& domain, Handover handed) CLOISTER_REQUIRES(lock_);
+  /// A VMM did not answer a request in time: it is silent from now on, if it is still there.
+  void not_answered(u32 id, const ControlError& error);
   /// Asks again those that did not answer, and looks at what came. True: none is left.
   bool ask_again() CLOISTER_REQUIRES(lock_);
   void forget(const DomainRecord& record) CLOISTER_REQUIRES(lock_);

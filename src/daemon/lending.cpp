@@ -92,7 +92,9 @@ bool Domains::lend(const Pointer& domain, std::size_t section, u64 pages) {
     for (std::size_t i = 0; lent && i < sorted.size(); i += most_epc_rows) {
       const auto rows = std::span(sorted).subspan(i, std::min(most_epc_rows, sorted.size() - i));
       const nlohmann::json request{{"verb", "epc-lend"}, {"section", section}, {"frames", frames_json(rows)}};
-      lent = control->request(request, around_.patience.verb).has_value();
+      const auto reply = control->request(request, around_.patience.verb);
+      if (!reply && reply.error().late) not_answered(to.id, reply.error());
+      lent = reply.has_value();
     }
     const MutexLock held(lock_);
     if (!lent) domain->sharing.certain = false;
@@ -117,6 +119,7 @@ void Domains::fetch(const Pointer& domain, u64 pages) {
   for (auto control = connect(record, around_.patience.verb); control && count < pages;) {
     const auto reply = control->request({{"verb", "epc-give"}, {"pages", std::min(pages - count, most_epc_pages)}},
                                         around_.patience.verb);
+    if (!reply && reply.error().late) not_answered(record.id, reply.error());
     const auto frames = frames_in(reply);
     if (!frames && !(!reply && reply.error().answered)) certain = false;
     if (!frames || frames->empty()) break;
@@ -145,6 +148,7 @@ void Domains::look_for_lost(const Pointer& domain) {
   FrameSet lost(sections_of(record.grants));
   for (u64 from = 0; true;) {
     const auto reply = control->request({{"verb", "epc-held"}, {"from", from}}, around_.patience.verb);
+    if (!reply && reply.error().late) not_answered(record.id, reply.error());
     const auto frames = frames_in(reply);
     if (!frames) return;
     for (const vmx::EpcSection& row : *frames) {

@@ -15,7 +15,7 @@ enum class LifeState : u8 {
   admitted,      ///< it has its record, its name and its frames, and no VMM yet
   launching,     ///< its VMM lays out the guest and is told to run it, and the record says "creating" until that
   running,       ///< the guest may run, which its VMM has confirmed; the record says so
-  silent,        ///< found as running: its VMM lives, and has not handed over what it holds
+  silent,        ///< its VMM lives and does not answer, or, of one that was found, has not handed over what it holds
   lost,          ///< found as running: whether its VMM lives is not known
   launch_lost,   ///< found as "creating": whether its VMM lives is not known
   launch_stuck,  ///< found as "creating": its VMM was killed, and is not dead yet
@@ -24,12 +24,13 @@ enum class LifeState : u8 {
 };
 
 enum class LifeEvent : u8 {
-  started,   ///< it has got a VMM
-  launched,  ///< its VMM has answered that it runs the guest, and the record says "running"
-  held,      ///< of one that was found, the VMM's pidfd is open
-  answered,  ///< the VMM has handed over what it holds
-  died,      ///< the VMM is dead, which is proven; or there is none, and will be none
-  cleaned,   ///< its frames are free, or withdrawn, and its record is away
+  started,     ///< it has got a VMM
+  launched,    ///< its VMM has answered that it runs the guest, and the record says "running"
+  held,        ///< of one that was found, the VMM's pidfd is open
+  unanswered,  ///< the VMM did not answer in time
+  answered,    ///< it answers, and has handed over what it holds
+  died,        ///< the VMM is dead, which is proven; or there is none, and will be none
+  cleaned,     ///< its frames are free, or withdrawn, and its record is away
 };
 
 /// What a state allows.
@@ -61,6 +62,7 @@ inline constexpr std::array life_steps{LifeStep{LifeState::admitted, LifeEvent::
                                        LifeStep{LifeState::launching, LifeEvent::launched, LifeState::running},
                                        LifeStep{LifeState::launching, LifeEvent::died, LifeState::ending},
                                        LifeStep{LifeState::running, LifeEvent::died, LifeState::ending},
+                                       LifeStep{LifeState::running, LifeEvent::unanswered, LifeState::silent},
                                        LifeStep{LifeState::silent, LifeEvent::answered, LifeState::running},
                                        LifeStep{LifeState::silent, LifeEvent::died, LifeState::ending},
                                        LifeStep{LifeState::lost, LifeEvent::held, LifeState::silent},

@@ -267,12 +267,16 @@ bool Domains::look_again() {
 }
 
 std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
-  const auto act = [this, &silicon = silicon(), record = domain.record, pid = domain.pid]() -> Answer {
+  nlohmann::json viewers{{"verb", "viewers"}, {"user", SocketFolders::viewer(domain.record.owner.user)}};
+  if (machine().access.console == LeftTo::group) viewers["group"] = ::getegid();
+  const auto act = [this, &silicon = silicon(), viewers, record = domain.record, pid = domain.pid,
+                    known = domain.page != nullptr]() -> Answer {
     const u64 pages = package_pages(record.package, record.grants);
     auto control = connect(record, around_.patience.backlog);
     if (!control || control->peer_pid() != pid) return tl::unexpected(std::string("its process cannot be reached"));
-    const auto reply = control->request("descriptors", around_.patience.handover);
+    const auto reply = control->request(known ? "hello" : "descriptors", around_.patience.handover);
     if (!reply) return tl::unexpected(reply.error().message);
+    if (known) return Handover{};
     const auto& fds = reply->descriptors;
     const std::size_t wanted = pages == 0 ? control_fd::epc : control_fd::epcm + 1;
     const std::size_t more = fds.size() - wanted;  // an earlier VMM's first one
@@ -284,6 +288,8 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
     const int theirs[] = {lines.theirs.get()};
     if (control->request(nlohmann::json{{"verb", "log"}}, around_.patience.handover, theirs))
       handed.log = std::move(lines.ours);
+    // What an earlier VMM does not know.
+    (void)control->request(viewers, around_.patience.handover);
     if (pages == 0) return handed;
     auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));
@@ -295,10 +301,21 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
 
 /// Without what a VMM hands over the domain goes on, and its memory is gone when it ends.
 void Domains::adopt(Domain& domain, Handover handed) {
-  domain.memory = std::move(handed.memory);
-  domain.page = std::move(handed.page);
+  if (handed.page) {  // else the daemon has had all of it
+    domain.memory = std::move(handed.memory);
+    domain.page = std::move(handed.page);
+  }
   if (handed.log) logs_->add(domain.record.id, domain.record.name, std::move(handed.log));
   happens(domain, LifeEvent::answered);
+}
+
+/// Whoever asked is told so; this one is for those who look.
+void Domains::not_answered(u32 id, const ControlError& error) {
+  const MutexLock held(lock_);
+  const auto found = table_.find(id);
+  if (found == table_.end() || !found->second->life.is(LifeState::running)) return;
+  log(LogLevel::error, "domain-unresponsive", {{"domain", found->second->record.name}, {"error", error.message}});
+  happens(*found->second, LifeEvent::unanswered);
 }
 
 bool Domains::ask_again() {

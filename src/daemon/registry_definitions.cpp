@@ -4,6 +4,7 @@
 #include "arch/try.hpp"
 #include "daemon/registry.hpp"
 #include "host/durable.hpp"
+#include "text/shown.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -38,7 +39,7 @@ tl::expected<DefinitionsRead, std::string> Registry::definitions() const {
     if (text && !*text) continue;
     auto read = text ? read_definition(**text) : tl::unexpected(text.error());
     if (read && file_of(read->uuid) != name)
-      read = tl::unexpected("'uuid': " + read->uuid + ", which is another file's");
+      read = tl::unexpected("'uuid': " + cut(read->uuid) + ", which is another file's");
     if (read) {
       all.definitions.push_back(std::move(*read));
     } else {

@@ -74,6 +74,11 @@ tl::expected<Fd, std::string> SocketFolders::make(u32 id) const {
   return open_own_subfolder(folder_.get(), name, Making::never, 0, path_);
 }
 
+unsigned SocketFolders::viewer(unsigned owner) {
+  const bool known = owner != ~0u;
+  return ::geteuid() == 0 && known ? owner : ::geteuid();
+}
+
 tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftTo console) const {
   const std::string name = std::to_string(id);
   const auto folder = TRY(open_own_subfolder(folder_.get(), name, Making::never, 0, path_));
@@ -87,8 +92,7 @@ tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftT
                           system_error());
   };
   if (auto kept = give(control_name, self, own_mode); !kept) return kept;
-  const bool known = user != ~0u;
-  return give(console_name, self == 0 && known ? user : self, console == LeftTo::group ? group_mode : own_mode);
+  return give(console_name, viewer(user), console == LeftTo::group ? group_mode : own_mode);
 }
 
 bool SocketFolders::has(u32 id) const {

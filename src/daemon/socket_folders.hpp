@@ -31,6 +31,8 @@ class SocketFolders {
   /// Makes the domain's control socket this daemon's alone, and its console that user's, or, as `console` says, also
   /// the group's that this daemon has. A daemon that is not root's keeps both.
   tl::expected<void, std::string> give(u32 id, unsigned user, LeftTo console) const;
+  /// To whom a console is given.
+  static unsigned viewer(unsigned owner);
   bool has(u32 id) const;
   tl::expected<ControlClient, ControlClient::Refused> connect(u32 id, std::chrono::milliseconds limit) const;
 

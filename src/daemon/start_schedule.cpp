@@ -25,11 +25,16 @@ const StartSchedule::One* StartSchedule::fresh() const {
   return nullptr;
 }
 
+bool StartSchedule::all_tried() const {
+  return std::ranges::none_of(all_, [](const One& one) { return one.state == State::fresh; });
+}
+
 std::optional<PendingStart> StartSchedule::next(Time now) {
   if (const One* const first = gate_ <= now ? fresh() : nullptr) {
     one(first->what.uuid).state = State::first_try;
     return first->what;
   }
+  if (!all_tried()) return std::nullopt;
   for (One& one : all_) {
     if (one.state != State::waiting || one.due > now) continue;
     one.state = State::next_try;
@@ -40,7 +45,7 @@ std::optional<PendingStart> StartSchedule::next(Time now) {
 
 std::optional<StartSchedule::Time> StartSchedule::next_time() const {
   std::optional<Time> time;
-  if (fresh() != nullptr) time = gate_;
+  if (!all_tried()) return fresh() != nullptr ? std::optional(gate_) : std::nullopt;
   for (const One& one : all_) {
     if (one.state == State::waiting) time = std::min(time.value_or(one.due), one.due);
   }

@@ -1,7 +1,7 @@
 // In which order domains are started since the host came up, and when: a pure function over time. Each is tried once in
 // its order, and after one with a delay the next one waits; those that failed are tried again when their restart policy
-// says (plan/restarts.hpp), behind those that were never tried. Orders, delays and how many start together are each
-// user's own, so that nobody's domains wait for another's.
+// says (plan/restarts.hpp), and not before all have been tried once. Orders, delays and how many start together are
+// each user's own, so that nobody's domains wait for another's.
 //
 // Thread rules: its owner's.
 #pragma once
@@ -23,7 +23,6 @@ struct PendingStart {
 };
 
 /// Of one user's.
-
 class StartSchedule {
  public:
   using Time = Restarts::Clock::time_point;
@@ -54,6 +53,8 @@ class StartSchedule {
     Time due{};  ///< while it waits
   };
   One& one(const std::string& uuid);
+  /// None waits for its first try.
+  bool all_tried() const;
   /// The first that was never tried, unless one that is under way must be started before.
   const One* fresh() const;
 

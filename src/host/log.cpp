@@ -25,6 +25,10 @@ bool harmless(char c) {
 std::string in_quotes(std::string_view value) {
   std::string text = "\"";
   while (!value.empty()) {
+    if (text.size() > longest_log_field) {
+      text += "…";
+      break;
+    }
     const std::size_t size = utf8_character(value);
     const char c = value.front();
     if (c == '"' || c == '\\') {
@@ -66,7 +70,7 @@ void set_up_piped_log(const std::string& program) {
 }
 
 std::string logfmt(std::string_view key, std::string_view value) {
-  const bool bare = !value.empty() && std::ranges::all_of(value, harmless);
+  const bool bare = !value.empty() && value.size() <= longest_log_field && std::ranges::all_of(value, harmless);
   return std::string(key).append("=").append(bare ? std::string(value) : in_quotes(value));
 }
 

@@ -20,6 +20,9 @@ void set_up_piped_log(const std::string& program);
 /// Any thread. `event` says what happened in words joined by "-"; fields without a value are left out.
 void log(LogLevel level, std::string_view event, LogFields fields);
 
+/// A longer value is cut there, and ends with "…".
+inline constexpr std::size_t longest_log_field = 16 << 10;
+
 /// KEY=VALUE, quoted and escaped as needed: control characters, and bytes that are not UTF-8, are \xNN.
 std::string logfmt(std::string_view key, std::string_view value);
 

@@ -25,7 +25,10 @@ int saved_fd = -1;
 std::string_view greeting, farewell;
 
 constexpr std::array fatal_signals = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-constexpr std::array ending_signals = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+/// All others whose default ends a process (signal(7)), but those of real time.
+constexpr std::array ending_signals = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTERM, SIGPIPE, SIGALRM,
+                                       SIGUSR1, SIGUSR2, SIGXCPU,   SIGXFSZ, SIGPROF, SIGVTALRM,
+                                       SIGIO,   SIGPWR,  SIGSTKFLT, SIGTRAP, SIGSYS};
 
 /// In the background, changing the mode would stop the process.
 bool in_foreground() { return ::tcgetpgrp(saved_fd) == ::getpgrp(); }
@@ -112,6 +115,7 @@ RawTerminal::RawTerminal(int fd, std::string_view at_begin, std::string_view at_
   constexpr int once = static_cast<int>(SA_RESETHAND);
   for (const int number : fatal_signals) take(number, restore_and_die, once);
   for (const int number : ending_signals) take(number, restore_and_end, once);
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) take(number, restore_and_end, once);
   take(SIGTSTP, restore_and_stop, SA_RESTART);
   take(SIGCONT, make_raw_again, SA_RESTART);
   if (::tcsetattr(fd, TCSANOW, &raw_mode) != 0) return;

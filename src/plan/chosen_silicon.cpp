@@ -7,6 +7,7 @@
 
 #include "policy/cpuid_dump.hpp"
 #include "policy/libvirt_models.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -20,10 +21,10 @@ namespace leaf = arch::leaf;
 using Failed = tl::unexpected<Diagnostic>;
 
 Diagnostic at_silicon(const DomainConfig& config, const std::string& message) {
-  return {config.position_of("silicon"), "cannot use silicon '" + config.silicon + "': " + message};
+  return {config.position_of("silicon"), "cannot use silicon '" + cut_path(config.silicon) + "': " + message};
 }
 Diagnostic warning(const DomainConfig& config, const std::string& message) {
-  return {config.position_of("silicon"), "silicon '" + config.silicon + "': " + message};
+  return {config.position_of("silicon"), "silicon '" + cut_path(config.silicon) + "': " + message};
 }
 
 /// Without these a description describes no processor that a guest could run on.

@@ -4,6 +4,7 @@
 
 #include "host/whole_file.hpp"
 #include "platform/unpack.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -13,8 +14,9 @@ using Bytes = tl::expected<std::vector<u8>, std::string>;
 
 tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view key, const std::string& path,
                                   const std::string& error) {
-  return tl::unexpected(Diagnostic{config.position_of(key),
-                                   std::string("cannot use ").append(key).append(" '" + path + "': ").append(error)});
+  return tl::unexpected(
+      Diagnostic{config.position_of(key),
+                 std::string("cannot use ").append(key).append(" '" + cut_path(path) + "': ").append(error)});
 }
 
 constexpr u64 most_kernel = platform::max_unpacked_bytes;

@@ -9,6 +9,7 @@
 
 #include "policy/feature_rows.hpp"
 #include "text/nearest.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::policy {
 
@@ -212,7 +213,7 @@ const Description* find_description(std::string_view name) {
 std::string unknown_description(std::string_view name, std::span<const std::string_view> others) {
   std::vector<std::string_view> names{"default"};
   for (const Description& d : table) names.push_back(d.name);
-  std::string text = std::string("unknown silicon '").append(name).append("'");
+  std::string text = "unknown silicon '" + toolstack::cut(name) + "'";
   const std::vector<std::string_view> listed = names;
   names.insert(names.end(), others.begin(), others.end());
   // Half a name is meant for each that it starts; else typing errors are.

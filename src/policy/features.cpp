@@ -5,6 +5,7 @@
 #include "policy/feature_rows.hpp"
 #include "policy/policy.hpp"
 #include "text/nearest.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::policy {
 
@@ -43,7 +44,7 @@ const Feature* find_feature(std::string_view name) {
 std::string unknown_feature(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Feature& feature : features()) names.push_back(feature.name);
-  std::string text = std::string("unknown CPU feature '").append(name).append("'");
+  std::string text = "unknown CPU feature '" + toolstack::cut(name) + "'";
   if (const auto near = text::nearest(name, names)) text.append(", did you mean '").append(*near).append("'?");
   return text;
 }

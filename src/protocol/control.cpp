@@ -22,13 +22,14 @@ void set_limit(int socket, int option, std::chrono::milliseconds limit) {
 ControlError silence(PacketError error) {
   return {.message = std::string("the domain's process: ") + name_of(error),
           .answered = false,
+          .late = error == PacketError::waits,
           .file = {},
           .line = 0,
           .column = 0};
 }
 
 ControlError refusal(const nlohmann::json& body) {
-  ControlError error{.message = {}, .answered = true, .file = {}, .line = 0, .column = 0};
+  ControlError error{.message = {}, .answered = true, .late = false, .file = {}, .line = 0, .column = 0};
   JsonFields fields(body);
   fields.text("error", error.message);
   if (fields.has("file")) fields.text("file", error.file).number("line", error.line).number("column", error.column);
@@ -48,6 +49,7 @@ const char* name_of(DomainState state) {
     case DomainState::halted: return "halted";
     case DomainState::crashed: return "crashed";
     case DomainState::suspended: return "suspended";
+    case DomainState::restarting: return "restarting";
   }
   return "unknown";
 }

@@ -6,6 +6,8 @@
 //   {"verb":"pause"}, …     what is asked of the guest: the rows of verbs/guest_verbs.hpp, with their arguments
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
 //   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
+//   {"verb":"viewers","user":…,"group":…}    drops viewers of the console who are neither this user nor root, nor of
+//   the group, which may be left out
 //   {"verb":"epc-lend","section":…,"frames":…}    more frames (epc_frames.hpp): for a pager, or for pages that the
 //   guest has given of this section of its EPC
 //   {"verb":"epc-give","pages":…}     {"ok":true,"frames":…}: at most so many, which are free and the daemon's from now
@@ -39,11 +41,11 @@ inline constexpr std::size_t page = 0, epc = 1, epcm = 2;
 }
 
 /// halted and crashed: the guest has ended so, and the configuration preserves the domain. suspended: to RAM, by its
-/// guest.
-enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed, suspended };
-inline constexpr DomainState domain_states[] = {DomainState::created,       DomainState::running,  DomainState::paused,
-                                                DomainState::shutting_down, DomainState::ended,    DomainState::halted,
-                                                DomainState::crashed,       DomainState::suspended};
+/// guest. restarting: the guest has ended, and starts anew in a while.
+enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed, suspended, restarting };
+inline constexpr DomainState domain_states[] = {
+    DomainState::created, DomainState::running, DomainState::paused,    DomainState::shutting_down, DomainState::ended,
+    DomainState::halted,  DomainState::crashed, DomainState::suspended, DomainState::restarting};
 /// "created", "running", …
 const char* name_of(DomainState state);
 
@@ -51,6 +53,7 @@ const char* name_of(DomainState state);
 struct ControlError {
   std::string message{};
   bool answered = false;     ///< by the VMM; else it has gone or does not answer
+  bool late = false;         ///< it is there, and has not answered within the limit
   std::string file{};        ///< of the configuration; empty: the error does not stand there
   u32 line = 0, column = 0;  ///< 0: the file as a whole
 };

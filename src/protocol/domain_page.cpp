@@ -43,7 +43,7 @@ tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
 }
 
 DomainState DomainPage::state() const {
-  const u32 last = static_cast<u32>(DomainState::suspended);
+  const u32 last = static_cast<u32>(DomainState::restarting);
   return static_cast<DomainState>(std::min(page().state.load(), last));
 }
 void DomainPage::set_state(DomainState state) { page().state = static_cast<u32>(state); }

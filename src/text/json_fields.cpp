@@ -1,6 +1,8 @@
 // "'NAME': expected …": what was found is the writer's own text, which they can look up.
 #include "text/json_fields.hpp"
 
+#include "text/shown.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -8,10 +10,9 @@ using nlohmann::json;
 const json no_elements = json::array();
 }  // namespace
 
-tl::expected<json, std::string> parse_object(std::string_view text) {
-  json value = json::parse(text, nullptr, false);
-  if (value.is_discarded()) return tl::unexpected(std::string("not JSON"));
-  if (!value.is_object()) return tl::unexpected(std::string("expected a JSON object"));
+tl::expected<json, std::string> parse_object(std::string_view text, const JsonBounds& bounds) {
+  auto value = parse_json(text, bounds);
+  if (value && !value->is_object()) return tl::unexpected(std::string("expected a JSON object"));
   return value;
 }
 
@@ -80,7 +81,7 @@ const json& JsonFields::list(const char* name) {
 void JsonFields::refuse_others() {
   if (!ok()) return;
   for (const auto& member : object_.items()) {
-    if (!known_.contains(member.key())) return fail("unknown member '" + member.key() + "'");
+    if (!known_.contains(member.key())) return fail("unknown member '" + cut(member.key()) + "'");
   }
 }
 

@@ -11,12 +11,13 @@
 #include <vector>
 
 #include "arch/types.hpp"
+#include "text/bounded_json.hpp"
 #include "text/json_text.hpp"
 
 namespace cloister::toolstack {
 
-/// Parses a text that must be one JSON object.
-tl::expected<nlohmann::json, std::string> parse_object(std::string_view text);
+/// Parses a text that must be one JSON object, within its bounds.
+tl::expected<nlohmann::json, std::string> parse_object(std::string_view text, const JsonBounds& bounds = {});
 
 /// Members are read one after the other; after the first error the rest does nothing.
 class JsonFields {

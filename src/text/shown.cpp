@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "text/utf8.hpp"
 
@@ -23,11 +24,21 @@ std::string printable(std::string_view text) {
   return result;
 }
 
+std::string cut(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  constexpr std::size_t longest_character = 4;
+  const auto goes_on = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xc0u) == 0x80; };
+  std::size_t end = most;
+  while (end > 0 && most - end + 1 < longest_character && goes_on(end)) --end;
+  return std::string(text.substr(0, end)).append("…");
+}
+
+std::string cut_path(std::string_view path) { return cut(path, PATH_MAX); }
+
 std::string shown(std::string_view text) {
-  constexpr std::size_t longest = 80;
   std::string result = "'";
-  for (const char c : text.substr(0, longest)) result += c >= ' ' && c <= '~' ? c : '?';
-  return result.append(text.size() > longest ? "…'" : "'");
+  for (const char c : text.substr(0, longest_quoted)) result += c >= ' ' && c <= '~' ? c : '?';
+  return result.append(text.size() > longest_quoted ? "…'" : "'");
 }
 
 }  // namespace cloister::toolstack

@@ -12,10 +12,7 @@ namespace cloister::toolstack::tables {
 namespace {
 
 /// Text in quotes, without control characters, and not too long for a line.
-std::string in_quotes(std::string_view text) {
-  constexpr std::size_t most = 80;
-  return fmt::format("\"{}{}\"", printable(text.substr(0, most)), text.size() > most ? "…" : "");
-}
+std::string in_quotes(std::string_view text) { return fmt::format("\"{}\"", printable(cut(text))); }
 
 std::string shown(const toml::node& node) {
   if (const auto* text = node.as_string()) return in_quotes(text->get());

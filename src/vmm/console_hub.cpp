@@ -121,6 +121,17 @@ void ConsoleHub::send(Viewer& viewer) {
   }
 }
 
+void ConsoleHub::keep(const std::function<bool(const Peer&)>& may_stay) {
+  const MutexLock guard(lock_);
+  for (Viewer& viewer : viewers_) {
+    const Peer peer = peer_of(viewer.socket.get());
+    if (peer.uid == 0 || may_stay(peer)) continue;
+    viewer.dropped = true;
+    viewer.types = false;
+  }
+  if (!viewers_.empty()) ::eventfd_write(wake_.get(), 1);
+}
+
 bool ConsoleHub::flushed() {
   const MutexLock guard(lock_);
   for (const Viewer& viewer : viewers_) {

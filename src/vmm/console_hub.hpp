@@ -5,12 +5,14 @@
 
 #include <poll.h>
 
+#include <functional>
 #include <list>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "host/mutex.hpp"
+#include "host/unix_socket.hpp"
 #include "protocol/domain_page.hpp"
 
 namespace cloister::toolstack {
@@ -34,6 +36,8 @@ class ConsoleHub {
   std::vector<pollfd> poll_set();
   /// After the wait: new viewers, typed bytes, output.
   void serve(std::span<const pollfd> ready);
+  /// Those stay who are root, or of whom this is so.
+  void keep(const std::function<bool(const Peer&)>& may_stay);
   /// Every viewer has everything.
   bool flushed();
 

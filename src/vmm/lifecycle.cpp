@@ -161,6 +161,7 @@ void Lifecycle::preserve(DomainState state) {
 
 bool Lifecycle::wait_before_restart(std::chrono::seconds wait) {
   const MutexLock guard(lock_);
+  page_.set_state(DomainState::restarting);
   between_guests_ = false;
   changed_.wait_for(lock_, wait, [this]() CLOISTER_REQUIRES(lock_) { return reboot_ || terminating_; });
   between_guests_ = true;

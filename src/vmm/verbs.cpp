@@ -98,13 +98,31 @@ Reply take_log(VerbContext&, const Packet& request) {
   return {done(), {}};
 }
 
+/// A new daemon may have narrowed who may use the console, whose socket's mode says nothing to those who have
+/// connected. This process's user and root are never left out.
+Reply keep_viewers(VerbContext& context, const Packet& request) {
+  u32 user = 0, group = 0;
+  JsonFields fields(request.body);
+  fields.number("user", user);
+  const bool grouped = fields.has("group");
+  if (grouped) fields.number("group", group);
+  if (!fields.ok()) return {error(fields.error()), {}};
+  if (context.hub != nullptr)
+    context.hub->keep([&](const Peer& peer) {
+      return peer.uid == user ||
+             (grouped && (peer.gid == group || std::ranges::find(peer.groups, group) != peer.groups.end()));
+    });
+  return {done(), {}};
+}
+
 struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const Packet&);
 };
-constexpr Verb verbs[] = {{"hello", hello},       {"descriptors", descriptors}, {"run", run},
-                          {"rename", rename},     {"status", status},           {"log", take_log},
-                          {"epc-lend", lend_epc}, {"epc-give", give_epc},       {"epc-held", held_epc}};
+constexpr Verb verbs[] = {{"hello", hello},          {"descriptors", descriptors}, {"run", run},
+                          {"rename", rename},        {"status", status},           {"log", take_log},
+                          {"viewers", keep_viewers}, {"epc-lend", lend_epc},       {"epc-give", give_epc},
+                          {"epc-held", held_epc}};
 
 }  // namespace
 

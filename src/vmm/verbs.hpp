@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "host/packet.hpp"
+#include "vmm/console_hub.hpp"
 #include "vmm/lifecycle.hpp"
 
 namespace cloister::toolstack {
@@ -16,6 +17,7 @@ struct VerbContext {
   const DomainPage& page;
   std::vector<int> descriptors;  ///< in the order of control_fd; borrowed
   bool paged = false;            ///< its EPC
+  ConsoleHub* hub = nullptr;     ///< none: it has no console
 };
 
 struct Reply {

@@ -139,7 +139,7 @@ int run_vmm(const Processors& processors) {
 
   Lifecycle lifecycle(*page, launch->name);
   ConsoleHub hub(*page, Fd(launch_fd::console));
-  VerbContext context{launch->id, lifecycle, *page, {launch_fd::page}, guest->config().epc_is_paged()};
+  VerbContext context{launch->id, lifecycle, *page, {launch_fd::page}, guest->config().epc_is_paged(), &hub};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
   const Service service(std::move(context), hub, Fd(launch_fd::control), owner);
 

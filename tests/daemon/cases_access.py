@@ -157,12 +157,39 @@ def table(machine):
         t.check_sockets(keys)
 
 
+def viewer(path, user, group):
+    """A console's viewer, connected by that user."""
+    ours, theirs = socket.socketpair()
+
+    def connect():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+            console.connect(str(path))
+            socket.send_fds(theirs, [b"x"], [console.fileno()])
+
+    assert as_user(user, group, [], connect) is None
+    (descriptor,) = socket.recv_fds(ours, 1, 1)[1]
+    return socket.socket(fileno=descriptor)
+
+
+def hung_up(viewer):
+    """Whether it has been dropped; what it was shown is taken."""
+    viewer.setblocking(False)
+    try:
+        while viewer.recv(65536):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+
+
 def sockets(machine):
     """What an older daemon left to the group is the owner's again; what is left of the dead goes, whosever it is."""
     t = Table(machine)
     m = t.m
     t.leave_to_group(["console"])
     t.check_sockets(["console"])
+    viewers = {who: viewer(t.folder / "console.sock", *t.users[who]) for who in ("owner", "root", "group")
+               if who in t.users}
     m.kill()
     for name in ("console.sock", "control.sock"):
         os.chown(t.folder / name, os.geteuid(), -1)
@@ -170,6 +197,11 @@ def sockets(machine):
     t.leave_to_group([])
     t.check_sockets([])
     assert m.log.read_text().count("sockets-not-given") == 0
+    if "group" in viewers:
+        wait_until(lambda: hung_up(viewers["group"]), "the viewer to be dropped")
+        viewers.pop("group").close()
+    assert not any(hung_up(other) for other in viewers.values())
+    assert b"x" in m.type_into("one", b"x")
     if t.is_root:
         run = [m.settings.programs / "cloister", "--run", m.run]
         for words, says in ((["console", "one"], "Permission denied"), (["dmesg", "one"], "may not use the console of 'one'"),

@@ -1,7 +1,10 @@
 """The REST interface against docs/openapi.json, and against those who do not keep to it."""
 
+import concurrent.futures
 import json
 import os
+import pathlib
+import re
 import socket
 
 import schema
@@ -319,4 +322,50 @@ def bad_requests(machine):
         assert f"status={status}" in log, status
 
 
-CASES = {"openapi": openapi, "bad-requests": bad_requests}
+def megabytes(m, what):
+    """Of the daemon's memory (proc(5)): VmHWM at most so far, VmRSS now."""
+    status = pathlib.Path(f"/proc/{m.process.pid}/status").read_text()
+    return int(re.search(rf"{what}:\s+(\d+) kB", status)[1]) >> 10
+
+
+def greedy_bodies(machine):
+    """A body of 2 MiB costs a few times as much while it is read, whatever is in it, and nothing afterwards."""
+    m = machine(MACHINE)
+    size = 2_100_000
+    config = lambda text: json.dumps({"config": text[: 1 << 20], "file": "x"})
+    bodies = {"deep": "[" * size, "deep objects": '{"a":' * (size // 5), "empty": "[" + "[]," * (size // 3),
+              "objects": "[" + "{}," * (size // 3), "members": "{" + '"a":{},' * (size // 7),
+              "numbers": '{"config":[' + "1," * (size // 2),
+              "deep list": config("a=" + "[" * size), "list": config("a=[" + "1," * size),
+              "lists": config("a=[" + "[]," * size), "settings": config("a=1;" * size)}
+    m.request("POST", "/v1/domains", "[]" + " " * size)
+    before, rest = megabytes(m, "VmHWM"), megabytes(m, "VmRSS")
+    for name, body in bodies.items():
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            for answer in clients.map(lambda _: m.request("POST", "/v1/domains", body), range(16)):
+                assert answer.status == 400, (name, answer.status, answer.body)
+        assert megabytes(m, "VmHWM") - before < 8 * 2 * 10, (name, before, megabytes(m, "VmHWM"))
+    assert megabytes(m, "VmRSS") - rest < 8 * 2 * 5, (rest, megabytes(m, "VmRSS"))
+
+
+def refusals_logged(machine):
+    """A user's refused requests are limited in the log, those that are left out are counted, and no line is long."""
+    m = machine(MACHINE)
+    word = "x" * 1_000_000
+    bodies = [m.creation("good") | {"config": text}
+              for text in (f"{word} {word}", f"name = '{word}'\nkernel = 'k'", f"name = 'a'\nkernel = '{word}'")]
+    bodies.append({word: 1})
+    for body in bodies:
+        answer = m.request("POST", "/v1/domains", body)
+        assert answer.status == 400 and len(answer.body) < 10_000, (answer.status, answer.body[:200])
+    count = 2000
+    for _ in range(count):
+        assert m.request("GET", "/nowhere").status == 404
+    lines = lambda event: [line for line in m.log.read_text().splitlines() if f"event={event} " in line]
+    told = lambda: sum(int(re.search(r"times=(\d+)", line)[1]) for line in lines("lines-suppressed"))
+    wait_until(lambda: len(lines("request-refused")) + told() == count + len(bodies), "all to be told or counted")
+    assert told() > count // 4 and all(f"uid={os.getuid()}" in line for line in lines("lines-suppressed"))
+    assert m.log.stat().st_size < 1 << 20, m.log.stat().st_size
+
+
+CASES = {"refusals-logged": refusals_logged, "greedy-bodies": greedy_bodies, "openapi": openapi, "bad-requests": bad_requests}

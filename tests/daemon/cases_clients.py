@@ -208,6 +208,42 @@ def terminals(machine):
                 if name == "top":
                     assert read_all(master).rstrip().endswith(b"\x1b[?1049l"), name
 
+    # All others whose default ends a process, and those that a broken pipe brings by itself.
+    ends = [signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPROF, signal.SIGVTALRM, signal.SIGXCPU,
+            signal.SIGXFSZ, signal.SIGIO, signal.SIGPWR, signal.SIGSYS, signal.SIGTRAP, signal.SIGRTMIN, signal.SIGRTMAX]
+    for name in ("top", "console"):
+        for number in ends:
+            with on_terminal(commands[name]) as (pid, master, slave):
+                wait_until(lambda: is_raw(slave), f"{name} to take its terminal")
+                os.kill(pid, number)
+                status = None
+
+                def ended():
+                    nonlocal status
+                    found, status = os.waitpid(pid, os.WNOHANG)
+                    return found == pid
+
+                wait_until(ended, f"{name}'s end")
+                assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == number, (name, number, status)
+                assert not is_raw(slave), (name, number)
+    piped = {"top": "top", "console": "console one", "create": f"create -c {m.run.parent / 'piped.cfg'}"}
+    (m.run.parent / "piped.cfg").write_text(m.creation("piped", epc=0)["config"])
+    for name, words in piped.items():
+        line = f"'{cloister}' --run '{m.run}' {words} | head -c 5"
+        with on_terminal(["/bin/sh", "-c", line]) as (pid, master, slave):
+            if name != "top":
+                domain = {"console": "one", "create": "piped"}[name]
+                wait_until(lambda: is_raw(slave), f"{name} to take its terminal")
+                m.wait_for_ready(domain)
+            # Its next output finds nobody.
+            while os.waitpid(pid, os.WNOHANG)[0] != pid:
+                if name != "top":
+                    m.type_into(domain, b"x")
+            assert not is_raw(slave), name
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([*commands["top"], "-n", "1"], stdout=full, timeout=PATIENCE).returncode == 1
+    m.destroy("piped")
+
     # Stopped and continued by a shell, which is what makes it a job.
     for name, command in commands.items():
         line = " ".join(f"'{word}'" for word in command)

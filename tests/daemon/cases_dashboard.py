@@ -125,6 +125,10 @@ def token(machine):
                 refused("GET", path, headers)
             for method in ("POST", "DELETE", "PATCH", "PUT", "OPTIONS", "HEAD"):
                 refused(method, path)
+        # Who has the token learns that it opens nothing but what is read.
+        for method in ("POST", "DELETE", "PATCH", "PUT", "OPTIONS", "HEAD"):
+            status, fields, _ = request(shown.port, method, f"/?token={shown.token}")
+            assert status == 405 and "Set-Cookie" not in fields, (method, status, fields)
         # The cookie is worth nothing but in its folder, and the token nothing but at the entrance.
         for path in ("/", "/v1/domains", other.folder + "v1/domains", shown.folder[:-1]):
             refused("GET", path, ours)

@@ -151,6 +151,11 @@ def reset_loop(machine):
     ends for good."""
     m = machine()
     m.create("loop", kernel="reset", epc=0, restart_limit=3)
+    m.create("waits", kernel="reset", epc=0, restart_limit=0)
+    wait_until(lambda: m.domains()["waits"]["state"] == "restarting", "a wait between two restarts")
+    refused = m.request("POST", "/v1/domains/waits/pause")
+    assert refused.status == 409 and "it does not run" in refused.json["error"]["message"], refused.body
+    m.destroy("waits")
     m.create("crash", kernel="triple_fault", epc=2, restart_limit=4, on_crash='"restart"')
     wait_until(lambda: m.domains() == {}, "both ends")
     m.check_settled([])
@@ -191,6 +196,17 @@ def silent(machine):
         os.kill(pids["d0"], signal.SIGCONT)
         wait_until(lambda: m.domains()["d0"]["state"] == "running", "d0 to be what it is")
         assert b"READY" in m.console("d0") and b"x" in m.type_into("d0", b"x")
+        # Also under a daemon that keeps running: it learns so when it asks for something.
+        os.kill(pids["d3"], signal.SIGSTOP)
+        paused = m.request("POST", "/v1/domains/d3/pause")
+        assert paused.status == 500 and "does not answer" in paused.json["error"]["message"], paused.body
+        assert m.domains()["d3"]["state"] == "unresponsive", m.domains()["d3"]
+        assert "READY" in m.console("d3").decode() and m.check_accounts() == epc
+        wait_until(lambda: 'event=domain-unresponsive domain=d3' in m.log.read_text(), "the log to say so")
+        os.kill(pids["d3"], signal.SIGCONT)
+        wait_until(lambda: m.domains()["d3"]["state"] == "running", "d3 to be what it is")
+        assert "event=domain-answers domain=d3" in m.log.read_text()
+        assert b"x" in m.type_into("d3", b"x")
         # One that never answers can be ended, and may end by itself.
         m.destroy("d1")
         os.kill(pids["d2"], signal.SIGKILL)

@@ -130,14 +130,21 @@ def check_examples(root, folder, guest):
     assert "nor: init (one of the image's own)" in done.stderr, done.stderr
 
 
+def as_split(words):
+    """As the shell does, at each : and = (COMP_WORDBREAKS)."""
+    return [piece for word in words for piece in (re.findall("[:=]+|[^:=]+", word) or [""])]
+
+
 def check_completion(root, m):
     """Every verb that the program has is completed and has its place in the manual page, and so are domains' names."""
 
     def complete(*words):
-        script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cloister; printf "%s\\n" "${COMPREPLY[@]}"'
+        script = ('source "$1"; COMP_LINE=$2; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cloister; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
         path = f"{root}/usr/bin:{os.environ['PATH']}"
         completion = root / "usr/share/bash-completion/completions/cloister"
-        return output("bash", "-c", script, "bash", completion, *words, env={**os.environ, "PATH": path}).split()
+        return output("bash", "-c", script, "bash", completion, " ".join(words), *as_split(words),
+                      env={**os.environ, "PATH": path}).split()
 
     help_text = output(root / "usr/bin/cloister", "--help")
     verbs = re.findall(r"^  ([a-z][a-z-]*) ", help_text.partition("Subcommands:")[2], re.M)
@@ -158,6 +165,11 @@ def check_completion(root, m):
     assert complete("cloister", "cpu", "check", str(root), str(root / "us")) == [str(root / "usr")]
     assert complete("cloister", "sing", "") == complete("cloister", "list", "") == []
     assert complete("cloister", "--run", str(m.run), "destroy", "pa") == ["packaged"]
+    assert complete("cloister", f"--run={m.run}", "destroy", "pa") == ["packaged"]
+    assert complete("cloister", f"--run={root / 'us'}") == [str(root / "usr")]
+    for typed in ("gr", "group:", "group:bl"):
+        (found,) = complete("cloister", "--run", str(m.run), "keys", "erase", typed)
+        assert typed[: typed.find(":") + 1] + found == "group:blue", (typed, found)
 
 
 def check_life(root, m, folder):
@@ -165,7 +177,7 @@ def check_life(root, m, folder):
         return output(root / "usr/bin/cloister", "--run", m.run, *words)
 
     config = folder / "packaged.cfg"
-    config.write_text(domain_config("packaged", m.kernel("resident")))
+    config.write_text(domain_config("packaged", m.kernel("resident"), sgx_platform='"group:blue"'))
     cloister("create", str(config))
     m.wait_for_ready("packaged")
     assert "packaged" in cloister("list") and "running" in cloister("list")

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "text/shown.hpp"
+
 namespace cloister::toolstack::xl {
 
 namespace {
@@ -45,8 +47,8 @@ tl::unexpected<Diagnostic> fail(Position at, std::string message) {
 
 std::string describe(const Token& token) {
   switch (token.kind) {
-    case TokenKind::name: return "the name '" + token.text + "'";
-    case TokenKind::number: return "the number " + token.text;
+    case TokenKind::name: return "the name '" + cut(token.text) + "'";
+    case TokenKind::number: return "the number " + cut(token.text);
     case TokenKind::string: return "a string";
     case TokenKind::equals: return "'='";
     case TokenKind::plus_equals: return "'+='";
@@ -114,7 +116,7 @@ tl::expected<Token, Diagnostic> Lexer::number(Position at) {
   std::string text = take_while([](char c) { return hex_value(c) >= 0 || c == 'x' || c == 'X'; });
   if (!done() && is_word(peek())) {
     const std::string rest = take_while(is_word);
-    return fail(at, "found '" + text + rest + "', expected a number without a unit, or a string in quotes");
+    return fail(at, "found '" + cut(text + rest) + "', expected a number without a unit, or a string in quotes");
   }
   return Token{TokenKind::number, std::move(text), at};
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "config/xl/lexer.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::xl {
 
@@ -13,6 +14,8 @@ namespace {
 
 /// Deeper lists than any key uses; keeps a hostile file from exhausting the stack.
 constexpr unsigned max_depth = 32;
+/// A value of two characters has some 80 bytes: what is as long as a file may be must not cost a hundred times as much.
+constexpr std::size_t most_values = 20'000;
 
 using Failed = tl::unexpected<Diagnostic>;
 
@@ -37,7 +40,7 @@ class Parser {
       }
       if (auto done = setting(); !done) return Failed(done.error());
       if (!ends_setting() && token_.kind != TokenKind::end) {
-        return expected("end of line or ';' after the value of '" + last_name_ + "'");
+        return expected("end of line or ';' after the value of '" + cut(last_name_) + "'");
       }
     }
     return std::move(document_);
@@ -70,7 +73,7 @@ class Parser {
     last_name_ = setting.name;
     if (auto read = shift(); !read) return read;
     if (token_.kind != TokenKind::equals && token_.kind != TokenKind::plus_equals) {
-      return expected("'=' or '+=' after '" + setting.name + "'");
+      return expected("'=' or '+=' after '" + cut(setting.name) + "'");
     }
     setting.appended = token_.kind == TokenKind::plus_equals;
     if (auto read = shift(); !read) return read;
@@ -81,6 +84,8 @@ class Parser {
   }
 
   tl::expected<Value, Diagnostic> value(unsigned depth) {
+    if (++values_ > most_values)
+      return Failed(Diagnostic{token_.at, "found more than " + std::to_string(most_values) + " values"});
     Value value{Value::Kind::string, token_.text, {}, token_.at};
     switch (token_.kind) {
       case TokenKind::number: value.kind = Value::Kind::number; break;
@@ -127,7 +132,7 @@ class Parser {
     Setting* const old = &document_.settings[place->second];
     if (!setting.appended) {
       document_.warnings.push_back(
-          {old->at, "'" + setting.name + "' is set again in line " + std::to_string(setting.at.line)});
+          {old->at, "'" + cut(setting.name) + "' is set again in line " + std::to_string(setting.at.line)});
       *old = std::move(setting);
       return {};
     }
@@ -154,6 +159,7 @@ class Parser {
   Document document_;
   std::map<std::string, std::size_t, CountedLess> places_{CountedLess{&document_.comparisons}};  ///< in its settings
   std::string last_name_;
+  std::size_t values_ = 0;
 };
 
 }  // namespace

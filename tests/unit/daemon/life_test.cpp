@@ -11,7 +11,7 @@ namespace {
 using enum LifeState;
 using enum LifeEvent;
 
-constexpr LifeEvent events[] = {started, launched, held, answered, died, cleaned};
+constexpr LifeEvent events[] = {started, launched, held, unanswered, answered, died, cleaned};
 constexpr std::optional<LifeState> no = std::nullopt;
 
 struct Row {
@@ -21,15 +21,15 @@ struct Row {
   bool is_held, takes_requests, lacks_answer, lacks_proof, over;
 };
 constexpr Row rows[] = {
-    {admitted, {{launching, no, no, no, ending, no}}, "creating", false, false, false, false, false},
-    {launching, {{no, running, no, no, ending, no}}, "creating", true, false, false, false, false},
-    {running, {{no, no, no, no, ending, no}}, nullptr, true, true, false, false, false},
-    {silent, {{no, no, no, running, ending, no}}, "unresponsive", true, true, true, false, false},
-    {lost, {{no, no, silent, no, ending, no}}, "unresponsive", false, true, false, true, false},
-    {launch_lost, {{no, no, launch_stuck, no, ending, no}}, "creating", false, false, false, true, false},
-    {launch_stuck, {{no, no, no, no, ending, no}}, "creating", true, false, false, false, false},
-    {ending, {{no, no, no, no, no, gone}}, "ending", false, false, false, false, true},
-    {gone, {{no, no, no, no, no, no}}, "ended", false, false, false, false, true},
+    {admitted, {{launching, no, no, no, no, ending, no}}, "creating", false, false, false, false, false},
+    {launching, {{no, running, no, no, no, ending, no}}, "creating", true, false, false, false, false},
+    {running, {{no, no, no, silent, no, ending, no}}, nullptr, true, true, false, false, false},
+    {silent, {{no, no, no, no, running, ending, no}}, "unresponsive", true, true, true, false, false},
+    {lost, {{no, no, silent, no, no, ending, no}}, "unresponsive", false, true, false, true, false},
+    {launch_lost, {{no, no, launch_stuck, no, no, ending, no}}, "creating", false, false, false, true, false},
+    {launch_stuck, {{no, no, no, no, no, ending, no}}, "creating", true, false, false, false, false},
+    {ending, {{no, no, no, no, no, no, gone}}, "ending", false, false, false, false, true},
+    {gone, {{no, no, no, no, no, no, no}}, "ended", false, false, false, false, true},
 };
 
 TEST(Life, EachEventInEachStateLeadsWhereItShould) {

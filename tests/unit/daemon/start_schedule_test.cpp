@@ -73,6 +73,43 @@ TEST_F(Schedule, OneThatFailsIsTriedAgainBesideTheRest) {
   EXPECT_TRUE(schedule.done());
 }
 
+/// Also where those wait for an order, a delay, or a start that takes its time: a start that fails does so at once, and
+/// would have used up its tries before.
+TEST_F(Schedule, OneThatFailsIsTriedAgainBehindThoseThatWereNotTried) {
+  StartSchedules schedule({one("bad", 0, 1), one("slow", 5), one("late", 60), one("last")}, 1);
+  const auto all = [&](const std::string& uuid) { return one(uuid, uuid == "slow" ? 5 : uuid == "late" ? 60 : 0, 1); };
+  EXPECT_EQ(next(schedule, at(0)), "bad");
+  EXPECT_TRUE(schedule.failed(all("bad"), at(0)));
+  EXPECT_EQ(next(schedule, at(0)), "slow");
+  schedule.started(all("slow"), at(1));
+  EXPECT_EQ(next(schedule, at(1)), std::nullopt) << "two of them were never tried";
+  EXPECT_EQ(schedule.next_time(), at(6));
+  EXPECT_EQ(next(schedule, at(6)), "late");
+  EXPECT_EQ(schedule.next_time(), std::nullopt);
+  schedule.started(all("late"), at(7));
+  EXPECT_EQ(next(schedule, at(66)), std::nullopt);
+  EXPECT_EQ(next(schedule, at(67)), "last");
+  EXPECT_EQ(next(schedule, at(67)), std::nullopt) << "one at a time";
+  schedule.started(all("last"), at(68));
+  EXPECT_EQ(schedule.next_time(), at(0)) << "it has been due for long";
+  EXPECT_EQ(next(schedule, at(68)), "bad");
+  EXPECT_FALSE(schedule.failed(all("bad"), at(68)));
+  EXPECT_TRUE(schedule.done());
+}
+
+TEST_F(Schedule, OneThatFailsWaitsForAStartThatHolds) {
+  StartSchedule schedule({one("bad"), one("holds", 5), one("last")});
+  EXPECT_EQ(next(schedule, at(0)), "bad");
+  EXPECT_EQ(next(schedule, at(0)), "holds");
+  EXPECT_TRUE(schedule.failed("bad", at(1)));
+  EXPECT_EQ(next(schedule, at(9)), std::nullopt);
+  EXPECT_EQ(schedule.next_time(), std::nullopt);
+  EXPECT_TRUE(schedule.failed("holds", at(9)));
+  EXPECT_EQ(next(schedule, at(9)), "last");
+  EXPECT_EQ(next(schedule, at(9)), "bad");
+  EXPECT_EQ(next(schedule, at(9)), "holds");
+}
+
 /// Whose every start hangs, or who says that the next one comes late.
 TEST_F(Schedule, OfOneUserHoldsUpNoOther) {
   constexpr unsigned other = 7;

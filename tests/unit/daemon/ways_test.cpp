@@ -102,6 +102,24 @@ const Way ways[] = {
        find(daemon, {.mute = true});
        EXPECT_TRUE(daemon->destroy("a"));
      }},
+    {"DoesNotAnswer",
+     admitted,
+     {started, launched, unanswered, answered, died, cleaned},
+     [](TestDaemon& daemon) {
+       daemon.patience.verb = std::chrono::milliseconds(200);
+       begin(daemon);
+       const auto added = daemon.add("a");
+       ASSERT_TRUE(added) << added.error().message;
+       ::kill(added->pid, SIGSTOP);
+       const auto told = daemon->tell("a", *find_guest_verb("pause"), nlohmann::json::object());
+       ASSERT_FALSE(told);
+       EXPECT_EQ(told.error().status, 500);
+       EXPECT_EQ(daemon.shown("a"), "unresponsive");
+       ::kill(added->pid, SIGCONT);
+       daemon.wait_until("a", "running");
+       EXPECT_NE(daemon->find("a")->page, nullptr);
+       EXPECT_TRUE(daemon->destroy("a"));
+     }},
     {"FoundDead", lost, {died, cleaned}, [](TestDaemon& daemon) { find(daemon, {.dead = true}); }},
     {"FoundLate",
      lost,

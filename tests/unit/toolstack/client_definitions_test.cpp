@@ -463,8 +463,43 @@ TEST_F(HostDown, FailsWhileADomainLives) {
   serve_domains(R"({"at_once": 1, "domains": []})");
   const Result result = capture([&] { return host_down(common_); });
   EXPECT_EQ(result.status, exit_status::failed);
-  EXPECT_EQ(result.err, "cloister: there are still domains\n");
+  EXPECT_EQ(result.err, "cloister: there are still domains: 1\n");
   EXPECT_EQ(capture([&] { return host_up(common_); }).err, "cloister: the host is up\n");
+}
+
+std::size_t count_of(const std::string& whole, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = whole.find(part, at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
+// Once in all: not anew for each domain, each of its requests and the look at what is left.
+TEST_F(HostDown, GivesADaemonThatHasGoneItsPatienceOnce) {
+  std::string list;
+  for (int id = 1; id <= 6; ++id) {
+    domains_[id] = {.ends = false};
+    list += (id == 1 ? "" : ",") + stopping(id, id, 60);
+  }
+  at_press_ = [&](int) { away_ = 1'000'000; };
+  serve_domains(R"({"at_once": 2, "domains": [)" + list + "]}");
+  const auto begun = std::chrono::steady_clock::now();
+  const Result result = capture([&] { return host_down(common_, std::chrono::seconds(2)); });
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2 + 8)) << "a busy host";
+  EXPECT_EQ(result.status, exit_status::failed);
+  EXPECT_EQ(count_of(result.err, "does not answer, and is waited for, 2 s at most"), 1u) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("cloisterd does not answer, and these are not stopped: "));
+  for (int id = 1; id <= 6; ++id) EXPECT_THAT(result.err, HasSubstr("d" + std::to_string(id)));
+}
+
+// As one that is stopped by SIGSTOP, or hangs: the kernel takes connections and requests for it.
+TEST_F(HostDown, CountsADaemonThatSaysNothingAsOneThatDoesNotAnswer) {
+  const Fd listening = listen();
+  const auto begun = std::chrono::steady_clock::now();
+  const Result result = capture([&] { return host_down(common_, std::chrono::seconds(2)); });
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2 + 8));
+  EXPECT_EQ(result.status, exit_status::failed);
+  EXPECT_EQ(count_of(result.err, "does not answer, and is waited for, 2 s at most"), 1u) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("did not answer within"));
 }
 
 TEST_F(HostDown, WaitsNoLongerThanItsPatience) {

@@ -1,6 +1,7 @@
 // A stand-in for cloisterd on a Unix socket, for tests of what `cloister`'s verbs ask, say and print.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -14,6 +15,7 @@
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "host/mutex.hpp"
+#include "host/unix_socket.hpp"
 
 namespace cloister::toolstack::client {
 
@@ -61,6 +63,13 @@ class Client : public testing::Test {
     ASSERT_TRUE(server_.bind_to_port(folder_ + "/cloisterd.sock", 80));
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();
+  }
+  /// At the stand-in's place: a socket that nobody serves.
+  Fd listen() const {
+    const Fd folder(::open(folder_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    auto listening = listen_at(folder.get(), "cloisterd.sock", SOCK_STREAM, 0600, folder_);
+    EXPECT_TRUE(listening);
+    return std::move(*listening);
   }
   struct Result {
     int status;

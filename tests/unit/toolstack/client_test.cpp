@@ -209,5 +209,20 @@ TEST_F(Client, SaysWhereItLookedForCloisterd) {
   EXPECT_THAT(answer.error().message, AllOf(HasSubstr(folder_ + "/cloisterd.sock"), HasSubstr("--run")));
 }
 
+TEST_F(Client, IsToldWhyThereIsNoAnswer) {
+  const Fd listening = listen();
+  const std::string at = "cloister: cloisterd at " + folder_ + "/cloisterd.sock ";
+  const auto late = Api(folder_, [] { return std::chrono::milliseconds(500); }).get("/v1/host");
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().message, at + "did not answer within 0.5 s");
+  thread_ = std::thread([&] {
+    for (int i = 0; i < 2; ++i) ::close(::accept(listening.get(), nullptr, nullptr));
+  });
+  const auto closed = Api(folder_).get("/v1/host");
+  thread_.join();
+  ASSERT_FALSE(closed);
+  EXPECT_EQ(closed.error().message, at + "ended the connection before its answer");
+}
+
 }  // namespace
 }  // namespace cloister::toolstack::client

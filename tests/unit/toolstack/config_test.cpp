@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/keys.hpp"
+
 namespace cloister::toolstack {
 namespace {
 
@@ -340,6 +342,32 @@ TEST(Config, ANameHas128CharactersAtMost) {
 TEST(Config, RequiredKeysThatAreMissingAreNamed) {
   EXPECT_EQ(read_config("name = 'd'").error(), (Diagnostic{{}, "the key 'kernel' is missing"}));
   EXPECT_EQ(read_config("kernel = 'k'").error(), (Diagnostic{{}, "the key 'name' is missing"}));
+}
+
+/// Diagnostics go into logs, records and answers: what they quote is cut, wherever it stood.
+TEST(Config, NoDiagnosticIsAsLongAsWhatItQuotes) {
+  const std::string good = "name = 'd'\nkernel = 'k'\n", word(100'000, 'a'), digits(100'000, '1');
+  std::vector<std::string> texts{word,
+                                 word + "=" + word,
+                                 digits,
+                                 digits + word,
+                                 word + " = 1 1",
+                                 word + "+ = 1",
+                                 "a = " + digits + "z",
+                                 word + "=1;" + word + "=2",
+                                 word + "=1;" + word + "+=2"};
+  for (const Key& key : keys()) {
+    const std::string is = std::string(key.name) + " = ";
+    for (const std::string& value : {"'" + word + "'", digits, "[" + digits + "]", "['" + word + "']",
+                                     "['" + word + "=1']", "['size=" + word + "']", "'host," + word + "'",
+                                     "'host," + word + "=1'", "'host,sgx=" + word + "'", "['1:eax=" + word + "']"})
+      texts.push_back(is + value);
+  }
+  for (const std::string& text : texts) {
+    const auto read = read_config(good + text + "\n");
+    std::vector<Diagnostic> said = read ? read->warnings : std::vector{read.error()};
+    for (const Diagnostic& diagnostic : said) EXPECT_LT(diagnostic.message.size(), 1000u) << text.substr(0, 40);
+  }
 }
 
 TEST(Config, DiagnosticsHaveTheFormThatEditorsRead) {

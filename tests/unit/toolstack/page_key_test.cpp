@@ -43,6 +43,16 @@ TEST_F(Key, IsAnotherOneEachTime) {
   EXPECT_NE(key_->entrance(), PageKey::make()->entrance());
 }
 
+TEST_F(Key, TokenGivesACookieToGetAlone) {
+  for (const char* const method : {"POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}) {
+    HttpServer::Request request = get("/", token());
+    request.method = method;
+    EXPECT_EQ(key_->open(request).value_or(""), "/") << "which the dashboard then refuses (405)";
+    request.query = {{"token", "wrong"}};
+    EXPECT_EQ(refused(request), 401) << method;
+  }
+}
+
 TEST_F(Key, TokenGivesACookieForAFolder) {
   auto fields = entered();
   const std::string folder = fields["Location"];

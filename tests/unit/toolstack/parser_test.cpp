@@ -105,6 +105,17 @@ TEST(Syntax, ListsThatAreTooDeepAreRefused) {
   EXPECT_EQ(document.error().at, (Position{1, 5 + 32}));
 }
 
+TEST(Syntax, MoreValuesThanAnyDomainHasAreRefused) {
+  std::string many = "1";
+  while (many.size() < 39'990) many += ",1";
+  EXPECT_TRUE(parse("a = [" + many + "]").has_value());
+  for (const std::string& text : {"a = [" + many + "," + many + "]", "a = [" + many + "]\nb = [" + many + "]"}) {
+    const auto document = parse(text);
+    ASSERT_FALSE(document.has_value());
+    EXPECT_EQ(document.error().message, "found more than 20000 values");
+  }
+}
+
 /// Twice the settings are twice the work, and a little more.
 TEST(Syntax, ManySettingsAreNotComparedEachWithEach) {
   const auto comparisons = [](unsigned settings) {

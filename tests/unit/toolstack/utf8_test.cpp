@@ -10,6 +10,7 @@
 
 #include "host/log.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -76,6 +77,29 @@ TEST(Utf8, HoldsForRandomBytes) {
 TEST(Log, EscapesBytesAndControls) {
   EXPECT_EQ(logfmt("error", "caf\xc3\xa9 \xe9"), "error=\"caf\xc3\xa9 \\xe9\"");
   EXPECT_EQ(logfmt("error", "\x1b[2J\xc2\x9b"), "error=\"\\x1b[2J\\xc2\\x9b\"");
+}
+
+TEST(Log, CutsAFieldThatIsTooLong) {
+  const auto size = [](const std::string& value) { return logfmt("error", value).size(); };
+  const std::size_t most = longest_log_field + std::string_view("error=\"\"…").size() + 8;
+  EXPECT_EQ(logfmt("error", std::string(longest_log_field, 'x')), "error=" + std::string(longest_log_field, 'x'));
+  for (const char* const piece : {"x", " ", "\n", "\xff", "\"", "\xc3\xa9"}) {
+    std::string value;
+    while (value.size() < 1'000'000) value += piece;
+    EXPECT_LE(size(value), most) << testing::PrintToString(std::string(piece));
+    EXPECT_TRUE(logfmt("error", value).ends_with("…\""));
+  }
+}
+
+TEST(Shown, IsCutBetweenCharacters) {
+  EXPECT_EQ(cut("four", 4), "four");
+  EXPECT_EQ(cut("fours", 4), "four…");
+  EXPECT_EQ(cut("caf\xc3\xa9s", 4), "caf…");
+  EXPECT_EQ(cut("caf\xc3\xa9s", 5), "caf\xc3\xa9…");
+  EXPECT_EQ(cut("\xf0\x9f\x98\x80.", 3), "…");
+  EXPECT_EQ(cut(std::string(9, '\x80'), 8), std::string(5, '\x80') + "…") << "no character begins there";
+  EXPECT_EQ(cut(std::string(1'000'000, 'x')), std::string(longest_quoted, 'x') + "…");
+  EXPECT_EQ(cut_path(std::string(4096, 'x')), std::string(4096, 'x'));
 }
 
 // nlohmann's dump() throws at a byte that is not UTF-8; json_text() is the only one that calls it.

@@ -197,6 +197,8 @@ TEST(Lifecycle, AWaitBeforeARestartEndsAtAReboot) {
     return goes_on;
   };
   EXPECT_TRUE(wait([&] {
+    while (page->state() != DomainState::restarting) std::this_thread::yield();
+    EXPECT_FALSE(lifecycle.pause());
     while (!lifecycle.reboot()) std::this_thread::yield();  // refused until the wait has begun
   }));
   EXPECT_FALSE(lifecycle.stop_flag());
