@@ -87,7 +87,8 @@ void CheckedEngine::run(Cpu& cpu, const Op* first) {
     cpu.next = nullptr;
     handler(cpu, op);
     const bool left = cpu.next == nullptr;
-    hold_against_form(cpu, done, form, before, left && cpu.leave != Leave::jump);
+    const bool undone = left && cpu.leave != Leave::jump && cpu.leave != Leave::part;
+    hold_against_form(cpu, done, form, before, undone);
   }
 }
 

@@ -238,11 +238,14 @@ Exit VcpuImpl::run_until_exit(u64 budget) {
     const u64 retired = execute(**found, slice);
     hold.reset();
     cpu_.alone = false;
-    // What retires nothing is paid for too, so that a guest whose faults recurse for ever still uses up its budget; but
-    // not what is done in the next turn.
-    left -= cpu_.leave == Leave::alone ? retired : std::max<u64>(retired, 1);
+    // What retires nothing is paid for too, so that a guest whose faults recurse for ever still uses up its budget:
+    // always, so that nobody can tell from a budget's end which blocks an engine ran without coming back here. Not what
+    // is done in the next turn.
+    const bool unretired = cpu_.leave == Leave::fault || cpu_.leave == Leave::part;
+    left -= cpu_.leave == Leave::alone ? retired : std::max<u64>(retired + unretired, 1);
 
     switch (cpu_.leave) {
+      case Leave::part:
       case Leave::jump:
         if (stepping && !cpu_.no_step) cpu_.pending_debug |= arch::dr6::bs;
         break;

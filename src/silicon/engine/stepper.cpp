@@ -72,6 +72,7 @@ Stepper::Result Stepper::step() {
   leave_guest_fpu(c);
   switch (c.leave) {
     case Leave::jump:
+    case Leave::part:
     case Leave::alone: break;
     case Leave::fault: missed({.fault = c.fault, .exit = {}}); break;
     case Leave::exit: missed({.is_exit = true, .fault = {}, .exit = c.exit}); break;

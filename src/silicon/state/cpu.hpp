@@ -38,6 +38,7 @@ enum class Leave : u8 {
   exit,            ///< `exit` is a VM exit at the instruction `at`
   software_event,  ///< INT n, INT3, INTO or INT1 at `at`: deliver `event`
   alone,           ///< the instruction `at`, of which nothing is done, must be executed while other processors are held
+  part,            ///< part of the repeated string instruction `at` is done; rip is its own
 };
 
 /// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them.

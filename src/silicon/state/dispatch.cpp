@@ -26,6 +26,11 @@ void again(Cpu& cpu, const Op* op) {
   cpu.leave = Leave::jump;
 }
 
+void part_done(Cpu& cpu, const Op* op) {
+  again(cpu, op);
+  cpu.leave = Leave::part;
+}
+
 void vm_exit(Cpu& cpu, const Op* op) {
   cpu.at = op;
   cpu.exit.instruction_length = op->length;

@@ -5,7 +5,8 @@
 //   return jump_direct<slot>(cpu, op, rip)      a branch whose target is fixed (slot 0: not taken, 1: taken)
 //   return jump_indirect(cpu, op, rip)          any other branch
 //   return leave_after(cpu, op)                 done, and the run loop must look at the processor's state again
-//   return again(cpu, op)                       part of a repeated string instruction is done: come back to it
+//   return part_done(cpu, op)                   part of a repeated string instruction is done: come back to it
+//   return again(cpu, op)                       nothing of this instruction is done: look its block up, and come back
 //   return vm_exit(cpu, op)                     cpu.exit is filled in; instruction_length is added here
 //   return                                      only after load(), store() or the like said false
 #pragma once
@@ -86,8 +87,9 @@ template <unsigned slot>
 }
 
 void leave_after(Cpu& cpu, const Op* op);
-/// Comes back to this instruction after the run loop has looked for interrupts; nothing is retired.
+/// Both come back to this instruction after the run loop has looked for interrupts; nothing is retired.
 void again(Cpu& cpu, const Op* op);
+void part_done(Cpu& cpu, const Op* op);
 void vm_exit(Cpu& cpu, const Op* op);
 
 /// If a store made `block` stale, makes what is left of it leave for the run loop.

@@ -101,6 +101,26 @@ TEST_P(ExactBudget, CountsWhatRetires) {
   EXPECT_EQ(vcpu_->instructions(), 2u);
 }
 
+/// What comes before it in its block changes nothing: the unfinished parts of a repeated string instruction cost one
+/// each.
+TEST_P(ExactBudget, PaysForEachPartOfAStringInstruction) {
+  guest_.put_bytes(code, std::initializer_list<u8>{0xfd, 0x90, 0x90, 0xf3, 0xae});  // std; nop; nop; repe scasb
+  constexpr u64 count = 50'000;
+  const auto elements = [&](u64 budget) {
+    GeneralRegs regs{.rip = code};
+    regs.gpr[arch::rcx] = count;
+    regs.gpr[arch::rdi] = ram_bytes - 1;
+    vcpu_->set_general(regs);
+    EXPECT_EQ(vcpu_->run(budget).reason, ExitReason::preemption_timer);
+    EXPECT_EQ(rip(), code + 3);
+    return count - reg(arch::rcx);
+  };
+  const u64 part = elements(4);
+  EXPECT_GT(part, 0u);
+  EXPECT_EQ(elements(3), 0u);
+  EXPECT_EQ(elements(8), 5 * part);
+}
+
 CLOISTER_EACH_IMPLEMENTATION(ExactBudget);
 
 // ---- the deterministic clock

@@ -249,7 +249,7 @@ template <class Body, class T, class A>
 void repeated(Cpu& cpu, const Op* op) {
   const Outcome outcome = repeat<Body, T, A>(cpu, op);
   if (outcome == Outcome::faulted) return;
-  if (outcome == Outcome::more) return again(cpu, op);
+  if (outcome == Outcome::more) return part_done(cpu, op);
   CLOISTER_NEXT(cpu, op);
 }
 
