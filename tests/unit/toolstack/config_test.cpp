@@ -13,10 +13,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const std::string least = "name = 'd'\nkernel = 'k'\n";
+const std::string least_config = "name = 'd'\nkernel = 'k'\n";
 
 ReadConfig good(const std::string& more) {
-  auto read = read_config(least + more);
+  auto read = read_config(least_config + more);
   EXPECT_TRUE(read.has_value()) << more << (read ? "" : format("", read.error()));
   return read.value_or(ReadConfig{});
 }
@@ -324,7 +324,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"cpuid = 'host,sgxcl=0'", 3, 9, {"unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
   };
   for (const Bad& bad : cases) {
-    const auto read = read_config(least + bad.text);
+    const auto read = read_config(least_config + bad.text);
     ASSERT_FALSE(read.has_value()) << bad.text;
     EXPECT_EQ(read.error().at, (Position{bad.line, bad.column})) << bad.text << ": " << read.error().message;
     for (const char* part : bad.says) EXPECT_THAT(read.error().message, HasSubstr(part)) << bad.text;
