@@ -3,6 +3,7 @@
 #include <string>
 
 #include "interop/lint/subject.hpp"
+#include "interop/vm/libvirt_domain.hpp"
 #include "interop/vm/sizes.hpp"
 #include "text/shown.hpp"
 #include "text/xml.hpp"
@@ -69,26 +70,18 @@ Room read_room(const xml::Document& document, pugi::xml_node domain) {
   return room;
 }
 
-/// The domain itself, or the one inside what libvirt keeps about it (<domstatus>, <domainsnapshot>).
-pugi::xml_node find_domain(pugi::xml_node root) {
-  return std::string_view(root.name()) == "domain" ? root : root.child("domain");
-}
-
 }  // namespace
 
 tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
   const auto document = xml::Document::parse(text);
   if (!document) return tl::unexpected(document.error());
-  const pugi::xml_node domain = find_domain(document->root());
-  if (!domain)
-    return document->error(document->root(),
-                           "found the element " + shown(document->root().name()) + ", expected 'domain'");
+  const auto found = vm::find_domain(*document);
+  if (!found) return tl::unexpected(found.error());
+  const pugi::xml_node domain = *found;
   const std::string_view arch = domain.child("os").child("type").attribute("arch").as_string("x86_64");
   if (arch != "x86_64" && arch != "i686")
     return document->error(domain.child("os").child("type"),
                            "found arch " + shown(arch) + ", expected x86_64: SGX is a matter of Intel's processors");
-  if (const pugi::xml_node second = document->root().next_sibling("domain"))
-    return document->error(second, "found a second <domain>, expected one in a file");
   Subject subject{.format = Format::libvirt};
   if (std::string_view(domain.attribute("type").value()) == "qemu")
     subject.without_kvm = {document->position_of(domain), "<domain type='qemu'>", "write <domain type='kvm'>"};

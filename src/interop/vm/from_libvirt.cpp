@@ -8,6 +8,7 @@
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/libvirt_cpu.hpp"
+#include "interop/vm/libvirt_domain.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/sizes.hpp"
 #include "interop/vm/uuid.hpp"
@@ -36,25 +37,14 @@ std::string_view local_name(Node node) {
   return name.substr(name.find(':') + 1);  // npos + 1: the whole name
 }
 
-/// The domain itself, or the one inside what libvirt keeps about it (<domstatus>, <domainsnapshot>).
-Node domain_in(Node root) {
-  const Node inner = std::string_view(root.name()) == "domain" ? Node() : root.child("domain");
-  return inner ? inner : root;
-}
-
 class LibvirtReader {
  public:
   explicit LibvirtReader(xml::Document document) : in_(std::move(document)) {}
 
   tl::expected<ReadVm, Diagnostic> domain() {
-    const Node root = domain_in(in_.root());
-    if (std::string_view(root.name()) != "domain") {
-      in_.fail(root, fmt::format("found the element {}, expected 'domain'", shown(root.name())));
-    } else if (const Node second = in_.root().next_sibling("domain")) {
-      in_.fail(second, "found a second <domain>, expected one in a file");
-    } else {
-      domain(root);
-    }
+    const auto found = find_domain(in_.document());
+    if (!found) return tl::unexpected(found.error());
+    domain(*found);
     if (in_.error()) return tl::unexpected(*in_.error());
     return ReadVm{std::move(vm_), in_.take_ignored()};
   }

@@ -20,7 +20,7 @@ class LibvirtElements {
 
   explicit LibvirtElements(xml::Document document) : document_(std::move(document)) {}
 
-  Node root() const { return document_.root(); }
+  const xml::Document& document() const { return document_; }
   Position position_of(Node node) const { return document_.position_of(node); }
 
   /// The first error counts.

@@ -267,7 +267,12 @@ TEST(FromLibvirt, TakesAUuidInItsCanonicalForm) {
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
   EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
   EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");
-  EXPECT_EQ(error_of("<domstatus><a/></domstatus>"), "e:1:1: found the element 'domstatus', expected 'domain'");
+  EXPECT_EQ(error_of("<domstatus><a/></domstatus>"), "e:1:1: found no 'domain' in 'domstatus', expected 'domain'");
+  const std::string one = "<domain type='kvm'/>",
+                    both = "<domainsnapshot>" + one + "<inactiveDomain/></domainsnapshot>";
+  EXPECT_EQ(error_of(both), "e:1:37: found a second <domain> ('inactiveDomain'), expected one in a file");
+  EXPECT_EQ(error_of("<domains>" + one + one + "</domains>"), "e:1:1: found the element 'domains', expected 'domain'");
+  EXPECT_THAT(error_of("<domainCapabilities/>"), testing::HasSubstr("found libvirt's domain capabilities, expected"));
   std::string many;
   for (std::size_t i = 0; i <= most_features; ++i) many += "<feature name='f" + std::to_string(i) + "'/>";
   EXPECT_NE(error_of("<domain type='kvm'><cpu>" + many + "</cpu></domain>").find("'cpu' has 4096 features at most"),
