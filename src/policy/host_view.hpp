@@ -103,4 +103,10 @@ struct SgxReport {
 };
 SgxReport sgx_report(const HostView& host);
 
+/// The first finding that blocks; null: nothing is known to stand against guests with SGX.
+const Finding* obstacle(const SgxReport& report);
+/// Whether guests can have a feature: as has(), and none of SGX's where something stands against it. What a policy or a
+/// guest's settings ask of a host is judged by this alone, as `probe` judges the host.
+Known guests_have(const HostView& host, const SgxReport& report, const Feature& feature);
+
 }  // namespace cloister::policy

@@ -12,7 +12,9 @@ namespace {
 
 using Hash = LaunchInCommon::Hash;
 
-bool sgx_offered(const LevelledHost& host) { return has(host.view, *find_feature("sgx1")) == Known::yes; }
+bool sgx_offered(const LevelledHost& host) {
+  return guests_have(host.view, host.sgx, *find_feature("sgx1")) == Known::yes;
+}
 
 /// Clears what needs a feature that is not granted. Features of `assumed` are there without being granted.
 std::vector<bool> closed(const std::vector<const Feature*>& features_, const std::vector<bool>& granted,
@@ -51,10 +53,13 @@ std::string why_not(const LevelledHost& host) {
   switch (host.sgx.state) {
     case SgxState::absent: return "no SGX";
     case SgxState::switched_off: return "SGX is switched off in its firmware";
-    case SgxState::unknown: return "not known whether it has SGX";
+    case SgxState::unknown:
+      if (obstacle(host.sgx) == nullptr) return "not known whether it has SGX";
+      break;
     case SgxState::offered: break;
   }
-  return "not known whether it has sgx1";
+  const Finding* const finding = obstacle(host.sgx);
+  return finding != nullptr ? finding->message : "not known whether it has sgx1";
 }
 
 LaunchInCommon launch_in_common(const std::vector<LevelledHost>& hosts) {
@@ -87,7 +92,7 @@ void put_limit_costs(Baseline& result, const std::vector<LevelledHost>& hosts) {
     if (auto cost = cost_of(std::move(what), place, true, known)) result.costs.push_back(std::move(*cost));
   };
   const auto without_sgx = [](const SgxReport& sgx) {
-    return sgx.state == SgxState::absent || sgx.state == SgxState::switched_off;
+    return sgx.state == SgxState::absent || sgx.state == SgxState::switched_off || obstacle(sgx) != nullptr;
   };
   u64 xfrm = 0;
   u8 log2_32 = 0, log2_64 = 0;
@@ -100,7 +105,8 @@ void put_limit_costs(Baseline& result, const std::vector<LevelledHost>& hosts) {
   constexpr u64 mandatory = 3;
   for (const std::string& name : names_of_xfrm(xfrm & ~mandatory)) {
     put("XFRM " + name, "leaf 0x12, sub-leaf 1, ECX and EDX", [&](const SgxReport& sgx) {
-      if (sgx.xfrm == 0 && !without_sgx(sgx)) return Known::unknown;
+      if (without_sgx(sgx)) return Known::no;
+      if (sgx.xfrm == 0) return Known::unknown;
       const auto names = names_of_xfrm(sgx.xfrm);
       return std::ranges::find(names, name) != names.end() ? Known::yes : Known::no;
     });
@@ -109,7 +115,8 @@ void put_limit_costs(Baseline& result, const std::vector<LevelledHost>& hosts) {
     if (most == 0) return;
     put(std::to_string(mode) + "-bit enclaves of 2^" + std::to_string(most) + " bytes", "leaf 0x12, sub-leaf 0, EDX",
         [&](const SgxReport& sgx) {
-          if (sgx.*log2 == 0 && !without_sgx(sgx)) return Known::unknown;
+          if (without_sgx(sgx)) return Known::no;
+          if (sgx.*log2 == 0) return Known::unknown;
           return sgx.*log2 == most ? Known::yes : Known::no;
         });
   };
@@ -128,7 +135,7 @@ void put_sgx(Baseline& result, const std::vector<LevelledHost>& hosts) {
   std::vector<bool> granted;
   for (const Feature* const feature : all) {
     std::vector<Known> known;
-    for (const LevelledHost& host : hosts) known.push_back(has(host.view, *feature));
+    for (const LevelledHost& host : hosts) known.push_back(guests_have(host.view, host.sgx, *feature));
     granted.push_back(std::ranges::all_of(known, [](Known k) { return k == Known::yes; }));
     if (auto cost = cost_of(std::string(feature->name), place_of(*feature), true, known))
       result.costs.push_back(std::move(*cost));
@@ -324,8 +331,9 @@ Baseline baseline(std::span<const HostView> hosts, const CpuMap& map) {
   const std::vector<LevelledHost> seen = look_at(hosts, map);
   Baseline result;
   for (const LevelledHost& host : seen) {
-    result.hosts.push_back(
-        {host.view.name, host.sgx.state, host.sgx.launch, name_host(host.cpu, map), epc_of(host.view)});
+    const Finding* const finding = obstacle(host.sgx);
+    result.hosts.push_back({host.view.name, host.sgx.state, host.sgx.launch, name_host(host.cpu, map),
+                            epc_of(host.view), finding == nullptr ? "" : finding->message});
   }
   put_sgx(result, seen);
   put_epc(result, seen);

@@ -108,6 +108,7 @@ struct HostSummary {
   LaunchCase launch = LaunchCase::unknown;
   std::optional<NamedCpu> cpu;  ///< what it is called
   std::optional<std::vector<EpcSectionView>> epc;
+  std::string obstacle = {};  ///< why its guests can have no SGX; empty: nothing is known to be against it
 };
 
 /// Whether a guest with all that one host offers runs on after a move to another.

@@ -51,7 +51,7 @@ struct Host {
       if (in_map != map.features.end()) return cpu.features[static_cast<std::size_t>(in_map - map.features.begin())];
       if (named.mapped->cpuid && !view.cpus.empty()) return says(view.cpus.front().table, *named.mapped->cpuid);
     }
-    return named.feature != nullptr ? policy::has(view, *named.feature) : Known::unknown;
+    return named.feature != nullptr ? guests_have(view, sgx, *named.feature) : Known::unknown;
   }
 };
 
@@ -61,7 +61,7 @@ std::string why_not(const Host& host, const Named& named, Known here) {
     if (named.feature == nullptr && named.mapped->msr) return "nobody read this MSR";
     return host.view.cpus.empty() ? "the source does not speak of it" : "the source does not show this leaf";
   }
-  if (!sgx_flag || named.feature->name == "sgx") return {};
+  if (!sgx_flag || (named.feature->name == "sgx" && host.sgx.state == SgxState::absent)) return {};
   if (here == Known::yes) {
     const bool locked = host.sgx.launch == LaunchCase::locked || host.sgx.launch == LaunchCase::unwritable;
     // arch/x86/kernel/cpu/feat_ctl.c clears the bit, and KVM offers what the kernel has.
@@ -69,10 +69,11 @@ std::string why_not(const Host& host, const Named& named, Known here) {
                                                     : "";
   }
   if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
-  if (host.sgx.state == SgxState::switched_off && named.feature->leaf == arch::leaf::sgx) {
+  if (host.sgx.state == SgxState::switched_off) {
     return "SGX is switched off in the firmware";
   }
-  return {};
+  const Finding* const finding = obstacle(host.sgx);
+  return finding == nullptr || policy::has(host.view, *named.feature) == Known::no ? "" : finding->message;
 }
 
 CheckedFlag check_flag(const Host& host, const Named& named, const std::string& asked) {
@@ -242,13 +243,14 @@ CheckedFlag check_writable(const Host& host) {
 
 CheckedFlag check_epc(const Host& host, u64 wanted) {
   const auto mib = [](u64 bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  const Finding* const finding = obstacle(host.sgx);
   const auto bytes = bytes_of(epc_of(host.view));
   CheckedFlag row;
   row.name = row.asked = "EPC of " + mib(wanted);
   row.place = "leaf 0x12, sub-leaves from 2 on";
-  row.here = !bytes ? Known::unknown : *bytes < wanted ? Known::no : Known::yes;
+  row.here = finding != nullptr ? Known::no : !bytes ? Known::unknown : *bytes < wanted ? Known::no : Known::yes;
   if (row.here == Known::no) {
-    row.why = "the host has " + mib(*bytes);
+    row.why = bytes && *bytes < wanted ? "the host has " + mib(*bytes) : finding->message;
     row.consequence = "The domain does not start.";
   }
   return row;

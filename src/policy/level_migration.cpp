@@ -20,7 +20,11 @@ struct Verdict {
   }
 };
 
-bool has_enclaves(const LevelledHost& host) { return has(host.view, *find_feature("sgx1")) == Known::yes; }
+Known guests_have(const LevelledHost& host, const Feature& feature) {
+  return guests_have(host.view, host.sgx, feature);
+}
+
+bool has_enclaves(const LevelledHost& host) { return guests_have(host, *find_feature("sgx1")) == Known::yes; }
 
 void compare_limits(const SgxReport& from, const SgxReport& to, const Verdict& verdict) {
   // What is not known of a host is not given to its guests.
@@ -100,8 +104,8 @@ std::vector<Migration> migrations(const std::vector<LevelledHost>& hosts, const 
       migration.to = to;
       const Verdict verdict{migration};
       for (const Feature* const feature : sgx_features()) {
-        if (has(hosts[from].view, *feature) != Known::yes) continue;
-        verdict.judge(has(hosts[to].view, *feature), std::string(feature->name));
+        if (guests_have(hosts[from], *feature) != Known::yes) continue;
+        verdict.judge(guests_have(hosts[to], *feature), std::string(feature->name));
       }
       if (has_enclaves(hosts[from])) {
         compare_limits(hosts[from].sgx, hosts[to].sgx, verdict);

@@ -90,9 +90,18 @@ SgxReport sgx_report(const HostView& host) {
     (known == Known::yes ? report.has : known == Known::no ? report.lacks : report.unknown).emplace_back(feature->name);
   }
   report.findings = find_obstacles(host, report);
-  report.usable = report.state == SgxState::offered && report.sections && !report.sections->empty() &&
-                  std::ranges::none_of(report.findings, &Finding::blocks);
+  report.usable =
+      report.state == SgxState::offered && report.sections && !report.sections->empty() && obstacle(report) == nullptr;
   return report;
+}
+
+const Finding* obstacle(const SgxReport& report) {
+  const auto found = std::ranges::find(report.findings, true, &Finding::blocks);
+  return found == report.findings.end() ? nullptr : &*found;
+}
+
+Known guests_have(const HostView& host, const SgxReport& report, const Feature& feature) {
+  return feature.name.starts_with("sgx") && obstacle(report) != nullptr ? Known::no : has(host, feature);
 }
 
 }  // namespace cloister::policy

@@ -50,14 +50,14 @@ std::vector<std::string> short_names(const Baseline& baseline) {
 
 std::string mib(u64 bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
-std::string state_text(policy::SgxState state) {
-  switch (state) {
+std::string state_text(const policy::HostSummary& host) {
+  switch (host.state) {
     case policy::SgxState::absent: return "no";
     case policy::SgxState::switched_off: return "switched off";
-    case policy::SgxState::offered: return "yes";
+    case policy::SgxState::offered: return host.obstacle.empty() ? "yes" : "not usable";
     case policy::SgxState::unknown: break;
   }
-  return "unknown";
+  return host.obstacle.empty() ? "unknown" : "not usable";
 }
 
 std::string epc_text(const std::optional<std::vector<policy::EpcSectionView>>& epc) {
@@ -83,7 +83,7 @@ std::string hosts_table(const Baseline& baseline) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     const policy::HostSummary& host = baseline.hosts[i];
     const bool sgx = host.state == policy::SgxState::offered;
-    table.add({names[i], state_text(host.state), sgx ? std::string(policy::name_of(host.launch)) : "",
+    table.add({names[i], state_text(host), sgx ? std::string(policy::name_of(host.launch)) : "",
                sgx ? epc_text(host.epc) : "", host.cpu ? host.cpu->model : "unknown"});
   }
   return table.text();
@@ -188,6 +188,7 @@ std::string likeness(const Baseline& baseline, std::size_t host) {
   const policy::HostSummary& summary = baseline.hosts[host];
   std::string text = fmt::format("{} {} {} {}", static_cast<int>(summary.state), static_cast<int>(summary.launch),
                                  epc_text(summary.epc), summary.cpu ? summary.cpu->model : "");
+  text += summary.obstacle;
   for (const policy::Cost& cost : baseline.costs) {
     const auto in = [&](const std::vector<std::size_t>& hosts) {
       return std::ranges::find(hosts, host) != hosts.end();
@@ -364,7 +365,8 @@ int baseline(const std::vector<std::string>& paths, bool json, bool all, const s
   if (!found.sgx.flags.empty()) return status::good;
   // Nobody is known to be without it.
   const bool may_be = std::ranges::all_of(found.hosts, [](const policy::HostSummary& host) {
-    return host.state == policy::SgxState::offered || host.state == policy::SgxState::unknown;
+    return host.obstacle.empty() &&
+           (host.state == policy::SgxState::offered || host.state == policy::SgxState::unknown);
   });
   return may_be ? status::unknown : status::failed;
 }

@@ -46,11 +46,9 @@ ordered_json cpu_json(const std::optional<NamedCpu>& cpu) {
 }
 
 ordered_json host_json(const policy::HostSummary& host) {
-  ordered_json result{{"name", host.name},
-                      {"sgx", name_of_state(host.state)},
-                      {"launch", policy::name_of(host.launch)},
-                      {"cpu", cpu_json(host.cpu)},
-                      {"epc", nullptr}};
+  ordered_json result{{"name", host.name},         {"sgx", name_of_state(host.state)},
+                      {"why_not", host.obstacle},  {"launch", policy::name_of(host.launch)},
+                      {"cpu", cpu_json(host.cpu)}, {"epc", nullptr}};
   if (!host.epc) return result;
   result["epc"] = ordered_json::array();
   for (const policy::EpcSectionView& section : *host.epc) {

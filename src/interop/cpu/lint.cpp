@@ -18,11 +18,11 @@ namespace cloister::toolstack::cpu {
 
 namespace {
 
-/// The host that was named; else this one if it has SGX, for then the file may be for it.
+/// The host that was named; else this one if its guests can have SGX, for then the file may be for it.
 tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std::string& path) {
   if (path.empty()) {
     auto here = this_host_view();
-    if (policy::sgx_report(here).state != policy::SgxState::offered) return std::nullopt;
+    if (!policy::sgx_report(here).usable) return std::nullopt;
     return here;
   }
   auto loaded = load_host(path);

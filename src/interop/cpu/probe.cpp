@@ -283,7 +283,7 @@ nlohmann::ordered_json versions_json() {
 
 int probe_status(const SgxReport& report) {
   if (report.usable) return status::good;
-  return std::ranges::any_of(report.findings, &policy::Finding::blocks) ? status::failed : status::unknown;
+  return policy::obstacle(report) != nullptr ? status::failed : status::unknown;
 }
 
 std::string probe_text(const HostView& host, const SgxReport& report) {

@@ -29,7 +29,7 @@ std::span<const Rule> rules() {
       {"refused-epc", "libvirt wants `<maxMemory>` with room and slots for EPC, and `<numa>`", refused_epc},
       {"epc-past-libvirt", "EPC in `<qemu:commandline>`, where libvirt does not know of it", epc_past_libvirt},
       {"epc-not-attached", "An EPC backend and `-M sgx-epc.N.memdev` do not belong together", epc_not_attached},
-      {"host-without-sgx", "SGX is asked of a host that has none, or whose firmware did not switch it on",
+      {"host-without-sgx", "SGX is asked of a host of which `cloister cpu probe` says that no guest can have it",
        host_without_sgx},
       {"epc-beyond-host", "More EPC is asked for than the host has", epc_beyond_host},
       {"narrow-xfrm", "The processor has what no enclave on the host may use", narrow_xfrm},

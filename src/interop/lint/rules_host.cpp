@@ -11,28 +11,29 @@ namespace cloister::toolstack::lint {
 
 namespace {
 
-/// What the host says of SGX, if it says that there is none to give.
-const char* lack_of_sgx(const Case& of) {
-  if (of.report == nullptr) return nullptr;
+/// What the host says of SGX, if it says that there is none to give; else empty.
+std::string lack_of_sgx(const Case& of) {
+  if (of.report == nullptr) return {};
   if (of.report->state == policy::SgxState::absent) return "has no SGX";
   if (of.report->state == policy::SgxState::switched_off) return "has SGX, which its firmware did not switch on";
-  return nullptr;
+  const policy::Finding* const obstacle = policy::obstacle(*of.report);
+  return obstacle == nullptr ? "" : fmt::format("can give guests no SGX ({})", obstacle->message);
 }
 
 }  // namespace
 
 void host_without_sgx(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
-  const char* why = lack_of_sgx(of);
+  const std::string why = lack_of_sgx(of);
   const bool asks = cpu != nullptr && cpu->has_on("sgx");
-  if (why == nullptr || (!asks && of.subject.epc.empty())) return;
+  if (why.empty() || (!asks && of.subject.epc.empty())) return;
   report(asks ? cpu->find("sgx")->at : of.subject.epc.front().at,
          fmt::format("{} {}: a guest that asks for it does not start, or does without", of.host->name, why),
          "see what `cloister cpu probe` says of the host");
 }
 
 void epc_beyond_host(const Case& of, const Report& report) {
-  if (of.report == nullptr || !of.report->sections || lack_of_sgx(of) != nullptr) return;
+  if (of.report == nullptr || !of.report->sections || !lack_of_sgx(of).empty()) return;
   u64 kib = 0, host_bytes = 0;
   for (const EpcSection& section : of.subject.epc) kib += section.kib;
   for (const policy::EpcSectionView& section : *of.report->sections) {
@@ -88,7 +89,7 @@ void sgx_without_kvm(const Case& of, const Report& report) {
 
 void locked_launch_control(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
-  if (of.report == nullptr || lack_of_sgx(of) != nullptr || cpu == nullptr || !cpu->has_on("sgxlc")) return;
+  if (of.report == nullptr || !lack_of_sgx(of).empty() || cpu == nullptr || !cpu->has_on("sgxlc")) return;
   const char* why = nullptr;
   switch (of.report->launch) {
     case policy::LaunchCase::none: why = "has no launch control"; break;

@@ -80,6 +80,36 @@ TEST_F(CpuPools, BaselineEndsWithWhetherThereIsSgx) {
             3);
 }
 
+// What stands against SGX on a host stands against it for every verb, whatever its processor enumerates.
+TEST_F(CpuPools, EveryVerbTakesAHostForUsableOrNot) {
+  const std::string usable =
+      "<domainCapabilities><domain>kvm</domain><features><sgx supported='yes'><flc>yes</flc><sgx1>yes</sgx1>"
+      "<sections><section node='0' size='262144' unit='KiB'/></sections></sgx></features></domainCapabilities>";
+  std::string interpreted = usable;
+  interpreted.replace(interpreted.find("kvm"), 3, "qemu");
+  const std::string sgx =
+      R"({"sgx": true, "sgx1": true, "sgx2": false, "flc": true, "sections": [{"node": 0, "size": 268435456}]})";
+  const std::string domain = folder_.write(
+      "domain.xml",
+      "<domain type='kvm'><cpu mode='host-passthrough'><feature policy='require' name='sgx'/></cpu></domain>");
+  const auto lint = [&](const std::string& host) {
+    return run_cloister({"cpu", "lint", domain, "--host", host}).out.find("host-without-sgx") != std::string::npos;
+  };
+  for (const auto& [text, good] : {std::pair(usable, true), std::pair(interpreted, false),
+                                   std::pair(sgx + R"({"enabled": true, "present": true})", true),
+                                   std::pair(sgx + R"({"enabled": false, "present": true})", false),
+                                   std::pair(std::string(tests::xeon_e_2276g) + "\nrdmsr 0x3a\n5\n", false)}) {
+    const std::string host = folder_.write("host", text);
+    EXPECT_EQ(run_cloister({"cpu", "probe", host}).status, good ? 0 : 1) << text;
+    EXPECT_EQ(check(host, "sgx,sgx1").status, good ? 0 : 1) << text;
+    EXPECT_EQ(baseline({host}).status, good ? 0 : 1) << text;
+    EXPECT_EQ(lint(host), !good) << text;
+  }
+  const std::string host = folder_.write("host", interpreted);
+  EXPECT_THAT(check(host, "sgx").out, HasSubstr("speaks of guests without KVM"));
+  EXPECT_THAT(baseline({host}).out, AllOf(HasSubstr("not usable"), HasSubstr("speaks of guests without KVM")));
+}
+
 // A dump of thousands of sections makes no line of a megabyte.
 TEST_F(CpuPools, ABaselineShowsTheFirstSectionsOfMany) {
   std::string dump =
