@@ -1,10 +1,12 @@
 // libvirt's domain XML (https://libvirt.org/formatdomain.html): <cpu>, <memory model='sgx-epc'>, and the arguments that
 // <qemu:commandline> passes through (https://libvirt.org/drvqemu.html).
+#include <fmt/format.h>
+
 #include <string>
 
 #include "interop/lint/subject.hpp"
 #include "interop/vm/libvirt_domain.hpp"
-#include "interop/vm/sizes.hpp"
+#include "interop/vm/libvirt_elements.hpp"
 #include "text/shown.hpp"
 #include "text/xml.hpp"
 
@@ -41,34 +43,81 @@ std::size_t count_of(pugi::xml_node parent, const char* name) {
   return count;
 }
 
-/// A size in KiB, of an element's text or an attribute's; 0 for what is none.
-u64 kib_of(pugi::xml_node node, std::string_view text) {
-  const auto unit = vm::bytes_of_unit(node.attribute("unit").as_string("KiB"));
-  const auto count = xml::number(text);
-  return unit && count ? vm::in_kib(*count, *unit).value_or(0) : 0;
-}
+/// Sizes and nodes of a domain's memory, as vm/ reads them, and those that libvirt refuses.
+class Memory {
+ public:
+  Memory(const xml::Document& document, pugi::xml_node domain) : document_(document), domain_(domain) {}
 
-Room read_room(const xml::Document& document, pugi::xml_node domain) {
-  Room room;
-  if (const pugi::xml_node most = domain.child("maxMemory")) {
-    room.at = document.position_of(most);
-    room.kib = kib_of(most, most.child_value());
-    room.slots = xml::number(most.attribute("slots").value()).value_or(0);
+  void read(Subject& subject) {
+    Room room;
+    if (const pugi::xml_node most = domain_.child("maxMemory")) {
+      room.at = document_.position_of(most);
+      room.kib = kib_of(most, most.child_value());
+      room.slots = xml::number(most.attribute("slots").value()).value_or(0);
+    }
+    for (const pugi::xml_node cell : domain_.child("cpu").child("numa").children("cell")) {
+      room.ram_kib += kib_of(cell, cell.attribute("memory").value());
+      room.cells = true;
+      ++cells_;
+    }
+    for (const pugi::xml_node device : domain_.child("devices").children("memory")) {
+      const u64 kib = device_kib(device);
+      room.devices_kib += kib;
+      ++room.devices;
+      if (std::string_view(device.attribute("model").value()) == "sgx-epc") subject.epc.push_back(section(device, kib));
+    }
+    const pugi::xml_node memory = domain_.child("memory");
+    if (!room.cells && memory) {
+      const u64 all = kib_of(memory, memory.child_value());
+      if (all > room.devices_kib) room.ram_kib = all - room.devices_kib;
+    }
+    subject.room = room;
+    if (!subject.epc.empty()) subject.refused = std::move(refused_);
   }
-  for (const pugi::xml_node device : domain.child("devices").children("memory")) {
+
+ private:
+  void refuse(pugi::xml_node at, const std::string& what, std::string mend) {
+    refused_.push_back({document_.position_of(at), "libvirt refuses the domain: " + what, std::move(mend)});
+  }
+
+  /// A size in KiB, of an element's text or an attribute's; 0 for what is none.
+  u64 kib_of(pugi::xml_node node, std::string_view text) {
+    const auto kib = vm::LibvirtElements::kib_of(node, text);
+    if (!kib)
+      refuse(node, fmt::format("{}: {}", shown(node.name()), kib.error()),
+             "write a size such as <size unit='MiB'>64</size>");
+    return kib.value_or(0);
+  }
+
+  u64 device_kib(pugi::xml_node device) {
     const pugi::xml_node size = device.child("target").child("size");
-    room.devices_kib += kib_of(size, size.child_value());
-    ++room.devices;
+    if (size) return kib_of(size, vm::LibvirtElements::text_of(size));
+    refuse(device, "'memory' has no 'size' in a 'target'", "write <target><size unit='MiB'>64</size></target> in it");
+    return 0;
   }
-  for (const pugi::xml_node cell : domain.child("cpu").child("numa").children("cell")) {
-    room.ram_kib += kib_of(cell, cell.attribute("memory").value());
-    room.cells = true;
+
+  EpcSection section(pugi::xml_node device, u64 kib) {
+    const pugi::xml_node node = device.child("target").child("node");
+    if (node) {
+      const std::string text = vm::LibvirtElements::text_of(node);
+      const auto number = xml::number(text);
+      const std::string mend = "write the number of a cell of <numa>, from 0 on";
+      if (!number)
+        refuse(node, fmt::format("'node': found {}, expected a number", shown(text)), mend);
+      else if (cells_ != 0 && *number >= cells_)
+        refuse(node, fmt::format("EPC in node {}, but 'numa' has {} cells", *number, cells_), mend);
+    }
+    return {.at = document_.position_of(device),
+            .kib = kib,
+            .on_host_nodes = !device.child("source").child("nodemask").empty(),
+            .on_guest_node = !node.empty()};
   }
-  const pugi::xml_node memory = domain.child("memory");
-  const u64 all = kib_of(memory, memory.child_value());
-  if (!room.cells && all > room.devices_kib) room.ram_kib = all - room.devices_kib;
-  return room;
-}
+
+  const xml::Document& document_;
+  pugi::xml_node domain_;
+  u64 cells_ = 0;
+  std::vector<Refused> refused_;
+};
 
 }  // namespace
 
@@ -89,17 +138,9 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
     subject.cpus.push_back(read_cpu(*document, cpu));
     subject.guest_numa = count_of(cpu.child("numa"), "cell") > 1;
   }
-  for (const pugi::xml_node memory : domain.child("devices").children("memory")) {
-    if (std::string_view(memory.attribute("model").value()) != "sgx-epc") continue;
-    const pugi::xml_node size = memory.child("target").child("size");
-    subject.epc.push_back({.at = document->position_of(memory),
-                           .kib = kib_of(size, size.child_value()),
-                           .on_host_nodes = !memory.child("source").child("nodemask").empty(),
-                           .on_guest_node = !memory.child("target").child("node").empty()});
-  }
+  Memory(*document, domain).read(subject);
   if (const pugi::xml_node old = domain.child("features").child("sgx"))
     subject.old_words.emplace_back(document->position_of(old), old_libvirt_sgx);
-  subject.room = read_room(*document, domain);
   std::vector<vm::Word> arguments;
   for (const pugi::xml_node child : domain.children()) {
     if (local_name(child) != "commandline") continue;

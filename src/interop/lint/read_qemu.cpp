@@ -7,6 +7,7 @@
 #include "interop/lint/subject.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
+#include "interop/vm/qemu_memory.hpp"
 #include "interop/vm/qemu_options.hpp"
 #include "interop/vm/sizes.hpp"
 #include "text/json_text.hpp"
@@ -114,11 +115,6 @@ struct EpcOptions {
       if (!section.attached) subject.unattached.push_back(backend.id);
       subject.epc.push_back(section);
     }
-    for (const auto& [number, section] : attached) {
-      const std::string& id = section.memdev.text;
-      const auto has_id = [&id](const Backend& backend) { return backend.id.text == id; };
-      if (!id.empty() && std::ranges::none_of(backends, has_id)) subject.without_backend.push_back(section.memdev);
-    }
   }
 };
 
@@ -140,6 +136,40 @@ std::optional<Accelerator> accelerator_of(const std::vector<vm::QemuOption>& opt
   return std::nullopt;
 }
 
+/// What the reader that makes a whole of a command refuses of EPC and nodes. `before`: of the same machine, libvirt's.
+std::vector<Refused> refused_memory(const std::vector<vm::QemuOption>& options, const std::vector<Word>& arguments,
+                                    const Subject& before) {
+  vm::QemuReport report;
+  const bool described = before.format == Format::libvirt;
+  vm::QemuMemory memory(report, static_cast<u32>(before.epc.size()), described && before.room && before.room->cells);
+  bool asks = false;
+  for (const vm::QemuOption& option : options) {
+    report.look_at(option);
+    if (!option.complete) continue;
+    if (option.name == "object" && option.value.find("memory-backend-") != option.value.npos) memory.object();
+    asks |= option.name == "object" && option.value.find("memory-backend-epc") != option.value.npos;
+    if (option.name == "numa") memory.numa();
+    if (option.name != "machine") continue;
+    for (const vm::QemuField& field : report.fields()) {
+      if (!field.name.starts_with("sgx-epc.")) continue;
+      asks = true;
+      memory.section(field);
+    }
+  }
+  if (!asks) return {};
+  vm::Vm vm;
+  memory.settle(vm);
+  std::vector<Refused> refused;
+  for (const Diagnostic& error : report.errors()) {
+    const std::size_t value = std::min<std::size_t>(error.at.line, arguments.size() - 1);
+    refused.push_back({arguments[value].at, "QEMU does not start: " + error.message,
+                       "give -M sgx-epc.N.memdev and .node for N from 0 on without a gap, each with a "
+                       "memory-backend-epc of its own, such as id=epc0,size=64M,prealloc=on, and a node that -numa "
+                       "makes, or 0"});
+  }
+  return refused;
+}
+
 void look_for_kvm(Subject& subject, const std::vector<Word>& arguments, bool whole) {
   constexpr const char* mend = "add -accel kvm in its place, first of all -accel";
   std::vector<std::string> argv;
@@ -156,9 +186,11 @@ void look_for_kvm(Subject& subject, const std::vector<Word>& arguments, bool who
 void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
   std::vector<std::string> argv;
   for (const Word& argument : arguments) argv.push_back(argument.text);
+  const std::vector<vm::QemuOption> options = vm::qemu_options(argv);
+  for (Refused& refused : refused_memory(options, arguments, subject)) subject.refused.push_back(std::move(refused));
   EpcOptions epc;
   std::size_t nodes = 0;
-  for (const vm::QemuOption& option : vm::qemu_options(argv)) {
+  for (const vm::QemuOption& option : options) {
     if (option.name == "sgx-epc") subject.old_options.push_back(arguments[option.index].at);
     if (option.name == "sgx") subject.old_words.emplace_back(arguments[option.index].at, old_sgx_option);
     if (!option.complete || option.index + 1 >= arguments.size()) continue;

@@ -115,6 +115,7 @@ void old_word(const Case& of, const Report& report) {
 
 /// libvirt's qemuDomainDefValidateMemoryHotplug (src/qemu/qemu_domain.c).
 void refused_epc(const Case& of, const Report& report) {
+  for (const Refused& refused : of.subject.refused) report(refused.at, refused.what, refused.mend);
   const auto& sections = of.subject.epc;
   const auto first = std::ranges::find(sections, false, &EpcSection::past_libvirt);
   if (!of.subject.room || first == sections.end()) return;
@@ -151,9 +152,6 @@ void epc_not_attached(const Case& of, const Report& report) {
              fmt::format("the guest does not get this EPC: no -M sgx-epc.N.memdev names {}", shown(backend.text)),
              fmt::format("add sgx-epc.0.memdev={},sgx-epc.0.node=0 to -M", shown(backend.text)));
   }
-  for (const vm::Word& name : subject.without_backend)
-    report(name.at, fmt::format("QEMU does not start: there is no memory-backend-epc with the id {}", shown(name.text)),
-           "add -object memory-backend-epc with this id");
 }
 
 }  // namespace cloister::toolstack::lint

@@ -75,6 +75,13 @@ struct WithoutKvm {
   std::string mend;
 };
 
+/// EPC that libvirt or QEMU does not take, in the words of the readers of vm/.
+struct Refused {
+  Position at;
+  std::string what;  ///< was found, and was expected
+  std::string mend;
+};
+
 struct Subject {
   Format format = Format::libvirt;
   std::vector<CpuChoice> cpus = {};  ///< in the order in which QEMU sees them; it obeys the last one
@@ -83,8 +90,8 @@ struct Subject {
   /// -sgx-epc, the option of Intel's branch of QEMU.
   std::vector<Position> old_options = {};
   std::vector<std::pair<Position, OldWord>> old_words = {};
-  /// memory-backend-epc that no sgx-epc.N.memdev names, and names that no backend has.
-  std::vector<vm::Word> unattached = {}, without_backend = {};
+  std::vector<vm::Word> unattached = {};  ///< memory-backend-epc that no sgx-epc.N.memdev names
+  std::vector<Refused> refused = {};
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
   std::optional<WithoutKvm> without_kvm = {};

@@ -68,7 +68,7 @@ class CloudHypervisorReader {
     }
     if (vm_.memory_kib + epc_kib(vm_) > most_kib)
       report_.fail(Diagnostic{{1, 1}, fmt::format("found more than {} KiB of RAM and EPC", most_kib)});
-    if (report_.error()) return tl::unexpected(*report_.error());
+    if (!report_.errors().empty()) return tl::unexpected(report_.errors().front());
     return ReadVm{std::move(vm_), report_.take_ignored()};
   }
 

@@ -255,7 +255,12 @@ class LibvirtReader {
   }
 
   void settle_nodes() {
-    if (in_.error() || cells_.empty()) return;
+    if (in_.error()) return;
+    for (const Epc& epc : vm_.epc) {
+      if (cells_.empty() && epc.guest_node.value_or(0) > 0)
+        return in_.fail(Diagnostic{epc.at, fmt::format("EPC in node {}, but there is no 'numa'", *epc.guest_node)});
+    }
+    if (cells_.empty()) return;
     for (const Epc& epc : vm_.epc) {
       if (epc.guest_node.value_or(0) < cells_.size()) continue;
       return in_.fail(

@@ -42,18 +42,25 @@ u64 LibvirtElements::number(Node node, std::string_view text, u64 least, u64 mos
   return least;
 }
 
-u64 LibvirtElements::size(Node node, std::string_view text) {
+/// virParseScaledValue (src/util/virxml.c): decimal, blanks before it alone, no sign below zero.
+tl::expected<u64, std::string> LibvirtElements::kib_of(Node node, std::string_view text) {
   const pugi::xml_attribute attribute = node.attribute("unit");
   const auto unit = bytes_of_unit(attribute ? attribute.value() : "KiB");
-  if (!unit) {
-    wrong(node, shown(node.name()), attribute.value(), "a unit such as 'KiB', 'MiB' or 'GiB'");
-    return 0;
-  }
-  const auto count = xml::number(text);
+  if (!unit)
+    return tl::unexpected(
+        fmt::format("found {}, expected a unit such as 'KiB', 'MiB' or 'GiB'", shown(attribute.value())));
+  std::string_view digits = text;
+  digits.remove_prefix(std::min(digits.find_first_not_of(" \t\r\n"), digits.size()));
+  const auto count = read_whole(digits, ~u64{0});
   const auto kib = count ? in_kib(*count, *unit) : std::nullopt;
   if (kib && *kib > 0) return *kib;
-  wrong(node, shown(node.name()), text, fmt::format("a size from 1 to {} KiB", most_kib));
-  return 0;
+  return tl::unexpected(fmt::format("found {}, expected a size from 1 to {} KiB", shown(text), most_kib));
+}
+
+u64 LibvirtElements::size(Node node, std::string_view text) {
+  const auto kib = kib_of(node, text);
+  if (!kib) fail(node, fmt::format("{}: {}", shown(node.name()), kib.error()));
+  return kib.value_or(0);
 }
 
 }  // namespace cloister::toolstack::vm

@@ -34,7 +34,8 @@ void QemuMemory::object() {
   backend.section.prealloc = false;
   backend.section.at = report_.at(0);
   for (const QemuField& field : *all) backend_field(field, backend);
-  if (backend.epc && backend.section.kib == 0) return report_.fail(0, fmt::format("{} has no size", shown(id)));
+  const bool has_size = std::ranges::find(*all, "size", &QemuField::name) != all->end();
+  if (backend.epc && !has_size) report_.fail(0, fmt::format("{} has no size", shown(id)));
   if (!backends_.emplace(id, std::move(backend)).second)
     report_.fail(0, fmt::format("the object {} is there twice", shown(id)));
 }
@@ -124,15 +125,25 @@ void QemuMemory::settle_epc(Vm& vm) {
     const auto failed = [&report = report_, at = section.at](const std::string& message) {
       report.fail(Diagnostic{at, message});
     };
-    if (number < first_section_) return failed(fmt::format("found sgx-epc.{} a second time", number));
-    if (number != next++) return failed(fmt::format("found sgx-epc.{}, but no sgx-epc.{}", number, next - 1));
+    if (number < first_section_) {
+      failed(fmt::format("found sgx-epc.{} a second time", number));
+      continue;
+    }
+    if (number != next) failed(fmt::format("found sgx-epc.{}, but no sgx-epc.{}", number, next));
+    next = number + 1;
     const auto backend = backends_.find(section.memdev);
     if (backend == backends_.end() || !backend->second.epc) {
-      return failed(fmt::format("sgx-epc.{}: found memdev {}, expected a memory-backend-epc's id", number,
-                                shown(section.memdev)));
+      failed(fmt::format("sgx-epc.{}: found memdev {}, expected a memory-backend-epc's id", number,
+                         shown(section.memdev)));
+      continue;
     }
-    if (backend->second.used) return failed(fmt::format("{} is in two sections", shown(section.memdev)));
+    if (backend->second.used) failed(fmt::format("{} is in two sections", shown(section.memdev)));
     backend->second.used = true;
+    const u32 node = section.node.value_or(0);
+    if (node > 0 && nodes_.empty() && !has_nodes_)
+      failed(fmt::format("sgx-epc.{}: found node {}, but no '-numa' that makes nodes", number, node));
+    if (!nodes_.empty() && !has_nodes_ && !nodes_.contains(node))
+      failed(fmt::format("sgx-epc.{}: found node {}, but no '-numa' that makes it", number, node));
     Epc epc = backend->second.section;
     // Where there is one node, the number says nothing.
     if (several || section.node.value_or(0) > 0) epc.guest_node = section.node;

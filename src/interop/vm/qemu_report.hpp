@@ -1,4 +1,4 @@
-// What a reader of QEMU's command line says of an option's value: the first error, and what is ignored. A position is
+// What a reader of QEMU's command line says of an option's value: errors, and what is ignored. A position is
 // the argument's number as the line, counted from 1 without the program, and the place in its value as the column.
 #pragma once
 
@@ -20,13 +20,11 @@ class QemuReport {
   std::vector<QemuField> fields() const { return qemu_fields(option_->value); }
 
   Position at(u32 offset) const { return {.line = option_->index + 1, .column = offset + 1}; }
-  /// The first error counts.
   void fail(u32 offset, const std::string& message);
-  void fail(Diagnostic diagnostic) {
-    if (!error_) error_ = std::move(diagnostic);
-  }
+  void fail(Diagnostic diagnostic) { errors_.push_back(std::move(diagnostic)); }
   void wrong(u32 offset, std::string_view found, std::string_view expected);
-  const std::optional<Diagnostic>& error() const { return error_; }
+  /// In the order in which they were found; to a reader that makes a whole of a command, the first counts.
+  const std::vector<Diagnostic>& errors() const { return errors_; }
 
   void ignore(u32 offset, const std::string& message) { ignore(Diagnostic{at(offset), message}); }
   void ignore(const QemuField& field);
@@ -39,7 +37,7 @@ class QemuReport {
 
  private:
   const QemuOption* option_ = nullptr;
-  std::optional<Diagnostic> error_;
+  std::vector<Diagnostic> errors_;
   std::vector<Diagnostic> ignored_;
 };
 

@@ -41,15 +41,29 @@ std::optional<u64> read_qemu_size(std::string_view text, u64 plain) {
   u64 count = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (error != std::errc()) return std::nullopt;
-  const std::string_view rest = text.substr(static_cast<std::size_t>(stop - text.data()));
+  std::string_view rest = text.substr(static_cast<std::size_t>(stop - text.data()));
+  double fraction = 0;
+  if (rest.starts_with('.')) {
+    const std::size_t end = std::min(rest.find_first_not_of("0123456789", 1), rest.size());
+    double digit = 0.1;
+    for (const char c : rest.substr(1, end - 1)) {
+      fraction += (c - '0') * digit;
+      digit /= 10;
+    }
+    rest.remove_prefix(end);
+  }
   u64 unit = plain;
   if (!rest.empty()) {
-    constexpr std::string_view lower = "bkmgt", upper = "BKMGT";
+    constexpr std::string_view lower = "bkmgtpe", upper = "BKMGTPE";
     const std::size_t at = std::min(lower.find(rest.front()), upper.find(rest.front()));
     if (rest.size() != 1 || at == lower.npos) return std::nullopt;
     unit = u64{1} << (10 * at);
   }
-  return in_kib(count, unit);
+  const auto whole = in_kib(count, unit);
+  if (!whole || fraction == 0) return whole;
+  // Neither has QEMU fractions of a byte.
+  if (unit == 1) return std::nullopt;
+  return in_kib(count * unit + static_cast<u64>(fraction * static_cast<double>(unit)), 1);
 }
 
 }  // namespace cloister::toolstack::vm

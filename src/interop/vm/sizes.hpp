@@ -15,7 +15,8 @@ inline constexpr u64 most_kib = u64{1} << 42;
 /// libvirt's `unit` attribute (formatdomain, "memory"): bytes in one; nullopt for an unknown word.
 std::optional<u64> bytes_of_unit(std::string_view unit);
 
-/// QEMU's: digits, then one of b, k, M, G, T in either case, or nothing, which counts as `plain` bytes. The result is
+/// QEMU's (util/cutils.c, qemu_strtosz): digits, with a fraction or without, then one of b, k, M, G, T, P, E in either
+/// case, or nothing, which counts as `plain` bytes. The result is
 /// in KiB, rounded up.
 std::optional<u64> read_qemu_size(std::string_view text, u64 plain);
 

@@ -313,7 +313,51 @@ TEST(Lint, EpcPastLibvirt) {
 
 TEST(Lint, EpcNotAttached) {
   EXPECT_THAT(found(replaced(good_argv, "sgx-epc.0.memdev=epc0", "sgx-epc.0.memdev=epc1")),
-              ElementsAre("epc-not-attached@6:0", "epc-not-attached@8:0"));
+              ElementsAre("epc-not-attached@6:0", "refused-epc@8:0"));
+}
+
+// What render refuses of EPC, lint finds.
+TEST(Lint, SizesAndNodesOfEpcThatLibvirtRefuses) {
+  const std::string size = "<size unit='MiB'>64</size>";
+  for (const char* wrong : {"<size unit='MiB'>-64</size>", "<size>abc</size>", "<size unit='MiB'>64.5</size>",
+                            "<size unit='MiB'>64 </size>", "<size unit='parsec'>64</size>", "<size>0</size>", "<size/>",
+                            "<size unit='EiB'>18446744073709551615</size>", "<size unit='MiB'>0x40</size>"}) {
+    EXPECT_THAT(found(replaced(good_xml, size, wrong)), ElementsAre("refused-epc@11:35")) << wrong;
+  }
+  EXPECT_THAT(found(replaced(good_xml, size, "")), ElementsAre("refused-epc@11:3"));
+  EXPECT_THAT(found(replaced(good_xml, size, size + "<node>0</node>")), IsEmpty());
+  for (const char* wrong : {"<node>1</node>", "<node>x</node>"})
+    EXPECT_THAT(found(replaced(good_xml, size, size + wrong)), ElementsAre("refused-epc@11:61")) << wrong;
+  EXPECT_THAT(message(replaced(good_xml, size, size + "<node>7</node>"), "refused-epc"),
+              HasSubstr("EPC in node 7, but 'numa' has 1 cells"));
+}
+
+TEST(Lint, EpcThatQemuRefuses) {
+  for (const char* size : {"0", "-1", "abc", "18446744073709551615", "64X"})
+    EXPECT_THAT(found(replaced(good_argv, "size=64M", std::string("size=") + size)), ElementsAre("refused-epc@6:0"))
+        << size;
+  EXPECT_THAT(found(replaced(good_argv, ",size=64M", "")), ElementsAre("refused-epc@6:0"));
+  for (const char* size : {"64m", "0.5G", "67108864"})
+    EXPECT_THAT(found(replaced(good_argv, "size=64M", std::string("size=") + size)), IsEmpty()) << size;
+  const std::string first = "sgx-epc.0.memdev=epc0,sgx-epc.0.node=0";
+  const auto message_of = [&](const std::string& sections) {
+    return message(replaced(good_argv, first, sections), "refused-epc");
+  };
+  EXPECT_THAT(message_of("sgx-epc.1.memdev=epc0,sgx-epc.1.node=0"), HasSubstr("found sgx-epc.1, but no sgx-epc.0"));
+  EXPECT_THAT(message_of(first + ",sgx-epc.1.memdev=epc0,sgx-epc.1.node=0"), HasSubstr("'epc0' is in two sections"));
+  EXPECT_THAT(message_of("sgx-epc.0.memdev=epc0,sgx-epc.0.node=1"), HasSubstr("found node 1, but no '-numa'"));
+  EXPECT_THAT(found("qemu -accel kvm -cpu host -numa node,nodeid=999"), IsEmpty()) << "nobody asks for EPC";
+}
+
+TEST(Lint, ASectionOfEpcThatLibvirtNumbersToo) {
+  const std::string again =
+      " <qemu:commandline>\n"
+      "  <qemu:arg value='-object'/>\n"
+      "  <qemu:arg value='memory-backend-epc,id=m,size=96M,prealloc=on'/>\n"
+      "  <qemu:arg value='-M'/>\n"
+      "  <qemu:arg value='sgx-epc.0.memdev=m,sgx-epc.0.node=0'/>\n"
+      " </qemu:commandline>\n";
+  EXPECT_THAT(message(domain(good_cpu, good_epc, again), "refused-epc"), HasSubstr("found sgx-epc.0 a second time"));
 }
 
 TEST(Lint, EpcBeyondWhatTheHostHas) {

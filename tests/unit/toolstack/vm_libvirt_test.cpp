@@ -265,6 +265,9 @@ TEST(FromLibvirt, TakesAUuidInItsCanonicalForm) {
 }
 
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
+  EXPECT_EQ(error_of(domain("<devices><memory model='sgx-epc'><target><size>64</size><node>1</node></target></memory>"
+                            "</devices>")),
+            "e:4:10: EPC in node 1, but there is no 'numa'");
   EXPECT_EQ(error_of(""), "e:1:1: this is no XML: No document element found");
   EXPECT_EQ(error_of("<a/>"), "e:1:1: found the element 'a', expected 'domain'");
   EXPECT_EQ(error_of("<domstatus><a/></domstatus>"), "e:1:1: found no 'domain' in 'domstatus', expected 'domain'");

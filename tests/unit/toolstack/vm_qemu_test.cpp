@@ -214,6 +214,8 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-M", "q35,sgx-epc.0.memdev=m"}),
             "e:1:5: sgx-epc.0: found memdev 'm', expected a memory-backend-epc's id");
   EXPECT_EQ(error_of({"-M", "q35,sgx-epc.1.memdev=m"}), "e:1:5: found sgx-epc.1, but no sgx-epc.0");
+  EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=m,size=64M", "-M", "sgx-epc.0.memdev=m,sgx-epc.0.node=1"}),
+            "e:3:20: sgx-epc.0: found node 1, but no '-numa' that makes nodes");
   EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
             "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=a"}), "e:1:1: '-object': 'a' has no size");
