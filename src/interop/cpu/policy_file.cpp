@@ -58,8 +58,10 @@ WishFormat format_of(std::string_view text) {
   if (line.starts_with('{')) return WishFormat::json;
   if (line.starts_with('<')) return WishFormat::libvirt;
   if (line.starts_with('[')) return WishFormat::nova;
-  if (only_names(text)) return WishFormat::names;
-  return vm::is_command(text) ? WishFormat::qemu : WishFormat::configuration;
+  // "-sgx" takes a flag out; QEMU's option of that name is of patches, and has more than names behind it.
+  const bool command = vm::is_command(text);
+  if (only_names(text) && !(command && !line.starts_with("-sgx"))) return WishFormat::names;
+  return command ? WishFormat::qemu : WishFormat::configuration;
 }
 
 // ------------------------------------------------------------------------------------------------ domains

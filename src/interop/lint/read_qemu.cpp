@@ -216,7 +216,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
                                      "found Cloud Hypervisor's command line, expected QEMU's, libvirt's domain XML or "
                                      "nova.conf; 'cloister cpu render' writes it in their words"});
   const auto program = vm::qemu_of(*argv);
-  if (!program && !argv->front().starts_with('-'))
+  if (!program && !vm::is_qemu_option(argv->front()))
     return tl::unexpected(
         Diagnostic{{},
                    "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "

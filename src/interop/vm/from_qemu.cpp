@@ -216,6 +216,9 @@ tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv)
 tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string>& argv) {
   const auto program = qemu_of(argv);
   const bool listing = !program && (argv.empty() || argv.front().starts_with('-'));
+  if (listing && !argv.empty() && !is_qemu_option(argv.front()))
+    return tl::unexpected(Diagnostic{
+        {1, 1}, fmt::format("found {}, expected QEMU's program, or an option that it has", shown(argv.front()))});
   const std::size_t first = program ? *program + 1 : listing ? 0 : 1;
   auto read = from_qemu({argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end()});
   // A path is the machine's emulator; a name is found where the tool looks for it.

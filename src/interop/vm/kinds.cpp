@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "interop/vm/qemu_options.hpp"
+
 namespace cloister::toolstack::vm {
 
 namespace {
@@ -83,7 +85,9 @@ std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& a
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   const auto is_program = [](const std::string& word) {
     const std::string_view name = base_name(word);
-    return name.starts_with("qemu") || name == "kvm" || name == "kvm-spice";
+    // "qemu64" is a model, and "qemu64,+sgx" a list.
+    const bool model = name.starts_with("qemu32") || name.starts_with("qemu64") || name.find(',') != name.npos;
+    return (name.starts_with("qemu") && !model) || name == "kvm" || name == "kvm-spice";
   };
   // What stands before it runs it.
   const auto end = std::ranges::find_if(argv, [](const std::string& word) { return word == "-cpu" || word == "-M"; });
@@ -96,13 +100,13 @@ bool is_command(std::string_view text) {
   while (!text.empty()) {
     const std::string_view line = next_line(text);
     if (line.empty() || line.front() == '#' || line.front() == '\r') continue;
-    if (line.front() == '-') return true;
     std::vector<std::string> words;
     for (std::size_t at = 0; at < line.size();) {
       const std::size_t end = std::min(line.find_first_of(" \t\r\\", at), line.size());
       if (end > at) words.emplace_back(line.substr(at, end - at));
       at = end + 1;
     }
+    if (!words.empty() && is_qemu_option(words.front())) return true;
     if (qemu_of(words) || cloud_hypervisor_of(words)) return true;
     // Variables in a shell's environment may stand before it, each in a line that goes on (libvirt's log).
     if (!line.ends_with('\\')) return false;

@@ -23,7 +23,8 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv);
 /// The same of Cloud Hypervisor's.
 std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& argv);
 
-/// The text is a command that runs one of the two, or a listing of options: by its first word that says so.
+/// The text is a command that runs one of the two, or a listing of options that QEMU has: by its first word that says
+/// so.
 bool is_command(std::string_view text);
 
 /// The text has a line "[NAME]", of any case.

@@ -59,6 +59,8 @@ constexpr Alias aliases[] = {{"M", "machine"}};
 
 }  // namespace
 
+bool is_qemu_switch(std::string_view name) { return among(name, switches); }
+
 std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
   std::vector<QemuOption> options;
   for (std::size_t i = 0; i < argv.size(); ++i) {
@@ -69,7 +71,7 @@ std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
         option.name = alias->name;
       }
       option.value.clear();
-      if (!among(option.name, switches)) {
+      if (!is_qemu_switch(option.name)) {
         option.complete = i + 1 < argv.size();
         if (option.complete) option.value = argv[++i];
       }

@@ -17,6 +17,9 @@ struct QemuOption {
   u32 index = 0;         ///< of the option in argv, from 0
   bool complete = true;  ///< it has the value that it takes
 };
+/// The word is an option that QEMU has or had, with one dash or two; a switch: without dashes, that takes no value.
+bool is_qemu_option(std::string_view word);
+bool is_qemu_switch(std::string_view name);
 /// All options in their order, repeated ones too. argv: without the program.
 std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv);
 

@@ -512,6 +512,13 @@ TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
   for (const auto& [text, message] : cases) EXPECT_THAT(refusal(text), HasSubstr(message));
 }
 
+TEST(Lint, AListingBeginsWithAnOptionThatQemuHas) {
+  for (const char* other : {"---\napi: 1\n", "-----BEGIN CERTIFICATE-----\n", "--- a/x\n+++ b/x\n", "- item\n- sgx\n",
+                            "-not-an-option x\n"})
+    EXPECT_THAT(refusal(other), HasSubstr("found no program of QEMU's and no option")) << other;
+  EXPECT_THAT(found("--cpu host --cpu host"), ElementsAre("duplicate-cpu@4:0"));
+}
+
 TEST(Lint, ACommandIsQemusByTheNameOfItsProgram) {
   for (const char* before :
        {"qemu", "/usr/libexec/qemu-kvm", "sudo -E kvm", "A=b /usr/bin/kvm-spice", "\xef\xbb\xbfqemu"})

@@ -142,6 +142,20 @@ TEST(AskedPolicies, AreQemusArguments) {
   EXPECT_EQ(asked.wish.epc_bytes, u64{64} << 20);
 }
 
+// Short commands have no character that a list of names could not have.
+TEST(AskedPolicies, AreNoListsOfNamesWhereAProgramOrAnOptionComesFirst) {
+  for (const char* command : {"qemu-system-x86_64 -cpu Skylake-Client-IBRS,sgx=on", "-cpu Skylake-Client-IBRS,+sgx\n",
+                              "kvm -m 64 -cpu Skylake-Client-IBRS,sgx"}) {
+    const auto asked = read(command);
+    EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS") << command;
+    EXPECT_THAT(asked.wish.flags, ElementsAre("sgx")) << command;
+  }
+  for (const char* list : {"-avx2 sgx", "-avx2,sgx", "qemu64,sgx -avx2"})
+    EXPECT_THAT(read(list).wish.flags, Contains("sgx")) << list;
+  for (const char* other : {"---\nsgx: 1\n", "--- a/x\n+++ b/x\n@@ -1 +1 @@\n"})
+    EXPECT_NE(error_of(other), "none") << other;
+}
+
 TEST(AskedPolicies, HaveOneErrorWithItsPlace) {
   EXPECT_THAT(error_of(""), HasSubstr("policy.file: asks for no CPU flag"));
   EXPECT_THAT(error_of("<domain><cpu>"), HasSubstr("policy.file:1:"));

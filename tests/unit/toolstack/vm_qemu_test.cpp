@@ -202,6 +202,12 @@ TEST(FromQemu, TakesTheClocksBase) {
             (Words{"i:1:12: base='2006-06-17T16:01:21' of '-rtc' is ignored: the clock has UTC"}));
 }
 
+TEST(FromQemu, AListingBeginsWithAnOptionThatQemuHas) {
+  EXPECT_TRUE(from_qemu_command({"-cpu", "host"}).has_value());
+  EXPECT_EQ(from_qemu_command({"---", "x"}).error().message,
+            "found '---', expected QEMU's program, or an option that it has");
+}
+
 TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-rtc", "base=noon"}),
             "e:1:1: '-rtc': found 'noon', expected 'utc', 'localtime' or a date such as '2006-06-17T16:01:21'");
