@@ -170,6 +170,7 @@ std::vector<Refused> refused_memory(const std::vector<vm::QemuOption>& options, 
   return refused;
 }
 
+/// `whole`: of a program that has no accelerator of its own.
 void look_for_kvm(Subject& subject, const std::vector<Word>& arguments, bool whole) {
   constexpr const char* mend = "add -accel kvm in its place, first of all -accel";
   std::vector<std::string> argv;
@@ -234,7 +235,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   std::vector<Word> arguments;
   for (u32 i = first; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i + 1 - first, .column = 0}});
   add_arguments(subject, arguments);
-  look_for_kvm(subject, arguments, program.has_value());
+  look_for_kvm(subject, arguments, program && !vm::brings_kvm((*argv)[*program]));
   subject.arguments = std::move(arguments);
   return subject;
 }

@@ -205,12 +205,21 @@ class QemuReader {
 
 }  // namespace
 
-tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) {
+namespace {
+
+/// `type`: what the machine has where nothing is said of an accelerator.
+tl::expected<ReadVm, Diagnostic> read_arguments(const std::vector<std::string>& argv, const char* type) {
   Vm vm;
-  vm.type = "qemu";
+  vm.type = type;
   vm.memory_kib = qemu_default_kib;
   vm.machine = "pc";  // QEMU's, where nothing is said
   return QemuReader(std::move(vm), false, false, argv).argv();
+}
+
+}  // namespace
+
+tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv) {
+  return read_arguments(argv, "qemu");
 }
 
 tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string>& argv) {
@@ -220,7 +229,8 @@ tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string
     return tl::unexpected(Diagnostic{
         {1, 1}, fmt::format("found {}, expected QEMU's program, or an option that it has", shown(argv.front()))});
   const std::size_t first = program ? *program + 1 : listing ? 0 : 1;
-  auto read = from_qemu({argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end()});
+  auto read = read_arguments({argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end()},
+                             program && brings_kvm(argv[*program]) ? "kvm" : "qemu");
   // A path is the machine's emulator; a name is found where the tool looks for it.
   if (read && program && argv[*program].starts_with('/')) read->vm.emulator = argv[*program];
   return read;

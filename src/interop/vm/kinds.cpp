@@ -82,12 +82,17 @@ std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& a
   return found == end ? std::nullopt : std::optional(static_cast<std::size_t>(found - argv.begin()));
 }
 
+bool brings_kvm(std::string_view program) {
+  const std::string_view name = base_name(program);
+  return name == "kvm" || name == "qemu-kvm" || name == "kvm-spice";
+}
+
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   const auto is_program = [](const std::string& word) {
     const std::string_view name = base_name(word);
     // "qemu64" is a model, and "qemu64,+sgx" a list.
     const bool model = name.starts_with("qemu32") || name.starts_with("qemu64") || name.find(',') != name.npos;
-    return (name.starts_with("qemu") && !model) || name == "kvm" || name == "kvm-spice";
+    return (name.starts_with("qemu") && !model) || brings_kvm(name);
   };
   // What stands before it runs it.
   const auto end = std::ranges::find_if(argv, [](const std::string& word) { return word == "-cpu" || word == "-M"; });

@@ -20,7 +20,10 @@ tl::expected<std::string_view, Diagnostic> readable(std::string_view text);
 /// Where QEMU's program is in a command, by its name, behind words of sudo and the like; nullopt: there is none.
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv);
 
-/// The same of Cloud Hypervisor's.
+/// The program has KVM by itself: Debian's `kvm` adds -enable-kvm, and Red Hat's qemu-kvm has it for its default.
+bool brings_kvm(std::string_view program);
+
+/// Where Cloud Hypervisor's program is.
 std::optional<std::size_t> cloud_hypervisor_of(const std::vector<std::string>& argv);
 
 /// The text is a command that runs one of the two, or a listing of options that QEMU has: by its first word that says

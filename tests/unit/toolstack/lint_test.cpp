@@ -408,6 +408,13 @@ TEST(Lint, SgxWithoutKvm) {
   for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg"})
     EXPECT_THAT(found(replaced(good_argv, "-accel kvm", kvm)), IsEmpty()) << kvm;
   EXPECT_THAT(found("qemu -cpu qemu64"), IsEmpty()) << "nobody asks for SGX";
+  const std::string plain = replaced(good_argv, " -accel kvm", "");
+  for (const char* kvm : {"kvm", "/usr/bin/kvm", "/usr/libexec/qemu-kvm"}) {
+    EXPECT_THAT(found(replaced(plain, "qemu-system-x86_64", kvm)), IsEmpty()) << kvm;
+    EXPECT_THAT(found(replaced(plain, "qemu-system-x86_64", kvm) + " -accel tcg"),
+                ElementsAre(HasSubstr("sgx-without-kvm@")))
+        << kvm;
+  }
 }
 
 TEST(Lint, LaunchControlOfALockedHost) {

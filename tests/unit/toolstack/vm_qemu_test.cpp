@@ -208,6 +208,12 @@ TEST(FromQemu, AListingBeginsWithAnOptionThatQemuHas) {
             "found '---', expected QEMU's program, or an option that it has");
 }
 
+TEST(FromQemu, SomeProgramsHaveKvmByThemselves) {
+  EXPECT_EQ(from_qemu_command({"/usr/libexec/qemu-kvm", "-m", "64"})->vm.type, "kvm");
+  EXPECT_EQ(from_qemu_command({"kvm", "-accel", "tcg"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu_command({"qemu-system-x86_64", "-m", "64"})->vm.type, "qemu");
+}
+
 TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-rtc", "base=noon"}),
             "e:1:1: '-rtc': found 'noon', expected 'utc', 'localtime' or a date such as '2006-06-17T16:01:21'");
