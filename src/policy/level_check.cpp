@@ -284,6 +284,11 @@ tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const 
   const Host host{view, map, sgx_report(view), map_cpu(view, map)};
   Check result;
   std::vector<UnknownName> unknown;
+  // A search among all words for each of thousands would be for nobody.
+  constexpr std::size_t most_searched = 16;
+  const auto put_unknown = [&](const std::string& name) {
+    unknown.push_back(unknown.size() < most_searched ? unknown_flag(name, map) : UnknownName{name, false, {}});
+  };
   if (!wish.model.empty() && !map.models.empty() && map.find_model(wish.model) == nullptr)
     unknown.push_back(unknown_model(wish.model, map));
 
@@ -299,7 +304,7 @@ tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const 
   for (const std::string& asked : wish.flags) {
     const auto named = find_name(asked, map);
     if (!named) {
-      unknown.push_back(unknown_flag(asked, map));
+      put_unknown(asked);
       continue;
     }
     add(*named, asked, false);
@@ -314,7 +319,7 @@ tl::expected<Check, std::vector<UnknownName>> check(const HostView& view, const 
       if (const auto named = find_name(asked, map)) {
         take(*named);
       } else if (std::ranges::find(unknown, asked, &UnknownName::name) == unknown.end()) {
-        unknown.push_back(unknown_flag(asked, map));
+        put_unknown(asked);
       }
     }
   };

@@ -121,7 +121,13 @@ int check(const std::string& host_path, const std::string& policy_text, bool jso
   if (!host) return refuse(host.error());
   const auto checked = policy::check(*host, asked->wish, map);
   if (!checked) {
+    constexpr std::size_t most = 16;
+    std::size_t told = 0;
     for (const policy::UnknownName& unknown : checked.error()) {
+      if (told++ == most) {
+        refuse(fmt::format("cloister: {} more names are unknown", checked.error().size() - most));
+        break;
+      }
       const auto where = asked->where.find(unknown.name);
       refuse((where == asked->where.end() ? "cloister" : where->second) + ": " +
              printable(policy::message_of(unknown)));

@@ -11,6 +11,7 @@
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
 #include "interop/vm/nova_conf.hpp"
+#include "interop/vm/words.hpp"
 #include "text/json_fields.hpp"
 #include "text/shown.hpp"
 
@@ -173,6 +174,9 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view bytes, const
   }
   const bool asks = !asked.wish.flags.empty() || !asked.wish.model.empty() || !asked.wish.forbidden.empty();
   if (!asks) return wrong("asks for no CPU flag and no CPU model");
+  const std::size_t names = asked.wish.flags.size() + asked.wish.without.size() + asked.wish.forbidden.size();
+  if (names > vm::most_features)
+    return wrong(fmt::format("found {} names of CPU flags, expected {} at most", names, vm::most_features));
   return asked;
 }
 

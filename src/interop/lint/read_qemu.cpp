@@ -103,15 +103,14 @@ struct EpcOptions {
   }
 
   void add_to(Subject& subject) const {
+    std::map<std::string_view, const Attached*> by_backend;
+    for (const auto& [number, other] : attached) by_backend[other.memdev.text] = &other;
     for (const Backend& backend : backends) {
       EpcSection section = backend.section;
-      section.attached = false;
+      const auto found = by_backend.find(backend.id.text);
+      section.attached = found != by_backend.end();
       section.past_libvirt = subject.format == Format::libvirt;
-      for (const auto& [number, other] : attached) {
-        if (other.memdev.text != backend.id.text) continue;
-        section.attached = true;
-        section.on_guest_node = other.on_node;
-      }
+      section.on_guest_node = section.attached && found->second->on_node;
       if (!section.attached) subject.unattached.push_back(backend.id);
       subject.epc.push_back(section);
     }

@@ -57,11 +57,13 @@ bool is_in_map(const Flag& flag, const policy::CpuMap* map) {
 }  // namespace
 
 void unknown_flag(const Case& of, const Report& report) {
+  // A search among all words for each of thousands would be for nobody.
+  constexpr std::size_t most_searched = 256;
+  std::size_t searched = 0;
   for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
     if (flag.feature != nullptr || is_in_map(flag, of.map)) return;
     if (tool == policy::Tool::libvirt && is_libvirts(flag)) return;
-    const std::vector<std::string_view> words = words_of(tool, of.map);
-    const auto near = text::nearest(flag.word, words);
+    const auto near = searched++ < most_searched ? text::nearest(flag.word, words_of(tool, of.map)) : std::nullopt;
     if (tool == policy::Tool::qemu) {
       // -cpu has properties that are no features; only what was meant for SGX can be judged.
       const bool meant_for_sgx = flag.word.starts_with("sgx") ||

@@ -141,6 +141,15 @@ TEST(Check, NamesAnUnknownFlagWithTheNearest) {
   EXPECT_EQ(message_of(model.error()[0]), "unknown CPU model 'newes', did you mean 'newer' or 'newest'?");
 }
 
+TEST(Check, SearchesWordsLikeTheFirstUnknownOnesOnly) {
+  Wish wish;
+  for (int i = 0; i < 40; ++i) wish.flags.push_back("sgxlcx" + std::string(static_cast<std::size_t>(i) % 3, 'x'));
+  const auto checked = check(HostView{}, wish, map_of_features());
+  ASSERT_FALSE(checked.has_value());
+  EXPECT_FALSE(checked.error().front().nearest.empty());
+  EXPECT_TRUE(checked.error().at(16).nearest.empty());
+}
+
 TEST(Check, TellsUnknownFromAbsent) {
   // The report shows neither leaf 0 nor sub-leaf 1 of leaf 12H.
   const Check found = checked(dumped("gold", tests::two_xeon_gold_6354), wish("sgx2,sgx-provisionkey"));

@@ -156,6 +156,12 @@ TEST(AskedPolicies, AreNoListsOfNamesWhereAProgramOrAnOptionComesFirst) {
     EXPECT_NE(error_of(other), "none") << other;
 }
 
+TEST(AskedPolicies, HaveNoMoreNamesThanThereAre) {
+  std::string names = "x0";
+  for (int i = 1; i < 4097; ++i) names += ",x" + std::to_string(i);
+  EXPECT_EQ(error_of(names), "policy.file: found 4097 names of CPU flags, expected 4096 at most");
+}
+
 TEST(AskedPolicies, HaveOneErrorWithItsPlace) {
   EXPECT_THAT(error_of(""), HasSubstr("policy.file: asks for no CPU flag"));
   EXPECT_THAT(error_of("<domain><cpu>"), HasSubstr("policy.file:1:"));
