@@ -132,8 +132,9 @@ tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
     return document->error(domain.child("os").child("type"),
                            "found arch " + shown(arch) + ", expected x86_64: SGX is a matter of Intel's processors");
   Subject subject{.format = Format::libvirt};
-  if (std::string_view(domain.attribute("type").value()) == "qemu")
-    subject.without_kvm = {document->position_of(domain), "<domain type='qemu'>", "write <domain type='kvm'>"};
+  if (const std::string_view type = domain.attribute("type").value(); !type.empty() && type != "kvm")
+    subject.without_kvm = {document->position_of(domain), fmt::format("<domain type={}>", shown(type)),
+                           "write <domain type='kvm'>"};
   if (const pugi::xml_node cpu = domain.child("cpu")) {
     subject.cpus.push_back(read_cpu(*document, cpu));
     subject.guest_numa = count_of(cpu.child("numa"), "cell") > 1;

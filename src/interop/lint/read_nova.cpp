@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "interop/lint/subject.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::lint {
 
@@ -15,8 +16,9 @@ tl::expected<Subject, Diagnostic> read_nova(std::string_view text) {
   const bool heeded = cpu.mode != vm::CpuMode::unspecified;
   for (const vm::NovaFlag& flag : heeded ? nova->flags : std::vector<vm::NovaFlag>{})
     choice.flags.push_back(make_flag(flag.name, policy::Tool::libvirt, flag.on, flag.at));
-  if (nova->virt_type && nova->virt_type->text == "qemu")
-    subject.without_kvm = {nova->virt_type->at, "virt_type = qemu", "write virt_type = kvm"};
+  if (nova->virt_type && nova->virt_type->text != "kvm")
+    subject.without_kvm = {nova->virt_type->at, "virt_type = " + printable(nova->virt_type->text),
+                           "write virt_type = kvm"};
   for (const vm::Word& key : nova->sgx_keys) {
     const auto* const row = std::ranges::find(old_nova_words, key.text, &OldWord::written);
     if (row != std::end(old_nova_words)) subject.old_words.emplace_back(key.at, *row);

@@ -34,7 +34,7 @@ std::span<const Rule> rules() {
        host_without_sgx},
       {"epc-beyond-host", "More EPC is asked for than the host has", epc_beyond_host},
       {"narrow-xfrm", "The processor has what no enclave on the host may use", narrow_xfrm},
-      {"sgx-without-kvm", "SGX is asked of QEMU's interpreter, which has none", sgx_without_kvm},
+      {"sgx-without-kvm", "SGX is asked of QEMU's interpreter, or of another hypervisor than KVM", sgx_without_kvm},
       {"locked-launch-control", "`sgxlc` is asked of a host whose launch control is locked or missing",
        locked_launch_control},
       {"provisioning-refused", "The provisioning key is asked for without permission on `/dev/sgx_provision`",

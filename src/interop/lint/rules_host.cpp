@@ -81,9 +81,10 @@ void sgx_without_kvm(const Case& of, const Report& report) {
   if (!of.subject.without_kvm || !asks) return;
   const WithoutKvm& without = *of.subject.without_kvm;
   report(without.at,
-         fmt::format("{}: SGX is KVM's to give, and QEMU's interpreter has none of it: the guest gets no SGX flag, and "
-                     "its EPC is worth nothing",
-                     without.said),
+         fmt::format(
+             "{}: SGX is KVM's to give, and who runs guests without it has none of it: the guest gets no SGX flag, and "
+             "its EPC is worth nothing",
+             without.said),
          without.mend);
 }
 

@@ -401,6 +401,10 @@ TEST(Lint, SgxWithoutKvm) {
   EXPECT_THAT(found(replaced(good_xml, "type='kvm'", "type='qemu'")), ElementsAre("sgx-without-kvm@1:1"));
   EXPECT_THAT(found(replaced(good_nova, "[libvirt]\n", "[libvirt]\nvirt_type = qemu\n")),
               ElementsAre("sgx-without-kvm@2:13"));
+  for (const char* other : {"type='xen'", "type='hvf'"})
+    EXPECT_THAT(found(replaced(good_xml, "type='kvm'", other)), ElementsAre("sgx-without-kvm@1:1"));
+  EXPECT_THAT(message(replaced(good_nova, "[libvirt]\n", "[libvirt]\nvirt_type = parallels\n"), "sgx-without-kvm"),
+              HasSubstr("virt_type = parallels: SGX is KVM's to give"));
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-accel tcg")), ElementsAre("sgx-without-kvm@1:0"));
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-machine pc,accel=tcg:kvm")),
               ElementsAre("sgx-without-kvm@1:0"));
@@ -476,7 +480,8 @@ TEST(Lint, NovasKeys) {
 
 TEST(Lint, NovaIgnoresFlagsWithoutACpu) {
   EXPECT_THAT(found("[libvirt]\ncpu_mode = none\ncpu_model_extra_flags = sgx\n"), ElementsAre("ignored-flags@3:25"));
-  EXPECT_THAT(found("[libvirt]\nvirt_type = lxc\ncpu_model_extra_flags = sgx\n"), ElementsAre("ignored-flags@3:25"));
+  EXPECT_THAT(found("[libvirt]\nvirt_type = lxc\ncpu_model_extra_flags = sgx\n"),
+              ElementsAre("sgx-without-kvm@2:13", "ignored-flags@3:25"));
   EXPECT_THAT(found("[libvirt]\ncpu_model_extra_flags = sgx\n"), IsEmpty()) << "the host's model, with flags";
 }
 
