@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "interop/lint/subject.hpp"
+#include "interop/vm/among.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
 #include "interop/vm/qemu_memory.hpp"
@@ -117,6 +118,15 @@ struct EpcOptions {
   }
 };
 
+/// "-cpu host,+sgx" as one argument, of what counts here.
+bool is_joined(std::string_view argument) {
+  const std::size_t blank = argument.find_first_of(" \t\n");
+  constexpr std::string_view counted[] = {"cpu", "object", "machine", "M", "accel", "sgx-epc", "numa"};
+  const std::string_view option = argument.substr(0, blank);
+  return blank != argument.npos && vm::is_qemu_option(option) &&
+         vm::among(option.substr(option.starts_with("--") ? 2 : 1), counted);
+}
+
 /// Accelerators in the order in which QEMU tries them ("kvm:tcg"); the first counts here, as hosts for SGX have it.
 struct Accelerator {
   std::string name;
@@ -191,6 +201,7 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
   EpcOptions epc;
   std::size_t nodes = 0;
   for (const vm::QemuOption& option : options) {
+    if (is_joined(arguments[option.index].text)) subject.joined.push_back(arguments[option.index]);
     if (option.name == "sgx-epc") subject.old_options.push_back(arguments[option.index].at);
     if (option.name == "sgx") subject.old_words.emplace_back(arguments[option.index].at, old_sgx_option);
     if (!option.complete || option.index + 1 >= arguments.size()) continue;

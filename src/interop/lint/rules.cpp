@@ -11,6 +11,7 @@ std::span<const Rule> rules() {
       {"duplicate-cpu", "QEMU gets `-cpu` twice, and obeys the last one only", duplicate_cpu},
       {"overridden-model", "A CPU model has no effect, since a later `-cpu` names another one", overridden_model},
       {"cpu-without-model", "`-cpu` has flags and no model", cpu_without_model},
+      {"joined-argument", "An option of QEMU's and its value are one argument", joined_argument},
       {"missing-sgx", "A flag that depends on `sgx` is asked for without it", missing_sgx},
       {"missing-sgx1", "A named model with `sgx` lacks `sgx1`, without which there are no enclaves", missing_sgx1},
       {"missing-mode64", "A named model with SGX lacks `sgx-mode64`, without which there are no 64-bit enclaves",

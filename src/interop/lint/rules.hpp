@@ -46,6 +46,7 @@ std::vector<Finding> lint(const Case& of);
 void duplicate_cpu(const Case&, const Report&);
 void overridden_model(const Case&, const Report&);
 void cpu_without_model(const Case&, const Report&);
+void joined_argument(const Case&, const Report&);
 void missing_sgx(const Case&, const Report&);
 void missing_mode64(const Case&, const Report&);
 void missing_launch(const Case&, const Report&);

@@ -60,6 +60,14 @@ void cpu_without_model(const Case& of, const Report& report) {
   }
 }
 
+void joined_argument(const Case& of, const Report& report) {
+  for (const vm::Word& word : of.subject.joined)
+    report(word.at,
+           fmt::format("QEMU does not start: {} is one argument, and no option of that name exists", shown(word.text)),
+           of.subject.format == Format::libvirt ? "write the option and its value as two <qemu:arg>"
+                                                : "write the option and its value as two arguments");
+}
+
 void missing_sgx(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
   if (cpu == nullptr || cpu->has_sgx()) return;

@@ -61,7 +61,7 @@ bool Subject::asks_for_sgx() const {
     return flag.word.starts_with("sgx") || (flag.feature != nullptr && flag.feature->name.starts_with("sgx"));
   };
   const auto asks = [&](const CpuChoice& cpu) { return std::ranges::any_of(cpu.flags, is_sgx); };
-  return !epc.empty() || !old_options.empty() || !old_words.empty() || !refused.empty() ||
+  return !epc.empty() || !old_options.empty() || !old_words.empty() || !refused.empty() || !joined.empty() ||
          std::ranges::any_of(cpus, asks);
 }
 

@@ -92,6 +92,7 @@ struct Subject {
   std::vector<std::pair<Position, OldWord>> old_words = {};
   std::vector<vm::Word> unattached = {};  ///< memory-backend-epc that no sgx-epc.N.memdev names
   std::vector<Refused> refused = {};
+  std::vector<vm::Word> joined = {};     ///< an option and its value in one argument
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
   std::optional<WithoutKvm> without_kvm = {};

@@ -120,6 +120,14 @@ TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
   EXPECT_THAT(found("qemu -accel kvm -cpu host -cpu host"), ElementsAre("duplicate-cpu@6:0"));
 }
 
+TEST(Lint, AnOptionAndItsValueInOneArgument) {
+  const std::string xml = domain(" <cpu mode='host-passthrough'/>\n", "",
+                                 " <qemu:commandline>\n  <qemu:arg value='-cpu host,+sgx'/>\n </qemu:commandline>\n");
+  EXPECT_THAT(found(xml), ElementsAre("joined-argument@5:3"));
+  EXPECT_THAT(message(xml, "joined-argument"), HasSubstr("as two <qemu:arg>"));
+  EXPECT_THAT(found("qemu -accel kvm -cpu host -append '-cpu host'"), IsEmpty()) << "a value is no option";
+}
+
 TEST(Lint, MissingSgx) {
   EXPECT_THAT(found(replaced(good_argv, "sgx=on,", "")),
               ElementsAre("missing-sgx@4:0", "missing-sgx@4:0", "missing-sgx@4:0", "epc-without-flags@6:0"));
