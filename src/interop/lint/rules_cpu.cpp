@@ -91,7 +91,22 @@ const CpuChoice* named_with_enclaves(const Case& of) {
 
 }  // namespace
 
+namespace {
+
+/// The host's processor with SGX that somebody means to use, and the flag switched off.
+const Flag* switched_off(const Case& of, std::string_view feature) {
+  const CpuChoice* cpu = of.subject.cpu();
+  if (cpu == nullptr || !cpu->from_host() || !cpu->has_sgx()) return nullptr;
+  const Flag* const flag = cpu->find(feature);
+  return flag != nullptr && !flag->on && (cpu->has_on("sgx") || !of.subject.epc.empty()) ? flag : nullptr;
+}
+
+}  // namespace
+
 void missing_mode64(const Case& of, const Report& report) {
+  if (const Flag* const off = switched_off(of, "sgx-mode64"))
+    return report(off->at, fmt::format("{} is switched off: no enclave of 64 bits can be made", shown(off->word)),
+                  "take it out: the host's processor has it");
   const CpuChoice* cpu = named_with_enclaves(of);
   if (cpu == nullptr || cpu->has_on("sgx-mode64")) return;
   report(cpu->find("sgx1")->at,
@@ -113,6 +128,10 @@ void missing_launch(const Case& of, const Report& report) {
 }
 
 void missing_sgx1(const Case& of, const Report& report) {
+  if (const Flag* const off = switched_off(of, "sgx1"))
+    return report(off->at,
+                  fmt::format("{} is switched off: ENCLS and ENCLU are undefined in the guest", shown(off->word)),
+                  "take it out: the host's processor has it");
   const CpuChoice* cpu = of.subject.cpu();
   if (cpu == nullptr || cpu->from_host() || !cpu->has_on("sgx") || cpu->has_on("sgx1")) return;
   report(cpu->find("sgx")->at,

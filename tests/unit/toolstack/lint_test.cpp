@@ -144,6 +144,16 @@ TEST(Lint, MissingSgx1) {
               ElementsAre("missing-sgx1@4:5"));
 }
 
+TEST(Lint, TheHostsProcessorWithWhatEnclavesNeedSwitchedOff) {
+  const std::string model = "Skylake-Client-IBRS,sgx=on,sgx-mode64=on,sgx1=on,sgxlc=on";
+  EXPECT_THAT(found(replaced(good_argv, model, "host,sgx1=off")), ElementsAre("missing-sgx1@4:0"));
+  EXPECT_THAT(found(replaced(good_argv, model, "host,-sgx-mode64")), ElementsAre("missing-mode64@4:0"));
+  EXPECT_THAT(
+      found(domain("<cpu mode='host-model'><feature policy='disable' name='sgx1'/>" + one_cell + "</cpu>\n", good_epc)),
+      ElementsAre("missing-sgx1@2:24"));
+  EXPECT_THAT(found("qemu -accel kvm -cpu host,sgx1=off"), IsEmpty()) << "nobody means to use it";
+}
+
 // QEMU masks leaf 12H by the flags of a named model.
 TEST(Lint, ANamedModelNeedsTheAttributesAndAWayToLaunch) {
   EXPECT_THAT(found(replaced(good_argv, "sgx-mode64=on,", "")), ElementsAre("missing-mode64@4:0"));
