@@ -8,6 +8,7 @@
 #include "interop/vm/among.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
+#include "interop/vm/qemu_cpu.hpp"
 #include "interop/vm/qemu_memory.hpp"
 #include "interop/vm/qemu_options.hpp"
 #include "interop/vm/sizes.hpp"
@@ -213,6 +214,18 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
       if (properties_of(value.text, "type").contains("epc")) subject.old_words.emplace_back(value.at, old_machine_epc);
     }
     if (option.name == "numa" && value.text.starts_with("node")) ++nodes;
+  }
+  // A class's properties are said before -cpu's own words, wherever they stand.
+  if (!subject.cpus.empty() && subject.cpus.back().option) {
+    CpuChoice& cpu = subject.cpus.back();
+    std::vector<Flag> globals;
+    for (const vm::QemuOption& option : options) {
+      if (option.name != "global" || option.index + 1 >= arguments.size()) continue;
+      const auto read = vm::read_cpu_global(option.value);
+      if (read && (read->model.empty() || read->model == cpu.model))
+        globals.push_back(make_flag(read->word, policy::Tool::qemu, read->on, arguments[option.index + 1].at));
+    }
+    cpu.flags.insert(cpu.flags.begin(), globals.begin(), globals.end());
   }
   epc.add_to(subject);
   subject.guest_numa = subject.guest_numa || nodes > 1;

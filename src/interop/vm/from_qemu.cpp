@@ -37,6 +37,7 @@ class QemuReader {
       if (!option.complete) report_.fail(0, "the value is missing");
       read(option);
     }
+    settle_globals();
     memory_.settle(vm_);
     if (vm_.memory_kib + epc_kib(vm_) > most_kib)
       report_.fail(Diagnostic{{1, 1}, fmt::format("found more than {} KiB of RAM and EPC", most_kib)});
@@ -50,23 +51,13 @@ class QemuReader {
       std::string_view name;
       void (QemuReader::*read)();
     };
-    constexpr Row rows[] = {{"name", &QemuReader::name},
-                            {"uuid", &QemuReader::uuid},
-                            {"machine", &QemuReader::machine},
-                            {"accel", &QemuReader::accel},
-                            {"cpu", &QemuReader::cpu},
-                            {"m", &QemuReader::memory},
-                            {"smp", &QemuReader::vcpus},
-                            {"kernel", &QemuReader::kernel},
-                            {"initrd", &QemuReader::ramdisk},
-                            {"append", &QemuReader::cmdline},
-                            {"object", &QemuReader::object},
-                            {"numa", &QemuReader::numa},
-                            {"enable-kvm", &QemuReader::kvm},
-                            {"sgx-epc", &QemuReader::old_epc},
-                            {"no-acpi", &QemuReader::nothing},
-                            {"rtc", &QemuReader::clock},
-                            {"localtime", &QemuReader::localtime}};
+    constexpr Row rows[] = {
+        {"name", &QemuReader::name},       {"uuid", &QemuReader::uuid},      {"machine", &QemuReader::machine},
+        {"accel", &QemuReader::accel},     {"cpu", &QemuReader::cpu},        {"global", &QemuReader::global},
+        {"m", &QemuReader::memory},        {"smp", &QemuReader::vcpus},      {"kernel", &QemuReader::kernel},
+        {"initrd", &QemuReader::ramdisk},  {"append", &QemuReader::cmdline}, {"object", &QemuReader::object},
+        {"numa", &QemuReader::numa},       {"enable-kvm", &QemuReader::kvm}, {"sgx-epc", &QemuReader::old_epc},
+        {"no-acpi", &QemuReader::nothing}, {"rtc", &QemuReader::clock},      {"localtime", &QemuReader::localtime}};
     const auto* const row = std::ranges::find(rows, option.name, &Row::name);
     if (row != std::end(rows)) return (this->*row->read)();
     if (among(option.name, silent_options)) return;
@@ -195,7 +186,40 @@ class QemuReader {
     }
   }
 
+  /// libvirt adds some by itself, of other classes.
+  void global() {
+    if (const auto read = read_cpu_global(report_.option().value)) globals_.emplace_back(report_.at(0), *read);
+  }
+
+  /// They are said before -cpu, wherever they stand, and of several the last counts.
+  void settle_globals() {
+    for (auto global = globals_.rbegin(); global != globals_.rend(); ++global) {
+      const auto& [at, read] = *global;
+      Cpu& cpu = vm_.cpu;
+      const std::string chosen = cpu.mode == CpuMode::host_passthrough ? "host"
+                                 : cpu.mode == CpuMode::maximum        ? "max"
+                                                                       : cpu.model;
+      const auto ignore = [this, where = at, word = read.word](const char* why) {
+        report_.ignore(Diagnostic{where, fmt::format("{} of '-global' is ignored: {}", shown(word), why)});
+      };
+      if (!cpu_at_ || (!read.model.empty() && read.model != chosen)) {
+        ignore("'-cpu' chooses no such processor");
+        continue;
+      }
+      const std::string name = name_of_word(read.word, policy::Tool::qemu);
+      if (std::ranges::find(cpu.features, name, &CpuFeature::name) != cpu.features.end()) continue;
+      if (policy::find_feature(name) == nullptr || cpu.features.size() >= most_features) {
+        ignore("it is no feature of a processor");
+        continue;
+      }
+      cpu.features.push_back(
+          {.name = name, .policy = read.on ? FeaturePolicy::require : FeaturePolicy::disable, .at = at});
+      if (name == "sgx-provisionkey") vm_.provision = read.on;
+    }
+  }
+
   std::vector<QemuOption> options_;
+  std::vector<std::pair<Position, CpuGlobal>> globals_;
   Vm vm_;
   QemuReport report_;
   bool accel_;

@@ -129,6 +129,31 @@ class CpuReader {
 
 }  // namespace
 
+std::optional<CpuGlobal> read_cpu_global(std::string_view value) {
+  std::string driver, property, text;
+  for (const QemuField& field : qemu_fields(value)) {
+    if (field.name == "driver") driver = field.value.value_or("");
+    if (field.name == "property") property = field.value.value_or("");
+    if (field.name == "value") text = field.value.value_or("");
+    const std::size_t dot = field.name.rfind('.');
+    if (dot == std::string::npos || !driver.empty()) continue;
+    driver = field.name.substr(0, dot);
+    property = field.name.substr(dot + 1);
+    text = field.value.value_or("");
+  }
+  const auto on = qemu_switch(text);
+  // The class of all, and those of models (target/i386/cpu-qom.h, X86_CPU_TYPE_SUFFIX).
+  constexpr std::string_view classes[] = {"x86_64-cpu", "i386-cpu"};
+  for (const std::string_view name : classes) {
+    if (!on || !driver.ends_with(name) || property.empty()) continue;
+    std::string model = driver.substr(0, driver.size() - name.size());
+    if (!model.empty() && !model.ends_with('-')) continue;
+    if (!model.empty()) model.pop_back();
+    return CpuGlobal{std::move(model), std::move(property), *on};
+  }
+  return std::nullopt;
+}
+
 tl::expected<ReadQemuCpu, Diagnostic> read_qemu_cpu(std::string_view value, u32 line) {
   return CpuReader(value, line).cpu();
 }

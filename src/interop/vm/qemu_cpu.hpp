@@ -1,6 +1,8 @@
 // The value of QEMU's -cpu: a model, then features as NAME=on|off, NAME, +NAME and -NAME.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 #include <vector>
@@ -15,5 +17,15 @@ struct ReadQemuCpu {
 };
 /// Positions are in this line, their columns places in the value.
 tl::expected<ReadQemuCpu, Diagnostic> read_qemu_cpu(std::string_view value, u32 line);
+
+/// -global of a processor's class: "host-x86_64-cpu.sgx=on", or driver=…,property=…,value=…. What -cpu says counts
+/// more.
+struct CpuGlobal {
+  std::string model;  ///< empty: any
+  std::string word;
+  bool on = true;
+};
+/// nullopt: of something else, or no switch.
+std::optional<CpuGlobal> read_cpu_global(std::string_view value);
 
 }  // namespace cloister::toolstack::vm

@@ -7,9 +7,8 @@
 namespace cloister::toolstack::vm {
 
 inline constexpr std::string_view silent_options[] = {
-    "S",       "no-user-config", "nodefaults", "no-shutdown", "no-reboot",      "chardev",
-    "mon",     "boot",           "overcommit", "display",     "nographic",      "msg",
-    "sandbox", "audiodev",       "global",     "serial",      "watchdog-action"};
+    "S",          "no-user-config", "nodefaults", "no-shutdown", "no-reboot", "chardev",  "mon",    "boot",
+    "overcommit", "display",        "nographic",  "msg",         "sandbox",   "audiodev", "serial", "watchdog-action"};
 inline constexpr std::string_view silent_in_machine[] = {"usb", "dump-guest-core", "memory-backend", "acpi"};
 inline constexpr std::string_view silent_objects[] = {"secret", "thread-context"};
 

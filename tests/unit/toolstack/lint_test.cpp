@@ -14,6 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 /// What rules know beside the file.
 struct By {
@@ -123,9 +124,17 @@ TEST(Lint, ModelOfACpuThatIsRepeatedAlikeIsNotOverridden) {
 TEST(Lint, AnOptionAndItsValueInOneArgument) {
   const std::string xml = domain(" <cpu mode='host-passthrough'/>\n", "",
                                  " <qemu:commandline>\n  <qemu:arg value='-cpu host,+sgx'/>\n </qemu:commandline>\n");
-  EXPECT_THAT(found(xml), ElementsAre("joined-argument@5:3"));
+  EXPECT_THAT(found(xml), ElementsAre("joined-argument@6:3"));
   EXPECT_THAT(message(xml, "joined-argument"), HasSubstr("as two <qemu:arg>"));
   EXPECT_THAT(found("qemu -accel kvm -cpu host -append '-cpu host'"), IsEmpty()) << "a value is no option";
+}
+
+TEST(Lint, PropertiesOfAProcessorsClassAreItsFlags) {
+  const std::string without = replaced(good_argv, "sgx=on,", "");
+  EXPECT_THAT(found(without + " -global Skylake-Client-IBRS-x86_64-cpu.sgx=on"), IsEmpty());
+  EXPECT_THAT(found(without + " -global driver=x86_64-cpu,property=sgx,value=on"), IsEmpty());
+  EXPECT_THAT(found(good_argv + " -global x86_64-cpu.sgx=off"), IsEmpty()) << "what -cpu says counts more";
+  EXPECT_THAT(found(without + " -global Penryn-x86_64-cpu.sgx=on"), Not(IsEmpty()));
 }
 
 TEST(Lint, MissingSgx) {

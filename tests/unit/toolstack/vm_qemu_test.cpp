@@ -214,6 +214,17 @@ TEST(FromQemu, SomeProgramsHaveKvmByThemselves) {
   EXPECT_EQ(from_qemu_command({"qemu-system-x86_64", "-m", "64"})->vm.type, "qemu");
 }
 
+TEST(FromQemu, PropertiesOfAProcessorsClassAreItsFeatures) {
+  const auto read = from_qemu({"-global", "host-x86_64-cpu.sgx=on", "-cpu", "host,-vmx", "-global", "x86_64-cpu.vmx=on",
+                               "-global", "Penryn-x86_64-cpu.avx=on", "-global", "PIIX4_PM.disable_s3=1"});
+  ASSERT_TRUE(read.has_value());
+  ASSERT_EQ(read->vm.cpu.features.size(), 2u);
+  EXPECT_EQ(read->vm.cpu.features[1].name, "sgx");
+  EXPECT_EQ(read->vm.cpu.features[0].policy, FeaturePolicy::disable);
+  ASSERT_EQ(read->ignored.size(), 1u);
+  EXPECT_EQ(read->ignored[0].message, "'avx' of '-global' is ignored: '-cpu' chooses no such processor");
+}
+
 TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-rtc", "base=noon"}),
             "e:1:1: '-rtc': found 'noon', expected 'utc', 'localtime' or a date such as '2006-06-17T16:01:21'");
