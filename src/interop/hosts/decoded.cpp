@@ -28,8 +28,10 @@ namespace leaf = arch::leaf;
 
 /// Headings and lines of which one is enough.
 constexpr std::string_view decoded_marks[] = {
-    "version information (1/eax):", "feature information (1/edx):", "feature information (1/ecx):",
-    "extended feature flags (7):", "Extended feature bits (EAX=7, ECX=0): eax: "};
+    "version information (1/eax):", "feature information (1/edx):",
+    "feature information (1/ecx):", "extended feature flags (7):",
+    "(SGX) capability (0x12/0):",   "SECS.ATTRIBUTES (0x12/1):",
+    "(EPC) enumeration (0x12/0x",   "Extended feature bits (EAX=7, ECX=0): eax: "};
 
 /// A field of a register that is printed as a number.
 struct CpuidField {
@@ -179,7 +181,8 @@ class DecodedReader {
   }
 
   void read_flag(std::string_view words, bool on) {
-    if (leaf_ == leaf::features || leaf_ == leaf::sgx) {
+    // Headings are lost to grep; SGX's own words stand below one heading only.
+    if (leaf_ == leaf::features || leaf_ == leaf::sgx || leaf_ == none) {
       for (const policy::SgxFlag& flag : policy::sgx_flags())
         if (flag.cpuid == words && !words.empty()) return learn(flag.name, on);
     }

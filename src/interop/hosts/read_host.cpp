@@ -1,5 +1,7 @@
 // A format is recognised by what its files begin with: XML by '<', JSON by '{' or '[', and a CPUID dump by the first of
 // its lines; what is none of them may have lines that tell of SGX in words.
+#include <utility>
+
 #include "host/whole_file.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -41,7 +43,10 @@ tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
   if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
   policy::HostView host;
   host.source = hosts::read_reports(text, host);
-  if (!host.named.leaves().empty() || host.epc) return host;
+  // These two speak of the processor, and others of what guests are offered.
+  if (host.source == "'cpuid' without -r" || host.source == "test-sgx")
+    host.cpus.push_back({0, std::exchange(host.named, {})});
+  if (!host.cpus.empty() || !host.named.leaves().empty() || host.epc) return host;
   return tl::unexpected(Diagnostic{{}, std::string("found none of the formats, ") + expected_formats});
 }
 

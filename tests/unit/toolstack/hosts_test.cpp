@@ -282,6 +282,37 @@ TEST(ReadHost, TestSgxInWords) {
   EXPECT_EQ(host.msrs.at(0x3a), 0x60001u);
 }
 
+const std::string words_of_leaf_12 =
+    "   Software Guard Extensions (SGX) capability (0x12/0):\n"
+    "      SGX1 supported                           = true\n      MaxEnclaveSize_64 (log2) = 0x24 (36)\n";
+const std::string words_of_epc =
+    "   SGX Enclave Page Cache (EPC) enumeration (0x12/0x2):\n      type                     = EPC section\n"
+    "      section physical address = 0x0000000140200000\n      section size             = 0x0000000005d80000\n"
+    "      section property         = confidentiality & integrity protection\n";
+
+TEST(ReadHost, WordsOfLeaf12Alone) {
+  for (const std::string& words : {"CPU:\n" + words_of_leaf_12 + words_of_epc, words_of_leaf_12 + words_of_epc}) {
+    const HostView host = good(words);
+    EXPECT_EQ(host.source, "'cpuid' without -r");
+    EXPECT_THAT(told(host, {"sgx", "sgx1"}), Each(Known::yes));
+    EXPECT_EQ(policy::sgx_report(host).log2_size_64, 36);
+    EXPECT_EQ(policy::bytes_of(policy::epc_of(host)), u64{0x5d80000});
+  }
+  EXPECT_EQ(policy::bytes_of(policy::epc_of(good(words_of_epc))), u64{0x5d80000});
+}
+
+// cpuid | grep -i sgx: the headings are gone, and what is false is false of the processor.
+TEST(ReadHost, WordsOfSgxWithoutTheirHeadings) {
+  const std::string no = "      SGX: Software Guard Extensions supported = false\n";
+  for (const std::string& words : {no, no + "   Software Guard Extensions (SGX) capability (0x12/0):\n"
+                                            "      SGX1 supported                           = false\n"}) {
+    const policy::SgxReport report = policy::sgx_report(good(words));
+    EXPECT_EQ(report.state, policy::SgxState::absent);
+    ASSERT_FALSE(report.findings.empty());
+    EXPECT_EQ(report.findings.front().rule, "no-sgx") << words;
+  }
+}
+
 // Damaged words are no facts.
 TEST(ReadHost, WhatIsDamagedInWordsIsUnknown) {
   const HostView host = good(
