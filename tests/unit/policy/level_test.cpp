@@ -30,6 +30,9 @@ HostView described(std::string_view name) {
   host.name = name;
   host.source = "CPUID";
   host.cpus.push_back({0, leaves_of(*find_description(name))});
+  // EPC is the machine's, and without any no guest has SGX.
+  if (state_of(host) == SgxState::offered)
+    host.epc.emplace({EpcSectionView{.base = std::nullopt, .bytes = 64 << 20, .property = 1, .node = std::nullopt}});
   return host;
 }
 
@@ -45,6 +48,8 @@ HostView dumped(const std::string& name, const char* text) {
 HostView with_launch(HostView host, bool unlocked, std::array<u64, 4> hash = arch::msr::intel_lepubkeyhash) {
   namespace bits = arch::msr::feature_control_bits;
   host.environment.emplace();
+  for (const auto device : {&HostEnvironment::vepc, &HostEnvironment::kvm, &HostEnvironment::provision})
+    (*host.environment).*device = HostEnvironment::Device::usable;
   host.environment->feature_control = bits::lock | bits::sgx_enable | (unlocked ? bits::sgx_launch_control : 0);
   host.environment->lepubkeyhash = hash;
   return host;
