@@ -23,20 +23,27 @@ namespace {
 
 struct Target {
   std::string_view name;
-  vm::Rendered (*render)(const vm::Vm&, const vmx::Backend&);
+  vm::Rendered (*render)(const vm::Vm&, const vmx::Backend&, const policy::CpuMap*);
   bool absolute_paths = false;  ///< it takes no others
   bool by_libvirt = false;      ///< its flags go to libvirt
 };
-/// Only our own form depends on what the processor is.
+/// Only our own form depends on what the processor is, and libvirt's words on its map.
 template <vm::Rendered (*render)(const vm::Vm&)>
-vm::Rendered whatever_processor(const vm::Vm& vm, const vmx::Backend&) {
+vm::Rendered plain(const vm::Vm& vm, const vmx::Backend&, const policy::CpuMap*) {
   return render(vm);
 }
-constexpr Target targets[] = {{"libvirt", whatever_processor<vm::to_libvirt>, true, true},
-                              {"qemu", whatever_processor<vm::to_qemu>},
-                              {"nova", whatever_processor<vm::to_nova>, false, true},
-                              {"xl", whatever_processor<vm::to_xl>},
-                              {"cloister", vm::to_config}};
+template <vm::Rendered (*render)(const vm::Vm&, const policy::CpuMap*)>
+vm::Rendered by_map(const vm::Vm& vm, const vmx::Backend&, const policy::CpuMap* map) {
+  return render(vm, map);
+}
+vm::Rendered ours(const vm::Vm& vm, const vmx::Backend& silicon, const policy::CpuMap*) {
+  return vm::to_config(vm, silicon);
+}
+constexpr Target targets[] = {{"libvirt", by_map<vm::to_libvirt_of>, true, true},
+                              {"qemu", plain<vm::to_qemu>},
+                              {"nova", by_map<vm::to_nova_of>, false, true},
+                              {"xl", plain<vm::to_xl>},
+                              {"cloister", ours}};
 
 /// Paths are relative to the current directory (docs/configuration.md).
 void make_absolute(vm::Vm& vm) {
@@ -52,7 +59,7 @@ void lose_what_map_lacks(const vm::Vm& vm, const policy::CpuMap& map, std::vecto
   if (vm.cpu.mode == vm::CpuMode::custom && !map.models.empty() && map.find_model(vm.cpu.model) == nullptr)
     losses.push_back({"CPU model " + shown(vm.cpu.model), why});
   for (const vm::CpuFeature& feature : vm::with_provision(vm).features) {
-    const auto word = vm::word_of_name(feature.name, policy::Tool::libvirt);
+    const auto word = vm::word_of_name(feature.name, policy::Tool::libvirt, &map);
     if (word && map.find_feature(*word) == nullptr) losses.push_back({"feature " + shown(*word), why});
   }
 }
@@ -127,15 +134,17 @@ int render(const RenderArguments& arguments, const vmx::Backend& silicon) {
   tell_ignored(arguments.file, domain->ignored);
 
   if (target->absolute_paths) make_absolute(domain->vm);
-  vm::Rendered rendered = target->render(domain->vm, silicon);
+  std::optional<policy::CpuMap> map;
   if (!arguments.libvirt.empty() && target->by_libvirt) {
-    const auto at_hand = map_at_hand(arguments.libvirt);
+    auto at_hand = map_at_hand(arguments.libvirt);
     if (!at_hand) {
       spdlog::error("{}", at_hand.error());
       return exit_status::bad_configuration;
     }
-    lose_what_map_lacks(domain->vm, at_hand->map, rendered.losses);
+    map = std::move(at_hand->map);
   }
+  vm::Rendered rendered = target->render(domain->vm, silicon, map ? &*map : nullptr);
+  if (map) lose_what_map_lacks(domain->vm, *map, rendered.losses);
   std::ptrdiff_t refused = 0;
   for (const vm::Loss& loss : rendered.losses) {
     const std::string what = fmt::format("{}: {}", loss.what, loss.why);

@@ -9,6 +9,7 @@
 
 #include "config/config.hpp"
 #include "interop/vm/vm.hpp"
+#include "policy/cpu_map.hpp"
 #include "vmx/backend.hpp"
 
 namespace cloister::toolstack::vm {
@@ -24,6 +25,8 @@ Rendered to_xl(const Vm& vm);
 // libvirt's domain XML (https://libvirt.org/formatdomain.html).
 tl::expected<ReadVm, Diagnostic> from_libvirt(std::string_view xml);
 Rendered to_libvirt(const Vm& vm);
+/// In the words of the libvirt that has this map; null, and above: any from 9.0 on.
+Rendered to_libvirt_of(const Vm& vm, const policy::CpuMap* map);
 
 // QEMU's command line: arguments in the order of argv, without the program itself.
 tl::expected<ReadVm, Diagnostic> from_qemu(const std::vector<std::string>& argv);
@@ -43,5 +46,6 @@ tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view te
 
 // nova.conf and a flavor's extra specs; with the libvirt fragment for what Nova has no word for.
 Rendered to_nova(const Vm& vm);
+Rendered to_nova_of(const Vm& vm, const policy::CpuMap* map);
 
 }  // namespace cloister::toolstack::vm

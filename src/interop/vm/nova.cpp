@@ -58,9 +58,9 @@ std::string mode_lines(const Cpu& cpu, Losses& losses) {
 }
 
 /// `flag` enables and `-flag` disables; with no word for libvirt's other policies, the nearest is taken.
-std::string flags_line(const Cpu& cpu, Losses& losses) {
+std::string flags_line(const Cpu& cpu, Losses& losses, const policy::CpuMap* map) {
   std::string flags;
-  for (const SpokenFeature& feature : spoken(cpu, policy::Tool::libvirt, losses)) {
+  for (const SpokenFeature& feature : spoken(cpu, policy::Tool::libvirt, losses, map)) {
     if (feature.policy != FeaturePolicy::require && feature.policy != FeaturePolicy::disable)
       losses.push_back({fmt::format("policy '{}' of feature {}", word_of(feature.policy), feature.name),
                         "Nova can enable a flag or disable it"});
@@ -70,11 +70,11 @@ std::string flags_line(const Cpu& cpu, Losses& losses) {
   return flags.empty() ? "" : fmt::format("cpu_model_extra_flags = {}\n", flags);
 }
 
-std::string settings(const Vm& vm, Losses& losses) {
+std::string settings(const Vm& vm, Losses& losses, const policy::CpuMap* map) {
   std::string text =
       fmt::format("# nova.conf of a compute host\n[libvirt]\nvirt_type = {}\n", vm.type == "qemu" ? "qemu" : "kvm");
   if (is_word(vm.machine)) text += fmt::format("hw_machine_type = x86_64={}\n", vm.machine);
-  return text + mode_lines(vm.cpu, losses) + flags_line(with_provision(vm), losses);
+  return text + mode_lines(vm.cpu, losses) + flags_line(with_provision(vm), losses, map);
 }
 
 // ------------------------------------------------------------------------------------------------ the flavor
@@ -147,15 +147,17 @@ Vm seen_by_libvirt(Vm vm) {
 
 }  // namespace
 
-Rendered to_nova(const Vm& asked) {
+Rendered to_nova(const Vm& vm) { return to_nova_of(vm, nullptr); }
+
+Rendered to_nova_of(const Vm& asked, const policy::CpuMap* map) {
   Rendered rendered;
   Vm vm = as_qemu_runs(asked, rendered.losses);
-  for (Loss& loss : to_libvirt(seen_by_libvirt(vm)).losses) rendered.losses.push_back(std::move(loss));
+  for (Loss& loss : to_libvirt_of(seen_by_libvirt(vm), map).losses) rendered.losses.push_back(std::move(loss));
   lose_uneven_nodes(vm, rendered.losses);
   if (asked.clock != Clock())
     rendered.losses.push_back(
         {clock_in_words(asked.clock), "Nova's instances have UTC, unless their image is Windows'", true});
-  rendered.text = settings(vm, rendered.losses) + flavor(vm) + epc_fragment(seen_by_libvirt(vm)) + boot(vm);
+  rendered.text = settings(vm, rendered.losses, map) + flavor(vm) + epc_fragment(seen_by_libvirt(vm)) + boot(vm);
   // A feature that libvirt has no word for was reported by both.
   Losses once;
   for (Loss& loss : rendered.losses)

@@ -12,10 +12,11 @@ std::string_view word_of(FeaturePolicy policy) {
   return words[static_cast<std::size_t>(policy)];
 }
 
-std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses) {
+std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses,
+                                  const policy::CpuMap* map) {
   std::vector<SpokenFeature> result;
   for (const CpuFeature& feature : cpu.features) {
-    const auto word = word_of_name(feature.name, tool);
+    const auto word = word_of_name(feature.name, tool, map);
     const std::string what = "feature " + (is_word(feature.name) ? feature.name : shown(feature.name));
     if (!word) {
       losses.push_back({what, word.error()});

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "interop/vm/vm.hpp"
+#include "policy/cpu_map.hpp"
 #include "policy/flags.hpp"
 
 namespace cloister::toolstack::vm {
@@ -15,7 +16,8 @@ struct SpokenFeature {
   FeaturePolicy policy = FeaturePolicy::require;
 };
 /// The features in their order; one that the tool has no word for is a loss.
-std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses);
+std::vector<SpokenFeature> spoken(const Cpu& cpu, policy::Tool tool, std::vector<Loss>& losses,
+                                  const policy::CpuMap* map = nullptr);
 
 /// libvirt's word: "require", "forbid", ….
 std::string_view word_of(FeaturePolicy policy);

@@ -31,7 +31,7 @@ std::string without_blanks(std::string text) {
 
 class LibvirtWriter {
  public:
-  explicit LibvirtWriter(const Vm& vm) : vm_(vm) {}
+  LibvirtWriter(const Vm& vm, const policy::CpuMap* map) : vm_(vm), map_(map) {}
 
   Rendered rendered() {
     Node domain = document_.append_child("domain");
@@ -141,7 +141,7 @@ class LibvirtWriter {
   }
 
   void feature(Node cpu, const CpuFeature& feature, bool plain) {
-    const auto word = word_of_name(feature.name, policy::Tool::libvirt);
+    const auto word = word_of_name(feature.name, policy::Tool::libvirt, map_);
     const std::string what = fmt::format("feature {}", is_word(feature.name) ? feature.name : shown(feature.name));
     // What libvirt has no word for is off in its models.
     if (!word && !is_on(feature.policy) && vm_.cpu.mode == CpuMode::custom) return;
@@ -202,16 +202,19 @@ class LibvirtWriter {
   void launch() { lose_launch(vm_, "libvirt", losses_); }
 
   const Vm& vm_;
+  const policy::CpuMap* map_;
   pugi::xml_document document_;
   std::vector<Loss> losses_;
 };
 
 }  // namespace
 
-Rendered to_libvirt(const Vm& asked) {
+Rendered to_libvirt(const Vm& vm) { return to_libvirt_of(vm, nullptr); }
+
+Rendered to_libvirt_of(const Vm& asked, const policy::CpuMap* map) {
   std::vector<Loss> losses;
   const Vm vm = as_qemu_runs(asked, losses);
-  Rendered rendered = LibvirtWriter(vm).rendered();
+  Rendered rendered = LibvirtWriter(vm, map).rendered();
   rendered.losses.insert(rendered.losses.begin(), losses.begin(), losses.end());
   return rendered;
 }

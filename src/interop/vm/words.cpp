@@ -29,14 +29,15 @@ std::string name_of_word(std::string_view word, Tool tool) {
   return std::string(feature == nullptr ? word : feature->name);
 }
 
-tl::expected<std::string, std::string> word_of_name(const std::string& name, Tool tool) {
+tl::expected<std::string, std::string> word_of_name(const std::string& name, Tool tool, const policy::CpuMap* map) {
   if (!is_word(name)) return tl::unexpected<std::string>("it is no name of a CPU feature");
   const policy::Feature* const feature = policy::find_feature(name);
   if (feature == nullptr) return name;
   const std::string_view word = policy::spelling(*feature, tool);
   const bool later = std::ranges::any_of(
       later_words, [&](const LaterWord& later_word) { return later_word.name == name && later_word.tool == tool; });
-  if (!word.empty() && !later) return std::string(word);
+  const bool in_map = tool == Tool::libvirt && map != nullptr && map->find_feature(word) != nullptr;
+  if (!word.empty() && (!later || in_map)) return std::string(word);
   const std::string_view speaker = tool == Tool::libvirt ? oldest_libvirt
                                    : tool == Tool::qemu  ? oldest_qemu
                                                          : policy::name_of(tool);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "policy/cpu_map.hpp"
 #include "policy/flags.hpp"
 
 namespace cloister::toolstack::vm {
@@ -21,7 +22,9 @@ std::string name_of_word(std::string_view word, policy::Tool tool);
 
 /// The tool's word for a CpuFeature's name: the spelling if the table has the feature, else the name, since it came
 /// from libvirt or QEMU, which share most words. The error is why there is none: for a Loss.
-tl::expected<std::string, std::string> word_of_name(const std::string& name, policy::Tool tool);
+/// `map`: of the libvirt that is written for; what it has is had, however late it came. Null: any from the oldest on.
+tl::expected<std::string, std::string> word_of_name(const std::string& name, policy::Tool tool,
+                                                    const policy::CpuMap* map = nullptr);
 
 /// The text can stand for a feature or a model in XML and in a list with commas: letters, digits and . _ - + between.
 bool is_word(std::string_view text);

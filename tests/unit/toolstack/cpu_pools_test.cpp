@@ -133,6 +133,22 @@ TEST_F(CpuPools, JudgeByTheMapThatIsNamed) {
   const Ran ran = run_cloister({"cpu", "render", "--for", "libvirt", domain, "--libvirt", map});
   EXPECT_EQ(ran.status, 1);
   EXPECT_THAT(ran.err, HasSubstr("feature 'sgx2': the map of this libvirt has no such word"));
+  // What came after the oldest libvirt is written for one that has it.
+  const std::string late = folder_.write(
+      "late.xml",
+      "<domain type='kvm'><name>d</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
+      "<os><type arch='x86_64'>hvm</type></os><cpu mode='host-passthrough'>"
+      "<feature policy='require' name='sgx'/><feature policy='require' name='sgx-aex-notify'/></cpu></domain>");
+  EXPECT_EQ(run_cloister({"cpu", "render", "--for", "libvirt", late}).status, 1) << "9.0 has no word for it";
+  const std::string newer = folder_.write("newer.xml",
+                                          "<cpus><arch name='x86'><feature name='sgx'><cpuid eax_in='0x07' ecx_in='0' "
+                                          "ebx='0x00000004'/></feature><feature name='sgx-aex-notify'><cpuid "
+                                          "eax_in='0x12' ecx_in='1' eax='0x00000400'/></feature></arch></cpus>");
+  for (const char* target : {"libvirt", "nova"}) {
+    const Ran written = run_cloister({"cpu", "render", "--for", target, late, "--libvirt", newer});
+    EXPECT_EQ(written.status, 0) << written.err;
+    EXPECT_THAT(written.out, HasSubstr("sgx-aex-notify")) << target;
+  }
 }
 
 TEST_F(CpuPools, ABaselineIsAPolicyForOneMoreHost) {
