@@ -71,6 +71,7 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
   if (model) {
     vm.cpu.mode = CpuMode::custom;
     vm.cpu.model = config.silicon;
+    vm.cpu.by_name = true;
     // Others may have what is not implemented here.
     for (const policy::CpuidOverride& flag : config.cpu_flags) put_feature(vm.cpu, flag.feature, on_or_off(flag.on));
   } else if (row != nullptr) {

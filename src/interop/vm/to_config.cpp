@@ -165,7 +165,7 @@ class ConfigWriter {
            "a domain has the machine's processor, or what a description says");
     }
     if (cpu.mode != CpuMode::custom) return;
-    row_ = best_row();
+    if (!cpu.by_name || !can_be_named()) row_ = best_row();
     if (row_ != nullptr) {
       config_.silicon = row_->silicon;
     } else if (can_be_named()) {

@@ -39,7 +39,11 @@ struct Cpu {
   /// What libvirt holds against a host, and no guest sees: who made it, and that it has nothing beyond.
   std::string vendor = {};
   bool strict = false;
-  bool operator==(const Cpu&) const = default;
+  /// A configuration has it by the model's name, and not by a description that is like it; the processor is the same.
+  bool by_name = false;
+  bool operator==(const Cpu& o) const {
+    return mode == o.mode && model == o.model && features == o.features && vendor == o.vendor && strict == o.strict;
+  }
 };
 
 /// A virtual EPC section.

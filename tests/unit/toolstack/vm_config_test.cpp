@@ -128,6 +128,17 @@ TEST(FromConfig, HasAModelForEachDescription) {
 // ------------------------------------------------------------------------------------------------ and back
 
 // What a domain has by name alone is named again, on a processor that has it.
+TEST(ToConfig, GivesALibvirtModelBackByItsName) {
+  const auto vm =
+      vm_of("silicon = \"Skylake-Client-IBRS\"\nepc = 64\ncpu_flags = \"sgx,sgx1,sgx-mode64,sgxlc,-avx2\"\n");
+  ASSERT_TRUE(vm.has_value());
+  const Rendered rendered = to_config(*vm, silicon::backend());
+  EXPECT_EQ(whats(rendered), std::vector<std::string>{});
+  for (const char* key : {"silicon = \"Skylake-Client-IBRS\"\n", "cpu_flags = \"sgx,sgx1,sgx-mode64,sgxlc,-avx2"})
+    EXPECT_NE(rendered.text.find(key), std::string::npos) << rendered.text;
+  EXPECT_EQ(from_config(read_config(rendered.text)->config, silicon::backend()), *vm);
+}
+
 TEST(ToConfig, AsksForWhatIsThereByName) {
   const std::string word = "sgx-eupdatesvn";
   for (const char* processor : {"", "silicon = \"icelake-server\"\n"}) {
