@@ -151,7 +151,7 @@ void put_sgx(Baseline& result, const std::vector<LevelledHost>& hosts) {
     sgx.flags.clear();
     for (const LevelledHost& host : hosts) {
       if (sgx_offered(host)) continue;
-      result.no_sgx += (result.no_sgx.empty() ? "" : "; ") + host.view.name + ": " + why_not(host);
+      result.no_sgx.push_back(host.view.name + ": " + why_not(host));
     }
     return;
   }

@@ -123,7 +123,7 @@ struct Migration {
 struct Baseline {
   std::vector<HostSummary> hosts;
   SgxPolicy sgx;
-  std::string no_sgx;  ///< why there is none
+  std::vector<std::string> no_sgx;  ///< why there is none, by host: "HOST: REASON"
   std::optional<NamedCpu> cpu;
   std::string no_cpu;                  ///< why there is none
   std::vector<Cost> costs;             ///< SGX first

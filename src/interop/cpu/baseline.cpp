@@ -28,14 +28,32 @@ std::string join(const std::vector<std::string>& words, const char* between = ",
   return fmt::format("{}", fmt::join(words, between));
 }
 
-/// The first few of a list that may be long.
-std::string some(const std::vector<std::string>& words) {
-  constexpr std::size_t most = 8;
-  if (words.size() <= most + 1) return join(words);
-  return fmt::format("{} and {} more", fmt::join(words.begin(), words.begin() + most, ", "), words.size() - most);
+/// The first few of a list that may be long, and of words that may be.
+std::string some(const std::vector<std::string>& words, const char* between = ", ") {
+  constexpr std::size_t most = 8, widest = 160;
+  std::size_t kept = 0, width = 0;
+  for (; kept < words.size() && kept < most; ++kept) {
+    width += words[kept].size() + 2;
+    if (kept > 0 && width > widest) break;
+  }
+  if (kept + 1 == words.size() && width <= widest) ++kept;
+  if (kept == words.size()) return join(words, between);
+  const auto end = words.begin() + static_cast<std::ptrdiff_t>(kept);
+  return fmt::format("{} and {} more", fmt::join(words.begin(), end, between), words.size() - kept);
 }
 
-/// Hosts as columns and rows have them: file names without folders, where those tell them apart.
+/// Folders that all have in common, with the last '/'.
+std::size_t common_folders(const std::vector<std::string>& paths) {
+  std::string_view common = paths.front();
+  for (const std::string& path : paths) {
+    const auto* const end = std::ranges::mismatch(common, std::string_view(path)).in1;
+    common = common.substr(0, static_cast<std::size_t>(end - common.begin()));
+  }
+  return common.rfind('/') + 1;  // npos + 1: none
+}
+
+/// Hosts as columns and rows have them: file names without folders, where those tell them apart, else without the
+/// folders that all have.
 std::vector<std::string> short_names(const Baseline& baseline) {
   std::vector<std::string> names, whole;
   for (const policy::HostSummary& host : baseline.hosts) {
@@ -44,8 +62,10 @@ std::vector<std::string> short_names(const Baseline& baseline) {
     if (std::ranges::find(names, name) != names.end()) name.clear();
     names.push_back(std::move(name));
   }
-  const bool clear = std::ranges::find(names, "") == names.end();
-  return clear ? names : whole;
+  if (std::ranges::find(names, "") == names.end()) return names;
+  const std::size_t common = common_folders(whole);
+  for (std::string& name : whole) name.erase(0, common);
+  return whole;
 }
 
 std::string mib(u64 bytes) { return fmt::format("{} MiB", bytes >> 20); }
@@ -91,9 +111,14 @@ std::string hosts_table(const Baseline& baseline) {
 
 std::string size_text(u8 log2) { return log2 == 0 ? "unknown" : fmt::format("2^{} bytes", log2); }
 
-std::string sgx_text(const Baseline& baseline, const policy::CpuMap& map) {
+/// `all`: each host in a line of its own.
+std::string sgx_text(const Baseline& baseline, const policy::CpuMap& map, bool all) {
   const policy::SgxPolicy& sgx = baseline.sgx;
-  if (sgx.flags.empty()) return "SGX on all hosts: none; " + printable(baseline.no_sgx) + "\n";
+  if (sgx.flags.empty()) {
+    std::vector<std::string> reasons;
+    for (const std::string& reason : baseline.no_sgx) reasons.push_back(printable(reason));
+    return "SGX on all hosts: none; " + (all ? join(reasons, "\n    ") : some(reasons, "; ")) + "\n";
+  }
   std::string epc = baseline.epc_bytes ? mib(*baseline.epc_bytes) + " at most" : "size not known of all hosts";
   epc += baseline.epc_property ? fmt::format(", property {}", *baseline.epc_property)
                                : ", properties differ or are not known";
@@ -127,7 +152,21 @@ std::string cpu_text(const Baseline& baseline) {
 std::string who(const std::vector<std::string>& names, const std::vector<std::size_t>& hosts) {
   std::vector<std::string> these;
   for (const std::size_t i : hosts) these.push_back(names[i]);
-  return join(these);
+  return some(these);
+}
+
+/// The same, a host a line: for pools of any size.
+std::string costs_by_lines(const Baseline& baseline) {
+  std::string text = "What it costs\n";
+  for (const policy::Cost& cost : baseline.costs) {
+    if (!cost.sgx && cost.unknown.size() == baseline.hosts.size()) continue;
+    text += fmt::format("{} ({})\n", cost.flag, cost.place);
+    for (const std::size_t host : cost.without)
+      text += fmt::format("    not on {}\n", printable(baseline.hosts[host].name));
+    for (const std::size_t host : cost.unknown)
+      text += fmt::format("    not told by {}\n", printable(baseline.hosts[host].name));
+  }
+  return text;
 }
 
 std::string costs_text(const Baseline& baseline) {
@@ -149,7 +188,8 @@ std::string costs_text(const Baseline& baseline) {
   return text;
 }
 
-std::string moves_text(const Baseline& baseline) {
+/// `table`: also each move in a table, which is as wide as there are hosts.
+std::string moves_text(const Baseline& baseline, bool table) {
   if (baseline.hosts.size() < 2) return {};
   std::vector<std::string> titles{"FROM \\ TO"};
   const std::vector<std::string> names = short_names(baseline);
@@ -174,7 +214,7 @@ std::string moves_text(const Baseline& baseline) {
     }
     matrix.add(std::move(row));
   }
-  return "Moves of a guest with all that a host offers\n" + matrix.text() + reasons +
+  return "Moves of a guest with all that a host offers\n" + (table ? matrix.text() : "") + reasons +
          "A guest with what all hosts have moves in every direction. Its enclaves do not: their keys are a\n"
          "processor's own and their pages are lost, so that they start anew, and what they sealed stays behind.\n";
 }
@@ -252,9 +292,10 @@ std::string costs_in_short(const Baseline& baseline) {
     row->flags.push_back(cost.flag);
   }
   if (rows.empty()) return "It costs no host a flag.\n";
+  const std::vector<std::string> short_of_all = short_names(baseline);
   const auto names_of = [&](const std::vector<std::size_t>& hosts) {
     std::vector<std::string> names;
-    for (const std::size_t host : hosts) names.push_back(printable(baseline.hosts[host].name));
+    for (const std::size_t host : hosts) names.push_back(short_of_all[host]);
     return names;
   };
   std::string text = "What it costs\n";
@@ -327,16 +368,18 @@ std::vector<std::string> unsaid_flags(const policy::SgxPolicy& sgx, const policy
 }
 
 std::string baseline_text(const Baseline& whole, const policy::CpuMap& map, bool all) {
-  const bool large = whole.hosts.size() > most_in_full && !all;
+  const bool many = whole.hosts.size() > most_in_full, large = many && !all;
   const Baseline baseline = large ? of_groups(whole) : whole;
   std::string text;
   if (large)
     text = fmt::format("{} hosts, of which {} differ in what a guest can have; --all shows each.\n", whole.hosts.size(),
                        baseline.hosts.size());
-  const bool matrix = !large || baseline.hosts.size() <= most_in_full;
-  for (const std::string& part : {hosts_table(baseline), sgx_text(baseline, map), cpu_text(baseline),
-                                  large ? costs_in_short(baseline) : costs_text(baseline),
-                                  matrix ? moves_text(baseline) : moves_in_short(baseline)}) {
+  const bool matrix = baseline.hosts.size() <= most_in_full;
+  for (const std::string& part : {hosts_table(baseline), sgx_text(baseline, map, all), cpu_text(baseline),
+                                  large  ? costs_in_short(baseline)
+                                  : many ? costs_by_lines(baseline)
+                                         : costs_text(baseline),
+                                  matrix || all ? moves_text(baseline, matrix) : moves_in_short(baseline)}) {
     if (!part.empty()) text += (text.empty() ? "" : "\n") + part;
   }
   return text;

@@ -64,7 +64,7 @@ ordered_json sgx_json(const Baseline& baseline, const policy::CpuMap& map) {
   const policy::SgxPolicy& sgx = baseline.sgx;
   const bool one = sgx.launch.hash == LaunchInCommon::Hash::one;
   ordered_json result{{"usable", !sgx.flags.empty()},
-                      {"why_not", baseline.no_sgx},
+                      {"why_not", fmt::format("{}", fmt::join(baseline.no_sgx, "; "))},
                       {"flags", sgx.flags},
                       {"xfrm", fmt::format("{:#x}", sgx.xfrm)},
                       {"xfrm_names", policy::names_of_xfrm(sgx.xfrm)},

@@ -238,6 +238,22 @@ TEST(Pools, ALargePoolIsSummedUp) {
   EXPECT_THAT(baseline_text(found, map, true), HasSubstr("host29"));
 }
 
+// Paths of some length, and a name that all have.
+TEST(Pools, ALargePoolsLinesAreOfATerminalsWidth) {
+  std::vector<policy::HostView> hosts;
+  const std::string folder = "/srv/inventory/" + std::string(90, 'x') + "/rack";
+  for (int i = 0; i < 40; ++i)
+    hosts.push_back(
+        dumped(folder + std::to_string(i) + "/cpuid.txt", i % 2 == 0 ? tests::kaby_lake : tests::ice_lake_server_off));
+  const auto map = small_map();
+  const policy::Baseline found = policy::baseline(hosts, map);
+  std::size_t widest = 0;
+  std::istringstream lines(baseline_text(found, map));
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, line.size());
+  EXPECT_LT(widest, 400u) << baseline_text(found, map);
+  EXPECT_THAT(baseline_text(found, map, true), HasSubstr("    not on " + folder + "39/cpuid.txt\n"));
+}
+
 TEST(Pools, TheTextSaysWhyThereIsNoSgx) {
   const policy::CpuMap map = small_map();
   const policy::HostView hosts[] = {dumped("good", tests::xeon_gold_5315y), dumped("off", tests::ice_lake_server_off)};
