@@ -99,6 +99,14 @@ Maybe firmware_disabled(const HostView& host, const SgxReport& report) {
       true};
 }
 
+/// An excerpt that has leaf 12H alone, of a processor without SGX or with SGX switched off.
+Maybe no_sgx1(const HostView& host, const SgxReport& report) {
+  if (report.state != SgxState::unknown || has(host, *find_feature("sgx1")) != Known::no) return std::nullopt;
+  return Finding{"no-sgx1", "leaf 0x12 has no SGX1: there is no SGX, or firmware did not enable it",
+                 "Read that host again with 'cpuid -1 -r', or run 'cloister cpu probe' on it: leaf 7 tells which.",
+                 true};
+}
+
 Maybe cut_short(const HostView& host, const SgxReport& report) {
   const bool state_unknown = report.state == SgxState::unknown;
   if (!state_unknown && report.sections) return std::nullopt;
@@ -260,8 +268,8 @@ Maybe no_node(const HostView& host, const SgxReport& report) {
 }
 
 constexpr Maybe (*rules[])(const HostView&, const SgxReport&) = {
-    processors_differ, no_sgx, not_offered, interpreted, firmware_disabled, feature_control, no_epc,
-    cut_short,         kvm,    vepc,        provision,   launch_control,    node_bytes,      no_node};
+    processors_differ, no_sgx, not_offered, interpreted, firmware_disabled, no_sgx1,    feature_control, no_epc,
+    cut_short,         kvm,    vepc,        provision,   launch_control,    node_bytes, no_node};
 
 }  // namespace
 

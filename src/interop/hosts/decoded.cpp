@@ -125,6 +125,7 @@ class DecodedReader {
     if (!number || *number > ~u32{0}) return false;
     if (host_.cpus.size() < most) host_.cpus.push_back({static_cast<u32>(*number), {}});
     leaf_ = none;
+    below_heading_ = false;
     return true;
   }
 
@@ -139,6 +140,7 @@ class DecodedReader {
     const auto below = second.starts_with("0x") ? hexadecimal(second) : whole_number<u64>(second);
     subleaf_ = static_cast<u32>(below.value_or(0));
     section_ = {};
+    below_heading_ = true;
     return true;
   }
 
@@ -182,7 +184,7 @@ class DecodedReader {
 
   void read_flag(std::string_view words, bool on) {
     // Headings are lost to grep; SGX's own words stand below one heading only.
-    if (leaf_ == leaf::features || leaf_ == leaf::sgx || leaf_ == none) {
+    if (leaf_ == leaf::features || leaf_ == leaf::sgx || !below_heading_) {
       for (const policy::SgxFlag& flag : policy::sgx_flags())
         if (flag.cpuid == words && !words.empty()) return learn(flag.name, on);
     }
@@ -332,6 +334,7 @@ class DecodedReader {
 
   policy::HostView& host_;
   u32 leaf_ = none, subleaf_ = 0;  ///< of the heading
+  bool below_heading_ = false;     ///< if only one whose number cannot be read
   Section section_;
 };
 

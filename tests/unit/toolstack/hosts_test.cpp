@@ -301,6 +301,15 @@ TEST(ReadHost, WordsOfLeaf12Alone) {
   EXPECT_EQ(policy::bytes_of(policy::epc_of(good(words_of_epc))), u64{0x5d80000});
 }
 
+TEST(ReadHost, WordsOfLeaf12ThatSayNo) {
+  const policy::SgxReport report =
+      policy::sgx_report(good("   Software Guard Extensions (SGX) capability (0x12/0):\n      SGX1 supported           "
+                              "                = false\n"));
+  EXPECT_FALSE(report.usable);
+  ASSERT_NE(policy::obstacle(report), nullptr);
+  EXPECT_EQ(policy::obstacle(report)->rule, "no-sgx1");
+}
+
 // cpuid | grep -i sgx: the headings are gone, and what is false is false of the processor.
 TEST(ReadHost, WordsOfSgxWithoutTheirHeadings) {
   const std::string no = "      SGX: Software Guard Extensions supported = false\n";
