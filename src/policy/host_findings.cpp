@@ -109,6 +109,7 @@ Maybe no_sgx1(const HostView& host, const SgxReport& report) {
 
 Maybe cut_short(const HostView& host, const SgxReport& report) {
   const bool state_unknown = report.state == SgxState::unknown;
+  if (state_unknown && has(host, *find_feature("sgx1")) == Known::no) return std::nullopt;
   if (!state_unknown && report.sections) return std::nullopt;
   const std::string mend = host.cpus.empty()
                                ? "Run 'cloister cpu probe' on that host, or bring the output of 'cpuid -1 -r' from it."
