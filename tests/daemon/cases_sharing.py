@@ -267,9 +267,11 @@ def epc_balloon_kills(machine):
 
 
 def epc_beyond(machine):
-    """Who takes memory for EPC that is not its own is ended: what its VMM could do is done here with its descriptors."""
+    """Who takes memory for EPC that is not its own is ended: what its VMM could do is done here with its descriptors. Who
+    is only looked at stays: the daemon looks at the neighbour's memory as often as at that of those who are ended."""
     m = machine(MACHINE)
     m.create("neighbour", epc=2)
+    m.epc_contents("neighbour")
     for name, more in (("paged", {"epc": 4, "epc_min": 1}), ("still", {"epc": 1})):
         for file, at in ((1, 7 * MIB_PAGES * PAGE), (2, PAGE + 7 * MIB_PAGES * 64)):
             m.create(name, **more)
