@@ -1,6 +1,7 @@
 // Opens and locks its folders, finds its domains again, serves, waits for a signal.
 #include "daemon/daemon.hpp"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -158,6 +159,10 @@ tl::expected<DaemonPaths, std::string> daemon_paths(const DaemonArguments& argum
 int run_daemon(const DaemonArguments& arguments, const Processors& processors) {
   ::signal(SIGPIPE, SIG_IGN);
   ::umask(0027);
+  // Long texts of requests go back to the host when they are freed, and do not raise this bound, as they would by
+  // themselves (mallopt(3)): each of the workers' arenas would keep a few of them.
+  constexpr int always_mapped = 128 << 10;
+  ::mallopt(M_MMAP_THRESHOLD, always_mapped);
   raise_descriptor_limit();
   // All are blocked in every thread and waited for in this one, but not yet those that end it: of what is done before
   // there are threads each step may be the last, and may have to wait for somebody's file system.

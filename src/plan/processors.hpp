@@ -15,7 +15,7 @@ namespace cloister::toolstack {
 /// Backends that outlive it.
 class Processors {
  public:
-  /// Null: this host or this build has none. What it takes of the host is taken when it is first asked for.
+  /// Null: this host or this build has none.
   using Find = const vmx::Backend* (*)();
 
   // NOLINTNEXTLINE(google-explicit-constructor): one backend is all that most who run domains have

@@ -12,6 +12,7 @@ class SoftwareSilicon final : public vmx::Backend {
  public:
   explicit SoftwareSilicon(EngineKind engine) : engine_(engine) {}
 
+  void prepare() const override { prepare_engine(engine_); }
   CpuidRegs cpuid(const vmx::Package::Config& config, u32 leaf, u32 subleaf) const override {
     return Package::cpuid(config, leaf, subleaf);
   }
@@ -51,7 +52,7 @@ const vmx::Backend& backend(EngineKind engine) {
   switch (engine) {
     case EngineKind::interpreter: break;
     case EngineKind::checked: return checked;
-    case EngineKind::compiler: engine_available(engine); return compiler;
+    case EngineKind::compiler: return compiler;
   }
   return interpreter;
 }

@@ -126,10 +126,10 @@ int run_vmm(const Processors& processors) {
   // All of its threads begin with this, and those of processors go on to their own.
   const CpuSet anywhere = cpus_of_thread(), all = all_places(launch->cpus);
   if (!all.empty()) run_on(all);
-  // What an engine needs of the host it has before the sandbox closes.
   const vmx::Backend* const silicon = processors.with(launch->engine);
   if (silicon == nullptr)
     return give_up(*launch, {{}, "'engine': this host has no " + std::string(name_of(launch->engine))});
+  silicon->prepare();
   const auto sandboxed = enter_sandbox();
   if (!sandboxed) return give_up(*launch, {{}, "sandbox: " + sandboxed.error()});
   auto page = DomainPage::adopt(launch_fd::page);

@@ -18,6 +18,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  /// Takes what a filter of system calls would forbid to take later. Without it, packages do without.
+  virtual void prepare() const {}
+
   /// What CPUID would return in root mode on a package that is made so.
   virtual CpuidRegs cpuid(const Package::Config& config, u32 leaf, u32 subleaf) const = 0;
   virtual std::unique_ptr<Package> make_package(Package::Config config) const = 0;

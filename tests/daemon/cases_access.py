@@ -201,7 +201,6 @@ def sockets(machine):
         wait_until(lambda: hung_up(viewers["group"]), "the viewer to be dropped")
         viewers.pop("group").close()
     assert not any(hung_up(other) for other in viewers.values())
-    assert b"x" in m.type_into("one", b"x")
     if t.is_root:
         run = [m.settings.programs / "cloister", "--run", m.run]
         for words, says in ((["console", "one"], "Permission denied"), (["dmesg", "one"], "may not use the console of 'one'"),

@@ -153,6 +153,8 @@ def on_terminal(command):
     pid, master = pty.fork()
     if pid == 0:
         try:
+            for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored_by_python, signal.SIG_DFL)
             os.execv(str(command[0]), [str(word) for word in command])
         finally:
             os._exit(127)

@@ -72,7 +72,7 @@ def epc_sharing(machine):
         ask(m, idle, "pause")
         wait_until(lambda name=busy: held_mib(m, name) >= 6, f"{busy} to have what it uses")
         shown = paging(m, busy)
-        assert shown["mode"] == PAGING[name].strip('"'), shown
+        assert shown["mode"] == PAGING[busy].strip('"'), shown
         assert shown["target_pages"] >= 6 * MIB_PAGES and shown["min_pages"] == MIB_PAGES, shown
         assert shown["loads"] > 0 and shown["evictions"] > 0 and shown["load_seconds"] > 0, shown
         assert balloon(m, busy) == {"target_pages": 8 * MIB_PAGES, "given_pages": 0, "lacking_pages": 0}, shown

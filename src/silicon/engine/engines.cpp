@@ -34,9 +34,15 @@ bool engine_available(EngineKind kind) {
     case EngineKind::compiler: break;
   }
 #if defined(CLOISTER_THREADED)
-  return CodeMemory::get().available();
+  return CodeMemory::possible();
 #else
   return false;
+#endif
+}
+
+void prepare_engine([[maybe_unused]] EngineKind kind) {
+#if defined(CLOISTER_THREADED)
+  if (kind == EngineKind::compiler) CodeMemory::get();
 #endif
 }
 

@@ -53,6 +53,17 @@ TEST_F(Memory, IsNeverWritableAndExecutable) {
         << std::hex << m.from << ' ' << m.permissions;
 }
 
+TEST(CodeMemory, WhoOnlyAsksHasNone) {
+  const auto executable = [] {
+    u64 count = 0;
+    for (const Mapping& m : mappings()) count += m.permissions == "r-xs";
+    return count;
+  };
+  const u64 before = executable();
+  CodeMemory::possible();
+  EXPECT_EQ(executable(), before);
+}
+
 TEST_F(Memory, RunsWhatIsWritten) {
   const CodeMemory::Slice slice = CodeMemory::get().take();
   constexpr u8 code[] = {0x8d, 0x47, 0x01, 0xc3};  // lea eax, [rdi+1]; ret

@@ -8,8 +8,6 @@
 namespace cloister::toolstack {
 namespace {
 
-using nlohmann::json;
-
 std::string nested(std::size_t deep, const std::string& inner = "") {
   return std::string(deep, '[') + inner + std::string(deep, ']');
 }
@@ -21,7 +19,7 @@ std::string error_of(const std::string& text, const JsonBounds& bounds = {}) {
 
 TEST(BoundedJson, IsWhatTheTextSays) {
   EXPECT_EQ(parse_json(R"({"a":[1,-2,0.5,"x",true,null],"b":{}})"),
-            json({{"a", {1, -2, 0.5, "x", true, nullptr}}, {"b", json::object()}}));
+            nlohmann::json({{"a", {1, -2, 0.5, "x", true, nullptr}}, {"b", nlohmann::json::object()}}));
   EXPECT_EQ(error_of("{"), "not JSON");
   EXPECT_EQ(error_of("[1] 2"), "not JSON");
   EXPECT_EQ(error_of(""), "not JSON");

@@ -15,16 +15,15 @@
 
 namespace cloister::silicon {
 
-namespace {
-constexpr u64 whole = CodeMemory::slice_bytes * CodeMemory::slices;
-}
+bool CodeMemory::possible() { return CodeMemory(1).available(); }
 
 CodeMemory& CodeMemory::get() {
-  static CodeMemory memory;
+  static CodeMemory memory(slices);
   return memory;
 }
 
-CodeMemory::CodeMemory() : writable_(nullptr, Unmapper{0}), executable_(nullptr, Unmapper{0}) {
+CodeMemory::CodeMemory(u64 number) : writable_(nullptr, Unmapper{0}), executable_(nullptr, Unmapper{0}) {
+  const u64 whole = slice_bytes * number;
   const Fd fd(::memfd_create("cloister-code", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(whole)) != 0) return;
   auto writable = map_sealed(fd, whole);
@@ -36,7 +35,7 @@ CodeMemory::CodeMemory() : writable_(nullptr, Unmapper{0}), executable_(nullptr,
   writable_ = std::move(*writable);
   executable_ = HostMapping{static_cast<u8*>(p), Unmapper{whole}};
   const MutexLock lock(mutex_);
-  for (u64 n = slices; n-- > 0;) free_.push_back(n);
+  for (u64 n = number; n-- > 0;) free_.push_back(n);
 }
 
 /// IRET to the next instruction: it serializes, and unlike CPUID no hypervisor of the host's intercepts it.

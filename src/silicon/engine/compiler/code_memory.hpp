@@ -21,10 +21,11 @@ class CodeMemory {
   /// A domain has up to 16 processors; processors beyond find no slice, and interpret.
   static constexpr u64 slices = 32;
 
+  /// The host allows it. Keeps nothing: who only asks has no executable memory.
+  static bool possible();
   /// The process's, made at the first call.
   static CodeMemory& get();
 
-  CodeMemory();
   /// False: the host has no memory for it, or forbids that it is executed.
   bool available() const { return executable_ != nullptr; }
 
@@ -51,6 +52,7 @@ class CodeMemory {
   Slice take();
 
  private:
+  explicit CodeMemory(u64 number);
   void give_back(u64 number);
 
   HostMapping writable_, executable_;
