@@ -72,7 +72,7 @@ def epc_sharing(machine):
         ask(m, idle, "pause")
         wait_until(lambda name=busy: held_mib(m, name) >= 6, f"{busy} to have what it uses")
         shown = paging(m, busy)
-        assert shown["mode"] == PAGING[name].strip('"'), shown
+        assert shown["mode"] == PAGING[busy].strip('"'), shown
         assert shown["target_pages"] >= 6 * MIB_PAGES and shown["min_pages"] == MIB_PAGES, shown
         assert shown["loads"] > 0 and shown["evictions"] > 0 and shown["load_seconds"] > 0, shown
         assert balloon(m, busy) == {"target_pages": 8 * MIB_PAGES, "given_pages": 0, "lacking_pages": 0}, shown
@@ -267,9 +267,11 @@ def epc_balloon_kills(machine):
 
 
 def epc_beyond(machine):
-    """Who takes memory for EPC that is not its own is ended: what its VMM could do is done here with its descriptors."""
+    """Who takes memory for EPC that is not its own is ended: what its VMM could do is done here with its descriptors. Who
+    is only looked at stays: the daemon looks at the neighbour's memory as often as at that of those who are ended."""
     m = machine(MACHINE)
     m.create("neighbour", epc=2)
+    m.epc_contents("neighbour")
     for name, more in (("paged", {"epc": 4, "epc_min": 1}), ("still", {"epc": 1})):
         for file, at in ((1, 7 * MIB_PAGES * PAGE), (2, PAGE + 7 * MIB_PAGES * 64)):
             m.create(name, **more)

@@ -26,7 +26,7 @@ SEEN_OF = {"silicon": {"silicon/backend.hpp"}}
 # names implementations, with what it includes of them.
 DOOR_TESTS = "unit/vmx"
 DOOR_TESTS_SEE = {"arch", "vmx"}
-DOOR_TESTS_NAME = {"implementations.cpp": {"silicon/backend.hpp"}}
+DOOR_TESTS_NAME = {"implementations.cpp": {"silicon/backend.hpp", "silicon/engine/compiler_options.hpp"}}
 
 # What each program may link: a VMM has no HTTP, no registry and no formats of other tools in it.
 PROGRAMS = {

@@ -20,9 +20,9 @@ std::optional<u64> bytes_of_unit(std::string_view unit) {
   const std::size_t exponent = small.empty() ? small.npos : std::string_view("kmgtpe").find(small.front());
   const std::string_view rest = std::string_view(small).substr(small.empty() ? 0 : 1);
   if (exponent == small.npos || (!rest.empty() && rest != "ib" && rest != "b")) return std::nullopt;
-  u64 bytes = 1;
-  for (std::size_t i = 0; i <= exponent; ++i) bytes *= rest == "b" ? decimal : binary;
-  return bytes;
+  u64 power = 1;
+  for (std::size_t i = 0; i <= exponent; ++i) power *= rest == "b" ? decimal : binary;
+  return power;
 }
 
 std::optional<u64> in_kib(u64 count, u64 unit) {
