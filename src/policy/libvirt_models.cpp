@@ -7,6 +7,7 @@
 
 #include "policy/dependence.hpp"
 #include "policy/descriptions.hpp"
+#include "text/split.hpp"
 
 namespace cloister::policy {
 
@@ -238,23 +239,13 @@ struct Component {
 constexpr Component components[] = {
     {"avx", 1u << 2}, {"mpx", 3u << 3}, {"avx512f", 7u << 5}, {"pku", 1u << 9}, {"amx-tile", 3u << 17}};
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    words.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return words;
-}
-
 }  // namespace
 
 std::span<const LibvirtModel> libvirt_models() { return table; }
 
 const LibvirtModel* find_libvirt_model(std::string_view name) {
   const auto* const found = std::ranges::find_if(
-      table, [&](const LibvirtModel& m) { return std::ranges::count(words_of(m.names), name) != 0; });
+      table, [&](const LibvirtModel& m) { return std::ranges::count(text::split(m.names, ' '), name) != 0; });
   return found == std::end(table) ? nullptr : found;
 }
 
@@ -292,6 +283,6 @@ CpuidTable leaves_of(const LibvirtModel& model, std::string_view name, std::span
   return leaves;
 }
 
-std::vector<std::string_view> beyond_words(const LibvirtModel& model) { return words_of(model.beyond); }
+std::vector<std::string_view> beyond_words(const LibvirtModel& model) { return text::split(model.beyond, ' '); }
 
 }  // namespace cloister::policy

@@ -12,6 +12,7 @@
 #include "interop/vm/qemu_memory.hpp"
 #include "interop/vm/qemu_options.hpp"
 #include "interop/vm/sizes.hpp"
+#include "text/bounded_json.hpp"
 #include "text/json_text.hpp"
 #include "text/shown.hpp"
 
@@ -28,9 +29,9 @@ using Properties = std::map<std::string, std::string, std::less<>>;
 Properties properties_of(std::string_view text, const char* first) {
   Properties properties;
   if (text.starts_with('{')) {
-    const auto json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object()) return properties;
-    for (const auto& [key, value] : json.items())
+    const auto json = parse_json(text);
+    if (!json || !json->is_object()) return properties;
+    for (const auto& [key, value] : json->items())
       properties[key] = value.is_string() ? value.get<std::string>() : json_text(value);
     return properties;
   }

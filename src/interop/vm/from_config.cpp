@@ -12,6 +12,7 @@
 #include "interop/vm/provision.hpp"
 #include "interop/vm/words.hpp"
 #include "plan/chosen_silicon.hpp"
+#include "text/split.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -77,7 +78,8 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
   } else if (row != nullptr) {
     vm.cpu.mode = CpuMode::custom;
     vm.cpu.model = row->model;
-    for (const std::string& name : words_of(row->lacks)) put_feature(vm.cpu, name, FeaturePolicy::disable);
+    for (const std::string& name : text::split<std::string>(row->lacks, ' '))
+      put_feature(vm.cpu, name, FeaturePolicy::disable);
     // No model has SGX: what is not named is off.
     for (const std::string& name : sgx) put_feature(vm.cpu, name, FeaturePolicy::require);
   } else {

@@ -39,10 +39,7 @@ class QemuReader {
     }
     settle_globals();
     memory_.settle(vm_);
-    if (vm_.memory_kib + epc_kib(vm_) > most_kib)
-      report_.fail(Diagnostic{{1, 1}, fmt::format("found more than {} KiB of RAM and EPC", most_kib)});
-    if (!report_.errors().empty()) return tl::unexpected(report_.errors().front());
-    return ReadVm{std::move(vm_), report_.take_ignored()};
+    return report_.whole(std::move(vm_));
   }
 
  private:

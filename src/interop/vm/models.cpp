@@ -38,14 +38,4 @@ const ModelRow* row_of_silicon(std::string_view silicon) {
   return found == std::end(rows) ? nullptr : found;
 }
 
-std::vector<std::string> words_of(std::string_view column) {
-  std::vector<std::string> words;
-  while (!column.empty()) {
-    const std::size_t end = std::min(column.find(' '), column.size());
-    words.emplace_back(column.substr(0, end));
-    column.remove_prefix(std::min(end + 1, column.size()));
-  }
-  return words;
-}
-
 }  // namespace cloister::toolstack::vm

@@ -20,7 +20,4 @@ struct ModelRow {
 std::span<const ModelRow> model_rows();
 const ModelRow* row_of_silicon(std::string_view silicon);
 
-/// The words of a column.
-std::vector<std::string> words_of(std::string_view column);
-
 }  // namespace cloister::toolstack::vm

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "interop/vm/among.hpp"
+#include "text/bounded_json.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -104,15 +105,15 @@ std::vector<QemuField> qemu_fields(std::string_view text) {
 
 std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text) {
   using nlohmann::json;
-  const json object = json::parse(text, nullptr, false);
-  if (!object.is_object()) return std::nullopt;
+  const auto object = parse_json(text);
+  if (!object || !object->is_object()) return std::nullopt;
   const auto in_words = [](const json& value) {
     if (value.is_string()) return value.get<std::string>();
     if (value.is_boolean()) return std::string(value.get<bool>() ? "on" : "off");
     return value.is_number_unsigned() ? fmt::to_string(value.get<u64>()) : std::string();
   };
   std::vector<QemuField> fields;
-  for (const auto& [name, value] : object.items()) {
+  for (const auto& [name, value] : object->items()) {
     if (value.is_array()) {
       for (const json& element : value) fields.push_back({name, in_words(element), 0});
     } else {

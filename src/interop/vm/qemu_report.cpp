@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "interop/vm/nodes.hpp"
+#include "interop/vm/sizes.hpp"
 #include "text/shown.hpp"
 
 namespace cloister::toolstack::vm {
@@ -29,6 +31,13 @@ void QemuReport::ignore(const QemuField& field) {
 std::vector<Diagnostic> QemuReport::take_ignored() {
   std::ranges::stable_sort(ignored_, {}, [](const Diagnostic& d) { return std::pair(d.at.line, d.at.column); });
   return std::move(ignored_);
+}
+
+tl::expected<ReadVm, Diagnostic> QemuReport::whole(Vm vm) {
+  if (vm.memory_kib + epc_kib(vm) > most_kib)
+    fail(Diagnostic{{1, 1}, fmt::format("found more than {} KiB of RAM and EPC", most_kib)});
+  if (!errors_.empty()) return tl::unexpected(errors_.front());
+  return ReadVm{std::move(vm), take_ignored()};
 }
 
 }  // namespace cloister::toolstack::vm

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "interop/vm/qemu_options.hpp"
+#include "interop/vm/vm.hpp"
 #include "text/diagnostic.hpp"
 
 namespace cloister::toolstack::vm {
@@ -31,6 +32,8 @@ class QemuReport {
   void ignore(Diagnostic diagnostic) { ignored_.push_back(std::move(diagnostic)); }
   /// In the order of their places.
   std::vector<Diagnostic> take_ignored();
+  /// What was read of all options, if nothing was wrong with them, and it has no more memory than can be counted.
+  tl::expected<ReadVm, Diagnostic> whole(Vm vm);
 
   /// The option's name in a message.
   std::string name() const;

@@ -4,22 +4,13 @@
 
 #include "interop/vm/formats.hpp"
 #include "text/control.hpp"
+#include "text/split.hpp"
 
 namespace cloister::toolstack::vm {
 
 namespace {
 
 using Failed = tl::unexpected<Diagnostic>;
-
-std::vector<std::string> words_with_nul(std::string_view text) {
-  std::vector<std::string> words;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\0'), text.size());
-    words.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return words;
-}
 
 class Shell {
  public:
@@ -119,7 +110,7 @@ tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view te
   const bool nul = text.find('\0') != text.npos;
   if (auto control = find_control(text, "QEMU's command line", nul)) return Failed(std::move(*control));
   if (nul) {
-    words = words_with_nul(text);
+    words = text::split<std::string>(text, '\0');
   } else {
     auto read = Shell(text).words();
     if (!read) return Failed(read.error());

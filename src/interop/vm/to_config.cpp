@@ -19,6 +19,7 @@
 #include "interop/vm/words.hpp"
 #include "policy/flags.hpp"
 #include "text/shown.hpp"
+#include "text/split.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -235,7 +236,7 @@ class ConfigWriter {
       if (!vm_.epc.empty()) {
         for (const std::string& name : sgx_features_of(table)) wrong += wants(vm_, name) ? 0 : 1;
       }
-      for (const std::string& name : words_of(row.lacks)) wrong += is_off(name) ? 0 : 1;
+      for (const std::string& name : text::split<std::string>(row.lacks, ' ')) wrong += is_off(name) ? 0 : 1;
       if (best == nullptr || wrong < least) {
         best = &row;
         least = wrong;
@@ -264,7 +265,7 @@ class ConfigWriter {
     const bool sgx = !config_.epc.empty();
     launch_control_ = policy::has(all, *policy::find_feature("sgxlc"));
     if (row_ != nullptr) {
-      for (const std::string& name : words_of(row_->without)) {
+      for (const std::string& name : text::split<std::string>(row_->without, ' ')) {
         if (!wants(vm_, name)) change(name, false);
       }
     }
@@ -295,7 +296,7 @@ class ConfigWriter {
     const bool of_sgx = policy::find_sgx_flag(feature.name) != nullptr;
     if (feature.name == provisioning_flag || (of_sgx && !sgx)) return;
     // What a description lacks is off. Outside SGX more is described than is implemented, so only the table knows.
-    const bool lacks = row_ != nullptr && std::ranges::count(words_of(row_->lacks), feature.name) > 0;
+    const bool lacks = row_ != nullptr && std::ranges::count(text::split(row_->lacks, ' '), feature.name) > 0;
     if (of_sgx && complete() ? policy::has(all, *known) : !lacks) change(feature.name, false);
   }
 

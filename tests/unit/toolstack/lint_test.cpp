@@ -253,6 +253,14 @@ TEST(Lint, NoPrealloc) {
               IsEmpty());
 }
 
+// What is nested deeper than anybody writes is no properties; following it would use up the stack.
+TEST(Lint, AnObjectsJsonIsFollowedSoDeepAndNoDeeper) {
+  const std::string deep(500'000, '['), ends(500'000, ']');
+  EXPECT_THAT(found(replaced(good_argv, "memory-backend-epc,id=epc0,size=64M,prealloc=on",
+                             R"('{"qom-type":"memory-backend-epc","id":"epc0","a":)" + deep + ends + "}'")),
+              testing::Not(IsEmpty()));
+}
+
 TEST(Lint, EpcOnNoNodeOfAGuestThatHasSeveral) {
   const std::string numa =
       replaced(good_cpu, one_cell, "<numa><cell id='0' cpus='0' memory='1'/><cell id='1' cpus='1' memory='1'/></numa>");

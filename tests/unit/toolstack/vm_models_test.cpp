@@ -11,6 +11,7 @@
 #include "interop/vm/models.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/libvirt_models.hpp"
+#include "text/split.hpp"
 
 namespace cloister::toolstack::vm {
 namespace {
@@ -38,7 +39,7 @@ TEST(Models, HaveNothingThatTheSiliconHasNot) {
       if (feature != nullptr && feature->cpuid && is_described(*feature->cpuid) && !policy::has(leaves, *feature))
         lacks.insert(name);
     }
-    const std::vector<std::string> said = words_of(row->lacks);
+    const std::vector<std::string> said = text::split<std::string>(row->lacks, ' ');
     for (const std::string& name : lacks) EXPECT_EQ(std::ranges::count(said, name), 1) << name;
     // Later versions of libvirt may have taken it out of the model.
     for (const std::string& name : said) {
@@ -56,7 +57,7 @@ TEST(Models, AreWithoutWhatTheRowsSay) {
   ASSERT_TRUE(map) << map.error();
   for (const ModelRow& row : model_rows()) {
     const policy::MapModel* const model = map->find_model(row.model);
-    for (const std::string& name : words_of(row.without)) {
+    for (const std::string& name : text::split<std::string>(row.without, ' ')) {
       ASSERT_NE(model, nullptr) << row.model;
       EXPECT_EQ(std::ranges::count(model->features, name), 0) << row.model << " has " << name;
       const policy::MapFeature* const feature = map->find_feature(name);
@@ -118,7 +119,8 @@ TEST(LibvirtModels, HaveEachNameOnceAndNoSgx) {
   std::set<std::string_view> names;
   for (const policy::LibvirtModel& model : policy::libvirt_models()) {
     EXPECT_EQ(policy::find_libvirt_model(model.name()), &model);
-    for (const std::string& name : words_of(model.names)) EXPECT_EQ(policy::find_libvirt_model(name), &model) << name;
+    for (const std::string& name : text::split<std::string>(model.names, ' '))
+      EXPECT_EQ(policy::find_libvirt_model(name), &model) << name;
     EXPECT_TRUE(names.insert(model.name()).second) << model.name();
     EXPECT_EQ(policy::find_description(model.name()), nullptr);
     EXPECT_EQ(policy::sgx_state(policy::leaves_of(model, model.name(), {})), policy::SgxState::absent);

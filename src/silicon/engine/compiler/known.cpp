@@ -6,6 +6,7 @@
 #include <array>
 
 #include "arch/regs.hpp"
+#include "silicon/state/conditions.hpp"
 
 namespace cloister::silicon {
 
@@ -83,22 +84,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_JMP, {jump}},
     {ZYDIS_MNEMONIC_CALL, {call}},
     {ZYDIS_MNEMONIC_RET, {ret}},
-    CLOISTER_CONDITION(O, 0),
-    CLOISTER_CONDITION(NO, 1),
-    CLOISTER_CONDITION(B, 2),
-    CLOISTER_CONDITION(NB, 3),
-    CLOISTER_CONDITION(Z, 4),
-    CLOISTER_CONDITION(NZ, 5),
-    CLOISTER_CONDITION(BE, 6),
-    CLOISTER_CONDITION(NBE, 7),
-    CLOISTER_CONDITION(S, 8),
-    CLOISTER_CONDITION(NS, 9),
-    CLOISTER_CONDITION(P, 10),
-    CLOISTER_CONDITION(NP, 11),
-    CLOISTER_CONDITION(L, 12),
-    CLOISTER_CONDITION(NL, 13),
-    CLOISTER_CONDITION(LE, 14),
-    CLOISTER_CONDITION(NLE, 15),
+    CLOISTER_EACH_CONDITION(CLOISTER_CONDITION),
 };
 #undef CLOISTER_CONDITION
 

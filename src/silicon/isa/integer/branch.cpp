@@ -6,6 +6,7 @@
 #include "silicon/isa/shapes.hpp"
 #include "silicon/isa/stack.hpp"
 #include "silicon/isa/system/rows.hpp"
+#include "silicon/state/conditions.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -223,23 +224,11 @@ Selected select_loop(const Insn& insn, Op& op) {
           true};
 }
 
+#define CLOISTER_JCC(name, code) \
+  { ZYDIS_MNEMONIC_J##name, &select_jcc<code> }
+
 constexpr Row rows[] = {
-    {ZYDIS_MNEMONIC_JO, &select_jcc<0>},
-    {ZYDIS_MNEMONIC_JNO, &select_jcc<1>},
-    {ZYDIS_MNEMONIC_JB, &select_jcc<2>},
-    {ZYDIS_MNEMONIC_JNB, &select_jcc<3>},
-    {ZYDIS_MNEMONIC_JZ, &select_jcc<4>},
-    {ZYDIS_MNEMONIC_JNZ, &select_jcc<5>},
-    {ZYDIS_MNEMONIC_JBE, &select_jcc<6>},
-    {ZYDIS_MNEMONIC_JNBE, &select_jcc<7>},
-    {ZYDIS_MNEMONIC_JS, &select_jcc<8>},
-    {ZYDIS_MNEMONIC_JNS, &select_jcc<9>},
-    {ZYDIS_MNEMONIC_JP, &select_jcc<10>},
-    {ZYDIS_MNEMONIC_JNP, &select_jcc<11>},
-    {ZYDIS_MNEMONIC_JL, &select_jcc<12>},
-    {ZYDIS_MNEMONIC_JNL, &select_jcc<13>},
-    {ZYDIS_MNEMONIC_JLE, &select_jcc<14>},
-    {ZYDIS_MNEMONIC_JNLE, &select_jcc<15>},
+    CLOISTER_EACH_CONDITION(CLOISTER_JCC),
     {ZYDIS_MNEMONIC_JMP, &select_jmp_or_call<false>},
     {ZYDIS_MNEMONIC_CALL, &select_jmp_or_call<true>},
     {ZYDIS_MNEMONIC_RET, &select_ret},
@@ -250,6 +239,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_LOOPE, &select_loop<LoopWhile::zero>},
     {ZYDIS_MNEMONIC_LOOPNE, &select_loop<LoopWhile::not_zero>},
 };
+#undef CLOISTER_JCC
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include "silicon/isa/integer/integer.hpp"
 #include "silicon/isa/integer/rows.hpp"
 #include "silicon/isa/shapes.hpp"
+#include "silicon/state/conditions.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -103,22 +104,7 @@ void sahf(Cpu& cpu, const Op* op) {
   {ZYDIS_MNEMONIC_CMOV##name, &select_cmov<code>}, { ZYDIS_MNEMONIC_SET##name, &select_set<code> }
 
 constexpr Row rows[] = {
-    CLOISTER_CONDITION(O, 0),
-    CLOISTER_CONDITION(NO, 1),
-    CLOISTER_CONDITION(B, 2),
-    CLOISTER_CONDITION(NB, 3),
-    CLOISTER_CONDITION(Z, 4),
-    CLOISTER_CONDITION(NZ, 5),
-    CLOISTER_CONDITION(BE, 6),
-    CLOISTER_CONDITION(NBE, 7),
-    CLOISTER_CONDITION(S, 8),
-    CLOISTER_CONDITION(NS, 9),
-    CLOISTER_CONDITION(P, 10),
-    CLOISTER_CONDITION(NP, 11),
-    CLOISTER_CONDITION(L, 12),
-    CLOISTER_CONDITION(NL, 13),
-    CLOISTER_CONDITION(LE, 14),
-    CLOISTER_CONDITION(NLE, 15),
+    CLOISTER_EACH_CONDITION(CLOISTER_CONDITION),
     {ZYDIS_MNEMONIC_CLC, &always<&put_carry<false>>},
     {ZYDIS_MNEMONIC_STC, &always<&put_carry<true>>},
     {ZYDIS_MNEMONIC_CMC, &always<&cmc>},
