@@ -81,9 +81,11 @@ void QemuMemory::numa() {
       if (!cpus) return report_.wrong(field.offset, value, "processors such as '0-3'");
       node.cpus.insert(node.cpus.end(), cpus->begin(), cpus->end());
     } else if (field.name == "memdev") {
-      node_memory_[id] = value;
+      node_memory_[id] = {.memdev = value, .at = report_.at(field.offset)};
     } else if (field.name == "mem") {
-      node.kib = read_qemu_size(value, mebibyte).value_or(0);
+      const auto kib = read_qemu_size(value, mebibyte);
+      if (!kib) return report_.wrong(field.offset, value, "a size such as '64M'");
+      node.kib = *kib;
     }
   }
   nodes_[id] = node;
@@ -161,9 +163,16 @@ void QemuMemory::settle_nodes(Vm& vm) {
   if (nodes_.empty()) return;
   std::vector<GuestNode> found;
   for (auto& [id, node] : nodes_) {
-    const auto backend = backends_.find(node_memory_[id]);
-    if (backend != backends_.end()) node.kib = backend->second.section.kib;
     std::ranges::sort(node.cpus);
+    if (const auto memory = node_memory_.find(id); memory != node_memory_.end()) {
+      const auto& [memdev, at] = memory->second;
+      const auto backend = backends_.find(memdev);
+      if (backend == backends_.end()) {
+        return report_.fail(
+            Diagnostic{at, fmt::format("'-numa': found memdev {}, expected a memory-backend's id", shown(memdev))});
+      }
+      node.kib = backend->second.section.kib;
+    }
     found.push_back(node);
   }
   u64 kib = 0;

@@ -42,6 +42,11 @@ class QemuMemory {
     std::optional<u32> node;
     Position at;
   };
+  /// -numa node,memdev=ID
+  struct NodeMemory {
+    std::string memdev;
+    Position at;
+  };
 
   void backend_field(const QemuField& field, Backend& backend);
   void settle_epc(Vm& vm);
@@ -54,7 +59,7 @@ class QemuMemory {
   std::map<std::string, Backend> backends_;
   std::map<u32, Section> sections_;
   std::map<u32, GuestNode> nodes_;
-  std::map<u32, std::string> node_memory_;
+  std::map<u32, NodeMemory> node_memory_;
 };
 
 }  // namespace cloister::toolstack::vm

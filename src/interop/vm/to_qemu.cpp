@@ -118,10 +118,14 @@ class QemuWriter {
   void nodes() {
     u32 id = 0;
     for (const GuestNode& node : guest_nodes(vm_)) {
-      add("-object", fmt::format("memory-backend-ram,id=ram-node{},size={}", id, size_of(node.kib)));
       std::string text = fmt::format("node,nodeid={}", id);
       for (const std::string& run : runs_of(node.cpus)) text += ",cpus=" + run;
-      add("-numa", text + fmt::format(",memdev=ram-node{}", id));
+      // A node may have no memory, and an object must have some.
+      if (node.kib > 0) {
+        add("-object", fmt::format("memory-backend-ram,id=ram-node{},size={}", id, size_of(node.kib)));
+        text += fmt::format(",memdev=ram-node{}", id);
+      }
+      add("-numa", text);
       ++id;
     }
   }

@@ -239,6 +239,8 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-M", "q35,sgx-epc.1.memdev=m"}), "e:1:5: found sgx-epc.1, but no sgx-epc.0");
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=m,size=64M", "-M", "sgx-epc.0.memdev=m,sgx-epc.0.node=1"}),
             "e:3:20: sgx-epc.0: found node 1, but no '-numa' that makes nodes");
+  EXPECT_EQ(error_of({"-numa", "node,memdev=m"}), "e:1:6: '-numa': found memdev 'm', expected a memory-backend's id");
+  EXPECT_EQ(error_of({"-numa", "node,mem=0x"}), "e:1:6: '-numa': found '0x', expected a size such as '64M'");
   EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
             "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=a"}), "e:1:1: '-object': 'a' has no size");
@@ -282,6 +284,17 @@ TEST(ToQemu, WritesOneOptionALine) {
   Words argv = *read_argv(rendered.text);
   argv.erase(argv.begin());
   EXPECT_EQ(argv, qemu_argv(vm));
+}
+
+TEST(ToQemu, WritesANodeWithoutMemoryAsQemuTakesIt) {
+  Vm vm = tests::plain_vm();
+  vm.nodes = {{.kib = vm.memory_kib, .cpus = {0}}, {.kib = 0, .cpus = {}}};
+  const Words argv = qemu_argv(vm);
+  EXPECT_TRUE(std::ranges::count(argv, "node,nodeid=1")) << to_qemu(vm).text;
+  const auto again = from_qemu(argv);
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_EQ(again->vm.nodes, vm.nodes);
+  EXPECT_EQ(from_libvirt(to_libvirt(vm).text)->vm.nodes, vm.nodes);
 }
 
 TEST(ToQemu, ListsWhatQemuCannotSay) {
