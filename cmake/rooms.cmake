@@ -1,5 +1,7 @@
 # Files that are compiled as one: few enough that two cores share a room, and that a change costs seconds.
 set(cloister_batch 8)
+# What nearly every file reads of the standard library, read once for a target.
+set(cloister_precompiled <atomic> <functional> <map> <memory> <optional> <span> <string> <string_view> <vector> <tl/expected.hpp>)
 # A room of the source tree is a static library of all its .cpp files. PUBLIC: the rooms and libraries below it that its
 # headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
 # includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past. STRICT: clang
@@ -24,6 +26,7 @@ function(cloister_room name)
   if(NOT ROOM_FAST)
     target_link_libraries(${name} PRIVATE cloister_hardening)
   endif()
+  target_precompile_headers(${name} PRIVATE ${cloister_precompiled})
 endfunction()
 
 # A folder of a room, and the folders of the same room that its files may include: tests/rooms/check_rooms.py reads these
@@ -38,6 +41,14 @@ endfunction()
 function(cloister_tests kind name)
   cmake_parse_arguments(TESTS "SLOW;UNITY" "TIMEOUT" "NEEDS;DEFINES;ALONE;ENGINES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/*.cpp)
+  if(CLOISTER_TESTS_WITH)
+    foreach(test IN LISTS sources)
+      file(STRINGS ${test} found LIMIT_COUNT 1 REGEX "${CLOISTER_TESTS_WITH}")
+      if(NOT found AND test MATCHES "_test\\.cpp$")
+        list(REMOVE_ITEM sources ${test})
+      endif()
+    endforeach()
+  endif()
   if(NOT sources)
     return()
   endif()
@@ -50,7 +61,7 @@ function(cloister_tests kind name)
   endif()
   target_link_libraries(${target} PRIVATE cloister_options ${TESTS_NEEDS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_precompile_headers(${target} PRIVATE <gtest/gtest.h> <map> <string> <vector> <tl/expected.hpp>)
+  target_precompile_headers(${target} PRIVATE <gtest/gtest.h> ${cloister_precompiled})
   if(NOT TESTS_SLOW)
     target_compile_options(${target} PRIVATE -O0)
   endif()

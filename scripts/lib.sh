@@ -82,13 +82,14 @@ install_packages() {
   step apt-install "Install ${missing[*]}" as_root apt-get install -yq --no-install-recommends "${missing[@]}"
 }
 
-# configure PRESET: with ccache if it is there.
+# configure PRESET [DEFINITION...]: with ccache if it is there.
 configure() {
-  local launcher=()
+  local preset=$1 launcher=()
+  shift
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache)
   fi
-  step "configure-$1" "Configure $1" cmake -S "$root" -B "$build/$1" --preset "$1" "${launcher[@]}"
+  step "configure-$preset" "Configure $preset" cmake -S "$root" -B "$build/$preset" --preset "$preset" "${launcher[@]}" "$@"
 }
 
 # compile PRESET TARGET...: everything if no target is named.

@@ -24,10 +24,7 @@ class Trace {
   template <class... Args>
   void line(u64 time, const char* kind, fmt::format_string<Args...> format, Args&&... args) {
     if (!wants_.out) return;
-    std::string text = fmt::format("{} {} ", time, kind);
-    fmt::format_to(std::back_inserter(text), format, std::forward<Args>(args)...);
-    text += '\n';
-    wants_.out(text);
+    wants_.out(fmt::format("{} {} ", time, kind) + fmt::format(format, std::forward<Args>(args)...) + "\n");
   }
 
  private:
