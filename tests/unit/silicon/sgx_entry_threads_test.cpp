@@ -88,6 +88,30 @@ class SgxEntryThreads : public SgxBench {
   }
 };
 
+// An entry that does not succeed is never seen to be one: whoever looks at TCS.STATE meanwhile (EDBGRD) finds no thread
+// inside. Here a frame's page has no frame of the machine's, as where a hypervisor has evicted it.
+TEST_F(SgxEntryThreads, AnEntryThatExitsIsNeverSeen) {
+  constexpr int tries = 20'000;
+  ASSERT_TRUE(memory_.unmap(arch::Gpa{at(ssa)}, arch::page_size));
+  secs(owner).architectural.attributes.flags |= arch::attributes::debug;
+  std::atomic<bool> done = false;
+  u64 seen = 0;
+  std::thread looking([&] {
+    while (!done) {
+      if (call(edbgrd, 0, at(tcs)).ok()) seen |= cpu.gpr[arch::rbx];
+    }
+  });
+  Processor p(*this);
+  for (int i = 0; i < tries; ++i) {
+    const Seen left = enter(p);
+    ASSERT_TRUE(left.exit && left.exit->reason == ExitReason::ept_violation) << left;
+  }
+  done = true;
+  looking.join();
+  EXPECT_EQ(seen, 0u);
+  EXPECT_TRUE(nobody_inside());
+}
+
 // EENTER's and ERESUME's last checks: a TCS that is in use is #GP(0), and nothing of its frames comes out.
 TEST_F(SgxEntryThreads, AResumeOnATcsInUseLoadsNothing) {
   the_tcs().cssa = 1;

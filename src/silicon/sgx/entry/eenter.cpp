@@ -157,22 +157,21 @@ bool restore_extended(Cpu& cpu, const u8* area) {
 
 /// A thread on its way in. From before the first look at an SSA frame it is counted in its enclave's epoch, so that no
 /// page that it has found can leave the EPC, and the TCS is its own, so that no other thread moves CSSA on. Undone
-/// unless the entry succeeds.
+/// unless the entry succeeds. TCS.STATE tells only of an entry that has: EDBGRD may look at any moment.
 class Entering {
  public:
   /// Caller holds the TCS's lock.
-  Entering(LeafContext& ctx, const Entry& entry, arch::Tcs& tcs) CLOISTER_REQUIRES(ctx.package.mutex())
-      : ctx_(ctx), entry_(entry), tcs_(tcs), busy_(tcs.state != 0), epoch_(enter_enclave(ctx.epcm(entry.secs_index))) {
-    if (busy_) return;
-    ctx.touch(entry.tcs_index);
-    tcs.state = 1;
-  }
+  Entering(LeafContext& ctx, const Entry& entry, const arch::Tcs& tcs) CLOISTER_REQUIRES(ctx.package.mutex())
+      : ctx_(ctx),
+        entry_(entry),
+        own_(ctx.epcm(entry.tcs_index).entry_lock, LockMode::exclusive),
+        busy_(!own_ || tcs.state != 0),
+        epoch_(enter_enclave(ctx.epcm(entry.secs_index))) {}
   Entering(const Entering&) = delete;
   Entering& operator=(const Entering&) = delete;
   ~Entering() {
     if (done_) return;
     const MutexLock guard(ctx_.package.mutex());
-    if (!busy_) tcs_.state = 0;
     leave_enclave(ctx_.epcm(entry_.secs_index), epoch_);
   }
 
@@ -187,7 +186,7 @@ class Entering {
  private:
   LeafContext& ctx_;
   const Entry& entry_;
-  arch::Tcs& tcs_;
+  const Held own_;
   const bool busy_;
   const u64 epoch_;
   bool done_ = false;
@@ -254,6 +253,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   ctx.touch(tcs_index);
   {
     const MutexLock again(ctx.package.mutex());
+    tcs.state = 1;
     tcs.aep = aep;
     if (from_frame) --tcs.cssa;
   }

@@ -100,7 +100,9 @@ void EpcMemory::Impl::reset_processors() {
   for_each_used([](EpcmEntry& entry) {
     if (!well_formed(entry) || !entry.valid) return free_entry(entry);
     entry.children = entry.threads_now = entry.threads_before = 0;
-    for (PageLock* const lock : {&entry.lock, &entry.sgx2_lock, &entry.build_lock, &entry.track_lock}) lock->reset();
+    for (PageLock* const lock :
+         {&entry.lock, &entry.sgx2_lock, &entry.build_lock, &entry.track_lock, &entry.entry_lock})
+      lock->reset();
   });
   for_each_used([&](EpcmEntry& entry) {
     if (!entry.valid || !has_owner(entry.type)) return;

@@ -112,8 +112,9 @@ struct EpcmEntry {
   PageLock sgx2_lock;   ///< EACCEPT, EACCEPTCOPY, EMODPE, EMODPR and EMODT among themselves
   PageLock build_lock;  ///< PT_SECS: EADD, EEXTEND and EINIT among themselves
   PageLock track_lock;  ///< PT_SECS: ETRACK and ETRACKC; PT_VA: EWB
+  PageLock entry_lock;  ///< PT_TCS: EENTER and ERESUME among themselves
 
-  std::array<u8, 11> spare{};
+  std::array<u8, 10> spare{};
 };
 
 /// Layout in shared memory: a change of it is a new EpcmHeader::expected_layout. Zero bytes are a free entry.
