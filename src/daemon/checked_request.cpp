@@ -41,10 +41,12 @@ class RequestFiles {
     return opener_.read(request_.owner, path, longest_dump);
   }
 
-  tl::expected<Fd, ApiError> kernel(const DomainConfig& config, CheckedFor what) {
+  tl::expected<Fd, ApiError> kernel(const DomainConfig& config, CheckedFor what, u64 ramdisk_bytes) {
+    const FileOpener::Beside beside{
+        .memory_mib = config.memory_mib, .ramdisk_bytes = ramdisk_bytes, .cmdline_bytes = config.cmdline.size()};
     const auto path = absolute(config.kernel);
     auto fd = !path                            ? tl::unexpected(path.error())
-              : what == CheckedFor::definition ? opener_.open_kernel(request_.owner, *path)
+              : what == CheckedFor::definition ? opener_.open_kernel(request_.owner, *path, beside)
                                                : opener_.open(request_.owner, *path);
     if (fd) return std::move(*fd);
     return unusable(config, "kernel", config.kernel, fd.error());
@@ -93,14 +95,15 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
   return std::move(*chosen);
 }
 
+/// The ramdisk first, since a kernel is looked at with what must fit beside it; if neither can be used, the kernel's
+/// error counts.
 tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config, CheckedFor what) {
   OpenImages images;
-  auto kernel = TRY(files.kernel(config, what));
-  images.kernel = std::move(kernel);
-  if (config.ramdisk.empty()) return images;
-  auto ramdisk = TRY(files.ramdisk(config));
-  images.ramdisk = std::move(ramdisk);
-  images.ramdisk_bytes = length_of(images.ramdisk.get());
+  tl::expected<Fd, ApiError> ramdisk;
+  if (!config.ramdisk.empty()) ramdisk = files.ramdisk(config);
+  if (ramdisk && *ramdisk) images.ramdisk_bytes = length_of(ramdisk->get());
+  images.kernel = TRY(files.kernel(config, what, images.ramdisk_bytes));
+  images.ramdisk = TRY(std::move(ramdisk));
   return images;
 }
 

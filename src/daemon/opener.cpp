@@ -41,9 +41,16 @@ tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const std::st
   return open(owner, {{"owner", to_json(owner)}, {"path", path}}, patience_);
 }
 
-tl::expected<Fd, std::string> FileOpener::open_kernel(const Owner& owner, const std::string& path) {
+tl::expected<Fd, std::string> FileOpener::open_kernel(const Owner& owner, const std::string& path,
+                                                      const Beside& beside) {
   constexpr int to_unpack = 6;  // which takes its time
-  return open(owner, {{"owner", to_json(owner)}, {"path", path}, {"kernel", true}}, to_unpack * patience_);
+  return open(owner,
+              {{"owner", to_json(owner)},
+               {"path", path},
+               {"memory_mib", beside.memory_mib},
+               {"ramdisk_bytes", beside.ramdisk_bytes},
+               {"cmdline_bytes", beside.cmdline_bytes}},
+              to_unpack * patience_);
 }
 
 tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohmann::json& request,

@@ -50,9 +50,13 @@ class FileOpener {
 
   /// A regular file, for reading. `path` is absolute. The error is for a person.
   tl::expected<Fd, std::string> open(const Owner& owner, const std::string& path);
-  /// The same of a kernel that a guest can be started from (platform/pvh.hpp). That process looks into it, too: what is
-  /// in there is its owner's.
-  tl::expected<Fd, std::string> open_kernel(const Owner& owner, const std::string& path);
+  /// The same of a kernel that a guest can be started from, in so much memory and with such a ramdisk (0: none) and
+  /// command line (platform/pvh.hpp). That process looks into it, too: what is in there is its owner's.
+  struct Beside {
+    u64 memory_mib = 0;
+    u64 ramdisk_bytes = 0, cmdline_bytes = 0;
+  };
+  tl::expected<Fd, std::string> open_kernel(const Owner& owner, const std::string& path, const Beside& beside);
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
 

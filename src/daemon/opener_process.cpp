@@ -13,10 +13,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "daemon/opener.hpp"
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
 #include "host/whole_file.hpp"
+#include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
 #include "platform/unpack.hpp"
 #include "text/json_fields.hpp"
@@ -106,12 +108,16 @@ void go_first() {
   if (score && ::write(score.get(), most.data(), most.size()) < 0) return;  // it is as likely as others
 }
 
-/// Whether a guest can be started from it. Whoever reads it later begins at its start.
-Done look_into_kernel(int fd) {
+/// Whether a guest can be started from it. Whoever reads it later begins at its start. Of the memory map only what lies
+/// below 3 GiB counts, which is the same on every processor.
+Done look_into_kernel(int fd, const FileOpener::Beside& beside) {
   go_first();
   const auto bytes = read_within(fd, platform::max_unpacked_bytes);
   if (!bytes) return Failed(bytes.error());
-  if (const auto kernel = platform::read_kernel(*bytes); !kernel) return Failed(kernel.error());
+  const auto kernel = TRY(platform::read_kernel(*bytes));
+  constexpr unsigned most_bits = 52;
+  const auto map = TRY(platform::make_memory_map(beside.memory_mib << 20, 0, most_bits));
+  TRY(platform::place_pvh(kernel, beside.ramdisk_bytes, beside.cmdline_bytes, map));
   if (::lseek(fd, 0, SEEK_SET) != 0) return failed("lseek");
   return {};
 }
@@ -121,9 +127,14 @@ tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   u64 most = 0;
   JsonFields fields(request);
   fields.text("path", path);
-  bool kernel = false;
+  FileOpener::Beside beside;
+  const bool kernel = fields.has("memory_mib");
   if (fields.has("most")) fields.number("most", most);
-  if (fields.has("kernel")) fields.boolean("kernel", kernel);
+  if (kernel) {
+    fields.number("memory_mib", beside.memory_mib);
+    fields.number("ramdisk_bytes", beside.ramdisk_bytes);
+    fields.number("cmdline_bytes", beside.cmdline_bytes);
+  }
   if (!fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return Failed(fields.error());
   const auto owner = read_owner(request["owner"]);
@@ -131,7 +142,7 @@ tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   if (auto done = become(*owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
   auto fd = open_regular(path);
   if (fd && kernel) {
-    if (auto good = look_into_kernel(fd->get()); !good) return Failed(good.error());
+    if (auto good = look_into_kernel(fd->get(), beside); !good) return Failed(good.error());
   }
   return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
 }

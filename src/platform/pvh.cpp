@@ -1,6 +1,6 @@
-// load_pvh: kernel where its headers say, initramfs as high as it goes below the hole at 3 GiB, and one block as low as
-// it goes with start_info, module list, memory map and command line. Fresh guest memory is zero, so .bss is not
-// written.
+// place_pvh and load_pvh: kernel where its headers say, initramfs as high as it goes below the hole at 3 GiB, and one
+// block as low as it goes with start_info, module list, memory map and command line. Fresh guest memory is zero, so
+// .bss is not written.
 #include "platform/pvh.hpp"
 
 #include <fmt/format.h>
@@ -71,6 +71,10 @@ tl::expected<void, std::string> put(const WriteMemory& write, const char* what, 
   return {};
 }
 
+u64 start_info_length(u64 modules, u64 cmdline_bytes, const MemoryMap& map) {
+  return start_info_bytes + modules * module_bytes + map.entries.size() * map_entry_bytes + cmdline_bytes + 1;
+}
+
 // start_info and all that it points to but the ramdisk, as it lies at `base`.
 Bytes make_start_info(const PvhConfig& config, u64 base, std::optional<u64> ramdisk) {
   const u64 modules = ramdisk ? 1 : 0;
@@ -102,15 +106,13 @@ Bytes make_start_info(const PvhConfig& config, u64 base, std::optional<u64> ramd
 
 }  // namespace
 
-tl::expected<PvhBoot, std::string> load_pvh(const PvhConfig& config, const WriteMemory& write) {
-  if (config.cmdline.size() > max_cmdline_bytes)
-    return Failure(
-        fmt::format("cmdline: {} bytes; the kernel takes {} at most", config.cmdline.size(), max_cmdline_bytes));
-  if (config.cmdline.find('\0') != std::string::npos) return Failure("cmdline: contains a NUL byte");
-
-  const Space ram(config.map);
-  Space space(config.map);
-  for (const KernelImage::Segment& segment : config.kernel.segments) {
+tl::expected<PvhPlaces, std::string> place_pvh(const KernelImage& kernel, u64 ramdisk_bytes, u64 cmdline_bytes,
+                                               const MemoryMap& map) {
+  if (cmdline_bytes > max_cmdline_bytes)
+    return Failure(fmt::format("cmdline: {} bytes; the kernel takes {} at most", cmdline_bytes, max_cmdline_bytes));
+  const Space ram(map);
+  Space space(map);
+  for (const KernelImage::Segment& segment : kernel.segments) {
     if (!ram.is_ram(segment.physical, segment.memory_bytes))
       return Failure(
           fmt::format("kernel: the segment [{:#x}, {:#x}) does not lie in the domain's RAM; more memory is "
@@ -118,28 +120,38 @@ tl::expected<PvhBoot, std::string> load_pvh(const PvhConfig& config, const Write
                       segment.physical, segment.physical + segment.memory_bytes));
     space.occupy(segment.physical, segment.memory_bytes);
   }
-
-  std::optional<u64> ramdisk;
-  if (!config.ramdisk.empty()) {
-    ramdisk = space.take_highest(config.ramdisk.size());
+  PvhPlaces places;
+  if (ramdisk_bytes != 0) {
+    const auto ramdisk = space.take_highest(ramdisk_bytes);
     if (!ramdisk)
       return Failure(fmt::format("ramdisk: {:#x} bytes do not fit in the RAM below 3 GiB that the kernel leaves free",
-                                 config.ramdisk.size()));
+                                 ramdisk_bytes));
+    places.ramdisk = *ramdisk;
   }
-  const u64 info_bytes = make_start_info(config, 0, ramdisk).size();
+  const u64 info_bytes = start_info_length(ramdisk_bytes != 0 ? 1 : 0, cmdline_bytes, map);
   const auto info = space.take_lowest(info_bytes);
   if (!info) return Failure(fmt::format("start_info: no free RAM below 3 GiB for {:#x} bytes", info_bytes));
+  places.start_info = *info;
+  return places;
+}
+
+tl::expected<PvhBoot, std::string> load_pvh(const PvhConfig& config, const WriteMemory& write) {
+  if (config.cmdline.find('\0') != std::string::npos) return Failure("cmdline: contains a NUL byte");
+  const auto places = place_pvh(config.kernel, config.ramdisk.size(), config.cmdline.size(), config.map);
+  if (!places) return Failure(places.error());
 
   for (const KernelImage::Segment& segment : config.kernel.segments)
     if (auto done = put(write, "kernel", segment.physical,
                         std::span(config.kernel.elf).subspan(segment.offset, segment.file_bytes));
         !done)
       return Failure(done.error());
+  const std::optional<u64> ramdisk = config.ramdisk.empty() ? std::nullopt : std::optional(places->ramdisk);
   if (ramdisk)
     if (auto done = put(write, "ramdisk", *ramdisk, config.ramdisk); !done) return Failure(done.error());
-  if (auto done = put(write, "start_info", *info, make_start_info(config, *info, ramdisk)); !done)
+  const u64 info = places->start_info;
+  if (auto done = put(write, "start_info", info, make_start_info(config, info, ramdisk)); !done)
     return Failure(done.error());
-  return PvhBoot{config.kernel.entry, static_cast<u32>(*info)};
+  return PvhBoot{config.kernel.entry, static_cast<u32>(info)};
 }
 
 }  // namespace cloister::platform

@@ -43,6 +43,16 @@ struct PvhConfig {
   arch::Gpa rsdp;
 };
 
+/// Where what load_pvh() loads will lie.
+struct PvhPlaces {
+  u64 ramdisk = 0;  ///< if there is one
+  u64 start_info = 0;
+};
+
+/// Finds room for it in a domain's RAM, or says what has none.
+tl::expected<PvhPlaces, std::string> place_pvh(const KernelImage& kernel, u64 ramdisk_bytes, u64 cmdline_bytes,
+                                               const MemoryMap& map);
+
 tl::expected<PvhBoot, std::string> load_pvh(const PvhConfig& config, const WriteMemory& write);
 
 }  // namespace cloister::platform

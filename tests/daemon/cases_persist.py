@@ -172,6 +172,14 @@ def persist(machine):
     for text, words in wrong.items():
         cloister("define", cloister.file("x", text), status=WRONG)
         assert words in cloister.said, cloister.said
+    # Nor what could not be loaded: each file is good, and they do not fit beside each other.
+    large = cloister.folder / "large"
+    with large.open("wb") as file:
+        file.truncate((63 << 20) + 1)
+    refused = {"do not fit in the RAM": {"ramdisk": f'"{large}"'}, "the kernel takes 2047 at most": {"cmdline": f'"{"x" * 2048}"'}}
+    for words, more in refused.items():
+        cloister("define", cloister.file("x", domain_config("x", m.kernel("resident"), epc=0, **more)), status=WRONG)
+        assert re.match(r".*x.cfg:4:10: cannot use kernel '.*", cloister.said) and words in cloister.said, cloister.said
     assert set(cloister.listed()) == {"one", "big"}
     cloister("destroy", "one")
     cloister("start", "big")

@@ -49,6 +49,20 @@ constexpr arch::Gpa rsdp{acpi_base};
 
 KernelImage kernel(const ElfShape& shape = {}) { return read_kernel(make_elf(shape)).value(); }
 
+TEST(PlacePvh, FindsTheRoomThatLoadingTakes) {
+  const KernelImage image = kernel();
+  const MemoryMap map = make_memory_map(64 * mib, 0, 39).value();
+  for (const u64 ramdisk : {u64{0}, u64{12345}, 16 * mib}) {
+    Ram ram(map);
+    const auto places = place_pvh(image, ramdisk, 5, map);
+    ASSERT_TRUE(places) << places.error();
+    const Bytes bytes(ramdisk);
+    EXPECT_EQ(load_pvh({image, bytes, "quiet", map, rsdp}, ram.writer())->start_info, places->start_info);
+  }
+  EXPECT_THAT(place_pvh(image, 64 * mib, 5, map).error(), HasSubstr("ramdisk: 0x4000000 bytes do not fit"));
+  EXPECT_THAT(place_pvh(image, 0, 2048, map).error(), HasSubstr("cmdline: 2048 bytes"));
+}
+
 TEST(LoadPvh, WritesStartInfoVersion1) {
   Ram ram(make_memory_map(64 * mib, 64 * mib, 39).value());
   const KernelImage image = kernel();
