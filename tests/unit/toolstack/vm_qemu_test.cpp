@@ -281,6 +281,9 @@ TEST(ToQemu, WritesOneOptionALine) {
   -nographic
 )");
   // A shell reads back what a program would be given.
+  EXPECT_EQ(error_of({"-m", "64", "-numa", "node,nodeid=1,mem=64"}), "e:3:1: '-numa': found node 1, but no node 0");
+  EXPECT_EQ(error_of({"-smp", "2", "-numa", "node,cpus=0-1,mem=64", "-numa", "node,cpus=1,mem=64"}),
+            "e:5:1: '-numa': the processor 1 is in two nodes");
   Words argv = *read_argv(rendered.text);
   argv.erase(argv.begin());
   EXPECT_EQ(argv, qemu_argv(vm));
@@ -331,3 +334,26 @@ TEST(ToQemu, WritesTheClocksBaseAlone) {
 
 }  // namespace
 }  // namespace cloister::toolstack::vm
+// libvirt's command of a guest that may get more processors has nodes for all of them.
+TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
+  const auto read = from_qemu(
+      {"-m", "64", "-smp", "2,maxcpus=4", "-numa", "node,cpus=0,cpus=2,mem=32", "-numa", "node,cpus=1,cpus=3,mem=32"});
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{32 << 10, {0}}, {32 << 10, {1}}}));
+  ASSERT_EQ(read->ignored.size(), 2u);
+  EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
+}
+
+TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
+  Vm vm = tests::plain_vm();
+  vm.kernel.clear();
+  vm.ramdisk = "/initrd";
+  vm.cmdline = "quiet";
+  const Rendered rendered = to_qemu(vm);
+  EXPECT_EQ(rendered.text.find("-initrd"), rendered.text.npos);
+  EXPECT_EQ(rendered.text.find("-append"), rendered.text.npos);
+  EXPECT_TRUE(std::ranges::any_of(rendered.losses, [](const Loss& loss) {
+    return loss == Loss{"cmdline 'quiet'", "QEMU takes it beside a kernel only", true};
+  }));
+}
+
