@@ -63,10 +63,10 @@ std::string why_not(const Host& host, const Named& named, Known here) {
   }
   if (!sgx_flag || (named.feature->name == "sgx" && host.sgx.state == SgxState::absent)) return {};
   if (here == Known::yes) {
-    const bool locked = host.sgx.launch == LaunchCase::locked || host.sgx.launch == LaunchCase::unwritable;
     // arch/x86/kernel/cpu/feat_ctl.c clears the bit, and KVM offers what the kernel has.
-    return locked && named.feature->name == "sgxlc" ? "firmware locked the hash, and Linux hides the flag from guests"
-                                                    : "";
+    return is_launch_locked(host.view) && named.feature->name == "sgxlc"
+               ? "firmware locked the hash, and Linux hides the flag from guests"
+               : "";
   }
   if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
   if (host.sgx.state == SgxState::switched_off) {
