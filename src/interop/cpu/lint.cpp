@@ -100,6 +100,7 @@ int lint(const std::string& file, const std::string& host_path, bool json, const
   if (!bytes) return refuse(format(file, {{}, "cannot read: " + bytes.error()}));
   const auto subject = lint::read_subject({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!subject) return refuse(format(file, subject.error()));
+  if (subject->note) spdlog::warn("{}", format(file, {subject->note->at, "warning: " + subject->note->message}));
   const auto host = choose_host(host_path);
   if (!host) return refuse(host.error());
   // Without libvirt there is no map, and our table must do.

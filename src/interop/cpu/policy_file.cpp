@@ -171,6 +171,8 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view bytes, const
       return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), printable(error.message)));
     }
     asked = policy_of(*domain, name, format);
+    if (const auto earlier = vm::earlier_starts(text))
+      asked.note = toolstack::format(name, {earlier->at, "warning: " + earlier->message});
   }
   const bool asks = !asked.wish.flags.empty() || !asked.wish.model.empty() || !asked.wish.forbidden.empty();
   if (!asks) return wrong("asks for no CPU flag and no CPU model");

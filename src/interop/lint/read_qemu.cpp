@@ -243,6 +243,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   const auto program = vm::qemu_of(*argv);
   if (!program && !vm::is_qemu_option(argv->front()))
     return tl::unexpected(
+  subject.note = vm::earlier_starts(text);
         Diagnostic{{},
                    "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "
                    "or QEMU's command line"});

@@ -63,6 +63,42 @@ TEST(ReadArgv, SplitsAsTheKernelAndAsAShell) {
   EXPECT_EQ(*read_argv("qemu\n-cpu\nhost,+sgx\n"), (Words{"qemu", "-cpu", "host,+sgx"}));
 }
 
+constexpr const char* one_start =
+    "2026-11-02 10:00:00.123+0000: starting up libvirt version: 9.0.0, package: 4, qemu version: 7.2.0, hostname: h\n"
+    "LC_ALL=C \\\nPATH=/usr/bin \\\n/usr/bin/qemu-system-x86_64 \\\n-name guest=a,debug-threads=on \\\n-msg "
+    "timestamp=on\nchar device redirected to /dev/pts/0 (label charserial0)\n"
+    "2026-11-02T10:05:00.5Z qemu-system-x86_64: terminating on signal 15 from pid 1 (/usr/sbin/libvirtd)\n"
+    "2026-11-02 10:05:01.000+0000: shutting down, reason=destroyed\n";
+constexpr const char* failed_start =
+    "2026-11-02 10:10:00.123+0000: starting up libvirt version: 9.0.0\nqemu-system-x86_64: it's no use\n";
+
+TEST(ReadArgv, TakesTheLastStartOfALibvirtLog) {
+  const Words words{"/usr/bin/qemu-system-x86_64", "-name", "guest=a,debug-threads=on", "-msg", "timestamp=on"};
+  const std::string one = one_start;
+  EXPECT_EQ(*read_argv(one), words);
+  EXPECT_EQ(*read_argv(one.substr(one.find('\n') + 1)), words) << "without its heading";
+  EXPECT_EQ(*read_argv(one + "\n" + failed_start), words) << "a start that came to no command";
+  EXPECT_FALSE(earlier_starts(one + failed_start).has_value());
+  std::string second = one;
+  second.replace(second.find("guest=a"), 7, "guest=b");
+  EXPECT_EQ((*read_argv(one + "error: kvm run failed Bad address\nRAX=0 'x\n" + second))[2],
+            "guest=b,debug-threads=on");
+  EXPECT_EQ(format("F", *earlier_starts(one + second)), "F:11:1: the last of 2 starts in this log is read");
+  // As libvirt before 5.0 has it, in one line.
+  EXPECT_EQ((*read_argv("2014-01-02 10:00:00.1+0000: starting up\nLC_ALL=C /usr/bin/kvm -S -m 64\nchar device "
+                        "redirected to /dev/pts/0\n")),
+            (Words{"/usr/bin/kvm", "-S", "-m", "64"}));
+  // What a terminal shows behind a command.
+  EXPECT_EQ(*read_argv("qemu-system-x86_64 -cpu host \\\n -S\nqemu-system-x86_64: warning: host doesn't have it\n"),
+            (Words{"qemu-system-x86_64", "-cpu", "host", "-S"}));
+  EXPECT_EQ(format("F", read_argv(one + "2026-11-02 10:10:00: starting up\n/usr/bin/kvm \\\n-name 'a\n").error()),
+            "F:12:7: this ' is never closed");
+}
+
+TEST(ReadArgv, TakesLinesAsWindowsEndsThem) {
+  EXPECT_EQ(*read_argv("qemu \\\r\n -cpu host\\\r\n,+sgx\r\n"), (Words{"qemu", "-cpu", "host", ",+sgx"}));
+}
+
 TEST(ReadArgv, StandsErrorsAtAPlace) {
   const auto error = [](const char* text) { return format("e", read_argv(text).error()); };
   EXPECT_EQ(error("qemu \\\n  -name 'a"), "e:2:9: this ' is never closed");
