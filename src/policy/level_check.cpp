@@ -256,6 +256,15 @@ CheckedFlag check_epc(const Host& host, u64 wanted) {
   return row;
 }
 
+CheckedFlag check_kvm(const std::string& without) {
+  CheckedFlag row;
+  row.name = row.asked = "KVM to run the guest";
+  row.here = Known::no;
+  row.why = "the domain says " + without;
+  row.consequence = "SGX is KVM's to give: the guest gets no SGX flag, and its EPC is worth nothing.";
+  return row;
+}
+
 std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
   std::vector<CheckedFlag> rows;
   if (const MapModel* const model = host.map.find_model(wish.model)) {
@@ -273,6 +282,7 @@ std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
   if (wish.launch.hash) rows.push_back(check_hash(host, *wish.launch.hash));
   if (wish.launch.writable == true) rows.push_back(check_writable(host));
   if (wish.epc_bytes != 0) rows.push_back(check_epc(host, wish.epc_bytes));
+  if (!wish.without_kvm.empty()) rows.push_back(check_kvm(wish.without_kvm));
   return rows;
 }
 

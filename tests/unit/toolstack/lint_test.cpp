@@ -457,7 +457,11 @@ TEST(Lint, SgxWithoutKvm) {
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-machine pc,accel=tcg:kvm")),
               ElementsAre("sgx-without-kvm@1:0"));
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "")), ElementsAre("sgx-without-kvm@0:0"));
-  for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg"})
+  // QEMU tries several -accel in their order; of what is said of the machine, the last counts.
+  for (const char* other : {"-enable-kvm -no-kvm", "-M accel=kvm -M accel=tcg", "-enable-kvm -machine accel=tcg:kvm"})
+    EXPECT_THAT(found(replaced(good_argv, "-accel kvm", other)), ElementsAre(HasSubstr("sgx-without-kvm@"))) << other;
+  for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg",
+                          "-no-kvm -enable-kvm", "-M accel=tcg -enable-kvm", "-M accel=tcg -M accel=kvm"})
     EXPECT_THAT(found(replaced(good_argv, "-accel kvm", kvm)), IsEmpty()) << kvm;
   EXPECT_THAT(found("qemu -cpu qemu64"), IsEmpty()) << "nobody asks for SGX";
   const std::string plain = replaced(good_argv, " -accel kvm", "");

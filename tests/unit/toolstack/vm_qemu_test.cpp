@@ -248,6 +248,11 @@ TEST(FromQemu, SomeProgramsHaveKvmByThemselves) {
   EXPECT_EQ(from_qemu_command({"/usr/libexec/qemu-kvm", "-m", "64"})->vm.type, "kvm");
   EXPECT_EQ(from_qemu_command({"kvm", "-accel", "tcg"})->vm.type, "qemu");
   EXPECT_EQ(from_qemu_command({"qemu-system-x86_64", "-m", "64"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu_command({"kvm", "-no-kvm"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-enable-kvm", "-no-kvm"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-M", "q35,accel=tcg", "-enable-kvm"})->vm.type, "kvm");
+  EXPECT_EQ(from_qemu({"-M", "accel=kvm", "-machine", "accel=tcg"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-accel", "kvm", "-accel", "tcg"})->vm.type, "kvm");
 }
 
 TEST(FromQemu, PropertiesOfAProcessorsClassAreItsFeatures) {
@@ -276,6 +281,9 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=m,size=64M", "-M", "sgx-epc.0.memdev=m,sgx-epc.0.node=1"}),
             "e:3:20: sgx-epc.0: found node 1, but no '-numa' that makes nodes");
   EXPECT_EQ(error_of({"-numa", "node,memdev=m"}), "e:1:6: '-numa': found memdev 'm', expected a memory-backend's id");
+  EXPECT_EQ(error_of({"-m", "64", "-numa", "node,nodeid=1,mem=64"}), "e:3:1: '-numa': found node 1, but no node 0");
+  EXPECT_EQ(error_of({"-smp", "2", "-numa", "node,cpus=0-1,mem=64", "-numa", "node,cpus=1,mem=64"}),
+            "e:5:1: '-numa': the processor 1 is in two nodes");
   EXPECT_EQ(error_of({"-numa", "node,mem=0x"}), "e:1:6: '-numa': found '0x', expected a size such as '64M'");
   EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
             "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
@@ -317,9 +325,6 @@ TEST(ToQemu, WritesOneOptionALine) {
   -nographic
 )");
   // A shell reads back what a program would be given.
-  EXPECT_EQ(error_of({"-m", "64", "-numa", "node,nodeid=1,mem=64"}), "e:3:1: '-numa': found node 1, but no node 0");
-  EXPECT_EQ(error_of({"-smp", "2", "-numa", "node,cpus=0-1,mem=64", "-numa", "node,cpus=1,mem=64"}),
-            "e:5:1: '-numa': the processor 1 is in two nodes");
   Words argv = *read_argv(rendered.text);
   argv.erase(argv.begin());
   EXPECT_EQ(argv, qemu_argv(vm));
@@ -334,6 +339,29 @@ TEST(ToQemu, WritesANodeWithoutMemoryAsQemuTakesIt) {
   ASSERT_TRUE(again.has_value()) << again.error().message;
   EXPECT_EQ(again->vm.nodes, vm.nodes);
   EXPECT_EQ(from_libvirt(to_libvirt(vm).text)->vm.nodes, vm.nodes);
+}
+
+// libvirt's command of a guest that may get more processors has nodes for all of them.
+TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
+  const auto read = from_qemu(
+      {"-m", "64", "-smp", "2,maxcpus=4", "-numa", "node,cpus=0,cpus=2,mem=32", "-numa", "node,cpus=1,cpus=3,mem=32"});
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{32 << 10, {0}}, {32 << 10, {1}}}));
+  ASSERT_EQ(read->ignored.size(), 2u);
+  EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
+}
+
+TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
+  Vm vm = tests::plain_vm();
+  vm.kernel.clear();
+  vm.ramdisk = "/initrd";
+  vm.cmdline = "quiet";
+  const Rendered rendered = to_qemu(vm);
+  EXPECT_EQ(rendered.text.find("-initrd"), rendered.text.npos);
+  EXPECT_EQ(rendered.text.find("-append"), rendered.text.npos);
+  EXPECT_TRUE(std::ranges::any_of(rendered.losses, [](const Loss& loss) {
+    return loss == Loss{"cmdline 'quiet'", "QEMU takes it beside a kernel only", true};
+  }));
 }
 
 TEST(ToQemu, ListsWhatQemuCannotSay) {
@@ -370,26 +398,3 @@ TEST(ToQemu, WritesTheClocksBaseAlone) {
 
 }  // namespace
 }  // namespace cloister::toolstack::vm
-// libvirt's command of a guest that may get more processors has nodes for all of them.
-TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
-  const auto read = from_qemu(
-      {"-m", "64", "-smp", "2,maxcpus=4", "-numa", "node,cpus=0,cpus=2,mem=32", "-numa", "node,cpus=1,cpus=3,mem=32"});
-  ASSERT_TRUE(read.has_value());
-  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{32 << 10, {0}}, {32 << 10, {1}}}));
-  ASSERT_EQ(read->ignored.size(), 2u);
-  EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
-}
-
-TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
-  Vm vm = tests::plain_vm();
-  vm.kernel.clear();
-  vm.ramdisk = "/initrd";
-  vm.cmdline = "quiet";
-  const Rendered rendered = to_qemu(vm);
-  EXPECT_EQ(rendered.text.find("-initrd"), rendered.text.npos);
-  EXPECT_EQ(rendered.text.find("-append"), rendered.text.npos);
-  EXPECT_TRUE(std::ranges::any_of(rendered.losses, [](const Loss& loss) {
-    return loss == Loss{"cmdline 'quiet'", "QEMU takes it beside a kernel only", true};
-  }));
-}
-
