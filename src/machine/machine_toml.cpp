@@ -9,6 +9,7 @@
 #include "machine/machine.hpp"
 #include "machine/machine_silicon.hpp"
 #include "policy/descriptions.hpp"
+#include "policy/libvirt_models.hpp"
 #include "text/shown.hpp"
 #include "text/toml_reader.hpp"
 
@@ -147,6 +148,11 @@ Done read_silicon(Draft& draft, const Value& value) {
   if (!name) return Failed(name.error());
   if (name->empty()) return value.wrong(form);
   if (*name == "default") return {};
+  if (policy::find_libvirt_model(*name) != nullptr)
+    return value.error(fmt::format(
+        "found \"{}\", a model of libvirt's, which says nothing of SGX; expected {}: a model is for a domain, "
+        "with its 'cpu_flags'",
+        *name, form));
   if (policy::find_description(*name) == nullptr) return value.error(policy::unknown_description(printable(*name)));
   draft.machine.silicon = *name;
   return {};

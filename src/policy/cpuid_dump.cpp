@@ -82,13 +82,16 @@ struct Line {
   } kind = Kind::other;
   u32 cpu = 0;
   Entry entry{};
+  std::size_t digits = 0;  ///< of `wrong`: how many a register has, not eight; 0: it is wrong otherwise
 };
+constexpr std::size_t register_digits = 8;
 constexpr Line other{}, part{.kind = Line::Kind::part}, wrong{.kind = Line::Kind::wrong};
 
 /// What a format remembers of the lines before.
 struct Memory {
   u32 leaf = leaf::version, subleaf = 0;  ///< a heading's
   bool begun = false;
+  bool padded = false;  ///< a register had zeros before its number: each has eight digits
 };
 
 struct Format {
@@ -120,10 +123,22 @@ std::optional<u32> plain_header_cpu(std::string_view text) {
   return line.rest() == ":" ? number : std::nullopt;
 }
 
-Line read_raw_line(std::string_view text, Memory&) {
+Line read_raw_line(std::string_view text, Memory& memory) {
   if (const auto cpu = plain_header_cpu(text)) return {.kind = Line::Kind::cpu, .cpu = *cpu};
   Reader line(text);
   const auto hex = [&]() { return line.literal("0x") ? line.number(16) : std::nullopt; };
+  // A digit that was lost makes another number. Who writes a register by hand may leave its zeros out, and then of all.
+  std::size_t fewest = register_digits;
+  bool padded = memory.padded;
+  const auto register_value = [&]() {
+    const std::string_view before = line.rest();
+    const auto value = hex();
+    if (!value) return value;
+    const std::size_t digits = before.size() - line.rest().size() - 2;
+    padded |= digits > 1 && before[2] == '0';
+    fewest = std::min(fewest, digits);
+    return value;
+  };
   const Line no_entry = text.starts_with("0x") && text.find("eax=") != text.npos ? wrong : other;
   Line result{.kind = Line::Kind::entry};
   const auto leaf = hex();
@@ -133,9 +148,11 @@ Line read_raw_line(std::string_view text, Memory&) {
   if (!result.entry.subleaf || !line.literal(":")) return no_entry;
   const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
     line.blanks();
-    return line.literal(name) && line.literal("=") ? hex() : std::nullopt;
+    return line.literal(name) && line.literal("=") ? register_value() : std::nullopt;
   });
   if (!read) return line.rest().empty() ? part : wrong;
+  if (padded && fewest < register_digits) return {.kind = Line::Kind::wrong, .digits = fewest};
+  memory.padded = padded;
   line.blanks();
   return line.rest().empty() ? result : wrong;
 }
@@ -153,12 +170,11 @@ std::optional<u32> header_cpu(std::string_view text) {
 }
 
 Line read_aida_line(std::string_view text, Memory&) {
-  constexpr std::size_t digits = 8;
   Reader line(text);
   const auto exactly = [&]() -> std::optional<u32> {
     const std::size_t before = line.rest().size();
     const auto value = line.number(16);
-    return value && before - line.rest().size() == digits ? value : std::nullopt;
+    return value && before - line.rest().size() == register_digits ? value : std::nullopt;
   };
   Line result{.kind = Line::Kind::entry};
   // The reports have headings such as "CPUID Revision" too.
@@ -199,8 +215,11 @@ Line read_xen_line(std::string_view text, Memory& memory) {
   if (!subleaf || !line.literal(" -> ")) return other;
   Line result{.kind = Line::Kind::entry, .entry = {.leaf = *leaf, .subleaf = *subleaf, .regs = {}}};
   if (*subleaf == without_subleaf) result.entry.subleaf = 0;
-  const bool read = read_registers(result.entry.regs, [&](std::string_view name) {
-    return name == "eax" || line.literal(":") ? line.number(16) : std::nullopt;
+  const bool read = read_registers(result.entry.regs, [&](std::string_view name) -> std::optional<u32> {
+    if (name != "eax" && !line.literal(":")) return std::nullopt;
+    const std::size_t before = line.rest().size();
+    const auto value = line.number(16);
+    return value && before - line.rest().size() == register_digits ? value : std::nullopt;
   });
   return read && line.rest().empty() ? result : wrong;
 }
@@ -336,7 +355,11 @@ tl::expected<CpuidDump, DumpError> read_cpuid_dump(std::string_view text) {
       case Line::Kind::other: break;
       case Line::Kind::end: ended = true; break;
       case Line::Kind::part:
-      case Line::Kind::wrong: return error(began, "found " + shown(whole) + ", expected " + format->expected);
+      case Line::Kind::wrong:
+        if (read.digits != 0)
+          return error(began,
+                       "found " + std::to_string(read.digits) + " of a register's eight digits in " + shown(whole));
+        return error(began, "found " + shown(whole) + ", expected " + format->expected);
       case Line::Kind::cpu:
         // A header without leaves is another program's table.
         if (!dump.cpus.empty() && dump.cpus.back().table.leaves().empty()) dump.cpus.pop_back();

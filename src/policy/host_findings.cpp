@@ -71,7 +71,8 @@ Maybe no_sgx(const HostView& host, const SgxReport& report) {
 }
 
 Maybe not_offered(const HostView& host, const SgxReport& report) {
-  if (report.state != SgxState::absent || !host.cpus.empty()) return std::nullopt;
+  const bool silent = host.refusal.empty() || report.state == SgxState::switched_off;
+  if (report.state == SgxState::absent ? !host.cpus.empty() : silent) return std::nullopt;
   const std::string why = host.refusal.empty() ? "for a reason that is not given" : "'" + host.refusal + "'";
   return Finding{"not-offered", "guests cannot have SGX there (" + host.source + "): " + why,
                  "Run 'cloister cpu probe' on that host: it tells processor, firmware, kernel and permissions apart.",
@@ -86,7 +87,8 @@ Maybe interpreted(const HostView& host, const SgxReport& report) {
 
 Maybe firmware_disabled(const HostView& host, const SgxReport& report) {
   if (report.state != SgxState::switched_off || !others_of(host).empty()) return std::nullopt;
-  const std::string message = host.cpus.empty()
+  const std::string message = !host.refusal.empty() ? host.source + " says '" + host.refusal + "'"
+                              : host.cpus.empty()
                                   ? host.source + " says that the processor has SGX, and not SGX1"
                                   : "the processor has SGX (leaf 7), and firmware did not enable it: leaf 0x12 is zero";
   return Finding{
@@ -138,6 +140,21 @@ Maybe no_epc(const HostView&, const SgxReport& report) {
 
 // ------------------------------------------------------------------------------------------------ MSRs
 
+Maybe msrs_differ(const HostView& host, const SgxReport& report) {
+  if (report.state == SgxState::absent || host.other_msrs.empty()) return std::nullopt;
+  const auto& [index, other] = *host.other_msrs.begin();
+  const auto low = [](u64 value) { return hexadecimal(static_cast<u32>(value)); };
+  return Finding{"msrs-differ",
+                 index == msr::feature_control
+                     ? "IA32_FEATURE_CONTROL is " + low(host.msrs.at(index)) + " on one processor, and " + low(other) +
+                           " on another"
+                     : "IA32_SGXLEPUBKEYHASH" + std::to_string(index - msr::sgxlepubkeyhash0) +
+                           " is not the same on all processors",
+                 "Give all packages the same SGX settings in firmware, and boot from power off. An enclave that moves "
+                 "between such CPUs fails.",
+                 true};
+}
+
 Maybe feature_control(const HostView& host, const SgxReport& report) {
   using namespace msr::feature_control_bits;
   const auto control = feature_control_of(host);
@@ -158,7 +175,7 @@ Maybe feature_control(const HostView& host, const SgxReport& report) {
 }
 
 Maybe launch_control(const HostView& host, const SgxReport& report) {
-  if (!offered(report)) return std::nullopt;
+  if (!offered(report) && !host.launch_locked) return std::nullopt;
   switch (report.launch) {
     case LaunchCase::none:
       return Finding{
@@ -174,6 +191,10 @@ Maybe launch_control(const HostView& host, const SgxReport& report) {
                      "Only enclaves of that key start, in guests too. For others set launch control to Unlocked in "
                      "firmware. Until then do not ask for 'sgxlc' or another launch hash."};
     case LaunchCase::unknown:
+      if (is_launch_locked(host))
+        return Finding{"launch-locked", "the launch hash is locked, and nothing says to which key",
+                       "For other launch keys, and for Linux's driver, set launch control to Unlocked in firmware. "
+                       "Until then do not ask for 'sgxlc' or a launch hash."};
       if (!host.environment || has(host, *find_feature("sgxlc")) != Known::yes) return std::nullopt;
       return Finding{"launch-unknown",
                      "there is launch control, and no MSR could be read that tells whether it is locked",
@@ -269,8 +290,9 @@ Maybe no_node(const HostView& host, const SgxReport& report) {
 }
 
 constexpr Maybe (*rules[])(const HostView&, const SgxReport&) = {
-    processors_differ, no_sgx, not_offered, interpreted, firmware_disabled, no_sgx1,    feature_control, no_epc,
-    cut_short,         kvm,    vepc,        provision,   launch_control,    node_bytes, no_node};
+    processors_differ, msrs_differ,     no_sgx,     not_offered, interpreted, firmware_disabled,
+    no_sgx1,           feature_control, no_epc,     cut_short,   kvm,         vepc,
+    provision,         launch_control,  node_bytes, no_node};
 
 }  // namespace
 

@@ -42,10 +42,12 @@ struct HostView {
   std::vector<DumpedCpu> cpus;       ///< with the leaves that the source shows; may be empty
   CpuidTable named;                  ///< bits that the source told of by their names or one by one, not as leaves
   std::map<u32, u64> msrs;           ///< that the source shows, by index
+  std::map<u32, u64> other_msrs;     ///< another value of the same, which another processor has
   std::string vendor;                ///< as libvirt's map spells it, where a tool says so; may be empty
   std::optional<std::string> model;  ///< the CPU model that a tool gave the host
   std::optional<std::vector<EpcSectionView>> epc;  ///< where the source lists sections other than by leaves
   std::string refusal;                             ///< in the source's words, why guests cannot have SGX; may be empty
+  bool launch_locked = false;                      ///< the source says that the launch hash cannot be written
   bool without_kvm = false;                        ///< the source speaks of guests on QEMU's interpreter
   std::optional<HostEnvironment> environment;      ///< of this host only
 };
@@ -68,13 +70,15 @@ enum class LaunchCase : u8 {
   unwritable,  ///< SGX_LC, the hash MSRs are Intel's and locked
   locked,      ///< SGX_LC, another hash, locked
   unlocked,    ///< SGX_LC and IA32_FEATURE_CONTROL bit 17
-  unknown,     ///< SGX_LC, and no MSR could be read; or no leaf 7
+  unknown,     ///< SGX_LC, and the MSRs that tell were not read; or no leaf 7
 };
 std::string_view name_of(LaunchCase launch);
 /// IA32_FEATURE_CONTROL, and the launch hash with all of its four registers, wherever they were read.
 std::optional<u64> feature_control_of(const HostView& host);
 std::optional<std::array<u64, 4>> lepubkeyhash_of(const HostView& host);
 LaunchCase launch_of(const HostView& host);
+/// The launch hash cannot be written, be it known or not: Linux then hides SGX_LC, and KVM has none to give.
+bool is_launch_locked(const HostView& host);
 
 /// As sgx_state() of leaves, for a host. `offered`: SGX1 is enumerated, whatever else the source leaves open.
 SgxState state_of(const HostView& host);

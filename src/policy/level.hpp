@@ -30,6 +30,7 @@ struct Wish {
   u8 log2_size_32 = 0, log2_size_64 = 0;
   LaunchRequest launch;
   u64 epc_bytes = 0;
+  std::string without_kvm = {};  ///< says that the guest runs on another hypervisor, which has no SGX to give
 };
 
 /// A list of names with commas or blanks between them: flags in any spelling, as "name", "+name", "name=on" (wanted) or

@@ -63,10 +63,10 @@ std::string why_not(const Host& host, const Named& named, Known here) {
   }
   if (!sgx_flag || (named.feature->name == "sgx" && host.sgx.state == SgxState::absent)) return {};
   if (here == Known::yes) {
-    const bool locked = host.sgx.launch == LaunchCase::locked || host.sgx.launch == LaunchCase::unwritable;
     // arch/x86/kernel/cpu/feat_ctl.c clears the bit, and KVM offers what the kernel has.
-    return locked && named.feature->name == "sgxlc" ? "firmware locked the hash, and Linux hides the flag from guests"
-                                                    : "";
+    return is_launch_locked(host.view) && named.feature->name == "sgxlc"
+               ? "firmware locked the hash, and Linux hides the flag from guests"
+               : "";
   }
   if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
   if (host.sgx.state == SgxState::switched_off) {
@@ -256,6 +256,15 @@ CheckedFlag check_epc(const Host& host, u64 wanted) {
   return row;
 }
 
+CheckedFlag check_kvm(const std::string& without) {
+  CheckedFlag row;
+  row.name = row.asked = "KVM to run the guest";
+  row.here = Known::no;
+  row.why = "the domain says " + without;
+  row.consequence = "SGX is KVM's to give: the guest gets no SGX flag, and its EPC is worth nothing.";
+  return row;
+}
+
 std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
   std::vector<CheckedFlag> rows;
   if (const MapModel* const model = host.map.find_model(wish.model)) {
@@ -273,6 +282,7 @@ std::vector<CheckedFlag> check_rest(const Host& host, const Wish& wish) {
   if (wish.launch.hash) rows.push_back(check_hash(host, *wish.launch.hash));
   if (wish.launch.writable == true) rows.push_back(check_writable(host));
   if (wish.epc_bytes != 0) rows.push_back(check_epc(host, wish.epc_bytes));
+  if (!wish.without_kvm.empty()) rows.push_back(check_kvm(wish.without_kvm));
   return rows;
 }
 

@@ -33,7 +33,7 @@ constexpr MsrRow msr_rows[] = {
     {0xcf, "split-lock-detect"},
     {0x10a,
      "rdctl-no ibrs-all rsba skip-l1dfl-vmentry ssb-no mds-no pschange-mc-no tsx-ctrl taa-no sbdr-ssdp-no "
-     "fbsdp-no psdp-no fb-clear pbrsb-no gds-no rfds-no rfds-clear bhi-no"},
+     "fbsdp-no psdp-no fb-clear pbrsb-no gds-no rfds-no rfds-clear bhi-no its-no"},
     {0x480, "vmx-ins-outs vmx-true-ctls vmx-any-errcode vmx-nested-exception"},
     {0x485,
      "vmx-store-lma vmx-activity-hlt vmx-activity-shutdown vmx-activity-wait-sipi "

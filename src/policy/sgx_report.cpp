@@ -79,6 +79,14 @@ LaunchCase launch_of(const HostView& host) {
   return *hash == msr::intel_lepubkeyhash ? LaunchCase::unwritable : LaunchCase::locked;
 }
 
+bool is_launch_locked(const HostView& host) {
+  if (has(host, *find_feature("sgxlc")) != Known::yes) return false;
+  const auto control = feature_control_of(host);
+  if (!control) return host.launch_locked;
+  using namespace msr::feature_control_bits;
+  return (*control & (lock | sgx_launch_control)) == lock;
+}
+
 SgxReport sgx_report(const HostView& host) {
   SgxReport report;
   report.state = state_of(host);

@@ -8,6 +8,8 @@
 #include <iterator>
 #include <set>
 
+#include "text/control.hpp"
+
 namespace cloister::toolstack::xml {
 
 namespace {
@@ -27,7 +29,7 @@ Position position_at(const std::vector<std::size_t>& lines, std::size_t size, st
   return {.line = static_cast<u32>(next - lines.begin()), .column = static_cast<u32>(at - *std::prev(next)) + 1};
 }
 
-/// XML's own references (section 4.6), and characters by their numbers.
+/// XML's own references (section 4.6), and by their numbers the characters that XML has (section 2.2).
 bool is_reference(std::string_view name) {
   for (const std::string_view known : {"amp", "lt", "gt", "quot", "apos"}) {
     if (name == known) return true;
@@ -35,7 +37,12 @@ bool is_reference(std::string_view name) {
   if (!name.starts_with('#')) return false;
   const bool hexadecimal = name.starts_with("#x");
   name.remove_prefix(hexadecimal ? 2 : 1);
-  return !name.empty() && name.find_first_not_of(hexadecimal ? "0123456789abcdefABCDEF" : "0123456789") == name.npos;
+  u32 character = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), character, hexadecimal ? 16 : 10);
+  const bool control =
+      character < 0x20 ? character != '\t' && character != '\n' && character != '\r' : character == 0x7f;
+  const bool surrogate = character >= 0xd800 && character <= 0xdfff;
+  return error == std::errc() && end == name.data() + name.size() && !control && !surrogate && character <= 0x10'ffff;
 }
 
 /// The first '&' that begins none; the parser would take it as text.
@@ -111,6 +118,8 @@ tl::expected<Document, Diagnostic> Document::parse(std::string_view text) {
       document.document_.load_buffer(text.data(), text.size(), pugi::parse_default, pugi::encoding_utf8);
   if (!result)
     return tl::unexpected(Diagnostic{at(result.offset), fmt::format("this is no XML: {}", result.description())});
+  // The parser takes any; XML has none of them.
+  if (auto control = find_control(text, "XML")) return tl::unexpected(std::move(*control));
   if (!document.root()) return tl::unexpected(Diagnostic{{1, 1}, "found no element, expected an XML document"});
   if (const auto reference = find_foreign_reference(text))
     return tl::unexpected(Diagnostic{at(static_cast<std::ptrdiff_t>(*reference)),

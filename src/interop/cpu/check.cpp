@@ -117,6 +117,7 @@ int check(const std::string& host_path, const std::string& policy_text, bool jso
   const policy::CpuMap& map = at_hand->map;
   const auto asked = load_policy(policy_text, map, silicon);
   if (!asked) return refuse(asked.error());
+  if (!asked->note.empty()) spdlog::warn("{}", asked->note);
   const auto host = load_host(host_path);
   if (!host) return refuse(host.error());
   const auto checked = policy::check(*host, asked->wish, map);

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
@@ -42,14 +44,22 @@ bool is_not_judged(const lint::Subject& subject, const std::vector<lint::Finding
   return findings.empty() && !subject.asks_for_sgx();
 }
 
+/// More than a person reads of one file; a stranger's may have as many as it has words.
+constexpr std::size_t most_shown = 64;
+std::span<const lint::Finding> first_of(const std::vector<lint::Finding>& findings) {
+  return std::span(findings).first(std::min(findings.size(), most_shown));
+}
+
 std::string for_people(const std::string& file, const lint::Subject& subject,
                        const std::vector<lint::Finding>& findings, const std::string& judged_by) {
   if (is_not_judged(subject, findings))
     return fmt::format("{}: not judged: {} asks for nothing of SGX\n", file, name_of(subject.format));
   std::string text;
-  for (const lint::Finding& finding : findings)
+  for (const lint::Finding& finding : first_of(findings))
     text += fmt::format("{}: {}\n  {}\n  mend: {}\n\n", place(file, subject, finding.at), finding.rule, finding.message,
                         finding.mend);
+  if (findings.size() > most_shown)
+    text += fmt::format("{}: {} more are not shown\n\n", file, findings.size() - most_shown);
   const std::string count = findings.empty()       ? "nothing found"
                             : findings.size() == 1 ? "1 finding"
                                                    : fmt::format("{} findings", findings.size());
@@ -63,7 +73,7 @@ nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject
   json["host"] = host ? nlohmann::ordered_json(host->name) : nlohmann::ordered_json();
   json["judged"] = !is_not_judged(subject, findings);
   json["findings"] = nlohmann::ordered_json::array();
-  for (const lint::Finding& finding : findings) {
+  for (const lint::Finding& finding : first_of(findings)) {
     nlohmann::ordered_json one = {{"rule", finding.rule}};
     if (subject.format == lint::Format::qemu) {
       one["argument"] = finding.at.line;
@@ -75,6 +85,7 @@ nlohmann::ordered_json for_programs(const std::string& file, const lint::Subject
     one["mend"] = finding.mend;
     json["findings"].push_back(std::move(one));
   }
+  json["more"] = findings.size() - first_of(findings).size();
   return json;
 }
 
@@ -89,6 +100,7 @@ int lint(const std::string& file, const std::string& host_path, bool json, const
   if (!bytes) return refuse(format(file, {{}, "cannot read: " + bytes.error()}));
   const auto subject = lint::read_subject({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   if (!subject) return refuse(format(file, subject.error()));
+  if (subject->note) spdlog::warn("{}", format(file, {subject->note->at, "warning: " + subject->note->message}));
   const auto host = choose_host(host_path);
   if (!host) return refuse(host.error());
   // Without libvirt there is no map, and our table must do.

@@ -11,6 +11,7 @@
 #include "interop/vm/formats.hpp"
 #include "interop/vm/kinds.hpp"
 #include "interop/vm/nova_conf.hpp"
+#include "interop/vm/qemu_options.hpp"
 #include "interop/vm/words.hpp"
 #include "text/json_fields.hpp"
 #include "text/shown.hpp"
@@ -78,8 +79,17 @@ void add_flag(Wish& wish, const std::string& flag) {
   if (std::ranges::find(wish.flags, flag) == wish.flags.end()) wish.flags.push_back(flag);
 }
 
+/// What says that a domain has another type than "kvm"; empty: nobody does, as of a part of QEMU's command line.
+std::string said_without_kvm(WishFormat format, const std::vector<std::string>& words) {
+  if (format == WishFormat::libvirt) return "type='qemu'";
+  if (format == WishFormat::nova) return "another virt_type";
+  const auto accelerator = vm::qemu_accelerator(vm::qemu_options(words));
+  if (accelerator) return "accelerator " + shown(accelerator->name);
+  return vm::qemu_of(words) ? "nothing of -accel kvm" : "";
+}
+
 /// What the domain needs of a host; `optional` features it can do without.
-AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, WishFormat format) {
+AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, WishFormat format, const std::string& without_kvm) {
   AskedPolicy asked;
   Wish& wish = asked.wish;
   if (vm.cpu.mode == vm::CpuMode::custom) wish.model = vm.cpu.model;
@@ -100,6 +110,8 @@ AskedPolicy policy_of(const vm::Vm& vm, const std::string& name, WishFormat form
   if (!vm.epc.empty()) add_flag(wish, "sgx");
   if (vm.provision == true) add_flag(wish, "sgx-provisionkey");
   wish.launch = {.hash = vm.launch.hash, .writable = vm.launch.writable};
+  const bool sgx = std::ranges::any_of(wish.flags, [](const std::string& flag) { return flag.starts_with("sgx"); });
+  if (sgx && vm.type != "kvm") wish.without_kvm = without_kvm;
   return asked;
 }
 
@@ -127,6 +139,7 @@ Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Ba
       return vm::read_nova_conf(text).map([](const vm::NovaCpu& nova) {
         vm::Vm vm;
         vm.cpu = vm::cpu_of(nova);
+        if (nova.virt_type) vm.type = nova.virt_type->text;
         return vm;
       });
     default: break;
@@ -170,7 +183,10 @@ tl::expected<AskedPolicy, std::string> read_policy(std::string_view bytes, const
       const Diagnostic& error = domain.error();
       return tl::unexpected(fmt::format("{}: {}", place(name, format, error.at), printable(error.message)));
     }
-    asked = policy_of(*domain, name, format);
+    asked = policy_of(*domain, name, format, said_without_kvm(format, words));
+    if (const auto earlier = vm::earlier_starts(text)) {
+      asked.note = toolstack::format(name, {earlier->at, "warning: " + earlier->message});
+    }
   }
   const bool asks = !asked.wish.flags.empty() || !asked.wish.model.empty() || !asked.wish.forbidden.empty();
   if (!asks) return wrong("asks for no CPU flag and no CPU model");

@@ -28,6 +28,7 @@ std::string_view name_of(policy::Known known);
 struct AskedPolicy {
   policy::Wish wish;
   std::map<std::string, std::string> where;
+  std::string note = {};  ///< to be told, a line for a person; may be empty
 };
 /// `policy` is a file, or names with commas between them. The error is a line for a person.
 tl::expected<AskedPolicy, std::string> load_policy(const std::string& policy, const policy::CpuMap& map,

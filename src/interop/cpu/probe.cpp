@@ -70,7 +70,9 @@ std::string describe_launch(const HostView& host, const SgxReport& report) {
     case LaunchCase::locked: words = "the launch hash is the owner's, and locked"; break;
     case LaunchCase::unlocked: words = "whoever may write MSRs chooses the launch hash"; break;
     case LaunchCase::unknown:
-      if (has(host, *policy::find_feature("sgxlc")) == Known::yes)
+      if (policy::is_launch_locked(host))
+        words = "the launch hash is locked, and nothing says to which key";
+      else if (has(host, *policy::find_feature("sgxlc")) == Known::yes)
         words = "SGX_LC is there; only the host's MSRs tell whether it is locked";
       break;
   }

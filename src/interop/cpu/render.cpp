@@ -73,6 +73,7 @@ tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
   auto read = vm::from_command(*argv);
   if (!read) return tl::unexpected(at_argument(read.error()));
   std::ranges::transform(read->ignored, read->ignored.begin(), at_argument);
+  if (auto earlier = vm::earlier_starts(text)) read->ignored.insert(read->ignored.begin(), std::move(*earlier));
   return read;
 }
 

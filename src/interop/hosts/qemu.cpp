@@ -122,7 +122,8 @@ class Session {
     if (host_.source.empty()) return std::nullopt;
     HostView host = host_;
     // What KVM would give is of no use without the device.
-    if (!host.refusal.empty() && !host.epc) host.named.learn(*policy::find_feature("sgx"), false);
+    if (host.epc) host.refusal.clear();  // it could be had later
+    if (!host.refusal.empty()) host.named.learn(*policy::find_feature("sgx"), false);
     return host;
   }
   const std::string& error() const { return error_; }

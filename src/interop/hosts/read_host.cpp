@@ -23,16 +23,24 @@ constexpr const char* expected_formats =
     "<capabilities>, <qemuCaps> or <cpudata>, QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion, or "
     "what cpuid, test-sgx, is-sgx-available, QEMU's 'info sgx' or the kernel's log say of SGX";
 
+/// "[    0.4] sgx: …", "[Mon Nov  2 …] sgx: …" and "<6>[    0.4] sgx: …", as dmesg prints the kernel's log by itself,
+/// with -T and with -r.
+bool begins_as_log(std::string_view text) {
+  const auto is = [&](std::size_t at, auto... kinds) { return at < text.size() && (... || kinds(text[at])); };
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto capital = [](char c) { return c >= 'A' && c <= 'Z'; };
+  if (text.starts_with('<')) return is(1, digit);
+  return text.starts_with('[') && is(text.find_first_not_of(" \t", 1), digit, capital);
+}
+
 tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
   const auto readable = vm::without_mark(bytes);
   if (!readable) return tl::unexpected(readable.error());
   const std::string_view text = *readable;
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
-  if (text[first] == '<') return hosts::read_libvirt(text);
-  // "[    0.4] sgx: …": the kernel's log.
-  const auto second = text.find_first_not_of(" \t", first + 1);
-  const bool is_log = text[first] == '[' && second != text.npos && text[second] >= '0' && text[second] <= '9';
+  const bool is_log = begins_as_log(text.substr(first));
+  if (text[first] == '<' && !is_log) return hosts::read_libvirt(text);
   if (text[first] == '{' || (text[first] == '[' && !is_log)) return hosts::read_qemu(text);
   if (hosts::is_decoded(text)) {
     policy::HostView host = hosts::read_decoded(text);

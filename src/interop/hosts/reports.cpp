@@ -35,6 +35,23 @@ constexpr FlagLine flag_lines[] = {
     {"sgx 2 supported", "sgx2", "test-sgx"},
 };
 
+/// What the kernel says of SGX as a whole; the first of which a line has the words counts.
+struct KernelLine {
+  std::string_view words;
+  bool off = false;      ///< firmware did not switch SGX on
+  bool locked = false;   ///< the launch hash cannot be written
+  bool refused = false;  ///< guests have no SGX for it
+};
+constexpr KernelLine kernel_lines[] = {
+    {.words = "SGX disabled by BIOS", .off = true, .refused = true},
+    {.words = "SGX disabled or unsupported by BIOS", .off = true, .refused = true},
+    {.words = "SGX Launch Control is locked. Disable SGX driver", .locked = true},
+    {.words = "SGX Launch Control is locked. Disable SGX", .locked = true, .refused = true},
+    {.words = "SGX Launch Control is locked", .locked = true},
+    {.words = "SGX virtualization disabled due to lack of VMX", .refused = true},
+    {.words = "sgx: There are zero EPC sections", .refused = true},
+};
+
 std::string_view bare(std::string_view text) { return trimmed(text, " \t\r"); }
 
 std::optional<bool> truth(std::string_view word) {
@@ -91,12 +108,9 @@ class ReportReader {
 
   /// "sgx: EPC section 0x70200000-0x75f7ffff", the last byte included, behind a time or a name.
   bool read_kernel(std::string_view line) {
-    constexpr std::string_view mark = "sgx: EPC section ", off = "SGX disabled by BIOS";
-    if (line.find(off) != line.npos) {
-      learn("sgx", true, "the kernel's log");
-      learn("sgx1", false, "the kernel's log");
-      return true;
-    }
+    for (const KernelLine& row : kernel_lines)
+      if (const std::size_t at = line.find(row.words); at != line.npos) return obey(row, line.substr(at));
+    constexpr std::string_view mark = "sgx: EPC section ";
     const std::size_t at = line.find(mark);
     if (at == line.npos) return false;
     const std::string_view range = line.substr(at + mark.size());
@@ -107,6 +121,15 @@ class ReportReader {
     add_section({.base = *first, .bytes = *last - *first + 1, .property = 0, .node = std::nullopt});
     learn("sgx", true, "the kernel's log");
     learn("sgx1", true, "the kernel's log");
+    return true;
+  }
+
+  bool obey(const KernelLine& row, std::string_view said) {
+    learn("sgx", true, "the kernel's log");
+    if (row.off) learn("sgx1", false, "the kernel's log");
+    if (row.locked) learn("sgxlc", true, "the kernel's log");
+    host_.launch_locked |= row.locked;
+    if (row.refused) host_.refusal = shown(said.substr(0, said.find_last_not_of(". ") + 1));
     return true;
   }
 
@@ -136,24 +159,48 @@ class ReportReader {
 
   /// "rdmsr 0x3a" with its answer in the next line, or the register's number and its value in one: "0x3a: 0x60005".
   bool read_msr(std::string_view line) {
-    if (const u32 asked = std::exchange(asked_, 0); asked != 0) {
-      if (const auto value = hexadecimal(line)) return learn_msr(asked, *value);
+    if (const Asked asked = std::exchange(asked_, {}); asked.index != 0) {
+      const auto value = asked.decimal ? whole_number<u64>(line) : hexadecimal(line);
+      if (value && asked.all) asked_ = asked;
+      if (value) return learn_msr(asked.index, *value, asked.all || asked.one_of_several);
     }
+    constexpr std::string_view command = "rdmsr ";
+    if (const std::size_t at = line.find(command); at != line.npos) return ask(line.substr(at + command.size()));
+    const std::vector<std::string_view> words = words_of(line, " \t:=>-");
+    const bool said = words.size() == 2 || words.size() == 3;
+    const auto index = said ? number_of(words[words.size() - 2]) : std::nullopt;
+    const auto value = said ? hexadecimal(words.back()) : std::nullopt;
+    return index && value ? learn_msr(*index, *value, false) : false;
+  }
+
+  /// What rdmsr is asked for, with options of one letter or a word before the MSR's number.
+  bool ask(std::string_view arguments) {
+    const std::vector<std::string_view> words = words_of(arguments, " \t");
+    const auto index = words.empty() ? std::nullopt : number_of(words.back());
+    if (!index) return false;
+    const auto has = [&](char letter, std::string_view name) {
+      return std::ranges::any_of(words, [&](std::string_view word) {
+        if (word.starts_with("--")) return word.substr(2).starts_with(name);
+        return word.starts_with('-') && word.find(letter) != word.npos;
+      });
+    };
+    // In octal, as bytes, or some of its bits alone, a value is not to be mistaken for one.
+    if (has('o', "octal") || has('r', "raw") || has('f', "bitfield")) return true;
+    asked_ = {.index = *index,
+              .all = has('a', "all"),
+              .one_of_several = has('p', "processor"),
+              .decimal = has('d', "decimal") || has('u', "unsigned")};
+    return true;
+  }
+
+  static std::vector<std::string_view> words_of(std::string_view line, std::string_view between) {
     std::vector<std::string_view> words;
     for (std::size_t at = 0; at < line.size();) {
-      const std::size_t first = std::min(line.find_first_not_of(" \t:=>-", at), line.size());
-      at = std::min(line.find_first_of(" \t:=>", first), line.size());
+      const std::size_t first = std::min(line.find_first_not_of(between, at), line.size());
+      at = std::min(line.find_first_of(between, first), line.size());
       if (at > first) words.push_back(line.substr(first, at - first));
     }
-    if (words.size() < 2) return false;
-    const auto index = number_of(words[words.size() - 2]), last = number_of(words.back());
-    const bool command = std::ranges::find(words, "rdmsr") != words.end();
-    if (command && last) {
-      asked_ = *last;
-      return true;
-    }
-    const auto value = hexadecimal(words.back());
-    return index && value && words.size() <= 3 ? learn_msr(*index, *value) : false;
+    return words;
   }
 
   /// A register of launch control's.
@@ -165,16 +212,25 @@ class ReportReader {
     return ours ? std::optional(static_cast<u32>(*number)) : std::nullopt;
   }
 
-  bool learn_msr(u32 index, u64 value) {
-    host_.msrs[index] = value;
+  /// `beside`: of other processors than the values before.
+  bool learn_msr(u32 index, u64 value, bool beside) {
+    const auto [known, is_new] = host_.msrs.try_emplace(index, value);
+    if (beside && known->second != value) host_.other_msrs.emplace(index, value);
+    if (!beside) known->second = value;
     told("MSRs");
     return true;
   }
 
+  /// An MSR whose value is in the lines that follow.
+  struct Asked {
+    u32 index = 0;  ///< 0: none
+    bool all = false, one_of_several = false, decimal = false;
+  };
+
   HostView& host_;
   std::string programs_;
   std::vector<policy::EpcSectionView> sections_;
-  u32 asked_ = 0;  ///< the MSR whose value comes next
+  Asked asked_;  ///< what comes next
 };
 
 }  // namespace

@@ -56,7 +56,7 @@ class Memory {
       room.slots = xml::number(most.attribute("slots").value()).value_or(0);
     }
     for (const pugi::xml_node cell : domain_.child("cpu").child("numa").children("cell")) {
-      room.ram_kib += kib_of(cell, cell.attribute("memory").value());
+      room.ram_kib += kib_of(cell, cell.attribute("memory").value(), 0);
       room.cells = true;
       ++cells_;
     }
@@ -81,8 +81,8 @@ class Memory {
   }
 
   /// A size in KiB, of an element's text or an attribute's; 0 for what is none.
-  u64 kib_of(pugi::xml_node node, std::string_view text) {
-    const auto kib = vm::LibvirtElements::kib_of(node, text);
+  u64 kib_of(pugi::xml_node node, std::string_view text, u64 least = 1) {
+    const auto kib = vm::LibvirtElements::kib_of(node, text, least);
     if (!kib)
       refuse(node, fmt::format("{}: {}", shown(node.name()), kib.error()),
              "write a size such as <size unit='MiB'>64</size>");

@@ -17,7 +17,7 @@ tl::expected<Subject, Diagnostic> read_nova(std::string_view text) {
   for (const vm::NovaFlag& flag : heeded ? nova->flags : std::vector<vm::NovaFlag>{})
     choice.flags.push_back(make_flag(flag.name, policy::Tool::libvirt, flag.on, flag.at));
   if (nova->virt_type && nova->virt_type->text != "kvm")
-    subject.without_kvm = {nova->virt_type->at, "virt_type = " + printable(nova->virt_type->text),
+    subject.without_kvm = {nova->virt_type->at, "virt_type = " + printable(cut(nova->virt_type->text)),
                            "write virt_type = kvm"};
   for (const vm::Word& key : nova->sgx_keys) {
     const auto* const row = std::ranges::find(old_nova_words, key.text, &OldWord::written);

@@ -129,24 +129,6 @@ bool is_joined(std::string_view argument) {
          vm::among(option.substr(option.starts_with("--") ? 2 : 1), counted);
 }
 
-/// Accelerators in the order in which QEMU tries them ("kvm:tcg"); the first counts here, as hosts for SGX have it.
-struct Accelerator {
-  std::string name;
-  Position at;
-};
-std::optional<Accelerator> accelerator_of(const std::vector<vm::QemuOption>& options,
-                                          const std::vector<Word>& arguments) {
-  for (const vm::QemuOption& option : options) {
-    if (option.name == "enable-kvm") return Accelerator{"kvm", arguments[option.index].at};
-    if (option.name != "accel" && option.name != "machine") continue;
-    const Properties properties = properties_of(option.value, option.name == "accel" ? "accel" : "type");
-    const auto found = properties.find("accel");
-    if (found == properties.end()) continue;
-    return Accelerator{found->second.substr(0, found->second.find(':')), arguments[option.index].at};
-  }
-  return std::nullopt;
-}
-
 /// What the reader that makes a whole of a command refuses of EPC and nodes. `before`: of the same machine, libvirt's.
 std::vector<Refused> refused_memory(const std::vector<vm::QemuOption>& options, const std::vector<Word>& arguments,
                                     const Subject& before) {
@@ -186,9 +168,9 @@ void look_for_kvm(Subject& subject, const std::vector<Word>& arguments, bool who
   constexpr const char* mend = "add -accel kvm in its place, first of all -accel";
   std::vector<std::string> argv;
   for (const Word& argument : arguments) argv.push_back(argument.text);
-  const auto accelerator = accelerator_of(vm::qemu_options(argv), arguments);
+  const auto accelerator = vm::qemu_accelerator(vm::qemu_options(argv));
   if (accelerator && accelerator->name != "kvm")
-    subject.without_kvm = {accelerator->at, "the accelerator " + shown(accelerator->name), mend};
+    subject.without_kvm = {arguments[accelerator->index].at, "the accelerator " + shown(accelerator->name), mend};
   // Without one, QEMU takes its interpreter; of a part of a command line nobody knows.
   if (!accelerator && whole) subject.without_kvm = {{}, "no accelerator", "add -accel kvm"};
 }
@@ -261,6 +243,7 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
   add_arguments(subject, arguments);
   look_for_kvm(subject, arguments, program && !vm::brings_kvm((*argv)[*program]));
   subject.arguments = std::move(arguments);
+  subject.note = vm::earlier_starts(text);
   return subject;
 }
 

@@ -29,6 +29,7 @@ std::span<const Rule> rules() {
       {"old-word", "A word of patches that were not taken, or of before SGX was in the tool itself", old_word},
       {"refused-epc", "libvirt or QEMU does not take the EPC: its size, its node, its number, or the room for it",
        refused_epc},
+      {"rounded-epc", "libvirt gives the guest more EPC than is asked for: it rounds sizes up", rounded_epc},
       {"epc-past-libvirt", "EPC in `<qemu:commandline>`, where libvirt does not know of it", epc_past_libvirt},
       {"epc-not-attached", "No `-M sgx-epc.N.memdev` names an EPC backend", epc_not_attached},
       {"host-without-sgx", "SGX is asked of a host of which `cloister cpu probe` says that no guest can have it",

@@ -63,6 +63,7 @@ void epc_on_no_node(const Case&, const Report&);
 void old_sgx_epc(const Case&, const Report&);
 void old_word(const Case&, const Report&);
 void refused_epc(const Case&, const Report&);
+void rounded_epc(const Case&, const Report&);
 void epc_past_libvirt(const Case&, const Report&);
 void epc_not_attached(const Case&, const Report&);
 // rules_host.cpp: what the host allows

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "interop/lint/rules.hpp"
+#include "interop/vm/sizes.hpp"
 #include "text/shown.hpp"
 
 namespace cloister::toolstack::lint {
@@ -89,6 +90,17 @@ void old_sgx_epc(const Case& of, const Report& report) {
            of.subject.format == Format::libvirt
                ? "write <memory model='sgx-epc'> in <devices>, and take this and its backend out of <qemu:commandline>"
                : "write -M sgx-epc.0.memdev=ID,sgx-epc.0.node=0 with the backend's id");
+}
+
+void rounded_epc(const Case& of, const Report& report) {
+  if (of.subject.format != Format::libvirt) return;
+  for (const EpcSection& section : of.subject.epc) {
+    const u64 given = vm::as_libvirt_gives(section.kib);
+    if (section.past_libvirt || given == section.kib) continue;
+    report(section.at,
+           fmt::format("libvirt gives the guest {} KiB of EPC, not {}: it rounds sizes up", given, section.kib),
+           fmt::format("write <size unit='KiB'>{}</size>", given));
+  }
 }
 
 void epc_past_libvirt(const Case& of, const Report& report) {

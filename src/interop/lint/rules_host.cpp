@@ -96,8 +96,11 @@ void locked_launch_control(const Case& of, const Report& report) {
     case policy::LaunchCase::none: why = "has no launch control"; break;
     case policy::LaunchCase::unwritable: why = "has launch control locked to Intel's key"; break;
     case policy::LaunchCase::locked: why = "has launch control locked to another key than Intel's"; break;
-    case policy::LaunchCase::unlocked:
-    case policy::LaunchCase::unknown: return;
+    case policy::LaunchCase::unlocked: return;
+    case policy::LaunchCase::unknown:
+      if (of.host == nullptr || !policy::is_launch_locked(*of.host)) return;
+      why = "has locked launch control";
+      break;
   }
   report(cpu->find("sgxlc")->at,
          fmt::format("{} {}: KVM has no sgxlc to give, and {}", of.host->name, why,

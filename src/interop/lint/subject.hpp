@@ -96,7 +96,8 @@ struct Subject {
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
   std::optional<WithoutKvm> without_kvm = {};
-  std::optional<Room> room = {};  ///< of domain XML
+  std::optional<Room> room = {};        ///< of domain XML
+  std::optional<Diagnostic> note = {};  ///< to be told of the file
 
   /// There is something of SGX to be judged, if only a wrong word.
   bool asks_for_sgx() const;

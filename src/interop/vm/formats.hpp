@@ -2,6 +2,7 @@
 // or one error with its position. Renderers are pure.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -40,9 +41,11 @@ tl::expected<ReadVm, Diagnostic> with_arguments(Vm vm, bool nodes, const std::ve
 /// Lines for a shell, one option a line.
 Rendered to_qemu(const Vm& vm);
 std::vector<std::string> qemu_argv(const Vm& vm);
-/// A text with an argv: bytes of /proc/PID/cmdline, or a shell's command with quotes and continued lines. The program
-/// stays its first element.
+/// A text with an argv: bytes of /proc/PID/cmdline, a shell's command with quotes and continued lines, or libvirt's log
+/// of a domain, of which the last start counts. The program stays its first element.
 tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view text);
+/// That a log has other starts than the one that was read.
+std::optional<Diagnostic> earlier_starts(std::string_view text);
 
 // nova.conf and a flavor's extra specs; with the libvirt fragment for what Nova has no word for.
 Rendered to_nova(const Vm& vm);

@@ -266,8 +266,13 @@ class LibvirtReader {
       return in_.fail(
           Diagnostic{epc.at, fmt::format("EPC in node {}, but 'numa' has {} cells", *epc.guest_node, cells_.size())});
     }
-    if (const auto lacking = std::ranges::find(cells_, u64{0}, &GuestNode::kib); lacking != cells_.end())
-      return in_.fail(numa_, fmt::format("the cell {} is missing", lacking - cells_.begin()));
+    for (const GuestNode& cell : cells_) {
+      if (!cell.cpus.empty() && cell.cpus.back() >= vm_.vcpus)
+        return in_.fail(numa_,
+                        fmt::format("'numa' has processor {}, expected {} at most", cell.cpus.back(), vm_.vcpus - 1));
+    }
+    if (const auto twice = cpu_in_two(cells_))
+      return in_.fail(numa_, fmt::format("the processor {} is in two cells", *twice));
     if (cells_.size() == 1 && cells_.front().cpus.empty()) cells_.front().cpus = guest_nodes(vm_).front().cpus;
     if (cells_ != guest_nodes(vm_)) vm_.nodes = cells_;
   }

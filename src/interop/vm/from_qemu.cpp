@@ -28,8 +28,10 @@ class QemuReader {
   QemuReader(Vm before, bool is_described, bool nodes, const std::vector<std::string>& argv)
       : options_(qemu_options(argv)),
         vm_(std::move(before)),
-        accel_(is_described),
-        memory_(report_, static_cast<u32>(vm_.epc.size()), nodes) {}
+        memory_(report_, static_cast<u32>(vm_.epc.size()), nodes) {
+    if (const auto accelerator = qemu_accelerator(options_); accelerator && !is_described)
+      vm_.type = accelerator->name == "kvm" ? "kvm" : "qemu";
+  }
 
   tl::expected<ReadVm, Diagnostic> argv() {
     for (const QemuOption& option : options_) {
@@ -48,13 +50,25 @@ class QemuReader {
       std::string_view name;
       void (QemuReader::*read)();
     };
-    constexpr Row rows[] = {
-        {"name", &QemuReader::name},       {"uuid", &QemuReader::uuid},      {"machine", &QemuReader::machine},
-        {"accel", &QemuReader::accel},     {"cpu", &QemuReader::cpu},        {"global", &QemuReader::global},
-        {"m", &QemuReader::memory},        {"smp", &QemuReader::vcpus},      {"kernel", &QemuReader::kernel},
-        {"initrd", &QemuReader::ramdisk},  {"append", &QemuReader::cmdline}, {"object", &QemuReader::object},
-        {"numa", &QemuReader::numa},       {"enable-kvm", &QemuReader::kvm}, {"sgx-epc", &QemuReader::old_epc},
-        {"no-acpi", &QemuReader::nothing}, {"rtc", &QemuReader::clock},      {"localtime", &QemuReader::localtime}};
+    constexpr Row rows[] = {{"name", &QemuReader::name},
+                            {"uuid", &QemuReader::uuid},
+                            {"machine", &QemuReader::machine},
+                            {"accel", &QemuReader::accel},
+                            {"cpu", &QemuReader::cpu},
+                            {"global", &QemuReader::global},
+                            {"m", &QemuReader::memory},
+                            {"smp", &QemuReader::vcpus},
+                            {"kernel", &QemuReader::kernel},
+                            {"initrd", &QemuReader::ramdisk},
+                            {"append", &QemuReader::cmdline},
+                            {"object", &QemuReader::object},
+                            {"numa", &QemuReader::numa},
+                            {"enable-kvm", &QemuReader::nothing},
+                            {"no-kvm", &QemuReader::nothing},
+                            {"sgx-epc", &QemuReader::old_epc},
+                            {"no-acpi", &QemuReader::nothing},
+                            {"rtc", &QemuReader::clock},
+                            {"localtime", &QemuReader::localtime}};
     const auto* const row = std::ranges::find(rows, option.name, &Row::name);
     if (row != std::end(rows)) return (this->*row->read)();
     if (among(option.name, silent_options)) return;
@@ -84,19 +98,16 @@ class QemuReader {
 
   // ------------------------------------------------------------------------------------------------ the machine
 
-  /// "kvm:tcg": the first that can be had; the first counts here.
-  void take_accel(u32 offset, std::string_view words) {
+  /// One of the accelerators that are named; qemu_accelerator() tells which counts.
+  void look_at_accel(u32 offset, std::string_view words) {
     const std::string_view word = words.substr(0, words.find(':'));
-    if (word != "kvm" && word != "tcg") return report_.wrong(offset, words, "'kvm' or 'tcg'");
-    if (!accel_) vm_.type = word == "kvm" ? "kvm" : "qemu";
-    accel_ = true;
+    if (word != "kvm" && word != "tcg") report_.wrong(offset, words, "'kvm' or 'tcg'");
   }
-  void kvm() { take_accel(0, "kvm"); }
   void accel() {
     const std::vector<QemuField> all = report_.fields();
     for (const QemuField& field : all) {
       if (is_field(field, "accel")) {
-        take_accel(field.offset, value_of(field));
+        look_at_accel(field.offset, value_of(field));
       } else {
         report_.ignore(field);
       }
@@ -109,7 +120,7 @@ class QemuReader {
         vm_.machine = value_of(field);
         if (!is_word(vm_.machine)) report_.wrong(field.offset, vm_.machine, "a machine's name");
       } else if (field.name == "accel") {
-        take_accel(field.offset, value_of(field));
+        look_at_accel(field.offset, value_of(field));
       } else if (field.name.starts_with("sgx-epc.")) {
         memory_.section(field);
       } else if (!among(field.name, silent_in_machine)) {
@@ -219,7 +230,6 @@ class QemuReader {
   std::vector<std::pair<Position, CpuGlobal>> globals_;
   Vm vm_;
   QemuReport report_;
-  bool accel_;
   QemuMemory memory_;
   std::optional<Position> cpu_at_;
 };

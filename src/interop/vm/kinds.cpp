@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "interop/vm/libvirt_log.hpp"
 #include "interop/vm/qemu_options.hpp"
 
 namespace cloister::toolstack::vm {
@@ -102,6 +103,7 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
 
 bool is_command(std::string_view text) {
   if (text.find('\0') != text.npos) return true;  // /proc/PID/cmdline
+  if (const auto logged = last_start(text)) text = logged->command;
   while (!text.empty()) {
     const std::string_view line = next_line(text);
     if (line.empty() || line.front() == '#' || line.front() == '\r') continue;

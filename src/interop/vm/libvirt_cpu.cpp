@@ -98,6 +98,7 @@ class LibvirtCpuReader {
 
   void cells(Node parent) {
     read_.numa = parent;
+    std::vector<bool> there;
     for (const Node node : parent.children()) {
       if (node.type() != pugi::node_element) continue;
       if (std::string_view(node.name()) != "cell") {
@@ -106,7 +107,7 @@ class LibvirtCpuReader {
       }
       if (read_.cells.size() == most_guest_nodes)
         return in_.fail(node, fmt::format("'numa' has {} cells at most", most_guest_nodes));
-      GuestNode cell{.kib = in_.size(node, node.attribute("memory").value())};
+      GuestNode cell{.kib = in_.size(node, node.attribute("memory").value(), 0)};
       if (const pugi::xml_attribute cpus = node.attribute("cpus")) {
         auto read = read_cpus(cpus.value());
         if (!read) return in_.wrong(node, "'cpus' of 'cell'", cpus.value(), "processors such as '0-3'");
@@ -120,9 +121,13 @@ class LibvirtCpuReader {
       if (const pugi::xml_attribute said = node.attribute("id"))
         id = in_.number(node, said.value(), 0, most_guest_nodes - 1);
       if (read_.cells.size() <= id) read_.cells.resize(id + 1);
-      if (read_.cells[id].kib != 0) return in_.fail(node, fmt::format("the cell {} is there twice", id));
+      there.resize(read_.cells.size());
+      if (there[id]) return in_.fail(node, fmt::format("the cell {} is there twice", id));
       read_.cells[id] = std::move(cell);
+      there[id] = true;
     }
+    if (const auto lacking = std::ranges::find(there, false); lacking != there.end())
+      in_.fail(parent, fmt::format("the cell {} is missing", lacking - there.begin()));
   }
 
   LibvirtElements& in_;

@@ -10,7 +10,7 @@ struct LibvirtCpu {
   Cpu cpu;
   std::optional<bool> provision;  ///< enclaves may have the provisioning key; absent: nobody said
   pugi::xml_node numa;            ///< null: there is none
-  std::vector<GuestNode> cells;   ///< by their numbers; one of 0 KiB is missing
+  std::vector<GuestNode> cells;   ///< by their numbers, from 0 on; one may have no RAM
 };
 /// Errors are the reader's.
 LibvirtCpu read_libvirt_cpu(LibvirtElements& in, pugi::xml_node cpu);

@@ -43,7 +43,7 @@ u64 LibvirtElements::number(Node node, std::string_view text, u64 least, u64 mos
 }
 
 /// virParseScaledValue (src/util/virxml.c): decimal, blanks before it alone, no sign below zero.
-tl::expected<u64, std::string> LibvirtElements::kib_of(Node node, std::string_view text) {
+tl::expected<u64, std::string> LibvirtElements::kib_of(Node node, std::string_view text, u64 least) {
   const pugi::xml_attribute attribute = node.attribute("unit");
   const auto unit = bytes_of_unit(attribute ? attribute.value() : "KiB");
   if (!unit)
@@ -53,12 +53,12 @@ tl::expected<u64, std::string> LibvirtElements::kib_of(Node node, std::string_vi
   digits.remove_prefix(std::min(digits.find_first_not_of(" \t\r\n"), digits.size()));
   const auto count = read_whole(digits, ~u64{0});
   const auto kib = count ? in_kib(*count, *unit) : std::nullopt;
-  if (kib && *kib > 0) return *kib;
-  return tl::unexpected(fmt::format("found {}, expected a size from 1 to {} KiB", shown(text), most_kib));
+  if (kib && *kib >= least) return *kib;
+  return tl::unexpected(fmt::format("found {}, expected a size from {} to {} KiB", shown(text), least, most_kib));
 }
 
-u64 LibvirtElements::size(Node node, std::string_view text) {
-  const auto kib = kib_of(node, text);
+u64 LibvirtElements::size(Node node, std::string_view text, u64 least) {
+  const auto kib = kib_of(node, text, least);
   if (!kib) fail(node, fmt::format("{}: {}", shown(node.name()), kib.error()));
   return kib.value_or(0);
 }

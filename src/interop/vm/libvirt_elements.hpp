@@ -49,9 +49,9 @@ class LibvirtElements {
   void text(Node node, std::string& to);
   u64 number(Node node, std::string_view text, u64 least, u64 most);
   /// A scaled integer in KiB, with the unit of the node's attribute; the error: what was found and expected.
-  static tl::expected<u64, std::string> kib_of(Node node, std::string_view text);
+  static tl::expected<u64, std::string> kib_of(Node node, std::string_view text, u64 least = 1);
   /// The same; 0 after an error.
-  u64 size(Node node, std::string_view text);
+  u64 size(Node node, std::string_view text, u64 least = 1);
 
  private:
   xml::Document document_;

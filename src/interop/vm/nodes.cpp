@@ -18,6 +18,14 @@ std::vector<GuestNode> guest_nodes(const Vm& vm) {
   return nodes;
 }
 
+std::optional<u32> cpu_in_two(const std::vector<GuestNode>& nodes) {
+  std::vector<u32> all;
+  for (const GuestNode& node : nodes) all.insert(all.end(), node.cpus.begin(), node.cpus.end());
+  std::ranges::sort(all);
+  const auto twice = std::ranges::adjacent_find(all);
+  return twice == all.end() ? std::nullopt : std::optional(*twice);
+}
+
 bool names_nodes(const Vm& vm) {
   return !vm.nodes.empty() || std::ranges::any_of(vm.epc, [](const Epc& epc) { return epc.guest_node.has_value(); });
 }

@@ -21,6 +21,8 @@ inline std::optional<std::vector<u32>> read_cpus(std::string_view text) { return
 /// The guest's own nodes; else as many as the EPC names, one at least: RAM is divided evenly in MiB, the rest is node
 /// 0's, and so are the processors, as in a domain (docs/configuration.md, "epc").
 std::vector<GuestNode> guest_nodes(const Vm& vm);
+/// A processor that is in two of them, which neither libvirt nor QEMU takes.
+std::optional<u32> cpu_in_two(const std::vector<GuestNode>& nodes);
 /// There are nodes, or some section names one.
 bool names_nodes(const Vm& vm);
 

@@ -161,9 +161,14 @@ void QemuMemory::settle_epc(Vm& vm) {
 
 void QemuMemory::settle_nodes(Vm& vm) {
   if (nodes_.empty()) return;
+  const auto failed = [&](const std::string& message) { report_.fail(Diagnostic{*numa_at_, "'-numa': " + message}); };
   std::vector<GuestNode> found;
+  bool beyond = false;
   for (auto& [id, node] : nodes_) {
+    if (id != found.size()) return failed(fmt::format("found node {}, but no node {}", id, found.size()));
     std::ranges::sort(node.cpus);
+    // Of those that may be added later, of which a Vm knows nothing.
+    beyond |= std::erase_if(node.cpus, [&](u32 cpu) { return cpu >= vm.vcpus; }) != 0;
     if (const auto memory = node_memory_.find(id); memory != node_memory_.end()) {
       const auto& [memdev, at] = memory->second;
       const auto backend = backends_.find(memdev);
@@ -174,6 +179,12 @@ void QemuMemory::settle_nodes(Vm& vm) {
       node.kib = backend->second.section.kib;
     }
     found.push_back(node);
+  }
+  if (const auto twice = cpu_in_two(found)) return failed(fmt::format("the processor {} is in two nodes", *twice));
+  if (beyond) {
+    report_.ignore(Diagnostic{
+        *numa_at_,
+        fmt::format("processors of '-numa' from {} on are ignored: '-smp' has no more at the start", vm.vcpus)});
   }
   u64 kib = 0;
   for (const GuestNode& node : found) kib += node.kib;

@@ -103,6 +103,24 @@ std::vector<QemuField> qemu_fields(std::string_view text) {
   return fields;
 }
 
+std::optional<QemuAccelerator> qemu_accelerator(const std::vector<QemuOption>& options) {
+  std::optional<QemuAccelerator> of_machine;
+  for (const QemuOption& option : options) {
+    const bool machine = option.name == "machine";
+    if (option.name == "enable-kvm") of_machine = {"kvm", option.index};
+    if (option.name == "no-kvm") of_machine = {"tcg", option.index};
+    if (!machine && option.name != "accel") continue;
+    for (const QemuField& field : qemu_fields(option.value)) {
+      if (field.name != "accel" && (machine || field.value || field.offset > 0)) continue;
+      const std::string names = field.value.value_or(field.name);
+      QemuAccelerator found{names.substr(0, names.find(':')), option.index};
+      if (!machine) return found;
+      of_machine = std::move(found);
+    }
+  }
+  return of_machine;
+}
+
 std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text) {
   using nlohmann::json;
   const auto object = parse_json(text);

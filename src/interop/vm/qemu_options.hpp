@@ -30,6 +30,15 @@ struct QemuField {
 };
 std::vector<QemuField> qemu_fields(std::string_view value);
 
+/// Who runs the guest. Of several -accel QEMU takes the first that it can have, as of a list "kvm:tcg"; the first
+/// counts here, as hosts for SGX have it. Of what -machine says, for which -enable-kvm and (before QEMU 5) -no-kvm are
+/// words too, the last counts. nullopt: nothing is said.
+struct QemuAccelerator {
+  std::string name;
+  u32 index = 0;  ///< of the option in argv
+};
+std::optional<QemuAccelerator> qemu_accelerator(const std::vector<QemuOption>& options);
+
 /// The members of a JSON object as fields, lists as several; nullopt for anything else.
 std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text);
 

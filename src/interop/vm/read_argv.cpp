@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "interop/vm/formats.hpp"
+#include "interop/vm/libvirt_log.hpp"
 #include "text/control.hpp"
 #include "text/split.hpp"
 
@@ -40,14 +41,17 @@ class Shell {
     }
     return c;
   }
-  bool continues() const { return text_.substr(offset_).starts_with("\\\n"); }
+  /// How long a line's end is that does not end the command, also as Windows ends lines; 0: there is none here.
+  std::size_t continues() const {
+    const std::string_view rest = text_.substr(offset_);
+    return rest.starts_with("\\\n") ? 2 : rest.starts_with("\\\r\n") ? 3 : 0;
+  }
   static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
   void skip_blanks() {
     while (!done()) {
-      if (continues()) {
-        take();
-        take();
+      if (const std::size_t end = continues(); end > 0) {
+        for (std::size_t i = 0; i < end; ++i) take();
       } else if (peek() == '#') {
         while (!done() && peek() != '\n') take();
       } else if (is_blank(peek())) {
@@ -60,7 +64,7 @@ class Shell {
 
   tl::expected<std::string, Diagnostic> word() {
     std::string word;
-    while (!done() && !is_blank(peek())) {
+    while (!done() && !is_blank(peek()) && continues() != 3) {
       const Position at = at_;
       const char c = take();
       if (c == '\'' || c == '"') {
@@ -105,7 +109,9 @@ bool is_assignment(const std::string& word) {
 
 }  // namespace
 
-tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view text) {
+namespace {
+
+tl::expected<std::vector<std::string>, Diagnostic> read_words(std::string_view text) {
   std::vector<std::string> words;
   const bool nul = text.find('\0') != text.npos;
   if (auto control = find_control(text, "QEMU's command line", nul)) return Failed(std::move(*control));
@@ -121,6 +127,21 @@ tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view te
   }
   if (words.empty()) return Failed(Diagnostic{{1, 1}, "found no words, expected QEMU's command line"});
   return words;
+}
+
+}  // namespace
+
+tl::expected<std::vector<std::string>, Diagnostic> read_argv(std::string_view text) {
+  const auto logged = last_start(text);
+  auto words = read_words(logged ? logged->command : text);
+  if (!words && logged && words.error().at.line > 0) words.error().at.line += logged->line - 1;
+  return words;
+}
+
+std::optional<Diagnostic> earlier_starts(std::string_view text) {
+  const auto logged = last_start(text);
+  if (!logged || logged->starts < 2) return std::nullopt;
+  return Diagnostic{{logged->line, 1}, fmt::format("the last of {} starts in this log is read", logged->starts)};
 }
 
 }  // namespace cloister::toolstack::vm

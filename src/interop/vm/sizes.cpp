@@ -30,6 +30,11 @@ std::optional<u64> in_kib(u64 count, u64 unit) {
   return (count * unit + binary - 1) / binary;
 }
 
+u64 as_libvirt_gives(u64 kib) {
+  constexpr u64 alignment_kib = 2048;
+  return (kib + alignment_kib - 1) / alignment_kib * alignment_kib;
+}
+
 std::optional<u64> read_whole(std::string_view text, u64 most) {
   if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != text.npos) return std::nullopt;
   u64 value = 0;

@@ -23,6 +23,9 @@ std::optional<u64> read_qemu_size(std::string_view text, u64 plain);
 /// Decimal digits alone, 18 at most; nullopt for anything else, and above `most`.
 std::optional<u64> read_whole(std::string_view text, u64 most);
 
+/// What a memory device of this size has in the end: libvirt rounds it up (qemuDomainGetMemoryModuleSizeAlignment).
+u64 as_libvirt_gives(u64 kib);
+
 /// KiB, rounded up; nullopt above most_kib.
 std::optional<u64> in_kib(u64 count, u64 unit);
 

@@ -9,6 +9,7 @@
 #include "interop/vm/kvm.hpp"
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/provision.hpp"
+#include "interop/vm/sizes.hpp"
 #include "interop/vm/spoken.hpp"
 #include "interop/vm/words.hpp"
 #include "text/shown.hpp"
@@ -19,9 +20,6 @@ namespace cloister::toolstack::vm {
 namespace {
 
 using Node = pugi::xml_node;
-
-/// What libvirt rounds the sizes of memory devices up to (qemuDomainGetMemoryModuleSizeAlignment).
-constexpr u64 alignment_kib = 2048;
 
 /// "<acpi />" as libvirt writes it; elsewhere the parser's writer escapes '>'.
 std::string without_blanks(std::string text) {
@@ -190,8 +188,7 @@ class LibvirtWriter {
       Node target = memory.append_child("target");
       put_kib(target, "size", epc.kib);
       if (epc.guest_node) put(target, "node", fmt::to_string(*epc.guest_node));
-      if (epc.kib % alignment_kib != 0) {
-        const u64 rounded = (epc.kib / alignment_kib + 1) * alignment_kib;
+      if (const u64 rounded = as_libvirt_gives(epc.kib); rounded != epc.kib) {
         losses_.push_back({fmt::format("the exact size of an EPC section of {} KiB", epc.kib),
                            fmt::format("libvirt gives the guest {} KiB", rounded), true});
       }

@@ -40,8 +40,8 @@ class QemuWriter {
     add("-smp", fmt::to_string(vm_.vcpus));
     if (names_nodes(vm_)) nodes();
     if (!vm_.kernel.empty()) add("-kernel", vm_.kernel);
-    if (!vm_.ramdisk.empty()) add("-initrd", vm_.ramdisk);
-    if (!vm_.cmdline.empty()) add("-append", vm_.cmdline);
+    of_kernel("-initrd", "ramdisk", vm_.ramdisk);
+    of_kernel("-append", "cmdline", vm_.cmdline);
     if (vm_.clock.localtime) add("-rtc", "base=localtime");
     if (vm_.clock.ahead != 0) {
       // A date as the base would be that of the command line's making, not of the guest's start.
@@ -58,6 +58,12 @@ class QemuWriter {
     written_.argv.push_back(std::move(value));
   }
   void lose(std::string what, std::string why) { written_.losses.push_back({std::move(what), std::move(why)}); }
+
+  void of_kernel(const char* option, const char* what, const std::string& value) {
+    if (value.empty()) return;
+    if (!vm_.kernel.empty()) return add(option, value);
+    written_.losses.push_back({fmt::format("{} {}", what, shown(value)), "QEMU takes it beside a kernel only", true});
+  }
 
   void backend(std::size_t i) {
     const Epc& epc = vm_.epc[i];

@@ -147,9 +147,18 @@ TEST(CpuidDump, ErrorsNameTheLineAndWhatWasExpected) {
        "7FFAFBFF'", "EAX-EBX-ECX-EDX"},
       {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000001: 906EC-00100800-7FFAFBFF-BFEBFBFF\n", 2,
        "906EC-", "eight digits"},
+      // A digit was lost, of a number with zeros before it or without; also where a mailer wrapped the line.
+      {"CPU 0:\n 0x00000000 0x00: eax=0x0000016 ebx=0x756e6547 ecx=0x6c65746e edx=0x49656e69\n", 2,
+       "7 of a register's eight digits in '0x00000000 0x00: eax=0x0000016", "eight"},
+      {"CPU 0:\n 0x00000000 0x00: eax=0x00000016 ebx=0x756e6547 ecx=0x6c65746e edx=0x49656e69\n"
+       " 0x00000007 0x00: eax=0x12345678\n ebx=0x29c67af ecx=0x40000000 edx=0xbc002e00\n",
+       3, "7 of a register's eight digits in '0x00000007", "eight"},
+      {"Raw policy: 2 leaves\n 00000000:ffffffff -> 00000016:756e6547:6c65746e:49656e69\n"
+       " 00000007:00000000 -> 0000000:029c67af:00000000:bc002e00\n",
+       3, "-> 0000000:", "EAX:EBX"},
       {"CPUID 00000000: 00000016-756E6547-6C65746E-49656E69\nCPUID 00000012: 1-1-1-1 [SL", 2, "[SL", "[SL NN]"},
-      {"Raw policy: 1 leaves\n 00000000:ffffffff -> 16:756e6547:6c65746e:49656e69\n 00000001:ffffffff -> 1:2\n", 3,
-       "-> 1:2'", "EAX:EBX"},
+      {"Raw policy: 1 leaves\n 00000000:ffffffff -> 00000016:756e6547:6c65746e:49656e69\n 00000001:ffffffff -> 1:2\n",
+       3, "-> 1:2'", "EAX:EBX"},
   };
   for (const Case& c : cases) {
     const auto dump = read_cpuid_dump(c.text);

@@ -44,7 +44,7 @@ std::vector<std::string> rules(const SgxReport& report) {
 TEST(HostView, OnOtherMakersProcessorsNobodyIsToldOfIntelsFirmware) {
   const HostView amd = host_of(
       "CPU:\n 0x00000000 0x00: eax=0x00000010 ebx=0x68747541 ecx=0x444d4163 edx=0x69746e65\n"
-      " 0x00000007 0x00: eax=0x0 ebx=0x219c91a9 ecx=0x0 edx=0x0\n");
+      " 0x00000007 0x00: eax=0x00000000 ebx=0x219c91a9 ecx=0x00000000 edx=0x00000000\n");
   const SgxReport report = sgx_report(amd);
   ASSERT_THAT(rules(report), ElementsAre("no-sgx"));
   EXPECT_THAT(report.findings[0].message, HasSubstr("not Intel's"));
@@ -153,7 +153,9 @@ TEST(HostView, TheSectionsAreOneProcessorsAndEndAtAnInvalidSubleaf) {
   std::string second = one;
   second.replace(0, 6, "CPU 1:");
   EXPECT_EQ(epc_of(host_of(one + second))->size(), 1u) << "each processor lists all sections";
-  EXPECT_EQ(epc_of(host_of(one + "0x00000012 0x04: eax=0x80000001 ebx=0x0 ecx=0x05d80001 edx=0x0\n"))->size(), 1u);
+  EXPECT_EQ(
+      epc_of(host_of(one + "0x00000012 0x04: eax=0x80000001 ebx=0x00000000 ecx=0x05d80001 edx=0x00000000\n"))->size(),
+      1u);
 }
 
 TEST(HostView, ProcessorsThatDifferAreAFinding) {

@@ -408,7 +408,7 @@ TEST(Models, AHostThatTellsOfSgxAloneHasNoCpu) {
 }
 
 TEST(Models, AnExcerptOfADumpIsRead) {
-  const HostView excerpt = dumped("excerpt", "CPU:\n   0x00000001 0x00: eax=0x0 ebx=0x0 ecx=0x00000001 edx=0x0\n");
+  const HostView excerpt = dumped("excerpt", "CPU:\n   0x00000001 0x00: eax=0x0 ebx=0x0 ecx=0x1 edx=0x0\n");
   const CpuMap map = small_map();
   const MappedCpu cpu = map_cpu(excerpt, map);
   const auto known = [&](std::string_view name) {

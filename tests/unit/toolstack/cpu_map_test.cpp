@@ -226,8 +226,8 @@ TEST(CpuMapXml, WhatIsNoXmlIsRefused) {
 }
 
 TEST(CpuMapXml, MessagesArePrintable) {
-  EXPECT_EQ(error_in("<model name='m'><feature name='&#27;[2J'/></model>"),
-            "f.xml:2:17: found feature '?[2J', expected one that the map has defined before");
+  EXPECT_EQ(error_in("<model name='m'><feature name='&#x9b;2J'/></model>"),
+            "f.xml:2:17: found feature '?2J', expected one that the map has defined before");
 }
 
 /// Any bytes give a map whose models have features that it knows, or one error.

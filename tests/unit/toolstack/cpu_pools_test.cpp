@@ -49,6 +49,26 @@ TEST_F(CpuPools, CheckEndsWithWhatItFound) {
   EXPECT_EQ(check(short_, "sgx-provisionkey").status, 3);
 }
 
+TEST_F(CpuPools, CheckSaysThatSgxNeedsKvm) {
+  const auto policy = [&](const std::string& text) { return folder_.write("policy", text); };
+  const std::string flags = " -cpu host,+sgx,+sgx1";
+  for (const std::string& without :
+       {"qemu-system-x86_64" + flags, "qemu-system-x86_64 -accel tcg" + flags, "kvm -no-kvm" + flags,
+        "-enable-kvm -no-kvm" + flags, std::string("[libvirt]\nvirt_type = qemu\ncpu_model_extra_flags = sgx\n"),
+        std::string("<domain type='qemu'><name>d</name><memory>1048576</memory><cpu mode='host-passthrough'><feature "
+                    "policy='require' name='sgx'/></cpu></domain>")}) {
+    const Ran ran = check(xeon_, policy(without));
+    EXPECT_EQ(ran.status, 1) << without << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr("SGX is KVM's to give")) << without;
+  }
+  for (const std::string& with :
+       {"qemu-system-x86_64 -enable-kvm" + flags, "kvm" + flags, "-no-kvm -enable-kvm" + flags, flags.substr(1)}) {
+    const Ran ran = check(xeon_, policy(with));
+    EXPECT_EQ(ran.status, 0) << with << ran.out << ran.err;
+  }
+  EXPECT_EQ(check(xeon_, policy("qemu-system-x86_64 -cpu host,+avx")).status, 0) << "nobody asks for SGX";
+}
+
 TEST_F(CpuPools, AnUnknownFlagIsNamedAndIsNotOutOfMemory) {
   const Ran ran = check(xeon_, "sgx,sgx-provisonkey");
   EXPECT_EQ(ran.status, 2);

@@ -293,6 +293,36 @@ TEST(CpuLint, JsonSaysTheSame) {
   EXPECT_EQ(nlohmann::json::parse(argv.out)["findings"][0]["argument"], 2);
 }
 
+// A stranger's file may have as many findings as it has words.
+TEST(CpuLint, ShowsTheFirstOfMany) {
+  const Folder folder;
+  std::string argv = "qemu-system-x86_64 -enable-kvm";
+  for (int i = 0; i < 20000; ++i) argv += " -cpu sgx,+sgxx" + std::to_string(i);
+  const std::string file = folder.write("argv", argv);
+  const Ran ran = lint(file);
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_LT(ran.out.size(), 64u << 10);
+  EXPECT_THAT(ran.out, ::testing::ContainsRegex(": [0-9]+ more are not shown\n\n.*: [0-9]+ findings in QEMU's"));
+  const auto json = nlohmann::json::parse(lint(file, true).out);
+  EXPECT_EQ(json["findings"].size(), 64u);
+  EXPECT_GT(json["more"].get<int>(), 1000);
+}
+
+TEST(CpuLint, SaysThatOneStartOfALogIsRead) {
+  const Folder folder;
+  const std::string start =
+      "2026-11-02 10:00:00.123+0000: starting up libvirt version: 9.0.0\nLC_ALL=C \\\n/usr/bin/qemu-system-x86_64 "
+      "\\\n-accel kvm -cpu host,+sgx\n2026-11-02 10:05:01.000+0000: shutting down, reason=destroyed\n";
+  const std::string file = folder.write("d.log", start + start);
+  const std::string said = file + ":7:1: warning: the last of 2 starts in this log is read";
+  EXPECT_THAT(lint(file).err, HasSubstr(said));
+  EXPECT_THAT(lint(file).out, HasSubstr("flags-without-epc"));
+  const Ran rendered = render("qemu", file);
+  EXPECT_EQ(rendered.status, 0) << rendered.err;
+  EXPECT_THAT(rendered.err, HasSubstr(said));
+  EXPECT_THAT(run_cloister({"cpu", "check", folder.write("host.txt", tests::kaby_lake), file}).err, HasSubstr(said));
+}
+
 TEST(CpuLint, JudgesForTheHostThatIsNamed) {
   const Folder folder;
   const std::string xml = folder.write("d.xml", render("libvirt", folder.write("d.cfg", least)).out);

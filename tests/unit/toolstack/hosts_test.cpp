@@ -20,8 +20,10 @@ using policy::EpcSectionView;
 using policy::HostView;
 using policy::Known;
 using policy::SgxState;
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Optional;
@@ -180,6 +182,10 @@ TEST(ReadHost, WhatProgramsSayOfSgxInWords) {
        {y, y, n, y}},
       {"[    0.4] sgx: EPC section 0x40200000-0x45f7ffff\n[    0.5] other: 1\n", "the kernel's log", {y, y, u, u}},
       {"[    0.1] x86/cpu: SGX disabled by BIOS.\n", "the kernel's log", {y, n, u, u}},
+      {"<3>[    0.1] x86/cpu: SGX disabled or unsupported by BIOS.\n", "the kernel's log", {y, n, u, u}},
+      {"[Mon Nov  2 10:00:00 2026] x86/cpu: SGX Launch Control is locked. Support SGX virtualization only.\n",
+       "the kernel's log",
+       {y, u, u, y}},
   };
   for (const Case& c : cases) {
     const HostView host = good(c.text);
@@ -191,6 +197,37 @@ TEST(ReadHost, WhatProgramsSayOfSgxInWords) {
   }
   EXPECT_EQ(good("EPC size: 0x1000000\n").source, "is-sgx-available");
   EXPECT_THAT(error("note: yes\nrdmsr 0x3a\n60005\n"), HasSubstr("found none of the formats"));
+}
+
+// arch/x86/kernel/cpu/feat_ctl.c and sgx/main.c: what they say of the whole, alone or beside sections and a dump.
+TEST(ReadHost, TheKernelsLogSaysWhatKeepsGuestsFromSgx) {
+  const std::string section = "[    0.5] sgx: EPC section 0x40200000-0x45f7ffff\n";
+  struct Case {
+    std::string line;
+    const char* rule;
+    bool usable;
+  };
+  const Case cases[] = {
+      {"[    0.1] x86/cpu: SGX Launch Control is locked. Support SGX virtualization only.\n", "launch-locked", true},
+      {"kernel: x86/cpu: SGX Launch Control is locked. Disable SGX driver.\n", "launch-locked", true},
+      {"[    0.1] x86/cpu: SGX Launch Control is locked. Disable SGX.\n", "not-offered", false},
+      {"[    0.1] x86/cpu: SGX virtualization disabled due to lack of VMX.\n", "not-offered", false},
+  };
+  for (const Case& c : cases) {
+    for (const std::string& beside : {section, std::string(tests::instlat_dump)}) {
+      const policy::SgxReport report = policy::sgx_report(good(c.line + beside));
+      EXPECT_THAT(report.findings, Contains(Field(&policy::Finding::rule, c.rule))) << c.line << beside;
+      EXPECT_EQ(policy::obstacle(report) == nullptr, c.usable) << c.line << beside;
+    }
+  }
+  const policy::SgxReport locked = policy::sgx_report(good(cases[2].line));
+  EXPECT_THAT(policy::obstacle(locked)->message, HasSubstr("'SGX Launch Control is locked. Disable SGX'"));
+  // Firmware that left SGX off, whatever a dump of another day has.
+  const std::string off = "[    0.1] x86/cpu: SGX disabled or unsupported by BIOS.\n";
+  EXPECT_THAT(policy::obstacle(policy::sgx_report(good(off)))->message, HasSubstr("unsupported by BIOS'"));
+  EXPECT_EQ(policy::obstacle(policy::sgx_report(good(off)))->rule, "firmware-disabled");
+  EXPECT_EQ(policy::obstacle(policy::sgx_report(good(off + tests::instlat_dump)))->rule, "not-offered");
+  EXPECT_NE(policy::obstacle(policy::sgx_report(good("[    0.1] sgx: There are zero EPC sections.\n"))), nullptr);
 }
 
 /// Of its processors, or by name.
@@ -336,6 +373,35 @@ TEST(ReadHost, WhatIsDamagedInWordsIsUnknown) {
   EXPECT_THAT(told(host, {"sgx", "sgx-debug"}), Each(Known::unknown));
   EXPECT_EQ(leaves_of(host).look(1, 0).known.eax, 0u);
   EXPECT_EQ(policy::epc_of(host), std::nullopt);
+}
+
+// rdmsr -a has a value for each processor.
+TEST(ReadHost, MsrsOfProcessorsThatDiffer) {
+  const std::string cfl = std::string(tests::instlat_dump);
+  const auto differs = [&](const std::string& lines) {
+    const policy::SgxReport report = policy::sgx_report(good(cfl + lines));
+    const policy::Finding* const obstacle = policy::obstacle(report);
+    return obstacle != nullptr && obstacle->rule == "msrs-differ" ? obstacle->message : "";
+  };
+  EXPECT_EQ(differs("# rdmsr -a 0x3a\n60005\n60005\n60005\n# rdmsr 0x3a\n60005\n"), "");
+  const char* const two = "IA32_FEATURE_CONTROL is 0x60005 on one processor, and 0x5 on another";
+  EXPECT_EQ(differs("# rdmsr --all 0x3a\n60005\n60005\n5\n"), two);
+  EXPECT_EQ(differs("# rdmsr -p 0 0x3a\n60005\n# rdmsr -p3 0x3a\n5\n"), two);
+  EXPECT_THAT(differs("# rdmsr -a 0x8c\n1\n2\n"), HasSubstr("IA32_SGXLEPUBKEYHASH0"));
+  // What one processor had yesterday is no other processor.
+  EXPECT_EQ(differs("rdmsr 0x3a\n5\nrdmsr 0x3a\n60005\n"), "");
+}
+
+// Of rdmsr's ways to print a value; a part of one is none.
+TEST(ReadHost, MsrsInOtherForms) {
+  const auto control = [](const std::string& lines) {
+    return policy::feature_control_of(good(std::string(tests::instlat_dump) + lines));
+  };
+  EXPECT_EQ(control("rdmsr -d 0x3a\n393221\n"), 0x60005u);
+  EXPECT_EQ(control("rdmsr -X -0 0x3A\n0000000000060005\n"), 0x60005u);
+  EXPECT_EQ(control("rdmsr -c 0x3a\n0x60005\n"), 0x60005u);
+  EXPECT_EQ(control("$ sudo rdmsr -xf 18:18 0x3a\n1\n"), std::nullopt);
+  EXPECT_EQ(control("rdmsr --octal 0x3a\n1400005\n"), std::nullopt);
 }
 
 // A dump carries launch control, if rdmsr's lines stand beside it.

@@ -367,6 +367,19 @@ TEST(Lint, SizesAndNodesOfEpcThatLibvirtRefuses) {
               HasSubstr("EPC in node 7, but 'numa' has 1 cells"));
 }
 
+// The reader and libvirt's own start have it from 9.0 to 12.
+TEST(Lint, EpcThatLibvirtRoundsUp) {
+  const std::string size = "<size unit='MiB'>64</size>";
+  for (const char* odd :
+       {"<size unit='MiB'>1</size>", "<size>4</size>", "<size unit='MiB'>63</size>", "<size unit='b'>2097153</size>"})
+    EXPECT_THAT(found(replaced(good_xml, size, odd)), ElementsAre("rounded-epc@11:3")) << odd;
+  EXPECT_EQ(
+      message(replaced(good_xml, size, "<size unit='MiB'>1</size>"), "rounded-epc"),
+      "libvirt gives the guest 2048 KiB of EPC, not 1024: it rounds sizes up | write <size unit='KiB'>2048</size>");
+  EXPECT_THAT(found(replaced(good_xml, size, "<size unit='MiB'>2</size>")), IsEmpty());
+  EXPECT_THAT(found(replaced(good_argv, "size=64M", "size=1M")), IsEmpty()) << "QEMU gives what it is asked for";
+}
+
 TEST(Lint, EpcThatQemuRefuses) {
   for (const char* size : {"0", "-1", "abc", "18446744073709551615", "64X"})
     EXPECT_THAT(found(replaced(good_argv, "size=64M", std::string("size=") + size)), ElementsAre("refused-epc@6:0"))
@@ -444,7 +457,11 @@ TEST(Lint, SgxWithoutKvm) {
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "-machine pc,accel=tcg:kvm")),
               ElementsAre("sgx-without-kvm@1:0"));
   EXPECT_THAT(found(replaced(good_argv, "-accel kvm", "")), ElementsAre("sgx-without-kvm@0:0"));
-  for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg"})
+  // QEMU tries several -accel in their order; of what is said of the machine, the last counts.
+  for (const char* other : {"-enable-kvm -no-kvm", "-M accel=kvm -M accel=tcg", "-enable-kvm -machine accel=tcg:kvm"})
+    EXPECT_THAT(found(replaced(good_argv, "-accel kvm", other)), ElementsAre(HasSubstr("sgx-without-kvm@"))) << other;
+  for (const char* kvm : {"-enable-kvm", "-M pc,accel=kvm:tcg", "-accel kvm,thread=multi -accel tcg",
+                          "-no-kvm -enable-kvm", "-M accel=tcg -enable-kvm", "-M accel=tcg -M accel=kvm"})
     EXPECT_THAT(found(replaced(good_argv, "-accel kvm", kvm)), IsEmpty()) << kvm;
   EXPECT_THAT(found("qemu -cpu qemu64"), IsEmpty()) << "nobody asks for SGX";
   const std::string plain = replaced(good_argv, " -accel kvm", "");

@@ -173,6 +173,10 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
         "expected silicon, engine, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
         "package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
+      {"silicon = 'Skylake-Client-IBRS'" + end,
+       1,
+       11,
+       {"a model of libvirt's", "a processor's description", "'cpu_flags'"}},
       {"silicon = ''" + end, 1, 11, {"found \"\"", "the name of a processor's description"}},
       {"silicon = 2020-01-01" + end, 1, 11, {"found a date"}},
       {"silicon = 'skylake'" + end, 1, 11, {"unknown silicon 'skylake', did you mean 'skylake-client'?"}},

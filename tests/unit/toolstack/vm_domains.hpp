@@ -77,8 +77,9 @@ inline toolstack::vm::Vm any_vm(Dice& dice) {
   vm.memory_kib = u64{1 + dice.below(4096)} << 10;
   vm.vcpus = 1 + dice.below(16);
   if (dice.even()) vm.kernel = "/" + any_text(dice, 20);
-  if (dice.even()) vm.ramdisk = "/" + any_text(dice, 20);
-  if (dice.even()) vm.cmdline = any_text(dice, 40);
+  const bool boots = !vm.kernel.empty();
+  if (dice.even() && boots) vm.ramdisk = "/" + any_text(dice, 20);
+  if (dice.even() && boots) vm.cmdline = any_text(dice, 40);
   if (dice.even()) vm.uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
   constexpr const char* models[] = {"Skylake-Client-IBRS", "Icelake-Server", "EPYC"};
   constexpr CpuMode modes[] = {CpuMode::custom, CpuMode::host_passthrough, CpuMode::maximum};

@@ -15,7 +15,7 @@ namespace cloister::toolstack::vm {
 namespace {
 
 std::string domain(const std::string& inner) {
-  return "<domain type='kvm'>\n<name>d</name><memory>1048576</memory><vcpu>2</vcpu>\n<os><type>hvm</type></os>\n" +
+  return "<domain type='kvm'>\n<name>d</name><memory>1048576</memory><vcpu>4</vcpu>\n<os><type>hvm</type></os>\n" +
          inner + "\n</domain>";
 }
 
@@ -127,6 +127,23 @@ TEST(FromLibvirt, KeepsTheProcessorsOfItsNodes) {
   EXPECT_EQ(error_of(domain("<cpu><numa><cell id='1' memory='1024'/></numa></cpu>")), "e:4:6: the cell 0 is missing");
   EXPECT_EQ(error_of(domain("<cpu><numa><cell id='0' memory='1024'/><cell id='0' memory='1024'/></numa></cpu>")),
             "e:4:40: the cell 0 is there twice");
+}
+
+// As libvirt takes and refuses them: a cell may be without RAM, and no processor in two.
+TEST(FromLibvirt, ANodeMayHaveNoRam) {
+  const auto numa = [](const char* cells) {
+    return domain(std::string("<cpu mode='host-passthrough'><numa>") + cells + "</numa></cpu>");
+  };
+  const auto read = from_libvirt(numa("<cell id='0' cpus='0-3' memory='262144'/><cell id='1' memory='0'/>"));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{262144, {0, 1, 2, 3}}, {0, {}}}));
+  EXPECT_EQ(from_libvirt(to_libvirt(read->vm).text)->vm.nodes, read->vm.nodes);
+  EXPECT_EQ(from_qemu(qemu_argv(read->vm))->vm.nodes, read->vm.nodes);
+  EXPECT_THAT(error_of(numa("<cell id='0' memory='0'/>")), testing::HasSubstr("found 0 KiB of RAM, expected"));
+  EXPECT_THAT(error_of(numa("<cell id='0' cpus='0-2' memory='1024'/><cell id='1' cpus='2-3' memory='1024'/>")),
+              testing::HasSubstr("the processor 2 is in two cells"));
+  EXPECT_THAT(error_of(numa("<cell id='0' cpus='0-4' memory='1024'/>")),
+              testing::HasSubstr("processor 4, expected 3 at most"));
 }
 
 TEST(FromLibvirt, TakesGuestsOf32Bits) {

@@ -63,6 +63,42 @@ TEST(ReadArgv, SplitsAsTheKernelAndAsAShell) {
   EXPECT_EQ(*read_argv("qemu\n-cpu\nhost,+sgx\n"), (Words{"qemu", "-cpu", "host,+sgx"}));
 }
 
+constexpr const char* one_start =
+    "2026-11-02 10:00:00.123+0000: starting up libvirt version: 9.0.0, package: 4, qemu version: 7.2.0, hostname: h\n"
+    "LC_ALL=C \\\nPATH=/usr/bin \\\n/usr/bin/qemu-system-x86_64 \\\n-name guest=a,debug-threads=on \\\n-msg "
+    "timestamp=on\nchar device redirected to /dev/pts/0 (label charserial0)\n"
+    "2026-11-02T10:05:00.5Z qemu-system-x86_64: terminating on signal 15 from pid 1 (/usr/sbin/libvirtd)\n"
+    "2026-11-02 10:05:01.000+0000: shutting down, reason=destroyed\n";
+constexpr const char* failed_start =
+    "2026-11-02 10:10:00.123+0000: starting up libvirt version: 9.0.0\nqemu-system-x86_64: it's no use\n";
+
+TEST(ReadArgv, TakesTheLastStartOfALibvirtLog) {
+  const Words words{"/usr/bin/qemu-system-x86_64", "-name", "guest=a,debug-threads=on", "-msg", "timestamp=on"};
+  const std::string one = one_start;
+  EXPECT_EQ(*read_argv(one), words);
+  EXPECT_EQ(*read_argv(one.substr(one.find('\n') + 1)), words) << "without its heading";
+  EXPECT_EQ(*read_argv(one + "\n" + failed_start), words) << "a start that came to no command";
+  EXPECT_FALSE(earlier_starts(one + failed_start).has_value());
+  std::string second = one;
+  second.replace(second.find("guest=a"), 7, "guest=b");
+  EXPECT_EQ((*read_argv(one + "error: kvm run failed Bad address\nRAX=0 'x\n" + second))[2],
+            "guest=b,debug-threads=on");
+  EXPECT_EQ(format("F", *earlier_starts(one + second)), "F:11:1: the last of 2 starts in this log is read");
+  // As libvirt before 5.0 has it, in one line.
+  EXPECT_EQ((*read_argv("2014-01-02 10:00:00.1+0000: starting up\nLC_ALL=C /usr/bin/kvm -S -m 64\nchar device "
+                        "redirected to /dev/pts/0\n")),
+            (Words{"/usr/bin/kvm", "-S", "-m", "64"}));
+  // What a terminal shows behind a command.
+  EXPECT_EQ(*read_argv("qemu-system-x86_64 -cpu host \\\n -S\nqemu-system-x86_64: warning: host doesn't have it\n"),
+            (Words{"qemu-system-x86_64", "-cpu", "host", "-S"}));
+  EXPECT_EQ(format("F", read_argv(one + "2026-11-02 10:10:00: starting up\n/usr/bin/kvm \\\n-name 'a\n").error()),
+            "F:12:7: this ' is never closed");
+}
+
+TEST(ReadArgv, TakesLinesAsWindowsEndsThem) {
+  EXPECT_EQ(*read_argv("qemu \\\r\n -cpu host\\\r\n,+sgx\r\n"), (Words{"qemu", "-cpu", "host", ",+sgx"}));
+}
+
 TEST(ReadArgv, StandsErrorsAtAPlace) {
   const auto error = [](const char* text) { return format("e", read_argv(text).error()); };
   EXPECT_EQ(error("qemu \\\n  -name 'a"), "e:2:9: this ' is never closed");
@@ -212,6 +248,11 @@ TEST(FromQemu, SomeProgramsHaveKvmByThemselves) {
   EXPECT_EQ(from_qemu_command({"/usr/libexec/qemu-kvm", "-m", "64"})->vm.type, "kvm");
   EXPECT_EQ(from_qemu_command({"kvm", "-accel", "tcg"})->vm.type, "qemu");
   EXPECT_EQ(from_qemu_command({"qemu-system-x86_64", "-m", "64"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu_command({"kvm", "-no-kvm"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-enable-kvm", "-no-kvm"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-M", "q35,accel=tcg", "-enable-kvm"})->vm.type, "kvm");
+  EXPECT_EQ(from_qemu({"-M", "accel=kvm", "-machine", "accel=tcg"})->vm.type, "qemu");
+  EXPECT_EQ(from_qemu({"-accel", "kvm", "-accel", "tcg"})->vm.type, "kvm");
 }
 
 TEST(FromQemu, PropertiesOfAProcessorsClassAreItsFeatures) {
@@ -240,6 +281,9 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=m,size=64M", "-M", "sgx-epc.0.memdev=m,sgx-epc.0.node=1"}),
             "e:3:20: sgx-epc.0: found node 1, but no '-numa' that makes nodes");
   EXPECT_EQ(error_of({"-numa", "node,memdev=m"}), "e:1:6: '-numa': found memdev 'm', expected a memory-backend's id");
+  EXPECT_EQ(error_of({"-m", "64", "-numa", "node,nodeid=1,mem=64"}), "e:3:1: '-numa': found node 1, but no node 0");
+  EXPECT_EQ(error_of({"-smp", "2", "-numa", "node,cpus=0-1,mem=64", "-numa", "node,cpus=1,mem=64"}),
+            "e:5:1: '-numa': the processor 1 is in two nodes");
   EXPECT_EQ(error_of({"-numa", "node,mem=0x"}), "e:1:6: '-numa': found '0x', expected a size such as '64M'");
   EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
             "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
@@ -295,6 +339,29 @@ TEST(ToQemu, WritesANodeWithoutMemoryAsQemuTakesIt) {
   ASSERT_TRUE(again.has_value()) << again.error().message;
   EXPECT_EQ(again->vm.nodes, vm.nodes);
   EXPECT_EQ(from_libvirt(to_libvirt(vm).text)->vm.nodes, vm.nodes);
+}
+
+// libvirt's command of a guest that may get more processors has nodes for all of them.
+TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
+  const auto read = from_qemu(
+      {"-m", "64", "-smp", "2,maxcpus=4", "-numa", "node,cpus=0,cpus=2,mem=32", "-numa", "node,cpus=1,cpus=3,mem=32"});
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{32 << 10, {0}}, {32 << 10, {1}}}));
+  ASSERT_EQ(read->ignored.size(), 2u);
+  EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
+}
+
+TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
+  Vm vm = tests::plain_vm();
+  vm.kernel.clear();
+  vm.ramdisk = "/initrd";
+  vm.cmdline = "quiet";
+  const Rendered rendered = to_qemu(vm);
+  EXPECT_EQ(rendered.text.find("-initrd"), rendered.text.npos);
+  EXPECT_EQ(rendered.text.find("-append"), rendered.text.npos);
+  EXPECT_TRUE(std::ranges::any_of(rendered.losses, [](const Loss& loss) {
+    return loss == Loss{"cmdline 'quiet'", "QEMU takes it beside a kernel only", true};
+  }));
 }
 
 TEST(ToQemu, ListsWhatQemuCannotSay) {

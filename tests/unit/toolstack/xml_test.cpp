@@ -16,12 +16,15 @@ std::string error_of(const std::string& text) {
 
 TEST(Xml, HasNoEntitiesButItsOwn) {
   EXPECT_EQ(error_of("<a>&amp;&lt;&gt;&quot;&apos;&#65;&#x1F600;</a>"), "none");
+  EXPECT_EQ(error_of("<a>&#9;&#10;&#xD;&#x10ffff;</a>"), "none");
+  EXPECT_EQ(error_of("<a>\n\x0f</a>"), "x:2:1: found byte 0x0f, expected XML");
   EXPECT_EQ(error_of("<a b='&amp;'><!-- &c; --><![CDATA[&d;]]><?e &f; ?></a>"), "none");
   EXPECT_EQ(error_of("<!DOCTYPE a [<!ENTITY b '&c;'>]>\n<a/>"), "none") << "declared and not used";
   EXPECT_THAT(error_of("<!DOCTYPE a [<!ENTITY b 'c'>]>\n<a>&b;</a>"),
               HasSubstr("x:2:4: found '&' before no reference"));
   for (const char* text : {"<a>&b;</a>", "<a b='&c;'/>", "<a>&</a>", "<a>& b;</a>", "<a>&#;</a>", "<a>&#x;</a>",
-                           "<a>&#12a;</a>", "<a>&aaaaaaaaaaaaaaaaaaaaaaaa;</a>"})
+                           "<a>&#12a;</a>", "<a>&#15;</a>", "<a>&#x0;</a>", "<a>&#127;</a>", "<a>&#xd800;</a>",
+                           "<a>&#x110000;</a>", "<a>&#99999999999;</a>", "<a>&aaaaaaaaaaaaaaaaaaaaaaaa;</a>"})
     EXPECT_THAT(error_of(text), HasSubstr("'&amp;'")) << text;
 }
 

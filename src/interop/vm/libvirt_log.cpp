@@ -1,0 +1,63 @@
+#include "interop/vm/libvirt_log.hpp"
+
+#include <algorithm>
+
+namespace cloister::toolstack::vm {
+
+namespace {
+
+/// "2026-11-02 10:00:00", or as QEMU has it with -msg timestamp=on, "2026-11-02T10:00:00".
+bool begins_with_time(std::string_view line) {
+  constexpr std::string_view form = "0000-00-00 00:00:00";
+  const auto like = [](char model, char found) {
+    if (model == '0') return found >= '0' && found <= '9';
+    return found == model || (model == ' ' && found == 'T');
+  };
+  return line.size() >= form.size() && std::ranges::equal(form, line.substr(0, form.size()), like);
+}
+
+/// "qemu-system-x86_64: terminating on signal 15".
+bool is_qemus_word(std::string_view line) {
+  const std::string_view first = line.substr(0, line.find(' '));
+  const std::string_view name = first.substr(first.rfind('/') + 1);  // npos + 1: all
+  return name.ends_with(':') && (name.starts_with("qemu") || name.starts_with("kvm"));
+}
+
+bool is_said(std::string_view line) {
+  return begins_with_time(line) || is_qemus_word(line) || line.starts_with("char device redirected to ");
+}
+
+}  // namespace
+
+std::optional<LoggedStart> last_start(std::string_view text) {
+  constexpr std::string_view start = ": starting up";
+  if (text.find('\0') != text.npos) return std::nullopt;
+  LoggedStart last{.command = {}, .line = 1, .starts = 0};
+  bool any_said = false, awaited = true, goes_on = false;
+  std::size_t first = 0;
+  u32 number = 0;
+  for (std::size_t at = 0; at < text.size(); ++number) {
+    const std::size_t begin = at, end = std::min(text.find('\n', at), text.size());
+    std::string_view line = text.substr(begin, end - begin);
+    at = end + 1;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (is_said(line)) {
+      any_said = true;
+      awaited |= begins_with_time(line) && line.find(start) != line.npos;
+      goes_on = false;
+      continue;
+    }
+    if (!goes_on && (!awaited || line.find_first_not_of(" \t") == line.npos)) continue;
+    if (!goes_on) {
+      first = begin;
+      last.line = number + 1;
+      ++last.starts;
+    }
+    awaited = false;
+    last.command = text.substr(first, end - first);
+    goes_on = line.ends_with('\\');
+  }
+  return any_said && last.starts > 0 ? std::optional(last) : std::nullopt;
+}
+
+}  // namespace cloister::toolstack::vm
