@@ -206,7 +206,8 @@ TEST(FromQemu, UnderstandsEveryFormOfAFeature) {
   // QEMU applies + after =, and - last.
   EXPECT_EQ(features_of("host,+sgx,sgx=off,-sgxlc,+sgxlc"), "sgx=on sgxlc=off");
   EXPECT_EQ(features_of("host,sgx=on,sgx=off"), "sgx=off");
-  EXPECT_EQ(features_of("host,migratable=off,hv_time,model-id=x,kvm-pv-eoi=on"), "kvm-pv-eoi=on");
+  EXPECT_EQ(features_of("host,migratable=off,hv_time,model-id=x,kvm-pv-eoi=on,+kvm_pv_unhalt,kvmclock=off,+sgx"),
+            "sgx=on");
 }
 
 TEST(FromQemu, TakesTheLastCpuAndTellsSo) {
