@@ -88,7 +88,9 @@ TEST(ReadArgv, TakesTheLastStartOfALibvirtLog) {
   EXPECT_EQ((*read_argv("2014-01-02 10:00:00.1+0000: starting up\nLC_ALL=C /usr/bin/kvm -S -m 64\nchar device "
                         "redirected to /dev/pts/0\n")),
             (Words{"/usr/bin/kvm", "-S", "-m", "64"}));
-  // What a terminal shows behind a command.
+  // What a terminal shows behind a command, and behind a listing of arguments.
+  EXPECT_EQ(*read_argv("# mine\nqemu-system-x86_64\n-cpu\nhost\nqemu-system-x86_64: terminating on signal 2\n"),
+            (Words{"qemu-system-x86_64", "-cpu", "host"}));
   EXPECT_EQ(*read_argv("qemu-system-x86_64 -cpu host \\\n -S\nqemu-system-x86_64: warning: host doesn't have it\n"),
             (Words{"qemu-system-x86_64", "-cpu", "host", "-S"}));
   EXPECT_EQ(format("F", read_argv(one + "2026-11-02 10:10:00: starting up\n/usr/bin/kvm \\\n-name 'a\n").error()),
