@@ -354,6 +354,19 @@ TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
   EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
 }
 
+TEST(FromQemu, TakesLibvirtsBackendOfANodeWithoutRam) {
+  const auto read = from_qemu(
+      {"-m", "64", "-object", R"({"qom-type":"memory-backend-ram","id":"ram-node0","size":67108864})", "-numa",
+       "node,nodeid=0,cpus=0,memdev=ram-node0", "-object",
+       R"({"qom-type":"memory-backend-ram","id":"ram-node1","size":0})", "-numa", "node,nodeid=1,memdev=ram-node1"});
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{64 << 10, {0}}, {0, {}}}));
+}
+
+TEST(FromQemu, OneNodeHasAllProcessors) {
+  EXPECT_TRUE(from_qemu({"-m", "64", "-smp", "4", "-numa", "node,mem=64"})->vm.nodes.empty());
+}
+
 TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
   Vm vm = tests::plain_vm();
   vm.kernel.clear();
