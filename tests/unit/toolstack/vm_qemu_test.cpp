@@ -363,6 +363,17 @@ TEST(FromQemu, TakesLibvirtsBackendOfANodeWithoutRam) {
   EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{64 << 10, {0}}, {0, {}}}));
 }
 
+// `qm showcmd` of Proxmox.
+TEST(FromQemu, TakesProxmoxsMachine) {
+  const auto read = from_qemu({"-machine", "type=pc-q35-7.2+pve0"});
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->vm.machine, "pc-q35-7.2");
+  ASSERT_EQ(read->ignored.size(), 1u);
+  EXPECT_EQ(format("i", read->ignored[0]), "i:1:1: '+pve0' of the machine is ignored");
+  // libvirt and QEMU have no such names.
+  EXPECT_EQ(error_of({"-cpu", "host,a+b=on"}), "e:1:6: '-cpu': found 'a+b', expected a CPU feature's name");
+}
+
 TEST(FromQemu, OneNodeHasAllProcessors) {
   EXPECT_TRUE(from_qemu({"-m", "64", "-smp", "4", "-numa", "node,mem=64"})->vm.nodes.empty());
 }
