@@ -37,6 +37,9 @@ int main(int count, char** words) {
   std::ofstream(folder + "/reports", std::ios::binary)
       << "[ 0.4] sgx: EPC section 0x40200000-0x45f7ffff\nSGX1 supported = true\nrdmsr 0x3a\n60005\n0x8c: 0x1\n"
          "NUMA node #0: size=67108864\nSGX support: enabled\nEPC size: 0x5d80000\n";
+  std::ofstream(folder + "/kernel", std::ios::binary)
+      << "<6>[ 0.4] sgx: EPC section 0x40200000-0x45f7ffff\n[Mon Nov  2 10:00:00 2026] x86/cpu: SGX Launch Control is "
+         "locked. Disable SGX.\nrdmsr -a -c 0x3a\n0x60005\n0x5\nrdmsr -p 1 -d 0x8c\n1\n";
   std::ofstream(folder + "/qemu_caps", std::ios::binary)
       << "<qemuCaps><hostCPU type='kvm'><property name='sgx' type='boolean' value='true'/></hostCPU></qemuCaps>";
   std::ofstream(folder + "/words", std::ios::binary)

@@ -12,6 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   namespace vm = toolstack::vm;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto lines = static_cast<u32>(std::ranges::count(text, '\n')) + 1;
+  if (const auto earlier = vm::earlier_starts(text)) check(earlier->at.line <= lines && !earlier->message.empty());
   auto words = vm::read_argv(text);
   if (!words) {
     check(words.error().at.line <= lines && words.error().at.column <= size + 1 && !words.error().message.empty());

@@ -22,5 +22,11 @@ int main(int count, char** words) {
   std::ofstream(folder + "/json", std::ios::binary)
       << "qemu -cpu host,+sgx -M q35,sgx-epc.0.memdev=m,sgx-epc.0.node=0 -object "
          "'{\"qom-type\":\"memory-backend-epc\",\"id\":\"m\",\"size\":1048576,\"host-nodes\":[0]}'";
+  for (const char* heading : {"2026-11-02 10:00:00.1+0000: starting up libvirt version: 9.0.0\n", ""})
+    std::ofstream(folder + "/log" + std::to_string(*heading), std::ios::binary)
+        << heading << "LC_ALL=C \\\n/usr/bin/kvm \\\n-cpu host,+sgx \\\n-no-kvm -smp 1,maxcpus=2 \\\n"
+        << "-numa node,cpus=0,mem=64 -numa node,cpus=1,mem=64\nchar device redirected to /dev/pts/0\n"
+        << "2026-11-02T10:00:00Z qemu-system-x86_64: terminating\n"
+        << heading << "kvm \\\n-S\n";
   return 0;
 }

@@ -118,6 +118,11 @@ class QemuReader {
     for (const QemuField& field : report_.fields()) {
       if (is_field(field, "type")) {
         vm_.machine = value_of(field);
+        // Of Proxmox's QEMU, which has versions of its own: "q35+pve0".
+        if (const std::size_t plus = vm_.machine.find('+'); plus != std::string::npos && plus > 0) {
+          report_.ignore(field.offset, fmt::format("{} of the machine is ignored", shown(vm_.machine.substr(plus))));
+          vm_.machine.resize(plus);
+        }
         if (!is_word(vm_.machine)) report_.wrong(field.offset, vm_.machine, "a machine's name");
       } else if (field.name == "accel") {
         look_at_accel(field.offset, value_of(field));

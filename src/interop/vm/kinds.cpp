@@ -18,13 +18,15 @@ struct Foreign {
   std::string_view what, instead;
 };
 constexpr std::string_view proxmox = "Proxmox's configuration of a machine",
-                           showcmd = "'qm showcmd VMID' prints QEMU's command line";
+                           showcmd = "'qm showcmd VMID' prints QEMU's command line, which is read";
 constexpr Foreign foreign[] = {
     {"apiVersion:", "a manifest of Kubernetes",
      "of KubeVirt's machines, 'virsh dumpxml' in the pod of virt-launcher prints libvirt's domain XML"},
     {"[hypervisor.", "Kata Containers' configuration",
      "Kata has EPC by a pod's annotation 'sgx.intel.com/epc', and a running sandbox has QEMU's /proc/PID/cmdline"},
     {"scsihw:", proxmox, showcmd},
+    {"smbios1:", proxmox, showcmd},
+    {"net0:", proxmox, showcmd},
     {"bootdisk:", proxmox, showcmd},
     {"ostype:", proxmox, showcmd},
     {"vmgenid:", proxmox, showcmd},

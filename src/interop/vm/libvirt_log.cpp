@@ -33,7 +33,8 @@ std::optional<LoggedStart> last_start(std::string_view text) {
   constexpr std::string_view start = ": starting up";
   if (text.find('\0') != text.npos) return std::nullopt;
   LoggedStart last{.command = {}, .line = 1, .starts = 0};
-  bool any_said = false, awaited = true, goes_on = false;
+  // Without a heading it may be a listing of arguments, one a line, up to what QEMU says.
+  bool any_said = false, awaited = true, goes_on = false, headed = false, by_lines = false;
   std::size_t first = 0;
   u32 number = 0;
   for (std::size_t at = 0; at < text.size(); ++number) {
@@ -43,19 +44,24 @@ std::optional<LoggedStart> last_start(std::string_view text) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (is_said(line)) {
       any_said = true;
-      awaited |= begins_with_time(line) && line.find(start) != line.npos;
+      const bool heading = begins_with_time(line) && line.find(start) != line.npos;
+      awaited |= heading;
+      headed |= heading;
       goes_on = false;
       continue;
     }
-    if (!goes_on && (!awaited || line.find_first_not_of(" \t") == line.npos)) continue;
+    const std::size_t word = std::min(line.find_first_not_of(" \t"), line.size());
+    if (!goes_on && (!awaited || word == line.size() || line[word] == '#')) continue;
     if (!goes_on) {
       first = begin;
       last.line = number + 1;
       ++last.starts;
+      by_lines = !headed;
     }
     awaited = false;
     last.command = text.substr(first, end - first);
-    goes_on = line.ends_with('\\');
+    by_lines &= !line.ends_with('\\');
+    goes_on = by_lines || line.ends_with('\\');
   }
   return any_said && last.starts > 0 ? std::optional(last) : std::nullopt;
 }

@@ -44,7 +44,8 @@ void QemuMemory::backend_field(const QemuField& field, Backend& backend) {
   const std::string value = value_of(field);
   if (field.name == "size") {
     const auto kib = read_qemu_size(value, bytes);
-    if (!kib || *kib == 0) return report_.wrong(field.offset, value, "a size such as '64M'");
+    // libvirt gives a node without RAM a backend of 0 bytes.
+    if (!kib || (*kib == 0 && backend.epc)) return report_.wrong(field.offset, value, "a size such as '64M'");
     backend.section.kib = *kib;
   } else if (field.name == "prealloc") {
     const auto on = field.value ? qemu_switch(value) : std::optional(true);
@@ -180,6 +181,9 @@ void QemuMemory::settle_nodes(Vm& vm) {
     }
     found.push_back(node);
   }
+  // One node has what is said to be in none.
+  if (found.size() == 1 && found.front().cpus.empty())
+    for (u32 cpu = 0; cpu < vm.vcpus; ++cpu) found.front().cpus.push_back(cpu);
   if (const auto twice = cpu_in_two(found)) return failed(fmt::format("the processor {} is in two nodes", *twice));
   if (beyond) {
     report_.ignore(Diagnostic{

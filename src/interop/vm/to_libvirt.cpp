@@ -82,6 +82,12 @@ class LibvirtWriter {
     std::ranges::replace(name, '/', '-');
     std::ranges::replace(name, '\n', '-');
     if (name != found) lose(fmt::format("name {}", shown(vm_.name)), "libvirt takes no '/' and no line ends in names");
+    // It is one of a file, "NAME.xml" and longer ones.
+    constexpr std::size_t longest = 200;
+    if (name == "." || name == ".." || name.size() > longest) {
+      lose(fmt::format("name {}", shown(vm_.name)), "libvirt keeps the domain in a file of that name");
+      name = name.size() > longest ? cut(name, longest) : "domain";
+    }
     return name.find_first_not_of(" \t") == name.npos ? "domain" : name;
   }
 
@@ -159,6 +165,9 @@ class LibvirtWriter {
       attribute(cell, "id", fmt::to_string(id++));
       if (!node.cpus.empty()) attribute(cell, "cpus", fmt::format("{}", fmt::join(runs_of(node.cpus), ",")));
       attribute(cell, "memory", fmt::to_string(node.kib));
+      if (node.kib == 0)
+        losses_.push_back({fmt::format("NUMA node {} without RAM", id - 1),
+                           "libvirt 9 gives it a backend of 0 bytes, with which QEMU does not start", true});
       attribute(cell, "unit", "KiB");
     }
   }

@@ -45,7 +45,7 @@ tl::expected<std::string, std::string> word_of_name(const std::string& name, Too
 }
 
 bool is_word(std::string_view text) {
-  constexpr std::string_view between = "._-+";
+  constexpr std::string_view between = "._-";
   return !text.empty() && between.find(text.front()) == between.npos && std::ranges::all_of(text, [&](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            between.find(c) != between.npos;

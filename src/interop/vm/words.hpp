@@ -26,7 +26,7 @@ std::string name_of_word(std::string_view word, policy::Tool tool);
 tl::expected<std::string, std::string> word_of_name(const std::string& name, policy::Tool tool,
                                                     const policy::CpuMap* map = nullptr);
 
-/// The text can stand for a feature or a model in XML and in a list with commas: letters, digits and . _ - + between.
+/// The text can stand for a feature or a model in XML and in a list with commas: letters, digits and . _ - between.
 bool is_word(std::string_view text);
 
 }  // namespace cloister::toolstack::vm

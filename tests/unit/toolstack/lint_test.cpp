@@ -557,6 +557,7 @@ TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
       {"[hypervisor.qemu]\npath = '/usr/bin/qemu'\n", "f:1:1: found Kata Containers' configuration"},
       {"boot: c\ncores: 2\nscsihw: virtio-scsi-pci\n",
        "f:3:1: found Proxmox's configuration of a machine; 'qm showcmd"},
+      {"cores: 2\ncpu: host\nnet0: virtio=52:54:00:00:00:00,bridge=vmbr0\n", "f:3:1: found Proxmox's configuration"},
       {"/usr/bin/cloud-hypervisor --cpus boot=1 --sgx-epc id=e,size=64M",
        "f:1:1: found Cloud Hypervisor's command line"},
       {"\xff\xfe<\0d\0", "found UTF-16, expected UTF-8"},

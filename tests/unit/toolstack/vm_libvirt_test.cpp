@@ -139,11 +139,26 @@ TEST(FromLibvirt, ANodeMayHaveNoRam) {
   EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{262144, {0, 1, 2, 3}}, {0, {}}}));
   EXPECT_EQ(from_libvirt(to_libvirt(read->vm).text)->vm.nodes, read->vm.nodes);
   EXPECT_EQ(from_qemu(qemu_argv(read->vm))->vm.nodes, read->vm.nodes);
+  EXPECT_EQ(to_libvirt(read->vm).losses.front().what, "NUMA node 1 without RAM");
   EXPECT_THAT(error_of(numa("<cell id='0' memory='0'/>")), testing::HasSubstr("found 0 KiB of RAM, expected"));
   EXPECT_THAT(error_of(numa("<cell id='0' cpus='0-2' memory='1024'/><cell id='1' cpus='2-3' memory='1024'/>")),
               testing::HasSubstr("the processor 2 is in two cells"));
   EXPECT_THAT(error_of(numa("<cell id='0' cpus='0-4' memory='1024'/>")),
               testing::HasSubstr("processor 4, expected 3 at most"));
+}
+
+TEST(ToLibvirt, NamesAreThoseOfFiles) {
+  Vm vm = from_libvirt(domain(""))->vm;
+  const auto written = [&](const std::string& name) {
+    vm.name = name;
+    const Rendered rendered = to_libvirt(vm);
+    return from_libvirt(rendered.text)->vm.name + (rendered.losses.empty() ? "" : " lost");
+  };
+  EXPECT_EQ(written("a.b"), "a.b");
+  EXPECT_EQ(written("."), "domain lost");
+  EXPECT_EQ(written(".."), "domain lost");
+  EXPECT_EQ(written(std::string(200, 'x')), std::string(200, 'x'));
+  EXPECT_EQ(written(std::string(201, 'x')), std::string(200, 'x') + "… lost");
 }
 
 TEST(FromLibvirt, TakesGuestsOf32Bits) {

@@ -88,7 +88,9 @@ TEST(ReadArgv, TakesTheLastStartOfALibvirtLog) {
   EXPECT_EQ((*read_argv("2014-01-02 10:00:00.1+0000: starting up\nLC_ALL=C /usr/bin/kvm -S -m 64\nchar device "
                         "redirected to /dev/pts/0\n")),
             (Words{"/usr/bin/kvm", "-S", "-m", "64"}));
-  // What a terminal shows behind a command.
+  // What a terminal shows behind a command, and behind a listing of arguments.
+  EXPECT_EQ(*read_argv("# mine\nqemu-system-x86_64\n-cpu\nhost\nqemu-system-x86_64: terminating on signal 2\n"),
+            (Words{"qemu-system-x86_64", "-cpu", "host"}));
   EXPECT_EQ(*read_argv("qemu-system-x86_64 -cpu host \\\n -S\nqemu-system-x86_64: warning: host doesn't have it\n"),
             (Words{"qemu-system-x86_64", "-cpu", "host", "-S"}));
   EXPECT_EQ(format("F", read_argv(one + "2026-11-02 10:10:00: starting up\n/usr/bin/kvm \\\n-name 'a\n").error()),
@@ -206,7 +208,8 @@ TEST(FromQemu, UnderstandsEveryFormOfAFeature) {
   // QEMU applies + after =, and - last.
   EXPECT_EQ(features_of("host,+sgx,sgx=off,-sgxlc,+sgxlc"), "sgx=on sgxlc=off");
   EXPECT_EQ(features_of("host,sgx=on,sgx=off"), "sgx=off");
-  EXPECT_EQ(features_of("host,migratable=off,hv_time,model-id=x,kvm-pv-eoi=on"), "kvm-pv-eoi=on");
+  EXPECT_EQ(features_of("host,migratable=off,hv_time,model-id=x,kvm-pv-eoi=on,+kvm_pv_unhalt,kvmclock=off,+sgx"),
+            "sgx=on");
 }
 
 TEST(FromQemu, TakesTheLastCpuAndTellsSo) {
@@ -349,6 +352,30 @@ TEST(FromQemu, TakesTheProcessorsThatAreThereAtTheStart) {
   EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{32 << 10, {0}}, {32 << 10, {1}}}));
   ASSERT_EQ(read->ignored.size(), 2u);
   EXPECT_EQ(read->ignored[1].message, "processors of '-numa' from 2 on are ignored: '-smp' has no more at the start");
+}
+
+TEST(FromQemu, TakesLibvirtsBackendOfANodeWithoutRam) {
+  const auto read = from_qemu(
+      {"-m", "64", "-object", R"({"qom-type":"memory-backend-ram","id":"ram-node0","size":67108864})", "-numa",
+       "node,nodeid=0,cpus=0,memdev=ram-node0", "-object",
+       R"({"qom-type":"memory-backend-ram","id":"ram-node1","size":0})", "-numa", "node,nodeid=1,memdev=ram-node1"});
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_EQ(read->vm.nodes, (std::vector<GuestNode>{{64 << 10, {0}}, {0, {}}}));
+}
+
+// `qm showcmd` of Proxmox.
+TEST(FromQemu, TakesProxmoxsMachine) {
+  const auto read = from_qemu({"-machine", "type=pc-q35-7.2+pve0"});
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->vm.machine, "pc-q35-7.2");
+  ASSERT_EQ(read->ignored.size(), 1u);
+  EXPECT_EQ(format("i", read->ignored[0]), "i:1:1: '+pve0' of the machine is ignored");
+  // libvirt and QEMU have no such names.
+  EXPECT_EQ(error_of({"-cpu", "host,a+b=on"}), "e:1:6: '-cpu': found 'a+b', expected a CPU feature's name");
+}
+
+TEST(FromQemu, OneNodeHasAllProcessors) {
+  EXPECT_TRUE(from_qemu({"-m", "64", "-smp", "4", "-numa", "node,mem=64"})->vm.nodes.empty());
 }
 
 TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
