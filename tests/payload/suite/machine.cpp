@@ -81,7 +81,9 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
     if (!ramdisk) return tl::unexpected(ramdisk.error());
     spec.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
   }
+  if (!setting.ramdisk_bytes.empty()) spec.ramdisk = std::make_shared<const std::vector<u8>>(setting.ramdisk_bytes);
   spec.cmdline = setting.cmdline;
+  spec.pager_counts = setting.pager_counts;
   if (setting.frames != 0) spec.epc_paging = setting.paging;
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
@@ -142,7 +144,13 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   options.timeout = setting.timeout;
   options.counts = setting.counts;
   options.stop = setting.stop;
-  options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
+  std::size_t told = 0;
+  options.console_out = [&](std::span<const u8> bytes) {
+    result.console.append(bytes.begin(), bytes.end());
+    if (!setting.said) return;
+    for (std::size_t end; (end = result.console.find('\n', told)) != std::string::npos; told = end + 1)
+      setting.said(result.console.substr(told, end - told));
+  };
   std::binary_semaphore asleep(0);
   std::jthread waker;
   if (setting.wake) {
