@@ -90,6 +90,16 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
   return spec;
 }
 
+silicon::Package::Config config_of(const Setting& setting) {
+  silicon::Package::Config config;
+  config.features = setting.features;
+  if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
+  config.memory = setting.memory;
+  config.launch_control_writable = setting.launch_control_writable;
+  config.launch_hash = setting.launch_hash;
+  return config;
+}
+
 }  // namespace
 
 silicon::Features first_generation() {
@@ -117,13 +127,9 @@ std::vector<std::string> Result::lines_with(const std::string& word) const {
 }
 
 tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting) {
-  silicon::Package::Config config;
-  config.features = setting.features;
-  if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
-  config.memory = setting.memory;
-  config.launch_control_writable = setting.launch_control_writable;
-  config.launch_hash = setting.launch_hash;
-  silicon::Package package(config, setting.engine);
+  std::optional<silicon::Package> own;
+  if (setting.package == nullptr) own.emplace(config_of(setting), setting.engine);
+  silicon::Package& package = setting.package != nullptr ? *setting.package : *own;
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());
   std::vector<silicon::EpcSection> epc;
@@ -133,6 +139,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     next += range.bytes / arch::page_size;
   }
   if (setting.frames != 0) epc = {{machine_epc, setting.frames}};
+  if (setting.package != nullptr) epc = setting.sections;
   const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
   const auto in_front = setting.in_front ? setting.in_front(package, spec->map) : nullptr;
   vmx::Package& its = in_front ? *in_front : package;
