@@ -298,6 +298,23 @@ def enclave_paged_trap(settings):
     expect_paged(settings, "hello+threads+paging+heap+faults", "silicon = 'icelake-server'")
 
 
+@case("enclave-oversubscribed")
+def enclave_oversubscribed(settings):
+    """A guest with 64 MiB of EPC on a machine that has 16: all examples are right, and with four processors those of many
+    threads while the guest's own kernel pages, since together its enclaves are more than it sees."""
+    many = "+".join(["threads:10", "heap", "faults"] + ["paging:10"] * 18)
+    with tempfile.TemporaryDirectory() as folder:
+        machine, trace = Path(folder) / "machine.toml", Path(folder) / "trace"
+        machine.write_text("[[package]]\nepc = [{ size = 16 }]\n")
+        options = ["--machine", str(machine), "--stats", "--trace", "encls", "--trace-file", str(trace)]
+        run = run_enclaves(settings, f"hello,attest,seal,heap,faults,{many}", vcpus=4, memory=768, options=options,
+                           config=["epc_min = 16", "epc_paging = 'oss'"])
+        done = {leaf: sum(f"leaf={leaf} " in line for line in trace.read_text().splitlines()) for leaf in ("0xb", "0x8")}
+    expect(epc_bytes(run) == [64 << 20], f"EPC sections of {epc_bytes(run)} bytes")
+    print(f"by the guest: {done['0xb']} EWB, {done['0x8']} ELDU")
+    expect(done["0xb"] > 1000 and done["0x8"] > 1000, f"the guest's kernel did not page: {done}")
+
+
 @case("enclave-smp")
 def enclave_smp(settings):
     """Threads of an enclave on four processors, while the kernel pages another one; a minute of it in a full run."""

@@ -168,16 +168,19 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   }
   std::minstd_rand random(setting.storm);
   std::mutex one_at_a_time;
-  if (setting.storm != 0) {
+  const auto storm = [&] {
+    u64 pages[storm_pages];
+    {
+      const std::lock_guard held(one_at_a_time);
+      for (u64& page : pages) page = random() % payload_places;
+    }
+    for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
+  };
+  if (setting.storm != 0 || setting.after_exit)
     options.after_exit = [&] {
-      u64 pages[storm_pages];
-      {
-        const std::lock_guard held(one_at_a_time);
-        for (u64& page : pages) page = random() % payload_places;
-      }
-      for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
+      if (setting.storm != 0) storm();
+      if (setting.after_exit) setting.after_exit();
     };
-  }
   result.outcome = (*domain)->run(options);
   waker.request_stop();
   asleep.release();

@@ -38,7 +38,8 @@ struct Setting {
   std::string kernel{}, ramdisk{}, cmdline{};  ///< paths of another image than the payload's; empty: none
   std::vector<u8> ramdisk_bytes{};             ///< a ramdisk without a path
   /// Makes a package that stands between the domain and its own; none: there is nothing in between.
-  std::function<std::unique_ptr<vmx::Package>(vmx::Package& own, const platform::MemoryMap& map)> in_front{};
+  std::function<std::unique_ptr<vmx::Package>(silicon::Package& own, const platform::MemoryMap& map)> in_front{};
+  std::function<void()> after_exit{};   ///< after what a storm does
   silicon::Package* package = nullptr;  ///< one that others use, too, on which `sections` are its frames
   std::vector<silicon::EpcSection> sections{};
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: the domain is to end
