@@ -81,13 +81,19 @@ for mebibytes in (0, 1, 64, 512, 4096):
 
 @case("epc-sections")
 def epc_sections(settings):
-    """Two sections of two packages: CPUID enumerates both, and SRAT gives each its NUMA node."""
+    """Two sections of two packages: CPUID enumerates both, SRAT gives each its NUMA node, and its share
+    of the processors, which are a package there."""
     with tempfile.TemporaryDirectory() as folder:
         machine = Path(folder) / "machine.toml"
         machine.write_text("package = [{ epc = [{ size = 64 }] }, { epc = [{ size = 64 }] }]\n")
         sections = 'epc = ["size=64,package=1", "size=32,package=0"]'
-        run = Domain(settings, test="enclave", extra="enclave=hello", config=[sections], options=["--machine", str(machine)]).run()
+        run = Domain(settings, test="enclave", extra="enclave=hello,threads:2", vcpus=3, config=[sections],
+                     options=["--machine", str(machine)]).run()
     expect_tests(run)
+    nodes = re.findall(r"SRAT: PXM (\d+) -> APIC 0x0*(\d+) -> Node \1", run.console.decode(errors="replace"))
+    expect(nodes == [("0", "0"), ("0", "1"), ("1", "2")], f"processors in nodes: {nodes}")
+    expect(run.matches(r".*smp: Brought up 2 nodes, 3 CPUs"), "not all processors")
+    expect(not run.matches(r".*(WARNING: CPU|is not on the same node)"), "nodes and packages do not go together")
     expect(epc_bytes(run) == [64 << 20, 32 << 20], f"EPC sections of {epc_bytes(run)} bytes")
     totals = run.matches(r"(node\d+ +sgx_total_bytes \d+)")
     expect([t.split() for t in totals] == [["node0", "sgx_total_bytes", str(32 << 20)], ["node1", "sgx_total_bytes", str(64 << 20)]], f"{totals}")
