@@ -7,8 +7,8 @@
 
 #include <cstring>
 #include <fstream>
-#include <memory>
 
+#include "../gcm.hpp"
 #include "machine.hpp"
 
 namespace {
@@ -77,46 +77,15 @@ void paging_door(benchmark::State& state) {
   count(state, Machine::paged, instructions);
 }
 
-/// AES-128-GCM with contexts that know their key already: what changes from page to page is the initialisation vector.
-class Gcm {
- public:
-  Gcm() : seal_(EVP_CIPHER_CTX_new()), open_(EVP_CIPHER_CTX_new()) {
-    const u8 key[16] = {1};
-    must(EVP_EncryptInit_ex(seal_.get(), EVP_aes_128_gcm(), nullptr, key, nullptr));
-    must(EVP_DecryptInit_ex(open_.get(), EVP_aes_128_gcm(), nullptr, key, nullptr));
-  }
-  /// `page` is sealed to `sealed`, and opened again.
-  void seal_and_open(u64 version, u8* page, u8* sealed) {
-    u8 iv[12] = {}, tag[16], rest[16];
-    std::memcpy(iv, &version, sizeof version);
-    int bytes = 0;
-    must(EVP_EncryptInit_ex(seal_.get(), nullptr, nullptr, nullptr, iv));
-    must(EVP_EncryptUpdate(seal_.get(), sealed, &bytes, page, arch::page_size));
-    must(EVP_EncryptFinal_ex(seal_.get(), rest, &bytes));
-    must(EVP_CIPHER_CTX_ctrl(seal_.get(), EVP_CTRL_AEAD_GET_TAG, sizeof tag, tag));
-    must(EVP_DecryptInit_ex(open_.get(), nullptr, nullptr, nullptr, iv));
-    must(EVP_DecryptUpdate(open_.get(), page, &bytes, sealed, arch::page_size));
-    must(EVP_CIPHER_CTX_ctrl(open_.get(), EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag));
-    must(EVP_DecryptFinal_ex(open_.get(), rest, &bytes));
-  }
-
- private:
-  static void must(int done) {
-    if (done != 1) std::abort();
-  }
-  struct Free {
-    void operator()(EVP_CIPHER_CTX* c) const { EVP_CIPHER_CTX_free(c); }
-  };
-  std::unique_ptr<EVP_CIPHER_CTX, Free> seal_, open_;
-};
-
 void paging_raw(benchmark::State& state) {
   std::vector<u8> pages(Machine::paged * arch::page_size), sealed(pages.size());
-  Gcm gcm;
+  bench::Gcm gcm;
   u64 version = 1;
+  u8 tag[bench::Gcm::tag_bytes];
   for (auto _ : state) {
     for (u64 at = 0; at < pages.size(); at += arch::page_size) {
-      gcm.seal_and_open(version++, pages.data() + at, sealed.data() + at);
+      gcm.seal(version, pages.data() + at, sealed.data() + at, tag);
+      gcm.open(version++, pages.data() + at, sealed.data() + at, tag);
     }
   }
   count(state, Machine::paged);

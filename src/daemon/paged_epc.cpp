@@ -2,14 +2,13 @@
 #include "daemon/paged_epc.hpp"
 
 #include "arch/sizes.hpp"
+#include "plan/spec.hpp"
 
 namespace cloister::toolstack {
 
 std::optional<PagedEpc> paged_epc(const Domain& domain) {
   if (!domain.config.epc_is_paged()) return std::nullopt;
-  const bool oss = domain.config.epc_paging != EpcPaging::trap &&
-                   vmx::lists_oss(domain.record.package.features.sgx.flags(0, arch::CpuidReg::eax));
-  PagedEpc paged{.mode = oss ? EpcPaging::oss : EpcPaging::trap,
+  PagedEpc paged{.mode = paging_of(domain.config, domain.record.package.features.sgx),
                  .min = domain.config.epc_min_mib * arch::pages_per_mib,
                  .weight = domain.config.epc_weight,
                  .held = pages_of(domain.record.grants)};

@@ -43,12 +43,11 @@ Done page_epc(Machine& machine) {
     if (const auto reserved = machine.memory.reserve_epc(range.base, range.bytes / arch::page_size); !reserved)
       return tl::unexpected(fmt::format("EPC at {:#x}: {}", range.base.value, text_of(reserved.error())));
   }
-  const bool oss = machine.spec.epc_paging != EpcPaging::trap && has_oss(machine.package);
   auto pager = TRY(Pager::create({.package = machine.package,
                                   .memory = machine.memory,
                                   .pages = machine.epc_pages,
                                   .frames = machine.epc,
-                                  .mode = oss ? PagingMode::oss : PagingMode::trap,
+                                  .mode = paging_mode(machine.spec.epc_paging, has_oss(machine.package)),
                                   .vcpus = machine.spec.vcpus,
                                   .gate = machine.gate(),
                                   .handlers = machine.lock,

@@ -1,11 +1,13 @@
-// The host's node of a package is the one that the machine description gives its first section; processors are spread
-// over the nodes evenly, in their order.
+// The host's node of a package is the one that the machine description gives its first section; processors are in the
+// guest's nodes as its SRAT has it.
 #include "plan/cpu_places.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
+
+#include "arch/topology.hpp"
 
 namespace cloister::toolstack {
 
@@ -56,12 +58,13 @@ tl::expected<std::vector<CpuSet>, Diagnostic> place_vcpus(const DomainConfig& co
                                                           const Grants& grants, const HostProcessors& host) {
   std::vector<CpuSet> places(config.vcpus);
   const auto nodes = by_package(machine, grants, host);
+  const u32 of_node = arch::ids_of_package(config.vcpus, std::max<u32>(static_cast<u32>(nodes.size()), 1));
   for (u32 i = 0; i < config.vcpus; ++i) {
     const bool own = i < config.cpus.of_vcpu.size();
     auto place = resolve(own ? config.cpus.of_vcpu[i] : config.cpus.all, host);
     if (!place) return tl::unexpected(Diagnostic{config.position_of("cpus"), "'cpus': " + place.error()});
     places[i] = std::move(*place);
-    if (!config.where.contains("cpus") && !nodes.empty()) places[i] = nodes[i * nodes.size() / config.vcpus];
+    if (!config.where.contains("cpus") && !nodes.empty()) places[i] = nodes[i / of_node];
   }
   return places;
 }

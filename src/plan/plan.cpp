@@ -81,6 +81,7 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
 
   policy::CpuidRequest request;
   request.vcpus = config.vcpus;
+  request.packages = platform::nodes_of(plan.map);
   request.overrides = overrides_of(config, raw);
   for (const platform::EpcRange& range : plan.map.epc) request.epc.push_back({range.base.value, range.bytes});
   auto cpuid = policy::domain_cpuid(raw, request);

@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "hypervisor/epc/pager/paging_mode.hpp"
+
 namespace cloister::toolstack {
 
 using hypervisor::Ending;
@@ -26,7 +28,7 @@ platform::RtcTime clock_date(const DomainConfig& config, vmx::ClockMode clock) {
   return {now.tv_sec + zone + config.rtc_timeoffset, now.tv_nsec};
 }
 
-hypervisor::EpcPaging paging_of(EpcPaging how) {
+hypervisor::EpcPaging asked_for(EpcPaging how) {
   switch (how) {
     case EpcPaging::automatic: break;
     case EpcPaging::trap: return hypervisor::EpcPaging::trap;
@@ -43,7 +45,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.name = plan.config.name;
   spec.map = plan.map;
   spec.vcpus = plan.config.vcpus;
-  if (plan.config.epc_is_paged()) spec.epc_paging = paging_of(plan.config.epc_paging);
+  if (plan.config.epc_is_paged()) spec.epc_paging = asked_for(plan.config.epc_paging);
   spec.cpuid = plan.cpuid;
   spec.msr = plan.msr;
   spec.sgx_provision = plan.config.sgx_provision;
@@ -54,6 +56,12 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.date = clock_date(plan.config, clock);
   spec.battery = battery;
   return spec;
+}
+
+EpcPaging paging_of(const DomainConfig& config, const vmx::SgxFeatures& features) {
+  const bool oss = vmx::lists_oss(features.flags(0, arch::CpuidReg::eax));
+  const auto mode = hypervisor::paging_mode(asked_for(config.epc_paging), oss);
+  return mode == hypervisor::PagingMode::oss ? EpcPaging::oss : EpcPaging::trap;
 }
 
 std::optional<Action> action_after(Ending ending, const DomainConfig& config) {

@@ -14,6 +14,9 @@ namespace cloister::toolstack {
 hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, vmx::ClockMode clock,
                                  const platform::RtcBattery& battery);
 
+/// How EPC of this domain, which is paged, is paged on silicon with these features: `trap` or `oss`.
+EpcPaging paging_of(const DomainConfig& config, const vmx::SgxFeatures& features);
+
 /// What the configuration wants after this ending; nullopt: the run is over whatever it says.
 std::optional<Action> action_after(hypervisor::Ending ending, const DomainConfig& config);
 

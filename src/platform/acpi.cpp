@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "arch/topology.hpp"
 #include "platform/acpi_aml.hpp"
 #include "platform/apic.hpp"
 #include "platform/bytes.hpp"
@@ -146,15 +147,16 @@ Bytes make_madt(u32 vcpus) {  // 5.2.12
 }
 
 // 5.2.16. Linux looks for the node of an EPC section here, and numbers nodes in the order in which it reads them,
-// processors first. The processors, which are one package, are in node 0.
+// processors first. A node's processors are a package, as CPUID has it.
 Bytes make_srat(const AcpiConfig& config) {
   constexpr u8 processor = 0, memory = 1;
   constexpr u32 enabled = 1;
+  const u32 of_node = arch::ids_of_package(config.vcpus, nodes_of(config.map));
   Bytes table = begin_table("SRAT", 3);
   append<u32>(table, 1);
   append<u64>(table, 0);
   for (u32 id = 0; id < config.vcpus; ++id) {
-    for (u8 b : {processor, u8{16}, u8{0} /* node */, static_cast<u8>(id)}) append(table, b);
+    for (u8 b : {processor, u8{16}, static_cast<u8>(id / of_node), static_cast<u8>(id)}) append(table, b);
     append(table, enabled);
     append<u64>(table, 0);  // SAPIC EID, rest of the node, clock domain
   }

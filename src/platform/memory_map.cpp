@@ -87,10 +87,15 @@ std::vector<MapEntry> ram_backing(const MemoryMap& map) {
   return ranges;
 }
 
-std::vector<NodeRange> ram_by_node(const MemoryMap& map) {
-  const std::vector<MapEntry> backing = ram_backing(map);
+u32 nodes_of(const MemoryMap& map) {
   u32 nodes = 1;
   for (const EpcRange& range : map.epc) nodes = std::max(nodes, range.node + 1);
+  return nodes;
+}
+
+std::vector<NodeRange> ram_by_node(const MemoryMap& map) {
+  const std::vector<MapEntry> backing = ram_backing(map);
+  const u32 nodes = nodes_of(map);
   u64 all = 0;
   for (const MapEntry& range : backing) all += range.bytes;
   // Linux cuts memory into sections of 128 MiB, which are simpler for it whole.

@@ -64,13 +64,16 @@ tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, u64 epc_b
 /// The ranges that need RAM behind them, legacy hole and ACPI tables included; their sum is the domain's memory.
 std::vector<MapEntry> ram_backing(const MemoryMap& map);
 
+/// NUMA nodes: as many as the EPC names, one at least.
+u32 nodes_of(const MemoryMap& map);
+
 struct NodeRange {
   arch::Gpa base;
   u64 bytes = 0;
   u32 node = 0;
   bool operator==(const NodeRange&) const = default;
 };
-/// The RAM of ram_backing() in equal shares for the NUMA nodes, node 0 first. There are as many nodes as the EPC names.
+/// The RAM of ram_backing() in equal shares for the NUMA nodes, node 0 first.
 std::vector<NodeRange> ram_by_node(const MemoryMap& map);
 
 }  // namespace cloister::platform

@@ -1,8 +1,10 @@
 // A domain's CPUID: the processor's leaves, then what belongs to the domain (topology, hypervisor leaf, EPC), then what
 // the configuration overrides, then what follows from that (dependence rules, XSAVE area, XFRM).
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "arch/topology.hpp"
 #include "policy/dependence.hpp"
 #include "policy/leaves.hpp"
 #include "policy/policy.hpp"
@@ -20,13 +22,13 @@ bool has_named(const CpuidTable& table, std::string_view name) { return has(tabl
 
 // ------------------------------------------------------------------------------------------------ platform
 
-/// Every vCPU is a core of one package; caches above level 2 are shared (SDM vol. 3A, 8.9).
+/// Every vCPU is a core of a package; caches above level 2 are the package's (SDM vol. 3A, 8.9).
 void put_topology(CpuidTable& table, const CpuidRequest& request) {
-  const u32 ids = std::bit_ceil(request.vcpus);
+  const u32 ids = ids_of_package(request.vcpus, request.packages);
   CpuidRegs version = table.get(leaf::version, 0);
   version.ebx = (version.ebx & 0xffff) | (ids << 16 & 0xff'0000) | (request.apic_id << 24);
   table.set(leaf::version, 0, version);
-  put_named(table, "htt", request.vcpus > 1);
+  put_named(table, "htt", ids > 1);
 
   for (u32 i = 0;; ++i) {
     CpuidRegs cache = table.get(leaf::cache, i);
@@ -43,7 +45,7 @@ void put_topology(CpuidTable& table, const CpuidRequest& request) {
     const u32 shift = static_cast<u32>(std::countr_zero(ids));
     constexpr u32 smt = 1 << 8, core = 2 << 8;
     table.set(leaf, 0, {0, 1, smt | 0, request.apic_id});
-    table.set(leaf, 1, {shift, request.vcpus, core | 1, request.apic_id});
+    table.set(leaf, 1, {shift, std::min(ids, request.vcpus), core | 1, request.apic_id});
     constexpr u32 level_type = 0xff00;
     for (u32 i = 2; (table.get(leaf, i).ecx & level_type) != 0; ++i) table.set(leaf, i, {});
   }

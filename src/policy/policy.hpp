@@ -97,6 +97,7 @@ struct CpuidOverride {
 
 struct CpuidRequest {
   u32 vcpus = 1;
+  u32 packages = 1;            ///< that they are spread over (arch::ids_of_package)
   u32 apic_id = 0;             ///< of the vCPU that asks: leaves 1 and 0xB
   unsigned physical_bits = 0;  ///< 0: the processor's
   struct Epc {

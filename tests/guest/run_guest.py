@@ -81,13 +81,19 @@ for mebibytes in (0, 1, 64, 512, 4096):
 
 @case("epc-sections")
 def epc_sections(settings):
-    """Two sections of two packages: CPUID enumerates both, and SRAT gives each its NUMA node."""
+    """Two sections of two packages: CPUID enumerates both, SRAT gives each its NUMA node, and its share
+    of the processors, which are a package there."""
     with tempfile.TemporaryDirectory() as folder:
         machine = Path(folder) / "machine.toml"
         machine.write_text("package = [{ epc = [{ size = 64 }] }, { epc = [{ size = 64 }] }]\n")
         sections = 'epc = ["size=64,package=1", "size=32,package=0"]'
-        run = Domain(settings, test="enclave", extra="enclave=hello", config=[sections], options=["--machine", str(machine)]).run()
+        run = Domain(settings, test="enclave", extra="enclave=hello,threads:2", vcpus=3, config=[sections],
+                     options=["--machine", str(machine)]).run()
     expect_tests(run)
+    nodes = re.findall(r"SRAT: PXM (\d+) -> APIC 0x0*(\d+) -> Node \1", run.console.decode(errors="replace"))
+    expect(nodes == [("0", "0"), ("0", "1"), ("1", "2")], f"processors in nodes: {nodes}")
+    expect(run.matches(r".*smp: Brought up 2 nodes, 3 CPUs"), "not all processors")
+    expect(not run.matches(r".*(WARNING: CPU|is not on the same node)"), "nodes and packages do not go together")
     expect(epc_bytes(run) == [64 << 20, 32 << 20], f"EPC sections of {epc_bytes(run)} bytes")
     totals = run.matches(r"(node\d+ +sgx_total_bytes \d+)")
     expect([t.split() for t in totals] == [["node0", "sgx_total_bytes", str(32 << 20)], ["node1", "sgx_total_bytes", str(64 << 20)]], f"{totals}")
@@ -296,6 +302,23 @@ def enclave_paged(settings):
 def enclave_paged_trap(settings):
     """Where the processor has nothing to help, as servers', the hypervisor runs the leaves that it must know of."""
     expect_paged(settings, "hello+threads+paging+heap+faults", "silicon = 'icelake-server'")
+
+
+@case("enclave-oversubscribed")
+def enclave_oversubscribed(settings):
+    """A guest with 64 MiB of EPC on a machine that has 16: all examples are right, and with four processors those of many
+    threads while the guest's own kernel pages, since together its enclaves are more than it sees."""
+    many = "+".join(["threads:10", "heap", "faults"] + ["paging:10"] * 18)
+    with tempfile.TemporaryDirectory() as folder:
+        machine, trace = Path(folder) / "machine.toml", Path(folder) / "trace"
+        machine.write_text("[[package]]\nepc = [{ size = 16 }]\n")
+        options = ["--machine", str(machine), "--stats", "--trace", "encls", "--trace-file", str(trace)]
+        run = run_enclaves(settings, f"hello,attest,seal,heap,faults,{many}", vcpus=4, memory=768, options=options,
+                           config=["epc_min = 16", "epc_paging = 'oss'"])
+        done = {leaf: sum(f"leaf={leaf} " in line for line in trace.read_text().splitlines()) for leaf in ("0xb", "0x8")}
+    expect(epc_bytes(run) == [64 << 20], f"EPC sections of {epc_bytes(run)} bytes")
+    print(f"by the guest: {done['0xb']} EWB, {done['0x8']} ELDU")
+    expect(done["0xb"] > 1000 and done["0x8"] > 1000, f"the guest's kernel did not page: {done}")
 
 
 @case("enclave-smp")

@@ -81,11 +81,23 @@ tl::expected<hypervisor::DomainSpec, std::string> make_spec(const std::string& n
     if (!ramdisk) return tl::unexpected(ramdisk.error());
     spec.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
   }
+  if (!setting.ramdisk_bytes.empty()) spec.ramdisk = std::make_shared<const std::vector<u8>>(setting.ramdisk_bytes);
   spec.cmdline = setting.cmdline;
+  spec.pager_counts = setting.pager_counts;
   if (setting.frames != 0) spec.epc_paging = setting.paging;
   spec.clock = setting.clock;
   spec.vcpus = setting.vcpus;
   return spec;
+}
+
+silicon::Package::Config config_of(const Setting& setting) {
+  silicon::Package::Config config;
+  config.features = setting.features;
+  if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
+  config.memory = setting.memory;
+  config.launch_control_writable = setting.launch_control_writable;
+  config.launch_hash = setting.launch_hash;
+  return config;
 }
 
 }  // namespace
@@ -115,13 +127,9 @@ std::vector<std::string> Result::lines_with(const std::string& word) const {
 }
 
 tl::expected<Result, std::string> run_payload(const std::string& name, const Setting& setting) {
-  silicon::Package::Config config;
-  config.features = setting.features;
-  if (setting.epc_mib != 0) config.epc = {{machine_epc, setting.epc_mib * mib / arch::page_size}};
-  config.memory = setting.memory;
-  config.launch_control_writable = setting.launch_control_writable;
-  config.launch_hash = setting.launch_hash;
-  silicon::Package package(config, setting.engine);
+  std::optional<silicon::Package> own;
+  if (setting.package == nullptr) own.emplace(config_of(setting), setting.engine);
+  silicon::Package& package = setting.package != nullptr ? *setting.package : *own;
   auto spec = make_spec(name, setting, package);
   if (!spec) return tl::unexpected(spec.error());
   std::vector<silicon::EpcSection> epc;
@@ -131,6 +139,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     next += range.bytes / arch::page_size;
   }
   if (setting.frames != 0) epc = {{machine_epc, setting.frames}};
+  if (setting.package != nullptr) epc = setting.sections;
   const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
   const auto in_front = setting.in_front ? setting.in_front(package, spec->map) : nullptr;
   vmx::Package& its = in_front ? *in_front : package;
@@ -142,7 +151,13 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   options.timeout = setting.timeout;
   options.counts = setting.counts;
   options.stop = setting.stop;
-  options.console_out = [&](std::span<const u8> bytes) { result.console.append(bytes.begin(), bytes.end()); };
+  std::size_t told = 0;
+  options.console_out = [&](std::span<const u8> bytes) {
+    result.console.append(bytes.begin(), bytes.end());
+    if (!setting.said) return;
+    for (std::size_t end; (end = result.console.find('\n', told)) != std::string::npos; told = end + 1)
+      setting.said(result.console.substr(told, end - told));
+  };
   std::binary_semaphore asleep(0);
   std::jthread waker;
   if (setting.wake) {
@@ -153,16 +168,19 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   }
   std::minstd_rand random(setting.storm);
   std::mutex one_at_a_time;
-  if (setting.storm != 0) {
+  const auto storm = [&] {
+    u64 pages[storm_pages];
+    {
+      const std::lock_guard held(one_at_a_time);
+      for (u64& page : pages) page = random() % payload_places;
+    }
+    for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
+  };
+  if (setting.storm != 0 || setting.after_exit)
     options.after_exit = [&] {
-      u64 pages[storm_pages];
-      {
-        const std::lock_guard held(one_at_a_time);
-        for (u64& page : pages) page = random() % payload_places;
-      }
-      for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
+      if (setting.storm != 0) storm();
+      if (setting.after_exit) setting.after_exit();
     };
-  }
   result.outcome = (*domain)->run(options);
   waker.request_stop();
   asleep.release();

@@ -30,12 +30,18 @@ struct Setting {
   hypervisor::EpcPaging paging = hypervisor::EpcPaging::automatic;  ///< how, if there are fewer
   unsigned storm = 0;                       ///< not 0: after each exit some pages of EPC are evicted, by this seed
   hypervisor::RunCounts* counts = nullptr;  ///< of what the domain does
+  hypervisor::PagerCounts* pager_counts = nullptr;      ///< of its pager
+  std::function<void(const std::string& line)> said{};  ///< told each line of the console, before the guest goes on
   std::vector<policy::CpuidOverride> cpuid{};
   silicon::EngineKind engine = engine_under_test();
   u64 memory_mib = 512;
   std::string kernel{}, ramdisk{}, cmdline{};  ///< paths of another image than the payload's; empty: none
+  std::vector<u8> ramdisk_bytes{};             ///< a ramdisk without a path
   /// Makes a package that stands between the domain and its own; none: there is nothing in between.
-  std::function<std::unique_ptr<vmx::Package>(vmx::Package& own, const platform::MemoryMap& map)> in_front{};
+  std::function<std::unique_ptr<vmx::Package>(silicon::Package& own, const platform::MemoryMap& map)> in_front{};
+  std::function<void()> after_exit{};   ///< after what a storm does
+  silicon::Package* package = nullptr;  ///< one that others use, too, on which `sections` are its frames
+  std::vector<silicon::EpcSection> sections{};
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: the domain is to end
 };
 

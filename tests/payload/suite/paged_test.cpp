@@ -87,7 +87,8 @@ TEST_P(Paged, AndInAStorm) {
 
 INSTANTIATE_TEST_SUITE_P(Payloads, Paged,
                          testing::Combine(testing::Values(EpcPaging::trap, EpcPaging::oss),
-                                          testing::Values("sgx_build", "sgx_paging", "sgx_edmm", "sgx_enclave")),
+                                          testing::Values("sgx_build", "sgx_paging", "sgx_edmm", "sgx_enclave",
+                                                          "sgx_random", "sgx_paging_hostile")),
                          [](const auto& tested) {
                            const bool trap = std::get<0>(tested.param) == EpcPaging::trap;
                            return (trap ? "trap_" : "oss_") + std::string(std::get<1>(tested.param));

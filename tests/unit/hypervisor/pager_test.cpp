@@ -23,10 +23,12 @@
 
 namespace {
 std::atomic<bool> no_memory_to_populate = false;
-}
+std::atomic<unsigned> advised = 0;
+}  // namespace
 
 /// The pager's, which asks for memory by this before it writes an image.
 extern "C" int madvise(void* address, size_t length, int advice) noexcept {
+  ++advised;
   if (no_memory_to_populate && advice == MADV_POPULATE_WRITE) {
     errno = ENOMEM;
     return -1;
@@ -663,6 +665,47 @@ TEST_P(PagerTest, WithoutMemoryForImagesPagesStay) {
   EXPECT_EQ(pager_->need(at(page), 0), Need::there);
   for (u64 old = 1; old < 100; ++old) EXPECT_EQ(look(old).enclavecontext, at(0).value);
   EXPECT_EQ(pager_->counts().lost, 0u);
+}
+
+/// Memory for images is the host's, and asking for it costs as much as sealing does: what a load leaves the next
+/// eviction has, and no more than that is kept.
+TEST_P(PagerTest, FaultsThatFollowEachOtherAskForNoMemory) {
+  make_secs(0);
+  for (u64 page = 1; page < 600; ++page) add(page, 0);
+  const unsigned before = advised;
+  for (unsigned i = 0; i < 3; ++i) {
+    for (u64 page = 1; page < 600; ++page) need(page);
+  }
+  EXPECT_GT(pager_->counts().loads, 1000u);
+  EXPECT_LT(advised - before, 2 * Backing::spares);
+  for (u64 page = 1; page < 600; ++page) EXPECT_EQ(look(page).enclavecontext, at(0).value) << page;
+}
+
+TEST(Backing, KeepsSomeOfItsMemoryAndGivesBackTheRest) {
+  auto backing = Backing::create(200);
+  ASSERT_TRUE(backing);
+  std::vector<Backing::Image> images;
+  std::set<std::byte*> places;
+  for (u64 i = 0; i < 200; ++i) {
+    const auto image = backing->take();
+    ASSERT_TRUE(image);
+    for (const auto bytes : {backing->page(*image), backing->pcmd(*image)}) {
+      EXPECT_TRUE(places.insert(bytes.data()).second);
+      std::ranges::fill(bytes, std::byte{7});
+    }
+    images.push_back(*image);
+  }
+  for (const Backing::Image image : images) backing->give_back(image);
+  u64 with_memory = 0;
+  for (const Backing::Image image : images) with_memory += backing->page(image)[0] == std::byte{7};
+  EXPECT_EQ(with_memory, Backing::spares);
+  const unsigned before = advised;
+  for (u64 i = 0; i < Backing::spares; ++i) EXPECT_TRUE(backing->take());
+  EXPECT_EQ(advised, before);
+  no_memory_to_populate = true;
+  EXPECT_FALSE(backing->take());
+  no_memory_to_populate = false;
+  EXPECT_TRUE(backing->take());
 }
 
 /// Four processors with the fewest frames, a daemon that lends and takes back, and somebody who looks, all at once.

@@ -366,6 +366,13 @@ TEST_F(TrappedWithoutSgx2, HiddenLeavesAreInvalid) {
     expect_gp(encls(leaf, pageinfo_at, linear_of(1)));
 }
 
+TEST(EpcPagingMode, FollowsWhatIsAskedForAndThere) {
+  EXPECT_EQ(paging_mode(EpcPaging::automatic, true), PagingMode::oss);
+  EXPECT_EQ(paging_mode(EpcPaging::automatic, false), PagingMode::trap);
+  EXPECT_EQ(paging_mode(EpcPaging::trap, true), PagingMode::trap);
+  EXPECT_EQ(paging_mode(EpcPaging::oss, true), PagingMode::oss);
+}
+
 TEST(EpcPagingMode, OssTakesSiliconThatHasIt) {
   silicon::Package package(silicon_of(false));
   auto spec = paged_spec(package, EpcPaging::oss);

@@ -198,9 +198,9 @@ TEST(Acpi, SratPutsProcessorsRamAndEpcInOneNode) {  // 5.2.16.1, 5.2.16.2
 }
 
 // 5.2.16.1 and 5.2.16.2: proximity domains of processors (byte 2) and of memory (bytes 2 to 5).
-TEST(Acpi, SratHasEachEpcSectionAndAShareOfTheRamInItsNode) {
+TEST(Acpi, SratHasEachEpcSectionAndAShareOfRamAndProcessorsInItsNode) {
   const EpcSize sections[] = {{64 * mib, 1}, {32 * mib, 0}};
-  const Tables tables(2, make_memory_map(512 * mib, sections, 46).value());
+  const Tables tables(3, make_memory_map(512 * mib, sections, 46).value());
   std::vector<u8> processors;
   std::vector<NodeRange> memory;
   for (const Bytes& entry : subtables(tables["SRAT"], 48)) {
@@ -211,7 +211,7 @@ TEST(Acpi, SratHasEachEpcSectionAndAShareOfTheRamInItsNode) {
       memory.push_back({arch::Gpa{load<u64>(entry, 8)}, load<u64>(entry, 16), load<u32>(entry, 2)});
     }
   }
-  EXPECT_THAT(processors, ElementsAre(0, 0)) << "one package, in one node";
+  EXPECT_THAT(processors, ElementsAre(0, 0, 1)) << "two of a package, as their APIC IDs say";
   constexpr u64 high = u64{4} << 30;
   EXPECT_THAT(memory,
               ElementsAre(NodeRange{arch::Gpa{0}, 256 * mib, 0}, NodeRange{arch::Gpa{256 * mib}, 256 * mib, 1},

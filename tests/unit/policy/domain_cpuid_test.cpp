@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstring>
 
+#include "arch/topology.hpp"
 #include "policy/policy.hpp"
 #include "unit/policy/processor.hpp"
 
@@ -170,6 +172,31 @@ TEST(DomainCpuid, SeveralVcpusAreCoresOfOnePackage) {
   EXPECT_EQ((table.get(4, 0).eax >> 14) & 0xfff, 0u) << "a level 1 cache is private";
   EXPECT_EQ((table.get(4, 2).eax >> 14) & 0xfff, 3u) << "a level 3 cache is shared";
   EXPECT_EQ(table.get(0xb, 1), (CpuidRegs{2, 3, 0x201, 2}));
+}
+
+/// As SRAT has them in the nodes of their packages: what is of one package has the upper bits of its APIC IDs in
+/// common.
+TEST(DomainCpuid, SeveralPackagesHaveEachTheirIdsAndCaches) {
+  const auto of = [](u32 vcpus, u32 packages) {
+    CpuidRequest request;
+    request.vcpus = vcpus;
+    request.packages = packages;
+    return domain(request);
+  };
+  const CpuidTable table = of(6, 2);
+  EXPECT_EQ(table.get(1, 0).ebx >> 16 & 0xff, 4u);
+  EXPECT_EQ((table.get(4, 2).eax >> 14) & 0xfff, 3u) << "a level 3 cache is the package's";
+  EXPECT_EQ(table.get(0xb, 1), (CpuidRegs{2, 4, 0x201, 0}));
+  const CpuidTable one_each = of(2, 2);
+  EXPECT_EQ(one_each.get(1, 0).edx & (1u << 28), 0u) << "HTT";
+  EXPECT_EQ(one_each.get(0xb, 1), (CpuidRegs{0, 1, 0x201, 0}));
+  for (u32 vcpus = 1; vcpus <= 16; ++vcpus) {
+    for (u32 packages = 1; packages <= 8; ++packages) {
+      const u32 ids = arch::ids_of_package(vcpus, packages);
+      EXPECT_TRUE(std::has_single_bit(ids));
+      EXPECT_LT((vcpus - 1) / ids, packages) << "there is a package for each";
+    }
+  }
 }
 
 TEST(DomainCpuid, TopologyLevelThatDoesNotExistGivesItsNumberAndTheApicId) {

@@ -59,6 +59,9 @@ TEST(CpuPlaces, OfSeveralPackagesEachHasItsShare) {
   const auto grant = [](u32 package) { return EpcGrant{.package = package, .extents = {}}; };
   EXPECT_THAT(*placed("vcpus = 4", machine, {grant(1), grant(0)}),
               ElementsAre(CpuSet{2, 3, 5}, CpuSet{2, 3, 5}, CpuSet{0, 1}, CpuSet{0, 1}));
+  EXPECT_THAT(*placed("vcpus = 3", machine, {grant(1), grant(0)}),
+              ElementsAre(CpuSet{2, 3, 5}, CpuSet{2, 3, 5}, CpuSet{0, 1}))
+      << "as the guest's nodes have them";
   EXPECT_THAT(*placed("vcpus = 2", machine, {grant(1), grant(1)}), ElementsAre(IsEmpty(), IsEmpty()));
   EXPECT_THAT(*placed("vcpus = 2", machine, {grant(1), grant(2)}), ElementsAre(CpuSet{0, 1}, IsEmpty()))
       << "the host has no such node";

@@ -15,44 +15,64 @@ static_assert(pcmd_bytes == 128);
 
 u64 round_up(u64 bytes) { return (bytes + arch::page_size - 1) & ~(arch::page_size - 1); }
 
-bool populate(std::byte* page) { return ::madvise(page, arch::page_size, MADV_POPULATE_WRITE) == 0; }
+bool populate_page(std::byte* page) { return ::madvise(page, arch::page_size, MADV_POPULATE_WRITE) == 0; }
 
 }  // namespace
 
-u64 Backing::bytes_of(u64 pages) { return pages * arch::page_size + round_up(pages * pcmd_bytes); }
+u64 Backing::bytes_of(u64 images) { return images * arch::page_size + round_up(images * pcmd_bytes); }
 
-tl::expected<Backing, bool> Backing::create(u64 pages) {
+tl::expected<Backing, bool> Backing::create(u64 images) {
   void* const base =
-      ::mmap(nullptr, bytes_of(pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      ::mmap(nullptr, bytes_of(images), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return tl::unexpected(false);
-  ::madvise(base, bytes_of(pages), MADV_NOHUGEPAGE);  // an image takes what it is
-  return Backing(static_cast<std::byte*>(base), pages);
+  ::madvise(base, bytes_of(images), MADV_NOHUGEPAGE);  // an image takes what it is
+  return Backing(static_cast<std::byte*>(base), images);
 }
 
-Backing::Backing(Backing&& other) noexcept : base_(std::exchange(other.base_, nullptr)), pages_(other.pages_) {}
+Backing::Backing(Backing&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)),
+      images_(other.images_),
+      new_(other.new_),
+      warm_(std::move(other.warm_)),
+      cold_(std::move(other.cold_)) {}
 
 Backing::~Backing() {
-  if (base_ != nullptr) ::munmap(base_, bytes_of(pages_));
+  if (base_ != nullptr) ::munmap(base_, bytes_of(images_));
 }
 
-bool Backing::reserve(EpcPage page) {
-  const u64 within = (page.number * pcmd_bytes) & ~(arch::page_size - 1);
-  return populate(image(page).data()) && populate(base_ + pages_ * arch::page_size + within);
+std::optional<Backing::Image> Backing::take() {
+  if (!warm_.empty()) {
+    const Image image = warm_.back();
+    warm_.pop_back();
+    return image;
+  }
+  const bool is_new = cold_.empty();
+  const Image image = is_new ? Image{new_} : cold_.back();
+  if (!populate(image)) return std::nullopt;
+  is_new ? static_cast<void>(++new_) : cold_.pop_back();
+  return image;
 }
 
-std::span<std::byte> Backing::image(EpcPage page) {
-  assert(page.number < pages_);
-  return {base_ + page.number * arch::page_size, arch::page_size};
+bool Backing::populate(Image image) {
+  const u64 within = (static_cast<u64>(image) * pcmd_bytes) & ~(arch::page_size - 1);
+  return populate_page(page(image).data()) && populate_page(base_ + images_ * arch::page_size + within);
 }
 
-std::span<std::byte> Backing::pcmd(EpcPage page) {
-  assert(page.number < pages_);
-  return {base_ + pages_ * arch::page_size + page.number * pcmd_bytes, pcmd_bytes};
-}
-
-void Backing::release(EpcPage page) {
-  [[maybe_unused]] const int done = ::madvise(image(page).data(), arch::page_size, MADV_DONTNEED);
+void Backing::give_back(Image image) {
+  if (warm_.size() < spares) return warm_.push_back(image);
+  [[maybe_unused]] const int done = ::madvise(page(image).data(), arch::page_size, MADV_DONTNEED);
   assert(done == 0);
+  cold_.push_back(image);
+}
+
+std::span<std::byte> Backing::page(Image image) {
+  assert(static_cast<u64>(image) < images_);
+  return {base_ + static_cast<u64>(image) * arch::page_size, arch::page_size};
+}
+
+std::span<std::byte> Backing::pcmd(Image image) {
+  assert(static_cast<u64>(image) < images_);
+  return {base_ + images_ * arch::page_size + static_cast<u64>(image) * pcmd_bytes, pcmd_bytes};
 }
 
 }  // namespace cloister::hypervisor

@@ -95,7 +95,7 @@ std::size_t Pager::evict(std::span<const EpcPage> pages) {
     PageRecord& record = book_[page];
     record.state = PageRecord::State::busy;
     memory_.unmap_epc(book_.address_of(page));
-    victims.push_back({.page = page, .frame = record.frame, .slot = versions_.take()});
+    victims.push_back({.page = page, .frame = record.frame, .slot = versions_.take(), .image = backing_.take()});
   }
   ++evicting_;
   {
@@ -173,7 +173,7 @@ void Pager::identify(Victim& victim, std::span<const Victim> all) {
       if (!secs || !find_owner(victim, *secs, all)) return;
     }
   }
-  if (backing_.reserve(victim.page)) victim.fate = Victim::Fate::goes;
+  if (victim.image) victim.fate = Victim::Fate::goes;
 }
 
 /// False: it is not there to be tracked, as somebody else evicts or loads it.
@@ -194,21 +194,25 @@ void Pager::write_out(Victim& victim) {
     const MutexLock held(lock_);
     version = versions_.place_of(victim.slot);
   }
-  vmx::PageinfoOperand pageinfo{
-      .linaddr = 0, .source = backing_.image(victim.page), .secinfo = backing_.pcmd(victim.page), .secs = std::nullopt};
+  vmx::PageinfoOperand pageinfo{.linaddr = 0,
+                                .source = backing_.page(*victim.image),
+                                .secinfo = backing_.pcmd(*victim.image),
+                                .secs = std::nullopt};
   const vmx::EnclsResult written =
       encls(EnclsLeaf::ewb, {.page = victim.frame, .pageinfo = &pageinfo, .version = version});
   victim.linaddr = pageinfo.linaddr;
   if (done(written)) return;
   // Nobody has told that a SECS has children before it is to go (PagingMode::trap); nothing has happened to it.
   const bool stays = victim.kind == PageRecord::Kind::secs && is(written, SgxError::child_present);
-  if (stays) backing_.release(victim.page);
   victim.fate = stays ? Victim::Fate::stays : Victim::Fate::fails;
 }
 
 void Pager::account(const Victim& victim) {
   PageRecord& record = book_[victim.page];
-  if (victim.fate != Victim::Fate::goes) versions_.give_back(victim.slot);
+  if (victim.fate != Victim::Fate::goes) {
+    versions_.give_back(victim.slot);
+    if (victim.image) backing_.give_back(*victim.image);
+  }
   if (victim.fate == Victim::Fate::stays) {
     record.kept = true;
     [[maybe_unused]] const auto mapped = memory_.map_epc(book_.address_of(victim.page), victim.frame);
@@ -227,6 +231,7 @@ void Pager::account(const Victim& victim) {
   record.guest_blocked = victim.guest_blocked;
   record.secs = victim.secs;
   record.slot = victim.slot;
+  record.image = *victim.image;
   record.linaddr = victim.linaddr;
   ++counts_.evicted;
   ++counts_.evictions;

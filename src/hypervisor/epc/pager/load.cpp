@@ -26,8 +26,8 @@ Pager::Loaded Pager::load(EpcPage page, const PageRecord& record, arch::Mfn fram
     version = versions_.place_of(record.slot);
   }
   vmx::PageinfoOperand pageinfo{.linaddr = record.linaddr,
-                                .source = backing_.image(page),
-                                .secinfo = backing_.pcmd(page),
+                                .source = backing_.page(record.image),
+                                .secinfo = backing_.pcmd(record.image),
                                 .secs = child ? std::optional(secs) : std::nullopt};
   const EnclsLeaf leaf = leaf_for(mode_, record.guest_blocked);
   if (!done(encls(leaf, {.page = frame, .pageinfo = &pageinfo, .version = version}))) return Loaded::refused;

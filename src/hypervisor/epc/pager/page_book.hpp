@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hypervisor/epc/epc_pages.hpp"
+#include "hypervisor/epc/pager/backing.hpp"
 
 namespace cloister::hypervisor {
 
@@ -41,6 +42,7 @@ struct PageRecord {
   bool recent = false;         ///< resident: it was used of late (Pager::look)
   arch::Mfn frame{};           ///< resident, and while it is being evicted
   SlotName slot{};             ///< evicted
+  Backing::Image image{};      ///< evicted
   EpcPage secs{};              ///< of an evicted child, and of an `owned` page
   u64 linaddr = 0;             ///< evicted: PAGEINFO.LINADDR
   // What a hypervisor without OSS must note itself (PagingMode::trap):

@@ -136,7 +136,7 @@ Pager::Need Pager::bring(EpcPage page) {
   if (!frame) return give_up(Need::exhausted);
   if (evicted) {
     versions_.give_back(record.slot);
-    backing_.release(page);
+    backing_.give_back(record.image);
     --counts_.evicted;
     if (versions_.unused()) tend_versions();
   }
@@ -192,7 +192,7 @@ void Pager::forget() {
     }
     PageRecord& record = book_[page];
     if (record.state == PageRecord::State::resident) memory_.unmap_epc(book_.address_of(page));
-    if (record.state == PageRecord::State::evicted) backing_.release(page);
+    if (record.state == PageRecord::State::evicted) backing_.give_back(record.image);
     if (record.state != PageRecord::State::given) record = {};
   }
   versions_.remove_all();

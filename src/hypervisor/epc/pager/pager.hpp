@@ -122,6 +122,7 @@ class Pager {
     arch::Mfn secs_frame{};
     bool guest_blocked = false;
     SlotName slot{};
+    std::optional<Backing::Image> image;  ///< none: what is in it cannot go
     u64 linaddr = 0;
   };
 
@@ -181,7 +182,7 @@ class Pager {
   mutable Mutex lock_;
   Condition changed_;  ///< a page is not busy any more
   PageBook book_;      // its geometry is constant; its records are the lock's
-  Backing backing_;    // a busy page's image is its worker's
+  Backing backing_;    // the lock's; a busy page's image is its worker's
   VersionPages versions_ CLOISTER_GUARDED_BY(lock_);
   FrameSet held_ CLOISTER_GUARDED_BY(lock_);
   FreeFrames free_ CLOISTER_GUARDED_BY(lock_);

@@ -2,6 +2,7 @@
 // in how it learns whose a page is, and in who keeps a SECS from going before children that are out.
 #pragma once
 
+#include "hypervisor/specification.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
@@ -17,5 +18,8 @@ enum class PagingMode : u8 {
 
 /// The package has what `oss` takes: the leaves of OSS, ENCLV and the extensions' control.
 bool has_oss(const vmx::Package& package);
+/// How a domain is paged that asks for it so, on a package that has OSS or not. Precondition: it asks, and not for what
+/// there is not.
+PagingMode paging_mode(EpcPaging asked, bool oss);
 
 }  // namespace cloister::hypervisor

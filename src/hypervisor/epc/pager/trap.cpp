@@ -23,7 +23,7 @@ void Pager::identify_by_book(Victim& victim, std::span<const Victim> all) {
     const PageRecord& record = book_[victim.page];
     if (record.owned) {
       victim.kind = Kind::child;
-      if (find_owner(victim, record.secs, all) && backing_.reserve(victim.page)) victim.fate = Fate::goes;
+      if (find_owner(victim, record.secs, all) && victim.image) victim.fate = Fate::goes;
       return;
     }
   }
@@ -35,7 +35,7 @@ void Pager::identify_by_book(Victim& victim, std::span<const Victim> all) {
   const bool secs = is(told, arch::SgxError::pg_is_secs);
   if (!secs && !is(told, arch::SgxError::notblockable)) return;
   victim.kind = secs ? Kind::secs : Kind::va;
-  if (backing_.reserve(victim.page)) victim.fate = Fate::goes;
+  if (victim.image) victim.fate = Fate::goes;
 }
 
 vmx::EnclsResult Pager::run(const std::function<vmx::EnclsResult()>& leaf) {
