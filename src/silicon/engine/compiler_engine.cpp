@@ -41,6 +41,14 @@ void branch_from_code(Cpu& cpu, Block* from, u64 slot) {
   return enter_block(cpu, target, rip);
 }
 
+void give_up_from_code(Cpu& cpu, Block* block, u64 op) {
+  cpu.block = block;
+  engine_of(cpu).give_up(*block);
+  cpu.counters.interpreted += block->count - op;
+  // Not by Op::handler, which counts an entry if it is the first.
+  return block->handlers[op](cpu, &block->ops[op]);
+}
+
 void make_image(Cpu& cpu) { cpu.flags.make_image(); }
 
 /// So much room that the largest block's code fits.
@@ -82,7 +90,7 @@ void CompilerEngine::attach(Cpu& cpu) {
   if (!slice_) return;
   layout_.emplace(cpu);
   Encoder code(slice_.executable);
-  stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, make_image});
+  stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, give_up_from_code, make_image});
   const std::vector<u8>& bytes = code.finish();
   std::memcpy(slice_.writable, bytes.data(), bytes.size());
   synchronize_code();
@@ -112,7 +120,8 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
                                 .stubs = stubs_,
                                 .origin = slice_.executable + used_,
                                 .rip = cpu.gpr[reg_rip_base],
-                                .blind = blind_});
+                                .blind = blind_,
+                                .sse_unmasked = cpu.fpu.sse_unmasked});
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
@@ -163,6 +172,12 @@ void CompilerEngine::make_untranslated(Block& block) {
   block.code.entry = stubs_.interpret;
   block.code.entries = 0;
   block.code.translated = false;
+}
+
+void CompilerEngine::give_up(Block& block) {
+  unlink(block);
+  sites_.erase(&block);
+  make_untranslated(block);
 }
 
 void CompilerEngine::flush() {

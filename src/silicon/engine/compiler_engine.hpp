@@ -36,6 +36,8 @@ class CompilerEngine final : public Engine {
   void entered(Cpu& cpu, Block& block);
   /// The direct branch at `slot` of `from` leads to `to`, as long as neither is decoded anew.
   void link(Block& from, unsigned slot, Block& to);
+  /// Its handlers run it, until it has been entered so often again.
+  void give_up(Block& block);
 
  private:
   bool translate(Cpu& cpu, Block& block);

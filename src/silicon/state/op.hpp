@@ -61,7 +61,13 @@ enum class Operands : u8 {
   mem_reg,  ///< memory, src
   mem_imm,
   mem_cl,
-  target,  ///< of a direct branch: imm bytes from the block's start
+  target,   ///< of a direct branch: imm bytes from the block's start
+  xmm_xmm,  ///< dst, src: vector registers; here and below an immediate may follow
+  xmm_mem,
+  xmm_reg,  ///< dst, and src, a general register
+  xmm_imm,
+  mem_xmm,
+  reg_xmm,  ///< dst, a general register, and src
 };
 
 /// What an operation is, for an engine that does it without its handler. The rows that choose the handler say it.

@@ -20,14 +20,14 @@ struct Row {
   Known known;
 };
 
-constexpr Known alu(u16 digit, u8 reads = 0) { return {binary, digit, reads, all}; }
+constexpr Known alu(u32 digit, u8 reads = 0) { return {binary, digit, reads, all}; }
 /// What they do to OF is defined for a count of 1, and to AF never: see Translator::shift().
-constexpr Known shifts(u16 digit) { return {shift, digit, 0, all}; }
-constexpr Known rotates(u16 digit) { return {shift, digit, 0, c | o}; }
+constexpr Known shifts(u32 digit) { return {shift, digit, 0, all}; }
+constexpr Known rotates(u32 digit) { return {shift, digit, 0, c | o}; }
 
 /// By condition code, SDM vol. 1, app. B.
 constexpr std::array<u8, 16> tested{o, o, c, c, z, z, c | z, c | z, s, s, p, p, s | o, s | o, z | s | o, z | s | o};
-constexpr Known conditional(Kind kind, u16 condition) { return {kind, condition, tested[condition], 0}; }
+constexpr Known conditional(Kind kind, u32 condition) { return {kind, condition, tested[condition], 0}; }
 
 #define CLOISTER_CONDITION(name, code)                                  \
   {ZYDIS_MNEMONIC_J##name, conditional(jump_if, code)},                 \
@@ -105,7 +105,7 @@ constexpr bool is_high_byte(u8 r) { return r % 8 != 0; }
 
 bool names_memory(Operands o) {
   using enum Operands;
-  return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl});
+  return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl, xmm_mem, mem_xmm});
 }
 
 bool has_code_for(const Known& k, const Op& op, const Form& form) {
@@ -144,6 +144,14 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::jump: return in(o, {target, source, mem});
     case Kind::call: return o == target || o == mem || (o == source && op.src != arch::rsp);
     case Kind::ret: return in(o, {none, imm});
+    case Kind::vector:
+    case Kind::vector_flags: return in(o, {xmm_xmm, xmm_mem});
+    case Kind::vector_move: return in(o, {xmm_xmm, xmm_mem, mem_xmm});
+    case Kind::vector_shift: return in(o, {xmm_xmm, xmm_mem, xmm_imm});
+    case Kind::vector_scalar: return in(o, {xmm_xmm, xmm_reg, xmm_mem, reg_xmm, mem_xmm});
+    case Kind::vector_in: return in(o, {xmm_reg, xmm_mem});
+    case Kind::vector_out: return in(o, {reg_xmm, mem_xmm});
+    case Kind::vector_to_general: return in(o, {reg_xmm, reg_mem});
   }
   return false;
 }
@@ -152,6 +160,7 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
 
 Known known(const Op& op, const Form& form) {
   Known k = table[op.mnemonic];
+  if (k.kind == Kind::handler) k = known_vector(op.mnemonic);
   if (op.mnemonic == ZYDIS_MNEMONIC_IMUL && (form.operands == Operands::source || form.operands == Operands::mem))
     k = {Kind::wide, 5, 0, all};
   return has_code_for(k, op, form) ? k : Known{};

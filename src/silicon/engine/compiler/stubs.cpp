@@ -9,6 +9,8 @@ namespace {
 
 using namespace host;
 
+constexpr u8 xmm_registers = 16;
+
 constexpr i32 member(std::size_t offset) { return static_cast<i32>(offset); }
 
 struct Writer {
@@ -18,6 +20,16 @@ struct Writer {
   void spill() {
     for (u8 g = 0; g < 16; ++g)
       if (host_of[g] != no_register) e.store(at.of_gpr(g), host_of[g]);
+    const Label done = e.label();
+    e.op(0x80, 7, at.at(at.xmm_here), Encoder::all(1), 0, 1);
+    e.jcc(5, done);
+    for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f29, n, at.of_xmm(n));  // movaps
+    e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 1, 1);
+    e.bind(done);
+  }
+  void load_vectors() {
+    for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f28, n, at.of_xmm(n));
+    e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 0, 1);
   }
   void load() {
     for (u8 g = 0; g < 16; ++g)
@@ -44,7 +56,7 @@ struct Writer {
     e.jmp(Place{Address{.base = rsi, .disp = member(offsetof(Op, handler))}});
   }
 
-  void enter(const Outside& outside) {
+  void enter(const Outside& outside, bool vectors) {
     const Label convert = e.label(), converted = e.label();
     e.lea(cpu, {.base = rdi, .disp = cpu_bias});
     Address second_byte = at.at(at.flags + 1);
@@ -52,6 +64,7 @@ struct Writer {
     e.jcc(4, convert);
     e.bind(converted);
     load();
+    if (vectors) load_vectors();
     e.jmp(Place{second_scratch});
     e.bind(convert);
     e.lea(rsp, {.base = rsp, .disp = -8});
@@ -84,6 +97,25 @@ struct Writer {
     e.mov(rdx, rax);
     cpu_argument();
     jump_outside(reinterpret_cast<const void*>(outside.branch));
+  }
+
+  void vectors(const Outside& outside, bool arithmetic) {
+    const Label not_so = e.label();
+    e.op(0x80, 7, at.at(at.sse_blocked), Encoder::all(1), 0, 1);
+    e.jcc(5, not_so);
+    if (arithmetic) {
+      e.op(0x80, 7, at.at(at.sse_unmasked), Encoder::all(1), 0, 1);
+      e.jcc(5, not_so);
+    }
+    load_vectors();
+    e.ret();
+    e.bind(not_so);
+    e.lea(rsp, {.base = rsp, .disp = 8});
+    spill();
+    e.mov(rdx, rax);
+    e.mov(rsi, Address{.base = second_scratch, .disp = member(offsetof(BlockCode, block))});
+    cpu_argument();
+    jump_outside(reinterpret_cast<const void*>(outside.give_up));
   }
 
   void interpret(const Outside& outside) {
@@ -146,12 +178,15 @@ Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
   };
   run = reinterpret_cast<void (*)(Cpu&, const Op*)>(reinterpret_cast<u64>(here()));
   w.run();
-  enter = here(), w.enter(outside);
+  enter = here(), w.enter(outside, false);
+  enter_vectors = here(), w.enter(outside, true);
   handler = here(), w.handler();
   look_up = here(), w.look_up();
   branch = here(), w.branch(outside);
   leave = here(), w.leave();
   interpret = here(), w.interpret(outside);
+  vectors = here(), w.vectors(outside, false);
+  arithmetic = here(), w.vectors(outside, true);
 }
 
 }  // namespace cloister::silicon

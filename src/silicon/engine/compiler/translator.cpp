@@ -29,13 +29,13 @@ Translator::Translator(Block& block, const Setting& setting)
       branch_(e_.label()),
       over_(e_.label()) {
   for (Label& l : unlinked_) l = e_.label();
-  analyse();
+  analyse(setting.sse_unmasked);
   head();
   body();
   out_of_line();
 }
 
-void Translator::analyse() {
+void Translator::analyse(bool setting_unmasked) {
   known_.resize(block_.count);
   live_.resize(block_.count + 1, flag_set::all);
   u8 live = flag_set::all;
@@ -45,6 +45,7 @@ void Translator::analyse() {
     Known& k = known_[i] = known(op, form);
     live_[i] = live;
     if (k.kind == Kind::shift && !shift_has_code(op, form, k, live)) k = {};
+    if (setting_unmasked && (k.traits & trait::computes) != 0) k = {};
     // A fault shows all of them.
     const bool may_leave = k.kind == Kind::handler || may_miss(k, form);
     live = may_leave ? flag_set::all : static_cast<u8>((live & ~k.writes) | k.reads);
@@ -66,8 +67,11 @@ void Translator::head() {
 }
 
 void Translator::body() {
-  come_back_at(0, body_, false);
-  for (now_ = 0; now_ < block_.count; ++now_) operation(now_);
+  come_back_at(0, body_, false, false);
+  for (now_ = 0; now_ < block_.count; ++now_) {
+    if (now_ == 0 || known_[now_ - 1].kind == Kind::handler) check_vectors(now_);
+    operation(now_);
+  }
   const Kind last = known_.back().kind;
   if (last == Kind::jump_if || last == Kind::jump || last == Kind::call || last == Kind::ret) return;
   before_exit();
@@ -85,13 +89,14 @@ void Translator::out_of_line() {
     resumptions_.push_back({b.op, e_.here()});
     const Label inner = e_.label();
     e_.lea(second_scratch, b.host ? inner : b.label);
-    e_.jmp(stubs_.enter);
+    e_.jmp(b.vectors ? stubs_.enter_vectors : stubs_.enter);
     if (!b.host) continue;
     e_.bind(inner);
     host_ = false;
     need_host();
     e_.jmp(b.label);
   }
+  vectors_out_of_line();
   e_.bind(over_);
   e_.op(0x83, 0, layout_.at(layout_.budget), {8}, block_.count, 1);
   e_.jmp(stubs_.leave);
@@ -114,8 +119,8 @@ void Translator::out_of_line() {
 }
 
 /// Between two operations that are both their handlers' there is no code: the first goes on to the second.
-void Translator::come_back_at(u32 i, Label label, bool host) {
-  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host});
+void Translator::come_back_at(u32 i, Label label, bool host, bool vectors) {
+  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host, vectors});
 }
 
 void Translator::call_handler(u32 i) {
@@ -167,11 +172,13 @@ void Translator::operation(u32 i) {
     case Kind::jump: jump(op, form); return;
     case Kind::call: call(op, form); return;
     case Kind::ret: ret(op); return;
+    default: vector(op, form, k); break;
   }
   if (!comes_back) return;
   const Label next = e_.label();
   e_.bind(next);
-  come_back_at(i + 1, next, host_ && live() != 0);
+  bool computes = false;
+  come_back_at(i + 1, next, host_ && live() != 0, k.kind != Kind::handler && has_vectors(i + 1, computes));
 }
 
 }  // namespace cloister::silicon

@@ -26,6 +26,7 @@ class Translator {
     u64 rip;           ///< the block's, of which only the offset in its page counts
     /// No constant of more than 16 bits that the guest chose is in the code, but the sum of two; 0: they are.
     i32 blind = 0;
+    bool sse_unmasked = false;  ///< what computes by MXCSR calls its handler
   };
   Translator(Block& block, const Setting& setting);
 
@@ -43,13 +44,22 @@ class Translator {
   const std::vector<Resumption>& resumptions() const { return resumptions_; }
 
  private:
-  void analyse();
+  void analyse(bool setting_unmasked);
   void head();
   void body();
   void out_of_line();
   void operation(u32 i);
   void call_handler(u32 i);
-  void come_back_at(u32 i, Label label, bool host);
+  void come_back_at(u32 i, Label label, bool host, bool vectors);
+
+  // The XMM registers (vector.cpp).
+  /// Operations from i on, up to one that calls its handler, name XMM registers; `computes`: by MXCSR, too.
+  bool has_vectors(u32 i, bool& computes) const;
+  /// Before those: the registers are loaded and may be used, or the block is left.
+  void check_vectors(u32 i);
+  void vectors_out_of_line();
+  Place vector_source(const Op& op, const Form& form, const Known& k);
+  void vector(const Op& op, const Form& form, const Known& k);
 
   // Flags (flags.cpp).
   /// Something may read or change them behind our back: what is alive is in memory.
@@ -83,8 +93,9 @@ class Translator {
   // Memory (access.cpp).
   /// The sum of base, index and displacement, in `to`; both scratch registers may change.
   void effective(const Op& op, HostReg to, u8 bytes = 8);
-  /// The place in the host's memory, through the second scratch register; a miss goes to the handler.
-  Address access(const Op& op, Mem kind, u8 bytes, bool write);
+  /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
+  /// operand of 16 bytes that must be and is not aligned.
+  Address access(const Op& op, Mem kind, u8 bytes, bool write, bool aligned = false);
   /// Where the handler of the present operation is called.
   Label miss();
   /// `disp` from the guest's register.
@@ -138,10 +149,17 @@ class Translator {
   std::vector<Miss> misses_;
   struct Back {
     u32 op;
-    Label label;  ///< in line
-    bool host;    ///< where the host's flags are the guest's
+    Label label;   ///< in line
+    bool host;     ///< where the host's flags are the guest's
+    bool vectors;  ///< where the XMM registers are loaded
   };
   std::vector<Back> backs_;
+  struct Check {
+    u32 op;
+    Label label, after;
+    bool computes;
+  };
+  std::vector<Check> checks_;
   std::array<Label, 2> unlinked_{};
   std::array<std::optional<u32>, 2> exits_;  ///< offsets of displacements
   std::array<std::optional<Site>, 2> sites_;
