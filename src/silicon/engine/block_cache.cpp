@@ -51,6 +51,7 @@ EnclaveCode enclave_code(const Cpu& cpu) {
 
 void BlockCache::forget_all() {
   cpu_.jump_cache.fill({});
+  cpu_.forget_returns();
   engine_.forget();
   blocks_.clear();
   ops_ = 0;
@@ -181,7 +182,7 @@ u64 BlockCache::place_of(const PageTranslation& page) const {
 Block* BlockCache::remember(u64 rip, Block& block) {
   block.found_rip = rip;
   block.found_key = cpu_.fetch_key;
-  cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, &block};
+  cpu_.jump_entry(rip) = {cpu_.jump_tag(rip), &block};
   return &block;
 }
 

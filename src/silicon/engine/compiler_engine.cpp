@@ -85,7 +85,7 @@ void CompilerEngine::run(Cpu& cpu, const Op* first) {
 }
 
 void CompilerEngine::attach(Cpu& cpu) {
-  counters_ = &cpu.counters;
+  cpu_ = &cpu;
   cpu.counters.works = static_cast<bool>(slice_);
   if (!slice_) return;
   layout_.emplace(cpu);
@@ -94,6 +94,7 @@ void CompilerEngine::attach(Cpu& cpu) {
   const std::vector<u8>& bytes = code.finish();
   std::memcpy(slice_.writable, bytes.data(), bytes.size());
   synchronize_code();
+  first_return_.code.entry = stubs_.first_return;
   begin_of_blocks_ = used_ = (static_cast<u32>(bytes.size()) + alignment - 1) & ~(alignment - 1);
 }
 
@@ -102,14 +103,20 @@ void CompilerEngine::take(Block& block) {
   sites_.erase(&block);
   block.handlers.clear();
   for (const Op& op : block.ops) block.handlers.push_back(op.handler);
-  block.code = {.entry = stubs_.interpret, .block = &block, .ops = block.ops.data(), .handlers = block.handlers.data()};
+  block.code = {.entry = stubs_.interpret,
+                .block = &block,
+                .ops = block.ops.data(),
+                .handlers = block.handlers.data(),
+                .after_call = &first_return_};
+  // Some may be behind a call of the block as it was.
+  cpu_->forget_returns();
   if (block.passing && options_.entries != 0) return;
   block.ops[block.prologue].handler = op_entered;
 }
 
 void CompilerEngine::entered(Cpu& cpu, Block& block) {
   if (block.code.entries++ == options_.entries && translate(cpu, block)) return;
-  counters_->interpreted += block.count;
+  cpu_->counters.interpreted += block.count;
 }
 
 bool CompilerEngine::translate(Cpu& cpu, Block& block) {
@@ -136,8 +143,8 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   block.code.entry = slice_.executable + used_;
   block.code.translated = true;
   translated_.push_back(&block);
-  ++counters_->blocks;
-  counters_->bytes += code.size();
+  ++cpu_->counters.blocks;
+  cpu_->counters.bytes += code.size();
   used_ = (used_ + static_cast<u32>(code.size()) + alignment - 1) & ~(alignment - 1);
   return true;
 }
@@ -182,7 +189,7 @@ void CompilerEngine::give_up(Block& block) {
 
 void CompilerEngine::flush() {
   for (Block* const block : translated_) make_untranslated(*block);
-  ++counters_->flushes;
+  ++cpu_->counters.flushes;
   forget();
 }
 

@@ -50,7 +50,8 @@ class CompilerEngine final : public Engine {
   CodeMemory::Slice slice_;
   std::optional<Layout> layout_;
   Stubs stubs_;
-  EngineCounters* counters_ = nullptr;
+  Cpu* cpu_ = nullptr;
+  Block first_return_;  ///< BlockCode::after_call that is not known yet
   u32 begin_of_blocks_ = 0, used_ = 0;
   i32 blind_ = 0;
   std::vector<Block*> translated_;

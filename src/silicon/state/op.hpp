@@ -77,8 +77,9 @@ struct Form {
   u8 source_bytes = 0;     ///< of the second, if it is no immediate; sign and zero extension have it smaller
   Mem memory = Mem::flat;  ///< how the address of a memory operand is computed
   bool writes = false;     ///< the first operand
+  bool locked = false;     ///< LOCK
 };
-static_assert(sizeof(Form) == 5);
+static_assert(sizeof(Form) == 6);
 
 struct Block;
 
@@ -88,6 +89,8 @@ struct BlockCode {
   Block* block = nullptr;
   const Op* ops = nullptr;
   const Handler* handlers = nullptr;
+  /// If it ends in a call: the block that this returned to, or one that finds out.
+  Block* after_call = nullptr;
   u32 entries = 0;  ///< before it was translated
   bool translated = false;
 };

@@ -32,8 +32,8 @@ inline constexpr i32 cpu_bias = 144;
 
 /// Displacements from that register. Measured on a processor: the language promises no offsets for such a class.
 struct Layout {
-  i32 gpr, seg_base, flags, context, budget, block, rip, fetch_key, attention, by_handler, jump_cache, tlb, leave, xmm,
-      sse_blocked, xmm_here, sse_unmasked;
+  i32 gpr, seg_base, flags, context, budget, block, rip, fetch_key, attention, by_handler, jump_cache, tlb, return_top,
+      returns, leave, xmm, sse_blocked, xmm_here, sse_unmasked;
 
   explicit Layout(const Cpu& cpu)
       : gpr(from(cpu, cpu.gpr)),
@@ -48,6 +48,8 @@ struct Layout {
         by_handler(from(cpu, cpu.counters.by_handler)),
         jump_cache(from(cpu, cpu.jump_cache)),
         tlb(from(cpu, cpu.tlb.entry)),
+        return_top(from(cpu, cpu.return_top)),
+        returns(from(cpu, cpu.returns)),
         leave(from(cpu, cpu.leave)),
         xmm(from(cpu, cpu.fpu.xmm)),
         sse_blocked(from(cpu, cpu.fpu.sse_blocked)),

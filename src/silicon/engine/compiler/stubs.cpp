@@ -136,34 +136,69 @@ struct Writer {
     leave_at_rip();
   }
 
-  /// As recent_block(), but that the block looks itself whether it is stale.
-  void look_up() {
-    static_assert(jump_cache_per_page == 256 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 24);
+  Address return_entry(std::size_t offset) const {
+    return {.base = cpu, .index = r15, .disp = at.returns + member(offset)};
+  }
+
+  /// The block that the RIP in rax leads to, in rax, by the jump cache, as recent_block() but that the block looks
+  /// itself whether it is stale. If it is not there, leaves.
+  void find_block() {
+    static_assert(jump_cache_per_page == 256 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 16);
     const auto entry = [this](std::size_t offset) {
-      return Address{.base = cpu, .index = rax, .scale = 3, .disp = at.jump_cache + member(offset)};
+      return Address{.base = cpu, .index = rax, .disp = at.jump_cache + member(offset)};
     };
-    const Label miss = e.label();
-    e.store(at.at(at.rip), rax);
+    const Label found = e.label();
+    e.store(at.rip_base(), rax);
     e.mov(r15, rax);
-    e.op(0xc1, 5, r15, Encoder::Sizes{8}, 8, 1);
-    e.op(0x33, r15, rax, {4});
-    e.op(0x0fb6, r15, r15, {4, 4, 1});
-    e.op(0xc1, 5, rax, Encoder::Sizes{8}, arch::page_shift, 1);
+    e.op(0xc1, 5, r15, Encoder::Sizes{8}, arch::page_shift - 8, 1);
+    e.op(0x81, 4, r15, {4}, 0xff00, 4);
+    e.bytes({0x30, 0xe0});  // xor al, ah
     e.op(0x0fb6, rax, rax, {4, 4, 1});
-    e.op(0xc1, 4, rax, {4}, 8, 1);
     e.op(0x0b, rax, r15, {4});
-    e.lea(rax, {.base = rax, .index = rax, .scale = 1});
-    e.mov(r15, at.at(at.fetch_key));
-    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, key)));
-    e.jcc(5, miss);
-    e.mov(r15, at.at(at.rip));
-    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, rip)));
-    e.jcc(5, miss);
+    e.op(0xc1, 4, rax, {4}, 4, 1);
+    e.mov(r15, at.rip_base());
+    e.op(0x33, r15, at.at(at.fetch_key));
+    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, tag)));
+    e.jcc(4, found);
+    leave();
+    e.bind(found);
     e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
-    e.store(at.rip_base(), r15);
+  }
+  /// The one in rax.
+  void enter_block() {
     e.jmp(Place{Address{.base = rax, .disp = member(offsetof(Block, code) + offsetof(BlockCode, entry))}});
-    e.bind(miss);
-    leave_at_rip();
+  }
+  void look_up() {
+    find_block();
+    enter_block();
+  }
+
+  /// If the last call is the one that returns, its site knows where to.
+  void return_to() {
+    const Label other = e.label();
+    e.op(0x33, rax, at.at(at.fetch_key));
+    e.op(0x0fb6, r15, at.at(at.return_top), {4, 4, 1});
+    e.op(0x3b, rax, return_entry(offsetof(Return, tag)));
+    e.jcc(5, other);
+    e.op(0x80, 5, at.at(at.return_top), Encoder::all(1), sizeof(Return), 1);
+    e.op(0x33, rax, at.at(at.fetch_key));
+    e.store(at.rip_base(), rax);
+    e.mov(rax, return_entry(offsetof(Return, site)));
+    e.mov(rax, Address{.base = rax, .disp = member(offsetof(BlockCode, after_call))});
+    enter_block();
+    e.bind(other);
+    e.op(0x33, rax, at.at(at.fetch_key));
+    look_up();
+  }
+  /// Tells the site.
+  void first_return() {
+    e.mov(rax, return_entry(offsetof(Return, site)));
+    e.store(at.at(at.rip), rax);
+    e.mov(rax, at.rip_base());
+    find_block();
+    e.mov(r15, at.at(at.rip));
+    e.store(Address{.base = r15, .disp = member(offsetof(BlockCode, after_call))}, rax);
+    enter_block();
   }
 };
 
@@ -182,6 +217,8 @@ Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
   enter_vectors = here(), w.enter(outside, true);
   handler = here(), w.handler();
   look_up = here(), w.look_up();
+  return_to = here(), w.return_to();
+  first_return = here(), w.first_return();
   branch = here(), w.branch(outside);
   leave = here(), w.leave();
   interpret = here(), w.interpret(outside);

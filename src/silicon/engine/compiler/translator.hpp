@@ -122,8 +122,9 @@ class Translator {
   void jump(const Op& op, const Form& form);
   void call(const Op& op, const Form& form);
   void ret(const Op& op);
-  /// A call's return address goes to the stack.
+  /// A call's return address goes to the stack, and is remembered.
   void push_return(const Op& op);
+  void expect_return(const Op& op);
   /// A branch to `delta` bytes from the block's start.
   void exit_to(unsigned slot, i64 delta);
   /// rax is canonical, or the handler finds out.
