@@ -48,6 +48,14 @@ struct Expected {
 };
 
 const std::vector<Expected> expected{
+    {"or ch, 0x10",
+     [](Encoder& e) {
+       e.op(0x80, 1, rbp, {1, 8, 8}, 0x10, 1);
+     }},
+    {"xor ah, [rbp+0x08]",
+     [](Encoder& e) {
+       e.op(0x32, rsp, Address{.base = rbp, .disp = 8}, {1, 8, 8});
+     }},
     {"pxor xmm1, xmm12", [](Encoder& e) { e.sse(0x660fef, 1, r12); }},
     {"movups xmm9, [r13+rcx*1]", [](Encoder& e) { e.sse(0x0f10, 9, Address{.base = r13, .index = rcx}); }},
     {"addsd xmm0, [rax]", [](Encoder& e) { e.sse(0xf20f58, 0, Address{.base = rax}); }},

@@ -119,6 +119,18 @@ class Generator {
       default: return vector(0, {0xae}, Rm::memory);  // FXSAVE, LDMXCSR, STMXCSR and others by their digit
     }
   }
+  /// What LOCK may stand before: it does every other time.
+  void exchange() {
+    if (one_in(2)) out_.push_back(0xf0);
+    const u8 size = static_cast<u8>(below(2));
+    switch (below(5)) {
+      case 0: return general({static_cast<u8>(below(7) << 3 | size)}, 16, Rm::memory);
+      case 1: return general({static_cast<u8>(0xfe | size)}, static_cast<u8>(below(2)), Rm::memory);
+      case 2: return general({0x0f, static_cast<u8>(0xc0 | size)}, 16, Rm::memory);
+      case 3: return general({0x0f, 0xba}, static_cast<u8>(5 + below(3)), Rm::memory, 1);
+      default: return general({0x0f, static_cast<u8>(0xb0 | size)}, 16, Rm::memory);
+    }
+  }
   /// Registers that the addresses and the stack need are seldom changed.
   u8 safe() {
     for (;;) {
@@ -129,7 +141,7 @@ class Generator {
   void instruction() {
     const auto digit = [this] { return static_cast<u8>(below(8)); };
     constexpr u8 any_reg = 16;
-    switch (below(vectors_ ? 50 : 34)) {
+    switch (below(vectors_ ? 50 : 36)) {
       case 0:
       case 1:
       case 2:
@@ -168,7 +180,9 @@ class Generator {
         return put({single[below(std::size(single))]});
       }
       case 32: return general({0x0f, 0xaf}, any_reg);
-      case 33: return general({0x87}, any_reg);
+      case 33: return general({static_cast<u8>(0x86 | below(2))}, any_reg);
+      case 34:
+      case 35: return exchange();
       default: return vector();
     }
   }

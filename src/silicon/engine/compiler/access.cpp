@@ -32,11 +32,11 @@ Label Translator::miss() {
   return misses_.back().label;
 }
 
-Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, bool aligned) {
+Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment) {
   effective(op, scratch);
   if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, scratch, layout_.at(layout_.seg_base + 8 * op.seg));
-  if (aligned) {
-    e_.bytes({0xa8, 0x0f});  // test al, 15
+  if (alignment > 1) {
+    e_.bytes({0xa8, static_cast<u8>(alignment - 1)});  // test al
     e_.jcc(5, miss());
   }
   const auto entry = [this](std::size_t offset) {
@@ -48,7 +48,7 @@ Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, bool al
   e_.mov(second_scratch, scratch, 4);
   e_.op(0xc1, 5, second_scratch, {4}, down, 1);
   e_.op(0x81, 4, second_scratch, {4}, (tlb_entries - 1) * sizeof(TlbEntry), 4);
-  if (bytes > 1 && !aligned) e_.op(0x83, 0, scratch, {8}, bytes - 1, 1);
+  if (bytes > alignment) e_.op(0x83, 0, scratch, {8}, bytes - 1, 1);
   e_.bytes({0x48, 0x25});  // and rax, -4096
   e_.bytes({0x00, 0xf0, 0xff, 0xff});
   e_.op(0x0b, scratch, layout_.at(layout_.context));

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "arch/regs.hpp"
+#include "silicon/engine/compiler/layout.hpp"
 #include "silicon/state/conditions.hpp"
 
 namespace cloister::silicon {
@@ -74,6 +75,9 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOVSXD, {extend, 0x63}},
     {ZYDIS_MNEMONIC_LEA, {lea}},
     {ZYDIS_MNEMONIC_BSWAP, {swap_bytes}},
+    {ZYDIS_MNEMONIC_XCHG, {exchange}},
+    {ZYDIS_MNEMONIC_XADD, {exchange_add, 0, 0, all}},
+    {ZYDIS_MNEMONIC_CMPXCHG, {compare_exchange, 0, 0, all}},
     {ZYDIS_MNEMONIC_PUSH, {push}},
     {ZYDIS_MNEMONIC_POP, {pop}},
     {ZYDIS_MNEMONIC_LEAVE, {leave_frame}},
@@ -112,9 +116,9 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
   using enum Operands;
   const Operands o = form.operands;
   if (names_memory(o) && form.memory == Mem::any) return false;
-  if (form.bytes == 1) {
-    if (in(o, {reg, reg_reg, reg_imm, reg_cl, reg_mem}) && is_high_byte(op.dst)) return false;
-    if (in(o, {reg_reg, mem_reg}) && k.kind != Kind::extend && is_high_byte(op.src)) return false;
+  if (uses_high_byte(op, form)) {
+    const bool has_code = k.kind == Kind::binary || k.kind == Kind::test || k.kind == Kind::move;
+    return has_code && !form.locked && in(o, {reg_reg, reg_imm, reg_mem, mem_reg});
   }
   switch (k.kind) {
     case Kind::handler: return false;
@@ -131,13 +135,14 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::wide:
     case Kind::divide: return form.bytes >= 4 && in(o, {source, mem});
     case Kind::bit: return form.bytes >= 4 && in(o, {reg_reg, reg_imm, mem_imm});
-    case Kind::extend:
-      if (form.bytes < 4 || !in(o, {reg_reg, reg_mem})) return false;
-      return o == reg_mem || form.source_bytes != 1 || !is_high_byte(op.src);
+    case Kind::extend: return form.bytes >= 4 && in(o, {reg_reg, reg_mem});
     case Kind::lea: return o == reg_mem && form.bytes >= 4;
     case Kind::condition_move: return in(o, {reg_reg, reg_mem});
     case Kind::condition_set: return in(o, {reg, mem});
     case Kind::swap_bytes: return form.bytes >= 4;
+    case Kind::exchange: return o == mem_reg || (o == reg_reg && form.bytes >= 4);
+    case Kind::exchange_add: return o == mem_reg;
+    case Kind::compare_exchange: return o == mem_reg && host_of[op.src / (form.bytes == 1 ? 8 : 1)] != no_register;
     case Kind::push: return form.bytes == 8 && in(o, {source, imm, mem});
     case Kind::pop: return form.bytes == 8 && o == reg;
     case Kind::jump_if: return o == target;
@@ -164,6 +169,13 @@ Known known(const Op& op, const Form& form) {
   if (op.mnemonic == ZYDIS_MNEMONIC_IMUL && (form.operands == Operands::source || form.operands == Operands::mem))
     k = {Kind::wide, 5, 0, all};
   return has_code_for(k, op, form) ? k : Known{};
+}
+
+bool uses_high_byte(const Op& op, const Form& form) {
+  using enum Operands;
+  if (form.bytes != 1) return false;
+  return (in(form.operands, {reg, reg_reg, reg_imm, reg_cl, reg_mem}) && is_high_byte(op.dst)) ||
+         (in(form.operands, {reg_reg, mem_reg}) && is_high_byte(op.src));
 }
 
 bool may_miss(const Known& k, const Form& form) {

@@ -27,6 +27,9 @@ enum class Kind : u8 {
   condition_move,
   condition_set,
   swap_bytes,
+  exchange,          ///< 87
+  exchange_add,      ///< 0F C1
+  compare_exchange,  ///< 0F B1
   push,
   pop,
   leave_frame,
@@ -69,6 +72,9 @@ Known known_vector(u16 mnemonic);
 /// What is to be made of an operation in 64-bit code: Kind::handler, if its operands are some that the translator has
 /// no code for.
 Known known(const Op& op, const Form& form);
+
+/// An operand is AH, CH, DH or BH.
+bool uses_high_byte(const Op& op, const Form& form);
 
 /// Its memory operand, or the stack, may fault or miss the TLB; or its quotient may.
 bool may_miss(const Known& k, const Form& form);

@@ -6,13 +6,10 @@ namespace cloister::silicon {
 namespace {
 /// No flags of a shift are alive, or those that are, are what the host's instruction leaves or save_after_shift()
 /// makes.
-bool shift_has_code(const Op& op, const Form& form, const Known& k, u8 live) {
+bool shift_has_code(const Op& op, const Form& form, u8 live) {
   if (live == 0) return true;
   if (form.operands != Operands::reg_imm || form.bytes < 4) return false;
-  const unsigned count = op.imm & (form.bytes == 8 ? 63 : 31);
-  if (count == 0) return false;
-  const bool rotate = k.writes != flag_set::all;
-  return !rotate || count == 1 || (live & flag_set::o) == 0;
+  return (op.imm & (form.bytes == 8 ? 63 : 31)) != 0;
 }
 }  // namespace
 
@@ -44,7 +41,7 @@ void Translator::analyse(bool setting_unmasked) {
     const Form& form = block_.forms[i];
     Known& k = known_[i] = known(op, form);
     live_[i] = live;
-    if (k.kind == Kind::shift && !shift_has_code(op, form, k, live)) k = {};
+    if (k.kind == Kind::shift && !shift_has_code(op, form, live)) k = {};
     if (setting_unmasked && (k.traits & trait::computes) != 0) k = {};
     // A fault shows all of them.
     const bool may_leave = k.kind == Kind::handler || may_miss(k, form);
@@ -142,9 +139,9 @@ void Translator::operation(u32 i) {
   switch (k.kind) {
     case Kind::handler: call_handler(i); break;
     case Kind::nothing: break;
-    case Kind::binary: binary(op, form, k); break;
-    case Kind::test: test(op, form, k); break;
-    case Kind::move: move(op, form); break;
+    case Kind::binary: uses_high_byte(op, form) ? high_byte(op, form, k) : binary(op, form, k); break;
+    case Kind::test: uses_high_byte(op, form) ? high_byte(op, form, k) : test(op, form, k); break;
+    case Kind::move: uses_high_byte(op, form) ? high_byte(op, form, k) : move(op, form); break;
     case Kind::unary: unary(op, form, k); break;
     case Kind::shift: shift(op, form, k); break;
     case Kind::multiply: multiply(op, form, k); break;
@@ -158,6 +155,9 @@ void Translator::operation(u32 i) {
     case Kind::swap_bytes:
       into(op.dst, form.bytes, true, true, [&](HostReg r) { e_.op_in_opcode(0x0fc8, r, form.bytes); });
       break;
+    case Kind::exchange: exchange(op, form); break;
+    case Kind::exchange_add: exchange_add(op, form, k); break;
+    case Kind::compare_exchange: compare_exchange(op, form, k); break;
     case Kind::push: push(op, form); break;
     case Kind::pop: pop(op); break;
     case Kind::leave_frame: leave_frame(); break;

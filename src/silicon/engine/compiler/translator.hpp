@@ -86,6 +86,7 @@ class Translator {
     f(host::scratch);
     if (writes) e_.store(layout_.of_gpr(guest), host::scratch);
   }
+  void put(u8 guest, HostReg from);
   bool must_blind(i64 value) const { return blind_ != 0 && value != static_cast<i16>(value); }
   void constant(HostReg to, i64 value);
   void add_constant(HostReg to, i64 value, HostReg temporary);
@@ -94,14 +95,14 @@ class Translator {
   /// The sum of base, index and displacement, in `to`; both scratch registers may change.
   void effective(const Op& op, HostReg to, u8 bytes = 8);
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
-  /// operand of 16 bytes that must be and is not aligned.
-  Address access(const Op& op, Mem kind, u8 bytes, bool write, bool aligned = false);
+  /// operand that is not aligned.
+  Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1);
   /// Where the handler of the present operation is called.
   Label miss();
   /// `disp` from the guest's register.
   Address access_at(u8 guest, i32 disp, bool write);
 
-  // What operations do (integer.cpp, branch.cpp).
+  // What operations do (integer.cpp, exchange.cpp, high_byte.cpp, branch.cpp).
   void binary(const Op& op, const Form& form, const Known& k);
   void test(const Op& op, const Form& form, const Known& k);
   void move(const Op& op, const Form& form);
@@ -115,6 +116,17 @@ class Translator {
   void bit(const Op& op, const Form& form, const Known& k);
   void extend(const Op& op, const Form& form, const Known& k);
   void conditional(const Op& op, const Form& form, const Known& k);
+  void exchange(const Op& op, const Form& form);
+  void exchange_add(const Op& op, const Form& form, const Known& k);
+  void compare_exchange(const Op& op, const Form& form, const Known& k);
+  /// The prefix, if there is one.
+  void lock(const Form& form) {
+    if (form.locked) e_.bytes({0xf0});
+  }
+  /// The host's atomics must not cross lines: those that are not aligned are left to the handler.
+  static u8 atomic_alignment(const Form& form) { return form.locked ? form.bytes : u8{1}; }
+  void high_byte(const Op& op, const Form& form, const Known& k);
+  void high_to_scratch(u8 r);
   void push(const Op& op, const Form& form);
   void pop(const Op& op);
   void leave_frame();

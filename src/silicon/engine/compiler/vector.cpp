@@ -12,6 +12,7 @@ using namespace host;
 namespace {
 using enum Operands;
 constexpr bool is_wide(u8 bytes) { return bytes == 8; }
+u8 alignment(u8 bytes, const Known& k) { return bytes == 16 && (k.traits & trait::any_address) == 0 ? 16 : 1; }
 }  // namespace
 
 bool Translator::has_vectors(u32 i, bool& computes) const {
@@ -46,16 +47,15 @@ void Translator::vectors_out_of_line() {
 
 Place Translator::vector_source(const Op& op, const Form& form, const Known& k) {
   if (form.operands != xmm_mem && form.operands != reg_mem) return op.src;
-  const bool aligned = form.source_bytes == 16 && (k.traits & trait::any_address) == 0;
-  return access(op, form.memory, form.source_bytes, false, aligned);
+  return access(op, form.memory, form.source_bytes, false, alignment(form.source_bytes, k));
 }
 
 void Translator::vector(const Op& op, const Form& form, const Known& k) {
   const u8 imm_bytes = (k.traits & trait::imm) != 0 ? 1 : 0;
   const i64 imm = static_cast<i64>(op.imm & 0xff);
   const auto to_memory = [&](u32 code) {
-    const bool aligned = form.bytes == 16 && (k.traits & trait::any_address) == 0;
-    e_.sse(code, op.src, access(op, form.memory, form.bytes, true, aligned), is_wide(form.bytes), imm, imm_bytes);
+    e_.sse(code, op.src, access(op, form.memory, form.bytes, true, alignment(form.bytes, k)), is_wide(form.bytes), imm,
+           imm_bytes);
   };
   const auto to_general = [&](u32 code) {
     into(op.dst, 8, false, true, [&](HostReg r) { e_.sse(code, op.src, r, is_wide(form.bytes), imm, imm_bytes); });
@@ -86,10 +86,8 @@ void Translator::vector(const Op& op, const Form& form, const Known& k) {
       e_.sse(k.code, op.dst, vector_source(op, form, k));
       break;
     case Kind::vector_move:
-      if (form.operands == mem_xmm) {
-        const bool aligned = form.bytes == 16 && (k.traits & trait::any_address) == 0;
-        return e_.sse(k.other, op.src, access(op, form.memory, form.bytes, true, aligned));
-      }
+      if (form.operands == mem_xmm)
+        return e_.sse(k.other, op.src, access(op, form.memory, form.bytes, true, alignment(form.bytes, k)));
       e_.sse(k.code, op.dst, vector_source(op, form, k));
       break;
     default: e_.sse(k.code, op.dst, vector_source(op, form, k), false, imm, imm_bytes);
