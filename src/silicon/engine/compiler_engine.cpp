@@ -123,12 +123,15 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   if (!slice_ || block.crosses() || code_mode(cpu) != CodeMode::bits64) return false;
   if (options_.entries != 0 && !is_worth_it(block)) return false;
   if (used_ + largest_code > options_.code_bytes) flush();
-  Translator translator(block, {.layout = *layout_,
-                                .stubs = stubs_,
-                                .origin = slice_.executable + used_,
-                                .rip = cpu.gpr[reg_rip_base],
-                                .blind = blind_,
-                                .sse_unmasked = cpu.fpu.sse_unmasked});
+  Translator::Setting setting{.layout = *layout_,
+                              .stubs = stubs_,
+                              .origin = slice_.executable + used_,
+                              .rip = cpu.gpr[reg_rip_base],
+                              .blind = blind_,
+                              .sse_unmasked = cpu.fpu.sse_unmasked};
+  // What its accesses have in common is seen when it has been translated once.
+  setting.groups = Translator(block, setting).groups();
+  Translator translator(block, setting);
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());

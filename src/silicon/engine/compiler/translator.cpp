@@ -1,6 +1,8 @@
 // The block as a whole: what is known and alive, the head, the operations in order, and what lies out of line.
 #include "silicon/engine/compiler/translator.hpp"
 
+#include <algorithm>
+
 namespace cloister::silicon {
 
 namespace {
@@ -24,7 +26,8 @@ Translator::Translator(Block& block, const Setting& setting)
       body_(e_.label()),
       handler_(e_.label()),
       branch_(e_.label()),
-      over_(e_.label()) {
+      over_(e_.label()),
+      groups_(setting.groups) {
   for (Label& l : unlinked_) l = e_.label();
   analyse(setting.sse_unmasked);
   head();
@@ -77,6 +80,7 @@ void Translator::body() {
 
 void Translator::out_of_line() {
   using namespace host;
+  apart_out_of_line();
   for (const Miss& m : misses_) {
     e_.bind(m.label);
     e_.mov_imm(scratch, m.op);
@@ -85,12 +89,17 @@ void Translator::out_of_line() {
   for (const Back& b : backs_) {
     resumptions_.push_back({b.op, e_.here()});
     const Label inner = e_.label();
-    e_.lea(second_scratch, b.host ? inner : b.label);
+    const auto loses = [&b](const AccessGroup& g) { return g.first < b.op && g.last >= b.op; };
+    const bool direct = !b.host && std::ranges::none_of(groups_.all(), loses);
+    e_.lea(second_scratch, direct ? b.label : inner);
     e_.jmp(b.vectors ? stubs_.enter_vectors : stubs_.enter);
-    if (!b.host) continue;
+    if (direct) continue;
     e_.bind(inner);
+    // The handler may have used what is below the stack pointer.
+    for (const AccessGroup& g : groups_.all())
+      if (loses(g)) e_.op(0xc7, 0, slot_of(g), Encoder::Sizes{}, 0, 4);
     host_ = false;
-    need_host();
+    if (b.host) need_host();
     e_.jmp(b.label);
   }
   vectors_out_of_line();

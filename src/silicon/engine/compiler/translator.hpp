@@ -11,6 +11,7 @@
 
 #include <optional>
 
+#include "silicon/engine/compiler/access_groups.hpp"
 #include "silicon/engine/compiler/known.hpp"
 #include "silicon/engine/compiler/stubs.hpp"
 
@@ -27,6 +28,7 @@ class Translator {
     /// No constant of more than 16 bits that the guest chose is in the code, but the sum of two; 0: they are.
     i32 blind = 0;
     bool sse_unmasked = false;  ///< what computes by MXCSR calls its handler
+    AccessGroups groups = {};   ///< of the accesses that another translation has found
   };
   Translator(Block& block, const Setting& setting);
 
@@ -42,6 +44,8 @@ class Translator {
   const std::vector<u8>& code() { return e_.finish(); }
   const std::array<std::optional<Site>, 2>& sites() const { return sites_; }
   const std::vector<Resumption>& resumptions() const { return resumptions_; }
+  /// Those of its accesses that may look into the TLB together.
+  AccessGroups groups() const { return {block_, known_, accesses_}; }
 
  private:
   void analyse(bool setting_unmasked);
@@ -97,6 +101,12 @@ class Translator {
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
   /// operand that is not aligned.
   Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1);
+  void linear(const Op& op, Mem kind);
+  void check_alignment(u8 alignment);
+  void look_into_tlb(const Op& op, Mem kind, u32 bytes, bool write, u8 alignment, Label fail);
+  void look_for_group(const AccessGroup& group, bool first, const Op& op, Mem kind, u8 bytes, bool write, u8 alignment);
+  void apart_out_of_line();
+  static Address slot_of(const AccessGroup& group) { return {.base = host::rsp, .disp = -8 * (1 + group.slot)}; }
   /// Where the handler of the present operation is called.
   Label miss();
   /// `disp` from the guest's register.
@@ -173,6 +183,19 @@ class Translator {
     bool computes;
   };
   std::vector<Check> checks_;
+  const AccessGroups groups_;
+  std::vector<MemoryAccess> accesses_;
+  /// An access that looks for itself, out of line: of a group that is not in one page, or whose addend a handler lost.
+  struct Apart {
+    Label label, back;
+    u32 now;
+    const AccessGroup* group;  ///< if it is its first: the slot is to be cleared
+    Op op;
+    Mem kind;
+    u8 bytes;
+    bool write;
+  };
+  std::vector<Apart> apart_;
   std::array<Label, 2> unlinked_{};
   std::array<std::optional<u32>, 2> exits_;  ///< offsets of displacements
   std::array<std::optional<Site>, 2> sites_;
