@@ -9,21 +9,22 @@ using namespace host;
 
 void Translator::effective(const Op& op, HostReg to, u8 bytes) {
   Address a;
+  const i32 disp = displacement(op);
   if (op.base != reg_zero) a.base = in_register(op.base, scratch);
   if (op.index != reg_zero) {
     a.index = in_register(op.index, second_scratch);
     a.scale = op.scale;
   }
   if (a.base == no_register && a.index == no_register) {
-    constant(to, bytes == 4 ? i64{static_cast<u32>(op.disp)} : i64{op.disp});
+    constant(to, bytes == 4 ? i64{static_cast<u32>(disp)} : i64{disp});
     return;
   }
-  if (!must_blind(op.disp)) {
-    a.disp = op.disp;
+  if (!must_blind(disp)) {
+    a.disp = disp;
     return e_.lea(to, a, bytes);
   }
   e_.lea(scratch, a);
-  constant(second_scratch, op.disp);
+  constant(second_scratch, disp);
   e_.lea(to, {.base = scratch, .index = second_scratch}, bytes);
 }
 
@@ -132,10 +133,11 @@ Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alig
       a.scale = op.scale;
     }
   }
-  if (must_blind(op.disp)) {
-    add_constant(second_scratch, op.disp, scratch);
+  const i32 disp = displacement(op);
+  if (must_blind(disp)) {
+    add_constant(second_scratch, disp, scratch);
   } else {
-    a.disp = op.disp;
+    a.disp = disp;
   }
   return a;
 }

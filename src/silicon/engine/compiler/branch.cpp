@@ -56,14 +56,12 @@ void Translator::leave_frame() {
 void Translator::exit_to(unsigned slot, i64 delta) {
   const i64 in_page = static_cast<i64>(page_offset_) + delta;
   if (in_page < 0 || in_page >= static_cast<i64>(arch::page_size)) {
-    e_.mov(scratch, layout_.rip_base());
-    add_constant(scratch, delta, second_scratch);
+    e_.mov(scratch, layout_.rip_page());
+    add_constant(scratch, in_page, second_scratch);
     return e_.jmp(stubs_.look_up);
   }
   if (delta == 0) return e_.jmp(head_);
-  const bool small = delta == static_cast<i8>(delta);
-  e_.op(small ? 0x83 : 0x81, 0, layout_.rip_base(), Encoder::Sizes{}, delta, small ? 1 : 4);
-  exits_[slot] = e_.here() + 1;
+  exits_[slot] = {e_.here() + 1, static_cast<u64>(in_page)};
   e_.jmp(unlinked_[slot]);
 }
 
@@ -105,8 +103,8 @@ void Translator::jump(const Op& op, const Form& form) {
 
 void Translator::push_return(const Op& op) {
   const Address to = access_at(arch::rsp, -slot_bytes, true);
-  e_.mov(scratch, layout_.rip_base());
-  e_.lea(scratch, {.base = scratch, .disp = op.offset + op.length});
+  e_.mov(scratch, layout_.rip_page());
+  e_.lea(scratch, {.base = scratch, .disp = static_cast<i32>(page_offset_) + op.offset + op.length});
   e_.store(to, scratch);
   e_.lea(stack, {.base = stack, .disp = -slot_bytes});
   expect_return(op);

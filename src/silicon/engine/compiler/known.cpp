@@ -4,6 +4,7 @@
 #include <Zydis/Zydis.h>
 
 #include <array>
+#include <limits>
 
 #include "arch/regs.hpp"
 #include "silicon/engine/compiler/layout.hpp"
@@ -116,6 +117,9 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
   using enum Operands;
   const Operands o = form.operands;
   if (names_memory(o) && form.memory == Mem::any) return false;
+  // An offset in a page is added.
+  constexpr i32 largest = std::numeric_limits<i32>::max() - static_cast<i32>(arch::page_size);
+  if (op.base == reg_rip_base && op.disp > largest) return false;
   if (uses_high_byte(op, form)) {
     const bool has_code = k.kind == Kind::binary || k.kind == Kind::test || k.kind == Kind::move;
     return has_code && !form.locked && in(o, {reg_reg, reg_imm, reg_mem, mem_reg});

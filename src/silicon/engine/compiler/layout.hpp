@@ -63,7 +63,9 @@ struct Layout {
   Address at(i32 place) const { return {.base = host::cpu, .disp = place}; }
   Address of_gpr(u8 guest) const { return at(gpr + 8 * guest); }
   Address of_xmm(u8 n) const { return at(xmm + 16 * n); }
-  Address rip_base() const { return of_gpr(reg_rip_base); }
+  /// In translated code: the page of RIP, so that a branch within it changes nothing. Elsewhere it is the block's RIP,
+  /// to which who leaves adds the offset that it knows.
+  Address rip_page() const { return of_gpr(reg_rip_base); }
 
  private:
   template <class T>

@@ -10,6 +10,7 @@ namespace {
 using namespace host;
 
 constexpr u8 xmm_registers = 16;
+constexpr i64 page_mask = -static_cast<i64>(arch::page_size);
 
 constexpr i32 member(std::size_t offset) { return static_cast<i32>(offset); }
 
@@ -65,6 +66,7 @@ struct Writer {
     e.bind(converted);
     load();
     if (vectors) load_vectors();
+    e.op(0x81, 4, at.rip_page(), Encoder::Sizes{}, page_mask, 4);
     e.jmp(Place{second_scratch});
     e.bind(convert);
     e.lea(rsp, {.base = rsp, .disp = -8});
@@ -121,6 +123,8 @@ struct Writer {
   void interpret(const Outside& outside) {
     spill();
     e.mov(rsi, rax);
+    e.mov(rax, at.at(at.rip));
+    e.store(at.rip_page(), rax);
     cpu_argument();
     jump_outside(reinterpret_cast<const void*>(outside.enter));
   }
@@ -131,7 +135,7 @@ struct Writer {
     e.ret();
   }
   void leave() {
-    e.mov(rax, at.rip_base());
+    e.mov(rax, at.rip_page());
     e.store(at.at(at.rip), rax);
     leave_at_rip();
   }
@@ -148,7 +152,7 @@ struct Writer {
       return Address{.base = cpu, .index = rax, .disp = at.jump_cache + member(offset)};
     };
     const Label found = e.label();
-    e.store(at.rip_base(), rax);
+    go_to_page_of_rax();
     e.mov(r15, rax);
     e.op(0xc1, 5, r15, Encoder::Sizes{8}, arch::page_shift - 8, 1);
     e.op(0x81, 4, r15, {4}, 0xff00, 4);
@@ -156,13 +160,19 @@ struct Writer {
     e.op(0x0fb6, rax, rax, {4, 4, 1});
     e.op(0x0b, rax, r15, {4});
     e.op(0xc1, 4, rax, {4}, 4, 1);
-    e.mov(r15, at.rip_base());
+    e.mov(r15, at.at(at.rip));
     e.op(0x33, r15, at.at(at.fetch_key));
     e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, tag)));
     e.jcc(4, found);
-    leave();
+    leave_at_rip();
     e.bind(found);
     e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
+  }
+  void go_to_page_of_rax() {
+    e.store(at.at(at.rip), rax);
+    e.mov(r15, rax);
+    e.op(0x81, 4, r15, Encoder::Sizes{}, page_mask, 4);
+    e.store(at.rip_page(), r15);
   }
   /// The one in rax.
   void enter_block() {
@@ -182,7 +192,9 @@ struct Writer {
     e.jcc(5, other);
     e.op(0x80, 5, at.at(at.return_top), Encoder::all(1), sizeof(Return), 1);
     e.op(0x33, rax, at.at(at.fetch_key));
-    e.store(at.rip_base(), rax);
+    e.store(at.at(at.rip), rax);
+    e.bytes({0x48, 0x25, 0x00, 0xf0, 0xff, 0xff});  // and rax, -4096
+    e.store(at.rip_page(), rax);
     e.mov(rax, return_entry(offsetof(Return, site)));
     e.mov(rax, Address{.base = rax, .disp = member(offsetof(BlockCode, after_call))});
     enter_block();
@@ -192,11 +204,12 @@ struct Writer {
   }
   /// Tells the site.
   void first_return() {
+    const Address site{.base = rsp, .disp = -8};
     e.mov(rax, return_entry(offsetof(Return, site)));
-    e.store(at.at(at.rip), rax);
-    e.mov(rax, at.rip_base());
+    e.store(site, rax);
+    e.mov(rax, at.at(at.rip));
     find_block();
-    e.mov(r15, at.at(at.rip));
+    e.mov(r15, site);
     e.store(Address{.base = r15, .disp = member(offsetof(BlockCode, after_call))}, rax);
     enter_block();
   }

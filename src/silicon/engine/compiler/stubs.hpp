@@ -31,7 +31,7 @@ struct Stubs {
   const u8* handler = nullptr;        ///< rax: index of an operation, r15: BlockCode; its handler does it
   const u8* look_up = nullptr;        ///< rax: where a branch goes
   const u8* return_to = nullptr;      ///< the same of a return
-  /// r15: offset in Cpu::returns; a return to reg_rip_base, whose block the call does not know
+  /// r15: offset in Cpu::returns; a return to Cpu::rip, whose block the call does not know
   const u8* first_return = nullptr;
   const u8* branch = nullptr;     ///< rax: slot, r15: BlockCode; a branch to reg_rip_base that is not linked
   const u8* leave = nullptr;      ///< for the run loop, at reg_rip_base

@@ -27,6 +27,7 @@ Translator::Translator(Block& block, const Setting& setting)
       handler_(e_.label()),
       branch_(e_.label()),
       over_(e_.label()),
+      stale_(e_.label()),
       groups_(setting.groups) {
   for (Label& l : unlinked_) l = e_.label();
   analyse(setting.sse_unmasked);
@@ -58,7 +59,7 @@ void Translator::head() {
   e_.bind(head_);
   e_.mov_imm(scratch, reinterpret_cast<u64>(block_.generation_now));
   e_.op(0x81, 7, Address{.base = scratch}, {4}, static_cast<i32>(block_.generation), 4);
-  e_.jcc(5, stubs_.leave);
+  e_.jcc(5, stale_);
   e_.op(0x83, 5, layout_.at(layout_.budget), {8}, block_.count, 1);
   e_.jcc(0xc, over_);
   e_.op(0x80, 7, layout_.at(layout_.attention), {1}, 0, 1);
@@ -105,16 +106,20 @@ void Translator::out_of_line() {
   vectors_out_of_line();
   e_.bind(over_);
   e_.op(0x83, 0, layout_.at(layout_.budget), {8}, block_.count, 1);
+  e_.bind(stale_);
+  to_rip(page_offset_);
   e_.jmp(stubs_.leave);
   e_.bind(handler_);
+  to_rip(page_offset_);
   e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
   e_.jmp(stubs_.handler);
   bool branches = false;
   for (unsigned slot = 0; slot < 2; ++slot) {
     if (!exits_[slot]) continue;
     branches = true;
-    sites_[slot] = Site{*exits_[slot], e_.here()};
+    sites_[slot] = Site{exits_[slot]->displacement, e_.here()};
     e_.bind(unlinked_[slot]);
+    to_rip(exits_[slot]->offset);
     e_.mov_imm(scratch, slot);
     e_.jmp(branch_);
   }
@@ -122,6 +127,10 @@ void Translator::out_of_line() {
   e_.bind(branch_);
   e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
   e_.jmp(stubs_.branch);
+}
+
+void Translator::to_rip(u64 offset) {
+  if (offset != 0) e_.op(0x81, 1, layout_.rip_page(), Encoder::Sizes{}, static_cast<i64>(offset), 4);
 }
 
 /// Between two operations that are both their handlers' there is no code: the first goes on to the second.

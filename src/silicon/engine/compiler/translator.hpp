@@ -55,6 +55,8 @@ class Translator {
   void operation(u32 i);
   void call_handler(u32 i);
   void come_back_at(u32 i, Label label, bool host, bool vectors);
+  /// For who leaves: the RIP at an offset in the page.
+  void to_rip(u64 offset);
 
   // The XMM registers (vector.cpp).
   /// Operations from i on, up to one that calls its handler, name XMM registers; `computes`: by MXCSR, too.
@@ -98,6 +100,10 @@ class Translator {
   // Memory (access.cpp).
   /// The sum of base, index and displacement, in `to`; both scratch registers may change.
   void effective(const Op& op, HostReg to, u8 bytes = 8);
+  /// From what stands for the base: RIP's is its page.
+  i32 displacement(const Op& op) const {
+    return op.base == reg_rip_base ? op.disp + static_cast<i32>(page_offset_) : op.disp;
+  }
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
   /// operand that is not aligned.
   Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1);
@@ -164,7 +170,7 @@ class Translator {
   bool memory_ = true;  ///< those in memory are
   std::vector<Known> known_;
   std::vector<u8> live_;  ///< flags that are read after it
-  Label head_, body_, handler_, branch_, over_;
+  Label head_, body_, handler_, branch_, over_, stale_;
   struct Miss {
     u32 op;
     Label label;
@@ -197,7 +203,11 @@ class Translator {
   };
   std::vector<Apart> apart_;
   std::array<Label, 2> unlinked_{};
-  std::array<std::optional<u32>, 2> exits_;  ///< offsets of displacements
+  struct ExitTo {
+    u32 displacement;  ///< where it is in the code
+    u64 offset;        ///< of the target in the page
+  };
+  std::array<std::optional<ExitTo>, 2> exits_;
   std::array<std::optional<Site>, 2> sites_;
   std::vector<Resumption> resumptions_;
 };

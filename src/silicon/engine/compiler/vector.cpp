@@ -40,7 +40,9 @@ void Translator::vectors_out_of_line() {
     e_.bind(c.label);
     e_.mov_imm(scratch, c.op);
     e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
+    to_rip(page_offset_);
     e_.call(c.computes ? stubs_.arithmetic : stubs_.vectors);
+    e_.op(0x81, 4, layout_.rip_page(), Encoder::Sizes{}, -static_cast<i64>(arch::page_size), 4);
     e_.jmp(c.after);
   }
 }
