@@ -13,7 +13,7 @@ namespace cloister::silicon {
 namespace {
 
 /// In operations with their forms: 160 MiB for each processor, whatever blocks a guest makes it decode. What a block is
-/// beside its operations, with the nodes of maps and the allocator's headers, counts as some more of them.
+/// beside its operations, with its entries in maps and the allocator's headers, counts as some more of them.
 constexpr u64 bytes_of_op = sizeof(Op) + sizeof(Form) + sizeof(Handler);
 constexpr u64 max_cached_ops = (u64{160} << 20) / bytes_of_op;
 constexpr u64 ops_beside = 16;
@@ -51,6 +51,7 @@ EnclaveCode enclave_code(const Cpu& cpu) {
 
 void BlockCache::forget_all() {
   cpu_.jump_cache.fill({});
+  cpu_.forget_returns();
   engine_.forget();
   blocks_.clear();
   ops_ = 0;
@@ -154,20 +155,20 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   if (ops_ > max_cached_ops) forget_all();
   // The same EPC page is code inside its enclave and the abort page outside.
   const u64 key = (u64{cpu_.enclave.active} << 60) | place | (static_cast<u64>(code_mode(cpu_)) << 56);
-  auto found = blocks_.find(key);
-  if (found != blocks_.end()) {
-    const auto valid = still_valid(*found->second, linear);
+  Block* found = blocks_.find(key);
+  if (found != nullptr) {
+    const auto valid = still_valid(*found, linear);
     if (!valid) return tl::unexpected(valid.error());
-    if (*valid) return remember(rip, *found->second);
+    if (*valid) return remember(rip, *found);
   }
   Block fresh;
   if (const auto built = build(fresh, linear, *page, max_block_ops); !built) return tl::unexpected(built.error());
-  if (found == blocks_.end()) {
-    found = blocks_.emplace(key, std::make_unique<Block>()).first;
+  if (found == nullptr) {
+    found = &blocks_.add(key);
     ops_ += ops_beside;
   }
   // Links and the jump cache may point to the old block: it becomes the new one.
-  Block& block = *found->second;
+  Block& block = *found;
   ops_ += fresh.ops.size() - block.ops.size();
   block = std::move(fresh);
   engine_.take(block);
@@ -181,7 +182,7 @@ u64 BlockCache::place_of(const PageTranslation& page) const {
 Block* BlockCache::remember(u64 rip, Block& block) {
   block.found_rip = rip;
   block.found_key = cpu_.fetch_key;
-  cpu_.jump_entry(rip) = {rip, cpu_.fetch_key, &block};
+  cpu_.jump_entry(rip) = {cpu_.jump_tag(rip), &block};
   return &block;
 }
 

@@ -10,10 +10,9 @@
 // instruction: nobody can make a processor try for ever by writing to its code, or beside it.
 #pragma once
 
-#include <memory>
 #include <tl/expected.hpp>
-#include <unordered_map>
 
+#include "silicon/engine/block_map.hpp"
 #include "silicon/engine/engine.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/state/modes.hpp"
@@ -48,7 +47,7 @@ class BlockCache final : public CodeCache {
   Cpu& cpu_;
   Mmu& mmu_;
   Engine& engine_;
-  std::unordered_map<u64, std::unique_ptr<Block>> blocks_;  ///< by place and code mode
+  BlockMap blocks_;  ///< by place and code mode
   Block limited_;
   u64 ops_ = 0;  ///< operations in all blocks, and what blocks are beside them
   u64 lookups_ = 0, decoded_ = 0;

@@ -41,6 +41,14 @@ void branch_from_code(Cpu& cpu, Block* from, u64 slot) {
   return enter_block(cpu, target, rip);
 }
 
+void give_up_from_code(Cpu& cpu, Block* block, u64 op) {
+  cpu.block = block;
+  engine_of(cpu).give_up(*block);
+  cpu.counters.interpreted += block->count - op;
+  // Not by Op::handler, which counts an entry if it is the first.
+  return block->handlers[op](cpu, &block->ops[op]);
+}
+
 void make_image(Cpu& cpu) { cpu.flags.make_image(); }
 
 /// So much room that the largest block's code fits.
@@ -77,15 +85,16 @@ void CompilerEngine::run(Cpu& cpu, const Op* first) {
 }
 
 void CompilerEngine::attach(Cpu& cpu) {
-  counters_ = &cpu.counters;
+  cpu_ = &cpu;
   cpu.counters.works = static_cast<bool>(slice_);
   if (!slice_) return;
   layout_.emplace(cpu);
   Encoder code(slice_.executable);
-  stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, make_image});
+  stubs_ = Stubs(code, *layout_, {enter_from_code, branch_from_code, give_up_from_code, make_image});
   const std::vector<u8>& bytes = code.finish();
   std::memcpy(slice_.writable, bytes.data(), bytes.size());
   synchronize_code();
+  first_return_.code.entry = stubs_.first_return;
   begin_of_blocks_ = used_ = (static_cast<u32>(bytes.size()) + alignment - 1) & ~(alignment - 1);
 }
 
@@ -94,25 +103,35 @@ void CompilerEngine::take(Block& block) {
   sites_.erase(&block);
   block.handlers.clear();
   for (const Op& op : block.ops) block.handlers.push_back(op.handler);
-  block.code = {.entry = stubs_.interpret, .block = &block, .ops = block.ops.data(), .handlers = block.handlers.data()};
+  block.code = {.entry = stubs_.interpret,
+                .block = &block,
+                .ops = block.ops.data(),
+                .handlers = block.handlers.data(),
+                .after_call = &first_return_};
+  // Some may be behind a call of the block as it was.
+  cpu_->forget_returns();
   if (block.passing && options_.entries != 0) return;
   block.ops[block.prologue].handler = op_entered;
 }
 
 void CompilerEngine::entered(Cpu& cpu, Block& block) {
   if (block.code.entries++ == options_.entries && translate(cpu, block)) return;
-  counters_->interpreted += block.count;
+  cpu_->counters.interpreted += block.count;
 }
 
 bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   if (!slice_ || block.crosses() || code_mode(cpu) != CodeMode::bits64) return false;
   if (options_.entries != 0 && !is_worth_it(block)) return false;
   if (used_ + largest_code > options_.code_bytes) flush();
-  Translator translator(block, {.layout = *layout_,
-                                .stubs = stubs_,
-                                .origin = slice_.executable + used_,
-                                .rip = cpu.gpr[reg_rip_base],
-                                .blind = blind_});
+  Translator::Setting setting{.layout = *layout_,
+                              .stubs = stubs_,
+                              .origin = slice_.executable + used_,
+                              .rip = cpu.gpr[reg_rip_base],
+                              .blind = blind_,
+                              .sse_unmasked = cpu.fpu.sse_unmasked};
+  // What its accesses have in common is seen when it has been translated once.
+  setting.groups = Translator(block, setting).groups();
+  Translator translator(block, setting);
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
@@ -127,8 +146,8 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   block.code.entry = slice_.executable + used_;
   block.code.translated = true;
   translated_.push_back(&block);
-  ++counters_->blocks;
-  counters_->bytes += code.size();
+  ++cpu_->counters.blocks;
+  cpu_->counters.bytes += code.size();
   used_ = (used_ + static_cast<u32>(code.size()) + alignment - 1) & ~(alignment - 1);
   return true;
 }
@@ -165,9 +184,15 @@ void CompilerEngine::make_untranslated(Block& block) {
   block.code.translated = false;
 }
 
+void CompilerEngine::give_up(Block& block) {
+  unlink(block);
+  sites_.erase(&block);
+  make_untranslated(block);
+}
+
 void CompilerEngine::flush() {
   for (Block* const block : translated_) make_untranslated(*block);
-  ++counters_->flushes;
+  ++cpu_->counters.flushes;
   forget();
 }
 

@@ -36,6 +36,8 @@ class CompilerEngine final : public Engine {
   void entered(Cpu& cpu, Block& block);
   /// The direct branch at `slot` of `from` leads to `to`, as long as neither is decoded anew.
   void link(Block& from, unsigned slot, Block& to);
+  /// Its handlers run it, until it has been entered so often again.
+  void give_up(Block& block);
 
  private:
   bool translate(Cpu& cpu, Block& block);
@@ -48,7 +50,8 @@ class CompilerEngine final : public Engine {
   CodeMemory::Slice slice_;
   std::optional<Layout> layout_;
   Stubs stubs_;
-  EngineCounters* counters_ = nullptr;
+  Cpu* cpu_ = nullptr;
+  Block first_return_;  ///< BlockCode::after_call that is not known yet
   u32 begin_of_blocks_ = 0, used_ = 0;
   i32 blind_ = 0;
   std::vector<Block*> translated_;

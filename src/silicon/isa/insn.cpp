@@ -20,7 +20,8 @@ Form form_as_encoded(const Insn& insn, bool writes) {
   Form form{.bytes = static_cast<u8>(insn.bits(0) / 8),
             .source_bytes = static_cast<u8>(two && !insn.is_imm(1) ? insn.bits(1) / 8 : 0),
             .memory = insn.memory,
-            .writes = writes};
+            .writes = writes,
+            .locked = insn.lock()};
   using enum Operands;
   if (insn.is_mem(0)) {
     form.operands = !two ? mem : insn.is_reg(1) ? mem_reg : mem_imm;

@@ -329,7 +329,7 @@ Selected select_binary(const Insn& insn, Op& op) {
     op.imm = insn.imm(1);
     return &register_form<O, T, From::imm>;
   });
-  if (!insn.lock()) s.form = form_as_encoded(insn, O::writes);
+  s.form = form_as_encoded(insn, O::writes);
   return s;
 }
 
@@ -349,7 +349,7 @@ Selected select_unary(const Insn& insn, Op& op) {
     return by_memory(insn.memory,
                      [](auto m) -> Handler { return hot_unless_any<StoreForm<O, T, m.kind, From::imm>, m.kind>(); });
   });
-  if (!insn.lock()) s.form = form_as_encoded(insn, O::writes);
+  s.form = form_as_encoded(insn, O::writes);
   return s;
 }
 

@@ -119,6 +119,13 @@ inline bool is_gpr(const Insn& insn, unsigned i) {
                             insn.reg_class(i) == ZYDIS_REGCLASS_GPR16);
 }
 
+/// The form of an instruction of vector registers alone, or with general ones or memory, whose Op has its first two
+/// operands as they are encoded. `memory_bytes`: of the operand in memory, if it is not as the decoder has it.
+Form vector_form(const Insn& insn, unsigned memory_bytes = 0);
+inline Selected with_form(const Insn& insn, Handler handler, unsigned memory_bytes = 0) {
+  return {.handler = handler, .form = vector_form(insn, memory_bytes)};
+}
+
 /// The handler of a hot instruction for the address kind: `choose` is a lambda templated on From.
 template <class Choose>
 Handler by_address(const Insn& insn, Choose choose) {

@@ -46,12 +46,15 @@ void Mmu::update_context() {
   cpu_.context =
       space | (alignment_checks || data_breakpoints_on(cpu_) ? uncached_mode : static_cast<u64>(data_mode()));
   const u64 fetch = space | (cpu_.cpl == 3 ? 1 : 0);
-  cpu_.fetch_key = fetch | (static_cast<u64>(code_mode(cpu_)) << 12);
+  const u64 key = fetch | (static_cast<u64>(code_mode(cpu_)) << 12);
+  static_assert(fetch_key_shift + 12 + 3 < 64);
+  cpu_.fetch_key = key << fetch_key_shift;
 }
 
 void Mmu::forget_all() {
   cpu_.tlb.flush();
   cpu_.jump_cache.fill({});
+  cpu_.forget_returns();
   fetched_.fill({});
   operands_.fill({});
   large_regions_.reset();
@@ -117,6 +120,7 @@ void Mmu::flush_pcid(u16 pcid) {
 void Mmu::flush_page(u64 linear) {
   // A 1 GiB page may have been cached under any of its 4 KiB pages.
   if (huge_pages_) return forget_all();
+  cpu_.forget_returns();
   const auto forget = [this](u64 page) {
     TlbEntry& data = cpu_.tlb.at(page);
     data.tag_read = data.tag_write = tlb_invalid;
@@ -143,7 +147,7 @@ void Mmu::note_large(u64 linear, const PageTranslation& page) {
 
 tl::expected<PageTranslation, Miss> Mmu::fetch_page(u64 linear) {
   KnownPage& e = known(fetched_, linear);
-  const u64 tag = arch::page_base(linear) | (cpu_.fetch_key & arch::page_mask);
+  const u64 tag = arch::page_base(linear) | ((cpu_.fetch_key >> fetch_key_shift) & arch::page_mask);
   if (e.tag == tag) return e.page;
   const auto page = translate(linear, Access::fetch, cpu_.cpl == 3 ? AccessMode::user : AccessMode::supervisor_any);
   if (!page || page->host == nullptr) return page;

@@ -43,12 +43,22 @@ enum class Leave : u8 {
 
 /// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them.
 struct JumpCacheEntry {
-  u64 rip = ~u64{0};
-  u64 key = 0;  ///< Cpu::fetch_key
+  u64 tag = ~u64{0};  ///< Cpu::jump_tag()
   Block* block = nullptr;
 };
+static_assert(sizeof(JumpCacheEntry) == 16);
+inline constexpr unsigned fetch_key_shift = 48;
 inline constexpr unsigned jump_cache_per_page = 256, jump_cache_pages = 256,
                           jump_cache_entries = jump_cache_pages * jump_cache_per_page;
+
+/// A call that translated code has made, and expects to return.
+struct Return {
+  u64 tag = ~u64{0};  ///< of the RIP behind the call
+  BlockCode* site = nullptr;
+};
+/// So many, in a ring: then their offsets are bytes, which wrap by themselves.
+inline constexpr unsigned return_entries = 16;
+static_assert(return_entries * sizeof(Return) == 256);
 
 // In the order of use: what is hot comes first.
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
@@ -61,8 +71,11 @@ struct Cpu {
   i64 budget = 0;   ///< instructions left until something is due
   Block* block = nullptr;
   u64 rip = 0;
-  u64 fetch_key =
-      0;  ///< what a cached translation of RIP is valid for: the TLB's context of fetches, and the code mode
+  /// What a cached translation of RIP is valid for, above fetch_key_shift: the TLB's context of fetches, and the code
+  /// mode. All else is 0.
+  u64 fetch_key = 0;
+  u8 return_top = 0;  ///< the last one's offset
+  std::array<Return, return_entries> returns{};
   std::atomic<bool> attention{false};  ///< another thread wants something: leave for the run loop, which finds out what
   EngineCounters counters;
   std::array<JumpCacheEntry, jump_cache_entries> jump_cache{};
@@ -126,6 +139,10 @@ struct Cpu {
   bool protected_mode() const { return (cr0 & arch::cr0::pe) != 0; }
   unsigned iopl() const { return static_cast<unsigned>(system_flags >> 12) & 3; }
 
+  /// RIP and the key in one number. Two are the same only if both are: bits 63:48 of an RIP are all as bit 47, and a
+  /// key leaves bit 63 clear.
+  u64 jump_tag(u64 ip) const { return ip ^ fetch_key; }
+  void forget_returns() { returns.fill({}); }
   JumpCacheEntry& jump_entry(u64 ip) {
     return jump_cache[((ip >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page +
                       ((ip ^ (ip >> 8)) % jump_cache_per_page)];

@@ -63,7 +63,7 @@ inline void raise_de(Cpu& cpu, const Op* op) { raise(cpu, op, {arch::vector::de,
 /// The block at `rip` if it was found lately, else null.
 [[gnu::always_inline]] inline Block* recent_block(Cpu& cpu, u64 rip) {
   const JumpCacheEntry& e = cpu.jump_entry(rip);
-  return e.rip == rip && e.key == cpu.fetch_key && !e.block->stale() ? e.block : nullptr;
+  return e.tag == cpu.jump_tag(rip) && !e.block->stale() ? e.block : nullptr;
 }
 
 [[gnu::always_inline]] inline void jump_indirect(Cpu& cpu, const Op*, u64 rip) {

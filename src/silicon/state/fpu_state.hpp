@@ -32,12 +32,15 @@ inline constexpr Float80 indefinite{0xc000'0000'0000'0000, 0xffff};
 
 struct FpuState {
   std::array<Xmm, 16> xmm{};
-  u32 mxcsr = 0x1f80;         ///< without the flags that the host's MXCSR has collected: see guest_mxcsr()
-  u32 host_mxcsr = 0x1f80;    ///< the host's own, while the guest's is loaded
-  bool mxcsr_live = false;    ///< the host's MXCSR holds the guest's rounding and collects its flags
-  bool sse_blocked = true;    ///< CR0.EM, CR0.TS or CR4.OSFXSR forbid SSE: see update_fpu_blocks()
-  bool sse_unmasked = false;  ///< MXCSR leaves an exception unmasked
-  bool x87_blocked = false;   ///< CR0.EM or CR0.TS forbid x87 and MMX
+  u32 mxcsr = 0x1f80;        ///< without the flags that the host's MXCSR has collected: see guest_mxcsr()
+  u32 host_mxcsr = 0x1f80;   ///< the host's own, while the guest's is loaded
+  bool mxcsr_live = false;   ///< the host's MXCSR holds the guest's rounding and collects its flags
+  bool x87_blocked = false;  ///< CR0.EM or CR0.TS forbid x87 and MMX
+  // Translated code asks all of these at once, as one doubleword: it goes on if they are false.
+  alignas(4) bool sse_blocked = true;  ///< CR0.EM, CR0.TS or CR4.OSFXSR forbid SSE: see update_fpu_blocks()
+  bool xmm_here = true;                ///< xmm has the guest's values, and not the host's registers
+  bool sse_unmasked = false;           ///< MXCSR leaves an exception unmasked
+  bool always_false = false;
 
   std::array<Float80, 8> st{};  ///< by physical number (R0 to R7): ST(i) is st[(top + i) % 8]
   u16 control = 0x37f;

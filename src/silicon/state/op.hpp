@@ -61,7 +61,13 @@ enum class Operands : u8 {
   mem_reg,  ///< memory, src
   mem_imm,
   mem_cl,
-  target,  ///< of a direct branch: imm bytes from the block's start
+  target,   ///< of a direct branch: imm bytes from the block's start
+  xmm_xmm,  ///< dst, src: vector registers; here and below an immediate may follow
+  xmm_mem,
+  xmm_reg,  ///< dst, and src, a general register
+  xmm_imm,
+  mem_xmm,
+  reg_xmm,  ///< dst, a general register, and src
 };
 
 /// What an operation is, for an engine that does it without its handler. The rows that choose the handler say it.
@@ -71,8 +77,9 @@ struct Form {
   u8 source_bytes = 0;     ///< of the second, if it is no immediate; sign and zero extension have it smaller
   Mem memory = Mem::flat;  ///< how the address of a memory operand is computed
   bool writes = false;     ///< the first operand
+  bool locked = false;     ///< LOCK
 };
-static_assert(sizeof(Form) == 5);
+static_assert(sizeof(Form) == 6);
 
 struct Block;
 
@@ -82,6 +89,8 @@ struct BlockCode {
   Block* block = nullptr;
   const Op* ops = nullptr;
   const Handler* handlers = nullptr;
+  /// If it ends in a call: the block that this returned to, or one that finds out.
+  Block* after_call = nullptr;
   u32 entries = 0;  ///< before it was translated
   bool translated = false;
 };

@@ -172,6 +172,61 @@ TEST_F(Translated, CodeGoesWithItsSlots) {
   EXPECT_EQ(counters(p).blocks, 2u) << "it was forgotten";
 }
 
+// ------------------------------------------------------------------------------------------------ returns
+
+TEST_F(Translated, AReturnGoesWhereTheStackSays) {
+  // call f; hlt; and f, whose return address is one byte further every other time: and byte [rsp], ...
+  machine->put_bytes(code, {0xe8, 0xfb, 0, 0, 0, 0xf4, 0xff, 0xc3, 0xf4});  // call code+0x100; hlt; inc ebx; hlt
+  machine->put_bytes(code + 0x100, {0x48, 0x01, 0x0c, 0x24, 0xc3});         // add [rsp], rcx; ret
+  LongModeMachine::Processor p(*machine, code);
+  p.reg(arch::rsp) = aside + 0x1000;
+  for (unsigned i = 0; i < 10; ++i) {
+    p.reg(arch::rcx) = i % 2;
+    p.run_to_halt(code);
+    EXPECT_EQ(p.reg(arch::rbx), (i + 1) / 2);
+  }
+}
+
+TEST_F(Translated, AReturnBehindACallThatIsNoMore) {
+  // The callee writes another call in place of the one that it came from, and runs it before it returns.
+  constexpr u64 site = code + 0x200, callee = code + 0x300, other = code + 0x100;
+  machine->put_bytes(site, {0xe8, 0xfb, 0, 0, 0});                   // call callee
+  machine->put_bytes(callee, {0x48, 0x89, 0x07, 0xe9, 0, 0, 0, 0});  // mov [rdi], rax; jmp site
+  machine->put<u32>(callee + 4, static_cast<u32>(site - (callee + 8)));
+  machine->put_bytes(other, {0xc3});
+  LongModeMachine::Processor p(*machine, code);
+  p.reg(arch::rsp) = aside + 0x1000;
+  p.reg(arch::rdi) = site;
+  // nop; call other; ret; hlt: and behind the old call stands inc ebx; hlt
+  p.reg(arch::rax) = 0xf4c3'0000'0000'e890 | u64{static_cast<u32>(other - (site + 6))} << 16;
+  p.run_to_halt(site);
+  EXPECT_EQ(p.reg(arch::rbx), 1u);
+  EXPECT_EQ(p.reg(arch::rsp), aside + 0x1000);
+}
+
+TEST_F(Translated, AReturnToAPageThatIsAnother) {
+  // call [rsi]'s function, which maps another page where its caller was: the one behind it, whose code counts in ecx.
+  for (const u64 page : {code, code + 0x1000}) {
+    machine->put_bytes(page,
+                       {0xff, 0xd6, 0xff, page == code ? u8{0xc3} : u8{0xc1}, 0xf4});  // call rsi; inc ebx / ecx; hlt
+  }
+  const u64 entry = LongModeMachine::tables + 3 * arch::page_size + alias / arch::page_size * 8;
+  machine->put_bytes(aside, {0x48, 0x89, 0x07, 0x41, 0x0f, 0x01, 0x38, 0xc3});  // mov [rdi], rax; invlpg [r8]; ret
+  LongModeMachine::Processor p(*machine, code);
+  p.reg(arch::rsp) = aside + 0x1000;
+  p.reg(arch::rsi) = aside;
+  p.reg(arch::rdi) = entry;
+  p.reg(arch::r8) = alias;
+  for (unsigned i = 0; i < 6; ++i) {
+    machine->map(alias, code);
+    p.cpu.mmu->flush_all();
+    p.reg(arch::rax) = machine->get<u64>(entry) + (i % 2) * arch::page_size;
+    p.run_to_halt(alias);
+    EXPECT_EQ(p.reg(arch::rbx), i / 2 + 1);
+    EXPECT_EQ(p.reg(arch::rcx), (i + 1) / 2);
+  }
+}
+
 // ------------------------------------------------------------------------------------------------ constants
 
 bool is_in_code(const LongModeMachine::Processor& p, u32 constant) {

@@ -48,6 +48,20 @@ struct Expected {
 };
 
 const std::vector<Expected> expected{
+    {"or ch, 0x10",
+     [](Encoder& e) {
+       e.op(0x80, 1, rbp, {1, 8, 8}, 0x10, 1);
+     }},
+    {"xor ah, [rbp+0x08]",
+     [](Encoder& e) {
+       e.op(0x32, rsp, Address{.base = rbp, .disp = 8}, {1, 8, 8});
+     }},
+    {"pxor xmm1, xmm12", [](Encoder& e) { e.sse(0x660fef, 1, r12); }},
+    {"movups xmm9, [r13+rcx*1]", [](Encoder& e) { e.sse(0x0f10, 9, Address{.base = r13, .index = rcx}); }},
+    {"addsd xmm0, [rax]", [](Encoder& e) { e.sse(0xf20f58, 0, Address{.base = rax}); }},
+    {"pshufb xmm8, xmm1", [](Encoder& e) { e.sse(0x663800, 8, rcx); }},
+    {"pinsrq xmm1, r8, 0x01", [](Encoder& e) { e.sse(0x663a22, 1, r8, true, 1, 1); }},
+    {"cvttsd2si r15, xmm3", [](Encoder& e) { e.sse(0xf20f2c, r15, 3, true); }},
     {"mov rcx, r12", [](Encoder& e) { e.mov(rcx, r12); }},
     {"mov r8d, eax", [](Encoder& e) { e.mov(r8, rax, 4); }},
     {"mov rax, [rbp]", [](Encoder& e) { e.mov(rax, Address{.base = rbp}); }},

@@ -15,7 +15,7 @@ struct Expected {
   std::vector<u8> code;
   Operands operands;
   u8 bytes = 0, source_bytes = 0;
-  bool writes = false;
+  bool writes = false, locked = false;
 };
 
 // Encodings: SDM vol. 2.
@@ -26,7 +26,10 @@ const std::vector<Expected> expected{
     {"xor ecx, ecx", {0x31, 0xc9}, reg_reg, 4, 4, true},
     {"or word [rcx], 1", {0x66, 0x83, 0x09, 0x01}, mem_imm, 2, 0, true},
     {"mov [rcx], dl", {0x88, 0x11}, mem_reg, 1, 1, true},
-    {"lock add [rcx], eax", {0xf0, 0x01, 0x01}, other},
+    {"lock add [rcx], eax", {0xf0, 0x01, 0x01}, mem_reg, 4, 4, true, true},
+    {"lock inc dword [rcx]", {0xf0, 0xff, 0x01}, mem, 4, 0, true, true},
+    {"lock cmpxchg [rcx], edx", {0xf0, 0x0f, 0xb1, 0x11}, mem_reg, 4, 4, true, true},
+    {"bts [rcx], edx", {0x0f, 0xab, 0x11}, other},
     {"inc dword [rcx]", {0xff, 0x01}, mem, 4, 0, true},
     {"not rdx", {0x48, 0xf7, 0xd2}, reg, 8, 0, true},
     {"shl edx, cl", {0xd3, 0xe2}, reg_cl, 4, 1, true},
@@ -49,7 +52,16 @@ const std::vector<Expected> expected{
     {"ret", {0xc3}, none},
     {"ret 8", {0xc2, 0x08, 0x00}, imm},
     {"cpuid", {0x0f, 0xa2}, other},
-    {"xchg rax, rbx", {0x48, 0x93}, other},
+    {"xchg rax, rbx", {0x48, 0x93}, reg_reg, 8, 8, true},
+    {"xchg ebx, [rcx]", {0x87, 0x19}, mem_reg, 4, 4, true},
+    {"movaps xmm1, xmm2", {0x0f, 0x28, 0xca}, xmm_xmm, 16, 16, true},
+    {"addsd xmm0, [rcx]", {0xf2, 0x0f, 0x58, 0x01}, xmm_mem, 16, 8, true},
+    {"movss [rcx], xmm0", {0xf3, 0x0f, 0x11, 0x01}, mem_xmm, 4, 16, true},
+    {"cvtsi2sd xmm0, rax", {0xf2, 0x48, 0x0f, 0x2a, 0xc0}, xmm_reg, 16, 8, true},
+    {"cvttsd2si eax, [rcx]", {0xf2, 0x0f, 0x2c, 0x01}, reg_mem, 4, 8, true},
+    {"movq rax, xmm1", {0x66, 0x48, 0x0f, 0x7e, 0xc8}, reg_xmm, 8, 16, true},
+    {"psllq xmm1, 5", {0x66, 0x0f, 0x73, 0xf1, 0x05}, xmm_imm, 16, 1, true},
+    {"paddb mm0, mm1", {0x0f, 0xfc, 0xc1}, other},
 };
 
 TEST(Form, SaysWhereTheOperandsAre) {
@@ -61,6 +73,7 @@ TEST(Form, SaysWhereTheOperandsAre) {
     EXPECT_EQ(form.bytes, e.bytes);
     EXPECT_EQ(form.source_bytes, e.source_bytes);
     EXPECT_EQ(form.writes, e.writes);
+    EXPECT_EQ(form.locked, e.locked);
   }
 }
 

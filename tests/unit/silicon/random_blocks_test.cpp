@@ -1,12 +1,14 @@
 // Random code of 64-bit mode, interpreted and translated: the same registers, flags, memory, exits and counts, wherever
 // it faults and however its budget is cut. What single instructions do is the oracle's to judge; this is about what
-// they do to each other: flags that live across some of them, registers in memory, faults amid a block.
+// they do to each other: flags that live across some of them, registers in memory or not, faults amid a block, SSE that
+// is blocked or has unmasked exceptions.
 #include <random>
 #include <sstream>
 
 #include "long_mode_machine.hpp"
 #include "silicon/engine/compiler_options.hpp"
 #include "silicon/engine/engines.hpp"
+#include "silicon/state/fpu.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -21,9 +23,17 @@ class Generator {
   u64 any() { return random_(); }
   bool one_in(u64 n) { return below(n) == 0; }
 
+  /// A double, or two singles: of like exponents, or one that is rounded, denormal, infinite or none.
+  u64 number() {
+    const u64 double_exponent = one_in(4) ? below(3) * 0x3ff : 0x3f0 + below(32);
+    const u64 single = (one_in(4) ? below(3) * 0x7f : 0x70 + below(32)) << 23 | (any() & 0x807f'ffff);
+    return one_in(2) ? double_exponent << 52 | (any() & 0x800f'ffff'ffff'ffff) : single << 32 | single;
+  }
+
   /// Instructions that end in HLT.
   std::vector<u8> block() {
     out_.clear();
+    vectors_ = one_in(2);
     for (u64 n = 1 + below(40); n > 0; --n) instruction();
     out_.push_back(0xf4);
     return out_;
@@ -54,21 +64,72 @@ class Generator {
     if (memory) bits = static_cast<u8>(bits & ~3);
     if (bits != 0) out_.push_back(bits);
     out_.insert(out_.end(), opcode.begin(), opcode.end());
-    const u8 middle = static_cast<u8>((reg < 8 ? reg : safe()) << 3);
-    if (!memory) {
-      out_.push_back(static_cast<u8>(0xc0 | middle | safe()));
-    } else {
-      switch (below(6)) {
-        case 0: put({static_cast<u8>(0x84 | middle), 0x33}), put_bytes(below(data_bytes), 4); break;  // [rbx+rsi+disp]
-        case 1: put({static_cast<u8>(0x80 | middle | rbx)}), put_bytes(below(0x40) + 0xfc0, 4); break;
-        case 2: put({static_cast<u8>(0x44 | middle), 0xe3, static_cast<u8>(below(128))}); break;  // rsp has no index
-        case 3: put({static_cast<u8>(0x04 | middle), 0x25}), put_bytes(data + below(0x1100), 4); break;
-        default: put({static_cast<u8>(0x40 | middle | rbx), static_cast<u8>(below(128))});
-      }
-      if (one_in(60)) out_.back() = static_cast<u8>(any());
-    }
+    operands(reg < 8 ? reg : safe(), memory, 1);
     if (imm == 1) put_bytes(constant(), 1);
     if (imm == 4) put_bytes(constant(), word && (bits & 8) == 0 ? 2 : 4);
+  }
+  void operands(u8 reg, bool memory, u64 aligned) {
+    const u8 middle = static_cast<u8>(reg << 3);
+    if (!memory) return put({static_cast<u8>(0xc0 | middle | safe())});
+    const auto offset = [&](u64 n) { return below(n) / aligned * aligned; };
+    switch (below(6)) {
+      case 0: put({static_cast<u8>(0x84 | middle), 0x33}), put_bytes(offset(data_bytes), 4); break;  // [rbx+rsi+disp]
+      case 1: put({static_cast<u8>(0x80 | middle | rbx)}), put_bytes(offset(0x40) + 0xfc0, 4); break;
+      case 2: put({static_cast<u8>(0x44 | middle), 0xe3, static_cast<u8>(offset(128))}); break;  // rsp has no index
+      case 3: put({static_cast<u8>(0x04 | middle), 0x25}), put_bytes(data + offset(0x1100), 4); break;
+      default: put({static_cast<u8>(0x40 | middle | rbx), static_cast<u8>(offset(128))});
+    }
+    if (one_in(60)) out_.back() = static_cast<u8>(any());
+  }
+  /// SSE: a mandatory prefix or 0, and the opcode without 0F.
+  void vector(u8 prefix, std::initializer_list<u8> opcode, Rm rm = Rm::either, unsigned imm = 0) {
+    const bool memory = rm == Rm::memory || (rm == Rm::either && one_in(2));
+    if (one_in(12)) out_.push_back(0x65);  // GS
+    if (prefix != 0) out_.push_back(prefix);
+    if (one_in(2)) out_.push_back(static_cast<u8>(0x40 | below(memory ? 2 : 4) << 2 | (memory ? 0 : below(2))));
+    out_.push_back(0x0f);
+    out_.insert(out_.end(), opcode.begin(), opcode.end());
+    operands(static_cast<u8>(below(8)), memory, one_in(8) ? 1 : 16);
+    put_bytes(any(), imm);
+  }
+  void vector() {
+    constexpr std::array<u8, 4> prefixes{0, 0x66, 0xf3, 0xf2};
+    const auto prefix = [&](u64 n = 4) { return prefixes[below(n)]; };
+    constexpr std::array<u8, 7> arithmetic{0x51, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f};
+    constexpr std::array<u8, 9> by_general{0x6e, 0x7e, 0x2a, 0x2c, 0x2d, 0x50, 0xd7, 0xc4, 0x6e};
+    switch (below(14)) {
+      case 0:
+      case 1: return vector(prefix(), {static_cast<u8>(0x10 | below(2))});
+      case 2: return vector(0, {static_cast<u8>(0x12 | below(6))}, Rm::memory);
+      case 3: return vector(prefix(2), {static_cast<u8>(0x28 | below(2))});
+      case 4: return vector(prefixes[1 + below(2)], {static_cast<u8>(one_in(2) ? 0x6f : 0x7f)});
+      case 5:
+      case 6: return vector(prefix(), {arithmetic[below(arithmetic.size())]});
+      case 7: return vector(prefix(2), {static_cast<u8>(0x2e | below(2))});
+      case 8: return vector(0x66, {static_cast<u8>(0xd4 | below(12))});
+      case 9: return vector(0x66, {static_cast<u8>(0x60 | below(14))});
+      case 10: return vector(0x66, {0x70}, Rm::either, 1);
+      case 11: return vector(0x66, {static_cast<u8>(0x71 | below(3)), static_cast<u8>(0xd0 | below(8)), 5}, Rm::reg);
+      case 12: {
+        const u8 opcode = by_general[below(by_general.size())];
+        const bool scalar = opcode == 0x2a || opcode == 0x2c || opcode == 0x2d;
+        return vector(scalar ? prefixes[2 + below(2)] : 0x66, {opcode}, opcode == 0x50 ? Rm::reg : Rm::either,
+                      opcode == 0xc4 ? 1 : 0);
+      }
+      default: return vector(0, {0xae}, Rm::memory);  // FXSAVE, LDMXCSR, STMXCSR and others by their digit
+    }
+  }
+  /// What LOCK may stand before: it does every other time.
+  void exchange() {
+    if (one_in(2)) out_.push_back(0xf0);
+    const u8 size = static_cast<u8>(below(2));
+    switch (below(5)) {
+      case 0: return general({static_cast<u8>(below(7) << 3 | size)}, 16, Rm::memory);
+      case 1: return general({static_cast<u8>(0xfe | size)}, static_cast<u8>(below(2)), Rm::memory);
+      case 2: return general({0x0f, static_cast<u8>(0xc0 | size)}, 16, Rm::memory);
+      case 3: return general({0x0f, 0xba}, static_cast<u8>(5 + below(3)), Rm::memory, 1);
+      default: return general({0x0f, static_cast<u8>(0xb0 | size)}, 16, Rm::memory);
+    }
   }
   /// Registers that the addresses and the stack need are seldom changed.
   u8 safe() {
@@ -80,7 +141,7 @@ class Generator {
   void instruction() {
     const auto digit = [this] { return static_cast<u8>(below(8)); };
     constexpr u8 any_reg = 16;
-    switch (below(34)) {
+    switch (below(vectors_ ? 50 : 36)) {
       case 0:
       case 1:
       case 2:
@@ -119,11 +180,15 @@ class Generator {
         return put({single[below(std::size(single))]});
       }
       case 32: return general({0x0f, 0xaf}, any_reg);
-      default: return general({0x87}, any_reg);
+      case 33: return general({static_cast<u8>(0x86 | below(2))}, any_reg);
+      case 34:
+      case 35: return exchange();
+      default: return vector();
     }
   }
 
   std::mt19937_64 random_;
+  bool vectors_ = false;
   std::vector<u8> out_;
 };
 
@@ -132,16 +197,29 @@ struct Machine : LongModeMachine {
     vmx::Controls controls;
     controls.exception_bitmap = ~u32{0};
     processor.vcpu.set_controls(controls);
+    processor.cpu.cr4 |= arch::cr4::osfxsr | arch::cr4::osxmmexcpt;
+    update_fpu_blocks(processor.cpu);
+  }
+  void set_vectors(const std::array<u64, 32>& xmm, u32 mxcsr, bool blocked) {
+    std::memcpy(processor.cpu.fpu.xmm[0].byte.data(), xmm.data(), sizeof xmm);
+    set_guest_mxcsr(processor.cpu, mxcsr);
+    processor.cpu.cr0 = (processor.cpu.cr0 & ~arch::cr0::ts) | (blocked ? arch::cr0::ts : 0);
+    update_fpu_blocks(processor.cpu);
   }
   Processor processor;
 };
 
-std::string state(const Exit& exit, const GeneralRegs& r, u64 instructions) {
+std::string state(const Exit& exit, const GeneralRegs& r, u64 instructions, const Cpu& cpu) {
   std::ostringstream out;
   out << "reason " << static_cast<unsigned>(exit.reason) << " vector " << unsigned{exit.interruption.vector}
       << " qualification " << exit.qualification << " instructions " << instructions << std::hex << " rip " << r.rip
       << " flags " << r.rflags;
   for (const u64 value : r.gpr) out << ' ' << value;
+  out << " mxcsr " << guest_mxcsr(cpu);
+  for (const Xmm& value : cpu.fpu.xmm) {
+    out << ' ';
+    for (const u8 byte : value.byte) out << unsigned{byte} << '.';
+  }
   return out.str();
 }
 std::string hex(const std::vector<u8>& bytes) {
@@ -171,7 +249,12 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
     start.gpr[arch::rbx] = data;
     start.gpr[arch::rsp] = stack + g.below(2) * 0x7f8;
     start.rflags = 2 | (g.any() & arch::rflags::status);
-    const u64 content = g.any();
+    const u64 content = g.one_in(3) ? g.number() : g.any();
+    std::array<u64, 32> xmm;
+    for (u64& half : xmm) half = g.one_in(2) ? g.number() : g.any();
+    const u32 mxcsr = static_cast<u32>((g.one_in(6) ? g.below(64) << 7 : 0x1f80) | g.below(4) << 13 |
+                                       (g.one_in(4) ? u64{mxcsr::daz | mxcsr::ftz} : 0));
+    const bool blocked = g.one_in(20);
     const u64 cut = g.one_in(2) ? 1 + g.below(30) : 1000;
     for (unsigned again = 0; again < 3; ++again) {
       std::array<std::vector<std::byte>, 2> memory;
@@ -185,11 +268,12 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
         std::vector<u64> words(data_bytes / 8, content);
         EXPECT_TRUE(m->memory.write(arch::Gpa{data}, std::as_bytes(std::span(words))));
         start.rip = at;
+        m->set_vectors(xmm, mxcsr, blocked);
         vcpu.set_general(start);
         const u64 before = vcpu.instructions();
         for (unsigned run = 0; run < 100; ++run) {
           const Exit exit = vcpu.run(cut);
-          seen[which].push_back(state(exit, vcpu.general(), vcpu.instructions() - before));
+          seen[which].push_back(state(exit, vcpu.general(), vcpu.instructions() - before, m->processor.cpu));
           if (exit.reason != ExitReason::preemption_timer) break;
         }
         memory[which].resize(data_bytes);

@@ -1,4 +1,6 @@
 // The stack, and the ends of blocks: near branches of 64-bit code (isa/integer/branch.cpp).
+#include <cstddef>
+
 #include "silicon/engine/compiler/translator.hpp"
 
 namespace cloister::silicon {
@@ -54,14 +56,12 @@ void Translator::leave_frame() {
 void Translator::exit_to(unsigned slot, i64 delta) {
   const i64 in_page = static_cast<i64>(page_offset_) + delta;
   if (in_page < 0 || in_page >= static_cast<i64>(arch::page_size)) {
-    e_.mov(scratch, layout_.rip_base());
-    add_constant(scratch, delta, second_scratch);
+    e_.mov(scratch, layout_.rip_page());
+    add_constant(scratch, in_page, second_scratch);
     return e_.jmp(stubs_.look_up);
   }
   if (delta == 0) return e_.jmp(head_);
-  const bool small = delta == static_cast<i8>(delta);
-  e_.op(small ? 0x83 : 0x81, 0, layout_.rip_base(), Encoder::Sizes{}, delta, small ? 1 : 4);
-  exits_[slot] = e_.here() + 1;
+  exits_[slot] = {e_.here() + 1, static_cast<u64>(in_page)};
   e_.jmp(unlinked_[slot]);
 }
 
@@ -103,10 +103,26 @@ void Translator::jump(const Op& op, const Form& form) {
 
 void Translator::push_return(const Op& op) {
   const Address to = access_at(arch::rsp, -slot_bytes, true);
-  e_.mov(scratch, layout_.rip_base());
-  e_.lea(scratch, {.base = scratch, .disp = op.offset + op.length});
+  e_.mov(scratch, layout_.rip_page());
+  e_.lea(scratch, {.base = scratch, .disp = static_cast<i32>(page_offset_) + op.offset + op.length});
   e_.store(to, scratch);
   e_.lea(stack, {.base = stack, .disp = -slot_bytes});
+  expect_return(op);
+}
+
+/// scratch: the return's RIP. In the page of the call, it leads to the same block every time.
+void Translator::expect_return(const Op& op) {
+  if (block_.passing || page_offset_ + op.offset + op.length >= arch::page_size) return;
+  const auto entry = [this](std::size_t offset) {
+    return Address{.base = cpu, .index = second_scratch, .disp = layout_.returns + static_cast<i32>(offset)};
+  };
+  const Address top = layout_.at(layout_.return_top);
+  e_.op(0x80, 0, top, Encoder::all(1), sizeof(Return), 1);
+  e_.op(0x0fb6, second_scratch, top, {4, 4, 1});
+  e_.op(0x33, scratch, layout_.at(layout_.fetch_key));
+  e_.store(entry(offsetof(Return, tag)), scratch);
+  e_.mov_imm(scratch, reinterpret_cast<u64>(&block_.code));
+  e_.store(entry(offsetof(Return, site)), scratch);
 }
 
 void Translator::call(const Op& op, const Form& form) {
@@ -130,7 +146,7 @@ void Translator::ret(const Op& op) {
   e_.mov(scratch, access_at(arch::rsp, 0, false));
   check_target();
   e_.lea(stack, {.base = stack, .disp = slot_bytes + static_cast<i32>(op.imm)});
-  e_.jmp(stubs_.look_up);
+  e_.jmp(stubs_.return_to);
 }
 
 }  // namespace cloister::silicon

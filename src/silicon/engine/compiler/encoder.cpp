@@ -18,10 +18,14 @@ void Encoder::imm(u64 value, u8 bytes) {
   for (u8 i = 0; i < bytes; ++i) code_.push_back(static_cast<u8>(value >> (8 * i)));
 }
 
-void Encoder::prefixes(u32 opcode, bool w, bool r, bool x, bool b, bool rex) {
-  if (w || r || x || b || rex) code_.push_back(static_cast<u8>(0x40 | (w << 3) | (r << 2) | (x << 1) | u8{b}));
-  if (opcode > 0xff) code_.push_back(static_cast<u8>(opcode >> 8));
-  code_.push_back(static_cast<u8>(opcode));
+void Encoder::rex(bool w, HostReg reg, const Place& rm, bool always) {
+  const bool r = high(reg), x = rm.memory && high(rm.at.index), b = rm.memory ? high(rm.at.base) : high(rm.reg);
+  if (w || r || x || b || always) code_.push_back(static_cast<u8>(0x40 | (w << 3) | (r << 2) | (x << 1) | u8{b}));
+}
+
+void Encoder::opcode(u32 code) {
+  if (code > 0xff) code_.push_back(static_cast<u8>(code >> 8));
+  code_.push_back(static_cast<u8>(code));
 }
 
 void Encoder::modrm(HostReg reg, const Place& rm) {
@@ -42,18 +46,31 @@ void Encoder::modrm(HostReg reg, const Place& rm) {
   if (mod != 0) imm(static_cast<u32>(a.disp), mod == 0x40 ? 1 : 4);
 }
 
-void Encoder::op(u32 opcode, HostReg reg, const Place& rm, Sizes sizes, i64 value, u8 imm_bytes) {
+void Encoder::op(u32 code, HostReg reg, const Place& rm, Sizes sizes, i64 value, u8 imm_bytes) {
   if (sizes.operand == 2) code_.push_back(0x66);
   const bool byte_register = (sizes.reg == 1 && reg >= 4) || (sizes.rm == 1 && !rm.memory && rm.reg >= 4);
-  const bool b = rm.memory ? high(rm.at.base) : high(rm.reg);
-  prefixes(opcode, sizes.operand == 8, high(reg), rm.memory && high(rm.at.index), b, byte_register);
+  rex(sizes.operand == 8, reg, rm, byte_register);
+  opcode(code);
   modrm(reg, rm);
   imm(static_cast<u64>(value), imm_bytes);
 }
 
-void Encoder::op_in_opcode(u32 opcode, HostReg reg, u8 bytes, u64 value, u8 imm_bytes) {
+void Encoder::sse(u32 code, HostReg reg, const Place& rm, bool wide, i64 value, u8 imm_bytes) {
+  constexpr u8 escape = 0x0f;
+  const u8 prefix = static_cast<u8>(code >> 16), map = static_cast<u8>(code >> 8);
+  if (prefix != 0) code_.push_back(prefix);
+  rex(wide, reg, rm);
+  code_.push_back(escape);
+  if (map != escape) code_.push_back(map);
+  code_.push_back(static_cast<u8>(code));
+  modrm(reg, rm);
+  imm(static_cast<u64>(value), imm_bytes);
+}
+
+void Encoder::op_in_opcode(u32 code, HostReg reg, u8 bytes, u64 value, u8 imm_bytes) {
   if (bytes == 2) code_.push_back(0x66);
-  prefixes(opcode | low(reg), bytes == 8, false, false, high(reg), false);
+  rex(bytes == 8, 0, reg);
+  opcode(code | low(reg));
   imm(value, imm_bytes);
 }
 

@@ -52,6 +52,9 @@ class Encoder {
   void op(u32 opcode, HostReg reg, const Place& rm, Sizes sizes, i64 imm = 0, u8 imm_bytes = 0);
   /// The same of 8 bytes.
   void op(u32 opcode, HostReg reg, const Place& rm) { op(opcode, reg, rm, Sizes{}); }
+  /// An SSE instruction: `opcode` is its mandatory prefix (or 0), 0F or, where the manual has 0F 38 or 0F 3A, the
+  /// second of these, and the opcode itself: 0x660fef, 0x663800. Registers may be XMM's.
+  void sse(u32 opcode, HostReg reg, const Place& rm, bool wide = false, i64 imm = 0, u8 imm_bytes = 0);
   /// The register is in the opcode's low bits (BSWAP, MOV of an immediate).
   void op_in_opcode(u32 opcode, HostReg reg, u8 bytes, u64 imm = 0, u8 imm_bytes = 0);
   void bytes(std::initializer_list<u8> list) { code_.insert(code_.end(), list); }
@@ -82,7 +85,8 @@ class Encoder {
   void relative(Label to);
   void relative(const void* to);
   void imm(u64 value, u8 bytes);
-  void prefixes(u32 opcode, bool w, bool r, bool x, bool b, bool rex);
+  void rex(bool w, HostReg reg, const Place& rm, bool always = false);
+  void opcode(u32 code);
   void modrm(HostReg reg, const Place& rm);
 
   u64 origin_;

@@ -34,13 +34,14 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
   const bool blinded = bytes >= 4 && must_blind(imm);
   const bool short_imm = imm == static_cast<i8>(imm) && bytes > 1;
   const auto with_imm = [&](const Place& p) {
+    lock(form);
     e_.op(bytes == 1  ? 0x80
           : short_imm ? 0x83
                       : 0x81,
           static_cast<HostReg>(k.code), p, sizes, imm, short_imm ? 1 : immediate_bytes(bytes));
   };
   Place memory = host::rax;
-  if (on_memory(form)) memory = access(op, form.memory, bytes, form.writes);
+  if (on_memory(form)) memory = access(op, form.memory, bytes, form.writes, atomic_alignment(form));
   if (form.operands == reg_mem) memory = access(op, form.memory, bytes, false);
   use_flags(k);
   switch (form.operands) {
@@ -54,12 +55,18 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
       into(dst, bytes, true, form.writes,
            [&](HostReg r) { blinded ? e_.op(to_reg, r, second_scratch, sizes) : with_imm(r); });
       break;
-    case mem_reg: e_.op(to_rm, in_register(src, scratch), memory, sizes); break;
+    case mem_reg: {
+      const HostReg from = in_register(src, scratch);
+      lock(form);
+      e_.op(to_rm, from, memory, sizes);
+      break;
+    }
     default:
       if (!blinded) {
         with_imm(memory);
       } else {
         constant(scratch, imm);
+        lock(form);
         e_.op(to_rm, scratch, memory, sizes);
       }
   }
@@ -129,8 +136,9 @@ void Translator::unary(const Op& op, const Form& form, const Known& k) {
     e_.op(sized(k.code >> 8, bytes), static_cast<HostReg>(k.code & 7), p, Encoder::all(bytes));
   };
   if (on_memory(form)) {
-    const Address a = access(op, form.memory, bytes, true);
+    const Address a = access(op, form.memory, bytes, true, atomic_alignment(form));
     use_flags(k);
+    lock(form);
     emit(a);
   } else {
     use_flags(k);
@@ -178,11 +186,18 @@ void Translator::shift(const Op& op, const Form& form, const Known& k) {
     return set_flags(k);
   }
   use_flags(k);
+  const auto by = [&](HostReg r, u64 n) {
+    e_.op(sized(0xc1, bytes), digit, r, Encoder::all(bytes), static_cast<i64>(n), 1);
+  };
   into(dst, bytes, true, true, [&](HostReg r) {
     if (form.operands == reg_cl) {
       e_.op(sized(0xd3, bytes), digit, r, Encoder::all(bytes));
+    } else if (is_rotate && count > 1 && (live() & flag_set::o) != 0) {
+      // The host defines OF for a count of 1, as the interpreter does for all.
+      by(r, count - 1);
+      by(r, 1);
     } else {
-      e_.op(sized(0xc1, bytes), digit, r, Encoder::all(bytes), static_cast<i64>(op.imm & 0xff), 1);
+      by(r, op.imm & 0xff);
     }
   });
   if (!by_hand) return set_flags(k);
@@ -261,7 +276,9 @@ void Translator::bit(const Op& op, const Form& form, const Known& k) {
   const bool others = (live() & ~flag_set::c) != 0;
   if (others) before_exit();
   if (form.operands == mem_imm) {
-    e_.op(0x0fba, digit, access(op, form.memory, bytes, form.writes), {bytes}, static_cast<i64>(op.imm & 0xff), 1);
+    const Address a = access(op, form.memory, bytes, form.writes, atomic_alignment(form));
+    lock(form);
+    e_.op(0x0fba, digit, a, {bytes}, static_cast<i64>(op.imm & 0xff), 1);
   } else if (form.operands == reg_imm) {
     into(op.dst, bytes, true, form.writes,
          [&](HostReg r) { e_.op(0x0fba, digit, r, {bytes}, static_cast<i64>(op.imm & 0xff), 1); });
@@ -282,8 +299,14 @@ void Translator::extend(const Op& op, const Form& form, const Known& k) {
   const u8 from = form.source_bytes;
   const u32 opcode = k.code + (k.code > 0xff && from == 2 ? 1u : 0u);
   const Encoder::Sizes sizes{form.bytes, form.bytes, from};
-  const Place source =
-      form.operands == reg_mem ? Place{access(op, form.memory, from, false)} : place(number(op.src, from));
+  Place source = scratch;
+  if (form.operands == reg_mem) {
+    source = access(op, form.memory, from, false);
+  } else if (from == 1 && op.src % 8 != 0) {
+    high_to_scratch(op.src);
+  } else {
+    source = place(number(op.src, from));
+  }
   into(op.dst, form.bytes, false, true, [&](HostReg r) { e_.op(opcode, r, source, sizes); });
 }
 

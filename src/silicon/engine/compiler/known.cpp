@@ -4,8 +4,10 @@
 #include <Zydis/Zydis.h>
 
 #include <array>
+#include <limits>
 
 #include "arch/regs.hpp"
+#include "silicon/engine/compiler/layout.hpp"
 #include "silicon/state/conditions.hpp"
 
 namespace cloister::silicon {
@@ -20,14 +22,14 @@ struct Row {
   Known known;
 };
 
-constexpr Known alu(u16 digit, u8 reads = 0) { return {binary, digit, reads, all}; }
+constexpr Known alu(u32 digit, u8 reads = 0) { return {binary, digit, reads, all}; }
 /// What they do to OF is defined for a count of 1, and to AF never: see Translator::shift().
-constexpr Known shifts(u16 digit) { return {shift, digit, 0, all}; }
-constexpr Known rotates(u16 digit) { return {shift, digit, 0, c | o}; }
+constexpr Known shifts(u32 digit) { return {shift, digit, 0, all}; }
+constexpr Known rotates(u32 digit) { return {shift, digit, 0, c | o}; }
 
 /// By condition code, SDM vol. 1, app. B.
 constexpr std::array<u8, 16> tested{o, o, c, c, z, z, c | z, c | z, s, s, p, p, s | o, s | o, z | s | o, z | s | o};
-constexpr Known conditional(Kind kind, u16 condition) { return {kind, condition, tested[condition], 0}; }
+constexpr Known conditional(Kind kind, u32 condition) { return {kind, condition, tested[condition], 0}; }
 
 #define CLOISTER_CONDITION(name, code)                                  \
   {ZYDIS_MNEMONIC_J##name, conditional(jump_if, code)},                 \
@@ -74,6 +76,9 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_MOVSXD, {extend, 0x63}},
     {ZYDIS_MNEMONIC_LEA, {lea}},
     {ZYDIS_MNEMONIC_BSWAP, {swap_bytes}},
+    {ZYDIS_MNEMONIC_XCHG, {exchange}},
+    {ZYDIS_MNEMONIC_XADD, {exchange_add, 0, 0, all}},
+    {ZYDIS_MNEMONIC_CMPXCHG, {compare_exchange, 0, 0, all}},
     {ZYDIS_MNEMONIC_PUSH, {push}},
     {ZYDIS_MNEMONIC_POP, {pop}},
     {ZYDIS_MNEMONIC_LEAVE, {leave_frame}},
@@ -105,16 +110,19 @@ constexpr bool is_high_byte(u8 r) { return r % 8 != 0; }
 
 bool names_memory(Operands o) {
   using enum Operands;
-  return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl});
+  return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl, xmm_mem, mem_xmm});
 }
 
 bool has_code_for(const Known& k, const Op& op, const Form& form) {
   using enum Operands;
   const Operands o = form.operands;
   if (names_memory(o) && form.memory == Mem::any) return false;
-  if (form.bytes == 1) {
-    if (in(o, {reg, reg_reg, reg_imm, reg_cl, reg_mem}) && is_high_byte(op.dst)) return false;
-    if (in(o, {reg_reg, mem_reg}) && k.kind != Kind::extend && is_high_byte(op.src)) return false;
+  // An offset in a page is added.
+  constexpr i32 largest = std::numeric_limits<i32>::max() - static_cast<i32>(arch::page_size);
+  if (op.base == reg_rip_base && op.disp > largest) return false;
+  if (uses_high_byte(op, form)) {
+    const bool has_code = k.kind == Kind::binary || k.kind == Kind::test || k.kind == Kind::move;
+    return has_code && !form.locked && in(o, {reg_reg, reg_imm, reg_mem, mem_reg});
   }
   switch (k.kind) {
     case Kind::handler: return false;
@@ -131,19 +139,28 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::wide:
     case Kind::divide: return form.bytes >= 4 && in(o, {source, mem});
     case Kind::bit: return form.bytes >= 4 && in(o, {reg_reg, reg_imm, mem_imm});
-    case Kind::extend:
-      if (form.bytes < 4 || !in(o, {reg_reg, reg_mem})) return false;
-      return o == reg_mem || form.source_bytes != 1 || !is_high_byte(op.src);
+    case Kind::extend: return form.bytes >= 4 && in(o, {reg_reg, reg_mem});
     case Kind::lea: return o == reg_mem && form.bytes >= 4;
     case Kind::condition_move: return in(o, {reg_reg, reg_mem});
     case Kind::condition_set: return in(o, {reg, mem});
     case Kind::swap_bytes: return form.bytes >= 4;
+    case Kind::exchange: return o == mem_reg || (o == reg_reg && form.bytes >= 4);
+    case Kind::exchange_add: return o == mem_reg;
+    case Kind::compare_exchange: return o == mem_reg && host_of[op.src / (form.bytes == 1 ? 8 : 1)] != no_register;
     case Kind::push: return form.bytes == 8 && in(o, {source, imm, mem});
     case Kind::pop: return form.bytes == 8 && o == reg;
     case Kind::jump_if: return o == target;
     case Kind::jump: return in(o, {target, source, mem});
     case Kind::call: return o == target || o == mem || (o == source && op.src != arch::rsp);
     case Kind::ret: return in(o, {none, imm});
+    case Kind::vector:
+    case Kind::vector_flags: return in(o, {xmm_xmm, xmm_mem});
+    case Kind::vector_move: return in(o, {xmm_xmm, xmm_mem, mem_xmm});
+    case Kind::vector_shift: return in(o, {xmm_xmm, xmm_mem, xmm_imm});
+    case Kind::vector_scalar: return in(o, {xmm_xmm, xmm_reg, xmm_mem, reg_xmm, mem_xmm});
+    case Kind::vector_in: return in(o, {xmm_reg, xmm_mem});
+    case Kind::vector_out: return in(o, {reg_xmm, mem_xmm});
+    case Kind::vector_to_general: return in(o, {reg_xmm, reg_mem});
   }
   return false;
 }
@@ -152,9 +169,17 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
 
 Known known(const Op& op, const Form& form) {
   Known k = table[op.mnemonic];
+  if (k.kind == Kind::handler) k = known_vector(op.mnemonic);
   if (op.mnemonic == ZYDIS_MNEMONIC_IMUL && (form.operands == Operands::source || form.operands == Operands::mem))
     k = {Kind::wide, 5, 0, all};
   return has_code_for(k, op, form) ? k : Known{};
+}
+
+bool uses_high_byte(const Op& op, const Form& form) {
+  using enum Operands;
+  if (form.bytes != 1) return false;
+  return (in(form.operands, {reg, reg_reg, reg_imm, reg_cl, reg_mem}) && is_high_byte(op.dst)) ||
+         (in(form.operands, {reg_reg, mem_reg}) && is_high_byte(op.src));
 }
 
 bool may_miss(const Known& k, const Form& form) {

@@ -27,6 +27,9 @@ enum class Kind : u8 {
   condition_move,
   condition_set,
   swap_bytes,
+  exchange,          ///< 87
+  exchange_add,      ///< 0F C1
+  compare_exchange,  ///< 0F B1
   push,
   pop,
   leave_frame,
@@ -36,17 +39,42 @@ enum class Kind : u8 {
   jump,
   call,
   ret,
+  // SSE and what has its operands; an immediate follows, if there is one.
+  vector,             ///< code xmm, xmm or memory
+  vector_move,        ///< the same, and other: code memory, xmm
+  vector_shift,       ///< the same, and other: opcode | digit << 24, with an immediate
+  vector_scalar,      ///< MOVD, MOVQ: code xmm, general or memory; other: the way back
+  vector_in,          ///< code xmm, general or memory
+  vector_out,         ///< code general or memory, xmm
+  vector_to_general,  ///< code general, xmm or memory
+  vector_flags,       ///< the same as `vector`, but that the result is flags
 };
+constexpr bool is_vector(Kind k) { return k >= Kind::vector; }
 
 struct Known {
   Kind kind = Kind::handler;
-  u16 code = 0;              ///< of the opcode, its digit, or the condition
+  u32 code = 0;              ///< of the opcode, its digit, or the condition
   u8 reads = 0, writes = 0;  ///< flags
+  u8 traits = 0;             ///< of vector instructions, as below
+  u32 other = 0;             ///< a second opcode
 };
+
+/// What is to be known of vector instructions beside their opcode.
+namespace trait {
+inline constexpr u8 imm = 1,  ///< an immediate of a byte
+    computes = 2,             ///< by MXCSR, and may raise exceptions
+    any_address = 4;          ///< 16 bytes of memory need no alignment
+}
+
+/// The row of a vector instruction, by ZydisMnemonic: Kind::handler, if it is none.
+Known known_vector(u16 mnemonic);
 
 /// What is to be made of an operation in 64-bit code: Kind::handler, if its operands are some that the translator has
 /// no code for.
 Known known(const Op& op, const Form& form);
+
+/// An operand is AH, CH, DH or BH.
+bool uses_high_byte(const Op& op, const Form& form);
 
 /// Its memory operand, or the stack, may fault or miss the TLB; or its quotient may.
 bool may_miss(const Known& k, const Form& form);

@@ -3,10 +3,12 @@
 //
 // Twelve of the guest's registers are in the host's all the time that translated code runs, so that one block leads to
 // the next without a move; those that instructions name implicitly are in themselves. The other four, and all that is
-// not a general register, are in Cpu.
+// not a general register, are in Cpu. The XMM registers are in themselves from the first instruction that names one
+// until code is left for a handler or the run loop (FpuState::xmm_here).
 #pragma once
 
 #include <array>
+#include <cstddef>
 
 #include "silicon/engine/compiler/encoder.hpp"
 #include "silicon/state/cpu.hpp"
@@ -30,7 +32,8 @@ inline constexpr i32 cpu_bias = 144;
 
 /// Displacements from that register. Measured on a processor: the language promises no offsets for such a class.
 struct Layout {
-  i32 gpr, seg_base, flags, context, budget, block, rip, fetch_key, attention, by_handler, jump_cache, tlb, leave;
+  i32 gpr, seg_base, flags, context, budget, block, rip, fetch_key, attention, by_handler, jump_cache, tlb, return_top,
+      returns, leave, xmm, sse_blocked, xmm_here, sse_unmasked;
 
   explicit Layout(const Cpu& cpu)
       : gpr(from(cpu, cpu.gpr)),
@@ -45,11 +48,24 @@ struct Layout {
         by_handler(from(cpu, cpu.counters.by_handler)),
         jump_cache(from(cpu, cpu.jump_cache)),
         tlb(from(cpu, cpu.tlb.entry)),
-        leave(from(cpu, cpu.leave)) {}
+        return_top(from(cpu, cpu.return_top)),
+        returns(from(cpu, cpu.returns)),
+        leave(from(cpu, cpu.leave)),
+        xmm(from(cpu, cpu.fpu.xmm)),
+        sse_blocked(from(cpu, cpu.fpu.sse_blocked)),
+        xmm_here(from(cpu, cpu.fpu.xmm_here)),
+        sse_unmasked(from(cpu, cpu.fpu.sse_unmasked)) {
+    static_assert(offsetof(FpuState, xmm_here) == offsetof(FpuState, sse_blocked) + 1 &&
+                  offsetof(FpuState, sse_unmasked) == offsetof(FpuState, sse_blocked) + 2 &&
+                  offsetof(FpuState, always_false) == offsetof(FpuState, sse_blocked) + 3);
+  }
 
   Address at(i32 place) const { return {.base = host::cpu, .disp = place}; }
   Address of_gpr(u8 guest) const { return at(gpr + 8 * guest); }
-  Address rip_base() const { return of_gpr(reg_rip_base); }
+  Address of_xmm(u8 n) const { return at(xmm + 16 * n); }
+  /// In translated code: the page of RIP, so that a branch within it changes nothing. Elsewhere it is the block's RIP,
+  /// to which who leaves adds the offset that it knows.
+  Address rip_page() const { return of_gpr(reg_rip_base); }
 
  private:
   template <class T>

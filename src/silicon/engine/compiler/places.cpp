@@ -15,6 +15,11 @@ HostReg Translator::in_register(u8 guest, HostReg temporary) {
   return temporary;
 }
 
+void Translator::put(u8 guest, HostReg from) {
+  const HostReg r = host_of[guest];
+  r != no_register ? e_.mov(r, from) : e_.store(layout_.of_gpr(guest), from);
+}
+
 /// No flags change.
 void Translator::constant(HostReg to, i64 value) {
   if (!must_blind(value)) return e_.mov_imm(to, static_cast<u64>(value));

@@ -9,6 +9,9 @@ namespace {
 
 using namespace host;
 
+constexpr u8 xmm_registers = 16;
+constexpr i64 page_mask = -static_cast<i64>(arch::page_size);
+
 constexpr i32 member(std::size_t offset) { return static_cast<i32>(offset); }
 
 struct Writer {
@@ -18,6 +21,16 @@ struct Writer {
   void spill() {
     for (u8 g = 0; g < 16; ++g)
       if (host_of[g] != no_register) e.store(at.of_gpr(g), host_of[g]);
+    const Label done = e.label();
+    e.op(0x80, 7, at.at(at.xmm_here), Encoder::all(1), 0, 1);
+    e.jcc(5, done);
+    for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f29, n, at.of_xmm(n));  // movaps
+    e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 1, 1);
+    e.bind(done);
+  }
+  void load_vectors() {
+    for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f28, n, at.of_xmm(n));
+    e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 0, 1);
   }
   void load() {
     for (u8 g = 0; g < 16; ++g)
@@ -44,7 +57,7 @@ struct Writer {
     e.jmp(Place{Address{.base = rsi, .disp = member(offsetof(Op, handler))}});
   }
 
-  void enter(const Outside& outside) {
+  void enter(const Outside& outside, bool vectors) {
     const Label convert = e.label(), converted = e.label();
     e.lea(cpu, {.base = rdi, .disp = cpu_bias});
     Address second_byte = at.at(at.flags + 1);
@@ -52,6 +65,8 @@ struct Writer {
     e.jcc(4, convert);
     e.bind(converted);
     load();
+    if (vectors) load_vectors();
+    e.op(0x81, 4, at.rip_page(), Encoder::Sizes{}, page_mask, 4);
     e.jmp(Place{second_scratch});
     e.bind(convert);
     e.lea(rsp, {.base = rsp, .disp = -8});
@@ -86,9 +101,30 @@ struct Writer {
     jump_outside(reinterpret_cast<const void*>(outside.branch));
   }
 
+  void vectors(const Outside& outside, bool arithmetic) {
+    const Label not_so = e.label();
+    e.op(0x80, 7, at.at(at.sse_blocked), Encoder::all(1), 0, 1);
+    e.jcc(5, not_so);
+    if (arithmetic) {
+      e.op(0x80, 7, at.at(at.sse_unmasked), Encoder::all(1), 0, 1);
+      e.jcc(5, not_so);
+    }
+    load_vectors();
+    e.ret();
+    e.bind(not_so);
+    e.lea(rsp, {.base = rsp, .disp = 8});
+    spill();
+    e.mov(rdx, rax);
+    e.mov(rsi, Address{.base = second_scratch, .disp = member(offsetof(BlockCode, block))});
+    cpu_argument();
+    jump_outside(reinterpret_cast<const void*>(outside.give_up));
+  }
+
   void interpret(const Outside& outside) {
     spill();
     e.mov(rsi, rax);
+    e.mov(rax, at.at(at.rip));
+    e.store(at.rip_page(), rax);
     cpu_argument();
     jump_outside(reinterpret_cast<const void*>(outside.enter));
   }
@@ -99,39 +135,83 @@ struct Writer {
     e.ret();
   }
   void leave() {
-    e.mov(rax, at.rip_base());
+    e.mov(rax, at.rip_page());
     e.store(at.at(at.rip), rax);
     leave_at_rip();
   }
 
-  /// As recent_block(), but that the block looks itself whether it is stale.
-  void look_up() {
-    static_assert(jump_cache_per_page == 256 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 24);
+  Address return_entry(std::size_t offset) const {
+    return {.base = cpu, .index = r15, .disp = at.returns + member(offset)};
+  }
+
+  /// The block that the RIP in rax leads to, in rax, by the jump cache, as recent_block() but that the block looks
+  /// itself whether it is stale. If it is not there, leaves.
+  void find_block() {
+    static_assert(jump_cache_per_page == 256 && jump_cache_pages == 256 && sizeof(JumpCacheEntry) == 16);
     const auto entry = [this](std::size_t offset) {
-      return Address{.base = cpu, .index = rax, .scale = 3, .disp = at.jump_cache + member(offset)};
+      return Address{.base = cpu, .index = rax, .disp = at.jump_cache + member(offset)};
     };
-    const Label miss = e.label();
+    const Label found = e.label();
+    go_to_page_of_rax();
+    e.mov(r15, rax);
+    e.op(0xc1, 5, r15, Encoder::Sizes{8}, arch::page_shift - 8, 1);
+    e.op(0x81, 4, r15, {4}, 0xff00, 4);
+    e.bytes({0x30, 0xe0});  // xor al, ah
+    e.op(0x0fb6, rax, rax, {4, 4, 1});
+    e.op(0x0b, rax, r15, {4});
+    e.op(0xc1, 4, rax, {4}, 4, 1);
+    e.mov(r15, at.at(at.rip));
+    e.op(0x33, r15, at.at(at.fetch_key));
+    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, tag)));
+    e.jcc(4, found);
+    leave_at_rip();
+    e.bind(found);
+    e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
+  }
+  void go_to_page_of_rax() {
     e.store(at.at(at.rip), rax);
     e.mov(r15, rax);
-    e.op(0xc1, 5, r15, Encoder::Sizes{8}, 8, 1);
-    e.op(0x33, r15, rax, {4});
-    e.op(0x0fb6, r15, r15, {4, 4, 1});
-    e.op(0xc1, 5, rax, Encoder::Sizes{8}, arch::page_shift, 1);
-    e.op(0x0fb6, rax, rax, {4, 4, 1});
-    e.op(0xc1, 4, rax, {4}, 8, 1);
-    e.op(0x0b, rax, r15, {4});
-    e.lea(rax, {.base = rax, .index = rax, .scale = 1});
-    e.mov(r15, at.at(at.fetch_key));
-    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, key)));
-    e.jcc(5, miss);
-    e.mov(r15, at.at(at.rip));
-    e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, rip)));
-    e.jcc(5, miss);
-    e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
-    e.store(at.rip_base(), r15);
+    e.op(0x81, 4, r15, Encoder::Sizes{}, page_mask, 4);
+    e.store(at.rip_page(), r15);
+  }
+  /// The one in rax.
+  void enter_block() {
     e.jmp(Place{Address{.base = rax, .disp = member(offsetof(Block, code) + offsetof(BlockCode, entry))}});
-    e.bind(miss);
-    leave_at_rip();
+  }
+  void look_up() {
+    find_block();
+    enter_block();
+  }
+
+  /// If the last call is the one that returns, its site knows where to.
+  void return_to() {
+    const Label other = e.label();
+    e.op(0x33, rax, at.at(at.fetch_key));
+    e.op(0x0fb6, r15, at.at(at.return_top), {4, 4, 1});
+    e.op(0x3b, rax, return_entry(offsetof(Return, tag)));
+    e.jcc(5, other);
+    e.op(0x80, 5, at.at(at.return_top), Encoder::all(1), sizeof(Return), 1);
+    e.op(0x33, rax, at.at(at.fetch_key));
+    e.store(at.at(at.rip), rax);
+    e.bytes({0x48, 0x25, 0x00, 0xf0, 0xff, 0xff});  // and rax, -4096
+    e.store(at.rip_page(), rax);
+    e.mov(rax, return_entry(offsetof(Return, site)));
+    e.mov(rax, Address{.base = rax, .disp = member(offsetof(BlockCode, after_call))});
+    enter_block();
+    e.bind(other);
+    e.op(0x33, rax, at.at(at.fetch_key));
+    look_up();
+  }
+  /// Tells the site.
+  void first_return() {
+    const Address site{.base = rsp, .disp = -8};
+    e.mov(rax, return_entry(offsetof(Return, site)));
+    e.store(site, rax);
+    e.mov(rax, at.at(at.rip));
+    find_block();
+    e.mov(r15, site);
+    e.store(Address{.base = r15, .disp = member(offsetof(BlockCode, after_call))}, rax);
+    enter_block();
   }
 };
 
@@ -146,12 +226,17 @@ Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
   };
   run = reinterpret_cast<void (*)(Cpu&, const Op*)>(reinterpret_cast<u64>(here()));
   w.run();
-  enter = here(), w.enter(outside);
+  enter = here(), w.enter(outside, false);
+  enter_vectors = here(), w.enter(outside, true);
   handler = here(), w.handler();
   look_up = here(), w.look_up();
+  return_to = here(), w.return_to();
+  first_return = here(), w.first_return();
   branch = here(), w.branch(outside);
   leave = here(), w.leave();
   interpret = here(), w.interpret(outside);
+  vectors = here(), w.vectors(outside, false);
+  arithmetic = here(), w.vectors(outside, true);
 }
 
 }  // namespace cloister::silicon

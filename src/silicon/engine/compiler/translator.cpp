@@ -1,18 +1,17 @@
 // The block as a whole: what is known and alive, the head, the operations in order, and what lies out of line.
 #include "silicon/engine/compiler/translator.hpp"
 
+#include <algorithm>
+
 namespace cloister::silicon {
 
 namespace {
 /// No flags of a shift are alive, or those that are, are what the host's instruction leaves or save_after_shift()
 /// makes.
-bool shift_has_code(const Op& op, const Form& form, const Known& k, u8 live) {
+bool shift_has_code(const Op& op, const Form& form, u8 live) {
   if (live == 0) return true;
   if (form.operands != Operands::reg_imm || form.bytes < 4) return false;
-  const unsigned count = op.imm & (form.bytes == 8 ? 63 : 31);
-  if (count == 0) return false;
-  const bool rotate = k.writes != flag_set::all;
-  return !rotate || count == 1 || (live & flag_set::o) == 0;
+  return (op.imm & (form.bytes == 8 ? 63 : 31)) != 0;
 }
 }  // namespace
 
@@ -27,15 +26,17 @@ Translator::Translator(Block& block, const Setting& setting)
       body_(e_.label()),
       handler_(e_.label()),
       branch_(e_.label()),
-      over_(e_.label()) {
+      over_(e_.label()),
+      stale_(e_.label()),
+      groups_(setting.groups) {
   for (Label& l : unlinked_) l = e_.label();
-  analyse();
+  analyse(setting.sse_unmasked);
   head();
   body();
   out_of_line();
 }
 
-void Translator::analyse() {
+void Translator::analyse(bool setting_unmasked) {
   known_.resize(block_.count);
   live_.resize(block_.count + 1, flag_set::all);
   u8 live = flag_set::all;
@@ -44,7 +45,8 @@ void Translator::analyse() {
     const Form& form = block_.forms[i];
     Known& k = known_[i] = known(op, form);
     live_[i] = live;
-    if (k.kind == Kind::shift && !shift_has_code(op, form, k, live)) k = {};
+    if (k.kind == Kind::shift && !shift_has_code(op, form, live)) k = {};
+    if (setting_unmasked && (k.traits & trait::computes) != 0) k = {};
     // A fault shows all of them.
     const bool may_leave = k.kind == Kind::handler || may_miss(k, form);
     live = may_leave ? flag_set::all : static_cast<u8>((live & ~k.writes) | k.reads);
@@ -57,7 +59,7 @@ void Translator::head() {
   e_.bind(head_);
   e_.mov_imm(scratch, reinterpret_cast<u64>(block_.generation_now));
   e_.op(0x81, 7, Address{.base = scratch}, {4}, static_cast<i32>(block_.generation), 4);
-  e_.jcc(5, stubs_.leave);
+  e_.jcc(5, stale_);
   e_.op(0x83, 5, layout_.at(layout_.budget), {8}, block_.count, 1);
   e_.jcc(0xc, over_);
   e_.op(0x80, 7, layout_.at(layout_.attention), {1}, 0, 1);
@@ -66,8 +68,11 @@ void Translator::head() {
 }
 
 void Translator::body() {
-  come_back_at(0, body_, false);
-  for (now_ = 0; now_ < block_.count; ++now_) operation(now_);
+  come_back_at(0, body_, false, false);
+  for (now_ = 0; now_ < block_.count; ++now_) {
+    if (now_ == 0 || known_[now_ - 1].kind == Kind::handler) check_vectors(now_);
+    operation(now_);
+  }
   const Kind last = known_.back().kind;
   if (last == Kind::jump_if || last == Kind::jump || last == Kind::call || last == Kind::ret) return;
   before_exit();
@@ -76,6 +81,7 @@ void Translator::body() {
 
 void Translator::out_of_line() {
   using namespace host;
+  apart_out_of_line();
   for (const Miss& m : misses_) {
     e_.bind(m.label);
     e_.mov_imm(scratch, m.op);
@@ -84,26 +90,36 @@ void Translator::out_of_line() {
   for (const Back& b : backs_) {
     resumptions_.push_back({b.op, e_.here()});
     const Label inner = e_.label();
-    e_.lea(second_scratch, b.host ? inner : b.label);
-    e_.jmp(stubs_.enter);
-    if (!b.host) continue;
+    const auto loses = [&b](const AccessGroup& g) { return g.first < b.op && g.last >= b.op; };
+    const bool direct = !b.host && std::ranges::none_of(groups_.all(), loses);
+    e_.lea(second_scratch, direct ? b.label : inner);
+    e_.jmp(b.vectors ? stubs_.enter_vectors : stubs_.enter);
+    if (direct) continue;
     e_.bind(inner);
+    // The handler may have used what is below the stack pointer.
+    for (const AccessGroup& g : groups_.all())
+      if (loses(g)) e_.op(0xc7, 0, slot_of(g), Encoder::Sizes{}, 0, 4);
     host_ = false;
-    need_host();
+    if (b.host) need_host();
     e_.jmp(b.label);
   }
+  vectors_out_of_line();
   e_.bind(over_);
   e_.op(0x83, 0, layout_.at(layout_.budget), {8}, block_.count, 1);
+  e_.bind(stale_);
+  to_rip(page_offset_);
   e_.jmp(stubs_.leave);
   e_.bind(handler_);
+  to_rip(page_offset_);
   e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
   e_.jmp(stubs_.handler);
   bool branches = false;
   for (unsigned slot = 0; slot < 2; ++slot) {
     if (!exits_[slot]) continue;
     branches = true;
-    sites_[slot] = Site{*exits_[slot], e_.here()};
+    sites_[slot] = Site{exits_[slot]->displacement, e_.here()};
     e_.bind(unlinked_[slot]);
+    to_rip(exits_[slot]->offset);
     e_.mov_imm(scratch, slot);
     e_.jmp(branch_);
   }
@@ -113,9 +129,13 @@ void Translator::out_of_line() {
   e_.jmp(stubs_.branch);
 }
 
+void Translator::to_rip(u64 offset) {
+  if (offset != 0) e_.op(0x81, 1, layout_.rip_page(), Encoder::Sizes{}, static_cast<i64>(offset), 4);
+}
+
 /// Between two operations that are both their handlers' there is no code: the first goes on to the second.
-void Translator::come_back_at(u32 i, Label label, bool host) {
-  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host});
+void Translator::come_back_at(u32 i, Label label, bool host, bool vectors) {
+  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host, vectors});
 }
 
 void Translator::call_handler(u32 i) {
@@ -137,9 +157,9 @@ void Translator::operation(u32 i) {
   switch (k.kind) {
     case Kind::handler: call_handler(i); break;
     case Kind::nothing: break;
-    case Kind::binary: binary(op, form, k); break;
-    case Kind::test: test(op, form, k); break;
-    case Kind::move: move(op, form); break;
+    case Kind::binary: uses_high_byte(op, form) ? high_byte(op, form, k) : binary(op, form, k); break;
+    case Kind::test: uses_high_byte(op, form) ? high_byte(op, form, k) : test(op, form, k); break;
+    case Kind::move: uses_high_byte(op, form) ? high_byte(op, form, k) : move(op, form); break;
     case Kind::unary: unary(op, form, k); break;
     case Kind::shift: shift(op, form, k); break;
     case Kind::multiply: multiply(op, form, k); break;
@@ -153,6 +173,9 @@ void Translator::operation(u32 i) {
     case Kind::swap_bytes:
       into(op.dst, form.bytes, true, true, [&](HostReg r) { e_.op_in_opcode(0x0fc8, r, form.bytes); });
       break;
+    case Kind::exchange: exchange(op, form); break;
+    case Kind::exchange_add: exchange_add(op, form, k); break;
+    case Kind::compare_exchange: compare_exchange(op, form, k); break;
     case Kind::push: push(op, form); break;
     case Kind::pop: pop(op); break;
     case Kind::leave_frame: leave_frame(); break;
@@ -167,11 +190,13 @@ void Translator::operation(u32 i) {
     case Kind::jump: jump(op, form); return;
     case Kind::call: call(op, form); return;
     case Kind::ret: ret(op); return;
+    default: vector(op, form, k); break;
   }
   if (!comes_back) return;
   const Label next = e_.label();
   e_.bind(next);
-  come_back_at(i + 1, next, host_ && live() != 0);
+  bool computes = false;
+  come_back_at(i + 1, next, host_ && live() != 0, k.kind != Kind::handler && has_vectors(i + 1, computes));
 }
 
 }  // namespace cloister::silicon

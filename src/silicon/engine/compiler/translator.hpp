@@ -11,6 +11,7 @@
 
 #include <optional>
 
+#include "silicon/engine/compiler/access_groups.hpp"
 #include "silicon/engine/compiler/known.hpp"
 #include "silicon/engine/compiler/stubs.hpp"
 
@@ -26,6 +27,8 @@ class Translator {
     u64 rip;           ///< the block's, of which only the offset in its page counts
     /// No constant of more than 16 bits that the guest chose is in the code, but the sum of two; 0: they are.
     i32 blind = 0;
+    bool sse_unmasked = false;  ///< what computes by MXCSR calls its handler
+    AccessGroups groups = {};   ///< of the accesses that another translation has found
   };
   Translator(Block& block, const Setting& setting);
 
@@ -41,15 +44,28 @@ class Translator {
   const std::vector<u8>& code() { return e_.finish(); }
   const std::array<std::optional<Site>, 2>& sites() const { return sites_; }
   const std::vector<Resumption>& resumptions() const { return resumptions_; }
+  /// Those of its accesses that may look into the TLB together.
+  AccessGroups groups() const { return {block_, known_, accesses_}; }
 
  private:
-  void analyse();
+  void analyse(bool setting_unmasked);
   void head();
   void body();
   void out_of_line();
   void operation(u32 i);
   void call_handler(u32 i);
-  void come_back_at(u32 i, Label label, bool host);
+  void come_back_at(u32 i, Label label, bool host, bool vectors);
+  /// For who leaves: the RIP at an offset in the page.
+  void to_rip(u64 offset);
+
+  // The XMM registers (vector.cpp).
+  /// Operations from i on, up to one that calls its handler, name XMM registers; `computes`: by MXCSR, too.
+  bool has_vectors(u32 i, bool& computes) const;
+  /// Before those: the registers are loaded and may be used, or the block is left.
+  void check_vectors(u32 i);
+  void vectors_out_of_line();
+  Place vector_source(const Op& op, const Form& form, const Known& k);
+  void vector(const Op& op, const Form& form, const Known& k);
 
   // Flags (flags.cpp).
   /// Something may read or change them behind our back: what is alive is in memory.
@@ -76,6 +92,7 @@ class Translator {
     f(host::scratch);
     if (writes) e_.store(layout_.of_gpr(guest), host::scratch);
   }
+  void put(u8 guest, HostReg from);
   bool must_blind(i64 value) const { return blind_ != 0 && value != static_cast<i16>(value); }
   void constant(HostReg to, i64 value);
   void add_constant(HostReg to, i64 value, HostReg temporary);
@@ -83,14 +100,25 @@ class Translator {
   // Memory (access.cpp).
   /// The sum of base, index and displacement, in `to`; both scratch registers may change.
   void effective(const Op& op, HostReg to, u8 bytes = 8);
-  /// The place in the host's memory, through the second scratch register; a miss goes to the handler.
-  Address access(const Op& op, Mem kind, u8 bytes, bool write);
+  /// From what stands for the base: RIP's is its page.
+  i32 displacement(const Op& op) const {
+    return op.base == reg_rip_base ? op.disp + static_cast<i32>(page_offset_) : op.disp;
+  }
+  /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
+  /// operand that is not aligned.
+  Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1);
+  void linear(const Op& op, Mem kind);
+  void check_alignment(u8 alignment);
+  void look_into_tlb(const Op& op, Mem kind, u32 bytes, bool write, u8 alignment, Label fail);
+  void look_for_group(const AccessGroup& group, bool first, const Op& op, Mem kind, u8 bytes, bool write, u8 alignment);
+  void apart_out_of_line();
+  static Address slot_of(const AccessGroup& group) { return {.base = host::rsp, .disp = -8 * (1 + group.slot)}; }
   /// Where the handler of the present operation is called.
   Label miss();
   /// `disp` from the guest's register.
   Address access_at(u8 guest, i32 disp, bool write);
 
-  // What operations do (integer.cpp, branch.cpp).
+  // What operations do (integer.cpp, exchange.cpp, high_byte.cpp, branch.cpp).
   void binary(const Op& op, const Form& form, const Known& k);
   void test(const Op& op, const Form& form, const Known& k);
   void move(const Op& op, const Form& form);
@@ -104,6 +132,17 @@ class Translator {
   void bit(const Op& op, const Form& form, const Known& k);
   void extend(const Op& op, const Form& form, const Known& k);
   void conditional(const Op& op, const Form& form, const Known& k);
+  void exchange(const Op& op, const Form& form);
+  void exchange_add(const Op& op, const Form& form, const Known& k);
+  void compare_exchange(const Op& op, const Form& form, const Known& k);
+  /// The prefix, if there is one.
+  void lock(const Form& form) {
+    if (form.locked) e_.bytes({0xf0});
+  }
+  /// The host's atomics must not cross lines: those that are not aligned are left to the handler.
+  static u8 atomic_alignment(const Form& form) { return form.locked ? form.bytes : u8{1}; }
+  void high_byte(const Op& op, const Form& form, const Known& k);
+  void high_to_scratch(u8 r);
   void push(const Op& op, const Form& form);
   void pop(const Op& op);
   void leave_frame();
@@ -111,8 +150,9 @@ class Translator {
   void jump(const Op& op, const Form& form);
   void call(const Op& op, const Form& form);
   void ret(const Op& op);
-  /// A call's return address goes to the stack.
+  /// A call's return address goes to the stack, and is remembered.
   void push_return(const Op& op);
+  void expect_return(const Op& op);
   /// A branch to `delta` bytes from the block's start.
   void exit_to(unsigned slot, i64 delta);
   /// rax is canonical, or the handler finds out.
@@ -130,7 +170,7 @@ class Translator {
   bool memory_ = true;  ///< those in memory are
   std::vector<Known> known_;
   std::vector<u8> live_;  ///< flags that are read after it
-  Label head_, body_, handler_, branch_, over_;
+  Label head_, body_, handler_, branch_, over_, stale_;
   struct Miss {
     u32 op;
     Label label;
@@ -138,12 +178,36 @@ class Translator {
   std::vector<Miss> misses_;
   struct Back {
     u32 op;
-    Label label;  ///< in line
-    bool host;    ///< where the host's flags are the guest's
+    Label label;   ///< in line
+    bool host;     ///< where the host's flags are the guest's
+    bool vectors;  ///< where the XMM registers are loaded
   };
   std::vector<Back> backs_;
+  struct Check {
+    u32 op;
+    Label label, after;
+    bool computes;
+  };
+  std::vector<Check> checks_;
+  const AccessGroups groups_;
+  std::vector<MemoryAccess> accesses_;
+  /// An access that looks for itself, out of line: of a group that is not in one page, or whose addend a handler lost.
+  struct Apart {
+    Label label, back;
+    u32 now;
+    const AccessGroup* group;  ///< if it is its first: the slot is to be cleared
+    Op op;
+    Mem kind;
+    u8 bytes;
+    bool write;
+  };
+  std::vector<Apart> apart_;
   std::array<Label, 2> unlinked_{};
-  std::array<std::optional<u32>, 2> exits_;  ///< offsets of displacements
+  struct ExitTo {
+    u32 displacement;  ///< where it is in the code
+    u64 offset;        ///< of the target in the page
+  };
+  std::array<std::optional<ExitTo>, 2> exits_;
   std::array<std::optional<Site>, 2> sites_;
   std::vector<Resumption> resumptions_;
 };

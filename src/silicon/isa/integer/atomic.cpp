@@ -51,7 +51,7 @@ void xadd_memory(Cpu& cpu, const Op* op) {
 
 Selected select_xadd(const Insn& insn, Op& op) {
   op.src = insn.reg(1);
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
+  const Handler handler = by_size(insn.bits(0), [&](auto size) -> Handler {
     using T = decltype(size);
     if (insn.is_mem(0)) {
       return by_memory_rare(insn.memory, [&](auto m) -> Handler {
@@ -60,7 +60,8 @@ Selected select_xadd(const Insn& insn, Op& op) {
     }
     op.dst = insn.reg(0);
     return &xadd_registers<T>;
-  })};
+  });
+  return {.handler = handler, .form = form_as_encoded(insn, true)};
 }
 
 // ------------------------------------------------------------------------------------------------ CMPXCHG
@@ -105,7 +106,7 @@ void cmpxchg_memory(Cpu& cpu, const Op* op) {
 
 Selected select_cmpxchg(const Insn& insn, Op& op) {
   op.src = insn.reg(1);
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
+  const Handler handler = by_size(insn.bits(0), [&](auto size) -> Handler {
     using T = decltype(size);
     if (insn.is_mem(0)) {
       return by_memory_rare(insn.memory, [&](auto m) -> Handler {
@@ -114,7 +115,8 @@ Selected select_cmpxchg(const Insn& insn, Op& op) {
     }
     op.dst = insn.reg(0);
     return &cmpxchg_registers<T>;
-  })};
+  });
+  return {.handler = handler, .form = form_as_encoded(insn, true)};
 }
 
 // ------------------------------------------------------------------------------------------------ CMPXCHG8B, 16B

@@ -139,7 +139,7 @@ template <class O>
 Selected select_bit(const Insn& insn, Op& op) {
   // With an offset in a register, the memory operand is not where its address says.
   const bool is_string = insn.is_mem(0) && insn.is_reg(1);
-  const Form form = is_string || insn.lock() ? Form{} : form_as_encoded(insn, O::writes);
+  const Form form = is_string ? Form{} : form_as_encoded(insn, O::writes);
   if (insn.is_reg(1)) {
     op.src = insn.reg(1);
     return {select_from<O, From::reg>(insn, op), false, form};

@@ -165,7 +165,9 @@ void exchange_memory(Cpu& cpu, const Op* op) {
 }
 
 Selected select_xchg(const Insn& insn, Op& op) {
-  return {by_size(insn.bits(0), [&](auto size) -> Handler {
+  Form form = form_as_encoded(insn, true);
+  if (insn.is_mem(1)) form.operands = Operands::mem_reg;
+  const Handler handler = by_size(insn.bits(0), [&](auto size) -> Handler {
     using T = decltype(size);
     if (insn.is_mem(0) || insn.is_mem(1)) {
       op.src = insn.reg(insn.is_mem(0) ? 1 : 0);
@@ -174,7 +176,8 @@ Selected select_xchg(const Insn& insn, Op& op) {
     op.dst = insn.reg(0);
     op.src = insn.reg(1);
     return &exchange_registers<T>;
-  })};
+  });
+  return {.handler = handler, .form = form};
 }
 
 /// Does nothing, but that a loop of it at CPL 0 may exit (SDM vol. 3C, 26.1.3).

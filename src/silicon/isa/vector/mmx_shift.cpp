@@ -41,7 +41,7 @@ Selected select_shift(const Insn& insn, Op& op) {
   if (!insn.is_imm(1)) return select_shared<F>(insn, op);
   op.dst = insn.reg(0);
   op.imm = insn.imm(1) & 0xff;
-  return {is_mmx(insn, 0) ? &shift_mmx_immediate<F> : &shift_immediate<F>};
+  return with_form(insn, is_mmx(insn, 0) ? &shift_mmx_immediate<F> : &shift_immediate<F>);
 }
 
 #define CLOISTER_ROW(Name, ...) {ZYDIS_MNEMONIC_##Name, select_shift<Name>},

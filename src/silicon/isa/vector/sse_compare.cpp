@@ -72,10 +72,10 @@ Selected select_flags(const Insn& insn, Op& op) {
   if (!is_legacy(insn)) return {};
   op.dst = insn.reg(0);
   if (insn.is_mem(1)) {
-    return {by_address(insn, []<From from>() -> Handler { return &compare_flags<F, from>; })};
+    return with_form(insn, by_address(insn, []<From from>() -> Handler { return &compare_flags<F, from>; }), F::bytes);
   }
   op.src = insn.reg(1);
-  return {&compare_flags<F, From::reg>};
+  return with_form(insn, &compare_flags<F, From::reg>);
 }
 
 constexpr Row rows[] = {

@@ -64,10 +64,10 @@ Selected select_from_integer(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   if (insn.is_mem(1)) {
     note_address(insn, op);
-    return {wide ? &from_integer<F, u64, From::memory> : &from_integer<F, u32, From::memory>};
+    return with_form(insn, wide ? &from_integer<F, u64, From::memory> : &from_integer<F, u32, From::memory>);
   }
   op.src = insn.reg(1);
-  return {wide ? &from_integer<F, u64, From::reg> : &from_integer<F, u32, From::reg>};
+  return with_form(insn, wide ? &from_integer<F, u64, From::reg> : &from_integer<F, u32, From::reg>);
 }
 
 // ---- the low element to a general register
@@ -105,10 +105,10 @@ Selected select_to_integer(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   if (insn.is_mem(1)) {
     note_address(insn, op);
-    return {wide ? &to_integer<F, u64, From::memory> : &to_integer<F, u32, From::memory>};
+    return with_form(insn, wide ? &to_integer<F, u64, From::memory> : &to_integer<F, u32, From::memory>, F::bytes);
   }
   op.src = insn.reg(1);
-  return {wide ? &to_integer<F, u64, From::reg> : &to_integer<F, u32, From::reg>};
+  return with_form(insn, wide ? &to_integer<F, u64, From::reg> : &to_integer<F, u32, From::reg>);
 }
 
 // ---- MMX registers: two doublewords, converted in the low half of a vector

@@ -79,10 +79,10 @@ Selected select_insert(const Insn& insn, Op& op) {
   op.imm = insn.imm(2) & index_mask<T>;
   if (insn.is_mem(1)) {
     note_address(insn, op);
-    return {mmx ? &insert_mmx<From::memory> : &insert<T, From::memory>};
+    return with_form(insn, mmx ? &insert_mmx<From::memory> : &insert<T, From::memory>, sizeof(T));
   }
   op.src = insn.reg(1);
-  return {mmx ? &insert_mmx<From::reg> : &insert<T, From::reg>};
+  return with_form(insn, mmx ? &insert_mmx<From::reg> : &insert<T, From::reg>);
 }
 
 template <class T>
@@ -92,10 +92,10 @@ Selected select_extract(const Insn& insn, Op& op) {
   op.imm = insn.imm(2) & index_mask<T>;
   if (insn.is_mem(0)) {
     note_address(insn, op);
-    return {&extract<T, From::memory>};
+    return with_form(insn, &extract<T, From::memory>, sizeof(T));
   }
   op.dst = insn.reg(0);
-  return {is_mmx(insn, 1) ? &extract_mmx : &extract<T, From::reg>};
+  return with_form(insn, is_mmx(insn, 1) ? &extract_mmx : &extract<T, From::reg>);
 }
 
 /// Bits 7:6 choose the source's element, unless it is in memory; 5:4 the place; 3:0 the elements that become zero.
@@ -135,7 +135,7 @@ Selected select_pmovmskb(const Insn& insn, Op& op) {
   if (!is_legacy(insn)) return {};
   op.dst = insn.reg(0);
   op.src = insn.reg(1);
-  return {is_mmx(insn, 1) ? &pmovmskb_mmx : &pmovmskb};
+  return with_form(insn, is_mmx(insn, 1) ? &pmovmskb_mmx : &pmovmskb);
 }
 
 constexpr Row rows[] = {

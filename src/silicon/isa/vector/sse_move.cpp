@@ -60,12 +60,12 @@ Selected select_whole(const Insn& insn, Op& op) {
   if (!is_legacy(insn) || insn.visible() != 2) return {};
   if (insn.is_mem(0)) {
     op.src = insn.reg(1);
-    return {store_handler<16, align>(insn)};
+    return with_form(insn, store_handler<16, align>(insn), 16);
   }
   op.dst = insn.reg(0);
-  if (insn.is_mem(1)) return {load_handler<16, align>(insn)};
+  if (insn.is_mem(1)) return with_form(insn, load_handler<16, align>(insn), 16);
   op.src = insn.reg(1);
-  return {&load_low<16, align, From::reg>};
+  return with_form(insn, &load_low<16, align, From::reg>);
 }
 
 /// MOVSS and MOVSD: a load clears the upper part, a move between registers keeps it.
@@ -74,12 +74,12 @@ Selected select_scalar(const Insn& insn, Op& op) {
   if (!is_legacy(insn) || insn.visible() != 2) return {};  // no visible operand: the string instruction MOVSD
   if (insn.is_mem(0)) {
     op.src = insn.reg(1);
-    return {store_handler<bytes, Align::none>(insn)};
+    return with_form(insn, store_handler<bytes, Align::none>(insn), bytes);
   }
   op.dst = insn.reg(0);
-  if (insn.is_mem(1)) return {load_handler<bytes, Align::none>(insn)};
+  if (insn.is_mem(1)) return with_form(insn, load_handler<bytes, Align::none>(insn), bytes);
   op.src = insn.reg(1);
-  return {&merge<bytes, 0, 0>};
+  return with_form(insn, &merge<bytes, 0, 0>);
 }
 
 // ---- halves
@@ -114,11 +114,11 @@ Selected select_half(const Insn& insn, Op& op) {
   note_address(insn, op);
   if (insn.is_mem(0)) {
     op.src = insn.reg(1);
-    return {&store_half<half, From::memory>};
+    return with_form(insn, &store_half<half, From::memory>, 8);
   }
   op.dst = insn.reg(0);
   if (!insn.is_mem(1)) return {};
-  return {&load_half<half, From::memory>};
+  return with_form(insn, &load_half<half, From::memory>, 8);
 }
 
 template <Handler handler>
@@ -126,7 +126,7 @@ Selected select_registers(const Insn& insn, Op& op) {
   if (!is_legacy(insn) || insn.visible() < 2 || !insn.is_reg(0) || !is_xmm(insn, 1)) return {};
   op.dst = insn.reg(0);
   op.src = insn.reg(1);
-  return {handler};
+  return with_form(insn, handler);
 }
 
 // ---- general registers
@@ -223,14 +223,14 @@ Selected select_movd(const Insn& insn, Op& op) {
   if (is_mmx(insn, 0) || is_mmx(insn, 1)) return select_mm<T>(insn, op);
   if (insn.is_mem(0)) {
     op.src = insn.reg(1);
-    return {store_handler<sizeof(T), Align::none>(insn)};
+    return with_form(insn, store_handler<sizeof(T), Align::none>(insn), sizeof(T));
   }
   op.dst = insn.reg(0);
-  if (insn.is_mem(1)) return {load_handler<sizeof(T), Align::none>(insn)};
+  if (insn.is_mem(1)) return with_form(insn, load_handler<sizeof(T), Align::none>(insn), sizeof(T));
   op.src = insn.reg(1);
-  if (is_gpr(insn, 1)) return {&from_gpr<T>};
-  if (is_gpr(insn, 0)) return {&to_gpr<T>};
-  return {&copy_low8};
+  if (is_gpr(insn, 1)) return with_form(insn, &from_gpr<T>);
+  if (is_gpr(insn, 0)) return with_form(insn, &to_gpr<T>);
+  return with_form(insn, &copy_low8);
 }
 
 /// MOVNTI is an integer store: no SSE state is involved.

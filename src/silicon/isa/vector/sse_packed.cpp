@@ -75,10 +75,10 @@ Selected select_ptest(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   if (insn.is_mem(1)) {
     note_address(insn, op);
-    return {&ptest<From::memory>};
+    return with_form(insn, &ptest<From::memory>, 16);
   }
   op.src = insn.reg(1);
-  return {&ptest<From::reg>};
+  return with_form(insn, &ptest<From::reg>);
 }
 
 #define CLOISTER_ROW(Name, ...) {ZYDIS_MNEMONIC_##Name, select_vector<Name>},

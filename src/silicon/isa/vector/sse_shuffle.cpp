@@ -101,7 +101,7 @@ Selected select_shift_bytes(const Insn& insn, Op& op) {
   if (!is_legacy(insn)) return {};
   op.dst = insn.reg(0);
   op.imm = std::min<u64>(insn.imm(1) & 0xff, 16);
-  return {&shift_bytes<F>};
+  return with_form(insn, &shift_bytes<F>);
 }
 
 // ---- blends by immediate: bit n set takes element n of the source

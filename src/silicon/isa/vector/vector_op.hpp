@@ -114,10 +114,10 @@ Selected select_vector(const Insn& insn, Op& op) {
   if (insn.visible() > 2) op.imm = insn.imm(2) & 0xff;
   if (is_xmm(insn, 1)) {
     op.src = insn.reg(1);
-    return {&vector_op<F, From::reg>};
+    return with_form(insn, &vector_op<F, From::reg>);
   }
   if (!insn.is_mem(1)) return {};
-  return {vector_memory_handler<F>(insn, op)};
+  return with_form(insn, vector_memory_handler<F>(insn, op), F::bytes);
 }
 
 }  // namespace cloister::silicon

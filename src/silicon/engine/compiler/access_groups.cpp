@@ -1,0 +1,154 @@
+// Which accesses are a group: what operations do to the registers that addresses are made of.
+#include "silicon/engine/compiler/access_groups.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "arch/regs.hpp"
+
+namespace cloister::silicon {
+
+namespace {
+
+/// Beyond, the group is likely to reach over into the next page.
+constexpr i64 most_bytes = 256;
+constexpr u32 every_register = 0xffff;
+constexpr u32 bit_of(u8 r) { return u32{1} << r; }
+
+bool into_register(Operands o) {
+  using enum Operands;
+  for (const Operands one : {reg, reg_reg, reg_imm, reg_cl, reg_mem, reg_reg_imm, reg_mem_imm, reg_xmm})
+    if (o == one) return true;
+  return false;
+}
+
+/// The general registers that get a new value.
+u32 written(const Known& k, const Op& op, const Form& form) {
+  const u32 dst = into_register(form.operands) ? bit_of(form.bytes == 1 ? op.dst / 8 : op.dst) : 0;
+  const u32 src = bit_of(form.bytes == 1 ? op.src / 8 : op.src);
+  switch (k.kind) {
+    case Kind::nothing:
+    case Kind::test:
+    case Kind::push:
+    case Kind::call:
+    case Kind::jump:
+    case Kind::jump_if:
+    case Kind::vector:
+    case Kind::vector_move:
+    case Kind::vector_shift:
+    case Kind::vector_flags:
+    case Kind::vector_in: return 0;
+    case Kind::binary:
+    case Kind::bit: return form.writes ? dst : 0;
+    case Kind::move:
+    case Kind::unary:
+    case Kind::shift:
+    case Kind::extend:
+    case Kind::multiply:
+    case Kind::lea:
+    case Kind::condition_move:
+    case Kind::condition_set:
+    case Kind::swap_bytes:
+    case Kind::pop:
+    case Kind::vector_scalar:
+    case Kind::vector_out:
+    case Kind::vector_to_general: return dst;
+    case Kind::exchange: return dst | src;
+    case Kind::exchange_add: return src;
+    case Kind::compare_exchange:
+    case Kind::sign_rax: return bit_of(arch::rax);
+    case Kind::sign_rdx: return bit_of(arch::rdx);
+    case Kind::wide:
+    case Kind::divide: return bit_of(arch::rax) | bit_of(arch::rdx);
+    default: return every_register;
+  }
+}
+
+/// A register that moves by a constant.
+struct Move {
+  u8 reg;
+  i64 by;
+};
+std::optional<Move> moved(const Known& k, const Op& op, const Form& form) {
+  constexpr i64 slot = 8;
+  switch (k.kind) {
+    case Kind::push:
+    case Kind::call: return Move{arch::rsp, -slot};
+    case Kind::pop: return Move{arch::rsp, slot};
+    case Kind::binary:
+      if (form.bytes != 8 || form.operands != Operands::reg_imm) return {};
+      if (k.code == 0) return Move{op.dst, static_cast<i32>(op.imm)};
+      if (k.code == 5) return Move{op.dst, -i64{static_cast<i32>(op.imm)}};
+      return {};
+    case Kind::lea:
+      if (form.bytes != 8 || op.base != op.dst || op.index != reg_zero) return {};
+      return Move{op.dst, op.disp};
+    default: return {};
+  }
+}
+
+}  // namespace
+
+AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
+                           const std::vector<MemoryAccess>& accesses)
+    : member_(accesses.size()), first_(accesses.size()) {
+  struct Open {
+    std::vector<u32> members;  ///< accesses
+    i64 at_first = 0;          ///< how far the register had moved
+    i64 low = 0, high = 0;
+  };
+  std::array<Open, reg_rip_base + 1> open;
+  std::array<i64, reg_rip_base + 1> position{};  ///< from where the register was when it last got a new value
+  std::array<u32, slots> free_from{};            ///< the operation
+  const auto close = [&](Open& o) {
+    const i64 disp = o.low - o.at_first;
+    if (o.members.size() > 1 && disp == static_cast<i32>(disp)) {
+      AccessGroup g{.first = accesses[o.members.front()].op, .last = accesses[o.members.back()].op};
+      const auto slot = std::ranges::find_if(free_from, [&](u32 from) { return from <= g.first; });
+      if (slot != free_from.end()) {
+        *slot = g.last + 1;
+        g.slot = static_cast<u8>(slot - free_from.begin());
+        g.disp = static_cast<i32>(disp);
+        g.bytes = static_cast<u32>(o.high - o.low);
+        for (const u32 m : o.members) {
+          g.writes = g.writes || accesses[m].write;
+          member_[m] = static_cast<u32>(groups_.size());
+        }
+        first_[o.members.front()] = true;
+        groups_.push_back(g);
+      }
+    }
+    o = {};
+  };
+
+  u32 next = 0;
+  for (u32 i = 0; i < block.count; ++i) {
+    for (; next < accesses.size() && accesses[next].op == i; ++next) {
+      const MemoryAccess& a = accesses[next];
+      if (!a.plain) continue;
+      Open& o = open[a.base];
+      const i64 low = position[a.base] + a.disp, high = low + a.bytes;
+      if (!o.members.empty() && std::max(o.high, high) - std::min(o.low, low) > most_bytes) close(o);
+      if (o.members.empty()) o = {.members = {}, .at_first = position[a.base], .low = low, .high = high};
+      o.members.push_back(next);
+      o.low = std::min(o.low, low);
+      o.high = std::max(o.high, high);
+    }
+    const Known& k = known[i];
+    const auto move = moved(k, block.ops[i], block.forms[i]);
+    if (move) position[move->reg] += move->by;
+    u32 changed = written(k, block.ops[i], block.forms[i]);
+    if (move && k.kind != Kind::pop) changed &= ~bit_of(move->reg);
+    for (u8 r = 0; r < 16; ++r) {
+      if ((changed & bit_of(r)) == 0) continue;
+      close(open[r]);
+      position[r] = 0;
+    }
+    // A handler may be the one of a miss, after which nothing is known any more.
+    if (k.kind == Kind::handler)
+      for (Open& o : open) close(o);
+  }
+  for (Open& o : open) close(o);
+}
+
+}  // namespace cloister::silicon
