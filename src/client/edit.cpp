@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <span>
@@ -118,6 +119,14 @@ std::optional<std::string> run_editor(const std::string& path) {
                            : fmt::format("the editor was ended by signal {}", WTERMSIG(status));
 }
 
+/// An editor may leave anything in the file's place, such as a pipe that nobody writes to.
+Answer<std::string> read_edited(const std::string& path) {
+  const auto status = std::filesystem::status(path);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    return tl::unexpected(Failure{path + ": cannot read: not a regular file", exit_status::bad_configuration});
+  return read_configuration(path);
+}
+
 /// What another text might mend.
 bool is_of_the_text(const Failure& failure) {
   return failure.exit_status == exit_status::bad_configuration || failure.http_status == conflict;
@@ -146,7 +155,7 @@ int edit(const Common& common, const std::string& domain) {
   if (!file) return report({"cloister: " + file.error(), exit_status::failed});
   while (true) {
     const auto trouble = run_editor(file->path());
-    const auto now = read_configuration(file->path());
+    const auto now = read_edited(file->path());
     if (trouble) {
       const int status = report({"cloister: " + *trouble, exit_status::failed});
       if (!now || *now != text) file->keep();

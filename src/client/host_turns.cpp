@@ -54,7 +54,7 @@ std::vector<Stopping> stopping_of(const Json& answer) {
     all.push_back({.name = d.value("name", ""),
                    .id = std::to_string(d.value("id", u64{0})),
                    .order = d.value("order", u64{0}),
-                   .user = d.value("owner", Json::object()).value("user", 0u),
+                   .user = d.value("owner", Json::object()).value("uid", 0u),
                    .shutdown_timeout = seconds(d.value("shutdown_timeout_seconds", u32{0})),
                    .at_once = d.value("on_host_shutdown", "") == "destroy"});
   return all;

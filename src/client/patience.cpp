@@ -10,8 +10,9 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int unavailable = 503;  ///< it is ending
-/// One that listens and says nothing is worth a word after so long.
-constexpr milliseconds longest_answer{5000}, least_answer{1000};
+/// One that listens and says nothing is worth a word after so long. It may wait itself for a domain that does not
+/// answer, and says so after 5 s (daemon/domains.hpp).
+constexpr milliseconds longest_answer{8000}, least_answer{1000};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "host/log.hpp"
 #include "host/threads.hpp"
+#include "verbs/start_delay.hpp"
 
 namespace cloister::toolstack {
 
@@ -16,6 +17,15 @@ constexpr std::size_t most_threads = 256;
 /// Whether the host still goes down is looked at so often.
 constexpr std::chrono::milliseconds turn_interval{500};
 
+/// A delay that an earlier daemon began is no longer than any, whatever is written down.
+StartSchedules schedule_of(const AutostartInfo& info, u32 at_once) {
+  const auto latest = Restarts::Clock::now() + std::chrono::seconds(longest_start_delay);
+  std::map<unsigned, StartSchedules::Time> gates;
+  for (const auto& [user, until] : info.delayed)
+    gates.emplace(user, std::min(latest, StartSchedules::Time(std::chrono::milliseconds(until))));
+  return {info.pending, at_once, gates};
+}
+
 std::string text_of(const ApiError& error) {
   return error.file.empty() ? error.message : format(error.file, {{error.line, error.column}, error.message});
 }
@@ -23,7 +33,7 @@ std::string text_of(const ApiError& error) {
 }  // namespace
 
 AutostartThreads::AutostartThreads(Domains& domains, u32 at_once)
-    : domains_(domains), schedule_(domains.autostart().pending, at_once) {
+    : domains_(domains), schedule_(schedule_of(domains.autostart(), at_once)) {
   const std::size_t most = std::min(most_threads, schedule_.most());
   if (const std::string few = add_threads(threads_, most, [this] { run(); }); !few.empty())
     log(LogLevel::warning, "few-threads", {{"error", few}});
@@ -64,7 +74,8 @@ void AutostartThreads::attempt(const PendingStart& what) {
   }
   const auto now = Restarts::Clock::now();
   if (!error) {
-    schedule_.started(what, now);
+    const auto next = schedule_.started(what, now);
+    if (next > now) domains_.delay(what.user, next);
     domains_.settle(what.uuid, "");
     return;
   }

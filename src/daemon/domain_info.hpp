@@ -116,6 +116,7 @@ struct AutostartInfo {
   bool going_down = false;                     ///< the host: nothing is started
   std::vector<PendingStart> pending;           ///< in their order
   std::map<std::string, StartFailure> failed;  ///< by name
+  std::map<unsigned, u64> delayed;             ///< HostRecord's
 };
 
 /// The accounts of one package.

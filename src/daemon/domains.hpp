@@ -122,6 +122,8 @@ class Domains {
   bool lives(const std::string& uuid) const;
   /// One that was pending is started, or was tried for the last time: why it could not be.
   void settle(const std::string& uuid, const std::string& failure);
+  /// None of this user's that are pending is to be tried for the first time before then, by a later daemon either.
+  void delay(unsigned user, Restarts::Clock::time_point until);
   /// One that is pending could not be started, and is tried again.
   void not_yet(const std::string& uuid, const std::string& failure);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "text/json_fields.hpp"
+#include "text/whole_number.hpp"
 
 namespace cloister::toolstack {
 
@@ -28,6 +29,7 @@ std::string write_host_record(const HostRecord& record) {
       {"version", host_record_version},  {"boot", record.start.boot}, {"pid_namespace", record.start.pid_namespace},
       {"going_down", record.going_down}, {"ran", record.ran},         {"pending", record.pending},
       {"failed", record.failed}};
+  for (const auto& [user, until] : record.delayed) object["delayed"][std::to_string(user)] = until;
   if (record.start.first_process) object["first_process"] = *record.start.first_process;
   return json_text(object);
 }
@@ -52,6 +54,13 @@ tl::expected<HostRecord, std::string> read_host_record(std::string_view text) {
   for (const auto& [uuid, why] : (*object)["failed"].items()) {
     if (!why.is_string()) return tl::unexpected(std::string("'failed': expected strings"));
     record.failed.emplace(uuid, why.get<std::string>());
+  }
+  if (!fields.has("delayed")) return record;
+  for (const auto& [name, until] : (*object)["delayed"].items()) {
+    const auto user = whole_number<unsigned>(name);
+    if (!user || !until.is_number_unsigned())
+      return tl::unexpected(std::string("'delayed': expected a time for each user"));
+    record.delayed.emplace(*user, until.get<u64>());
   }
   return record;
 }

@@ -22,6 +22,9 @@ struct HostRecord {
   std::vector<std::string> ran{};               ///< when it was said that the host goes down
   std::vector<std::string> pending{};           ///< to be started
   std::map<std::string, std::string> failed{};  ///< why those could not be started
+  /// Of users: when the one whose start came with a delay lets others follow; ms of the steady clock, which goes on
+  /// from daemon to daemon.
+  std::map<unsigned, u64> delayed{};
   bool operator==(const HostRecord&) const = default;
 };
 

@@ -180,6 +180,7 @@ AutostartInfo Domains::autostart() const {
   const MutexLock held(lock_);
   AutostartInfo all;
   all.going_down = host_record_.going_down;
+  all.delayed = host_record_.delayed;
   for (const std::string& uuid : host_record_.pending) {
     const Defined* const defined = definitions_.with_uuid(uuid);
     if (defined != nullptr && defined->definition.autostart != Autostart::off)
@@ -193,6 +194,14 @@ AutostartInfo Domains::autostart() const {
       all.failed.emplace(defined.definition.name, std::move(failure));
   }
   return all;
+}
+
+void Domains::delay(unsigned user, Restarts::Clock::time_point until) {
+  const MutexLock held(lock_);
+  HostRecord next = host_record_;
+  next.delayed[user] = static_cast<u64>(std::chrono::ceil<std::chrono::milliseconds>(until.time_since_epoch()).count());
+  if (auto kept = keep_anyway(std::move(next)); !kept)
+    log(LogLevel::error, "state-not-kept", {{"file", paths_.host_record()}, {"error", kept.error()}});
 }
 
 void Domains::settle(const std::string& uuid, const std::string& failure) {

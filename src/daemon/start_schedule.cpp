@@ -6,7 +6,7 @@
 
 namespace cloister::toolstack {
 
-StartSchedule::StartSchedule(const std::vector<PendingStart>& all) {
+StartSchedule::StartSchedule(const std::vector<PendingStart>& all, Time gate) : gate_(gate) {
   for (const PendingStart& what : all)
     all_.push_back({.what = what, .restarts = Restarts(what.restart_limit, std::chrono::seconds(what.restart_window))});
 }
@@ -52,10 +52,11 @@ std::optional<StartSchedule::Time> StartSchedule::next_time() const {
   return time;
 }
 
-void StartSchedule::started(const std::string& uuid, Time now) {
+StartSchedule::Time StartSchedule::started(const std::string& uuid, Time now) {
   One& that = one(uuid);
   if (that.state == State::first_try) gate_ = std::max(gate_, now + std::chrono::seconds(that.what.delay_seconds));
   that.state = State::over;
+  return gate_;
 }
 
 bool StartSchedule::failed(const std::string& uuid, Time now) {
@@ -75,10 +76,14 @@ bool StartSchedule::done() const {
   return std::ranges::all_of(all_, [](const One& one) { return one.state == State::over; });
 }
 
-StartSchedules::StartSchedules(const std::vector<PendingStart>& all, u32 at_once) : at_once_(at_once) {
+StartSchedules::StartSchedules(const std::vector<PendingStart>& all, u32 at_once, const std::map<unsigned, Time>& gates)
+    : at_once_(at_once) {
   std::map<unsigned, std::vector<PendingStart>> by_user;
   for (const PendingStart& what : all) by_user[what.user].push_back(what);
-  for (const auto& [user, theirs] : by_user) users_.emplace(user, OfUser{.schedule = StartSchedule(theirs)});
+  for (const auto& [user, theirs] : by_user) {
+    const auto gate = gates.find(user);
+    users_.emplace(user, OfUser{.schedule = StartSchedule(theirs, gate == gates.end() ? Time() : gate->second)});
+  }
 }
 
 std::size_t StartSchedules::most() const {
@@ -117,7 +122,9 @@ StartSchedule& StartSchedules::ended(const PendingStart& what) {
   return theirs.schedule;
 }
 
-void StartSchedules::started(const PendingStart& what, Time now) { ended(what).started(what.uuid, now); }
+StartSchedules::Time StartSchedules::started(const PendingStart& what, Time now) {
+  return ended(what).started(what.uuid, now);
+}
 
 bool StartSchedules::failed(const PendingStart& what, Time now) { return ended(what).failed(what.uuid, now); }
 

@@ -27,16 +27,17 @@ class StartSchedule {
  public:
   using Time = Restarts::Clock::time_point;
 
-  /// In their order.
-  explicit StartSchedule(const std::vector<PendingStart>& all);
+  /// In their order; none is tried for the first time before `gate`.
+  explicit StartSchedule(const std::vector<PendingStart>& all, Time gate = {});
 
   std::size_t size() const { return all_.size(); }
   /// The next one to be started, which is under way from now on; none: not now.
   std::optional<PendingStart> next(Time now);
   /// When there may be one, if nothing ends before; none: not before something ends.
   std::optional<Time> next_time() const;
-  /// One that was under way has been started, or could not be.
-  void started(const std::string& uuid, Time now);
+  /// One that was under way has been started: when the next one may be tried for the first time.
+  Time started(const std::string& uuid, Time now);
+  /// It could not be.
   /// False: it is not tried again.
   bool failed(const std::string& uuid, Time now);
   /// It was not the time to start anything: as if it had not been tried.
@@ -67,15 +68,16 @@ class StartSchedules {
  public:
   using Time = StartSchedule::Time;
 
-  /// In their order, of whichever user. at_once: so many of one user's are under way together.
-  StartSchedules(const std::vector<PendingStart>& all, u32 at_once);
+  /// In their order, of whichever user. at_once: so many of one user's are under way together. gates: of users whose
+  /// domains wait for a delay that an earlier daemon began.
+  StartSchedules(const std::vector<PendingStart>& all, u32 at_once, const std::map<unsigned, Time>& gates = {});
 
   /// How many can be under way together.
   std::size_t most() const;
   // As those of StartSchedule; users take turns.
   std::optional<PendingStart> next(Time now);
   std::optional<Time> next_time() const;
-  void started(const PendingStart& what, Time now);
+  Time started(const PendingStart& what, Time now);
   bool failed(const PendingStart& what, Time now);
   void held(const PendingStart& what);
   bool done() const;

@@ -26,8 +26,12 @@ tl::expected<void, std::string> write_durably(int folder, const std::string& nam
     // What an earlier write left; a new file, so that no link is followed.
     if (::unlinkat(folder, fresh.c_str(), 0) != 0 && errno != ENOENT) return failed("replace", fresh);
     const Fd fd(::openat(folder, fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!fd || !write_all(fd.get(), {reinterpret_cast<const u8*>(text.data()), text.size()}) || ::fsync(fd.get()) != 0)
-      return failed("write", fresh);
+    if (!fd || !write_all(fd.get(), {reinterpret_cast<const u8*>(text.data()), text.size()}) ||
+        ::fsync(fd.get()) != 0) {
+      auto why = failed("write", fresh);
+      if (fd) ::unlinkat(folder, fresh.c_str(), 0);  // on a full disk there would be one for each try
+      return why;
+    }
   }
   if (::renameat(folder, fresh.c_str(), folder, name.c_str()) != 0) return failed("rename to", name);
   if (::fsync(folder) != 0) return failed("sync the folder of", name);

@@ -530,6 +530,14 @@ def host_down(machine):
     assert {name: row[:3] for name, row in cloister.listed().items()} == \
         dict.fromkeys(("listens", "deaf", "patient", "at-once"), ["-", "shut", "off"])
     assert "ending=powered-off" in [line for line in m.log.read_text().splitlines() if "domain-ended domain=listens" in line][-1]
+    # One whose process does not answer is ended when its time is over, and is nobody else's trouble.
+    cloister("host-up")
+    for name, order in (("hangs", 2), ("ends", 1)):
+        ready(name, order, shutdown_timeout=1)
+    os.kill(m.get("/v1/domains/hangs")["pid"], signal.SIGSTOP)
+    cloister("host-down")
+    assert "hangs has ended, 1 of 2 stopped" in cloister.said and "does not answer" not in cloister.said, cloister.said
+    assert m.domains() == {}
     # With nothing to end it has nothing to say but that.
     cloister("host-down")
     assert cloister.said == "cloister: no domain runs\n", cloister.said

@@ -248,6 +248,19 @@ TEST_F(HostTurns, OneThatIsTriedAgainSaysWhy) {
   EXPECT_THAT(daemon_->autostart().failed, IsEmpty());
 }
 
+TEST_F(HostTurns, ADelayGoesOnInTheNextDaemon) {
+  define_all();
+  power_cut("second");
+  const auto until = Restarts::Clock::now() + std::chrono::hours(1);
+  daemon_->delay(0, until);
+  daemon_.restart();
+  const std::map<unsigned, u64> delayed = daemon_->autostart().delayed;
+  ASSERT_EQ(delayed.size(), 1u);
+  EXPECT_GE(std::chrono::milliseconds(delayed.at(0)), until.time_since_epoch());
+  power_cut("third");
+  EXPECT_THAT(daemon_->autostart().delayed, IsEmpty()) << "of another start of the host";
+}
+
 /// Nor does it lose what ran if it has no room to write that down.
 TEST_F(HostTurns, AFullDiskForgetsNoneThatRan) {
   define("last", Autostart::last);

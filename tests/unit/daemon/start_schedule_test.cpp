@@ -53,6 +53,16 @@ TEST_F(Schedule, WaitsForTheDelayOfTheOneBefore) {
   EXPECT_EQ(next(schedule, at(15)), "b");
 }
 
+TEST_F(Schedule, WaitsForTheDelayThatAnEarlierDaemonBegan) {
+  StartSchedules schedule({one("a"), one("b")}, 4, {{0, at(7)}});
+  EXPECT_EQ(next(schedule, at(6)), std::nullopt);
+  EXPECT_EQ(schedule.next_time(), at(7));
+  EXPECT_EQ(next(schedule, at(7)), "a");
+  StartSchedules others({one("a", 5)}, 4, {{1, at(7)}});
+  EXPECT_EQ(next(others, at(0)), "a") << "another user's delay";
+  EXPECT_EQ(others.started(one("a", 5), at(1)), at(6));
+}
+
 TEST_F(Schedule, OneThatFailsIsTriedAgainBesideTheRest) {
   StartSchedule schedule({one("a", 5), one("b", 0, 4)});
   EXPECT_EQ(next(schedule, at(0)), "a");

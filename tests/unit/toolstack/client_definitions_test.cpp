@@ -6,6 +6,7 @@
 #include <map>
 
 #include "host/exit_status.hpp"
+#include "host/owner.hpp"
 #include "unit/toolstack/client_fixture.hpp"
 
 namespace cloister::toolstack::client {
@@ -236,6 +237,17 @@ TEST_F(Definitions, WhoseEditorRemovesTheFileAreLeft) {
   EXPECT_THAT(asked_, ElementsAre("GET /v1/domains/d/definition"));
 }
 
+// A pipe that nobody writes to has no end.
+TEST_F(Definitions, WhoseEditorLeavesAPipeAreLeft) {
+  serve_definition();
+  start();
+  edit_by("rm \"$1\"; mkfifo \"$1\"");
+  const Result result = capture([&] { return edit(common_, "d"); });
+  EXPECT_EQ(result.status, exit_status::bad_configuration);
+  EXPECT_THAT(result.err, HasSubstr(".cfg: cannot read: not a regular file\n"));
+  EXPECT_THAT(asked_, ElementsAre("GET /v1/domains/d/definition"));
+}
+
 // Places are counted from 1; a key that is missing has none.
 TEST_F(Definitions, WithoutAKeyAreRefusedAsAWhole) {
   serve("PUT", "/v1/domains/d", 400,
@@ -347,7 +359,7 @@ std::string stopping(int id, int order, int timeout, const char* how = "shutdown
   return Json{{"name", "d" + std::to_string(id)},
               {"id", id},
               {"uuid", "u"},
-              {"owner", {{"user", user}, {"group", 0}, {"groups", Json::array()}}},
+              {"owner", to_json(Owner{.user = user, .group = 0, .groups = {}})},
               {"order", order},
               {"shutdown_timeout_seconds", timeout},
               {"on_host_shutdown", how}}
