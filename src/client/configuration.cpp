@@ -41,8 +41,9 @@ Answer<std::string> name_in(const std::string& text, const std::string& file) {
   const xl::Setting* const name = document->find("name");
   if (name == nullptr) return wrong(format(file, {{}, "the key 'name' is missing"}));
   // It becomes a part of a path.
-  if (name->value.kind == xl::Value::Kind::list || !valid_name(name->value.text))
-    return wrong(format(file, {name->value.at, std::string("'name': expected ").append(name_rule)}));
+  if (name->value.kind == xl::Value::Kind::list)
+    return wrong(format(file, {name->value.at, std::string("'name': found a list, expected ").append(name_rule)}));
+  if (const auto why = name_refused(name->value.text)) return wrong(format(file, {name->value.at, "'name': " + *why}));
   return name->value.text;
 }
 

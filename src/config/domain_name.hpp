@@ -1,8 +1,11 @@
 // What a domain may be called.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
+#include "text/shown.hpp"
 #include "text/uuid.hpp"
 
 namespace cloister::toolstack {
@@ -19,6 +22,12 @@ inline bool valid_name(std::string_view name) {
   return !name.empty() && name.size() <= longest_name && first.find(name.front()) != std::string_view::npos &&
          name.find_first_not_of(all) == std::string_view::npos &&
          name.find_first_not_of(digits) != std::string_view::npos && !read_uuid(name);
+}
+
+/// What is wrong with it as a name.
+inline std::optional<std::string> name_refused(std::string_view name) {
+  if (valid_name(name)) return std::nullopt;
+  return "found " + shown(name) + ", expected " + std::string(name_rule);
 }
 
 }  // namespace cloister::toolstack

@@ -38,7 +38,7 @@ CreateRequest configuration_of(const ApiCall& call, JsonFields& fields) {
 }
 
 Response put_definition(const ApiCall& call) {
-  if (!valid_name(call.domain)) return bad_request(std::string("the domain's name: expected ").append(name_rule));
+  if (const auto why = name_refused(call.domain)) return bad_request("the domain's name: " + *why);
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
@@ -86,7 +86,7 @@ Response patch_domain(const ApiCall& call) {
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   if (body->empty()) return bad_body("expected 'name', 'autostart', 'order' or 'delay_seconds'");
-  if (change.name && !valid_name(*change.name)) return bad_request(std::string("'name': expected ").append(name_rule));
+  if (const auto why = change.name ? name_refused(*change.name) : std::nullopt) return bad_request("'name': " + *why);
   if (body->contains("autostart")) {
     const auto autostart = read_autostart(word);
     if (!autostart) return bad_body("'autostart': " + autostart.error());

@@ -78,7 +78,7 @@ tl::expected<Definition, std::string> read_definition(std::string_view text) {
   if (!fields.ok()) return tl::unexpected(fields.error());
   const auto uuid = read_uuid(definition.uuid);
   if (!uuid || *uuid != definition.uuid) return tl::unexpected(std::string("'uuid': expected a uuid in lower case"));
-  if (!valid_name(definition.name)) return tl::unexpected("'name': expected " + std::string(name_rule));
+  if (const auto why = name_refused(definition.name)) return tl::unexpected("'name': " + *why);
   auto owner = read_owner(object["owner"]);
   if (!owner) return tl::unexpected("'owner': " + owner.error());
   definition.owner = std::move(*owner);

@@ -49,7 +49,8 @@ JsonFields& JsonFields::number(const char* name, u64& to, u64 most) {
   const json* value = find(name);
   if (value == nullptr) return *this;
   if (!value->is_number_unsigned() || value->get<u64>() > most) {
-    error_ = std::string("'") + name + "': expected a whole number from 0 to " + std::to_string(most);
+    const std::string found = value->is_number() ? "found " + value->dump() + ", " : "";
+    error_ = std::string("'") + name + "': " + found + "expected a whole number from 0 to " + std::to_string(most);
     return *this;
   }
   to = value->get<u64>();

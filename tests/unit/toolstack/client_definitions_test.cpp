@@ -73,8 +73,8 @@ TEST_F(Definitions, HaveTheNameOfTheirText) {
   const std::string file = folder_ + "/d.cfg";
   for (const auto& [wrong, message] :
        std::map<std::string, std::string>{{"memory = 64\n", "d.cfg: the key 'name' is missing"},
-                                          {"\nname = 'a/b'\n", "d.cfg:2:8: 'name': expected letters"},
-                                          {"name = ['a']\n", "d.cfg:1:8: 'name': expected letters"},
+                                          {"\nname = 'a/b'\n", "d.cfg:2:8: 'name': found 'a/b', expected letters"},
+                                          {"name = ['a']\n", "d.cfg:1:8: 'name': found a list, expected letters"},
                                           {"name = 'd'\nmemory = \n", "d.cfg:2:10: "},
                                           {"# caf\xe9\n", "d.cfg:1:6: byte 0xe9: expected UTF-8"}}) {
     std::ofstream(file, std::ios::binary) << wrong;
