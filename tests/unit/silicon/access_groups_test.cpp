@@ -97,5 +97,22 @@ TEST_F(Groups, ARegisterThatGetsAnotherValueEndsThem) {
   EXPECT_EQ(p->reg(arch::rcx), 4u);
 }
 
+TEST_F(Groups, AnIndexThatMovesEndsThem) {
+  // mov eax, [rdi+rcx*8]; mov edx, [rdi+rcx*8+8]; add rcx, 0x200; mov ebx, [rdi+rcx*8]; hlt
+  machine->put_bytes(code, {0x8b, 0x04, 0xcf, 0x8b, 0x54, 0xcf, 0x08, 0x48, 0x81, 0xc1, 0x00, 0x02, 0x00, 0x00, 0x8b,
+                            0x1c, 0xcf, 0xf4});
+  for (const u64 n : {0u, 1u, 0x200u, 0x1ffu}) {
+    machine->put<u64>(data + 8 * n, 10 + n);
+    machine->put<u64>(data + 8 * n + 8, 20 + n);
+    machine->put<u64>(data + 8 * n + 0x1000, 30 + n);
+    p->reg(arch::rdi) = data;
+    p->reg(arch::rcx) = n;
+    EXPECT_FALSE(run());
+    EXPECT_EQ(p->reg(arch::rax), 10 + n);
+    EXPECT_EQ(p->reg(arch::rdx), 20 + n);
+    EXPECT_EQ(p->reg(arch::rbx), 30 + n);
+  }
+}
+
 }  // namespace
 }  // namespace cloister::silicon

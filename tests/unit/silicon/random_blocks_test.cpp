@@ -119,6 +119,18 @@ class Generator {
       default: return vector(0, {0xae}, Rm::memory);  // FXSAVE, LDMXCSR, STMXCSR and others by their digit
     }
   }
+  /// CDQ or CQO, or a high half of 0, and a division that seldom faults.
+  void divide() {
+    const bool is_signed = one_in(2), wide = one_in(2);
+    if (!is_signed) {
+      put({0x31, 0xd2});  // xor edx, edx
+    } else {
+      if (wide) out_.push_back(0x48);
+      out_.push_back(0x99);
+    }
+    if (wide) out_.push_back(0x48);
+    put({0xf7, static_cast<u8>((is_signed ? 0xf8 : 0xf0) | safe())});
+  }
   /// What LOCK may stand before: it does every other time.
   void exchange() {
     if (one_in(2)) out_.push_back(0xf0);
@@ -141,7 +153,7 @@ class Generator {
   void instruction() {
     const auto digit = [this] { return static_cast<u8>(below(8)); };
     constexpr u8 any_reg = 16;
-    switch (below(vectors_ ? 50 : 36)) {
+    switch (below(vectors_ ? 50 : 37)) {
       case 0:
       case 1:
       case 2:
@@ -183,6 +195,7 @@ class Generator {
       case 33: return general({static_cast<u8>(0x86 | below(2))}, any_reg);
       case 34:
       case 35: return exchange();
+      case 36: return divide();
       default: return vector();
     }
   }

@@ -104,8 +104,8 @@ void Translator::apart_out_of_line() {
 
 Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment) {
   const std::size_t number = accesses_.size();
-  const bool plain = op.index == reg_zero && (kind == Mem::flat || op.seg == seg_none);
-  accesses_.push_back({now_, op.base, op.disp, bytes, write, plain});
+  const bool plain = kind == Mem::flat || op.seg == seg_none;
+  accesses_.push_back({now_, op.base, op.index, op.scale, op.disp, bytes, write, plain});
   if (const AccessGroup* const group = groups_.of(number)) {
     look_for_group(*group, groups_.is_first(number), op, kind, bytes, write, alignment);
   } else {

@@ -12,7 +12,7 @@ namespace {
 
 /// Beyond, the group is likely to reach over into the next page.
 constexpr i64 most_bytes = 256;
-constexpr u32 every_register = 0xffff;
+constexpr u32 every_register = 0xffff;  ///< but not those that stand for none, and for RIP
 constexpr u32 bit_of(u8 r) { return u32{1} << r; }
 
 bool into_register(Operands o) {
@@ -97,10 +97,10 @@ AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
     i64 at_first = 0;          ///< how far the register had moved
     i64 low = 0, high = 0;
   };
-  std::array<Open, reg_rip_base + 1> open;
+  std::vector<Open> open;
   std::array<i64, reg_rip_base + 1> position{};  ///< from where the register was when it last got a new value
   std::array<u32, slots> free_from{};            ///< the operation
-  const auto close = [&](Open& o) {
+  const auto close = [&](const Open& o) {
     const i64 disp = o.low - o.at_first;
     if (o.members.size() > 1 && disp == static_cast<i32>(disp)) {
       AccessGroup g{.first = accesses[o.members.front()].op, .last = accesses[o.members.back()].op};
@@ -118,7 +118,6 @@ AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
         groups_.push_back(g);
       }
     }
-    o = {};
   };
 
   u32 next = 0;
@@ -126,29 +125,42 @@ AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
     for (; next < accesses.size() && accesses[next].op == i; ++next) {
       const MemoryAccess& a = accesses[next];
       if (!a.plain) continue;
-      Open& o = open[a.base];
       const i64 low = position[a.base] + a.disp, high = low + a.bytes;
-      if (!o.members.empty() && std::max(o.high, high) - std::min(o.low, low) > most_bytes) close(o);
-      if (o.members.empty()) o = {.members = {}, .at_first = position[a.base], .low = low, .high = high};
-      o.members.push_back(next);
-      o.low = std::min(o.low, low);
-      o.high = std::max(o.high, high);
+      const auto o = std::ranges::find_if(open, [&](const Open& one) {
+        const MemoryAccess& first = accesses[one.members.front()];
+        return first.base == a.base && first.index == a.index && first.scale == a.scale;
+      });
+      if (o != open.end() && std::max(o->high, high) - std::min(o->low, low) <= most_bytes) {
+        o->members.push_back(next);
+        o->low = std::min(o->low, low);
+        o->high = std::max(o->high, high);
+        continue;
+      }
+      if (o != open.end()) {
+        close(*o);
+        open.erase(o);
+      }
+      open.push_back({.members = {next}, .at_first = position[a.base], .low = low, .high = high});
     }
     const Known& k = known[i];
     const auto move = moved(k, block.ops[i], block.forms[i]);
-    if (move) position[move->reg] += move->by;
     u32 changed = written(k, block.ops[i], block.forms[i]);
-    if (move && k.kind != Kind::pop) changed &= ~bit_of(move->reg);
-    for (u8 r = 0; r < 16; ++r) {
-      if ((changed & bit_of(r)) == 0) continue;
-      close(open[r]);
-      position[r] = 0;
-    }
+    const u32 moves = move ? bit_of(move->reg) : 0;
     // A handler may be the one of a miss, after which nothing is known any more.
-    if (k.kind == Kind::handler)
-      for (Open& o : open) close(o);
+    const bool ends_all = k.kind == Kind::handler;
+    // POP of the stack pointer does not move it.
+    if (k.kind != Kind::pop) changed &= ~moves;
+    std::erase_if(open, [&](const Open& o) {
+      const MemoryAccess& first = accesses[o.members.front()];
+      const bool ends = ends_all || ((changed & bit_of(first.base)) | ((changed | moves) & bit_of(first.index))) != 0;
+      if (ends) close(o);
+      return ends;
+    });
+    if (move) position[move->reg] += move->by;
+    for (u8 n = 0; n < 16; ++n)
+      if ((changed & bit_of(n)) != 0) position[n] = 0;
   }
-  for (Open& o : open) close(o);
+  for (const Open& o : open) close(o);
 }
 
 }  // namespace cloister::silicon

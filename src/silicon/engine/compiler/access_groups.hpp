@@ -1,5 +1,5 @@
-// Accesses to memory that lie beside each other: from one register, whose value stays, or moves by constants, and so
-// close that they are nearly always in one page. The first of them looks into the TLB for all.
+// Accesses to memory that lie beside each other: from one register, whose value stays, or moves by constants, with one
+// index or none, and so close that they are nearly always in one page. The first of them looks into the TLB for all.
 #pragma once
 
 #include <optional>
@@ -12,11 +12,11 @@ namespace cloister::silicon {
 /// An access as it was translated.
 struct MemoryAccess {
   u32 op = 0;
-  u8 base = reg_zero;
+  u8 base = reg_zero, index = reg_zero, scale = 0;
   i32 disp = 0;
   u8 bytes = 0;
   bool write = false;
-  bool plain = false;  ///< no index and no segment
+  bool plain = false;  ///< no segment
 };
 
 struct AccessGroup {

@@ -253,18 +253,30 @@ void Translator::wide(const Op& op, const Form& form, const Known& k) {
   save_after_multiply(form, low);
 }
 
-/// What would fault goes to the handler. The flags stay as they were.
-void Translator::divide(const Op& op, const Form& form) {
+/// What may fault goes to the handler: for IDIV whatever is not the quotient of one register's value, or by 0 or -1.
+/// The flags stay as they were.
+void Translator::divide(const Op& op, const Form& form, const Known& k) {
+  constexpr HostReg low = host_of[arch::rax];
   if (form.operands == mem) {
     e_.mov(second_scratch, access(op, form.memory, form.bytes, false), form.bytes);
   } else {
     e_.mov(second_scratch, place(op.src), form.bytes);
   }
-  e_.op(0x3b, rdx, second_scratch, {form.bytes});
-  e_.jcc(3, miss());
-  constexpr HostReg low = host_of[arch::rax];
+  constexpr u32 signed_digit = 7;
+  if (k.code == signed_digit) {
+    e_.lea(rax, {.base = second_scratch, .disp = 1}, form.bytes);
+    e_.op(0x83, 7, rax, {form.bytes}, 1, 1);
+    e_.jcc(6, miss());
+    e_.mov(rax, low, form.bytes);
+    e_.op(0xc1, 7, rax, {form.bytes}, 8 * form.bytes - 1, 1);
+    e_.op(0x3b, rax, rdx, {form.bytes});
+    e_.jcc(5, miss());
+  } else {
+    e_.op(0x3b, rdx, second_scratch, {form.bytes});
+    e_.jcc(3, miss());
+  }
   e_.mov(rax, low);
-  e_.op(0xf7, 6, second_scratch, {form.bytes});
+  e_.op(0xf7, static_cast<HostReg>(k.code), second_scratch, {form.bytes});
   e_.mov(low, rax, form.bytes);
   host_ = false;
 }

@@ -67,6 +67,7 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_IMUL, {multiply, 0x0faf, 0, all}},
     {ZYDIS_MNEMONIC_MUL, {wide, 4, 0, all}},
     {ZYDIS_MNEMONIC_DIV, {divide, 6}},
+    {ZYDIS_MNEMONIC_IDIV, {divide, 7}},
     {ZYDIS_MNEMONIC_BT, {bit, 4, 0, c}},
     {ZYDIS_MNEMONIC_BTS, {bit, 5, 0, c}},
     {ZYDIS_MNEMONIC_BTR, {bit, 6, 0, c}},

@@ -21,7 +21,7 @@ enum class Kind : u8 {
   extend,    ///< 0F code reg, rm of fewer bytes
   multiply,  ///< IMUL of two or three operands
   wide,      ///< F7 /4 and /5: MUL, IMUL of one operand
-  divide,    ///< F7 /6: DIV
+  divide,    ///< F7 /6 and /7: DIV, IDIV
   bit,       ///< 0F BA /n; 0F 83 | n << 3 with a register
   lea,
   condition_move,

@@ -164,7 +164,7 @@ void Translator::operation(u32 i) {
     case Kind::shift: shift(op, form, k); break;
     case Kind::multiply: multiply(op, form, k); break;
     case Kind::wide: wide(op, form, k); break;
-    case Kind::divide: divide(op, form); break;
+    case Kind::divide: divide(op, form, k); break;
     case Kind::bit: bit(op, form, k); break;
     case Kind::extend: extend(op, form, k); break;
     case Kind::lea: into(op.dst, form.bytes, false, true, [&](HostReg r) { effective(op, r, form.bytes); }); break;

@@ -128,7 +128,7 @@ class Translator {
   void multiply(const Op& op, const Form& form, const Known& k);
   void save_after_multiply(const Form& form, HostReg result);
   void wide(const Op& op, const Form& form, const Known& k);
-  void divide(const Op& op, const Form& form);
+  void divide(const Op& op, const Form& form, const Known& k);
   void bit(const Op& op, const Form& form, const Known& k);
   void extend(const Op& op, const Form& form, const Known& k);
   void conditional(const Op& op, const Form& form, const Known& k);
