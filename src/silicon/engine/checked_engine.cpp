@@ -41,14 +41,25 @@ bool is_wide_arithmetic(const Op& op, const Form& form) {
          (m == ZYDIS_MNEMONIC_IMUL && one_operand);
 }
 
+/// The bits of register `r` that a result in the operand `named` changes.
+u64 part_of(u8 named, const Form& form, u8 r) {
+  if (form.bytes == 1) return named / 8 == r ? u64{0xff} << (8 * (named % 8)) : 0;
+  if (named != r) return 0;
+  return form.bytes == 2 ? 0xffff : ~u64{0};
+}
+
 /// The bits of register `r` that the operation may change.
 u64 may_change(const Op& op, const Form& form, u8 r) {
-  if (r == arch::rsp && moves_stack_pointer(op.mnemonic)) return ~u64{0};
+  const u16 m = op.mnemonic;
+  if (r == arch::rsp && moves_stack_pointer(m)) return ~u64{0};
   if (is_wide_arithmetic(op, form)) return r == arch::rax || r == arch::rdx ? ~u64{0} : 0;
-  if (!form.writes || !names_destination(form.operands)) return 0;
-  if (form.bytes == 1) return op.dst / 8 == r ? u64{0xff} << (8 * (op.dst % 8)) : 0;
-  if (op.dst != r) return 0;
-  return form.bytes == 2 ? 0xffff : ~u64{0};
+  if (form.operands == Operands::reg_xmm) return op.dst == r ? ~u64{0} : 0;  // of a vector's parts, all are wide
+  u64 bits = 0;
+  // What these find in their destination goes to the source, or to the accumulator.
+  if (m == ZYDIS_MNEMONIC_XADD || m == ZYDIS_MNEMONIC_XCHG) bits |= part_of(op.src, form, r);
+  if (m == ZYDIS_MNEMONIC_CMPXCHG) bits |= part_of(0, form, r);
+  if (form.writes && names_destination(form.operands)) bits |= part_of(op.dst, form, r);
+  return bits;
 }
 
 using Registers = decltype(Cpu::gpr);

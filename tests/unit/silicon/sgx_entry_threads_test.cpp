@@ -92,7 +92,9 @@ class SgxEntryThreads : public SgxBench {
 // inside. Here a frame's page has no frame of the machine's, as where a hypervisor has evicted it.
 TEST_F(SgxEntryThreads, AnEntryThatExitsIsNeverSeen) {
   constexpr int tries = 20'000;
-  ASSERT_TRUE(memory_.unmap(arch::Gpa{at(ssa)}, arch::page_size));
+  ASSERT_TRUE(memory_.unmap(arch::Gpa{epc}, pages * arch::page_size));
+  ASSERT_TRUE(memory_.map_epc(arch::Gpa{epc}, first, ssa));
+  ASSERT_TRUE(memory_.map_epc(arch::Gpa{at(ssa + 1)}, first + (ssa + 1), pages - ssa - 1));
   secs(owner).architectural.attributes.flags |= arch::attributes::debug;
   std::atomic<bool> done = false;
   u64 seen = 0;
