@@ -14,6 +14,7 @@
 #include "policy/cpuid_bit.hpp"
 #include "policy/feature_rows.hpp"
 #include "policy/flags.hpp"
+#include "policy/libvirt_features.hpp"
 #include "policy/map_check.hpp"
 #include "text/json_text.hpp"
 #include "text/nearest.hpp"
@@ -125,7 +126,10 @@ int show(const Feature& feature, bool json) {
 
 // ------------------------------------------------------------------------------------------------ libvirt's alone
 
-int show(const MapFeature& feature, bool json) {
+constexpr const char* another_libvirt = "a libvirt that is not installed here";
+
+/// `source`: whose word it is.
+int show(const MapFeature& feature, bool json, const char* source = libvirt_cpu_map_folder) {
   std::vector<std::string> places;
   if (feature.cpuid) places.push_back(policy::text_of(*feature.cpuid));
   for (const policy::MapBits& bits : feature.also) places.push_back(policy::text_of(bits));
@@ -135,13 +139,13 @@ int show(const MapFeature& feature, bool json) {
                                     {"places", places},
                                     {"aliases", feature.aliases},
                                     {"migratable", feature.migratable},
-                                    {"source", libvirt_cpu_map_folder}},
+                                    {"source", source}},
                        status::good);
   }
   std::vector<std::pair<std::string, std::string>> lines{
       {"flag", feature.name}, {"place", fmt::format("{}", fmt::join(places, "; "))}, {"libvirt", feature.name}};
   if (!feature.aliases.empty()) lines.emplace_back("also", fmt::format("{}", fmt::join(feature.aliases, ", ")));
-  lines.emplace_back("known from", libvirt_cpu_map_folder);
+  lines.emplace_back("known from", source);
   return answer(pairs(lines), status::good);
 }
 
@@ -177,8 +181,9 @@ int explain_bit(const std::string& what, bool json) {
   if (!bit) return refuse(what, bit.error());
   if (const policy::FeatureRow* const row = policy::row_of(*bit)) return show(*policy::find_feature(row->name), json);
   const policy::CpuMap map = map_of_this_host();
-  const MapFeature* const feature = find_bit(map, *bit);
-  return feature == nullptr ? explain_unnamed(*bit, json) : show(*feature, json);
+  if (const MapFeature* const feature = find_bit(map, *bit)) return show(*feature, json);
+  const MapFeature* const feature = find_bit(policy::more_of_libvirts_features(), *bit);
+  return feature == nullptr ? explain_unnamed(*bit, json) : show(*feature, json, another_libvirt);
 }
 
 std::string unknown_flag(std::string_view name, const policy::CpuMap& map) {
@@ -198,7 +203,10 @@ int explain_name(const std::string& name, bool json) {
     if (const Feature* const feature = policy::find_spelling(word, Tool::qemu)) return show(*feature, json);
   }
   const policy::CpuMap map = map_of_this_host();
+  // A word of libvirt's is one where its map is not installed too, or is an older one.
   if (const MapFeature* const feature = map.find_feature(name)) return show(*feature, json);
+  if (const MapFeature* const feature = policy::more_of_libvirts_features().find_feature(name))
+    return show(*feature, json, another_libvirt);
   return refuse({}, unknown_flag(name, map));
 }
 

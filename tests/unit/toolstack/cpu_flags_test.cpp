@@ -53,6 +53,14 @@ TEST(CpuExplain, TakesBitsForNames) {
   EXPECT_THAT(explain("sgx").out, HasSubstr("EBX bit 2: 2^2 = 0x4\n"));
 }
 
+// libvirt 9 has neither; the words are known all the same.
+TEST(CpuExplain, KnowsWhatLaterMapsHave) {
+  EXPECT_THAT(explain("its-no").out, HasSubstr("MSR 0x10a"));
+  EXPECT_THAT(explain("apxf").out, HasSubstr("sub-leaf 1, EDX 0x00200000"));
+  EXPECT_THAT(explain("apxf").out, HasSubstr("a libvirt that is not installed here"));
+  EXPECT_EQ(explain("7.1.edx[21]").out, explain("apxf").out);
+}
+
 TEST(CpuExplain, TakesEveryToolsWord) {
   const std::string expected = explain("sgxlc").out;
   for (const char* word : {"sgx-lc", "sgx_lc", "SGX_LC", "SGX_LC: SGX launch config supported"}) {
