@@ -2,6 +2,8 @@
 // grammar has them (xl/parser.hpp).
 #include "config/changes.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -98,8 +100,8 @@ std::vector<std::string> changed_keys(const PlacedText& one, const PlacedText& o
 }
 
 tl::expected<std::string, std::string> renamed(std::string_view text, const std::string& name) {
-  const auto in_the_way = [](const char* what) {
-    return tl::unexpected(std::string("the name in its text cannot be changed: ") + what);
+  const auto in_the_way = [](const std::string& what) {
+    return tl::unexpected("the name in its text cannot be changed: " + what);
   };
   if (!valid_name(name)) return in_the_way("the new one is none");
   const auto document = xl::parse(text);
@@ -108,18 +110,22 @@ tl::expected<std::string, std::string> renamed(std::string_view text, const std:
   if (setting == nullptr || setting->value.kind != xl::Value::Kind::string)
     return in_the_way("it is not set to a string");
   const auto start = offset_of(text, setting->value.at);
+  const auto at_its_place = [&](const char* what) {
+    return in_the_way(
+        fmt::format("{}:{}: it {}; `cloister edit` can", setting->value.at.line, setting->value.at.column, what));
+  };
   // A name has no escapes, nor needs them: between the quotes stands what it is.
   const std::string& before = setting->value.text;
   if (!start || text.substr(*start + 1, before.size()) != before || *start + 1 + before.size() >= text.size() ||
       text[*start + 1 + before.size()] != text[*start])
-    return in_the_way("it is not written as it is");
+    return at_its_place("is put together of several values");
   std::string changed(text.substr(0, *start + 1));
   changed.append(name).append(text.substr(*start + 1 + before.size()));
   // Two settings of a name may stand in a text, and += may put one together.
   const auto again = xl::parse(changed);
   const std::vector<std::string> settings = changed_settings(text, changed);
   const bool only_name = settings.empty() ? before == name : settings == std::vector<std::string>{"name"};
-  if (!again || !only_name || again->find("name")->value.text != name) return in_the_way("it is not set in one place");
+  if (!again || !only_name || again->find("name")->value.text != name) return at_its_place("is not set in one place");
   return changed;
 }
 

@@ -36,9 +36,12 @@ std::optional<ApiError> unmet_by(const TagCondition& condition, const Defined* p
   if (!condition) return std::nullopt;
   const std::string tag = present == nullptr ? std::string() : tag_of(present->definition);
   if (condition(present == nullptr ? nullptr : &tag)) return std::nullopt;
-  return ApiError{
-      412,
-      "'" + name + (present == nullptr ? "' is not defined" : "' has another definition than the request expects")};
+  const std::string any;  // a tag that no definition has
+  const bool expects_none = condition(nullptr) && !condition(&any);
+  const char* const found = present == nullptr ? "' is not defined, and the request expects that it is"
+                            : expects_none     ? "' is defined, and the request expects that it is not"
+                                               : "' has another definition than the request expects";
+  return ApiError{412, "'" + name + found};
 }
 
 }  // namespace
@@ -105,7 +108,8 @@ tl::expected<Definition, ApiError> Domains::defined_anew(const DefineRequest& re
         409,
         "'" + config.name + "' lives and is not defined: it can be when it has ended; create --persist does both"});
   if (!config.uuid.empty() && uuid_taken(config.uuid))
-    return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': it is another domain's"}, 409));
+    return tl::unexpected(
+        in_config(as.file, {config.position_of("uuid"), "'uuid': '" + config.uuid + "' is another domain's"}, 409));
   if (const auto why = keys_.foreign(KeyName::of_domain(config.uuid), as.owner))
     return tl::unexpected(in_config(as.file, {config.position_of("uuid"), "'uuid': " + why->message}, why->status));
   Definition made;

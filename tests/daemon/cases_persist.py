@@ -307,7 +307,8 @@ def tags(machine):
     put(text(), 412, If_Match='"x"')
     first = put(text(), 201, If_None_Match="*")
     assert re.fullmatch(r'"[0-9a-f]{32}"', first), first
-    put(text(), 412, If_None_Match="*")
+    answer = m.request("PUT", path, text(), {"If-None-Match": "*"})
+    assert answer.status == 412 and "is defined, and the request expects that it is not" in answer.json["error"]["message"], answer.body
     second = put(text("# 2\n"), 200, If_Match=first)
     assert second != first
     put(text("# 3\n"), 412, If_Match=first)

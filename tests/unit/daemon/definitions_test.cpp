@@ -461,7 +461,7 @@ TEST_F(Definitions, AreNotOverwrittenUnseen) {
     request.as.config += more;
     std::string seen;
     request.condition = [&](const std::string* now) {
-      seen = now == nullptr ? "" : *now;
+      if (now != nullptr && seen.empty()) seen = *now;  // it is asked again for what to say
       return holds;
     };
     const auto defined = daemon_->define(request);

@@ -61,6 +61,8 @@ TEST(Renamed, RefusesWhatItCannotChangeWhole) {
   EXPECT_FALSE(renamed("name = 'a'\n", "../b"));
   EXPECT_FALSE(renamed("name = 'a'\n", "b\"\nmemory = 1"));
   EXPECT_FALSE(renamed("name = 'a\\x62'\n", "b"));
+  EXPECT_EQ(renamed("memory = 16\nname = 'a' ; name += 'b'\n", "c").error(),
+            "the name in its text cannot be changed: 2:8: it is put together of several values; `cloister edit` can");
   EXPECT_FALSE(renamed("name = 'a'\nname += 'b'\n", "c"));
   EXPECT_EQ(renamed("name = 'a'\nname = 'b'\n", "c"), "name = 'a'\nname = 'c'\n") << "the last one counts";
 }
