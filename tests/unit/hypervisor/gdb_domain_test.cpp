@@ -15,8 +15,7 @@ asm(R"(
   .code32
   .global guest_debugged, guest_debugged_end
 guest_debugged:
-1:
-  jmp 1b                        # 0x100000: until the debugger moves RIP on
+  .byte 0xeb, 0xfe              # 0x100000: JMP to itself, until the debugger moves RIP on
   mov $0x11223344, %eax         # 0x100002
   cpuid                         # 0x100007: exits, and is completed by the hypervisor
   nop                           # 0x100009
