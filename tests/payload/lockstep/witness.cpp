@@ -90,7 +90,7 @@ u64 RamHash::now(vmx::GuestMemory& memory) {
 
 Witness::Witness(vmx::Package& behind, const Terms& terms, std::vector<Ram> ram, Sights& sights,
                  std::atomic<bool>& stop)
-    : behind_(behind), terms_(terms), ram_(std::move(ram)), sights_(sights), stop_(stop) {}
+    : PackageInFront(behind), terms_(terms), ram_(std::move(ram)), sights_(sights), stop_(stop) {}
 
 std::unique_ptr<vmx::GuestMemory> Witness::make_memory() {
   auto memory = behind_.make_memory();

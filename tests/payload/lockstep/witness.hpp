@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "package_in_front.hpp"
 #include "sights.hpp"
-#include "vmx/package.hpp"
 
 namespace cloister::lockstep {
 
@@ -36,29 +36,13 @@ class RamHash {
   std::vector<std::vector<u64>> pages_;  ///< of each range
 };
 
-class Witness final : public vmx::Package {
+class Witness final : public tests::PackageInFront {
  public:
   /// `stop` becomes true when the domain is to end: since a difference was found, or enough was seen.
   Witness(vmx::Package& behind, const Terms& terms, std::vector<Ram> ram, Sights& sights, std::atomic<bool>& stop);
 
-  vmx::Capabilities capabilities() const override { return behind_.capabilities(); }
   std::unique_ptr<vmx::GuestMemory> make_memory() override;
   std::unique_ptr<vmx::Vcpu> make_vcpu(vmx::GuestMemory& memory, vmx::Vcpu::Config config) override;
-  vmx::CpuidRegs cpuid(u32 leaf, u32 subleaf) const override { return behind_.cpuid(leaf, subleaf); }
-  vmx::EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
-    return behind_.encls(leaf, operands);
-  }
-  vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override {
-    return behind_.enclv(leaf, operands);
-  }
-  vmx::EnclsResult ecreate(arch::Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs,
-                           arch::Gpa context) override {
-    return behind_.ecreate(frame, secinfo, secs, context);
-  }
-  std::vector<vmx::EpcSection> used_epc() const override { return behind_.used_epc(); }
-  tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, vmx::MemoryError> observe() const override {
-    return behind_.observe();
-  }
 
   const Terms& terms() const { return terms_; }
   /// Of the domain, which is between two of a processor's runs.
@@ -66,7 +50,6 @@ class Witness final : public vmx::Package {
   void add(const Sight& sight, bool enough);
 
  private:
-  vmx::Package& behind_;
   Terms terms_;
   RamHash ram_;
   Sights& sights_;

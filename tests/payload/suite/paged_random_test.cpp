@@ -6,6 +6,7 @@
 #include <set>
 
 #include "machine.hpp"
+#include "package_in_front.hpp"
 #include "unit/silicon/sgx_invariants.hpp"
 
 namespace cloister::payload {
@@ -14,17 +15,11 @@ namespace {
 using hypervisor::EpcPaging;
 
 /// Sees each page that leaves EPC by a leaf of the hypervisor's.
-class Watched final : public vmx::Package {
+class Watched final : public tests::PackageInFront {
  public:
-  explicit Watched(silicon::Package& real) : real_(real) {}
+  explicit Watched(silicon::Package& real) : PackageInFront(real), real_(real) {}
   u64 written = 0;
 
-  vmx::Capabilities capabilities() const override { return real_.capabilities(); }
-  std::unique_ptr<vmx::GuestMemory> make_memory() override { return real_.make_memory(); }
-  std::unique_ptr<vmx::Vcpu> make_vcpu(vmx::GuestMemory& memory, vmx::Vcpu::Config config) override {
-    return real_.make_vcpu(memory, config);
-  }
-  vmx::CpuidRegs cpuid(u32 leaf, u32 subleaf) const override { return real_.cpuid(leaf, subleaf); }
   vmx::EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
     if (leaf != arch::EnclsLeaf::ewb) return real_.encls(leaf, operands);
     std::array<u64, arch::page_size / sizeof(u64)> before, image;
@@ -39,17 +34,6 @@ class Watched final : public vmx::Package {
     std::memcpy(&version, inside(operands.version->page) + operands.version->index * sizeof version, sizeof version);
     EXPECT_TRUE(versions_.insert(version).second) << version;
     return result;
-  }
-  vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override {
-    return real_.enclv(leaf, operands);
-  }
-  vmx::EnclsResult ecreate(arch::Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs,
-                           arch::Gpa context) override {
-    return real_.ecreate(frame, secinfo, secs, context);
-  }
-  std::vector<vmx::EpcSection> used_epc() const override { return real_.used_epc(); }
-  tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, vmx::MemoryError> observe() const override {
-    return real_.observe();
   }
 
  private:

@@ -18,6 +18,7 @@
 
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/specification.hpp"
+#include "package_in_front.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/silicon.hpp"
 
@@ -559,36 +560,17 @@ TEST_P(PagerTest, TheGuestGivesWhatIsFree) {
 }
 
 /// A package that has its root leaves tampered with.
-class Tampered final : public vmx::Package {
+class Tampered final : public tests::PackageInFront {
  public:
-  explicit Tampered(vmx::Package& real) : real_(real) {}
+  using PackageInFront::PackageInFront;
   /// Before a page is loaded.
   std::function<void(const vmx::PageinfoOperand&)> before_load;
 
-  vmx::Capabilities capabilities() const override { return real_.capabilities(); }
-  std::unique_ptr<vmx::GuestMemory> make_memory() override { return real_.make_memory(); }
-  std::unique_ptr<vmx::Vcpu> make_vcpu(vmx::GuestMemory& memory, vmx::Vcpu::Config config) override {
-    return real_.make_vcpu(memory, config);
-  }
-  vmx::CpuidRegs cpuid(u32 leaf, u32 subleaf) const override { return real_.cpuid(leaf, subleaf); }
   vmx::EnclsResult encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
     const bool loads = leaf == EnclsLeaf::elduc || leaf == EnclsLeaf::eldbc || leaf == EnclsLeaf::eldu;
     if (before_load && loads) before_load(*operands.pageinfo);
-    return real_.encls(leaf, operands);
+    return behind_.encls(leaf, operands);
   }
-  vmx::EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override {
-    return real_.enclv(leaf, operands);
-  }
-  vmx::EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) override {
-    return real_.ecreate(frame, secinfo, secs, context);
-  }
-  std::vector<vmx::EpcSection> used_epc() const override { return real_.used_epc(); }
-  tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, vmx::MemoryError> observe() const override {
-    return real_.observe();
-  }
-
- private:
-  vmx::Package& real_;
 };
 
 /// Or a thread would find what is no page yet, and its kernel take the enclave for lost.
