@@ -7,6 +7,10 @@ set(cloister_thread_safety -Wthread-safety -Wthread-safety-beta)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_options(cloister_options INTERFACE ${cloister_thread_safety})
 endif()
+# Says in GCC's preprocessed output which precompiled header was read, without which ccache keeps nothing.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(cloister_options INTERFACE -fpch-preprocess)
+endif()
 # Of rooms that say STRICT. By clang alone: the -Wconversion of GCC is another one, and warns of more.
 set(cloister_strict $<$<CXX_COMPILER_ID:Clang>:-Wold-style-cast;-Wcast-qual;-Wconversion;-Wno-sign-conversion>)
 target_include_directories(cloister_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
