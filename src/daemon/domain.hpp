@@ -36,10 +36,11 @@ struct Domain {
 
   /// How it shares EPC with others (sharing.cpp).
   struct Sharing {
-    u64 target = 0;        ///< pages; 0: nothing was decided yet
-    u64 asked = 0;         ///< that it was asked to give back, and has not yet
-    bool certain = false;  ///< the record says what its VMM has, and nothing more
-    bool beyond = false;   ///< at the last look its memory of EPC was more than what is its own
+    std::map<u32, u64> targets;  ///< pages, by package; none: nothing was decided yet
+    u64 asked = 0;               ///< that it was asked to give back, and has not yet
+    u32 asked_of = 0;            ///< of this package
+    bool certain = false;        ///< the record says what its VMM has, and nothing more
+    bool beyond = false;         ///< at the last look its memory of EPC was more than what is its own
   } sharing{};
 
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand

@@ -269,9 +269,9 @@ class Domains {
   void transfer(const Pointer& domain, std::function<void()> what) CLOISTER_REQUIRES(lock_);
   /// False: nothing is lent.
   bool lend(const Pointer& domain, std::size_t section, u64 pages) CLOISTER_REQUIRES(lock_);
-  void take_back(const Pointer& domain, u64 pages) CLOISTER_REQUIRES(lock_);
+  void take_back(const Pointer& domain, u32 package, u64 pages) CLOISTER_REQUIRES(lock_);
   void find_lost(const Pointer& domain) CLOISTER_REQUIRES(lock_);
-  void fetch(const Pointer& domain, u64 pages) CLOISTER_EXCLUDES(lock_);
+  void fetch(const Pointer& domain, const std::vector<vmx::EpcSection>& of, u64 pages) CLOISTER_EXCLUDES(lock_);
   void look_for_lost(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
   void returned(const Pointer& domain, const std::vector<vmx::EpcSection>& frames) CLOISTER_EXCLUDES(lock_);
 
@@ -359,6 +359,7 @@ class Domains {
   std::map<u32, u64> claims_ CLOISTER_GUARDED_BY(lock_);                         ///< pages, by package
   std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain
   std::chrono::steady_clock::time_point next_share_ CLOISTER_GUARDED_BY(lock_);  ///< not before
+  u32 first_to_share_ CLOISTER_GUARDED_BY(lock_) = 0;                            ///< a package: another one each time
   std::thread watcher_;
 };
 

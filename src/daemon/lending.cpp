@@ -102,12 +102,22 @@ bool Domains::lend(const Pointer& domain, std::size_t section, u64 pages) {
   return true;
 }
 
-void Domains::take_back(const Pointer& domain, u64 pages) {
+/// Of a domain with EPC of several packages the package's frames are asked for; another's have but one package's.
+void Domains::take_back(const Pointer& domain, u32 package, u64 pages) {
   domain->sharing.asked = pages;
-  transfer(domain, [this, domain, pages] { fetch(domain, pages); });
+  domain->sharing.asked_of = package;
+  EpcFrames of;
+  const Grants& grants = domain->record.grants;
+  if (std::ranges::any_of(grants, [&](const EpcGrant& grant) { return grant.package != package; })) {
+    for (const MachineSection& section : epc_spec(machine()).sections) {
+      if (section.package == package) of.push_back({section.frames.first, section.frames.pages});
+    }
+    std::ranges::sort(of, {}, &vmx::EpcSection::first);
+  }
+  transfer(domain, [this, domain, of = std::move(of), pages] { fetch(domain, of, pages); });
 }
 
-void Domains::fetch(const Pointer& domain, u64 pages) {
+void Domains::fetch(const Pointer& domain, const EpcFrames& of, u64 pages) {
   DomainRecord record;
   {
     const MutexLock held(lock_);
@@ -117,8 +127,9 @@ void Domains::fetch(const Pointer& domain, u64 pages) {
   u64 count = 0;
   bool certain = true;
   for (auto control = connect(record, around_.patience.verb); control && count < pages;) {
-    const auto reply = control->request({{"verb", "epc-give"}, {"pages", std::min(pages - count, most_epc_pages)}},
-                                        around_.patience.verb);
+    nlohmann::json request{{"verb", "epc-give"}, {"pages", std::min(pages - count, most_epc_pages)}};
+    if (!of.empty()) request["of"] = frames_json(of);
+    const auto reply = control->request(request, around_.patience.verb);
     if (!reply && reply.error().late) not_answered(record.id, reply.error());
     const auto frames = frames_in(reply);
     if (!frames && !(!reply && reply.error().answered)) certain = false;

@@ -12,7 +12,8 @@ std::optional<PagedEpc> paged_epc(const Domain& domain) {
                  .min = domain.config.epc_min_mib * arch::pages_per_mib,
                  .weight = domain.config.epc_weight,
                  .held = pages_of(domain.record.grants)};
-  paged.target = domain.sharing.target == 0 ? paged.held : domain.sharing.target;
+  for (const auto& [package, pages] : domain.sharing.targets) paged.target += pages;
+  if (paged.target == 0) paged.target = paged.held;
   const hypervisor::PagerCounts* const counts = domain.page == nullptr ? nullptr : domain.page->epc();
   if (counts == nullptr) return paged;
   paged.resident = counts->resident;

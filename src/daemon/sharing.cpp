@@ -1,6 +1,10 @@
 // Who is to have which EPC while domains run. Four times a second what guests gave back comes home, and who lacks what
 // it gave gets as much (balloon.hpp); then the frames of each package are shared anew by the domains that see more than
 // they have (epc_min, machine/epc/balance.hpp). How frames move is lending.cpp's.
+//
+// It looks, and is not told: what a share follows from are rates of faults and pages of late, which are there only as
+// time goes by; and of the memory that a file takes nobody tells (fstat(2)). A look is two fstat(2) and some loads for
+// each domain, and there is none while no domain has EPC.
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -26,14 +30,30 @@ constexpr unsigned most_moves = 8;
 /// Chunks, of one move.
 constexpr u64 longest_move = 4;
 
+/// What a paged domain sees, always has and has now of a package, in pages.
+struct PartOfEpc {
+  u64 sees = 0, min = 0, has = 0;
+  std::size_t section = 0;  ///< one that is of it
+};
+
+PartOfEpc part_of(const Grants& grants, const DomainConfig& config, u32 package) {
+  PartOfEpc part;
+  const std::vector<EpcSection> frames = config.epc_frames();
+  for (std::size_t i = 0; i < std::min(grants.size(), frames.size()); ++i) {
+    if (grants[i].package != package) continue;
+    part.section = i;
+    part.sees += config.epc[i].mib * arch::pages_per_mib;
+    part.min += frames[i].mib * arch::pages_per_mib;
+    for (const EpcExtent& extent : grants[i].extents) part.has += extent.pages;
+  }
+  return part;
+}
+
 }  // namespace
 
 /// Its pager can have other frames than it began with, and what it has is known.
 bool Domains::may_share(const Domain& domain) const {
-  const Grants& grants = domain.record.grants;
-  const auto elsewhere = [&](const EpcGrant& grant) { return grant.package != grants.front().package; };
-  return domain.config.epc_is_paged() && may_move(domain) && domain.page->epc() != nullptr &&
-         std::ranges::none_of(grants, elsewhere);
+  return domain.config.epc_is_paged() && may_move(domain) && domain.page->epc() != nullptr;
 }
 
 bool Domains::share() {
@@ -48,7 +68,9 @@ bool Domains::share() {
   next_share_ = now + around_.patience.share;
   end_beyond();
   const auto lacking = settle_balloons();
-  for (u32 package = 0; package < broker_.accounts().packages(); ++package) share(package, now, lacking[package]);
+  // One move at a time is a domain's: of those with several packages none is always the first.
+  const u32 packages = broker_.accounts().packages(), first = first_to_share_++;
+  for (u32 i = 0; i < packages; ++i) share((first + i) % packages, now, lacking[(first + i) % packages]);
   return true;
 }
 
@@ -89,7 +111,7 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
     return true;
   }
   if (const u64 spare = balloon.spare(); spare != 0) {
-    take_back(domain, std::min(spare, longest_move * chunk()));
+    take_back(domain, domain->record.grants.front().package, std::min(spare, longest_move * chunk()));
     return true;
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
@@ -104,30 +126,34 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
 void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
   std::vector<EpcSharer> sharers;
   std::vector<Pointer> domains;
+  std::vector<std::size_t> sections;  // of the domains, each one of the package
   const u64 free = broker_.accounts().count(package).free, claimed = claims_[package] + lacking;
   u64 frames = free, coming = 0;
   for (const auto& [id, domain] : table_) {
-    if (domain->record.grants.empty() || domain->record.grants.front().package != package) continue;
-    coming += domain->sharing.asked;
+    if (domain->sharing.asked_of == package) coming += domain->sharing.asked;
     if (!may_share(*domain)) continue;
+    const PartOfEpc part = part_of(domain->record.grants, domain->config, package);
+    if (part.sees == 0) continue;
     const hypervisor::PagerCounts& counts = *domain->page->epc();
-    const u64 held = pages_of(domain->record.grants);
+    // Any page may be on any frame: of those of each package as many are used.
+    const u64 held = pages_of(domain->record.grants), active = std::min<u64>(counts.active, held);
     sharers.push_back({.id = id,
-                       .min = domain->config.epc_min_mib * arch::pages_per_mib,
-                       .most = domain->config.epc_mib() * arch::pages_per_mib,
-                       .held = held,
-                       .active = std::min<u64>(counts.active, held),
+                       .min = part.min,
+                       .most = part.sees,
+                       .held = part.has,
+                       .active = held == 0 ? 0 : active * part.has / held,
                        .weight = domain->config.epc_weight,
                        .faults = counts.loads + counts.shortages});
     domains.push_back(domain);
-    frames += held;
+    sections.push_back(part.section);
+    frames += part.has;
   }
   const auto decision =
       balances_.try_emplace(package, chunk()).first->second.tick(now, frames > claimed ? frames - claimed : 0, sharers);
   if (decision.thrash)
     log(LogLevel::warning, "epc-thrash",
         {{"package", std::to_string(package)}, {"domains", std::to_string(sharers.size())}});
-  for (std::size_t i = 0; i < domains.size(); ++i) domains[i]->sharing.target = decision.targets[i];
+  for (std::size_t i = 0; i < domains.size(); ++i) domains[i]->sharing.targets[package] = decision.targets[i];
 
   const auto moves = epc_moves(free, claimed, coming, sharers, decision, chunk());
   unsigned moved = 0;
@@ -137,9 +163,9 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
     if (!domain->sharing.certain) {
       find_lost(domain);
     } else if (moves[i].lend != 0) {
-      lend(domain, 0, std::min(moves[i].lend, longest_move * chunk()));
+      lend(domain, sections[i], std::min(moves[i].lend, longest_move * chunk()));
     } else if (moves[i].take != 0) {
-      take_back(domain, std::min(moves[i].take, longest_move * chunk()));
+      take_back(domain, package, std::min(moves[i].take, longest_move * chunk()));
     } else {
       continue;
     }
@@ -161,10 +187,7 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
   DomainConfig config = domain->config;
   if (!may_share(*domain)) {
     const char* const why = !config.epc_is_paged() ? ": its EPC is not paged: it has all that it sees"
-                            : packages_of(domain->record.grants) !=
-                                    std::vector(domain->record.grants.size(), domain->record.grants.front().package)
-                                ? ": it has EPC of several packages, and of each its minimum"
-                                : ": it cannot be told at the moment what EPC it has";
+                                                   : ": it cannot be told at the moment what EPC it has";
     return tl::unexpected(ApiError{409, name + why});
   }
   const auto wrong = [](std::string what) { return tl::unexpected(ApiError{400, std::move(what)}); };
@@ -173,16 +196,17 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     if (*change.min_mib < least || *change.min_mib >= config.epc_mib())
       return wrong("'min_mib': found " + std::to_string(*change.min_mib) + ", expected at least " +
                    std::to_string(least) + " and less than its 'epc', which is " + std::to_string(config.epc_mib()));
-    // What others have as their minimum is theirs.
-    const u64 has = pages_of(domain->record.grants), wants = *change.min_mib * arch::pages_per_mib;
-    const u32 package = domain->record.grants.front().package;
-    const u64 left = room(package), own = config.epc_min_mib * arch::pages_per_mib;
-    const u64 could_have = left + std::min(has, own);
-    if (wants > own && wants > could_have)
-      return tl::unexpected(ApiError{507, name + ": 'min_mib': found " + std::to_string(*change.min_mib) +
-                                              ", and others have all but " + size_text(could_have) + " of package " +
-                                              std::to_string(package) + " as their minimum"});
     config.epc_min_mib = *change.min_mib;
+    // What others have as their minimum is theirs.
+    const Grants& grants = domain->record.grants;
+    for (const u32 package : packages_of(grants)) {
+      const PartOfEpc own = part_of(grants, domain->config, package);
+      const u64 wants = part_of(grants, config, package).min, could_have = room(package) + std::min(own.has, own.min);
+      if (wants > own.min && wants > could_have)
+        return tl::unexpected(ApiError{507, name + ": 'min_mib': found " + std::to_string(*change.min_mib) +
+                                                ", and others have all but " + size_text(could_have) + " of package " +
+                                                std::to_string(package) + " as their minimum"});
+    }
   }
   if (change.weight) {
     if (*change.weight < 1 || *change.weight > limits::heaviest_epc)
@@ -234,9 +258,9 @@ u64 Domains::room(u32 package) const {
         if (domain->record.grants[i].package == package) pages += static_cast<i64>(balloon->sections[i].spare);
       }
     }
-    if (!may_share(*domain) || domain->record.grants.front().package != package) continue;
-    pages += static_cast<i64>(pages_of(domain->record.grants)) -
-             static_cast<i64>(domain->config.epc_min_mib * arch::pages_per_mib);
+    if (!may_share(*domain)) continue;
+    const PartOfEpc part = part_of(domain->record.grants, domain->config, package);
+    pages += static_cast<i64>(part.has) - static_cast<i64>(part.min);
   }
   return static_cast<u64>(std::max<i64>(pages, 0));
 }

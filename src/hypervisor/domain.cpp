@@ -142,9 +142,9 @@ void Domain::lend_epc(std::span<const vmx::EpcSection> frames, std::size_t range
   if (machine.fixed_epc != nullptr) machine.fixed_epc->lend(range, frames);
 }
 
-std::vector<vmx::EpcSection> Domain::give_epc_back(u64 most) {
+std::vector<vmx::EpcSection> Domain::give_epc_back(u64 most, std::span<const vmx::EpcSection> of) {
   Machine& machine = impl_->machine;
-  if (machine.pager != nullptr) return machine.pager->give_back(most);
+  if (machine.pager != nullptr) return machine.pager->give_back(most, of);
   return machine.fixed_epc == nullptr ? std::vector<vmx::EpcSection>() : machine.fixed_epc->give_back(most);
 }
 

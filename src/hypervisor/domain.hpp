@@ -37,7 +37,7 @@ class Domain {
   /// spare them (Pager::give_back; not from a processor's thread); and all that the domain has. Without a pager they
   /// are for one of the map's EPC ranges, for pages that have none, and those come back that the guest gave (FixedEpc).
   void lend_epc(std::span<const vmx::EpcSection> frames, std::size_t range = 0);
-  std::vector<vmx::EpcSection> give_epc_back(u64 most);
+  std::vector<vmx::EpcSection> give_epc_back(u64 most, std::span<const vmx::EpcSection> of = {});
   std::vector<vmx::EpcSection> epc_frames() const;
   /// Without a pager, those of each range; and how many pages have had none since the start.
   std::vector<std::vector<vmx::EpcSection>> epc_frames_by_range() const;

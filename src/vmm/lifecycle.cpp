@@ -189,10 +189,10 @@ void Lifecycle::wait_for_epc(std::chrono::milliseconds limit) {
                     [this]() CLOISTER_REQUIRES(lock_) { return terminating_ || epc_->epc_missing() == 0; });
 }
 
-tl::expected<EpcFrames, std::string> Lifecycle::give_epc_back(u64 most) {
+tl::expected<EpcFrames, std::string> Lifecycle::give_epc_back(u64 most, const EpcFrames& of) {
   const MutexLock guard(lock_);
   if (epc_ == nullptr) return refused(starts_anew);
-  return epc_->give_epc_back(most);
+  return epc_->give_epc_back(most, of);
 }
 
 tl::expected<EpcFrames, std::string> Lifecycle::epc_frames() {

@@ -47,7 +47,7 @@ class Lifecycle {
   /// More frames for a section of its EPC, back from it, and all that it has (hypervisor::Domain); also of a guest that
   /// has ended. Refused while it starts anew.
   Done lend_epc(const EpcFrames& frames, std::size_t section);
-  tl::expected<EpcFrames, std::string> give_epc_back(u64 most);
+  tl::expected<EpcFrames, std::string> give_epc_back(u64 most, const EpcFrames& of);
   tl::expected<EpcFrames, std::string> epc_frames();
   /// Has the hypervisor see which pages of EPC are used.
   void look_at_epc();

@@ -67,8 +67,11 @@ Reply give_epc(VerbContext& context, const Packet& request) {
   u64 pages = 0;
   JsonFields fields(request.body);
   // So few that others are answered in between.
-  if (!fields.number("pages", pages, most_epc_pages).ok()) return {error(fields.error()), {}};
-  const auto frames = context.lifecycle.give_epc_back(pages);
+  fields.number("pages", pages, most_epc_pages);
+  const auto of = fields.has("of") ? read_frames(fields.list("of")) : EpcFrames();
+  if (!fields.ok()) return {error(fields.error()), {}};
+  if (!of) return {error(of.error()), {}};
+  const auto frames = context.lifecycle.give_epc_back(pages, *of);
   if (!frames) return {error(frames.error()), {}};
   return {{{"ok", true}, {"frames", frames_json(*frames)}}, {}};
 }

@@ -14,6 +14,7 @@
 #include "plan/cpu_places.hpp"
 #include "plan/restarts.hpp"
 #include "vmm/guest.hpp"
+#include "vmm/run_on.hpp"
 #include "vmm/sandbox.hpp"
 #include "vmm/service.hpp"
 
@@ -119,13 +120,9 @@ int run_vmm(const Processors& processors) {
   // Whoever connects from now on sees this process as its peer (SO_PEERCRED).
   if (::listen(launch_fd::control, SOMAXCONN) != 0) return 1;
   const uid_t owner = ::geteuid();
-  const auto run_on = [&launch](const CpuSet& cpus) {
-    if (!run_on_cpus(cpus))
-      log(LogLevel::warning, "cpus-not-there", {{"domain", launch->name}, {"cpus", cpu_set_text(cpus)}});
-  };
   // All of its threads begin with this, and those of processors go on to their own.
   const CpuSet anywhere = cpus_of_thread(), all = all_places(launch->cpus);
-  if (!all.empty()) run_on(all);
+  if (!all.empty()) run_on(all, launch->name);
   const vmx::Backend* const silicon = processors.with(launch->engine);
   if (silicon == nullptr)
     return give_up(*launch, {{}, "'engine': this host has no " + std::string(name_of(launch->engine))});
@@ -163,7 +160,7 @@ int run_vmm(const Processors& processors) {
   options.begins = [&](u32 vcpu) {
     if (vcpu >= launch->cpus.size()) return;
     const CpuSet& own = launch->cpus[vcpu];
-    run_on(own.empty() ? anywhere : own);
+    run_on(own.empty() ? anywhere : own, launch->name);
   };
   options.counts = &page->counts();
   const Outcome outcome = run_guest(*guest, options, *page, lifecycle, last_line);

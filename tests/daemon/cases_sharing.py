@@ -99,6 +99,46 @@ def epc_sharing(machine):
     assert b"WRONG" not in m.log.read_bytes() and "event=epc-foreign" not in m.log.read_text()
 
 
+TWO_PACKAGES = "".join(f"[[package]]\nepc = [{{ base = 0x{package}_0000_0000, size = 6 }}]\n" for package in (1, 2))
+
+
+def epc_sharing_packages(machine):
+    """Of each of two packages a domain has what others leave, and gives it back there. Whatever it touches, its neighbour
+    has its minimum at any time."""
+    m = machine(TWO_PACKAGES)
+
+    def held_of(name, package):
+        return sum(extent["pages"] for extent in m.domains()[name]["epc"] if extent["package"] == package) / MIB_PAGES
+
+    m.create("wide", epc='["size=9,package=0", "size=3,package=1"]', epc_min=4)
+    m.wait_for_ready("wide")
+    wait_until(lambda: held_of("wide", 0) == 6 and held_of("wide", 1) == 3, "wide to have what it uses of both")
+    check_memory(m, "wide")
+    m.create("near", epc='["size=6,package=1"]', epc_min=4)
+    assert held_of("near", 1) >= 4, "it has its minimum, also of what was lent"
+    m.wait_for_ready("near")
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert held_of("near", 1) >= 4 and held_of("near", 0) == 0
+        assert held_of("wide", 0) == 6, "nobody else wants that package's"
+        assert 1 <= held_of("wide", 1) <= 2
+        time.sleep(0.05)
+    check_settled(m, ["wide", "near"])
+    for name in ("wide", "near"):
+        check_memory(m, name)
+    answer = m.request("PATCH", "/v1/domains/near/epc", {"min_mib": 5})
+    assert answer.status == 200, answer.body
+    wait_until(lambda: held_of("near", 1) >= 5, "near to have its new minimum")
+    answer = m.request("PATCH", "/v1/domains/wide/epc", {"min_mib": 8})
+    assert answer.status == 507 and b"of package 1" in answer.body, answer.body
+    for name in ("wide", "near"):
+        assert b"WRONG" not in m.console(name)
+        m.destroy(name)
+    m.check_settled([])
+    assert m.get("/v1/epc")["free_pages"] == 12 * MIB_PAGES
+    assert "event=epc-foreign" not in m.log.read_text()
+
+
 def kill_one(m, chance, kills, begin):
     """The daemon, and another begins; or a domain's process, with or without the daemon, and the domain begins anew: its
     name."""
@@ -287,5 +327,5 @@ def epc_beyond(machine):
     m.check_settled(["neighbour"])
 
 
-CASES = {"epc-beyond": epc_beyond, "epc-sharing": epc_sharing, "epc-sharing-kills": epc_sharing_kills, "epc-balloon": epc_balloon,
-         "epc-balloon-kills": epc_balloon_kills}
+CASES = {"epc-beyond": epc_beyond, "epc-sharing": epc_sharing, "epc-sharing-packages": epc_sharing_packages,
+         "epc-sharing-kills": epc_sharing_kills, "epc-balloon": epc_balloon, "epc-balloon-kills": epc_balloon_kills}

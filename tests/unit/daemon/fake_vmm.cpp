@@ -104,7 +104,7 @@ class FakeVmm {
     if (verb == "run") return start(from);
     if (verb == "descriptors") return hand_over(from);
     if (verb == "epc-lend") return take_frames(from, packet->body);
-    if (verb == "epc-give") return give_frames(from, packet->body.value("pages", u64{0}));
+    if (verb == "epc-give") return give_frames(from, packet->body);
     if (verb == "epc-held") return tell_frames(from);
     if (verb == "epc-target") follow(packet->body.value("mib", u64{0}) * arch::pages_per_mib);
     return send_packet(from.get(), {{"ok", true}}).has_value();
@@ -135,7 +135,9 @@ class FakeVmm {
   }
 
   /// "liar": it gives all that there is of the machine's, "gives-and-hangs-up": it gives, and nobody hears of it.
-  bool give_frames(const Fd& to, u64 pages) {
+  bool give_frames(const Fd& to, const json& request) {
+    const u64 pages = request.value("pages", u64{0});
+    const EpcFrames of = request.contains("of") ? read_frames(request["of"]).value() : EpcFrames();
     EpcFrames given;
     if (word_ == "liar") given = launch_.package.range;
     hypervisor::FrameSet back;
@@ -144,6 +146,7 @@ class FakeVmm {
       while (back.pages() < pages && sections_[i].pages() > least) {
         const vmx::EpcSection last = sections_[i].sections().back();
         const arch::Mfn frame = last.first + (last.pages - 1);
+        if (!hypervisor::lies_in(of, frame)) break;
         sections_[i].remove(frame);
         held_.remove(frame);
         back.add({frame, 1});

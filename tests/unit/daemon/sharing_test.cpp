@@ -198,14 +198,14 @@ TEST_F(Sharing, SeveralSectionsOfAPackageShareAsOne) {
   expect_balance({"a", "b"});
 }
 
-/// Of each package it has its part of the minimum, and no more.
+/// Of each package it has its part of the minimum, and no more while it wants no more.
 TEST_F(Sharing, OfSeveralPackagesADomainHasItsMinimum) {
   daemon_.machine.packages = {daemon_.machine.packages[0], daemon_.machine.packages[0]};
   daemon_.machine.packages[1].epc[0].base += u64{1} << 32;
   begin(8);
   daemon_.machine.packages[1].epc[0].bytes = 8 << 20;
   daemon_.restart();
-  CreateRequest request = paged(daemon_, "a", "wants", 12, 6);
+  CreateRequest request = paged(daemon_, "a", "", 12, 6);
   const std::string whole = "epc = 12\n";
   request.config.replace(request.config.find(whole), whole.size(), "epc = ['size=4,package=0', 'size=8,package=1']\n");
   ASSERT_TRUE(daemon_->add(request));
@@ -218,7 +218,42 @@ TEST_F(Sharing, OfSeveralPackagesADomainHasItsMinimum) {
   EXPECT_EQ(a->listed.size(), 2u);
   EXPECT_EQ(daemon_->epc().packages[0].count.free, 6 * pages_of_mib);
   EXPECT_EQ(daemon_->epc().packages[1].count.free, 0u);
-  EXPECT_THAT(daemon_->change_epc("a", {.min_mib = 4, .weight = {}}).error().message, HasSubstr("several packages"));
+  const auto refused = daemon_->change_epc("a", {.min_mib = 11, .weight = {}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status, 507);
+  EXPECT_THAT(refused.error().message, HasSubstr("of package 1"));
+}
+
+/// What it has of a package beyond its part of the minimum is lent, and comes back from there.
+TEST_F(Sharing, OfSeveralPackagesEachIsShared) {
+  daemon_.machine.packages = {daemon_.machine.packages[0], daemon_.machine.packages[0]};
+  daemon_.machine.packages[1].epc[0].base += u64{1} << 32;
+  for (auto& package : daemon_.machine.packages) package.epc[0].bytes = 8 << 20;
+  daemon_.restart();
+  const auto of_both = [&](const std::string& name, const std::string& epc, u64 min) {
+    CreateRequest request = paged(daemon_, name, "wants", 8, min);
+    const std::string whole = "epc = 8\n";
+    request.config.replace(request.config.find(whole), whole.size(), "epc = [" + epc + "]\n");
+    return daemon_->add(request);
+  };
+  const auto has = [&](const std::string& name, u32 package) {
+    u64 pages = 0;
+    for (const EpcGrant& grant : daemon_->find(name)->grants) pages += grant.package == package ? pages_of({grant}) : 0;
+    return pages;
+  };
+  ASSERT_TRUE(of_both("a", "'size=6,package=0', 'size=6,package=1'", 2));
+  wait_for([&] { return has("a", 0) == 6 * pages_of_mib && has("a", 1) == 6 * pages_of_mib; });
+  ASSERT_TRUE(of_both("b", "'size=8,package=1'", 1));
+  wait_for([&] { return has("b", 1) == 4 * pages_of_mib; });
+  EXPECT_EQ(has("a", 1), 4 * pages_of_mib);
+  EXPECT_EQ(has("a", 0), 6 * pages_of_mib) << "of this package nobody else wants any";
+  ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 10, .weight = {}}));
+  wait_for([&] { return has("a", 1) >= 5 * pages_of_mib; });
+  EXPECT_EQ(daemon_->change_epc("b", {.min_mib = 4, .weight = {}}).error().status, 507);
+  const auto shown = daemon_->find("a");
+  ASSERT_TRUE(shown && shown->paged);
+  EXPECT_GE(shown->paged->target, 10 * pages_of_mib);
+  expect_balance({"a", "b"});
 }
 
 /// What it was granted and never got comes back, and it is tried again.

@@ -415,6 +415,27 @@ TEST_P(PagerTest, LentFramesGoBackFirst) {
   EXPECT_EQ(given, 200u);
 }
 
+/// A machine's packages share each for itself: frames of the one that is named, whoever's page is on them.
+TEST_P(PagerTest, FramesOfOnePackageAreGivenBack) {
+  const vmx::EpcSection one{first_frame + 2000, 256}, other{first_frame + 2400, 256};
+  for (const vmx::EpcSection& lent : {one, other}) pager_->lend(std::span(&lent, 1));
+  make_secs(0);
+  for (u64 page = 1; page < 700; ++page) add(page, 0);
+  FrameSet given;
+  while (given.pages() < 200) {
+    const auto some = pager_->give_back(200 - given.pages(), std::span(&other, 1));
+    ASSERT_FALSE(some.empty());
+    for (const vmx::EpcSection& section : some) given.add(section);
+  }
+  for (const vmx::EpcSection& row : given.sections()) {
+    EXPECT_GE(row.first, other.first);
+    EXPECT_LE(row.first + row.pages, other.first + other.pages);
+  }
+  EXPECT_THAT(pager_->give_back(1, std::vector<vmx::EpcSection>{{first_frame + 9000, 10}}), testing::IsEmpty());
+  for (u64 page = 1; page < 700; ++page) EXPECT_EQ(look(page).enclavecontext, at(0).value) << page;
+  EXPECT_EQ(pager_->counts().lost, 0u);
+}
+
 /// Of what a guest leaves behind nothing is given away before it is removed.
 TEST_P(PagerTest, WhatIsForgottenIsGivenBackOnceItIsRemoved) {
   const vmx::EpcSection lent{first_frame + 2000, 256};

@@ -3,16 +3,19 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <thread>
 
+#include "host/log.hpp"
 #include "host/packet.hpp"
 #include "host/unix_socket.hpp"
 #include "plan/chosen_silicon.hpp"
 #include "protocol/launch.hpp"
 #include "vmm/console_hub.hpp"
 #include "vmm/lifecycle.hpp"
+#include "vmm/run_on.hpp"
 #include "vmm/verbs.hpp"
 
 namespace cloister::toolstack {
@@ -101,6 +104,20 @@ TEST(Launch, NamesWhatIsWrong) {
   }
   object.erase("engine");
   EXPECT_EQ(read_launch(object.dump())->engine, Engine::interpreter) << "an older daemon's";
+}
+
+/// Processors that the host had as the domain was planned may have gone.
+TEST(RunOn, StaysWhereItIsIfNoneOfTheProcessorsIsThereAndSaysSo) {
+  EXPECT_EXIT(
+      {
+        set_up_log("test");
+        const CpuSet before = cpus_of_thread();
+        run_on({8191}, "web");
+        const bool stayed = cpus_of_thread() == before;
+        run_on({before.front()}, "db");
+        ::_exit(stayed && cpus_of_thread() == CpuSet{before.front()} ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "^[^\n]*event=cpus-not-there domain=web cpus=8191\n$");
 }
 
 TEST(DomainPage, KeepsTheEndOfTheConsole) {

@@ -27,7 +27,7 @@ bool done(const vmx::EnclsResult& result) { return is(result, SgxError::success)
 
 /// CLOCK (Corbató): a page that was used since the hand came by has another round. SECSs that were found to have
 /// children are passed over in the first two rounds, for they would only be found so again.
-std::vector<EpcPage> Pager::choose(std::size_t most, Frames on) {
+std::vector<EpcPage> Pager::choose(std::size_t most, Frames on, std::span<const vmx::EpcSection> of) {
   std::vector<EpcPage> victims;
   const u64 pages = book_.pages();
   const u64 blocks = (pages + looked_at_once - 1) / looked_at_once;
@@ -40,7 +40,7 @@ std::vector<EpcPage> Pager::choose(std::size_t most, Frames on) {
       const EpcPage page{number};
       PageRecord& record = book_[page];
       if (record.state != PageRecord::State::resident || record.pins != 0) continue;
-      if (on == Frames::lent && free_.is_own(record.frame)) continue;
+      if ((on == Frames::lent && free_.is_own(record.frame)) || !lies_in(of, record.frame)) continue;
       if (std::ranges::find(victims, page) != victims.end()) continue;  // in an earlier round
       const bool used = memory_.take_accessed(book_.address_of(page), 1).front() || record.recent;
       mark(record, false);
@@ -262,24 +262,24 @@ bool Pager::add_versions() {
 }
 
 /// A batch at a time: meanwhile whoever needs a page has it.
-std::vector<vmx::EpcSection> Pager::give_back(u64 most) {
+std::vector<vmx::EpcSection> Pager::give_back(u64 most, std::span<const vmx::EpcSection> of) {
   const MutexLock held(lock_);
   ++busy_;
   FrameSet given;
   while (given.pages() < most && held_.pages() > least_) {
-    if (none_free()) {
+    const auto frame = none_free() ? std::nullopt : free_.take_lent(of);
+    if (!frame) {
       const std::size_t some = std::min<u64>(batch, most - given.pages());
-      if (evict(choose(some, Frames::lent)) == 0 && evict(choose(some)) == 0) break;
+      if (evict(choose(some, Frames::lent, of)) == 0 && evict(choose(some, Frames::any, of)) == 0) break;
       continue;
     }
-    const arch::Mfn frame = *free_.take_lent();
-    const vmx::EnclsResult removed = package_.eremove(frame);
+    const vmx::EnclsResult removed = package_.eremove(*frame);
     if (!done(removed)) {  // what a guest had before it was forgotten, and is not removed yet
-      free_.add(frame);
+      free_.add(*frame);
       break;
     }
-    held_.remove(frame);
-    given.add({frame, 1});
+    held_.remove(*frame);
+    given.add({*frame, 1});
   }
   counts_.frames = held_.pages();
   --busy_;

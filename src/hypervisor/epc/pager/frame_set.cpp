@@ -1,6 +1,7 @@
 // Neighbours become one row as they come, and a frame that goes leaves two.
 #include "hypervisor/epc/pager/frame_set.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <iterator>
 
@@ -56,6 +57,23 @@ void FreeFrames::add_new(const vmx::EpcSection& frames) {
   for (u64 i = frames.pages; i-- > 0;) (is_own(frames.first + i) ? own : lent).push_back(frames.first + i);
   free_.insert(free_.begin(), own.begin(), own.end());
   lent_.insert(lent_.begin(), lent.begin(), lent.end());
+}
+
+bool lies_in(std::span<const vmx::EpcSection> rows, arch::Mfn frame) {
+  return rows.empty() || std::ranges::any_of(rows, [&](const auto& row) {
+           return frame >= row.first && frame - row.first < row.pages;
+         });
+}
+
+std::optional<arch::Mfn> FreeFrames::take_lent(std::span<const vmx::EpcSection> of) {
+  for (std::vector<arch::Mfn>* const from : {&lent_, &free_}) {
+    const auto last = std::find_if(from->rbegin(), from->rend(), [&](arch::Mfn frame) { return lies_in(of, frame); });
+    if (last == from->rend()) continue;
+    const arch::Mfn frame = *last;
+    from->erase(std::next(last).base());
+    return frame;
+  }
+  return std::nullopt;
 }
 
 std::optional<arch::Mfn> FreeFrames::take(std::vector<arch::Mfn>& first, std::vector<arch::Mfn>& second) {

@@ -34,6 +34,9 @@ class FrameSet {
   u64 pages_ = 0;
 };
 
+/// A frame lies in one of these rows; of none: any does.
+bool lies_in(std::span<const vmx::EpcSection> rows, arch::Mfn frame);
+
 /// Free frames of a domain. Its own are used first, and those that were lent to it are given back first; of each what
 /// was used last, whose memory the host has given already.
 class FreeFrames {
@@ -45,7 +48,8 @@ class FreeFrames {
   /// They have not been used: others are used before them.
   void add_new(const vmx::EpcSection& frames);
   std::optional<arch::Mfn> take() { return take(free_, lent_); }
-  std::optional<arch::Mfn> take_lent() { return take(lent_, free_); }
+  /// One that lies in these rows.
+  std::optional<arch::Mfn> take_lent(std::span<const vmx::EpcSection> of);
   bool is_own(arch::Mfn frame) const { return own_.contains(frame); }
   u64 size() const { return free_.size() + lent_.size(); }
   bool empty() const { return size() == 0; }

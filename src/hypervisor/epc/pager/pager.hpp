@@ -96,8 +96,8 @@ class Pager {
   void lend(std::span<const vmx::EpcSection> frames);
   /// Gives up to `most` frames back: those that are free, and for the rest evicts what was not used lately. They are
   /// free pages now, and not the pager's any more. Those that were lent go first, and it keeps those that it must have.
-  /// Any thread that could close the gate.
-  std::vector<vmx::EpcSection> give_back(u64 most);
+  /// Any thread that could close the gate. `of`: frames in these rows alone, as those of a package; empty: any.
+  std::vector<vmx::EpcSection> give_back(u64 most, std::span<const vmx::EpcSection> of = {});
   /// All frames that it has.
   std::vector<vmx::EpcSection> held();
 
@@ -150,7 +150,8 @@ class Pager {
   static constexpr std::size_t batch = 16;
   enum class Frames : u8 { any, lent };
   /// Pages that are mapped, not pinned, and have not been used lately, if there are such; on these frames.
-  std::vector<EpcPage> choose(std::size_t most, Frames on = Frames::any) CLOISTER_REQUIRES(lock_);
+  std::vector<EpcPage> choose(std::size_t most, Frames on = Frames::any, std::span<const vmx::EpcSection> of = {})
+      CLOISTER_REQUIRES(lock_);
   /// Takes away of these what can be; how many frames that gave.
   std::size_t evict(std::span<const EpcPage> pages) CLOISTER_REQUIRES(lock_);
   void block(std::span<Victim> victims) CLOISTER_EXCLUDES(lock_);
