@@ -238,7 +238,8 @@ TEST_F(Sharing, OfSeveralPackagesEachIsShared) {
   };
   const auto has = [&](const std::string& name, u32 package) {
     u64 pages = 0;
-    for (const EpcGrant& grant : daemon_->find(name)->grants) pages += grant.package == package ? pages_of({grant}) : 0;
+    const auto domain = daemon_->find(name);
+    for (const EpcGrant& grant : domain->grants) pages += grant.package == package ? pages_of({grant}) : 0;
     return pages;
   };
   ASSERT_TRUE(of_both("a", "'size=6,package=0', 'size=6,package=1'", 2));
