@@ -10,8 +10,8 @@
 //   the group, which may be left out
 //   {"verb":"epc-lend","section":…,"frames":…}    more frames (epc_frames.hpp): for a pager, or for pages that the
 //   guest has given of this section of its EPC
-//   {"verb":"epc-give","pages":…,"of":…}    {"ok":true,"frames":…}: at most so many, which are free and the daemon's from
-//   now on; of the frames in these rows, which may be left out
+//   {"verb":"epc-give","pages":…,"of":…}    {"ok":true,"frames":…}: at most so many, which are free and the daemon's
+//   from now on; of the frames in these rows, which may be left out
 //   {"verb":"epc-held","from":…}      {"ok":true,"frames":…,"more":…}: what it has, from this frame on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
