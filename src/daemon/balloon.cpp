@@ -17,12 +17,6 @@ u64 pages_of(const EpcGrant& grant) {
 
 }  // namespace
 
-u64 Balloon::spare() const {
-  u64 pages = 0;
-  for (const Section& section : sections) pages += section.spare;
-  return pages;
-}
-
 u64 Balloon::lacks() const {
   u64 pages = 0;
   for (const Section& section : sections) pages += section.lacks;

@@ -21,7 +21,6 @@ struct Balloon {
   };
   std::vector<Section> sections{};  ///< of its EPC; empty: it is paged, and its pager has the frames
 
-  u64 spare() const;
   u64 lacks() const;
 };
 

@@ -110,8 +110,10 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
     find_lost(domain);
     return true;
   }
-  if (const u64 spare = balloon.spare(); spare != 0) {
-    take_back(domain, domain->record.grants.front().package, std::min(spare, longest_move * chunk()));
+  for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
+    const u64 spare = balloon.sections[i].spare;
+    if (spare == 0) continue;
+    take_back(domain, domain->record.grants[i].package, std::min(spare, longest_move * chunk()));
     return true;
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {

@@ -145,7 +145,7 @@ void Domain::lend_epc(std::span<const vmx::EpcSection> frames, std::size_t range
 std::vector<vmx::EpcSection> Domain::give_epc_back(u64 most, std::span<const vmx::EpcSection> of) {
   Machine& machine = impl_->machine;
   if (machine.pager != nullptr) return machine.pager->give_back(most, of);
-  return machine.fixed_epc == nullptr ? std::vector<vmx::EpcSection>() : machine.fixed_epc->give_back(most);
+  return machine.fixed_epc == nullptr ? std::vector<vmx::EpcSection>() : machine.fixed_epc->give_back(most, of);
 }
 
 std::vector<std::vector<vmx::EpcSection>> Domain::epc_frames_by_range() const {

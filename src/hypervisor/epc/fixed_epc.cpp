@@ -137,13 +137,14 @@ void FixedEpc::lend(std::size_t at, std::span<const vmx::EpcSection> frames) {
   show(at);
 }
 
-FixedEpc::Frames FixedEpc::give_back(u64 most) {
+FixedEpc::Frames FixedEpc::give_back(u64 most, std::span<const vmx::EpcSection> of) {
   const MutexLock held(lock_);
   FrameSet given;
   for (std::size_t i = 0; i < ranges_.size(); ++i) {
     Range& range = ranges_[i];
     while (given.pages() < most && range.spare.size() > range.wanted) {
       const Mfn frame = range.spare.back();
+      if (!lies_in(of, frame)) break;  // the frames of a range are one package's
       range.spare.pop_back();
       range.held.remove(frame);
       given.add({frame, 1});

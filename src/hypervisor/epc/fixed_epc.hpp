@@ -56,7 +56,7 @@ class FixedEpc {
   /// More frames for a range, free pages that nobody else has: missing pages have theirs at once, the rest is spare.
   void lend(std::size_t range, std::span<const vmx::EpcSection> frames) CLOISTER_EXCLUDES(lock_);
   /// Gives up to `most` spare frames that nobody wants: free pages, and not the domain's any more.
-  Frames give_back(u64 most) CLOISTER_EXCLUDES(lock_);
+  Frames give_back(u64 most, std::span<const vmx::EpcSection> of = {}) CLOISTER_EXCLUDES(lock_);
   /// All frames that the domain has, of each range.
   std::vector<Frames> held() const CLOISTER_EXCLUDES(lock_);
 

@@ -1,7 +1,8 @@
 #include "interop/vm/nodes.hpp"
 
 #include <algorithm>
-#include <numeric>
+
+#include "arch/topology.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -13,8 +14,8 @@ std::vector<GuestNode> guest_nodes(const Vm& vm) {
   const u64 unit = vm.memory_kib >= count * 1024 ? 1024 : 1;
   std::vector<GuestNode> nodes(count, {.kib = vm.memory_kib / unit / count * unit, .cpus = {}});
   nodes.front().kib = vm.memory_kib - nodes.back().kib * (count - 1);
-  nodes.front().cpus.resize(vm.vcpus);
-  std::iota(nodes.front().cpus.begin(), nodes.front().cpus.end(), 0);
+  const u32 of_node = arch::ids_of_package(vm.vcpus, static_cast<u32>(count));
+  for (u32 cpu = 0; cpu < vm.vcpus; ++cpu) nodes[cpu / of_node].cpus.push_back(cpu);
   return nodes;
 }
 

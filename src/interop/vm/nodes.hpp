@@ -19,7 +19,7 @@ inline std::optional<std::vector<u32>> read_nodes(std::string_view text) { retur
 /// The numbers of processors below `most_vcpus`.
 inline std::optional<std::vector<u32>> read_cpus(std::string_view text) { return read_runs(text, most_vcpus); }
 /// The guest's own nodes; else as many as the EPC names, one at least: RAM is divided evenly in MiB, the rest is node
-/// 0's, and so are the processors, as in a domain (docs/configuration.md, "epc").
+/// 0's, and processors as in a domain (docs/configuration.md, "epc").
 std::vector<GuestNode> guest_nodes(const Vm& vm);
 /// A processor that is in two of them, which neither libvirt nor QEMU takes.
 std::optional<u32> cpu_in_two(const std::vector<GuestNode>& nodes);

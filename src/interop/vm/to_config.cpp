@@ -138,9 +138,8 @@ class ConfigWriter {
   /// The guest's nodes follow from the packages. A section that names none is of the others' if there is one.
   void lose_guest_nodes() {
     if (!vm_.nodes.empty())
-      lose_minor(
-          fmt::format("{} guest NUMA nodes", vm_.nodes.size()),
-          "a domain's RAM is divided evenly between nodes that follow from its EPC, and all processors are in node 0");
+      lose_minor(fmt::format("{} guest NUMA nodes", vm_.nodes.size()),
+                 "a domain's RAM and processors are divided evenly between nodes that follow from its EPC");
     std::set<u32> packages;
     for (const EpcSection& section : config_.epc) {
       if (section.package) packages.insert(*section.package);

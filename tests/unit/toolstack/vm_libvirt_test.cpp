@@ -362,8 +362,8 @@ TEST(ToLibvirt, WritesEpcAsLibvirtWantsIt) {
     <feature policy='require' name='sgx'/>
     <feature policy='disable' name='sgx-provisionkey'/>
     <numa>
-      <cell id='0' cpus='0-2' memory='262144' unit='KiB'/>
-      <cell id='1' memory='262144' unit='KiB'/>
+      <cell id='0' cpus='0-1' memory='262144' unit='KiB'/>
+      <cell id='1' cpus='2' memory='262144' unit='KiB'/>
     </numa>
   </cpu>
   <devices>

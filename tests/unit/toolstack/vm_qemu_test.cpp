@@ -320,9 +320,9 @@ TEST(ToQemu, WritesOneOptionALine) {
   -m 512M \
   -smp 2 \
   -object memory-backend-ram,id=ram-node0,size=256M \
-  -numa node,nodeid=0,cpus=0-1,memdev=ram-node0 \
+  -numa node,nodeid=0,cpus=0,memdev=ram-node0 \
   -object memory-backend-ram,id=ram-node1,size=256M \
-  -numa node,nodeid=1,memdev=ram-node1 \
+  -numa node,nodeid=1,cpus=1,memdev=ram-node1 \
   -kernel /k \
   -append 'it'\''s' \
   -nographic

@@ -9,7 +9,8 @@ LeafEnd eremove(Processor& processor, EnclsOperands& operands) {
   operands.aligned(page_at, arch::page_size);
   GuestLeaf leaf(arch::EnclsLeaf::eremove);
   leaf.page = operands.epc(page_at);
-  // Kernels begin with that, for all of EPC: what is free without a frame stays so.
+  // Kernels begin with that, for all of EPC: what is free without a frame stays so. A page that is out is loaded to be
+  // removed: only ELD empties the slot of its version, and without that the bound of epc_min would not hold.
   if (!operands.failed() && processor.machine.pager->absent(leaf.page.page)) return Code{};
   operands.bring(leaf.page);
   if (operands.failed()) return end_of(operands);
