@@ -614,6 +614,27 @@ TEST_P(PagerTest, APageIsMappedOnceItIsWhole) {
   EXPECT_TRUE(loaded);
 }
 
+/// Or the child's load would find another page in its frame, and the child be lost.
+TEST_P(PagerTest, ASecsStaysWhileAChildOfItComes) {
+  Tampered tampered(package_);
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
+  make_secs(0);
+  add(1, 0);
+  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
+  ASSERT_TRUE(pager_->evict(at(1)));
+  bool loaded = false;
+  tampered.before_load = [&](const vmx::PageinfoOperand&) {
+    loaded = true;
+    EXPECT_FALSE(pager_->evict(at(0)));
+  };
+  need(1);
+  EXPECT_TRUE(loaded);
+  tampered.before_load = nullptr;
+  EXPECT_EQ(pager_->counts().lost, 0u);
+}
+
 /// What lies in the host's memory is sealed: with any bit of it another one the page is lost, and nothing else is.
 TEST_P(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
   Tampered tampered(package_);
