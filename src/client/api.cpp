@@ -19,8 +19,6 @@ namespace cloister::toolstack::client {
 namespace {
 
 constexpr int bad_request = 400;
-/// A domain's creation reads its kernel; its destruction cleans its EPC.
-constexpr std::chrono::milliseconds longest_answer = std::chrono::seconds(120);
 
 Failure failure_of(const httplib::Response& response) {
   const int status = response.status == bad_request ? exit_status::bad_configuration : exit_status::failed;
@@ -58,8 +56,8 @@ DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + 
   }
 }
 
-Api::Api(const std::string& run_folder, ForAnAnswer for_an_answer)
-    : socket_(run_folder), for_an_answer_(std::move(for_an_answer)) {}
+Api::Api(const std::string& run_folder, std::chrono::milliseconds for_an_answer)
+    : socket_(run_folder), for_an_answer_(for_an_answer) {}
 
 Answer<Api::Text> Api::request(const std::string& method, const std::string& path, const std::string& body,
                                const std::string& if_match) const {
@@ -74,8 +72,7 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
   if (socket_.address().empty()) return tl::unexpected(unreachable(socket_.refused(), socket_.forbidden()));
   httplib::Client http(socket_.address());
   http.set_address_family(AF_UNIX);
-  const auto limit = for_an_answer_ ? for_an_answer_() : longest_answer;
-  http.set_read_timeout(limit);
+  http.set_read_timeout(for_an_answer_);
   httplib::Request request;
   request.method = method;
   request.path = path;
@@ -91,8 +88,9 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
     // httplib says of both that it could not read.
     const auto waited = std::chrono::steady_clock::now() - sent;
     const std::string why =
-        waited < limit ? "ended the connection before its answer"
-                       : fmt::format("did not answer within {:g} s", std::chrono::duration<double>(limit).count());
+        waited < for_an_answer_
+            ? "ended the connection before its answer"
+            : fmt::format("did not answer within {:g} s", std::chrono::duration<double>(for_an_answer_).count());
     return tl::unexpected(
         Failure{fmt::format("cloister: cloisterd at {} {}", socket_.shown(), why), exit_status::failed});
   }

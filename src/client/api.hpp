@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <tl/expected.hpp>
@@ -51,11 +50,11 @@ class DaemonSocket {
 /// One request a call; any thread.
 class Api {
  public:
-  /// How long a request waits for its answer; called for each of them.
-  using ForAnAnswer = std::function<std::chrono::milliseconds()>;
+  /// A domain's creation reads its kernel; its destruction cleans its EPC.
+  static constexpr std::chrono::milliseconds longest_answer = std::chrono::seconds(120);
 
-  /// for_an_answer: none: as long as a domain's creation may take.
-  explicit Api(const std::string& run_folder, ForAnAnswer for_an_answer = {});
+  /// for_an_answer: how long each request waits for it.
+  explicit Api(const std::string& run_folder, std::chrono::milliseconds for_an_answer = longest_answer);
 
   Answer<Json> get(const std::string& path) const;
   Answer<std::string> get_text(const std::string& path) const;
@@ -79,7 +78,7 @@ class Api {
                              const std::string& if_match = {}) const;
 
   DaemonSocket socket_;
-  ForAnAnswer for_an_answer_;
+  const std::chrono::milliseconds for_an_answer_;
 };
 
 /// The path of a domain's resource. A name may hold what a URL may not.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "arch/types.hpp"
+#include "verbs/answer_times.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack::client {
@@ -71,11 +72,16 @@ int epc(const Common& common, double seconds);
 int epc_set(const Common& common, const std::string& domain, const nlohmann::ordered_json& change);
 int top(const Common& common, const TopArguments& arguments);
 int host(const Common& common);
-/// The host goes down: ends all domains in their order, each by its power button first. patience: for a cloisterd that
-/// does not answer, since it may be about to start again.
-int host_down(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
+/// How long a cloisterd is waited for that does not answer, since it may be about to start again: in all times that it
+/// is silent together, and at least for each answer, before it counts as silent.
+struct HostPatience {
+  std::chrono::seconds in_all{60};
+  std::chrono::milliseconds an_answer = daemon_answer;
+};
+/// The host goes down: ends all domains in their order, each by its power button first.
+int host_down(const Common& common, const HostPatience& patience = {});
 /// The host stays, or is back: forgets what host_down() noted.
-int host_up(const Common& common, std::chrono::seconds patience = std::chrono::seconds(60));
+int host_up(const Common& common, const HostPatience& patience = {});
 /// Serves cloisterd's page on 127.0.0.1 until SIGINT or SIGTERM; prints its address, with the
 /// token that opens it. port 0: any that is free.
 int dashboard(const Common& common, int port);

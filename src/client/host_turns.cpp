@@ -201,10 +201,10 @@ Answer<std::vector<std::string>> those_left(const Api& api, Patience& patience, 
 
 }  // namespace
 
-int host_down(const Common& common, seconds patience_in_all) {
-  Patience patience(patience_in_all);
-  const Api api(common.run_folder, [&] { return patience.for_an_answer(); });
-  const auto begun = Clock::now(), guests_end = begun + for_guests, latest = begun + for_all + patience_in_all;
+int host_down(const Common& common, const HostPatience& has) {
+  Patience patience(has.in_all);
+  const Api api(common.run_folder, has.an_answer);
+  const auto begun = Clock::now(), guests_end = begun + for_guests, latest = begun + for_all + has.in_all;
   // More than once: one may have been created meanwhile.
   constexpr int rounds = 3;
   std::string not_noted;  // there may be room when domains have ended
@@ -216,11 +216,13 @@ int host_down(const Common& common, seconds patience_in_all) {
     std::vector<Stopping> all = stopping_of(*answer);
     const std::size_t at_once = std::clamp<u64>(answer->value("at_once", u64{1}), 1, 64);
     const auto left = std::chrono::ceil<seconds>(begun + for_all - Clock::now());
-    const seconds longest = share_out(all, at_once, std::max(left, seconds(0))) + patience_in_all;
-    ask_for_time(longest);
+    const seconds longest = share_out(all, at_once, std::max(left, seconds(0))) + has.in_all;
+    // The last request may be made at the last moment.
+    const seconds held = longest + std::chrono::ceil<seconds>(has.an_answer);
+    ask_for_time(held);
     if (!all.empty())
       spdlog::info("cloister: stops {} domain{}, {} of each user's at a time, in at most {} s", all.size(),
-                   all.size() == 1 ? "" : "s", at_once, longest.count());
+                   all.size() == 1 ? "" : "s", at_once, held.count());
     const auto end = std::min(latest, Clock::now() + longest);
     const std::vector<std::string> not_stopped = Stopper(api, patience, guests_end, end).stop(all, at_once);
     if (patience.given_up() && !not_stopped.empty())
@@ -240,9 +242,9 @@ int host_down(const Common& common, seconds patience_in_all) {
   return report({"cloister: there are still domains: " + joined(still), exit_status::failed});
 }
 
-int host_up(const Common& common, seconds patience_in_all) {
-  Patience patience(patience_in_all);
-  const Api api(common.run_folder, [&] { return patience.for_an_answer(); });
+int host_up(const Common& common, const HostPatience& has) {
+  Patience patience(has.in_all);
+  const Api api(common.run_folder, has.an_answer);
   const auto answer = patience.ask(Clock::time_point::max(), [&] { return api.post("/v1/host/up"); });
   if (!answer) return report(answer.error());
   spdlog::info("cloister: the host is up");

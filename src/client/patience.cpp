@@ -7,12 +7,7 @@ namespace cloister::toolstack::client {
 
 namespace {
 
-using std::chrono::milliseconds;
-
 constexpr int unavailable = 503;  ///< it is ending
-/// One that listens and says nothing is worth a word after so long. It may wait itself for a domain that does not
-/// answer, and says so after 5 s (daemon/domains.hpp).
-constexpr milliseconds longest_answer{8000}, least_answer{1000};
 
 }  // namespace
 
@@ -22,11 +17,6 @@ bool Patience::is_silence(const Failure& failure) {
 
 Patience::Clock::duration Patience::rest(Clock::time_point now) const {
   return since_ ? left_ - (now - *since_) : left_;
-}
-
-milliseconds Patience::for_an_answer() const {
-  const MutexLock held(lock_);
-  return std::clamp(std::chrono::ceil<milliseconds>(rest(Clock::now())), least_answer, longest_answer);
 }
 
 bool Patience::given_up() const {

@@ -35,8 +35,6 @@ class Patience {
     }
   }
 
-  /// How long one request waits for its answer; it is asked again if there may be more time.
-  std::chrono::milliseconds for_an_answer() const;
   /// It has been silent for all of its time, and still is.
   bool given_up() const;
 

@@ -212,7 +212,7 @@ TEST_F(Client, SaysWhereItLookedForCloisterd) {
 TEST_F(Client, IsToldWhyThereIsNoAnswer) {
   const Fd listening = listen();
   const std::string at = "cloister: cloisterd at " + folder_ + "/cloisterd.sock ";
-  const auto late = Api(folder_, [] { return std::chrono::milliseconds(500); }).get("/v1/host");
+  const auto late = Api(folder_, std::chrono::milliseconds(500)).get("/v1/host");
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().message, at + "did not answer within 0.5 s");
   thread_ = std::thread([&] {
