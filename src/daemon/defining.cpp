@@ -76,7 +76,8 @@ void Domains::compare(Domain& domain) const {
 }
 
 std::optional<ApiError> Domains::no_room_for(const Definition& next) const {
-  const auto why = definitions_.no_room_for(next, !is_master(next.owner.user, {}, ::geteuid()));
+  const bool master = is_master(next.owner.user, {}, ::geteuid());
+  const auto why = definitions_.no_room_for(next, master ? Definitions::of_a_master : Definitions::of_a_user);
   return why ? std::optional(ApiError{507, *why}) : std::nullopt;
 }
 

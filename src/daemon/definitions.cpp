@@ -59,33 +59,22 @@ const Defined* Definitions::with_uuid(const std::string& uuid) const {
   return found == by_uuid_.end() ? nullptr : &found->second;
 }
 
-std::optional<std::string> Definitions::no_room_for(const Definition& next, bool bounded) const {
-  struct Sum {
-    std::size_t count = 0;
-    u64 bytes = 0;
-  } all, own;
+std::optional<std::string> Definitions::no_room_for(const Definition& next, const Bound& bound) const {
   const Defined* const before = with_uuid(next.uuid);
+  Bound others{};
   for (const auto& [uuid, other] : by_uuid_) {
-    if (&other == before) continue;
-    for (Sum* const sum : {&all, &own}) {
-      if (sum == &own && other.definition.owner.user != next.owner.user) continue;
-      ++sum->count;
-      sum->bytes += other.definition.text.size();
-    }
+    if (&other == before || other.definition.owner.user != next.owner.user) continue;
+    ++others.count;
+    others.bytes += other.definition.text.size();
   }
-  const auto full = [&](const Sum& sum, std::size_t count, u64 bytes, const std::string& whose) -> std::string {
-    if (before == nullptr && sum.count >= count) return fmt::format("{} {} definitions already", whose, count);
-    if (before != nullptr && next.text.size() <= before->definition.text.size()) return {};
-    if (sum.bytes + next.text.size() <= bytes) return {};
-    return fmt::format("{} definitions with texts of {} bytes already: with this one's {} they were longer than {} MiB",
-                       whose, sum.bytes, next.text.size(), bytes >> 20);
-  };
-  std::string why = full(all, most, most_bytes, "there are");
-  if (why.empty() && bounded) {
-    why = full(own, of_a_user, bytes_of_a_user, fmt::format("user {} has", next.owner.user));
-    if (!why.empty()) why += ", which is what a user may have";
-  }
-  return why.empty() ? std::nullopt : std::optional(why);
+  if (before == nullptr && others.count >= bound.count)
+    return fmt::format("user {} has {} definitions already, and may have {}", next.owner.user, others.count,
+                       bound.count);
+  if (before != nullptr && next.text.size() <= before->definition.text.size()) return std::nullopt;
+  if (others.bytes + next.text.size() <= bound.bytes) return std::nullopt;
+  return fmt::format(
+      "user {} has definitions with texts of {} bytes already, and may have {} MiB: this one has {} bytes",
+      next.owner.user, others.bytes, bound.bytes >> 20, next.text.size());
 }
 
 }  // namespace cloister::toolstack

@@ -26,11 +26,14 @@ Defined read_defined(Definition definition);
 
 class Definitions {
  public:
-  /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
-  /// quarter, so that nobody takes them from the others.
-  static constexpr std::size_t most = 4096, of_a_user = most / 4;
-  /// Bytes of all texts, which are in memory, too: likewise.
-  static constexpr u64 most_bytes = 64 << 20, bytes_of_a_user = most_bytes / 4;
+  /// What one owner may have: a file each, and the bytes of all texts, which are in memory, too. There is no sum over
+  /// owners, so that nobody, and no number of users together, takes room from another.
+  struct Bound {
+    std::size_t count;
+    u64 bytes;
+  };
+  static constexpr Bound of_a_user{1024, 16 << 20};
+  static constexpr Bound of_a_master{4096, 64 << 20};  ///< root, and the daemon's own user
 
   void put(Defined defined);
   void remove(const std::string& uuid) { by_uuid_.erase(uuid); }
@@ -39,9 +42,9 @@ class Definitions {
   const Defined* find(const std::string& key) const;
   const Defined* with_name(const std::string& name) const;
   const Defined* with_uuid(const std::string& uuid) const;
-  /// Why there is no room for a definition, a new one or another text of one that is there; nullopt: there is. bounded:
-  /// its owner is neither root nor the daemon's own user.
-  std::optional<std::string> no_room_for(const Definition& next, bool bounded) const;
+  /// Why there is no room for a definition, a new one or another text of one that is there; nullopt: there is. bound:
+  /// of its owner.
+  std::optional<std::string> no_room_for(const Definition& next, const Bound& bound) const;
 
   /// Those of a daemon that starts, one after the other; the rest, which it sets aside.
   struct NotTaken {

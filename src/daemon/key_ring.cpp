@@ -69,12 +69,11 @@ std::optional<ApiError> KeyRing::refusal(const KeyName& name, const Owner& owner
                                        to_text(name), key_file(name), held->unread)};
     return foreign(name, owner);
   }
-  if (by_name_.size() >= most) return ApiError{507, fmt::format("there are {} keys already", most)};
-  if (is_master(owner.user, {}, ::geteuid())) return std::nullopt;
+  const std::size_t most = is_master(owner.user, {}, ::geteuid()) ? of_a_master : of_a_user;
   const auto theirs =
       std::ranges::count_if(by_name_, [&](const auto& one) { return one.second.key.owner.user == owner.user; });
-  if (static_cast<std::size_t>(theirs) < of_a_user) return std::nullopt;
-  return ApiError{507, fmt::format("user {} has {} keys already, which is what a user may have", owner.user, theirs)};
+  if (static_cast<std::size_t>(theirs) < most) return std::nullopt;
+  return ApiError{507, fmt::format("user {} has {} keys already, and may have {}", owner.user, theirs, most)};
 }
 
 tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, const Owner& owner,

@@ -28,9 +28,9 @@ struct HeldKey {
 
 class KeyRing {
  public:
-  /// A file each: so many, and a folder of them, are enough. Of one user who is neither root nor the daemon's own, a
-  /// quarter, so that nobody takes them from the others.
-  static constexpr std::size_t most = 16384, of_a_user = most / 4;
+  /// What one owner may have, a file each: root and the daemon's own user more. There is no sum over owners, so that
+  /// nobody, and no number of users together, takes keys from another.
+  static constexpr std::size_t of_a_user = 4096, of_a_master = 16384;
 
   /// The records must outlive it.
   KeyRing(const Records& records, const Secrets& secrets) : records_(records), secrets_(secrets) {}

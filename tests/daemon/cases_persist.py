@@ -431,7 +431,7 @@ def owners(machine):
                 for i in range(17)]
     assert statuses == [201] * 16 + [507], statuses
     status, answer = member.request("PUT", "/v1/domains/mine", {**text("mine"), "config": text("mine")["config"] + long})
-    assert status == 507 and "longer than 16 MiB" in answer["error"]["message"], answer
+    assert status == 507 and "may have 16 MiB" in answer["error"]["message"], answer
     for i in range(16):
         assert member.request("DELETE", f"/v1/domains/long{i}/definition")[0] == 200
     # Root's own is nobody else's.

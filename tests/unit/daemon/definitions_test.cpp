@@ -71,19 +71,39 @@ void add_definitions(Definitions& to, std::size_t count, unsigned user, std::siz
   }
 }
 
+constexpr Definitions::Bound of_a_user = Definitions::of_a_user, of_a_master = Definitions::of_a_master;
+
 TEST(DefinitionsTogether, AreNotTooMany) {
   Definitions all;
-  add_definitions(all, Definitions::of_a_user, 1, 0);
+  add_definitions(all, of_a_user.count, 1, 0);
   Definition next = some();
-  EXPECT_EQ(all.no_room_for(next, false), std::nullopt) << "root's";
-  EXPECT_EQ(all.no_room_for(next, true), "user 1 has 1024 definitions already, which is what a user may have");
+  EXPECT_EQ(all.no_room_for(next, of_a_user), "user 1 has 1024 definitions already, and may have 1024");
   next.uuid = all.begin()->first;
-  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "it is there";
+  EXPECT_EQ(all.no_room_for(next, of_a_user), std::nullopt) << "it is there";
   next = some();
-  next.owner.user = 2;
-  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "another's";
-  add_definitions(all, Definitions::most - Definitions::of_a_user, 0, 0);
-  EXPECT_EQ(all.no_room_for(next, false), "there are 4096 definitions already");
+  next.owner.user = 0;
+  add_definitions(all, of_a_master.count - 1, 0, 0);
+  EXPECT_EQ(all.no_room_for(next, of_a_master), std::nullopt);
+  add_definitions(all, 1, 0, 0);
+  EXPECT_EQ(all.no_room_for(next, of_a_master), "user 0 has 4096 definitions already, and may have 4096");
+}
+
+// However many users have all that they may have: the next one, and root, define as if they were alone.
+TEST(DefinitionsTogether, TakeNoRoomFromAnother) {
+  constexpr std::size_t mib = 1 << 20;
+  Definitions all;
+  for (unsigned user = 1; user <= 6; ++user) add_definitions(all, of_a_user.count, user, 0);
+  for (unsigned user = 11; user <= 14; ++user) add_definitions(all, of_a_user.bytes / mib, user, mib);
+  Definition next = some();
+  next.text = std::string(mib, '#');
+  for (const unsigned user : {7u, 0u}) {
+    next.owner.user = user;
+    EXPECT_EQ(all.no_room_for(next, user == 0 ? of_a_master : of_a_user), std::nullopt) << user;
+  }
+  for (const unsigned user : {6u, 14u}) {
+    next.owner.user = user;
+    EXPECT_NE(all.no_room_for(next, of_a_user), std::nullopt) << user;
+  }
 }
 
 TEST(DefinitionsTogether, AreNotTooLong) {
@@ -92,21 +112,21 @@ TEST(DefinitionsTogether, AreNotTooLong) {
   add_definitions(all, 15, 1, mib);
   Definition next = some();
   next.text = std::string(mib, '#');
-  EXPECT_EQ(all.no_room_for(next, true), std::nullopt);
+  EXPECT_EQ(all.no_room_for(next, of_a_user), std::nullopt);
   next.text += '#';
-  EXPECT_EQ(all.no_room_for(next, false), std::nullopt) << "root's";
-  EXPECT_THAT(all.no_room_for(next, true).value_or(""),
-              AllOf(HasSubstr("user 1 has definitions with texts of 15728640 bytes already: with this one's 1048577"),
-                    HasSubstr("longer than 16 MiB")));
+  EXPECT_EQ(
+      all.no_room_for(next, of_a_user),
+      "user 1 has definitions with texts of 15728640 bytes already, and may have 16 MiB: this one has 1048577 bytes");
   add_definitions(all, 2, 1, mib);  // of before there was a bound
   next.uuid = all.begin()->first;
-  EXPECT_NE(all.no_room_for(next, true), std::nullopt);
+  EXPECT_NE(all.no_room_for(next, of_a_user), std::nullopt);
   next.text.pop_back();
-  EXPECT_EQ(all.no_room_for(next, true), std::nullopt) << "it is no longer than it was";
-  add_definitions(all, 47, 0, mib);
+  EXPECT_EQ(all.no_room_for(next, of_a_user), std::nullopt) << "it is no longer than it was";
+  add_definitions(all, 64, 0, mib);
   next.uuid = some().uuid;
-  EXPECT_THAT(all.no_room_for(next, false).value_or(""),
-              HasSubstr("there are definitions with texts of 67108864 bytes"));
+  next.owner.user = 0;
+  EXPECT_THAT(all.no_room_for(next, of_a_master).value_or(""),
+              HasSubstr("user 0 has definitions with texts of 67108864 bytes already, and may have 64 MiB"));
 }
 
 struct Wrong {
@@ -562,15 +582,16 @@ TEST_F(Definitions, AreNotEndless) {
   EXPECT_TRUE(daemon_.define("more"));
 }
 
-TEST_F(Definitions, OfOneUserAreNotAll) {
+/// Four users have all that a user may have: as many as were once for all together.
+TEST_F(Definitions, OfSomeUsersAreNotAll) {
   if (own_user().user != 0) GTEST_SKIP() << "files are opened with the rights of other users by root alone";
   fs::permissions(folder_.path(), fs::perms(0755));  // for the kernel that they name
-  const Owner one_user{1000, 1000, {}}, other{1001, 1001, {}};
+  const Owner one_user{1000, 1000, {}}, other{1004, 1004, {}};
   Definition one = some();
-  for (std::size_t i = 0; i < 1024; ++i) {
+  for (unsigned i = 0; i < 4 * 1024; ++i) {
     one.uuid.replace(0, 8, fmt::format("{:08x}", i));
     one.name = fmt::format("d{}", i);
-    one.owner = one_user;
+    one.owner.user = one.owner.group = one_user.user + i / 1024;
     one.text = daemon_.request(one.name).config;
     std::ofstream(daemon_.paths.definition(one.uuid)) << write_definition(one);
   }

@@ -1,6 +1,7 @@
 // Keys of virtual platforms: their files, who may have them, and what becomes of files that nobody understands.
 #include "daemon/key_ring.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <vector>
 
 #include "daemon/secrets.hpp"
 #include "text/json_fields.hpp"
@@ -195,18 +197,24 @@ TEST_F(Ring, UuidsAreOfOwnerNameAndState) {
   EXPECT_EQ(all.size(), 4u);
 }
 
+/// Also not four users together.
 TEST_F(Ring, NobodyTakesAllKeys) {
-  for (std::size_t i = 0; i < KeyRing::of_a_user; ++i) {
+  const std::vector<Owner> users{alice, {2000, 2000, {}}, {2001, 2001, {}}, {2002, 2002, {}}};
+  for (std::size_t i = 0; i < users.size() * KeyRing::of_a_user; ++i) {
     const KeyName name = KeyName::of_group("g" + std::to_string(i));
-    std::ofstream(file(name)) << wrap_key({.name = name, .owner = alice}, wrap);
+    std::ofstream(file(name)) << wrap_key({.name = name, .owner = users[i % users.size()]}, wrap);
     fs::permissions(file(name), fs::perms::owner_read | fs::perms::owner_write);
   }
   const KeyRing keys = ring();
-  const auto why = keys.refusal(name_, alice);
-  ASSERT_TRUE(why);
-  EXPECT_EQ(why->status, 507);
+  for (const Owner& full : users) {
+    const auto why = keys.refusal(name_, full);
+    ASSERT_TRUE(why);
+    EXPECT_EQ(why->status, 507);
+    EXPECT_EQ(why->message, fmt::format("user {} has 4096 keys already, and may have 4096", full.user));
+  }
   EXPECT_EQ(keys.refusal(KeyName::of_group("g0"), alice), std::nullopt) << "it is there";
   EXPECT_EQ(keys.refusal(name_, bob), std::nullopt);
+  EXPECT_EQ(keys.refusal(name_, own_user()), std::nullopt);
 }
 
 class SecretsTest : public Ring {
