@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string fields[] = {std::string(text)};
   if (const auto tags = cloister::toolstack::read_entity_tags(fields)) {
     for (const auto& tag : tags->tags)
-      check(cloister::toolstack::preconditions_hold({.match = tags}, &tag.opaque) || tag.weak);
+      check(cloister::toolstack::preconditions_hold({.match = *tags}, &tag.opaque) || tag.weak);
   }
 
   HttpFrame whole, pieces;

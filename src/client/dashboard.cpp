@@ -127,10 +127,12 @@ int dashboard(const Common& common, int port) {
   }
   const std::string address = fmt::format("http://{}:{}{}\n", loopback, listening->port, key->entrance());
   const Forwarder forwarder(common.run_folder, listening->port, std::move(*key));
-  const HttpServer server(
-      std::move(listening->socket),
-      {.handle = [&](const HttpServer::Request& request) { return forwarder.answer(request); },
-       .reject = [](int status, const Peer&) { return Forwarder::refuse(status, "not a request for this server"); }});
+  const HttpServer server(std::move(listening->socket),
+                          {.handle = [&](const HttpServer::Request& request) { return forwarder.answer(request); },
+                           .reject =
+                               [](int status, const Peer&, const std::string& why) {
+                                 return Forwarder::refuse(status, why.empty() ? "not a request for this server" : why);
+                               }});
   if (!toolstack::print(address)) return exit_status::failed;
   int number = 0;
   ::sigwait(&signals, &number);

@@ -250,7 +250,7 @@ const char* text_of(int status) {
     case 414: return "the request's path is too long";
     case 415: return "the request's body is encoded";
     case 417: return "the request expects what this server does not do";
-    case 431: return "the request's head is too long";
+    case 431: return "the request's head, or a field in it, is too long";
     case 503: return "too many connections of this user, or the server is ending";
     case 500: return "an internal error";
     default: return "not a request that this server takes";
@@ -291,8 +291,8 @@ HttpServer::Handlers api_handlers(Domains& domains, HostEpc host) {
     refusals->add(request.peer.uid, [&] { log_refusal(request.method, request.path, request.peer, response, {}); });
     return response;
   };
-  handlers.reject = [counts, refusals](int status, const Peer& peer) {
-    Response response = refuse({.status = status, .message = text_of(status)});
+  handlers.reject = [counts, refusals](int status, const Peer& peer, const std::string& why) {
+    Response response = refuse({.status = status, .message = why.empty() ? text_of(status) : why});
     counts->add("", status);
     refusals->add(peer.uid, [&] { log_refusal("", "", peer, response, {}); });
     return response;

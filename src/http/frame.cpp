@@ -184,7 +184,9 @@ bool HttpFrame::read_field(std::string_view line) {
     if (lower(value) != "100-continue") return refuse(417), false;
     expects_ = true;
   } else if (std::ranges::find(passed_on, name) != std::end(passed_on)) {
-    // cpp-httplib takes %XX in a field's value for what it would be in a path.
+    // cpp-httplib takes %XX in a field's value for what it would be in a path, and no line that is longer than 8 KiB.
+    const std::size_t percents = static_cast<std::size_t>(std::ranges::count(line, '%'));
+    if (line.size() + 2 * percents > longest_field) return refuse(431), false;
     for (const char c : line) c == '%' ? head_ += "%25" : head_ += c;
     // It drops a field without a value; a list without elements is one with an empty element (RFC 9110, 5.6.1).
     if (value.empty() && name.starts_with("if-")) head_ += ',';

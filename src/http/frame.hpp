@@ -13,7 +13,7 @@ class HttpFrame {
  public:
   /// A body has room for a text of 1 MiB in JSON, where quotes, backslashes and ends of lines take two bytes, with what
   /// stands around it.
-  static constexpr std::size_t longest_head = 16 << 10, longest_body = (2 << 20) + (64 << 10);
+  static constexpr std::size_t longest_head = 16 << 10, longest_field = 8000, longest_body = (2 << 20) + (64 << 10);
 
   enum class State { incomplete, whole, refused };
 
@@ -25,7 +25,8 @@ class HttpFrame {
   State state() const { return state_; }
   /// Something has come.
   bool begun() const { return begun_; }
-  /// Of a refused one: the status to answer with. 400, 413 (the body is too long), 417 or 431 (the head is).
+  /// Of a refused one: the status to answer with. 400, 413 (the body is too long), 417 or 431 (the head is, or a field
+  /// in it).
   int status() const { return status_; }
   /// Once true: the client waits for "100 Continue" before it sends the body (RFC 9110, 10.1.1).
   bool take_expectation();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "text/shown.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -47,7 +49,11 @@ bool has(const EntityTags& list, const std::string* tag, bool (*same)(const Enti
 
 }  // namespace
 
-std::optional<EntityTags> read_entity_tags(std::span<const std::string> fields) {
+tl::expected<EntityTags, std::string> read_entity_tags(std::span<const std::string> fields) {
+  const auto found = [](const std::string& what) {
+    return tl::unexpected("found " + what +
+                          ", expected * alone, or entity-tags, each in double quotes, with commas between them");
+  };
   EntityTags list;
   if (fields.size() == 1 && fields.front() == "*") {
     list.any = true;
@@ -55,13 +61,15 @@ std::optional<EntityTags> read_entity_tags(std::span<const std::string> fields) 
   }
   for (std::string_view rest : fields) {
     for (skip(rest, " \t,"); !rest.empty(); skip(rest, " \t,")) {
+      const std::string_view from_here = rest;
       auto tag = take_tag(rest);
-      if (!tag) return std::nullopt;
+      if (!tag) return found(shown(from_here));
       list.tags.push_back(std::move(*tag));
       skip(rest, blanks);
-      if (!rest.empty() && rest.front() != ',') return std::nullopt;
+      if (!rest.empty() && rest.front() != ',') return found(shown(rest) + " after an entity-tag");
     }
   }
+  if (list.tags.empty()) return found("nothing");
   return list;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tl/expected.hpp>
 #include <vector>
 
 namespace cloister::toolstack {
@@ -22,8 +23,9 @@ struct EntityTags {
   bool operator==(const EntityTags&) const = default;
 };
 
-/// `fields`: the values of all fields of one name, which together are one list (5.3). nullopt: they are none.
-std::optional<EntityTags> read_entity_tags(std::span<const std::string> fields);
+/// `fields`: the values of all fields of one name, which together are one list (5.3). One of no entity-tags is refused,
+/// though 5.6.1 knows it: it is a variable that was empty, and an If-None-Match of none would hold for everything.
+tl::expected<EntityTags, std::string> read_entity_tags(std::span<const std::string> fields);
 
 struct Preconditions {
   std::optional<EntityTags> match{}, none_match{};

@@ -55,14 +55,14 @@ std::vector<std::string> values_of(const httplib::Request& request, const char* 
   return values;
 }
 
-/// nullopt: what they say is no list of entity-tags.
-std::optional<Preconditions> conditions_of(const httplib::Request& request) {
+tl::expected<Preconditions, std::string> conditions_of(const httplib::Request& request) {
   Preconditions conditions;
   for (auto& [name, list] : {std::pair{"If-Match", &conditions.match}, {"If-None-Match", &conditions.none_match}}) {
     const auto values = values_of(request, name);
     if (values.empty()) continue;
-    *list = read_entity_tags(values);
-    if (!*list) return std::nullopt;
+    auto read = read_entity_tags(values);
+    if (!read) return tl::unexpected("the request's " + std::string(name) + ": " + read.error());
+    *list = std::move(*read);
   }
   return conditions;
 }
@@ -94,7 +94,7 @@ class HttpServer::Text : private httplib::Server {
     Patch(".*", all);
     Delete(".*", all);
     set_error_handler(Handler([this](const auto&, auto& response) {
-      if (response.body.empty()) fill(response, handlers_.reject(response.status, current->peer));
+      if (response.body.empty()) fill(response, handlers_.reject(response.status, current->peer, {}));
     }));
     set_post_routing_handler([](const auto&, auto& response) {
       // httplib offers ranges to HEAD, and says of an answer without a body that it has none of some type.
@@ -104,7 +104,7 @@ class HttpServer::Text : private httplib::Server {
       response.headers.erase("Content-Type");
     });
     set_exception_handler([this](const auto&, auto& response, std::exception_ptr) {
-      fill(response, handlers_.reject(500, current->peer));
+      fill(response, handlers_.reject(500, current->peer, {}));
     });
   }
 
@@ -128,7 +128,7 @@ class HttpServer::Text : private httplib::Server {
                        : request.has_header("Content-Encoding") ? 415
                                                                 : 0;
     if (status != 0) {
-      fill(response, handlers_.reject(status, current->peer));
+      fill(response, handlers_.reject(status, current->peer, {}));
       return HandlerResponse::Handled;
     }
     // httplib reads the body of those that have a route.
@@ -141,7 +141,7 @@ class HttpServer::Text : private httplib::Server {
 
   void answer(const httplib::Request& request, httplib::Response& response) const {
     const auto conditions = conditions_of(request);
-    if (!conditions) return fill(response, handlers_.reject(400, current->peer));
+    if (!conditions) return fill(response, handlers_.reject(400, current->peer, conditions.error()));
     HttpServer::Response answer = handlers_.handle({.method = request.method,
                                                     .path = request.path,
                                                     .body = request.body,
@@ -153,7 +153,7 @@ class HttpServer::Text : private httplib::Server {
                                                     .conditions = *conditions});
     const std::string* const tag = answer.status == 200 && reads(request) ? tag_of(answer) : nullptr;
     const int status = tag == nullptr ? answer.status : status_of_read(*conditions, *tag);
-    if (tag != nullptr && status == 412) return fill(response, handlers_.reject(status, current->peer));
+    if (tag != nullptr && status == 412) return fill(response, handlers_.reject(status, current->peer, {}));
     if (status == not_modified) answer.body.clear();
     answer.status = status;
     fill(response, answer);

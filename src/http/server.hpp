@@ -38,8 +38,9 @@ class HttpServer {
     /// Answers a request that is there as a whole, of any method that HTTP knows. On any of a few threads. What it
     /// throws is answered with 500.
     std::function<Response(const Request& request)> handle;
-    /// The answer to what is no such request: 400, 408, 412, 413, 414, 415, 417, 431, 500 or 503. On any thread.
-    std::function<Response(int status, const Peer& peer)> reject;
+    /// The answer to what is no such request: 400, 408, 412, 413, 414, 415, 417, 431, 500 or 503. why: where more is
+    /// known of it than the status says; else empty. On any thread.
+    std::function<Response(int status, const Peer& peer, const std::string& why)> reject;
   };
   /// listening: a SOCK_STREAM socket.
   HttpServer(Fd listening, Handlers handlers, const HttpLimits& limits = {});

@@ -317,9 +317,13 @@ def tags(machine):
     assert put(text("# 2\n"), 200, If_Match=f'"x" , {second}') == second
     assert put({**text("# 2\n"), "file": "two.cfg"}, 200, If_Match="*") != second
     third = put(text("# 3\n"), 200)
-    for wrong in ("x", '"x', "*, *", f"{third} {third}"):
-        put(text("# 4\n"), 400, If_Match=wrong)
-        put(text("# 4\n"), 400, If_None_Match=wrong)
+    for wrong, found in (("x", "'x'"), ('"x', "'\"x'"), ("*, *", "'*, *'"), (f"{third} {third}", f"'{third}' after an entity-tag"), ("", "nothing")):
+        for field in ("If-Match", "If-None-Match"):
+            answer = m.request("PUT", path, text("# 4\n"), {field: wrong})
+            expected = f"the request's {field}: found {found}, expected * alone, or entity-tags, each in double quotes, with commas between them"
+            assert answer.status == 400 and answer.json["error"]["message"] == expected, answer.body
+    answer = m.request("PUT", path, text("# 4\n"), {"If-Match": f'"{"x" * 8000}"'})
+    assert answer.status == 431 and "a field in it, is too long" in answer.json["error"]["message"], answer.body
     put(text("memory = much\n"), 400, If_Match=third)
     put(text(name="two"), 400)
     answer = m.request("GET", path + "/definition")

@@ -116,6 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
         refused("bare_line_end", 400, post("X: a\nContent-Length: 3\r\n", "abc")),
         refused("no_line", 400, "\r\nGET / HTTP/1.1\r\n\r\n"),
         refused("long_head", 431, "GET / HTTP/1.1\r\nX: " + std::string(20000, 'x')),
+        refused("long_field", 431, post("If-Match: " + std::string(8000, 'x') + "\r\n", "")),
         refused("long_whole_head", 431, "GET / HTTP/1.1\r\nX: " + std::string(20000, 'x') + "\r\n\r\n")),
     [](const auto& tested) { return std::string(tested.param.name); });
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <future>
 #include <latch>
+#include <map>
 
 #include "http/server.hpp"
 #include "unit/toolstack/run_cloister.hpp"
@@ -34,9 +35,9 @@ class Server : public testing::Test {
     server_.emplace(std::move(*listening),
                     HttpServer::Handlers{.handle = [this](const auto& request) { return handle_(request); },
                                          .reject =
-                                             [](int status, const Peer&) {
+                                             [](int status, const Peer&, const std::string& why) {
                                                return HttpServer::Response{
-                                                   .status = status, .type = "text/plain", .body = "no\n"};
+                                                   .status = status, .type = "text/plain", .body = why + "no\n"};
                                              }},
                     limits);
   }
@@ -119,14 +120,19 @@ TEST_F(Server, HandsPreconditionsOn) {
   EXPECT_THAT(ask(put + "\r\n"), StartsWith("HTTP/1.1 201 "));
   EXPECT_EQ(match, std::nullopt);
   EXPECT_EQ(none_match, std::nullopt);
-  for (const char* empty : {"If-Match:\r\nIf-None-Match: ", "If-Match: ,\r\nIf-None-Match:"}) {
-    ask(put + empty + "\r\n\r\n");
-    EXPECT_EQ(match, EntityTags{}) << "a list, in which nothing is";
-    EXPECT_EQ(none_match, EntityTags{});
-  }
-  for (const char* wrong :
-       {"If-Match: a", "If-None-Match: \"a", "If-Match: *\r\nIf-Match: \"a\"", "If-None-Match: *, *"})
-    EXPECT_THAT(ask(put + wrong + "\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 400 "), EndsWith("no\n"))) << wrong;
+  for (const auto& [wrong, found] : std::map<std::string, std::string>{
+           {"If-Match: a", "If-Match: found 'a'"},
+           {"If-Match:", "If-Match: found nothing"},
+           {"if-none-match: ,", "If-None-Match: found nothing"},
+           {"If-None-Match: \"a", "If-None-Match: found '\"a'"},
+           {"If-Match: \"a\"\r\nIf-Match: *", "If-Match: found '*'"},
+           {"If-None-Match: *, *", "If-None-Match: found '*, *'"},
+           {"If-Match: " + std::string(7900, 'a'), "If-Match: found '" + std::string(80, 'a') + "…'"}})
+    EXPECT_THAT(ask(put + wrong + "\r\n\r\n"),
+                AllOf(StartsWith("HTTP/1.1 400 "), HasSubstr("\r\n\r\nthe request's " + found + ", expected * alone")))
+        << wrong;
+  for (const char c : {'a', '%'})
+    EXPECT_THAT(ask(put + "If-Match: \"" + std::string(8000, c) + "\"\r\n\r\n"), StartsWith("HTTP/1.1 431 ")) << c;
 }
 
 TEST_F(Server, JudgesWhatIsRead) {
