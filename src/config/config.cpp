@@ -5,6 +5,7 @@
 
 #include "arch/sgx.hpp"
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
 #include "hypervisor/specification.hpp"
@@ -179,19 +180,18 @@ bool names_a_model(std::string_view silicon) { return policy::find_libvirt_model
 bool names_a_dump(std::string_view silicon) { return silicon.find_first_of("/.") != std::string_view::npos; }
 
 tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
-  auto document = xl::parse(text);
-  if (!document) return Failed(document.error());
+  auto document = TRY(xl::parse(text));
 
   Draft draft;
-  std::vector<Diagnostic> warnings = std::move(document->warnings);
+  std::vector<Diagnostic> warnings = std::move(document.warnings);
   std::vector<xl::Setting> unknown;
-  for (xl::Setting& setting : document->settings) {
+  for (xl::Setting& setting : document.settings) {
     const auto key = std::ranges::find(keys(), setting.name, &Key::name);
     if (key == keys().end()) {
       unknown.push_back(std::move(setting));
       continue;
     }
-    if (auto done = key->value.read(draft, setting); !done) return Failed(done.error());
+    TRY(key->value.read(draft, setting));
     draft.config.where.emplace(setting.name, setting.value.at);
   }
   for (const Key& key : keys()) {
@@ -200,9 +200,9 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
     }
   }
   const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
-  if (auto good = check_epc_min(draft.config); !good) return Failed(good.error());
-  if (auto good = check_cpus(draft.config); !good) return Failed(good.error());
-  if (auto good = check_cpu_flags(draft.config); !good) return Failed(good.error());
+  TRY(check_epc_min(draft.config));
+  TRY(check_cpus(draft.config));
+  TRY(check_cpu_flags(draft.config));
   settle_cmdline(draft, warnings);
   check_sgx_keys(draft.config, warnings);
   settle_warnings(warnings, untold);

@@ -8,6 +8,7 @@
 #include <array>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "policy/leaves.hpp"
 #include "text/shown.hpp"
 #include "text/trimmed.hpp"
@@ -77,7 +78,7 @@ tl::expected<Overrides, std::string> read_cpuid_registers(std::string_view text)
     if (found == registers.end())
       return Refused(fmt::format("found register {}, expected eax, ebx, ecx or edx", shown(name)));
     bit.reg = static_cast<policy::CpuidReg>(found - registers.begin());
-    if (const auto read = read_register(bit, trimmed(item), overrides); !read) return Refused(read.error());
+    TRY(read_register(bit, trimmed(item), overrides));
   }
   return overrides;
 }

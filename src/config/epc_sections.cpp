@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "config/values.hpp"
 #include "config/xl/quoted.hpp"
 #include "text/nearest.hpp"
@@ -55,10 +56,8 @@ tl::expected<EpcSection, Diagnostic> read_section(const Element& element, u64 mo
     if (equals == field.size()) return unexpected(form);
     if (*to) return unexpected(fmt::format("'{}' once", name));
     const std::string_view digits = trimmed(field.substr(equals + 1));
-    const auto number = to == &mib ? element.number(name, digits, 1, most_mib, "MiB")
-                                   : element.number(name, digits, 0, limits::most_package, {});
-    if (!number) return Failed(number.error());
-    *to = *number;
+    *to = TRY(to == &mib ? element.number(name, digits, 1, most_mib, "MiB")
+                         : element.number(name, digits, 0, limits::most_package, {}));
     if (field.size() == rest.size()) break;
     rest.remove_prefix(field.size() + 1);
   }
@@ -75,16 +74,15 @@ tl::expected<std::vector<EpcSection>, Diagnostic> read_epc_sections(const xl::Se
   u64 sum = 0;
   for (const xl::Value& value : setting.value.list) {
     const Element element{setting, value};
-    const auto section = read_section(element, most_mib);
-    if (!section) return Failed(section.error());
-    sum += section->mib;
+    const auto section = TRY(read_section(element, most_mib));
+    sum += section.mib;
     if (sum > most_mib) {
       return element.error(fmt::format("found {} MiB in all sections, expected {} at most", sum, most_mib));
     }
     if (sections.size() == most_epc_sections) {
       return element.error(fmt::format("found more than {} sections, which is what Linux reads", most_epc_sections));
     }
-    sections.push_back(*section);
+    sections.push_back(section);
   }
   return sections;
 }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/try.hpp"
 #include "config/cpu_flags.hpp"
 #include "config/cpu_list.hpp"
 #include "config/cpuid_list.hpp"
@@ -113,17 +114,16 @@ Done read_cpuid(Draft& draft, const xl::Setting& setting) {
 }
 
 Done read_silicon(Draft& draft, const xl::Setting& setting) {
-  const auto text = read_string(setting);
-  if (!text) return Failed(text.error());
-  const bool known = *text == "default" || names_a_dump(*text) || policy::find_description(*text) != nullptr ||
-                     policy::find_libvirt_model(*text) != nullptr;
+  const auto text = TRY(read_string(setting));
+  const bool known = text == "default" || names_a_dump(text) || policy::find_description(text) != nullptr ||
+                     policy::find_libvirt_model(text) != nullptr;
   if (!known) {
     return Failed(
-        Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(*text, policy::libvirt_model_names()) +
+        Diagnostic{setting.value.at, "'silicon': " + policy::unknown_description(text, policy::libvirt_model_names()) +
                                          "; a libvirt model of Intel's, as Skylake-Client-IBRS; the path "
                                          "of a dump has a '/' or a '.'"});
   }
-  draft.config.silicon = *text;
+  draft.config.silicon = text;
   return {};
 }
 
@@ -138,7 +138,7 @@ Done read_flags(Draft& draft, const xl::Setting& setting) {
   };
   if (setting.value.kind != xl::Value::Kind::list) return keep_flags(setting.value);
   for (const xl::Value& element : setting.value.list) {
-    if (auto done = keep_flags(element); !done) return done;
+    TRY(keep_flags(element));
   }
   return {};
 }
@@ -181,7 +181,7 @@ Done read_cpus(Draft& draft, const xl::Setting& setting) {
   for (const xl::Value& value : setting.value.list) {
     if (places.of_vcpu.size() == limits::most_vcpus)
       return Failed(Diagnostic{value.at, fmt::format("'cpus': found more than {} elements", limits::most_vcpus)});
-    if (auto kept = keep_list(places.of_vcpu.emplace_back(), value); !kept) return kept;
+    TRY(keep_list(places.of_vcpu.emplace_back(), value));
   }
   return {};
 }
@@ -215,9 +215,8 @@ constexpr Form lehash{[](Draft& draft, const xl::Setting& setting) {
                       }};
 
 Done read_platform_of(Draft& draft, const xl::Setting& setting) {
-  const auto text = read_string(setting);
-  if (!text) return Failed(text.error());
-  auto platform = read_sgx_platform(*text);
+  const auto text = TRY(read_string(setting));
+  auto platform = read_sgx_platform(text);
   if (!platform) return wrong(setting, platform.error());
   draft.config.sgx_platform = std::move(*platform);
   return {};
@@ -239,9 +238,8 @@ constexpr Form rtc_timeoffset{[](Draft& draft, const xl::Setting& setting) {
                               }};
 
 Done read_uuid_of(Draft& draft, const xl::Setting& setting) {
-  const auto text = read_string(setting);
-  if (!text) return Failed(text.error());
-  const auto uuid = read_uuid(*text);
+  const auto text = TRY(read_string(setting));
+  const auto uuid = read_uuid(text);
   if (!uuid) return wrong(setting, uuid.error());
   draft.config.uuid = *uuid;
   return {};

@@ -137,7 +137,7 @@ class Walk {
       if (folders_.size() > 1) folders_.pop_back();
       return {};
     }
-    if (auto safe = check_parent(folders_.back().status, shown()); !safe) return safe;
+    TRY(check_parent(folders_.back().status, shown()));
     Fd next = open_next(name);
     if (!next && errno == ENOENT && making_ == Making::missing) {
       if (::mkdirat(current(), name.c_str(), left_.empty() ? mode_ : parent_mode) != 0 && errno != EEXIST)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "arch/try.hpp"
 #include "config/launch_hash.hpp"
 #include "machine/machine.hpp"
 #include "machine/machine_silicon.hpp"
@@ -80,9 +81,7 @@ Done read_size(SectionDraft& draft, const Value& value) {
     draft.section.bytes = *bytes;
     return {};
   }
-  const auto number = value.integer(1, most_bytes / mib, "in MiB, or a string with a unit");
-  if (!number) return Failed(number.error());
-  draft.section.bytes = *number * mib;
+  draft.section.bytes = TRY(value.integer(1, most_bytes / mib, "in MiB, or a string with a unit")) * mib;
   return {};
 }
 
@@ -91,13 +90,12 @@ Done read_node(SectionDraft& draft, const Value& value) {
 }
 
 Done read_faulty(SectionDraft& draft, const Value& value) {
-  const auto elements = value.elements("an array of page numbers");
-  if (!elements) return Failed(elements.error());
-  for (const Value& element : *elements) {
-    const auto page = element.integer(0, most_bytes / arch::page_size - 1, "a page of the section, counted from 0");
-    if (!page) return Failed(page.error());
+  const auto elements = TRY(value.elements("an array of page numbers"));
+  for (const Value& element : elements) {
+    const auto page =
+        TRY(element.integer(0, most_bytes / arch::page_size - 1, "a page of the section, counted from 0"));
     if (draft.section.faulty.size() == most_faulty) return element.error("found more than 65536 pages");
-    draft.section.faulty.push_back(*page);
+    draft.section.faulty.push_back(page);
   }
   return {};
 }
@@ -107,14 +105,13 @@ constexpr Field<SectionDraft> section_fields[] = {
 
 Done read_epc(PackageDraft& draft, const Value& value) {
   constexpr const char* form = "an array of tables, such as [{ size = 256 }]";
-  const auto elements = value.elements(form);
-  if (!elements) return Failed(elements.error());
-  for (const Value& element : *elements) {
+  const auto elements = TRY(value.elements(form));
+  for (const Value& element : elements) {
     const auto* table = element.node.as_table();
     if (table == nullptr) return element.wrong(form);
     SectionDraft section;
     section.at = element.at();
-    if (auto done = tables::read_table<SectionDraft>(section, *table, section_fields); !done) return done;
+    TRY(tables::read_table<SectionDraft>(section, *table, section_fields));
     if (section.section.bytes == 0) return element.error("found no 'size', expected it in every section");
     const u64 pages = section.section.bytes / arch::page_size;
     for (const u64 page : section.section.faulty) {
@@ -130,31 +127,29 @@ constexpr Field<PackageDraft> package_fields[] = {{"epc", read_epc}};
 
 Done read_package(Draft& draft, const Value& value) {
   constexpr const char* form = "an array of tables, each begun with [[package]]";
-  const auto elements = value.elements(form);
-  if (!elements) return Failed(elements.error());
-  for (const Value& element : *elements) {
+  const auto elements = TRY(value.elements(form));
+  for (const Value& element : elements) {
     const auto* table = element.node.as_table();
     if (table == nullptr) return element.wrong(form);
     if (draft.packages.size() == most_packages) return element.error("found more than 256 packages");
     PackageDraft& package = draft.packages.emplace_back();
-    if (auto done = tables::read_table<PackageDraft>(package, *table, package_fields); !done) return done;
+    TRY(tables::read_table<PackageDraft>(package, *table, package_fields));
   }
   return {};
 }
 
 Done read_silicon(Draft& draft, const Value& value) {
   constexpr const char* form = "the name of a processor's description";
-  const auto name = value.string(form);
-  if (!name) return Failed(name.error());
-  if (name->empty()) return value.wrong(form);
-  if (*name == "default") return {};
-  if (policy::find_libvirt_model(*name) != nullptr)
+  const auto name = TRY(value.string(form));
+  if (name.empty()) return value.wrong(form);
+  if (name == "default") return {};
+  if (policy::find_libvirt_model(name) != nullptr)
     return value.error(fmt::format(
         "found \"{}\", a model of libvirt's, which says nothing of SGX; expected {}: a model is for a domain, "
         "with its 'cpu_flags'",
-        *name, form));
-  if (policy::find_description(*name) == nullptr) return value.error(policy::unknown_description(printable(*name)));
-  draft.machine.silicon = *name;
+        name, form));
+  if (policy::find_description(name) == nullptr) return value.error(policy::unknown_description(printable(name)));
+  draft.machine.silicon = name;
   return {};
 }
 
@@ -178,10 +173,9 @@ Done read_launch_control(Draft& draft, const Value& value) {
 }
 
 Done read_hash(Draft& draft, const Value& value) {
-  const auto text = value.string(launch_hash_form);
-  if (!text) return Failed(text.error());
+  const auto text = TRY(value.string(launch_hash_form));
   draft.launch_hash = value.at();
-  draft.machine.launch_hash = read_launch_hash(*text);
+  draft.machine.launch_hash = read_launch_hash(text);
   return draft.machine.launch_hash ? Done() : value.wrong(launch_hash_form);
 }
 
@@ -335,11 +329,10 @@ tl::expected<MachineDescription, Diagnostic> read_machine(std::string_view text)
     return Failed(Diagnostic{tables::position(error.source().begin), printable(error.description())});
   }
   Draft draft;
-  if (auto done = tables::read_table<Draft>(draft, document.table(), machine_fields); !done)
-    return Failed(done.error());
-  if (auto done = check_silicon(draft); !done) return Failed(done.error());
-  if (auto done = check_launch_control(draft); !done) return Failed(done.error());
-  if (auto done = settle_sections(draft); !done) return Failed(done.error());
+  TRY(tables::read_table<Draft>(draft, document.table(), machine_fields));
+  TRY(check_silicon(draft));
+  TRY(check_launch_control(draft));
+  TRY(settle_sections(draft));
   const bool none = std::ranges::all_of(draft.machine.packages, [](const auto& p) { return p.epc.empty(); });
   if (none && !draft.machine.packages.empty()) draft.machine.sgx_off = "no package of the machine description has EPC";
   return std::move(draft.machine);

@@ -14,6 +14,7 @@
 #include <span>
 #include <string_view>
 
+#include "arch/try.hpp"
 #include "host/durable.hpp"
 #include "host/own_folder.hpp"
 
@@ -85,11 +86,10 @@ std::string state_folder() {
 tl::expected<Secret, std::string> secret_in(int folder, const std::string& path_of_folder, const SecretFile& which,
                                             MissingSecret missing) {
   const std::string path = path_of_folder + "/" + which.name;
-  const auto old = read_secret(folder, path, which);
-  if (!old) return tl::unexpected(old.error());
-  if (*old && missing == MissingSecret::must_be)
+  const auto old = TRY(read_secret(folder, path, which));
+  if (old && missing == MissingSecret::must_be)
     return tl::unexpected(path + ": it is there, and no new secret replaces it");
-  if (*old) return **old;
+  if (old) return *old;
   if (missing == MissingSecret::refuse) {
     return tl::unexpected(fmt::format("{}: it is missing, and with it {}: put it back, or start once with --new-secret",
                                       path, which.lost));
@@ -97,9 +97,8 @@ tl::expected<Secret, std::string> secret_in(int folder, const std::string& path_
   // One at a time, so that two first starts agree on one secret; none sees half of it, whenever the machine stops.
   const Turn turn(folder);
   if (!turn) return failed("cannot lock", path_of_folder);
-  const auto other = read_secret(folder, path, which);
-  if (!other) return tl::unexpected(other.error());
-  if (*other) return **other;
+  const auto other = TRY(read_secret(folder, path, which));
+  if (other) return *other;
   const Secret secret = random_secret();
   const std::string_view text(reinterpret_cast<const char*>(secret.data()), secret.size());
   if (auto written = write_durably(folder, which.name, text); !written)
@@ -122,9 +121,8 @@ tl::expected<PlatformSecret, std::string> platform_secret(const std::string& fol
   if (folder.empty()) {
     return tl::unexpected(std::string("no place for the platform's secret: set CLOISTER_STATE to a folder, or HOME"));
   }
-  const auto opened = open_own_folder(folder, Making::missing, 0700);
-  if (!opened) return tl::unexpected(opened.error());
-  return secret_in(opened->get(), folder, platform_secret_file, MissingSecret::make);
+  const auto opened = TRY(open_own_folder(folder, Making::missing, 0700));
+  return secret_in(opened.get(), folder, platform_secret_file, MissingSecret::make);
 }
 
 PlatformSecret fixed_platform_secret() {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "policy/cpuid_dump.hpp"
 #include "policy/libvirt_models.hpp"
 #include "text/shown.hpp"
@@ -179,9 +180,7 @@ tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silic
     if (auto why = model->refusal()) return Failed(std::move(*why));
     described = with_syscall(model->leaves());
   } else if (own && names_a_dump(config.silicon)) {
-    auto leaves = read_dump(config, read, chosen.warnings);
-    if (!leaves) return Failed(leaves.error());
-    described = with_syscall(std::move(*leaves));
+    described = with_syscall(TRY(read_dump(config, read, chosen.warnings)));
   } else {
     const policy::Description* const description = policy::find_description(chosen.described.name);
     if (description == nullptr) return Failed(at_silicon(config, policy::unknown_description(chosen.described.name)));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "arch/types.hpp"
 #include "plan/features_json.hpp"
 #include "text/json_fields.hpp"
@@ -161,9 +162,7 @@ tl::expected<Grants, std::string> read_grants(const json& list) {
     EpcGrant grant;
     JsonFields fields(element);
     fields.number("package", grant.package);
-    auto extents = read_extents(fields.list("extents"));
-    if (!extents) return tl::unexpected(extents.error());
-    grant.extents = std::move(*extents);
+    grant.extents = TRY(read_extents(fields.list("extents")));
     if (!fields.ok()) return tl::unexpected(fields.error());
     grants.push_back(std::move(grant));
   }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "plan/package_values.hpp"
 #include "policy/flags.hpp"
 #include "vmx/features.hpp"
@@ -93,9 +94,7 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
   constexpr u32 sgx_lc = 1 << 30;
   policy::MsrPolicy machine_msrs = machine;
   machine_msrs.launch_control = (raw(arch::leaf::features, 0).ecx & sgx_lc) != 0;
-  auto msrs = plan_msrs(config, machine_msrs, plan.cpuid);
-  if (!msrs) return Failed(msrs.error());
-  plan.msr = *msrs;
+  plan.msr = TRY(plan_msrs(config, machine_msrs, plan.cpuid));
   return plan;
 }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/try.hpp"
 #include "plan/plan.hpp"
 #include "plan/policy_lines.hpp"
 
@@ -82,13 +83,11 @@ tl::expected<Policies, Diagnostic> make_policies(const vmx::Backend& silicon, co
   policies.maximum = {std::move(*maximum), *maximum_msrs};
 
   const auto packages = packages_of(grants);
-  const auto standard = make_plan(silicon, without_wishes(config),
-                                  package_config(package_values(machine, grants, features), grants), packages);
-  if (!standard) return tl::unexpected(standard.error());
-  policies.standard = {standard->cpuid, standard->msr};
-  const auto domain = make_plan(silicon, config, package_config(own, grants), packages);
-  if (!domain) return tl::unexpected(domain.error());
-  policies.domain = {domain->cpuid, domain->msr};
+  const auto standard = TRY(make_plan(silicon, without_wishes(config),
+                                      package_config(package_values(machine, grants, features), grants), packages));
+  policies.standard = {standard.cpuid, standard.msr};
+  const auto domain = TRY(make_plan(silicon, config, package_config(own, grants), packages));
+  policies.domain = {domain.cpuid, domain.msr};
   return policies;
 }
 

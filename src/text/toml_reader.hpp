@@ -20,6 +20,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "arch/try.hpp"
 #include "text/diagnostic.hpp"
 
 namespace cloister::toolstack::tables {
@@ -75,7 +76,7 @@ Done read_table(To& to, const toml::table& table, std::span<const Field<To>> fie
       for (const Field<To>& f : fields) names.push_back(f.name);
       return tl::unexpected(unknown_key(*key, names));
     }
-    if (auto done = field->read(to, Value{std::string(key->str()), *node}); !done) return done;
+    TRY(field->read(to, Value{std::string(key->str()), *node}));
   }
   return {};
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "arch/try.hpp"
 #include "text/shown.hpp"
 
 namespace cloister::toolstack::xl {
@@ -135,9 +136,7 @@ tl::expected<Token, Diagnostic> Lexer::string(Position at) {
       advance();
       continue;
     }
-    const auto c = escape();
-    if (!c) return tl::unexpected(c.error());
-    text += *c;
+    text += TRY(escape());
   }
   advance();
   return Token{TokenKind::string, std::move(text), at};

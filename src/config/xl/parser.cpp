@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "arch/try.hpp"
 #include "config/xl/lexer.hpp"
 #include "text/shown.hpp"
 
@@ -32,13 +33,13 @@ class Parser {
   explicit Parser(std::string_view text) : lexer_(text) {}
 
   tl::expected<Document, Diagnostic> file() {
-    if (auto read = shift(); !read) return Failed(read.error());
+    TRY(shift());
     while (token_.kind != TokenKind::end) {
       if (ends_setting()) {
-        if (auto read = shift(); !read) return Failed(read.error());
+        TRY(shift());
         continue;
       }
-      if (auto done = setting(); !done) return Failed(done.error());
+      TRY(setting());
       if (!ends_setting() && token_.kind != TokenKind::end) {
         return expected("end of line or ';' after the value of '" + cut(last_name_) + "'");
       }
@@ -48,9 +49,7 @@ class Parser {
 
  private:
   tl::expected<void, Diagnostic> shift() {
-    auto next = lexer_.next();
-    if (!next) return Failed(next.error());
-    token_ = std::move(*next);
+    token_ = TRY(lexer_.next());
     return {};
   }
 
@@ -62,7 +61,7 @@ class Parser {
 
   tl::expected<void, Diagnostic> skip_newlines() {
     while (token_.kind == TokenKind::newline) {
-      if (auto read = shift(); !read) return read;
+      TRY(shift());
     }
     return {};
   }
@@ -71,15 +70,13 @@ class Parser {
     if (token_.kind != TokenKind::name) return expected("the name of a setting");
     Setting setting{token_.text, token_.at, {}, false};
     last_name_ = setting.name;
-    if (auto read = shift(); !read) return read;
+    TRY(shift());
     if (token_.kind != TokenKind::equals && token_.kind != TokenKind::plus_equals) {
       return expected("'=' or '+=' after '" + cut(setting.name) + "'");
     }
     setting.appended = token_.kind == TokenKind::plus_equals;
-    if (auto read = shift(); !read) return read;
-    auto parsed = value(0);
-    if (!parsed) return Failed(parsed.error());
-    setting.value = std::move(*parsed);
+    TRY(shift());
+    setting.value = TRY(value(0));
     return store(std::move(setting));
   }
 
@@ -96,7 +93,7 @@ class Parser {
             token_.at, "found " + describe(token_) + ", expected a number, a string in quotes or a list in [ ]"});
       default: return expected("a value: a number, a string in quotes or a list in [ ]");
     }
-    if (auto read = shift(); !read) return Failed(read.error());
+    TRY(shift());
     return value;
   }
 
@@ -106,20 +103,18 @@ class Parser {
       return Failed(Diagnostic{token_.at, "lists are nested more than " + std::to_string(max_depth) + " deep"});
     }
     const auto next = [this]() -> tl::expected<void, Diagnostic> {
-      if (auto read = shift(); !read) return read;
+      TRY(shift());
       return skip_newlines();
     };
-    if (auto read = next(); !read) return Failed(read.error());
+    TRY(next());
     while (token_.kind != TokenKind::close) {
-      auto element = this->value(depth + 1);
-      if (!element) return Failed(element.error());
-      value.list.push_back(std::move(*element));
-      if (auto read = skip_newlines(); !read) return Failed(read.error());
+      value.list.push_back(TRY(this->value(depth + 1)));
+      TRY(skip_newlines());
       if (token_.kind == TokenKind::close) break;
       if (token_.kind != TokenKind::comma) return expected("',' or ']' in a list");
-      if (auto read = next(); !read) return Failed(read.error());
+      TRY(next());
     }
-    if (auto read = shift(); !read) return Failed(read.error());
+    TRY(shift());
     return value;
   }
 

@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 
+#include "arch/try.hpp"
+
 namespace cloister::toolstack {
 
 namespace {
@@ -88,33 +90,32 @@ std::string list_named(const Demand& demand) {
 
 tl::expected<Placement, EpcRefusal> place(std::span<const EpcRequest> requests, std::span<const u64> free,
                                           KeySharing keys) {
-  const auto demand = add_up(requests, free.size());
-  if (!demand) return tl::unexpected(demand.error());
-  if (keys == KeySharing::separate && demand->packages.size() > 1) {
+  const auto demand = TRY(add_up(requests, free.size()));
+  if (keys == KeySharing::separate && demand.packages.size() > 1) {
     return refuse(Why::separate_keys,
                   fmt::format("{}: the packages of this machine have separate keys, so that a page that one of them "
                               "evicts cannot be loaded by another; a domain may have EPC of one package only",
-                              list_named(*demand)));
+                              list_named(demand)));
   }
   std::vector<u64> left(free.begin(), free.end());
-  for (const u32 package : demand->packages) {
-    if (demand->named[package] > left[package])
-      return refuse(Why::shortage, fmt::format("not enough EPC: asked for {}", list_named(*demand)));
-    left[package] -= demand->named[package];
+  for (const u32 package : demand.packages) {
+    if (demand.named[package] > left[package])
+      return refuse(Why::shortage, fmt::format("not enough EPC: asked for {}", list_named(demand)));
+    left[package] -= demand.named[package];
   }
   Placement placement;
   std::optional<Choice> choice;
-  if (demand->unnamed != 0) {
-    choice = choose(*demand, left, keys);
+  if (demand.unnamed != 0) {
+    choice = choose(demand, left, keys);
     if (!choice) {
       return refuse(Why::shortage,
-                    fmt::format("not enough EPC: asked for {}{}{} of any one package", list_named(*demand),
-                                demand->packages.empty() ? "" : ", and ", size_text(demand->unnamed)));
+                    fmt::format("not enough EPC: asked for {}{}{} of any one package", list_named(demand),
+                                demand.packages.empty() ? "" : ", and ", size_text(demand.unnamed)));
     }
   }
   for (const EpcRequest& request : requests)
     placement.packages.push_back(request.package ? *request.package : choice->package);
-  placement.reason = choice ? choice->reason : fmt::format("as asked: {}", list_named(*demand));
+  placement.reason = choice ? choice->reason : fmt::format("as asked: {}", list_named(demand));
   return placement;
 }
 
