@@ -163,11 +163,11 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
 }
 
 Done boot(Machine& machine) {
-  if (auto done = map_ram(machine); !done) return done;
+  TRY(map_ram(machine));
   const bool paged = machine.spec.epc_paging != EpcPaging::none && !machine.spec.map.epc.empty();
   machine.balloon.start(machine.epc_pages.pages());
-  if (auto done = paged ? page_epc(machine) : map_epc(machine); !done) return done;
-  if (auto done = load_launch_hash(machine); !done) return done;
+  TRY(paged ? page_epc(machine) : map_epc(machine));
+  TRY(load_launch_hash(machine));
   const auto entry = TRY(load(machine));
   set_pvh_entry(machine.bootstrap().vcpu, entry);
   for (const auto& processor : machine.processors) {

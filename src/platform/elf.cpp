@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "platform/bytes.hpp"
 
 namespace cloister::platform {
@@ -107,9 +108,8 @@ tl::expected<void, std::string> check_places(const KernelImage& image) {
 }  // namespace
 
 tl::expected<KernelImage, std::string> read_elf(std::vector<u8> file) {
-  const auto found = layout_of(file);
-  if (!found) return Failure(found.error());
-  const Layout& layout = **found;
+  const auto found = TRY(layout_of(file));
+  const Layout& layout = *found;
   const u64 table = get(file, 0, layout.phoff), count = get(file, 0, layout.phnum);
   const u64 stride = get(file, 0, layout.phentsize);
   if (stride != layout.segment_bytes)
@@ -134,10 +134,8 @@ tl::expected<KernelImage, std::string> read_elf(std::vector<u8> file) {
                       "file ({:#x} bytes)",
                       i, segment.offset, segment.file_bytes, file.size()));
     if (type == pt_note && !entry) {
-      auto note = find_entry(std::span(file).subspan(segment.offset, segment.file_bytes),
-                             get(file, header, layout.alignment), i);
-      if (!note) return Failure(note.error());
-      entry = *note;
+      entry = TRY(find_entry(std::span(file).subspan(segment.offset, segment.file_bytes),
+                             get(file, header, layout.alignment), i));
     }
     if (type != pt_load || segment.memory_bytes == 0) continue;
     if (segment.file_bytes > segment.memory_bytes)
@@ -151,7 +149,7 @@ tl::expected<KernelImage, std::string> read_elf(std::vector<u8> file) {
   if (!entry)
     return Failure("kernel: the ELF has no PVH entry: Xen's note 18 (PHYS32_ENTRY; Linux: CONFIG_PVH) was expected");
   image.entry = *entry;
-  if (auto placed = check_places(image); !placed) return Failure(placed.error());
+  TRY(check_places(image));
   image.elf = std::move(file);
   return image;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "platform/bytes.hpp"
 #include "platform/elf.hpp"
 #include "platform/pvh.hpp"
@@ -53,9 +54,8 @@ tl::expected<KernelImage, std::string> read_kernel(std::span<const u8> file) {
       "\x7f"
       "ELF";
   if (has(file, 0, elf_magic)) return read_elf({file.begin(), file.end()});
-  const auto payload = payload_of(file);
-  if (!payload) return Failure(payload.error());
-  auto unpacked = unpack(*payload);
+  const auto payload = TRY(payload_of(file));
+  auto unpacked = unpack(payload);
   if (!unpacked) return Failure("kernel: " + unpacked.error());
   if (!has(*unpacked, 0, elf_magic))
     return Failure(fmt::format("kernel: the payload unpacks to {:#x} bytes that are no ELF", unpacked->size()));

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "platform/bytes.hpp"
 
 namespace cloister::platform {
@@ -137,20 +138,15 @@ tl::expected<PvhPlaces, std::string> place_pvh(const KernelImage& kernel, u64 ra
 
 tl::expected<PvhBoot, std::string> load_pvh(const PvhConfig& config, const WriteMemory& write) {
   if (config.cmdline.find('\0') != std::string::npos) return Failure("cmdline: contains a NUL byte");
-  const auto places = place_pvh(config.kernel, config.ramdisk.size(), config.cmdline.size(), config.map);
-  if (!places) return Failure(places.error());
+  const auto places = TRY(place_pvh(config.kernel, config.ramdisk.size(), config.cmdline.size(), config.map));
 
   for (const KernelImage::Segment& segment : config.kernel.segments)
-    if (auto done = put(write, "kernel", segment.physical,
-                        std::span(config.kernel.elf).subspan(segment.offset, segment.file_bytes));
-        !done)
-      return Failure(done.error());
-  const std::optional<u64> ramdisk = config.ramdisk.empty() ? std::nullopt : std::optional(places->ramdisk);
-  if (ramdisk)
-    if (auto done = put(write, "ramdisk", *ramdisk, config.ramdisk); !done) return Failure(done.error());
-  const u64 info = places->start_info;
-  if (auto done = put(write, "start_info", info, make_start_info(config, info, ramdisk)); !done)
-    return Failure(done.error());
+    TRY(put(write, "kernel", segment.physical,
+            std::span(config.kernel.elf).subspan(segment.offset, segment.file_bytes)));
+  const std::optional<u64> ramdisk = config.ramdisk.empty() ? std::nullopt : std::optional(places.ramdisk);
+  if (ramdisk) TRY(put(write, "ramdisk", *ramdisk, config.ramdisk));
+  const u64 info = places.start_info;
+  TRY(put(write, "start_info", info, make_start_info(config, info, ramdisk)));
   return PvhBoot{config.kernel.entry, static_cast<u32>(info)};
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arch/topology.hpp"
+#include "arch/try.hpp"
 #include "policy/dependence.hpp"
 #include "policy/leaves.hpp"
 #include "policy/policy.hpp"
@@ -215,12 +216,12 @@ tl::expected<CpuidTable, std::string> domain_cpuid(const std::function<CpuidRegs
   structured.ecx &= ~(u32{1} << 4);
   table.set(leaf::features, 0, structured);
 
-  if (auto done = put_physical_bits(table, request.physical_bits); !done) return Error(done.error());
-  if (auto done = put_epc(table, request.epc); !done) return Error(done.error());
+  TRY(put_physical_bits(table, request.physical_bits));
+  TRY(put_epc(table, request.epc));
   clear_dependents(table);
-  if (auto done = apply_overrides(table, request); !done) return Error(done.error());
+  TRY(apply_overrides(table, request));
   clear_dependents(table);
-  if (auto done = check_overrides(table, request); !done) return Error(done.error());
+  TRY(check_overrides(table, request));
   settle_xsave(table);
   settle_sgx(table);
   // Leaves past the maximum and empty sub-leaves answer zeros anyway: a policy has one spelling.

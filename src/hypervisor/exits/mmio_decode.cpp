@@ -181,28 +181,26 @@ tl::expected<void, Fault> run(const Row& row, const Instruction& insn, Operands&
   if (writes) {
     for (unsigned i : {0u, 1u}) {
       if (i == 1 && row.shape != Shape::exchange) break;
-      if (auto allowed = operands.probe(i); !allowed) return allowed;
+      TRY(operands.probe(i));
     }
   }
-  auto src = operands.read(1);
-  if (!src) return tl::unexpected(src.error());
-  if (row.shape == Shape::extend_sign) *src = sign_extend(*src, insn.operand[1].size) & mask_of(bits);
+  auto src = TRY(operands.read(1));
+  if (row.shape == Shape::extend_sign) src = sign_extend(src, insn.operand[1].size) & mask_of(bits);
   if ((row.shape == Shape::bit_test || row.shape == Shape::bit_modify) && insn.is_mem(0) && insn.is_reg(1)) {
-    const i64 word = static_cast<i64>(sign_extend(*src, bits)) >> std::countr_zero(bits);
+    const i64 word = static_cast<i64>(sign_extend(src, bits)) >> std::countr_zero(bits);
     operands.shift(word * static_cast<i64>(bits / 8));
   }
   u64 dst = 0;
   if (reads) {
-    const auto value = TRY(operands.read(0));
-    dst = value;
+    dst = TRY(operands.read(0));
   }
   u64 flags = rflags;
-  const u64 result = row.compute(dst, *src, bits, flags);
+  const u64 result = row.compute(dst, src, bits, flags);
   if (writes) {
-    if (auto stored = operands.write(0, result); !stored) return stored;
+    TRY(operands.write(0, result));
   }
   if (row.shape == Shape::exchange) {
-    if (auto stored = operands.write(1, dst); !stored) return stored;
+    TRY(operands.write(1, dst));
   }
   rflags = flags;
   return {};
