@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "host/exit_status.hpp"
 #include "host/own_folder.hpp"
 #include "host/unix_socket.hpp"
@@ -100,13 +101,12 @@ Answer<Api::Text> Api::request(const std::string& method, const std::string& pat
 
 Answer<Reply> Api::request_json(const std::string& method, const std::string& path, const Json& body,
                                 const std::string& if_match) const {
-  const auto answer = request(method, path, body.is_null() ? std::string() : json_text(body), if_match);
-  if (!answer) return tl::unexpected(answer.error());
-  Json json = Json::parse(answer->text, nullptr, false);
+  const auto answer = TRY(request(method, path, body.is_null() ? std::string() : json_text(body), if_match));
+  Json json = Json::parse(answer.text, nullptr, false);
   if (json.is_discarded())
     return tl::unexpected(Failure{fmt::format("cloister: cloisterd's answer to {} {} is not JSON", method, path),
-                                  exit_status::failed, answer->status});
-  return Reply{std::move(json), answer->status, answer->tag};
+                                  exit_status::failed, answer.status});
+  return Reply{std::move(json), answer.status, answer.tag};
 }
 
 Answer<Json> Api::get(const std::string& path) const { return body_of(request_json("GET", path, nullptr)); }

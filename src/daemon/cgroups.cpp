@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "arch/try.hpp"
 #include "host/files.hpp"
 
 namespace cloister::toolstack {
@@ -123,15 +124,15 @@ tl::expected<void, std::string> DomainCgroups::add(u32 id, int pid, const Cgroup
     return tl::unexpected("cannot make the control group " + group.string() + ": " + std::strerror(errno));
   const auto limited = [&]() -> Done {
     if (has("memory")) {
-      if (auto done = write(group / "memory.max", std::to_string(limits.memory_bytes)); !done) return done;
-      if (auto done = write(group / "memory.oom.group", "1"); !done) return done;
+      TRY(write(group / "memory.max", std::to_string(limits.memory_bytes)));
+      TRY(write(group / "memory.oom.group", "1"));
     }
     if (has("cpu")) {
       const std::string most = std::to_string(limits.processors * period_us) + " " + std::to_string(period_us);
-      if (auto done = write(group / "cpu.max", most); !done) return done;
+      TRY(write(group / "cpu.max", most));
     }
     if (has("pids")) {
-      if (auto done = write(group / "pids.max", std::to_string(limits.tasks)); !done) return done;
+      TRY(write(group / "pids.max", std::to_string(limits.tasks)));
     }
     return write(group / "cgroup.procs", std::to_string(pid));
   }();

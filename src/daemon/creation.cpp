@@ -209,8 +209,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .package = record.package,
                         .engine = record.engine,
                         .cpus = *places};
-  auto page = DomainPage::create();
-  if (!page) return tl::unexpected(page.error());
+  auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
     auto made = silicon().create_epc(pages);
@@ -224,10 +223,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   const std::string path = paths_.sockets_of(record.id);
   const Fd root = nameless_directory(folder.get());
   if (!root) return tl::unexpected(std::string("cannot make an empty directory"));
-  auto control = listen_at(folder.get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path);
-  if (!control) return tl::unexpected(control.error());
-  auto console = listen_at(folder.get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path);
-  if (!console) return tl::unexpected(console.error());
+  auto control = TRY(listen_at(folder.get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path));
+  auto console = TRY(listen_at(folder.get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path));
   TRY(sockets_.give(record.id, record.owner.user, machine().access.console));
   // There before the VMM is: it sees at once if this daemon has died in between.
   auto launching = ControlClient::connect(folder.get(), SocketFolders::control_name);
@@ -237,15 +234,15 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   const MutexLock held(lock_);
   LaunchDescriptors descriptors;
   descriptors.set(launch_fd::message, launch.get());
-  descriptors.set(launch_fd::control, control->get());
-  descriptors.set(launch_fd::console, console->get());
+  descriptors.set(launch_fd::control, control.get());
+  descriptors.set(launch_fd::console, console.get());
   descriptors.set(launch_fd::kernel, images.kernel.get());
   descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
   if (platform.counters != nullptr) {
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());
   }
-  descriptors.set(launch_fd::page, page->descriptor());
+  descriptors.set(launch_fd::page, page.descriptor());
   descriptors.set(launch_fd::root, root.get());
   if (memory != nullptr) {
     descriptors.set(launch_fd::epc, memory->pages_descriptor());
@@ -258,7 +255,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   logs_->add(record.id, record.name, std::move(lines.ours));
   domain->memory = std::move(memory);
   domain->cpus = *places;
-  domain->page = std::make_shared<const DomainPage>(std::move(*page));
+  domain->page = std::make_shared<const DomainPage>(std::move(page));
   happens(*domain, LifeEvent::started);
   TRY(cgroups_.add(record.id, domain->pid, limits_of(domain->config, record.overhead_mib)));
   record.process = around_.vmms->identity(domain->pid);

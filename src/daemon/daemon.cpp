@@ -107,35 +107,32 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const Pr
   const auto run_lock = TRY(lock_in(run.get(), DaemonPaths::lock_name, paths.run, taken));
   const auto state_lock = TRY(lock_in(registry.state(), DaemonPaths::lock_name, paths.state, taken));
   HostEpc host = host_epc(this_host());
-  auto machine = load_machine(arguments.machine, [&] { return host; });
-  if (!machine) return tl::unexpected(machine.error());
+  auto machine = TRY(load_machine(arguments.machine, [&] { return host; }));
   const auto secrets = TRY(open_secrets(registry, paths, arguments.new_secret));
-  auto broker = TRY(Broker::create(processors, std::move(*machine)));
+  auto broker = TRY(Broker::create(processors, std::move(machine)));
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   TRY(check_vmm(vmm));
-  auto cgroups = DomainCgroups::open(arguments.cgroup);
-  if (!cgroups) return tl::unexpected(cgroups.error());
+  auto cgroups = TRY(DomainCgroups::open(arguments.cgroup));
   // From here on there are threads, and domains that must not lose their daemon in a step of theirs.
   const sigset_t ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   auto vmms = std::make_unique<HostVmms>(vmm, registry.state());
   Surroundings around{
       .records = std::make_unique<Registry>(std::move(registry)), .vmms = std::move(vmms), .secrets = secrets};
-  auto domains = Domains::create(paths, std::move(around), std::move(sockets), std::move(broker), std::move(*cgroups));
-  if (!domains) return tl::unexpected(domains.error());
-  auto socket = listen_at(run.get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths.run);
-  if (!socket) return tl::unexpected(socket.error());
+  auto domains =
+      TRY(Domains::create(paths, std::move(around), std::move(sockets), std::move(broker), std::move(cgroups)));
+  auto socket = TRY(listen_at(run.get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths.run));
 
-  const HttpServer server(std::move(*socket), api_handlers(**domains, std::move(host)));
+  const HttpServer server(std::move(socket), api_handlers(*domains, std::move(host)));
   log(LogLevel::info, "ready",
       {{"socket", paths.api_socket()},
-       {"machine", (*domains)->machine().origin},
-       {"epc_pages", std::to_string((*domains)->epc().count.total)},
-       {"domains", std::to_string((*domains)->list().size())},
-       {"cgroups", cgroups_text((*domains)->memory())}});
+       {"machine", domains->machine().origin},
+       {"epc_pages", std::to_string(domains->epc().count.total)},
+       {"domains", std::to_string(domains->list().size())},
+       {"cgroups", cgroups_text(domains->memory())}});
   // Of no effect unless a service manager started this process (sd_notify(3)).
   ::sd_notify(0, "READY=1");
-  const AutostartThreads autostart(**domains, (*domains)->machine().start_at_once);
+  const AutostartThreads autostart(*domains, domains->machine().start_at_once);
   const int number = wait_for_signal();
   ::sd_notify(0, "STOPPING=1");
   log(LogLevel::info, "stopping", {{"signal", std::to_string(number)}});

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/try.hpp"
 #include "text/json_fields.hpp"
 #include "text/whole_number.hpp"
 
@@ -35,11 +36,10 @@ std::string write_host_record(const HostRecord& record) {
 }
 
 tl::expected<HostRecord, std::string> read_host_record(std::string_view text) {
-  const auto object = parse_object(text);
-  if (!object) return tl::unexpected(object.error());
+  const auto object = TRY(parse_object(text));
   HostRecord record;
   u32 version = 0;
-  JsonFields fields(*object);
+  JsonFields fields(object);
   fields.number("version", version);
   if (fields.ok() && (version < 1 || version > host_record_version))
     fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, host_record_version));
@@ -48,15 +48,15 @@ tl::expected<HostRecord, std::string> read_host_record(std::string_view text) {
   if (fields.has("going_down")) fields.boolean("going_down", record.going_down);
   record.ran = read_uuids(fields, "ran");
   record.pending = read_uuids(fields, "pending");
-  if (fields.ok() && !(object->contains("failed") && (*object)["failed"].is_object()))
+  if (fields.ok() && !(object.contains("failed") && object["failed"].is_object()))
     fields.fail("'failed': expected an object");
   if (!fields.ok()) return tl::unexpected(fields.error());
-  for (const auto& [uuid, why] : (*object)["failed"].items()) {
+  for (const auto& [uuid, why] : object["failed"].items()) {
     if (!why.is_string()) return tl::unexpected(std::string("'failed': expected strings"));
     record.failed.emplace(uuid, why.get<std::string>());
   }
   if (!fields.has("delayed")) return record;
-  for (const auto& [name, until] : (*object)["delayed"].items()) {
+  for (const auto& [name, until] : object["delayed"].items()) {
     const auto user = whole_number<unsigned>(name);
     if (!user || !until.is_number_unsigned())
       return tl::unexpected(std::string("'delayed': expected a time for each user"));

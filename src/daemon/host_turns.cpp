@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "arch/try.hpp"
 #include "daemon/domains.hpp"
 #include "host/log.hpp"
 #include "text/shown.hpp"
@@ -43,7 +44,7 @@ tl::expected<void, std::string> Domains::keep(HostRecord record) {
     host_record_ = std::move(record);
     return {};
   }
-  if (auto kept = around_.records->put(record); !kept) return kept;
+  TRY(around_.records->put(record));
   host_record_ = std::move(record);
   host_kept_ = true;
   host_late_.clear();

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
@@ -55,18 +56,16 @@ tl::expected<Fd, std::string> FileOpener::open_kernel(const Owner& owner, const 
 
 tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohmann::json& request,
                                                std::chrono::milliseconds patience) {
-  auto fd = ask(owner, request, patience);
-  if (!fd) return Failed(fd.error());
-  if (!is_readable_file(fd->get())) return Failed("not a regular file that may be passed on");
-  return std::move(*fd);
+  auto fd = TRY(ask(owner, request, patience));
+  if (!is_readable_file(fd.get())) return Failed("not a regular file that may be passed on");
+  return fd;
 }
 
 tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, const std::string& path, u64 most) {
-  const auto fd = ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}}, patience_);
-  if (!fd) return Failed(fd.error());
+  const auto fd = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}}, patience_));
   // Memory alone, which nobody changes any more, is read without waiting for anybody.
-  if (!is_sealed_memfd(fd->get())) return Failed("not read");
-  return read_within(fd->get(), most);
+  if (!is_sealed_memfd(fd.get())) return Failed("not read");
+  return read_within(fd.get(), most);
 }
 
 tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request,
@@ -89,14 +88,13 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   if (!nothing) return system_error("cannot open /dev/null");
   if (!send_packet(ours.get(), request)) return Failed("more groups than can be passed on");
   const int descriptors[] = {theirs.get(), nothing.get(), nothing.get()};
-  auto process = spawn(program_, {program_, opener_word}, descriptors);
-  if (!process) return Failed(process.error());
+  auto process = TRY(spawn(program_, {program_, opener_word}, descriptors));
   theirs = Fd();
 
   pollfd wait{.fd = ours.get(), .events = POLLIN, .revents = 0};
   const bool ready = ::poll(&wait, 1, static_cast<int>(patience.count())) > 0;
   auto answer = ready ? receive_packet(ours.get()) : tl::unexpected(PacketError::waits);
-  end(owner.user, std::move(*process));
+  end(owner.user, std::move(process));
   if (!answer) {
     return Failed(ready ? "the process that opens it has ended before it answered" : "its file system does not answer");
   }

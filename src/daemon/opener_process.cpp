@@ -70,7 +70,7 @@ Done become(const Owner& owner) {
       if (one != owner.group) return Failed("the group was not taken on");
     }
   }
-  if (auto done = keep_capabilities(owner.user == 0 && ::geteuid() == 0); !done) return done;
+  TRY(keep_capabilities(owner.user == 0 && ::geteuid() == 0));
   // The owner's other processes neither trace it nor read its memory.
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("not dumpable");
   return {};
@@ -94,9 +94,8 @@ tl::expected<Fd, std::string> open_regular(const std::string& path) {
 }
 
 tl::expected<Fd, std::string> contents(int fd, u64 most) {
-  const auto bytes = read_within(fd, most);
-  if (!bytes) return Failed(bytes.error());
-  Fd memory = sealed_memfd("cloister-file", *bytes);
+  const auto bytes = TRY(read_within(fd, most));
+  Fd memory = sealed_memfd("cloister-file", bytes);
   if (!memory) return Failed("no memory for it");
   return memory;
 }
@@ -112,9 +111,8 @@ void go_first() {
 /// below 3 GiB counts, which is the same on every processor.
 Done look_into_kernel(int fd, const FileOpener::Beside& beside) {
   go_first();
-  const auto bytes = read_within(fd, platform::max_unpacked_bytes);
-  if (!bytes) return Failed(bytes.error());
-  const auto kernel = TRY(platform::read_kernel(*bytes));
+  const auto bytes = TRY(read_within(fd, platform::max_unpacked_bytes));
+  const auto kernel = TRY(platform::read_kernel(bytes));
   constexpr unsigned most_bits = 52;
   const auto map = TRY(platform::make_memory_map(beside.memory_mib << 20, 0, most_bits));
   TRY(platform::place_pvh(kernel, beside.ramdisk_bytes, beside.cmdline_bytes, map));
@@ -137,12 +135,11 @@ tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   }
   if (!fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return Failed(fields.error());
-  const auto owner = read_owner(request["owner"]);
-  if (!owner) return Failed(owner.error());
-  if (auto done = become(*owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
+  const auto owner = TRY(read_owner(request["owner"]));
+  if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
   auto fd = open_regular(path);
   if (fd && kernel) {
-    if (auto good = look_into_kernel(fd->get(), beside); !good) return Failed(good.error());
+    TRY(look_into_kernel(fd->get(), beside));
   }
   return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
 }

@@ -72,7 +72,7 @@ tl::expected<void, std::string> Domains::recover() {
       domain->record.uuid = new_uuid();
       domain->record.persistent = false;
     }
-    if (auto taken = take(domain); !taken) return taken;
+    TRY(take(domain));
     if (domain->record.uuid != record.uuid && table_.contains(record.id)) keep(domain->record);
   }
   // After those whose frames are certain.
@@ -82,7 +82,7 @@ tl::expected<void, std::string> Domains::recover() {
       domain->record.uuid.clear();
       domain->keys_unknown = true;
     }
-    if (auto taken = take(domain); !taken) return taken;
+    TRY(take(domain));
   }
   for (auto& [id, answer] : asked_) {
     Domain& domain = *table_.at(id);

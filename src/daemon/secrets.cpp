@@ -28,14 +28,13 @@ tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const 
   const bool wrap_missing = !has_secret(state, wrap_secret_file);
   const bool none_missing = !wrap_missing && has_secret(state, platform_secret_file);
   const auto platform =
-      secret_in(state, paths.state, platform_secret_file,
-                make_anew && none_missing ? MissingSecret::must_be : when_missing(make_anew, registry.used()));
-  if (!platform) return tl::unexpected(platform.error());
+      TRY(secret_in(state, paths.state, platform_secret_file,
+                    make_anew && none_missing ? MissingSecret::must_be : when_missing(make_anew, registry.used())));
   if (make_anew && wrap_missing) {
     TRY(set_keys_aside(registry));
   }
   const auto wrap = TRY(secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys())));
-  return Secrets{.platform = *platform, .wrap = {wrap}};
+  return Secrets{.platform = platform, .wrap = {wrap}};
 }
 
 SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, bool make_anew) {

@@ -91,7 +91,7 @@ tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftT
     return tl::unexpected("cannot give " + path_of(name) + "/" + socket + " to user " + std::to_string(to) + ": " +
                           system_error());
   };
-  if (auto kept = give(control_name, self, own_mode); !kept) return kept;
+  TRY(give(control_name, self, own_mode));
   return give(console_name, viewer(user), console == LeftTo::group ? group_mode : own_mode);
 }
 

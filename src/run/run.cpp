@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "config/config.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
@@ -63,9 +64,7 @@ tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& 
     package.root_secret = fixed_platform_secret();
     return package;
   }
-  const auto secret = platform_secret(state_folder());
-  if (!secret) return tl::unexpected(secret.error());
-  package.root_secret = *secret;
+  package.root_secret = TRY(platform_secret(state_folder()));
   package.boot = random_boot_number();
   return package;
 }
@@ -79,15 +78,12 @@ struct Outside {
                                                  Patience& patience) {
     Outside outside;
     if (!arguments.gdb_socket.empty()) {
-      auto gdb = GdbSocket::listen(arguments.gdb_socket);
-      if (!gdb) return tl::unexpected(gdb.error());
-      outside.gdb.emplace(std::move(*gdb));
+      auto gdb = TRY(GdbSocket::listen(arguments.gdb_socket));
+      outside.gdb.emplace(std::move(gdb));
     }
     if (!arguments.trace.empty()) {
       const std::string path = arguments.trace_file.empty() ? name + ".trace" : arguments.trace_file;
-      auto trace = TraceFile::open(path, patience);
-      if (!trace) return tl::unexpected(trace.error());
-      outside.trace = std::move(*trace);
+      outside.trace = TRY(TraceFile::open(path, patience));
     }
     return outside;
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "arch/sizes.hpp"
+#include "arch/try.hpp"
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
@@ -34,7 +35,7 @@ tl::expected<void, std::string> take_platform(const vmx::Backend& silicon, vmx::
 tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& silicon, const LaunchMessage& launch) {
   vmx::Package::Config machine = package_config(launch.package, launch.grants);
   if (const u64 pages = package_pages(launch.package, launch.grants); pages != 0) {
-    if (auto taken = take_platform(silicon, machine); !taken) return tl::unexpected(taken.error());
+    TRY(take_platform(silicon, machine));
     const auto memory = silicon.adopt_epc(launch_fd::epc, launch_fd::epcm, pages);
     if (!memory) return tl::unexpected(std::string("the domain's EPC: ") + name_of(memory.error()));
     machine.memory = *memory;
@@ -46,16 +47,13 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
 
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
                                               const DomainPage& page) {
-  auto read = read_config(launch.config);
-  if (!read) return Failed(read.error());
-  auto images = read_images(read->config, launch_fd::kernel, launch_fd::ramdisk);
-  if (!images) return Failed(images.error());
+  auto read = TRY(read_config(launch.config));
+  auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk));
   auto machine = machine_of(silicon, launch);
   if (!machine) return failed(machine.error());
-  auto plan = make_plan(silicon, read->config, *machine, packages_of(launch.grants));
-  if (!plan) return Failed(plan.error());
+  auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));
   auto package = silicon.make_package(std::move(*machine));
-  Guest guest(std::move(package), std::move(*plan), std::move(*images), sections_of(launch.grants), page);
+  Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
   if (auto made = guest.lay_out(); !made) return failed(made.error());
   return guest;
 }
@@ -92,9 +90,7 @@ tl::expected<void, std::string> Guest::lay_out() {
   spec.balloon_counts = page_.get().balloon();
   spec.epc_missing = missing_;
   if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec));
-  auto domain = hypervisor::Domain::create(*package_, std::move(spec), frames_);
-  if (!domain) return tl::unexpected(domain.error());
-  domain_ = std::move(*domain);
+  domain_ = TRY(hypervisor::Domain::create(*package_, std::move(spec), frames_));
   return {};
 }
 
@@ -109,9 +105,7 @@ tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec
     return true;
   });
   if (!has_own) own_ = frames_;
-  auto domain = hypervisor::Domain::create(*package_, std::move(spec), own_);
-  if (!domain) return tl::unexpected(domain.error());
-  domain_ = std::move(*domain);
+  domain_ = TRY(hypervisor::Domain::create(*package_, std::move(spec), own_));
   if (has_own) domain_->lend_epc(lent.sections());
   return {};
 }

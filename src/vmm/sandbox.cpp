@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "protocol/launch.hpp"
 #include "vmm/seccomp_filter.hpp"
 
@@ -95,7 +96,7 @@ Done give_up_privileges() {
   ::close(launch_fd::root);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("no_new_privs");
   // A core would have the guest's memory and the platform's secret.
-  if (auto done = limit(RLIMIT_CORE, 0); !done) return done;
+  TRY(limit(RLIMIT_CORE, 0));
   return limit(RLIMIT_NOFILE, most_descriptors);
 }
 
@@ -104,16 +105,15 @@ Done give_up_privileges() {
 bool sandbox_is_whole() { return whole; }
 
 tl::expected<void, std::string> enter_sandbox() {
-  if (auto done = prepare_libraries(); !done) return done;
+  TRY(prepare_libraries());
   if (::close_range(launch_fd::last + 1, ~0U, 0) != 0) return failed("close_range");
   if constexpr (!whole) return give_up_privileges();
 
   if (::geteuid() == 0) {
-    const auto identity = unprivileged();
-    if (!identity) return tl::unexpected(identity.error());
-    if (auto done = become(*identity); !done) return done;
+    const auto identity = TRY(unprivileged());
+    TRY(become(identity));
   }
-  if (auto done = give_up_privileges(); !done) return done;
+  TRY(give_up_privileges());
   // Other processes of the same user, other VMMs among them, can then neither trace it nor read its memory (ptrace(2)).
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("not dumpable");
   return install_seccomp_filter();
