@@ -1,4 +1,5 @@
 // The page walk: 32-bit, PAE and 4-level paging (SDM vol. 3A, 4.3 to 4.7), on tables in guest-physical memory.
+#include "arch/try.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/state/processor.hpp"
@@ -96,9 +97,8 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk(u64 linear, Access access, AccessMode mo
     const unsigned shift = 12 + 9 * (level - 1);
     const bool pae_top = !four_level && level == 3;  // PDPTE: two index bits, no U/S, R/W, A
     const u64 index = pae_top ? (linear >> 30) & 3 : (linear >> shift) & 511;
-    const auto place = entry_at(table + index * 8, linear);
-    if (!place) return tl::unexpected(place.error());
-    const u64 entry = __atomic_load_n(reinterpret_cast<const u64*>(place->host), __ATOMIC_RELAXED);
+    const auto place = TRY(entry_at(table + index * 8, linear));
+    const u64 entry = __atomic_load_n(reinterpret_cast<const u64*>(place.host), __ATOMIC_RELAXED);
     if ((entry & pte::p) == 0) return tl::unexpected(page_fault(linear, access, mode, 0));
 
     const bool leaf = level == 1 || ((entry & pte::ps) != 0 && !pae_top && level <= 3);
@@ -114,7 +114,7 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk(u64 linear, Access access, AccessMode mo
       w.user = w.user && (entry & pte::us) != 0;
       w.write = w.write && (entry & pte::rw) != 0;
       w.no_execute = w.no_execute || (entry & pte::nx) != 0;
-      seen[count++] = {*place, entry};
+      seen[count++] = {place, entry};
     }
     if (leaf) {
       const u64 offset_mask = (u64{1} << shift) - 1;
@@ -139,13 +139,12 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk(u64 linear, Access access, AccessMode mo
 
 tl::expected<Mmu::Walk, Miss> Mmu::walk_legacy(u64 linear, Access access, AccessMode mode) {
   Walk w;
-  const auto directory = entry_at((cpu_.cr3 & 0xffff'f000) + ((linear >> 22) & 1023) * 4, linear);
-  if (!directory) return tl::unexpected(directory.error());
-  const u32 pde = __atomic_load_n(reinterpret_cast<const u32*>(directory->host), __ATOMIC_RELAXED);
+  const auto directory = TRY(entry_at((cpu_.cr3 & 0xffff'f000) + ((linear >> 22) & 1023) * 4, linear));
+  const u32 pde = __atomic_load_n(reinterpret_cast<const u32*>(directory.host), __ATOMIC_RELAXED);
   if ((pde & pte::p) == 0) return tl::unexpected(page_fault(linear, access, mode, 0));
   w.user = (pde & pte::us) != 0;
   w.write = (pde & pte::rw) != 0;
-  EntryPlace leaf = *directory;
+  EntryPlace leaf = directory;
   u32 entry = pde;
   if ((pde & pte::ps) != 0 && (cpu_.cr4 & arch::cr4::pse) != 0) {
     // PSE-36: bits 20:13 are address bits 39:32; bit 21 is reserved.
@@ -153,10 +152,9 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk_legacy(u64 linear, Access access, Access
     w.physical = (pde & 0xffc0'0000) | (u64{(pde >> 13) & 0xff} << 32) | (linear & 0x3f'ffff);
     w.large_bytes = 0x40'0000;
   } else {
-    const auto table = entry_at((pde & 0xffff'f000) + ((linear >> 12) & 1023) * 4, linear);
-    if (!table) return tl::unexpected(table.error());
-    entry = __atomic_load_n(reinterpret_cast<const u32*>(table->host), __ATOMIC_RELAXED);
-    leaf = *table;
+    const auto table = TRY(entry_at((pde & 0xffff'f000) + ((linear >> 12) & 1023) * 4, linear));
+    entry = __atomic_load_n(reinterpret_cast<const u32*>(table.host), __ATOMIC_RELAXED);
+    leaf = table;
     if ((entry & pte::p) == 0) return tl::unexpected(page_fault(linear, access, mode, 0));
     w.user = w.user && (entry & pte::us) != 0;
     w.write = w.write && (entry & pte::rw) != 0;
@@ -164,8 +162,7 @@ tl::expected<Mmu::Walk, Miss> Mmu::walk_legacy(u64 linear, Access access, Access
   }
   if (!permitted(w, access, mode)) return tl::unexpected(page_fault(linear, access, mode, pfec::p));
   const u32 flags = static_cast<u32>(pte::a | (access == Access::write ? pte::d : 0));
-  if (leaf.host != directory->host &&
-      !set_flags<u32>(directory->host, directory->state, pde, static_cast<u32>(pte::a))) {
+  if (leaf.host != directory.host && !set_flags<u32>(directory.host, directory.state, pde, static_cast<u32>(pte::a))) {
     w.changed = true;
   } else if (!set_flags<u32>(leaf.host, leaf.state, entry, flags)) {
     w.changed = true;
@@ -182,10 +179,7 @@ tl::expected<PageTranslation, Miss> Mmu::translate_raw(u64 linear, Access access
     w.dirty = true;
   } else {
     do {
-      const auto walked =
-          (cpu_.cr4 & arch::cr4::pae) != 0 ? walk(linear, access, mode) : walk_legacy(linear, access, mode);
-      if (!walked) return tl::unexpected(walked.error());
-      w = *walked;
+      w = TRY((cpu_.cr4 & arch::cr4::pae) != 0 ? walk(linear, access, mode) : walk_legacy(linear, access, mode));
     } while (w.changed);
   }
   PageTranslation t;

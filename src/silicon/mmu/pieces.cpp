@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/state/debug.hpp"
 
@@ -13,9 +14,8 @@ tl::expected<Pieces, Miss> translate_pieces(Cpu& cpu, u64 linear, unsigned bytes
   for (unsigned done = 0; done < bytes;) {
     const u64 at = cpu.code64 ? linear + done : static_cast<u32>(linear + done);
     const unsigned n = std::min(bytes - done, static_cast<unsigned>(arch::page_size - arch::page_offset(at)));
-    const auto page = cpu.mmu->translate_and_fill(at, access);
-    if (!page) return tl::unexpected(page.error());
-    pieces.piece[pieces.count++] = {*page, arch::page_offset(at), n};
+    const auto page = TRY(cpu.mmu->translate_and_fill(at, access));
+    pieces.piece[pieces.count++] = {page, arch::page_offset(at), n};
     done += n;
   }
   note_data_access(cpu, linear, bytes, access);

@@ -1,6 +1,7 @@
 // Reading descriptors and loading segment registers (SDM vol. 3A, 3.4.3, 5.4 to 5.7).
 #include "silicon/isa/system/descriptor.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/mmu/mode_change.hpp"
 
 namespace cloister::silicon {
@@ -58,9 +59,7 @@ tl::expected<void, Miss> load_data_segment(Cpu& cpu, arch::SegReg reg, u16 selec
       update_mode(cpu);
       return {};
     }
-    auto segment = check_stack_segment(cpu, selector, cpu.cpl, v::gp, 0);
-    if (!segment) return tl::unexpected(segment.error());
-    cpu.seg[reg] = *segment;
+    cpu.seg[reg] = TRY(check_stack_segment(cpu, selector, cpu.cpl, v::gp, 0));
     update_mode(cpu);
     return {};
   }
@@ -69,15 +68,14 @@ tl::expected<void, Miss> load_data_segment(Cpu& cpu, arch::SegReg reg, u16 selec
     update_mode(cpu);
     return {};
   }
-  auto d = read_descriptor(cpu, s, false);
-  if (!d) return tl::unexpected(d.error());
-  const bool readable_code = d->is_code() && (d->type() & attr::readable) != 0;
-  if (!d->is_data() && !readable_code) return tl::unexpected(fault_miss(v::gp, s.error()));
-  const bool checked = d->is_data() || !d->conforming();
-  if (checked && (s.rpl() > d->dpl() || cpu.cpl > d->dpl())) return tl::unexpected(fault_miss(v::gp, s.error()));
-  if (!d->present()) return tl::unexpected(fault_miss(v::np, s.error()));
-  if (auto marked = mark_accessed(cpu, s, *d); !marked) return marked;
-  cpu.seg[reg] = d->segment(selector);
+  auto d = TRY(read_descriptor(cpu, s, false));
+  const bool readable_code = d.is_code() && (d.type() & attr::readable) != 0;
+  if (!d.is_data() && !readable_code) return tl::unexpected(fault_miss(v::gp, s.error()));
+  const bool checked = d.is_data() || !d.conforming();
+  if (checked && (s.rpl() > d.dpl() || cpu.cpl > d.dpl())) return tl::unexpected(fault_miss(v::gp, s.error()));
+  if (!d.present()) return tl::unexpected(fault_miss(v::np, s.error()));
+  TRY(mark_accessed(cpu, s, d));
+  cpu.seg[reg] = d.segment(selector);
   update_mode(cpu);
   return {};
 }
@@ -85,13 +83,12 @@ tl::expected<void, Miss> load_data_segment(Cpu& cpu, arch::SegReg reg, u16 selec
 tl::expected<Segment, Miss> check_stack_segment(Cpu& cpu, u16 selector, unsigned cpl, u8 vector, u32 ext) {
   const Selector s{selector};
   if (s.null()) return tl::unexpected(fault_miss(vector, ext));
-  auto d = read_descriptor(cpu, s, false, vector, ext);
-  if (!d) return tl::unexpected(d.error());
-  const bool writable = d->is_data() && (d->type() & attr::writable) != 0;
-  if (s.rpl() != cpl || !writable || d->dpl() != cpl) return tl::unexpected(fault_miss(vector, s.error() | ext));
-  if (!d->present()) return tl::unexpected(fault_miss(v::ss, s.error() | ext));
-  if (auto marked = mark_accessed(cpu, s, *d); !marked) return tl::unexpected(marked.error());
-  return d->segment(selector);
+  auto d = TRY(read_descriptor(cpu, s, false, vector, ext));
+  const bool writable = d.is_data() && (d.type() & attr::writable) != 0;
+  if (s.rpl() != cpl || !writable || d.dpl() != cpl) return tl::unexpected(fault_miss(vector, s.error() | ext));
+  if (!d.present()) return tl::unexpected(fault_miss(v::ss, s.error() | ext));
+  TRY(mark_accessed(cpu, s, d));
+  return d.segment(selector);
 }
 
 tl::expected<TssStack, Miss> tss_stack(Cpu& cpu, unsigned cpl, unsigned ist, u32 ext) {

@@ -1,6 +1,7 @@
 // Event delivery: IA-32e mode (SDM vol. 3A, 6.14), protected mode (6.12), real mode (vol. 3B, 21.1.4).
 #include "silicon/isa/system/event.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/mmu/mode_change.hpp"
 
 namespace cloister::silicon {
@@ -113,24 +114,22 @@ tl::expected<void, Miss> deliver_once(Cpu& cpu, const Event& e, u64 rip) {
 
   const Selector cs{gate.gate_selector()};
   if (cs.null()) return tl::unexpected(fault_miss(v::gp, ext));
-  auto code = read_descriptor(cpu, cs, false, v::gp, ext);
-  if (!code) return tl::unexpected(code.error());
-  if (!code->is_code() || code->dpl() > cpu.cpl) return tl::unexpected(fault_miss(v::gp, cs.error() | ext));
-  if (wide && ((code->attributes() & attr::l) == 0 || (code->attributes() & attr::db) != 0)) {
+  auto code = TRY(read_descriptor(cpu, cs, false, v::gp, ext));
+  if (!code.is_code() || code.dpl() > cpu.cpl) return tl::unexpected(fault_miss(v::gp, cs.error() | ext));
+  if (wide && ((code.attributes() & attr::l) == 0 || (code.attributes() & attr::db) != 0)) {
     return tl::unexpected(fault_miss(v::gp, cs.error() | ext));
   }
-  if (!code->present()) return tl::unexpected(fault_miss(v::np, cs.error() | ext));
+  if (!code.present()) return tl::unexpected(fault_miss(v::np, cs.error() | ext));
 
-  const unsigned new_cpl = code->conforming() ? cpu.cpl : code->dpl();
+  const unsigned new_cpl = code.conforming() ? cpu.cpl : code.dpl();
   const bool inner = new_cpl < cpu.cpl;
   const unsigned ist = wide ? gate.gate_ist() : 0;
   const unsigned size = wide ? 8 : (gate32 ? 4 : 2);
   Segment ss = cpu.seg[arch::seg_ss];
   u64 sp = cpu.gpr[arch::rsp];
   if (inner || ist != 0) {
-    const auto stack = tss_stack(cpu, new_cpl, ist, ext);
-    if (!stack) return tl::unexpected(stack.error());
-    sp = stack->sp;
+    const auto stack = TRY(tss_stack(cpu, new_cpl, ist, ext));
+    sp = stack.sp;
     if (wide) {
       if (!is_canonical(sp)) return tl::unexpected(fault_miss(v::ss, ext));
       if (inner) {
@@ -138,9 +137,7 @@ tl::expected<void, Miss> deliver_once(Cpu& cpu, const Event& e, u64 rip) {
         ss.attributes |= new_cpl << 5;
       }
     } else {
-      auto checked = check_stack_segment(cpu, stack->ss, new_cpl, v::ts, ext);
-      if (!checked) return tl::unexpected(checked.error());
-      ss = *checked;
+      ss = TRY(check_stack_segment(cpu, stack.ss, new_cpl, v::ts, ext));
     }
   } else if (!wide) {
     sp = (ss.attributes & attr::db) != 0 ? static_cast<u32>(sp) : static_cast<u16>(sp);
@@ -148,7 +145,7 @@ tl::expected<void, Miss> deliver_once(Cpu& cpu, const Event& e, u64 rip) {
   if (wide) sp &= ~u64{15};
 
   const u64 target = gate32 ? gate.gate_offset() : gate.gate_offset() & 0xffff;
-  if (wide ? !is_canonical(target) : target > code->limit()) return tl::unexpected(fault_miss(v::gp, ext));
+  if (wide ? !is_canonical(target) : target > code.limit()) return tl::unexpected(fault_miss(v::gp, ext));
 
   StackWriter stack(cpu, ss, sp, wide);
   const bool saves_stack = wide || inner;
@@ -160,7 +157,7 @@ tl::expected<void, Miss> deliver_once(Cpu& cpu, const Event& e, u64 rip) {
       !stack.push(rip, size, m) || (e.has_error && !stack.push(e.error, size, m))) {
     return tl::unexpected(m);
   }
-  if (auto marked = mark_accessed(cpu, cs, *code); !marked) return marked;
+  TRY(mark_accessed(cpu, cs, code));
 
   if (wide || (ss.attributes & attr::db) != 0) {
     cpu.gpr[arch::rsp] = wide ? stack.sp() : static_cast<u32>(stack.sp());
@@ -168,7 +165,7 @@ tl::expected<void, Miss> deliver_once(Cpu& cpu, const Event& e, u64 rip) {
     cpu.set_reg<u16>(arch::rsp, static_cast<u16>(stack.sp()));
   }
   cpu.seg[arch::seg_ss] = ss;
-  cpu.seg[arch::seg_cs] = code->segment(static_cast<u16>((cs.value & ~3) | new_cpl));
+  cpu.seg[arch::seg_cs] = code.segment(static_cast<u16>((cs.value & ~3) | new_cpl));
   cpu.cpl = static_cast<u8>(new_cpl);
   cpu.rip = target;
   enter_handler_flags(cpu, type == system_type::interrupt_gate || type == system_type::interrupt_gate16);

@@ -1,6 +1,7 @@
 // Far JMP and CALL, call gates (SDM vol. 2 and vol. 3A, 5.8).
 #include "silicon/isa/system/far.hpp"
 
+#include "arch/try.hpp"
 #include "silicon/isa/stack.hpp"
 #include "silicon/isa/system/event.hpp"
 #include "silicon/isa/system/system_op.hpp"
@@ -40,26 +41,24 @@ tl::expected<GateTarget, Miss> through_gate(Cpu& cpu, Selector gate_selector, co
   const unsigned rpl = gate_selector.rpl();
   if (narrow.dpl() < cpu.cpl || narrow.dpl() < rpl) return tl::unexpected(fault_miss(v::gp, error));
   if (!narrow.present()) return tl::unexpected(fault_miss(v::np, error));
-  auto wide = read_descriptor(cpu, gate_selector, cpu.long_mode());
-  if (!wide) return tl::unexpected(wide.error());
+  auto wide = TRY(read_descriptor(cpu, gate_selector, cpu.long_mode()));
   // The upper half's type field is zero (SDM vol. 3A, 5.8.3.1).
-  if (cpu.long_mode() && ((wide->high >> 40) & 0x1f) != 0) return tl::unexpected(fault_miss(v::gp, error));
+  if (cpu.long_mode() && ((wide.high >> 40) & 0x1f) != 0) return tl::unexpected(fault_miss(v::gp, error));
   GateTarget t;
-  t.cs = Selector{wide->gate_selector()};
+  t.cs = Selector{wide.gate_selector()};
   if (t.cs.null()) return tl::unexpected(fault_miss(v::gp, 0));
-  auto code = read_descriptor(cpu, t.cs, false);
-  if (!code) return tl::unexpected(code.error());
-  if (!code->is_code() || code->dpl() > cpu.cpl) return tl::unexpected(fault_miss(v::gp, t.cs.error()));
-  const u32 l_and_d = code->attributes() & (attr::l | attr::db);
+  auto code = TRY(read_descriptor(cpu, t.cs, false));
+  if (!code.is_code() || code.dpl() > cpu.cpl) return tl::unexpected(fault_miss(v::gp, t.cs.error()));
+  const u32 l_and_d = code.attributes() & (attr::l | attr::db);
   if (cpu.long_mode() && l_and_d != attr::l) return tl::unexpected(fault_miss(v::gp, t.cs.error()));
-  if (!call && !code->conforming() && code->dpl() != cpu.cpl) return tl::unexpected(fault_miss(v::gp, t.cs.error()));
-  if (!code->present()) return tl::unexpected(fault_miss(v::np, t.cs.error()));
-  t.code = *code;
-  t.inner = call && !code->conforming() && code->dpl() < cpu.cpl;
+  if (!call && !code.conforming() && code.dpl() != cpu.cpl) return tl::unexpected(fault_miss(v::gp, t.cs.error()));
+  if (!code.present()) return tl::unexpected(fault_miss(v::np, t.cs.error()));
+  t.code = code;
+  t.inner = call && !code.conforming() && code.dpl() < cpu.cpl;
   const bool gate16 = narrow.type() == system_type::call_gate16;
-  t.offset = gate16            ? wide->gate_offset() & 0xffff
-             : cpu.long_mode() ? wide->gate_offset()
-                               : wide->gate_offset() & 0xffff'ffff;
+  t.offset = gate16            ? wide.gate_offset() & 0xffff
+             : cpu.long_mode() ? wide.gate_offset()
+                               : wide.gate_offset() & 0xffff'ffff;
   return t;
 }
 
@@ -84,19 +83,16 @@ void set_stack_pointer(Cpu& cpu, u64 sp) {
 /// CALL through a gate to an inner level: new stack, parameters copied, return address to the old one.
 tl::expected<void, Miss> call_inner(Cpu& cpu, const Op* op, const GateTarget& t, unsigned bytes, unsigned parameters) {
   const unsigned cpl = t.code.dpl();
-  const auto fresh = tss_stack(cpu, cpl, 0, 0);
-  if (!fresh) return tl::unexpected(fresh.error());
+  const auto fresh = TRY(tss_stack(cpu, cpl, 0, 0));
   const bool wide = cpu.long_mode();
   Segment ss = null_segment(static_cast<u16>(cpl));
   ss.attributes |= cpl << 5;
   if (wide) {
-    if (!is_canonical(fresh->sp)) return tl::unexpected(fault_miss(v::ss, 0));
+    if (!is_canonical(fresh.sp)) return tl::unexpected(fault_miss(v::ss, 0));
   } else {
-    auto checked = check_stack_segment(cpu, fresh->ss, cpl, v::ts, 0);
-    if (!checked) return tl::unexpected(checked.error());
-    ss = *checked;
+    ss = TRY(check_stack_segment(cpu, fresh.ss, cpl, v::ts, 0));
   }
-  StackWriter stack(cpu, ss, fresh->sp, wide);
+  StackWriter stack(cpu, ss, fresh.sp, wide);
   Miss m;
   const u64 old_sp = cpu.gpr[arch::rsp];
   if (!stack.push(cpu.seg[arch::seg_ss].selector, bytes, m) || !stack.push(old_sp, bytes, m)) return tl::unexpected(m);
@@ -119,7 +115,7 @@ tl::expected<void, Miss> far_transfer(Cpu& cpu, const Op* op, u16 selector, u64 
   if (!cpu.protected_mode()) {
     u64 sp = cpu.gpr[arch::rsp] & 0xffff;
     if (call) {
-      if (auto pushed = push_return(cpu, op, cpu.seg[arch::seg_ss], sp, bytes); !pushed) return pushed;
+      TRY(push_return(cpu, op, cpu.seg[arch::seg_ss], sp, bytes));
       Stack32::set_pointer(cpu, sp);
     }
     real_far(cpu, selector, offset);
@@ -127,37 +123,32 @@ tl::expected<void, Miss> far_transfer(Cpu& cpu, const Op* op, u16 selector, u64 
   }
   const Selector s{selector};
   if (s.null()) return tl::unexpected(fault_miss(v::gp, 0));
-  const auto d = read_descriptor(cpu, s, false);
-  if (!d) return tl::unexpected(d.error());
+  const auto d = TRY(read_descriptor(cpu, s, false));
 
-  GateTarget t{s, *d, offset, false};
-  if (d->system()) {
-    const u32 type = d->type();
+  GateTarget t{s, d, offset, false};
+  if (d.system()) {
+    const u32 type = d.type();
     const bool gate = type == system_type::call_gate || (!cpu.long_mode() && type == system_type::call_gate16);
     const bool task =
         !cpu.long_mode() && (type == system_type::task_gate || type == system_type::tss || type == system_type::tss16);
     if (task) return tl::unexpected(task_switch_exit(selector, call ? 0 : 2));
     if (!gate) return tl::unexpected(fault_miss(v::gp, s.error()));
-    auto target = through_gate(cpu, s, *d, call);
-    if (!target) return tl::unexpected(target.error());
-    t = *target;
+    t = TRY(through_gate(cpu, s, d, call));
     bytes = cpu.long_mode() ? 8 : type == system_type::call_gate ? 4 : 2;
-    if (auto ok = check_target(cpu, t.code, t.offset); !ok) return ok;
-    if (t.inner) return call_inner(cpu, op, t, bytes, d->gate_parameters());
+    TRY(check_target(cpu, t.code, t.offset));
+    if (t.inner) return call_inner(cpu, op, t, bytes, d.gate_parameters());
   } else {
-    auto code = code_for_transfer(cpu, s);
-    if (!code) return tl::unexpected(code.error());
-    t.code = *code;
-    if (cpu.code64 && (code->attributes() & attr::l) == 0) t.offset = static_cast<u32>(t.offset);
-    if (auto ok = check_target(cpu, t.code, t.offset); !ok) return ok;
+    t.code = TRY(code_for_transfer(cpu, s));
+    if (cpu.code64 && (t.code.attributes() & attr::l) == 0) t.offset = static_cast<u32>(t.offset);
+    TRY(check_target(cpu, t.code, t.offset));
   }
   u64 sp = cpu.code64 ? Stack64::pointer(cpu) : Stack32::pointer(cpu);
   // From 64-bit to 32-bit code processors push with ESP already, though the manual switches after the pushes.
   if (cpu.code64 && (t.code.attributes() & attr::l) == 0) sp = static_cast<u32>(sp);
   if (call) {
-    if (auto pushed = push_return(cpu, op, cpu.seg[arch::seg_ss], sp, bytes); !pushed) return pushed;
+    TRY(push_return(cpu, op, cpu.seg[arch::seg_ss], sp, bytes));
   }
-  if (auto marked = mark_accessed(cpu, t.cs, t.code); !marked) return marked;
+  TRY(mark_accessed(cpu, t.cs, t.code));
   if (call) set_stack_pointer(cpu, sp);
   load_code(cpu, t.code, t.cs.value, cpu.cpl, t.offset);
   return {};

@@ -1,4 +1,5 @@
 // Far RET and IRET (SDM vol. 2 and vol. 3A, 5.8.6).
+#include "arch/try.hpp"
 #include "silicon/isa/stack.hpp"
 #include "silicon/isa/system/event.hpp"
 #include "silicon/isa/system/far.hpp"
@@ -105,12 +106,10 @@ tl::expected<void, Miss> commit_return(Cpu& cpu, const Return& r, Descriptor& co
   if (!outer && !target) return target;
   Segment ss = cpu.seg[arch::seg_ss];
   if (r.has_stack) {
-    auto segment = stack_for_return(cpu, r.ss, cpl, to64);
-    if (!segment) return tl::unexpected(segment.error());
-    ss = *segment;
+    ss = TRY(stack_for_return(cpu, r.ss, cpl, to64));
   }
   if (!target) return target;
-  if (auto marked = mark_accessed(cpu, cs, code); !marked) return marked;
+  TRY(mark_accessed(cpu, cs, code));
   const bool from64 = cpu.code64;
   cpu.seg[arch::seg_ss] = ss;
   load_code(cpu, code, cs.value, cpl, rip);

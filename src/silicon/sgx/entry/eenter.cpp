@@ -217,19 +217,17 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   Entering entering(ctx, entry, tcs);
   guard.unlock();
 
-  auto frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, resume ? cssa - 1 : cssa);
-  if (!frame) return tl::unexpected(frame.error());
+  auto frame = TRY(check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, resume ? cssa - 1 : cssa));
   bool notify = false;
   if (resume) {
-    notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (read_gprsgx(ctx.package, *frame).aexnotify & 1) != 0;
+    notify = (tcs.flags & arch::tcs_flags::aexnotify) != 0 && (read_gprsgx(ctx.package, frame).aexnotify & 1) != 0;
     if (notify) {
       if (fails("ERESUME.notify_cssa", cssa >= tcs.nssa)) return leaf_gp();
-      frame = check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, cssa);
-      if (!frame) return tl::unexpected(frame.error());
+      frame = TRY(check_ssa_frame(ctx, s, tcs, entry.secs_index, entry.base, cssa));
     }
   }
   const bool from_frame = resume && !notify;
-  const arch::Gprsgx g = read_gprsgx(ctx.package, *frame);
+  const arch::Gprsgx g = read_gprsgx(ctx.package, frame);
   const u64 target = from_frame ? g.rip : entry.base + tcs.oentry;
   const u64 fs_base = from_frame && cpu.code64 ? g.fsbase : entry.base + tcs.ofsbase;
   const u64 gs_base = from_frame && cpu.code64 ? g.gsbase : entry.base + tcs.ogsbase;
@@ -246,7 +244,7 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
   if (fails("ENTER.active", entering.busy())) return leaf_gp();
   if (from_frame) {
     cpu.enclave.xfrm = s.attributes.xfrm;
-    if (fails("ERESUME.xrstor", !restore_extended(cpu, ctx.package.page(frame->xsave_page)))) return leaf_gp();
+    if (fails("ERESUME.xrstor", !restore_extended(cpu, ctx.package.page(frame.xsave_page)))) return leaf_gp();
   }
 
   cpu.enclave.epoch = entering.done();
@@ -258,12 +256,12 @@ LeafResult enter_leaf(LeafContext& ctx, bool resume) {
     if (from_frame) --tcs.cssa;
   }
   if (!from_frame) {
-    ctx.touch(frame->gpr_page);
-    arch::Gprsgx& saved = gprsgx_of(ctx.package, frame->gpr_page);
+    ctx.touch(frame.gpr_page);
+    arch::Gprsgx& saved = gprsgx_of(ctx.package, frame.gpr_page);
     copy_guest(&saved.ursp, &cpu.gpr[arch::rsp], sizeof saved.ursp);
     copy_guest(&saved.urbp, &cpu.gpr[arch::rbp], sizeof saved.urbp);
   }
-  enter(ctx, entry, *frame, s, tcs, fs_base, gs_base);
+  enter(ctx, entry, frame, s, tcs, fs_base, gs_base);
   if (from_frame) {
     load_frame(cpu, g, entry.opt_out, cpu.enclave.mode64);
   } else {

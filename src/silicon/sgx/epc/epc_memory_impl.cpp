@@ -49,20 +49,18 @@ bool epcm_header_fits(int descriptor, u64 pages) {
 tl::expected<EpcMemory::Pointer, MemoryError> EpcMemory::Impl::map(Fd pages_file, Fd epcm_file, u64 pages) {
   auto impl = std::make_unique<Impl>();
   const u64 bytes = pages * arch::page_size;
-  auto page_bytes = pages_file ? map_sealed(pages_file, bytes) : map_host(bytes);
-  auto epcm = map_sealed(epcm_file, epcm_bytes(pages));
-  if (!page_bytes) return tl::unexpected(page_bytes.error());
-  if (!epcm) return tl::unexpected(epcm.error());
-  if (pages != 0 && *page_bytes == nullptr) return tl::unexpected(MemoryError::no_memory);
+  auto page_bytes = TRY(pages_file ? map_sealed(pages_file, bytes) : map_host(bytes));
+  auto epcm = TRY(map_sealed(epcm_file, epcm_bytes(pages)));
+  if (pages != 0 && page_bytes == nullptr) return tl::unexpected(MemoryError::no_memory);
   // A frame that is given back takes its memory with it, and none of its neighbours': no huge pages. A kernel without
   // them need not be told.
-  if (pages != 0) ::madvise(page_bytes->get(), bytes, MADV_NOHUGEPAGE);
-  ::madvise(epcm->get(), epcm_bytes(pages), MADV_NOHUGEPAGE);
+  if (pages != 0) ::madvise(page_bytes.get(), bytes, MADV_NOHUGEPAGE);
+  ::madvise(epcm.get(), epcm_bytes(pages), MADV_NOHUGEPAGE);
   impl->pages = pages;
   impl->pages_file = std::move(pages_file);
   impl->epcm_file = std::move(epcm_file);
-  impl->page_bytes_ = std::move(*page_bytes);
-  impl->epcm_ = std::move(*epcm);
+  impl->page_bytes_ = std::move(page_bytes);
+  impl->epcm_ = std::move(epcm);
   return std::make_shared<EpcMemory>(std::move(impl));
 }
 
