@@ -11,3 +11,9 @@ CASE(ELDU) { walk(sgx::eldu_table); }
 CASE(ELDBC) { walk(sgx::eldbc_table); }
 CASE(ELDUC) { walk(sgx::elduc_table); }
 CASE(ERDINFO) { walk(sgx::erdinfo_table); }
+CASE(LATCH) { walk(sgx::latch_table); }
+CASE(EXPORTROOT) { walk(sgx::exportroot_table); }
+CASE(UNLATCH) { walk(sgx::unlatch_table); }
+CASE(IMPORTROOT) { walk(sgx::importroot_table); }
+CASE(COMMIT) { walk(sgx::commit_table); }
+CASE(ABORT) { walk(sgx::abort_table); }

@@ -3,12 +3,13 @@
 #include "silicon/sgx/epc/diagnostics.hpp"
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/sgx/leaves/root.hpp"
+#include "silicon/sgx/leaves/root_mover.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::silicon {
 
 Package::Package(Config config, EngineKind engine)
-    : impl_(std::make_unique<Impl>(std::move(config))), engine_(engine) {}
+    : impl_(std::make_unique<Impl>(std::move(config))), mover_(std::make_unique<RootMover>(*impl_)), engine_(engine) {}
 Package::~Package() = default;
 
 vmx::Capabilities Package::capabilities() const {
@@ -33,6 +34,8 @@ EnclsResult Package::enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operan
 EnclsResult Package::ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) {
   return root_ecreate(*impl_, frame, secinfo, secs, context);
 }
+
+vmx::RootMover* Package::root_mover() { return mover_.get(); }
 
 tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, MemoryError> Package::observe() const {
   return diagnostics::on_heap(diagnostics::Observer::of(*impl_));

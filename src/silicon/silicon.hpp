@@ -13,6 +13,7 @@ namespace cloister::silicon {
 
 class MemoryImpl;
 class PackageImpl;
+class RootMover;
 class VcpuImpl;
 
 class GuestMemory final : public vmx::GuestMemory {
@@ -55,6 +56,7 @@ class Package final : public vmx::Package {
   EnclsResult encls(arch::EnclsLeaf leaf, const vmx::LeafOperands& operands) override;
   EnclsResult enclv(arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) override;
   EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) override;
+  vmx::RootMover* root_mover() override;
   std::vector<EpcSection> used_epc() const override;
   tl::expected<std::unique_ptr<vmx::diagnostics::Observer>, MemoryError> observe() const override;
 
@@ -63,6 +65,7 @@ class Package final : public vmx::Package {
 
  private:
   std::unique_ptr<Impl> impl_;
+  std::unique_ptr<RootMover> mover_;
   EngineKind engine_;
 };
 

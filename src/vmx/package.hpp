@@ -16,6 +16,7 @@
 #include "vmx/features.hpp"
 #include "vmx/leaf_operands.hpp"
 #include "vmx/memory.hpp"
+#include "vmx/root_mover.hpp"
 #include "vmx/vcpu.hpp"
 
 namespace cloister::vmx {
@@ -96,6 +97,9 @@ class Package {
   /// copies, at aligned addresses, so that nobody changes what was looked at. ENCLV[ESETCONTEXT] then makes `context`
   /// its ENCLAVECONTEXT, by which a guest knows it, before anybody else can use the page. Any thread.
   virtual EnclsResult ecreate(Mfn frame, const arch::Secinfo& secinfo, const arch::Secs& secs, Gpa context) = 0;
+
+  /// The leaves that move enclaves to another machine; the package's own. Null: it has none.
+  virtual RootMover* root_mover() { return nullptr; }
 
   /// The frames that may have an EPCM entry which is not free, and those that are faulty, in ascending order, disjoint;
   /// all others have never been used since their memory was made. Costs what these are, however large the EPC is. Any

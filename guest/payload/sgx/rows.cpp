@@ -12,6 +12,7 @@ void print_number(u64 v) {
 
 void print_result(const Result& r) {
   static const char* const operand_names[] = {"RBX", "RCX", "RDX", "SECS", "page"};
+  if (r.answer) return print(r.answer);
   if (r.vector == vec::gp) return print("#GP(0)");
   if (r.vector == vec::ud) return print("#UD");
   if (r.vector == vec::nm) return print("#NM");

@@ -30,11 +30,13 @@ struct Result {
   Operand at = Operand::rcx;
   bool code = false;  ///< RAX and the flags are set; else they are as before
   u64 rax = 0, flags = 0;
+  const char* answer = nullptr;  ///< of a leaf that is no instruction
 };
 inline constexpr Result gp{vec::gp}, ud{vec::ud}, nm{vec::nm}, done{}, ok{.code = true};
 /// ZF = 1, the code in RAX.
 constexpr Result zf(u64 error_code) { return {.code = true, .rax = error_code, .flags = flag::zf}; }
 constexpr Result cf(u64 error_code) { return {.code = true, .rax = error_code, .flags = flag::cf}; }
+constexpr Result answers(const char* error) { return {.answer = error}; }
 /// #PF with the SGX bit. By ENCLS, or by ENCLU (a user access).
 constexpr Result pf_write(Operand at) { return {.vector = vec::pf, .error = 0x8003, .at = at}; }
 constexpr Result pf_read(Operand at) { return {.vector = vec::pf, .error = 0x8001, .at = at}; }

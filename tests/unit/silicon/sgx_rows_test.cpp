@@ -480,6 +480,24 @@ TEST_F(SgxFront, LeavesShareTheirPackage) {
   EXPECT_TRUE(Held(leaves, LockMode::exclusive)) << "given back";
 }
 
+// While its root moves (docs/vendor-leaves.md), a package has no leaf for a guest, in any ring.
+TEST_F(SgxFront, ALatchedPackageHasNoLeaves) {
+  for (const Latch latch : {Latch::importing, Latch::closed}) {
+    package_.impl().set_latch(latch);
+    EXPECT_EQ(run_encls(), v::gp);
+    EXPECT_EQ(run(encls, static_cast<u32>(arch::EnclsLeaf::eremove), 0, at(data)), v::gp);
+    EXPECT_EQ(run_enclv(), v::gp);
+    be_user();
+    EXPECT_EQ(run_enclu(), v::gp);
+    system.seg.fill({.selector = 8, .base = 0, .limit = ~0u, .attributes = flat_data});
+    system.seg[arch::seg_cs].attributes = flat_code;
+  }
+  package_.impl().set_latch(Latch::open);
+  EXPECT_EQ(run_encls(), -1);
+  be_user();
+  EXPECT_EQ(run_enclu(), v::pf);
+}
+
 // RAX and the flags of a code: ZF alone, of all that a leaf may change.
 TEST_F(SgxFront, EupdatesvnIsAlone) {
   constexpr u64 flags = 0x8d5, zf = arch::rflags::zf;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -15,6 +16,13 @@
 #include "silicon/state/names.hpp"
 
 namespace cloister::silicon {
+
+/// Which leaves the package has while its root moves (vmx/root_mover.hpp).
+enum class Latch : u8 {
+  open,       ///< all
+  importing,  ///< guests: none; root mode: those that load pages, and EREMOVE
+  closed,     ///< guests: none; root mode: EREMOVE
+};
 
 class PackageImpl {
  public:
@@ -44,6 +52,12 @@ class PackageImpl {
   /// Held by every leaf of ENCLS that a processor executes: shared, or exclusive by one that no other may run beside.
   /// What root mode runs beside it is kept apart by the mutex.
   PageLock& leaves() { return leaves_; }
+  /// Held shared by every leaf of ENCLS and ENCLV that root mode runs.
+  PageLock& root_leaves() { return root_leaves_; }
+
+  /// Changed by whoever holds both of these exclusively.
+  Latch latch() const { return latch_.load(std::memory_order_relaxed); }
+  void set_latch(Latch latch) { latch_.store(latch, std::memory_order_relaxed); }
 
  private:
   /// Where a section's pages are.
@@ -65,7 +79,8 @@ class PackageImpl {
   HostMapping states_;         ///< PageState of each page: zero bytes are a new one's
   Mutex mutex_;
   PlatformKeys keys_;
-  PageLock leaves_;
+  PageLock leaves_, root_leaves_;
+  std::atomic<Latch> latch_{Latch::open};
 };
 
 }  // namespace cloister::silicon

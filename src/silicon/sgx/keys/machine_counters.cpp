@@ -62,6 +62,14 @@ MachineCounters::~MachineCounters() = default;
 u64 MachineCounters::boot() const { return impl_->boot; }
 int MachineCounters::descriptor() const { return impl_->file.get(); }
 u64 MachineCounters::next_eid() { return impl_->page().eid.fetch_add(1, std::memory_order_relaxed); }
+Counts MachineCounters::counts() const {
+  return {.eid = impl_->page().eid.load(std::memory_order_relaxed),
+          .version = impl_->page().version.load(std::memory_order_relaxed)};
+}
+void MachineCounters::raise(const Counts& least) {
+  silicon::raise(impl_->page().eid, least.eid);
+  silicon::raise(impl_->page().version, least.version);
+}
 u64 MachineCounters::next_version() { return impl_->page().version.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace cloister::silicon

@@ -70,6 +70,14 @@ PlatformKeys::PlatformKeys(const RootSecret& root, const RootSecret& paging, u64
       paging_key_(half(labelled(paging, "paging", boot))),
       report_keyid_(labelled(root, "report keyid", boot)) {}
 
+void PlatformKeys::adopt(const Paging& paging) {
+  paging_key_ = paging.key;
+  cpusvn_ = paging.cpusvn;
+  if (counters_ != nullptr) return counters_->raise(paging.counts);
+  raise(eid_, paging.counts.eid);
+  raise(version_, paging.counts.version);
+}
+
 arch::Bytes16 PlatformKeys::derive(const KeyDependencies& d) const {
   const Packed packed(d.keyname, d.keypolicy, d.isvprodid, d.isvsvn, d.configsvn, d.cet_attributes,
                       d.cet_attributes_mask, d.miscselect, d.miscmask, d.cpusvn, d.isvextprodid, d.isvfamilyid,

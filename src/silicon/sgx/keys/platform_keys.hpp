@@ -70,6 +70,20 @@ class PlatformKeys {
   const arch::Bytes32& report_keyid() const { return report_keyid_; }
   const arch::Bytes16& paging_key() const { return paging_key_; }
 
+  /// What evicts pages: all that must move with them. Nobody uses a key meanwhile.
+  struct Paging {
+    arch::Bytes16 key{};
+    arch::Bytes16 cpusvn{};
+    Counts counts{};
+  };
+  Paging paging() const {
+    return {.key = paging_key_,
+            .cpusvn = cpusvn_,
+            .counts = counters_ != nullptr ? counters_->counts() : Counts{.eid = eid_, .version = version_}};
+  }
+  /// Counts go on from the higher of what they are and what is given.
+  void adopt(const Paging& paging);
+
   u64 next_eid() { return counters_ != nullptr ? counters_->next_eid() : eid_.fetch_add(1); }
   /// Never 0, never the same twice.
   u64 next_version() { return counters_ != nullptr ? counters_->next_version() : version_.fetch_add(1); }

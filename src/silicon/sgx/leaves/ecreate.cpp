@@ -115,6 +115,8 @@ EnclsResult root_ecreate(PackageImpl& package, Mfn frame, const arch::Secinfo& s
                          Gpa context) {
   constexpr EnclsResult gp{.fault = arch::vector::gp, .rax = 0}, pf{.fault = arch::vector::pf, .rax = 0};
   EventCounts::add(package.counts().encls, static_cast<u32>(arch::EnclsLeaf::ecreate));
+  const Held beside(package.root_leaves(), LockMode::shared);
+  if (!beside || fails("LATCH.root_ecreate", package.latch() != Latch::open)) return gp;
   const auto index = package.index_of(frame);
   if (!index) return pf;
   if (!secinfo_valid(secinfo)) return gp;

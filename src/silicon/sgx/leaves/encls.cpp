@@ -49,11 +49,17 @@ void observe(Cpu& cpu, const LeafResult& result, u32 leaf, u64 rcx) {
   observer(leaf, rcx, seen);
 }
 
+/// No leaf of a guest's runs while the package's root moves (vmx/root_mover.hpp).
+LeafResult run_unlatched(LeafContext& ctx, const LeafRow& row) {
+  if (fails("LATCH.guest", ctx.package.latch() != Latch::open)) return leaf_gp();
+  return row.leaf(ctx);
+}
+
 /// A leaf of ENCLS, beside others of the package or alone. Who comes too late is told in the way of the leaves of its
 /// kind: by an exception, or alone by a code.
 LeafResult run_encls(LeafContext& ctx, const LeafRow& row) {
   const Held package(ctx.package.leaves(), row.alone ? LockMode::exclusive : LockMode::shared);
-  if (!fails("ENCLS.package_busy", !package)) return row.leaf(ctx);
+  if (!fails("ENCLS.package_busy", !package)) return run_unlatched(ctx, row);
   if (row.alone) return failure(arch::SgxError::epc_page_conflict);
   return leaf_gp();
 }
@@ -67,7 +73,7 @@ bool run_leaf(Cpu& cpu, const Op* op, const LeafRow* row, Instruction instructio
   // What an asynchronous exit in the middle would save is the state at this instruction.
   cpu.rip = cpu.rip_of(op);
   const u64 rcx = ctx.rcx();
-  const LeafResult result = instruction == Instruction::encls ? run_encls(ctx, *row) : row->leaf(ctx);
+  const LeafResult result = instruction == Instruction::encls ? run_encls(ctx, *row) : run_unlatched(ctx, *row);
   count(ctx.package.counts(), instruction, row->number, result);
   if (instruction == Instruction::encls) observe(cpu, result, row->number, rcx);
   if (!result) {

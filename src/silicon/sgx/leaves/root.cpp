@@ -22,8 +22,25 @@ constexpr EnclsLeaf encls_in_root[] = {EnclsLeaf::eadd,   EnclsLeaf::eremove, En
                                        EnclsLeaf::eaug,   EnclsLeaf::emodt,   EnclsLeaf::erdinfo, EnclsLeaf::etrackc,
                                        EnclsLeaf::eldbc,  EnclsLeaf::elduc};
 
-EnclsResult run(PackageImpl& package, const LeafRow* row, const vmx::LeafOperands& given) {
+/// Those of ENCLS that a package has whose root has come, and not been committed.
+constexpr EnclsLeaf while_importing[] = {EnclsLeaf::eremove, EnclsLeaf::eldb, EnclsLeaf::eldu, EnclsLeaf::eldbc,
+                                         EnclsLeaf::elduc};
+
+/// `leaf` of ENCLS; none: one of ENCLV.
+bool has(Latch latch, std::optional<EnclsLeaf> leaf) {
+  switch (latch) {
+    case Latch::open: return true;
+    case Latch::importing: return leaf && std::ranges::find(while_importing, *leaf) != std::end(while_importing);
+    case Latch::closed: return leaf == EnclsLeaf::eremove;
+  }
+  return false;
+}
+
+EnclsResult run(PackageImpl& package, const LeafRow* row, std::optional<EnclsLeaf> leaf,
+                const vmx::LeafOperands& given) {
   if (row == nullptr) return {.fault = v::gp};
+  const Held beside(package.root_leaves(), LockMode::shared);
+  if (!beside || fails("LATCH.root", !has(package.latch(), leaf))) return {.fault = v::gp};
   RootOperands operands(package, given);
   LeafContext ctx(operands, package, nullptr);
   const LeafResult result = row->leaf(ctx);
@@ -43,12 +60,12 @@ EnclsResult run(PackageImpl& package, const LeafRow* row, const vmx::LeafOperand
 EnclsResult root_encls(PackageImpl& package, EnclsLeaf leaf, const vmx::LeafOperands& operands) {
   if (package.epc_pages() == 0) return {.fault = v::ud};
   if (std::ranges::find(encls_in_root, leaf) == std::end(encls_in_root)) return {.fault = v::gp};
-  return run(package, find_leaf(encls_leaves, package.features(), static_cast<u32>(leaf)), operands);
+  return run(package, find_leaf(encls_leaves, package.features(), static_cast<u32>(leaf)), leaf, operands);
 }
 
 EnclsResult root_enclv(PackageImpl& package, arch::EnclvLeaf leaf, const vmx::LeafOperands& operands) {
   if (package.epc_pages() == 0 || !package.features().enclv) return {.fault = v::ud};
-  return run(package, find_leaf(enclv_leaves, package.features(), static_cast<u32>(leaf)), operands);
+  return run(package, find_leaf(enclv_leaves, package.features(), static_cast<u32>(leaf)), std::nullopt, operands);
 }
 
 }  // namespace cloister::silicon
