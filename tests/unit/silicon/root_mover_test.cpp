@@ -8,6 +8,7 @@
 
 #include "sgx_bench.hpp"
 #include "silicon/sgx/keys/root_crypto.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 
 namespace cloister::silicon {
 namespace {

@@ -61,12 +61,6 @@ bool open_root(const arch::Bytes32& key, std::span<const u8> aad, std::span<cons
   return false;
 }
 
-arch::Bytes32 sha256(std::span<const u8> bytes) {
-  arch::Bytes32 digest;
-  must(EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1);
-  return digest;
-}
-
 bool same_digest(const arch::Bytes32& a, const arch::Bytes32& b) {
   return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }

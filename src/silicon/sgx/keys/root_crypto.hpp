@@ -13,7 +13,6 @@ arch::Bytes16 seal_root(const arch::Bytes32& key, std::span<const u8> aad, std::
 bool open_root(const arch::Bytes32& key, std::span<const u8> aad, std::span<const u8> sealed, const arch::Bytes16& tag,
                std::span<u8> root);
 
-arch::Bytes32 sha256(std::span<const u8> bytes);
 /// In a time that does not depend on where the difference is.
 bool same_digest(const arch::Bytes32& a, const arch::Bytes32& b);
 void erase(std::span<u8> secret);

@@ -10,6 +10,7 @@
 #include "silicon/sgx/check.hpp"
 #include "silicon/sgx/epc/page_info.hpp"
 #include "silicon/sgx/keys/root_crypto.hpp"
+#include "silicon/sgx/leaves/measurement.hpp"
 
 namespace cloister::silicon {
 
