@@ -92,8 +92,12 @@ class Vcpu final : public vmx::Vcpu {
   bool interruptible() const override;
   bool nmi_interruptible() const override;
   void clear_interrupt_shadow() override;
+  vmx::Interruptibility interruptibility() const override;
+  void set_interruptibility(const vmx::Interruptibility& state) override;
   u64 tsc() const override;
   void skip_to(u64 tsc) override;
+  u64 drawn() const override;
+  void set_drawn(u64 numbers) override;
   u64 instructions() const override;
   vmx::Execution execution() const override;
   std::vector<Unimplemented> unimplemented() const override;

@@ -101,6 +101,24 @@ void Vcpu::inject(const Event& event) { impl_->inject(event); }
 bool Vcpu::interruptible() const { return impl_->interruptible(); }
 bool Vcpu::nmi_interruptible() const { return impl_->nmi_interruptible(); }
 void Vcpu::clear_interrupt_shadow() { impl_->cpu().shadow = impl_->cpu().shadow_ss = false; }
+vmx::Interruptibility Vcpu::interruptibility() const {
+  const Cpu& cpu = impl_->cpu();
+  return {.sti = cpu.shadow && !cpu.shadow_ss,
+          .mov_ss = cpu.shadow_ss,
+          .nmi = cpu.nmi_blocked,
+          .pending_debug = cpu.pending_debug};
+}
+
+void Vcpu::set_interruptibility(const vmx::Interruptibility& state) {
+  Cpu& cpu = impl_->cpu();
+  cpu.shadow = state.sti || state.mov_ss;
+  cpu.shadow_ss = state.mov_ss;
+  cpu.nmi_blocked = state.nmi;
+  cpu.pending_debug = state.pending_debug;
+}
+
+u64 Vcpu::drawn() const { return impl_->drawn(); }
+void Vcpu::set_drawn(u64 numbers) { impl_->set_drawn(numbers); }
 u64 Vcpu::tsc() const { return impl_->tsc(); }
 void Vcpu::skip_to(u64 tsc) { impl_->skip_to(tsc); }
 u64 Vcpu::instructions() const { return impl_->instructions(); }

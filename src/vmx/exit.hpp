@@ -67,6 +67,7 @@ enum class EventType : u8 {
   privileged_software = 5,
   software_exception = 6
 };
+constexpr bool is_value(EventType type) { return type <= EventType::software_exception && static_cast<u8>(type) != 1; }
 
 /// An event to inject at entry, or one whose delivery an exit interrupted.
 struct Event {

@@ -40,6 +40,15 @@ struct SystemRegs {
   u8 cpl = 0;  ///< read only: set() derives it from SS
 };
 
+/// What a processor is in the middle of between two instructions: what holds events back, and the debug exceptions that
+/// are due (SDM vol. 3C, tables 25-3 and 25-4).
+struct Interruptibility {
+  bool sti = false, mov_ss = false;  ///< the shadow of STI, or of MOV SS or POP SS
+  bool nmi = false;                  ///< one is in service, until IRET
+  u64 pending_debug = 0;             ///< DR6 bits of a #DB that comes before the next instruction
+  bool operator==(const Interruptibility&) const = default;
+};
+
 /// The legacy FXSAVE image (SDM vol. 1, table 10-2), 512 bytes.
 using FxsaveImage = std::array<u8, 512>;
 

@@ -14,4 +14,9 @@ u64 host_nanoseconds() {
 Time::Time() : start_(host_nanoseconds()) {}
 u64 Time::elapsed() const { return host_nanoseconds() - start_; }  // tsc_hz is one per nanosecond
 
+void Time::resume(u64 time) {
+  start_ = host_nanoseconds() - time;
+  counted_ = time;
+}
+
 }  // namespace cloister::vmx

@@ -21,6 +21,8 @@ class Time {
   u64 elapsed() const;                      ///< host clock
   u64 counted() const { return counted_; }  ///< deterministic clock
   void advance(u64 cycles) { counted_ += cycles; }
+  /// Goes on from a time that processors had before.
+  void resume(u64 time);
 
  private:
   u64 start_;

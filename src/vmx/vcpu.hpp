@@ -89,11 +89,17 @@ class Vcpu {
   virtual bool nmi_interruptible() const = 0;
   /// Ends the shadow of STI and MOV SS; after emulating an instruction.
   virtual void clear_interrupt_shadow() = 0;
+  virtual Interruptibility interruptibility() const = 0;
+  virtual void set_interruptibility(const Interruptibility& state) = 0;
 
   /// The time, in tsc_hz: the time stamp counter without IA32_TSC_ADJUST, which is the guest's affair.
   virtual u64 tsc() const = 0;
   /// Deterministic clock: moves time on to `tsc` (an idle processor's timer is due). No effect if it is past.
   virtual void skip_to(u64 tsc) = 0;
+  /// Deterministic clock: how many numbers of the seed's RDRAND and RDSEED have drawn. Another processor of the seed
+  /// goes on behind so many.
+  virtual u64 drawn() const = 0;
+  virtual void set_drawn(u64 numbers) = 0;
   /// Guest instructions retired since creation.
   virtual u64 instructions() const = 0;
   /// What ran them.

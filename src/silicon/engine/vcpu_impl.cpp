@@ -63,11 +63,20 @@ void VcpuImpl::skip_to(u64 tsc_value) {
 }
 
 u64 VcpuImpl::random() {
-  if (config_.clock == ClockMode::deterministic) return seeded_();
+  if (config_.clock == ClockMode::deterministic) {
+    ++drawn_;
+    return seeded_();
+  }
   u64 value = 0;
   while (::getrandom(&value, sizeof value, 0) != sizeof value) {
   }
   return value;
+}
+
+void VcpuImpl::set_drawn(u64 numbers) {
+  seeded_.seed(config_.seed);
+  seeded_.discard(numbers);
+  drawn_ = numbers;
 }
 
 void VcpuImpl::count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip) {

@@ -47,6 +47,8 @@ class VcpuImpl final : public Surroundings {
   u64 instructions() const { return retired_ + running(); }
   const EngineCounters& engine_counters() const { return cpu_.counters; }
   u64 random() override;
+  u64 drawn() const { return drawn_; }
+  void set_drawn(u64 numbers);
 
   void count_unimplemented(ZydisMnemonic what, ZydisISASet set, u64 rip) override;
   std::vector<Unimplemented> unimplemented() const;
@@ -83,6 +85,7 @@ class VcpuImpl final : public Surroundings {
   u64 retired_ = 0;
   u64 slice_ = 0;  ///< of the present execute(); 0 outside
   std::mt19937_64 seeded_;
+  u64 drawn_ = 0;  ///< of its numbers
   struct Count {
     u64 count = 0, first_rip = 0;
   };

@@ -42,8 +42,12 @@ class WitnessedVcpu final : public vmx::Vcpu {
   bool interruptible() const override { return behind_->interruptible(); }
   bool nmi_interruptible() const override { return behind_->nmi_interruptible(); }
   void clear_interrupt_shadow() override { behind_->clear_interrupt_shadow(); }
+  vmx::Interruptibility interruptibility() const override { return behind_->interruptibility(); }
+  void set_interruptibility(const vmx::Interruptibility& state) override { behind_->set_interruptibility(state); }
   u64 tsc() const override { return behind_->tsc(); }
   void skip_to(u64 tsc) override { behind_->skip_to(tsc); }
+  u64 drawn() const override { return behind_->drawn(); }
+  void set_drawn(u64 numbers) override { behind_->set_drawn(numbers); }
   u64 instructions() const override { return behind_->instructions(); }
   vmx::Execution execution() const override { return behind_->execution(); }
   std::vector<vmx::Unimplemented> unimplemented() const override { return behind_->unimplemented(); }
