@@ -19,14 +19,14 @@ constexpr u64 base_after_reset(u32 id) { return apic_default_base | global_enabl
 }  // namespace
 
 LocalApic::LocalApic(u32 apic_id, u64 tsc_hz, u64 timer_hz)
-    : id_(apic_id), base_(base_after_reset(apic_id)), timer_(tsc_hz, timer_hz) {
+    : id_(apic_id), registers_{.base = base_after_reset(apic_id)}, timer_(tsc_hz, timer_hz) {
   clear_registers();
 }
 
-u64 LocalApic::base_msr() const { return base_; }
-bool LocalApic::enabled() const { return base_ & global_enable; }
-bool LocalApic::x2apic() const { return enabled() && base_ & extended; }
-u64 LocalApic::mmio_base() const { return base_ & address_bits; }
+u64 LocalApic::base_msr() const { return registers_.base; }
+bool LocalApic::enabled() const { return registers_.base & global_enable; }
+bool LocalApic::x2apic() const { return enabled() && registers_.base & extended; }
+u64 LocalApic::mmio_base() const { return registers_.base & address_bits; }
 
 // The transitions of 11.12.5: x2APIC is entered from xAPIC and left to disabled only. Disabling loses all state.
 bool LocalApic::set_base_msr(u64 value) {
@@ -34,72 +34,72 @@ bool LocalApic::set_base_msr(u64 value) {
   const bool on = value & global_enable, extend = value & extended;
   if (extend && (!on || !enabled())) return false;
   if (x2apic() && on && !extend) return false;
-  if (extend && !x2apic()) command_high_ = 0;
-  base_ = (value & ~bootstrap) | (base_ & bootstrap);
+  if (extend && !x2apic()) registers_.command_high = 0;
+  registers_.base = (value & ~bootstrap) | (registers_.base & bootstrap);
   if (!on) clear_registers();
   return true;
 }
 
 void LocalApic::reset() {
-  base_ = base_after_reset(id_);
+  registers_.base = base_after_reset(id_);
   clear_registers();
 }
 
 void LocalApic::init() { clear_registers(); }
 
-bool LocalApic::software_enabled() const { return enabled() && spurious_ & svr_enable; }
+bool LocalApic::software_enabled() const { return enabled() && registers_.spurious & svr_enable; }
 
 // Processor priority (11.8.3.1): the higher class of task priority and the vector in service.
 u8 LocalApic::priority() const {
-  const u8 in_service = isr_.highest().value_or(0), task = static_cast<u8>(task_priority_);
+  const u8 in_service = registers_.isr.highest().value_or(0), task = static_cast<u8>(registers_.task_priority);
   return task >> 4 >= in_service >> 4 ? task : in_service & 0xf0;
 }
 
-u8 LocalApic::cr8() const { return static_cast<u8>(task_priority_ >> 4); }
-void LocalApic::set_cr8(u8 value) { task_priority_ = static_cast<u32>(value & 0xf) << 4; }
+u8 LocalApic::cr8() const { return static_cast<u8>(registers_.task_priority >> 4); }
+void LocalApic::set_cr8(u8 value) { registers_.task_priority = static_cast<u32>(value & 0xf) << 4; }
 
 std::optional<u8> LocalApic::pending() const {
-  const auto vector = irr_.highest();
+  const auto vector = registers_.irr.highest();
   return enabled() && vector && *vector >> 4 > priority() >> 4 ? vector : std::nullopt;
 }
 
 u8 LocalApic::acknowledge() {
   const auto vector = pending();
-  if (!vector) return static_cast<u8>(spurious_);  // 11.9
-  irr_.clear(*vector);
-  isr_.set(*vector);
+  if (!vector) return static_cast<u8>(registers_.spurious);  // 11.9
+  registers_.irr.clear(*vector);
+  registers_.isr.set(*vector);
   return *vector;
 }
 
 void LocalApic::accept(u8 vector, bool level) {
   if (!software_enabled()) return;
   if (vector < lowest_vector) return raise_error(esr_received_illegal_vector);
-  irr_.set(vector);
-  level ? tmr_.set(vector) : tmr_.clear(vector);
+  registers_.irr.set(vector);
+  level ? registers_.tmr.set(vector) : registers_.tmr.clear(vector);
 }
 
-void LocalApic::accept_nmi() { nmi_ = true; }
-bool LocalApic::take_nmi() { return std::exchange(nmi_, false); }
+void LocalApic::accept_nmi() { registers_.nmi = true; }
+bool LocalApic::take_nmi() { return std::exchange(registers_.nmi, false); }
 
 void LocalApic::end_of_interrupt() {  // 11.8.5
-  const auto vector = isr_.highest();
+  const auto vector = registers_.isr.highest();
   if (!vector) return;
-  isr_.clear(*vector);
-  if (tmr_.test(*vector)) eoi_broadcasts_.set(*vector);
+  registers_.isr.clear(*vector);
+  if (registers_.tmr.test(*vector)) registers_.eoi_broadcasts.set(*vector);
 }
 
 std::optional<u8> LocalApic::take_eoi_broadcast() {
-  const auto vector = eoi_broadcasts_.highest();
-  if (vector) eoi_broadcasts_.clear(*vector);
+  const auto vector = registers_.eoi_broadcasts.highest();
+  if (vector) registers_.eoi_broadcasts.clear(*vector);
   return vector;
 }
 
 // 11.5.3: an error sets its bit and raises the error interrupt, which must not raise itself.
 void LocalApic::raise_error(u32 bit) {
-  new_errors_ |= bit;
-  const u8 vector = static_cast<u8>(lvt_[lvt_error]);
+  registers_.new_errors |= bit;
+  const u8 vector = static_cast<u8>(registers_.lvt[lvt_error]);
   if (!masked(lvt_error) && vector >= lowest_vector) accept(vector, false);
-  if (!masked(lvt_error) && vector < lowest_vector) new_errors_ |= esr_received_illegal_vector;
+  if (!masked(lvt_error) && vector < lowest_vector) registers_.new_errors |= esr_received_illegal_vector;
 }
 
 void LocalApic::set_tsc_deadline(u64 value, u64 now) {
@@ -111,7 +111,7 @@ void LocalApic::set_tsc_deadline(u64 value, u64 now) {
 u64 LocalApic::tsc_deadline() const { return timer_.deadline(); }
 
 void LocalApic::advance(u64 now) {
-  if (timer_.expire(now) && !masked(lvt_timer)) accept(static_cast<u8>(lvt_[lvt_timer]), false);
+  if (timer_.expire(now) && !masked(lvt_timer)) accept(static_cast<u8>(registers_.lvt[lvt_timer]), false);
 }
 
 std::optional<u64> LocalApic::next_deadline() const { return masked(lvt_timer) ? std::nullopt : timer_.next(); }
@@ -128,7 +128,7 @@ bool LocalApic::matches(const InterruptMessage& message) const {
   const u32 own = logical_id();
   if (x2apic()) return to >> 16 == own >> 16 && to & own & 0xffff;
   const u32 set = own >> 24;
-  const bool flat = destination_format_ >> 28 == 0xf;
+  const bool flat = registers_.destination_format >> 28 == 0xf;
   return flat ? to & set : to >> 4 == set >> 4 && to & set & 0xf;
 }
 

@@ -25,9 +25,31 @@ struct InterruptMessage {
 
 class LocalApic {
  public:
+  struct Registers {
+    u64 base = 0;  ///< IA32_APIC_BASE
+    u32 task_priority = 0, logical_destination = 0, destination_format = 0, spurious = 0;
+    u32 command_low = 0, command_high = 0;
+    u32 errors = 0, new_errors = 0;  ///< ESR as last latched, and what is latched next
+    std::array<u32, 6> lvt{};        ///< timer, thermal, performance, LINT0, LINT1, error
+    VectorSet irr{}, isr{}, tmr{}, eoi_broadcasts{};
+    bool nmi = false;
+    bool operator==(const Registers&) const = default;
+  };
+  /// All that it remembers.
+  struct State {
+    Registers registers{};
+    ApicTimer::State timer{};
+    bool operator==(const State&) const = default;
+  };
   /// timer_hz: input clock of the timer before its divider (CPUID 0x15's crystal). The APIC with ID 0 is the bootstrap
   /// processor's.
   LocalApic(u32 apic_id, u64 tsc_hz, u64 timer_hz);
+  State state() const { return {registers_, timer_.state()}; }
+  /// Goes on where another was, of the same ID and clocks.
+  void set_state(const State& state) {
+    registers_ = state.registers;
+    timer_.set_state(state.timer);
+  }
 
   /// IA32_APIC_BASE: false for a write that raises #GP (reserved bits, x2APIC to xAPIC directly).
   u64 base_msr() const;
@@ -90,14 +112,8 @@ class LocalApic {
   bool write_register(u32 number, u32 value, u64 now, std::optional<InterruptMessage>& sent);
 
   u32 id_;
-  u64 base_;
-  u32 task_priority_ = 0, logical_destination_ = 0, destination_format_ = 0, spurious_ = 0;
-  u32 command_low_ = 0, command_high_ = 0;
-  u32 errors_ = 0, new_errors_ = 0;  // ESR as last latched, and what is latched next
-  std::array<u32, 6> lvt_{};         // timer, thermal, performance, LINT0, LINT1, error
-  VectorSet irr_, isr_, tmr_, eoi_broadcasts_;
+  Registers registers_;
   ApicTimer timer_;
-  bool nmi_ = false;
 };
 
 }  // namespace cloister::platform

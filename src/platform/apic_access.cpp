@@ -68,30 +68,33 @@ u32 reserved_bits(u32 number) {
 }  // namespace
 
 void LocalApic::clear_registers() {  // 11.4.7.1
-  task_priority_ = logical_destination_ = command_low_ = command_high_ = errors_ = new_errors_ = 0;
-  destination_format_ = 0xffff'ffff;
-  spurious_ = 0xff;
-  lvt_.fill(lvt_masked);
-  irr_ = isr_ = tmr_ = eoi_broadcasts_ = {};
+  registers_.task_priority = registers_.logical_destination = registers_.command_low = registers_.command_high =
+      registers_.errors = registers_.new_errors = 0;
+  registers_.destination_format = 0xffff'ffff;
+  registers_.spurious = 0xff;
+  registers_.lvt.fill(lvt_masked);
+  registers_.irr = registers_.isr = registers_.tmr = registers_.eoi_broadcasts = {};
   timer_.reset();
-  nmi_ = false;
+  registers_.nmi = false;
 }
 
-bool LocalApic::masked(unsigned lvt) const { return lvt_[lvt] & lvt_masked; }
+bool LocalApic::masked(unsigned lvt) const { return registers_.lvt[lvt] & lvt_masked; }
 
 // In x2APIC mode derived from the ID (11.12.10.2): cluster in the upper half, a bit of 16 in the lower.
-u32 LocalApic::logical_id() const { return x2apic() ? id_ >> 4 << 16 | 1u << (id_ & 0xf) : logical_destination_; }
+u32 LocalApic::logical_id() const {
+  return x2apic() ? id_ >> 4 << 16 | 1u << (id_ & 0xf) : registers_.logical_destination;
+}
 
 // 11.4.7.2: a software-disabled APIC has all LVT entries masked.
 void LocalApic::write_spurious(u32 value) {
-  spurious_ = value & spurious_bits;
+  registers_.spurious = value & spurious_bits;
   if (!software_enabled())
-    for (u32& entry : lvt_) entry |= lvt_masked;
+    for (u32& entry : registers_.lvt) entry |= lvt_masked;
 }
 
 void LocalApic::write_lvt(unsigned lvt, u32 value) {
-  lvt_[lvt] = value & lvt_bits[lvt];
-  if (!software_enabled()) lvt_[lvt] |= lvt_masked;
+  registers_.lvt[lvt] = value & lvt_bits[lvt];
+  if (!software_enabled()) registers_.lvt[lvt] |= lvt_masked;
   if (lvt == lvt_timer) timer_.set_mode(static_cast<ApicTimer::Mode>(value >> 17 & 3));
 }
 
@@ -100,14 +103,14 @@ std::optional<u32> LocalApic::read_register(u32 number, u64 now) const {
   switch (number) {
     case reg_id: return x2apic() ? id_ : id_ << 24;
     case reg_version: return version;
-    case reg_task_priority: return task_priority_;
+    case reg_task_priority: return registers_.task_priority;
     case reg_processor_priority: return priority();
     case reg_logical_destination: return logical_id();
-    case reg_destination_format: return destination_format_;
-    case reg_spurious: return spurious_;
-    case reg_error_status: return errors_;
-    case reg_command_low: return command_low_;
-    case reg_command_high: return command_high_;
+    case reg_destination_format: return registers_.destination_format;
+    case reg_spurious: return registers_.spurious;
+    case reg_error_status: return registers_.errors;
+    case reg_command_low: return registers_.command_low;
+    case reg_command_high: return registers_.command_high;
     case reg_initial_count: return timer_.initial();
     case reg_current_count: return timer_.current(now);
     case reg_divide: return timer_.divide();
@@ -115,25 +118,25 @@ std::optional<u32> LocalApic::read_register(u32 number, u64 now) const {
     case reg_remote_read: return 0;  // not since the Pentium 4
     default: break;
   }
-  if (number >= reg_lvt) return lvt_[number - reg_lvt];
-  if (number >= reg_irr) return irr_.dword(number - reg_irr);
-  return number >= reg_tmr ? tmr_.dword(number - reg_tmr) : isr_.dword(number - reg_isr);
+  if (number >= reg_lvt) return registers_.lvt[number - reg_lvt];
+  if (number >= reg_irr) return registers_.irr.dword(number - reg_irr);
+  return number >= reg_tmr ? registers_.tmr.dword(number - reg_tmr) : registers_.isr.dword(number - reg_isr);
 }
 
 bool LocalApic::write_register(u32 number, u32 value, u64 now, std::optional<InterruptMessage>& sent) {
   if (!(access_of(number, x2apic()) & writable)) return false;
   advance(now);
   switch (number) {
-    case reg_task_priority: task_priority_ = value & 0xff; break;
+    case reg_task_priority: registers_.task_priority = value & 0xff; break;
     case reg_eoi: end_of_interrupt(); break;
-    case reg_logical_destination: logical_destination_ = value & 0xff00'0000; break;
-    case reg_destination_format: destination_format_ = value | 0x0fff'ffff; break;
+    case reg_logical_destination: registers_.logical_destination = value & 0xff00'0000; break;
+    case reg_destination_format: registers_.destination_format = value | 0x0fff'ffff; break;
     case reg_spurious: write_spurious(value); break;
-    case reg_error_status: errors_ = std::exchange(new_errors_, 0); break;
-    case reg_command_high: command_high_ = value & 0xff00'0000; break;
+    case reg_error_status: registers_.errors = std::exchange(registers_.new_errors, 0); break;
+    case reg_command_high: registers_.command_high = value & 0xff00'0000; break;
     case reg_command_low:
-      command_low_ = value & command_bits;
-      sent = send(command_low_, x2apic() ? command_high_ : command_high_ >> 24);
+      registers_.command_low = value & command_bits;
+      sent = send(registers_.command_low, x2apic() ? registers_.command_high : registers_.command_high >> 24);
       break;
     case reg_initial_count: timer_.set_initial(value, now); break;
     case reg_divide: timer_.set_divide(value & divide_bits, now); break;
@@ -165,7 +168,7 @@ std::optional<u64> LocalApic::read_msr(u32 index, u64 now) {
   advance(now);
   const auto low = read_register(index - msr_base, now);
   if (!low) return std::nullopt;
-  return index - msr_base == reg_command_low ? u64{command_high_} << 32 | *low : u64{*low};
+  return index - msr_base == reg_command_low ? u64{registers_.command_high} << 32 | *low : u64{*low};
 }
 
 bool LocalApic::write_msr(u32 index, u64 value, u64 now, std::optional<InterruptMessage>& sent) {
@@ -173,7 +176,7 @@ bool LocalApic::write_msr(u32 index, u64 value, u64 now, std::optional<Interrupt
   if (!x2apic() || !(access_of(number, true) & writable)) return false;
   if (number == reg_command_low) {  // processors ignore the delivery status bit that xAPIC has there
     if (low & ~(command_bits | delivery_status)) return false;
-    command_high_ = high;
+    registers_.command_high = high;
   } else if (high || low & reserved_bits(number)) {
     return false;
   }

@@ -11,42 +11,52 @@ namespace cloister::platform {
 class ApicTimer {
  public:
   enum class Mode : u8 { one_shot = 0, periodic = 1, tsc_deadline = 2, reserved = 3 };  ///< LVT timer bits 18:17
+  friend constexpr bool is_value(Mode mode) { return mode <= Mode::reserved; }
+
+  /// All that it remembers.
+  struct State {
+    Mode mode = Mode::one_shot;
+    u32 divide = 0, initial = 0;
+    u64 deadline = 0;
+    u64 start = 0;     ///< TSC cycles when the counter held `first`
+    u32 first = 0;     ///< ticks from `start` to the first expiry; 0: stopped
+    u64 expiries = 0;  ///< expiries since `start`, periodic only
+    std::optional<u64> next{};
+    bool operator==(const State&) const = default;
+  };
 
   ApicTimer(u64 tsc_hz, u64 timer_hz) : tsc_hz_(tsc_hz), timer_hz_(timer_hz) {}
 
-  Mode mode() const { return mode_; }
+  const State& state() const { return state_; }
+  void set_state(const State& state) { state_ = state; }
+
+  Mode mode() const { return state_.mode; }
   /// Another mode disarms the timer.
   void set_mode(Mode mode);
   /// The divide configuration register: bits 3, 1 and 0 (figure 11-10).
-  u32 divide() const { return divide_; }
+  u32 divide() const { return state_.divide; }
   void set_divide(u32 value, u64 now);
-  u32 initial() const { return initial_; }
+  u32 initial() const { return state_.initial; }
   void set_initial(u32 count, u64 now);
   u32 current(u64 now) const;
-  u64 deadline() const { return deadline_; }
+  u64 deadline() const { return state_.deadline; }
   void set_deadline(u64 value);
 
   /// True if the timer has expired, once or more often, since the last call.
   bool expire(u64 now);
   /// When expire() next becomes true, in TSC cycles.
-  std::optional<u64> next() const { return next_; }
+  std::optional<u64> next() const { return state_.next; }
   void reset();
 
  private:
-  bool counts() const { return mode_ == Mode::one_shot || mode_ == Mode::periodic; }
+  bool counts() const { return state_.mode == Mode::one_shot || state_.mode == Mode::periodic; }
   u64 divisor() const;
   u64 ticks(u64 now) const;
   void start(u32 first, u64 now);
   void schedule();
 
   u64 tsc_hz_, timer_hz_;
-  Mode mode_ = Mode::one_shot;
-  u32 divide_ = 0, initial_ = 0;
-  u64 deadline_ = 0;
-  u64 start_ = 0;     // TSC cycles when the counter held first_
-  u32 first_ = 0;     // ticks from start_ to the first expiry; 0: stopped
-  u64 expiries_ = 0;  // expiries since start_, periodic only
-  std::optional<u64> next_;
+  State state_;
 };
 
 }  // namespace cloister::platform

@@ -15,8 +15,19 @@ inline constexpr u64 ioapic_bytes = 0x1000;
 class IoApic {
  public:
   using Send = std::function<void(const InterruptMessage&)>;
+  static constexpr unsigned pins = 24;
+  /// All that it remembers.
+  struct State {
+    u32 index = 0, id = 0;
+    u32 levels = 0;  ///< of the input pins, a bit each
+    std::array<u64, pins> entries{};
+    bool operator==(const State&) const = default;
+  };
   /// `send` is called for every message to local APICs.
   explicit IoApic(Send send);
+  const State& state() const { return state_; }
+  /// Goes on where another was, whose messages were sent.
+  void set_state(const State& state) { state_ = state; }
 
   u32 read(u32 offset) const;
   void write(u32 offset, u32 value);
@@ -33,11 +44,8 @@ class IoApic {
   void deliver(unsigned pin);
   void deliver_level(unsigned pin);
 
-  static constexpr unsigned pins = 24;
   Send send_;
-  u32 index_ = 0, id_ = 0;
-  u32 levels_ = 0;  // of the input pins, a bit each
-  std::array<u64, pins> entries_{};
+  State state_;
 };
 
 }  // namespace cloister::platform

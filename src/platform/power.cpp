@@ -25,10 +25,11 @@ bool within(u16 port, u16 first, unsigned bytes) { return port >= first && port 
 PowerControl::PowerControl(Irq sci) : sci_(std::move(sci)) {}
 
 u8 PowerControl::read(u16 port) const {
-  if (within(port, pm1_control_port, pm1_control_bytes)) return byte_of(control_ | sci_en, port - pm1_control_port);
+  if (within(port, pm1_control_port, pm1_control_bytes))
+    return byte_of(state_.control | sci_en, port - pm1_control_port);
   if (!within(port, pm1_event_port, pm1_event_bytes)) return 0;
   const unsigned byte = port - pm1_event_port;
-  return byte_of(byte < 2 ? status_ : enable_, byte % 2);
+  return byte_of(byte < 2 ? state_.status : state_.enable, byte % 2);
 }
 
 std::optional<PowerEvent> PowerControl::write(u16 port, u8 value) {
@@ -36,7 +37,7 @@ std::optional<PowerEvent> PowerControl::write(u16 port, u8 value) {
   if (within(port, pm1_event_port, pm1_event_bytes)) write_event(port - pm1_event_port, value);
   if (!within(port, pm1_control_port, pm1_control_bytes)) return std::nullopt;
   const unsigned byte = port - pm1_control_port;
-  control_ = with_byte(control_, byte, value) & control_bits;
+  state_.control = with_byte(state_.control, byte, value) & control_bits;
   if (byte != 1 || (value & pm1_sleep_enable) == 0) return std::nullopt;
   switch (static_cast<SleepType>((value >> pm1_sleep_type_shift) & 7)) {
     case SleepType::s3: return PowerEvent::sleep;
@@ -48,19 +49,19 @@ std::optional<PowerEvent> PowerControl::write(u16 port, u8 value) {
 
 void PowerControl::write_event(unsigned byte, u8 value) {
   if (byte < 2) {
-    status_ = static_cast<u16>(status_ & ~(unsigned{value} << (8 * byte)));
+    state_.status = static_cast<u16>(state_.status & ~(unsigned{value} << (8 * byte)));
   } else {
-    enable_ = with_byte(enable_, byte % 2, value) & enable_bits;
+    state_.enable = with_byte(state_.enable, byte % 2, value) & enable_bits;
   }
   update();
 }
 
 void PowerControl::press_button() {
-  status_ |= pm1_power_button;
+  state_.status |= pm1_power_button;
   update();
 }
 
-void PowerControl::wake() { status_ |= pm1_wake; }
+void PowerControl::wake() { state_.status |= pm1_wake; }
 
 /// WAK_STS has no enable bit: it raises nothing (table 4.13).
 void PowerControl::update() { sci_(event_waits()); }

@@ -42,8 +42,16 @@ enum class PowerEvent : u8 { power_off, reset, sleep };
 class PowerControl {
  public:
   using Irq = std::function<void(bool level)>;
+  /// All that it remembers.
+  struct State {
+    u16 status = 0, enable = 0, control = 0;
+    bool operator==(const State&) const = default;
+  };
   /// `sci` is called with the level of the interrupt line whenever it may have changed.
   explicit PowerControl(Irq sci);
+  const State& state() const { return state_; }
+  /// Goes on where another was, which has told the level of its interrupt line.
+  void set_state(const State& state) { state_ = state; }
 
   /// Byte access to the registers; a write may power the machine off, reset it or let it sleep.
   u8 read(u16 port) const;
@@ -51,7 +59,7 @@ class PowerControl {
 
   void press_button();
   /// An event that is enabled has its status bit set, which also ends a sleep.
-  bool event_waits() const { return (status_ & enable_) != 0; }
+  bool event_waits() const { return (state_.status & state_.enable) != 0; }
   /// The machine goes on after S3: WAK_STS, which kernels wait for.
   void wake();
 
@@ -60,7 +68,7 @@ class PowerControl {
   void update();
 
   Irq sci_;
-  u16 status_ = 0, enable_ = 0, control_ = 0;
+  State state_;
 };
 
 }  // namespace cloister::platform

@@ -70,41 +70,41 @@ u8* Rtc::Registers::at(u8 index) {
 }
 
 Rtc::Rtc(u64 tsc_hz, const RtcTime& date, const RtcBattery& battery, Irq irq)
-    : tsc_hz_(tsc_hz), start_(date), battery_(battery), irq_(std::move(irq)), a_(first_a), b_(first_b) {}
+    : tsc_hz_(tsc_hz), irq_(std::move(irq)), state_{.start = date, .battery = battery, .a = first_a, .b = first_b} {}
 
 // ---------------------------------------------------------------------------------------------------- the date
 
-bool Rtc::runs() const { return (a_ & divider) <= divider_runs && (b_ & set) == 0; }
-bool Rtc::in_reset() const { return (a_ & divider) >= divider_reset; }
+bool Rtc::runs() const { return (state_.a & divider) <= divider_runs && (state_.b & set) == 0; }
+bool Rtc::in_reset() const { return (state_.a & divider) >= divider_reset; }
 
 RtcTime Rtc::since_start(u64 now) const {
   return {static_cast<i64>(now / tsc_hz_), static_cast<i64>(now % tsc_hz_ * second / tsc_hz_)};
 }
-RtcTime Rtc::date(u64 now) const { return start_ + battery_.ahead + since_start(now); }
-void Rtc::set_date(const RtcTime& date, u64 now) { battery_.ahead = date - start_ - since_start(now); }
+RtcTime Rtc::date(u64 now) const { return state_.start + state_.battery.ahead + since_start(now); }
+void Rtc::set_date(const RtcTime& date, u64 now) { state_.battery.ahead = date - state_.start - since_start(now); }
 
 /// The first cycle at which the clock shows `date`.
 u64 Rtc::tsc_at(const RtcTime& date) const {
-  const RtcTime since = date - start_ - battery_.ahead;
+  const RtcTime since = date - state_.start - state_.battery.ahead;
   if (since.seconds < 0) return 0;
   return static_cast<u64>(since.seconds) * tsc_hz_ +
          (static_cast<u64>(since.nanoseconds) * tsc_hz_ + second - 1) / second;
 }
 
 u8 Rtc::in_format(unsigned value) const {
-  return static_cast<u8>((b_ & binary) != 0 ? value : value / 10 << 4 | value % 10);
+  return static_cast<u8>((state_.b & binary) != 0 ? value : value / 10 << 4 | value % 10);
 }
 
-unsigned Rtc::plain(u8 value) const { return (b_ & binary) != 0 ? value : (value >> 4) * 10u + (value & 0xf); }
+unsigned Rtc::plain(u8 value) const { return (state_.b & binary) != 0 ? value : (value >> 4) * 10u + (value & 0xf); }
 
 u8 Rtc::hour_in_format(unsigned hour) const {
-  if ((b_ & hours_24) != 0) return in_format(hour);
+  if ((state_.b & hours_24) != 0) return in_format(hour);
   const unsigned twelfth = hour % 12 == 0 ? 12 : hour % 12;
   return static_cast<u8>(in_format(twelfth) | (hour >= 12 ? pm : 0));
 }
 
 unsigned Rtc::plain_hour(u8 value) const {
-  if ((b_ & hours_24) != 0) return plain(value);
+  if ((state_.b & hours_24) != 0) return plain(value);
   return plain(static_cast<u8>(value & ~pm)) % 12 + ((value & pm) != 0 ? 12 : 0);
 }
 
@@ -133,44 +133,45 @@ i64 Rtc::decode(const Registers& r) const {
          plain(r.second);
 }
 
-Rtc::Registers Rtc::shown(u64 now) const { return runs() ? encode(date(now).seconds) : stopped_; }
+Rtc::Registers Rtc::shown(u64 now) const { return runs() ? encode(date(now).seconds) : state_.stopped; }
 
 RtcBattery Rtc::battery(u64 now) const {
-  if (runs()) return battery_;
+  if (runs()) return state_.battery;
   Rtc running = *this;  // it goes on from where it stands
   running.irq_ = [](bool) {};
-  running.write_control(first_a, b_ & (binary | hours_24), now);
-  return running.battery_;
+  running.write_control(first_a, state_.b & (binary | hours_24), now);
+  return running.state_.battery;
 }
 
 // ---------------------------------------------------------------------------------------------------- registers
 
 u8 Rtc::read(u16 port, u64 now) {
   // The index cannot be read back.
-  return port == rtc_data_port ? read_register(index_, now) : u8{0xff};
+  return port == rtc_data_port ? read_register(state_.index, now) : u8{0xff};
 }
 
 void Rtc::write(u16 port, u8 value, u64 now) {
-  if (port == rtc_data_port) return write_register(index_, value, now);
+  if (port == rtc_data_port) return write_register(state_.index, value, now);
   // Bit 7 holds back NMIs of the board, of which there is none.
-  index_ = value & 0x7f;
+  state_.index = value & 0x7f;
 }
 
 u8 Rtc::read_register(u8 index, u64 now) {
   if (Registers registers = shown(now); const u8* const value = registers.at(index)) return *value;
   switch (index) {
-    case reg_a: return a_ | (runs() && date(now).nanoseconds >= second - warning ? update_in_progress : 0);
-    case reg_b: return b_;
+    case reg_a: return state_.a | (runs() && date(now).nanoseconds >= second - warning ? update_in_progress : 0);
+    case reg_b: return state_.b;
     case reg_c: {
       sync(now);
-      const u8 value = static_cast<u8>(flags_ | ((flags_ & b_ & all_flags) != 0 ? interrupt_requested : 0));
-      flags_ = 0;
+      const u8 value =
+          static_cast<u8>(state_.flags | ((state_.flags & state_.b & all_flags) != 0 ? interrupt_requested : 0));
+      state_.flags = 0;
       update_line();
       schedule(now);
       return value;
     }
     case reg_d: return valid_ram_and_time;
-    default: return battery_.ram[index];
+    default: return state_.battery.ram[index];
   }
 }
 
@@ -181,14 +182,14 @@ void Rtc::write_register(u8 index, u8 value, u64 now) {
     if (runs()) {
       set_date({decode(registers), date(now).nanoseconds}, now);
     } else {
-      stopped_ = registers;
+      state_.stopped = registers;
     }
   } else if (index == reg_a) {
-    write_control(value & (divider | rate), b_, now);
+    write_control(value & (divider | rate), state_.b, now);
   } else if (index == reg_b) {
-    write_control(a_, value, now);
+    write_control(state_.a, value, now);
   } else if (index != reg_c && index != reg_d) {
-    battery_.ram[index] = value;
+    state_.battery.ram[index] = value;
   }
   update_line();
   schedule(now);
@@ -198,11 +199,11 @@ void Rtc::write_register(u8 index, u8 value, u64 now) {
 void Rtc::write_control(u8 a, u8 b, u64 now) {
   const bool ran = runs(), was_in_reset = in_reset();
   const Registers before = shown(now);
-  a_ = a;
-  b_ = (b & set) != 0 ? b & static_cast<u8>(~update) : b;  // SET clears UIE
+  state_.a = a;
+  state_.b = (b & set) != 0 ? b & static_cast<u8>(~update) : b;  // SET clears UIE
   if (was_in_reset && !in_reset()) set_date({date(now).seconds, phase_after_reset}, now);
-  if (ran && !runs()) stopped_ = before;
-  if (!ran && runs()) set_date({decode(stopped_), date(now).nanoseconds}, now);
+  if (ran && !runs()) state_.stopped = before;
+  if (!ran && runs()) set_date({decode(state_.stopped), date(now).nanoseconds}, now);
 }
 
 // ---------------------------------------------------------------------------------------------------- interrupts
@@ -213,11 +214,11 @@ std::optional<i64> Rtc::next_alarm(i64 after) const {
   i64 at = after + 1;
   while (at <= after + seconds_a_day) {
     const Registers registers = encode(at);
-    if (!matches(battery_.ram[hour_alarm], registers.hour)) {
+    if (!matches(state_.battery.ram[hour_alarm], registers.hour)) {
       at = (floor_div(at, seconds_an_hour) + 1) * seconds_an_hour;
-    } else if (!matches(battery_.ram[minute_alarm], registers.minute)) {
+    } else if (!matches(state_.battery.ram[minute_alarm], registers.minute)) {
       at = (floor_div(at, seconds_a_minute) + 1) * seconds_a_minute;
-    } else if (!matches(battery_.ram[second_alarm], registers.second)) {
+    } else if (!matches(state_.battery.ram[second_alarm], registers.second)) {
       ++at;
     } else {
       return at;
@@ -228,7 +229,7 @@ std::optional<i64> Rtc::next_alarm(i64 after) const {
 
 /// By the rate selection (data sheet, table 5); 0: none.
 unsigned Rtc::periodic_hz() const {
-  const unsigned selected = a_ & rate;
+  const unsigned selected = state_.a & rate;
   if (selected == 0 || in_reset()) return 0;
   return 32'768u >> ((selected < 3 ? selected + 7 : selected) - 1);
 }
@@ -241,13 +242,17 @@ RtcTime Rtc::next_tick(const RtcTime& date) const {
 
 /// Brings the flags up to now: they are set whether or not their interrupt is enabled.
 void Rtc::sync(u64 now) {
-  if (now <= synced_) return;
-  const RtcTime before = date(synced_), after = date(now);
-  synced_ = now;
-  if (periodic_hz() != 0 && next_tick(before) <= after) flags_ |= periodic;
+  if (now <= state_.synced) return;
+  const RtcTime before = date(state_.synced), after = date(now);
+  state_.synced = now;
+  pass(before, after);
+}
+
+void Rtc::pass(const RtcTime& before, const RtcTime& after) {
+  if (periodic_hz() != 0 && next_tick(before) <= after) state_.flags |= periodic;
   if (!runs() || before.seconds == after.seconds) return;
-  flags_ |= update;
-  if (const auto at = next_alarm(before.seconds); at && *at <= after.seconds) flags_ |= alarm;
+  state_.flags |= update;
+  if (const auto at = next_alarm(before.seconds); at && *at <= after.seconds) state_.flags |= alarm;
 }
 
 void Rtc::expire(u64 now) {
@@ -257,13 +262,23 @@ void Rtc::expire(u64 now) {
 }
 
 void Rtc::update_line() {
-  const bool level = (flags_ & b_ & all_flags) != 0;
-  if (level != std::exchange(line_, level)) irq_(level);
+  const bool level = (state_.flags & state_.b & all_flags) != 0;
+  if (level != std::exchange(state_.line, level)) irq_(level);
+}
+
+void Rtc::catch_up(const RtcTime& date_now, u64 now) {
+  sync(now);
+  const RtcTime before = date(now), start = date_now - since_start(now);
+  if (start <= state_.start) return;  // never back
+  state_.start = start;
+  pass(before, date(now));
+  update_line();
+  schedule(now);
 }
 
 /// A flag that is set already raises nothing more.
 void Rtc::schedule(u64 now) {
-  const u8 wanted = b_ & all_flags & static_cast<u8>(~flags_);
+  const u8 wanted = state_.b & all_flags & static_cast<u8>(~state_.flags);
   const RtcTime today = date(now);
   std::optional<RtcTime> first;
   const auto consider = [&first](const RtcTime& at) { first = std::min(first.value_or(at), at); };
@@ -274,7 +289,7 @@ void Rtc::schedule(u64 now) {
       if (const auto at = next_alarm(today.seconds)) consider({*at, 0});
     }
   }
-  next_ = first ? std::optional(tsc_at(*first)) : std::nullopt;
+  state_.next = first ? std::optional(tsc_at(*first)) : std::nullopt;
 }
 
 }  // namespace cloister::platform

@@ -41,6 +41,24 @@ class Rtc {
  public:
   using Irq = std::function<void(bool level)>;
 
+  /// Registers 0 to 9 and the century, as the guest reads and writes them.
+  struct Registers {
+    u8 second = 0, minute = 0, hour = 0, weekday = 0, day = 0, month = 0, year = 0, century = 0;
+    u8* at(u8 index);
+    bool operator==(const Registers&) const = default;
+  };
+  /// All that it remembers.
+  struct State {
+    RtcTime start{};  ///< what the clock shows when the TSC is 0
+    RtcBattery battery{};
+    u8 index = 0, a = 0, b = 0, flags = 0;
+    Registers stopped{};  ///< while the clock does not run
+    u64 synced = 0;       ///< until when `flags` have been brought
+    bool line = false;
+    std::optional<u64> next{};
+    bool operator==(const State&) const = default;
+  };
+
   /// date: what the clock shows when the TSC is 0, in the guest's zone (the chip has none).
   Rtc(u64 tsc_hz, const RtcTime& date, const RtcBattery& battery, Irq irq);
 
@@ -50,20 +68,21 @@ class Rtc {
 
   /// Raises the interrupts that are due.
   void advance(u64 now) {
-    if (next_ && now >= *next_) expire(now);
+    if (state_.next && now >= *state_.next) expire(now);
   }
   /// When advance() is next due; nullopt if no interrupt is enabled.
-  std::optional<u64> next_deadline() const { return next_; }
+  std::optional<u64> next_deadline() const { return state_.next; }
 
   RtcBattery battery(u64 now) const;
 
- private:
-  /// Registers 0 to 9 and the century, as the guest reads and writes them.
-  struct Registers {
-    u8 second = 0, minute = 0, hour = 0, weekday = 0, day = 0, month = 0, year = 0, century = 0;
-    u8* at(u8 index);
-  };
+  const State& state() const { return state_; }
+  /// Goes on where another was, which has told the level of its interrupt line.
+  void set_state(const State& state) { state_ = state; }
+  /// The TSC stood still, and time did not: what the clock would show now, had the guest not set it, is `date`. Raises
+  /// the interrupts that were due meanwhile.
+  void catch_up(const RtcTime& date, u64 now);
 
+ private:
   bool runs() const;
   bool in_reset() const;
   RtcTime since_start(u64 now) const;
@@ -85,19 +104,14 @@ class Rtc {
   unsigned periodic_hz() const;
   RtcTime next_tick(const RtcTime& date) const;
   void sync(u64 now);
+  void pass(const RtcTime& before, const RtcTime& after);
   void expire(u64 now);
   void update_line();
   void schedule(u64 now);
 
   u64 tsc_hz_;
-  RtcTime start_;
-  RtcBattery battery_;
   Irq irq_;
-  u8 index_ = 0, a_, b_, flags_ = 0;
-  Registers stopped_;  ///< while the clock does not run
-  u64 synced_ = 0;     ///< until when flags_ have been brought
-  bool line_ = false;
-  std::optional<u64> next_;
+  State state_;
 };
 
 }  // namespace cloister::platform

@@ -39,103 +39,103 @@ constexpr std::size_t fifo_bytes = 16;
 
 Uart16550::Uart16550(Transmit transmit, Irq irq) : transmit_(std::move(transmit)), irq_(std::move(irq)) {}
 
-bool Uart16550::divisor_latched() const { return line_control_ & divisor_latch_access; }
-bool Uart16550::loopback() const { return modem_control_ & mcr::loop; }
+bool Uart16550::divisor_latched() const { return state_.line_control & divisor_latch_access; }
+bool Uart16550::loopback() const { return state_.modem_control & mcr::loop; }
 
 // The modem's lines: a peer that is always there, or in loopback our own outputs.
 u8 Uart16550::modem_status() const {
   if (!loopback()) return msr::dcd | msr::dsr | msr::cts;
   u8 lines = 0;
-  if (modem_control_ & mcr::dtr) lines |= msr::dsr;
-  if (modem_control_ & mcr::rts) lines |= msr::cts;
-  if (modem_control_ & mcr::out1) lines |= msr::ring;
-  if (modem_control_ & mcr::out2) lines |= msr::dcd;
+  if (state_.modem_control & mcr::dtr) lines |= msr::dsr;
+  if (state_.modem_control & mcr::rts) lines |= msr::cts;
+  if (state_.modem_control & mcr::out1) lines |= msr::ring;
+  if (state_.modem_control & mcr::out2) lines |= msr::dcd;
   return lines;
 }
 
 // The pending interrupt of highest priority (table V). There is no baud rate, so four character times are over at once:
 // what is in the FIFO below its trigger level is a timeout.
 std::optional<u8> Uart16550::interrupt() const {
-  if (interrupt_enable_ & ier::line && overrun_) return iir::line;
-  if (interrupt_enable_ & ier::received && !fifo_.empty()) {
-    const bool fifos = fifo_control_ & fcr::enable;
-    return !fifos || fifo_.size() >= fcr::trigger[fifo_control_ >> 6] ? iir::received : iir::timeout;
+  if (state_.interrupt_enable & ier::line && state_.overrun) return iir::line;
+  if (state_.interrupt_enable & ier::received && !state_.fifo.empty()) {
+    const bool fifos = state_.fifo_control & fcr::enable;
+    return !fifos || state_.fifo.size() >= fcr::trigger[state_.fifo_control >> 6] ? iir::received : iir::timeout;
   }
-  if (interrupt_enable_ & ier::transmitter_empty && transmitter_interrupt_) return iir::transmitter_empty;
-  if (interrupt_enable_ & ier::modem && modem_deltas_) return iir::modem;
+  if (state_.interrupt_enable & ier::transmitter_empty && state_.transmitter_interrupt) return iir::transmitter_empty;
+  if (state_.interrupt_enable & ier::modem && state_.modem_deltas) return iir::modem;
   return std::nullopt;
 }
 
 // Takes in what waits on the line, and says on the interrupt line whether anything is pending.
 void Uart16550::update() {
-  const std::size_t room = fifo_control_ & fcr::enable ? fifo_bytes : 1;
-  while (modem_control_ & mcr::rts && !loopback() && fifo_.size() < room && !line_.empty()) {
-    fifo_.push_back(line_.front());
-    line_.pop_front();
+  const std::size_t room = state_.fifo_control & fcr::enable ? fifo_bytes : 1;
+  while (state_.modem_control & mcr::rts && !loopback() && state_.fifo.size() < room && !state_.line.empty()) {
+    state_.fifo.push_back(state_.line.front());
+    state_.line.pop_front();
   }
   const bool level = interrupt().has_value();
-  if (std::exchange(irq_level_, level) != level) irq_(level);
+  if (std::exchange(state_.irq_level, level) != level) irq_(level);
 }
 
 void Uart16550::clear_receiver() {
-  fifo_.clear();
-  overrun_ = false;
+  state_.fifo.clear();
+  state_.overrun = false;
 }
 
 void Uart16550::send(u8 value) {
   if (!loopback()) {
     transmit_(value);
-  } else if (!(fifo_control_ & fcr::enable)) {
-    overrun_ |= !fifo_.empty();
-    fifo_.assign(1, value);  // without FIFO the newest byte stays
-  } else if (fifo_.size() < fifo_bytes) {
-    fifo_.push_back(value);
+  } else if (!(state_.fifo_control & fcr::enable)) {
+    state_.overrun |= !state_.fifo.empty();
+    state_.fifo.assign(1, value);  // without FIFO the newest byte stays
+  } else if (state_.fifo.size() < fifo_bytes) {
+    state_.fifo.push_back(value);
   } else {
-    overrun_ = true;
+    state_.overrun = true;
   }
-  transmitter_interrupt_ = true;  // full and at once empty again
+  state_.transmitter_interrupt = true;  // full and at once empty again
 }
 
 // A falling ring indicator is a delta, a rising one is not (TERI).
 void Uart16550::write_modem_control(u8 value) {
   const u8 before = modem_status();
-  modem_control_ = value & mcr::all;
+  state_.modem_control = value & mcr::all;
   const u8 after = modem_status();
   u8 deltas = static_cast<u8>((before ^ after) >> 4);
   if (after & msr::ring) deltas &= static_cast<u8>(~msr::ring_delta);
-  modem_deltas_ |= deltas;
+  state_.modem_deltas |= deltas;
 }
 
 void Uart16550::write_fifo_control(u8 value) {
-  if ((value ^ fifo_control_) & fcr::enable || value & fcr::clear_receiver) clear_receiver();
-  fifo_control_ = value & fcr::enable ? value & fcr::kept : 0;
+  if ((value ^ state_.fifo_control) & fcr::enable || value & fcr::clear_receiver) clear_receiver();
+  state_.fifo_control = value & fcr::enable ? value & fcr::kept : 0;
 }
 
 u8 Uart16550::read(u16 reg) {
   u8 value = 0;
   switch (reg) {
     case data:
-      if (divisor_latched()) return static_cast<u8>(divisor_);
-      if (!fifo_.empty()) {
-        value = fifo_.front();
-        fifo_.pop_front();
+      if (divisor_latched()) return static_cast<u8>(state_.divisor);
+      if (!state_.fifo.empty()) {
+        value = state_.fifo.front();
+        state_.fifo.pop_front();
       }
       break;
-    case interrupt_enable: return divisor_latched() ? static_cast<u8>(divisor_ >> 8) : interrupt_enable_;
+    case interrupt_enable: return divisor_latched() ? static_cast<u8>(state_.divisor >> 8) : state_.interrupt_enable;
     case interrupt_id:
       value = interrupt().value_or(iir::none);
-      if (value == iir::transmitter_empty) transmitter_interrupt_ = false;
-      if (fifo_control_ & fcr::enable) value |= iir::fifos_enabled;
+      if (value == iir::transmitter_empty) state_.transmitter_interrupt = false;
+      if (state_.fifo_control & fcr::enable) value |= iir::fifos_enabled;
       break;
-    case line_control: return line_control_;
-    case modem_control: return modem_control_;
+    case line_control: return state_.line_control;
+    case modem_control: return state_.modem_control;
     case line_status:
       value = lsr::transmitter_empty;
-      if (!fifo_.empty()) value |= lsr::ready;
-      if (std::exchange(overrun_, false)) value |= lsr::overrun;
+      if (!state_.fifo.empty()) value |= lsr::ready;
+      if (std::exchange(state_.overrun, false)) value |= lsr::overrun;
       break;
-    case modem_status_register: value = modem_status() | std::exchange(modem_deltas_, u8{0}); break;
-    case scratch: return scratch_;
+    case modem_status_register: value = modem_status() | std::exchange(state_.modem_deltas, u8{0}); break;
+    case scratch: return state_.scratch;
     default: return 0xff;
   }
   update();
@@ -146,37 +146,37 @@ void Uart16550::write(u16 reg, u8 value) {
   switch (reg) {
     case data:
       if (divisor_latched())
-        divisor_ = static_cast<u16>((divisor_ & 0xff00) | value);
+        state_.divisor = static_cast<u16>((state_.divisor & 0xff00) | value);
       else
         send(value);
       break;
     case interrupt_enable:
       if (divisor_latched()) {
-        divisor_ = static_cast<u16>((divisor_ & 0xff) | value << 8);
+        state_.divisor = static_cast<u16>((state_.divisor & 0xff) | value << 8);
       } else {
         // The transmitter is always empty, so enabling its interrupt raises it.
-        if (value & ~interrupt_enable_ & ier::transmitter_empty) transmitter_interrupt_ = true;
-        interrupt_enable_ = value & ier::all;
+        if (value & ~state_.interrupt_enable & ier::transmitter_empty) state_.transmitter_interrupt = true;
+        state_.interrupt_enable = value & ier::all;
       }
       break;
     case fifo_control: write_fifo_control(value); break;
-    case line_control: line_control_ = value; break;
+    case line_control: state_.line_control = value; break;
     case modem_control: write_modem_control(value); break;
-    case scratch: scratch_ = value; break;
+    case scratch: state_.scratch = value; break;
     default: break;  // the status registers are read only
   }
   update();
 }
 
 void Uart16550::receive(std::span<const u8> bytes) {
-  line_.insert(line_.end(), bytes.begin(), bytes.end());
+  state_.line.insert(state_.line.end(), bytes.begin(), bytes.end());
   update();
 }
 
 // Master reset (table III): the scratch register and the divisor keep their values, and so does the line.
 void Uart16550::reset() {
-  interrupt_enable_ = fifo_control_ = line_control_ = modem_control_ = modem_deltas_ = 0;
-  transmitter_interrupt_ = false;
+  state_.interrupt_enable = state_.fifo_control = state_.line_control = state_.modem_control = state_.modem_deltas = 0;
+  state_.transmitter_interrupt = false;
   clear_receiver();
   update();
 }

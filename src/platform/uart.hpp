@@ -20,14 +20,27 @@ class Uart16550 {
  public:
   using Transmit = std::function<void(u8)>;
   using Irq = std::function<void(bool level)>;
+  /// All that it remembers.
+  struct State {
+    std::deque<u8> line{};  ///< from the outside, not yet in the receiver
+    std::deque<u8> fifo{};
+    u16 divisor = 0;
+    u8 interrupt_enable = 0, fifo_control = 0, line_control = 0, modem_control = 0, scratch = 0;
+    u8 modem_deltas = 0;
+    bool overrun = false, transmitter_interrupt = false, irq_level = false;
+    bool operator==(const State&) const = default;
+  };
   Uart16550(Transmit transmit, Irq irq);
+  const State& state() const { return state_; }
+  /// Goes on where another was, which has told the level of its interrupt line.
+  void set_state(const State& state) { state_ = state; }
 
   u8 read(u16 reg);  ///< reg: 0 to 7
   void write(u16 reg, u8 value);
   /// Bytes from the outside; kept in order until the guest reads them.
   void receive(std::span<const u8> bytes);
   /// Bytes received and not yet read: how much of a backlog there is.
-  std::size_t backlog() const { return fifo_.size() + line_.size(); }
+  std::size_t backlog() const { return state_.fifo.size() + state_.line.size(); }
   void reset();
 
  private:
@@ -43,12 +56,7 @@ class Uart16550 {
 
   Transmit transmit_;
   Irq irq_;
-  std::deque<u8> line_;  // from the outside, not yet in the receiver
-  std::deque<u8> fifo_;
-  u16 divisor_ = 0;
-  u8 interrupt_enable_ = 0, fifo_control_ = 0, line_control_ = 0, modem_control_ = 0, scratch_ = 0;
-  u8 modem_deltas_ = 0;
-  bool overrun_ = false, transmitter_interrupt_ = false, irq_level_ = false;
+  State state_;
 };
 
 }  // namespace cloister::platform
