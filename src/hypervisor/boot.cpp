@@ -162,14 +162,12 @@ void set_pvh_entry(vmx::Vcpu& vcpu, const platform::PvhBoot& entry) {
   vcpu.set_general(general);
 }
 
-Done boot(Machine& machine) {
+Done lay_out(Machine& machine) {
   TRY(map_ram(machine));
   const bool paged = machine.spec.epc_paging != EpcPaging::none && !machine.spec.map.epc.empty();
   machine.balloon.start(machine.epc_pages.pages());
   TRY(paged ? page_epc(machine) : map_epc(machine));
   TRY(load_launch_hash(machine));
-  const auto entry = TRY(load(machine));
-  set_pvh_entry(machine.bootstrap().vcpu, entry);
   for (const auto& processor : machine.processors) {
     if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();
@@ -178,6 +176,13 @@ Done boot(Machine& machine) {
     processor->controls.epc_virtualization = meets_root_leaves(machine);
     processor->vcpu.set_controls(processor->controls);
   }
+  return {};
+}
+
+Done boot(Machine& machine) {
+  TRY(lay_out(machine));
+  const auto entry = TRY(load(machine));
+  set_pvh_entry(machine.bootstrap().vcpu, entry);
   return {};
 }
 

@@ -10,6 +10,8 @@
 namespace cloister::hypervisor {
 
 tl::expected<void, std::string> boot(Machine& machine);
+/// The same without tables and kernel: RAM is all zeros, and processors are as after power-up.
+tl::expected<void, std::string> lay_out(Machine& machine);
 
 /// 32-bit flat protected mode, paging off.
 void set_flat_entry(vmx::Vcpu& vcpu, u64 rip);

@@ -9,6 +9,7 @@
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
 #include "hypervisor/epc/clean.hpp"
+#include "hypervisor/saving/save.hpp"
 #include "hypervisor/schedule.hpp"
 
 namespace cloister::hypervisor {
@@ -74,8 +75,9 @@ struct Domain::Impl {
 Domain::Domain() = default;
 Domain::~Domain() = default;
 
-tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& package, DomainSpec spec,
-                                                                  std::vector<vmx::EpcSection> epc) {
+namespace {
+
+tl::expected<void, std::string> check(const vmx::Package& package, const DomainSpec& spec) {
   if (spec.vcpus < 1 || spec.vcpus > most_vcpus)
     return tl::unexpected(fmt::format("{} vCPUs: a domain has 1 to {}", spec.vcpus, most_vcpus));
   if (spec.clock == vmx::ClockMode::deterministic && !package.capabilities().deterministic_clock)
@@ -84,10 +86,40 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& 
     return tl::unexpected(std::string("the EPC of these processors cannot be paged"));
   if (spec.epc_paging == EpcPaging::oss && !has_oss(package))
     return tl::unexpected(std::string("these processors have no OSS and ENCLV, by which their EPC is to be paged"));
+  return {};
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::make(vmx::Package& package, DomainSpec spec,
+                                                                std::vector<vmx::EpcSection> epc) {
+  TRY(check(package, spec));
   std::unique_ptr<Domain> domain(new Domain);
   domain->impl_ = std::make_unique<Impl>(package, std::move(spec), std::move(epc));
+  return domain;
+}
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(vmx::Package& package, DomainSpec spec,
+                                                                  std::vector<vmx::EpcSection> epc) {
+  auto domain = TRY(make(package, std::move(spec), std::move(epc)));
   TRY(boot(domain->impl_->machine));
   return domain;
+}
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::restore(vmx::Package& package, DomainSpec spec,
+                                                                   std::vector<vmx::EpcSection> epc,
+                                                                   const stream::Source& from) {
+  stream::Reader reader(from);
+  TRY(may_load(spec, reader));
+  auto domain = TRY(make(package, std::move(spec), std::move(epc)));
+  TRY(lay_out(domain->impl_->machine));
+  TRY(load(domain->impl_->machine, reader));
+  return domain;
+}
+
+tl::expected<void, std::string> Domain::save(const stream::Sink& to) {
+  stream::Writer writer(to);
+  return hypervisor::save(impl_->machine, writer);
 }
 
 Outcome Domain::run(const RunOptions& options) {

@@ -8,6 +8,7 @@
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/specification.hpp"
+#include "stream/record.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
@@ -19,6 +20,11 @@ class Domain {
   /// outlive the domain.
   static tl::expected<std::unique_ptr<Domain>, std::string> create(vmx::Package& package, DomainSpec spec,
                                                                    std::vector<vmx::EpcSection> epc);
+  /// The same of one that was saved: it goes on where it was, but for its enclaves, and needs neither kernel nor
+  /// ramdisk. The specification is the one that it was made of, but for its date.
+  static tl::expected<std::unique_ptr<Domain>, std::string> restore(vmx::Package& package, DomainSpec spec,
+                                                                    std::vector<vmx::EpcSection> epc,
+                                                                    const stream::Source& from);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
@@ -30,6 +36,9 @@ class Domain {
   void pause();
   void unpause();
   bool paused() const;
+  /// Writes it down (docs/stream.md), but for its enclaves; it is as it was. It is paused and stays so, its run has
+  /// returned with `stopped` or `timed_out`, or this is called from RunOptions::after_turns.
+  tl::expected<void, std::string> save(const stream::Sink& to);
   /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);
@@ -66,6 +75,8 @@ class Domain {
 
  private:
   Domain();
+  static tl::expected<std::unique_ptr<Domain>, std::string> make(vmx::Package& package, DomainSpec spec,
+                                                                 std::vector<vmx::EpcSection> epc);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -145,6 +145,14 @@ void Machine::pause() {
   console.flush();
 }
 
+void Machine::wait_until_all_wait() {
+  if (deterministic()) return;
+  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) {
+    return stop ||
+           std::ranges::all_of(processors, [](const auto& p) { return p->activity == Processor::Activity::waiting; });
+  });
+}
+
 void Machine::unpause() {
   const MutexLock held(lock);
   paused = false;

@@ -76,6 +76,9 @@ class Machine {
   bool paused CLOISTER_GUARDED_BY(lock) = false;
   void pause() CLOISTER_EXCLUDES(lock);
   void unpause() CLOISTER_EXCLUDES(lock);
+  /// Waits until no processor's thread is in the middle of an exit, or the domain has ended: once it is paused, or
+  /// where processors take turns.
+  void wait_until_all_wait() CLOISTER_REQUIRES(lock);
 
   /// S3 (sleep.cpp): the guest has asked for it; it falls asleep; it sleeps until it is woken.
   enum class Sleep : u8 { awake, falling_asleep, asleep };

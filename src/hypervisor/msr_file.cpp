@@ -143,6 +143,26 @@ std::vector<u32> MsrFile::passthrough() {
           msr::gs_base,     msr::kernel_gs_base, msr::tsc_aux};
 }
 
+std::vector<u32> MsrFile::in_silicon() {
+  std::vector<u32> all;
+  for (const Row& row : Table::rows) {
+    if (row.kind != Kind::silicon && row.kind != Kind::adjust && row.kind != Kind::hash) continue;
+    for (u32 index = row.first; index <= row.last; ++index) {
+      if (index != msr::efer && index != msr::fs_base && index != msr::gs_base) all.push_back(index);
+    }
+  }
+  return all;
+}
+
+std::optional<u32> MsrFile::set_written(const std::map<u32, u64>& values) {
+  for (const auto& [index, value] : values) {
+    const Row* const row = find(index);
+    if (row == nullptr || (row->kind != Kind::kept && row->kind != Kind::mtrr)) return index;
+  }
+  stored_ = values;
+  return std::nullopt;
+}
+
 const MsrFile::Row* MsrFile::find(u32 index) const {
   const auto row = std::find_if(std::begin(Table::rows), std::end(Table::rows),
                                 [&](const Row& r) { return index >= r.first && index <= r.last; });

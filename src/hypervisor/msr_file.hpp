@@ -37,6 +37,12 @@ class MsrFile {
   /// Values as after power-up.
   void reset() { stored_.clear(); }
 
+  /// What the guest wrote of what is kept here. Set: an index that is none of these, which is refused.
+  const std::map<u32, u64>& written() const { return stored_; }
+  std::optional<u32> set_written(const std::map<u32, u64>& values);
+
+  /// MSRs that the silicon keeps, but for those that its system registers have too (vmx::SystemRegs).
+  static std::vector<u32> in_silicon();
   /// MSRs that need no exit: plain registers of the processor.
   static std::vector<u32> passthrough();
 

@@ -70,6 +70,11 @@ struct RunOptions {
   bool input_wakes = false;  ///< console_in being readable wakes it, too
   /// For tests: called when an exit has been handled, on its processor's thread, which holds nothing.
   std::function<void()> after_exit;
+  /// Deterministic clock: called where every processor's turn has ended, and nobody holds anything. False: the domain
+  /// ends with `stopped`.
+  std::function<bool()> after_turns;
+  /// For tests: of a lone processor's turns there, in instructions, which a guest cannot tell; 0: as it is.
+  u64 turn_alone = 0;
   RunCounts* counts = nullptr;  ///< added to as the domain runs; null: none
 };
 

@@ -67,8 +67,20 @@ void pass_time(Machine& machine, VcpuLoop& outside) CLOISTER_REQUIRES(machine.lo
   outside.wait_outside(VcpuLoop::longest_wait);
 }
 
-void run_in_turns(Machine& machine, Loops& loops) {
-  const u64 most = loops.size() == 1 ? turn_alone : turn_among_several;
+/// RunOptions::after_turns.
+void tell(Machine& machine, const std::function<bool()>& after_turns) CLOISTER_REQUIRES(machine.lock) {
+  if (!after_turns) return;
+  bool goes_on = false;
+  {
+    const MutexUnlock apart(machine.lock);
+    goes_on = after_turns();
+  }
+  if (!goes_on) machine.end({Ending::stopped, ""}, machine.bootstrap());
+}
+
+void run_in_turns(Machine& machine, Loops& loops, const RunOptions& options) {
+  const u64 alone = options.turn_alone == 0 ? turn_alone : options.turn_alone;
+  const u64 most = loops.size() == 1 ? alone : turn_among_several;
   VcpuLoop& outside = loops.front();
   const MutexLock held(machine.lock);
   is_of(machine, outside);
@@ -81,6 +93,7 @@ void run_in_turns(Machine& machine, Loops& loops) {
       ran |= loop.turn(most);
     }
     if (!ran && !machine.stop && !machine.held()) pass_time(machine, outside);
+    if (!machine.stop) tell(machine, options.after_turns);
   }
 }
 
@@ -101,7 +114,7 @@ Stop run_processors(Machine& machine, const RunOptions& options, gdb::Debugger* 
   for (const auto& processor : machine.processors) loops.emplace_back(*processor, options, debugger);
   if (machine.deterministic()) {
     if (options.begins) options.begins(0);
-    run_in_turns(machine, loops);
+    run_in_turns(machine, loops, options);
   } else {
     run_on_threads(machine, loops, options.begins);
   }

@@ -264,6 +264,7 @@ void VcpuLoop::wait(nanoseconds longest) {
     ready = poll_for(descriptors, longest);
   } else {
     processor_.activity = Processor::Activity::waiting;
+    if (machine_.held()) machine_.left_guest_.notify_all();
     {
       const MutexUnlock apart(machine_.lock);
       ready = poll_for(descriptors, longest);

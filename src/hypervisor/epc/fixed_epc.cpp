@@ -173,6 +173,19 @@ u64 FixedEpc::given() const {
   return pages;
 }
 
+std::vector<Gpa> FixedEpc::given_pages() const {
+  const MutexLock held(lock_);
+  std::vector<Gpa> all;
+  for (std::size_t range = 0; range < ranges_.size(); ++range) {
+    if (ranges_[range].given == 0) continue;
+    for (u64 page = 0; page < domain_.pages.pages_in(range) - ranges_[range].missing; ++page) {
+      const Gpa address = domain_.pages.address_of(EpcPlace{range, page});
+      if (!frame_now(address)) all.push_back(address);
+    }
+  }
+  return all;
+}
+
 u64 FixedEpc::missing() const {
   const MutexLock held(lock_);
   u64 pages = 0;

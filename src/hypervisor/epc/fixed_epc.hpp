@@ -50,6 +50,7 @@ class FixedEpc {
   std::optional<arch::Mfn> frame_of(arch::Gpa page) const CLOISTER_EXCLUDES(lock_);
   /// Pages that the guest has given and not taken again.
   u64 given() const CLOISTER_EXCLUDES(lock_);
+  std::vector<arch::Gpa> given_pages() const CLOISTER_EXCLUDES(lock_);
   /// Pages that have been without a frame since the start.
   u64 missing() const CLOISTER_EXCLUDES(lock_);
 

@@ -143,7 +143,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
   const auto in_front = setting.in_front ? setting.in_front(package, spec->map) : nullptr;
   vmx::Package& its = in_front ? *in_front : package;
-  auto domain = hypervisor::Domain::create(its, std::move(*spec), std::move(epc));
+  auto domain = hypervisor::Domain::create(its, *spec, epc);
   if (!domain) return tl::unexpected(domain.error());
 
   Result result;
@@ -181,7 +181,37 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
       if (setting.storm != 0) storm();
       if (setting.after_exit) setting.after_exit();
     };
+  options.turn_alone = setting.turn_alone;
+  std::vector<u8> saved;
+  u64 rounds = 0;
+  if (setting.save_after != 0)
+    options.after_turns = [&] {
+      if (++rounds % setting.save_after != 0) return true;
+      saved.clear();
+      const auto done = (*domain)->save([&saved](std::span<const u8> bytes) -> stream::Result<void> {
+        saved.insert(saved.end(), bytes.begin(), bytes.end());
+        return {};
+      });
+      if (!done) saved.clear();
+      return false;
+    };
   result.outcome = (*domain)->run(options);
+  while (result.outcome.ending == hypervisor::Ending::stopped && setting.save_after != 0) {
+    // The frames are the next one's.
+    domain->reset();
+    std::span<const u8> rest(saved);
+    auto next_one =
+        hypervisor::Domain::restore(its, *spec, epc, [&rest](std::span<u8> to) -> stream::Result<std::size_t> {
+          const std::size_t n = std::min(to.size(), rest.size());
+          std::copy_n(rest.begin(), n, to.begin());
+          rest = rest.subspan(n);
+          return n;
+        });
+    if (!next_one) return tl::unexpected("it cannot go on: " + next_one.error());
+    domain = std::move(next_one);
+    ++result.saved;
+    result.outcome = (*domain)->run(options);
+  }
   waker.request_stop();
   asleep.release();
   if (const auto* counts = (*domain)->pager_counts()) {

@@ -39,7 +39,10 @@ struct Setting {
   std::vector<u8> ramdisk_bytes{};             ///< a ramdisk without a path
   /// Makes a package that stands between the domain and its own; none: there is nothing in between.
   std::function<std::unique_ptr<vmx::Package>(silicon::Package& own, const platform::MemoryMap& map)> in_front{};
-  std::function<void()> after_exit{};   ///< after what a storm does
+  std::function<void()> after_exit{};  ///< after what a storm does
+  /// Deterministic clock, not 0: after so many rounds of turns, of so many instructions if there is one processor, the
+  /// domain is saved, and another goes on where it was; and so on.
+  u64 save_after = 0, turn_alone = 0;
   silicon::Package* package = nullptr;  ///< one that others use, too, on which `sections` are its frames
   std::vector<silicon::EpcSection> sections{};
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: the domain is to end
@@ -52,6 +55,7 @@ struct Result {
   hypervisor::Outcome outcome;
   std::string console;
   u64 evictions = 0, loads = 0;
+  u64 saved = 0;  ///< so many times
   /// The lines of the console that begin with `word`.
   std::vector<std::string> lines_with(const std::string& word) const;
 };

@@ -84,18 +84,20 @@ Ballooned Pager::take(std::span<const arch::Gpa> pages) {
   return result;
 }
 
-u64 Pager::given() const {
+u64 Pager::given() const { return given_pages().size(); }
+
+std::vector<arch::Gpa> Pager::given_pages() const {
   const MutexLock held(lock_);
-  u64 count = 0;
+  std::vector<arch::Gpa> all;
   for (u64 number = 0; number < book_.pages(); ++number) {
     const PageRecord* const record = book_.find(EpcPage{number});
     if (record == nullptr) {
       number |= PageBook::chunk_pages - 1;
     } else if (record->state == State::given) {
-      ++count;
+      all.push_back(book_.address_of(EpcPage{number}));
     }
   }
-  return count;
+  return all;
 }
 
 /// Nullopt: it is free, and has nothing in it.

@@ -91,6 +91,7 @@ class Pager {
   Ballooned take(std::span<const arch::Gpa> pages);
   /// Pages that the guest has given and not taken again.
   u64 given() const;
+  std::vector<arch::Gpa> given_pages() const;
 
   /// Lends it frames, free pages that nobody else has.
   void lend(std::span<const vmx::EpcSection> frames);

@@ -1,0 +1,67 @@
+// The parts of a domain that are saved, in the order of their records: what a device remembers is its own to say
+// (state(), set_state()), and one that is new needs a line here.
+#pragma once
+
+#include <tl/expected.hpp>
+
+#include "hypervisor/machine.hpp"
+#include "hypervisor/saving/state.hpp"
+#include "stream/record.hpp"
+
+namespace cloister::hypervisor {
+
+using Loaded = tl::expected<void, std::string>;
+
+// What is no device has its state in the same form.
+
+struct MachineTime {
+  Machine& machine;
+  TimeState state() const { return {.tsc = machine.now()}; }
+  void set_state(const TimeState& saved) const { machine.time.resume(saved.tsc); }
+};
+
+struct WholeMachine {
+  Machine& machine;
+  MachineState state() const;
+  void set_state(const MachineState& saved) const;
+
+ private:
+  /// for_each_part() has, by a name that the compiler does not follow.
+  void has_lock() const CLOISTER_ASSERT_CAPABILITY(machine.lock) {}
+};
+
+/// The enclaves are lost. What the guest has given back is given back again.
+struct EpcWithoutEnclaves {
+  Machine& machine;
+  EpcState state() const;
+  Loaded set_state(const EpcState& saved) const;
+};
+
+struct OneProcessor {
+  Processor& processor;
+  ProcessorState state() const;
+  Loaded set_state(const ProcessorState& saved) const;
+};
+
+/// visit(kind, part) for each until one answers an error.
+template <class Visit>
+auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock) {
+  using stream::Kind;
+  auto done = visit(Kind::time, MachineTime{machine});
+  const auto also = [&](Kind kind, auto&& part) {
+    if (done) done = visit(kind, part);
+  };
+  for (const auto& processor : machine.processors) {
+    also(Kind::processor, OneProcessor{*processor});
+    also(Kind::apic, processor->local_apic);
+  }
+  also(Kind::ioapic, machine.ioapic);
+  also(Kind::uart, machine.uart);
+  also(Kind::power, machine.power);
+  also(Kind::rtc, machine.rtc);
+  also(Kind::machine, WholeMachine{machine});
+  also(Kind::epc, EpcWithoutEnclaves{machine});
+  return done;
+}
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,75 @@
+#include "hypervisor/saving/ram.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "arch/try.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using Page = std::array<std::byte, arch::page_size>;
+constexpr std::size_t address_bytes = sizeof(u64);
+
+bool is_zero(const Page& page) {
+  return std::ranges::all_of(page, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+/// Pages in a row that are waiting for their record.
+class Row {
+ public:
+  explicit Row(stream::Writer& to) : to_(to) {}
+
+  tl::expected<void, std::string> add(arch::Gpa at, const Page& page) {
+    if (!bytes_.empty() && (at != next_ || pages_ == stream::most_ram_pages)) TRY(flush());
+    if (bytes_.empty()) bytes_ = stream::encode(at.value);
+    const auto* const from = reinterpret_cast<const u8*>(page.data());
+    bytes_.insert(bytes_.end(), from, from + page.size());
+    next_ = at + arch::page_size;
+    ++pages_;
+    return {};
+  }
+  tl::expected<void, std::string> flush() {
+    if (bytes_.empty()) return {};
+    TRY(to_.record(stream::Kind::ram, bytes_));
+    bytes_.clear();
+    pages_ = 0;
+    return {};
+  }
+
+ private:
+  stream::Writer& to_;
+  std::vector<u8> bytes_;
+  arch::Gpa next_{};
+  u32 pages_ = 0;
+};
+
+}  // namespace
+
+tl::expected<void, std::string> save_ram(const vmx::GuestMemory& memory, const platform::MemoryMap& map,
+                                         stream::Writer& to) {
+  Row row(to);
+  Page page;
+  for (const auto& range : platform::ram_backing(map)) {
+    for (u64 offset = 0; offset < range.bytes; offset += arch::page_size) {
+      const arch::Gpa at = range.base + offset;
+      if (!memory.read(at, page)) return tl::unexpected(fmt::format("there is no RAM at {:#x}", at.value));
+      if (!is_zero(page)) TRY(row.add(at, page));
+    }
+  }
+  return row.flush();
+}
+
+tl::expected<void, std::string> load_ram(vmx::GuestMemory& memory, const stream::Record& record) {
+  using stream::Reader;
+  const std::span<const u8> body(record.body);
+  if (body.size() < address_bytes || (body.size() - address_bytes) % arch::page_size != 0)
+    return tl::unexpected(Reader::wrong(record, "expected an address and whole pages"));
+  const u64 at = stream::decode<u64>(body.first(address_bytes)).value_or(0);
+  if (!memory.write(arch::Gpa{at}, std::as_bytes(body.subspan(address_bytes))))
+    return tl::unexpected(Reader::wrong(record, fmt::format("the domain has no RAM at {:#x}", at)));
+  return {};
+}
+
+}  // namespace cloister::hypervisor

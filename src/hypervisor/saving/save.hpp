@@ -1,0 +1,17 @@
+// A domain as a stream, and back: without its enclaves, which are lost as in S3 (sleep.cpp).
+#pragma once
+
+#include "hypervisor/machine.hpp"
+#include "stream/reader.hpp"
+#include "stream/writer.hpp"
+
+namespace cloister::hypervisor {
+
+/// The domain is paused, or between two rounds of turns, and stays so until this returns.
+tl::expected<void, std::string> save(Machine& machine, stream::Writer& to);
+/// The stream is of a domain that was made of the same. The error says in what it differs, all of it.
+tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader& from);
+/// Then, the rest of the stream, into a machine that was laid out, and has not run.
+tl::expected<void, std::string> load(Machine& machine, stream::Reader& from);
+
+}  // namespace cloister::hypervisor

@@ -1,0 +1,57 @@
+#include "hypervisor/saving/state.hpp"
+
+#include <fmt/format.h>
+
+namespace cloister::hypervisor {
+namespace {
+
+/// "RAM: 2 ranges, 16777216 bytes".
+std::string text_of(const std::vector<DomainShape::Range>& ranges) {
+  u64 bytes = 0;
+  for (const auto& range : ranges) bytes += range.bytes;
+  return fmt::format("{} bytes in {} ranges", bytes, ranges.size());
+}
+
+/// The first leaf of either that the other has not, or not so.
+std::string text_of_difference(const std::vector<DomainShape::Cpuid>& saved,
+                               const std::vector<DomainShape::Cpuid>& here) {
+  const auto [there, ours] = std::ranges::mismatch(saved, here);
+  const DomainShape::Cpuid& first = there != saved.end() ? *there : *ours;
+  return fmt::format("CPUID: leaf {:#x}.{} differs", first.leaf, first.subleaf);
+}
+
+}  // namespace
+
+DomainShape shape_of(const DomainSpec& spec) {
+  DomainShape shape{.vcpus = spec.vcpus,
+                    .deterministic = spec.clock == vmx::ClockMode::deterministic,
+                    .sgx = spec.msr.sgx,
+                    .launch_control = spec.msr.launch_control,
+                    .hash_writable = spec.msr.lepubkeyhash_writable,
+                    .provision = spec.sgx_provision};
+  for (const auto& range : platform::ram_backing(spec.map)) shape.ram.push_back({range.base.value, range.bytes});
+  for (const auto& range : spec.map.epc) shape.epc.push_back({range.base.value, range.bytes});
+  for (const auto& [where, regs] : spec.cpuid.leaves())
+    shape.cpuid.push_back({where.first, where.second, regs.eax, regs.ebx, regs.ecx, regs.edx});
+  return shape;
+}
+
+std::string difference(const DomainShape& saved, const DomainShape& here) {
+  std::string all;
+  const auto add = [&all](const std::string& what) { all += (all.empty() ? "" : "; ") + what; };
+  const auto compare = [&](const char* what, auto then, auto now) {
+    if (then != now) add(fmt::format("{}: found {}, expected {}", what, now, then));
+  };
+  compare("vCPUs", saved.vcpus, here.vcpus);
+  compare("deterministic clock", saved.deterministic, here.deterministic);
+  if (saved.ram != here.ram) add(fmt::format("memory: found {}, expected {}", text_of(here.ram), text_of(saved.ram)));
+  if (saved.epc != here.epc) add(fmt::format("EPC: found {}, expected {}", text_of(here.epc), text_of(saved.epc)));
+  compare("SGX", saved.sgx, here.sgx);
+  compare("launch control", saved.launch_control, here.launch_control);
+  compare("writable launch-key hash", saved.hash_writable, here.hash_writable);
+  compare("provisioning key", saved.provision, here.provision);
+  if (saved.cpuid != here.cpuid) add(text_of_difference(saved.cpuid, here.cpuid));
+  return all;
+}
+
+}  // namespace cloister::hypervisor
