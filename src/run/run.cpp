@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "arch/try.hpp"
 #include "config/config.hpp"
@@ -35,6 +36,7 @@
 #include "run/patience.hpp"
 #include "run/run_epc.hpp"
 #include "run/run_stats.hpp"
+#include "run/saved_file.hpp"
 #include "run/trace_file.hpp"
 #include "vmx/package.hpp"
 
@@ -134,6 +136,28 @@ void wait_preserved(const std::string& name, const StopSource& stop, std::option
   stop.sleep_until(deadline.value_or(Clock::time_point::max()));
 }
 
+/// Starts the first domain, or lets one go on that was saved.
+tl::expected<std::unique_ptr<hypervisor::Domain>, std::string> first_domain(vmx::Package& package,
+                                                                            hypervisor::DomainSpec spec,
+                                                                            const std::vector<vmx::EpcSection>& epc,
+                                                                            const RunArguments& arguments) {
+  if (arguments.restore.empty()) return hypervisor::Domain::create(package, std::move(spec), epc);
+  const std::string name = spec.name;
+  const auto saved = TRY(open_saved_file(arguments.restore));
+  auto domain = hypervisor::Domain::restore(package, std::move(spec), epc, saved);
+  if (!domain) return tl::unexpected(arguments.restore + ": " + domain.error());
+  spdlog::info("cloister: {} goes on from {}; the enclaves that it had are lost", name, arguments.restore);
+  return domain;
+}
+
+/// The run was ended from outside, and the domain is to go on another time. False: it cannot; what it was is gone.
+bool save(hypervisor::Domain& domain, const std::string& name, NewSavedFile& file) {
+  const auto saved = domain.save(file.sink());
+  const auto finished = saved ? file.finish() : saved;
+  if (!finished) spdlog::error("cloister: {} was not saved: {}", name, finished.error());
+  return finished.has_value();
+}
+
 /// Runs a domain and its successors until one ends for good.
 int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& images,
                 const std::vector<vmx::EpcSection>& epc, const std::vector<CpuSet>& cpus,
@@ -150,6 +174,15 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   if (!outside) {
     spdlog::error("cloister: {}", outside.error());
     return exit_status::failed;
+  }
+  std::optional<NewSavedFile> saved;
+  if (!arguments.save.empty()) {
+    auto file = NewSavedFile::create(arguments.save);
+    if (!file) {
+      spdlog::error("cloister: {}", file.error());
+      return exit_status::failed;
+    }
+    saved.emplace(std::move(*file));
   }
   const RawTerminal terminal(STDIN_FILENO);
   std::optional<KeyPump> keys;
@@ -182,8 +215,11 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   vmx::Execution execution;
   platform::RtcBattery battery;
   Restarts restarts(config);
+  bool first = true;
   while (true) {
-    auto domain = hypervisor::Domain::create(package, make_spec(plan, images, clock, battery), epc);
+    auto spec = make_spec(plan, images, clock, battery);
+    auto domain = std::exchange(first, false) ? first_domain(package, std::move(spec), epc, arguments)
+                                              : hypervisor::Domain::create(package, std::move(spec), epc);
     if (!domain) {
       spdlog::error("{}", format(arguments.file, {{}, domain.error()}));
       return exit_status::bad_configuration;
@@ -208,10 +244,15 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
       return exit_status::failed;
     }
+    const bool from_outside = outcome.ending == Ending::stopped || outcome.ending == Ending::timed_out;
+    const bool to_be_saved = saved && from_outside;
+    const bool is_saved = to_be_saved && save(**domain, config.name, *saved);
+    if (is_saved) spdlog::info("cloister: {} is saved in {}, without its enclaves", config.name, arguments.save);
     if (arguments.stats) report_stats(package, config, execution, instructions, Clock::now() - start);
     if (!console.finish()) return exit_status::failed;
     const bool traced = !outside->trace || outside->trace->finish();
-    const int status = status_of(outcome.ending, stop);
+    if (to_be_saved && !is_saved) return exit_status::failed;
+    const int status = is_saved ? exit_status::powered_off : status_of(outcome.ending, stop);
     return status == exit_status::powered_off && !traced ? exit_status::failed : status;
   }
 }
@@ -229,6 +270,8 @@ int run(const RunArguments& arguments, const Runner& runner) {
     spdlog::error("{}", format(arguments.file, diagnostic));
     return exit_status::bad_configuration;
   };
+  if (arguments.backend != "software" && !(arguments.save.empty() && arguments.restore.empty()))
+    return refuse({{}, "--save and --restore: found the backend " + arguments.backend + ", expected software"});
   const auto text = read_within(arguments.file, longest_config);
   if (!text) return refuse({{}, "cannot read: " + text.error()});
   const auto read = read_config({reinterpret_cast<const char*>(text->data()), text->size()});

@@ -24,6 +24,8 @@ struct RunArguments {
   std::vector<std::string> trace;  ///< kinds, of trace_kinds()
   std::string trace_file;          ///< empty: NAME.trace
   bool deterministic = false;
+  std::string save;     ///< where the domain is saved when the run is ended from outside; empty: it is not
+  std::string restore;  ///< the file of a domain that goes on; empty: it starts
   bool stats = false;
 };
 

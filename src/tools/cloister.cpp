@@ -54,6 +54,14 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   command->add_option("--trace-file", arguments.trace_file, "the trace file; NAME.trace otherwise")
       ->type_name("FILE")
       ->needs(trace);
+  command
+      ->add_option("--save", arguments.save,
+                   "save the domain in this new file when Ctrl-], a signal or the timeout ends the run")
+      ->type_name("FILE")
+      ->excludes(dry_run);
+  command->add_option("--restore", arguments.restore, "let the domain go on that was saved in this file")
+      ->type_name("FILE")
+      ->excludes(dry_run);
   command->add_flag("--deterministic", arguments.deterministic, "time follows the guest's instructions");
   command->add_flag("--stats", arguments.stats,
                     "at the end: guest instructions, their speed and their engine; with EPC, counts of SGX events");

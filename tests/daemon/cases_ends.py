@@ -171,12 +171,13 @@ def suspend(machine):
 class Run:
     """`cloister run` of the payload, with its console on pipes."""
 
-    def __init__(self, m, folder, *options, **more):
+    def __init__(self, m, folder, *options, begins=b"READY", **more):
         config = folder / "run.cfg"
         config.write_text(domain_config("run", m.kernel("ends"), 0, **more))
         command = [m.settings.programs / "cloister", "run", *options, config]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.until(b"READY")
+        if begins:
+            self.until(begins)
 
     def until(self, text):
         """Reads lines until one has the text, and returns it."""
@@ -284,4 +285,44 @@ def clock(machine):
     m.check_settled([])
 
 
-CASES = {"ends-own": own_ways, "ends-preserve": preserve, "ends-sigterm": sigterm, "ends-suspend": suspend, "ends-run": run, "ends-clock": clock}
+def run_saved(machine):
+    """`cloister run --save` and `--restore`: a run that is ended from outside goes on another time."""
+    m = machine()
+    folder = m.run.parent
+    for clock in ((), ("--deterministic",)):
+        saved = folder / "saved"
+        guest = Run(m, folder, *clock, "--save", saved)
+        guest.type(b"s")
+        guest.until(b"SET")
+        guest.process.send_signal(signal.SIGINT)
+        assert "is saved in" in guest.end(0)
+        assert saved.stat().st_mode & 0o7777 == 0o600
+        for _ in range(2):
+            guest = Run(m, folder, *clock, "--restore", saved, begins=None)
+            guest.type(b"d")
+            assert guest.until(b"CLOCK")
+            guest.type(b"o")
+            assert "goes on from" in guest.end(0)
+        refused = Run(m, folder, *clock, "--save", saved, begins=None)
+        assert "File exists" in refused.end(1)
+
+        def is_refused(why, **more):
+            assert why in (errors := Run(m, folder, *clock, "--restore", saved, begins=None, **more).end(2)), errors
+
+        is_refused("vCPUs: found 2, expected 1", vcpus=2)
+        whole = saved.read_bytes()
+        for size in (0, 9, 100, len(whole) - 1):
+            saved.write_bytes(whole[:size])
+            is_refused(f"byte {size}: the stream ends in")
+        saved.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        is_refused("another checksum")
+        saved.unlink()
+        is_refused("No such file")
+        # A guest that has ended is not saved, and leaves no file.
+        guest = Run(m, folder, *clock, "--save", saved)
+        guest.type(b"o")
+        guest.end(0)
+        assert not saved.exists()
+
+
+CASES = {"ends-own": own_ways, "ends-preserve": preserve, "ends-sigterm": sigterm, "ends-suspend": suspend, "ends-run": run, "ends-run-saved": run_saved, "ends-clock": clock}

@@ -40,8 +40,8 @@ class Cli : public testing::Test {
 TEST_F(Cli, HelpIsNoError) {
   const tests::Ran help = cloister({"run", "--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* option :
-       {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic", "--engine"}) {
+  for (const char* option : {"--dryrun", "--json", "--timeout", "--gdb", "--trace", "--trace-file", "--deterministic",
+                             "--engine", "--save", "--restore"}) {
     EXPECT_THAT(help.out, HasSubstr(option));
   }
 }

@@ -1,0 +1,68 @@
+#include "run/saved_file.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "arch/try.hpp"
+#include "host/files.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::size_t pending_bytes = 1 << 20;
+
+std::string failure(const std::string& path) { return fmt::format("{}: {}", path, std::strerror(errno)); }
+
+}  // namespace
+
+tl::expected<NewSavedFile, std::string> NewSavedFile::create(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return tl::unexpected(failure(path));
+  return NewSavedFile(path, std::move(fd));
+}
+
+NewSavedFile::~NewSavedFile() {
+  if (fd_) ::unlink(path_.c_str());
+}
+
+tl::expected<void, std::string> NewSavedFile::write_out() {
+  if (!write_all(fd_.get(), pending_)) return tl::unexpected(failure(path_));
+  pending_.clear();
+  return {};
+}
+
+stream::Sink NewSavedFile::sink() {
+  return [this](std::span<const u8> bytes) -> tl::expected<void, std::string> {
+    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+    return pending_.size() < pending_bytes ? tl::expected<void, std::string>() : write_out();
+  };
+}
+
+tl::expected<void, std::string> NewSavedFile::finish() {
+  TRY(write_out());
+  if (::fsync(fd_.get()) != 0) return tl::unexpected(failure(path_));
+  fd_ = Fd();
+  return {};
+}
+
+tl::expected<stream::Source, std::string> open_saved_file(const std::string& path) {
+  // Its reader may be copied.
+  const auto fd = std::make_shared<Fd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!*fd) return tl::unexpected(failure(path));
+  return [fd, path](std::span<u8> to) -> tl::expected<std::size_t, std::string> {
+    for (;;) {
+      const ssize_t n = ::read(fd->get(), to.data(), to.size());
+      if (n >= 0) return static_cast<std::size_t>(n);
+      if (errno != EINTR) return tl::unexpected(failure(path));
+    }
+  };
+}
+
+}  // namespace cloister::toolstack
