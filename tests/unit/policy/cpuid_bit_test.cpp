@@ -26,6 +26,14 @@ TEST(CpuidBit, IsALeafASubleafARegisterAndABit) {
       {"CPUID.12H.0x1:EAX[0xa]", 0x12, 1, CpuidReg::eax, 10},
       {"0x80000001.edx[20]", 0x8000'0001, 0, CpuidReg::edx, 20},
       {"80000001H.EDX[20]", 0x8000'0001, 0, CpuidReg::edx, 20},
+      {"CPUID.(EAX=12H, ECX=1):EAX[4]", 0x12, 1, CpuidReg::eax, 4},
+      {"CPUID.(EAX=07H):EBX.SGX[bit 2]", 7, 0, CpuidReg::ebx, 2},
+      {"CPUID[eax=12h,ecx=01h].EAX.sgx-debug [bit 1]", 0x12, 1, CpuidReg::eax, 1},
+      // Of QEMU up to version 8, where the name alone tells the sub-leaf.
+      {"CPUID.12H:EAX.sgx-debug [bit 1]", 0x12, 1, CpuidReg::eax, 1},
+      {"CPUID.12H:EAX.sgx2 [bit 1]", 0x12, 0, CpuidReg::eax, 1},
+      {"CPUID.01H:ECX.sse4.1 [bit 19]", 1, 0, CpuidReg::ecx, 19},
+      {"CPUID.12H:EAX.sgx-debug [bit 2]", 0x12, 0, CpuidReg::eax, 2},
   };
   for (const Case& c : cases) {
     EXPECT_TRUE(looks_like_bit(c.text)) << c.text;
@@ -41,7 +49,7 @@ TEST(CpuidBit, IsALeafASubleafARegisterAndABit) {
 TEST(CpuidBit, AnythingElseIsAnErrorThatSaysWhatIsExpected) {
   for (const char* text : {"7.0.ebx[32]", "7.0.ebx[-1]", "7.0.ebx[]", "7.0.ebx", "7.0.ebx[2", "7.0.rbx[2]",
                            "7.0.0.ebx[2]", "ebx[2]", "[]", "]", ".ebx[2]", "7..ebx[2]", "7.0[2]", "0x.0.eax[1]",
-                           "0x100000000.eax[1]", "7.0.ebx[2] ", "cpuid.", "7.0x.eax[1]"}) {
+                           "0x100000000.eax[1]", "cpuid.", "7.0x.eax[1]", "(eax=7:ebx[2]", "cpuid[ecx=0].ebx[2]"}) {
     const auto bit = read_bit(text);
     ASSERT_FALSE(bit) << text;
     EXPECT_THAT(bit.error(), HasSubstr("7.0.ebx[2]")) << text;

@@ -51,6 +51,17 @@ TEST(CpuExplain, TakesBitsForNames) {
   EXPECT_EQ(explain("CPUID.12H.1:EAX[4]").out, explain("sgx-provisionkey").out);
   EXPECT_EQ(explain("7.0.ebx[2]").out, explain("sgx").out);
   EXPECT_THAT(explain("sgx").out, HasSubstr("EBX bit 2: 2^2 = 0x4\n"));
+  // The manual's, with the inputs in brackets, and those of QEMU's warnings up to version 8, which have no sub-leaf,
+  // and since.
+  for (const char* notation :
+       {"CPUID.(EAX=12H,ECX=1H):EAX[4]", "CPUID.(EAX=12H, ECX=1):EAX.PROVISIONKEY[bit 4]", "CPUID.12H.1H:EAX[bit 4]",
+        "CPUID.12H:EAX.sgx-provisionkey [bit 4]", "CPUID[eax=12h,ecx=01h].EAX.sgx-provisionkey [bit 4]"})
+    EXPECT_EQ(explain(notation).out, explain("sgx-provisionkey").out) << notation;
+  EXPECT_EQ(explain("CPUID.07H:EBX.sgx [bit 2]").out, explain("sgx").out);
+  EXPECT_EQ(explain("CPUID.(EAX=07H,ECX=0H):EBX.SGX[bit 2]").out, explain("sgx").out);
+  EXPECT_EQ(explain("CPUID.12H:EAX.sgx2 [bit 1]").out, explain("sgx2").out);
+  for (const char* wrong : {"CPUID.(EAX=12H:EAX[4]", "CPUID.(ECX=1):EAX[4]", "CPUID[4]", "()[1]"})
+    EXPECT_EQ(explain(wrong).status, 2) << wrong;
 }
 
 // libvirt 9 has neither; the words are known all the same.
