@@ -57,7 +57,7 @@ Maybe no_sgx(const HostView& host, const SgxReport& report) {
   // The letters "AuthenticAMD", and those of Hygon's Dhyana.
   constexpr u32 amd = 0x6874'7541, hygon = 0x6f67'7948;
   const u32 maker = host.cpus.front().table.look(leaf::basic_max, 0).regs.ebx;
-  if (maker == amd || maker == hygon)
+  if (maker == amd || maker == hygon || host.vendor == "AMD" || host.vendor == "Hygon")
     return Finding{
         "no-sgx", "the processor is not Intel's, and has no SGX",
         std::string("SGX is in Intel's processors only; AMD's SEV protects whole machines, and runs no enclaves.") +

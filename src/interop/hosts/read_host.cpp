@@ -1,5 +1,6 @@
 // A format is recognised by what its files begin with: XML by '<', JSON by '{' or '[', and a CPUID dump by the first of
 // its lines; what is none of them may have lines that tell of SGX in words.
+#include <algorithm>
 #include <utility>
 
 #include "host/whole_file.hpp"
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* expected_formats =
     "expected a CPUID dump (of 'cpuid -r', 'xen-cpuid -p', AIDA64 or InstLatX64), libvirt's <domainCapabilities>, "
     "<capabilities>, <qemuCaps> or <cpudata>, QEMU's answer to query-sgx-capabilities or query-cpu-model-expansion, or "
-    "what cpuid, test-sgx, is-sgx-available, QEMU's 'info sgx' or the kernel's log say of SGX";
+    "what cpuid, test-sgx, is-sgx-available, /proc/cpuinfo, lscpu, QEMU's 'info sgx' or the kernel's log say of SGX";
 
 /// "[    0.4] sgx: …", "[Mon Nov  2 …] sgx: …" and "<6>[    0.4] sgx: …", as dmesg prints the kernel's log by itself,
 /// with -T and with -r.
@@ -51,8 +52,9 @@ tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
   if (policy::is_cpuid_dump(text)) return hosts::read_leaves(text);
   policy::HostView host;
   host.source = hosts::read_reports(text, host);
-  // These two speak of the processor, and others of what guests are offered.
-  if (host.source == "'cpuid' without -r" || host.source == "test-sgx")
+  // These speak of the processor, and others of what guests are offered.
+  constexpr std::string_view processors[] = {"'cpuid' without -r", "test-sgx", "/proc/cpuinfo", "lscpu"};
+  if (std::ranges::find(processors, host.source) != std::end(processors))
     host.cpus.push_back({0, std::exchange(host.named, {})});
   if (!host.cpus.empty() || !host.named.leaves().empty() || host.epc) return host;
   return tl::unexpected(Diagnostic{{}, std::string("found none of the formats, ") + expected_formats});

@@ -1,6 +1,6 @@
 // What programs print of SGX in words, line by line, with any text around (https://github.com/gramineproject/gramine,
-// is-sgx-available; QEMU's "info sgx" in hw/i386/sgx.c; Linux's arch/x86/kernel/cpu/sgx/main.c and feat_ctl.c; rdmsr(1)
-// of msr-tools; cpuid(1) without -r, whose lines policy/sgx_flags.cpp has).
+// is-sgx-available; QEMU's "info sgx" in hw/i386/sgx.c; Linux's arch/x86/kernel/cpu/sgx/main.c, feat_ctl.c and proc.c;
+// lscpu(1); rdmsr(1) of msr-tools; cpuid(1) without -r, whose lines policy/sgx_flags.cpp has).
 #include <algorithm>
 #include <array>
 
@@ -84,7 +84,7 @@ class ReportReader {
   }
 
   void read_line(std::string_view line) {
-    if (read_msr(line) || read_kernel(line) || read_section(line)) return;
+    if (read_cpuinfo(line) || read_msr(line) || read_kernel(line) || read_section(line)) return;
     read_flag(line);
   }
 
@@ -104,6 +104,30 @@ class ReportReader {
     words = bare(words.substr(0, words.find('(')));
     const auto* const row = std::ranges::find(flag_lines, words, &FlagLine::words);
     if (row != std::end(flag_lines)) learn(row->feature, *on, row->program);
+  }
+
+  /// "flags : fpu vme …" of /proc/cpuinfo, "Flags: …" of lscpu: what the kernel found and uses. Others may be there.
+  bool read_cpuinfo(std::string_view line) {
+    const std::size_t colon = std::min(line.find(':'), line.size());
+    const std::string_view what = bare(line.substr(0, colon));
+    const std::string_view said = line.substr(std::min(colon + 1, line.size()));
+    if (what == "vendor_id" || what == "Vendor ID") {
+      constexpr std::pair<std::string_view, std::string_view> vendors[] = {
+          {"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}, {"HygonGenuine", "Hygon"}};
+      for (const auto& [word, vendor] : vendors)
+        if (bare(said) == word) host_.vendor = vendor;
+      if (!host_.vendor.empty() && host_.vendor != "Intel") host_.named.learn(*policy::find_feature("sgx"), false);
+    }
+    if (what != "flags" && what != "Flags") return false;
+    // Linux's own words for what it makes of bits that are Intel's or AMD's.
+    constexpr std::string_view synthetic[] = {"ibrs", "ibpb", "stibp", "ssbd", "virt_ssbd"};
+    for (const std::string_view word : words_of(said, " \t")) {
+      const policy::Feature* const feature = policy::find_spelling(word, policy::Tool::cpuinfo);
+      const bool known = feature != nullptr && policy::spelling(*feature, policy::Tool::cpuinfo) == word;
+      if (known && std::ranges::find(synthetic, word) == std::end(synthetic))
+        learn(feature->name, true, what == "flags" ? "/proc/cpuinfo" : "lscpu");
+    }
+    return true;
   }
 
   /// "sgx: EPC section 0x70200000-0x75f7ffff", the last byte included, behind a time or a name.

@@ -359,6 +359,30 @@ TEST(ReadHost, WordsOfSgxWithoutTheirHeadings) {
   }
 }
 
+// What Linux has found of a processor, which says nothing of what it has not found.
+TEST(ReadHost, FlagsOfLinux) {
+  const std::string flags = "fpu vme pni sgx avx512f ibrs ibpb stibp ssbd constant_tsc sgx_lc sse4_1 sgx1";
+  const std::pair<std::string, const char*> forms[] = {
+      {"processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: " + flags + "\nvmx flags\t: vnmi\n\n", "/proc/cpuinfo"},
+      {"Architecture:   x86_64\r\nVendor ID:      GenuineIntel\r\nFlags:          " + flags + "\r\n", "lscpu"}};
+  for (const auto& [text, source] : forms) {
+    const HostView host = good(text);
+    EXPECT_EQ(host.source, source);
+    EXPECT_EQ(host.vendor, "Intel");
+    EXPECT_THAT(told(host, {"fpu", "sse3", "sgx", "sgxlc", "avx512f", "sse4.1"}), Each(Known::yes));
+    // Of Linux's own making on Intel's, and a word that is another tool's.
+    EXPECT_THAT(told(host, {"ibrs", "ibpb", "stibp", "ssbd", "sgx1", "avx2"}), Each(Known::unknown));
+    const policy::SgxReport report = policy::sgx_report(host);
+    EXPECT_FALSE(report.usable);
+    EXPECT_EQ(policy::obstacle(report), nullptr);
+  }
+  EXPECT_THAT(told(good("flags\t: fpu\n"), {"sgx", "sgx1"}), Each(Known::unknown)) << "an old kernel does not say";
+  EXPECT_FALSE(read_host("Features\t: fp asimd\n", "a").has_value()) << "ARM's";
+  const policy::SgxReport amd = policy::sgx_report(good("vendor_id\t: AuthenticAMD\nflags\t\t: fpu\n"));
+  ASSERT_NE(policy::obstacle(amd), nullptr);
+  EXPECT_THAT(policy::obstacle(amd)->message, HasSubstr("not Intel's"));
+}
+
 // Damaged words are no facts.
 TEST(ReadHost, WhatIsDamagedInWordsIsUnknown) {
   const HostView host = good(
