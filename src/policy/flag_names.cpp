@@ -92,6 +92,8 @@ Wish read_wish(std::string_view names, const CpuMap& map) {
     names.remove_prefix(std::min(end + 1, names.size()));
     if (word.empty()) continue;
     const bool first = wish.model.empty() && wish.flags.empty() && wish.without.empty();
+    // QEMU's models that are the host's processor, whatever it is.
+    if (first && (word == "host" || word == "max")) continue;
     // Without models, a first word that is no flag is taken for one, of which nothing can be said.
     const bool may_be = map.models.empty() && word.find_first_of("+-=") != 0 && !word.ends_with("=on") &&
                         !word.ends_with("=off") && word.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") != word.npos &&

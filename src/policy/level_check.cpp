@@ -68,7 +68,8 @@ std::string why_not(const Host& host, const Named& named, Known here) {
                ? "firmware locked the hash, and Linux hides the flag from guests"
                : "";
   }
-  if (host.sgx.state == SgxState::absent) return "the processor has no SGX";
+  if (host.sgx.state == SgxState::absent)
+    return host.view.cpus.empty() ? "guests are offered no SGX there" : "the processor has no SGX";
   if (host.sgx.state == SgxState::switched_off) {
     return "SGX is switched off in the firmware";
   }
