@@ -136,6 +136,9 @@ Read<vm::Vm> read_domain(std::string_view text, WishFormat format, const vmx::Ba
       return read;
     }
     case WishFormat::nova:
+      if (!vm::has_section(text, "libvirt"))
+        return tl::unexpected(*vm::no_configuration(
+            text, "nova.conf with a section [libvirt], a configuration, libvirt's domain XML, or QEMU's command line"));
       return vm::read_nova_conf(text).map([](const vm::NovaCpu& nova) {
         vm::Vm vm;
         vm.cpu = vm::cpu_of(nova);

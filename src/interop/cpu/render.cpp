@@ -65,7 +65,9 @@ void lose_what_map_lacks(const vm::Vm& vm, const policy::CpuMap& map, std::vecto
 }
 
 /// Places in a command are numbers of its arguments, which no line has.
-Diagnostic at_argument(const Diagnostic& d) { return {{}, fmt::format("argument {}: {}", d.at.line, d.message)}; }
+Diagnostic at_argument(const Diagnostic& d) {
+  return d.at.line == 0 ? d : Diagnostic{{}, fmt::format("argument {}: {}", d.at.line, d.message)};
+}
 
 tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
   const auto argv = vm::read_argv(text);
@@ -87,6 +89,8 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
     return tl::unexpected(
         Diagnostic{{}, "found nothing, expected a configuration, libvirt's domain XML, or QEMU's command line"});
   if (text[first] == '<') return vm::from_libvirt(text);
+  if (auto other = vm::no_configuration(text, "a configuration, libvirt's domain XML, or QEMU's command line"))
+    return tl::unexpected(std::move(*other));
   if (vm::is_command(text)) return read_command(text);
   auto read = read_config(text);
   if (!read) return tl::unexpected(read.error());

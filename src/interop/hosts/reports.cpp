@@ -116,7 +116,8 @@ class ReportReader {
           {"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}, {"HygonGenuine", "Hygon"}};
       for (const auto& [word, vendor] : vendors)
         if (bare(said) == word) host_.vendor = vendor;
-      if (!host_.vendor.empty() && host_.vendor != "Intel") host_.named.learn(*policy::find_feature("sgx"), false);
+      if (!host_.vendor.empty() && host_.vendor != "Intel")
+        learn("sgx", false, what == "vendor_id" ? "/proc/cpuinfo" : "lscpu");
     }
     if (what != "flags" && what != "Flags") return false;
     // Linux's own words for what it makes of bits that are Intel's or AMD's.

@@ -1,5 +1,7 @@
 // QEMU's command line: -cpu (target/i386/cpu.c, x86_cpu_parse_featurestr), -object memory-backend-epc in both of its
 // forms, and -M sgx-epc.N (docs/system/i386/sgx.rst). What else it says is nothing to this lint.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -58,6 +60,7 @@ CpuChoice read_cpu(const Word& argument) {
                                         : vm::CpuMode::custom;
   if (!choice.model.empty()) fields.erase(fields.begin());
   for (const vm::QemuField& field : fields) {
+    if (vm::is_odd_switch(field)) choice.odd_values.push_back(field.name + "=" + *field.value);
     const bool sign = field.name.starts_with('+') || field.name.starts_with('-');
     const auto on = sign ? std::optional(field.name.front() == '+') : vm::qemu_switch(field.value.value_or("on"));
     const std::string word = field.name.substr(sign ? 1 : 0);
@@ -78,6 +81,7 @@ struct EpcOptions {
     bool on_node = false;
   };
   std::map<std::string, Attached> attached;  ///< by N of sgx-epc.N
+  Word machine;                              ///< the last type
 
   void read_object(const Word& argument) {
     const Properties properties = properties_of(argument.text, "qom-type");
@@ -97,6 +101,7 @@ struct EpcOptions {
   void read_machine(const Word& argument) {
     constexpr std::string_view prefix = "sgx-epc.";
     for (const auto& [key, value] : properties_of(argument.text, "type")) {
+      if (key == "type") machine = {value, argument.at};
       const std::size_t dot = key.find('.', prefix.size());
       if (!key.starts_with(prefix) || dot == key.npos) continue;
       Attached& section = attached[key.substr(prefix.size(), dot - prefix.size())];
@@ -117,16 +122,15 @@ struct EpcOptions {
       if (!section.attached) subject.unattached.push_back(backend.id);
       subject.epc.push_back(section);
     }
+    if (vm::has_no_epc(machine.text) && !backends.empty()) subject.without_epc = machine;
   }
 };
 
 /// "-cpu host,+sgx" as one argument, of what counts here.
 bool is_joined(std::string_view argument) {
-  const std::size_t blank = argument.find_first_of(" \t\n");
   constexpr std::string_view counted[] = {"cpu", "object", "machine", "M", "accel", "sgx-epc", "numa"};
-  const std::string_view option = argument.substr(0, blank);
-  return blank != argument.npos && vm::is_qemu_option(option) &&
-         vm::among(option.substr(option.starts_with("--") ? 2 : 1), counted);
+  const std::string_view option = argument.substr(0, argument.find_first_of(" \t\n="));
+  return vm::is_joined(argument) && vm::among(option.substr(option.starts_with("--") ? 2 : 1), counted);
 }
 
 /// What the reader that makes a whole of a command refuses of EPC and nodes. `before`: of the same machine, libvirt's.
@@ -155,7 +159,9 @@ std::vector<Refused> refused_memory(const std::vector<vm::QemuOption>& options, 
   std::vector<Refused> refused;
   for (const Diagnostic& error : report.errors()) {
     const std::size_t value = std::min<std::size_t>(error.at.line, arguments.size() - 1);
-    refused.push_back({arguments[value].at, "QEMU does not start: " + error.message,
+    const char* const comes =
+        error.message.ends_with(vm::whole_pages) ? "the guest does not get it whole: " : "QEMU does not start: ";
+    refused.push_back({arguments[value].at, comes + error.message,
                        "give -M sgx-epc.N.memdev and .node for N from 0 on without a gap, each with a "
                        "memory-backend-epc of its own, such as id=epc0,size=64M,prealloc=on, and a node that -numa "
                        "makes, or 0"});
@@ -182,6 +188,9 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
   for (const Word& argument : arguments) argv.push_back(argument.text);
   const std::vector<vm::QemuOption> options = vm::qemu_options(argv);
   for (Refused& refused : refused_memory(options, arguments, subject)) subject.refused.push_back(std::move(refused));
+  // libvirt passes an -accel of its own.
+  if (const auto second = vm::second_accelerator(options, subject.format == Format::libvirt))
+    subject.second_accelerator = arguments[*second].at;
   EpcOptions epc;
   std::size_t nodes = 0;
   for (const vm::QemuOption& option : options) {
@@ -229,15 +238,16 @@ tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
                    "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "
                    "or QEMU's command line"});
   if (program) {
-    const std::string_view name = (*argv)[*program];
-    const std::size_t system = name.find("qemu-system-");
-    if (system != name.npos && !name.substr(system).starts_with("qemu-system-x86_64") &&
-        !name.substr(system).starts_with("qemu-system-i386"))
-      return tl::unexpected(Diagnostic{
-          {}, "found " + shown(name) + ", expected qemu-system-x86_64: SGX is a matter of Intel's processors"});
+    if (auto other = vm::of_other_architecture((*argv)[*program])) return tl::unexpected(std::move(*other));
   }
   Subject subject{.format = Format::qemu};
   const auto first = static_cast<u32>(program ? *program + 1 : 0);
+  if (auto variable = vm::not_of_command({argv->begin() + first, argv->end()})) {
+    // Places in a command are numbers of its arguments.
+    variable->message = fmt::format("argument {}: {}", variable->at.line, variable->message);
+    variable->at = {};
+    return tl::unexpected(std::move(*variable));
+  }
   std::vector<Word> arguments;
   for (u32 i = first; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i + 1 - first, .column = 0}});
   add_arguments(subject, arguments);

@@ -47,13 +47,17 @@ void duplicate_cpu(const Case&, const Report&);
 void overridden_model(const Case&, const Report&);
 void cpu_without_model(const Case&, const Report&);
 void joined_argument(const Case&, const Report&);
+void two_accelerators(const Case&, const Report&);
 void missing_sgx(const Case&, const Report&);
 void missing_mode64(const Case&, const Report&);
 void missing_launch(const Case&, const Report&);
 void missing_sgx1(const Case&, const Report&);
 // rules_words.cpp: the words for flags
+void unknown_model(const Case&, const Report&);
 void unknown_flag(const Case&, const Report&);
 void foreign_word(const Case&, const Report&);
+void odd_value(const Case&, const Report&);
+void repeated_flag(const Case&, const Report&);
 void flag_not_in_map(const Case&, const Report&);
 // rules_epc.cpp: the enclave page cache
 void flags_without_epc(const Case&, const Report&);

@@ -68,6 +68,16 @@ void joined_argument(const Case& of, const Report& report) {
                                                 : "write the option and its value as two arguments");
 }
 
+void two_accelerators(const Case& of, const Report& report) {
+  if (!of.subject.second_accelerator || !of.subject.asks_for_sgx()) return;
+  const bool xml = of.subject.format == Format::libvirt;
+  report(
+      *of.subject.second_accelerator,
+      fmt::format("QEMU does not start beside {} -accel: 'The -accel and \"-machine accel=\" options are incompatible'",
+                  xml ? "libvirt's" : "the other"),
+      xml ? "take it out of <qemu:commandline>: <domain type='kvm'> says who runs the guest" : "keep the -accel alone");
+}
+
 void missing_sgx(const Case& of, const Report& report) {
   const CpuChoice* cpu = of.subject.cpu();
   if (cpu == nullptr || cpu->has_sgx()) return;

@@ -158,6 +158,10 @@ void refused_epc(const Case& of, const Report& report) {
 
 void epc_not_attached(const Case& of, const Report& report) {
   const Subject& subject = of.subject;
+  if (subject.without_epc)
+    report(subject.without_epc->at,
+           fmt::format("the guest gets no EPC: the machine {} passes over sgx-epc", shown(subject.without_epc->text)),
+           "take the machine q35 or pc");
   if (subject.old_options.empty()) {
     for (const vm::Word& backend : subject.unattached)
       report(backend.at,

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "interop/lint/rules.hpp"
+#include "interop/vm/qemu_models.hpp"
 #include "policy/libvirt_features.hpp"
 #include "text/nearest.hpp"
 #include "text/shown.hpp"
@@ -33,6 +35,21 @@ std::vector<std::string_view> words_of(policy::Tool tool, const policy::CpuMap* 
   return words;
 }
 
+std::string small(std::string_view word) {
+  std::string text(word);
+  std::ranges::transform(text, text.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+  return text;
+}
+
+/// Another model may be one of tomorrow's: two mistakes at most, or other letters' size.
+std::optional<std::string_view> nearest_model(std::string_view model, const std::vector<std::string_view>& names) {
+  constexpr std::size_t most_mistakes = 2;
+  for (const std::string_view name : names)
+    if (small(name) == small(model)) return name;
+  const auto near = text::nearest(model, names);
+  return near && text::edit_distance(model, *near) <= most_mistakes ? near : std::nullopt;
+}
+
 policy::Tool tool_of(const CpuChoice& cpu) { return cpu.option ? policy::Tool::qemu : policy::Tool::libvirt; }
 
 std::string_view place_of_words(policy::Tool tool) {
@@ -56,6 +73,54 @@ bool is_in_map(const Flag& flag, const policy::CpuMap* map) {
 
 }  // namespace
 
+void unknown_model(const Case& of, const Report& report) {
+  if (!of.subject.asks_for_sgx()) return;
+  const bool has_models = of.map != nullptr && !of.map->models.empty();
+  const auto look = [&](const std::string& model, policy::Tool tool, Position at) {
+    if (model.empty()) return;
+    std::vector<std::string_view> names;
+    if (has_models)
+      for (const policy::MapModel& one : of.map->models) names.push_back(one.name);
+    // libvirt's map has all that libvirt takes; what QEMU has is known up to some version.
+    const bool certain = tool == policy::Tool::libvirt && has_models;
+    if (!certain) names.insert(names.end(), vm::qemu_models.begin(), vm::qemu_models.end());
+    const std::string_view plain = tool == policy::Tool::qemu ? vm::without_version(model) : std::string_view(model);
+    if (std::ranges::find(names, plain) != names.end()) return;
+    const auto near = nearest_model(plain, names);
+    // Nova takes them in letters of any size, and writes libvirt's.
+    if (of.subject.format == Format::nova && near && small(*near) == small(plain)) return;
+    if (!certain && !near) return;
+    report(at,
+           fmt::format("no CPU model is called {}{}", shown(model),
+                       tool == policy::Tool::qemu ? "; QEMU does not start"
+                       : certain                  ? " in this libvirt's cpu_map: the domain does not start"
+                                                  : "; libvirt does not start the domain"),
+           near ? fmt::format("did you mean {}?", shown(*near)) : "see `virsh cpu-models x86_64` for what there is");
+  };
+  for (const CpuChoice& cpu : of.subject.cpus)
+    if (cpu.mode == vm::CpuMode::custom && of.subject.format != Format::nova) look(cpu.model, tool_of(cpu), cpu.at);
+  if (!of.subject.nova) return;
+  for (const vm::Word& model : of.subject.nova->models) look(model.text, policy::Tool::libvirt, model.at);
+}
+
+void odd_value(const Case& of, const Report& report) {
+  for (const CpuChoice& cpu : of.subject.cpus)
+    for (const std::string& value : cpu.odd_values)
+      report(cpu.at, fmt::format("QEMU does not start: found {}, expected 'on' or 'off' as the value", shown(value)),
+             "write NAME=on, NAME=off, +NAME or -NAME");
+}
+
+void repeated_flag(const Case& of, const Report& report) {
+  if (of.subject.format != Format::libvirt) return;
+  for (const CpuChoice& cpu : of.subject.cpus) {
+    std::set<std::string_view> seen;
+    for (const Flag& flag : cpu.flags)
+      if (!cpu.option && !seen.insert(flag.word).second)
+        report(flag.at, fmt::format("libvirt refuses the domain: {} is there twice", shown(flag.word)),
+               "keep the one that is meant");
+  }
+}
+
 void unknown_flag(const Case& of, const Report& report) {
   // A search among all words for each of thousands would be for nobody.
   constexpr std::size_t most_searched = 256;
@@ -63,10 +128,12 @@ void unknown_flag(const Case& of, const Report& report) {
   for_each_flag(of, [&](const Flag& flag, policy::Tool tool) {
     if (flag.feature != nullptr || is_in_map(flag, of.map)) return;
     if (tool == policy::Tool::libvirt && is_libvirts(flag)) return;
-    const auto near = searched++ < most_searched ? text::nearest(flag.word, words_of(tool, of.map)) : std::nullopt;
+    // Names have small letters in both.
+    const std::string word = small(flag.word);
+    const auto near = searched++ < most_searched ? text::nearest(word, words_of(tool, of.map)) : std::nullopt;
     if (tool == policy::Tool::qemu) {
       // -cpu has properties that are no features; only what was meant for SGX can be judged.
-      const bool meant_for_sgx = flag.word.starts_with("sgx") ||
+      const bool meant_for_sgx = word.starts_with("sgx") ||
                                  (near && policy::find_spelling(*near, tool) != nullptr && near->starts_with("sgx"));
       if (!meant_for_sgx) return;
     }

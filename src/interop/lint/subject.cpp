@@ -58,9 +58,13 @@ bool begins_with_section(std::string_view text) {
 
 bool Subject::asks_for_sgx() const {
   const auto is_sgx = [](const Flag& flag) {
-    return flag.word.starts_with("sgx") || (flag.feature != nullptr && flag.feature->name.starts_with("sgx"));
+    return flag.word.starts_with("sgx") || flag.word.starts_with("SGX") ||
+           (flag.feature != nullptr && flag.feature->name.starts_with("sgx"));
   };
-  const auto asks = [&](const CpuChoice& cpu) { return std::ranges::any_of(cpu.flags, is_sgx); };
+  const auto asks = [&](const CpuChoice& cpu) {
+    const auto meant = [](const std::string& odd) { return odd.find("sgx") < 2; };  // "sgx=maybe", "+sgx=on"
+    return std::ranges::any_of(cpu.flags, is_sgx) || std::ranges::any_of(cpu.odd_values, meant);
+  };
   return !epc.empty() || !old_options.empty() || !old_words.empty() || !refused.empty() || !joined.empty() ||
          std::ranges::any_of(cpus, asks);
 }

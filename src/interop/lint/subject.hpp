@@ -37,6 +37,7 @@ struct CpuChoice {
   vm::CpuMode mode = vm::CpuMode::unspecified;
   std::string model = {};
   std::vector<Flag> flags = {};
+  std::vector<std::string> odd_values = {};  ///< "sgx=maybe", of flags whose values QEMU does not take
   Position at = {};
   bool option = false;  ///< of QEMU, in an argv or in <qemu:commandline>
 
@@ -96,8 +97,10 @@ struct Subject {
   std::vector<vm::Word> arguments = {};  ///< of a command line
   std::optional<vm::NovaCpu> nova = {};
   std::optional<WithoutKvm> without_kvm = {};
-  std::optional<Room> room = {};        ///< of domain XML
-  std::optional<Diagnostic> note = {};  ///< to be told of the file
+  std::optional<Position> second_accelerator = {};  ///< of -machine, beside an -accel
+  std::optional<vm::Word> without_epc = {};         ///< a machine whose guests get none
+  std::optional<Room> room = {};                    ///< of domain XML
+  std::optional<Diagnostic> note = {};              ///< to be told of the file
 
   /// There is something of SGX to be judged, if only a wrong word.
   bool asks_for_sgx() const;

@@ -10,6 +10,7 @@
 #include "interop/vm/libvirt_cpu.hpp"
 #include "interop/vm/libvirt_domain.hpp"
 #include "interop/vm/nodes.hpp"
+#include "interop/vm/qemu_memory.hpp"
 #include "interop/vm/sizes.hpp"
 #include "interop/vm/uuid.hpp"
 #include "interop/vm/words.hpp"
@@ -60,6 +61,8 @@ class LibvirtReader {
     if (vm_.machine.empty()) vm_.machine = "pc";  // libvirt's, where nothing is said
     settle_memory(root);
     settle_arguments();
+    if (!in_.error() && has_no_epc(vm_.machine) && !vm_.epc.empty())
+      return in_.fail(Diagnostic{vm_.epc.front().at, no_epc_on(vm_.machine)});
     settle_nodes();
   }
 

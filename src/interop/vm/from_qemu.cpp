@@ -37,10 +37,16 @@ class QemuReader {
     for (const QemuOption& option : options_) {
       report_.look_at(option);
       if (!option.complete) report_.fail(0, "the value is missing");
+      if (is_joined("-" + option.name))
+        report_.fail(Diagnostic{
+            report_.at(0),
+            fmt::format("found {}, expected an option and its value as two arguments", shown("-" + option.name))});
       read(option);
     }
     settle_globals();
     memory_.settle(vm_);
+    if (machine_at_ && has_no_epc(vm_.machine) && !vm_.epc.empty())
+      report_.fail(Diagnostic{*machine_at_, no_epc_on(vm_.machine)});
     return report_.whole(std::move(vm_));
   }
 
@@ -118,6 +124,7 @@ class QemuReader {
     for (const QemuField& field : report_.fields()) {
       if (is_field(field, "type")) {
         vm_.machine = value_of(field);
+        machine_at_ = report_.at(field.offset);
         // Of Proxmox's QEMU, which has versions of its own: "q35+pve0".
         if (const std::size_t plus = vm_.machine.find('+'); plus != std::string::npos && plus > 0) {
           report_.ignore(field.offset, fmt::format("{} of the machine is ignored", shown(vm_.machine.substr(plus))));
@@ -236,7 +243,7 @@ class QemuReader {
   Vm vm_;
   QemuReport report_;
   QemuMemory memory_;
-  std::optional<Position> cpu_at_;
+  std::optional<Position> cpu_at_, machine_at_;
 };
 
 }  // namespace
@@ -264,9 +271,13 @@ tl::expected<ReadVm, Diagnostic> from_qemu_command(const std::vector<std::string
   if (listing && !argv.empty() && !is_qemu_option(argv.front()))
     return tl::unexpected(Diagnostic{
         {1, 1}, fmt::format("found {}, expected QEMU's program, or an option that it has", shown(argv.front()))});
+  if (program) {
+    if (auto other = of_other_architecture(argv[*program])) return tl::unexpected(std::move(*other));
+  }
   const std::size_t first = program ? *program + 1 : listing ? 0 : 1;
-  auto read = read_arguments({argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end()},
-                             program && brings_kvm(argv[*program]) ? "kvm" : "qemu");
+  const std::vector<std::string> arguments(argv.begin() + static_cast<std::ptrdiff_t>(first), argv.end());
+  if (auto variable = not_of_command(arguments)) return tl::unexpected(std::move(*variable));
+  auto read = read_arguments(arguments, program && brings_kvm(argv[*program]) ? "kvm" : "qemu");
   // A path is the machine's emulator; a name is found where the tool looks for it.
   if (read && program && argv[*program].starts_with('/')) read->vm.emulator = argv[*program];
   return read;

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "interop/vm/among.hpp"
 #include "interop/vm/libvirt_log.hpp"
 #include "interop/vm/qemu_options.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack::vm {
 
@@ -18,10 +20,15 @@ struct Foreign {
   std::string_view what, instead;
 };
 constexpr std::string_view proxmox = "Proxmox's configuration of a machine",
-                           showcmd = "'qm showcmd VMID' prints QEMU's command line, which is read";
+                           showcmd = "'qm showcmd VMID' prints QEMU's command line, which is read",
+                           manifest = "a manifest of Kubernetes",
+                           dumpxml =
+                               "of KubeVirt's machines, 'virsh dumpxml' in the pod of virt-launcher prints libvirt's "
+                               "domain XML";
 constexpr Foreign foreign[] = {
-    {"apiVersion:", "a manifest of Kubernetes",
-     "of KubeVirt's machines, 'virsh dumpxml' in the pod of virt-launcher prints libvirt's domain XML"},
+    {"apiVersion:", manifest, dumpxml},
+    {R"("apiVersion":)", manifest, dumpxml},
+    {R"({"apiVersion":)", manifest, dumpxml},
     {"[hypervisor.", "Kata Containers' configuration",
      "Kata has EPC by a pod's annotation 'sgx.intel.com/epc', and a running sandbox has QEMU's /proc/PID/cmdline"},
     {"scsihw:", proxmox, showcmd},
@@ -53,6 +60,38 @@ bool is_utf16(std::string_view text) {
     if (at >= std::max(least, text.size() / 2) && text.size() >= least) return true;
   }
   return false;
+}
+
+/// A shell puts something else in the place of a "$NAME", "${NAME}", "$(COMMAND)", "$@" or "`COMMAND`".
+bool is_expanded(std::string_view text) {
+  for (std::size_t at = 0; (at = text.find_first_of("$`", at)) != text.npos; ++at) {
+    const char next = at + 1 < text.size() ? text[at + 1] : '\0';
+    const bool name = (next >= 'A' && next <= 'Z') || (next >= 'a' && next <= 'z') || (next >= '0' && next <= '9');
+    if (text[at] == '`' || name || std::string_view("{(@*_").find(next) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+/// A line's words, as far as their ends are blanks.
+std::vector<std::string> words_of(std::string_view line) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at < line.size();) {
+    const std::size_t end = std::min(line.find_first_of(" \t\r\\", at), line.size());
+    if (end > at) words.emplace_back(line.substr(at, end - at));
+    at = end + 1;
+  }
+  return words;
+}
+
+/// A shell's line that begins with a program of QEMU's, behind variables and what runs it. A configuration has '='
+/// behind each of its names.
+bool begins_command(const std::vector<std::string>& words) {
+  const auto program = qemu_of(words);
+  const auto is_word = [](const std::string& word) { return word.find_first_of("\"'[]") == word.npos; };
+  return program && std::ranges::all_of(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(*program) + 1,
+                                        [&](const std::string& word) {
+                                          return is_word(word) && word != "=" && word != "+=" && !word.ends_with('=');
+                                        });
 }
 
 }  // namespace
@@ -90,6 +129,33 @@ bool brings_kvm(std::string_view program) {
   return name == "kvm" || name == "qemu-kvm" || name == "kvm-spice";
 }
 
+std::optional<Diagnostic> not_of_command(const std::vector<std::string>& argv) {
+  constexpr std::string_view counted[] = {"cpu", "machine", "accel", "numa", "global"};
+  for (const QemuOption& option : qemu_options(argv)) {
+    const auto wrong = [&](std::string_view word, const char* why) {
+      return Diagnostic{{option.index + 1, 1}, fmt::format("found {}, {}", shown(word), why)};
+    };
+    const bool memory = option.value.find("memory-backend-") != option.value.npos || option.value.starts_with('$');
+    const bool counts = option.name.empty() || among(option.name, counted) || (option.name == "object" && memory);
+    const bool value = counts && is_expanded(option.value);
+    if (value || is_expanded(option.name))
+      return wrong(value ? option.value : argv[option.index], "which a shell replaces: expected what it stands for");
+    if (option.name.empty() && base_name(option.value).starts_with("qemu-system-"))
+      return wrong(option.value, "which begins another command: expected one");
+  }
+  return std::nullopt;
+}
+
+std::optional<Diagnostic> of_other_architecture(std::string_view program) {
+  constexpr std::string_view system = "qemu-system-";
+  const std::size_t at = program.find(system);
+  if (at == program.npos) return std::nullopt;
+  const std::string_view processor = program.substr(at + system.size());
+  if (processor.starts_with("x86_64") || processor.starts_with("i386")) return std::nullopt;
+  return Diagnostic{
+      {}, fmt::format("found {}, expected qemu-system-x86_64: SGX is a matter of Intel's processors", shown(program))};
+}
+
 std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   const auto is_program = [](const std::string& word) {
     const std::string_view name = base_name(word);
@@ -100,27 +166,44 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
   // What stands before it runs it.
   const auto end = std::ranges::find_if(argv, [](const std::string& word) { return word == "-cpu" || word == "-M"; });
   const auto found = std::find_if(argv.begin(), end, is_program);
-  return found == end ? std::nullopt : std::optional(static_cast<std::size_t>(found - argv.begin()));
+  if (found != end) return static_cast<std::size_t>(found - argv.begin());
+  // An emulator of any name, as a domain may have, by its path and by options that QEMU alone has.
+  constexpr std::string_view own[] = {"-machine", "-M", "-accel", "-enable-kvm"};
+  const bool other = argv.size() > 1 && argv.front().starts_with('/') && !argv[1].starts_with("--") &&
+                     is_qemu_option(argv[1]) &&
+                     std::ranges::any_of(argv, [&](const std::string& word) { return among(word, own); });
+  return other ? std::optional<std::size_t>(0) : std::nullopt;
 }
 
 bool is_command(std::string_view text) {
   if (text.find('\0') != text.npos) return true;  // /proc/PID/cmdline
   if (const auto logged = last_start(text)) text = logged->command;
-  while (!text.empty()) {
-    const std::string_view line = next_line(text);
+  bool first = true;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view line = next_line(rest);
     if (line.empty() || line.front() == '#' || line.front() == '\r') continue;
-    std::vector<std::string> words;
-    for (std::size_t at = 0; at < line.size();) {
-      const std::size_t end = std::min(line.find_first_of(" \t\r\\", at), line.size());
-      if (end > at) words.emplace_back(line.substr(at, end - at));
-      at = end + 1;
-    }
-    if (!words.empty() && is_qemu_option(words.front())) return true;
-    if (qemu_of(words) || cloud_hypervisor_of(words)) return true;
+    const std::vector<std::string> words = words_of(line);
+    if (first && !words.empty() && is_qemu_option(words.front())) return true;
+    if (first && (qemu_of(words) || cloud_hypervisor_of(words))) return true;
+    // A script may have other lines before it.
+    if (begins_command(words)) return true;
     // Variables in a shell's environment may stand before it, each in a line that goes on (libvirt's log).
-    if (!line.ends_with('\\')) return false;
+    first &= line.ends_with('\\');
   }
   return false;
+}
+
+std::optional<Diagnostic> no_configuration(std::string_view text, std::string_view expected) {
+  Position at{1, 1};
+  for (std::string_view rest = text; !rest.empty(); ++at.line) {
+    const std::string_view line = next_line(rest);
+    if (line.empty() || line.front() == '#' || line.front() == ';' || line.front() == '\r') continue;
+    if (line.front() == '{') return Diagnostic{at, fmt::format("found JSON, expected {}", expected)};
+    if (line.front() != '[') return std::nullopt;
+    const char* const found = has_section(text, "libvirt") ? "nova.conf" : "a file of sections";
+    return Diagnostic{at, fmt::format("found {}, expected {}", found, expected)};
+  }
+  return std::nullopt;
 }
 
 bool has_section(std::string_view text, std::string_view name) {

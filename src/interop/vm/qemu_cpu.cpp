@@ -95,6 +95,8 @@ class CpuReader {
       feature(field, field.name, true, read_.cpu.features);
     } else if (const auto on = qemu_switch(*field.value)) {
       feature(field, field.name, *on, read_.cpu.features);
+    } else if (is_odd_switch(field)) {
+      wrong(field.offset, field.name + "=" + *field.value, "'on' or 'off' as the value");
     } else {
       ignore(field);
     }
@@ -130,6 +132,12 @@ class CpuReader {
 };
 
 }  // namespace
+
+bool is_odd_switch(const QemuField& field) {
+  const bool sign = field.name.starts_with('+') || field.name.starts_with('-');
+  if (!field.value || (!sign && qemu_switch(*field.value))) return false;
+  return policy::find_spelling(std::string_view(field.name).substr(sign ? 1 : 0), policy::Tool::qemu) != nullptr;
+}
 
 std::optional<CpuGlobal> read_cpu_global(std::string_view value) {
   std::string driver, property, text;

@@ -7,6 +7,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "interop/vm/qemu_options.hpp"
 #include "interop/vm/vm.hpp"
 
 namespace cloister::toolstack::vm {
@@ -17,6 +18,9 @@ struct ReadQemuCpu {
 };
 /// Positions are in this line, their columns places in the value.
 tl::expected<ReadQemuCpu, Diagnostic> read_qemu_cpu(std::string_view value, u32 line);
+
+/// A feature of -cpu with a value that is neither on nor off, or one behind a sign, with which QEMU does not start.
+bool is_odd_switch(const QemuField& field);
 
 /// -global of a processor's class: "host-x86_64-cpu.sgx=on", or driver=…,property=…,value=…. What -cpu says counts
 /// more.

@@ -16,7 +16,17 @@ namespace {
 
 constexpr u64 bytes = 1;
 
+/// `kib` is rounded up.
+bool is_whole_pages(std::string_view value, u64 kib) {
+  const auto plain = read_whole(value, ~u64{0});
+  return plain ? *plain % (page_kib << 10) == 0 : kib % page_kib == 0;
+}
+
 }  // namespace
+
+std::string no_epc_on(std::string_view machine) {
+  return fmt::format("EPC of the machine {}, which gives its guests none: expected 'q35' or 'pc'", shown(machine));
+}
 
 void QemuMemory::object() {
   const auto all =
@@ -46,6 +56,7 @@ void QemuMemory::backend_field(const QemuField& field, Backend& backend) {
     const auto kib = read_qemu_size(value, bytes);
     // libvirt gives a node without RAM a backend of 0 bytes.
     if (!kib || (*kib == 0 && backend.epc)) return report_.wrong(field.offset, value, "a size such as '64M'");
+    if (backend.epc && !is_whole_pages(value, *kib)) return report_.wrong(field.offset, value, whole_pages);
     backend.section.kib = *kib;
   } else if (field.name == "prealloc") {
     const auto on = field.value ? qemu_switch(value) : std::optional(true);

@@ -11,6 +11,12 @@
 
 namespace cloister::toolstack::vm {
 
+/// What EPC comes in; QEMU takes other sizes, and the guest does not get what is over.
+inline constexpr std::string_view whole_pages = "whole pages of 4 KiB: a size without a suffix is one in bytes";
+/// A machine whose guests get no EPC: it takes what is said of it, and passes over it (hw/i386/microvm.c).
+inline bool has_no_epc(std::string_view machine) { return machine.starts_with("microvm"); }
+std::string no_epc_on(std::string_view machine);
+
 class QemuMemory {
  public:
   /// `first_section`: of these arguments, where others have been described. The report must outlive it.

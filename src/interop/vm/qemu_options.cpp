@@ -62,6 +62,11 @@ constexpr Alias aliases[] = {{"M", "machine"}};
 
 bool is_qemu_switch(std::string_view name) { return among(name, switches); }
 
+bool is_joined(std::string_view argument) {
+  const std::size_t end = argument.find_first_of(" \t\n=");
+  return end != argument.npos && is_qemu_option(argument.substr(0, end));
+}
+
 std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
   std::vector<QemuOption> options;
   for (std::size_t i = 0; i < argv.size(); ++i) {
@@ -72,7 +77,7 @@ std::vector<QemuOption> qemu_options(const std::vector<std::string>& argv) {
         option.name = alias->name;
       }
       option.value.clear();
-      if (!is_qemu_switch(option.name)) {
+      if (!is_qemu_switch(option.name) && !is_joined(argv[i])) {
         option.complete = i + 1 < argv.size();
         if (option.complete) option.value = argv[++i];
       }
@@ -119,6 +124,18 @@ std::optional<QemuAccelerator> qemu_accelerator(const std::vector<QemuOption>& o
     }
   }
   return of_machine;
+}
+
+std::optional<u32> second_accelerator(const std::vector<QemuOption>& options, bool accel) {
+  std::optional<u32> of_machine;
+  for (const QemuOption& option : options) {
+    accel |= option.name == "accel";
+    if (option.name == "enable-kvm" || option.name == "no-kvm") of_machine = option.index;
+    if (option.name != "machine") continue;
+    const std::vector<QemuField> fields = qemu_fields(option.value);
+    if (std::ranges::find(fields, "accel", &QemuField::name) != fields.end()) of_machine = option.index;
+  }
+  return accel ? of_machine : std::nullopt;
 }
 
 std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text) {

@@ -17,6 +17,8 @@ struct QemuOption {
   u32 index = 0;         ///< of the option in argv, from 0
   bool complete = true;  ///< it has the value that it takes
 };
+/// An option that QEMU has and its value are one argument, "-cpu host" or "-cpu=host", of which QEMU knows nothing.
+bool is_joined(std::string_view argument);
 /// The word is an option that QEMU has or had, with one dash or two; a switch: without dashes, that takes no value.
 bool is_qemu_option(std::string_view word);
 bool is_qemu_switch(std::string_view name);
@@ -38,6 +40,9 @@ struct QemuAccelerator {
   u32 index = 0;  ///< of the option in argv
 };
 std::optional<QemuAccelerator> qemu_accelerator(const std::vector<QemuOption>& options);
+/// Where -machine or a word for it names an accelerator beside -accel, which QEMU refuses; `accel`: there is an -accel
+/// before these options. nullopt: only one of the two does.
+std::optional<u32> second_accelerator(const std::vector<QemuOption>& options, bool accel);
 
 /// The members of a JSON object as fields, lists as several; nullopt for anything else.
 std::optional<std::vector<QemuField>> qemu_json_fields(std::string_view text);

@@ -9,6 +9,8 @@
 namespace cloister::toolstack::vm {
 
 inline constexpr u64 mebibyte = 1 << 20;
+/// Of EPC.
+inline constexpr u64 page_kib = 4;
 /// Larger ones are refused, so that sums of them fit.
 inline constexpr u64 most_kib = u64{1} << 42;
 

@@ -10,6 +10,7 @@
 #include "interop/vm/nodes.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/qemu_options.hpp"
+#include "interop/vm/sizes.hpp"
 #include "interop/vm/spoken.hpp"
 #include "interop/vm/words.hpp"
 #include "text/shown.hpp"
@@ -67,7 +68,11 @@ class QemuWriter {
 
   void backend(std::size_t i) {
     const Epc& epc = vm_.epc[i];
-    std::string text = fmt::format("memory-backend-epc,id=memepc{},size={}", i, size_of(epc.kib));
+    const u64 kib = (epc.kib + page_kib - 1) / page_kib * page_kib;
+    if (kib != epc.kib)
+      written_.losses.push_back({fmt::format("the exact size of an EPC section of {} KiB", epc.kib),
+                                 fmt::format("it is of whole pages, {} KiB", kib), true});
+    std::string text = fmt::format("memory-backend-epc,id=memepc{},size={}", i, size_of(kib));
     text += epc.prealloc ? ",prealloc=on" : ",prealloc=off";
     for (const std::string& run : runs_of(epc.host_nodes)) text += ",host-nodes=" + run;
     if (!epc.host_nodes.empty()) text += ",policy=bind";

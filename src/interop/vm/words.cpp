@@ -25,7 +25,11 @@ constexpr LaterWord later_words[] = {
 }  // namespace
 
 std::string name_of_word(std::string_view word, Tool tool) {
-  const policy::Feature* const feature = policy::find_spelling(word, tool);
+  if (const policy::Feature* const feature = policy::find_spelling(word, tool)) return std::string(feature->name);
+  // As another tool's word, one in capitals, which neither libvirt nor QEMU takes, is known for what is meant.
+  std::string small(word);
+  std::ranges::transform(small, small.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+  const policy::Feature* const feature = policy::find_spelling(small, tool);
   return std::string(feature == nullptr ? word : feature->name);
 }
 

@@ -17,7 +17,8 @@ inline constexpr std::string_view oldest_libvirt = "libvirt 9.0", oldest_qemu = 
 /// Ten times what there are; a domain that names more is refused.
 inline constexpr std::size_t most_features = 4096;
 
-/// A CpuFeature's name for the tool's word: the first name of its bit if the table has it, else the word.
+/// A CpuFeature's name for the tool's word: the first name of its bit if the table has it, in letters of any size, else
+/// the word.
 std::string name_of_word(std::string_view word, policy::Tool tool);
 
 /// The tool's word for a CpuFeature's name: the spelling if the table has the feature, else the name, since it came

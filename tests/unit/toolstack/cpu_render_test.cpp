@@ -149,6 +149,29 @@ TEST(CpuRender, WarnsOfWhatItIgnores) {
   EXPECT_THAT(ran.err, AllOf(HasSubstr("d.cfg:5:1: warning: "), HasSubstr("vif")));
 }
 
+// As lint and check do.
+TEST(CpuRender, TakesTheCommandOfAScript) {
+  const Folder folder;
+  const Ran ran = render("qemu", folder.write("run.sh",
+                                              "#!/bin/sh\nset -e\nIMG=a.img\nqemu-system-x86_64 -enable-kvm \\\n"
+                                              "  -cpu host,+sgx -m 64 -drive file=$IMG\n"));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("-cpu host,sgx=on"));
+}
+
+TEST(CpuRender, SaysWhatItFoundInsteadOfAConfiguration) {
+  const Folder folder;
+  const std::pair<const char*, const char*> cases[] = {
+      {"[libvirt]\ncpu_mode = host-model\n", ":1:1: found nova.conf, expected a conf"},
+      {"# a\n[Unit]\nExecStart=/usr/bin/qemu-system-x86_64 -m 1G\n", ":2:1: found a file of sections, expected a conf"},
+      {"{\"cpus\": {}}", ":1:1: found JSON, expected a configuration"}};
+  for (const auto& [text, error] : cases) {
+    const Ran ran = render("libvirt", folder.write("f", text));
+    EXPECT_EQ(ran.status, 2);
+    EXPECT_THAT(ran.err, HasSubstr(error));
+  }
+}
+
 TEST(CpuRender, ABadFileIsOneLineAndStatusTwo) {
   const Folder folder;
   for (const std::string text : {"name = ", "<domain", "<a/>", ""}) {

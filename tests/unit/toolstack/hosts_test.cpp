@@ -378,6 +378,7 @@ TEST(ReadHost, FlagsOfLinux) {
   }
   EXPECT_THAT(told(good("flags\t: fpu\n"), {"sgx", "sgx1"}), Each(Known::unknown)) << "an old kernel does not say";
   EXPECT_FALSE(read_host("Features\t: fp asimd\n", "a").has_value()) << "ARM's";
+  EXPECT_EQ(good("Vendor ID:   HygonGenuine\n").source, "lscpu");
   const policy::SgxReport amd = policy::sgx_report(good("vendor_id\t: AuthenticAMD\nflags\t\t: fpu\n"));
   ASSERT_NE(policy::obstacle(amd), nullptr);
   EXPECT_THAT(policy::obstacle(amd)->message, HasSubstr("not Intel's"));

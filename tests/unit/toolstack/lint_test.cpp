@@ -5,16 +5,20 @@
 #include <algorithm>
 #include <fstream>
 #include <regex>
+#include <sstream>
 
 #include "interop/lint/rules.hpp"
+#include "interop/vm/qemu_models.hpp"
 
 namespace cloister::toolstack::lint {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 /// What rules know beside the file.
 struct By {
@@ -32,6 +36,11 @@ std::vector<std::string> found(std::string_view text, const By& by = {}) {
   for (const Finding& f : lint({*subject, by.host, by.report, by.map}))
     result.push_back(std::string(f.rule) + "@" + std::to_string(f.at.line) + ":" + std::to_string(f.at.column));
   return result;
+}
+
+std::string refusal(std::string_view text) {
+  const auto subject = read_subject(text);
+  return subject ? "none" : format("f", subject.error());
 }
 
 std::string message(std::string_view text, std::string_view rule, const By& by = {}) {
@@ -127,6 +136,111 @@ TEST(Lint, AnOptionAndItsValueInOneArgument) {
   EXPECT_THAT(found(xml), ElementsAre("joined-argument@6:3"));
   EXPECT_THAT(message(xml, "joined-argument"), HasSubstr("as two <qemu:arg>"));
   EXPECT_THAT(found("qemu -accel kvm -cpu host -append '-cpu host'"), IsEmpty()) << "a value is no option";
+}
+
+TEST(Lint, AnOptionAndItsValueWithAnEqualsSignBetween) {
+  const std::string argv = replaced(good_argv, "-cpu ", "-cpu=");
+  EXPECT_THAT(found(argv), Contains("joined-argument@3:0")) << "QEMU 7.2: '-cpu=max: invalid option'";
+  EXPECT_THAT(found(argv), Not(Contains(HasSubstr("refused-epc")))) << "it takes no other option for its value";
+  const std::string xml = domain(" <cpu mode='host-passthrough'/>\n", "",
+                                 " <qemu:commandline>\n  <qemu:arg value='-cpu=host,+sgx'/>\n </qemu:commandline>\n");
+  EXPECT_THAT(found(xml), ElementsAre("joined-argument@6:3"));
+}
+
+// QEMU 7.2: 'The -accel and "-machine accel=" options are incompatible'.
+TEST(Lint, AnAcceleratorInTwoOptions) {
+  for (const char* more : {" -M accel=tcg", " -machine q35,accel=kvm", " -enable-kvm", " -no-kvm"}) {
+    EXPECT_THAT(found(good_argv + more), ElementsAre(StartsWith("two-accelerators@"))) << more;
+    EXPECT_THAT(found(replaced(good_argv, "-accel kvm", more)), Not(Contains(HasSubstr("two-acc")))) << more;
+  }
+  EXPECT_THAT(found(good_argv + " -accel tcg"), IsEmpty()) << "the next one is tried if the first cannot be had";
+  for (const char* argument : {"-enable-kvm", "-M' /> <qemu:arg value='accel=kvm:tcg"}) {
+    const std::string more = std::string(" <qemu:commandline><qemu:arg value='") + argument + "'/></qemu:commandline>";
+    EXPECT_THAT(found(domain(good_cpu, good_epc, more)), ElementsAre(StartsWith("two-accelerators@"))) << argument;
+    EXPECT_THAT(found(domain("", "", more)), IsEmpty()) << "nothing is asked of SGX";
+  }
+}
+
+// QEMU 7.2: "Parameter 'sgx' expects 'on' or 'off'".
+TEST(Lint, AValueThatIsNeitherOnNorOff) {
+  for (const char* odd : {"sgx=maybe", "sgx=1", "sgx=ON", "+sgx=on", "sgx="}) {
+    const std::string argv = replaced(good_argv, "sgx=on", odd);
+    EXPECT_THAT(found(argv), Contains("odd-value@4:0")) << odd;
+    EXPECT_THAT(message(argv, "odd-value"), HasSubstr(odd));
+  }
+  for (const char* good : {"sgx=yes", "sgx=true", "sgx=y", "sgx"})
+    EXPECT_THAT(found(replaced(good_argv, "sgx=on", good)), IsEmpty()) << good;
+  EXPECT_TRUE(read_subject("qemu -cpu host,sgx=maybe")->asks_for_sgx());
+}
+
+// libvirt 9.0: "CPU feature 'sgx' specified more than once".
+TEST(Lint, AFlagThatIsThereTwice) {
+  const std::string sgx = "    <feature policy='require' name='sgx'/>\n";
+  const std::string xml = replaced(good_xml, sgx, sgx + sgx);
+  EXPECT_THAT(found(xml), ElementsAre("repeated-flag@5:5"));
+  EXPECT_THAT(message(xml, "repeated-flag"), HasSubstr("'sgx' is there twice"));
+  EXPECT_THAT(found(replaced(good_argv, "sgx=on", "sgx=on,+sgx")), IsEmpty()) << "QEMU takes both";
+}
+
+TEST(Lint, AModelThatNobodyHas) {
+  const policy::CpuMap map{.features = {},
+                           .models = {{"Skylake-Client-IBRS", "Intel", {}, {}}, {"EPYC", "AMD", {}, {}}}};
+  const By by_map{.map = &map};
+  const auto with = [](const std::string& text, const char* model) {
+    return replaced(text, "Skylake-Client-IBRS", model);
+  };
+  // libvirt 9.0: "Unknown CPU model SKYLAKE-CLIENT"; QEMU 7.2: "unable to find CPU model".
+  for (const std::string& text : {good_xml, good_argv}) {
+    for (const char* wrong : {"Skylake-Klient-IBRS", "skylake-client-ibrs"}) {
+      EXPECT_THAT(message(with(text, wrong), "unknown-model"), HasSubstr("did you mean 'Skylake-Client-IBRS'?"))
+          << wrong;
+      EXPECT_THAT(message(with(text, wrong), "unknown-model", by_map), HasSubstr("'Skylake-Client-IBRS'")) << wrong;
+    }
+    EXPECT_EQ(message(text, "unknown-model", by_map), "");
+    EXPECT_EQ(message(with(text, "FutureRapids"), "unknown-model"), "") << "it may be one of tomorrow's";
+  }
+  EXPECT_THAT(message(with(good_xml, "FutureRapids"), "unknown-model", by_map), HasSubstr("in this libvirt's cpu_map"));
+  EXPECT_EQ(message(with(good_argv, "FutureRapids"), "unknown-model", by_map), "") << "QEMU is not libvirt";
+  EXPECT_EQ(message(with(good_argv, "Skylake-Client-v4"), "unknown-model"), "");
+  EXPECT_THAT(message(with(good_nova, "Skylake-Klient-IBRS"), "unknown-model"), HasSubstr("'Skylake-Client-IBRS'"));
+  EXPECT_EQ(message(with(good_nova, "skylake-client-ibrs"), "unknown-model", by_map), "") << "Nova takes any letters";
+  EXPECT_EQ(message("<domain type='kvm'><cpu><model>Penrin</model></cpu></domain>", "unknown-model"), "")
+      << "nothing is asked of SGX";
+}
+
+// The table of QEMU's models has each of those that are installed.
+TEST(Lint, QemusModelsAreKnown) {
+  FILE* const qemu = ::popen("qemu-system-x86_64 -cpu help 2>/dev/null", "r");
+  ASSERT_NE(qemu, nullptr);
+  std::string text(1 << 16, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), qemu));
+  if (::pclose(qemu) != 0) GTEST_SKIP() << "QEMU is not installed";
+  std::istringstream lines(text.substr(0, text.find("Recognized CPUID flags")));
+  std::size_t models = 0;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string x86, model;
+    if (!(words >> x86 >> model) || (x86 != "x86" && !line.starts_with("  "))) continue;
+    if (x86 != "x86") model = x86;
+    ++models;
+    EXPECT_NE(std::ranges::find(vm::qemu_models, vm::without_version(model)), vm::qemu_models.end()) << model;
+  }
+  EXPECT_GT(models, 40u);
+}
+
+TEST(Lint, AMachineWhoseGuestsGetNoEpc) {
+  EXPECT_THAT(found(replaced(good_argv, "-M q35", "-M microvm")), ElementsAre("epc-not-attached@8:0"));
+  EXPECT_THAT(found("qemu -accel kvm -M microvm -cpu host"), IsEmpty());
+}
+
+// A shell's variables: nobody knows what a guest gets.
+TEST(Lint, WhatAShellReplacesIsRefused) {
+  for (const char* open : {"-cpu $CPU", "-cpu host,$FLAGS", "-cpu host \"$@\"", "-cpu host ${ARGS[@]}", "-M $MACHINE",
+                           "-object $EPC", "-object memory-backend-epc,id=a,size=$SIZE", "-accel `x`", "-$X host"})
+    EXPECT_THAT(refusal(std::string("qemu-system-x86_64 ") + open), HasSubstr("which a shell replaces")) << open;
+  EXPECT_EQ(refusal("qemu-system-x86_64 -cpu $CPU"),
+            "f: argument 1: found '$CPU', which a shell replaces: expected what it stands for");
+  EXPECT_EQ(refusal("qemu-system-x86_64 -cpu host -drive file=$IMG,if=virtio -name $NAME -append 'a=$b'"), "none");
 }
 
 TEST(Lint, PropertiesOfAProcessorsClassAreItsFlags) {
@@ -545,11 +659,6 @@ TEST(Lint, WhatIsNoneOfTheFormatsIsUnreadable) {
   }
 }
 
-std::string refusal(std::string_view text) {
-  const auto subject = read_subject(text);
-  return subject ? "none" : format("f", subject.error());
-}
-
 TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
   const std::pair<std::string, const char*> cases[] = {
       {"# x\napiVersion: kubevirt.io/v1\nkind: VirtualMachine\n",
@@ -573,6 +682,9 @@ TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
       {"<capabilities/>", "found libvirt's capabilities of a host, expected 'domain'"},
       {"[Unit]\nDescription=x\n", "found a file of sections without [libvirt]"},
       {"virt-install --cpu host --name x", "found no program of QEMU's"},
+      {"{\n  \"apiVersion\": \"kubevirt.io/v1\",\n", "f:2:1: found a manifest of Kubernetes"},
+      {R"({"apiVersion":"kubevirt.io/v1"})", "f:1:1: found a manifest of Kubernetes"},
+      {"qemu-system-x86_64 -cpu host,+sgx\nqemu-system-x86_64 -cpu max\n", "which begins another command"},
   };
   for (const auto& [text, message] : cases) EXPECT_THAT(refusal(text), HasSubstr(message));
 }
@@ -586,7 +698,7 @@ TEST(Lint, AListingBeginsWithAnOptionThatQemuHas) {
 
 TEST(Lint, ACommandIsQemusByTheNameOfItsProgram) {
   for (const char* before :
-       {"qemu", "/usr/libexec/qemu-kvm", "sudo -E kvm", "A=b /usr/bin/kvm-spice", "\xef\xbb\xbfqemu"})
+       {"qemu", "/usr/libexec/qemu-kvm", "sudo -E kvm", "A=b /usr/bin/kvm-spice", "\xef\xbb\xbfqemu", "/opt/emulator"})
     EXPECT_THAT(found(std::string(before) + " -accel kvm -cpu host -cpu host"), ElementsAre("duplicate-cpu@6:0"))
         << before;
 }

@@ -56,6 +56,12 @@ TEST(AskedPolicies, AreNames) {
   EXPECT_EQ(wish.model, "Skylake-Client-IBRS");
   EXPECT_THAT(wish.flags, ElementsAre("sgx"));
   EXPECT_THAT(wish.without, ElementsAre("avx2"));
+  // QEMU's words for the host's processor, of which nothing is asked.
+  for (const char* host : {"host,+sgx", "max,sgx=on"}) {
+    EXPECT_EQ(read(host).wish.model, "") << host;
+    EXPECT_THAT(read(host).wish.flags, ElementsAre("sgx")) << host;
+  }
+  EXPECT_THAT(error_of("host"), HasSubstr("asks for no CPU flag"));
 }
 
 TEST(AskedPolicies, AreConfigurations) {
@@ -150,6 +156,8 @@ TEST(AskedPolicies, AreNoListsOfNamesWhereAProgramOrAnOptionComesFirst) {
     EXPECT_EQ(asked.wish.model, "Skylake-Client-IBRS") << command;
     EXPECT_THAT(asked.wish.flags, ElementsAre("sgx")) << command;
   }
+  EXPECT_THAT(read("#!/bin/sh\nIMG=a.img\nqemu-system-x86_64 -cpu host,+sgx -drive file=$IMG\n").wish.flags,
+              ElementsAre("sgx"));
   for (const char* list : {"-avx2 sgx", "-avx2,sgx", "qemu64,sgx -avx2"})
     EXPECT_THAT(read(list).wish.flags, Contains("sgx")) << list;
   for (const char* other : {"---\nsgx: 1\n", "--- a/x\n+++ b/x\n@@ -1 +1 @@\n"})
@@ -165,6 +173,8 @@ TEST(AskedPolicies, HaveNoMoreNamesThanThereAre) {
 TEST(AskedPolicies, HaveOneErrorWithItsPlace) {
   EXPECT_THAT(error_of(""), HasSubstr("policy.file: asks for no CPU flag"));
   EXPECT_THAT(error_of("<domain><cpu>"), HasSubstr("policy.file:1:"));
+  EXPECT_THAT(error_of("# a\n[Unit]\nDescription=x\n"),
+              HasSubstr("policy.file:2:1: found a file of sections, expected"));
   EXPECT_THAT(error_of("name = \"a\"\nmemory = \"much\"\n"), HasSubstr("policy.file:2:"));
   EXPECT_THAT(error_of("{\"sgx\": {\"flags\": 3}}"), HasSubstr("'sgx.flags': expected an array of names"));
   EXPECT_THAT(error_of("{\"sgx\": {\"xfrm\": \"many\"}}"), HasSubstr("'sgx.xfrm'"));
@@ -300,6 +310,17 @@ TEST(Checks, AreATableAndTheSameAsJson) {
   EXPECT_EQ(json["flags"][2]["name"], "sgxlc");
   EXPECT_EQ(json["flags"][2]["asked"], "sgx_lc");
   EXPECT_EQ(json["flags"][2]["here"], "no");
+}
+
+// libvirt and QEMU speak of what guests get, and not of the processor.
+TEST(Checks, WhatIsNotOfferedMayBeThere) {
+  policy::HostView host;
+  host.named.learn(*policy::find_feature("sgx"), false);
+  const auto checked = policy::check(host, read("sgx1").wish, small_map());
+  ASSERT_TRUE(checked);
+  const std::string text = check_text(host, *checked, policy::sgx_report(host));
+  EXPECT_THAT(text, HasSubstr("no: guests are offered no SGX there"));
+  EXPECT_THAT(text, Not(HasSubstr("the processor has no SGX")));
 }
 
 }  // namespace

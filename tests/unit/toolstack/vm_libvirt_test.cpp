@@ -296,6 +296,17 @@ TEST(FromLibvirt, TakesAUuidInItsCanonicalForm) {
   EXPECT_EQ(uuid("c7a5fdbd-edaf"), "e:4:1: 'uuid': found 'c7a5fdbd-edaf', expected 32 hexadecimal digits");
 }
 
+// QEMU's microvm takes EPC and passes over it, whoever says which machine it is.
+TEST(FromLibvirt, AMachineWithoutEpcIsAnErrorWhereItStands) {
+  const std::string epc = "<devices><memory model='sgx-epc'><target><size>65536</size></target></memory></devices>";
+  std::string xml = domain(epc);
+  xml.replace(xml.find("<type>"), 6, "<type machine='microvm'>");
+  EXPECT_EQ(error_of(xml), "e:4:10: EPC of the machine 'microvm', which gives its guests none: expected 'q35' or 'pc'");
+  EXPECT_THAT(error_of(domain(arguments({"-m", "64M", "-M", "microvm"}) + epc)),
+              testing::StartsWith("e:7:1: EPC of the machine 'microvm'"));
+  EXPECT_EQ(error_of(domain(arguments({"-M", "microvm"}))), "no error");
+}
+
 TEST(FromLibvirt, StandsErrorsAtAPlace) {
   EXPECT_EQ(error_of(domain("<devices><memory model='sgx-epc'><target><size>64</size><node>1</node></target></memory>"
                             "</devices>")),

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "interop/vm/formats.hpp"
+#include "interop/vm/kinds.hpp"
 #include "interop/vm/provision.hpp"
 #include "interop/vm/qemu_options.hpp"
 #include "unit/toolstack/vm_domains.hpp"
@@ -205,6 +206,7 @@ TEST(FromQemu, ReadsTheOldSgxEpcOption) {
 TEST(FromQemu, UnderstandsEveryFormOfAFeature) {
   EXPECT_EQ(features_of("host,sgx,+sgxlc,-sse4_2,sgx1=on,sgx-debug=off,avx2=false"),
             "sgx=on sgx1=on sgx-debug=off avx2=off sgxlc=on sse4.2=off");
+  EXPECT_EQ(features_of("host,+SGX,FOO=on"), "FOO=on sgx=on") << "lint says what QEMU takes for no feature";
   // QEMU applies + after =, and - last.
   EXPECT_EQ(features_of("host,+sgx,sgx=off,-sgxlc,+sgxlc"), "sgx=on sgxlc=off");
   EXPECT_EQ(features_of("host,sgx=on,sgx=off"), "sgx=off");
@@ -245,6 +247,36 @@ TEST(FromQemu, AListingBeginsWithAnOptionThatQemuHas) {
   EXPECT_TRUE(from_qemu_command({"-cpu", "host"}).has_value());
   EXPECT_EQ(from_qemu_command({"---", "x"}).error().message,
             "found '---', expected QEMU's program, or an option that it has");
+}
+
+TEST(FromQemu, OneCommandOfX86IsRead) {
+  const auto error = [](const std::vector<std::string>& argv) {
+    const auto read = from_qemu_command(argv);
+    return read ? "" : read.error().message;
+  };
+  EXPECT_EQ(error({"qemu-system-aarch64", "-cpu", "host"}),
+            "found 'qemu-system-aarch64', expected qemu-system-x86_64: SGX is a matter of Intel's processors");
+  EXPECT_EQ(error({"/usr/bin/qemu-system-i386", "-cpu", "host"}), "");
+  // As render writes a domain's emulator, whatever its name.
+  EXPECT_EQ(from_qemu_command({"/opt/emulator", "-name", "a", "-M", "q35"})->vm.emulator, "/opt/emulator");
+  EXPECT_EQ(qemu_of({"/usr/bin/virt-install", "--cpu", "host", "-M", "x"}), std::nullopt);
+  EXPECT_EQ(qemu_of({"/usr/bin/gdb", "-d", "x"}), std::nullopt);
+  EXPECT_EQ(error({"qemu-system-x86_64", "-cpu", "host", "$@"}),
+            "found '$@', which a shell replaces: expected what it stands for");
+  EXPECT_EQ(error({"qemu-system-x86_64", "-cpu", "host", "qemu-system-x86_64", "-cpu", "max"}),
+            "found 'qemu-system-x86_64', which begins another command: expected one");
+}
+
+// A command is one for every verb, also in a script, and a configuration with '=' behind its first word is none.
+TEST(Commands, StandAnywhereInAScript) {
+  for (const char* script : {"#!/bin/sh\nset -e\nIMG=disk.img\nqemu-system-x86_64 -m 1G\n",
+                             "# x\n\nA=b\n  sudo /usr/bin/qemu-system-x86_64 \\\n -m 1G\n",
+                             "A=b \\\nB='c d' \\\n/usr/bin/qemu-system-x86_64 \\\n-m 1G\n"})
+    EXPECT_TRUE(is_command(script)) << script;
+  for (const char* other :
+       {"name = \"a\"\ndevice_model_override = \"/usr/bin/qemu-system-x86_64\"\n",
+        "name = \"a\"\ndevice_model_version=\"qemu-xen\"\n", "name = \"a\"\nx = qemu\n", "sgx\nqemu64\n"})
+    EXPECT_FALSE(is_command(other)) << other;
 }
 
 TEST(FromQemu, SomeProgramsHaveKvmByThemselves) {
@@ -291,6 +323,17 @@ TEST(FromQemu, StandsErrorsAtAnArgument) {
   EXPECT_EQ(error_of({"-object", "{\"qom-type\":"}),
             "e:1:1: '-object': found '{\"qom-type\":', expected one JSON object");
   EXPECT_EQ(error_of({"-object", "memory-backend-epc,id=a"}), "e:1:1: '-object': 'a' has no size");
+  EXPECT_EQ(error_of({"-cpu=host,+sgx"}),
+            "e:1:1: found '-cpu=host,+sgx', expected an option and its value as two arguments");
+  EXPECT_EQ(error_of({"-cpu", "host,sgx=maybe"}),
+            "e:1:6: '-cpu': found 'sgx=maybe', expected 'on' or 'off' as the value");
+  for (const char* size : {"64", "5000", "4095", "6k", "1.5k"})
+    EXPECT_EQ(error_of({"-object", std::string("memory-backend-epc,id=a,size=") + size}),
+              std::string("e:1:25: '-object': found '") + size +
+                  "', expected whole pages of 4 KiB: a size without a suffix is one in bytes");
+  EXPECT_EQ(
+      error_of({"-M", "microvm,sgx-epc.0.memdev=m,sgx-epc.0.node=0", "-object", "memory-backend-epc,id=m,size=8k"}),
+      "e:1:1: EPC of the machine 'microvm', which gives its guests none: expected 'q35' or 'pc'");
 }
 
 // ------------------------------------------------------------------------------------------------ writing
@@ -389,6 +432,16 @@ TEST(ToQemu, HasNoCommandLineWithoutAKernel) {
   EXPECT_TRUE(std::ranges::any_of(rendered.losses, [](const Loss& loss) {
     return loss == Loss{"cmdline 'quiet'", "QEMU takes it beside a kernel only", true};
   }));
+}
+
+TEST(ToQemu, EpcIsWholePages) {
+  Vm vm = tests::plain_vm();
+  vm.epc = {{.kib = 4097, .host_nodes = {}, .guest_node = {}, .at = {}}};
+  const Rendered written = to_qemu(vm);
+  EXPECT_NE(written.text.find("size=4100k"), std::string::npos) << written.text;
+  ASSERT_EQ(written.losses.size(), 1u);
+  EXPECT_EQ(written.losses[0].why, "it is of whole pages, 4100 KiB");
+  EXPECT_TRUE(written.losses[0].minor);
 }
 
 TEST(ToQemu, ListsWhatQemuCannotSay) {
