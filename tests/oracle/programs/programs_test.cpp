@@ -10,114 +10,21 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 
 #include "arch/sizes.hpp"
 #include "machine.hpp"
-#include "oracle/cpu/forms.hpp"
+#include "program.hpp"
 #include "silicon/backend.hpp"
 #include "silicon/engine/compiler_options.hpp"
 
 namespace cloister::programs {
 namespace {
 
-using oracle::Form;
-using oracle::Instruction;
-using oracle::Random;
 using silicon::EngineKind;
 
 u64 setting(const char* name, u64 otherwise) {
   const char* const text = std::getenv(name);
   return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
-
-/// All forms, by family: of each as many are taken, however many it has, and of the common ones more.
-class Forms {
- public:
-  Forms() {
-    const auto all = oracle::enumerate_forms(true, [](ZydisMnemonic) { return true; });
-    for (const oracle::Family& family : oracle::families()) {
-      std::set<ZydisMnemonic> own;
-      for (const silicon::Row& row : family.rows()) own.insert(row.mnemonic);
-      std::vector<Form> forms;
-      for (const auto& [key, form] : all) {
-        if (own.contains(form.mnemonic)) forms.push_back(form);
-      }
-      if (forms.empty()) continue;
-      const std::string_view name = family.name;
-      const bool common = name == "integer" || name == "bit" || name == "branch" || name == "stack" || name == "sse";
-      for (unsigned times = 0; times < (common ? 6 : 1); ++times) lists_.push_back(families_.size());
-      families_.push_back(std::move(forms));
-    }
-  }
-  const Form& any(Random& random) const {
-    const std::vector<Form>& family = families_[lists_[random.below(lists_.size())]];
-    return family[random.below(family.size())];
-  }
-
- private:
-  std::vector<std::vector<Form>> families_;
-  std::vector<std::size_t> lists_;  ///< of them, common ones several times
-};
-
-struct Program {
-  std::vector<std::byte> code;
-  std::vector<u64> starts;  ///< of its instructions, linear, and behind the last
-  std::string text;
-
-  u64 end() const { return starts.back(); }
-  /// Where it goes on after what happened at `rip`.
-  u64 after(u64 rip) const {
-    for (const u64 start : starts) {
-      if (start > rip) return start;
-    }
-    return end();
-  }
-};
-
-/// A relative branch leads to one of the program's own instructions, as far as its displacement reaches.
-void turn_inwards(std::span<std::byte> code, const Instruction& instruction, u64 at, const std::vector<u64>& starts,
-                  Random& random) {
-  for (const auto& imm : instruction.info.raw.imm) {
-    if (imm.size == 0 || !imm.is_relative) continue;
-    const i64 distance = static_cast<i64>(starts[random.below(starts.size())] - (at + instruction.length()));
-    if (imm.size == 8 && (distance < -128 || distance > 127)) continue;
-    std::memcpy(&code[at - sandbox::instruction + imm.offset], &distance, imm.size / 8);
-  }
-}
-
-Program make_program(const Forms& forms, Random& random) {
-  Program program;
-  std::vector<Instruction> instructions;
-  const u64 wanted = 3 + random.below(38);
-  u64 at = sandbox::instruction;
-  while (instructions.size() < wanted) {
-    const Form& form = forms.any(random);
-    Instruction instruction;
-    if (!oracle::vary(form.encodings[random.below(form.encodings.size())], random, instruction)) continue;
-    if (oracle::key_of(instruction).empty()) continue;
-    program.starts.push_back(at);
-    const auto bytes = std::as_bytes(instruction.code());
-    program.code.insert(program.code.end(), bytes.begin(), bytes.end());
-    at += instruction.length();
-    instructions.push_back(instruction);
-  }
-  program.starts.push_back(at);
-  for (std::size_t i = 0; i < instructions.size(); ++i) {
-    if (random.percent(95)) turn_inwards(program.code, instructions[i], program.starts[i], program.starts, random);
-    program.text += fmt::format("  {:x}: ", program.starts[i]);
-    for (u64 n = program.starts[i]; n < program.starts[i + 1]; ++n)
-      program.text += fmt::format("{:02x}", static_cast<u8>(program.code[n - sandbox::instruction]));
-    program.text += "  " + instructions[i].text() + "\n";
-  }
-  return program;
-}
-
-/// Near a border of the data's pages, or between them.
-u64 data_address(Random& random) {
-  const u64 page = sandbox::data + random.below(sandbox::data_bytes / arch::page_size + 1) * arch::page_size;
-  if (random.percent(60)) return page + random.below(64) - 32;
-  return sandbox::data + random.below(sandbox::data_bytes);
 }
 
 vmx::GeneralRegs random_registers(Random& random) {
@@ -209,19 +116,24 @@ class Pair {
   u64 last_ = 0, instructions_ = 0, exits_ = 0;
 };
 
-std::string name_of(EngineKind kind) {
+struct Tested {
+  EngineKind kind;
+  u32 entries;  ///< before a block is translated: after some, with those that it leads to
+};
+
+std::string name_of(const Tested& tested) {
   for (const silicon::EngineName& name : silicon::engine_names) {
-    if (name.kind == kind) return std::string(name.name);
+    if (name.kind == tested.kind) return std::string(name.name) + (tested.entries == 0 ? "" : "_later");
   }
   return "unknown";
 }
 
-class Programs : public testing::TestWithParam<EngineKind> {};
+class Programs : public testing::TestWithParam<Tested> {};
 
 TEST_P(Programs, EndAsOnTheInterpreter) {
-  const vmx::Backend* const other = silicon::find_backend(GetParam());
+  const vmx::Backend* const other = silicon::find_backend(GetParam().kind);
   if (other == nullptr) GTEST_SKIP() << "there is no " << name_of(GetParam()) << " here";
-  silicon::set_compiler_options({.entries = 0});
+  silicon::set_compiler_options({.entries = GetParam().entries});
   const u64 count = setting("CLOISTER_PROGRAMS", std::getenv("CLOISTER_FULL") != nullptr ? 1'000'000 : 20'000);
   const u64 first_seed = setting("CLOISTER_PROGRAMS_SEED", 0x5eed'c105'7e12'0002);
   constexpr unsigned repeats = 3;  // with other registers
@@ -252,7 +164,9 @@ TEST_P(Programs, EndAsOnTheInterpreter) {
   EXPECT_GT(pair.instructions(), 10 * count) << "most of them do something before they fault";
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, Programs, testing::Values(EngineKind::checked, EngineKind::compiler),
+INSTANTIATE_TEST_SUITE_P(Engines, Programs,
+                         testing::Values(Tested{EngineKind::checked, 0}, Tested{EngineKind::compiler, 0},
+                                         Tested{EngineKind::compiler, 2}),
                          [](const auto& tested) { return name_of(tested.param); });
 
 }  // namespace
