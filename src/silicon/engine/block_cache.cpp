@@ -72,7 +72,6 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
   ++decoded_;
   block.ops.clear();
   block.forms.clear();
-  block.code = {};
   block.links = {};
   block.second_generation_now = nullptr;
   block.generation_now = &state.generation;
@@ -170,6 +169,7 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   // Links and the jump cache may point to the old block: it becomes the new one.
   Block& block = *found;
   ops_ += fresh.ops.size() - block.ops.size();
+  fresh.code = block.code;
   block = std::move(fresh);
   engine_.take(block);
   return remember(rip, block);

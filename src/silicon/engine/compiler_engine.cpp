@@ -99,8 +99,10 @@ void CompilerEngine::attach(Cpu& cpu) {
 }
 
 void CompilerEngine::take(Block& block) {
-  unlink(block);
-  sites_.erase(&block);
+  if (block.code.translated) {
+    unlink(block);
+    sites_.erase(&block);
+  }
   block.handlers.clear();
   for (const Op& op : block.ops) block.handlers.push_back(op.handler);
   block.code = {.entry = stubs_.interpret,

@@ -19,7 +19,8 @@ class Engine {
 
   /// The processor that it is for, before anything else.
   virtual void attach(Cpu&) {}
-  /// A block has been decoded, or decoded anew in place; it runs as it is if this does nothing.
+  /// A block has been decoded, or decoded anew in place: then its `code` is still the old one's. It runs as it is if
+  /// this does nothing.
   virtual void take(Block& block) = 0;
   /// Runs from `first`, an operation of cpu.block, on through the blocks that it leads to, until a handler leaves for
   /// the run loop: cpu.leave, cpu.at and cpu.rip say how.

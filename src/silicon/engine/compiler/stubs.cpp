@@ -183,14 +183,15 @@ struct Writer {
     enter_block();
   }
 
-  /// If the last call is the one that returns, its site knows where to.
+  /// If the last call is the one that returns, its site knows where to. If not, it is forgotten all the same, as
+  /// processors do: a thunk may have changed where it returns to, and the calls before it are to return, too.
   void return_to() {
     const Label other = e.label();
     e.op(0x33, rax, at.at(at.fetch_key));
     e.op(0x0fb6, r15, at.at(at.return_top), {4, 4, 1});
+    e.op(0x80, 5, at.at(at.return_top), Encoder::all(1), sizeof(Return), 1);
     e.op(0x3b, rax, return_entry(offsetof(Return, tag)));
     e.jcc(5, other);
-    e.op(0x80, 5, at.at(at.return_top), Encoder::all(1), sizeof(Return), 1);
     e.op(0x33, rax, at.at(at.fetch_key));
     e.store(at.at(at.rip), rax);
     e.bytes({0x48, 0x25, 0x00, 0xf0, 0xff, 0xff});  // and rax, -4096
