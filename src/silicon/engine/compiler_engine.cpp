@@ -43,6 +43,7 @@ void branch_from_code(Cpu& cpu, Block* from, u64 slot) {
 
 void give_up_from_code(Cpu& cpu, Block* block, u64 op) {
   cpu.block = block;
+  cpu.budget += block->code.rest;
   engine_of(cpu).give_up(*block);
   cpu.counters.interpreted += block->count - op;
   // Not by Op::handler, which counts an entry if it is the first.
@@ -128,12 +129,12 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   Translator::Setting setting{.layout = *layout_,
                               .stubs = stubs_,
                               .origin = slice_.executable + used_,
-                              .rip = cpu.gpr[reg_rip_base],
                               .blind = blind_,
                               .sse_unmasked = cpu.fpu.sse_unmasked};
   // What its accesses have in common is seen when it has been translated once.
-  setting.groups = Translator(block, setting).groups();
-  Translator translator(block, setting);
+  const Trace trace = trace_from(block, cpu.gpr[reg_rip_base]);
+  setting.groups = Translator(trace, setting).groups();
+  Translator translator(trace, setting);
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());
@@ -141,10 +142,9 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
   block.ops[0].handler = block.handlers[0];
   for (const Translator::Resumption& r : translator.resumptions())
     block.ops[r.op].handler = reinterpret_cast<Handler>(reinterpret_cast<u64>(slice_.executable + used_ + r.offset));
-  Sites sites = translator.sites();
-  for (auto& site : sites)
-    if (site) *site = {site->displacement + used_, site->unlinked + used_};
-  sites_[&block] = sites;
+  std::vector<Translator::Site>& sites = sites_[&block] = translator.sites();
+  for (auto& site : sites) site = {site.displacement + used_, site.unlinked + used_};
+  block.code.rest = translator.rest();
   block.code.entry = slice_.executable + used_;
   block.code.translated = true;
   translated_.push_back(&block);
@@ -162,8 +162,8 @@ void CompilerEngine::patch(u32 displacement, u32 target) {
 void CompilerEngine::link(Block& from, unsigned slot, Block& to) {
   if (!to.code.translated || to.crosses()) return;
   const auto found = sites_.find(&from);
-  if (found == sites_.end() || !found->second[slot]) return;
-  const Translator::Site site = *found->second[slot];
+  if (found == sites_.end()) return;
+  const Translator::Site site = found->second[slot];
   patch(site.displacement, static_cast<u32>(static_cast<const u8*>(to.code.entry) - slice_.executable));
   synchronize_code();
   linked_[&to].push_back(site);

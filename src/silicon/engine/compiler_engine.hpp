@@ -55,8 +55,7 @@ class CompilerEngine final : public Engine {
   u32 begin_of_blocks_ = 0, used_ = 0;
   i32 blind_ = 0;
   std::vector<Block*> translated_;
-  using Sites = std::array<std::optional<Translator::Site>, 2>;
-  std::unordered_map<const Block*, Sites> sites_;                           ///< of translated blocks
+  std::unordered_map<const Block*, std::vector<Translator::Site>> sites_;   ///< of translated blocks, by slot
   std::unordered_map<const Block*, std::vector<Translator::Site>> linked_;  ///< that lead to a block
 };
 

@@ -92,6 +92,7 @@ struct BlockCode {
   /// If it ends in a call: the block that this returned to, or one that finds out.
   Block* after_call = nullptr;
   u32 entries = 0;  ///< before it was translated
+  u32 rest = 0;     ///< instructions of other blocks that its code has paid for, too
   bool translated = false;
 };
 

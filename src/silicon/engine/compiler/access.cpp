@@ -80,7 +80,7 @@ void Translator::look_for_group(const AccessGroup& group, bool first, const Op& 
   const Address slot = slot_of(group);
   if (first) {
     Op all = op;
-    all.disp = group.disp;
+    all.disp = op.disp + (group.disp - displacement(op));  // which is from the page, if the base is RIP
     look_into_tlb(all, kind, group.bytes, group.writes, 1, apart.label);
     e_.store(slot, second_scratch);
   } else {
@@ -105,7 +105,7 @@ void Translator::apart_out_of_line() {
 Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment) {
   const std::size_t number = accesses_.size();
   const bool plain = kind == Mem::flat || op.seg == seg_none;
-  accesses_.push_back({now_, op.base, op.index, op.scale, op.disp, bytes, write, plain});
+  accesses_.push_back({now_, op.base, op.index, op.scale, displacement(op), bytes, write, plain});
   if (const AccessGroup* const group = groups_.of(number)) {
     look_for_group(*group, groups_.is_first(number), op, kind, bytes, write, alignment);
   } else {

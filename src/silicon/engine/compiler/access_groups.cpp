@@ -89,8 +89,7 @@ std::optional<Move> moved(const Known& k, const Op& op, const Form& form) {
 
 }  // namespace
 
-AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
-                           const std::vector<MemoryAccess>& accesses)
+AccessGroups::AccessGroups(const std::vector<Step>& steps, const std::vector<MemoryAccess>& accesses)
     : member_(accesses.size()), first_(accesses.size()) {
   struct Open {
     std::vector<u32> members;  ///< accesses
@@ -121,7 +120,7 @@ AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
   };
 
   u32 next = 0;
-  for (u32 i = 0; i < block.count; ++i) {
+  for (u32 i = 0; i < steps.size(); ++i) {
     for (; next < accesses.size() && accesses[next].op == i; ++next) {
       const MemoryAccess& a = accesses[next];
       if (!a.plain) continue;
@@ -142,9 +141,9 @@ AccessGroups::AccessGroups(const Block& block, const std::vector<Known>& known,
       }
       open.push_back({.members = {next}, .at_first = position[a.base], .low = low, .high = high});
     }
-    const Known& k = known[i];
-    const auto move = moved(k, block.ops[i], block.forms[i]);
-    u32 changed = written(k, block.ops[i], block.forms[i]);
+    const Known& k = steps[i].known;
+    const auto move = moved(k, *steps[i].op, *steps[i].form);
+    u32 changed = written(k, *steps[i].op, *steps[i].form);
     const u32 moves = move ? bit_of(move->reg) : 0;
     // A handler may be the one of a miss, after which nothing is known any more.
     const bool ends_all = k.kind == Kind::handler;

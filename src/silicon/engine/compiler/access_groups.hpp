@@ -9,11 +9,24 @@
 
 namespace cloister::silicon {
 
+/// An operation, in the order of the code.
+struct Step {
+  const Op* op;
+  const Form* form;
+  u32 part = 0;  ///< of the trace
+  Known known = {};
+  u8 live = flag_set::all;  ///< flags that are read after it
+};
+
+}  // namespace cloister::silicon
+
+namespace cloister::silicon {
+
 /// An access as it was translated.
 struct MemoryAccess {
   u32 op = 0;
   u8 base = reg_zero, index = reg_zero, scale = 0;
-  i32 disp = 0;
+  i32 disp = 0;  ///< from the page, if the base is RIP
   u8 bytes = 0;
   bool write = false;
   bool plain = false;  ///< no segment
@@ -32,7 +45,7 @@ class AccessGroups {
   static constexpr unsigned slots = 8;
 
   AccessGroups() = default;
-  AccessGroups(const Block& block, const std::vector<Known>& known, const std::vector<MemoryAccess>& accesses);
+  AccessGroups(const std::vector<Step>& steps, const std::vector<MemoryAccess>& accesses);
 
   bool empty() const { return groups_.empty(); }
   /// Of an access, by its number; null: it is alone.

@@ -53,32 +53,51 @@ void Translator::leave_frame() {
   e_.mov(frame, scratch);
 }
 
-void Translator::exit_to(unsigned slot, i64 delta) {
-  const i64 in_page = static_cast<i64>(page_offset_) + delta;
+void Translator::exit_to_place(i64 in_page) {
   if (in_page < 0 || in_page >= static_cast<i64>(arch::page_size)) {
     e_.mov(scratch, layout_.rip_page());
     add_constant(scratch, in_page, second_scratch);
     return e_.jmp(stubs_.look_up);
   }
-  if (delta == 0) return e_.jmp(head_);
-  exits_[slot] = {e_.here() + 1, static_cast<u64>(in_page)};
-  e_.jmp(unlinked_[slot]);
+  if (static_cast<u64>(in_page) == trace_[0].page_offset) return e_.jmp(head_);
+  const Label unlinked = e_.label();
+  exits_.push_back({unlinked, e_.here() + 1, static_cast<u64>(in_page)});
+  e_.jmp(unlinked);
+}
+
+/// Out of the middle of the trace.
+void Translator::side_exit(u8 condition, i64 delta) {
+  const Label label = e_.label();
+  side_exits_.push_back({label, part(), static_cast<i64>(page_offset()) + delta, !memory_});
+  e_.jcc(condition, label);
+}
+
+void Translator::side_exits_out_of_line() {
+  for (const SideExit& s : side_exits_) {
+    e_.bind(s.label);
+    if (s.saves) save_flags();
+    give_back(s.part);
+    exit_to_place(s.to);
+  }
 }
 
 void Translator::jump_if(const Op& op, const Known& k) {
-  before_exit();
-  const Label taken = e_.label();
-  const InImage where = in_image[k.code >> 1];
-  if (host_ || where.mask == 0) {
+  const i64 behind = op.offset + op.length, there = static_cast<i64>(op.imm);
+  const bool inner = goes_on();
+  if (!inner) before_exit();
+  u8 condition = static_cast<u8>(k.code);
+  if (const InImage where = in_image[k.code >> 1]; host_ || where.mask == 0) {
     need_host();
-    e_.jcc(static_cast<u8>(k.code), taken);
   } else {
     e_.op(0xf6, 0, layout_.at(layout_.flags + where.byte), Encoder::all(1), where.mask, 1);
-    e_.jcc(static_cast<u8>(5 ^ (k.code & 1)), taken);
+    condition = static_cast<u8>(5 ^ (k.code & 1));
   }
-  exit_to(0, op.offset + op.length);
+  if (inner) return trace_[part()].taken ? side_exit(condition ^ 1, behind) : side_exit(condition, there);
+  const Label taken = e_.label();
+  e_.jcc(condition, taken);
+  exit_to(behind);
   e_.bind(taken);
-  exit_to(1, static_cast<i64>(op.imm));
+  exit_to(there);
 }
 
 void Translator::check_target() {
@@ -90,8 +109,9 @@ void Translator::check_target() {
 }
 
 void Translator::jump(const Op& op, const Form& form) {
+  if (goes_on()) return;
   before_exit();
-  if (form.operands == Operands::target) return exit_to(1, static_cast<i64>(op.imm));
+  if (form.operands == Operands::target) return exit_to(static_cast<i64>(op.imm));
   if (form.operands == Operands::mem) {
     e_.mov(scratch, access(op, form.memory, 8, false));
   } else {
@@ -104,7 +124,7 @@ void Translator::jump(const Op& op, const Form& form) {
 void Translator::push_return(const Op& op) {
   const Address to = access_at(arch::rsp, -slot_bytes, true);
   e_.mov(scratch, layout_.rip_page());
-  e_.lea(scratch, {.base = scratch, .disp = static_cast<i32>(page_offset_) + op.offset + op.length});
+  e_.lea(scratch, {.base = scratch, .disp = static_cast<i32>(page_offset()) + op.offset + op.length});
   e_.store(to, scratch);
   e_.lea(stack, {.base = stack, .disp = -slot_bytes});
   expect_return(op);
@@ -112,7 +132,7 @@ void Translator::push_return(const Op& op) {
 
 /// scratch: the return's RIP. In the page of the call, it leads to the same block every time.
 void Translator::expect_return(const Op& op) {
-  if (block_.passing || page_offset_ + op.offset + op.length >= arch::page_size) return;
+  if (block().passing || page_offset() + op.offset + op.length >= arch::page_size) return;
   const auto entry = [this](std::size_t offset) {
     return Address{.base = cpu, .index = second_scratch, .disp = layout_.returns + static_cast<i32>(offset)};
   };
@@ -121,14 +141,14 @@ void Translator::expect_return(const Op& op) {
   e_.op(0x0fb6, second_scratch, top, {4, 4, 1});
   e_.op(0x33, scratch, layout_.at(layout_.fetch_key));
   e_.store(entry(offsetof(Return, tag)), scratch);
-  e_.mov_imm(scratch, reinterpret_cast<u64>(&block_.code));
+  e_.mov_imm(scratch, reinterpret_cast<u64>(&block().code));
   e_.store(entry(offsetof(Return, site)), scratch);
 }
 
 void Translator::call(const Op& op, const Form& form) {
   if (form.operands == Operands::target) {
     push_return(op);
-    return exit_to(1, static_cast<i64>(op.imm));
+    return goes_on() ? void() : exit_to(static_cast<i64>(op.imm));
   }
   if (form.operands == Operands::mem) {
     e_.mov(scratch, access(op, form.memory, 8, false));

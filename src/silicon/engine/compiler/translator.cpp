@@ -15,40 +15,46 @@ bool shift_has_code(const Op& op, const Form& form, u8 live) {
 }
 }  // namespace
 
-Translator::Translator(Block& block, const Setting& setting)
-    : block_(block),
+Translator::Translator(Trace trace, const Setting& setting)
+    : trace_(std::move(trace)),
       layout_(setting.layout),
       stubs_(setting.stubs),
-      page_offset_(arch::page_offset(setting.rip)),
       blind_(setting.blind),
       e_(setting.origin),
       head_(e_.label()),
       body_(e_.label()),
-      handler_(e_.label()),
       branch_(e_.label()),
       over_(e_.label()),
       stale_(e_.label()),
       groups_(setting.groups) {
-  for (Label& l : unlinked_) l = e_.label();
+  for (u32 part = 0; part < trace_.size(); ++part) {
+    const Block& b = *trace_[part].block;
+    for (u32 i = 0; i < b.count; ++i) steps_.push_back({&b.ops[i], &b.forms[i], part});
+    handlers_.push_back(e_.label());
+  }
   analyse(setting.sse_unmasked);
   head();
   body();
   out_of_line();
 }
 
-void Translator::analyse(bool setting_unmasked) {
-  known_.resize(block_.count);
-  live_.resize(block_.count + 1, flag_set::all);
+void Translator::analyse(bool sse_unmasked) {
   u8 live = flag_set::all;
-  for (u32 i = block_.count; i-- > 0;) {
-    const Op& op = block_.ops[i];
-    const Form& form = block_.forms[i];
-    Known& k = known_[i] = known(op, form);
-    live_[i] = live;
-    if (k.kind == Kind::shift && !shift_has_code(op, form, live)) k = {};
-    if (setting_unmasked && (k.traits & trait::computes) != 0) k = {};
+  for (std::size_t i = steps_.size(); i-- > 0;) {
+    Step& s = steps_[i];
+    Known& k = s.known = known(*s.op, *s.form);
+    // Where a branch leaves the trace, all of them.
+    s.live = live = k.kind == Kind::jump_if ? flag_set::all : live;
+    if (k.kind == Kind::shift && !shift_has_code(*s.op, *s.form, live)) k = {};
+    if (sse_unmasked && (k.traits & trait::computes) != 0) k = {};
+    if (k.kind == Kind::handler && s.part > 0) {
+      // Handlers come back to their own block's code: the trace ends before it.
+      steps_.resize(trace_[s.part].first);
+      trace_.resize(s.part);
+      return analyse(sse_unmasked);
+    }
     // A fault shows all of them.
-    const bool may_leave = k.kind == Kind::handler || may_miss(k, form);
+    const bool may_leave = k.kind == Kind::handler || may_miss(k, *s.form);
     live = may_leave ? flag_set::all : static_cast<u8>((live & ~k.writes) | k.reads);
   }
 }
@@ -57,10 +63,11 @@ void Translator::analyse(bool setting_unmasked) {
 void Translator::head() {
   using namespace host;
   e_.bind(head_);
-  e_.mov_imm(scratch, reinterpret_cast<u64>(block_.generation_now));
-  e_.op(0x81, 7, Address{.base = scratch}, {4}, static_cast<i32>(block_.generation), 4);
+  const Block& first = *trace_[0].block;
+  e_.mov_imm(scratch, reinterpret_cast<u64>(first.generation_now));
+  e_.op(0x81, 7, Address{.base = scratch}, {4}, static_cast<i32>(first.generation), 4);
   e_.jcc(5, stale_);
-  e_.op(0x83, 5, layout_.at(layout_.budget), {8}, block_.count, 1);
+  change_budget(5, static_cast<u32>(steps_.size()));
   e_.jcc(0xc, over_);
   e_.op(0x80, 7, layout_.at(layout_.attention), {1}, 0, 1);
   e_.jcc(5, over_);
@@ -69,33 +76,80 @@ void Translator::head() {
 
 void Translator::body() {
   come_back_at(0, body_, false, false);
-  for (now_ = 0; now_ < block_.count; ++now_) {
-    if (now_ == 0 || known_[now_ - 1].kind == Kind::handler) check_vectors(now_);
+  for (now_ = 0; now_ < steps_.size(); ++now_) {
+    if (now_ == 0 || steps_[now_ - 1].known.kind == Kind::handler) check_vectors(now_);
     operation(now_);
   }
-  const Kind last = known_.back().kind;
+  now_ = static_cast<u32>(steps_.size()) - 1;
+  const Kind last = steps_.back().known.kind;
   if (last == Kind::jump_if || last == Kind::jump || last == Kind::call || last == Kind::ret) return;
   before_exit();
-  exit_to(0, block_.bytes);
+  exit_to(block().bytes);
 }
 
 void Translator::out_of_line() {
   using namespace host;
   apart_out_of_line();
-  for (const Miss& m : misses_) {
-    e_.bind(m.label);
-    e_.mov_imm(scratch, m.op);
-    e_.jmp(handler_);
+  handlers_out_of_line();
+  resumptions_out_of_line();
+  vectors_out_of_line();
+  e_.bind(over_);
+  change_budget(0, static_cast<u32>(steps_.size()));
+  e_.bind(stale_);
+  to_rip(trace_[0].page_offset);
+  e_.jmp(stubs_.leave);
+  side_exits_out_of_line();
+  for (const ExitTo& exit : exits_) {
+    e_.bind(exit.unlinked);
+    const u64 slot = sites_.size();
+    sites_.push_back({exit.displacement, e_.here()});
+    to_rip(exit.offset);
+    e_.mov_imm(scratch, slot);
+    e_.jmp(branch_);
   }
+  if (exits_.empty()) return;
+  e_.bind(branch_);
+  e_.mov_imm(second_scratch, reinterpret_cast<u64>(&trace_[0].block->code));
+  e_.jmp(stubs_.branch);
+}
+
+void Translator::handlers_out_of_line() {
+  using namespace host;
+  for (const Miss& m : misses_) {
+    const TracePart& p = trace_[steps_[m.op].part];
+    e_.bind(m.label);
+    e_.mov_imm(scratch, m.op - p.first);
+    e_.jmp(handlers_[steps_[m.op].part]);
+  }
+  for (u32 part = 0; part < trace_.size(); ++part) {
+    e_.bind(handlers_[part]);
+    if (rest(part) != 0) give_back(part);
+    to_rip(trace_[part].page_offset);
+    e_.mov_imm(second_scratch, reinterpret_cast<u64>(&trace_[part].block->code));
+    e_.jmp(stubs_.handler);
+  }
+}
+
+void Translator::resumptions_out_of_line() {
+  using namespace host;
   for (const Back& b : backs_) {
     resumptions_.push_back({b.op, e_.here()});
     const Label inner = e_.label();
     const auto loses = [&b](const AccessGroup& g) { return g.first < b.op && g.last >= b.op; };
-    const bool direct = !b.host && std::ranges::none_of(groups_.all(), loses);
+    const bool direct = !b.host && rest() == 0 && std::ranges::none_of(groups_.all(), loses);
     e_.lea(second_scratch, direct ? b.label : inner);
     e_.jmp(b.vectors ? stubs_.enter_vectors : stubs_.enter);
     if (direct) continue;
     e_.bind(inner);
+    if (rest() != 0) {
+      // The handler's block is paid, those behind it are not.
+      const Label paid = e_.label();
+      change_budget(5, rest());
+      e_.jcc(0xd, paid);
+      e_.mov_imm(scratch, b.op);
+      e_.jmp(handlers_[0]);
+      e_.bind(paid);
+    }
     // The handler may have used what is below the stack pointer.
     for (const AccessGroup& g : groups_.all())
       if (loses(g)) e_.op(0xc7, 0, slot_of(g), Encoder::Sizes{}, 0, 4);
@@ -103,30 +157,6 @@ void Translator::out_of_line() {
     if (b.host) need_host();
     e_.jmp(b.label);
   }
-  vectors_out_of_line();
-  e_.bind(over_);
-  e_.op(0x83, 0, layout_.at(layout_.budget), {8}, block_.count, 1);
-  e_.bind(stale_);
-  to_rip(page_offset_);
-  e_.jmp(stubs_.leave);
-  e_.bind(handler_);
-  to_rip(page_offset_);
-  e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
-  e_.jmp(stubs_.handler);
-  bool branches = false;
-  for (unsigned slot = 0; slot < 2; ++slot) {
-    if (!exits_[slot]) continue;
-    branches = true;
-    sites_[slot] = Site{exits_[slot]->displacement, e_.here()};
-    e_.bind(unlinked_[slot]);
-    to_rip(exits_[slot]->offset);
-    e_.mov_imm(scratch, slot);
-    e_.jmp(branch_);
-  }
-  if (!branches) return;
-  e_.bind(branch_);
-  e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
-  e_.jmp(stubs_.branch);
 }
 
 void Translator::to_rip(u64 offset) {
@@ -135,23 +165,23 @@ void Translator::to_rip(u64 offset) {
 
 /// Between two operations that are both their handlers' there is no code: the first goes on to the second.
 void Translator::come_back_at(u32 i, Label label, bool host, bool vectors) {
-  if (i == block_.count || known_[i].kind != Kind::handler) backs_.push_back({i, label, host, vectors});
+  if (i == end_of(0) || steps_[i].known.kind != Kind::handler) backs_.push_back({i, label, host, vectors});
 }
 
 void Translator::call_handler(u32 i) {
-  if (i > 0 && known_[i - 1].kind == Kind::handler) return;
+  if (i > 0 && steps_[i - 1].known.kind == Kind::handler) return;
   u32 run = 1;
-  while (i + run < block_.count && known_[i + run].kind == Kind::handler) ++run;
+  while (i + run < end_of(0) && steps_[i + run].known.kind == Kind::handler) ++run;
   if (run > 1) e_.op(0x83, 0, layout_.at(layout_.by_handler), Encoder::Sizes{}, run - 1, 1);
   e_.mov_imm(host::scratch, i);
-  e_.jmp(handler_);
+  e_.jmp(handlers_[0]);
   host_ = false;
 }
 
 void Translator::operation(u32 i) {
-  const Op& op = block_.ops[i];
-  const Form& form = block_.forms[i];
-  const Known& k = known_[i];
+  const Op& op = *steps_[i].op;
+  const Form& form = *steps_[i].form;
+  const Known& k = steps_[i].known;
   const bool comes_back = k.kind == Kind::handler || may_miss(k, form);
   if (comes_back) before_exit();
   switch (k.kind) {
@@ -192,7 +222,7 @@ void Translator::operation(u32 i) {
     case Kind::ret: ret(op); return;
     default: vector(op, form, k); break;
   }
-  if (!comes_back) return;
+  if (!comes_back || steps_[i].part > 0) return;
   const Label next = e_.label();
   e_.bind(next);
   bool computes = false;

@@ -1,12 +1,13 @@
-// From a block of decoded operations to code of the host.
+// From blocks of decoded operations, a trace (trace.hpp), to code of the host.
 //
 // An operation that is known (known.hpp) becomes the host's own instruction for it, with the operands' places
 // exchanged; any other calls its handler, which comes back by Op::handler of the next one. So does a known one that
 // misses the TLB: until then it has changed nothing.
 //
 // The flags. What an instruction of the host leaves in its flags is what the guest's would. They are saved, as an image
-// (state/flags.hpp), before something else changes them or can leave the block, if anything may read them. For each
-// operation the set of flags that are read after it is known, from the end backwards.
+// (state/flags.hpp), before something else changes them or can leave the trace, if anything may read them; where a
+// branch leaves it, on that way. For each operation the set of flags that are read after it is known, from the end
+// backwards.
 #pragma once
 
 #include <optional>
@@ -14,38 +15,42 @@
 #include "silicon/engine/compiler/access_groups.hpp"
 #include "silicon/engine/compiler/known.hpp"
 #include "silicon/engine/compiler/stubs.hpp"
+#include "silicon/engine/compiler/trace.hpp"
 
 namespace cloister::silicon {
 
 class Translator {
  public:
-  /// What translation depends on beside the block.
+  /// What translation depends on beside the blocks.
   struct Setting {
     const Layout& layout;
     const Stubs& stubs;
     const u8* origin;  ///< where the code will run
-    u64 rip;           ///< the block's, of which only the offset in its page counts
     /// No constant of more than 16 bits that the guest chose is in the code, but the sum of two; 0: they are.
     i32 blind = 0;
     bool sse_unmasked = false;  ///< what computes by MXCSR calls its handler
     AccessGroups groups = {};   ///< of the accesses that another translation has found
   };
-  Translator(Block& block, const Setting& setting);
+  /// As much of the trace as operations of later blocks have code for.
+  Translator(Trace trace, const Setting& setting);
 
   /// A jump to a direct branch's target, with the address that it has until it is linked: offsets in the code.
   struct Site {
     u32 displacement = 0, unlinked = 0;
   };
-  /// Where an operation's handler comes back.
+  /// Where an operation of the first block's handler comes back.
   struct Resumption {
     u32 op, offset;
   };
 
   const std::vector<u8>& code() { return e_.finish(); }
-  const std::array<std::optional<Site>, 2>& sites() const { return sites_; }
+  /// By slot.
+  const std::vector<Site>& sites() const { return sites_; }
   const std::vector<Resumption>& resumptions() const { return resumptions_; }
   /// Those of its accesses that may look into the TLB together.
-  AccessGroups groups() const { return {block_, known_, accesses_}; }
+  AccessGroups groups() const { return {steps_, accesses_}; }
+  /// Instructions of other blocks than the first.
+  u32 rest() const { return rest(0); }
 
  private:
   void analyse(bool setting_unmasked);
@@ -55,6 +60,14 @@ class Translator {
   void operation(u32 i);
   void call_handler(u32 i);
   void come_back_at(u32 i, Label label, bool host, bool vectors);
+  void resumptions_out_of_line();
+  void handlers_out_of_line();
+  /// The budget gets back what the blocks behind `part` cost, or pays it.
+  void give_back(u32 part) { change_budget(0, rest(part)); }
+  void change_budget(HostReg digit, u32 by) {
+    const bool is_byte = by < 128;
+    e_.op(is_byte ? 0x83 : 0x81, digit, layout_.at(layout_.budget), {8}, by, is_byte ? 1 : 4);
+  }
   /// For who leaves: the RIP at an offset in the page.
   void to_rip(u64 offset);
 
@@ -76,7 +89,7 @@ class Translator {
   /// What k reads or leaves alone is in the host's, and afterwards k's are.
   void use_flags(const Known& k);
   void set_flags(const Known& k);
-  u8 live() const { return live_[now_]; }
+  u8 live() const { return steps_[now_].live; }
 
   // Places (places.cpp).
   static u8 number(u8 r, u8 bytes) { return bytes == 1 ? r / 8 : r; }
@@ -102,7 +115,7 @@ class Translator {
   void effective(const Op& op, HostReg to, u8 bytes = 8);
   /// From what stands for the base: RIP's is its page.
   i32 displacement(const Op& op) const {
-    return op.base == reg_rip_base ? op.disp + static_cast<i32>(page_offset_) : op.disp;
+    return op.base == reg_rip_base ? op.disp + static_cast<i32>(page_offset()) : op.disp;
   }
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
   /// operand that is not aligned.
@@ -154,30 +167,44 @@ class Translator {
   void push_return(const Op& op);
   void expect_return(const Op& op);
   /// A branch to `delta` bytes from the block's start.
-  void exit_to(unsigned slot, i64 delta);
+  void exit_to(i64 delta) { exit_to_place(static_cast<i64>(page_offset()) + delta); }
+  void exit_to_place(i64 in_page);
+  void side_exit(u8 condition, i64 delta);
+  void side_exits_out_of_line();
   /// rax is canonical, or the handler finds out.
   void check_target();
 
-  Block& block_;
+  // Where it is in the trace.
+  u32 part() const { return steps_[now_].part; }
+  u64 page_offset() const { return trace_[part()].page_offset; }
+  const Block& block() const { return *trace_[part()].block; }
+  /// The number of the first operation behind a part.
+  u32 end_of(u32 part) const {
+    return part + 1 < trace_.size() ? trace_[part + 1].first : static_cast<u32>(steps_.size());
+  }
+  u32 rest(u32 part) const { return static_cast<u32>(steps_.size()) - end_of(part); }
+  /// The present operation is a block's last one, and not the trace's.
+  bool goes_on() const { return now_ + 1 == end_of(part()) && now_ + 1 < steps_.size(); }
+
+  Trace trace_;
   const Layout& layout_;
   const Stubs& stubs_;
-  const u64 page_offset_;
   const i32 blind_;
   Encoder e_;
 
   u32 now_ = 0;         ///< the operation
   bool host_ = false;   ///< the host's flags are the guest's
   bool memory_ = true;  ///< those in memory are
-  std::vector<Known> known_;
-  std::vector<u8> live_;  ///< flags that are read after it
-  Label head_, body_, handler_, branch_, over_, stale_;
+  std::vector<Step> steps_;
+  Label head_, body_, branch_, over_, stale_;
+  std::vector<Label> handlers_;  ///< of each part: an operation's handler is called
   struct Miss {
     u32 op;
     Label label;
   };
   std::vector<Miss> misses_;
   struct Back {
-    u32 op;
+    u32 op;        ///< of the first block
     Label label;   ///< in line
     bool host;     ///< where the host's flags are the guest's
     bool vectors;  ///< where the XMM registers are loaded
@@ -202,13 +229,20 @@ class Translator {
     bool write;
   };
   std::vector<Apart> apart_;
-  std::array<Label, 2> unlinked_{};
+  struct SideExit {
+    Label label;
+    u32 part;
+    i64 to;      ///< in the page
+    bool saves;  ///< the flags are in the host's alone
+  };
+  std::vector<SideExit> side_exits_;
   struct ExitTo {
+    Label unlinked;
     u32 displacement;  ///< where it is in the code
     u64 offset;        ///< of the target in the page
   };
-  std::array<std::optional<ExitTo>, 2> exits_;
-  std::array<std::optional<Site>, 2> sites_;
+  std::vector<ExitTo> exits_;
+  std::vector<Site> sites_;
   std::vector<Resumption> resumptions_;
 };
 

@@ -18,9 +18,10 @@ u8 alignment(u8 bytes, const Known& k) { return bytes == 16 && (k.traits & trait
 bool Translator::has_vectors(u32 i, bool& computes) const {
   bool found = false;
   computes = false;
-  for (; i < block_.count && known_[i].kind != Kind::handler; ++i) {
-    found = found || is_vector(known_[i].kind);
-    computes = computes || (known_[i].traits & trait::computes) != 0;
+  for (; i < steps_.size() && steps_[i].known.kind != Kind::handler; ++i) {
+    const Known& k = steps_[i].known;
+    found = found || is_vector(k.kind);
+    computes = computes || (k.traits & trait::computes) != 0;
   }
   return found;
 }
@@ -39,8 +40,8 @@ void Translator::vectors_out_of_line() {
   for (const Check& c : checks_) {
     e_.bind(c.label);
     e_.mov_imm(scratch, c.op);
-    e_.mov_imm(second_scratch, reinterpret_cast<u64>(&block_.code));
-    to_rip(page_offset_);
+    e_.mov_imm(second_scratch, reinterpret_cast<u64>(&trace_[0].block->code));
+    to_rip(trace_[0].page_offset);
     e_.call(c.computes ? stubs_.arithmetic : stubs_.vectors);
     e_.op(0x81, 4, layout_.rip_page(), Encoder::Sizes{}, -static_cast<i64>(arch::page_size), 4);
     e_.jmp(c.after);
