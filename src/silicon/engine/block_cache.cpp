@@ -121,14 +121,34 @@ tl::expected<void, Miss> BlockCache::build(Block& block, u64 rip, const PageTran
     block.bytes = op.length;
     block.count = block.prologue = 1;
   }
-  Op end;
-  end.handler = op_block_end;
-  end.offset = static_cast<u16>(block.bytes);
-  block.ops.push_back(end);
+  add_end(block);
   block.ops.shrink_to_fit();
-  block.forms.emplace_back();
   block.forms.shrink_to_fit();
   return {};
+}
+
+void BlockCache::add_end(Block& block) {
+  Op op;
+  op.handler = op_block_end;
+  op.offset = static_cast<u16>(block.bytes);
+  block.ops.push_back(op);
+  block.forms.emplace_back();
+}
+
+void BlockCache::take_beginning(const Block& whole, u64 limit) {
+  Block& b = limited_;
+  b.count = static_cast<u32>(std::min<u64>(limit, whole.count));
+  b.ops.assign(whole.ops.begin(), whole.ops.begin() + b.count);
+  b.forms.assign(whole.forms.begin(), whole.forms.begin() + b.count);
+  if (!whole.handlers.empty())
+    for (u32 i = 0; i < b.count; ++i) b.ops[i].handler = whole.handlers[i];
+  b.links = {};
+  b.generation_now = whole.generation_now;
+  b.generation = whole.generation;
+  b.second_generation_now = nullptr;
+  b.prologue = 0;
+  b.bytes = b.ops.back().offset + u32{b.ops.back().length};
+  add_end(b);
 }
 
 tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
@@ -145,16 +165,23 @@ tl::expected<Block*, Miss> BlockCache::at(u64 rip, u64 limit) {
   if (!page) return tl::unexpected(page.error());
   // In code with a segment base, RIP and linear address have different page offsets only if the base is unaligned.
   const u64 place = place_of(*page) + arch::page_offset(linear);
+  // The same EPC page is code inside its enclave and the abort page outside.
+  const u64 key = (u64{cpu_.enclave.active} << 60) | place | (static_cast<u64>(code_mode(cpu_)) << 56);
+  Block* found = blocks_.find(key);
   if (limit < max_block_ops) {
-    if (const auto built = build(limited_, linear, *page, limit); !built) return tl::unexpected(built.error());
+    if (found != nullptr && !found->crosses() && !found->stale()) {
+      take_beginning(*found, limit);
+    } else if (const auto built = build(limited_, linear, *page, limit); !built) {
+      return tl::unexpected(built.error());
+    }
     limited_.passing = true;
     engine_.take(limited_);
     return &limited_;
   }
-  if (ops_ > max_cached_ops) forget_all();
-  // The same EPC page is code inside its enclave and the abort page outside.
-  const u64 key = (u64{cpu_.enclave.active} << 60) | place | (static_cast<u64>(code_mode(cpu_)) << 56);
-  Block* found = blocks_.find(key);
+  if (ops_ > max_cached_ops) {
+    forget_all();
+    found = nullptr;
+  }
   if (found != nullptr) {
     const auto valid = still_valid(*found, linear);
     if (!valid) return tl::unexpected(valid.error());
@@ -182,7 +209,10 @@ u64 BlockCache::place_of(const PageTranslation& page) const {
 Block* BlockCache::remember(u64 rip, Block& block) {
   block.found_rip = rip;
   block.found_key = cpu_.fetch_key;
-  cpu_.jump_entry(rip) = {cpu_.jump_tag(rip), &block};
+  JumpCacheEntry* const entries = cpu_.jump_entries(rip);
+  const u64 tag = cpu_.jump_tag(rip);
+  if (entries[0].tag != tag) entries[1] = entries[0];
+  entries[0] = {tag, &block};
   return &block;
 }
 

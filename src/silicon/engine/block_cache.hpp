@@ -37,6 +37,10 @@ class BlockCache final : public CodeCache {
 
  private:
   tl::expected<void, Miss> build(Block& block, u64 rip, const PageTranslation& page, u64 limit);
+  /// limited_ becomes the first instructions of a block as it is: they need not be decoded.
+  void take_beginning(const Block& whole, u64 limit);
+  /// The operation behind the last instruction.
+  static void add_end(Block& block);
   tl::expected<PageTranslation, Miss> fetch_page(u64 linear);
   /// The jump cache leads from RIP, as things are, to the block.
   Block* remember(u64 rip, Block& block);

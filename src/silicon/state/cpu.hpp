@@ -41,7 +41,8 @@ enum class Leave : u8 {
   part,            ///< part of the repeated string instruction `at` is done; rip is its own
 };
 
-/// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them.
+/// Where an RIP was found to lead last: entries of one linear page lie together, so that INVLPG can clear them. Each
+/// RIP has two: kernels run the same code in many address spaces, and so do processes of one program.
 struct JumpCacheEntry {
   u64 tag = ~u64{0};  ///< Cpu::jump_tag()
   Block* block = nullptr;
@@ -143,9 +144,10 @@ struct Cpu {
   /// key leaves bit 63 clear.
   u64 jump_tag(u64 ip) const { return ip ^ fetch_key; }
   void forget_returns() { returns.fill({}); }
-  JumpCacheEntry& jump_entry(u64 ip) {
-    return jump_cache[((ip >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page +
-                      ((ip ^ (ip >> 8)) % jump_cache_per_page)];
+  /// The first of the two, which is the later one.
+  JumpCacheEntry* jump_entries(u64 ip) {
+    return &jump_cache[((ip >> arch::page_shift) % jump_cache_pages) * jump_cache_per_page +
+                       ((ip ^ (ip >> 8)) % jump_cache_per_page & ~u64{1})];
   }
 
   /// Registers by size. Writing 32 bits clears the upper half; 8 and 16 bits keep it. 8-bit: `r` is a byte offset.

@@ -62,8 +62,11 @@ inline void raise_de(Cpu& cpu, const Op* op) { raise(cpu, op, {arch::vector::de,
 
 /// The block at `rip` if it was found lately, else null.
 [[gnu::always_inline]] inline Block* recent_block(Cpu& cpu, u64 rip) {
-  const JumpCacheEntry& e = cpu.jump_entry(rip);
-  return e.tag == cpu.jump_tag(rip) && !e.block->stale() ? e.block : nullptr;
+  const JumpCacheEntry* e = cpu.jump_entries(rip);
+  const u64 tag = cpu.jump_tag(rip);
+  if (e->tag != tag && (++e)->tag != tag) [[unlikely]]
+    return nullptr;
+  return e->block->stale() ? nullptr : e->block;
 }
 
 [[gnu::always_inline]] inline void jump_indirect(Cpu& cpu, const Op*, u64 rip) {

@@ -151,12 +151,13 @@ struct Writer {
     const auto entry = [this](std::size_t offset) {
       return Address{.base = cpu, .index = rax, .disp = at.jump_cache + member(offset)};
     };
-    const Label found = e.label();
+    const Label found = e.label(), second = e.label();
     go_to_page_of_rax();
     e.mov(r15, rax);
     e.op(0xc1, 5, r15, Encoder::Sizes{8}, arch::page_shift - 8, 1);
     e.op(0x81, 4, r15, {4}, 0xff00, 4);
     e.bytes({0x30, 0xe0});  // xor al, ah
+    e.bytes({0x24, 0xfe});  // and al, ~1
     e.op(0x0fb6, rax, rax, {4, 4, 1});
     e.op(0x0b, rax, r15, {4});
     e.op(0xc1, 4, rax, {4}, 4, 1);
@@ -164,7 +165,11 @@ struct Writer {
     e.op(0x33, r15, at.at(at.fetch_key));
     e.op(0x3b, r15, entry(offsetof(JumpCacheEntry, tag)));
     e.jcc(4, found);
+    e.op(0x3b, r15, entry(sizeof(JumpCacheEntry) + offsetof(JumpCacheEntry, tag)));
+    e.jcc(4, second);
     leave_at_rip();
+    e.bind(second);
+    e.op(0x83, 0, rax, {4}, sizeof(JumpCacheEntry), 1);
     e.bind(found);
     e.mov(rax, entry(offsetof(JumpCacheEntry, block)));
   }
