@@ -44,7 +44,13 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
   if (on_memory(form)) memory = access(op, form.memory, bytes, form.writes, atomic_alignment(form));
   if (form.operands == reg_mem) memory = access(op, form.memory, bytes, false);
   use_flags(k);
-  switch (form.operands) {
+  const Operands o = form.operands;
+  if ((o == reg_reg || (o == reg_imm && !blinded)) && in_memory(dst, bytes, form.writes)) {
+    const Place here = layout_.of_gpr(dst);
+    o == reg_imm ? with_imm(here) : e_.op(to_rm, in_register(src, scratch), here, sizes);
+    return set_flags(k);
+  }
+  switch (o) {
     case reg_reg:
     case reg_mem:
       into(dst, bytes, true, form.writes,
@@ -96,6 +102,7 @@ void Translator::move(const Op& op, const Form& form) {
   const Encoder::Sizes sizes = Encoder::all(bytes);
   switch (form.operands) {
     case reg_reg:
+      if (in_memory(dst, bytes)) return e_.store(layout_.of_gpr(dst), in_register(src, scratch), bytes);
       into(dst, bytes, false, true, [&](HostReg r) { e_.op(sized(0x8b, bytes), r, place(src), sizes); });
       break;
     case reg_mem: {
@@ -141,8 +148,9 @@ void Translator::unary(const Op& op, const Form& form, const Known& k) {
     lock(form);
     emit(a);
   } else {
+    const u8 dst = number(op.dst, bytes);
     use_flags(k);
-    into(number(op.dst, bytes), bytes, true, true, emit);
+    in_memory(dst, bytes) ? emit(layout_.of_gpr(dst)) : into(dst, bytes, true, true, emit);
   }
   set_flags(k);
 }
@@ -186,10 +194,10 @@ void Translator::shift(const Op& op, const Form& form, const Known& k) {
     return set_flags(k);
   }
   use_flags(k);
-  const auto by = [&](HostReg r, u64 n) {
+  const auto by = [&](const Place& r, u64 n) {
     e_.op(sized(0xc1, bytes), digit, r, Encoder::all(bytes), static_cast<i64>(n), 1);
   };
-  into(dst, bytes, true, true, [&](HostReg r) {
+  const auto emit = [&](const Place& r) {
     if (form.operands == reg_cl) {
       e_.op(sized(0xd3, bytes), digit, r, Encoder::all(bytes));
     } else if (is_rotate && count > 1 && (live() & flag_set::o) != 0) {
@@ -199,7 +207,8 @@ void Translator::shift(const Op& op, const Form& form, const Known& k) {
     } else {
       by(r, op.imm & 0xff);
     }
-  });
+  };
+  in_memory(dst, bytes) ? emit(layout_.of_gpr(dst)) : into(dst, bytes, true, true, emit);
   if (!by_hand) return set_flags(k);
   // The result is in its place: rax is free.
   if (host_of[dst] != no_register) return save_after_shift(form, k, count, host_of[dst]);

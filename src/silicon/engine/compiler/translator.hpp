@@ -105,6 +105,10 @@ class Translator {
     f(host::scratch);
     if (writes) e_.store(layout_.of_gpr(guest), host::scratch);
   }
+  /// Where a result of so many bytes may be computed: in memory, too, if the rest of the register stays as it is.
+  bool in_memory(u8 guest, u8 bytes, bool writes = true) const {
+    return host_of[guest] == no_register && (bytes != 4 || !writes);
+  }
   void put(u8 guest, HostReg from);
   bool must_blind(i64 value) const { return blind_ != 0 && value != static_cast<i16>(value); }
   void constant(HostReg to, i64 value);
