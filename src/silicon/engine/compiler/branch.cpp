@@ -65,6 +65,17 @@ void Translator::exit_to_place(i64 in_page) {
   e_.jmp(unlinked);
 }
 
+/// The branch itself is what is linked, if it stays in the page.
+void Translator::exit_if(u8 condition, i64 in_page) {
+  if (static_cast<u64>(in_page) == trace_[0].page_offset) return e_.jcc(condition, head_);
+  const Label there = e_.label();
+  constexpr u32 opcode_bytes = 2;
+  const bool leaves_page = in_page < 0 || in_page >= static_cast<i64>(arch::page_size);
+  if (!leaves_page) exits_.push_back({there, e_.here() + opcode_bytes, static_cast<u64>(in_page)});
+  e_.jcc(condition, there);
+  if (leaves_page) side_exits_.push_back({there, part(), in_page, false});
+}
+
 /// Out of the middle of the trace.
 void Translator::side_exit(u8 condition, i64 delta) {
   const Label label = e_.label();
@@ -76,7 +87,7 @@ void Translator::side_exits_out_of_line() {
   for (const SideExit& s : side_exits_) {
     e_.bind(s.label);
     if (s.saves) save_flags();
-    give_back(s.part);
+    if (rest(s.part) != 0) give_back(s.part);
     exit_to_place(s.to);
   }
 }
@@ -93,11 +104,8 @@ void Translator::jump_if(const Op& op, const Known& k) {
     condition = static_cast<u8>(5 ^ (k.code & 1));
   }
   if (inner) return trace_[part()].taken ? side_exit(condition ^ 1, behind) : side_exit(condition, there);
-  const Label taken = e_.label();
-  e_.jcc(condition, taken);
+  exit_if(condition, static_cast<i64>(page_offset()) + there);
   exit_to(behind);
-  e_.bind(taken);
-  exit_to(there);
 }
 
 void Translator::check_target() {

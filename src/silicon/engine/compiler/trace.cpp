@@ -25,7 +25,7 @@ bool may_follow(const Trace& trace, const Block* next, u32 room) {
   if (next == nullptr || next->crosses() || next->count > room) return false;
   const Block& head = *trace.front().block;
   if (next->generation_now != head.generation_now || next->generation != head.generation || next->stale()) return false;
-  // Rather where half of the runs do not go on to.
+  // A block that runs less than half as often as the head is not on its way.
   if (next->code.entries < head.code.entries / 2) return false;
   return std::ranges::none_of(trace, [next](const TracePart& p) { return p.block == next; }) && !has_handlers(*next);
 }

@@ -173,6 +173,7 @@ class Translator {
   /// A branch to `delta` bytes from the block's start.
   void exit_to(i64 delta) { exit_to_place(static_cast<i64>(page_offset()) + delta); }
   void exit_to_place(i64 in_page);
+  void exit_if(u8 condition, i64 in_page);
   void side_exit(u8 condition, i64 delta);
   void side_exits_out_of_line();
   /// rax is canonical, or the handler finds out.
