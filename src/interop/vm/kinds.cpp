@@ -163,15 +163,16 @@ std::optional<std::size_t> qemu_of(const std::vector<std::string>& argv) {
     const bool model = name.starts_with("qemu32") || name.starts_with("qemu64") || name.find(',') != name.npos;
     return (name.starts_with("qemu") && !model) || brings_kvm(name);
   };
-  // What stands before it runs it.
-  const auto end = std::ranges::find_if(argv, [](const std::string& word) { return word == "-cpu" || word == "-M"; });
+  // What stands before it runs it, and has none of QEMU's own options; a value of theirs is no program ("-accel kvm").
+  constexpr std::string_view own[] = {"-cpu", "-machine", "-M", "-accel", "-enable-kvm", "-object", "-name"};
+  const auto end = std::ranges::find_if(argv, [&](const std::string& word) {
+    return among(word, own) || (word.starts_with("--") && among(std::string_view(word).substr(1), own));
+  });
   const auto found = std::find_if(argv.begin(), end, is_program);
   if (found != end) return static_cast<std::size_t>(found - argv.begin());
-  // An emulator of any name, as a domain may have, by its path and by options that QEMU alone has.
-  constexpr std::string_view own[] = {"-machine", "-M", "-accel", "-enable-kvm"};
+  // An emulator of any name, as a domain may have, by its path and by these options.
   const bool other = argv.size() > 1 && argv.front().starts_with('/') && !argv[1].starts_with("--") &&
-                     is_qemu_option(argv[1]) &&
-                     std::ranges::any_of(argv, [&](const std::string& word) { return among(word, own); });
+                     is_qemu_option(argv[1]) && end != argv.end() && !end->starts_with("--");
   return other ? std::optional<std::size_t>(0) : std::nullopt;
 }
 

@@ -694,6 +694,8 @@ TEST(Lint, AListingBeginsWithAnOptionThatQemuHas) {
                             "-not-an-option x\n"})
     EXPECT_THAT(refusal(other), HasSubstr("found no program of QEMU's and no option")) << other;
   EXPECT_THAT(found("--cpu host --cpu host"), ElementsAre("duplicate-cpu@4:0"));
+  // The accelerator is no program, and its argument counts.
+  EXPECT_THAT(found("-accel kvm -cpu host -cpu host"), ElementsAre("duplicate-cpu@6:0"));
 }
 
 TEST(Lint, ACommandIsQemusByTheNameOfItsProgram) {
