@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 
+#include "arch/try.hpp"
 #include "host/whole_file.hpp"
 #include "text/shown.hpp"
 #include "text/xml.hpp"
@@ -339,9 +340,8 @@ tl::expected<policy::CpuMap, std::string> load_cpu_map(const std::string& path) 
   const fs::path base = folder ? fs::path(path) : fs::path(path).parent_path();
   const std::string first = folder ? "index.xml" : fs::path(path).filename().string();
   auto map = read_cpu_map(first, [&](const std::string& name) -> tl::expected<std::string, std::string> {
-    const auto bytes = read_within(base / name, longest_text);
-    if (!bytes) return tl::unexpected(bytes.error());
-    return std::string(bytes->begin(), bytes->end());
+    const auto bytes = TRY(read_within(base / name, longest_text));
+    return std::string(bytes.begin(), bytes.end());
   });
   if (!map) return tl::unexpected(format(base / map.error().file, map.error().diagnostic));
   return std::move(*map);

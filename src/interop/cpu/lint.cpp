@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "arch/try.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
 #include "host/whole_file.hpp"
@@ -27,9 +28,7 @@ tl::expected<std::optional<policy::HostView>, std::string> choose_host(const std
     if (!policy::sgx_report(here).usable) return std::nullopt;
     return here;
   }
-  auto loaded = load_host(path);
-  if (!loaded) return tl::unexpected(loaded.error());
-  return std::move(*loaded);
+  return TRY(load_host(path));
 }
 
 /// "FILE:LINE:COLUMN", or "FILE: argument N 'VALUE'".

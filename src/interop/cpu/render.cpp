@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "arch/try.hpp"
 #include "host/exit_status.hpp"
 #include "host/files.hpp"
 #include "host/whole_file.hpp"
@@ -70,9 +71,8 @@ Diagnostic at_argument(const Diagnostic& d) {
 }
 
 tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
-  const auto argv = vm::read_argv(text);
-  if (!argv) return tl::unexpected(argv.error());
-  auto read = vm::from_command(*argv);
+  const auto argv = TRY(vm::read_argv(text));
+  auto read = vm::from_command(argv);
   if (!read) return tl::unexpected(at_argument(read.error()));
   std::ranges::transform(read->ignored, read->ignored.begin(), at_argument);
   if (auto earlier = vm::earlier_starts(text)) read->ignored.insert(read->ignored.begin(), std::move(*earlier));
@@ -81,9 +81,7 @@ tl::expected<vm::ReadVm, Diagnostic> read_command(std::string_view text) {
 
 /// XML begins with '<', which no configuration does.
 tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const vmx::Backend& silicon) {
-  const auto readable = vm::readable(bytes);
-  if (!readable) return tl::unexpected(readable.error());
-  const std::string_view text = *readable;
+  const std::string_view text = TRY(vm::readable(bytes));
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos)
     return tl::unexpected(
@@ -92,22 +90,20 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
   if (auto other = vm::no_configuration(text, "a configuration, libvirt's domain XML, or QEMU's command line"))
     return tl::unexpected(std::move(*other));
   if (vm::is_command(text)) return read_command(text);
-  auto read = read_config(text);
-  if (!read) return tl::unexpected(read.error());
-  if (read->config.epc_is_paged())
+  auto read = TRY(read_config(text));
+  if (read.config.epc_is_paged())
     return tl::unexpected(
-        Diagnostic{read->config.position_of("epc_min"),
+        Diagnostic{read.config.position_of("epc_min"),
                    "'epc_min': EPC that is paged cannot be rendered; expected as much as 'epc', or no 'epc_min'"});
-  if (read->config.cpus != CpuPlaces())
-    return tl::unexpected(Diagnostic{read->config.position_of("cpus"),
+  if (read.config.cpus != CpuPlaces())
+    return tl::unexpected(Diagnostic{read.config.position_of("cpus"),
                                      "'cpus': where processors run cannot be rendered; expected no 'cpus'"});
-  if (const auto& platform = read->config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
-    return tl::unexpected(Diagnostic{read->config.position_of("sgx_platform"),
+  if (const auto& platform = read.config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
+    return tl::unexpected(Diagnostic{read.config.position_of("sgx_platform"),
                                      "'sgx_platform': keys of a domain's own, or of a group's, cannot be rendered; "
                                      "expected \"machine\", or no 'sgx_platform'"});
-  auto domain = vm::from_config(read->config, silicon);
-  if (!domain) return tl::unexpected(domain.error());
-  return vm::ReadVm{std::move(*domain), std::move(read->warnings)};
+  auto domain = TRY(vm::from_config(read.config, silicon));
+  return vm::ReadVm{std::move(domain), std::move(read.warnings)};
 }
 
 /// As of configurations, the first 63 of more than 64, and how many more there are.

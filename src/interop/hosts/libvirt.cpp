@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/vm/sizes.hpp"
 #include "policy/flags.hpp"
@@ -56,9 +57,8 @@ Result read_cpudata(const xml::Document& document) {
     u32 values[6]{};
     const char* const names[] = {leaf_name, "ecx_in", "eax", "ebx", "ecx", "edx"};
     for (std::size_t i = 0; i < std::size(names); ++i) {
-      const auto value = attribute(document, node, names[i]);
-      if (!value) return tl::unexpected(value.error());
-      values[i] = *value;
+      const auto value = TRY(attribute(document, node, names[i]));
+      values[i] = value;
     }
     if (table.leaves().contains({values[0], values[1]})) {
       return document.error(
@@ -70,9 +70,8 @@ Result read_cpudata(const xml::Document& document) {
     u32 values[3]{};
     constexpr const char* names[] = {"index", "eax", "edx"};
     for (std::size_t i = 0; i < std::size(names); ++i) {
-      const auto value = attribute(document, node, names[i]);
-      if (!value) return tl::unexpected(value.error());
-      values[i] = *value;
+      const auto value = TRY(attribute(document, node, names[i]));
+      values[i] = value;
     }
     host.msrs[values[0]] = u64{values[2]} << 32 | values[1];
   }
@@ -128,21 +127,18 @@ tl::expected<u64, Diagnostic> bytes_of(const xml::Document& document, pugi::xml_
 tl::expected<std::vector<EpcSectionView>, Diagnostic> read_sections(const xml::Document& document, pugi::xml_node sgx) {
   std::vector<EpcSectionView> sections;
   for (const pugi::xml_node node : sgx.child("sections").children("section")) {
-    const auto bytes = bytes_of(document, node, node.attribute("size").value());
-    if (!bytes) return tl::unexpected(bytes.error());
-    EpcSectionView section{.base = std::nullopt, .bytes = *bytes, .property = 0, .node = std::nullopt};
+    const auto bytes = TRY(bytes_of(document, node, node.attribute("size").value()));
+    EpcSectionView section{.base = std::nullopt, .bytes = bytes, .property = 0, .node = std::nullopt};
     if (node.attribute("node")) {
-      const auto number = attribute(document, node, "node");
-      if (!number) return tl::unexpected(number.error());
-      section.node = *number;
+      const auto number = TRY(attribute(document, node, "node"));
+      section.node = number;
     }
     sections.push_back(section);
   }
   // Before libvirt listed sections it gave their sum.
   if (sections.empty() && sgx.child("section_size")) {
-    const auto bytes = bytes_of(document, sgx.child("section_size"), sgx.child_value("section_size"));
-    if (!bytes) return tl::unexpected(bytes.error());
-    if (*bytes != 0) sections.push_back({.base = std::nullopt, .bytes = *bytes, .property = 0, .node = std::nullopt});
+    const auto bytes = TRY(bytes_of(document, sgx.child("section_size"), sgx.child_value("section_size")));
+    if (bytes != 0) sections.push_back({.base = std::nullopt, .bytes = bytes, .property = 0, .node = std::nullopt});
   }
   return sections;
 }
@@ -162,9 +158,8 @@ Step read_sgx(const xml::Document& document, pugi::xml_node sgx, HostView& host)
       return document.error(node, fmt::format("found '{}', expected yes or no", shown(value)));
     host.named.learn(*policy::find_feature(feature), value == "yes");
   }
-  auto sections = read_sections(document, sgx);
-  if (!sections) return tl::unexpected(sections.error());
-  if (sgx.child("sections") || sgx.child("section_size")) host.epc = std::move(*sections);
+  auto sections = TRY(read_sections(document, sgx));
+  if (sgx.child("sections") || sgx.child("section_size")) host.epc = std::move(sections);
   return {};
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/json_stream.hpp"
 #include "policy/flags.hpp"
@@ -47,9 +48,8 @@ Read read_sgx_info(const nlohmann::json& answer, HostView& host) {
     if (!answer["sections"].is_array()) return tl::unexpected(std::string("found 'sections' that is no list"));
     std::vector<EpcSectionView> sections;
     for (const nlohmann::json& element : answer["sections"]) {
-      const auto section = read_section(element);
-      if (!section) return tl::unexpected(section.error());
-      sections.push_back(*section);
+      const auto section = TRY(read_section(element));
+      sections.push_back(section);
     }
     host.epc = std::move(sections);
   } else if (answer.contains("section-size")) {
@@ -173,16 +173,15 @@ class Session {
 }  // namespace
 
 tl::expected<HostView, Diagnostic> read_qemu(std::string_view text) {
-  const auto pieces = read_json_stream(text);
-  if (!pieces) return tl::unexpected(pieces.error());
+  const auto pieces = TRY(read_json_stream(text));
   Session session;
-  for (const JsonPiece& piece : *pieces) {
+  for (const JsonPiece& piece : pieces) {
     const Read step = session.read(piece.value);
     if (!step) return tl::unexpected(Diagnostic{piece.at, "in the answer that begins here: " + step.error()});
   }
   if (auto host = session.host()) return std::move(*host);
   const std::string& error = session.error();
-  return tl::unexpected(Diagnostic{pieces->front().at,
+  return tl::unexpected(Diagnostic{pieces.front().at,
                                    (error.empty() ? std::string("found JSON with no such answer")
                                                   : fmt::format("found QEMU's error '{}'", shown(error))) +
                                        ", expected the answer to query-sgx-capabilities or query-cpu-model-expansion"});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "arch/try.hpp"
 #include "host/whole_file.hpp"
 #include "interop/hosts/formats.hpp"
 #include "interop/hosts/hosts.hpp"
@@ -35,9 +36,7 @@ bool begins_as_log(std::string_view text) {
 }
 
 tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
-  const auto readable = vm::without_mark(bytes);
-  if (!readable) return tl::unexpected(readable.error());
-  const std::string_view text = *readable;
+  const std::string_view text = TRY(vm::without_mark(bytes));
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
   const bool is_log = begins_as_log(text.substr(first));

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "arch/try.hpp"
 #include "interop/lint/subject.hpp"
 #include "interop/vm/libvirt_domain.hpp"
 #include "interop/vm/libvirt_elements.hpp"
@@ -124,9 +125,8 @@ class Memory {
 tl::expected<Subject, Diagnostic> read_libvirt(std::string_view text) {
   const auto document = xml::Document::parse(text);
   if (!document) return tl::unexpected(document.error());
-  const auto found = vm::find_domain(*document);
-  if (!found) return tl::unexpected(found.error());
-  const pugi::xml_node domain = *found;
+  const auto found = TRY(vm::find_domain(*document));
+  const pugi::xml_node domain = found;
   const std::string_view arch = domain.child("os").child("type").attribute("arch").as_string("x86_64");
   if (arch != "x86_64" && arch != "i686")
     return document->error(domain.child("os").child("type"),

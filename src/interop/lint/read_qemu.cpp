@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "arch/try.hpp"
 #include "interop/lint/subject.hpp"
 #include "interop/vm/among.hpp"
 #include "interop/vm/formats.hpp"
@@ -224,34 +225,33 @@ void add_arguments(Subject& subject, const std::vector<Word>& arguments) {
 }
 
 tl::expected<Subject, Diagnostic> read_qemu(std::string_view text) {
-  const auto argv = vm::read_argv(text);
-  if (!argv) return tl::unexpected(argv.error());
+  const auto argv = TRY(vm::read_argv(text));
   // A listing of arguments may lack the program.
-  if (vm::cloud_hypervisor_of(*argv))
+  if (vm::cloud_hypervisor_of(argv))
     return tl::unexpected(Diagnostic{{1, 1},
                                      "found Cloud Hypervisor's command line, expected QEMU's, libvirt's domain XML or "
                                      "nova.conf; 'cloister cpu render' writes it in their words"});
-  const auto program = vm::qemu_of(*argv);
-  if (!program && !vm::is_qemu_option(argv->front()))
+  const auto program = vm::qemu_of(argv);
+  if (!program && !vm::is_qemu_option(argv.front()))
     return tl::unexpected(
         Diagnostic{{},
                    "found no program of QEMU's and no option; expected libvirt's domain XML, nova.conf "
                    "or QEMU's command line"});
   if (program) {
-    if (auto other = vm::of_other_architecture((*argv)[*program])) return tl::unexpected(std::move(*other));
+    if (auto other = vm::of_other_architecture(argv[*program])) return tl::unexpected(std::move(*other));
   }
   Subject subject{.format = Format::qemu};
   const auto first = static_cast<u32>(program ? *program + 1 : 0);
-  if (auto variable = vm::not_of_command({argv->begin() + first, argv->end()})) {
+  if (auto variable = vm::not_of_command({argv.begin() + first, argv.end()})) {
     // Places in a command are numbers of its arguments.
     variable->message = fmt::format("argument {}: {}", variable->at.line, variable->message);
     variable->at = {};
     return tl::unexpected(std::move(*variable));
   }
   std::vector<Word> arguments;
-  for (u32 i = first; i < argv->size(); ++i) arguments.push_back({(*argv)[i], {.line = i + 1 - first, .column = 0}});
+  for (u32 i = first; i < argv.size(); ++i) arguments.push_back({argv[i], {.line = i + 1 - first, .column = 0}});
   add_arguments(subject, arguments);
-  look_for_kvm(subject, arguments, program && !vm::brings_kvm((*argv)[*program]));
+  look_for_kvm(subject, arguments, program && !vm::brings_kvm(argv[*program]));
   subject.arguments = std::move(arguments);
   subject.note = vm::earlier_starts(text);
   return subject;

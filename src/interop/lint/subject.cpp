@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "interop/vm/kinds.hpp"
 #include "text/control.hpp"
 
@@ -70,9 +71,7 @@ bool Subject::asks_for_sgx() const {
 }
 
 tl::expected<Subject, Diagnostic> read_subject(std::string_view bytes) {
-  const auto readable = vm::readable(bytes);
-  if (!readable) return tl::unexpected(readable.error());
-  const std::string_view text = *readable;
+  const std::string_view text = TRY(vm::readable(bytes));
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos)
     return tl::unexpected(Diagnostic{{},

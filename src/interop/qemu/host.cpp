@@ -8,6 +8,7 @@
 #include <cstring>
 #include <sstream>
 
+#include "arch/try.hpp"
 #include "host/files.hpp"
 #include "interop/qemu/process.hpp"
 
@@ -65,9 +66,8 @@ tl::expected<std::string, std::string> check_host(const Host& host, const Domain
   }
   if (!epc) return program;
   // QEMU 6.2 is the first with it. It lists the type only where it can open the device.
-  const auto objects = output_of(program, {"-object", "help"});
-  if (!objects) return tl::unexpected(objects.error());
-  if (objects->find("memory-backend-epc") == std::string::npos)
+  const auto objects = TRY(output_of(program, {"-object", "help"}));
+  if (objects.find("memory-backend-epc") == std::string::npos)
     return tl::unexpected("no memory-backend-epc in " + program + ": it is older than 6.2, or built without SGX");
   return program;
 }

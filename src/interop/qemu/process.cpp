@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/try.hpp"
 #include "host/pidfd.hpp"
 #include "host/whole_file.hpp"
 
@@ -76,9 +77,8 @@ tl::expected<Process, std::string> Process::start(const std::string& program, st
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return tl::unexpected(std::string("cannot make a socket: ") + std::strerror(errno));
   Fd ours(ends[0]), theirs(ends[1]);
-  auto child = spawn(program, std::move(arguments), {standard_input, STDOUT_FILENO, STDERR_FILENO, theirs.get()});
-  if (!child) return tl::unexpected(child.error());
-  return Process(std::move(child->pidfd), std::move(ours));
+  auto child = TRY(spawn(program, std::move(arguments), {standard_input, STDOUT_FILENO, STDERR_FILENO, theirs.get()}));
+  return Process(std::move(child.pidfd), std::move(ours));
 }
 
 Process::~Process() {
@@ -100,13 +100,12 @@ tl::expected<std::string, std::string> output_of(const std::string& program, std
   if (::pipe2(ends, O_CLOEXEC) != 0) return tl::unexpected(std::string("cannot make a pipe: ") + std::strerror(errno));
   Fd ours(ends[0]), theirs(ends[1]);
   const Fd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const auto child = spawn(program, std::move(arguments), {nothing.get(), theirs.get(), theirs.get()});
-  if (!child) return tl::unexpected(child.error());
+  const auto child = TRY(spawn(program, std::move(arguments), {nothing.get(), theirs.get(), theirs.get()}));
   theirs = Fd();
   const auto bytes = read_within(ours.get(), longest_text);
   // Of one that writes without end nobody waits for the end.
-  if (!bytes) ::pidfd_send_signal(child->pidfd.get(), SIGKILL, nullptr, 0);
-  wait_for(child->pidfd.get());
+  if (!bytes) ::pidfd_send_signal(child.pidfd.get(), SIGKILL, nullptr, 0);
+  wait_for(child.pidfd.get());
   if (!bytes) return tl::unexpected(bytes.error());
   return std::string(bytes->begin(), bytes->end());
 }

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "arch/try.hpp"
 #include "host/exit_status.hpp"
 #include "host/stop.hpp"
 #include "host/terminal.hpp"
@@ -198,14 +199,13 @@ std::string json_of(const std::string& program, const QemuCommand& command) {
 tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, const qemu::Host& host,
                                                    const vmx::Backend& silicon) {
   if (auto refused = software_only(config)) return tl::unexpected(std::move(*refused));
-  auto machine = vm::from_config(config, silicon);
-  if (!machine) return tl::unexpected(machine.error());
-  machine->emulator = host.program;
+  auto machine = TRY(vm::from_config(config, silicon));
+  machine.emulator = host.program;
   if (host.interpreted) {
-    machine->type = "qemu";
-    if (machine->cpu.mode == vm::CpuMode::host_passthrough) machine->cpu.mode = vm::CpuMode::maximum;
+    machine.type = "qemu";
+    if (machine.cpu.mode == vm::CpuMode::host_passthrough) machine.cpu.mode = vm::CpuMode::maximum;
   }
-  auto rendered = vm::to_qemu(*machine);
+  auto rendered = vm::to_qemu(machine);
   if (!rendered.losses.empty()) return tl::unexpected(unsayable(rendered.losses.front(), config));
   std::vector<std::vector<std::string>> options = {{"-no-user-config"},
                                                    {"-nodefaults"},
@@ -214,7 +214,7 @@ tl::expected<QemuCommand, Diagnostic> qemu_command(const DomainConfig& config, c
                                                    {"-serial", "chardev:console"}};
   // QEMU resets its machine itself, unless the run is to end with that.
   if (config.on_reboot == Action::destroy) options.push_back({"-no-reboot"});
-  QemuCommand command{vm::qemu_argv(*machine), std::move(rendered.text)};
+  QemuCommand command{vm::qemu_argv(machine), std::move(rendered.text)};
   if (command.text.ends_with('\n')) command.text.pop_back();
   for (const std::vector<std::string>& option : options) {
     command.arguments.insert(command.arguments.end(), option.begin(), option.end());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "interop/vm/clock.hpp"
 #include "interop/vm/formats.hpp"
 #include "interop/vm/libvirt_cpu.hpp"
@@ -43,9 +44,8 @@ class LibvirtReader {
   explicit LibvirtReader(xml::Document document) : in_(std::move(document)) {}
 
   tl::expected<ReadVm, Diagnostic> domain() {
-    const auto found = find_domain(in_.document());
-    if (!found) return tl::unexpected(found.error());
-    domain(*found);
+    const auto found = TRY(find_domain(in_.document()));
+    domain(found);
     if (in_.error()) return tl::unexpected(*in_.error());
     return ReadVm{std::move(vm_), in_.take_ignored()};
   }
@@ -292,9 +292,8 @@ class LibvirtReader {
 }  // namespace
 
 tl::expected<ReadVm, Diagnostic> from_libvirt(std::string_view text) {
-  auto document = xml::Document::parse(text);
-  if (!document) return tl::unexpected(document.error());
-  return LibvirtReader(std::move(*document)).domain();
+  auto document = TRY(xml::Document::parse(text));
+  return LibvirtReader(std::move(document)).domain();
 }
 
 }  // namespace cloister::toolstack::vm

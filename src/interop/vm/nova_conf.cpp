@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "arch/try.hpp"
 #include "interop/vm/words.hpp"
 #include "policy/flags.hpp"
 #include "text/shown.hpp"
@@ -133,15 +134,14 @@ tl::expected<std::vector<NovaSetting>, Diagnostic> read_oslo(std::string_view te
 }
 
 tl::expected<NovaCpu, Diagnostic> read_nova_conf(std::string_view text) {
-  const auto settings = read_oslo(text);
-  if (!settings) return tl::unexpected(settings.error());
+  const auto settings = TRY(read_oslo(text));
   const auto last = [&](std::string_view key) -> const NovaSetting* {
-    const auto found = std::find_if(settings->rbegin(), settings->rend(),
+    const auto found = std::find_if(settings.rbegin(), settings.rend(),
                                     [&](const NovaSetting& s) { return s.section == "libvirt" && s.key == key; });
-    return found == settings->rend() ? nullptr : &*found;
+    return found == settings.rend() ? nullptr : &*found;
   };
   NovaCpu cpu;
-  for (const NovaSetting& setting : *settings)
+  for (const NovaSetting& setting : settings)
     if (setting.key.starts_with("sgx_")) cpu.sgx_keys.push_back({setting.key, setting.at});
   if (const auto* type = last("virt_type")) cpu.virt_type = type->lines.front();
   if (const auto* mode = last("cpu_mode")) cpu.mode = mode->lines.front();
