@@ -45,6 +45,8 @@ class LocalApic {
   /// processor's.
   LocalApic(u32 apic_id, u64 tsc_hz, u64 timer_hz);
   State state() const { return {registers_, timer_.state()}; }
+  /// No other state is to be set.
+  static bool can_be(const State& state) { return ApicTimer::can_be(state.timer); }
   /// Goes on where another was, of the same ID and clocks.
   void set_state(const State& state) {
     registers_ = state.registers;

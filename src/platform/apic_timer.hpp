@@ -28,6 +28,10 @@ class ApicTimer {
   ApicTimer(u64 tsc_hz, u64 timer_hz) : tsc_hz_(tsc_hz), timer_hz_(timer_hz) {}
 
   const State& state() const { return state_; }
+  /// No other state is to be set.
+  static bool can_be(const State& state) {
+    return state.mode != Mode::periodic || state.first == 0 || state.initial != 0;
+  }
   void set_state(const State& state) { state_ = state; }
 
   Mode mode() const { return state_.mode; }

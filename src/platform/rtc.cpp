@@ -266,6 +266,15 @@ void Rtc::update_line() {
   if (level != std::exchange(state_.line, level)) irq_(level);
 }
 
+bool Rtc::can_be(const State& state) {
+  constexpr i64 most_seconds = i64{1} << 38;  // beyond the year 9999
+  const auto is_date = [](const RtcTime& time) {
+    return time.seconds > -most_seconds && time.seconds < most_seconds && time.nanoseconds >= 0 &&
+           time.nanoseconds < second;
+  };
+  return is_date(state.start) && is_date(state.battery.ahead) && state.index < state.battery.ram.size();
+}
+
 void Rtc::catch_up(const RtcTime& date_now, u64 now) {
   sync(now);
   const RtcTime before = date(now), start = date_now - since_start(now);

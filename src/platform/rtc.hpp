@@ -76,6 +76,8 @@ class Rtc {
   RtcBattery battery(u64 now) const;
 
   const State& state() const { return state_; }
+  /// No other state is to be set.
+  static bool can_be(const State& state);
   /// Goes on where another was, which has told the level of its interrupt line.
   void set_state(const State& state) { state_ = state; }
   /// The TSC stood still, and time did not: what the clock would show now, had the guest not set it, is `date`. Raises

@@ -33,7 +33,6 @@ namespace msr {
 constexpr u8 cts = 1 << 4, dsr = 1 << 5, ring = 1 << 6, dcd = 1 << 7, ring_delta = 1 << 2;
 }
 constexpr u8 divisor_latch_access = 1 << 7;  // LCR
-constexpr std::size_t fifo_bytes = 16;
 
 }  // namespace
 

@@ -32,6 +32,8 @@ class Uart16550 {
   };
   Uart16550(Transmit transmit, Irq irq);
   const State& state() const { return state_; }
+  /// No other state is to be set.
+  static bool can_be(const State& state) { return state.fifo.size() <= fifo_bytes; }
   /// Goes on where another was, which has told the level of its interrupt line.
   void set_state(const State& state) { state_ = state; }
 
@@ -56,6 +58,7 @@ class Uart16550 {
 
   Transmit transmit_;
   Irq irq_;
+  static constexpr std::size_t fifo_bytes = 16;
   State state_;
 };
 

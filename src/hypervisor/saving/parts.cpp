@@ -64,10 +64,25 @@ ProcessorState OneProcessor::state() const {
   return state;
 }
 
+/// What VM entry checks of a guest's state, as far as a processor relies on it (SDM vol. 3C, 27.3.1.1).
+bool OneProcessor::can_be(const ProcessorState& saved) {
+  namespace c0 = arch::cr0;
+  namespace e = arch::efer;
+  const vmx::SystemRegs& s = saved.system;
+  const bool paging = (s.cr0 & c0::pg) != 0, long_mode = (s.efer & e::lme) != 0 && paging;
+  const bool modes = (!paging || (s.cr0 & c0::pe) != 0) && ((s.efer & e::lma) != 0) == long_mode &&
+                     (!long_mode || (s.cr4 & arch::cr4::pae) != 0) && ((s.cr4 & arch::cr4::pcide) == 0 || long_mode);
+  const bool upper_halves =
+      (s.cr0 | s.cr4 | s.dr6 | s.dr7) >> 32 == 0 && (s.efer & ~(e::sce | e::lme | e::lma | e::nxe)) == 0;
+  return modes && upper_halves && s.cr8 < 16;
+}
+
 Loaded OneProcessor::set_state(const ProcessorState& saved) const {
   vmx::Vcpu& vcpu = processor.vcpu;
   if (saved.drawn > most_drawn)
     return tl::unexpected(fmt::format("found {} random numbers drawn, expected at most {}", saved.drawn, most_drawn));
+  if (!vcpu.set_xcr0(saved.system.xcr0))
+    return tl::unexpected(fmt::format("XCR0 cannot be {:#x} here", saved.system.xcr0));
   vcpu.set_system(saved.system);
   vcpu.set_general(saved.general);
   vcpu.set_fpu(saved.fpu);

@@ -40,6 +40,7 @@ struct EpcWithoutEnclaves {
 struct OneProcessor {
   Processor& processor;
   ProcessorState state() const;
+  static bool can_be(const ProcessorState& saved);
   Loaded set_state(const ProcessorState& saved) const;
 };
 

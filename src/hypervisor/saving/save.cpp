@@ -26,6 +26,9 @@ Done load_part(Kind kind, Part& part, stream::Reader& from) {
   const auto record = TRY(from.next(kind));
   const auto state = stream::decode<State>(record.body);
   if (!state) return tl::unexpected(stream::Reader::wrong(record, "its body is not what its kind has"));
+  if constexpr (requires { Part::can_be(*state); }) {
+    if (!Part::can_be(*state)) return tl::unexpected(stream::Reader::wrong(record, "it can be in no such state"));
+  }
   if constexpr (std::is_void_v<decltype(part.set_state(*state))>) {
     part.set_state(*state);
   } else if (const Done set = part.set_state(*state); !set) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <random>
 #include <set>
 #include <sstream>
 
@@ -132,6 +133,59 @@ TEST(SavedDomainState, OfAProcessorThatCannotBe) {
   state = one.state();
   state.drawn = ~u64{0};
   EXPECT_NE(one.set_state(state).error().find("random numbers drawn"), std::string::npos);
+  state = one.state();
+  state.system.xcr0 = 0x6;
+  EXPECT_EQ(one.set_state(state).error(), "XCR0 cannot be 0x6 here");
+
+  const ProcessorState sound = one.state();
+  EXPECT_TRUE(OneProcessor::can_be(sound));
+  const auto cannot_be = [&sound](auto change) {
+    ProcessorState changed = sound;
+    change(changed.system);
+    return !OneProcessor::can_be(changed);
+  };
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.cr0 |= arch::cr0::pg; })) << "without protection";
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.efer |= arch::efer::lma; })) << "without paging";
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.cr4 |= arch::cr4::pcide; })) << "without long mode";
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) {
+    s.cr0 |= arch::cr0::pg | arch::cr0::pe;
+    s.efer |= arch::efer::lme | arch::efer::lma;
+  })) << "without PAE";
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.dr7 |= u64{1} << 32; }));
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.efer |= 2; }));
+  EXPECT_TRUE(cannot_be([](vmx::SystemRegs& s) { s.cr8 = 16; }));
+}
+
+/// Whatever a stream says of a processor that can be: it runs, to an exit. Under the sanitizers, too.
+TEST(SavedDomainState, AnyProcessorThatCanBeRuns) {
+  silicon::Package package({});
+  Machine machine(package, spec_of({}));
+  ASSERT_TRUE(lay_out(machine));
+  const MutexLock held(machine.lock);
+  const OneProcessor one{machine.bootstrap()};
+  const ProcessorState after_power_up = one.state();
+  set_flat_entry(machine.bootstrap().vcpu, 0x1000);
+  const ProcessorState protected_mode = one.state();
+  ProcessorState long_mode = protected_mode;
+  long_mode.system.cr0 |= arch::cr0::pg | arch::cr0::ne;
+  long_mode.system.cr4 |= arch::cr4::pae | arch::cr4::osfxsr;
+  long_mode.system.efer |= arch::efer::lme | arch::efer::lma;
+  long_mode.system.cr3 = 0x2000;
+  std::mt19937_64 random(1);
+  u64 ran = 0;
+  for (const auto& sound :
+       {stream::encode(after_power_up), stream::encode(protected_mode), stream::encode(long_mode)}) {
+    for (int i = 0; i < 2000; ++i) {
+      std::vector<u8> bytes = sound;
+      for (u64 changes = random() % 6; changes-- > 0;) bytes[random() % bytes.size()] = static_cast<u8>(random());
+      const auto state = stream::decode<ProcessorState>(bytes);
+      if (!state || !OneProcessor::can_be(*state) || state->drawn > 1000 || !one.set_state(*state)) continue;
+      if (state->event) machine.bootstrap().vcpu.inject(*state->event);
+      machine.bootstrap().vcpu.run(100);
+      ++ran;
+    }
+  }
+  EXPECT_GT(ran, 2000u);
 }
 
 /// A machine of its own package, with 256 pages of EPC.

@@ -201,6 +201,28 @@ INSTANTIATE_TEST_SUITE_P(Devices, StateOf,
                                          Device{"LocalApic", make<TestedApic>}),
                          [](const auto& device) { return device.param.name; });
 
+/// A stream may say anything: what a device relies on is asked before.
+TEST(StatesThatCannotBe, AreToldApart) {
+  const auto timer = [](ApicTimer::Mode mode, u32 initial, u32 first) {
+    return ApicTimer::can_be({.mode = mode, .initial = initial, .first = first});
+  };
+  EXPECT_TRUE(timer(ApicTimer::Mode::periodic, 5, 5));
+  EXPECT_TRUE(timer(ApicTimer::Mode::periodic, 0, 0));
+  EXPECT_TRUE(timer(ApicTimer::Mode::one_shot, 0, 5));
+  EXPECT_FALSE(timer(ApicTimer::Mode::periodic, 0, 5)) << "it would be divided by 0";
+  LocalApic::State apic;
+  EXPECT_TRUE(LocalApic::can_be(apic));
+  apic.timer = {.mode = ApicTimer::Mode::periodic, .first = 1};
+  EXPECT_FALSE(LocalApic::can_be(apic));
+  EXPECT_TRUE(Uart16550::can_be({.fifo = std::deque<u8>(16)}));
+  EXPECT_FALSE(Uart16550::can_be({.fifo = std::deque<u8>(17)}));
+  EXPECT_TRUE(Rtc::can_be({.start = {1'700'000'000, 5}, .index = 127}));
+  EXPECT_FALSE(Rtc::can_be({.index = 128}));
+  EXPECT_FALSE(Rtc::can_be({.start = {i64{1} << 40, 0}}));
+  EXPECT_FALSE(Rtc::can_be({.start = {0, -1}}));
+  EXPECT_FALSE(Rtc::can_be({.battery = {.ahead = {0, 1'000'000'000}}}));
+}
+
 TEST(StateOfRtc, TheDateGoesOnWhereTheCounterStoodStill) {
   std::vector<bool> levels;
   Rtc rtc(hz, {1'700'000'000, 0}, {}, [&levels](bool level) { levels.push_back(level); });

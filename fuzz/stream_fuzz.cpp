@@ -1,0 +1,146 @@
+// Streams of saved domains from anyone: the reader on arbitrary bytes, and, of the same bytes, records whose checksums
+// are right. What is read is a value that is written as it was found, or there is one clear error; and a device takes
+// every state that it can be in.
+#include <algorithm>
+
+#include "check.hpp"
+#include "hypervisor/saving/state.hpp"
+#include "platform/platform.hpp"
+#include "stream/reader.hpp"
+#include "stream/writer.hpp"
+
+namespace cloister {
+namespace {
+
+using namespace stream;
+using Bytes = std::vector<u8>;
+constexpr u64 hz = 1'000'000'000;
+
+Source source_of(std::span<const u8> bytes) {
+  return [bytes](std::span<u8> to) mutable -> Result<std::size_t> {
+    const std::size_t n = std::min(to.size(), bytes.size());
+    std::copy_n(bytes.begin(), n, to.begin());
+    bytes = bytes.subspan(n);
+    return n;
+  };
+}
+
+/// Nullopt: the body is no such value, or the device cannot be in it.
+template <class State>
+std::optional<State> state_of(const Record& record) {
+  const auto state = decode<State>(record.body);
+  if (state) check(encode(*state) == record.body);
+  return state;
+}
+
+/// Uses a device that goes on from the record.
+void check_record(const Record& record) {
+  const auto nothing = [](auto) {};
+  switch (record.kind) {
+    case Kind::apic:
+      if (const auto state = state_of<platform::LocalApic::State>(record);
+          state && platform::LocalApic::can_be(*state)) {
+        platform::LocalApic apic(1, hz, hz / 16);
+        apic.set_state(*state);
+        for (const u64 now : {u64{0}, u64{5'000}, u64{1} << 60}) {
+          apic.advance(now);
+          for (u32 offset = 0; offset < 0x400; offset += 16) apic.read(offset, now);
+          apic.acknowledge();
+          apic.write(0xb0, 0, now);
+        }
+      }
+      break;
+    case Kind::ioapic:
+      if (const auto state = state_of<platform::IoApic::State>(record)) {
+        platform::IoApic ioapic(nothing);
+        ioapic.set_state(*state);
+        for (unsigned pin = 0; pin < platform::IoApic::pins; ++pin) {
+          ioapic.read(0x10);
+          ioapic.set_pin(pin, true);
+          ioapic.set_pin(pin, false);
+        }
+      }
+      break;
+    case Kind::uart:
+      if (const auto state = state_of<platform::Uart16550::State>(record);
+          state && platform::Uart16550::can_be(*state)) {
+        platform::Uart16550 uart(nothing, nothing);
+        uart.set_state(*state);
+        for (u16 reg = 0; reg < 8; ++reg) {
+          uart.read(reg);
+          uart.write(reg, 0x83);
+        }
+      }
+      break;
+    case Kind::power:
+      if (const auto state = state_of<platform::PowerControl::State>(record)) {
+        platform::PowerControl power(nothing);
+        power.set_state(*state);
+        power.press_button();
+      }
+      break;
+    case Kind::rtc:
+      if (const auto state = state_of<platform::Rtc::State>(record); state && platform::Rtc::can_be(*state)) {
+        platform::Rtc rtc(hz, {}, {}, nothing);
+        rtc.set_state(*state);
+        for (const u64 now : {u64{0}, u64{5'000}, u64{1} << 60}) {
+          rtc.advance(now);
+          rtc.read(platform::rtc_data_port, now);
+          rtc.write(platform::rtc_data_port, 0x26, now);
+          rtc.battery(now);
+        }
+        rtc.catch_up({1'700'000'000, 0}, u64{1} << 60);
+      }
+      break;
+    case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;
+    case Kind::domain: state_of<hypervisor::DomainShape>(record); break;
+    case Kind::epc: state_of<hypervisor::EpcState>(record); break;
+    case Kind::machine: state_of<hypervisor::MachineState>(record); break;
+    case Kind::time: state_of<hypervisor::TimeState>(record); break;
+    case Kind::ram:
+    case Kind::end: break;
+  }
+}
+
+/// Reads to the end, or to what is wrong.
+bool read_all(std::span<const u8> bytes) {
+  Reader reader(source_of(bytes));
+  for (;;) {
+    const auto record = reader.next();
+    if (!record) {
+      const std::string& error = record.error();
+      check(error.starts_with("byte ") && error.find('\n') == std::string::npos);
+      return false;
+    }
+    check_record(*record);
+    if (record->kind == Kind::end) return true;
+  }
+}
+
+/// A kind, a length and a body, again and again, as a stream that is whole.
+Bytes sealed(std::span<const u8> input) {
+  Bytes bytes;
+  Writer writer([&bytes](std::span<const u8> more) -> Result<void> {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+    return {};
+  });
+  while (input.size() > 3) {
+    const KindRow& row = kinds[1 + input[0] % (kinds.size() - 1)];
+    const std::size_t length =
+        std::min<std::size_t>({input[1] | std::size_t{input[2]} << 8, input.size() - 3, row.most_bytes});
+    check(writer.record(row.kind, input.subspan(3, length)).has_value());
+    input = input.subspan(3 + length);
+  }
+  check(writer.end().has_value());
+  return bytes;
+}
+
+}  // namespace
+}  // namespace cloister
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::span<const std::uint8_t> input(data, size);
+  cloister::read_all(input);
+  check(cloister::read_all(cloister::sealed(input)));
+  return 0;
+}

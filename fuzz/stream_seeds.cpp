@@ -1,0 +1,47 @@
+// A first corpus for stream_fuzz: a whole stream, and a body of each kind in the target's own form.
+#include <fstream>
+#include <string>
+
+#include "hypervisor/saving/state.hpp"
+#include "platform/platform.hpp"
+#include "stream/writer.hpp"
+#include "unit/filled.hpp"
+
+int main(int count, char** words) {
+  using namespace cloister;
+  using stream::Kind;
+  if (count != 2) return 2;
+  const auto write = [folder = std::string(words[1])](const std::string& name, std::span<const u8> bytes) {
+    std::ofstream(folder + "/" + name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  };
+  std::vector<u8> whole;
+  stream::Writer writer([&whole](std::span<const u8> more) -> stream::Result<void> {
+    whole.insert(whole.end(), more.begin(), more.end());
+    return {};
+  });
+  const auto add = [&]<class State>(Kind kind, const State& state) {
+    const std::vector<u8> body = stream::encode(state);
+    std::vector<u8> seed{static_cast<u8>(static_cast<u32>(kind) - 1), static_cast<u8>(body.size()),
+                         static_cast<u8>(body.size() >> 8)};
+    seed.insert(seed.end(), body.begin(), body.end());
+    write(std::string(stream::row_of(kind).name), seed);
+    (void)writer.record(kind, body);
+  };
+  add(Kind::domain, tests::filled<hypervisor::DomainShape>());
+  add(Kind::time, tests::filled<hypervisor::TimeState>());
+  add(Kind::machine, tests::filled<hypervisor::MachineState>());
+  add(Kind::ioapic, tests::filled<platform::IoApic::State>());
+  add(Kind::uart, tests::filled<platform::Uart16550::State>());
+  add(Kind::power, tests::filled<platform::PowerControl::State>());
+  platform::Rtc::State clock = tests::filled<platform::Rtc::State>();
+  clock.start = {1'700'000'000, 0};
+  clock.battery.ahead = {};
+  add(Kind::rtc, clock);
+  add(Kind::processor, tests::filled<hypervisor::ProcessorState>());
+  add(Kind::apic, tests::filled<platform::LocalApic::State>());
+  add(Kind::epc, tests::filled<hypervisor::EpcState>());
+  (void)writer.end();
+  write("whole", whole);
+  return 0;
+}
