@@ -1,5 +1,7 @@
 #include "interop/vm/kvm.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "policy/flags.hpp"
@@ -7,6 +9,11 @@
 namespace cloister::toolstack::vm {
 
 Vm as_qemu_runs(const Vm& vm, std::vector<Loss>& losses) {
+  constexpr u32 without_iommu = 255;
+  if (vm.vcpus > without_iommu) {
+    losses.push_back({fmt::format("interrupt remapping for {} processors", vm.vcpus),
+                      "beyond 255 QEMU wants an IOMMU for it, and does not start without", true});
+  }
   const auto asks = [](const CpuFeature& f) { return is_on(f.policy) && policy::find_sgx_flag(f.name) != nullptr; };
   const bool sgx = !vm.epc.empty() || vm.provision == true || std::ranges::any_of(vm.cpu.features, asks);
   if (vm.type == "kvm" || !sgx) return vm;

@@ -7,7 +7,7 @@
 
 namespace cloister::toolstack::vm {
 
-/// The machine as QEMU can run it: one without KVM that asks for SGX loses it all.
+/// The machine as QEMU can run it: one without KVM that asks for SGX loses it all. Says what it does not start with.
 Vm as_qemu_runs(const Vm& vm, std::vector<Loss>& losses);
 
 }  // namespace cloister::toolstack::vm

@@ -376,6 +376,18 @@ TEST(ToQemu, WritesOneOptionALine) {
   EXPECT_EQ(argv, qemu_argv(vm));
 }
 
+// QEMU 7.2 starts no pc with more, and no q35 with more without remapped interrupts; nor does libvirt 9.
+TEST(ToQemu, SaysWhatMoreThan255ProcessorsWant) {
+  Vm vm = tests::plain_vm();
+  vm.vcpus = 255;
+  EXPECT_TRUE(to_qemu(vm).losses.empty());
+  vm.vcpus = 256;
+  ASSERT_EQ(to_qemu(vm).losses.size(), 1u);
+  EXPECT_EQ(to_qemu(vm).losses.front().what, "interrupt remapping for 256 processors");
+  EXPECT_TRUE(to_qemu(vm).losses.front().minor);
+  EXPECT_EQ(to_libvirt(vm).losses, to_qemu(vm).losses);
+}
+
 TEST(ToQemu, WritesANodeWithoutMemoryAsQemuTakesIt) {
   Vm vm = tests::plain_vm();
   vm.nodes = {{.kib = vm.memory_kib, .cpus = {0}}, {.kib = 0, .cpus = {}}};
