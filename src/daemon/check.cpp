@@ -25,10 +25,11 @@ class Check {
 
   bool run(const DaemonArguments& arguments) {
     look_at_run();
+    auto broker = look_at_machine(arguments);
     if (!std::filesystem::exists(std::filesystem::symlink_status(paths_.state))) {
       say("note", paths_.state, "not there: a start makes it");
     } else if (auto registry = open(arguments)) {
-      look_at_state(*registry, arguments);
+      look_at_state(*registry, arguments, broker ? &*broker : nullptr);
     }
     return all_well_;
   }
@@ -94,13 +95,19 @@ class Check {
     for (const std::string& name : keys->strays) say("note", paths_.keys() / name, "no key: it is left alone");
   }
 
-  void look_at_state(const Registry& registry, const DaemonArguments& arguments) {
+  std::optional<Broker> look_at_machine(const DaemonArguments& arguments) {
+    const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
+    if (!machine) return wrong(machine.error()), std::nullopt;
+    auto broker = Broker::create(processors_, *machine);
+    if (!broker) return wrong(broker.error()), std::nullopt;
+    return std::move(*broker);
+  }
+
+  /// broker: null: there is no machine that its domains could be looked at with.
+  void look_at_state(const Registry& registry, const DaemonArguments& arguments, Broker* broker) {
     look_at_secrets_in(registry.state(), registry.used(), registry.has_keys(), arguments);
     look_at_keys(registry);
-    const auto machine = load_machine(arguments.machine, [] { return host_epc(this_host()); });
-    if (!machine) return wrong(machine.error());
-    auto broker = Broker::create(processors_, *machine);
-    if (!broker) return wrong(broker.error());
+    if (broker == nullptr) return;
     if (const auto record = registry.machine()) {
       look_at_withdrawn(record->withdrawn, *broker);
     } else {

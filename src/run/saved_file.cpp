@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -53,9 +54,12 @@ tl::expected<void, std::string> NewSavedFile::finish() {
 }
 
 tl::expected<stream::Source, std::string> open_saved_file(const std::string& path) {
-  // Its reader may be copied.
-  const auto fd = std::make_shared<Fd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  // Its reader may be copied. Nobody waits for who would write into a pipe.
+  const auto fd = std::make_shared<Fd>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!*fd) return tl::unexpected(failure(path));
+  struct stat status {};
+  if (::fstat(fd->get(), &status) != 0) return tl::unexpected(failure(path));
+  if (!S_ISREG(status.st_mode)) return tl::unexpected(path + ": not a regular file");
   return [fd, path](std::span<u8> to) -> tl::expected<std::size_t, std::string> {
     for (;;) {
       const ssize_t n = ::read(fd->get(), to.data(), to.size());

@@ -81,7 +81,7 @@ struct RecordHead {
   u32 type = 0;
   u32 version = 0;
   u32 bytes = 0;  ///< of the body
-  u32 check = 0;  ///< CRC-32 of all before it, of the three above, and of the body with its padding
+  u32 check = 0;  ///< CRC-32 of header, numbers and bodies with their padding so far
 };
 inline constexpr std::size_t header_bytes = 16, head_bytes = 16;
 

@@ -58,9 +58,11 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->add_option("--save", arguments.save,
                    "save the domain in this new file when Ctrl-], a signal or the timeout ends the run")
       ->type_name("FILE")
+      ->check(cloister::tools::file_name())
       ->excludes(dry_run);
   command->add_option("--restore", arguments.restore, "let the domain go on that was saved in this file")
       ->type_name("FILE")
+      ->check(cloister::tools::file_name())
       ->excludes(dry_run);
   command->add_flag("--deterministic", arguments.deterministic, "time follows the guest's instructions");
   command->add_flag("--stats", arguments.stats,

@@ -47,4 +47,11 @@ inline CLI::Validator whole_number_to(unsigned long most) {
       "");
 }
 
+/// Not the nothing of a shell's variable that is not set, which would count as the option left out.
+inline CLI::Validator file_name() {
+  return CLI::Validator(
+      [](const std::string& text) { return text.empty() ? "found nothing, expected a file's name" : std::string(); },
+      "");
+}
+
 }  // namespace cloister::tools

@@ -318,6 +318,12 @@ def run_saved(machine):
         is_refused("another checksum")
         saved.unlink()
         is_refused("No such file")
+        os.mkfifo(saved)
+        is_refused("not a regular file")
+        saved.unlink()
+        for option in ("--save", "--restore"):
+            nothing = Run(m, folder, *clock, option, "", begins=None)
+            assert "found nothing, expected a file's name" in nothing.end(2)
         # A guest that has ended is not saved, and leaves no file.
         guest = Run(m, folder, *clock, "--save", saved)
         guest.type(b"o")

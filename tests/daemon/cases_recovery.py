@@ -186,6 +186,22 @@ def other_machine(machine):
     m.check_settled(["more"])
 
 
+def checked_first(machine):
+    """A machine's description is checked before there is a state folder."""
+    m = machine(MACHINE)
+    m.kill()
+    m.state = m.state.parent / "none-yet"
+    right = subprocess.run([*m.command(), "--check"], capture_output=True, text=True)
+    assert right.returncode == 0 and "not there: a start makes it" in right.stdout, right
+    m.description.write_text("[overcommit]\nchunk = 0\n[[package]]\nepc = [{ size = 16 }]\n")
+    wrong = subprocess.run([*m.command(), "--check"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and f"{m.description}:2:9: 'chunk': found 0" in wrong.stdout, wrong
+    assert not m.state.exists()
+    m.state = m.state.parent / "state"
+    m.description.write_text(MACHINE)
+    m.start()
+
+
 def claimed_twice(machine):
     """Of frames that two living domains' records have, none is granted to a third until the doubt has ended."""
     m = machine(MACHINE)
@@ -288,5 +304,5 @@ def low_limit(machine):
 
 
 CASES = {"vanished-run": vanished_run, "other-run": other_run, "unstarted": unstarted, "old-records": old_records, "late-launch": late_launch,
-         "few-descriptors": few_descriptors, "other-machine": other_machine, "claimed-twice": claimed_twice,
+         "few-descriptors": few_descriptors, "other-machine": other_machine, "checked-first": checked_first, "claimed-twice": claimed_twice,
          "charges": charges, "low-limit": low_limit}
