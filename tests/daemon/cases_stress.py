@@ -144,8 +144,9 @@ class Story:
         elif action in ("pause", "unpause", "reboot") and status == 200:
             self.there[name] = "paused" if action == "pause" else "running"
         elif victim and status is not None:
-            # Too little EPC; or the guest was about to start anew, and could not be paused.
-            assert (action, status) in (("create", 507), ("pause", 409), ("reboot", 409), ("unpause", 409)), (name, action, status)
+            # Too little EPC; the guest was about to start anew, and could not be paused; or the daemon was about to end.
+            refusals = (("create", 507), ("pause", 409), ("reboot", 409), ("unpause", 409))
+            assert status == 503 or (action, status) in refusals, (name, action, status)
         if victim and status is None:
             self.find_out(name, action)
         return f"{name} {action}" + (f" -> {status}" if victim else "")
