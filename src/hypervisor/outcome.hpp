@@ -18,6 +18,8 @@ namespace cloister::hypervisor {
 
 /// halted: every processor is in HLT, and nothing will ever wake one.
 enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped, halted };
+/// Who ended the run left the guest as it was: it may be saved, and go on.
+constexpr bool from_outside(Ending ending) { return ending == Ending::stopped || ending == Ending::timed_out; }
 /// "powered-off", … for logs.
 const char* name_of(Ending ending);
 

@@ -244,8 +244,7 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       spdlog::error("cloister: {} cannot start again: {} EPC pages cannot be removed", config.name, stuck.size());
       return exit_status::failed;
     }
-    const bool from_outside = outcome.ending == Ending::stopped || outcome.ending == Ending::timed_out;
-    const bool to_be_saved = saved && from_outside;
+    const bool to_be_saved = saved && from_outside(outcome.ending);
     const bool is_saved = to_be_saved && save(**domain, config.name, *saved);
     if (is_saved) spdlog::info("cloister: {} is saved in {}, without its enclaves", config.name, arguments.save);
     if (arguments.stats) report_stats(package, config, execution, instructions, Clock::now() - start);

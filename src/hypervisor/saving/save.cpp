@@ -17,9 +17,6 @@ void catch_up(Machine& machine) {
   if (!machine.deterministic()) machine.rtc.catch_up(machine.spec.date, machine.now());
 }
 
-/// Who ended the run left the guest as it was.
-bool from_outside(Ending ending) { return ending == Ending::stopped || ending == Ending::timed_out; }
-
 template <class Part>
 Done load_part(Kind kind, Part& part, stream::Reader& from) {
   using State = std::remove_cvref_t<decltype(part.state())>;

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
+#include <utility>
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -12,12 +16,16 @@ std::string text_of(const std::vector<DomainShape::Range>& ranges) {
   return fmt::format("{} bytes in {} ranges", bytes, ranges.size());
 }
 
-/// The first leaf of either that the other has not, or not so.
-std::string text_of_difference(const std::vector<DomainShape::Cpuid>& saved,
-                               const std::vector<DomainShape::Cpuid>& here) {
-  const auto [there, ours] = std::ranges::mismatch(saved, here);
-  const DomainShape::Cpuid& first = there != saved.end() ? *there : *ours;
-  return fmt::format("CPUID: leaf {:#x}.{} differs", first.leaf, first.subleaf);
+/// Every leaf of either that the other has not, or not so.
+std::set<std::pair<u32, u32>> differing_leaves(const std::vector<DomainShape::Cpuid>& saved,
+                                               const std::vector<DomainShape::Cpuid>& here) {
+  std::set<std::pair<u32, u32>> leaves;
+  for (const auto& [one, other] : {std::pair(&saved, &here), std::pair(&here, &saved)}) {
+    for (const DomainShape::Cpuid& row : *one) {
+      if (std::ranges::find(*other, row) == other->end()) leaves.emplace(row.leaf, row.subleaf);
+    }
+  }
+  return leaves;
 }
 
 }  // namespace
@@ -50,7 +58,8 @@ std::string difference(const DomainShape& saved, const DomainShape& here) {
   compare("launch control", saved.launch_control, here.launch_control);
   compare("writable launch-key hash", saved.hash_writable, here.hash_writable);
   compare("provisioning key", saved.provision, here.provision);
-  if (saved.cpuid != here.cpuid) add(text_of_difference(saved.cpuid, here.cpuid));
+  for (const auto& [leaf, subleaf] : differing_leaves(saved.cpuid, here.cpuid))
+    add(fmt::format("CPUID: leaf {:#x}.{} differs", leaf, subleaf));
   return all;
 }
 

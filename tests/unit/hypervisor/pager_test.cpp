@@ -96,6 +96,20 @@ class PagerTest : public testing::TestWithParam<PagingMode> {
     EXPECT_EQ(pager_->need(at(page), 0), Need::there) << page;
     return *pager_->frame_of(at(page));
   }
+  /// The domain's pages anew, by what stands in front of its package: their memory.
+  std::unique_ptr<vmx::GuestMemory> page_with(vmx::Package& package) {
+    auto memory = package_.make_memory();
+    EXPECT_TRUE(memory->reserve_epc(base, pages));
+    pager_ = std::move(*Pager::create(domain(package, *memory, gate_)));
+    return memory;
+  }
+  /// Page 1, of the SECS on page 0, which stays and is not held.
+  void evict_a_child() {
+    make_secs(0);
+    add(1, 0);
+    for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
+    EXPECT_TRUE(pager_->evict(at(1)));
+  }
   static bool good(const vmx::EnclsResult& result) { return !result.fault && result.rax == 0; }
 
   void make_secs(u64 page) {
@@ -598,13 +612,8 @@ class Tampered final : public tests::PackageInFront {
 /// Or a thread would find what is no page yet, and its kernel take the enclave for lost.
 TEST_P(PagerTest, APageIsMappedOnceItIsWhole) {
   Tampered tampered(package_);
-  auto memory = package_.make_memory();
-  ASSERT_TRUE(memory->reserve_epc(base, pages));
-  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
-  make_secs(0);
-  add(1, 0);
-  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
-  ASSERT_TRUE(pager_->evict(at(1)));
+  const auto memory = page_with(tampered);
+  evict_a_child();
   bool loaded = false;
   tampered.before_load = [&](const vmx::PageinfoOperand&) {
     loaded = true;
@@ -617,13 +626,8 @@ TEST_P(PagerTest, APageIsMappedOnceItIsWhole) {
 /// Or the child's load would find another page in its frame, and the child be lost.
 TEST_P(PagerTest, ASecsStaysWhileAChildOfItComes) {
   Tampered tampered(package_);
-  auto memory = package_.make_memory();
-  ASSERT_TRUE(memory->reserve_epc(base, pages));
-  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
-  make_secs(0);
-  add(1, 0);
-  for (u64 page = 800; page < 800 + Pager::pinned; ++page) need(page);
-  ASSERT_TRUE(pager_->evict(at(1)));
+  const auto memory = page_with(tampered);
+  evict_a_child();
   bool loaded = false;
   tampered.before_load = [&](const vmx::PageinfoOperand&) {
     loaded = true;
@@ -638,9 +642,7 @@ TEST_P(PagerTest, ASecsStaysWhileAChildOfItComes) {
 /// What lies in the host's memory is sealed: with any bit of it another one the page is lost, and nothing else is.
 TEST_P(PagerTest, WithAnyBitOfItsImageFlippedAPageIsLost) {
   Tampered tampered(package_);
-  auto memory = package_.make_memory();
-  ASSERT_TRUE(memory->reserve_epc(base, pages));
-  pager_ = std::move(*Pager::create(domain(tampered, *memory, gate_)));
+  const auto memory = page_with(tampered);
   make_secs(0);
   constexpr u64 last = 200;
   for (u64 page = 1; page <= last; ++page) add(page, 0);

@@ -310,11 +310,12 @@ TEST_F(SavedDomain, IntoAnotherDomainIsRefusedForEveryReason) {
   other.map = *platform::make_memory_map(u64{32} * mib, mib, 40);
   other.msr.sgx = true;
   other.cpuid.set(7, 0, {0, 4, 0, 0});
+  other.cpuid.set(0x12, 1, {0x36, 0, 3, 0});
   const std::string error = error_of(bytes, std::move(other));
   for (const char* const reason :
        {"vCPUs: found 3, expected 2", "deterministic clock: found false, expected true", "memory: found ",
         "EPC: found 1048576 bytes in 1 ranges, expected 0 bytes in 0 ranges", "SGX: found true, expected false",
-        "CPUID: leaf 0x7.0 differs"})
+        "CPUID: leaf 0x7.0 differs", "CPUID: leaf 0x12.1 differs"})
     EXPECT_NE(error.find(reason), std::string::npos) << reason << " in " << error;
 }
 
