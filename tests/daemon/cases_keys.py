@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from cases_sandbox import Skipped
+from machine import open_files
 
 MACHINE = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 
@@ -119,9 +120,9 @@ def memory_of(pid):
                 parts.append(memory.read(last - first))
             except (OSError, ValueError, OverflowError):
                 pass  # [vvar], or a guard page
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        if os.readlink(link).startswith("/memfd:"):
-            parts.append(link.read_bytes())
+    for descriptor, link in open_files(pid).items():
+        if link.startswith("/memfd:"):
+            parts.append(Path(f"/proc/{pid}/fd/{descriptor}").read_bytes())
     return parts
 
 
@@ -131,9 +132,9 @@ def holds(parts, secret):
 
 def given(pid):
     """What a domain's process was given: the root of its platform, and what its paging key comes from."""
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        if "cloister-keys" in os.readlink(link):
-            both = link.read_bytes()
+    for descriptor, link in open_files(pid).items():
+        if "cloister-keys" in link:
+            both = Path(f"/proc/{pid}/fd/{descriptor}").read_bytes()
             return both[:32], both[32:]
     raise AssertionError(f"process {pid} has no keys")
 

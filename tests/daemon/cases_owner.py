@@ -7,7 +7,7 @@ import shutil
 import stat
 import threading
 
-from machine import domain_config, wait_until
+from machine import domain_config, open_files, wait_until
 
 MEMBER, GROUP, SUPPLEMENTARY = 54321, 54322, 54323
 MACHINE = '[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n'
@@ -105,7 +105,7 @@ def into_processes(machine):
     m.create("neighbour")
     m.wait_for_ready("neighbour")
     daemon, vmm = m.process.pid, m.domains()["neighbour"]["pid"]
-    held = {fd: os.readlink(f"/proc/{daemon}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon}/fd")}
+    held = open_files(daemon)
     memory = [fd for fd, to in held.items() if to.startswith("/memfd:")]
     assert len(memory) >= 3, held
     names = [f"/proc/self/fd/{fd}" for fd in (*held, "100")]
@@ -206,8 +206,8 @@ def swapped(machine):
                     seen.add("denied" if "Permission denied" in text else "opened")
                     assert "Permission denied" in text or "line 1" in text, text
                 elif status == 201:
-                    opened = {os.readlink(f"/proc/{answer['pid']}/fd/{fd}") for fd in os.listdir(f"/proc/{answer['pid']}/fd")}
-                    assert str(roots) not in opened, opened
+                    opened = open_files(answer["pid"])
+                    assert str(roots) not in opened.values(), opened
                     seen.add("opened")
                     m.destroy("d")
                 else:

@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-from machine import PATIENCE, wait_until
+from machine import PATIENCE, open_files, wait_until
 
 PTRACE_PEEKTEXT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH = 1, 12, 13, 17
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
@@ -123,7 +123,7 @@ def log_pipe(machine):
 
     def pipe():
         try:
-            files = {fd: os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+            files = open_files(one["pid"])
         except PermissionError as error:
             raise Skipped("this user may not look at a VMM, which is not dumpable") from error
         assert files["2"].startswith("pipe:"), files

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cases_death
-from machine import MIB_PAGES, domain_config, wait_until
+from machine import MIB_PAGES, domain_config, open_files, wait_until
 
 # More is asked for than there is: some creations must be refused.
 MACHINE = """
@@ -199,13 +199,7 @@ def records(m):
 
 def memfds(m):
     """Of the daemon's: names, without those of the machine's own counters."""
-    links = []
-    for descriptor in os.listdir(f"/proc/{m.process.pid}/fd"):
-        try:
-            links.append(os.readlink(f"/proc/{m.process.pid}/fd/{descriptor}"))
-        except FileNotFoundError:
-            pass
-    return [link for link in links if "memfd:" in link and "counters" not in link]
+    return [link for link in open_files(m.process.pid).values() if "memfd:" in link and "counters" not in link]
 
 
 def step(story, chance, names, number):

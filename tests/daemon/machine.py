@@ -32,6 +32,17 @@ def wait_until(condition, what):
     raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
+def open_files(pid):
+    """What a process has open: where each of its descriptors leads. It may close one while we look."""
+    links = {}
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            links[descriptor] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except FileNotFoundError:
+            pass
+    return links
+
+
 class Connection(http.client.HTTPConnection):
     def __init__(self, path):
         super().__init__("localhost", timeout=PATIENCE)
