@@ -204,10 +204,15 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     for (const u32 package : packages_of(grants)) {
       const PartOfEpc own = part_of(grants, domain->config, package);
       const u64 wants = part_of(grants, config, package).min, could_have = room(package) + std::min(own.has, own.min);
-      if (wants > own.min && wants > could_have)
-        return tl::unexpected(ApiError{507, name + ": 'min_mib': found " + std::to_string(*change.min_mib) +
-                                                ", and others have all but " + size_text(could_have) + " of package " +
-                                                std::to_string(package) + " as their minimum"});
+      if (wants <= own.min || wants <= could_have) continue;
+      const EpcCount all = broker_.accounts().count(package);
+      const u64 reserve = machine().overcommit.reserve_mib * arch::pages_per_mib;
+      const u64 taken = std::min(all.total, all.withdrawn + reserve + could_have);
+      std::string text = fmt::format(
+          "{}: 'min_mib': found {}; of package {}, which has {}, it can have {}: {} are others'", name, *change.min_mib,
+          package, size_text(all.total - all.withdrawn), size_text(could_have), size_text(all.total - taken));
+      if (reserve != 0) text += fmt::format(", {} are in reserve", size_text(reserve));
+      return tl::unexpected(ApiError{507, std::move(text)});
     }
   }
   if (change.weight) {
@@ -281,20 +286,23 @@ u64 Domains::seen_of(u32 package) const {
 Domains::Kept Domains::kept_from(const DomainConfig& config) const {
   Kept kept;
   const EpcOvercommit& overcommit = machine().overcommit;
-  if (overcommit.reserve_mib != 0)
-    kept.why = fmt::format("; of each package {} MiB are in reserve", overcommit.reserve_mib);
   for (u32 package = 0; package < broker_.accounts().packages(); ++package) {
     const EpcCount count = broker_.accounts().count(package);
     const u64 may_have = std::min(count.free, room(package));
     kept.pages.push_back(count.free - may_have);
+    // Those that share have more or less than they are sure of, so that what is free is not what can be had.
+    if (const u64 could_have = room(package); could_have != count.free) {
+      kept.why += fmt::format("; of package {} {} can be had beside what domains keep", package, size_text(could_have));
+      if (overcommit.reserve_mib != 0) kept.why += fmt::format(" and a reserve of {} MiB", overcommit.reserve_mib);
+    }
     u64 sees = seen_of(package);
     for (const EpcSection& section : config.epc) sees += section.package.value_or(package) == package ? section.mib : 0;
     if (!overcommit.ratio || static_cast<double>(sees * arch::pages_per_mib) <=
                                  *overcommit.ratio * static_cast<double>(count.total - count.withdrawn))
       continue;
     kept.pages.back() = count.free;
-    kept.why += fmt::format("; of package {} domains would see {} MiB, which is more than {} times what it has",
-                            package, sees, *overcommit.ratio);
+    kept.why += fmt::format("; of package {} domains would see {} MiB, which is more than {} times the {} that it has",
+                            package, sees, *overcommit.ratio, size_text(count.total - count.withdrawn));
   }
   return kept;
 }

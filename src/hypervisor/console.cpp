@@ -2,6 +2,7 @@
 // writes it, and no buffer here grows.
 #include "hypervisor/console.hpp"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -32,6 +33,13 @@ void Console::flush() {
 
 int Console::wanted(const platform::Uart16550& uart) const {
   return in_ >= 0 && uart.backlog() < backlog_limit ? in_ : -1;
+}
+
+bool Console::at_end() {
+  int waiting = 0;
+  if (::ioctl(in_, FIONREAD, &waiting) < 0 ? errno == ENOTTY : waiting > 0) return false;
+  in_ = -1;
+  return true;
 }
 
 void Console::receive(platform::Uart16550& uart) {

@@ -24,6 +24,8 @@ class Console {
   int wanted(const platform::Uart16550& uart) const;
   /// Input may still come.
   bool open() const { return in_ >= 0; }
+  /// Whether what makes the descriptor readable is the end of the input, which is then closed.
+  bool at_end();
   /// Reads what is there, without waiting, if the UART can take it. Precondition: the descriptor is readable.
   void receive(platform::Uart16550& uart);
 

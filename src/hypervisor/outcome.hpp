@@ -69,7 +69,7 @@ struct RunOptions {
   std::function<void()> fell_asleep;
   /// Called on each processor's thread before it runs; where they take turns, on their one for the first.
   std::function<void(u32 vcpu)> begins;
-  bool input_wakes = false;  ///< console_in being readable wakes it, too
+  bool input_wakes = false;  ///< what can be read from console_in wakes it, too
   /// For tests: called when an exit has been handled, on its processor's thread, which holds nothing.
   std::function<void()> after_exit;
   /// Deterministic clock: called where every processor's turn has ended, and nobody holds anything. False: the domain

@@ -273,7 +273,7 @@ void VcpuLoop::wait(nanoseconds longest) {
   }
   if (ready <= 0) return;
   if (descriptors[2].revents != 0) processor_.drain();
-  if (descriptors[0].revents != 0) {
+  if (descriptors[0].revents != 0 && !(sleeps && machine_.console.at_end())) {
     if (!machine_.wake()) machine_.console.receive(machine_.uart);
   }
   if (descriptors[1].revents != 0) debugger_->service();

@@ -325,12 +325,12 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   }
   const auto plan = make_plan(silicon, config, *hardware, packages_of(placed->grants), chosen->described);
   if (!plan) return refuse(plan.error());
+  const auto cpus = place_vcpus(config, machine, placed->grants, host_processors());
+  if (!cpus) return refuse(cpus.error());
   if (arguments.dry_run) {
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     return print(rendered) ? exit_status::powered_off : exit_status::failed;
   }
-  const auto cpus = place_vcpus(config, machine, placed->grants, host_processors());
-  if (!cpus) return refuse(cpus.error());
   const auto package = silicon.make_package(*hardware);
   return run_domains(*package, *plan, *images, hardware->epc, *cpus, arguments);
 }

@@ -105,7 +105,9 @@ class Verbs {
     return command;
   }
   CLI::App* with_domain(CLI::App* command) {
-    command->add_option("DOMAIN", arguments_.domain, "a domain's name, number or uuid")->required();
+    command->add_option("DOMAIN", arguments_.domain, "a domain's name, number or uuid")
+        ->required()
+        ->check(cloister::tools::not_nothing("a domain"));
     return command;
   }
 
@@ -122,7 +124,8 @@ void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
   for (const VerbArgument& argument : row.arguments) {
     const auto set = [&a, &argument](const auto& value) { a.members[argument.member] = value; };
     if (argument.words.empty()) {
-      CLI::Option* const number = command->add_option_function<u32>(argument.shown, set, argument.help);
+      CLI::Option* const number = command->add_option_function<u32>(argument.shown, set, argument.help)
+                                      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
       if (argument.fallback) {
         number->default_str(std::to_string(*argument.fallback));
       } else {
@@ -188,7 +191,8 @@ void add_key_verbs(Verbs& verbs, ClientArguments& a) {
       .add_below(*keys, "erase", "Erase a key that no domain uses: what was sealed with it is lost",
                  [](const A& x) { return c::erase_key(x.common, x.key); })
       ->add_option("KEY", a.key, "a key's UUID, or group:NAME")
-      ->required();
+      ->required()
+      ->check(cloister::tools::not_nothing("a key"));
   verbs
       .with_domain(verbs.add_below(*keys, "move", "Give a domain that has the machine's keys its own",
                                    [](const A& x) { return c::move_keys(x.common, x.domain, x.key); }))
@@ -236,22 +240,26 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
     return [&a, member](const u32& value) { a.members[member] = value; };
   };
   epc_set->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
-      ->type_name("MIB");
-  epc_set->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")->type_name("NUMBER");
+      ->type_name("MIB")
+      ->check(cloister::tools::whole_number(1, std::numeric_limits<u32>::max()));
+  epc_set->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")
+      ->type_name("NUMBER")
+      ->check(cloister::tools::whole_number(1, cloister::toolstack::limits::heaviest_epc));
   epc_set->require_option(1, 2);
   auto* top = verbs.add(
       "top", "Show domains and EPC, again and again", [](const A& x) { return c::top(x.common, x.top); }, false);
   top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")
       ->type_name("SECONDS")
       ->check(cloister::tools::seconds_between(0.1, 1e6));
-  top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q");
+  top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q")
+      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
   verbs.add("host", "Show what this machine can do, and why not more", [](const A& x) { return c::host(x.common); });
   verbs
       .add(
           "dashboard", "Serve cloisterd's page on 127.0.0.1 for a browser, until Ctrl-C",
           [](const A& x) { return c::dashboard(x.common, x.port); }, false)
       ->add_option("--port", a.port, "the port; 0: any that is free")
-      ->check(CLI::Range(0, 65535))
+      ->check(cloister::tools::whole_number_to(65535))
       ->capture_default_str();
 }
 

@@ -34,24 +34,30 @@ inline CLI::Validator seconds_between(double least, double most) {
       "");
 }
 
-/// A whole number from 0 to `most`.
-inline CLI::Validator whole_number_to(unsigned long most) {
+inline CLI::Validator whole_number(unsigned long least, unsigned long most) {
   return CLI::Validator(
-      [most](const std::string& text) {
+      [least, most](const std::string& text) {
         unsigned long number = 0;
         const char* const end = text.data() + text.size();
         const auto [stop, error] = std::from_chars(text.data(), end, number);
-        if (error == std::errc() && stop == end && number <= most) return std::string();
-        return "'" + text + "': expected a whole number from 0 to " + std::to_string(most);
+        if (error == std::errc() && stop == end && number >= least && number <= most) return std::string();
+        return "'" + text + "': expected a whole number from " + std::to_string(least) + " to " + std::to_string(most);
       },
       "");
 }
 
-/// Not the nothing of a shell's variable that is not set, which would count as the option left out.
-inline CLI::Validator file_name() {
+inline CLI::Validator whole_number_to(unsigned long most) { return whole_number(0, most); }
+
+/// Not the nothing of a shell's variable that is not set, which would count as the option left out, or as all there
+/// are.
+inline CLI::Validator not_nothing(std::string expected) {
   return CLI::Validator(
-      [](const std::string& text) { return text.empty() ? "found nothing, expected a file's name" : std::string(); },
+      [expected = std::move(expected)](const std::string& text) {
+        return text.empty() ? "found nothing, expected " + expected : std::string();
+      },
       "");
 }
+
+inline CLI::Validator file_name() { return not_nothing("a file's name"); }
 
 }  // namespace cloister::tools

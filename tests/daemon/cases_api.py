@@ -148,7 +148,7 @@ def paged(machine):
         call("PATCH", path, wrong, 400)
     call("PATCH", path, {"min_mib": 3})
     refused = call("PATCH", "/v1/domains/other/epc", {"min_mib": 3}, 507).json["error"]["message"]
-    assert "all but 2 MiB of package 0" in refused, refused
+    assert "it can have 2 MiB: " in refused and " are others'" in refused, refused
     call("PATCH", "/v1/domains/whole/epc", {"weight": 1}, 409)
     call("PATCH", "/v1/domains/none/epc", {"weight": 1}, 404)
     # Until its end, whatever becomes of the daemon.

@@ -465,6 +465,14 @@ def autostart_words(machine):
         for value in values:
             cloister("autostart", "one", "on", f"--{option}", value, status=WRONG)
             assert f"--{option}: '{value}': expected a whole number from 0 to {most}" in cloister.said, cloister.said
+    for words, option, least, most in ((("epc-set", "one", "--min"), "--min", 1, 2**32 - 1), (("epc-set", "one", "--weight"), "--weight", 1, 10_000),
+                                       (("epc-target", "one"), "MIB", 0, 2**32 - 1), (("top", "-n"), "--iterations", 0, 2**32 - 1)):
+        cloister(*words, "1e3", status=WRONG)
+        assert f"{option}: '1e3': expected a whole number from {least} to {most}" in cloister.said, cloister.said
+    # The nothing of a shell's variable that is not set, which is not all there are.
+    for words, expected in ((("destroy", ""), "a domain"), (("info", ""), "a domain"), (("keys", "erase", ""), "a key")):
+        cloister(*words, status=WRONG)
+        assert f"found nothing, expected {expected}" in cloister.said, cloister.said
     for body in ({"autostart": "never"}, {"order": -1}, {"delay_seconds": "1"}, {"delay_seconds": 3601}, {}, {"state": "on"}):
         assert m.request("PATCH", "/v1/domains/one", body).status == 400, body
     cloister("autostart", "one", "last", "--order", str(2**32 - 1), "--delay", "3600")

@@ -152,11 +152,17 @@ TEST_F(Sharing, TheReserveIsNobodysMinimum) {
   begin(8);
   ASSERT_TRUE(add("a", "wants", 8, 3));
   wait_for([&] { return held("a") == 8 * pages_of_mib; });
-  EXPECT_THAT(add("b", "", 8, 4).error().message, HasSubstr("of each package 2 MiB are in reserve"));
+  EXPECT_THAT(add("b", "", 8, 4).error().message,
+              HasSubstr("package 0 3 MiB can be had beside what domains keep and a reserve of 2 MiB"));
   const auto b = add("b", "", 4, 2);
   ASSERT_TRUE(b) << b.error().message;
   EXPECT_EQ(daemon_->change_epc("b", {.min_mib = 3, .weight = {}})->paged->min, 3 * pages_of_mib);
-  EXPECT_EQ(daemon_->change_epc("a", {.min_mib = 4, .weight = {}}).error().status, 507);
+  const auto refused = daemon_->change_epc("a", {.min_mib = 4, .weight = {}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status, 507);
+  EXPECT_THAT(refused.error().message,
+              HasSubstr("'min_mib': found 4; of package 0, which has 8 MiB, it can have 3 MiB: "
+                        "3 MiB are others', 2 MiB are in reserve"));
   EXPECT_EQ(daemon_.add("c").error().status, 507);
   ASSERT_TRUE(daemon_->change_epc("a", {.min_mib = 1, .weight = {}}));
   const auto c = daemon_.add("c");
@@ -172,7 +178,8 @@ TEST_F(Sharing, DomainsSeeNoMoreThanTheRatio) {
   begin(8);
   ASSERT_TRUE(add("a", "", 8));
   ASSERT_TRUE(add("b", "", 7));
-  EXPECT_THAT(add("c", "", 2).error().message, HasSubstr("would see 17 MiB, which is more than 2 times what it has"));
+  EXPECT_THAT(add("c", "", 2).error().message,
+              HasSubstr("would see 17 MiB, which is more than 2 times the 8 MiB that it has"));
   ASSERT_TRUE(daemon_.add("c"));
   EXPECT_EQ(daemon_.add("d").error().status, 507);
 }

@@ -1,9 +1,11 @@
 // S3 (ACPI 6.4, 16.1.3; SDM vol. 3D, 36.5): what a guest keeps, what it loses, and where it goes on.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "unit/hypervisor/guests.hpp"
@@ -141,7 +143,7 @@ class Sleep : public testing::TestWithParam<ClockMode> {
     spec.vcpus = vcpus;
     auto domain = Domain::create(package_, std::move(spec), epc);
     EXPECT_TRUE(domain) << domain.error();
-    RunOptions options;
+    RunOptions options = options_;
     options.timeout = std::chrono::seconds(60);
     options.console_out = [&](std::span<const u8> bytes) { console_.append(bytes.begin(), bytes.end()); };
     std::mutex mutex;
@@ -164,6 +166,7 @@ class Sleep : public testing::TestWithParam<ClockMode> {
 
   silicon::Package package_{{.epc = epc}};
   std::string console_;
+  RunOptions options_;
 };
 
 TEST_P(Sleep, ItGoesOnInRealModeWithWhatItHadInRam) {
@@ -183,6 +186,29 @@ TEST_P(Sleep, TheXVectorCountsBeforeTheOther) {
 TEST_P(Sleep, ThePowerButtonWakes) {
   EXPECT_EQ(run(sleeper(), [](Domain& domain) { domain.press_power_button(); }).ending, Ending::powered_off);
   EXPECT_EQ(console_, "swm");
+}
+
+TEST_P(Sleep, WhatIsTypedWakesAndTheEndOfTheInputDoesNot) {
+  for (const bool types : {true, false}) {
+    int keyboard[2];
+    ASSERT_EQ(::pipe(keyboard), 0);
+    options_.console_in = keyboard[0];
+    options_.input_wakes = true;
+    console_.clear();
+    const Outcome outcome = run(sleeper(), [&](Domain& domain) {
+      if (types) {
+        EXPECT_EQ(::write(keyboard[1], "x", 1), 1);
+        return;
+      }
+      ::close(std::exchange(keyboard[1], -1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      EXPECT_TRUE(domain.wake()) << "the end of its input has woken it";
+    });
+    EXPECT_EQ(outcome.ending, Ending::powered_off) << outcome.report;
+    EXPECT_EQ(console_, "swm");
+    ::close(keyboard[0]);
+    if (types) ::close(keyboard[1]);
+  }
 }
 
 TEST_P(Sleep, WithoutAWayToGoOnItIsACrash) {

@@ -248,6 +248,12 @@ TEST_F(Cli, UnknownKeyIsAWarningAndTheRunGoesOn) {
   EXPECT_THAT(result.out, HasSubstr("memory map"));
 }
 
+TEST_F(Cli, DryRunRefusesWhatRunDoes) {
+  const tests::Ran absent = cloister({"run", "-n", config("cpus = '8000'\n")});
+  EXPECT_EQ(absent.status, 2);
+  EXPECT_THAT(absent.err, HasSubstr("the host has no processor 8000"));
+}
+
 TEST_F(Cli, DryRunShowsTheEpcThatTheFileAsksFor) {
   const std::string file = config("epc = 64\nlewr = 0\n");
   const tests::Ran text = cloister({"run", "--dryrun", file});
