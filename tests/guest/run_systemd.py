@@ -22,7 +22,7 @@ SCRIPTS = {
     "host": ("ends", [r"TEST host/log: ok", r"\[.*cloister: alpha was asked to shut down", r"\[.*cloister: alpha has ended, 1 of 1 stopped"]),
     "user": ("ends", [r"TEST user/up: ok", r"TEST user/log: ok"]),
 }
-FULL_ALONE = {"host", "user"}
+FULL_ALONE = {"package", "host", "user"}
 HERE = Path(__file__).resolve().parent
 # What neither systemd nor the package's scripts read; it would only be unpacked into the guest's memory. The last holds
 # back manual pages and documents from what is installed.
