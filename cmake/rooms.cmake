@@ -6,9 +6,10 @@ set(cloister_precompiled <atomic> <functional> <map> <memory> <optional> <span> 
 # headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
 # includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past. STRICT: clang
 # lets it have no conversion that may lose something, and no cast that does not say what it does. UNITY: its files are short,
-# and what they include is long, so several are compiled as one; names of their own must differ within the room.
+# and what they include is long, so several are compiled as one; names of their own must differ within the room, but for
+# the files that ALONE names.
 function(cloister_room name)
-  cmake_parse_arguments(ROOM "FAST;STRICT;UNITY" "" "PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ROOM "FAST;STRICT;UNITY" "" "PUBLIC;PRIVATE;ALONE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   if(NOT sources)
     add_library(${name} INTERFACE)
@@ -22,6 +23,8 @@ function(cloister_room name)
   endif()
   if(ROOM_UNITY AND CLOISTER_UNITY)
     set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${cloister_batch})
+    list(TRANSFORM ROOM_ALONE PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/${name}/)
+    set_source_files_properties(${ROOM_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   endif()
   if(NOT ROOM_FAST)
     target_link_libraries(${name} PRIVATE cloister_hardening)
@@ -36,8 +39,8 @@ endfunction()
 
 # One test program for each folder tests/KIND/NAME; KIND is also its ctest label. Test code runs briefly, so what counts is
 # how long it takes to compile: it is not optimised, unless it is SLOW, which says that it runs long or holds inline
-# functions that the processor's speed depends on. UNITY: as for a room; ALONE names the files whose names are others' too. ctest's limit is for a test that hangs: what a test does is bounded by
-# its work, so that a slow host only takes longer.
+# functions that the processor's speed depends on. UNITY and ALONE: as for a room. ctest's limit is for a test that hangs:
+# what a test does is bounded by its work, so that a slow host only takes longer.
 function(cloister_tests kind name)
   cmake_parse_arguments(TESTS "SLOW;UNITY" "TIMEOUT" "NEEDS;DEFINES;ALONE;ENGINES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${kind}/${name}/*.cpp)

@@ -8,10 +8,10 @@ namespace {
 using namespace arch;
 
 /// A paging mode's shape.
-struct Shape {
+struct TableShape {
   unsigned levels, index_bits, entry_bytes;
 };
-constexpr Shape shape_32bit{2, 10, 4}, shape_pae{3, 9, 8}, shape_4level{4, 9, 8};
+constexpr TableShape shape_32bit{2, 10, 4}, shape_pae{3, 9, 8}, shape_4level{4, 9, 8};
 
 constexpr u64 bits_between(unsigned low, unsigned high) {
   return low >= high ? 0 : ((high == 64 ? 0 : u64{1} << high) - (u64{1} << low));
@@ -123,7 +123,7 @@ class Walk {
   const PagingState& paging_;
   const WalkAccess& access_;
   u64 linear_;
-  Shape shape_ = shape_4level;
+  TableShape shape_ = shape_4level;
   bool writable_ = true, user_ = true, no_execute_ = false, changed_ = false;
 };
 

@@ -15,7 +15,7 @@ using platform::InterruptMessage;
 using vmx::Event;
 using vmx::EventType;
 
-constexpr u32 real_code = 0x9b, real_data = 0x93, ldt = 0x82, busy_tss = 0x8b;
+constexpr u32 real_code = 0x9b, real_data = 0x93, ldt = 0x82, real_tss = 0x8b;
 
 u64 timer_hz_of(const policy::CpuidTable& cpuid) {
   const u64 crystal = cpuid.get(arch::leaf::tsc, 0).ecx;
@@ -69,7 +69,7 @@ void Processor::reset_registers() {
   system.seg.fill({.selector = 0, .base = 0, .limit = 0xffff, .attributes = real_data});
   system.seg[arch::seg_cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .attributes = real_code};
   system.ldtr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = ldt};
-  system.tr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = busy_tss};
+  system.tr = {.selector = 0, .base = 0, .limit = 0xffff, .attributes = real_tss};
   system.gdtr = system.idtr = {.base = 0, .limit = 0xffff};
   system.cr0 = (system.cr0 & (arch::cr0::cd | arch::cr0::nw)) | arch::cr0::et;
   system.cr2 = system.cr3 = system.cr4 = system.efer = 0;

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 
+#include "hypervisor/epc/answer.hpp"
+
 namespace cloister::hypervisor {
 
 namespace {
-bool removed(vmx::Package& package, vmx::Mfn frame) {
-  const vmx::EnclsResult result = package.eremove(frame);
-  return !result.fault && result.rax == 0;
-}
+bool removed(vmx::Package& package, vmx::Mfn frame) { return done(package.eremove(frame)); }
 }  // namespace
 
 std::vector<vmx::Mfn> clean_epc(vmx::Package& package, std::span<const vmx::EpcSection> sections) {

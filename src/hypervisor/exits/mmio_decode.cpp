@@ -91,13 +91,13 @@ enum class Shape : u8 {
   string,  ///< one element; index registers move
 };
 
-struct Row {
+struct MmioRow {
   ZydisMnemonic mnemonic;
   Shape shape;
   Compute compute;
 };
 
-constexpr Row rows[] = {
+constexpr MmioRow rows[] = {
     {ZYDIS_MNEMONIC_MOV, Shape::move, move},
     {ZYDIS_MNEMONIC_MOVZX, Shape::extend_zero, move},
     {ZYDIS_MNEMONIC_MOVSX, Shape::extend_sign, move},
@@ -172,7 +172,7 @@ class Operands {
   u64 shift_ = 0;
 };
 
-tl::expected<void, Fault> run(const Row& row, const Instruction& insn, Operands& operands, u64& rflags) {
+tl::expected<void, Fault> run(const MmioRow& row, const Instruction& insn, Operands& operands, u64& rflags) {
   const unsigned bits = insn.operand[0].size;
   const bool reads = row.shape != Shape::move && row.shape != Shape::extend_zero && row.shape != Shape::extend_sign &&
                      row.shape != Shape::string;
@@ -218,8 +218,8 @@ Progress step_string(const Instruction& insn, GeneralRegs& general) {
 
 tl::expected<Progress, EmulateError> emulate(const Instruction& insn, GeneralRegs& general, const SystemRegs& system,
                                              OperandMemory& memory) {
-  const auto row =
-      std::find_if(std::begin(rows), std::end(rows), [&](const Row& r) { return r.mnemonic == insn.info.mnemonic; });
+  const auto row = std::find_if(std::begin(rows), std::end(rows),
+                                [&](const MmioRow& r) { return r.mnemonic == insn.info.mnemonic; });
   Operands operands(insn, general, system, memory);
   if (row == std::end(rows) || insn.info.operand_count < 2 || !operands.usable(0) || !operands.usable(1))
     return tl::unexpected(EmulateError{NotEmulated{}});

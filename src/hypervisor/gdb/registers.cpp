@@ -47,7 +47,7 @@ u64 abridged_tag_word(u64 tags) {
 
 enum class Source : u8 { gpr, rip, rflags, selector, segment_base, fpu, tag_word, control, zero };
 
-struct Row {
+struct RegisterRow {
   const char* name;
   u16 bits;
   const char* type;
@@ -68,7 +68,7 @@ u64 control_of(const vmx::SystemRegs& system, u16 index) {
   }
 }
 
-constexpr Row core[] = {
+constexpr RegisterRow core[] = {
     {"rax", 64, "int64", Source::gpr, arch::rax},
     {"rbx", 64, "int64", Source::gpr, arch::rbx},
     {"rcx", 64, "int64", Source::gpr, arch::rcx},
@@ -111,7 +111,7 @@ constexpr Row core[] = {
     {"fop", 32, "int", Source::fpu, fop},
 };
 
-constexpr Row sse[] = {
+constexpr RegisterRow sse[] = {
     {"xmm0", 128, "vec128", Source::fpu, xmm0},
     {"xmm1", 128, "vec128", Source::fpu, xmm0 + 1 * slot},
     {"xmm2", 128, "vec128", Source::fpu, xmm0 + 2 * slot},
@@ -131,12 +131,12 @@ constexpr Row sse[] = {
     {"mxcsr", 32, "int", Source::fpu, mxcsr},
 };
 
-constexpr Row bases[] = {
+constexpr RegisterRow bases[] = {
     {"fs_base", 64, "int64", Source::segment_base, arch::seg_fs},
     {"gs_base", 64, "int64", Source::segment_base, arch::seg_gs},
 };
 
-constexpr Row controls[] = {
+constexpr RegisterRow controls[] = {
     {"cr0", 64, "int64", Source::control, cr0}, {"cr2", 64, "int64", Source::control, cr2},
     {"cr3", 64, "int64", Source::control, cr3}, {"cr4", 64, "int64", Source::control, cr4},
     {"cr8", 64, "int64", Source::control, cr8}, {"efer", 64, "int64", Source::control, efer},
@@ -145,7 +145,7 @@ constexpr Row controls[] = {
 struct Feature {
   const char* name;
   const char* types;  ///< XML
-  std::span<const Row> rows;
+  std::span<const RegisterRow> rows;
 };
 
 constexpr const char* flag_types =
@@ -174,7 +174,7 @@ const Feature features[] = {
     {"org.cloister.control", "", controls},
 };
 
-const Row* find(unsigned n) {
+const RegisterRow* find(unsigned n) {
   for (const Feature& feature : features) {
     if (n < feature.rows.size()) return &feature.rows[n];
     n -= static_cast<unsigned>(feature.rows.size());
@@ -183,12 +183,12 @@ const Row* find(unsigned n) {
 }
 
 /// Bytes of the FXSAVE image that a register has; GDB shows 16-bit fields as 32 bits.
-unsigned fpu_bytes(const Row& row) {
+unsigned fpu_bytes(const RegisterRow& row) {
   if (row.index == fcw || row.index == fsw || row.index == fop) return 2;
   return row.bits / 8u;
 }
 
-u64 scalar(const RegisterFile& file, const Row& row) {
+u64 scalar(const RegisterFile& file, const RegisterRow& row) {
   switch (row.source) {
     case Source::gpr: return file.general.gpr[row.index];
     case Source::rip: return file.general.rip;
@@ -212,7 +212,7 @@ unsigned register_count() {
 }
 
 std::vector<u8> get_register(const RegisterFile& file, unsigned n) {
-  const Row& row = *find(n);
+  const RegisterRow& row = *find(n);
   std::vector<u8> bytes(row.bits / 8u);
   if (row.source == Source::fpu) {
     std::copy_n(file.fpu.begin() + row.index, fpu_bytes(row), bytes.begin());
@@ -224,7 +224,7 @@ std::vector<u8> get_register(const RegisterFile& file, unsigned n) {
 }
 
 bool set_register(RegisterFile& file, unsigned n, std::span<const u8> bytes) {
-  const Row* row = find(n);
+  const RegisterRow* row = find(n);
   if (row == nullptr || bytes.size() != row->bits / 8u) return false;
   if (row->source == Source::fpu) {
     std::copy_n(bytes.begin(), fpu_bytes(*row), file.fpu.begin() + row->index);
@@ -249,7 +249,7 @@ const std::string& target_description() {
         "<target version=\"1.0\"><architecture>i386:x86-64</architecture>";
     for (const Feature& feature : features) {
       xml += fmt::format("<feature name=\"{}\">{}", feature.name, feature.types);
-      for (const Row& row : feature.rows)
+      for (const RegisterRow& row : feature.rows)
         xml += fmt::format("<reg name=\"{}\" bitsize=\"{}\" type=\"{}\"/>", row.name, row.bits, row.type);
       xml += "</feature>";
     }

@@ -10,7 +10,6 @@ namespace cloister::hypervisor {
 namespace {
 
 using Done = tl::expected<void, std::string>;
-using stream::Kind;
 
 /// The clock chip goes on while nobody runs, and the TSC does not. Of a deterministic domain nothing may be seen of it.
 void catch_up(Machine& machine) {
@@ -18,7 +17,7 @@ void catch_up(Machine& machine) {
 }
 
 template <class Part>
-Done load_part(Kind kind, Part& part, stream::Reader& from) {
+Done load_part(stream::Kind kind, Part& part, stream::Reader& from) {
   using State = std::remove_cvref_t<decltype(part.state())>;
   const auto record = TRY(from.next(kind));
   const auto state = stream::decode<State>(record.body);
@@ -43,15 +42,15 @@ Done save(Machine& machine, stream::Writer& to) {
     if (machine.stop && !from_outside(machine.stop->ending)) return tl::unexpected(std::string("it has ended"));
     if (machine.sleep == Machine::Sleep::falling_asleep) return tl::unexpected(std::string("it is falling asleep"));
     machine.console.flush();
-    TRY(to.value(Kind::domain, shape_of(machine.spec)));
-    TRY(for_each_part(machine, [&to](Kind kind, const auto& part) { return to.value(kind, part.state()); }));
+    TRY(to.value(stream::Kind::domain, shape_of(machine.spec)));
+    TRY(for_each_part(machine, [&to](stream::Kind kind, const auto& part) { return to.value(kind, part.state()); }));
   }
   TRY(save_ram(machine.memory, machine.spec.map, to));
   return to.end();
 }
 
 Done may_load(const DomainSpec& spec, stream::Reader& from) {
-  const auto shape = TRY(from.value<DomainShape>(Kind::domain));
+  const auto shape = TRY(from.value<DomainShape>(stream::Kind::domain));
   if (const std::string differs = difference(shape, shape_of(spec)); !differs.empty())
     return tl::unexpected(fmt::format("it is not the domain that was saved: {}", differs));
   return {};
@@ -60,14 +59,15 @@ Done may_load(const DomainSpec& spec, stream::Reader& from) {
 Done load(Machine& machine, stream::Reader& from) {
   {
     const MutexLock held(machine.lock);
-    const Done parts = for_each_part(machine, [&from](Kind kind, auto&& part) { return load_part(kind, part, from); });
+    const Done parts =
+        for_each_part(machine, [&from](stream::Kind kind, auto&& part) { return load_part(kind, part, from); });
     if (!parts) return parts;
     catch_up(machine);
   }
   for (;;) {
     const auto record = TRY(from.next());
-    if (record.kind == Kind::end) return {};
-    if (record.kind != Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or end"));
+    if (record.kind == stream::Kind::end) return {};
+    if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or end"));
     TRY(load_ram(machine.memory, record));
   }
 }

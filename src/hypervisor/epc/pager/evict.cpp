@@ -18,11 +18,6 @@ using arch::SgxError;
 constexpr u64 slots_in_reserve = 64;
 constexpr u64 looked_at_once = 64;
 
-bool is(const vmx::EnclsResult& result, SgxError error) {
-  return !result.fault && result.rax == static_cast<u64>(error);
-}
-bool done(const vmx::EnclsResult& result) { return is(result, SgxError::success); }
-
 }  // namespace
 
 /// CLOCK (Corbató): a page that was used since the hand came by has another round. SECSs that were found to have

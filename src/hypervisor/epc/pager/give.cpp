@@ -105,8 +105,7 @@ std::optional<BalloonError> Pager::prove_free(arch::Mfn frame) {
   if (mode_ == PagingMode::trap) return make_free(package_, leaves_, frame);
   alignas(32) arch::Rdinfo info{};
   const vmx::EnclsResult found = encls(arch::EnclsLeaf::erdinfo, {.page = frame, .rdinfo = &info});
-  const bool free = !found.fault && found.rax == static_cast<u64>(arch::SgxError::pg_invld);
-  return free ? std::nullopt : std::optional(BalloonError::in_use);
+  return is(found, arch::SgxError::pg_invld) ? std::nullopt : std::optional(BalloonError::in_use);
 }
 
 void Pager::unpin(EpcPage page) {

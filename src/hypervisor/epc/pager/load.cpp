@@ -9,8 +9,6 @@ namespace {
 using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 
-bool done(const vmx::EnclsResult& result) { return !result.fault && result.rax == 0; }
-
 EnclsLeaf leaf_for(PagingMode mode, bool guest_blocked) {
   if (mode == PagingMode::oss) return guest_blocked ? EnclsLeaf::eldbc : EnclsLeaf::elduc;
   return guest_blocked ? EnclsLeaf::eldb : EnclsLeaf::eldu;

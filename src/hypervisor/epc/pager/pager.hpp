@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "host/mutex.hpp"
+#include "hypervisor/epc/answer.hpp"
 #include "hypervisor/epc/balloon.hpp"
 #include "hypervisor/epc/pager/backing.hpp"
 #include "hypervisor/epc/pager/counts.hpp"

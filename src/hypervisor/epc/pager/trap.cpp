@@ -6,13 +6,6 @@
 #include "hypervisor/epc/pager/pager.hpp"
 
 namespace cloister::hypervisor {
-namespace {
-
-bool is(const vmx::EnclsResult& result, arch::SgxError error) {
-  return !result.fault && result.rax == static_cast<u64>(error);
-}
-
-}  // namespace
 
 /// With the gate closed. A child is only found: it is blocked where its enclave is tracked (Pager::block).
 void Pager::identify_by_book(Victim& victim, std::span<const Victim> all) {

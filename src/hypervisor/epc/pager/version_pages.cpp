@@ -6,11 +6,13 @@
 #include <bit>
 #include <cassert>
 
+#include "hypervisor/epc/answer.hpp"
+
 namespace cloister::hypervisor {
 
 bool VersionPages::add(arch::Mfn frame) {
   const vmx::EnclsResult made = package_.encls(arch::EnclsLeaf::epa, {.page = frame});
-  if (made.fault || made.rax != 0) return false;
+  if (!done(made)) return false;
   auto place = std::ranges::find(pages_, false, &Page::there);
   if (place == pages_.end()) place = pages_.insert(pages_.end(), Page{});
   *place = {.frame = frame, .there = true};
@@ -66,7 +68,7 @@ std::vector<arch::Mfn> VersionPages::remove_all() {
   for (Page& page : pages_) {
     if (!page.there) continue;
     const vmx::EnclsResult removed = package_.eremove(page.frame);
-    if (!removed.fault && removed.rax == 0) frames.push_back(page.frame);
+    if (done(removed)) frames.push_back(page.frame);
   }
   pages_.clear();
   free_ = count_ = 0;
