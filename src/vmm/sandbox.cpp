@@ -46,7 +46,8 @@ tl::unexpected<std::string> failed(const char* what) {
 /// malloc() looks at when it makes its ninth arena (how many processors there are) or returns memory of any but the
 /// first (whether the host overcommits). With one arena it does neither; threads have caches of their own.
 Done prepare_libraries() {
-  if (::mallopt(M_ARENA_MAX, 1) != 1) return tl::unexpected(std::string("malloc() keeps several arenas"));
+  // A sanitizer's own malloc() has no arenas, and refuses.
+  if (whole && ::mallopt(M_ARENA_MAX, 1) != 1) return tl::unexpected(std::string("malloc() keeps several arenas"));
   ::tzset();
   if (::OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1)
     return tl::unexpected(std::string("OpenSSL cannot be set up"));
