@@ -9,7 +9,7 @@ namespace {
 using arch::Gpa;
 
 // Access rights of DS (SDM vol. 3C, table 25-2).
-constexpr u32 code = 8, expand_down = 4, writable = 2, readable = 2, unusable = 1u << 16;
+constexpr u32 code_bit = 8, expand_down = 4, writable = 2, readable = 2, unusable = 1u << 16;
 
 /// The operand is where there is no memory, or the page is one that the guest has given back.
 Fault no_memory(u64 linear) { return {arch::vector::pf, arch::pfec::p | arch::pfec::sgx, linear}; }
@@ -30,7 +30,7 @@ EnclsOperands::EnclsOperands(Processor& processor)
 
 void EnclsOperands::allowed() {
   require((system_.cr0 & arch::cr0::pg) != 0);
-  require(wide_ || (ds().attributes & (code | expand_down)) != expand_down);
+  require(wide_ || (ds().attributes & (code_bit | expand_down)) != expand_down);
 }
 
 void EnclsOperands::require(bool good) {
@@ -103,7 +103,7 @@ bool EnclsOperands::addressable(u64 address, u64 bytes, bool write) const {
   if (wide_) return canonical(address) && canonical(address + bytes - 1);
   const u32 rights = ds().attributes;
   if ((rights & unusable) != 0) return false;
-  if (write ? (rights & (code | writable)) != writable : (rights & (code | readable)) == code) return false;
+  if (write ? (rights & (code_bit | writable)) != writable : (rights & (code_bit | readable)) == code_bit) return false;
   return u64{static_cast<u32>(address - ds().base)} + bytes - 1 <= ds().limit;
 }
 

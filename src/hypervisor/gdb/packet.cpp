@@ -11,7 +11,7 @@ constexpr char escape = '}', interrupt = 0x03;
 constexpr char escape_bit = 0x20;
 /// Longer than any packet that the stub asks for; a stream without an end is cut off here.
 constexpr std::size_t longest_packet = 1 << 20;
-constexpr char digits[] = "0123456789abcdef";
+constexpr char hex_digits[] = "0123456789abcdef";
 
 int value_of(char digit) {
   if (digit >= '0' && digit <= '9') return digit - '0';
@@ -73,15 +73,15 @@ std::string frame(std::string_view payload) {
     }
   }
   const u8 sum = sum_of(body);
-  return '$' + body + '#' + digits[sum >> 4] + digits[sum & 15];
+  return '$' + body + '#' + hex_digits[sum >> 4] + hex_digits[sum & 15];
 }
 
 std::string to_hex(std::span<const u8> bytes) {
   std::string text;
   text.reserve(bytes.size() * 2);
   for (const u8 byte : bytes) {
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
+    text += hex_digits[byte >> 4];
+    text += hex_digits[byte & 15];
   }
   return text;
 }
