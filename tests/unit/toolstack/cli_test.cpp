@@ -115,6 +115,20 @@ TEST_F(Cli, NamesAreShownAsTextAlone) {
   EXPECT_EQ(cloister({"cpu", "explain", "x\xff\x9b"}).err, "unknown CPU flag 'x\\xff\\x9b'\n");
 }
 
+TEST_F(Cli, NoTerminalObeysTheNameOfAFile) {
+  const std::string name = "a\x1b[31m\nb", file = write(name, "name = \"x"),
+                    at = file.substr(0, file.size() - name.size());
+  for (const std::vector<std::string>& verb :
+       {std::vector<std::string>{"run"}, {"cpu", "probe"}, {"cpu", "lint"}, {"cpu", "render", "--for", "qemu"}}) {
+    for (const std::string& what : {file, file + "absent"}) {
+      std::vector<std::string> words = verb;
+      words.push_back(what);
+      const tests::Ran ran = cloister(words);
+      EXPECT_THAT(ran.err, AllOf(HasSubstr(at + "a?[31m"), Not(HasSubstr("\x1b")))) << verb.back();
+    }
+  }
+}
+
 // Text of any kind, by any verb: by its length, and where that says nothing, as soon as it is too much.
 TEST_F(Cli, TextThatIsTooLongIsRefusedByEveryVerb) {
   const std::string good = config(), nova = write("nova.conf", "[libvirt]\ncpu_mode = custom\n");
