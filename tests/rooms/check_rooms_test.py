@@ -55,7 +55,6 @@ class Planted(unittest.TestCase):
 
     def test_a_header_that_names_what_is_private(self):
         self.plant("run/run_epc.hpp", "text/utf8.hpp")
-        self.declare("PRIVATE spdlog::spdlog fmt::fmt)\ncloister_room(protocol", "PRIVATE text fmt::fmt)\ncloister_room(protocol")
         self.assertEqual(
             self.found(), ["run/run_epc.hpp: a header includes text/utf8.hpp, and run declares text PRIVATE"]
         )
