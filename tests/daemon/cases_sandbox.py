@@ -105,11 +105,11 @@ def forbidden_call(machine):
 
 
 def killed(machine):
-    """Any other signal is named too."""
+    """Any other signal is named too: here one that no sanitizer takes for itself."""
     m = machine()
-    os.kill(m.create("victim")["pid"], signal.SIGBUS)
+    os.kill(m.create("victim")["pid"], signal.SIGXCPU)
     wait_until(lambda: ended_with(m, "victim"), "the victim's end")
-    assert "ending=vmm-died cause=SIGBUS" in ended_with(m, "victim"), ended_with(m, "victim")
+    assert "ending=vmm-died cause=SIGXCPU" in ended_with(m, "victim"), ended_with(m, "victim")
     m.check_settled([])
 
 
