@@ -17,10 +17,6 @@ def paging(m, name):
     return m.domains()[name]["paging"]
 
 
-def held_mib(m, name):
-    return paging(m, name)["held_pages"] / MIB_PAGES
-
-
 def ask(m, name, verb):
     answer = m.request("POST", f"/v1/domains/{name}/{verb}")
     assert answer.status == 200, (name, verb, answer.body)
