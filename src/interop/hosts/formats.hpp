@@ -22,6 +22,8 @@ tl::expected<policy::HostView, Diagnostic> read_libvirt(std::string_view text);
 /// QEMU's answers in JSON, one or several.
 tl::expected<policy::HostView, Diagnostic> read_qemu(std::string_view text);
 
+/// What `lscpu -J` says, as lscpu says it without -J; nullopt: it is something else.
+std::optional<std::string> lscpu_text(std::string_view json);
 /// What programs print of SGX in words, and MSRs as rdmsr does, wherever it stands in the text; whose words were found.
 std::string read_reports(std::string_view text, policy::HostView& host);
 

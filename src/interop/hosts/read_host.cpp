@@ -36,11 +36,12 @@ bool begins_as_log(std::string_view text) {
 }
 
 tl::expected<policy::HostView, Diagnostic> read(std::string_view bytes) {
-  const std::string_view text = TRY(vm::without_mark(bytes));
+  const std::string_view text = vm::without_prompt(TRY(vm::without_mark(bytes)));
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos) return tl::unexpected(Diagnostic{{}, std::string("found nothing, ") + expected_formats});
   const bool is_log = begins_as_log(text.substr(first));
   if (text[first] == '<' && !is_log) return hosts::read_libvirt(text);
+  if (const auto lines = hosts::lscpu_text(text)) return read(*lines);
   if (text[first] == '{' || (text[first] == '[' && !is_log)) return hosts::read_qemu(text);
   if (hosts::is_decoded(text)) {
     policy::HostView host = hosts::read_decoded(text);

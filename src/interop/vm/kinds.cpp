@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
+#include "arch/try.hpp"
 #include "interop/vm/among.hpp"
 #include "interop/vm/libvirt_log.hpp"
 #include "interop/vm/qemu_options.hpp"
@@ -103,10 +105,19 @@ tl::expected<std::string_view, Diagnostic> without_mark(std::string_view text) {
   return text;
 }
 
+std::string_view without_prompt(std::string_view text) {
+  const std::size_t end = text.find('\n');
+  const std::size_t next = text.find_first_not_of(" \t\r\n", std::min(end, text.size()));
+  if (next == text.npos || (text[next] != '<' && text[next] != '{')) return text;
+  const std::string_view line = text.substr(0, end);
+  const bool prompt = std::ranges::any_of(std::array{"$ ", "# ", "> ", "% "},
+                                          [&](const char* mark) { return line.find(mark) != line.npos; });
+  return prompt && line.find_first_of("<{") == line.npos ? text.substr(end) : text;
+}
+
 tl::expected<std::string_view, Diagnostic> readable(std::string_view bytes) {
-  const auto text = without_mark(bytes);
-  if (!text) return text;
-  std::string_view rest = *text;
+  const std::string_view text = without_prompt(TRY(without_mark(bytes)));
+  std::string_view rest = text;
   for (u32 number = 1; !rest.empty(); ++number) {
     const std::string_view line = next_line(rest);
     for (const Foreign& row : foreign) {

@@ -14,6 +14,9 @@ namespace cloister::toolstack::vm {
 
 /// The text without a byte-order mark. The error: it is UTF-16.
 tl::expected<std::string_view, Diagnostic> without_mark(std::string_view text);
+/// Without the command before XML or JSON that was copied from a terminal, as "$ virsh dumpxml web"; the end of its
+/// line is left, so that the other lines keep their numbers.
+std::string_view without_prompt(std::string_view text);
 /// The same of a machine's settings. The error: it is UTF-16, or the file of a tool whose words are not read here.
 tl::expected<std::string_view, Diagnostic> readable(std::string_view text);
 

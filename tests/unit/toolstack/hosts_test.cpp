@@ -101,6 +101,15 @@ TEST(ReadHost, DomainCapabilitiesHaveSgxSectionsAndTheHostModel) {
   EXPECT_TRUE(policy::sgx_report(host).usable);
 }
 
+TEST(ReadHost, WhatWasCopiedFromATerminal) {
+  const std::string text = std::string("root@host:~# virsh domcapabilities\n") + tests::domain_capabilities;
+  EXPECT_EQ(good(text).model, "Icelake-Server");
+  EXPECT_EQ(good(text + "root@host:~# ").model, "Icelake-Server");
+  const auto wrong = read_host("$ virsh capabilities\n<capabilities><a></capabilities>", "a");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().at.line, 2u) << wrong.error().message;
+}
+
 TEST(ReadHost, DomainCapabilitiesWithoutSgx) {
   const HostView none = good(
       "<domainCapabilities><arch>x86_64</arch><features><sgx supported='no'/></features>"
@@ -364,7 +373,10 @@ TEST(ReadHost, FlagsOfLinux) {
   const std::string flags = "fpu vme pni sgx avx512f ibrs ibpb stibp ssbd constant_tsc sgx_lc sse4_1 sgx1";
   const std::pair<std::string, const char*> forms[] = {
       {"processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: " + flags + "\nvmx flags\t: vnmi\n\n", "/proc/cpuinfo"},
-      {"Architecture:   x86_64\r\nVendor ID:      GenuineIntel\r\nFlags:          " + flags + "\r\n", "lscpu"}};
+      {"Architecture:   x86_64\r\nVendor ID:      GenuineIntel\r\nFlags:          " + flags + "\r\n", "lscpu"},
+      {R"({"lscpu": [{"field": "Vendor ID:", "data": "GenuineIntel", "children": [{"field": "Flags:", "data": ")" +
+           flags + R"("}]}]})",
+       "lscpu"}};
   for (const auto& [text, source] : forms) {
     const HostView host = good(text);
     EXPECT_EQ(host.source, source);

@@ -676,6 +676,7 @@ TEST(Lint, FilesOfOtherToolsAreRefusedByName) {
       {"<domainsnapshot><domain/>\n<inactiveDomain/></domainsnapshot>",
        "f:2:1: found a second <domain> ('inactiveDomain'), expected one in a file"},
       {"<domstatus><domain>\n<x><domain/></x></domain></domstatus>", "f:2:4: found a second <domain>, expected one"},
+      {"$ virsh dumpxml web\n<a/>\n<domain/>", "f:2:1: found the element 'a', expected 'domain'"},
       {"<a/>\n<domain/>", "f:1:1: found the element 'a', expected 'domain'"},
       {"<domainCapabilities><domain>kvm</domain></domainCapabilities>",
        "found libvirt's domain capabilities, expected 'domain'; 'cloister cpu probe' says what that host can give"},
