@@ -3,17 +3,20 @@
 //
 // Once a second the module compares the hypervisor's target with the EPC that the kernel has. What is beyond it takes
 // from the kernel's own allocator, as the SGX driver does for an enclave, so that the kernel reclaims pages of enclaves
-// if it must; and gives it. The kernel exports neither its allocator nor its list of sections: they are found by
+// if it must; and gives it. While pages are given the module cannot be unloaded: nobody else would know which they are.
+// After suspend to RAM it takes what is free and no more: EPC is lost then, and the driver of these kernels falls over
+// pages of enclaves that are still there when it is made to reclaim them (sgx_encl_eldu(), a null pointer).
+// The kernel exports neither its allocator nor its list of sections: they are found by
 // name, and are as in arch/x86/kernel/cpu/sgx/sgx.h of the kernels that are named below.
 //
 //   /sys/module/cloister_epc/parameters/{given,target}     pages
 #include <asm/processor.h>
-#include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/kprobes.h>
 #include <linux/list.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/suspend.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
 
@@ -22,7 +25,8 @@
 #endif
 
 enum { hypercall_version = 0x434c0000, epc_target = 0x434c0010, epc_give, epc_take };
-enum { most_at_once = 512, most_sections = 8, most_tries = 30 };
+enum { most_at_once = 512, most_sections = 8 };
+enum { reclaims_below = 64 }; /* SGX_NR_HIGH_PAGES: with fewer that are free, the kernel reclaims by itself */
 
 /* sgx.h, Linux 6.1 */
 struct sgx_epc_page {
@@ -42,6 +46,8 @@ struct sgx_epc_section {
 static struct sgx_epc_page* (*alloc_page_of_epc)(void* owner, bool reclaim);
 static void (*free_page_of_epc)(struct sgx_epc_page* page);
 static const struct sgx_epc_section* sections; /* most_sections of them */
+static const atomic_long_t* free_count;
+static bool has_slept, held;
 
 static unsigned long given, target, total;
 module_param(given, ulong, 0444);
@@ -80,11 +86,16 @@ static unsigned int call_for_batch(unsigned long number, unsigned int count) {
 }
 
 static bool give(unsigned long most) {
+  const bool slept = READ_ONCE(has_slept);
   unsigned int count = 0, done, i;
 
+  if (!held) held = try_module_get(THIS_MODULE);
+  if (!held) return false; /* it is being unloaded */
   while (count < min_t(unsigned long, most, most_at_once)) {
-    struct sgx_epc_page* page = alloc_page_of_epc(&given_pages, true);
+    struct sgx_epc_page* page;
 
+    if (slept && atomic_long_read(free_count) <= reclaims_below) break;
+    page = alloc_page_of_epc(&given_pages, !slept);
     if (IS_ERR(page)) break; /* nothing is free, and nothing can be reclaimed */
     batch[count++] = page;
   }
@@ -121,8 +132,18 @@ static void follow(struct work_struct* work) {
     more = total - given > target ? give(total - given - target) : take(target + given - total);
     cond_resched();
   }
+  if (held && given == 0) {
+    held = false;
+    module_put(THIS_MODULE);
+  }
   schedule_delayed_work(&worker, HZ);
 }
+
+static int sleeps(struct notifier_block* self, unsigned long what, void* data) {
+  if (what == PM_SUSPEND_PREPARE) WRITE_ONCE(has_slept, true);
+  return NOTIFY_DONE;
+}
+static struct notifier_block sleep_notifier = {.notifier_call = sleeps};
 
 /* Text that kallsyms_lookup_name() of modules is not there for since Linux 5.7; a probe finds the function itself. */
 static unsigned long find(const char* name) {
@@ -166,24 +187,18 @@ static int __init start(void) {
   alloc_page_of_epc = (void*)find("sgx_alloc_epc_page");
   free_page_of_epc = (void*)find("sgx_free_epc_page");
   sections = (void*)find("sgx_epc_sections");
-  if (!alloc_page_of_epc || !free_page_of_epc || !sections) return -EOPNOTSUPP;
+  free_count = (void*)find("sgx_nr_free_pages");
+  if (!alloc_page_of_epc || !free_page_of_epc || !sections || !free_count) return -EOPNOTSUPP;
   addresses = (u64*)__get_free_page(GFP_KERNEL);
   if (!addresses) return -ENOMEM;
+  register_pm_notifier(&sleep_notifier);
   schedule_delayed_work(&worker, 0);
   return 0;
 }
 
-/* Frames may take a moment to come. What does not come stays the kernel's no more: pages that nobody can allocate. */
 static void __exit stop(void) {
-  int tries = most_tries;
-
+  unregister_pm_notifier(&sleep_notifier);
   cancel_delayed_work_sync(&worker);
-  while (given != 0 && tries > 0) {
-    if (take(given)) continue;
-    tries--;
-    msleep(100);
-  }
-  if (given != 0) pr_warn("cloister_epc: %lu pages stay with the hypervisor\n", given);
   free_page((unsigned long)addresses);
 }
 

@@ -87,6 +87,7 @@ CASE(ends) {
   });
   at<volatile u32>(ioapic) = 0x10 + 2 * sci_pin;
   at<volatile u32>(ioapic + 0x10) = 0x8000u | button_vector;  // level, active high, fixed, to processor 0
+  cpu::out16(pm1_status, power_button);  // of the press that has woken it, which is no other: as Linux does
   cpu::out16(pm1_enable, power_button);
   expect("pvpanic understands both", cpu::in8(pvpanic), 3);
   print("READY\n");

@@ -187,10 +187,11 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .process = std::nullopt,
                     .run = paths_.run};
   domain->config = std::move(config);
-  auto kept = power_on(identity, request.owner, domain->record.name);
+  auto kept = power_on(*domain);
   if (kept) kept = around_.records->put(domain->record);
   if (!kept) {
     broker_.release(*id);
+    forget_made_keys(*domain);
     return tl::unexpected(internal(kept.error()));
   }
   table_.emplace(*id, domain);
@@ -300,6 +301,8 @@ void Domains::roll_back(const Pointer& domain) {
     if (!domain->life.held()) begin_end(domain);
   }
   kill_and_wait(domain);
+  const MutexLock held(lock_);
+  forget_made_keys(*domain);
 }
 
 }  // namespace cloister::toolstack

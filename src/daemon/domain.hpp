@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "daemon/domain_key.hpp"
 #include "daemon/life.hpp"
 #include "daemon/registry.hpp"
 #include "host/processors.hpp"
@@ -31,7 +32,8 @@ struct Domain {
   std::vector<std::string> differs{};  ///< keys in which it is not what it is defined as
   std::string frames_unknown{};  ///< why it may have frames that the accounts do not have as its own; empty: they do
   bool keys_unknown = false;     ///< its record does not say which it has
-  std::string last_words{};      ///< of the VMM: how it ended, if the kernel told us
+  std::vector<KeyName> made_keys{};  ///< that are there since its own first start
+  std::string last_words{};          ///< of the VMM: how it ended, if the kernel told us
   std::string fate{};  ///< for the log, why the daemon ends it: "destroyed", "creation-failed"; empty: it does not
 
   /// How it shares EPC with others (sharing.cpp).
@@ -40,6 +42,7 @@ struct Domain {
     u64 asked = 0;               ///< that it was asked to give back, and has not yet
     u32 asked_of = 0;            ///< of this package
     bool certain = false;        ///< the record says what its VMM has, and nothing more
+    bool unkept = false;         ///< the last move could not be written to the record, and the log has it
     bool beyond = false;         ///< at the last look its memory of EPC was more than what is its own
   } sharing{};
 

@@ -171,8 +171,9 @@ class Domains {
   };
   tl::expected<Identity, ApiError> identity_of(const CreateRequest& request, const DomainConfig& config,
                                                const Definition* definition) const CLOISTER_REQUIRES(lock_);
-  tl::expected<void, std::string> power_on(const Identity& identity, const Owner& owner, const std::string& name)
-      CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> power_on(Domain& domain) CLOISTER_REQUIRES(lock_);
+  /// Of a domain that never ran, and is in the table no more: nothing is sealed with them.
+  void forget_made_keys(const Domain& domain) CLOISTER_REQUIRES(lock_);
   /// What its VMM gets of it; null and none without EPC.
   struct Platform {
     Fd keys;

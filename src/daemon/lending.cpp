@@ -30,6 +30,12 @@ std::optional<EpcFrames> frames_in(const tl::expected<Packet, ControlError>& rep
   return frames ? std::optional(std::move(*frames)) : std::nullopt;
 }
 
+/// Once: it is tried again four times a second, and a full disk may stay so.
+void say_unkept(Domain& domain, const std::string& error) {
+  if (!std::exchange(domain.sharing.unkept, true))
+    log(LogLevel::error, "state-not-kept", {{"domain", domain.record.name}, {"error", error}});
+}
+
 /// Without these frames.
 Grants without(Grants grants, const FrameSet& gone) {
   for (EpcGrant& grant : grants) {
@@ -79,10 +85,11 @@ bool Domains::lend(const Pointer& domain, std::size_t section, u64 pages) {
   for (const vmx::EpcSection& row : more) frames.add(row);
   record.grants[section].extents = frames.sections();
   if (auto kept = around_.records->put(record); !kept) {
-    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", kept.error()}});
+    say_unkept(*domain, kept.error());
     broker_.take_back(id, more);
     return false;
   }
+  domain->sharing.unkept = false;
   domain->record = std::move(record);
   transfer(domain, [this, domain, section, more, to = domain->record] {
     auto control = connect(to, around_.patience.verb);
@@ -218,10 +225,11 @@ void Domains::returned(const Pointer& domain, const std::vector<vmx::EpcSection>
   if (auto forgotten = discarded ? around_.records->put(record)
                                  : tl::expected<void, std::string>(tl::unexpect, "its EPC's memory stays");
       !forgotten) {
-    log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", forgotten.error()}});
+    say_unkept(*domain, forgotten.error());
     domain->sharing.certain = false;
     return;
   }
+  domain->sharing.unkept = false;
   domain->record = std::move(record);
   broker_.take_back(id, back.sections());
   changed_.notify_all();

@@ -1,6 +1,7 @@
 // Whose keys a domain has: its uuid's, of which a group's or the machine's may stand in for all but the paging key.
 #include "arch/try.hpp"
 #include "daemon/domains.hpp"
+#include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "text/uuid.hpp"
 
@@ -45,12 +46,23 @@ tl::expected<Domains::Identity, ApiError> Domains::identity_of(const CreateReque
   return identity;
 }
 
-tl::expected<void, std::string> Domains::power_on(const Identity& identity, const Owner& owner,
-                                                  const std::string& name) {
-  for (const KeyName& key : names_of(identity.uuid, identity.platform)) {
-    TRY(keys_.power_on(key, owner, name));
+tl::expected<void, std::string> Domains::power_on(Domain& domain) {
+  const DomainRecord& record = domain.record;
+  for (const KeyName& key : names_of(record.uuid, record.platform)) {
+    const bool is_new = keys_.find(key) == nullptr;
+    TRY(keys_.power_on(key, record.owner, record.name));
+    if (is_new) domain.made_keys.push_back(key);
   }
   return {};
+}
+
+void Domains::forget_made_keys(const Domain& domain) {
+  for (const KeyName& name : domain.made_keys) {
+    const HeldKey* const held = keys_.find(name);
+    if (held == nullptr || held->key.power_ons > 1 || !users_of(name).empty()) continue;
+    if (auto erased = keys_.erase(name); !erased)
+      log(LogLevel::warning, "state-not-kept", {{"key", to_text(name)}, {"error", erased.error()}});
+  }
 }
 
 tl::expected<Domains::Platform, std::string> Domains::platform_for(const DomainRecord& record) const {

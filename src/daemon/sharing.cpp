@@ -203,7 +203,8 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     const Grants& grants = domain->record.grants;
     for (const u32 package : packages_of(grants)) {
       const PartOfEpc own = part_of(grants, domain->config, package);
-      const u64 wants = part_of(grants, config, package).min, could_have = room(package) + std::min(own.has, own.min);
+      const u64 wants = part_of(grants, config, package).min, free = room(package),
+                could_have = free - std::min(free, claims_[package]) + std::min(own.has, own.min);
       if (wants <= own.min || wants <= could_have) continue;
       const EpcCount all = broker_.accounts().count(package);
       const u64 reserve = machine().overcommit.reserve_mib * arch::pages_per_mib;

@@ -125,7 +125,7 @@ void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
     const auto set = [&a, &argument](const auto& value) { a.members[argument.member] = value; };
     if (argument.words.empty()) {
       CLI::Option* const number = command->add_option_function<u32>(argument.shown, set, argument.help)
-                                      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
+                                      ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
       if (argument.fallback) {
         number->default_str(std::to_string(*argument.fallback));
       } else {
@@ -169,11 +169,11 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       ->check(CLI::IsMember({"on", "last", "off"}));
   autostart->add_option("--order", a.autostart.order, "the lowest is started first, and ended last")
       ->type_name("NUMBER")
-      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
+      ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
   autostart
       ->add_option("--delay", a.autostart.delay_seconds, "from its start to that of its user's next one, 3600 at most")
       ->type_name("SECONDS")
-      ->check(cloister::tools::whole_number_to(longest_start_delay));
+      ->transform(cloister::tools::whole_number_to(longest_start_delay));
   verbs.add(
       "host-down", "End all domains in their order, for a host that goes down",
       [](const A& x) { return c::host_down(x.common); }, false);
@@ -239,27 +239,27 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   const auto set_member = [&a](const char* member) {
     return [&a, member](const u32& value) { a.members[member] = value; };
   };
-  epc_set->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
+  auto* changes = epc_set->add_option_group("Changes", "one of them, or both")->require_option(1, 2);
+  changes->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
       ->type_name("MIB")
-      ->check(cloister::tools::whole_number(1, std::numeric_limits<u32>::max()));
-  epc_set->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")
+      ->transform(cloister::tools::whole_number(1, std::numeric_limits<u32>::max()));
+  changes->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")
       ->type_name("NUMBER")
-      ->check(cloister::tools::whole_number(1, cloister::toolstack::limits::heaviest_epc));
-  epc_set->require_option(1, 2);
+      ->transform(cloister::tools::whole_number(1, cloister::toolstack::limits::heaviest_epc));
   auto* top = verbs.add(
       "top", "Show domains and EPC, again and again", [](const A& x) { return c::top(x.common, x.top); }, false);
   top->add_option("-d,--delay", a.top.delay_seconds, "seconds between two looks")
       ->type_name("SECONDS")
       ->check(cloister::tools::seconds_between(0.1, 1e6));
   top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q")
-      ->check(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
+      ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
   verbs.add("host", "Show what this machine can do, and why not more", [](const A& x) { return c::host(x.common); });
   verbs
       .add(
           "dashboard", "Serve cloisterd's page on 127.0.0.1 for a browser, until Ctrl-C",
           [](const A& x) { return c::dashboard(x.common, x.port); }, false)
       ->add_option("--port", a.port, "the port; 0: any that is free")
-      ->check(cloister::tools::whole_number_to(65535))
+      ->transform(cloister::tools::whole_number_to(65535))
       ->capture_default_str();
 }
 

@@ -36,11 +36,14 @@ inline CLI::Validator seconds_between(double least, double most) {
 
 inline CLI::Validator whole_number(unsigned long least, unsigned long most) {
   return CLI::Validator(
-      [least, most](const std::string& text) {
+      [least, most](std::string& text) {
         unsigned long number = 0;
         const char* const end = text.data() + text.size();
         const auto [stop, error] = std::from_chars(text.data(), end, number);
-        if (error == std::errc() && stop == end && number >= least && number <= most) return std::string();
+        if (error == std::errc() && stop == end && number >= least && number <= most) {
+          text = std::to_string(number);  // else 010 is 8
+          return std::string();
+        }
         return "'" + text + "': expected a whole number from " + std::to_string(least) + " to " + std::to_string(most);
       },
       "");

@@ -133,11 +133,9 @@ void Lifecycle::terminate() {
   const DomainState state = page_.state();
   const bool listens = started_ && (runs(state) || state == DomainState::paused || state == DomainState::suspended);
   if (!std::exchange(terminating_, true) && listens) {
-    if (domain_ != nullptr) {
-      domain_->unpause();
-      domain_->wake();
-    }
+    // The button wakes it, if it sleeps, and is pressed again until it has heard (VcpuLoop::follow_shutdown).
     shutdown_ = true;
+    if (domain_ != nullptr) domain_->unpause();
     page_.set_state(DomainState::shutting_down);
   } else {
     started_ = true;

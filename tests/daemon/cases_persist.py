@@ -469,6 +469,9 @@ def autostart_words(machine):
                                        (("epc-target", "one"), "MIB", 0, 2**32 - 1), (("top", "-n"), "--iterations", 0, 2**32 - 1)):
         cloister(*words, "1e3", status=WRONG)
         assert f"{option}: '1e3': expected a whole number from {least} to {most}" in cloister.said, cloister.said
+    for words in ((), ("--json",)):
+        cloister("epc-set", "one", *words, status=WRONG)
+        assert "At least 1" in cloister.said, cloister.said
     # The nothing of a shell's variable that is not set, which is not all there are.
     for words, expected in ((("destroy", ""), "a domain"), (("info", ""), "a domain"), (("keys", "erase", ""), "a key")):
         cloister(*words, status=WRONG)

@@ -1,10 +1,12 @@
 """EPC that domains share: frames go to who uses them, and come back for who needs them, or are given back by guests and
 taken again; whatever dies meanwhile, every frame is somebody's or free."""
 
+import json
 import os
 import random
 import re
 import signal
+import subprocess
 import time
 
 from machine import MIB_PAGES, PAGE, PATIENCE, wait_until
@@ -79,6 +81,10 @@ def epc_sharing(machine):
         for name in "ab":
             check_memory(m, name)
         ask(m, idle, "unpause")
+    # The command takes both at once, and no number is octal.
+    command = [m.settings.programs / "cloister", "--run", m.run, "epc-set", "a", "--json", "--min", "02", "--weight", "0300"]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert (said["paging"]["min_pages"], said["paging"]["weight"]) == (2 * MIB_PAGES, 300), said
     # What a guest begins anew with is what it had.
     ask(m, "a", "reboot")
     wait_until(lambda: m.console("a").count(b"READY") == 2, "a to run again")

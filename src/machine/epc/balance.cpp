@@ -78,7 +78,8 @@ EpcBalance::Decision EpcBalance::tick(Clock::time_point now, u64 frames, std::ve
     look(now, sharer);
     const Seen& seen = seen_.at(sharer.id);
     decision.wants.push_back(seen.wants);
-    all_thrash = all_thrash && seen.thrashes;
+    // Who has all that it sees thrashes by itself, which nobody's frames can help.
+    all_thrash = all_thrash && seen.thrashes && sharer.held < sharer.most;
     // A target from before is one still: not if it is new, or its limits are others.
     fits = fits && seen.target >= sharer.min && seen.target <= sharer.most;
     settled = settled && sharer.held + chunk_ > seen.target && sharer.held < seen.target + chunk_;

@@ -124,6 +124,20 @@ TEST_F(Platforms, ADomainWithoutEpcGetsNone) {
   EXPECT_EQ(daemon_.shown("one"), "running");
 }
 
+TEST_F(Platforms, ACreationThatFailsLeavesNoKeyThatItMade) {
+  const Given before = given("before", group);
+  ASSERT_TRUE(daemon_->destroy("before"));
+  for (const char* const word : {"dies", "refuses", "dies-at-run"}) {
+    for (const char* const whose : {group, "sgx_platform = 'group:new'\n", ""}) {
+      CreateRequest fails = daemon_.request("a", word);
+      fails.config += whose;
+      EXPECT_FALSE(daemon_->add(fails)) << word;
+      EXPECT_EQ(daemon_->keys().size(), 2u) << word << ", " << whose;
+    }
+  }
+  EXPECT_EQ(given("before", group).root, before.root);
+}
+
 TEST_F(Platforms, NoPagingKeyComesWithABootNumberTwice) {
   std::set<std::pair<std::string, u64>> seen;
   std::size_t power_ons = 0;

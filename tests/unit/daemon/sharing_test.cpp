@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <future>
 #include <thread>
 
 #include "arch/sizes.hpp"
@@ -171,6 +173,23 @@ TEST_F(Sharing, TheReserveIsNobodysMinimum) {
   wait_for([&] { return held("a") + held("b") == 7 * pages_of_mib; });
   EXPECT_THAT(daemon_->define({.name = "d", .as = paged(daemon_, "d", "", 9, 7)}).error().message,
               HasSubstr("of each of which 2 MiB are in reserve"));
+}
+
+TEST_F(Sharing, NoMinimumIsPromisedOfWhatADomainThatStartsWaitsFor) {
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  wait_for([&] { return held("a") == 8 * pages_of_mib; });
+  const int vmm = daemon_->find("a")->pid;
+  ASSERT_EQ(::kill(vmm, SIGSTOP), 0);
+  auto starts = std::async(std::launch::async, [&] { return add("b", "", 8, 5); });
+  wait_for([&] { return daemon_->find("a")->paged->target <= 3 * pages_of_mib; });
+  const auto refused = daemon_->change_epc("a", {.min_mib = 4, .weight = {}});
+  EXPECT_TRUE(daemon_->change_epc("a", {.min_mib = 3, .weight = {}}));
+  ASSERT_EQ(::kill(vmm, SIGCONT), 0);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status, 507);
+  const auto b = starts.get();
+  EXPECT_TRUE(b) << b.error().message;
 }
 
 TEST_F(Sharing, DomainsSeeNoMoreThanTheRatio) {

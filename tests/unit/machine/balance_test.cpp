@@ -169,6 +169,13 @@ TEST(EpcBalance, DoesNotOscillate) {
   }
 }
 
+TEST(EpcBalance, WhoHasAllThatItSeesAndFaultsIsNoSignOfShortage) {
+  World world(64 * mib, {60 * mib}, 2 * mib, 8 * mib);
+  world.run(seconds(20));
+  EXPECT_THAT(world.held(), ElementsAre(8 * mib));
+  EXPECT_EQ(world.thrashes_, 0u);
+}
+
 TEST(EpcBalance, StandsStillWhenAllWantMoreThanThereIs) {
   World world(16 * mib, {60 * mib, 60 * mib});
   world.run(seconds(5));
