@@ -11,6 +11,7 @@
 #include "platform/apic.hpp"
 #include "platform/bytes.hpp"
 #include "platform/ioapic.hpp"
+#include "platform/pci/host_bridge.hpp"
 #include "platform/power.hpp"
 #include "platform/pvpanic.hpp"
 #include "platform/rtc.hpp"
@@ -49,6 +50,37 @@ Bytes finish(Bytes table) {
   return table;
 }
 
+// The host bridge (PCI Firmware 3.3, 4.1.3 and 4.6; ACPI 6.4, 6.2.13), with what it decodes and where each INTA goes;
+// and, as ECAM has to be a motherboard's resource (4.1.2), one of those.
+Bytes pci_devices(const PciWindows& windows) {
+  using namespace aml;
+  constexpr u32 any_function = 0xffff;
+  std::vector<Bytes> routes;
+  for (u32 device = 1; device < pci::most_devices; ++device)
+    routes.push_back(package({integer(device << 16 | any_function), integer(0) /* INTA */, integer(0) /* no link */,
+                              integer(pci::gsi_of(device))}));
+  const Bytes decoded = join({bus_numbers(0, 0), io_ports(pci::address_port, 8),
+                              memory_window(windows.low.value, windows.low_bytes, Width::dword),
+                              memory_window(windows.high.value, windows.high_bytes, Width::qword)});
+  return join(
+      {device("PCI0", join({define("_HID", eisa_id("PNP0A08")), define("_CID", eisa_id("PNP0A03")),
+                            define("_UID", integer(0)), define("_SEG", integer(0)), define("_BBN", integer(0)),
+                            define("_CRS", resources(decoded)), define("_PRT", package(routes))})),
+       device("MBRD", join({define("_HID", eisa_id("PNP0C02")), define("_UID", integer(0)),
+                            define("_CRS", resources(memory_range(windows.ecam.value, windows.ecam_bytes)))}))});
+}
+
+Bytes make_mcfg(const PciWindows& windows) {  // PCI Firmware 3.3, table 4-2
+  Bytes table = begin_table("MCFG", 1);
+  append<u64>(table, 0);
+  append<u64>(table, windows.ecam.value);
+  append<u16>(table, 0);  // segment
+  append<u8>(table, 0);   // first bus
+  append<u8>(table, 0);   // last bus
+  append<u32>(table, 0);
+  return finish(std::move(table));
+}
+
 Bytes make_dsdt(const MemoryMap& map) {
   using namespace aml;
   Bytes devices =
@@ -68,6 +100,7 @@ Bytes make_dsdt(const MemoryMap& map) {
            device("EPC", join({define("_HID", eisa_id("INT0E0C")), define("_STR", unicode("Enclave Page Cache 1.0")),
                                define("_STA", integer(present_and_working)), define("_CRS", resources(ranges))})));
   }
+  if (map.pci) append(devices, pci_devices(*map.pci));
   Bytes table = begin_table("DSDT", 2);  // 2: integers have 64 bits
   for (const auto& [object, type] :
        {std::pair{"\\_S3", SleepType::s3}, {"\\_S4", SleepType::s4}, {"\\_S5", SleepType::s5}}) {
@@ -176,7 +209,7 @@ Bytes make_srat(const AcpiConfig& config) {
   return finish(std::move(table));
 }
 
-Bytes make_xsdt(std::initializer_list<u64> tables) {
+Bytes make_xsdt(std::span<const u64> tables) {
   Bytes table = begin_table("XSDT", 1);
   for (u64 address : tables) append(table, address);
   return finish(std::move(table));
@@ -214,10 +247,9 @@ AcpiTables make_acpi(const AcpiConfig& config) {
     return acpi_base + offset;
   };
   const u64 dsdt = place(make_dsdt(config.map));
-  const u64 fadt = place(make_fadt(dsdt));
-  const u64 madt = place(make_madt(config.vcpus));
-  const u64 srat = place(make_srat(config));
-  const u64 xsdt = place(make_xsdt({fadt, madt, srat}));
+  std::vector<u64> tables{place(make_fadt(dsdt)), place(make_madt(config.vcpus)), place(make_srat(config))};
+  if (config.map.pci) tables.push_back(place(make_mcfg(*config.map.pci)));
+  const u64 xsdt = place(make_xsdt(tables));
   const Bytes rsdp = make_rsdp(xsdt);
   std::copy(rsdp.begin(), rsdp.end(), result.image.begin());
   result.image.resize(facs_base - acpi_base);

@@ -1,6 +1,6 @@
 // ACPI tables of a machine (ACPI 6.4, ch. 5): RSDP, XSDT, FADT, FACS, MADT, SRAT, DSDT with the UART (PNP0501), the
-// clock (PNP0B00), pvpanic (QEMU0001), the types of sleep, and, with EPC, the device INT0E0C that Windows' driver
-// insists on.
+// clock (PNP0B00), pvpanic (QEMU0001), the types of sleep, with EPC the device INT0E0C that Windows' driver insists on,
+// and with a PCI bus its host bridge (PNP0A08) and MCFG.
 #pragma once
 
 #include <array>

@@ -38,6 +38,16 @@ Bytes large_descriptor(u8 tag, const Bytes& body) {
   return result;
 }
 
+// 6.4.3.5: both ends are fixed, and what the descriptor names is passed on (a producer, by bit 0).
+template <std::unsigned_integral T>
+Bytes window(u8 tag, u8 type, u8 type_flags, T first, T last) {
+  constexpr u8 min_fixed = 1 << 2, max_fixed = 1 << 3;
+  Bytes body = bytes_of({type, min_fixed | max_fixed, type_flags});
+  for (T field : {T{0} /* granularity */, first, last, T{0} /* translation */, static_cast<T>(last - first + 1)})
+    append(body, field);
+  return large_descriptor(tag, body);
+}
+
 }  // namespace
 
 Bytes join(std::initializer_list<Bytes> terms) {
@@ -90,7 +100,9 @@ Bytes unicode(std::string_view ascii) {
   return buffer(text);
 }
 
-Bytes package(std::initializer_list<Bytes> elements) {
+Bytes package(std::initializer_list<Bytes> elements) { return package(std::span(elements.begin(), elements.size())); }
+
+Bytes package(std::span<const Bytes> elements) {
   Bytes body = bytes_of({static_cast<u8>(elements.size())});
   for (const Bytes& element : elements) append(body, element);
   return join({bytes_of({package_op}), with_length(body)});
@@ -144,6 +156,19 @@ Bytes memory_range(u64 base, u64 length) {  // 6.4.3.5.1
   for (u64 field : {u64{0} /* granularity */, base, base + length - 1, u64{0} /* translation */, length})
     append(body, field);
   return large_descriptor(tag, body);
+}
+
+Bytes bus_numbers(u16 first, u16 last) {
+  constexpr u8 word_tag = 0x88, type_bus_numbers = 2;
+  return window(word_tag, type_bus_numbers, 0, first, last);
+}
+
+Bytes memory_window(u64 base, u64 length, Width width) {
+  constexpr u8 dword_tag = 0x87, qword_tag = 0x8a, type_memory = 0, read_write = 1 << 0, prefetchable = 3 << 1;
+  const u64 last = base + length - 1;
+  if (width == Width::dword)
+    return window(dword_tag, type_memory, read_write, static_cast<u32>(base), static_cast<u32>(last));
+  return window(qword_tag, type_memory, read_write | prefetchable, base, last);
 }
 
 Bytes resources(const Bytes& descriptors) {

@@ -20,6 +20,7 @@ Bytes integer(u64 value);
 Bytes buffer(std::span<const u8> bytes);
 /// A buffer with UTF-16LE text and its NUL: _STR's form (6.1.10).
 Bytes unicode(std::string_view ascii);
+Bytes package(std::span<const Bytes> elements);
 Bytes package(std::initializer_list<Bytes> elements);
 /// The compressed integer of an identifier such as "PNP0501": three letters and four hexadecimal digits (6.1.5).
 Bytes eisa_id(std::string_view id);
@@ -33,6 +34,10 @@ Bytes scope(std::string_view path, const Bytes& body);
 Bytes io_ports(u16 base, u8 count);
 Bytes edge_interrupt(u32 gsi);             ///< active high, exclusive
 Bytes memory_range(u64 base, u64 length);  ///< fixed, read-write, cacheable; consumed by the device
+/// What a bridge passes on: bus numbers, and memory, which is cacheable and prefetchable where it has 64 bits.
+Bytes bus_numbers(u16 first, u16 last);
+enum class Width : u8 { dword, qword };
+Bytes memory_window(u64 base, u64 length, Width width);
 Bytes resources(const Bytes& descriptors);
 
 }  // namespace cloister::platform::aml

@@ -73,6 +73,24 @@ tl::expected<MemoryMap, std::string> make_memory_map(u64 memory_bytes, std::span
   return map;
 }
 
+tl::expected<void, std::string> add_pci(MemoryMap& map, unsigned max_physical_bits) {
+  const unsigned max_bits = std::min(max_physical_bits, widest_physical_bits);
+  const MapEntry& last = map.entries.back();
+  PciWindows windows;
+  windows.high = arch::Gpa{align_up(std::max(last.base.value + last.bytes, mmio_hole_end), windows.high_bytes)};
+  const u64 end = windows.high.value + windows.high_bytes;
+  const unsigned bits = static_cast<unsigned>(std::bit_width(end - 1));
+  if (bits > max_bits)
+    return tl::unexpected(
+        fmt::format("a PCI bus: its memory ends at {:#x} and needs {} physical address bits; the processor has {}", end,
+                    bits, max_bits));
+  const auto behind = std::ranges::find_if(map.entries, [&](const MapEntry& e) { return e.base > windows.ecam; });
+  map.entries.insert(behind, {windows.ecam, windows.ecam_bytes, MapType::reserved});
+  map.physical_bits = bits;
+  map.pci = windows;
+  return {};
+}
+
 std::vector<MapEntry> ram_backing(const MemoryMap& map) {
   u64 low_end = 0, high_bytes = 0;
   for (const MapEntry& entry : map.entries) {

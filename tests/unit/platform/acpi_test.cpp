@@ -218,6 +218,24 @@ TEST(Acpi, SratHasEachEpcSectionAndAShareOfRamAndProcessorsInItsNode) {
                           NodeRange{arch::Gpa{high}, 64 * mib, 1}, NodeRange{arch::Gpa{high + 64 * mib}, 32 * mib, 0}));
 }
 
+Tables with_pci() {
+  MemoryMap map = make_memory_map(512 * mib, 64 * mib, 46).value();
+  EXPECT_TRUE(add_pci(map, 46));
+  return {1, std::move(map)};
+}
+
+// PCI Firmware 3.3, 4.1.2. Without a bus all is as if there had never been one.
+TEST(Acpi, McfgSaysWhereConfigurationSpaceIs) {
+  EXPECT_FALSE(Tables().has("MCFG"));
+  const Tables tables = with_pci();
+  const Bytes& mcfg = tables["MCFG"];
+  ASSERT_EQ(mcfg.size(), 60u);
+  EXPECT_EQ(sum(mcfg), 0);
+  EXPECT_EQ(load<u64>(mcfg, 44), tables.map().pci->ecam.value);
+  EXPECT_EQ(load<u64>(mcfg, 52), 0u) << "segment 0, bus 0 to 0";
+  EXPECT_EQ(sum(tables["DSDT"]), 0);
+}
+
 TEST(Aml, EncodesPackageLengths) {  // 20.2.4
   EXPECT_THAT(aml::package({}), ElementsAre(0x12, 2, 0));
   auto lead = [](std::size_t body) {
@@ -282,6 +300,13 @@ TEST(Aml, DsdtIsWhatAcpicaUnderstands) {
   const std::string without = disassemble(Tables(1, 0));
   EXPECT_THAT(without, HasSubstr("PNP0501"));
   EXPECT_THAT(without, Not(HasSubstr("INT0E0C")));
+  EXPECT_THAT(without, Not(HasSubstr("PNP0A08")));
+  const std::string bus = disassemble(with_pci());
+  EXPECT_THAT(bus, HasSubstr("EisaId (\"PNP0A08\")"));
+  EXPECT_THAT(bus, HasSubstr("WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode"));
+  EXPECT_THAT(bus, HasSubstr("DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite"));
+  EXPECT_THAT(bus, HasSubstr("QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Prefetchable, ReadWrite"));
+  EXPECT_THAT(bus, HasSubstr("Package (0x1F)")) << "_PRT";
 }
 
 }  // namespace
