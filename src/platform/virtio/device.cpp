@@ -95,7 +95,7 @@ bool Device::set_state(const State& state) {
   for (const Queue::State& one : state.queues) {
     Queue queue(around_.dma);
     queue.state = one;
-    if (one.enabled && !queue.check()) return false;
+    if ((one.enabled || one.waits) && !queue.check()) return false;
   }
   if (!msix_.set_state(state.msix)) return false;
   config().set_state(state.config);

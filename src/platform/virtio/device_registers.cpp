@@ -1,6 +1,8 @@
 // The registers of a virtio device on PCI (virtio 1.2, 4.1.4): common configuration, ISR, notification and its own
 // configuration in BAR 4, MSI-X in BAR 1, and the window to them in configuration space.
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "platform/bytes.hpp"
 #include "platform/virtio/device.hpp"
