@@ -2,12 +2,14 @@
 // are right. What is read is a value that is written as it was found, or there is one clear error; and a device takes
 // every state that it can be in.
 #include <algorithm>
+#include <memory>
 
 #include "check.hpp"
 #include "hypervisor/saving/state.hpp"
 #include "platform/platform.hpp"
 #include "stream/reader.hpp"
 #include "stream/writer.hpp"
+#include "unit/platform/disk_in_memory.hpp"
 
 namespace cloister {
 namespace {
@@ -15,6 +17,16 @@ namespace {
 using namespace stream;
 using Bytes = std::vector<u8>;
 constexpr u64 hz = 1'000'000'000;
+
+/// As if all of it were zeros.
+class ZeroedRam final : public platform::Dma {
+ public:
+  bool read(arch::Gpa, std::span<std::byte> to) const override {
+    std::ranges::fill(to, std::byte{0});
+    return true;
+  }
+  bool write(arch::Gpa, std::span<const std::byte>) override { return true; }
+};
 
 Source source_of(std::span<const u8> bytes) {
   return [bytes](std::span<u8> to) mutable -> Result<std::size_t> {
@@ -90,6 +102,24 @@ void check_record(const Record& record) {
           rtc.battery(now);
         }
         rtc.catch_up({1'700'000'000, 0}, u64{1} << 60);
+      }
+      break;
+    case Kind::pci:
+      if (const auto state = state_of<platform::pci::HostBridge::State>(record)) {
+        platform::pci::HostBridge bridge({}, [](u32, bool) {});
+        bridge.set_state(*state);
+        bridge.write_port(platform::pci::data_port, bridge.read_port(platform::pci::data_port, 4), 4);
+      }
+      break;
+    case Kind::disk:
+      if (const auto state = state_of<platform::virtio::Device::State>(record)) {
+        ZeroedRam ram;
+        platform::virtio::Block disk({.storage = std::make_shared<platform::virtio::DiskInMemory>(4096), .id = {}},
+                                     {.dma = ram, .send = nothing, .broken = {}});
+        if (!disk.set_state(*state)) break;
+        for (u64 at = 0; at < 0x40; at += 4) disk.read_memory(platform::virtio::structures_bar, at, 4);
+        disk.write_memory(platform::virtio::structures_bar, platform::virtio::notify_at, 0, 2);
+        if (disk.has_work()) disk.work();
       }
       break;
     case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;

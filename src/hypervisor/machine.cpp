@@ -2,7 +2,10 @@
 // message addresses, the first takes it.
 #include "hypervisor/machine.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "hypervisor/epc/exiting_leaves.hpp"
 
@@ -34,8 +37,38 @@ Machine::Machine(vmx::Package& owner, DomainSpec domain)
       uart([this](u8 byte) { console.transmit(byte); },
            [this](bool level) { ioapic.set_pin(platform::com1_irq, level); }),
       power([this](bool level) { ioapic.set_pin(platform::sci_gsi, level); }),
-      rtc(vmx::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }) {
+      rtc(vmx::tsc_hz, spec.date, spec.battery, [this](bool level) { ioapic.set_pin(platform::rtc_irq, level); }),
+      ram(memory) {
+  add_devices();
   for (u32 id = 0; id < spec.vcpus; ++id) processors.push_back(std::make_unique<Processor>(*this, package, id));
+}
+
+void Machine::add_devices() {
+  if (!spec.map.pci) return;
+  // _PRT's interrupts are active low (PCI Local Bus 3.0, 2.2.6).
+  pci = std::make_unique<platform::pci::HostBridge>(*spec.map.pci,
+                                                    [this](u32 gsi, bool asserted) { ioapic.set_pin(gsi, !asserted); });
+  for (std::size_t i = 0; i < spec.disks.size(); ++i) {
+    const auto broken = [this, i, told = false](std::string_view why) mutable {
+      if (note && !std::exchange(told, true)) note(fmt::format("its disk {} needs a reset: {}", i, why));
+    };
+    disks.push_back(std::make_unique<platform::virtio::Block>(
+        spec.disks[i], platform::virtio::Device::Surroundings{
+                           .dma = ram,
+                           .send = [this](const InterruptMessage& message) { deliver(message, nullptr); },
+                           .broken = broken}));
+    if (!pci->add(*disks.back())) disks.pop_back();  // there are more than a bus has places, which check() refuses
+  }
+}
+
+void Machine::serve_devices() {
+  for (const auto& disk : disks) {
+    if (disk->has_work()) disk->work();
+  }
+}
+
+bool Machine::devices_wait() const {
+  return std::ranges::any_of(disks, [](const auto& disk) { return disk->has_work(); });
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {

@@ -14,13 +14,14 @@
 
 #include "host/mutex.hpp"
 #include "hypervisor/console.hpp"
+#include "hypervisor/devices/guest_ram.hpp"
 #include "hypervisor/epc/fixed_epc.hpp"
 #include "hypervisor/epc/pager/pager.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
 #include "hypervisor/specification.hpp"
 #include "hypervisor/trace.hpp"
-#include "platform/rtc.hpp"
+#include "platform/platform.hpp"
 
 namespace cloister::hypervisor {
 
@@ -58,6 +59,9 @@ class Machine {
   platform::Uart16550 uart;
   platform::PowerControl power;
   platform::Rtc rtc;
+  GuestRam ram;                                    ///< for devices that reach it
+  std::unique_ptr<platform::pci::HostBridge> pci;  ///< null: there is no bus
+  std::vector<std::unique_ptr<platform::virtio::Block>> disks;
   bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
   std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
@@ -95,6 +99,11 @@ class Machine {
   void press_power_button() CLOISTER_REQUIRES(lock);
   /// False: the processor waits for its start-up message, and takes none (SDM vol. 3A, 9.4).
   bool send_nmi(Processor& to) CLOISTER_REQUIRES(lock);
+
+  /// Disks do some of what is left of what they were asked for.
+  void serve_devices();
+  /// There is such.
+  bool devices_wait() const;
 
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
@@ -136,6 +145,7 @@ class Machine {
     Machine& machine;
     bool closed = false;  ///< the machine's lock guards it
   };
+  void add_devices();
   void accept(Processor& processor, const platform::InterruptMessage& message);
   bool nobody_runs() const CLOISTER_REQUIRES(lock);
   /// The handlers of exits are called with the lock, which their declarations do not say.

@@ -39,7 +39,7 @@ Processor::Processor(Machine& domain, vmx::Package& package, u32 number)
       vcpu(*own_vcpu),
       local_apic(id, vmx::tsc_hz, timer_hz_of(machine.spec.cpuid)),
       bus(
-          local_apic, machine.ioapic, [this] { return now(); },
+          local_apic, machine.ioapic, machine.pci.get(), [this] { return now(); },
           [this](const std::optional<InterruptMessage>& sent) { apic_written(sent); }),
       msrs(machine.spec.cpuid, machine.spec.msr, machine.physical_bits),
       waits_for_startup(id != 0),

@@ -11,6 +11,7 @@
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
 #include "platform/rtc.hpp"
+#include "platform/virtio/block.hpp"
 #include "policy/policy.hpp"
 #include "vmx/time.hpp"
 
@@ -45,8 +46,9 @@ struct DomainSpec {
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::string cmdline;
   vmx::ClockMode clock = vmx::ClockMode::host;
-  platform::RtcTime date;        ///< what its clock chip starts with
-  platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
+  platform::RtcTime date;                            ///< what its clock chip starts with
+  std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus
+  platform::RtcBattery battery;                      ///< a former run's, whose setting of the chip is then kept
 };
 
 }  // namespace cloister::hypervisor

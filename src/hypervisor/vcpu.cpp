@@ -25,6 +25,8 @@ constexpr u64 host_slice = 100'000, shortest_slice = 500;
 constexpr u64 cycles_per_instruction = 16;
 /// What a processor that spins leaves to others, unless an interrupt comes for it.
 constexpr nanoseconds spin_wait = std::chrono::microseconds(50);
+/// Between two turns of a device for which a processor has nothing else to do; who pauses the domain comes in there.
+constexpr nanoseconds device_turn = std::chrono::microseconds(1);
 constexpr u64 poll_interval = vmx::tsc_hz / 1000;
 constexpr std::chrono::seconds between_presses(5);
 
@@ -46,7 +48,9 @@ void VcpuLoop::run() {
     wait_while_held();
     if (machine_.stop) return;
     prepare();
-    if (asleep()) {
+    if (asleep() && machine_.devices_wait()) {
+      wait(device_turn);
+    } else if (asleep()) {
       idle();
     } else {
       if (enter(host_budget()) == vmx::ExitReason::pause && !machine_.stop) wait(spin_wait);
@@ -60,7 +64,12 @@ bool VcpuLoop::turn(u64 most) {
   bool ran = false;
   while (!machine_.stop && !held() && used < most && machine_.messages == messages) {
     prepare();
-    if (asleep()) break;
+    if (asleep() && !machine_.devices_wait()) break;
+    if (asleep()) {  // what devices still do may end in an interrupt for it
+      ++used;
+      ran = true;
+      continue;
+    }
     const u64 budget = deterministic_budget(most - used), first = processor_.vcpu.instructions();
     const vmx::ExitReason reason = enter(budget);
     const bool used_up = reason == vmx::ExitReason::preemption_timer;
@@ -81,6 +90,7 @@ void VcpuLoop::prepare() {
   if (debugger_ != nullptr && debugger_->waiting() && debugger_->looks_at(processor_)) debugger_->settle();
   processor_.local_apic.advance(processor_.now());
   machine_.rtc.advance(processor_.now());
+  machine_.serve_devices();
   prepare_events();
 }
 

@@ -30,6 +30,8 @@ enum class Kind : u32 {
   apic = 9,       ///< likewise
   epc = 10,       ///< what of it the guest has given back
   ram = 11,       ///< pages in a row that are not all zeros
+  pci = 12,       ///< the host bridge, where there is a bus
+  disk = 13,      ///< one for each, in their order
 };
 
 /// A record of which the reader knows nothing may be passed over if its type has this bit.
@@ -44,7 +46,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 12> kinds{{
+inline constexpr std::array<KindRow, 14> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -57,6 +59,8 @@ inline constexpr std::array<KindRow, 12> kinds{{
     {Kind::apic, "apic", 1, 1 << 10},
     {Kind::epc, "epc", 1, 1 << 24},
     {Kind::ram, "ram", 1, 8 + most_ram_pages* page_bytes},
+    {Kind::pci, "pci", 1, 1 << 10},
+    {Kind::disk, "disk", 1, 1 << 16},
 }};
 constexpr const KindRow* row_of(u32 type) {
   for (const KindRow& row : kinds) {

@@ -1,6 +1,6 @@
 // IN, OUT, INS and OUTS (SDM vol. 1, ch. 19). The bus is byte-wide: a wider access is one access to each of consecutive
-// ports. Ports that nobody answers read all ones and swallow writes. The processor checked IOPL, the I/O bitmap and the
-// string operand's segment before it exited.
+// ports, but for those of PCI's configuration space. Ports that nobody answers read all ones and swallow writes. The
+// processor checked IOPL, the I/O bitmap and the string operand's segment before it exited.
 #include <utility>
 
 #include "hypervisor/exits/exits.hpp"
@@ -14,7 +14,7 @@ using vmx::IoQualification;
 
 constexpr u16 nmi_status = 0x61, keyboard_controller = 0x64, reset_control = 0xcf9;
 constexpr u8 keyboard_pulse_reset = 0xfe;
-/// That a bus's error caused an NMI (SERR#, IOCHK#): kernels ask for that first, and there is no bus.
+/// That a bus's error caused an NMI (SERR#, IOCHK#): kernels ask for that first, and no bus here has errors.
 constexpr u8 nmi_sources = 0xc0;
 constexpr u8 reset_cpu = 1u << 2;  // of the reset control register that PC chip sets have at 0xCF9
 
@@ -69,7 +69,14 @@ const Port* find(u16 port) {
   return nullptr;
 }
 
+/// PCI's, if there is a bus.
+platform::pci::HostBridge* bridge_at(const Processor& processor, u16 port) {
+  const bool configuration = port >= platform::pci::address_port && port < platform::pci::data_port + 4;
+  return configuration ? processor.machine.pci.get() : nullptr;
+}
+
 u32 read_ports(Processor& processor, u16 port, unsigned bytes) {
+  if (auto* const bridge = bridge_at(processor, port)) return bridge->read_port(port, bytes);
   u32 value = 0;
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);
@@ -84,6 +91,10 @@ Result write_ports(Processor& processor, u16 port, unsigned bytes, u32 value) {
   if (bytes == 1 && port == keyboard_controller && value == keyboard_pulse_reset)
     return end(processor, PowerEvent::reset);
   if (bytes == 1 && port == reset_control && (value & reset_cpu) != 0) return end(processor, PowerEvent::reset);
+  if (auto* const bridge = bridge_at(processor, port)) {
+    bridge->write_port(port, value, bytes);
+    return std::nullopt;
+  }
   Result result;
   for (unsigned i = 0; i < bytes; ++i) {
     const u16 at = static_cast<u16>(port + i);

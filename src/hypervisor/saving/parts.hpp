@@ -60,6 +60,8 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   also(Kind::uart, machine.uart);
   also(Kind::power, machine.power);
   also(Kind::rtc, machine.rtc);
+  if (machine.pci != nullptr) also(Kind::pci, *machine.pci);
+  for (const auto& disk : machine.disks) also(Kind::disk, *disk);
   also(Kind::machine, WholeMachine{machine});
   also(Kind::epc, EpcWithoutEnclaves{machine});
   return done;

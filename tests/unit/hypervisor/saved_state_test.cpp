@@ -13,9 +13,12 @@
 #include "silicon/silicon.hpp"
 #include "unit/filled.hpp"
 #include "unit/hypervisor/guests.hpp"
+#include "unit/platform/disk_in_memory.hpp"
 
 namespace cloister::hypervisor {
 namespace {
+
+using platform::virtio::DiskInMemory;
 
 /// Lines of 32 bytes.
 std::string hex(std::span<const u8> bytes) {
@@ -49,6 +52,8 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   expect_golden<DomainShape>(stream::Kind::domain);
   silicon::Package package({});
   DomainSpec spec = spec_of({});
+  ASSERT_TRUE(platform::add_pci(spec.map, 40));
+  spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
   Machine machine(package, std::move(spec));
   const MutexLock held(machine.lock);
   std::set<stream::Kind> seen;

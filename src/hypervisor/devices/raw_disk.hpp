@@ -1,0 +1,31 @@
+// A disk that is a file of the host's, byte for byte, or a block device. Who plans the domain has opened it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "host/fd.hpp"
+#include "platform/virtio/storage.hpp"
+
+namespace cloister::hypervisor {
+
+class RawDisk final : public platform::virtio::Storage {
+ public:
+  /// What is there in whole sectors. An error says what the descriptor is instead.
+  static tl::expected<std::shared_ptr<RawDisk>, std::string> create(Fd file);
+  RawDisk(Fd file, u64 bytes) : file_(std::move(file)), bytes_(bytes) {}
+
+  u64 bytes() const override { return bytes_; }
+  bool read(u64 offset, std::span<std::byte> to) override;
+  bool write(u64 offset, std::span<const std::byte> from) override;
+  bool flush() override;
+  bool discard(u64 offset, u64 length) override;
+  bool write_zeroes(u64 offset, u64 length, bool unmap) override;
+
+ private:
+  const Fd file_;
+  const u64 bytes_;
+};
+
+}  // namespace cloister::hypervisor
