@@ -112,7 +112,7 @@ void check_record(const Record& record) {
       }
       break;
     case Kind::disk:
-      if (const auto state = state_of<platform::virtio::Device::State>(record)) {
+      if (const auto state = state_of<platform::virtio::Block::State>(record)) {
         ZeroedRam ram;
         platform::virtio::Block disk({.storage = std::make_shared<platform::virtio::DiskInMemory>(4096), .id = {}},
                                      {.dma = ram, .send = nothing, .broken = {}});

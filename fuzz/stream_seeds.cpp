@@ -42,10 +42,12 @@ int main(int count, char** words) {
   add(Kind::apic, tests::filled<platform::LocalApic::State>());
   add(Kind::epc, tests::filled<hypervisor::EpcState>());
   add(Kind::pci, tests::filled<platform::pci::HostBridge::State>());
-  auto disk = tests::filled<platform::virtio::Device::State>();
-  disk.msix.pending = 0;
-  disk.status = 0;
-  disk.queues = {{.enabled = true, .waits = true}};
+  auto disk = tests::filled<platform::virtio::Block::State>();
+  disk.sectors = 8;
+  disk.read_only = false;
+  disk.device.msix.pending = 0;
+  disk.device.status = 0;
+  disk.device.queues = {{.enabled = true, .waits = true}};
   add(Kind::disk, disk);
   (void)writer.end();
   write("whole", whole);

@@ -52,11 +52,13 @@ void Machine::add_devices() {
     const auto broken = [this, i, told = false](std::string_view why) mutable {
       if (note && !std::exchange(told, true)) note(fmt::format("its disk {} needs a reset: {}", i, why));
     };
-    disks.push_back(std::make_unique<platform::virtio::Block>(
-        spec.disks[i], platform::virtio::Device::Surroundings{
-                           .dma = ram,
-                           .send = [this](const InterruptMessage& message) { deliver(message, nullptr); },
-                           .broken = broken}));
+    platform::virtio::Device::Surroundings around{
+        .dma = ram, .send = [this](const InterruptMessage& message) { deliver(message, nullptr); }, .broken = broken};
+    if (!deterministic()) {
+      around.later = [this] { disks_wanted_.notify_all(); };
+      around.apart = [this](const std::function<void()>& what) { disk_apart(what); };
+    }
+    disks.push_back(std::make_unique<platform::virtio::Block>(spec.disks[i], std::move(around)));
     if (!pci->add(*disks.back())) disks.pop_back();  // there are more than a bus has places, which check() refuses
   }
 }
@@ -65,6 +67,29 @@ void Machine::serve_devices() {
   for (const auto& disk : disks) {
     if (disk->has_work()) disk->work();
   }
+}
+
+void Machine::serve(platform::virtio::Block& disk) {
+  while (!stop) {
+    disks_wanted_.wait(lock, [&]() CLOISTER_REQUIRES(lock) { return stop || (disk.has_work() && !held()); });
+    if (!stop) disk.work();
+  }
+}
+
+void Machine::disk_apart(const std::function<void()>& what) {
+  handler_has_lock();
+  ++disks_at_work_;
+  {
+    const MutexUnlock apart(lock);
+    what();
+  }
+  --disks_at_work_;
+  if (held() || stop) left_guest_.notify_all();
+}
+
+void Machine::tell_all() {
+  for (const auto& processor : processors) processor->notify();
+  disks_wanted_.notify_all();
 }
 
 bool Machine::devices_wait() const {
@@ -140,14 +165,14 @@ void Machine::OwnGate::close() {
   const MutexLock held(machine.lock);
   machine.left_guest_.wait(machine.lock, [this] { return !closed; });
   closed = true;
-  for (const auto& processor : machine.processors) processor->notify();
+  machine.tell_all();
   machine.left_guest_.wait(machine.lock, [this]() CLOISTER_REQUIRES(machine.lock) { return machine.nobody_runs(); });
 }
 
 void Machine::OwnGate::open() {
   const MutexLock held(machine.lock);
   closed = false;
-  for (const auto& processor : machine.processors) processor->notify();
+  machine.tell_all();
   machine.left_guest_.notify_all();
 }
 
@@ -155,7 +180,7 @@ void Machine::end(Stop how, const Processor& by) {
   if (stop) return;
   stop = std::move(how);
   stopped_by = by.id;
-  for (const auto& processor : processors) processor->notify();
+  tell_all();
 }
 
 void Machine::press_power_button() {
@@ -173,23 +198,23 @@ bool Machine::send_nmi(Processor& to) {
 void Machine::pause() {
   const MutexLock held(lock);
   paused = true;
-  for (const auto& processor : processors) processor->notify();
-  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nobody_runs(); });
+  tell_all();
+  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nothing_moves(); });
   console.flush();
 }
 
 void Machine::wait_until_all_wait() {
   if (deterministic()) return;
   left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) {
-    return stop ||
-           std::ranges::all_of(processors, [](const auto& p) { return p->activity == Processor::Activity::waiting; });
+    const auto waits = [](const auto& p) { return p->activity == Processor::Activity::waiting; };
+    return disks_at_work_ == 0 && (stop || std::ranges::all_of(processors, waits));
   });
 }
 
 void Machine::unpause() {
   const MutexLock held(lock);
   paused = false;
-  for (const auto& processor : processors) processor->notify();
+  tell_all();
   left_guest_.notify_all();
 }
 

@@ -25,10 +25,16 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
   assert(&loop.lock() == &machine.lock);
 }
 
-/// Without a thread for each processor the domain ends, which those see that have one.
+/// Without a thread for each processor and each disk the domain ends, which those see that have one.
 void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32 vcpu)>& begins) {
-  std::vector<std::jthread> threads;
+  std::vector<std::jthread> disks, threads;
   try {
+    for (const auto& disk : machine.disks) {
+      disks.emplace_back([&machine, &disk] {
+        const MutexLock held(machine.lock);
+        machine.serve(*disk);
+      });
+    }
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
       threads.emplace_back([&loop, &begins, vcpu = static_cast<u32>(threads.size() + 1)] {
@@ -39,9 +45,11 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
     }
   } catch (const std::system_error& error) {
     const MutexLock held(machine.lock);
-    const std::size_t none = threads.size() + 1;
-    machine.end({Ending::crashed, fmt::format("the host has no thread for vCPU {}: {}", none, error.what())},
-                *machine.processors[none]);
+    const bool disk = disks.size() < machine.disks.size();
+    const std::size_t none = disk ? disks.size() : threads.size() + 1;
+    machine.end({Ending::crashed,
+                 fmt::format("the host has no thread for {} {}: {}", disk ? "disk" : "vCPU", none, error.what())},
+                *machine.processors[disk ? 0 : none]);
   }
   VcpuLoop& bootstrap = loops.front();
   if (begins) begins(0);

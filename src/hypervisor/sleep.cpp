@@ -30,8 +30,8 @@ void set_real_mode_entry(vmx::Vcpu& vcpu, u32 vector) {
 std::optional<Stop> Machine::fall_asleep() {
   if (sleep != Sleep::awake) return std::nullopt;
   sleep = Sleep::falling_asleep;
-  for (const auto& processor : processors) processor->notify();
-  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return nobody_runs(); });
+  tell_all();
+  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return nothing_moves(); });
   std::vector<arch::Mfn> stuck;
   {
     // It costs time by pages used, and nobody enters the guest meanwhile.
@@ -70,7 +70,7 @@ bool Machine::wake() {
   first.waits_for_startup = false;
   power.wake();
   sleep = Sleep::awake;
-  for (const auto& processor : processors) processor->notify();
+  tell_all();
   return true;
 }
 

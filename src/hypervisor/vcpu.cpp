@@ -25,8 +25,6 @@ constexpr u64 host_slice = 100'000, shortest_slice = 500;
 constexpr u64 cycles_per_instruction = 16;
 /// What a processor that spins leaves to others, unless an interrupt comes for it.
 constexpr nanoseconds spin_wait = std::chrono::microseconds(50);
-/// Between two turns of a device for which a processor has nothing else to do; who pauses the domain comes in there.
-constexpr nanoseconds device_turn = std::chrono::microseconds(1);
 constexpr u64 poll_interval = vmx::tsc_hz / 1000;
 constexpr std::chrono::seconds between_presses(5);
 
@@ -48,9 +46,7 @@ void VcpuLoop::run() {
     wait_while_held();
     if (machine_.stop) return;
     prepare();
-    if (asleep() && machine_.devices_wait()) {
-      wait(device_turn);
-    } else if (asleep()) {
+    if (asleep()) {
       idle();
     } else {
       if (enter(host_budget()) == vmx::ExitReason::pause && !machine_.stop) wait(spin_wait);
@@ -90,7 +86,7 @@ void VcpuLoop::prepare() {
   if (debugger_ != nullptr && debugger_->waiting() && debugger_->looks_at(processor_)) debugger_->settle();
   processor_.local_apic.advance(processor_.now());
   machine_.rtc.advance(processor_.now());
-  machine_.serve_devices();
+  if (machine_.deterministic()) machine_.serve_devices();
   prepare_events();
 }
 
@@ -293,7 +289,7 @@ void VcpuLoop::idle() {
   const bool startup = processor_.waits_for_startup;
   const bool interrupts_on = !startup && (processor_.vcpu.general().rflags & arch::rflags::if_) != 0;
   const auto deadline = interrupts_on ? next_deadline() : std::nullopt;
-  processor_.stuck = !interrupts_on || (!deadline && !machine_.console.open());
+  processor_.stuck = !interrupts_on || (!deadline && !machine_.console.open() && !machine_.devices_wait());
   const bool all_stuck = std::ranges::all_of(machine_.processors, [](const auto& p) { return p->stuck; });
   if (all_stuck)
     return machine_.end({Ending::halted, interrupts_on ? "halted for good: no timer runs and no input can come"

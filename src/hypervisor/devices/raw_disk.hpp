@@ -12,7 +12,7 @@ namespace cloister::hypervisor {
 
 class RawDisk final : public platform::virtio::Storage {
  public:
-  /// What is there in whole sectors. An error says what the descriptor is instead.
+  /// What is there in whole sectors, of a file or a block device (host/disk_image.hpp).
   static tl::expected<std::shared_ptr<RawDisk>, std::string> create(Fd file);
   RawDisk(Fd file, u64 bytes) : file_(std::move(file)), bytes_(bytes) {}
 

@@ -27,8 +27,6 @@ Done load_part(stream::Kind kind, Part& part, stream::Reader& from) {
   }
   if constexpr (std::is_void_v<decltype(part.set_state(*state))>) {
     part.set_state(*state);
-  } else if constexpr (std::is_same_v<decltype(part.set_state(*state)), bool>) {
-    if (!part.set_state(*state)) return tl::unexpected(stream::Reader::wrong(record, "it can be in no such state"));
   } else if (const Done set = part.set_state(*state); !set) {
     return tl::unexpected(stream::Reader::wrong(record, set.error()));
   }

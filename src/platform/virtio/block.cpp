@@ -1,5 +1,7 @@
 #include "platform/virtio/block.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -56,6 +58,17 @@ Block::Block(BlockConfig config, Surroundings surroundings)
   put(56, u8{1});  // zeros may unmap
 }
 
+tl::expected<void, std::string> Block::set_state(const State& state) {
+  const auto differs = [this](const std::string& what) { return tl::unexpected("disk " + config_.id + ": " + what); };
+  if (state.sectors != sectors_)
+    return differs(fmt::format("found {} bytes, expected {}", sectors_ * sector_bytes, state.sectors * sector_bytes));
+  if (state.read_only != config_.read_only)
+    return differs(state.read_only ? "found one that can be written, expected one that cannot"
+                                   : "found one that cannot be written, expected one that can");
+  if (!Device::set_state(state.device)) return differs("it can be in no such state");
+  return {};
+}
+
 u64 Block::own_features() const {
   const u64 many = config_.queues > 1 ? feature_queues : 0;
   const u64 changes = config_.read_only ? feature_read_only : feature_discard | feature_write_zeroes;
@@ -69,15 +82,18 @@ Checked<bool> Block::serve(unsigned, Queue& queue) {
       if (!TRY(queue.listen())) return false;
       continue;
     }
-    const u32 written = TRY(perform(*chain));
-    TRY(queue.push(*chain, written));
+    const bool cached = negotiated(feature_flush);
+    Checked<u32> written = 0;
+    if (!apart([&] { written = perform(*chain, cached); })) return false;
+    const u32 bytes = TRY(std::move(written));
+    TRY(queue.push(*chain, bytes));
   }
   return true;
 }
 
 // How parts are cut is the driver's affair (2.7.4): the header is the first 16 bytes that are read, and the status the
 // last that is written.
-Checked<u32> Block::perform(const Chain& chain) {
+Checked<u32> Block::perform(const Chain& chain, bool cached) {
   if (chain.writable_bytes == 0) return tl::unexpected(Broken{"a disk's request without a place for its status"});
   Header header;
   TRY(chain.read(dma(), 0, std::as_writable_bytes(std::span(&header, 1))));
@@ -89,14 +105,14 @@ Checked<u32> Block::perform(const Chain& chain) {
       answer = TRY(read(chain, header.sector, in));
       written = answer == Answer::ok ? in : 0;
       break;
-    case type_out: answer = TRY(write(chain, header.sector, out)); break;
+    case type_out: answer = TRY(write(chain, header.sector, out, cached)); break;
     case type_flush: answer = flush(); break;
     case type_identify:
       answer = TRY(identify(chain, in));
       written = answer == Answer::ok ? in : 0;
       break;
     case type_discard:
-    case type_zeroes: answer = TRY(clear(chain, header.type)); break;
+    case type_zeroes: answer = TRY(clear(chain, header.type, cached)); break;
     default: break;
   }
   TRY(chain.write(dma(), in, std::as_bytes(std::span(&answer, 1))));
@@ -118,7 +134,7 @@ Checked<Block::Answer> Block::read(const Chain& chain, u64 sector, u64 bytes) {
   return Answer::ok;
 }
 
-Checked<Block::Answer> Block::write(const Chain& chain, u64 sector, u64 bytes) {
+Checked<Block::Answer> Block::write(const Chain& chain, u64 sector, u64 bytes, bool cached) {
   if (config_.read_only || !is_within(sector, bytes) || bytes > most_bytes) return Answer::io_error;
   std::vector<std::byte> piece(std::min<u64>(bytes, piece_bytes));
   for (u64 done = 0; done < bytes; done += piece.size()) {
@@ -127,12 +143,12 @@ Checked<Block::Answer> Block::write(const Chain& chain, u64 sector, u64 bytes) {
     if (!config_.storage->write(sector * sector_bytes + done, some)) return Answer::io_error;
   }
   // 5.2.6.2: a driver that knows no flush is told that a write is done when it is safe.
-  return negotiated(feature_flush) ? Answer::ok : flush();
+  return cached ? Answer::ok : flush();
 }
 
 Block::Answer Block::flush() { return config_.read_only || config_.storage->flush() ? Answer::ok : Answer::io_error; }
 
-Checked<Block::Answer> Block::clear(const Chain& chain, u32 type) {
+Checked<Block::Answer> Block::clear(const Chain& chain, u32 type, bool cached) {
   const u64 bytes = chain.readable_bytes - sizeof(Header);
   if (config_.read_only || bytes == 0 || bytes % sizeof(Range) != 0 || bytes / sizeof(Range) > most_ranges)
     return Answer::io_error;
@@ -150,7 +166,7 @@ Checked<Block::Answer> Block::clear(const Chain& chain, u32 type) {
                           : config_.storage->write_zeroes(offset, length, (one.flags & range_unmap) != 0);
     if (!done) return Answer::io_error;
   }
-  return negotiated(feature_flush) ? Answer::ok : flush();
+  return cached ? Answer::ok : flush();
 }
 
 Checked<Block::Answer> Block::identify(const Chain& chain, u64 bytes) {

@@ -117,11 +117,14 @@ u64 Device::offered() const {
 
 /// It may use its queues: the driver has said so, and nothing has gone wrong since.
 bool Device::alive() const {
-  return (status_ & (status_driver_ok | status_needs_reset)) == status_driver_ok &&
+  return !reset_waits_ && (status_ & (status_driver_ok | status_needs_reset)) == status_driver_ok &&
          (config().read(pci::reg_command) & pci::command_master) != 0;
 }
 
 void Device::reset() {
+  reset_waits_ = served_ != nullptr;
+  if (reset_waits_) return;
+  queue_reset_waits_ = false;
   driver_features_ = 0;
   device_feature_select_ = driver_feature_select_ = 0;
   config_vector_ = Queue::no_vector;
@@ -132,7 +135,13 @@ void Device::reset() {
   line_changed();
 }
 
-void Device::reset_queue(Queue& queue) { queue.state = {}; }
+void Device::reset_queue(Queue& queue) {
+  if (served_ == &queue) {
+    queue_reset_waits_ = true;
+  } else {
+    queue.state = {};
+  }
+}
 
 void Device::take_features() {
   for (Queue& queue : queues_) {
@@ -181,7 +190,17 @@ void Device::enable(Queue& queue) {
 void Device::notify(u64 number) {
   if (number >= queues_.size() || !queues_[number].state.enabled) return;
   queues_[number].state.waits = true;
+  if (around_.later) return around_.later();
   work();
+}
+
+bool Device::apart(const std::function<void()>& what) {
+  if (around_.apart) {
+    around_.apart(what);
+  } else {
+    what();
+  }
+  return !reset_waits_ && !queue_reset_waits_;
 }
 
 bool Device::has_work() const {
@@ -193,7 +212,14 @@ void Device::work() {
   for (unsigned number = 0; number < queues_.size(); ++number) {
     Queue& queue = queues_[number];
     if (!queue.state.waits || !alive()) continue;
+    served_ = &queue;
     const auto more = serve(number, queue);
+    served_ = nullptr;
+    if (reset_waits_) return reset();
+    if (std::exchange(queue_reset_waits_, false)) {
+      reset_queue(queue);
+      continue;
+    }
     queue.state.waits = more && *more;
     if (!more) return break_down(more.error());
     const auto wanted = queue.wants_interrupt();

@@ -78,6 +78,11 @@ class Device : public pci::Function {
     Dma& dma;
     pci::Msix::Send send;
     std::function<void(std::string_view why)> broken;  ///< the driver broke it
+    /// Queues are not served as soon as the driver says that they have something, but by somebody who is told so here
+    /// and then calls work(). Empty: they are.
+    std::function<void()> later{};
+    /// Calls what may wait for the host, while others, the driver among them, use the device. Empty: nobody does.
+    std::function<void(const std::function<void()>& what)> apart{};
   };
 
   State state() const;
@@ -103,6 +108,10 @@ class Device : public pci::Function {
   virtual std::span<const u8> own_config() const = 0;
   /// Does some requests of a queue, and asks to be told of more. True: there are more already.
   virtual Checked<bool> serve(unsigned number, Queue& queue) = 0;
+
+  /// For serve(): does what neither knows nor changes this device, while others may. False: the driver resets the queue
+  /// meanwhile, which then gets no answer.
+  [[nodiscard]] bool apart(const std::function<void()>& what);
 
   bool negotiated(u64 feature) const { return (driver_features_ & feature) != 0; }
   Dma& dma() const { return around_.dma; }
@@ -139,6 +148,9 @@ class Device : public pci::Function {
   u32 device_feature_select_ = 0, driver_feature_select_ = 0;
   u16 config_vector_ = Queue::no_vector, queue_select_ = 0;
   u8 status_ = 0, isr_ = 0;
+  // While a queue is served it is not reset: that comes when it has been, for which drivers wait (2.4, 2.6.1).
+  const Queue* served_ = nullptr;
+  bool reset_waits_ = false, queue_reset_waits_ = false;
 };
 
 }  // namespace cloister::platform::virtio

@@ -104,6 +104,7 @@ std::array<u8, common_bytes> Device::common() const {
   put(all, common_queue_descriptors, queue.descriptors);
   put(all, common_queue_driver, queue.driver);
   put(all, common_queue_device, queue.device);
+  put(all, common_queue_reset, static_cast<u16>(queue_reset_waits_ && served_ == &queues_[queue_select_]));
   return all;
 }
 

@@ -20,6 +20,7 @@ class Copier final : public Device {
  public:
   explicit Copier(Surroundings surroundings) : Device({.number = 42, .class_code = 0xff'0000}, 2, surroundings) {}
   unsigned served = 0, at_once = 1000;
+  std::function<void()> meanwhile = [] {};  ///< what the driver does while a request is done
 
  private:
   u64 own_features() const override { return 1u << 3; }
@@ -30,6 +31,7 @@ class Copier final : public Device {
       if (!chain) return TRY(queue.listen());
       ++served;
       std::vector<std::byte> data(std::min<u64>(std::min(chain->readable_bytes, chain->writable_bytes), 0x1000));
+      if (!apart([this] { meanwhile(); })) return false;
       TRY(chain->read(dma(), 0, data));
       TRY(chain->write(dma(), 0, data));
       TRY(queue.push(*chain, static_cast<u32>(data.size())));
@@ -351,6 +353,67 @@ TEST_F(Virtio, OneQueueCanBeReset) {  // 2.6.1
   driver_.enable_queue();
   offer_copy();
   EXPECT_FALSE(driver_.is_broken());
+}
+
+// While a request is done its buffers are the device's. The driver sees that a reset waits for it (2.4, 2.6.1).
+TEST_F(Virtio, AResetComesWhenTheRequestIsDone) {
+  driver_.begin();
+  device_.meanwhile = [this] {
+    driver_.set(common_status, 0, 1);
+    EXPECT_NE(driver_.status(), 0) << "not yet";
+    EXPECT_FALSE(device_.has_work());
+  };
+  offer_copy();
+  driver_.notify();
+  EXPECT_EQ(driver_.status(), 0);
+  EXPECT_EQ(driver_.used(), 0) << "nobody waits for its answer";
+  device_.meanwhile = [this] {
+    driver_.set(common_queue_reset, 1, 2);
+    driver_.set(common_queue_select, 1, 2);
+    driver_.set(common_queue_reset, 1, 2);
+    EXPECT_EQ(driver_.get(common_queue_reset, 2), 0u) << "the other one is at rest";
+    driver_.set(common_queue_select, 0, 2);
+    EXPECT_EQ(driver_.get(common_queue_reset, 2), 1u) << "not yet";
+    EXPECT_EQ(driver_.get(common_queue_enable, 2), 1u);
+  };
+  driver_.begin(feature_version_1 | feature_ring_reset);
+  offer_copy();
+  driver_.notify();
+  EXPECT_EQ(driver_.get(common_queue_reset, 2), 0u);
+  EXPECT_EQ(driver_.get(common_queue_enable, 2), 0u);
+  EXPECT_EQ(driver_.used(), 0);
+  device_.meanwhile = [] {};
+  driver_.begin();
+  offer_copy();
+  driver_.notify();
+  EXPECT_EQ(driver_.used(), 1);
+}
+
+TEST(VirtioLater, WhoIsToldServesIt) {
+  TestedMemory memory(0x10000);
+  unsigned told = 0, apart = 0;
+  Copier device({.dma = memory,
+                 .send = [](const InterruptMessage&) {},
+                 .broken = {},
+                 .later = [&] { ++told; },
+                 .apart =
+                     [&](const std::function<void()>& what) {
+                       ++apart;
+                       what();
+                     }});
+  Driver driver(device, memory);
+  driver.begin();
+  driver.describe(0, {.address = 0x5000, .bytes = 4, .flags = more, .next = 1});
+  driver.describe(1, {.address = 0x6000, .bytes = 4, .flags = device_writes});
+  driver.offer(0);
+  driver.notify();
+  EXPECT_EQ(told, 1u);
+  EXPECT_EQ(driver.used(), 0);
+  EXPECT_TRUE(device.has_work());
+  device.work();
+  EXPECT_EQ(apart, 1u);
+  EXPECT_EQ(driver.used(), 1);
+  EXPECT_FALSE(device.has_work());
 }
 
 TEST_F(Virtio, TheStructuresHaveAWindowInConfigurationSpace) {  // 4.1.4.9
