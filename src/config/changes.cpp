@@ -73,6 +73,7 @@ DomainConfig settled(DomainConfig config, std::string_view directory) {
   };
   place(config.kernel);
   place(config.ramdisk);
+  for (DiskConfig& disk : config.disks) place(disk.path);
   if (names_a_dump(config.silicon)) place(config.silicon);
   if (!config.epc_is_paged()) config.epc_min_mib = 0;
   return config;

@@ -47,6 +47,18 @@ struct EpcSection {
 /// Linux reads as many (SGX_MAX_EPC_SECTIONS).
 inline constexpr std::size_t most_epc_sections = 8;
 
+/// A disk, whose format is raw: the only one that there is.
+struct DiskConfig {
+  std::string path;
+  std::string vdev;  ///< "xvda"
+  bool read_only = false;
+  Position at{};  ///< of its element
+  bool operator==(const DiskConfig&) const = default;
+};
+inline constexpr std::size_t most_disks = 16;
+/// Which of them a vdev is, from 0 on: its last letter says so.
+std::size_t disk_place(std::string_view vdev);
+
 /// Bounds of values.
 namespace limits {
 inline constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;  ///< of RAM; the most of all EPC too
@@ -65,6 +77,7 @@ struct DomainConfig {
   std::string kernel;
   std::string ramdisk;  ///< empty: none
   std::string cmdline;
+  std::vector<DiskConfig> disks;  ///< in the order of their places
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
   u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none

@@ -9,6 +9,7 @@
 #include "config/cpu_list.hpp"
 #include "config/cpuid_list.hpp"
 #include "config/cpuid_string.hpp"
+#include "config/disks.hpp"
 #include "config/domain_name.hpp"
 #include "config/epc_sections.hpp"
 #include "config/launch_hash.hpp"
@@ -94,6 +95,10 @@ constexpr Form type{[](Draft&, const xl::Setting& setting) {
 
 constexpr Form cmdline{[](Draft& draft, const xl::Setting& s) { return keep(draft.cmdline, read_string(s)); },
                        [](const DomainConfig& config) -> Text { return xl::quoted(config.cmdline); }};
+
+constexpr Form disk{
+    [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.disks, read_disks(setting)); },
+    [](const DomainConfig& config) { return config.disks.empty() ? std::nullopt : Text(disks_text(config.disks)); }};
 
 Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) {
@@ -282,6 +287,7 @@ constexpr Key table[] = {
     {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", cmdline},
     {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
     {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},
+    {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
      epc_min},

@@ -33,7 +33,8 @@ u64 length_of(int fd) {
 /// The files that a request's configuration names, opened and read with the rights of who made it.
 class RequestFiles {
  public:
-  RequestFiles(FileOpener& opener, const CreateRequest& request) : opener_(opener), request_(request) {}
+  RequestFiles(FileOpener& opener, const CreateRequest& request, const DiskUser& user)
+      : opener_(opener), request_(request), user_(user) {}
 
   /// A dump is read at once: what it describes is a value that the domain keeps.
   tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
@@ -62,7 +63,38 @@ class RequestFiles {
     return std::move(*fd);
   }
 
+  /// A definition's disks may be in use: it is for later.
+  tl::expected<std::vector<OpenDisk>, ApiError> disks(const DomainConfig& config, CheckedFor what) {
+    const DiskLock lock = what == CheckedFor::definition ? DiskLock::no : DiskLock::yes;
+    std::vector<OpenDisk> opened;
+    for (const DiskConfig& disk : config.disks) {
+      const auto path = absolute(disk.path);
+      if (!path) return unusable(disk, path.error(), 400);
+      auto one = opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock);
+      if (one) {
+        opened.push_back(std::move(*one));
+        continue;
+      }
+      const DiskError& why = one.error();
+      if (why.in_use.empty()) return unusable(disk, why.message, 400);
+      return unusable(disk, who_uses(config, *path, opened, why.in_use), 409);
+    }
+    return opened;
+  }
+
  private:
+  std::string who_uses(const DomainConfig& config, const std::string& path, const std::vector<OpenDisk>& own,
+                       const std::string& identity) const {
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (own[i].identity == identity) return fmt::format("it is the domain's disk {}, too", config.disks[i].vdev);
+    }
+    const std::string domain = user_ ? user_(identity) : std::string();
+    return domain.empty() ? in_use_by_stranger(path) : fmt::format("domain '{}' uses it", domain);
+  }
+  tl::unexpected<ApiError> unusable(const DiskConfig& disk, const std::string& why, int status) const {
+    return tl::unexpected(
+        in_config(request_.file, {disk.at, fmt::format("cannot use disk '{}': {}", cut_path(disk.path), why)}, status));
+  }
   tl::unexpected<ApiError> unusable(const DomainConfig& config, const char* key, const std::string& name,
                                     const std::string& why) const {
     return tl::unexpected(in_config(
@@ -76,6 +108,7 @@ class RequestFiles {
 
   FileOpener& opener_;
   const CreateRequest& request_;
+  const DiskUser& user_;
 };
 
 /// The domain's processor, and whether the configuration can be met on this machine but for how much EPC is free.
@@ -104,6 +137,7 @@ tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const Domain
   if (ramdisk && *ramdisk) images.ramdisk_bytes = length_of(ramdisk->get());
   images.kernel = TRY(files.kernel(config, what, images.ramdisk_bytes));
   images.ramdisk = TRY(std::move(ramdisk));
+  images.disks = TRY(files.disks(config, what));
   return images;
 }
 
@@ -148,13 +182,13 @@ std::optional<ApiError> too_long(const CreateRequest& request) {
 
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
                                                      const MachineDescription& machine, const Processors& processors,
-                                                     CheckedFor what) {
+                                                     CheckedFor what, const DiskUser& user) {
   if (auto why = too_long(request)) return tl::unexpected(std::move(*why));
   if (!request.directory.empty() && !fs::path(request.directory).is_absolute())
     return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
   auto read = read_config(request.config);
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
-  RequestFiles files(opener, request);
+  RequestFiles files(opener, request, user);
   auto images = TRY(open_images(files, read->config, what));
   const auto chosen = TRY(check(request, files, read->config, machine, processors.any()));
   const auto engine = choose_engine(processors, read->config, machine.engine);

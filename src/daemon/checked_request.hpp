@@ -4,6 +4,7 @@
 // Threads: any. It may wait for file systems (opener.hpp): call it without a lock.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -29,6 +30,7 @@ struct CreateRequest {
 struct OpenImages {
   Fd kernel, ramdisk;
   u64 ramdisk_bytes = 0;
+  std::vector<OpenDisk> disks;  ///< in the configuration's order
 };
 
 struct CheckedRequest {
@@ -43,9 +45,13 @@ struct CheckedRequest {
 /// machine's accounts know what EPC there is; what is kept for later is checked for both here.
 enum class CheckedFor : u8 { creation, definition };
 
-/// Whether the machine can have this domain, but for how much of it is free.
+/// The domain that uses a disk of this identity; empty: none does.
+using DiskUser = std::function<std::string(const std::string& identity)>;
+
+/// Whether the machine can have this domain, but for how much of it is free. The disks of one that is created are
+/// locked: nobody else uses them from then on.
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
                                                      const MachineDescription& machine, const Processors& processors,
-                                                     CheckedFor what);
+                                                     CheckedFor what, const DiskUser& user = {});
 
 }  // namespace cloister::toolstack

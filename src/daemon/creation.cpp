@@ -31,14 +31,14 @@ constexpr unsigned socket_mode = 0600;
 
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
-/// Beside a thread for each processor and the service's: none that a VMM starts, but the C library may.
+/// Beside a thread for each processor and each disk and the service's: none that a VMM starts, but the C library may.
 constexpr u32 spare_tasks = 8;
 
 CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
   const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_memory_mib(), .overhead = overhead_mib};
   return {.memory_bytes = most_mib(need, config.vcpus) << 20,
           .processors = config.vcpus,
-          .tasks = config.vcpus + spare_tasks};
+          .tasks = config.vcpus + static_cast<u32>(config.disks.size()) + spare_tasks};
 }
 
 /// A directory that nobody can put anything into.
@@ -57,7 +57,8 @@ std::span<const u8> bytes_of(const std::string& text) {
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
-  auto checked = TRY(check_request(opener_, request, machine(), processors(), CheckedFor::creation));
+  const DiskUser user = [this](const std::string& identity) { return user_of_disk(identity); };
+  auto checked = TRY(check_request(opener_, request, machine(), processors(), CheckedFor::creation, user));
   auto claim = make_room(checked.config);
   const auto domain = admit(request, checked, definition, claim.get());
   claim.reset();
@@ -77,6 +78,14 @@ Domains::Result Domains::create_domain(const CreateRequest& request, const Defin
        {"epc_pages", std::to_string(pages_of(created.grants))},
        {"placement", created.placement}});
   return created;
+}
+
+std::string Domains::user_of_disk(const std::string& identity) {
+  const MutexLock held(lock_);
+  for (const auto& [id, domain] : table_) {
+    if (!domain->life.over() && std::ranges::count(domain->record.disks, identity) != 0) return domain->record.name;
+  }
+  return {};
 }
 
 tl::expected<u32, std::string> Domains::next_id() {
@@ -179,6 +188,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .owner = request.owner,
                     .started = utc_now(),
                     .placement = std::move(allocation->reason),
+                    .disks = {},
                     .grants = std::move(allocation->grants),
                     .package = std::move(package),
                     .engine = checked.engine,
@@ -186,6 +196,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .running = false,
                     .process = std::nullopt,
                     .run = paths_.run};
+  for (const OpenDisk& disk : checked.images.disks) domain->record.disks.push_back(disk.identity);
   domain->config = std::move(config);
   auto kept = power_on(*domain);
   if (kept) kept = around_.records->put(domain->record);
@@ -239,6 +250,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   descriptors.set(launch_fd::console, console.get());
   descriptors.set(launch_fd::kernel, images.kernel.get());
   descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
+  for (std::size_t i = 0; i < images.disks.size(); ++i)
+    descriptors.set(launch_fd::disk + static_cast<int>(i), images.disks[i].fd.get());
   if (platform.counters != nullptr) {
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());

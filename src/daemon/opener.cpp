@@ -13,7 +13,6 @@
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "host/memfd.hpp"
-#include "host/packet.hpp"
 #include "host/pidfd.hpp"
 #include "host/whole_file.hpp"
 #include "text/json_fields.hpp"
@@ -29,11 +28,22 @@ using Failed = tl::unexpected<std::string>;
 Failed system_error(const char* what) { return Failed(std::string(what) + ": " + std::strerror(errno)); }
 
 /// What the daemon itself sees of it. It must not wait: the file system may be the owner's own (FUSE).
-bool is_readable_file(int fd) {
+bool is_file(int fd, int access, bool or_device) {
   struct statx status {};
   if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) return false;
   const int mode = ::fcntl(fd, F_GETFL);
-  return S_ISREG(status.stx_mode) && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == O_RDONLY;
+  const bool kind = S_ISREG(status.stx_mode) || (or_device && S_ISBLK(status.stx_mode));
+  return kind && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == access;
+}
+
+/// The descriptor of an answer.
+tl::expected<Fd, std::string> opened(Packet answer) {
+  std::string error;
+  JsonFields fields(answer.body);
+  if (fields.has("error")) fields.text("error", error);
+  if (error.empty() && answer.descriptors.size() != 1) error = "not opened";
+  if (!error.empty()) return Failed(error);
+  return std::move(answer.descriptors.front());
 }
 
 }  // namespace
@@ -56,20 +66,40 @@ tl::expected<Fd, std::string> FileOpener::open_kernel(const Owner& owner, const 
 
 tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohmann::json& request,
                                                std::chrono::milliseconds patience) {
-  auto fd = TRY(ask(owner, request, patience));
-  if (!is_readable_file(fd.get())) return Failed("not a regular file that may be passed on");
+  auto answer = TRY(ask(owner, request, patience));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_file(fd.get(), O_RDONLY, false)) return Failed("not a regular file that may be passed on");
   return fd;
 }
 
+tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, const std::string& path, DiskUse use,
+                                                        DiskLock lock) {
+  const bool writes = use == DiskUse::write;
+  auto answer =
+      ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"writes", writes}, {"lock", lock == DiskLock::yes}},
+          patience_);
+  if (!answer) return tl::unexpected(DiskError{answer.error()});
+  std::string identity, in_use;
+  JsonFields fields(answer->body);
+  if (fields.has("identity")) fields.text("identity", identity);
+  if (fields.has("in_use")) fields.text("in_use", in_use);
+  auto fd = opened(std::move(*answer));
+  if (!fd) return tl::unexpected(DiskError{fd.error(), in_use});
+  if (!is_file(fd->get(), writes ? O_RDWR : O_RDONLY, true))
+    return tl::unexpected(DiskError{"neither a regular file nor a block device that may be passed on"});
+  return OpenDisk{std::move(*fd), std::move(identity)};
+}
+
 tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, const std::string& path, u64 most) {
-  const auto fd = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}}, patience_));
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"most", most}}, patience_));
+  const auto fd = TRY(opened(std::move(answer)));
   // Memory alone, which nobody changes any more, is read without waiting for anybody.
   if (!is_sealed_memfd(fd.get())) return Failed("not read");
   return read_within(fd.get(), most);
 }
 
-tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request,
-                                              std::chrono::milliseconds patience) {
+tl::expected<Packet, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request,
+                                                  std::chrono::milliseconds patience) {
   if (const unsigned self = ::geteuid(); self != 0 && owner.user != self && owner.user != 0) {
     return Failed("this daemon is user " + std::to_string(self) + "'s, and opens no file for user " +
                   std::to_string(owner.user));
@@ -98,12 +128,7 @@ tl::expected<Fd, std::string> FileOpener::ask(const Owner& owner, const nlohmann
   if (!answer) {
     return Failed(ready ? "the process that opens it has ended before it answered" : "its file system does not answer");
   }
-  std::string error;
-  JsonFields fields(answer->body);
-  if (fields.has("error")) fields.text("error", error);
-  if (error.empty() && answer->descriptors.size() != 1) error = "not opened";
-  if (!error.empty()) return Failed(error);
-  return std::move(answer->descriptors.front());
+  return std::move(*answer);
 }
 
 /// It has nothing left to do. One that waits in the kernel is looked at again at later ends.

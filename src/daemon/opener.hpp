@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "daemon/spawn.hpp"
+#include "host/disk_image.hpp"
 #include "host/mutex.hpp"
 #include "host/owner.hpp"
+#include "host/packet.hpp"
 
 namespace cloister::toolstack {
 
@@ -37,6 +39,12 @@ class StuckOpeners {
   std::vector<One> all_;
 };
 
+enum class DiskLock : bool { no, yes };
+struct OpenDisk {
+  Fd fd;
+  std::string identity;  ///< identity_of_disk()
+};
+
 /// A user whose file systems do not answer is told so after a number of tries; root and the daemon's own user are not
 /// held to it, and no user is to another's. Threads: any. It may wait for a file system that does not answer, as long
 /// as `patience`: call it without a lock.
@@ -57,14 +65,17 @@ class FileOpener {
     u64 ramdisk_bytes = 0, cmdline_bytes = 0;
   };
   tl::expected<Fd, std::string> open_kernel(const Owner& owner, const std::string& path, const Beside& beside);
+  /// A disk, for this use, and locked for it before anybody else has the descriptor.
+  tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock);
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
 
  private:
   tl::expected<Fd, std::string> open(const Owner& owner, const nlohmann::json& request,
                                      std::chrono::milliseconds patience);
-  tl::expected<Fd, std::string> ask(const Owner& owner, const nlohmann::json& request,
-                                    std::chrono::milliseconds patience);
+  /// The answer: one descriptor, or `error` in its body.
+  tl::expected<Packet, std::string> ask(const Owner& owner, const nlohmann::json& request,
+                                        std::chrono::milliseconds patience);
   void end(unsigned user, Process process);
 
   std::string program_;

@@ -76,17 +76,28 @@ Done become(const Owner& owner) {
   return {};
 }
 
-tl::expected<Fd, std::string> open_regular(const std::string& path) {
+constexpr const char* other_kind = "not a regular file";
+/// A service has other mounts than who asks it (systemd.exec(5)).
+constexpr const char* read_only_hint =
+    ", for cloisterd at least: if it is a service, ReadWritePaths= of its unit says where it may write";
+
+/// What the path leads to, without waiting for it.
+tl::expected<Fd, std::string> open_path(const std::string& path, int access) {
   if (!path.starts_with('/') || path.find('\0') != std::string::npos) return Failed("not an absolute path");
   // Without waiting for a writer of a named pipe, and without making a terminal ours.
   open_how how{};
-  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  how.flags = static_cast<u64>(access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   how.resolve = RESOLVE_NO_MAGICLINKS;
   Fd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
-  constexpr const char* other_kind = "not a regular file";
   if (!fd && errno == ENXIO) return Failed(other_kind);  // a socket, or a device that is not there
   if (!fd && errno == ELOOP) return Failed("it leads through too many links, or one into a process (/proc/PID/fd/N)");
+  if (!fd && errno == EROFS) return Failed(std::string(std::strerror(EROFS)) + read_only_hint);
   if (!fd) return Failed(std::strerror(errno));
+  return fd;
+}
+
+tl::expected<Fd, std::string> open_regular(const std::string& path) {
+  auto fd = TRY(open_path(path, O_RDONLY));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return Failed(std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return Failed(other_kind);
@@ -144,11 +155,47 @@ tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
 }
 
+/// What has been opened, and what it is.
+struct Served {
+  Fd fd;
+  std::string identity;
+};
+
+tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
+  std::string path;
+  bool writes = false, lock = false;
+  JsonFields fields(request);
+  fields.text("path", path).boolean("writes", writes).boolean("lock", lock);
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return tl::unexpected(DiskError{fields.error()});
+  const auto owner = read_owner(request["owner"]);
+  if (!owner) return tl::unexpected(DiskError{owner.error()});
+  if (auto done = become(*owner); !done)
+    return tl::unexpected(DiskError{"cannot take on its owner's rights: " + done.error()});
+  auto fd = open_path(path, writes ? O_RDWR : O_RDONLY);
+  if (!fd) return tl::unexpected(DiskError{fd.error()});
+  TRY(check_disk(fd->get()));
+  if (lock) TRY(lock_disk(fd->get(), writes ? DiskUse::write : DiskUse::read));
+  std::string identity = identity_of_disk(fd->get());
+  return Served{std::move(*fd), std::move(identity)};
+}
+
+int answer_disk(const nlohmann::json& request) {
+  const auto disk = serve_disk(request);
+  if (!disk) {
+    const nlohmann::json why = {{"error", disk.error().message}, {"in_use", disk.error().in_use}};
+    return send_packet(connection, why) ? 0 : 1;
+  }
+  const int opened[] = {disk->fd.get()};
+  return send_packet(connection, {{"identity", disk->identity}}, opened) ? 0 : 1;
+}
+
 }  // namespace
 
 int run_opener() {
   const auto request = receive_packet(connection);
   if (!request) return 1;
+  if (request->body.contains("writes")) return answer_disk(request->body);
   const auto fd = serve(request->body);
   if (!fd) return send_packet(connection, {{"error", fd.error()}}) ? 0 : 1;
   const int opened[] = {fd->get()};

@@ -95,6 +95,7 @@ std::string write_record(const DomainRecord& record) {
               {"running", record.running},
               {"run", record.run}};
   if (record.process) object["process"] = to_json(*record.process);
+  if (!record.disks.empty()) object["disks"] = record.disks;
   if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
   if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
@@ -126,6 +127,14 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (fields.has("charged_mib")) fields.number("charged_mib", record.charged_mib, most_charge_mib);
   if (fields.has("epc_min_mib")) fields.number("epc_min_mib", record.epc_min_mib, most_charge_mib);
   if (fields.has("epc_weight")) fields.number("epc_weight", record.epc_weight);
+  if (fields.has("disks")) {
+    for (const json& disk : fields.list("disks")) {
+      if (disk.is_string())
+        record.disks.push_back(disk.get<std::string>());
+      else
+        fields.fail("'disks': expected strings");
+    }
+  }
   read_engine(fields, record.engine);
   // Records of before there were owners: those domains' files were the daemon's to open.
   record.owner = own_user();

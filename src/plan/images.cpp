@@ -1,8 +1,14 @@
 // Kernels are unpacked by the platform, ramdisks taken as they are. What cannot fit is refused before it is read: a
-// kernel that is longer than any that is unpacked, a ramdisk that is longer than the memory.
+// kernel that is longer than any that is unpacked, a ramdisk that is longer than the memory. Disks stay open as long as
+// somebody has them, through a domain's restarts.
 #include "plan/images.hpp"
 
+#include <algorithm>
+
+#include "arch/try.hpp"
+#include "host/disk_image.hpp"
 #include "host/whole_file.hpp"
+#include "hypervisor/devices/raw_disk.hpp"
 #include "platform/unpack.hpp"
 #include "text/shown.hpp"
 
@@ -36,16 +42,60 @@ tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes k
   return images;
 }
 
+tl::unexpected<Diagnostic> unusable(const DiskConfig& disk, const std::string& why) {
+  return tl::unexpected(Diagnostic{disk.at, "cannot use disk '" + cut_path(disk.path) + "': " + why});
+}
+
+/// Those that others of this domain's have cannot be told from anybody's by their locks.
+std::string who_uses(const DomainConfig& config, const DiskConfig& disk, const std::vector<Fd>& others,
+                     const std::string& identity) {
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    if (identity_of_disk(others[i].get()) == identity)
+      return "it is the domain's disk " + config.disks[i].vdev + ", too";
+  }
+  return in_use_by_stranger(disk.path);
+}
+
+tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config, bool lock) {
+  std::vector<Fd> opened;
+  for (const DiskConfig& disk : config.disks) {
+    const DiskUse use = disk.read_only ? DiskUse::read : DiskUse::write;
+    auto fd = open_disk(disk.path, use);
+    if (!fd) return unusable(disk, fd.error().message);
+    if (const auto locked = lock ? lock_disk(fd->get(), use) : tl::expected<void, DiskError>(); !locked) {
+      const DiskError& why = locked.error();
+      return unusable(disk, why.in_use.empty() ? why.message : who_uses(config, disk, opened, why.in_use));
+    }
+    opened.push_back(std::move(*fd));
+  }
+  return opened;
+}
+
+/// `opened`: in the configuration's order.
+tl::expected<Images, Diagnostic> with_disks(Images images, const DomainConfig& config, std::vector<Fd> opened) {
+  for (std::size_t i = 0; i < config.disks.size(); ++i) {
+    const DiskConfig& disk = config.disks[i];
+    auto storage = hypervisor::RawDisk::create(std::move(opened[i]));
+    if (!storage) return unusable(disk, storage.error());
+    images.disks.push_back({.storage = std::move(*storage), .id = disk.vdev, .read_only = disk.read_only});
+  }
+  return images;
+}
+
 }  // namespace
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
-  return make_images(config, read_regular(config.kernel, most_kernel),
-                     config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack);
+  auto images =
+      TRY(make_images(config, read_regular(config.kernel, most_kernel),
+                      config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack));
+  return with_disks(std::move(images), config, TRY(open_disks(config, unpack)));
 }
 
-tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk) {
-  return make_images(config, read_within(kernel, most_kernel),
-                     config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config)), true);
+tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,
+                                             std::vector<Fd> disks) {
+  auto images = TRY(make_images(config, read_within(kernel, most_kernel),
+                                config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config)), true));
+  return with_disks(std::move(images), config, std::move(disks));
 }
 
 }  // namespace cloister::toolstack

@@ -7,20 +7,24 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "host/fd.hpp"
 #include "platform/pvh.hpp"
+#include "platform/virtio/block.hpp"
 
 namespace cloister::toolstack {
 
 struct Images {
   std::shared_ptr<const platform::KernelImage> kernel;
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
+  std::vector<platform::virtio::BlockConfig> disks;
 };
 
-/// Reads the files that the configuration names; errors stand at their keys. With `unpack` false, the kernel is only
-/// read.
+/// Reads the files that the configuration names, and locks its disks; errors stand at their keys. With `unpack` false
+/// the kernel is only read, and disks are only opened.
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack);
 
-/// The same from files that are open; ramdisk is ignored if the configuration has none.
-tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk);
+/// The same from files that are open, and disks that are locked; ramdisk is ignored if the configuration has none.
+tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,
+                                             std::vector<Fd> disks);
 
 }  // namespace cloister::toolstack

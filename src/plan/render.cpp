@@ -130,6 +130,8 @@ std::string render_text(const DomainPlan& plan) {
   line("kernel", config.kernel);
   line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
   line("cmdline", config.cmdline);
+  for (const DiskConfig& disk : config.disks)
+    line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
@@ -176,6 +178,11 @@ std::string render_json(const DomainPlan& plan) {
   json["kernel"] = config.kernel;
   json["ramdisk"] = config.ramdisk.empty() ? ordered_json(nullptr) : ordered_json(config.ramdisk);
   json["cmdline"] = config.cmdline;
+  json["disks"] = ordered_json::array();
+  for (const DiskConfig& disk : config.disks) {
+    json["disks"].push_back(
+        {{"vdev", disk.vdev}, {"format", "raw"}, {"access", disk.read_only ? "ro" : "rw"}, {"target", disk.path}});
+  }
   json["on_poweroff"] = toolstack::name_of(config.on_poweroff);
   json["on_reboot"] = toolstack::name_of(config.on_reboot);
   json["on_crash"] = toolstack::name_of(config.on_crash);

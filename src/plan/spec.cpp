@@ -51,6 +51,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.sgx_provision = plan.config.sgx_provision;
   spec.kernel = images.kernel;
   spec.ramdisk = images.ramdisk;
+  spec.disks = images.disks;
   spec.cmdline = plan.config.cmdline;
   spec.clock = clock;
   spec.date = clock_date(plan.config, clock);

@@ -6,6 +6,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "config/domain_config.hpp"
 #include "config/engine.hpp"
 #include "host/processors.hpp"
 #include "machine/platform_secret.hpp"
@@ -26,7 +27,8 @@ inline constexpr int counters = 10;  ///< MachineCounters, if the domain has EPC
 inline constexpr int page = 11;      ///< DomainPage
 inline constexpr int keys = 12;      ///< memfd with LaunchKeys' two secrets, if the domain has EPC
 inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
-inline constexpr int first = message, last = root;
+inline constexpr int disk = 14;      ///< of each disk, in their order: file or block device, locked
+inline constexpr int first = message, last = disk + int{most_disks} - 1;
 }  // namespace launch_fd
 
 /// The secrets of a domain's virtual platform: all that its VMM is ever given.

@@ -48,7 +48,9 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
                                               const DomainPage& page) {
   auto read = TRY(read_config(launch.config));
-  auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk));
+  std::vector<Fd> disks;
+  for (std::size_t i = 0; i < read.config.disks.size(); ++i) disks.emplace_back(launch_fd::disk + static_cast<int>(i));
+  auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk, std::move(disks)));
   auto machine = machine_of(silicon, launch);
   if (!machine) return failed(machine.error());
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));

@@ -65,6 +65,11 @@ constexpr AllowedCall allowed[] = {
     // filter sees.
     {SCMP_SYS(read)},
     {SCMP_SYS(pread64)},
+    // Disks, which only get holes and zeros within their length.
+    {SCMP_SYS(pwrite64)},
+    {SCMP_SYS(fdatasync)},
+    {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)},
+    {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE)},
     {SCMP_SYS(lseek)},
     {SCMP_SYS(write)},
     {SCMP_SYS(writev)},

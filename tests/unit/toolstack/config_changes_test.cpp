@@ -44,6 +44,8 @@ TEST(ChangedKeys, ArePathsThatLeadElsewhere) {
   EXPECT_THAT(changed_keys({text, "/a"}, {text, "/a/"}), IsEmpty());
   EXPECT_THAT(changed_keys({text, "/a"}, {text, "/b"}), ElementsAre("kernel", "silicon"));
   EXPECT_THAT(changed_keys({"name = 'd'\nkernel = '/a/k'\n", "/b"}, {"name = 'd'\nkernel = 'k'\n", "/a"}), IsEmpty());
+  const std::string disk = "name = 'd'\nkernel = '/k'\ndisk = ['d.img,raw,xvda']\n";
+  EXPECT_THAT(changed_keys({disk, "/a"}, {disk, "/b"}), ElementsAre("disk"));
 }
 
 TEST(Renamed, ChangesTheNameAlone) {

@@ -12,6 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 const std::string least_config = "name = 'd'\nkernel = 'k'\n";
 
@@ -134,6 +135,28 @@ TEST(Config, CpuFlagsStandBesideAModelTheLastWordCounting) {
               ElementsAre(CpuidOverride{"sgx", true}, CpuidOverride{"sgxlc", true}));
   EXPECT_THAT(flags("'rdctl-no'"), ElementsAre(CpuidOverride{"rdctl-no", true})) << "a bit of an MSR";
   EXPECT_EQ(good("silicon = 'Skylake-Client-v2'").config.silicon, "Skylake-Client-v2");
+}
+
+// As xl-disk-configuration(5) has them.
+TEST(Config, DisksAreFieldsByPlaceOrByName) {
+  const auto disks = [](const std::string& value) { return good("disk = " + value).config.disks; };
+  const auto disk = [](const std::string& path, const std::string& vdev, bool read_only, Position at = {3, 9}) {
+    return DiskConfig{.path = path, .vdev = vdev, .read_only = read_only, .at = at};
+  };
+  EXPECT_THAT(disks("[]"), IsEmpty());
+  EXPECT_THAT(disks("['root.img,raw,xvda,rw']"), ElementsAre(disk("root.img", "xvda", false)));
+  EXPECT_THAT(disks("['/dev/vg/b, raw, sdp, r']"), ElementsAre(disk("/dev/vg/b", "sdp", true)));
+  EXPECT_THAT(disks("['a,raw,hda,w']"), ElementsAre(disk("a", "hda", false)));
+  EXPECT_THAT(disks("['a,raw,vda']"), ElementsAre(disk("a", "vda", false))) << "it can be written unless it is said";
+  EXPECT_THAT(disks("['vdev=xvda, access=ro, format=raw, target= a,b=c ']"), ElementsAre(disk(" a,b=c ", "xvda", true)))
+      << "a target by its name is the rest, blanks and all";
+  EXPECT_THAT(disks("[',raw,xvda,,target=/a']"), ElementsAre(disk("/a", "xvda", false)))
+      << "what is empty says nothing";
+  EXPECT_THAT(disks("['a,access=ro,raw,vdev=xvda']"), ElementsAre(disk("a", "xvda", true)));
+  EXPECT_THAT(disks("['b,raw,xvdb', 'a,raw,xvda']"),
+              ElementsAre(disk("a", "xvda", false, {3, 23}), disk("b", "xvdb", false)))
+      << "in the order of their places";
+  EXPECT_THAT(good("disk = ['a,raw,xvda']\ndisk += ['b,raw,xvdc,ro']").config.disks, SizeIs(2));
 }
 
 TEST(Config, ActionsAreDestroyRestartAndPreserve) {
@@ -320,6 +343,30 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"cpu_flags = 'sgx,sgxcl'", 3, 13, {"'cpu_flags'", "unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
       {"cpu_flags = '-'", 3, 13, {"unknown CPU feature ''"}},
       {"cpu_flags = ['sgx', ['sgx1']]", 3, 21, {"found a list", "names of CPU features"}},
+      {"disk = 'a,raw,xvda,rw'", 3, 8, {"found \"a,raw,xvda,rw\"", "a list of strings"}},
+      {"disk = [1]", 3, 9, {"found 1", "TARGET,raw,VDEV,ACCESS"}},
+      {"disk = ['a,raw,xvda', '']", 3, 23, {"found \"\"", "a target"}},
+      {"disk = ['raw,xvda,rw']", 3, 9, {"format: found 'xvda'", "\"raw\", the only one"}},
+      {"disk = ['a,,xvda,rw']", 3, 9, {"a format, which is never guessed"}},
+      {"disk = ['vdev=xvda,target=a']", 3, 9, {"a format, which is never guessed"}},
+      {"disk = ['a,qcow2,xvda,rw']", 3, 9, {"format: found 'qcow2'", "\"raw\", the only one that is supported"}},
+      {"disk = ['a,RAW,xvda,rw']", 3, 9, {"found 'RAW'"}},
+      {"disk = ['a,raw']", 3, 9, {"a vdev: xvda to xvdp"}},
+      {"disk = ['a,raw,xvdq']", 3, 9, {"vdev: found 'xvdq'", "xvda to xvdp"}},
+      {"disk = ['a,raw,xvda1']", 3, 9, {"vdev: found 'xvda1'"}},
+      {"disk = ['a,raw,xvd']", 3, 9, {"vdev: found 'xvd'"}},
+      {"disk = ['a,raw,d0p1']", 3, 9, {"vdev: found 'd0p1'"}},
+      {"disk = ['a,raw,xvda,rx']", 3, 9, {"access: found 'rx'", "\"rw\" or \"ro\""}},
+      {"disk = ['a,raw,xvda,rw,b']", 3, 9, {"four fields by their place at most"}},
+      {"disk = ['a,raw,xvda,format=raw']", 3, 9, {"'format' once"}},
+      {"disk = ['a,raw,xvda,target=b']", 3, 9, {"'target' once"}},
+      {"disk = ['a,raw,xvda,acess=ro']", 3, 9, {"unknown field 'acess', did you mean 'access'?", "'target='"}},
+      {"disk = ['a=b.img,raw,xvda']", 3, 9, {"unknown field 'a'", "the rest behind 'target='"}},
+      {"disk = ['a,raw,xvda,cdrom']", 3, 9, {"'cdrom' is not supported"}},
+      {"disk = ['a,raw,xvda,backend=d']", 3, 9, {"'backend' is not supported"}},
+      {"disk = ['phy:/dev/sda,raw,xvda,w']", 3, 9, {"target: found 'phy:/dev/sda'", "a path without 'phy:'"}},
+      {"disk = ['a\\x00b,raw,xvda']", 3, 9, {"target: found", "expected a path"}},
+      {"disk = ['a,raw,xvda', 'b,raw,sda']", 3, 23, {"vdev: found 'sda', but there is 'xvda' at 3:9"}},
       {"cpu_flags = 1", 3, 13, {"found 1", "names of CPU features"}},
       {"cpuid = 'host,sgxcl=0'", 3, 9, {"unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},
   };

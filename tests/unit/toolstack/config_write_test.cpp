@@ -25,6 +25,8 @@ const Sample samples[] = {
     {"kernel", R"("/boot/\"k\"\\\x0a")"},
     {"ramdisk", R"("r")"},
     {"cmdline", R"("console=ttyS0")"},
+    {"disk",
+     R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=raw,vdev=sdb,access=ro,target=/dev/vg/b"])"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
     {"epc_min", "96"},
     {"epc_paging", R"("trap")"},

@@ -87,6 +87,29 @@ TEST_F(Opener, RefusesWhatIsNoRegularFile) {
   EXPECT_THAT(refusal(anybody(), std::string("/etc/hostname\0.elf", 18)), HasSubstr("absolute"));
 }
 
+TEST_F(Opener, OpensDisksForTheirUseAndLocksThem) {
+  const unsigned owner = anybody().user, group = anybody().group;
+  const std::string path = file("disk", std::string(512, 'd'), 0600, owner, group);
+  const auto open = [&](DiskUse use, DiskLock lock) { return opener_.open_disk(anybody(), path, use, lock); };
+  const auto first = open(DiskUse::write, DiskLock::yes);
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(::pwrite(first->fd.get(), "x", 1, 0), 1);
+  EXPECT_EQ(first->identity, identity_of_disk(first->fd.get()));
+  EXPECT_EQ(open(DiskUse::read, DiskLock::yes).error().in_use, first->identity);
+  const auto unlocked = open(DiskUse::read, DiskLock::no);
+  ASSERT_TRUE(unlocked) << unlocked.error().message;
+  EXPECT_EQ(::pwrite(unlocked->fd.get(), "x", 1, 0), -1);
+
+  EXPECT_EQ(opener_.open_disk(anybody(), folder_.path(""), DiskUse::read, DiskLock::yes).error().message,
+            "neither a regular file nor a block device");
+  EXPECT_EQ(opener_.open_disk(anybody(), "disk", DiskUse::read, DiskLock::yes).error().message, "not an absolute path");
+  const std::string others = file("others", std::string(512, 'd'), 0644);
+  if (root()) {
+    EXPECT_EQ(opener_.open_disk(stranger, others, DiskUse::write, DiskLock::yes).error().message, "Permission denied");
+  }
+  EXPECT_TRUE(opener_.open_disk(anybody(), others, DiskUse::read, DiskLock::yes));
+}
+
 // A descriptor of this process, as the daemon has one of each domain's EPC, by every name that leads to it.
 TEST_F(Opener, NoNameLeadsIntoAProcess) {
   const std::string secret = "another domain's";

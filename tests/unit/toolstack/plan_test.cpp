@@ -166,6 +166,13 @@ TEST(Plan, TheMachinesChoiceOfPackagesMakesTheNodes) {
   EXPECT_EQ(plan->map.epc.at(1).node, 0u);
 }
 
+TEST(Plan, DisksNeedABusWhoseMemoryLiesAboveAllElse) {
+  EXPECT_FALSE(good("epc = 64").map.pci);
+  const DomainPlan plan = good("epc = 64\ndisk = ['a,raw,xvda']");
+  ASSERT_TRUE(plan.map.pci);
+  EXPECT_GT(plan.map.pci->high, plan.map.epc.front().base);
+}
+
 TEST(Plan, ErrorsStandAtTheKeyThatAsked) {
   const auto no_feature = planned("epc = 1\ncpuid = 'host,avx512f=1'");
   ASSERT_FALSE(no_feature.has_value());

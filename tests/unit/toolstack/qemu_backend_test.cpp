@@ -247,6 +247,14 @@ TEST_F(QemuBackend, RefusesAnEngine) {
   EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:10: 'engine': "), HasSubstr("--backend=software")));
 }
 
+TEST_F(QemuBackend, RefusesDisks) {
+  DomainConfig config = domain();
+  config.disks = {{.path = "a", .vdev = "xvda"}};
+  config.where["disk"] = {6, 8};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:8: 'disk': "), HasSubstr("--backend=software")));
+}
+
 TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {
   DomainConfig config = domain();
   config.sgx_platform = SgxPlatform{};

@@ -43,6 +43,7 @@ class Kept : public testing::Test {
             .owner = {.user = 1000 + id, .group = 100, .groups = {100, 200}},
             .started = "2026-01-01T00:00:00Z",
             .placement = "why",
+            .disks = {"file 8:1:1234", "block 8:16"},
             .grants = {{.package = 0, .extents = {{arch::Mfn{256 * id}, 256}}}},
             .package = {.launch_control = LaunchControl::locked,
                         .launch_hash = {{id, 2, 3, ~u64{0}}},

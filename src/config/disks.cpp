@@ -1,0 +1,176 @@
+// A field that is left out has its default, and so has an empty one; what has none here is missing. xl takes a disk
+// whose format is not said for a raw one, which is a guess: here it is to be said.
+#include "config/disks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "arch/try.hpp"
+#include "config/values.hpp"
+#include "config/xl/quoted.hpp"
+#include "text/nearest.hpp"
+#include "text/shown.hpp"
+#include "text/trimmed.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using Failed = tl::unexpected<Diagnostic>;
+using Done = tl::expected<void, Diagnostic>;
+
+class DiskReader {
+ public:
+  static constexpr const char form[] =
+      "\"TARGET,raw,VDEV,ACCESS\", or \"format=raw,vdev=VDEV,access=ACCESS,target=TARGET\"";
+
+  DiskReader(const xl::Setting& list, const xl::Value& value) : list_(list), value_(value) {}
+
+  tl::expected<DiskConfig, Diagnostic> read() {
+    if (value_.kind != xl::Value::Kind::string) return unexpected(form);
+    TRY(split());
+    DiskConfig disk{.path = text_[target].value_or(""), .vdev = {}, .read_only = false, .at = value_.at};
+    if (disk.path.empty()) return unexpected(fmt::format("a target: {}", form));
+    TRY(check_target());
+    TRY(check_format());
+    disk.vdev = TRY(place());
+    disk.read_only = TRY(is_read_only());
+    return disk;
+  }
+
+ private:
+  enum Field : std::size_t { target, format, vdev, access, fields };
+  static constexpr std::array<std::string_view, fields> field_names{"target", "format", "vdev", "access"};
+  /// What xl has beside these.
+  static constexpr std::string_view flags[] = {"cdrom", "direct-io-safe", "discard", "no-discard"};
+  static constexpr std::string_view others[] = {"devtype", "backend",       "backendtype", "script",
+                                                "colo",    "specification", "transport",   "trusted"};
+  /// xl's former ways of saying format and kind before the target.
+  static constexpr std::string_view prefixes[] = {
+      "raw:", "qcow:", "qcow2:", "vhd:", "phy:", "file:", "tap:", "tap2:", "aio:"};
+
+  Failed error(const std::string& message) const {
+    return Failed(Diagnostic{value_.at, fmt::format("'{}': {}", list_.name, message)});
+  }
+  Failed unexpected(const std::string& expected) const {
+    return error(fmt::format("found {}, expected {}", shown(value_), expected));
+  }
+  Failed of_field(Field field, const std::string& expected) const {
+    return error(fmt::format("{}: found {}, expected {}", field_names[field], shown(said(field)), expected));
+  }
+  std::string said(Field field) const { return text_[field].value_or(""); }
+
+  Done split() {
+    std::string_view rest = value_.text;
+    std::size_t next = 0;  // of the fields by their place
+    while (true) {
+      const std::string_view part = rest.substr(0, rest.find(','));
+      const std::string_view word = trimmed(part);
+      const std::size_t equals = word.find('=');
+      if (equals != std::string_view::npos) {
+        const std::string_view name = trimmed(word.substr(0, equals));
+        const auto known = std::ranges::find(field_names, name);
+        if (known == field_names.end()) return unknown(name);
+        const auto field = static_cast<Field>(known - field_names.begin());
+        if (field == target) return put(target, rest.substr(rest.find('=') + 1));
+        TRY(put(field, trimmed(word.substr(equals + 1))));
+      } else if (std::ranges::count(flags, word) != 0) {
+        return error(fmt::format("'{}' is not supported", word));
+      } else if (next == fields) {
+        return unexpected(fmt::format("four fields by their place at most: {}", form));
+      } else {
+        TRY(put(static_cast<Field>(next), word));
+        ++next;
+      }
+      if (part.size() == rest.size()) return {};
+      rest.remove_prefix(part.size() + 1);
+    }
+  }
+
+  /// What is empty says nothing.
+  Done put(Field field, std::string_view text) {
+    if (text.empty()) return {};
+    if (text_[field]) return unexpected(fmt::format("'{}' once", field_names[field]));
+    text_[field] = std::string(text);
+    return {};
+  }
+
+  Failed unknown(std::string_view name) const {
+    if (std::ranges::count(others, name) != 0) return error(fmt::format("'{}' is not supported", name));
+    const auto near = text::nearest(name, field_names);
+    return error(fmt::format("unknown field '{}'{}; a target with '=' or ',' in it is the rest behind 'target='",
+                             cut(std::string(name)), near ? fmt::format(", did you mean '{}'?", *near) : ""));
+  }
+
+  Done check_target() const {
+    for (const std::string_view prefix : prefixes) {
+      if (said(target).starts_with(prefix))
+        return of_field(target, fmt::format("a path without '{}'; 'format' says what is in it", prefix));
+    }
+    if (said(target).find('\0') != std::string::npos) return of_field(target, "a path");
+    return {};
+  }
+
+  Done check_format() const {
+    if (!text_[format]) return unexpected("a format, which is never guessed: \"raw\", the only one that is supported");
+    if (said(format) != "raw") return of_field(format, "\"raw\", the only one that is supported");
+    return {};
+  }
+
+  tl::expected<std::string, Diagnostic> place() const {
+    constexpr const char places[] = "xvda to xvdp (or vda, sda, hda, which mean the same)";
+    std::string name = said(vdev);
+    const std::string_view kind = std::string_view(name).substr(0, name.empty() ? 0 : name.size() - 1);
+    const bool known = kind == "xvd" || kind == "vd" || kind == "sd" || kind == "hd";
+    if (!text_[vdev]) return unexpected(fmt::format("a vdev: {}", places));
+    if (!known || disk_place(name) >= most_disks) return of_field(vdev, places);
+    return name;
+  }
+
+  tl::expected<bool, Diagnostic> is_read_only() const {
+    const std::string word = text_[access].value_or("rw");
+    if (word == "r" || word == "ro") return true;
+    if (word == "w" || word == "rw") return false;
+    return of_field(access, "\"rw\" or \"ro\"");
+  }
+
+  const xl::Setting& list_;
+  const xl::Value& value_;
+  std::array<std::optional<std::string>, fields> text_;
+};
+
+}  // namespace
+
+std::size_t disk_place(std::string_view vdev) { return static_cast<std::size_t>(vdev.back() - 'a'); }
+
+tl::expected<std::vector<DiskConfig>, Diagnostic> read_disks(const xl::Setting& setting) {
+  if (setting.value.kind != xl::Value::Kind::list)
+    return wrong(setting, fmt::format("a list of strings {}", DiskReader::form));
+  std::vector<DiskConfig> disks;
+  for (const xl::Value& value : setting.value.list) {
+    auto disk = TRY(DiskReader(setting, value).read());
+    const auto same = [&](const DiskConfig& other) { return disk_place(other.vdev) == disk_place(disk.vdev); };
+    if (const auto other = std::ranges::find_if(disks, same); other != disks.end())
+      return Failed(Diagnostic{value.at, fmt::format("'disk': vdev: found '{}', but there is '{}' at {}:{}", disk.vdev,
+                                                     other->vdev, other->at.line, other->at.column)});
+    disks.push_back(std::move(disk));
+  }
+  std::ranges::sort(disks, {}, [](const DiskConfig& disk) { return disk_place(disk.vdev); });
+  return disks;
+}
+
+std::string disk_text(const DiskConfig& disk) {
+  return fmt::format("format=raw,vdev={},access={},target={}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path);
+}
+
+std::string disks_text(const std::vector<DiskConfig>& disks) {
+  std::vector<std::string> texts;
+  for (const DiskConfig& disk : disks) texts.push_back(xl::quoted(disk_text(disk)));
+  return fmt::format("[{}]", fmt::join(texts, ", "));
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,20 @@
+// `disk`: a list with a string for each disk, as xl-disk-configuration(5) has it: fields with commas between them, by
+// their place (target, format, vdev, access) or by name, of which `target=` takes the rest of the string.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/domain_config.hpp"
+#include "config/xl/parser.hpp"
+
+namespace cloister::toolstack {
+
+/// In the order of their places. The error stands at the element.
+tl::expected<std::vector<DiskConfig>, Diagnostic> read_disks(const xl::Setting& setting);
+std::string disks_text(const std::vector<DiskConfig>& disks);
+/// One as an element of that list, without its quotes.
+std::string disk_text(const DiskConfig& disk);
+
+}  // namespace cloister::toolstack

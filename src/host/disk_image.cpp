@@ -1,0 +1,95 @@
+// As in QEMU the locks are taken first, and others' looked for then: of two who come at once neither is missed.
+#include "host/disk_image.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "arch/try.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+/// QEMU's permissions of a disk's user, by their bits (its include/block/block-common.h).
+enum DiskPermission : off_t { consistent_read = 0, write_data = 1, resize = 3 };
+constexpr off_t used_base = 100, unshared_base = 200;
+
+std::vector<DiskPermission> used(DiskUse use) {
+  return use == DiskUse::write ? std::vector{consistent_read, write_data} : std::vector{consistent_read};
+}
+constexpr DiskPermission unshared[] = {write_data, resize};
+
+struct flock lock_of(short type, off_t byte) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = byte;
+  lock.l_len = 1;
+  return lock;
+}
+
+tl::unexpected<DiskError> disk_failed(const char* what) {
+  return tl::unexpected(DiskError{std::string(what) + ": " + std::strerror(errno)});
+}
+
+tl::expected<void, DiskError> take_lock(int fd, off_t byte) {
+  struct flock lock = lock_of(F_RDLCK, byte);
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES)
+    return tl::unexpected(DiskError{"somebody else uses it", identity_of_disk(fd)});
+  return disk_failed("it cannot be locked");
+}
+
+/// Nobody else has a lock there.
+tl::expected<void, DiskError> look_for_lock(int fd, off_t byte) {
+  struct flock lock = lock_of(F_WRLCK, byte);
+  if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) return disk_failed("its locks cannot be seen");
+  if (lock.l_type == F_UNLCK) return {};
+  return tl::unexpected(DiskError{"somebody else uses it", identity_of_disk(fd)});
+}
+
+}  // namespace
+
+tl::expected<void, DiskError> check_disk(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return disk_failed("it cannot be looked at");
+  if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) return {};
+  return tl::unexpected(DiskError{"neither a regular file nor a block device"});
+}
+
+tl::expected<void, DiskError> lock_disk(int fd, DiskUse use) {
+  for (const DiskPermission permission : used(use)) TRY(take_lock(fd, used_base + permission));
+  for (const DiskPermission permission : unshared) TRY(take_lock(fd, unshared_base + permission));
+  for (const DiskPermission permission : used(use)) TRY(look_for_lock(fd, unshared_base + permission));
+  for (const DiskPermission permission : unshared) TRY(look_for_lock(fd, used_base + permission));
+  return {};
+}
+
+tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use) {
+  // Without waiting for a pipe's other end.
+  const int access = use == DiskUse::write ? O_RDWR : O_RDONLY;
+  Fd fd(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd) return tl::unexpected(DiskError{std::strerror(errno)});
+  TRY(check_disk(fd.get()));
+  return fd;
+}
+
+std::string identity_of_disk(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return {};
+  if (S_ISBLK(status.st_mode)) return fmt::format("block {}:{}", major(status.st_rdev), minor(status.st_rdev));
+  return fmt::format("file {}:{}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
+}
+
+std::string in_use_by_stranger(const std::string& path) {
+  return fmt::format("another program uses it: `fuser -v {}` or lslocks(8) finds it", cut_path(path));
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,36 @@
+// A file or block device that is a disk, and the locks that keep others from it. They are those of QEMU's tools (its
+// block/file-posix.c), so that neither writes what the other uses: read locks on a byte for each permission that is
+// used (from 100 on), and on one for each that is not shared (from 200 on); who finds another's lock on the opposite
+// byte has met one who does not agree. They belong to the open file, go with its descriptor to other processes, and
+// end with the last of them (fcntl(2), "Open file description locks").
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+
+#include "host/fd.hpp"
+
+namespace cloister::toolstack {
+
+enum class DiskUse : bool { read, write };
+
+struct DiskError {
+  std::string message;
+  std::string in_use = {};  ///< what it is (identity_of_disk), if somebody else's locks are in the way
+};
+
+/// A regular file or a block device, whoever opened it; nobody else's locks matter.
+tl::expected<void, DiskError> check_disk(int fd);
+/// Locks it until the last descriptor of it is closed. For reading others may read it too; for writing it is this
+/// one's alone.
+tl::expected<void, DiskError> lock_disk(int fd, DiskUse use);
+/// Opens and checks a path of the caller's own. A file that is not there is not made.
+tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use);
+
+/// The same for all names and descriptors of it; empty: not known.
+std::string identity_of_disk(int fd);
+
+/// Who else uses it, when that is none of ours: how a person finds it.
+std::string in_use_by_stranger(const std::string& path);
+
+}  // namespace cloister::toolstack

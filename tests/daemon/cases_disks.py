@@ -1,0 +1,160 @@
+"""Disks of domains: who has one, with whose rights it is opened, and what is in the file when a domain's process dies."""
+
+import os
+import signal
+import subprocess
+
+from cases_owner import MACHINE, Member
+from cases_stress import Linux
+from machine import domain_config, wait_until
+
+SIZE = 1 << 20
+
+
+def image(m, name, size=SIZE):
+    path = m.state.parent / name
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def on(path, access="rw", vdev="xvda"):
+    return f'["format=raw,vdev={vdev},access={access},target={path}"]'
+
+
+def refused(m, name, disk, status=409):
+    answer = m.request("POST", "/v1/domains", m.creation(name, epc=0, paused=True, disk=disk))
+    assert answer.status == status, (answer.status, answer.body)
+    return answer.json["error"]["message"]
+
+
+def one_writes(machine):
+    """A disk is one domain's that writes, or several's that read; whoever comes too late is told whose it is. It is free
+    as soon as the domain's process has ended, however that ended, and neither a reboot nor another daemon frees it."""
+    m = machine()
+    disk = image(m, "root.img")
+    m.create("first", epc=0, disk=on(disk))
+    m.wait_for_ready("first")
+    link = m.state.parent / "link.img"
+    link.symlink_to(disk)
+    for access in ("rw", "ro"):
+        for path in (disk, link):
+            message = refused(m, "second", on(path, access))
+            assert message == f"cannot use disk '{path}': domain 'first' uses it", message
+    assert m.request("POST", "/v1/domains/first/reboot").status == 200
+    wait_until(lambda: m.domains()["first"]["restarts"] == 1, "the reboot")
+    assert "domain 'first' uses it" in refused(m, "second", on(disk))
+    m.restart()
+    assert "domain 'first' uses it" in refused(m, "second", on(disk)), "this daemon does not know whose it is"
+    os.kill(m.domains()["first"]["pid"], signal.SIGKILL)
+    wait_until(lambda: "first" not in m.domains(), "the end of first")
+    for name in ("second", "third"):
+        m.create(name, epc=0, disk=on(disk, "ro"))
+    assert "uses it" in refused(m, "fourth", on(disk))
+    for name in ("second", "third"):
+        m.destroy(name)
+    assert "it is the domain's disk xvda, too" in refused(m, "twice", f'{on(disk)[:-1]}, {on(disk, "rw", "xvdb")[1:]}')
+    # A refusal after the disks were opened frees them.
+    assert m.request("POST", "/v1/domains", m.creation("much", epc=1 << 15, disk=on(disk))).status == 507
+    m.create("fourth", epc=0, disk=on(disk))
+    m.check_settled(["fourth"])
+
+
+def others_have(machine):
+    """Programs that lock as QEMU's tools do; and what is no disk."""
+    m = machine()
+    disk = image(m, "root.img")
+    # A read lock on the byte that says: nobody else writes.
+    script = f"""import fcntl, struct, sys
+file = open({str(disk)!r}, "rb")
+fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 201, 1, 0))
+print("locked", flush=True)
+sys.stdin.read()"""
+    other = subprocess.Popen(["python3", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"locked\n"
+    message = refused(m, "one", on(disk))
+    assert f"another program uses it: `fuser -v {disk}` or lslocks(8) finds it" in message, message
+    m.create("reader", epc=0, disk=on(disk, "ro"))
+    m.destroy("reader")
+    other.communicate()
+    m.create("one", epc=0, disk=on(disk))
+    for path, why in ((m.state.parent, "Is a directory"), (m.state.parent / "none", "No such file"),
+                      ("/dev/null", "neither a regular file nor a block device")):
+        message = refused(m, "two", on(path), 400)
+        assert why in message, message
+    message = refused(m, "two", on(image(m, "small.img", 100)), 400)
+    assert "found 100 bytes, expected a sector of 512 at least" in message, message
+    assert "relative path" in refused(m, "two", on("root.img"), 400)
+    # A definition is for later.
+    text = m.creation("later", epc=0, disk=on(disk))
+    answer = m.request("PUT", "/v1/domains/later", {"config": text["config"], "file": "later.cfg"})
+    assert answer.status in (200, 201), (answer.status, answer.body)
+    answer = m.request("POST", "/v1/domains/later/start")
+    assert answer.status == 409 and b"domain 'one' uses it" in answer.body, (answer.status, answer.body)
+    m.destroy("one")
+    answer = m.request("POST", "/v1/domains/later/start")
+    assert answer.status in (200, 201), (answer.status, answer.body)
+    m.check_settled(["later"])
+
+
+def owners_rights(machine):
+    """A member of the socket's group has written by a domain what that member may write, and nothing else."""
+    m = machine(MACHINE)
+    member = Member(m)
+    (member.folder / "own.img").write_bytes(bytes(SIZE))
+    if member.is_root:
+        from cases_owner import GROUP, MEMBER
+        os.chown(member.folder / "own.img", MEMBER, GROUP)
+        roots = member.folder / "roots.img"
+        roots.write_bytes(bytes(SIZE))
+        roots.chmod(0o644)
+        message = member.refused("root's file", disk=on(roots))
+        assert "Permission denied" in message, message
+        status, answer = member.create("reads", disk=on(roots, "ro"))
+        assert status == 201, answer
+    status, answer = member.create("writes", disk=on("own.img"))
+    assert status == 201, answer
+    vmm = m.domains()["writes"]["pid"]
+    held = [os.readlink(f"/proc/{vmm}/fd/{fd}") for fd in os.listdir(f"/proc/{vmm}/fd")]
+    assert str(member.folder / "own.img") in held, held
+    daemon = [os.readlink(f"/proc/{m.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{m.process.pid}/fd")]
+    assert not any("own.img" in name for name in daemon), "the daemon has kept it"
+
+
+def linux(machine):
+    """Debian's kernel writes its disk from within the sandbox. What it has flushed is in the file when its process is killed,
+    and the domain that comes after finds it."""
+    m = machine()
+    guest = Linux.of(m.settings)
+    if guest is None:
+        return
+    disk, other = image(m, "first.img", 64 << 20), image(m, "second.img")
+    disks = f'["{disk},raw,xvda,rw", "{other},raw,xvdb,ro"]'
+
+    def create(name, what):
+        text = domain_config(name, m.settings.guest / "vmlinuz", epc=0, disk=disks,
+                             ramdisk=f'"{m.settings.guest / "initramfs.cpio"}"',
+                             cmdline=f'"console=ttyS0 cloister.test=disk cloister.disk={what}"')
+        answer = m.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
+        assert answer.status == 201, (answer.status, answer.body)
+
+    def printed(name):
+        text = guest.printed(m, name)
+        assert b"FAIL " not in text, text[-2000:]
+        return text
+
+    create("one", "first")
+    guest.wait(lambda: b"TEST disk: flushed" in printed("one"), "what is flushed")
+    os.kill(m.domains()["one"]["pid"], signal.SIGKILL)
+    wait_until(lambda: "one" not in m.domains(), "the end of one")
+    expected = "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()[: 4 << 20]
+    with open(disk, "rb") as file:
+        file.seek(32 << 20)
+        assert file.read(4 << 20) == expected, "what was flushed is not in the file"
+    create("two", "again")
+    guest.wait(lambda: b"TEST disk/found-again: ok" in printed("two"), "what was written before")
+    m.destroy("two")
+    m.check_settled([])
+
+
+CASES = {"disks": one_writes, "disks-others": others_have, "disks-owner": owners_rights, "disks-linux": linux}
