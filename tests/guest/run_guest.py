@@ -3,6 +3,7 @@
 those marked `full` run only when CLOISTER_FULL is set in the environment."""
 
 import argparse
+import hashlib
 import os
 import re
 import signal
@@ -425,6 +426,50 @@ def sleep(settings):
     expect_tests(run)
     expect("suspended itself to RAM" in run.errors, f"it did not sleep: {run.errors}")
     expect(run.matches(r"TEST sleep/threads: ok"), "no enclaves after it woke")
+
+
+def pattern():
+    """What guest/tests/disk.sh writes."""
+    return "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()[: 4 << 20]
+
+
+@case("disk")
+def disk(settings):
+    """The kernel's own drivers find two disks, and read, write, flush, trim and discard; they are unbound and bound again,
+    and suspended. What was flushed is in the file when the run is killed, and the next one finds it."""
+    def look(text, process):
+        if text == "TEST disk: falls asleep":
+            threading.Thread(target=type_a_key, args=[process], daemon=True).start()
+        if "disk/awake" in text:
+            awake.set()
+        if text == "TEST disk: flushed":
+            process.kill()
+
+    def type_a_key(process):
+        while not awake.wait(1):
+            process.stdin.write(b"x")
+            process.stdin.flush()
+
+    awake = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder) / "first.img", Path(folder) / "second.img"
+        first.write_bytes(bytes(64 << 20))
+        second.write_bytes(os.urandom(1 << 20))
+        before = second.read_bytes()
+        disks = [f'disk = ["format=raw,vdev=xvdb,access=ro,target={second}", "{first},raw,xvda,rw"]']
+        run = Domain(settings, test="disk", extra="cloister.disk=asleep", vcpus=2, config=disks).run(look)
+        awake.set()
+        failed = run.matches(r"FAIL .*")
+        expect(not failed, "\n".join(failed))
+        expect(run.status == -signal.SIGKILL, f"exit status {run.status}: it did not come to its end")
+        expect(run.matches(r"TEST disk/after-sleep: ok"), "not all checks ran")
+        expect(run.matches(rf"disk vdb {hashlib.md5(before).hexdigest()}"), "another second disk than the host's")
+        written = first.read_bytes()
+        expect(written[32 << 20:][: 4 << 20] == pattern(), "what was flushed is not in the file")
+        expect(written[40 << 20:][: 1 << 20] == bytes(1 << 20), "what was discarded is still there")
+        expect(any(written[41 << 20:][: 1 << 20]), "more was discarded than the guest asked for")
+        expect(second.read_bytes() == before, "a disk for reading was written")
+        expect_tests(Domain(settings, test="disk", extra="cloister.disk=again", config=disks).run())
 
 
 @case("clock")
