@@ -127,6 +127,7 @@ void check_record(const Record& record) {
     case Kind::epc: state_of<hypervisor::EpcState>(record); break;
     case Kind::machine: state_of<hypervisor::MachineState>(record); break;
     case Kind::time: state_of<hypervisor::TimeState>(record); break;
+    case Kind::config:
     case Kind::ram:
     case Kind::end: break;
   }

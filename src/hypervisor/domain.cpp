@@ -114,17 +114,25 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::restore(vmx::Package&
                                                                    std::vector<vmx::EpcSection> epc,
                                                                    const stream::Source& from) {
   stream::Reader reader(from);
-  TRY(may_load(spec, reader));
+  return restore(package, std::move(spec), std::move(epc), reader);
+}
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::restore(vmx::Package& package, DomainSpec spec,
+                                                                   std::vector<vmx::EpcSection> epc,
+                                                                   stream::Reader& from) {
+  TRY(may_load(spec, from));
   auto domain = TRY(make(package, std::move(spec), std::move(epc)));
   TRY(lay_out(domain->impl_->machine));
-  TRY(load(domain->impl_->machine, reader));
+  TRY(load(domain->impl_->machine, from));
   return domain;
 }
 
 tl::expected<void, std::string> Domain::save(const stream::Sink& to) {
   stream::Writer writer(to);
-  return hypervisor::save(impl_->machine, writer);
+  return save(writer);
 }
+
+tl::expected<void, std::string> Domain::save(stream::Writer& to) { return hypervisor::save(impl_->machine, to); }
 
 Outcome Domain::run(const RunOptions& options) {
   Machine& machine = impl_->machine;

@@ -8,7 +8,8 @@
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/specification.hpp"
-#include "stream/record.hpp"
+#include "stream/reader.hpp"
+#include "stream/writer.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
@@ -25,6 +26,10 @@ class Domain {
   static tl::expected<std::unique_ptr<Domain>, std::string> restore(vmx::Package& package, DomainSpec spec,
                                                                     std::vector<vmx::EpcSection> epc,
                                                                     const stream::Source& from);
+  /// Likewise, where the reader has passed what its caller had put before it.
+  static tl::expected<std::unique_ptr<Domain>, std::string> restore(vmx::Package& package, DomainSpec spec,
+                                                                    std::vector<vmx::EpcSection> epc,
+                                                                    stream::Reader& from);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
@@ -39,6 +44,8 @@ class Domain {
   /// Writes it down (docs/stream.md), but for its enclaves; it is as it was. It is paused and stays so, its run has
   /// returned with `stopped` or `timed_out`, or this is called from RunOptions::after_turns.
   tl::expected<void, std::string> save(const stream::Sink& to);
+  /// Likewise, behind what its caller puts before it.
+  tl::expected<void, std::string> save(stream::Writer& to);
   /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);

@@ -10,6 +10,7 @@ const char* name_of(Ending ending) {
     case Ending::timed_out: return "timed-out";
     case Ending::stopped: return "stopped";
     case Ending::halted: return "halted";
+    case Ending::saved: return "saved";
   }
   return "unknown";
 }

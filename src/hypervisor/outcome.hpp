@@ -16,8 +16,9 @@
 
 namespace cloister::hypervisor {
 
-/// halted: every processor is in HLT, and nothing will ever wake one.
-enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped, halted };
+/// halted: every processor is in HLT, and nothing will ever wake one. saved: it goes on another time, which only who
+/// saved it knows.
+enum class Ending : u8 { powered_off, reset, crashed, timed_out, stopped, halted, saved };
 /// Who ended the run left the guest as it was: it may be saved, and go on.
 constexpr bool from_outside(Ending ending) { return ending == Ending::stopped || ending == Ending::timed_out; }
 /// "powered-off", … for logs.

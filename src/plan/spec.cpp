@@ -72,7 +72,8 @@ std::optional<Action> action_after(Ending ending, const DomainConfig& config) {
     case Ending::reset: return config.on_reboot;
     case Ending::crashed: return config.on_crash;
     case Ending::timed_out:
-    case Ending::stopped: break;
+    case Ending::stopped:
+    case Ending::saved: break;
   }
   return std::nullopt;
 }

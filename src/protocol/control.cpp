@@ -50,6 +50,7 @@ const char* name_of(DomainState state) {
     case DomainState::crashed: return "crashed";
     case DomainState::suspended: return "suspended";
     case DomainState::restarting: return "restarting";
+    case DomainState::saving: return "saving";
   }
   return "unknown";
 }

@@ -13,6 +13,8 @@
 //   {"verb":"epc-give","pages":…,"of":…}    {"ok":true,"frames":…}: at most so many, which are free and the daemon's
 //   from now on; of the frames in these rows, which may be left out
 //   {"verb":"epc-held","from":…}      {"ok":true,"frames":…,"more":…}: what it has, from this frame on
+//   {"verb":"save"}         with a file to be written and a saving order (saving.hpp): {"ok":true} as soon as the guest
+//   stands still. What becomes of it the domain's page says: it ends as `saved`, or goes on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
@@ -41,11 +43,24 @@ inline constexpr std::size_t page = 0, epc = 1, epcm = 2;
 }
 
 /// halted and crashed: the guest has ended so, and the configuration preserves the domain. suspended: to RAM, by its
-/// guest. restarting: the guest has ended, and starts anew in a while.
-enum class DomainState : u32 { created, running, paused, shutting_down, ended, halted, crashed, suspended, restarting };
+/// guest. restarting: the guest has ended, and starts anew in a while. saving: it stands still while it is written
+/// down.
+enum class DomainState : u32 {
+  created,
+  running,
+  paused,
+  shutting_down,
+  ended,
+  halted,
+  crashed,
+  suspended,
+  restarting,
+  saving
+};
 inline constexpr DomainState domain_states[] = {
-    DomainState::created, DomainState::running, DomainState::paused,    DomainState::shutting_down, DomainState::ended,
-    DomainState::halted,  DomainState::crashed, DomainState::suspended, DomainState::restarting};
+    DomainState::created,    DomainState::running, DomainState::paused,  DomainState::shutting_down,
+    DomainState::ended,      DomainState::halted,  DomainState::crashed, DomainState::suspended,
+    DomainState::restarting, DomainState::saving};
 /// "created", "running", …
 const char* name_of(DomainState state);
 

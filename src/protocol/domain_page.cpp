@@ -14,7 +14,20 @@ namespace {
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr std::size_t bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
-constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, balloon), offsetof(DomainPageLayout, epc)};
+constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, save), offsetof(DomainPageLayout, balloon),
+                                       offsetof(DomainPageLayout, epc)};
+
+void put_text(std::span<std::atomic<u8>> room, std::atomic<u32>& length, std::string_view text) {
+  const std::size_t size = std::min(text.size(), room.size());
+  for (std::size_t i = 0; i < size; ++i) room[i].store(static_cast<u8>(text[i]), relaxed);
+  length = static_cast<u32>(size);
+}
+
+std::string text_in(std::span<const std::atomic<u8>> room, const std::atomic<u32>& length) {
+  std::string text(std::min<std::size_t>(length.load(), room.size()), '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(room[i].load(relaxed));
+  return text;
+}
 
 }  // namespace
 
@@ -43,31 +56,36 @@ tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
 }
 
 DomainState DomainPage::state() const {
-  const u32 last = static_cast<u32>(DomainState::restarting);
+  const u32 last = static_cast<u32>(DomainState::saving);
   return static_cast<DomainState>(std::min(page().state.load(), last));
 }
 void DomainPage::set_state(DomainState state) { page().state = static_cast<u32>(state); }
 
 std::optional<hypervisor::Ending> DomainPage::ending() const {
   const u32 value = page().ending.load();
-  if (value == 0 || value > static_cast<u32>(hypervisor::Ending::halted) + 1) return std::nullopt;
+  if (value == 0 || value > static_cast<u32>(hypervisor::Ending::saved) + 1) return std::nullopt;
   return static_cast<hypervisor::Ending>(value - 1);
 }
 
-std::string DomainPage::report() const {
-  const std::size_t size = std::min<std::size_t>(page().report_bytes.load(), DomainPageLayout::most_report);
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(page().report[i].load(relaxed));
-  return text;
-}
+std::string DomainPage::report() const { return text_in(page().report, page().report_bytes); }
 
 void DomainPage::set_ending(hypervisor::Ending ending, const std::string& report) {
-  const std::size_t size = std::min(report.size(), DomainPageLayout::most_report);
-  for (std::size_t i = 0; i < size; ++i) page().report[i].store(static_cast<u8>(report[i]), relaxed);
-  page().report_bytes = static_cast<u32>(size);
+  put_text(page().report, page().report_bytes, report);
   page().ending = static_cast<u32>(ending) + 1;
   set_state(DomainState::ended);
 }
+
+std::string DomainPage::save_error() const {
+  return save() == nullptr ? std::string() : text_in(save()->error, save()->error_bytes);
+}
+
+void DomainPage::start_save(u64 most_bytes) {
+  save()->error_bytes = 0;
+  save()->bytes = 0;
+  save()->most_bytes = most_bytes;
+}
+
+void DomainPage::fail_save(const std::string& why) { put_text(save()->error, save()->error_bytes, why); }
 
 u32 DomainPage::restarts() const { return page().restarts; }
 void DomainPage::add_restart() { ++page().restarts; }

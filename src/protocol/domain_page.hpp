@@ -21,6 +21,16 @@
 
 namespace cloister::toolstack {
 
+/// How the domain is being saved, or was last.
+struct SaveCounts {
+  static constexpr std::size_t most_error = 1 << 10;
+
+  std::atomic<u64> bytes;       ///< written so far
+  std::atomic<u64> most_bytes;  ///< that it may be: pages of zeros are left out
+  std::atomic<u32> error_bytes;
+  std::array<std::atomic<u8>, most_error> error;  ///< why it goes on
+};
+
 /// The page's memory. Every byte has one writer at a time, and any number of readers in other processes.
 struct DomainPageLayout {
   static constexpr u64 current_magic = 0x3165676170746c63;  // "cltpage1"
@@ -36,7 +46,8 @@ struct DomainPageLayout {
   std::array<std::atomic<u8>, most_report> report;
   std::array<std::atomic<u8>, console_bytes> console;
   hypervisor::PagerCounts epc;        ///< a page of earlier versions ends before it,
-  hypervisor::BalloonCounts balloon;  ///< or before this
+  hypervisor::BalloonCounts balloon;  ///< or before this,
+  SaveCounts save;                    ///< or this
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -62,6 +73,13 @@ class DomainPage {
   hypervisor::BalloonCounts* balloon() const {
     return bytes_ > offsetof(DomainPageLayout, balloon) ? &page().balloon : nullptr;
   }
+
+  SaveCounts* save() const { return bytes_ > offsetof(DomainPageLayout, save) ? &page().save : nullptr; }
+  /// Why it could not be saved; empty: it was not to be, or it is on its way.
+  std::string save_error() const;
+  /// Before a save, and as it has failed. One thread at a time.
+  void start_save(u64 most_bytes);
+  void fail_save(const std::string& why);
 
   /// One thread at a time.
   void append_console(std::span<const u8> bytes);

@@ -16,7 +16,8 @@ std::string write_launch(const LaunchMessage& message) {
                     {"grants", to_json(message.grants)},
                     {"package", to_json(message.package)},
                     {"engine", name_of(message.engine)},
-                    {"cpus", std::move(cpus)}});
+                    {"cpus", std::move(cpus)},
+                    {"goes_on", message.goes_on}});
 }
 
 tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
@@ -28,6 +29,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
   read_engine(fields, message.engine);
+  fields.boolean("goes_on", message.goes_on);
   for (const nlohmann::json& one : fields.list("cpus")) {
     auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
     if (!set) fields.fail("'cpus': expected lists of processors");

@@ -11,6 +11,7 @@ int status_of(Ending ending, const StopSource& stop) {
   switch (ending) {
     case Ending::powered_off:
     case Ending::halted:
+    case Ending::saved:
     case Ending::reset: return exit_status::powered_off;
     case Ending::crashed: return exit_status::crashed;
     case Ending::timed_out: return exit_status::timed_out;

@@ -123,6 +123,7 @@ void report_ending(const Outcome& outcome, const std::string& name, const LastLi
     case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
     case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
     case Ending::halted: spdlog::info("cloister: {} {}", name, outcome.report); break;
+    case Ending::saved: break;  // which is said where it is
     case Ending::crashed:
       spdlog::error("cloister: {} crashed: {}", name, outcome.report);
       spdlog::error("cloister: last console line: {}", last_line.text());

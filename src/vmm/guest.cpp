@@ -8,6 +8,8 @@
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
+#include "protocol/saving.hpp"
+#include "vmm/saver.hpp"
 
 namespace cloister::toolstack {
 
@@ -43,6 +45,11 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
   return machine;
 }
 
+tl::expected<SavingOrder, std::string> saved_order() {
+  const auto bytes = TRY(read_within(launch_fd::order, longest_own));
+  return read_order(bytes);
+}
+
 }  // namespace
 
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
@@ -56,7 +63,16 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
-  if (auto made = guest.lay_out(); !made) return failed(made.error());
+  if (!launch.goes_on) {
+    if (auto made = guest.lay_out(); !made) return failed(made.error());
+    return guest;
+  }
+  const Fd file(launch_fd::saved), memory(launch_fd::order);  // until it goes on
+  const auto order = saved_order();
+  if (!order) return failed(order.error());
+  auto saved = open_saved(file.get(), order->key);
+  if (!saved) return failed(saved.error());
+  if (auto made = guest.lay_out(&*saved); !made) return failed(made.error());
   return guest;
 }
 
@@ -86,17 +102,22 @@ void Guest::note_frames() {
   }
 }
 
-tl::expected<void, std::string> Guest::lay_out() {
+Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, stream::Reader* saved) {
+  return saved == nullptr ? hypervisor::Domain::create(*package_, std::move(spec), epc)
+                          : hypervisor::Domain::restore(*package_, std::move(spec), epc, *saved);
+}
+
+tl::expected<void, std::string> Guest::lay_out(stream::Reader* saved) {
   hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
   spec.pager_counts = page_.get().epc();
   spec.balloon_counts = page_.get().balloon();
   spec.epc_missing = missing_;
-  if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec));
-  domain_ = TRY(hypervisor::Domain::create(*package_, std::move(spec), frames_));
+  if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec), saved);
+  domain_ = TRY(make(std::move(spec), frames_, saved));
   return {};
 }
 
-tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec) {
+tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec, stream::Reader* saved) {
   // Those that were lent to the guest before this one are lent to it, too, unless some of its own have gone.
   hypervisor::FrameSet lent(frames_);
   const bool has_own = std::ranges::all_of(own_, [&](const vmx::EpcSection& row) {
@@ -107,7 +128,7 @@ tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec
     return true;
   });
   if (!has_own) own_ = frames_;
-  domain_ = TRY(hypervisor::Domain::create(*package_, std::move(spec), own_));
+  domain_ = TRY(make(std::move(spec), own_, saved));
   if (has_own) domain_->lend_epc(lent.sections());
   return {};
 }

@@ -27,6 +27,8 @@ class Guest {
   /// A new Domain on cleaned EPC. The error says why there cannot be one.
   tl::expected<void, std::string> renew();
   const DomainConfig& config() const { return plan_.config; }
+  /// In bytes.
+  u64 ram() const { return plan_.config.memory_mib << 20; }
 
  private:
   Guest(std::unique_ptr<vmx::Package> package, DomainPlan plan, Images images, std::vector<vmx::EpcSection> sections,
@@ -39,9 +41,12 @@ class Guest {
         page_(page) {}
 
   void note_frames();
-  tl::expected<void, std::string> lay_out();
+  /// saved: what the first domain goes on from; null: it starts.
+  tl::expected<void, std::string> lay_out(stream::Reader* saved = nullptr);
   /// With paged EPC.
-  tl::expected<void, std::string> lay_out_paged(hypervisor::DomainSpec spec);
+  tl::expected<void, std::string> lay_out_paged(hypervisor::DomainSpec spec, stream::Reader* saved);
+  using Made = tl::expected<std::unique_ptr<hypervisor::Domain>, std::string>;
+  Made make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, stream::Reader* saved);
 
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;

@@ -15,10 +15,12 @@ tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std
 constexpr const char* not_running = "it does not run";
 constexpr const char* starts_anew = "it is starting anew";
 constexpr const char* asleep = "it is suspended: wake it first";
+constexpr const char* being_saved = "it is being saved";
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
 Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) {
+  if (page_.state() == DomainState::saving) return refused(being_saved);
   switch (verb) {
     case GuestVerb::pause: return pause();
     case GuestVerb::unpause: return unpause();
@@ -59,7 +61,9 @@ Lifecycle::Done Lifecycle::wake() {
   return {};
 }
 
-void Lifecycle::fell_asleep() { page_.set_state(DomainState::suspended); }
+void Lifecycle::fell_asleep() {
+  if (page_.state() != DomainState::saving) page_.set_state(DomainState::suspended);
+}
 
 Lifecycle::Done Lifecycle::pause() {
   const MutexLock guard(lock_);
@@ -130,6 +134,14 @@ Lifecycle::Done Lifecycle::epc_target(u32 mib) {
 
 void Lifecycle::terminate() {
   const MutexLock guard(lock_);
+  if (page_.state() == DomainState::saving) {
+    save_is_off_ = true;
+    return;
+  }
+  end();
+}
+
+void Lifecycle::end() {
   const DomainState state = page_.state();
   const bool listens = started_ && (runs(state) || state == DomainState::paused || state == DomainState::suspended);
   if (!std::exchange(terminating_, true) && listens) {
@@ -146,7 +158,43 @@ void Lifecycle::terminate() {
 
 bool Lifecycle::terminating() const {
   const MutexLock guard(lock_);
-  return terminating_;
+  return terminating_ || saved_;
+}
+
+bool Lifecycle::saved() const {
+  const MutexLock guard(lock_);
+  return saved_;
+}
+
+tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
+  const MutexLock guard(lock_);
+  const DomainState state = page_.state();
+  const bool stands = state == DomainState::paused || state == DomainState::suspended;
+  if (state == DomainState::saving || saved_) return refused(being_saved);
+  if (terminating_) return refused("it is being ended");
+  if (domain_ == nullptr || !(runs(state) || stands)) return refused(not_running);
+  if (!started_) return refused("it has not run yet: nothing is lost if it is destroyed");
+  if (reboot_) return refused(starts_anew);
+  domain_->pause();
+  before_save_ = domain_->asleep() && runs(state) ? DomainState::suspended : state;
+  save_is_off_ = false;
+  page_.set_state(DomainState::saving);
+  return domain_;
+}
+
+void Lifecycle::end_save(const Done& saved) {
+  const MutexLock guard(lock_);
+  if (saved) {
+    saved_ = true;
+    stop_ = true;
+    changed_.notify_all();
+    return;
+  }
+  page_.fail_save(saved.error());
+  if (domain_->asleep()) before_save_ = DomainState::suspended;
+  page_.set_state(before_save_);
+  if (before_save_ != DomainState::paused) domain_->unpause();
+  if (save_is_off_) end();
 }
 
 void Lifecycle::preserve(DomainState state) {

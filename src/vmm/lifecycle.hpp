@@ -53,6 +53,12 @@ class Lifecycle {
   void look_at_epc();
   void rename(std::string name);
   bool launched() const;
+  /// The guest stands still, and nothing else is done to it until end_save(), from any thread: then the domain ends if
+  /// it is saved, and else goes on as it was. It is there until then.
+  tl::expected<hypervisor::Domain*, std::string> begin_save();
+  void end_save(const Done& saved);
+  /// Becomes true if it is to be ended instead.
+  const std::atomic<bool>& save_is_off() const { return save_is_off_; }
 
   // ---- the domain's thread
   /// What pause() and others act on, until it is replaced or taken away (null).
@@ -69,8 +75,9 @@ class Lifecycle {
   const std::atomic<bool>& stop_flag() const { return stop_; }
   /// RunOptions::shutdown.
   const std::atomic<bool>& shutdown_flag() const { return shutdown_; }
-  /// terminate() was called: what ends now ends for good.
+  /// terminate() was called, or it is saved: what ends now ends for good.
   bool terminating() const;
+  bool saved() const;
   /// The guest has ended, and the domain stays, in this state; returns once it is to be rebooted or ended.
   void preserve(DomainState state);
   /// The guest has ended, and is to start anew after so long; at once if a reboot is asked for. False: the domain ends.
@@ -80,6 +87,8 @@ class Lifecycle {
   std::string name() const;
 
  private:
+  void end() CLOISTER_REQUIRES(lock_);
+
   DomainPage& page_;
   mutable Mutex lock_;
   Condition changed_;
@@ -93,7 +102,9 @@ class Lifecycle {
   bool reboot_ CLOISTER_GUARDED_BY(lock_) = false;
   bool between_guests_ CLOISTER_GUARDED_BY(lock_) = false;
   bool terminating_ CLOISTER_GUARDED_BY(lock_) = false;
-  std::atomic<bool> stop_{false}, shutdown_{false};
+  DomainState before_save_ CLOISTER_GUARDED_BY(lock_) = DomainState::running;
+  bool saved_ CLOISTER_GUARDED_BY(lock_) = false;
+  std::atomic<bool> stop_{false}, shutdown_{false}, save_is_off_{false};
 };
 
 }  // namespace cloister::toolstack

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "host/memfd.hpp"
+#include "host/whole_file.hpp"
 #include "hypervisor/epc/balloon_counts.hpp"
 #include "protocol/epc_frames.hpp"
 #include "text/json_fields.hpp"
@@ -118,14 +120,36 @@ Reply keep_viewers(VerbContext& context, const Packet& request) {
   return {done(), {}};
 }
 
+Reply save(VerbContext& context, const Packet& request) {
+  if (context.saver == nullptr) return {error("it cannot be saved"), {}};
+  if (request.descriptors.size() != 2) return {error("a file and an order are wanted"), {}};
+  // It does not change any more, so nobody makes this thread wait for it.
+  const int memory = request.descriptors[1].get();
+  const auto bytes =
+      is_sealed_memfd(memory) ? read_within(memory, longest_own) : tl::unexpected(std::string("no order"));
+  if (!bytes) return {error(bytes.error()), {}};
+  auto order = read_order(*bytes);
+  if (!order) return {error(order.error()), {}};
+  Fd file(::fcntl(request.descriptors[0].get(), F_DUPFD_CLOEXEC, 0));
+  if (!file) return {error(std::strerror(errno)), {}};
+  return {reply_of(context.saver->start(std::move(file), std::move(*order), context.ram)), {}};
+}
+
 struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const Packet&);
 };
-constexpr Verb verbs[] = {{"hello", hello},          {"descriptors", descriptors}, {"run", run},
-                          {"rename", rename},        {"status", status},           {"log", take_log},
-                          {"viewers", keep_viewers}, {"epc-lend", lend_epc},       {"epc-give", give_epc},
-                          {"epc-held", held_epc}};
+constexpr Verb verbs[] = {{"hello", hello},
+                          {"descriptors", descriptors},
+                          {"run", run},
+                          {"rename", rename},
+                          {"status", status},
+                          {"log", take_log},
+                          {"viewers", keep_viewers},
+                          {"epc-lend", lend_epc},
+                          {"epc-give", give_epc},
+                          {"epc-held", held_epc},
+                          {"save", save}};
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "host/packet.hpp"
 #include "vmm/console_hub.hpp"
 #include "vmm/lifecycle.hpp"
+#include "vmm/saver.hpp"
 
 namespace cloister::toolstack {
 
@@ -18,6 +19,8 @@ struct VerbContext {
   std::vector<int> descriptors;  ///< in the order of control_fd; borrowed
   bool paged = false;            ///< its EPC
   ConsoleHub* hub = nullptr;     ///< none: it has no console
+  Saver* saver = nullptr;        ///< none: it cannot be saved
+  u64 ram = 0;                   ///< bytes
 };
 
 struct Reply {

@@ -84,8 +84,10 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
   lifecycle.set_epc(&guest.domain());
   lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
+  if (guest.domain().asleep()) lifecycle.fell_asleep();  // as it was saved
   while (true) {
     Outcome outcome = guest.run(options);
+    if (lifecycle.saved()) outcome.ending = Ending::saved;
     lifecycle.set_domain(nullptr);
     log_ending(lifecycle.name(), outcome, console);
     if (!goes_on(outcome, guest.config(), restarts, lifecycle)) return outcome;
@@ -136,7 +138,15 @@ int run_vmm(const Processors& processors) {
 
   Lifecycle lifecycle(*page, launch->name);
   ConsoleHub hub(*page, Fd(launch_fd::console));
-  VerbContext context{launch->id, lifecycle, *page, {launch_fd::page}, guest->config().epc_is_paged(), &hub};
+  Saver saver(lifecycle, *page);
+  VerbContext context{.id = launch->id,
+                      .lifecycle = lifecycle,
+                      .page = *page,
+                      .descriptors = {launch_fd::page},
+                      .paged = guest->config().epc_is_paged(),
+                      .hub = &hub,
+                      .saver = &saver,
+                      .ram = guest->ram()};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
   const Service service(std::move(context), hub, Fd(launch_fd::control), owner);
 

@@ -111,7 +111,8 @@ void report(Ending ending, const std::string& name) {
     case Ending::timed_out: spdlog::error("cloister: {} did not end in time", name); break;
     case Ending::stopped: spdlog::info("cloister: {} was stopped", name); break;
     case Ending::crashed: spdlog::error("cloister: {} crashed: KVM could not go on; QEMU says more above", name); break;
-    case Ending::halted: break;  // QEMU goes on, and says nothing
+    case Ending::halted:  // QEMU goes on, and says nothing
+    case Ending::saved: break;
   }
 }
 

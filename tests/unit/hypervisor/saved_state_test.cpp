@@ -63,7 +63,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
     return {};
   });
   EXPECT_TRUE(done);
-  EXPECT_EQ(seen.size() + 3, stream::kinds.size()) << "domain, ram and end are no parts";
+  EXPECT_EQ(seen.size() + 4, stream::kinds.size()) << "domain, ram and end are no parts, and config is the daemon's";
 }
 
 /// A device of the platform that remembers something says so by its State.

@@ -1,0 +1,80 @@
+#include "vmm/saver.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "arch/try.hpp"
+#include "host/files.hpp"
+#include "host/threads.hpp"
+#include "stream/reader.hpp"
+#include "stream/writer.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+/// Each write waits for the disk.
+constexpr std::size_t write_bytes = 4 << 20;
+
+}  // namespace
+
+Saver::~Saver() {
+  if (thread_.joinable()) thread_.join();
+}
+
+Lifecycle::Done Saver::start(Fd file, SavingOrder order, u64 ram) {
+  const auto domain = lifecycle_.begin_save();
+  if (!domain) return tl::unexpected(domain.error());
+  if (thread_.joinable()) thread_.join();  // of a save that has failed
+  page_.start_save(ram);
+  try {
+    thread_ = start_thread([this, &its = **domain, file = std::move(file), order = std::move(order)] {
+      lifecycle_.end_save(write(its, file.get(), order));
+    });
+  } catch (const std::system_error& error) {
+    Lifecycle::Done none = tl::unexpected(std::string(error.what()));
+    lifecycle_.end_save(none);
+    return none;
+  }
+  return {};
+}
+
+Lifecycle::Done Saver::write(hypervisor::Domain& domain, int file, const SavingOrder& order) {
+  std::vector<u8> pending;
+  const auto flush = [&]() -> Lifecycle::Done {
+    if (lifecycle_.save_is_off()) return tl::unexpected(std::string("it was to end"));
+    if (!write_all(file, pending)) return tl::unexpected(std::string(std::strerror(errno)));
+    page_.save()->bytes += pending.size();
+    pending.clear();
+    return {};
+  };
+  stream::Sealer sealer(
+      [&](std::span<const u8> bytes) -> Lifecycle::Done {
+        pending.insert(pending.end(), bytes.begin(), bytes.end());
+        return pending.size() < write_bytes ? Lifecycle::Done() : flush();
+      },
+      order.key, order.id);
+  stream::Writer writer(sealer.sink());
+  TRY(writer.value(stream::Kind::config, order.config));
+  TRY(domain.save(writer));
+  TRY(sealer.finish());
+  return flush();
+}
+
+tl::expected<stream::Reader, std::string> open_saved(int file, const stream::SealKey& key) {
+  stream::Reader reader(stream::unsealed(
+      [file](std::span<u8> to) -> stream::Result<std::size_t> {
+        for (;;) {
+          const ssize_t n = ::read(file, to.data(), to.size());
+          if (n >= 0) return static_cast<std::size_t>(n);
+          if (errno != EINTR) return tl::unexpected(std::string(std::strerror(errno)));
+        }
+      },
+      key));
+  TRY(reader.next(stream::Kind::config));
+  return reader;
+}
+
+}  // namespace cloister::toolstack
