@@ -1,6 +1,7 @@
 // Streams of saved domains from anyone: the reader on arbitrary bytes, and, of the same bytes, records whose checksums
 // are right. What is read is a value that is written as it was found, or there is one clear error; and a device takes
-// every state that it can be in.
+// every state that it can be in. The same of sealed streams: of one that was altered or cut nothing else is ever read
+// than what was sealed, and never its end.
 #include <algorithm>
 #include <memory>
 
@@ -8,6 +9,7 @@
 #include "hypervisor/saving/state.hpp"
 #include "platform/platform.hpp"
 #include "stream/reader.hpp"
+#include "stream/sealing.hpp"
 #include "stream/writer.hpp"
 #include "unit/platform/disk_in_memory.hpp"
 
@@ -34,6 +36,13 @@ Source source_of(std::span<const u8> bytes) {
     std::copy_n(bytes.begin(), n, to.begin());
     bytes = bytes.subspan(n);
     return n;
+  };
+}
+
+Sink sink_to(Bytes& bytes) {
+  return [&bytes](std::span<const u8> more) -> Result<void> {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+    return {};
   };
 }
 
@@ -149,12 +158,9 @@ bool read_all(std::span<const u8> bytes) {
 }
 
 /// A kind, a length and a body, again and again, as a stream that is whole.
-Bytes sealed(std::span<const u8> input) {
+Bytes stream_of(std::span<const u8> input) {
   Bytes bytes;
-  Writer writer([&bytes](std::span<const u8> more) -> Result<void> {
-    bytes.insert(bytes.end(), more.begin(), more.end());
-    return {};
-  });
+  Writer writer(sink_to(bytes));
   while (input.size() > 3) {
     const KindRow& row = kinds[1 + input[0] % (kinds.size() - 1)];
     const std::size_t length =
@@ -166,12 +172,52 @@ Bytes sealed(std::span<const u8> input) {
   return bytes;
 }
 
+constexpr SealKey seal_key{1, 2, 3};
+
+/// What of it is authentic; whether it is whole.
+std::pair<Bytes, bool> unseal(std::span<const u8> bytes) {
+  const Source source = unsealed(source_of(bytes), seal_key);
+  Bytes all, part(3000);
+  for (;;) {
+    const auto found = source(part);
+    if (!found) check(!found.error().empty() && found.error().find('\n') == std::string::npos);
+    if (!found || *found == 0) return {all, found.has_value()};
+    all.insert(all.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(*found));
+  }
+}
+
+/// Seals the input, and alters or cuts it where its first bytes say.
+void check_seal(std::span<const u8> input) {
+  check(!unseal(input).second);
+  if (input.size() < 5) return;
+  const std::size_t at = input[0] | input[1] << 8 | input[2] << 16;
+  const u8 change = input[3];
+  const bool cuts = input[4] & 1;
+  // Long enough for several frames.
+  Bytes text;
+  for (unsigned times = input[4] >> 1; times-- > 0 && text.size() < 3 * frame_bytes;)
+    text.insert(text.end(), input.begin() + 5, input.end());
+  Bytes seal;
+  Sealer sealer(sink_to(seal), seal_key, {});
+  check(sealer.sink()(text).has_value() && sealer.finish().has_value());
+  check(unseal(seal) == std::pair(text, true));
+  if (cuts) {
+    seal.resize(at % seal.size());
+  } else {
+    seal[at % seal.size()] ^= change;
+  }
+  const auto [found, whole] = unseal(seal);
+  check(whole == (!cuts && change == 0));
+  check(found.size() <= text.size() && std::equal(found.begin(), found.end(), text.begin()));
+}
+
 }  // namespace
 }  // namespace cloister
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::span<const std::uint8_t> input(data, size);
   cloister::read_all(input);
-  check(cloister::read_all(cloister::sealed(input)));
+  check(cloister::read_all(cloister::stream_of(input)));
+  cloister::check_seal(input);
   return 0;
 }

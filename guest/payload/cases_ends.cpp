@@ -6,6 +6,7 @@
 //   h   halts for good                             p   says by pvpanic that it panicked
 //   k   says that it panicked and goes on          o   powers off         r   resets
 //   z   suspends itself to RAM, and prints READY anew when it is woken
+//   f   writes to every page from 64 to 512 MiB, which must be there, and prints FILLED
 #include "resident.hpp"
 
 extern "C" const u8 start32_again[];
@@ -53,6 +54,11 @@ void set_to_1999() {
   print("SET\n");
 }
 
+void fill() {
+  for (u64 page = u64{64} << 20; page < u64{512} << 20; page += 4096) at<volatile u64>(page) = page;
+  print("FILLED\n");
+}
+
 void obey(u8 key) {
   const char echo[] = {'<', static_cast<char>(key), '>', '\n', 0};
   print(echo);
@@ -70,6 +76,7 @@ void obey(u8 key) {
       at<volatile u64>(facs_x_waking_vector) = reinterpret_cast<u64>(start32_again);
       return cpu::out16(pm1_control, sleep_now);
     case 'r': return cpu::out8(reset, 1);
+    case 'f': return fill();
     default: return;
   }
 }

@@ -256,9 +256,10 @@ constexpr Form uuid{read_uuid_of, [](const DomainConfig& config) {
 
 Done read_on_host_shutdown(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::string && setting.value.text == "save") {
-    return Failed(Diagnostic{setting.value.at,
-                             "'on_host_shutdown': found \"save\", but this build cannot save domains; expected "
-                             "\"shutdown\" or \"destroy\""});
+    return Failed(
+        Diagnostic{setting.value.at,
+                   "'on_host_shutdown': found \"save\", but a host that goes down cannot save domains yet; expected "
+                   "\"shutdown\" or \"destroy\""});
   }
   const std::string_view words[] = {name_of(HostShutdown::shutdown), name_of(HostShutdown::destroy)};
   return keep(draft.config.on_host_shutdown, read_word(setting, words));

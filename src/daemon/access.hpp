@@ -12,7 +12,7 @@
 
 namespace cloister::toolstack {
 
-enum class Right : u8 { see, create, console, control, keys, epc, host };
+enum class Right : u8 { see, create, console, control, keys, epc, save, host };
 
 /// Whose a right is, beside root and the daemon's own user.
 enum class RightOf : u8 { everybody, owner, nobody };
@@ -31,6 +31,7 @@ inline constexpr std::array right_rows{
     RightRow{Right::control, "control", "control", RightOf::owner, &AccessPolicy::control},
     RightRow{Right::keys, "keys", "change keys of", RightOf::owner, nullptr},
     RightRow{Right::epc, "epc", "say how EPC is shared by", RightOf::owner, nullptr},
+    RightRow{Right::save, "save", "save", RightOf::owner, nullptr},
     RightRow{Right::host, "host", "say that the host goes down or up", RightOf::nobody, nullptr}};
 
 constexpr const RightRow& row_of(Right right) { return right_rows[static_cast<std::size_t>(right)]; }

@@ -130,6 +130,36 @@ Response ask_guest(const ApiCall& call) {
   return reply(call.domains.tell(call.domain, *call.verb, arguments));
 }
 
+/// The file that a request names; the other members are the caller's.
+FileRequest file_of(const ApiCall& call, JsonFields& fields) {
+  FileRequest request{.file = {}, .directory = {}, .owner = owner_of(call.request.peer)};
+  fields.text("file", request.file);
+  if (fields.has("directory")) fields.text("directory", request.directory);
+  return request;
+}
+
+Response save_domain(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  JsonFields fields(*body);
+  const FileRequest request = file_of(call, fields);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  return reply(call.domains.save(call.domain, request), 202);
+}
+
+Response post_restore(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  JsonFields fields(*body);
+  const FileRequest request = file_of(call, fields);
+  bool paused = false;
+  if (fields.has("paused")) fields.boolean("paused", paused);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  return reply(call.domains.restore(request, paused), 201);
+}
+
 Response get_console(const ApiCall& call) {
   const auto domain = call.domains.find(call.domain);
   if (!domain) return refuse(domain.error());
@@ -173,6 +203,8 @@ std::vector<Route> make_routes() {
                          {"PATCH", "/v1/domains/{domain}/epc", Right::epc, patch_epc},
                          {"GET", "/v1/domains/{domain}/definition", Right::control, get_definition},
                          {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
+                         {"POST", "/v1/domains/{domain}/save", Right::save, save_domain},
+                         {"POST", "/v1/restore", Right::create, post_restore},
                          {"GET", "/v1/keys", Right::see, get_keys},
                          {"DELETE", "/v1/keys/{key}", Right::keys, delete_key},
                          {"POST", "/v1/domains/{domain}/keys", Right::keys, post_keys},

@@ -25,12 +25,25 @@ struct CreateRequest {
   std::string config, file, directory;
   Owner owner;  ///< with whose rights its files are opened
   bool paused = false;
+  std::string uuid{};  ///< that it is to have, where its text has none; empty: any
+};
+
+/// A file that a request names, and with whose rights it is opened or made.
+struct FileRequest {
+  std::string file, directory;
+  Owner owner;
+};
+
+/// What a domain goes on from, as its VMM gets it (protocol/launch.hpp); none: it starts.
+struct SavedFile {
+  Fd file{}, order{};
 };
 
 struct OpenImages {
   Fd kernel, ramdisk;
   u64 ramdisk_bytes = 0;
   std::vector<OpenDisk> disks;  ///< in the configuration's order
+  SavedFile saved{};
 };
 
 struct CheckedRequest {

@@ -31,6 +31,9 @@ constexpr unsigned socket_mode = 0600;
 
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
+/// Of a domain that goes on, from a slow disk.
+constexpr std::chrono::milliseconds to_read_a_mib{100};
+
 /// Beside a thread for each processor and each disk and the service's: none that a VMM starts, but the C library may.
 constexpr u32 spare_tasks = 8;
 
@@ -56,9 +59,11 @@ std::span<const u8> bytes_of(const std::string& text) {
 
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
-Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition) {
+Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition, SavedFile from) {
   const DiskUser user = [this](const std::string& identity) { return user_of_disk(identity); };
   auto checked = TRY(check_request(opener_, request, machine(), processors(), CheckedFor::creation, user));
+  if (checked.config.uuid.empty()) checked.config.uuid = request.uuid;
+  checked.images.saved = std::move(from);
   auto claim = make_room(checked.config);
   const auto domain = admit(request, checked, definition, claim.get());
   claim.reset();
@@ -68,6 +73,7 @@ Domains::Result Domains::create_domain(const CreateRequest& request, const Defin
     return tl::unexpected(launched.error());
   }
   const MutexLock held(lock_);
+  compare(**domain);  // what goes on is as it was, and may be defined anew since
   DomainInfo created = info(**domain);
   created.warnings = checked.warnings;
   log(LogLevel::info, "domain-created",
@@ -206,6 +212,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(internal(kept.error()));
   }
   table_.emplace(*id, domain);
+  if (const auto before = saves_.find(identity.uuid); before != saves_.end() && !before->second.going)
+    saves_.erase(before);
   return domain;
 }
 
@@ -220,7 +228,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .grants = record.grants,
                         .package = record.package,
                         .engine = record.engine,
-                        .cpus = *places};
+                        .cpus = *places,
+                        .goes_on = static_cast<bool>(images.saved.file)};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
@@ -256,6 +265,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());
   }
+  descriptors.set(launch_fd::saved, images.saved.file.get());
+  descriptors.set(launch_fd::order, images.saved.order.get());
   descriptors.set(launch_fd::page, page.descriptor());
   descriptors.set(launch_fd::root, root.get());
   if (memory != nullptr) {
@@ -281,7 +292,9 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
 tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenImages& images, bool paused) {
   auto launching = start_vmm(domain, images);
   if (!launching) return tl::unexpected(internal(launching.error()));
-  const auto answer = launching->request("hello", around_.patience.launch);
+  auto patience = around_.patience.launch;
+  if (images.saved.file) patience += to_read_a_mib * domain->config.memory_mib;
+  const auto answer = launching->request("hello", patience);
   if (!answer) {
     const ControlError& why = answer.error();
     return tl::unexpected(ApiError{.status = why.answered ? 400 : 500,

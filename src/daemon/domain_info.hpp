@@ -31,6 +31,14 @@ struct LastEnd {
   std::string how;   ///< as in the log
 };
 
+/// How a domain is being saved, or was last.
+struct SaveInfo {
+  std::string file;
+  bool going = false;
+  u64 bytes = 0, most_bytes = 0;  ///< written so far, and at most; while it goes on
+  std::string failed{};           ///< why it was not saved, when it is over
+};
+
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;  ///< id 0: shut off
@@ -54,7 +62,8 @@ struct DomainInfo {
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys
   std::vector<std::string> differs;        ///< keys in which it is not what it is defined as; of one that lives
   StartFailure start_failed;               ///< since the host came up; empty: no such thing
-  LastEnd last_end;                        ///< of one that is shut off
+  LastEnd last_end;                        ///< of one that is shut off, or was saved
+  std::optional<SaveInfo> save;            ///< none: it was not to be saved
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand

@@ -79,6 +79,7 @@ Domains::~Domains() {
   changed_.notify_all();
   ::eventfd_write(wake_.get(), 1);
   if (watcher_.joinable()) watcher_.join();
+  followers_.clear();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
   transfers_.clear();
   const MutexLock held(lock_);
@@ -224,6 +225,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.balloon = balloon_of(domain);
   info.page = domain.page;
   info.memory = domain.memory;
+  info.save = save_of(domain.record.uuid);
   const char* const shown = domain.life.shown();
   info.state = shown != nullptr ? shown : toolstack::name_of(domain.page->state());
   if (domain.page == nullptr) return info;
@@ -242,6 +244,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   if (!defined.config.epc.empty()) info.platform = platform_of(defined.config, &defined.definition);
   set_wishes(info, defined.config, machine());
   info.start_failed = start_failure(defined.definition);
+  info.save = save_of(info.uuid);
   if (const auto last = last_ends_.find(info.uuid); last != last_ends_.end()) info.last_end = last->second;
   return info;
 }
@@ -256,6 +259,7 @@ Domains::Result Domains::find(const std::string& key) const {
   const MutexLock held(lock_);
   if (const Pointer domain = lookup(key)) return info(*domain);
   if (const Defined* const defined = definitions_.find(key)) return info(*defined);
+  if (const auto last = ended_by_save(key)) return *last;
   return tl::unexpected(no_such_domain(key));
 }
 
@@ -297,15 +301,27 @@ tl::expected<Policies, ApiError> Domains::policies(const std::string& key) const
 
 Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, const nlohmann::json& arguments) {
   DomainRecord record;
-  std::string name;
   {
     const MutexLock held(lock_);
     const Pointer domain = lookup(key);
     if (domain == nullptr) return tl::unexpected(absent(key));
-    name = domain->record.name;
     if (const auto no = not_now(*domain)) return tl::unexpected(*no);
     record = domain->record;
   }
+  nlohmann::json request = arguments;
+  request["verb"] = verb.word;
+  TRY(say(record, request));
+  log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  if (verb.verb == GuestVerb::epc_target) {
+    const MutexLock held(lock_);
+    share_soon();
+  }
+  return find(std::to_string(record.id));
+}
+
+tl::expected<Packet, ApiError> Domains::say(const DomainRecord& record, const nlohmann::json& request,
+                                            std::span<const int> descriptors) {
+  const std::string& name = record.name;
   auto control = connect(record, around_.patience.verb);
   if (!control) {
     const MutexLock held(lock_);
@@ -314,18 +330,11 @@ Domains::Result Domains::tell(const std::string& key, const GuestVerbRow& verb, 
     return tl::unexpected(ApiError{
         500, "'" + name + "': its process cannot be reached at " + paths_of(record).control(record.id).string()});
   }
-  nlohmann::json request = arguments;
-  request["verb"] = verb.word;
-  const auto reply = control->request(request, around_.patience.verb);
+  auto reply = control->request(request, around_.patience.verb, descriptors);
   if (!reply && reply.error().late) not_answered(record.id, reply.error());
   if (!reply)
     return tl::unexpected(ApiError{reply.error().answered ? 409 : 500, "'" + name + "': " + reply.error().message});
-  log(LogLevel::info, std::string("domain-") + verb.word, {{"domain", name}, {"id", std::to_string(record.id)}});
-  if (verb.verb == GuestVerb::epc_target) {
-    const MutexLock held(lock_);
-    share_soon();
-  }
-  return find(std::to_string(record.id));
+  return std::move(*reply);
 }
 
 Domains::Result Domains::rename(const Pointer& domain, const std::string& name) {

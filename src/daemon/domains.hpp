@@ -36,6 +36,7 @@
 #include "machine/epc/balance.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
+#include "protocol/saving.hpp"
 #include "verbs/answer_times.hpp"
 #include "verbs/guest_verbs.hpp"
 
@@ -100,6 +101,13 @@ class Domains {
   Result change(const std::string& key, const DomainChange& change);
   DefinitionCounts definition_counts() const;
 
+  // saving (saving.cpp)
+  /// Has it written to a file that is made for it; then it ends. The answer comes as soon as that has begun; find() by
+  /// its uuid tells the rest, also when it has ended.
+  Result save(const std::string& key, const FileRequest& request);
+  /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
+  Result restore(const FileRequest& request, bool paused);
+
   // keys (keys.cpp)
   /// All, by name: those of domains first.
   std::vector<KeyInfo> keys() const;
@@ -152,7 +160,7 @@ class Domains {
   void happens(Domain& domain, LifeEvent event) CLOISTER_REQUIRES(lock_);
 
   // creation; `definition`: what it is started from, null: a request
-  Result create_domain(const CreateRequest& request, const Definition* definition);
+  Result create_domain(const CreateRequest& request, const Definition* definition, SavedFile from = {});
   /// A domain that lives and may be the definition's, by what is known of it.
   Pointer living_of(const Definition& definition) const CLOISTER_REQUIRES(lock_);
   /// Of what living_of() has found: why it is not known whether it is the definition's; nullopt: it is.
@@ -205,6 +213,28 @@ class Domains {
   void keep_late() CLOISTER_REQUIRES(lock_);
   bool pending(const Definition& definition) const CLOISTER_REQUIRES(lock_);
   StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
+
+  // saving
+  struct Save {
+    Pointer domain;  ///< null: it is over
+    std::string file;
+    bool going = true;
+    std::string failed{};
+    DomainInfo last{};
+  };
+  tl::expected<void, ApiError> begin_save(const Pointer& domain, const SavingOrder& order, const SavingRecord& saving,
+                                          std::array<int, 2> descriptors) CLOISTER_EXCLUDES(lock_);
+  void forget_save(Domain& domain) CLOISTER_REQUIRES(lock_);
+  /// Starts follow() for a domain that is being saved, if nothing does.
+  void look_on(const Pointer& domain) CLOISTER_REQUIRES(lock_);
+  /// On a thread of its own: until it goes on, or dies.
+  void follow(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
+  void settle_save(const Domain& domain) CLOISTER_EXCLUDES(lock_);
+  /// why: empty if it is saved. left: why the file could not be removed, or named.
+  void save_ends(const Domain& domain, const std::string& why, const std::string& left) CLOISTER_REQUIRES(lock_);
+  std::optional<SaveInfo> save_of(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
+  /// Of one that is gone, and was to be saved before that.
+  std::optional<DomainInfo> ended_by_save(const std::string& key) const CLOISTER_REQUIRES(lock_);
 
   // keys
   std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
@@ -299,8 +329,13 @@ class Domains {
   std::optional<std::vector<u64>> clean(const Domain& domain);
   void end(Pointer domain);
   void withdraw(const Domain& domain, const std::vector<u64>& frames) CLOISTER_REQUIRES(lock_);
+  /// As in the log.
+  static std::string how_it_ended(const Domain& domain);
   void kill_and_wait(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
 
+  /// One request of a domain's VMM, and its answer.
+  tl::expected<Packet, ApiError> say(const DomainRecord& record, const nlohmann::json& request,
+                                     std::span<const int> descriptors = {}) CLOISTER_EXCLUDES(lock_);
   Pointer lookup(const std::string& key) const CLOISTER_REQUIRES(lock_);
   /// The domain of a uuid; null: none lives.
   Pointer living(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
@@ -364,6 +399,8 @@ class Domains {
   std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain
   std::chrono::steady_clock::time_point next_share_ CLOISTER_GUARDED_BY(lock_);  ///< not before
   u32 first_to_share_ CLOISTER_GUARDED_BY(lock_) = 0;                            ///< a package: another one each time
+  std::map<std::string, Save> saves_ CLOISTER_GUARDED_BY(lock_);                 ///< by uuid
+  std::list<std::future<void>> followers_ CLOISTER_GUARDED_BY(lock_);            ///< of saves
   std::thread watcher_;
 };
 

@@ -16,10 +16,10 @@ namespace {
 
 using std::chrono::seconds;
 
-/// page: null if the domain never had one.
-std::optional<hypervisor::Ending> ending_of(const DomainPage* page) {
-  if (page == nullptr) return std::nullopt;
-  return page->ending();
+/// nullopt: it has none, or its process did not come to that.
+std::optional<hypervisor::Ending> ending_of(const Domain& domain) {
+  if (domain.page == nullptr) return std::nullopt;
+  return domain.page->ending();
 }
 
 }  // namespace
@@ -136,12 +136,19 @@ std::optional<std::vector<u64>> Domains::clean(const Domain& domain) {
   }
 }
 
+std::string Domains::how_it_ended(const Domain& domain) {
+  if (!domain.fate.empty()) return domain.fate;
+  const auto ending = ending_of(domain);
+  return ending ? hypervisor::name_of(*ending) : "vmm-died";
+}
+
 void Domains::end(Pointer domain) {
   const DomainRecord& record = domain->record;
   const std::string id = std::to_string(record.id);
   const auto stuck = clean(*domain);
   // Not cleaned before the daemon's own end: its memory goes with this process, and the next one finds it dead.
   if (!stuck) return;
+  settle_save(*domain);
   const MutexLock held(lock_);
   withdraw(*domain, *stuck);
   if (host_late_.contains(record.uuid)) keep_late();  // else nothing says any more that it was started
@@ -156,17 +163,12 @@ void Domains::end(Pointer domain) {
   remove_sockets(*domain);
 
   logs_->remove(record.id);
-  std::string how = domain->fate, cause;
+  std::string how = how_it_ended(*domain), cause;
   bool bad = false;
-  if (!how.empty()) {
-    // It was asked for.
-  } else if (const auto ending = ending_of(domain->page.get())) {
-    how = hypervisor::name_of(*ending);
-    bad = *ending == hypervisor::Ending::crashed;
-  } else {
-    how = "vmm-died";
-    cause = domain->last_words;
-    bad = true;
+  if (domain->fate.empty()) {  // else it was asked for
+    const auto ending = ending_of(*domain);
+    bad = !ending || *ending == hypervisor::Ending::crashed;
+    if (!ending) cause = domain->last_words;
   }
   log(bad ? LogLevel::error : LogLevel::info, "domain-ended",
       {{"domain", record.name},

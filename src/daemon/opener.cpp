@@ -36,13 +36,18 @@ bool is_file(int fd, int access, bool or_device) {
   return kind && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == access;
 }
 
-/// The descriptor of an answer.
-tl::expected<Fd, std::string> opened(Packet answer) {
+tl::expected<void, std::string> without_error(const Packet& answer) {
   std::string error;
   JsonFields fields(answer.body);
   if (fields.has("error")) fields.text("error", error);
-  if (error.empty() && answer.descriptors.size() != 1) error = "not opened";
   if (!error.empty()) return Failed(error);
+  return {};
+}
+
+/// The descriptor of an answer.
+tl::expected<Fd, std::string> opened(Packet answer) {
+  TRY(without_error(answer));
+  if (answer.descriptors.size() != 1) return Failed("not opened");
   return std::move(answer.descriptors.front());
 }
 
@@ -96,6 +101,37 @@ tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, 
   // Memory alone, which nobody changes any more, is read without waiting for anybody.
   if (!is_sealed_memfd(fd.get())) return Failed("not read");
   return read_within(fd.get(), most);
+}
+
+tl::expected<std::vector<u8>, std::string> FileOpener::read_beginning(const Owner& owner, const std::string& path,
+                                                                      u64 most) {
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"beginning", most}}, patience_));
+  const auto fd = TRY(opened(std::move(answer)));
+  if (!is_sealed_memfd(fd.get())) return Failed("not read");
+  return read_within(fd.get(), most);
+}
+
+tl::expected<FileOpener::NewFile, std::string> FileOpener::create(const Owner& owner, const std::string& path) {
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"create", true}}, patience_));
+  NewFile file{.fd = {}, .record = {.file = path, .owner = owner}};
+  TRY(without_error(answer));
+  if (!JsonFields(answer.body).number("inode", file.record.inode).ok()) return Failed("not made");
+  file.fd = TRY(opened(std::move(answer)));
+  if (!is_file(file.fd.get(), O_WRONLY, false)) return Failed("not a regular file that may be passed on");
+  return file;
+}
+
+tl::expected<bool, std::string> FileOpener::settle(const SavingRecord& file, Whole if_whole) {
+  const auto answer = TRY(ask(file.owner,
+                              {{"owner", to_json(file.owner)},
+                               {"path", file.file},
+                               {"inode", file.inode},
+                               {"keep_whole", if_whole == Whole::named}},
+                              patience_));
+  TRY(without_error(answer));
+  bool whole = false;
+  if (!JsonFields(answer.body).boolean("whole", whole).ok()) return Failed("not answered");
+  return whole;
 }
 
 tl::expected<Packet, std::string> FileOpener::ask(const Owner& owner, const nlohmann::json& request,

@@ -11,6 +11,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "daemon/saving_record.hpp"
 #include "daemon/spawn.hpp"
 #include "host/disk_image.hpp"
 #include "host/mutex.hpp"
@@ -69,11 +70,26 @@ class FileOpener {
   tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock);
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
+  /// Of its bytes the first ones, `most` at most.
+  tl::expected<std::vector<u8>, std::string> read_beginning(const Owner& owner, const std::string& path, u64 most);
+
+  /// A file that was not there, for a sealed stream (stream/sealing.hpp): what is written is on the disk when a write
+  /// returns. It is a PartialFile until settle().
+  struct NewFile {
+    Fd fd{};
+    SavingRecord record{};
+  };
+  tl::expected<NewFile, std::string> create(const Owner& owner, const std::string& path);
+  /// What becomes of it if all of its stream is there.
+  enum class Whole : u8 { removed, named };
+  /// Removes it, if it is still the file that was created, or gives it its name. Whether it did that, now or at an
+  /// earlier call. An error: it is where it was.
+  tl::expected<bool, std::string> settle(const SavingRecord& file, Whole whole);
 
  private:
   tl::expected<Fd, std::string> open(const Owner& owner, const nlohmann::json& request,
                                      std::chrono::milliseconds patience);
-  /// The answer: one descriptor, or `error` in its body.
+  /// The answer: with a descriptor, or what became of it, or `error` in its body.
   tl::expected<Packet, std::string> ask(const Owner& owner, const nlohmann::json& request,
                                         std::chrono::milliseconds patience);
   void end(unsigned user, Process process);

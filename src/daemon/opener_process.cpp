@@ -17,10 +17,12 @@
 #include "daemon/opener.hpp"
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
+#include "host/partial_file.hpp"
 #include "host/whole_file.hpp"
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
 #include "platform/unpack.hpp"
+#include "stream/sealing.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -104,6 +106,71 @@ tl::expected<Fd, std::string> open_regular(const std::string& path) {
   return fd;
 }
 
+/// What is answered beside the file's descriptor.
+struct Opened {
+  Fd fd;
+  nlohmann::json said = {{"ok", true}};
+};
+
+tl::expected<PartialFile, std::string> place_of(const std::string& path) {
+  if (!path.starts_with('/')) return Failed("not an absolute path");
+  return PartialFile::at(path);
+}
+
+/// What is written to it is on the disk when a write returns.
+tl::expected<Opened, std::string> create_file(const std::string& path) {
+  const PartialFile file = TRY(place_of(path));
+  Opened made{.fd = TRY(file.create(O_DSYNC | O_NOCTTY))};
+  struct stat status {};
+  if (::fstat(made.fd.get(), &status) != 0) return Failed(std::strerror(errno));
+  made.said["inode"] = u64{status.st_ino};
+  return made;
+}
+
+bool is_whole(int fd, u64 bytes) {
+  std::array<u8, stream::seal_end_bytes> end{};
+  return bytes > end.size() &&
+         ::pread(fd, end.data(), end.size(), static_cast<off_t>(bytes - end.size())) == ssize_t{end.size()} &&
+         stream::seal_ends_with(end);
+}
+
+/// What has its place now stays.
+tl::expected<Opened, std::string> end_file(const std::string& path, u64 inode, bool keep_whole) {
+  const PartialFile file = TRY(place_of(path));
+  const auto same = [&](const struct stat& status) { return u64{status.st_ino} == inode; };
+  Opened ended;
+  struct stat status {};
+  const Fd fd = file.open();
+  if (!fd && errno != ENOENT) return Failed(std::strerror(errno));
+  if (!fd) {
+    // An earlier try may have got as far as that.
+    ended.said["whole"] = keep_whole && ::lstat(path.c_str(), &status) == 0 && same(status);
+    return ended;
+  }
+  if (::fstat(fd.get(), &status) != 0) return Failed(std::strerror(errno));
+  const bool whole = same(status) && keep_whole && is_whole(fd.get(), static_cast<u64>(status.st_size));
+  ended.said["whole"] = whole;
+  if (whole) TRY(file.finish());
+  if (!whole && same(status)) TRY(file.remove());
+  return ended;
+}
+
+tl::expected<Fd, std::string> beginning(int fd, u64 most) {
+  std::vector<u8> bytes(most);
+  std::size_t filled = 0;
+  while (filled < most) {
+    const ssize_t got = ::read(fd, bytes.data() + filled, most - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failed("read");
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
+  }
+  bytes.resize(filled);
+  Fd memory = sealed_memfd("cloister-file", bytes);
+  if (!memory) return Failed("no memory for it");
+  return memory;
+}
+
 tl::expected<Fd, std::string> contents(int fd, u64 most) {
   const auto bytes = TRY(read_within(fd, most));
   Fd memory = sealed_memfd("cloister-file", bytes);
@@ -131,14 +198,18 @@ Done look_into_kernel(int fd, const FileOpener::Beside& beside) {
   return {};
 }
 
-tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
+tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   std::string path;
-  u64 most = 0;
+  u64 most = 0, first = 0, inode = 0;
   JsonFields fields(request);
   fields.text("path", path);
   FileOpener::Beside beside;
   const bool kernel = fields.has("memory_mib");
+  const bool makes = fields.has("create"), ends = fields.has("inode");
+  bool keep_whole = false;
   if (fields.has("most")) fields.number("most", most);
+  if (fields.has("beginning")) fields.number("beginning", first, longest_own);
+  if (ends) fields.number("inode", inode).boolean("keep_whole", keep_whole);
   if (kernel) {
     fields.number("memory_mib", beside.memory_mib);
     fields.number("ramdisk_bytes", beside.ramdisk_bytes);
@@ -148,11 +219,15 @@ tl::expected<Fd, std::string> serve(const nlohmann::json& request) {
   if (!fields.ok()) return Failed(fields.error());
   const auto owner = TRY(read_owner(request["owner"]));
   if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
-  auto fd = open_regular(path);
-  if (fd && kernel) {
-    TRY(look_into_kernel(fd->get(), beside));
+  if (makes) return create_file(path);
+  if (ends) return end_file(path, inode, keep_whole);
+  auto fd = TRY(open_regular(path));
+  if (kernel) {
+    TRY(look_into_kernel(fd.get(), beside));
   }
-  return fd && fields.has("most") ? contents(fd->get(), most) : std::move(fd);
+  if (fields.has("most")) fd = TRY(contents(fd.get(), most));
+  if (fields.has("beginning")) fd = TRY(beginning(fd.get(), first));
+  return Opened{.fd = std::move(fd)};
 }
 
 /// What has been opened, and what it is.
@@ -196,10 +271,10 @@ int run_opener() {
   const auto request = receive_packet(connection);
   if (!request) return 1;
   if (request->body.contains("writes")) return answer_disk(request->body);
-  const auto fd = serve(request->body);
-  if (!fd) return send_packet(connection, {{"error", fd.error()}}) ? 0 : 1;
-  const int opened[] = {fd->get()};
-  return send_packet(connection, {{"ok", true}}, opened) ? 0 : 1;
+  const auto opened = serve(request->body);
+  if (!opened) return send_packet(connection, {{"error", opened.error()}}) ? 0 : 1;
+  const int fds[] = {opened->fd.get()};
+  return send_packet(connection, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;
 }
 
 }  // namespace cloister::toolstack

@@ -85,12 +85,13 @@ tl::expected<void, std::string> Domains::recover() {
     TRY(take(domain));
   }
   for (auto& [id, answer] : asked_) {
-    Domain& domain = *table_.at(id);
+    const Pointer domain = table_.at(id);
     Answer handed = answer.get();
     if (handed) {
-      adopt(domain, std::move(*handed));
+      adopt(*domain, std::move(*handed));
+      look_on(domain);
     } else {
-      log(LogLevel::error, "domain-unresponsive", {{"domain", domain.record.name}, {"error", handed.error()}});
+      log(LogLevel::error, "domain-unresponsive", {{"domain", domain->record.name}, {"error", handed.error()}});
     }
   }
   asked_.clear();
@@ -109,7 +110,15 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
   const DomainRecord& record = domain->record;
   if (find_again(domain) == nullptr) {
     if (domain->unread.empty()) {
-      forget(record);
+      if (record.saving) {
+        followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
+          settle_save(*domain);
+          const MutexLock held(lock_);
+          forget(domain->record);
+        }));
+      } else {
+        forget(record);
+      }
       if (!is_here(record)) remove_sockets(*domain);
     } else if (!set_aside(record.id, domain->unread)) {
       return tl::unexpected(paths_.record(record.id).string() + ": " + domain->unread);
@@ -328,6 +337,7 @@ bool Domains::ask_again() {
     const auto found = table_.find(next->first);
     if (handed && found != table_.end() && found->second->life.lacks_answer()) {
       adopt(*found->second, std::move(*handed));
+      look_on(found->second);
       log(LogLevel::info, "domain-answers",
           {{"domain", found->second->record.name}, {"id", std::to_string(found->first)}});
     }

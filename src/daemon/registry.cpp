@@ -61,6 +61,20 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
   return process;
 }
 
+json to_json(const SavingRecord& saving) {
+  return {{"file", saving.file}, {"owner", to_json(saving.owner)}, {"inode", saving.inode}};
+}
+
+tl::expected<SavingRecord, std::string> read_saving(const json& object) {
+  SavingRecord saving;
+  JsonFields fields(object);
+  fields.text("file", saving.file).number("inode", saving.inode);
+  if (fields.ok() && !object.contains("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  saving.owner = TRY(read_owner(object["owner"]));
+  return saving;
+}
+
 /// nullopt: it has none.
 tl::expected<std::optional<SgxPlatform>, std::string> read_platform(const json& object) {
   std::string text;
@@ -96,6 +110,7 @@ std::string write_record(const DomainRecord& record) {
               {"run", record.run}};
   if (record.process) object["process"] = to_json(*record.process);
   if (!record.disks.empty()) object["disks"] = record.disks;
+  if (record.saving) object["saving"] = to_json(*record.saving);
   if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
   if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
@@ -121,6 +136,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       record.process = std::move(*process);
     } else {
       fields.fail("'process': " + process.error());
+    }
+  }
+  if (fields.ok() && fields.has("saving")) {
+    if (auto saving = read_saving(object["saving"])) {
+      record.saving = std::move(*saving);
+    } else {
+      fields.fail("'saving': " + saving.error());
     }
   }
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);

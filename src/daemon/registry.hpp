@@ -19,6 +19,7 @@
 #include "daemon/host_record.hpp"
 #include "daemon/paths.hpp"
 #include "daemon/process_identity.hpp"
+#include "daemon/saving_record.hpp"
 #include "host/own_folder.hpp"
 #include "host/owner.hpp"
 #include "plan/package_values.hpp"
@@ -51,6 +52,7 @@ struct DomainRecord {
   bool running = false;                    ///< false: being created; its VMM never started the guest
   std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
   std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
+  std::optional<SavingRecord> saving{};    ///< none: nobody saves it
   bool operator==(const DomainRecord&) const = default;
 };
 

@@ -9,10 +9,13 @@ namespace {
 
 std::atomic<bool> stop_flag{false}, shutdown_flag{false};
 std::atomic<int> stop_signal{0};
+std::atomic<unsigned> stop_requests{0};
+static_assert(std::atomic<unsigned>::is_always_lock_free);
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 void on_signal(int number) {
   stop_signal = number;
+  ++stop_requests;
   const bool asks = number == SIGTERM && !shutdown_flag.exchange(true);
   if (!asks) stop_flag = true;
 }
@@ -25,7 +28,7 @@ StopSource::StopSource() {
   for (std::size_t i = 0; i < handled_.size(); ++i) {
     struct sigaction action {};
     // Without SA_RESTART: a system call that waits returns and sees the flag.
-    action.sa_handler = handled_[i] == SIGPIPE ? SIG_IGN : on_signal;
+    action.sa_handler = handled_[i] == SIGPIPE || handled_[i] == SIGXFSZ ? SIG_IGN : on_signal;
     sigemptyset(&action.sa_mask);
     ::sigaction(handled_[i], &action, &before_[i]);
   }
@@ -37,7 +40,11 @@ StopSource::~StopSource() {
 
 const std::atomic<bool>& StopSource::flag() const { return stop_flag; }
 const std::atomic<bool>& StopSource::shutdown() const { return shutdown_flag; }
-void StopSource::request() { stop_flag = true; }
+void StopSource::request() {
+  ++stop_requests;
+  stop_flag = true;
+}
+unsigned StopSource::requests() const { return stop_requests; }
 
 bool StopSource::sleep_until(std::chrono::steady_clock::time_point end) const {
   constexpr auto tick = std::chrono::milliseconds(50);

@@ -1,5 +1,6 @@
 // Why a run should end early: a signal, or the keyboard. While a StopSource lives, SIGINT, SIGTERM, SIGHUP and SIGQUIT
-// set it rather than end the process, and SIGPIPE is ignored. The first SIGTERM only asks the guest to shut down.
+// set it rather than end the process, and SIGPIPE and SIGXFSZ are ignored: a write says what they say. The first
+// SIGTERM only asks the guest to shut down.
 #pragma once
 
 #include <signal.h>
@@ -24,11 +25,13 @@ class StopSource {
   void request();
   /// Sleeps until then, or until there is a reason to end. False: there is one.
   bool sleep_until(std::chrono::steady_clock::time_point end) const;
+  /// How many reasons there were.
+  unsigned requests() const;
   /// The signal that stopped the run; 0 if none did.
   int signal() const;
 
  private:
-  static constexpr std::array handled_ = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+  static constexpr std::array handled_ = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ};
   std::array<struct sigaction, handled_.size()> before_{};
 };
 

@@ -13,8 +13,9 @@
 //   {"verb":"epc-give","pages":…,"of":…}    {"ok":true,"frames":…}: at most so many, which are free and the daemon's
 //   from now on; of the frames in these rows, which may be left out
 //   {"verb":"epc-held","from":…}      {"ok":true,"frames":…,"more":…}: what it has, from this frame on
-//   {"verb":"save"}         with a file to be written and a saving order (saving.hpp): {"ok":true} as soon as the guest
-//   stands still. What becomes of it the domain's page says: it ends as `saved`, or goes on
+//   {"verb":"save"}         with a file to be written and a saving order (saving.hpp), which is offered in the domain's
+//   page: {"ok":true} as soon as the guest stands still. What becomes of it that page says: it ends as `saved`, or goes
+//   on
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.

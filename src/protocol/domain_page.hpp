@@ -25,6 +25,7 @@ namespace cloister::toolstack {
 struct SaveCounts {
   static constexpr std::size_t most_error = 1 << 10;
 
+  std::atomic<u64> offer;       ///< the daemon's, which the VMM takes or the daemon withdraws; 0: none
   std::atomic<u64> bytes;       ///< written so far
   std::atomic<u64> most_bytes;  ///< that it may be: pages of zeros are left out
   std::atomic<u32> error_bytes;
@@ -73,6 +74,13 @@ class DomainPage {
   hypervisor::BalloonCounts* balloon() const {
     return bytes_ > offsetof(DomainPageLayout, balloon) ? &page().balloon : nullptr;
   }
+
+  /// A file that the daemon offers the VMM to be saved in: whatever becomes of the messages between them, either it is
+  /// taken, or it is withdrawn.
+  void offer_save(u64 number) const { save()->offer = number; }
+  bool take_save(u64 number) { return save()->offer.compare_exchange_strong(number, 0); }
+  /// False: it has been taken, and there is none.
+  bool withdraw_save() const { return save()->offer.exchange(0) != 0; }
 
   SaveCounts* save() const { return bytes_ > offsetof(DomainPageLayout, save) ? &page().save : nullptr; }
   /// Why it could not be saved; empty: it was not to be, or it is on its way.

@@ -2,6 +2,7 @@
 // it, or to go on from it.
 #pragma once
 
+#include <cstring>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -23,6 +24,12 @@ struct SavingOrder {
   stream::SealId id{};
   SavedConfig config{};
   bool operator==(const SavingOrder&) const = default;
+  /// By which it is offered in the domain's page.
+  u64 offer() const {
+    u64 number = 0;
+    std::memcpy(&number, id.data(), sizeof number);
+    return number | 1;
+  }
 };
 
 std::vector<u8> write_order(const SavingOrder& order);

@@ -2,6 +2,7 @@
 #include "run/run.hpp"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -48,6 +49,9 @@ using Clock = std::chrono::steady_clock;
 using hypervisor::Ending;
 using hypervisor::Outcome;
 using hypervisor::TraceOptions;
+
+/// Of who looks on while a domain is saved.
+constexpr std::chrono::seconds between_words{3};
 
 struct TraceKind {
   const char* name;
@@ -152,8 +156,19 @@ tl::expected<std::unique_ptr<hypervisor::Domain>, std::string> first_domain(vmx:
 }
 
 /// The run was ended from outside, and the domain is to go on another time. False: it cannot; what it was is gone.
-bool save(hypervisor::Domain& domain, const std::string& name, NewSavedFile& file) {
-  const auto saved = domain.save(file.sink());
+bool save(hypervisor::Domain& domain, const DomainConfig& config, NewSavedFile& file, const StopSource& stop) {
+  const std::string& name = config.name;
+  const unsigned before = stop.requests();
+  const bool shown = ::isatty(STDERR_FILENO) != 0;
+  auto next = Clock::now() + between_words;
+  const auto look = [&](u64 bytes) {
+    if (shown && Clock::now() >= next) {
+      spdlog::info("cloister: {}: {} MiB are saved, of {} at most", name, bytes >> 20, config.memory_mib);
+      next = Clock::now() + between_words;
+    }
+    return stop.requests() == before ? std::string() : "it was stopped meanwhile";
+  };
+  const auto saved = domain.save(file.sink(look));
   const auto finished = saved ? file.finish() : saved;
   if (!finished) spdlog::error("cloister: {} was not saved: {}", name, finished.error());
   return finished.has_value();
@@ -246,7 +261,7 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
       return exit_status::failed;
     }
     const bool to_be_saved = saved && from_outside(outcome.ending);
-    const bool is_saved = to_be_saved && save(**domain, config.name, *saved);
+    const bool is_saved = to_be_saved && save(**domain, config, *saved, stop);
     if (is_saved) spdlog::info("cloister: {} is saved in {}, without its enclaves", config.name, arguments.save);
     if (arguments.stats) report_stats(package, config, execution, instructions, Clock::now() - start);
     if (!console.finish()) return exit_status::failed;

@@ -24,33 +24,38 @@ std::string failure(const std::string& path) { return fmt::format("{}: {}", path
 }  // namespace
 
 tl::expected<NewSavedFile, std::string> NewSavedFile::create(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd) return tl::unexpected(failure(path));
-  return NewSavedFile(path, std::move(fd));
+  const auto named = [&path](const std::string& why) { return path + ": " + why; };
+  auto file = TRY(PartialFile::at(path).map_error(named));
+  auto fd = TRY(file.create().map_error(named));
+  return NewSavedFile(path, std::move(file), std::move(fd));
 }
 
 NewSavedFile::~NewSavedFile() {
-  if (fd_) ::unlink(path_.c_str());
+  if (fd_) (void)file_.remove();
 }
 
 tl::expected<void, std::string> NewSavedFile::write_out() {
   if (!write_all(fd_.get(), pending_)) return tl::unexpected(failure(path_));
+  written_ += pending_.size();
   pending_.clear();
   return {};
 }
 
-stream::Sink NewSavedFile::sink() {
-  return [this](std::span<const u8> bytes) -> tl::expected<void, std::string> {
+stream::Sink NewSavedFile::sink(Look look) {
+  return [this, look = std::move(look)](std::span<const u8> bytes) -> tl::expected<void, std::string> {
     pending_.insert(pending_.end(), bytes.begin(), bytes.end());
-    return pending_.size() < pending_bytes ? tl::expected<void, std::string>() : write_out();
+    if (pending_.size() < pending_bytes) return {};
+    TRY(write_out());
+    if (std::string why = look(written_); !why.empty()) return tl::unexpected(std::move(why));
+    return {};
   };
 }
 
 tl::expected<void, std::string> NewSavedFile::finish() {
   TRY(write_out());
   if (::fsync(fd_.get()) != 0) return tl::unexpected(failure(path_));
-  fd_ = Fd();
-  return {};
+  fd_ = Fd();  // what is whole is never removed
+  return file_.finish().map_error([this](const std::string& why) { return path_ + ": " + why; });
 }
 
 tl::expected<stream::Source, std::string> open_saved_file(const std::string& path) {

@@ -2,11 +2,12 @@
 // place of another file.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "host/fd.hpp"
+#include "host/partial_file.hpp"
 #include "stream/record.hpp"
 
 namespace cloister::toolstack {
@@ -21,17 +22,22 @@ class NewSavedFile {
   NewSavedFile(NewSavedFile&&) noexcept = default;
   NewSavedFile& operator=(NewSavedFile&&) = delete;
 
-  stream::Sink sink();
-  /// All that the sink took is on the disk.
+  /// Asked now and then, with the bytes that are written: why no more shall be; empty: all is well.
+  using Look = std::function<std::string(u64 bytes)>;
+  stream::Sink sink(Look look);
+  /// All that the sink took is on the disk, and the file has its name.
   tl::expected<void, std::string> finish();
 
  private:
-  NewSavedFile(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  NewSavedFile(std::string path, PartialFile file, Fd fd)
+      : path_(std::move(path)), file_(std::move(file)), fd_(std::move(fd)) {}
   tl::expected<void, std::string> write_out();
 
   std::string path_;
+  PartialFile file_;
   Fd fd_;
   std::vector<u8> pending_;
+  u64 written_ = 0;
 };
 
 /// The bytes of a file. The error names it.

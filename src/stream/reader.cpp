@@ -79,4 +79,10 @@ Result<Record> Reader::next(Kind expected) {
   return record;
 }
 
+Result<void> Reader::finish() {
+  std::array<u8, 1> more;
+  if (TRY(source_(more)) != 0) return tl::unexpected(fmt::format("byte {}: found more behind the stream's end", at_));
+  return {};
+}
+
 }  // namespace cloister::stream

@@ -30,6 +30,8 @@ class Reader {
     if (!value) return tl::unexpected(wrong(*record, "its body is not what its kind has"));
     return std::move(*value);
   }
+  /// Behind `end`, of a source that has one: nothing else is there, and a seal is whole.
+  Result<void> finish();
   /// What is wrong with a record, and where it is.
   static std::string wrong(const Record& record, std::string_view what);
 

@@ -1,5 +1,5 @@
-// A frame: its length, of which the highest bit says that it is the last; as many bytes; their tag. Its nonce is its
-// number. What is authenticated beside it are the header and the length.
+// A frame: its length, of which the highest bit says that it is the last, which is empty; as many bytes; their tag. Its
+// nonce is its number. What is authenticated beside it are the header and the length.
 #include "stream/sealing.hpp"
 
 #include <fmt/format.h>
@@ -91,9 +91,9 @@ class Unsealer {
     TRY(fill(length));
     const u32 word = decode<u32>(length).value_or(0), bytes = word & ~last_bit;
     last_ = (word & last_bit) != 0;
-    if (bytes > frame_bytes || (bytes == 0 && !last_))
-      return tl::unexpected(
-          fmt::format("frame {}: found one of {} bytes, expected 1 to {}", frames_, bytes, frame_bytes));
+    if (bytes > frame_bytes || (bytes == 0) != last_)
+      return tl::unexpected(fmt::format("frame {}: found {}one of {} bytes, expected 1 to {}, or 0 in the last",
+                                        frames_, last_ ? "a last " : "", bytes, frame_bytes));
     frame_.resize(bytes + tag_bytes);
     TRY(fill(frame_));
     const Cipher context = cipher_of(key_, frames_, header_, length, false);
@@ -162,7 +162,14 @@ Sink Sealer::sink() {
   };
 }
 
-Result<void> Sealer::finish() { return put_frame(true); }
+Result<void> Sealer::finish() {
+  if (!pending_.empty()) TRY(put_frame(false));
+  return put_frame(true);
+}
+
+bool seal_ends_with(std::span<const u8, seal_end_bytes> end) {
+  return decode<u32>(end.first(length_bytes)) == last_bit;
+}
 
 Result<SealId> seal_id(std::span<const u8> beginning) {
   const auto header =

@@ -17,6 +17,8 @@ using SealId = std::array<u8, 32>;
 inline constexpr std::array<u8, 8> seal_magic{'C', 'L', 'S', 'E', 'A', 'L', 'E', 'D'};
 inline constexpr u16 seal_version = 1;
 inline constexpr std::size_t seal_header_bytes = 48, frame_bytes = 64 << 10, tag_bytes = 16;
+/// Of the last frame, which is empty.
+inline constexpr std::size_t seal_end_bytes = 4 + tag_bytes;
 
 class Sealer {
  public:
@@ -42,6 +44,9 @@ class Sealer {
 
 /// By which the key of what begins with these bytes is found. The error says that they are no sealed stream's.
 Result<SealId> seal_id(std::span<const u8> beginning);
+/// Whether a sealed stream that ends so has its last frame. Who writes frames in their order knows by it, and without
+/// the key, that all are there; that they are authentic only unsealed() knows.
+bool seal_ends_with(std::span<const u8, seal_end_bytes> end);
 /// The bytes of a sealed stream, from its header on; they end only behind its last frame.
 Source unsealed(Source from, const SealKey& key);
 

@@ -75,7 +75,7 @@ struct ClientArguments {
   client::CreateArguments create;
   client::TopArguments top;
   client::AutostartArguments autostart;
-  std::string domain, new_name, key;
+  std::string domain, new_name, key, saved;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false;
   int port = 8470;
@@ -226,6 +226,17 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
                       [](const A& x) { return c::rename(x.common, x.domain, x.new_name); })
       ->add_option("NEW-NAME", a.new_name, "its new name")
       ->required();
+  verbs
+      .add_for_domain("save", "Save a domain in a file, without its enclaves; then it ends",
+                      [](const A& x) { return c::save(x.common, x.domain, x.saved); })
+      ->add_option("FILE", a.saved, "a file that is not there yet")
+      ->required();
+  auto* restore = verbs.add("restore", "Let a domain go on that was saved", [](const A& x) {
+    return c::restore(x.common, x.saved, x.create.paused, x.create.console);
+  });
+  restore->add_option("FILE", a.saved, "the file that it was saved in")->required();
+  restore->add_flag("-p,--paused", a.create.paused, "leave it paused");
+  restore->add_flag("-c,--console", a.create.console, "attach to its console");
   verbs.add("sgx-info", "Show the machine's EPC by package", [](const A& x) { return c::sgx_info(x.common); });
   verbs.add("sgx-list", "Show the EPC that each domain has", [](const A& x) { return c::sgx_list(x.common); });
   verbs

@@ -73,6 +73,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto saved = open_saved(file.get(), order->key);
   if (!saved) return failed(saved.error());
   if (auto made = guest.lay_out(&*saved); !made) return failed(made.error());
+  if (auto whole = saved->finish(); !whole) return failed(whole.error());
   return guest;
 }
 

@@ -29,6 +29,11 @@ Lifecycle::Done Saver::start(Fd file, SavingOrder order, u64 ram) {
   if (!domain) return tl::unexpected(domain.error());
   if (thread_.joinable()) thread_.join();  // of a save that has failed
   page_.start_save(ram);
+  if (!page_.take_save(order.offer())) {
+    Lifecycle::Done late = tl::unexpected(std::string("it comes too late"));
+    lifecycle_.end_save(late);
+    return late;
+  }
   try {
     thread_ = start_thread([this, &its = **domain, file = std::move(file), order = std::move(order)] {
       lifecycle_.end_save(write(its, file.get(), order));

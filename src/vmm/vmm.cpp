@@ -111,6 +111,7 @@ Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPag
 
 int run_vmm(const Processors& processors) {
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
   const auto text = read_within(launch_fd::message, longest_own);
   if (!text) return 1;
   const auto launch = read_launch({reinterpret_cast<const char*>(text->data()), text->size()});

@@ -126,6 +126,32 @@ def keys(call, used):
     call("DELETE", path + "/definition?keys=true")
 
 
+def saves(call):
+    """The operations that save and restore."""
+    m, path = call.m, "/v1/domains/saved"
+    request = {"file": str(m.run.parent / "api.saved")}
+    uuid = call("POST", "/v1/domains", m.creation("saved", epc=1, paused=True), 201).json["uuid"]
+    call("POST", path + "/save", request, 409)  # it has not run yet
+    call("POST", path + "/unpause")
+    m.wait_for_ready("saved")
+    call("POST", "/v1/domains/none/save", request, 404)
+    call("POST", path + "/save", {"file": "saved"}, 400)
+    assert call("POST", path + "/save", request, 202).json["save"]["file"] == request["file"]
+    wait_until(lambda: not call("GET", f"/v1/domains/{uuid}").json["save"]["going"], "the end of saving")
+    call("POST", "/v1/restore", {"file": "/none"}, 400)
+    call("POST", "/v1/restore", {**request, "paused": True}, 201)
+    call("POST", "/v1/restore", request, 409)
+    call("DELETE", path)
+    instead = call("POST", "/v1/domains", m.creation("instead", epc=1), 201).json["uuid"]
+    call("POST", "/v1/restore", request, 507)
+    call("DELETE", "/v1/domains/instead")
+    call("POST", "/v1/host/down")
+    call("POST", "/v1/restore", request, 503)
+    call("POST", "/v1/host/up")
+    for key in (uuid, instead):
+        call("DELETE", f"/v1/keys/{key}")
+
+
 def paged(machine):
     """What there is for domains whose EPC is paged."""
     m = machine("[[package]]\nepc = [{ base = 0x1_0000_0000, size = 6 }]\n")
@@ -216,6 +242,7 @@ def openapi(machine):
     for verb in ("pause", "unpause", "shutdown", "reboot", "wake"):
         call("POST", f"/v1/domains/none/{verb}", status=404)
     definitions(call)
+    saves(call)
     keys(call, uno)
     call("GET", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/none", status=404)

@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -329,6 +330,38 @@ def run_saved(machine):
         guest.type(b"o")
         guest.end(0)
         assert not saved.exists()
+    # While it is saved the file has another name. Whoever ends that has none, and a kill leaves no half of one.
+    partial = folder / "saved.partial"
+
+    def being_saved():
+        guest = Run(m, folder, "--save", saved, memory=512)
+        guest.type(b"f")
+        guest.until(b"FILLED")
+        guest.process.send_signal(signal.SIGINT)
+        wait_until(lambda: partial.stat().st_size > 0, "the beginning of the file")
+        assert not saved.exists()
+        return guest
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        guest = being_saved()
+        guest.process.send_signal(number)
+        assert "was not saved: it was stopped meanwhile" in guest.end(1)
+        assert not saved.exists() and not partial.exists()
+    guest = being_saved()
+    guest.process.kill()
+    guest.process.wait()
+    assert partial.exists() and not saved.exists()
+    again = Run(m, folder, "--save", saved, begins=None)
+    assert "saved.partial: File exists" in again.end(1)
+    partial.unlink()
+    # What is full takes nothing more: a file of so much, by its limit.
+    guest = Run(m, folder, "--save", saved, memory=512)
+    guest.type(b"f")
+    guest.until(b"FILLED")
+    resource.prlimit(guest.process.pid, resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+    guest.process.send_signal(signal.SIGINT)
+    assert "saved: File too large" in guest.end(1)
+    assert not saved.exists() and not partial.exists()
 
 
 CASES = {"ends-own": own_ways, "ends-preserve": preserve, "ends-sigterm": sigterm, "ends-suspend": suspend, "ends-run": run, "ends-run-saved": run_saved, "ends-clock": clock}

@@ -46,6 +46,7 @@ tl::expected<Child, std::string> spawn(const std::string& program, std::vector<s
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(127);
     ::signal(SIGPIPE, SIG_DFL);
+    ::signal(SIGXFSZ, SIG_DFL);
     for (std::size_t i = 0; i < copies.size(); ++i) {
       if (::dup2(copies[i].get(), static_cast<int>(i)) < 0) ::_exit(127);
     }

@@ -35,7 +35,7 @@ struct Row {
 std::vector<Row> documented() {
   std::ifstream file(CLOISTER_SOURCE_DIR "/docs/access.md");
   const std::string cell = R"(([^|]*?) \| )";
-  const std::regex form(R"(\| (see|create|console|control|keys|epc|host) \| )" + cell + cell + cell + cell + cell +
+  const std::regex form(R"(\| (see|create|console|control|keys|epc|save|host) \| )" + cell + cell + cell + cell + cell +
                         R"(([^|]*?) \|)");
   const std::regex request("`([^`]+)`");
   std::vector<Row> rows;

@@ -1,6 +1,7 @@
 // One thread, which takes one request after the other.
 #include "unit/daemon/fake_vmm.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include <optional>
 
 #include "arch/sizes.hpp"
+#include "host/files.hpp"
 #include "host/packet.hpp"
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
@@ -19,7 +21,10 @@
 #include "protocol/domain_page.hpp"
 #include "protocol/epc_frames.hpp"
 #include "protocol/launch.hpp"
+#include "protocol/saving.hpp"
 #include "silicon/backend.hpp"
+#include "stream/reader.hpp"
+#include "stream/writer.hpp"
 
 namespace cloister::tests {
 
@@ -31,6 +36,9 @@ using nlohmann::json;
 constexpr int by_itself = 3;  ///< the exit status of one that dies
 /// Of one that a test forgot.
 constexpr unsigned longest_life_s = 300;
+
+/// Longer than the daemon of a test waits that is not to see it.
+constexpr useconds_t late_us = 300'000;
 
 class FakeVmm {
  public:
@@ -103,6 +111,7 @@ class FakeVmm {
     if (verb == "hello") return hello(from);
     if (verb == "run") return start(from);
     if (verb == "descriptors") return hand_over(from);
+    if (verb == "save") return save(from, *packet);
     if (verb == "epc-lend") return take_frames(from, packet->body);
     if (verb == "epc-give") return give_frames(from, packet->body);
     if (verb == "epc-held") return tell_frames(from);
@@ -164,8 +173,68 @@ class FakeVmm {
         .has_value();
   }
 
+  /// "save-refused": it does not begin; "save-late": not in time; "save-answers-late": it does, and is late to say so;
+  /// "save-fails": it goes on; "save-dies"; "save-waits": until it is ended; "save-whole": likewise, when all is there.
+  bool save(const Fd& to, const Packet& request) {
+    if (word_ == "save-refused") return send_packet(to.get(), {{"error", "it is not to be saved"}}).has_value();
+    const auto bytes = read_within(request.descriptors.at(1).get(), longest_own);
+    const auto order = read_order(bytes.value()).value();
+    if (word_ == "save-late") ::usleep(late_us);
+    page_.start_save(16 << 20);
+    if (!page_.take_save(order.offer())) {
+      (void)send_packet(to.get(), {{"error", "it comes too late"}});
+      return true;
+    }
+    page_.set_state(DomainState::saving);
+    if (word_ == "save-answers-late") ::usleep(late_us);
+    if (!send_packet(to.get(), {{"ok", true}}) && word_ != "save-answers-late") return false;
+    saved_ = Fd(::fcntl(request.descriptors[0].get(), F_DUPFD_CLOEXEC, 0));
+    if (word_ == "save-waits") return true;
+    stream::Sealer sealer(
+        [&](std::span<const u8> part) -> stream::Result<void> {
+          if (!write_all(request.descriptors[0].get(), part)) return tl::unexpected(std::string("no room"));
+          page_.save()->bytes += part.size();
+          return {};
+        },
+        order.key, order.id);
+    stream::Writer writer(sealer.sink());
+    if (!writer.value(stream::Kind::config, order.config)) return false;
+    if (word_ == "save-dies") status_ = by_itself;
+    if (word_ == "save-fails") {
+      page_.fail_save("no room is left");
+      page_.set_state(DomainState::running);
+    }
+    if (word_ == "save-dies" || word_ == "save-fails") return true;
+    if (!writer.end() || !sealer.finish()) return false;
+    if (word_ == "save-whole") return true;
+    page_.set_ending(hypervisor::Ending::saved, "");
+    status_ = 0;
+    return true;
+  }
+
+  /// Why it cannot go on from what it was given.
+  static std::string cannot_go_on() {
+    const auto bytes = read_within(launch_fd::order, longest_own);
+    const auto order = bytes ? read_order(*bytes) : tl::unexpected(bytes.error());
+    if (!order) return order.error();
+    stream::Reader reader(stream::unsealed(
+        [](std::span<u8> to) -> stream::Result<std::size_t> {
+          return static_cast<std::size_t>(std::max<ssize_t>(::read(launch_fd::saved, to.data(), to.size()), 0));
+        },
+        order->key));
+    const auto config = reader.value<SavedConfig>(stream::Kind::config);
+    if (!config) return config.error();
+    if (const auto end = reader.next(stream::Kind::end); !end) return end.error();
+    const auto whole = reader.finish();
+    return whole ? std::string() : whole.error();
+  }
+
   bool hello(const Fd& to) {
     if (word_ == "mute") return true;
+    if (const std::string why = launch_.goes_on ? cannot_go_on() : std::string(); !why.empty()) {
+      status_ = 1;
+      return send_packet(to.get(), {{"error", why}}).has_value();
+    }
     if (word_ == "dies-at-hello") status_ = by_itself;
     if (word_ == "answers-when-gone") return answer_when_gone(to);
     if (word_ == "refuses") {
@@ -220,6 +289,7 @@ class FakeVmm {
   std::vector<hypervisor::FrameSet> sections_{};  ///< what is held, of each section
   const u64 sees_ = held_.pages();
   std::vector<Fd> connections_;
+  Fd saved_;  ///< what it is saved in
   bool running_ = false;
   std::optional<int> status_;
 };

@@ -117,6 +117,15 @@ void TestDaemon::kill(const std::string& name) const {
   ::kill(domain->pid, SIGKILL);
 }
 
+void TestDaemon::kill_without_daemon(const std::string& name) {
+  const auto domain = domains_->find(name);
+  ASSERT_TRUE(domain && domain->pid > 0);
+  stop();
+  ::kill(domain->pid, SIGKILL);
+  ASSERT_EQ(::waitpid(domain->pid, nullptr, 0), domain->pid);
+  ASSERT_TRUE(start());
+}
+
 void TestDaemon::mute(bool mute) const {
   fs::remove(mute_file(config_file()));
   if (mute) std::ofstream(mute_file(config_file())) << "";

@@ -42,6 +42,8 @@ class TestDaemon {
   void wait_until(const std::string& name, const std::string& state) const;
   /// Of a domain that is there, kills the VMM behind the daemon's back.
   void kill(const std::string& name) const;
+  /// The same while no daemon looks on; the next one is there when this returns.
+  void kill_without_daemon(const std::string& name);
   /// What a VMM that answers does when this is so (fake_vmm.hpp).
   void mute(bool mute) const;
 

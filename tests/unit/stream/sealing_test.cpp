@@ -92,21 +92,34 @@ TEST(Sealing, EveryByteCounts) {
 TEST(Sealing, FramesStayWhereTheyAre) {
   const auto seal = sealed(text_of(3 * frame_bytes), key_of(1));
   constexpr std::size_t whole = 4 + frame_bytes + tag_bytes;
-  const auto frame = [&](std::size_t i) { return std::span(seal).subspan(seal_header_bytes + i * whole, whole); };
+  const auto frame = [&](std::size_t i) {
+    return std::span(seal).subspan(seal_header_bytes + i * whole, i < 3 ? whole : seal_end_bytes);
+  };
   const auto of = [&](std::initializer_list<std::size_t> frames) {
     std::vector<u8> bytes(seal.begin(), seal.begin() + seal_header_bytes);
     for (const std::size_t i : frames) bytes.insert(bytes.end(), frame(i).begin(), frame(i).end());
     return bytes;
   };
-  EXPECT_TRUE(opened(of({0, 1, 2}), key_of(1)));
-  for (const auto& frames : {of({1, 0, 2}), of({0, 0, 2}), of({0, 2}), of({2})})
+  EXPECT_TRUE(opened(of({0, 1, 2, 3}), key_of(1)));
+  for (const auto& frames : {of({1, 0, 2, 3}), of({0, 0, 2, 3}), of({0, 2, 3}), of({2, 3}), of({0, 1, 3}), of({3})})
     EXPECT_THAT(opened(frames, key_of(1)).error(), HasSubstr("it was altered"));
-  EXPECT_THAT(opened(of({0, 1}), key_of(1)).error(), HasSubstr("ends before its last frame"));
+  EXPECT_THAT(opened(of({0, 1, 2}), key_of(1)).error(), HasSubstr("ends before its last frame"));
   EXPECT_THAT(opened(of({}), key_of(1)).error(), HasSubstr("ends before its last frame"));
   // Another stream's, with the same key: its header is another one.
   auto mixed = sealed(text_of(3 * frame_bytes), key_of(1), 8);
   std::ranges::copy(frame(1), mixed.begin() + static_cast<std::ptrdiff_t>(seal_header_bytes + whole));
   EXPECT_THAT(opened(mixed, key_of(1)).error(), HasSubstr("frame 1: it was altered"));
+}
+
+/// What is cut anywhere has no end; with it all frames are there.
+TEST(Sealing, ItsEndIsSeenWithoutTheKey) {
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{40}, frame_bytes}) {
+    const auto seal = sealed(text_of(bytes), key_of(1));
+    for (std::size_t size = seal_header_bytes + seal_end_bytes; size <= seal.size(); ++size) {
+      const auto end = std::span(seal).first(size).last<seal_end_bytes>();
+      EXPECT_EQ(seal_ends_with(end), size == seal.size()) << size;
+    }
+  }
 }
 
 TEST(Sealing, WhatIsNoneSaysSo) {

@@ -15,6 +15,7 @@
 
 #include "host/memfd.hpp"
 #include "host/whole_file.hpp"
+#include "stream/sealing.hpp"
 #include "unit/toolstack/run_cloister.hpp"
 
 namespace cloister::toolstack {
@@ -170,6 +171,58 @@ TEST_F(Opener, RefusesTheNumberThatMeansAsItIs) {
   EXPECT_NE(refusal({.user = ~0u, .group = 0, .groups = {}}, path), "");
   EXPECT_NE(refusal({.user = anybody().user, .group = ~0u, .groups = {}}, path), "");
   EXPECT_NE(refusal({}, path), "");
+}
+
+/// A file is made beside its name, which it gets when its stream is whole, and never in the place of another one.
+TEST_F(Opener, MakesFilesThatGetTheirNameWhenTheyAreWhole) {
+  const std::string shared = folder_.path("shared"), path = shared + "/saved", partial = path + ".partial";
+  ASSERT_EQ(::mkdir(shared.c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(shared.c_str(), 0777), 0);
+  std::array<u8, stream::seal_end_bytes> end{};
+  end[3] = 0x80;
+  const auto make = [&](std::span<const u8> bytes) {
+    auto file = opener_.create(anybody(), path);
+    EXPECT_TRUE(file) << file.error();
+    EXPECT_EQ(::write(file->fd.get(), "x", 1), 1);
+    EXPECT_EQ(::write(file->fd.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+    struct stat status {};
+    EXPECT_EQ(::stat(partial.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode, static_cast<mode_t>(S_IFREG | 0600));
+    EXPECT_EQ(status.st_uid, anybody().user);
+    EXPECT_NE(::fcntl(file->fd.get(), F_GETFL) & O_DSYNC, 0);
+    return file->record;
+  };
+  using Whole = FileOpener::Whole;
+  const auto half = make(std::span(end).first(end.size() - 1));
+  EXPECT_THAT(opener_.create(anybody(), path).error(), HasSubstr("saved.partial: File exists"));
+  EXPECT_EQ(opener_.settle(half, Whole::named), false);
+  EXPECT_FALSE(std::filesystem::exists(partial) || std::filesystem::exists(path));
+  EXPECT_EQ(opener_.settle(half, Whole::named), false) << "again";
+  EXPECT_EQ(opener_.settle(make(end), Whole::removed), false);
+  EXPECT_FALSE(std::filesystem::exists(partial) || std::filesystem::exists(path));
+  const auto whole = make(end);
+  ASSERT_EQ(::symlink("nowhere", path.c_str()), 0);
+  EXPECT_EQ(opener_.settle(whole, Whole::named).error(), "it is whole, and stays saved.partial: File exists");
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  EXPECT_EQ(opener_.settle(whole, Whole::named), true);
+  EXPECT_EQ(opener_.settle(whole, Whole::named), true) << "again";
+  EXPECT_FALSE(std::filesystem::exists(partial));
+  EXPECT_EQ(opener_.create(anybody(), path).error(), "File exists");
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  // Another one that has taken its other name.
+  auto gone = make(end);
+  gone.inode ^= 1;
+  EXPECT_EQ(opener_.settle(gone, Whole::named), false);
+  EXPECT_TRUE(std::filesystem::exists(partial));
+}
+
+TEST_F(Opener, MakesNoFileWhereItsOwnerMayNot) {
+  EXPECT_THAT(opener_.create(anybody(), "saved").error(), HasSubstr("not an absolute path"));
+  EXPECT_THAT(opener_.create(anybody(), folder_.path("none/saved")).error(), HasSubstr("No such file"));
+  EXPECT_THAT(opener_.create(anybody(), std::string("/tmp/x\0y", 8)).error(), HasSubstr("expected a file's name"));
+  if (!root()) return;  // no user sees into a process of another one's rights
+  EXPECT_THAT(opener_.create(own_user(), "/proc/self/cwd/tmp/saved").error(), HasSubstr("into a process"));
+  EXPECT_THAT(opener_.create(stranger, folder_.path("saved")).error(), HasSubstr("Permission denied"));
 }
 
 TEST_F(Opener, WithoutRootItOpensForItsOwnUserAlone) {

@@ -55,7 +55,10 @@ class Kept : public testing::Test {
             .process = id % 2 == 0 ? std::optional(ProcessIdentity{
                                          .pid = 7, .start = 12345, .boot = "a-boot", .pid_namespace = 9})
                                    : std::nullopt,
-            .run = "/run/somewhere"};
+            .run = "/run/somewhere",
+            .saving = id % 2 == 0 ? std::optional(SavingRecord{
+                                        .file = "/srv/x", .owner = {.user = 7, .group = 8, .groups = {9}}, .inode = 11})
+                                  : std::nullopt};
   }
 
   fs::path folder_ = testing::TempDir() + "registry-" + std::to_string(::getpid());
@@ -158,6 +161,7 @@ TEST_F(Kept, WhatIsSetAsideKeepsItsPredecessors) {
 TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   DomainRecord first = record(2, "a");
   first.process.reset();
+  first.saving.reset();
   first.run.clear();
   first.uuid.clear();
   first.persistent = false;
@@ -189,6 +193,13 @@ TEST_F(Kept, ARecordOfANewerVersionIsNotGuessedAt) {
     const auto read = read_record(damaged.dump());
     ASSERT_FALSE(read) << member;
     EXPECT_NE(read.error().find("'process': '" + std::string(member)), std::string::npos) << read.error();
+  }
+  for (const char* member : {"file", "owner", "inode"}) {
+    auto damaged = object;
+    damaged["saving"].erase(member);
+    const auto read = read_record(damaged.dump());
+    ASSERT_FALSE(read) << member;
+    EXPECT_NE(read.error().find("'saving': '" + std::string(member)), std::string::npos) << read.error();
   }
 }
 

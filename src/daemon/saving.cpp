@@ -1,0 +1,307 @@
+// Saving: the file is made with the rights of who asks, before anything is paused, and the domain's process writes it
+// and says in the domain's page what became of it. The record knows the file until it has its name, or is removed: a
+// thread looks on as long as the domain lives, and its end, or the next daemon, sees to the rest. So nothing hangs on
+// this daemon: without it the process ends once all is on the disk, or lets its guest go on.
+#include "protocol/saving.hpp"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "arch/try.hpp"
+#include "config/changes.hpp"
+#include "daemon/access.hpp"
+#include "daemon/domains.hpp"
+#include "host/log.hpp"
+#include "host/memfd.hpp"
+#include "stream/reader.hpp"
+#include "text/shown.hpp"
+#include "text/utc.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::chrono::milliseconds between_looks{50};
+/// Of those that are over: who asked has long seen it.
+constexpr std::size_t most_remembered = 256;
+/// In which a sealed stream's first record ends.
+constexpr u64 longest_beginning = 2 << 20;
+
+/// The key of a file is its id's, by the secret that is this state folder's alone (HMAC, RFC 2104, as RFC 5869's
+/// HKDF-Expand has it for one block).
+stream::SealKey key_of_file(const WrapSecret& wrap, const stream::SealId& id) {
+  std::string info = "cloister saved domain ";
+  info.append(reinterpret_cast<const char*>(id.data()), id.size());
+  info += '\1';
+  stream::SealKey key{};
+  unsigned bytes = 0;
+  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
+           reinterpret_cast<const u8*>(info.data()), info.size(), key.data(), &bytes) == nullptr ||
+      bytes != key.size())
+    std::abort();  // for want of memory
+  return key;
+}
+
+stream::Source source_of(std::span<const u8> bytes) {
+  return [rest = bytes](std::span<u8> to) mutable -> stream::Result<std::size_t> {
+    const auto part = rest.first(std::min(rest.size(), to.size()));
+    std::ranges::copy(part, to.begin());
+    rest = rest.subspan(part.size());
+    return part.size();
+  };
+}
+
+ApiError unusable(const std::string& path, const std::string& why) {
+  return {400, fmt::format("'{}': {}", cut_path(path), why)};
+}
+
+}  // namespace
+
+tl::expected<std::string, ApiError> absolute_path(const FileRequest& request) {
+  const std::filesystem::path file = request.file, directory = request.directory;
+  for (const std::string* const text : {&request.file, &request.directory}) {
+    if (text->size() > longest_request_path)
+      return tl::unexpected(
+          ApiError{400, fmt::format("a path of {} bytes, expected {} at most", text->size(), longest_request_path)});
+  }
+  if (file.empty()) return tl::unexpected(ApiError{400, "'file': expected a path"});
+  if (file.is_relative() && !directory.is_absolute())
+    return tl::unexpected(ApiError{400, "'file': a relative path, without a 'directory' that is none"});
+  return (directory / file).string();
+}
+
+Domains::Result Domains::save(const std::string& key, const FileRequest& request) {
+  const std::string path = TRY(absolute_path(request));
+  Pointer domain;
+  DomainRecord record;
+  std::string called;
+  {
+    const MutexLock held(lock_);
+    domain = lookup(key);
+    if (domain == nullptr) return tl::unexpected(absent(key));
+    record = domain->record;
+    if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+    const std::string why = !domain->unread.empty()   ? "its record cannot be understood: " + domain->unread
+                            : domain->page == nullptr ? "it does not answer"
+                            : domain->page->save() == nullptr
+                                ? "its process is an earlier version's, and does not know how"
+                                : "";
+    if (!why.empty()) return tl::unexpected(ApiError{409, "'" + record.name + "': " + why});
+    if (record.saving) return tl::unexpected(ApiError{409, "'" + record.name + "' is being saved"});
+    called = domain->config.name;
+  }
+  SavingOrder order{.id = random_secret(),
+                    .config = {.uuid = record.uuid,
+                               .name = record.name,
+                               .config = record.config,
+                               .file = record.file,
+                               .directory = record.directory,
+                               .user = record.owner.user}};
+  order.key = key_of_file(around_.secrets.wrap, order.id);
+  if (called != record.name) {
+    auto text = renamed(record.config, record.name);
+    if (!text) return tl::unexpected(ApiError{409, "'" + record.name + "': " + text.error()});
+    order.config.config = std::move(*text);
+  }
+  const Fd memory = sealed_memfd("cloister-order", write_order(order));
+  if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
+  auto file = opener_.create(request.owner, path);
+  if (!file) return tl::unexpected(unusable(path, file.error()));
+  if (auto begun = begin_save(domain, order, file->record, {file->fd.get(), memory.get()}); !begun) {
+    (void)opener_.settle(file->record, FileOpener::Whole::removed);
+    return tl::unexpected(begun.error());
+  }
+  log(LogLevel::info, "domain-saving", {{"domain", record.name}, {"id", std::to_string(record.id)}, {"file", path}});
+  const MutexLock held(lock_);
+  return info(*domain);
+}
+
+/// An error: it goes on as if it had not been asked. Else look_on() does the rest.
+tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const SavingOrder& order,
+                                                 const SavingRecord& saving, std::array<int, 2> descriptors) {
+  DomainRecord record;
+  {
+    const MutexLock held(lock_);
+    const auto refused = [&](int status, const std::string& why) {
+      return tl::unexpected(ApiError{status, "'" + domain->record.name + "'" + why});
+    };
+    if (domain->life.over()) return refused(404, " has ended");
+    if (domain->record.saving) return refused(409, " is being saved");
+    domain->record.saving = saving;
+    if (auto kept = around_.records->put(domain->record); !kept) {
+      domain->record.saving.reset();
+      return refused(500, ": " + kept.error());
+    }
+    record = domain->record;
+    domain->page->offer_save(order.offer());
+  }
+  const auto begun = say(record, {{"verb", "save"}}, descriptors);
+  const MutexLock held(lock_);
+  // It may have begun all the same, and answered too late.
+  if (!begun && (domain->life.over() || domain->page->withdraw_save())) {
+    if (!domain->life.over()) forget_save(*domain);
+    return tl::unexpected(begun.error());
+  }
+  look_on(domain);
+  return {};
+}
+
+void Domains::forget_save(Domain& domain) {
+  domain.record.saving.reset();
+  keep(domain.record);
+}
+
+void Domains::look_on(const Pointer& domain) {
+  const DomainRecord& record = domain->record;
+  if (!record.saving || domain->page == nullptr || domain->page->save() == nullptr) return;
+  for (auto at = saves_.begin(); saves_.size() >= most_remembered && at != saves_.end();)
+    at = at->second.going ? std::next(at) : saves_.erase(at);
+  Save& save = saves_[record.uuid];
+  if (save.going && save.domain == domain) return;
+  save = {.domain = domain, .file = record.saving->file, .going = true, .last = info(*domain)};
+  save.last.page = nullptr;
+  save.last.memory = nullptr;
+  std::erase_if(followers_,
+                [](const auto& one) { return one.wait_for(std::chrono::seconds(0)) == std::future_status::ready; });
+  // Without a thread for it, its end sees to the file.
+  followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] { follow(domain); }));
+}
+
+void Domains::follow(const Pointer& domain) {
+  const DomainPage& page = *domain->page;
+  // What it has not taken by now it never will, for who asked it has its answer, or is a daemon that was.
+  const auto goes_on = [&] {
+    const bool none = page.withdraw_save();
+    const DomainState state = page.state();
+    return none || (state != DomainState::saving && state != DomainState::ended);
+  };
+  SavingRecord saving;
+  {
+    const MutexLock held(lock_);
+    // What the page says is nobody's to announce.
+    while (!changed_.wait_for(lock_, between_looks, [&]() CLOISTER_REQUIRES(lock_) {
+      return stopping_ || domain->life.over() || goes_on();
+    })) {
+    }
+    // Its end sees to the file; or this daemon ends, and the domain is as well off without it.
+    if (domain->life.over() || !goes_on()) return;
+    saving = *domain->record.saving;
+  }
+  const auto removed = opener_.settle(saving, FileOpener::Whole::removed);
+  const MutexLock held(lock_);
+  const std::string why = page.save_error();
+  save_ends(*domain, why.empty() ? "its process did not begin" : why, removed ? "" : removed.error());
+  if (!domain->life.over()) forget_save(*domain);
+}
+
+/// Of a domain that is dead, whatever it died of: what it was is in the file, if all of it is.
+void Domains::settle_save(const Domain& domain) {
+  SavingRecord saving;
+  std::string how;
+  {
+    const MutexLock held(lock_);
+    if (!domain.record.saving) return;
+    saving = *domain.record.saving;
+    how = how_it_ended(domain);
+  }
+  const auto whole = opener_.settle(saving, FileOpener::Whole::named);
+  const MutexLock held(lock_);
+  const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
+  save_ends(domain, why, whole ? "" : whole.error());
+  Save& save = saves_[domain.record.uuid];
+  if (save.last.uuid.empty()) save.last = info(domain);
+  save.last.page = nullptr;
+  save.last.memory = nullptr;
+  save.last.last_end = {.when = utc_now(), .how = how};
+}
+
+void Domains::save_ends(const Domain& domain, const std::string& why, const std::string& left) {
+  const std::string& file = domain.record.saving->file;
+  if (why.empty()) {
+    log(LogLevel::info, "domain-saved", {{"domain", domain.record.name}, {"file", file}});
+  } else {
+    log(LogLevel::error, "domain-not-saved",
+        {{"domain", domain.record.name}, {"file", file}, {"error", why}, {"left", left}});
+  }
+  Save& save = saves_[domain.record.uuid];
+  save.domain = nullptr;
+  save.file = file;
+  save.going = false;
+  save.failed = why;
+}
+
+std::optional<SaveInfo> Domains::save_of(const std::string& uuid) const {
+  const auto found = saves_.find(uuid);
+  if (found == saves_.end()) return std::nullopt;
+  const Save& save = found->second;
+  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed};
+  if (const SaveCounts* const counts = save.domain == nullptr ? nullptr : save.domain->page->save()) {
+    info.bytes = counts->bytes;
+    info.most_bytes = counts->most_bytes;
+  }
+  return info;
+}
+
+std::optional<DomainInfo> Domains::ended_by_save(const std::string& key) const {
+  const auto uuid = read_uuid(key);
+  const auto found = uuid ? saves_.find(*uuid) : saves_.end();
+  if (found == saves_.end()) return std::nullopt;
+  DomainInfo last = found->second.last;
+  last.state = "ended";
+  last.pid = 0;
+  last.save = save_of(*uuid);
+  return last;
+}
+
+Domains::Result Domains::restore(const FileRequest& request, bool paused) {
+  const std::string path = TRY(absolute_path(request));
+  const auto beginning = opener_.read_beginning(request.owner, path, longest_beginning);
+  if (!beginning) return tl::unexpected(unusable(path, beginning.error()));
+  const auto id = stream::seal_id(*beginning);
+  if (!id) return tl::unexpected(unusable(path, id.error()));
+  SavingOrder order{.key = key_of_file(around_.secrets.wrap, *id), .id = *id};
+  stream::Reader reader(stream::unsealed(source_of(*beginning), order.key));
+  auto saved = reader.value<SavedConfig>(stream::Kind::config);
+  if (!saved) return tl::unexpected(unusable(path, saved.error()));
+  if (!read_uuid(saved->uuid)) return tl::unexpected(unusable(path, "its domain has no uuid"));
+  if (!is_master(request.owner.user, {.user = saved->user}, ::geteuid()))
+    return tl::unexpected(ApiError{403, fmt::format("user {} may not restore '{}', which is user {}'s",
+                                                    request.owner.user, saved->name, saved->user)});
+  CreateRequest create{.config = std::move(saved->config),
+                       .file = std::move(saved->file),
+                       .directory = std::move(saved->directory),
+                       .owner = request.owner,
+                       .paused = paused,
+                       .uuid = saved->uuid};
+  std::optional<Definition> definition;
+  {
+    const MutexLock held(lock_);
+    if (const Defined* const found = definitions_.with_uuid(saved->uuid)) definition = found->definition;
+  }
+  if (definition) {
+    if (!is_master(request.owner.user, definition->owner, ::geteuid()))
+      return tl::unexpected(ApiError{403, "'" + definition->name + "' is another user's"});
+    if (definition->name != saved->name)
+      return tl::unexpected(ApiError{
+          409, fmt::format("'{}' is '{}' now: it goes on when it has its name again", saved->name, definition->name)});
+    create.owner = definition->owner;
+  }
+  auto file = opener_.open(request.owner, path);
+  if (!file) return tl::unexpected(unusable(path, file.error()));
+  Fd memory = sealed_memfd("cloister-order", write_order(order));
+  if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
+  SavedFile from{.file = std::move(*file), .order = std::move(memory)};
+  auto restored = create_domain(create, definition ? &*definition : nullptr, std::move(from));
+  if (!restored && restored.error().file.empty()) restored.error().message.insert(0, "'" + cut_path(path) + "': ");
+  if (restored && definition) settle(definition->uuid, "");
+  return restored;
+}
+
+}  // namespace cloister::toolstack
