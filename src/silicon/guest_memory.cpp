@@ -129,4 +129,6 @@ std::optional<u64> GuestMemory::compare_exchange(Gpa at, unsigned bytes, u64 exp
   return bytes == 4 ? exchange(static_cast<u32>(expected)) : exchange(expected);
 }
 
+std::vector<bool> GuestMemory::written(Gpa base, u64 pages) const { return impl_->written(base.value, pages); }
+
 }  // namespace cloister::silicon

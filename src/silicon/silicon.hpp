@@ -33,6 +33,7 @@ class GuestMemory final : public vmx::GuestMemory {
   bool read(Gpa from, std::span<std::byte> to) const override;
   bool write(Gpa to, std::span<const std::byte> from) override;
   std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) override;
+  std::vector<bool> written(Gpa base, u64 pages) const override;
 
   using Impl = MemoryImpl;
   Impl& impl() { return *impl_; }

@@ -52,8 +52,10 @@ tl::expected<void, std::string> save_ram(const vmx::GuestMemory& memory, const p
   Row row(to);
   Page page;
   for (const auto& range : platform::ram_backing(map)) {
-    for (u64 offset = 0; offset < range.bytes; offset += arch::page_size) {
-      const arch::Gpa at = range.base + offset;
+    const auto written = memory.written(range.base, range.bytes / arch::page_size);
+    for (u64 index = 0; index < written.size(); ++index) {
+      if (!written[index]) continue;
+      const arch::Gpa at = range.base + index * arch::page_size;
       if (!memory.read(at, page)) return tl::unexpected(fmt::format("there is no RAM at {:#x}", at.value));
       if (!is_zero(page)) TRY(row.add(at, page));
     }

@@ -16,7 +16,18 @@ struct PageState {
   std::atomic<u32> code{no_code};
   std::atomic<bool> dirty{false};     ///< written since the dirty log was last taken
   std::atomic<bool> accessed{false};  ///< of RAM: translated since its flags were last taken, if they are kept
+  std::atomic<bool> written{false};   ///< the dirty log was taken of it: it was written before
 };
+
+/// True if it may have been written since it was mapped.
+inline bool page_written(const PageState& s) { return s.dirty.load() || s.written.load(); }
+
+/// True if it was written since this was last asked.
+inline bool page_take_dirty(PageState& s) {
+  if (!s.dirty.load(std::memory_order_relaxed)) return false;
+  s.written.store(true);
+  return s.dirty.exchange(false, std::memory_order_seq_cst);
+}
 
 /// True if stores may bypass page_store().
 inline bool page_writable_inline(const PageState& s) {

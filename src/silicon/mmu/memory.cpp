@@ -95,11 +95,23 @@ std::vector<bool> MemoryImpl::take_flags(u64 base, u64 pages, u64 flag) {
     if (s->host == nullptr) {
       taken[i] = s->entry(page).take(flag);
     } else {
-      std::atomic<bool>& state = flag == EptEntry::dirty ? s->pages[page].dirty : s->pages[page].accessed;
-      taken[i] = state.load(std::memory_order_relaxed) && state.exchange(false, std::memory_order_seq_cst);
+      PageState& state = s->pages[page];
+      taken[i] = flag == EptEntry::dirty ? page_take_dirty(state)
+                                         : state.accessed.load(std::memory_order_relaxed) &&
+                                               state.accessed.exchange(false, std::memory_order_seq_cst);
     }
   }
   return taken;
+}
+
+std::vector<bool> MemoryImpl::written(u64 base, u64 pages) const {
+  std::vector<bool> all(pages);
+  const SharedLock lock(door);
+  for (u64 i = 0; i < pages; ++i) {
+    const RamPage page = ram_page(base + i * page_size);
+    all[i] = page.host != nullptr && page_written(*page.state);
+  }
+  return all;
 }
 
 }  // namespace cloister::silicon

@@ -122,6 +122,7 @@ class MemoryImpl {
   void keep_flags(bool on);
   /// Clears one of the flags of EptEntry in a range of pages.
   std::vector<bool> take_flags(u64 base, u64 pages, u64 flag);
+  std::vector<bool> written(u64 base, u64 pages) const;
   /// When it returns each processor's next store into a page that is not dirty will find that out.
   void stop_inline_stores();
 

@@ -139,6 +139,38 @@ TEST_P(AccessedDirty, ARangeMayHaveHoles) {
   }
 }
 
+/// However it was written, and whatever was taken since.
+TEST_P(AccessedDirty, WhatWasEverWrittenIsToldAsThat) {
+  const auto written = [&](u64 at) -> bool { return memory().written(Gpa{at}, 1)[0]; };
+  constexpr u64 ram = 0x400'0000, pages = 8;
+  ASSERT_TRUE(memory().map_ram(Gpa{ram}, pages * page_size));
+  std::byte seen{};
+  ASSERT_TRUE(memory().read(Gpa{ram}, {&seen, 1}));
+  load(data);
+  EXPECT_EQ(memory().written(Gpa{ram}, pages), std::vector<bool>(pages, false));
+  guest_.put<u64>(ram, 7);
+  EXPECT_EQ(memory().compare_exchange(Gpa{ram + page_size}, 8, 1, 2), 0u) << "which writes nothing";
+  EXPECT_EQ(memory().compare_exchange(Gpa{ram + 2 * page_size}, 8, 0, 2), 0u);
+  const std::vector<bool> both{true, false, true, false};
+  for (int turn = 0; turn < 3; ++turn) {
+    EXPECT_EQ(memory().written(Gpa{ram}, 4), both) << turn;
+    memory().take_dirty(Gpa{ram}, pages);
+  }
+  EXPECT_EQ(memory().written(Gpa{ram - page_size}, 3), (std::vector<bool>{false, true, false})) << "none is there";
+  EXPECT_FALSE(written(quiet));
+  store(quiet);
+  EXPECT_TRUE(written(quiet));
+  take_all();
+  EXPECT_FALSE(dirty(quiet));
+  EXPECT_TRUE(written(quiet));
+  ASSERT_TRUE(memory().unmap(Gpa{ram}, pages * page_size));
+  ASSERT_TRUE(memory().map_ram(Gpa{ram}, pages * page_size));
+  EXPECT_FALSE(written(ram)) << "fresh";
+  ASSERT_TRUE(memory().map_epc(Gpa{epc_base}, first, 1));
+  encls(EnclsLeaf::eremove, 0, epc_base);
+  EXPECT_FALSE(written(epc_base)) << "not RAM";
+}
+
 /// A page that an answer leaves out has not changed since the answer before, while processors run.
 TEST_P(AccessedDirty, NoStoreIsLostWhileAProcessorRuns) {
   // 1: inc qword [rdi]; mov ecx, 500; 2: dec ecx; jnz 2b; jmp 1b
