@@ -13,16 +13,16 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr std::string_view page =
+constexpr std::string_view html =
 #include "dashboard_html.inc"
     ;
 
 /// 'sha256-…' of what stands between the page's only tags of this name.
 std::string source_of(std::string_view tag) {
   const std::string open = fmt::format("<{}>", tag), close = fmt::format("</{}>", tag);
-  const std::size_t begin = page.find(open) + open.size(), end = page.find(close);
-  assert(end != page.npos && begin < end);
-  const std::string_view text = page.substr(begin, end - begin);
+  const std::size_t begin = html.find(open) + open.size(), end = html.find(close);
+  assert(end != html.npos && begin < end);
+  const std::string_view text = html.substr(begin, end - begin);
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
   ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
   std::array<unsigned char, 4 * ((SHA256_DIGEST_LENGTH + 2) / 3) + 1> base64;
@@ -32,7 +32,7 @@ std::string source_of(std::string_view tag) {
 
 }  // namespace
 
-std::string_view dashboard_page() { return page; }
+std::string_view dashboard_page() { return html; }
 
 const std::string& dashboard_policy() {
   static const std::string policy = fmt::format(
