@@ -144,25 +144,27 @@ class Stopper {
     const auto has = std::min(domain.wait, std::chrono::ceil<seconds>(guests_end_ - begun));
     std::optional<u64> restarts;  // when its button was pressed
     Clock::time_point next_press = Clock::time_point::max();
+    bool saves = false;  // nothing can be asked of it, and to end it now would lose it
     do {
       const auto present = asked([&] { return api_.get(domain_path(domain.id)); });
       if (!present) return;
       const std::string state = present->value("state", "");
       const u64 now = present->value("restarts", u64{0});
+      saves = state == "saving";
       if (state == "halted" || state == "crashed" || state == "restarting" || (restarts && now > *restarts)) return;
       if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
       // One that was asleep hears the button only when it has its devices back.
       if (state == "suspended" && ask(domain, "/wake")) next_press = Clock::now() + between_presses;
       if (Clock::now() >= next_press && ask(domain, "/shutdown")) next_press = Clock::now() + between_presses;
       // It may be between two guests, or not answer at the moment.
-      if (!restarts && state != "suspended" && ask(domain, "/shutdown")) {
+      if (!restarts && state != "suspended" && !saves && ask(domain, "/shutdown")) {
         restarts = now;
         const std::string cut =
             has < domain.shutdown_timeout ? fmt::format(" of its {}", domain.shutdown_timeout.count()) : "";
         spdlog::info("cloister: {} was asked to shut down, and has {}{} s", domain.name, has.count(), cut);
       }
       std::this_thread::sleep_for(Patience::between_looks);
-    } while (Clock::now() < end);
+    } while (Clock::now() < (saves ? guests_end_ : end));
     spdlog::info("cloister: {} still runs after {} s, and is ended", domain.name, has.count());
   }
 
