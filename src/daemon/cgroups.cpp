@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* controllers[] = {"memory", "cpu", "pids"};
+constexpr const char* wanted_controllers[] = {"memory", "cpu", "pids"};
 constexpr const char* own_slice = "cloister.slice";
 constexpr u64 period_us = 100'000;  // cpu.max's default
 
@@ -53,7 +53,7 @@ std::string own_group(const fs::path& root) {
 /// Lets the children of a group have these controllers, as far as the group has them itself.
 void pass_on(const fs::path& group) {
   const auto there = words_in(group / "cgroup.controllers"), passed = words_in(group / "cgroup.subtree_control");
-  for (const char* controller : controllers) {
+  for (const char* controller : wanted_controllers) {
     // One by one: what cannot be passed on is missing among the children's.
     if (there.contains(controller) && !passed.contains(controller))
       (void)write(group / "cgroup.subtree_control", std::string("+") + controller);
@@ -101,7 +101,7 @@ tl::expected<DomainCgroups, std::string> DomainCgroups::open(const std::string& 
   pass_on(group);
   pass_on(groups.domains_);
   const auto passed = words_in(groups.domains_ / "cgroup.subtree_control");
-  for (const char* controller : controllers) {
+  for (const char* controller : wanted_controllers) {
     if (passed.contains(controller)) groups.controllers_.emplace_back(controller);
   }
   if (groups.controllers_.empty()) {
