@@ -29,7 +29,8 @@ int status_of(hypervisor::Ending ending) {
     case hypervisor::Ending::reset: return 4;
     case hypervisor::Ending::halted: return 5;
     case hypervisor::Ending::timed_out: return 124;
-    case hypervisor::Ending::stopped: break;
+    case hypervisor::Ending::stopped:
+    case hypervisor::Ending::saved: break;
   }
   return 98;
 }
