@@ -30,42 +30,18 @@
 #include "daemon/key_ring.hpp"
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
+#include "daemon/surroundings.hpp"
 #include "daemon/vmm_logs.hpp"
-#include "daemon/vmm_processes.hpp"
 #include "host/mutex.hpp"
 #include "machine/epc/balance.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
 #include "protocol/saving.hpp"
-#include "verbs/answer_times.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
 
 ApiError no_such_domain(const std::string& key);
-
-/// How long others are waited for; of what a client waits for, answer_times.hpp has the relation.
-struct Patience {
-  using Time = std::chrono::milliseconds;
-  Time launch = std::chrono::seconds(60);  ///< to lay out a domain on a machine that has much else to do
-  Time verb = domain_reply;
-  Time handover = std::chrono::seconds(2);  ///< of a VMM that is found: it delays the daemon's start
-  Time backlog{100};                        ///< of such a VMM: who cannot be reached at once is looked for again
-  Time exit = std::chrono::seconds(10);     ///< of a VMM that is killed at the daemon's start
-  Time death = domain_death;                ///< of one that is killed later on
-  Time retry = std::chrono::seconds(1);     ///< between two tries of what could not be done
-  Time room = std::chrono::seconds(10);     ///< for EPC that was lent to come back
-  Time share{250};                          ///< from one time that domains share EPC anew to the next
-};
-
-/// What the domains depend on and a test may stand in for.
-struct Surroundings {
-  std::unique_ptr<const Records> records;
-  std::unique_ptr<const VmmProcesses> vmms;
-  Secrets secrets{};
-  Patience patience{};
-  LifeObserver observer{};  ///< with the domains' lock; none: nobody looks
-};
 
 class Domains {
  public:

@@ -21,8 +21,8 @@ class PartialFile {
   /// partial one.
   static tl::expected<PartialFile, std::string> at(const std::string& path);
 
-  /// Makes it, mode 0600, for writing, on the disk with its other name; `flags` are of open(2), beside. Refused if there
-  /// is something of either name.
+  /// Makes it, mode 0600, for writing, on the disk with its other name; `flags` are of open(2), beside. Refused if
+  /// there is something of either name.
   tl::expected<Fd, std::string> create(int flags = 0) const;
   /// For reading, under its other name. None: there is none.
   Fd open() const;
