@@ -10,6 +10,7 @@
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "client/print.hpp"
+#include "host/exit_status.hpp"
 #include "text/table.hpp"
 
 namespace cloister::toolstack::client {
@@ -84,6 +85,10 @@ int epc(const Common& common, double seconds) {
 }
 
 int epc_set(const Common& common, const std::string& domain, const nlohmann::ordered_json& change) {
+  if (change.empty()) {
+    spdlog::error("cloister: epc-set: found no option, expected --min, --weight, or both");
+    return exit_status::bad_configuration;
+  }
   const auto answer = Api(common.run_folder).patch(domain_path(domain, "/epc"), change);
   if (!answer) return report(answer.error());
   if (common.json) return print_json(*answer);

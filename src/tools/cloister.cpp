@@ -250,11 +250,10 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   const auto set_member = [&a](const char* member) {
     return [&a, member](const u32& value) { a.members[member] = value; };
   };
-  auto* changes = epc_set->add_option_group("Changes", "one of them, or both")->require_option(1, 2);
-  changes->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
+  epc_set->add_option_function<u32>("--min", set_member("min_mib"), "what it always has, as the key epc_min")
       ->type_name("MIB")
       ->transform(cloister::tools::whole_number(1, std::numeric_limits<u32>::max()));
-  changes->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")
+  epc_set->add_option_function<u32>("--weight", set_member("weight"), "as the key epc_weight")
       ->type_name("NUMBER")
       ->transform(cloister::tools::whole_number(1, cloister::toolstack::limits::heaviest_epc));
   auto* top = verbs.add(

@@ -77,12 +77,10 @@ bool goes_on(Outcome& outcome, const DomainConfig& config, Restarts& restarts, L
   return !lifecycle.terminating() && lifecycle.take_reboot();
 }
 
-/// Runs the guest and its successors until one ends for good.
+/// Runs the guest, which `lifecycle` has, and its successors until one ends for good.
 Outcome run_guest(Guest& guest, const hypervisor::RunOptions& options, DomainPage& page, Lifecycle& lifecycle,
                   const LastLine& console) {
   Restarts restarts(guest.config());
-  lifecycle.set_epc(&guest.domain());
-  lifecycle.set_domain(&guest.domain());
   lifecycle.wait_for_start();
   if (guest.domain().asleep()) lifecycle.fell_asleep();  // as it was saved
   while (true) {
@@ -138,6 +136,9 @@ int run_vmm(const Processors& processors) {
   if (!guest) return give_up(*launch, guest.error());
 
   Lifecycle lifecycle(*page, launch->name);
+  // Before anybody can ask for it: who pauses a domain as soon as it is made finds it.
+  lifecycle.set_epc(&guest->domain());
+  lifecycle.set_domain(&guest->domain());
   ConsoleHub hub(*page, Fd(launch_fd::console));
   Saver saver(lifecycle, *page);
   VerbContext context{.id = launch->id,

@@ -471,7 +471,7 @@ def autostart_words(machine):
         assert f"{option}: '1e3': expected a whole number from {least} to {most}" in cloister.said, cloister.said
     for words in ((), ("--json",)):
         cloister("epc-set", "one", *words, status=WRONG)
-        assert "At least 1" in cloister.said, cloister.said
+        assert "expected --min, --weight, or both" in cloister.said, cloister.said
     # The nothing of a shell's variable that is not set, which is not all there are.
     for words, expected in ((("destroy", ""), "a domain"), (("info", ""), "a domain"), (("keys", "erase", ""), "a key")):
         cloister(*words, status=WRONG)
