@@ -132,7 +132,7 @@ def linux(machine):
     disks = f'["{disk},raw,xvda,rw", "{other},raw,xvdb,ro"]'
 
     def create(name, what):
-        text = domain_config(name, m.settings.guest / "vmlinuz", epc=0, disk=disks,
+        text = domain_config(name, m.settings.guest / "vmlinuz", epc=0, disk=disks, on_poweroff='"preserve"',
                              ramdisk=f'"{m.settings.guest / "initramfs.cpio"}"',
                              cmdline=f'"console=ttyS0 cloister.test=disk cloister.disk={what}"')
         answer = m.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
