@@ -131,7 +131,8 @@ Checked<void> Queue::check() const {
 
 Checked<u16> Queue::available_index() const {
   const u16 index = TRY(load<u16>(state.driver + ring_index));
-  // What it says is there is read behind it. Of these fences the thread sanitizer knows nothing: the memory is the guest's.
+  // What it says is there is read behind it. Of these fences the thread sanitizer knows nothing: the memory is the
+  // guest's.
   std::atomic_thread_fence(std::memory_order_acquire);
   return index;
 }
