@@ -85,7 +85,7 @@ Checked<bool> Block::serve(unsigned, Queue& queue) {
     const bool cached = negotiated(feature_flush);
     Checked<u32> written = 0;
     if (!apart([&] { written = perform(*chain, cached); })) return false;
-    const u32 bytes = TRY(std::move(written));
+    const u32 bytes = TRY(written);
     TRY(queue.push(*chain, bytes));
   }
   return true;
