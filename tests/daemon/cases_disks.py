@@ -121,6 +121,33 @@ def owners_rights(machine):
     assert not any("own.img" in name for name in daemon), "the daemon has kept it"
 
 
+def most(machine):
+    """A domain of the most processors has the most disks, under its filter, through a reboot and through a file, and two
+    such domains live at once. A path may have blanks, commas and equal signs in it."""
+    m = machine()
+
+    def create(name):
+        letters = "abcdefghijklmnop"
+        disks = [on(image(m, f"a {name}, b=c {letter}.img"), vdev=f"xvd{letter}") for letter in letters]
+        m.create(name, epc=0, vcpus=16, disk=f"[{', '.join(disk[1:-1] for disk in disks)}]")
+        m.wait_for_ready(name)
+
+    create("one")
+    create("two")
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: m.console("one").count(b"READY") == 2, "one to start again")
+    file = m.state.parent / "a file, saved=yes"
+    run = lambda *words: subprocess.run([m.settings.programs / "cloister", "--run", m.run, *words], check=True, capture_output=True)
+    run("save", "one", file)
+    assert "one" not in m.domains()
+    run("restore", file)
+    assert m.domains()["one"]["state"] == "running"
+    assert b"b" in m.type_into("one", b"b")
+    for name in ("one", "two"):
+        m.destroy(name)
+    m.check_settled([])
+
+
 def linux(machine):
     """Debian's kernel writes its disk from within the sandbox. What it has flushed is in the file when its process is killed,
     and the domain that comes after finds it."""
@@ -157,4 +184,4 @@ def linux(machine):
     m.check_settled([])
 
 
-CASES = {"disks": one_writes, "disks-others": others_have, "disks-owner": owners_rights, "disks-linux": linux}
+CASES = {"disks": one_writes, "disks-others": others_have, "disks-owner": owners_rights, "disks-most": most, "disks-linux": linux}
