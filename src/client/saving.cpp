@@ -65,7 +65,8 @@ int save(const Common& common, const std::string& domain, const std::string& fil
   while (true) {
     const std::string state = answer->value("state", "");
     const Json save = answer->value("save", Json::object());
-    if (!save.value("going", state == "saving" || state == "ending")) break;
+    // Its file has its name a little before the domain has ended.
+    if (!save.value("going", false) && state != "saving" && state != "ending") break;
     line.show(fmt::format("cloister: {}: {} MiB, of {} at most", name, mib(save, "bytes"), mib(save, "most_bytes")));
     ::usleep(between_looks);
     answer = api.get(domain_path(uuid));

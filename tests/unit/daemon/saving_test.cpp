@@ -32,16 +32,17 @@ class Saving : public testing::Test {
     EXPECT_TRUE(added) << (added ? "" : added.error().message);
     return added ? added->uuid : "";
   }
+  /// Its file is settled, and so is its end, if it ends.
+  bool is_over(const std::string& uuid) const {
+    const auto now = daemon_->find(uuid);
+    return now && now->save && !now->save->going && now->state != "ending" && now->state != "saving";
+  }
   /// Saves "a", and waits for what becomes of it.
   DomainInfo saved(const std::string& uuid) {
     const auto begun = daemon_->save("a", file());
     EXPECT_TRUE(begun) << (begun ? "" : begun.error().message);
-    tl::expected<DomainInfo, ApiError> now;
-    wait_for([&] {
-      now = daemon_->find(uuid);
-      return now && now->save && !now->save->going;
-    });
-    return *now;
+    wait_for([&] { return is_over(uuid); });
+    return *daemon_->find(uuid);
   }
   std::string refusal(const FileRequest& request) {
     const auto restored = daemon_->restore(request, false);
@@ -211,7 +212,7 @@ TEST_F(Saving, WhatHasBegunGoesOnWhoeverHearsOfIt) {
   const std::string uuid = add("save-answers-late");
   const auto begun = daemon_->save("a", file());
   ASSERT_TRUE(begun) << begun.error().message;
-  wait_for([&] { return !daemon_->find(uuid)->save->going; });
+  wait_for([&] { return is_over(uuid); });
   EXPECT_EQ(daemon_->find(uuid)->save->failed, "");
   EXPECT_TRUE(fs::exists(path()));
   EXPECT_EQ(daemon_.left(), "");
@@ -250,7 +251,7 @@ TEST_F(Saving, ADaemonThatEndedBeforeItWasBegunLeavesNoFile) {
   daemon_.change_record(
       [&](DomainRecord& record) { record.saving = {.file = path(), .owner = own_user(), .inode = status.st_ino}; });
   ASSERT_TRUE(daemon_.start());
-  wait_for([&] { return !daemon_->find(uuid)->save->going; });
+  wait_for([&] { return is_over(uuid); });
   EXPECT_EQ(daemon_->find(uuid)->save->failed, "its process did not begin");
   EXPECT_EQ(daemon_.shown("a"), "running");
   EXPECT_FALSE(daemon_.record().saving);
@@ -287,7 +288,7 @@ TEST_F(Saving, UnderTheNameThatItHas) {
   const std::string uuid = add("");
   ASSERT_TRUE(daemon_->change("a", {.name = "b"}));
   ASSERT_TRUE(daemon_->save("b", file()));
-  wait_for([&] { return !daemon_->find(uuid)->save->going; });
+  wait_for([&] { return is_over(uuid); });
   const auto restored = daemon_->restore(file(), false);
   ASSERT_TRUE(restored) << restored.error().message;
   EXPECT_EQ(restored->name, "b");
