@@ -15,6 +15,7 @@
 #include "host/whole_file.hpp"
 #include "machine/epc/placement.hpp"
 #include "plan/cpu_places.hpp"
+#include "plan/images.hpp"
 #include "plan/plan.hpp"
 #include "text/shown.hpp"
 
@@ -67,33 +68,26 @@ class RequestFiles {
   tl::expected<std::vector<OpenDisk>, ApiError> disks(const DomainConfig& config, CheckedFor what) {
     const DiskLock lock = what == CheckedFor::definition ? DiskLock::no : DiskLock::yes;
     std::vector<OpenDisk> opened;
+    std::vector<std::string> identities;
     for (const DiskConfig& disk : config.disks) {
       const auto path = absolute(disk.path);
       if (!path) return unusable(disk, path.error(), 400);
       auto one = opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock);
       if (one) {
+        identities.push_back(one->identity);
         opened.push_back(std::move(*one));
         continue;
       }
       const DiskError& why = one.error();
       if (why.in_use.empty()) return unusable(disk, why.message, 400);
-      return unusable(disk, who_uses(config, *path, opened, why.in_use), 409);
+      return unusable(disk, who_uses(config, identities, why.in_use, *path, user_ ? user_(why.in_use) : ""), 409);
     }
     return opened;
   }
 
  private:
-  std::string who_uses(const DomainConfig& config, const std::string& path, const std::vector<OpenDisk>& own,
-                       const std::string& identity) const {
-    for (std::size_t i = 0; i < own.size(); ++i) {
-      if (own[i].identity == identity) return fmt::format("it is the domain's disk {}, too", config.disks[i].vdev);
-    }
-    const std::string domain = user_ ? user_(identity) : std::string();
-    return domain.empty() ? in_use_by_stranger(path) : fmt::format("domain '{}' uses it", domain);
-  }
   tl::unexpected<ApiError> unusable(const DiskConfig& disk, const std::string& why, int status) const {
-    return tl::unexpected(
-        in_config(request_.file, {disk.at, fmt::format("cannot use disk '{}': {}", cut_path(disk.path), why)}, status));
+    return tl::unexpected(in_config(request_.file, cannot_use(disk, why), status));
   }
   tl::unexpected<ApiError> unusable(const DomainConfig& config, const char* key, const std::string& name,
                                     const std::string& why) const {

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/openat2.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -87,12 +86,9 @@ constexpr const char* read_only_hint =
 tl::expected<Fd, std::string> open_path(const std::string& path, int access) {
   if (!path.starts_with('/') || path.find('\0') != std::string::npos) return Failed("not an absolute path");
   // Without waiting for a writer of a named pipe, and without making a terminal ours.
-  open_how how{};
-  how.flags = static_cast<u64>(access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  how.resolve = RESOLVE_NO_MAGICLINKS;
-  Fd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  Fd fd = open_outside_processes(path, static_cast<u64>(access | O_NONBLOCK | O_NOCTTY));
   if (!fd && errno == ENXIO) return Failed(other_kind);  // a socket, or a device that is not there
-  if (!fd && errno == ELOOP) return Failed("it leads through too many links, or one into a process (/proc/PID/fd/N)");
+  if (!fd && errno == ELOOP) return Failed(too_many_links);
   if (!fd && errno == EROFS) return Failed(std::string(std::strerror(EROFS)) + read_only_hint);
   if (!fd) return Failed(std::strerror(errno));
   return fd;
@@ -158,13 +154,8 @@ tl::expected<Opened, std::string> end_file(const std::string& path, u64 inode, b
 tl::expected<Fd, std::string> beginning(int fd, u64 most) {
   std::vector<u8> bytes(most);
   std::size_t filled = 0;
-  while (filled < most) {
-    const ssize_t got = ::read(fd, bytes.data() + filled, most - filled);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return failed("read");
-    if (got == 0) break;
-    filled += static_cast<std::size_t>(got);
-  }
+  for (std::size_t got = 1; got != 0 && filled < most; filled += got)
+    got = TRY(read_some(fd, std::span(bytes).subspan(filled)));
   bytes.resize(filled);
   Fd memory = sealed_memfd("cloister-file", bytes);
   if (!memory) return Failed("no memory for it");

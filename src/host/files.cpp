@@ -1,10 +1,30 @@
 #include "host/files.hpp"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 namespace cloister::toolstack {
+
+Fd open_outside_processes(const std::string& path, u64 flags) {
+  open_how how{};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_MAGICLINKS;
+  return Fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+}
+
+tl::expected<std::size_t, std::string> read_some(int fd, std::span<u8> to) {
+  while (true) {
+    const ssize_t got = ::read(fd, to.data(), to.size());
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno != EINTR) return tl::unexpected(std::string(std::strerror(errno)));
+  }
+}
 
 bool write_all(int fd, std::span<const u8> bytes) {
   while (!bytes.empty()) {

@@ -1,16 +1,15 @@
 #include "host/partial_file.hpp"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "host/files.hpp"
 
 namespace cloister::toolstack {
 
@@ -26,12 +25,8 @@ tl::expected<PartialFile, std::string> PartialFile::at(const std::string& path) 
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   if (name.empty() || name == "." || name == ".." || path.find('\0') != std::string::npos)
     return tl::unexpected(std::string("expected a file's name"));
-  open_how how{};
-  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_MAGICLINKS;
-  Fd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, folder.c_str(), &how, sizeof how)));
-  if (!fd && errno == ELOOP)
-    return tl::unexpected(std::string("it leads through too many links, or one into a process (/proc/PID/fd/N)"));
+  Fd fd = open_outside_processes(folder, O_PATH | O_DIRECTORY);
+  if (!fd && errno == ELOOP) return tl::unexpected(std::string(too_many_links));
   if (!fd) return because(errno);
   return PartialFile(std::move(fd), name);
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "hypervisor/epc/exiting_leaves.hpp"
@@ -59,7 +60,8 @@ void Machine::add_devices() {
       around.apart = [this](const std::function<void()>& what) { disk_apart(what); };
     }
     disks.push_back(std::make_unique<platform::virtio::Block>(spec.disks[i], std::move(around)));
-    if (!pci->add(*disks.back())) disks.pop_back();  // there are more than a bus has places, which check() refuses
+    [[maybe_unused]] const bool has_place = pci->add(*disks.back());
+    assert(has_place);  // Domain::create() refuses more than a bus has
   }
 }
 

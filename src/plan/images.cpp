@@ -43,29 +43,21 @@ tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes k
 }
 
 tl::unexpected<Diagnostic> unusable(const DiskConfig& disk, const std::string& why) {
-  return tl::unexpected(Diagnostic{disk.at, "cannot use disk '" + cut_path(disk.path) + "': " + why});
-}
-
-/// Those that others of this domain's have cannot be told from anybody's by their locks.
-std::string who_uses(const DomainConfig& config, const DiskConfig& disk, const std::vector<Fd>& others,
-                     const std::string& identity) {
-  for (std::size_t i = 0; i < others.size(); ++i) {
-    if (identity_of_disk(others[i].get()) == identity)
-      return "it is the domain's disk " + config.disks[i].vdev + ", too";
-  }
-  return in_use_by_stranger(disk.path);
+  return tl::unexpected(cannot_use(disk, why));
 }
 
 tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config, bool lock) {
   std::vector<Fd> opened;
+  std::vector<std::string> identities;
   for (const DiskConfig& disk : config.disks) {
     const DiskUse use = disk.read_only ? DiskUse::read : DiskUse::write;
     auto fd = open_disk(disk.path, use);
     if (!fd) return unusable(disk, fd.error().message);
     if (const auto locked = lock ? lock_disk(fd->get(), use) : tl::expected<void, DiskError>(); !locked) {
       const DiskError& why = locked.error();
-      return unusable(disk, why.in_use.empty() ? why.message : who_uses(config, disk, opened, why.in_use));
+      return unusable(disk, why.in_use.empty() ? why.message : who_uses(config, identities, why.in_use, disk.path));
     }
+    identities.push_back(identity_of_disk(fd->get()));
     opened.push_back(std::move(*fd));
   }
   return opened;
@@ -83,6 +75,18 @@ tl::expected<Images, Diagnostic> with_disks(Images images, const DomainConfig& c
 }
 
 }  // namespace
+
+Diagnostic cannot_use(const DiskConfig& disk, const std::string& why) {
+  return {disk.at, "cannot use disk '" + cut_path(disk.path) + "': " + why};
+}
+
+/// The locks of its own disks are those of anybody.
+std::string who_uses(const DomainConfig& config, std::span<const std::string> open, const std::string& identity,
+                     const std::string& path, const std::string& domain) {
+  if (const auto own = std::ranges::find(open, identity); own != open.end())
+    return "it is the domain's disk " + config.disks[static_cast<std::size_t>(own - open.begin())].vdev + ", too";
+  return domain.empty() ? in_use_by_stranger(path) : "domain '" + domain + "' uses it";
+}
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
   auto images =

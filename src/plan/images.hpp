@@ -19,6 +19,13 @@ struct Images {
   std::vector<platform::virtio::BlockConfig> disks;
 };
 
+/// A disk that cannot be had, at its element.
+Diagnostic cannot_use(const DiskConfig& disk, const std::string& why);
+/// Who keeps a domain from one of its disks: another one of its own, of which these are open, the domain that is named,
+/// if one is, or another program.
+std::string who_uses(const DomainConfig& config, std::span<const std::string> open, const std::string& identity,
+                     const std::string& path, const std::string& domain = {});
+
 /// Reads the files that the configuration names, and locks its disks; errors stand at their keys. With `unpack` false
 /// the kernel is only read, and disks are only opened.
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack);

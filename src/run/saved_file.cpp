@@ -65,12 +65,8 @@ tl::expected<stream::Source, std::string> open_saved_file(const std::string& pat
   struct stat status {};
   if (::fstat(fd->get(), &status) != 0) return tl::unexpected(failure(path));
   if (!S_ISREG(status.st_mode)) return tl::unexpected(path + ": not a regular file");
-  return [fd, path](std::span<u8> to) -> tl::expected<std::size_t, std::string> {
-    for (;;) {
-      const ssize_t n = ::read(fd->get(), to.data(), to.size());
-      if (n >= 0) return static_cast<std::size_t>(n);
-      if (errno != EINTR) return tl::unexpected(failure(path));
-    }
+  return [fd, path](std::span<u8> to) {
+    return read_some(fd->get(), to).map_error([&path](const std::string& why) { return path + ": " + why; });
   };
 }
 

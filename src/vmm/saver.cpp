@@ -1,7 +1,5 @@
 #include "vmm/saver.hpp"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 
@@ -69,15 +67,7 @@ Lifecycle::Done Saver::write(hypervisor::Domain& domain, int file, const SavingO
 }
 
 tl::expected<stream::Reader, std::string> open_saved(int file, const stream::SealKey& key) {
-  stream::Reader reader(stream::unsealed(
-      [file](std::span<u8> to) -> stream::Result<std::size_t> {
-        for (;;) {
-          const ssize_t n = ::read(file, to.data(), to.size());
-          if (n >= 0) return static_cast<std::size_t>(n);
-          if (errno != EINTR) return tl::unexpected(std::string(std::strerror(errno)));
-        }
-      },
-      key));
+  stream::Reader reader(stream::unsealed([file](std::span<u8> to) { return read_some(file, to); }, key));
   TRY(reader.next(stream::Kind::config));
   return reader;
 }
