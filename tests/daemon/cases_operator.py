@@ -8,7 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from machine import PATIENCE, wait_until
+from machine import PATIENCE, stop, wait_until
 
 
 def no_vmm(machine):
@@ -184,7 +184,7 @@ def silent(machine):
         m.wait_for_ready(name)
     epc = m.check_accounts()
     for name in names[:3]:
-        os.kill(pids[name], signal.SIGSTOP)
+        stop(pids[name])
     try:
         m.restart()
         states = {name: domain["state"] for name, domain in m.domains().items()}
@@ -197,7 +197,7 @@ def silent(machine):
         wait_until(lambda: m.domains()["d0"]["state"] == "running", "d0 to be what it is")
         assert b"READY" in m.console("d0") and b"x" in m.type_into("d0", b"x")
         # Also under a daemon that keeps running: it learns so when it asks for something.
-        os.kill(pids["d3"], signal.SIGSTOP)
+        stop(pids["d3"])
         paused = m.request("POST", "/v1/domains/d3/pause")
         assert paused.status == 500 and "does not answer" in paused.json["error"]["message"], paused.body
         assert m.domains()["d3"]["state"] == "unresponsive", m.domains()["d3"]
@@ -235,13 +235,8 @@ def too_late(machine):
         end.sendall(json.dumps({"verb": verb}).encode())
         return end
 
-    def stopped():
-        threads = Path(f"/proc/{one['pid']}/task").iterdir()
-        return all((thread / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for thread in threads)
-
-    os.kill(one["pid"], signal.SIGSTOP)
+    stop(one["pid"])
     try:
-        wait_until(stopped, "all of its threads to stop")
         answer = m.request("POST", "/v1/domains/one/reboot")
         assert answer.status == 500 and "does not answer" in answer.json["error"]["message"], answer.body
         # As a daemon does that dies.

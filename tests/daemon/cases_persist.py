@@ -14,7 +14,7 @@ import uuid
 
 from cases_ends import press, says
 from cases_owner import MACHINE as ONE_PACKAGE, MEMBER, Member
-from machine import PATIENCE, domain_config, wait_until
+from machine import PATIENCE, domain_config, stop, wait_until
 
 WRONG, FAILED = 2, 1  # exit statuses
 FORMS = {
@@ -550,7 +550,7 @@ def host_down(machine):
     cloister("host-up")
     for name, order in (("hangs", 2), ("ends", 1)):
         ready(name, order, shutdown_timeout=1)
-    os.kill(m.get("/v1/domains/hangs")["pid"], signal.SIGSTOP)
+    stop(m.get("/v1/domains/hangs")["pid"])
     cloister("host-down")
     assert "hangs has ended, 1 of 2 stopped" in cloister.said and "does not answer" not in cloister.said, cloister.said
     assert m.domains() == {}

@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-from machine import PATIENCE, open_files, wait_until
+from machine import PATIENCE, open_files, stop, wait_until
 
 PTRACE_PEEKTEXT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_DETACH = 1, 12, 13, 17
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
@@ -183,9 +183,7 @@ def full_log_pipe(machine):
     m = machine()
     one = m.create("one")
     m.wait_for_ready("one")
-    m.process.send_signal(signal.SIGSTOP)
-    tasks = Path(f"/proc/{m.process.pid}/task")
-    wait_until(lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()), "the daemon to stop")
+    stop(m.process.pid)
     try:
         pipe = os.open(f"/proc/{one['pid']}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
     except PermissionError as error:

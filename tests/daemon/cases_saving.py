@@ -8,7 +8,7 @@ import unittest
 
 from cases_ends import press, says
 from cases_persist import FAILED, WRONG, Cloister
-from machine import wait_until
+from machine import stop, wait_until
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 
@@ -248,7 +248,7 @@ def cut(machine):
 
     for act in (go_on, lambda pid: m.destroy("web"), lambda pid: os.kill(pid, signal.SIGKILL)):
         pid = m.domains()["web"]["pid"]
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         answer = m.request("POST", "/v1/domains/web/save", {"file": str(file)})
         assert answer.status == 500, answer.body
         assert not file.exists() and not partial.exists()

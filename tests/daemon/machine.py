@@ -32,6 +32,22 @@ def wait_until(condition, what):
     raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
+def stop(pid):
+    """Stops a process, which is so once each of its threads has seen the signal, and not before."""
+
+    def has_stopped():
+        states = []
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            try:
+                states.append((thread / "stat").read_text().rsplit(")", 1)[1].split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return set(states) == {"T"}
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(has_stopped, f"all threads of {pid} to stop")
+
+
 def open_files(pid):
     """What a process has open: where each of its descriptors leads. It may close one while we look."""
     links = {}
