@@ -3,6 +3,7 @@ kernel, and processor time."""
 
 import ctypes
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -67,5 +68,8 @@ def add_to_initramfs(initramfs, overlay, to):
 
 
 def processor_time(pid):
-    """Nanoseconds that all threads of a process have run (Linux, Documentation/scheduler/sched-stats.rst)."""
-    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    """Nanoseconds that all threads of a process have run (Linux, Documentation/scheduler/sched-stats.rst), and all
+    processes that it has started and waited for, which are counted in ticks (proc(5): cutime, cstime)."""
+    own = sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return own + sum(map(int, fields[13:15])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
