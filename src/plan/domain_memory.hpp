@@ -27,7 +27,7 @@ inline constexpr u64 vcpu_mib = 32;
 /// The same, with as many blocks as silicon/engine/block_cache.cpp lets a guest have.
 inline constexpr u64 most_vcpu_mib = 168;
 /// Of each processor too, if its guest's code is compiled: as much of the host's as the silicon keeps of it.
-inline constexpr u64 code_mib = 32;
+inline constexpr u64 code_mib = 64;
 /// One part of so many: page states and page tables of RAM; of EPC also the EPCM.
 inline constexpr u64 of_ram = 128, of_epc = 32;
 }  // namespace overhead

@@ -133,8 +133,10 @@ bool CompilerEngine::translate(Cpu& cpu, Block& block) {
                               .sse_unmasked = cpu.fpu.sse_unmasked};
   // What its accesses have in common is seen when it has been translated once.
   const Trace trace = trace_from(block, cpu.gpr[reg_rip_base]);
-  setting.groups = Translator(trace, setting).groups();
-  Translator translator(trace, setting);
+  std::optional<Translator> translated(std::in_place, trace, setting);
+  setting.groups = translated->groups();
+  if (!setting.groups.empty()) translated.emplace(trace, setting);
+  Translator& translator = *translated;
   const std::vector<u8>& code = translator.code();
   if (code.size() > largest_code) return false;
   std::memcpy(slice_.writable + used_, code.data(), code.size());

@@ -17,7 +17,7 @@ namespace cloister::silicon {
 class CodeMemory {
  public:
   /// Of a processor's code; beyond, it starts anew.
-  static constexpr u64 slice_bytes = u64{32} << 20;
+  static constexpr u64 slice_bytes = u64{64} << 20;
   /// A domain has up to 16 processors; processors beyond find no slice, and interpret.
   static constexpr u64 slices = 32;
 
