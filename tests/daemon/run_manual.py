@@ -81,7 +81,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--scripts", type=Path, required=True, help="where cloister-guest-image's script is")
+    parser.add_argument("--scripts", type=Path, required=True, help="where the scripts of cloister-guest-image and cloister-debian-image are")
     options = parser.parse_args()
     faults = []
     for page in sorted(options.pages.glob("*.[18]")):
@@ -90,7 +90,8 @@ def main():
                 if subprocess.run([options.programs / page.stem, option], capture_output=True, timeout=60).returncode != 0:
                     faults.append(f"{page.name}: {option} is no option of {page.stem}")
             continue
-        program = options.scripts / "guest-image" if page.stem == "cloister-guest-image" else options.programs / page.stem
+        script = options.scripts / page.stem.removeprefix("cloister-")
+        program = script if script.exists() else options.programs / page.stem
         faults += check_page(program, page)
     print("\n".join(faults) or "all pages equal their programs")
     return bool(faults)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from machine import Machine, become_reaper, domain_config, wait_until
 
 SKIPPED = 77  # to ctest
-PAGES = {"man1/cloister.1": "run", "man1/cloister-enclave.1": "sign", "man1/cloister-guest-image.1": "--with", "man8/cloisterd.8": "--state",
+PAGES = {"man1/cloister.1": "run", "man1/cloister-enclave.1": "sign", "man1/cloister-guest-image.1": "--with", "man1/cloister-debian-image.1": "--mirror", "man8/cloisterd.8": "--state",
          "man8/cloister-vmm.8": "domain"}
 
 
