@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -121,17 +122,59 @@ def live(options, folder):
             debian.thread.join()
 
 
+def refusals(options, folder):
+    """What is wrong is said before anything is made, and what is interrupted leaves nothing."""
+    (folder / "there.img").write_text("mine")
+    (folder / "no.pub").write_text("no key\n")
+    environment = {**os.environ, "CLOISTER_BUILD": str(folder / "build")}
+    for words, message in (
+            (["--size", "2T!", "new.img"], "--size 2T!: expected a number of bytes"),
+            (["--size", "100M", "new.img"], "--size 100M: Debian needs 1G at least"),
+            (["--suite", "../sid", "new.img"], "--suite ../sid: expected a name"),
+            (["--hostname", "-x", "new.img"], "--hostname -x: expected letters"),
+            (["--include", "a b", "new.img"], "--include a b: expected names of packages"),
+            (["--mirror", "nowhere", "new.img"], "--mirror nowhere: expected an address"),
+            (["--ssh-key", "no.pub", "new.img"], "--ssh-key no.pub: expected a public key"),
+            (["--with", "there.img", "new.img"], "--with there.img: expected a folder"),
+            (["nowhere/new.img"], "nowhere/new.img: there is no folder nowhere"),
+            (["there.img"], "there.img exists; --force replaces it"),
+            (["--size"], "--size: expected a value")):
+        done = subprocess.run([ROOT / "scripts/debian-image", *words], cwd=folder, env=environment, capture_output=True, text=True)
+        expect(done.returncode == 1 and done.stderr.startswith(f"error: {message}"), f"{words}: {done}")
+    making = subprocess.Popen([ROOT / "scripts/debian-image", "--mirror", "http://192.0.2.1/debian", "new.img"], cwd=folder,
+                              env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    expect("Make Debian" in making.stderr.readline(), "it does not begin")
+    os.killpg(making.pid, signal.SIGINT)
+    expect(making.wait(60) != 0, "an interrupted image is made")
+    expect((folder / "there.img").read_text() == "mine", "another's file was touched")
+    left = sorted(path.name for path in folder.iterdir())
+    expect(left == ["build", "no.pub", "there.img"], f"left behind: {left}")
+
+
+def run(case, options):
+    with tempfile.TemporaryDirectory(prefix="cd-", dir=options.build) as folder:
+        try:
+            case(options, Path(folder))
+        except Failure as failure:
+            print(f"FAILED: {failure}")
+            return 1
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--guest", type=Path, required=True, help="what scripts/guest-image made: the enclaves")
+    parser.add_argument("case", choices=["live", "refusals"])
     options = parser.parse_args()
-    if not os.environ.get("CLOISTER_FULL"):
+    if options.case == "live" and not os.environ.get("CLOISTER_FULL"):
         print("skipped: of scripts/test --full alone (CLOISTER_FULL=1)")
         return SKIPPED
     if missing := [tool for tool in ("mmdebstrap", "mke2fs", "ssh", "ssh-keygen", "passt") if not shutil.which(tool)]:
         print(f"skipped: {', '.join(missing)} not installed")
         return SKIPPED
+    if options.case == "refusals":
+        return run(refusals, options)
     if not (options.guest / "root/enclaves").exists():
         print(f"skipped: there is no {options.guest}/root/enclaves (scripts/guest-image)")
         return SKIPPED
@@ -140,13 +183,7 @@ def main():
     except (urllib.error.URLError, TimeoutError) as error:
         print(f"skipped: {MIRROR} cannot be reached: {error}")
         return SKIPPED
-    with tempfile.TemporaryDirectory(prefix="cd-", dir=options.build) as folder:
-        try:
-            live(options, Path(folder))
-        except Failure as failure:
-            print(f"FAILED: {failure}")
-            return 1
-    return 0
+    return run(live, options)
 
 
 if __name__ == "__main__":
