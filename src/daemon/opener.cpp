@@ -36,6 +36,12 @@ bool is_file(int fd, int access, bool or_device) {
   return kind && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == access;
 }
 
+bool is_stream_socket(int fd) {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
+}
+
 tl::expected<void, std::string> without_error(const Packet& answer) {
   std::string error;
   JsonFields fields(answer.body);
@@ -109,6 +115,14 @@ tl::expected<std::vector<u8>, std::string> FileOpener::read_beginning(const Owne
   const auto fd = TRY(opened(std::move(answer)));
   if (!is_sealed_memfd(fd.get())) return Failed("not read");
   return read_within(fd.get(), most);
+}
+
+tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, const std::vector<std::string>& arguments) {
+  constexpr int to_start = 3;
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"network", arguments}}, to_start * patience_));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_stream_socket(fd.get())) return Failed("not a connection that may be passed on");
+  return fd;
 }
 
 tl::expected<FileOpener::NewFile, std::string> FileOpener::create(const Owner& owner, const std::string& path) {

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "daemon/saving_record.hpp"
-#include "daemon/spawn.hpp"
 #include "host/disk_image.hpp"
 #include "host/mutex.hpp"
 #include "host/owner.hpp"
 #include "host/packet.hpp"
+#include "host/process.hpp"
 
 namespace cloister::toolstack {
 
@@ -72,6 +72,10 @@ class FileOpener {
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
   /// Of its bytes the first ones, `most` at most.
   tl::expected<std::vector<u8>, std::string> read_beginning(const Owner& owner, const std::string& path, u64 most);
+
+  /// What carries the frames of a network interface (host/passt.hpp), with its owner's rights, but for root, for whom
+  /// it is the user `nobody`'s. Our end of its connection.
+  tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
 
   /// A file that was not there, for a sealed stream (stream/sealing.hpp): what is written is on the disk when a write
   /// returns. It is a PartialFile until settle().
