@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string_view>
+#include <thread>
 
 #include "arch/try.hpp"
 #include "host/pidfd.hpp"
@@ -23,6 +25,9 @@ namespace {
 
 constexpr const char program[] = "/usr/bin/passt";
 constexpr int connection = 3, patience_ms = 10'000;
+/// The port of a domain that has just ended is free once its passt has seen that.
+constexpr int tries = 10;
+constexpr std::chrono::milliseconds between_tries{100};
 
 tl::unexpected<std::string> failed(const std::string& why) { return tl::unexpected("passt: " + why); }
 tl::unexpected<std::string> failed() { return failed(std::strerror(errno)); }
@@ -42,11 +47,7 @@ std::string last_words(int from) {
   return last;
 }
 
-}  // namespace
-
-tl::expected<Fd, std::string> start_passt(const std::vector<std::string>& arguments) {
-  if (::access(program, X_OK) != 0)
-    return failed(std::string(program) + ": " + std::strerror(errno) + "; Debian's package is called passt");
+tl::expected<Fd, std::string> start(const std::vector<std::string>& words) {
   int ends[2], pipe_ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return failed();
   Fd ours(ends[0]), theirs(ends[1]);
@@ -55,8 +56,6 @@ tl::expected<Fd, std::string> start_passt(const std::vector<std::string>& argume
   const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) return failed();
 
-  std::vector<std::string> words{"passt", "--quiet", "--fd", std::to_string(connection)};
-  words.insert(words.end(), arguments.begin(), arguments.end());
   const int descriptors[] = {nothing.get(), nothing.get(), says.get(), theirs.get()};
   const auto process = spawn(program, words, descriptors);
   if (!process) return tl::unexpected(process.error());
@@ -69,8 +68,24 @@ tl::expected<Fd, std::string> start_passt(const std::vector<std::string>& argume
   const std::string how = reap(process->pidfd.get());
   if (!in_time) return failed("it does not start");
   if (how == "exit status 0") return ours;
-  const std::string why = last_words(said.get());
+  std::string why = last_words(said.get());
+  if (why == "External interface not usable") why += ": there is none with a default route";
   return failed(why.empty() ? how : why);
+}
+
+}  // namespace
+
+tl::expected<Fd, std::string> start_passt(const std::vector<std::string>& arguments) {
+  if (::access(program, X_OK) != 0)
+    return failed(std::string(program) + ": " + std::strerror(errno) + "; Debian's package is called passt");
+  std::vector<std::string> words{"passt", "--quiet", "--fd", std::to_string(connection)};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  auto started = start(words);
+  for (int i = 0; i < tries && !started && started.error().find("Failed to bind") != std::string::npos; ++i) {
+    std::this_thread::sleep_for(between_tries);
+    started = start(words);
+  }
+  return started;
 }
 
 }  // namespace cloister::toolstack

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import unittest
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def passt_of(port):
 def created(m, name, port):
     """The domain's passt. Without a network on the host there is nothing to test."""
     answer = m.request("POST", "/v1/domains", m.creation(name, epc=0, vif=on(port)))
-    if answer.status == 400 and b"No routable interface" in answer.body:
+    if answer.status == 400 and b"External interface not usable" in answer.body:
         raise unittest.SkipTest("this host has no default route")
     assert answer.status == 201, (answer.status, answer.body)
     pid = passt_of(port)
@@ -50,8 +51,19 @@ def needs_passt():
         raise unittest.SkipTest("there is no passt")
 
 
+def is_free(port):
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def gone(port):
-    wait_until(lambda: passt_of(port) is None, "the end of passt")
+    """A process that ends has lost its name before its ports."""
+    wait_until(lambda: passt_of(port) is None and is_free(port), "the end of passt")
 
 
 def ends_with_the_domain(machine):
@@ -71,6 +83,9 @@ def ends_with_the_domain(machine):
     wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the reboot")
     m.restart()
     assert passt_of(port) == first
+    for _ in range(10):  # as soon as it has ended its port may be another's
+        m.destroy("one")
+        created(m, "one", port)
     m.destroy("one")
     gone(port)
 
@@ -120,7 +135,7 @@ def owners_rights(machine):
     member = Member(m)
     port = free_port()
     status, answer = member.create("own", vif=on(port))
-    if status == 400 and "No routable interface" in answer["error"]["message"]:
+    if status == 400 and "External interface not usable" in answer["error"]["message"]:
         raise unittest.SkipTest("this host has no default route")
     assert status == 201, answer
     passt = Path(f"/proc/{passt_of(port)}")
@@ -164,4 +179,50 @@ def saved(machine):
     m.check_settled([])
 
 
-CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved}
+def by_a_service(machine):
+    """As a service the daemon has no network: systemd starts for it, connection by connection, what may use it. Here that is
+    this test, for a daemon whose own openers find no network."""
+    needs_passt()
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("only root's daemon asks a service")
+    m = machine()
+    port = free_port()
+    created(m, "one", port)  # there is a network at all
+    m.destroy("one")
+    gone(port)
+    path = m.state.parent / "network.sock"
+    m.environment["CLOISTER_TEST_NETWORK_SERVICE"] = str(path)
+    asked = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def serve():
+            while True:
+                try:
+                    connection = listening.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    asked.append(subprocess.run([m.settings.programs / "cloisterd", "open-file"], stdin=connection, check=False))
+
+        threading.Thread(target=serve, daemon=True).start()
+        m.kill()
+        command = m.command
+        m.command = lambda: ["unshare", "--net", *command()]
+        m.start()
+        created(m, "one", port)
+        assert len(asked) == 1, asked
+        m.wait_for_ready("one")
+        os.kill(m.domains()["one"]["pid"], signal.SIGKILL)
+        gone(port)
+        with socket.create_server(("127.0.0.1", port)):
+            answer = m.request("POST", "/v1/domains", m.creation("two", epc=0, vif=on(port)))
+            assert answer.status == 400 and str(port).encode() in answer.body, (answer.status, answer.body)
+        listening.shutdown(socket.SHUT_RDWR)
+    answer = m.request("POST", "/v1/domains", m.creation("two", epc=0, vif=on(port)))
+    assert answer.status == 400 and b"External interface not usable" in answer.body, (answer.status, answer.body)
+    m.check_settled([])
+
+
+CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved, "networks-service": by_a_service}
