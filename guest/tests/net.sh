@@ -16,7 +16,12 @@ cat >/tmp/dhcp <<'END'
 ip addr add "$ip/$mask" dev "$interface"
 for one in $router; do ip route add default via "$one" dev "$interface"; done
 END
-chmod 755 /tmp/dhcp
+cat >/tmp/answer <<'END'
+#!/bin/sh
+read -r heard
+echo "heard $heard"
+END
+chmod 755 /tmp/dhcp /tmp/answer
 ip link set lo up
 
 use() {
@@ -36,7 +41,7 @@ use() {
       check_equal "host-out-of-reach$1" "$(test -s /tmp/fetched || echo nothing)" nothing
       ;;
   esac
-  echo "from the guest" | nc -l -p 7000 &
+  nc -l -p 7000 -e /tmp/answer &
   until netstat -ltn | grep -q ':7000 '; do sleep 0.1; done
   echo "TEST net: listens"
   wait
@@ -50,5 +55,5 @@ echo "$device" >/sys/bus/virtio/drivers/virtio_net/bind
 use -again
 
 echo "TEST net: loses its link"
-until [ "$(cat /sys/class/net/eth0/carrier)" = 0 ]; do sleep 0.1; done
-check_equal no-carrier "$(cat /sys/class/net/eth0/operstate)" down
+until [ "$(cat /sys/class/net/eth0/operstate)" = down ]; do sleep 0.1; done
+check_equal no-carrier "$(cat /sys/class/net/eth0/carrier)" 0

@@ -220,6 +220,7 @@ void Device::work() {
     Queue& queue = queues_[number];
     if (!waits(number) || !can_serve(number)) continue;
     served_ = &queue;
+    queue.state.waits = false;  // a notification that comes while it is served counts
     const auto more = serve(number, queue);
     served_ = nullptr;
     if (reset_waits_) return reset();
@@ -227,7 +228,7 @@ void Device::work() {
       reset_queue(queue);
       continue;
     }
-    queue.state.waits = more && *more;
+    if (more && *more) queue.state.waits = true;
     if (!more) return break_down(more.error());
     const auto wanted = queue.wants_interrupt();
     if (!wanted) return break_down(wanted.error());

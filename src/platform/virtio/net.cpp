@@ -136,22 +136,18 @@ Checked<void> Net::deliver(std::span<const std::byte> frame, const std::vector<C
   return {};
 }
 
+// What waits is flushed before the driver is asked to say when there is more: it may do so meanwhile.
 Checked<bool> Net::transmit(Queue& queue) {
-  bool more = true;
+  const auto flush = [this] { wire_->flush(); };
   for (unsigned i = 0; i < frames_at_once && wire_->has_room(); ++i) {
     const auto chain = TRY(queue.pop());
-    if (!chain) {
-      more = TRY(queue.listen());
-      if (!more) break;
-      continue;
-    }
+    if (!chain) return apart(flush) ? queue.listen() : false;
     Checked<void> sent;
     if (!apart([&] { sent = send(*chain); })) return false;
     TRY(sent);
     TRY(queue.push(*chain, 0));
   }
-  if (!apart([this] { wire_->flush(); })) return false;
-  return more;
+  return apart(flush);
 }
 
 /// Neither checksums nor segments are left to the device, which offers neither: what says so is no frame.

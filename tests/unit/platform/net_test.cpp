@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "unit/platform/virtio_driver.hpp"
 #include "unit/platform/wire_in_memory.hpp"
@@ -238,6 +239,39 @@ TEST_F(NetTest, WhatFindsNoRoomWaits) {
   device_.work();
   EXPECT_EQ(wire_->gone.size(), 3u);
   EXPECT_EQ(out_.used(), 3);
+}
+
+// The driver goes on while frames are copied and go out, and what it notifies then is not forgotten.
+TEST_F(NetTest, ANotificationIsNotLostMeanwhile) {
+  Net device({.wire = wire_, .mac = {}},
+             {.dma = memory_, .send = [](const InterruptMessage&) {}, .broken = {}, .later = [] {}});
+  Driver driver(device, memory_);
+  Ring out(driver, memory_, Net::transmit_queue);
+  ASSERT_TRUE(driver.negotiate(feature_version_1 | feature_event_index));
+  out.begin();
+  driver.set(common_status, driver.status() | status_driver_ok, 1);
+  const auto send_one = [&] {
+    memory_.put<u64>(buffer(8), 0);
+    memory_.put<u32>(buffer(8) + 8, 0);
+    out.describe(0, {.address = buffer(8), .bytes = header_bytes + 60});
+    out.offer(0);
+    out.notify();
+  };
+  for (const bool while_flushed : {true, false}) {
+    wire_->gone.clear();
+    bool again = true;
+    const auto meanwhile = [&] {
+      if (std::exchange(again, false)) send_one();
+    };
+    wire_->flushed = while_flushed ? std::function<void()>(meanwhile) : nullptr;
+    wire_->answer = [&](const WireInMemory::Frame&) {
+      if (!while_flushed) meanwhile();
+    };
+    send_one();
+    for (int i = 0; i < 10 && device.has_work(); ++i) device.work();
+    EXPECT_EQ(wire_->gone.size(), 2u) << while_flushed;
+    EXPECT_FALSE(device.has_work());
+  }
 }
 
 TEST_F(NetTest, TheDriverHearsOfTheLink) {  // 5.1.4.2, 2.5.3

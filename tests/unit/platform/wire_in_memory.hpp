@@ -27,7 +27,10 @@ class WireInMemory final : public Wire {
     if (answer) answer(gone.back());
     return true;
   }
-  void flush() override { ++flushes; }
+  void flush() override {
+    ++flushes;
+    if (flushed) flushed();
+  }
   void wait(bool for_frames) override {
     ++waits;
     if (for_frames && !come.empty()) return;
@@ -44,6 +47,7 @@ class WireInMemory final : public Wire {
   std::deque<Frame> come;
   std::vector<Frame> gone;
   std::function<void(const Frame&)> answer{};  ///< is told what was sent
+  std::function<void()> flushed{};
   std::atomic<bool> is_up = true;
   bool takes = true;
   unsigned room = ~0u, flushes = 0;
