@@ -12,6 +12,7 @@
 #include "stream/sealing.hpp"
 #include "stream/writer.hpp"
 #include "unit/platform/disk_in_memory.hpp"
+#include "unit/platform/wire_in_memory.hpp"
 
 namespace cloister {
 namespace {
@@ -129,6 +130,22 @@ void check_record(const Record& record) {
         for (u64 at = 0; at < 0x40; at += 4) disk.read_memory(platform::virtio::structures_bar, at, 4);
         disk.write_memory(platform::virtio::structures_bar, platform::virtio::notify_at, 0, 2);
         if (disk.has_work()) disk.work();
+      }
+      break;
+    case Kind::interface:
+      if (const auto state = state_of<platform::virtio::Net::State>(record)) {
+        ZeroedRam ram;
+        const auto wire = std::make_shared<platform::virtio::WireInMemory>();
+        wire->come.assign(2, platform::virtio::WireInMemory::Frame(100));
+        wire->room = 4;
+        platform::virtio::Net interface({.wire = wire, .mac = {}}, {.dma = ram, .send = nothing, .broken = {}});
+        if (!interface.set_state(*state)) break;
+        interface.look_at_wire();
+        for (u64 at = 0; at < 0x40; at += 4) interface.read_memory(platform::virtio::structures_bar, at, 4);
+        for (u64 queue = 0; queue < 2; ++queue)
+          interface.write_memory(platform::virtio::structures_bar,
+                                 platform::virtio::notify_at + queue * platform::virtio::notify_multiplier, queue, 2);
+        if (interface.has_work()) interface.work();
       }
       break;
     case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;

@@ -49,6 +49,11 @@ int main(int count, char** words) {
   disk.device.status = 0;
   disk.device.queues = {{.enabled = true, .waits = true}};
   add(Kind::disk, disk);
+  auto interface = tests::filled<platform::virtio::Net::State>();
+  interface.device.msix.pending = 0;
+  interface.device.status = 0;
+  interface.device.queues = {{.enabled = true, .waits = true}, {.enabled = true, .waits = true}};
+  add(Kind::interface, interface);
   (void)writer.end();
   write("whole", whole);
   return 0;

@@ -59,6 +59,26 @@ inline constexpr std::size_t most_disks = 16;
 /// Which of them a vdev is, from 0 on: its last letter says so.
 std::size_t disk_place(std::string_view vdev);
 
+using MacAddress = std::array<u8, 6>;
+
+/// A port of the host that leads to one of the guest.
+struct PortForward {
+  bool udp = false;     ///< else TCP
+  std::string address;  ///< of the host, IPv4's or IPv6's; empty: all that it has
+  u16 host_port = 0, guest_port = 0;
+  bool operator==(const PortForward&) const = default;
+};
+
+/// A network interface, whose type is `user`: the only one that there is.
+struct InterfaceConfig {
+  std::optional<MacAddress> mac{};  ///< absent: the domain's own (plan/interfaces.hpp)
+  std::vector<PortForward> forwards{};
+  bool reaches_host = false;  ///< the guest reaches the host's loopback, by its gateway's address
+  Position at{};              ///< of its element
+  bool operator==(const InterfaceConfig&) const = default;
+};
+inline constexpr std::size_t most_interfaces = 8;
+
 /// Bounds of values.
 namespace limits {
 inline constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;  ///< of RAM; the most of all EPC too
@@ -78,6 +98,7 @@ struct DomainConfig {
   std::string ramdisk;  ///< empty: none
   std::string cmdline;
   std::vector<DiskConfig> disks;  ///< in the order of their places
+  std::vector<InterfaceConfig> interfaces;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
   u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none

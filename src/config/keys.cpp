@@ -12,6 +12,7 @@
 #include "config/disks.hpp"
 #include "config/domain_name.hpp"
 #include "config/epc_sections.hpp"
+#include "config/interfaces.hpp"
 #include "config/launch_hash.hpp"
 #include "config/values.hpp"
 #include "config/xl/quoted.hpp"
@@ -99,6 +100,12 @@ constexpr Form cmdline{[](Draft& draft, const xl::Setting& s) { return keep(draf
 constexpr Form disk{
     [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.disks, read_disks(setting)); },
     [](const DomainConfig& config) { return config.disks.empty() ? std::nullopt : Text(disks_text(config.disks)); }};
+
+constexpr Form vif{
+    [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.interfaces, read_interfaces(setting)); },
+    [](const DomainConfig& config) {
+      return config.interfaces.empty() ? std::nullopt : Text(interfaces_text(config.interfaces));
+    }};
 
 Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) {
@@ -289,6 +296,8 @@ constexpr Key table[] = {
     {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
     {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},
     {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
+    {"vif", "list", "none", "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"`.",
+     vif},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
      epc_min},

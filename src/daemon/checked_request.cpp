@@ -16,6 +16,7 @@
 #include "machine/epc/placement.hpp"
 #include "plan/cpu_places.hpp"
 #include "plan/images.hpp"
+#include "plan/interfaces.hpp"
 #include "plan/plan.hpp"
 #include "text/shown.hpp"
 
@@ -83,6 +84,17 @@ class RequestFiles {
       return unusable(disk, who_uses(config, identities, why.in_use, *path, user_ ? user_(why.in_use) : ""), 409);
     }
     return opened;
+  }
+
+  /// Each ends with the last of who has its connection.
+  tl::expected<std::vector<Fd>, ApiError> networks(const DomainConfig& config) {
+    std::vector<Fd> connections;
+    for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
+      auto connection = opener_.start_network(request_.owner, passt_arguments(config.interfaces[i]));
+      if (!connection) return tl::unexpected(in_config(request_.file, cannot_use(config, i, connection.error())));
+      connections.push_back(std::move(*connection));
+    }
+    return connections;
   }
 
  private:
@@ -191,6 +203,7 @@ tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const C
     if (const auto had = check_epc(read->config, machine); !had)
       return tl::unexpected(in_config(request.file, had.error()));
   }
+  if (what == CheckedFor::creation) images.interfaces = TRY(files.networks(read->config));
   CheckedRequest checked{.config = std::move(read->config),
                          .images = std::move(images),
                          .engine = *engine,

@@ -42,7 +42,8 @@ struct SavedFile {
 struct OpenImages {
   Fd kernel, ramdisk;
   u64 ramdisk_bytes = 0;
-  std::vector<OpenDisk> disks;  ///< in the configuration's order
+  std::vector<OpenDisk> disks;   ///< in the configuration's order, as are
+  std::vector<Fd> interfaces{};  ///< connections to what carries their frames
   SavedFile saved{};
 };
 

@@ -34,14 +34,14 @@ ApiError internal(std::string message) { return {.status = 500, .message = std::
 /// Of a domain that goes on, from a slow disk.
 constexpr std::chrono::milliseconds to_read_a_mib{100};
 
-/// Beside a thread for each processor and each disk and the service's: none that a VMM starts, but the C library may.
+/// Beside a thread for each processor and each device and the service's: none that a VMM starts, but the C library may.
 constexpr u32 spare_tasks = 8;
 
 CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
   const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_memory_mib(), .overhead = overhead_mib};
   return {.memory_bytes = most_mib(need, config.vcpus) << 20,
           .processors = config.vcpus,
-          .tasks = config.vcpus + static_cast<u32>(config.disks.size()) + spare_tasks};
+          .tasks = config.vcpus + static_cast<u32>(config.disks.size() + config.interfaces.size()) + spare_tasks};
 }
 
 /// A directory that nobody can put anything into.
@@ -229,7 +229,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .package = record.package,
                         .engine = record.engine,
                         .cpus = *places,
-                        .goes_on = static_cast<bool>(images.saved.file)};
+                        .goes_on = static_cast<bool>(images.saved.file),
+                        .uuid = record.uuid};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
@@ -261,6 +262,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   descriptors.set(launch_fd::ramdisk, images.ramdisk.get());
   for (std::size_t i = 0; i < images.disks.size(); ++i)
     descriptors.set(launch_fd::disk + static_cast<int>(i), images.disks[i].fd.get());
+  for (std::size_t i = 0; i < images.interfaces.size(); ++i)
+    descriptors.set(launch_fd::interface + static_cast<int>(i), images.interfaces[i].get());
   if (platform.counters != nullptr) {
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());

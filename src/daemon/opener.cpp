@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "host/memfd.hpp"
 #include "host/pidfd.hpp"
+#include "host/unix_socket.hpp"
 #include "host/whole_file.hpp"
 #include "text/json_fields.hpp"
 
@@ -34,6 +36,18 @@ bool is_file(int fd, int access, bool or_device) {
   const int mode = ::fcntl(fd, F_GETFL);
   const bool kind = S_ISREG(status.stx_mode) || (or_device && S_ISBLK(status.stx_mode));
   return kind && mode >= 0 && (mode & (O_ACCMODE | O_PATH)) == access;
+}
+
+/// For tests the environment says another one.
+std::string network_service() {
+  const char* const told = ::secure_getenv("CLOISTER_TEST_NETWORK_SERVICE");
+  return told == nullptr ? "/run/cloister-network.sock" : told;
+}
+
+bool is_stream_socket(int fd) {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
 }
 
 tl::expected<void, std::string> without_error(const Packet& answer) {
@@ -111,6 +125,18 @@ tl::expected<std::vector<u8>, std::string> FileOpener::read_beginning(const Owne
   return read_within(fd.get(), most);
 }
 
+tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, const std::vector<std::string>& arguments) {
+  constexpr int to_start = 3;
+  const nlohmann::json request{{"owner", to_json(owner)}, {"network", arguments}};
+  const Fd service = ::geteuid() == 0 ? connect_to(network_service(), SOCK_SEQPACKET) : Fd();
+  if (service && !send_packet(service.get(), request)) return Failed("what starts networks does not listen");
+  auto answer =
+      TRY(service ? answer_of(service.get(), to_start * patience_) : ask(owner, request, to_start * patience_));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_stream_socket(fd.get())) return Failed("not a connection that may be passed on");
+  return fd;
+}
+
 tl::expected<FileOpener::NewFile, std::string> FileOpener::create(const Owner& owner, const std::string& path) {
   auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"create", true}}, patience_));
   NewFile file{.fd = {}, .record = {.file = path, .owner = owner}};
@@ -157,13 +183,16 @@ tl::expected<Packet, std::string> FileOpener::ask(const Owner& owner, const nloh
   auto process = TRY(spawn(program_, {program_, opener_word}, descriptors));
   theirs = Fd();
 
-  pollfd wait{.fd = ours.get(), .events = POLLIN, .revents = 0};
-  const bool ready = ::poll(&wait, 1, static_cast<int>(patience.count())) > 0;
-  auto answer = ready ? receive_packet(ours.get()) : tl::unexpected(PacketError::waits);
+  auto answer = answer_of(ours.get(), patience);
   end(owner.user, std::move(process));
-  if (!answer) {
-    return Failed(ready ? "the process that opens it has ended before it answered" : "its file system does not answer");
-  }
+  return answer;
+}
+
+tl::expected<Packet, std::string> FileOpener::answer_of(int connection, std::chrono::milliseconds patience) {
+  pollfd wait{.fd = connection, .events = POLLIN, .revents = 0};
+  if (::poll(&wait, 1, static_cast<int>(patience.count())) <= 0) return Failed("its file system does not answer");
+  auto answer = receive_packet(connection);
+  if (!answer) return Failed("the process that opens it has ended before it answered");
   return std::move(*answer);
 }
 

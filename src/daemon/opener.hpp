@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "daemon/saving_record.hpp"
-#include "daemon/spawn.hpp"
 #include "host/disk_image.hpp"
 #include "host/mutex.hpp"
 #include "host/owner.hpp"
 #include "host/packet.hpp"
+#include "host/process.hpp"
 
 namespace cloister::toolstack {
 
@@ -73,6 +73,11 @@ class FileOpener {
   /// Of its bytes the first ones, `most` at most.
   tl::expected<std::vector<u8>, std::string> read_beginning(const Owner& owner, const std::string& path, u64 most);
 
+  /// What carries the frames of a network interface (host/passt.hpp), with its owner's rights, but for root, for whom
+  /// it is the user `nobody`'s. Our end of its connection. Where systemd has an opener that may use the network
+  /// (packaging/cloister-network.socket), that one starts it, and not one of ours.
+  tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
+
   /// A file that was not there, for a sealed stream (stream/sealing.hpp): what is written is on the disk when a write
   /// returns. It is a PartialFile until settle().
   struct NewFile {
@@ -92,6 +97,8 @@ class FileOpener {
   /// The answer: with a descriptor, or what became of it, or `error` in its body.
   tl::expected<Packet, std::string> ask(const Owner& owner, const nlohmann::json& request,
                                         std::chrono::milliseconds patience);
+  /// Of an opener that is there.
+  static tl::expected<Packet, std::string> answer_of(int connection, std::chrono::milliseconds patience);
   void end(unsigned user, Process process);
 
   std::string program_;

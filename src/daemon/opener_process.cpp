@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
 #include "host/partial_file.hpp"
+#include "host/passt.hpp"
 #include "host/whole_file.hpp"
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
@@ -256,13 +258,36 @@ int answer_disk(const nlohmann::json& request) {
   return send_packet(connection, {{"identity", disk->identity}}, opened) ? 0 : 1;
 }
 
+/// passt itself takes another user on where it is started as root, for which nothing would be left to it.
+tl::expected<Owner, std::string> network_owner(Owner owner) {
+  if (owner.user != 0 || ::geteuid() != 0) return owner;
+  const passwd* const nobody = ::getpwnam("nobody");
+  if (nobody == nullptr) return Failed("there is no user 'nobody'");
+  return Owner{.user = nobody->pw_uid, .group = nobody->pw_gid, .groups = {}};
+}
+
+tl::expected<Opened, std::string> serve_network(const nlohmann::json& request) {
+  std::vector<std::string> arguments;
+  JsonFields fields(request);
+  for (const nlohmann::json& one : fields.list("network")) {
+    if (!one.is_string()) return Failed("'network': expected strings");
+    arguments.push_back(one.get<std::string>());
+  }
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return Failed(fields.error());
+  auto owner = TRY(read_owner(request["owner"]));
+  owner = TRY(network_owner(std::move(owner)));
+  if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
+  return Opened{.fd = TRY(start_passt(arguments))};
+}
+
 }  // namespace
 
 int run_opener() {
   const auto request = receive_packet(connection);
   if (!request) return 1;
   if (request->body.contains("writes")) return answer_disk(request->body);
-  const auto opened = serve(request->body);
+  const auto opened = request->body.contains("network") ? serve_network(request->body) : serve(request->body);
   if (!opened) return send_packet(connection, {{"error", opened.error()}}) ? 0 : 1;
   const int fds[] = {opened->fd.get()};
   return send_packet(connection, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;

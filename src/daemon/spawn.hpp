@@ -1,14 +1,11 @@
-// Starting a process that has the descriptors it is given and nothing else of ours: a VMM with those of a launch
-// (protocol/launch.hpp), or what opens files (opener.hpp).
+// Starting a VMM, with the descriptors of a launch (protocol/launch.hpp).
 #pragma once
 
 #include <array>
-#include <span>
 #include <string>
 #include <tl/expected.hpp>
-#include <vector>
 
-#include "host/files.hpp"
+#include "host/process.hpp"
 #include "protocol/launch.hpp"
 
 namespace cloister::toolstack {
@@ -24,24 +21,8 @@ class LaunchDescriptors {
   std::array<int, launch_fd::last - launch_fd::first + 1> fds_;
 };
 
-struct Process {
-  int pid = 0;
-  Fd pidfd;
-};
-
-/// A program in a session of its own, without an environment. The first of its arguments is what it is called. Its
-/// descriptors are those of `descriptors`, by their number there; -1: none. All others are closed.
-tl::expected<Process, std::string> spawn(const std::string& program, const std::vector<std::string>& arguments,
-                                         std::span<const int> descriptors);
-
 /// The program at `vmm`, called `title` (process_identity.hpp). `errors`: its standard error.
 tl::expected<Process, std::string> spawn_vmm(const std::string& vmm, const std::string& title,
                                              const LaunchDescriptors& descriptors, int errors);
-
-/// Waits until the process has ended; false: it has not, in so many milliseconds.
-bool wait_for_end(int pidfd, int milliseconds);
-/// Takes the process's exit status from the kernel, and says it in words. Empty: it has not ended, or is no child of
-/// ours, whose status nobody tells us.
-std::string reap(int pidfd);
 
 }  // namespace cloister::toolstack

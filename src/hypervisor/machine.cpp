@@ -49,25 +49,45 @@ void Machine::add_devices() {
   // _PRT's interrupts are active low (PCI Local Bus 3.0, 2.2.6).
   pci = std::make_unique<platform::pci::HostBridge>(*spec.map.pci,
                                                     [this](u32 gsi, bool asserted) { ioapic.set_pin(gsi, !asserted); });
-  for (std::size_t i = 0; i < spec.disks.size(); ++i) {
-    const auto broken = [this, i, told = false](std::string_view why) mutable {
-      if (note && !std::exchange(told, true)) note(fmt::format("its disk {} needs a reset: {}", i, why));
-    };
-    platform::virtio::Device::Surroundings around{
-        .dma = ram, .send = [this](const InterruptMessage& message) { deliver(message, nullptr); }, .broken = broken};
-    if (!deterministic()) {
-      around.later = [this] { disks_wanted_.notify_all(); };
-      around.apart = [this](const std::function<void()>& what) { disk_apart(what); };
-    }
-    disks.push_back(std::make_unique<platform::virtio::Block>(spec.disks[i], std::move(around)));
-    [[maybe_unused]] const bool has_place = pci->add(*disks.back());
+  const auto add = [this](platform::virtio::Device& device) {
+    [[maybe_unused]] const bool has_place = pci->add(device);
     assert(has_place);  // Domain::create() refuses more than a bus has
+  };
+  for (std::size_t i = 0; i < spec.disks.size(); ++i) {
+    disks.push_back(std::make_unique<platform::virtio::Block>(
+        spec.disks[i], surroundings_of(fmt::format("disk {}", i), [this] { disks_wanted_.notify_all(); })));
+    add(*disks.back());
   }
+  for (std::size_t i = 0; i < spec.interfaces.size(); ++i) {
+    const auto wake = [wire = spec.interfaces[i].wire] { wire->wake(); };
+    interfaces.push_back(std::make_unique<platform::virtio::Net>(
+        spec.interfaces[i], surroundings_of(fmt::format("network interface {}", i), wake)));
+    add(*interfaces.back());
+  }
+}
+
+/// `later`: the device's thread has something to do.
+platform::virtio::Device::Surroundings Machine::surroundings_of(std::string name, std::function<void()> later) {
+  platform::virtio::Device::Surroundings around{
+      .dma = ram,
+      .send = [this](const InterruptMessage& message) { deliver(message, nullptr); },
+      .broken =
+          [this, name = std::move(name), told = false](std::string_view why) mutable {
+            if (note && !std::exchange(told, true)) note(fmt::format("its {} needs a reset: {}", name, why));
+          }};
+  if (deterministic()) return around;
+  around.later = std::move(later);
+  around.apart = [this](const std::function<void()>& what) { device_apart(what); };
+  return around;
 }
 
 void Machine::serve_devices() {
   for (const auto& disk : disks) {
     if (disk->has_work()) disk->work();
+  }
+  for (const auto& interface : interfaces) {
+    interface->look_at_wire();
+    if (interface->has_work()) interface->work();
   }
 }
 
@@ -78,24 +98,49 @@ void Machine::serve(platform::virtio::Block& disk) {
   }
 }
 
-void Machine::disk_apart(const std::function<void()>& what) {
+std::size_t Machine::number_of(const platform::virtio::Net& interface) const {
+  return static_cast<std::size_t>(std::ranges::find(interfaces, &interface, [](const auto& one) { return one.get(); }) -
+                                  interfaces.begin());
+}
+
+// While the domain is held the interface is left alone, and what comes waits on its wire.
+void Machine::serve(platform::virtio::Net& interface) {
+  while (!stop) {
+    if (!held()) {
+      if (interface.look_at_wire() && note)
+        note(fmt::format("the link of its network interface {} is {}", number_of(interface),
+                         interface.up() ? "up" : "down"));
+      if (interface.has_work()) {
+        interface.work();
+        continue;
+      }
+    }
+    const bool for_frames = !held() && interface.wants_frames();
+    const MutexUnlock apart(lock);
+    interface.wire().wait(for_frames);
+  }
+}
+
+void Machine::device_apart(const std::function<void()>& what) {
   handler_has_lock();
-  ++disks_at_work_;
+  ++devices_at_work_;
   {
     const MutexUnlock apart(lock);
     what();
   }
-  --disks_at_work_;
+  --devices_at_work_;
   if (held() || stop) left_guest_.notify_all();
 }
 
 void Machine::tell_all() {
   for (const auto& processor : processors) processor->notify();
   disks_wanted_.notify_all();
+  for (const auto& interface : interfaces) interface->wire().wake();
 }
 
 bool Machine::devices_wait() const {
-  return std::ranges::any_of(disks, [](const auto& disk) { return disk->has_work(); });
+  constexpr auto has_work = [](const auto& device) { return device->has_work(); };
+  return std::ranges::any_of(disks, has_work) || std::ranges::any_of(interfaces, has_work);
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {
@@ -209,7 +254,7 @@ void Machine::wait_until_all_wait() {
   if (deterministic()) return;
   left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) {
     const auto waits = [](const auto& p) { return p->activity == Processor::Activity::waiting; };
-    return disks_at_work_ == 0 && (stop || std::ranges::all_of(processors, waits));
+    return devices_at_work_ == 0 && (stop || std::ranges::all_of(processors, waits));
   });
 }
 

@@ -62,6 +62,7 @@ class Machine {
   GuestRam ram;                                    ///< for devices that reach it
   std::unique_ptr<platform::pci::HostBridge> pci;  ///< null: there is no bus
   std::vector<std::unique_ptr<platform::virtio::Block>> disks;
+  std::vector<std::unique_ptr<platform::virtio::Net>> interfaces;
   bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
   std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
@@ -78,7 +79,7 @@ class Machine {
 
   /// While set no processor enters the guest. pause() returns when none is in it.
   bool paused CLOISTER_GUARDED_BY(lock) = false;
-  /// Disks have then done what they had begun, and begin nothing.
+  /// Devices have then done what they had begun, and begin nothing.
   void pause() CLOISTER_EXCLUDES(lock);
   void unpause() CLOISTER_EXCLUDES(lock);
   /// Waits until no processor's thread is in the middle of an exit, or the domain has ended: once it is paused, or
@@ -101,13 +102,15 @@ class Machine {
   /// False: the processor waits for its start-up message, and takes none (SDM vol. 3A, 9.4).
   bool send_nmi(Processor& to) CLOISTER_REQUIRES(lock);
 
-  /// Under the deterministic clock: disks do some of what is left of what they were asked for.
+  /// Under the deterministic clock: devices do some of what is left of what they were asked for.
   void serve_devices();
   /// There is such.
   bool devices_wait() const;
   /// Under the host's clock: does what this disk is asked for until the domain has ended. A thread of its own, so that
   /// no processor waits for the host's disk.
   void serve(platform::virtio::Block& disk) CLOISTER_REQUIRES(lock);
+  /// Likewise what an interface's driver and the network ask of it.
+  void serve(platform::virtio::Net& interface) CLOISTER_REQUIRES(lock);
 
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }
@@ -150,19 +153,21 @@ class Machine {
     bool closed = false;  ///< the machine's lock guards it
   };
   void add_devices();
-  void disk_apart(const std::function<void()>& what);
-  /// Whatever may have changed, processors and disks look at it.
+  platform::virtio::Device::Surroundings surroundings_of(std::string name, std::function<void()> later);
+  std::size_t number_of(const platform::virtio::Net& interface) const;
+  void device_apart(const std::function<void()>& what);
+  /// Whatever may have changed, processors and devices look at it.
   void tell_all() CLOISTER_REQUIRES(lock);
   void accept(Processor& processor, const platform::InterruptMessage& message);
   bool nobody_runs() const CLOISTER_REQUIRES(lock);
-  bool nothing_moves() const CLOISTER_REQUIRES(lock) { return nobody_runs() && disks_at_work_ == 0; }
+  bool nothing_moves() const CLOISTER_REQUIRES(lock) { return nobody_runs() && devices_at_work_ == 0; }
   /// The handlers of exits are called with the lock, which their declarations do not say.
   void handler_has_lock() const CLOISTER_ASSERT_CAPABILITY(lock) {}
   friend class VcpuLoop;
   OwnGate gate_{*this};
-  Condition left_guest_;    ///< a processor left the guest while held(), or a disk came to rest, or the gate has opened
-  Condition disks_wanted_;  ///< a disk has something to do, or the domain has ended
-  unsigned disks_at_work_ CLOISTER_GUARDED_BY(lock) = 0;  ///< requests that are being done without the lock
+  Condition left_guest_;  ///< a processor left the guest while held(), or a device came to rest, or the gate has opened
+  Condition disks_wanted_;                                  ///< a disk has something to do, or the domain has ended
+  unsigned devices_at_work_ CLOISTER_GUARDED_BY(lock) = 0;  ///< requests that are being done without the lock
 };
 
 }  // namespace cloister::hypervisor

@@ -25,16 +25,19 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
   assert(&loop.lock() == &machine.lock);
 }
 
-/// Without a thread for each processor and each disk the domain ends, which those see that have one.
+/// Without a thread for each processor and each device the domain ends, which those see that have one.
 void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32 vcpu)>& begins) {
-  std::vector<std::jthread> disks, threads;
+  std::vector<std::jthread> devices, threads;
+  const std::size_t disks = machine.disks.size(), all_devices = disks + machine.interfaces.size();
+  const auto start = [&machine, &devices](auto& device) {
+    devices.emplace_back([&machine, served = &device] {
+      const MutexLock held(machine.lock);
+      machine.serve(*served);
+    });
+  };
   try {
-    for (const auto& disk : machine.disks) {
-      disks.emplace_back([&machine, &disk] {
-        const MutexLock held(machine.lock);
-        machine.serve(*disk);
-      });
-    }
+    for (const auto& disk : machine.disks) start(*disk);
+    for (const auto& interface : machine.interfaces) start(*interface);
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
       threads.emplace_back([&loop, &begins, vcpu = static_cast<u32>(threads.size() + 1)] {
@@ -45,11 +48,14 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
     }
   } catch (const std::system_error& error) {
     const MutexLock held(machine.lock);
-    const bool disk = disks.size() < machine.disks.size();
-    const std::size_t none = disk ? disks.size() : threads.size() + 1;
-    machine.end({Ending::crashed,
-                 fmt::format("the host has no thread for {} {}: {}", disk ? "disk" : "vCPU", none, error.what())},
-                *machine.processors[disk ? 0 : none]);
+    const bool device = devices.size() < all_devices, disk = devices.size() < disks;
+    const std::size_t none = disk ? devices.size() : device ? devices.size() - disks : threads.size() + 1;
+    machine.end({Ending::crashed, fmt::format("the host has no thread for {} {}: {}",
+                                              disk     ? "disk"
+                                              : device ? "network interface"
+                                                       : "vCPU",
+                                              none, error.what())},
+                *machine.processors[device ? 0 : none]);
   }
   VcpuLoop& bootstrap = loops.front();
   if (begins) begins(0);

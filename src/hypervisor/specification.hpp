@@ -12,6 +12,7 @@
 #include "platform/pvh.hpp"
 #include "platform/rtc.hpp"
 #include "platform/virtio/block.hpp"
+#include "platform/virtio/net.hpp"
 #include "policy/policy.hpp"
 #include "vmx/time.hpp"
 
@@ -47,8 +48,9 @@ struct DomainSpec {
   std::string cmdline;
   vmx::ClockMode clock = vmx::ClockMode::host;
   platform::RtcTime date;                            ///< what its clock chip starts with
-  std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus
-  platform::RtcBattery battery;                      ///< a former run's, whose setting of the chip is then kept
+  std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus, as are
+  std::vector<platform::virtio::NetConfig> interfaces;
+  platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
 };
 
 }  // namespace cloister::hypervisor

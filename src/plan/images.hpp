@@ -10,6 +10,7 @@
 #include "host/fd.hpp"
 #include "platform/pvh.hpp"
 #include "platform/virtio/block.hpp"
+#include "platform/virtio/net.hpp"
 
 namespace cloister::toolstack {
 
@@ -17,6 +18,7 @@ struct Images {
   std::shared_ptr<const platform::KernelImage> kernel;
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::vector<platform::virtio::BlockConfig> disks;
+  std::vector<platform::virtio::NetConfig> interfaces{};  ///< plan/interfaces.hpp makes them
 };
 
 /// A disk that cannot be had, at its element.

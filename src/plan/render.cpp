@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "config/interfaces.hpp"
+#include "plan/interfaces.hpp"
 #include "plan/policy_lines.hpp"
 #include "text/json_text.hpp"
 
@@ -109,6 +111,13 @@ std::string clock_text(const DomainConfig& config) {
   return config.rtc_timeoffset == 0 ? zone : fmt::format("{} {:+} s", zone, config.rtc_timeoffset);
 }
 
+/// With the address that it will have.
+InterfaceConfig settled_interface(const DomainConfig& config, std::size_t interface) {
+  InterfaceConfig settled = config.interfaces[interface];
+  settled.mac = mac_of(config, interface);
+  return settled;
+}
+
 std::string hex(u64 value) { return fmt::format("{:#x}", value); }
 
 }  // namespace
@@ -132,6 +141,7 @@ std::string render_text(const DomainPlan& plan) {
   line("cmdline", config.cmdline);
   for (const DiskConfig& disk : config.disks)
     line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
+  for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
@@ -182,6 +192,16 @@ std::string render_json(const DomainPlan& plan) {
   for (const DiskConfig& disk : config.disks) {
     json["disks"].push_back(
         {{"vdev", disk.vdev}, {"format", "raw"}, {"access", disk.read_only ? "ro" : "rw"}, {"target", disk.path}});
+  }
+  json["interfaces"] = ordered_json::array();
+  for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
+    const InterfaceConfig interface = settled_interface(config, i);
+    ordered_json forwards = ordered_json::array();
+    for (const PortForward& forward : interface.forwards) forwards.push_back(forward_text(forward));
+    json["interfaces"].push_back({{"type", "user"},
+                                  {"mac", mac_text(*interface.mac)},
+                                  {"hostfwd", std::move(forwards)},
+                                  {"host", interface.reaches_host ? "allow" : "deny"}});
   }
   json["on_poweroff"] = toolstack::name_of(config.on_poweroff);
   json["on_reboot"] = toolstack::name_of(config.on_reboot);

@@ -52,6 +52,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.kernel = images.kernel;
   spec.ramdisk = images.ramdisk;
   spec.disks = images.disks;
+  spec.interfaces = images.interfaces;
   spec.cmdline = plan.config.cmdline;
   spec.clock = clock;
   spec.date = clock_date(plan.config, clock);

@@ -15,3 +15,4 @@
 #include "platform/rtc.hpp"
 #include "platform/uart.hpp"
 #include "platform/virtio/block.hpp"
+#include "platform/virtio/net.hpp"

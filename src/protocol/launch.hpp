@@ -30,7 +30,8 @@ inline constexpr int root = 13;      ///< directory that is empty for ever: its 
 inline constexpr int saved = 14;     ///< file that the domain goes on from, if it does
 inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), likewise
 inline constexpr int disk = 16;      ///< of each disk, in their order: file or block device, locked
-inline constexpr int first = message, last = disk + int{most_disks} - 1;
+inline constexpr int interface = disk + int{most_disks};  ///< of each network interface, in their order: a socket
+inline constexpr int first = message, last = interface + int{most_interfaces} - 1;
 }  // namespace launch_fd
 
 /// The secrets of a domain's virtual platform: all that its VMM is ever given.
@@ -50,6 +51,7 @@ struct LaunchMessage {
   Engine engine = Engine::interpreter;  ///< what runs its code
   std::vector<CpuSet> cpus{};           ///< where each of its processors runs (plan/cpu_places.hpp); empty: anywhere
   bool goes_on = false;                 ///< from a file, in which it was saved; else it starts
+  std::string uuid{};                   ///< that it has, whether its text says it or not; empty: not said
   bool operator==(const LaunchMessage&) const = default;
 };
 

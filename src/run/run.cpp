@@ -25,6 +25,7 @@
 #include "plan/chosen_silicon.hpp"
 #include "plan/cpu_places.hpp"
 #include "plan/images.hpp"
+#include "plan/interfaces.hpp"
 #include "plan/package_values.hpp"
 #include "plan/plan.hpp"
 #include "plan/render.hpp"
@@ -307,7 +308,9 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
     spdlog::error("{}", format(arguments.file, diagnostic));
     return exit_status::bad_configuration;
   };
-  const auto images = read_images(config, !arguments.dry_run);
+  if (arguments.deterministic && !config.interfaces.empty())
+    return refuse({config.position_of("vif"), "'vif': a network is never the same twice: not with --deterministic"});
+  auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
   const bool described = !arguments.machine.empty();
@@ -347,6 +350,11 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     return print(rendered) ? exit_status::powered_off : exit_status::failed;
   }
+  auto connections = start_networks(config);
+  if (!connections) return refuse(connections.error());
+  auto interfaces = interfaces_on(config, std::move(*connections));
+  if (!interfaces) return refuse(interfaces.error());
+  images->interfaces = std::move(*interfaces);
   const auto package = silicon.make_package(*hardware);
   return run_domains(*package, *plan, *images, hardware->epc, *cpus, arguments);
 }

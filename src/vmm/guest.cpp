@@ -8,6 +8,7 @@
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
+#include "plan/interfaces.hpp"
 #include "protocol/saving.hpp"
 #include "vmm/saver.hpp"
 
@@ -58,6 +59,11 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   std::vector<Fd> disks;
   for (std::size_t i = 0; i < read.config.disks.size(); ++i) disks.emplace_back(launch_fd::disk + static_cast<int>(i));
   auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk, std::move(disks)));
+  if (read.config.uuid.empty()) read.config.uuid = launch.uuid;
+  std::vector<Fd> connections;
+  for (std::size_t i = 0; i < read.config.interfaces.size(); ++i)
+    connections.emplace_back(launch_fd::interface + static_cast<int>(i));
+  images.interfaces = TRY(interfaces_on(read.config, std::move(connections)));
   auto machine = machine_of(silicon, launch);
   if (!machine) return failed(machine.error());
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));

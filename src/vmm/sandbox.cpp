@@ -90,7 +90,7 @@ Done limit(__rlimit_resource resource, rlim_t most) {
 }
 
 /// Connections, viewers, and what is ours: all that a VMM can need (service.hpp, console_hub.hpp).
-constexpr rlim_t most_descriptors = 128 + most_disks;
+constexpr rlim_t most_descriptors = 128 + most_disks + 2 * most_interfaces;
 
 /// What every build gives up.
 Done give_up_privileges() {

@@ -3,10 +3,14 @@
 those marked `full` run only when CLOISTER_FULL is set in the environment."""
 
 import argparse
+import contextlib
+import functools
 import hashlib
+import http.server
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -470,6 +474,79 @@ def disk(settings):
         expect(any(written[41 << 20:][: 1 << 20]), "more was discarded than the guest asked for")
         expect(second.read_bytes() == before, "a disk for reading was written")
         expect_tests(Domain(settings, test="disk", extra="cloister.disk=again", config=disks).run())
+
+
+def passt_of(port):
+    """The process that has this port of the host for a guest."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0] == b"passt" and any(word.startswith(b"127.0.0.1/%d:" % port) for word in words):
+            return int(process.name)
+    return None
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def http_server(folder):
+    """On the host's loopback: its port."""
+    handler = functools.partial(Silent, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@case("net")
+def net(settings):
+    """The kernel's own driver finds an interface, which gets an address by DHCP; the guest fetches a file of the host's,
+    where that is allowed, and serves one, also after the driver was unbound and bound again. The end of what carries its
+    frames takes the link down and nothing else with it, and nothing is left of it behind the run."""
+    if not os.access("/usr/bin/passt", os.X_OK):
+        sys.exit(SKIPPED)
+    mac = "52:54:00:0c:10:57"
+    answers = []
+
+    def look(text, process):
+        if text == "TEST net: listens":
+            answers.append(ask())
+        if text == "TEST net: loses its link":
+            os.kill(passt_of(port), signal.SIGKILL)
+
+    def ask():
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as guest:
+            guest.settimeout(60)
+            guest.sendall(b"the host\n")  # before that Debian 12's passt does not finish the guest's side
+            return guest.makefile("rb").read()
+
+    with tempfile.TemporaryDirectory() as folder, http_server(folder) as server:
+        content = os.urandom(1 << 20)
+        (Path(folder) / "file").write_bytes(content)
+        for host in ("allow", "deny"):
+            port = free_port()
+            vif = f'vif = ["type=user,mac={mac},hostfwd=tcp:127.0.0.1:{port}-:7000,host={host}"]'
+            words = f"cloister.mac={mac} cloister.port={server} cloister.host={host} cloister.sum={hashlib.md5(content).hexdigest()}"
+            answers.clear()
+            run = Domain(settings, test="net", extra=words, vcpus=2, config=[vif]).run(look)
+            if "External interface not usable" in run.errors:
+                sys.exit(SKIPPED)
+            expect_tests(run)
+            expect(run.matches(r"TEST net/no-carrier: ok"), "not all checks ran")
+            expect(answers == [b"heard the host\n"] * 2, f"heard {answers} from the guest")
+            expect("the link of its network interface 0 is down" in run.errors, run.errors)
+            expect(passt_of(port) is None, "passt is left")
 
 
 @case("clock")

@@ -62,6 +62,7 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   also(Kind::rtc, machine.rtc);
   if (machine.pci != nullptr) also(Kind::pci, *machine.pci);
   for (const auto& disk : machine.disks) also(Kind::disk, *disk);
+  for (const auto& interface : machine.interfaces) also(Kind::interface, *interface);
   also(Kind::machine, WholeMachine{machine});
   also(Kind::epc, EpcWithoutEnclaves{machine});
   return done;

@@ -100,6 +100,8 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
                                      "'cpus': where processors run cannot be rendered; expected no 'cpus'"});
   if (!read.config.disks.empty())
     read.warnings.push_back({read.config.position_of("disk"), "'disk' is not rendered, and ignored"});
+  if (!read.config.interfaces.empty())
+    read.warnings.push_back({read.config.position_of("vif"), "'vif' is not rendered, and ignored"});
   if (const auto& platform = read.config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
     return tl::unexpected(Diagnostic{read.config.position_of("sgx_platform"),
                                      "'sgx_platform': keys of a domain's own, or of a group's, cannot be rendered; "

@@ -165,8 +165,12 @@ void Device::write_status(u8 value) {
 void Device::break_down(const Broken& why) {
   if (around_.broken && (status_ & status_needs_reset) == 0) around_.broken(why.why);
   status_ |= status_needs_reset;
+  config_changed();  // 2.1.2
+}
+
+void Device::config_changed() {
   constexpr u8 isr_config = 2;
-  if ((status_ & status_driver_ok) != 0) interrupt_for(config_vector_, isr_config);  // 2.1.2
+  if ((status_ & status_driver_ok) != 0) interrupt_for(config_vector_, isr_config);
 }
 
 void Device::interrupt_for(u16 vector, u8 isr_bit) {
@@ -204,15 +208,19 @@ bool Device::apart(const std::function<void()>& what) {
 }
 
 bool Device::has_work() const {
-  return alive() && std::ranges::any_of(queues_, [](const Queue& queue) { return queue.state.waits; });
+  for (unsigned number = 0; number < queues_.size(); ++number) {
+    if (waits(number) && can_serve(number)) return true;
+  }
+  return false;
 }
 
 void Device::work() {
   constexpr u8 isr_queue = 1;
   for (unsigned number = 0; number < queues_.size(); ++number) {
     Queue& queue = queues_[number];
-    if (!queue.state.waits || !alive()) continue;
+    if (!waits(number) || !can_serve(number)) continue;
     served_ = &queue;
+    queue.state.waits = false;  // a notification that comes while it is served counts
     const auto more = serve(number, queue);
     served_ = nullptr;
     if (reset_waits_) return reset();
@@ -220,7 +228,7 @@ void Device::work() {
       reset_queue(queue);
       continue;
     }
-    queue.state.waits = more && *more;
+    if (more && *more) queue.state.waits = true;
     if (!more) return break_down(more.error());
     const auto wanted = queue.wants_interrupt();
     if (!wanted) return break_down(wanted.error());

@@ -103,9 +103,16 @@ class Device : public pci::Function {
  protected:
   /// queues: 1 to pci::Msix::most_vectors - 1.
   Device(const Kind& kind, unsigned queues, Surroundings surroundings);
-  /// Features of its own kind that are offered; and its configuration.
+  /// Features of its own kind that are offered; and its configuration, with a number that changes with it (2.5.3).
   virtual u64 own_features() const = 0;
   virtual std::span<const u8> own_config() const = 0;
+  virtual u8 generation() const { return 0; }
+  /// Its configuration has changed: tells the driver.
+  void config_changed();
+  /// A queue that the driver has notified can be served now, and need not wait for what is behind the device.
+  virtual bool can_serve(unsigned) const { return true; }
+  /// The driver has notified this queue, and it is not done with.
+  bool waits(unsigned number) const { return alive() && queues_[number].state.waits; }
   /// Does some requests of a queue, and asks to be told of more. True: there are more already.
   virtual Checked<bool> serve(unsigned number, Queue& queue) = 0;
 

@@ -93,7 +93,7 @@ std::array<u8, common_bytes> Device::common() const {
   put(all, common_config_vector, config_vector_);
   put(all, common_queues, static_cast<u16>(queues_.size()));
   put(all, common_status, status_);
-  put(all, common_generation, u8{0});  // its configuration never changes
+  put(all, common_generation, generation());
   put(all, common_queue_select, queue_select_);
   if (queue_select_ >= queues_.size()) return all;  // a queue of size 0 is none
   const Queue::State& queue = queues_[queue_select_].state;

@@ -152,9 +152,16 @@ Checked<std::optional<Chain>> Queue::pop() {
 }
 
 Checked<void> Queue::push(const Chain& chain, u32 written) {
-  const u64 element = ring_elements + sizeof(UsedElement) * slot(state.next_used);
-  TRY(store(state.device + element, UsedElement{chain.head, written}));
-  ++state.next_used;
+  const Done done{chain.head, written};
+  return push(std::span(&done, 1));
+}
+
+Checked<void> Queue::push(std::span<const Done> all) {
+  for (const Done& done : all) {
+    const u64 element = ring_elements + sizeof(UsedElement) * slot(state.next_used);
+    TRY(store(state.device + element, UsedElement{done.head, done.written}));
+    ++state.next_used;
+  }
   std::atomic_thread_fence(std::memory_order_release);
   return store(state.device + ring_index, state.next_used);
 }

@@ -61,7 +61,13 @@ class Queue {
   /// The next request; nullopt: there is none.
   Checked<std::optional<Chain>> pop();
   /// It was done, having written so many bytes.
+  struct Done {
+    u16 head = 0;
+    u32 written = 0;
+  };
   Checked<void> push(const Chain& chain, u32 written);
+  /// Likewise several, which the driver sees all at once.
+  Checked<void> push(std::span<const Done> all);
   /// Asks the driver for a notification of the next request. True: there is one already.
   Checked<bool> listen();
   /// The driver wants an interrupt for what was pushed since it was last asked.

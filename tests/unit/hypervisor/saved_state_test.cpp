@@ -14,6 +14,7 @@
 #include "unit/filled.hpp"
 #include "unit/hypervisor/guests.hpp"
 #include "unit/platform/disk_in_memory.hpp"
+#include "unit/platform/wire_in_memory.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -54,6 +55,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   DomainSpec spec = spec_of({});
   ASSERT_TRUE(platform::add_pci(spec.map, 40));
   spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
+  spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>()});
   Machine machine(package, std::move(spec));
   const MutexLock held(machine.lock);
   std::set<stream::Kind> seen;

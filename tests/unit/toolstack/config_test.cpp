@@ -178,6 +178,25 @@ TEST(Config, WhatTheHostsGoingDownDoesIsOneOfTwo) {
   EXPECT_EQ(good("on_host_shutdown = 'shutdown'").config.on_host_shutdown, HostShutdown::shutdown);
 }
 
+TEST(Config, InterfacesAreKeysAndValues) {
+  const auto interfaces = [](const std::string& value) { return good("vif = " + value).config.interfaces; };
+  EXPECT_THAT(interfaces("[]"), IsEmpty());
+  EXPECT_THAT(interfaces("['type=user']"), ElementsAre(InterfaceConfig{.at = {3, 8}}));
+  EXPECT_THAT(interfaces("[' type = user , mac=52:54:00:AB:cd:0e,, host=allow ']"),
+              ElementsAre(InterfaceConfig{
+                  .mac = MacAddress{0x52, 0x54, 0, 0xab, 0xcd, 0xe}, .reaches_host = true, .at = {3, 8}}));
+  const auto ports =
+      interfaces("['type=user,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-:5353,hostfwd=tcp:[::1]:8080-:80']");
+  ASSERT_THAT(ports, SizeIs(1));
+  EXPECT_THAT(ports[0].forwards,
+              ElementsAre(PortForward{.udp = false, .address = "127.0.0.1", .host_port = 2222, .guest_port = 22},
+                          PortForward{.udp = true, .address = "", .host_port = 53, .guest_port = 5353},
+                          PortForward{.udp = false, .address = "::1", .host_port = 8080, .guest_port = 80}));
+  EXPECT_THAT(interfaces("['type=user,hostfwd=tcp::1-:1', 'type=user,hostfwd=udp::1-:1,hostfwd=tcp:10.0.0.1:1-:1']"),
+              SizeIs(2))
+      << "each another port";
+}
+
 TEST(Config, AUuidIsKeptInItsCanonicalForm) {
   EXPECT_EQ(good("uuid = 'C7A5FDBD-EDAF-9455-926A-D65C16DB1809'").config.uuid, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
 }
@@ -189,22 +208,22 @@ TEST(Config, RestartsHaveALimitAndAWindow) {
 }
 
 TEST(Config, UnknownKeysAreWarnedOfWithTheNearestOne) {
-  const ReadConfig read = good("memroy = 3\nvif = ['bridge=br0']\n");
+  const ReadConfig read = good("memroy = 3\nvfb = ['vnc=1']\n");
   EXPECT_THAT(read.warnings, ElementsAre(Diagnostic{{3, 1}, "unknown key 'memroy' is ignored, did you mean 'memory'?"},
-                                         Diagnostic{{4, 1}, "unknown key 'vif' is ignored"}));
+                                         Diagnostic{{4, 1}, "unknown key 'vfb' is ignored"}));
 }
 
 TEST(Config, ManyWarningsAreCountedAndTheFirstOnesTold) {
   const auto with = [](unsigned unknown) {
     std::string text = "root = 'a'; cmdline = 'b'\n";
-    for (unsigned i = 0; i < unknown; ++i) text += "vif" + std::to_string(i) + " = 1; memory = 512\n";
+    for (unsigned i = 0; i < unknown; ++i) text += "usbdev" + std::to_string(i) + " = 1; memory = 512\n";
     return good(text).warnings;
   };
   EXPECT_EQ(with(30).size(), 1 + 30 + 29u);
   const std::vector<Diagnostic> many = with(9'000);
   ASSERT_EQ(many.size(), most_warnings);
   EXPECT_EQ(many[0].message, "'root' is ignored, since 'cmdline' is set");
-  EXPECT_EQ(many[1], (Diagnostic{{4, 1}, "unknown key 'vif0' is ignored"}));
+  EXPECT_EQ(many[1], (Diagnostic{{4, 1}, "unknown key 'usbdev0' is ignored"}));
   EXPECT_EQ(many.back(), (Diagnostic{{}, std::to_string(1 + 9'000 + 8'999 - 63) + " more warnings are left out"}));
 }
 
@@ -369,6 +388,36 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"disk = ['a,raw,xvda,backend=d']", 3, 9, {"'backend' is not supported"}},
       {"disk = ['phy:/dev/sda,raw,xvda,w']", 3, 9, {"target: found 'phy:/dev/sda'", "a path without 'phy:'"}},
       {"disk = ['a\\x00b,raw,xvda']", 3, 9, {"target: found", "expected a path"}},
+      {"vif = 'type=user'", 3, 7, {"found \"type=user\"", "a list of strings"}},
+      {"vif = [1]", 3, 8, {"found 1", "type=user"}},
+      {"vif = ['']", 3, 8, {"a type"}},
+      {"vif = ['mac=52:54:00:00:00:01']", 3, 8, {"a type"}},
+      {"vif = ['type=user', 'bridge=br0']", 3, 21, {"'bridge' is not supported", "type=user"}},
+      {"vif = ['type=ioemu']", 3, 8, {"type: found 'ioemu'", "\"user\", the only one"}},
+      {"vif = ['type=user,type=user']", 3, 8, {"'type' once"}},
+      {"vif = ['type=user,model=e1000']", 3, 8, {"'model' is not supported"}},
+      {"vif = ['type=user,hostfw=x']", 3, 8, {"unknown key 'hostfw', did you mean 'hostfwd'?"}},
+      {"vif = ['type=user,what']", 3, 8, {"found 'what', expected KEY=VALUE"}},
+      {"vif = ['type=user,mac=52:54:00:00:00']", 3, 8, {"mac: found '52:54:00:00:00'", "six bytes"}},
+      {"vif = ['type=user,mac=52:54:00:00:00:0g']", 3, 8, {"six bytes"}},
+      {"vif = ['type=user,mac=52-54-00-00-00-01']", 3, 8, {"six bytes"}},
+      {"vif = ['type=user,mac=53:54:00:00:00:01']", 3, 8, {"whose first byte is even"}},
+      {"vif = ['type=user,mac=00:00:00:00:00:00']", 3, 8, {"other than zeros"}},
+      {"vif = ['type=user,mac=52:54:00:00:00:01,mac=52:54:00:00:00:01']", 3, 8, {"'mac' once"}},
+      {"vif = ['type=user,mac=52:54:00:00:00:01', 'type=user,mac=52:54:00:00:00:01']",
+       3,
+       43,
+       {"found mac 52:54:00:00:00:01 twice"}},
+      {"vif = ['type=user,host=maybe']", 3, 8, {"host: found 'maybe'", "\"allow\" or \"deny\""}},
+      {"vif = ['type=user,hostfwd=tcp:2222-:22']", 3, 8, {"hostfwd: found", "tcp:[ADDRESS]:PORT-:PORT"}},
+      {"vif = ['type=user,hostfwd=sctp::1-:1']", 3, 8, {"hostfwd: found"}},
+      {"vif = ['type=user,hostfwd=tcp:localhost:1-:1']", 3, 8, {"hostfwd: found"}},
+      {"vif = ['type=user,hostfwd=tcp:[127.0.0.1]:1-:1']", 3, 8, {"hostfwd: found"}},
+      {"vif = ['type=user,hostfwd=tcp::0-:1']", 3, 8, {"hostfwd: found"}},
+      {"vif = ['type=user,hostfwd=tcp::1-:65536']", 3, 8, {"hostfwd: found"}},
+      {"vif = ['type=user,hostfwd=tcp::1-10.0.0.2:1']", 3, 8, {"the guest's port behind '-:'"}},
+      {"vif = ['type=user,hostfwd=tcp::1-:1,hostfwd=tcp::1-:2']", 3, 8, {"found hostfwd tcp::1-:2 twice"}},
+      {"vif = ['type=user,hostfwd=tcp::1-:1', 'type=user,hostfwd=tcp::1-:2']", 3, 39, {"twice"}},
       {"disk = ['a,raw,xvda', 'b,raw,sda']", 3, 23, {"vdev: found 'sda', but there is 'xvda' at 3:9"}},
       {"cpu_flags = 1", 3, 13, {"found 1", "names of CPU features"}},
       {"cpuid = 'host,sgxcl=0'", 3, 9, {"unknown CPU feature 'sgxcl'", "did you mean 'sgxlc'"}},

@@ -144,9 +144,9 @@ TEST(CpuRender, KeysOfADomainsOwnAreAnErrorWhereTheyStand) {
 
 TEST(CpuRender, WarnsOfWhatItIgnores) {
   const Folder folder;
-  const Ran ran = render("xl", folder.write("d.cfg", least + "vif = ['bridge=br0']\n"));
+  const Ran ran = render("xl", folder.write("d.cfg", least + "vif = ['type=user']\n"));
   EXPECT_EQ(ran.status, 0);
-  EXPECT_THAT(ran.err, AllOf(HasSubstr("d.cfg:5:1: warning: "), HasSubstr("vif")));
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("d.cfg:5:7: warning: "), HasSubstr("vif")));
   const Ran with_disk = render("xl", folder.write("d.cfg", least + "disk = ['a,raw,xvda']\n"));
   EXPECT_EQ(with_disk.status, 0);
   EXPECT_THAT(with_disk.err, HasSubstr("d.cfg:5:8: warning: 'disk' is not rendered, and ignored"));

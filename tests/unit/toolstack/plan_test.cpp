@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "plan/interfaces.hpp"
 #include "plan/package_values.hpp"
 #include "silicon/silicon.hpp"
 #include "unit/policy/processor.hpp"
@@ -171,6 +172,31 @@ TEST(Plan, DisksNeedABusWhoseMemoryLiesAboveAllElse) {
   const DomainPlan plan = good("epc = 64\ndisk = ['a,raw,xvda']");
   ASSERT_TRUE(plan.map.pci);
   EXPECT_GT(plan.map.pci->high, plan.map.epc.front().base);
+}
+
+TEST(Plan, InterfacesNeedABusAndHaveAddressesOfTheirOwn) {
+  DomainConfig config = good("vif = ['type=user', 'type=user', 'type=user,mac=52:54:00:00:00:01']").config;
+  EXPECT_TRUE(good("vif = ['type=user']").map.pci);
+  EXPECT_EQ(mac_of(config, 2), (MacAddress{0x52, 0x54, 0, 0, 0, 1}));
+  const MacAddress by_name = mac_of(config, 0);
+  EXPECT_NE(by_name, mac_of(config, 1));
+  EXPECT_EQ(by_name[0] & 3, 2) << "locally administered, of one interface";
+  config.uuid = "c7a5fdbd-edaf-9455-926a-d65c16db1809";
+  const MacAddress by_uuid = mac_of(config, 0);
+  EXPECT_NE(by_uuid, by_name);
+  config.name = "other";
+  EXPECT_EQ(mac_of(config, 0), by_uuid) << "the uuid's, whatever its name becomes";
+  EXPECT_EQ(by_uuid, (MacAddress{0x52, 0xd9, 0xc9, 0xd7, 0xd1, 0x97})) << "that of every version";
+}
+
+TEST(Plan, WhatPasstIsToldOfAnInterface) {
+  EXPECT_THAT(passt_arguments({}), ElementsAre("--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none"));
+  const InterfaceConfig all{.forwards = {{.udp = false, .address = "127.0.0.1", .host_port = 2222, .guest_port = 22},
+                                         {.udp = true, .address = "::1", .host_port = 53, .guest_port = 54},
+                                         {.udp = false, .address = "", .host_port = 80, .guest_port = 8080}},
+                            .reaches_host = true};
+  EXPECT_THAT(passt_arguments(all),
+              ElementsAre("--tcp-ports", "127.0.0.1/2222:22", "--tcp-ports", "80:8080", "--udp-ports", "::1/53:54"));
 }
 
 TEST(Plan, ErrorsStandAtTheKeyThatAsked) {

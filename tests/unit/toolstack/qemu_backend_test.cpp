@@ -255,6 +255,14 @@ TEST_F(QemuBackend, RefusesDisks) {
   EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:8: 'disk': "), HasSubstr("--backend=software")));
 }
 
+TEST_F(QemuBackend, RefusesInterfaces) {
+  DomainConfig config = domain();
+  config.interfaces = {InterfaceConfig{}};
+  config.where["vif"] = {6, 7};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:7: 'vif': "), HasSubstr("--backend=software")));
+}
+
 TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {
   DomainConfig config = domain();
   config.sgx_platform = SgxPlatform{};

@@ -1,0 +1,50 @@
+// A wire that is a stream socket: each frame behind its length in four bytes, most significant first, as passt(1) and
+// QEMU's `-netdev stream` have it. Who is at the other end is not trusted: what cannot be a frame ends the stream, and
+// so does its end.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "host/fd.hpp"
+#include "platform/virtio/wire.hpp"
+
+namespace cloister::hypervisor {
+
+class FrameStream final : public platform::virtio::Wire {
+ public:
+  /// What a guest sends to the host's own loopback goes nowhere, or where it is sent (host_guard.hpp).
+  enum class Host : bool { out_of_reach, reached };
+  static tl::expected<std::shared_ptr<FrameStream>, std::string> create(Fd socket, Host host);
+  FrameStream(Fd socket, Fd wake, Host host);
+
+  bool up() const override { return up_; }
+  std::span<const std::byte> frame() const override;
+  void pop() override;
+  bool has_room() const override { return !up_ || (!blocked_ && out_.size() < most_waiting); }
+  bool send(std::span<const std::byte> frame) override;
+  void flush() override;
+  void wait(bool for_frames) override;
+  void wake() override;
+
+ private:
+  static constexpr std::size_t length_bytes = 4, in_bytes = 256 << 10, most_waiting = 128 << 10;
+  void fill();
+  void look_for_frame();
+  void end();
+
+  const Fd socket_, wake_;
+  const Host host_;
+  std::atomic<bool> woken_{false};
+  bool up_ = true;
+  /// [begin_, end_) of `in_` has come, and begins with the length of a frame; of a whole one frame_ is how long it is.
+  std::vector<std::byte> in_;
+  std::size_t begin_ = 0, end_ = 0, frame_ = 0;
+  std::vector<std::byte> out_;  ///< what has not gone out yet
+  bool blocked_ = false;        ///< it has no room there
+};
+
+}  // namespace cloister::hypervisor

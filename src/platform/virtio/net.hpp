@@ -1,0 +1,81 @@
+// A network interface (virtio 1.2, 5.1): one queue of buffers that frames come into, and one of frames that go out. It
+// offers what a wire without offloads can do: buffers that are merged for a long frame, an address of its own, and
+// whether there is a link. While a frame is copied the driver may do what it likes (Device::apart).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "platform/virtio/device.hpp"
+#include "platform/virtio/wire.hpp"
+
+namespace cloister::platform::virtio {
+
+using MacAddress = std::array<u8, 6>;
+
+struct NetConfig {
+  std::shared_ptr<Wire> wire;
+  MacAddress mac{};
+};
+
+class Net final : public Device {
+ public:
+  static constexpr unsigned receive_queue = 0, transmit_queue = 1;
+  Net(NetConfig config, Surroundings surroundings);
+
+  /// All that it remembers, and the address that its guest knows. Frames that are on the wire are lost.
+  struct State {
+    MacAddress mac{};
+    bool up = false;
+    u8 generation = 0;
+    Device::State device{};
+    bool operator==(const State&) const = default;
+  };
+  State state() const { return {mac(), up_, generation_, Device::state()}; }
+  /// The error is for a person; then it has not changed.
+  tl::expected<void, std::string> set_state(const State& state);
+
+  /// Tells the driver whether there is a link, where that has changed: then true.
+  bool look_at_wire();
+  bool up() const { return up_; }
+  Wire& wire() const { return *wire_; }
+  /// There are buffers for frames.
+  bool wants_frames() const { return waits(receive_queue); }
+
+  /// As the guest sees them; of frames that are dropped it sees neither.
+  struct Counts {
+    std::atomic<u64> received_frames{0}, received_bytes{0}, received_drops{0};
+    std::atomic<u64> sent_frames{0}, sent_bytes{0}, sent_drops{0};
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  u64 own_features() const override;
+  std::span<const u8> own_config() const override { return layout_; }
+  u8 generation() const override { return generation_; }
+  bool can_serve(unsigned number) const override;
+  Checked<bool> serve(unsigned number, Queue& queue) override;
+
+  Checked<bool> receive(Queue& queue);
+  /// What became of a frame that has come.
+  enum class Place : u8 { found, missing, none };
+  Checked<Place> find_place(Queue& queue, u64 bytes, std::vector<Chain>& chains) const;
+  Checked<void> deliver(std::span<const std::byte> frame, const std::vector<Chain>& chains,
+                        std::vector<Queue::Done>& done) const;
+  Checked<bool> transmit(Queue& queue);
+  Checked<void> send(const Chain& chain);
+  MacAddress mac() const;
+  void lay_out(const MacAddress& mac);
+
+  const std::shared_ptr<Wire> wire_;
+  bool up_;
+  u8 generation_ = 0;
+  std::array<u8, 12> layout_{};  ///< struct virtio_net_config
+  std::vector<std::byte> frame_;
+  Counts counts_;
+};
+
+}  // namespace cloister::platform::virtio

@@ -1,0 +1,39 @@
+// What is behind a network interface: frames of Ethernet come from it and go to it. Whoever has the interface's turn
+// calls all of this; others only wake().
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "arch/types.hpp"
+
+namespace cloister::platform::virtio {
+
+/// A frame, without its check sequence.
+inline constexpr std::size_t least_frame = 14, most_frame = least_frame + 65535;
+
+class Wire {
+ public:
+  Wire() = default;
+  virtual ~Wire() = default;
+  Wire(const Wire&) = delete;
+  Wire& operator=(const Wire&) = delete;
+
+  /// Once it is not, it never is again: nothing comes, and what is sent is lost.
+  virtual bool up() const = 0;
+  /// The frame that came first of those that are there, least_frame to most_frame bytes; empty: none is.
+  virtual std::span<const std::byte> frame() const = 0;
+  virtual void pop() = 0;
+  /// It takes a frame now.
+  virtual bool has_room() const = 0;
+  /// Likewise as long. What has been sent goes out with flush() at last. False: it goes nowhere.
+  virtual bool send(std::span<const std::byte> frame) = 0;
+  virtual void flush() = 0;
+
+  /// Until something has changed: a frame has come, if these are wanted, there is room, it is not up any more, or
+  /// somebody wakes who waits here, or next.
+  virtual void wait(bool for_frames) = 0;
+  virtual void wake() = 0;
+};
+
+}  // namespace cloister::platform::virtio

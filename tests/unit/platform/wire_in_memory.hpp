@@ -1,0 +1,62 @@
+// A wire whose other end is the test's.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <vector>
+
+#include "host/mutex.hpp"
+#include "platform/virtio/wire.hpp"
+
+namespace cloister::platform::virtio {
+
+class WireInMemory final : public Wire {
+ public:
+  using Frame = std::vector<std::byte>;
+  bool up() const override { return is_up; }
+  std::span<const std::byte> frame() const override {
+    return come.empty() ? std::span<const std::byte>() : std::span<const std::byte>(come.front());
+  }
+  void pop() override { come.pop_front(); }
+  bool has_room() const override { return room != 0; }
+  bool send(std::span<const std::byte> frame) override {
+    --room;
+    if (!takes) return false;
+    gone.emplace_back(frame.begin(), frame.end());
+    if (answer) answer(gone.back());
+    return true;
+  }
+  void flush() override {
+    ++flushes;
+    if (flushed) flushed();
+  }
+  void wait(bool for_frames) override {
+    ++waits;
+    if (for_frames && !come.empty()) return;
+    const MutexLock held(lock_);
+    changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return woken_; });
+    woken_ = false;
+  }
+  void wake() override {
+    const MutexLock held(lock_);
+    woken_ = true;
+    changed_.notify_all();
+  }
+
+  std::deque<Frame> come;
+  std::vector<Frame> gone;
+  std::function<void(const Frame&)> answer{};  ///< is told what was sent
+  std::function<void()> flushed{};
+  std::atomic<bool> is_up = true;
+  bool takes = true;
+  unsigned room = ~0u, flushes = 0;
+  std::atomic<unsigned> waits = 0;
+
+ private:
+  Mutex lock_;
+  Condition changed_;
+  bool woken_ CLOISTER_GUARDED_BY(lock_) = false;
+};
+
+}  // namespace cloister::platform::virtio
