@@ -10,7 +10,8 @@ import unittest
 from pathlib import Path
 
 from cases_owner import GROUP, MEMBER, Member
-from machine import wait_until
+from cases_stress import Linux
+from machine import domain_config, wait_until
 
 
 def free_port():
@@ -225,4 +226,32 @@ def by_a_service(machine):
     m.check_settled([])
 
 
-CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved, "networks-service": by_a_service}
+def linux(machine):
+    """Debian's kernel has an address by DHCP, and answers who connects, from within the sandbox."""
+    needs_passt()
+    m = machine()
+    guest = Linux.of(m.settings)
+    if guest is None:
+        return
+    port, mac = free_port(), "52:54:00:0c:10:57"
+    text = domain_config("one", m.settings.guest / "vmlinuz", epc=0, on_poweroff='"preserve"',
+                         vif=f'["type=user,mac={mac},hostfwd=tcp:127.0.0.1:{port}-:7000"]',
+                         ramdisk=f'"{m.settings.guest / "initramfs.cpio"}"',
+                         cmdline=f'"console=ttyS0 cloister.test=net cloister.mac={mac} cloister.port=1 cloister.host=deny"')
+    answer = m.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
+    if answer.status == 400 and b"External interface not usable" in answer.body:
+        raise unittest.SkipTest("this host has no default route")
+    assert answer.status == 201, (answer.status, answer.body)
+    for times in (1, 2):
+        guest.wait(lambda: guest.printed(m, "one").count(b"TEST net: listens") == times, "the guest to listen")
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(b"the host\n")
+            assert connection.makefile("rb").read() == b"heard the host\n"
+    guest.wait(lambda: b"TEST net: loses its link" in guest.printed(m, "one"), "the guest to wait")
+    os.kill(passt_of(port), signal.SIGKILL)
+    guest.wait(lambda: b"TEST net/no-carrier: ok" in guest.printed(m, "one"), "the guest to lose its link")
+    m.destroy("one")
+    m.check_settled([])
+
+
+CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved, "networks-service": by_a_service, "networks-linux": linux}
