@@ -82,6 +82,7 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
   Pointer domain;
   DomainRecord record;
   std::string called;
+  bool alive = false;
   {
     const MutexLock held(lock_);
     domain = lookup(key);
@@ -96,6 +97,12 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
     if (!why.empty()) return tl::unexpected(ApiError{409, "'" + record.name + "': " + why});
     if (record.saving) return tl::unexpected(ApiError{409, "'" + record.name + "' is being saved"});
     called = domain->config.name;
+    if (request.enclaves != Enclaves::lose) {
+      const std::string stay = why_enclaves_stay(*domain);
+      if (!stay.empty() && request.enclaves == Enclaves::keep)
+        return tl::unexpected(ApiError{409, "'" + record.name + "': its enclaves cannot be saved: " + stay});
+      alive = stay.empty();
+    }
   }
   SavingOrder order{.id = random_secret(),
                     .config = {.uuid = record.uuid,
@@ -110,12 +117,30 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
     if (!text) return tl::unexpected(ApiError{409, "'" + record.name + "': " + text.error()});
     order.config.config = std::move(*text);
   }
+  SavingRecord with;
+  std::optional<Ticket> ticket;
+  if (alive) {
+    ticket = new_ticket(record.uuid, record.boot);
+    const vmx::MoveToken take_back = random_secret();
+    order.session = exporting(*ticket, take_back);
+    with.ticket = ticket_name(order.id);
+    with.token = text_of_token(take_back);
+  }
   const Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   auto file = opener_.create(request.owner, path);
   if (!file) return tl::unexpected(unusable(path, file.error()));
+  file->record.ticket = with.ticket;
+  file->record.token = with.token;
+  if (ticket) {
+    if (auto kept = around_.records->put_ticket(with.ticket, write_ticket(*ticket)); !kept) {
+      (void)opener_.settle(file->record, FileOpener::Whole::removed);
+      return tl::unexpected(ApiError{500, "'" + record.name + "': " + kept.error()});
+    }
+  }
   if (auto begun = begin_save(domain, order, file->record, {file->fd.get(), memory.get()}); !begun) {
     (void)opener_.settle(file->record, FileOpener::Whole::removed);
+    if (ticket) (void)spend_ticket(with.ticket);
     return tl::unexpected(begun.error());
   }
   log(LogLevel::info, "domain-saving", {{"domain", record.name}, {"id", std::to_string(record.id)}, {"file", path}});
@@ -153,7 +178,29 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
   return {};
 }
 
+std::string Domains::why_enclaves_stay(const Domain& domain) {
+  if (!domain.record.platform) return "it has no EPC";
+  if (domain.record.boot == 0 || domain.page == nullptr || !domain.page->save_knows_enclaves())
+    return "its process is an earlier version's, and does not know how";
+  return "";
+}
+
+tl::expected<void, std::string> Domains::spend_ticket(const std::string& name) const {
+  if (name.empty()) return {};
+  auto removed = around_.records->remove_ticket(name);
+  if (!removed) log(LogLevel::error, "state-not-kept", {{"ticket", name}, {"error", removed.error()}});
+  return removed;
+}
+
+/// Only when nobody else can have them any more.
+void Domains::take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) {
+  if (!spend_ticket(saving.ticket)) return;
+  if (const auto back = say(record, {{"verb", "take-back"}, {"token", saving.token}}); !back)
+    log(LogLevel::error, "enclaves-not-back", {{"domain", record.name}, {"error", back.error().message}});
+}
+
 void Domains::forget_save(Domain& domain) {
+  (void)spend_ticket(domain.record.saving->ticket);
   domain.record.saving.reset();
   keep(domain.record);
 }
@@ -165,7 +212,11 @@ void Domains::look_on(const Pointer& domain) {
     at = at->second.going ? std::next(at) : saves_.erase(at);
   Save& save = saves_[record.uuid];
   if (save.going && save.domain == domain) return;
-  save = {.domain = domain, .file = record.saving->file, .going = true, .last = info(*domain)};
+  save = {.domain = domain,
+          .file = record.saving->file,
+          .going = true,
+          .enclaves = !record.saving->ticket.empty(),
+          .last = info(*domain)};
   save.last.page = nullptr;
   save.last.memory = nullptr;
   std::erase_if(followers_,
@@ -180,9 +231,10 @@ void Domains::follow(const Pointer& domain) {
   const auto goes_on = [&] {
     const bool none = page.withdraw_save();
     const DomainState state = page.state();
-    return none || (state != DomainState::saving && state != DomainState::ended);
+    return none || page.save_waits() || (state != DomainState::saving && state != DomainState::ended);
   };
   SavingRecord saving;
+  DomainRecord record;
   {
     const MutexLock held(lock_);
     // What the page says is nobody's to announce.
@@ -193,8 +245,10 @@ void Domains::follow(const Pointer& domain) {
     // Its end sees to the file; or this daemon ends, and the domain is as well off without it.
     if (domain->life.over() || !goes_on()) return;
     saving = *domain->record.saving;
+    record = domain->record;
   }
   const auto removed = opener_.settle(saving, FileOpener::Whole::removed);
+  if (page.save_waits()) take_enclaves_back(record, saving);
   const MutexLock held(lock_);
   const std::string why = page.save_error();
   save_ends(*domain, why.empty() ? "its process did not begin" : why, removed ? "" : removed.error());
@@ -212,6 +266,7 @@ void Domains::settle_save(const Domain& domain) {
     how = how_it_ended(domain);
   }
   const auto whole = opener_.settle(saving, FileOpener::Whole::named);
+  if (whole && !*whole) (void)spend_ticket(saving.ticket);
   const MutexLock held(lock_);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
@@ -234,6 +289,7 @@ void Domains::save_ends(const Domain& domain, const std::string& why, const std:
   save.domain = nullptr;
   save.file = file;
   save.going = false;
+  save.enclaves = !domain.record.saving->ticket.empty();
   save.failed = why;
 }
 
@@ -241,7 +297,7 @@ std::optional<SaveInfo> Domains::save_of(const std::string& uuid) const {
   const auto found = saves_.find(uuid);
   if (found == saves_.end()) return std::nullopt;
   const Save& save = found->second;
-  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed};
+  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed, .enclaves = save.enclaves};
   if (const SaveCounts* const counts = save.domain == nullptr ? nullptr : save.domain->page->save()) {
     info.bytes = counts->bytes;
     info.most_bytes = counts->most_bytes;
@@ -260,6 +316,24 @@ std::optional<DomainInfo> Domains::ended_by_save(const std::string& key) const {
   return last;
 }
 
+tl::expected<std::optional<Ticket>, ApiError> Domains::ticket_for(const stream::SealId& id, bool alive,
+                                                                  const FileRequest& request,
+                                                                  const std::string& uuid) const {
+  if (!alive && request.enclaves == Enclaves::keep)
+    return tl::unexpected(ApiError{409, "it was saved without its enclaves"});
+  if (!alive || request.enclaves == Enclaves::lose) return std::nullopt;
+  const auto text = around_.records->ticket(ticket_name(id));
+  if (!text) return tl::unexpected(ApiError{500, "its ticket: " + text.error()});
+  if (!*text)
+    return tl::unexpected(ApiError{409,
+                                   "its ticket is spent: its enclaves have gone on from it, and do so once; the rest "
+                                   "goes on without them (--enclaves=lose)"});
+  auto ticket = read_ticket(**text);
+  if (ticket && ticket->uuid != uuid) ticket = tl::unexpected(std::string("it is another domain's"));
+  if (!ticket) return tl::unexpected(ApiError{500, "its ticket: " + ticket.error()});
+  return std::move(*ticket);
+}
+
 Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   const std::string path = TRY(absolute_path(request));
   const auto beginning = opener_.read_beginning(request.owner, path, longest_beginning);
@@ -268,8 +342,11 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   if (!id) return tl::unexpected(unusable(path, id.error()));
   SavingOrder order{.key = key_of_file(around_.secrets.wrap, *id), .id = *id};
   stream::Reader reader(stream::unsealed(source_of(*beginning), order.key));
-  auto saved = reader.value<SavedConfig>(stream::Kind::config);
-  if (!saved) return tl::unexpected(unusable(path, saved.error()));
+  const auto first = reader.next();
+  if (!first) return tl::unexpected(unusable(path, first.error()));
+  const bool alive = first->kind == stream::Kind::config_alive;
+  auto saved = alive || first->kind == stream::Kind::config ? stream::decode<SavedConfig>(first->body) : std::nullopt;
+  if (!saved) return tl::unexpected(unusable(path, stream::Reader::wrong(*first, "expected config")));
   if (!read_uuid(saved->uuid)) return tl::unexpected(unusable(path, "its domain has no uuid"));
   if (!is_master(request.owner.user, {.user = saved->user}, ::geteuid()))
     return tl::unexpected(ApiError{403, fmt::format("user {} may not restore '{}', which is user {}'s",
@@ -295,12 +372,23 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   }
   auto file = opener_.open(request.owner, path);
   if (!file) return tl::unexpected(unusable(path, file.error()));
+  auto ticket = ticket_for(*id, alive, request, saved->uuid);
+  if (!ticket) {
+    ticket.error().message.insert(0, "'" + cut_path(path) + "': ");
+    return tl::unexpected(ticket.error());
+  }
+  if (*ticket) order.session = (*ticket)->session;
   Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   SavedFile from{.file = std::move(*file), .order = std::move(memory)};
+  if (*ticket) {
+    from.arrival = {.ticket = ticket_name(*id), .token = text_of_token((*ticket)->token), .paused = paused};
+    from.boot = (*ticket)->boot;
+  }
   auto restored = create_domain(create, definition ? &*definition : nullptr, std::move(from));
   if (!restored && restored.error().file.empty()) restored.error().message.insert(0, "'" + cut_path(path) + "': ");
   if (restored && definition) settle(definition->uuid, "");
+  if (restored) restored->enclaves_kept = ticket->has_value();
   return restored;
 }
 

@@ -30,13 +30,13 @@ def life(machine):
     first = ready(m, "web", epc=1, vcpus=2)
     says(m, "web", b"s", b"SET")
     saved = cloister.folder / "web.saved"
-    cloister("save", "web", "web.saved")
+    cloister("save", "--enclaves=lose", "web", "web.saved")
     assert cloister.said == "cloister: web is saved in web.saved, without its enclaves\n", cloister.said
     assert saved.stat().st_mode & 0o7777 == 0o600
     assert " ending=saved" in ending(m, "web"), ending(m, "web")
     m.check_settled([])
     last = m.get(f"/v1/domains/{first['uuid']}")
-    assert last["state"] == "ended" and last["ending"] == "saved" and last["save"] == {"file": str(saved), "going": False}, last
+    assert last["state"] == "ended" and last["ending"] == "saved" and last["save"] == {"file": str(saved), "going": False, "enclaves": "lose"}, last
     assert m.request("GET", "/v1/domains/web").status == 404
     # Nothing of the guest is to be seen in it.
     contents = saved.read_bytes()
