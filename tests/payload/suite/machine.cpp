@@ -179,8 +179,13 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     }
     for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
   };
-  if (setting.storm != 0 || setting.after_exit)
+  const bool in_turns = setting.clock == silicon::ClockMode::deterministic;
+  std::atomic<u64> exits = 0;
+  std::counting_semaphore due(0);
+  const bool by_exits = setting.save_after != 0 && !in_turns;
+  if (setting.storm != 0 || setting.after_exit || by_exits)
     options.after_exit = [&] {
+      if (by_exits && ++exits % setting.save_after == 0) due.release();
       if (setting.storm != 0) storm();
       if (setting.after_exit) setting.after_exit();
     };
@@ -188,31 +193,58 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   std::vector<u8> saved;
   std::string not_saved;
   const vmx::MoveToken arrived{1};
-  const auto session = [&result, &arrived] {
+  u64 sessions = 0;
+  const auto session = [&sessions, &arrived] {
     vmx::MoveSession one{.key = {2}};
-    std::memcpy(one.id.data(), &result.rounds, sizeof result.rounds);
+    std::memcpy(one.id.data(), &sessions, sizeof sessions);
     ::SHA256(arrived.data(), arrived.size(), one.token_digest.data());
     return one;
   };
-  if (setting.clock == silicon::ClockMode::deterministic)
-    options.after_turns = [&] {
-      if (++result.rounds; setting.save_after == 0 || result.rounds % setting.save_after != 0) return true;
-      saved.clear();
-      const stream::Sink sink = [&saved](std::span<const u8> bytes) -> stream::Result<void> {
-        saved.insert(saved.end(), bytes.begin(), bytes.end());
-        return {};
-      };
-      stream::Writer writer(sink);
-      bool left = false;
-      const auto done = setting.alive ? (*domain)->save(writer, session(), left) : (*domain)->save(writer);
-      if (!done) not_saved = done.error();
-      if (!done || !setting.comes_back) return false;
-      if (const auto back = (*domain)->take_enclaves_back(arrived); !back) not_saved = back.error();
-      ++result.saved;
-      saved.clear();
-      return not_saved.empty();
+  // Whether it goes on itself.
+  const auto save = [&] {
+    ++sessions;
+    saved.clear();
+    const stream::Sink sink = [&saved](std::span<const u8> bytes) -> stream::Result<void> {
+      saved.insert(saved.end(), bytes.begin(), bytes.end());
+      return {};
     };
-  result.outcome = (*domain)->run(options);
+    stream::Writer writer(sink);
+    bool left = false;
+    const auto done = setting.alive ? (*domain)->save(writer, session(), left) : (*domain)->save(writer);
+    if (!done) not_saved = done.error();
+    if (!done || !setting.comes_back) return false;
+    if (const auto back = (*domain)->take_enclaves_back(arrived); !back) not_saved = back.error();
+    ++result.saved;
+    saved.clear();
+    return not_saved.empty();
+  };
+  if (in_turns)
+    options.after_turns = [&] {
+      ++result.rounds;
+      return setting.save_after == 0 || result.rounds % setting.save_after != 0 || save();
+    };
+  std::atomic<bool> stop = false;
+  if (by_exits) options.stop = &stop;
+  const auto run = [&] {
+    std::jthread saver;
+    stop = false;
+    if (by_exits)
+      saver = std::jthread([&](const std::stop_token& over) {
+        for (due.acquire(); !over.stop_requested(); due.acquire()) {
+          (*domain)->pause();
+          stop = !save();
+          if (stop) return;
+          (*domain)->unpause();
+        }
+      });
+    result.outcome = (*domain)->run(options);
+    saver.request_stop();
+    due.release();
+    if (saver.joinable()) saver.join();
+    while (due.try_acquire()) {
+    }
+  };
+  run();
   while (result.outcome.ending == hypervisor::Ending::stopped && setting.save_after != 0) {
     if (!not_saved.empty()) return tl::unexpected("it cannot be saved: " + not_saved);
     // The frames are the next one's.
@@ -236,7 +268,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     }
     if (!domain) return tl::unexpected("it cannot go on: " + domain.error());
     ++result.saved;
-    result.outcome = (*domain)->run(options);
+    run();
   }
   waker.request_stop();
   asleep.release();

@@ -40,8 +40,8 @@ struct Setting {
   /// Makes a package that stands between the domain and its own; none: there is nothing in between.
   std::function<std::unique_ptr<vmx::Package>(silicon::Package& own, const platform::MemoryMap& map)> in_front{};
   std::function<void()> after_exit{};  ///< after what a storm does
-  /// Deterministic clock, not 0: after so many rounds of turns, of so many instructions if there is one processor, the
-  /// domain is saved, and another goes on where it was; and so on.
+  /// Not 0: after so many rounds of turns, of so many instructions if there is one processor, or under the host's clock
+  /// after so many exits, the domain is saved, and another goes on where it was; and so on.
   u64 save_after = 0, turn_alone = 0;
   bool alive = false;       ///< it is saved with its enclaves, and goes on in another package of the same platform,
   bool comes_back = false;  ///< or, when they have left, is told that it failed, and goes on itself
