@@ -202,13 +202,15 @@ class Domains {
     std::string failed{};
     DomainInfo last{};
   };
+  /// ticket: of enclaves that go with it; empty: they do not.
   tl::expected<void, ApiError> begin_save(const Pointer& domain, const SavingOrder& order, const SavingRecord& saving,
-                                          std::array<int, 2> descriptors) CLOISTER_EXCLUDES(lock_);
+                                          const std::string& ticket, std::array<int, 2> descriptors)
+      CLOISTER_EXCLUDES(lock_);
   void forget_save(Domain& domain) CLOISTER_REQUIRES(lock_);
   /// Why its enclaves cannot be saved with it; empty: they can, as far as the daemon knows.
   static std::string why_enclaves_stay(const Domain& domain);
-  /// Of a domain whose enclaves have left, and which was not saved.
-  void take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) CLOISTER_EXCLUDES(lock_);
+  /// Of a domain whose enclaves have left, and which was not saved. False: not yet.
+  bool take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) CLOISTER_EXCLUDES(lock_);
   /// Of a file that is no whole domain's, or of enclaves that run.
   tl::expected<void, std::string> spend_ticket(const std::string& name) const;
   /// What its file's ticket says, if it is to have its enclaves; nullopt: it is not.

@@ -38,6 +38,7 @@ tl::expected<void, std::string> Domains::recover() {
   }
   const auto records = TRY(around_.records->read());
   around_.records->tidy(records);
+  around_.records->tidy_tickets();
   TRY(keys_.read());
   read_definitions();
   host_turns(records);

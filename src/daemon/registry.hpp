@@ -147,6 +147,8 @@ class Records {
   virtual tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const = 0;
   virtual tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const = 0;
   virtual tl::expected<void, std::string> remove_ticket(const std::string& name) const = 0;
+  /// Removes those that were being written: nothing has been exported for them.
+  virtual void tidy_tickets() const = 0;
 };
 
 class Registry final : public Records {
@@ -182,6 +184,7 @@ class Registry final : public Records {
   tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const override;
   tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override;
   tl::expected<void, std::string> remove_ticket(const std::string& name) const override;
+  void tidy_tickets() const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }

@@ -1,5 +1,6 @@
-// The registry's tickets, a file each. Tickets that an earlier daemon was about to write are nobody's: nothing had been
-// exported.
+// The registry's tickets, a file each.
+#include <unistd.h>
+
 #include "daemon/registry.hpp"
 #include "host/durable.hpp"
 #include "host/own_folder.hpp"
@@ -20,6 +21,14 @@ tl::expected<void, std::string> Registry::put_ticket(const std::string& name, co
 
 tl::expected<void, std::string> Registry::remove_ticket(const std::string& name) const {
   return remove_durably(tickets_.get(), ticket_file(name));
+}
+
+void Registry::tidy_tickets() const {
+  const auto names = names_in(tickets_.get());
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (unfinished_of(name).ends_with(".json")) ::unlinkat(tickets_.get(), name.c_str(), 0);
+  }
 }
 
 }  // namespace cloister::toolstack

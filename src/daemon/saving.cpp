@@ -132,15 +132,10 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
   if (!file) return tl::unexpected(unusable(path, file.error()));
   file->record.ticket = with.ticket;
   file->record.token = with.token;
-  if (ticket) {
-    if (auto kept = around_.records->put_ticket(with.ticket, write_ticket(*ticket)); !kept) {
-      (void)opener_.settle(file->record, FileOpener::Whole::removed);
-      return tl::unexpected(ApiError{500, "'" + record.name + "': " + kept.error()});
-    }
-  }
-  if (auto begun = begin_save(domain, order, file->record, {file->fd.get(), memory.get()}); !begun) {
+  if (auto begun =
+          begin_save(domain, order, file->record, ticket ? write_ticket(*ticket) : "", {file->fd.get(), memory.get()});
+      !begun) {
     (void)opener_.settle(file->record, FileOpener::Whole::removed);
-    if (ticket) (void)spend_ticket(with.ticket);
     return tl::unexpected(begun.error());
   }
   log(LogLevel::info, "domain-saving", {{"domain", record.name}, {"id", std::to_string(record.id)}, {"file", path}});
@@ -150,7 +145,8 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
 
 /// An error: it goes on as if it had not been asked. Else look_on() does the rest.
 tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const SavingOrder& order,
-                                                 const SavingRecord& saving, std::array<int, 2> descriptors) {
+                                                 const SavingRecord& saving, const std::string& ticket,
+                                                 std::array<int, 2> descriptors) {
   DomainRecord record;
   {
     const MutexLock held(lock_);
@@ -164,6 +160,12 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
       domain->record.saving.reset();
       return refused(500, ": " + kept.error());
     }
+    if (!ticket.empty()) {
+      if (auto kept = around_.records->put_ticket(saving.ticket, ticket); !kept) {
+        forget_save(*domain);
+        return refused(500, ": " + kept.error());
+      }
+    }
     record = domain->record;
     domain->page->offer_save(order.offer());
   }
@@ -176,27 +178,6 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
   }
   look_on(domain);
   return {};
-}
-
-std::string Domains::why_enclaves_stay(const Domain& domain) {
-  if (!domain.record.platform) return "it has no EPC";
-  if (domain.record.boot == 0 || domain.page == nullptr || !domain.page->save_knows_enclaves())
-    return "its process is an earlier version's, and does not know how";
-  return "";
-}
-
-tl::expected<void, std::string> Domains::spend_ticket(const std::string& name) const {
-  if (name.empty()) return {};
-  auto removed = around_.records->remove_ticket(name);
-  if (!removed) log(LogLevel::error, "state-not-kept", {{"ticket", name}, {"error", removed.error()}});
-  return removed;
-}
-
-/// Only when nobody else can have them any more.
-void Domains::take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) {
-  if (!spend_ticket(saving.ticket)) return;
-  if (const auto back = say(record, {{"verb", "take-back"}, {"token", saving.token}}); !back)
-    log(LogLevel::error, "enclaves-not-back", {{"domain", record.name}, {"error", back.error().message}});
 }
 
 void Domains::forget_save(Domain& domain) {
@@ -248,7 +229,13 @@ void Domains::follow(const Pointer& domain) {
     record = domain->record;
   }
   const auto removed = opener_.settle(saving, FileOpener::Whole::removed);
-  if (page.save_waits()) take_enclaves_back(record, saving);
+  // Until then it stands still, and its record knows the token.
+  while (page.save_waits() && !take_enclaves_back(record, saving)) {
+    const MutexLock held(lock_);
+    if (changed_.wait_for(lock_, around_.patience.retry,
+                          [&]() CLOISTER_REQUIRES(lock_) { return stopping_ || domain->life.over(); }))
+      return;
+  }
   const MutexLock held(lock_);
   const std::string why = page.save_error();
   save_ends(*domain, why.empty() ? "its process did not begin" : why, removed ? "" : removed.error());
@@ -314,24 +301,6 @@ std::optional<DomainInfo> Domains::ended_by_save(const std::string& key) const {
   last.pid = 0;
   last.save = save_of(*uuid);
   return last;
-}
-
-tl::expected<std::optional<Ticket>, ApiError> Domains::ticket_for(const stream::SealId& id, bool alive,
-                                                                  const FileRequest& request,
-                                                                  const std::string& uuid) const {
-  if (!alive && request.enclaves == Enclaves::keep)
-    return tl::unexpected(ApiError{409, "it was saved without its enclaves"});
-  if (!alive || request.enclaves == Enclaves::lose) return std::nullopt;
-  const auto text = around_.records->ticket(ticket_name(id));
-  if (!text) return tl::unexpected(ApiError{500, "its ticket: " + text.error()});
-  if (!*text)
-    return tl::unexpected(ApiError{409,
-                                   "its ticket is spent: its enclaves have gone on from it, and do so once; the rest "
-                                   "goes on without them (--enclaves=lose)"});
-  auto ticket = read_ticket(**text);
-  if (ticket && ticket->uuid != uuid) ticket = tl::unexpected(std::string("it is another domain's"));
-  if (!ticket) return tl::unexpected(ApiError{500, "its ticket: " + ticket.error()});
-  return std::move(*ticket);
 }
 
 Domains::Result Domains::restore(const FileRequest& request, bool paused) {

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import unittest
 
-from cases_persist import FAILED, WRONG, Cloister
-from machine import stop, wait_until
+import power_cut
+from cases_persist import FAILED, Cloister
+from machine import wait_until
+from recording import IN_A_ROW, PATIENCE, Victim, reap_orphans_but, record
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 # A frame for each page, and EPC that is paged.
@@ -163,4 +165,69 @@ def cut(machine):
         m.check_settled([])
 
 
-CASES = {"save-enclaves": life, "restore-enclaves": restored, "save-enclaves-full": full, "save-enclaves-cut": cut}
+def die_in(m, path, prepare, body, settled, check):
+    """The daemon is killed between any two steps of a request; the next one comes, and all is `settled` and found so."""
+    def begin(death):
+        prepare()
+        seen = m.steps.stat().st_size
+        m.death.write_text(death)
+        return seen, Victim(m, "POST", path, body)
+
+    seen, victim = begin("before 1000000")
+    assert victim.finish() in (201, 202)
+    wait_until(settled, "the end of what is undisturbed")
+    steps = [line for line in power_cut.read_lines(m.steps, seen) if line.what in power_cut.STEPS]
+    m.death.write_text("")
+    check()
+    deaths = [(f"{when} {number}", step) for number, (last, step) in enumerate(zip([None, *steps], steps), 1)
+              for when in ("before", "after") if when == "after" or last is None or (last.what, step.what) not in IN_A_ROW]
+    for death, step in deaths:
+        what = f"{path}, {death} of {len(steps)}: {step.what} {step.path}"
+        _, victim = begin(death)
+        victim.finish()
+        assert m.process.wait(PATIENCE) == -signal.SIGKILL, what
+        m.death.write_text("")
+        m.start()
+        wait_until(settled, what)
+        try:
+            check()
+        except AssertionError as error:
+            raise AssertionError(what) from error
+        reap_orphans_but(m)
+    print(f"{path}: {len(steps)} steps, {len(deaths)} deaths")
+
+
+def deaths(machine):
+    """A daemon that dies between any two steps of a save or a restore: the domain lives, or its file has its one ticket,
+    and never both."""
+    m = machine(ROOM, prepare=record)
+    cloister = Cloister(m)
+    file, partial = cloister.folder / "web.saved", cloister.folder / "web.saved.partial"
+    m.create("keeper", kernel="ends", epc=0)
+    m.wait_for_ready("keeper")
+
+    def settled():
+        domains = m.domains()
+        if "web" in domains:
+            # Of a file that was just being made nobody knows: it is empty.
+            return domains["web"]["state"] == "running" and not tickets(m) and (not partial.exists() or partial.stat().st_size == 0)
+        return file.exists() and not partial.exists() and len(tickets(m)) == 1
+
+    def check():
+        if "web" not in m.domains():
+            cloister("restore", "web.saved")
+        goes_on(m, "web")
+        assert not tickets(m), tickets(m)
+        m.destroy("web")
+        file.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+    def saved():
+        ready(m, "web", epc=1)
+        cloister("save", "web", "web.saved")
+
+    die_in(m, "/v1/restore", saved, {"file": str(file)}, settled, check)
+    die_in(m, "/v1/domains/web/save", lambda: ready(m, "web", epc=1), {"file": str(file)}, settled, check)
+
+
+CASES = {"save-enclaves-deaths": deaths, "save-enclaves": life, "restore-enclaves": restored, "save-enclaves-full": full, "save-enclaves-cut": cut}

@@ -106,6 +106,7 @@ class FaultyRecords final : public Records {
   tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const override {
     return registry_.ticket(name);
   }
+  void tidy_tickets() const override { registry_.tidy_tickets(); }
   tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override {
     if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put_ticket(name, text); });
