@@ -116,7 +116,8 @@ tl::expected<const MovedEpc*, std::string> FixedMover::evict_all() {
   }
   block(used);
   // A SECS after its children.
-  std::ranges::stable_partition(used, [](const Used& one) { return one.page.kind != PageRecord::Kind::secs; });
+  std::stable_partition(used.begin(), used.end(),
+                        [](const Used& one) { return one.page.kind != PageRecord::Kind::secs; });
   u64 stay = 0;
   for (Used& one : used) stay += one.goes && write_out(one) ? 0 : 1;
   join();
@@ -194,8 +195,8 @@ void FixedMover::load(const MovedPage& page) {
 }
 
 FixedMover::Done FixedMover::go_on() {
-  std::ranges::stable_partition(moved_.pages,
-                                [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
+  std::stable_partition(moved_.pages.begin(), moved_.pages.end(),
+                        [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
   for (const MovedPage& page : moved_.pages) load(page);
   for (const arch::Mfn frame : versions_.remove_all()) free_.push_back(frame);
   moved_ = {};

@@ -126,7 +126,8 @@ tl::expected<arch::Mfn, std::string> Pager::expect(MovedEpc moved, MovedImages i
   if (!root) return tl::unexpected(std::string("there is no frame for the root of its EPC"));
   TRY(versions_.expect(moved, *root, book_.pages() + VersionPages::slots));
   // SECSs first, so that a child's is known.
-  std::ranges::stable_partition(moved.pages, [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
+  std::stable_partition(moved.pages.begin(), moved.pages.end(),
+                        [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
   for (const MovedPage& page : moved.pages) {
     auto image = images.extract(page.address);
     if (image.empty()) return tl::unexpected(fmt::format("EPC page {:#x} has not come", page.address));
