@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "check.hpp"
+#include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/saving/state.hpp"
 #include "platform/platform.hpp"
 #include "stream/reader.hpp"
@@ -150,10 +151,15 @@ void check_record(const Record& record) {
       break;
     case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;
     case Kind::domain: state_of<hypervisor::DomainShape>(record); break;
+    case Kind::epc_map: state_of<hypervisor::EpcMapState>(record); break;
+    case Kind::epc_page: state_of<hypervisor::EpcPageState>(record); break;
+    case Kind::va_page: state_of<hypervisor::VaPageState>(record); break;
+    case Kind::root: state_of<hypervisor::RootState>(record); break;
     case Kind::epc: state_of<hypervisor::EpcState>(record); break;
     case Kind::machine: state_of<hypervisor::MachineState>(record); break;
     case Kind::time: state_of<hypervisor::TimeState>(record); break;
     case Kind::config:
+    case Kind::config_alive:
     case Kind::ram:
     case Kind::end: break;
   }

@@ -2,6 +2,7 @@
 #include <fstream>
 #include <string>
 
+#include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/saving/state.hpp"
 #include "platform/platform.hpp"
 #include "stream/writer.hpp"
@@ -41,6 +42,10 @@ int main(int count, char** words) {
   add(Kind::processor, tests::filled<hypervisor::ProcessorState>());
   add(Kind::apic, tests::filled<platform::LocalApic::State>());
   add(Kind::epc, tests::filled<hypervisor::EpcState>());
+  add(Kind::epc_map, tests::filled<hypervisor::EpcMapState>());
+  add(Kind::epc_page, tests::filled<hypervisor::EpcPageState>());
+  add(Kind::va_page, tests::filled<hypervisor::VaPageState>());
+  add(Kind::root, tests::filled<hypervisor::RootState>());
   add(Kind::pci, tests::filled<platform::pci::HostBridge::State>());
   auto disk = tests::filled<platform::virtio::Block::State>();
   disk.sectors = 8;

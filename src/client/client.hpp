@@ -60,8 +60,9 @@ int ask(const Common& common, const std::string& domain, const GuestVerbRow& ver
 int destroy(const Common& common, const std::string& domain);
 int rename(const Common& common, const std::string& domain, const std::string& name);
 /// Returns when all of it is on the disk, and the domain has ended.
-int save(const Common& common, const std::string& domain, const std::string& file);
-int restore(const Common& common, const std::string& file, bool paused, bool console);
+/// enclaves: "keep" or "lose"; empty: as they can.
+int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves);
+int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool console);
 /// The keys of domains and of groups, by which user and domain they were used last, and by which they are.
 int keys(const Common& common);
 int erase_key(const Common& common, const std::string& key);

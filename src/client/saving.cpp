@@ -20,14 +20,16 @@ namespace {
 constexpr std::chrono::milliseconds to_restore = std::chrono::hours(1);
 constexpr useconds_t between_looks = 200'000;
 
-Answer<Json> request_for(const std::string& file) {
+Answer<Json> request_for(const std::string& file, const std::string& enclaves) {
   const std::string directory = std::filesystem::current_path().string();
   for (const std::string& path : {file, directory}) {
     if (find_invalid_utf8(path) != std::string::npos)
       return tl::unexpected(
           Failure{fmt::format("cloister: '{}' is not UTF-8", valid_utf8(path)), exit_status::bad_configuration});
   }
-  return Json{{"file", file}, {"directory", directory}};
+  Json request{{"file", file}, {"directory", directory}};
+  if (!enclaves.empty()) request["enclaves"] = enclaves;
+  return request;
 }
 
 /// One line, written over again and again; none where nobody looks.
@@ -54,8 +56,8 @@ u64 mib(const Json& save, const char* member) { return save.value(member, u64{0}
 
 }  // namespace
 
-int save(const Common& common, const std::string& domain, const std::string& file) {
-  auto request = request_for(file);
+int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves) {
+  auto request = request_for(file, enclaves);
   if (!request) return report(request.error());
   const Api api(common.run_folder);
   auto answer = api.post(domain_path(domain, "/save"), *request);
@@ -77,12 +79,13 @@ int save(const Common& common, const std::string& domain, const std::string& fil
   if (const std::string why = save.value("failed", ""); !why.empty() && answer->value("ending", "") != "saved")
     return report({fmt::format("cloister: {} was not saved: {}", name, why), exit_status::failed});
   if (common.json) return print_json(*answer);
-  spdlog::info("cloister: {} is saved in {}, without its enclaves", name, file);
+  spdlog::info("cloister: {} is saved in {}, {} its enclaves", name, file,
+               save.value("enclaves", "") == "keep" ? "with" : "without");
   return 0;
 }
 
-int restore(const Common& common, const std::string& file, bool paused, bool attach) {
-  auto request = request_for(file);
+int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool attach) {
+  auto request = request_for(file, enclaves);
   if (!request) return report(request.error());
   (*request)["paused"] = paused;
   const auto answer = Api(common.run_folder, to_restore).post("/v1/restore", *request);
@@ -91,8 +94,9 @@ int restore(const Common& common, const std::string& file, bool paused, bool att
     if (const int status = print_json(*answer); status != 0) return status;
   } else {
     report_warnings(*answer);
-    spdlog::info("cloister: {} goes on from {}, domain {}; the enclaves that it had are lost",
-                 answer->value("name", ""), file, answer->value("id", u64{0}));
+    spdlog::info(
+        "cloister: {} goes on from {}, domain {}{}", answer->value("name", ""), file, answer->value("id", u64{0}),
+        answer->value("enclaves", "") == "keep" ? ", with its enclaves" : "; the enclaves that it had are lost");
   }
   return attach ? console(common, std::to_string(answer->value("id", u64{0}))) : 0;
 }

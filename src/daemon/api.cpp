@@ -135,6 +135,12 @@ FileRequest file_of(const ApiCall& call, JsonFields& fields) {
   FileRequest request{.file = {}, .directory = {}, .owner = owner_of(call.request.peer)};
   fields.text("file", request.file);
   if (fields.has("directory")) fields.text("directory", request.directory);
+  if (fields.has("enclaves")) {
+    std::string word;
+    fields.text("enclaves", word);
+    if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
+    request.enclaves = word == "keep" ? Enclaves::keep : Enclaves::lose;
+  }
   return request;
 }
 

@@ -28,15 +28,25 @@ struct CreateRequest {
   std::string uuid{};  ///< that it is to have, where its text has none; empty: any
 };
 
+/// What becomes of a domain's enclaves that is saved, or goes on.
+enum class Enclaves : u8 {
+  as_they_can,  ///< they are saved if the domain can do that, and go on if they were
+  keep,
+  lose,
+};
+
 /// A file that a request names, and with whose rights it is opened or made.
 struct FileRequest {
   std::string file, directory;
   Owner owner;
+  Enclaves enclaves = Enclaves::as_they_can;
 };
 
 /// What a domain goes on from, as its VMM gets it (protocol/launch.hpp); none: it starts.
 struct SavedFile {
   Fd file{}, order{};
+  std::optional<ArrivalRecord> arrival{};  ///< none: its enclaves are lost
+  u64 boot = 0;                            ///< with them: of the counters that they had
 };
 
 struct OpenImages {

@@ -2,11 +2,13 @@
 //
 //   1. the configuration is read and checked, its files are opened, EPC is granted, and the record says "creating"
 //   2. memory and sockets are made, the launching connection is there, and the VMM starts
-//   3. the VMM has laid out the domain ("hello"), the record says "running"
+//   3. the VMM has laid out the domain ("hello"), the record says "running", and spends the ticket of enclaves that
+//   come
 //   4. "run"; nobody asks anything of the domain, nor destroys it, before its VMM has answered that
 //
 // Until 4 the VMM exits when the launching connection ends, so whoever reads the record after this daemon's death
-// knows: "creating" has no guest, "running" may have one.
+// knows: "creating" has no guest, "running" may have one. A VMM that enclaves have come to does not exit: after 3
+// nobody else can have them, and the next daemon says 4.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,7 +41,8 @@ constexpr u32 spare_tasks = 8;
 
 CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
   const MemoryNeed need{.ram = config.memory_mib, .epc = config.epc_memory_mib(), .overhead = overhead_mib};
-  return {.memory_bytes = most_mib(need, config.vcpus) << 20,
+  // While it is saved, what of its EPC is evicted lies beside it.
+  return {.memory_bytes = (most_mib(need, config.vcpus) + need.epc) << 20,
           .processors = config.vcpus,
           .tasks = config.vcpus + static_cast<u32>(config.disks.size() + config.interfaces.size()) + spare_tasks};
 }
@@ -203,6 +206,8 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .process = std::nullopt,
                     .run = paths_.run};
   for (const OpenDisk& disk : checked.images.disks) domain->record.disks.push_back(disk.identity);
+  domain->record.arrival = checked.images.saved.arrival;
+  domain->record.boot = checked.images.saved.boot;
   domain->config = std::move(config);
   auto kept = power_on(*domain);
   if (kept) kept = around_.records->put(domain->record);
@@ -252,6 +257,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   auto launching = ControlClient::connect(folder.get(), SocketFolders::control_name);
   if (!launching) return tl::unexpected(std::string("cannot connect to the domain's socket"));
   const auto platform = TRY(platform_for(record));
+  record.boot = platform.boot;
 
   const MutexLock held(lock_);
   LaunchDescriptors descriptors;
@@ -316,11 +322,36 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
     domain->record = std::move(running);
     domain->sharing.certain = true;
   }
-  const auto started = launching->request(nlohmann::json{{"verb", "run"}, {"paused", paused}}, around_.patience.launch);
-  if (!started) return tl::unexpected(internal(started.error().message));
+  TRY(say_run(*domain, *launching, paused));
   const MutexLock held(lock_);
   if (!domain->life.over()) happens(*domain, LifeEvent::launched);  // its guest may have been a short one
   return {};
+}
+
+/// With a token, if enclaves have come with it. What spends their ticket is the record that says "running"; it is away
+/// before the token goes out. Where the token has not gone out, they have not run: the ticket comes back.
+tl::expected<void, ApiError> Domains::say_run(Domain& domain, ControlClient& launching, bool paused) const {
+  nlohmann::json run{{"verb", "run"}, {"paused", paused}};
+  std::optional<ArrivalRecord> arrival;
+  std::string ticket;
+  {
+    const MutexLock held(lock_);
+    arrival = domain.record.arrival;
+  }
+  if (arrival) {
+    const auto text = around_.records->ticket(arrival->ticket);
+    if (!text || !*text) return tl::unexpected(internal("its ticket is gone"));
+    ticket = **text;
+    if (auto spent = spend_ticket(arrival->ticket); !spent) return tl::unexpected(internal(spent.error()));
+    run["token"] = arrival->token;
+  }
+  const auto started = launching.request(run, around_.patience.launch);
+  if (started) return {};
+  if (arrival && started.error().unsent) {
+    if (auto kept = around_.records->put_ticket(arrival->ticket, ticket); !kept)
+      log(LogLevel::error, "state-not-kept", {{"ticket", arrival->ticket}, {"error", kept.error()}});
+  }
+  return tl::unexpected(internal(started.error().message));
 }
 
 void Domains::roll_back(const Pointer& domain) {

@@ -37,6 +37,7 @@ struct SaveInfo {
   bool going = false;
   u64 bytes = 0, most_bytes = 0;  ///< written so far, and at most; while it goes on
   std::string failed{};           ///< why it was not saved, when it is over
+  bool enclaves = false;          ///< they are in the file, too
 };
 
 /// A domain as others see it.
@@ -64,6 +65,7 @@ struct DomainInfo {
   StartFailure start_failed;               ///< since the host came up; empty: no such thing
   LastEnd last_end;                        ///< of one that is shut off, or was saved
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
+  std::optional<bool> enclaves_kept;       ///< of one that has just been restored: they go on
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand

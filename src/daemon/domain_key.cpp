@@ -13,6 +13,7 @@
 
 #include "arch/try.hpp"
 #include "config/domain_name.hpp"
+#include "text/hex.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -29,24 +30,6 @@ struct Wrapped {
   Secret key{};
   std::array<u8, tag_bytes_of_gcm> tag{};
 };
-
-std::string in_hex(std::span<const u8> bytes) {
-  std::string text;
-  for (const u8 byte : bytes) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
-/// False: it is not so many bytes in hexadecimal.
-bool from_hex(std::string_view text, std::span<u8> bytes) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  if (text.size() != 2 * bytes.size()) return false;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const std::size_t high = digits.find(text[2 * i]), low = digits.find(text[2 * i + 1]);
-    if (high == std::string_view::npos || low == std::string_view::npos) return false;
-    bytes[i] = static_cast<u8>(high << 4 | low);
-  }
-  return true;
-}
 
 json in_clear(const DomainKey& key) {
   return {

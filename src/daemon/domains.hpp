@@ -31,6 +31,7 @@
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
 #include "daemon/surroundings.hpp"
+#include "daemon/tickets.hpp"
 #include "daemon/vmm_logs.hpp"
 #include "host/mutex.hpp"
 #include "machine/epc/balance.hpp"
@@ -162,8 +163,11 @@ class Domains {
   struct Platform {
     Fd keys;
     vmx::MachineCounters::Pointer counters;
+    u64 boot = 0;  ///< of the counters
   };
   tl::expected<Platform, std::string> platform_for(const DomainRecord& record) const CLOISTER_EXCLUDES(lock_);
+  tl::expected<void, ApiError> say_run(Domain& domain, ControlClient& launching, bool paused) const
+      CLOISTER_EXCLUDES(lock_);
   tl::expected<void, ApiError> launch(const Pointer& domain, const OpenImages& images, bool paused);
   tl::expected<ControlClient, std::string> start_vmm(const Pointer& domain, const OpenImages& images);
   void roll_back(const Pointer& domain);
@@ -194,13 +198,24 @@ class Domains {
   struct Save {
     Pointer domain;  ///< null: it is over
     std::string file;
-    bool going = true;
+    bool going = true, enclaves = false;
     std::string failed{};
     DomainInfo last{};
   };
+  /// ticket: of enclaves that go with it; empty: they do not.
   tl::expected<void, ApiError> begin_save(const Pointer& domain, const SavingOrder& order, const SavingRecord& saving,
-                                          std::array<int, 2> descriptors) CLOISTER_EXCLUDES(lock_);
+                                          const std::string& ticket, std::array<int, 2> descriptors)
+      CLOISTER_EXCLUDES(lock_);
   void forget_save(Domain& domain) CLOISTER_REQUIRES(lock_);
+  /// Why its enclaves cannot be saved with it; empty: they can, as far as the daemon knows.
+  static std::string why_enclaves_stay(const Domain& domain);
+  /// Of a domain whose enclaves have left, and which was not saved. False: not yet.
+  bool take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) CLOISTER_EXCLUDES(lock_);
+  /// Of a file that is no whole domain's, or of enclaves that run.
+  tl::expected<void, std::string> spend_ticket(const std::string& name) const;
+  /// What its file's ticket says, if it is to have its enclaves; nullopt: it is not.
+  tl::expected<std::optional<Ticket>, ApiError> ticket_for(const stream::SealId& id, bool alive,
+                                                           const FileRequest& request, const std::string& uuid) const;
   /// Starts follow() for a domain that is being saved, if nothing does.
   void look_on(const Pointer& domain) CLOISTER_REQUIRES(lock_);
   /// On a thread of its own: until it goes on, or dies.

@@ -73,6 +73,8 @@ tl::expected<Domains::Platform, std::string> Domains::platform_for(const DomainR
     const MutexLock held(lock_);
     keys = keys_.launch_keys(record.uuid, *record.platform);
   }
+  if (record.boot != 0) keys.boot = record.boot;  // of enclaves that come with it
+  platform.boot = keys.boot;
   std::array<u8, sizeof keys.root + sizeof keys.paging> secrets{};
   std::copy(keys.paging.begin(), keys.paging.end(), std::copy(keys.root.begin(), keys.root.end(), secrets.begin()));
   platform.keys = sealed_memfd("cloister-keys", secrets);

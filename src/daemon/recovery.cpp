@@ -38,6 +38,7 @@ tl::expected<void, std::string> Domains::recover() {
   }
   const auto records = TRY(around_.records->read());
   around_.records->tidy(records);
+  around_.records->tidy_tickets();
   TRY(keys_.read());
   read_definitions();
   host_turns(records);
@@ -54,6 +55,7 @@ tl::expected<void, std::string> Domains::recover() {
   for (const DomainRecord& record : records.domains) {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
+    if (record.running && record.arrival && !spend_ticket(record.arrival->ticket)) domain->record.arrival.reset();
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
     if (record.epc_min_mib != 0) domain->config.epc_min_mib = record.epc_min_mib;
     if (record.epc_weight != 0) domain->config.epc_weight = record.epc_weight;
@@ -299,6 +301,10 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
       handed.log = std::move(lines.ours);
     // What an earlier VMM does not know.
     (void)control->request(viewers, around_.patience.handover);
+    // Enclaves have come to it, and the daemon before this one did not come to say that they may run.
+    if (record.arrival && handed.page->state() == DomainState::created)
+      (void)control->request({{"verb", "run"}, {"token", record.arrival->token}, {"paused", record.arrival->paused}},
+                             around_.patience.handover);
     if (pages == 0) return handed;
     auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "arch/try.hpp"
+#include "daemon/tickets.hpp"
 #include "host/durable.hpp"
 #include "host/files.hpp"
 #include "plan/processors.hpp"
@@ -25,6 +26,7 @@ constexpr const char* machine_name = "machine.json";
 constexpr const char* records_name = "domains";
 constexpr const char* definitions_name = "definitions";
 constexpr const char* keys_name = "keys";
+constexpr const char* tickets_name = "tickets";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
 constexpr u64 most_charge_mib = u64{1} << 32;
@@ -62,13 +64,32 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
 }
 
 json to_json(const SavingRecord& saving) {
-  return {{"file", saving.file}, {"owner", to_json(saving.owner)}, {"inode", saving.inode}};
+  json object{{"file", saving.file}, {"owner", to_json(saving.owner)}, {"inode", saving.inode}};
+  if (!saving.ticket.empty()) object.update({{"ticket", saving.ticket}, {"token", saving.token}});
+  return object;
+}
+
+json to_json(const ArrivalRecord& arrival) {
+  return {{"ticket", arrival.ticket}, {"token", arrival.token}, {"paused", arrival.paused}};
+}
+
+tl::expected<ArrivalRecord, std::string> read_arrival(const json& object) {
+  ArrivalRecord arrival;
+  JsonFields fields(object);
+  fields.text("ticket", arrival.ticket).text("token", arrival.token).boolean("paused", arrival.paused);
+  if (fields.ok() && !is_ticket_name(arrival.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  return arrival;
 }
 
 tl::expected<SavingRecord, std::string> read_saving(const json& object) {
   SavingRecord saving;
   JsonFields fields(object);
   fields.text("file", saving.file).number("inode", saving.inode);
+  if (fields.has("ticket")) {
+    fields.text("ticket", saving.ticket).text("token", saving.token);
+    if (fields.ok() && !is_ticket_name(saving.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");
+  }
   if (fields.ok() && !object.contains("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return tl::unexpected(fields.error());
   saving.owner = TRY(read_owner(object["owner"]));
@@ -111,6 +132,8 @@ std::string write_record(const DomainRecord& record) {
   if (record.process) object["process"] = to_json(*record.process);
   if (!record.disks.empty()) object["disks"] = record.disks;
   if (record.saving) object["saving"] = to_json(*record.saving);
+  if (record.boot != 0) object["boot"] = record.boot;
+  if (record.arrival) object["arrival"] = to_json(*record.arrival);
   if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
   if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
@@ -143,6 +166,14 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       record.saving = std::move(*saving);
     } else {
       fields.fail("'saving': " + saving.error());
+    }
+  }
+  if (fields.has("boot")) fields.number("boot", record.boot);
+  if (fields.ok() && fields.has("arrival")) {
+    if (auto arrival = read_arrival(object["arrival"])) {
+      record.arrival = std::move(*arrival);
+    } else {
+      fields.fail("'arrival': " + arrival.error());
     }
   }
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);
@@ -225,7 +256,9 @@ tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Mak
   };
   auto definitions = TRY(later(definitions_name));
   auto keys = TRY(later(keys_name));
-  return Registry(paths, std::move(state), std::move(records), std::move(definitions), std::move(keys));
+  auto tickets = TRY(later(tickets_name));
+  return Registry(paths, std::move(state), std::move(records), std::move(definitions), std::move(keys),
+                  std::move(tickets));
 }
 
 tl::expected<RecordsRead, std::string> Registry::read() const {

@@ -27,9 +27,9 @@
 namespace cloister::toolstack {
 
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
-/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. What a version lacks is lost if a daemon
-/// that knows no more writes the record anew: a newer one is refused.
-inline constexpr u32 record_version = 6;
+/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. 6: without `boot` and `arrival`. What a
+/// version lacks is lost if a daemon that knows no more writes the record anew: a newer one is refused.
+inline constexpr u32 record_version = 7;
 
 struct DomainRecord {
   u32 id = 0;        ///< 1 to last_owner
@@ -53,6 +53,8 @@ struct DomainRecord {
   std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
   std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
   std::optional<SavingRecord> saving{};    ///< none: nobody saves it
+  u64 boot = 0;                            ///< of its platform's counters; 0: not said, or it has none
+  std::optional<ArrivalRecord> arrival{};  ///< none: no enclaves come with it
   bool operator==(const DomainRecord&) const = default;
 };
 
@@ -140,6 +142,13 @@ class Records {
   virtual tl::expected<void, std::string> put_key(const KeyName& name, const std::string& text) const = 0;
   virtual tl::expected<void, std::string> remove_key(const KeyName& name) const = 0;
   virtual tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const = 0;
+
+  /// nullopt: there is none of this name.
+  virtual tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const = 0;
+  virtual tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const = 0;
+  virtual tl::expected<void, std::string> remove_ticket(const std::string& name) const = 0;
+  /// Removes those that were being written: nothing has been exported for them.
+  virtual void tidy_tickets() const = 0;
 };
 
 class Registry final : public Records {
@@ -172,22 +181,27 @@ class Registry final : public Records {
   tl::expected<void, std::string> put_key(const KeyName& name, const std::string& text) const override;
   tl::expected<void, std::string> remove_key(const KeyName& name) const override;
   tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const override;
+  tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const override;
+  tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override;
+  tl::expected<void, std::string> remove_ticket(const std::string& name) const override;
+  void tidy_tickets() const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }
 
  private:
-  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions, Fd keys)
+  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions, Fd keys, Fd tickets)
       : paths_(std::move(paths)),
         state_(std::move(state)),
         records_(std::move(records)),
         definitions_(std::move(definitions)),
-        keys_(std::move(keys)) {}
+        keys_(std::move(keys)),
+        tickets_(std::move(tickets)) {}
   tl::expected<std::string, std::string> set_aside(int folder, const std::string& file) const;
 
   DaemonPaths paths_;
   Fd state_, records_;
-  Fd definitions_, keys_;  ///< none: there is no such folder, and none was to be made
+  Fd definitions_, keys_, tickets_;  ///< none: there is no such folder, and none was to be made
 };
 
 std::string write_record(const DomainRecord& record);

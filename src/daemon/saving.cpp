@@ -82,6 +82,7 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
   Pointer domain;
   DomainRecord record;
   std::string called;
+  bool alive = false;
   {
     const MutexLock held(lock_);
     domain = lookup(key);
@@ -96,6 +97,12 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
     if (!why.empty()) return tl::unexpected(ApiError{409, "'" + record.name + "': " + why});
     if (record.saving) return tl::unexpected(ApiError{409, "'" + record.name + "' is being saved"});
     called = domain->config.name;
+    if (request.enclaves != Enclaves::lose) {
+      const std::string stay = why_enclaves_stay(*domain);
+      if (!stay.empty() && request.enclaves == Enclaves::keep)
+        return tl::unexpected(ApiError{409, "'" + record.name + "': its enclaves cannot be saved: " + stay});
+      alive = stay.empty();
+    }
   }
   SavingOrder order{.id = random_secret(),
                     .config = {.uuid = record.uuid,
@@ -110,11 +117,24 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
     if (!text) return tl::unexpected(ApiError{409, "'" + record.name + "': " + text.error()});
     order.config.config = std::move(*text);
   }
+  SavingRecord with;
+  std::optional<Ticket> ticket;
+  if (alive) {
+    ticket = new_ticket(record.uuid, record.boot);
+    const vmx::MoveToken take_back = random_secret();
+    order.session = exporting(*ticket, take_back);
+    with.ticket = ticket_name(order.id);
+    with.token = text_of_token(take_back);
+  }
   const Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   auto file = opener_.create(request.owner, path);
   if (!file) return tl::unexpected(unusable(path, file.error()));
-  if (auto begun = begin_save(domain, order, file->record, {file->fd.get(), memory.get()}); !begun) {
+  file->record.ticket = with.ticket;
+  file->record.token = with.token;
+  if (auto begun =
+          begin_save(domain, order, file->record, ticket ? write_ticket(*ticket) : "", {file->fd.get(), memory.get()});
+      !begun) {
     (void)opener_.settle(file->record, FileOpener::Whole::removed);
     return tl::unexpected(begun.error());
   }
@@ -125,7 +145,8 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
 
 /// An error: it goes on as if it had not been asked. Else look_on() does the rest.
 tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const SavingOrder& order,
-                                                 const SavingRecord& saving, std::array<int, 2> descriptors) {
+                                                 const SavingRecord& saving, const std::string& ticket,
+                                                 std::array<int, 2> descriptors) {
   DomainRecord record;
   {
     const MutexLock held(lock_);
@@ -138,6 +159,12 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
     if (auto kept = around_.records->put(domain->record); !kept) {
       domain->record.saving.reset();
       return refused(500, ": " + kept.error());
+    }
+    if (!ticket.empty()) {
+      if (auto kept = around_.records->put_ticket(saving.ticket, ticket); !kept) {
+        forget_save(*domain);
+        return refused(500, ": " + kept.error());
+      }
     }
     record = domain->record;
     domain->page->offer_save(order.offer());
@@ -154,6 +181,7 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
 }
 
 void Domains::forget_save(Domain& domain) {
+  (void)spend_ticket(domain.record.saving->ticket);
   domain.record.saving.reset();
   keep(domain.record);
 }
@@ -165,7 +193,11 @@ void Domains::look_on(const Pointer& domain) {
     at = at->second.going ? std::next(at) : saves_.erase(at);
   Save& save = saves_[record.uuid];
   if (save.going && save.domain == domain) return;
-  save = {.domain = domain, .file = record.saving->file, .going = true, .last = info(*domain)};
+  save = {.domain = domain,
+          .file = record.saving->file,
+          .going = true,
+          .enclaves = !record.saving->ticket.empty(),
+          .last = info(*domain)};
   save.last.page = nullptr;
   save.last.memory = nullptr;
   std::erase_if(followers_,
@@ -180,9 +212,10 @@ void Domains::follow(const Pointer& domain) {
   const auto goes_on = [&] {
     const bool none = page.withdraw_save();
     const DomainState state = page.state();
-    return none || (state != DomainState::saving && state != DomainState::ended);
+    return none || page.save_waits() || (state != DomainState::saving && state != DomainState::ended);
   };
   SavingRecord saving;
+  DomainRecord record;
   {
     const MutexLock held(lock_);
     // What the page says is nobody's to announce.
@@ -193,8 +226,16 @@ void Domains::follow(const Pointer& domain) {
     // Its end sees to the file; or this daemon ends, and the domain is as well off without it.
     if (domain->life.over() || !goes_on()) return;
     saving = *domain->record.saving;
+    record = domain->record;
   }
   const auto removed = opener_.settle(saving, FileOpener::Whole::removed);
+  // Until then it stands still, and its record knows the token.
+  while (page.save_waits() && !take_enclaves_back(record, saving)) {
+    const MutexLock held(lock_);
+    if (changed_.wait_for(lock_, around_.patience.retry,
+                          [&]() CLOISTER_REQUIRES(lock_) { return stopping_ || domain->life.over(); }))
+      return;
+  }
   const MutexLock held(lock_);
   const std::string why = page.save_error();
   save_ends(*domain, why.empty() ? "its process did not begin" : why, removed ? "" : removed.error());
@@ -212,6 +253,7 @@ void Domains::settle_save(const Domain& domain) {
     how = how_it_ended(domain);
   }
   const auto whole = opener_.settle(saving, FileOpener::Whole::named);
+  if (whole && !*whole) (void)spend_ticket(saving.ticket);
   const MutexLock held(lock_);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
@@ -234,6 +276,7 @@ void Domains::save_ends(const Domain& domain, const std::string& why, const std:
   save.domain = nullptr;
   save.file = file;
   save.going = false;
+  save.enclaves = !domain.record.saving->ticket.empty();
   save.failed = why;
 }
 
@@ -241,7 +284,7 @@ std::optional<SaveInfo> Domains::save_of(const std::string& uuid) const {
   const auto found = saves_.find(uuid);
   if (found == saves_.end()) return std::nullopt;
   const Save& save = found->second;
-  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed};
+  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed, .enclaves = save.enclaves};
   if (const SaveCounts* const counts = save.domain == nullptr ? nullptr : save.domain->page->save()) {
     info.bytes = counts->bytes;
     info.most_bytes = counts->most_bytes;
@@ -268,8 +311,11 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   if (!id) return tl::unexpected(unusable(path, id.error()));
   SavingOrder order{.key = key_of_file(around_.secrets.wrap, *id), .id = *id};
   stream::Reader reader(stream::unsealed(source_of(*beginning), order.key));
-  auto saved = reader.value<SavedConfig>(stream::Kind::config);
-  if (!saved) return tl::unexpected(unusable(path, saved.error()));
+  const auto first = reader.next();
+  if (!first) return tl::unexpected(unusable(path, first.error()));
+  const bool alive = first->kind == stream::Kind::config_alive;
+  auto saved = alive || first->kind == stream::Kind::config ? stream::decode<SavedConfig>(first->body) : std::nullopt;
+  if (!saved) return tl::unexpected(unusable(path, stream::Reader::wrong(*first, "expected config")));
   if (!read_uuid(saved->uuid)) return tl::unexpected(unusable(path, "its domain has no uuid"));
   if (!is_master(request.owner.user, {.user = saved->user}, ::geteuid()))
     return tl::unexpected(ApiError{403, fmt::format("user {} may not restore '{}', which is user {}'s",
@@ -295,12 +341,23 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   }
   auto file = opener_.open(request.owner, path);
   if (!file) return tl::unexpected(unusable(path, file.error()));
+  auto ticket = ticket_for(*id, alive, request, saved->uuid);
+  if (!ticket) {
+    ticket.error().message.insert(0, "'" + cut_path(path) + "': ");
+    return tl::unexpected(ticket.error());
+  }
+  if (*ticket) order.session = (*ticket)->session;
   Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   SavedFile from{.file = std::move(*file), .order = std::move(memory)};
+  if (*ticket) {
+    from.arrival = {.ticket = ticket_name(*id), .token = text_of_token((*ticket)->token), .paused = paused};
+    from.boot = (*ticket)->boot;
+  }
   auto restored = create_domain(create, definition ? &*definition : nullptr, std::move(from));
   if (!restored && restored.error().file.empty()) restored.error().message.insert(0, "'" + cut_path(path) + "': ");
   if (restored && definition) settle(definition->uuid, "");
+  if (restored) restored->enclaves_kept = ticket->has_value();
   return restored;
 }
 

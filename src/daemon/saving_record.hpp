@@ -10,10 +10,21 @@
 namespace cloister::toolstack {
 
 struct SavingRecord {
-  std::string file{};  ///< absolute; without its name yet (host/partial_file.hpp)
-  Owner owner{};       ///< with whose rights it was made
-  u64 inode = 0;       ///< not its device, whose number may be another one when the host has come up again
+  std::string file{};    ///< absolute; without its name yet (host/partial_file.hpp)
+  Owner owner{};         ///< with whose rights it was made
+  u64 inode = 0;         ///< not its device, whose number may be another one when the host has come up again
+  std::string ticket{};  ///< its name (tickets.hpp); empty: enclaves are lost
+  std::string token{};   ///< takes enclaves back that have left; with a ticket
   bool operator==(const SavingRecord&) const = default;
+};
+
+/// Enclaves that come with a domain that is restored, as its record has it. While the record says that it does not run
+/// yet, the ticket is as it was; from then on it is spent.
+struct ArrivalRecord {
+  std::string ticket{};  ///< its name
+  std::string token{};   ///< commits them
+  bool paused = false;   ///< it is to wait then
+  bool operator==(const ArrivalRecord&) const = default;
 };
 
 }  // namespace cloister::toolstack

@@ -80,13 +80,16 @@ json view(const DomainInfo& domain) {
     view["ending"] = domain.last_end.how;
   }
   if (domain.save) {
-    view["save"] = {{"file", domain.save->file}, {"going", domain.save->going}};
+    view["save"] = {{"file", domain.save->file},
+                    {"going", domain.save->going},
+                    {"enclaves", domain.save->enclaves ? "keep" : "lose"}};
     if (domain.save->going) {
       view["save"]["bytes"] = domain.save->bytes;
       view["save"]["most_bytes"] = domain.save->most_bytes;
     }
     if (!domain.save->failed.empty()) view["save"]["failed"] = domain.save->failed;
   }
+  if (domain.enclaves_kept) view["enclaves"] = *domain.enclaves_kept ? "keep" : "lose";
   if (!domain.start_failed.why.empty()) {
     view["failed"] = domain.start_failed.why;
     view["retried"] = domain.start_failed.retried;

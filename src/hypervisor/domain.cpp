@@ -136,6 +136,37 @@ tl::expected<void, std::string> Domain::save(const stream::Sink& to) {
 
 tl::expected<void, std::string> Domain::save(stream::Writer& to) { return hypervisor::save(impl_->machine, to); }
 
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::restore(vmx::Package& package, DomainSpec spec,
+                                                                   std::vector<vmx::EpcSection> epc,
+                                                                   stream::Reader& from,
+                                                                   const vmx::MoveSession& session) {
+  TRY(may_load(spec, from));
+  auto domain = TRY(make(package, std::move(spec), std::move(epc)));
+  Machine& machine = domain->impl_->machine;
+  TRY(lay_out(machine));
+  ArrivingEnclaves enclaves(machine.epc_pages.pages());
+  TRY(load(machine, from, &enclaves));
+  TRY(std::move(enclaves).import(machine, session));
+  return domain;
+}
+
+tl::expected<void, std::string> Domain::commit_enclaves(const vmx::MoveToken& token) {
+  return hypervisor::commit_enclaves(impl_->machine, token);
+}
+
+tl::expected<void, std::string> Domain::save(stream::Writer& to, const vmx::MoveSession& session, bool& left) {
+  return hypervisor::save(impl_->machine, to, session, left);
+}
+
+tl::expected<void, std::string> Domain::take_enclaves_back(const vmx::MoveToken& token) {
+  return hypervisor::take_enclaves_back(impl_->machine, token);
+}
+
+std::string Domain::why_enclaves_stay() const {
+  const auto can = can_move_enclaves(impl_->machine);
+  return can ? "" : can.error();
+}
+
 Outcome Domain::run(const RunOptions& options) {
   Machine& machine = impl_->machine;
   machine.trace = Trace(options.trace);

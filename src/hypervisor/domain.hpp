@@ -30,6 +30,13 @@ class Domain {
   static tl::expected<std::unique_ptr<Domain>, std::string> restore(vmx::Package& package, DomainSpec spec,
                                                                     std::vector<vmx::EpcSection> epc,
                                                                     stream::Reader& from);
+  /// Likewise, with its enclaves, for the session in which their root was exported. It runs after commit_enclaves().
+  static tl::expected<std::unique_ptr<Domain>, std::string> restore(vmx::Package& package, DomainSpec spec,
+                                                                    std::vector<vmx::EpcSection> epc,
+                                                                    stream::Reader& from,
+                                                                    const vmx::MoveSession& session);
+  /// They have come: the token says so.
+  tl::expected<void, std::string> commit_enclaves(const vmx::MoveToken& token);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
@@ -46,6 +53,13 @@ class Domain {
   tl::expected<void, std::string> save(const stream::Sink& to);
   /// Likewise, behind what its caller puts before it.
   tl::expected<void, std::string> save(stream::Writer& to);
+  /// With its enclaves. They have left when it returns, or, with an error, if `left` says so: then nothing can be done
+  /// with it but to take them back.
+  tl::expected<void, std::string> save(stream::Writer& to, const vmx::MoveSession& session, bool& left);
+  /// They go nowhere: the token says so. It stands still, as before.
+  tl::expected<void, std::string> take_enclaves_back(const vmx::MoveToken& token);
+  /// Why it cannot be saved with enclaves, but for what is seen only then; empty: it can.
+  std::string why_enclaves_stay() const;
   /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);

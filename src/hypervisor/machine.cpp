@@ -168,6 +168,12 @@ std::vector<vmx::EpcSection> Machine::frames() const {
   return all.sections();
 }
 
+MovableEpc* Machine::movable_epc() {
+  if (pager != nullptr || fixed_epc == nullptr) return pager.get();
+  if (fixed_mover_ == nullptr) fixed_mover_ = std::make_unique<FixedMover>(package, epc_pages, *fixed_epc, root_leaves);
+  return fixed_mover_.get();
+}
+
 bool Machine::as_guest(Processor& processor, const std::function<void()>& work) {
   handler_has_lock();
   if (held()) return false;

@@ -16,6 +16,7 @@
 #include "hypervisor/console.hpp"
 #include "hypervisor/devices/guest_ram.hpp"
 #include "hypervisor/epc/fixed_epc.hpp"
+#include "hypervisor/epc/moving/fixed_mover.hpp"
 #include "hypervisor/epc/pager/pager.hpp"
 #include "hypervisor/outcome.hpp"
 #include "hypervisor/processor.hpp"
@@ -50,6 +51,8 @@ class Machine {
   vmx::GuestMemory& memory;
   std::unique_ptr<Pager> pager;         ///< null: every page of the map's EPC has its frame
   std::unique_ptr<FixedEpc> fixed_epc;  ///< null: there is a pager, or no EPC
+  /// All of it, when the domain's enclaves are to go elsewhere; null: there is none.
+  MovableEpc* movable_epc();
   /// How many pages of its EPC the guest is asked to have, as many as it sees at first, and how many it has given.
   BalloonCounts own_balloon;
   BalloonCounts& balloon;
@@ -164,6 +167,7 @@ class Machine {
   /// The handlers of exits are called with the lock, which their declarations do not say.
   void handler_has_lock() const CLOISTER_ASSERT_CAPABILITY(lock) {}
   friend class VcpuLoop;
+  std::unique_ptr<FixedMover> fixed_mover_;
   OwnGate gate_{*this};
   Condition left_guest_;  ///< a processor left the guest while held(), or a device came to rest, or the gate has opened
   Condition disks_wanted_;                                  ///< a disk has something to do, or the domain has ended

@@ -74,9 +74,14 @@ tl::expected<Packet, ControlError> ControlClient::request(const nlohmann::json& 
   set_limit(socket_.get(), SO_RCVTIMEO, limit);
   const auto sent = send_packet(socket_.get(), body, descriptors);
   // Who is turned away has an answer before it asks.
-  if (!sent && sent.error() != PacketError::closed) return tl::unexpected(silence(sent.error()));
+  const auto silent = [&sent](PacketError why) {
+    ControlError error = silence(why);
+    error.unsent = !sent;
+    return tl::unexpected(std::move(error));
+  };
+  if (!sent && sent.error() != PacketError::closed) return silent(sent.error());
   auto reply = receive_packet(socket_.get());
-  if (!reply) return tl::unexpected(silence(sent ? reply.error() : sent.error()));
+  if (!reply) return silent(sent ? reply.error() : sent.error());
   const auto ok = reply->body.find("ok");
   if (ok == reply->body.end() || *ok != true) return tl::unexpected(refusal(reply->body));
   return std::move(*reply);

@@ -2,7 +2,8 @@
 //
 //   {"verb":"hello"}        {"ok":true,"id":…,"name":…,"pid":…,"state":…,"version":1}
 //   {"verb":"descriptors"}  {"ok":true}, with the page, then, in a domain with EPC, EPC and EPCM (SCM_RIGHTS)
-//   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes
+//   {"verb":"run"}          starts the guest; {"verb":"run","paused":true}: as soon as `unpause` comes;
+//   {"verb":"run","token":…}: one whose enclaves come with it (saving.hpp)
 //   {"verb":"pause"}, …     what is asked of the guest: the rows of verbs/guest_verbs.hpp, with their arguments
 //   {"verb":"rename","name":…}    what the VMM calls the domain in its log
 //   {"verb":"log"}          with a pipe that does not wait (SCM_RIGHTS): standard error from now on
@@ -16,13 +17,15 @@
 //   {"verb":"save"}         with a file to be written and a saving order (saving.hpp), which is offered in the domain's
 //   page: {"ok":true} as soon as the guest stands still. What becomes of it that page says: it ends as `saved`, or goes
 //   on
+//   {"verb":"take-back","token":…}    its enclaves have left, it was not saved, and it waits (SaveCounts::waits): it
+//   goes on with them
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
 // Ending a domain at once needs no word: the daemon kills the process, which also ends one that no longer listens.
 //
-// The first connection is the launching one: a VMM that loses it before `run` exits. Of 16 connections none is refused;
-// the next one gets an error, asked for or not, and is closed.
+// The first connection is the launching one: a VMM that loses it before `run` exits, unless enclaves come with its
+// guest. Of 16 connections none is refused; the next one gets an error, asked for or not, and is closed.
 #pragma once
 
 #include <chrono>
@@ -70,6 +73,7 @@ struct ControlError {
   std::string message{};
   bool answered = false;     ///< by the VMM; else it has gone or does not answer
   bool late = false;         ///< it is there, and has not answered within the limit
+  bool unsent = false;       ///< it has not got the request, and never will
   std::string file{};        ///< of the configuration; empty: the error does not stand there
   u32 line = 0, column = 0;  ///< 0: the file as a whole
 };

@@ -30,6 +30,9 @@ struct SaveCounts {
   std::atomic<u64> most_bytes;  ///< that it may be: pages of zeros are left out
   std::atomic<u32> error_bytes;
   std::array<std::atomic<u8>, most_error> error;  ///< why it goes on
+  /// A page of earlier versions ends before it. Not 0: its enclaves have left, it could not be saved, and it waits for
+  /// the token that lets it go on.
+  std::atomic<u32> waits;
 };
 
 /// The page's memory. Every byte has one writer at a time, and any number of readers in other processes.
@@ -83,6 +86,11 @@ class DomainPage {
   bool withdraw_save() const { return save()->offer.exchange(0) != 0; }
 
   SaveCounts* save() const { return bytes_ > offsetof(DomainPageLayout, save) ? &page().save : nullptr; }
+  /// SaveCounts::waits.
+  bool save_waits() const { return save_knows_enclaves() && save()->waits != 0; }
+  void set_save_waits(bool waits) { save()->waits = waits ? 1 : 0; }
+  /// The VMM knows how to save enclaves.
+  bool save_knows_enclaves() const { return bytes_ > offsetof(DomainPageLayout, save) + offsetof(SaveCounts, waits); }
   /// Why it could not be saved; empty: it was not to be, or it is on its way.
   std::string save_error() const;
   /// Before a save, and as it has failed. One thread at a time.

@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstring>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <tl/expected.hpp>
 
+#include "stream/record.hpp"
 #include "stream/sealing.hpp"
+#include "vmx/root_mover.hpp"
 
 namespace cloister::toolstack {
 
@@ -23,7 +27,9 @@ struct SavingOrder {
   stream::SealKey key{};  ///< of this file alone
   stream::SealId id{};
   SavedConfig config{};
-  bool operator==(const SavingOrder&) const = default;
+  /// In which its enclaves go with it, or come; none: they are lost.
+  std::optional<vmx::MoveSession> session{};
+  bool operator==(const SavingOrder& other) const;
   /// By which it is offered in the domain's page.
   u64 offer() const {
     u64 number = 0;
@@ -32,7 +38,15 @@ struct SavingOrder {
   }
 };
 
+/// Which of the two a stream's first record is.
+constexpr stream::Kind config_kind(bool alive) { return alive ? stream::Kind::config_alive : stream::Kind::config; }
+
+/// An earlier VMM understands one without a session.
 std::vector<u8> write_order(const SavingOrder& order);
 tl::expected<SavingOrder, std::string> read_order(std::span<const u8> bytes);
+
+/// A token as a control message has it: 64 hexadecimal digits.
+std::string text_of_token(const vmx::MoveToken& token);
+std::optional<vmx::MoveToken> read_token(std::string_view text);
 
 }  // namespace cloister::toolstack

@@ -27,6 +27,10 @@ inline constexpr bool is_array = false;
 template <class T, std::size_t N>
 inline constexpr bool is_array<std::array<T, N>> = true;
 template <class T>
+inline constexpr bool is_bytes = false;
+template <std::size_t N>
+inline constexpr bool is_bytes<std::array<u8, N>> = true;
+template <class T>
 inline constexpr bool is_optional = false;
 template <class T>
 inline constexpr bool is_optional<std::optional<T>> = true;
@@ -66,6 +70,8 @@ class Encoder {
     } else if constexpr (detail::is_optional<T>) {
       put(value.has_value());
       if (value) put(*value);
+    } else if constexpr (detail::is_bytes<T>) {
+      bytes_.insert(bytes_.end(), value.begin(), value.end());
     } else if constexpr (detail::is_array<T>) {
       for (const auto& each : value) put(each);
     } else if constexpr (detail::is_list<T>) {
@@ -115,6 +121,11 @@ class Decoder {
       if (!get(there)) return false;
       value.reset();
       return !there || get(value.emplace());
+    } else if constexpr (detail::is_bytes<T>) {
+      if (rest_.size() < value.size()) return false;
+      std::memcpy(value.data(), rest_.data(), value.size());
+      rest_ = rest_.subspan(value.size());
+      return true;
     } else if constexpr (detail::is_array<T>) {
       for (auto& each : value) {
         if (!get(each)) return false;

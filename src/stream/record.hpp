@@ -26,14 +26,20 @@ enum class Kind : u32 {
   uart = 5,
   power = 6,
   rtc = 7,
-  processor = 8,   ///< one for each, in their order
-  apic = 9,        ///< likewise
-  epc = 10,        ///< what of it the guest has given back
-  ram = 11,        ///< pages in a row that are not all zeros
-  pci = 12,        ///< the host bridge, where there is a bus
-  disk = 13,       ///< one for each, in their order
-  config = 14,     ///< of whose domain it is, and its configuration's text; the daemon's
-  interface = 15,  ///< of the network, one for each, in their order
+  processor = 8,  ///< one for each, in their order
+  apic = 9,       ///< likewise
+  epc = 10,       ///< what of it the guest has given back
+  ram = 11,       ///< pages in a row that are not all zeros
+  pci = 12,       ///< the host bridge, where there is a bus
+  disk = 13,      ///< one for each, in their order
+  config = 14,    ///< of whose domain it is, and its configuration's text; the daemon's
+  // Of a domain whose enclaves go with it:
+  epc_map = 15,       ///< pages of EPC that are out, and where their versions are
+  epc_page = 16,      ///< what EWB has left of one
+  va_page = 17,       ///< the same of a version array
+  root = 18,          ///< the version array that has all versions, sealed for the session
+  config_alive = 19,  ///< in place of `config`: its enclaves are in the stream
+  interface = 20,     ///< of the network, one for each, in their order
 };
 
 /// A record of which the reader knows nothing may be passed over if its type has this bit.
@@ -48,7 +54,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 16> kinds{{
+inline constexpr std::array<KindRow, 21> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -64,6 +70,11 @@ inline constexpr std::array<KindRow, 16> kinds{{
     {Kind::pci, "pci", 1, 1 << 10},
     {Kind::disk, "disk", 1, 1 << 16},
     {Kind::config, "config", 1, (1 << 20) + (1 << 14)},
+    {Kind::epc_map, "epc-map", 1, 1 << 20},
+    {Kind::epc_page, "epc-page", 1, 1 << 13},
+    {Kind::va_page, "va-page", 1, 1 << 13},
+    {Kind::root, "root", 1, 1 << 13},
+    {Kind::config_alive, "config-alive", 1, (1 << 20) + (1 << 14)},
     {Kind::interface, "interface", 1, 1 << 16},
 }};
 constexpr const KindRow* row_of(u32 type) {

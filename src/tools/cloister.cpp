@@ -75,7 +75,7 @@ struct ClientArguments {
   client::CreateArguments create;
   client::TopArguments top;
   client::AutostartArguments autostart;
-  std::string domain, new_name, key, saved;
+  std::string domain, new_name, key, saved, enclaves;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false;
   int port = 8470;
@@ -141,6 +141,12 @@ void add_guest_verb(Verbs& verbs, const GuestVerbRow& row, ClientArguments& a) {
 }
 
 /// Domains that are defined, and the host's going down and coming up, for which they are.
+void add_enclaves(CLI::App& command, ClientArguments& a) {
+  command
+      .add_option("--enclaves", a.enclaves, "what becomes of its enclaves; without it they are kept where they can be")
+      ->check(CLI::IsMember({"keep", "lose"}));
+}
+
 void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
@@ -226,17 +232,17 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
                       [](const A& x) { return c::rename(x.common, x.domain, x.new_name); })
       ->add_option("NEW-NAME", a.new_name, "its new name")
       ->required();
-  verbs
-      .add_for_domain("save", "Save a domain in a file, without its enclaves; then it ends",
-                      [](const A& x) { return c::save(x.common, x.domain, x.saved); })
-      ->add_option("FILE", a.saved, "a file that is not there yet")
-      ->required();
+  auto* save = verbs.add_for_domain("save", "Save a domain in a file; then it ends",
+                                    [](const A& x) { return c::save(x.common, x.domain, x.saved, x.enclaves); });
+  save->add_option("FILE", a.saved, "a file that is not there yet")->required();
+  add_enclaves(*save, a);
   auto* restore = verbs.add("restore", "Let a domain go on that was saved", [](const A& x) {
-    return c::restore(x.common, x.saved, x.create.paused, x.create.console);
+    return c::restore(x.common, x.saved, x.enclaves, x.create.paused, x.create.console);
   });
   restore->add_option("FILE", a.saved, "the file that it was saved in")->required();
   restore->add_flag("-p,--paused", a.create.paused, "leave it paused");
   restore->add_flag("-c,--console", a.create.console, "attach to its console");
+  add_enclaves(*restore, a);
   verbs.add("sgx-info", "Show the machine's EPC by package", [](const A& x) { return c::sgx_info(x.common); });
   verbs.add("sgx-list", "Show the EPC that each domain has", [](const A& x) { return c::sgx_list(x.common); });
   verbs

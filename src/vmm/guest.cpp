@@ -70,7 +70,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
   if (!launch.goes_on) {
-    if (auto made = guest.lay_out(); !made) return failed(made.error());
+    if (auto made = guest.lay_out(Saved{}); !made) return failed(made.error());
     return guest;
   }
   const Fd file(launch_fd::saved), memory(launch_fd::order);  // until it goes on
@@ -78,7 +78,8 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   if (!order) return failed(order.error());
   auto saved = open_saved(file.get(), order->key);
   if (!saved) return failed(saved.error());
-  if (auto made = guest.lay_out(&*saved); !made) return failed(made.error());
+  if (auto made = guest.lay_out({.stream = &*saved, .session = order->session}); !made) return failed(made.error());
+  guest.arriving_ = order->session.has_value();
   if (auto whole = saved->finish(); !whole) return failed(whole.error());
   return guest;
 }
@@ -91,7 +92,7 @@ tl::expected<void, std::string> Guest::renew() {
   domain_.reset();
   if (const auto stuck = hypervisor::clean_epc(*package_, frames_); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
-  return lay_out();
+  return lay_out(Saved{});
 }
 
 void Guest::note_frames() {
@@ -109,12 +110,14 @@ void Guest::note_frames() {
   }
 }
 
-Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, stream::Reader* saved) {
-  return saved == nullptr ? hypervisor::Domain::create(*package_, std::move(spec), epc)
-                          : hypervisor::Domain::restore(*package_, std::move(spec), epc, *saved);
+Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, const Saved& saved) {
+  using hypervisor::Domain;
+  if (saved.stream == nullptr) return Domain::create(*package_, std::move(spec), epc);
+  if (saved.session) return Domain::restore(*package_, std::move(spec), epc, *saved.stream, *saved.session);
+  return Domain::restore(*package_, std::move(spec), epc, *saved.stream);
 }
 
-tl::expected<void, std::string> Guest::lay_out(stream::Reader* saved) {
+tl::expected<void, std::string> Guest::lay_out(const Saved& saved) {
   hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
   spec.pager_counts = page_.get().epc();
   spec.balloon_counts = page_.get().balloon();
@@ -124,7 +127,7 @@ tl::expected<void, std::string> Guest::lay_out(stream::Reader* saved) {
   return {};
 }
 
-tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec, stream::Reader* saved) {
+tl::expected<void, std::string> Guest::lay_out_paged(hypervisor::DomainSpec spec, const Saved& saved) {
   // Those that were lent to the guest before this one are lent to it, too, unless some of its own have gone.
   hypervisor::FrameSet lent(frames_);
   const bool has_own = std::ranges::all_of(own_, [&](const vmx::EpcSection& row) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <tl/expected.hpp>
 
 #include "hypervisor/domain.hpp"
@@ -27,6 +28,8 @@ class Guest {
   /// A new Domain on cleaned EPC. The error says why there cannot be one.
   tl::expected<void, std::string> renew();
   const DomainConfig& config() const { return plan_.config; }
+  /// Enclaves have come with it.
+  bool arriving() const { return arriving_; }
   /// In bytes.
   u64 ram() const { return plan_.config.memory_mib << 20; }
 
@@ -41,12 +44,16 @@ class Guest {
         page_(page) {}
 
   void note_frames();
-  /// saved: what the first domain goes on from; null: it starts.
-  tl::expected<void, std::string> lay_out(stream::Reader* saved = nullptr);
+  /// What the first domain goes on from; of none: it starts.
+  struct Saved {
+    stream::Reader* stream = nullptr;
+    std::optional<vmx::MoveSession> session{};  ///< in which its enclaves come; none: they are lost
+  };
+  tl::expected<void, std::string> lay_out(const Saved& saved);
   /// With paged EPC.
-  tl::expected<void, std::string> lay_out_paged(hypervisor::DomainSpec spec, stream::Reader* saved);
+  tl::expected<void, std::string> lay_out_paged(hypervisor::DomainSpec spec, const Saved& saved);
   using Made = tl::expected<std::unique_ptr<hypervisor::Domain>, std::string>;
-  Made make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, stream::Reader* saved);
+  Made make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, const Saved& saved);
 
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
@@ -57,6 +64,7 @@ class Guest {
   std::reference_wrapper<const DomainPage> page_;
   platform::RtcBattery battery_;  ///< what the guest left in its clock chip
   std::unique_ptr<hypervisor::Domain> domain_;
+  bool arriving_ = false;
 };
 
 }  // namespace cloister::toolstack

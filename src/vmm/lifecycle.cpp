@@ -33,9 +33,14 @@ Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) 
   return refused("it does not know this verb");
 }
 
-Lifecycle::Done Lifecycle::run(bool paused) {
+Lifecycle::Done Lifecycle::run(bool paused, const std::optional<vmx::MoveToken>& token) {
   const MutexLock guard(lock_);
   if (launched_) return refused("it runs already");
+  if (arriving_) {
+    if (!token) return refused("enclaves have come with it: a token is wanted");
+    if (auto committed = domain_->commit_enclaves(*token); !committed) return committed;
+    arriving_ = false;
+  }
   launched_ = true;
   started_ = !paused;
   page_.set_state(paused ? DomainState::paused : DomainState::running);
@@ -134,7 +139,8 @@ Lifecycle::Done Lifecycle::epc_target(u32 mib) {
 
 void Lifecycle::terminate() {
   const MutexLock guard(lock_);
-  if (page_.state() == DomainState::saving) {
+  // At the second time without its enclaves, if they have left.
+  if (page_.state() == DomainState::saving && !(waits_for_token_ && save_is_off_)) {
     save_is_off_ = true;
     return;
   }
@@ -182,7 +188,7 @@ tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
   return domain_;
 }
 
-void Lifecycle::end_save(const Done& saved) {
+void Lifecycle::end_save(const Done& saved, bool left) {
   const MutexLock guard(lock_);
   if (saved) {
     saved_ = true;
@@ -191,6 +197,25 @@ void Lifecycle::end_save(const Done& saved) {
     return;
   }
   page_.fail_save(saved.error());
+  if (left) {
+    waits_for_token_ = true;
+    page_.set_save_waits(true);
+    return;
+  }
+  go_on_after_save();
+}
+
+Lifecycle::Done Lifecycle::take_back(const vmx::MoveToken& token) {
+  const MutexLock guard(lock_);
+  if (!waits_for_token_ || domain_ == nullptr) return refused("its enclaves have not left");
+  if (auto back = domain_->take_enclaves_back(token); !back) return back;
+  waits_for_token_ = false;
+  page_.set_save_waits(false);
+  go_on_after_save();
+  return {};
+}
+
+void Lifecycle::go_on_after_save() {
   if (domain_->asleep()) before_save_ = DomainState::suspended;
   page_.set_state(before_save_);
   if (before_save_ != DomainState::paused) domain_->unpause();
@@ -255,6 +280,16 @@ void Lifecycle::set_epc(hypervisor::Domain* domain) {
 void Lifecycle::rename(std::string name) {
   const MutexLock guard(name_lock_);
   name_ = std::move(name);
+}
+
+void Lifecycle::set_arriving() {
+  const MutexLock guard(lock_);
+  arriving_ = true;
+}
+
+bool Lifecycle::arriving() const {
+  const MutexLock guard(lock_);
+  return arriving_;
 }
 
 bool Lifecycle::launched() const {

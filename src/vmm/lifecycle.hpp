@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -28,7 +29,8 @@ class Lifecycle {
   // ---- the service's thread; errors say why it cannot be done now
   /// A verb of the table, with its arguments as read_arguments() has them.
   Done ask(GuestVerb verb, const nlohmann::json& arguments);
-  Done run(bool paused);
+  /// token: lets the enclaves run that have come with the guest (set_arriving()); none: none have.
+  Done run(bool paused, const std::optional<vmx::MoveToken>& token = {});
   /// No processor is in the guest when it returns.
   Done pause();
   Done unpause();
@@ -53,10 +55,15 @@ class Lifecycle {
   void look_at_epc();
   void rename(std::string name);
   bool launched() const;
+  /// Enclaves have come with the guest: whoever starts it has a token, and it waits for that whoever dies.
+  void set_arriving();
+  bool arriving() const;
   /// The guest stands still, and nothing else is done to it until end_save(), from any thread: then the domain ends if
   /// it is saved, and else goes on as it was. It is there until then.
   tl::expected<hypervisor::Domain*, std::string> begin_save();
-  void end_save(const Done& saved);
+  /// left: its enclaves have. Then, if it is not saved, it stands still until take_back().
+  void end_save(const Done& saved, bool left);
+  Done take_back(const vmx::MoveToken& token);
   /// Becomes true if it is to be ended instead.
   const std::atomic<bool>& save_is_off() const { return save_is_off_; }
 
@@ -88,6 +95,7 @@ class Lifecycle {
 
  private:
   void end() CLOISTER_REQUIRES(lock_);
+  void go_on_after_save() CLOISTER_REQUIRES(lock_);
 
   DomainPage& page_;
   mutable Mutex lock_;
@@ -104,6 +112,7 @@ class Lifecycle {
   bool terminating_ CLOISTER_GUARDED_BY(lock_) = false;
   DomainState before_save_ CLOISTER_GUARDED_BY(lock_) = DomainState::running;
   bool saved_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool waits_for_token_ CLOISTER_GUARDED_BY(lock_) = false, arriving_ CLOISTER_GUARDED_BY(lock_) = false;
   std::atomic<bool> stop_{false}, shutdown_{false}, save_is_off_{false};
 };
 

@@ -29,22 +29,24 @@ Lifecycle::Done Saver::start(Fd file, SavingOrder order, u64 ram) {
   page_.start_save(ram);
   if (!page_.take_save(order.offer())) {
     Lifecycle::Done late = tl::unexpected(std::string("it comes too late"));
-    lifecycle_.end_save(late);
+    lifecycle_.end_save(late, false);
     return late;
   }
   try {
     thread_ = start_thread([this, &its = **domain, file = std::move(file), order = std::move(order)] {
-      lifecycle_.end_save(write(its, file.get(), order));
+      bool left = false;
+      const Lifecycle::Done saved = write(its, file.get(), order, left);
+      lifecycle_.end_save(saved, left);
     });
   } catch (const std::system_error& error) {
     Lifecycle::Done none = tl::unexpected(std::string(error.what()));
-    lifecycle_.end_save(none);
+    lifecycle_.end_save(none, false);
     return none;
   }
   return {};
 }
 
-Lifecycle::Done Saver::write(hypervisor::Domain& domain, int file, const SavingOrder& order) {
+Lifecycle::Done Saver::write(hypervisor::Domain& domain, int file, const SavingOrder& order, bool& left) {
   std::vector<u8> pending;
   const auto flush = [&]() -> Lifecycle::Done {
     if (lifecycle_.save_is_off()) return tl::unexpected(std::string("it was to end"));
@@ -60,15 +62,21 @@ Lifecycle::Done Saver::write(hypervisor::Domain& domain, int file, const SavingO
       },
       order.key, order.id);
   stream::Writer writer(sealer.sink());
-  TRY(writer.value(stream::Kind::config, order.config));
-  TRY(domain.save(writer));
+  TRY(writer.value(config_kind(order.session.has_value()), order.config));
+  if (order.session) {
+    TRY(domain.save(writer, *order.session, left));
+  } else {
+    TRY(domain.save(writer));
+  }
   TRY(sealer.finish());
   return flush();
 }
 
 tl::expected<stream::Reader, std::string> open_saved(int file, const stream::SealKey& key) {
   stream::Reader reader(stream::unsealed([file](std::span<u8> to) { return read_some(file, to); }, key));
-  TRY(reader.next(stream::Kind::config));
+  const auto first = TRY(reader.next());
+  if (first.kind != stream::Kind::config && first.kind != stream::Kind::config_alive)
+    return tl::unexpected(stream::Reader::wrong(first, "expected config"));
   return reader;
 }
 

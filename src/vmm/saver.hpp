@@ -24,7 +24,8 @@ class Saver {
   Lifecycle::Done start(Fd file, SavingOrder order, u64 ram);
 
  private:
-  Lifecycle::Done write(hypervisor::Domain& domain, int file, const SavingOrder& order);
+  /// left: its enclaves have.
+  Lifecycle::Done write(hypervisor::Domain& domain, int file, const SavingOrder& order, bool& left);
 
   Lifecycle& lifecycle_;
   DomainPage& page_;

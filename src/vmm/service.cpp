@@ -119,7 +119,7 @@ bool Service::handle(int connection) {
     return true;
   }
   if (connection != launching_) return false;
-  if (!context_.lifecycle.launched()) {
+  if (!context_.lifecycle.launched() && !context_.lifecycle.arriving()) {
     log(LogLevel::warning, "launch-abandoned", {{"domain", context_.lifecycle.name()}});
     ::_exit(1);
   }

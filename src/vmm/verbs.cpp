@@ -24,6 +24,14 @@ json done() { return {{"ok", true}}; }
 json error(const std::string& why) { return {{"error", why}}; }
 json reply_of(const Lifecycle::Done& result) { return result ? done() : error(result.error()); }
 
+std::optional<vmx::MoveToken> token_in(JsonFields& fields) {
+  std::string text;
+  if (!fields.text("token", text).ok()) return std::nullopt;
+  auto token = read_token(text);
+  if (!token) fields.fail("'token': expected 64 hexadecimal digits");
+  return token;
+}
+
 Reply hello(VerbContext& context, const Packet&) {
   return {{{"ok", true},
            {"id", context.id},
@@ -38,9 +46,17 @@ Reply descriptors(VerbContext& context, const Packet&) { return {done(), context
 
 Reply run(VerbContext& context, const Packet& request) {
   bool paused = false;
+  std::optional<vmx::MoveToken> token;
   JsonFields fields(request.body);
   if (fields.has("paused")) fields.boolean("paused", paused);
-  return {fields.ok() ? reply_of(context.lifecycle.run(paused)) : error(fields.error()), {}};
+  if (fields.has("token")) token = token_in(fields);
+  return {fields.ok() ? reply_of(context.lifecycle.run(paused, token)) : error(fields.error()), {}};
+}
+
+Reply take_back(VerbContext& context, const Packet& request) {
+  JsonFields fields(request.body);
+  const auto token = token_in(fields);
+  return {fields.ok() ? reply_of(context.lifecycle.take_back(*token)) : error(fields.error()), {}};
 }
 
 Reply rename(VerbContext& context, const Packet& request) {
@@ -149,7 +165,8 @@ constexpr Verb verbs[] = {{"hello", hello},
                           {"epc-lend", lend_epc},
                           {"epc-give", give_epc},
                           {"epc-held", held_epc},
-                          {"save", save}};
+                          {"save", save},
+                          {"take-back", take_back}};
 
 }  // namespace
 

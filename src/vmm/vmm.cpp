@@ -139,6 +139,7 @@ int run_vmm(const Processors& processors) {
   // Before anybody can ask for it: who pauses a domain as soon as it is made finds it.
   lifecycle.set_epc(&guest->domain());
   lifecycle.set_domain(&guest->domain());
+  if (guest->arriving()) lifecycle.set_arriving();
   ConsoleHub hub(*page, Fd(launch_fd::console));
   Saver saver(lifecycle, *page);
   VerbContext context{.id = launch->id,

@@ -30,13 +30,13 @@ def life(machine):
     first = ready(m, "web", epc=1, vcpus=2)
     says(m, "web", b"s", b"SET")
     saved = cloister.folder / "web.saved"
-    cloister("save", "web", "web.saved")
+    cloister("save", "--enclaves=lose", "web", "web.saved")
     assert cloister.said == "cloister: web is saved in web.saved, without its enclaves\n", cloister.said
     assert saved.stat().st_mode & 0o7777 == 0o600
     assert " ending=saved" in ending(m, "web"), ending(m, "web")
     m.check_settled([])
     last = m.get(f"/v1/domains/{first['uuid']}")
-    assert last["state"] == "ended" and last["ending"] == "saved" and last["save"] == {"file": str(saved), "going": False}, last
+    assert last["state"] == "ended" and last["ending"] == "saved" and last["save"] == {"file": str(saved), "going": False, "enclaves": "lose"}, last
     assert m.request("GET", "/v1/domains/web").status == 404
     # Nothing of the guest is to be seen in it.
     contents = saved.read_bytes()
@@ -264,4 +264,29 @@ def cut(machine):
     m.check_settled([])
 
 
-CASES = {"save": life, "save-persist": persist, "save-refused": refused, "save-failed": failed, "save-cut": cut}
+def host_down(machine):
+    """The host goes down while a domain is being saved: it is saved, unless its host ends it at once."""
+    m = machine(ROOM)
+    cloister = Cloister(m)
+    file, partial = cloister.folder / "late", cloister.folder / "late.partial"
+    for action, whole in (("shutdown", True), ("destroy", False)):
+        ready(m, "web", epc=1, memory=512, on_host_shutdown=f'"{action}"')
+        says(m, "web", b"f", b"FILLED")
+        answer = m.request("POST", "/v1/domains/web/save", {"file": str(file)})
+        assert answer.status == 202, answer.body
+        wait_until(lambda: partial.stat().st_size > 0, "the beginning of the file")
+        if not whole:
+            stop(m.domains()["web"]["pid"])  # it is not done before it is ended
+        cloister("host-down")
+        assert m.domains() == {} and file.exists() == whole and not partial.exists(), os.listdir(cloister.folder)
+        cloister("host-up")
+        assert len(os.listdir(m.state / "tickets")) == int(whole)
+        if whole:
+            cloister("restore", "late")
+            says(m, "web", b"d", b"CLOCK")
+            m.destroy("web")
+            file.unlink()
+        m.check_settled([])
+
+
+CASES = {"save": life, "save-host-down": host_down, "save-persist": persist, "save-refused": refused, "save-failed": failed, "save-cut": cut}

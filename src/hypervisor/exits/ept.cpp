@@ -86,6 +86,7 @@ Result ept_violation(Processor& processor, const vmx::Exit& exit) {
       processor.raise(*fault);
       return std::nullopt;
     }
+    if (epc) return bring_page(processor, exit);  // which reads as what lies outside enclaves does, for any instruction
     return crash(exit, fmt::format("device access by an instruction that is not emulated, {},",
                                    disassemble(bytes, code_bits(system), general.rip)));
   }

@@ -35,7 +35,9 @@ Done load_part(stream::Kind kind, Part& part, stream::Reader& from) {
 
 }  // namespace
 
-Done save(Machine& machine, stream::Writer& to) {
+namespace {
+
+Done save_all_but_enclaves(Machine& machine, stream::Writer& to) {
   {
     const MutexLock held(machine.lock);
     machine.wait_until_all_wait();
@@ -45,7 +47,20 @@ Done save(Machine& machine, stream::Writer& to) {
     TRY(to.value(stream::Kind::domain, shape_of(machine.spec)));
     TRY(for_each_part(machine, [&to](stream::Kind kind, const auto& part) { return to.value(kind, part.state()); }));
   }
-  TRY(save_ram(machine.memory, machine.spec.map, to));
+  return save_ram(machine.memory, machine.spec.map, to);
+}
+
+}  // namespace
+
+Done save(Machine& machine, stream::Writer& to) {
+  TRY(save_all_but_enclaves(machine, to));
+  return to.end();
+}
+
+Done save(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left) {
+  left = false;
+  TRY(save_all_but_enclaves(machine, to));
+  TRY(save_enclaves(machine, to, session, left));
   return to.end();
 }
 
@@ -56,7 +71,7 @@ Done may_load(const DomainSpec& spec, stream::Reader& from) {
   return {};
 }
 
-Done load(Machine& machine, stream::Reader& from) {
+Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves) {
   {
     const MutexLock held(machine.lock);
     const Done parts =
@@ -67,6 +82,10 @@ Done load(Machine& machine, stream::Reader& from) {
   for (;;) {
     const auto record = TRY(from.next());
     if (record.kind == stream::Kind::end) return {};
+    if (ArrivingEnclaves::has(record.kind)) {
+      if (enclaves != nullptr) TRY(enclaves->add(record));
+      continue;
+    }
     if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or end"));
     TRY(load_ram(machine.memory, record));
   }

@@ -1,7 +1,9 @@
-// A domain as a stream, and back: without its enclaves, which are lost as in S3 (sleep.cpp).
+// A domain as a stream, and back: without its enclaves, which are lost as in S3 (sleep.cpp), or with them
+// (enclaves.hpp).
 #pragma once
 
 #include "hypervisor/machine.hpp"
+#include "hypervisor/saving/enclaves.hpp"
 #include "stream/reader.hpp"
 #include "stream/writer.hpp"
 
@@ -9,9 +11,12 @@ namespace cloister::hypervisor {
 
 /// The domain is paused, or between two rounds of turns, and stays so until this returns.
 tl::expected<void, std::string> save(Machine& machine, stream::Writer& to);
+/// With its enclaves, which have left then, or, with an error, if `left` says so.
+tl::expected<void, std::string> save(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left);
 /// The stream is of a domain that was made of the same. The error says in what it differs, all of it.
 tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader& from);
 /// Then, the rest of the stream, into a machine that was laid out, and has not run.
-tl::expected<void, std::string> load(Machine& machine, stream::Reader& from);
+/// enclaves: get what comes of these; null: they are lost.
+tl::expected<void, std::string> load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves = nullptr);
 
 }  // namespace cloister::hypervisor

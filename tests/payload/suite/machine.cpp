@@ -1,9 +1,11 @@
 #include "machine.hpp"
 
+#include <openssl/sha.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <mutex>
@@ -143,7 +145,7 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
   if (setting.package != nullptr) epc = setting.sections;
   const arch::Gpa epc_base = spec->map.epc.empty() ? arch::Gpa{} : spec->map.epc.front().base;
   const auto in_front = setting.in_front ? setting.in_front(package, spec->map) : nullptr;
-  vmx::Package& its = in_front ? *in_front : package;
+  vmx::Package& its = in_front ? *in_front : package;  // until it is saved alive
   auto domain = hypervisor::Domain::create(its, *spec, epc);
   if (!domain) return tl::unexpected(domain.error());
 
@@ -177,41 +179,96 @@ tl::expected<Result, std::string> run_payload(const std::string& name, const Set
     }
     for (const u64 page : pages) (*domain)->evict_epc(epc_base + page * arch::page_size);
   };
-  if (setting.storm != 0 || setting.after_exit)
+  const bool in_turns = setting.clock == silicon::ClockMode::deterministic;
+  std::atomic<u64> exits = 0;
+  std::counting_semaphore due(0);
+  const bool by_exits = setting.save_after != 0 && !in_turns;
+  if (setting.storm != 0 || setting.after_exit || by_exits)
     options.after_exit = [&] {
+      if (by_exits && ++exits % setting.save_after == 0) due.release();
       if (setting.storm != 0) storm();
       if (setting.after_exit) setting.after_exit();
     };
   options.turn_alone = setting.turn_alone;
   std::vector<u8> saved;
-  u64 rounds = 0;
-  if (setting.save_after != 0)
-    options.after_turns = [&] {
-      if (++rounds % setting.save_after != 0) return true;
-      saved.clear();
-      const auto done = (*domain)->save([&saved](std::span<const u8> bytes) -> stream::Result<void> {
-        saved.insert(saved.end(), bytes.begin(), bytes.end());
-        return {};
-      });
-      if (!done) saved.clear();
-      return false;
+  std::string not_saved;
+  const vmx::MoveToken arrived{1};
+  u64 sessions = 0;
+  const auto session = [&sessions, &arrived] {
+    vmx::MoveSession one{.key = {2}};
+    std::memcpy(one.id.data(), &sessions, sizeof sessions);
+    ::SHA256(arrived.data(), arrived.size(), one.token_digest.data());
+    return one;
+  };
+  // Whether it goes on itself.
+  const auto save = [&] {
+    ++sessions;
+    saved.clear();
+    const stream::Sink sink = [&saved](std::span<const u8> bytes) -> stream::Result<void> {
+      saved.insert(saved.end(), bytes.begin(), bytes.end());
+      return {};
     };
-  result.outcome = (*domain)->run(options);
+    stream::Writer writer(sink);
+    bool left = false;
+    const auto done = setting.alive ? (*domain)->save(writer, session(), left) : (*domain)->save(writer);
+    if (!done) not_saved = done.error();
+    if (!done || !setting.comes_back) return false;
+    if (const auto back = (*domain)->take_enclaves_back(arrived); !back) not_saved = back.error();
+    ++result.saved;
+    saved.clear();
+    return not_saved.empty();
+  };
+  if (in_turns)
+    options.after_turns = [&] {
+      ++result.rounds;
+      return setting.save_after == 0 || result.rounds % setting.save_after != 0 || save();
+    };
+  std::atomic<bool> stop = false;
+  if (by_exits) options.stop = &stop;
+  const auto run = [&] {
+    std::jthread saver;
+    stop = false;
+    if (by_exits)
+      saver = std::jthread([&](const std::stop_token& over) {
+        for (due.acquire(); !over.stop_requested(); due.acquire()) {
+          (*domain)->pause();
+          stop = !save();
+          if (stop) return;
+          (*domain)->unpause();
+        }
+      });
+    result.outcome = (*domain)->run(options);
+    saver.request_stop();
+    due.release();
+    if (saver.joinable()) saver.join();
+    while (due.try_acquire()) {
+    }
+  };
+  run();
   while (result.outcome.ending == hypervisor::Ending::stopped && setting.save_after != 0) {
+    if (!not_saved.empty()) return tl::unexpected("it cannot be saved: " + not_saved);
     // The frames are the next one's.
     domain->reset();
     std::span<const u8> rest(saved);
-    auto next_one =
-        hypervisor::Domain::restore(its, *spec, epc, [&rest](std::span<u8> to) -> stream::Result<std::size_t> {
-          const std::size_t n = std::min(to.size(), rest.size());
-          std::copy_n(rest.begin(), n, to.begin());
-          rest = rest.subspan(n);
-          return n;
-        });
-    if (!next_one) return tl::unexpected("it cannot go on: " + next_one.error());
-    domain = std::move(next_one);
+    const stream::Source source = [&rest](std::span<u8> to) -> stream::Result<std::size_t> {
+      const std::size_t n = std::min(to.size(), rest.size());
+      std::copy_n(rest.begin(), n, to.begin());
+      rest = rest.subspan(n);
+      return n;
+    };
+    if (setting.alive) {
+      own.emplace(config_of(setting), setting.engine);
+      stream::Reader reader(source);
+      domain = hypervisor::Domain::restore(*own, *spec, epc, reader, session());
+      if (domain) {
+        if (const auto done = (*domain)->commit_enclaves(arrived); !done) return tl::unexpected(done.error());
+      }
+    } else {
+      domain = hypervisor::Domain::restore(its, *spec, epc, source);
+    }
+    if (!domain) return tl::unexpected("it cannot go on: " + domain.error());
     ++result.saved;
-    result.outcome = (*domain)->run(options);
+    run();
   }
   waker.request_stop();
   asleep.release();

@@ -40,9 +40,11 @@ struct Setting {
   /// Makes a package that stands between the domain and its own; none: there is nothing in between.
   std::function<std::unique_ptr<vmx::Package>(silicon::Package& own, const platform::MemoryMap& map)> in_front{};
   std::function<void()> after_exit{};  ///< after what a storm does
-  /// Deterministic clock, not 0: after so many rounds of turns, of so many instructions if there is one processor, the
-  /// domain is saved, and another goes on where it was; and so on.
+  /// Not 0: after so many rounds of turns, of so many instructions if there is one processor, or under the host's clock
+  /// after so many exits, the domain is saved, and another goes on where it was; and so on.
   u64 save_after = 0, turn_alone = 0;
+  bool alive = false;       ///< it is saved with its enclaves, and goes on in another package of the same platform,
+  bool comes_back = false;  ///< or, when they have left, is told that it failed, and goes on itself
   silicon::Package* package = nullptr;  ///< one that others use, too, on which `sections` are its frames
   std::vector<silicon::EpcSection> sections{};
   const std::atomic<bool>* stop = nullptr;  ///< becomes true: the domain is to end
@@ -55,7 +57,8 @@ struct Result {
   hypervisor::Outcome outcome;
   std::string console;
   u64 evictions = 0, loads = 0;
-  u64 saved = 0;  ///< so many times
+  u64 saved = 0;   ///< so many times
+  u64 rounds = 0;  ///< of turns, under the deterministic clock
   /// The lines of the console that begin with `word`.
   std::vector<std::string> lines_with(const std::string& word) const;
 };

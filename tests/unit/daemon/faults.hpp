@@ -103,6 +103,17 @@ class FaultyRecords final : public Records {
   tl::expected<std::string, std::string> set_aside_key(const KeyName& name) const override {
     return registry_.set_aside_key(name);
   }
+  tl::expected<std::optional<std::string>, std::string> ticket(const std::string& name) const override {
+    return registry_.ticket(name);
+  }
+  void tidy_tickets() const override { registry_.tidy_tickets(); }
+  tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override {
+    if (faults_.full) return planted();
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put_ticket(name, text); });
+  }
+  tl::expected<void, std::string> remove_ticket(const std::string& name) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.remove_ticket(name); });
+  }
 
  private:
   const Registry registry_;

@@ -25,6 +25,20 @@ TEST(SavingOrder, ComesBackAsItWas) {
   EXPECT_EQ(read_order(bytes).value(), order);
   for (std::size_t size = 0; size < bytes.size(); ++size)
     EXPECT_FALSE(read_order(std::span(bytes).first(size))) << size;
+  order.session = {.id = {1}, .domain = {2}, .key = {3}, .token_digest = {4}};
+  const auto alive = write_order(order);
+  EXPECT_EQ(read_order(alive).value(), order);
+  for (std::size_t size = bytes.size() + 1; size < alive.size(); ++size)
+    EXPECT_FALSE(read_order(std::span(alive).first(size))) << size;
+}
+
+TEST(SavingOrder, ATokenComesBackAsItWas) {
+  vmx::MoveToken token{};
+  for (std::size_t i = 0; i < token.size(); ++i) token[i] = static_cast<u8>(7 * i + 250);
+  const std::string text = text_of_token(token);
+  EXPECT_EQ(read_token(text), token);
+  for (const std::string& wrong : {text + "0", text.substr(1), std::string(64, 'g'), std::string(64, ' ')})
+    EXPECT_FALSE(read_token(wrong)) << wrong;
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ bool Pager::evict(arch::Gpa address) {
   const MutexLock held(lock_);
   PageRecord& record = book_[*page];
   changed_.wait(lock_, [&]() { return record.state != PageRecord::State::busy; });
-  if (record.state != PageRecord::State::resident || record.pins != 0) return false;
+  if (moving_ || record.state != PageRecord::State::resident || record.pins != 0) return false;
   ++busy_;
   const bool gone = evict(std::span(&*page, 1)) == 1;
   --busy_;
@@ -259,6 +259,7 @@ bool Pager::add_versions() {
 /// A batch at a time: meanwhile whoever needs a page has it.
 std::vector<vmx::EpcSection> Pager::give_back(u64 most, std::span<const vmx::EpcSection> of) {
   const MutexLock held(lock_);
+  if (moving_) return {};
   ++busy_;
   FrameSet given;
   while (given.pages() < most && held_.pages() > least_) {

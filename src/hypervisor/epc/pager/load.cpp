@@ -39,6 +39,7 @@ Pager::Loaded Pager::load(EpcPage page, const PageRecord& record, arch::Mfn fram
     case PageRecord::Kind::child: enclv(EnclvLeaf::edecvirtchild, {.page = secs, .child = frame}); break;
     case PageRecord::Kind::secs:
       enclv(EnclvLeaf::esetcontext, {.page = frame, .context = book_.address_of(page).value});
+      for (u32 i = 0; i < record.children_out; ++i) enclv(EnclvLeaf::eincvirtchild, {.page = frame, .child = frame});
       break;
     case PageRecord::Kind::va: break;
   }

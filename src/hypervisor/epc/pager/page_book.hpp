@@ -46,9 +46,12 @@ struct PageRecord {
   EpcPage secs{};              ///< of an evicted child, and of an `owned` page
   u64 linaddr = 0;             ///< evicted: PAGEINFO.LINADDR
   // What a hypervisor without OSS must note itself (PagingMode::trap):
-  bool owned = false;    ///< a leaf of the guest's made it a child of `secs`, and none has taken it away
-  u32 children_out = 0;  ///< so many of its children are out: a SECS
+  bool owned = false;  ///< a leaf of the guest's made it a child of `secs`, and none has taken it away
+  /// A SECS: so many of its children are out, of which it knows nothing itself. With OSS only of one that has come from
+  /// elsewhere, or is about to go, and is out.
+  u32 children_out = 0;
 };
+constexpr bool is_value(PageRecord::Kind kind) { return kind <= PageRecord::Kind::va; }
 
 class PageBook : public EpcPages {
  public:

@@ -138,6 +138,7 @@ Pager::Need Pager::bring(EpcPage page) {
     versions_.give_back(record.slot);
     backing_.give_back(record.image);
     --counts_.evicted;
+    if (mode_ == PagingMode::oss && record.kind == PageRecord::Kind::secs) record.children_out = 0;  // it knows them
     if (versions_.unused()) tend_versions();
   }
   if (loaded == Loaded::refused) {

@@ -26,6 +26,7 @@
 #include "host/mutex.hpp"
 #include "hypervisor/epc/answer.hpp"
 #include "hypervisor/epc/balloon.hpp"
+#include "hypervisor/epc/moving/movable_epc.hpp"
 #include "hypervisor/epc/pager/backing.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
@@ -38,7 +39,7 @@
 
 namespace cloister::hypervisor {
 
-class Pager {
+class Pager final : public MovableEpc {
  public:
   struct Domain {
     vmx::Package& package;
@@ -54,8 +55,6 @@ class Pager {
   };
   /// The error says what there is too little of.
   static tl::expected<std::unique_ptr<Pager>, std::string> create(Domain domain);
-  Pager(const Pager&) = delete;
-  Pager& operator=(const Pager&) = delete;
 
   enum class Need : u8 {
     there,      ///< it is mapped: the processor tries again
@@ -114,6 +113,14 @@ class Pager {
 
   const PagerCounts& counts() const { return counts_; }
 
+  // ---- moving.cpp: all of it goes, and comes (epc/moving/)
+  tl::expected<const MovedEpc*, std::string> evict_all() override;
+  SealedSpan image_of(arch::Gpa page) override;
+  arch::Mfn root() const override;
+  tl::expected<arch::Mfn, std::string> expect(MovedEpc moved, MovedImages images) override;
+  Done load_arrays() override;
+  Done go_on() override;
+
  private:
   struct Victim {
     EpcPage page{};
@@ -167,6 +174,16 @@ class Pager {
   /// False: there is no free frame for a version array.
   bool add_versions() CLOISTER_REQUIRES(lock_);
 
+  // ---- moving.cpp
+  Done evict_rest() CLOISTER_REQUIRES(lock_);
+  Done uncount_children() CLOISTER_REQUIRES(lock_);
+  MovedEpc describe() CLOISTER_REQUIRES(lock_);
+  Done expect_page(const MovedPage& moved, SealedPage& image) CLOISTER_REQUIRES(lock_);
+  VersionPages::Frames frames() CLOISTER_REQUIRES(lock_);
+  /// f(page, record) for each that is not absent.
+  template <class F>
+  void for_each_record(F f) CLOISTER_REQUIRES(lock_);
+
   // ---- trap.cpp
   void identify_by_book(Victim& victim, std::span<const Victim> all) CLOISTER_EXCLUDES(lock_);
 
@@ -193,6 +210,9 @@ class Pager {
   u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0, eye_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< choose()'s and look()'s next page
   u32 evicting_ CLOISTER_GUARDED_BY(lock_) = 0, loading_ CLOISTER_GUARDED_BY(lock_) = 0;
   u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< callers who hold records while they wait: forget() waits for them
+
+  std::optional<MovedEpc> moved_ CLOISTER_GUARDED_BY(lock_);  ///< what is out, without its pages' images
+  bool moving_ CLOISTER_GUARDED_BY(lock_) = false;            ///< nobody else evicts, nor loads
 
   PagerCounts own_counts_;
   PagerCounts& counts_;

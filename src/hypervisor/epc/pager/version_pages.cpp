@@ -10,15 +10,17 @@
 
 namespace cloister::hypervisor {
 
-bool VersionPages::add(arch::Mfn frame) {
+bool VersionPages::add(arch::Mfn frame) { return make(frame).has_value(); }
+
+std::optional<u32> VersionPages::make(arch::Mfn frame) {
   const vmx::EnclsResult made = package_.encls(arch::EnclsLeaf::epa, {.page = frame});
-  if (!done(made)) return false;
-  auto place = std::ranges::find(pages_, false, &Page::there);
+  if (!done(made)) return std::nullopt;
+  auto place = std::ranges::find_if(pages_, [](const Page& page) { return !page.there && !page.out; });
   if (place == pages_.end()) place = pages_.insert(pages_.end(), Page{});
   *place = {.frame = frame, .there = true};
   free_ += slots;
   ++count_;
-  return true;
+  return static_cast<u32>(place - pages_.begin());
 }
 
 SlotName VersionPages::take() {

@@ -7,9 +7,11 @@
 #include <array>
 #include <functional>
 #include <optional>
+#include <string>
+#include <tl/expected.hpp>
 #include <vector>
 
-#include "hypervisor/epc/pager/page_book.hpp"
+#include "hypervisor/epc/moving/moved_epc.hpp"
 #include "vmx/package.hpp"
 
 namespace cloister::hypervisor {
@@ -39,13 +41,37 @@ class VersionPages {
   std::vector<arch::Mfn> remove_all();
   u64 pages() const { return count_; }
 
+  // ---- version_tree.cpp
+  /// Where frames come from, and go to.
+  struct Frames {
+    std::function<std::optional<arch::Mfn>()> take;
+    std::function<void(arch::Mfn)> give_back;
+  };
+  using Done = tl::expected<void, std::string>;
+  /// Evicts all but one, which is made if there is none; in the order in which they went. An error: all are there.
+  tl::expected<std::vector<MovedArray>, std::string> evict_all(const Frames& frames);
+  /// Then: the one that is left.
+  u32 last_number() const;
+  arch::Mfn frame_of(u32 number) const { return pages_[number].frame; }
+  bool there(u32 number) const { return pages_[number].there; }
+  /// Of one that is out, what has its version being there.
+  Done load(const MovedArray& array, const Frames& frames);
+  /// Takes those away of which no slot is used.
+  void remove_unused(const Frames& frames);
+  /// Where there is none: these arrays are out, and their root is to be in this frame; whose slots are used. The error
+  /// says what cannot be. Numbers are below `most`.
+  Done expect(const MovedEpc& moved, arch::Mfn root, u64 most);
+
  private:
   struct Page {
     arch::Mfn frame{};
-    bool there = false;
+    bool there = false, out = false;
     u32 used = 0;                        ///< slots
     std::array<u64, slots / 64> bits{};  ///< which
   };
+  std::optional<u32> make(arch::Mfn frame);
+  Done evict_into(u32 number, u32 parent, MovedArray& to, const Frames& frames);
+  bool occupy(SlotName slot);
   bool has_room(u32 page) const { return page < pages_.size() && pages_[page].there && pages_[page].used < slots; }
 
   vmx::Package& package_;

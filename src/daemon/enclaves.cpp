@@ -1,0 +1,47 @@
+// The enclaves of domains that are saved, or go on: who may have them (tickets.hpp).
+#include "daemon/domains.hpp"
+#include "host/log.hpp"
+
+namespace cloister::toolstack {
+
+std::string Domains::why_enclaves_stay(const Domain& domain) {
+  if (!domain.record.platform) return "it has no EPC";
+  if (domain.record.boot == 0 || domain.page == nullptr || !domain.page->save_knows_enclaves())
+    return "its process is an earlier version's, and does not know how";
+  return "";
+}
+
+tl::expected<void, std::string> Domains::spend_ticket(const std::string& name) const {
+  if (name.empty()) return {};
+  auto removed = around_.records->remove_ticket(name);
+  if (!removed) log(LogLevel::error, "state-not-kept", {{"ticket", name}, {"error", removed.error()}});
+  return removed;
+}
+
+/// Only when nobody else can have them any more.
+bool Domains::take_enclaves_back(const DomainRecord& record, const SavingRecord& saving) {
+  if (!spend_ticket(saving.ticket)) return false;
+  const auto back = say(record, {{"verb", "take-back"}, {"token", saving.token}});
+  if (!back) log(LogLevel::error, "enclaves-not-back", {{"domain", record.name}, {"error", back.error().message}});
+  return back.has_value();
+}
+
+tl::expected<std::optional<Ticket>, ApiError> Domains::ticket_for(const stream::SealId& id, bool alive,
+                                                                  const FileRequest& request,
+                                                                  const std::string& uuid) const {
+  if (!alive && request.enclaves == Enclaves::keep)
+    return tl::unexpected(ApiError{409, "it was saved without its enclaves"});
+  if (!alive || request.enclaves == Enclaves::lose) return std::nullopt;
+  const auto text = around_.records->ticket(ticket_name(id));
+  if (!text) return tl::unexpected(ApiError{500, "its ticket: " + text.error()});
+  if (!*text)
+    return tl::unexpected(ApiError{409,
+                                   "its ticket is spent: its enclaves have gone on from it, and do so once; the rest "
+                                   "goes on without them (--enclaves=lose)"});
+  auto ticket = read_ticket(**text);
+  if (ticket && ticket->uuid != uuid) ticket = tl::unexpected(std::string("it is another domain's"));
+  if (!ticket) return tl::unexpected(ApiError{500, "its ticket: " + ticket.error()});
+  return std::move(*ticket);
+}
+
+}  // namespace cloister::toolstack

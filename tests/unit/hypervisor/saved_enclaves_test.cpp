@@ -1,0 +1,255 @@
+// EPC that leaves one machine and comes to another (hypervisor/saving/enclaves.hpp): from any way of paging to any
+// other, with nothing left behind and nothing counted twice; and streams that lie.
+#include <gtest/gtest.h>
+#include <openssl/sha.h>
+
+#include "guests.hpp"
+#include "hypervisor/boot.hpp"
+#include "hypervisor/epc/answer.hpp"
+#include "hypervisor/saving/enclaves.hpp"
+#include "silicon/silicon.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::EnclsLeaf;
+using arch::Gpa;
+using arch::Mfn;
+namespace flags = arch::secinfo_flags;
+
+constexpr u64 epc_pages = 512, paged_frames = 384;
+constexpr Mfn first{0x10'0000};
+constexpr vmx::MoveToken arrived{1}, failed{2};
+
+vmx::MoveSession session_of(u8 id, const vmx::MoveToken& token, u8 key = 3) {
+  vmx::MoveSession session{.id = {id}, .domain = {9}, .key = {key}};
+  ::SHA256(token.data(), token.size(), session.token_digest.data());
+  return session;
+}
+
+DomainSpec spec_for(const silicon::Package& package, EpcPaging how) {
+  DomainSpec spec = spec_of({});
+  spec.map = *platform::make_memory_map(u64{16} << 20, epc_pages * arch::page_size, 40);
+  spec.epc_paging = how;
+  spec.cpuid.set(arch::leaf::sgx, 0, package.cpuid(arch::leaf::sgx, 0));
+  return spec;
+}
+
+/// A machine whose processors do not run.
+struct Side {
+  explicit Side(EpcPaging paging, u8 platform = 1)
+      : package({.epc = {{first, epc_pages}}, .root_secret = {platform}, .boot = 1}),
+        machine(package, spec_for(package, paging)) {
+    machine.epc = {{first, paging == EpcPaging::none ? epc_pages : paged_frames}};
+    EXPECT_TRUE(boot(machine));
+  }
+
+  Gpa at(u64 page) { return machine.epc_pages.address_of(EpcPage{page}); }
+  Mfn frame(u64 page) {
+    if (machine.pager == nullptr) return *machine.fixed_epc->frame_of(at(page));
+    EXPECT_EQ(machine.pager->need(at(page), 0), Pager::Need::there) << page;
+    return *machine.pager->frame_of(at(page));
+  }
+  void make_secs(u64 page) {
+    alignas(64) const arch::Secinfo info{};
+    alignas(4096) arch::Secs secs{};
+    secs.size = secs.base = u64{1} << 30;
+    secs.ssa_frame_size = 1;
+    secs.attributes = {arch::attributes::mode64bit | arch::attributes::debug, 3};
+    EXPECT_TRUE(done(package.ecreate(frame(page), info, secs, at(page))));
+  }
+  void add(u64 page, u64 secs) {
+    alignas(4096) std::array<std::byte, arch::page_size> contents{};
+    alignas(64) arch::Secinfo info{flags::r | flags::w | u64{static_cast<u8>(arch::PageType::reg)} << 8, {}};
+    const Mfn owner = frame(secs), to = frame(page);
+    vmx::PageinfoOperand pageinfo{.linaddr = (u64{1} << 30) + page * arch::page_size,
+                                  .source = contents,
+                                  .secinfo = std::as_writable_bytes(std::span(&info, 1)),
+                                  .secs = owner};
+    EXPECT_TRUE(done(package.encls(EnclsLeaf::eadd, {.page = to, .pageinfo = &pageinfo})));
+    if (machine.pager != nullptr) machine.pager->made_child(at(page), at(secs));
+  }
+  /// Two enclaves, of which one has a page that the guest has blocked, and a version array of the guest's.
+  void build() {
+    for (const u64 secs : {0u, 100u}) {
+      make_secs(secs);
+      for (u64 page = secs + 1; page < secs + 40; ++page) add(page, secs);
+    }
+    EXPECT_TRUE(done(package.encls(EnclsLeaf::eblock, {.page = frame(7)})));
+    EXPECT_TRUE(done(package.encls(EnclsLeaf::epa, {.page = frame(200)})));
+    // Some are out already.
+    if (machine.pager != nullptr) {
+      for (u64 page = 300; page < 300 + Pager::pinned; ++page) frame(page);
+      for (u64 page = 1; page < 20; ++page) EXPECT_TRUE(machine.pager->evict(at(page)));
+    }
+  }
+  arch::Rdinfo info(u64 page) {
+    alignas(32) arch::Rdinfo found{};
+    EXPECT_TRUE(done(package.encls(EnclsLeaf::erdinfo, {.page = frame(page), .rdinfo = &found}))) << page;
+    return found;
+  }
+  arch::PageType type_of(u64 page) { return arch::Secinfo{.flags = info(page).flags, .reserved = {}}.type(); }
+  void expect_built() {
+    for (const u64 secs : {0u, 100u}) {
+      for (u64 page = secs + 1; page < secs + 40; ++page) {
+        EXPECT_EQ((info(page).flags & arch::rdinfo::blocked) != 0, page == 7) << page;
+        EXPECT_EQ(type_of(page), arch::PageType::reg);
+      }
+      EXPECT_EQ(info(secs).status & arch::rdinfo::virtual_child_present, 0u) << "all are here, and none counts as out";
+      EXPECT_NE(info(secs).status & arch::rdinfo::child_present, 0u);
+    }
+    EXPECT_EQ(type_of(200), arch::PageType::va);
+    for (const u64 secs : {0u, 100u}) {
+      for (u64 page = secs + 1; page < secs + 40; ++page) EXPECT_TRUE(done(package.eremove(frame(page))));
+      EXPECT_TRUE(done(package.eremove(frame(secs)))) << "it has no children any more";
+    }
+  }
+
+  silicon::Package package;
+  Machine machine;
+};
+
+using Records = std::vector<stream::Record>;
+
+Records records_of(Side& side, const vmx::MoveSession& session) {
+  std::vector<u8> bytes;
+  stream::Writer writer([&bytes](std::span<const u8> more) -> stream::Result<void> {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+    return {};
+  });
+  bool left = false;
+  const Loaded saved = save_enclaves(side.machine, writer, session, left);
+  EXPECT_TRUE(saved) << saved.error();
+  EXPECT_TRUE(left);
+  EXPECT_TRUE(writer.end());
+  stream::Reader reader([rest = std::span<const u8>(bytes)](std::span<u8> to) mutable -> stream::Result<std::size_t> {
+    const std::size_t n = std::min(to.size(), rest.size());
+    std::copy_n(rest.begin(), n, to.begin());
+    rest = rest.subspan(n);
+    return n;
+  });
+  Records all;
+  for (auto record = reader.next(); record && record->kind != stream::Kind::end; record = reader.next())
+    all.push_back(std::move(*record));
+  return all;
+}
+
+/// Empty: they have come.
+std::string import(Side& side, const Records& records, const vmx::MoveSession& session) {
+  ArrivingEnclaves enclaves(side.machine.epc_pages.pages());
+  for (const stream::Record& record : records) {
+    if (const Loaded added = enclaves.add(record); !added) return added.error();
+  }
+  const Loaded come = std::move(enclaves).import(side.machine, session);
+  return come ? "" : come.error();
+}
+
+class MovedEnclaves : public testing::TestWithParam<std::tuple<EpcPaging, EpcPaging>> {};
+
+TEST_P(MovedEnclaves, AreWhatTheyWere) {
+  const auto [from, to] = GetParam();
+  Side source(from), target(to);
+  source.build();
+  const Records records = records_of(source, session_of(1, failed));
+  ASSERT_EQ(import(target, records, session_of(1, arrived)), "");
+  EXPECT_EQ(commit_enclaves(target.machine, failed).error(), "its enclaves: the token is not this move's");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  target.expect_built();
+}
+
+TEST_P(MovedEnclaves, GoOnAndBack) {
+  const auto [from, to] = GetParam();
+  Side source(from);
+  source.build();
+  records_of(source, session_of(1, failed));
+  EXPECT_EQ(take_enclaves_back(source.machine, arrived).error(), "its enclaves: the token is not this move's");
+  ASSERT_TRUE(take_enclaves_back(source.machine, failed));
+  Side target(to), last(from);
+  ASSERT_EQ(import(target, records_of(source, session_of(2, failed)), session_of(2, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  ASSERT_EQ(import(last, records_of(target, session_of(3, failed)), session_of(3, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(last.machine, arrived));
+  last.expect_built();
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, MovedEnclaves,
+                         testing::Combine(testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss),
+                                          testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));
+
+class LyingEnclaves : public testing::TestWithParam<EpcPaging> {
+ protected:
+  void SetUp() override {
+    Side source(GetParam());
+    source.build();
+    records_ = records_of(source, session_of(1, failed));
+  }
+  template <class T, class Change>
+  Records with(stream::Kind kind, Change change) {
+    Records altered = records_;
+    const auto record = std::ranges::find(altered, kind, &stream::Record::kind);
+    auto value = *stream::decode<T>(record->body);
+    change(value);
+    record->body = stream::encode(value);
+    return altered;
+  }
+  void expect_refused(const Records& records, const char* why, u8 platform = 1, u8 key = 3) {
+    Side target(GetParam(), platform);
+    const std::string error = import(target, records, session_of(1, arrived, key));
+    EXPECT_NE(error.find(why), std::string::npos) << "found '" << error << "', expected " << why;
+  }
+  Records records_;
+};
+
+TEST_P(LyingEnclaves, AreRefused) {
+  using stream::Kind;
+  const auto map = [this](auto change) { return with<EpcMapState>(Kind::epc_map, change); };
+  expect_refused(map([](EpcMapState& m) { m.pages.push_back(m.pages.front()); }),
+                 "version's slot is none, or another's");
+  expect_refused(map([](EpcMapState& m) { m.pages[3].slot.page = 77; }), "version's slot is none, or another's");
+  expect_refused(map([](EpcMapState& m) { m.pages[3].slot.index = 512; }), "version's slot is none, or another's");
+  expect_refused(map([](EpcMapState& m) { m.pages[3].address = 0x1000; }), "0x1000");
+  expect_refused(map([](EpcMapState& m) { m.pages.resize(epc_pages + 1); }), "more pages than EPC has");
+  expect_refused(with<RootState>(Kind::root, [](RootState& r) { r.number = 1 << 30; }), "expected a lower number");
+  expect_refused(with<RootState>(Kind::root, [](RootState& r) { r.image[100] ^= 1; }),
+                 "altered, or sealed for another");
+  expect_refused(records_, "altered, or sealed for another", 1, 4);
+  expect_refused(records_, "platform's keys are others", 2);
+  Records some = records_;
+  some.pop_back();
+  expect_refused(some, "root has not come");
+  std::erase_if(some = records_, [&](const stream::Record& record) { return record.kind == Kind::epc_page; });
+  expect_refused(some, "has not come");
+  some = records_;
+  some.push_back(some.front());
+  expect_refused(some, "expected nothing behind the root");
+  some = records_;
+  some.front().body.pop_back();
+  expect_refused(some, "its body is not what its kind has");
+}
+
+TEST_P(LyingEnclaves, ComeOnceToAPackage) {
+  Side target(GetParam());
+  ASSERT_EQ(import(target, records_, session_of(1, arrived)), "");
+  EXPECT_FALSE(take_enclaves_back(target.machine, arrived));
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  EXPECT_FALSE(commit_enclaves(target.machine, arrived));
+}
+
+/// Only the page that was altered.
+TEST_P(LyingEnclaves, AnAlteredPageIsLost) {
+  u64 address = 0;
+  const Records altered = with<EpcPageState>(stream::Kind::epc_page, [&](EpcPageState& page) {
+    page.bytes[5] ^= 1;
+    address = page.address;
+  });
+  Side target(GetParam());
+  ASSERT_EQ(import(target, altered, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  if (target.machine.pager == nullptr) return;
+  EXPECT_EQ(target.machine.pager->need(Gpa{address}, 0), Pager::Need::lost);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, LyingEnclaves, testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss));
+
+}  // namespace
+}  // namespace cloister::hypervisor
