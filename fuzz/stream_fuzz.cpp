@@ -138,6 +138,7 @@ void check_record(const Record& record) {
     case Kind::time: state_of<hypervisor::TimeState>(record); break;
     case Kind::config:
     case Kind::ram:
+    case Kind::still:
     case Kind::end: break;
   }
 }

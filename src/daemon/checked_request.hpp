@@ -37,6 +37,7 @@ struct FileRequest {
 /// What a domain goes on from, as its VMM gets it (protocol/launch.hpp); none: it starts.
 struct SavedFile {
   Fd file{}, order{};
+  bool arrives = false;  ///< the file is the socket that its stream comes from, and there is no order
 };
 
 struct OpenImages {

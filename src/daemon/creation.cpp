@@ -229,7 +229,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .package = record.package,
                         .engine = record.engine,
                         .cpus = *places,
-                        .goes_on = static_cast<bool>(images.saved.file)};
+                        .goes_on = static_cast<bool>(images.saved.file),
+                        .arrives = images.saved.arrives};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {

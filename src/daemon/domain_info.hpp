@@ -39,6 +39,16 @@ struct SaveInfo {
   std::string failed{};           ///< why it was not saved, when it is over
 };
 
+/// How a domain that leaves does so, or did last.
+struct MoveInfo {
+  std::string session;
+  std::string peer;  ///< where to, as who asked said; empty: an earlier daemon was told
+  std::string phase;
+  u32 round = 0;
+  u64 bytes = 0, bytes_left = 0, bytes_a_second = 0, dirty_bytes_a_second = 0, pause_ms = 0;
+  std::string failed;  ///< why it goes on
+};
+
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;  ///< id 0: shut off
@@ -64,6 +74,7 @@ struct DomainInfo {
   StartFailure start_failed;               ///< since the host came up; empty: no such thing
   LastEnd last_end;                        ///< of one that is shut off, or was saved
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
+  std::optional<MoveInfo> move;            ///< none: it was not to leave
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand

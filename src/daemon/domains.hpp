@@ -42,6 +42,7 @@
 namespace cloister::toolstack {
 
 ApiError no_such_domain(const std::string& key);
+class Migrations;
 
 class Domains {
  public:
@@ -83,6 +84,9 @@ class Domains {
   Result save(const std::string& key, const FileRequest& request);
   /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
   Result restore(const FileRequest& request, bool paused);
+
+  /// Between daemons.
+  Migrations& migrations() { return *migrations_; }
 
   // keys (keys.cpp)
   /// All, by name: those of domains first.
@@ -127,6 +131,7 @@ class Domains {
   const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
 
  private:
+  friend class Migrations;
   using Pointer = std::shared_ptr<Domain>;
 
   Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker, std::unique_ptr<VmmLogs> logs,
@@ -211,6 +216,8 @@ class Domains {
   std::optional<SaveInfo> save_of(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   /// Of one that is gone, and was to be saved before that.
   std::optional<DomainInfo> ended_by_save(const std::string& key) const CLOISTER_REQUIRES(lock_);
+
+  std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
 
   // keys
   std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
@@ -377,7 +384,9 @@ class Domains {
   u32 first_to_share_ CLOISTER_GUARDED_BY(lock_) = 0;                            ///< a package: another one each time
   std::map<std::string, Save> saves_ CLOISTER_GUARDED_BY(lock_);                 ///< by uuid
   std::list<std::future<void>> followers_ CLOISTER_GUARDED_BY(lock_);            ///< of saves
+  std::map<std::string, std::string> peers_ CLOISTER_GUARDED_BY(lock_);          ///< where domains go to, by uuid
   std::thread watcher_;
+  std::unique_ptr<Migrations> migrations_;
 };
 
 }  // namespace cloister::toolstack

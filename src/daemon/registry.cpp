@@ -89,7 +89,7 @@ tl::expected<std::optional<SgxPlatform>, std::string> read_platform(const json& 
 }  // namespace
 
 std::string write_record(const DomainRecord& record) {
-  json object{{"version", record_version},
+  json object{{"version", record.move ? record_version : record_version - 1},
               {"id", record.id},
               {"uuid", record.uuid},
               {"name", record.name},
@@ -111,6 +111,7 @@ std::string write_record(const DomainRecord& record) {
   if (record.process) object["process"] = to_json(*record.process);
   if (!record.disks.empty()) object["disks"] = record.disks;
   if (record.saving) object["saving"] = to_json(*record.saving);
+  if (record.move) object["move"] = to_json(*record.move);
   if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
   if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
@@ -143,6 +144,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       record.saving = std::move(*saving);
     } else {
       fields.fail("'saving': " + saving.error());
+    }
+  }
+  if (fields.ok() && fields.has("move")) {
+    if (auto move = read_move(object["move"])) {
+      record.move = std::move(*move);
+    } else {
+      fields.fail("'move': " + move.error());
     }
   }
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);

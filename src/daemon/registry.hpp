@@ -17,6 +17,7 @@
 #include "daemon/definition.hpp"
 #include "daemon/domain_key.hpp"
 #include "daemon/host_record.hpp"
+#include "daemon/move_record.hpp"
 #include "daemon/paths.hpp"
 #include "daemon/process_identity.hpp"
 #include "daemon/saving_record.hpp"
@@ -27,9 +28,10 @@
 namespace cloister::toolstack {
 
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
-/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. What a version lacks is lost if a daemon
-/// that knows no more writes the record anew: a newer one is refused.
-inline constexpr u32 record_version = 6;
+/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. 6: without `move`, as is written of a
+/// domain that has none. What a version lacks is lost if a daemon that knows no more writes the record anew: a newer
+/// one is refused.
+inline constexpr u32 record_version = 7;
 
 struct DomainRecord {
   u32 id = 0;        ///< 1 to last_owner
@@ -53,6 +55,7 @@ struct DomainRecord {
   std::optional<ProcessIdentity> process;  ///< its VMM; none: not started yet, or /proc did not say
   std::string run;                         ///< the run folder that has its sockets; empty: the daemon's
   std::optional<SavingRecord> saving{};    ///< none: nobody saves it
+  std::optional<MoveRecord> move{};        ///< none: it is here, and nowhere else
   bool operator==(const DomainRecord&) const = default;
 };
 

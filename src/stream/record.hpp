@@ -33,6 +33,7 @@ enum class Kind : u32 {
   pci = 12,       ///< the host bridge, where there is a bus
   disk = 13,      ///< one for each, in their order
   config = 14,    ///< of whose domain it is, and its configuration's text; the daemon's
+  still = 32,     ///< of a domain that moves while it runs: from here on its guest stands still
 };
 
 /// A record of which the reader knows nothing may be passed over if its type has this bit.
@@ -47,7 +48,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 15> kinds{{
+inline constexpr std::array<KindRow, 16> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -63,6 +64,7 @@ inline constexpr std::array<KindRow, 15> kinds{{
     {Kind::pci, "pci", 1, 1 << 10},
     {Kind::disk, "disk", 1, 1 << 16},
     {Kind::config, "config", 1, (1 << 20) + (1 << 14)},
+    {Kind::still, "still", 1, 0},
 }};
 constexpr const KindRow* row_of(u32 type) {
   for (const KindRow& row : kinds) {

@@ -48,6 +48,7 @@ class Guest {
   using Made = tl::expected<std::unique_ptr<hypervisor::Domain>, std::string>;
   Made make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, stream::Reader* saved);
 
+  bool arrives_ = false;  ///< what it goes on from is the stream of one that moves
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;

@@ -9,6 +9,8 @@ namespace cloister::hypervisor {
 
 /// The domain is paused, or between two rounds of turns, and stays so until this returns.
 tl::expected<void, std::string> save(Machine& machine, stream::Writer& to);
+/// Of the same its parts alone (parts.hpp), which come before its RAM.
+tl::expected<void, std::string> save_parts(Machine& machine, stream::Writer& to);
 /// The stream is of a domain that was made of the same. The error says in what it differs, all of it.
 tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader& from);
 /// Then, the rest of the stream, into a machine that was laid out, and has not run.

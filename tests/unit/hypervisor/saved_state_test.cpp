@@ -63,7 +63,8 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
     return {};
   });
   EXPECT_TRUE(done);
-  EXPECT_EQ(seen.size() + 4, stream::kinds.size()) << "domain, ram and end are no parts, and config is the daemon's";
+  EXPECT_EQ(seen.size() + 5, stream::kinds.size())
+      << "domain, ram, still and end are no parts, and config is the daemon's";
 }
 
 /// A device of the platform that remembers something says so by its State.
