@@ -161,6 +161,7 @@ void check_record(const Record& record) {
     case Kind::config:
     case Kind::config_alive:
     case Kind::ram:
+    case Kind::still:
     case Kind::end: break;
   }
 }

@@ -21,6 +21,12 @@ namespace {
 
 constexpr int bad_request = 400;
 
+Answer<Json> body_of(Answer<Reply> reply) {
+  return std::move(reply).map([](Reply&& r) { return std::move(r.body); });
+}
+
+}  // namespace
+
 Failure failure_of(const httplib::Response& response) {
   const int status = response.status == bad_request ? exit_status::bad_configuration : exit_status::failed;
   const Json answer = Json::parse(response.body, nullptr, false);
@@ -39,12 +45,6 @@ Failure failure_of(const httplib::Response& response) {
   }
   return {where + ": " + message, status, response.status};
 }
-
-Answer<Json> body_of(Answer<Reply> reply) {
-  return std::move(reply).map([](Reply&& r) { return std::move(r.body); });
-}
-
-}  // namespace
 
 DaemonSocket::DaemonSocket(const std::string& run_folder) : shown_(run_folder + "/cloisterd.sock") {
   if (auto folder = open_trusted_folder(run_folder)) {

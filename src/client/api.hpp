@@ -9,6 +9,10 @@
 #include "arch/types.hpp"
 #include "host/fd.hpp"
 
+namespace httplib {
+struct Response;
+}
+
 namespace cloister::toolstack::client {
 
 using Json = nlohmann::ordered_json;
@@ -20,6 +24,9 @@ struct Failure {
   int http_status = 0;     ///< of cloisterd's answer; 0: there was none
   bool forbidden = false;  ///< there was none, and asking again changes nothing
 };
+
+/// What a refusal of cloisterd's says.
+Failure failure_of(const httplib::Response& response);
 
 /// An answer with what HTTP says of it.
 struct Reply {
@@ -62,6 +69,13 @@ class Api {
   Answer<Json> post(const std::string& path, const Json& body = nullptr) const;
   Answer<Json> patch(const std::string& path, const Json& body) const;
   Answer<Json> remove(const std::string& path) const;
+
+  /// A connection that goes on with the protocol that moves domains (docs/migration.md), and what the answer calls it.
+  struct Upgraded {
+    Fd socket;
+    std::string session;
+  };
+  Answer<Upgraded> upgrade(const std::string& path, const Json& body) const;
 
   Answer<Reply> get_tagged(const std::string& path) const;
   /// if_match: the entity-tag of what is to be replaced; empty: whatever is there.

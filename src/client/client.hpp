@@ -63,6 +63,17 @@ int rename(const Common& common, const std::string& domain, const std::string& n
 /// enclaves: "keep" or "lose"; empty: as they can.
 int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves);
 int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool console);
+struct MigrateArguments {
+  std::string target;  ///< unix:PATH or ssh://HOST
+  bool dry_run = false, cancel = false, resolve = false;
+  bool stdio = false;  ///< a target's: by standard input and output
+  bool here = false;   ///< of one in doubt: it goes on here, whatever its target has
+  std::optional<u32> downtime_ms{}, bandwidth_mib{};
+};
+/// Returns when the domain runs there, or goes on here.
+int migrate(const Common& common, const std::string& domain, const MigrateArguments& arguments);
+/// target: unix:PATH, where one source is waited for; or `stdio`.
+int receive(const Common& common, const MigrateArguments& arguments);
 /// The keys of domains and of groups, by which user and domain they were used last, and by which they are.
 int keys(const Common& common);
 int erase_key(const Common& common, const std::string& key);

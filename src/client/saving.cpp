@@ -4,12 +4,12 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 
 #include "client/api.hpp"
 #include "client/client.hpp"
 #include "client/print.hpp"
+#include "client/progress_line.hpp"
 #include "host/exit_status.hpp"
 #include "text/utf8.hpp"
 
@@ -31,26 +31,6 @@ Answer<Json> request_for(const std::string& file, const std::string& enclaves) {
   if (!enclaves.empty()) request["enclaves"] = enclaves;
   return request;
 }
-
-/// One line, written over again and again; none where nobody looks.
-class ProgressLine {
- public:
-  ~ProgressLine() { clear(); }
-  void show(const std::string& text) {
-    if (!terminal_) return;
-    fmt::print(stderr, "\r\x1b[K{}", text);
-    std::fflush(stderr);
-    shown_ = true;
-  }
-  void clear() {
-    if (shown_) fmt::print(stderr, "\r\x1b[K");
-    shown_ = false;
-  }
-
- private:
-  const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
-  bool shown_ = false;
-};
 
 u64 mib(const Json& save, const char* member) { return save.value(member, u64{0}) >> 20; }
 

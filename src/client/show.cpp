@@ -10,6 +10,7 @@
 #include "client/print.hpp"
 #include "policy/policy.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 #include "text/table.hpp"
 
 namespace cloister::toolstack::client {
@@ -173,6 +174,9 @@ int list(const Common& common, bool all) {
                               d.value("retried", false) ? "could not be started with the host yet, and is tried again"
                                                         : "was not started with the host",
                               why);
+      if (const Json move = d.value("migration", Json::object()); d.value("state", "") == "in-doubt")
+        failed += fmt::format("\n{0} may run elsewhere by now: cloister migrate --resolve {0} {1}\n",
+                              d.value("name", ""), printable(move.value("to", "")));
     }
     return table.text() + failed;
   });

@@ -10,6 +10,7 @@
 
 #include "daemon/api_definitions.hpp"
 #include "daemon/api_keys.hpp"
+#include "daemon/api_migration.hpp"
 #include "daemon/api_replies.hpp"
 #include "daemon/dashboard.hpp"
 #include "daemon/refusal_log.hpp"
@@ -211,6 +212,17 @@ std::vector<Route> make_routes() {
                          {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
                          {"POST", "/v1/domains/{domain}/save", Right::save, save_domain},
                          {"POST", "/v1/restore", Right::create, post_restore},
+                         {"POST", "/v1/domains/{domain}/migration/offer", Right::save, post_offer},
+                         {"POST", "/v1/domains/{domain}/migration/hold", Right::save, post_hold},
+                         {"POST", "/v1/domains/{domain}/migration/verdict", Right::save, post_verdict},
+                         {"POST", "/v1/domains/{domain}/migration", Right::save, post_migration},
+                         {"GET", "/v1/domains/{domain}/migration", Right::see, get_migration},
+                         {"DELETE", "/v1/domains/{domain}/migration", Right::save, delete_migration},
+                         {"POST", "/v1/offers", Right::create, post_check},
+                         {"POST", "/v1/migrations", Right::create, post_arrival},
+                         {"GET", "/v1/migrations/{session}", Right::create, get_arrival},
+                         {"PUT", "/v1/migrations/{session}/verdict", Right::create, put_verdict},
+                         {"DELETE", "/v1/migrations/{session}", Right::create, delete_arrival},
                          {"GET", "/v1/keys", Right::see, get_keys},
                          {"DELETE", "/v1/keys/{key}", Right::keys, delete_key},
                          {"POST", "/v1/domains/{domain}/keys", Right::keys, post_keys},

@@ -24,7 +24,7 @@ struct ApiCall {
 
 struct Route {
   std::string_view method;
-  std::string path;  ///< as in OpenAPI; its only variable is {domain} or {key}
+  std::string path;  ///< as in OpenAPI; its only variable is {domain}, {key} or {session}
   Right right;       ///< what it takes; no handler is called for who does not have it
   HttpServer::Response (*act)(const ApiCall& call);
   const GuestVerbRow* verb = nullptr;  ///< what it asks of a guest; null: nothing

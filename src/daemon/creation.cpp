@@ -235,7 +235,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .engine = record.engine,
                         .cpus = *places,
                         .goes_on = static_cast<bool>(images.saved.file),
-                        .uuid = record.uuid};
+                        .uuid = record.uuid,
+                        .arrives = images.saved.arrives};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {

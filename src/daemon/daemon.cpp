@@ -72,7 +72,8 @@ tl::expected<void, std::string> check_apart(const DaemonPaths& paths) {
   const DaemonPaths found{real(paths.state), real(paths.run)};
   if (found.state == found.run)
     return tl::unexpected(paths.run.string() + ": the state folder and the run folder must not be the same");
-  for (const fs::path& own : {found.records(), found.definitions(), found.keys(), found.set_aside()}) {
+  for (const fs::path& own :
+       {found.records(), found.definitions(), found.keys(), found.migrations(), found.set_aside()}) {
     if (lies_in(found.run, own))
       return tl::unexpected(paths.run.string() + ": the run folder must not lie in " + own.string() +
                             ", which has domains' records");

@@ -40,6 +40,16 @@ struct SaveInfo {
   bool enclaves = false;          ///< they are in the file, too
 };
 
+/// How a domain that leaves does so, or did last.
+struct MoveInfo {
+  std::string session;
+  std::string peer;  ///< where to, as who asked said; empty: an earlier daemon was told
+  std::string phase;
+  u32 round = 0;
+  u64 bytes = 0, bytes_left = 0, bytes_a_second = 0, dirty_bytes_a_second = 0, pause_ms = 0;
+  std::string failed;  ///< why it goes on
+};
+
 /// A domain as others see it.
 struct DomainInfo {
   u32 id = 0, vcpus = 0;  ///< id 0: shut off
@@ -66,6 +76,7 @@ struct DomainInfo {
   LastEnd last_end;                        ///< of one that is shut off, or was saved
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
   std::optional<bool> enclaves_kept;       ///< of one that has just been restored: they go on
+  std::optional<MoveInfo> move;            ///< none: it was not to leave
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
   vmx::EpcMemory::Pointer memory;          ///< null: not at hand

@@ -10,7 +10,6 @@
 
 #include "arch/try.hpp"
 #include "host/log.hpp"
-#include "host/threads.hpp"
 #include "protocol/control.hpp"
 #include "text/uuid.hpp"
 
@@ -40,51 +39,6 @@ void set_wishes(DomainInfo& info, const DomainConfig& config, const MachineDescr
 }  // namespace
 
 ApiError no_such_domain(const std::string& key) { return {.status = 404, .message = "no domain '" + key + "'"}; }
-
-Domains::Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker,
-                 std::unique_ptr<VmmLogs> logs, DomainCgroups cgroups)
-    : paths_(std::move(paths)),
-      around_(std::move(around)),
-      sockets_(std::move(sockets)),
-      broker_(std::move(broker)),
-      logs_(std::move(logs)),
-      cgroups_(std::move(cgroups)),
-      host_memory_(host_memory()),
-      keys_(*around_.records, around_.secrets),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Surroundings around,
-                                                                    SocketFolders sockets, Broker broker,
-                                                                    DomainCgroups cgroups) {
-  auto logs = TRY(VmmLogs::create([](const VmmLine& line) { log_for("cloister-vmm", line.level, line.fields); }));
-  std::unique_ptr<Domains> domains(new Domains(paths, std::move(around), std::move(sockets), std::move(broker),
-                                               std::move(logs), std::move(cgroups)));
-  if (!domains->wake_) return tl::unexpected(std::string("no descriptors left"));
-  {
-    const MutexLock held(domains->lock_);
-    TRY(domains->recover());
-    std::vector<u32> ids;
-    for (const auto& [id, domain] : domains->table_) ids.push_back(id);
-    domains->cgroups_.keep_only(ids);
-  }
-  domains->watcher_ = start_thread([raw = domains.get()] { raw->watch(); });
-  return domains;
-}
-
-Domains::~Domains() {
-  {
-    const MutexLock held(lock_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  ::eventfd_write(wake_.get(), 1);
-  if (watcher_.joinable()) watcher_.join();
-  followers_.clear();
-  ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
-  transfers_.clear();
-  const MutexLock held(lock_);
-  keep_late();
-}
 
 void Domains::happens(Domain& domain, LifeEvent event) {
   if (around_.observer) around_.observer(domain.life.state(), event);
@@ -226,8 +180,10 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.page = domain.page;
   info.memory = domain.memory;
   info.save = save_of(domain.record.uuid);
+  info.move = move_of(domain);
   const char* const shown = domain.life.shown();
   info.state = shown != nullptr ? shown : toolstack::name_of(domain.page->state());
+  if (shown == nullptr && domain.record.move && domain.record.move->arrives) info.state = "arriving";
   if (domain.page == nullptr) return info;
   info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
   info.restarts = domain.page->restarts();
@@ -251,6 +207,7 @@ DomainInfo Domains::info(const Defined& defined) const {
 
 std::optional<ApiError> Domains::not_now(const Domain& domain) const {
   const std::string name = "'" + domain.record.name + "'";
+  if (domain.record.move && domain.record.move->arrives) return ApiError{409, name + " is arriving from elsewhere"};
   if (domain.life.takes_requests()) return std::nullopt;
   return ApiError{409, name + (domain.life.over() ? " is ending" : " is being created")};
 }
@@ -361,39 +318,6 @@ Domains::Result Domains::rename(const Pointer& domain, const std::string& name) 
   if (auto control = connect(record, seconds(1)))
     (void)control->request(nlohmann::json{{"verb", "rename"}, {"name", name}}, seconds(1));
   return now;
-}
-
-std::vector<MemoryHolder> Domains::memory_holders() const {
-  std::vector<MemoryHolder> holders;
-  for (const auto& [id, domain] : table_) {
-    holders.push_back({domain->record.name, domain->record.charged_mib});
-  }
-  return holders;
-}
-
-MemoryInfo Domains::memory() const {
-  const MutexLock held(lock_);
-  MemoryInfo memory{.limit = memory_limit(), .controllers = cgroups_.controllers(), .no_groups = cgroups_.off()};
-  for (const MemoryHolder& holder : memory_holders()) memory.held_mib += holder.mib;
-  return memory;
-}
-
-MachineEpcInfo Domains::epc() const {
-  const MutexLock held(lock_);
-  const MachineEpc& accounts = broker_.accounts();
-  MachineEpcInfo all;
-  all.count = accounts.count();
-  all.ended = ended_beyond_;
-  for (u32 package = 0; package < accounts.packages(); ++package) {
-    PackageEpc one{.package = package,
-                   .sections = machine().packages[package].epc,
-                   .count = accounts.count(package),
-                   .largest_free_extent = accounts.largest_free_extent(package)};
-    const auto withdrawn = accounts.withdrawn(package);
-    all.withdrawn.insert(all.withdrawn.end(), withdrawn.begin(), withdrawn.end());
-    all.packages.push_back(std::move(one));
-  }
-  return all;
 }
 
 }  // namespace cloister::toolstack

@@ -27,6 +27,7 @@
 #include "daemon/definitions.hpp"
 #include "daemon/domain.hpp"
 #include "daemon/domain_info.hpp"
+#include "daemon/domain_save.hpp"
 #include "daemon/key_ring.hpp"
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
@@ -43,6 +44,7 @@
 namespace cloister::toolstack {
 
 ApiError no_such_domain(const std::string& key);
+class Migrations;
 
 class Domains {
  public:
@@ -84,6 +86,9 @@ class Domains {
   Result save(const std::string& key, const FileRequest& request);
   /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
   Result restore(const FileRequest& request, bool paused);
+
+  /// Between daemons.
+  Migrations& migrations() { return *migrations_; }
 
   // keys (keys.cpp)
   /// All, by name: those of domains first.
@@ -128,6 +133,7 @@ class Domains {
   const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
 
  private:
+  friend class Migrations;
   using Pointer = std::shared_ptr<Domain>;
 
   Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker, std::unique_ptr<VmmLogs> logs,
@@ -195,13 +201,6 @@ class Domains {
   StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
 
   // saving
-  struct Save {
-    Pointer domain;  ///< null: it is over
-    std::string file;
-    bool going = true, enclaves = false;
-    std::string failed{};
-    DomainInfo last{};
-  };
   /// ticket: of enclaves that go with it; empty: they do not.
   tl::expected<void, ApiError> begin_save(const Pointer& domain, const SavingOrder& order, const SavingRecord& saving,
                                           const std::string& ticket, std::array<int, 2> descriptors)
@@ -226,6 +225,8 @@ class Domains {
   std::optional<SaveInfo> save_of(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   /// Of one that is gone, and was to be saved before that.
   std::optional<DomainInfo> ended_by_save(const std::string& key) const CLOISTER_REQUIRES(lock_);
+
+  std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
 
   // keys
   std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
@@ -253,12 +254,6 @@ class Domains {
   Proof end_launch(Domain& domain) const CLOISTER_REQUIRES(lock_);
   Proof hold(Domain& domain, Fd process, int pid) CLOISTER_REQUIRES(lock_);
   bool look_again() CLOISTER_REQUIRES(lock_);
-  /// What a VMM holds of what the daemon keeps beside it.
-  struct Handover {
-    std::shared_ptr<const DomainPage> page;
-    vmx::EpcMemory::Pointer memory;
-    Fd log;  ///< where it writes its lines from now on; none: it does not know how
-  };
   using Answer = tl::expected<Handover, std::string>;
   /// Asks a VMM for its descriptors, on a thread of its own.
   std::future<Answer> ask(const Domain& domain) const CLOISTER_REQUIRES(lock_);
@@ -390,9 +385,11 @@ class Domains {
   std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain
   std::chrono::steady_clock::time_point next_share_ CLOISTER_GUARDED_BY(lock_);  ///< not before
   u32 first_to_share_ CLOISTER_GUARDED_BY(lock_) = 0;                            ///< a package: another one each time
-  std::map<std::string, Save> saves_ CLOISTER_GUARDED_BY(lock_);                 ///< by uuid
+  std::map<std::string, DomainSave> saves_ CLOISTER_GUARDED_BY(lock_);           ///< by uuid
   std::list<std::future<void>> followers_ CLOISTER_GUARDED_BY(lock_);            ///< of saves
+  std::map<std::string, std::string> peers_ CLOISTER_GUARDED_BY(lock_);          ///< where domains go to, by uuid
   std::thread watcher_;
+  std::unique_ptr<Migrations> migrations_;
 };
 
 }  // namespace cloister::toolstack

@@ -98,6 +98,10 @@ void Domains::host_turns(const RecordsRead& records) {
     std::set<std::string> ran(host_record_.ran.begin(), host_record_.ran.end());
     ran.insert(host_record_.pending.begin(), host_record_.pending.end());
     const auto note = [&](const auto& record) {
+      // One that may run elsewhere by now is not started for having run here.
+      if constexpr (requires { record.move; }) {
+        if (record.move) return;
+      }
       if (record.running && record.persistent) ran.insert(record.uuid);
     };
     std::ranges::for_each(records.domains, note);

@@ -57,7 +57,7 @@ void bound_metrics(Families& to, const MachineEpcInfo& epc) {
 
 void count_states(Families& to, const std::vector<DomainInfo>& domains) {
   to.family("cloister_domains", MetricType::Gauge, "Domains by state.");
-  std::map<std::string, u64> states{{"creating", 0}, {"ending", 0}, {"unresponsive", 0}};
+  std::map<std::string, u64> states{{"arriving", 0}, {"creating", 0}, {"ending", 0}, {"unresponsive", 0}};
   for (const DomainState state : domain_states) states[name_of(state)] = 0;
   for (const auto& d : domains) ++states[d.state];
   for (const auto& [state, count] : states) to.sample({{"state", state}}, count);
@@ -136,6 +136,24 @@ void balloon_metrics(Families& to, const std::vector<DomainInfo>& domains) {
        [](const Balloon& balloon) { return balloon.given; });
   each("cloister_domain_epc_lacking_pages", "EPC pages that it takes again, and for which there is no frame yet.",
        [](const Balloon& balloon) { return balloon.lacks(); });
+}
+
+void move_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](const char* name, const char* help, auto value) {
+    to.family(name, MetricType::Gauge, help);
+    for (const auto& d : domains) {
+      if (d.move) to.sample({{"domain", d.name}}, value(*d.move));
+    }
+  };
+  constexpr double ms = 1e-3;
+  each("cloister_domain_move_bytes", "Bytes that a domain's move to another daemon has sent.",
+       [](const MoveInfo& move) { return move.bytes; });
+  each("cloister_domain_move_left_bytes", "Bytes of its RAM that are to be sent, as far as is known.",
+       [](const MoveInfo& move) { return move.bytes_left; });
+  each("cloister_domain_move_dirty_bytes_per_second", "How fast its RAM changed meanwhile.",
+       [](const MoveInfo& move) { return move.dirty_bytes_a_second; });
+  each("cloister_domain_move_pause_seconds", "How long its guest would stand still by that, or did.",
+       [](const MoveInfo& move) { return static_cast<double>(move.pause_ms) * ms; });
 }
 
 void paging_metrics(Families& to, const std::vector<DomainInfo>& domains) {
@@ -245,6 +263,7 @@ std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& do
   key_metrics(families, keys);
   domain_metrics(families, domains);
   balloon_metrics(families, domains);
+  move_metrics(families, domains);
   paging_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);

@@ -110,7 +110,7 @@ tl::expected<std::optional<SgxPlatform>, std::string> read_platform(const json& 
 }  // namespace
 
 std::string write_record(const DomainRecord& record) {
-  json object{{"version", record_version},
+  json object{{"version", record.move ? record_version : record_version - 1},
               {"id", record.id},
               {"uuid", record.uuid},
               {"name", record.name},
@@ -134,6 +134,7 @@ std::string write_record(const DomainRecord& record) {
   if (record.saving) object["saving"] = to_json(*record.saving);
   if (record.boot != 0) object["boot"] = record.boot;
   if (record.arrival) object["arrival"] = to_json(*record.arrival);
+  if (record.move) object["move"] = to_json(*record.move);
   if (record.epc_min_mib != 0) object["epc_min_mib"] = record.epc_min_mib;
   if (record.epc_weight != 0) object["epc_weight"] = record.epc_weight;
   return json_text(object);
@@ -174,6 +175,13 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
       record.arrival = std::move(*arrival);
     } else {
       fields.fail("'arrival': " + arrival.error());
+    }
+  }
+  if (fields.ok() && fields.has("move")) {
+    if (auto move = read_move(object["move"])) {
+      record.move = std::move(*move);
+    } else {
+      fields.fail("'move': " + move.error());
     }
   }
   if (fields.has("overhead_mib")) fields.number("overhead_mib", record.overhead_mib, most_charge_mib);

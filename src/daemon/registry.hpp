@@ -17,6 +17,7 @@
 #include "daemon/definition.hpp"
 #include "daemon/domain_key.hpp"
 #include "daemon/host_record.hpp"
+#include "daemon/move_record.hpp"
 #include "daemon/paths.hpp"
 #include "daemon/process_identity.hpp"
 #include "daemon/saving_record.hpp"
@@ -27,8 +28,8 @@
 namespace cloister::toolstack {
 
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
-/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. 6: without `boot` and `arrival`. What a
-/// version lacks is lost if a daemon that knows no more writes the record anew: a newer one is refused.
+/// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. 6: without `boot`, `arrival` and `move`.
+/// What a version lacks is lost if a daemon that knows no more writes the record anew: a newer one is refused.
 inline constexpr u32 record_version = 7;
 
 struct DomainRecord {
@@ -55,6 +56,7 @@ struct DomainRecord {
   std::optional<SavingRecord> saving{};    ///< none: nobody saves it
   u64 boot = 0;                            ///< of its platform's counters; 0: not said, or it has none
   std::optional<ArrivalRecord> arrival{};  ///< none: no enclaves come with it
+  std::optional<MoveRecord> move{};        ///< none: it is here, and nowhere else
   bool operator==(const DomainRecord&) const = default;
 };
 

@@ -191,7 +191,7 @@ void Domains::look_on(const Pointer& domain) {
   if (!record.saving || domain->page == nullptr || domain->page->save() == nullptr) return;
   for (auto at = saves_.begin(); saves_.size() >= most_remembered && at != saves_.end();)
     at = at->second.going ? std::next(at) : saves_.erase(at);
-  Save& save = saves_[record.uuid];
+  DomainSave& save = saves_[record.uuid];
   if (save.going && save.domain == domain) return;
   save = {.domain = domain,
           .file = record.saving->file,
@@ -257,7 +257,7 @@ void Domains::settle_save(const Domain& domain) {
   const MutexLock held(lock_);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
-  Save& save = saves_[domain.record.uuid];
+  DomainSave& save = saves_[domain.record.uuid];
   if (save.last.uuid.empty()) save.last = info(domain);
   save.last.page = nullptr;
   save.last.memory = nullptr;
@@ -272,7 +272,7 @@ void Domains::save_ends(const Domain& domain, const std::string& why, const std:
     log(LogLevel::error, "domain-not-saved",
         {{"domain", domain.record.name}, {"file", file}, {"error", why}, {"left", left}});
   }
-  Save& save = saves_[domain.record.uuid];
+  DomainSave& save = saves_[domain.record.uuid];
   save.domain = nullptr;
   save.file = file;
   save.going = false;
@@ -283,7 +283,7 @@ void Domains::save_ends(const Domain& domain, const std::string& why, const std:
 std::optional<SaveInfo> Domains::save_of(const std::string& uuid) const {
   const auto found = saves_.find(uuid);
   if (found == saves_.end()) return std::nullopt;
-  const Save& save = found->second;
+  const DomainSave& save = found->second;
   SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed, .enclaves = save.enclaves};
   if (const SaveCounts* const counts = save.domain == nullptr ? nullptr : save.domain->page->save()) {
     info.bytes = counts->bytes;

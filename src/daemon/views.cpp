@@ -90,11 +90,26 @@ json view(const DomainInfo& domain) {
     if (!domain.save->failed.empty()) view["save"]["failed"] = domain.save->failed;
   }
   if (domain.enclaves_kept) view["enclaves"] = *domain.enclaves_kept ? "keep" : "lose";
+  if (domain.move) view["migration"] = toolstack::view(*domain.move);
   if (!domain.start_failed.why.empty()) {
     view["failed"] = domain.start_failed.why;
     view["retried"] = domain.start_failed.retried;
   }
   if (!domain.warnings.empty()) view["warnings"] = domain.warnings;
+  return view;
+}
+
+json view(const MoveInfo& move) {
+  json view{{"session", move.session},
+            {"to", move.peer},
+            {"phase", move.phase},
+            {"round", move.round},
+            {"bytes", move.bytes},
+            {"bytes_left", move.bytes_left},
+            {"bytes_a_second", move.bytes_a_second},
+            {"dirty_bytes_a_second", move.dirty_bytes_a_second},
+            {"pause_ms", move.pause_ms}};
+  if (!move.failed.empty()) view["failed"] = move.failed;
   return view;
 }
 

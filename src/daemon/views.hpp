@@ -10,6 +10,7 @@ namespace cloister::toolstack {
 
 nlohmann::json view(const DomainInfo& domain);
 nlohmann::json view(const KeyInfo& key);
+nlohmann::json view(const MoveInfo& move);
 /// With the text itself.
 nlohmann::json view(const DefinitionInfo& info);
 nlohmann::json view(const AutostartInfo& autostart);

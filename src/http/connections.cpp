@@ -26,6 +26,9 @@ constexpr milliseconds before_accepting_again(100);
 /// When the server ends, for an answer that a request still gets.
 constexpr milliseconds longest_last_word(1000);
 
+/// Another protocol than HTTP is spoken from here on, by whoever has the socket, too.
+bool is_switch(std::string_view answer) { return answer.starts_with("HTTP/1.1 101 "); }
+
 bool would_wait() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 }  // namespace
@@ -210,6 +213,10 @@ void HttpConnections::write(Connection& connection) {
   }
   connection.written += static_cast<std::size_t>(sent);
   if (connection.written < connection.answer.size()) return;
+  if (is_switch(connection.answer)) {
+    connection.state = State::gone;
+    return;
+  }
   connection.answer = std::string();
   connection.written = 0;
   connection.state = connection.all_read || stopped_ ? State::gone : State::farewell;
@@ -235,9 +242,10 @@ void HttpConnections::begin_whole() {
   for (auto& [age, connection] : connections_) {
     if (connection.state != State::whole || unread[connection.peer.uid] > limits_.unread_of_a_user) continue;
     connection.state = State::answering;
-    workers_.add(connection.peer.uid, [this, number = age, request = connection.frame.take(), peer = connection.peer] {
+    workers_.add(connection.peer.uid, [this, number = age, request = connection.frame.take(), peer = connection.peer,
+                                       socket = connection.socket.get()] {
       // What has not begun when the server ends never does.
-      std::string text = stopping_ ? answerer_.refuse(503, peer) : answerer_.answer(request, peer);
+      std::string text = stopping_ ? answerer_.refuse(503, peer) : answerer_.answer(request, peer, socket);
       {
         const MutexLock held(lock_);
         answers_.emplace_back(number, std::move(text));

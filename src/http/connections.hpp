@@ -19,8 +19,9 @@ namespace cloister::toolstack {
 
 /// What is at the other end of the wire's text. Neither throws.
 struct HttpAnswerer {
-  /// A whole request, as HttpFrame gives it, and its answer. On any of the workers' threads.
-  std::function<std::string(const std::string& request, const Peer& peer)> answer;
+  /// A whole request, as HttpFrame gives it, and its answer. On any of the workers' threads. socket: the connection's,
+  /// borrowed; whoever duplicates it has it for himself once an answer with status 101 is written.
+  std::function<std::string(const std::string& request, const Peer& peer, int socket)> answer;
   /// The answer to what is no request (400, 413, 417, 431), is too slow (408) or one too many (503). On any thread.
   std::function<std::string(int status, const Peer& peer)> refuse;
 };

@@ -10,7 +10,7 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr std::string_view line_end = "\r\n", head_end = "\r\n\r\n";
-constexpr std::string_view passed_on[] = {"host", "content-encoding", "if-match", "if-none-match", "cookie"};
+constexpr std::string_view passed_on[] = {"host", "content-encoding", "if-match", "if-none-match", "cookie", "upgrade"};
 
 /// A character of a field's name (RFC 9110, 5.6.2).
 bool is_token(char c) {

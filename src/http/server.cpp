@@ -46,7 +46,7 @@ void fill(httplib::Response& to, const HttpServer::Response& from) {
   for (const auto& [name, value] : from.fields) to.set_header(name, value);
 }
 
-constexpr int not_modified = 304;
+constexpr int switching = 101, not_modified = 304;
 
 std::vector<std::string> values_of(const httplib::Request& request, const char* name) {
   std::vector<std::string> values;
@@ -78,6 +78,7 @@ const std::string* tag_of(const HttpServer::Response& answer) {
 struct Current {
   const Peer& peer;
   int refused = 0;  ///< the status, where it was decided before there was a request
+  int connection = -1;
 };
 thread_local const Current* current = nullptr;
 
@@ -99,6 +100,12 @@ class HttpServer::Text : private httplib::Server {
     set_post_routing_handler([](const auto&, auto& response) {
       // httplib offers ranges to HEAD, and says of an answer without a body that it has none of some type.
       response.headers.erase("Accept-Ranges");
+      if (response.status == switching) {
+        response.headers.erase("Content-Length");
+        response.headers.erase("Content-Type");
+        response.headers.erase("Connection");
+        response.set_header("Connection", "Upgrade");
+      }
       if (response.status != not_modified) return;
       response.headers.erase("Content-Length");
       response.headers.erase("Content-Type");
@@ -108,7 +115,9 @@ class HttpServer::Text : private httplib::Server {
     });
   }
 
-  std::string answer_to(const std::string& request, const Peer& peer) { return process(request, {peer}); }
+  std::string answer_to(const std::string& request, const Peer& peer, int connection) {
+    return process(request, {peer, 0, connection});
+  }
   std::string refusal(int status, const Peer& peer) { return process("GET / HTTP/1.1\r\n\r\n", {peer, status}); }
 
  private:
@@ -150,7 +159,9 @@ class HttpServer::Text : private httplib::Server {
                                                     .target = request.target,
                                                     .hosts = values_of(request, "Host"),
                                                     .cookies = values_of(request, "Cookie"),
-                                                    .conditions = *conditions});
+                                                    .conditions = *conditions,
+                                                    .upgrade = request.get_header_value("Upgrade"),
+                                                    .connection = current->connection});
     const std::string* const tag = answer.status == 200 && reads(request) ? tag_of(answer) : nullptr;
     const int status = tag == nullptr ? answer.status : status_of_read(*conditions, *tag);
     if (tag != nullptr && status == 412) return fill(response, handlers_.reject(status, current->peer, {}));
@@ -164,11 +175,11 @@ class HttpServer::Text : private httplib::Server {
 
 HttpServer::HttpServer(Fd listening, Handlers handlers, const HttpLimits& limits)
     : text_(std::make_unique<Text>(std::move(handlers))),
-      connections_(
-          std::move(listening),
-          {.answer = [this](const std::string& request, const Peer& peer) { return text_->answer_to(request, peer); },
-           .refuse = [this](int status, const Peer& peer) { return text_->refusal(status, peer); }},
-          limits) {}
+      connections_(std::move(listening),
+                   {.answer = [this](const std::string& request, const Peer& peer,
+                                     int connection) { return text_->answer_to(request, peer, connection); },
+                    .refuse = [this](int status, const Peer& peer) { return text_->refusal(status, peer); }},
+                   limits) {}
 
 HttpServer::~HttpServer() = default;
 

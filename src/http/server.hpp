@@ -28,6 +28,8 @@ class HttpServer {
     std::vector<std::string> cookies{};  ///< the values of Cookie
     /// Who changes something looks at them; an answer to GET that has an ETag is judged here.
     Preconditions conditions{};
+    std::string upgrade{};  ///< the value of Upgrade: what else the client speaks
+    int connection = -1;    ///< its socket, borrowed: for who answers 101, and takes it
   };
   struct Response {
     int status = 200;

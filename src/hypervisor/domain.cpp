@@ -9,6 +9,7 @@
 #include "hypervisor/boot.hpp"
 #include "hypervisor/crash.hpp"
 #include "hypervisor/epc/clean.hpp"
+#include "hypervisor/saving/live.hpp"
 #include "hypervisor/saving/save.hpp"
 #include "hypervisor/schedule.hpp"
 
@@ -127,6 +128,21 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::restore(vmx::Package&
   TRY(lay_out(domain->impl_->machine));
   TRY(load(domain->impl_->machine, from));
   return domain;
+}
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& package, DomainSpec spec,
+                                                                  std::vector<vmx::EpcSection> epc,
+                                                                  stream::Reader& from) {
+  TRY(may_load(spec, from));
+  auto domain = TRY(make(package, std::move(spec), std::move(epc)));
+  TRY(lay_out(domain->impl_->machine));
+  TRY(load_rounds(domain->impl_->machine, from));
+  TRY(load(domain->impl_->machine, from));
+  return domain;
+}
+
+std::unique_ptr<LiveCopy> Domain::live_copy(stream::Writer& to) {
+  return std::make_unique<LiveCopy>(impl_->machine, to);
 }
 
 tl::expected<void, std::string> Domain::save(const stream::Sink& to) {

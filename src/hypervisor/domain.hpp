@@ -14,6 +14,8 @@
 
 namespace cloister::hypervisor {
 
+class LiveCopy;
+
 class Domain {
  public:
   /// Lays out memory, ACPI, kernel and processors. `epc` are the machine frames for the map's EPC ranges, in order, as
@@ -37,6 +39,10 @@ class Domain {
                                                                     const vmx::MoveSession& session);
   /// They have come: the token says so.
   tl::expected<void, std::string> commit_enclaves(const vmx::MoveToken& token);
+  /// The same of one that comes from elsewhere, and ran for a while when its stream had begun (saving/live.hpp).
+  static tl::expected<std::unique_ptr<Domain>, std::string> arrive(vmx::Package& package, DomainSpec spec,
+                                                                   std::vector<vmx::EpcSection> epc,
+                                                                   stream::Reader& from);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
@@ -60,6 +66,8 @@ class Domain {
   tl::expected<void, std::string> take_enclaves_back(const vmx::MoveToken& token);
   /// Why it cannot be saved with enclaves, but for what is seen only then; empty: it can.
   std::string why_enclaves_stay() const;
+  /// Begins to write it down while it runs. Neither outlives it.
+  std::unique_ptr<LiveCopy> live_copy(stream::Writer& to);
   /// Takes a page of EPC's frame away until the guest needs the page, as the pager does by itself. False: there is no
   /// pager, or the page has no frame or cannot lose it now. From after_exit, or while the domain does not run.
   bool evict_epc(arch::Gpa page);

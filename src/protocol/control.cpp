@@ -51,6 +51,8 @@ const char* name_of(DomainState state) {
     case DomainState::suspended: return "suspended";
     case DomainState::restarting: return "restarting";
     case DomainState::saving: return "saving";
+    case DomainState::moving: return "moving";
+    case DomainState::in_doubt: return "in-doubt";
   }
   return "unknown";
 }

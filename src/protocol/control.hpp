@@ -19,6 +19,11 @@
 //   on
 //   {"verb":"take-back","token":…}    its enclaves have left, it was not saved, and it waits (SaveCounts::waits): it
 //   goes on with them
+//   {"verb":"move","session":…,"downtime":…,"bandwidth":…}    with the socket that its stream goes to (moving.hpp):
+//   {"ok":true} as soon as that has begun. How far it is that page says, too
+//   {"verb":"move-hold","session":…}    of one of which all has been sent: from now on it goes on by the next verb
+//   alone
+//   {"verb":"move-end"}     it does not move: it goes on here
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.
@@ -47,8 +52,8 @@ inline constexpr std::size_t page = 0, epc = 1, epcm = 2;
 }
 
 /// halted and crashed: the guest has ended so, and the configuration preserves the domain. suspended: to RAM, by its
-/// guest. restarting: the guest has ended, and starts anew in a while. saving: it stands still while it is written
-/// down.
+/// guest. restarting: the guest has ended, and starts anew in a while. saving, moving: it stands still while it is
+/// written down. in_doubt: it stands still, and may run elsewhere by now.
 enum class DomainState : u32 {
   created,
   running,
@@ -59,12 +64,14 @@ enum class DomainState : u32 {
   crashed,
   suspended,
   restarting,
-  saving
+  saving,
+  moving,
+  in_doubt
 };
 inline constexpr DomainState domain_states[] = {
     DomainState::created,    DomainState::running, DomainState::paused,  DomainState::shutting_down,
     DomainState::ended,      DomainState::halted,  DomainState::crashed, DomainState::suspended,
-    DomainState::restarting, DomainState::saving};
+    DomainState::restarting, DomainState::saving,  DomainState::moving,  DomainState::in_doubt};
 /// "created", "running", …
 const char* name_of(DomainState state);
 

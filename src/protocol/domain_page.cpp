@@ -14,8 +14,8 @@ namespace {
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr std::size_t bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
-constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, save), offsetof(DomainPageLayout, balloon),
-                                       offsetof(DomainPageLayout, epc)};
+constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, move), offsetof(DomainPageLayout, save),
+                                       offsetof(DomainPageLayout, balloon), offsetof(DomainPageLayout, epc)};
 
 void put_text(std::span<std::atomic<u8>> room, std::atomic<u32>& length, std::string_view text) {
   const std::size_t size = std::min(text.size(), room.size());
@@ -56,7 +56,7 @@ tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {
 }
 
 DomainState DomainPage::state() const {
-  const u32 last = static_cast<u32>(DomainState::saving);
+  const u32 last = static_cast<u32>(DomainState::in_doubt);
   return static_cast<DomainState>(std::min(page().state.load(), last));
 }
 void DomainPage::set_state(DomainState state) { page().state = static_cast<u32>(state); }
@@ -86,6 +86,40 @@ void DomainPage::start_save(u64 most_bytes) {
 }
 
 void DomainPage::fail_save(const std::string& why) { put_text(save()->error, save()->error_bytes, why); }
+
+MovePhase DomainPage::move_phase() const {
+  if (move() == nullptr) return MovePhase::none;
+  return static_cast<MovePhase>(std::min(move()->phase.load(), static_cast<u32>(last_move_phase)));
+}
+
+std::string DomainPage::move_session() const {
+  std::string text;
+  if (move() == nullptr) return text;
+  for (const auto& byte : move()->session) {
+    const u8 value = byte.load(relaxed);
+    if (value != 0) text += static_cast<char>(value);
+  }
+  return text;
+}
+
+std::string DomainPage::move_error() const {
+  return move() == nullptr ? std::string() : text_in(move()->error, move()->error_bytes);
+}
+
+void DomainPage::start_move(const std::string& session) {
+  MoveCounts& counts = *move();
+  counts.error_bytes = 0;
+  counts.round = 0;
+  counts.bytes = counts.pages_left = counts.bytes_a_second = counts.dirty_bytes_a_second = counts.pause_us = 0;
+  for (std::size_t i = 0; i < counts.session.size(); ++i)
+    counts.session[i].store(i < session.size() ? static_cast<u8>(session[i]) : u8{0}, relaxed);
+  set_move_phase(MovePhase::copying);
+}
+
+void DomainPage::end_move(const std::string& why) {
+  put_text(move()->error, move()->error_bytes, why);
+  set_move_phase(MovePhase::over);
+}
 
 u32 DomainPage::restarts() const { return page().restarts; }
 void DomainPage::add_restart() { ++page().restarts; }

@@ -35,6 +35,25 @@ struct SaveCounts {
   std::atomic<u32> waits;
 };
 
+/// How the domain moves to another daemon, or did last.
+struct MoveCounts {
+  static constexpr std::size_t most_error = 1 << 10, session_bytes = 32;
+
+  std::atomic<u32> phase;  ///< MovePhase
+  std::atomic<u32> round;
+  std::atomic<u64> bytes;                              ///< sent so far
+  std::atomic<u64> pages_left, bytes_a_second;         ///< of this round
+  std::atomic<u64> dirty_bytes_a_second;               ///< as the last round saw it
+  std::atomic<u64> pause_us;                           ///< how long its guest would stand still, or did
+  std::array<std::atomic<u8>, session_bytes> session;  ///< of the target (moving.hpp)
+  std::atomic<u32> error_bytes;
+  std::array<std::atomic<u8>, most_error> error;  ///< why it goes on
+};
+/// Of a domain that moves. copying: its guest runs, or not. sent: all has been sent, and it goes on by itself if
+/// whoever takes its stream goes away. held: it goes on by a word alone.
+enum class MovePhase : u32 { none, copying, sent, held, over };
+inline constexpr MovePhase last_move_phase = MovePhase::over;
+
 /// The page's memory. Every byte has one writer at a time, and any number of readers in other processes.
 struct DomainPageLayout {
   static constexpr u64 current_magic = 0x3165676170746c63;  // "cltpage1"
@@ -51,7 +70,8 @@ struct DomainPageLayout {
   std::array<std::atomic<u8>, console_bytes> console;
   hypervisor::PagerCounts epc;        ///< a page of earlier versions ends before it,
   hypervisor::BalloonCounts balloon;  ///< or before this,
-  SaveCounts save;                    ///< or this
+  SaveCounts save;                    ///< or this,
+  MoveCounts move;                    ///< or this
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -91,6 +111,15 @@ class DomainPage {
   void set_save_waits(bool waits) { save()->waits = waits ? 1 : 0; }
   /// The VMM knows how to save enclaves.
   bool save_knows_enclaves() const { return bytes_ > offsetof(DomainPageLayout, save) + offsetof(SaveCounts, waits); }
+  MoveCounts* move() const { return bytes_ > offsetof(DomainPageLayout, move) ? &page().move : nullptr; }
+  MovePhase move_phase() const;
+  /// The target's word for it; empty: there is none.
+  std::string move_session() const;
+  std::string move_error() const;
+  void start_move(const std::string& session);
+  /// why: empty if it is only as it was.
+  void end_move(const std::string& why);
+  void set_move_phase(MovePhase phase) { move()->phase = static_cast<u32>(phase); }
   /// Why it could not be saved; empty: it was not to be, or it is on its way.
   std::string save_error() const;
   /// Before a save, and as it has failed. One thread at a time.

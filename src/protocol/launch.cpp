@@ -18,7 +18,8 @@ std::string write_launch(const LaunchMessage& message) {
                     {"engine", name_of(message.engine)},
                     {"cpus", std::move(cpus)},
                     {"goes_on", message.goes_on},
-                    {"uuid", message.uuid}});
+                    {"uuid", message.uuid},
+                    {"arrives", message.arrives}});
 }
 
 tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
@@ -30,7 +31,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   auto grants = read_grants(fields.list("grants"));
   if (!grants) fields.fail("'grants': " + grants.error());
   read_engine(fields, message.engine);
-  fields.boolean("goes_on", message.goes_on).text("uuid", message.uuid);
+  fields.boolean("goes_on", message.goes_on).text("uuid", message.uuid).boolean("arrives", message.arrives);
   for (const nlohmann::json& one : fields.list("cpus")) {
     auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
     if (!set) fields.fail("'cpus': expected lists of processors");

@@ -27,7 +27,7 @@ inline constexpr int counters = 10;  ///< MachineCounters, if the domain has EPC
 inline constexpr int page = 11;      ///< DomainPage
 inline constexpr int keys = 12;      ///< memfd with LaunchKeys' two secrets, if the domain has EPC
 inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
-inline constexpr int saved = 14;     ///< file that the domain goes on from, if it does
+inline constexpr int saved = 14;     ///< file, or socket, that the domain goes on from, if it does
 inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), likewise
 inline constexpr int disk = 16;      ///< of each disk, in their order: file or block device, locked
 inline constexpr int interface = disk + int{most_disks};  ///< of each network interface, in their order: a socket
@@ -52,6 +52,7 @@ struct LaunchMessage {
   std::vector<CpuSet> cpus{};           ///< where each of its processors runs (plan/cpu_places.hpp); empty: anywhere
   bool goes_on = false;                 ///< from a file, in which it was saved; else it starts
   std::string uuid{};                   ///< that it has, whether its text says it or not; empty: not said
+  bool arrives = false;                 ///< that is the stream of one that moves (moving.hpp), not a file
   bool operator==(const LaunchMessage&) const = default;
 };
 

@@ -9,11 +9,11 @@
 #include "host/daemon_folders.hpp"
 #include "host/exit_status.hpp"
 #include "host/standard_streams.hpp"
-#include "interop/cpu/cpu.hpp"
 #include "interop/qemu/qemu_backend.hpp"
 #include "run/messages.hpp"
 #include "run/run.hpp"
 #include "silicon/backend.hpp"
+#include "tools/cpu_verbs.hpp"
 #include "tools/options.hpp"
 #include "tools/processors.hpp"
 #include "verbs/start_delay.hpp"
@@ -75,6 +75,7 @@ struct ClientArguments {
   client::CreateArguments create;
   client::TopArguments top;
   client::AutostartArguments autostart;
+  client::MigrateArguments migrate;
   std::string domain, new_name, key, saved, enclaves;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false;
@@ -187,6 +188,35 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       "host-up", "Forget what host-down noted", [](const A& x) { return c::host_up(x.common); }, false);
 }
 
+void add_move_verbs(Verbs& verbs, ClientArguments& a) {
+  using A = ClientArguments;
+  namespace c = client;
+  auto* migrate = verbs.add_for_domain("migrate", "Let a domain go on at another daemon, without its enclaves",
+                                       [](const A& x) { return c::migrate(x.common, x.domain, x.migrate); });
+  migrate->add_option("TARGET", a.migrate.target,
+                      "unix:PATH, where `cloister receive` waits, or ssh://[USER@]HOST[:PORT]");
+  migrate->add_flag("--dry-run", a.migrate.dry_run, "only ask whether it could run there, and why not");
+  migrate->add_flag("--cancel", a.migrate.cancel, "let a domain that is on its way go on here");
+  migrate->add_flag("--resolve", a.migrate.resolve, "of one in doubt: ask its target whether it runs there");
+  migrate->add_flag("--here", a.migrate.here, "with --resolve: ask nobody; what its target has must be lost for ever");
+  const auto set = [](std::optional<u32>& to) { return [&to](const u32& value) { to = value; }; };
+  migrate
+      ->add_option_function<u32>("--downtime", set(a.migrate.downtime_ms),
+                                 "that it may stand still; 300 if it is not said")
+      ->type_name("MILLISECONDS")
+      ->transform(cloister::tools::whole_number_to(3'600'000));
+  migrate
+      ->add_option_function<u32>("--bandwidth", set(a.migrate.bandwidth_mib), "at most so much a second, while it runs")
+      ->type_name("MIB")
+      ->transform(cloister::tools::whole_number(1, 1 << 20));
+  auto* receive = verbs.add(
+      "receive", "Take a domain that `cloister migrate` brings",
+      [](const A& x) { return c::receive(x.common, x.migrate); }, false);
+  auto* stdio = receive->add_flag("--stdio", a.migrate.stdio,
+                                  "by standard input and output, as `cloister migrate` has ssh run it");
+  receive->add_option("FROM", a.migrate.target, "unix:PATH, a socket that is made for one source")->excludes(stdio);
+}
+
 void add_key_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
@@ -279,57 +309,6 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
       ->capture_default_str();
 }
 
-/// What the verbs of `cloister cpu` are given.
-struct CpuArguments {
-  std::string host, policy, what, file, folder;
-  std::vector<std::string> hosts;
-  cpu::RenderArguments render;
-  bool json = false, all = false;
-};
-
-/// The verbs of `cloister cpu`; `chosen` is what to run.
-void add_cpu(CLI::App& app, CpuArguments& a, std::function<int()>& chosen) {
-  CLI::App* group = app.add_subcommand("cpu", "CPU policies by name, for this host and others; needs no daemon");
-  group->require_subcommand(1);
-  const auto add = [&](const char* name, const char* help, std::function<int()> verb, bool json = true) {
-    CLI::App* command = group->add_subcommand(name, help);
-    if (json) command->add_flag("--json", a.json, "print JSON");
-    command->callback([&chosen, verb = std::move(verb)] { chosen = verb; });
-    return command;
-  };
-  add("probe", "Show what a host has for SGX, and why not more", [&a] {
-    return cpu::probe(a.host, a.json);
-  })->add_option("FILE", a.host, "what was read on another host: a CPUID dump, libvirt's or QEMU's capabilities");
-  add("explain", "Explain a CPU flag", [&a] { return cpu::explain(a.what, a.json); })
-      ->add_option("NAME|BIT", a.what, "a flag in any tool's spelling, or a bit such as 7.0.ebx[2]")
-      ->required();
-  auto* check = add("check", "Show which flags of a policy a host lacks",
-                    [&a] { return cpu::check(a.host, a.policy, a.json, a.folder, silicon::backend()); });
-  check->add_option("HOST", a.host, "a file as for probe, or 'host' for this one")->required();
-  check->add_option("POLICY", a.policy, "flags with commas between them, or a file that asks for some")->required();
-  auto* baseline = add("baseline", "Find what all hosts of a pool can run",
-                       [&a] { return cpu::baseline(a.hosts, a.json, a.all, a.folder); });
-  baseline->add_option("HOST", a.hosts, "files as for probe, or 'host' for this one")->required();
-  baseline->add_flag("--all", a.all, "show each host and flag for itself, however many there are");
-  auto* map = add("map", "Compare libvirt's map of CPU flags with ours", [&a] { return cpu::map(a.folder, a.json); });
-  auto* render = add(
-      "render", "Write a domain as another tool wants it", [&a] { return cpu::render(a.render, silicon::backend()); },
-      false);
-  render->add_option("--for", a.render.target, "libvirt, qemu, nova, xl or cloister")
-      ->required()
-      ->check(CLI::IsMember({"libvirt", "qemu", "nova", "xl", "cloister"}));
-  render->add_option("FILE", a.render.file, "an xl-style configuration, libvirt's domain XML, or QEMU's command line")
-      ->required();
-  render->add_flag("--lossy", a.render.lossy, "leave out what the target cannot say, and list it");
-  auto* lint = add("lint", "Look for mistakes with SGX in a domain's settings",
-                   [&a] { return cpu::lint(a.file, a.host, a.json, a.folder); });
-  lint->add_option("FILE", a.file, "libvirt's domain XML, nova.conf, or QEMU's command line")->required();
-  lint->add_option("--host", a.host, "the host that it is for: a file as for probe, or 'host'")->type_name("HOST");
-  for (CLI::App* verb : {check, baseline, map, lint})
-    verb->add_option("--libvirt", a.folder, "libvirt's cpu_map: a folder, or a file of features")->type_name("PATH");
-  render->add_option("--libvirt", a.render.libvirt, "the cpu_map of the libvirt that it is for")->type_name("PATH");
-}
-
 /// What runs the domain: the software silicon, or QEMU on the machine's own.
 Runner runner_of(const RunArguments& arguments) {
   if (arguments.backend == "qemu") {
@@ -356,9 +335,10 @@ int run_program(int argc, char** argv) {
   add_verbs(verbs, arguments);
   add_definition_verbs(verbs, arguments);
   add_key_verbs(verbs, arguments);
-  CpuArguments cpu_arguments;
+  add_move_verbs(verbs, arguments);
+  cloister::tools::CpuArguments cpu_arguments;
   std::function<int()> cpu_verb;
-  add_cpu(app, cpu_arguments, cpu_verb);
+  cloister::tools::add_cpu(app, cpu_arguments, cpu_verb);
 
   try {
     app.parse(argc, argv);

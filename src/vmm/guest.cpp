@@ -1,7 +1,12 @@
 // The same way as `cloister run` takes, on memory that the daemon holds too.
 #include "vmm/guest.hpp"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
@@ -46,6 +51,30 @@ tl::expected<vmx::Package::Config, std::string> machine_of(const vmx::Backend& s
   return machine;
 }
 
+/// A socket's bytes, read in large pieces.
+stream::Source buffered(int socket) {
+  struct Buffer {
+    std::vector<u8> bytes = std::vector<u8>(256 << 10);
+    std::size_t at = 0, end = 0;
+  };
+  return [socket, buffer = std::make_shared<Buffer>()](std::span<u8> to) -> stream::Result<std::size_t> {
+    if (buffer->at == buffer->end) {
+      buffer->at = 0;
+      ssize_t got = 0;
+      while ((got = ::read(socket, buffer->bytes.data(), buffer->bytes.size())) < 0) {
+        if (errno != EAGAIN && errno != EINTR) return tl::unexpected(std::string(std::strerror(errno)));
+        pollfd wait{.fd = socket, .events = POLLIN, .revents = 0};
+        ::poll(&wait, 1, -1);
+      }
+      buffer->end = static_cast<std::size_t>(got);
+    }
+    const std::size_t bytes = std::min(to.size(), buffer->end - buffer->at);
+    std::copy_n(buffer->bytes.begin() + static_cast<std::ptrdiff_t>(buffer->at), bytes, to.begin());
+    buffer->at += bytes;
+    return bytes;
+  };
+}
+
 tl::expected<SavingOrder, std::string> saved_order() {
   const auto bytes = TRY(read_within(launch_fd::order, longest_own));
   return read_order(bytes);
@@ -73,7 +102,13 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
     if (auto made = guest.lay_out(Saved{}); !made) return failed(made.error());
     return guest;
   }
-  const Fd file(launch_fd::saved), memory(launch_fd::order);  // until it goes on
+  const Fd file(launch_fd::saved);  // until it goes on
+  if (launch.arrives) {
+    stream::Reader reader(buffered(file.get()));
+    if (auto made = guest.lay_out({.stream = &reader, .moves = true}); !made) return failed(made.error());
+    return guest;
+  }
+  const Fd memory(launch_fd::order);
   const auto order = saved_order();
   if (!order) return failed(order.error());
   auto saved = open_saved(file.get(), order->key);
@@ -113,6 +148,7 @@ void Guest::note_frames() {
 Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, const Saved& saved) {
   using hypervisor::Domain;
   if (saved.stream == nullptr) return Domain::create(*package_, std::move(spec), epc);
+  if (saved.moves) return Domain::arrive(*package_, std::move(spec), epc, *saved.stream);
   if (saved.session) return Domain::restore(*package_, std::move(spec), epc, *saved.stream, *saved.session);
   return Domain::restore(*package_, std::move(spec), epc, *saved.stream);
 }

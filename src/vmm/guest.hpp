@@ -48,6 +48,7 @@ class Guest {
   struct Saved {
     stream::Reader* stream = nullptr;
     std::optional<vmx::MoveSession> session{};  ///< in which its enclaves come; none: they are lost
+    bool moves = false;                         ///< it is the stream of one that moves, and ran when that began
   };
   tl::expected<void, std::string> lay_out(const Saved& saved);
   /// With paged EPC.

@@ -16,11 +16,19 @@ constexpr const char* not_running = "it does not run";
 constexpr const char* starts_anew = "it is starting anew";
 constexpr const char* asleep = "it is suspended: wake it first";
 constexpr const char* being_saved = "it is being saved";
+constexpr const char* being_moved = "it is being moved";
+constexpr const char* may_run_elsewhere = "it may run elsewhere by now: `cloister migrate --resolve` finds out";
+bool stands_by(DomainState state) {
+  return state == DomainState::saving || state == DomainState::moving || state == DomainState::in_doubt;
+}
 bool runs(DomainState state) { return state == DomainState::running || state == DomainState::shutting_down; }
 }  // namespace
 
 Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) {
-  if (page_.state() == DomainState::saving) return refused(being_saved);
+  const DomainState state = page_.state();
+  if (state == DomainState::saving) return refused(being_saved);
+  if (state == DomainState::moving) return refused(being_moved);
+  if (state == DomainState::in_doubt) return refused(may_run_elsewhere);
   switch (verb) {
     case GuestVerb::pause: return pause();
     case GuestVerb::unpause: return unpause();
@@ -67,7 +75,7 @@ Lifecycle::Done Lifecycle::wake() {
 }
 
 void Lifecycle::fell_asleep() {
-  if (page_.state() != DomainState::saving) page_.set_state(DomainState::suspended);
+  if (!stands_by(page_.state())) page_.set_state(DomainState::suspended);
 }
 
 Lifecycle::Done Lifecycle::pause() {
@@ -98,6 +106,10 @@ Lifecycle::Done Lifecycle::shutdown() {
 
 void Lifecycle::set_domain(hypervisor::Domain* domain) {
   const MutexLock guard(lock_);
+  if (domain == nullptr && moves_) {
+    move_is_off_ = true;
+    changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !moves_; });
+  }
   domain_ = domain;
   between_guests_ = domain == nullptr;
 }
@@ -139,9 +151,10 @@ Lifecycle::Done Lifecycle::epc_target(u32 mib) {
 
 void Lifecycle::terminate() {
   const MutexLock guard(lock_);
-  // At the second time without its enclaves, if they have left.
-  if (page_.state() == DomainState::saving && !(waits_for_token_ && save_is_off_)) {
+  // Of one that is saved at the second time without its enclaves, if they have left.
+  if (stands_by(page_.state()) && !(waits_for_token_ && save_is_off_)) {
     save_is_off_ = true;
+    move_is_off_ = true;
     return;
   }
   end();
@@ -172,19 +185,37 @@ bool Lifecycle::saved() const {
   return saved_;
 }
 
-tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
-  const MutexLock guard(lock_);
+std::optional<std::string> Lifecycle::not_to_be_written() const {
   const DomainState state = page_.state();
   const bool stands = state == DomainState::paused || state == DomainState::suspended;
-  if (state == DomainState::saving || saved_) return refused(being_saved);
-  if (terminating_) return refused("it is being ended");
-  if (domain_ == nullptr || !(runs(state) || stands)) return refused(not_running);
-  if (!started_) return refused("it has not run yet: nothing is lost if it is destroyed");
-  if (reboot_) return refused(starts_anew);
+  if (state == DomainState::saving || saved_) return being_saved;
+  if (moves_) return being_moved;
+  if (terminating_) return "it is being ended";
+  if (domain_ == nullptr || !(runs(state) || stands)) return not_running;
+  if (!started_) return "it has not run yet: nothing is lost if it is destroyed";
+  if (reboot_) return starts_anew;
+  return std::nullopt;
+}
+
+void Lifecycle::stand(DomainState as) {
+  const DomainState state = page_.state();
   domain_->pause();
   before_save_ = domain_->asleep() && runs(state) ? DomainState::suspended : state;
   save_is_off_ = false;
-  page_.set_state(DomainState::saving);
+  page_.set_state(as);
+}
+
+void Lifecycle::go_on() {
+  if (domain_->asleep()) before_save_ = DomainState::suspended;
+  page_.set_state(before_save_);
+  if (before_save_ != DomainState::paused) domain_->unpause();
+  if (save_is_off_) end();
+}
+
+tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
+  const MutexLock guard(lock_);
+  if (const auto why = not_to_be_written()) return tl::unexpected(*why);
+  stand(DomainState::saving);
   return domain_;
 }
 
@@ -202,7 +233,7 @@ void Lifecycle::end_save(const Done& saved, bool left) {
     page_.set_save_waits(true);
     return;
   }
-  go_on_after_save();
+  go_on();
 }
 
 Lifecycle::Done Lifecycle::take_back(const vmx::MoveToken& token) {
@@ -211,15 +242,40 @@ Lifecycle::Done Lifecycle::take_back(const vmx::MoveToken& token) {
   if (auto back = domain_->take_enclaves_back(token); !back) return back;
   waits_for_token_ = false;
   page_.set_save_waits(false);
-  go_on_after_save();
+  go_on();
   return {};
 }
 
-void Lifecycle::go_on_after_save() {
-  if (domain_->asleep()) before_save_ = DomainState::suspended;
-  page_.set_state(before_save_);
-  if (before_save_ != DomainState::paused) domain_->unpause();
-  if (save_is_off_) end();
+tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_move() {
+  const MutexLock guard(lock_);
+  if (const auto why = not_to_be_written()) return tl::unexpected(*why);
+  moves_ = true;
+  stands_ = false;
+  move_is_off_ = false;
+  return domain_;
+}
+
+Lifecycle::Done Lifecycle::stand_still() {
+  const MutexLock guard(lock_);
+  const DomainState state = page_.state();
+  if (move_is_off_ || terminating_ || reboot_) return refused("it was to go on, or to end");
+  if (!(runs(state) || state == DomainState::paused || state == DomainState::suspended)) return refused(not_running);
+  stand(DomainState::moving);
+  stands_ = true;
+  return {};
+}
+
+bool Lifecycle::was_paused() const {
+  const MutexLock guard(lock_);
+  return stands_ && before_save_ == DomainState::paused;
+}
+
+void Lifecycle::end_move() {
+  const MutexLock guard(lock_);
+  moves_ = false;
+  if (stands_) go_on();
+  stands_ = false;
+  changed_.notify_all();
 }
 
 void Lifecycle::preserve(DomainState state) {

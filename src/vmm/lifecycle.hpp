@@ -67,8 +67,21 @@ class Lifecycle {
   /// Becomes true if it is to be ended instead.
   const std::atomic<bool>& save_is_off() const { return save_is_off_; }
 
+  /// The domain, which stays as long as it moves, and whose guest runs on.
+  tl::expected<hypervisor::Domain*, std::string> begin_move();
+  /// The guest stands still from now on, as when it is saved.
+  Done stand_still();
+  bool was_paused() const;
+  /// It may run elsewhere.
+  void in_doubt() { page_.set_state(DomainState::in_doubt); }
+  /// The guest goes on as it was.
+  void end_move();
+  void cancel_move() { move_is_off_ = true; }
+  /// It is to go on, or has ended, or is to end.
+  bool move_is_off() const { return move_is_off_; }
+
   // ---- the domain's thread
-  /// What pause() and others act on, until it is replaced or taken away (null).
+  /// What pause() and others act on, until it is replaced or taken away (null), which waits until it does not move.
   void set_domain(hypervisor::Domain* domain);
   /// Whose EPC is lent and given back, while it is there; null: none.
   void set_epc(hypervisor::Domain* domain);
@@ -95,7 +108,9 @@ class Lifecycle {
 
  private:
   void end() CLOISTER_REQUIRES(lock_);
-  void go_on_after_save() CLOISTER_REQUIRES(lock_);
+  std::optional<std::string> not_to_be_written() const CLOISTER_REQUIRES(lock_);
+  void stand(DomainState as) CLOISTER_REQUIRES(lock_);
+  void go_on() CLOISTER_REQUIRES(lock_);
 
   DomainPage& page_;
   mutable Mutex lock_;
@@ -113,7 +128,8 @@ class Lifecycle {
   DomainState before_save_ CLOISTER_GUARDED_BY(lock_) = DomainState::running;
   bool saved_ CLOISTER_GUARDED_BY(lock_) = false;
   bool waits_for_token_ CLOISTER_GUARDED_BY(lock_) = false, arriving_ CLOISTER_GUARDED_BY(lock_) = false;
-  std::atomic<bool> stop_{false}, shutdown_{false}, save_is_off_{false};
+  bool moves_ CLOISTER_GUARDED_BY(lock_) = false, stands_ CLOISTER_GUARDED_BY(lock_) = false;
+  std::atomic<bool> stop_{false}, shutdown_{false}, save_is_off_{false}, move_is_off_{false};
 };
 
 }  // namespace cloister::toolstack

@@ -19,13 +19,13 @@ namespace cloister::toolstack {
 namespace {
 
 /// (argument & mask) == value; a mask of 0 is met by all. For an `int` the kernel looks at 32 bits, and so do we.
-struct Condition {
+struct ArgumentIs {
   unsigned argument = 0;
   std::uint64_t mask = 0, value = 0;
 };
 constexpr std::uint64_t whole_int = 0xffff'ffff;
-constexpr Condition is(unsigned argument, std::uint64_t value) { return {argument, whole_int, value}; }
-constexpr Condition lacks(unsigned argument, std::uint64_t bits) { return {argument, bits, 0}; }
+constexpr ArgumentIs is(unsigned argument, std::uint64_t value) { return {argument, whole_int, value}; }
+constexpr ArgumentIs lacks(unsigned argument, std::uint64_t bits) { return {argument, bits, 0}; }
 
 constexpr std::uint64_t thread_flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD;
 constexpr std::uint64_t other_clone_flags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
@@ -34,7 +34,7 @@ constexpr std::uint64_t other_clone_flags = CLONE_NEWNS | CLONE_NEWCGROUP | CLON
 
 struct AllowedCall {
   int number;
-  Condition when{};
+  ArgumentIs when{};
 };
 
 /// Several rows of a call: any of them.

@@ -151,6 +151,36 @@ Reply save(VerbContext& context, const Packet& request) {
   return {reply_of(context.saver->start(std::move(file), std::move(*order), context.ram)), {}};
 }
 
+Reply begin_move(VerbContext& context, const Packet& request) {
+  if (context.mover == nullptr) return {error("it cannot be moved"), {}};
+  if (request.descriptors.size() != 1) return {error("a socket is wanted"), {}};
+  std::string session;
+  MoveLimits limits;
+  JsonFields fields(request.body);
+  fields.text("session", session).number("downtime", limits.downtime_ms, MoveLimits::longest_downtime_ms);
+  fields.number("bandwidth", limits.bandwidth_mib);
+  if (fields.ok() && !is_move_session(session)) fields.fail("'session': not a move's");
+  if (!fields.ok()) return {error(fields.error()), {}};
+  Fd socket(::fcntl(request.descriptors.front().get(), F_DUPFD_CLOEXEC, 0));
+  if (!socket) return {error(std::strerror(errno)), {}};
+  return {reply_of(context.mover->start(std::move(socket), session, limits)), {}};
+}
+
+Reply hold_move(VerbContext& context, const Packet& request) {
+  std::string session;
+  JsonFields fields(request.body);
+  if (!fields.text("session", session).ok()) return {error(fields.error()), {}};
+  if (context.mover == nullptr) return {error("it cannot be moved"), {}};
+  json reply = reply_of(context.mover->hold(session));
+  if (reply.contains("ok")) reply["paused"] = context.lifecycle.was_paused();
+  return {std::move(reply), {}};
+}
+
+Reply stay(VerbContext& context, const Packet&) {
+  if (context.mover == nullptr) return {error("it cannot be moved"), {}};
+  return {reply_of(context.mover->end()), {}};
+}
+
 struct Verb {
   std::string_view name;
   Reply (*act)(VerbContext&, const Packet&);
@@ -166,7 +196,10 @@ constexpr Verb verbs[] = {{"hello", hello},
                           {"epc-give", give_epc},
                           {"epc-held", held_epc},
                           {"save", save},
-                          {"take-back", take_back}};
+                          {"take-back", take_back},
+                          {"move", begin_move},
+                          {"move-hold", hold_move},
+                          {"move-end", stay}};
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "host/packet.hpp"
 #include "vmm/console_hub.hpp"
 #include "vmm/lifecycle.hpp"
+#include "vmm/mover.hpp"
 #include "vmm/saver.hpp"
 
 namespace cloister::toolstack {
@@ -20,6 +21,7 @@ struct VerbContext {
   bool paged = false;            ///< its EPC
   ConsoleHub* hub = nullptr;     ///< none: it has no console
   Saver* saver = nullptr;        ///< none: it cannot be saved
+  Mover* mover = nullptr;        ///< none: it cannot be moved
   u64 ram = 0;                   ///< bytes
 };
 

@@ -142,6 +142,7 @@ int run_vmm(const Processors& processors) {
   if (guest->arriving()) lifecycle.set_arriving();
   ConsoleHub hub(*page, Fd(launch_fd::console));
   Saver saver(lifecycle, *page);
+  Mover mover(lifecycle, *page);
   VerbContext context{.id = launch->id,
                       .lifecycle = lifecycle,
                       .page = *page,
@@ -149,6 +150,7 @@ int run_vmm(const Processors& processors) {
                       .paged = guest->config().epc_is_paged(),
                       .hub = &hub,
                       .saver = &saver,
+                      .mover = &mover,
                       .ram = guest->ram()};
   if (!launch->grants.empty()) context.descriptors.insert(context.descriptors.end(), {launch_fd::epc, launch_fd::epcm});
   const Service service(std::move(context), hub, Fd(launch_fd::control), owner);

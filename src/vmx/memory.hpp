@@ -64,8 +64,9 @@ class GuestMemory {
   /// nullopt: not RAM, not aligned, or of another size.
   virtual std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) = 0;
   /// Which of these pages of RAM may have been written since they were mapped, whatever was taken of their flags
-  /// meanwhile; all others are zeros, and asking costs the host no memory for them. While no processor runs. What a
-  /// hypervisor on hardware would know by having mapped no page that nobody had touched.
+  /// meanwhile; all others are zeros, and asking costs the host no memory for them. What processors that run store
+  /// meanwhile may be missing: it is in the next answer of take_dirty(). What a hypervisor on hardware would know by
+  /// having mapped no page that nobody had touched.
   virtual std::vector<bool> written(Gpa base, u64 pages) const = 0;
 };
 

@@ -21,6 +21,9 @@ EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
 BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "PATCH /v1/domains/{domain}/epc": {"weight": 200},
           "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
           "POST /v1/domains/{domain}/save": {"file": "/none/saved"}, "POST /v1/restore": {"file": "/none/saved"},
+          "POST /v1/domains/{domain}/migration/hold": {"session": "0" * 32},
+          "POST /v1/domains/{domain}/migration/verdict": {"session": "0" * 32, "verdict": "commit"},
+          "PUT /v1/migrations/{session}/verdict": {"verdict": "abort"},
           "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"}, "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
 VERBS = {"console": "use the console of", "control": "control", "keys": "change keys of",
          "epc": "say how EPC is shared by", "save": "save"}
@@ -93,11 +96,13 @@ class Table:
         body = BODIES.get(request)
         if path == "/v1/domains" and method == "POST":
             body = self.member.creation("made")
-        if method == "PUT":
+        if path == "/v1/offers":
+            body = {"offer": self.m.request("POST", "/v1/domains/one/migration/offer").json}
+        if path == "/v1/domains/{domain}" and method == "PUT":
             body = {key: value for key, value in self.member.creation("one").items() if key != "paused"}
 
         def act():
-            answer = self.m.request(method, path.replace("{domain}", "one").replace("{key}", self.one["uuid"]), body)
+            answer = self.m.request(method, path.replace("{domain}", "one").replace("{key}", self.one["uuid"]).replace("{session}", "0" * 32), body)
             return [answer.status, answer.body.decode(errors="replace")]
 
         return as_user(*user, [], act)
@@ -124,10 +129,13 @@ class Table:
             if path.endswith(("/save", "/restore")):
                 assert status == 400 and "'/none/saved': No such file" in text, (*what, answer)
                 return
+            if path.endswith(("/migration", "/migrations")) and method != "DELETE":  # without a connection that goes on
+                assert status == (404 if method == "GET" else 426), (*what, answer)
+                return
             assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys"))), (*what, answer)
             if right == "control":
                 self.renew()
-            elif right == "create" and method == "POST":
+            elif request == "POST /v1/domains":
                 assert self.m.domains()["made"]["owner"]["uid"] == user[0], what
                 self.m.destroy("made")
             return

@@ -31,7 +31,7 @@ class Documented:
         parts = path.partition("?")[0].split("/")
         for pattern in sorted(self.document["paths"], key=lambda p: p.count("{")):
             wanted = pattern.split("/")
-            if len(wanted) == len(parts) and all(w in (p, "{domain}", "{key}") for w, p in zip(wanted, parts)):
+            if len(wanted) == len(parts) and all(w in (p, "{domain}", "{key}", "{session}") for w, p in zip(wanted, parts)):
                 return pattern
         raise AssertionError(f"{path} is not in the document")
 
@@ -186,6 +186,41 @@ def paged(machine):
     return call
 
 
+def moves(call):
+    """The operations of domains that move between daemons, but for the moves themselves (cases_migration)."""
+    m, way, session = call.m, "/v1/domains/idle/migration", "0" * 32
+    here = "/v1/domains/{}/migration{}".format
+    offer = call("POST", here("idle", "/offer")).json
+    call("POST", "/v1/offers", {"offer": offer})
+    call("POST", "/v1/offers", {"offer": {}}, 400)
+    call("POST", "/v1/migrations", {"offer": offer}, 426)
+    upgrade = {"Upgrade": "cloister-move", "Connection": "Upgrade"}
+
+    def switch(path, body, status):
+        """As a client that speaks more than HTTP."""
+        assert m.request("POST", path, body, upgrade).status == status, path
+        call.seen.add((call.document["paths"][call.pattern_of(path)]["post"]["operationId"], status))
+
+    switch("/v1/migrations", {"offer": offer}, 409)
+    switch("/v1/migrations", {}, 400)
+    assert call("GET", f"/v1/migrations/{session}").json["phase"] == "aborted"
+    assert call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}).json["verdict"] == "abort"
+    call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "no"}, 400)
+    call("DELETE", f"/v1/migrations/{session}")
+    call("DELETE", "/v1/migrations/x", status=400)
+    call("GET", way, status=404)
+    call("DELETE", way, status=409)
+    call("DELETE", here("none", ""), status=404)
+    call("POST", way, {"session": session, "to": ""}, 426)
+    switch(way, {"session": "x", "to": ""}, 400)
+    switch(here("none", ""), {"session": session, "to": ""}, 404)
+    for below, body in (("/hold", {"session": session}), ("/verdict", {"session": session, "verdict": "commit"})):
+        call("POST", here("idle", below), {}, 400)
+        call("POST", here("idle", below), body, 409)
+        call("POST", here("none", below), body, 404)
+    call("POST", here("none", "/offer"), status=404)
+
+
 def openapi(machine):
     """Every operation and status of the document happens, and every answer has the shape that it says."""
     m = machine(MACHINE)
@@ -245,6 +280,7 @@ def openapi(machine):
         call("POST", f"/v1/domains/none/{verb}", status=404)
     definitions(call)
     saves(call)
+    moves(call)
     keys(call, uno)
     call("GET", "/v1/domains/none", status=404)
     call("DELETE", "/v1/domains/none", status=404)
@@ -256,6 +292,8 @@ def openapi(machine):
     # That of another user's domain is in the case `access`.
     missing = {(o, s) for o, s in call.documented() - call.seen if s not in (403, 500)}
     rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("define", 507)}
+    rest |= {("offer", 409), ("migrate", 101), ("migrate", 409), ("migration", 200), ("cancel_migration", 200), ("hold", 200),
+             ("take_verdict", 200), ("receive", 101), ("receive", 503), ("receive", 507), ("forget_arrival", 409), ("decide", 409)}
     assert missing <= rest, missing - rest
     # A document's path with a method that it does not list is refused.
     for pattern, item in call.document["paths"].items():

@@ -9,48 +9,36 @@
 namespace cloister::hypervisor {
 namespace {
 
-using Page = std::array<std::byte, arch::page_size>;
 constexpr std::size_t address_bytes = sizeof(u64);
-
-bool is_zero(const Page& page) {
-  return std::ranges::all_of(page, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
-/// Pages in a row that are waiting for their record.
-class Row {
- public:
-  explicit Row(stream::Writer& to) : to_(to) {}
-
-  tl::expected<void, std::string> add(arch::Gpa at, const Page& page) {
-    if (!bytes_.empty() && (at != next_ || pages_ == stream::most_ram_pages)) TRY(flush());
-    if (bytes_.empty()) bytes_ = stream::encode(at.value);
-    const auto* const from = reinterpret_cast<const u8*>(page.data());
-    bytes_.insert(bytes_.end(), from, from + page.size());
-    next_ = at + arch::page_size;
-    ++pages_;
-    return {};
-  }
-  tl::expected<void, std::string> flush() {
-    if (bytes_.empty()) return {};
-    TRY(to_.record(stream::Kind::ram, bytes_));
-    bytes_.clear();
-    pages_ = 0;
-    return {};
-  }
-
- private:
-  stream::Writer& to_;
-  std::vector<u8> bytes_;
-  arch::Gpa next_{};
-  u32 pages_ = 0;
-};
 
 }  // namespace
 
+bool is_zero(const RamRows::Page& page) {
+  return std::ranges::all_of(page, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+tl::expected<void, std::string> RamRows::add(arch::Gpa at, const Page& page) {
+  if (!bytes_.empty() && (at != next_ || pages_ == stream::most_ram_pages)) TRY(flush());
+  if (bytes_.empty()) bytes_ = stream::encode(at.value);
+  const auto* const from = reinterpret_cast<const u8*>(page.data());
+  bytes_.insert(bytes_.end(), from, from + page.size());
+  next_ = at + arch::page_size;
+  ++pages_;
+  return {};
+}
+
+tl::expected<void, std::string> RamRows::flush() {
+  if (bytes_.empty()) return {};
+  TRY(to_.record(stream::Kind::ram, bytes_));
+  bytes_.clear();
+  pages_ = 0;
+  return {};
+}
+
 tl::expected<void, std::string> save_ram(const vmx::GuestMemory& memory, const platform::MemoryMap& map,
                                          stream::Writer& to) {
-  Row row(to);
-  Page page;
+  RamRows row(to);
+  RamRows::Page page;
   for (const auto& range : platform::ram_backing(map)) {
     const auto written = memory.written(range.base, range.bytes / arch::page_size);
     for (u64 index = 0; index < written.size(); ++index) {

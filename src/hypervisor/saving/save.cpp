@@ -35,18 +35,20 @@ Done load_part(stream::Kind kind, Part& part, stream::Reader& from) {
 
 }  // namespace
 
+Done save_parts(Machine& machine, stream::Writer& to) {
+  const MutexLock held(machine.lock);
+  machine.wait_until_all_wait();
+  if (machine.stop && !from_outside(machine.stop->ending)) return tl::unexpected(std::string("it has ended"));
+  if (machine.sleep == Machine::Sleep::falling_asleep) return tl::unexpected(std::string("it is falling asleep"));
+  machine.console.flush();
+  return for_each_part(machine, [&to](stream::Kind kind, const auto& part) { return to.value(kind, part.state()); });
+}
+
 namespace {
 
 Done save_all_but_enclaves(Machine& machine, stream::Writer& to) {
-  {
-    const MutexLock held(machine.lock);
-    machine.wait_until_all_wait();
-    if (machine.stop && !from_outside(machine.stop->ending)) return tl::unexpected(std::string("it has ended"));
-    if (machine.sleep == Machine::Sleep::falling_asleep) return tl::unexpected(std::string("it is falling asleep"));
-    machine.console.flush();
-    TRY(to.value(stream::Kind::domain, shape_of(machine.spec)));
-    TRY(for_each_part(machine, [&to](stream::Kind kind, const auto& part) { return to.value(kind, part.state()); }));
-  }
+  TRY(to.value(stream::Kind::domain, shape_of(machine.spec)));
+  TRY(save_parts(machine, to));
   return save_ram(machine.memory, machine.spec.map, to);
 }
 

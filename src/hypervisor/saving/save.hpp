@@ -13,6 +13,8 @@ namespace cloister::hypervisor {
 tl::expected<void, std::string> save(Machine& machine, stream::Writer& to);
 /// With its enclaves, which have left then, or, with an error, if `left` says so.
 tl::expected<void, std::string> save(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left);
+/// Of the same its parts alone (parts.hpp), which come before its RAM.
+tl::expected<void, std::string> save_parts(Machine& machine, stream::Writer& to);
 /// The stream is of a domain that was made of the same. The error says in what it differs, all of it.
 tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader& from);
 /// Then, the rest of the stream, into a machine that was laid out, and has not run.

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "guests.hpp"
+#include "hypervisor/saving/live.hpp"
 #include "sanitized.hpp"
 #include "silicon/silicon.hpp"
 
@@ -302,6 +303,56 @@ TEST_F(SavedDomain, CutAtAnyByteIsRefused) {
     const std::string error = error_of(std::span(bytes).first(size), spec(2, ClockMode::deterministic));
     ASSERT_TRUE(error.starts_with("byte " + std::to_string(size) + ": the stream ends in ")) << error;
   }
+}
+
+/// Its RAM is sent in rounds, between which it runs: what it stored meanwhile is sent again, and nothing of it is lost.
+TEST_F(SavedDomain, GoesOnElsewhereThoughItRanWhileItWasSent) {
+  const auto whole = create(spec(2, ClockMode::deterministic));
+  ASSERT_EQ(run(*whole).ending, Ending::powered_off);
+  const std::string expected = std::exchange(console_, "");
+  Bytes bytes;
+  for (const u64 at : {u64{4}, u64{17}, u64{50}}) {
+    bytes.clear();
+    {
+      const auto domain = create(spec(2, ClockMode::deterministic));
+      stream::Writer writer(sink_to(bytes));
+      std::unique_ptr<LiveCopy> copy;
+      u64 round = 0, first = 0, again = 0;
+      run(*domain, [&] {
+        if (++round == 2) {
+          copy = domain->live_copy(writer);
+          EXPECT_TRUE(copy->begin());
+        }
+        if (round >= 2 && round < at && round % 4 != 1) {
+          const u64 pages = copy->look();
+          (round == 2 ? first : again) += pages;
+          EXPECT_TRUE(copy->send());
+        }
+        if (round != at) return true;
+        const auto done = copy->finish();
+        EXPECT_TRUE(done) << done.error();
+        return false;
+      });
+      EXPECT_GT(first, 0u);
+      EXPECT_TRUE(again > 0 || at <= 4) << "it stores all the time";
+    }
+    stream::Reader reader(source_of(bytes));
+    const auto rest = Domain::arrive(package_, spec(2, ClockMode::deterministic), {}, reader);
+    ASSERT_TRUE(rest) << rest.error();
+    EXPECT_EQ(run(**rest).ending, Ending::powered_off);
+    ASSERT_EQ(console_, expected) << "sent until round " << at;
+    console_.clear();
+  }
+  const std::size_t step = is_sanitized() ? 13 : 1;
+  for (std::size_t size = 0; size < bytes.size();
+       size += size < 4096 || size + 8192 > bytes.size() ? step : 4099 * step) {
+    stream::Reader cut(source_of(std::span(bytes).first(size)));
+    const auto none = Domain::arrive(package_, spec(2, ClockMode::deterministic), {}, cut);
+    ASSERT_FALSE(none);
+    ASSERT_TRUE(none.error().starts_with("byte " + std::to_string(size) + ": the stream ends in ")) << none.error();
+  }
+  // One is not the other.
+  EXPECT_NE(error_of(bytes, spec(2, ClockMode::deterministic)), "");
 }
 
 TEST_F(SavedDomain, IntoAnotherDomainIsRefusedForEveryReason) {

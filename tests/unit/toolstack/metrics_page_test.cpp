@@ -44,6 +44,7 @@ std::string all_metrics() {
   domain.grants = {{.package = 0, .extents = {{arch::Mfn{256}, 1}}}};
   domain.paged.emplace();
   domain.balloon.emplace();
+  domain.move.emplace();
   domain.page = std::make_shared<const DomainPage>(std::move(*page));
   domain.memory = std::make_shared<SomeEpc>();
   MachineEpcInfo epc;

@@ -1,0 +1,245 @@
+// A domain's way from here to another daemon, as its carrier at the source sees it. It is told to hold before its
+// target is asked to run it: so whatever is cut, it goes on here, or runs there, or waits for a person.
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cstring>
+
+#include "arch/try.hpp"
+#include "client/api.hpp"
+#include "client/client.hpp"
+#include "client/move_transport.hpp"
+#include "client/print.hpp"
+#include "client/progress_line.hpp"
+#include "host/exit_status.hpp"
+#include "host/files.hpp"
+#include "text/json_fields.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::client {
+namespace {
+
+constexpr std::chrono::milliseconds between_reports{200};
+
+Failure migrate_failure(const std::string& what) { return {"cloister: " + what, exit_status::failed}; }
+
+template <class T>
+Answer<T> or_failure(tl::expected<T, std::string> result, const std::string& what) {
+  if (result) {
+    if constexpr (std::is_void_v<T>) {
+      return {};
+    } else {
+      return std::move(*result);
+    }
+  }
+  return tl::unexpected(migrate_failure(fmt::format("{}: {}", what, result.error())));
+}
+
+class Departure {
+ public:
+  Departure(const Common& common, const MigrateArguments& arguments)
+      : api_(common.run_folder), json_(common.json), arguments_(arguments) {}
+
+  Answer<void> go(const std::string& domain) {
+    const auto offer = TRY(api_.post(domain_path(domain, "/migration/offer")));
+    uuid_ = offer.value("uuid", "");
+    name_ = offer.value("name", domain);
+    Wire wire = TRY(reached());
+    TRY(or_failure(wire.send(WireKind::offer, json_text(Json{{"offer", offer}, {"dry_run", arguments_.dry_run}})),
+                   where()));
+    const WireMessage message = TRY(or_failure(wire.receive(WireKind::answer), where()));
+    const auto answer = TRY(or_failure(object_in(message), where()));
+    TRY(accepted(answer));
+    if (arguments_.dry_run) {
+      spdlog::info("cloister: {} could go to {}; nothing was sent", name_, arguments_.target);
+      return {};
+    }
+    session_ = text_in(answer, "session");
+    if (auto sent = send(wire); !sent) {
+      (void)wire.send(WireKind::failed, json_text(Json{{"error", sent.error().message}}));
+      return sent;
+    }
+    return pass_on(wire);
+  }
+
+  /// Of one that may run there, or here: there is nothing to be sent.
+  Answer<void> resolve(const std::string& domain) {
+    const auto info = TRY(api_.get(domain_path(domain)));
+    uuid_ = info.value("uuid", "");
+    name_ = info.value("name", domain);
+    if (info.value("state", "") != "in-doubt")
+      return tl::unexpected(
+          migrate_failure(fmt::format("{} is not in doubt: it is {}", name_, info.value("state", ""))));
+    session_ = info.value("migration", Json::object()).value("session", "");
+    if (arguments_.here) return settle("abort");
+    Wire wire = TRY(reached());
+    TRY(or_failure(wire.send(WireKind::resolve, json_text(Json{{"session", session_}})), where()));
+    return take_verdict(wire);
+  }
+
+ private:
+  std::string where() const { return arguments_.target; }
+
+  Answer<Wire> reached() {
+    Wire wire = TRY(or_failure(reach_receiver(arguments_.target), "cannot reach its target"));
+    TRY(or_failure(wire.greet(), where()));
+    return wire;
+  }
+
+  Answer<void> accepted(const nlohmann::json& answer) {
+    const auto refused = answer.find("refused");
+    if (refused == answer.end() || refused->empty()) return {};
+    std::string all;
+    for (const auto& why : *refused)
+      all += fmt::format("\n  {}", printable(why.is_string() ? why.get<std::string>() : json_text(why)));
+    return tl::unexpected(migrate_failure(fmt::format("{} cannot go to {}:{}", name_, where(), all)));
+  }
+
+  Json order() const {
+    Json order{{"session", session_}, {"to", where()}};
+    if (arguments_.downtime_ms) order["downtime_ms"] = *arguments_.downtime_ms;
+    if (arguments_.bandwidth_mib) order["bandwidth_mib"] = *arguments_.bandwidth_mib;
+    return order;
+  }
+
+  void show(ProgressLine& line) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_look_) return;
+    next_look_ = now + between_reports;
+    const auto move = api_.get(domain_path(uuid_, "/migration"));
+    if (!move) return;
+    const auto mib = [&](const char* member) { return move->value(member, u64{0}) >> 20; };
+    line.show(fmt::format("cloister: {}: round {}, {} MiB sent, {} left, {} MiB/s, {} MiB/s change, pause {} ms", name_,
+                          move->value("round", 0U), mib("bytes"), mib("bytes_left"), mib("bytes_a_second"),
+                          mib("dirty_bytes_a_second"), move->value("pause_ms", u64{0})));
+  }
+
+  /// What its process says of it, which is more than that its stream has ended.
+  Failure not_sent() {
+    const auto move = api_.get(domain_path(uuid_, "/migration"));
+    const std::string why = move ? move->value("failed", "") : "";
+    return migrate_failure(
+        fmt::format("{} goes on here: {}", name_, why.empty() ? "its stream has ended too early" : why));
+  }
+
+  /// All of it, and until its target has it.
+  Answer<void> send(Wire& wire) {
+    const auto stream = TRY(api_.upgrade(domain_path(uuid_, "/migration"), order()));
+    const u8 ready = 1;
+    if (!write_all(stream.socket.get(), {&ready, 1})) return tl::unexpected(not_sent());
+    ProgressLine line;
+    const auto read = [&](std::span<u8> to) {
+      while (!to.empty()) {
+        const auto got = read_some(stream.socket.get(), to);
+        if (!got || *got == 0) return false;
+        to = to.subspan(*got);
+      }
+      return true;
+    };
+    while (true) {
+      // Its target may have had enough.
+      pollfd look{.fd = wire.in(), .events = POLLIN, .revents = 0};
+      if (::poll(&look, 1, 0) > 0) return refused_amid(wire);
+      u32 bytes = 0;
+      if (!read({reinterpret_cast<u8*>(&bytes), sizeof bytes})) return tl::unexpected(not_sent());
+      std::vector<u8> piece(std::min<u32>(bytes, wire_row(static_cast<u32>(WireKind::piece))->most_bytes));
+      if (piece.size() != bytes || !read(piece)) return tl::unexpected(not_sent());
+      if (!wire.send(WireKind::piece, piece)) return refused_amid(wire);
+      if (bytes == 0) break;
+      show(line);
+    }
+    line.clear();
+    TRY(or_failure(wire.receive(WireKind::ready), where()));
+    // As long as this is open, it waits for a word.
+    const auto held = api_.post(domain_path(uuid_, "/migration/hold"), Json{{"session", session_}});
+    if (!held) {
+      // It may have heard; its target was not asked yet, and will not be.
+      (void)api_.post(domain_path(uuid_, "/migration/verdict"), Json{{"session", session_}, {"verdict", "abort"}});
+      return tl::unexpected(held.error());
+    }
+    paused_ = held->value("paused", false);
+    return {};
+  }
+
+  Answer<void> refused_amid(Wire& wire) {
+    const auto message = wire.receive(WireKind::ready);
+    return tl::unexpected(migrate_failure(fmt::format("{} goes on here: {}: {}", name_, where(),
+                                                      message ? "it says too early that it has it" : message.error())));
+  }
+
+  Failure in_doubt(const std::string& why) const {
+    return migrate_failure(
+        fmt::format("{} is in doubt: {}; it stands still until `cloister migrate --resolve {} {}` has asked "
+                    "there whether it runs",
+                    name_, why, name_, where()));
+  }
+
+  Answer<void> pass_on(Wire& wire) {
+    if (const auto sent = wire.send(WireKind::commit, json_text(Json{{"paused", paused_}})); !sent)
+      return tl::unexpected(in_doubt(sent.error()));
+    return take_verdict(wire);
+  }
+
+  Answer<void> take_verdict(Wire& wire) {
+    const auto message = wire.receive(WireKind::verdict);
+    if (!message) return tl::unexpected(in_doubt(message.error()));
+    const auto verdict = object_in(*message);
+    const std::string word = verdict ? text_in(*verdict, "verdict") : "";
+    if (!verdict || text_in(*verdict, "session") != session_ || (word != "commit" && word != "abort"))
+      return tl::unexpected(in_doubt("its target said what is no verdict about it"));
+    TRY(settle(word));
+    (void)wire.send(WireKind::done);
+    return {};
+  }
+
+  Answer<void> settle(const std::string& word) {
+    const auto told =
+        api_.post(domain_path(uuid_, "/migration/verdict"), Json{{"session", session_}, {"verdict", word}});
+    // One that is gone has heard it before.
+    if (!told && !(word == "commit" && told.error().http_status == 404)) {
+      Failure why = told.error();
+      why.message += fmt::format("; the verdict on {} is {}: `cloister migrate --resolve` tells it again", name_, word);
+      return tl::unexpected(why);
+    }
+    if (json_) {
+      print_json(Json{{"uuid", uuid_}, {"name", name_}, {"verdict", word}});
+    } else if (word == "commit") {
+      spdlog::info("cloister: {} runs at {}, without the enclaves that it had", name_, where());
+    }
+    if (word == "commit" || arguments_.resolve) {
+      if (word == "abort") spdlog::info("cloister: {} goes on here", name_);
+      return {};
+    }
+    return tl::unexpected(migrate_failure(fmt::format("{} goes on here: its target does not have it", name_)));
+  }
+
+  const Api api_;
+  const bool json_;
+  const MigrateArguments& arguments_;
+  std::string uuid_, name_, session_;
+  bool paused_ = false;
+  std::chrono::steady_clock::time_point next_look_{};
+};
+
+}  // namespace
+
+int migrate(const Common& common, const std::string& domain, const MigrateArguments& arguments) {
+  ::signal(SIGPIPE, SIG_IGN);
+  if (arguments.cancel) {
+    const auto answer = Api(common.run_folder).remove(domain_path(domain, "/migration"));
+    if (!answer) return report(answer.error());
+    spdlog::info("cloister: {} goes on here", answer->value("name", domain));
+    return 0;
+  }
+  if (arguments.target.empty() && !arguments.here)
+    return report(
+        {"cloister: a target is missing: unix:PATH or ssh://[USER@]HOST[:PORT]", exit_status::bad_configuration});
+  Departure departure(common, arguments);
+  const auto done = arguments.resolve ? departure.resolve(domain) : departure.go(domain);
+  return done ? 0 : report(done.error());
+}
+
+}  // namespace cloister::toolstack::client

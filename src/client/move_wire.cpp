@@ -1,0 +1,129 @@
+#include "client/move_wire.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "arch/try.hpp"
+#include "host/files.hpp"
+#include "text/json_fields.hpp"
+#include "text/shown.hpp"
+
+namespace cloister::toolstack::client {
+
+namespace {
+
+constexpr std::array<u8, 12> greeting{'C', 'L', 'M', 'O', 'V', 'I', 'N', 'G', 1, 0, 0, 0};
+
+constexpr std::array rows{WireRow{WireKind::offer, "offer", 4 << 20},     WireRow{WireKind::answer, "answer", 1 << 20},
+                          WireRow{WireKind::piece, "piece", 64 << 10},    WireRow{WireKind::ready, "ready", 0},
+                          WireRow{WireKind::failed, "failed", 64 << 10},  WireRow{WireKind::commit, "commit", 1 << 10},
+                          WireRow{WireKind::verdict, "verdict", 1 << 10}, WireRow{WireKind::done, "done", 0},
+                          WireRow{WireKind::resolve, "resolve", 1 << 10}};
+
+}  // namespace
+
+const WireRow* wire_row(u32 kind) {
+  const auto found =
+      std::ranges::find_if(rows, [kind](const WireRow& row) { return static_cast<u32>(row.kind) == kind; });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+tl::expected<nlohmann::json, std::string> object_in(const WireMessage& message) {
+  return parse_object({reinterpret_cast<const char*>(message.body.data()), message.body.size()}, {.deepest = 8});
+}
+
+std::string text_in(const nlohmann::json& object, const char* name) {
+  std::string text;
+  JsonFields(object).text(name, text);
+  return text;
+}
+
+bool flag_in(const nlohmann::json& object, const char* name) {
+  bool flag = false;
+  JsonFields(object).boolean(name, flag);
+  return flag;
+}
+
+std::vector<u8> wire_greeting() { return {greeting.begin(), greeting.end()}; }
+
+tl::expected<void, std::string> read_greeting(const WireSource& from) {
+  std::array<u8, greeting.size()> found{};
+  if (!from(found)) return tl::unexpected(std::string("the other end has gone before it said anything"));
+  if (!std::equal(found.begin(), found.begin() + 8, greeting.begin()))
+    return tl::unexpected(std::string("the other end is no `cloister receive`, or `cloister migrate`"));
+  if (found != greeting)
+    return tl::unexpected(fmt::format("the other end speaks version {}, expected {}", found[8], greeting[8]));
+  return {};
+}
+
+tl::expected<WireMessage, std::string> read_message(const WireSource& from) {
+  std::array<u8, 8> head{};
+  if (!from(head)) return tl::unexpected(std::string("the other end has gone"));
+  u32 kind = 0, bytes = 0;
+  std::memcpy(&kind, head.data(), sizeof kind);
+  std::memcpy(&bytes, head.data() + sizeof kind, sizeof bytes);
+  const WireRow* const row = wire_row(kind);
+  if (row == nullptr) return tl::unexpected(fmt::format("found a message of kind {}, which is not known here", kind));
+  if (bytes > row->most_bytes)
+    return tl::unexpected(
+        fmt::format("found a message '{}' of {} bytes, expected at most {}", row->name, bytes, row->most_bytes));
+  WireMessage message{.kind = row->kind, .body = std::vector<u8>(bytes)};
+  if (!from(message.body)) return tl::unexpected(fmt::format("the other end has gone amid a message '{}'", row->name));
+  return message;
+}
+
+tl::expected<void, std::string> Wire::greet() {
+  const auto ours = wire_greeting();
+  if (!write_all(out_.get(), ours)) return tl::unexpected(std::string("the other end has gone"));
+  return read_greeting([this](std::span<u8> to) {
+    while (!to.empty()) {
+      const auto got = read_some(in_.get(), to);
+      if (!got || *got == 0) return false;
+      to = to.subspan(*got);
+    }
+    return true;
+  });
+}
+
+tl::expected<void, std::string> Wire::send(WireKind kind, std::span<const u8> body) {
+  std::vector<u8> bytes(8 + body.size());
+  const u32 number = static_cast<u32>(kind), size = static_cast<u32>(body.size());
+  std::memcpy(bytes.data(), &number, sizeof number);
+  std::memcpy(bytes.data() + sizeof number, &size, sizeof size);
+  std::ranges::copy(body, bytes.begin() + 8);
+  if (!write_all(out_.get(), bytes)) return tl::unexpected(std::string("the other end has gone"));
+  return {};
+}
+
+tl::expected<void, std::string> Wire::send(WireKind kind, const std::string& text) {
+  return send(kind, {reinterpret_cast<const u8*>(text.data()), text.size()});
+}
+
+tl::expected<WireMessage, std::string> Wire::receive() {
+  return read_message([this](std::span<u8> to) {
+    while (!to.empty()) {
+      const auto got = read_some(in_.get(), to);
+      if (!got || *got == 0) return false;
+      to = to.subspan(*got);
+    }
+    return true;
+  });
+}
+
+tl::expected<WireMessage, std::string> Wire::receive(WireKind kind) {
+  auto message = TRY(receive());
+  if (message.kind == kind) return message;
+  if (message.kind == WireKind::failed) {
+    const auto body = object_in(message);
+    const std::string why = body ? printable(text_in(*body, "error")) : "";
+    return tl::unexpected(why.empty() ? "it says not why" : why);
+  }
+  return tl::unexpected(fmt::format("found a message '{}', expected '{}'",
+                                    wire_row(static_cast<u32>(message.kind))->name,
+                                    wire_row(static_cast<u32>(kind))->name));
+}
+
+}  // namespace cloister::toolstack::client

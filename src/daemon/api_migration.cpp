@@ -1,0 +1,142 @@
+#include "daemon/api_migration.hpp"
+
+#include "daemon/api_replies.hpp"
+#include "daemon/migrations.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using nlohmann::json;
+using Response = HttpServer::Response;
+
+/// Another protocol from here on: whoever was given the connection speaks it.
+Response switched(const std::string& session) {
+  return {.status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}, {"Cloister-Session", session}}};
+}
+
+/// nullopt: it does.
+std::optional<Response> speaks_no_move(const ApiCall& call) {
+  if (call.request.upgrade == move_protocol) return std::nullopt;
+  Response response = refuse({.status = 426, .message = std::string("expected 'Upgrade: ") + move_protocol + "'"});
+  response.fields.emplace_back("Upgrade", move_protocol);
+  return response;
+}
+
+/// The offer in a request's body.
+tl::expected<Offer, std::string> offer_of(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return tl::unexpected(body.error());
+  const auto member = body->find("offer");
+  if (member == body->end()) return tl::unexpected(std::string("'offer' is missing"));
+  auto offer = read_offer(*member);
+  if (!offer) return tl::unexpected("'offer': " + offer.error());
+  return std::move(*offer);
+}
+
+}  // namespace
+
+Response post_offer(const ApiCall& call) {
+  const auto offer = call.domains.migrations().offer(call.domain);
+  return offer ? reply(to_json(*offer)) : refuse(offer.error());
+}
+
+Response post_migration(const ApiCall& call) {
+  if (auto no = speaks_no_move(call)) return std::move(*no);
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  Departure how;
+  JsonFields fields(*body);
+  fields.text("session", how.session).text("to", how.peer);
+  if (fields.has("downtime_ms")) fields.number("downtime_ms", how.limits.downtime_ms, MoveLimits::longest_downtime_ms);
+  if (fields.has("bandwidth_mib")) fields.number("bandwidth_mib", how.limits.bandwidth_mib);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto done = call.domains.migrations().depart(call.domain, how, call.request.connection);
+  return done ? switched(how.session) : refuse(done.error());
+}
+
+Response get_migration(const ApiCall& call) {
+  const auto domain = call.domains.find(call.domain);
+  if (!domain) return refuse(domain.error());
+  if (!domain->move) return refuse({.status = 404, .message = "'" + domain->name + "' was not to move"});
+  return reply(view(*domain->move));
+}
+
+Response delete_migration(const ApiCall& call) {
+  if (const auto done = call.domains.migrations().cancel(call.domain); !done) return refuse(done.error());
+  return reply(call.domains.find(call.domain));
+}
+
+Response post_hold(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string session;
+  JsonFields fields(*body);
+  fields.text("session", session);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto paused = call.domains.migrations().hold(call.domain, session);
+  return paused ? reply(json{{"session", session}, {"paused", *paused}}) : refuse(paused.error());
+}
+
+/// A source's: what its target has said.
+Response post_verdict(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string session, word;
+  JsonFields fields(*body);
+  fields.text("session", session).text("verdict", word);
+  fields.refuse_others();
+  if (fields.ok() && word != "commit" && word != "abort") fields.fail("'verdict': expected commit or abort");
+  if (!fields.ok()) return bad_body(fields.error());
+  if (const auto done = call.domains.migrations().leave(call.domain, session, word == "commit"); !done)
+    return refuse(done.error());
+  return reply(json{{"session", session}, {"verdict", word}});
+}
+
+Response post_check(const ApiCall& call) {
+  const auto offer = offer_of(call);
+  if (!offer) return bad_body(offer.error());
+  return reply(json{{"refused", call.domains.migrations().refusals(*offer, owner_of(call.request.peer))}});
+}
+
+Response post_arrival(const ApiCall& call) {
+  if (auto no = speaks_no_move(call)) return std::move(*no);
+  const auto offer = offer_of(call);
+  if (!offer) return bad_body(offer.error());
+  const auto session = call.domains.migrations().arrive(*offer, owner_of(call.request.peer), call.request.connection);
+  return session ? switched(*session) : refuse(session.error());
+}
+
+Response get_arrival(const ApiCall& call) {
+  const ArrivalInfo arrival = call.domains.migrations().arrival(call.domain, call.request.peer);
+  json body{{"phase", name_of(arrival.phase)}, {"uuid", arrival.uuid}, {"name", arrival.name}};
+  if (!arrival.error.empty()) body["error"] = arrival.error;
+  return reply(body);
+}
+
+/// A target's: asked for, and answered with the one that counts.
+Response put_verdict(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string word;
+  bool paused = false;
+  JsonFields fields(*body);
+  fields.text("verdict", word);
+  if (fields.has("paused")) fields.boolean("paused", paused);
+  fields.refuse_others();
+  if (fields.ok() && word != "commit" && word != "abort") fields.fail("'verdict': expected commit or abort");
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto verdict = call.domains.migrations().decide(call.domain, call.request.peer, word == "commit", paused);
+  if (!verdict) return refuse(verdict.error());
+  return reply(json{{"session", call.domain}, {"verdict", verdict->commit ? "commit" : "abort"}});
+}
+
+Response delete_arrival(const ApiCall& call) {
+  if (const auto done = call.domains.migrations().forget(call.domain, call.request.peer); !done)
+    return refuse(done.error());
+  return reply(json{{"session", call.domain}});
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,386 @@
+// A domain that arrives: created as any other but that it goes on from a stream, and that its guest may run only once a
+// verdict says so. Its record says that from before its process could outlive this daemon: a daemon that comes later
+// ends it, if there is no verdict, or lets it run.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+
+#include <algorithm>
+
+#include "arch/try.hpp"
+#include "daemon/access.hpp"
+#include "daemon/migrations.hpp"
+#include "host/log.hpp"
+#include "host/pidfd.hpp"
+#include "host/threads.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::chrono::milliseconds between_glances{20}, between_arrival_tries{200};
+/// As long as somebody brings it: a slow line is nobody's fault.
+constexpr std::chrono::milliseconds to_come = std::chrono::hours(24 * 7);
+
+std::string new_session() {
+  const Secret random = random_secret();
+  std::string text;
+  for (std::size_t i = 0; i < move_session_length / 2; ++i) text += fmt::format("{:02x}", random[i]);
+  return text;
+}
+
+bool carrier_has_gone(int socket) {
+  pollfd look{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
+}
+
+}  // namespace
+
+const char* name_of(ArrivalPhase phase) {
+  switch (phase) {
+    case ArrivalPhase::loading: return "loading";
+    case ArrivalPhase::ready: return "ready";
+    case ArrivalPhase::committed: return "committed";
+    case ArrivalPhase::aborted: return "aborted";
+  }
+  return "aborted";
+}
+
+tl::expected<std::unique_ptr<Migrations>, std::string> Migrations::create(Domains& domains, const std::string& state) {
+  auto verdicts = TRY(Verdicts::open(state));
+  std::unique_ptr<Migrations> made(new Migrations(domains, std::move(verdicts)));
+  made->verdicts_.tidy(~0u);
+  made->settler_ = start_thread([raw = made.get()] { raw->settle(); });
+  return made;
+}
+
+Migrations::~Migrations() {
+  std::map<std::string, Coming> left;
+  {
+    const MutexLock held(lock_);
+    stopping_ = true;
+    left.swap(arrivals_);
+    for (const auto& [session, coming] : left) {
+      if (coming->phase != ArrivalPhase::loading) continue;
+      const MutexLock of_domains(domains_.lock_);
+      if (coming->domain->life.held()) ::pidfd_send_signal(coming->domain->process.get(), SIGKILL, nullptr, 0);
+    }
+  }
+  changed_.notify_all();
+  if (settler_.joinable()) settler_.join();
+  for (const auto& [session, coming] : left) coming->thread.join();
+}
+
+tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const Owner& owner, int connection) {
+  clean_up();
+  if (const auto why = refusals(offer, owner); !why.empty()) {
+    std::string all;
+    for (const std::string& one : why) all += (all.empty() ? "" : "; ") + one;
+    return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + all});
+  }
+  std::size_t going = verdicts_.tidy(owner.user);
+  {
+    const MutexLock held(lock_);
+    for (const auto& [session, one] : arrivals_) going += one->user == owner.user ? 1 : 0;
+  }
+  if (going >= most_of_a_user)
+    return tl::unexpected(ApiError{507, fmt::format("{} domains of user {} have come, or come, whose sources do not "
+                                                    "know it yet",
+                                                    going, owner.user)});
+  const CreateRequest request = request_of(offer, owner);
+  auto checked =
+      TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::creation));
+  if (checked.config.uuid.empty()) checked.config.uuid = offer.uuid;
+  auto coming = std::make_shared<Arrival>();
+  coming->session = new_session();
+  coming->user = owner.user;
+  coming->images = std::move(checked.images);
+  coming->images.saved = {.file = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0)), .order = {}, .arrives = true};
+  coming->connection = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0));
+  if (!coming->connection || !coming->images.saved.file)
+    return tl::unexpected(ApiError{500, "no descriptors are left"});
+  auto claim = domains_.make_room(checked.config);
+  coming->domain = TRY(domains_.admit(request, checked, nullptr, claim.get()));
+  claim.reset();
+  log(LogLevel::info, "domain-arrives",
+      {{"domain", offer.name}, {"uid", std::to_string(owner.user)}, {"session", coming->session}});
+  const MutexLock held(lock_);
+  try {
+    coming->thread = start_thread([this, coming] { receive(coming); });
+  } catch (const std::system_error& error) {
+    const MutexUnlock apart(lock_);
+    domains_.roll_back(coming->domain);
+    return tl::unexpected(ApiError{500, error.what()});
+  }
+  arrivals_.emplace(coming->session, coming);
+  return coming->session;
+}
+
+void Migrations::receive(const Coming& coming) {
+  if (load(coming)) wait_for_verdict(coming);
+  const MutexLock held(lock_);
+  coming->connection = Fd();
+  coming->over = true;
+}
+
+/// Until all of it is there. False: it does not come.
+bool Migrations::load(const Coming& coming) {
+  const std::shared_ptr<Domain> domain = coming->domain;
+  const auto fails = [&](const std::string& why) {
+    log(LogLevel::error, "domain-not-arrived", {{"domain", domain->record.name}, {"error", why}});
+    domains_.roll_back(domain);
+    const MutexLock held(lock_);
+    coming->phase = ArrivalPhase::aborted;
+    coming->error = why;
+    return false;
+  };
+  auto launching = domains_.start_vmm(domain, coming->images);
+  coming->images = {};
+  if (!launching) return fails(launching.error());
+  {
+    const MutexLock held(lock_);
+    if (stopping_) launching = tl::unexpected(std::string("the daemon ends"));
+  }
+  if (!launching) return fails(launching.error());
+  if (const auto answer = launching->request("hello", to_come); !answer) return fails(answer.error().message);
+  {
+    const MutexLock held(domains_.lock_);
+    DomainRecord running = domain->record;
+    running.running = true;
+    running.move = MoveRecord{.session = coming->session, .arrives = true};
+    const auto kept = domain->life.over() ? tl::unexpected(std::string("the domain's process has ended"))
+                                          : domains_.around_.records->put(running);
+    if (!kept) {
+      const MutexUnlock apart(domains_.lock_);
+      return fails(kept.error());
+    }
+    domain->record = std::move(running);
+    domain->sharing.certain = true;
+  }
+  const nlohmann::json run{{"verb", "run"}, {"paused", true}};
+  if (const auto started = launching->request(run, domains_.around_.patience.launch); !started)
+    return fails(started.error().message);
+  {
+    const MutexLock held(domains_.lock_);
+    if (!domain->life.over()) domains_.happens(*domain, LifeEvent::launched);
+  }
+  const MutexLock held(lock_);
+  coming->phase = ArrivalPhase::ready;
+  return true;
+}
+
+void Migrations::wait_for_verdict(const Coming& coming) {
+  const std::shared_ptr<Domain> domain = coming->domain;
+  bool paused = false, committed = false;
+  std::string error;
+  {
+    const MutexLock held(lock_);
+    while (coming->phase == ArrivalPhase::ready && !stopping_) {
+      bool gone = carrier_has_gone(coming->connection.get());
+      {
+        const MutexLock of_domains(domains_.lock_);
+        gone = gone || domain->life.over();
+      }
+      if (gone) {
+        // A file that cannot be written is asked for again.
+        const auto verdict = verdicts_.put(coming->session, {.uuid = domain->record.uuid, .user = coming->user});
+        if (verdict) coming->phase = ArrivalPhase::aborted;
+        if (verdict) coming->error = "whoever brings it has gone";
+      }
+      changed_.wait_for(lock_, between_glances,
+                        [&]() CLOISTER_REQUIRES(lock_) { return stopping_ || coming->phase != ArrivalPhase::ready; });
+    }
+    // Without a verdict the next daemon ends it.
+    if (coming->phase == ArrivalPhase::ready) return;
+    committed = coming->phase == ArrivalPhase::committed;
+    paused = coming->paused;
+    error = coming->error;
+  }
+  if (committed) {
+    let_run(domain, paused);
+  } else {
+    end_it(domain, error);
+  }
+}
+
+void Migrations::let_run(const std::shared_ptr<Domain>& domain, bool paused) {
+  while (true) {
+    DomainRecord record;
+    {
+      const MutexLock held(domains_.lock_);
+      if (domain->life.over()) return;
+      record = domain->record;
+    }
+    // That it runs by now is as good.
+    const auto said = paused ? tl::expected<Packet, ApiError>() : domains_.say(record, {{"verb", "unpause"}});
+    if (said || said.error().status == 409) break;
+    const MutexLock held(lock_);
+    if (stopping_) return;
+    pause(between_arrival_tries);
+  }
+  if (const auto kept = set_record(*domain, std::nullopt); !kept)
+    log(LogLevel::error, "state-not-kept", {{"domain", domain->record.name}, {"error", kept.error().message}});
+  log(LogLevel::info, "domain-arrived", {{"domain", domain->record.name}, {"id", std::to_string(domain->record.id)}});
+}
+
+void Migrations::end_it(const std::shared_ptr<Domain>& domain, const std::string& why) {
+  log(LogLevel::info, "domain-not-arrived", {{"domain", domain->record.name}, {"error", why}});
+  {
+    const MutexLock held(domains_.lock_);
+    if (domain->fate.empty()) domain->fate = "not-arrived";
+  }
+  domains_.kill_and_wait(domain);
+}
+
+/// Threads that have ended, and moves that nobody asks for any more: what they came to is in files, or nothing.
+void Migrations::clean_up() {
+  std::vector<Coming> over;
+  {
+    const MutexLock held(lock_);
+    std::erase_if(arrivals_, [&](const auto& one) {
+      if (!one.second->over) return false;
+      over.push_back(one.second);
+      return true;
+    });
+  }
+  for (const Coming& one : over) one->thread.join();
+}
+
+ArrivalInfo Migrations::arrival(const std::string& session, const Peer& peer) const {
+  const MutexLock held(lock_);
+  const auto found = arrivals_.find(session);
+  if (found == arrivals_.end() || !is_master(peer.uid, {.user = found->second->user}, ::geteuid()))
+    return {.error = "it is not known here"};
+  const Arrival& coming = *found->second;
+  return {.phase = coming.phase,
+          .error = coming.error,
+          .uuid = coming.domain->record.uuid,
+          .name = coming.domain->record.name};
+}
+
+/// A process that has just died is not known as dead yet, and would be a domain that is nowhere.
+bool Migrations::can_run(const std::string& session) {
+  std::shared_ptr<Domain> domain;
+  {
+    const MutexLock held(lock_);
+    const auto found = arrivals_.find(session);
+    if (found != arrivals_.end()) domain = found->second->domain;
+  }
+  if (domain == nullptr) return false;
+  DomainRecord record;
+  {
+    const MutexLock held(domains_.lock_);
+    record = domain->record;
+  }
+  return domains_.say(record, {{"verb", "hello"}}).has_value();
+}
+
+tl::expected<Verdict, ApiError> Migrations::decide(const std::string& session, const Peer& peer, bool commit,
+                                                   bool paused) {
+  if (!is_move_session(session)) return tl::unexpected(ApiError{400, "no session of a move"});
+  const auto not_theirs = [&](unsigned user) { return !is_master(peer.uid, {.user = user}, ::geteuid()); };
+  const ApiError forbidden{403, fmt::format("user {} may not say what becomes of another user's domain", peer.uid)};
+  const bool answers = commit && can_run(session);
+  const MutexLock held(lock_);
+  const auto found = arrivals_.find(session);
+  if (found == arrivals_.end() || found->second->phase != ArrivalPhase::ready) {
+    if (found != arrivals_.end() && not_theirs(found->second->user)) return tl::unexpected(forbidden);
+    // One that was aborted, that an earlier daemon decided, or that is not known: without a file it never comes.
+    if (found != arrivals_.end() && found->second->phase == ArrivalPhase::loading)
+      return tl::unexpected(ApiError{409, "it has not come as a whole"});
+    const auto before = verdicts_.find(session);
+    if (!before) return tl::unexpected(ApiError{500, before.error()});
+    if (*before && not_theirs((*before)->user)) return tl::unexpected(forbidden);
+    return before->value_or(Verdict{});
+  }
+  Arrival& coming = *found->second;
+  if (not_theirs(coming.user)) return tl::unexpected(forbidden);
+  Verdict wanted{.commit = commit, .paused = paused, .user = coming.user};
+  {
+    const MutexLock of_domains(domains_.lock_);
+    wanted.uuid = coming.domain->record.uuid;
+    wanted.name = coming.domain->record.name;
+    wanted.commit = answers && coming.domain->life.is(LifeState::running) && !stopping_;
+  }
+  const auto verdict = verdicts_.put(session, wanted);
+  if (!verdict) return tl::unexpected(ApiError{500, verdict.error()});
+  coming.phase = verdict->commit ? ArrivalPhase::committed : ArrivalPhase::aborted;
+  coming.paused = verdict->paused;
+  if (!verdict->commit) coming.error = "its source does not send it";
+  changed_.notify_all();
+  return *verdict;
+}
+
+Migrations::Done Migrations::forget(const std::string& session, const Peer& peer) {
+  if (!is_move_session(session)) return tl::unexpected(ApiError{400, "no session of a move"});
+  const MutexLock held(lock_);
+  const auto verdict = verdicts_.find(session);
+  if (!verdict) return tl::unexpected(ApiError{500, verdict.error()});
+  if (!*verdict) return {};
+  if (!is_master(peer.uid, {.user = (*verdict)->user}, ::geteuid()))
+    return tl::unexpected(ApiError{403, "it is another user's"});
+  // Until its record says nothing of it any more, a daemon that comes later needs the file.
+  const auto arrives = [&] {
+    const MutexLock of_domains(domains_.lock_);
+    return std::ranges::any_of(domains_.table_, [&](const auto& one) {
+      const auto& move = one.second->record.move;
+      return move && move->arrives && move->session == session && !one.second->life.over();
+    });
+  };
+  const auto late = std::chrono::steady_clock::now() + domains_.around_.patience.verb;
+  while (arrives()) {
+    if (stopping_ || std::chrono::steady_clock::now() > late)
+      return tl::unexpected(ApiError{409, "it does not run yet"});
+    pause(between_glances);
+  }
+  if (auto removed = verdicts_.remove(session); !removed) return tl::unexpected(ApiError{500, removed.error()});
+  return {};
+}
+
+void Migrations::pause(std::chrono::milliseconds time) {
+  changed_.wait_for(lock_, time, [this]() CLOISTER_REQUIRES(lock_) { return stopping_; });
+}
+
+bool Migrations::settle(const std::shared_ptr<Domain>& domain) {
+  MoveRecord move;
+  bool held_here = false;
+  {
+    const MutexLock held(domains_.lock_);
+    if (domain->life.over() || !domain->record.move) return true;
+    if (!domain->life.held() || domain->page == nullptr) return false;
+    move = *domain->record.move;
+    held_here = domain->page->move_phase() == MovePhase::held;
+  }
+  if (!move.arrives) {
+    if (!held_here) (void)set_record(*domain, std::nullopt);
+    return true;
+  }
+  const auto verdict = verdicts_.find(move.session);
+  if (!verdict) {
+    log(LogLevel::error, "domain-not-arrived", {{"domain", domain->record.name}, {"error", verdict.error()}});
+  } else if (*verdict && (*verdict)->commit) {
+    let_run(domain, (*verdict)->paused);
+  } else {
+    end_it(domain, "the daemon ended before it had come");
+  }
+  return true;
+}
+
+void Migrations::settle() {
+  std::vector<std::shared_ptr<Domain>> left;
+  {
+    const MutexLock held(domains_.lock_);
+    for (const auto& [id, domain] : domains_.table_) {
+      if (domain->record.move) left.push_back(domain);
+    }
+  }
+  while (true) {
+    std::erase_if(left, [this](const auto& domain) { return settle(domain); });
+    const MutexLock held(lock_);
+    if (stopping_ || left.empty()) return;
+    pause(between_arrival_tries);
+  }
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,205 @@
+// A domain that leaves. Its process sends it and knows how far it is (vmm/mover.hpp); here it is seen to that it runs
+// elsewhere only after the record says so, that it then goes on by a word alone, and that it ends when it is known to
+// run elsewhere. Nothing hangs on this daemon: without it the process sends on, and goes on here if nobody holds it.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+
+#include "arch/try.hpp"
+#include "config/changes.hpp"
+#include "daemon/migrations.hpp"
+#include "daemon/shape.hpp"
+#include "host/log.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::size_t longest_peer = 256;
+
+const char* word_of(MovePhase phase) {
+  switch (phase) {
+    case MovePhase::none: return "none";
+    case MovePhase::copying: return "copying";
+    case MovePhase::sent: return "sent";
+    case MovePhase::held: return "in-doubt";
+    case MovePhase::over: return "over";
+  }
+  return "over";
+}
+
+ApiError not_moved(const Domain& domain, const std::string& why, int status = 409) {
+  return {status, "'" + domain.record.name + "'" + why};
+}
+
+}  // namespace
+
+std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
+  const MovePhase phase = domain.page == nullptr ? MovePhase::none : domain.page->move_phase();
+  if (phase == MovePhase::none) return std::nullopt;
+  const MoveCounts& counts = *domain.page->move();
+  MoveInfo info{.session = domain.page->move_session(),
+                .peer = domain.record.move ? domain.record.move->peer : std::string(),
+                .phase = word_of(phase),
+                .round = counts.round,
+                .bytes = counts.bytes,
+                .bytes_left = counts.pages_left * arch::page_size,
+                .bytes_a_second = counts.bytes_a_second,
+                .dirty_bytes_a_second = counts.dirty_bytes_a_second,
+                .pause_ms = counts.pause_us / 1000,
+                .failed = phase == MovePhase::over ? domain.page->move_error() : std::string()};
+  if (const auto peer = peers_.find(domain.record.uuid); info.peer.empty() && peer != peers_.end())
+    info.peer = peer->second;
+  return info;
+}
+
+tl::expected<std::shared_ptr<Domain>, ApiError> Migrations::leaving(const std::string& key) const {
+  const MutexLock held(domains_.lock_);
+  auto domain = domains_.lookup(key);
+  if (domain == nullptr) return tl::unexpected(domains_.absent(key));
+  if (const auto no = domains_.not_now(*domain)) return tl::unexpected(*no);
+  const std::string why = !domain->unread.empty()   ? ": its record cannot be understood: " + domain->unread
+                          : domain->page == nullptr ? ": it does not answer"
+                          : domain->page->move() == nullptr
+                              ? ": its process is an earlier version's, and does not know how"
+                              : "";
+  if (!why.empty()) return tl::unexpected(not_moved(*domain, why));
+  return domain;
+}
+
+tl::expected<Offer, ApiError> Migrations::offer(const std::string& key) {
+  const auto domain = TRY(leaving(key));
+  DomainRecord record;
+  DomainConfig config;
+  {
+    const MutexLock held(domains_.lock_);
+    record = domain->record;
+    config = domain->config;
+  }
+  if (!config.disks.empty())
+    return tl::unexpected(not_moved(*domain, " has disks, and what is on them does not move with it"));
+  Offer offer{.uuid = record.uuid,
+              .name = record.name,
+              .config = record.config,
+              .file = record.file,
+              .directory = record.directory};
+  if (config.name != record.name) {
+    auto text = renamed(record.config, record.name);
+    if (!text) return tl::unexpected(not_moved(*domain, ": " + text.error()));
+    offer.config = std::move(*text);
+  }
+  for (const auto& [what, name, digest] : {std::tuple{"kernel", &config.kernel, &offer.kernel_sha256},
+                                           std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
+    if (name->empty()) continue;
+    const std::string path = (std::filesystem::path(record.directory) / *name).string();
+    const auto bytes = domains_.opener_.read(record.owner, path, longest_image);
+    if (!bytes)
+      return tl::unexpected(
+          not_moved(*domain, fmt::format(": its {} '{}', which a reboot needs: {}", what, path, bytes.error())));
+    *digest = sha256(*bytes);
+  }
+  auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
+  if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
+  offer.shape = std::move(*shape);
+  return offer;
+}
+
+Migrations::Done Migrations::depart(const std::string& key, const Departure& how, int connection) {
+  const auto domain = TRY(leaving(key));
+  if (!is_move_session(how.session)) return tl::unexpected(ApiError{400, "'session': expected a target's"});
+  if (how.peer.size() > longest_peer)
+    return tl::unexpected(ApiError{400, fmt::format("'to': expected {} bytes at most", longest_peer)});
+  DomainRecord record;
+  {
+    const MutexLock held(domains_.lock_);
+    if (!domain->config.disks.empty()) return tl::unexpected(not_moved(*domain, " has disks"));
+    if (domain->record.saving) return tl::unexpected(not_moved(*domain, " is being saved"));
+    record = domain->record;
+    domains_.peers_[record.uuid] = how.peer;
+  }
+  const int descriptors[] = {connection};
+  TRY(domains_.say(record,
+                   {{"verb", "move"},
+                    {"session", how.session},
+                    {"downtime", how.limits.downtime_ms},
+                    {"bandwidth", how.limits.bandwidth_mib}},
+                   descriptors));
+  log(LogLevel::info, "domain-leaves",
+      {{"domain", record.name}, {"id", std::to_string(record.id)}, {"to", how.peer}, {"session", how.session}});
+  return {};
+}
+
+Migrations::Done Migrations::set_record(Domain& domain, std::optional<MoveRecord> move) {
+  const MutexLock held(domains_.lock_);
+  if (domain.life.over()) return tl::unexpected(not_moved(domain, " has ended", 404));
+  DomainRecord next = domain.record;
+  next.move = std::move(move);
+  if (next == domain.record) return {};
+  if (auto kept = domains_.around_.records->put(next); !kept)
+    return tl::unexpected(not_moved(domain, ": " + kept.error(), 500));
+  domain.record = std::move(next);
+  return {};
+}
+
+tl::expected<bool, ApiError> Migrations::hold(const std::string& key, const std::string& session) {
+  const auto domain = TRY(leaving(key));
+  DomainRecord record;
+  MoveRecord move{.session = session};
+  {
+    const MutexLock held(domains_.lock_);
+    const MovePhase phase = domain->page->move_phase();
+    if (domain->page->move_session() != session || (phase != MovePhase::sent && phase != MovePhase::held))
+      return tl::unexpected(not_moved(*domain, " goes on here: nothing of it is to be held"));
+    record = domain->record;
+    move.peer = domains_.peers_[record.uuid];
+  }
+  // First: whatever starts this domain anew, after the host's end, knows that it may run elsewhere.
+  TRY(set_record(*domain, move));
+  const auto answer = domains_.say(record, {{"verb", "move-hold"}, {"session", session}});
+  if (!answer) {
+    // One that did not answer may have heard: its page says it.
+    if (answer.error().status == 409) TRY(set_record(*domain, std::nullopt));
+    return tl::unexpected(answer.error());
+  }
+  return answer->body.value("paused", false);
+}
+
+Migrations::Done Migrations::leave(const std::string& key, const std::string& session, bool commit) {
+  const auto domain = TRY(leaving(key));
+  DomainRecord record;
+  {
+    const MutexLock held(domains_.lock_);
+    record = domain->record;
+    if (domain->page->move_session() != session)
+      return tl::unexpected(not_moved(*domain, ": the verdict is about another move of it"));
+    if (commit && domain->page->move_phase() != MovePhase::held)
+      return tl::unexpected(not_moved(*domain, " goes on here: it was not held"));
+    if (commit) domain->fate = "migrated";
+  }
+  if (commit) {
+    domains_.kill_and_wait(domain);
+    const MutexLock held(domains_.lock_);
+    if (!domain->life.is(LifeState::gone)) return tl::unexpected(not_moved(*domain, ": its process does not end", 500));
+    return {};
+  }
+  TRY(domains_.say(record, {{"verb", "move-end"}}));
+  log(LogLevel::info, "domain-stays", {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  return set_record(*domain, std::nullopt);
+}
+
+Migrations::Done Migrations::cancel(const std::string& key) {
+  const auto domain = TRY(leaving(key));
+  DomainRecord record;
+  {
+    const MutexLock held(domains_.lock_);
+    record = domain->record;
+    if (domain->page->move_phase() == MovePhase::held)
+      return tl::unexpected(not_moved(*domain, " may run elsewhere by now: `cloister migrate --resolve` finds out"));
+  }
+  TRY(domains_.say(record, {{"verb", "move-end"}}));
+  return {};
+}
+
+}  // namespace cloister::toolstack

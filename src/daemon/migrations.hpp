@@ -1,0 +1,126 @@
+// Domains that move between daemons (docs/migration.md): those that leave (departure.cpp) and those that arrive
+// (arrival.cpp). Who carries the bytes is a client at each end; their sockets are its connections to this daemon, and
+// go on to the domains' processes.
+//
+// Nothing of a source's word is believed: a domain that arrives is created as who receives it would create it.
+//
+// Threads: all functions may be called from any thread. Each domain that arrives has one of its own.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "daemon/domains.hpp"
+#include "daemon/offer.hpp"
+#include "daemon/verdicts.hpp"
+#include "host/unix_socket.hpp"
+#include "protocol/moving.hpp"
+
+namespace cloister::toolstack {
+
+struct Departure {
+  std::string session{};  ///< as its target calls it
+  std::string peer{};     ///< where it goes, for a person
+  MoveLimits limits{};
+};
+
+enum class ArrivalPhase : u8 {
+  loading,    ///< its stream comes
+  ready,      ///< all is there, and it stands still
+  committed,  ///< it is this daemon's
+  aborted,    ///< it has not come
+};
+const char* name_of(ArrivalPhase phase);
+
+struct ArrivalInfo {
+  ArrivalPhase phase = ArrivalPhase::aborted;
+  std::string error{};  ///< why it has not come
+  std::string uuid{}, name{};
+};
+
+class Migrations {
+ public:
+  static constexpr std::size_t most_of_a_user = 64;
+
+  static tl::expected<std::unique_ptr<Migrations>, std::string> create(Domains& domains, const std::string& state);
+  /// Those that have not come as a whole do not. It must come before the domains end.
+  ~Migrations();
+  Migrations(const Migrations&) = delete;
+  Migrations& operator=(const Migrations&) = delete;
+
+  // domains that leave
+  using Done = tl::expected<void, ApiError>;
+  tl::expected<Offer, ApiError> offer(const std::string& key);
+  /// connection: what its stream goes to, once a byte has come on it; borrowed.
+  Done depart(const std::string& key, const Departure& how, int connection);
+  /// All of it has been sent: from now on it goes on by a word alone. True: it was paused.
+  tl::expected<bool, ApiError> hold(const std::string& key, const std::string& session);
+  /// It ends, since it runs elsewhere, or goes on.
+  Done leave(const std::string& key, const std::string& session, bool commit);
+  /// While it does not run elsewhere for sure.
+  Done cancel(const std::string& key);
+
+  // domains that arrive
+  /// Why it could not run here, all of it; empty: it could.
+  std::vector<std::string> refusals(const Offer& offer, const Owner& owner);
+  /// The session. connection: what its stream comes from; borrowed.
+  tl::expected<std::string, ApiError> arrive(const Offer& offer, const Owner& owner, int connection);
+  ArrivalInfo arrival(const std::string& session, const Peer& peer) const;
+  /// Whether it runs here, from now on and for ever: as was decided before, else as is wanted, if that can be.
+  tl::expected<Verdict, ApiError> decide(const std::string& session, const Peer& peer, bool commit, bool paused);
+  /// Its source knows the verdict.
+  Done forget(const std::string& session, const Peer& peer);
+
+ private:
+  struct Arrival {
+    std::string session{};
+    unsigned user = ~0u;
+    std::shared_ptr<Domain> domain{};
+    OpenImages images{};  ///< until its VMM has them
+    Fd connection{};      ///< to see whether who brings it is there
+    ArrivalPhase phase = ArrivalPhase::loading;
+    std::string error{};
+    bool paused = false;
+    bool over = false;  ///< its thread has nothing left to do
+    std::thread thread{};
+  };
+  using Coming = std::shared_ptr<Arrival>;
+
+  Migrations(Domains& domains, Verdicts verdicts) : domains_(domains), verdicts_(std::move(verdicts)) {}
+
+  /// Its guest would find the same machine.
+  tl::expected<void, std::string> fits(const Offer& offer, const Owner& owner, const DomainConfig& config,
+                                       const Grants& grants) const;
+  /// What it would be created by.
+  static CreateRequest request_of(const Offer& offer, const Owner& owner);
+  void receive(const Coming& coming);
+  bool load(const Coming& coming);
+  void wait_for_verdict(const Coming& coming);
+  bool can_run(const std::string& session);
+  void let_run(const std::shared_ptr<Domain>& domain, bool paused);
+  void end_it(const std::shared_ptr<Domain>& domain, const std::string& why);
+  void clean_up();
+  /// What an earlier daemon left: those that arrive, which nobody brings any more, and those that leave and were not
+  /// held.
+  void settle();
+  void pause(std::chrono::milliseconds time) CLOISTER_REQUIRES(lock_);
+  /// False: it is to be looked at again.
+  bool settle(const std::shared_ptr<Domain>& domain);
+  /// A domain that may be asked to leave, or leaves.
+  tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
+  Done set_record(Domain& domain, std::optional<MoveRecord> move);
+
+  Domains& domains_;
+  const Verdicts verdicts_;
+  mutable Mutex lock_;  ///< of the table below; before that of the domains
+  Condition changed_;
+  bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;
+  std::map<std::string, Coming> arrivals_ CLOISTER_GUARDED_BY(lock_);  ///< and what is in them
+  std::thread settler_;
+};
+
+}  // namespace cloister::toolstack

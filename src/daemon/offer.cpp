@@ -1,0 +1,83 @@
+#include "daemon/offer.hpp"
+
+#include <fmt/format.h>
+#include <openssl/sha.h>
+
+#include <array>
+
+#include "text/json_fields.hpp"
+#include "text/uuid.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::size_t longest_shape = 1 << 18;
+
+std::string hexadecimal(const u8* bytes, std::size_t size) {
+  constexpr const char* digits = "0123456789abcdef";
+  std::string text;
+  text.reserve(2 * size);
+  for (std::size_t i = 0; i < size; ++i) {
+    text += digits[bytes[i] >> 4];
+    text += digits[bytes[i] & 15];
+  }
+  return text;
+}
+
+int value_of(char digit) {
+  if (digit >= '0' && digit <= '9') return digit - '0';
+  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+  return -1;
+}
+
+bool read_hexadecimal(const std::string& text, std::vector<u8>& to) {
+  if (text.size() % 2 != 0) return false;
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    const int high = value_of(text[i]), low = value_of(text[i + 1]);
+    if (high < 0 || low < 0) return false;
+    to.push_back(static_cast<u8>(high * 16 + low));
+  }
+  return true;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const Offer& offer) {
+  return {{"version", offer_version},
+          {"uuid", offer.uuid},
+          {"name", offer.name},
+          {"config", offer.config},
+          {"file", offer.file},
+          {"directory", offer.directory},
+          {"kernel_sha256", offer.kernel_sha256},
+          {"ramdisk_sha256", offer.ramdisk_sha256},
+          {"shape", hexadecimal(offer.shape.data(), offer.shape.size())}};
+}
+
+tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
+  if (!object.is_object()) return tl::unexpected(std::string("expected an object"));
+  Offer offer;
+  u32 version = 0;
+  std::string shape;
+  JsonFields fields(object);
+  fields.number("version", version);
+  if (fields.ok() && version != offer_version)
+    fields.fail(fmt::format("'version': found {}, expected {}", version, offer_version));
+  fields.text("uuid", offer.uuid).text("name", offer.name).text("config", offer.config).text("file", offer.file);
+  fields.text("directory", offer.directory).text("kernel_sha256", offer.kernel_sha256);
+  fields.text("ramdisk_sha256", offer.ramdisk_sha256).text("shape", shape);
+  if (fields.ok() && read_uuid(offer.uuid) != offer.uuid) fields.fail("'uuid': expected one, in its usual form");
+  if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))
+    fields.fail("'shape': expected hexadecimal digits");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  return offer;
+}
+
+std::string sha256(const std::vector<u8>& bytes) {
+  std::array<u8, SHA256_DIGEST_LENGTH> digest;
+  SHA256(bytes.data(), bytes.size(), digest.data());
+  return hexadecimal(digest.data(), digest.size());
+}
+
+}  // namespace cloister::toolstack

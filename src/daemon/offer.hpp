@@ -1,0 +1,35 @@
+// What a source says of a domain before anything of it is sent (docs/migration.md), from which the target sees whether
+// it could run it. Nothing of it is believed: it is checked as what somebody wants to create, and what is sent later is
+// held against it by the domain's process.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "arch/types.hpp"
+
+namespace cloister::toolstack {
+
+/// Of what a source says, and of its stream.
+inline constexpr u32 offer_version = 1;
+/// Kernel or ramdisk.
+inline constexpr u64 longest_image = u64{1} << 30;
+
+struct Offer {
+  std::string uuid{}, name{};
+  std::string config{}, file{}, directory{};      ///< as they came (DomainRecord)
+  std::string kernel_sha256{}, ramdisk_sha256{};  ///< of the files at the source; the second may be empty
+  std::vector<u8> shape{};                        ///< hypervisor::DomainShape
+  bool operator==(const Offer&) const = default;
+};
+
+nlohmann::json to_json(const Offer& offer);
+/// The error says which member is wrong.
+tl::expected<Offer, std::string> read_offer(const nlohmann::json& object);
+
+/// In hexadecimal.
+std::string sha256(const std::vector<u8>& bytes);
+
+}  // namespace cloister::toolstack

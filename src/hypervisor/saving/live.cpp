@@ -1,0 +1,70 @@
+#include "hypervisor/saving/live.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "arch/try.hpp"
+#include "hypervisor/machine.hpp"
+#include "hypervisor/saving/ram.hpp"
+#include "hypervisor/saving/save.hpp"
+#include "hypervisor/saving/state.hpp"
+
+namespace cloister::hypervisor {
+
+using Done = tl::expected<void, std::string>;
+
+Done LiveCopy::begin() {
+  for (const auto& range : platform::ram_backing(machine_.spec.map))
+    ranges_.push_back({range.base, std::vector<bool>(range.bytes / arch::page_size)});
+  return to_.value(stream::Kind::domain, shape_of(machine_.spec));
+}
+
+u64 LiveCopy::look() {
+  u64 pages = 0;
+  for (Range& range : ranges_) {
+    // The log first: what is stored from here on is in the next one.
+    const auto dirty = machine_.memory.take_dirty(range.base, range.pages.size());
+    const auto changed = first_ ? machine_.memory.written(range.base, range.pages.size()) : dirty;
+    for (std::size_t i = 0; i < range.pages.size(); ++i) {
+      range.pages[i] = range.pages[i] || changed[i];
+      pages += range.pages[i] ? 1 : 0;
+    }
+  }
+  return pages;
+}
+
+Done LiveCopy::send() {
+  RamRows rows(to_);
+  RamRows::Page page;
+  for (Range& range : ranges_) {
+    for (std::size_t i = 0; i < range.pages.size(); ++i) {
+      if (!range.pages[i]) continue;
+      const arch::Gpa at = range.base + i * arch::page_size;
+      if (!machine_.memory.read(at, page)) return tl::unexpected(fmt::format("there is no RAM at {:#x}", at.value));
+      if (!first_ || !is_zero(page)) TRY(rows.add(at, page));
+      range.pages[i] = false;
+    }
+  }
+  first_ = false;
+  return rows.flush();
+}
+
+Done LiveCopy::finish() {
+  TRY(to_.record(stream::Kind::still, {}));
+  TRY(save_parts(machine_, to_));
+  look();
+  TRY(send());
+  return to_.end();
+}
+
+Done load_rounds(Machine& machine, stream::Reader& from) {
+  for (;;) {
+    const auto record = TRY(from.next());
+    if (record.kind == stream::Kind::still) return {};
+    if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or still"));
+    TRY(load_ram(machine.memory, record));
+  }
+}
+
+}  // namespace cloister::hypervisor

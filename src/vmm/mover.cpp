@@ -1,0 +1,215 @@
+#include "vmm/mover.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "arch/sizes.hpp"
+#include "arch/try.hpp"
+#include "host/threads.hpp"
+#include "hypervisor/saving/live.hpp"
+#include "stream/codec.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+/// How soon somebody notices that it does not move any more.
+constexpr milliseconds between_glances{50};
+
+tl::unexpected<std::string> does_not_move(std::string why) { return tl::unexpected(std::move(why)); }
+
+bool has_gone(int socket) {
+  pollfd look{.fd = socket, .events = 0, .revents = 0};
+  return ::poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+u64 bytes_per_second(u64 amount, std::chrono::steady_clock::duration time) {
+  const auto us = std::max<std::int64_t>(std::chrono::duration_cast<microseconds>(time).count(), 1);
+  return static_cast<u64>(static_cast<double>(amount) * 1e6 / static_cast<double>(us));
+}
+
+}  // namespace
+
+Mover::~Mover() {
+  if (thread_.joinable()) thread_.join();
+}
+
+Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits& limits) {
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) return does_not_move(std::strerror(errno));
+  const auto domain = lifecycle_.begin_move();
+  if (!domain) return does_not_move(domain.error());
+  if (thread_.joinable()) thread_.join();  // of a move that has come to nothing
+  socket_ = std::move(socket);
+  limits_ = limits;
+  piece_.clear();
+  idle_ = {};
+  sent_ = 0;
+  live_ = true;
+  {
+    const MutexLock held(lock_);
+    resumes_ = false;
+    page_.start_move(session);
+  }
+  try {
+    thread_ = start_thread([this, &its = **domain] { run(its); });
+  } catch (const std::system_error& error) {
+    page_.end_move(error.what());
+    lifecycle_.end_move();
+    return does_not_move(error.what());
+  }
+  return {};
+}
+
+void Mover::run(hypervisor::Domain& domain) {
+  const Done copied = copy(domain);
+  if (copied) wait_for_word();
+  socket_ = Fd();
+  {
+    const MutexLock held(lock_);
+    page_.end_move(copied ? std::string() : copied.error());
+  }
+  lifecycle_.end_move();
+}
+
+Mover::Done Mover::copy(hypervisor::Domain& domain) {
+  // What it says before is the answer to who brought this socket.
+  TRY(wait_for(POLLIN));
+  u8 ready = 0;
+  if (::recv(socket_.get(), &ready, sizeof ready, 0) != sizeof ready) return does_not_move("whoever takes it has gone");
+  stream::Writer writer([this](std::span<const u8> bytes) { return add(bytes); });
+  const auto live = domain.live_copy(writer);
+  began_ = Clock::now();
+  TRY(live->begin());
+  TRY(rounds(*live));
+  const auto stands = Clock::now();
+  TRY(lifecycle_.stand_still());
+  live_ = false;
+  TRY(live->finish());
+  TRY(put_piece());
+  TRY(put(stream::encode(u32{0})));
+  page_.move()->pause_us = static_cast<u64>(std::chrono::duration_cast<microseconds>(Clock::now() - stands).count());
+  page_.move()->pages_left = 0;
+  const MutexLock held(lock_);
+  page_.set_move_phase(MovePhase::sent);
+  return {};
+}
+
+/// Until its guest would stand still for so long as it may, or in vain.
+Mover::Done Mover::rounds(hypervisor::LiveCopy& copy) {
+  MoveCounts& counts = *page_.move();
+  u64 pages = copy.look();
+  for (u32 round = 1;; ++round) {
+    counts.round = round;
+    counts.pages_left = pages;
+    const auto begins = Clock::now();
+    const auto idle = idle_;
+    const u64 sent = sent_;
+    TRY(copy.send());
+    TRY(put_piece());
+    const auto now = Clock::now();
+    const u64 rate = bytes_per_second(sent_ - sent, now - begins - (idle_ - idle));
+    pages = copy.look();
+    const u64 bytes = pages * arch::page_size;
+    counts.pages_left = pages;
+    counts.bytes_a_second = rate;
+    counts.dirty_bytes_a_second = bytes_per_second(bytes, now - begins);
+    counts.pause_us = rate == 0 ? 0 : bytes * 1'000'000 / rate;
+    if (counts.pause_us <= u64{limits_.downtime_ms} * 1000 || round == MoveLimits::most_rounds) return {};
+  }
+}
+
+Mover::Done Mover::wait_for(short events) {
+  while (true) {
+    if (lifecycle_.move_is_off()) return does_not_move("it was to go on, or to end");
+    pollfd look{.fd = socket_.get(), .events = events, .revents = 0};
+    const int ready = ::poll(&look, 1, static_cast<int>(between_glances.count()));
+    if (ready > 0 && (look.revents & (POLLHUP | POLLERR)) != 0) return does_not_move("whoever takes it has gone");
+    if (ready > 0) return {};
+  }
+}
+
+Mover::Done Mover::put(std::span<const u8> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t done = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (done < 0 && errno != EAGAIN && errno != EINTR) return does_not_move(std::strerror(errno));
+    if (done < 0) {
+      TRY(wait_for(POLLOUT));
+      continue;
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+  }
+  return {};
+}
+
+Mover::Done Mover::add(std::span<const u8> bytes) {
+  while (!bytes.empty()) {
+    const auto part = bytes.first(std::min<std::size_t>(bytes.size(), longest_piece - piece_.size()));
+    piece_.insert(piece_.end(), part.begin(), part.end());
+    bytes = bytes.subspan(part.size());
+    if (piece_.size() == longest_piece) TRY(put_piece());
+  }
+  return {};
+}
+
+Mover::Done Mover::put_piece() {
+  if (piece_.empty()) return {};
+  if (lifecycle_.move_is_off()) return does_not_move("it was to go on, or to end");
+  TRY(put(stream::encode(static_cast<u32>(piece_.size()))));
+  TRY(put(piece_));
+  sent_ += piece_.size();
+  page_.move()->bytes += piece_.size();
+  piece_.clear();
+  keep_to_bandwidth();
+  return {};
+}
+
+void Mover::keep_to_bandwidth() {
+  if (!live_ || limits_.bandwidth_mib == 0) return;
+  const auto due = began_ + microseconds(sent_ * 1'000'000 / (u64{limits_.bandwidth_mib} << 20));
+  const auto from = Clock::now();
+  while (Clock::now() < due && !lifecycle_.move_is_off())
+    std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), between_glances));
+  idle_ += Clock::now() - from;
+}
+
+void Mover::wait_for_word() {
+  const MutexLock held(lock_);
+  while (!resumes_) {
+    // One that is ended while it may not run elsewhere yet goes on first.
+    if (page_.move_phase() != MovePhase::held && (has_gone(socket_.get()) || lifecycle_.move_is_off())) return;
+    changed_.wait_for(lock_, between_glances, [this]() CLOISTER_REQUIRES(lock_) { return resumes_; });
+  }
+}
+
+Mover::Done Mover::hold(const std::string& session) {
+  const MutexLock held(lock_);
+  const MovePhase phase = page_.move_phase();
+  if ((phase != MovePhase::sent && phase != MovePhase::held) || page_.move_session() != session || resumes_)
+    return does_not_move("nothing of it is to be held");
+  if (phase == MovePhase::sent && (has_gone(socket_.get()) || lifecycle_.move_is_off()))
+    return does_not_move("it goes on");
+  page_.set_move_phase(MovePhase::held);
+  lifecycle_.in_doubt();
+  return {};
+}
+
+Mover::Done Mover::end() {
+  const MutexLock held(lock_);
+  const MovePhase phase = page_.move_phase();
+  if (phase == MovePhase::none || phase == MovePhase::over) return does_not_move("it does not move");
+  resumes_ = true;
+  lifecycle_.cancel_move();
+  changed_.notify_all();
+  return {};
+}
+
+}  // namespace cloister::toolstack
