@@ -47,7 +47,7 @@ struct SavedFile {
   Fd file{}, order{};
   std::optional<ArrivalRecord> arrival{};  ///< none: its enclaves are lost
   u64 boot = 0;                            ///< with them: of the counters that they had
-  bool arrives = false;  ///< the file is the socket that its stream comes from, and there is no order
+  bool arrives = false;                    ///< the file is the socket that its stream comes from, and there is no order
 };
 
 struct OpenImages {

@@ -40,7 +40,7 @@ enum class Kind : u32 {
   root = 18,          ///< the version array that has all versions, sealed for the session
   config_alive = 19,  ///< in place of `config`: its enclaves are in the stream
   interface = 20,     ///< of the network, one for each, in their order
-  still = 32,     ///< of a domain that moves while it runs: from here on its guest stands still
+  still = 32,         ///< of a domain that moves while it runs: from here on its guest stands still
 };
 
 /// A record of which the reader knows nothing may be passed over if its type has this bit.
