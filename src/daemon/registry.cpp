@@ -110,7 +110,7 @@ tl::expected<std::optional<SgxPlatform>, std::string> read_platform(const json& 
 }  // namespace
 
 std::string write_record(const DomainRecord& record) {
-  json object{{"version", record.move ? record_version : record_version - 1},
+  json object{{"version", record_version},
               {"id", record.id},
               {"uuid", record.uuid},
               {"name", record.name},
