@@ -10,6 +10,7 @@ import threading
 import unittest
 
 from cases_ends import press, says
+from cases_networks import free_port, gone, needs_passt, on
 from cases_owner import GROUP, MEMBER, SUPPLEMENTARY, Member, as_user
 from cases_persist import FAILED, Cloister
 from machine import PATIENCE, domain_config, wait_until
@@ -442,4 +443,28 @@ def owner(machine):
     b.check_settled([])
 
 
-CASES = {"migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}
+def network(machine):
+    """Its network is that of the host where it runs: the target has one for it before anything pauses, or refuses."""
+    needs_passt()
+    pair = Pair(machine)
+    a, b = pair.a, pair.b
+    port = free_port()
+    answer = a.request("POST", "/v1/domains", a.creation("web", kernel="ends", epc=0, vif=on(port)))
+    if answer.status == 400 and b"External interface not usable" in answer.body:
+        raise unittest.SkipTest("this host has no default route")
+    a.wait_for_ready("web")
+    # Both are on this machine, where the source still has the port.
+    pair.migrate(status=FAILED)
+    assert f"{port}" in pair.cloister.said and pair.lives(a) == "running" and not b.domains(), pair.cloister.said
+    a.destroy("web")
+    gone(port)
+    a.create("web", kernel="ends", epc=0, vif='["type=user"]')
+    a.wait_for_ready("web")
+    pair.migrate()
+    goes_on(b)
+    b.destroy("web")
+    a.check_settled([])
+    b.check_settled([])
+
+
+CASES = {"migrate-network": network, "migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}
