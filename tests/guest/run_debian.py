@@ -104,7 +104,7 @@ def live(options, folder):
         debian.ssh("/enclaves/hello")
         debian.ssh(service_of_the_tutorial())
         answer = urllib.request.urlopen(f"http://127.0.0.1:{debian.service}/", timeout=PATIENCE).read()
-        expect(answer.startswith(b"SEALED "), answer)
+        expect(b"\nSEALED " in answer, answer)
         (blob,) = re.findall(r"^SEALED (\w+)$", debian.ssh("/enclaves/seal"), re.M)
         debian.ssh("head -c 1000000 /dev/urandom >/root/kept && sync /root/kept")
         digest = debian.ssh("sha256sum </root/kept")
