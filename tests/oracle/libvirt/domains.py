@@ -51,8 +51,11 @@ def domains(folder, examples):
     result = []
     for example in sorted(examples.glob("*.cfg")):
         config = folder / example.name
-        config.write_text(example.read_text().replace("build/guest/vmlinuz", str(kernel))
-                          .replace("build/guest/initramfs.cpio", str(ramdisk)))
+        text = example.read_text()
+        for name, file in (("build/guest/vmlinuz", kernel), ("build/guest/initramfs.cpio", ramdisk),
+                           ("server.img.vmlinuz", kernel), ("server.img.initrd", ramdisk)):
+            text = text.replace(name, str(file))
+        config.write_text(text)
         result.append(Domain(example.stem, config))
     for index, settings in enumerate(variations()):
         name = f"domain-{index}"
