@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -71,6 +72,19 @@ tl::expected<Wire, std::string> run_ssh(const std::string& host) {
   return both_ways(std::move(ours));
 }
 
+/// All of a guest goes to whoever listens: that is root or this user, or whose folder it is, where nobody else could
+/// have put a socket.
+tl::expected<void, std::string> is_whose_place(int socket, const std::string& path) {
+  const unsigned peer = peer_of(socket).uid;
+  if (peer == 0 || peer == ::geteuid()) return {};
+  struct stat folder {};
+  const std::string parent = std::filesystem::absolute(path).parent_path().string();
+  const bool theirs =
+      ::stat(parent.c_str(), &folder) == 0 && folder.st_uid == peer && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  if (theirs) return {};
+  return tl::unexpected(fmt::format("{}: user {} receives there, in a folder that is not theirs alone", path, peer));
+}
+
 }  // namespace
 
 tl::expected<Wire, std::string> reach_receiver(const std::string& target) {
@@ -80,6 +94,7 @@ tl::expected<Wire, std::string> reach_receiver(const std::string& target) {
   const std::string path = target.substr(unix_prefix.size());
   Fd socket = connect_to(path, SOCK_STREAM);
   if (!socket) return no_transport(fmt::format("nobody receives at {}", path));
+  TRY(is_whose_place(socket.get(), path));
   return both_ways(std::move(socket));
 }
 

@@ -26,6 +26,7 @@ using Done = tl::expected<void, Diagnostic>;
 
 bool is_address(const std::string& text, int family) {
   in6_addr any;
+  if (text.find('\0') != std::string::npos) return false;
   return ::inet_pton(family, text.c_str(), &any) == 1;
 }
 
@@ -94,6 +95,7 @@ class InterfaceReader {
   }
 
  private:
+  static constexpr std::size_t most_forwards = 256;
   static constexpr std::array<std::string_view, 4> names{"type", "mac", "hostfwd", "host"};
   /// What xl has beside these.
   static constexpr std::string_view others[] = {"gatewaydev", "vifname", "script", "ip",     "backend", "rate",
@@ -123,6 +125,8 @@ class InterfaceReader {
       const auto forward = read_forward(value);
       if (!forward)
         return of_key(key, value, "tcp:[ADDRESS]:PORT-:PORT, or the same of udp, with the guest's port behind '-:'");
+      if (interface_.forwards.size() == most_forwards)
+        return error(fmt::format("more than {} of hostfwd for one interface", most_forwards));
       interface_.forwards.push_back(*forward);
       return {};
     }

@@ -30,6 +30,9 @@ tl::expected<void, std::string> Migrations::fits(const Offer& offer, const Owner
       choose_silicon(domains_.silicon(), config, domains_.machine().silicon, [&](const std::string& name) {
         return domains_.opener_.read(owner, (std::filesystem::path(offer.directory) / name).string(), longest_dump);
       });
+  // What its owner's files say is not for who offers it.
+  if (!chosen && names_a_dump(config.silicon))
+    return tl::unexpected("its silicon '" + config.silicon + "' is no dump that could be used here");
   if (!chosen) return tl::unexpected(chosen.error().message);
   const auto package = package_values(domains_.machine(), grants, chosen->features, PackageRange::whole);
   const auto here = TRY(shape_of_domain(domains_.silicon(), config, package, grants));
@@ -53,8 +56,9 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
     if (name->empty()) continue;
     const std::string path = (std::filesystem::path(offer.directory) / *name).string();
+    const MutexLock alone(images_lock_);
     const auto bytes = std::filesystem::path(path).is_absolute()
-                           ? domains_.opener_.read(owner, path, longest_image)
+                           ? domains_.opener_.read(owner, path, std::min(longest_image, config.memory_mib << 20))
                            : tl::unexpected(std::string("a relative path, without a folder"));
     if (!bytes) {
       why.push_back(fmt::format("{} '{}': {}", what, path, bytes.error()));

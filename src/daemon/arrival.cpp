@@ -3,10 +3,15 @@
 // ends it, if there is no verdict, or lets it run.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
 #include <poll.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
@@ -14,6 +19,7 @@
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
 #include "host/threads.hpp"
+#include "text/hex.hpp"
 
 namespace cloister::toolstack {
 
@@ -23,11 +29,25 @@ constexpr std::chrono::milliseconds between_glances{20}, between_arrival_tries{2
 /// As long as somebody brings it: a slow line is nobody's fault.
 constexpr std::chrono::milliseconds to_come = std::chrono::hours(24 * 7);
 
-std::string new_session() {
+/// The second half of a session is the first one's code by the secret that is this state folder's alone (HMAC, RFC
+/// 2104): who asks at another daemon what became of a move must not hear that it has come to nothing.
+std::string session_of(const WrapSecret& wrap, std::string random) {
+  const std::string text = "cloister move " + random;
+  std::array<u8, SHA256_DIGEST_LENGTH> code{};
+  unsigned bytes = 0;
+  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
+           reinterpret_cast<const u8*>(text.data()), text.size(), code.data(), &bytes) == nullptr)
+    std::abort();  // for want of memory
+  return random + in_hex(std::span(code).first(move_session_length / 4));
+}
+
+std::string new_session(const WrapSecret& wrap) {
   const Secret random = random_secret();
-  std::string text;
-  for (std::size_t i = 0; i < move_session_length / 2; ++i) text += fmt::format("{:02x}", random[i]);
-  return text;
+  return session_of(wrap, in_hex(std::span(random).first(move_session_length / 4)));
+}
+
+bool is_session_of(const WrapSecret& wrap, const std::string& session) {
+  return session == session_of(wrap, session.substr(0, move_session_length / 2));
 }
 
 bool carrier_has_gone(int socket) {
@@ -79,9 +99,11 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
     for (const std::string& one : why) all += (all.empty() ? "" : "; ") + one;
     return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + all});
   }
-  std::size_t going = verdicts_.tidy(owner.user);
+  std::size_t going = 0;
   {
+    // What is unfinished is somebody's who writes it under this lock, or nobody's.
     const MutexLock held(lock_);
+    going = verdicts_.tidy(owner.user);
     for (const auto& [session, one] : arrivals_) going += one->user == owner.user ? 1 : 0;
   }
   if (going >= most_of_a_user)
@@ -93,7 +115,7 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
       TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::creation));
   if (checked.config.uuid.empty()) checked.config.uuid = offer.uuid;
   auto coming = std::make_shared<Arrival>();
-  coming->session = new_session();
+  coming->session = new_session(domains_.around_.secrets.wrap);
   coming->user = owner.user;
   coming->images = std::move(checked.images);
   coming->images.saved = {.file = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0)), .order = {}, .arrives = true};
@@ -102,6 +124,8 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
     return tl::unexpected(ApiError{500, "no descriptors are left"});
   auto claim = domains_.make_room(checked.config);
   coming->domain = TRY(domains_.admit(request, checked, nullptr, claim.get()));
+  coming->uuid = offer.uuid;
+  coming->name = offer.name;
   claim.reset();
   log(LogLevel::info, "domain-arrives",
       {{"domain", offer.name}, {"uid", std::to_string(owner.user)}, {"session", coming->session}});
@@ -120,7 +144,9 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
 void Migrations::receive(const Coming& coming) {
   if (load(coming)) wait_for_verdict(coming);
   const MutexLock held(lock_);
+  // The table has it, until it ends.
   coming->connection = Fd();
+  coming->domain = nullptr;
   coming->over = true;
 }
 
@@ -185,8 +211,12 @@ void Migrations::wait_for_verdict(const Coming& coming) {
       if (gone) {
         // A file that cannot be written is asked for again.
         const auto verdict = verdicts_.put(coming->session, {.uuid = domain->record.uuid, .user = coming->user});
-        if (verdict) coming->phase = ArrivalPhase::aborted;
-        if (verdict) coming->error = "whoever brings it has gone";
+        // What counts may be what somebody asked for whose answer was lost.
+        if (verdict) {
+          coming->phase = verdict->commit ? ArrivalPhase::committed : ArrivalPhase::aborted;
+          coming->paused = verdict->paused;
+          coming->error = "whoever brings it has gone";
+        }
       }
       changed_.wait_for(lock_, between_glances,
                         [&]() CLOISTER_REQUIRES(lock_) { return stopping_ || coming->phase != ArrivalPhase::ready; });
@@ -253,10 +283,7 @@ ArrivalInfo Migrations::arrival(const std::string& session, const Peer& peer) co
   if (found == arrivals_.end() || !is_master(peer.uid, {.user = found->second->user}, ::geteuid()))
     return {.error = "it is not known here"};
   const Arrival& coming = *found->second;
-  return {.phase = coming.phase,
-          .error = coming.error,
-          .uuid = coming.domain->record.uuid,
-          .name = coming.domain->record.name};
+  return {.phase = coming.phase, .error = coming.error, .uuid = coming.uuid, .name = coming.name};
 }
 
 /// A process that has just died is not known as dead yet, and would be a domain that is nowhere.
@@ -292,6 +319,8 @@ tl::expected<Verdict, ApiError> Migrations::decide(const std::string& session, c
     const auto before = verdicts_.find(session);
     if (!before) return tl::unexpected(ApiError{500, before.error()});
     if (*before && not_theirs((*before)->user)) return tl::unexpected(forbidden);
+    if (!*before && !is_session_of(domains_.around_.secrets.wrap, session))
+      return tl::unexpected(ApiError{404, "this daemon was never its target"});
     return before->value_or(Verdict{});
   }
   Arrival& coming = *found->second;

@@ -94,6 +94,7 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key) {
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
     if (name->empty()) continue;
     const std::string path = (std::filesystem::path(record.directory) / *name).string();
+    const MutexLock alone(images_lock_);
     const auto bytes = domains_.opener_.read(record.owner, path, longest_image);
     if (!bytes)
       return tl::unexpected(
@@ -189,16 +190,15 @@ Migrations::Done Migrations::leave(const std::string& key, const std::string& se
   return set_record(*domain, std::nullopt);
 }
 
+/// The process itself knows whether somebody has had it hold meanwhile.
 Migrations::Done Migrations::cancel(const std::string& key) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   {
     const MutexLock held(domains_.lock_);
     record = domain->record;
-    if (domain->page->move_phase() == MovePhase::held)
-      return tl::unexpected(not_moved(*domain, " may run elsewhere by now: `cloister migrate --resolve` finds out"));
   }
-  TRY(domains_.say(record, {{"verb", "move-end"}}));
+  TRY(domains_.say(record, {{"verb", "move-end"}, {"cancel", true}}));
   return {};
 }
 

@@ -33,7 +33,9 @@ Domains::Result Domains::destroy(const std::string& key) {
     if (domain == nullptr) return tl::unexpected(absent(key));
     const std::string& name = domain->record.name;
     if (!domain->life.over()) {
-      if (const auto no = not_now(*domain)) return tl::unexpected(*no);
+      // Also of one that arrives: who waits for its verdict sees that it is dead.
+      const bool arrives = domain->record.move && domain->record.move->arrives && domain->life.takes_requests();
+      if (const auto no = not_now(*domain); no && !arrives) return tl::unexpected(*no);
       if (!domain->life.held())
         return tl::unexpected(ApiError{500, "'" + name + "': its process cannot be told for sure"});
       domain->fate = "destroyed";

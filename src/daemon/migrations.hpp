@@ -79,9 +79,10 @@ class Migrations {
   struct Arrival {
     std::string session{};
     unsigned user = ~0u;
-    std::shared_ptr<Domain> domain{};
-    OpenImages images{};  ///< until its VMM has them
-    Fd connection{};      ///< to see whether who brings it is there
+    std::string uuid{}, name{};
+    std::shared_ptr<Domain> domain{};  ///< null once its thread is done
+    OpenImages images{};               ///< until its VMM has them
+    Fd connection{};                   ///< to see whether who brings it is there
     ArrivalPhase phase = ArrivalPhase::loading;
     std::string error{};
     bool paused = false;
@@ -116,6 +117,7 @@ class Migrations {
 
   Domains& domains_;
   const Verdicts verdicts_;
+  Mutex images_lock_;   ///< of nothing: one image at a time is in this process's memory
   mutable Mutex lock_;  ///< of the table below; before that of the domains
   Condition changed_;
   bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;

@@ -35,9 +35,12 @@ MacAddress mac_of(const DomainConfig& config, std::size_t interface) {
   return mac;
 }
 
+/// What DHCP tells the guest: its frames then fit what is sent at once (hypervisor/devices/frame_stream.hpp).
+constexpr const char mtu[] = "32000";
+
 // Without its own options it forwards no TCP port, and UDP's with the numbers of TCP's.
 std::vector<std::string> passt_arguments(const InterfaceConfig& interface) {
-  std::vector<std::string> words;
+  std::vector<std::string> words{"--mtu", mtu};
   if (!interface.reaches_host) words.emplace_back("--no-map-gw");
   for (const bool udp : {false, true}) {
     const char* const option = udp ? "--udp-ports" : "--tcp-ports";

@@ -23,7 +23,8 @@
 //   {"ok":true} as soon as that has begun. How far it is that page says, too
 //   {"verb":"move-hold","session":…}    of one of which all has been sent: from now on it goes on by the next verb
 //   alone
-//   {"verb":"move-end"}     it does not move: it goes on here
+//   {"verb":"move-end","cancel":true}    it does not move: it goes on here; with `cancel`, which may be absent, unless
+//   it is held
 //   {"verb":"status"}       {"ok":true,"state":…,"restarts":…}
 //
 // A reply without "ok":true has "error", and perhaps "file", "line" and "column" of what is wrong in the configuration.

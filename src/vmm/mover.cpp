@@ -202,9 +202,11 @@ Mover::Done Mover::hold(const std::string& session) {
   return {};
 }
 
-Mover::Done Mover::end() {
+Mover::Done Mover::end(bool cancel) {
   const MutexLock held(lock_);
   const MovePhase phase = page_.move_phase();
+  if (cancel && phase == MovePhase::held)
+    return does_not_move("it may run elsewhere by now: `cloister migrate --resolve` finds out");
   if (phase == MovePhase::none || phase == MovePhase::over) return does_not_move("it does not move");
   resumes_ = true;
   lifecycle_.cancel_move();

@@ -36,7 +36,8 @@ class Mover {
   Done start(Fd socket, const std::string& session, const MoveLimits& limits);
   Done hold(const std::string& session);
   /// It goes on here.
-  Done end();
+  /// It goes on here. cancel: unless it is held, and may run elsewhere.
+  Done end(bool cancel);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -176,9 +176,12 @@ Reply hold_move(VerbContext& context, const Packet& request) {
   return {std::move(reply), {}};
 }
 
-Reply stay(VerbContext& context, const Packet&) {
+Reply stay(VerbContext& context, const Packet& request) {
+  bool cancel = false;
+  JsonFields fields(request.body);
+  if (fields.has("cancel") && !fields.boolean("cancel", cancel).ok()) return {error(fields.error()), {}};
   if (context.mover == nullptr) return {error("it cannot be moved"), {}};
-  return {reply_of(context.mover->end()), {}};
+  return {reply_of(context.mover->end(cancel)), {}};
 }
 
 struct Verb {

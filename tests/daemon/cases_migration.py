@@ -127,10 +127,11 @@ def refused(machine):
         assert answer.status == 400 and f"'{member}'" in answer.json["error"]["message"], answer.body
     answer = b.request("POST", "/v1/migrations", {"offer": offer})
     assert answer.status == 426, answer.body
-    # Of a move that is not known here nothing can be said but that it never comes.
+    # Of a move to another daemon it says nothing: it may run there.
     session = "0" * 32
-    answer = b.request("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"})
-    assert answer.status == 200 and answer.json["verdict"] == "abort", answer.body
+    for verdict in ("commit", "abort"):
+        answer = b.request("PUT", f"/v1/migrations/{session}/verdict", {"verdict": verdict})
+        assert answer.status == 404 and "never its target" in answer.json["error"]["message"], answer.body
     a.destroy("web")
     a.check_settled([])
     b.check_settled([])
@@ -443,6 +444,36 @@ def owner(machine):
     b.check_settled([])
 
 
+def in_doubt(machine):
+    """What may run elsewhere goes on here by its target's word alone: not by a cancel, and not by another daemon's."""
+    pair = Pair(machine)
+    a = pair.a
+    pair.ready()
+    attempt(pair, Way(pair, before=lambda kind, body: kind != COMMIT))
+    wait_until(lambda: pair.lives(a) == "in-doubt", "the doubt")
+    answer = a.request("DELETE", "/v1/domains/web/migration")
+    assert answer.status == 409 and "--resolve" in answer.json["error"]["message"], answer.body
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        control.settimeout(PATIENCE)
+        control.connect(a.domains()["web"]["console"].replace("console.sock", "control.sock"))
+        # Of a cancel that was decided before it was held.
+        control.sendall(json.dumps({"verb": "move-end", "cancel": True}).encode())
+        assert "may run elsewhere" in json.loads(control.recv(65536))["error"]
+    assert pair.lives(a) == "in-doubt"
+    stranger = Cloister(machine(ROOM))
+    way = stranger.folder / "way"
+    receiver = subprocess.Popen(stranger.command("receive", f"unix:{way}"), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_until(way.exists, "the stranger's socket")
+    pair.cloister("migrate", "web", f"unix:{way}", "--resolve", status=FAILED)
+    receiver.communicate(timeout=4 * PATIENCE)
+    assert "never its target" in pair.cloister.said and pair.lives(a) == "in-doubt", pair.cloister.said
+    assert settle(pair) == [a]
+    goes_on(a)
+    a.destroy("web")
+    a.check_settled([])
+
+
 def network(machine):
     """Its network is that of the host where it runs: the target has one for it before anything pauses, or refuses."""
     needs_passt()
@@ -467,4 +498,4 @@ def network(machine):
     b.check_settled([])
 
 
-CASES = {"migrate-network": network, "migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}
+CASES = {"migrate-in-doubt": in_doubt, "migrate-network": network, "migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}

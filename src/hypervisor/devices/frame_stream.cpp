@@ -65,23 +65,39 @@ void FrameStream::end() {
   up_ = blocked_ = false;
   begin_ = end_ = frame_ = 0;
   out_.clear();
+  begun_ = 0;
 }
 
 bool FrameStream::send(std::span<const std::byte> frame) {
-  if (!up_ || (host_ == Host::out_of_reach && is_for_the_host_itself(frame))) return false;
+  if (!up_ || length_bytes + frame.size() > most_together ||
+      (host_ == Host::out_of_reach && is_for_the_host_itself(frame)))
+    return false;
   for (std::size_t i = length_bytes; i-- > 0;) out_.push_back(static_cast<std::byte>(frame.size() >> (8 * i)));
   out_.insert(out_.end(), frame.begin(), frame.end());
   return true;
 }
 
+std::size_t FrameStream::end_of_frames(std::size_t from) const {
+  std::size_t end = from;
+  while (end < out_.size()) {
+    std::size_t length = 0;
+    for (std::size_t i = 0; i < length_bytes; ++i) length = length << 8 | std::to_integer<std::size_t>(out_[end + i]);
+    if (end + length_bytes + length - from > most_together) break;
+    end += length_bytes + length;
+  }
+  return end;
+}
+
 void FrameStream::flush() {
   std::size_t gone = 0;
   while (up_ && gone < out_.size()) {
-    const ssize_t some = ::send(socket_.get(), out_.data() + gone, out_.size() - gone, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const std::size_t end_of_these = begun_ != 0 ? gone + begun_ : end_of_frames(gone);
+    const ssize_t some = ::send(socket_.get(), out_.data() + gone, end_of_these - gone, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (some < 0 && errno == EINTR) continue;
     if (some < 0 && errno == EAGAIN) break;
     if (some < 0) return end();
     gone += static_cast<std::size_t>(some);
+    begun_ = end_of_these - gone;
   }
   out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(gone));
   blocked_ = !out_.empty();

@@ -32,6 +32,12 @@ class FrameStream final : public platform::virtio::Wire {
 
  private:
   static constexpr std::size_t length_bytes = 4, in_bytes = 256 << 10, most_waiting = 128 << 10;
+  /// What is sent at once: whole frames, of so many bytes with their lengths. The kernel queues it in one piece
+  /// (unix_stream_sendmsg() makes pieces of 36 KiB), so that whoever reads never finds a part of a frame: Debian 12's
+  /// passt then takes the guest's bytes for lengths.
+  static constexpr std::size_t most_together = 32 << 10;
+  /// From here on in `out_`, the end of the frames that are sent next.
+  std::size_t end_of_frames(std::size_t from) const;
   void fill();
   void look_for_frame();
   void end();
@@ -44,6 +50,7 @@ class FrameStream final : public platform::virtio::Wire {
   std::vector<std::byte> in_;
   std::size_t begin_ = 0, end_ = 0, frame_ = 0;
   std::vector<std::byte> out_;  ///< what has not gone out yet
+  std::size_t begun_ = 0;       ///< the first so many bytes of it are the rest of frames that were sent together
   bool blocked_ = false;        ///< it has no room there
 };
 

@@ -165,8 +165,8 @@ TEST_F(Interface, ASilentWireStopsNobody) {
   while (wire_->waits == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   (*domain)->pause();
   wire_->is_up = false;
-  (*domain)->unpause();
   const unsigned waits = wire_->waits;
+  (*domain)->unpause();
   while (wire_->waits == waits) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   stop = true;
   runner.join();

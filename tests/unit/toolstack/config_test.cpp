@@ -414,6 +414,7 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"vif = ['type=user,hostfwd=tcp:localhost:1-:1']", 3, 8, {"hostfwd: found"}},
       {"vif = ['type=user,hostfwd=tcp:[127.0.0.1]:1-:1']", 3, 8, {"hostfwd: found"}},
       {"vif = ['type=user,hostfwd=tcp::0-:1']", 3, 8, {"hostfwd: found"}},
+      {"vif = [\"type=user,hostfwd=tcp:0.0.0.0\\000.1:2222-:22\"]", 3, 8, {"hostfwd: found"}},
       {"vif = ['type=user,hostfwd=tcp::1-:65536']", 3, 8, {"hostfwd: found"}},
       {"vif = ['type=user,hostfwd=tcp::1-10.0.0.2:1']", 3, 8, {"the guest's port behind '-:'"}},
       {"vif = ['type=user,hostfwd=tcp::1-:1,hostfwd=tcp::1-:2']", 3, 8, {"found hostfwd tcp::1-:2 twice"}},

@@ -190,13 +190,14 @@ TEST(Plan, InterfacesNeedABusAndHaveAddressesOfTheirOwn) {
 }
 
 TEST(Plan, WhatPasstIsToldOfAnInterface) {
-  EXPECT_THAT(passt_arguments({}), ElementsAre("--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none"));
+  EXPECT_THAT(passt_arguments({}),
+              ElementsAre("--mtu", "32000", "--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none"));
   const InterfaceConfig all{.forwards = {{.udp = false, .address = "127.0.0.1", .host_port = 2222, .guest_port = 22},
                                          {.udp = true, .address = "::1", .host_port = 53, .guest_port = 54},
                                          {.udp = false, .address = "", .host_port = 80, .guest_port = 8080}},
                             .reaches_host = true};
-  EXPECT_THAT(passt_arguments(all),
-              ElementsAre("--tcp-ports", "127.0.0.1/2222:22", "--tcp-ports", "80:8080", "--udp-ports", "::1/53:54"));
+  EXPECT_THAT(passt_arguments(all), ElementsAre("--mtu", "32000", "--tcp-ports", "127.0.0.1/2222:22", "--tcp-ports",
+                                                "80:8080", "--udp-ports", "::1/53:54"));
 }
 
 TEST(Plan, ErrorsStandAtTheKeyThatAsked) {
