@@ -23,7 +23,7 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr const char program[] = "/usr/bin/passt";
+constexpr const char passt_program[] = "/usr/bin/passt";
 constexpr int connection = 3, patience_ms = 10'000;
 /// The port of a domain that has just ended is free once its passt has seen that.
 constexpr int tries = 10;
@@ -57,7 +57,7 @@ tl::expected<Fd, std::string> start(const std::vector<std::string>& words) {
   if (!nothing) return failed();
 
   const int descriptors[] = {nothing.get(), nothing.get(), says.get(), theirs.get()};
-  const auto process = spawn(program, words, descriptors);
+  const auto process = spawn(passt_program, words, descriptors);
   if (!process) return tl::unexpected(process.error());
   theirs = Fd();
   const bool in_time = wait_for_end(process->pidfd.get(), patience_ms);
@@ -76,8 +76,8 @@ tl::expected<Fd, std::string> start(const std::vector<std::string>& words) {
 }  // namespace
 
 tl::expected<Fd, std::string> start_passt(const std::vector<std::string>& arguments) {
-  if (::access(program, X_OK) != 0)
-    return failed(std::string(program) + ": " + std::strerror(errno) + "; Debian's package is called passt");
+  if (::access(passt_program, X_OK) != 0)
+    return failed(std::string(passt_program) + ": " + std::strerror(errno) + "; Debian's package is called passt");
   std::vector<std::string> words{"passt", "--quiet", "--fd", std::to_string(connection)};
   words.insert(words.end(), arguments.begin(), arguments.end());
   auto started = start(words);
