@@ -320,7 +320,7 @@ tl::expected<Verdict, ApiError> Migrations::decide(const std::string& session, c
     if (!before) return tl::unexpected(ApiError{500, before.error()});
     if (*before && not_theirs((*before)->user)) return tl::unexpected(forbidden);
     if (!*before && !is_session_of(domains_.around_.secrets.wrap, session))
-      return tl::unexpected(ApiError{404, "this daemon was never its target"});
+      return tl::unexpected(ApiError{409, "this daemon was never its target"});
     return before->value_or(Verdict{});
   }
   Arrival& coming = *found->second;

@@ -131,7 +131,7 @@ def refused(machine):
     session = "0" * 32
     for verdict in ("commit", "abort"):
         answer = b.request("PUT", f"/v1/migrations/{session}/verdict", {"verdict": verdict})
-        assert answer.status == 404 and "never its target" in answer.json["error"]["message"], answer.body
+        assert answer.status == 409 and "never its target" in answer.json["error"]["message"], answer.body
     a.destroy("web")
     a.check_settled([])
     b.check_settled([])
