@@ -204,6 +204,13 @@ def moves(call):
     switch("/v1/migrations", {"offer": offer}, 409)
     switch("/v1/migrations", {}, 400)
     assert call("GET", f"/v1/migrations/{session}").json["phase"] == "aborted"
+    call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}, 409)
+    # As one that was decided before.
+    verdicts = m.state / "migrations"
+    verdicts.mkdir(mode=0o700, exist_ok=True)
+    decided = {"verdict": "abort", "paused": False, "uuid": "", "name": "", "user": os.geteuid()}
+    (verdicts / session).write_text(json.dumps(decided))
+    (verdicts / session).chmod(0o600)
     assert call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}).json["verdict"] == "abort"
     call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "no"}, 400)
     call("DELETE", f"/v1/migrations/{session}")
