@@ -131,14 +131,7 @@ class Departure {
     const u8 ready = 1;
     if (!write_all(stream.socket.get(), {&ready, 1})) return tl::unexpected(not_sent());
     ProgressLine line;
-    const auto read = [&](std::span<u8> to) {
-      while (!to.empty()) {
-        const auto got = read_some(stream.socket.get(), to);
-        if (!got || *got == 0) return false;
-        to = to.subspan(*got);
-      }
-      return true;
-    };
+    const auto read = [&](std::span<u8> to) { return read_all(stream.socket.get(), to); };
     while (true) {
       // Its target may have had enough.
       pollfd look{.fd = wire.in(), .events = POLLIN, .revents = 0};

@@ -78,14 +78,7 @@ tl::expected<WireMessage, std::string> read_message(const WireSource& from) {
 tl::expected<void, std::string> Wire::greet() {
   const auto ours = wire_greeting();
   if (!write_all(out_.get(), ours)) return tl::unexpected(std::string("the other end has gone"));
-  return read_greeting([this](std::span<u8> to) {
-    while (!to.empty()) {
-      const auto got = read_some(in_.get(), to);
-      if (!got || *got == 0) return false;
-      to = to.subspan(*got);
-    }
-    return true;
-  });
+  return read_greeting([this](std::span<u8> to) { return read_all(in_.get(), to); });
 }
 
 tl::expected<void, std::string> Wire::send(WireKind kind, std::span<const u8> body) {
@@ -103,14 +96,7 @@ tl::expected<void, std::string> Wire::send(WireKind kind, const std::string& tex
 }
 
 tl::expected<WireMessage, std::string> Wire::receive() {
-  return read_message([this](std::span<u8> to) {
-    while (!to.empty()) {
-      const auto got = read_some(in_.get(), to);
-      if (!got || *got == 0) return false;
-      to = to.subspan(*got);
-    }
-    return true;
-  });
+  return read_message([this](std::span<u8> to) { return read_all(in_.get(), to); });
 }
 
 tl::expected<WireMessage, std::string> Wire::receive(WireKind kind) {

@@ -26,6 +26,15 @@ tl::expected<std::size_t, std::string> read_some(int fd, std::span<u8> to) {
   }
 }
 
+bool read_all(int fd, std::span<u8> to) {
+  while (!to.empty()) {
+    const auto got = read_some(fd, to);
+    if (!got || *got == 0) return false;
+    to = to.subspan(*got);
+  }
+  return true;
+}
+
 bool write_all(int fd, std::span<const u8> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());

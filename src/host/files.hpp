@@ -19,6 +19,8 @@ inline constexpr const char* too_many_links = "it leads through too many links, 
 
 /// Reads what is there, whatever signal comes; 0: the end. The error is the system's.
 tl::expected<std::size_t, std::string> read_some(int fd, std::span<u8> to);
+/// Reads so many; false if it ends before, or fails.
+bool read_all(int fd, std::span<u8> to);
 /// Writes all; false if the descriptor takes no more.
 bool write_all(int fd, std::span<const u8> bytes);
 /// The same of a program's answer, to standard output.
