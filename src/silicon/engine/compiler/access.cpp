@@ -7,6 +7,13 @@ namespace cloister::silicon {
 
 using namespace host;
 
+namespace {
+/// In 64-bit code the base of all other segments is 0 (Cpu::seg_base).
+bool has_segment(const Op& op, Mem kind) {
+  return kind == Mem::full && (op.seg == arch::seg_fs || op.seg == arch::seg_gs);
+}
+}  // namespace
+
 void Translator::effective(const Op& op, HostReg to, u8 bytes) {
   Address a;
   const i32 disp = displacement(op);
@@ -60,7 +67,7 @@ void Translator::look_into_tlb(const Op& op, Mem kind, u32 bytes, bool write, u8
 
 void Translator::linear(const Op& op, Mem kind) {
   effective(op, scratch);
-  if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, scratch, layout_.at(layout_.seg_base + 8 * op.seg));
+  if (has_segment(op, kind)) e_.op(0x03, scratch, layout_.at(layout_.seg_base + 8 * op.seg));
 }
 
 void Translator::check_alignment(u8 alignment) {
@@ -102,10 +109,9 @@ void Translator::apart_out_of_line() {
   }
 }
 
-Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment) {
+Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment, Scratch first) {
   const std::size_t number = accesses_.size();
-  const bool plain = kind == Mem::flat || op.seg == seg_none;
-  accesses_.push_back({now_, op.base, op.index, op.scale, displacement(op), bytes, write, plain});
+  accesses_.push_back({now_, op.base, op.index, op.scale, displacement(op), bytes, write, !has_segment(op, kind)});
   if (const AccessGroup* const group = groups_.of(number)) {
     look_for_group(*group, groups_.is_first(number), op, kind, bytes, write, alignment);
   } else {
@@ -113,27 +119,41 @@ Address Translator::access(const Op& op, Mem kind, u8 bytes, bool write, u8 alig
   }
   host_ = false;
 
-  if (kind == Mem::full && op.seg != seg_none) e_.op(0x03, second_scratch, layout_.at(layout_.seg_base + 8 * op.seg));
-  Address a{.base = second_scratch};
-  if (op.base != reg_zero) {
-    const Place base = place(op.base);
-    if (!base.memory && op.index == reg_zero) {
-      a.index = base.reg;
-    } else {
-      e_.op(0x03, second_scratch, base);
-    }
-  }
-  if (op.index != reg_zero) {
-    const Place index = place(op.index);
-    if (index.memory) {
-      e_.mov(scratch, index);
-      e_.lea(second_scratch, {.base = second_scratch, .index = scratch, .scale = op.scale});
-    } else {
-      a.index = index.reg;
-      a.scale = op.scale;
-    }
-  }
+  if (has_segment(op, kind)) e_.op(0x03, second_scratch, layout_.at(layout_.seg_base + 8 * op.seg));
+  return in_page(op, first);
+}
+
+/// In the first scratch register: base, and index by its scale.
+void Translator::sum_of_registers(const Op& op) {
+  const Place base = place(op.base);
+  if (op.index == reg_zero) return e_.mov(scratch, base);
+  Address sum{.index = in_register(op.index, scratch), .scale = op.scale};
+  if (!base.memory) sum.base = base.reg;
+  e_.lea(scratch, sum);
+  if (base.memory) e_.op(0x03, scratch, base);
+}
+
+Address Translator::in_page(const Op& op, Scratch first) {
   const i32 disp = displacement(op);
+  const Place base = place(op.base), index = place(op.index);
+  const bool has_base = op.base != reg_zero, has_index = op.index != reg_zero;
+  if (first == Scratch::free && !must_blind(disp) && has_base && (has_index || base.memory)) {
+    sum_of_registers(op);
+    return {.base = second_scratch, .index = scratch, .disp = disp};
+  }
+  Address a{.base = second_scratch};
+  if (has_base && !has_index && !base.memory) {
+    a.index = base.reg;
+  } else if (has_base) {
+    e_.op(0x03, second_scratch, base);
+  }
+  if (has_index && index.memory) {
+    e_.mov(scratch, index);
+    e_.lea(second_scratch, {.base = second_scratch, .index = scratch, .scale = op.scale});
+  } else if (has_index) {
+    a.index = index.reg;
+    a.scale = op.scale;
+  }
   if (must_blind(disp)) {
     add_constant(second_scratch, disp, scratch);
   } else {

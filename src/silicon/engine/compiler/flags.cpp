@@ -25,7 +25,7 @@ void Translator::need_host() {
 }
 
 void Translator::use_flags(const Known& k) {
-  if (k.reads != 0 || (k.writes != 0 && (live() & ~k.writes) != 0)) need_host();
+  if (needs_host(k)) need_host();
 }
 
 void Translator::set_flags(const Known& k) {

@@ -42,7 +42,7 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
   };
   Place memory = host::rax;
   if (on_memory(form)) memory = access(op, form.memory, bytes, form.writes, atomic_alignment(form));
-  if (form.operands == reg_mem) memory = access(op, form.memory, bytes, false);
+  if (form.operands == reg_mem) memory = access(op, form.memory, bytes, false, 1, free_for(dst, k));
   use_flags(k);
   const Operands o = form.operands;
   if ((o == reg_reg || (o == reg_imm && !blinded)) && in_memory(dst, bytes, form.writes)) {
@@ -54,7 +54,7 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
     case reg_reg:
     case reg_mem:
       into(dst, bytes, true, form.writes,
-           [&](HostReg r) { e_.op(to_reg, r, form.operands == reg_mem ? memory : place(src), sizes); });
+           [&](HostReg r) { e_.op(to_reg, r, form.operands == reg_mem ? memory : value(src), sizes); });
       break;
     case reg_imm:
       if (blinded) constant(second_scratch, imm);
@@ -82,7 +82,9 @@ void Translator::binary(const Op& op, const Form& form, const Known& k) {
 void Translator::test(const Op& op, const Form& form, const Known& k) {
   const u8 bytes = form.bytes;
   const Encoder::Sizes sizes = Encoder::all(bytes);
-  const Place rm = on_memory(form) ? Place{access(op, form.memory, bytes, false)} : place(number(op.dst, bytes));
+  const bool is_free = form.operands == mem_reg && host_of[number(op.src, bytes)] != no_register;
+  const Place rm = on_memory(form) ? Place{access(op, form.memory, bytes, false, 1, free_if(is_free))}
+                                   : value(number(op.dst, bytes));
   if (form.operands == reg_reg || form.operands == mem_reg) {
     e_.op(sized(0x85, bytes), in_register(number(op.src, bytes), scratch), rm, sizes);
   } else if (form.operands == reg_mem) {
@@ -97,16 +99,16 @@ void Translator::test(const Op& op, const Form& form, const Known& k) {
   set_flags(k);
 }
 
-void Translator::move(const Op& op, const Form& form) {
+void Translator::move(const Op& op, const Form& form, const Known& k) {
   const u8 bytes = form.bytes, dst = number(op.dst, bytes), src = number(op.src, bytes);
   const Encoder::Sizes sizes = Encoder::all(bytes);
   switch (form.operands) {
     case reg_reg:
       if (in_memory(dst, bytes)) return e_.store(layout_.of_gpr(dst), in_register(src, scratch), bytes);
-      into(dst, bytes, false, true, [&](HostReg r) { e_.op(sized(0x8b, bytes), r, place(src), sizes); });
+      into(dst, bytes, false, true, [&](HostReg r) { e_.op(sized(0x8b, bytes), r, value(src), sizes); });
       break;
     case reg_mem: {
-      const Address from = access(op, form.memory, bytes, false);
+      const Address from = access(op, form.memory, bytes, false, 1, free_for(dst, k));
       into(dst, bytes, false, true, [&](HostReg r) { e_.op(sized(0x8b, bytes), r, from, sizes); });
       break;
     }
@@ -120,7 +122,7 @@ void Translator::move(const Op& op, const Form& form) {
       break;
     }
     case mem_reg: {
-      const Address to = access(op, form.memory, bytes, true);
+      const Address to = access(op, form.memory, bytes, true, 1, free_for(src, k));
       e_.store(to, in_register(src, scratch), bytes);
       break;
     }
@@ -322,7 +324,7 @@ void Translator::extend(const Op& op, const Form& form, const Known& k) {
   const Encoder::Sizes sizes{form.bytes, form.bytes, from};
   Place source = scratch;
   if (form.operands == reg_mem) {
-    source = access(op, form.memory, from, false);
+    source = access(op, form.memory, from, false, 1, free_for(op.dst, k));
   } else if (from == 1 && op.src % 8 != 0) {
     high_to_scratch(op.src);
   } else {

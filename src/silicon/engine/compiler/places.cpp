@@ -9,10 +9,32 @@ Place Translator::place(u8 guest) const {
 }
 
 HostReg Translator::in_register(u8 guest, HostReg temporary) {
-  const Place p = place(guest);
+  const Place p = value(guest);
   if (!p.memory) return p.reg;
   e_.mov(temporary, p);
   return temporary;
+}
+
+/// What does is the rule: no memory, no constant in parts, no flags by hand.
+bool Translator::spares_second(const Op& op, const Form& form, const Known& k) const {
+  const bool registers = form.operands == Operands::reg || form.operands == Operands::reg_reg ||
+                         form.operands == Operands::reg_imm || form.operands == Operands::reg_cl;
+  switch (k.kind) {
+    case Kind::nothing: return true;
+    case Kind::binary:
+      return registers && !uses_high_byte(op, form) &&
+             !(form.operands == Operands::reg_imm && form.bytes >= 4 && must_blind(static_cast<i64>(op.imm)));
+    case Kind::test:
+    case Kind::unary: return registers && !uses_high_byte(op, form);
+    case Kind::move:
+      return registers && !uses_high_byte(op, form) && !(form.operands == Operands::reg_imm && form.bytes < 4);
+    case Kind::extend: return form.operands == Operands::reg_reg && (form.source_bytes != 1 || op.src % 8 == 0);
+    case Kind::shift: return registers && (live() & (flag_set::a | flag_set::o)) == 0;
+    case Kind::lea:
+      return form.bytes >= 4 && !must_blind(displacement(op)) && (op.index == reg_zero || !value(op.index).memory);
+    case Kind::jump_if: return goes_on();
+    default: return false;
+  }
 }
 
 void Translator::put(u8 guest, HostReg from) {

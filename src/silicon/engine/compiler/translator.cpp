@@ -89,6 +89,8 @@ void Translator::body() {
 
 void Translator::out_of_line() {
   using namespace host;
+  spares_second_ = false;
+  second_has_.reset();
   apart_out_of_line();
   handlers_out_of_line();
   resumptions_out_of_line();
@@ -183,13 +185,15 @@ void Translator::operation(u32 i) {
   const Form& form = *steps_[i].form;
   const Known& k = steps_[i].known;
   const bool comes_back = k.kind == Kind::handler || may_miss(k, form);
+  spares_second_ = spares_second(op, form, k);
+  if (!spares_second_) second_has_.reset();
   if (comes_back) before_exit();
   switch (k.kind) {
     case Kind::handler: call_handler(i); break;
     case Kind::nothing: break;
     case Kind::binary: uses_high_byte(op, form) ? high_byte(op, form, k) : binary(op, form, k); break;
     case Kind::test: uses_high_byte(op, form) ? high_byte(op, form, k) : test(op, form, k); break;
-    case Kind::move: uses_high_byte(op, form) ? high_byte(op, form, k) : move(op, form); break;
+    case Kind::move: uses_high_byte(op, form) ? high_byte(op, form, k) : move(op, form, k); break;
     case Kind::unary: unary(op, form, k); break;
     case Kind::shift: shift(op, form, k); break;
     case Kind::multiply: multiply(op, form, k); break;

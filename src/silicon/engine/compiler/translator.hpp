@@ -88,27 +88,38 @@ class Translator {
   void need_host();
   /// What k reads or leaves alone is in the host's, and afterwards k's are.
   void use_flags(const Known& k);
+  bool needs_host(const Known& k) const { return k.reads != 0 || (k.writes != 0 && (live() & ~k.writes) != 0); }
   void set_flags(const Known& k);
   u8 live() const { return steps_[now_].live; }
 
   // Places (places.cpp).
   static u8 number(u8 r, u8 bytes) { return bytes == 1 ? r / 8 : r; }
   Place place(u8 guest) const;
+  /// The same to read from: the second scratch register, if it has the value, too.
+  Place value(u8 guest) const { return second_has_ == guest ? Place{host::second_scratch} : place(guest); }
   /// The register's value in a register of the host: `temporary`, if it is not kept in one.
   HostReg in_register(u8 guest, HostReg temporary);
-  /// f(register) computes the guest's register; `reads`: from its value.
+  /// f(register) computes the guest's register; `reads`: from its value. One that is in memory is computed in a scratch
+  /// register: in the second, where the operation spares that, so that those behind it find it there.
   template <class F>
   void into(u8 guest, u8 bytes, bool reads, bool writes, F&& f) {
     const HostReg r = host_of[guest];
     if (r != no_register) return f(r);
-    if (reads || bytes < 4) e_.mov(host::scratch, place(guest));
-    f(host::scratch);
-    if (writes) e_.store(layout_.of_gpr(guest), host::scratch);
+    const HostReg work = spares_second_ ? host::second_scratch : host::scratch;
+    if (second_has_ != guest && (reads || bytes < 4)) {
+      if (spares_second_) second_has_.reset();
+      e_.mov(work, place(guest));
+    }
+    f(work);
+    if (writes) e_.store(layout_.of_gpr(guest), work);
+    if (spares_second_) second_has_ = guest;
   }
   /// Where a result of so many bytes may be computed: in memory, too, if the rest of the register stays as it is.
   bool in_memory(u8 guest, u8 bytes, bool writes = true) const {
-    return host_of[guest] == no_register && (bytes != 4 || !writes);
+    return host_of[guest] == no_register && (bytes != 4 || !writes) && second_has_ != guest;
   }
+  /// The operation does not use the second scratch register, but by into().
+  bool spares_second(const Op& op, const Form& form, const Known& k) const;
   void put(u8 guest, HostReg from);
   bool must_blind(i64 value) const { return blind_ != 0 && value != static_cast<i16>(value); }
   void constant(HostReg to, i64 value);
@@ -117,13 +128,22 @@ class Translator {
   // Memory (access.cpp).
   /// The sum of base, index and displacement, in `to`; both scratch registers may change.
   void effective(const Op& op, HostReg to, u8 bytes = 8);
+  /// Whether a place in memory may need the first scratch register, too: then the sum of base and index need not wait
+  /// for the TLB's entry.
+  enum class Scratch : u8 { taken, free };
+  Scratch free_if(bool is_free) const { return is_free ? Scratch::free : Scratch::taken; }
+  /// into() does not use it, nor use_flags().
+  Scratch free_for(u8 guest, const Known& k) const { return free_if(host_of[guest] != no_register && !needs_host(k)); }
   /// From what stands for the base: RIP's is its page.
   i32 displacement(const Op& op) const {
     return op.base == reg_rip_base ? op.disp + static_cast<i32>(page_offset()) : op.disp;
   }
   /// The place in the host's memory, through the second scratch register; a miss goes to the handler, and so does an
   /// operand that is not aligned.
-  Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1);
+  Address access(const Op& op, Mem kind, u8 bytes, bool write, u8 alignment = 1, Scratch first = Scratch::taken);
+  /// How it is found once the second scratch register has the page's addend.
+  Address in_page(const Op& op, Scratch first);
+  void sum_of_registers(const Op& op);
   void linear(const Op& op, Mem kind);
   void check_alignment(u8 alignment);
   void look_into_tlb(const Op& op, Mem kind, u32 bytes, bool write, u8 alignment, Label fail);
@@ -138,7 +158,7 @@ class Translator {
   // What operations do (integer.cpp, exchange.cpp, high_byte.cpp, branch.cpp).
   void binary(const Op& op, const Form& form, const Known& k);
   void test(const Op& op, const Form& form, const Known& k);
-  void move(const Op& op, const Form& form);
+  void move(const Op& op, const Form& form, const Known& k);
   void unary(const Op& op, const Form& form, const Known& k);
   void shift(const Op& op, const Form& form, const Known& k);
   void save_after_shift(const Form& form, const Known& k, unsigned count, HostReg result);
@@ -197,9 +217,11 @@ class Translator {
   const i32 blind_;
   Encoder e_;
 
-  u32 now_ = 0;         ///< the operation
-  bool host_ = false;   ///< the host's flags are the guest's
-  bool memory_ = true;  ///< those in memory are
+  u32 now_ = 0;                   ///< the operation
+  bool host_ = false;             ///< the host's flags are the guest's
+  bool memory_ = true;            ///< those in memory are
+  std::optional<u8> second_has_;  ///< the guest's register whose value the second scratch register has, as memory has
+  bool spares_second_ = false;    ///< the operation
   std::vector<Step> steps_;
   Label head_, body_, branch_, over_, stale_;
   std::vector<Label> handlers_;  ///< of each part: an operation's handler is called

@@ -50,15 +50,15 @@ void Translator::vectors_out_of_line() {
 
 Place Translator::vector_source(const Op& op, const Form& form, const Known& k) {
   if (form.operands != xmm_mem && form.operands != reg_mem) return op.src;
-  return access(op, form.memory, form.source_bytes, false, alignment(form.source_bytes, k));
+  return access(op, form.memory, form.source_bytes, false, alignment(form.source_bytes, k), Scratch::free);
 }
 
 void Translator::vector(const Op& op, const Form& form, const Known& k) {
   const u8 imm_bytes = (k.traits & trait::imm) != 0 ? 1 : 0;
   const i64 imm = static_cast<i64>(op.imm & 0xff);
   const auto to_memory = [&](u32 code) {
-    e_.sse(code, op.src, access(op, form.memory, form.bytes, true, alignment(form.bytes, k)), is_wide(form.bytes), imm,
-           imm_bytes);
+    const Address to = access(op, form.memory, form.bytes, true, alignment(form.bytes, k), Scratch::free);
+    e_.sse(code, op.src, to, is_wide(form.bytes), imm, imm_bytes);
   };
   const auto to_general = [&](u32 code) {
     into(op.dst, 8, false, true, [&](HostReg r) { e_.sse(code, op.src, r, is_wide(form.bytes), imm, imm_bytes); });
@@ -89,8 +89,7 @@ void Translator::vector(const Op& op, const Form& form, const Known& k) {
       e_.sse(k.code, op.dst, vector_source(op, form, k));
       break;
     case Kind::vector_move:
-      if (form.operands == mem_xmm)
-        return e_.sse(k.other, op.src, access(op, form.memory, form.bytes, true, alignment(form.bytes, k)));
+      if (form.operands == mem_xmm) return to_memory(k.other);
       e_.sse(k.code, op.dst, vector_source(op, form, k));
       break;
     default: e_.sse(k.code, op.dst, vector_source(op, form, k), false, imm, imm_bytes);
