@@ -30,8 +30,7 @@ bool Translator::spares_second(const Op& op, const Form& form, const Known& k) c
       return registers && !uses_high_byte(op, form) && !(form.operands == Operands::reg_imm && form.bytes < 4);
     case Kind::extend: return form.operands == Operands::reg_reg && (form.source_bytes != 1 || op.src % 8 == 0);
     case Kind::shift: return registers && (live() & (flag_set::a | flag_set::o)) == 0;
-    case Kind::lea:
-      return form.bytes >= 4 && !must_blind(displacement(op)) && (op.index == reg_zero || !value(op.index).memory);
+    case Kind::lea: return !must_blind(displacement(op)) && (op.index == reg_zero || !value(op.index).memory);
     case Kind::jump_if: return goes_on();
     default: return false;
   }
