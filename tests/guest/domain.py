@@ -76,11 +76,11 @@ class Domain:
             return run
 
 
-def collect(command, on_line=None):
-    """Runs a command, with the time of each line of its stdout."""
+def collect(command, on_line=None, pass_fds=()):
+    """Runs a command, with the time of each line of its stdout. pass_fds: as of subprocess."""
     start = time.monotonic()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=pass_fds)
         console, rest, lines = b"", b"", []
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
