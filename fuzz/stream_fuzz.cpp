@@ -149,6 +149,16 @@ void check_record(const Record& record) {
         if (interface.has_work()) interface.work();
       }
       break;
+    case Kind::rng:
+      if (const auto state = state_of<platform::virtio::Rng::State>(record)) {
+        ZeroedRam ram;
+        platform::virtio::Rng rng({}, {.dma = ram, .send = nothing, .broken = {}});
+        if (!rng.set_state(*state)) break;
+        for (u64 at = 0; at < 0x40; at += 4) rng.read_memory(platform::virtio::structures_bar, at, 4);
+        rng.write_memory(platform::virtio::structures_bar, platform::virtio::notify_at, 0, 2);
+        if (rng.has_work()) rng.work();
+      }
+      break;
     case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;
     case Kind::domain: state_of<hypervisor::DomainShape>(record); break;
     case Kind::epc_map: state_of<hypervisor::EpcMapState>(record); break;

@@ -59,6 +59,11 @@ int main(int count, char** words) {
   interface.device.status = 0;
   interface.device.queues = {{.enabled = true, .waits = true}, {.enabled = true, .waits = true}};
   add(Kind::interface, interface);
+  auto rng = tests::filled<platform::virtio::Rng::State>();
+  rng.device.msix.pending = 0;
+  rng.device.status = 0;
+  rng.device.queues = {{.enabled = true, .waits = true}};
+  add(Kind::rng, rng);
   (void)writer.end();
   write("whole", whole);
   return 0;

@@ -143,6 +143,12 @@ Position DomainConfig::position_of(std::string_view key) const {
   return found == where.end() ? Position{} : found->second;
 }
 
+std::size_t DomainConfig::devices() const { return disks.size() + interfaces.size() + (rng ? 1 : 0); }
+
+const char* DomainConfig::key_of_device() const {
+  return !disks.empty() ? "disk" : !interfaces.empty() ? "vif" : rng ? "rng" : nullptr;
+}
+
 u64 DomainConfig::epc_mib() const {
   u64 sum = 0;
   for (const EpcSection& section : epc) sum += section.mib;

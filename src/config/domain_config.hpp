@@ -99,6 +99,7 @@ struct DomainConfig {
   std::string cmdline;
   std::vector<DiskConfig> disks;  ///< in the order of their places
   std::vector<InterfaceConfig> interfaces;
+  bool rng = false;  ///< it has a source of random bytes beside its processor's
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
   HostShutdown on_host_shutdown = HostShutdown::shutdown;
@@ -125,6 +126,9 @@ struct DomainConfig {
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.
   Position position_of(std::string_view key) const;
+  /// How many it has on its bus, and the key of one; null: it has none.
+  std::size_t devices() const;
+  const char* key_of_device() const;
   /// Of all sections.
   u64 epc_mib() const;
   /// It sees more EPC than it has: the hypervisor pages.

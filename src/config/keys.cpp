@@ -298,6 +298,7 @@ constexpr Key table[] = {
     {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
     {"vif", "list", "none", "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"`.",
      vif},
+    {"rng", "boolean", "0", "Whether the guest has a virtio source of random bytes.", boolean<&Config::rng>},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
      epc_min},

@@ -44,7 +44,7 @@ CgroupLimits limits_of(const DomainConfig& config, u64 overhead_mib) {
   // While it is saved, what of its EPC is evicted lies beside it.
   return {.memory_bytes = (most_mib(need, config.vcpus) + need.epc) << 20,
           .processors = config.vcpus,
-          .tasks = config.vcpus + static_cast<u32>(config.disks.size() + config.interfaces.size()) + spare_tasks};
+          .tasks = config.vcpus + static_cast<u32>(config.devices()) + spare_tasks};
 }
 
 /// A directory that nobody can put anything into.

@@ -87,12 +87,10 @@ tl::expected<void, std::string> check(const vmx::Package& package, const DomainS
     return tl::unexpected(std::string("the EPC of these processors cannot be paged"));
   if (spec.epc_paging == EpcPaging::oss && !has_oss(package))
     return tl::unexpected(std::string("these processors have no OSS and ENCLV, by which their EPC is to be paged"));
-  const std::size_t devices = spec.disks.size() + spec.interfaces.size();
-  if (devices != 0 && !spec.map.pci)
-    return tl::unexpected(std::string(spec.disks.empty() ? "a network interface" : "a disk") + " needs a PCI bus");
+  const std::size_t devices = spec.devices();
+  if (devices != 0 && !spec.map.pci) return tl::unexpected(spec.name_of_device() + " needs a PCI bus");
   if (devices >= platform::pci::most_devices)
-    return tl::unexpected(fmt::format("{} disks and network interfaces: a bus has places for {}", devices,
-                                      platform::pci::most_devices - 1));
+    return tl::unexpected(fmt::format("{} devices: a bus has places for {}", devices, platform::pci::most_devices - 1));
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <cassert>
 #include <utility>
 
+#include "hypervisor/devices/host_random.hpp"
 #include "hypervisor/epc/exiting_leaves.hpp"
 
 namespace cloister::hypervisor {
@@ -53,9 +54,10 @@ void Machine::add_devices() {
     [[maybe_unused]] const bool has_place = pci->add(device);
     assert(has_place);  // Domain::create() refuses more than a bus has
   };
+  const auto wanted = [this] { devices_wanted_.notify_all(); };
   for (std::size_t i = 0; i < spec.disks.size(); ++i) {
-    disks.push_back(std::make_unique<platform::virtio::Block>(
-        spec.disks[i], surroundings_of(fmt::format("disk {}", i), [this] { disks_wanted_.notify_all(); })));
+    disks.push_back(
+        std::make_unique<platform::virtio::Block>(spec.disks[i], surroundings_of(fmt::format("disk {}", i), wanted)));
     add(*disks.back());
   }
   for (std::size_t i = 0; i < spec.interfaces.size(); ++i) {
@@ -63,6 +65,12 @@ void Machine::add_devices() {
     interfaces.push_back(std::make_unique<platform::virtio::Net>(
         spec.interfaces[i], surroundings_of(fmt::format("network interface {}", i), wake)));
     add(*interfaces.back());
+  }
+  if (spec.rng) {
+    platform::virtio::Rng::Source source;
+    if (!deterministic()) source = fill_with_random;
+    rng = std::make_unique<platform::virtio::Rng>(std::move(source), surroundings_of("source of random bytes", wanted));
+    add(*rng);
   }
 }
 
@@ -89,12 +97,13 @@ void Machine::serve_devices() {
     interface->look_at_wire();
     if (interface->has_work()) interface->work();
   }
+  if (rng != nullptr && rng->has_work()) rng->work();
 }
 
-void Machine::serve(platform::virtio::Block& disk) {
+void Machine::serve(platform::virtio::Device& device) {
   while (!stop) {
-    disks_wanted_.wait(lock, [&]() CLOISTER_REQUIRES(lock) { return stop || (disk.has_work() && !held()); });
-    if (!stop) disk.work();
+    devices_wanted_.wait(lock, [&]() CLOISTER_REQUIRES(lock) { return stop || (device.has_work() && !held()); });
+    if (!stop) device.work();
   }
 }
 
@@ -134,13 +143,14 @@ void Machine::device_apart(const std::function<void()>& what) {
 
 void Machine::tell_all() {
   for (const auto& processor : processors) processor->notify();
-  disks_wanted_.notify_all();
+  devices_wanted_.notify_all();
   for (const auto& interface : interfaces) interface->wire().wake();
 }
 
 bool Machine::devices_wait() const {
   constexpr auto has_work = [](const auto& device) { return device->has_work(); };
-  return std::ranges::any_of(disks, has_work) || std::ranges::any_of(interfaces, has_work);
+  return std::ranges::any_of(disks, has_work) || std::ranges::any_of(interfaces, has_work) ||
+         (rng != nullptr && rng->has_work());
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {

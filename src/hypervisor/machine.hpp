@@ -66,7 +66,8 @@ class Machine {
   std::unique_ptr<platform::pci::HostBridge> pci;  ///< null: there is no bus
   std::vector<std::unique_ptr<platform::virtio::Block>> disks;
   std::vector<std::unique_ptr<platform::virtio::Net>> interfaces;
-  bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
+  std::unique_ptr<platform::virtio::Rng> rng;  ///< null: there is none
+  bool crash_kernel_runs = false;              ///< the guest said so, by pvpanic
   Trace trace;
   std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
   std::function<void()> fell_asleep;           ///< RunOptions::fell_asleep
@@ -109,9 +110,9 @@ class Machine {
   void serve_devices();
   /// There is such.
   bool devices_wait() const;
-  /// Under the host's clock: does what this disk is asked for until the domain has ended. A thread of its own, so that
-  /// no processor waits for the host's disk.
-  void serve(platform::virtio::Block& disk) CLOISTER_REQUIRES(lock);
+  /// Under the host's clock: does what this disk, or the source of random bytes, is asked for until the domain has
+  /// ended. A thread of its own, so that no processor waits for the host.
+  void serve(platform::virtio::Device& device) CLOISTER_REQUIRES(lock);
   /// Likewise what an interface's driver and the network ask of it.
   void serve(platform::virtio::Net& interface) CLOISTER_REQUIRES(lock);
 
@@ -170,7 +171,7 @@ class Machine {
   std::unique_ptr<FixedMover> fixed_mover_;
   OwnGate gate_{*this};
   Condition left_guest_;  ///< a processor left the guest while held(), or a device came to rest, or the gate has opened
-  Condition disks_wanted_;                                  ///< a disk has something to do, or the domain has ended
+  Condition devices_wanted_;                                ///< a device has something to do, or the domain has ended
   unsigned devices_at_work_ CLOISTER_GUARDED_BY(lock) = 0;  ///< requests that are being done without the lock
 };
 

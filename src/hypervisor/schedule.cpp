@@ -28,19 +28,25 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
 /// Without a thread for each processor and each device the domain ends, which those see that have one.
 void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32 vcpu)>& begins) {
   std::vector<std::jthread> devices, threads;
-  const std::size_t disks = machine.disks.size(), all_devices = disks + machine.interfaces.size();
-  const auto start = [&machine, &devices](auto& device) {
+  std::string whose;  // thread comes next
+  u32 processor = 0;
+  const auto start = [&machine, &devices, &whose](auto& device, std::string name) {
+    whose = std::move(name);
     devices.emplace_back([&machine, served = &device] {
       const MutexLock held(machine.lock);
       machine.serve(*served);
     });
   };
   try {
-    for (const auto& disk : machine.disks) start(*disk);
-    for (const auto& interface : machine.interfaces) start(*interface);
+    for (std::size_t i = 0; i < machine.disks.size(); ++i) start(*machine.disks[i], fmt::format("disk {}", i));
+    for (std::size_t i = 0; i < machine.interfaces.size(); ++i)
+      start(*machine.interfaces[i], fmt::format("network interface {}", i));
+    if (machine.rng != nullptr) start(*machine.rng, "the source of random bytes");
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
-      threads.emplace_back([&loop, &begins, vcpu = static_cast<u32>(threads.size() + 1)] {
+      processor = static_cast<u32>(threads.size() + 1);
+      whose = fmt::format("vCPU {}", processor);
+      threads.emplace_back([&loop, &begins, vcpu = processor] {
         if (begins) begins(vcpu);
         const MutexLock held(loop.lock());
         loop.run();
@@ -48,14 +54,8 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
     }
   } catch (const std::system_error& error) {
     const MutexLock held(machine.lock);
-    const bool device = devices.size() < all_devices, disk = devices.size() < disks;
-    const std::size_t none = disk ? devices.size() : device ? devices.size() - disks : threads.size() + 1;
-    machine.end({Ending::crashed, fmt::format("the host has no thread for {} {}: {}",
-                                              disk     ? "disk"
-                                              : device ? "network interface"
-                                                       : "vCPU",
-                                              none, error.what())},
-                *machine.processors[device ? 0 : none]);
+    machine.end({Ending::crashed, fmt::format("the host has no thread for {}: {}", whose, error.what())},
+                *machine.processors[processor]);
   }
   VcpuLoop& bootstrap = loops.front();
   if (begins) begins(0);

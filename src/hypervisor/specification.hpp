@@ -50,7 +50,14 @@ struct DomainSpec {
   platform::RtcTime date;                            ///< what its clock chip starts with
   std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus, as are
   std::vector<platform::virtio::NetConfig> interfaces;
+  bool rng = false;              ///< likewise a source of random bytes
   platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
+
+  /// How many it has on its bus, and what the first of them is.
+  std::size_t devices() const { return disks.size() + interfaces.size() + (rng ? 1 : 0); }
+  std::string name_of_device() const {
+    return !disks.empty() ? "a disk" : !interfaces.empty() ? "a network interface" : "a source of random bytes";
+  }
 };
 
 }  // namespace cloister::hypervisor

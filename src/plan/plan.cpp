@@ -75,9 +75,8 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const DomainConfig& config,
       platform::make_memory_map(config.memory_mib * arch::mib, virtual_sections(config, packages), physical_bits);
   if (!map) return at_key(config, config.epc.empty() ? "memory" : "epc", map.error());
   plan.map = std::move(*map);
-  if (!config.disks.empty() || !config.interfaces.empty()) {
-    if (const auto bus = platform::add_pci(plan.map, physical_bits); !bus)
-      return at_key(config, config.disks.empty() ? "vif" : "disk", bus.error());
+  if (const char* const device = config.key_of_device(); device != nullptr) {
+    if (const auto bus = platform::add_pci(plan.map, physical_bits); !bus) return at_key(config, device, bus.error());
   }
 
   if (config.epc_is_paged() && config.epc_paging == EpcPaging::oss && !vmx::lists_oss(raw(arch::leaf::sgx, 0).eax))

@@ -142,6 +142,7 @@ std::string render_text(const DomainPlan& plan) {
   for (const DiskConfig& disk : config.disks)
     line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
+  if (config.rng) line("rng", "on");
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
@@ -203,6 +204,7 @@ std::string render_json(const DomainPlan& plan) {
                                   {"hostfwd", std::move(forwards)},
                                   {"host", interface.reaches_host ? "allow" : "deny"}});
   }
+  json["rng"] = config.rng;
   json["on_poweroff"] = toolstack::name_of(config.on_poweroff);
   json["on_reboot"] = toolstack::name_of(config.on_reboot);
   json["on_crash"] = toolstack::name_of(config.on_crash);

@@ -53,6 +53,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.ramdisk = images.ramdisk;
   spec.disks = images.disks;
   spec.interfaces = images.interfaces;
+  spec.rng = plan.config.rng;
   spec.cmdline = plan.config.cmdline;
   spec.clock = clock;
   spec.date = clock_date(plan.config, clock);

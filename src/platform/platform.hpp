@@ -16,3 +16,4 @@
 #include "platform/uart.hpp"
 #include "platform/virtio/block.hpp"
 #include "platform/virtio/net.hpp"
+#include "platform/virtio/rng.hpp"

@@ -549,6 +549,21 @@ def net(settings):
             expect(passt_of(port) is None, "passt is left")
 
 
+@case("rng")
+def rng(settings):
+    """The kernel's own driver finds a source of random bytes, which are others in each run, and the same where runs
+    repeat."""
+    def once(*options):
+        run = Domain(settings, test="rng", config=["rng = 1"], options=list(options)).run()
+        expect_tests(run)
+        sums = run.matches(r"random ([0-9a-f]{32})")
+        expect(len(sums) == 2 and sums[0] != sums[1], f"sums of random bytes: {sums}")
+        return sums
+
+    expect(once() != once(), "the same bytes in two runs")
+    expect(once("--deterministic") == once("--deterministic"), "other bytes in a run that is repeated")
+
+
 @case("clock")
 def clock(settings):
     """The kernel finds the clock chip without waiting for it, and has the host's date; hwclock reads and sets it."""

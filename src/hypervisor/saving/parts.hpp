@@ -63,6 +63,7 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   if (machine.pci != nullptr) also(Kind::pci, *machine.pci);
   for (const auto& disk : machine.disks) also(Kind::disk, *disk);
   for (const auto& interface : machine.interfaces) also(Kind::interface, *interface);
+  if (machine.rng != nullptr) also(Kind::rng, *machine.rng);
   also(Kind::machine, WholeMachine{machine});
   also(Kind::epc, EpcWithoutEnclaves{machine});
   return done;

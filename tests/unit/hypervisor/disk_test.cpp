@@ -287,7 +287,7 @@ TEST_F(Disk, NeedsABus) {
   EXPECT_EQ(Domain::create(package_, without, {}).error(), "a disk needs a PCI bus");
   DomainSpec many = spec();
   many.disks.resize(32, many.disks[0]);
-  EXPECT_EQ(Domain::create(package_, many, {}).error(), "32 disks and network interfaces: a bus has places for 31");
+  EXPECT_EQ(Domain::create(package_, many, {}).error(), "32 devices: a bus has places for 31");
 }
 
 /// A file without a name, of so many bytes.

@@ -57,6 +57,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   ASSERT_TRUE(platform::add_pci(spec.map, 40));
   spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
   spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>()});
+  spec.rng = true;
   Machine machine(package, std::move(spec));
   const MutexLock held(machine.lock);
   std::set<stream::Kind> seen;

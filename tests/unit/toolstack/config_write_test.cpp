@@ -29,6 +29,7 @@ const Sample samples[] = {
      R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=raw,vdev=sdb,access=ro,target=/dev/vg/b"])"},
     {"vif",
      R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user"])"},
+    {"rng", "1"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
     {"epc_min", "96"},
     {"epc_paging", R"("trap")"},

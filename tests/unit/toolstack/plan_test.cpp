@@ -189,6 +189,11 @@ TEST(Plan, InterfacesNeedABusAndHaveAddressesOfTheirOwn) {
   EXPECT_EQ(by_uuid, (MacAddress{0x52, 0xd9, 0xc9, 0xd7, 0xd1, 0x97})) << "that of every version";
 }
 
+TEST(Plan, ASourceOfRandomBytesNeedsABus) {
+  EXPECT_TRUE(good("rng = 1").map.pci);
+  EXPECT_FALSE(good("rng = 0").map.pci);
+}
+
 TEST(Plan, WhatPasstIsToldOfAnInterface) {
   EXPECT_THAT(passt_arguments({}),
               ElementsAre("--mtu", "32000", "--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none"));

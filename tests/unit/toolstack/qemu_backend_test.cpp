@@ -263,6 +263,14 @@ TEST_F(QemuBackend, RefusesInterfaces) {
   EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:7: 'vif': "), HasSubstr("--backend=software")));
 }
 
+TEST_F(QemuBackend, RefusesASourceOfRandomBytes) {
+  DomainConfig config = domain();
+  config.rng = true;
+  config.where["rng"] = {6, 7};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:7: 'rng': "), HasSubstr("--backend=software")));
+}
+
 TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {
   DomainConfig config = domain();
   config.sgx_platform = SgxPlatform{};
