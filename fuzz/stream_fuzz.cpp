@@ -13,6 +13,7 @@
 #include "stream/sealing.hpp"
 #include "stream/writer.hpp"
 #include "unit/platform/disk_in_memory.hpp"
+#include "unit/platform/peers_in_memory.hpp"
 #include "unit/platform/wire_in_memory.hpp"
 
 namespace cloister {
@@ -157,6 +158,21 @@ void check_record(const Record& record) {
         for (u64 at = 0; at < 0x40; at += 4) rng.read_memory(platform::virtio::structures_bar, at, 4);
         rng.write_memory(platform::virtio::structures_bar, platform::virtio::notify_at, 0, 2);
         if (rng.has_work()) rng.work();
+      }
+      break;
+    case Kind::vsock:
+      if (const auto state = state_of<platform::virtio::Vsock::State>(record)) {
+        ZeroedRam ram;
+        const auto peers = std::make_shared<platform::virtio::PeersInMemory>();
+        platform::virtio::Vsock vsock({.peers = peers}, {.dma = ram, .send = nothing, .broken = {}, .later = [] {}});
+        if (!vsock.set_state(*state)) break;
+        peers->call(22);
+        for (u64 at = 0; at < 0x40; at += 4) vsock.read_memory(platform::virtio::structures_bar, at, 4);
+        for (u64 queue = 0; queue < 3; ++queue)
+          vsock.write_memory(platform::virtio::structures_bar,
+                             platform::virtio::notify_at + queue * platform::virtio::notify_multiplier, queue, 2);
+        vsock.look();
+        if (vsock.has_work()) vsock.work();
       }
       break;
     case Kind::processor: state_of<hypervisor::ProcessorState>(record); break;

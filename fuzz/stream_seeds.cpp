@@ -64,6 +64,14 @@ int main(int count, char** words) {
   rng.device.status = 0;
   rng.device.queues = {{.enabled = true, .waits = true}};
   add(Kind::rng, rng);
+  auto vsock = tests::filled<platform::virtio::Vsock::State>();
+  vsock.cid = 3;
+  vsock.next_port = platform::virtio::Vsock::first_port;
+  vsock.device.msix.pending = 0;
+  vsock.device.status = 0;
+  vsock.device.queues = {
+      {.enabled = true, .waits = true}, {.enabled = true, .waits = true}, {.enabled = true, .waits = true}};
+  add(Kind::vsock, vsock);
   (void)writer.end();
   write("whole", whole);
   return 0;

@@ -54,6 +54,8 @@ int info(const Common& common, const std::string& domain, bool policy);
 /// Attaches the terminal to the domain's console until Ctrl-] or the domain's end.
 int console(const Common& common, const std::string& domain);
 int dmesg(const Common& common, const std::string& domain);
+/// Standard input and output become a connection to this port of the guest's.
+int vsock(const Common& common, const std::string& domain, u32 port);
 /// `arguments`: those of the row that were given, an object of their members. wait: return when the domain is gone.
 int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb,
         const nlohmann::ordered_json& arguments = nlohmann::ordered_json::object(), bool wait = false);

@@ -79,6 +79,15 @@ struct InterfaceConfig {
 };
 inline constexpr std::size_t most_interfaces = 8;
 
+/// Sockets between the guest and the host.
+struct SocketsConfig {
+  std::optional<u32> cid{};  ///< absent: any
+  std::string path{};        ///< what calls of the guest to port P go to is PATH_P; empty: the run folder's
+  u32 guest_cid() const { return cid.value_or(3); }
+  bool operator==(const SocketsConfig&) const = default;
+};
+inline constexpr u32 least_cid = 3, most_cid = 0xffff'fffe;
+
 /// Bounds of values.
 namespace limits {
 inline constexpr u64 least_memory_mib = 16, most_mib = 1 << 20;  ///< of RAM; the most of all EPC too
@@ -100,6 +109,7 @@ struct DomainConfig {
   std::vector<DiskConfig> disks;  ///< in the order of their places
   std::vector<InterfaceConfig> interfaces;
   bool rng = false;  ///< it has a source of random bytes beside its processor's
+  std::optional<SocketsConfig> vsock;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
   HostShutdown on_host_shutdown = HostShutdown::shutdown;

@@ -15,6 +15,7 @@
 #include "config/interfaces.hpp"
 #include "config/launch_hash.hpp"
 #include "config/values.hpp"
+#include "config/vsock.hpp"
 #include "config/xl/quoted.hpp"
 #include "hypervisor/specification.hpp"
 #include "policy/descriptions.hpp"
@@ -106,6 +107,10 @@ constexpr Form vif{
     [](const DomainConfig& config) {
       return config.interfaces.empty() ? std::nullopt : Text(interfaces_text(config.interfaces));
     }};
+
+constexpr Form vsock{
+    [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.vsock, read_vsock(setting)); },
+    [](const DomainConfig& config) { return config.vsock ? Text(vsock_text(*config.vsock)) : std::nullopt; }};
 
 Done read_cpuid(Draft& draft, const xl::Setting& setting) {
   if (setting.value.kind == xl::Value::Kind::list) {
@@ -299,6 +304,8 @@ constexpr Key table[] = {
     {"vif", "list", "none", "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"`.",
      vif},
     {"rng", "boolean", "0", "Whether the guest has a virtio source of random bytes.", boolean<&Config::rng>},
+    {"vsock", "integer or string", "none",
+     "Sockets between guest and host: the guest's CID, `\"auto\"`, or `\"cid=CID,path=PATH\"`.", vsock},
     {"epc", "integer or list", "0", "Enclave page cache in MiB, 0 to 1048576, or its sections; 0: no SGX.", epc},
     {"epc_min", "integer", "`epc`", "The machine's EPC that the domain has, in MiB; with less than `epc` it is paged.",
      epc_min},

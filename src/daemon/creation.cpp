@@ -253,6 +253,12 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   if (!root) return tl::unexpected(std::string("cannot make an empty directory"));
   auto control = TRY(listen_at(folder.get(), SocketFolders::control_name, SOCK_SEQPACKET, socket_mode, path));
   auto console = TRY(listen_at(folder.get(), SocketFolders::console_name, SOCK_STREAM, socket_mode, path));
+  Fd vsock, connector;
+  if (const auto& sockets = domain->config.vsock) {
+    vsock = TRY(listen_at(folder.get(), SocketFolders::vsock_name, SOCK_STREAM, socket_mode, path));
+    const std::string prefix = sockets->path.empty() ? paths_.vsock(record.id).string() : sockets->path;
+    connector = TRY(opener_.start_connector(record.owner, prefix));
+  }
   TRY(sockets_.give(record.id, record.owner.user, machine().access.console));
   // There before the VMM is: it sees at once if this daemon has died in between.
   auto launching = ControlClient::connect(folder.get(), SocketFolders::control_name);
@@ -271,6 +277,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
     descriptors.set(launch_fd::disk + static_cast<int>(i), images.disks[i].fd.get());
   for (std::size_t i = 0; i < images.interfaces.size(); ++i)
     descriptors.set(launch_fd::interface + static_cast<int>(i), images.interfaces[i].get());
+  descriptors.set(launch_fd::vsock, vsock.get());
+  descriptors.set(launch_fd::connector, connector.get());
   if (platform.counters != nullptr) {
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());

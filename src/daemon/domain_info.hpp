@@ -60,6 +60,7 @@ struct DomainInfo {
   std::string silicon;                ///< what its configuration says, else the machine's
   Engine engine = Engine::automatic;  ///< what runs its code; of one that is shut off, what is to
   std::string started, console, placement;
+  std::string vsock{};  ///< where programs call the guest; empty: it has no vsock, or is shut off
   double cpu_seconds = 0;
   u64 instructions = 0;
   u32 restarts = 0;

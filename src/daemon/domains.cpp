@@ -167,6 +167,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.pid = domain.pid;
   info.started = domain.record.started;
   info.console = paths_of(domain.record).console(domain.record.id);
+  if (domain.config.vsock) info.vsock = paths_of(domain.record).vsock(domain.record.id);
   info.placement = domain.record.placement;
   info.owner = domain.record.owner;
   info.overhead_mib = domain.record.overhead_mib;

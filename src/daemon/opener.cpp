@@ -44,10 +44,10 @@ std::string network_service() {
   return told == nullptr ? "/run/cloister-network.sock" : told;
 }
 
-bool is_stream_socket(int fd) {
+bool is_socket(int fd, int wanted) {
   int type = 0;
   socklen_t bytes = sizeof type;
-  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == wanted;
 }
 
 tl::expected<void, std::string> without_error(const Packet& answer) {
@@ -133,7 +133,14 @@ tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, cons
   auto answer =
       TRY(service ? answer_of(service.get(), to_start * patience_) : ask(owner, request, to_start * patience_));
   auto fd = TRY(opened(std::move(answer)));
-  if (!is_stream_socket(fd.get())) return Failed("not a connection that may be passed on");
+  if (!is_socket(fd.get(), SOCK_STREAM)) return Failed("not a connection that may be passed on");
+  return fd;
+}
+
+tl::expected<Fd, std::string> FileOpener::start_connector(const Owner& owner, const std::string& path) {
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"connector", path}}, patience_));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_socket(fd.get(), SOCK_SEQPACKET)) return Failed("not a connection that may be passed on");
   return fd;
 }
 

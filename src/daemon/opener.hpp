@@ -78,6 +78,10 @@ class FileOpener {
   /// (packaging/cloister-network.socket), that one starts it, and not one of ours.
   tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
 
+  /// What connects to the sockets PATH_PORT for a guest (host/vsock_connector.hpp), with its owner's rights. Our end of
+  /// its connection.
+  tl::expected<Fd, std::string> start_connector(const Owner& owner, const std::string& path);
+
   /// A file that was not there, for a sealed stream (stream/sealing.hpp): what is written is on the disk when a write
   /// returns. It is a PartialFile until settle().
   struct NewFile {

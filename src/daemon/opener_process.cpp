@@ -19,6 +19,7 @@
 #include "host/packet.hpp"
 #include "host/partial_file.hpp"
 #include "host/passt.hpp"
+#include "host/vsock_connector.hpp"
 #include "host/whole_file.hpp"
 #include "platform/memory_map.hpp"
 #include "platform/pvh.hpp"
@@ -281,13 +282,31 @@ tl::expected<Opened, std::string> serve_network(const nlohmann::json& request) {
   return Opened{.fd = TRY(start_passt(arguments))};
 }
 
+tl::expected<Opened, std::string> serve_vsock(const nlohmann::json& request) {
+  std::string path;
+  JsonFields fields(request);
+  fields.text("connector", path);
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return Failed(fields.error());
+  if (!path.starts_with('/')) return Failed("not an absolute path");
+  const auto owner = TRY(read_owner(request["owner"]));
+  if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
+  return Opened{.fd = TRY(start_connector(path))};
+}
+
+tl::expected<Opened, std::string> serve_any(const nlohmann::json& request) {
+  if (request.contains("network")) return serve_network(request);
+  if (request.contains("connector")) return serve_vsock(request);
+  return serve(request);
+}
+
 }  // namespace
 
 int run_opener() {
   const auto request = receive_packet(connection);
   if (!request) return 1;
   if (request->body.contains("writes")) return answer_disk(request->body);
-  const auto opened = request->body.contains("network") ? serve_network(request->body) : serve(request->body);
+  const auto opened = serve_any(request->body);
   if (!opened) return send_packet(connection, {{"error", opened.error()}}) ? 0 : 1;
   const int fds[] = {opened->fd.get()};
   return send_packet(connection, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;

@@ -30,6 +30,7 @@ struct DaemonPaths {
   std::filesystem::path sockets_of(u32 id) const { return sockets() / std::to_string(id); }
   std::filesystem::path control(u32 id) const { return sockets_of(id) / "control.sock"; }
   std::filesystem::path console(u32 id) const { return sockets_of(id) / "console.sock"; }
+  std::filesystem::path vsock(u32 id) const { return sockets_of(id) / "vsock.sock"; }
 
   static constexpr const char* api_socket_name = "cloisterd.sock";
   /// In both folders: state has the records, the accounts of the EPC and the secret, run the sockets.

@@ -1,4 +1,4 @@
-// A folder holds two sockets; while a domain is created, for a moment also an empty directory (creation.cpp).
+// A folder holds these sockets; while a domain is created, for a moment also an empty directory (creation.cpp).
 #include "daemon/socket_folders.hpp"
 
 #include <fcntl.h>
@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "arch/try.hpp"
@@ -30,7 +31,26 @@ struct Entry {
 };
 constexpr Entry entries[] = {{SocketFolders::control_name, S_IFSOCK, SOCK_SEQPACKET},
                              {SocketFolders::console_name, S_IFSOCK, SOCK_STREAM, true},
+                             {SocketFolders::vsock_name, S_IFSOCK, SOCK_STREAM, true},
                              {nameless_folder, S_IFDIR, 0}};
+
+/// The socket of who listens for the guest at one of the host's ports.
+bool is_port(std::string_view name) {
+  const std::string prefix = std::string(SocketFolders::vsock_name) + "_";
+  if (!name.starts_with(prefix)) return false;
+  name.remove_prefix(prefix.size());
+  u32 port = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), port);
+  return error == std::errc() && end == name.data() + name.size();
+}
+
+/// What has this name; its own is only looked at where it is one of those above.
+std::optional<Entry> entry_of(const std::string& name) {
+  const auto entry = std::ranges::find(entries, name, &Entry::name);
+  if (entry != std::end(entries)) return *entry;
+  if (is_port(name)) return Entry{name.c_str(), S_IFSOCK, SOCK_STREAM};
+  return std::nullopt;
+}
 
 constexpr gid_t same_group = ~gid_t{0};
 
@@ -92,7 +112,10 @@ tl::expected<void, std::string> SocketFolders::give(u32 id, unsigned user, LeftT
                           system_error());
   };
   TRY(give(control_name, self, own_mode));
-  return give(console_name, viewer(user), console == LeftTo::group ? group_mode : own_mode);
+  const unsigned mode = console == LeftTo::group ? group_mode : own_mode;
+  struct stat status {};
+  if (::fstatat(folder.get(), vsock_name, &status, AT_SYMLINK_NOFOLLOW) == 0) TRY(give(vsock_name, viewer(user), mode));
+  return give(console_name, viewer(user), mode);
 }
 
 bool SocketFolders::has(u32 id) const {
@@ -117,9 +140,9 @@ tl::expected<void, std::string> SocketFolders::remove(u32 id, Listeners listener
   const auto stays = [&](const std::string& what) { return tl::unexpected(path + "/" + what); };
   // All are looked at before the first is removed.
   for (const std::string& found : *names) {
-    const auto entry = std::ranges::find(entries, found, &Entry::name);
+    const auto entry = entry_of(found);
     struct stat status {};
-    if (entry == std::end(entries) || ::fstatat(folder.get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+    if (!entry || ::fstatat(folder.get(), found.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
         (status.st_mode & S_IFMT) != entry->kind || !is_ours(*entry, status.st_uid))
       return stays(found + ": not a domain's socket");
     if (listeners == Listeners::look_first && entry->kind == S_IFSOCK &&
@@ -127,7 +150,7 @@ tl::expected<void, std::string> SocketFolders::remove(u32 id, Listeners listener
       return stays(found + ": somebody may listen there");
   }
   for (const std::string& found : *names) {
-    const int kind = std::ranges::find(entries, found, &Entry::name)->kind == S_IFDIR ? AT_REMOVEDIR : 0;
+    const int kind = entry_of(found)->kind == S_IFDIR ? AT_REMOVEDIR : 0;
     if (::unlinkat(folder.get(), found.c_str(), kind) != 0) return stays(found + ": " + system_error());
   }
   if (::unlinkat(folder_.get(), name.c_str(), AT_REMOVEDIR) != 0)

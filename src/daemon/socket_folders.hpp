@@ -1,4 +1,5 @@
-// The sockets of domains below a run folder: RUN/domains/ID/control.sock and console.sock. Everything goes by
+// The sockets of domains below a run folder: RUN/domains/ID/control.sock and console.sock, and
+// vsock.sock, beside which programs may listen for its guest (vsock.sock_PORT). Everything goes by
 // descriptor of folders that are this user's alone. What is removed has these very names and is of this kind, of this
 // user, or was given by root to the domain's owner: a file of anybody's own stays, and with it the folder that it is
 // in.
@@ -20,6 +21,7 @@ class SocketFolders {
  public:
   static constexpr const char* control_name = "control.sock";
   static constexpr const char* console_name = "console.sock";
+  static constexpr const char* vsock_name = "vsock.sock";  ///< of a domain with vsock
 
   /// `run` is the run folder, open, at `path`.
   static tl::expected<SocketFolders, std::string> open(int run, const std::filesystem::path& path, Making making);
@@ -28,8 +30,8 @@ class SocketFolders {
 
   /// A domain's folder, which must not be there.
   tl::expected<Fd, std::string> make(u32 id) const;
-  /// Makes the domain's control socket this daemon's alone, and its console that user's, or, as `console` says, also
-  /// the group's that this daemon has. A daemon that is not root's keeps both.
+  /// Makes the domain's control socket this daemon's alone, and its console and vsock that user's, or, as `console`
+  /// says, also the group's that this daemon has. A daemon that is not root's keeps both.
   tl::expected<void, std::string> give(u32 id, unsigned user, LeftTo console) const;
   /// To whom a console is given.
   static unsigned viewer(unsigned owner);

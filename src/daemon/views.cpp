@@ -66,6 +66,7 @@ json view(const DomainInfo& domain) {
     for (const CpuSet& place : domain.cpus) cpus.push_back(place.empty() ? "all" : cpu_set_text(place));
     view["cpus"] = std::move(cpus);
   }
+  if (!domain.vsock.empty()) view["vsock"] = domain.vsock;
   if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
   if (domain.paged) view["paging"] = to_json(*domain.paged);
   if (domain.balloon) view["balloon"] = to_json(*domain.balloon);

@@ -91,6 +91,8 @@ tl::expected<void, std::string> check(const vmx::Package& package, const DomainS
   if (devices != 0 && !spec.map.pci) return tl::unexpected(spec.name_of_device() + " needs a PCI bus");
   if (devices >= platform::pci::most_devices)
     return tl::unexpected(fmt::format("{} devices: a bus has places for {}", devices, platform::pci::most_devices - 1));
+  if (spec.vsock.peers != nullptr && spec.clock == vmx::ClockMode::deterministic)
+    return tl::unexpected(std::string("vsock is never the same twice: not with the deterministic clock"));
   return {};
 }
 

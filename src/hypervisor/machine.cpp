@@ -72,6 +72,11 @@ void Machine::add_devices() {
     rng = std::make_unique<platform::virtio::Rng>(std::move(source), surroundings_of("source of random bytes", wanted));
     add(*rng);
   }
+  if (spec.vsock.peers != nullptr) {
+    const auto wake = [peers = spec.vsock.peers] { peers->wake(); };
+    vsock = std::make_unique<platform::virtio::Vsock>(spec.vsock, surroundings_of("vsock", wake));
+    add(*vsock);
+  }
 }
 
 /// `later`: the device's thread has something to do.
@@ -130,6 +135,22 @@ void Machine::serve(platform::virtio::Net& interface) {
   }
 }
 
+// All of it is done with the lock, and short: no host's program is waited for.
+void Machine::serve(platform::virtio::Vsock& sockets) {
+  using platform::virtio::Peers;
+  while (!stop) {
+    Peers::Wait wait = Peers::Wait::for_nothing;
+    if (!held()) {
+      sockets.look();
+      if (sockets.has_work()) sockets.work();
+      wait = sockets.has_work() ? Peers::Wait::for_a_look : Peers::Wait::for_all;
+      sockets.prepare_to_wait();
+    }
+    const MutexUnlock apart(lock);
+    sockets.peers().wait(wait);
+  }
+}
+
 void Machine::device_apart(const std::function<void()>& what) {
   handler_has_lock();
   ++devices_at_work_;
@@ -145,6 +166,7 @@ void Machine::tell_all() {
   for (const auto& processor : processors) processor->notify();
   devices_wanted_.notify_all();
   for (const auto& interface : interfaces) interface->wire().wake();
+  if (vsock != nullptr) vsock->peers().wake();
 }
 
 bool Machine::devices_wait() const {

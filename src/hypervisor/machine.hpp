@@ -66,8 +66,9 @@ class Machine {
   std::unique_ptr<platform::pci::HostBridge> pci;  ///< null: there is no bus
   std::vector<std::unique_ptr<platform::virtio::Block>> disks;
   std::vector<std::unique_ptr<platform::virtio::Net>> interfaces;
-  std::unique_ptr<platform::virtio::Rng> rng;  ///< null: there is none
-  bool crash_kernel_runs = false;              ///< the guest said so, by pvpanic
+  std::unique_ptr<platform::virtio::Rng> rng;  ///< null: there is none, as of
+  std::unique_ptr<platform::virtio::Vsock> vsock;
+  bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
   std::function<void(std::string_view)> note;  ///< RunOptions::note; empty: nobody listens
   std::function<void()> fell_asleep;           ///< RunOptions::fell_asleep
@@ -115,6 +116,8 @@ class Machine {
   void serve(platform::virtio::Device& device) CLOISTER_REQUIRES(lock);
   /// Likewise what an interface's driver and the network ask of it.
   void serve(platform::virtio::Net& interface) CLOISTER_REQUIRES(lock);
+  /// Likewise of its sockets.
+  void serve(platform::virtio::Vsock& sockets) CLOISTER_REQUIRES(lock);
 
   bool deterministic() const { return spec.clock == vmx::ClockMode::deterministic; }
   Processor& bootstrap() { return *processors.front(); }

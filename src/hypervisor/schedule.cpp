@@ -42,6 +42,7 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
     for (std::size_t i = 0; i < machine.interfaces.size(); ++i)
       start(*machine.interfaces[i], fmt::format("network interface {}", i));
     if (machine.rng != nullptr) start(*machine.rng, "the source of random bytes");
+    if (machine.vsock != nullptr) start(*machine.vsock, "vsock");
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
       processor = static_cast<u32>(threads.size() + 1);

@@ -13,6 +13,7 @@
 #include "platform/rtc.hpp"
 #include "platform/virtio/block.hpp"
 #include "platform/virtio/net.hpp"
+#include "platform/virtio/vsock.hpp"
 #include "policy/policy.hpp"
 #include "vmx/time.hpp"
 
@@ -50,13 +51,19 @@ struct DomainSpec {
   platform::RtcTime date;                            ///< what its clock chip starts with
   std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus, as are
   std::vector<platform::virtio::NetConfig> interfaces;
-  bool rng = false;              ///< likewise a source of random bytes
-  platform::RtcBattery battery;  ///< a former run's, whose setting of the chip is then kept
+  bool rng = false;                                       ///< likewise a source of random bytes
+  platform::virtio::VsockConfig vsock{.peers = nullptr};  ///< likewise
+  platform::RtcBattery battery;                           ///< a former run's, whose setting of the chip is then kept
 
   /// How many it has on its bus, and what the first of them is.
-  std::size_t devices() const { return disks.size() + interfaces.size() + (rng ? 1 : 0); }
+  std::size_t devices() const {
+    return disks.size() + interfaces.size() + (rng ? 1 : 0) + (vsock.peers != nullptr ? 1 : 0);
+  }
   std::string name_of_device() const {
-    return !disks.empty() ? "a disk" : !interfaces.empty() ? "a network interface" : "a source of random bytes";
+    return !disks.empty()        ? "a disk"
+           : !interfaces.empty() ? "a network interface"
+           : rng                 ? "a source of random bytes"
+                                 : "vsock";
   }
 };
 

@@ -11,6 +11,7 @@
 #include "platform/pvh.hpp"
 #include "platform/virtio/block.hpp"
 #include "platform/virtio/net.hpp"
+#include "platform/virtio/vsock.hpp"
 
 namespace cloister::toolstack {
 
@@ -19,6 +20,7 @@ struct Images {
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::vector<platform::virtio::BlockConfig> disks;
   std::vector<platform::virtio::NetConfig> interfaces{};  ///< plan/interfaces.hpp makes them
+  platform::virtio::VsockConfig vsock{.peers = nullptr};  ///< plan/vsock.hpp does
 };
 
 /// A disk that cannot be had, at its element.

@@ -118,6 +118,10 @@ InterfaceConfig settled_interface(const DomainConfig& config, std::size_t interf
   return settled;
 }
 
+std::string sockets_text(const SocketsConfig& sockets) {
+  return fmt::format("cid {}{}{}", sockets.guest_cid(), sockets.path.empty() ? "" : ": ", sockets.path);
+}
+
 std::string hex(u64 value) { return fmt::format("{:#x}", value); }
 
 }  // namespace
@@ -143,6 +147,7 @@ std::string render_text(const DomainPlan& plan) {
     line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
   if (config.rng) line("rng", "on");
+  if (config.vsock) line("vsock", sockets_text(*config.vsock));
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
   line("on_reboot", toolstack::name_of(config.on_reboot));
   line("on_crash", toolstack::name_of(config.on_crash));
@@ -205,6 +210,11 @@ std::string render_json(const DomainPlan& plan) {
                                   {"host", interface.reaches_host ? "allow" : "deny"}});
   }
   json["rng"] = config.rng;
+  json["vsock"] = ordered_json(nullptr);
+  if (const auto& sockets = config.vsock) {
+    json["vsock"] = {{"cid", sockets->guest_cid()}};
+    if (!sockets->path.empty()) json["vsock"]["path"] = sockets->path;
+  }
   json["on_poweroff"] = toolstack::name_of(config.on_poweroff);
   json["on_reboot"] = toolstack::name_of(config.on_reboot);
   json["on_crash"] = toolstack::name_of(config.on_crash);

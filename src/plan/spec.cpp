@@ -54,6 +54,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.disks = images.disks;
   spec.interfaces = images.interfaces;
   spec.rng = plan.config.rng;
+  spec.vsock = images.vsock;
   spec.cmdline = plan.config.cmdline;
   spec.clock = clock;
   spec.date = clock_date(plan.config, clock);

@@ -17,3 +17,4 @@
 #include "platform/virtio/block.hpp"
 #include "platform/virtio/net.hpp"
 #include "platform/virtio/rng.hpp"
+#include "platform/virtio/vsock.hpp"

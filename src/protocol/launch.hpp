@@ -30,8 +30,11 @@ inline constexpr int root = 13;      ///< directory that is empty for ever: its 
 inline constexpr int saved = 14;     ///< file, or socket, that the domain goes on from, if it does
 inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), likewise
 inline constexpr int disk = 16;      ///< of each disk, in their order: file or block device, locked
-inline constexpr int interface = disk + int{most_disks};  ///< of each network interface, in their order: a socket
-inline constexpr int first = message, last = interface + int{most_interfaces} - 1;
+inline constexpr int interface = disk + int{most_disks};        ///< of each network interface, in their order: a socket
+inline constexpr int vsock = interface + int{most_interfaces};  ///< of one with vsock: socket, already listening
+inline constexpr int connector =
+    vsock + 1;  ///< likewise: connection to what connects for it (host/vsock_connector.hpp)
+inline constexpr int first = message, last = connector;
 }  // namespace launch_fd
 
 /// The secrets of a domain's virtual platform: all that its VMM is ever given.

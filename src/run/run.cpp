@@ -31,6 +31,7 @@
 #include "plan/render.hpp"
 #include "plan/restarts.hpp"
 #include "plan/spec.hpp"
+#include "plan/vsock.hpp"
 #include "run/console_output.hpp"
 #include "run/ending.hpp"
 #include "run/gdb_socket.hpp"
@@ -273,6 +274,17 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   }
 }
 
+/// The socket that programs connect to.
+struct RemovedAtEnd {
+  explicit RemovedAtEnd(std::string file) : path(std::move(file)) {}
+  ~RemovedAtEnd() {
+    if (!path.empty()) ::unlink(path.c_str());
+  }
+  RemovedAtEnd(const RemovedAtEnd&) = delete;
+  RemovedAtEnd& operator=(const RemovedAtEnd&) = delete;
+  const std::string path;
+};
+
 }  // namespace
 
 std::vector<std::string> trace_kinds() {
@@ -310,6 +322,8 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   };
   if (arguments.deterministic && !config.interfaces.empty())
     return refuse({config.position_of("vif"), "'vif': a network is never the same twice: not with --deterministic"});
+  if (arguments.deterministic && config.vsock)
+    return refuse({config.position_of("vsock"), "'vsock': a host is never the same twice: not with --deterministic"});
   auto images = read_images(config, !arguments.dry_run);
   if (!images) return refuse(images.error());
 
@@ -355,6 +369,12 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   auto interfaces = interfaces_on(config, std::move(*connections));
   if (!interfaces) return refuse(interfaces.error());
   images->interfaces = std::move(*interfaces);
+  auto ends = start_vsock(config);
+  if (!ends) return refuse(ends.error());
+  const RemovedAtEnd socket{config.vsock ? config.vsock->path : std::string()};
+  auto vsock = vsock_on(config, std::move(*ends));
+  if (!vsock) return refuse(vsock.error());
+  images->vsock = std::move(*vsock);
   const auto package = silicon.make_package(*hardware);
   return run_domains(*package, *plan, *images, hardware->epc, *cpus, arguments);
 }

@@ -41,6 +41,7 @@ enum class Kind : u32 {
   config_alive = 19,  ///< in place of `config`: its enclaves are in the stream
   interface = 20,     ///< of the network, one for each, in their order
   rng = 21,           ///< the source of random bytes, where there is one
+  vsock = 22,         ///< sockets to the host, where there are such
   still = 32,         ///< of a domain that moves while it runs: from here on its guest stands still
 };
 
@@ -56,7 +57,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 23> kinds{{
+inline constexpr std::array<KindRow, 24> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -79,6 +80,7 @@ inline constexpr std::array<KindRow, 23> kinds{{
     {Kind::config_alive, "config-alive", 1, (1 << 20) + (1 << 14)},
     {Kind::interface, "interface", 1, 1 << 16},
     {Kind::rng, "rng", 1, 1 << 16},
+    {Kind::vsock, "vsock", 1, 1 << 16},
     {Kind::still, "still", 1, 0},
 }};
 constexpr const KindRow* row_of(u32 type) {

@@ -80,6 +80,7 @@ struct ClientArguments {
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false;
   int port = 8470;
+  u32 guest_port = 0;
   double rate_seconds = 0;
 };
 
@@ -253,6 +254,13 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
   verbs.add_for_domain(
       "console", "Attach to a domain's console; Ctrl-] detaches",
       [](const A& x) { return c::console(x.common, x.domain); }, false);
+  verbs
+      .add_for_domain(
+          "vsock", "Connect standard input and output to a port of a guest's vsock",
+          [](const A& x) { return c::vsock(x.common, x.domain, x.guest_port); }, false)
+      ->add_option("PORT", a.guest_port, "at which a program of the guest's listens")
+      ->required()
+      ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
   verbs.add_for_domain("dmesg", "Print a domain's console history",
                        [](const A& x) { return c::dmesg(x.common, x.domain); });
   for (const GuestVerbRow& row : guest_verbs) add_guest_verb(verbs, row, a);

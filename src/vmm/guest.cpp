@@ -14,6 +14,7 @@
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
 #include "plan/interfaces.hpp"
+#include "plan/vsock.hpp"
 #include "protocol/saving.hpp"
 #include "vmm/saver.hpp"
 
@@ -93,6 +94,9 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   for (std::size_t i = 0; i < read.config.interfaces.size(); ++i)
     connections.emplace_back(launch_fd::interface + static_cast<int>(i));
   images.interfaces = TRY(interfaces_on(read.config, std::move(connections)));
+  if (read.config.vsock)
+    images.vsock =
+        TRY(vsock_on(read.config, {.listening = Fd(launch_fd::vsock), .connector = Fd(launch_fd::connector)}));
   auto machine = machine_of(silicon, launch);
   if (!machine) return failed(machine.error());
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "hypervisor/devices/unix_peers.hpp"
 #include "protocol/launch.hpp"
 #include "vmm/seccomp_filter.hpp"
 
@@ -90,7 +91,7 @@ Done limit(__rlimit_resource resource, rlim_t most) {
 }
 
 /// Connections, viewers, and what is ours: all that a VMM can need (service.hpp, console_hub.hpp).
-constexpr rlim_t most_descriptors = 128 + most_disks + 2 * most_interfaces;
+constexpr rlim_t most_descriptors = 128 + most_disks + 2 * most_interfaces + hypervisor::UnixPeers::most_descriptors;
 
 /// What every build gives up.
 Done give_up_privileges() {

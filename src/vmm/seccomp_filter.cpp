@@ -93,6 +93,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(recvfrom), {4, ~std::uint64_t{0}, 0}},
     {SCMP_SYS(sendto), {4, ~std::uint64_t{0}, 0}},
     {SCMP_SYS(shutdown), is(1, SHUT_RD)},  // of one that is turned away
+    {SCMP_SYS(shutdown), is(1, SHUT_WR)},  // of a guest's socket that sends no more
     // Time and chance.
     {SCMP_SYS(clock_gettime)},
     {SCMP_SYS(clock_getres)},

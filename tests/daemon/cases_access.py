@@ -70,7 +70,7 @@ class Table:
     def renew(self):
         for name in ("one", "renamed"):
             self.m.request("DELETE", f"/v1/domains/{name}")
-        status, self.one = self.member.create("one", epc=1)
+        status, self.one = self.member.create("one", epc=1, vsock='"auto"')
         assert status == 201, self.one
         self.folder = Path(self.one["console"]).parent
 
@@ -83,7 +83,7 @@ class Table:
 
     def connect(self, user, name):
         """What comes of it: None, or the error's name."""
-        kind = socket.SOCK_STREAM if name == "console.sock" else socket.SOCK_SEQPACKET
+        kind = socket.SOCK_STREAM if name in ("console.sock", "vsock.sock") else socket.SOCK_SEQPACKET
 
         def act():
             with socket.socket(socket.AF_UNIX, kind) as end:
@@ -148,6 +148,7 @@ class Table:
 
     def check_sockets(self, keys):
         for name, owner, mode in (("console.sock", self.owner, 0o660 if "console" in keys else 0o600),
+                                  ("vsock.sock", self.owner, 0o660 if "console" in keys else 0o600),
                                   ("control.sock", os.geteuid(), 0o600)):
             status = (self.folder / name).stat()
             group = GROUP if self.is_root else os.getegid()

@@ -122,6 +122,10 @@ def refused(machine):
     b.destroy("other")
     lies = {**offer, "owner": {"user": 0}, "uid": 0, "kernel_sha256": "0" * 64}
     assert b.request("POST", "/v1/offers", {"offer": lies}).status == 200
+    # By a path of the source's its guest would reach programs of the receiver's.
+    reaches = {**offer, "config": offer["config"] + 'vsock = "path=/tmp/mine"\n'}
+    answer = b.request("POST", "/v1/offers", {"offer": reaches})
+    assert any("its vsock has a path" in why for why in answer.json["refused"]), answer.json
     for member, value in (("uuid", "x"), ("shape", "0"), ("version", 9), ("config", 1)):
         answer = b.request("POST", "/v1/offers", {"offer": {**offer, member: value}})
         assert answer.status == 400 and f"'{member}'" in answer.json["error"]["message"], answer.body

@@ -564,6 +564,78 @@ def rng(settings):
     expect(once("--deterministic") == once("--deterministic"), "other bytes in a run that is repeated")
 
 
+def echo(connection):
+    """Sends back what comes, and ends when that does."""
+    with connection:
+        while some := connection.recv(1 << 16):
+            connection.sendall(some)
+
+
+def serve_echo(path):
+    """At a Unix socket."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+
+    def serve():
+        while True:
+            threading.Thread(target=echo, args=[listening.accept()[0]], daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def call_guest(path, port, content):
+    """What a program of the guest's answers; it calls by the socket at the path."""
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.settimeout(600)
+        guest.connect(str(path))
+        guest.sendall(b"CONNECT %d\n" % port)
+        stream = guest.makefile("rb")
+        expect(re.fullmatch(rb"OK \d+\n", stream.readline()), "no answer to a call")
+
+        def say():
+            guest.sendall(content)
+            guest.shutdown(socket.SHUT_WR)
+
+        speaker = threading.Thread(target=say, daemon=True)
+        speaker.start()
+        heard = stream.read()
+        speaker.join()
+        return heard
+
+
+@case("vsock")
+def vsock(settings):
+    """The kernel's own driver finds sockets to the host, and programs on both sides call each other: several at once,
+    10 MiB each way. A call to nobody is reset. The driver is unbound, which ends all, and bound again."""
+    content = os.urandom(10 << 20)
+    contents = [content, content[: 1 << 20], b""]
+    callers = []
+
+    def look(text, process):
+        if text == "TEST vsock: listens":
+            for one in contents:
+                callers.append(threading.Thread(target=lambda one=one: answers.append(call_guest(path, 7000, one) == one)))
+                callers[-1].start()
+        if text == "TEST vsock: holds":
+            held.accept()[0].close()
+
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as held:
+        path, answers = Path(folder) / "guest.vsock", []
+        serve_echo(f"{path}_5000")
+        held.bind(f"{path}_5001")
+        held.listen()
+        run = Domain(settings, test="vsock", extra="cloister.cid=42 cloister.bytes=10485760", vcpus=2,
+                     config=[f'vsock = "cid=42,path={path}"']).run(look)
+        for caller in callers:
+            caller.join()
+        expect_tests(run)
+        expect(answers == [True] * 6, f"answers of the guest's: {answers}")
+        expect(run.matches(r"held until (\d+)") == ["0"], "no end of what was held")
+        expect(run.matches(r"TEST vsock/called-afterwards: ok"), "not all checks ran")
+        expect(not path.exists(), "its socket is left")
+
+
 @case("clock")
 def clock(settings):
     """The kernel finds the clock chip without waiting for it, and has the host's date; hwclock reads and sets it."""

@@ -64,6 +64,7 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   for (const auto& disk : machine.disks) also(Kind::disk, *disk);
   for (const auto& interface : machine.interfaces) also(Kind::interface, *interface);
   if (machine.rng != nullptr) also(Kind::rng, *machine.rng);
+  if (machine.vsock != nullptr) also(Kind::vsock, *machine.vsock);
   also(Kind::machine, WholeMachine{machine});
   also(Kind::epc, EpcWithoutEnclaves{machine});
   return done;

@@ -115,7 +115,6 @@ u64 Device::offered() const {
   return feature_indirect | feature_event_index | feature_version_1 | feature_ring_reset | own_features();
 }
 
-/// It may use its queues: the driver has said so, and nothing has gone wrong since.
 bool Device::alive() const {
   return !reset_waits_ && (status_ & (status_driver_ok | status_needs_reset)) == status_driver_ok &&
          (config().read(pci::reg_command) & pci::command_master) != 0;
@@ -132,6 +131,7 @@ void Device::reset() {
   status_ = isr_ = 0;
   for (Queue& queue : queues_) queue.state = {};
   take_features();
+  was_reset();
   line_changed();
 }
 

@@ -111,6 +111,10 @@ class Device : public pci::Function {
   void config_changed();
   /// A queue that the driver has notified can be served now, and need not wait for what is behind the device.
   virtual bool can_serve(unsigned) const { return true; }
+  /// Its driver has reset it.
+  virtual void was_reset() {}
+  /// It may use its queues: the driver has said so, and nothing has gone wrong since.
+  bool alive() const;
   /// The driver has notified this queue, and it is not done with.
   bool waits(unsigned number) const { return alive() && queues_[number].state.waits; }
   /// Does some requests of a queue, and asks to be told of more. True: there are more already.
@@ -126,7 +130,6 @@ class Device : public pci::Function {
  private:
   void add_capabilities();
   u64 offered() const;
-  bool alive() const;
   void reset();
   void write_status(u8 value);
   void take_features();

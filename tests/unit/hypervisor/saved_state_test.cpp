@@ -15,6 +15,7 @@
 #include "unit/filled.hpp"
 #include "unit/hypervisor/guests.hpp"
 #include "unit/platform/disk_in_memory.hpp"
+#include "unit/platform/peers_in_memory.hpp"
 #include "unit/platform/wire_in_memory.hpp"
 
 namespace cloister::hypervisor {
@@ -58,6 +59,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
   spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>()});
   spec.rng = true;
+  spec.vsock.peers = std::make_shared<platform::virtio::PeersInMemory>();
   Machine machine(package, std::move(spec));
   const MutexLock held(machine.lock);
   std::set<stream::Kind> seen;

@@ -7,7 +7,7 @@
 #include <random>
 #include <utility>
 
-#include "unit/platform/virtio_driver.hpp"
+#include "unit/platform/virtio_ring.hpp"
 #include "unit/platform/wire_in_memory.hpp"
 
 namespace cloister::platform::virtio {
@@ -15,42 +15,7 @@ namespace {
 
 constexpr u64 merge_buffers = u64{1} << 15;
 constexpr u64 header_bytes = 12, buffers_at = 0x1'0000, buffer_bytes = 0x1000;
-constexpr u16 ring_size = 8;
-
-/// One of its queues from the driver's side, with memory of its own.
-class Ring {
- public:
-  Ring(Driver& driver, TestedMemory& memory, u16 number)
-      : driver_(driver), memory_(memory), number_(number), base_(0x4000u + 0x4000u * number) {}
-  void begin() {
-    for (u64 at = base_; at < base_ + 0x3000; at += 8) memory_.put<u64>(at, 0);
-    next_ = 0;
-    driver_.set(common_queue_select, number_, 2);
-    driver_.set(common_queue_size, ring_size, 2);
-    driver_.set(common_queue_vector, number_ + 1u, 2);
-    driver_.set(common_queue_descriptors, base_, 8);
-    driver_.set(common_queue_driver, base_ + 0x1000, 8);
-    driver_.set(common_queue_device, base_ + 0x2000, 8);
-    driver_.set(common_queue_enable, 1, 2);
-  }
-  void describe(u16 index, const Descriptor& one) { memory_.put(base_ + 16u * index, one); }
-  void offer(u16 head) {
-    memory_.put<u16>(base_ + 0x1004 + 2u * (next_++ % ring_size), head);
-    memory_.put<u16>(base_ + 0x1002, next_);
-  }
-  void jump(u16 index) { memory_.put<u16>(base_ + 0x1002, index); }
-  void notify() { driver_.notify(number_); }
-  u16 used() const { return memory_.get<u16>(base_ + 0x2002); }
-  u32 used_id(u16 index) const { return memory_.get<u32>(base_ + 0x2004 + 8u * (index % ring_size)); }
-  u32 used_bytes(u16 index) const { return memory_.get<u32>(base_ + 0x2008 + 8u * (index % ring_size)); }
-
- private:
-  Driver& driver_;
-  TestedMemory& memory_;
-  const u16 number_;
-  const u64 base_;
-  u16 next_ = 0;
-};
+constexpr u16 ring_size = Ring::size;
 
 class NetTest : public ::testing::Test {
  protected:

@@ -197,6 +197,20 @@ TEST(Config, InterfacesAreKeysAndValues) {
       << "each another port";
 }
 
+TEST(Config, VsockIsANumberAndAPath) {
+  const auto vsock = [](const std::string& value) {
+    return good("vsock = " + value).config.vsock.value_or(SocketsConfig{});
+  };
+  EXPECT_FALSE(good("vcpus = 1").config.vsock);
+  EXPECT_EQ(vsock("3"), SocketsConfig{.cid = 3});
+  EXPECT_EQ(vsock("'4294967294'"), SocketsConfig{.cid = 0xffff'fffe});
+  EXPECT_EQ(vsock("'auto'"), SocketsConfig{});
+  EXPECT_EQ(vsock("'auto'").guest_cid(), 3u);
+  EXPECT_EQ(vsock("'cid=7'").guest_cid(), 7u);
+  EXPECT_EQ(vsock("'path=/a b/c,d=e'"), (SocketsConfig{.cid = std::nullopt, .path = "/a b/c,d=e"}));
+  EXPECT_EQ(vsock("'cid=auto,path=/a'"), (SocketsConfig{.cid = std::nullopt, .path = "/a"}));
+}
+
 TEST(Config, AUuidIsKeptInItsCanonicalForm) {
   EXPECT_EQ(good("uuid = 'C7A5FDBD-EDAF-9455-926A-D65C16DB1809'").config.uuid, "c7a5fdbd-edaf-9455-926a-d65c16db1809");
 }
@@ -388,6 +402,19 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"disk = ['a,raw,xvda,backend=d']", 3, 9, {"'backend' is not supported"}},
       {"disk = ['phy:/dev/sda,raw,xvda,w']", 3, 9, {"target: found 'phy:/dev/sda'", "a path without 'phy:'"}},
       {"disk = ['a\\x00b,raw,xvda']", 3, 9, {"target: found", "expected a path"}},
+      {"vsock = 2", 3, 9, {"found 2", "a number from 3 to 4294967294"}},
+      {"vsock = 4294967295", 3, 9, {"found 4294967295", "a number from 3 to 4294967294"}},
+      {"vsock = 99999999999999999999", 3, 9, {"a number from 3"}},
+      {"vsock = ['auto']", 3, 9, {"found a list", "\"auto\""}},
+      {"vsock = 'yes'", 3, 9, {"found \"yes\"", "\"cid=auto,path=/PATH\""}},
+      {"vsock = 'cid='", 3, 9, {"a number from 3"}},
+      {"vsock = 'cid=3,'", 3, 9, {"path=/PATH"}},
+      {"vsock = 'cid=3,cid=4'", 3, 9, {"path=/PATH"}},
+      {"vsock = 'path=relative'", 3, 9, {"an absolute path"}},
+      {"vsock = 'path=/folder/'", 3, 9, {"an absolute path"}},
+      {"vsock = 'path=/folder/..'", 3, 9, {"an absolute path"}},
+      {"vsock = 'path=/a\\x00b'", 3, 9, {"an absolute path"}},
+      {"vsock = 'path=/01234567890123456789012345678901234567890123456789012345678901234'", 3, 9, {"at most 64 bytes"}},
       {"vif = 'type=user'", 3, 7, {"found \"type=user\"", "a list of strings"}},
       {"vif = [1]", 3, 8, {"found 1", "type=user"}},
       {"vif = ['']", 3, 8, {"a type"}},

@@ -30,6 +30,7 @@ const Sample samples[] = {
     {"vif",
      R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user"])"},
     {"rng", "1"},
+    {"vsock", R"("cid=7,path=/run/\"a\",b=c.vsock")"},
     {"epc", R"(["size=64,package=1", "size=32"])"},
     {"epc_min", "96"},
     {"epc_paging", R"("trap")"},

@@ -194,6 +194,8 @@ TEST(Plan, ASourceOfRandomBytesNeedsABus) {
   EXPECT_FALSE(good("rng = 0").map.pci);
 }
 
+TEST(Plan, VsockNeedsABus) { EXPECT_TRUE(good("vsock = 'auto'").map.pci); }
+
 TEST(Plan, WhatPasstIsToldOfAnInterface) {
   EXPECT_THAT(passt_arguments({}),
               ElementsAre("--mtu", "32000", "--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none"));

@@ -99,7 +99,7 @@ const Case forbidden[] = {
     {"bind", [] { return call(SYS_bind, some_fd, shared_page, sizeof(sockaddr_un)); }},
     {"sendto_address", [] { return call(SYS_sendto, some_fd, shared_page, 1, 0, shared_page, sizeof(sockaddr_un)); }},
     {"getsockopt", [] { return call(SYS_getsockopt, some_fd, SOL_SOCKET, SO_TYPE, shared_page, shared_page + 1); }},
-    {"shutdown_write", [] { return call(SYS_shutdown, some_fd, SHUT_WR); }},
+    {"shutdown_both", [] { return call(SYS_shutdown, some_fd, SHUT_RDWR); }},
     {"execve", [] { return call(SYS_execve, "/proc/self/exe", nullptr, nullptr); }},
     {"execveat", [] { return call(SYS_execveat, some_fd, "", nullptr, nullptr, AT_EMPTY_PATH); }},
     {"fork", [] { return call(SYS_fork); }},
