@@ -182,6 +182,39 @@ int list(const Common& common, bool all) {
   });
 }
 
+namespace {
+
+using Lines = std::vector<std::pair<std::string, std::string>>;
+
+/// What each of them has done.
+void add_devices(const Json& devices, Lines& lines) {
+  constexpr double ms = 1e3;
+  for (const Json& disk : devices.value("disks", Json::array())) {
+    const u64 all = number(disk, "reads") + number(disk, "writes") + number(disk, "flushes") + number(disk, "clears");
+    lines.emplace_back(
+        "disk " + disk.value("vdev", ""),
+        fmt::format("{} reads ({} bytes), {} writes ({} bytes), {} flushes, {} clears, {} errors; mean "
+                    "{:.3f} ms",
+                    number(disk, "reads"), number(disk, "read_bytes"), number(disk, "writes"),
+                    number(disk, "written_bytes"), number(disk, "flushes"), number(disk, "clears"),
+                    number(disk, "errors"), all == 0 ? 0 : disk.value("seconds", 0.0) * ms / static_cast<double>(all)));
+  }
+  unsigned place = 0;
+  for (const Json& one : devices.value("interfaces", Json::array()))
+    lines.emplace_back(
+        fmt::format("vif {}", place++),
+        fmt::format("received {} frames ({} bytes), {} dropped; sent {} ({} bytes), {} dropped",
+                    number(one, "received_frames"), number(one, "received_bytes"), number(one, "received_drops"),
+                    number(one, "sent_frames"), number(one, "sent_bytes"), number(one, "sent_drops")));
+  if (const Json vsock = devices.value("vsock", Json()); vsock.is_object())
+    lines.emplace_back("connections",
+                       fmt::format("{} open, {} made, {} refused; received {} bytes, sent {}", number(vsock, "open"),
+                                   number(vsock, "connections"), number(vsock, "refused"),
+                                   number(vsock, "received_bytes"), number(vsock, "sent_bytes")));
+}
+
+}  // namespace
+
 int info(const Common& common, const std::string& domain, bool policy) {
   if (policy) {
     return show(common, domain_path(domain, "/policy"), policies_text);
@@ -190,11 +223,12 @@ int info(const Common& common, const std::string& domain, bool policy) {
     constexpr std::string_view of_a_life[] = {"id",           "overhead_mib", "pid",     "started",  "cpu_seconds",
                                               "instructions", "restarts",     "console", "placement"};
     const bool lives = number(d, "id") != 0;
-    std::vector<std::pair<std::string, std::string>> lines;
+    Lines lines;
     for (const auto& [name, value] : d.items()) {
-      if (name == "epc" || (!lives && std::ranges::count(of_a_life, name) != 0)) continue;
+      if (name == "epc" || name == "devices" || (!lives && std::ranges::count(of_a_life, name) != 0)) continue;
       lines.emplace_back(name, name == "differs" ? difference_of(value) : plain(value));
     }
+    add_devices(d.value("devices", Json::object()), lines);
     if (lives) lines.emplace_back("epc", extents_of(d, "epc"));
     return pairs(lines);
   });

@@ -11,6 +11,7 @@
 #include "daemon/balloon.hpp"
 #include "daemon/checked_request.hpp"
 #include "daemon/definitions.hpp"
+#include "daemon/device_figures.hpp"
 #include "daemon/domain.hpp"
 #include "daemon/key_ring.hpp"
 #include "daemon/paged_epc.hpp"
@@ -69,6 +70,7 @@ struct DomainInfo {
   std::vector<EpcExtent> listed;           ///< the sections of its Package; those of the grants, or more
   std::vector<CpuSet> cpus;                ///< where each of its processors runs; an empty one: anywhere
   std::optional<PagedEpc> paged;           ///< of one that lives, and whose EPC is paged
+  std::optional<DeviceFigures> devices{};  ///< of one that lives; none: it has none that count
   std::optional<Balloon> balloon;          ///< of one that lives and has EPC; none: not at hand
   std::optional<StartTerms> terms;         ///< of its definition; none: it is gone when it ends
   std::optional<SgxPlatform> platform;     ///< whose keys it has; none: it has no EPC, and no keys

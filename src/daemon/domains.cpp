@@ -178,6 +178,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   info.cpus = domain.cpus;
   info.paged = paged_epc(domain);
   info.balloon = balloon_of(domain);
+  info.devices = devices_of(domain);
   info.page = domain.page;
   info.memory = domain.memory;
   info.save = save_of(domain.record.uuid);

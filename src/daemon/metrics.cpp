@@ -6,6 +6,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "daemon/sgx_names.hpp"
@@ -30,6 +31,20 @@ class Families {
     auto& family = all_.back();
     (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = static_cast<double>(value);
     family.metric.push_back(std::move(metric));
+  }
+  void histogram(Labels labels, const DiskFigures& disk) {
+    prometheus::ClientMetric metric;
+    metric.label = std::move(labels);
+    u64 sum = 0;
+    for (const DiskFigures::Bucket& one : disk.latency) {
+      sum += one.requests;
+      const double bound =
+          one.at_most_us ? static_cast<double>(*one.at_most_us) / 1e6 : std::numeric_limits<double>::infinity();
+      metric.histogram.bucket.push_back({.cumulative_count = sum, .upper_bound = bound});
+    }
+    metric.histogram.sample_count = sum;
+    metric.histogram.sample_sum = disk.seconds;
+    all_.back().metric.push_back(std::move(metric));
   }
   std::string text() const { return prometheus::TextSerializer().Serialize(all_); }
 
@@ -136,6 +151,88 @@ void balloon_metrics(Families& to, const std::vector<DomainInfo>& domains) {
        [](const Balloon& balloon) { return balloon.given; });
   each("cloister_domain_epc_lacking_pages", "EPC pages that it takes again, and for which there is no frame yet.",
        [](const Balloon& balloon) { return balloon.lacks(); });
+}
+
+/// value(labels, device) for each device of a list, by its domain and its name there.
+template <class List, class Name, class Value>
+void by_device(const std::vector<DomainInfo>& domains, List list, const char* label, Name name, Value value) {
+  for (const auto& d : domains) {
+    if (!d.devices) continue;
+    const auto& devices = (*d.devices).*list;
+    for (std::size_t i = 0; i < devices.size(); ++i) value({{"domain", d.name}, {label, name(devices, i)}}, devices[i]);
+  }
+}
+
+void disk_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](auto value) {
+    by_device(
+        domains, &DeviceFigures::disks, "disk", [](const auto& all, std::size_t i) { return all[i].vdev; }, value);
+  };
+  const auto with = [](Labels labels, const char* label, const char* word) {
+    labels.push_back({label, word});
+    return labels;
+  };
+  to.family("cloister_domain_disk_requests_total", MetricType::Counter, "Requests of a domain's disks that were done.");
+  each([&](const Labels& labels, const DiskFigures& disk) {
+    to.sample(with(labels, "request", "read"), disk.reads);
+    to.sample(with(labels, "request", "write"), disk.writes);
+    to.sample(with(labels, "request", "flush"), disk.flushes);
+    to.sample(with(labels, "request", "clear"), disk.clears);
+  });
+  to.family("cloister_domain_disk_bytes_total", MetricType::Counter, "Bytes that were read from them, and written.");
+  each([&](const Labels& labels, const DiskFigures& disk) {
+    to.sample(with(labels, "direction", "read"), disk.read_bytes);
+    to.sample(with(labels, "direction", "written"), disk.written_bytes);
+  });
+  to.family("cloister_domain_disk_errors_total", MetricType::Counter, "Requests among them that failed.");
+  each([&](const Labels& labels, const DiskFigures& disk) { to.sample(labels, disk.errors); });
+  to.family("cloister_domain_disk_request_seconds", MetricType::Histogram, "How long they took.");
+  each([&](const Labels& labels, const DiskFigures& disk) { to.histogram(labels, disk); });
+}
+
+void interface_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](const char* name, const char* help, u64 InterfaceFigures::*received,
+                        u64 InterfaceFigures::*sent) {
+    to.family(name, MetricType::Counter, help);
+    const auto number = [](const auto&, std::size_t i) { return std::to_string(i); };
+    by_device(domains, &DeviceFigures::interfaces, "interface", number,
+              [&](Labels labels, const InterfaceFigures& one) {
+                labels.push_back({"direction", "received"});
+                to.sample(labels, one.*received);
+                labels.back().value = "sent";
+                to.sample(labels, one.*sent);
+              });
+  };
+  using One = InterfaceFigures;
+  each("cloister_domain_interface_frames_total", "Frames of a domain's network interfaces.", &One::received_frames,
+       &One::sent_frames);
+  each("cloister_domain_interface_bytes_total", "Bytes in them.", &One::received_bytes, &One::sent_bytes);
+  each("cloister_domain_interface_drops_total", "Frames that were dropped, beside them.", &One::received_drops,
+       &One::sent_drops);
+}
+
+void vsock_metrics(Families& to, const std::vector<DomainInfo>& domains) {
+  const auto each = [&](const char* name, MetricType type, const char* help, auto value) {
+    to.family(name, type, help);
+    for (const auto& d : domains) {
+      if (d.devices && d.devices->vsock) value(d.name, *d.devices->vsock);
+    }
+  };
+  each("cloister_domain_vsock_connections", MetricType::Gauge, "Connections by vsock that a domain has.",
+       [&](const std::string& name, const VsockFigures& vsock) {
+         to.sample({{"domain", name}}, vsock.open);
+       });
+  each("cloister_domain_vsock_calls_total", MetricType::Counter,
+       "Connections that were asked for, by the guest or the host, and what came of it.",
+       [&](const std::string& name, const VsockFigures& vsock) {
+         to.sample({{"domain", name}, {"result", "connected"}}, vsock.connections);
+         to.sample({{"domain", name}, {"result", "refused"}}, vsock.refused);
+       });
+  each("cloister_domain_vsock_bytes_total", MetricType::Counter, "Bytes that the guest has got by them, and sent.",
+       [&](const std::string& name, const VsockFigures& vsock) {
+         to.sample({{"domain", name}, {"direction", "received"}}, vsock.received_bytes);
+         to.sample({{"domain", name}, {"direction", "sent"}}, vsock.sent_bytes);
+       });
 }
 
 void move_metrics(Families& to, const std::vector<DomainInfo>& domains) {
@@ -264,6 +361,9 @@ std::string metrics(const MachineEpcInfo& epc, const std::vector<DomainInfo>& do
   domain_metrics(families, domains);
   balloon_metrics(families, domains);
   move_metrics(families, domains);
+  disk_metrics(families, domains);
+  interface_metrics(families, domains);
+  vsock_metrics(families, domains);
   paging_metrics(families, domains);
   sgx_metrics(families, domains);
   request_metrics(families, requests);

@@ -70,6 +70,7 @@ json view(const DomainInfo& domain) {
   if (domain.platform) view["sgx_platform"] = to_text(*domain.platform);
   if (domain.paged) view["paging"] = to_json(*domain.paged);
   if (domain.balloon) view["balloon"] = to_json(*domain.balloon);
+  if (domain.devices) view["devices"] = to_json(*domain.devices);
   if (domain.terms) {
     view["autostart"] = name_of(domain.terms->autostart);
     view["order"] = domain.terms->order;

@@ -55,15 +55,20 @@ void Machine::add_devices() {
     assert(has_place);  // Domain::create() refuses more than a bus has
   };
   const auto wanted = [this] { devices_wanted_.notify_all(); };
+  DeviceCounts* const counts = spec.device_counts;
   for (std::size_t i = 0; i < spec.disks.size(); ++i) {
-    disks.push_back(
-        std::make_unique<platform::virtio::Block>(spec.disks[i], surroundings_of(fmt::format("disk {}", i), wanted)));
+    auto config = spec.disks[i];
+    if (counts != nullptr && i < counts->disks.size()) config.counts = &counts->disks[i];
+    disks.push_back(std::make_unique<platform::virtio::Block>(std::move(config),
+                                                              surroundings_of(fmt::format("disk {}", i), wanted)));
     add(*disks.back());
   }
   for (std::size_t i = 0; i < spec.interfaces.size(); ++i) {
     const auto wake = [wire = spec.interfaces[i].wire] { wire->wake(); };
+    auto config = spec.interfaces[i];
+    if (counts != nullptr && i < counts->interfaces.size()) config.counts = &counts->interfaces[i];
     interfaces.push_back(std::make_unique<platform::virtio::Net>(
-        spec.interfaces[i], surroundings_of(fmt::format("network interface {}", i), wake)));
+        std::move(config), surroundings_of(fmt::format("network interface {}", i), wake)));
     add(*interfaces.back());
   }
   if (spec.rng) {
@@ -74,7 +79,9 @@ void Machine::add_devices() {
   }
   if (spec.vsock.peers != nullptr) {
     const auto wake = [peers = spec.vsock.peers] { peers->wake(); };
-    vsock = std::make_unique<platform::virtio::Vsock>(spec.vsock, surroundings_of("vsock", wake));
+    auto config = spec.vsock;
+    if (counts != nullptr) config.counts = &counts->vsock;
+    vsock = std::make_unique<platform::virtio::Vsock>(std::move(config), surroundings_of("vsock", wake));
     add(*vsock);
   }
 }

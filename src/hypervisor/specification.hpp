@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hypervisor/devices/counts.hpp"
 #include "hypervisor/epc/balloon_counts.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "platform/memory_map.hpp"
@@ -40,6 +41,7 @@ struct DomainSpec {
   std::vector<u64> epc_missing;
   PagerCounts* pager_counts = nullptr;  ///< where its pager counts, as long as the domain is there; null: nobody looks
   BalloonCounts* balloon_counts = nullptr;  ///< where what the guest gives back is counted, likewise
+  DeviceCounts* device_counts = nullptr;    ///< where its devices count, likewise
   u32 vcpus = 1;                            ///< 1 to most_vcpus
   policy::CpuidTable cpuid;
   policy::MsrPolicy msr;

@@ -14,8 +14,12 @@ namespace {
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr std::size_t bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
-constexpr std::size_t known_bytes[] = {bytes, offsetof(DomainPageLayout, move), offsetof(DomainPageLayout, save),
-                                       offsetof(DomainPageLayout, balloon), offsetof(DomainPageLayout, epc)};
+constexpr std::size_t known_bytes[] = {bytes,
+                                       offsetof(DomainPageLayout, devices),
+                                       offsetof(DomainPageLayout, move),
+                                       offsetof(DomainPageLayout, save),
+                                       offsetof(DomainPageLayout, balloon),
+                                       offsetof(DomainPageLayout, epc)};
 
 void put_text(std::span<std::atomic<u8>> room, std::atomic<u32>& length, std::string_view text) {
   const std::size_t size = std::min(text.size(), room.size());

@@ -14,6 +14,7 @@
 #include <tl/expected.hpp>
 
 #include "host/memfd.hpp"
+#include "hypervisor/devices/counts.hpp"
 #include "hypervisor/epc/balloon_counts.hpp"
 #include "hypervisor/epc/pager/counts.hpp"
 #include "hypervisor/outcome.hpp"
@@ -71,7 +72,8 @@ struct DomainPageLayout {
   hypervisor::PagerCounts epc;        ///< a page of earlier versions ends before it,
   hypervisor::BalloonCounts balloon;  ///< or before this,
   SaveCounts save;                    ///< or this,
-  MoveCounts move;                    ///< or this
+  MoveCounts move;                    ///< or this,
+  hypervisor::DeviceCounts devices;   ///< or this
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -112,6 +114,9 @@ class DomainPage {
   /// The VMM knows how to save enclaves.
   bool save_knows_enclaves() const { return bytes_ > offsetof(DomainPageLayout, save) + offsetof(SaveCounts, waits); }
   MoveCounts* move() const { return bytes_ > offsetof(DomainPageLayout, move) ? &page().move : nullptr; }
+  hypervisor::DeviceCounts* devices() const {
+    return bytes_ > offsetof(DomainPageLayout, devices) ? &page().devices : nullptr;
+  }
   MovePhase move_phase() const;
   /// The target's word for it; empty: there is none.
   std::string move_session() const;

@@ -161,6 +161,7 @@ tl::expected<void, std::string> Guest::lay_out(const Saved& saved) {
   hypervisor::DomainSpec spec = make_spec(plan_, images_, vmx::ClockMode::host, battery_);
   spec.pager_counts = page_.get().epc();
   spec.balloon_counts = page_.get().balloon();
+  spec.device_counts = page_.get().devices();
   spec.epc_missing = missing_;
   if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec), saved);
   domain_ = TRY(make(std::move(spec), frames_, saved));

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 
+import prometheus
 from cases_owner import MACHINE, Member
 from cases_stress import Linux
 from machine import domain_config, wait_until
@@ -148,6 +149,25 @@ def most(machine):
     m.check_settled([])
 
 
+def shown(m, name):
+    """What its disks have done: in what is asked of it, on the command line, and in the metrics, which are asked later."""
+    one, other = m.get(f"/v1/domains/{name}")["devices"]["disks"]
+    assert one["vdev"] == "xvda" and one["written_bytes"] >= 4 << 20 and one["flushes"] and one["clears"], one
+    assert one["reads"] and one["read_bytes"] and one["errors"] == 0 and one["seconds"] > 0, one
+    assert other["vdev"] == "xvdb" and other["read_bytes"] >= 1 << 20 and other["writes"] == other["written_bytes"] == 0, other
+    requests = lambda disk: disk["reads"] + disk["writes"] + disk["flushes"] + disk["clears"]
+    assert sum(bucket["requests"] for bucket in one["latency"]) == requests(one), one
+    seen = prometheus.parse(m.request("GET", "/metrics").body.decode())
+    labels = {"domain": name, "disk": "xvda"}
+    assert seen["cloister_domain_disk_bytes_total"].get(**labels, direction="written") >= one["written_bytes"]
+    times = seen["cloister_domain_disk_request_seconds"]
+    assert times.get(**labels, **{"": "_bucket", "le": "+Inf"}) == times.get(**labels, **{"": "_count"}) >= requests(one)
+    assert times.get(**labels, **{"": "_sum"}) >= one["seconds"]
+    assert seen["cloister_domain_disk_errors_total"].get(**labels) == 0
+    told = subprocess.run([m.settings.programs / "cloister", "--run", m.run, "info", name], check=True, capture_output=True).stdout
+    assert b"disk xvda" in told and b" flushes, " in told, told
+
+
 def linux(machine):
     """Debian's kernel writes its disk from within the sandbox. What it has flushed is in the file when its process is killed,
     and the domain that comes after finds it."""
@@ -172,6 +192,7 @@ def linux(machine):
 
     create("one", "first")
     guest.wait(lambda: b"TEST disk: flushed" in printed("one"), "what is flushed")
+    shown(m, "one")
     os.kill(m.domains()["one"]["pid"], signal.SIGKILL)
     wait_until(lambda: "one" not in m.domains(), "the end of one")
     expected = "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()[: 4 << 20]

@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 
 from cases_owner import GROUP, MEMBER, Member
+import prometheus
 from cases_stress import Linux
 from machine import domain_config, wait_until
 
@@ -248,6 +249,11 @@ def linux(machine):
             connection.sendall(b"the host\n")
             assert connection.makefile("rb").read() == b"heard the host\n"
     guest.wait(lambda: b"TEST net: loses its link" in guest.printed(m, "one"), "the guest to wait")
+    (counts,) = m.get("/v1/domains/one")["devices"]["interfaces"]
+    assert counts["received_frames"] and counts["received_bytes"] and counts["sent_frames"] and counts["sent_bytes"], counts
+    seen = prometheus.parse(m.request("GET", "/metrics").body.decode())
+    frames = seen["cloister_domain_interface_frames_total"].get(domain="one", interface="0", direction="sent")
+    assert frames >= counts["sent_frames"], (frames, counts)
     os.kill(passt_of(port), signal.SIGKILL)
     guest.wait(lambda: b"TEST net/no-carrier: ok" in guest.printed(m, "one"), "the guest to lose its link")
     m.destroy("one")

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import prometheus
 from cases_owner import GROUP, MEMBER, Member
 from cases_stress import Linux
 from machine import domain_config, wait_until
@@ -154,6 +155,13 @@ def linux(machine):
             assert ask("vsock", "one", "7000", input=content) == content
     guest.wait(lambda: b"TEST vsock: holds" in guest.printed(m, "one"), "the guest to hold a connection")
     wait_until(lambda: held, "the connection")
+    counts = m.get("/v1/domains/one")["devices"]["vsock"]
+    assert counts["open"] == 1 and counts["connections"] == 13 and counts["refused"] == 2, counts
+    assert counts["received_bytes"] == counts["sent_bytes"] == 3 * (1_000_000 + 100_000) + 6 * len(content), counts
+    seen = prometheus.parse(m.request("GET", "/metrics").body.decode())
+    assert seen["cloister_domain_vsock_connections"].get(domain="one") == 1
+    assert seen["cloister_domain_vsock_calls_total"].get(domain="one", result="refused") == 2
+    assert seen["cloister_domain_vsock_bytes_total"].get(domain="one", direction="sent") == counts["sent_bytes"]
     refused = subprocess.run([*program, "vsock", "one", "7001"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
     assert refused.returncode == 1 and b"nobody in 'one' listens at port 7001" in refused.stderr, refused
     file = m.state.parent / "saved"

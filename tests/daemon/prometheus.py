@@ -34,13 +34,17 @@ def parse(text):
             assert not current.samples, f"{line}: after its samples"
             field = kind.lower()
             assert getattr(current, field) is None, f"{line}: twice"
-            assert kind == "HELP" or rest in ("counter", "gauge"), line
+            assert kind == "HELP" or rest in ("counter", "gauge", "histogram"), line
             setattr(current, field, rest)
             continue
         sample = SAMPLE.fullmatch(line)
         assert sample, f"not a sample: {line!r}"
-        assert current is not None and sample[1] == current.name, f"{line}: not in its family"
+        assert current is not None, f"{line}: in no family"
+        own = [current.name] if current.type != "histogram" else [f"{current.name}_{part}" for part in ("bucket", "sum", "count")]
+        assert sample[1] in own, f"{line}: not in its family"
         pairs = [(label, re.sub(r"\\.", lambda m: ESCAPES[m[0]], value)) for label, value in re.findall(LABEL, sample[2] or "")]
+        if current.type == "histogram":  # its parts are told apart
+            pairs.append(("", sample[1].removeprefix(current.name)))
         labels = frozenset(pairs)
         assert len(dict(pairs)) == len(pairs), f"{line}: a label twice"
         assert labels not in current.samples, f"{line}: twice"

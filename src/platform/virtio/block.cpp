@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -43,7 +44,8 @@ constexpr std::size_t piece_bytes = 64 << 10;
 Block::Block(BlockConfig config, Surroundings surroundings)
     : Device(kind, config.queues, std::move(surroundings)),
       config_(std::move(config)),
-      sectors_(config_.storage->bytes() / sector_bytes) {
+      sectors_(config_.storage->bytes() / sector_bytes),
+      counts_(config_.counts == nullptr ? own_counts_ : *config_.counts) {
   const auto put = [this](std::size_t at, auto value) { std::memcpy(&layout_[at], &value, sizeof value); };
   put(0, sectors_);
   put(8, most_part_bytes);
@@ -98,6 +100,7 @@ Checked<u32> Block::perform(const Chain& chain, bool cached) {
   Header header;
   TRY(chain.read(dma(), 0, std::as_writable_bytes(std::span(&header, 1))));
   const u64 in = chain.writable_bytes - 1, out = chain.readable_bytes - sizeof header;
+  const auto begin = std::chrono::steady_clock::now();
   Answer answer = Answer::unsupported;
   u64 written = 0;
   switch (header.type) {
@@ -115,8 +118,35 @@ Checked<u32> Block::perform(const Chain& chain, bool cached) {
     case type_zeroes: answer = TRY(clear(chain, header.type, cached)); break;
     default: break;
   }
+  count(header.type, in, out, answer,
+        static_cast<u64>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count()));
   TRY(chain.write(dma(), in, std::as_bytes(std::span(&answer, 1))));
   return static_cast<u32>(written + 1);
+}
+
+/// What nobody knows, and who it is, is no request for what is on it.
+void Block::count(u32 type, u64 read, u64 written, Answer answer, u64 nanoseconds) {
+  using Request = BlockCounts::Request;
+  Request kind = Request::kinds;
+  switch (type) {
+    case type_in: kind = Request::read; break;
+    case type_out: kind = Request::write; break;
+    case type_flush: kind = Request::flush; break;
+    case type_discard:
+    case type_zeroes: kind = Request::clear; break;
+    default: return;
+  }
+  ++counts_.requests[kind];
+  counts_.nanoseconds += nanoseconds;
+  const auto bound = std::ranges::lower_bound(BlockCounts::bounds_us, (nanoseconds + 999) / 1000);
+  ++counts_.latency[static_cast<std::size_t>(bound - BlockCounts::bounds_us.begin())];
+  if (answer != Answer::ok) {
+    ++counts_.errors;
+  } else if (kind == Request::read) {
+    counts_.read_bytes += read;
+  } else if (kind == Request::write) {
+    counts_.written_bytes += written;
+  }
 }
 
 bool Block::is_within(u64 sector, u64 bytes) const {

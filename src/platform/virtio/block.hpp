@@ -7,6 +7,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "platform/virtio/counts.hpp"
 #include "platform/virtio/device.hpp"
 #include "platform/virtio/storage.hpp"
 
@@ -17,6 +18,7 @@ struct BlockConfig {
   std::string id;  ///< up to 20 characters, for who asks
   bool read_only = false;
   unsigned queues = 1;
+  BlockCounts* counts = nullptr;  ///< where it counts; null: nobody looks
 };
 
 class Block final : public Device {
@@ -34,6 +36,7 @@ class Block final : public Device {
   State state() const { return {sectors_, config_.read_only, Device::state()}; }
   /// The error is for a person; then it has not changed.
   tl::expected<void, std::string> set_state(const State& state);
+  const BlockCounts& counts() const { return counts_; }
 
  private:
   u64 own_features() const override;
@@ -50,9 +53,12 @@ class Block final : public Device {
   Checked<Answer> identify(const Chain& chain, u64 bytes);
   bool is_within(u64 sector, u64 bytes) const;
   Answer flush();
+  void count(u32 type, u64 read, u64 written, Answer answer, u64 nanoseconds);
 
   const BlockConfig config_;
   const u64 sectors_;
+  BlockCounts own_counts_;
+  BlockCounts& counts_;
   std::array<u8, 0x3c> layout_{};  ///< struct virtio_blk_config
 };
 

@@ -27,7 +27,10 @@ static_assert(sizeof(Header) == 12);
 }  // namespace
 
 Net::Net(NetConfig config, Surroundings surroundings)
-    : Device(kind, queues, std::move(surroundings)), wire_(std::move(config.wire)), up_(wire_->up()) {
+    : Device(kind, queues, std::move(surroundings)),
+      wire_(std::move(config.wire)),
+      up_(wire_->up()),
+      counts_(config.counts == nullptr ? own_counts_ : *config.counts) {
   lay_out(config.mac);
 }
 

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "platform/virtio/counts.hpp"
 #include "platform/virtio/device.hpp"
 #include "platform/virtio/wire.hpp"
 
@@ -19,6 +19,7 @@ using MacAddress = std::array<u8, 6>;
 struct NetConfig {
   std::shared_ptr<Wire> wire;
   MacAddress mac{};
+  NetCounts* counts = nullptr;  ///< where it counts; null: nobody looks
 };
 
 class Net final : public Device {
@@ -45,12 +46,7 @@ class Net final : public Device {
   /// There are buffers for frames.
   bool wants_frames() const { return waits(receive_queue); }
 
-  /// As the guest sees them; of frames that are dropped it sees neither.
-  struct Counts {
-    std::atomic<u64> received_frames{0}, received_bytes{0}, received_drops{0};
-    std::atomic<u64> sent_frames{0}, sent_bytes{0}, sent_drops{0};
-  };
-  const Counts& counts() const { return counts_; }
+  const NetCounts& counts() const { return counts_; }
 
  private:
   u64 own_features() const override;
@@ -75,7 +71,8 @@ class Net final : public Device {
   u8 generation_ = 0;
   std::array<u8, 12> layout_{};  ///< struct virtio_net_config
   std::vector<std::byte> frame_;
-  Counts counts_;
+  NetCounts own_counts_;
+  NetCounts& counts_;
 };
 
 }  // namespace cloister::platform::virtio

@@ -5,29 +5,22 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "platform/virtio/counts.hpp"
 #include "platform/virtio/device.hpp"
 #include "platform/virtio/peers.hpp"
 
 namespace cloister::platform::virtio {
 
-/// As the guest sees them.
-struct VsockCounts {
-  std::atomic<u64> open{0};  ///< connections that are there
-  std::atomic<u64> connections{0}, refused{0};
-  std::atomic<u64> received_bytes{0}, sent_bytes{0};
-};
-
 struct VsockConfig {
-  std::shared_ptr<Peers> peers;  ///< null: there is no such device
-  u64 cid = 3;                   ///< the guest's own
-  VsockCounts* counts = nullptr;
+  std::shared_ptr<Peers> peers;   ///< null: there is no such device
+  u64 cid = 3;                    ///< the guest's own
+  VsockCounts* counts = nullptr;  ///< where it counts; null: nobody looks
 };
 
 struct VsockHeader;  // vsock_header.hpp

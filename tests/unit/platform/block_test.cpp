@@ -82,6 +82,30 @@ TEST_F(BlockTest, ReadsAndWrites) {
   EXPECT_EQ(disk_->flushes, 1u);
 }
 
+TEST_F(BlockTest, CountsWhatItDoes) {
+  ask(in, 0, 1024);
+  ask(in, 0, 512);
+  ask(out, 0, 512);
+  ask(flush, 0);
+  clear(discard, 0, 1);
+  clear(zeroes, 0, 1);
+  ask(identify, 0, 20);
+  ask(in, sectors, 512);
+  ask(~0u, 0);
+  const BlockCounts& counts = device_.counts();
+  EXPECT_EQ(counts.requests[BlockCounts::read], 3u);
+  EXPECT_EQ(counts.requests[BlockCounts::write], 1u);
+  EXPECT_EQ(counts.requests[BlockCounts::flush], 1u);
+  EXPECT_EQ(counts.requests[BlockCounts::clear], 2u);
+  EXPECT_EQ(counts.read_bytes, 1536u) << "not those of one that failed";
+  EXPECT_EQ(counts.written_bytes, 512u);
+  EXPECT_EQ(counts.errors, 1u);
+  u64 all = 0;
+  for (const auto& bucket : counts.latency) all += bucket;
+  EXPECT_EQ(all, 7u) << "each in one";
+  EXPECT_GT(counts.nanoseconds, 0u);
+}
+
 TEST_F(BlockTest, ADriverThatKnowsNoFlushHasItsWritesSafe) {  // 5.2.6.2
   driver_.begin(feature_version_1);
   EXPECT_EQ(ask(out, 0, 512), ok);

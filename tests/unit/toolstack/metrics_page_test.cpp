@@ -45,6 +45,8 @@ std::string all_metrics() {
   domain.paged.emplace();
   domain.balloon.emplace();
   domain.move.emplace();
+  domain.devices =
+      DeviceFigures{.disks = {{.vdev = "xvda", .latency = {{}}}}, .interfaces = {{}}, .vsock = VsockFigures{}};
   domain.page = std::make_shared<const DomainPage>(std::move(*page));
   domain.memory = std::make_shared<SomeEpc>();
   MachineEpcInfo epc;
@@ -70,9 +72,13 @@ std::set<std::string> rows_of(const std::string& text) {
       (part[1] == "HELP" ? families[part[2]].meaning : families[part[2]].type) = part[3];
     } else if (std::regex_match(line, part, sample)) {
       const std::string pairs = part[2];
-      families[part[1]].sampled = true;
-      for (std::sregex_iterator pair(pairs.begin(), pairs.end(), label), end; pair != end; ++pair)
-        families[part[1]].labels.insert((*pair)[1]);
+      // A histogram's samples have names of their own.
+      const std::string name = std::regex_replace(std::string(part[1]), std::regex("_(bucket|sum|count)$"), "");
+      Family& family = families[families.contains(name) && families[name].type == "histogram" ? name : part[1].str()];
+      family.sampled = true;
+      for (std::sregex_iterator pair(pairs.begin(), pairs.end(), label), end; pair != end; ++pair) {
+        if (family.type != "histogram" || (*pair)[1] != "le") family.labels.insert((*pair)[1]);
+      }
     } else {
       ADD_FAILURE() << line;
     }
