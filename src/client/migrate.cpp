@@ -44,7 +44,8 @@ class Departure {
       : api_(common.run_folder), json_(common.json), arguments_(arguments) {}
 
   Answer<void> go(const std::string& domain) {
-    const auto offer = TRY(api_.post(domain_path(domain, "/migration/offer")));
+    const Json how = arguments_.enclaves.empty() ? Json(nullptr) : Json{{"enclaves", arguments_.enclaves}};
+    const auto offer = TRY(api_.post(domain_path(domain, "/migration/offer"), how));
     uuid_ = offer.value("uuid", "");
     name_ = offer.value("name", domain);
     Wire wire = TRY(reached());
@@ -58,6 +59,12 @@ class Departure {
       return {};
     }
     session_ = text_in(answer, "session");
+    if (arguments_.enclaves == "keep") {
+      if (auto proved = prove(wire, text_in(answer, "answer")); !proved) {
+        (void)wire.send(WireKind::failed, json_text(Json{{"error", proved.error().message}}));
+        return proved;
+      }
+    }
     if (auto sent = send(wire); !sent) {
       (void)wire.send(WireKind::failed, json_text(Json{{"error", sent.error().message}}));
       return sent;
@@ -96,6 +103,13 @@ class Departure {
     for (const auto& why : *refused)
       all += fmt::format("\n  {}", printable(why.is_string() ? why.get<std::string>() : json_text(why)));
     return tl::unexpected(migrate_failure(fmt::format("{} cannot go to {}:{}", name_, where(), all)));
+  }
+
+  /// Which machine this is, to a target that has proved which it is.
+  Answer<void> prove(Wire& wire, const std::string& answer) {
+    const auto proof =
+        TRY(api_.post(domain_path(uuid_, "/migration/proof"), Json{{"session", session_}, {"answer", answer}}));
+    return or_failure(wire.send(WireKind::proof, json_text(Json{{"proof", proof.value("proof", "")}})), where());
   }
 
   Json order() const {

@@ -11,8 +11,11 @@ using nlohmann::json;
 using Response = HttpServer::Response;
 
 /// Another protocol from here on: whoever was given the connection speaks it.
-Response switched(const std::string& session) {
-  return {.status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}, {"Cloister-Session", session}}};
+Response switched(const std::string& session, const std::string& answer = {}) {
+  Response response{
+      .status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}, {"Cloister-Session", session}}};
+  if (!answer.empty()) response.fields.emplace_back("Cloister-Answer", answer);
+  return response;
 }
 
 /// nullopt: it does.
@@ -37,8 +40,33 @@ tl::expected<Offer, std::string> offer_of(const ApiCall& call) {
 }  // namespace
 
 Response post_offer(const ApiCall& call) {
-  const auto offer = call.domains.migrations().offer(call.domain);
+  MovedEnclaves enclaves = MovedEnclaves::lose;
+  if (!call.request.body.empty()) {
+    const auto body = body_of(call.request);
+    if (!body) return bad_body(body.error());
+    std::string word = name_of(enclaves);
+    JsonFields fields(*body);
+    if (fields.has("enclaves")) fields.text("enclaves", word);
+    fields.refuse_others();
+    if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
+    if (!fields.ok()) return bad_body(fields.error());
+    if (word == name_of(MovedEnclaves::keep)) enclaves = MovedEnclaves::keep;
+  }
+  const auto offer = call.domains.migrations().offer(call.domain, enclaves);
   return offer ? reply(to_json(*offer)) : refuse(offer.error());
+}
+
+/// A source's: its target has answered.
+Response post_move_proof(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string session, answer;
+  JsonFields fields(*body);
+  fields.text("session", session).text("answer", answer);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto proof = call.domains.migrations().prove(call.domain, session, answer);
+  return proof ? reply(json{{"proof", proof->text}, {"peer", proof->peer}}) : refuse(proof.error());
 }
 
 Response post_migration(const ApiCall& call) {
@@ -105,8 +133,8 @@ Response post_arrival(const ApiCall& call) {
   if (auto no = speaks_no_move(call)) return std::move(*no);
   const auto offer = offer_of(call);
   if (!offer) return bad_body(offer.error());
-  const auto session = call.domains.migrations().arrive(*offer, owner_of(call.request.peer), call.request.connection);
-  return session ? switched(*session) : refuse(session.error());
+  const auto come = call.domains.migrations().arrive(*offer, owner_of(call.request.peer), call.request.connection);
+  return come ? switched(come->session, come->answer) : refuse(come.error());
 }
 
 Response get_arrival(const ApiCall& call) {
@@ -114,6 +142,19 @@ Response get_arrival(const ApiCall& call) {
   json body{{"phase", name_of(arrival.phase)}, {"uuid", arrival.uuid}, {"name", arrival.name}};
   if (!arrival.error.empty()) body["error"] = arrival.error;
   return reply(body);
+}
+
+/// A target's: its source has proved which machine it is.
+Response put_proof(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string proof;
+  JsonFields fields(*body);
+  fields.text("proof", proof);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto peer = call.domains.migrations().accept(call.domain, call.request.peer, proof);
+  return peer ? reply(json{{"session", call.domain}, {"peer", *peer}}) : refuse(peer.error());
 }
 
 /// A target's: asked for, and answered with the one that counts.

@@ -109,7 +109,7 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const Pr
   const auto state_lock = TRY(lock_in(registry.state(), DaemonPaths::lock_name, paths.state, taken));
   HostEpc host = host_epc(this_host());
   auto machine = TRY(load_machine(arguments.machine, [&] { return host; }));
-  const auto secrets = TRY(open_secrets(registry, paths, arguments.new_secret));
+  const auto secrets = TRY(open_secrets(registry, paths, arguments.anew));
   auto broker = TRY(Broker::create(processors, std::move(machine)));
   const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
   TRY(check_vmm(vmm));

@@ -129,6 +129,8 @@ class Domains {
 
   MachineEpcInfo epc() const;
   MemoryInfo memory() const;
+  /// By which other machines know this one.
+  PublicKey machine_key() const { return around_.secrets.machine.public_key(); }
   const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
   const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
 
