@@ -43,7 +43,7 @@ struct Proof {
   arch::Bytes32 confirmation{};
 };
 // Bytes alone: they are their own layout.
-static_assert(sizeof(Hello) == 65 && sizeof(Reply) == 224 && sizeof(Proof) == 160);
+static_assert(2 * sizeof(Hello) == hello_digits && sizeof(Hello) == 65 && sizeof(Reply) == 224 && sizeof(Proof) == 160);
 
 template <class Message>
 std::span<const u8> bytes_of(const Message& message) {

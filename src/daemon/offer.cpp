@@ -76,7 +76,11 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
     if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
     offer.enclaves = word == "keep" ? MovedEnclaves::keep : MovedEnclaves::lose;
   }
-  if (fields.has("hello") || offer.enclaves == MovedEnclaves::keep) fields.text("hello", offer.hello);
+  if (offer.enclaves == MovedEnclaves::keep) {
+    fields.text("hello", offer.hello);
+    if (fields.ok() && offer.hello.size() != hello_digits)
+      fields.fail(fmt::format("'hello': found {} characters, expected {}", offer.hello.size(), hello_digits));
+  }
   if (fields.ok() && read_uuid(offer.uuid) != offer.uuid) fields.fail("'uuid': expected one, in its usual form");
   if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))
     fields.fail("'shape': expected hexadecimal digits");

@@ -25,6 +25,9 @@ enum class MovedEnclaves : u8 {
 };
 constexpr const char* name_of(MovedEnclaves enclaves) { return enclaves == MovedEnclaves::keep ? "keep" : "lose"; }
 
+/// Of a machine that has enclaves to send (move_handshake.hpp), in hexadecimal.
+inline constexpr std::size_t hello_digits = 130;
+
 struct Offer {
   std::string uuid{}, name{};
   std::string config{}, file{}, directory{};      ///< as they came (DomainRecord)
