@@ -87,7 +87,12 @@ bool is_signed_by(const PublicKey& key, std::span<const u8> text, const Signatur
 
 tl::expected<MachineKey, std::string> open_machine_key(int state, const std::string& path, bool make_anew) {
   const bool there = has_secret(state, machine_key_file);
-  const auto noted = make_anew && !there ? std::nullopt : TRY(noted_key(state, path));
+  if (make_anew && !there) {
+    // First: who is ended between the two has no note of a key that is not there.
+    if (auto removed = remove_durably(state, public_key_file); !removed)
+      return tl::unexpected(path + ": " + removed.error());
+  }
+  const auto noted = TRY(noted_key(state, path));
   const MissingSecret missing = make_anew ? MissingSecret::must_be
                                 : noted   ? MissingSecret::refuse
                                           : MissingSecret::make;
