@@ -89,7 +89,7 @@ TEST_F(MachineKeyTest, AnotherOneThanWasNotedIsRefused) {
     EXPECT_THAT(
         why, testing::AllOf(HasSubstr("machine-key: found the key ed25519:"), HasSubstr(to_text(first->public_key()))));
   std::ofstream(file("machine-key.pub")) << "nonsense\n";
-  EXPECT_THAT(open().error(), HasSubstr("machine-key.pub: found \"nonsense\", expected ed25519:BASE64"));
+  EXPECT_THAT(open().error(), HasSubstr("machine-key.pub: found 'nonsense', expected ed25519:BASE64"));
   fs::permissions(file("machine-key"), fs::perms::all);
   fs::remove(file("machine-key.pub"));
   EXPECT_THAT(open().error(), HasSubstr("others may have read the machine's key"));
