@@ -91,7 +91,16 @@ class Departure {
   std::string where() const { return arguments_.target; }
 
   Answer<Wire> reached() {
-    Wire wire = TRY(or_failure(reach_receiver(arguments_.target), "cannot reach its target"));
+    constexpr const char* failed = "cannot reach its target";
+    const std::string& target = arguments_.target;
+    if (!target.starts_with(tls_word)) {
+      Wire wire = TRY(or_failure(reach_receiver(target), failed));
+      TRY(or_failure(wire.greet(), where()));
+      return wire;
+    }
+    // The daemon's: this machine's key is not a user's.
+    auto way = TRY(api_.upgrade(domain_path(uuid_, "/migration/way"), Json{{"to", target.substr(tls_word.size())}}));
+    Wire wire = TRY(or_failure(wire_of(std::move(way.socket)), failed));
     TRY(or_failure(wire.greet(), where()));
     return wire;
   }
@@ -242,8 +251,8 @@ int migrate(const Common& common, const std::string& domain, const MigrateArgume
     return 0;
   }
   if (arguments.target.empty() && !arguments.here)
-    return report(
-        {"cloister: a target is missing: unix:PATH or ssh://[USER@]HOST[:PORT]", exit_status::bad_configuration});
+    return report({"cloister: a target is missing: unix:PATH, ssh://[USER@]HOST[:PORT] or tls://HOST:PORT",
+                   exit_status::bad_configuration});
   Departure departure(common, arguments);
   const auto done = arguments.resolve ? departure.resolve(domain) : departure.go(domain);
   return done ? 0 : report(done.error());

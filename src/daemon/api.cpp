@@ -215,6 +215,8 @@ std::vector<Route> make_routes() {
                          {"POST", "/v1/restore", Right::create, post_restore},
                          {"POST", "/v1/domains/{domain}/migration/offer", Right::save, post_offer},
                          {"POST", "/v1/domains/{domain}/migration/proof", Right::save, post_move_proof},
+                         {"POST", "/v1/domains/{domain}/migration/way", Right::save, post_way},
+                         {"POST", "/v1/transfers", Right::host, post_transfers},
                          {"POST", "/v1/domains/{domain}/migration/hold", Right::save, post_hold},
                          {"POST", "/v1/domains/{domain}/migration/verdict", Right::save, post_verdict},
                          {"POST", "/v1/domains/{domain}/migration", Right::save, post_migration},

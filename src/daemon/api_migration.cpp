@@ -123,6 +123,26 @@ Response post_verdict(const ApiCall& call) {
   return reply(json{{"session", session}, {"verdict", word}});
 }
 
+/// A source's: its connection goes on at another machine.
+Response post_way(const ApiCall& call) {
+  if (auto no = speaks_no_move(call)) return std::move(*no);
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string to;
+  JsonFields fields(*body);
+  fields.text("to", to);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto peer = call.domains.reach(to, call.request.connection);
+  if (!peer) return refuse({.status = 502, .message = peer.error()});
+  Response response{.status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}}};
+  response.fields.emplace_back("Cloister-Peer", *peer);
+  return response;
+}
+
+/// Of who serves other machines, and is root or the daemon's user.
+Response post_transfers(const ApiCall& call) { return reply(call.domains.transfer_order()); }
+
 Response post_check(const ApiCall& call) {
   const auto offer = offer_of(call);
   if (!offer) return bad_body(offer.error());

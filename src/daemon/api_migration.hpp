@@ -16,6 +16,8 @@ HttpServer::Response delete_migration(const ApiCall& call);
 HttpServer::Response post_hold(const ApiCall& call);
 HttpServer::Response post_verdict(const ApiCall& call);
 
+HttpServer::Response post_way(const ApiCall& call);
+HttpServer::Response post_transfers(const ApiCall& call);
 HttpServer::Response post_check(const ApiCall& call);
 HttpServer::Response post_arrival(const ApiCall& call);
 HttpServer::Response get_arrival(const ApiCall& call);

@@ -16,6 +16,7 @@ struct DaemonArguments {
   std::string state = default_daemon_state(), run = default_daemon_run();
   std::optional<std::string> machine;  ///< file; none: /etc/cloister/machine.toml, the host, or the default
   std::string vmm;                     ///< empty: cloister-vmm beside this program
+  std::string migrate_listen;          ///< HOST:PORT, where other machines bring domains over TLS; empty: nowhere
   SecretsAnew anew{};                  ///< make those anew that are missing
   std::string cgroup = "auto";         ///< DomainCgroups::open()
 };

@@ -3,6 +3,7 @@
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "daemon/migrations.hpp"
+#include "daemon/transfers.hpp"
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
@@ -80,6 +81,18 @@ tl::expected<std::string, ApiError> Migrations::accept(const std::string& sessio
   coming.agreed = std::make_shared<const MoveAgreement>(std::move(*agreed));
   changed_.notify_all();
   return coming.agreed->peer;
+}
+
+tl::expected<std::string, std::string> Domains::reach(const std::string& to, int connection) const {
+  if (machine().peers.empty())
+    return tl::unexpected(
+        std::string("'peers' in [migration] of machine.toml is missing: other machines are reached by "
+                    "tls:// if they stand there"));
+  return reach_machine(around_.transfer, transfer_order(), to, connection);
+}
+
+nlohmann::json Domains::transfer_order() const {
+  return toolstack::transfer_order(around_.secrets.machine, machine().peers);
 }
 
 std::shared_ptr<const MoveAgreement> Migrations::agreed(const Domain& domain, const std::string& session) const {

@@ -194,7 +194,7 @@ void add_move_verbs(Verbs& verbs, ClientArguments& a) {
   auto* migrate = verbs.add_for_domain("migrate", "Let a domain go on at another daemon, without its enclaves",
                                        [](const A& x) { return c::migrate(x.common, x.domain, x.migrate); });
   migrate->add_option("TARGET", a.migrate.target,
-                      "unix:PATH, where `cloister receive` waits, or ssh://[USER@]HOST[:PORT]");
+                      "unix:PATH, where `cloister receive` waits, ssh://[USER@]HOST[:PORT], or tls://HOST:PORT");
   migrate
       ->add_option("--enclaves", a.migrate.enclaves,
                    "keep: they go on there, at a machine that machine.toml names; lose: they are lost")

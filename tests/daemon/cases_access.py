@@ -131,7 +131,7 @@ class Table:
             if path.endswith(("/save", "/restore")):
                 assert status == 400 and "'/none/saved': No such file" in text, (*what, answer)
                 return
-            if path.endswith(("/migration", "/migrations")) and method != "DELETE":  # without a connection that goes on
+            if path.endswith(("/migration", "/migrations", "/way")) and method != "DELETE":  # without a connection that goes on
                 assert status == (404 if method == "GET" else 426), (*what, answer)
                 return
             assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys", "/proof"))), (*what, answer)
