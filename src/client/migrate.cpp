@@ -53,7 +53,7 @@ class Departure {
                    where()));
     const WireMessage message = TRY(or_failure(wire.receive(WireKind::answer), where()));
     const auto answer = TRY(or_failure(object_in(message), where()));
-    TRY(accepted(answer));
+    TRY(accepted(arguments_.dry_run ? with_own_reason(answer) : answer));
     if (arguments_.dry_run) {
       spdlog::info("cloister: {} could go to {}; nothing was sent", name_, arguments_.target);
       return {};
@@ -119,6 +119,16 @@ class Departure {
     const auto proof =
         TRY(api_.post(domain_path(uuid_, "/migration/proof"), Json{{"session", session_}, {"answer", answer}}));
     return or_failure(wire.send(WireKind::proof, json_text(Json{{"proof", proof.value("proof", "")}})), where());
+  }
+
+  /// Enclaves that cannot go there for this machine's part: of what only asks, the target proves nothing.
+  nlohmann::json with_own_reason(nlohmann::json answer) {
+    const std::string key = text_in(answer, "machine_key");
+    if (arguments_.enclaves != "keep" || key.empty()) return answer;
+    const auto could =
+        api_.post(domain_path(uuid_, "/migration/offer"), Json{{"enclaves", arguments_.enclaves}, {"target", key}});
+    if (!could) answer["refused"].push_back(could.error().message);
+    return answer;
   }
 
   Json order() const {

@@ -41,18 +41,22 @@ tl::expected<Offer, std::string> offer_of(const ApiCall& call) {
 
 Response post_offer(const ApiCall& call) {
   MovedEnclaves enclaves = MovedEnclaves::lose;
+  std::optional<PublicKey> target;
   if (!call.request.body.empty()) {
     const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
-    std::string word = name_of(enclaves);
+    std::string word = name_of(enclaves), key;
     JsonFields fields(*body);
     if (fields.has("enclaves")) fields.text("enclaves", word);
+    if (fields.has("target")) fields.text("target", key);
     fields.refuse_others();
     if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
     if (!fields.ok()) return bad_body(fields.error());
     if (word == name_of(MovedEnclaves::keep)) enclaves = MovedEnclaves::keep;
+    target = read_public_key(key);
+    if (!key.empty() && !target) return bad_body(std::string("'target': expected ") + public_key_form);
   }
-  const auto offer = call.domains.migrations().offer(call.domain, enclaves);
+  const auto offer = call.domains.migrations().offer(call.domain, enclaves, target);
   return offer ? reply(to_json(*offer)) : refuse(offer.error());
 }
 
@@ -146,7 +150,8 @@ Response post_transfers(const ApiCall& call) { return reply(call.domains.transfe
 Response post_check(const ApiCall& call) {
   const auto offer = offer_of(call);
   if (!offer) return bad_body(offer.error());
-  return reply(json{{"refused", call.domains.migrations().refusals(*offer, owner_of(call.request.peer))}});
+  return reply(json{{"refused", call.domains.migrations().refusals(*offer, owner_of(call.request.peer))},
+                    {"machine_key", to_text(call.domains.machine_key())}});
 }
 
 Response post_arrival(const ApiCall& call) {

@@ -69,7 +69,8 @@ tl::expected<std::shared_ptr<Domain>, ApiError> Migrations::leaving(const std::s
   return domain;
 }
 
-tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnclaves enclaves) {
+tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnclaves enclaves,
+                                                const std::optional<PublicKey>& target) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   DomainConfig config;
@@ -105,7 +106,7 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnc
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
   offer.shape = std::move(*shape);
   if (enclaves == MovedEnclaves::keep) {
-    TRY(offer_enclaves(*domain, offer));
+    TRY(offer_enclaves(*domain, offer, target));
   }
   return offer;
 }

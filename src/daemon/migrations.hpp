@@ -55,8 +55,10 @@ class Migrations {
 
   // domains that leave
   using Done = tl::expected<void, ApiError>;
-  /// An error with `keep` if no machine is named that it could go to.
-  tl::expected<Offer, ApiError> offer(const std::string& key, MovedEnclaves enclaves = MovedEnclaves::lose);
+  /// An error with `keep` if no machine is named that it could go to. target: what its target says to be its key, if
+  /// that is known, which then must be named.
+  tl::expected<Offer, ApiError> offer(const std::string& key, MovedEnclaves enclaves = MovedEnclaves::lose,
+                                      const std::optional<PublicKey>& target = std::nullopt);
   struct Proof {
     std::string text;  ///< for the target
     std::string peer;  ///< what the target is called here
@@ -133,7 +135,7 @@ class Migrations {
   /// False: it is to be looked at again.
   bool settle(const std::shared_ptr<Domain>& domain);
   /// Notes in the domain what is said of it to a machine that is to have its enclaves.
-  Done offer_enclaves(Domain& domain, Offer& offer);
+  Done offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target);
   /// A domain that may be asked to leave, or leaves.
   tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
   Done set_record(Domain& domain, std::optional<MoveRecord> move);

@@ -1,5 +1,7 @@
 // Domains whose enclaves go along: to machines alone that are named in machine.toml and have proved that they are those
 // (move_handshake.hpp). Who carries the messages is not asked.
+#include <algorithm>
+
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "daemon/migrations.hpp"
@@ -21,12 +23,14 @@ bool moves_now(const Domain& domain) {
 
 }  // namespace
 
-Migrations::Done Migrations::offer_enclaves(Domain& domain, Offer& offer) {
+Migrations::Done Migrations::offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target) {
   if (domains_.machine().peers.empty())
     return tl::unexpected(not_proved(offer.name,
                                      "enclaves go on at machines alone that machine.toml names, and 'peers' "
                                      "in its [migration] is missing; without them the domain can go "
                                      "anywhere (--enclaves=lose)"));
+  if (target && std::ranges::find(domains_.machine().peers, *target, &MovePeer::key) == domains_.machine().peers.end())
+    return tl::unexpected(not_proved(offer.name, unlisted(*target, "its target")));
   offer.enclaves = MovedEnclaves::keep;
   auto leaving = std::make_unique<Domain::Leaving>(
       Domain::Leaving{MoveSourceProof(domains_.around_.secrets.machine), subject_of(offer)});
