@@ -101,6 +101,8 @@ struct DomainConfig {
   std::vector<InterfaceConfig> interfaces;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;
+  HostShutdown on_host_shutdown = HostShutdown::shutdown;
+  u32 shutdown_timeout = 60;    ///< seconds that a guest has after SIGTERM to power itself off
   u32 restart_limit = 10;       ///< of restarts that these actions make; 0: none
   u32 restart_window = 300;     ///< seconds in which they are counted
   std::vector<EpcSection> epc;  ///< most_epc_sections at most; empty: no SGX
@@ -115,12 +117,10 @@ struct DomainConfig {
   std::optional<std::array<u64, 4>> lehash;
   bool lewr = true;            ///< the guest may write those MSRs
   bool sgx_provision = false;  ///< enclaves may have the provisioning key
+  bool localtime = false;      ///< the clock chip has the host's local time, not UTC
+  i64 rtc_timeoffset = 0;      ///< seconds by which it is ahead of that
   /// Whose keys its processor has; absent: its own, unless it was made before it could say so.
   std::optional<SgxPlatform> sgx_platform;
-  bool localtime = false;     ///< the clock chip has the host's local time, not UTC
-  i64 rtc_timeoffset = 0;     ///< seconds by which it is ahead of that
-  u32 shutdown_timeout = 60;  ///< seconds that a guest has after SIGTERM to power itself off
-  HostShutdown on_host_shutdown = HostShutdown::shutdown;
 
   std::map<std::string, Position, std::less<>> where;  ///< of each key's value
   /// Where the key's value stands; the file as a whole if the key is absent.
