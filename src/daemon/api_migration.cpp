@@ -8,6 +8,7 @@ namespace cloister::toolstack {
 namespace {
 
 using nlohmann::json;
+constexpr std::size_t longest_address = 256;
 using Response = HttpServer::Response;
 
 /// Another protocol from here on: whoever was given the connection speaks it.
@@ -136,6 +137,7 @@ Response post_way(const ApiCall& call) {
   JsonFields fields(*body);
   fields.text("to", to);
   fields.refuse_others();
+  if (fields.ok() && to.size() > longest_address) fields.fail("'to': expected 256 characters at most");
   if (!fields.ok()) return bad_body(fields.error());
   const auto peer = call.domains.reach(to, call.request.connection);
   if (!peer) return refuse({.status = 502, .message = peer.error()});

@@ -216,6 +216,7 @@ def moves(call):
     switch("/v1/migrations", {}, 400)
     switch(here("idle", "/way"), {"to": "127.0.0.1:9"}, 502)  # to no machine: none is named
     switch(here("idle", "/way"), {}, 400)
+    switch(here("idle", "/way"), {"to": "x" * 257}, 400)
     assert call("GET", f"/v1/migrations/{session}").json["phase"] == "aborted"
     call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}, 409)
     # As one that was decided before.
