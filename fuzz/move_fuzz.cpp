@@ -4,6 +4,7 @@
 
 #include "check.hpp"
 #include "client/move_wire.hpp"
+#include "daemon/move_handshake.hpp"
 #include "daemon/move_record.hpp"
 #include "daemon/offer.hpp"
 #include "daemon/verdicts.hpp"
@@ -33,6 +34,20 @@ void read_messages(std::span<const u8> bytes) {
   }
 }
 
+/// No bytes that nobody proved anything with are a proof.
+void read_proofs(const std::string& text) {
+  static const MachineKey here{{1}}, there{{2}};
+  static const std::vector<MovePeer> peers{{.name = "other", .key = there.public_key(), .owner = {}},
+                                           {.name = "this", .key = here.public_key(), .owner = {}}};
+  static const MoveSourceProof source(there);
+  const std::string session(32, 'a');
+  const MoveSubject subject{.uuid = "00000000-0000-4000-8000-000000000000"};
+  check(!MoveTargetProof::answer_to(text, session, subject, here, peers, {}) || text.size() == hello_digits);
+  check(!source.prove(text, session, subject, peers, {}));
+  static const auto target = MoveTargetProof::answer_to(source.hello(), session, subject, here, peers, {});
+  check(target && !target->accept(text));
+}
+
 }  // namespace
 }  // namespace cloister
 
@@ -47,9 +62,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto object = toolstack::parse_object(text, {.deepest = 8, .most_values = 256})) {
     if (const auto offer = toolstack::read_offer(*object))
       check(toolstack::read_offer(toolstack::to_json(*offer)) == *offer);
+    if (const auto digests = toolstack::read_digests(*object))
+      check(toolstack::read_digests(toolstack::to_json(*digests)) == *digests);
     if (const auto move = toolstack::read_move(*object))
       check(toolstack::read_move(toolstack::to_json(*move)) == *move);
   }
+  read_proofs(text);
   if (const auto verdict = toolstack::read_verdict(text))
     check(toolstack::read_verdict(toolstack::write_verdict(*verdict)) == *verdict);
   return 0;

@@ -74,6 +74,7 @@ class Api {
   struct Upgraded {
     Fd socket;
     std::string session;
+    std::string answer;  ///< to who proves which machine it is; empty: none
   };
   Answer<Upgraded> upgrade(const std::string& path, const Json& body) const;
 

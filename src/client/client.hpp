@@ -68,8 +68,9 @@ int restore(const Common& common, const std::string& file, const std::string& en
 struct MigrateArguments {
   std::string target;  ///< unix:PATH or ssh://HOST
   bool dry_run = false, cancel = false, resolve = false;
-  bool stdio = false;  ///< a target's: by standard input and output
-  bool here = false;   ///< of one in doubt: it goes on here, whatever its target has
+  bool stdio = false;      ///< a target's: by standard input and output
+  bool here = false;       ///< of one in doubt: it goes on here, whatever its target has
+  std::string enclaves{};  ///< "keep" or "lose"; empty: lose
   std::optional<u32> downtime_ms{}, bandwidth_mib{};
 };
 /// Returns when the domain runs there, or goes on here.
@@ -88,7 +89,8 @@ int epc(const Common& common, double seconds);
 /// Members of the request as far as they were given: min_mib, weight.
 int epc_set(const Common& common, const std::string& domain, const nlohmann::ordered_json& change);
 int top(const Common& common, const TopArguments& arguments);
-int host(const Common& common);
+/// key: the machine's public key alone, as another machine's machine.toml has it.
+int host(const Common& common, bool key);
 /// How long a cloisterd is waited for that does not answer, since it may be about to start again: in all times that it
 /// is silent together, and at least for each answer, before it counts as silent.
 struct HostPatience {

@@ -44,7 +44,8 @@ class Departure {
       : api_(common.run_folder), json_(common.json), arguments_(arguments) {}
 
   Answer<void> go(const std::string& domain) {
-    const auto offer = TRY(api_.post(domain_path(domain, "/migration/offer")));
+    const Json how = arguments_.enclaves.empty() ? Json(nullptr) : Json{{"enclaves", arguments_.enclaves}};
+    const auto offer = TRY(api_.post(domain_path(domain, "/migration/offer"), how));
     uuid_ = offer.value("uuid", "");
     name_ = offer.value("name", domain);
     Wire wire = TRY(reached());
@@ -52,12 +53,18 @@ class Departure {
                    where()));
     const WireMessage message = TRY(or_failure(wire.receive(WireKind::answer), where()));
     const auto answer = TRY(or_failure(object_in(message), where()));
-    TRY(accepted(answer));
+    TRY(accepted(arguments_.dry_run ? with_own_reason(answer) : answer));
     if (arguments_.dry_run) {
       spdlog::info("cloister: {} could go to {}; nothing was sent", name_, arguments_.target);
       return {};
     }
     session_ = text_in(answer, "session");
+    if (arguments_.enclaves == "keep") {
+      if (auto proved = prove(wire, text_in(answer, "answer")); !proved) {
+        (void)wire.send(WireKind::failed, json_text(Json{{"error", proved.error().message}}));
+        return proved;
+      }
+    }
     if (auto sent = send(wire); !sent) {
       (void)wire.send(WireKind::failed, json_text(Json{{"error", sent.error().message}}));
       return sent;
@@ -84,7 +91,16 @@ class Departure {
   std::string where() const { return arguments_.target; }
 
   Answer<Wire> reached() {
-    Wire wire = TRY(or_failure(reach_receiver(arguments_.target), "cannot reach its target"));
+    constexpr const char* failed = "cannot reach its target";
+    const std::string& target = arguments_.target;
+    if (!target.starts_with(tls_word)) {
+      Wire wire = TRY(or_failure(reach_receiver(target), failed));
+      TRY(or_failure(wire.greet(), where()));
+      return wire;
+    }
+    // The daemon's: this machine's key is not a user's.
+    auto way = TRY(api_.upgrade(domain_path(uuid_, "/migration/way"), Json{{"to", target.substr(tls_word.size())}}));
+    Wire wire = TRY(or_failure(wire_of(std::move(way.socket)), failed));
     TRY(or_failure(wire.greet(), where()));
     return wire;
   }
@@ -96,6 +112,23 @@ class Departure {
     for (const auto& why : *refused)
       all += fmt::format("\n  {}", printable(why.is_string() ? why.get<std::string>() : json_text(why)));
     return tl::unexpected(migrate_failure(fmt::format("{} cannot go to {}:{}", name_, where(), all)));
+  }
+
+  /// Which machine this is, to a target that has proved which it is.
+  Answer<void> prove(Wire& wire, const std::string& answer) {
+    const auto proof =
+        TRY(api_.post(domain_path(uuid_, "/migration/proof"), Json{{"session", session_}, {"answer", answer}}));
+    return or_failure(wire.send(WireKind::proof, json_text(Json{{"proof", proof.value("proof", "")}})), where());
+  }
+
+  /// Enclaves that cannot go there for this machine's part: of what only asks, the target proves nothing.
+  nlohmann::json with_own_reason(nlohmann::json answer) {
+    const std::string key = text_in(answer, "machine_key");
+    if (arguments_.enclaves != "keep" || key.empty()) return answer;
+    const auto could =
+        api_.post(domain_path(uuid_, "/migration/offer"), Json{{"enclaves", arguments_.enclaves}, {"target", key}});
+    if (!could) answer["refused"].push_back(could.error().message);
+    return answer;
   }
 
   Json order() const {
@@ -228,8 +261,8 @@ int migrate(const Common& common, const std::string& domain, const MigrateArgume
     return 0;
   }
   if (arguments.target.empty() && !arguments.here)
-    return report(
-        {"cloister: a target is missing: unix:PATH or ssh://[USER@]HOST[:PORT]", exit_status::bad_configuration});
+    return report({"cloister: a target is missing: unix:PATH, ssh://[USER@]HOST[:PORT] or tls://HOST:PORT",
+                   exit_status::bad_configuration});
   Departure departure(common, arguments);
   const auto done = arguments.resolve ? departure.resolve(domain) : departure.go(domain);
   return done ? 0 : report(done.error());

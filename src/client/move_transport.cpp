@@ -28,12 +28,6 @@ tl::unexpected<std::string> no_transport(const std::string& what) {
   return tl::unexpected(fmt::format("{}: {}", what, std::strerror(errno)));
 }
 
-tl::expected<Wire, std::string> both_ways(Fd socket) {
-  Fd again(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
-  if (!again) return no_transport("no descriptors are left");
-  return Wire(std::move(socket), std::move(again));
-}
-
 tl::expected<std::vector<std::string>, std::string> ssh_command(std::string host) {
   const char* const program = std::getenv("CLOISTER_SSH");
   std::vector<std::string> words{program != nullptr && *program != '\0' ? program : "ssh"};
@@ -69,7 +63,7 @@ tl::expected<Wire, std::string> run_ssh(const std::string& host) {
   const int error = ::posix_spawnp(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return tl::unexpected(fmt::format("cannot run {}: {}", words[0], std::strerror(error)));
-  return both_ways(std::move(ours));
+  return wire_of(std::move(ours));
 }
 
 /// All of a guest goes to whoever listens: that is root or this user, or whose folder it is, where nobody else could
@@ -87,15 +81,22 @@ tl::expected<void, std::string> is_whose_place(int socket, const std::string& pa
 
 }  // namespace
 
+tl::expected<Wire, std::string> wire_of(Fd socket) {
+  Fd again(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  if (!again) return no_transport("no descriptors are left");
+  return Wire(std::move(socket), std::move(again));
+}
+
 tl::expected<Wire, std::string> reach_receiver(const std::string& target) {
   if (target.starts_with(ssh_word)) return run_ssh(target.substr(ssh_word.size()));
   if (!target.starts_with(unix_prefix) || target.size() == unix_prefix.size())
-    return tl::unexpected(fmt::format("found '{}', expected unix:PATH or ssh://[USER@]HOST[:PORT]", target));
+    return tl::unexpected(
+        fmt::format("found '{}', expected unix:PATH, ssh://[USER@]HOST[:PORT] or tls://HOST:PORT", target));
   const std::string path = target.substr(unix_prefix.size());
   Fd socket = connect_to(path, SOCK_STREAM);
   if (!socket) return no_transport(fmt::format("nobody receives at {}", path));
   TRY(is_whose_place(socket.get(), path));
-  return both_ways(std::move(socket));
+  return wire_of(std::move(socket));
 }
 
 tl::expected<Wire, std::string> await_source(const std::string& from) {
@@ -118,7 +119,7 @@ tl::expected<Wire, std::string> await_source(const std::string& from) {
     if (!socket && errno != EINTR && errno != ECONNABORTED) return no_transport(path.string());
   }
   ::unlinkat(folder.get(), name.c_str(), 0);
-  return both_ways(std::move(socket));
+  return wire_of(std::move(socket));
 }
 
 }  // namespace cloister::toolstack::client

@@ -21,7 +21,7 @@ constexpr std::array rows{WireRow{WireKind::offer, "offer", 4 << 20},     WireRo
                           WireRow{WireKind::piece, "piece", 64 << 10},    WireRow{WireKind::ready, "ready", 0},
                           WireRow{WireKind::failed, "failed", 64 << 10},  WireRow{WireKind::commit, "commit", 1 << 10},
                           WireRow{WireKind::verdict, "verdict", 1 << 10}, WireRow{WireKind::done, "done", 0},
-                          WireRow{WireKind::resolve, "resolve", 1 << 10}};
+                          WireRow{WireKind::resolve, "resolve", 1 << 10}, WireRow{WireKind::proof, "proof", 1 << 10}};
 
 }  // namespace
 

@@ -16,7 +16,7 @@ namespace cloister::toolstack::client {
 
 enum class WireKind : u32 {
   offer = 1,    ///< a source's: {"offer":…,"dry_run":…}
-  answer = 2,   ///< its target's: {"refused":[…],"session":…}
+  answer = 2,   ///< its target's: {"refused":[…],"session":…}; with enclaves that go on, "answer"
   piece = 3,    ///< of its stream; one without bytes is the last
   ready = 4,    ///< a target's: all of it is there
   failed = 5,   ///< either's, and the last: {"error":…}
@@ -24,6 +24,7 @@ enum class WireKind : u32 {
   verdict = 7,  ///< a target's: {"session":…,"verdict":…}
   done = 8,     ///< a source's, and the last: it knows the verdict
   resolve = 9,  ///< a source's, instead of an offer: {"session":…}
+  proof = 10,   ///< a source's, after an answer that has one of its machine: {"proof":…}
 };
 
 struct WireRow {

@@ -47,8 +47,10 @@ class Arrival {
     const auto stream = TRY(asked(api_.upgrade("/v1/migrations", offer)));
     session_ = stream.session;
     name_ = text_in(*said_offer, "name");
-    TRY(said(wire_.send(WireKind::answer, json_text(Json{{"refused", Json::array()}, {"session", session_}}))));
-    const auto brought = bring(stream.socket.get());
+    Json answer{{"refused", Json::array()}, {"session", session_}};
+    if (!stream.answer.empty()) answer["answer"] = stream.answer;
+    TRY(said(wire_.send(WireKind::answer, json_text(answer))));
+    const auto brought = stream.answer.empty() ? bring(stream.socket.get()) : bring_proved(stream.socket.get());
     if (!brought) {
       (void)api_.put(path("/verdict"), Json{{"verdict", "abort"}});
       return brought;
@@ -88,6 +90,14 @@ class Arrival {
   Answer<T> asked(Answer<T> answer) {
     if (!answer) (void)fails(answer.error());
     return answer;
+  }
+
+  Answer<void> bring_proved(int stream) {
+    const WireMessage message = TRY(heard());
+    if (message.kind != WireKind::proof) return wrong(message);
+    const auto proof = TRY(json_in(message));
+    TRY(asked(api_.put(path("/proof"), Json{{"proof", text_in(proof, "proof")}})));
+    return bring(stream);
   }
 
   Answer<void> bring(int stream) {

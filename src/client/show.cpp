@@ -269,7 +269,13 @@ int sgx_list(const Common& common) {
   });
 }
 
-int host(const Common& common) {
+int host(const Common& common, bool key) {
+  if (key) {
+    const auto answer = Api(common.run_folder).get("/v1/host");
+    if (!answer) return report(answer.error());
+    const std::string text = answer->value("machine_key", "");
+    return common.json ? print_json(Json{{"machine_key", text}}) : print(text + "\n");
+  }
   return show(common, "/v1/host", [](const Json& answer) {
     std::vector<std::pair<std::string, std::string>> lines;
     for (const auto& [name, value] : answer.items())

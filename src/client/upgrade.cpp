@@ -69,7 +69,8 @@ Answer<Api::Upgraded> Api::upgrade(const std::string& path, const Json& body) co
       !read_head(socket.get(), static_cast<int>(for_an_answer_.count()), head))
     return failed("no answer came");
   if (!head.starts_with("HTTP/1.1 ")) return failed("found no answer of HTTP");
-  if (head.starts_with("HTTP/1.1 101 ")) return Upgraded{std::move(socket), field(head, "Cloister-Session")};
+  if (head.starts_with("HTTP/1.1 101 "))
+    return Upgraded{std::move(socket), field(head, "Cloister-Session"), field(head, "Cloister-Answer")};
   httplib::Response response;
   response.status = std::atoi(head.c_str() + std::strlen("HTTP/1.1 "));
   response.body = read_rest(socket.get());

@@ -54,6 +54,10 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
     why.emplace_back("its vsock has a path, which is another host's");
   if (!offer.directory.empty() && !std::filesystem::path(offer.directory).is_absolute())
     why.emplace_back("its folder is no absolute path");
+  if (offer.enclaves == MovedEnclaves::keep) {
+    const auto peer = peer_of_hello(offer.hello, domains_.around_.secrets.machine, domains_.machine().peers);
+    if (!peer) why.push_back(peer.error());
+  }
   u64 ramdisk_bytes = 0;
   for (const auto& [what, name, digest] : {std::tuple{"kernel", &config.kernel, &offer.kernel_sha256},
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {

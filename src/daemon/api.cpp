@@ -39,6 +39,7 @@ DomainInfo as_seen(const ApiCall& call, DomainInfo domain) {
 
 Response get_host(const ApiCall& call) {
   json host = view_host(call.domains.machine(), call.host, call.domains.memory(), call.domains.processors());
+  host["machine_key"] = to_text(call.domains.machine_key());
   AutostartInfo autostart = call.domains.autostart();
   for (auto& [name, failure] : autostart.failed) {
     if (const auto domain = call.domains.find(name); !domain || !reads_text(call, domain->owner))
@@ -213,6 +214,9 @@ std::vector<Route> make_routes() {
                          {"POST", "/v1/domains/{domain}/save", Right::save, save_domain},
                          {"POST", "/v1/restore", Right::create, post_restore},
                          {"POST", "/v1/domains/{domain}/migration/offer", Right::save, post_offer},
+                         {"POST", "/v1/domains/{domain}/migration/proof", Right::save, post_move_proof},
+                         {"POST", "/v1/domains/{domain}/migration/way", Right::save, post_way},
+                         {"POST", "/v1/transfers", Right::host, post_transfers},
                          {"POST", "/v1/domains/{domain}/migration/hold", Right::save, post_hold},
                          {"POST", "/v1/domains/{domain}/migration/verdict", Right::save, post_verdict},
                          {"POST", "/v1/domains/{domain}/migration", Right::save, post_migration},
@@ -221,6 +225,7 @@ std::vector<Route> make_routes() {
                          {"POST", "/v1/offers", Right::create, post_check},
                          {"POST", "/v1/migrations", Right::create, post_arrival},
                          {"GET", "/v1/migrations/{session}", Right::create, get_arrival},
+                         {"PUT", "/v1/migrations/{session}/proof", Right::create, put_proof},
                          {"PUT", "/v1/migrations/{session}/verdict", Right::create, put_verdict},
                          {"DELETE", "/v1/migrations/{session}", Right::create, delete_arrival},
                          {"GET", "/v1/keys", Right::see, get_keys},

@@ -8,11 +8,15 @@ namespace cloister::toolstack {
 namespace {
 
 using nlohmann::json;
+constexpr std::size_t longest_address = 256;
 using Response = HttpServer::Response;
 
 /// Another protocol from here on: whoever was given the connection speaks it.
-Response switched(const std::string& session) {
-  return {.status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}, {"Cloister-Session", session}}};
+Response switched(const std::string& session, const std::string& answer = {}) {
+  Response response{
+      .status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}, {"Cloister-Session", session}}};
+  if (!answer.empty()) response.fields.emplace_back("Cloister-Answer", answer);
+  return response;
 }
 
 /// nullopt: it does.
@@ -37,8 +41,37 @@ tl::expected<Offer, std::string> offer_of(const ApiCall& call) {
 }  // namespace
 
 Response post_offer(const ApiCall& call) {
-  const auto offer = call.domains.migrations().offer(call.domain);
+  MovedEnclaves enclaves = MovedEnclaves::lose;
+  std::optional<PublicKey> target;
+  if (!call.request.body.empty()) {
+    const auto body = body_of(call.request);
+    if (!body) return bad_body(body.error());
+    std::string word = name_of(enclaves), key;
+    JsonFields fields(*body);
+    if (fields.has("enclaves")) fields.text("enclaves", word);
+    if (fields.has("target")) fields.text("target", key);
+    fields.refuse_others();
+    if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
+    if (!fields.ok()) return bad_body(fields.error());
+    if (word == name_of(MovedEnclaves::keep)) enclaves = MovedEnclaves::keep;
+    target = read_public_key(key);
+    if (!key.empty() && !target) return bad_body(std::string("'target': expected ") + public_key_form);
+  }
+  const auto offer = call.domains.migrations().offer(call.domain, enclaves, target);
   return offer ? reply(to_json(*offer)) : refuse(offer.error());
+}
+
+/// A source's: its target has answered.
+Response post_move_proof(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string session, answer;
+  JsonFields fields(*body);
+  fields.text("session", session).text("answer", answer);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto proof = call.domains.migrations().prove(call.domain, session, answer);
+  return proof ? reply(json{{"proof", proof->text}, {"peer", proof->peer}}) : refuse(proof.error());
 }
 
 Response post_migration(const ApiCall& call) {
@@ -95,18 +128,40 @@ Response post_verdict(const ApiCall& call) {
   return reply(json{{"session", session}, {"verdict", word}});
 }
 
+/// A source's: its connection goes on at another machine.
+Response post_way(const ApiCall& call) {
+  if (auto no = speaks_no_move(call)) return std::move(*no);
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string to;
+  JsonFields fields(*body);
+  fields.text("to", to);
+  fields.refuse_others();
+  if (fields.ok() && to.size() > longest_address) fields.fail("'to': expected 256 characters at most");
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto peer = call.domains.reach(to, call.request.connection);
+  if (!peer) return refuse({.status = 502, .message = peer.error()});
+  Response response{.status = 101, .type = {}, .body = {}, .fields = {{"Upgrade", move_protocol}}};
+  response.fields.emplace_back("Cloister-Peer", *peer);
+  return response;
+}
+
+/// Of who serves other machines, and is root or the daemon's user.
+Response post_transfers(const ApiCall& call) { return reply(call.domains.transfer_order()); }
+
 Response post_check(const ApiCall& call) {
   const auto offer = offer_of(call);
   if (!offer) return bad_body(offer.error());
-  return reply(json{{"refused", call.domains.migrations().refusals(*offer, owner_of(call.request.peer))}});
+  return reply(json{{"refused", call.domains.migrations().refusals(*offer, owner_of(call.request.peer))},
+                    {"machine_key", to_text(call.domains.machine_key())}});
 }
 
 Response post_arrival(const ApiCall& call) {
   if (auto no = speaks_no_move(call)) return std::move(*no);
   const auto offer = offer_of(call);
   if (!offer) return bad_body(offer.error());
-  const auto session = call.domains.migrations().arrive(*offer, owner_of(call.request.peer), call.request.connection);
-  return session ? switched(*session) : refuse(session.error());
+  const auto come = call.domains.migrations().arrive(*offer, owner_of(call.request.peer), call.request.connection);
+  return come ? switched(come->session, come->answer) : refuse(come.error());
 }
 
 Response get_arrival(const ApiCall& call) {
@@ -114,6 +169,19 @@ Response get_arrival(const ApiCall& call) {
   json body{{"phase", name_of(arrival.phase)}, {"uuid", arrival.uuid}, {"name", arrival.name}};
   if (!arrival.error.empty()) body["error"] = arrival.error;
   return reply(body);
+}
+
+/// A target's: its source has proved which machine it is.
+Response put_proof(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string proof;
+  JsonFields fields(*body);
+  fields.text("proof", proof);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  const auto peer = call.domains.migrations().accept(call.domain, call.request.peer, proof);
+  return peer ? reply(json{{"session", call.domain}, {"peer", *peer}}) : refuse(peer.error());
 }
 
 /// A target's: asked for, and answered with the one that counts.

@@ -92,7 +92,7 @@ Migrations::~Migrations() {
   for (const auto& [session, coming] : left) coming->thread.join();
 }
 
-tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const Owner& owner, int connection) {
+tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offer, const Owner& owner, int connection) {
   clean_up();
   if (const auto why = refusals(offer, owner); !why.empty()) {
     std::string all;
@@ -117,6 +117,16 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
   auto coming = std::make_shared<Arrival>();
   coming->session = new_session(domains_.around_.secrets.wrap);
   coming->user = owner.user;
+  std::string answer;
+  if (offer.enclaves == MovedEnclaves::keep) {
+    const Secrets& ours = domains_.around_.secrets;
+    auto proof =
+        MoveTargetProof::answer_to(offer.hello, coming->session, subject_of(offer), ours.machine,
+                                   domains_.machine().peers, target_digests(ours.wrap, coming->session, offer.uuid));
+    if (!proof) return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + proof.error()});
+    answer = proof->answer();
+    coming->proof = std::move(*proof);
+  }
   coming->images = std::move(checked.images);
   coming->images.saved = {.file = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0)), .order = {}, .arrives = true};
   coming->connection = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0));
@@ -138,7 +148,7 @@ tl::expected<std::string, ApiError> Migrations::arrive(const Offer& offer, const
     return tl::unexpected(ApiError{500, error.what()});
   }
   arrivals_.emplace(coming->session, coming);
-  return coming->session;
+  return Arrived{coming->session, std::move(answer)};
 }
 
 void Migrations::receive(const Coming& coming) {

@@ -75,7 +75,7 @@ class Check {
   }
 
   void look_at_secrets_in(int state, bool used, bool keyed, const DaemonArguments& arguments) {
-    const SecretsSeen seen = look_at_secrets(state, paths_, used, keyed, arguments.new_secret);
+    const SecretsSeen seen = look_at_secrets(state, paths_, used, keyed, arguments.anew);
     for (const std::string& note : seen.notes) say("note", paths_.state, note);
     for (const std::string& what : seen.wrong) wrong(what);
   }

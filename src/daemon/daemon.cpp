@@ -15,6 +15,7 @@
 #include "daemon/api.hpp"
 #include "daemon/autostart.hpp"
 #include "daemon/secrets.hpp"
+#include "daemon/transfers.hpp"
 #include "host/log.hpp"
 #include "host/own_folder.hpp"
 #include "machine/host_epc.hpp"
@@ -27,9 +28,9 @@ namespace fs = std::filesystem;
 
 constexpr unsigned api_mode = 0660, run_mode = 0750;
 
-std::string vmm_beside_us() {
+std::string beside_us(const char* program) {
   std::error_code error;
-  return fs::read_symlink("/proc/self/exe", error).parent_path() / "cloister-vmm";
+  return fs::read_symlink("/proc/self/exe", error).parent_path() / program;
 }
 
 /// Of the program that every domain needs: better now than at the first creation.
@@ -109,22 +110,31 @@ tl::expected<void, std::string> serve(const DaemonArguments& arguments, const Pr
   const auto state_lock = TRY(lock_in(registry.state(), DaemonPaths::lock_name, paths.state, taken));
   HostEpc host = host_epc(this_host());
   auto machine = TRY(load_machine(arguments.machine, [&] { return host; }));
-  const auto secrets = TRY(open_secrets(registry, paths, arguments.new_secret));
+  const auto secrets = TRY(open_secrets(registry, paths, arguments.anew));
   auto broker = TRY(Broker::create(processors, std::move(machine)));
-  const std::string vmm = arguments.vmm.empty() ? vmm_beside_us() : fs::absolute(arguments.vmm).string();
+  const std::string vmm = arguments.vmm.empty() ? beside_us("cloister-vmm") : fs::absolute(arguments.vmm).string();
   TRY(check_vmm(vmm));
   auto cgroups = TRY(DomainCgroups::open(arguments.cgroup));
   // From here on there are threads, and domains that must not lose their daemon in a step of theirs.
   const sigset_t ends = set_of({SIGTERM, SIGINT});
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   auto vmms = std::make_unique<HostVmms>(vmm, registry.state());
-  Surroundings around{
-      .records = std::make_unique<Registry>(std::move(registry)), .vmms = std::move(vmms), .secrets = secrets};
+  Surroundings around{.records = std::make_unique<Registry>(std::move(registry)),
+                      .vmms = std::move(vmms),
+                      .secrets = secrets,
+                      .transfer = beside_us("cloister-transfer")};
   auto domains =
       TRY(Domains::create(paths, std::move(around), std::move(sockets), std::move(broker), std::move(cgroups)));
   auto socket = TRY(listen_at(run.get(), DaemonPaths::api_socket_name, SOCK_STREAM, api_mode, paths.run));
 
   const HttpServer server(std::move(socket), api_handlers(*domains, std::move(host)));
+  // It ends with this process, whose first thread has started it.
+  std::optional<Process> listener;
+  if (!arguments.migrate_listen.empty()) {
+    auto started = listen_for_machines(beside_us("cloister-transfer"), paths.run, arguments.migrate_listen);
+    if (!started) return tl::unexpected("--migrate-listen: " + started.error());
+    listener = std::move(*started);
+  }
   log(LogLevel::info, "ready",
       {{"socket", paths.api_socket()},
        {"machine", domains->machine().origin},

@@ -6,6 +6,7 @@
 #include <tl/expected.hpp>
 
 #include "daemon/paths.hpp"
+#include "daemon/secrets.hpp"
 #include "host/daemon_folders.hpp"
 #include "plan/processors.hpp"
 
@@ -15,7 +16,8 @@ struct DaemonArguments {
   std::string state = default_daemon_state(), run = default_daemon_run();
   std::optional<std::string> machine;  ///< file; none: /etc/cloister/machine.toml, the host, or the default
   std::string vmm;                     ///< empty: cloister-vmm beside this program
-  bool new_secret = false;             ///< make the secrets anew that are missing; one must be
+  std::string migrate_listen;          ///< HOST:PORT, where other machines bring domains over TLS; empty: nowhere
+  SecretsAnew anew{};                  ///< make those anew that are missing
   std::string cgroup = "auto";         ///< DomainCgroups::open()
 };
 

@@ -69,7 +69,8 @@ tl::expected<std::shared_ptr<Domain>, ApiError> Migrations::leaving(const std::s
   return domain;
 }
 
-tl::expected<Offer, ApiError> Migrations::offer(const std::string& key) {
+tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnclaves enclaves,
+                                                const std::optional<PublicKey>& target) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   DomainConfig config;
@@ -104,6 +105,9 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key) {
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
   offer.shape = std::move(*shape);
+  if (enclaves == MovedEnclaves::keep) {
+    TRY(offer_enclaves(*domain, offer, target));
+  }
   return offer;
 }
 
@@ -116,6 +120,8 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
   {
     const MutexLock held(domains_.lock_);
     if (!domain->config.disks.empty()) return tl::unexpected(not_moved(*domain, " has disks"));
+    if (domain->agreed != nullptr && domain->agreed->session == how.session)
+      return tl::unexpected(not_moved(*domain, ": its process does not know how to let enclaves go on elsewhere"));
     if (domain->record.saving) return tl::unexpected(not_moved(*domain, " is being saved"));
     record = domain->record;
     domains_.peers_[record.uuid] = how.peer;

@@ -8,6 +8,7 @@
 #include "config/config.hpp"
 #include "daemon/domain_key.hpp"
 #include "daemon/life.hpp"
+#include "daemon/move_handshake.hpp"
 #include "daemon/registry.hpp"
 #include "host/processors.hpp"
 #include "protocol/domain_page.hpp"
@@ -45,6 +46,14 @@ struct Domain {
     bool unkept = false;         ///< the last move could not be written to the record, and the log has it
     bool beyond = false;         ///< at the last look its memory of EPC was more than what is its own
   } sharing{};
+
+  /// To whom it may go with its enclaves (proofs.cpp).
+  struct Leaving {
+    MoveSourceProof proof;
+    MoveSubject subject;
+  };
+  std::unique_ptr<const Leaving> offered{};       ///< since it was last offered so; an answer is judged once
+  std::shared_ptr<const MoveAgreement> agreed{};  ///< with the last machine that has proved which it is
 
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand
   std::shared_ptr<const DomainPage> page{};  ///< null: not yet, or not at hand

@@ -129,6 +129,12 @@ class Domains {
 
   MachineEpcInfo epc() const;
   MemoryInfo memory() const;
+  /// A way over TLS to a machine that is one of the peers: which one it is (transfers.hpp). connection: borrowed.
+  tl::expected<std::string, std::string> reach(const std::string& to, int connection) const;
+  /// What who serves other machines is told; secret.
+  nlohmann::json transfer_order() const;
+  /// By which other machines know this one.
+  PublicKey machine_key() const { return around_.secrets.machine.public_key(); }
   const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
   const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "daemon/domains.hpp"
+#include "daemon/move_handshake.hpp"
 #include "daemon/offer.hpp"
 #include "daemon/verdicts.hpp"
 #include "host/unix_socket.hpp"
@@ -54,7 +55,17 @@ class Migrations {
 
   // domains that leave
   using Done = tl::expected<void, ApiError>;
-  tl::expected<Offer, ApiError> offer(const std::string& key);
+  /// An error with `keep` if no machine is named that it could go to. target: what its target says to be its key, if
+  /// that is known, which then must be named.
+  tl::expected<Offer, ApiError> offer(const std::string& key, MovedEnclaves enclaves = MovedEnclaves::lose,
+                                      const std::optional<PublicKey>& target = std::nullopt);
+  struct Proof {
+    std::string text;  ///< for the target
+    std::string peer;  ///< what the target is called here
+  };
+  /// Its target has answered the last offer with `keep`, once: it is judged, and the answer is this machine's proof.
+  /// From then on there is agreed().
+  tl::expected<Proof, ApiError> prove(const std::string& key, const std::string& session, const std::string& answer);
   /// connection: what its stream goes to, once a byte has come on it; borrowed.
   Done depart(const std::string& key, const Departure& how, int connection);
   /// All of it has been sent: from now on it goes on by a word alone. True: it was paused.
@@ -67,8 +78,18 @@ class Migrations {
   // domains that arrive
   /// Why it could not run here, all of it; empty: it could.
   std::vector<std::string> refusals(const Offer& offer, const Owner& owner);
-  /// The session. connection: what its stream comes from; borrowed.
-  tl::expected<std::string, ApiError> arrive(const Offer& offer, const Owner& owner, int connection);
+  /// connection: what its stream comes from; borrowed.
+  struct Arrived {
+    std::string session;
+    std::string answer;  ///< of an offer with `keep`: for the source
+  };
+  tl::expected<Arrived, ApiError> arrive(const Offer& offer, const Owner& owner, int connection);
+  /// The source's proof has come, once: it is judged. What the source is called here. From then on there is agreed().
+  tl::expected<std::string, ApiError> accept(const std::string& session, const Peer& peer, const std::string& proof);
+  /// What both machines have agreed on; null: they have not. Of a domain that leaves.
+  std::shared_ptr<const MoveAgreement> agreed(const Domain& domain, const std::string& session) const;
+  /// Of one that arrives.
+  std::shared_ptr<const MoveAgreement> agreed(const std::string& session) const;
   ArrivalInfo arrival(const std::string& session, const Peer& peer) const;
   /// Whether it runs here, from now on and for ever: as was decided before, else as is wanted, if that can be.
   tl::expected<Verdict, ApiError> decide(const std::string& session, const Peer& peer, bool commit, bool paused);
@@ -80,9 +101,11 @@ class Migrations {
     std::string session{};
     unsigned user = ~0u;
     std::string uuid{}, name{};
-    std::shared_ptr<Domain> domain{};  ///< null once its thread is done
-    OpenImages images{};               ///< until its VMM has them
-    Fd connection{};                   ///< to see whether who brings it is there
+    std::shared_ptr<Domain> domain{};               ///< null once its thread is done
+    OpenImages images{};                            ///< until its VMM has them
+    std::optional<MoveTargetProof> proof{};         ///< until the source's has come; none: its enclaves are lost
+    std::shared_ptr<const MoveAgreement> agreed{};  ///< null: it has not
+    Fd connection{};                                ///< to see whether who brings it is there
     ArrivalPhase phase = ArrivalPhase::loading;
     std::string error{};
     bool paused = false;
@@ -111,6 +134,8 @@ class Migrations {
   void pause(std::chrono::milliseconds time) CLOISTER_REQUIRES(lock_);
   /// False: it is to be looked at again.
   bool settle(const std::shared_ptr<Domain>& domain);
+  /// Notes in the domain what is said of it to a machine that is to have its enclaves.
+  Done offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target);
   /// A domain that may be asked to leave, or leaves.
   tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
   Done set_record(Domain& domain, std::optional<MoveRecord> move);

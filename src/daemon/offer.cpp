@@ -44,15 +44,18 @@ bool read_hexadecimal(const std::string& text, std::vector<u8>& to) {
 }  // namespace
 
 nlohmann::json to_json(const Offer& offer) {
-  return {{"version", offer_version},
-          {"uuid", offer.uuid},
-          {"name", offer.name},
-          {"config", offer.config},
-          {"file", offer.file},
-          {"directory", offer.directory},
-          {"kernel_sha256", offer.kernel_sha256},
-          {"ramdisk_sha256", offer.ramdisk_sha256},
-          {"shape", hexadecimal(offer.shape.data(), offer.shape.size())}};
+  nlohmann::json object{{"version", offer_version},
+                        {"uuid", offer.uuid},
+                        {"name", offer.name},
+                        {"config", offer.config},
+                        {"file", offer.file},
+                        {"directory", offer.directory},
+                        {"kernel_sha256", offer.kernel_sha256},
+                        {"ramdisk_sha256", offer.ramdisk_sha256},
+                        {"shape", hexadecimal(offer.shape.data(), offer.shape.size())},
+                        {"enclaves", name_of(offer.enclaves)}};
+  if (!offer.hello.empty()) object["hello"] = offer.hello;
+  return object;
 }
 
 tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
@@ -67,11 +70,31 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
   fields.text("uuid", offer.uuid).text("name", offer.name).text("config", offer.config).text("file", offer.file);
   fields.text("directory", offer.directory).text("kernel_sha256", offer.kernel_sha256);
   fields.text("ramdisk_sha256", offer.ramdisk_sha256).text("shape", shape);
+  if (fields.has("enclaves")) {
+    std::string word;
+    fields.text("enclaves", word);
+    if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
+    offer.enclaves = word == "keep" ? MovedEnclaves::keep : MovedEnclaves::lose;
+  }
+  if (offer.enclaves == MovedEnclaves::keep) {
+    fields.text("hello", offer.hello);
+    if (fields.ok() && offer.hello.size() != hello_digits)
+      fields.fail(fmt::format("'hello': found {} characters, expected {}", offer.hello.size(), hello_digits));
+  }
   if (fields.ok() && read_uuid(offer.uuid) != offer.uuid) fields.fail("'uuid': expected one, in its usual form");
   if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))
     fields.fail("'shape': expected hexadecimal digits");
   if (!fields.ok()) return tl::unexpected(fields.error());
   return offer;
+}
+
+arch::Bytes32 offer_digest(const Offer& offer) {
+  Offer said = offer;
+  said.hello.clear();
+  const std::string text = json_text(to_json(said));
+  arch::Bytes32 digest{};
+  SHA256(reinterpret_cast<const u8*>(text.data()), text.size(), digest.data());
+  return digest;
 }
 
 std::string sha256(const std::vector<u8>& bytes) {

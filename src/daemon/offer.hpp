@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "arch/sgx.hpp"
 #include "arch/types.hpp"
 
 namespace cloister::toolstack {
@@ -17,17 +18,32 @@ inline constexpr u32 offer_version = 1;
 /// Kernel or ramdisk.
 inline constexpr u64 longest_image = u64{1} << 30;
 
+/// What becomes of a domain's enclaves when it moves.
+enum class MovedEnclaves : u8 {
+  lose,  ///< as in suspend to RAM; whoever may write to the socket may be sent the domain
+  keep,  ///< they go on, at a machine that machine.toml names
+};
+constexpr const char* name_of(MovedEnclaves enclaves) { return enclaves == MovedEnclaves::keep ? "keep" : "lose"; }
+
+/// Of a machine that has enclaves to send (move_handshake.hpp), in hexadecimal.
+inline constexpr std::size_t hello_digits = 130;
+
 struct Offer {
   std::string uuid{}, name{};
   std::string config{}, file{}, directory{};      ///< as they came (DomainRecord)
   std::string kernel_sha256{}, ramdisk_sha256{};  ///< of the files at the source; the second may be empty
   std::vector<u8> shape{};                        ///< hypervisor::DomainShape
+  MovedEnclaves enclaves = MovedEnclaves::lose;
+  std::string hello{};  ///< the source's, with `keep` (move_handshake.hpp)
   bool operator==(const Offer&) const = default;
 };
 
 nlohmann::json to_json(const Offer& offer);
 /// The error says which member is wrong.
 tl::expected<Offer, std::string> read_offer(const nlohmann::json& object);
+
+/// What the two machines prove to each other that they speak of: all of it but `hello`, which they have in the proof.
+arch::Bytes32 offer_digest(const Offer& offer);
 
 /// In hexadecimal.
 std::string sha256(const std::vector<u8>& bytes);

@@ -23,7 +23,9 @@ tl::expected<void, std::string> set_keys_aside(const Registry& registry) {
 
 }  // namespace
 
-tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths, bool make_anew) {
+tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths,
+                                                const SecretsAnew& anew) {
+  const bool make_anew = anew.secrets;
   const int state = registry.state();
   const bool wrap_missing = !has_secret(state, wrap_secret_file);
   const bool none_missing = !wrap_missing && has_secret(state, platform_secret_file);
@@ -34,13 +36,14 @@ tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const 
     TRY(set_keys_aside(registry));
   }
   const auto wrap = TRY(secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys())));
-  return Secrets{.platform = platform, .wrap = {wrap}};
+  const auto machine = TRY(open_machine_key(state, paths.state, anew.machine_key));
+  return Secrets{.platform = platform, .wrap = {wrap}, .machine = machine};
 }
 
-SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, bool make_anew) {
+SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, const SecretsAnew& anew) {
   SecretsSeen seen;
   const auto look = [&](const SecretFile& file, bool wanted) {
-    if (!has_secret(state, file) && (!wanted || make_anew)) {
+    if (!has_secret(state, file) && (!wanted || anew.secrets)) {
       seen.notes.push_back(std::string("no ").append(file.name).append(": a start makes it"));
     } else if (const auto secret = secret_in(state, paths.state, file, MissingSecret::refuse); !secret) {
       seen.wrong.push_back(secret.error());
@@ -48,6 +51,12 @@ SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool
   };
   look(platform_secret_file, used);
   look(wrap_secret_file, keyed);
+  bool made = false;
+  if (const auto why = look_at_machine_key(state, paths.state, anew.machine_key, made); !why.empty()) {
+    seen.wrong.push_back(why);
+  } else if (made) {
+    seen.notes.push_back(std::string("no ").append(machine_key_file.name).append(": a start makes it"));
+  }
   return seen;
 }
 

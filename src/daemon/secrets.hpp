@@ -1,10 +1,11 @@
-// The daemon's secrets in its state folder: the platform's, and the one that keys are wrapped with. Each start finds
-// both, or makes one that nothing hangs on yet.
+// The daemon's secrets in its state folder: the platform's, the one that keys are wrapped with, and the machine's key.
+// Each start finds them, or makes one that nothing hangs on yet.
 #pragma once
 
 #include <string>
 #include <tl/expected.hpp>
 
+#include "daemon/machine_key.hpp"
 #include "daemon/registry.hpp"
 #include "machine/platform_secret.hpp"
 
@@ -13,16 +14,22 @@ namespace cloister::toolstack {
 struct Secrets {
   PlatformSecret platform{};  ///< of domains whose platform is "machine", and of all that earlier versions started
   WrapSecret wrap{};
+  MachineKey machine{};
 };
 
-/// make_anew: those that are missing are made, although there is what hangs on them; keys that can then never be
-/// understood are set aside. An error if none is missing.
-tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths, bool make_anew);
+/// What is made although there is what hangs on it. An error if none of it is missing.
+struct SecretsAnew {
+  bool secrets = false;  ///< platform and wrap; keys that can then never be understood are set aside
+  bool machine_key = false;
+};
+
+tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths,
+                                                const SecretsAnew& anew);
 
 /// Why a start would not find its secrets; notes: those that it would make.
 struct SecretsSeen {
   std::vector<std::string> wrong, notes;
 };
-SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, bool make_anew);
+SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, const SecretsAnew& anew);
 
 }  // namespace cloister::toolstack

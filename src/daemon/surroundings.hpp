@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 
 #include "daemon/life.hpp"
 #include "daemon/registry.hpp"
@@ -31,6 +32,7 @@ struct Surroundings {
   std::unique_ptr<const Records> records;
   std::unique_ptr<const VmmProcesses> vmms;
   Secrets secrets{};
+  std::string transfer{};  ///< the program cloister-transfer
   Patience patience{};
   LifeObserver observer{};  ///< with the domains' lock; none: nobody looks
 };

@@ -269,6 +269,8 @@ json view_host(const MachineDescription& machine, const HostEpc& host, const Mem
   ::uname(&system);
   struct sysinfo memory {};
   ::sysinfo(&memory);
+  json peers = json::array();
+  for (const MovePeer& peer : machine.peers) peers.push_back(peer.name);
   u64 pages = 0;
   for (const PackageDescription& package : machine.packages) {
     for (const EpcSectionDescription& section : package.epc) pages += section.bytes / arch::page_size;
@@ -290,7 +292,8 @@ json view_host(const MachineDescription& machine, const HostEpc& host, const Mem
           {"host_sgx", hardware_view(host)},
           {"packages", machine.packages.size()},
           {"keys", text_of(machine.keys)},
-          {"launch_control", name_of(machine.launch_control)}};
+          {"launch_control", name_of(machine.launch_control)},
+          {"peers", std::move(peers)}};
 }
 
 }  // namespace cloister::toolstack

@@ -12,6 +12,7 @@
 
 #include "config/engine.hpp"
 #include "machine/epc/accounts.hpp"
+#include "machine/public_key.hpp"
 #include "text/diagnostic.hpp"
 
 namespace cloister::toolstack {
@@ -63,6 +64,14 @@ struct EpcOvercommit {
   bool operator==(const EpcOvercommit&) const = default;
 };
 
+/// Another machine that domains may go to and come from with their enclaves alive (docs/migration.md).
+struct MovePeer {
+  std::string name;  ///< for a person
+  PublicKey key;
+  std::string owner;  ///< the user whose a domain is that it brings by tls://; empty: it may bring none
+  bool operator==(const MovePeer&) const = default;
+};
+
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   KeySharing keys = KeySharing::shared;
@@ -75,6 +84,7 @@ struct MachineDescription {
   u32 start_at_once = 2;         ///< so many domains of each user's start together when the host comes up
   u32 stop_at_once = 2;          ///< and so many of each user's are stopped together when it goes down
   AccessPolicy access;           ///< who may do what with a domain
+  std::vector<MovePeer> peers;   ///< each with another name and another key
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
   std::string sgx_off;  ///< why the machine has no EPC; empty if it has some
   bool operator==(const MachineDescription&) const = default;

@@ -1,5 +1,5 @@
-// machine.toml by tables of fields: the machine, a package, a section, its domains, how EPC is shared, who may do what.
-// Then what concerns several of them.
+// machine.toml by tables of fields: the machine, a package, a section, its domains, how EPC is shared, who may do what
+// (and of other machines migration_toml.hpp). Then what concerns several of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "config/launch_hash.hpp"
 #include "machine/machine.hpp"
 #include "machine/machine_silicon.hpp"
+#include "machine/migration_toml.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/libvirt_models.hpp"
 #include "text/shown.hpp"
@@ -244,6 +245,8 @@ Done read_access(Draft& draft, const Value& value) {
   return tables::read_table<AccessPolicy>(draft.machine.access, *table, access_fields);
 }
 
+Done read_migration(Draft& draft, const Value& value) { return read_peers_of_migration(draft.machine.peers, value); }
+
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"engine", read_machine_engine},
                                            {"keys", read_keys},
@@ -253,6 +256,7 @@ constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"overcommit", read_overcommit},
                                            {"domains", read_domains},
                                            {"access", read_access},
+                                           {"migration", read_migration},
                                            {"package", read_package}};
 
 /// A processor without SGX_LC has no launch control, whatever firmware would do.

@@ -91,8 +91,8 @@ tl::expected<Secret, std::string> secret_in(int folder, const std::string& path_
     return tl::unexpected(path + ": it is there, and no new secret replaces it");
   if (old) return *old;
   if (missing == MissingSecret::refuse) {
-    return tl::unexpected(fmt::format("{}: it is missing, and with it {}: put it back, or start once with --new-secret",
-                                      path, which.lost));
+    return tl::unexpected(fmt::format("{}: it is missing, and with it {}: put it back, or start once with {}", path,
+                                      which.lost, which.anew));
   }
   // One at a time, so that two first starts agree on one secret; none sees half of it, whenever the machine stops.
   const Turn turn(folder);

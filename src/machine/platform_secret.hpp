@@ -33,8 +33,9 @@ enum class MissingSecret : u8 {
 /// A secret's file in the state folder, and what is said of it.
 struct SecretFile {
   const char* name;
-  const char* what;  ///< "the platform's secret"
-  const char* lost;  ///< what is lost with it
+  const char* what;                   ///< "the platform's secret"
+  const char* lost;                   ///< what is lost with it
+  const char* anew = "--new-secret";  ///< the daemon's option that makes another one
 };
 inline constexpr SecretFile platform_secret_file{"platform-secret", "the platform's secret",
                                                  "all keys of the enclaves here"};

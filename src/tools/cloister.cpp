@@ -78,7 +78,7 @@ struct ClientArguments {
   client::MigrateArguments migrate;
   std::string domain, new_name, key, saved, enclaves;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false, all = false, keys = false;
+  bool policy = false, wait = false, all = false, keys = false, machine_key = false;
   int port = 8470;
   u32 guest_port = 0;
   double rate_seconds = 0;
@@ -195,7 +195,11 @@ void add_move_verbs(Verbs& verbs, ClientArguments& a) {
   auto* migrate = verbs.add_for_domain("migrate", "Let a domain go on at another daemon, without its enclaves",
                                        [](const A& x) { return c::migrate(x.common, x.domain, x.migrate); });
   migrate->add_option("TARGET", a.migrate.target,
-                      "unix:PATH, where `cloister receive` waits, or ssh://[USER@]HOST[:PORT]");
+                      "unix:PATH, where `cloister receive` waits, ssh://[USER@]HOST[:PORT], or tls://HOST:PORT");
+  migrate
+      ->add_option("--enclaves", a.migrate.enclaves,
+                   "keep: they go on there, at a machine that machine.toml names; lose: they are lost")
+      ->check(CLI::IsMember({"keep", "lose"}));
   migrate->add_flag("--dry-run", a.migrate.dry_run, "only ask whether it could run there, and why not");
   migrate->add_flag("--cancel", a.migrate.cancel, "let a domain that is on its way go on here");
   migrate->add_flag("--resolve", a.migrate.resolve, "of one in doubt: ask its target whether it runs there");
@@ -307,7 +311,10 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
       ->check(cloister::tools::seconds_between(0.1, 1e6));
   top->add_option("-n,--iterations", a.top.iterations, "how many looks; 0: until q")
       ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
-  verbs.add("host", "Show what this machine can do, and why not more", [](const A& x) { return c::host(x.common); });
+  verbs
+      .add("host", "Show what this machine can do, and why not more",
+           [](const A& x) { return c::host(x.common, x.machine_key); })
+      ->add_flag("--key", a.machine_key, "only the key by which other machines know this one");
   verbs
       .add(
           "dashboard", "Serve cloisterd's page on 127.0.0.1 for a browser, until Ctrl-C",

@@ -30,7 +30,12 @@ int run_program(int argc, char** argv) {
                  "the control group (v2) below which each domain gets one: a folder, none, or auto: cloister.slice")
       ->type_name("DIR")
       ->capture_default_str();
-  app.add_flag("--new-secret", arguments.new_secret, "make the secret anew that is lost");
+  app.add_option("--migrate-listen", arguments.migrate_listen,
+                 "where other machines bring domains over TLS; without it nowhere")
+      ->type_name("HOST:PORT");
+  app.add_flag("--new-secret", arguments.anew.secrets, "make the secret anew that is lost");
+  app.add_flag("--new-machine-key", arguments.anew.machine_key,
+               "make the machine's key anew that is lost: other machines then know this one no more");
   bool check = false;
   app.add_flag("--check", check, "read all that a start would, say what was found, and change nothing");
   cloister::tools::add_version(app, "cloisterd");

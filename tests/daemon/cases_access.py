@@ -18,7 +18,9 @@ from machine import PATIENCE, Machine, wait_until
 
 OTHER, STRANGER = 54324, 54325
 EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
-BODIES = {"PATCH /v1/domains/{domain}": {"name": "renamed"}, "PATCH /v1/domains/{domain}/epc": {"weight": 200},
+BODIES = {"PUT /v1/migrations/{session}/proof": {"proof": "0" * 320},
+          "POST /v1/domains/{domain}/migration/proof": {"session": "0" * 32, "answer": "0" * 448},
+          "PATCH /v1/domains/{domain}": {"name": "renamed"}, "PATCH /v1/domains/{domain}/epc": {"weight": 200},
           "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
           "POST /v1/domains/{domain}/save": {"file": "/none/saved"}, "POST /v1/restore": {"file": "/none/saved"},
           "POST /v1/domains/{domain}/migration/hold": {"session": "0" * 32},
@@ -125,14 +127,14 @@ class Table:
             return
         status, text = answer
         if allowed:
-            # Of a definition, which `one` has none of: 404. Of a file where there is none: 400, with the rights of who asks.
+            # Of a proof, which nobody waits for, and of a definition, which `one` has none of: 404. Of a file where there is none: 400, with the rights of who asks.
             if path.endswith(("/save", "/restore")):
                 assert status == 400 and "'/none/saved': No such file" in text, (*what, answer)
                 return
-            if path.endswith(("/migration", "/migrations")) and method != "DELETE":  # without a connection that goes on
+            if path.endswith(("/migration", "/migrations", "/way")) and method != "DELETE":  # without a connection that goes on
                 assert status == (404 if method == "GET" else 426), (*what, answer)
                 return
-            assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys"))), (*what, answer)
+            assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys", "/proof"))), (*what, answer)
             if right == "control":
                 self.renew()
             elif request == "POST /v1/domains":

@@ -191,6 +191,17 @@ def moves(call):
     m, way, session = call.m, "/v1/domains/idle/migration", "0" * 32
     here = "/v1/domains/{}/migration{}".format
     offer = call("POST", here("idle", "/offer")).json
+    call("POST", here("idle", "/offer"), {"enclaves": "lose"})
+    call("POST", here("idle", "/offer"), {"enclaves": "keep"}, 409)  # to no machine: none is named
+    call("POST", here("idle", "/offer"), {"enclaves": 1}, 400)
+    call("POST", here("idle", "/proof"), {"session": session, "answer": "0" * 448}, 409)
+    call("POST", here("idle", "/proof"), {"session": session}, 400)
+    call("POST", here("idle", "/way"), {"to": "127.0.0.1:9"}, 426)
+    assert call("POST", "/v1/transfers").json["peers"] == []
+    call("POST", here("none", "/way"), {"to": "127.0.0.1:9"}, 404)
+    call("POST", here("none", "/proof"), {"session": session, "answer": "0" * 448}, 404)
+    call("PUT", f"/v1/migrations/{session}/proof", {"proof": "0" * 320}, 404)
+    call("PUT", f"/v1/migrations/{session}/proof", {}, 400)
     call("POST", "/v1/offers", {"offer": offer})
     call("POST", "/v1/offers", {"offer": {}}, 400)
     call("POST", "/v1/migrations", {"offer": offer}, 426)
@@ -203,6 +214,9 @@ def moves(call):
 
     switch("/v1/migrations", {"offer": offer}, 409)
     switch("/v1/migrations", {}, 400)
+    switch(here("idle", "/way"), {"to": "127.0.0.1:9"}, 502)  # to no machine: none is named
+    switch(here("idle", "/way"), {}, 400)
+    switch(here("idle", "/way"), {"to": "x" * 257}, 400)
     assert call("GET", f"/v1/migrations/{session}").json["phase"] == "aborted"
     call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}, 409)
     # As one that was decided before.
@@ -300,7 +314,7 @@ def openapi(machine):
     missing = {(o, s) for o, s in call.documented() - call.seen if s not in (403, 500)}
     rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("define", 507)}
     rest |= {("offer", 409), ("migrate", 101), ("migrate", 409), ("migration", 200), ("cancel_migration", 200), ("hold", 200),
-             ("take_verdict", 200), ("receive", 101), ("receive", 503), ("receive", 507), ("forget_arrival", 409), ("decide", 409)}
+             ("way", 101), ("proveSource", 200), ("acceptSource", 200), ("acceptSource", 409), ("take_verdict", 200), ("receive", 101), ("receive", 503), ("receive", 507), ("forget_arrival", 409), ("decide", 409)}
     assert missing <= rest, missing - rest
     # A document's path with a method that it does not list is refused.
     for pattern, item in call.document["paths"].items():

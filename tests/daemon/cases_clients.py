@@ -269,7 +269,7 @@ def versions(machine):
     """Every program says which it is."""
     m = machine()
     said = set()
-    for name in ("cloister", "cloisterd", "cloister-vmm", "cloister-enclave"):
+    for name in ("cloister", "cloisterd", "cloister-vmm", "cloister-enclave", "cloister-transfer"):
         program = m.settings.programs / name
         if not program.exists():
             continue

@@ -282,7 +282,7 @@ class Machine:
         assert set(os.listdir(self.run / "domains")) == ids, (os.listdir(self.run / "domains"), ids)
         assert (set(os.listdir(self.state)) | {"machine.json"}) - {"migrations"} == \
             {"definitions", "domains", "host.json", "keys", "machine.json", "platform-secret", "wrap-secret",
-             "tickets", "cloisterd.lock"}
+             "machine-key", "machine-key.pub", "tickets", "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}
 
 

@@ -17,7 +17,7 @@ from machine import Machine, become_reaper, domain_config, wait_until
 
 SKIPPED = 77  # to ctest
 PAGES = {"man1/cloister.1": "run", "man1/cloister-enclave.1": "sign", "man1/cloister-guest-image.1": "--with", "man1/cloister-debian-image.1": "--mirror", "man8/cloisterd.8": "--state",
-         "man8/cloister-vmm.8": "domain"}
+         "man8/cloister-vmm.8": "domain", "man8/cloister-transfer.8": "TLS"}
 
 
 def output(*command, **more):

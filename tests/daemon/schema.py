@@ -1,5 +1,7 @@
 """The part of JSON Schema that docs/openapi.json uses; a word that is not known here is an error, not ignored."""
 
+import re
+
 TYPES = {
     "object": dict,
     "array": list,
@@ -14,7 +16,7 @@ NOTES = {"description", "default"}
 def check(value, schema, document, where="$"):
     """Raises AssertionError where the value is not of the schema."""
     known = {"$ref", "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "maximum"}
-    known |= {"maxItems", "maxLength"}
+    known |= {"maxItems", "maxLength", "pattern"}
     unknown = set(schema) - known - {"nullable", "oneOf"} - NOTES
     assert not unknown, f"{where}: the schema uses {unknown}"
     if "$ref" in schema:
@@ -36,6 +38,7 @@ def check(value, schema, document, where="$"):
     assert not ("minimum" in schema and value < schema["minimum"]), f"{where}: {value} is too small"
     assert not ("maximum" in schema and value > schema["maximum"]), f"{where}: {value} is too large"
     assert kind != "string" or len(value) <= schema.get("maxLength", len(value)), f"{where}: {len(value)} characters"
+    assert kind != "string" or re.search(schema.get("pattern", ""), value), f"{where}: {value!r} is of another form"
     if kind == "array":
         assert len(value) <= schema.get("maxItems", len(value)), f"{where}: {len(value)} of them"
         for index, element in enumerate(value):

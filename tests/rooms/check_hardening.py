@@ -10,7 +10,7 @@ import sys
 FLAGS = ("-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-D_GLIBCXX_ASSERTIONS")
 # Its loops are too hot; tools/ is compiled as the programs are.
 WITHOUT = {"silicon"}
-PROGRAMS = ("cloister", "cloisterd", "cloister-vmm", "cloister-enclave")
+PROGRAMS = ("cloister", "cloisterd", "cloister-vmm", "cloister-enclave", "cloister-transfer")
 
 
 def room_of(path, source, build):

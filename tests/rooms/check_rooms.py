@@ -34,6 +34,7 @@ PROGRAMS = {
     "cloisterd": "arch text verbs host policy vmx silicon platform stream hypervisor config machine plan protocol http daemon",
     "cloister-vmm": "arch text verbs host policy vmx silicon platform stream hypervisor config machine plan protocol vmm",
     "cloister-enclave": "arch host text enclave",
+    "cloister-transfer": "arch text verbs host policy vmx platform stream hypervisor config machine http client transfer",
 }
 
 # Files of a room that may be in a circle, and why. A circle is known by any of its files.

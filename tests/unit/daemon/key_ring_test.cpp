@@ -215,7 +215,7 @@ TEST_F(Ring, NobodyTakesAllKeys) {
 
 class SecretsTest : public Ring {
  protected:
-  auto open(bool make_anew = false) const { return open_secrets(registry_, paths(), make_anew); }
+  auto open(bool make_anew = false) const { return open_secrets(registry_, paths(), {.secrets = make_anew}); }
   fs::path secret(const SecretFile& which) const { return paths().state / which.name; }
 };
 
@@ -241,7 +241,7 @@ TEST_F(SecretsTest, OneThatIsMissingBesideKeysIsRefused) {
     fs::rename(secret(which), aside);
     EXPECT_THAT(open().error(), HasSubstr("it is missing"));
     EXPECT_FALSE(fs::exists(secret(which)));
-    const SecretsSeen seen = look_at_secrets(registry_.state(), paths(), true, true, false);
+    const SecretsSeen seen = look_at_secrets(registry_.state(), paths(), true, true, {});
     EXPECT_EQ(seen.wrong.size(), 1u);
     fs::rename(aside, secret(which));
   }

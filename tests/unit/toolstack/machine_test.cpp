@@ -84,6 +84,17 @@ TEST(Machine, AccessIsWidenedWordByWord) {
   EXPECT_EQ(control.control, LeftTo::group);
 }
 
+TEST(Machine, NamesThoseThatEnclavesMayGoTo) {
+  const std::string one = "ed25519:" + std::string(42, 'A') + "E=", two = "ed25519:" + std::string(42, 'A') + "I=";
+  EXPECT_THAT(good("[migration]\n[[package]]\n").peers, SizeIs(0));
+  const auto peers = good("[migration]\npeers = [{ name = 'rack2', key = '" + one + "' },\n { name = 'x', key = '" +
+                          two + "', owner = 'alice' }]\n[[package]]\n")
+                         .peers;
+  ASSERT_THAT(peers, SizeIs(2));
+  EXPECT_EQ(peers[0], (MovePeer{.name = "rack2", .key = *read_public_key(one), .owner = {}}));
+  EXPECT_EQ(peers[1], (MovePeer{.name = "x", .key = *read_public_key(two), .owner = "alice"}));
+}
+
 TEST(Machine, SectionsHavePlaceSizeAndNode) {
   const MachineDescription machine = good(R"(
 keys = "separate"
@@ -156,7 +167,7 @@ struct Bad {
 };
 
 TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
-  const std::string end = "\n[[package]]\n";
+  const std::string end = "\n[[package]]\n", peer_key = "ed25519:" + std::string(43, 'A') + "=";
   const Bad cases[] = {
       {"keys = ", 1, 8, {"end-of-file"}},
       {"keys = \"shared\nx", 1, 15, {}},
@@ -171,7 +182,7 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
        1,
        {"unknown key",
         "expected silicon, engine, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
-        "package"}},
+        "migration, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = 'Skylake-Client-IBRS'" + end,
        1,
@@ -224,6 +235,21 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
       {"[overcommit]\nreserve = -1" + end, 2, 11, {"'reserve'", "found -1", "in MiB"}},
       {"[overcommit]\nreserve = '1 MiB'" + end, 2, 11, {"'reserve'", "found \"1 MiB\""}},
       {"[overcommit]\nchunk = 0" + end, 2, 9, {"'chunk'", "found 0", "a number from 1 to 1024"}},
+      {"migration = 1" + end, 1, 13, {"found 1", "a table, begun with [migration]"}},
+      {"[migration]\npears = []" + end, 2, 1, {"unknown key \"pears\"", "did you mean 'peers'?"}},
+      {"[migration]\npeers = 'x'" + end, 2, 9, {"'peers'", "an array of tables"}},
+      {"[migration]\npeers = [1]" + end, 2, 10, {"'peers'", "found 1", "an array of tables"}},
+      {"[migration]\npeers = [{ name = 'a' }]" + end, 2, 10, {"found no 'key'", "cloister host --key"}},
+      {"[migration]\npeers = [{ key = '" + peer_key + "' }]" + end, 2, 10, {"found no 'name'"}},
+      {"[migration]\npeers = [{ name = '', key = '" + peer_key + "' }]" + end, 2, 19, {"'name'", "found ''"}},
+      {"[migration]\npeers = [{ name = 'a', key = 'ed25519:AA' }]" + end, 2, 30, {"'key'", "ed25519:BASE64"}},
+      {"[migration]\npeers = [{ name = 'a', owner = '1000' }]" + end, 2, 32, {"'owner'", "a user's name"}},
+      {"[migration]\npeers = [{ name = 'a', owner = '' }]" + end, 2, 32, {"'owner'", "a user's name"}},
+      {"[migration]\npeers = [{ name = 'a', key = '" + peer_key + "' }, { name = 'b', key = '" + peer_key + "' }]" +
+           end,
+       2,
+       88,
+       {"found the key of 'a'", "another one for each machine"}},
       {"[overcommit]\nrate = 1" + end, 2, 1, {"unknown key \"rate\"", "did you mean 'ratio'?"}},
       {"domains = 2" + end, 1, 11, {"found 2", "a table, begun with [domains]"}},
       {"[[domains]]" + end, 1, 1, {"found an array", "a table, begun with [domains]"}},
@@ -264,7 +290,8 @@ TEST(Machine, TheDocumentationNamesEveryKey) {
   for (const char* key : {"silicon",      "engine", "keys",    "launch_control", "launch_hash", "memory_overcommit",
                           "overcommit",   "ratio",  "reserve", "chunk",          "domains",     "start_at_once",
                           "stop_at_once", "access", "console", "control",        "package",     "epc",
-                          "base",         "size",   "node",    "faulty"})
+                          "base",         "size",   "node",    "faulty",         "migration",   "peers",
+                          "name",         "key",    "owner"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 
