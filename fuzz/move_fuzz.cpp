@@ -6,8 +6,10 @@
 #include "client/move_wire.hpp"
 #include "daemon/move_handshake.hpp"
 #include "daemon/move_record.hpp"
+#include "daemon/moved_keys.hpp"
 #include "daemon/offer.hpp"
 #include "daemon/verdicts.hpp"
+#include "protocol/moving.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister {
@@ -46,6 +48,7 @@ void read_proofs(const std::string& text) {
   check(!source.prove(text, session, subject, peers, {}));
   static const auto target = MoveTargetProof::answer_to(source.hello(), session, subject, here, peers, {});
   check(target && !target->accept(text));
+  check(!unwrap_moved(text, arch::Bytes32{}, session));
 }
 
 }  // namespace
@@ -58,6 +61,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto greeted = toolstack::client::wire_greeting();
   greeted.insert(greeted.end(), bytes.begin(), bytes.end());
   read_messages(greeted);
+  if (const auto order = toolstack::read_move_order(bytes))
+    check(std::ranges::equal(toolstack::write_move_order(*order), bytes));
   const std::string text(bytes.begin(), bytes.end());
   if (const auto object = toolstack::parse_object(text, {.deepest = 8, .most_values = 256})) {
     if (const auto offer = toolstack::read_offer(*object))

@@ -70,7 +70,7 @@ struct MigrateArguments {
   bool dry_run = false, cancel = false, resolve = false;
   bool stdio = false;      ///< a target's: by standard input and output
   bool here = false;       ///< of one in doubt: it goes on here, whatever its target has
-  std::string enclaves{};  ///< "keep" or "lose"; empty: lose
+  std::string enclaves{};  ///< "keep" or "lose"; empty: keep, of one with EPC
   std::optional<u32> downtime_ms{}, bandwidth_mib{};
 };
 /// Returns when the domain runs there, or goes on here.

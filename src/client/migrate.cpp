@@ -53,13 +53,14 @@ class Departure {
                    where()));
     const WireMessage message = TRY(or_failure(wire.receive(WireKind::answer), where()));
     const auto answer = TRY(or_failure(object_in(message), where()));
-    TRY(accepted(arguments_.dry_run ? with_own_reason(answer) : answer));
+    alive_ = text_in(offer, "enclaves") == "keep";
+    TRY(accepted(with_own_reasons(offer, answer), answer));
     if (arguments_.dry_run) {
       spdlog::info("cloister: {} could go to {}; nothing was sent", name_, arguments_.target);
       return {};
     }
     session_ = text_in(answer, "session");
-    if (arguments_.enclaves == "keep") {
+    if (alive_) {
       if (auto proved = prove(wire, text_in(answer, "answer")); !proved) {
         (void)wire.send(WireKind::failed, json_text(Json{{"error", proved.error().message}}));
         return proved;
@@ -69,7 +70,7 @@ class Departure {
       (void)wire.send(WireKind::failed, json_text(Json{{"error", sent.error().message}}));
       return sent;
     }
-    return pass_on(wire);
+    return alive_ ? send_root(wire) : pass_on(wire);
   }
 
   /// Of one that may run there, or here: there is nothing to be sent.
@@ -81,10 +82,9 @@ class Departure {
       return tl::unexpected(
           migrate_failure(fmt::format("{} is not in doubt: it is {}", name_, info.value("state", ""))));
     session_ = info.value("migration", Json::object()).value("session", "");
-    if (arguments_.here) return settle("abort");
+    if (arguments_.here) return settle("none", "").map([](const std::string&) {});
     Wire wire = TRY(reached());
-    TRY(or_failure(wire.send(WireKind::resolve, json_text(Json{{"session", session_}})), where()));
-    return take_verdict(wire);
+    return ask_verdict(wire);
   }
 
  private:
@@ -105,12 +105,15 @@ class Departure {
     return wire;
   }
 
-  Answer<void> accepted(const nlohmann::json& answer) {
-    const auto refused = answer.find("refused");
-    if (refused == answer.end() || refused->empty()) return {};
+  /// By its source and by its target.
+  Answer<void> accepted(const Json& offer, const nlohmann::json& answer) {
     std::string all;
-    for (const auto& why : *refused)
-      all += fmt::format("\n  {}", printable(why.is_string() ? why.get<std::string>() : json_text(why)));
+    for (const nlohmann::json& reasons :
+         {nlohmann::json(offer.value("refused", Json::array())), answer.value("refused", nlohmann::json::array())}) {
+      for (const auto& why : reasons)
+        all += fmt::format("\n  {}", printable(why.is_string() ? why.get<std::string>() : json_text(why)));
+    }
+    if (all.empty()) return {};
     return tl::unexpected(migrate_failure(fmt::format("{} cannot go to {}:{}", name_, where(), all)));
   }
 
@@ -118,17 +121,18 @@ class Departure {
   Answer<void> prove(Wire& wire, const std::string& answer) {
     const auto proof =
         TRY(api_.post(domain_path(uuid_, "/migration/proof"), Json{{"session", session_}, {"answer", answer}}));
-    return or_failure(wire.send(WireKind::proof, json_text(Json{{"proof", proof.value("proof", "")}})), where());
+    return or_failure(wire.send(WireKind::proof, json_text(Json{{"proof", proof.value("proof", "")},
+                                                                {"keys", proof.value("keys", "")}})),
+                      where());
   }
 
-  /// Enclaves that cannot go there for this machine's part: of what only asks, the target proves nothing.
-  nlohmann::json with_own_reason(nlohmann::json answer) {
+  /// The offer with all that keeps enclaves from going to its target for this machine's part: of what only asks, or is
+  /// refused, the target proves nothing.
+  Json with_own_reasons(const Json& offer, const nlohmann::json& answer) {
     const std::string key = text_in(answer, "machine_key");
-    if (arguments_.enclaves != "keep" || key.empty()) return answer;
-    const auto could =
-        api_.post(domain_path(uuid_, "/migration/offer"), Json{{"enclaves", arguments_.enclaves}, {"target", key}});
-    if (!could) answer["refused"].push_back(could.error().message);
-    return answer;
+    if (!alive_ || key.empty()) return offer;
+    const auto judged = api_.post(domain_path(uuid_, "/migration/offer"), Json{{"enclaves", "keep"}, {"target", key}});
+    return judged ? *judged : offer;
   }
 
   Json order() const {
@@ -158,36 +162,65 @@ class Departure {
         fmt::format("{} goes on here: {}", name_, why.empty() ? "its stream has ended too early" : why));
   }
 
-  /// All of it, and until its target has it.
-  Answer<void> send(Wire& wire) {
-    const auto stream = TRY(api_.upgrade(domain_path(uuid_, "/migration"), order()));
-    const u8 ready = 1;
-    if (!write_all(stream.socket.get(), {&ready, 1})) return tl::unexpected(not_sent());
+  /// What its process sends until it says that this is all. False: it sends no more, or its target takes no more.
+  bool send_pieces(Wire& wire, int stream) {
     ProgressLine line;
-    const auto read = [&](std::span<u8> to) { return read_all(stream.socket.get(), to); };
-    while (true) {
+    const auto read = [&](std::span<u8> to) { return read_all(stream, to); };
+    for (u32 bytes = 1; bytes != 0; show(line)) {
       // Its target may have had enough.
-      pollfd look{.fd = wire.in(), .events = POLLIN, .revents = 0};
-      if (::poll(&look, 1, 0) > 0) return refused_amid(wire);
-      u32 bytes = 0;
-      if (!read({reinterpret_cast<u8*>(&bytes), sizeof bytes})) return tl::unexpected(not_sent());
+      if (has_said(wire)) return false;
+      if (!read({reinterpret_cast<u8*>(&bytes), sizeof bytes})) return false;
       std::vector<u8> piece(std::min<u32>(bytes, wire_row(static_cast<u32>(WireKind::piece))->most_bytes));
-      if (piece.size() != bytes || !read(piece)) return tl::unexpected(not_sent());
-      if (!wire.send(WireKind::piece, piece)) return refused_amid(wire);
-      if (bytes == 0) break;
-      show(line);
+      if (piece.size() != bytes || !read(piece)) return false;
+      if (!wire.send(WireKind::piece, piece)) {
+        taken_ = false;
+        return false;
+      }
     }
     line.clear();
+    return true;
+  }
+
+  static bool has_said(const Wire& wire) {
+    pollfd look{.fd = wire.in(), .events = POLLIN, .revents = 0};
+    return ::poll(&look, 1, 0) > 0;
+  }
+
+  /// All of it, but for the root of its enclaves, and until its target has it; then it is held.
+  Answer<void> send(Wire& wire) {
+    auto stream = TRY(api_.upgrade(domain_path(uuid_, "/migration"), order()));
+    const u8 ready = 1;
+    if (!write_all(stream.socket.get(), {&ready, 1})) return tl::unexpected(not_sent());
+    if (!send_pieces(wire, stream.socket.get()))
+      return !taken_ || has_said(wire) ? refused_amid(wire) : Answer<void>(tl::unexpected(not_sent()));
     TRY(or_failure(wire.receive(WireKind::ready), where()));
     // As long as this is open, it waits for a word.
     const auto held = api_.post(domain_path(uuid_, "/migration/hold"), Json{{"session", session_}});
     if (!held) {
-      // It may have heard; its target was not asked yet, and will not be.
-      (void)api_.post(domain_path(uuid_, "/migration/verdict"), Json{{"session", session_}, {"verdict", "abort"}});
+      // It may have heard; its target was not asked yet, and will not be. With enclaves its target's word alone lets it
+      // go on then.
+      if (!alive_ || !ask_verdict(wire))
+        (void)api_.post(domain_path(uuid_, "/migration/verdict"), Json{{"session", session_}, {"verdict", "abort"}});
       return tl::unexpected(held.error());
     }
     paused_ = held->value("paused", false);
+    held_ = held->value("word", "");
+    stream_ = std::move(stream.socket);
     return {};
+  }
+
+  /// The root of its enclaves, which has left as it was held. One that cannot be sent any more never runs there.
+  Answer<void> send_root(Wire& wire) {
+    if (!send_pieces(wire, stream_.get())) return has_said(wire) ? take_verdict(wire) : ask_verdict(wire);
+    auto message = wire.receive();
+    if (message && message->kind == WireKind::ready) return pass_on(wire);
+    return conclude(wire, std::move(message));
+  }
+
+  Answer<void> ask_verdict(Wire& wire) {
+    const std::string text = json_text(Json{{"session", session_}, {"uuid", uuid_}});
+    if (const auto sent = wire.send(WireKind::resolve, text); !sent) return tl::unexpected(in_doubt(sent.error()));
+    return take_verdict(wire);
   }
 
   Answer<void> refused_amid(Wire& wire) {
@@ -204,26 +237,32 @@ class Departure {
   }
 
   Answer<void> pass_on(Wire& wire) {
-    if (const auto sent = wire.send(WireKind::commit, json_text(Json{{"paused", paused_}})); !sent)
+    Json commit{{"paused", paused_}};
+    if (alive_) commit["held"] = held_;
+    if (const auto sent = wire.send(WireKind::commit, json_text(commit)); !sent)
       return tl::unexpected(in_doubt(sent.error()));
     return take_verdict(wire);
   }
 
-  Answer<void> take_verdict(Wire& wire) {
-    const auto message = wire.receive(WireKind::verdict);
+  Answer<void> take_verdict(Wire& wire) { return conclude(wire, wire.receive()); }
+
+  Answer<void> conclude(Wire& wire, tl::expected<WireMessage, std::string> message) {
+    if (message) message = Wire::of_kind(std::move(*message), WireKind::verdict);
     if (!message) return tl::unexpected(in_doubt(message.error()));
     const auto verdict = object_in(*message);
     const std::string word = verdict ? text_in(*verdict, "verdict") : "";
     if (!verdict || text_in(*verdict, "session") != session_ || (word != "commit" && word != "abort"))
       return tl::unexpected(in_doubt("its target said what is no verdict about it"));
-    TRY(settle(word));
-    (void)wire.send(WireKind::done);
+    const std::string known = TRY(settle(word, text_in(*verdict, "word")));
+    (void)wire.send(WireKind::done, known.empty() ? std::string() : json_text(Json{{"word", known}}));
     return {};
   }
 
-  Answer<void> settle(const std::string& word) {
-    const auto told =
-        api_.post(domain_path(uuid_, "/migration/verdict"), Json{{"session", session_}, {"verdict", word}});
+  /// This machine's word that it knows the verdict, of one whose enclaves have left.
+  Answer<std::string> settle(const std::string& word, const std::string& proof) {
+    Json said{{"session", session_}, {"verdict", word}};
+    if (!proof.empty()) said["word"] = proof;
+    const auto told = api_.post(domain_path(uuid_, "/migration/verdict"), said);
     // One that is gone has heard it before.
     if (!told && !(word == "commit" && told.error().http_status == 404)) {
       Failure why = told.error();
@@ -233,11 +272,13 @@ class Departure {
     if (json_) {
       print_json(Json{{"uuid", uuid_}, {"name", name_}, {"verdict", word}});
     } else if (word == "commit") {
-      spdlog::info("cloister: {} runs at {}, without the enclaves that it had", name_, where());
+      spdlog::info(
+          "cloister: {} runs at {}, {}", name_, where(),
+          alive_ || (told && told->contains("word")) ? "with its enclaves" : "without the enclaves that it had");
     }
     if (word == "commit" || arguments_.resolve) {
-      if (word == "abort") spdlog::info("cloister: {} goes on here", name_);
-      return {};
+      if (word != "commit") spdlog::info("cloister: {} goes on here", name_);
+      return told ? told->value("word", "") : "";
     }
     return tl::unexpected(migrate_failure(fmt::format("{} goes on here: its target does not have it", name_)));
   }
@@ -246,7 +287,10 @@ class Departure {
   const bool json_;
   const MigrateArguments& arguments_;
   std::string uuid_, name_, session_;
-  bool paused_ = false;
+  bool paused_ = false, taken_ = true;  ///< taken: its target takes what is sent
+  bool alive_ = false;                  ///< its enclaves go with it
+  std::string held_;                    ///< this machine's word for that it stands still, with enclaves
+  Fd stream_;
   std::chrono::steady_clock::time_point next_look_{};
 };
 

@@ -20,7 +20,7 @@ constexpr std::array<u8, 12> greeting{'C', 'L', 'M', 'O', 'V', 'I', 'N', 'G', 1,
 constexpr std::array rows{WireRow{WireKind::offer, "offer", 4 << 20},     WireRow{WireKind::answer, "answer", 1 << 20},
                           WireRow{WireKind::piece, "piece", 64 << 10},    WireRow{WireKind::ready, "ready", 0},
                           WireRow{WireKind::failed, "failed", 64 << 10},  WireRow{WireKind::commit, "commit", 1 << 10},
-                          WireRow{WireKind::verdict, "verdict", 1 << 10}, WireRow{WireKind::done, "done", 0},
+                          WireRow{WireKind::verdict, "verdict", 1 << 10}, WireRow{WireKind::done, "done", 1 << 10},
                           WireRow{WireKind::resolve, "resolve", 1 << 10}, WireRow{WireKind::proof, "proof", 1 << 10}};
 
 }  // namespace
@@ -99,8 +99,9 @@ tl::expected<WireMessage, std::string> Wire::receive() {
   return read_message([this](std::span<u8> to) { return read_all(in_.get(), to); });
 }
 
-tl::expected<WireMessage, std::string> Wire::receive(WireKind kind) {
-  auto message = TRY(receive());
+tl::expected<WireMessage, std::string> Wire::receive(WireKind kind) { return of_kind(TRY(receive()), kind); }
+
+tl::expected<WireMessage, std::string> Wire::of_kind(WireMessage message, WireKind kind) {
   if (message.kind == kind) return message;
   if (message.kind == WireKind::failed) {
     const auto body = object_in(message);

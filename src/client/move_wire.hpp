@@ -17,13 +17,13 @@ namespace cloister::toolstack::client {
 enum class WireKind : u32 {
   offer = 1,    ///< a source's: {"offer":…,"dry_run":…}
   answer = 2,   ///< its target's: {"refused":[…],"session":…}; with enclaves that go on, "answer"
-  piece = 3,    ///< of its stream; one without bytes is the last
-  ready = 4,    ///< a target's: all of it is there
+  piece = 3,    ///< of its stream; one without bytes is the last, and with enclaves the last but those of their root
+  ready = 4,    ///< a target's: all of it is there; with enclaves all but their root, and then all
   failed = 5,   ///< either's, and the last: {"error":…}
-  commit = 6,   ///< a source's: it stands still, and goes on there if it may: {"paused":…}
-  verdict = 7,  ///< a target's: {"session":…,"verdict":…}
-  done = 8,     ///< a source's, and the last: it knows the verdict
-  resolve = 9,  ///< a source's, instead of an offer: {"session":…}
+  commit = 6,   ///< a source's: it stands still, and goes on there if it may: {"paused":…}; with enclaves "held"
+  verdict = 7,  ///< a target's: {"session":…,"verdict":…,"word":…}
+  done = 8,     ///< a source's, and the last: it knows the verdict; nothing, or {"word":…}
+  resolve = 9,  ///< a source's, instead of an offer, or of what it can send no more: {"session":…,"uuid":…}
   proof = 10,   ///< a source's, after an answer that has one of its machine: {"proof":…}
 };
 
@@ -67,6 +67,7 @@ class Wire {
   tl::expected<WireMessage, std::string> receive();
   /// The next one, which must be of this kind; one that says `failed` is an error of its text.
   tl::expected<WireMessage, std::string> receive(WireKind kind);
+  static tl::expected<WireMessage, std::string> of_kind(WireMessage message, WireKind kind);
   int in() const { return in_.get(); }
 
  private:

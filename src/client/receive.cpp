@@ -35,7 +35,7 @@ class Arrival {
       session_ = text_in(request, "session");
       // It becomes a part of a path.
       if (session_.empty() || session_.find_first_not_of("0123456789abcdef") != std::string::npos) return wrong(first);
-      return answer_verdict("abort", false);
+      return answer_verdict({{"verdict", "abort"}, {"uuid", text_in(request, "uuid")}});
     }
     if (first.kind != WireKind::offer) return wrong(first);
     const auto said_offer = request.find("offer");
@@ -44,13 +44,13 @@ class Arrival {
     const Json checked = TRY(asked(api_.post("/v1/offers", offer)));
     const Json refused = checked.value("refused", Json::array());
     if (!refused.empty() || flag_in(request, "dry_run")) return said(wire_.send(WireKind::answer, json_text(checked)));
-    const auto stream = TRY(asked(api_.upgrade("/v1/migrations", offer)));
+    auto stream = TRY(asked(api_.upgrade("/v1/migrations", offer)));
     session_ = stream.session;
     name_ = text_in(*said_offer, "name");
     Json answer{{"refused", Json::array()}, {"session", session_}};
     if (!stream.answer.empty()) answer["answer"] = stream.answer;
     TRY(said(wire_.send(WireKind::answer, json_text(answer))));
-    const auto brought = stream.answer.empty() ? bring(stream.socket.get()) : bring_proved(stream.socket.get());
+    const auto brought = stream.answer.empty() ? bring(stream.socket) : bring_proved(stream.socket);
     if (!brought) {
       (void)api_.put(path("/verdict"), Json{{"verdict", "abort"}});
       return brought;
@@ -92,43 +92,88 @@ class Arrival {
     return answer;
   }
 
-  Answer<void> bring_proved(int stream) {
+  Answer<void> bring_proved(Fd& stream) {
     const WireMessage message = TRY(heard());
     if (message.kind != WireKind::proof) return wrong(message);
     const auto proof = TRY(json_in(message));
-    TRY(asked(api_.put(path("/proof"), Json{{"proof", text_in(proof, "proof")}})));
-    return bring(stream);
+    TRY(asked(api_.put(path("/proof"), Json{{"proof", text_in(proof, "proof")}, {"keys", text_in(proof, "keys")}})));
+    TRY(take_pieces(stream));
+    if (auto come = loaded("awaits-root"); !come) return fails(come.error());
+    TRY(said(wire_.send(WireKind::ready)));
+    return bring_root(stream);
   }
 
-  Answer<void> bring(int stream) {
+  /// Its source is held, and has its word from here alone: nothing ends this without a verdict but the end of a client.
+  Answer<void> bring_root(Fd& stream) {
+    WireMessage message = TRY(heard());
+    while (message.kind == WireKind::piece && !message.body.empty()) {
+      if (!write_all(stream.get(), message.body)) break;
+      message = TRY(heard());
+    }
+    if (message.kind == WireKind::resolve) return give_up(stream);
+    if (message.kind != WireKind::piece) return wrong(message);
+    if (!loaded("ready")) return answer_verdict({{"verdict", "abort"}});
+    TRY(said(wire_.send(WireKind::ready)));
+    return await_commit(stream);
+  }
+
+  /// It does not come: what has not come as a whole ends with its stream.
+  Answer<void> give_up(Fd& stream) {
+    stream = Fd();
+    (void)loaded("ready");
+    return answer_verdict({{"verdict", "abort"}});
+  }
+
+  Answer<void> bring(Fd& stream) {
+    TRY(take_pieces(stream));
+    if (auto ready = loaded("ready"); !ready) return fails(ready.error());
+    TRY(said(wire_.send(WireKind::ready)));
+    return await_commit(stream);
+  }
+
+  Answer<void> await_commit(Fd& stream) {
+    const WireMessage message = TRY(heard());
+    if (message.kind == WireKind::resolve) return give_up(stream);
+    if (message.kind != WireKind::commit) return wrong(message);
+    const auto commit = TRY(json_in(message));
+    Json wanted{{"verdict", "commit"}, {"paused", flag_in(commit, "paused")}};
+    if (commit.contains("held")) wanted["held"] = text_in(commit, "held");
+    return answer_verdict(wanted);
+  }
+
+  Answer<void> take_pieces(const Fd& stream) {
     while (true) {
       const WireMessage message = TRY(heard());
       if (message.kind != WireKind::piece) return wrong(message);
       if (message.body.empty()) break;
       // Its process says itself why it takes no more.
-      if (!write_all(stream, message.body)) break;
+      if (!write_all(stream.get(), message.body)) break;
     }
-    while (true) {
-      const Json now = TRY(asked(api_.get(path())));
-      const std::string phase = now.value("phase", "");
-      if (phase == "ready") break;
-      if (phase != "loading") return fails(receive_failure(now.value("error", "it has not come")));
-      std::this_thread::sleep_for(between_phases);
-    }
-    TRY(said(wire_.send(WireKind::ready)));
-    const WireMessage message = TRY(heard());
-    if (message.kind != WireKind::commit) return wrong(message);
-    const auto commit = TRY(json_in(message));
-    return answer_verdict("commit", flag_in(commit, "paused"));
+    return {};
   }
 
-  Answer<void> answer_verdict(const std::string& word, bool paused) {
-    const Reply verdict = TRY(asked(api_.put(path("/verdict"), Json{{"verdict", word}, {"paused", paused}})));
+  /// It is so far.
+  Answer<void> loaded(const std::string& wanted) {
+    while (true) {
+      const Json now = TRY(api_.get(path()));
+      const std::string phase = now.value("phase", "");
+      if (phase == wanted) return {};
+      if (phase != "loading" && phase != "awaits-root")
+        return tl::unexpected(receive_failure(now.value("error", "it has not come")));
+      std::this_thread::sleep_for(between_phases);
+    }
+  }
+
+  Answer<void> answer_verdict(const Json& wanted) {
+    const Reply verdict = TRY(asked(api_.put(path("/verdict"), wanted)));
     TRY(said(wire_.send(WireKind::verdict, json_text(verdict.body))));
     if (verdict.body.value("verdict", "") == "commit" && !name_.empty()) spdlog::info("cloister: {} has come", name_);
     const WireMessage message = TRY(heard());
     if (message.kind != WireKind::done) return wrong(message);
-    if (const auto forgotten = api_.remove(path()); !forgotten) return tl::unexpected(forgotten.error());
+    const std::string word = message.body.empty() ? std::string() : text_in(TRY(json_in(message)), "word");
+    const auto forgotten = word.empty() ? api_.remove(path()).map([](const auto&) {})
+                                        : api_.put(path("/done"), Json{{"word", word}}).map([](const auto&) {});
+    if (!forgotten) return tl::unexpected(forgotten.error());
     return {};
   }
 

@@ -57,6 +57,17 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
   if (offer.enclaves == MovedEnclaves::keep) {
     const auto peer = peer_of_hello(offer.hello, domains_.around_.secrets.machine, domains_.machine().peers);
     if (!peer) why.push_back(peer.error());
+    if (config.epc.empty()) why.emplace_back("it has no EPC, and no enclaves that could go on");
+    const MutexLock held(domains_.lock_);
+    for (const auto& [text, id] : offer.keys) {
+      const auto name = read_key_name(text);
+      const HeldKey* const here = name ? domains_.keys_.find(*name) : nullptr;
+      if (here != nullptr && domains_.keys_.id_of(*name) != id)
+        why.push_back(
+            fmt::format("the key {} is another one here than at its source, and what was sealed with it opens "
+                        "nowhere else: `cloister keys erase {}` gives it up",
+                        text, text));
+    }
   }
   u64 ramdisk_bytes = 0;
   for (const auto& [what, name, digest] : {std::tuple{"kernel", &config.kernel, &offer.kernel_sha256},

@@ -227,6 +227,7 @@ std::vector<Route> make_routes() {
                          {"GET", "/v1/migrations/{session}", Right::create, get_arrival},
                          {"PUT", "/v1/migrations/{session}/proof", Right::create, put_proof},
                          {"PUT", "/v1/migrations/{session}/verdict", Right::create, put_verdict},
+                         {"PUT", "/v1/migrations/{session}/done", Right::create, put_done},
                          {"DELETE", "/v1/migrations/{session}", Right::create, delete_arrival},
                          {"GET", "/v1/keys", Right::see, get_keys},
                          {"DELETE", "/v1/keys/{key}", Right::keys, delete_key},

@@ -41,19 +41,20 @@ tl::expected<Offer, std::string> offer_of(const ApiCall& call) {
 }  // namespace
 
 Response post_offer(const ApiCall& call) {
-  MovedEnclaves enclaves = MovedEnclaves::lose;
+  std::optional<MovedEnclaves> enclaves;
   std::optional<PublicKey> target;
   if (!call.request.body.empty()) {
     const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
-    std::string word = name_of(enclaves), key;
+    std::string word, key;
     JsonFields fields(*body);
     if (fields.has("enclaves")) fields.text("enclaves", word);
     if (fields.has("target")) fields.text("target", key);
     fields.refuse_others();
-    if (fields.ok() && word != "keep" && word != "lose") fields.fail("'enclaves': expected \"keep\" or \"lose\"");
+    if (fields.ok() && fields.has("enclaves") && word != "keep" && word != "lose")
+      fields.fail("'enclaves': expected \"keep\" or \"lose\"");
     if (!fields.ok()) return bad_body(fields.error());
-    if (word == name_of(MovedEnclaves::keep)) enclaves = MovedEnclaves::keep;
+    if (!word.empty()) enclaves = word == name_of(MovedEnclaves::keep) ? MovedEnclaves::keep : MovedEnclaves::lose;
     target = read_public_key(key);
     if (!key.empty() && !target) return bad_body(std::string("'target': expected ") + public_key_form);
   }
@@ -71,7 +72,8 @@ Response post_move_proof(const ApiCall& call) {
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   const auto proof = call.domains.migrations().prove(call.domain, session, answer);
-  return proof ? reply(json{{"proof", proof->text}, {"peer", proof->peer}}) : refuse(proof.error());
+  if (!proof) return refuse(proof.error());
+  return reply(json{{"proof", proof->text}, {"keys", proof->keys}, {"peer", proof->peer}});
 }
 
 Response post_migration(const ApiCall& call) {
@@ -109,23 +111,34 @@ Response post_hold(const ApiCall& call) {
   fields.text("session", session);
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
-  const auto paused = call.domains.migrations().hold(call.domain, session);
-  return paused ? reply(json{{"session", session}, {"paused", *paused}}) : refuse(paused.error());
+  const auto held = call.domains.migrations().hold(call.domain, session);
+  if (!held) return refuse(held.error());
+  json body_of_reply{{"session", session}, {"paused", held->paused}};
+  if (!held->word.empty()) body_of_reply["word"] = held->word;
+  return reply(body_of_reply);
 }
 
 /// A source's: what its target has said.
 Response post_verdict(const ApiCall& call) {
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
-  std::string session, word;
+  std::string session, verdict, word;
   JsonFields fields(*body);
-  fields.text("session", session).text("verdict", word);
+  fields.text("session", session).text("verdict", verdict);
+  if (fields.has("word")) fields.text("word", word);
   fields.refuse_others();
-  if (fields.ok() && word != "commit" && word != "abort") fields.fail("'verdict': expected commit or abort");
+  if (fields.ok() && verdict != "commit" && verdict != "abort" && verdict != "none")
+    fields.fail("'verdict': expected commit, abort or none");
   if (!fields.ok()) return bad_body(fields.error());
-  if (const auto done = call.domains.migrations().leave(call.domain, session, word == "commit"); !done)
-    return refuse(done.error());
-  return reply(json{{"session", session}, {"verdict", word}});
+  if (verdict == "none") {
+    if (const auto stays = call.domains.migrations().stay(call.domain, session); !stays) return refuse(stays.error());
+    return reply(json{{"session", session}, {"verdict", verdict}});
+  }
+  const auto done = call.domains.migrations().leave(call.domain, session, verdict == "commit", word);
+  if (!done) return refuse(done.error());
+  json answer{{"session", session}, {"verdict", verdict}};
+  if (!done->empty()) answer["word"] = *done;
+  return reply(answer);
 }
 
 /// A source's: its connection goes on at another machine.
@@ -175,12 +188,13 @@ Response get_arrival(const ApiCall& call) {
 Response put_proof(const ApiCall& call) {
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
-  std::string proof;
+  std::string proof, keys;
   JsonFields fields(*body);
   fields.text("proof", proof);
+  if (fields.has("keys")) fields.text("keys", keys);
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
-  const auto peer = call.domains.migrations().accept(call.domain, call.request.peer, proof);
+  const auto peer = call.domains.migrations().accept(call.domain, call.request.peer, proof, keys);
   return peer ? reply(json{{"session", call.domain}, {"peer", *peer}}) : refuse(peer.error());
 }
 
@@ -189,20 +203,38 @@ Response put_verdict(const ApiCall& call) {
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   std::string word;
-  bool paused = false;
+  WantedVerdict wanted;
   JsonFields fields(*body);
   fields.text("verdict", word);
-  if (fields.has("paused")) fields.boolean("paused", paused);
+  if (fields.has("paused")) fields.boolean("paused", wanted.paused);
+  if (fields.has("held")) fields.text("held", wanted.held);
+  if (fields.has("uuid")) fields.text("uuid", wanted.uuid);
   fields.refuse_others();
   if (fields.ok() && word != "commit" && word != "abort") fields.fail("'verdict': expected commit or abort");
   if (!fields.ok()) return bad_body(fields.error());
-  const auto verdict = call.domains.migrations().decide(call.domain, call.request.peer, word == "commit", paused);
-  if (!verdict) return refuse(verdict.error());
-  return reply(json{{"session", call.domain}, {"verdict", verdict->commit ? "commit" : "abort"}});
+  wanted.commit = word == "commit";
+  const auto said = call.domains.migrations().decide(call.domain, call.request.peer, wanted);
+  if (!said) return refuse(said.error());
+  return reply(
+      json{{"session", call.domain}, {"verdict", said->verdict.commit ? "commit" : "abort"}, {"word", said->word}});
 }
 
 Response delete_arrival(const ApiCall& call) {
-  if (const auto done = call.domains.migrations().forget(call.domain, call.request.peer); !done)
+  if (const auto done = call.domains.migrations().forget(call.domain, call.request.peer, ""); !done)
+    return refuse(done.error());
+  return reply(json{{"session", call.domain}});
+}
+
+/// The same, with its source's word.
+Response put_done(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  std::string word;
+  JsonFields fields(*body);
+  fields.text("word", word);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  if (const auto done = call.domains.migrations().forget(call.domain, call.request.peer, word); !done)
     return refuse(done.error());
   return reply(json{{"session", call.domain}});
 }

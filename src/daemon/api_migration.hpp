@@ -24,5 +24,6 @@ HttpServer::Response get_arrival(const ApiCall& call);
 HttpServer::Response put_proof(const ApiCall& call);
 HttpServer::Response put_verdict(const ApiCall& call);
 HttpServer::Response delete_arrival(const ApiCall& call);
+HttpServer::Response put_done(const ApiCall& call);
 
 }  // namespace cloister::toolstack

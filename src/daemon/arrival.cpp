@@ -3,23 +3,18 @@
 // ends it, if there is no verdict, or lets it run.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
 #include <poll.h>
 #include <signal.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdlib>
 
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "daemon/migrations.hpp"
+#include "daemon/move_session.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
 #include "host/threads.hpp"
-#include "text/hex.hpp"
 
 namespace cloister::toolstack {
 
@@ -28,27 +23,6 @@ namespace {
 constexpr std::chrono::milliseconds between_glances{20}, between_arrival_tries{200};
 /// As long as somebody brings it: a slow line is nobody's fault.
 constexpr std::chrono::milliseconds to_come = std::chrono::hours(24 * 7);
-
-/// The second half of a session is the first one's code by the secret that is this state folder's alone (HMAC, RFC
-/// 2104): who asks at another daemon what became of a move must not hear that it has come to nothing.
-std::string session_of(const WrapSecret& wrap, std::string random) {
-  const std::string text = "cloister move " + random;
-  std::array<u8, SHA256_DIGEST_LENGTH> code{};
-  unsigned bytes = 0;
-  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
-           reinterpret_cast<const u8*>(text.data()), text.size(), code.data(), &bytes) == nullptr)
-    std::abort();  // for want of memory
-  return random + in_hex(std::span(code).first(move_session_length / 4));
-}
-
-std::string new_session(const WrapSecret& wrap) {
-  const Secret random = random_secret();
-  return session_of(wrap, in_hex(std::span(random).first(move_session_length / 4)));
-}
-
-bool is_session_of(const WrapSecret& wrap, const std::string& session) {
-  return session == session_of(wrap, session.substr(0, move_session_length / 2));
-}
 
 bool carrier_has_gone(int socket) {
   pollfd look{.fd = socket, .events = POLLRDHUP, .revents = 0};
@@ -60,6 +34,7 @@ bool carrier_has_gone(int socket) {
 const char* name_of(ArrivalPhase phase) {
   switch (phase) {
     case ArrivalPhase::loading: return "loading";
+    case ArrivalPhase::awaits_root: return "awaits-root";
     case ArrivalPhase::ready: return "ready";
     case ArrivalPhase::committed: return "committed";
     case ArrivalPhase::aborted: return "aborted";
@@ -126,9 +101,11 @@ tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offe
     if (!proof) return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + proof.error()});
     answer = proof->answer();
     coming->proof = std::move(*proof);
+    coming->alive = true;
   }
   coming->images = std::move(checked.images);
   coming->images.saved = {.file = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0)), .order = {}, .arrives = true};
+  checked.images.saved.brings_keys = coming->alive;
   coming->connection = Fd(::fcntl(connection, F_DUPFD_CLOEXEC, 0));
   if (!coming->connection || !coming->images.saved.file)
     return tl::unexpected(ApiError{500, "no descriptors are left"});
@@ -171,6 +148,9 @@ bool Migrations::load(const Coming& coming) {
     coming->error = why;
     return false;
   };
+  if (coming->alive) {
+    if (const auto taken = take_keys(coming); !taken) return fails(taken.error());
+  }
   auto launching = domains_.start_vmm(domain, coming->images);
   coming->images = {};
   if (!launching) return fails(launching.error());
@@ -184,7 +164,7 @@ bool Migrations::load(const Coming& coming) {
     const MutexLock held(domains_.lock_);
     DomainRecord running = domain->record;
     running.running = true;
-    running.move = MoveRecord{.session = coming->session, .arrives = true};
+    if (!coming->alive) running.move = MoveRecord{.session = coming->session, .arrives = true};
     const auto kept = domain->life.over() ? tl::unexpected(std::string("the domain's process has ended"))
                                           : domains_.around_.records->put(running);
     if (!kept) {
@@ -194,8 +174,11 @@ bool Migrations::load(const Coming& coming) {
     domain->record = std::move(running);
     domain->sharing.certain = true;
   }
+  // What has enclaves is told so with the token of its verdict, and waits for that whoever dies.
   const nlohmann::json run{{"verb", "run"}, {"paused", true}};
-  if (const auto started = launching->request(run, domains_.around_.patience.launch); !started)
+  if (const auto started = coming->alive ? tl::expected<Packet, ControlError>()
+                                         : launching->request(run, domains_.around_.patience.launch);
+      !started)
     return fails(started.error().message);
   {
     const MutexLock held(domains_.lock_);
@@ -252,9 +235,20 @@ void Migrations::let_run(const std::shared_ptr<Domain>& domain, bool paused) {
       if (domain->life.over()) return;
       record = domain->record;
     }
+    nlohmann::json word{{"verb", "unpause"}};
+    const bool alive = record.move && record.move->digests;
+    if (alive)
+      word = {{"verb", "run"},
+              {"paused", paused},
+              {"token", own_word(MoveWord::commit, record.move->session, record.uuid)}};
+    const auto said = paused && !alive ? tl::expected<Packet, ApiError>() : domains_.say(record, word);
     // That it runs by now is as good.
-    const auto said = paused ? tl::expected<Packet, ApiError>() : domains_.say(record, {{"verb", "unpause"}});
-    if (said || said.error().status == 409) break;
+    const auto runs = [&] {
+      const MutexLock held(domains_.lock_);
+      return domain->page != nullptr && domain->page->state() != DomainState::created;
+    };
+    if (said || (said.error().status == 409 && runs())) break;
+    log(LogLevel::warning, "domain-not-told", {{"domain", record.name}, {"error", said.error().message}});
     const MutexLock held(lock_);
     if (stopping_) return;
     pause(between_arrival_tries);
@@ -285,96 +279,6 @@ void Migrations::clean_up() {
     });
   }
   for (const Coming& one : over) one->thread.join();
-}
-
-ArrivalInfo Migrations::arrival(const std::string& session, const Peer& peer) const {
-  const MutexLock held(lock_);
-  const auto found = arrivals_.find(session);
-  if (found == arrivals_.end() || !is_master(peer.uid, {.user = found->second->user}, ::geteuid()))
-    return {.error = "it is not known here"};
-  const Arrival& coming = *found->second;
-  return {.phase = coming.phase, .error = coming.error, .uuid = coming.uuid, .name = coming.name};
-}
-
-/// A process that has just died is not known as dead yet, and would be a domain that is nowhere.
-bool Migrations::can_run(const std::string& session) {
-  std::shared_ptr<Domain> domain;
-  {
-    const MutexLock held(lock_);
-    const auto found = arrivals_.find(session);
-    if (found != arrivals_.end()) domain = found->second->domain;
-  }
-  if (domain == nullptr) return false;
-  DomainRecord record;
-  {
-    const MutexLock held(domains_.lock_);
-    record = domain->record;
-  }
-  return domains_.say(record, {{"verb", "hello"}}).has_value();
-}
-
-tl::expected<Verdict, ApiError> Migrations::decide(const std::string& session, const Peer& peer, bool commit,
-                                                   bool paused) {
-  if (!is_move_session(session)) return tl::unexpected(ApiError{400, "no session of a move"});
-  const auto not_theirs = [&](unsigned user) { return !is_master(peer.uid, {.user = user}, ::geteuid()); };
-  const ApiError forbidden{403, fmt::format("user {} may not say what becomes of another user's domain", peer.uid)};
-  const bool answers = commit && can_run(session);
-  const MutexLock held(lock_);
-  const auto found = arrivals_.find(session);
-  if (found == arrivals_.end() || found->second->phase != ArrivalPhase::ready) {
-    if (found != arrivals_.end() && not_theirs(found->second->user)) return tl::unexpected(forbidden);
-    // One that was aborted, that an earlier daemon decided, or that is not known: without a file it never comes.
-    if (found != arrivals_.end() && found->second->phase == ArrivalPhase::loading)
-      return tl::unexpected(ApiError{409, "it has not come as a whole"});
-    const auto before = verdicts_.find(session);
-    if (!before) return tl::unexpected(ApiError{500, before.error()});
-    if (*before && not_theirs((*before)->user)) return tl::unexpected(forbidden);
-    if (!*before && !is_session_of(domains_.around_.secrets.wrap, session))
-      return tl::unexpected(ApiError{409, "this daemon was never its target"});
-    return before->value_or(Verdict{});
-  }
-  Arrival& coming = *found->second;
-  if (not_theirs(coming.user)) return tl::unexpected(forbidden);
-  Verdict wanted{.commit = commit, .paused = paused, .user = coming.user};
-  {
-    const MutexLock of_domains(domains_.lock_);
-    wanted.uuid = coming.domain->record.uuid;
-    wanted.name = coming.domain->record.name;
-    wanted.commit = answers && coming.domain->life.is(LifeState::running) && !stopping_;
-  }
-  const auto verdict = verdicts_.put(session, wanted);
-  if (!verdict) return tl::unexpected(ApiError{500, verdict.error()});
-  coming.phase = verdict->commit ? ArrivalPhase::committed : ArrivalPhase::aborted;
-  coming.paused = verdict->paused;
-  if (!verdict->commit) coming.error = "its source does not send it";
-  changed_.notify_all();
-  return *verdict;
-}
-
-Migrations::Done Migrations::forget(const std::string& session, const Peer& peer) {
-  if (!is_move_session(session)) return tl::unexpected(ApiError{400, "no session of a move"});
-  const MutexLock held(lock_);
-  const auto verdict = verdicts_.find(session);
-  if (!verdict) return tl::unexpected(ApiError{500, verdict.error()});
-  if (!*verdict) return {};
-  if (!is_master(peer.uid, {.user = (*verdict)->user}, ::geteuid()))
-    return tl::unexpected(ApiError{403, "it is another user's"});
-  // Until its record says nothing of it any more, a daemon that comes later needs the file.
-  const auto arrives = [&] {
-    const MutexLock of_domains(domains_.lock_);
-    return std::ranges::any_of(domains_.table_, [&](const auto& one) {
-      const auto& move = one.second->record.move;
-      return move && move->arrives && move->session == session && !one.second->life.over();
-    });
-  };
-  const auto late = std::chrono::steady_clock::now() + domains_.around_.patience.verb;
-  while (arrives()) {
-    if (stopping_ || std::chrono::steady_clock::now() > late)
-      return tl::unexpected(ApiError{409, "it does not run yet"});
-    pause(between_glances);
-  }
-  if (auto removed = verdicts_.remove(session); !removed) return tl::unexpected(ApiError{500, removed.error()});
-  return {};
 }
 
 void Migrations::pause(std::chrono::milliseconds time) {

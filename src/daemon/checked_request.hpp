@@ -47,7 +47,8 @@ struct SavedFile {
   Fd file{}, order{};
   std::optional<ArrivalRecord> arrival{};  ///< none: its enclaves are lost
   u64 boot = 0;                            ///< with them: of the counters that they had
-  bool arrives = false;                    ///< the file is the socket that its stream comes from, and there is no order
+  bool arrives = false;      ///< the file is the socket that its stream comes from; an order: with its enclaves
+  bool brings_keys = false;  ///< it has none here until they have come with it
 };
 
 struct OpenImages {

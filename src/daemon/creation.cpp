@@ -209,7 +209,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   domain->record.arrival = checked.images.saved.arrival;
   domain->record.boot = checked.images.saved.boot;
   domain->config = std::move(config);
-  auto kept = power_on(*domain);
+  auto kept = checked.images.saved.brings_keys ? tl::expected<void, std::string>() : power_on(*domain);
   if (kept) kept = around_.records->put(domain->record);
   if (!kept) {
     broker_.release(*id);
@@ -236,7 +236,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .cpus = *places,
                         .goes_on = static_cast<bool>(images.saved.file),
                         .uuid = record.uuid,
-                        .arrives = images.saved.arrives};
+                        .arrives = images.saved.arrives,
+                        .enclaves = images.saved.arrives && images.saved.order};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {

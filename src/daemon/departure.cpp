@@ -12,6 +12,7 @@
 #include "daemon/migrations.hpp"
 #include "daemon/shape.hpp"
 #include "host/log.hpp"
+#include "host/memfd.hpp"
 
 namespace cloister::toolstack {
 
@@ -69,7 +70,7 @@ tl::expected<std::shared_ptr<Domain>, ApiError> Migrations::leaving(const std::s
   return domain;
 }
 
-tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnclaves enclaves,
+tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::optional<MovedEnclaves> enclaves,
                                                 const std::optional<PublicKey>& target) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
@@ -105,9 +106,8 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, MovedEnc
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
   offer.shape = std::move(*shape);
-  if (enclaves == MovedEnclaves::keep) {
+  if (enclaves.value_or(record.platform ? MovedEnclaves::keep : MovedEnclaves::lose) == MovedEnclaves::keep)
     TRY(offer_enclaves(*domain, offer, target));
-  }
   return offer;
 }
 
@@ -117,16 +117,24 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
   if (how.peer.size() > longest_peer)
     return tl::unexpected(ApiError{400, fmt::format("'to': expected {} bytes at most", longest_peer)});
   DomainRecord record;
+  std::shared_ptr<const MoveAgreement> agreed;
   {
     const MutexLock held(domains_.lock_);
     if (!domain->config.disks.empty()) return tl::unexpected(not_moved(*domain, " has disks"));
-    if (domain->agreed != nullptr && domain->agreed->session == how.session)
-      return tl::unexpected(not_moved(*domain, ": its process does not know how to let enclaves go on elsewhere"));
+    if (domain->agreed != nullptr && domain->agreed->session == how.session) agreed = domain->agreed;
     if (domain->record.saving) return tl::unexpected(not_moved(*domain, " is being saved"));
     record = domain->record;
     domains_.peers_[record.uuid] = how.peer;
   }
-  const int descriptors[] = {connection};
+  std::vector<int> descriptors{connection};
+  Fd order;
+  if (agreed != nullptr) {
+    order = sealed_memfd(
+        "cloister-order",
+        write_move_order({.session = exporting(*agreed), .key = agreed->secrets.stream, .id = agreed->secrets.seal}));
+    if (!order) return tl::unexpected(not_moved(*domain, ": no memory for what its process is told", 500));
+    descriptors.push_back(order.get());
+  }
   TRY(domains_.say(record,
                    {{"verb", "move"},
                     {"session", how.session},
@@ -150,7 +158,7 @@ Migrations::Done Migrations::set_record(Domain& domain, std::optional<MoveRecord
   return {};
 }
 
-tl::expected<bool, ApiError> Migrations::hold(const std::string& key, const std::string& session) {
+tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key, const std::string& session) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   MoveRecord move{.session = session};
@@ -161,6 +169,13 @@ tl::expected<bool, ApiError> Migrations::hold(const std::string& key, const std:
       return tl::unexpected(not_moved(*domain, " goes on here: nothing of it is to be held"));
     record = domain->record;
     move.peer = domains_.peers_[record.uuid];
+    if (domain->page->move_has_enclaves()) {
+      if (domain->agreed != nullptr && domain->agreed->session == session) move.digests = domain->agreed->digests;
+      if (record.move && record.move->session == session) move.digests = record.move->digests;
+      if (!move.digests)
+        return tl::unexpected(not_moved(
+            *domain, " goes on here: this daemon was started anew since its enclaves were to go on elsewhere"));
+    }
   }
   // First: whatever starts this domain anew, after the host's end, knows that it may run elsewhere.
   TRY(set_record(*domain, move));
@@ -170,29 +185,91 @@ tl::expected<bool, ApiError> Migrations::hold(const std::string& key, const std:
     if (answer.error().status == 409) TRY(set_record(*domain, std::nullopt));
     return tl::unexpected(answer.error());
   }
-  return answer->body.value("paused", false);
+  Held how{.paused = answer->body.value("paused", false)};
+  if (move.digests) how.word = own_word(MoveWord::held, session, record.uuid);
+  return how;
 }
 
-Migrations::Done Migrations::leave(const std::string& key, const std::string& session, bool commit) {
+/// Of a move of enclaves, as its source or its target.
+std::string Migrations::own_word(MoveWord word, const std::string& session, const std::string& uuid) const {
+  return text_of_token(move_token(domains_.around_.secrets.wrap, word, session, uuid));
+}
+
+tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, const std::string& session, bool commit,
+                                                      const std::string& word) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
+  std::optional<MoveRecord> move;
   {
     const MutexLock held(domains_.lock_);
     record = domain->record;
     if (domain->page->move_session() != session)
       return tl::unexpected(not_moved(*domain, ": the verdict is about another move of it"));
-    if (commit && domain->page->move_phase() != MovePhase::held)
-      return tl::unexpected(not_moved(*domain, " goes on here: it was not held"));
-    if (commit) domain->fate = "migrated";
+    const bool is_held = domain->page->move_phase() == MovePhase::held;
+    if (commit && !is_held) return tl::unexpected(not_moved(*domain, " goes on here: it was not held"));
+    move = record.move;
+    if (is_held && move && move->given_up)
+      return tl::unexpected(not_moved(*domain, ": its enclaves were given up: `cloister migrate --resolve --here`"));
+    // Nobody's else: what runs there would run here, too.
+    if (is_held && move && move->digests && !is_word(word, commit ? move->digests->commit : move->digests->abort))
+      return tl::unexpected(
+          not_moved(*domain, ": its enclaves may run at its target by now, whose own word alone says whether they do"));
   }
   if (commit) {
+    const bool alive = move && move->digests;
+    if (alive) {
+      move->gone = true;
+      TRY(set_record(*domain, move));
+    }
+    {
+      const MutexLock held(domains_.lock_);
+      domain->fate = "migrated";
+    }
     domains_.kill_and_wait(domain);
     const MutexLock held(domains_.lock_);
     if (!domain->life.is(LifeState::gone)) return tl::unexpected(not_moved(*domain, ": its process does not end", 500));
+    return alive ? own_word(MoveWord::done, session, record.uuid) : std::string();
+  }
+  nlohmann::json end{{"verb", "move-end"}};
+  if (read_token(word)) end["token"] = word;
+  TRY(domains_.say(record, end));
+  log(LogLevel::info, "domain-stays", {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  TRY(set_record(*domain, std::nullopt));
+  return std::string();
+}
+
+/// Its keys are other ones from now on, and on the disk, before its process has them: what may run elsewhere has the
+/// ones before. Who is told that twice has others once more.
+Migrations::Done Migrations::stay(const std::string& key, const std::string& session) {
+  const auto domain = TRY(leaving(key));
+  DomainRecord record;
+  LaunchKeys keys;
+  {
+    const MutexLock held(domains_.lock_);
+    record = domain->record;
+    if (domain->page->move_session() != session || domain->page->move_phase() != MovePhase::held || !record.move)
+      return tl::unexpected(not_moved(*domain, " is not in doubt about this move"));
+    if (record.move->digests) {
+      if (auto renewed = domains_.keys_.renew(KeyName::of_domain(record.uuid)); !renewed)
+        return tl::unexpected(not_moved(*domain, ": " + renewed.error(), 500));
+      keys = domains_.keys_.launch_keys(record.uuid, *record.platform);
+      record.boot = keys.boot;
+      record.move->given_up = true;
+      if (auto kept = domains_.around_.records->put(record); !kept)
+        return tl::unexpected(not_moved(*domain, ": " + kept.error(), 500));
+      domain->record = record;
+    }
+  }
+  if (!record.move->digests) {
+    TRY(leave(key, session, false, ""));
     return {};
   }
-  TRY(domains_.say(record, {{"verb", "move-end"}}));
-  log(LogLevel::info, "domain-stays", {{"domain", record.name}, {"id", std::to_string(record.id)}});
+  const Fd secrets = sealed_memfd(
+      "cloister-keys", write_platform_secrets({.root = keys.root, .paging = keys.paging, .boot = keys.boot}));
+  if (!secrets) return tl::unexpected(not_moved(*domain, ": no memory for its keys", 500));
+  const int descriptors[] = {secrets.get()};
+  TRY(domains_.say(record, {{"verb", "move-start-over"}}, descriptors));
+  log(LogLevel::warning, "enclaves-given-up", {{"domain", record.name}, {"id", std::to_string(record.id)}});
   return set_record(*domain, std::nullopt);
 }
 

@@ -59,4 +59,7 @@ struct Domain {
   std::shared_ptr<const DomainPage> page{};  ///< null: not yet, or not at hand
 };
 
+/// It has this key, or may.
+bool uses_key(const Domain& domain, const KeyName& name);
+
 }  // namespace cloister::toolstack

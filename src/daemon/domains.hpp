@@ -131,9 +131,7 @@ class Domains {
   MemoryInfo memory() const;
   /// A way over TLS to a machine that is one of the peers: which one it is (transfers.hpp). connection: borrowed.
   tl::expected<std::string, std::string> reach(const std::string& to, int connection) const;
-  /// What who serves other machines is told; secret.
-  nlohmann::json transfer_order() const;
-  /// By which other machines know this one.
+  nlohmann::json transfer_order() const;  ///< for who serves other machines; secret
   PublicKey machine_key() const { return around_.secrets.machine.public_key(); }
   const MachineDescription& machine() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.machine(); }
   const Processors& processors() const CLOISTER_NO_THREAD_SAFETY_ANALYSIS { return broker_.processors(); }
@@ -235,6 +233,7 @@ class Domains {
   std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
 
   // keys
+  void settle_moved_keys(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
   std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
   KeyInfo info(const HeldKey& held) const CLOISTER_REQUIRES(lock_);
   std::optional<ApiError> not_erasable(const HeldKey& held, const Peer& who) const CLOISTER_REQUIRES(lock_);

@@ -154,6 +154,7 @@ void Domains::end(Pointer domain) {
   const MutexLock held(lock_);
   withdraw(*domain, *stuck);
   if (host_late_.contains(record.uuid)) keep_late();  // else nothing says any more that it was started
+  settle_moved_keys(record);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);

@@ -12,6 +12,7 @@
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
 #include "host/log.hpp"
+#include "text/hex.hpp"
 #include "text/utc.hpp"
 #include "text/uuid.hpp"
 
@@ -92,6 +93,46 @@ tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, cons
   TRY(records_.put_key(name, wrap_key(next, secrets_.wrap)));
   by_name_.insert_or_assign(name, HeldKey{.key = next});
   return next;
+}
+
+std::string KeyRing::id_of(const KeyName& name) const {
+  const HeldKey* const held = find(name);
+  if (held == nullptr || !held->unread.empty()) return {};
+  const std::string label = "cloister id of key " + to_text(name);
+  std::array<u8, EVP_MAX_MD_SIZE> code{};
+  unsigned bytes = 0;
+  if (::HMAC(EVP_sha256(), held->key.key.data(), static_cast<int>(held->key.key.size()),
+             reinterpret_cast<const u8*>(label.data()), label.size(), code.data(), &bytes) == nullptr)
+    std::abort();  // for want of memory
+  return in_hex(std::span(code).first(bytes));
+}
+
+tl::expected<void, std::string> KeyRing::adopt(const KeyName& name, const Secret& key, u32 power_ons,
+                                               const Owner& owner, const std::string& domain) {
+  DomainKey next{.name = name, .owner = owner, .made = utc_now(), .last_use = {}, .domain = {}, .key = key};
+  if (const HeldKey* const held = find(name)) {
+    if (!held->unread.empty() || held->key.key != key)
+      return tl::unexpected("the key " + to_text(name) + " is another one here");
+    next = held->key;
+  }
+  next.power_ons = std::max(next.power_ons, power_ons);
+  next.last_use = utc_now();
+  next.domain = domain;
+  TRY(records_.put_key(name, wrap_key(next, secrets_.wrap)));
+  by_name_.insert_or_assign(name, HeldKey{.key = next});
+  return {};
+}
+
+tl::expected<void, std::string> KeyRing::renew(const KeyName& name) {
+  DomainKey next = find(name)->key;
+  if (next.power_ons == std::numeric_limits<u32>::max())
+    return tl::unexpected(fmt::format("the key {} has had all its power-ons", to_text(name)));
+  next.key = random_secret();
+  ++next.power_ons;
+  next.made = next.last_use = utc_now();
+  TRY(records_.put_key(name, wrap_key(next, secrets_.wrap)));
+  by_name_.insert_or_assign(name, HeldKey{.key = next});
+  return {};
 }
 
 /// The boot number is another one at each power-on, also after the state folder was put back from a backup, so that no

@@ -49,6 +49,15 @@ class KeyRing {
   std::optional<ApiError> refusal(const KeyName& name, const Owner& owner) const;
   /// The key for a domain's power-on, which is counted; it is made if there is none. After refusal().
   tl::expected<DomainKey, std::string> power_on(const KeyName& name, const Owner& owner, const std::string& domain);
+  /// By which two daemons see whether a key of one name is the same one with both, and nobody learns what it is; empty:
+  /// there is none, or its file cannot be understood.
+  std::string id_of(const KeyName& name) const;
+  /// A key that has come from another daemon with a domain of this owner's. An error if there is another one of its
+  /// name.
+  tl::expected<void, std::string> adopt(const KeyName& name, const Secret& key, u32 power_ons, const Owner& owner,
+                                        const std::string& domain);
+  /// Another key of this name, which counts as a power-on: what the one before has sealed opens no more. There is one.
+  tl::expected<void, std::string> renew(const KeyName& name);
   /// What the VMM of a domain is given that has been powered on.
   LaunchKeys launch_keys(const std::string& uuid, const SgxPlatform& platform) const;
   /// For ever; a file that cannot be understood is set aside. It must be in nobody's use.

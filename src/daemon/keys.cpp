@@ -9,9 +9,7 @@
 
 namespace cloister::toolstack {
 
-namespace {
-
-bool uses(const Domain& domain, const KeyName& name) {
+bool uses_key(const Domain& domain, const KeyName& name) {
   const DomainRecord& record = domain.record;
   if (domain.keys_unknown) return true;
   if (!record.platform) return false;
@@ -19,12 +17,10 @@ bool uses(const Domain& domain, const KeyName& name) {
   return record.platform->keys == SgxPlatform::Keys::group && record.platform->group == name.id;
 }
 
-}  // namespace
-
 std::vector<std::string> Domains::users_of(const KeyName& name) const {
   std::vector<std::string> users;
   for (const auto& [id, domain] : table_) {
-    if (uses(*domain, name)) users.push_back(domain->record.name);
+    if (uses_key(*domain, name)) users.push_back(domain->record.name);
   }
   return users;
 }

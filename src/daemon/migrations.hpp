@@ -16,6 +16,7 @@
 
 #include "daemon/domains.hpp"
 #include "daemon/move_handshake.hpp"
+#include "daemon/moved_keys.hpp"
 #include "daemon/offer.hpp"
 #include "daemon/verdicts.hpp"
 #include "host/unix_socket.hpp"
@@ -30,10 +31,11 @@ struct Departure {
 };
 
 enum class ArrivalPhase : u8 {
-  loading,    ///< its stream comes
-  ready,      ///< all is there, and it stands still
-  committed,  ///< it is this daemon's
-  aborted,    ///< it has not come
+  loading,      ///< its stream comes
+  awaits_root,  ///< the same, and all is there but the root of its enclaves
+  ready,        ///< all is there, and it stands still
+  committed,    ///< it is this daemon's
+  aborted,      ///< it has not come
 };
 const char* name_of(ArrivalPhase phase);
 
@@ -41,6 +43,18 @@ struct ArrivalInfo {
   ArrivalPhase phase = ArrivalPhase::aborted;
   std::string error{};  ///< why it has not come
   std::string uuid{}, name{};
+};
+
+/// What is wanted of a target's verdict.
+struct WantedVerdict {
+  bool commit = false;
+  bool paused = false;  ///< it was
+  std::string held{};   ///< its source's word that it stands still; wanted for a commit of one with enclaves
+  std::string uuid{};   ///< as its source calls it, for what this daemon has forgotten
+};
+struct SaidVerdict {
+  Verdict verdict{};
+  std::string word{};  ///< by which a source of enclaves believes it
 };
 
 class Migrations {
@@ -55,23 +69,31 @@ class Migrations {
 
   // domains that leave
   using Done = tl::expected<void, ApiError>;
-  /// An error with `keep` if no machine is named that it could go to. target: what its target says to be its key, if
-  /// that is known, which then must be named.
-  tl::expected<Offer, ApiError> offer(const std::string& key, MovedEnclaves enclaves = MovedEnclaves::lose,
+  /// enclaves: none: they are kept if it has EPC. Why they cannot be is in the offer. target: what its target says to
+  /// be its key, if that is known, which then must be named.
+  tl::expected<Offer, ApiError> offer(const std::string& key, std::optional<MovedEnclaves> enclaves,
                                       const std::optional<PublicKey>& target = std::nullopt);
   struct Proof {
     std::string text;  ///< for the target
     std::string peer;  ///< what the target is called here
+    std::string keys;  ///< the domain's, wrapped for the target
   };
   /// Its target has answered the last offer with `keep`, once: it is judged, and the answer is this machine's proof.
   /// From then on there is agreed().
   tl::expected<Proof, ApiError> prove(const std::string& key, const std::string& session, const std::string& answer);
   /// connection: what its stream goes to, once a byte has come on it; borrowed.
   Done depart(const std::string& key, const Departure& how, int connection);
-  /// All of it has been sent: from now on it goes on by a word alone. True: it was paused.
-  tl::expected<bool, ApiError> hold(const std::string& key, const std::string& session);
-  /// It ends, since it runs elsewhere, or goes on.
-  Done leave(const std::string& key, const std::string& session, bool commit);
+  struct Held {
+    bool paused = false;  ///< it was
+    std::string word{};   ///< with enclaves: for the target
+  };
+  /// All of it has been sent, but for the root of its enclaves: from now on it goes on by a word alone.
+  tl::expected<Held, ApiError> hold(const std::string& key, const std::string& session);
+  /// It ends, since it runs elsewhere, or goes on. word: its target's, with enclaves. This daemon's word that it knows.
+  tl::expected<std::string, ApiError> leave(const std::string& key, const std::string& session, bool commit,
+                                            const std::string& word);
+  /// It goes on here, and nobody has asked its target: its enclaves are lost, as in S3, and so are their keys.
+  Done stay(const std::string& key, const std::string& session);
   /// While it does not run elsewhere for sure.
   Done cancel(const std::string& key);
 
@@ -85,16 +107,18 @@ class Migrations {
   };
   tl::expected<Arrived, ApiError> arrive(const Offer& offer, const Owner& owner, int connection);
   /// The source's proof has come, once: it is judged. What the source is called here. From then on there is agreed().
-  tl::expected<std::string, ApiError> accept(const std::string& session, const Peer& peer, const std::string& proof);
+  /// keys: the domain's, wrapped.
+  tl::expected<std::string, ApiError> accept(const std::string& session, const Peer& peer, const std::string& proof,
+                                             const std::string& keys);
   /// What both machines have agreed on; null: they have not. Of a domain that leaves.
   std::shared_ptr<const MoveAgreement> agreed(const Domain& domain, const std::string& session) const;
   /// Of one that arrives.
   std::shared_ptr<const MoveAgreement> agreed(const std::string& session) const;
   ArrivalInfo arrival(const std::string& session, const Peer& peer) const;
   /// Whether it runs here, from now on and for ever: as was decided before, else as is wanted, if that can be.
-  tl::expected<Verdict, ApiError> decide(const std::string& session, const Peer& peer, bool commit, bool paused);
-  /// Its source knows the verdict.
-  Done forget(const std::string& session, const Peer& peer);
+  tl::expected<SaidVerdict, ApiError> decide(const std::string& session, const Peer& peer, const WantedVerdict& wanted);
+  /// Its source knows the verdict. word: its source's, with enclaves.
+  Done forget(const std::string& session, const Peer& peer, const std::string& word);
 
  private:
   struct Arrival {
@@ -104,7 +128,9 @@ class Migrations {
     std::shared_ptr<Domain> domain{};               ///< null once its thread is done
     OpenImages images{};                            ///< until its VMM has them
     std::optional<MoveTargetProof> proof{};         ///< until the source's has come; none: its enclaves are lost
+    bool alive = false;                             ///< its enclaves come with it
     std::shared_ptr<const MoveAgreement> agreed{};  ///< null: it has not
+    std::optional<MovedKeys> keys{};                ///< since then, until they are the domain's
     Fd connection{};                                ///< to see whether who brings it is there
     ArrivalPhase phase = ArrivalPhase::loading;
     std::string error{};
@@ -123,6 +149,9 @@ class Migrations {
   static CreateRequest request_of(const Offer& offer, const Owner& owner);
   void receive(const Coming& coming);
   bool load(const Coming& coming);
+  /// Waits for its source's proof, and makes the keys that come with that the domain's.
+  tl::expected<void, std::string> take_keys(const Coming& coming);
+  tl::expected<void, std::string> adopt_keys(Domain& domain, const MoveAgreement& agreed, const MovedKeys& keys);
   void wait_for_verdict(const Coming& coming);
   bool can_run(const std::string& session);
   void let_run(const std::shared_ptr<Domain>& domain, bool paused);
@@ -134,10 +163,13 @@ class Migrations {
   void pause(std::chrono::milliseconds time) CLOISTER_REQUIRES(lock_);
   /// False: it is to be looked at again.
   bool settle(const std::shared_ptr<Domain>& domain);
+  /// Why its enclaves cannot go elsewhere; empty: they can.
+  std::string why_enclaves_stay(const Domain& domain) const CLOISTER_REQUIRES(domains_.lock_);
   /// Notes in the domain what is said of it to a machine that is to have its enclaves.
   Done offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target);
   /// A domain that may be asked to leave, or leaves.
   tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
+  std::string own_word(MoveWord word, const std::string& session, const std::string& uuid) const;
   Done set_record(Domain& domain, std::optional<MoveRecord> move);
 
   Domains& domains_;

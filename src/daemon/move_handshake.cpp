@@ -138,6 +138,7 @@ void derive_secrets(MoveAgreement& agreed, const arch::Bytes32& shared, const Di
   std::copy_n(id.begin(), secrets.id.size(), secrets.id.begin());
   secrets.root = derived(shared, said, "the root, from the source to its target");
   secrets.stream = derived(shared, said, "the stream, from the source to its target");
+  secrets.keys = derived(shared, said, "the domain's keys, from the source to its target");
   secrets.seal = derived(shared, said, "the stream's id");
 }
 

@@ -1,12 +1,18 @@
 #include "daemon/move_record.hpp"
 
+#include "daemon/domain_key.hpp"
 #include "protocol/moving.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
 
 nlohmann::json to_json(const MoveRecord& move) {
-  return {{"session", move.session}, {"peer", move.peer}, {"arrives", move.arrives}};
+  nlohmann::json object{{"session", move.session}, {"peer", move.peer}, {"arrives", move.arrives}};
+  if (move.digests) object["digests"] = to_json(*move.digests);
+  if (!move.keys.empty()) object["keys"] = move.keys;
+  if (move.given_up) object["given_up"] = true;
+  if (move.gone) object["gone"] = true;
+  return object;
 }
 
 tl::expected<MoveRecord, std::string> read_move(const nlohmann::json& object) {
@@ -14,7 +20,20 @@ tl::expected<MoveRecord, std::string> read_move(const nlohmann::json& object) {
   JsonFields fields(object);
   fields.text("session", move.session).text("peer", move.peer).boolean("arrives", move.arrives);
   if (fields.ok() && !is_move_session(move.session)) fields.fail("'session': not a move's");
+  if (fields.has("gone")) fields.boolean("gone", move.gone);
+  if (fields.has("given_up")) fields.boolean("given_up", move.given_up);
+  if (fields.has("keys")) {
+    for (const nlohmann::json& one : fields.list("keys")) {
+      move.keys.push_back(one.is_string() ? one.get<std::string>() : std::string());
+      if (!read_key_name(move.keys.back())) fields.fail("'keys': expected names of keys");
+    }
+  }
   if (!fields.ok()) return tl::unexpected(fields.error());
+  if (fields.has("digests")) {
+    auto digests = read_digests(object["digests"]);
+    if (!digests) return tl::unexpected("'digests': " + digests.error());
+    move.digests = *digests;
+  }
   return move;
 }
 

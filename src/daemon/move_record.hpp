@@ -3,15 +3,23 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
+
+#include "daemon/move_secrets.hpp"
 
 namespace cloister::toolstack {
 
 struct MoveRecord {
-  std::string session{};  ///< the target's name for it
-  std::string peer{};     ///< where it goes, for a person; empty: it arrives
-  bool arrives = false;   ///< it runs here only if the verdict is that it does
+  std::string session{};                 ///< the target's name for it
+  std::string peer{};                    ///< where it goes, for a person; empty: it arrives
+  bool arrives = false;                  ///< it runs here only if the verdict is that it does
+  std::optional<MoveDigests> digests{};  ///< its enclaves go with it; none: they are lost
+  std::vector<std::string> keys{};       ///< of one that arrives: those that it has brought, and nobody had here
+  bool given_up = false;                 ///< of one that leaves: its enclaves, and the keys that they had
+  bool gone = false;  ///< of one that leaves: it runs elsewhere, and its own key goes with its record
   bool operator==(const MoveRecord&) const = default;
 };
 

@@ -105,6 +105,7 @@ tl::expected<MoveDigests, std::string> read_digests(const nlohmann::json& object
 
 MoveSecrets::~MoveSecrets() {
   OPENSSL_cleanse(root.data(), root.size());
+  OPENSSL_cleanse(keys.data(), keys.size());
   OPENSSL_cleanse(stream.data(), stream.size());
 }
 

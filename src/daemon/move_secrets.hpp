@@ -49,6 +49,7 @@ tl::expected<MoveDigests, std::string> read_digests(const nlohmann::json& object
 struct MoveSecrets {
   arch::Bytes16 id{};        ///< vmx::MoveSession::id
   arch::Bytes32 root{};      ///< vmx::MoveSession::key: seals the root, and nothing else
+  arch::Bytes32 keys{};      ///< wraps the domain's keys on their way, once, and nothing else
   stream::SealKey stream{};  ///< seals the stream from the source to its target, and nothing else
   stream::SealId seal{};     ///< that stream's id
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <array>
 
 #include "text/json_fields.hpp"
@@ -12,7 +13,7 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr std::size_t longest_shape = 1 << 18;
+constexpr std::size_t longest_shape = 1 << 18, most_offered_keys = 2;
 
 std::string hexadecimal(const u8* bytes, std::size_t size) {
   constexpr const char* digits = "0123456789abcdef";
@@ -55,6 +56,8 @@ nlohmann::json to_json(const Offer& offer) {
                         {"shape", hexadecimal(offer.shape.data(), offer.shape.size())},
                         {"enclaves", name_of(offer.enclaves)}};
   if (!offer.hello.empty()) object["hello"] = offer.hello;
+  if (!offer.keys.empty()) object["keys"] = offer.keys;
+  if (!offer.refused.empty()) object["refused"] = offer.refused;
   return object;
 }
 
@@ -80,6 +83,14 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
     fields.text("hello", offer.hello);
     if (fields.ok() && offer.hello.size() != hello_digits)
       fields.fail(fmt::format("'hello': found {} characters, expected {}", offer.hello.size(), hello_digits));
+  }
+  if (fields.ok() && object.contains("keys")) {
+    const nlohmann::json& keys = object["keys"];
+    if (!keys.is_object() || keys.size() > most_offered_keys ||
+        !std::ranges::all_of(keys, [](const nlohmann::json& id) { return id.is_string(); }))
+      fields.fail("'keys': expected an object of two texts at most");
+    for (auto one = keys.begin(); fields.ok() && one != keys.end(); ++one)
+      offer.keys[one.key()] = one.value().get<std::string>();
   }
   if (fields.ok() && read_uuid(offer.uuid) != offer.uuid) fields.fail("'uuid': expected one, in its usual form");
   if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))

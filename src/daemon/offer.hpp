@@ -3,6 +3,7 @@
 // held against it by the domain's process.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <tl/expected.hpp>
@@ -35,6 +36,10 @@ struct Offer {
   std::vector<u8> shape{};                        ///< hypervisor::DomainShape
   MovedEnclaves enclaves = MovedEnclaves::lose;
   std::string hello{};  ///< the source's, with `keep` (move_handshake.hpp)
+  /// With `keep`: KeyRing::id_of() each key that it has, by the key's name.
+  std::map<std::string, std::string> keys{};
+  /// Why it cannot leave so, for who asked its source; with these it does not.
+  std::vector<std::string> refused{};
   bool operator==(const Offer&) const = default;
 };
 

@@ -112,6 +112,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain) {
   const DomainRecord& record = domain->record;
   if (find_again(domain) == nullptr) {
     if (domain->unread.empty()) {
+      settle_moved_keys(record);
       if (record.saving) {
         followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
           settle_save(*domain);

@@ -11,6 +11,7 @@
 #include "host/durable.hpp"
 #include "host/own_folder.hpp"
 #include "protocol/moving.hpp"
+#include "text/hex.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -21,11 +22,13 @@ constexpr unsigned verdicts_mode = 0700;
 }  // namespace
 
 std::string write_verdict(const Verdict& verdict) {
-  return json_text({{"verdict", verdict.commit ? "commit" : "abort"},
-                    {"paused", verdict.paused},
-                    {"uuid", verdict.uuid},
-                    {"name", verdict.name},
-                    {"user", verdict.user}});
+  nlohmann::json object{{"verdict", verdict.commit ? "commit" : "abort"},
+                        {"paused", verdict.paused},
+                        {"uuid", verdict.uuid},
+                        {"name", verdict.name},
+                        {"user", verdict.user}};
+  if (!verdict.done.empty()) object["done"] = verdict.done;
+  return json_text(object);
 }
 
 tl::expected<Verdict, std::string> read_verdict(std::string_view text) {
@@ -35,6 +38,10 @@ tl::expected<Verdict, std::string> read_verdict(std::string_view text) {
   JsonFields fields(object);
   fields.text("verdict", word).boolean("paused", verdict.paused).text("uuid", verdict.uuid).text("name", verdict.name);
   fields.number("user", verdict.user);
+  if (fields.has("done")) fields.text("done", verdict.done);
+  arch::Bytes32 digest{};
+  if (fields.ok() && !verdict.done.empty() && !from_hex(verdict.done, digest))
+    fields.fail("'done': expected 64 hexadecimal digits");
   if (fields.ok() && word != "commit" && word != "abort") fields.fail("'verdict': expected commit or abort");
   if (!fields.ok()) return tl::unexpected(fields.error());
   verdict.commit = word == "commit";

@@ -19,6 +19,10 @@ struct Verdict {
   bool paused = false;  ///< it was, and is to be, here
   std::string uuid{}, name{};
   unsigned user = ~0u;  ///< whose it is
+  /// Of one whose enclaves came with it: SHA-256 of its source's word that it knows the verdict, without which this
+  /// stays: who forgets it would say `abort` from then on, and its source would let them go on, too. Empty: no word is
+  /// needed.
+  std::string done{};
   bool operator==(const Verdict&) const = default;
 };
 

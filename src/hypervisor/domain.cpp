@@ -141,6 +141,21 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& 
   return domain;
 }
 
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& package, DomainSpec spec,
+                                                                  std::vector<vmx::EpcSection> epc,
+                                                                  stream::Reader& from, const vmx::MoveSession& session,
+                                                                  const std::function<void()>& all_but_root) {
+  TRY(may_load(spec, from));
+  auto domain = TRY(make(package, std::move(spec), std::move(epc)));
+  Machine& machine = domain->impl_->machine;
+  TRY(lay_out(machine));
+  TRY(load_rounds(machine, from));
+  ArrivingEnclaves enclaves(machine.epc_pages.pages());
+  TRY(load(machine, from, &enclaves, all_but_root));
+  TRY(std::move(enclaves).import(machine, session));
+  return domain;
+}
+
 std::unique_ptr<LiveCopy> Domain::live_copy(stream::Writer& to) {
   return std::make_unique<LiveCopy>(impl_->machine, to);
 }
@@ -176,6 +191,10 @@ tl::expected<void, std::string> Domain::save(stream::Writer& to, const vmx::Move
 
 tl::expected<void, std::string> Domain::take_enclaves_back(const vmx::MoveToken& token) {
   return hypervisor::take_enclaves_back(impl_->machine, token);
+}
+
+tl::expected<void, std::string> Domain::give_enclaves_up(const vmx::PlatformSecrets& secrets) {
+  return hypervisor::give_enclaves_up(impl_->machine, secrets);
 }
 
 std::string Domain::why_enclaves_stay() const {

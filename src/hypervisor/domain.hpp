@@ -2,6 +2,7 @@
 // platform's devices, and nothing else.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <tl/expected.hpp>
 
@@ -43,6 +44,12 @@ class Domain {
   static tl::expected<std::unique_ptr<Domain>, std::string> arrive(vmx::Package& package, DomainSpec spec,
                                                                    std::vector<vmx::EpcSection> epc,
                                                                    stream::Reader& from);
+  /// Likewise, with its enclaves, as restore() has it. all_but_root: called when their root alone is missing.
+  static tl::expected<std::unique_ptr<Domain>, std::string> arrive(vmx::Package& package, DomainSpec spec,
+                                                                   std::vector<vmx::EpcSection> epc,
+                                                                   stream::Reader& from,
+                                                                   const vmx::MoveSession& session,
+                                                                   const std::function<void()>& all_but_root);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.
@@ -64,6 +71,9 @@ class Domain {
   tl::expected<void, std::string> save(stream::Writer& to, const vmx::MoveSession& session, bool& left);
   /// They go nowhere: the token says so. It stands still, as before.
   tl::expected<void, std::string> take_enclaves_back(const vmx::MoveToken& token);
+  /// Nobody says whether they have come elsewhere: they are lost, as in S3, and its package has keys of these secrets
+  /// from now on. An error: it is not to go on.
+  tl::expected<void, std::string> give_enclaves_up(const vmx::PlatformSecrets& secrets);
   /// Why it cannot be saved with enclaves, but for what is seen only then; empty: it can.
   std::string why_enclaves_stay() const;
   /// Begins to write it down while it runs. Neither outlives it.

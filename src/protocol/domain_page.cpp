@@ -110,10 +110,11 @@ std::string DomainPage::move_error() const {
   return move() == nullptr ? std::string() : text_in(move()->error, move()->error_bytes);
 }
 
-void DomainPage::start_move(const std::string& session) {
+void DomainPage::start_move(const std::string& session, bool enclaves) {
   MoveCounts& counts = *move();
   counts.error_bytes = 0;
   counts.round = 0;
+  counts.enclaves = enclaves ? 1 : 0;
   counts.bytes = counts.pages_left = counts.bytes_a_second = counts.dirty_bytes_a_second = counts.pause_us = 0;
   for (std::size_t i = 0; i < counts.session.size(); ++i)
     counts.session[i].store(i < session.size() ? static_cast<u8>(session[i]) : u8{0}, relaxed);

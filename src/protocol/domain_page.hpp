@@ -49,6 +49,10 @@ struct MoveCounts {
   std::array<std::atomic<u8>, session_bytes> session;  ///< of the target (moving.hpp)
   std::atomic<u32> error_bytes;
   std::array<std::atomic<u8>, most_error> error;  ///< why it goes on
+  /// A page of earlier versions ends before it. Not 0: its enclaves go with it.
+  std::atomic<u32> enclaves;
+  /// Not 0: it comes from elsewhere, and the root of its enclaves alone is missing.
+  std::atomic<u32> all_but_root;
 };
 /// Of a domain that moves. copying: its guest runs, or not. sent: all has been sent, and it goes on by itself if
 /// whoever takes its stream goes away. held: it goes on by a word alone.
@@ -117,11 +121,19 @@ class DomainPage {
   hypervisor::DeviceCounts* devices() const {
     return bytes_ > offsetof(DomainPageLayout, devices) ? &page().devices : nullptr;
   }
+  /// The VMM knows how to move enclaves.
+  bool move_knows_enclaves() const {
+    return bytes_ > offsetof(DomainPageLayout, move) + offsetof(MoveCounts, all_but_root);
+  }
+  /// MoveCounts::enclaves, and all_but_root.
+  bool move_has_enclaves() const { return move_knows_enclaves() && move()->enclaves != 0; }
+  bool awaits_root() const { return move_knows_enclaves() && move()->all_but_root != 0; }
+  void set_all_but_root() const { move()->all_but_root = 1; }
   MovePhase move_phase() const;
   /// The target's word for it; empty: there is none.
   std::string move_session() const;
   std::string move_error() const;
-  void start_move(const std::string& session);
+  void start_move(const std::string& session, bool enclaves);
   /// why: empty if it is only as it was.
   void end_move(const std::string& why);
   void set_move_phase(MovePhase phase) { move()->phase = static_cast<u32>(phase); }

@@ -28,7 +28,7 @@ inline constexpr int page = 11;      ///< DomainPage
 inline constexpr int keys = 12;      ///< memfd with LaunchKeys' two secrets, if the domain has EPC
 inline constexpr int root = 13;      ///< directory that is empty for ever: its name has been removed
 inline constexpr int saved = 14;     ///< file, or socket, that the domain goes on from, if it does
-inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), likewise
+inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), or a MoveOrder
 inline constexpr int disk = 16;      ///< of each disk, in their order: file or block device, locked
 inline constexpr int interface = disk + int{most_disks};        ///< of each network interface, in their order: a socket
 inline constexpr int vsock = interface + int{most_interfaces};  ///< of one with vsock: socket, already listening
@@ -56,6 +56,7 @@ struct LaunchMessage {
   bool goes_on = false;                 ///< from a file, in which it was saved; else it starts
   std::string uuid{};                   ///< that it has, whether its text says it or not; empty: not said
   bool arrives = false;                 ///< that is the stream of one that moves (moving.hpp), not a file
+  bool enclaves = false;                ///< of which its enclaves are a part, and there is a MoveOrder
   bool operator==(const LaunchMessage&) const = default;
 };
 

@@ -2,10 +2,15 @@
 // where it ends without understanding it. What arrives is the stream alone (stream/record.hpp), which knows its end.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
 
 #include "arch/types.hpp"
+#include "stream/sealing.hpp"
+#include "vmx/root_mover.hpp"
 
 namespace cloister::toolstack {
 
@@ -27,5 +32,20 @@ struct MoveLimits {
   u32 downtime_ms = default_downtime_ms;  ///< that its guest may stand still
   u32 bandwidth_mib = 0;                  ///< a second, while it runs; 0: all there is
 };
+
+/// What a VMM is told whose domain leaves, or comes, with its enclaves alive: the session in which their root leaves or
+/// comes, and what its stream is sealed with (stream/sealing.hpp). Secret: it is handed over in memory that has no
+/// name, and is sealed.
+struct MoveOrder {
+  vmx::MoveSession session{};
+  stream::SealKey key{};
+  stream::SealId id{};
+};
+std::vector<u8> write_move_order(const MoveOrder& order);
+tl::expected<MoveOrder, std::string> read_move_order(std::span<const u8> bytes);
+
+/// What a domain's keys come from that gives its enclaves up. Handed over likewise.
+std::vector<u8> write_platform_secrets(const vmx::PlatformSecrets& secrets);
+tl::expected<vmx::PlatformSecrets, std::string> read_platform_secrets(std::span<const u8> bytes);
 
 }  // namespace cloister::toolstack

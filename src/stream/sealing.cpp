@@ -162,6 +162,8 @@ Sink Sealer::sink() {
   };
 }
 
+Result<void> Sealer::flush() { return pending_.empty() ? Result<void>() : put_frame(false); }
+
 Result<void> Sealer::finish() {
   if (!pending_.empty()) TRY(put_frame(false));
   return put_frame(true);

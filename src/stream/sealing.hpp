@@ -29,6 +29,8 @@ class Sealer {
 
   /// It must outlive what this returns.
   Sink sink();
+  /// What has come so far goes on at once, as a frame of its own.
+  Result<void> flush();
   /// Nothing more comes.
   Result<void> finish();
 

@@ -198,7 +198,8 @@ void add_move_verbs(Verbs& verbs, ClientArguments& a) {
                       "unix:PATH, where `cloister receive` waits, ssh://[USER@]HOST[:PORT], or tls://HOST:PORT");
   migrate
       ->add_option("--enclaves", a.migrate.enclaves,
-                   "keep: they go on there, at a machine that machine.toml names; lose: they are lost")
+                   "keep: they go on there, at a machine that machine.toml names, which is what happens without "
+                   "this; lose: they are lost")
       ->check(CLI::IsMember({"keep", "lose"}));
   migrate->add_flag("--dry-run", a.migrate.dry_run, "only ask whether it could run there, and why not");
   migrate->add_flag("--cancel", a.migrate.cancel, "let a domain that is on its way go on here");

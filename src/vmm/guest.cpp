@@ -15,6 +15,7 @@
 #include "hypervisor/epc/pager/frame_set.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/vsock.hpp"
+#include "protocol/moving.hpp"
 #include "protocol/saving.hpp"
 #include "vmm/saver.hpp"
 
@@ -81,6 +82,11 @@ tl::expected<SavingOrder, std::string> saved_order() {
   return read_order(bytes);
 }
 
+tl::expected<MoveOrder, std::string> move_order() {
+  const auto bytes = TRY(read_within(launch_fd::order, longest_own));
+  return read_move_order(bytes);
+}
+
 }  // namespace
 
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
@@ -107,12 +113,22 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
     return guest;
   }
   const Fd file(launch_fd::saved);  // until it goes on
-  if (launch.arrives) {
+  if (launch.arrives && !launch.enclaves) {
     stream::Reader reader(buffered(file.get()));
     if (auto made = guest.lay_out({.stream = &reader, .moves = true}); !made) return failed(made.error());
     return guest;
   }
   const Fd memory(launch_fd::order);
+  if (launch.arrives) {
+    const auto order = move_order();
+    if (!order) return failed(order.error());
+    stream::Reader reader(stream::unsealed(buffered(file.get()), order->key));
+    if (auto made = guest.lay_out({.stream = &reader, .session = order->session, .moves = true}); !made)
+      return failed(made.error());
+    guest.arriving_ = true;
+    if (auto whole = reader.finish(); !whole) return failed(whole.error());
+    return guest;
+  }
   const auto order = saved_order();
   if (!order) return failed(order.error());
   auto saved = open_saved(file.get(), order->key);
@@ -152,6 +168,9 @@ void Guest::note_frames() {
 Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcSection>& epc, const Saved& saved) {
   using hypervisor::Domain;
   if (saved.stream == nullptr) return Domain::create(*package_, std::move(spec), epc);
+  if (saved.moves && saved.session)
+    return Domain::arrive(*package_, std::move(spec), epc, *saved.stream, *saved.session,
+                          [this] { page_.get().set_all_but_root(); });
   if (saved.moves) return Domain::arrive(*package_, std::move(spec), epc, *saved.stream);
   if (saved.session) return Domain::restore(*package_, std::move(spec), epc, *saved.stream, *saved.session);
   return Domain::restore(*package_, std::move(spec), epc, *saved.stream);

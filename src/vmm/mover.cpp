@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
 #include "host/threads.hpp"
+#include "hypervisor/domain.hpp"
 #include "hypervisor/saving/live.hpp"
 #include "stream/codec.hpp"
 
@@ -42,22 +44,29 @@ Mover::~Mover() {
   if (thread_.joinable()) thread_.join();
 }
 
-Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits& limits) {
+Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits& limits,
+                         const std::optional<MoveOrder>& enclaves) {
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) return does_not_move(std::strerror(errno));
   const auto domain = lifecycle_.begin_move();
   if (!domain) return does_not_move(domain.error());
   if (thread_.joinable()) thread_.join();  // of a move that has come to nothing
+  if (const std::string stay = enclaves ? (*domain)->why_enclaves_stay() : ""; !stay.empty()) {
+    lifecycle_.end_move();
+    return does_not_move(stay);
+  }
   socket_ = std::move(socket);
   limits_ = limits;
+  order_ = enclaves;
   piece_.clear();
   idle_ = {};
   sent_ = 0;
   live_ = true;
   {
     const MutexLock held(lock_);
-    resumes_ = false;
-    page_.start_move(session);
+    resumes_ = out_ = left_ = false;
+    domain_ = *domain;
+    page_.start_move(session, enclaves.has_value());
   }
   try {
     thread_ = start_thread([this, &its = **domain] { run(its); });
@@ -70,37 +79,77 @@ Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits
 }
 
 void Mover::run(hypervisor::Domain& domain) {
-  const Done copied = copy(domain);
-  if (copied) wait_for_word();
+  const auto pieces = [this](std::span<const u8> bytes) { return add(bytes); };
+  sealer_ = order_ ? std::make_unique<stream::Sealer>(pieces, order_->key, order_->id) : nullptr;
+  stream::Writer writer(sealer_ != nullptr ? sealer_->sink() : stream::Sink(pieces));
+  const auto live = domain.live_copy(writer);
+  Done moved = copy(*live);
+  if (moved) wait_for_word(*live);
   socket_ = Fd();
   {
     const MutexLock held(lock_);
-    page_.end_move(copied ? std::string() : copied.error());
+    if (out_) {
+      if (const Done back = live->keep_enclaves(); !back) moved = back;
+    }
+    out_ = false;
+    domain_ = nullptr;
+    page_.end_move(moved ? std::string() : moved.error());
   }
+  sealer_.reset();
+  order_.reset();
   lifecycle_.end_move();
 }
 
-Mover::Done Mover::copy(hypervisor::Domain& domain) {
+Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
   // What it says before is the answer to who brought this socket.
   TRY(wait_for(POLLIN));
   u8 ready = 0;
   if (::recv(socket_.get(), &ready, sizeof ready, 0) != sizeof ready) return does_not_move("whoever takes it has gone");
-  stream::Writer writer([this](std::span<const u8> bytes) { return add(bytes); });
-  const auto live = domain.live_copy(writer);
   began_ = Clock::now();
-  TRY(live->begin());
-  TRY(rounds(*live));
-  const auto stands = Clock::now();
+  TRY(live.begin());
+  TRY(rounds(live));
+  stands_ = Clock::now();
   TRY(lifecycle_.stand_still());
   live_ = false;
-  TRY(live->finish());
-  TRY(put_piece());
-  TRY(put(stream::encode(u32{0})));
-  page_.move()->pause_us = static_cast<u64>(std::chrono::duration_cast<microseconds>(Clock::now() - stands).count());
+  TRY(finish(live));
+  TRY(put_last());
+  note_pause();
   page_.move()->pages_left = 0;
   const MutexLock held(lock_);
   page_.set_move_phase(MovePhase::sent);
   return {};
+}
+
+/// All that leaves before it is told to hold.
+Mover::Done Mover::finish(hypervisor::LiveCopy& live) {
+  if (!order_) return live.finish();
+  TRY(live.finish_but_root());
+  {
+    const MutexLock held(lock_);
+    out_ = true;
+  }
+  return sealer_->flush();
+}
+
+Mover::Done Mover::put_last() {
+  TRY(put_piece());
+  return put(stream::encode(u32{0}));
+}
+
+void Mover::note_pause() {
+  page_.move()->pause_us = static_cast<u64>(std::chrono::duration_cast<microseconds>(Clock::now() - stands_).count());
+}
+
+/// From here on its enclaves come back by a token alone, if they do. What cannot be sent ends the stream: then its
+/// target never has them, and says so.
+void Mover::send_root(hypervisor::LiveCopy& live) {
+  Done sent = live.finish_with_root(order_->session, left_);
+  // It fits into a piece: nothing has waited for its place there.
+  if (sent) sent = sealer_->finish();
+  const MutexUnlock apart(lock_);
+  if (sent) sent = put_last();
+  note_pause();
+  if (!sent) socket_ = Fd();
 }
 
 /// Until its guest would stand still for so long as it may, or in vain.
@@ -181,11 +230,16 @@ void Mover::keep_to_bandwidth() {
   idle_ += Clock::now() - from;
 }
 
-void Mover::wait_for_word() {
+void Mover::wait_for_word(hypervisor::LiveCopy& live) {
+  bool root_sent = false;
   const MutexLock held(lock_);
   while (!resumes_) {
     // One that is ended while it may not run elsewhere yet goes on first.
     if (page_.move_phase() != MovePhase::held && (has_gone(socket_.get()) || lifecycle_.move_is_off())) return;
+    if (page_.move_phase() == MovePhase::held && out_ && !std::exchange(root_sent, true)) {
+      send_root(live);
+      continue;
+    }
     changed_.wait_for(lock_, between_glances, [this]() CLOISTER_REQUIRES(lock_) { return resumes_; });
   }
 }
@@ -199,18 +253,38 @@ Mover::Done Mover::hold(const std::string& session) {
     return does_not_move("it goes on");
   page_.set_move_phase(MovePhase::held);
   lifecycle_.in_doubt();
+  changed_.notify_all();
   return {};
 }
 
-Mover::Done Mover::end(bool cancel) {
+Mover::Done Mover::end(bool cancel, const std::optional<vmx::MoveToken>& token) {
   const MutexLock held(lock_);
   const MovePhase phase = page_.move_phase();
   if (cancel && phase == MovePhase::held)
     return does_not_move("it may run elsewhere by now: `cloister migrate --resolve` finds out");
   if (phase == MovePhase::none || phase == MovePhase::over) return does_not_move("it does not move");
+  if (left_) {
+    if (!token) return does_not_move("its enclaves have left: a token is wanted");
+    if (Done back = domain_->take_enclaves_back(*token); !back) return back;
+    out_ = left_ = false;
+  }
+  resume();
+  return {};
+}
+
+void Mover::resume() {
   resumes_ = true;
   lifecycle_.cancel_move();
   changed_.notify_all();
+}
+
+Mover::Done Mover::start_over(const vmx::PlatformSecrets& secrets) {
+  const MutexLock held(lock_);
+  if (page_.move_phase() != MovePhase::held || !out_ || resumes_)
+    return does_not_move("it has no enclaves that may be elsewhere");
+  if (Done lost = domain_->give_enclaves_up(secrets); !lost) return lost;
+  out_ = left_ = false;
+  resume();
   return {};
 }
 

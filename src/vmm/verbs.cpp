@@ -153,7 +153,17 @@ Reply save(VerbContext& context, const Packet& request) {
 
 Reply begin_move(VerbContext& context, const Packet& request) {
   if (context.mover == nullptr) return {error("it cannot be moved"), {}};
-  if (request.descriptors.size() != 1) return {error("a socket is wanted"), {}};
+  if (request.descriptors.empty() || request.descriptors.size() > 2)
+    return {error("a socket is wanted, and with its enclaves an order"), {}};
+  std::optional<MoveOrder> enclaves;
+  if (request.descriptors.size() == 2) {
+    const int memory = request.descriptors[1].get();
+    const auto bytes =
+        is_sealed_memfd(memory) ? read_within(memory, longest_own) : tl::unexpected(std::string("no order"));
+    auto order = bytes ? read_move_order(*bytes) : tl::unexpected(bytes.error());
+    if (!order) return {error(order.error()), {}};
+    enclaves = std::move(*order);
+  }
   std::string session;
   MoveLimits limits;
   JsonFields fields(request.body);
@@ -163,7 +173,7 @@ Reply begin_move(VerbContext& context, const Packet& request) {
   if (!fields.ok()) return {error(fields.error()), {}};
   Fd socket(::fcntl(request.descriptors.front().get(), F_DUPFD_CLOEXEC, 0));
   if (!socket) return {error(std::strerror(errno)), {}};
-  return {reply_of(context.mover->start(std::move(socket), session, limits)), {}};
+  return {reply_of(context.mover->start(std::move(socket), session, limits, enclaves)), {}};
 }
 
 Reply hold_move(VerbContext& context, const Packet& request) {
@@ -179,9 +189,21 @@ Reply hold_move(VerbContext& context, const Packet& request) {
 Reply stay(VerbContext& context, const Packet& request) {
   bool cancel = false;
   JsonFields fields(request.body);
-  if (fields.has("cancel") && !fields.boolean("cancel", cancel).ok()) return {error(fields.error()), {}};
+  std::optional<vmx::MoveToken> token;
+  if (fields.has("cancel")) fields.boolean("cancel", cancel);
+  if (fields.has("token")) token = token_in(fields);
+  if (!fields.ok()) return {error(fields.error()), {}};
   if (context.mover == nullptr) return {error("it cannot be moved"), {}};
-  return {reply_of(context.mover->end(cancel)), {}};
+  return {reply_of(context.mover->end(cancel, token)), {}};
+}
+
+Reply start_over(VerbContext& context, const Packet& request) {
+  if (context.mover == nullptr || request.descriptors.size() != 1) return {error("secrets are wanted"), {}};
+  const int memory = request.descriptors.front().get();
+  const auto bytes =
+      is_sealed_memfd(memory) ? read_within(memory, longest_own) : tl::unexpected(std::string("no secrets"));
+  const auto secrets = bytes ? read_platform_secrets(*bytes) : tl::unexpected(bytes.error());
+  return {secrets ? reply_of(context.mover->start_over(*secrets)) : error(secrets.error()), {}};
 }
 
 struct Verb {
@@ -202,7 +224,8 @@ constexpr Verb verbs[] = {{"hello", hello},
                           {"take-back", take_back},
                           {"move", begin_move},
                           {"move-hold", hold_move},
-                          {"move-end", stay}};
+                          {"move-end", stay},
+                          {"move-start-over", start_over}};
 
 }  // namespace
 

@@ -31,6 +31,12 @@ struct MoveSession {
 };
 using MoveToken = arch::Bytes32;
 
+/// What a package's keys come from (Package::Config).
+struct PlatformSecrets {
+  arch::Bytes32 root{}, paging{};
+  u64 boot = 0;
+};
+
 /// A root, sealed with AES-256-GCM: 4 KiB of versions, what the platform counts and evicts pages with, and the tag.
 inline constexpr std::size_t root_image_bytes = 4264;
 using RootImage = std::array<u8, root_image_bytes>;
@@ -60,6 +66,10 @@ class RootMover {
   virtual tl::expected<RootImage, MoveError> export_root(Mfn root, const MoveSession& session) = 0;
   /// The session of export_root() has failed: the token says so. Leaves run again.
   virtual tl::expected<void, MoveError> unlatch(const MoveToken& token) = 0;
+
+  /// Nobody says any more whether the session of export_root() has failed: what has left is given up. The package goes on
+  /// with other keys, as one that has just been powered on.
+  virtual tl::expected<void, MoveError> start_over(const PlatformSecrets& secrets) = 0;
 
   /// Makes a version array of a root in this frame. Until it is committed, root mode has ELDB, ELDU, ELDBC, ELDUC and
   /// EREMOVE alone, and guests have no leaf.

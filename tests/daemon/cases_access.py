@@ -26,6 +26,7 @@ BODIES = {"PUT /v1/migrations/{session}/proof": {"proof": "0" * 320},
           "POST /v1/domains/{domain}/migration/hold": {"session": "0" * 32},
           "POST /v1/domains/{domain}/migration/verdict": {"session": "0" * 32, "verdict": "commit"},
           "PUT /v1/migrations/{session}/verdict": {"verdict": "abort"},
+          "PUT /v1/migrations/{session}/done": {"word": "0" * 64},
           "POST /v1/domains/{domain}/trigger": {"trigger": "nmi"}, "POST /v1/domains/{domain}/epc-target": {"mib": 1}}
 VERBS = {"console": "use the console of", "control": "control", "keys": "change keys of",
          "epc": "say how EPC is shared by", "save": "save"}
@@ -99,7 +100,7 @@ class Table:
         if path == "/v1/domains" and method == "POST":
             body = self.member.creation("made")
         if path == "/v1/offers":
-            body = {"offer": self.m.request("POST", "/v1/domains/one/migration/offer").json}
+            body = {"offer": self.m.request("POST", "/v1/domains/one/migration/offer", {"enclaves": "lose"}).json}
         if path == "/v1/domains/{domain}" and method == "PUT":
             body = {key: value for key, value in self.member.creation("one").items() if key != "paused"}
 

@@ -1,6 +1,7 @@
 """The REST interface against docs/openapi.json, and against those who do not keep to it."""
 
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -190,9 +191,11 @@ def moves(call):
     """The operations of domains that move between daemons, but for the moves themselves (cases_migration)."""
     m, way, session = call.m, "/v1/domains/idle/migration", "0" * 32
     here = "/v1/domains/{}/migration{}".format
-    offer = call("POST", here("idle", "/offer")).json
-    call("POST", here("idle", "/offer"), {"enclaves": "lose"})
-    call("POST", here("idle", "/offer"), {"enclaves": "keep"}, 409)  # to no machine: none is named
+    call("POST", here("idle", "/offer"))
+    offer = call("POST", here("idle", "/offer"), {"enclaves": "lose"}).json
+    refused = call("POST", here("idle", "/offer"), {"enclaves": "keep"}).json["refused"]
+    assert any("'peers' in its [migration] is missing" in why for why in refused), refused
+    call("POST", here("idle", "/offer"), {"enclaves": "keep", "target": "x"}, 400)
     call("POST", here("idle", "/offer"), {"enclaves": 1}, 400)
     call("POST", here("idle", "/proof"), {"session": session, "answer": "0" * 448}, 409)
     call("POST", here("idle", "/proof"), {"session": session}, 400)
@@ -227,6 +230,18 @@ def moves(call):
     (verdicts / session).chmod(0o600)
     assert call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "commit"}).json["verdict"] == "abort"
     call("PUT", f"/v1/migrations/{session}/verdict", {"verdict": "no"}, 400)
+    call("PUT", f"/v1/migrations/{session}/done", {}, 400)
+    # One whose enclaves have come is not forgotten before its source has said that it knows.
+    (verdicts / session).write_text(json.dumps({**decided, "verdict": "commit", "done": "0" * 64}))
+    for forget in (lambda: call("DELETE", f"/v1/migrations/{session}", status=409),
+                   lambda: call("PUT", f"/v1/migrations/{session}/done", {"word": "0" * 64}, 409)):
+        forget()
+        assert (verdicts / session).exists()
+    token = b"what its source alone knows, here!"[:32]
+    digest = hashlib.sha256(token).hexdigest()
+    (verdicts / session).write_text(json.dumps({**decided, "verdict": "commit", "done": digest}))
+    call("PUT", f"/v1/migrations/{session}/done", {"word": token.hex()})
+    assert not (verdicts / session).exists()
     call("DELETE", f"/v1/migrations/{session}")
     call("DELETE", "/v1/migrations/x", status=400)
     call("GET", way, status=404)

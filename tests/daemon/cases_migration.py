@@ -28,6 +28,7 @@ class Pair:
         self.cloister = Cloister(self.a)
         self.other = Cloister(self.b)
         self.socket = self.other.folder / "way"
+        self.words = ("--enclaves=lose",)
 
     def receive(self):
         """The program, as soon as it can be reached."""
@@ -40,7 +41,8 @@ class Pair:
     def migrate(self, *words, status=0, to=None):
         """Both ends; what the receiver said. What the source said is `self.cloister.said`."""
         receiver = self.receive()
-        self.cloister("migrate", "web", to or f"unix:{self.socket}", *words, status=status)
+        self.cloister("migrate", "web", to or f"unix:{self.socket}", *words,
+                      *(() if any(word.startswith("--enclaves") for word in words) else self.words), status=status)
         said, _ = receiver.communicate(timeout=4 * PATIENCE)
         return said.decode()
 
@@ -84,7 +86,7 @@ def life(machine):
     ssh.write_text(f'#!/bin/sh\n[ "$*" = "-p 22 -- me@there cloister receive --stdio" ] || exit 9\nexec {program[0]} --run {a.run} receive --stdio\n')
     ssh.chmod(0o700)
     os.environ["CLOISTER_SSH"] = str(ssh)
-    pair.other("migrate", "web", "ssh://me@there:22")
+    pair.other("migrate", "web", "ssh://me@there:22", *pair.words)
     b.check_settled([])
     a.restart()
     assert pair.lives(a) == "paused", a.domains()
@@ -106,7 +108,7 @@ def refused(machine):
     uuid = a.domains()["web"]["uuid"]
     b.create("web", kernel="ends", epc=0)
     b.create("other", kernel="ends", epc=0, uuid=f'"{uuid}"')
-    offer = a.request("POST", "/v1/domains/web/migration/offer").json
+    offer = a.request("POST", "/v1/domains/web/migration/offer", {"enclaves": "lose"}).json
     kernel.write_bytes(kernel.read_bytes() + b"\0")
     for words in ((), ("--dry-run",)):
         answer = b.request("POST", "/v1/offers", {"offer": offer})
@@ -219,7 +221,7 @@ class Way:
 def attempt(pair, way):
     """One move by this way; the exit status of its source."""
     receiver = pair.receive()
-    source = subprocess.Popen(pair.cloister.command("migrate", "web", f"unix:{way.path}"), stdin=subprocess.DEVNULL,
+    source = subprocess.Popen(pair.cloister.command("migrate", "web", f"unix:{way.path}", *pair.words), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     pair.source, pair.receiver = source, receiver
     said, _ = source.communicate(timeout=4 * PATIENCE)

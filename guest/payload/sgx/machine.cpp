@@ -44,6 +44,8 @@ void make_code() {
   // Means the same in 32-bit mode.
   place(come_out, CODE("mov ebx, ecx; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
   place(break_off, CODE("ud2"));
+  place(count, CODE("mov r15, rcx; 1: inc qword ptr [rdi]; dec rsi; jnz 1b; mov r11, [rdi];"
+                    "mov rbx, r15; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
   place(stay, CODE("mov rbx, rcx; 1: pause; cmp qword ptr [rsi], 0; je 1b; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
 }
 

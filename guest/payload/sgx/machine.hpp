@@ -102,6 +102,7 @@ enum Entry : u64 {
   come_out = 0x100,   ///< EEXIT at once
   break_off = 0x200,  ///< UD2: an asynchronous exit
   stay = 0x300,       ///< spins until the word at RSI is not 0, then comes out
+  count = 0x400,      ///< increases the word at RDI one by one, RSI times, and comes out with it as RAX
 };
 
 struct Plan {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "hypervisor/epc/clean.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -74,6 +75,11 @@ Loaded bring_back(MovableEpc& epc) {
   TRY(epc.load_arrays());
   return epc.go_on();
 }
+/// What went wrong, once all is as before.
+std::string and_back(const std::string& why, MovableEpc& epc) {
+  const Loaded back = bring_back(epc);
+  return back ? why : why + "; and then: " + back.error();
+}
 
 }  // namespace
 
@@ -83,27 +89,47 @@ Loaded can_move_enclaves(Machine& machine) {
   return {};
 }
 
-Loaded save_enclaves(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left) {
-  left = false;
+tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to) {
   TRY(can_move_enclaves(machine));
   MovableEpc& epc = *machine.movable_epc();
   const auto moved = epc.evict_all();
   if (!moved) return enclaves_stay(moved.error());
-  const auto stay = [&epc](const std::string& why) -> Loaded {
-    if (const Loaded back = bring_back(epc); !back) return tl::unexpected(why + "; and then: " + back.error());
-    return tl::unexpected(why);
-  };
-  if (const Loaded written = write_moved(**moved, epc, to); !written) return stay(written.error());
-  const auto image = machine.package.root_mover()->export_root(epc.root(), session);
-  if (!image) return stay(move_refused(image.error()).value());
+  if (const Loaded written = write_moved(**moved, epc, to); !written)
+    return tl::unexpected(and_back(written.error(), epc));
+  return (*moved)->root;
+}
+
+Loaded export_enclaves(Machine& machine, u32 root, stream::Writer& to, const vmx::MoveSession& session, bool& left) {
+  left = false;
+  const auto image = machine.package.root_mover()->export_root(machine.movable_epc()->root(), session);
+  if (!image) return move_refused(image.error());
   left = true;
-  return to.value(stream::Kind::root, RootState{.number = (*moved)->root, .image = *image});
+  return to.value(stream::Kind::root, RootState{.number = root, .image = *image});
+}
+
+Loaded keep_enclaves(Machine& machine) { return bring_back(*machine.movable_epc()); }
+
+Loaded save_enclaves(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left) {
+  left = false;
+  const u32 root = TRY(write_enclaves(machine, to));
+  const Loaded gone = export_enclaves(machine, root, to, session, left);
+  if (gone || left) return gone;
+  return tl::unexpected(and_back(gone.error(), *machine.movable_epc()));
 }
 
 Loaded take_enclaves_back(Machine& machine, const vmx::MoveToken& token) {
   TRY(can_move_enclaves(machine));
   if (const auto done = machine.package.root_mover()->unlatch(token); !done) return move_refused(done.error());
   return bring_back(*machine.movable_epc());
+}
+
+Loaded give_enclaves_up(Machine& machine, const vmx::PlatformSecrets& secrets) {
+  TRY(can_move_enclaves(machine));
+  machine.movable_epc()->give_up();
+  if (const auto stuck = clean_epc(machine.package, machine.frames()); !stuck.empty())
+    return enclaves_stay(fmt::format("{} EPC pages cannot be removed", stuck.size()));
+  if (const auto done = machine.package.root_mover()->start_over(secrets); !done) return move_refused(done.error());
+  return {};
 }
 
 bool ArrivingEnclaves::has(stream::Kind kind) {

@@ -2,8 +2,10 @@
 // these, sealed for a session (docs/vendor-leaves.md). Without the root the rest is of no use to anybody, and the root
 // is of use once.
 //
-// Out: save_enclaves(), as the last of the domain's records. From then on its package is latched, and it cannot go on
-// but by take_enclaves_back(), with the token that says that the move has failed.
+// Out: save_enclaves(), as the last of the domain's records; or its two halves, between which it is said elsewhere that
+// they may run there: write_enclaves(), after which they can still stay by keep_enclaves(), and export_enclaves(). From
+// then on its package is latched, and it cannot go on but by take_enclaves_back(), with the token that says that the
+// move has failed.
 // In: ArrivingEnclaves takes the records, import() loads what may be loaded, and commit_enclaves(), with the token that
 // says that the move has succeeded, lets the domain run.
 #pragma once
@@ -44,10 +46,20 @@ struct RootState {
 /// Whether the domain has EPC, and its package the leaves that move it. The error says what is missing.
 Loaded can_move_enclaves(Machine& machine);
 
-/// The domain stands still. An error: it is as before, unless it is one of writing what has left (`left`).
+/// The domain stands still. All goes out, and into the stream but for the root, whose number this is. An error: it is
+/// as before.
+tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to);
+/// Then the root leaves. An error: it is as after write_enclaves(), unless it is one of writing what has left (`left`).
+Loaded export_enclaves(Machine& machine, u32 root, stream::Writer& to, const vmx::MoveSession& session, bool& left);
+/// Or none of them does: it is as before.
+Loaded keep_enclaves(Machine& machine);
+/// Both halves. An error: it is as before, unless it is one of writing what has left (`left`).
 Loaded save_enclaves(Machine& machine, stream::Writer& to, const vmx::MoveSession& session, bool& left);
 /// Its enclaves have left, and come back.
 Loaded take_enclaves_back(Machine& machine, const vmx::MoveToken& token);
+/// They may have left, or not, and nobody says what became of them: they are lost, as in S3, and so are the keys that
+/// they had. An error: it is not to go on.
+Loaded give_enclaves_up(Machine& machine, const vmx::PlatformSecrets& secrets);
 
 class ArrivingEnclaves {
  public:

@@ -6,6 +6,7 @@
 
 #include "arch/try.hpp"
 #include "hypervisor/machine.hpp"
+#include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/saving/ram.hpp"
 #include "hypervisor/saving/save.hpp"
 #include "hypervisor/saving/state.hpp"
@@ -50,13 +51,33 @@ Done LiveCopy::send() {
   return rows.flush();
 }
 
-Done LiveCopy::finish() {
+Done LiveCopy::send_rest() {
   TRY(to_.record(stream::Kind::still, {}));
   TRY(save_parts(machine_, to_));
   look();
-  TRY(send());
+  return send();
+}
+
+Done LiveCopy::finish() {
+  TRY(send_rest());
   return to_.end();
 }
+
+Done LiveCopy::finish_but_root() {
+  TRY(send_rest());
+  root_ = TRY(write_enclaves(machine_, to_));
+  const Done written = to_.record(stream::Kind::all_but_root, {});
+  if (written) return {};
+  const Done back = hypervisor::keep_enclaves(machine_);
+  return tl::unexpected(back ? written.error() : written.error() + "; and then: " + back.error());
+}
+
+Done LiveCopy::finish_with_root(const vmx::MoveSession& session, bool& left) {
+  TRY(export_enclaves(machine_, root_, to_, session, left));
+  return to_.end();
+}
+
+Done LiveCopy::keep_enclaves() { return hypervisor::keep_enclaves(machine_); }
 
 Done load_rounds(Machine& machine, stream::Reader& from) {
   for (;;) {

@@ -1,13 +1,13 @@
 // A domain that is written down while it runs: its RAM in rounds, each of what the one before has seen changing (the
 // dirty log, vmx/memory.hpp), then, when its guest stands still, the rest. The stream is that of a saved domain
-// (save.hpp) but for the rounds: records `ram` between `domain` and a record `still`.
+// (save.hpp) but for the rounds: records `ram` between `domain` and a record `still`. With its enclaves there is a
+// record `all-but-root` in front of their root, which leaves only when it is known that the domain may run elsewhere.
 #pragma once
-
-#include <atomic>
 
 #include "hypervisor/specification.hpp"
 #include "stream/reader.hpp"
 #include "stream/writer.hpp"
+#include "vmx/root_mover.hpp"
 
 namespace cloister::hypervisor {
 
@@ -27,7 +27,18 @@ class LiveCopy {
   tl::expected<void, std::string> send();
   tl::expected<void, std::string> finish();
 
+  // With its enclaves, in place of finish():
+  /// All but their root. An error: they are as before.
+  tl::expected<void, std::string> finish_but_root();
+  /// Then the rest. An error: nothing but that is missing, unless they have left (`left`), and come back by
+  /// Domain::take_enclaves_back() alone.
+  tl::expected<void, std::string> finish_with_root(const vmx::MoveSession& session, bool& left);
+  /// Or they stay, and are as before.
+  tl::expected<void, std::string> keep_enclaves();
+
  private:
+  tl::expected<void, std::string> send_rest();
+
   struct Range {
     arch::Gpa base;
     std::vector<bool> pages;  ///< to be sent
@@ -36,6 +47,7 @@ class LiveCopy {
   stream::Writer& to_;
   std::vector<Range> ranges_;
   bool first_ = true;  ///< of zeros nothing is to be said yet
+  u32 root_ = 0;
 };
 
 /// The rounds of such a stream, behind may_load(): what follows is for load().

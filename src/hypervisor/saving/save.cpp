@@ -73,7 +73,8 @@ Done may_load(const DomainSpec& spec, stream::Reader& from) {
   return {};
 }
 
-Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves) {
+Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves,
+          const std::function<void()>& all_but_root) {
   {
     const MutexLock held(machine.lock);
     const Done parts =
@@ -86,6 +87,10 @@ Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves) {
     if (record.kind == stream::Kind::end) return {};
     if (ArrivingEnclaves::has(record.kind)) {
       if (enclaves != nullptr) TRY(enclaves->add(record));
+      continue;
+    }
+    if (record.kind == stream::Kind::all_but_root && all_but_root) {
+      all_but_root();
       continue;
     }
     if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or end"));

@@ -2,6 +2,8 @@
 // (enclaves.hpp).
 #pragma once
 
+#include <functional>
+
 #include "hypervisor/machine.hpp"
 #include "hypervisor/saving/enclaves.hpp"
 #include "stream/reader.hpp"
@@ -18,7 +20,8 @@ tl::expected<void, std::string> save_parts(Machine& machine, stream::Writer& to)
 /// The stream is of a domain that was made of the same. The error says in what it differs, all of it.
 tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader& from);
 /// Then, the rest of the stream, into a machine that was laid out, and has not run.
-/// enclaves: get what comes of these; null: they are lost.
-tl::expected<void, std::string> load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves = nullptr);
+/// enclaves: get what comes of these; null: they are lost. all_but_root: called where a stream says so.
+tl::expected<void, std::string> load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves = nullptr,
+                                     const std::function<void()>& all_but_root = {});
 
 }  // namespace cloister::hypervisor

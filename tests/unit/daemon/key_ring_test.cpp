@@ -127,6 +127,29 @@ TEST_F(Ring, AKeyIsTheSameForEverAndEachPowerOnIsCounted) {
   EXPECT_EQ(status.st_mode & 0777, 0700u);
 }
 
+/// It comes with a domain, and goes on with it: no power-on is counted twice.
+TEST_F(Ring, AKeyThatComesIsTheOneThatLeft) {
+  KeyRing keys = ring();
+  EXPECT_EQ(keys.id_of(name_), "");
+  ASSERT_TRUE(keys.adopt(name_, {5}, 7, alice, "web"));
+  for (const HeldKey& held : {*keys.find(name_), *ring().find(name_)}) {
+    EXPECT_EQ(held.key.key, Secret{5});
+    EXPECT_EQ(held.key.power_ons, 7u);
+    EXPECT_EQ(held.key.owner, alice);
+  }
+  EXPECT_EQ(keys.id_of(name_).find("0500"), std::string::npos);
+  EXPECT_FALSE(keys.adopt(name_, {6}, 9, alice, "web")) << "another one";
+  ASSERT_TRUE(keys.adopt(name_, {5}, 3, alice, "web"));
+  EXPECT_EQ(keys.find(name_)->key.power_ons, 7u) << "never back";
+  ASSERT_TRUE(keys.adopt(group_, {5}, 7, alice, "web"));
+  EXPECT_NE(keys.id_of(group_), keys.id_of(name_)) << "an id is of a name, too";
+  const std::string id = keys.id_of(name_);
+  ASSERT_TRUE(keys.renew(name_));
+  EXPECT_NE(ring().find(name_)->key.key, Secret{5});
+  EXPECT_NE(keys.id_of(name_), id);
+  EXPECT_EQ(ring().find(name_)->key.power_ons, 8u);
+}
+
 TEST_F(Ring, AnotherUsersKeyIsRefused) {
   KeyRing keys = ring();
   for (const KeyName& name : {name_, group_}) {

@@ -172,6 +172,40 @@ TEST_P(MovedEnclaves, GoOnAndBack) {
   last.expect_built();
 }
 
+/// Whether they have left or not: nothing of them comes again, and others can be built.
+TEST_P(MovedEnclaves, AreGivenUp) {
+  const auto [from, to] = GetParam();
+  for (const bool left : {false, true}) {
+    Side source(from);
+    source.build();
+    std::vector<u8> bytes;
+    stream::Writer writer([&bytes](std::span<const u8> more) -> stream::Result<void> {
+      bytes.insert(bytes.end(), more.begin(), more.end());
+      return {};
+    });
+    const auto root = write_enclaves(source.machine, writer);
+    ASSERT_TRUE(root) << root.error();
+    bool gone = false;
+    if (left) ASSERT_TRUE(export_enclaves(source.machine, *root, writer, session_of(1, failed), gone));
+    EXPECT_EQ(gone, left);
+    ASSERT_TRUE(give_enclaves_up(source.machine, {.root = {5}, .paging = {6}, .boot = 7}));
+    EXPECT_FALSE(take_enclaves_back(source.machine, failed));
+    source.build();
+    source.expect_built();
+  }
+}
+
+/// All was ready to leave, and stays.
+TEST_P(MovedEnclaves, AreKept) {
+  const auto [from, to] = GetParam();
+  Side source(from);
+  source.build();
+  stream::Writer writer([](std::span<const u8>) -> stream::Result<void> { return {}; });
+  ASSERT_TRUE(write_enclaves(source.machine, writer));
+  ASSERT_TRUE(keep_enclaves(source.machine));
+  source.expect_built();
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, MovedEnclaves,
                          testing::Combine(testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss),
                                           testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));

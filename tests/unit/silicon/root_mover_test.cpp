@@ -144,6 +144,33 @@ TEST_F(RootMove, ALatchedPackageIsEmptiedByEremove) {
   EXPECT_FALSE(source.is_valid(0));
 }
 
+TEST_F(RootMove, ASourceStartsOverWithOtherKeys) {
+  const RootImage image = exported();
+  const PlatformKeys& keys = source.package.impl().keys();
+  const auto before = keys.derive({});
+  const auto keyid = keys.report_keyid();
+  const auto paging = keys.paging_key();
+  const u64 version = source.counters->next_version();
+  const vmx::PlatformSecrets others{.root = {8}, .paging = {9}, .boot = 77};
+  {
+    const Held leaf(source.package.impl().root_leaves(), LockMode::shared);
+    EXPECT_EQ(source.mover().start_over(others).error(), MoveError::package_busy);
+  }
+  EXPECT_EQ(source.mover().start_over(others).error(), MoveError::not_alone);
+  EXPECT_FALSE(source.run(EnclsLeaf::eremove, 0).fault);
+  ASSERT_TRUE(source.mover().start_over(others));
+  EXPECT_NE(keys.derive({}), before);
+  EXPECT_NE(keys.report_keyid(), keyid);
+  EXPECT_NE(keys.paging_key(), paging);
+  EXPECT_EQ(source.counters->next_version(), version + 1);
+  EXPECT_EQ(source.mover().unlatch(token_of_source).error(), MoveError::latched) << "nothing is latched";
+  EXPECT_FALSE(source.run(EnclsLeaf::epa, 0).fault);
+  EXPECT_NE(load(source, 2, 0, 5, array).rax, 0u) << "what was evicted is lost";
+  EXPECT_FALSE(source.run(EnclsLeaf::eremove, 0).fault);
+  EXPECT_EQ(import_error(source, image, at_target(2)), MoveError::not_authentic);
+  EXPECT_EQ(import_error(source, image, at_target()), MoveError::session_used);
+}
+
 TEST_F(RootMove, TheTargetOnlyLoadsBeforeItIsCommitted) {
   ASSERT_TRUE(target.mover().import_root(frame(3), exported(), at_target()));
   EXPECT_EQ(target.run(EnclsLeaf::epa, 4).fault, arch::vector::gp);
@@ -164,7 +191,9 @@ TEST_F(RootMove, AnAbortedTargetHasNothingLeft) {
     const Held leaf(target.package.impl().root_leaves(), LockMode::shared);
     EXPECT_EQ(target.mover().abort_import().error(), MoveError::package_busy);
   }
+  EXPECT_EQ(target.mover().start_over({}).error(), MoveError::latched);
   ASSERT_TRUE(target.mover().abort_import());
+  EXPECT_EQ(target.mover().start_over({}).error(), MoveError::latched);
   EXPECT_FALSE(target.is_valid(3));
   const u8* const page = target.package.impl().page(3);
   EXPECT_TRUE(std::all_of(page, page + arch::page_size, [](u8 byte) { return byte == 0; }));

@@ -73,6 +73,38 @@ TEST(Sealing, ShowsNothingOfWhatIsInIt) {
   EXPECT_NE(seal, sealed(text, key_of(2)));
 }
 
+/// Who reads what was flushed waits for nothing more.
+TEST(Sealing, WhatIsFlushedCanBeRead) {
+  std::vector<u8> sealed_bytes;
+  Sealer sealer(
+      [&](std::span<const u8> more) -> Result<void> {
+        sealed_bytes.insert(sealed_bytes.end(), more.begin(), more.end());
+        return {};
+      },
+      key_of(1), SealId{});
+  std::size_t at = 0;
+  const Source source = unsealed(
+      [&](std::span<u8> to) -> Result<std::size_t> {
+        const std::size_t n = std::min(to.size(), sealed_bytes.size() - at);
+        std::copy_n(sealed_bytes.begin() + static_cast<std::ptrdiff_t>(at), n, to.begin());
+        at += n;
+        return n;
+      },
+      key_of(1));
+  ASSERT_TRUE(sealer.flush()) << "of nothing";
+  EXPECT_TRUE(sealed_bytes.empty());
+  for (u8 part = 1; part < 4; ++part) {
+    ASSERT_TRUE(sealer.sink()(std::vector<u8>(part, part)));
+    ASSERT_TRUE(sealer.flush());
+    std::vector<u8> read(part);
+    EXPECT_EQ(source(read), std::size_t{part});
+    EXPECT_EQ(read, std::vector<u8>(part, part));
+  }
+  ASSERT_TRUE(sealer.finish());
+  std::vector<u8> read(1);
+  EXPECT_EQ(source(read), std::size_t{0});
+}
+
 TEST(Sealing, AnotherKeyOpensNothing) {
   const auto failed = opened(sealed(text_of(100), key_of(1)), key_of(2));
   ASSERT_FALSE(failed);

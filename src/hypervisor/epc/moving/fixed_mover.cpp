@@ -194,6 +194,13 @@ void FixedMover::load(const MovedPage& page) {
     package_.enclv(arch::EnclvLeaf::esetcontext, {.page = frame, .context = page.address});
 }
 
+void FixedMover::give_up() {
+  versions_.remove_all();
+  moved_ = {};
+  images_.clear();
+  free_.clear();
+}
+
 FixedMover::Done FixedMover::go_on() {
   std::stable_partition(moved_.pages.begin(), moved_.pages.end(),
                         [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });

@@ -29,6 +29,7 @@ class FixedMover final : public MovableEpc {
   tl::expected<arch::Mfn, std::string> expect(MovedEpc moved, MovedImages images) override;
   Done load_arrays() override;
   Done go_on() override;
+  void give_up() override;
 
  private:
   struct Used {

@@ -36,6 +36,8 @@ class MovableEpc {
   virtual Done load_arrays() = 0;
   /// The guest may go on.
   virtual Done go_on() = 0;
+  /// Instead, from evict_all() on: all that is out is lost, and every page is free. The package runs EREMOVE at least.
+  virtual void give_up() = 0;
 };
 
 }  // namespace cloister::hypervisor

@@ -191,4 +191,11 @@ MovableEpc::Done Pager::go_on() {
   return {};
 }
 
+void Pager::give_up() {
+  forget();
+  const MutexLock held(lock_);
+  moved_.reset();
+  moving_ = false;
+}
+
 }  // namespace cloister::hypervisor

@@ -120,6 +120,7 @@ class Pager final : public MovableEpc {
   tl::expected<arch::Mfn, std::string> expect(MovedEpc moved, MovedImages images) override;
   Done load_arrays() override;
   Done go_on() override;
+  void give_up() override;
 
  private:
   struct Victim {

@@ -70,6 +70,15 @@ PlatformKeys::PlatformKeys(const RootSecret& root, const RootSecret& paging, u64
       paging_key_(half(labelled(paging, "paging", boot))),
       report_keyid_(labelled(root, "report keyid", boot)) {}
 
+void PlatformKeys::start_over(const RootSecret& root, const RootSecret& paging, u64 boot) {
+  const PlatformKeys other(root, paging, boot);
+  master_ = other.master_;
+  ownerepoch_ = other.ownerepoch_;
+  seal_fuses_ = other.seal_fuses_;
+  paging_key_ = other.paging_key_;
+  report_keyid_ = other.report_keyid_;
+}
+
 void PlatformKeys::adopt(const Paging& paging) {
   paging_key_ = paging.key;
   cpusvn_ = paging.cpusvn;

@@ -81,6 +81,8 @@ class PlatformKeys {
             .cpusvn = cpusvn_,
             .counts = counters_ != nullptr ? counters_->counts() : Counts{.eid = eid_, .version = version_}};
   }
+  /// All keys become those of another platform, and of another power-on; counters go on. Nobody uses a key meanwhile.
+  void start_over(const RootSecret& root, const RootSecret& paging, u64 boot);
   /// Counts go on from the higher of what they are and what is given.
   void adopt(const Paging& paging);
 

@@ -1,6 +1,6 @@
-// EXPORTROOT, UNLATCH, IMPORTROOT, COMMIT and ABORT: each checks in the order of docs/vendor-leaves.md, and changes
-// nothing before its last check. None runs beside a leaf of the package's, so that what it finds stays so until the
-// latch is set.
+// EXPORTROOT, UNLATCH, STARTOVER, IMPORTROOT, COMMIT and ABORT: each checks in the order of docs/vendor-leaves.md, and
+// changes nothing before its last check. None runs beside a leaf of the package's, so that what it finds stays so until
+// the latch is set.
 #include "silicon/sgx/leaves/root_mover.hpp"
 
 #include <algorithm>
@@ -139,6 +139,19 @@ tl::expected<RootImage, MoveError> RootMover::export_root(Mfn frame, const MoveS
 tl::expected<void, MoveError> RootMover::unlatch(const MoveToken& token) {
   const MutexLock held(mutex_);
   TRY(may_end(Part::source, token));
+  part_ = Part::none;
+  package_.set_latch(Latch::open);
+  return {};
+}
+
+tl::expected<void, MoveError> RootMover::start_over(const vmx::PlatformSecrets& secrets) {
+  const MutexLock held(mutex_);
+  const Alone alone(package_);
+  if (fails("STARTOVER.package_busy", !alone)) return Refused(MoveError::package_busy);
+  if (fails("STARTOVER.part", part_ == Part::target || part_ == Part::gone)) return Refused(MoveError::latched);
+  const MutexLock guard(package_.mutex());
+  if (fails("STARTOVER.empty", others_valid(package_, nullptr))) return Refused(MoveError::not_alone);
+  package_.keys().start_over(secrets.root, secrets.paging, secrets.boot);
   part_ = Part::none;
   package_.set_latch(Latch::open);
   return {};

@@ -17,6 +17,7 @@ class RootMover final : public vmx::RootMover {
 
   tl::expected<vmx::RootImage, vmx::MoveError> export_root(Mfn root, const vmx::MoveSession& session) override;
   tl::expected<void, vmx::MoveError> unlatch(const vmx::MoveToken& token) override;
+  tl::expected<void, vmx::MoveError> start_over(const vmx::PlatformSecrets& secrets) override;
   tl::expected<void, vmx::MoveError> import_root(Mfn root, const vmx::RootImage& image,
                                                  const vmx::MoveSession& session) override;
   tl::expected<void, vmx::MoveError> commit_import(const vmx::MoveToken& token) override;

@@ -1,0 +1,91 @@
+// The keys of a domain that comes with its enclaves, and what becomes of keys that have come with it, or stay behind:
+// they are where it runs.
+#include <poll.h>
+
+#include <algorithm>
+
+#include "arch/try.hpp"
+#include "daemon/migrations.hpp"
+#include "host/log.hpp"
+#include "host/memfd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+constexpr std::chrono::milliseconds between_looks_for_keys{20};
+
+bool nobody_brings(int socket) {
+  pollfd look{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
+}
+
+}  // namespace
+
+tl::expected<void, std::string> Migrations::take_keys(const Coming& coming) {
+  MovedKeys keys;
+  std::shared_ptr<const MoveAgreement> agreed;
+  {
+    const MutexLock held(lock_);
+    while (!coming->keys && !stopping_ && !nobody_brings(coming->connection.get())) {
+      changed_.wait_for(lock_, between_looks_for_keys,
+                        [&]() CLOISTER_REQUIRES(lock_) { return stopping_ || coming->keys.has_value(); });
+    }
+    if (!coming->keys) return tl::unexpected(std::string("its source has not proved which machine it is"));
+    keys = *coming->keys;
+    coming->keys.reset();
+    agreed = coming->agreed;
+  }
+  TRY(adopt_keys(*coming->domain, *agreed, keys));
+  const MoveOrder order{.session = importing(*agreed), .key = agreed->secrets.stream, .id = agreed->secrets.seal};
+  coming->images.saved.order = sealed_memfd("cloister-order", write_move_order(order));
+  if (!coming->images.saved.order) return tl::unexpected(std::string("no memory for what its process is told"));
+  return {};
+}
+
+/// The record first: whoever finds it knows which keys came with a domain that did not come.
+tl::expected<void, std::string> Migrations::adopt_keys(Domain& domain, const MoveAgreement& agreed,
+                                                       const MovedKeys& keys) {
+  const MutexLock held(domains_.lock_);
+  if (domain.life.over()) return tl::unexpected(std::string("it has ended"));
+  DomainRecord next = domain.record;
+  const bool grouped = next.platform && next.platform->keys == SgxPlatform::Keys::group;
+  if (!next.platform || keys.boot == 0 || grouped != keys.group.has_value())
+    return tl::unexpected(std::string("its keys are not those that its configuration speaks of"));
+  next.boot = keys.boot;
+  next.move = MoveRecord{.session = agreed.session, .arrives = true, .digests = agreed.digests};
+  const KeyName own = KeyName::of_domain(next.uuid);
+  const KeyName group = KeyName::of_group(grouped ? next.platform->group : "");
+  if (domains_.keys_.find(own) == nullptr) next.move->keys.push_back(to_text(own));
+  if (grouped && domains_.keys_.find(group) == nullptr) next.move->keys.push_back(to_text(group));
+  TRY(domains_.around_.records->put(next));
+  domain.record = std::move(next);
+  const DomainRecord& record = domain.record;
+  if (grouped) TRY(domains_.keys_.adopt(group, *keys.group, 0, record.owner, record.name));
+  return domains_.keys_.adopt(own, keys.own, keys.power_ons, record.owner, record.name);
+}
+
+/// Of a domain that is dead.
+void Domains::settle_moved_keys(const DomainRecord& record) {
+  if (!record.move) return;
+  std::vector<KeyName> names;
+  if (record.move->gone) names.push_back(KeyName::of_domain(record.uuid));
+  if (record.move->arrives && !record.move->keys.empty()) {
+    const auto verdicts = Verdicts::open(paths_.state);
+    const auto verdict = verdicts ? verdicts->find(record.move->session) : tl::unexpected(verdicts.error());
+    if (verdict && !(*verdict && (*verdict)->commit)) {
+      for (const std::string& name : record.move->keys) names.push_back(*read_key_name(name));
+    }
+  }
+  for (const KeyName& name : names) {
+    const bool used = std::ranges::any_of(table_, [&](const auto& one) CLOISTER_REQUIRES(lock_) {
+      return one.first != record.id && uses_key(*one.second, name);
+    });
+    if (used || keys_.find(name) == nullptr) continue;
+    const auto erased = keys_.erase(name);
+    log(erased ? LogLevel::info : LogLevel::warning, erased ? "key-moved" : "state-not-kept",
+        {{"domain", record.name}, {"key", to_text(name)}, {"error", erased ? "" : erased.error()}});
+  }
+}
+
+}  // namespace cloister::toolstack
