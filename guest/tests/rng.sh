@@ -21,7 +21,7 @@ use() {
 }
 
 use "" virtio_rng.0
-device=$(ls /sys/bus/virtio/drivers/virtio_rng | grep '^virtio')
+device=$(basename /sys/bus/virtio/drivers/virtio_rng/virtio[0-9]*)
 echo "$device" >/sys/bus/virtio/drivers/virtio_rng/unbind
 check_equal unbound "$(cat $kind/rng_current)" none
 echo "$device" >/sys/bus/virtio/drivers/virtio_rng/bind

@@ -23,7 +23,7 @@ use() {
 
 use "" "$(said bytes)"
 driver=/sys/bus/virtio/drivers/vmw_vsock_virtio_transport
-device=$(ls $driver | grep '^virtio')
+device=$(basename $driver/virtio[0-9]*)
 echo "$device" >$driver/unbind
 $vsock call 5000 1 1 >/dev/null
 check_equal unbound $(($? != 0)) 1

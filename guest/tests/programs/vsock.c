@@ -1,7 +1,7 @@
 // Sockets between the guest and its host (vsock(7)):
 //
-//   vsock call PORT BYTES COUNT    so many connections at once to the host's port, each of which sends so many bytes, ends
-//                                  what it sends, and must get the same back and then an end
+//   vsock call PORT BYTES COUNT    so many connections at once to the host's port, each of which sends so many bytes,
+//                                  ends what it sends, and must get the same back and then an end
 //   vsock serve PORT COUNT         accepts so many, and sends to each what comes from it
 //   vsock hold PORT                connects, and waits for the end
 //   vsock cid                      prints the guest's own number
@@ -9,6 +9,7 @@
 // Exit status 0: all of it was so; else the errno of what was not.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <linux/vm_sockets.h>
 
 enum { most = 16, piece = 1 << 16 };
 
@@ -30,7 +29,7 @@ static struct sockaddr_vm address(unsigned cid, unsigned port) {
   return all;
 }
 
-static void die(const char *what) {
+static void die(const char* what) {
   const int why = errno != 0 ? errno : EIO;
   printf("vsock: %s: %s\n", what, strerror(why));
   exit(why);
@@ -39,7 +38,7 @@ static void die(const char *what) {
 static int connected(unsigned port) {
   const struct sockaddr_vm host = address(VMADDR_CID_HOST, port);
   const int one = socket(AF_VSOCK, SOCK_STREAM, 0);
-  if (one < 0 || connect(one, (const struct sockaddr *)&host, sizeof host) != 0) die("connect");
+  if (one < 0 || connect(one, (const struct sockaddr*)&host, sizeof host) != 0) die("connect");
   return one;
 }
 
@@ -50,8 +49,8 @@ struct call {
   size_t bytes;
 };
 
-static void *speak(void *of) {
-  const struct call *call = of;
+static void* speak(void* of) {
+  const struct call* call = of;
   static __thread unsigned char buffer[piece];
   for (size_t sent = 0; sent < call->bytes;) {
     size_t n = call->bytes - sent < piece ? call->bytes - sent : piece;
@@ -67,8 +66,8 @@ static void *speak(void *of) {
   return NULL;
 }
 
-static void *listen_to(void *of) {
-  const struct call *call = of;
+static void* listen_to(void* of) {
+  const struct call* call = of;
   static __thread unsigned char buffer[piece];
   size_t got = 0;
   for (;;) {
@@ -85,8 +84,8 @@ static void *listen_to(void *of) {
   return NULL;
 }
 
-static void *echo(void *of) {
-  const int one = *(const int *)of;
+static void* echo(void* of) {
+  const int one = *(const int*)of;
   static __thread unsigned char buffer[piece];
   ssize_t some;
   while ((some = read(one, buffer, piece)) > 0) {
@@ -101,7 +100,7 @@ static void *echo(void *of) {
   return NULL;
 }
 
-int main(int count, char **words) {
+int main(int count, char** words) {
   pthread_t threads[2 * most];
   if (count == 2 && strcmp(words[1], "cid") == 0) {
     unsigned cid = 0;
@@ -129,7 +128,8 @@ int main(int count, char **words) {
     const int all = atoi(words[3]), listening = socket(AF_VSOCK, SOCK_STREAM, 0);
     const struct sockaddr_vm here = address(VMADDR_CID_ANY, port);
     if (all > most) return EINVAL;
-    if (listening < 0 || bind(listening, (const struct sockaddr *)&here, sizeof here) != 0 || listen(listening, all) != 0)
+    if (listening < 0 || bind(listening, (const struct sockaddr*)&here, sizeof here) != 0 ||
+        listen(listening, all) != 0)
       die("listen");
     printf("TEST vsock: listens\n");
     fflush(stdout);

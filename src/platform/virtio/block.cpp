@@ -127,24 +127,24 @@ Checked<u32> Block::perform(const Chain& chain, bool cached) {
 /// What nobody knows, and who it is, is no request for what is on it.
 void Block::count(u32 type, u64 read, u64 written, Answer answer, u64 nanoseconds) {
   using Request = BlockCounts::Request;
-  Request kind = Request::kinds;
+  Request asked = Request::kinds;
   switch (type) {
-    case type_in: kind = Request::read; break;
-    case type_out: kind = Request::write; break;
-    case type_flush: kind = Request::flush; break;
+    case type_in: asked = Request::read; break;
+    case type_out: asked = Request::write; break;
+    case type_flush: asked = Request::flush; break;
     case type_discard:
-    case type_zeroes: kind = Request::clear; break;
+    case type_zeroes: asked = Request::clear; break;
     default: return;
   }
-  ++counts_.requests[kind];
+  ++counts_.requests[asked];
   counts_.nanoseconds += nanoseconds;
   const auto bound = std::ranges::lower_bound(BlockCounts::bounds_us, (nanoseconds + 999) / 1000);
   ++counts_.latency[static_cast<std::size_t>(bound - BlockCounts::bounds_us.begin())];
   if (answer != Answer::ok) {
     ++counts_.errors;
-  } else if (kind == Request::read) {
+  } else if (asked == Request::read) {
     counts_.read_bytes += read;
-  } else if (kind == Request::write) {
+  } else if (asked == Request::write) {
     counts_.written_bytes += written;
   }
 }
