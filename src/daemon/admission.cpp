@@ -50,8 +50,7 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
   if (config.uuid != offer.uuid) why.push_back("its configuration has another uuid than " + offer.uuid);
   if (!config.disks.empty()) why.emplace_back("it has disks, and what is on them does not move with it");
   // By that path its guest would reach programs of the receiver's, who has not said so.
-  if (config.vsock && !config.vsock->path.empty())
-    why.emplace_back("its vsock has a path, which is another host's");
+  if (config.vsock && !config.vsock->path.empty()) why.emplace_back("its vsock has a path, which is another host's");
   if (!offer.directory.empty() && !std::filesystem::path(offer.directory).is_absolute())
     why.emplace_back("its folder is no absolute path");
   if (offer.enclaves == MovedEnclaves::keep) {
