@@ -67,8 +67,8 @@ class RootMover {
   /// The session of export_root() has failed: the token says so. Leaves run again.
   virtual tl::expected<void, MoveError> unlatch(const MoveToken& token) = 0;
 
-  /// Nobody says any more whether the session of export_root() has failed: what has left is given up. The package goes on
-  /// with other keys, as one that has just been powered on.
+  /// Nobody says any more whether the session of export_root() has failed: what has left is given up. The package goes
+  /// on with other keys, as one that has just been powered on.
   virtual tl::expected<void, MoveError> start_over(const PlatformSecrets& secrets) = 0;
 
   /// Makes a version array of a root in this frame. Until it is committed, root mode has ELDB, ELDU, ELDBC, ELDUC and
