@@ -88,7 +88,7 @@ int epc(const Common& common, double seconds);
 int epc_set(const Common& common, const std::string& domain, const nlohmann::ordered_json& change);
 int top(const Common& common, const TopArguments& arguments);
 /// key: the machine's public key alone, as another machine's machine.toml has it.
-int host(const Common& common, bool key);
+int host(const Common& common, bool key = false);
 /// How long a cloisterd is waited for that does not answer, since it may be about to start again: in all times that it
 /// is silent together, and at least for each answer, before it counts as silent.
 struct HostPatience {

@@ -108,11 +108,12 @@ struct PinnedTls::State {
 
   tl::expected<void, std::string> set_up(const TransferOrder& order, TlsSide side) {
     const auto failed = [](const char* what) { return tl::unexpected(std::string(what) + ": " + tls_error()); };
+    char signatures[] = "ed25519", shares[] = "X25519";
     context.reset(::SSL_CTX_new(side == TlsSide::source ? ::TLS_client_method() : ::TLS_server_method()));
     SSL_CTX* const raw = context.get();
     if (raw == nullptr || ::SSL_CTX_set_min_proto_version(raw, TLS1_3_VERSION) != 1 ||
-        ::SSL_CTX_set_max_proto_version(raw, TLS1_3_VERSION) != 1 || ::SSL_CTX_set1_sigalgs_list(raw, "ed25519") != 1 ||
-        ::SSL_CTX_set1_groups_list(raw, "X25519") != 1)
+        ::SSL_CTX_set_max_proto_version(raw, TLS1_3_VERSION) != 1 ||
+        ::SSL_CTX_set1_sigalgs_list(raw, signatures) != 1 || ::SSL_CTX_set1_groups_list(raw, shares) != 1)
       return failed("TLS 1.3");
     // A session that is taken up again would not be judged again.
     ::SSL_CTX_set_num_tickets(raw, 0);

@@ -49,7 +49,7 @@ TEST(MoveWire, WhatIsNoMessageIsRefusedBeforeMemoryIsTaken) {
   EXPECT_EQ(error_of({1, 0, 0, 0, 1, 0, 0}), "the other end has gone");
   EXPECT_EQ(error_of({1, 0, 0, 0, 1, 0, 0, 0}), "the other end has gone amid a message 'offer'");
   EXPECT_EQ(error_of({0, 0, 0, 0, 0, 0, 0, 0}), "found a message of kind 0, which is not known here");
-  EXPECT_EQ(error_of({10, 0, 0, 0, 0, 0, 0, 0}), "found a message of kind 10, which is not known here");
+  EXPECT_EQ(error_of({11, 0, 0, 0, 0, 0, 0, 0}), "found a message of kind 11, which is not known here");
   EXPECT_EQ(error_of({3, 0, 0, 0, 1, 0, 1, 0}), "found a message 'piece' of 65537 bytes, expected at most 65536");
   EXPECT_EQ(error_of({4, 0, 0, 0, 1, 0, 0, 0}), "found a message 'ready' of 1 bytes, expected at most 0");
 }
