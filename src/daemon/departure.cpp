@@ -169,9 +169,11 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
       return tl::unexpected(not_moved(*domain, " goes on here: nothing of it is to be held"));
     record = domain->record;
     move.peer = domains_.peers_[record.uuid];
-    if (domain->page->move_has_enclaves()) {
+    // One that asks again changes nothing of what is known by now.
+    if (record.move && record.move->session == session) {
+      move = *record.move;
+    } else if (domain->page->move_has_enclaves()) {
       if (domain->agreed != nullptr && domain->agreed->session == session) move.digests = domain->agreed->digests;
-      if (record.move && record.move->session == session) move.digests = record.move->digests;
       if (!move.digests)
         return tl::unexpected(not_moved(
             *domain, " goes on here: this daemon was started anew since its enclaves were to go on elsewhere"));

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "arch/sgx.hpp"
 #include "arch/types.hpp"
 #include "machine/platform_secret.hpp"
 

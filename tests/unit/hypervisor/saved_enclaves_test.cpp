@@ -186,7 +186,9 @@ TEST_P(MovedEnclaves, AreGivenUp) {
     const auto root = write_enclaves(source.machine, writer);
     ASSERT_TRUE(root) << root.error();
     bool gone = false;
-    if (left) ASSERT_TRUE(export_enclaves(source.machine, *root, writer, session_of(1, failed), gone));
+    if (left) {
+      ASSERT_TRUE(export_enclaves(source.machine, *root, writer, session_of(1, failed), gone));
+    }
     EXPECT_EQ(gone, left);
     ASSERT_TRUE(give_enclaves_up(source.machine, {.root = {5}, .paging = {6}, .boot = 7}));
     EXPECT_FALSE(take_enclaves_back(source.machine, failed));
