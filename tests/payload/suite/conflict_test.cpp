@@ -11,7 +11,7 @@ namespace {
 TEST(SgxConflict, WithTheHypervisorIsTriedAgain) {
   hypervisor::RunCounts counts{};
   const std::atomic<u64>& conflicts = counts.exits[static_cast<std::size_t>(vmx::ExitReason::sgx_conflict)];
-  constexpr int most_runs = 20;  // of 5,000 creations each, for a host that runs one thread at a time
+  constexpr int most_runs = 300;  // of 5,000 creations each, for a host that runs one thread at a time
   for (int i = 0; i < most_runs && conflicts == 0; ++i) {
     const auto result = run_payload(
         "sgx_conflict",
