@@ -14,6 +14,7 @@ CASE(ERDINFO) { walk(sgx::erdinfo_table); }
 CASE(LATCH) { walk(sgx::latch_table); }
 CASE(EXPORTROOT) { walk(sgx::exportroot_table); }
 CASE(UNLATCH) { walk(sgx::unlatch_table); }
+CASE(STARTOVER) { walk(sgx::startover_table); }
 CASE(IMPORTROOT) { walk(sgx::importroot_table); }
 CASE(COMMIT) { walk(sgx::commit_table); }
 CASE(ABORT) { walk(sgx::abort_table); }

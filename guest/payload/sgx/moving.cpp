@@ -48,6 +48,14 @@ constexpr Row end_rows[] = {
          root_mode),
     unit("MOVE.token", "the token's digest is another", answers("wrong_token"), ends, root_mode),
 };
+constexpr Row startover_rows[] = {
+    unit("STARTOVER.package_busy", "a leaf runs in the package", answers("package_busy"),
+         "RootMove.ASourceStartsOverWithOtherKeys", root_mode),
+    unit("STARTOVER.part", "the package is the target of a session", answers("latched"),
+         "RootMove.AnAbortedTargetHasNothingLeft", root_mode),
+    unit("STARTOVER.empty", "a page of the EPC is valid", answers("not_alone"),
+         "RootMove.ASourceStartsOverWithOtherKeys", root_mode),
+};
 constexpr Row abort_rows[] = {
     unit("ABORT.package_busy", "a leaf runs in the package", answers("package_busy"),
          "RootMove.AnAbortedTargetHasNothingLeft", root_mode),
@@ -60,6 +68,7 @@ const Table latch_table = table("LATCH", prepare, latch_rows);
 const Table exportroot_table = table("EXPORTROOT", prepare, export_rows);
 const Table importroot_table = table("IMPORTROOT", prepare, import_rows);
 const Table unlatch_table = table("UNLATCH", prepare, end_rows);
+const Table startover_table = table("STARTOVER", prepare, startover_rows);
 const Table commit_table = table("COMMIT", prepare, end_rows);
 const Table abort_table = table("ABORT", prepare, abort_rows);
 

@@ -13,6 +13,7 @@ extern const Table eaug_table, emodpr_table, emodt_table, eaccept_table, emodpe_
 extern const Table eenter_table, eresume_table, eexit_table, edeccssa_table, ereport_table, egetkey_table;
 extern const Table encls_table, enclu_table, enclv_table, edecvirtchild_table, edecvirtchild_counter_table,
     eincvirtchild_table, esetcontext_table;
-extern const Table latch_table, exportroot_table, unlatch_table, importroot_table, commit_table, abort_table;
+extern const Table latch_table, exportroot_table, unlatch_table, startover_table, importroot_table, commit_table,
+    abort_table;
 
 }  // namespace sgx
