@@ -31,7 +31,7 @@ namespace cloister::toolstack {
 
 namespace {
 
-constexpr int connection = STDIN_FILENO;
+constexpr int to_daemon = STDIN_FILENO;
 
 using Failed = tl::unexpected<std::string>;
 using Done = tl::expected<void, std::string>;
@@ -253,10 +253,10 @@ int answer_disk(const nlohmann::json& request) {
   const auto disk = serve_disk(request);
   if (!disk) {
     const nlohmann::json why = {{"error", disk.error().message}, {"in_use", disk.error().in_use}};
-    return send_packet(connection, why) ? 0 : 1;
+    return send_packet(to_daemon, why) ? 0 : 1;
   }
   const int opened[] = {disk->fd.get()};
-  return send_packet(connection, {{"identity", disk->identity}}, opened) ? 0 : 1;
+  return send_packet(to_daemon, {{"identity", disk->identity}}, opened) ? 0 : 1;
 }
 
 /// passt itself takes another user on where it is started as root, for which nothing would be left to it.
@@ -303,13 +303,13 @@ tl::expected<Opened, std::string> serve_any(const nlohmann::json& request) {
 }  // namespace
 
 int run_opener() {
-  const auto request = receive_packet(connection);
+  const auto request = receive_packet(to_daemon);
   if (!request) return 1;
   if (request->body.contains("writes")) return answer_disk(request->body);
   const auto opened = serve_any(request->body);
-  if (!opened) return send_packet(connection, {{"error", opened.error()}}) ? 0 : 1;
+  if (!opened) return send_packet(to_daemon, {{"error", opened.error()}}) ? 0 : 1;
   const int fds[] = {opened->fd.get()};
-  return send_packet(connection, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;
+  return send_packet(to_daemon, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;
 }
 
 }  // namespace cloister::toolstack
