@@ -304,6 +304,8 @@ int migrate(const Common& common, const std::string& domain, const MigrateArgume
     spdlog::info("cloister: {} goes on here", answer->value("name", domain));
     return 0;
   }
+  if (arguments.here && !arguments.resolve)
+    return report({"cloister: --here: expected --resolve beside it", exit_status::bad_configuration});
   if (arguments.target.empty() && !arguments.here)
     return report({"cloister: a target is missing: unix:PATH, ssh://[USER@]HOST[:PORT] or tls://HOST:PORT",
                    exit_status::bad_configuration});

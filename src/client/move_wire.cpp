@@ -1,6 +1,7 @@
 #include "client/move_wire.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -93,6 +94,11 @@ tl::expected<void, std::string> Wire::send(WireKind kind, std::span<const u8> bo
 
 tl::expected<void, std::string> Wire::send(WireKind kind, const std::string& text) {
   return send(kind, {reinterpret_cast<const u8*>(text.data()), text.size()});
+}
+
+bool Wire::has_gone() const {
+  pollfd look{.fd = in_.get(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&look, 1, 0) > 0;
 }
 
 tl::expected<WireMessage, std::string> Wire::receive() {

@@ -160,6 +160,8 @@ class Arrival {
       if (phase == wanted) return {};
       if (phase != "loading" && phase != "awaits-root")
         return tl::unexpected(receive_failure(now.value("error", "it has not come")));
+      // It may wait for bytes that nobody brings any more.
+      if (wire_.has_gone()) return tl::unexpected(receive_failure("the other end has gone"));
       std::this_thread::sleep_for(between_phases);
     }
   }

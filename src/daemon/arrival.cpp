@@ -90,14 +90,14 @@ tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offe
       TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::creation));
   if (checked.config.uuid.empty()) checked.config.uuid = offer.uuid;
   auto coming = std::make_shared<Arrival>();
-  coming->session = new_session(domains_.around_.secrets.wrap);
+  coming->session = new_session(domains_.around_.secrets.moves);
   coming->user = owner.user;
   std::string answer;
   if (offer.enclaves == MovedEnclaves::keep) {
     const Secrets& ours = domains_.around_.secrets;
     auto proof =
         MoveTargetProof::answer_to(offer.hello, coming->session, subject_of(offer), ours.machine,
-                                   domains_.machine().peers, target_digests(ours.wrap, coming->session, offer.uuid));
+                                   domains_.machine().peers, target_digests(ours.moves, coming->session, offer.uuid));
     if (!proof) return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + proof.error()});
     answer = proof->answer();
     coming->proof = std::move(*proof);

@@ -69,7 +69,7 @@ tl::expected<SaidVerdict, ApiError> Migrations::decide(const std::string& sessio
     const auto before = verdicts_.find(session);
     if (!before) return tl::unexpected(ApiError{500, before.error()});
     if (*before && not_theirs((*before)->user)) return tl::unexpected(forbidden);
-    if (!*before && !is_session_of(domains_.around_.secrets.wrap, session))
+    if (!*before && !is_session_of(domains_.around_.secrets.moves, session))
       return tl::unexpected(ApiError{409, "this daemon was never its target"});
     return said(before->value_or(Verdict{}), found != arrivals_.end() ? found->second->uuid : asked.uuid);
   }

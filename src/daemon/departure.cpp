@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "arch/try.hpp"
 #include "config/changes.hpp"
@@ -121,8 +122,14 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
   {
     const MutexLock held(domains_.lock_);
     if (!domain->config.disks.empty()) return tl::unexpected(not_moved(*domain, " has disks"));
-    if (domain->agreed != nullptr && domain->agreed->session == how.session) agreed = domain->agreed;
     if (domain->record.saving) return tl::unexpected(not_moved(*domain, " is being saved"));
+    if (domain->agreed != nullptr && domain->agreed->session == how.session) {
+      // A second stream would have the first one's key and counters.
+      if (std::exchange(domain->sealed_by_it, true))
+        return tl::unexpected(
+            not_moved(*domain, ": what both machines have agreed on was used for a stream: it is to be offered anew"));
+      agreed = domain->agreed;
+    }
     record = domain->record;
     domains_.peers_[record.uuid] = how.peer;
   }
@@ -194,7 +201,7 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
 
 /// Of a move of enclaves, as its source or its target.
 std::string Migrations::own_word(MoveWord word, const std::string& session, const std::string& uuid) const {
-  return text_of_token(move_token(domains_.around_.secrets.wrap, word, session, uuid));
+  return text_of_token(move_token(domains_.around_.secrets.moves, word, session, uuid));
 }
 
 tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, const std::string& session, bool commit,

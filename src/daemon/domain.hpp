@@ -54,6 +54,7 @@ struct Domain {
   };
   std::unique_ptr<const Leaving> offered{};       ///< since it was last offered so; an answer is judged once
   std::shared_ptr<const MoveAgreement> agreed{};  ///< with the last machine that has proved which it is
+  bool sealed_by_it = false;                      ///< a stream, which is the only one
 
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand
   std::shared_ptr<const DomainPage> page{};  ///< null: not yet, or not at hand

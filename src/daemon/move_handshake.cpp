@@ -188,9 +188,9 @@ std::optional<arch::Bytes32> MoveShare::shared_with(const arch::Bytes32& other) 
 
 std::string unlisted(const PublicKey& key, const std::string& whose) {
   return fmt::format(
-      "'peers' in [migration] of machine.toml lacks {}, which is the key of {}: enclaves go to machines "
+      "'peers' in [migration] of machine.toml, {}, lacks {}, which is the key of {}: enclaves go to machines "
       "alone, and come from those, that stand there (`cloister host --key` prints a machine's)",
-      to_text(key), whose);
+      whose == "its source" ? "at its target" : "at its source", to_text(key), whose);
 }
 
 tl::expected<const MovePeer*, std::string> peer_of_hello(const std::string& hello, const MachineKey& own,

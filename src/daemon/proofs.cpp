@@ -42,7 +42,7 @@ Migrations::Done Migrations::offer_enclaves(Domain& domain, Offer& offer, const 
     offer.refused.push_back("its enclaves cannot go elsewhere: " + stay + otherwise);
   if (domains_.machine().peers.empty())
     offer.refused.push_back(std::string("enclaves go on at machines alone that machine.toml names, and 'peers' in its "
-                                        "[migration] is missing") +
+                                        "[migration] is missing at its source") +
                             otherwise);
   const auto& peers = domains_.machine().peers;
   if (target && std::ranges::find(peers, *target, &MovePeer::key) == peers.end() && !peers.empty())
@@ -72,7 +72,7 @@ tl::expected<Migrations::Proof, ApiError> Migrations::prove(const std::string& k
   }
   if (offered == nullptr) return tl::unexpected(not_proved(name, "it was not offered with its enclaves"));
   auto proved = offered->proof.prove(answer, session, offered->subject, domains_.machine().peers,
-                                     source_digests(domains_.around_.secrets.wrap, session, offered->subject.uuid));
+                                     source_digests(domains_.around_.secrets.moves, session, offered->subject.uuid));
   if (!proved) {
     log(LogLevel::warning, "peer-not-proved", {{"domain", name}, {"error", proved.error()}});
     return tl::unexpected(not_proved(name, proved.error()));
@@ -92,6 +92,7 @@ tl::expected<Migrations::Proof, ApiError> Migrations::prove(const std::string& k
   if (group != nullptr) keys.group = group->key.key;
   proof.keys = wrap_moved(keys, proved->agreed.secrets.keys, session);
   domain->agreed = std::make_shared<const MoveAgreement>(std::move(proved->agreed));
+  domain->sealed_by_it = false;
   return proof;
 }
 

@@ -1,5 +1,11 @@
 #include "daemon/secrets.hpp"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
+#include <cstdlib>
+
 #include "arch/try.hpp"
 #include "host/log.hpp"
 
@@ -23,6 +29,17 @@ tl::expected<void, std::string> set_keys_aside(const Registry& registry) {
 
 }  // namespace
 
+WrapSecret secret_of_moves(const WrapSecret& wrap, const MachineKey& machine) {
+  const std::string text = "cloister moves of " + to_text(machine.public_key());
+  WrapSecret secret;
+  unsigned bytes = 0;
+  static_assert(sizeof secret.bytes == SHA256_DIGEST_LENGTH);
+  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
+           reinterpret_cast<const u8*>(text.data()), text.size(), secret.bytes.data(), &bytes) == nullptr)
+    std::abort();  // for want of memory
+  return secret;
+}
+
 tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths,
                                                 const SecretsAnew& anew) {
   const bool make_anew = anew.secrets;
@@ -37,7 +54,7 @@ tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const 
   }
   const auto wrap = TRY(secret_in(state, paths.state, wrap_secret_file, when_missing(make_anew, registry.has_keys())));
   const auto machine = TRY(open_machine_key(state, paths.state, anew.machine_key));
-  return Secrets{.platform = platform, .wrap = {wrap}, .machine = machine};
+  return Secrets{.platform = platform, .wrap = {wrap}, .machine = machine, .moves = secret_of_moves({wrap}, machine)};
 }
 
 SecretsSeen look_at_secrets(int state, const DaemonPaths& paths, bool used, bool keyed, const SecretsAnew& anew) {

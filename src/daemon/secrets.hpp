@@ -15,7 +15,11 @@ struct Secrets {
   PlatformSecret platform{};  ///< of domains whose platform is "machine", and of all that earlier versions started
   WrapSecret wrap{};
   MachineKey machine{};
+  WrapSecret moves{};  ///< this machine's words about moves, and their sessions, come from it (secret_of_moves())
 };
+
+/// Of both: a copy of the state folder that has become another machine says nothing in this one's name.
+WrapSecret secret_of_moves(const WrapSecret& wrap, const MachineKey& machine);
 
 /// What is made although there is what hangs on it. An error if none of it is missing.
 struct SecretsAnew {

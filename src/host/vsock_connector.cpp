@@ -86,7 +86,8 @@ tl::expected<Fd, std::string> start_connector(const std::string& path) {
 
 std::optional<bool> receive_from_connector(int connection, ConnectorMessage& message, Fd& socket) {
   iovec bytes{.iov_base = &message, .iov_len = sizeof message};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> beside{};
+  // Room for one descriptor and no more: the kernel closes the others.
+  alignas(cmsghdr) std::array<char, CMSG_LEN(sizeof(int))> beside{};
   msghdr packet{};
   packet.msg_iov = &bytes;
   packet.msg_iovlen = 1;

@@ -30,6 +30,8 @@ tl::expected<VsockEnds, Diagnostic> start_vsock(const DomainConfig& config) {
   if (path.empty()) return failed("found no path=, which says where its sockets are, expected one without a daemon");
   const Fd folder(::open(path.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return failed(fmt::format("cannot open {}: {}", path.parent_path().string(), std::strerror(errno)));
+  // What is left there is replaced, and not what is in use.
+  if (connect_to(path, SOCK_STREAM)) return failed(fmt::format("somebody listens at {}", path.string()));
   auto listening = listen_at(folder.get(), path.filename(), SOCK_STREAM, 0600, path.parent_path());
   if (!listening) return failed(listening.error());
   auto connector = start_connector(path);

@@ -2,6 +2,7 @@
 #include "run/run.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -274,15 +275,24 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   }
 }
 
-/// The socket that programs connect to.
-struct RemovedAtEnd {
-  explicit RemovedAtEnd(std::string file) : path(std::move(file)) {}
+/// The socket that programs connect to, unless another one is in its place by then.
+class RemovedAtEnd {
+ public:
+  explicit RemovedAtEnd(std::string file) : path_(std::move(file)) {
+    is_there_ = !path_.empty() && ::lstat(path_.c_str(), &made_) == 0;
+  }
   ~RemovedAtEnd() {
-    if (!path.empty()) ::unlink(path.c_str());
+    struct stat now {};
+    if (is_there_ && ::lstat(path_.c_str(), &now) == 0 && now.st_ino == made_.st_ino && now.st_dev == made_.st_dev)
+      ::unlink(path_.c_str());
   }
   RemovedAtEnd(const RemovedAtEnd&) = delete;
   RemovedAtEnd& operator=(const RemovedAtEnd&) = delete;
-  const std::string path;
+
+ private:
+  const std::string path_;
+  struct stat made_ {};
+  bool is_there_ = false;
 };
 
 }  // namespace

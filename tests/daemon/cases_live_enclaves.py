@@ -302,15 +302,21 @@ def replays(machine):
     third = Cloister(machine(ROOM))
     know_each_other(pair.cloister, pair.other, third)
     pair.ready()
-    kept = []
+    kept, sessions = [], []
 
     def keep(kind, body):
         if kind == PIECE:
             kept.append(body)
+        if kind == ANSWER:
+            sessions.append(json.loads(body)["session"])
         return kind != COMMIT
 
     attempt(pair, Way(pair, keep))
     assert settle(pair) == [pair.a]
+    # What seals a stream seals no second one, whose frames would have the same counters.
+    upgrade = {"Upgrade": "cloister-move", "Connection": "Upgrade"}
+    again = pair.a.request("POST", "/v1/domains/web/migration", {"session": sessions[0], "to": "nowhere"}, headers=upgrade)
+    assert again.status == 409 and "was used for a stream" in again.json["error"]["message"], again.body
     for there in (pair.other, third):
         pair.other, pair.b, pair.socket = there, there.m, there.folder / "way"
         old = iter(kept)

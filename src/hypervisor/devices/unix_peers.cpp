@@ -106,6 +106,8 @@ std::optional<platform::virtio::Peers::Answer> UnixPeers::next_answer() {
 }
 
 std::optional<u32> UnixPeers::ask(u32 port) {
+  // Those that the guest has given up meanwhile have an answer to come, too, and a descriptor with it.
+  if (asked_.size() + answers_.size() >= platform::virtio::Vsock::most_connections) return std::nullopt;
   const ConnectorMessage message{.number = ++last_number_, .port = port};
   if (!connector_ || ::send(connector_.get(), &message, sizeof message, no_signal) != sizeof message)
     return std::nullopt;

@@ -20,8 +20,8 @@ class UnixPeers final : public platform::virtio::Peers {
  public:
   /// Of programs that have connected, and have not said all that they want, or have and have not been taken over.
   static constexpr std::size_t most_callers = 16;
-  /// That it may have, its connections' among them.
-  static constexpr std::size_t most_descriptors = platform::virtio::Vsock::most_connections + 2 * most_callers + 8;
+  /// That it may have, its connections' among them, and those of answers that have come.
+  static constexpr std::size_t most_descriptors = 2 * platform::virtio::Vsock::most_connections + 2 * most_callers + 8;
 
   /// listening: a stream socket, already listening. connector: the connection to that process; invalid: there is none.
   static tl::expected<std::shared_ptr<UnixPeers>, std::string> create(Fd listening, Fd connector);

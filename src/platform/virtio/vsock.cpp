@@ -108,8 +108,11 @@ void Vsock::settle(Connections::iterator at) {
   Connection& one = at->second;
   if (one.peer == nullptr) return;
   if (one.stage == Connection::Stage::calling) {
-    if (one.peer->gone()) reset(at);
-    return;
+    if (!one.peer->gone()) return;
+    // The guest has not heard of one whose request is due.
+    if (!one.request_due) return reset(at);
+    ++counts_.refused;
+    return forget(at);
   }
   while (!one.waiting.empty() && !one.deaf) {
     const auto taken = one.peer->send(one.waiting);
@@ -138,7 +141,9 @@ void Vsock::prepare_to_wait() {
     const bool calling = one.stage == Connection::Stage::calling;
     const bool reads = waits(receive_queue) && one.reads() && !one.peer->ready();
     const bool ends = calling || one.peer_silent || (one.guest_ends & vsock_receives_no_more) != 0;
-    one.peer->want({.bytes = reads, .room = !one.waiting.empty(), .end = ends && !one.peer->gone()});
+    one.peer->want({.bytes = reads,
+                    .room = !one.waiting.empty(),
+                    .end = ends && one.to_end == 0 && one.host_ends != vsock_ends_both});
   }
 }
 

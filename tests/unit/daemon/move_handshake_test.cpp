@@ -7,6 +7,8 @@
 
 #include <set>
 
+#include "daemon/move_session.hpp"
+#include "daemon/secrets.hpp"
 #include "protocol/saving.hpp"
 #include "text/hex.hpp"
 
@@ -278,6 +280,11 @@ TEST(MoveWords, AreOneDaemonsOfOneMove) {
       }
     }
   }
+  // A copy of a state folder that has got another machine key is another machine.
+  const WrapSecret here = secret_of_moves(one, MachineKey{{1}}), copy = secret_of_moves(one, MachineKey{{2}});
+  EXPECT_NE(move_token(here, MoveWord::abort, a_session, a_domain),
+            move_token(copy, MoveWord::abort, a_session, a_domain));
+  EXPECT_FALSE(is_session_of(copy, new_session(here)));
   const MoveDigests sources = source_digests(one, a_session, a_domain);
   const std::string held = text_of_token(move_token(one, MoveWord::held, a_session, a_domain));
   EXPECT_TRUE(is_word(held, sources.held));

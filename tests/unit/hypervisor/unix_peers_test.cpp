@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -213,6 +214,46 @@ TEST_F(UnixPeersTest, TheGuestCalls) {
   EXPECT_EQ(received(*answer->peer), "and you");
   answer->peer.reset();
   EXPECT_TRUE(has_ended(program));
+}
+
+TEST_F(UnixPeersTest, QuestionsWithoutAnAnswerAreBounded) {
+  const Fd listening = listen("vsock_50");
+  constexpr std::size_t most = platform::virtio::Vsock::most_connections;
+  std::size_t asked = 0;
+  while (asked <= most && peers_->ask(50)) ++asked;
+  EXPECT_LE(asked, most);
+  EXPECT_GT(asked, 0u);
+  ASSERT_TRUE(next_answer());
+  EXPECT_TRUE(peers_->ask(50)) << "one less";
+}
+
+TEST_F(UnixPeersTest, ADescriptorMoreThanOneIsNotTaken) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const Fd ours(ends[0]), its(ends[1]);
+  const int two[] = {STDIN_FILENO, STDIN_FILENO};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof two)> beside{};
+  ConnectorMessage message{.number = 1, .port = 1};
+  iovec bytes{.iov_base = &message, .iov_len = sizeof message};
+  msghdr packet{};
+  packet.msg_iov = &bytes;
+  packet.msg_iovlen = 1;
+  packet.msg_control = beside.data();
+  packet.msg_controllen = beside.size();
+  cmsghdr* const head = CMSG_FIRSTHDR(&packet);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(sizeof two);
+  std::memcpy(CMSG_DATA(head), two, sizeof two);
+  ASSERT_EQ(::sendmsg(its.get(), &packet, 0), ssize_t{sizeof message});
+  const auto open = [] { return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()); };
+  const auto before = open();
+  {
+    Fd socket;
+    EXPECT_EQ(receive_from_connector(ours.get(), message, socket), true);
+    EXPECT_LE(open() - before, 1);
+  }
+  EXPECT_EQ(open(), before);
 }
 
 TEST_F(UnixPeersTest, NobodyListens) {

@@ -221,6 +221,14 @@ TEST_F(VsockTest, ACallerThatGivesUp) {
   EXPECT_EQ(open(), 0u);
 }
 
+TEST_F(VsockTest, OfACallerThatGivesUpBeforeTheGuestHearsNothingIsLeft) {
+  const auto program = peers_->call(22);
+  program->has_gone = true;
+  EXPECT_TRUE(is_silent());
+  EXPECT_EQ(open(), 0u);
+  EXPECT_EQ(device_.counts().refused, 1u);
+}
+
 TEST_F(VsockTest, WithoutADriverCallsEnd) {
   driver_.set(common_status, 0, 1);
   const auto program = peers_->call(22);
