@@ -188,6 +188,7 @@ void check_record(const Record& record) {
     case Kind::config_alive:
     case Kind::ram:
     case Kind::still:
+    case Kind::all_but_root:
     case Kind::end: break;
   }
 }
