@@ -173,10 +173,16 @@ def kills(machine):
     and never in two."""
     pair = Peers(machine)
 
+    killed = set()
+
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
+            killed.add(domain["pid"])
             os.kill(domain["pid"], signal.SIGKILL)
+
+    def seen_dead():
+        return all(domain["pid"] not in killed for m in (pair.a, pair.b) for domain in m.domains().values())
 
     victims = {
         "source": lambda: pair.source.kill(),
@@ -214,6 +220,8 @@ def kills(machine):
                 return True
 
             attempt(pair, Way(pair, before))
+            wait_until(seen_dead, "the end of a process that was killed")
+            killed.clear()
             where = settle(pair)
             story = (step, name, pair.said, pair.a.domains(), pair.b.domains(), pair.a.log.read_text()[-3000:],
                      pair.b.log.read_text()[-3000:])
@@ -377,7 +385,7 @@ def group(machine):
         b.destroy("db")
         assert used() == [[]], b.get("/v1/keys")
         pair.other("keys", "erase", "group:prod")
-        assert pair.lives(pair.a) == "running"
+        wait_until(lambda: pair.lives(pair.a) == "running", "that it goes on")
     assert attempt(pair, Way(pair)) == 0, pair.said
     b.destroy("web")
 
