@@ -74,17 +74,20 @@ tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offe
     for (const std::string& one : why) all += (all.empty() ? "" : "; ") + one;
     return tl::unexpected(ApiError{409, "'" + offer.name + "' cannot come: " + all});
   }
-  std::size_t going = 0;
+  std::size_t going = 0, kept = 0;
   {
     // What is unfinished is somebody's who writes it under this lock, or nobody's.
     const MutexLock held(lock_);
-    going = verdicts_.tidy(owner.user);
+    kept = verdicts_.tidy(owner.user);
     for (const auto& [session, one] : arrivals_) going += one->user == owner.user ? 1 : 0;
   }
   if (going >= most_of_a_user)
-    return tl::unexpected(ApiError{507, fmt::format("{} domains of user {} have come, or come, whose sources do not "
-                                                    "know it yet",
-                                                    going, owner.user)});
+    return tl::unexpected(ApiError{507, fmt::format("{} domains of user {} are coming already", going, owner.user)});
+  if (kept >= most_verdicts_of_a_user)
+    return tl::unexpected(
+        ApiError{507, fmt::format("of {} domains of user {} that have come, the sources have not said "
+                                  "that they know it: `cloister migrate --resolve` there",
+                                  kept, owner.user)});
   const CreateRequest request = request_of(offer, owner);
   auto checked =
       TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::creation));
@@ -228,12 +231,14 @@ void Migrations::wait_for_verdict(const Coming& coming) {
 }
 
 void Migrations::let_run(const std::shared_ptr<Domain>& domain, bool paused) {
+  std::string session;
   while (true) {
     DomainRecord record;
     {
       const MutexLock held(domains_.lock_);
       if (domain->life.over()) return;
       record = domain->record;
+      if (record.move && record.move->arrives) session = record.move->session;
     }
     nlohmann::json word{{"verb", "unpause"}};
     const bool alive = record.move && record.move->digests;
@@ -253,7 +258,7 @@ void Migrations::let_run(const std::shared_ptr<Domain>& domain, bool paused) {
     if (stopping_) return;
     pause(between_arrival_tries);
   }
-  if (const auto kept = set_record(*domain, std::nullopt); !kept)
+  if (const auto kept = clear_record(*domain, session); !kept)
     log(LogLevel::error, "state-not-kept", {{"domain", domain->record.name}, {"error", kept.error().message}});
   log(LogLevel::info, "domain-arrived", {{"domain", domain->record.name}, {"id", std::to_string(domain->record.id)}});
 }
@@ -296,7 +301,7 @@ bool Migrations::settle(const std::shared_ptr<Domain>& domain) {
     held_here = domain->page->move_phase() == MovePhase::held;
   }
   if (!move.arrives) {
-    if (!held_here) (void)set_record(*domain, std::nullopt);
+    if (!held_here) (void)clear_record(*domain, move.session, Clearing::unless_held);
     return true;
   }
   const auto verdict = verdicts_.find(move.session);

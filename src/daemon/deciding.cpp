@@ -9,6 +9,7 @@
 #include "daemon/access.hpp"
 #include "daemon/migrations.hpp"
 #include "daemon/move_session.hpp"
+#include "host/log.hpp"
 #include "protocol/saving.hpp"
 #include "text/hex.hpp"
 
@@ -94,8 +95,11 @@ tl::expected<SaidVerdict, ApiError> Migrations::decide(const std::string& sessio
   return said(*verdict, coming.uuid);
 }
 
-Migrations::Done Migrations::forget(const std::string& session, const Peer& peer, const std::string& word) {
+Migrations::Done Migrations::forget(const std::string& session, const Peer& peer,
+                                    const std::optional<std::string>& word) {
   if (!is_move_session(session)) return tl::unexpected(ApiError{400, "no session of a move"});
+  if (!word && !is_master(peer.uid, {.user = ~0u}, ::geteuid()))
+    return tl::unexpected(ApiError{403, "only root and the daemon's own user may say that a source is gone for ever"});
   const MutexLock held(lock_);
   const auto verdict = verdicts_.find(session);
   if (!verdict) return tl::unexpected(ApiError{500, verdict.error()});
@@ -103,14 +107,15 @@ Migrations::Done Migrations::forget(const std::string& session, const Peer& peer
   if (!is_master(peer.uid, {.user = (*verdict)->user}, ::geteuid()))
     return tl::unexpected(ApiError{403, "it is another user's"});
   arch::Bytes32 done{};
-  if (!(*verdict)->done.empty() && (!from_hex((*verdict)->done, done) || !is_word(word, done)))
+  if (word && !(*verdict)->done.empty() && (!from_hex((*verdict)->done, done) || !is_word(*word, done)))
     return tl::unexpected(ApiError{409, "its source has not said that it knows the verdict"});
-  // Until its record says nothing of it any more, a daemon that comes later needs the file.
+  // Until its record says nothing of it any more, a daemon that comes later needs the file; and so does who ends it,
+  // for the keys that came with it.
   const auto arrives = [&] {
     const MutexLock of_domains(domains_.lock_);
     return std::ranges::any_of(domains_.table_, [&](const auto& one) {
       const auto& move = one.second->record.move;
-      return move && move->arrives && move->session == session && !one.second->life.over();
+      return move && move->arrives && move->session == session;
     });
   };
   const auto late = std::chrono::steady_clock::now() + domains_.around_.patience.verb;
@@ -119,6 +124,7 @@ Migrations::Done Migrations::forget(const std::string& session, const Peer& peer
       return tl::unexpected(ApiError{409, "it does not run yet"});
     pause(between_looks_at_record);
   }
+  if (!word) log(LogLevel::warning, "verdict-forgotten", {{"session", session}, {"uid", std::to_string(peer.uid)}});
   if (auto removed = verdicts_.remove(session); !removed) return tl::unexpected(ApiError{500, removed.error()});
   return {};
 }

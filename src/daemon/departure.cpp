@@ -165,6 +165,20 @@ Migrations::Done Migrations::set_record(Domain& domain, std::optional<MoveRecord
   return {};
 }
 
+Migrations::Done Migrations::clear_record(Domain& domain, const std::string& session, Clearing when) {
+  const MutexLock held(domains_.lock_);
+  if (!domain.record.move || domain.record.move->session != session) return {};
+  if (when == Clearing::unless_held && domain.page != nullptr && domain.page->move_phase() == MovePhase::held)
+    return {};
+  if (domain.life.over()) return tl::unexpected(not_moved(domain, " has ended", 404));
+  DomainRecord next = domain.record;
+  next.move.reset();
+  if (auto kept = domains_.around_.records->put(next); !kept)
+    return tl::unexpected(not_moved(domain, ": " + kept.error(), 500));
+  domain.record = std::move(next);
+  return {};
+}
+
 tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key, const std::string& session) {
   const auto domain = TRY(leaving(key));
   DomainRecord record;
@@ -191,9 +205,15 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
   const auto answer = domains_.say(record, {{"verb", "move-hold"}, {"session", session}});
   if (!answer) {
     // One that did not answer may have heard: its page says it.
-    if (answer.error().status == 409) TRY(set_record(*domain, std::nullopt));
+    if (answer.error().status == 409) TRY(clear_record(*domain, session, Clearing::unless_held));
     return tl::unexpected(answer.error());
   }
+  // Somebody may have taken it for one that was not held (settle()), before it was.
+  const auto cleared = [&] {
+    const MutexLock held(domains_.lock_);
+    return !domain->record.move;
+  };
+  if (cleared()) TRY(set_record(*domain, move));
   Held how{.paused = answer->body.value("paused", false)};
   if (move.digests) how.word = own_word(MoveWord::held, session, record.uuid);
   return how;
@@ -243,7 +263,7 @@ tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, co
   if (read_token(word)) end["token"] = word;
   TRY(domains_.say(record, end));
   log(LogLevel::info, "domain-stays", {{"domain", record.name}, {"id", std::to_string(record.id)}});
-  TRY(set_record(*domain, std::nullopt));
+  TRY(clear_record(*domain, session));
   return std::string();
 }
 
@@ -279,7 +299,7 @@ Migrations::Done Migrations::stay(const std::string& key, const std::string& ses
   const int descriptors[] = {secrets.get()};
   TRY(domains_.say(record, {{"verb", "move-start-over"}}, descriptors));
   log(LogLevel::warning, "enclaves-given-up", {{"domain", record.name}, {"id", std::to_string(record.id)}});
-  return set_record(*domain, std::nullopt);
+  return clear_record(*domain, session);
 }
 
 /// The process itself knows whether somebody has had it hold meanwhile.

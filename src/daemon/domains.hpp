@@ -247,7 +247,7 @@ class Domains {
   void remove_sockets(const Domain& domain) const;
   void give_sockets(const Domain& domain) const;
   void tidy_sockets() const CLOISTER_REQUIRES(lock_);
-  tl::expected<void, std::string> take(const Pointer& domain) CLOISTER_REQUIRES(lock_);
+  tl::expected<void, std::string> take(const Pointer& domain, std::vector<Pointer>& dead) CLOISTER_REQUIRES(lock_);
   Pointer stand_in(const UnreadRecord& unread) const;
   bool set_aside(u32 id, const std::string& why) const;
   std::optional<std::string> accounts_unknown() const CLOISTER_REQUIRES(lock_);

@@ -59,7 +59,9 @@ struct SaidVerdict {
 
 class Migrations {
  public:
-  static constexpr std::size_t most_of_a_user = 64;
+  static constexpr std::size_t most_of_a_user = 64;  ///< that come
+  /// That have come, and whose sources have not said that they know it: small files, which stay.
+  static constexpr std::size_t most_verdicts_of_a_user = 4096;
 
   static tl::expected<std::unique_ptr<Migrations>, std::string> create(Domains& domains, const std::string& state);
   /// Those that have not come as a whole do not. It must come before the domains end.
@@ -117,8 +119,9 @@ class Migrations {
   ArrivalInfo arrival(const std::string& session, const Peer& peer) const;
   /// Whether it runs here, from now on and for ever: as was decided before, else as is wanted, if that can be.
   tl::expected<SaidVerdict, ApiError> decide(const std::string& session, const Peer& peer, const WantedVerdict& wanted);
-  /// Its source knows the verdict. word: its source's, with enclaves.
-  Done forget(const std::string& session, const Peer& peer, const std::string& word);
+  /// Its source knows the verdict. word: its source's, with enclaves; none: nobody's word is needed, since its source
+  /// is gone for ever, which root and the daemon's own user may say.
+  Done forget(const std::string& session, const Peer& peer, const std::optional<std::string>& word);
 
  private:
   struct Arrival {
@@ -171,6 +174,9 @@ class Migrations {
   tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
   std::string own_word(MoveWord word, const std::string& session, const std::string& uuid) const;
   Done set_record(Domain& domain, std::optional<MoveRecord> move);
+  /// Its record says nothing of this move any more; of another one it says what it did.
+  enum class Clearing : u8 { always, unless_held };
+  Done clear_record(Domain& domain, const std::string& session, Clearing when = Clearing::always);
 
   Domains& domains_;
   const Verdicts verdicts_;

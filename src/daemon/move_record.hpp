@@ -17,7 +17,7 @@ struct MoveRecord {
   std::string peer{};                    ///< where it goes, for a person; empty: it arrives
   bool arrives = false;                  ///< it runs here only if the verdict is that it does
   std::optional<MoveDigests> digests{};  ///< its enclaves go with it; none: they are lost
-  std::vector<std::string> keys{};       ///< of one that arrives: those that it has brought, and nobody had here
+  std::vector<std::string> keys{};       ///< of one that arrives: its own, if it has brought that and it was not here
   bool given_up = false;                 ///< of one that leaves: its enclaves, and the keys that they had
   bool gone = false;  ///< of one that leaves: it runs elsewhere, and its own key goes with its record
   bool operator==(const MoveRecord&) const = default;

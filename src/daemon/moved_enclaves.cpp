@@ -54,10 +54,10 @@ tl::expected<void, std::string> Migrations::adopt_keys(Domain& domain, const Mov
     return tl::unexpected(std::string("its keys are not those that its configuration speaks of"));
   next.boot = keys.boot;
   next.move = MoveRecord{.session = agreed.session, .arrives = true, .digests = agreed.digests};
+  // A group's key is a copy: whoever has used it here meanwhile goes on with it, also if this domain does not come.
   const KeyName own = KeyName::of_domain(next.uuid);
   const KeyName group = KeyName::of_group(grouped ? next.platform->group : "");
   if (domains_.keys_.find(own) == nullptr) next.move->keys.push_back(to_text(own));
-  if (grouped && domains_.keys_.find(group) == nullptr) next.move->keys.push_back(to_text(group));
   TRY(domains_.around_.records->put(next));
   domain.record = std::move(next);
   const DomainRecord& record = domain.record;
@@ -65,16 +65,22 @@ tl::expected<void, std::string> Migrations::adopt_keys(Domain& domain, const Mov
   return domains_.keys_.adopt(own, keys.own, keys.power_ons, record.owner, record.name);
 }
 
-/// Of a domain that is dead.
+/// Of a domain that is dead. One that arrived never runs here from now on, unless it was said before that it does; who
+/// says so at the same time has done it before, or is told that it does not.
 void Domains::settle_moved_keys(const DomainRecord& record) {
   if (!record.move) return;
   std::vector<KeyName> names;
   if (record.move->gone) names.push_back(KeyName::of_domain(record.uuid));
   if (record.move->arrives && !record.move->keys.empty()) {
     const auto verdicts = Verdicts::open(paths_.state);
-    const auto verdict = verdicts ? verdicts->find(record.move->session) : tl::unexpected(verdicts.error());
-    if (verdict && !(*verdict && (*verdict)->commit)) {
-      for (const std::string& name : record.move->keys) names.push_back(*read_key_name(name));
+    const Verdict abort{.uuid = record.uuid, .name = record.name, .user = record.owner.user};
+    const auto verdict = verdicts ? verdicts->put(record.move->session, abort) : tl::unexpected(verdicts.error());
+    if (!verdict) log(LogLevel::warning, "state-not-kept", {{"domain", record.name}, {"error", verdict.error()}});
+    if (verdict && !verdict->commit) {
+      for (const std::string& text : record.move->keys) {
+        const auto name = read_key_name(text);
+        if (name && name->kind == KeyName::Kind::domain) names.push_back(*name);
+      }
     }
   }
   for (const KeyName& name : names) {

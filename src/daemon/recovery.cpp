@@ -49,6 +49,7 @@ tl::expected<void, std::string> Domains::recover() {
     if (!broker_.withdraw(frame))
       log(LogLevel::warning, "frame-unknown", {{"frame", std::to_string(frame)}, {"was", "withdrawn"}});
   }
+  std::vector<Pointer> dead;
   std::set<std::string> uuids;
   for (const DomainRecord& record : records.domains) uuids.insert(record.uuid);
   for (const UnreadRecord& record : records.unread) uuids.insert(record.uuid);
@@ -74,7 +75,7 @@ tl::expected<void, std::string> Domains::recover() {
       domain->record.uuid = new_uuid();
       domain->record.persistent = false;
     }
-    TRY(take(domain));
+    TRY(take(domain, dead));
     if (domain->record.uuid != record.uuid && table_.contains(record.id)) keep(domain->record);
   }
   // After those whose frames are certain.
@@ -84,7 +85,22 @@ tl::expected<void, std::string> Domains::recover() {
       domain->record.uuid.clear();
       domain->keys_unknown = true;
     }
-    TRY(take(domain));
+    TRY(take(domain, dead));
+  }
+  // After all that may use the keys that moved with them.
+  for (const Pointer& domain : dead) {
+    settle_moved_keys(domain->record);
+    if (domain->record.saving) {
+      followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
+        settle_save(*domain);
+        const MutexLock held(lock_);
+        forget(domain->record);
+      }));
+    } else {
+      forget(domain->record);
+    }
+    if (!is_here(domain->record)) remove_sockets(*domain);
+    happens(*domain, LifeEvent::cleaned);
   }
   for (auto& [id, answer] : asked_) {
     const Pointer domain = table_.at(id);
@@ -107,23 +123,15 @@ void Domains::keep(const DomainRecord& record) const {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", kept.error()}});
 }
 
-/// Into the table if it lives, or may; else it is forgotten.
-tl::expected<void, std::string> Domains::take(const Pointer& domain) {
+/// Into the table if it lives, or may; else it is to be forgotten.
+tl::expected<void, std::string> Domains::take(const Pointer& domain, std::vector<Pointer>& dead) {
   const DomainRecord& record = domain->record;
   if (find_again(domain) == nullptr) {
     if (domain->unread.empty()) {
-      settle_moved_keys(record);
-      if (record.saving) {
-        followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
-          settle_save(*domain);
-          const MutexLock held(lock_);
-          forget(domain->record);
-        }));
-      } else {
-        forget(record);
-      }
-      if (!is_here(record)) remove_sockets(*domain);
-    } else if (!set_aside(record.id, domain->unread)) {
+      dead.push_back(domain);
+      return {};
+    }
+    if (!set_aside(record.id, domain->unread)) {
       return tl::unexpected(paths_.record(record.id).string() + ": " + domain->unread);
     }
     happens(*domain, LifeEvent::cleaned);

@@ -2,7 +2,8 @@
 // moment at which the domain passes from its source to this daemon. A move that has no file, and that no daemon waits
 // for, has come to nothing.
 //
-// Threads: its owner's.
+// Threads: all functions may be called from any thread, also of several objects of one folder: who decides about a
+// domain that arrives, and who ends it, see one verdict.
 #pragma once
 
 #include <optional>
@@ -34,10 +35,11 @@ class Verdicts {
   /// The folder STATE/migrations, which is made with the first of them.
   static tl::expected<Verdicts, std::string> open(const std::string& state);
 
-  /// None: there is no such file.
+  /// None: there is no such file. One that is found is on the disk, also if who wrote it did not come to that: it may
+  /// be acted on.
   tl::expected<std::optional<Verdict>, std::string> find(const std::string& session) const;
-  /// Once: what there is already stays. The one that counts, which is on the disk. After an error it is not known, and
-  /// is to be asked for again.
+  /// Once: what there is already stays, and of two at the same time one. The one that counts, which is on the disk.
+  /// After an error it is not known, and is to be asked for again.
   tl::expected<Verdict, std::string> put(const std::string& session, const Verdict& verdict) const;
   /// Its source knows it.
   tl::expected<void, std::string> remove(const std::string& session) const;
@@ -49,6 +51,9 @@ class Verdicts {
   Verdicts(std::string path, Fd state) : path_(std::move(path)), state_(std::move(state)) {}
   /// Invalid: there is none.
   tl::expected<Fd, std::string> folder() const;
+  /// With the lock; it may not be on the disk.
+  static tl::expected<std::optional<Verdict>, std::string> read(int folder, const std::string& session);
+  tl::expected<void, std::string> sync(int folder) const;
 
   std::string path_;
   Fd state_;

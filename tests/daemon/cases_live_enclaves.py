@@ -173,10 +173,16 @@ def kills(machine):
     and never in two."""
     pair = Peers(machine)
 
+    killed = set()
+
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
+            killed.add(domain["pid"])
             os.kill(domain["pid"], signal.SIGKILL)
+
+    def seen_dead():
+        return all(domain["pid"] not in killed for m in (pair.a, pair.b) for domain in m.domains().values())
 
     victims = {
         "source": lambda: pair.source.kill(),
@@ -214,6 +220,8 @@ def kills(machine):
                 return True
 
             attempt(pair, Way(pair, before))
+            wait_until(seen_dead, "the end of a process that was killed")
+            killed.clear()
             where = settle(pair)
             story = (step, name, pair.said, pair.a.domains(), pair.b.domains(), pair.a.log.read_text()[-3000:],
                      pair.b.log.read_text()[-3000:])
@@ -351,5 +359,73 @@ def replays(machine):
     pair.a.destroy("web")
 
 
+def group(machine):
+    """The key of its group stays where it did not come: others use it by then, also while the daemon is started anew."""
+    pair = Peers(machine)
+    b = pair.b
+    pair.ready(epc=1, sgx_platform='"group:prod"')
+
+    def used():
+        return [key["used_by"] for key in b.get("/v1/keys") if key["key"] == "group:prod"]
+
+    for restarts in (True, False):
+        pieces = []
+
+        def before(kind, body):
+            pieces.append(kind == PIECE)
+            if sum(pieces) != 2:
+                return True
+            # It comes, and its key has; then whoever brings it goes.
+            wait_until(used, "the group's key")
+            b.create("db", kernel="sgx_counting", epc=1, sgx_platform='"group:prod"')
+            b.wait_for_ready("db")
+            if restarts:
+                b.kill()
+            return False
+
+        assert attempt(pair, Way(pair, before)) != 0, pair.said
+        if restarts:
+            b.start()
+        wait_until(lambda: list(b.domains()) == ["db"], "the end of what has not come")
+        assert used() == [["db"]], b.get("/v1/keys")
+        b.destroy("db")
+        assert used() == [[]], b.get("/v1/keys")
+        pair.other("keys", "erase", "group:prod")
+        wait_until(lambda: pair.lives(pair.a) == "running", "that it goes on")
+    assert attempt(pair, Way(pair)) == 0, pair.said
+    b.destroy("web")
+
+
+def verdicts(machine):
+    """Those whose sources have not said that they know them are no arrivals, and have a bound of their own; root and the
+    daemon's own user remove one whose source is gone, if they say so."""
+    pair = Peers(machine)
+    pair.ready()
+    folder = pair.b.state / "migrations"
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+    def keep(number):
+        session = f"{number:032x}"
+        file = folder / session
+        file.write_text(json.dumps({"verdict": "commit", "paused": False, "uuid": "u", "name": "n", "user": os.getuid(), "done": "0" * 64}))
+        file.chmod(0o600)
+        return session
+
+    for number in range(4095):
+        keep(number)
+    assert attempt(pair, Way(pair)) == 0, pair.said
+    pair.turn()
+    assert attempt(pair, Way(pair)) == 0, pair.said
+    pair.turn()
+    last = keep(4095)
+    assert attempt(pair, Way(pair)) != 0 and "have not said that they know it" in pair.said, pair.said
+    for query, status in (("", 409), ("?source=there", 400), ("?source=gone", 200)):
+        answer = pair.b.request("DELETE", f"/v1/migrations/{last}{query}")
+        assert answer.status == status and (folder / last).exists() == (status != 200), (query, answer.body)
+    assert attempt(pair, Way(pair)) == 0, pair.said
+    pair.b.destroy("web")
+
+
 CASES = {"migrate-enclaves": life, "migrate-enclaves-cut": cut, "migrate-enclaves-kills": kills, "migrate-enclaves-doubt": doubt,
-         "migrate-enclaves-alone": alone, "migrate-enclaves-replays": replays}
+         "migrate-enclaves-alone": alone, "migrate-enclaves-replays": replays, "migrate-enclaves-group": group,
+         "migrate-enclaves-verdicts": verdicts}

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
+#include <vector>
 
 #include "daemon/move_record.hpp"
 #include "daemon/offer.hpp"
@@ -38,6 +40,26 @@ TEST(Verdicts, TheFirstCountsForEver) {
   EXPECT_EQ(*verdicts->find(session), commit);
   EXPECT_TRUE(verdicts->remove(session));
   EXPECT_EQ(*verdicts->find(session), std::nullopt);
+}
+
+/// Who decides and who ends the domain have a Verdicts each.
+TEST(Verdicts, OfTwoAtOnceOneCountsForBoth) {
+  constexpr int rounds = 50;
+  const Folder folder;
+  const auto one = Verdicts::open(folder.path()), two = Verdicts::open(folder.path());
+  ASSERT_TRUE(one && two);
+  for (int round = 0; round < rounds; ++round) {
+    std::string name = std::to_string(round);
+    name.insert(0, session.size() - name.size(), '0');
+    tl::expected<Verdict, std::string> first, second;
+    {
+      const std::jthread aside([&] { first = one->put(name, {.commit = true, .user = 7}); });
+      second = two->put(name, {.user = 7});
+    }
+    ASSERT_TRUE(first && second) << (first ? second : first).error();
+    EXPECT_EQ(*first, *second);
+    EXPECT_EQ(*one->find(name), *first);
+  }
 }
 
 TEST(Verdicts, WhatCannotBeReadIsNoVerdict) {
