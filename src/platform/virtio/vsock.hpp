@@ -56,7 +56,7 @@ class Vsock final : public Device {
  private:
   struct Ports {
     u32 guest = 0, host = 0;
-    auto operator<=>(const Ports&) const = default;
+    auto operator<=>(const Ports&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0
   };
   struct Connection {
     enum class Stage : u8 {
