@@ -1,16 +1,14 @@
 #include "daemon/key_ring.hpp"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 
 #include "arch/try.hpp"
 #include "daemon/access.hpp"
+#include "daemon/hmac.hpp"
 #include "host/log.hpp"
 #include "text/hex.hpp"
 #include "text/utc.hpp"
@@ -41,12 +39,7 @@ tl::expected<void, std::string> KeyRing::read() {
 
 /// The space of names is this state's: another machine's domains of the same name are others.
 std::string KeyRing::uuid_of(const Owner& owner, const std::string& domain) const {
-  constexpr std::string_view label = "uuids of domains";
-  std::array<u8, EVP_MAX_MD_SIZE> digest{};
-  // Only the host's memory can be at fault.
-  if (::HMAC(EVP_sha256(), secrets_.wrap.bytes.data(), static_cast<int>(secrets_.wrap.bytes.size()),
-             reinterpret_cast<const u8*>(label.data()), label.size(), digest.data(), nullptr) == nullptr)
-    std::abort();
+  const arch::Bytes32 digest = hmac_sha256(secrets_.wrap.bytes, "uuids of domains");
   std::array<u8, 16> space{};
   std::copy_n(digest.begin(), space.size(), space.begin());
   return named_uuid(space, fmt::format("{}/{}", owner.user, domain));
@@ -98,13 +91,7 @@ tl::expected<DomainKey, std::string> KeyRing::power_on(const KeyName& name, cons
 std::string KeyRing::id_of(const KeyName& name) const {
   const HeldKey* const held = find(name);
   if (held == nullptr || !held->unread.empty()) return {};
-  const std::string label = "cloister id of key " + to_text(name);
-  std::array<u8, EVP_MAX_MD_SIZE> code{};
-  unsigned bytes = 0;
-  if (::HMAC(EVP_sha256(), held->key.key.data(), static_cast<int>(held->key.key.size()),
-             reinterpret_cast<const u8*>(label.data()), label.size(), code.data(), &bytes) == nullptr)
-    std::abort();  // for want of memory
-  return in_hex(std::span(code).first(bytes));
+  return in_hex(hmac_sha256(held->key.key, "cloister id of key " + to_text(name)));
 }
 
 tl::expected<void, std::string> KeyRing::adopt(const KeyName& name, const Secret& key, u32 power_ons,

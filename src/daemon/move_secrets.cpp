@@ -1,13 +1,11 @@
 #include "daemon/move_secrets.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "daemon/hmac.hpp"
 #include "protocol/saving.hpp"
 #include "text/hex.hpp"
 #include "text/json_fields.hpp"
@@ -55,12 +53,7 @@ vmx::MoveToken move_token(const WrapSecret& wrap, MoveWord word, std::string_vie
   // Neither has a blank in it: no two moves have one text.
   std::string text("cloister move word ");
   text.append(label_of(word)).append(" ").append(session).append(" ").append(uuid);
-  vmx::MoveToken token{};
-  unsigned bytes = 0;
-  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
-           reinterpret_cast<const u8*>(text.data()), text.size(), token.data(), &bytes) == nullptr)
-    std::abort();  // for want of memory
-  return token;
+  return hmac_sha256(wrap.bytes, text);
 }
 
 MoveDigests source_digests(const WrapSecret& wrap, std::string_view session, std::string_view uuid) {

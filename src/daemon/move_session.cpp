@@ -1,12 +1,8 @@
 #include "daemon/move_session.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
+#include <span>
 
-#include <array>
-#include <cstdlib>
-
+#include "daemon/hmac.hpp"
 #include "protocol/moving.hpp"
 #include "text/hex.hpp"
 
@@ -15,12 +11,7 @@ namespace cloister::toolstack {
 namespace {
 
 std::string session_of(const WrapSecret& wrap, std::string random) {
-  const std::string text = "cloister move " + random;
-  std::array<u8, SHA256_DIGEST_LENGTH> code{};
-  unsigned bytes = 0;
-  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
-           reinterpret_cast<const u8*>(text.data()), text.size(), code.data(), &bytes) == nullptr)
-    std::abort();  // for want of memory
+  const arch::Bytes32 code = hmac_sha256(wrap.bytes, "cloister move " + random);
   return random + in_hex(std::span(code).first(move_session_length / 4));
 }
 

@@ -5,18 +5,16 @@
 #include "protocol/saving.hpp"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 #include "arch/try.hpp"
 #include "config/changes.hpp"
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
+#include "daemon/hmac.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "stream/reader.hpp"
@@ -40,13 +38,7 @@ stream::SealKey key_of_file(const WrapSecret& wrap, const stream::SealId& id) {
   std::string info = "cloister saved domain ";
   info.append(reinterpret_cast<const char*>(id.data()), id.size());
   info += '\1';
-  stream::SealKey key{};
-  unsigned bytes = 0;
-  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
-           reinterpret_cast<const u8*>(info.data()), info.size(), key.data(), &bytes) == nullptr ||
-      bytes != key.size())
-    std::abort();  // for want of memory
-  return key;
+  return hmac_sha256(wrap.bytes, info);
 }
 
 stream::Source source_of(std::span<const u8> bytes) {

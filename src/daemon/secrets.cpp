@@ -1,12 +1,7 @@
 #include "daemon/secrets.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
-
-#include <cstdlib>
-
 #include "arch/try.hpp"
+#include "daemon/hmac.hpp"
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
@@ -30,14 +25,7 @@ tl::expected<void, std::string> set_keys_aside(const Registry& registry) {
 }  // namespace
 
 WrapSecret secret_of_moves(const WrapSecret& wrap, const MachineKey& machine) {
-  const std::string text = "cloister moves of " + to_text(machine.public_key());
-  WrapSecret secret;
-  unsigned bytes = 0;
-  static_assert(sizeof secret.bytes == SHA256_DIGEST_LENGTH);
-  if (HMAC(EVP_sha256(), wrap.bytes.data(), static_cast<int>(wrap.bytes.size()),
-           reinterpret_cast<const u8*>(text.data()), text.size(), secret.bytes.data(), &bytes) == nullptr)
-    std::abort();  // for want of memory
-  return secret;
+  return {hmac_sha256(wrap.bytes, "cloister moves of " + to_text(machine.public_key()))};
 }
 
 tl::expected<Secrets, std::string> open_secrets(const Registry& registry, const DaemonPaths& paths,
