@@ -66,7 +66,7 @@ int rename(const Common& common, const std::string& domain, const std::string& n
 int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves);
 int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool console);
 struct MigrateArguments {
-  std::string target;  ///< unix:PATH or ssh://HOST
+  std::string target;  ///< unix:PATH, ssh://HOST or tls://HOST:PORT
   bool dry_run = false, cancel = false, resolve = false;
   bool stdio = false;      ///< a target's: by standard input and output
   bool here = false;       ///< of one in doubt: it goes on here, whatever its target has

@@ -1,7 +1,6 @@
 // A domain's way from here to another daemon, as its carrier at the source sees it. It is told to hold before its
 // target is asked to run it: so whatever is cut, it goes on here, or runs there, or waits for a person.
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
@@ -168,7 +167,7 @@ class Departure {
     const auto read = [&](std::span<u8> to) { return read_all(stream, to); };
     for (u32 bytes = 1; bytes != 0; show(line)) {
       // Its target may have had enough.
-      if (has_said(wire)) return false;
+      if (wire.has_said()) return false;
       if (!read({reinterpret_cast<u8*>(&bytes), sizeof bytes})) return false;
       std::vector<u8> piece(std::min<u32>(bytes, wire_row(static_cast<u32>(WireKind::piece))->most_bytes));
       if (piece.size() != bytes || !read(piece)) return false;
@@ -181,18 +180,13 @@ class Departure {
     return true;
   }
 
-  static bool has_said(const Wire& wire) {
-    pollfd look{.fd = wire.in(), .events = POLLIN, .revents = 0};
-    return ::poll(&look, 1, 0) > 0;
-  }
-
   /// All of it, but for the root of its enclaves, and until its target has it; then it is held.
   Answer<void> send(Wire& wire) {
     auto stream = TRY(api_.upgrade(domain_path(uuid_, "/migration"), order()));
     const u8 ready = 1;
     if (!write_all(stream.socket.get(), {&ready, 1})) return tl::unexpected(not_sent());
     if (!send_pieces(wire, stream.socket.get()))
-      return !taken_ || has_said(wire) ? refused_amid(wire) : Answer<void>(tl::unexpected(not_sent()));
+      return !taken_ || wire.has_said() ? refused_amid(wire) : Answer<void>(tl::unexpected(not_sent()));
     TRY(or_failure(wire.receive(WireKind::ready), where()));
     // As long as this is open, it waits for a word.
     const auto held = api_.post(domain_path(uuid_, "/migration/hold"), Json{{"session", session_}});
@@ -211,7 +205,7 @@ class Departure {
 
   /// The root of its enclaves, which has left as it was held. One that cannot be sent any more never runs there.
   Answer<void> send_root(Wire& wire) {
-    if (!send_pieces(wire, stream_.get())) return has_said(wire) ? take_verdict(wire) : ask_verdict(wire);
+    if (!send_pieces(wire, stream_.get())) return wire.has_said() ? take_verdict(wire) : ask_verdict(wire);
     auto message = wire.receive();
     if (message && message->kind == WireKind::ready) return pass_on(wire);
     return conclude(wire, std::move(message));

@@ -24,6 +24,11 @@ constexpr std::array rows{WireRow{WireKind::offer, "offer", 4 << 20},     WireRo
                           WireRow{WireKind::verdict, "verdict", 1 << 10}, WireRow{WireKind::done, "done", 1 << 10},
                           WireRow{WireKind::resolve, "resolve", 1 << 10}, WireRow{WireKind::proof, "proof", 1 << 10}};
 
+bool happens(int fd, short what) {
+  pollfd look{.fd = fd, .events = what, .revents = 0};
+  return ::poll(&look, 1, 0) > 0;
+}
+
 }  // namespace
 
 const WireRow* wire_row(u32 kind) {
@@ -96,10 +101,9 @@ tl::expected<void, std::string> Wire::send(WireKind kind, const std::string& tex
   return send(kind, {reinterpret_cast<const u8*>(text.data()), text.size()});
 }
 
-bool Wire::has_gone() const {
-  pollfd look{.fd = in_.get(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&look, 1, 0) > 0;
-}
+bool Wire::has_said() const { return happens(in_.get(), POLLIN); }
+
+bool Wire::has_gone() const { return happens(in_.get(), POLLRDHUP); }
 
 tl::expected<WireMessage, std::string> Wire::receive() {
   return read_message([this](std::span<u8> to) { return read_all(in_.get(), to); });

@@ -65,12 +65,13 @@ class Wire {
   tl::expected<void, std::string> send(WireKind kind, const std::string& text);
   /// What comes next.
   tl::expected<WireMessage, std::string> receive();
+  /// There is something to receive, or never will be again.
+  bool has_said() const;
   /// The other end writes no more.
   bool has_gone() const;
   /// The next one, which must be of this kind; one that says `failed` is an error of its text.
   tl::expected<WireMessage, std::string> receive(WireKind kind);
   static tl::expected<WireMessage, std::string> of_kind(WireMessage message, WireKind kind);
-  int in() const { return in_.get(); }
 
  private:
   Fd in_, out_;
