@@ -5,7 +5,6 @@
 
 #include "enclave/commands.hpp"
 #include "host/files.hpp"
-#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 
 namespace {
@@ -63,12 +62,4 @@ int run_program(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  cloister::open_standard_streams();
-  try {
-    return run_program(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cloister-enclave: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return cloister::tools::run_main("cloister-enclave", run_program, argc, argv); }

@@ -5,7 +5,6 @@
 
 #include "host/daemon_folders.hpp"
 #include "host/log.hpp"
-#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 #include "transfer/transfer.hpp"
 
@@ -36,12 +35,4 @@ int run_program(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  cloister::open_standard_streams();
-  try {
-    return run_program(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cloister-transfer: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return cloister::tools::run_main("cloister-transfer", run_program, argc, argv); }

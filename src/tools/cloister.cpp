@@ -8,7 +8,6 @@
 #include "client/client.hpp"
 #include "host/daemon_folders.hpp"
 #include "host/exit_status.hpp"
-#include "host/standard_streams.hpp"
 #include "interop/qemu/qemu_backend.hpp"
 #include "run/messages.hpp"
 #include "run/run.hpp"
@@ -366,12 +365,4 @@ int run_program(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  cloister::open_standard_streams();
-  try {
-    return run_program(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cloister: %s\n", error.what());
-    return exit_status::failed;
-  }
-}
+int main(int argc, char** argv) { return cloister::tools::run_main("cloister", run_program, argc, argv); }

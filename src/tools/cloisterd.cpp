@@ -7,7 +7,6 @@
 #include "daemon/daemon.hpp"
 #include "daemon/opener.hpp"
 #include "host/log.hpp"
-#include "host/standard_streams.hpp"
 #include "tools/options.hpp"
 #include "tools/processors.hpp"
 
@@ -50,12 +49,4 @@ int run_program(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  cloister::open_standard_streams();
-  try {
-    return run_program(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cloisterd: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return cloister::tools::run_main("cloisterd", run_program, argc, argv); }

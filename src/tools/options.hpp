@@ -3,10 +3,25 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <cstdio>
+#include <exception>
 #include <iostream>
 #include <string>
 
+#include "host/standard_streams.hpp"
+
 namespace cloister::tools {
+
+/// What main() does: `run` with its arguments, whose status it is; 1 after an exception, which is said.
+inline int run_main(const char* program, int (*run)(int, char**), int argc, char** argv) {
+  open_standard_streams();
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    return 1;
+  }
+}
 
 /// --version: "PROGRAM VERSION".
 inline void add_version(CLI::App& app, const std::string& program) {
