@@ -25,6 +25,8 @@ using std::chrono::milliseconds;
 
 /// How soon somebody notices that it does not move any more.
 constexpr milliseconds between_glances{50};
+/// Of a move's end: who asked for it waits no longer.
+constexpr milliseconds most_patience{2000};
 
 tl::unexpected<std::string> does_not_move(std::string why) { return tl::unexpected(std::move(why)); }
 
@@ -64,7 +66,7 @@ Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits
   live_ = true;
   {
     const MutexLock held(lock_);
-    resumes_ = out_ = left_ = false;
+    resumes_ = out_ = left_ = over_ = false;
     domain_ = *domain;
     page_.start_move(session, enclaves.has_value());
   }
@@ -98,6 +100,9 @@ void Mover::run(hypervisor::Domain& domain) {
   sealer_.reset();
   order_.reset();
   lifecycle_.end_move();
+  const MutexLock held(lock_);
+  over_ = true;
+  changed_.notify_all();
 }
 
 Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
@@ -276,6 +281,8 @@ void Mover::resume() {
   resumes_ = true;
   lifecycle_.cancel_move();
   changed_.notify_all();
+  // What asks for its state next finds it going on.
+  changed_.wait_for(lock_, most_patience, [this]() CLOISTER_REQUIRES(lock_) { return over_; });
 }
 
 Mover::Done Mover::start_over(const vmx::PlatformSecrets& secrets) {

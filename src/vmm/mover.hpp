@@ -81,7 +81,7 @@ class Mover {
   Clock::time_point stands_{};
   Mutex lock_;
   Condition changed_;
-  bool resumes_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool resumes_ CLOISTER_GUARDED_BY(lock_) = false, over_ CLOISTER_GUARDED_BY(lock_) = true;
   /// Its EPC is out; the root has left, too.
   bool out_ CLOISTER_GUARDED_BY(lock_) = false, left_ CLOISTER_GUARDED_BY(lock_) = false;
   hypervisor::Domain* domain_ CLOISTER_GUARDED_BY(lock_) = nullptr;  ///< while it moves
