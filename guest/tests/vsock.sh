@@ -30,8 +30,17 @@ check_equal unbound $(($? != 0)) 1
 echo "$device" >$driver/bind
 use -again 100000
 
+# Who listens for the date, should it be wrong afterwards.
+$vsock date 123 &
+date=$!
 # One that is open when the host, or the machine, is another.
 $vsock hold 5001
 echo "held until $?"
 $vsock call 5000 100000 3
 check_equal called-afterwards $? 0
+case $(cat /proc/cmdline) in
+  *cloister.date=told*)
+    wait $date
+    check_equal told $? 0
+    ;;
+esac

@@ -212,6 +212,10 @@ Outcome Domain::run(const RunOptions& options) {
 
   std::unique_ptr<gdb::Debugger> debugger;
   if (options.gdb_listener >= 0) debugger = std::make_unique<gdb::Debugger>(options.gdb_listener, machine);
+  {
+    const MutexLock held(machine.lock);
+    if (!machine.paused) machine.go_on();
+  }
   const Stop stop = run_processors(machine, options, debugger.get());
   debugger.reset();
 

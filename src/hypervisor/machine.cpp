@@ -292,6 +292,7 @@ void Machine::pause() {
   paused = true;
   tell_all();
   left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nothing_moves(); });
+  if (paused && !stands_since_) stands_since_ = now();
   console.flush();
 }
 
@@ -306,8 +307,27 @@ void Machine::wait_until_all_wait() {
 void Machine::unpause() {
   const MutexLock held(lock);
   paused = false;
+  go_on();
   tell_all();
   left_guest_.notify_all();
+}
+
+void Machine::came() {
+  stands_since_ = now();
+  date_is_off_ = true;
+}
+
+void Machine::go_on() {
+  if (stands_since_ && !deterministic()) {
+    const u64 since = *stands_since_, stood = now() - since;
+    if (stood > spec.longest_pause) {
+      time.resume(since);
+      rtc.stood_still(stood, since);
+      date_is_off_ = true;
+    }
+  }
+  stands_since_.reset();
+  if (std::exchange(date_is_off_, false) && vsock != nullptr) vsock->peers().stood_still();
 }
 
 void Machine::deliver(const InterruptMessage& message, const Processor* sender) {

@@ -87,6 +87,11 @@ class Machine {
   /// Devices have then done what they had begun, and begin nothing.
   void pause() CLOISTER_EXCLUDES(lock);
   void unpause() CLOISTER_EXCLUDES(lock);
+  /// It is what another domain was, which is nowhere any more; until go_on() it stands still, as one that is paused.
+  void came() CLOISTER_REQUIRES(lock);
+  /// Processors may enter the guest from now on. If it has stood for longer than the specification says that its time
+  /// stamp counter may show, that stood, too; the clock chip did not.
+  void go_on() CLOISTER_REQUIRES(lock);
   /// Waits until no processor's thread is in the middle of an exit, or the domain has ended: once it is paused, or
   /// where processors take turns.
   void wait_until_all_wait() CLOISTER_REQUIRES(lock);
@@ -172,6 +177,8 @@ class Machine {
   void handler_has_lock() const CLOISTER_ASSERT_CAPABILITY(lock) {}
   friend class VcpuLoop;
   std::unique_ptr<FixedMover> fixed_mover_;
+  std::optional<u64> stands_since_ CLOISTER_GUARDED_BY(lock);  ///< TSC
+  bool date_is_off_ CLOISTER_GUARDED_BY(lock) = false;         ///< and the guest has not been told
   OwnGate gate_{*this};
   Condition left_guest_;  ///< a processor left the guest while held(), or a device came to rest, or the gate has opened
   Condition devices_wanted_;                                ///< a device has something to do, or the domain has ended

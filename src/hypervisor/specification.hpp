@@ -50,6 +50,7 @@ struct DomainSpec {
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
   std::string cmdline;
   vmx::ClockMode clock = vmx::ClockMode::host;
+  u64 longest_pause = 300 * vmx::tsc_hz;             ///< cycles for which its TSC goes on while it is paused
   platform::RtcTime date;                            ///< what its clock chip starts with
   std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus, as are
   std::vector<platform::virtio::NetConfig> interfaces;

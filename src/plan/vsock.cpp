@@ -44,7 +44,8 @@ tl::expected<VsockEnds, Diagnostic> start_vsock(const DomainConfig& config) {
 tl::expected<platform::virtio::VsockConfig, Diagnostic> vsock_on(const DomainConfig& config, VsockEnds ends) {
   platform::virtio::VsockConfig vsock{.peers = nullptr};
   if (!config.vsock) return vsock;
-  auto peers = hypervisor::UnixPeers::create(std::move(ends.listening), std::move(ends.connector));
+  auto peers = hypervisor::UnixPeers::create(std::move(ends.listening), std::move(ends.connector),
+                                             std::chrono::seconds(config.rtc_timeoffset));
   if (!peers) return tl::unexpected(no_vsock(config, peers.error()));
   vsock.peers = std::move(*peers);
   vsock.cid = config.vsock->guest_cid();

@@ -285,6 +285,8 @@ void Rtc::catch_up(const RtcTime& date_now, u64 now) {
   schedule(now);
 }
 
+void Rtc::stood_still(u64 cycles, u64 now) { catch_up(state_.start + since_start(now) + since_start(cycles), now); }
+
 /// A flag that is set already raises nothing more.
 void Rtc::schedule(u64 now) {
   const u8 wanted = state_.b & all_flags & static_cast<u8>(~state_.flags);

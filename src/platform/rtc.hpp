@@ -83,6 +83,8 @@ class Rtc {
   /// The TSC stood still, and time did not: what the clock would show now, had the guest not set it, is `date`. Raises
   /// the interrupts that were due meanwhile.
   void catch_up(const RtcTime& date, u64 now);
+  /// The same, for so many cycles of the TSC.
+  void stood_still(u64 cycles, u64 now);
 
  private:
   bool runs() const;

@@ -2,11 +2,13 @@
 end with the domain's process, however that ends."""
 
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import prometheus
@@ -143,7 +145,7 @@ def linux(machine):
     serve(f"{path}_5001", held.append)
     text = domain_config("one", m.settings.guest / "vmlinuz", epc=0, on_poweroff='"preserve"',
                          vsock=f'"cid=42,path={path}"', ramdisk=f'"{m.settings.guest / "initramfs.cpio"}"',
-                         cmdline='"console=ttyS0 cloister.test=vsock cloister.cid=42 cloister.bytes=1000000"')
+                         cmdline='"console=ttyS0 cloister.test=vsock cloister.cid=42 cloister.bytes=1000000 cloister.date=told"')
     answer = m.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
     assert answer.status == 201, (answer.status, answer.body)
     content = os.urandom(1 << 20)
@@ -168,9 +170,15 @@ def linux(machine):
     ask("save", "one", file)
     held[0].settimeout(60)
     assert held[0].recv(1) == b"", "it is still open on the host"
+    started = time.time()
     ask("restore", file)
     guest.wait(lambda: b"TEST vsock/called-afterwards: ok" in guest.printed(m, "one"), "the guest to call again")
     assert b"held until 104" in m.console("one"), m.console("one")[-1000:]
+    # Its time stamp counter stood while it was a file: it is told the date.
+    told = rb'told {"execute":"guest-set-time","arguments":{"time":(\d+)}}'
+    guest.wait(lambda: re.search(told, guest.printed(m, "one")), "the guest to be told the date")
+    when = int(re.search(told, guest.printed(m, "one"))[1]) / 1e9
+    assert started < when < time.time() + 1, (started, when)
     m.destroy("one")
     m.check_settled([])
 

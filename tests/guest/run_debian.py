@@ -57,7 +57,7 @@ class Debian:
         config.write_text("\n".join([
             'name = "server"', 'type = "pvh"', "memory = 1024", "vcpus = 2", "epc = 16",
             f'kernel = "{image}.vmlinuz"', f'ramdisk = "{image}.initrd"', 'cmdline = "root=/dev/vda rw console=ttyS0"',
-            f'disk = [ "{image},raw,xvda,rw" ]',
+            f'disk = [ "{image},raw,xvda,rw" ]', f'vsock = "cid=auto,path={folder}/vsock"',
             f'vif = [ "type=user,hostfwd=tcp:127.0.0.1:{self.port}-:22,hostfwd=tcp:127.0.0.1:{self.service}-:80" ]', ""]))
         self.run = None
         self.thread = threading.Thread(target=self.watch, args=[options.build / "bin/cloister", config])
@@ -87,6 +87,20 @@ class Debian:
         return done.stdout.strip()
 
 
+    def say(self, port, line):
+        """By the socket between guest and host; what is answered."""
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(PATIENCE)
+            one.connect(str(self.folder / "vsock"))
+            stream = one.makefile("rwb")
+            stream.write(f"CONNECT {port}\n".encode())
+            stream.flush()
+            expect(stream.readline().startswith(b"OK "), f"nobody listens at port {port}")
+            stream.write(f"{line}\n".encode())
+            stream.flush()
+            return stream.readline().decode()
+
+
 def live(options, folder):
     debian = Debian(options, folder)
     try:
@@ -113,6 +127,13 @@ def live(options, folder):
         expect(debian.ssh("sha256sum </root/kept") == digest, "what was written is not there any more")
         expect("unseal-of-an-earlier-boot: ok" in debian.ssh(f"/enclaves/seal {blob}"), "what was sealed is lost")
         expect(debian.ssh("hello") == "Hello, world!", "the package is gone")
+        # As a domain's process says it after a restore; and that is all that it may say.
+        debian.ssh("timedatectl set-ntp false")
+        for words, answer, year in (('{"execute":"guest-set-time","arguments":{"time":1900000000000000000}}', None, "2030"),
+                                    ('{"execute":"guest-exec","arguments":{"path":"/bin/true"}}', "error", "2030")):
+            said = debian.say(123, words)
+            expect(answer is None or answer in said, said)
+            expect(debian.ssh("date +%Y") == year, f"its date after {said}")
         debian.ssh("systemctl poweroff", check=False)
         debian.thread.join(PATIENCE)
         expect(debian.run is not None and debian.run.status == 0, "it does not power off")

@@ -4,7 +4,8 @@
 //                                  ends what it sends, and must get the same back and then an end
 //   vsock serve PORT COUNT         accepts so many, and sends to each what comes from it
 //   vsock hold PORT                connects, and waits for the end
-//   vsock cid                      prints the guest's own number
+//   vsock date PORT                accepts one, prints the line that comes from it, and answers as QEMU's guest agent
+//   does vsock cid                      prints the guest's own number
 //
 // Exit status 0: all of it was so; else the errno of what was not.
 #include <errno.h>
@@ -39,6 +40,13 @@ static int connected(unsigned port) {
   const struct sockaddr_vm host = address(VMADDR_CID_HOST, port);
   const int one = socket(AF_VSOCK, SOCK_STREAM, 0);
   if (one < 0 || connect(one, (const struct sockaddr*)&host, sizeof host) != 0) die("connect");
+  return one;
+}
+
+static int listening_at(unsigned port, int backlog) {
+  const struct sockaddr_vm here = address(VMADDR_CID_ANY, port);
+  const int one = socket(AF_VSOCK, SOCK_STREAM, 0);
+  if (one < 0 || bind(one, (const struct sockaddr*)&here, sizeof here) != 0 || listen(one, backlog) != 0) die("listen");
   return one;
 }
 
@@ -125,12 +133,9 @@ int main(int count, char** words) {
   }
   if (count == 4 && strcmp(words[1], "serve") == 0) {
     static int sockets[most];
-    const int all = atoi(words[3]), listening = socket(AF_VSOCK, SOCK_STREAM, 0);
-    const struct sockaddr_vm here = address(VMADDR_CID_ANY, port);
+    const int all = atoi(words[3]);
     if (all > most) return EINVAL;
-    if (listening < 0 || bind(listening, (const struct sockaddr*)&here, sizeof here) != 0 ||
-        listen(listening, all) != 0)
-      die("listen");
+    const int listening = listening_at(port, all);
     printf("TEST vsock: listens\n");
     fflush(stdout);
     for (int i = 0; i < all; ++i) {
@@ -140,6 +145,21 @@ int main(int count, char** words) {
     }
     for (int i = 0; i < all; ++i) pthread_join(threads[i], NULL);
     return 0;
+  }
+  if (count == 3 && strcmp(words[1], "date") == 0) {
+    static const char answer[] = "{\"return\": {}}\n";
+    char line[256];
+    size_t got = 0;
+    const int one = accept(listening_at(port, 1), NULL, NULL);
+    if (one < 0) die("accept");
+    while (got < sizeof line && (got == 0 || line[got - 1] != '\n')) {
+      const ssize_t some = read(one, line + got, sizeof line - got);
+      if (some <= 0) die("read");
+      got += (size_t)some;
+    }
+    printf("told %.*s", (int)got, line);
+    fflush(stdout);
+    return write(one, answer, sizeof answer - 1) < 0 ? errno : 0;
   }
   if (count == 3 && strcmp(words[1], "hold") == 0) {
     char byte;

@@ -81,17 +81,19 @@ class UnixPeers::Stream final : public platform::virtio::Peer {
   bool ready_ = false;
 };
 
-tl::expected<std::shared_ptr<UnixPeers>, std::string> UnixPeers::create(Fd listening, Fd connector) {
+tl::expected<std::shared_ptr<UnixPeers>, std::string> UnixPeers::create(Fd listening, Fd connector,
+                                                                        std::chrono::seconds ahead) {
   Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!listening || !wake) return tl::unexpected(std::string(std::strerror(errno)));
   ::fcntl(listening.get(), F_SETFL, O_NONBLOCK);
-  return std::make_shared<UnixPeers>(std::move(listening), std::move(connector), std::move(wake));
+  return std::make_shared<UnixPeers>(std::move(listening), std::move(connector), std::move(wake), ahead);
 }
 
-UnixPeers::UnixPeers(Fd listening, Fd connector, Fd wake)
-    : listening_(std::move(listening)), wake_(std::move(wake)), connector_(std::move(connector)) {}
+UnixPeers::UnixPeers(Fd listening, Fd connector, Fd wake, std::chrono::seconds ahead)
+    : listening_(std::move(listening)), wake_(std::move(wake)), connector_(std::move(connector)), date_calls_(ahead) {}
 
 std::optional<platform::virtio::Peers::Call> UnixPeers::next_call() {
+  if (auto call = date_calls_.next()) return Call{.from = std::move(call), .port = DateCalls::port};
   if (calls_.empty()) return std::nullopt;
   Call call = std::move(calls_.front());
   calls_.pop_front();
@@ -124,7 +126,7 @@ void UnixPeers::wait(Wait how) {
     for (const Caller& caller : callers_) all.push_back({.fd = caller.socket.get(), .events = POLLIN, .revents = 0});
     for (const Stream* stream : streams_) all.push_back(stream->to_poll());
   }
-  if (::poll(all.data(), all.size(), how == Wait::for_a_look ? 0 : -1) < 0) return;
+  if (::poll(all.data(), all.size(), wait_ms(how)) < 0) return;
   if (all[0].revents != 0) {
     eventfd_t count = 0;
     ::eventfd_read(wake_.get(), &count);
@@ -138,6 +140,20 @@ void UnixPeers::wait(Wait how) {
   std::erase_if(callers_, [&](Caller& caller) { return (state++)->revents != 0 && !listen_to(caller); });
   if (all[2].revents != 0) take_answers();
   if (all[1].revents != 0) accept();
+}
+
+int UnixPeers::wait_ms(Wait how) const {
+  switch (how) {
+    case Wait::for_all: return date_calls_.wait_ms();
+    case Wait::for_a_look: return 0;
+    case Wait::for_nothing: break;
+  }
+  return -1;
+}
+
+void UnixPeers::stood_still() {
+  date_calls_.begin();
+  wake();
 }
 
 void UnixPeers::wake() {

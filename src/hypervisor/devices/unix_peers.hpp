@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <set>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "host/fd.hpp"
+#include "hypervisor/devices/date_calls.hpp"
 #include "platform/virtio/vsock.hpp"
 
 namespace cloister::hypervisor {
@@ -24,14 +26,17 @@ class UnixPeers final : public platform::virtio::Peers {
   static constexpr std::size_t most_descriptors = 2 * platform::virtio::Vsock::most_connections + 2 * most_callers + 8;
 
   /// listening: a stream socket, already listening. connector: the connection to that process; invalid: there is none.
-  static tl::expected<std::shared_ptr<UnixPeers>, std::string> create(Fd listening, Fd connector);
-  UnixPeers(Fd listening, Fd connector, Fd wake);
+  /// ahead: the guest's date, of the host's.
+  static tl::expected<std::shared_ptr<UnixPeers>, std::string> create(Fd listening, Fd connector,
+                                                                      std::chrono::seconds ahead = {});
+  UnixPeers(Fd listening, Fd connector, Fd wake, std::chrono::seconds ahead);
 
   std::optional<Call> next_call() override;
   std::optional<u32> ask(u32 port) override;
   std::optional<Answer> next_answer() override;
   void wait(Wait how) override;
   void wake() override;
+  void stood_still() override;
 
  private:
   class Stream;
@@ -40,6 +45,7 @@ class UnixPeers final : public platform::virtio::Peers {
     Fd socket;
     std::string said;
   };
+  int wait_ms(Wait how) const;
   void accept();
   /// False: it is no caller any more.
   bool listen_to(Caller& caller);
@@ -49,6 +55,7 @@ class UnixPeers final : public platform::virtio::Peers {
   const Fd listening_, wake_;
   Fd connector_;
   std::atomic<bool> woken_{false};
+  DateCalls date_calls_;
   u32 last_number_ = 0;
   std::set<u32> asked_;           ///< that have no answer
   std::vector<Stream*> streams_;  ///< all that there are

@@ -81,6 +81,7 @@ Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves,
         for_each_part(machine, [&from](stream::Kind kind, auto&& part) { return load_part(kind, part, from); });
     if (!parts) return parts;
     catch_up(machine);
+    machine.came();
   }
   for (;;) {
     const auto record = TRY(from.next());

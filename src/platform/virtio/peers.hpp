@@ -65,6 +65,8 @@ class Peers {
   };
   virtual void wait(Wait how) = 0;
   virtual void wake() = 0;
+  /// The guest has stood still for so long that its date is wrong. From any thread.
+  virtual void stood_still() {}
 };
 
 }  // namespace cloister::platform::virtio

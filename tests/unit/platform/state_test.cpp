@@ -246,6 +246,8 @@ TEST(StateOfRtc, TheDateGoesOnWhereTheCounterStoodStill) {
   EXPECT_EQ(read(12, now), 0x80 | 0x20 | 0x10 | 0x40);
   rtc.catch_up({1'700'000'000, 0}, now);
   EXPECT_EQ(read(2, now), minutes) << "never back";
+  rtc.stood_still(120 * hz, now);
+  EXPECT_EQ(read(2, now), minutes + 2);
 }
 
 }  // namespace
