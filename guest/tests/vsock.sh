@@ -39,8 +39,10 @@ echo "held until $?"
 $vsock call 5000 100000 3
 check_equal called-afterwards $? 0
 case $(cat /proc/cmdline) in
-  *cloister.date=told*)
+  *cloister.date=told*) # and then it has something that answers as sshd
     wait $date
     check_equal told $? 0
+    $vsock serve 22 2
+    check_equal logged-in $? 0
     ;;
 esac

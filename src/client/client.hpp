@@ -56,6 +56,10 @@ int console(const Common& common, const std::string& domain);
 int dmesg(const Common& common, const std::string& domain);
 /// Standard input and output become a connection to this port of the guest's.
 int vsock(const Common& common, const std::string& domain, u32 port);
+/// By this socket of a domain's somebody in it answers at this port.
+bool listens(const std::string& path, u32 port);
+/// Becomes OpenSSH's client, with these arguments more; returns if it cannot. domain: [USER@]DOMAIN.
+int ssh(const Common& common, const std::string& domain, const std::vector<std::string>& arguments);
 /// `arguments`: those of the row that were given, an object of their members. wait: return when the domain is gone.
 int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb,
         const nlohmann::ordered_json& arguments = nlohmann::ordered_json::object(), bool wait = false);

@@ -81,7 +81,20 @@ bool relay(int socket) {
   return !out.failed();
 }
 
+/// A connection to whoever listens there.
+tl::expected<Fd, std::string> call(const std::string& path, u32 port, const std::string& name) {
+  Fd socket = connect_to(path, SOCK_STREAM);
+  if (!socket) return tl::unexpected("cannot connect to '" + path + "': " + std::strerror(errno));
+  const std::string words = "CONNECT " + std::to_string(port) + "\n";
+  if (::send(socket.get(), words.data(), words.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(words.size()) ||
+      !is_answered(socket.get()))
+    return tl::unexpected("nobody in '" + name + "' listens at port " + std::to_string(port));
+  return socket;
+}
+
 }  // namespace
+
+bool listens(const std::string& path, u32 port) { return !path.empty() && call(path, port, ""); }
 
 int vsock(const Common& common, const std::string& domain, u32 port) {
   const auto found = Api(common.run_folder).get(domain_path(domain));
@@ -96,14 +109,10 @@ int vsock(const Common& common, const std::string& domain, u32 port) {
   const std::string name = found->value("name", domain), path = found->value("vsock", "");
   if (found->value("id", u64{0}) == 0) return refuse("'" + name + "' is shut off");
   if (path.empty()) return refuse("'" + name + "' has no vsock; its configuration says so by 'vsock'");
-  const Fd socket = connect_to(path, SOCK_STREAM);
-  if (!socket) return refuse("cannot connect to '" + path + "': " + std::strerror(errno));
-  const std::string call = "CONNECT " + std::to_string(port) + "\n";
-  if (::send(socket.get(), call.data(), call.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(call.size()) ||
-      !is_answered(socket.get()))
-    return refuse("nobody in '" + name + "' listens at port " + std::to_string(port));
+  const auto socket = call(path, port, name);
+  if (!socket) return refuse(socket.error());
   ::signal(SIGPIPE, SIG_IGN);
-  return relay(socket.get()) ? 0 : int{exit_status::failed};
+  return relay(socket->get()) ? 0 : int{exit_status::failed};
 }
 
 }  // namespace cloister::toolstack::client

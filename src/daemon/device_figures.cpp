@@ -1,6 +1,7 @@
 // Every count is read for itself, while the guest runs.
 #include "daemon/device_figures.hpp"
 
+#include "config/interfaces.hpp"
 #include "hypervisor/devices/counts.hpp"
 
 namespace cloister::toolstack {
@@ -28,13 +29,16 @@ DiskFigures figures_of(const std::string& vdev, const BlockCounts& counts) {
   return disk;
 }
 
-InterfaceFigures figures_of(const NetCounts& counts) {
+InterfaceFigures figures_of(const InterfaceConfig& config, const NetCounts& counts) {
+  std::vector<std::string> forwards;
+  for (const PortForward& one : config.forwards) forwards.push_back(forward_text(one));
   return {.received_frames = counts.received_frames,
           .received_bytes = counts.received_bytes,
           .received_drops = counts.received_drops,
           .sent_frames = counts.sent_frames,
           .sent_bytes = counts.sent_bytes,
-          .sent_drops = counts.sent_drops};
+          .sent_drops = counts.sent_drops,
+          .forwards = std::move(forwards)};
 }
 
 VsockFigures figures_of(const VsockCounts& counts) {
@@ -76,7 +80,7 @@ std::optional<DeviceFigures> devices_of(const Domain& domain) {
   for (std::size_t i = 0; i < config.disks.size(); ++i)
     devices.disks.push_back(figures_of(config.disks[i].vdev, counts->disks[i]));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i)
-    devices.interfaces.push_back(figures_of(counts->interfaces[i]));
+    devices.interfaces.push_back(figures_of(config.interfaces[i], counts->interfaces[i]));
   if (config.vsock) devices.vsock = figures_of(counts->vsock);
   return devices;
 }
@@ -90,7 +94,8 @@ nlohmann::json to_json(const DeviceFigures& devices) {
                                  {"received_drops", one.received_drops},
                                  {"sent_frames", one.sent_frames},
                                  {"sent_bytes", one.sent_bytes},
-                                 {"sent_drops", one.sent_drops}});
+                                 {"sent_drops", one.sent_drops},
+                                 {"forwards", one.forwards}});
   if (const auto& vsock = devices.vsock)
     all["vsock"] = {{"open", vsock->open},
                     {"connections", vsock->connections},

@@ -25,6 +25,7 @@ struct DiskFigures {
 struct InterfaceFigures {
   u64 received_frames = 0, received_bytes = 0, received_drops = 0;
   u64 sent_frames = 0, sent_bytes = 0, sent_drops = 0;
+  std::vector<std::string> forwards{};  ///< as its configuration has them
 };
 struct VsockFigures {
   u64 open = 0, connections = 0, refused = 0, received_bytes = 0, sent_bytes = 0;

@@ -76,6 +76,7 @@ struct ClientArguments {
   client::AutostartArguments autostart;
   client::MigrateArguments migrate;
   std::string domain, new_name, key, saved, enclaves;
+  std::vector<std::string> words;                                     ///< of another program's
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
   bool policy = false, wait = false, all = false, keys = false, machine_key = false;
   int port = 8470;
@@ -191,7 +192,7 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
 void add_move_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
-  auto* migrate = verbs.add_for_domain("migrate", "Let a domain go on at another daemon, without its enclaves",
+  auto* migrate = verbs.add_for_domain("migrate", "Let a domain go on at another daemon",
                                        [](const A& x) { return c::migrate(x.common, x.domain, x.migrate); });
   migrate->add_option("TARGET", a.migrate.target,
                       "unix:PATH, where `cloister receive` waits, ssh://[USER@]HOST[:PORT], or tls://HOST:PORT");
@@ -265,6 +266,13 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
       ->add_option("PORT", a.guest_port, "at which a program of the guest's listens")
       ->required()
       ->transform(cloister::tools::whole_number_to(std::numeric_limits<u32>::max()));
+  auto* ssh = verbs.add(
+      "ssh", "Log in to a guest by SSH: by its vsock, or by a port of this host's that leads to it",
+      [](const A& x) { return c::ssh(x.common, x.domain, x.words); }, false);
+  ssh->add_option("DOMAIN", a.domain, "[USER@] and a domain's name, number or uuid; root, if no user is named")
+      ->required()
+      ->check(cloister::tools::not_nothing("a domain"));
+  ssh->prefix_command()->parse_complete_callback([ssh, &a] { a.words = ssh->remaining(); });
   verbs.add_for_domain("dmesg", "Print a domain's console history",
                        [](const A& x) { return c::dmesg(x.common, x.domain); });
   for (const GuestVerbRow& row : guest_verbs) add_guest_verb(verbs, row, a);

@@ -260,4 +260,27 @@ def linux(machine):
     m.check_settled([])
 
 
-CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved, "networks-service": by_a_service, "networks-linux": linux}
+def logs_in(machine):
+    """`cloister ssh` goes where a port of the host leads to the guest's port 22, and says so where none does."""
+    needs_passt()
+    m = machine()
+    ports = [free_port(), free_port(), free_port()]
+    ways = [(f"type=user,hostfwd=tcp:127.0.0.1:{ports[0]}-:80,hostfwd=udp::{ports[1]}-:22,hostfwd=tcp:127.0.0.1:{ports[2]}-:22",
+             f"-p {ports[2]} -l root -- 127.0.0.1"),
+            (f"type=user,hostfwd=tcp::{ports[0]}-:22", f"-p {ports[0]} -l root -- 127.0.0.1"), ("type=user", None)]
+    program = [m.settings.programs / "cloister", "--run", m.run]
+    for vif, said in ways:
+        answer = m.request("POST", "/v1/domains", m.creation("one", epc=0, vif=f'["{vif}"]'))
+        assert answer.status == 201, answer.body
+        done = subprocess.run([*program, "ssh", "one", "ls", "-l"], capture_output=True, check=False,
+                              env={**os.environ, "CLOISTER_SSH": "echo"})
+        if said is None:
+            assert done.returncode == 1 and b"no hostfwd of a vif leads to port 22" in done.stderr, done
+        else:
+            uuid = m.domains()["one"]["uuid"]
+            assert done.stdout.decode() == f"-o HostKeyAlias={uuid} {said} ls -l\n", done
+        m.destroy("one")
+        gone(ports[0])
+
+
+CASES = {"networks": ends_with_the_domain, "networks-owner": owners_rights, "networks-saved": saved, "networks-service": by_a_service, "networks-linux": linux, "networks-ssh": logs_in}

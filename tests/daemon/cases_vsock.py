@@ -179,6 +179,16 @@ def linux(machine):
     guest.wait(lambda: re.search(told, guest.printed(m, "one")), "the guest to be told the date")
     when = int(re.search(told, guest.printed(m, "one"))[1]) / 1e9
     assert started < when < time.time() + 1, (started, when)
+    # What `cloister ssh` runs in place of ssh: its ProxyCommand, as ssh reads that.
+    fake = m.state.parent / "ssh"
+    fake.write_text('#!/bin/sh\nfor word; do case $word in ProxyCommand=*)\n'
+                    'echo "$@" >&2; exec sh -c "$(printf %s "${word#*=}" | sed s/%%/%/g)";;\nesac; done\n')
+    fake.chmod(0o755)
+    guest.wait(lambda: b"TEST vsock: listens" in guest.printed(m, "one"), "the guest to listen as sshd does")
+    done = subprocess.run([*program, "ssh", "user@one", "-v", "uptime"], input=content, capture_output=True, check=True,
+                          env={**os.environ, "CLOISTER_SSH": str(fake)})
+    assert done.stdout == content and done.stderr.endswith(b" -l user -- one -v uptime\n"), done.stderr
+    assert f"HostKeyAlias={m.domains()['one']['uuid']} ".encode() in done.stderr, done.stderr
     m.destroy("one")
     m.check_settled([])
 

@@ -57,7 +57,7 @@ class Debian:
         config.write_text("\n".join([
             'name = "server"', 'type = "pvh"', "memory = 1024", "vcpus = 2", "epc = 16",
             f'kernel = "{image}.vmlinuz"', f'ramdisk = "{image}.initrd"', 'cmdline = "root=/dev/vda rw console=ttyS0"',
-            f'disk = [ "{image},raw,xvda,rw" ]', f'vsock = "cid=auto,path={folder}/vsock"',
+            f'disk = [ "{image},raw,xvda,rw" ]', f'vsock = "cid=auto,path={folder.resolve()}/vsock"',
             f'vif = [ "type=user,hostfwd=tcp:127.0.0.1:{self.port}-:22,hostfwd=tcp:127.0.0.1:{self.service}-:80" ]', ""]))
         self.run = None
         self.thread = threading.Thread(target=self.watch, args=[options.build / "bin/cloister", config])
@@ -127,6 +127,7 @@ def live(options, folder):
         expect(debian.ssh("sha256sum </root/kept") == digest, "what was written is not there any more")
         expect("unseal-of-an-earlier-boot: ok" in debian.ssh(f"/enclaves/seal {blob}"), "what was sealed is lost")
         expect(debian.ssh("hello") == "Hello, world!", "the package is gone")
+        expect(debian.say(22, "").startswith("SSH-2.0-"), "no SSH by vsock")
         # As a domain's process says it after a restore; and that is all that it may say.
         debian.ssh("timedatectl set-ntp false")
         for words, answer, year in (('{"execute":"guest-set-time","arguments":{"time":1900000000000000000}}', None, "2030"),
