@@ -80,12 +80,12 @@ class Debian:
 
     def ssh(self, command, check=True):
         words = ["ssh", "-i", self.key, "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-                 "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes", "root@127.0.0.1", command]
+                 "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "BatchMode=yes",
+                 "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6", "root@127.0.0.1", command]
         done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
         print(f"$ {command}\n{done.stdout}{done.stderr}", flush=True)
         expect(not check or done.returncode == 0, f"{command}: status {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
-
 
     def say(self, port, line):
         """By the socket between guest and host; what is answered."""
