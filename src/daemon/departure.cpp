@@ -32,6 +32,16 @@ const char* word_of(MovePhase phase) {
   return "over";
 }
 
+const char* word_of(StoodStill why) {
+  switch (why) {
+    case StoodStill::not_yet: return "";
+    case StoodStill::near_enough: return "near-enough";
+    case StoodStill::no_nearer: return "no-nearer";
+    case StoodStill::most_rounds: return "most-rounds";
+  }
+  return "";
+}
+
 ApiError not_moved(const Domain& domain, const std::string& why, int status = 409) {
   return {status, "'" + domain.record.name + "'" + why};
 }
@@ -42,6 +52,7 @@ std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
   const MovePhase phase = domain.page == nullptr ? MovePhase::none : domain.page->move_phase();
   if (phase == MovePhase::none) return std::nullopt;
   const MoveCounts& counts = *domain.page->move();
+  const MoveMore* const more = domain.page->move_more();
   MoveInfo info{.session = domain.page->move_session(),
                 .peer = domain.record.move ? domain.record.move->peer : std::string(),
                 .phase = word_of(phase),
@@ -51,6 +62,8 @@ std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
                 .bytes_a_second = counts.bytes_a_second,
                 .dirty_bytes_a_second = counts.dirty_bytes_a_second,
                 .pause_ms = counts.pause_us / 1000,
+                .epc_bytes_left = more == nullptr ? 0 : more->epc_left * arch::page_size,
+                .stood_still = word_of(domain.page->stood_still()),
                 .failed = phase == MovePhase::over ? domain.page->move_error() : std::string()};
   if (const auto peer = peers_.find(domain.record.uuid); info.peer.empty() && peer != peers_.end())
     info.peer = peer->second;
