@@ -110,12 +110,11 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::opt
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
     if (name->empty()) continue;
     const std::string path = (std::filesystem::path(record.directory) / *name).string();
-    const MutexLock alone(images_lock_);
-    const auto bytes = domains_.opener_.read(record.owner, path, longest_image);
-    if (!bytes)
+    auto found = domains_.opener_.digest(record.owner, path, longest_image);
+    if (!found)
       return tl::unexpected(
-          not_moved(*domain, fmt::format(": its {} '{}', which a reboot needs: {}", what, path, bytes.error())));
-    *digest = sha256(*bytes);
+          not_moved(*domain, fmt::format(": its {} '{}', which a reboot needs: {}", what, path, found.error())));
+    *digest = std::move(found->sha256);
   }
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
