@@ -1,10 +1,9 @@
-// What bench/migration runs in a guest: so many MiB of an enclave, or of memory, are used all the time, and the console
-// gets a line every five milliseconds.
-//   hot epc|ram MIB
+// What bench/migration runs in a guest: so many MiB of an enclave are used all the time, and the console gets a line
+// every five milliseconds.
+//   hot MIB
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,7 +14,6 @@ enum { PAGE = 4096 };
 
 static struct enclave enclave;
 static uint64_t pages, done;
-static char* ram;
 
 static void fail(const char* why) {
   printf("BENCH WRONG %s\n", why);
@@ -25,14 +23,6 @@ static void fail(const char* why) {
 
 static void* use(void* nothing) {
   for (;; done++) {
-    if (ram) {
-      for (uint64_t number = 0; number < pages; number++) {
-        volatile uint64_t* at = (volatile uint64_t*)(ram + number * PAGE) + number % (PAGE / 8);
-        if (*at != done) fail("memory");
-        *at = done + 1;
-      }
-      continue;
-    }
     struct enclave_call call = {.function = HOT, .argument = {pages, 1, done}};
     if (enclave_call(&enclave, 0, &call, NULL) != 0 || call.result != 0) fail("enclave");
   }
@@ -40,18 +30,13 @@ static void* use(void* nothing) {
 }
 
 int main(int count, char** words) {
-  pages = count > 2 ? strtoull(words[2], NULL, 10) << 20 >> 12 : 0;
+  pages = count > 1 ? strtoull(words[1], NULL, 10) << 20 >> 12 : 0;
   if (pages == 0) fail("expected MiB");
-  if (strcmp(words[1], "ram") == 0) {
-    ram = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (ram == MAP_FAILED) fail("no memory");
-  } else {
-    const char* error = enclave_load(&enclave, "/tests/hot");
-    if (error) fail(error);
-    const uint64_t where = enclave_ask(&enclave, WHERE, 0, 0, 0);
-    if (enclave_map(&enclave, where, pages * PAGE, PROT_READ | PROT_WRITE) != 0) fail("no room for its memory");
-    if (enclave_ask(&enclave, ACCEPT, pages, 0, 0) != 0) fail("no memory in it");
-  }
+  const char* error = enclave_load(&enclave, "/tests/hot");
+  if (error) fail(error);
+  const uint64_t where = enclave_ask(&enclave, WHERE, 0, 0, 0);
+  if (enclave_map(&enclave, where, pages * PAGE, PROT_READ | PROT_WRITE) != 0) fail("no room for its memory");
+  if (enclave_ask(&enclave, ACCEPT, pages, 0, 0) != 0) fail("no memory in it");
   pthread_t user;
   if (pthread_create(&user, NULL, use, NULL) != 0) fail("no thread");
   while (__atomic_load_n(&done, __ATOMIC_RELAXED) < 2) usleep(1000);
