@@ -73,16 +73,15 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
     if (name->empty()) continue;
     const std::string path = (std::filesystem::path(offer.directory) / *name).string();
-    const MutexLock alone(images_lock_);
-    const auto bytes = std::filesystem::path(path).is_absolute()
-                           ? domains_.opener_.read(owner, path, std::min(longest_image, config.memory_mib << 20))
+    const auto found = std::filesystem::path(path).is_absolute()
+                           ? domains_.opener_.digest(owner, path, std::min(longest_image, config.memory_mib << 20))
                            : tl::unexpected(std::string("a relative path, without a folder"));
-    if (!bytes) {
-      why.push_back(fmt::format("{} '{}': {}", what, path, bytes.error()));
-    } else if (sha256(*bytes) != *digest) {
+    if (!found) {
+      why.push_back(fmt::format("{} '{}': {}", what, path, found.error()));
+    } else if (found->sha256 != *digest) {
       why.push_back(fmt::format("{} '{}': it is another file than at the source", what, path));
     }
-    if (bytes) ramdisk_bytes = bytes->size();  // of the last one: that is the ramdisk, if there is one
+    if (found) ramdisk_bytes = found->bytes;  // of the last one: that is the ramdisk, if there is one
   }
   if (config.ramdisk.empty()) ramdisk_bytes = 0;
   const auto engine = choose_engine(domains_.processors(), config, domains_.machine().engine);

@@ -32,6 +32,16 @@ const char* word_of(MovePhase phase) {
   return "over";
 }
 
+const char* word_of(StoodStill why) {
+  switch (why) {
+    case StoodStill::not_yet: return "";
+    case StoodStill::near_enough: return "near-enough";
+    case StoodStill::no_nearer: return "no-nearer";
+    case StoodStill::most_rounds: return "most-rounds";
+  }
+  return "";
+}
+
 ApiError not_moved(const Domain& domain, const std::string& why, int status = 409) {
   return {status, "'" + domain.record.name + "'" + why};
 }
@@ -42,6 +52,7 @@ std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
   const MovePhase phase = domain.page == nullptr ? MovePhase::none : domain.page->move_phase();
   if (phase == MovePhase::none) return std::nullopt;
   const MoveCounts& counts = *domain.page->move();
+  const MoveMore* const more = domain.page->move_more();
   MoveInfo info{.session = domain.page->move_session(),
                 .peer = domain.record.move ? domain.record.move->peer : std::string(),
                 .phase = word_of(phase),
@@ -51,6 +62,8 @@ std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
                 .bytes_a_second = counts.bytes_a_second,
                 .dirty_bytes_a_second = counts.dirty_bytes_a_second,
                 .pause_ms = counts.pause_us / 1000,
+                .epc_bytes_left = more == nullptr ? 0 : more->epc_left * arch::page_size,
+                .stood_still = word_of(domain.page->stood_still()),
                 .failed = phase == MovePhase::over ? domain.page->move_error() : std::string()};
   if (const auto peer = peers_.find(domain.record.uuid); info.peer.empty() && peer != peers_.end())
     info.peer = peer->second;
@@ -97,12 +110,11 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::opt
                                            std::tuple{"ramdisk", &config.ramdisk, &offer.ramdisk_sha256}}) {
     if (name->empty()) continue;
     const std::string path = (std::filesystem::path(record.directory) / *name).string();
-    const MutexLock alone(images_lock_);
-    const auto bytes = domains_.opener_.read(record.owner, path, longest_image);
-    if (!bytes)
+    auto found = domains_.opener_.digest(record.owner, path, longest_image);
+    if (!found)
       return tl::unexpected(
-          not_moved(*domain, fmt::format(": its {} '{}', which a reboot needs: {}", what, path, bytes.error())));
-    *digest = sha256(*bytes);
+          not_moved(*domain, fmt::format(": its {} '{}', which a reboot needs: {}", what, path, found.error())));
+    *digest = std::move(found->sha256);
   }
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));

@@ -48,7 +48,9 @@ struct MoveInfo {
   std::string phase;
   u32 round = 0;
   u64 bytes = 0, bytes_left = 0, bytes_a_second = 0, dirty_bytes_a_second = 0, pause_ms = 0;
-  std::string failed;  ///< why it goes on
+  u64 epc_bytes_left = 0;   ///< of bytes_left
+  std::string stood_still;  ///< why its guest was had stand still; empty: it was not yet
+  std::string failed;       ///< why it goes on
 };
 
 /// A domain as others see it.

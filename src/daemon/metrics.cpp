@@ -245,8 +245,10 @@ void move_metrics(Families& to, const std::vector<DomainInfo>& domains) {
   constexpr double ms = 1e-3;
   each("cloister_domain_move_bytes", "Bytes that a domain's move to another daemon has sent.",
        [](const MoveInfo& move) { return move.bytes; });
-  each("cloister_domain_move_left_bytes", "Bytes of its RAM that are to be sent, as far as is known.",
+  each("cloister_domain_move_left_bytes", "Bytes of its RAM and its enclaves that are to be sent, as far as is known.",
        [](const MoveInfo& move) { return move.bytes_left; });
+  each("cloister_domain_move_epc_left_bytes", "Of these, those of its enclaves.",
+       [](const MoveInfo& move) { return move.epc_bytes_left; });
   each("cloister_domain_move_dirty_bytes_per_second", "How fast its RAM changed meanwhile.",
        [](const MoveInfo& move) { return move.dirty_bytes_a_second; });
   each("cloister_domain_move_pause_seconds", "How long its guest would stand still by that, or did.",

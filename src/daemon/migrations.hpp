@@ -180,7 +180,6 @@ class Migrations {
 
   Domains& domains_;
   const Verdicts verdicts_;
-  Mutex images_lock_;   ///< of nothing: one image at a time is in this process's memory
   mutable Mutex lock_;  ///< of the table below; before that of the domains
   Condition changed_;
   bool stopping_ CLOISTER_GUARDED_BY(lock_) = false;

@@ -108,10 +108,4 @@ arch::Bytes32 offer_digest(const Offer& offer) {
   return digest;
 }
 
-std::string sha256(const std::vector<u8>& bytes) {
-  std::array<u8, SHA256_DIGEST_LENGTH> digest;
-  SHA256(bytes.data(), bytes.size(), digest.data());
-  return hexadecimal(digest.data(), digest.size());
-}
-
 }  // namespace cloister::toolstack

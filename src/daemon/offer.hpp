@@ -50,7 +50,4 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object);
 /// What the two machines prove to each other that they speak of: all of it but `hello`, which they have in the proof.
 arch::Bytes32 offer_digest(const Offer& offer);
 
-/// In hexadecimal.
-std::string sha256(const std::vector<u8>& bytes);
-
 }  // namespace cloister::toolstack

@@ -117,6 +117,17 @@ tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, 
   return read_within(fd.get(), most);
 }
 
+tl::expected<FileOpener::Digest, std::string> FileOpener::digest(const Owner& owner, const std::string& path,
+                                                                 u64 most) {
+  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"digest", most}}, patience_));
+  TRY(without_error(answer));
+  Digest digest;
+  JsonFields fields(answer.body);
+  fields.text("sha256", digest.sha256).number("bytes", digest.bytes);
+  if (!fields.ok() || digest.bytes > most) return Failed("not read");
+  return digest;
+}
+
 tl::expected<std::vector<u8>, std::string> FileOpener::read_beginning(const Owner& owner, const std::string& path,
                                                                       u64 most) {
   auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"beginning", most}}, patience_));

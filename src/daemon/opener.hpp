@@ -70,6 +70,12 @@ class FileOpener {
   tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock);
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
+  /// What that process says of all of its bytes, if they are `most` at most: its owner may have it say anything.
+  struct Digest {
+    std::string sha256;
+    u64 bytes = 0;
+  };
+  tl::expected<Digest, std::string> digest(const Owner& owner, const std::string& path, u64 most);
   /// Of its bytes the first ones, `most` at most.
   tl::expected<std::vector<u8>, std::string> read_beginning(const Owner& owner, const std::string& path, u64 most);
 

@@ -1,8 +1,11 @@
 // The opener's half. It is a program of its own from exec() on: nothing of the daemon's memory and descriptors is in
 // it when it becomes the owner.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -25,6 +28,7 @@
 #include "platform/pvh.hpp"
 #include "platform/unpack.hpp"
 #include "stream/sealing.hpp"
+#include "text/hex.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -32,6 +36,8 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr int to_daemon = STDIN_FILENO;
+/// Of a file that is digested.
+constexpr std::size_t longest_piece = 256 << 10;
 
 using Failed = tl::unexpected<std::string>;
 using Done = tl::expected<void, std::string>;
@@ -172,6 +178,27 @@ tl::expected<Fd, std::string> contents(int fd, u64 most) {
   return memory;
 }
 
+/// A piece at a time: it may be as large as somebody likes.
+tl::expected<Opened, std::string> digest(int fd, u64 most) {
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  const std::unique_ptr<EVP_MD_CTX, Free> context(EVP_MD_CTX_new());
+  std::array<u8, SHA256_DIGEST_LENGTH> value;
+  std::vector<u8> piece(longest_piece);
+  if (context == nullptr || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) return Failed("no digest");
+  u64 bytes = 0;
+  while (const std::size_t got = TRY(read_some(fd, piece))) {
+    bytes += got;
+    if (bytes > most) return Failed(fmt::format("it has more than {} bytes", most));
+    if (EVP_DigestUpdate(context.get(), piece.data(), got) != 1) return Failed("no digest");
+  }
+  if (EVP_DigestFinal_ex(context.get(), value.data(), nullptr) != 1) return Failed("no digest");
+  Opened told;
+  told.said = {{"sha256", in_hex(value)}, {"bytes", bytes}};
+  return told;
+}
+
 /// It may take as much memory as somebody likes: where there is too little, this process goes, and no other (proc(5)).
 void go_first() {
   const Fd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
@@ -194,7 +221,7 @@ Done look_into_kernel(int fd, const FileOpener::Beside& beside) {
 
 tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   std::string path;
-  u64 most = 0, first = 0, inode = 0;
+  u64 most = 0, first = 0, inode = 0, digested = 0;
   JsonFields fields(request);
   fields.text("path", path);
   FileOpener::Beside beside;
@@ -202,6 +229,7 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   const bool makes = fields.has("create"), ends = fields.has("inode");
   bool keep_whole = false;
   if (fields.has("most")) fields.number("most", most);
+  if (fields.has("digest")) fields.number("digest", digested, longest_own);
   if (fields.has("beginning")) fields.number("beginning", first, longest_own);
   if (ends) fields.number("inode", inode).boolean("keep_whole", keep_whole);
   if (kernel) {
@@ -219,6 +247,7 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   if (kernel) {
     TRY(look_into_kernel(fd.get(), beside));
   }
+  if (digested != 0) return digest(fd.get(), digested);
   if (fields.has("most")) fd = TRY(contents(fd.get(), most));
   if (fields.has("beginning")) fd = TRY(beginning(fd.get(), first));
   return Opened{.fd = std::move(fd)};

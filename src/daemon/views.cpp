@@ -108,9 +108,11 @@ json view(const MoveInfo& move) {
             {"round", move.round},
             {"bytes", move.bytes},
             {"bytes_left", move.bytes_left},
+            {"epc_bytes_left", move.epc_bytes_left},
             {"bytes_a_second", move.bytes_a_second},
             {"dirty_bytes_a_second", move.dirty_bytes_a_second},
             {"pause_ms", move.pause_ms}};
+  if (!move.stood_still.empty()) view["stood_still"] = move.stood_still;
   if (!move.failed.empty()) view["failed"] = move.failed;
   return view;
 }

@@ -149,8 +149,8 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& 
   auto domain = TRY(make(package, std::move(spec), std::move(epc)));
   Machine& machine = domain->impl_->machine;
   TRY(lay_out(machine));
-  TRY(load_rounds(machine, from));
   ArrivingEnclaves enclaves(machine.epc_pages.pages());
+  TRY(load_rounds(machine, from, &enclaves));
   TRY(load(machine, from, &enclaves, all_but_root));
   TRY(std::move(enclaves).import(machine, session));
   return domain;

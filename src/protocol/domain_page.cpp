@@ -15,6 +15,7 @@ constexpr auto relaxed = std::memory_order_relaxed;
 constexpr std::size_t bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
 constexpr std::size_t known_bytes[] = {bytes,
+                                       offsetof(DomainPageLayout, move_more),
                                        offsetof(DomainPageLayout, devices),
                                        offsetof(DomainPageLayout, move),
                                        offsetof(DomainPageLayout, save),
@@ -96,6 +97,11 @@ MovePhase DomainPage::move_phase() const {
   return static_cast<MovePhase>(std::min(move()->phase.load(), static_cast<u32>(last_move_phase)));
 }
 
+StoodStill DomainPage::stood_still() const {
+  if (move_more() == nullptr) return StoodStill::not_yet;
+  return static_cast<StoodStill>(std::min(move_more()->stood.load(), static_cast<u32>(last_stood_still)));
+}
+
 std::string DomainPage::move_session() const {
   std::string text;
   if (move() == nullptr) return text;
@@ -114,6 +120,7 @@ void DomainPage::start_move(const std::string& session, bool enclaves) {
   MoveCounts& counts = *move();
   counts.error_bytes = 0;
   counts.round = 0;
+  if (MoveMore* const more = move_more(); more != nullptr) more->epc_left = more->stood = 0;
   counts.enclaves = enclaves ? 1 : 0;
   counts.bytes = counts.pages_left = counts.bytes_a_second = counts.dirty_bytes_a_second = counts.pause_us = 0;
   for (std::size_t i = 0; i < counts.session.size(); ++i)

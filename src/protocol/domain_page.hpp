@@ -54,6 +54,16 @@ struct MoveCounts {
   /// Not 0: it comes from elsewhere, and the root of its enclaves alone is missing.
   std::atomic<u32> all_but_root;
 };
+/// More of a move, which pages of earlier versions end before.
+struct MoveMore {
+  std::atomic<u64> epc_left;  ///< pages of its enclaves, which are among MoveCounts::pages_left
+  std::atomic<u32> stood;     ///< StoodStill
+};
+/// Why its guest was had stand still: not yet; what is left takes no longer than it may; more rounds bring it no nearer
+/// to that; or there were as many as there may be.
+enum class StoodStill : u32 { not_yet, near_enough, no_nearer, most_rounds };
+inline constexpr StoodStill last_stood_still = StoodStill::most_rounds;
+
 /// Of a domain that moves. copying: its guest runs, or not. sent: all has been sent, and it goes on by itself if
 /// whoever takes its stream goes away. held: it goes on by a word alone.
 enum class MovePhase : u32 { none, copying, sent, held, over };
@@ -77,7 +87,8 @@ struct DomainPageLayout {
   hypervisor::BalloonCounts balloon;  ///< or before this,
   SaveCounts save;                    ///< or this,
   MoveCounts move;                    ///< or this,
-  hypervisor::DeviceCounts devices;   ///< or this
+  hypervisor::DeviceCounts devices;   ///< or this,
+  MoveMore move_more;                 ///< or this
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -118,6 +129,8 @@ class DomainPage {
   /// The VMM knows how to save enclaves.
   bool save_knows_enclaves() const { return bytes_ > offsetof(DomainPageLayout, save) + offsetof(SaveCounts, waits); }
   MoveCounts* move() const { return bytes_ > offsetof(DomainPageLayout, move) ? &page().move : nullptr; }
+  MoveMore* move_more() const { return bytes_ > offsetof(DomainPageLayout, move_more) ? &page().move_more : nullptr; }
+  StoodStill stood_still() const;
   hypervisor::DeviceCounts* devices() const {
     return bytes_ > offsetof(DomainPageLayout, devices) ? &page().devices : nullptr;
   }

@@ -29,6 +29,8 @@ constexpr bool is_move_session(std::string_view text) {
 
 struct MoveLimits {
   static constexpr u32 default_downtime_ms = 300, longest_downtime_ms = 3'600'000, most_rounds = 30;
+  /// Rounds one after the other that leave no less than the best before them, by a tenth.
+  static constexpr u32 most_in_vain = 4;
   u32 downtime_ms = default_downtime_ms;  ///< that its guest may stand still
   u32 bandwidth_mib = 0;                  ///< a second, while it runs; 0: all there is
 };

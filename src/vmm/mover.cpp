@@ -111,7 +111,7 @@ Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
   u8 ready = 0;
   if (::recv(socket_.get(), &ready, sizeof ready, 0) != sizeof ready) return does_not_move("whoever takes it has gone");
   began_ = Clock::now();
-  TRY(live.begin());
+  TRY(live.begin(order_.has_value()));
   TRY(rounds(live));
   stands_ = Clock::now();
   TRY(lifecycle_.stand_still());
@@ -120,6 +120,7 @@ Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
   TRY(put_last());
   note_pause();
   page_.move()->pages_left = 0;
+  page_.move_more()->epc_left = 0;
   const MutexLock held(lock_);
   page_.set_move_phase(MovePhase::sent);
   return {};
@@ -157,27 +158,68 @@ void Mover::send_root(hypervisor::LiveCopy& live) {
   if (!sent) socket_ = Fd();
 }
 
-/// Until its guest would stand still for so long as it may, or in vain.
+/// What a round has sent, and how long that took; of rounds that send too little to tell nothing is learnt.
+class Mover::Speed {
+ public:
+  void learn(u64 pages, Clock::duration took) {
+    if (pages < least) return;
+    per_page_ = std::chrono::duration<double, std::micro>(took).count() / static_cast<double>(pages);
+  }
+  bool known() const { return per_page_ != 0; }
+  double micros_for(u64 pages) const { return per_page_ * static_cast<double>(pages); }
+
+ private:
+  static constexpr u64 least = 16;
+  double per_page_ = 0;
+};
+
+/// Until its guest would stand still for so long as it may, or in vain: a round that leaves as much as those before is
+/// followed by few more.
 Mover::Done Mover::rounds(hypervisor::LiveCopy& copy) {
   MoveCounts& counts = *page_.move();
-  u64 pages = copy.look();
+  MoveMore& more = *page_.move_more();
+  Speed ram, epc;
+  u64 pages = copy.look(), epc_pages = copy.epc_left();
+  const u64 downtime = u64{limits_.downtime_ms} * 1000;
+  u64 best = ~u64{0};
+  u32 in_vain = 0;
+  bool hot = true;  // at first all EPC, then what is not in use, unless that does not do
   for (u32 round = 1;; ++round) {
     counts.round = round;
-    counts.pages_left = pages;
+    more.epc_left = epc_pages;
+    counts.pages_left = pages + epc_pages;
     const auto begins = Clock::now();
     const auto idle = idle_;
     const u64 sent = sent_;
     TRY(copy.send());
     TRY(put_piece());
+    const auto between = Clock::now();
+    const auto idle_between = idle_;
+    ram.learn(pages, between - begins - (idle_between - idle));
+    const u64 left_early = TRY(copy.send_epc(hot));
+    TRY(put_piece());
     const auto now = Clock::now();
+    epc.learn(left_early, now - between - (idle_ - idle_between));
     const u64 rate = bytes_per_second(sent_ - sent, now - begins - (idle_ - idle));
     pages = copy.look();
-    const u64 bytes = pages * arch::page_size;
-    counts.pages_left = pages;
+    epc_pages = copy.epc_left();
+    more.epc_left = epc_pages;
+    counts.pages_left = pages + epc_pages;
     counts.bytes_a_second = rate;
-    counts.dirty_bytes_a_second = bytes_per_second(bytes, now - begins);
-    counts.pause_us = rate == 0 ? 0 : bytes * 1'000'000 / rate;
-    if (counts.pause_us <= u64{limits_.downtime_ms} * 1000 || round == MoveLimits::most_rounds) return {};
+    counts.dirty_bytes_a_second = bytes_per_second(pages * arch::page_size, now - begins);
+    const double epc_us = (epc.known() ? epc : ram).micros_for(epc_pages);
+    const auto pause = static_cast<u64>(ram.micros_for(pages) + epc_us);
+    counts.pause_us = pause;
+    in_vain = pause < best - best / 10 ? 0 : in_vain + 1;
+    best = std::min(best, pause);
+    hot = static_cast<u64>(epc_us) > downtime / 2;
+    const StoodStill why = pause <= downtime                     ? StoodStill::near_enough
+                           : in_vain == MoveLimits::most_in_vain ? StoodStill::no_nearer
+                           : round == MoveLimits::most_rounds    ? StoodStill::most_rounds
+                                                                 : StoodStill::not_yet;
+    if (why == StoodStill::not_yet) continue;
+    more.stood = static_cast<u32>(why);
+    return {};
   }
 }
 

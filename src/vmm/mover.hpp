@@ -50,6 +50,7 @@ class Mover {
 
  private:
   using Clock = std::chrono::steady_clock;
+  class Speed;
 
   void run(hypervisor::Domain& domain);
   Done copy(hypervisor::LiveCopy& live);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #include "arch/try.hpp"
 #include "hypervisor/epc/clean.hpp"
@@ -48,7 +49,7 @@ std::unique_ptr<SealedPage> page_of(const Image& from) {
   return image;
 }
 
-Loaded write_moved(const MovedEpc& moved, MovableEpc& epc, stream::Writer& to) {
+Loaded write_moved(const MovedEpc& moved, MovableEpc& epc, stream::Writer& to, Sent sent) {
   std::size_t row = 0;
   do {
     const std::size_t end = std::min(moved.pages.size(), row + rows_of_a_record);
@@ -59,9 +60,9 @@ Loaded write_moved(const MovedEpc& moved, MovableEpc& epc, stream::Writer& to) {
     row = end;
   } while (row < moved.pages.size());
   for (const MovedPage& page : moved.pages) {
-    EpcPageState state{.address = page.address};
-    put_image(state, epc.image_of(arch::Gpa{page.address}));
-    TRY(to.value(stream::Kind::epc_page, state));
+    const arch::Gpa at{page.address};
+    if (sent == Sent::early && epc.has_left_early(at)) continue;
+    TRY(write_epc_page(at, epc.image_of(at), to));
   }
   for (const MovedArray& array : moved.arrays) {
     VaPageState state{.number = array.number, .slot = array.slot};
@@ -89,12 +90,18 @@ Loaded can_move_enclaves(Machine& machine) {
   return {};
 }
 
-tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to) {
+Loaded write_epc_page(arch::Gpa page, const SealedSpan& image, stream::Writer& to) {
+  EpcPageState state{.address = page.value};
+  put_image(state, image);
+  return to.value(stream::Kind::epc_page, state);
+}
+
+tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to, Sent sent) {
   TRY(can_move_enclaves(machine));
   MovableEpc& epc = *machine.movable_epc();
   const auto moved = epc.evict_all();
   if (!moved) return enclaves_stay(moved.error());
-  if (const Loaded written = write_moved(**moved, epc, to); !written)
+  if (const Loaded written = write_moved(**moved, epc, to, sent); !written)
     return tl::unexpected(and_back(written.error(), epc));
   return (*moved)->root;
 }
@@ -179,6 +186,10 @@ Loaded ArrivingEnclaves::import(Machine& machine, const vmx::MoveSession& sessio
   TRY(can_move_enclaves(machine));
   if (!complete()) return enclaves_stay("their root has not come");
   MovableEpc& epc = *machine.movable_epc();
+  // What left early, and is no page of an enclave any more.
+  std::unordered_set<u64> out;
+  for (const MovedPage& page : moved_.pages) out.insert(page.address);
+  std::erase_if(images_, [&](const auto& image) { return !out.contains(image.first); });
   const auto frame = epc.expect(std::move(moved_), std::move(images_));
   if (!frame) return enclaves_stay(frame.error());
   const auto done = machine.package.root_mover()->import_root(*frame, root_->image, session);

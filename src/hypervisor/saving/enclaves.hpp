@@ -46,9 +46,13 @@ struct RootState {
 /// Whether the domain has EPC, and its package the leaves that move it. The error says what is missing.
 Loaded can_move_enclaves(Machine& machine);
 
+/// A page that is out. It comes as a record `epc-page`.
+Loaded write_epc_page(arch::Gpa page, const SealedSpan& image, stream::Writer& to);
+/// What is in the stream already: nothing, or what left early (epc/moving/movable_epc.hpp).
+enum class Sent : u8 { nothing, early };
 /// The domain stands still. All goes out, and into the stream but for the root, whose number this is. An error: it is
 /// as before.
-tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to);
+tl::expected<u32, std::string> write_enclaves(Machine& machine, stream::Writer& to, Sent sent = Sent::nothing);
 /// Then the root leaves. An error: it is as after write_enclaves(), unless it is one of writing what has left (`left`).
 Loaded export_enclaves(Machine& machine, u32 root, stream::Writer& to, const vmx::MoveSession& session, bool& left);
 /// Or none of them does: it is as before.

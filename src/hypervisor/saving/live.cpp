@@ -15,7 +15,19 @@ namespace cloister::hypervisor {
 
 using Done = tl::expected<void, std::string>;
 
-Done LiveCopy::begin() {
+namespace {
+
+/// A batch of the pager's.
+constexpr std::size_t early_pages = 16;
+
+}  // namespace
+
+Done LiveCopy::begin(bool enclaves) {
+  enclaves_ = enclaves;
+  if (enclaves_) {
+    early_.resize(early_pages);
+    machine_.movable_epc()->begin_early();
+  }
   for (const auto& range : platform::ram_backing(machine_.spec.map))
     ranges_.push_back({range.base, std::vector<bool>(range.bytes / arch::page_size)});
   return to_.value(stream::Kind::domain, shape_of(machine_.spec));
@@ -51,6 +63,21 @@ Done LiveCopy::send() {
   return rows.flush();
 }
 
+u64 LiveCopy::epc_left() const { return enclaves_ ? machine_.movable_epc()->left() : 0; }
+
+tl::expected<u64, std::string> LiveCopy::send_epc(bool hot) {
+  u64 all = 0;
+  if (!enclaves_) return all;
+  MovableEpc& epc = *machine_.movable_epc();
+  epc.begin_pass();
+  while (const std::size_t pages = epc.leave_early(hot, early_)) {
+    for (EarlyPage& page : std::span(early_).first(pages))
+      TRY(write_epc_page(page.page, {.bytes = page.image.bytes, .pcmd = page.image.pcmd}, to_));
+    all += pages;
+  }
+  return all;
+}
+
 Done LiveCopy::send_rest() {
   TRY(to_.record(stream::Kind::still, {}));
   TRY(save_parts(machine_, to_));
@@ -65,7 +92,7 @@ Done LiveCopy::finish() {
 
 Done LiveCopy::finish_but_root() {
   TRY(send_rest());
-  root_ = TRY(write_enclaves(machine_, to_));
+  root_ = TRY(write_enclaves(machine_, to_, Sent::early));
   const Done written = to_.record(stream::Kind::all_but_root, {});
   if (written) return {};
   const Done back = hypervisor::keep_enclaves(machine_);
@@ -79,10 +106,14 @@ Done LiveCopy::finish_with_root(const vmx::MoveSession& session, bool& left) {
 
 Done LiveCopy::keep_enclaves() { return hypervisor::keep_enclaves(machine_); }
 
-Done load_rounds(Machine& machine, stream::Reader& from) {
+Done load_rounds(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves) {
   for (;;) {
     const auto record = TRY(from.next());
     if (record.kind == stream::Kind::still) return {};
+    if (record.kind == stream::Kind::epc_page && enclaves != nullptr) {
+      TRY(enclaves->add(record));
+      continue;
+    }
     if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or still"));
     TRY(load_ram(machine.memory, record));
   }

@@ -1,9 +1,13 @@
 // A domain that is written down while it runs: its RAM in rounds, each of what the one before has seen changing (the
 // dirty log, vmx/memory.hpp), then, when its guest stands still, the rest. The stream is that of a saved domain
-// (save.hpp) but for the rounds: records `ram` between `domain` and a record `still`. With its enclaves there is a
-// record `all-but-root` in front of their root, which leaves only when it is known that the domain may run elsewhere.
+// (save.hpp) but for the rounds: records `ram` between `domain` and a record `still`. With its enclaves records
+// `epc-page` are among them, of what a pager has evicted early (epc/moving/movable_epc.hpp), of which the last one of a
+// page counts; and there is a record `all-but-root` in front of their root, which leaves only when it is known that the
+// domain may run elsewhere.
 #pragma once
 
+#include "hypervisor/epc/moving/moved_epc.hpp"
+#include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/specification.hpp"
 #include "stream/reader.hpp"
 #include "stream/writer.hpp"
@@ -20,11 +24,16 @@ class LiveCopy {
 
   // In this order; look() and send() again and again. The guest may run but for finish(), before which it is paused and
   // stays so.
-  tl::expected<void, std::string> begin();
+  /// enclaves: they go with it.
+  tl::expected<void, std::string> begin(bool enclaves = false);
   /// How many pages are to be sent: at first all that may not be zeros, then those that were stored into meanwhile.
   u64 look();
-  /// Sends them, as they are by now.
+  /// Of its enclaves, likewise: those that are here, and those that went since they were sent.
+  u64 epc_left() const;
+  /// Sends RAM's, as they are by now.
   tl::expected<void, std::string> send();
+  /// Sends what of EPC leaves early, and says how many pages. hot: also what was used since the last time.
+  tl::expected<u64, std::string> send_epc(bool hot);
   tl::expected<void, std::string> finish();
 
   // With its enclaves, in place of finish():
@@ -46,11 +55,15 @@ class LiveCopy {
   Machine& machine_;
   stream::Writer& to_;
   std::vector<Range> ranges_;
-  bool first_ = true;  ///< of zeros nothing is to be said yet
+  bool first_ = true;      ///< of zeros nothing is to be said yet
+  bool enclaves_ = false;  ///< they go with it
+  std::vector<EarlyPage> early_;
   u32 root_ = 0;
 };
 
-/// The rounds of such a stream, behind may_load(): what follows is for load().
-tl::expected<void, std::string> load_rounds(Machine& machine, stream::Reader& from);
+/// The rounds of such a stream, behind may_load(): what follows is for load(). enclaves: get what comes of these; null:
+/// none come.
+tl::expected<void, std::string> load_rounds(Machine& machine, stream::Reader& from,
+                                            ArrivingEnclaves* enclaves = nullptr);
 
 }  // namespace cloister::hypervisor

@@ -7,6 +7,7 @@
 #include "hypervisor/boot.hpp"
 #include "hypervisor/epc/answer.hpp"
 #include "hypervisor/saving/enclaves.hpp"
+#include "hypervisor/saving/live.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
@@ -111,17 +112,14 @@ struct Side {
 
 using Records = std::vector<stream::Record>;
 
-Records records_of(Side& side, const vmx::MoveSession& session) {
-  std::vector<u8> bytes;
-  stream::Writer writer([&bytes](std::span<const u8> more) -> stream::Result<void> {
+stream::Sink into(std::vector<u8>& bytes) {
+  return [&bytes](std::span<const u8> more) -> stream::Result<void> {
     bytes.insert(bytes.end(), more.begin(), more.end());
     return {};
-  });
-  bool left = false;
-  const Loaded saved = save_enclaves(side.machine, writer, session, left);
-  EXPECT_TRUE(saved) << saved.error();
-  EXPECT_TRUE(left);
-  EXPECT_TRUE(writer.end());
+  };
+}
+
+Records records_in(const std::vector<u8>& bytes) {
   stream::Reader reader([rest = std::span<const u8>(bytes)](std::span<u8> to) mutable -> stream::Result<std::size_t> {
     const std::size_t n = std::min(to.size(), rest.size());
     std::copy_n(rest.begin(), n, to.begin());
@@ -132,6 +130,17 @@ Records records_of(Side& side, const vmx::MoveSession& session) {
   for (auto record = reader.next(); record && record->kind != stream::Kind::end; record = reader.next())
     all.push_back(std::move(*record));
   return all;
+}
+
+Records records_of(Side& side, const vmx::MoveSession& session) {
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  bool left = false;
+  const Loaded saved = save_enclaves(side.machine, writer, session, left);
+  EXPECT_TRUE(saved) << saved.error();
+  EXPECT_TRUE(left);
+  EXPECT_TRUE(writer.end());
+  return records_in(bytes);
 }
 
 /// Empty: they have come.
@@ -284,6 +293,118 @@ TEST_P(LyingEnclaves, AnAlteredPageIsLost) {
   if (target.machine.pager == nullptr) return;
   EXPECT_EQ(target.machine.pager->need(Gpa{address}, 0), Pager::Need::lost);
 }
+
+/// A paged domain whose pages leave while it runs (epc/moving/movable_epc.hpp, pager/early.cpp).
+class EarlyEnclaves : public testing::TestWithParam<std::tuple<EpcPaging, EpcPaging>> {
+ protected:
+  EarlyEnclaves() : source_(std::get<0>(GetParam())), target_(std::get<1>(GetParam())) { source_.build(); }
+
+  u64 left() { return source_.machine.movable_epc()->left(); }
+  static u64 pages_of(const Records& records, Gpa page) {
+    return static_cast<u64>(std::ranges::count_if(records, [&](const stream::Record& record) {
+      return record.kind == stream::Kind::epc_page && stream::decode<EpcPageState>(record.body)->address == page.value;
+    }));
+  }
+  /// Two passes, of which the first takes all. Between them and after them the guest needs a page again: 9, 10.
+  Records leave() {
+    std::vector<u8> bytes;
+    stream::Writer writer(into(bytes));
+    LiveCopy copy(source_.machine, writer);
+    EXPECT_TRUE(copy.begin(true));
+    const u64 all = copy.epc_left();
+    EXPECT_GE(*copy.send_epc(true), 79u - Pager::pinned);
+    // What a processor needed last stays: its pins, and the two SECSs.
+    EXPECT_LE(copy.epc_left(), Pager::pinned + 2) << "of " << all;
+    EXPECT_TRUE(done(source_.package.encls(EnclsLeaf::eblock, {.page = source_.frame(9)})));
+    source_.frame(10);
+    const u64 before = copy.epc_left();
+    EXPECT_LE(*copy.send_epc(false), 1u) << "both were used since, but for a SECS whose children are all out";
+    EXPECT_LE(copy.epc_left(), before);
+    EXPECT_TRUE(copy.finish_but_root());
+    bool left = false;
+    EXPECT_TRUE(copy.finish_with_root(session_of(1, failed), left));
+    EXPECT_TRUE(left);
+    return records_in(bytes);
+  }
+
+  Side source_, target_;
+};
+
+TEST_P(EarlyEnclaves, AreWhatTheyWereLast) {
+  const Records records = leave();
+  EXPECT_EQ(pages_of(records, source_.at(11)), 1u) << "nobody needed it since";
+  EXPECT_EQ(pages_of(records, source_.at(9)), 2u);
+  EXPECT_EQ(pages_of(records, source_.at(10)), 2u);
+  Records enclaves;
+  std::ranges::copy_if(records, std::back_inserter(enclaves),
+                       [](const stream::Record& record) { return ArrivingEnclaves::has(record.kind); });
+  ASSERT_EQ(import(target_, enclaves, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target_.machine, arrived));
+  EXPECT_NE(target_.info(9).flags & arch::rdinfo::blocked, 0u) << "the guest blocked it after it had left";
+  EXPECT_EQ(target_.info(10).flags & arch::rdinfo::blocked, 0u);
+}
+
+/// Of a page that left twice the first image has no version any more.
+TEST_P(EarlyEnclaves, AnOldPageForANewOneIsLost) {
+  Records records = leave();
+  std::erase_if(records, [](const stream::Record& record) { return !ArrivingEnclaves::has(record.kind); });
+  const auto is_it = [this](const stream::Record& record) {
+    return record.kind == stream::Kind::epc_page &&
+           stream::decode<EpcPageState>(record.body)->address == source_.at(9).value;
+  };
+  const auto old = std::ranges::find_if(records, is_it);
+  std::ranges::find_if(old + 1, records.end(), is_it)->body = old->body;
+  ASSERT_EQ(import(target_, records, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target_.machine, arrived));
+  if (target_.machine.pager != nullptr) {
+    EXPECT_EQ(target_.machine.pager->need(target_.at(9), 0), Pager::Need::lost);
+    return;
+  }
+  alignas(32) arch::Rdinfo found{};
+  EXPECT_FALSE(done(target_.package.encls(EnclsLeaf::erdinfo, {.page = target_.frame(9), .rdinfo = &found})));
+}
+
+/// What was in the guest's enclave when it left, and is not any more, comes nowhere.
+TEST_P(EarlyEnclaves, ThatAreGoneByThenDoNotCome) {
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  LiveCopy copy(source_.machine, writer);
+  ASSERT_TRUE(copy.begin(true));
+  ASSERT_TRUE(copy.send_epc(true));
+  ASSERT_TRUE(done(source_.package.eremove(source_.frame(9))));
+  if (source_.machine.pager->mode() == PagingMode::trap) source_.machine.pager->taken_away(source_.at(9));
+  ASSERT_TRUE(copy.finish_but_root());
+  bool left = false;
+  ASSERT_TRUE(copy.finish_with_root(session_of(1, failed), left));
+  Records records = records_in(bytes);
+  EXPECT_EQ(pages_of(records, source_.at(9)), 1u);
+  std::erase_if(records, [](const stream::Record& record) { return !ArrivingEnclaves::has(record.kind); });
+  ASSERT_EQ(import(target_, records, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target_.machine, arrived));
+  EXPECT_TRUE(target_.machine.pager == nullptr || target_.machine.pager->absent(target_.at(9)));
+  alignas(32) arch::Rdinfo found{};
+  EXPECT_FALSE(done(target_.package.encls(EnclsLeaf::erdinfo, {.page = target_.frame(9), .rdinfo = &found})));
+}
+
+/// A move that comes to nothing: all is there as it is needed, and another target gets all of it.
+TEST_P(EarlyEnclaves, StayAndLeaveAgain) {
+  std::vector<u8> bytes;
+  {
+    stream::Writer writer(into(bytes));
+    LiveCopy copy(source_.machine, writer);
+    ASSERT_TRUE(copy.begin(true));
+    ASSERT_TRUE(copy.send_epc(true));
+  }
+  const u64 before = source_.machine.pager->counts().resident;
+  for (u64 page = 1; page < 40; ++page) source_.frame(page);
+  EXPECT_GE(source_.machine.pager->counts().resident, before + 20);
+  const Records records = leave();
+  for (u64 page = 1; page < 40; ++page) EXPECT_GE(pages_of(records, source_.at(page)), 1u) << page;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, EarlyEnclaves,
+                         testing::Combine(testing::Values(EpcPaging::trap, EpcPaging::oss),
+                                          testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));
 
 INSTANTIATE_TEST_SUITE_P(Ways, LyingEnclaves, testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss));
 

@@ -73,6 +73,17 @@ TEST_F(Opener, OpensRegularFilesForReading) {
   EXPECT_EQ(text(anybody(), folder_.path("link")), "bytes") << "a link of the owner's own is followed";
 }
 
+TEST_F(Opener, SaysADigestOfWhatItsOwnerMayRead) {
+  const std::string path = file("kernel", std::string("\1\2"), 0644);
+  const auto digest = opener_.digest(anybody(), path, 2);
+  ASSERT_TRUE(digest) << digest.error();
+  EXPECT_EQ(digest->sha256, "a12871fee210fb8619291eaea194581cbd2531e4b23759d225f6806923f63222");
+  EXPECT_EQ(digest->bytes, 2u);
+  EXPECT_EQ(opener_.digest(anybody(), path, 1).error(), "it has more than 1 bytes");
+  EXPECT_EQ(opener_.digest(anybody(), "kernel", most).error(), "not an absolute path");
+  EXPECT_TRUE(!root() || !opener_.digest(stranger, file("secret", "x", 0600), most));
+}
+
 TEST_F(Opener, RefusesWhatIsNoRegularFile) {
   ASSERT_EQ(::mkfifo(folder_.path("fifo").c_str(), 0666), 0);
   ASSERT_EQ(::mkdir(folder_.path("folder").c_str(), 0755), 0);

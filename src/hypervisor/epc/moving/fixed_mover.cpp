@@ -60,6 +60,18 @@ std::vector<FixedMover::Used> FixedMover::find_used() {
   return used;
 }
 
+/// Pages that may have been used.
+u64 FixedMover::left() const {
+  const std::vector<vmx::EpcSection> touched = package_.used_epc();
+  if (touched.empty()) return 0;
+  u64 pages = 0;
+  for (u64 number = 0; number < pages_.pages(); ++number) {
+    const auto frame = epc_.frame_of(pages_.address_of(EpcPage{number}));
+    pages += frame && lies_in(touched, *frame) ? 1 : 0;
+  }
+  return pages;
+}
+
 FixedMover::Done FixedMover::make_room(u64 pages) {
   if (const u64 needed = arrays_for(pages); free_.size() < needed)
     return tl::unexpected(

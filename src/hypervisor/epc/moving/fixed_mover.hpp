@@ -23,6 +23,7 @@ class FixedMover final : public MovableEpc {
   FixedMover(vmx::Package& package, const EpcPages& pages, const FixedEpc& epc, RootLeaves& leaves)
       : package_(package), pages_(pages), epc_(epc), leaves_(leaves), versions_(package) {}
 
+  u64 left() const override;
   tl::expected<const MovedEpc*, std::string> evict_all() override;
   SealedSpan image_of(arch::Gpa page) override;
   arch::Mfn root() const override { return versions_.frame_of(versions_.last_number()); }

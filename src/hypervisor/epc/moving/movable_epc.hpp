@@ -3,6 +3,9 @@
 // do meanwhile.
 //
 // Out:  evict_all(), then the root at root() is exported.
+// Early: before it, while the guest runs, passes in which what is here is evicted, and what is out is handed to who
+//        sends it. What the guest needs comes back in; it goes out under another version, and is handed out again. So
+//        of each page the last image that was handed out is the one that counts, and an older one has no version.
 // Back: load_arrays(), go_on(); after an export that has failed, once the package is unlatched.
 // In:   expect(), the root is imported into the frame that it says, load_arrays(), the import is committed, go_on().
 #pragma once
@@ -22,6 +25,19 @@ class MovableEpc {
   virtual ~MovableEpc() = default;
   MovableEpc(const MovableEpc&) = delete;
   MovableEpc& operator=(const MovableEpc&) = delete;
+
+  // ---- early, by a thread that could close the gate
+  /// Nothing of it was handed out yet.
+  virtual void begin_early() {}
+  /// Pages that evict_all() would leave to be sent, as far as is known.
+  virtual u64 left() const = 0;
+  /// Begins a pass over all of it.
+  virtual void begin_pass() {}
+  /// What comes next in the pass, as many as fit: evicts what is here, but for what was used since the pass before
+  /// (`hot`: also that). How many; none: the pass is over.
+  virtual std::size_t leave_early([[maybe_unused]] bool hot, [[maybe_unused]] std::span<EarlyPage> to) { return 0; }
+  /// Of a page that evict_all() has evicted: its image was handed out.
+  virtual bool has_left_early([[maybe_unused]] arch::Gpa page) const { return false; }
 
   /// What it is then, until go_on(). An error: it is as before.
   virtual tl::expected<const MovedEpc*, std::string> evict_all() = 0;

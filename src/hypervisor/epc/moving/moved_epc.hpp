@@ -24,6 +24,12 @@ struct SealedSpan {
   std::span<std::byte> bytes, pcmd;
 };
 
+/// What was evicted early, and where from.
+struct EarlyPage {
+  arch::Gpa page{};
+  SealedPage image{};
+};
+
 /// A page of the domain's EPC that is out. Addresses are the guest's.
 struct MovedPage {
   u64 address = 0;

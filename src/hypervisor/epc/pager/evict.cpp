@@ -228,6 +228,7 @@ void Pager::account(const Victim& victim) {
   record.slot = victim.slot;
   record.image = *victim.image;
   record.linaddr = victim.linaddr;
+  record.handed_out = false;
   ++counts_.evicted;
   ++counts_.evictions;
   settle(record, PageRecord::State::evicted);

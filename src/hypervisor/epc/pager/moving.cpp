@@ -13,18 +13,6 @@
 
 namespace cloister::hypervisor {
 
-template <class F>
-void Pager::for_each_record(F f) {
-  for (u64 number = 0; number < book_.pages(); ++number) {
-    if (book_.find(EpcPage{number}) == nullptr) {
-      number |= PageBook::chunk_pages - 1;
-      continue;
-    }
-    PageRecord& record = book_[EpcPage{number}];
-    if (record.state != PageRecord::State::absent) f(EpcPage{number}, record);
-  }
-}
-
 VersionPages::Frames Pager::frames() {
   return {.take = [this]() CLOISTER_REQUIRES(lock_) { return free_.take(); },
           .give_back = [this](arch::Mfn frame) CLOISTER_REQUIRES(lock_) { free_.add(frame); }};

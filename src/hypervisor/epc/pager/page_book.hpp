@@ -40,6 +40,7 @@ struct PageRecord {
   u8 pins = 0;                 ///< not to be evicted
   bool kept = false;           ///< it could not be evicted when that was tried last: a SECS with children
   bool recent = false;         ///< resident: it was used of late (Pager::look)
+  bool handed_out = false;     ///< evicted: its image as it is was handed to who sends it (early.cpp)
   arch::Mfn frame{};           ///< resident, and while it is being evicted
   SlotName slot{};             ///< evicted
   Backing::Image image{};      ///< evicted

@@ -113,6 +113,13 @@ class Pager final : public MovableEpc {
 
   const PagerCounts& counts() const { return counts_; }
 
+  // ---- early.cpp: some of it goes before (epc/moving/)
+  void begin_early() override;
+  u64 left() const override;
+  void begin_pass() override;
+  std::size_t leave_early(bool hot, std::span<EarlyPage> to) override;
+  bool has_left_early(arch::Gpa page) const override;
+
   // ---- moving.cpp: all of it goes, and comes (epc/moving/)
   tl::expected<const MovedEpc*, std::string> evict_all() override;
   SealedSpan image_of(arch::Gpa page) override;
@@ -175,6 +182,10 @@ class Pager final : public MovableEpc {
   /// False: there is no free frame for a version array.
   bool add_versions() CLOISTER_REQUIRES(lock_);
 
+  // ---- early.cpp
+  std::size_t hand_out(std::span<EarlyPage> to) CLOISTER_REQUIRES(lock_);
+  std::vector<EpcPage> next_of_pass(bool hot) CLOISTER_REQUIRES(lock_);
+
   // ---- moving.cpp
   Done evict_rest() CLOISTER_REQUIRES(lock_);
   Done uncount_children() CLOISTER_REQUIRES(lock_);
@@ -183,7 +194,16 @@ class Pager final : public MovableEpc {
   VersionPages::Frames frames() CLOISTER_REQUIRES(lock_);
   /// f(page, record) for each that is not absent.
   template <class F>
-  void for_each_record(F f) CLOISTER_REQUIRES(lock_);
+  void for_each_record(F f) CLOISTER_REQUIRES(lock_) {
+    for (u64 number = 0; number < book_.pages(); ++number) {
+      if (book_.find(EpcPage{number}) == nullptr) {
+        number |= PageBook::chunk_pages - 1;
+        continue;
+      }
+      PageRecord& record = book_[EpcPage{number}];
+      if (record.state != PageRecord::State::absent) f(EpcPage{number}, record);
+    }
+  }
 
   // ---- trap.cpp
   void identify_by_book(Victim& victim, std::span<const Victim> all) CLOISTER_EXCLUDES(lock_);
@@ -209,6 +229,8 @@ class Pager final : public MovableEpc {
   FreeFrames free_ CLOISTER_GUARDED_BY(lock_);
   std::vector<std::vector<EpcPage>> pinned_ CLOISTER_GUARDED_BY(lock_);           ///< by processor, the oldest first
   u64 hand_ CLOISTER_GUARDED_BY(lock_) = 0, eye_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< choose()'s and look()'s next page
+  /// Of a pass of leave_early(): the next page that may be evicted, and the next one that may be handed out.
+  u64 pass_ CLOISTER_GUARDED_BY(lock_) = 0, handed_ CLOISTER_GUARDED_BY(lock_) = 0;
   u32 evicting_ CLOISTER_GUARDED_BY(lock_) = 0, loading_ CLOISTER_GUARDED_BY(lock_) = 0;
   u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< callers who hold records while they wait: forget() waits for them
 

@@ -1,0 +1,158 @@
+"""Debian with enclaves hops between two daemons while all of it is at work: its programs find no wrong answer, no tick is
+lost, and its time goes on."""
+
+import os
+import pwd
+import socket
+import subprocess
+import time
+import unittest
+
+from cases_migration import Pair
+from cases_networks import free_port
+from cases_peers import key_of
+from cases_stress import LINUX_PATIENCE
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+# Machines with different sections. The first has as much EPC as the domain sees, to the last frame; the second a quarter of
+# that for one that is paged, and all of it for one that is not.
+HERE = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
+QUARTER = "[[package]]\nepc = [{ base = 0x3_0000_0000, size = 1 }, { base = 0x7_0000_0000, size = 1 }]\n"
+OTHERS = "[[package]]\nepc = [{ base = 0x7_0000_0000, size = 8 }]\n"
+KINDS = {"oss": (QUARTER, {"epc": 8, "epc_min": 2, "epc_paging": '"oss"'}),
+         "trap": (QUARTER, {"epc": 8, "epc_min": 2, "epc_paging": '"trap"'}),
+         "fixed": (OTHERS, {"epc": 8})}
+# Two enclaves of half of the EPC keep Linux's own reclaimer at work. What was sealed at first is unsealed in each round.
+INSIDE = """#!/bin/sh
+now() { cut -d ' ' -f 1 /proc/uptime | tr -d .; }
+ticks() {
+  before=0 number=0
+  while [ ! -e /tmp/end ]; do
+    at=$(now)
+    [ "$at" -ge "$before" ] || echo "time: $before, then $at" >>/tmp/wrong
+    before=$at number=$((number + 1))
+    echo "TICK $number"
+    sleep 0.2
+  done
+}
+round() {
+  for one in "threads 1" "paging 1" "paging 1" heap "seal $1"; do
+    (cd /enclaves && ./$one >/dev/null || { echo "FAIL $one"; echo "$one" >>/tmp/wrong; }) &
+  done
+  wait
+}
+sealed=$(/enclaves/seal | sed -n 's/^SEALED //p')
+[ -n "$sealed" ] || echo sealed >>/tmp/wrong
+ticks &
+(rounds=0
+while [ ! -e /tmp/end ]; do
+  (round "$sealed")
+  rounds=$((rounds + 1))
+  echo "ROUND $rounds"
+done
+touch /tmp/over) &
+read -r line
+touch /tmp/end
+while [ ! -e /tmp/over ]; do sleep 0.1; done
+# Every page that an enclave had is free again, as the kernel sees it, and can be used.
+dmesg | grep -E 'EREMOVE returned|ENCLS|WARNING|BUG|soft lockup|Call Trace' >>/tmp/wrong
+(round "$sealed")
+if [ -s /tmp/wrong ]; then cat /tmp/wrong; echo "HOPS wrong"; else echo "HOPS good"; fi
+"""
+
+
+def image(m, folder):
+    """The guest's, with the program above."""
+    (folder / "overlay/tests").mkdir(parents=True)
+    program = folder / "overlay/tests/hops"
+    program.write_text(INSIDE)
+    program.chmod(0o755)
+    archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], input=b"tests/hops\n", check=True,
+                             cwd=folder / "overlay", capture_output=True).stdout
+    ramdisk = folder / "initramfs.cpio"
+    ramdisk.write_bytes((m.settings.guest / "initramfs.cpio").read_bytes() + archive)
+    return ramdisk
+
+
+class Hops(Pair):
+    """Of a machine that is called HERE, and another one, each of which knows the other and listens."""
+
+    def __init__(self, machine, there):
+        rooms = iter((HERE, there))
+        super().__init__(lambda _: machine(next(rooms)))
+        self.words = ("--enclaves=keep",)
+        self.ports = {m: free_port() for m in (self.a, self.b)}
+        keys = {m: key_of(m) for m in (self.a, self.b)}
+        for m, other, room in ((self.a, self.b, HERE), (self.b, self.a, there)):
+            peer = f'{{ name = "other", key = "{keys[other]}", owner = "{ME}" }}'
+            m.description.write_text(f"{room}[migration]\npeers = [{peer}]\n")
+            m.command = lambda command=m.command, port=self.ports[m]: [*command(), "--migrate-listen", f"127.0.0.1:{port}"]
+            m.restart()
+        self.ssh = self.cloister.folder / "ssh"
+        os.environ["CLOISTER_SSH"] = str(self.ssh)
+
+    def hop(self, number):
+        """By a socket, ssh and TLS, one after the other; and back next time."""
+        how = number % 3
+        self.ssh.write_text(f"#!/bin/sh\nexec {self.cloister.command()[0]} --run {self.b.run} receive --stdio\n")
+        self.ssh.chmod(0o700)
+        if how == 0:
+            self.migrate()
+        else:
+            to = "ssh://there" if how == 1 else f"tls://127.0.0.1:{self.ports[self.b]}"
+            self.cloister("migrate", "web", to, *self.words)
+        assert "with its enclaves" in self.cloister.said, self.cloister.said
+        self.a.check_settled([])
+        self.a, self.b = self.b, self.a
+        self.cloister, self.other = self.other, self.cloister
+        self.socket = self.other.folder / "way"
+
+
+def wait_long(condition, what):
+    end = time.monotonic() + LINUX_PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited {LINUX_PATIENCE} s for {what}"
+        time.sleep(0.1)
+
+
+def works(m):
+    """It does a round, and ticks, and finds nothing wrong, since it is here."""
+    before = m.console("web")
+
+    def has():
+        said = m.console("web")
+        assert b"FAIL" not in said and b"HOPS wrong" not in said and b"Kernel panic" not in said, said[-3000:]
+        return all(said.count(word) > before.count(word) for word in (b"ROUND ", b"TICK "))
+
+    wait_long(has, "its work")
+
+
+def hops(kind):
+    def case(machine):
+        there, epc = KINDS[kind]
+        pair = Hops(machine, there)
+        guest = pair.a.settings.guest
+        if not (guest / "vmlinuz").exists():
+            raise unittest.SkipTest("no kernel: scripts/guest-image")
+        ramdisk = image(pair.a, pair.cloister.folder)
+        request = pair.a.creation("web", vcpus=4, ramdisk=f'"{ramdisk}"', cmdline='"console=ttyS0 cloister.test=hops"', **epc)
+        request["config"] = request["config"].replace("memory = 64", "memory = 256").replace(
+            str(pair.a.kernel("resident")), str(guest / "vmlinuz"))
+        answer = pair.a.request("POST", "/v1/domains", request)
+        assert answer.status == 201, answer.body
+        works(pair.a)
+        for number in range(100 if pair.a.settings.full else 5):
+            pair.hop(number)
+            works(pair.a)
+            print(kind, "hop", number, flush=True)
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(pair.a.domains()["web"]["console"])
+            console.sendall(b"end\n")
+        said = pair.a.console
+        wait_long(lambda: b"HOPS good" in said("web") or b"HOPS wrong" in said("web"), "its end")
+        assert b"HOPS good" in said("web"), said("web")[-3000:]
+
+    return case
+
+
+CASES = {f"migrate-linux-{kind}": hops(kind) for kind in KINDS}
