@@ -81,8 +81,8 @@ class Domains {
   DefinitionCounts definition_counts() const;
 
   // saving (saving.cpp)
-  /// Has it written to a file that is made for it; then it ends. The answer comes as soon as that has begun; find() by
-  /// its uuid tells the rest, also when it has ended.
+  /// Has it written to a file that is made for it; then it ends, or goes on (request.then). The answer comes as soon as
+  /// that has begun; find() by its uuid tells the rest, also when it has ended.
   Result save(const std::string& key, const FileRequest& request);
   /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
   Result restore(const FileRequest& request, bool paused);
@@ -217,7 +217,7 @@ class Domains {
   /// Of a file that is no whole domain's, or of enclaves that run.
   tl::expected<void, std::string> spend_ticket(const std::string& name) const;
   /// What its file's ticket says, if it is to have its enclaves; nullopt: it is not.
-  tl::expected<std::optional<Ticket>, ApiError> ticket_for(const stream::SealId& id, bool alive,
+  tl::expected<std::optional<Ticket>, ApiError> ticket_for(const stream::SealId& id, stream::Kind config,
                                                            const FileRequest& request, const std::string& uuid) const;
   /// Starts follow() for a domain that is being saved, if nothing does.
   void look_on(const Pointer& domain) CLOISTER_REQUIRES(lock_);

@@ -10,11 +10,12 @@
 namespace cloister::toolstack {
 
 struct SavingRecord {
-  std::string file{};    ///< absolute; without its name yet (host/partial_file.hpp)
-  Owner owner{};         ///< with whose rights it was made
-  u64 inode = 0;         ///< not its device, whose number may be another one when the host has come up again
-  std::string ticket{};  ///< its name (tickets.hpp); empty: enclaves are lost
-  std::string token{};   ///< takes enclaves back that have left; with a ticket
+  std::string file{};     ///< absolute; without its name yet (host/partial_file.hpp)
+  Owner owner{};          ///< with whose rights it was made
+  u64 inode = 0;          ///< not its device, whose number may be another one when the host has come up again
+  std::string ticket{};   ///< its name (tickets.hpp); empty: enclaves are lost
+  std::string token{};    ///< takes enclaves back that have left; with a ticket
+  bool snapshot = false;  ///< the domain goes on when all of it is in the file
   bool operator==(const SavingRecord&) const = default;
 };
 

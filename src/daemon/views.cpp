@@ -85,6 +85,7 @@ json view(const DomainInfo& domain) {
     view["save"] = {{"file", domain.save->file},
                     {"going", domain.save->going},
                     {"enclaves", domain.save->enclaves ? "keep" : "lose"}};
+    if (domain.save->snapshot) view["save"]["snapshot"] = true;
     if (domain.save->going) {
       view["save"]["bytes"] = domain.save->bytes;
       view["save"]["most_bytes"] = domain.save->most_bytes;
@@ -92,6 +93,7 @@ json view(const DomainInfo& domain) {
     if (!domain.save->failed.empty()) view["save"]["failed"] = domain.save->failed;
   }
   if (domain.enclaves_kept) view["enclaves"] = *domain.enclaves_kept ? "keep" : "lose";
+  if (domain.from_snapshot) view["snapshot"] = true;
   if (domain.move) view["migration"] = toolstack::view(*domain.move);
   if (!domain.start_failed.why.empty()) {
     view["failed"] = domain.start_failed.why;

@@ -278,10 +278,15 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
                                     [](const A& x) { return c::save(x.common, x.domain, x.saved, x.enclaves); });
   save->add_option("FILE", a.saved, "a file that is not there yet")->required();
   add_enclaves(*save, a);
+  verbs
+      .add_for_domain("snapshot", "Save a domain in a file without its enclaves; then it goes on, with them",
+                      [](const A& x) { return c::snapshot(x.common, x.domain, x.saved); })
+      ->add_option("FILE", a.saved, "a file that is not there yet")
+      ->required();
   auto* restore = verbs.add("restore", "Let a domain go on that was saved", [](const A& x) {
     return c::restore(x.common, x.saved, x.enclaves, x.create.paused, x.create.console);
   });
-  restore->add_option("FILE", a.saved, "the file that it was saved in")->required();
+  restore->add_option("FILE", a.saved, "the file that it was saved in, or that is a snapshot of it")->required();
   restore->add_flag("-p,--paused", a.create.paused, "leave it paused");
   restore->add_flag("-c,--console", a.create.console, "attach to its console");
   add_enclaves(*restore, a);

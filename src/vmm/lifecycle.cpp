@@ -219,8 +219,9 @@ tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
   return domain_;
 }
 
-void Lifecycle::end_save(const Done& saved, bool left) {
+void Lifecycle::end_save(const Done& saved, AfterSave then, bool left) {
   const MutexLock guard(lock_);
+  if (saved && then == AfterSave::goes_on) return go_on();
   if (saved) {
     saved_ = true;
     stop_ = true;

@@ -15,6 +15,7 @@
 #include "hypervisor/domain.hpp"
 #include "protocol/domain_page.hpp"
 #include "protocol/epc_frames.hpp"
+#include "protocol/saving.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
@@ -59,10 +60,10 @@ class Lifecycle {
   void set_arriving();
   bool arriving() const;
   /// The guest stands still, and nothing else is done to it until end_save(), from any thread: then the domain ends if
-  /// it is saved, and else goes on as it was. It is there until then.
+  /// it is saved for that, and else goes on as it was. It is there until then.
   tl::expected<hypervisor::Domain*, std::string> begin_save();
   /// left: its enclaves have. Then, if it is not saved, it stands still until take_back().
-  void end_save(const Done& saved, bool left);
+  void end_save(const Done& saved, AfterSave then, bool left);
   Done take_back(const vmx::MoveToken& token);
   /// Becomes true if it is to be ended instead.
   const std::atomic<bool>& save_is_off() const { return save_is_off_; }
