@@ -212,6 +212,7 @@ std::vector<Route> make_routes() {
                          {"GET", "/v1/host", Right::see, get_host},
                          {"POST", "/v1/host/down", Right::host, post_host_down},
                          {"POST", "/v1/host/up", Right::host, post_host_up},
+                         {"POST", "/v1/domains/{domain}/host-save", Right::host, save_for_host},
                          {"GET", "/v1/epc", Right::see, get_epc},
                          {"GET", "/v1/epc/domains", Right::see, get_epc_domains},
                          {"GET", "/v1/epc/map", Right::see, get_epc_map},

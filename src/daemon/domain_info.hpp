@@ -80,6 +80,7 @@ struct DomainInfo {
   LastEnd last_end;                        ///< of one that is shut off, or was saved
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
   std::optional<bool> enclaves_kept;       ///< of one that has just been restored: they go on
+  bool saved_for_host = false;             ///< of one that is shut off: its next start lets it go on
   bool from_snapshot = false;              ///< likewise: of that
   std::optional<MoveInfo> move;            ///< none: it was not to leave
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
@@ -129,6 +130,7 @@ struct EpcChange {
 struct Stopping {
   DomainInfo domain;
   u32 order = 0, shutdown_timeout = 0;  ///< seconds
+  u64 save_seconds = 0;                 ///< that saving it may take, on a slow disk
   HostShutdown how = HostShutdown::shutdown;
 };
 struct HostDown {

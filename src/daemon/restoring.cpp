@@ -1,5 +1,5 @@
 // What was saved goes on: as the domain that is defined, or else as a domain of who asks. Enclaves go on by their
-// ticket (enclaves.cpp).
+// ticket (enclaves.cpp), and what the host's end has saved by its file (saving_for_host.cpp), once.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,6 +9,7 @@
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/saved_file.hpp"
+#include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "protocol/saving.hpp"
 #include "stream/reader.hpp"
@@ -35,6 +36,11 @@ stream::Source source_of(std::span<const u8> bytes) {
 
 Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   const std::string path = TRY(absolute_path(request));
+  return restore_from(path, request, paused);
+}
+
+Domains::Result Domains::restore_from(const std::string& path, const FileRequest& request, bool paused,
+                                      const std::optional<HostSave>& save) {
   const auto beginning = opener_.read_beginning(request.owner, path, longest_beginning);
   if (!beginning) return tl::unexpected(unusable_file(path, beginning.error()));
   const auto id = stream::seal_id(*beginning);
@@ -66,6 +72,8 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
                            cut_path(path), same->record.name)});
     if (const Defined* const found = definitions_.with_uuid(saved->uuid)) definition = found->definition;
   }
+  if (save && (saved->uuid != save->uuid || !definition))
+    return tl::unexpected(unusable_file(path, "it is not what its name says"));
   if (definition) {
     if (!is_master(request.owner.user, definition->owner, ::geteuid()))
       return tl::unexpected(ApiError{403, "'" + definition->name + "' is another user's"});
@@ -77,6 +85,10 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   auto file = opener_.open(request.owner, path);
   if (!file) return tl::unexpected(unusable_file(path, file.error()));
   auto ticket = ticket_for(*id, first->kind, request, saved->uuid);
+  if (!ticket && save && ticket.error().status == 409) {
+    log(LogLevel::warning, "enclaves-lost", {{"domain", saved->name}, {"error", ticket.error().message}});
+    ticket = std::nullopt;
+  }
   if (!ticket) {
     ticket.error().message.insert(0, "'" + cut_path(path) + "': ");
     return tl::unexpected(ticket.error());
@@ -85,8 +97,11 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
   Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   SavedFile from{.file = std::move(*file), .order = std::move(memory)};
+  const std::string once = save ? host_save_name(*save) : "";
+  if (save) from.arrival = {.paused = paused, .saved = once};
   if (*ticket) {
-    from.arrival = {.ticket = ticket_name(*id), .token = text_of_token((*ticket)->token), .paused = paused};
+    from.arrival = {
+        .ticket = ticket_name(*id), .token = text_of_token((*ticket)->token), .paused = paused, .saved = once};
     from.boot = (*ticket)->boot;
   }
   auto restored = create_domain(create, definition ? &*definition : nullptr, std::move(from));
@@ -97,6 +112,49 @@ Domains::Result Domains::restore(const FileRequest& request, bool paused) {
     restored->from_snapshot = first->kind == stream::Kind::config_snapshot;
   }
   return restored;
+}
+
+/// With a token, if enclaves have come with it. What spends their ticket, and what it goes on from once, is the record
+/// that says "running"; both are away before the word goes out. Where it has not gone out, it has not run: they come
+/// back.
+tl::expected<void, ApiError> Domains::say_run(Domain& domain, ControlClient& launching, bool paused) {
+  nlohmann::json run{{"verb", "run"}, {"paused", paused}};
+  std::optional<ArrivalRecord> arrival;
+  std::string ticket;
+  {
+    const MutexLock held(lock_);
+    arrival = domain.record.arrival;
+    if (arrival && !arrival->saved.empty()) {
+      if (auto spent = host_saves_.spend(arrival->saved); !spent) return tl::unexpected(ApiError{500, spent.error()});
+    }
+  }
+  const auto comes_back = [&] {
+    const MutexLock held(lock_);
+    if (arrival && !arrival->saved.empty()) host_saves_.unspend(arrival->saved);
+  };
+  if (arrival && !arrival->ticket.empty()) {
+    const auto text = around_.records->ticket(arrival->ticket);
+    if (text && *text) ticket = **text;
+    const auto spent =
+        ticket.empty() ? tl::unexpected(std::string("its ticket is gone")) : spend_ticket(arrival->ticket);
+    if (!spent) {
+      comes_back();
+      return tl::unexpected(ApiError{500, spent.error()});
+    }
+    run["token"] = arrival->token;
+  }
+  const auto started = launching.request(run, around_.patience.launch);
+  if (started && arrival && !arrival->saved.empty()) {
+    const MutexLock held(lock_);
+    host_saves_.remove(arrival->saved);
+  }
+  if (started) return {};
+  if (started.error().unsent || started.error().answered) comes_back();
+  if (arrival && !ticket.empty() && started.error().unsent) {
+    if (auto kept = around_.records->put_ticket(arrival->ticket, ticket); !kept)
+      log(LogLevel::error, "state-not-kept", {{"ticket", arrival->ticket}, {"error", kept.error()}});
+  }
+  return tl::unexpected(ApiError{500, started.error().message});
 }
 
 }  // namespace cloister::toolstack

@@ -70,6 +70,10 @@ tl::expected<std::string, ApiError> absolute_path(const FileRequest& request) {
 
 Domains::Result Domains::save(const std::string& key, const FileRequest& request) {
   const std::string path = TRY(absolute_path(request));
+  return save_in(path, key, request);
+}
+
+Domains::Result Domains::save_in(const std::string& path, const std::string& key, const FileRequest& request) {
   Pointer domain;
   DomainRecord record;
   std::string called;
@@ -259,6 +263,7 @@ void Domains::settle_save(const Domain& domain) {
   const auto whole = opener_.settle(saving, failed ? FileOpener::Whole::removed : FileOpener::Whole::named);
   if (whole && !*whole) (void)spend_ticket(saving.ticket);
   const MutexLock held(lock_);
+  if (whole && *whole && is_host_save(paths_.saved(), saving)) host_saves_.add(saving);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
   DomainSave& save = saves_[domain.record.uuid];

@@ -19,12 +19,14 @@ struct SavingRecord {
   bool operator==(const SavingRecord&) const = default;
 };
 
-/// Enclaves that come with a domain that is restored, as its record has it. While the record says that it does not run
-/// yet, the ticket is as it was; from then on it is spent.
+/// What a domain that is restored goes on from once, as its record has it: enclaves by their ticket, all of it from a
+/// file of the state folder's. While the record says that it does not run yet they are as they were; from then on they
+/// are spent.
 struct ArrivalRecord {
-  std::string ticket{};  ///< its name
-  std::string token{};   ///< commits them
+  std::string ticket{};  ///< its name; empty: no enclaves come
+  std::string token{};   ///< commits them; with a ticket
   bool paused = false;   ///< it is to wait then
+  std::string saved{};   ///< the file's name (host_saves.hpp); empty: it is no such file
   bool operator==(const ArrivalRecord&) const = default;
 };
 

@@ -77,7 +77,7 @@ struct ClientArguments {
   client::MigrateArguments migrate;
   std::string domain, new_name, key, saved, enclaves;
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false, all = false, keys = false, machine_key = false;
+  bool policy = false, wait = false, all = false, keys = false, machine_key = false, anew = false;
   int port = 8470;
   u32 guest_port = 0;
   double rate_seconds = 0;
@@ -157,8 +157,9 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       ->add_option("FILE", a.create.file, "the domain's configuration; see docs/configuration.md")
       ->required();
   auto* start = verbs.add_for_domain("start", "Start a domain that is defined", [](const A& x) {
-    return c::start(x.common, x.domain, x.create.paused, x.create.console);
+    return c::start(x.common, x.domain, x.create.paused, x.create.console, x.anew);
   });
+  start->add_flag("--anew", a.anew, "not as it was when the host went down, if it was saved then: that is given up");
   start->add_flag("-p,--paused", a.create.paused, "leave it paused");
   start->add_flag("-c,--console", a.create.console, "attach to its console");
   verbs

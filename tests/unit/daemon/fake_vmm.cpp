@@ -199,7 +199,7 @@ class FakeVmm {
         },
         order.key, order.id);
     stream::Writer writer(sealer.sink());
-    if (!writer.value(config_kind(order.session.has_value(), then), order.config)) return false;
+    if (!writer.value(config_kind(false, then), order.config)) return false;
     if (word_ == "save-dies") status_ = by_itself;
     if (word_ == "save-fails") {
       page_.fail_save("no room is left");
