@@ -186,6 +186,7 @@ void check_record(const Record& record) {
     case Kind::time: state_of<hypervisor::TimeState>(record); break;
     case Kind::config:
     case Kind::config_alive:
+    case Kind::config_snapshot:
     case Kind::ram:
     case Kind::still:
     case Kind::all_but_root:

@@ -43,7 +43,7 @@ _cloister_value() {
     KEY*) compgen -W "$(_cloister_keys "$3")" -- "$4" ;;
     DOMAIN*) compgen -W "$(_cloister_domains "$3")" -- "$4" ;;
     'FILE TEXT'*)
-      if [[ $2 == cpu || $2 == save || $2 == restore ]]; then
+      if [[ $2 == cpu || $2 == save || $2 == snapshot || $2 == restore ]]; then
         compgen -f -- "$4"
       else
         compgen -f -X '!*.cfg' -- "$4"

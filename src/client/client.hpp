@@ -39,7 +39,8 @@ struct TopArguments {
 int create(const Common& common, const CreateArguments& arguments);
 /// What stands in a file is kept, and checked as for create(); start() then needs no file.
 int define(const Common& common, const std::string& file);
-int start(const Common& common, const std::string& domain, bool paused, bool console);
+/// anew: not as it was when the host went down, if it was saved then.
+int start(const Common& common, const std::string& domain, bool paused, bool console, bool anew = false);
 /// keys: its own are erased.
 int undefine(const Common& common, const std::string& domain, bool keys = false);
 /// In the user's editor. A text that is wrong leaves the old one, and can be edited again; one that is given up is kept
@@ -68,6 +69,8 @@ int rename(const Common& common, const std::string& domain, const std::string& n
 /// Returns when all of it is on the disk, and the domain has ended.
 /// enclaves: "keep" or "lose"; empty: as they can.
 int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves);
+/// Returns when all of it is on the disk; the domain goes on.
+int snapshot(const Common& common, const std::string& domain, const std::string& file);
 int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool console);
 struct MigrateArguments {
   std::string target;  ///< unix:PATH, ssh://HOST or tls://HOST:PORT

@@ -38,14 +38,17 @@ constexpr seconds for_all{25 * 60}, for_guests = for_all - seconds(60);
 constexpr seconds least_wait{10};   ///< of one whose timeout is cut to fit
 constexpr seconds for_an_end{5};    ///< of a domain that is ended: its EPC is cleaned
 constexpr seconds longest_end{60};  ///< of one that cannot be ended at once
+constexpr std::chrono::hours to_go_on{1};
 
 struct Stopping {
   std::string name, id;
   u64 order;
   unsigned user;
   seconds shutdown_timeout;
-  bool at_once;    ///< without its power button
-  seconds wait{};  ///< of the timeout, what fits
+  bool at_once;         ///< without its power button
+  bool saves;           ///< if it can be
+  seconds save_time{};  ///< that this may take
+  seconds wait{};       ///< of the timeout, what fits
 };
 
 std::vector<Stopping> stopping_of(const Json& answer) {
@@ -56,7 +59,9 @@ std::vector<Stopping> stopping_of(const Json& answer) {
                    .order = d.value("order", u64{0}),
                    .user = d.value("owner", Json::object()).value("uid", 0u),
                    .shutdown_timeout = seconds(d.value("shutdown_timeout_seconds", u32{0})),
-                   .at_once = d.value("on_host_shutdown", "") == "destroy"});
+                   .at_once = d.value("on_host_shutdown", "") == "destroy",
+                   .saves = d.value("on_host_shutdown", "") == "save",
+                   .save_time = seconds(d.value("save_seconds", u32{0}))});
   return all;
 }
 
@@ -65,14 +70,18 @@ seconds share_out(std::vector<Stopping>& all, std::size_t at_once, seconds left)
   std::vector<StopTime> times;
   std::set<unsigned> users;
   for (const Stopping& d : all) {
-    times.push_back(
-        {.order = d.order, .longest = (d.at_once ? seconds(0) : d.shutdown_timeout) + for_an_end, .user = d.user});
+    times.push_back({.order = d.order,
+                     .longest = (d.at_once ? seconds(0) : d.shutdown_timeout) + d.save_time + for_an_end,
+                     .user = d.user});
     users.insert(d.user);
   }
   const std::size_t places = places_of_a_user(at_once, users.size());
   const seconds guests = std::max(left - (for_all - for_guests), seconds(0));
   fit_into(times, places, guests, least_wait + for_an_end);
-  for (std::size_t i = 0; i < all.size(); ++i) all[i].wait = times[i].longest - for_an_end;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const seconds fits = times[i].longest - for_an_end;
+    all[i].wait = fits > all[i].save_time ? fits - all[i].save_time : std::min(fits, least_wait);
+  }
   return std::min(longest_stop(times, places), left);
 }
 
@@ -118,6 +127,7 @@ class Stopper {
  private:
   /// False: it is left as it is.
   bool stop(const Stopping& domain) {
+    if (domain.saves && save_and_wait(domain)) return true;
     if (!domain.at_once) press_and_wait(domain);
     const auto end = std::min(Clock::now() + longest_end, latest_);
     while (!patience_.given_up()) {
@@ -134,6 +144,34 @@ class Stopper {
     const std::size_t stopped = ++stopped_;
     spdlog::info("cloister: {} has ended, {} of {} stopped", domain.name, stopped, all_);
     return true;
+  }
+
+  /// True: it is saved, and has ended. What cannot be saved, or was not, goes the usual way.
+  bool save_and_wait(const Stopping& domain) {
+    const auto begun = asked([&] { return api_.post(domain_path(domain.id, "/host-save")); });
+    // Asked twice, where cloisterd has died in between, it is being saved already.
+    constexpr std::string_view ours = "cloister: ";
+    std::string why = begun ? "" : begun.error().message, last;
+    if (why.starts_with(ours)) why.erase(0, ours.size());
+    while (Clock::now() < guests_end_) {
+      const auto present = asked([&] { return api_.get(domain_path(domain.id)); });
+      if (!present && present.error().http_status != not_found) return false;
+      if (!present && (begun || last == "saving" || last == "ending")) {
+        spdlog::info("cloister: {} is saved, {} of {} stopped", domain.name, ++stopped_, all_);
+        return true;
+      }
+      if (!present) return false;
+      last = present->value("state", "");
+      const Json save = present->value("save", Json::object());
+      if (last != "saving" && last != "ending" && !save.value("going", false)) {
+        if (begun) why = save.value("failed", "cloisterd was started anew meanwhile");
+        break;
+      }
+      ask_for_time(std::chrono::duration_cast<seconds>(longest_end));
+      std::this_thread::sleep_for(Patience::between_looks);
+    }
+    spdlog::warn("cloister: {} is not saved, but shut down: {}", domain.name, printable(why));
+    return false;
   }
 
   /// Until it has ended, or is to be ended. As SIGTERM to its process (vmm/termination.hpp): one that was paused goes
@@ -250,7 +288,15 @@ int host_up(const Common& common, const HostPatience& has) {
   const auto answer = patience.ask(Clock::time_point::max(), [&] { return api.post("/v1/host/up"); });
   if (!answer) return report(answer.error());
   spdlog::info("cloister: the host is up");
-  return 0;
+  int status = 0;
+  for (const Json& uuid : answer->value("saved", Json::array())) {
+    if (!uuid.is_string()) continue;
+    // All that it has is read.
+    const auto started = Api(common.run_folder, to_go_on).post(domain_path(uuid.get<std::string>(), "/start"));
+    if (!started) status = report(started.error());
+    if (started) spdlog::info("cloister: {} goes on as it was when the host went down", started->value("name", ""));
+  }
+  return status;
 }
 
 }  // namespace cloister::toolstack::client

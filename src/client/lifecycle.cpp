@@ -53,10 +53,14 @@ int create(const Common& common, const CreateArguments& arguments) {
   return show_started(common, *answer, arguments.persist ? "defined and started" : "created", arguments.console);
 }
 
-int start(const Common& common, const std::string& domain, bool paused, bool attach) {
-  const auto answer = Api(common.run_folder).post(domain_path(domain, "/start"), Json{{"paused", paused}});
+int start(const Common& common, const std::string& domain, bool paused, bool attach, bool anew) {
+  Json request{{"paused", paused}};
+  if (anew) request["anew"] = true;
+  // It may go on from a file, all of which is read.
+  const auto answer = Api(common.run_folder, std::chrono::hours(1)).post(domain_path(domain, "/start"), request);
   if (!answer) return report(answer.error());
-  return show_started(common, *answer, "started", attach);
+  const char* const how = answer->contains("enclaves") ? "goes on as it was when the host went down" : "started";
+  return show_started(common, *answer, how, attach);
 }
 
 int ask(const Common& common, const std::string& domain, const GuestVerbRow& verb, const Json& arguments, bool wait) {

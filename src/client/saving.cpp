@@ -1,5 +1,5 @@
-// save and restore: cloisterd opens the file with the rights of who asks, and the domain's process writes it. How far
-// it is shows at a terminal.
+// save, snapshot and restore: cloisterd opens the file with the rights of who asks, and the domain's process writes it.
+// How far it is shows at a terminal.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -34,17 +34,14 @@ Answer<Json> request_for(const std::string& file, const std::string& enclaves) {
 
 u64 mib(const Json& save, const char* member) { return save.value(member, u64{0}) >> 20; }
 
-}  // namespace
-
-int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves) {
-  auto request = request_for(file, enclaves);
-  if (!request) return report(request.error());
+/// Has it written, and looks on until that is over: the domain as it is then.
+Answer<Json> written(const Common& common, const std::string& domain, const char* verb, const Json& request) {
   const Api api(common.run_folder);
-  auto answer = api.post(domain_path(domain, "/save"), *request);
-  if (!answer) return report(answer.error());
+  auto answer = api.post(domain_path(domain, verb), request);
+  if (!answer) return answer;
   const std::string uuid = answer->value("uuid", ""), name = answer->value("name", domain);
   ProgressLine line;
-  while (true) {
+  while (answer) {
     const std::string state = answer->value("state", "");
     const Json save = answer->value("save", Json::object());
     // Its file has its name a little before the domain has ended.
@@ -52,15 +49,40 @@ int save(const Common& common, const std::string& domain, const std::string& fil
     line.show(fmt::format("cloister: {}: {} MiB, of {} at most", name, mib(save, "bytes"), mib(save, "most_bytes")));
     ::usleep(between_looks);
     answer = api.get(domain_path(uuid));
-    if (!answer) return report(answer.error());
   }
   line.clear();
+  return answer;
+}
+
+}  // namespace
+
+int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves) {
+  const auto request = request_for(file, enclaves);
+  if (!request) return report(request.error());
+  const auto answer = written(common, domain, "/save", *request);
+  if (!answer) return report(answer.error());
+  const std::string name = answer->value("name", domain);
   const Json save = answer->value("save", Json{{"failed", "cloisterd was started anew, and does not know why"}});
   if (const std::string why = save.value("failed", ""); !why.empty() && answer->value("ending", "") != "saved")
     return report({fmt::format("cloister: {} was not saved: {}", name, why), exit_status::failed});
   if (common.json) return print_json(*answer);
   spdlog::info("cloister: {} is saved in {}, {} its enclaves", name, file,
                save.value("enclaves", "") == "keep" ? "with" : "without");
+  return 0;
+}
+
+int snapshot(const Common& common, const std::string& domain, const std::string& file) {
+  const auto request = request_for(file, "");
+  if (!request) return report(request.error());
+  const auto answer = written(common, domain, "/snapshot", *request);
+  if (!answer) return report(answer.error());
+  const std::string name = answer->value("name", domain);
+  const Json save = answer->value(
+      "save", Json{{"failed", "cloisterd was started anew, and does not know: the file is there if it was"}});
+  if (const std::string why = save.value("failed", ""); !why.empty())
+    return report({fmt::format("cloister: there is no snapshot of {}: {}", name, why), exit_status::failed});
+  if (common.json) return print_json(*answer);
+  spdlog::info("cloister: a snapshot of {} is in {}, without its enclaves, which go on with it", name, file);
   return 0;
 }
 
@@ -75,7 +97,8 @@ int restore(const Common& common, const std::string& file, const std::string& en
   } else {
     report_warnings(*answer);
     spdlog::info(
-        "cloister: {} goes on from {}, domain {}{}", answer->value("name", ""), file, answer->value("id", u64{0}),
+        "cloister: {} goes on from {}{}, domain {}{}", answer->value("name", ""), file,
+        answer->value("snapshot", false) ? ", a snapshot" : "", answer->value("id", u64{0}),
         answer->value("enclaves", "") == "keep" ? ", with its enclaves" : "; the enclaves that it had are lost");
   }
   return attach ? console(common, std::to_string(answer->value("id", u64{0}))) : 0;

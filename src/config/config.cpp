@@ -134,6 +134,7 @@ std::string_view name_of(HostShutdown word) {
   switch (word) {
     case HostShutdown::shutdown: return "shutdown";
     case HostShutdown::destroy: return "destroy";
+    case HostShutdown::save: return "save";
   }
   return "unknown";
 }

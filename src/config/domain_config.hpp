@@ -27,6 +27,7 @@ std::string_view name_of(Action action);
 enum class HostShutdown : u8 {
   shutdown,  ///< its power button, and its end after shutdown_timeout
   destroy,   ///< its end at once
+  save,      ///< it goes on when the host has come up
 };
 std::string_view name_of(HostShutdown word);
 

@@ -267,13 +267,8 @@ constexpr Form uuid{read_uuid_of, [](const DomainConfig& config) {
                     }};
 
 Done read_on_host_shutdown(Draft& draft, const xl::Setting& setting) {
-  if (setting.value.kind == xl::Value::Kind::string && setting.value.text == "save") {
-    return Failed(
-        Diagnostic{setting.value.at,
-                   "'on_host_shutdown': found \"save\", but a host that goes down cannot save domains yet; expected "
-                   "\"shutdown\" or \"destroy\""});
-  }
-  const std::string_view words[] = {name_of(HostShutdown::shutdown), name_of(HostShutdown::destroy)};
+  const std::string_view words[] = {name_of(HostShutdown::shutdown), name_of(HostShutdown::destroy),
+                                    name_of(HostShutdown::save)};
   return keep(draft.config.on_host_shutdown, read_word(setting, words));
 }
 
@@ -343,7 +338,7 @@ constexpr Key table[] = {
     {"shutdown_timeout", "integer", "60", "Seconds that the guest has to power itself off after SIGTERM, 0 to 86400.",
      integer<&Config::shutdown_timeout, 0, most_shutdown_timeout, seconds>},
     {"on_host_shutdown", "string", "\"shutdown\"",
-     "When the host goes down: `\"shutdown\"`, by the power button, or `\"destroy\"`.", on_host_shutdown},
+     "When the host goes down: `\"shutdown\"`, by the power button, `\"destroy\"`, or `\"save\"`.", on_host_shutdown},
     {"restart_limit", "integer", "10",
      "How often the guest may so restart within `restart_window`, to 1000; 0: no limit.",
      integer<&Config::restart_limit, 0, most_restarts, count>},

@@ -156,6 +156,20 @@ Response save_domain(const ApiCall& call) {
   return reply(call.domains.save(call.domain, request), 202);
 }
 
+/// Without "enclaves": they stay with the domain.
+Response snapshot_domain(const ApiCall& call) {
+  const auto body = body_of(call.request);
+  if (!body) return bad_body(body.error());
+  JsonFields fields(*body);
+  if (fields.has("enclaves")) fields.fail("'enclaves': a snapshot has none");
+  FileRequest request = file_of(call, fields);
+  fields.refuse_others();
+  if (!fields.ok()) return bad_body(fields.error());
+  request.enclaves = Enclaves::lose;
+  request.then = AfterSave::goes_on;
+  return reply(call.domains.save(call.domain, request), 202);
+}
+
 Response post_restore(const ApiCall& call) {
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
@@ -198,6 +212,7 @@ std::vector<Route> make_routes() {
                          {"GET", "/v1/host", Right::see, get_host},
                          {"POST", "/v1/host/down", Right::host, post_host_down},
                          {"POST", "/v1/host/up", Right::host, post_host_up},
+                         {"POST", "/v1/domains/{domain}/host-save", Right::host, save_for_host},
                          {"GET", "/v1/epc", Right::see, get_epc},
                          {"GET", "/v1/epc/domains", Right::see, get_epc_domains},
                          {"GET", "/v1/epc/map", Right::see, get_epc_map},
@@ -212,6 +227,7 @@ std::vector<Route> make_routes() {
                          {"GET", "/v1/domains/{domain}/definition", Right::control, get_definition},
                          {"DELETE", "/v1/domains/{domain}/definition", Right::control, delete_definition},
                          {"POST", "/v1/domains/{domain}/save", Right::save, save_domain},
+                         {"POST", "/v1/domains/{domain}/snapshot", Right::save, snapshot_domain},
                          {"POST", "/v1/restore", Right::create, post_restore},
                          {"POST", "/v1/domains/{domain}/migration/offer", Right::save, post_offer},
                          {"POST", "/v1/domains/{domain}/migration/proof", Right::save, post_move_proof},

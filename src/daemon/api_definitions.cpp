@@ -61,16 +61,17 @@ Response delete_definition(const ApiCall& call) {
 }
 
 Response start_domain(const ApiCall& call) {
-  bool paused = false;
+  bool paused = false, anew = false;
   if (!call.request.body.empty()) {
     const auto body = body_of(call.request);
     if (!body) return bad_body(body.error());
     JsonFields fields(*body);
     if (fields.has("paused")) fields.boolean("paused", paused);
+    if (fields.has("anew")) fields.boolean("anew", anew);
     fields.refuse_others();
     if (!fields.ok()) return bad_body(fields.error());
   }
-  return reply(call.domains.start(call.domain, paused), 201);
+  return reply(call.domains.start(call.domain, paused, anew), 201);
 }
 
 Response patch_domain(const ApiCall& call) {
@@ -121,8 +122,10 @@ Response post_host_down(const ApiCall& call) {
 }
 
 Response post_host_up(const ApiCall& call) {
-  const auto done = call.domains.host_up();
-  return done ? reply(json::object()) : refuse(done.error());
+  const auto saved = call.domains.host_up();
+  return saved ? reply(json{{"saved", *saved}}) : refuse(saved.error());
 }
+
+Response save_for_host(const ApiCall& call) { return reply(call.domains.save_for_host(call.domain), 202); }
 
 }  // namespace cloister::toolstack

@@ -13,6 +13,7 @@ HttpServer::Response start_domain(const ApiCall& call);
 HttpServer::Response patch_domain(const ApiCall& call);
 HttpServer::Response post_host_down(const ApiCall& call);
 HttpServer::Response post_host_up(const ApiCall& call);
+HttpServer::Response save_for_host(const ApiCall& call);
 
 /// The configuration of a request's body, and who sends it; the other members are the caller's.
 CreateRequest configuration_of(const ApiCall& call, JsonFields& fields);

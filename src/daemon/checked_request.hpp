@@ -15,6 +15,7 @@
 #include "host/fd.hpp"
 #include "machine/machine.hpp"
 #include "plan/processors.hpp"
+#include "protocol/saving.hpp"
 
 namespace cloister::toolstack {
 
@@ -40,6 +41,7 @@ struct FileRequest {
   std::string file, directory;
   Owner owner;
   Enclaves enclaves = Enclaves::as_they_can;
+  AfterSave then = AfterSave::ends;  ///< of one that is saved
 };
 
 /// What a domain goes on from, as its VMM gets it (protocol/launch.hpp); none: it starts.

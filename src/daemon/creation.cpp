@@ -156,6 +156,11 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   const u64 ramdisk_bytes = checked.images.ramdisk_bytes;
   const MutexLock held(lock_);
   if (const auto why = in_the_way(config, definition)) return tl::unexpected(*why);
+  const auto& from = checked.images.saved.arrival;
+  if (definition != nullptr && host_saves_.has(definition->uuid) && !(from && !from->saved.empty()))
+    return tl::unexpected(ApiError{409, "'" + config.name +
+                                            "' was saved when the host went down: `cloister start` lets it go on, and "
+                                            "`cloister start --anew` gives that up"});
   if (host_record_.going_down)
     return tl::unexpected(ApiError{.status = 503,
                                    .message = "the host goes down: until `cloister host-up` no domain is started",
@@ -173,7 +178,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         in_config(request.file, {config.position_of("memory"), "'memory': " + admitted.error()}, 507));
   const auto id = next_id();
   if (!id) return tl::unexpected(internal(id.error()));
-  const Kept kept_free = kept_from(config);
+  const KeptFree kept_free = kept_from(config);
   auto allocation = broker_.allocate(*id, config.epc_frames(), kept_free.pages,
                                      [this](u32 owner) CLOISTER_REQUIRES(lock_) { return name_of(owner); });
   if (!allocation) {
@@ -237,7 +242,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .goes_on = static_cast<bool>(images.saved.file),
                         .uuid = record.uuid,
                         .arrives = images.saved.arrives,
-                        .enclaves = images.saved.arrives && images.saved.order};
+                        .enclaves = images.saved.arrives && images.saved.order,
+                        .waits = images.saved.arrival && !images.saved.arrival->saved.empty()};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
@@ -336,32 +342,6 @@ tl::expected<void, ApiError> Domains::launch(const Pointer& domain, const OpenIm
   const MutexLock held(lock_);
   if (!domain->life.over()) happens(*domain, LifeEvent::launched);  // its guest may have been a short one
   return {};
-}
-
-/// With a token, if enclaves have come with it. What spends their ticket is the record that says "running"; it is away
-/// before the token goes out. Where the token has not gone out, they have not run: the ticket comes back.
-tl::expected<void, ApiError> Domains::say_run(Domain& domain, ControlClient& launching, bool paused) const {
-  nlohmann::json run{{"verb", "run"}, {"paused", paused}};
-  std::optional<ArrivalRecord> arrival;
-  std::string ticket;
-  {
-    const MutexLock held(lock_);
-    arrival = domain.record.arrival;
-  }
-  if (arrival) {
-    const auto text = around_.records->ticket(arrival->ticket);
-    if (!text || !*text) return tl::unexpected(internal("its ticket is gone"));
-    ticket = **text;
-    if (auto spent = spend_ticket(arrival->ticket); !spent) return tl::unexpected(internal(spent.error()));
-    run["token"] = arrival->token;
-  }
-  const auto started = launching.request(run, around_.patience.launch);
-  if (started) return {};
-  if (arrival && started.error().unsent) {
-    if (auto kept = around_.records->put_ticket(arrival->ticket, ticket); !kept)
-      log(LogLevel::error, "state-not-kept", {{"ticket", arrival->ticket}, {"error", kept.error()}});
-  }
-  return tl::unexpected(internal(started.error().message));
 }
 
 void Domains::roll_back(const Pointer& domain) {

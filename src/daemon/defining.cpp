@@ -178,6 +178,7 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   if (own != nullptr) {
     if (auto why = not_erasable(*own, *erase_keys)) return tl::unexpected(std::move(*why));
   }
+  TRY(forget_host_save(last.uuid));
   if (auto removed = around_.records->remove_definition(last.uuid); !removed)
     return tl::unexpected(ApiError{500, removed.error()});
   definitions_.remove(last.uuid);
@@ -194,15 +195,19 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   return DefinitionInfo{.definition = last};
 }
 
-Domains::Result Domains::start(const std::string& key, bool paused) {
+Domains::Result Domains::start(const std::string& key, bool paused, bool anew) {
   Definition definition;
+  std::optional<HostSave> saved;
   {
     const MutexLock held(lock_);
     if (const Pointer domain = lookup(key)) return tl::unexpected(lives_already(*domain));
     const Defined* const defined = definitions_.find(key);
     if (defined == nullptr) return tl::unexpected(no_such_domain(key));
     definition = defined->definition;
+    if (anew) TRY(forget_host_save(definition.uuid));
+    saved = host_saves_.find(definition.uuid);
   }
+  if (saved) return go_on_from(*saved, paused);
   const CreateRequest request{.config = definition.text,
                               .file = definition.file,
                               .directory = definition.directory,
@@ -233,6 +238,10 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
     if (const Pointer lives = living_of(before))
       return tl::unexpected(may_be_another(*lives, before)
                                 .value_or(ApiError{409, "'" + before.name + "' can be renamed when it is shut off"}));
+    if (host_saves_.find(before.uuid))
+      return tl::unexpected(ApiError{409, "'" + before.name +
+                                              "' was saved when the host went down, by this name: it can "
+                                              "be renamed when it has gone on"});
     if (const auto taken = name_taken(*change.name)) return tl::unexpected(*taken);
     tl::expected<std::string, std::string> text;
     {

@@ -39,6 +39,7 @@ struct SaveInfo {
   u64 bytes = 0, most_bytes = 0;  ///< written so far, and at most; while it goes on
   std::string failed{};           ///< why it was not saved, when it is over
   bool enclaves = false;          ///< they are in the file, too
+  bool snapshot = false;          ///< it goes on when all of it is in the file
 };
 
 /// How a domain that leaves does so, or did last.
@@ -81,6 +82,8 @@ struct DomainInfo {
   LastEnd last_end;                        ///< of one that is shut off, or was saved
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
   std::optional<bool> enclaves_kept;       ///< of one that has just been restored: they go on
+  bool saved_for_host = false;             ///< of one that is shut off: its next start lets it go on
+  bool from_snapshot = false;              ///< likewise: of that
   std::optional<MoveInfo> move;            ///< none: it was not to leave
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only
   std::shared_ptr<const DomainPage> page;  ///< null: not at hand
@@ -129,6 +132,7 @@ struct EpcChange {
 struct Stopping {
   DomainInfo domain;
   u32 order = 0, shutdown_timeout = 0;  ///< seconds
+  u64 save_seconds = 0;                 ///< that saving it may take, on a slow disk
   HostShutdown how = HostShutdown::shutdown;
 };
 struct HostDown {

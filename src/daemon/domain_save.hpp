@@ -14,7 +14,7 @@ namespace cloister::toolstack {
 struct DomainSave {
   std::shared_ptr<Domain> domain;  ///< null: it is over
   std::string file;
-  bool going = true, enclaves = false;
+  bool going = true, enclaves = false, snapshot = false;
   std::string failed{};
   DomainInfo last{};
 };

@@ -203,6 +203,7 @@ DomainInfo Domains::info(const Defined& defined) const {
   set_wishes(info, defined.config, machine());
   info.start_failed = start_failure(defined.definition);
   info.save = save_of(info.uuid);
+  info.saved_for_host = host_saves_.has(info.uuid);
   if (const auto last = last_ends_.find(info.uuid); last != last_ends_.end()) info.last_end = last->second;
   return info;
 }

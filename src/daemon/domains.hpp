@@ -27,7 +27,9 @@
 #include "daemon/definitions.hpp"
 #include "daemon/domain.hpp"
 #include "daemon/domain_info.hpp"
+#include "daemon/domain_parts.hpp"
 #include "daemon/domain_save.hpp"
+#include "daemon/host_saves.hpp"
 #include "daemon/key_ring.hpp"
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
@@ -76,16 +78,19 @@ class Domains {
   DefinitionResult undefine(const std::string& key, const TagCondition& condition = {},
                             const Peer* erase_keys = nullptr);
   /// Of a definition.
-  Result start(const std::string& key, bool paused);
+  /// As it was when the host went down, if it was saved then. anew: not so; what was saved is given up.
+  Result start(const std::string& key, bool paused, bool anew = false);
   Result change(const std::string& key, const DomainChange& change);
   DefinitionCounts definition_counts() const;
 
   // saving (saving.cpp)
-  /// Has it written to a file that is made for it; then it ends. The answer comes as soon as that has begun; find() by
-  /// its uuid tells the rest, also when it has ended.
+  /// Has it written to a file that is made for it; then it ends, or goes on (request.then). The answer comes as soon as
+  /// that has begun; find() by its uuid tells the rest, also when it has ended.
   Result save(const std::string& key, const FileRequest& request);
   /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
   Result restore(const FileRequest& request, bool paused);
+  /// The host goes down: into a file of the state folder's, from which its definition goes on, once (saving_for_host.cpp).
+  Result save_for_host(const std::string& key);
 
   /// Between daemons.
   Migrations& migrations() { return *migrations_; }
@@ -105,7 +110,8 @@ class Domains {
   /// daemon.
   HostDown host_down();
   /// It does not go down, or is up again: forgets what was noted, also where that cannot be written down.
-  tl::expected<void, ApiError> host_up();
+  /// Those that were saved, in their order: their uuids.
+  tl::expected<std::vector<std::string>, ApiError> host_up();
   bool going_down() const;
   AutostartInfo autostart() const;
   bool is_pending(const std::string& uuid) const;
@@ -159,25 +165,13 @@ class Domains {
   /// claim: what was waited for, which ends as the domain has it; null: nothing.
   tl::expected<Pointer, ApiError> admit(const CreateRequest& request, CheckedRequest& checked,
                                         const Definition* definition, Claim* claim);
-  /// Which uuid a domain gets, and keys if it has EPC, unless somebody else has them.
-  struct Identity {
-    std::string uuid;
-    std::optional<SgxPlatform> platform;
-  };
-  tl::expected<Identity, ApiError> identity_of(const CreateRequest& request, const DomainConfig& config,
-                                               const Definition* definition) const CLOISTER_REQUIRES(lock_);
+  tl::expected<DomainIdentity, ApiError> identity_of(const CreateRequest& request, const DomainConfig& config,
+                                                     const Definition* definition) const CLOISTER_REQUIRES(lock_);
   tl::expected<void, std::string> power_on(Domain& domain) CLOISTER_REQUIRES(lock_);
   /// Of a domain that never ran, and is in the table no more: nothing is sealed with them.
   void forget_made_keys(const Domain& domain) CLOISTER_REQUIRES(lock_);
-  /// What its VMM gets of it; null and none without EPC.
-  struct Platform {
-    Fd keys;
-    vmx::MachineCounters::Pointer counters;
-    u64 boot = 0;  ///< of the counters
-  };
-  tl::expected<Platform, std::string> platform_for(const DomainRecord& record) const CLOISTER_EXCLUDES(lock_);
-  tl::expected<void, ApiError> say_run(Domain& domain, ControlClient& launching, bool paused) const
-      CLOISTER_EXCLUDES(lock_);
+  tl::expected<DomainPlatform, std::string> platform_for(const DomainRecord& record) const CLOISTER_EXCLUDES(lock_);
+  tl::expected<void, ApiError> say_run(Domain& domain, ControlClient& launching, bool paused) CLOISTER_EXCLUDES(lock_);
   tl::expected<void, ApiError> launch(const Pointer& domain, const OpenImages& images, bool paused);
   tl::expected<ControlClient, std::string> start_vmm(const Pointer& domain, const OpenImages& images);
   void roll_back(const Pointer& domain);
@@ -205,6 +199,10 @@ class Domains {
   StartFailure start_failure(const Definition& definition) const CLOISTER_REQUIRES(lock_);
 
   // saving
+  Result save_in(const std::string& path, const std::string& key, const FileRequest& request);
+  /// save: the file is one of the state folder's.
+  Result restore_from(const std::string& path, const FileRequest& request, bool paused,
+                      const std::optional<HostSave>& save = {});
   /// ticket: of enclaves that go with it; empty: they do not.
   tl::expected<void, ApiError> begin_save(const Pointer& domain, const SavingOrder& order, const SavingRecord& saving,
                                           const std::string& ticket, std::array<int, 2> descriptors)
@@ -217,7 +215,7 @@ class Domains {
   /// Of a file that is no whole domain's, or of enclaves that run.
   tl::expected<void, std::string> spend_ticket(const std::string& name) const;
   /// What its file's ticket says, if it is to have its enclaves; nullopt: it is not.
-  tl::expected<std::optional<Ticket>, ApiError> ticket_for(const stream::SealId& id, bool alive,
+  tl::expected<std::optional<Ticket>, ApiError> ticket_for(const stream::SealId& id, stream::Kind config,
                                                            const FileRequest& request, const std::string& uuid) const;
   /// Starts follow() for a domain that is being saved, if nothing does.
   void look_on(const Pointer& domain) CLOISTER_REQUIRES(lock_);
@@ -229,6 +227,12 @@ class Domains {
   std::optional<SaveInfo> save_of(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   /// Of one that is gone, and was to be saved before that.
   std::optional<DomainInfo> ended_by_save(const std::string& key) const CLOISTER_REQUIRES(lock_);
+
+  // saved when the host went down (saving_for_host.cpp)
+  Result go_on_from(const HostSave& save, bool paused);
+  tl::expected<void, ApiError> forget_host_save(const std::string& uuid) CLOISTER_REQUIRES(lock_);
+  /// Of a domain that lives, or may: nothing else goes on from what it came from.
+  void spend_arrival(Domain& domain) CLOISTER_REQUIRES(lock_);
 
   std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
 
@@ -306,12 +310,7 @@ class Domains {
   u64 room(u32 package) const CLOISTER_REQUIRES(lock_);
   /// What domains see of a package, in MiB.
   u64 seen_of(u32 package) const CLOISTER_REQUIRES(lock_);
-  /// Of each package, free pages that a domain that is to start may not have, and why, for a person.
-  struct Kept {
-    std::vector<u64> pages;
-    std::string why;
-  };
-  Kept kept_from(const DomainConfig& config) const CLOISTER_REQUIRES(lock_);
+  KeptFree kept_from(const DomainConfig& config) const CLOISTER_REQUIRES(lock_);
 
   // end
   void watch();
@@ -363,6 +362,7 @@ class Domains {
   std::map<u32, Pointer> table_ CLOISTER_GUARDED_BY(lock_);
   Definitions definitions_ CLOISTER_GUARDED_BY(lock_);
   KeyRing keys_ CLOISTER_GUARDED_BY(lock_);
+  HostSaves host_saves_ CLOISTER_GUARDED_BY(lock_);
   HostRecord host_record_ CLOISTER_GUARDED_BY(lock_);
   /// Why those that are still to be started could not be the last time, by uuid; the next daemon tries them anew.
   std::map<std::string, std::string> not_yet_ CLOISTER_GUARDED_BY(lock_);

@@ -26,11 +26,14 @@ bool Domains::take_enclaves_back(const DomainRecord& record, const SavingRecord&
   return back.has_value();
 }
 
-tl::expected<std::optional<Ticket>, ApiError> Domains::ticket_for(const stream::SealId& id, bool alive,
+tl::expected<std::optional<Ticket>, ApiError> Domains::ticket_for(const stream::SealId& id, stream::Kind config,
                                                                   const FileRequest& request,
                                                                   const std::string& uuid) const {
+  const bool alive = config == stream::Kind::config_alive;
   if (!alive && request.enclaves == Enclaves::keep)
-    return tl::unexpected(ApiError{409, "it was saved without its enclaves"});
+    return tl::unexpected(ApiError{409, config == stream::Kind::config_snapshot
+                                            ? "it is a snapshot, in which no enclaves are: they went on with the domain"
+                                            : "it was saved without its enclaves"});
   if (!alive || request.enclaves == Enclaves::lose) return std::nullopt;
   const auto text = around_.records->ticket(ticket_name(id));
   if (!text) return tl::unexpected(ApiError{500, "its ticket: " + text.error()});

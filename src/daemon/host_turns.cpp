@@ -18,6 +18,9 @@ namespace cloister::toolstack {
 
 namespace {
 
+/// Of a slow disk.
+constexpr u64 least_save_seconds = 10, saved_mib_a_second = 20;
+
 PendingStart pending_start(const Defined& defined) {
   return {.uuid = defined.definition.uuid,
           .name = defined.definition.name,
@@ -82,6 +85,10 @@ void Domains::host_turns(const RecordsRead& records) {
     // The daemon before this one may not have come to write down what it had started.
     const auto started = [&](const auto& record) {
       if (!record.running || !record.persistent) return;
+      // What it was to go on from is there: it has not.
+      if constexpr (requires { record.arrival; }) {
+        if (record.arrival && !record.arrival->saved.empty() && host_saves_.has(record.uuid)) return;
+      }
       std::erase(next.pending, record.uuid);
       next.failed.erase(record.uuid);
     };
@@ -97,7 +104,11 @@ void Domains::host_turns(const RecordsRead& records) {
   if (known) {
     std::set<std::string> ran(host_record_.ran.begin(), host_record_.ran.end());
     ran.insert(host_record_.pending.begin(), host_record_.pending.end());
+    std::set<std::string> saved;
     const auto note = [&](const auto& record) {
+      if constexpr (requires { record.saving; }) {
+        if (record.saving && is_host_save(paths_.saved(), *record.saving)) saved.insert(record.uuid);
+      }
       // One that may run elsewhere by now is not started for having run here.
       if constexpr (requires { record.move; }) {
         if (record.move) return;
@@ -108,7 +119,9 @@ void Domains::host_turns(const RecordsRead& records) {
     std::ranges::for_each(records.unread, note);
     for (const auto& [uuid, defined] : definitions_) {
       const Autostart word = defined.definition.autostart;
-      if (word == Autostart::on || (word == Autostart::last && ran.contains(uuid))) next.pending.push_back(uuid);
+      const bool goes_on = host_saves_.has(uuid) || saved.contains(uuid);
+      if (goes_on || word == Autostart::on || (word == Autostart::last && ran.contains(uuid)))
+        next.pending.push_back(uuid);
     }
   }
   log(LogLevel::info, known ? "host-started" : "host-first-seen",
@@ -129,6 +142,7 @@ HostDown Domains::host_down() {
                  .order = 0,
                  .shutdown_timeout = domain->config.shutdown_timeout,
                  .how = domain->config.on_host_shutdown};
+    one.save_seconds = least_save_seconds + (one.domain.memory_mib + one.domain.epc_mib) / saved_mib_a_second;
     if (one.domain.terms) {
       one.order = one.domain.terms->order;
       if (std::ranges::find(next.ran, one.domain.uuid) == next.ran.end()) next.ran.push_back(one.domain.uuid);
@@ -146,7 +160,7 @@ HostDown Domains::host_down() {
   return down;
 }
 
-tl::expected<void, ApiError> Domains::host_up() {
+tl::expected<std::vector<std::string>, ApiError> Domains::host_up() {
   const MutexLock held(lock_);
   HostRecord next = host_record_;
   next.going_down = false;
@@ -154,7 +168,16 @@ tl::expected<void, ApiError> Domains::host_up() {
   if (auto kept = keep_anyway(std::move(next)); !kept)
     return tl::unexpected(
         ApiError{500, "domains are started again, but a daemon that starts anew does not know that: " + kept.error()});
-  return {};
+  std::vector<PendingStart> saved;
+  for (const auto& [uuid, name] : host_saves_) {
+    if (const Defined* const defined = definitions_.with_uuid(uuid)) saved.push_back(pending_start(*defined));
+  }
+  std::ranges::sort(saved, [](const PendingStart& a, const PendingStart& b) {
+    return std::tie(a.order, a.name) < std::tie(b.order, b.name);
+  });
+  std::vector<std::string> uuids;
+  for (const PendingStart& one : saved) uuids.push_back(one.uuid);
+  return uuids;
 }
 
 bool Domains::going_down() const {
@@ -163,7 +186,7 @@ bool Domains::going_down() const {
 }
 
 bool Domains::pending(const Definition& definition) const {
-  return definition.autostart != Autostart::off &&
+  return (definition.autostart != Autostart::off || host_saves_.has(definition.uuid)) &&
          std::ranges::find(host_record_.pending, definition.uuid) != host_record_.pending.end();
 }
 
@@ -177,7 +200,7 @@ StartFailure Domains::start_failure(const Definition& definition) const {
   if (const auto found = host_record_.failed.find(definition.uuid); found != host_record_.failed.end())
     return {.why = found->second};
   const auto found = not_yet_.find(definition.uuid);
-  if (found == not_yet_.end() || definition.autostart == Autostart::off) return {};
+  if (found == not_yet_.end() || !pending(definition)) return {};
   return {.why = found->second, .retried = true};
 }
 
@@ -188,7 +211,7 @@ AutostartInfo Domains::autostart() const {
   all.delayed = host_record_.delayed;
   for (const std::string& uuid : host_record_.pending) {
     const Defined* const defined = definitions_.with_uuid(uuid);
-    if (defined != nullptr && defined->definition.autostart != Autostart::off)
+    if (defined != nullptr && (defined->definition.autostart != Autostart::off || host_saves_.has(uuid)))
       all.pending.push_back(pending_start(*defined));
   }
   std::ranges::sort(all.pending, [](const PendingStart& a, const PendingStart& b) {

@@ -22,6 +22,7 @@ struct DaemonPaths {
   std::filesystem::path definition(const std::string& uuid) const { return definitions() / (uuid + ".json"); }
   std::filesystem::path keys() const { return state / "keys"; }
   std::filesystem::path migrations() const { return state / "migrations"; }
+  std::filesystem::path saved() const { return state / "saved"; }
   std::filesystem::path host_record() const { return state / "host.json"; }
   std::filesystem::path set_aside() const { return state / "set-aside"; }
   std::filesystem::path machine_record() const { return state / "machine.json"; }

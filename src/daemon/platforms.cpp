@@ -18,9 +18,9 @@ std::vector<KeyName> names_of(const std::string& uuid, const std::optional<SgxPl
 
 }  // namespace
 
-tl::expected<Domains::Identity, ApiError> Domains::identity_of(const CreateRequest& request, const DomainConfig& config,
-                                                               const Definition* definition) const {
-  Identity identity;
+tl::expected<DomainIdentity, ApiError> Domains::identity_of(const CreateRequest& request, const DomainConfig& config,
+                                                            const Definition* definition) const {
+  DomainIdentity identity;
   // As it is now: what it is started from may be older.
   const Defined* const defined = definition == nullptr ? nullptr : definitions_.with_uuid(definition->uuid);
   if (!config.epc.empty()) identity.platform = platform_of(config, defined == nullptr ? nullptr : &defined->definition);
@@ -65,8 +65,8 @@ void Domains::forget_made_keys(const Domain& domain) {
   }
 }
 
-tl::expected<Domains::Platform, std::string> Domains::platform_for(const DomainRecord& record) const {
-  Platform platform;
+tl::expected<DomainPlatform, std::string> Domains::platform_for(const DomainRecord& record) const {
+  DomainPlatform platform;
   if (!record.platform) return platform;
   LaunchKeys keys;
   {

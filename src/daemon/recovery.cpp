@@ -41,6 +41,7 @@ tl::expected<void, std::string> Domains::recover() {
   around_.records->tidy_tickets();
   TRY(keys_.read());
   read_definitions();
+  host_saves_.read(records);
   host_turns(records);
   for (const std::string& name : records.strays)
     log(LogLevel::warning, "file-unknown", {{"file", (paths_.records() / name).string()}});
@@ -56,7 +57,6 @@ tl::expected<void, std::string> Domains::recover() {
   for (const DomainRecord& record : records.domains) {
     auto domain = std::make_shared<Domain>(record.running ? LifeState::lost : LifeState::launch_lost);
     domain->record = record;
-    if (record.running && record.arrival && !spend_ticket(record.arrival->ticket)) domain->record.arrival.reset();
     if (auto read = read_config(record.config)) domain->config = std::move(read->config);
     if (record.epc_min_mib != 0) domain->config.epc_min_mib = record.epc_min_mib;
     if (record.epc_weight != 0) domain->config.epc_weight = record.epc_weight;
@@ -90,7 +90,14 @@ tl::expected<void, std::string> Domains::recover() {
   // After all that may use the keys that moved with them.
   for (const Pointer& domain : dead) {
     settle_moved_keys(domain->record);
-    if (domain->record.saving) {
+    if (domain->record.saving && is_host_save(paths_.saved(), *domain->record.saving)) {
+      // It may be one of those that are to be started.
+      {
+        const MutexUnlock apart(lock_);
+        settle_save(*domain);
+      }
+      forget(domain->record);
+    } else if (domain->record.saving) {
       followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
         settle_save(*domain);
         const MutexLock held(lock_);
@@ -148,6 +155,7 @@ tl::expected<void, std::string> Domains::take(const Pointer& domain, std::vector
   table_.emplace(record.id, domain);
   compare(*domain);
   give_sockets(*domain);
+  if (record.running && record.arrival) spend_arrival(*domain);
   if (domain->life.lacks_answer()) asked_.emplace(record.id, ask(*domain));
   log(LogLevel::info, "domain-found",
       {{"domain", record.name}, {"id", std::to_string(record.id)}, {"pid", std::to_string(domain->pid)}});
@@ -310,10 +318,12 @@ std::future<Domains::Answer> Domains::ask(const Domain& domain) const {
       handed.log = std::move(lines.ours);
     // What an earlier VMM does not know.
     (void)control->request(viewers, around_.patience.handover);
-    // Enclaves have come to it, and the daemon before this one did not come to say that they may run.
-    if (record.arrival && handed.page->state() == DomainState::created)
-      (void)control->request({{"verb", "run"}, {"token", record.arrival->token}, {"paused", record.arrival->paused}},
-                             around_.patience.handover);
+    // It waits for that, and the daemon before this one did not come to say it.
+    if (record.arrival && handed.page->state() == DomainState::created) {
+      nlohmann::json run{{"verb", "run"}, {"paused", record.arrival->paused}};
+      if (!record.arrival->ticket.empty()) run["token"] = record.arrival->token;
+      (void)control->request(run, around_.patience.handover);
+    }
     if (pages == 0) return handed;
     auto memory = silicon.adopt_epc(fds[more + control_fd::epc].get(), fds[more + control_fd::epcm].get(), pages);
     if (!memory) return tl::unexpected(std::string(vmx::name_of(memory.error())));

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "arch/try.hpp"
+#include "daemon/host_save_name.hpp"
 #include "daemon/tickets.hpp"
 #include "host/durable.hpp"
 #include "host/files.hpp"
@@ -27,6 +28,7 @@ constexpr const char* records_name = "domains";
 constexpr const char* definitions_name = "definitions";
 constexpr const char* keys_name = "keys";
 constexpr const char* tickets_name = "tickets";
+constexpr const char* saved_name = "saved";
 constexpr const char* set_aside_name = "set-aside";
 constexpr std::string_view record_suffix = ".json";
 constexpr u64 most_charge_mib = u64{1} << 32;
@@ -66,18 +68,26 @@ tl::expected<ProcessIdentity, std::string> read_process(const json& object) {
 json to_json(const SavingRecord& saving) {
   json object{{"file", saving.file}, {"owner", to_json(saving.owner)}, {"inode", saving.inode}};
   if (!saving.ticket.empty()) object.update({{"ticket", saving.ticket}, {"token", saving.token}});
+  if (saving.snapshot) object["snapshot"] = true;
   return object;
 }
 
 json to_json(const ArrivalRecord& arrival) {
-  return {{"ticket", arrival.ticket}, {"token", arrival.token}, {"paused", arrival.paused}};
+  json object{{"ticket", arrival.ticket}, {"token", arrival.token}, {"paused", arrival.paused}};
+  if (!arrival.saved.empty()) object["saved"] = arrival.saved;
+  return object;
 }
 
 tl::expected<ArrivalRecord, std::string> read_arrival(const json& object) {
   ArrivalRecord arrival;
   JsonFields fields(object);
   fields.text("ticket", arrival.ticket).text("token", arrival.token).boolean("paused", arrival.paused);
-  if (fields.ok() && !is_ticket_name(arrival.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");
+  if (fields.has("saved")) {
+    fields.text("saved", arrival.saved);
+    if (fields.ok() && !read_host_save(arrival.saved)) fields.fail("'saved': expected a file's name in STATE/saved");
+  }
+  const bool none = !arrival.saved.empty() && arrival.ticket.empty();
+  if (fields.ok() && !none && !is_ticket_name(arrival.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");
   if (!fields.ok()) return tl::unexpected(fields.error());
   return arrival;
 }
@@ -86,6 +96,7 @@ tl::expected<SavingRecord, std::string> read_saving(const json& object) {
   SavingRecord saving;
   JsonFields fields(object);
   fields.text("file", saving.file).number("inode", saving.inode);
+  if (fields.has("snapshot")) fields.boolean("snapshot", saving.snapshot);
   if (fields.has("ticket")) {
     fields.text("ticket", saving.ticket).text("token", saving.token);
     if (fields.ok() && !is_ticket_name(saving.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");
@@ -265,8 +276,9 @@ tl::expected<Registry, std::string> Registry::open(const DaemonPaths& paths, Mak
   auto definitions = TRY(later(definitions_name));
   auto keys = TRY(later(keys_name));
   auto tickets = TRY(later(tickets_name));
+  auto saved = TRY(later(saved_name));
   return Registry(paths, std::move(state), std::move(records), std::move(definitions), std::move(keys),
-                  std::move(tickets));
+                  std::move(tickets), std::move(saved));
 }
 
 tl::expected<RecordsRead, std::string> Registry::read() const {

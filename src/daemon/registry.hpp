@@ -153,6 +153,14 @@ class Records {
   virtual tl::expected<void, std::string> remove_ticket(const std::string& name) const = 0;
   /// Removes those that were being written: nothing has been exported for them.
   virtual void tidy_tickets() const = 0;
+
+  /// Names in STATE/saved (host_saves.hpp).
+  virtual tl::expected<std::vector<std::string>, std::string> saved() const = 0;
+  /// It has another name from now on, by which nothing goes on, or its own again; what is there already is replaced.
+  virtual tl::expected<void, std::string> rename_saved(const std::string& from, const std::string& to) const = 0;
+  virtual tl::expected<void, std::string> remove_saved(const std::string& name) const = 0;
+  /// As many as there are, and so many at most.
+  virtual std::vector<u8> beginning_of_saved(const std::string& name, std::size_t bytes) const = 0;
 };
 
 class Registry final : public Records {
@@ -189,23 +197,28 @@ class Registry final : public Records {
   tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override;
   tl::expected<void, std::string> remove_ticket(const std::string& name) const override;
   void tidy_tickets() const override;
+  tl::expected<std::vector<std::string>, std::string> saved() const override;
+  tl::expected<void, std::string> rename_saved(const std::string& from, const std::string& to) const override;
+  tl::expected<void, std::string> remove_saved(const std::string& name) const override;
+  std::vector<u8> beginning_of_saved(const std::string& name, std::size_t bytes) const override;
 
   /// The state folder, open.
   int state() const { return state_.get(); }
 
  private:
-  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions, Fd keys, Fd tickets)
+  Registry(DaemonPaths paths, Fd state, Fd records, Fd definitions, Fd keys, Fd tickets, Fd saved)
       : paths_(std::move(paths)),
         state_(std::move(state)),
         records_(std::move(records)),
         definitions_(std::move(definitions)),
         keys_(std::move(keys)),
-        tickets_(std::move(tickets)) {}
+        tickets_(std::move(tickets)),
+        saved_(std::move(saved)) {}
   tl::expected<std::string, std::string> set_aside(int folder, const std::string& file) const;
 
   DaemonPaths paths_;
   Fd state_, records_;
-  Fd definitions_, keys_, tickets_;  ///< none: there is no such folder, and none was to be made
+  Fd definitions_, keys_, tickets_, saved_;  ///< none: there is no such folder, and none was to be made
 };
 
 std::string write_record(const DomainRecord& record);

@@ -1,7 +1,8 @@
 // Saving: the file is made with the rights of who asks, before anything is paused, and the domain's process writes it
-// and says in the domain's page what became of it. The record knows the file until it has its name, or is removed: a
-// thread looks on as long as the domain lives, and its end, or the next daemon, sees to the rest. So nothing hangs on
-// this daemon: without it the process ends once all is on the disk, or lets its guest go on.
+// and says in the domain's page what became of it. Then the domain ends, or, of a snapshot, goes on. The record knows
+// the file until it has its name, or is removed: a thread looks on as long as the domain lives, and its end, or the
+// next daemon, sees to the rest. So nothing hangs on this daemon: without it the process ends once all is on the disk,
+// or lets its guest go on.
 #include "protocol/saving.hpp"
 
 #include <fmt/format.h>
@@ -12,12 +13,11 @@
 
 #include "arch/try.hpp"
 #include "config/changes.hpp"
-#include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/hmac.hpp"
+#include "daemon/saved_file.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
-#include "stream/reader.hpp"
 #include "text/shown.hpp"
 #include "text/utc.hpp"
 #include "text/uuid.hpp"
@@ -29,8 +29,18 @@ namespace {
 constexpr std::chrono::milliseconds between_looks{50};
 /// Of those that are over: who asked has long seen it.
 constexpr std::size_t most_remembered = 256;
-/// In which a sealed stream's first record ends.
-constexpr u64 longest_beginning = 2 << 20;
+
+/// Why there can be no snapshot of it, of which a copy may go on when the domain has.
+std::string why_no_snapshot(const DomainConfig& config) {
+  const auto written = std::ranges::find(config.disks, false, &DiskConfig::read_only);
+  if (written == config.disks.end()) return "";
+  return fmt::format(
+      "its disk {} is not part of a snapshot and changes when it goes on: there are snapshots of domains alone whose "
+      "disks are read-only",
+      written->vdev);
+}
+
+}  // namespace
 
 /// The key of a file is its id's, by the secret that is this state folder's alone (HMAC, RFC 2104, as RFC 5869's
 /// HKDF-Expand has it for one block).
@@ -41,20 +51,9 @@ stream::SealKey key_of_file(const WrapSecret& wrap, const stream::SealId& id) {
   return hmac_sha256(wrap.bytes, info);
 }
 
-stream::Source source_of(std::span<const u8> bytes) {
-  return [rest = bytes](std::span<u8> to) mutable -> stream::Result<std::size_t> {
-    const auto part = rest.first(std::min(rest.size(), to.size()));
-    std::ranges::copy(part, to.begin());
-    rest = rest.subspan(part.size());
-    return part.size();
-  };
-}
-
-ApiError unusable(const std::string& path, const std::string& why) {
+ApiError unusable_file(const std::string& path, const std::string& why) {
   return {400, fmt::format("'{}': {}", cut_path(path), why)};
 }
-
-}  // namespace
 
 tl::expected<std::string, ApiError> absolute_path(const FileRequest& request) {
   const std::filesystem::path file = request.file, directory = request.directory;
@@ -71,6 +70,10 @@ tl::expected<std::string, ApiError> absolute_path(const FileRequest& request) {
 
 Domains::Result Domains::save(const std::string& key, const FileRequest& request) {
   const std::string path = TRY(absolute_path(request));
+  return save_in(path, key, request);
+}
+
+Domains::Result Domains::save_in(const std::string& path, const std::string& key, const FileRequest& request) {
   Pointer domain;
   DomainRecord record;
   std::string called;
@@ -94,6 +97,10 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
       if (!stay.empty() && request.enclaves == Enclaves::keep)
         return tl::unexpected(ApiError{409, "'" + record.name + "': its enclaves cannot be saved: " + stay});
       alive = stay.empty();
+    }
+    if (request.then == AfterSave::goes_on) {
+      const std::string no = why_no_snapshot(domain->config);
+      if (!no.empty()) return tl::unexpected(ApiError{409, "'" + record.name + "': " + no});
     }
   }
   SavingOrder order{.id = random_secret(),
@@ -121,9 +128,10 @@ Domains::Result Domains::save(const std::string& key, const FileRequest& request
   const Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
   auto file = opener_.create(request.owner, path);
-  if (!file) return tl::unexpected(unusable(path, file.error()));
+  if (!file) return tl::unexpected(unusable_file(path, file.error()));
   file->record.ticket = with.ticket;
   file->record.token = with.token;
+  file->record.snapshot = request.then == AfterSave::goes_on;
   if (auto begun =
           begin_save(domain, order, file->record, ticket ? write_ticket(*ticket) : "", {file->fd.get(), memory.get()});
       !begun) {
@@ -161,7 +169,7 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
     record = domain->record;
     domain->page->offer_save(order.offer());
   }
-  const auto begun = say(record, {{"verb", "save"}}, descriptors);
+  const auto begun = say(record, {{"verb", saving.snapshot ? "snapshot" : "save"}}, descriptors);
   const MutexLock held(lock_);
   // It may have begun all the same, and answered too late.
   if (!begun && (domain->life.over() || domain->page->withdraw_save())) {
@@ -189,6 +197,7 @@ void Domains::look_on(const Pointer& domain) {
           .file = record.saving->file,
           .going = true,
           .enclaves = !record.saving->ticket.empty(),
+          .snapshot = record.saving->snapshot,
           .last = info(*domain)};
   save.last.page = nullptr;
   save.last.memory = nullptr;
@@ -201,8 +210,9 @@ void Domains::look_on(const Pointer& domain) {
 void Domains::follow(const Pointer& domain) {
   const DomainPage& page = *domain->page;
   // What it has not taken by now it never will, for who asked it has its answer, or is a daemon that was.
+  bool none = false;
   const auto goes_on = [&] {
-    const bool none = page.withdraw_save();
+    none = page.withdraw_save() || none;
     const DomainState state = page.state();
     return none || page.save_waits() || (state != DomainState::saving && state != DomainState::ended);
   };
@@ -220,7 +230,8 @@ void Domains::follow(const Pointer& domain) {
     saving = *domain->record.saving;
     record = domain->record;
   }
-  const auto removed = opener_.settle(saving, FileOpener::Whole::removed);
+  const bool written = saving.snapshot && !none && page.save_error().empty();
+  const auto whole = opener_.settle(saving, written ? FileOpener::Whole::named : FileOpener::Whole::removed);
   // Until then it stands still, and its record knows the token.
   while (page.save_waits() && !take_enclaves_back(record, saving)) {
     const MutexLock held(lock_);
@@ -229,8 +240,11 @@ void Domains::follow(const Pointer& domain) {
       return;
   }
   const MutexLock held(lock_);
-  const std::string why = page.save_error();
-  save_ends(*domain, why.empty() ? "its process did not begin" : why, removed ? "" : removed.error());
+  const std::string error = page.save_error();
+  std::string why = !error.empty() ? error : !written ? "its process did not begin" : "";
+  if (written && !whole) why = whole.error();
+  if (written && whole && !*whole) why = "not all of it is in the file";
+  save_ends(*domain, why, whole ? "" : whole.error());
   if (!domain->life.over()) forget_save(*domain);
 }
 
@@ -244,9 +258,12 @@ void Domains::settle_save(const Domain& domain) {
     saving = *domain.record.saving;
     how = how_it_ended(domain);
   }
-  const auto whole = opener_.settle(saving, FileOpener::Whole::named);
+  // What was on its way to the disk when that failed may look whole.
+  const bool failed = domain.page != nullptr && !domain.page->save_error().empty();
+  const auto whole = opener_.settle(saving, failed ? FileOpener::Whole::removed : FileOpener::Whole::named);
   if (whole && !*whole) (void)spend_ticket(saving.ticket);
   const MutexLock held(lock_);
+  if (whole && *whole && is_host_save(paths_.saved(), saving)) host_saves_.add(saving);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
   DomainSave& save = saves_[domain.record.uuid];
@@ -259,7 +276,8 @@ void Domains::settle_save(const Domain& domain) {
 void Domains::save_ends(const Domain& domain, const std::string& why, const std::string& left) {
   const std::string& file = domain.record.saving->file;
   if (why.empty()) {
-    log(LogLevel::info, "domain-saved", {{"domain", domain.record.name}, {"file", file}});
+    log(LogLevel::info, domain.record.saving->snapshot ? "domain-snapshot" : "domain-saved",
+        {{"domain", domain.record.name}, {"file", file}});
   } else {
     log(LogLevel::error, "domain-not-saved",
         {{"domain", domain.record.name}, {"file", file}, {"error", why}, {"left", left}});
@@ -269,6 +287,7 @@ void Domains::save_ends(const Domain& domain, const std::string& why, const std:
   save.file = file;
   save.going = false;
   save.enclaves = !domain.record.saving->ticket.empty();
+  save.snapshot = domain.record.saving->snapshot;
   save.failed = why;
 }
 
@@ -276,7 +295,11 @@ std::optional<SaveInfo> Domains::save_of(const std::string& uuid) const {
   const auto found = saves_.find(uuid);
   if (found == saves_.end()) return std::nullopt;
   const DomainSave& save = found->second;
-  SaveInfo info{.file = save.file, .going = save.going, .failed = save.failed, .enclaves = save.enclaves};
+  SaveInfo info{.file = save.file,
+                .going = save.going,
+                .failed = save.failed,
+                .enclaves = save.enclaves,
+                .snapshot = save.snapshot};
   if (const SaveCounts* const counts = save.domain == nullptr ? nullptr : save.domain->page->save()) {
     info.bytes = counts->bytes;
     info.most_bytes = counts->most_bytes;
@@ -293,64 +316,6 @@ std::optional<DomainInfo> Domains::ended_by_save(const std::string& key) const {
   last.pid = 0;
   last.save = save_of(*uuid);
   return last;
-}
-
-Domains::Result Domains::restore(const FileRequest& request, bool paused) {
-  const std::string path = TRY(absolute_path(request));
-  const auto beginning = opener_.read_beginning(request.owner, path, longest_beginning);
-  if (!beginning) return tl::unexpected(unusable(path, beginning.error()));
-  const auto id = stream::seal_id(*beginning);
-  if (!id) return tl::unexpected(unusable(path, id.error()));
-  SavingOrder order{.key = key_of_file(around_.secrets.wrap, *id), .id = *id};
-  stream::Reader reader(stream::unsealed(source_of(*beginning), order.key));
-  const auto first = reader.next();
-  if (!first) return tl::unexpected(unusable(path, first.error()));
-  const bool alive = first->kind == stream::Kind::config_alive;
-  auto saved = alive || first->kind == stream::Kind::config ? stream::decode<SavedConfig>(first->body) : std::nullopt;
-  if (!saved) return tl::unexpected(unusable(path, stream::Reader::wrong(*first, "expected config")));
-  if (!read_uuid(saved->uuid)) return tl::unexpected(unusable(path, "its domain has no uuid"));
-  if (!is_master(request.owner.user, {.user = saved->user}, ::geteuid()))
-    return tl::unexpected(ApiError{403, fmt::format("user {} may not restore '{}', which is user {}'s",
-                                                    request.owner.user, saved->name, saved->user)});
-  CreateRequest create{.config = std::move(saved->config),
-                       .file = std::move(saved->file),
-                       .directory = std::move(saved->directory),
-                       .owner = request.owner,
-                       .paused = paused,
-                       .uuid = saved->uuid};
-  std::optional<Definition> definition;
-  {
-    const MutexLock held(lock_);
-    if (const Defined* const found = definitions_.with_uuid(saved->uuid)) definition = found->definition;
-  }
-  if (definition) {
-    if (!is_master(request.owner.user, definition->owner, ::geteuid()))
-      return tl::unexpected(ApiError{403, "'" + definition->name + "' is another user's"});
-    if (definition->name != saved->name)
-      return tl::unexpected(ApiError{
-          409, fmt::format("'{}' is '{}' now: it goes on when it has its name again", saved->name, definition->name)});
-    create.owner = definition->owner;
-  }
-  auto file = opener_.open(request.owner, path);
-  if (!file) return tl::unexpected(unusable(path, file.error()));
-  auto ticket = ticket_for(*id, alive, request, saved->uuid);
-  if (!ticket) {
-    ticket.error().message.insert(0, "'" + cut_path(path) + "': ");
-    return tl::unexpected(ticket.error());
-  }
-  if (*ticket) order.session = (*ticket)->session;
-  Fd memory = sealed_memfd("cloister-order", write_order(order));
-  if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
-  SavedFile from{.file = std::move(*file), .order = std::move(memory)};
-  if (*ticket) {
-    from.arrival = {.ticket = ticket_name(*id), .token = text_of_token((*ticket)->token), .paused = paused};
-    from.boot = (*ticket)->boot;
-  }
-  auto restored = create_domain(create, definition ? &*definition : nullptr, std::move(from));
-  if (!restored && restored.error().file.empty()) restored.error().message.insert(0, "'" + cut_path(path) + "': ");
-  if (restored && definition) settle(definition->uuid, "");
-  if (restored) restored->enclaves_kept = ticket->has_value();
-  return restored;
 }
 
 }  // namespace cloister::toolstack

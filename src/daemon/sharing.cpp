@@ -284,8 +284,8 @@ u64 Domains::seen_of(u32 package) const {
   return mib;
 }
 
-Domains::Kept Domains::kept_from(const DomainConfig& config) const {
-  Kept kept;
+KeptFree Domains::kept_from(const DomainConfig& config) const {
+  KeptFree kept;
   const EpcOvercommit& overcommit = machine().overcommit;
   for (u32 package = 0; package < broker_.accounts().packages(); ++package) {
     const EpcCount count = broker_.accounts().count(package);

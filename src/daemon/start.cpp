@@ -18,6 +18,7 @@ Domains::Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, 
       cgroups_(std::move(cgroups)),
       host_memory_(host_memory()),
       keys_(*around_.records, around_.secrets),
+      host_saves_(*around_.records, paths_.saved()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 tl::expected<std::unique_ptr<Domains>, std::string> Domains::create(const DaemonPaths& paths, Surroundings around,

@@ -85,6 +85,7 @@ json view(const DomainInfo& domain) {
     view["save"] = {{"file", domain.save->file},
                     {"going", domain.save->going},
                     {"enclaves", domain.save->enclaves ? "keep" : "lose"}};
+    if (domain.save->snapshot) view["save"]["snapshot"] = true;
     if (domain.save->going) {
       view["save"]["bytes"] = domain.save->bytes;
       view["save"]["most_bytes"] = domain.save->most_bytes;
@@ -92,6 +93,8 @@ json view(const DomainInfo& domain) {
     if (!domain.save->failed.empty()) view["save"]["failed"] = domain.save->failed;
   }
   if (domain.enclaves_kept) view["enclaves"] = *domain.enclaves_kept ? "keep" : "lose";
+  if (domain.saved_for_host) view["goes_on"] = true;
+  if (domain.from_snapshot) view["snapshot"] = true;
   if (domain.move) view["migration"] = toolstack::view(*domain.move);
   if (!domain.start_failed.why.empty()) {
     view["failed"] = domain.start_failed.why;
@@ -158,7 +161,7 @@ json view(const AutostartInfo& autostart) {
 
 json view(const std::vector<Stopping>& stopping) {
   json list = json::array();
-  for (const Stopping& one : stopping)
+  for (const Stopping& one : stopping) {
     list.push_back({{"name", one.domain.name},
                     {"id", one.domain.id},
                     {"uuid", one.domain.uuid},
@@ -166,6 +169,8 @@ json view(const std::vector<Stopping>& stopping) {
                     {"order", one.order},
                     {"shutdown_timeout_seconds", one.shutdown_timeout},
                     {"on_host_shutdown", name_of(one.how)}});
+    if (one.how == HostShutdown::save) list.back()["save_seconds"] = one.save_seconds;
+  }
   return list;
 }
 

@@ -57,6 +57,7 @@ struct LaunchMessage {
   std::string uuid{};                   ///< that it has, whether its text says it or not; empty: not said
   bool arrives = false;                 ///< that is the stream of one that moves (moving.hpp), not a file
   bool enclaves = false;                ///< of which its enclaves are a part, and there is a MoveOrder
+  bool waits = false;                   ///< for the word to run, whoever dies: nobody could let it go on again
   bool operator==(const LaunchMessage&) const = default;
 };
 

@@ -38,8 +38,18 @@ struct SavingOrder {
   }
 };
 
-/// Which of the two a stream's first record is.
-constexpr stream::Kind config_kind(bool alive) { return alive ? stream::Kind::config_alive : stream::Kind::config; }
+/// What becomes of a domain when all of it is in the file. One that goes on has its enclaves still: none are in the
+/// file.
+enum class AfterSave : u8 { ends, goes_on };
+
+/// Which a stream's first record is, and whether it is one of these.
+constexpr stream::Kind config_kind(bool alive, AfterSave then) {
+  if (then == AfterSave::goes_on) return stream::Kind::config_snapshot;
+  return alive ? stream::Kind::config_alive : stream::Kind::config;
+}
+constexpr bool is_config(stream::Kind kind) {
+  return kind == stream::Kind::config || kind == stream::Kind::config_alive || kind == stream::Kind::config_snapshot;
+}
 
 /// An earlier VMM understands one without a session.
 std::vector<u8> write_order(const SavingOrder& order);

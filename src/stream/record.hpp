@@ -34,14 +34,15 @@ enum class Kind : u32 {
   disk = 13,      ///< one for each, in their order
   config = 14,    ///< of whose domain it is, and its configuration's text; the daemon's
   // Of a domain whose enclaves go with it:
-  epc_map = 15,       ///< pages of EPC that are out, and where their versions are
-  epc_page = 16,      ///< what EWB has left of one
-  va_page = 17,       ///< the same of a version array
-  root = 18,          ///< the version array that has all versions, sealed for the session
-  config_alive = 19,  ///< in place of `config`: its enclaves are in the stream
-  interface = 20,     ///< of the network, one for each, in their order
-  rng = 21,           ///< the source of random bytes, where there is one
-  vsock = 22,         ///< sockets to the host, where there are such
+  epc_map = 15,          ///< pages of EPC that are out, and where their versions are
+  epc_page = 16,         ///< what EWB has left of one
+  va_page = 17,          ///< the same of a version array
+  root = 18,             ///< the version array that has all versions, sealed for the session
+  config_alive = 19,     ///< in place of `config`: its enclaves are in the stream
+  interface = 20,        ///< of the network, one for each, in their order
+  rng = 21,              ///< the source of random bytes, where there is one
+  vsock = 22,            ///< sockets to the host, where there are such
+  config_snapshot = 23,  ///< in place of `config`: the domain went on
   // Of a domain that moves while it runs:
   still = 32,         ///< from here on its guest stands still
   all_but_root = 33,  ///< of its enclaves the root alone is missing, which leaves only once the domain is held
@@ -59,7 +60,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 25> kinds{{
+inline constexpr std::array<KindRow, 26> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -83,6 +84,7 @@ inline constexpr std::array<KindRow, 25> kinds{{
     {Kind::interface, "interface", 1, 1 << 16},
     {Kind::rng, "rng", 1, 1 << 16},
     {Kind::vsock, "vsock", 1, 1 << 16},
+    {Kind::config_snapshot, "config-snapshot", 1, (1 << 20) + (1 << 14)},
     {Kind::still, "still", 1, 0},
     {Kind::all_but_root, "all-but-root", 1, 0},
 }};

@@ -78,7 +78,7 @@ struct ClientArguments {
   std::string domain, new_name, key, saved, enclaves;
   std::vector<std::string> words;                                     ///< of another program's
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false, all = false, keys = false, machine_key = false;
+  bool policy = false, wait = false, all = false, keys = false, machine_key = false, anew = false;
   int port = 8470;
   u32 guest_port = 0;
   double rate_seconds = 0;
@@ -158,8 +158,9 @@ void add_definition_verbs(Verbs& verbs, ClientArguments& a) {
       ->add_option("FILE", a.create.file, "the domain's configuration; see docs/configuration.md")
       ->required();
   auto* start = verbs.add_for_domain("start", "Start a domain that is defined", [](const A& x) {
-    return c::start(x.common, x.domain, x.create.paused, x.create.console);
+    return c::start(x.common, x.domain, x.create.paused, x.create.console, x.anew);
   });
+  start->add_flag("--anew", a.anew, "not as it was when the host went down, if it was saved then: that is given up");
   start->add_flag("-p,--paused", a.create.paused, "leave it paused");
   start->add_flag("-c,--console", a.create.console, "attach to its console");
   verbs
@@ -286,10 +287,15 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
                                     [](const A& x) { return c::save(x.common, x.domain, x.saved, x.enclaves); });
   save->add_option("FILE", a.saved, "a file that is not there yet")->required();
   add_enclaves(*save, a);
+  verbs
+      .add_for_domain("snapshot", "Save a domain in a file without its enclaves; then it goes on, with them",
+                      [](const A& x) { return c::snapshot(x.common, x.domain, x.saved); })
+      ->add_option("FILE", a.saved, "a file that is not there yet")
+      ->required();
   auto* restore = verbs.add("restore", "Let a domain go on that was saved", [](const A& x) {
     return c::restore(x.common, x.saved, x.enclaves, x.create.paused, x.create.console);
   });
-  restore->add_option("FILE", a.saved, "the file that it was saved in")->required();
+  restore->add_option("FILE", a.saved, "the file that it was saved in, or that is a snapshot of it")->required();
   restore->add_flag("-p,--paused", a.create.paused, "leave it paused");
   restore->add_flag("-c,--console", a.create.console, "attach to its console");
   add_enclaves(*restore, a);

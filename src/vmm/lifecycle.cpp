@@ -44,11 +44,11 @@ Lifecycle::Done Lifecycle::ask(GuestVerb verb, const nlohmann::json& arguments) 
 Lifecycle::Done Lifecycle::run(bool paused, const std::optional<vmx::MoveToken>& token) {
   const MutexLock guard(lock_);
   if (launched_) return refused("it runs already");
-  if (arriving_) {
+  if (arriving_ == Arriving::by_token) {
     if (!token) return refused("enclaves have come with it: a token is wanted");
     if (auto committed = domain_->commit_enclaves(*token); !committed) return committed;
-    arriving_ = false;
   }
+  arriving_ = Arriving::no;
   launched_ = true;
   started_ = !paused;
   page_.set_state(paused ? DomainState::paused : DomainState::running);
@@ -219,8 +219,9 @@ tl::expected<hypervisor::Domain*, std::string> Lifecycle::begin_save() {
   return domain_;
 }
 
-void Lifecycle::end_save(const Done& saved, bool left) {
+void Lifecycle::end_save(const Done& saved, AfterSave then, bool left) {
   const MutexLock guard(lock_);
+  if (saved && then == AfterSave::goes_on) return go_on();
   if (saved) {
     saved_ = true;
     stop_ = true;
@@ -338,14 +339,14 @@ void Lifecycle::rename(std::string name) {
   name_ = std::move(name);
 }
 
-void Lifecycle::set_arriving() {
+void Lifecycle::set_arriving(Arriving how) {
   const MutexLock guard(lock_);
-  arriving_ = true;
+  arriving_ = how;
 }
 
 bool Lifecycle::arriving() const {
   const MutexLock guard(lock_);
-  return arriving_;
+  return arriving_ != Arriving::no;
 }
 
 bool Lifecycle::launched() const {

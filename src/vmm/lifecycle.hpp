@@ -15,6 +15,7 @@
 #include "hypervisor/domain.hpp"
 #include "protocol/domain_page.hpp"
 #include "protocol/epc_frames.hpp"
+#include "protocol/saving.hpp"
 #include "verbs/guest_verbs.hpp"
 
 namespace cloister::toolstack {
@@ -55,14 +56,15 @@ class Lifecycle {
   void look_at_epc();
   void rename(std::string name);
   bool launched() const;
-  /// Enclaves have come with the guest: whoever starts it has a token, and it waits for that whoever dies.
-  void set_arriving();
+  /// Whoever starts the guest is waited for, whoever dies. Enclaves have come with it: there is a token.
+  enum class Arriving : u8 { no, by_word, by_token };
+  void set_arriving(Arriving how);
   bool arriving() const;
   /// The guest stands still, and nothing else is done to it until end_save(), from any thread: then the domain ends if
-  /// it is saved, and else goes on as it was. It is there until then.
+  /// it is saved for that, and else goes on as it was. It is there until then.
   tl::expected<hypervisor::Domain*, std::string> begin_save();
   /// left: its enclaves have. Then, if it is not saved, it stands still until take_back().
-  void end_save(const Done& saved, bool left);
+  void end_save(const Done& saved, AfterSave then, bool left);
   Done take_back(const vmx::MoveToken& token);
   /// Becomes true if it is to be ended instead.
   const std::atomic<bool>& save_is_off() const { return save_is_off_; }
@@ -127,7 +129,8 @@ class Lifecycle {
   bool terminating_ CLOISTER_GUARDED_BY(lock_) = false;
   DomainState before_save_ CLOISTER_GUARDED_BY(lock_) = DomainState::running;
   bool saved_ CLOISTER_GUARDED_BY(lock_) = false;
-  bool waits_for_token_ CLOISTER_GUARDED_BY(lock_) = false, arriving_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool waits_for_token_ CLOISTER_GUARDED_BY(lock_) = false;
+  Arriving arriving_ CLOISTER_GUARDED_BY(lock_) = Arriving::no;
   bool moves_ CLOISTER_GUARDED_BY(lock_) = false, stands_ CLOISTER_GUARDED_BY(lock_) = false;
   std::atomic<bool> stop_{false}, shutdown_{false}, save_is_off_{false}, move_is_off_{false};
 };

@@ -21,11 +21,11 @@ class Saver {
   Saver& operator=(const Saver&) = delete;
 
   /// file: empty, and every write to it is on the disk when it returns (O_DSYNC). ram: the guest's, in bytes.
-  Lifecycle::Done start(Fd file, SavingOrder order, u64 ram);
+  Lifecycle::Done start(Fd file, SavingOrder order, u64 ram, AfterSave then);
 
  private:
   /// left: its enclaves have.
-  Lifecycle::Done write(hypervisor::Domain& domain, int file, const SavingOrder& order, bool& left);
+  Lifecycle::Done write(hypervisor::Domain& domain, int file, const SavingOrder& order, AfterSave then, bool& left);
 
   Lifecycle& lifecycle_;
   DomainPage& page_;

@@ -136,7 +136,7 @@ Reply keep_viewers(VerbContext& context, const Packet& request) {
   return {done(), {}};
 }
 
-Reply save(VerbContext& context, const Packet& request) {
+Reply save(VerbContext& context, const Packet& request, AfterSave then) {
   if (context.saver == nullptr) return {error("it cannot be saved"), {}};
   if (request.descriptors.size() != 2) return {error("a file and an order are wanted"), {}};
   // It does not change any more, so nobody makes this thread wait for it.
@@ -148,8 +148,13 @@ Reply save(VerbContext& context, const Packet& request) {
   if (!order) return {error(order.error()), {}};
   Fd file(::fcntl(request.descriptors[0].get(), F_DUPFD_CLOEXEC, 0));
   if (!file) return {error(std::strerror(errno)), {}};
-  return {reply_of(context.saver->start(std::move(file), std::move(*order), context.ram)), {}};
+  return {reply_of(context.saver->start(std::move(file), std::move(*order), context.ram, then)), {}};
 }
+
+Reply save(VerbContext& context, const Packet& request) { return save(context, request, AfterSave::ends); }
+
+/// A verb of its own: an earlier VMM does not know it, and would end.
+Reply snapshot(VerbContext& context, const Packet& request) { return save(context, request, AfterSave::goes_on); }
 
 Reply begin_move(VerbContext& context, const Packet& request) {
   if (context.mover == nullptr) return {error("it cannot be moved"), {}};
@@ -221,6 +226,7 @@ constexpr Verb verbs[] = {{"hello", hello},
                           {"epc-give", give_epc},
                           {"epc-held", held_epc},
                           {"save", save},
+                          {"snapshot", snapshot},
                           {"take-back", take_back},
                           {"move", begin_move},
                           {"move-hold", hold_move},

@@ -139,7 +139,11 @@ int run_vmm(const Processors& processors) {
   // Before anybody can ask for it: who pauses a domain as soon as it is made finds it.
   lifecycle.set_epc(&guest->domain());
   lifecycle.set_domain(&guest->domain());
-  if (guest->arriving()) lifecycle.set_arriving();
+  if (guest->arriving()) {
+    lifecycle.set_arriving(Lifecycle::Arriving::by_token);
+  } else if (launch->waits) {
+    lifecycle.set_arriving(Lifecycle::Arriving::by_word);
+  }
   ConsoleHub hub(*page, Fd(launch_fd::console));
   Saver saver(lifecycle, *page);
   Mover mover(lifecycle, *page);

@@ -22,7 +22,8 @@ BODIES = {"PUT /v1/migrations/{session}/proof": {"proof": "0" * 320},
           "POST /v1/domains/{domain}/migration/proof": {"session": "0" * 32, "answer": "0" * 448},
           "PATCH /v1/domains/{domain}": {"name": "renamed"}, "PATCH /v1/domains/{domain}/epc": {"weight": 200},
           "POST /v1/domains/{domain}/keys": {"sgx_platform": "private"},
-          "POST /v1/domains/{domain}/save": {"file": "/none/saved"}, "POST /v1/restore": {"file": "/none/saved"},
+          "POST /v1/domains/{domain}/save": {"file": "/none/saved"}, "POST /v1/domains/{domain}/snapshot": {"file": "/none/saved"},
+          "POST /v1/restore": {"file": "/none/saved"},
           "POST /v1/domains/{domain}/migration/hold": {"session": "0" * 32},
           "POST /v1/domains/{domain}/migration/verdict": {"session": "0" * 32, "verdict": "commit"},
           "PUT /v1/migrations/{session}/verdict": {"verdict": "abort"},
@@ -129,7 +130,7 @@ class Table:
         status, text = answer
         if allowed:
             # Of a proof, which nobody waits for, and of a definition, which `one` has none of: 404. Of a file where there is none: 400, with the rights of who asks.
-            if path.endswith(("/save", "/restore")):
+            if path.endswith(("/save", "/snapshot", "/restore")):
                 assert status == 400 and "'/none/saved': No such file" in text, (*what, answer)
                 return
             if path.endswith(("/migration", "/migrations", "/way")) and method != "DELETE":  # without a connection that goes on

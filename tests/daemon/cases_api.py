@@ -133,15 +133,35 @@ def saves(call):
     request = {"file": str(m.run.parent / "api.saved")}
     uuid = call("POST", "/v1/domains", m.creation("saved", epc=1, paused=True), 201).json["uuid"]
     call("POST", path + "/save", request, 409)  # it has not run yet
+    copy = {"file": request["file"] + ".snap"}
+    call("POST", path + "/snapshot", copy, 409)
     call("POST", path + "/unpause")
     m.wait_for_ready("saved")
     call("POST", "/v1/domains/none/save", request, 404)
     call("POST", path + "/save", {"file": "saved"}, 400)
+    call("POST", "/v1/domains/none/host-save", None, 404)
+    call("POST", path + "/host-save", None, 409)
+    call("POST", "/v1/domains", {**m.creation("hosted", epc=0), "persist": True}, 201)
+    m.wait_for_ready("hosted")
+    call("POST", "/v1/domains/hosted/host-save", None, 202)
+    wait_until(lambda: call("GET", "/v1/domains/hosted").json["state"] == "shut off", "the end of hosted")
+    assert call("GET", "/v1/domains/hosted").json["goes_on"]
+    call("POST", "/v1/domains/hosted/start", {"anew": True}, 201)
+    call("DELETE", "/v1/domains/hosted")
+    call("DELETE", "/v1/domains/hosted/definition")
+    call("POST", "/v1/domains/none/snapshot", copy, 404)
+    call("POST", path + "/snapshot", {"file": "saved"}, 400)
+    call("POST", path + "/snapshot", {**copy, "enclaves": "lose"}, 400)
+    assert call("POST", path + "/snapshot", copy, 202).json["save"]["snapshot"]
+    wait_until(lambda: not call("GET", path).json["save"]["going"], "the end of the snapshot")
+    call("POST", "/v1/restore", copy, 409)
     # Its enclave fills all of its EPC.
     assert call("POST", path + "/save", {**request, "enclaves": "lose"}, 202).json["save"]["file"] == request["file"]
     wait_until(lambda: not call("GET", f"/v1/domains/{uuid}").json["save"]["going"], "the end of saving")
     call("POST", "/v1/restore", {"file": "/none"}, 400)
     call("POST", "/v1/restore", {**request, "enclaves": "keep"}, 409)
+    assert call("POST", "/v1/restore", {**copy, "paused": True}, 201).json["snapshot"]
+    call("DELETE", path)
     call("POST", "/v1/restore", {**request, "paused": True}, 201)
     call("POST", "/v1/restore", request, 409)
     call("DELETE", path)

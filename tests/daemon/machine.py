@@ -280,9 +280,9 @@ class Machine:
         ids = {str(domain["id"]) for domain in domains.values()}
         assert set(os.listdir(self.state / "domains")) == {f"{id}.json" for id in ids}
         assert set(os.listdir(self.run / "domains")) == ids, (os.listdir(self.run / "domains"), ids)
-        assert (set(os.listdir(self.state)) | {"machine.json"}) - {"migrations"} == \
+        assert (set(os.listdir(self.state)) | {"machine.json", "saved"}) - {"migrations"} == \
             {"definitions", "domains", "host.json", "keys", "machine.json", "platform-secret", "wrap-secret",
-             "machine-key", "machine-key.pub", "tickets", "cloisterd.lock"}
+             "machine-key", "machine-key.pub", "saved", "tickets", "cloisterd.lock"}
         assert set(os.listdir(self.run)) == {"domains", "cloisterd.sock", "cloisterd.lock"}
 
 

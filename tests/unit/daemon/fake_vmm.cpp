@@ -111,7 +111,8 @@ class FakeVmm {
     if (verb == "hello") return hello(from);
     if (verb == "run") return start(from);
     if (verb == "descriptors") return hand_over(from);
-    if (verb == "save") return save(from, *packet);
+    if (verb == "save") return save(from, *packet, AfterSave::ends);
+    if (verb == "snapshot") return save(from, *packet, AfterSave::goes_on);
     if (verb == "epc-lend") return take_frames(from, packet->body);
     if (verb == "epc-give") return give_frames(from, packet->body);
     if (verb == "epc-held") return tell_frames(from);
@@ -175,7 +176,7 @@ class FakeVmm {
 
   /// "save-refused": it does not begin; "save-late": not in time; "save-answers-late": it does, and is late to say so;
   /// "save-fails": it goes on; "save-dies"; "save-waits": until it is ended; "save-whole": likewise, when all is there.
-  bool save(const Fd& to, const Packet& request) {
+  bool save(const Fd& to, const Packet& request, AfterSave then) {
     if (word_ == "save-refused") return send_packet(to.get(), {{"error", "it is not to be saved"}}).has_value();
     const auto bytes = read_within(request.descriptors.at(1).get(), longest_own);
     const auto order = read_order(bytes.value()).value();
@@ -198,7 +199,7 @@ class FakeVmm {
         },
         order.key, order.id);
     stream::Writer writer(sealer.sink());
-    if (!writer.value(stream::Kind::config, order.config)) return false;
+    if (!writer.value(config_kind(false, then), order.config)) return false;
     if (word_ == "save-dies") status_ = by_itself;
     if (word_ == "save-fails") {
       page_.fail_save("no room is left");
@@ -207,6 +208,10 @@ class FakeVmm {
     if (word_ == "save-dies" || word_ == "save-fails") return true;
     if (!writer.end() || !sealer.finish()) return false;
     if (word_ == "save-whole") return true;
+    if (then == AfterSave::goes_on) {
+      page_.set_state(DomainState::running);
+      return true;
+    }
     page_.set_ending(hypervisor::Ending::saved, "");
     status_ = 0;
     return true;
@@ -222,8 +227,9 @@ class FakeVmm {
           return static_cast<std::size_t>(std::max<ssize_t>(::read(launch_fd::saved, to.data(), to.size()), 0));
         },
         order->key));
-    const auto config = reader.value<SavedConfig>(stream::Kind::config);
+    const auto config = reader.next();
     if (!config) return config.error();
+    if (!is_config(config->kind)) return "no config";
     if (const auto end = reader.next(stream::Kind::end); !end) return end.error();
     const auto whole = reader.finish();
     return whole ? std::string() : whole.error();

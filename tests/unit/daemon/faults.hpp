@@ -107,6 +107,16 @@ class FaultyRecords final : public Records {
     return registry_.ticket(name);
   }
   void tidy_tickets() const override { registry_.tidy_tickets(); }
+  tl::expected<std::vector<std::string>, std::string> saved() const override { return registry_.saved(); }
+  tl::expected<void, std::string> rename_saved(const std::string& from, const std::string& to) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.rename_saved(from, to); });
+  }
+  tl::expected<void, std::string> remove_saved(const std::string& name) const override {
+    return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.remove_saved(name); });
+  }
+  std::vector<u8> beginning_of_saved(const std::string& name, std::size_t bytes) const override {
+    return registry_.beginning_of_saved(name, bytes);
+  }
   tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override {
     if (faults_.full) return planted();
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.put_ticket(name, text); });

@@ -284,6 +284,74 @@ TEST_F(Saving, OneThatIsDefinedIsShutOffAndGoesOnAsThat) {
   EXPECT_TRUE(daemon_->destroy("a"));
 }
 
+TEST_F(Saving, ASnapshotLeavesTheDomainAndGoesOnWhenThatHasEnded) {
+  const std::string uuid = add("");
+  FileRequest request = file();
+  request.enclaves = Enclaves::lose;
+  request.then = AfterSave::goes_on;
+  ASSERT_TRUE(daemon_->save("a", request));
+  wait_for([&] { return is_over(uuid); });
+  const DomainInfo now = *daemon_->find("a");
+  EXPECT_EQ(now.state, "running");
+  EXPECT_EQ(now.save->failed, "");
+  EXPECT_TRUE(now.save->snapshot);
+  EXPECT_FALSE(daemon_.record().saving);
+  EXPECT_TRUE(fs::exists(path()));
+  EXPECT_FALSE(fs::exists(path("a.saved.partial")));
+  // By its uuid, whatever it is called.
+  ASSERT_TRUE(daemon_->change("a", {.name = "b"}));
+  EXPECT_THAT(refusal(file()), HasSubstr("there is a domain 'b' already, of the same uuid"));
+  EXPECT_TRUE(daemon_->destroy("b"));
+  for (int times = 0; times < 2; ++times) {
+    const auto restored = daemon_->restore(file(), false);
+    ASSERT_TRUE(restored) << restored.error().message;
+    EXPECT_EQ(restored->uuid, uuid);
+    EXPECT_TRUE(restored->from_snapshot);
+    EXPECT_FALSE(restored->enclaves_kept.value());
+    EXPECT_TRUE(daemon_->destroy("a"));
+  }
+  FileRequest keep = file();
+  keep.enclaves = Enclaves::keep;
+  EXPECT_THAT(refusal(keep), HasSubstr("it is a snapshot, in which no enclaves are"));
+}
+
+TEST_F(Saving, ASnapshotThatFailsLeavesNoFile) {
+  const std::string uuid = add("save-fails");
+  FileRequest request = file();
+  request.then = AfterSave::goes_on;
+  ASSERT_TRUE(daemon_->save("a", request));
+  wait_for([&] { return is_over(uuid); });
+  EXPECT_EQ(daemon_->find("a")->save->failed, "no room is left");
+  EXPECT_EQ(daemon_.shown("a"), "running");
+  EXPECT_NO_FILE();
+  EXPECT_TRUE(daemon_->destroy("a"));
+}
+
+/// The record knows that it is one: its file gets its name from whoever comes, where the domain goes on and all is
+/// there.
+TEST_F(Saving, ASnapshotIsTheNextDaemonsToName) {
+  const std::string uuid = add("");
+  FileRequest request = file();
+  request.then = AfterSave::goes_on;
+  ASSERT_TRUE(daemon_->save("a", request));
+  wait_for([&] { return is_over(uuid); });
+  struct stat status {};
+  ASSERT_EQ(::stat(path().c_str(), &status), 0);
+  daemon_.stop();
+  // As it was before that: with its other name, and as the record has it.
+  fs::rename(path(), path("a.saved.partial"));
+  daemon_.change_record([&](DomainRecord& record) {
+    record.saving = {.file = path(), .owner = own_user(), .inode = status.st_ino, .snapshot = true};
+  });
+  ASSERT_TRUE(daemon_.start());
+  wait_for([&] { return is_over(uuid); });
+  EXPECT_EQ(daemon_->find("a")->save->failed, "");
+  EXPECT_TRUE(fs::exists(path()));
+  EXPECT_FALSE(fs::exists(path("a.saved.partial")));
+  EXPECT_FALSE(daemon_.record().saving);
+  EXPECT_TRUE(daemon_->destroy("a"));
+}
+
 TEST_F(Saving, UnderTheNameThatItHas) {
   const std::string uuid = add("");
   ASSERT_TRUE(daemon_->change("a", {.name = "b"}));

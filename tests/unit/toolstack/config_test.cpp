@@ -176,6 +176,7 @@ TEST(Config, ShutdownTimeoutIsInSeconds) {
 TEST(Config, WhatTheHostsGoingDownDoesIsOneOfTwo) {
   EXPECT_EQ(good("on_host_shutdown = 'destroy'").config.on_host_shutdown, HostShutdown::destroy);
   EXPECT_EQ(good("on_host_shutdown = 'shutdown'").config.on_host_shutdown, HostShutdown::shutdown);
+  EXPECT_EQ(good("on_host_shutdown = 'save'").config.on_host_shutdown, HostShutdown::save);
 }
 
 TEST(Config, InterfacesAreKeysAndValues) {
@@ -341,12 +342,8 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"on_crash = 'coredump-destroy'", 3, 12, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"on_reboot = 1", 3, 13, {"\"destroy\", \"restart\" or \"preserve\""}},
       {"shutdown_timeout = 86401", 3, 20, {"from 0 to 86400 (in seconds"}},
-      {"on_host_shutdown = 'save'",
-       3,
-       20,
-       {"found \"save\"", "cannot save domains yet", "\"shutdown\" or \"destroy\""}},
-      {"on_host_shutdown = 'suspend'", 3, 20, {"found \"suspend\"", "\"shutdown\" or \"destroy\""}},
-      {"on_host_shutdown = ['save']", 3, 20, {"found a list", "\"shutdown\" or \"destroy\""}},
+      {"on_host_shutdown = 'suspend'", 3, 20, {"found \"suspend\"", "\"shutdown\", \"destroy\" or \"save\""}},
+      {"on_host_shutdown = ['save']", 3, 20, {"found a list", "\"shutdown\", \"destroy\" or \"save\""}},
       {"restart_limit = 1001", 3, 17, {"0 to 1000"}},
       {"restart_window = 0", 3, 18, {"1 to 86400"}},
       {"lewr = 2", 3, 8, {"0 or 1"}},
