@@ -20,7 +20,8 @@ std::string write_launch(const LaunchMessage& message) {
                     {"goes_on", message.goes_on},
                     {"uuid", message.uuid},
                     {"arrives", message.arrives},
-                    {"enclaves", message.enclaves}});
+                    {"enclaves", message.enclaves},
+                    {"boot_cmdline", message.boot_cmdline}});
 }
 
 tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
@@ -33,7 +34,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   if (!grants) fields.fail("'grants': " + grants.error());
   read_engine(fields, message.engine);
   fields.boolean("goes_on", message.goes_on).text("uuid", message.uuid).boolean("arrives", message.arrives);
-  fields.boolean("enclaves", message.enclaves);
+  fields.boolean("enclaves", message.enclaves).text("boot_cmdline", message.boot_cmdline);
   for (const nlohmann::json& one : fields.list("cpus")) {
     auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
     if (!set) fields.fail("'cpus': expected lists of processors");

@@ -56,7 +56,7 @@ class Debian:
         config = folder / "server.cfg"
         config.write_text("\n".join([
             'name = "server"', 'type = "pvh"', "memory = 1024", "vcpus = 2", "epc = 16",
-            f'kernel = "{image}.vmlinuz"', f'ramdisk = "{image}.initrd"', 'cmdline = "root=/dev/vda rw console=ttyS0"',
+            'bootloader = "pygrub"', 'extra = "console=ttyS0"',
             f'disk = [ "{image},raw,xvda,rw" ]',
             f'vif = [ "type=user,hostfwd=tcp:127.0.0.1:{self.port}-:22,hostfwd=tcp:127.0.0.1:{self.service}-:80" ]', ""]))
         self.run = None
@@ -113,6 +113,15 @@ def live(options, folder):
         expect(debian.ssh("sha256sum </root/kept") == digest, "what was written is not there any more")
         expect("unseal-of-an-earlier-boot: ok" in debian.ssh(f"/enclaves/seal {blob}"), "what was sealed is lost")
         expect(debian.ssh("hello") == "Hello, world!", "the package is gone")
+        # A newer kernel, for the disk: the next reboot starts it, as its command line says.
+        boot = debian.ssh("cat /proc/sys/kernel/random/boot_id")
+        version = debian.ssh("uname -r")
+        debian.ssh(f"cp /boot/vmlinuz-{version} /boot/vmlinuz-99.0-own && cp /boot/initrd.img-{version} /boot/initrd.img-99.0-own")
+        debian.ssh("mkdir -p /boot/grub && printf 'menuentry Own {\\n linux /boot/vmlinuz-99.0-own root=/dev/vda own=1\\n"
+                   " initrd /boot/initrd.img-99.0-own\\n}\\n' >/boot/grub/grub.cfg")
+        debian.ssh("systemctl reboot", check=False)
+        debian.wait_for_boot(boot)
+        expect("own=1" in debian.ssh("cat /proc/cmdline").split(), "the menu does not count")
         debian.ssh("systemctl poweroff", check=False)
         debian.thread.join(PATIENCE)
         expect(debian.run is not None and debian.run.status == 0, "it does not power off")
