@@ -51,7 +51,7 @@ _cloister_value() {
       fi
       ;;
     FOLDER*) compgen -d -- "$4" ;;
-    FILE* | HOST* | PATH* | POLICY* | SOCKET*) compgen -f -- "$4" ;;
+    FILE* | HOST* | IMAGE* | PATH* | POLICY* | SOCKET*) compgen -f -- "$4" ;;
   esac
 }
 

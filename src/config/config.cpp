@@ -6,6 +6,7 @@
 #include "arch/sgx.hpp"
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
+#include "config/bootloader.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
 #include "hypervisor/specification.hpp"
@@ -207,6 +208,7 @@ tl::expected<ReadConfig, Diagnostic> read_config(std::string_view text) {
     }
   }
   const std::size_t untold = warn_of_unknown_keys(std::move(unknown), warnings);
+  TRY(check_bootloader(draft.config));
   TRY(check_epc_min(draft.config));
   TRY(check_cpus(draft.config));
   TRY(check_cpu_flags(draft.config));

@@ -60,6 +60,13 @@ inline constexpr std::size_t most_disks = 16;
 /// Which of them a vdev is, from 0 on: its last letter says so.
 std::size_t disk_place(std::string_view vdev);
 
+/// What `bootloader` is told of the disk.
+struct BootloaderOptions {
+  std::string kernel{}, ramdisk{};  ///< paths in the disk's file system; empty: as its menu, or its names, say
+  std::optional<u32> entry{};       ///< of the menu
+  bool operator==(const BootloaderOptions&) const = default;
+};
+
 using MacAddress = std::array<u8, 6>;
 
 /// A port of the host that leads to one of the guest.
@@ -104,9 +111,11 @@ struct DomainConfig {
   u64 memory_mib = 512;
   u32 vcpus = 1;
   CpuPlaces cpus;  ///< of the host, where they run
-  std::string kernel;
+  std::string kernel;   ///< empty: there is a bootloader
   std::string ramdisk;  ///< empty: none
   std::string cmdline;
+  bool bootloader = false;  ///< kernel and ramdisk are on its first disk, and a part of the command line is, too
+  BootloaderOptions bootloader_options{};
   std::vector<DiskConfig> disks;  ///< in the order of their places
   std::vector<InterfaceConfig> interfaces;
   bool rng = false;  ///< it has a source of random bytes beside its processor's

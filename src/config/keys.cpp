@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "arch/try.hpp"
+#include "config/bootloader.hpp"
 #include "config/cpu_flags.hpp"
 #include "config/cpu_list.hpp"
 #include "config/cpuid_list.hpp"
@@ -97,6 +98,21 @@ constexpr Form type{[](Draft&, const xl::Setting& setting) {
 
 constexpr Form cmdline{[](Draft& draft, const xl::Setting& s) { return keep(draft.cmdline, read_string(s)); },
                        [](const DomainConfig& config) -> Text { return xl::quoted(config.cmdline); }};
+
+constexpr Form bootloader{
+    [](Draft& draft, const xl::Setting& setting) {
+      draft.config.bootloader = true;
+      return read_bootloader(setting);
+    },
+    [](const DomainConfig& config) { return config.bootloader ? Text(xl::quoted("pygrub")) : std::nullopt; }};
+
+constexpr Form bootloader_args{[](Draft& draft, const xl::Setting& setting) {
+                                 return keep(draft.config.bootloader_options, read_bootloader_args(setting));
+                               },
+                               [](const DomainConfig& config) {
+                                 const std::string text = bootloader_args_text(config.bootloader_options);
+                                 return text.empty() ? std::nullopt : Text(text);
+                               }};
 
 constexpr Form disk{
     [](Draft& draft, const xl::Setting& setting) { return keep(draft.config.disks, read_disks(setting)); },
@@ -290,8 +306,12 @@ constexpr Key table[] = {
     {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", integer<&Config::vcpus, 1, most_vcpus, count>},
     {"cpus", "string or list", "\"all\"",
      "The host's processors that these run on: of all, or a list with one for each.", cpus},
-    {"kernel", "string", "required", "Path of a bzImage or of an ELF kernel with a PVH entry.", path<&Config::kernel>},
+    {"kernel", "string", "required, or `bootloader`", "Path of a bzImage or of an ELF kernel with a PVH entry.",
+     path<&Config::kernel>},
     {"ramdisk", "string", "none", "Path of an initramfs.", path<&Config::ramdisk>},
+    {"bootloader", "string", "none", "`\"pygrub\"`: kernel and ramdisk are found on the first disk.", bootloader},
+    {"bootloader_args", "list or string", "none",
+     "What it is told: `\"--kernel=PATH\"`, `\"--ramdisk=PATH\"`, `\"--entry=NUMBER\"`.", bootloader_args},
     {"cmdline", "string", "\"\"", "The kernel's command line; `root` and `extra` are then ignored.", cmdline},
     {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
     {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},

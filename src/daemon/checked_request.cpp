@@ -14,6 +14,7 @@
 #include "host/processors.hpp"
 #include "host/whole_file.hpp"
 #include "machine/epc/placement.hpp"
+#include "plan/boot_files.hpp"
 #include "plan/cpu_places.hpp"
 #include "plan/images.hpp"
 #include "plan/interfaces.hpp"
@@ -86,6 +87,31 @@ class RequestFiles {
     return opened;
   }
 
+  /// Kernel and ramdisk as the first of these disks says, which are locked.
+  tl::expected<void, ApiError> boot_files(const DomainConfig& config, CheckedFor what, OpenImages& images) {
+    const auto unusable_disk = [&](const std::string& why) {
+      return tl::unexpected(in_config(request_.file, cannot_boot(config, why)));
+    };
+    const auto path = absolute(config.disks.front().path);
+    if (!path) return unusable_disk(path.error());
+    const BootloaderOptions& options = config.bootloader_options;
+    auto reader = opener_.start_boot_reader(request_.owner, *path, images.disks.front().identity,
+                                            {.kernel = options.kernel,
+                                             .ramdisk = options.ramdisk,
+                                             .entry = options.entry,
+                                             .most_kernel = most_boot_kernel(),
+                                             .most_ramdisk = most_boot_ramdisk(config)});
+    if (!reader) return unusable_disk(reader.error());
+    images.boot_reader = std::move(*reader);
+    if (what == CheckedFor::going_on) return {};
+    auto files = ask_boot_reader(images.boot_reader.get());
+    if (!files) return unusable_disk(files.error());
+    images.kernel = std::move(files->kernel);
+    images.ramdisk = std::move(files->ramdisk);
+    images.boot_cmdline = std::move(files->cmdline);
+    return {};
+  }
+
   /// Each ends with the last of who has its connection.
   tl::expected<std::vector<Fd>, ApiError> networks(const DomainConfig& config) {
     std::vector<Fd> connections;
@@ -138,6 +164,12 @@ tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, Reques
 /// error counts.
 tl::expected<OpenImages, ApiError> open_images(RequestFiles& files, const DomainConfig& config, CheckedFor what) {
   OpenImages images;
+  if (config.bootloader) {
+    images.disks = TRY(files.disks(config, what));
+    // What is on a disk when it is defined does not matter.
+    if (what != CheckedFor::definition) TRY(files.boot_files(config, what, images));
+    return images;
+  }
   tl::expected<Fd, ApiError> ramdisk;
   if (!config.ramdisk.empty()) ramdisk = files.ramdisk(config);
   if (ramdisk && *ramdisk) images.ramdisk_bytes = length_of(ramdisk->get());
@@ -203,7 +235,7 @@ tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const C
     if (const auto had = check_epc(read->config, machine); !had)
       return tl::unexpected(in_config(request.file, had.error()));
   }
-  if (what == CheckedFor::creation) images.interfaces = TRY(files.networks(read->config));
+  if (what != CheckedFor::definition) images.interfaces = TRY(files.networks(read->config));
   CheckedRequest checked{.config = std::move(read->config),
                          .images = std::move(images),
                          .engine = *engine,

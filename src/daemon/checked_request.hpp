@@ -55,7 +55,9 @@ struct SavedFile {
 
 struct OpenImages {
   Fd kernel, ramdisk;
-  u64 ramdisk_bytes = 0;
+  u64 ramdisk_bytes = 0;         ///< that are kept for its restarts
+  Fd boot_reader{};              ///< with a bootloader: connection to what looks at its disk (boot/reader.hpp)
+  std::string boot_cmdline{};    ///< what that says
   std::vector<OpenDisk> disks;   ///< in the configuration's order, as are
   std::vector<Fd> interfaces{};  ///< connections to what carries their frames
   SavedFile saved{};
@@ -71,7 +73,8 @@ struct CheckedRequest {
 
 /// What the domain is checked for. Of one that is created at once, its own process looks into the kernel, and the
 /// machine's accounts know what EPC there is; what is kept for later is checked for both here.
-enum class CheckedFor : u8 { creation, definition };
+/// One that goes on from a file has its kernel in its RAM: a bootloader has nothing to do yet.
+enum class CheckedFor : u8 { creation, going_on, definition };
 
 /// The domain that uses a disk of this identity; empty: none does.
 using DiskUser = std::function<std::string(const std::string& identity)>;

@@ -64,7 +64,8 @@ Domains::Result Domains::add(const CreateRequest& request) { return create_domai
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition, SavedFile from) {
   const DiskUser user = [this](const std::string& identity) { return user_of_disk(identity); };
-  auto checked = TRY(check_request(opener_, request, machine(), processors(), CheckedFor::creation, user));
+  const CheckedFor what = from.file ? CheckedFor::going_on : CheckedFor::creation;
+  auto checked = TRY(check_request(opener_, request, machine(), processors(), what, user));
   if (checked.config.uuid.empty()) checked.config.uuid = request.uuid;
   checked.images.saved = std::move(from);
   auto claim = make_room(checked.config);
@@ -243,7 +244,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
                         .uuid = record.uuid,
                         .arrives = images.saved.arrives,
                         .enclaves = images.saved.arrives && images.saved.order,
-                        .waits = images.saved.arrival && !images.saved.arrival->saved.empty()};
+                        .waits = images.saved.arrival && !images.saved.arrival->saved.empty(),
+                        .boot_cmdline = images.boot_cmdline};
   auto page = TRY(DomainPage::create());
   vmx::EpcMemory::Pointer memory;
   if (const u64 pages = package_pages(record.package, record.grants); pages != 0) {
@@ -286,6 +288,7 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
     descriptors.set(launch_fd::interface + static_cast<int>(i), images.interfaces[i].get());
   descriptors.set(launch_fd::vsock, vsock.get());
   descriptors.set(launch_fd::connector, connector.get());
+  descriptors.set(launch_fd::boot_reader, images.boot_reader.get());
   if (platform.counters != nullptr) {
     descriptors.set(launch_fd::counters, platform.counters->descriptor());
     descriptors.set(launch_fd::keys, platform.keys.get());

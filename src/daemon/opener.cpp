@@ -148,6 +148,22 @@ tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, cons
   return fd;
 }
 
+tl::expected<Fd, std::string> FileOpener::start_boot_reader(const Owner& owner, const std::string& path,
+                                                            const std::string& identity, const boot::Wanted& wanted) {
+  nlohmann::json request{{"owner", to_json(owner)},
+                         {"boot", path},
+                         {"identity", identity},
+                         {"kernel", wanted.kernel},
+                         {"ramdisk", wanted.ramdisk},
+                         {"most_kernel", wanted.most_kernel},
+                         {"most_ramdisk", wanted.most_ramdisk}};
+  if (wanted.entry) request["entry"] = *wanted.entry;
+  auto answer = TRY(ask(owner, request, patience_));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_socket(fd.get(), SOCK_SEQPACKET)) return Failed("not a connection that may be passed on");
+  return fd;
+}
+
 tl::expected<Fd, std::string> FileOpener::start_connector(const Owner& owner, const std::string& path) {
   auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"connector", path}}, patience_));
   auto fd = TRY(opened(std::move(answer)));

@@ -11,6 +11,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "boot/reader.hpp"
 #include "daemon/saving_record.hpp"
 #include "host/disk_image.hpp"
 #include "host/mutex.hpp"
@@ -83,6 +84,11 @@ class FileOpener {
   /// it is the user `nobody`'s. Our end of its connection. Where systemd has an opener that may use the network
   /// (packaging/cloister-network.socket), that one starts it, and not one of ours.
   tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
+
+  /// What looks for a kernel on a disk (boot/reader.hpp), with its owner's rights: on that of this identity, or not at
+  /// all. Our end of its connection.
+  tl::expected<Fd, std::string> start_boot_reader(const Owner& owner, const std::string& path,
+                                                  const std::string& identity, const boot::Wanted& wanted);
 
   /// What connects to the sockets PATH_PORT for a guest (host/vsock_connector.hpp), with its owner's rights. Our end of
   /// its connection.

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "boot/reader.hpp"
 #include "daemon/opener.hpp"
 #include "host/memfd.hpp"
 #include "host/packet.hpp"
@@ -323,7 +324,27 @@ tl::expected<Opened, std::string> serve_vsock(const nlohmann::json& request) {
   return Opened{.fd = TRY(start_connector(path))};
 }
 
+tl::expected<Opened, std::string> serve_boot(const nlohmann::json& request) {
+  std::string path, identity;
+  boot::Wanted wanted;
+  u64 entry = 0;
+  JsonFields fields(request);
+  fields.text("boot", path).text("identity", identity).text("kernel", wanted.kernel).text("ramdisk", wanted.ramdisk);
+  fields.number("most_kernel", wanted.most_kernel).number("most_ramdisk", wanted.most_ramdisk);
+  if (fields.has("entry")) fields.number("entry", entry, ~u32{0});
+  if (fields.has("entry")) wanted.entry = static_cast<u32>(entry);
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return Failed(fields.error());
+  const auto owner = TRY(read_owner(request["owner"]));
+  if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
+  const Fd disk = TRY(open_path(path, O_RDONLY));
+  if (const auto checked = check_disk(disk.get()); !checked) return Failed(checked.error().message);
+  if (identity_of_disk(disk.get()) != identity) return Failed("another file has its name meanwhile");
+  return Opened{.fd = TRY(boot::start_boot_reader(disk, wanted))};
+}
+
 tl::expected<Opened, std::string> serve_any(const nlohmann::json& request) {
+  if (request.contains("boot")) return serve_boot(request);
   if (request.contains("network")) return serve_network(request);
   if (request.contains("connector")) return serve_vsock(request);
   return serve(request);

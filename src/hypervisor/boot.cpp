@@ -114,12 +114,16 @@ tl::expected<platform::PvhBoot, std::string> load(Machine& machine) {
   if (!machine.spec.kernel) return tl::unexpected(std::string("no kernel"));
   std::span<const u8> ramdisk;
   if (machine.spec.ramdisk) ramdisk = *machine.spec.ramdisk;
-  return platform::load_pvh({.kernel = *machine.spec.kernel,
-                             .ramdisk = ramdisk,
-                             .cmdline = machine.spec.cmdline,
-                             .map = machine.spec.map,
-                             .rsdp = tables.rsdp},
-                            write);
+  auto loaded = platform::load_pvh({.kernel = *machine.spec.kernel,
+                                    .ramdisk = ramdisk,
+                                    .cmdline = machine.spec.cmdline,
+                                    .map = machine.spec.map,
+                                    .rsdp = tables.rsdp},
+                                   write);
+  // They are in the guest's RAM: who wants them for another start keeps them.
+  machine.spec.kernel = nullptr;
+  machine.spec.ramdisk = nullptr;
+  return loaded;
 }
 
 }  // namespace

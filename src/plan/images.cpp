@@ -30,6 +30,7 @@ u64 most_ramdisk(const DomainConfig& config) { return config.memory_mib << 20; }
 
 tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk, bool unpack) {
   Images images;
+  if (config.bootloader) return images;
   if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
   if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
   if (unpack) {
@@ -90,14 +91,14 @@ std::string who_uses(const DomainConfig& config, std::span<const std::string> op
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
   auto images =
-      TRY(make_images(config, read_regular(config.kernel, most_kernel),
+      TRY(make_images(config, config.bootloader ? Bytes{} : read_regular(config.kernel, most_kernel),
                       config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack));
   return with_disks(std::move(images), config, TRY(open_disks(config, unpack)));
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,
                                              std::vector<Fd> disks) {
-  auto images = TRY(make_images(config, read_within(kernel, most_kernel),
+  auto images = TRY(make_images(config, config.bootloader ? Bytes{} : read_within(kernel, most_kernel),
                                 config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config)), true));
   return with_disks(std::move(images), config, std::move(disks));
 }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
@@ -18,6 +20,7 @@ namespace cloister::toolstack {
 struct Images {
   std::shared_ptr<const platform::KernelImage> kernel;
   std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
+  std::optional<std::string> cmdline{};            ///< of the bootloader's, before the configuration's own
   std::vector<platform::virtio::BlockConfig> disks;
   std::vector<platform::virtio::NetConfig> interfaces{};  ///< plan/interfaces.hpp makes them
   platform::virtio::VsockConfig vsock{.peers = nullptr};  ///< plan/vsock.hpp does
@@ -31,7 +34,8 @@ std::string who_uses(const DomainConfig& config, std::span<const std::string> op
                      const std::string& path, const std::string& domain = {});
 
 /// Reads the files that the configuration names, and locks its disks; errors stand at their keys. With `unpack` false
-/// the kernel is only read, and disks are only opened.
+/// the kernel is only read, and disks are only opened. With a bootloader kernel and ramdisk come later
+/// (plan/boot_files.hpp).
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack);
 
 /// The same from files that are open, and disks that are locked; ramdisk is ignored if the configuration has none.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "config/bootloader.hpp"
 #include "config/interfaces.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/policy_lines.hpp"
@@ -122,6 +123,11 @@ std::string sockets_text(const SocketsConfig& sockets) {
   return fmt::format("cid {}{}{}", sockets.guest_cid(), sockets.path.empty() ? "" : ": ", sockets.path);
 }
 
+std::string bootloader_text(const DomainConfig& config) {
+  const std::string args = bootloader_args_text(config.bootloader_options);
+  return args.empty() ? "pygrub" : "pygrub, " + args;
+}
+
 std::string hex(u64 value) { return fmt::format("{:#x}", value); }
 
 }  // namespace
@@ -140,8 +146,9 @@ std::string render_text(const DomainPlan& plan) {
   line("silicon", plan.silicon.name);
   line("engine", toolstack::name_of(config.engine));
   if (const std::string brand = policy::brand_of(plan.cpuid); !brand.empty()) line("processor", brand);
-  line("kernel", config.kernel);
-  line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
+  if (config.bootloader) line("bootloader", bootloader_text(config));
+  if (!config.bootloader) line("kernel", config.kernel);
+  if (!config.bootloader) line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
   line("cmdline", config.cmdline);
   for (const DiskConfig& disk : config.disks)
     line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
@@ -191,7 +198,8 @@ std::string render_json(const DomainPlan& plan) {
   json["vcpus"] = config.vcpus;
   json["silicon"] = silicon_json(plan);
   json["engine"] = toolstack::name_of(config.engine);
-  json["kernel"] = config.kernel;
+  json["kernel"] = config.bootloader ? ordered_json(nullptr) : ordered_json(config.kernel);
+  if (config.bootloader) json["bootloader"] = "pygrub";
   json["ramdisk"] = config.ramdisk.empty() ? ordered_json(nullptr) : ordered_json(config.ramdisk);
   json["cmdline"] = config.cmdline;
   json["disks"] = ordered_json::array();

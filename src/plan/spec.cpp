@@ -55,7 +55,8 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.interfaces = images.interfaces;
   spec.rng = plan.config.rng;
   spec.vsock = images.vsock;
-  spec.cmdline = plan.config.cmdline;
+  spec.cmdline = images.cmdline.value_or("");
+  if (!plan.config.cmdline.empty()) spec.cmdline.append(spec.cmdline.empty() ? "" : " ").append(plan.config.cmdline);
   spec.clock = clock;
   spec.date = clock_date(plan.config, clock);
   spec.battery = battery;

@@ -21,7 +21,8 @@ std::string write_launch(const LaunchMessage& message) {
                     {"uuid", message.uuid},
                     {"arrives", message.arrives},
                     {"enclaves", message.enclaves},
-                    {"waits", message.waits}});
+                    {"waits", message.waits},
+                    {"boot_cmdline", message.boot_cmdline}});
 }
 
 tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
@@ -35,6 +36,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   read_engine(fields, message.engine);
   fields.boolean("goes_on", message.goes_on).text("uuid", message.uuid).boolean("arrives", message.arrives);
   fields.boolean("enclaves", message.enclaves).boolean("waits", message.waits);
+  fields.text("boot_cmdline", message.boot_cmdline);
   for (const nlohmann::json& one : fields.list("cpus")) {
     auto set = one.is_string() ? read_cpu_set(one.get<std::string>()) : std::nullopt;
     if (!set) fields.fail("'cpus': expected lists of processors");

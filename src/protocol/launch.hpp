@@ -19,7 +19,7 @@ namespace launch_fd {
 inline constexpr int message = 3;    ///< memfd: LaunchMessage
 inline constexpr int control = 4;    ///< bound SOCK_SEQPACKET socket, already listening
 inline constexpr int console = 5;    ///< bound SOCK_STREAM socket, already listening
-inline constexpr int kernel = 6;     ///< regular file
+inline constexpr int kernel = 6;     ///< regular file, unless the domain goes on with a bootloader
 inline constexpr int ramdisk = 7;    ///< regular file, if the configuration has one
 inline constexpr int epc = 8;        ///< EpcMemory's pages, if the domain has EPC
 inline constexpr int epcm = 9;       ///< EpcMemory's EPCM, if the domain has EPC
@@ -34,7 +34,9 @@ inline constexpr int interface = disk + int{most_disks};        ///< of each net
 inline constexpr int vsock = interface + int{most_interfaces};  ///< of one with vsock: socket, already listening
 inline constexpr int connector =
     vsock + 1;  ///< likewise: connection to what connects for it (host/vsock_connector.hpp)
-inline constexpr int first = message, last = connector;
+inline constexpr int boot_reader =
+    connector + 1;  ///< of one with a bootloader: connection to what looks at its disk (boot/reader.hpp)
+inline constexpr int first = message, last = boot_reader;
 }  // namespace launch_fd
 
 /// The secrets of a domain's virtual platform: all that its VMM is ever given.
@@ -58,6 +60,7 @@ struct LaunchMessage {
   bool arrives = false;                 ///< that is the stream of one that moves (moving.hpp), not a file
   bool enclaves = false;                ///< of which its enclaves are a part, and there is a MoveOrder
   bool waits = false;                   ///< for the word to run, whoever dies: nobody could let it go on again
+  std::string boot_cmdline{};           ///< of one with a bootloader: what its disk says; before the configuration's
   bool operator==(const LaunchMessage&) const = default;
 };
 

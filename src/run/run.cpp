@@ -33,6 +33,7 @@
 #include "plan/restarts.hpp"
 #include "plan/spec.hpp"
 #include "plan/vsock.hpp"
+#include "run/boot_source.hpp"
 #include "run/console_output.hpp"
 #include "run/ending.hpp"
 #include "run/gdb_socket.hpp"
@@ -178,7 +179,7 @@ bool save(hypervisor::Domain& domain, const DomainConfig& config, NewSavedFile& 
 }
 
 /// Runs a domain and its successors until one ends for good.
-int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& images,
+int run_domains(vmx::Package& package, const DomainPlan& plan, Images& images, const BootSource& boot,
                 const std::vector<vmx::EpcSection>& epc, const std::vector<CpuSet>& cpus,
                 const RunArguments& arguments) {
   const DomainConfig& config = plan.config;
@@ -236,6 +237,13 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, const Images& ima
   Restarts restarts(config);
   bool first = true;
   while (true) {
+    // What goes on is in its RAM.
+    if (!first || arguments.restore.empty()) {
+      if (const auto found = boot.look(config, images); !found) {
+        spdlog::error("{}", format(arguments.file, found.error()));
+        return exit_status::bad_configuration;
+      }
+    }
     auto spec = make_spec(plan, images, clock, battery);
     auto domain = std::exchange(first, false) ? first_domain(package, std::move(spec), epc, arguments)
                                               : hypervisor::Domain::create(package, std::move(spec), epc);
@@ -374,6 +382,8 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
     const std::string rendered = arguments.json ? render_json(*plan) : render_text(*plan);
     return print(rendered) ? exit_status::powered_off : exit_status::failed;
   }
+  const auto boot = BootSource::start(config);
+  if (!boot) return refuse(boot.error());
   auto connections = start_networks(config);
   if (!connections) return refuse(connections.error());
   auto interfaces = interfaces_on(config, std::move(*connections));
@@ -386,7 +396,7 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   if (!vsock) return refuse(vsock.error());
   images->vsock = std::move(*vsock);
   const auto package = silicon.make_package(*hardware);
-  return run_domains(*package, *plan, *images, hardware->epc, *cpus, arguments);
+  return run_domains(*package, *plan, *images, *boot, hardware->epc, *cpus, arguments);
 }
 
 }  // namespace cloister::toolstack

@@ -13,6 +13,7 @@
 #include "run/run.hpp"
 #include "silicon/backend.hpp"
 #include "tools/cpu_verbs.hpp"
+#include "tools/image_verbs.hpp"
 #include "tools/options.hpp"
 #include "tools/processors.hpp"
 #include "verbs/start_delay.hpp"
@@ -366,15 +367,17 @@ int run_program(int argc, char** argv) {
   add_key_verbs(verbs, arguments);
   add_move_verbs(verbs, arguments);
   cloister::tools::CpuArguments cpu_arguments;
-  std::function<int()> cpu_verb;
-  cloister::tools::add_cpu(app, cpu_arguments, cpu_verb);
+  client::ImageArguments image_arguments;
+  std::function<int()> other_verb;  // that needs no daemon
+  cloister::tools::add_cpu(app, cpu_arguments, other_verb);
+  cloister::tools::add_image(app, image_arguments, other_verb);
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return cloister::tools::answer(app, error);
   }
-  return cpu_verb ? cpu_verb() : chosen(arguments);
+  return other_verb ? other_verb() : chosen(arguments);
 }
 
 }  // namespace

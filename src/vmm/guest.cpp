@@ -10,9 +10,11 @@
 
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
+#include "host/memfd.hpp"
 #include "host/whole_file.hpp"
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/epc/pager/frame_set.hpp"
+#include "plan/boot_files.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/vsock.hpp"
 #include "protocol/moving.hpp"
@@ -95,6 +97,14 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   std::vector<Fd> disks;
   for (std::size_t i = 0; i < read.config.disks.size(); ++i) disks.emplace_back(launch_fd::disk + static_cast<int>(i));
   auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk, std::move(disks)));
+  Fd boot_reader;
+  if (read.config.bootloader) boot_reader = Fd(launch_fd::boot_reader);
+  if (read.config.bootloader && !launch.goes_on) {
+    BootFiles files{.kernel = Fd(launch_fd::kernel), .cmdline = launch.boot_cmdline};
+    if (is_sealed_memfd(launch_fd::ramdisk)) files.ramdisk = Fd(launch_fd::ramdisk);
+    if (auto taken = take_boot_files(read.config, files, images); !taken)
+      return Failed(cannot_boot(read.config, taken.error()));
+  }
   if (read.config.uuid.empty()) read.config.uuid = launch.uuid;
   std::vector<Fd> connections;
   for (std::size_t i = 0; i < read.config.interfaces.size(); ++i)
@@ -108,6 +118,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
+  guest.boot_reader_ = std::move(boot_reader);
   if (!launch.goes_on) {
     if (auto made = guest.lay_out(Saved{}); !made) return failed(made.error());
     return guest;
@@ -147,7 +158,23 @@ tl::expected<void, std::string> Guest::renew() {
   domain_.reset();
   if (const auto stuck = hypervisor::clean_epc(*package_, frames_); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
+  TRY(look_for_kernel());
   return lay_out(Saved{});
+}
+
+tl::expected<void, std::string> Guest::look_for_kernel() {
+  if (!boot_reader_) return {};
+  const auto failed = [&](const std::string& why) { return tl::unexpected(cannot_boot(plan_.config, why).message); };
+  const auto files = ask_boot_reader(boot_reader_.get());
+  if (!files) return failed(files.error());
+  if (const auto taken = take_boot_files(plan_.config, *files, images_); !taken) return failed(taken.error());
+  return {};
+}
+
+void Guest::forget_kernel() {
+  if (!boot_reader_) return;
+  images_.kernel = nullptr;
+  images_.ramdisk = nullptr;
 }
 
 void Guest::note_frames() {
@@ -182,6 +209,7 @@ tl::expected<void, std::string> Guest::lay_out(const Saved& saved) {
   spec.balloon_counts = page_.get().balloon();
   spec.device_counts = page_.get().devices();
   spec.epc_missing = missing_;
+  forget_kernel();
   if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec), saved);
   domain_ = TRY(make(std::move(spec), frames_, saved));
   return {};

@@ -43,6 +43,10 @@ class Guest {
         frames_(std::move(sections)),
         page_(page) {}
 
+  /// What its disk says now; of one without a bootloader nothing is to be done.
+  tl::expected<void, std::string> look_for_kernel();
+  /// Of one with a bootloader: until the next time.
+  void forget_kernel();
   void note_frames();
   /// What the first domain goes on from; of none: it starts.
   struct Saved {
@@ -59,6 +63,7 @@ class Guest {
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;
+  Fd boot_reader_{};  ///< connection to what looks at its disk, if there is a bootloader
   std::vector<vmx::EpcSection> own_;     ///< what it was launched with
   std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end
   std::vector<u64> missing_;             ///< pages of each section for which there was none then; empty: none

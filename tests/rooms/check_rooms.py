@@ -30,8 +30,8 @@ DOOR_TESTS_NAME = {"implementations.cpp": {"silicon/backend.hpp", "silicon/engin
 
 # What each program may link: a VMM has no HTTP, no registry and no formats of other tools in it.
 PROGRAMS = {
-    "cloister": "arch text verbs host policy vmx silicon platform stream hypervisor config machine plan run http client interop",
-    "cloisterd": "arch text verbs host policy vmx silicon platform stream hypervisor config machine plan protocol http daemon",
+    "cloister": "arch text verbs host boot policy vmx silicon platform stream hypervisor config machine plan run http client interop",
+    "cloisterd": "arch text verbs host boot policy vmx silicon platform stream hypervisor config machine plan protocol http daemon",
     "cloister-vmm": "arch text verbs host policy vmx silicon platform stream hypervisor config machine plan protocol vmm",
     "cloister-enclave": "arch host text enclave",
     "cloister-transfer": "arch text verbs host policy vmx platform stream hypervisor config machine http client transfer",

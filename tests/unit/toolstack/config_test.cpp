@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/bootloader.hpp"
 #include "config/keys.hpp"
 
 namespace cloister::toolstack {
@@ -210,6 +211,32 @@ TEST(Config, VsockIsANumberAndAPath) {
   EXPECT_EQ(vsock("'cid=7'").guest_cid(), 7u);
   EXPECT_EQ(vsock("'path=/a b/c,d=e'"), (SocketsConfig{.cid = std::nullopt, .path = "/a b/c,d=e"}));
   EXPECT_EQ(vsock("'cid=auto,path=/a'"), (SocketsConfig{.cid = std::nullopt, .path = "/a"}));
+}
+
+TEST(Config, ABootloaderStandsInPlaceOfAKernel) {
+  const auto with = [](const std::string& more) {
+    const auto read = read_config("name = 'd'\ndisk = ['a,raw,xvda']\nbootloader = 'pygrub'\n" + more);
+    return read ? bootloader_args_text(read->config.bootloader_options) : format("", read.error());
+  };
+  EXPECT_EQ(with(""), "");
+  EXPECT_EQ(with("bootloader = '/usr/lib/xen-4.17/bin/pygrub'"), "");
+  EXPECT_EQ(with("bootloader_args = []"), "");
+  EXPECT_EQ(with("bootloader_args = ['-q', '--entry=2', '--quiet']"), "[\"--entry=2\"]");
+  EXPECT_EQ(with("bootloader_args = '--kernel=/k  --ramdisk=/r'"), "[\"--kernel=/k\", \"--ramdisk=/r\"]");
+  EXPECT_THAT(with("bootloader = 'grub'"), HasSubstr("found \"grub\", expected \"pygrub\""));
+  EXPECT_THAT(with("kernel = 'k'"), HasSubstr(":4:10: 'kernel': found beside 'bootloader'"));
+  EXPECT_THAT(with("ramdisk = 'r'"), HasSubstr(":4:11: 'ramdisk': found beside 'bootloader'"));
+  for (const char* option : {"--kernel", "--kernel=", "--kernel=relative", "--kernel=/a\\x00b",
+                             "--entry=", "--entry=-1", "--entry=4294967296", "--args=a", "x", ""})
+    EXPECT_THAT(with("bootloader_args = ['" + std::string(option) + "']"), HasSubstr("expected \"--kernel=PATH\""))
+        << option;
+  EXPECT_THAT(with("bootloader_args = [['-q']]"), HasSubstr("found a list"));
+  EXPECT_THAT(with("bootloader_args = ['--ramdisk=/r']"), HasSubstr("--ramdisk without --kernel"));
+  EXPECT_THAT(with("bootloader_args = ['--kernel=/k', '--entry=1']"), HasSubstr("--entry beside --kernel"));
+  EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'").error().message,
+            "'bootloader': found without a disk, on which it would look");
+  EXPECT_EQ(read_config("name = 'd'\nkernel = 'k'\nbootloader_args = []").error().message,
+            "'bootloader_args': found without 'bootloader'");
 }
 
 TEST(Config, AUuidIsKeptInItsCanonicalForm) {
