@@ -133,7 +133,7 @@ def called_back(pair, paged):
     its rounds for a while."""
     receiver = pair.receive()
     source = subprocess.Popen(pair.cloister.command("migrate", "web", f"unix:{pair.socket}", *pair.words, "--downtime", "1",
-                                                    "--bandwidth", "64"),
+                                                    "--bandwidth", "32"),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     found = {}
 
