@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <openssl/sha.h>
 
+#include <set>
+
 #include "guests.hpp"
 #include "hypervisor/boot.hpp"
 #include "hypervisor/epc/answer.hpp"
@@ -405,6 +407,80 @@ TEST_P(EarlyEnclaves, StayAndLeaveAgain) {
 INSTANTIATE_TEST_SUITE_P(Ways, EarlyEnclaves,
                          testing::Combine(testing::Values(EpcPaging::trap, EpcPaging::oss),
                                           testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));
+
+/// What EWB has made of pages of zeros: under a key, each is what its IV makes, so that one that is there twice is one
+/// (key, IV) that was used twice (NIST SP 800-38D, 8).
+class ZerosSeen {
+ public:
+  explicit ZerosSeen(const Side& side) {
+    for (const u64 secs : {0u, 100u}) {
+      for (u64 page = secs + 1; page < secs + 40; ++page)
+        zeros_.insert(side.machine.epc_pages.address_of(EpcPage{page}).value);
+    }
+  }
+  void see(const Records& records) {
+    for (const stream::Record& record : records) {
+      if (record.kind != stream::Kind::epc_page) continue;
+      const auto page = *stream::decode<EpcPageState>(record.body);
+      if (!zeros_.contains(page.address)) continue;
+      ++pages_;
+      seen_.insert({page.bytes.begin(), page.bytes.begin() + 32});
+    }
+  }
+  u64 pages() const { return pages_; }
+  u64 twice() const { return pages_ - seen_.size(); }
+
+ private:
+  std::set<u64> zeros_;
+  std::set<std::vector<u8>> seen_;
+  u64 pages_ = 0;
+};
+
+/// Over a hundred hops, from any way of paging to any other, with pages that leave early and come back in between.
+TEST(HoppingEnclaves, NoKeyAndIvOccursTwice) {
+  constexpr EpcPaging ways[] = {EpcPaging::oss, EpcPaging::none, EpcPaging::trap, EpcPaging::trap, EpcPaging::oss};
+  auto side = std::make_unique<Side>(ways[0]);
+  side->build();
+  ZerosSeen seen(*side);
+  for (u8 hop = 1; hop <= 100; ++hop) {
+    // So that each image is a new one.
+    for (const u64 secs : {0u, 100u}) {
+      for (u64 page = secs + 1; page < secs + 40; ++page) side->frame(page);
+    }
+    std::vector<u8> bytes;
+    stream::Writer writer(into(bytes));
+    LiveCopy copy(side->machine, writer);
+    ASSERT_TRUE(copy.begin(true));
+    ASSERT_TRUE(copy.send_epc(true));
+    for (u64 page = 1; page < 40; page += 2) side->frame(page);
+    ASSERT_TRUE(copy.send_epc(hop % 2 == 0));
+    ASSERT_TRUE(copy.finish_but_root());
+    bool left = false;
+    ASSERT_TRUE(copy.finish_with_root(session_of(hop, failed), left));
+    Records records = records_in(bytes);
+    seen.see(records);
+    std::erase_if(records, [](const stream::Record& record) { return !ArrivingEnclaves::has(record.kind); });
+    auto target = std::make_unique<Side>(ways[hop % std::size(ways)]);
+    ASSERT_EQ(import(*target, records, session_of(hop, arrived)), "") << hop;
+    ASSERT_TRUE(commit_enclaves(target->machine, arrived));
+    side = std::move(target);
+  }
+  EXPECT_GE(seen.pages(), 100u * 78);
+  EXPECT_EQ(seen.twice(), 0u) << "of " << seen.pages();
+  side->expect_built();
+}
+
+/// And it would be seen: two packages that begin alike, as none of one platform do.
+TEST(HoppingEnclaves, AKeyAndIvThatOccursTwiceIsSeen) {
+  Side one(EpcPaging::oss), same(EpcPaging::oss);
+  one.build();
+  same.build();
+  ZerosSeen seen(one);
+  seen.see(records_of(one, session_of(1, failed)));
+  EXPECT_EQ(seen.twice(), 0u);
+  seen.see(records_of(same, session_of(1, failed)));
+  EXPECT_GT(seen.twice(), 0u);
+}
 
 INSTANTIATE_TEST_SUITE_P(Ways, LyingEnclaves, testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss));
 
