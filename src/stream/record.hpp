@@ -42,6 +42,7 @@ enum class Kind : u32 {
   interface = 20,     ///< of the network, one for each, in their order
   rng = 21,           ///< the source of random bytes, where there is one
   vsock = 22,         ///< sockets to the host, where there are such
+  avx = 23,           ///< of each processor behind its `processor`, where the domain has AVX
   // Of a domain that moves while it runs:
   still = 32,         ///< from here on its guest stands still
   all_but_root = 33,  ///< of its enclaves the root alone is missing, which leaves only once the domain is held
@@ -59,7 +60,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 25> kinds{{
+inline constexpr std::array<KindRow, 26> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -83,6 +84,7 @@ inline constexpr std::array<KindRow, 25> kinds{{
     {Kind::interface, "interface", 1, 1 << 16},
     {Kind::rng, "rng", 1, 1 << 16},
     {Kind::vsock, "vsock", 1, 1 << 16},
+    {Kind::avx, "avx", 1, 256},
     {Kind::still, "still", 1, 0},
     {Kind::all_but_root, "all-but-root", 1, 0},
 }};
