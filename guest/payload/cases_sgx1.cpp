@@ -100,10 +100,10 @@ CASE(ecreate) {
   Creation exinfo;
   at<u32>(exinfo.secs + 20) = 1;
   expect_fault(exinfo.run_at(page), vec::gp, 0, 0);
-  line("xfrm_avx");
-  Creation avx;
-  at(avx.secs + 56) = 7;
-  expect_fault(avx.run_at(page), vec::gp, 0, 0);
+  line("xfrm_pkru");
+  Creation pkru;
+  at(pkru.secs + 56) = 0x203;
+  expect_fault(pkru.run_at(page), vec::gp, 0, 0);
   line("too_large");
   Creation large;
   at(large.secs) = u64{1} << 36;

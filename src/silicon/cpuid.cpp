@@ -1,12 +1,11 @@
 // What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is offered and implemented, and
 // nothing else.
-#include <cpuid.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "silicon/sgx/epc/package_impl.hpp"
 #include "silicon/silicon.hpp"
+#include "silicon/state/host_features.hpp"
 #include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
@@ -17,24 +16,6 @@ constexpr u32 bit(unsigned n) { return 1u << n; }
 template <class... N>
 constexpr u32 bits(N... n) {
   return (bit(static_cast<unsigned>(n)) | ...);
-}
-
-/// Features whose instructions run on the host's own: absent where the host lacks them.
-struct HostFeatures {
-  bool aes = false, pclmul = false, sha = false;
-};
-const HostFeatures& host_features() {
-  static const HostFeatures host = [] {
-    HostFeatures h;
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) != 0) {
-      h.pclmul = (c & bit(1)) != 0;
-      h.aes = (c & bit(25)) != 0;
-    }
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) h.sha = (b & bit(29)) != 0;
-    return h;
-  }();
-  return host;
 }
 
 constexpr u32 max_basic = 0x16, max_extended = 0x8000'0008;
@@ -61,6 +42,22 @@ constexpr u32 xsave_eax = 0xf;
 constexpr u32 extended_ecx = bits(0 /*LAHF*/, 5 /*LZCNT*/, 8 /*PREFETCHW*/);
 constexpr u32 extended_edx = bits(11 /*SYSCALL*/, 20 /*NX*/, 26 /*1 GiB pages*/, 27 /*RDTSCP*/, 29 /*LM*/);
 
+// Those whose instructions run on the host's own.
+constexpr u32 avx_bit = bit(28);
+u32 host_leaf1_ecx() {
+  const HostFeatures& host = host_features();
+  return (host.pclmul ? bit(1) : 0) | (host.fma ? bit(12) : 0) | (host.aes ? bit(25) : 0) | (host.avx ? avx_bit : 0) |
+         (host.f16c ? bit(29) : 0);
+}
+u32 host_leaf7_ebx() {
+  const HostFeatures& host = host_features();
+  return (host.avx ? bit(5) /*AVX2*/ : 0) | (host.sha ? bit(29) : 0);
+}
+u32 host_leaf7_ecx() {
+  const HostFeatures& host = host_features();
+  return (host.vaes ? bit(9) : 0) | (host.vpclmulqdq ? bit(10) : 0);
+}
+
 /// Leaf 4: deterministic cache parameters.
 struct Cache {
   u32 type, level, ways, sets;
@@ -80,28 +77,36 @@ CpuidRegs brand_leaf(const std::string& brand, u32 part) {
   return r;
 }
 
-constexpr u32 xsave_bytes = 512 + 64;
+/// XCR0's bits (SDM vol. 1, 13.1). AVX's component goes with its feature.
+u64 xcr0_of(const Features& offered) { return host_features().avx && (offered.leaf1_ecx & avx_bit) != 0 ? 7 : 3; }
+
+constexpr u32 legacy_area = 512 + 64, avx_area = 256;
+CpuidRegs xsave_leaf(const Features& offered, u32 subleaf) {
+  const u32 components = static_cast<u32>(xcr0_of(offered)), avx = components >> 2 & 1;
+  const u32 bytes = legacy_area + avx * avx_area;
+  switch (subleaf) {
+    case 0: return {components, bytes, bytes, 0};
+    case 1: return {xsave_eax, bytes, 0, 0};
+    case 2: return {avx * avx_area, avx * legacy_area, 0, 0};
+    default: return {};
+  }
+}
+
 constexpr u32 crystal_hz = 25'000'000;
 
 /// What is implemented, whatever is offered of it.
 CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
-  const HostFeatures& host = host_features();
   switch (leaf) {
     case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
-    case 1:
-      return {offered.signature, clflush_line << 8, leaf1_ecx | (host.pclmul ? bit(1) : 0) | (host.aes ? bit(25) : 0),
-              leaf1_edx};
+    case 1: return {offered.signature, clflush_line << 8, leaf1_ecx | host_leaf1_ecx(), leaf1_edx};
     case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
     case 4: return cache_leaf(subleaf);
     case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
     case 7:
       if (subleaf != 0) return {};
-      return {0, leaf7_ebx | (host.sha ? bit(29) : 0), leaf7_ecx, leaf7_edx};
+      return {0, leaf7_ebx | host_leaf7_ebx(), leaf7_ecx | host_leaf7_ecx(), leaf7_edx};
     case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
-    case 0xd:
-      if (subleaf == 0) return {3, xsave_bytes, xsave_bytes, 0};
-      if (subleaf == 1) return {xsave_eax, xsave_bytes, 0, 0};
-      return {};
+    case 0xd: return xsave_leaf(offered, subleaf);
     case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
     case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
     default: return {};
@@ -158,7 +163,7 @@ CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {
     r.ebx |= bit(2);                                   // SGX
     r.ecx |= offered.launch_control() ? bit(30) : 0u;  // SGX_LC
   }
-  return leaf == 0x12 ? sgx_leaf(implemented(offered.sgx), config.epc, subleaf) : r;
+  return leaf == 0x12 ? sgx_leaf(implemented_here(offered.sgx), config.epc, subleaf) : r;
 }
 
 CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const { return cpuid(impl_->config(), leaf, subleaf); }

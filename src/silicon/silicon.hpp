@@ -84,6 +84,8 @@ class Vcpu final : public vmx::Vcpu {
   void set_system(const SystemRegs& regs) override;
   FxsaveImage fpu() const override;
   void set_fpu(const FxsaveImage& image) override;
+  UpperHalves upper_halves() const override;
+  void set_upper_halves(const UpperHalves& halves) override;
   void set_cpuid(std::span<const CpuidEntry> entries) override;
   std::optional<u64> read_msr(u32 index) const override;
   bool write_msr(u32 index, u64 value) override;

@@ -4,9 +4,11 @@
 #include "silicon/engine/vcpu_impl.hpp"
 #include "silicon/isa/system/control.hpp"
 #include "silicon/isa/vector/fxsave.hpp"
+#include "silicon/isa/vector/xsave.hpp"
 #include "silicon/mmu/mode_change.hpp"
 #include "silicon/silicon.hpp"
 #include "silicon/state/fpu.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::silicon {
 
@@ -84,15 +86,24 @@ FxsaveImage Vcpu::fpu() const {
   return image;
 }
 void Vcpu::set_fpu(const FxsaveImage& image) { read_fxsave(impl_->cpu(), image); }
+UpperHalves Vcpu::upper_halves() const {
+  UpperHalves halves;
+  write_avx_image(impl_->cpu().fpu, true, halves.data());
+  return halves;
+}
+void Vcpu::set_upper_halves(const UpperHalves& halves) { read_avx_image(impl_->cpu().fpu, true, halves.data()); }
 
 std::optional<u64> Vcpu::read_msr(u32 index) const { return silicon::read_msr(impl_->cpu(), index); }
 void Vcpu::set_cpuid(std::span<const CpuidEntry>) {}  // CPUID exits
 bool Vcpu::write_msr(u32 index, u64 value) { return silicon::write_msr(impl_->cpu(), index, value); }
 
 bool Vcpu::set_xcr0(u64 value) {
-  constexpr u64 x87 = 1, sse = 2;
-  if ((value & x87) == 0 || (value & ~(x87 | sse)) != 0) return false;
+  constexpr u64 x87 = 1, sse = 2, avx = 4;
+  const u64 supported = x87 | sse | (host_features().avx ? avx : 0);
+  if ((value & x87) == 0 || (value & ~supported) != 0) return false;
+  if ((value & avx) != 0 && (value & sse) == 0) return false;
   impl_->cpu().xcr0 = value;
+  update_fpu_blocks(impl_->cpu());
   return true;
 }
 

@@ -26,7 +26,7 @@ struct SgxFeatures {
   u8 epc_property = 1;     ///< of every EPC section: 1 confidentiality and integrity
   u8 log2_size_32 = 31;    ///< an enclave outside 64-bit mode is smaller than two to this
   u8 log2_size_64 = 47;    ///< and in 64-bit mode than this: half of the canonical addresses
-  u64 xfrm = 3;            ///< XSAVE components that an enclave may have: x87, SSE
+  u64 xfrm = 7;            ///< XSAVE components that an enclave may have: x87, SSE, AVX
   bool operator==(const SgxFeatures&) const = default;
 
   /// The flags that a register of leaf 0x12 reports.

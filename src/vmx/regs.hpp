@@ -52,4 +52,7 @@ struct Interruptibility {
 /// The legacy FXSAVE image (SDM vol. 1, table 10-2), 512 bytes.
 using FxsaveImage = std::array<u8, 512>;
 
+/// Bits 255:128 of YMM0 to YMM15: XSAVE's AVX component (SDM vol. 1, 13.5.2).
+using UpperHalves = std::array<u8, 256>;
+
 }  // namespace cloister::vmx

@@ -70,6 +70,8 @@ class Vcpu {
   virtual void set_system(const SystemRegs& regs) = 0;
   virtual FxsaveImage fpu() const = 0;
   virtual void set_fpu(const FxsaveImage& image) = 0;
+  virtual UpperHalves upper_halves() const = 0;
+  virtual void set_upper_halves(const UpperHalves& halves) = 0;
 
   /// What the guest may have, before the first run(). CPUID exits wherever VMX is, and the hypervisor answers; this is
   /// for an implementation that must know it beforehand. Another one ignores it.

@@ -41,7 +41,7 @@ constexpr Row rows[] = {
     unit("ECREATE.rcx_busy", "RCX is in use by another leaf", gp, "SgxRows.EcreateMeetsAHeldPage", lock),
     row("ECREATE.rcx_free", "RCX is a valid page", pf_write(Operand::rcx), [] { epa(secs_of(0)); }),
     row("ECREATE.xfrm_x87_sse", "XFRM[1:0] is not 3", gp, [] { secs().attributes.xfrm = 1; }),
-    row("ECREATE.xfrm", "XFRM has a component that CPUID.12.1 does not list", gp, [] { secs().attributes.xfrm = 7; }),
+    row("ECREATE.xfrm", "XFRM has a component that CPUID.12.1 does not list", gp, [] { secs().attributes.xfrm = 0x203; }),
     row("ECREATE.cet_attributes", "CET_ATTRIBUTES is not 0, without ATTRIBUTES.CET", gp,
         [] { secs().cet_attributes = 1; }),
     row("ECREATE.cet_bitmap", "CET_LEG_BITMAP_OFFSET is not 0, without ATTRIBUTES.CET", gp,

@@ -79,17 +79,20 @@ void Debugger::report_end(u8 status) {
 }
 
 std::vector<u8> Debugger::read_register(unsigned n) {
-  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu()};
+  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu(),
+                    processor_->vcpu.upper_halves()};
   file.system.cr8 = processor_->local_apic.cr8();
   return get_register(file, n);
 }
 
 bool Debugger::write_register(unsigned n, std::span<const u8> bytes) {
-  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu()};
+  RegisterFile file{processor_->vcpu.general(), processor_->vcpu.system(), processor_->vcpu.fpu(),
+                    processor_->vcpu.upper_halves()};
   if (!set_register(file, n, bytes)) return false;
   processor_->vcpu.set_general(file.general);
   processor_->vcpu.set_system(file.system);
   processor_->vcpu.set_fpu(file.fpu);
+  processor_->vcpu.set_upper_halves(file.upper);
   return true;
 }
 

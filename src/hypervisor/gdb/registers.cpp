@@ -45,14 +45,14 @@ u64 abridged_tag_word(u64 tags) {
   return valid;
 }
 
-enum class Source : u8 { gpr, rip, rflags, selector, segment_base, fpu, tag_word, control, zero };
+enum class Source : u8 { gpr, rip, rflags, selector, segment_base, fpu, upper, tag_word, control, zero };
 
 struct RegisterRow {
   const char* name;
   u16 bits;
   const char* type;
   Source source;
-  u16 index;  ///< register number; offset in the FXSAVE image
+  u16 index;  ///< register number, also of an upper half; offset in the FXSAVE image
 };
 
 enum Control : u16 { cr0, cr2, cr3, cr4, cr8, efer };
@@ -131,6 +131,17 @@ constexpr RegisterRow sse[] = {
     {"mxcsr", 32, "int", Source::fpu, mxcsr},
 };
 
+constexpr RegisterRow avx[] = {
+    {"ymm0h", 128, "uint128", Source::upper, 0},   {"ymm1h", 128, "uint128", Source::upper, 1},
+    {"ymm2h", 128, "uint128", Source::upper, 2},   {"ymm3h", 128, "uint128", Source::upper, 3},
+    {"ymm4h", 128, "uint128", Source::upper, 4},   {"ymm5h", 128, "uint128", Source::upper, 5},
+    {"ymm6h", 128, "uint128", Source::upper, 6},   {"ymm7h", 128, "uint128", Source::upper, 7},
+    {"ymm8h", 128, "uint128", Source::upper, 8},   {"ymm9h", 128, "uint128", Source::upper, 9},
+    {"ymm10h", 128, "uint128", Source::upper, 10}, {"ymm11h", 128, "uint128", Source::upper, 11},
+    {"ymm12h", 128, "uint128", Source::upper, 12}, {"ymm13h", 128, "uint128", Source::upper, 13},
+    {"ymm14h", 128, "uint128", Source::upper, 14}, {"ymm15h", 128, "uint128", Source::upper, 15},
+};
+
 constexpr RegisterRow bases[] = {
     {"fs_base", 64, "int64", Source::segment_base, arch::seg_fs},
     {"gs_base", 64, "int64", Source::segment_base, arch::seg_gs},
@@ -168,9 +179,8 @@ constexpr const char* vector_types =
     R"(<field name="uint128" type="uint128"/></union>)";
 
 const Feature features[] = {
-    {"org.gnu.gdb.i386.core", flag_types, core},
-    {"org.gnu.gdb.i386.sse", vector_types, sse},
-    {"org.gnu.gdb.i386.segments", "", bases},
+    {"org.gnu.gdb.i386.core", flag_types, core}, {"org.gnu.gdb.i386.sse", vector_types, sse},
+    {"org.gnu.gdb.i386.avx", "", avx},           {"org.gnu.gdb.i386.segments", "", bases},
     {"org.cloister.control", "", controls},
 };
 
@@ -198,6 +208,7 @@ u64 scalar(const RegisterFile& file, const RegisterRow& row) {
     case Source::tag_word: return full_tag_word(file.fpu);
     case Source::control: return control_of(file.system, row.index);
     case Source::fpu:
+    case Source::upper:
     case Source::zero: break;
   }
   return 0;
@@ -216,6 +227,8 @@ std::vector<u8> get_register(const RegisterFile& file, unsigned n) {
   std::vector<u8> bytes(row.bits / 8u);
   if (row.source == Source::fpu) {
     std::copy_n(file.fpu.begin() + row.index, fpu_bytes(row), bytes.begin());
+  } else if (row.source == Source::upper) {
+    std::copy_n(file.upper.begin() + slot * row.index, slot, bytes.begin());
   } else {
     const u64 value = scalar(file, row);
     std::memcpy(bytes.data(), &value, std::min(bytes.size(), sizeof value));
@@ -228,6 +241,10 @@ bool set_register(RegisterFile& file, unsigned n, std::span<const u8> bytes) {
   if (row == nullptr || bytes.size() != row->bits / 8u) return false;
   if (row->source == Source::fpu) {
     std::copy_n(bytes.begin(), fpu_bytes(*row), file.fpu.begin() + row->index);
+    return true;
+  }
+  if (row->source == Source::upper) {
+    std::copy_n(bytes.begin(), slot, file.upper.begin() + slot * row->index);
     return true;
   }
   u64 value = 0;

@@ -1,6 +1,6 @@
-// The registers that GDB sees, in its numbering: the standard features of i386:x86-64 (64-bit core, SSE, segment
-// bases), and the control registers as a feature of our own. The description is the same in 32-bit code, so that one
-// `vmlinux` serves from the first instruction on.
+// The registers that GDB sees, in its numbering: the standard features of i386:x86-64 (64-bit core, SSE, AVX,
+// segment bases), and the control registers as a feature of our own. The description is the same in 32-bit code, so
+// that one `vmlinux` serves from the first instruction on.
 #pragma once
 
 #include <span>
@@ -15,6 +15,7 @@ struct RegisterFile {
   vmx::GeneralRegs general;
   vmx::SystemRegs system;
   vmx::FxsaveImage fpu{};
+  vmx::UpperHalves upper{};
 };
 
 unsigned register_count();

@@ -44,6 +44,19 @@ struct OneProcessor {
   Loaded set_state(const ProcessorState& saved) const;
 };
 
+struct AvxOfProcessor {
+  Processor& processor;
+  AvxState state() const { return {.upper = processor.vcpu.upper_halves()}; }
+  void set_state(const AvxState& saved) const { processor.vcpu.set_upper_halves(saved.upper); }
+};
+
+inline constexpr u64 avx_component = 4;
+/// XCR0's bits that the domain's CPUID offers.
+inline u64 offered_xcr0(const DomainSpec& spec) {
+  const auto leaf = spec.cpuid.get(arch::leaf::xsave, 0);
+  return u64{leaf.edx} << 32 | leaf.eax;
+}
+
 /// visit(kind, part) for each until one answers an error.
 template <class Visit>
 auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock) {
@@ -54,6 +67,7 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   };
   for (const auto& processor : machine.processors) {
     also(Kind::processor, OneProcessor{*processor});
+    if ((offered_xcr0(machine.spec) & avx_component) != 0) also(Kind::avx, AvxOfProcessor{*processor});
     also(Kind::apic, processor->local_apic);
   }
   also(Kind::ioapic, machine.ioapic);

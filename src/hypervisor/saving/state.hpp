@@ -67,4 +67,10 @@ struct ProcessorState {
   std::optional<u8> startup_page{};
 };
 
+/// Of a domain whose CPUID has the XSAVE component.
+struct AvxState {
+  vmx::UpperHalves upper{};
+  bool operator==(const AvxState&) const = default;
+};
+
 }  // namespace cloister::hypervisor

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "silicon/decode/instruction_set.hpp"
+#include "silicon/isa/avx/rows.hpp"
 #include "silicon/isa/integer/rows.hpp"
 #include "silicon/isa/system/rows.hpp"
 #include "silicon/isa/vector/rows.hpp"
@@ -54,7 +55,7 @@ const SelectTable& select_table() {
     SelectTable t{};
     for (const auto rows :
          {integer_rows(), bit_rows(), string_rows(), branch_rows(), stack_rows(), legacy_rows(), sse_rows(),
-          sse_integer_rows(), mmx_rows(), crypto_rows(), x87_rows(), xsave_rows(), system_rows(), control_rows(),
+          sse_integer_rows(), mmx_rows(), crypto_rows(), avx_rows(), x87_rows(), xsave_rows(), system_rows(), control_rows(),
           segment_rows(), iret_rows(), software_interrupt_rows(), syscall_rows(), sgx_rows()}) {
       for (const Row& row : rows) t[row.mnemonic] = {row.select, t[row.mnemonic][0]};
     }
@@ -152,6 +153,10 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode 
   if (insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNC || insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNCE) {
     return {.selected = {op_undefined, true}};
   }
+  // Only LES and LDS have these bytes in real mode (SDM vol. 2A, 2.3.5).
+  if (mode == CodeMode::real16 && insn.info.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+    return {.selected = {op_undefined, true}};
+  }
   op.mnemonic = static_cast<u16>(insn.info.mnemonic);
   if (illegal_in_enclave(insn, where)) return {.selected = {op_undefined, true}};
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
@@ -183,6 +188,7 @@ std::string operand_name(const ZydisDecodedOperand& o) {
     case ZYDIS_REGCLASS_GPR32:
     case ZYDIS_REGCLASS_GPR64: return "r" + bits;
     case ZYDIS_REGCLASS_XMM: return "xmm";
+    case ZYDIS_REGCLASS_YMM: return "ymm";
     case ZYDIS_REGCLASS_MMX: return "mm";
     case ZYDIS_REGCLASS_X87: return "st";
     case ZYDIS_REGCLASS_SEGMENT: return "sreg";

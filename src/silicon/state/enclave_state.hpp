@@ -20,7 +20,7 @@ struct EnclaveState {
   bool mode64 = true;
 
   // The SSA frame that an asynchronous exit writes, by its pages' indices.
-  u32 xsave_page = 0;  ///< CR_XSAVE_PAGE_0: x87 and SSE lie in one page
+  u32 xsave_page = 0;  ///< CR_XSAVE_PAGE_0: all components lie in one page
   u32 gpr_page = 0;    ///< CR_GPR_PA's page; GPRSGX is at its end
 
   // What the processor had outside (SDM vol. 3D, table 36-1).

@@ -30,6 +30,12 @@ void update_fpu_blocks(Cpu& cpu) {
   namespace cr0 = arch::cr0;
   cpu.fpu.x87_blocked = (cpu.cr0 & (cr0::em | cr0::ts)) != 0;
   cpu.fpu.sse_blocked = cpu.fpu.x87_blocked || (cpu.cr4 & arch::cr4::osfxsr) == 0;
+  cpu.fpu.avx_blocked = (cpu.cr0 & cr0::ts) != 0 || !avx_enabled(cpu);
+}
+
+bool avx_enabled(const Cpu& cpu) {
+  constexpr u64 both = 6;  // SSE and AVX
+  return (cpu.system_flags & arch::rflags::vm) == 0 && (cpu.cr4 & arch::cr4::osxsave) != 0 && (cpu.xcr0 & both) == both;
 }
 
 void enter_guest_fpu(Cpu& cpu) {
@@ -59,6 +65,11 @@ void set_guest_mxcsr(Cpu& cpu, u32 value) {
 
 void sse_unavailable(Cpu& cpu, const Op* op) {
   if ((cpu.cr0 & arch::cr0::em) != 0 || (cpu.cr4 & arch::cr4::osfxsr) == 0) return raise_ud(cpu, op);
+  raise_nm(cpu, op);
+}
+
+void avx_unavailable(Cpu& cpu, const Op* op) {
+  if (!avx_enabled(cpu)) return raise_ud(cpu, op);
   raise_nm(cpu, op);
 }
 

@@ -15,7 +15,7 @@ inline constexpr u32 flags = 0x3f, daz = 1u << 6, masks = 0x3f << 7, um = 1u << 
 inline constexpr u32 initial = 0x1f80, defined = 0xffff;  ///< defined: also FXSAVE's MXCSR_MASK
 }  // namespace mxcsr
 
-/// After every change of CR0 or CR4.
+/// After every change of CR0, CR4 or XCR0.
 void update_fpu_blocks(Cpu& cpu);
 
 void enter_guest_fpu(Cpu& cpu);
@@ -28,6 +28,10 @@ void set_guest_mxcsr(Cpu& cpu, u32 value);
 
 /// Raises what blocks an SSE instruction: #UD or #NM.
 void sse_unavailable(Cpu& cpu, const Op* op);
+/// CR4.OSXSAVE and XCR0 allow VEX-encoded vector instructions (SDM vol. 1, 14.3; CR0.EM does not count).
+bool avx_enabled(const Cpu& cpu);
+/// The same for a VEX-encoded vector instruction.
+void avx_unavailable(Cpu& cpu, const Op* op);
 
 /// The host's flags of the operation that just ran while sse_unmasked; they become clear.
 u32 take_sse_flags(Cpu& cpu);

@@ -1,4 +1,4 @@
-// x87, MMX and SSE state (SDM vol. 1, ch. 8 to 10).
+// x87, MMX, SSE and AVX state (SDM vol. 1, ch. 8 to 10 and 14).
 #pragma once
 
 #include <array>
@@ -36,11 +36,15 @@ struct FpuState {
   u32 host_mxcsr = 0x1f80;   ///< the host's own, while the guest's is loaded
   bool mxcsr_live = false;   ///< the host's MXCSR holds the guest's rounding and collects its flags
   bool x87_blocked = false;  ///< CR0.EM or CR0.TS forbid x87 and MMX
-  // Translated code asks all of these at once, as one doubleword: it goes on if they are false.
-  alignas(4) bool sse_blocked = true;  ///< CR0.EM, CR0.TS or CR4.OSFXSR forbid SSE: see update_fpu_blocks()
+  // Translated code asks the first four of these at once, as one doubleword, for SSE, and all eight for AVX: it goes on
+  // if they are false.
+  alignas(8) bool sse_blocked = true;  ///< CR0.EM, CR0.TS or CR4.OSFXSR forbid SSE: see update_fpu_blocks()
   bool xmm_here = true;                ///< xmm has the guest's values, and not the host's registers
   bool sse_unmasked = false;           ///< MXCSR leaves an exception unmasked
   bool always_false = false;
+  bool avx_blocked = true;  ///< CR0.TS, CR4.OSXSAVE or XCR0 forbid VEX-encoded vector instructions
+  bool upper_here = true;   ///< upper has the guest's values, and not the host's registers, which hold xmm's then, too
+  bool also_false = false, last_false = false;
 
   std::array<Float80, 8> st{};  ///< by physical number (R0 to R7): ST(i) is st[(top + i) % 8]
   u16 control = 0x37f;
@@ -50,6 +54,9 @@ struct FpuState {
   u16 opcode = 0;       ///< last non-control instruction (FOP)
   u64 instruction = 0;  ///< its address (FIP; FCS is 0)
   u64 operand = 0;      ///< its memory operand's address (FDP; FDS is 0)
+
+  /// Bits 255:128 of the YMM registers, whose bits 127:0 are the XMM registers.
+  std::array<Xmm, 16> upper{};
 };
 
 }  // namespace cloister::silicon

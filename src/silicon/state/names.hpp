@@ -39,6 +39,7 @@ using vmx::SystemRegs;
 using vmx::Time;
 using vmx::tsc_hz;
 using vmx::Unimplemented;
+using vmx::UpperHalves;
 using vmx::within;
 
 }  // namespace cloister::silicon

@@ -8,15 +8,24 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "oracle/cpu/address.hpp"
 #include "oracle/cpu/vendors.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::oracle {
 namespace {
+
+/// The decoder has the XSAVE area without the AVX component.
+unsigned xsave_bytes(const Instruction& i) {
+  constexpr unsigned legacy = 576, with_avx = 832;
+  const ZydisDecodedOperand* const op = i.memory();
+  return op != nullptr && op->size == 8 * legacy ? with_avx : 0;
+}
 
 class Comparison {
  public:
@@ -60,13 +69,13 @@ class Comparison {
   bool same_operand() const {
     const ZydisDecodedOperand* const op = i_.memory();
     if (op == nullptr) return false;
-    const bool masked = i_.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i_.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+    const bool masked = is_masked_move(i_);
     const ZydisInstructionCategory category = i_.info.meta.category;
     const bool iret = category == ZYDIS_CATEGORY_RET && i_.info.opcode == 0xcf;
     const bool far = iret || i_.info.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
     if (op->size <= 128 && !masked && !far && !stores_in_parts(i_)) return false;
     const u64 at = linear_address(before_, i_, *op),
-              bytes = far ? (iret ? 5u : 2u) * i_.info.operand_width / 8 : op->size / 8u;
+              bytes = far ? (iret ? 5u : 2u) * i_.info.operand_width / 8 : std::max(op->size / 8u, xsave_bytes(i_));
     return native_.cr2 - at < bytes && ours_.cr2 - at < bytes;
   }
 
@@ -117,6 +126,13 @@ class Comparison {
       if (tolerance_ == Tolerance::reciprocal && near32(n.xmm[k], o.xmm[k])) continue;
       differ(fmt::format("xmm{}", k), fmt::format("{:016x}_{:016x}", n.xmm[k][1], n.xmm[k][0]),
              fmt::format("{:016x}_{:016x}", o.xmm[k][1], o.xmm[k][0]));
+    }
+    const auto &nu = native_.state.upper, &ou = ours_.state.upper;
+    for (unsigned k = 0; silicon::host_features().avx && k < (i_.bits64 ? 16u : 8u); ++k) {
+      if (nu[k] == ou[k]) continue;
+      if (tolerance_ == Tolerance::reciprocal && near32(nu[k], ou[k])) continue;
+      differ(fmt::format("ymm{}", k), fmt::format("{:016x}_{:016x} above", nu[k][1], nu[k][0]),
+             fmt::format("{:016x}_{:016x} above", ou[k][1], ou[k][0]));
     }
   }
 

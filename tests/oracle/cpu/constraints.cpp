@@ -6,6 +6,7 @@
 
 #include "oracle/cpu/address.hpp"
 #include "oracle/cpu/vendors.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::oracle {
 namespace {
@@ -34,6 +35,22 @@ struct Context {
 void mask_x87(FpuImage& fpu, u16 masks) {
   fpu.control |= masks;
   if ((fpu.status & ~fpu.control & 0x3f) == 0) fpu.status &= static_cast<u16>(~0x8080);
+}
+
+/// Indices of gathers that lead into the data, or not far from it, or (64 bits) to no address at all: whatever lies
+/// between belongs to the test program.
+void near_indices(Context& c) {
+  const ZydisDecodedOperand* const op = c.i.memory();
+  if (op == nullptr || op->mem.type != ZYDIS_MEMOP_TYPE_VSIB) return;
+  const auto reg = static_cast<unsigned>(ZydisRegisterGetId(op->mem.index));
+  const bool quadwords = (c.i.info.opcode & 1) != 0;
+  for (auto* const half : {&c.state.fpu.xmm[reg], &c.state.upper[reg]}) {
+    for (u64& word : *half) {
+      const u64 low = c.random.below(256) - 128, high = c.random.below(256) - 128;
+      word = quadwords ? low : static_cast<u32>(low) | high << 32;
+      if (c.random.percent(4)) word = quadwords ? u64{1} << 60 | low : c.random.next();
+    }
+  }
 }
 
 void few_repeats(Context& c) {
@@ -190,17 +207,17 @@ u32 any_mxcsr(Context& c) {
 
 void valid_mxcsr(Context& c) { c.memory->put(c.address(), any_mxcsr(c)); }
 
-/// XSAVE area: the components that both worlds have (x87 and SSE), a header that XRSTOR takes, most of the time.
+/// XSAVE area: the components that both worlds have (x87, SSE and AVX), a header that XRSTOR takes, most of the time.
 void xsave_image(Context& c) {
   fxsave_image(c);
   const u64 at = c.address();
   std::array<u64, 8> header{};
-  header[0] = c.random.below(4);
+  header[0] = c.random.below(silicon::host_features().avx ? 8 : 4);
   if (c.random.percent(5)) header[c.random.below(8)] |= u64{1} << 63;
   c.memory->put(at + 512, header);
 }
-void legacy_components(Context& c) {
-  c.reg(arch::rax) &= 3;
+void common_components(Context& c) {
+  c.reg(arch::rax) &= silicon::host_features().avx ? 7 : 3;
   c.reg(arch::rdx) = 0;
 }
 
@@ -281,15 +298,15 @@ constexpr std::array table = {
     Constraint{ZYDIS_MNEMONIC_FXRSTOR, nullptr, fxsave_image},
     Constraint{ZYDIS_MNEMONIC_FXRSTOR64, nullptr, fxsave_image},
     Constraint{ZYDIS_MNEMONIC_LDMXCSR, nullptr, valid_mxcsr},
-    Constraint{ZYDIS_MNEMONIC_XSAVEC, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XSAVEC64, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XSAVEOPT, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XSAVEOPT64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEC, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEC64, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEOPT, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVEOPT64, common_components, xsave_image},
     Constraint{ZYDIS_MNEMONIC_FYL2XP1, near_zero, nullptr},
-    Constraint{ZYDIS_MNEMONIC_XSAVE, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XSAVE64, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XRSTOR, legacy_components, xsave_image},
-    Constraint{ZYDIS_MNEMONIC_XRSTOR64, legacy_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVE, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XSAVE64, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XRSTOR, common_components, xsave_image},
+    Constraint{ZYDIS_MNEMONIC_XRSTOR64, common_components, xsave_image},
     Constraint{ZYDIS_MNEMONIC_PCMPESTRI, string_lengths, nullptr},
     Constraint{ZYDIS_MNEMONIC_PCMPESTRM, string_lengths, nullptr},
     Constraint{ZYDIS_MNEMONIC_MOV, segment_move, segment_move},
@@ -298,6 +315,11 @@ constexpr std::array table = {
     Constraint{ZYDIS_MNEMONIC_LES, nullptr, far_pointer},
     Constraint{ZYDIS_MNEMONIC_LGS, nullptr, far_pointer},
     Constraint{ZYDIS_MNEMONIC_LSS, nullptr, far_pointer},
+    Constraint{ZYDIS_MNEMONIC_VPCMPESTRI, string_lengths, nullptr},
+    Constraint{ZYDIS_MNEMONIC_VPCMPESTRM, string_lengths, nullptr},
+    Constraint{ZYDIS_MNEMONIC_VLDMXCSR, nullptr, valid_mxcsr},
+    Constraint{ZYDIS_MNEMONIC_VDPPS, masked, nullptr},
+    Constraint{ZYDIS_MNEMONIC_VDPPD, masked, nullptr},
     Constraint{ZYDIS_MNEMONIC_DPPS, masked, nullptr},
     Constraint{ZYDIS_MNEMONIC_DPPD, masked, nullptr},
     Constraint{ZYDIS_MNEMONIC_F2XM1, below_one, nullptr},
@@ -318,6 +340,7 @@ const Constraint* find(ZydisMnemonic mnemonic) {
 void constrain_registers(const Instruction& i, State& state, Random& random) {
   Context context{i, state, random, nullptr};
   few_repeats(context);
+  near_indices(context);
   const Constraint* const c = find(i.info.mnemonic);
   if (c != nullptr && c->registers != nullptr) c->registers(context);
 }

@@ -116,6 +116,11 @@ const char* excluded(const Instruction& i) {
       i.info.mnemonic != ZYDIS_MNEMONIC_JMP && i.info.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
     return "repeat prefixes on LOOPE and LOOPNE are reserved (SDM vol. 2A, 2.1.1); AMD lets them choose the condition";
   }
+  static constexpr std::array elements = {ZYDIS_MNEMONIC_VPEXTRD, ZYDIS_MNEMONIC_VPINSRD};
+  if (!intel_host() && !i.bits64 && std::ranges::find(elements, i.info.mnemonic) != elements.end() &&
+      i.info.raw.vex.W != 0) {
+    return "VEX.W is ignored outside 64-bit mode (SDM vol. 2B, PEXTRD, note 2); AMD raises #UD";
+  }
   if (!intel_host() && i.info.mnemonic == ZYDIS_MNEMONIC_PAUSE && (i.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 &&
       i.info.raw.rex.B != 0) {
     return "PAUSE with REX.B is not defined (SDM vol. 2B, PAUSE): PAUSE for Intel; AMD executes XCHG";
@@ -141,7 +146,8 @@ const char* excluded_case(const Instruction& i, const State& state) {
   if (i.info.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS && op != nullptr && (state.fpu.status & 0x80) != 0) {
     return "CVTPI2PS from memory with a pending x87 exception: #MF (SDM vol. 2A, CVTPI2PS); processors run it";
   }
-  const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
+  const bool masked = i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU || i.info.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
+                      i.info.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
   if (masked && op != nullptr) {
     const u64 at = linear_address(state, i, *op);
     if (at < sandbox::data || at + op->size / 8 > sandbox::data_end) {
@@ -151,8 +157,8 @@ const char* excluded_case(const Instruction& i, const State& state) {
   const bool xsave = i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVE || i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEC ||
                      i.info.meta.isa_ext == ZYDIS_ISA_EXT_XSAVEOPT;
   if (xsave && op != nullptr &&
-      (static_cast<u32>(state.gpr[arch::rax]) > 3 || static_cast<u32>(state.gpr[arch::rdx]) != 0)) {
-    return "the host's XCR0 has components that ours has not: EDX:EAX must select x87 and SSE only";
+      (static_cast<u32>(state.gpr[arch::rax]) > 7 || static_cast<u32>(state.gpr[arch::rdx]) != 0)) {
+    return "the host's XCR0 has components that ours has not: EDX:EAX must select x87, SSE and AVX only";
   }
   return nullptr;
 }

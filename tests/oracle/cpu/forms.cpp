@@ -1,6 +1,7 @@
 // The walk over the opcode maps (SDM vol. 2D, appendix A).
 #include "oracle/cpu/forms.hpp"
 
+#include "silicon/isa/avx/rows.hpp"
 #include "silicon/isa/integer/rows.hpp"
 #include "silicon/isa/system/rows.hpp"
 #include "silicon/isa/vector/rows.hpp"
@@ -13,11 +14,12 @@ namespace {
 constexpr std::size_t sample = 256;  // encodings kept of a form
 
 /// ModRM bytes to try: register forms with every reg and rm (rm selects the instruction in 0F 01, 0F AE and D8 to DF),
-/// memory forms with every reg.
-constexpr std::array<u8, 72> modrm_bytes = [] {
-  std::array<u8, 72> bytes{};
+/// memory forms with every reg, without SIB and with it, which gathers need.
+constexpr std::array<u8, 80> modrm_bytes = [] {
+  std::array<u8, 80> bytes{};
   for (unsigned i = 0; i < 64; ++i) bytes[i] = static_cast<u8>(0xc0 + i);
   for (unsigned i = 0; i < 8; ++i) bytes[64 + i] = static_cast<u8>(8 * i);
+  for (unsigned i = 0; i < 8; ++i) bytes[72 + i] = static_cast<u8>(8 * i + 4);
   return bytes;
 }();
 
@@ -28,12 +30,14 @@ class Walk {
   std::map<std::string, Form> run() {
     for (u8 map = 0; map < 4; ++map) {
       for (u8 prefixes = 0; prefixes < prefix_kinds; ++prefixes) {
-        for (u8 rex = 0; rex < (bits64_ ? 3 : 1); ++rex) opcodes({bits64_, prefixes, rex, false, 0, map, 0, 0});
+        for (u8 rex = 0; rex < (bits64_ ? 3 : 1); ++rex) opcodes({bits64_, prefixes, rex, false, 0, 0, map, 0, 0});
       }
     }
     for (u8 map = 1; map < 4; ++map) {
       for (u8 pp = 0; pp < 4; ++pp) {
-        for (u8 w = 0; w < 2; ++w) opcodes({bits64_, 0, static_cast<u8>(1 + w), true, pp, map, 0, 0});
+        for (u8 w = 0; w < 2; ++w) {
+          for (u8 l = 0; l < 2; ++l) opcodes({bits64_, 0, static_cast<u8>(1 + w), true, pp, l, map, 0, 0});
+        }
       }
     }
     return std::move(forms_);
@@ -103,25 +107,17 @@ std::map<std::string, Form> enumerate_forms(bool bits64, const std::function<boo
 
 std::span<const Family> families() {
   using namespace silicon;
-  static constexpr std::array<Family, 19> table = {{{"integer", integer_rows},
-                                                    {"bit", bit_rows},
-                                                    {"string", string_rows},
-                                                    {"branch", branch_rows},
-                                                    {"stack", stack_rows},
-                                                    {"legacy", legacy_rows},
-                                                    {"sse", sse_rows},
-                                                    {"sse_integer", sse_integer_rows},
-                                                    {"mmx", mmx_rows},
-                                                    {"crypto", crypto_rows},
-                                                    {"x87", x87_rows},
-                                                    {"xsave", xsave_rows},
-                                                    {"system", system_rows},
-                                                    {"control", control_rows},
-                                                    {"segment", segment_rows},
-                                                    {"iret", iret_rows},
-                                                    {"software_interrupt", software_interrupt_rows},
-                                                    {"syscall", syscall_rows},
-                                                    {"sgx", sgx_rows}}};
+  static constexpr std::array<Family, 20> table = {
+      {{"integer", integer_rows}, {"bit", bit_rows},
+       {"string", string_rows},   {"branch", branch_rows},
+       {"stack", stack_rows},     {"legacy", legacy_rows},
+       {"sse", sse_rows},         {"sse_integer", sse_integer_rows},
+       {"mmx", mmx_rows},         {"crypto", crypto_rows},
+       {"avx", avx_rows},         {"x87", x87_rows},
+       {"xsave", xsave_rows},     {"system", system_rows},
+       {"control", control_rows}, {"segment", segment_rows},
+       {"iret", iret_rows},       {"software_interrupt", software_interrupt_rows},
+       {"syscall", syscall_rows}, {"sgx", sgx_rows}}};
   return table;
 }
 

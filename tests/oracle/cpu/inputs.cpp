@@ -58,10 +58,12 @@ u32 mxcsr(Random& random) {
   return value;
 }
 
-void fill_fpu(FpuImage& fpu, const Instruction& i, Random& random) {
+void fill_fpu(State& state, const Instruction& i, Random& random) {
+  FpuImage& fpu = state.fpu;
   fpu = {};
   const unsigned kind = preferred_kind(i, random);
   for (Vector& v : fpu.xmm) v = vector_of(random, kind);
+  for (Vector& v : state.upper) v = vector_of(random, kind);
   if (random.percent(15)) fpu.xmm[random.below(8)] = fpu.xmm[random.below(8)];
   fpu.mxcsr = mxcsr(random);
   const bool small = random.percent(30);  // operands of like size, for FPREM, FSCALE and the transcendentals
@@ -141,7 +143,7 @@ State make_inputs(const Instruction& i, Random& random, Sandbox& memory) {
   state.rflags = arch::rflags::fixed1 | arch::rflags::if_ | (noise & arch::rflags::status);
   const bool string = i.info.meta.category == ZYDIS_CATEGORY_STRINGOP;
   if (string ? (noise >> 32 & 1) != 0 : (noise >> 32 & 15) == 0) state.rflags |= arch::rflags::df;
-  fill_fpu(state.fpu, i, random);
+  fill_fpu(state, i, random);
   constrain_registers(i, state, random);
 
   // The visible operand last: its base may be RSP.

@@ -1,6 +1,7 @@
 // Encodes instructions from the pieces of SDM vol. 2A, figure 2-1 (and 2-9 for VEX).
 #include "oracle/cpu/instruction.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "oracle/cpu/address.hpp"
@@ -52,7 +53,7 @@ void add_opcode(Bytes& out, const Encoding& e, unsigned rxb, unsigned vvvv) {
   if (e.vex) {
     out.add(0xc4);
     out.add(((~rxb & 7) << 5) | e.map);
-    out.add(((e.rex == 2 ? 1u : 0u) << 7) | ((~vvvv & 15) << 3) | e.pp);
+    out.add(((e.rex == 2 ? 1u : 0u) << 7) | ((~vvvv & 15) << 3) | (e.l << 2) | e.pp);
   } else {
     if (e.rex != 0) out.add(0x40 | (e.rex == 2 ? 8 : 0) | rxb);
     if (e.map != 0) out.add(0x0f);
@@ -115,6 +116,13 @@ void patch_immediates(Bytes& out, const Instruction& i, Random& random) {
 
 }  // namespace
 
+bool is_masked_move(const Instruction& i) {
+  static constexpr std::array list = {ZYDIS_MNEMONIC_MASKMOVDQU, ZYDIS_MNEMONIC_MASKMOVQ,   ZYDIS_MNEMONIC_VMASKMOVDQU,
+                                      ZYDIS_MNEMONIC_VMASKMOVPS, ZYDIS_MNEMONIC_VMASKMOVPD, ZYDIS_MNEMONIC_VPMASKMOVD,
+                                      ZYDIS_MNEMONIC_VPMASKMOVQ};
+  return std::find(list.begin(), list.end(), i.info.mnemonic) != list.end();
+}
+
 int number_of(ZydisRegister reg) {
   const ZydisRegister parent = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
   return ZydisRegisterGetClass(parent) == ZYDIS_REGCLASS_GPR64 ? ZydisRegisterGetId(parent) : -1;
@@ -160,8 +168,11 @@ bool decode(std::span<const u8> bytes, bool bits64, Instruction& out) {
 bool plain(const Encoding& e, Instruction& out) {
   Bytes bytes;
   for (unsigned i = 0; i < prefix_table[e.prefixes].count; ++i) bytes.add(prefix_table[e.prefixes].byte[i]);
-  add_opcode(bytes, e, 0, 0);
+  // A gather's three registers must differ: 0 to 7, 1, and index 2.
+  const bool gathers = e.vex && e.map == 2 && (e.opcode & 0xfc) == 0x90;
+  add_opcode(bytes, e, 0, gathers ? 1 : 0);
   bytes.add(e.modrm);
+  if (gathers) bytes.add(2 << 3);
   return decode({bytes.byte.data(), ZYDIS_MAX_INSTRUCTION_LENGTH}, e.bits64, out);
 }
 
@@ -176,7 +187,9 @@ bool vary(const Encoding& e, Random& random, Instruction& out) {
   for (unsigned i = 0; i < prefix_table[e.prefixes].count; ++i) bytes.add(prefix_table[e.prefixes].byte[i]);
   const u64 noise = random.next();
   const bool extended = e.bits64;
-  add_opcode(bytes, e, extended ? noise & 7 : 0, extended ? (noise >> 3) & 15 : (noise >> 3) & 7);
+  // Where VEX names no third register, its field must be as if it named register 0.
+  const u64 third = e.vex && (noise >> 40 & 3) == 0 ? 0 : (noise >> 3) & 15;
+  add_opcode(bytes, e, extended ? noise & 7 : 0, extended ? third : third & 7);
   unsigned modrm = e.modrm;
   if ((noise >> 8) & 3) modrm = (modrm & ~0x38u) | ((noise >> 16) & 0x38);
   if ((noise >> 10) & 3) modrm = (modrm & ~7u) | ((noise >> 22) & 7);

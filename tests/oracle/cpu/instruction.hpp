@@ -32,6 +32,9 @@ struct Instruction {
 /// Decodes at sandbox::instruction. False if the bytes are no instruction.
 bool decode(std::span<const u8> bytes, bool bits64, Instruction& out);
 
+/// Some of its operand in memory may be left alone.
+bool is_masked_move(const Instruction& i);
+
 /// Encoding-order number of a general register of any size, by its 64-bit parent; -1 for any other register.
 int number_of(ZydisRegister reg);
 
@@ -41,8 +44,8 @@ struct Encoding {
   u8 prefixes = 0;  ///< index: none, 66, F2, F3, 66 F2, 66 F3, F0, 66 F0, 67
   u8 rex = 0;       ///< REX or VEX: 0 none, 1 without W, 2 with W
   bool vex = false;
-  u8 pp = 0;   ///< VEX
-  u8 map = 0;  ///< 0 one byte, 1 0F, 2 0F 38, 3 0F 3A
+  u8 pp = 0, l = 0;  ///< VEX
+  u8 map = 0;        ///< 0 one byte, 1 0F, 2 0F 38, 3 0F 3A
   u8 opcode = 0;
   u8 modrm = 0;  ///< if the instruction has one
 };

@@ -14,6 +14,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "silicon/state/host_features.hpp"
+
 namespace cloister::oracle {
 namespace {
 
@@ -21,9 +23,10 @@ namespace {
 struct Entry {
   FpuImage fpu;
   std::array<u64, 16> gpr;
-  u64 rip, cs, rflags;
+  u64 rip, cs, rflags, has_upper;
+  std::array<std::array<u64, 2>, 16> upper;
 };
-static_assert(offsetof(Entry, gpr) == 512 && offsetof(Entry, rip) == 640);
+static_assert(offsetof(Entry, gpr) == 512 && offsetof(Entry, rip) == 640 && offsetof(Entry, upper) == 672);
 
 Outcome* outcome = nullptr;  // of the run in progress; null outside
 
@@ -41,6 +44,7 @@ asm(R"(
   .balign 8
 cloister_oracle_stack: .quad 0
 cloister_oracle_mxcsr: .long 0x1f80
+cloister_oracle_has_upper: .long 0
   .text
   .globl cloister_oracle_enter, cloister_oracle_resume, cloister_oracle_stack
   .type cloister_oracle_enter, @function
@@ -53,6 +57,14 @@ cloister_oracle_enter:
   push %r15
   mov %rsp, cloister_oracle_stack(%rip)
   fxrstor64 (%rdi)
+  mov 664(%rdi), %eax
+  mov %eax, cloister_oracle_has_upper(%rip)
+  test %eax, %eax
+  jz 1f
+  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+  vinsertf128 $1, 672+16*\n(%rdi), %ymm\n, %ymm\n
+  .endr
+1:
   pushq $0x2b
   pushq 512+4*8(%rdi)
   pushq 656(%rdi)
@@ -76,6 +88,10 @@ cloister_oracle_enter:
   iretq
 cloister_oracle_resume:
   fninit
+  cmpl $0, cloister_oracle_has_upper(%rip)
+  je 1f
+  vzeroupper
+1:
   ldmxcsr cloister_oracle_mxcsr(%rip)
   pop %r15
   pop %r14
@@ -89,6 +105,16 @@ cloister_oracle_resume:
 
 namespace cloister::oracle {
 namespace {
+
+/// Bits 255:128 in a signal frame (Linux: struct _xstate, the standard form of XSAVE; SDM vol. 1, 13.4).
+void take_upper(const void* frame, State& out) {
+  const u8* const area = static_cast<const u8*>(frame);
+  u64 present;
+  std::memcpy(&present, area + 512, sizeof present);
+  constexpr u64 avx = 4;
+  out.upper = {};
+  if ((present & avx) != 0) std::memcpy(out.upper.data(), area + 576, sizeof out.upper);
+}
 
 u64 read_gs_base() {
   u64 base = 0;
@@ -124,6 +150,7 @@ void on_signal(int number, siginfo_t*, void* context) {
   out.rip = static_cast<u64>(regs[REG_RIP]);
   out.rflags = static_cast<u64>(regs[REG_EFL]);
   std::memcpy(static_cast<void*>(&out.fpu), frame.uc_mcontext.fpregs, sizeof out.fpu);
+  if (silicon::host_features().avx) take_upper(frame.uc_mcontext.fpregs, out);
   const u64 selectors = static_cast<u64>(regs[REG_CSGSFS]);  // cs, gs, fs, ss
   const auto [es, ds, fs, gs] = read_segments();
   out.seg = {es, static_cast<u16>(selectors), static_cast<u16>(selectors >> 48), ds, fs, gs};
@@ -178,7 +205,10 @@ std::span<u8> Native::memory() { return {reinterpret_cast<u8*>(sandbox::base), s
 
 Outcome Native::run(const State& state, bool bits64) {
   Outcome result;
-  Entry entry{state.fpu, state.gpr, state.rip, bits64 ? selector::code64 : selector::code32, state.rflags};
+  Entry entry{state.fpu,    state.gpr,
+              state.rip,    bits64 ? selector::code64 : selector::code32,
+              state.rflags, silicon::host_features().avx,
+              state.upper};
   if (read_gs_base() != sandbox::gs_base) set_segments();
   outcome = &result;
   cloister_oracle_enter(&entry);

@@ -8,6 +8,8 @@
 #include "engine_under_test.hpp"
 #include "silicon/mmu/mode_change.hpp"
 #include "silicon/silicon.hpp"
+#include "silicon/state/fpu.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::oracle {
 
@@ -86,6 +88,9 @@ Outcome Software::run(const State& state, bool bits64) {
   for (unsigned i = 0; i < 16; ++i) cpu.gpr[i] = state.gpr[i];
   set_rflags(cpu, state.rflags);
   set_fpu(cpu.fpu, state.fpu);
+  std::memcpy(static_cast<void*>(cpu.fpu.upper.data()), state.upper.data(), sizeof state.upper);
+  if (silicon::host_features().avx) cpu.xcr0 = 7;
+  update_fpu_blocks(cpu);
   stepper_.set_rip(state.rip);
 
   const silicon::Stepper::Result result = stepper_.step();
@@ -95,6 +100,7 @@ Outcome Software::run(const State& state, bool bits64) {
   outcome.state.rip = cpu.rip;
   outcome.state.rflags = cpu.rflags();
   get_fpu(cpu.fpu, outcome.state.fpu);
+  std::memcpy(outcome.state.upper.data(), cpu.fpu.upper.data(), sizeof outcome.state.upper);
   for (unsigned i = 0; i < arch::seg_count; ++i) outcome.state.seg[i] = cpu.seg[i].selector;
   if (result.exited) outcome.vector = 0xff;
   if (result.fault) {

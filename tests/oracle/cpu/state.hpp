@@ -54,6 +54,7 @@ static_assert(sizeof(FpuImage) == 512);
 
 struct State {
   FpuImage fpu;
+  std::array<std::array<u64, 2>, 16> upper{};  ///< bits 255:128 of the YMM registers
   std::array<u64, 16> gpr{};
   u64 rip = 0, rflags = 0;
   std::array<u16, arch::seg_count> seg{};  ///< selectors

@@ -85,8 +85,9 @@ bool contains(const std::array<ZydisMnemonic, n>& list, ZydisMnemonic m) {
   return std::find(list.begin(), list.end(), m) != list.end();
 }
 
-constexpr std::array reciprocals = {ZYDIS_MNEMONIC_RCPPS, ZYDIS_MNEMONIC_RCPSS, ZYDIS_MNEMONIC_RSQRTPS,
-                                    ZYDIS_MNEMONIC_RSQRTSS};
+constexpr std::array reciprocals = {ZYDIS_MNEMONIC_VRCPPS,   ZYDIS_MNEMONIC_VRCPSS, ZYDIS_MNEMONIC_VRSQRTPS,
+                                    ZYDIS_MNEMONIC_VRSQRTSS, ZYDIS_MNEMONIC_RCPPS,  ZYDIS_MNEMONIC_RCPSS,
+                                    ZYDIS_MNEMONIC_RSQRTPS,  ZYDIS_MNEMONIC_RSQRTSS};
 constexpr std::array transcendentals = {ZYDIS_MNEMONIC_FSIN,  ZYDIS_MNEMONIC_FCOS,   ZYDIS_MNEMONIC_FSINCOS,
                                         ZYDIS_MNEMONIC_FPTAN, ZYDIS_MNEMONIC_FPATAN, ZYDIS_MNEMONIC_F2XM1,
                                         ZYDIS_MNEMONIC_FYL2X, ZYDIS_MNEMONIC_FYL2XP1};

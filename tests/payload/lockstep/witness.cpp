@@ -33,6 +33,8 @@ class WitnessedVcpu final : public vmx::Vcpu {
   void set_system(const vmx::SystemRegs& regs) override { behind_->set_system(regs); }
   vmx::FxsaveImage fpu() const override { return behind_->fpu(); }
   void set_fpu(const vmx::FxsaveImage& image) override { behind_->set_fpu(image); }
+  vmx::UpperHalves upper_halves() const override { return behind_->upper_halves(); }
+  void set_upper_halves(const vmx::UpperHalves& halves) override { behind_->set_upper_halves(halves); }
   void set_cpuid(std::span<const vmx::CpuidEntry> entries) override { behind_->set_cpuid(entries); }
   std::optional<u64> read_msr(u32 index) const override { return behind_->read_msr(index); }
   bool write_msr(u32 index, u64 value) override { return behind_->write_msr(index, value); }

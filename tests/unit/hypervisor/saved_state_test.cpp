@@ -59,6 +59,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
   spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>()});
   spec.rng = true;
+  spec.cpuid.set(arch::leaf::xsave, 0, {7, 832, 832, 0});
   spec.vsock.peers = std::make_shared<platform::virtio::PeersInMemory>();
   Machine machine(package, std::move(spec));
   const MutexLock held(machine.lock);
@@ -134,6 +135,31 @@ TEST(SavedDomainState, AProcessorTakesAllThatItGave) {
   const Loaded loaded = other.set_state(state);
   ASSERT_TRUE(loaded) << loaded.error();
   EXPECT_EQ(stream::encode(state), stream::encode(other.state()));
+}
+
+/// Of a domain whose CPUID has it; a stream of one without it has no such record.
+TEST(SavedDomainState, TheUpperHalvesOfVectorsAreARecordOfTheirOwn) {
+  silicon::Package package({});
+  const auto kinds_of = [&package](u32 components) {
+    DomainSpec spec = spec_of({});
+    spec.cpuid.set(arch::leaf::xsave, 0, {components, 832, 832, 0});
+    Machine machine(package, std::move(spec));
+    const MutexLock held(machine.lock);
+    vmx::UpperHalves halves;
+    for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<u8>(i);
+    const AvxOfProcessor one{machine.bootstrap()};
+    one.set_state({halves});
+    EXPECT_EQ(one.state().upper, halves);
+    std::set<stream::Kind> kinds;
+    const Loaded done = for_each_part(machine, [&kinds](stream::Kind kind, auto&&) -> Loaded {
+      kinds.insert(kind);
+      return {};
+    });
+    EXPECT_TRUE(done);
+    return kinds;
+  };
+  EXPECT_TRUE(kinds_of(7).contains(stream::Kind::avx));
+  EXPECT_FALSE(kinds_of(3).contains(stream::Kind::avx));
 }
 
 TEST(SavedDomainState, OfAProcessorThatCannotBe) {

@@ -11,7 +11,7 @@ asm(R"(
   .global guest_vector, guest_vector_end
   .balign 16
   guest_vector:
-    vmovaps %xmm0, %xmm1    # a triple fault: there is no IDT
+    vpaddd %zmm0, %zmm1, %zmm2    # a triple fault: there is no IDT
   guest_vector_end:
 
   .code64
@@ -41,10 +41,10 @@ std::vector<std::string> told(DomainSpec spec) {
 
 TEST(Unimplemented, IsToldOfWhereItIsOffered) {
   DomainSpec spec = spec_of(vector());
-  auto leaf1 = spec.cpuid.get(1, 0);
-  leaf1.ecx |= 1u << 28;  // AVX
-  spec.cpuid.set(1, 0, leaf1);
-  EXPECT_EQ(told(std::move(spec)), std::vector<std::string>{"vmovaps"});
+  auto leaf7 = spec.cpuid.get(7, 0);
+  leaf7.ebx |= 1u << 16;  // AVX-512
+  spec.cpuid.set(7, 0, leaf7);
+  EXPECT_EQ(told(std::move(spec)), std::vector<std::string>{"vpaddd"});
 }
 
 TEST(Unimplemented, IsNotToldOfElsewhere) { EXPECT_EQ(told(spec_of(vector())), std::vector<std::string>{}); }

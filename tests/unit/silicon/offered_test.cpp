@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "silicon/sgx/entry/entry.hpp"
+#include "silicon/state/host_features.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 
 namespace cloister::silicon {
@@ -15,6 +16,9 @@ Package::Config without(void (*change)(Features&)) {
   change(config.features);
   return config;
 }
+
+/// XSAVE components: AVX where the host has it.
+const u32 components = host_features().avx ? 7 : 3;
 
 /// ECREATE with a change of the usual SECS.
 bool refused(SgxMachine& m, void (*change)(arch::Secs&)) {
@@ -43,7 +47,7 @@ TEST(Offered, CpuidSaysWhatWasAskedFor) {
   EXPECT_EQ(cpuid(7).ebx >> 29 & 1, 0u) << "SHA";
   EXPECT_EQ(cpuid(7).ecx, 0u);
   EXPECT_EQ(cpuid(0x12, 0), (CpuidRegs{0xc21, 1, 0, 0x241f}));
-  EXPECT_EQ(cpuid(0x12, 1), (CpuidRegs{0x436, 0, 3, 0}));
+  EXPECT_EQ(cpuid(0x12, 1), (CpuidRegs{0x436, 0, components, 0}));
   EXPECT_EQ(cpuid(0x12, 2).ecx & 0xf, 2u);
   CpuidRegs last = cpuid(0x8000'0004);
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(&last), sizeof last), "at goes beyond i");
@@ -51,10 +55,21 @@ TEST(Offered, CpuidSaysWhatWasAskedFor) {
 
 TEST(Offered, NothingThatIsNotImplemented) {
   SgxMachine m(without([](Features& f) { f.sgx.xfrm = 0x602e7, f.sgx.log2_size_64 = 56; }));
-  EXPECT_EQ(m.door().cpuid(0x12, 1).ecx, 3u);
+  EXPECT_EQ(m.door().cpuid(0x12, 1).ecx, components);
   EXPECT_EQ(m.door().cpuid(0x12, 0).edx, 0x2f1fu);
-  EXPECT_TRUE(refused(m, [](arch::Secs& s) { s.attributes.xfrm = 7; }));
-  EXPECT_EQ(m.door().cpuid(1, 0).ecx >> 28 & 1, 0u) << "AVX, though all bits are asked for";
+  EXPECT_TRUE(refused(m, [](arch::Secs& s) { s.attributes.xfrm = 0x27; }));
+  EXPECT_EQ(m.door().cpuid(7, 0).ebx >> 16 & 1, 0u) << "AVX-512, though all bits are asked for";
+}
+
+// SDM vol. 1, 13.1 and 13.2: the component goes with its feature, and none of what needs AVX is there without it.
+TEST(Offered, AvxWithItsComponent) {
+  SgxMachine with(without([](Features&) {})), none(without([](Features&f) { f.leaf1_ecx &= ~(1u << 28); }));
+  EXPECT_EQ(with.door().cpuid(0xd, 0).eax, components);
+  EXPECT_EQ(with.door().cpuid(0xd, 0).ecx, host_features().avx ? 832u : 576u);
+  EXPECT_EQ(with.door().cpuid(0xd, 2), (host_features().avx ? CpuidRegs{256, 576, 0, 0} : CpuidRegs{}));
+  EXPECT_EQ(with.door().cpuid(1, 0).ecx >> 28 & 1, host_features().avx ? 1u : 0u);
+  EXPECT_EQ(none.door().cpuid(0xd, 0), (CpuidRegs{3, 576, 576, 0}));
+  EXPECT_EQ(none.door().cpuid(0xd, 2), CpuidRegs{});
 }
 
 // Each flag is one bit of leaf 12H, and nobody's but its own.

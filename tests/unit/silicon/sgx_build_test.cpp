@@ -73,7 +73,7 @@ TEST_F(SgxBuild, EcreateRefusesWhatTheManualLists) {
   };
   namespace a = arch::attributes;
   EXPECT_TRUE(refused([](S& s) { s.attributes.xfrm = 1; }));
-  EXPECT_TRUE(refused([](S& s) { s.attributes.xfrm = 7; }));
+  EXPECT_TRUE(refused([](S& s) { s.attributes.xfrm = 0x203; }));
   EXPECT_TRUE(refused([](S& s) { s.attributes.xfrm |= u64{1} << 63; }));
   EXPECT_TRUE(refused([](S& s) { s.cet_attributes = 1; }));
   EXPECT_TRUE(refused([](S& s) { s.cet_leg_bitmap_offset = 4096; }));

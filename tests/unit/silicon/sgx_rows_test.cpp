@@ -51,6 +51,10 @@ class SgxRows : public SgxBench {
     return call(eresume, at(tcs_page), 0x1000);
   }
   void be_exited() { tcs().cssa = 1; }
+  void leave() {
+    asynchronous_exit(cpu, package, nullptr, 0);
+    cpu.code64 = true;  // the bench has no code segment to say so
+  }
 };
 
 TEST_F(SgxRows, EcreateMeetsAHeldPage) {
@@ -257,6 +261,47 @@ TEST_F(SgxRows, EntryWithoutXsaveWantsLegacyState) {
   EXPECT_TRUE(enter().gp());
   be_exited();
   EXPECT_TRUE(resume().gp());
+}
+
+/// SDM vol. 3D, EENTER and ERESUME (XCR0), 37.3 (what an exit saves and leaves): the YMM registers of an enclave whose
+/// XFRM has AVX.
+TEST_F(SgxRows, AnExitKeepsTheYmmRegistersInTheFrame) {
+  secs(secs_page).architectural.attributes.xfrm = 7;
+  cpu.cr4 |= arch::cr4::osxsave;
+  cpu.xcr0 = 3;
+  EXPECT_TRUE(enter().gp()) << "XCR0 does not have AVX";
+  cpu.xcr0 = 7;
+  ASSERT_TRUE(enter().ok());
+  for (unsigned n = 0; n < 16; ++n) cpu.fpu.upper[n].byte.fill(static_cast<u8>(0x20 + n));
+  leave();
+  EXPECT_EQ(bytes(ssa_page)[512], 7) << "XSTATE_BV";
+  EXPECT_EQ(bytes(ssa_page)[576], 0x20);
+  EXPECT_EQ(bytes(ssa_page)[576 + 255], 0x2f);
+  for (const Xmm& upper : cpu.fpu.upper) EXPECT_EQ(upper.byte, Xmm{}.byte) << "outside nothing of them is seen";
+
+  cpu.fpu.upper[5].byte.fill(0x99);
+  ASSERT_TRUE(resume().ok());
+  EXPECT_EQ(cpu.fpu.upper[5].byte[7], 0x25);
+  leave();
+  bytes(ssa_page)[512] = 3;
+  cpu.fpu.upper[5].byte.fill(0x99);
+  ASSERT_TRUE(resume().ok());
+  EXPECT_EQ(cpu.fpu.upper[5].byte[7], 0) << "without its bit the component is initial";
+}
+
+/// Without AVX in XFRM an enclave has no YMM registers, and an exit leaves what was outside.
+TEST_F(SgxRows, AnExitLeavesYmmRegistersThatTheEnclaveDoesNotHave) {
+  cpu.cr4 |= arch::cr4::osxsave;
+  cpu.xcr0 = 7;
+  cpu.fpu.upper[5].byte.fill(0x99);
+  ASSERT_TRUE(enter().ok());
+  EXPECT_EQ(cpu.xcr0, 3u);
+  EXPECT_TRUE(cpu.fpu.avx_blocked);
+  leave();
+  EXPECT_EQ(cpu.xcr0, 7u);
+  EXPECT_FALSE(cpu.fpu.avx_blocked);
+  EXPECT_EQ(bytes(ssa_page)[512], 3);
+  EXPECT_EQ(cpu.fpu.upper[5].byte[7], 0x99);
 }
 
 TEST_F(SgxRows, ResumingAnActiveTcs) {

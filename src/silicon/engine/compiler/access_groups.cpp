@@ -37,7 +37,14 @@ u32 written(const Known& k, const Op& op, const Form& form) {
     case Kind::vector_move:
     case Kind::vector_shift:
     case Kind::vector_flags:
-    case Kind::vector_in: return 0;
+    case Kind::vector_in:
+    case Kind::vex:
+    case Kind::vex_move:
+    case Kind::vex_extract:
+    case Kind::vex_shift:
+    case Kind::vex_flags:
+    case Kind::vex_in:
+    case Kind::vex_zero: return 0;
     case Kind::binary:
     case Kind::bit: return form.writes ? dst : 0;
     case Kind::move:
@@ -52,7 +59,9 @@ u32 written(const Known& k, const Op& op, const Form& form) {
     case Kind::pop:
     case Kind::vector_scalar:
     case Kind::vector_out:
-    case Kind::vector_to_general: return dst;
+    case Kind::vector_to_general:
+    case Kind::vex_scalar:
+    case Kind::vex_to_general: return dst;
     case Kind::exchange: return dst | src;
     case Kind::exchange_add: return src;
     case Kind::compare_exchange:

@@ -67,6 +67,24 @@ void Encoder::sse(u32 code, HostReg reg, const Place& rm, bool wide, i64 value, 
   imm(static_cast<u64>(value), imm_bytes);
 }
 
+// SDM vol. 2A, 2.3.5: R, X, B and vvvv are inverted. The shorter prefix has R and vvvv alone, and the map 0F.
+void Encoder::vex(u32 code, HostReg reg, const Place& rm, Vex v, i64 value, u8 imm_bytes) {
+  const u8 prefix = static_cast<u8>(code >> 16), map = static_cast<u8>(code >> 8);
+  const u8 pp = prefix == 0x66 ? 1 : prefix == 0xf3 ? 2 : prefix == 0xf2 ? 3 : 0;
+  const u8 m = map == 0x38 ? 2 : map == 0x3a ? 3 : 1;
+  const bool r = high(reg), x = rm.memory && high(rm.at.index), b = rm.memory ? high(rm.at.base) : high(rm.reg);
+  const u8 last = static_cast<u8>(((~v.third & 15) << 3) | (u8{v.l} << 2) | pp);
+  if (m == 1 && !x && !b && !v.w) {
+    bytes({0xc5, static_cast<u8>((u8{!r} << 7) | last)});
+  } else {
+    bytes({0xc4, static_cast<u8>((u8{!r} << 7) | (u8{!x} << 6) | (u8{!b} << 5) | m),
+           static_cast<u8>((u8{v.w} << 7) | last)});
+  }
+  code_.push_back(static_cast<u8>(code));
+  modrm(reg, rm);
+  imm(static_cast<u64>(value), imm_bytes);
+}
+
 void Encoder::op_in_opcode(u32 code, HostReg reg, u8 bytes, u64 value, u8 imm_bytes) {
   if (bytes == 2) code_.push_back(0x66);
   rex(bytes == 8, 0, reg);

@@ -55,6 +55,13 @@ class Encoder {
   /// An SSE instruction: `opcode` is its mandatory prefix (or 0), 0F or, where the manual has 0F 38 or 0F 3A, the
   /// second of these, and the opcode itself: 0x660fef, 0x663800. Registers may be XMM's.
   void sse(u32 opcode, HostReg reg, const Place& rm, bool wide = false, i64 imm = 0, u8 imm_bytes = 0);
+  /// A VEX-encoded instruction: `opcode` as for sse(), `third` the register in VEX.vvvv (0: none, too), VEX.L and
+  /// VEX.W.
+  struct Vex {
+    HostReg third = 0;
+    bool l = false, w = false;
+  };
+  void vex(u32 opcode, HostReg reg, const Place& rm, Vex v, i64 imm = 0, u8 imm_bytes = 0);
   /// The register is in the opcode's low bits (BSWAP, MOV of an immediate).
   void op_in_opcode(u32 opcode, HostReg reg, u8 bytes, u64 imm = 0, u8 imm_bytes = 0);
   void bytes(std::initializer_list<u8> list) { code_.insert(code_.end(), list); }

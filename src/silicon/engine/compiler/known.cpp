@@ -162,6 +162,15 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::vector_in: return in(o, {xmm_reg, xmm_mem});
     case Kind::vector_out: return in(o, {reg_xmm, mem_xmm});
     case Kind::vector_to_general: return in(o, {reg_xmm, reg_mem});
+    case Kind::vex: return k.code != 0 && in(o, {xmm_xmm, xmm_mem});
+    case Kind::vex_flags: return in(o, {xmm_xmm, xmm_mem});
+    case Kind::vex_move: return (o == mem_xmm ? k.other : k.code) != 0 && in(o, {xmm_xmm, xmm_mem, mem_xmm});
+    case Kind::vex_extract: return in(o, {xmm_xmm, mem_xmm});
+    case Kind::vex_shift: return o == xmm_imm || (k.code != 0 && in(o, {xmm_xmm, xmm_mem}));
+    case Kind::vex_scalar: return in(o, {xmm_xmm, xmm_reg, xmm_mem, reg_xmm, mem_xmm});
+    case Kind::vex_in: return in(o, {xmm_reg, xmm_mem});
+    case Kind::vex_to_general: return o == reg_xmm;
+    case Kind::vex_zero: return o == none;
   }
   return false;
 }
@@ -171,6 +180,7 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
 Known known(const Op& op, const Form& form) {
   Known k = table[op.mnemonic];
   if (k.kind == Kind::handler) k = known_vector(op.mnemonic);
+  if (k.kind == Kind::handler) k = known_vex(op.mnemonic);
   if (op.mnemonic == ZYDIS_MNEMONIC_IMUL && (form.operands == Operands::source || form.operands == Operands::mem))
     k = {Kind::wide, 5, 0, all};
   return has_code_for(k, op, form) ? k : Known{};

@@ -1,6 +1,8 @@
 // Which instructions are translated, and what they do to flags: by mnemonic. All others call their handlers.
 #pragma once
 
+#include <span>
+
 #include "silicon/state/op.hpp"
 
 namespace cloister::silicon {
@@ -48,8 +50,19 @@ enum class Kind : u8 {
   vector_out,         ///< code general or memory, xmm
   vector_to_general,  ///< code general, xmm or memory
   vector_flags,       ///< the same as `vector`, but that the result is flags
+  // VEX-encoded, for 128 and 256 bits; Op::aux has the register in VEX.vvvv.
+  vex,             ///< code register, vvvv, register or memory
+  vex_move,        ///< the same, and other: code memory, register
+  vex_extract,     ///< code register or memory, register
+  vex_shift,       ///< as vex, and other: opcode | digit << 24, with an immediate: vvvv is what is written
+  vex_scalar,      ///< VMOVD, VMOVQ: code register, general or memory; other: the way back
+  vex_in,          ///< code register, vvvv, general or memory
+  vex_to_general,  ///< code general, register or memory
+  vex_flags,       ///< code vvvv, register or memory
+  vex_zero,        ///< VZEROUPPER
 };
 constexpr bool is_vector(Kind k) { return k >= Kind::vector; }
+constexpr bool is_vex(Kind k) { return k >= Kind::vex; }
 
 struct Known {
   Kind kind = Kind::handler;
@@ -63,11 +76,22 @@ struct Known {
 namespace trait {
 inline constexpr u8 imm = 1,  ///< an immediate of a byte
     computes = 2,             ///< by MXCSR, and may raise exceptions
-    any_address = 4;          ///< 16 bytes of memory need no alignment
+    any_address = 4,          ///< 16 bytes of memory need no alignment
+    aligned = 8,              ///< of VEX-encoded ones: memory needs it
+    w = 16,                   ///< VEX.W
+    third = 32;               ///< the immediate is a register
 }
 
 /// The row of a vector instruction, by ZydisMnemonic: Kind::handler, if it is none.
 Known known_vector(u16 mnemonic);
+/// Of a VEX-encoded one.
+Known known_vex(u16 mnemonic);
+/// Every row of known_vector().
+struct VectorRow {
+  u16 mnemonic;
+  Known known;
+};
+std::span<const VectorRow> vector_rows();
 
 /// What is to be made of an operation in 64-bit code: Kind::handler, if its operands are some that the translator has
 /// no code for.

@@ -12,11 +12,6 @@ namespace {
 
 using enum Kind;
 
-struct VectorRow {
-  ZydisMnemonic mnemonic;
-  Known known;
-};
-
 /// An opcode of 0: there is no such form.
 constexpr Known moves(u32 load, u32 store, u8 traits = 0) {
   return {.kind = vector_move, .code = load, .traits = traits, .other = store};
@@ -32,7 +27,7 @@ constexpr Known shifts(u32 code, u32 by_imm, u32 digit) {
   return {.kind = vector_shift, .code = code, .other = by_imm | (digit << 24)};
 }
 
-constexpr VectorRow vector_rows[] = {
+constexpr VectorRow all_rows[] = {
     {ZYDIS_MNEMONIC_MOVAPS, moves(0x000f28, 0x000f29)},
     {ZYDIS_MNEMONIC_MOVAPD, moves(0x000f28, 0x000f29)},
     {ZYDIS_MNEMONIC_MOVDQA, moves(0x660f6f, 0x660f7f)},
@@ -278,12 +273,13 @@ constexpr VectorRow vector_rows[] = {
 
 constexpr auto vector_table = [] {
   std::array<Known, ZYDIS_MNEMONIC_MAX_VALUE + 1> t{};
-  for (const VectorRow& row : vector_rows) t[row.mnemonic] = row.known;
+  for (const VectorRow& row : all_rows) t[row.mnemonic] = row.known;
   return t;
 }();
 
 }  // namespace
 
 Known known_vector(u16 mnemonic) { return vector_table[mnemonic]; }
+std::span<const VectorRow> vector_rows() { return all_rows; }
 
 }  // namespace cloister::silicon

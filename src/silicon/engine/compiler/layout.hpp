@@ -4,7 +4,8 @@
 // Twelve of the guest's registers are in the host's all the time that translated code runs, so that one block leads to
 // the next without a move; those that instructions name implicitly are in themselves. The other four, and all that is
 // not a general register, are in Cpu. The XMM registers are in themselves from the first instruction that names one
-// until code is left for a handler or the run loop (FpuState::xmm_here).
+// until code is left for a handler or the run loop (FpuState::xmm_here), and so are the YMM registers from the first
+// VEX-encoded one (FpuState::upper_here).
 #pragma once
 
 #include <array>
@@ -33,7 +34,7 @@ inline constexpr i32 cpu_bias = 144;
 /// Displacements from that register. Measured on a processor: the language promises no offsets for such a class.
 struct Layout {
   i32 gpr, seg_base, flags, context, budget, block, rip, fetch_key, attention, by_handler, jump_cache, tlb, return_top,
-      returns, leave, xmm, sse_blocked, xmm_here, sse_unmasked;
+      returns, leave, xmm, upper, sse_blocked, xmm_here, sse_unmasked, avx_blocked, upper_here;
 
   explicit Layout(const Cpu& cpu)
       : gpr(from(cpu, cpu.gpr)),
@@ -52,17 +53,23 @@ struct Layout {
         returns(from(cpu, cpu.returns)),
         leave(from(cpu, cpu.leave)),
         xmm(from(cpu, cpu.fpu.xmm)),
+        upper(from(cpu, cpu.fpu.upper)),
         sse_blocked(from(cpu, cpu.fpu.sse_blocked)),
         xmm_here(from(cpu, cpu.fpu.xmm_here)),
-        sse_unmasked(from(cpu, cpu.fpu.sse_unmasked)) {
+        sse_unmasked(from(cpu, cpu.fpu.sse_unmasked)),
+        avx_blocked(from(cpu, cpu.fpu.avx_blocked)),
+        upper_here(from(cpu, cpu.fpu.upper_here)) {
     static_assert(offsetof(FpuState, xmm_here) == offsetof(FpuState, sse_blocked) + 1 &&
                   offsetof(FpuState, sse_unmasked) == offsetof(FpuState, sse_blocked) + 2 &&
-                  offsetof(FpuState, always_false) == offsetof(FpuState, sse_blocked) + 3);
+                  offsetof(FpuState, always_false) == offsetof(FpuState, sse_blocked) + 3 &&
+                  offsetof(FpuState, avx_blocked) == offsetof(FpuState, sse_blocked) + 4 &&
+                  offsetof(FpuState, last_false) == offsetof(FpuState, sse_blocked) + 7);
   }
 
   Address at(i32 place) const { return {.base = host::cpu, .disp = place}; }
   Address of_gpr(u8 guest) const { return at(gpr + 8 * guest); }
   Address of_xmm(u8 n) const { return at(xmm + 16 * n); }
+  Address of_upper(u8 n) const { return at(upper + 16 * n); }
   /// In translated code: the page of RIP, so that a branch within it changes nothing. Elsewhere it is the block's RIP,
   /// to which who leaves adds the offset that it knows.
   Address rip_page() const { return of_gpr(reg_rip_base); }

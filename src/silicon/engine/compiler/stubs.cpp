@@ -24,6 +24,13 @@ struct Writer {
     const Label done = e.label();
     e.op(0x80, 7, at.at(at.xmm_here), Encoder::all(1), 0, 1);
     e.jcc(5, done);
+    const Label no_upper = e.label();
+    e.op(0x80, 7, at.at(at.upper_here), Encoder::all(1), 0, 1);
+    e.jcc(5, no_upper);
+    for (u8 n = 0; n < xmm_registers; ++n) e.vex(0x663a19, n, at.of_upper(n), {.l = true}, 1, 1);  // vextractf128
+    e.op(0xc6, 0, at.at(at.upper_here), Encoder::all(1), 1, 1);
+    e.bytes({0xc5, 0xf8, 0x77});  // vzeroupper
+    e.bind(no_upper);
     for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f29, n, at.of_xmm(n));  // movaps
     e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 1, 1);
     e.bind(done);
@@ -31,6 +38,11 @@ struct Writer {
   void load_vectors() {
     for (u8 n = 0; n < xmm_registers; ++n) e.sse(0x0f28, n, at.of_xmm(n));
     e.op(0xc6, 0, at.at(at.xmm_here), Encoder::all(1), 0, 1);
+  }
+  void load_upper() {
+    for (u8 n = 0; n < xmm_registers; ++n)
+      e.vex(0x663a18, n, at.of_upper(n), {.third = n, .l = true}, 1, 1);  // vinsertf128
+    e.op(0xc6, 0, at.at(at.upper_here), Encoder::all(1), 0, 1);
   }
   void load() {
     for (u8 g = 0; g < 16; ++g)
@@ -57,7 +69,7 @@ struct Writer {
     e.jmp(Place{Address{.base = rsi, .disp = member(offsetof(Op, handler))}});
   }
 
-  void enter(const Outside& outside, bool vectors) {
+  void enter(const Outside& outside, bool vectors, bool upper) {
     const Label convert = e.label(), converted = e.label();
     e.lea(cpu, {.base = rdi, .disp = cpu_bias});
     Address second_byte = at.at(at.flags + 1);
@@ -66,6 +78,7 @@ struct Writer {
     e.bind(converted);
     load();
     if (vectors) load_vectors();
+    if (upper) load_upper();
     e.op(0x81, 4, at.rip_page(), Encoder::Sizes{}, page_mask, 4);
     e.jmp(Place{second_scratch});
     e.bind(convert);
@@ -111,6 +124,25 @@ struct Writer {
     }
     load_vectors();
     e.ret();
+    give_up(outside, not_so);
+  }
+
+  void upper(const Outside& outside) {
+    const Label not_so = e.label(), loaded = e.label();
+    for (const i32 flag : {at.sse_blocked, at.sse_unmasked, at.avx_blocked}) {
+      e.op(0x80, 7, at.at(flag), Encoder::all(1), 0, 1);
+      e.jcc(5, not_so);
+    }
+    e.op(0x80, 7, at.at(at.xmm_here), Encoder::all(1), 0, 1);
+    e.jcc(4, loaded);
+    load_vectors();
+    e.bind(loaded);
+    load_upper();
+    e.ret();
+    give_up(outside, not_so);
+  }
+
+  void give_up(const Outside& outside, Label not_so) {
     e.bind(not_so);
     e.lea(rsp, {.base = rsp, .disp = 8});
     spill();
@@ -232,8 +264,9 @@ Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
   };
   run = reinterpret_cast<void (*)(Cpu&, const Op*)>(reinterpret_cast<u64>(here()));
   w.run();
-  enter = here(), w.enter(outside, false);
-  enter_vectors = here(), w.enter(outside, true);
+  enter = here(), w.enter(outside, false, false);
+  enter_vectors = here(), w.enter(outside, true, false);
+  enter_upper = here(), w.enter(outside, true, true);
   handler = here(), w.handler();
   look_up = here(), w.look_up();
   return_to = here(), w.return_to();
@@ -243,6 +276,7 @@ Stubs::Stubs(Encoder& code, const Layout& layout, const Outside& outside) {
   interpret = here(), w.interpret(outside);
   vectors = here(), w.vectors(outside, false);
   arithmetic = here(), w.vectors(outside, true);
+  upper = here(), w.upper(outside);
 }
 
 }  // namespace cloister::silicon

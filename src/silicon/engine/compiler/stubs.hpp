@@ -15,8 +15,8 @@ struct Outside {
   void (*enter)(Cpu& cpu, Block* block);
   /// A direct branch of cpu.block that has not been linked: to reg_rip_base.
   void (*branch)(Cpu& cpu, Block* from, u64 slot);
-  /// The operation `op` of `block` may not run translated, nor those after it: SSE is blocked, or has unmasked
-  /// exceptions.
+  /// The operation `op` of `block` may not run translated, nor those after it: SSE or AVX is blocked, or has
+  /// unmasked exceptions.
   void (*give_up)(Cpu& cpu, Block* block, u64 op);
   /// A function: gives the flags the form of an image.
   void (*make_image)(Cpu& cpu);
@@ -28,6 +28,7 @@ struct Stubs {
   // Their addresses in code; all but the first want the guest's registers in the host's, and the flags in memory.
   const u8* enter = nullptr;          ///< as a handler; r15: where to go on, with the registers loaded
   const u8* enter_vectors = nullptr;  ///< the same, and the XMM registers, too
+  const u8* enter_upper = nullptr;    ///< the same, and the YMM registers
   const u8* handler = nullptr;        ///< rax: index of an operation, r15: BlockCode; its handler does it
   const u8* look_up = nullptr;        ///< rax: where a branch goes
   const u8* return_to = nullptr;      ///< the same of a return
@@ -39,6 +40,7 @@ struct Stubs {
   // Called, with rax: an operation, r15: BlockCode. The XMM registers are loaded, or the block is given up.
   const u8* vectors = nullptr;
   const u8* arithmetic = nullptr;  ///< for what computes by MXCSR
+  const u8* upper = nullptr;       ///< the same of the YMM registers
 
   Stubs() = default;
   /// Emits them; `code` runs where it says it will.

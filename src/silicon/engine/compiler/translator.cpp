@@ -75,7 +75,7 @@ void Translator::head() {
 }
 
 void Translator::body() {
-  come_back_at(0, body_, false, false);
+  come_back_at(0, body_, false, Registers::none);
   for (now_ = 0; now_ < steps_.size(); ++now_) {
     if (now_ == 0 || steps_[now_ - 1].known.kind == Kind::handler) check_vectors(now_);
     operation(now_);
@@ -140,7 +140,9 @@ void Translator::resumptions_out_of_line() {
     const auto loses = [&b](const AccessGroup& g) { return g.first < b.op && g.last >= b.op; };
     const bool direct = !b.host && rest() == 0 && std::ranges::none_of(groups_.all(), loses);
     e_.lea(second_scratch, direct ? b.label : inner);
-    e_.jmp(b.vectors ? stubs_.enter_vectors : stubs_.enter);
+    e_.jmp(b.vectors == Registers::none  ? stubs_.enter
+           : b.vectors == Registers::ymm ? stubs_.enter_upper
+                                         : stubs_.enter_vectors);
     if (direct) continue;
     e_.bind(inner);
     if (rest() != 0) {
@@ -166,7 +168,7 @@ void Translator::to_rip(u64 offset) {
 }
 
 /// Between two operations that are both their handlers' there is no code: the first goes on to the second.
-void Translator::come_back_at(u32 i, Label label, bool host, bool vectors) {
+void Translator::come_back_at(u32 i, Label label, bool host, Registers vectors) {
   if (i == end_of(0) || steps_[i].known.kind != Kind::handler) backs_.push_back({i, label, host, vectors});
 }
 
@@ -224,13 +226,12 @@ void Translator::operation(u32 i) {
     case Kind::jump: jump(op, form); return;
     case Kind::call: call(op, form); return;
     case Kind::ret: ret(op); return;
-    default: vector(op, form, k); break;
+    default: is_vex(k.kind) ? vex(op, form, k) : vector(op, form, k); break;
   }
   if (!comes_back || steps_[i].part > 0) return;
   const Label next = e_.label();
   e_.bind(next);
-  bool computes = false;
-  come_back_at(i + 1, next, host_ && live() != 0, k.kind != Kind::handler && has_vectors(i + 1, computes));
+  come_back_at(i + 1, next, host_ && live() != 0, k.kind != Kind::handler ? vectors_from(i + 1) : Registers::none);
 }
 
 }  // namespace cloister::silicon

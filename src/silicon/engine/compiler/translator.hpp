@@ -59,7 +59,9 @@ class Translator {
   void out_of_line();
   void operation(u32 i);
   void call_handler(u32 i);
-  void come_back_at(u32 i, Label label, bool host, bool vectors);
+  /// Vector registers that operations need loaded.
+  enum class Registers : u8 { none, xmm, computing_xmm, ymm };
+  void come_back_at(u32 i, Label label, bool host, Registers vectors);
   void resumptions_out_of_line();
   void handlers_out_of_line();
   /// The budget gets back what the blocks behind `part` cost, or pays it.
@@ -73,12 +75,14 @@ class Translator {
 
   // The XMM registers (vector.cpp).
   /// Operations from i on, up to one that calls its handler, name XMM registers; `computes`: by MXCSR, too.
-  bool has_vectors(u32 i, bool& computes) const;
+  Registers vectors_from(u32 i) const;
   /// Before those: the registers are loaded and may be used, or the block is left.
   void check_vectors(u32 i);
   void vectors_out_of_line();
   Place vector_source(const Op& op, const Form& form, const Known& k);
   void vector(const Op& op, const Form& form, const Known& k);
+  // VEX-encoded ones (vex.cpp).
+  void vex(const Op& op, const Form& form, const Known& k);
 
   // Flags (flags.cpp).
   /// Something may read or change them behind our back: what is alive is in memory.
@@ -231,16 +235,16 @@ class Translator {
   };
   std::vector<Miss> misses_;
   struct Back {
-    u32 op;        ///< of the first block
-    Label label;   ///< in line
-    bool host;     ///< where the host's flags are the guest's
-    bool vectors;  ///< where the XMM registers are loaded
+    u32 op;             ///< of the first block
+    Label label;        ///< in line
+    bool host;          ///< where the host's flags are the guest's
+    Registers vectors;  ///< which are loaded there
   };
   std::vector<Back> backs_;
   struct Check {
     u32 op;
     Label label, after;
-    bool computes;
+    Registers needs;
   };
   std::vector<Check> checks_;
   const AccessGroups groups_;

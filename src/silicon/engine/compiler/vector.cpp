@@ -3,6 +3,8 @@
 // The guest's registers are in those of the same number. They are loaded by the first block that names one, and stay
 // until code is left. MXCSR is the guest's but for its masks (state/fpu.hpp), so that results and sticky flags are
 // right as long as the guest has no exception unmasked; if it has, or if SSE is blocked, the block is given up.
+#include <algorithm>
+
 #include "silicon/engine/compiler/translator.hpp"
 
 namespace cloister::silicon {
@@ -15,23 +17,26 @@ constexpr bool is_wide(u8 bytes) { return bytes == 8; }
 u8 alignment(u8 bytes, const Known& k) { return bytes == 16 && (k.traits & trait::any_address) == 0 ? 16 : 1; }
 }  // namespace
 
-bool Translator::has_vectors(u32 i, bool& computes) const {
-  bool found = false;
-  computes = false;
+Translator::Registers Translator::vectors_from(u32 i) const {
+  Registers most = Registers::none;
   for (; i < steps_.size() && steps_[i].known.kind != Kind::handler; ++i) {
     const Known& k = steps_[i].known;
-    found = found || is_vector(k.kind);
-    computes = computes || (k.traits & trait::computes) != 0;
+    if (!is_vector(k.kind)) continue;
+    const Registers needs = is_vex(k.kind)                      ? Registers::ymm
+                            : (k.traits & trait::computes) != 0 ? Registers::computing_xmm
+                                                                : Registers::xmm;
+    most = std::max(most, needs);
   }
-  return found;
+  return most;
 }
 
 void Translator::check_vectors(u32 i) {
-  bool computes = false;
-  if (!has_vectors(i, computes)) return;
-  checks_.push_back({i, e_.label(), e_.label(), computes});
+  const Registers needs = vectors_from(i);
+  if (needs == Registers::none) return;
+  checks_.push_back({i, e_.label(), e_.label(), needs});
   // In one comparison: blocked, registers in memory, and unmasked.
-  e_.op(0x83, 7, layout_.at(layout_.sse_blocked), {computes ? u8{4} : u8{2}}, 0, 1);
+  const u8 bytes = needs == Registers::ymm ? 8 : needs == Registers::computing_xmm ? 4 : 2;
+  e_.op(0x83, 7, layout_.at(layout_.sse_blocked), {bytes}, 0, 1);
   e_.jcc(5, checks_.back().label);
   e_.bind(checks_.back().after);
 }
@@ -42,7 +47,9 @@ void Translator::vectors_out_of_line() {
     e_.mov_imm(scratch, c.op);
     e_.mov_imm(second_scratch, reinterpret_cast<u64>(&trace_[0].block->code));
     to_rip(trace_[0].page_offset);
-    e_.call(c.computes ? stubs_.arithmetic : stubs_.vectors);
+    e_.call(c.needs == Registers::ymm             ? stubs_.upper
+            : c.needs == Registers::computing_xmm ? stubs_.arithmetic
+                                                  : stubs_.vectors);
     e_.op(0x81, 4, layout_.rip_page(), Encoder::Sizes{}, -static_cast<i64>(arch::page_size), 4);
     e_.jmp(c.after);
   }

@@ -3,6 +3,8 @@
 // The manual allows a relative error of 1.5 * 2^-12 (SDM vol. 2, RCPPS and RSQRTPS). Ours is the exact value truncated
 // to 24 significant bits, computed with integers. MXCSR is neither used nor changed: a denormal source is a zero of its
 // sign, and a result too small for a normal number is a zero of its sign.
+#include "silicon/isa/vector/sse_estimate.hpp"
+
 #include "silicon/isa/vector/rows.hpp"
 #include "silicon/isa/vector/sse_rows.hpp"
 #include "silicon/isa/vector/vector_op.hpp"
@@ -16,6 +18,8 @@ constexpr u32 sign_bit = 0x8000'0000, infinity = 0x7f80'0000, quiet_bit = 0x40'0
 u32 exponent_of(u32 x) { return (x >> 23) & 0xff; }
 bool is_nan(u32 x) { return (x & ~sign_bit) > infinity; }
 
+}  // namespace
+
 u32 reciprocal(u32 x) {
   const u32 sign = x & sign_bit, e = exponent_of(x), f = x & fraction_mask;
   if (is_nan(x)) return x | quiet_bit;
@@ -28,6 +32,8 @@ u32 reciprocal(u32 x) {
   return sign | (static_cast<u32>(exponent) << 23) | significand;
 }
 
+namespace {
+
 /// The largest r with r * r <= v, for v < 2^62.
 u64 integer_sqrt(u64 v) {
   u64 r = 0;
@@ -36,6 +42,8 @@ u64 integer_sqrt(u64 v) {
   }
   return r;
 }
+
+}  // namespace
 
 u32 reciprocal_sqrt(u32 x) {
   const u32 sign = x & sign_bit, e = exponent_of(x), f = x & fraction_mask;
@@ -52,6 +60,8 @@ u32 reciprocal_sqrt(u32 x) {
   const u64 root = integer_sqrt(static_cast<u64>((u128{1} << 71) / m));
   return (static_cast<u32>(126 - k) << 23) | (static_cast<u32>(root) & fraction_mask);
 }
+
+namespace {
 
 template <u32 (*function)(u32), unsigned lanes>
 struct Estimate : VectorTraits<4 * lanes, lanes == 4 ? Align::vector : Align::none, Lanes::integer> {

@@ -57,14 +57,17 @@ u32 lane_flags(const X87Result& wide, Format format, u32 unmasked, bool flush) {
   return inexact != 0 || (denormal.status & x87::pe) != 0 ? mxcsr::ue | mxcsr::pe : 0;
 }
 
+u32 unmasked_by(u32 control) { return ~(control >> 7) & mxcsr::flags; }
+
 }  // namespace
 
-bool sse_arithmetic_exception(Cpu& cpu, const Op* op, Lanes lanes, Arithmetic what, __m128i a, __m128i b) {
-  const u32 control = cpu.fpu.mxcsr, unmasked = ~(control >> 7) & mxcsr::flags;
-  constexpr u32 before = mxcsr::ie | mxcsr::ze | mxcsr::de, after = mxcsr::oe | mxcsr::ue | mxcsr::pe;
-  u32 flags = take_sse_flags(cpu);
-  if ((flags & unmasked & before) != 0 || (unmasked & (mxcsr::oe | mxcsr::ue)) == 0) return sse_report(cpu, op, flags);
+bool sse_needs_arithmetic(const Cpu& cpu, u32 flags) {
+  const u32 unmasked = unmasked_by(cpu.fpu.mxcsr);
+  return (sse_before(flags) & unmasked) == 0 && (unmasked & (mxcsr::oe | mxcsr::ue)) != 0;
+}
 
+u32 sse_arithmetic_flags(const Cpu& cpu, Lanes lanes, Arithmetic what, __m128i a, __m128i b) {
+  const u32 control = cpu.fpu.mxcsr, unmasked = unmasked_by(control);
   const Format result{lanes == Lanes::ss || lanes == Lanes::ps};
   const Format source{what == Arithmetic::narrow ? false : result.single};
   const bool scalar = lanes == Lanes::ss || lanes == Lanes::sd, daz = (control & mxcsr::daz) != 0;
@@ -72,7 +75,7 @@ bool sse_arithmetic_exception(Cpu& cpu, const Op* op, Lanes lanes, Arithmetic wh
   const unsigned count = scalar ? 1 : source.single ? 4 : 2;
   // The x87's precision control rounds to 24 or 53 bits, but not the exponent.
   const u16 x87_control = static_cast<u16>(0x7f | (result.single ? 0 : 0x200) | ((control & mxcsr::rounding) >> 3));
-  flags &= ~after;
+  u32 flags = 0;
   for (unsigned i = 0; i < count; ++i) {
     Float80 x, y;
     if (what == Arithmetic::narrow) {
@@ -88,6 +91,12 @@ bool sse_arithmetic_exception(Cpu& cpu, const Op* op, Lanes lanes, Arithmetic wh
     }
     flags |= lane_flags(operation_of(what, i)(x, &y, x87_control), result, unmasked, (control & mxcsr::ftz) != 0);
   }
+  return flags;
+}
+
+bool sse_arithmetic_exception(Cpu& cpu, const Op* op, Lanes lanes, Arithmetic what, __m128i a, __m128i b) {
+  u32 flags = take_sse_flags(cpu);
+  if (sse_needs_arithmetic(cpu, flags)) flags = sse_before(flags) | sse_arithmetic_flags(cpu, lanes, what, a, b);
   return sse_report(cpu, op, flags);
 }
 

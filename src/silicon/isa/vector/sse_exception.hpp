@@ -25,6 +25,13 @@ enum class Lanes : u8 {
 /// What an instruction computes for each element.
 enum class Arithmetic : u8 { none, add, sub, mul, div, add_sub, add_pairs, sub_pairs, narrow };
 
+/// Those of an operation's flags that are found before it computes.
+constexpr u32 sse_before(u32 flags) { return flags & (mxcsr::ie | mxcsr::ze | mxcsr::de); }
+/// With the host's flags of an operation: its others must be computed anew.
+bool sse_needs_arithmetic(const Cpu& cpu, u32 flags);
+/// O, U and P of result = a op b.
+u32 sse_arithmetic_flags(const Cpu& cpu, Lanes lanes, Arithmetic what, __m128i a, __m128i b);
+
 /// After result = a op b. True: an exception was raised.
 bool sse_arithmetic_exception(Cpu& cpu, const Op* op, Lanes lanes, Arithmetic what, __m128i a, __m128i b);
 

@@ -1,5 +1,6 @@
 // Instructions whose immediate the host must have as a constant: dot products, rounding, sums of differences (SDM vol.
 // 2, DPPS, ROUNDPS, MPSADBW).
+#include "silicon/isa/vector/dot_product.hpp"
 #include "silicon/isa/vector/rows.hpp"
 #include "silicon/isa/vector/sse_rows.hpp"
 #include "silicon/isa/vector/vector_op.hpp"
@@ -39,28 +40,14 @@ __m128i chosen(__m128i v, u64 imm) {
 struct DPPS : HostDPPS {
   static bool exception(Cpu& cpu, const Op* op, __m128i a, __m128i b) {
     take_sse_flags(cpu);
-    a = chosen<4>(a, op->imm);
-    b = chosen<4>(b, op->imm);
-    __m128i sum = multiply_ps(a, b);
-    if (sse_arithmetic_exception(cpu, op, Lanes::ps, Arithmetic::mul, a, b)) return true;
-    for (unsigned step = 0; step < 2; ++step) {
-      const __m128i next = add_pairs_ps(sum, sum);
-      if (sse_arithmetic_exception(cpu, op, Lanes::ps, Arithmetic::add_pairs, sum, sum)) return true;
-      sum = next;
-    }
-    return false;
+    return dpps_exception(cpu, op, a, b);
   }
 };
 
 struct DPPD : HostDPPD {
   static bool exception(Cpu& cpu, const Op* op, __m128i a, __m128i b) {
     take_sse_flags(cpu);
-    a = chosen<8>(a, op->imm);
-    b = chosen<8>(b, op->imm);
-    const __m128i products = multiply_pd(a, b);
-    if (sse_arithmetic_exception(cpu, op, Lanes::pd, Arithmetic::mul, a, b)) return true;
-    add_pairs_pd(products, products);
-    return sse_arithmetic_exception(cpu, op, Lanes::pd, Arithmetic::add_pairs, products, products);
+    return dppd_exception(cpu, op, a, b);
   }
 };
 
@@ -72,6 +59,28 @@ constexpr Row rows[] = {
 };
 
 }  // namespace
+
+bool dpps_exception(Cpu& cpu, const Op* op, __m128i a, __m128i b) {
+  a = chosen<4>(a, op->imm);
+  b = chosen<4>(b, op->imm);
+  __m128i sum = multiply_ps(a, b);
+  if (sse_arithmetic_exception(cpu, op, Lanes::ps, Arithmetic::mul, a, b)) return true;
+  for (unsigned step = 0; step < 2; ++step) {
+    const __m128i next = add_pairs_ps(sum, sum);
+    if (sse_arithmetic_exception(cpu, op, Lanes::ps, Arithmetic::add_pairs, sum, sum)) return true;
+    sum = next;
+  }
+  return false;
+}
+
+bool dppd_exception(Cpu& cpu, const Op* op, __m128i a, __m128i b) {
+  a = chosen<8>(a, op->imm);
+  b = chosen<8>(b, op->imm);
+  const __m128i products = multiply_pd(a, b);
+  if (sse_arithmetic_exception(cpu, op, Lanes::pd, Arithmetic::mul, a, b)) return true;
+  add_pairs_pd(products, products);
+  return sse_arithmetic_exception(cpu, op, Lanes::pd, Arithmetic::add_pairs, products, products);
+}
 
 std::span<const Row> sse_immediate_rows() { return rows; }
 

@@ -14,6 +14,8 @@ std::span<const Row> sse_immediate_rows();
 std::span<const Row> sse_shuffle_rows();
 std::span<const Row> sse_packed_rows();
 std::span<const Row> sse_string_rows();
+/// Those of isa/avx that are made here.
+std::span<const Row> vex_string_rows();
 std::span<const Row> sse_insert_rows();
 std::span<const Row> mmx_shared_rows();
 std::span<const Row> mmx_shift_rows();

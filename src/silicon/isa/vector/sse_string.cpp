@@ -1,4 +1,4 @@
-// PCMPESTRI, PCMPESTRM, PCMPISTRI and PCMPISTRM (SDM vol. 2B, 4.1: the control byte).
+// PCMPESTRI, PCMPESTRM, PCMPISTRI and PCMPISTRM, and their VEX-encoded forms (SDM vol. 2B, 4.1: the control byte).
 //
 // All four are one comparison: the host's PCMPESTRM gives IntRes2 as a bit mask for six bits of control, with the
 // lengths given; the index, the mask and the flags follow from IntRes2 and the lengths.
@@ -76,10 +76,14 @@ __m128i mask_of(u32 bits, Control control) {
 /// Op::aux: the lengths are 64-bit registers.
 constexpr u8 wide_lengths = 1;
 
-template <bool is_explicit, bool index, From from>
+template <bool is_explicit, bool index, From from, bool vex>
 void compare_op(Cpu& cpu, const Op* op) {
-  if (cpu.fpu.sse_blocked) [[unlikely]]
+  if constexpr (vex) {
+    if (cpu.fpu.avx_blocked) [[unlikely]]
+      return avx_unavailable(cpu, op);
+  } else if (cpu.fpu.sse_blocked) [[unlikely]] {
     return sse_unavailable(cpu, op);
+  }
   {
     __m128i b;
     if (!vector_source<from, 16, Align::none>(cpu, op, b)) return;
@@ -95,24 +99,27 @@ void compare_op(Cpu& cpu, const Op* op) {
       cpu.gpr[arch::rcx] = index_of(r.bits, control);
     } else {
       set_xmm(cpu, 0, mask_of(r.bits, control));
+      if constexpr (vex) cpu.fpu.upper[0] = {};
     }
     cpu.flags.set(r.flags);
   }
   CLOISTER_NEXT(cpu, op);
 }
 
-template <bool is_explicit, bool index>
+template <bool is_explicit, bool index, bool vex = false>
 Selected select_compare(const Insn& insn, Op& op) {
-  if (!is_legacy(insn)) return {};
+  if (is_legacy(insn) == vex) return {};
   op.dst = insn.reg(0);
   op.imm = insn.imm(2) & 0xff;
-  op.aux = (insn.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 && insn.info.raw.rex.W != 0 ? wide_lengths : 0;
+  const bool wide = vex ? insn.bits64() && insn.info.raw.vex.W != 0
+                        : (insn.info.attributes & ZYDIS_ATTRIB_HAS_REX) != 0 && insn.info.raw.rex.W != 0;
+  op.aux = wide ? wide_lengths : 0;
   if (insn.is_mem(1)) {
     note_address(insn, op);
-    return {&compare_op<is_explicit, index, From::memory>};
+    return {&compare_op<is_explicit, index, From::memory, vex>};
   }
   op.src = insn.reg(1);
-  return {&compare_op<is_explicit, index, From::reg>};
+  return {&compare_op<is_explicit, index, From::reg, vex>};
 }
 
 constexpr Row rows[] = {
@@ -122,8 +129,16 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_PCMPISTRM, select_compare<false, false>},
 };
 
+constexpr Row vex_rows[] = {
+    {ZYDIS_MNEMONIC_VPCMPESTRI, select_compare<true, true, true>},
+    {ZYDIS_MNEMONIC_VPCMPESTRM, select_compare<true, false, true>},
+    {ZYDIS_MNEMONIC_VPCMPISTRI, select_compare<false, true, true>},
+    {ZYDIS_MNEMONIC_VPCMPISTRM, select_compare<false, false, true>},
+};
+
 }  // namespace
 
 std::span<const Row> sse_string_rows() { return rows; }
+std::span<const Row> vex_string_rows() { return vex_rows; }
 
 }  // namespace cloister::silicon

@@ -16,8 +16,9 @@ u64 xinuse(const FpuState& fpu) {
       fpu.control == x87::control_initial && fpu.status == 0 && fpu.top == 0 && fpu.valid == 0 && fpu.opcode == 0 &&
       fpu.instruction == 0 && fpu.operand == 0 &&
       std::ranges::all_of(fpu.st, [](const Float80& v) { return v.mantissa == 0 && v.sign_exponent == 0; });
-  const bool sse_initial = std::ranges::all_of(fpu.xmm, [](const Xmm& x) { return x.byte == Xmm{}.byte; });
-  return (x87_initial ? 0 : xstate::x87) | (sse_initial ? 0 : xstate::sse);
+  const auto zero = [](const Xmm& x) { return x.byte == Xmm{}.byte; };
+  return (x87_initial ? 0 : xstate::x87) | (std::ranges::all_of(fpu.xmm, zero) ? 0 : xstate::sse) |
+         (std::ranges::all_of(fpu.upper, zero) ? 0 : xstate::avx);
 }
 
 void init_x87_component(FpuState& fpu) {
@@ -27,6 +28,18 @@ void init_x87_component(FpuState& fpu) {
 
 void init_sse_component(FpuState& fpu, bool sixteen_registers) {
   std::fill_n(fpu.xmm.begin(), sixteen_registers ? 16 : 8, Xmm{});
+}
+
+void init_avx_component(FpuState& fpu, bool sixteen_registers) {
+  std::fill_n(fpu.upper.begin(), sixteen_registers ? 16 : 8, Xmm{});
+}
+
+void write_avx_image(const FpuState& fpu, bool sixteen_registers, u8* component) {
+  std::memcpy(component, fpu.upper.data(), sixteen_registers ? 256 : 128);
+}
+
+void read_avx_image(FpuState& fpu, bool sixteen_registers, const u8* component) {
+  std::memcpy(static_cast<void*>(fpu.upper.data()), component, sixteen_registers ? 256 : 128);
 }
 
 namespace {
@@ -60,30 +73,48 @@ bool ready(Cpu& cpu, const Op* op, bool supervisor) {
   return false;
 }
 
-bool area_address(Cpu& cpu, const Op* op, Access access, u64& linear) {
-  if (!operand_address<From::memory>(cpu, op, xstate::area_bytes, access, linear)) return false;
+bool area_address(Cpu& cpu, const Op* op, unsigned bytes, Access access, u64& linear) {
+  if (!operand_address<From::memory>(cpu, op, bytes, access, linear)) return false;
   if (linear % 64 == 0) return true;
   raise_misaligned(cpu, op, linear);
   return false;
 }
 
-void write_area(const Cpu& cpu, FxsaveForm form, Variant variant, Area& area) {
-  const bool compacts = variant == Variant::compacted || variant == Variant::supervisor;
-  const u64 rfbm = requested(cpu), in_use = xinuse(cpu.fpu);
-  const u32 control = guest_mxcsr(cpu);
-  u64 saved = variant == Variant::standard ? rfbm : rfbm & in_use;
-  u64 bits = rfbm & in_use;
-  if (compacts) {
+/// What an instruction of the XSAVE family writes.
+struct Saving {
+  u64 components = 0;    ///< whose state is written
+  u64 present = 0;       ///< XSTATE_BV's bits
+  bool control = false;  ///< MXCSR is written
+  bool compacts = false;
+};
+
+Saving plan(const Cpu& cpu, Variant variant) {
+  const u64 rfbm = requested(cpu), in_use = rfbm & xinuse(cpu.fpu);
+  Saving s{.components = variant == Variant::standard ? rfbm : in_use, .present = in_use};
+  s.compacts = variant == Variant::compacted || variant == Variant::supervisor;
+  if (s.compacts) {
     // MXCSR belongs to the SSE component here, which is not initial if MXCSR is not (13.10).
-    if ((rfbm & xstate::sse) != 0 && control != mxcsr::initial) saved = bits = bits | xstate::sse;
-    set_header(area, 0, bits);
+    if ((rfbm & xstate::sse) != 0 && guest_mxcsr(cpu) != mxcsr::initial) s.components = s.present |= xstate::sse;
+    s.control = (s.components & xstate::sse) != 0;
+  } else {
+    s.control = (rfbm & (xstate::sse | xstate::avx)) != 0;  // 13.7
+  }
+  return s;
+}
+
+void write_area(const Cpu& cpu, FxsaveForm form, const Saving& saving, Area& area) {
+  const u64 rfbm = requested(cpu);
+  if (saving.compacts) {
+    set_header(area, 0, saving.present);
     set_header(area, 1, rfbm | xstate::compacted);
   } else {
-    set_header(area, 0, (header(area, 0) & ~rfbm) | bits);
+    set_header(area, 0, (header(area, 0) & ~rfbm) | saving.present);
   }
-  if ((saved & xstate::x87) != 0) write_x87_image(cpu.fpu, form, area.data());
-  if ((saved & xstate::sse) != 0) write_xmm_image(cpu.fpu, form, area.data());
-  if (((compacts ? saved : rfbm) & xstate::sse) != 0) write_mxcsr_image(control, area.data());
+  if ((saving.components & xstate::x87) != 0) write_x87_image(cpu.fpu, form, area.data());
+  if ((saving.components & xstate::sse) != 0) write_xmm_image(cpu.fpu, form, area.data());
+  if ((saving.components & xstate::avx) != 0)
+    write_avx_image(cpu.fpu, form.sixteen_registers, area.data() + xstate::header_end);
+  if (saving.control) write_mxcsr_image(guest_mxcsr(cpu), area.data());
 }
 
 template <Variant variant>
@@ -92,10 +123,12 @@ void save(Cpu& cpu, const Op* op) {
   {
     Area area;
     u64 linear = 0;
-    if (!area_address(cpu, op, Access::write, linear)) return;
-    if (!load_for_store_slow(cpu, op, linear, area.data(), sizeof area)) return;
-    write_area(cpu, form_of(cpu, op), variant, area);
-    if (!store_slow(cpu, op, linear, area.data(), sizeof area)) return;
+    const Saving saving = plan(cpu, variant);
+    const unsigned bytes = xstate::bytes_of(saving.components);
+    if (!area_address(cpu, op, bytes, Access::write, linear)) return;
+    if (!load_for_store_slow(cpu, op, linear, area.data(), bytes)) return;
+    write_area(cpu, form_of(cpu, op), saving, area);
+    if (!store_slow(cpu, op, linear, area.data(), bytes)) return;
   }
   CLOISTER_NEXT(cpu, op);
 }
@@ -122,13 +155,20 @@ void restore(Cpu& cpu, const Op* op) {
   {
     Area area;
     u64 linear = 0;
-    if (!area_address(cpu, op, Access::read, linear)) return;
-    if (!load_slow(cpu, op, linear, area.data(), sizeof area)) return;
+    if (!area_address(cpu, op, xstate::header_end, Access::read, linear)) return;
+    if (!load_slow(cpu, op, linear, area.data(), xstate::header_end)) return;
     if (!header_ok(cpu, area, supervisor)) return raise_gp(cpu, op);
     const bool compacted = (header(area, 1) & xstate::compacted) != 0;
     const u64 rfbm = requested(cpu), present = rfbm & header(area, 0);
-    // The standard form loads MXCSR whenever SSE is asked for; the compacted one initializes it with the component.
-    const bool load_mxcsr = ((compacted ? present : rfbm) & xstate::sse) != 0;
+    // All that is asked for and has a place is read, also if it is not present.
+    const u64 placed = compacted ? header(area, 1) : ~u64{0};
+    if ((rfbm & placed & xstate::avx) != 0) {
+      if (!area_address(cpu, op, xstate::area_bytes, Access::read, linear)) return;
+      if (!load_slow(cpu, op, linear + xstate::header_end, area.data() + xstate::header_end, xstate::avx_bytes)) return;
+    }
+    // The standard form loads MXCSR whenever SSE or AVX is asked for; the compacted one initializes it with the SSE
+    // component.
+    const bool load_mxcsr = compacted ? (present & xstate::sse) != 0 : (rfbm & (xstate::sse | xstate::avx)) != 0;
     const u32 control = read_mxcsr_image(area.data());
     if (load_mxcsr && (control & ~mxcsr::defined) != 0) return raise_gp(cpu, op);
 
@@ -144,7 +184,12 @@ void restore(Cpu& cpu, const Op* op) {
     } else if ((rfbm & xstate::sse) != 0) {
       init_sse_component(fpu, form.sixteen_registers);
     }
-    if ((rfbm & xstate::sse) != 0) set_guest_mxcsr(cpu, load_mxcsr ? control : mxcsr::initial);
+    if ((present & xstate::avx) != 0) {
+      read_avx_image(fpu, form.sixteen_registers, area.data() + xstate::header_end);
+    } else if ((rfbm & xstate::avx) != 0) {
+      init_avx_component(fpu, form.sixteen_registers);
+    }
+    if (load_mxcsr || (rfbm & xstate::sse) != 0) set_guest_mxcsr(cpu, load_mxcsr ? control : mxcsr::initial);
   }
   CLOISTER_NEXT(cpu, op);
 }

@@ -1,6 +1,7 @@
 // ENCLU[EENTER] and ENCLU[ERESUME] (SDM vol. 3D, 38.4): entry into an enclave.
 #include "arch/try.hpp"
 #include "silicon/isa/vector/fxsave.hpp"
+#include "silicon/isa/vector/xsave.hpp"
 #include "silicon/memory/guest_bytes.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/mmu/mode_change.hpp"
@@ -130,20 +131,22 @@ void load_frame(Cpu& cpu, const arch::Gprsgx& g, bool opt_out, bool mode64) {
   cpu.rip = g.rip;
 }
 
-/// The XSAVE area of a frame: legacy region and header (SDM vol. 1, 13.4).
+/// The XSAVE area of a frame: legacy region and header, and the AVX component (SDM vol. 1, 13.4).
 struct XsaveArea {
   FxsaveImage legacy;
   u64 xstate_bv;
   u64 xcomp_bv;
   std::array<u8, 48> reserved;
+  std::array<u8, xstate::avx_bytes> avx;
 };
-static_assert(sizeof(XsaveArea) == ssa_xsave_bytes);
+static_assert(offsetof(XsaveArea, avx) == ssa_xsave_bytes && sizeof(XsaveArea) == xstate::area_bytes);
 
 /// XRSTOR of the frame; false: #GP.
 bool restore_extended(Cpu& cpu, const u8* area) {
   XsaveArea x;
-  copy_guest(&x, area, sizeof x);
-  if ((x.xstate_bv & ~cpu.enclave.xfrm) != 0 || x.xcomp_bv != 0 || !all_zero(x.reserved)) return false;
+  const u64 xfrm = cpu.enclave.xfrm;
+  copy_guest(&x, area, xstate::bytes_of(xfrm));
+  if ((x.xstate_bv & ~xfrm) != 0 || x.xcomp_bv != 0 || !all_zero(x.reserved)) return false;
   FxsaveImage image{};
   write_fxsave(cpu, image);
   const FpuState initial{};
@@ -152,7 +155,13 @@ bool restore_extended(Cpu& cpu, const u8* area) {
   std::memcpy(image.data(), x.legacy.data(), image.size());
   if ((x.xstate_bv & 1) == 0) write_x87_image(initial, form, image.data());
   if ((x.xstate_bv & 2) == 0) write_xmm_image(initial, form, image.data());
-  return read_fxsave(cpu, image);
+  if (!read_fxsave(cpu, image)) return false;
+  if ((x.xstate_bv & xstate::avx) != 0) {
+    read_avx_image(cpu.fpu, true, x.avx.data());
+  } else if ((xfrm & xstate::avx) != 0) {
+    init_avx_component(cpu.fpu, true);
+  }
+  return true;
 }
 
 /// A thread on its way in. From before the first look at an SSA frame it is counted in its enclave's epoch, so that no

@@ -1,5 +1,6 @@
 // Leaving an enclave: ENCLU[EEXIT] (SDM vol. 3D, 38.4) and the asynchronous exit (ch. 37).
 #include "silicon/isa/vector/fxsave.hpp"
+#include "silicon/isa/vector/xsave.hpp"
 #include "silicon/mmu/mmu.hpp"
 #include "silicon/mmu/mode_change.hpp"
 #include "silicon/sgx/entry/entry.hpp"
@@ -55,14 +56,15 @@ void save_registers(Cpu& cpu, arch::Gprsgx& g) {
   g.gsbase = cpu.seg[arch::seg_gs].base;
 }
 
-/// Legacy region and header; the header's bytes 8 to 23 are 0.
+/// Legacy region, header, whose bytes 8 to 23 are 0, and AVX.
 void save_extended(Cpu& cpu, u8* area) {
   FxsaveImage image{};
   write_fxsave(cpu, image);
   std::memcpy(area, image.data(), image.size());
   std::memset(area + image.size(), 0, ssa_xsave_bytes - image.size());
-  const u64 xstate_bv = cpu.enclave.xfrm & 3;
+  const u64 xstate_bv = cpu.enclave.xfrm;
   std::memcpy(area + image.size(), &xstate_bv, sizeof xstate_bv);
+  if ((xstate_bv & xstate::avx) != 0) write_avx_image(cpu.fpu, true, area + xstate::header_end);
 }
 
 /// What TCS and SSA frame say of the code outside.
@@ -93,6 +95,7 @@ void load_synthetic(Cpu& cpu, const Outside& outside, const Event* event) {
   write_x87_image(fpu, form, image.data());
   write_mxcsr_image(xm ? synthetic_mxcsr_xm : synthetic_mxcsr, image.data());
   read_fxsave(cpu, image);
+  if ((cpu.enclave.xfrm & xstate::avx) != 0) init_avx_component(cpu.fpu, true);
 }
 
 }  // namespace

@@ -3,14 +3,23 @@
 
 #include <cassert>
 
+#include "silicon/state/host_features.hpp"
+
 namespace cloister::silicon {
+
+SgxFeatures implemented_here(const SgxFeatures& asked) {
+  constexpr u64 avx = 4;
+  SgxFeatures sgx = implemented(asked);
+  if (!host_features().avx) sgx.xfrm &= ~avx;
+  return sgx;
+}
 
 PackageImpl::PackageImpl(Config config)
     : config_(std::move(config)),
       keys_(config_.root_secret, config_.paging_secret.value_or(config_.root_secret), config_.boot,
             std::static_pointer_cast<MachineCounters>(config_.counters)) {
   if (config_.cpusvn) keys_.power_on(*config_.cpusvn);
-  config_.features.sgx = implemented(config_.features.sgx);
+  config_.features.sgx = implemented_here(config_.features.sgx);
   if (!config_.features.has_sgx()) config_.epc = {};
   take_memory();
   pages_ = memory_->impl().page(0);

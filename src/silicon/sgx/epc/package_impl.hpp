@@ -24,6 +24,9 @@ enum class Latch : u8 {
   closed,     ///< guests: none; root mode: EREMOVE
 };
 
+/// What is asked for, as far as it is implemented on this host.
+SgxFeatures implemented_here(const SgxFeatures& asked);
+
 class PackageImpl {
  public:
   using Config = vmx::Package::Config;

@@ -14,10 +14,10 @@ namespace {
 
 using arch::PageType;
 
-/// An SSA frame holds the XSAVE area (x87 and SSE lie in its fixed part), MISC and GPRSGX (SDM vol. 3D, 35.9).
+/// An SSA frame holds the XSAVE area of the enclave's components, MISC and GPRSGX (SDM vol. 3D, 35.9).
 bool frame_fits(const arch::Secs& secs) {
   const u64 misc = (secs.miscselect & arch::miscselect::exinfo) != 0 ? sizeof(arch::Exinfo) : 0;
-  return secs.ssa_frame_size * arch::page_size >= xstate::area_bytes + misc + sizeof(arch::Gprsgx);
+  return secs.ssa_frame_size * arch::page_size >= xstate::bytes_of(secs.attributes.xfrm) + misc + sizeof(arch::Gprsgx);
 }
 
 bool range_valid(const arch::Secs& secs, const SgxFeatures& features) {
@@ -43,7 +43,8 @@ bool secinfo_valid(const arch::Secinfo& secinfo) {
 
 /// The rules for the copied page, all of which fault alike.
 bool acceptable(const arch::Secs& secs, const SgxFeatures& features) {
-  if (fails("ECREATE.xfrm_x87_sse", (secs.attributes.xfrm & xstate::supported) != xstate::supported)) return false;
+  constexpr u64 legacy = xstate::x87 | xstate::sse;
+  if (fails("ECREATE.xfrm_x87_sse", (secs.attributes.xfrm & legacy) != legacy)) return false;
   if (fails("ECREATE.xfrm", (secs.attributes.xfrm & ~features.xfrm) != 0)) return false;
   // Without CET its fields are reserved.
   if (fails("ECREATE.cet_attributes", secs.cet_attributes != 0)) return false;

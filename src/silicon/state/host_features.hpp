@@ -1,0 +1,16 @@
+// Features whose instructions run on the host's own: absent where the host lacks them.
+#pragma once
+
+namespace cloister::silicon {
+
+struct HostFeatures {
+  bool aes = false, pclmul = false, sha = false;
+  /// AVX and AVX2, and the host's kernel keeps the YMM registers (SDM vol. 1, 14.3). What follows is there only with
+  /// it.
+  bool avx = false;
+  bool fma = false, f16c = false, vaes = false, vpclmulqdq = false;
+};
+
+const HostFeatures& host_features();
+
+}  // namespace cloister::silicon
