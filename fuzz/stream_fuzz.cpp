@@ -181,6 +181,7 @@ void check_record(const Record& record) {
     case Kind::epc_page: state_of<hypervisor::EpcPageState>(record); break;
     case Kind::va_page: state_of<hypervisor::VaPageState>(record); break;
     case Kind::root: state_of<hypervisor::RootState>(record); break;
+    case Kind::avx: state_of<hypervisor::AvxState>(record); break;
     case Kind::epc: state_of<hypervisor::EpcState>(record); break;
     case Kind::machine: state_of<hypervisor::MachineState>(record); break;
     case Kind::time: state_of<hypervisor::TimeState>(record); break;
