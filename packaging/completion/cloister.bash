@@ -31,6 +31,10 @@ _cloister_keys() {
   cloister ${1:+--run "$1"} keys --json 2>/dev/null | sed -n 's/^ *"key": "\(.*\)",\{0,1\}$/\1/p'
 }
 
+_cloister_tickets() {
+  cloister ${1:+--run "$1"} tickets --json 2>/dev/null | sed -n 's/^ *"ticket": "\(.*\)",\{0,1\}$/\1/p'
+}
+
 # _cloister_value KIND VERB RUN CURRENT: the values of a kind, which is what --help says of an option or a positional.
 _cloister_value() {
   local members
@@ -40,6 +44,7 @@ _cloister_value() {
       members=${members%%"}"*}
       compgen -W "${members//,/ }" -- "$4"
       ;;
+    TICKET*) compgen -W "$(_cloister_tickets "$3")" -- "$4" ;;
     KEY*) compgen -W "$(_cloister_keys "$3")" -- "$4" ;;
     DOMAIN*) compgen -W "$(_cloister_domains "$3")" -- "$4" ;;
     'FILE TEXT'*)

@@ -144,4 +144,6 @@ std::string domain_path(const std::string& domain, const std::string& below) {
 
 std::string key_path(const std::string& key) { return path_of("/v1/keys/", key); }
 
+std::string ticket_path(const std::string& ticket) { return path_of("/v1/tickets/", ticket); }
+
 }  // namespace cloister::toolstack::client

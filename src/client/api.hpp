@@ -99,5 +99,6 @@ class Api {
 /// The path of a domain's resource. A name may hold what a URL may not.
 std::string domain_path(const std::string& domain, const std::string& below = "");
 std::string key_path(const std::string& key);
+std::string ticket_path(const std::string& ticket);
 
 }  // namespace cloister::toolstack::client

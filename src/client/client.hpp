@@ -89,6 +89,9 @@ int keys(const Common& common);
 int erase_key(const Common& common, const std::string& key);
 /// to: "private", of a domain that has the machine's since an earlier version defined it.
 int move_keys(const Common& common, const std::string& domain, const std::string& to);
+/// Of files from which enclaves have not gone on: the caller's, or of root all.
+int tickets(const Common& common);
+int erase_ticket(const Common& common, const std::string& ticket);
 int sgx_info(const Common& common);
 int sgx_list(const Common& common);
 /// What each domain has of the EPC and is to have; seconds: between two looks, for rates; 0: one look.

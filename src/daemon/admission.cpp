@@ -117,6 +117,10 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
     }
   }
   if (const auto fit = fits(offer, owner, config, grants); !fit) why.push_back(fit.error());
+  // What else is checked of what is defined is what has been checked by now.
+  if (offer.defined && why.empty()) {
+    if (std::string no = why_not_defined(offer, request); !no.empty()) why.push_back("its definition: " + no);
+  }
   return why;
 }
 

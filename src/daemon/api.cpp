@@ -246,6 +246,8 @@ std::vector<Route> make_routes() {
                          {"PUT", "/v1/migrations/{session}/done", Right::create, put_done},
                          {"DELETE", "/v1/migrations/{session}", Right::create, delete_arrival},
                          {"GET", "/v1/keys", Right::see, get_keys},
+                         {"GET", "/v1/tickets", Right::see, get_tickets},
+                         {"DELETE", "/v1/tickets/{ticket}", Right::keys, delete_ticket},
                          {"DELETE", "/v1/keys/{key}", Right::keys, delete_key},
                          {"POST", "/v1/domains/{domain}/keys", Right::keys, post_keys},
                          {"GET", "/v1/domains/{domain}/policy", Right::see, get_policy},
@@ -303,8 +305,8 @@ Response perform(const Route& route, ApiCall call) {
   const RightOf whose = row_of(route.right).whose;
   if (whose == RightOf::nobody && !may(peer, {}, route.right, {}, ::geteuid()))
     return refuse({.status = 403, .message = refusal(peer, "", {}, route.right)});
-  // Who erases a key is judged by whose it then is.
-  if (whose == RightOf::owner && !route.path.ends_with("{key}")) {
+  // Who erases a key, or a ticket, is judged by whose it then is.
+  if (whose == RightOf::owner && !route.path.ends_with("{key}") && !route.path.ends_with("{ticket}")) {
     const auto domain = call.domains.find(call.domain);
     if (!domain) return refuse(domain.error());
     if (!may(peer, domain->owner, route.right, call.domains.machine().access, ::geteuid()))

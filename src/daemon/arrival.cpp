@@ -95,6 +95,7 @@ tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offe
   auto coming = std::make_shared<Arrival>();
   coming->session = new_session(domains_.around_.secrets.moves);
   coming->user = owner.user;
+  coming->defined = offer.defined;
   std::string answer;
   if (offer.enclaves == MovedEnclaves::keep) {
     const Secrets& ours = domains_.around_.secrets;
@@ -167,7 +168,8 @@ bool Migrations::load(const Coming& coming) {
     const MutexLock held(domains_.lock_);
     DomainRecord running = domain->record;
     running.running = true;
-    if (!coming->alive) running.move = MoveRecord{.session = coming->session, .arrives = true};
+    if (!coming->alive)
+      running.move = MoveRecord{.session = coming->session, .arrives = true, .defined = coming->defined};
     const auto kept = domain->life.over() ? tl::unexpected(std::string("the domain's process has ended"))
                                           : domains_.around_.records->put(running);
     if (!kept) {
@@ -254,6 +256,17 @@ void Migrations::let_run(const std::shared_ptr<Domain>& domain, bool paused) {
     };
     if (said || (said.error().status == 409 && runs())) break;
     log(LogLevel::warning, "domain-not-told", {{"domain", record.name}, {"error", said.error().message}});
+    const MutexLock held(lock_);
+    if (stopping_) return;
+    pause(between_arrival_tries);
+  }
+  // First: its source forgets it when this record says nothing of the move any more.
+  const auto is_defined = [&] {
+    const MutexLock held(domains_.lock_);
+    const auto& move = domain->record.move;
+    return !move || !move->arrives || !move->defined || define(domains_, domain->record);
+  };
+  while (!is_defined()) {
     const MutexLock held(lock_);
     if (stopping_) return;
     pause(between_arrival_tries);

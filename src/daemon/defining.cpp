@@ -8,6 +8,7 @@
 #include "config/changes.hpp"
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
+#include "daemon/migrations.hpp"
 #include "host/log.hpp"
 #include "host/whole_file.hpp"
 #include "text/uuid.hpp"
@@ -27,6 +28,15 @@ Owner owner_anew(const Owner& owner, const Owner& who) { return who.user == owne
 bool same_source(const Definition& definition, const std::string& text, const std::string& file,
                  const std::string& directory) {
   return definition.text == text && definition.file == file && definition.directory == directory;
+}
+
+/// Why a definition is not to be changed: its domain may run elsewhere by now, and it goes along.
+std::optional<ApiError> on_its_way(const Domain* domain) {
+  if (domain == nullptr || !domain->record.move) return std::nullopt;
+  return ApiError{409,
+                  "'" + domain->record.name +
+                      "' is on its way elsewhere, and its definition with it: `cloister migrate --resolve` finds out "
+                      "where it runs"};
 }
 
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
@@ -141,6 +151,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
 
   const MutexLock held(lock_);
   auto next = TRY(defined_anew(request, config));
+  if (const auto why = on_its_way(living(next.uuid).get())) return tl::unexpected(*why);
   const bool made = definitions_.with_uuid(next.uuid) == nullptr;
   TRY(keep({.definition = next, .config = std::move(config), .unread = {}}));
   log(LogLevel::info, "domain-defined",
@@ -204,7 +215,15 @@ Domains::Result Domains::start(const std::string& key, bool paused, bool anew) {
     const Defined* const defined = definitions_.find(key);
     if (defined == nullptr) return tl::unexpected(no_such_domain(key));
     definition = defined->definition;
+    if (definition.in_doubt && !anew)
+      return tl::unexpected(ApiError{
+          409,
+          "'" + definition.name + "' may run at " +
+              (definition.in_doubt->peer.empty() ? "its target" : definition.in_doubt->peer) +
+              " by now, where it went when its process died: `cloister migrate --resolve` finds out, and `cloister "
+              "start --anew` starts it here whatever it finds"});
     if (anew) TRY(forget_host_save(definition.uuid));
+    if (definition.in_doubt) TRY(Migrations::clear_doubt(*this, *defined));
     saved = host_saves_.find(definition.uuid);
   }
   if (saved) return go_on_from(*saved, paused);
@@ -267,6 +286,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   wanted.order = change.order.value_or(wanted.order);
   wanted.delay_seconds = change.delay_seconds.value_or(wanted.delay_seconds);
   if (wanted != before) {
+    if (const auto why = on_its_way(domain.get())) return tl::unexpected(*why);
     const std::string name = wanted.name;
     TRY(keep(std::move(next)));
     if (name != before.name) log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before.name}});

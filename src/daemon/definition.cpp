@@ -37,18 +37,31 @@ SgxPlatform platform_of(const DomainConfig& config, const Definition* definition
   return {.keys = machine ? SgxPlatform::Keys::machine : SgxPlatform::Keys::own};
 }
 
+nlohmann::json to_json(const StartTerms& terms) {
+  return {{"autostart", name_of(terms.autostart)}, {"order", terms.order}, {"delay_seconds", terms.delay_seconds}};
+}
+
+tl::expected<StartTerms, std::string> read_terms(const nlohmann::json& object) {
+  StartTerms terms;
+  std::string autostart;
+  JsonFields fields(object);
+  fields.text("autostart", autostart).number("order", terms.order).number("delay_seconds", terms.delay_seconds);
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  const auto word = read_autostart(autostart);
+  if (!word) return tl::unexpected("'autostart': " + word.error());
+  terms.autostart = *word;
+  terms.delay_seconds = std::min(terms.delay_seconds, longest_start_delay);  // earlier versions had no bound
+  return terms;
+}
+
 std::string write_definition(const Definition& definition) {
-  return json_text({{"version", definition_version},
-                    {"uuid", definition.uuid},
-                    {"name", definition.name},
-                    {"owner", to_json(definition.owner)},
-                    {"text", definition.text},
-                    {"file", definition.file},
-                    {"directory", definition.directory},
-                    {"machine_keys", definition.machine_keys},
-                    {"autostart", name_of(definition.autostart)},
-                    {"order", definition.order},
-                    {"delay_seconds", definition.delay_seconds}});
+  nlohmann::json object{{"version", definition_version},     {"uuid", definition.uuid},
+                        {"name", definition.name},           {"owner", to_json(definition.owner)},
+                        {"text", definition.text},           {"file", definition.file},
+                        {"directory", definition.directory}, {"machine_keys", definition.machine_keys}};
+  object.update(to_json(static_cast<const StartTerms&>(definition)));
+  if (definition.in_doubt) object["in_doubt"] = to_json(*definition.in_doubt);
+  return json_text(object);
 }
 
 std::string tag_of(const Definition& definition) {
@@ -63,15 +76,13 @@ std::string tag_of(const Definition& definition) {
 tl::expected<Definition, std::string> read_definition(std::string_view text) {
   const auto object = TRY(parse_object(text));
   Definition definition;
-  std::string autostart;
   u32 version = 0;
   JsonFields fields(object);
   fields.number("version", version);
   if (fields.ok() && (version < 1 || version > definition_version))
     fields.fail(fmt::format("'version': {}, of which this daemon knows 1 to {}", version, definition_version));
   fields.text("uuid", definition.uuid).text("name", definition.name).text("text", definition.text);
-  fields.text("file", definition.file).text("directory", definition.directory).text("autostart", autostart);
-  fields.number("order", definition.order).number("delay_seconds", definition.delay_seconds);
+  fields.text("file", definition.file).text("directory", definition.directory);
   definition.machine_keys = version == 1;
   if (version > 1) fields.boolean("machine_keys", definition.machine_keys);
   if (fields.ok() && !fields.has("owner")) fields.fail("'owner' is missing");
@@ -82,10 +93,12 @@ tl::expected<Definition, std::string> read_definition(std::string_view text) {
   auto owner = read_owner(object["owner"]);
   if (!owner) return tl::unexpected("'owner': " + owner.error());
   definition.owner = std::move(*owner);
-  const auto word = read_autostart(autostart);
-  if (!word) return tl::unexpected("'autostart': " + word.error());
-  definition.autostart = *word;
-  definition.delay_seconds = std::min(definition.delay_seconds, longest_start_delay);  // earlier versions had no bound
+  static_cast<StartTerms&>(definition) = TRY(read_terms(object));
+  if (fields.has("in_doubt")) {
+    auto doubt = read_doubt(object["in_doubt"]);
+    if (!doubt) return tl::unexpected("'in_doubt': " + doubt.error());
+    definition.in_doubt = std::move(*doubt);
+  }
   return definition;
 }
 

@@ -4,12 +4,14 @@
 // Definitions have a version, as domains' records do (registry.hpp).
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 
 #include "arch/types.hpp"
 #include "config/domain_config.hpp"
+#include "daemon/move_doubt.hpp"
 #include "host/owner.hpp"
 
 namespace cloister::toolstack {
@@ -34,6 +36,8 @@ struct StartTerms {
   u32 delay_seconds = 0;  ///< from its start to that of its user's next one; longest_start_delay at most
   bool operator==(const StartTerms&) const = default;
 };
+nlohmann::json to_json(const StartTerms& terms);
+tl::expected<StartTerms, std::string> read_terms(const nlohmann::json& object);
 
 struct Definition : StartTerms {
   std::string uuid;  ///< in its canonical form; it never changes
@@ -43,6 +47,7 @@ struct Definition : StartTerms {
       directory;  ///< as they came: the configuration, its file's name, the folder for relative paths
   /// Its platform is "machine" where its text does not say what it is: what its enclaves have sealed is sealed so.
   bool machine_keys = false;
+  std::optional<MoveDoubt> in_doubt{};  ///< its domain may run elsewhere; none: nowhere
   bool operator==(const Definition&) const = default;
 };
 

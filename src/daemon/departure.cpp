@@ -119,6 +119,7 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::opt
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
   offer.shape = std::move(*shape);
+  offer_definition(*domain, offer);
   if (enclaves.value_or(record.platform ? MovedEnclaves::keep : MovedEnclaves::lose) == MovedEnclaves::keep)
     TRY(offer_enclaves(*domain, offer, target));
   return offer;
@@ -184,6 +185,7 @@ Migrations::Done Migrations::clear_record(Domain& domain, const std::string& ses
     return {};
   if (domain.life.over()) return tl::unexpected(not_moved(domain, " has ended", 404));
   DomainRecord next = domain.record;
+  next.persistent = next.persistent || (next.move->arrives && next.move->defined);
   next.move.reset();
   if (auto kept = domains_.around_.records->put(next); !kept)
     return tl::unexpected(not_moved(domain, ": " + kept.error(), 500));
@@ -202,6 +204,7 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
       return tl::unexpected(not_moved(*domain, " goes on here: nothing of it is to be held"));
     record = domain->record;
     move.peer = domains_.peers_[record.uuid];
+    if (const Defined* const defined = domains_.definition_of(*domain)) move.defined = defined->definition;
     // One that asks again changes nothing of what is known by now.
     if (record.move && record.move->session == session) {
       move = *record.move;
@@ -214,6 +217,13 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
   }
   // First: whatever starts this domain anew, after the host's end, knows that it may run elsewhere.
   TRY(set_record(*domain, move));
+  // From now on its definition is as it is.
+  const bool again = record.move && record.move->session == session;
+  if (!again && !is_offered_definition(*domain)) {
+    TRY(clear_record(*domain, session, Clearing::unless_held));
+    return tl::unexpected(not_moved(
+        *domain, " goes on here: since it was offered its definition was changed, or this daemon started anew"));
+  }
   const auto answer = domains_.say(record, {{"verb", "move-hold"}, {"session", session}});
   if (!answer) {
     // One that did not answer may have heard: its page says it.
@@ -238,6 +248,8 @@ std::string Migrations::own_word(MoveWord word, const std::string& session, cons
 
 tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, const std::string& session, bool commit,
                                                       const std::string& word) {
+  const SaidOfDoubt said{.session = session, .verdict = commit ? MoveWord::commit : MoveWord::abort, .word = word};
+  if (auto settled = settle_doubt(key, said)) return std::move(*settled);
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   std::optional<MoveRecord> move;
@@ -258,7 +270,7 @@ tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, co
   }
   if (commit) {
     const bool alive = move && move->digests;
-    if (alive) {
+    if (alive || (move && move->defined)) {
       move->gone = true;
       TRY(set_record(*domain, move));
     }
@@ -282,6 +294,7 @@ tl::expected<std::string, ApiError> Migrations::leave(const std::string& key, co
 /// Its keys are other ones from now on, and on the disk, before its process has them: what may run elsewhere has the
 /// ones before. Who is told that twice has others once more.
 Migrations::Done Migrations::stay(const std::string& key, const std::string& session) {
+  if (auto settled = settle_doubt(key, {.session = session})) return settled->map([](const std::string&) {});
   const auto domain = TRY(leaving(key));
   DomainRecord record;
   LaunchKeys keys;

@@ -196,7 +196,13 @@ DomainInfo Domains::info(const Defined& defined) const {
   DomainInfo info;
   info.uuid = defined.definition.uuid;
   info.name = defined.definition.name;
-  info.state = "shut off";
+  info.state = defined.definition.in_doubt ? "in-doubt" : "shut off";
+  if (const auto& doubt = defined.definition.in_doubt) {
+    MoveInfo& move = info.move.emplace();
+    move.session = doubt->session;
+    move.peer = doubt->peer;
+    move.phase = "in-doubt";
+  }
   info.owner = defined.definition.owner;
   info.terms = defined.definition;
   if (!defined.config.epc.empty()) info.platform = platform_of(defined.config, &defined.definition);

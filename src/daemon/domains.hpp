@@ -34,7 +34,7 @@
 #include "daemon/socket_folders.hpp"
 #include "daemon/start_schedule.hpp"
 #include "daemon/surroundings.hpp"
-#include "daemon/tickets.hpp"
+#include "daemon/ticket_list.hpp"
 #include "daemon/vmm_logs.hpp"
 #include "host/mutex.hpp"
 #include "machine/epc/balance.hpp"
@@ -89,11 +89,14 @@ class Domains {
   Result save(const std::string& key, const FileRequest& request);
   /// What was saved in the file goes on: as the domain that is defined, or else as a domain of who asks.
   Result restore(const FileRequest& request, bool paused);
-  /// The host goes down: into a file of the state folder's, from which its definition goes on, once (saving_for_host.cpp).
+  /// The host goes down: into a file of the state folder's, from which its definition goes on, once (host_saves.hpp).
   Result save_for_host(const std::string& key);
 
-  /// Between daemons.
   Migrations& migrations() { return *migrations_; }
+
+  // tickets (enclaves.cpp): whose files are who's, or all if that is root or the daemon's own user
+  std::vector<TicketInfo> tickets(const Peer& who) const;
+  tl::expected<TicketInfo, ApiError> erase_ticket(const std::string& name, const Peer& who);
 
   // keys (keys.cpp)
   /// All, by name: those of domains first.
@@ -110,7 +113,6 @@ class Domains {
   /// daemon.
   HostDown host_down();
   /// It does not go down, or is up again: forgets what was noted, also where that cannot be written down.
-  /// Those that were saved, in their order: their uuids.
   tl::expected<std::vector<std::string>, ApiError> host_up();
   bool going_down() const;
   AutostartInfo autostart() const;
@@ -200,7 +202,6 @@ class Domains {
 
   // saving
   Result save_in(const std::string& path, const std::string& key, const FileRequest& request);
-  /// save: the file is one of the state folder's.
   Result restore_from(const std::string& path, const FileRequest& request, bool paused,
                       const std::optional<HostSave>& save = {});
   /// ticket: of enclaves that go with it; empty: they do not.
@@ -228,16 +229,15 @@ class Domains {
   /// Of one that is gone, and was to be saved before that.
   std::optional<DomainInfo> ended_by_save(const std::string& key) const CLOISTER_REQUIRES(lock_);
 
-  // saved when the host went down (saving_for_host.cpp)
   Result go_on_from(const HostSave& save, bool paused);
   tl::expected<void, ApiError> forget_host_save(const std::string& uuid) CLOISTER_REQUIRES(lock_);
-  /// Of a domain that lives, or may: nothing else goes on from what it came from.
   void spend_arrival(Domain& domain) CLOISTER_REQUIRES(lock_);
 
   std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);
 
   // keys
-  void settle_moved_keys(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
+  bool settle_moved(const DomainRecord& record) CLOISTER_REQUIRES(lock_);
+  bool has_members(const std::string& group, u32 but) const CLOISTER_REQUIRES(lock_);
   std::vector<std::string> users_of(const KeyName& name) const CLOISTER_REQUIRES(lock_);
   KeyInfo info(const HeldKey& held) const CLOISTER_REQUIRES(lock_);
   std::optional<ApiError> not_erasable(const HeldKey& held, const Peer& who) const CLOISTER_REQUIRES(lock_);

@@ -1,5 +1,9 @@
 // The enclaves of domains that are saved, or go on: who may have them (tickets.hpp).
+#include <unistd.h>
+
+#include "daemon/access.hpp"
 #include "daemon/domains.hpp"
+#include "daemon/ticket_list.hpp"
 #include "host/log.hpp"
 
 namespace cloister::toolstack {
@@ -9,6 +13,49 @@ std::string Domains::why_enclaves_stay(const Domain& domain) {
   if (domain.record.boot == 0 || domain.page == nullptr || !domain.page->save_knows_enclaves())
     return "its process is an earlier version's, and does not know how";
   return "";
+}
+
+namespace {
+
+TicketInfo shown(const std::string& name, const std::optional<Ticket>& ticket) {
+  if (!ticket) return {.ticket = name};
+  return {.ticket = name,
+          .uuid = ticket->uuid,
+          .name = ticket->name,
+          .file = ticket->file,
+          .made = ticket->made,
+          .user = ticket->user};
+}
+
+}  // namespace
+
+std::vector<TicketInfo> Domains::tickets(const Peer& who) const {
+  std::vector<TicketInfo> theirs;
+  for (const auto& [name, ticket] : read_tickets(*around_.records)) {
+    TicketInfo one = shown(name, ticket);
+    if (is_master(who.uid, {.user = one.user}, ::geteuid())) theirs.push_back(std::move(one));
+  }
+  return theirs;
+}
+
+tl::expected<TicketInfo, ApiError> Domains::erase_ticket(const std::string& name, const Peer& who) {
+  const MutexLock held(lock_);
+  const auto text = is_ticket_name(name) ? around_.records->ticket(name) : std::optional<std::string>();
+  if (!text) return tl::unexpected(ApiError{500, text.error()});
+  if (!*text) return tl::unexpected(ApiError{404, "no ticket '" + name + "'"});
+  const auto ticket = read_ticket(**text);
+  const TicketInfo last = shown(name, ticket ? std::optional(*ticket) : std::nullopt);
+  if (!is_master(who.uid, {.user = last.user}, ::geteuid()))
+    return tl::unexpected(ApiError{403, refusal(who, last.ticket, {.user = last.user}, Right::keys)});
+  for (const auto& [id, domain] : table_) {
+    const auto& [saving, arrival] = std::tie(domain->record.saving, domain->record.arrival);
+    const bool comes = arrival && arrival->ticket == name && !domain->record.running;
+    if ((saving && saving->ticket == name) || comes)
+      return tl::unexpected(ApiError{409, "'" + domain->record.name + "' is being saved, or goes on, with it"});
+  }
+  if (auto spent = spend_ticket(name); !spent) return tl::unexpected(ApiError{500, spent.error()});
+  log(LogLevel::info, "ticket-erased", {{"domain", last.name}, {"ticket", name}, {"uid", std::to_string(who.uid)}});
+  return last;
 }
 
 tl::expected<void, std::string> Domains::spend_ticket(const std::string& name) const {

@@ -154,10 +154,12 @@ void Domains::end(Pointer domain) {
   const MutexLock held(lock_);
   withdraw(*domain, *stuck);
   if (host_late_.contains(record.uuid)) keep_late();  // else nothing says any more that it was started
-  settle_moved_keys(record);
+  const bool settled = settle_moved(record);
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);
+  } else if (!settled) {
+    // The next daemon finds it dead, and tries again.
   } else if (auto removed = around_.records->remove(record.id); !removed) {
     log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", removed.error()}});
   }

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "arch/sgx.hpp"
 #include "arch/types.hpp"
 
 namespace cloister::toolstack {

@@ -119,6 +119,7 @@ void Domains::host_turns(const RecordsRead& records) {
     std::ranges::for_each(records.unread, note);
     for (const auto& [uuid, defined] : definitions_) {
       const Autostart word = defined.definition.autostart;
+      if (defined.definition.in_doubt) continue;
       const bool goes_on = host_saves_.has(uuid) || saved.contains(uuid);
       if (goes_on || word == Autostart::on || (word == Autostart::last && ran.contains(uuid)))
         next.pending.push_back(uuid);

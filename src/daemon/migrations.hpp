@@ -132,6 +132,7 @@ class Migrations {
     OpenImages images{};                            ///< until its VMM has them
     std::optional<MoveTargetProof> proof{};         ///< until the source's has come; none: its enclaves are lost
     bool alive = false;                             ///< its enclaves come with it
+    std::optional<StartTerms> defined{};            ///< its definition comes with it
     std::shared_ptr<const MoveAgreement> agreed{};  ///< null: it has not
     std::optional<MovedKeys> keys{};                ///< since then, until they are the domain's
     Fd connection{};                                ///< to see whether who brings it is there
@@ -154,7 +155,7 @@ class Migrations {
   bool load(const Coming& coming);
   /// Waits for its source's proof, and makes the keys that come with that the domain's.
   tl::expected<void, std::string> take_keys(const Coming& coming);
-  tl::expected<void, std::string> adopt_keys(Domain& domain, const MoveAgreement& agreed, const MovedKeys& keys);
+  tl::expected<void, std::string> adopt_keys(const Arrival& coming, const MoveAgreement& agreed, const MovedKeys& keys);
   void wait_for_verdict(const Coming& coming);
   bool can_run(const std::string& session);
   void let_run(const std::shared_ptr<Domain>& domain, bool paused);
@@ -170,6 +171,28 @@ class Migrations {
   std::string why_enclaves_stay(const Domain& domain) const CLOISTER_REQUIRES(domains_.lock_);
   /// Notes in the domain what is said of it to a machine that is to have its enclaves.
   Done offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target);
+  // definitions that go along (moved_definitions.cpp)
+  friend class Domains;
+  void offer_definition(Domain& domain, Offer& offer) const;
+  /// It is as it was when it was offered, or there is none, as then.
+  bool is_offered_definition(const Domain& domain) const;
+  /// Why one that comes could not be defined here; empty: it could.
+  std::string why_not_defined(const Offer& offer, const CreateRequest& request);
+  /// Of one that has come, and is its owner's from now on. False: it cannot be written down.
+  static bool define(Domains& domains, const DomainRecord& record) CLOISTER_REQUIRES(domains.lock_);
+  /// Of one that has left and is dead: it goes, or it is in doubt from now on. False: it cannot be written down.
+  static bool forget_definition(Domains& domains, const DomainRecord& record) CLOISTER_REQUIRES(domains.lock_);
+  static tl::expected<void, std::string> remove_definition(Domains& domains, const std::string& uuid,
+                                                           const std::string& name) CLOISTER_REQUIRES(domains.lock_);
+  /// It is started here, whatever its target has: with another key, if its enclaves went there.
+  static Done clear_doubt(Domains& domains, const Defined& defined) CLOISTER_REQUIRES(domains.lock_);
+  struct SaidOfDoubt {
+    std::string session{};
+    std::optional<MoveWord> verdict{};  ///< none: nobody has asked its target
+    std::string word{};
+  };
+  /// Of a domain whose process died in doubt, and whose definition is left; none: it is no such domain.
+  std::optional<tl::expected<std::string, ApiError>> settle_doubt(const std::string& key, const SaidOfDoubt& said);
   /// A domain that may be asked to leave, or leaves.
   tl::expected<std::shared_ptr<Domain>, ApiError> leaving(const std::string& key) const;
   std::string own_word(MoveWord word, const std::string& session, const std::string& uuid) const;

@@ -6,12 +6,33 @@
 
 namespace cloister::toolstack {
 
+nlohmann::json to_json(const MoveDoubt& doubt) {
+  nlohmann::json object{{"session", doubt.session}, {"peer", doubt.peer}};
+  if (doubt.digests) object["digests"] = to_json(*doubt.digests);
+  return object;
+}
+
+tl::expected<MoveDoubt, std::string> read_doubt(const nlohmann::json& object) {
+  MoveDoubt doubt;
+  JsonFields fields(object);
+  fields.text("session", doubt.session).text("peer", doubt.peer);
+  if (fields.ok() && !is_move_session(doubt.session)) fields.fail("'session': not a move's");
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  if (fields.has("digests")) {
+    auto digests = read_digests(object["digests"]);
+    if (!digests) return tl::unexpected("'digests': " + digests.error());
+    doubt.digests = *digests;
+  }
+  return doubt;
+}
+
 nlohmann::json to_json(const MoveRecord& move) {
   nlohmann::json object{{"session", move.session}, {"peer", move.peer}, {"arrives", move.arrives}};
   if (move.digests) object["digests"] = to_json(*move.digests);
   if (!move.keys.empty()) object["keys"] = move.keys;
   if (move.given_up) object["given_up"] = true;
   if (move.gone) object["gone"] = true;
+  if (move.defined) object["defined"] = to_json(*move.defined);
   return object;
 }
 
@@ -33,6 +54,11 @@ tl::expected<MoveRecord, std::string> read_move(const nlohmann::json& object) {
     auto digests = read_digests(object["digests"]);
     if (!digests) return tl::unexpected("'digests': " + digests.error());
     move.digests = *digests;
+  }
+  if (fields.has("defined")) {
+    auto defined = read_terms(object["defined"]);
+    if (!defined) return tl::unexpected("'defined': " + defined.error());
+    move.defined = *defined;
   }
   return move;
 }

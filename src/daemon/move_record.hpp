@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "daemon/definition.hpp"
 #include "daemon/move_secrets.hpp"
 
 namespace cloister::toolstack {
@@ -19,7 +20,9 @@ struct MoveRecord {
   std::optional<MoveDigests> digests{};  ///< its enclaves go with it; none: they are lost
   std::vector<std::string> keys{};       ///< of one that arrives: its own, if it has brought that and it was not here
   bool given_up = false;                 ///< of one that leaves: its enclaves, and the keys that they had
-  bool gone = false;  ///< of one that leaves: it runs elsewhere, and its own key goes with its record
+  /// Of one that leaves: it runs elsewhere. With its record its definition goes, and if its enclaves went its own key.
+  bool gone = false;
+  std::optional<StartTerms> defined{};  ///< its definition goes along, and it is started so; none: it has none
   bool operator==(const MoveRecord&) const = default;
 };
 

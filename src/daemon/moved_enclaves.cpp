@@ -6,6 +6,7 @@
 
 #include "arch/try.hpp"
 #include "daemon/migrations.hpp"
+#include "daemon/ticket_list.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 
@@ -36,7 +37,7 @@ tl::expected<void, std::string> Migrations::take_keys(const Coming& coming) {
     coming->keys.reset();
     agreed = coming->agreed;
   }
-  TRY(adopt_keys(*coming->domain, *agreed, keys));
+  TRY(adopt_keys(*coming, *agreed, keys));
   const MoveOrder order{.session = importing(*agreed), .key = agreed->secrets.stream, .id = agreed->secrets.seal};
   coming->images.saved.order = sealed_memfd("cloister-order", write_move_order(order));
   if (!coming->images.saved.order) return tl::unexpected(std::string("no memory for what its process is told"));
@@ -44,16 +45,18 @@ tl::expected<void, std::string> Migrations::take_keys(const Coming& coming) {
 }
 
 /// The record first: whoever finds it knows which keys came with a domain that did not come.
-tl::expected<void, std::string> Migrations::adopt_keys(Domain& domain, const MoveAgreement& agreed,
+tl::expected<void, std::string> Migrations::adopt_keys(const Arrival& coming, const MoveAgreement& agreed,
                                                        const MovedKeys& keys) {
   const MutexLock held(domains_.lock_);
+  Domain& domain = *coming.domain;
   if (domain.life.over()) return tl::unexpected(std::string("it has ended"));
   DomainRecord next = domain.record;
   const bool grouped = next.platform && next.platform->keys == SgxPlatform::Keys::group;
   if (!next.platform || keys.boot == 0 || grouped != keys.group.has_value())
     return tl::unexpected(std::string("its keys are not those that its configuration speaks of"));
   next.boot = keys.boot;
-  next.move = MoveRecord{.session = agreed.session, .arrives = true, .digests = agreed.digests};
+  next.move =
+      MoveRecord{.session = agreed.session, .arrives = true, .digests = agreed.digests, .defined = coming.defined};
   // A group's key is a copy: whoever has used it here meanwhile goes on with it, also if this domain does not come.
   const KeyName own = KeyName::of_domain(next.uuid);
   const KeyName group = KeyName::of_group(grouped ? next.platform->group : "");
@@ -67,15 +70,24 @@ tl::expected<void, std::string> Migrations::adopt_keys(Domain& domain, const Mov
 
 /// Of a domain that is dead. One that arrived never runs here from now on, unless it was said before that it does; who
 /// says so at the same time has done it before, or is told that it does not.
-void Domains::settle_moved_keys(const DomainRecord& record) {
-  if (!record.move) return;
+/// False: its definition could not be written down, and its record is to stay for the next daemon.
+bool Domains::settle_moved(const DomainRecord& record) {
+  if (!record.move) return true;
   std::vector<KeyName> names;
-  if (record.move->gone) names.push_back(KeyName::of_domain(record.uuid));
-  if (record.move->arrives && !record.move->keys.empty()) {
+  bool kept = record.move->arrives || Migrations::forget_definition(*this, record);
+  if (record.move->gone && record.move->digests) {
+    names.push_back(KeyName::of_domain(record.uuid));
+    // Copied with each of them, and of use to those alone that are here.
+    if (const auto& platform = record.platform; platform && platform->keys == SgxPlatform::Keys::group) {
+      if (!has_members(platform->group, record.id)) names.push_back(KeyName::of_group(platform->group));
+    }
+  }
+  if (record.move->arrives && (!record.move->keys.empty() || record.move->defined)) {
     const auto verdicts = Verdicts::open(paths_.state);
     const Verdict abort{.uuid = record.uuid, .name = record.name, .user = record.owner.user};
     const auto verdict = verdicts ? verdicts->put(record.move->session, abort) : tl::unexpected(verdicts.error());
     if (!verdict) log(LogLevel::warning, "state-not-kept", {{"domain", record.name}, {"error", verdict.error()}});
+    if (record.move->defined) kept = verdict && (!verdict->commit || Migrations::define(*this, record));
     if (verdict && !verdict->commit) {
       for (const std::string& text : record.move->keys) {
         const auto name = read_key_name(text);
@@ -92,6 +104,26 @@ void Domains::settle_moved_keys(const DomainRecord& record) {
     log(erased ? LogLevel::info : LogLevel::warning, erased ? "key-moved" : "state-not-kept",
         {{"domain", record.name}, {"key", to_text(name)}, {"error", erased ? "" : erased.error()}});
   }
+  return kept;
+}
+
+/// Whether a domain may be in this group, live or to come: one that is defined, or in a file with a ticket. but: the
+/// number of one that is no more.
+bool Domains::has_members(const std::string& group, u32 but) const {
+  const auto in_it = [&](const SgxPlatform& platform) {
+    return platform.keys == SgxPlatform::Keys::group && platform.group == group;
+  };
+  const bool lives = std::ranges::any_of(table_, [&](const auto& one) CLOISTER_REQUIRES(lock_) {
+    return one.first != but && uses_key(*one.second, KeyName::of_group(group));
+  });
+  const bool defined = std::ranges::any_of(definitions_, [&](const auto& one) {
+    const Defined& of = one.second;
+    return !of.unread.empty() || (!of.config.epc.empty() && in_it(platform_of(of.config, &of.definition)));
+  });
+  const bool saved = std::ranges::any_of(read_tickets(*around_.records), [&](const auto& one) {
+    return !one.second || one.second->group == group || one.second->group == unknown_group;
+  });
+  return lives || defined || saved;
 }
 
 }  // namespace cloister::toolstack

@@ -45,7 +45,7 @@ bool read_hexadecimal(const std::string& text, std::vector<u8>& to) {
 }  // namespace
 
 nlohmann::json to_json(const Offer& offer) {
-  nlohmann::json object{{"version", offer_version},
+  nlohmann::json object{{"version", offer.defined ? offer_version : 1},
                         {"uuid", offer.uuid},
                         {"name", offer.name},
                         {"config", offer.config},
@@ -57,6 +57,7 @@ nlohmann::json to_json(const Offer& offer) {
                         {"enclaves", name_of(offer.enclaves)}};
   if (!offer.hello.empty()) object["hello"] = offer.hello;
   if (!offer.keys.empty()) object["keys"] = offer.keys;
+  if (offer.defined) object["defined"] = to_json(*offer.defined);
   if (!offer.refused.empty()) object["refused"] = offer.refused;
   return object;
 }
@@ -68,8 +69,8 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
   std::string shape;
   JsonFields fields(object);
   fields.number("version", version);
-  if (fields.ok() && version != offer_version)
-    fields.fail(fmt::format("'version': found {}, expected {}", version, offer_version));
+  if (fields.ok() && (version < 1 || version > offer_version))
+    fields.fail(fmt::format("'version': found {}, expected 1 to {}", version, offer_version));
   fields.text("uuid", offer.uuid).text("name", offer.name).text("config", offer.config).text("file", offer.file);
   fields.text("directory", offer.directory).text("kernel_sha256", offer.kernel_sha256);
   fields.text("ramdisk_sha256", offer.ramdisk_sha256).text("shape", shape);
@@ -96,6 +97,13 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
   if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))
     fields.fail("'shape': expected hexadecimal digits");
   if (!fields.ok()) return tl::unexpected(fields.error());
+  if (object.contains("defined")) {
+    if (version < offer_version || !object["defined"].is_object())
+      return tl::unexpected(std::string("'defined': expected an object, in an offer of version 2"));
+    auto defined = read_terms(object["defined"]);
+    if (!defined) return tl::unexpected("'defined': " + defined.error());
+    offer.defined = *defined;
+  }
   return offer;
 }
 

@@ -5,17 +5,19 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "arch/sgx.hpp"
 #include "arch/types.hpp"
+#include "daemon/definition.hpp"
 
 namespace cloister::toolstack {
 
-/// Of what a source says, and of its stream.
-inline constexpr u32 offer_version = 1;
+/// Of what a source says, and of its stream. 1: of a domain that is not defined.
+inline constexpr u32 offer_version = 2;
 /// Kernel or ramdisk.
 inline constexpr u64 longest_image = u64{1} << 30;
 
@@ -38,6 +40,7 @@ struct Offer {
   std::string hello{};  ///< the source's, with `keep` (move_handshake.hpp)
   /// With `keep`: KeyRing::id_of() each key that it has, by the key's name.
   std::map<std::string, std::string> keys{};
+  std::optional<StartTerms> defined{};  ///< its definition goes along: the text, and when it is started
   /// Why it cannot leave so, for who asked its source; with these it does not.
   std::vector<std::string> refused{};
   bool operator==(const Offer&) const = default;

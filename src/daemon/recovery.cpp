@@ -69,8 +69,10 @@ tl::expected<void, std::string> Domains::recover() {
       const bool free = !wish.empty() && definitions_.with_uuid(wish) == nullptr && uuids.insert(wish).second;
       domain->record.uuid = free ? wish : new_uuid();
     }
+    // Its definition is written down before its record says that it has come.
+    const bool comes_defined = record.move && record.move->arrives && record.move->defined;
     if (living(domain->record.uuid) != nullptr ||
-        (!domain->record.persistent && definitions_.with_uuid(domain->record.uuid) != nullptr)) {
+        (!domain->record.persistent && !comes_defined && definitions_.with_uuid(domain->record.uuid) != nullptr)) {
       log(LogLevel::error, "uuid-taken", {{"domain", record.name}, {"uuid", domain->record.uuid}});
       domain->record.uuid = new_uuid();
       domain->record.persistent = false;
@@ -89,7 +91,7 @@ tl::expected<void, std::string> Domains::recover() {
   }
   // After all that may use the keys that moved with them.
   for (const Pointer& domain : dead) {
-    settle_moved_keys(domain->record);
+    const bool settled = settle_moved(domain->record);
     if (domain->record.saving && is_host_save(paths_.saved(), *domain->record.saving)) {
       // It may be one of those that are to be started.
       {
@@ -103,7 +105,7 @@ tl::expected<void, std::string> Domains::recover() {
         const MutexLock held(lock_);
         forget(domain->record);
       }));
-    } else {
+    } else if (settled) {
       forget(domain->record);
     }
     if (!is_here(domain->record)) remove_sockets(*domain);

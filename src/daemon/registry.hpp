@@ -153,6 +153,8 @@ class Records {
   virtual tl::expected<void, std::string> remove_ticket(const std::string& name) const = 0;
   /// Removes those that were being written: nothing has been exported for them.
   virtual void tidy_tickets() const = 0;
+  /// Their names.
+  virtual tl::expected<std::vector<std::string>, std::string> tickets() const = 0;
 
   /// Names in STATE/saved (host_saves.hpp).
   virtual tl::expected<std::vector<std::string>, std::string> saved() const = 0;
@@ -197,6 +199,7 @@ class Registry final : public Records {
   tl::expected<void, std::string> put_ticket(const std::string& name, const std::string& text) const override;
   tl::expected<void, std::string> remove_ticket(const std::string& name) const override;
   void tidy_tickets() const override;
+  tl::expected<std::vector<std::string>, std::string> tickets() const override;
   tl::expected<std::vector<std::string>, std::string> saved() const override;
   tl::expected<void, std::string> rename_saved(const std::string& from, const std::string& to) const override;
   tl::expected<void, std::string> remove_saved(const std::string& name) const override;

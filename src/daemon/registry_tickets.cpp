@@ -1,7 +1,9 @@
 // The registry's tickets, a file each.
 #include <unistd.h>
 
+#include "arch/try.hpp"
 #include "daemon/registry.hpp"
+#include "daemon/tickets.hpp"
 #include "host/durable.hpp"
 #include "host/own_folder.hpp"
 
@@ -21,6 +23,18 @@ tl::expected<void, std::string> Registry::put_ticket(const std::string& name, co
 
 tl::expected<void, std::string> Registry::remove_ticket(const std::string& name) const {
   return remove_durably(tickets_.get(), ticket_file(name));
+}
+
+tl::expected<std::vector<std::string>, std::string> Registry::tickets() const {
+  if (!tickets_) return std::vector<std::string>{};
+  constexpr std::string_view suffix = ".json";
+  std::vector<std::string> found;
+  for (const std::string& name : TRY(names_in(tickets_.get()))) {
+    if (!name.ends_with(suffix)) continue;
+    if (std::string ticket = name.substr(0, name.size() - suffix.size()); is_ticket_name(ticket))
+      found.push_back(std::move(ticket));
+  }
+  return found;
 }
 
 void Registry::tidy_tickets() const {

@@ -13,9 +13,11 @@
 
 #include "arch/try.hpp"
 #include "config/changes.hpp"
+#include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/hmac.hpp"
 #include "daemon/saved_file.hpp"
+#include "daemon/ticket_list.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "text/shown.hpp"
@@ -98,6 +100,18 @@ Domains::Result Domains::save_in(const std::string& path, const std::string& key
         return tl::unexpected(ApiError{409, "'" + record.name + "': its enclaves cannot be saved: " + stay});
       alive = stay.empty();
     }
+    if (alive) {
+      const bool master = is_master(record.owner.user, {}, ::geteuid());
+      const auto theirs = std::ranges::count_if(read_tickets(*around_.records), [&](const auto& one) {
+        return one.second && one.second->user == record.owner.user;
+      });
+      const std::size_t most = master ? most_tickets_of_a_master : most_tickets_of_a_user;
+      if (static_cast<std::size_t>(theirs) >= most)
+        return tl::unexpected(ApiError{
+            507, fmt::format("user {} has {} tickets of files from which enclaves have not gone on: `cloister tickets` "
+                             "lists them, and erases those of files that are away",
+                             record.owner.user, theirs)});
+    }
     if (request.then == AfterSave::goes_on) {
       const std::string no = why_no_snapshot(domain->config);
       if (!no.empty()) return tl::unexpected(ApiError{409, "'" + record.name + "': " + no});
@@ -120,6 +134,11 @@ Domains::Result Domains::save_in(const std::string& path, const std::string& key
   std::optional<Ticket> ticket;
   if (alive) {
     ticket = new_ticket(record.uuid, record.boot);
+    ticket->name = record.name;
+    ticket->file = path;
+    ticket->user = record.owner.user;
+    ticket->made = utc_now();
+    if (record.platform && record.platform->keys == SgxPlatform::Keys::group) ticket->group = record.platform->group;
     const vmx::MoveToken take_back = random_secret();
     order.session = exporting(*ticket, take_back);
     with.ticket = ticket_name(order.id);

@@ -41,7 +41,8 @@ Domains::Result Domains::go_on_from(const HostSave& save, bool paused) {
   return restore_from(path, {.file = {}, .directory = {}, .owner = daemon_owner()}, paused || save.paused, save);
 }
 
-/// Before its process is told that it may run.
+/// Of a domain that lives, or may, before its process is told that it may run: nothing else goes on from what it came
+/// from.
 void Domains::spend_arrival(Domain& domain) {
   const ArrivalRecord arrival = *domain.record.arrival;
   const auto save = read_host_save(arrival.saved);

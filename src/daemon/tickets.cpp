@@ -56,6 +56,11 @@ bool is_ticket_name(std::string_view name) {
 
 std::string write_ticket(const Ticket& ticket) {
   return json_text({{"version", ticket_version},
+                    {"name", ticket.name},
+                    {"file", ticket.file},
+                    {"user", ticket.user},
+                    {"group", ticket.group},
+                    {"made", ticket.made},
                     {"uuid", ticket.uuid},
                     {"boot", ticket.boot},
                     {"session", in_hex(ticket.session.id)},
@@ -76,6 +81,12 @@ tl::expected<Ticket, std::string> read_ticket(std::string_view text) {
   read_hex(fields, "domain", ticket.session.domain);
   read_hex(fields, "key", ticket.session.key);
   read_hex(fields, "token", ticket.token);
+  if (fields.has("made")) {
+    fields.text("name", ticket.name).text("file", ticket.file).text("group", ticket.group).text("made", ticket.made);
+    fields.number("user", ticket.user);
+  } else {
+    ticket.group = unknown_group;
+  }
   if (!fields.ok()) return tl::unexpected(fields.error());
   ticket.session.token_digest = digest_of(ticket.token);
   return ticket;

@@ -19,7 +19,14 @@ struct Ticket {
   u64 boot = 0;                ///< of its platform's counters (LaunchKeys)
   vmx::MoveSession session{};  ///< as who imports has it
   vmx::MoveToken token{};      ///< commits the import
+  // Of earlier versions not known:
+  std::string name{}, file{};  ///< the domain's, and where its file was made
+  unsigned user = 0;           ///< its owner
+  std::string group{};         ///< that it has its keys with; empty: none
+  std::string made{};          ///< RFC 3339, UTC
 };
+/// In place of a group's name: a ticket of an earlier version does not say.
+inline constexpr const char* unknown_group = "?";
 
 /// A session that never was, for a domain of this uuid.
 Ticket new_ticket(const std::string& uuid, u64 boot);

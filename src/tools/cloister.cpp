@@ -245,6 +245,20 @@ void add_key_verbs(Verbs& verbs, ClientArguments& a) {
       ->check(CLI::IsMember({"private"}));
 }
 
+void add_ticket_verbs(Verbs& verbs, ClientArguments& a) {
+  using A = ClientArguments;
+  namespace c = client;
+  CLI::App* tickets = verbs.add("tickets", "Show the tickets of files from which enclaves can go on",
+                                [](const A& x) { return c::tickets(x.common); });
+  tickets->require_subcommand(0, 1);
+  verbs
+      .add_below(*tickets, "erase", "Erase a ticket: what its file has goes on without its enclaves",
+                 [](const A& x) { return c::erase_ticket(x.common, x.key); })
+      ->add_option("TICKET", a.key, "a ticket, as `cloister tickets` shows it")
+      ->required()
+      ->check(cloister::tools::not_nothing("a ticket"));
+}
+
 void add_verbs(Verbs& verbs, ClientArguments& a) {
   using A = ClientArguments;
   namespace c = client;
@@ -365,6 +379,7 @@ int run_program(int argc, char** argv) {
   add_verbs(verbs, arguments);
   add_definition_verbs(verbs, arguments);
   add_key_verbs(verbs, arguments);
+  add_ticket_verbs(verbs, arguments);
   add_move_verbs(verbs, arguments);
   cloister::tools::CpuArguments cpu_arguments;
   client::ImageArguments image_arguments;

@@ -192,7 +192,7 @@ std::optional<std::string> Lifecycle::not_to_be_written() const {
   if (moves_) return being_moved;
   if (terminating_) return "it is being ended";
   if (domain_ == nullptr || !(runs(state) || stands)) return not_running;
-  if (!started_) return "it has not run yet: nothing is lost if it is destroyed";
+  if (!started_ && !goes_on_) return "it has not run yet: nothing is lost if it is destroyed";
   if (reboot_) return starts_anew;
   return std::nullopt;
 }
@@ -200,6 +200,8 @@ std::optional<std::string> Lifecycle::not_to_be_written() const {
 void Lifecycle::stand(DomainState as) {
   const DomainState state = page_.state();
   domain_->pause();
+  // One that has not run here is paused, and its processors wait as soon as they are there.
+  if (!std::exchange(started_, true)) changed_.notify_all();
   before_save_ = domain_->asleep() && runs(state) ? DomainState::suspended : state;
   save_is_off_ = false;
   page_.set_state(as);
@@ -352,6 +354,11 @@ bool Lifecycle::arriving() const {
 bool Lifecycle::launched() const {
   const MutexLock guard(lock_);
   return launched_;
+}
+
+void Lifecycle::set_goes_on() {
+  const MutexLock guard(lock_);
+  goes_on_ = true;
 }
 
 void Lifecycle::wait_for_start() {

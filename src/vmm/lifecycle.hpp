@@ -56,6 +56,8 @@ class Lifecycle {
   void look_at_epc();
   void rename(std::string name);
   bool launched() const;
+  /// The guest goes on, or comes: all that it was is there before it runs.
+  void set_goes_on();
   /// Whoever starts the guest is waited for, whoever dies. Enclaves have come with it: there is a token.
   enum class Arriving : u8 { no, by_word, by_token };
   void set_arriving(Arriving how);
@@ -89,7 +91,7 @@ class Lifecycle {
   void set_epc(hypervisor::Domain* domain);
   /// Until pages of that EPC are not missing any more, or the time is over.
   void wait_for_epc(std::chrono::milliseconds limit);
-  /// Until run() or unpause() start it.
+  /// Until run() or unpause() start it, or its processors are to stand still.
   void wait_for_start();
   /// RunOptions::fell_asleep: shows it.
   void fell_asleep();
@@ -124,6 +126,7 @@ class Lifecycle {
   hypervisor::Domain* epc_ CLOISTER_GUARDED_BY(lock_) = nullptr;
   bool launched_ CLOISTER_GUARDED_BY(lock_) = false;
   bool started_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool goes_on_ CLOISTER_GUARDED_BY(lock_) = false;
   bool reboot_ CLOISTER_GUARDED_BY(lock_) = false;
   bool between_guests_ CLOISTER_GUARDED_BY(lock_) = false;
   bool terminating_ CLOISTER_GUARDED_BY(lock_) = false;

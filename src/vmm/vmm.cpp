@@ -139,6 +139,7 @@ int run_vmm(const Processors& processors) {
   // Before anybody can ask for it: who pauses a domain as soon as it is made finds it.
   lifecycle.set_epc(&guest->domain());
   lifecycle.set_domain(&guest->domain());
+  if (launch->goes_on) lifecycle.set_goes_on();
   if (guest->arriving()) {
     lifecycle.set_arriving(Lifecycle::Arriving::by_token);
   } else if (launch->waits) {

@@ -17,6 +17,7 @@ from cases_owner import GROUP, MEMBER, Member, as_user
 from machine import PATIENCE, Machine, wait_until
 
 OTHER, STRANGER = 54324, 54325
+TICKET = "1" * 64
 EPC = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 4 }]\n"
 BODIES = {"PUT /v1/migrations/{session}/proof": {"proof": "0" * 320},
           "POST /v1/domains/{domain}/migration/proof": {"session": "0" * 32, "answer": "0" * 448},
@@ -77,6 +78,10 @@ class Table:
         status, self.one = self.member.create("one", epc=1, vsock='"auto"')
         assert status == 201, self.one
         self.folder = Path(self.one["console"]).parent
+        ticket = self.m.state / "tickets" / f"{TICKET}.json"
+        ticket.write_text(json.dumps({"version": 1, "uuid": self.one["uuid"], "boot": 1, "session": "0" * 32, "domain": "0" * 32, "key": "0" * 64,
+                                      "token": "0" * 64, "name": "one", "file": "/none", "group": "", "made": "", "user": self.owner}))
+        ticket.chmod(0o600)
 
     def leave_to_group(self, keys):
         lines = "".join(f'{key} = "group"\n' for key in keys)
@@ -106,7 +111,7 @@ class Table:
             body = {key: value for key, value in self.member.creation("one").items() if key != "paused"}
 
         def act():
-            answer = self.m.request(method, path.replace("{domain}", "one").replace("{key}", self.one["uuid"]).replace("{session}", "0" * 32), body)
+            answer = self.m.request(method, path.replace("{domain}", "one").replace("{key}", self.one["uuid"]).replace("{ticket}", TICKET).replace("{session}", "0" * 32), body)
             return [answer.status, answer.body.decode(errors="replace")]
 
         return as_user(*user, [], act)
@@ -137,7 +142,7 @@ class Table:
                 assert status == (404 if method == "GET" else 426), (*what, answer)
                 return
             assert status in (200, 201, 409) or (status == 404 and path.endswith(("/definition", "/keys", "/proof"))), (*what, answer)
-            if right == "control":
+            if right == "control" or "{ticket}" in path:
                 self.renew()
             elif request == "POST /v1/domains":
                 assert self.m.domains()["made"]["owner"]["uid"] == user[0], what
@@ -145,7 +150,7 @@ class Table:
             return
         assert status == 403, (*what, answer)
         whom = "may not say that the host goes" if right == "host" else \
-            f"may not {VERBS[right]} '{self.one['uuid'] if '{key}' in path else 'one'}', which is user {self.owner}'s"
+            f"may not {VERBS[right]} '{self.one['uuid'] if '{key}' in path else TICKET if '{ticket}' in path else 'one'}', which is user {self.owner}'s"
         assert f"user {user[0]} {whom}" in text, (*what, text)
         assert "403" in self.document.document["paths"][path][method.lower()]["responses"], what
         assert self.state() == before, (*what, before)

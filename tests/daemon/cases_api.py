@@ -32,7 +32,7 @@ class Documented:
         parts = path.partition("?")[0].split("/")
         for pattern in sorted(self.document["paths"], key=lambda p: p.count("{")):
             wanted = pattern.split("/")
-            if len(wanted) == len(parts) and all(w in (p, "{domain}", "{key}", "{session}") for w, p in zip(wanted, parts)):
+            if len(wanted) == len(parts) and all(w in (p, "{domain}", "{key}", "{session}", "{ticket}") for w, p in zip(wanted, parts)):
                 return pattern
         raise AssertionError(f"{path} is not in the document")
 
@@ -139,6 +139,13 @@ def saves(call):
     m.wait_for_ready("saved")
     call("POST", "/v1/domains/none/save", request, 404)
     call("POST", path + "/save", {"file": "saved"}, 400)
+    ticket = m.state / "tickets" / ("2" * 64 + ".json")
+    ticket.write_text(json.dumps({"version": 1, "uuid": uuid, "boot": 1, "session": "0" * 32, "domain": "0" * 32, "key": "0" * 64, "token": "0" * 64,
+                                  "name": "saved", "file": "/none", "group": "", "made": "2026-01-01T00:00:00Z", "user": os.getuid()}))
+    ticket.chmod(0o600)
+    assert [one["ticket"] for one in call("GET", "/v1/tickets").json] == ["2" * 64]
+    call("DELETE", "/v1/tickets/" + "2" * 64)
+    call("DELETE", "/v1/tickets/" + "2" * 64, None, 404)
     call("POST", "/v1/domains/none/host-save", None, 404)
     call("POST", path + "/host-save", None, 409)
     call("POST", "/v1/domains", {**m.creation("hosted", epc=0), "persist": True}, 201)
@@ -349,7 +356,7 @@ def openapi(machine):
     missing = {(o, s) for o, s in call.documented() - call.seen if s not in (403, 500)}
     rest = {("pause", 200), ("pause", 409), ("shutdown", 200), ("shutdown", 409), ("reboot", 409), ("define", 507)}
     rest |= {("offer", 409), ("migrate", 101), ("migrate", 409), ("migration", 200), ("cancel_migration", 200), ("hold", 200),
-             ("way", 101), ("proveSource", 200), ("acceptSource", 200), ("acceptSource", 409), ("take_verdict", 200), ("receive", 101), ("receive", 503), ("receive", 507), ("forget_arrival", 409), ("decide", 409)}
+             ("way", 101), ("proveSource", 200), ("acceptSource", 200), ("acceptSource", 409), ("take_verdict", 200), ("receive", 101), ("receive", 503), ("receive", 507), ("forget_arrival", 409), ("decide", 409), ("save", 507), ("saveForHost", 507), ("eraseTicket", 409)}
     assert missing <= rest, missing - rest
     # A document's path with a method that it does not list is refused.
     for pattern, item in call.document["paths"].items():

@@ -107,6 +107,7 @@ class FaultyRecords final : public Records {
     return registry_.ticket(name);
   }
   void tidy_tickets() const override { registry_.tidy_tickets(); }
+  tl::expected<std::vector<std::string>, std::string> tickets() const override { return registry_.tickets(); }
   tl::expected<std::vector<std::string>, std::string> saved() const override { return registry_.saved(); }
   tl::expected<void, std::string> rename_saved(const std::string& from, const std::string& to) const override {
     return faults_.call<tl::expected<void, std::string>>(planted(), [&] { return registry_.rename_saved(from, to); });
