@@ -148,9 +148,10 @@ class Departure {
     const auto move = api_.get(domain_path(uuid_, "/migration"));
     if (!move) return;
     const auto mib = [&](const char* member) { return move->value(member, u64{0}) >> 20; };
-    line.show(fmt::format("cloister: {}: round {}, {} MiB sent, {} left, {} MiB/s, {} MiB/s change, pause {} ms", name_,
-                          move->value("round", 0U), mib("bytes"), mib("bytes_left"), mib("bytes_a_second"),
-                          mib("dirty_bytes_a_second"), move->value("pause_ms", u64{0})));
+    line.show(
+        fmt::format("cloister: {}: round {}, {} MiB sent, {} left ({} EPC), {} MiB/s, {} MiB/s change, pause {} ms",
+                    name_, move->value("round", 0U), mib("bytes"), mib("bytes_left"), mib("epc_bytes_left"),
+                    mib("bytes_a_second"), mib("dirty_bytes_a_second"), move->value("pause_ms", u64{0})));
   }
 
   /// What its process says of it, which is more than that its stream has ended.
@@ -165,11 +166,12 @@ class Departure {
   bool send_pieces(Wire& wire, int stream) {
     ProgressLine line;
     const auto read = [&](std::span<u8> to) { return read_all(stream, to); };
+    std::vector<u8> piece;
     for (u32 bytes = 1; bytes != 0; show(line)) {
       // Its target may have had enough.
       if (wire.has_said()) return false;
       if (!read({reinterpret_cast<u8*>(&bytes), sizeof bytes})) return false;
-      std::vector<u8> piece(std::min<u32>(bytes, wire_row(static_cast<u32>(WireKind::piece))->most_bytes));
+      piece.resize(std::min<u32>(bytes, wire_row(static_cast<u32>(WireKind::piece))->most_bytes));
       if (piece.size() != bytes || !read(piece)) return false;
       if (!wire.send(WireKind::piece, piece)) {
         taken_ = false;

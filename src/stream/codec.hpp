@@ -88,6 +88,7 @@ class Encoder {
     }
   }
   std::vector<u8> take() { return std::move(bytes_); }
+  void reserve(std::size_t bytes) { bytes_.reserve(bytes); }
 
  private:
   std::vector<u8> bytes_;
@@ -169,6 +170,7 @@ class Decoder {
 template <class T>
 std::vector<u8> encode(const T& value) {
   Encoder to;
+  to.reserve(sizeof value);
   to.put(value);
   return to.take();
 }

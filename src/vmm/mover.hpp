@@ -63,6 +63,7 @@ class Mover {
   Done put(std::span<const u8> bytes);
   Done add(std::span<const u8> bytes);
   Done put_piece();
+  Done put_piece(std::span<const u8> bytes);
   void keep_to_bandwidth();
   void wait_for_word(hypervisor::LiveCopy& live);
 

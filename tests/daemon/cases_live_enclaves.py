@@ -359,6 +359,34 @@ def replays(machine):
     pair.a.destroy("web")
 
 
+def rounds(machine):
+    """Its guest is had stand still once that takes no longer than it may, or once more rounds do not help, and it is said which
+    it was, with what was left of its enclaves."""
+    pair = Peers(machine)
+    for kind in KINDS:
+        pair.ready(**kind)
+        for downtime, why in (("300", "near-enough"), ("0", "no-nearer")):
+            found = {}
+
+            def sent():
+                found.update(pair.a.get("/v1/domains/web/migration"))
+                return found["phase"] == "sent"
+
+            def until_it_stands(kind, body):
+                if kind == PIECE and not body:
+                    wait_until(sent, "that all is sent")
+                return kind != PIECE or bool(body)
+
+            pair.words = ("--enclaves=keep", "--downtime", downtime)
+            assert attempt(pair, Way(pair, until_it_stands)) == FAILED, pair.said
+            assert (found["stood_still"], found["epc_bytes_left"]) == (why, 0), (kind, found)
+            assert found["round"] == 1 if why == "near-enough" else found["round"] > 4, found
+            wait_until(lambda: pair.lives(pair.a) == "running", "that it goes on")
+            goes_on(pair.a)
+            wait_until(lambda: not pair.b.domains(), "the end of what had come")
+        pair.a.destroy("web")
+
+
 def group(machine):
     """The key of its group stays where it did not come: others use it by then, also while the daemon is started anew."""
     pair = Peers(machine)
@@ -428,4 +456,5 @@ def verdicts(machine):
 
 CASES = {"migrate-enclaves": life, "migrate-enclaves-cut": cut, "migrate-enclaves-kills": kills, "migrate-enclaves-doubt": doubt,
          "migrate-enclaves-alone": alone, "migrate-enclaves-replays": replays, "migrate-enclaves-group": group,
+         "migrate-enclaves-rounds": rounds,
          "migrate-enclaves-verdicts": verdicts}

@@ -20,7 +20,10 @@ bool is_zero(const RamRows::Page& page) {
 
 tl::expected<void, std::string> RamRows::add(arch::Gpa at, const Page& page) {
   if (!bytes_.empty() && (at != next_ || pages_ == stream::most_ram_pages)) TRY(flush());
-  if (bytes_.empty()) bytes_ = stream::encode(at.value);
+  if (bytes_.empty()) {
+    const std::vector<u8> address = stream::encode(at.value);
+    bytes_.insert(bytes_.end(), address.begin(), address.end());  // into memory of the record before
+  }
   const auto* const from = reinterpret_cast<const u8*>(page.data());
   bytes_.insert(bytes_.end(), from, from + page.size());
   next_ = at + arch::page_size;
