@@ -157,7 +157,7 @@ def vectors(settings):
         natively = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
         script = Path(__file__).resolve().parents[2] / "guest" / "tests" / "vectors.sh"
         ramdisk.write_bytes((settings.guest / "initramfs.cpio").read_bytes() +
-                            archive({"tests/vectors": program.read_bytes(), "tests/vectors.sh": script.read_bytes()}))
+                            archive({"tests/vector-program": program.read_bytes(), "tests/vectors": script.read_bytes()}))
         for engine in ("compiler", "interpreter"):
             run = Domain(settings, test="vectors", ramdisk=ramdisk, options=[f"--engine={engine}"],
                          config=['cpuid = "host,avx=1"']).run()
