@@ -37,7 +37,7 @@ def archive(files):
     """A cpio archive in the new ASCII format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst)."""
     text = b""
     for number, (name, content) in enumerate([*files.items(), ("TRAILER!!!", b"")], 1):
-        mode = 0o100644 if content else 0
+        mode = 0o100755 if content else 0
         fields = [number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
         text += b"070701" + b"".join(b"%08x" % value for value in fields) + name.encode() + b"\0"
         text += bytes(-len(text) % 4) + content

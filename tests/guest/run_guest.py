@@ -143,6 +143,33 @@ def programs(settings):
     expect_tests(Domain(settings, test="compiled").run())
 
 
+@case("vectors")
+def vectors(settings):
+    """A program for x86-64-v3 has the host's results in a domain with AVX, whose Linux has all that belongs to it."""
+    flags = set(re.search(r"^flags\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M).group(1).split())
+    if not {"avx2", "fma", "bmi2", "movbe"} <= flags:
+        print("this host has no x86-64-v3")
+        sys.exit(SKIPPED)
+    with tempfile.TemporaryDirectory() as folder:
+        program, ramdisk = Path(folder) / "vectors", Path(folder) / "initramfs.cpio"
+        source = Path(__file__).with_name("vectors.c")
+        subprocess.run(["cc", "-static", "-O3", "-march=x86-64-v3", "-o", program, source, "-lm"], check=True)
+        natively = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
+        script = Path(__file__).resolve().parents[2] / "guest" / "tests" / "vectors.sh"
+        ramdisk.write_bytes((settings.guest / "initramfs.cpio").read_bytes() +
+                            archive({"tests/vector-program": program.read_bytes(), "tests/vectors": script.read_bytes()}))
+        for engine in ("compiler", "interpreter"):
+            run = Domain(settings, test="vectors", ramdisk=ramdisk, options=[f"--engine={engine}"],
+                         config=['cpuid = "host,avx=1"']).run()
+            expect_tests(run)
+            found = run.matches(r"(VECTORS .*)")
+            expect(found == natively, f"{engine}: {found}, natively {natively}")
+            seen = set(run.matches(r"FLAGS (.*)")[0].split())
+            # What the host lacks, a guest is not told of.
+            wanted = {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm", "vaes", "vpclmulqdq", "xsavec"} & flags
+            expect(wanted <= seen, f"the guest lacks {wanted - seen}")
+
+
 def run_enclaves(settings, names, epc=64, **more):
     run = Domain(settings, test="enclave", epc=epc, extra=f"enclave={names}", **more).run()
     expect_tests(run)

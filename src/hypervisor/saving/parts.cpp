@@ -81,7 +81,9 @@ Loaded OneProcessor::set_state(const ProcessorState& saved) const {
   vmx::Vcpu& vcpu = processor.vcpu;
   if (saved.drawn > most_drawn)
     return tl::unexpected(fmt::format("found {} random numbers drawn, expected at most {}", saved.drawn, most_drawn));
-  if (!vcpu.set_xcr0(saved.system.xcr0))
+  // Without it there is no record of what it adds.
+  const bool has_avx = (offered_xcr0(processor.machine.spec) & avx_component) != 0;
+  if ((!has_avx && (saved.system.xcr0 & avx_component) != 0) || !vcpu.set_xcr0(saved.system.xcr0))
     return tl::unexpected(fmt::format("XCR0 cannot be {:#x} here", saved.system.xcr0));
   vcpu.set_system(saved.system);
   vcpu.set_general(saved.general);

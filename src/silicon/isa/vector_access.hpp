@@ -110,7 +110,7 @@ bool store_masked(Cpu& cpu, const Op* op, u64 linear, const u8* data, const u8* 
 /// Fills in the implicit memory operand [rDI] of a `memory` handler.
 void note_rdi_address(const Insn& insn, Op& op);
 
-/// No VEX or EVEX forms: this processor has no AVX.
+/// No VEX or EVEX form: those are other instructions' (isa/avx/).
 inline bool is_legacy(const Insn& insn) { return insn.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY; }
 inline bool is_xmm(const Insn& insn, unsigned i) { return insn.is_reg(i) && insn.reg_class(i) == ZYDIS_REGCLASS_XMM; }
 inline bool is_mmx(const Insn& insn, unsigned i) { return insn.is_reg(i) && insn.reg_class(i) == ZYDIS_REGCLASS_MMX; }

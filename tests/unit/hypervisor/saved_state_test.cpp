@@ -179,6 +179,8 @@ TEST(SavedDomainState, OfAProcessorThatCannotBe) {
   state = one.state();
   state.system.xcr0 = 0x6;
   EXPECT_EQ(one.set_state(state).error(), "XCR0 cannot be 0x6 here");
+  state.system.xcr0 = 0x7;
+  EXPECT_EQ(one.set_state(state).error(), "XCR0 cannot be 0x7 here") << "a domain without AVX";
 
   const ProcessorState sound = one.state();
   EXPECT_TRUE(OneProcessor::can_be(sound));

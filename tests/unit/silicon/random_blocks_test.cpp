@@ -9,6 +9,7 @@
 #include "silicon/engine/compiler_options.hpp"
 #include "silicon/engine/engines.hpp"
 #include "silicon/state/fpu.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -34,6 +35,7 @@ class Generator {
   std::vector<u8> block() {
     out_.clear();
     vectors_ = one_in(2);
+    vex_ = one_in(2);
     for (u64 n = 1 + below(40); n > 0; --n) instruction();
     out_.push_back(0xf4);
     return out_;
@@ -119,6 +121,30 @@ class Generator {
       default: return vector(0, {0xae}, Rm::memory);  // FXSAVE, LDMXCSR, STMXCSR and others by their digit
     }
   }
+  /// VEX-encoded vector instructions of each map, for 128 and 256 bits; some are undefined.
+  void vex() {
+    struct Range {
+      u8 map, pp, first, last, imm;
+    };
+    constexpr u8 any_pp = 4;
+    constexpr Range ranges[] = {
+        {1, any_pp, 0x10, 0x17, 0}, {1, 0, 0x28, 0x29, 0},      {1, 1, 0x28, 0x29, 0}, {1, any_pp, 0x51, 0x5f, 0},
+        {1, any_pp, 0x2a, 0x2f, 0}, {1, 1, 0x60, 0x6e, 0},      {1, 1, 0x6f, 0x6f, 0}, {1, 2, 0x6f, 0x6f, 0},
+        {1, any_pp, 0x70, 0x70, 1}, {1, 1, 0x71, 0x73, 1},      {1, 1, 0x74, 0x76, 0}, {1, 2, 0x7e, 0x7f, 0},
+        {1, 1, 0x7e, 0x7f, 0},      {1, any_pp, 0xc2, 0xc2, 1}, {1, 1, 0xc4, 0xc6, 1}, {1, 1, 0xd1, 0xfe, 0},
+        {2, 1, 0x00, 0x1e, 0},      {2, 1, 0x20, 0x47, 0},      {2, 1, 0x58, 0x5a, 0}, {2, 1, 0x78, 0x79, 0},
+        {2, 1, 0x8c, 0x93, 0},      {2, 1, 0x96, 0xbf, 0},      {2, 1, 0xdb, 0xdf, 0}, {3, 1, 0x00, 0x0f, 1},
+        {3, 1, 0x14, 0x22, 1},      {3, 1, 0x38, 0x4c, 1}};
+    if (one_in(8)) return put({0xc5, 0xf8, 0x77});  // vzeroupper
+    const Range& r = ranges[below(std::size(ranges))];
+    const bool memory = one_in(2);
+    const u64 pp = r.pp == any_pp ? below(4) : r.pp, third = one_in(2) ? 15 : below(16), l = below(2), w = one_in(4);
+    const u64 inverted = below(2) << 7 | 0x40 | (memory || one_in(2) ? 0x20 : 0);
+    put({0xc4, static_cast<u8>(inverted | r.map), static_cast<u8>(w << 7 | third << 3 | l << 2 | pp),
+         static_cast<u8>(r.first + below(r.last - r.first + 1u))});
+    operands(static_cast<u8>(below(8)), memory, one_in(8) ? 1 : 32);
+    put_bytes(any(), r.imm);
+  }
   /// CDQ or CQO, or a high half of 0, and a division that seldom faults.
   void divide() {
     const bool is_signed = one_in(2), wide = one_in(2);
@@ -196,12 +222,12 @@ class Generator {
       case 34:
       case 35: return exchange();
       case 36: return divide();
-      default: return vector();
+      default: return vex_ && one_in(2) ? vex() : vector();
     }
   }
 
   std::mt19937_64 random_;
-  bool vectors_ = false;
+  bool vectors_ = false, vex_ = false;
   std::vector<u8> out_;
 };
 
@@ -210,11 +236,13 @@ struct Machine : LongModeMachine {
     vmx::Controls controls;
     controls.exception_bitmap = ~u32{0};
     processor.vcpu.set_controls(controls);
-    processor.cpu.cr4 |= arch::cr4::osfxsr | arch::cr4::osxmmexcpt;
+    processor.cpu.cr4 |= arch::cr4::osfxsr | arch::cr4::osxmmexcpt | arch::cr4::osxsave;
+    processor.cpu.xcr0 = host_features().avx ? 7 : 3;
     update_fpu_blocks(processor.cpu);
   }
-  void set_vectors(const std::array<u64, 32>& xmm, u32 mxcsr, bool blocked) {
-    std::memcpy(processor.cpu.fpu.xmm[0].byte.data(), xmm.data(), sizeof xmm);
+  void set_vectors(const std::array<u64, 64>& ymm, u32 mxcsr, bool blocked) {
+    std::memcpy(processor.cpu.fpu.xmm[0].byte.data(), ymm.data(), sizeof processor.cpu.fpu.xmm);
+    std::memcpy(processor.cpu.fpu.upper[0].byte.data(), &ymm[32], sizeof processor.cpu.fpu.upper);
     set_guest_mxcsr(processor.cpu, mxcsr);
     processor.cpu.cr0 = (processor.cpu.cr0 & ~arch::cr0::ts) | (blocked ? arch::cr0::ts : 0);
     update_fpu_blocks(processor.cpu);
@@ -229,9 +257,11 @@ std::string state(const Exit& exit, const GeneralRegs& r, u64 instructions, cons
       << " flags " << r.rflags;
   for (const u64 value : r.gpr) out << ' ' << value;
   out << " mxcsr " << guest_mxcsr(cpu);
-  for (const Xmm& value : cpu.fpu.xmm) {
-    out << ' ';
-    for (const u8 byte : value.byte) out << unsigned{byte} << '.';
+  for (const auto* const halves : {&cpu.fpu.xmm, &cpu.fpu.upper}) {
+    for (const Xmm& value : *halves) {
+      out << ' ';
+      for (const u8 byte : value.byte) out << unsigned{byte} << '.';
+    }
   }
   return out.str();
 }
@@ -264,8 +294,8 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
     start.gpr[arch::rsp] = stack + g.below(2) * 0x7f8;
     start.rflags = 2 | (g.any() & arch::rflags::status);
     const u64 content = g.one_in(3) ? g.number() : g.any();
-    std::array<u64, 32> xmm;
-    for (u64& half : xmm) half = g.one_in(2) ? g.number() : g.any();
+    std::array<u64, 64> ymm;
+    for (u64& half : ymm) half = g.one_in(2) ? g.number() : g.any();
     const u32 mxcsr = static_cast<u32>((g.one_in(6) ? g.below(64) << 7 : 0x1f80) | g.below(4) << 13 |
                                        (g.one_in(4) ? u64{mxcsr::daz | mxcsr::ftz} : 0));
     const bool blocked = g.one_in(20);
@@ -282,7 +312,7 @@ TEST_P(RandomBlocks, AreTheSameInterpretedAndTranslated) {
         std::vector<u64> words(data_bytes / 8, content);
         EXPECT_TRUE(m->memory.write(arch::Gpa{data}, std::as_bytes(std::span(words))));
         start.rip = at;
-        m->set_vectors(xmm, mxcsr, blocked);
+        m->set_vectors(ymm, mxcsr, blocked);
         vcpu.set_general(start);
         const u64 before = vcpu.instructions();
         for (unsigned run = 0; run < 100; ++run) {

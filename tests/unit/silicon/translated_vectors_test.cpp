@@ -6,6 +6,7 @@
 #include "silicon/engine/compiler_options.hpp"
 #include "silicon/engine/engines.hpp"
 #include "silicon/state/fpu.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::silicon {
 namespace {
@@ -71,6 +72,41 @@ TEST_F(TranslatedVectors, RunWithoutHandlers) {
   const u64 handlers = counters().by_handler;
   EXPECT_EQ(run(), -1);
   EXPECT_EQ(counters().by_handler - handlers, 1u) << "HLT: the page is in the TLB now";
+}
+
+TEST_F(TranslatedVectors, YmmRegistersToo) {
+  if (!host_features().avx) GTEST_SKIP() << "this host has no AVX2";
+  p->cpu.cr4 |= arch::cr4::osxsave;
+  p->cpu.xcr0 = 7;
+  update_fpu_blocks(p->cpu);
+  // vpcmpeqd ymm9, ymm9, ymm9; vpsubd ymm1, ymm1, ymm9; vmovdqu [rdi], ymm1; vpaddd xmm2, xmm1, [rdi]; vpmovmskb eax,
+  // ymm9; paddd xmm1, xmm2; hlt
+  machine->put_bytes(code, {0xc4, 0x41, 0x35, 0x76, 0xc9, 0xc4, 0xc1, 0x75, 0xfa, 0xc9, 0xc5, 0xfe, 0x7f, 0x0f,
+                            0xc5, 0xf1, 0xfe, 0x17, 0xc4, 0xc1, 0x7d, 0xd7, 0xc1, 0x66, 0x0f, 0xfe, 0xca, 0xf4});
+  const auto set_upper = [this](unsigned n, u8 byte) { p->cpu.fpu.upper[n].byte.fill(byte); };
+  const auto start = [&] {
+    set_xmm(1, {5, 7});
+    set_upper(1, 0);
+    set_upper(2, 0x77);
+    set_upper(9, 0x55);
+  };
+  start();
+  EXPECT_EQ(run(), -1);
+  EXPECT_EQ(machine->get<u64>(data), 0x1'0000'0006u);
+  EXPECT_EQ(machine->get<u64>(data + 24), 0x1'0000'0001u);
+  EXPECT_EQ(p->cpu.fpu.upper[1].byte[0], 1) << "SSE leaves what AVX has made";
+  EXPECT_EQ(p->cpu.fpu.upper[2].byte[0], 0) << "128 bits clear the upper half";
+  EXPECT_EQ(p->cpu.fpu.upper[9].byte[0], 0xff);
+  EXPECT_EQ(p->reg(arch::rax), 0xffff'ffffu);
+  EXPECT_EQ(xmm(1), (Pair{0x3'0000'0012, 0x3'0000'0018}));
+  start();
+  const u64 handlers = counters().by_handler;
+  EXPECT_EQ(run(), -1);
+  EXPECT_EQ(counters().by_handler - handlers, 1u) << "HLT: the page is in the TLB now";
+
+  p->cpu.xcr0 = 3;
+  update_fpu_blocks(p->cpu);
+  expect_fault(arch::vector::ud, code, 0);
 }
 
 TEST_F(TranslatedVectors, HandlersFindAndLeaveTheRegisters) {

@@ -57,11 +57,11 @@ static_assert(offsetof(AvxValues, first) == 32 && offsetof(AvxValues, second) ==
 #define CLOISTER_AVX_NARROW_OP(Name, shape, text)                      \
   struct Name {                                                        \
     CLOISTER_AVX_FUNCTION(narrow, shape(x, text) CLOISTER_AVX_STORE_x) \
-    static constexpr AvxRun wide = nullptr;                            \
+    [[maybe_unused]] static constexpr AvxRun wide = nullptr;           \
   };
 #define CLOISTER_AVX_WIDE_OP(Name, shape, text)                      \
   struct Name {                                                      \
-    static constexpr AvxRun narrow = nullptr;                        \
+    [[maybe_unused]] static constexpr AvxRun narrow = nullptr;       \
     CLOISTER_AVX_FUNCTION(wide, shape(y, text) CLOISTER_AVX_STORE_y) \
   };
 #define CLOISTER_AVX_OP(Name, shape, text)                             \
@@ -111,11 +111,11 @@ static_assert(offsetof(AvxValues, first) == 32 && offsetof(AvxValues, second) ==
 #define CLOISTER_AVX_NARROW_IMM_OP(Name, shape, text, count)                \
   struct Name {                                                             \
     CLOISTER_AVX_CHOSEN(narrow, shape(x, text, count) CLOISTER_AVX_STORE_x) \
-    static constexpr AvxRun wide = nullptr;                                 \
+    [[maybe_unused]] static constexpr AvxRun wide = nullptr;                \
   };
 #define CLOISTER_AVX_WIDE_IMM_OP(Name, shape, text, count)                \
   struct Name {                                                           \
-    static constexpr AvxRun narrow = nullptr;                             \
+    [[maybe_unused]] static constexpr AvxRun narrow = nullptr;            \
     CLOISTER_AVX_CHOSEN(wide, shape(y, text, count) CLOISTER_AVX_STORE_y) \
   };
 

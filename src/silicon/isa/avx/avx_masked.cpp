@@ -79,9 +79,12 @@ Selected select_masked(const Insn& insn, Op& op) {
 void vmaskmovdqu(Cpu& cpu, const Op* op) {
   if (cpu.fpu.avx_blocked) [[unlikely]]
     return avx_unavailable(cpu, op);
-  u64 linear = 0;
-  if (!operand_address<From::memory>(cpu, op, 16, Access::write, linear)) return;
-  if (!store_masked(cpu, op, linear, cpu.fpu.xmm[op->dst].byte.data(), cpu.fpu.xmm[op->src].byte.data(), 16)) return;
+  {
+    u64 linear = 0;
+    if (!operand_address<From::memory>(cpu, op, 16, Access::write, linear)) return;
+    const Xmm data = cpu.fpu.xmm[op->dst], mask = cpu.fpu.xmm[op->src];
+    if (!store_masked(cpu, op, linear, data.byte.data(), mask.byte.data(), 16)) return;
+  }
   CLOISTER_NEXT(cpu, op);
 }
 
