@@ -18,6 +18,7 @@ struct Wanted {
   std::string kernel, ramdisk{};          ///< paths in the disk's file system; empty: what is found
   std::optional<u32> entry{};             ///< of the menu
   u64 most_kernel = 0, most_ramdisk = 0;  ///< bytes
+  std::string format = "raw";             ///< of the image; of another one it is served (host/nbd_server.hpp)
 };
 
 struct Choice {

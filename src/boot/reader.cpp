@@ -20,8 +20,10 @@
 #include "arch/try.hpp"
 #include "boot/reader_limits.hpp"
 #include "host/memfd.hpp"
+#include "host/nbd_server.hpp"
 #include "host/packet.hpp"
 #include "host/pidfd.hpp"
+#include "hypervisor/devices/nbd_disk.hpp"
 
 namespace cloister::boot {
 
@@ -55,6 +57,19 @@ class FileDisk final : public Disk {
   u64 bytes_ = 0;
 };
 
+/// What a server makes of another format.
+class ServedDisk final : public Disk {
+ public:
+  explicit ServedDisk(std::shared_ptr<hypervisor::NbdDisk> disk) : disk_(std::move(disk)) {}
+  u64 bytes() const override { return disk_->bytes(); }
+  bool read(u64 offset, std::span<u8> to) override {
+    return offset <= bytes() && to.size() <= bytes() - offset && disk_->read(offset, std::as_writable_bytes(to));
+  }
+
+ private:
+  const std::shared_ptr<hypervisor::NbdDisk> disk_;
+};
+
 /// Files of the disk, one behind the other, in memory that nobody changes any more.
 tl::expected<Fd, std::string> memory_of(ExtFiles& files, std::span<const std::string> paths, u64 most) {
   Fd memory(::memfd_create("cloister-boot", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -73,8 +88,16 @@ tl::expected<Fd, std::string> memory_of(ExtFiles& files, std::span<const std::st
   return memory;
 }
 
-tl::expected<void, std::string> look(const Wanted& wanted) {
-  FileDisk disk(disk_number);
+/// `server`: of what is not raw.
+tl::expected<std::unique_ptr<Disk>, std::string> disk_to_look_at(Fd server) {
+  if (!server) return std::make_unique<FileDisk>(disk_number);
+  auto connection = TRY(toolstack::receive_nbd_connection(server));
+  return std::make_unique<ServedDisk>(TRY(hypervisor::NbdDisk::create(std::move(connection), std::move(server), true)));
+}
+
+tl::expected<void, std::string> look(const Wanted& wanted, Fd server) {
+  const auto opened = TRY(disk_to_look_at(std::move(server)));
+  Disk& disk = *opened;
   const Choice choice = TRY(choose(disk, wanted));
   const Fd kernel = TRY(memory_of(*choice.files, std::span(&choice.kernel, 1), wanted.most_kernel));
   Fd ramdisk;
@@ -89,17 +112,24 @@ tl::expected<void, std::string> look(const Wanted& wanted) {
 }
 
 /// Whoever asked gets an answer in any case, by this process or by its parent.
-[[noreturn]] void look_and_end(const Wanted& wanted) {
+[[noreturn]] void look_and_end(const Wanted& wanted, Fd server) {
   auto done = enter_boot_limits();
-  if (done) done = look(wanted);
+  if (done) done = look(wanted, std::move(server));
   const bool answered = done || send_packet(connection_number, {{"error", done.error()}});
   ::_exit(answered ? 0 : 1);
 }
 
 /// False: nobody asks any more.
 bool serve_one(const Wanted& wanted) {
+  Fd server;
+  if (wanted.format != "raw") {
+    const Fd image(::fcntl(disk_number, F_DUPFD_CLOEXEC, 0));
+    auto started = toolstack::serve_image(image, wanted.format, true);
+    if (!started) return send_packet(connection_number, {{"error", started.error()}}).has_value();
+    server = std::move(*started);
+  }
   const pid_t child = ::fork();
-  if (child == 0) look_and_end(wanted);
+  if (child == 0) look_and_end(wanted, std::move(server));
   const Fd its_end(child < 0 ? -1 : ::pidfd_open(child, 0));
   if (!its_end) {
     if (child > 0) ::kill(child, SIGKILL), ::waitpid(child, nullptr, 0);

@@ -27,13 +27,15 @@ class DiskReader {
  public:
   static constexpr const char form[] =
       "\"TARGET,raw,VDEV,ACCESS\", or \"format=raw,vdev=VDEV,access=ACCESS,target=TARGET\"";
+  static constexpr const char formats[] = "\"raw\", \"qcow2\", \"vmdk\", \"vhdx\" or \"vdi\"";
 
   DiskReader(const xl::Setting& list, const xl::Value& value) : list_(list), value_(value) {}
 
   tl::expected<DiskConfig, Diagnostic> read() {
     if (value_.kind != xl::Value::Kind::string) return unexpected(form);
     TRY(split());
-    DiskConfig disk{.path = text_[target].value_or(""), .vdev = {}, .read_only = false, .at = value_.at};
+    DiskConfig disk{
+        .path = text_[target].value_or(""), .format = said(format), .vdev = {}, .read_only = false, .at = value_.at};
     if (disk.path.empty()) return unexpected(fmt::format("a target: {}", form));
     TRY(check_target());
     TRY(check_format());
@@ -116,8 +118,8 @@ class DiskReader {
   }
 
   Done check_format() const {
-    if (!text_[format]) return unexpected("a format, which is never guessed: \"raw\", the only one that is supported");
-    if (said(format) != "raw") return of_field(format, "\"raw\", the only one that is supported");
+    if (!text_[format]) return unexpected(fmt::format("a format, which is never guessed: {}", formats));
+    if (std::ranges::count(disk_formats, said(format)) == 0) return of_field(format, formats);
     return {};
   }
 
@@ -164,7 +166,8 @@ tl::expected<std::vector<DiskConfig>, Diagnostic> read_disks(const xl::Setting& 
 }
 
 std::string disk_text(const DiskConfig& disk) {
-  return fmt::format("format=raw,vdev={},access={},target={}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path);
+  return fmt::format("format={},vdev={},access={},target={}", disk.format, disk.vdev, disk.read_only ? "ro" : "rw",
+                     disk.path);
 }
 
 std::string disks_text(const std::vector<DiskConfig>& disks) {

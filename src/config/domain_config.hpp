@@ -48,15 +48,17 @@ struct EpcSection {
 /// Linux reads as many (SGX_MAX_EPC_SECTIONS).
 inline constexpr std::size_t most_epc_sections = 8;
 
-/// A disk, whose format is raw: the only one that there is.
+/// A disk. What is not raw another program reads (host/nbd_server.hpp), by that name.
 struct DiskConfig {
   std::string path;
+  std::string format = "raw";
   std::string vdev;  ///< "xvda"
   bool read_only = false;
   Position at{};  ///< of its element
   bool operator==(const DiskConfig&) const = default;
 };
 inline constexpr std::size_t most_disks = 16;
+inline constexpr std::array<std::string_view, 5> disk_formats{"raw", "qcow2", "vmdk", "vhdx", "vdi"};
 /// Which of them a vdev is, from 0 on: its last letter says so.
 std::size_t disk_place(std::string_view vdev);
 

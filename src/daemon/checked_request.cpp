@@ -74,7 +74,8 @@ class RequestFiles {
     for (const DiskConfig& disk : config.disks) {
       const auto path = absolute(disk.path);
       if (!path) return unusable(disk, path.error(), 400);
-      auto one = opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock);
+      auto one =
+          opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock, disk.format);
       if (one) {
         identities.push_back(one->identity);
         opened.push_back(std::move(*one));
@@ -100,7 +101,8 @@ class RequestFiles {
                                              .ramdisk = options.ramdisk,
                                              .entry = options.entry,
                                              .most_kernel = most_boot_kernel(),
-                                             .most_ramdisk = most_boot_ramdisk(config)});
+                                             .most_ramdisk = most_boot_ramdisk(config),
+                                             .format = config.disks.front().format});
     if (!reader) return unusable_disk(reader.error());
     images.boot_reader = std::move(*reader);
     if (what == CheckedFor::going_on) return {};

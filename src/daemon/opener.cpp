@@ -92,11 +92,16 @@ tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohman
 }
 
 tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, const std::string& path, DiskUse use,
-                                                        DiskLock lock) {
-  const bool writes = use == DiskUse::write;
-  auto answer =
-      ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"writes", writes}, {"lock", lock == DiskLock::yes}},
-          patience_);
+                                                        DiskLock lock, const std::string& format) {
+  constexpr int to_serve = 3;  // another program has to start
+  const bool writes = use == DiskUse::write, served = lock == DiskLock::yes && format != "raw";
+  auto answer = ask(owner,
+                    {{"owner", to_json(owner)},
+                     {"path", path},
+                     {"writes", writes},
+                     {"lock", lock == DiskLock::yes},
+                     {"format", format}},
+                    served ? to_serve * patience_ : patience_);
   if (!answer) return tl::unexpected(DiskError{answer.error()});
   std::string identity, in_use;
   JsonFields fields(answer->body);
@@ -104,7 +109,9 @@ tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, cons
   if (fields.has("in_use")) fields.text("in_use", in_use);
   auto fd = opened(std::move(*answer));
   if (!fd) return tl::unexpected(DiskError{fd.error(), in_use});
-  if (!is_file(fd->get(), writes ? O_RDWR : O_RDONLY, true))
+  if (served && !is_socket(fd->get(), SOCK_SEQPACKET))
+    return tl::unexpected(DiskError{"not a connection that may be passed on"});
+  if (!served && !is_file(fd->get(), writes ? O_RDWR : O_RDONLY, true))
     return tl::unexpected(DiskError{"neither a regular file nor a block device that may be passed on"});
   return OpenDisk{std::move(*fd), std::move(identity)};
 }
@@ -156,7 +163,8 @@ tl::expected<Fd, std::string> FileOpener::start_boot_reader(const Owner& owner, 
                          {"kernel", wanted.kernel},
                          {"ramdisk", wanted.ramdisk},
                          {"most_kernel", wanted.most_kernel},
-                         {"most_ramdisk", wanted.most_ramdisk}};
+                         {"most_ramdisk", wanted.most_ramdisk},
+                         {"format", wanted.format}};
   if (wanted.entry) request["entry"] = *wanted.entry;
   auto answer = TRY(ask(owner, request, patience_));
   auto fd = TRY(opened(std::move(answer)));

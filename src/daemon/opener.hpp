@@ -67,8 +67,10 @@ class FileOpener {
     u64 ramdisk_bytes = 0, cmdline_bytes = 0;
   };
   tl::expected<Fd, std::string> open_kernel(const Owner& owner, const std::string& path, const Beside& beside);
-  /// A disk, for this use, and locked for it before anybody else has the descriptor.
-  tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock);
+  /// A disk, for this use, and locked for it before anybody else has the descriptor. Of another format than raw, once
+  /// it is locked: a connection to what serves it (host/nbd_server.hpp).
+  tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock,
+                                              const std::string& format = "raw");
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
   /// What that process says of all of its bytes, if they are `most` at most: its owner may have it say anything.

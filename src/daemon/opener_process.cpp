@@ -20,6 +20,7 @@
 #include "boot/reader.hpp"
 #include "daemon/opener.hpp"
 #include "host/memfd.hpp"
+#include "host/nbd_server.hpp"
 #include "host/packet.hpp"
 #include "host/partial_file.hpp"
 #include "host/passt.hpp"
@@ -261,10 +262,10 @@ struct Served {
 };
 
 tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
-  std::string path;
+  std::string path, format;
   bool writes = false, lock = false;
   JsonFields fields(request);
-  fields.text("path", path).boolean("writes", writes).boolean("lock", lock);
+  fields.text("path", path).boolean("writes", writes).boolean("lock", lock).text("format", format);
   if (!fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return tl::unexpected(DiskError{fields.error()});
   const auto owner = read_owner(request["owner"]);
@@ -274,8 +275,14 @@ tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
   auto fd = open_path(path, writes ? O_RDWR : O_RDONLY);
   if (!fd) return tl::unexpected(DiskError{fd.error()});
   TRY(check_disk(fd->get()));
-  if (lock) TRY(lock_disk(fd->get(), writes ? DiskUse::write : DiskUse::read));
+  const DiskUse use = writes ? DiskUse::write : DiskUse::read;
+  if (lock) TRY(format == "raw" ? lock_disk(fd->get(), use) : lock_disk_soon(fd->get(), use));
   std::string identity = identity_of_disk(fd->get());
+  if (lock && format != "raw") {
+    auto server = serve_image(*fd, format, !writes);
+    if (!server) return tl::unexpected(DiskError{server.error()});
+    return Served{std::move(*server), std::move(identity)};
+  }
   return Served{std::move(*fd), std::move(identity)};
 }
 
@@ -331,6 +338,7 @@ tl::expected<Opened, std::string> serve_boot(const nlohmann::json& request) {
   JsonFields fields(request);
   fields.text("boot", path).text("identity", identity).text("kernel", wanted.kernel).text("ramdisk", wanted.ramdisk);
   fields.number("most_kernel", wanted.most_kernel).number("most_ramdisk", wanted.most_ramdisk);
+  fields.text("format", wanted.format);
   if (fields.has("entry")) fields.number("entry", entry, ~u32{0});
   if (fields.has("entry")) wanted.entry = static_cast<u32>(entry);
   if (!fields.has("owner")) fields.fail("'owner' is missing");

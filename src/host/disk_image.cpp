@@ -7,7 +7,9 @@
 #include <sys/sysmacros.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "arch/try.hpp"
@@ -70,6 +72,21 @@ tl::expected<void, DiskError> lock_disk(int fd, DiskUse use) {
   for (const DiskPermission permission : used(use)) TRY(look_for_lock(fd, unshared_base + permission));
   for (const DiskPermission permission : unshared) TRY(look_for_lock(fd, used_base + permission));
   return {};
+}
+
+tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use) {
+  constexpr int tries = 20;
+  constexpr std::chrono::milliseconds between{100};
+  auto locked = lock_disk(fd, use);
+  for (int i = 0; i < tries && !locked && !locked.error().in_use.empty(); ++i) {
+    std::this_thread::sleep_for(between);
+    // What was taken before somebody else's lock was met is given back.
+    struct flock all = lock_of(F_UNLCK, 0);
+    all.l_len = 0;
+    ::fcntl(fd, F_OFD_SETLK, &all);
+    locked = lock_disk(fd, use);
+  }
+  return locked;
 }
 
 tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use) {

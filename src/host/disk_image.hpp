@@ -24,6 +24,8 @@ tl::expected<void, DiskError> check_disk(int fd);
 /// Locks it until the last descriptor of it is closed. For reading others may read it too; for writing it is this
 /// one's alone.
 tl::expected<void, DiskError> lock_disk(int fd, DiskUse use);
+/// The same of one whose server may still be ending with its last domain (nbd_server.hpp): it waits a little for that.
+tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use);
 /// Opens and checks a path of the caller's own. A file that is not there is not made.
 tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use);
 

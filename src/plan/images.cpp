@@ -7,7 +7,9 @@
 
 #include "arch/try.hpp"
 #include "host/disk_image.hpp"
+#include "host/nbd_server.hpp"
 #include "host/whole_file.hpp"
+#include "hypervisor/devices/nbd_disk.hpp"
 #include "hypervisor/devices/raw_disk.hpp"
 #include "platform/unpack.hpp"
 #include "text/shown.hpp"
@@ -47,6 +49,10 @@ tl::unexpected<Diagnostic> unusable(const DiskConfig& disk, const std::string& w
   return tl::unexpected(cannot_use(disk, why));
 }
 
+tl::expected<void, DiskError> lock_of(int fd, DiskUse use, const std::string& format) {
+  return format == "raw" ? lock_disk(fd, use) : lock_disk_soon(fd, use);
+}
+
 tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config, bool lock) {
   std::vector<Fd> opened;
   std::vector<std::string> identities;
@@ -54,21 +60,34 @@ tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config,
     const DiskUse use = disk.read_only ? DiskUse::read : DiskUse::write;
     auto fd = open_disk(disk.path, use);
     if (!fd) return unusable(disk, fd.error().message);
-    if (const auto locked = lock ? lock_disk(fd->get(), use) : tl::expected<void, DiskError>(); !locked) {
+    if (const auto locked = lock ? lock_of(fd->get(), use, disk.format) : tl::expected<void, DiskError>(); !locked) {
       const DiskError& why = locked.error();
       return unusable(disk, why.in_use.empty() ? why.message : who_uses(config, identities, why.in_use, disk.path));
     }
     identities.push_back(identity_of_disk(fd->get()));
+    if (lock && disk.format != "raw") {
+      auto server = serve_image(*fd, disk.format, disk.read_only);
+      if (!server) return unusable(disk, server.error());
+      *fd = std::move(*server);
+    }
     opened.push_back(std::move(*fd));
   }
   return opened;
 }
 
-/// `opened`: in the configuration's order.
-tl::expected<Images, Diagnostic> with_disks(Images images, const DomainConfig& config, std::vector<Fd> opened) {
+tl::expected<std::shared_ptr<platform::virtio::Storage>, std::string> storage_on(const DiskConfig& disk, Fd opened,
+                                                                                 bool served) {
+  if (disk.format == "raw" || !served) return hypervisor::RawDisk::create(std::move(opened));
+  auto connection = TRY(receive_nbd_connection(opened));
+  return hypervisor::NbdDisk::create(std::move(connection), std::move(opened), disk.read_only);
+}
+
+/// `opened`: in the configuration's order; `served`: those that are not raw are served.
+tl::expected<Images, Diagnostic> with_disks(Images images, const DomainConfig& config, std::vector<Fd> opened,
+                                            bool served = true) {
   for (std::size_t i = 0; i < config.disks.size(); ++i) {
     const DiskConfig& disk = config.disks[i];
-    auto storage = hypervisor::RawDisk::create(std::move(opened[i]));
+    auto storage = storage_on(disk, std::move(opened[i]), served);
     if (!storage) return unusable(disk, storage.error());
     images.disks.push_back({.storage = std::move(*storage), .id = disk.vdev, .read_only = disk.read_only});
   }
@@ -93,7 +112,7 @@ tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool un
   auto images =
       TRY(make_images(config, config.bootloader ? Bytes{} : read_regular(config.kernel, most_kernel),
                       config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack));
-  return with_disks(std::move(images), config, TRY(open_disks(config, unpack)));
+  return with_disks(std::move(images), config, TRY(open_disks(config, unpack)), unpack);
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,

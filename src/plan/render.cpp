@@ -151,7 +151,7 @@ std::string render_text(const DomainPlan& plan) {
   if (!config.bootloader) line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
   line("cmdline", config.cmdline);
   for (const DiskConfig& disk : config.disks)
-    line("disk", fmt::format("{}, raw, {}: {}", disk.vdev, disk.read_only ? "ro" : "rw", disk.path));
+    line("disk", fmt::format("{}, {}, {}: {}", disk.vdev, disk.format, disk.read_only ? "ro" : "rw", disk.path));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
   if (config.rng) line("rng", "on");
   if (config.vsock) line("vsock", sockets_text(*config.vsock));
@@ -205,7 +205,7 @@ std::string render_json(const DomainPlan& plan) {
   json["disks"] = ordered_json::array();
   for (const DiskConfig& disk : config.disks) {
     json["disks"].push_back(
-        {{"vdev", disk.vdev}, {"format", "raw"}, {"access", disk.read_only ? "ro" : "rw"}, {"target", disk.path}});
+        {{"vdev", disk.vdev}, {"format", disk.format}, {"access", disk.read_only ? "ro" : "rw"}, {"target", disk.path}});
   }
   json["interfaces"] = ordered_json::array();
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {

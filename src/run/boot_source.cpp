@@ -17,7 +17,8 @@ tl::expected<BootSource, Diagnostic> BootSource::start(const DomainConfig& confi
                                                 .ramdisk = options.ramdisk,
                                                 .entry = options.entry,
                                                 .most_kernel = most_boot_kernel(),
-                                                .most_ramdisk = most_boot_ramdisk(config)});
+                                                .most_ramdisk = most_boot_ramdisk(config),
+                                                .format = config.disks.front().format});
   if (!reader) return tl::unexpected(cannot_boot(config, reader.error()));
   source.reader_ = std::move(*reader);
   return source;
@@ -25,6 +26,8 @@ tl::expected<BootSource, Diagnostic> BootSource::start(const DomainConfig& confi
 
 tl::expected<void, Diagnostic> BootSource::look(const DomainConfig& config, Images& images) const {
   if (!reader_) return {};
+  // What another process serves is in its memory until then.
+  images.disks.front().storage->flush();
   const auto files = ask_boot_reader(reader_.get());
   if (!files) return tl::unexpected(cannot_boot(config, files.error()));
   if (const auto taken = take_boot_files(config, *files, images); !taken)

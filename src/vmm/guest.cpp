@@ -165,6 +165,8 @@ tl::expected<void, std::string> Guest::renew() {
 tl::expected<void, std::string> Guest::look_for_kernel() {
   if (!boot_reader_) return {};
   const auto failed = [&](const std::string& why) { return tl::unexpected(cannot_boot(plan_.config, why).message); };
+  // What another process serves is in its memory until then.
+  images_.disks.front().storage->flush();
   const auto files = ask_boot_reader(boot_reader_.get());
   if (!files) return failed(files.error());
   if (const auto taken = take_boot_files(plan_.config, *files, images_); !taken) return failed(taken.error());

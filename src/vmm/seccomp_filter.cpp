@@ -80,6 +80,8 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(pipe2)},
     {SCMP_SYS(dup3), is(1, STDERR_FILENO)},  // a new daemon's pipe
     {SCMP_SYS(fcntl), is(1, F_DUPFD_CLOEXEC)},
+    {SCMP_SYS(fcntl), is(1, F_GETFD)},  // libnbd, of its connection
+    {SCMP_SYS(fcntl), is(1, F_SETFD)},
     {SCMP_SYS(fcntl), is(1, F_GETFL)},
     {SCMP_SYS(fcntl), is(1, F_SETFL)},
     {SCMP_SYS(fcntl), is(1, F_ADD_SEALS)},

@@ -38,8 +38,8 @@ def change(path, *commands):
         assert done.returncode == 0 and "rror" not in done.stderr, (command, done.stderr)
 
 
-def with_bootloader(name, path, **more):
-    text = domain_config(name, "", epc=0, bootloader='"pygrub"', disk=f'["format=raw,vdev=xvda,target={path}"]', **more)
+def with_bootloader(name, path, kind="raw", **more):
+    text = domain_config(name, "", epc=0, bootloader='"pygrub"', disk=f'["format={kind},vdev=xvda,target={path}"]', **more)
     return {"config": text.replace('kernel = ""\n', ""), "file": f"{name}.cfg"}
 
 

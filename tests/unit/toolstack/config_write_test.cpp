@@ -28,7 +28,7 @@ const Sample samples[] = {
     {"bootloader_args", R"(["--kernel=/boot/k", "--ramdisk=/boot/r"])"},
     {"cmdline", R"("console=ttyS0")"},
     {"disk",
-     R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=raw,vdev=sdb,access=ro,target=/dev/vg/b"])"},
+     R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=qcow2,vdev=sdb,access=ro,target=/dev/vg/b"])"},
     {"vif",
      R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user"])"},
     {"rng", "1"},

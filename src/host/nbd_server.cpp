@@ -1,0 +1,250 @@
+// The image's path is that of its descriptor, /proc/self/fd/N: qemu-nbd has no other way to take one. Its locks are
+// ours, and it takes none of its own. Its listening socket has a name that the kernel chose and a queue for one: ours
+// is in it before qemu-nbd runs, or else somebody else's, which is seen.
+#include "host/nbd_server.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "arch/try.hpp"
+#include "host/confined.hpp"
+#include "host/files.hpp"
+#include "host/packet.hpp"
+#include "host/pidfd.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+using NbdFailed = tl::unexpected<std::string>;
+
+constexpr const char qemu_nbd[] = "/usr/bin/qemu-nbd";
+constexpr int nbd_start_ms = 20'000, nbd_end_ms = 30'000;
+constexpr int image_number = 4;  // in qemu-nbd; before it is the listening socket, 3 as systemd has it
+
+NbdFailed nbd_failed(const std::string& why) { return NbdFailed("qemu-nbd: " + why); }
+NbdFailed nbd_failed() { return nbd_failed(std::strerror(errno)); }
+
+struct Sockets {
+  Fd listening{}, client{};
+};
+
+tl::expected<Sockets, std::string> queued_client() {
+  constexpr int tries = 20;
+  for (int i = 0; i < tries; ++i) {
+    Sockets pair{.listening = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+                 .client = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))};
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    socklen_t length = sizeof(sa_family_t);
+    if (!pair.listening || !pair.client || ::bind(pair.listening.get(), any, length) != 0) return nbd_failed();
+    length = sizeof address;
+    if (::getsockname(pair.listening.get(), any, &length) != 0 || ::listen(pair.listening.get(), 0) != 0)
+      return nbd_failed();
+    if (::connect(pair.client.get(), any, length) == 0) return pair;
+    if (errno != EAGAIN) return nbd_failed();
+  }
+  return nbd_failed("others connect to it");
+}
+
+std::string image_words(const std::string& format, bool read_only) {
+  const nlohmann::json file{{"driver", "file"},
+                            {"filename", "/proc/self/fd/" + std::to_string(image_number)},
+                            {"locking", "off"},
+                            {"discard", "unmap"}};
+  return "json:" +
+         nlohmann::json{
+             {"driver", format}, {"backing", nullptr}, {"read-only", read_only}, {"discard", "unmap"}, {"file", file}}
+             .dump();
+}
+
+[[noreturn]] void become_server(const Sockets& sockets, const Fd& image, const Fd& says, const std::string& format,
+                                bool read_only) {
+  constexpr int high = 16;
+  const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  const int from[] = {nothing, nothing, says.get(), sockets.listening.get(), image.get()};
+  std::array<int, std::size(from)> copies{};
+  for (std::size_t i = 0; i < copies.size(); ++i) copies[i] = ::fcntl(from[i], F_DUPFD_CLOEXEC, high);
+  for (std::size_t i = 0; i < copies.size(); ++i) ::dup2(copies[i], static_cast<int>(i));
+  ::close_range(image_number + 1, ~0U, 0);
+  const Fd own(image_number);
+  if (const auto confined = confine_to_file(own); !confined) {
+    ::dprintf(STDERR_FILENO, "%s\n", confined.error().c_str());
+    ::_exit(1);
+  }
+  std::vector<std::string> words{"qemu-nbd", "--discard=unmap"};
+  if (read_only) words.emplace_back("--read-only");
+  words.push_back(image_words(format, read_only));
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  std::string pid = "LISTEN_PID=" + std::to_string(::getpid()), count = "LISTEN_FDS=1";
+  char* const environment[] = {pid.data(), count.data(), nullptr};
+  ::execve(qemu_nbd, argv.data(), environment);
+  ::dprintf(STDERR_FILENO, "%s; Debian's package is called qemu-utils\n", std::strerror(errno));
+  ::_exit(1);
+}
+
+/// The last line that it said of what went wrong, without its own name.
+std::string words_of_server(const Fd& said) {
+  std::array<char, 4096> text{};
+  const ssize_t bytes = ::read(said.get(), text.data(), text.size());
+  std::string_view line(text.data(), bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
+  while (line.ends_with('\n')) line.remove_suffix(1);
+  if (const std::size_t last = line.rfind('\n'); last != std::string_view::npos) line.remove_prefix(last + 1);
+  if (const std::size_t name = line.rfind("/proc/self/fd/4': "); name != std::string_view::npos)
+    line.remove_prefix(name + std::strlen("/proc/self/fd/4': "));
+  if (line.starts_with("qemu-nbd: ")) line.remove_prefix(std::strlen("qemu-nbd: "));
+  return line.empty() ? "it ended" : std::string(line);
+}
+
+struct Child {
+  pid_t pid = -1;
+  Fd end{};
+};
+
+void end_server(const Child& server) {
+  pollfd wait{.fd = server.end.get(), .events = POLLIN, .revents = 0};
+  ::kill(server.pid, SIGTERM);
+  if (::poll(&wait, 1, nbd_end_ms) <= 0) ::kill(server.pid, SIGKILL);
+  ::waitpid(server.pid, nullptr, 0);
+}
+
+/// Its greeting comes when it has the image.
+tl::expected<void, std::string> wait_for_server(const Child& server, const Fd& client, const Fd& said) {
+  pollfd waits[] = {{.fd = client.get(), .events = POLLIN, .revents = 0},
+                    {.fd = server.end.get(), .events = POLLIN, .revents = 0}};
+  int ready;
+  while ((ready = ::poll(waits, 2, nbd_start_ms)) < 0 && errno == EINTR) {
+  }
+  char first = 0;
+  if (ready > 0 && waits[1].revents == 0 && ::recv(client.get(), &first, 1, MSG_PEEK) == 1) return {};
+  return nbd_failed(ready == 0 ? "it does not start" : words_of_server(said));
+}
+
+void close_all_but(int one, int other) {
+  const unsigned low = static_cast<unsigned>(std::min(one, other)), high = static_cast<unsigned>(std::max(one, other));
+  if (low != 0) ::close_range(0, low - 1, 0);
+  if (high - low > 1) ::close_range(low + 1, high - 1, 0);
+  ::close_range(high + 1, ~0U, 0);
+}
+
+[[noreturn]] void become_keeper(const Fd& connection, const Fd& image, const std::string& format, bool read_only) {
+  ::setsid();
+  ::prctl(PR_SET_NAME, "cloister-nbd");
+  for (const int one : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(one, one == SIGPIPE ? SIG_IGN : SIG_DFL);
+  const int control = connection.get();
+  const auto refuse = [&](const std::string& why) {
+    (void)send_packet(control, {{"error", why}});
+    ::_exit(1);
+  };
+  auto sockets = queued_client();
+  int ends[2];
+  if (!sockets) refuse(sockets.error());
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) refuse(std::strerror(errno));
+  Fd said(ends[0]), says(ends[1]);
+  Child server{.pid = ::fork()};
+  if (server.pid == 0) become_server(*sockets, image, says, format, read_only);
+  if (server.pid > 0) server.end = Fd(::pidfd_open(server.pid, 0));
+  if (!server.end) refuse("no process for it");
+  says = Fd();
+  if (const auto serves = wait_for_server(server, sockets->client, said); !serves) {
+    ::kill(server.pid, SIGKILL);
+    ::waitpid(server.pid, nullptr, 0);
+    refuse(serves.error());
+  }
+  ::fcntl(sockets->client.get(), F_SETFL, 0);
+  const int client[] = {sockets->client.get()};
+  const bool told = send_packet(control, {{"ok", true}}) && send_packet(control, {{"ok", true}}, client);
+  // What is open here would keep others' connections and locks.
+  close_all_but(control, server.end.get());
+  pollfd waits[] = {{.fd = control, .events = POLLIN, .revents = 0},
+                    {.fd = server.end.get(), .events = POLLIN, .revents = 0}};
+  while (told && ::poll(waits, 2, -1) < 0 && errno == EINTR) {
+  }
+  end_server(server);
+  ::_exit(0);
+}
+
+u64 big_endian(std::span<const u8> bytes) {
+  u64 number = 0;
+  for (const u8 byte : bytes) number = number << 8 | byte;
+  return number;
+}
+
+constexpr const char* other_files = "its header names another file, from which it takes what it has not itself";
+
+}  // namespace
+
+// QEMU's docs/interop/qcow2.txt ("Header"); of VMDK's embedded descriptor ("VMware Virtual Disk Format 5.0") the lines
+// before its extents, and no descriptor that is a file of its own, since that names all of its data.
+tl::expected<void, std::string> check_image(const Fd& image, std::string_view format) {
+  std::array<u8, 64 << 10> head{};
+  const ssize_t got = ::pread(image.get(), head.data(), head.size(), 0);
+  if (got < 512) return NbdFailed("it is too short for that format");
+  const std::string_view text(reinterpret_cast<const char*>(head.data()), static_cast<std::size_t>(got));
+  if (format == "qcow2") {
+    if (!text.starts_with("QFI\xfb")) return NbdFailed("it is no qcow2 image");
+    constexpr u64 data_file = 4;
+    const bool third = big_endian(std::span(head).subspan(4, 4)) >= 3;
+    if (big_endian(std::span(head).subspan(8, 8)) != 0 ||
+        (third && (big_endian(std::span(head).subspan(72, 8)) & data_file) != 0))
+      return NbdFailed(other_files);
+  }
+  if (format == "vmdk") {
+    if (!text.starts_with("KDMV")) return NbdFailed("it is no VMDK image of one file");
+    constexpr std::string_view hint = "parentFileNameHint=", parent = "parentCID=", none = "ffffffff";
+    const std::size_t at = text.find(parent);
+    if (text.find(hint) != std::string_view::npos ||
+        (at != std::string_view::npos && !text.substr(at + parent.size()).starts_with(none)))
+      return NbdFailed(other_files);
+  }
+  return {};
+}
+
+tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return nbd_failed();
+  Fd ours(ends[0]), theirs(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return nbd_failed();
+  if (child == 0) {
+    // A process of its own, which nobody waits for: its parent ends at once.
+    ours = Fd();
+    if (::fork() != 0) ::_exit(0);
+    become_keeper(theirs, image, format, read_only);
+  }
+  ::waitpid(child, nullptr, 0);
+  theirs = Fd();
+  const auto answer = receive_packet(ours.get());
+  if (!answer) return nbd_failed(name_of(answer.error()));
+  if (answer->body.contains("error")) return NbdFailed(answer->body.value("error", std::string("it ended")));
+  return ours;
+}
+
+tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only) {
+  TRY(check_image(image, format));
+  return start_nbd_server(image, format, read_only);
+}
+
+tl::expected<Fd, std::string> receive_nbd_connection(const Fd& server) {
+  auto packet = receive_packet(server.get());
+  if (!packet || packet->descriptors.size() != 1) return nbd_failed("there is no connection to it");
+  return std::move(packet->descriptors.front());
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,132 @@
+"""Disks of other formats than raw: who serves them, with which rights, what else that process may, and that it ends with
+the domain."""
+
+import os
+import signal
+import subprocess
+import unittest
+from pathlib import Path
+
+from cases_boot import create as create_booted
+from cases_boot import image as ext_image
+from cases_boot import is_resident, need_tools, restarted
+from cases_disks import refused
+from cases_ends import press
+from cases_owner import GROUP, MACHINE, MEMBER, Member
+from machine import wait_until
+
+
+def need_qemu():
+    if not (os.path.exists("/usr/bin/qemu-nbd") and os.path.exists("/usr/bin/qemu-img")):
+        raise unittest.SkipTest("qemu-utils is not there")
+
+
+def made(path, *options, size="64M"):
+    subprocess.run(["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", *options, path, size], check=True)
+    return path
+
+
+def on(path, access="rw", kind="qcow2"):
+    return f'["format={kind},vdev=xvda,access={access},target={path}"]'
+
+
+def servers(path):
+    """The processes qemu-nbd that serve this image."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "exe") == "/usr/bin/qemu-nbd" and os.readlink(process / "fd/4") == str(path):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def life(machine):
+    """An image is served as long as its domain is there, through reboots and new daemons, and is free as soon as that is
+    over, however it ended. When what serves it dies, the guest has a disk with errors, and goes on."""
+    need_qemu()
+    m = machine()
+    disk = made(m.state.parent / "disk.qcow2")
+    m.create("one", epc=0, disk=on(disk))
+    m.wait_for_ready("one")
+    assert m.get("/v1/domains/one")["state"] == "running"
+    (server,) = servers(disk)
+    message = refused(m, "two", on(disk))
+    assert message == f"cannot use disk '{disk}': domain 'one' uses it", message
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the reboot")
+    m.restart()
+    assert servers(disk) == [server]
+    os.kill(m.domains()["one"]["pid"], signal.SIGKILL)
+    wait_until(lambda: "one" not in m.domains() and servers(disk) == [], "the ends of one and its server")
+    for _ in range(3):  # at once
+        m.create("one", epc=0, disk=on(disk))
+        m.destroy("one")
+    m.create("one", epc=0, disk=on(disk))
+    m.wait_for_ready("one")
+    os.kill(servers(disk)[0], signal.SIGKILL)
+    assert m.request("POST", "/v1/domains/one/pause").status == 200
+    assert m.request("POST", "/v1/domains/one/unpause").status == 200
+    m.destroy("one")
+    m.create("reads", epc=0, disk=on(disk, "ro"))
+    m.create("reads-too", epc=0, disk=on(disk, "ro"))
+    assert len(servers(disk)) == 2
+    m.destroy("reads")
+    m.destroy("reads-too")
+    wait_until(lambda: servers(disk) == [], "the ends of those that serve")
+    m.check_settled([])
+
+
+def refusals(machine):
+    need_qemu()
+    m = machine()
+    folder = m.state.parent
+    disk = made(folder / "disk.qcow2")
+    backed = made(folder / "backed.qcow2", "-b", disk, "-F", "qcow2")
+    assert "its header names another file" in refused(m, "one", on(backed), 400)
+    assert "qemu-nbd: " in refused(m, "one", on(disk, kind="vhdx"), 400)
+    assert "it is no qcow2 image" in refused(m, "one", on(m.kernel("resident")), 400)
+    assert servers(disk) == servers(backed) == []
+    m.check_settled([])
+
+
+def owner(machine):
+    """What serves an image has its owner's user, no capabilities, and a filter."""
+    need_qemu()
+    m = machine(MACHINE)
+    member = Member(m)
+    disk = made(member.folder / "own.qcow2")
+    if member.is_root:
+        os.chown(disk, MEMBER, GROUP)
+    status, answer = member.create("own", disk=on(disk))
+    assert status == 201, answer
+    (server,) = servers(disk)
+    status = Path(f"/proc/{server}/status").read_text()
+    uid = MEMBER if member.is_root else os.geteuid()
+    for line in (f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert f"\n{line}\n" in status, (line, status)
+    m.destroy("own")
+    wait_until(lambda: servers(disk) == [], "the end of what serves it")
+    m.check_settled([])
+
+
+def boot(machine):
+    """A kernel is found on such a disk, too, each time."""
+    need_qemu()
+    need_tools()
+    m = machine()
+    folder = m.state.parent
+    raw = ext_image(m, folder / "root.img", {"1": "ends"})
+    disk = folder / "root.qcow2"
+    subprocess.run(["/usr/bin/qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk], check=True)
+    create_booted(m, "one", disk, kind="qcow2")
+    assert not is_resident(m, "one")
+    press(m, "one", b"r")
+    restarted(m, "one", 1)
+    m.destroy("one")
+    wait_until(lambda: servers(disk) == [], "the ends of those that serve")
+    m.check_settled([])
+
+
+CASES = {"formats": life, "formats-refused": refusals, "formats-owner": owner, "formats-boot": boot}
