@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arch/try.hpp"
+#include "config/disks.hpp"
 #include "config/values.hpp"
 #include "config/xl/quoted.hpp"
 #include "text/shown.hpp"
@@ -99,6 +100,8 @@ tl::expected<void, Diagnostic> check_bootloader(const DomainConfig& config) {
                                      key));
   }
   if (config.disks.empty()) return refuse("bootloader", "'bootloader': found without a disk, on which it would look");
+  if (nbd_socket(config.disks.front().path))
+    return refuse("bootloader", "'bootloader': found a first disk that another program serves, expected a file");
   return {};
 }
 

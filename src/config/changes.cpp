@@ -11,6 +11,7 @@
 #include <set>
 
 #include "config/config.hpp"
+#include "config/disks.hpp"
 #include "config/domain_name.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
@@ -73,7 +74,9 @@ DomainConfig settled(DomainConfig config, std::string_view directory) {
   };
   place(config.kernel);
   place(config.ramdisk);
-  for (DiskConfig& disk : config.disks) place(disk.path);
+  for (DiskConfig& disk : config.disks) {
+    if (!nbd_socket(disk.path)) place(disk.path);
+  }
   if (names_a_dump(config.silicon)) place(config.silicon);
   if (!config.epc_is_paged()) config.epc_min_mib = 0;
   return config;

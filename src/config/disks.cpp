@@ -114,12 +114,16 @@ class DiskReader {
         return of_field(target, fmt::format("a path without '{}'; 'format' says what is in it", prefix));
     }
     if (said(target).find('\0') != std::string::npos) return of_field(target, "a path");
+    if (const auto socket = nbd_socket(said(target)); socket && !socket->starts_with('/'))
+      return of_field(target, "\"nbd:unix:\" and an absolute path");
     return {};
   }
 
   Done check_format() const {
     if (!text_[format]) return unexpected(fmt::format("a format, which is never guessed: {}", formats));
     if (std::ranges::count(disk_formats, said(format)) == 0) return of_field(format, formats);
+    if (said(format) != "raw" && nbd_socket(said(target)))
+      return of_field(format, "\"raw\": what serves the target knows its format");
     return {};
   }
 
@@ -146,6 +150,12 @@ class DiskReader {
 };
 
 }  // namespace
+
+std::optional<std::string> nbd_socket(const std::string& target) {
+  constexpr std::string_view prefix = "nbd:unix:";
+  if (!target.starts_with(prefix)) return std::nullopt;
+  return target.substr(prefix.size());
+}
 
 std::size_t disk_place(std::string_view vdev) { return static_cast<std::size_t>(vdev.back() - 'a'); }
 

@@ -2,6 +2,7 @@
 // their place (target, format, vdev, access) or by name, of which `target=` takes the rest of the string.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -16,5 +17,8 @@ tl::expected<std::vector<DiskConfig>, Diagnostic> read_disks(const xl::Setting& 
 std::string disks_text(const std::vector<DiskConfig>& disks);
 /// One as an element of that list, without its quotes.
 std::string disk_text(const DiskConfig& disk);
+
+/// Of a target `nbd:unix:PATH`, where somebody serves the disk: PATH. Of a file: nullopt.
+std::optional<std::string> nbd_socket(const std::string& target);
 
 }  // namespace cloister::toolstack

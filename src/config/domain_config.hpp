@@ -112,7 +112,7 @@ struct DomainConfig {
   std::string uuid;  ///< in its canonical form (text/uuid.hpp); empty: the domain gets one
   u64 memory_mib = 512;
   u32 vcpus = 1;
-  CpuPlaces cpus;  ///< of the host, where they run
+  CpuPlaces cpus;       ///< of the host, where they run
   std::string kernel;   ///< empty: there is a bootloader
   std::string ramdisk;  ///< empty: none
   std::string cmdline;

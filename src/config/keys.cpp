@@ -306,7 +306,7 @@ constexpr Key table[] = {
     {"vcpus", "integer", "1", "Virtual processors, 1 to 16.", integer<&Config::vcpus, 1, most_vcpus, count>},
     {"cpus", "string or list", "\"all\"",
      "The host's processors that these run on: of all, or a list with one for each.", cpus},
-    {"kernel", "string", "required, or `bootloader`", "Path of a bzImage or of an ELF kernel with a PVH entry.",
+    {"kernel", "string", "none", "Path of a bzImage or of an ELF kernel with a PVH entry; or there is a `bootloader`.",
      path<&Config::kernel>},
     {"ramdisk", "string", "none", "Path of an initramfs.", path<&Config::ramdisk>},
     {"bootloader", "string", "none", "`\"pygrub\"`: kernel and ramdisk are found on the first disk.", bootloader},

@@ -11,6 +11,7 @@
 
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
+#include "config/disks.hpp"
 #include "host/processors.hpp"
 #include "host/whole_file.hpp"
 #include "machine/epc/placement.hpp"
@@ -72,7 +73,8 @@ class RequestFiles {
     std::vector<OpenDisk> opened;
     std::vector<std::string> identities;
     for (const DiskConfig& disk : config.disks) {
-      const auto path = absolute(disk.path);
+      if (nbd_socket(disk.path) && what == CheckedFor::definition) continue;
+      const auto path = nbd_socket(disk.path) ? disk.path : absolute(disk.path);
       if (!path) return unusable(disk, path.error(), 400);
       auto one =
           opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock, disk.format);

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "config/disks.hpp"
 #include "daemon/access.hpp"
 #include "host/memfd.hpp"
 #include "host/pidfd.hpp"
@@ -94,7 +95,8 @@ tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohman
 tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, const std::string& path, DiskUse use,
                                                         DiskLock lock, const std::string& format) {
   constexpr int to_serve = 3;  // another program has to start
-  const bool writes = use == DiskUse::write, served = lock == DiskLock::yes && format != "raw";
+  const bool writes = use == DiskUse::write, by_socket = nbd_socket(path).has_value();
+  const bool served = by_socket || (lock == DiskLock::yes && format != "raw");
   auto answer = ask(owner,
                     {{"owner", to_json(owner)},
                      {"path", path},

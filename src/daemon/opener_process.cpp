@@ -18,6 +18,7 @@
 
 #include "arch/try.hpp"
 #include "boot/reader.hpp"
+#include "config/disks.hpp"
 #include "daemon/opener.hpp"
 #include "host/memfd.hpp"
 #include "host/nbd_server.hpp"
@@ -272,6 +273,11 @@ tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
   if (!owner) return tl::unexpected(DiskError{owner.error()});
   if (auto done = become(*owner); !done)
     return tl::unexpected(DiskError{"cannot take on its owner's rights: " + done.error()});
+  if (const auto socket = nbd_socket(path)) {
+    auto server = connect_nbd_server(*socket);
+    if (!server) return tl::unexpected(DiskError{server.error()});
+    return Served{std::move(*server), {}};
+  }
   auto fd = open_path(path, writes ? O_RDWR : O_RDONLY);
   if (!fd) return tl::unexpected(DiskError{fd.error()});
   TRY(check_disk(fd->get()));

@@ -24,6 +24,7 @@
 #include "host/files.hpp"
 #include "host/packet.hpp"
 #include "host/pidfd.hpp"
+#include "host/unix_socket.hpp"
 
 namespace cloister::toolstack {
 
@@ -239,6 +240,18 @@ tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::strin
 tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only) {
   TRY(check_image(image, format));
   return start_nbd_server(image, format, read_only);
+}
+
+tl::expected<Fd, std::string> connect_nbd_server(const std::string& path) {
+  int ends[2];
+  const Fd connection = connect_to(path, SOCK_STREAM);
+  if (!connection) return NbdFailed(std::strerror(errno));
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return NbdFailed(std::strerror(errno));
+  Fd ours(ends[0]);
+  const Fd theirs(ends[1]);
+  const int fds[] = {connection.get()};
+  if (!send_packet(theirs.get(), {{"ok", true}}, fds)) return NbdFailed("it cannot be passed on");
+  return ours;
 }
 
 tl::expected<Fd, std::string> receive_nbd_connection(const Fd& server) {

@@ -20,6 +20,8 @@ tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& fo
 /// Starts it by fork(2), with the rights of this process, which has one thread. Returns once it serves: a connection to
 /// the process beside it, in which the one to qemu-nbd waits (receive_nbd_connection).
 tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only);
+/// The same of a server that somebody else has started: where it listens.
+tl::expected<Fd, std::string> connect_nbd_server(const std::string& path);
 /// Takes it out of there, once.
 tl::expected<Fd, std::string> receive_nbd_connection(const Fd& server);
 

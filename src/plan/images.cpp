@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "arch/try.hpp"
+#include "config/disks.hpp"
 #include "host/disk_image.hpp"
 #include "host/nbd_server.hpp"
 #include "host/whole_file.hpp"
@@ -58,6 +59,13 @@ tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config,
   std::vector<std::string> identities;
   for (const DiskConfig& disk : config.disks) {
     const DiskUse use = disk.read_only ? DiskUse::read : DiskUse::write;
+    if (const auto socket = nbd_socket(disk.path)) {
+      auto server = lock ? connect_nbd_server(*socket) : tl::expected<Fd, std::string>();
+      if (!server) return unusable(disk, server.error());
+      identities.emplace_back();
+      opened.push_back(std::move(*server));
+      continue;
+    }
     auto fd = open_disk(disk.path, use);
     if (!fd) return unusable(disk, fd.error().message);
     if (const auto locked = lock ? lock_of(fd->get(), use, disk.format) : tl::expected<void, DiskError>(); !locked) {
@@ -77,7 +85,8 @@ tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config,
 
 tl::expected<std::shared_ptr<platform::virtio::Storage>, std::string> storage_on(const DiskConfig& disk, Fd opened,
                                                                                  bool served) {
-  if (disk.format == "raw" || !served) return hypervisor::RawDisk::create(std::move(opened));
+  const bool by_nbd = nbd_socket(disk.path) || (served && disk.format != "raw");
+  if (!by_nbd) return hypervisor::RawDisk::create(std::move(opened));
   auto connection = TRY(receive_nbd_connection(opened));
   return hypervisor::NbdDisk::create(std::move(connection), std::move(opened), disk.read_only);
 }
@@ -87,6 +96,7 @@ tl::expected<Images, Diagnostic> with_disks(Images images, const DomainConfig& c
                                             bool served = true) {
   for (std::size_t i = 0; i < config.disks.size(); ++i) {
     const DiskConfig& disk = config.disks[i];
+    if (!served && nbd_socket(disk.path)) continue;  // only looked at
     auto storage = storage_on(disk, std::move(opened[i]), served);
     if (!storage) return unusable(disk, storage.error());
     images.disks.push_back({.storage = std::move(*storage), .id = disk.vdev, .read_only = disk.read_only});

@@ -171,7 +171,7 @@ def shown(m, name):
     m.request("POST", f"/v1/domains/{name}/unpause")
 
 
-def linux(machine):
+def linux(machine, kind="raw"):
     """Debian's kernel writes its disk from within the sandbox. What it has flushed is in the file when its process is killed,
     and the domain that comes after finds it."""
     m = machine()
@@ -179,7 +179,9 @@ def linux(machine):
     if guest is None:
         return
     disk, other = image(m, "first.img", 64 << 20), image(m, "second.img")
-    disks = f'["{disk},raw,xvda,rw", "{other},raw,xvdb,ro"]'
+    if kind != "raw":
+        subprocess.run(["/usr/bin/qemu-img", "create", "-q", "-f", kind, disk, str(64 << 20)], check=True)
+    disks = f'["{disk},{kind},xvda,rw", "{other},raw,xvdb,ro"]'
 
     def create(name, what):
         text = domain_config(name, m.settings.guest / "vmlinuz", epc=0, disk=disks, on_poweroff='"preserve"',
@@ -199,7 +201,13 @@ def linux(machine):
     os.kill(m.domains()["one"]["pid"], signal.SIGKILL)
     wait_until(lambda: "one" not in m.domains(), "the end of one")
     expected = "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()[: 4 << 20]
-    with open(disk, "rb") as file:
+    raw = disk
+    if kind != "raw":
+        raw = disk.with_suffix(".raw")
+        # What served it may still hold its lock.
+        convert = ["/usr/bin/qemu-img", "convert", "-f", kind, "-O", "raw", disk, raw]
+        wait_until(lambda: subprocess.run(convert, stderr=subprocess.DEVNULL).returncode == 0, "the image to be free")
+    with open(raw, "rb") as file:
         file.seek(32 << 20)
         assert file.read(4 << 20) == expected, "what was flushed is not in the file"
     create("two", "again")

@@ -7,6 +7,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
+import cases_disks
 from cases_boot import create as create_booted
 from cases_boot import image as ext_image
 from cases_boot import is_resident, need_tools, restarted
@@ -111,6 +112,29 @@ def owner(machine):
     m.check_settled([])
 
 
+def at_socket(machine):
+    """A disk that somebody else serves: the connection is its owner's, and there as long as the domain is."""
+    need_qemu()
+    m = machine()
+    folder = m.state.parent
+    (folder / "disk.img").write_bytes(bytes(1 << 20))
+    path = folder / "nbd.sock"
+    disk = f'["format=raw,vdev=xvda,target=nbd:unix:{path}"]'
+    message = refused(m, "one", disk, 400)
+    assert message == f"cannot use disk 'nbd:unix:{path}': No such file or directory", message
+    # It ends with its client.
+    server = subprocess.Popen(["/usr/bin/qemu-nbd", "-f", "raw", "-k", path, folder / "disk.img"])
+    wait_until(path.exists, "the socket")
+    m.create("one", epc=0, disk=disk)
+    m.wait_for_ready("one")
+    assert m.request("POST", "/v1/domains/one/reboot").status == 200
+    wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the reboot")
+    assert server.poll() is None
+    m.destroy("one")
+    assert server.wait(30) == 0
+    m.check_settled([])
+
+
 def boot(machine):
     """A kernel is found on such a disk, too, each time."""
     need_qemu()
@@ -129,4 +153,10 @@ def boot(machine):
     m.check_settled([])
 
 
-CASES = {"formats": life, "formats-refused": refusals, "formats-owner": owner, "formats-boot": boot}
+def linux(machine):
+    """Debian's kernel on such a disk: what it has flushed is in the image when its process is killed."""
+    need_qemu()
+    cases_disks.linux(machine, "qcow2")
+
+
+CASES = {"formats-linux": linux, "formats": life, "formats-refused": refusals, "formats-owner": owner, "formats-boot": boot, "formats-socket": at_socket}

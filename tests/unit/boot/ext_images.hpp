@@ -23,7 +23,10 @@ class ExtImage {
     if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
     std::filesystem::create_directories(folder_ / "root/boot");
   }
-  ~ExtImage() { std::filesystem::remove_all(folder_); }
+  ~ExtImage() {
+    std::error_code gone_meanwhile;
+    std::filesystem::remove_all(folder_, gone_meanwhile);
+  }
   ExtImage(const ExtImage&) = delete;
   ExtImage& operator=(const ExtImage&) = delete;
 

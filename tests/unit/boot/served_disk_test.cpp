@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 
 #include "boot/reader.hpp"
@@ -152,6 +153,29 @@ TEST_F(ServedDisk, ItsFormatIsWhatWasSaid) {
   EXPECT_THAT(serve("disk", "vhdx"), HasSubstr("qemu-nbd: "));
   image_.file("/boot/vmlinuz-1", "k");
   EXPECT_THAT(serve("root/boot/vmlinuz-1", "vdi"), HasSubstr("too short"));
+}
+
+TEST_F(ServedDisk, BySomebodyElseAtASocket) {
+  qemu_img("create -q -f raw disk 1M");
+  EXPECT_FALSE(toolstack::connect_nbd_server(path("socket")));
+  ASSERT_EQ(::system(("/usr/bin/qemu-nbd --fork -f raw -k '" + path("socket") + "' '" + path("disk") + "'").c_str()),
+            0);
+  auto server = toolstack::connect_nbd_server(path("socket"));
+  ASSERT_TRUE(server) << server.error();
+  auto connection = toolstack::receive_nbd_connection(*server);
+  ASSERT_TRUE(connection) << connection.error();
+  auto disk = NbdDisk::create(std::move(*connection), std::move(*server), false);
+  ASSERT_TRUE(disk) << disk.error();
+  EXPECT_EQ((*disk)->bytes(), 1u << 20);
+  const auto written = pattern(4096, 3);
+  EXPECT_TRUE((*disk)->write(8192, written) && (*disk)->flush());
+  std::vector<char> found(4096);
+  std::ifstream(path("disk"), std::ios::binary).seekg(8192).read(found.data(), 4096);
+  EXPECT_EQ(std::memcmp(found.data(), written.data(), 4096), 0);
+  // It ends with its client.
+  disk->reset();
+  for (int i = 0; i < 3000 && std::filesystem::exists(path("socket")); ++i) ::usleep(10'000);
+  EXPECT_FALSE(std::filesystem::exists(path("socket")));
 }
 
 TEST_F(ServedDisk, ABootloaderReadsIt) {

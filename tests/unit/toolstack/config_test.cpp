@@ -235,6 +235,8 @@ TEST(Config, ABootloaderStandsInPlaceOfAKernel) {
   EXPECT_THAT(with("bootloader_args = ['--kernel=/k', '--entry=1']"), HasSubstr("--entry beside --kernel"));
   EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'").error().message,
             "'bootloader': found without a disk, on which it would look");
+  EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'\ndisk = ['nbd:unix:/a,raw,xvda']").error().message,
+            "'bootloader': found a first disk that another program serves, expected a file");
   EXPECT_EQ(read_config("name = 'd'\nkernel = 'k'\nbootloader_args = []").error().message,
             "'bootloader_args': found without 'bootloader'");
 }
@@ -409,6 +411,8 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"disk = ['raw,xvda,rw']", 3, 9, {"format: found 'xvda'", "\"raw\", \"qcow2\""}},
       {"disk = ['a,,xvda,rw']", 3, 9, {"a format, which is never guessed"}},
       {"disk = ['vdev=xvda,target=a']", 3, 9, {"a format, which is never guessed"}},
+      {"disk = ['nbd:unix:a,raw,xvda']", 3, 9, {"target: found 'nbd:unix:a'", "an absolute path"}},
+      {"disk = ['nbd:unix:/a,qcow2,xvda']", 3, 9, {"format: found 'qcow2'", "knows its format"}},
       {"disk = ['a,qcow,xvda,rw']", 3, 9, {"format: found 'qcow'", "\"vhdx\" or \"vdi\""}},
       {"disk = ['a,RAW,xvda,rw']", 3, 9, {"found 'RAW'"}},
       {"disk = ['a,raw']", 3, 9, {"a vdev: xvda to xvdp"}},
