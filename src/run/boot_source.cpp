@@ -24,8 +24,8 @@ tl::expected<BootSource, Diagnostic> BootSource::start(const DomainConfig& confi
   return source;
 }
 
-tl::expected<void, Diagnostic> BootSource::look(const DomainConfig& config, Images& images) const {
-  if (!reader_) return {};
+tl::expected<void, Diagnostic> BootSource::look(const DomainConfig& config, Images& images, bool starts) const {
+  if (!reader_ || !starts) return {};
   // What another process serves is in its memory until then.
   images.disks.front().storage->flush();
   const auto files = ask_boot_reader(reader_.get());

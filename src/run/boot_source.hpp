@@ -14,8 +14,9 @@ class BootSource {
   /// thread.
   static tl::expected<BootSource, Diagnostic> start(const DomainConfig& config);
 
-  /// What the disk says now is put among the images, before each start.
-  tl::expected<void, Diagnostic> look(const DomainConfig& config, Images& images) const;
+  /// What the disk says now is put among the images, before each start; of one that goes on (`starts` false) it is in
+  /// its RAM.
+  tl::expected<void, Diagnostic> look(const DomainConfig& config, Images& images, bool starts) const;
 
  private:
   Fd reader_;

@@ -237,12 +237,9 @@ int run_domains(vmx::Package& package, const DomainPlan& plan, Images& images, c
   Restarts restarts(config);
   bool first = true;
   while (true) {
-    // What goes on is in its RAM.
-    if (!first || arguments.restore.empty()) {
-      if (const auto found = boot.look(config, images); !found) {
-        spdlog::error("{}", format(arguments.file, found.error()));
-        return exit_status::bad_configuration;
-      }
+    if (const auto found = boot.look(config, images, !first || arguments.restore.empty()); !found) {
+      spdlog::error("{}", format(arguments.file, found.error()));
+      return exit_status::bad_configuration;
     }
     auto spec = make_spec(plan, images, clock, battery);
     auto domain = std::exchange(first, false) ? first_domain(package, std::move(spec), epc, arguments)
