@@ -204,8 +204,10 @@ std::string render_json(const DomainPlan& plan) {
   json["cmdline"] = config.cmdline;
   json["disks"] = ordered_json::array();
   for (const DiskConfig& disk : config.disks) {
-    json["disks"].push_back(
-        {{"vdev", disk.vdev}, {"format", disk.format}, {"access", disk.read_only ? "ro" : "rw"}, {"target", disk.path}});
+    json["disks"].push_back({{"vdev", disk.vdev},
+                             {"format", disk.format},
+                             {"access", disk.read_only ? "ro" : "rw"},
+                             {"target", disk.path}});
   }
   json["interfaces"] = ordered_json::array();
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {

@@ -63,7 +63,7 @@ class Guest {
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;
-  Fd boot_reader_{};  ///< connection to what looks at its disk, if there is a bootloader
+  Fd boot_reader_{};                     ///< connection to what looks at its disk, if there is a bootloader
   std::vector<vmx::EpcSection> own_;     ///< what it was launched with
   std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end
   std::vector<u64> missing_;             ///< pages of each section for which there was none then; empty: none

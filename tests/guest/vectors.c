@@ -43,7 +43,8 @@ static void fill(void) {
 
 int main(void) {
   fill();
-  for (int i = 0; i < size; i++) singles[i] = singles[i] * other_singles[i] + singles[(i * 7) % size] / other_singles[i];
+  for (int i = 0; i < size; i++)
+    singles[i] = singles[i] * other_singles[i] + singles[(i * 7) % size] / other_singles[i];
   show("singles", singles, sizeof singles);
   for (int i = 0; i < size; i++) doubles[i] = sqrt(fabs(doubles[i])) * other_doubles[i] - doubles[i] / other_doubles[i];
   show("doubles", doubles, sizeof doubles);
@@ -51,7 +52,8 @@ int main(void) {
   show("words", words, sizeof words);
   for (int i = 0; i < size; i++) words[i] += other_words[words[i] % size];
   show("gathered", words, sizeof words);
-  for (int i = 0; i < size; i++) shorts[i] = (int16_t)(shorts[i] > other_shorts[i] ? shorts[i] * 3 : other_shorts[i] - 1);
+  for (int i = 0; i < size; i++)
+    shorts[i] = (int16_t)(shorts[i] > other_shorts[i] ? shorts[i] * 3 : other_shorts[i] - 1);
   show("shorts", shorts, sizeof shorts);
   for (int i = 0; i < size; i++) bytes[i] = (uint8_t)((bytes[i] + other_bytes[i] + 1) / 2);
   show("bytes", bytes, sizeof bytes);

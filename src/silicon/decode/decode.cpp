@@ -54,9 +54,10 @@ const SelectTable& select_table() {
   static const SelectTable table = [] {
     SelectTable t{};
     for (const auto rows :
-         {integer_rows(), bit_rows(), string_rows(), branch_rows(), stack_rows(), legacy_rows(), sse_rows(),
-          sse_integer_rows(), mmx_rows(), crypto_rows(), avx_rows(), x87_rows(), xsave_rows(), system_rows(), control_rows(),
-          segment_rows(), iret_rows(), software_interrupt_rows(), syscall_rows(), sgx_rows()}) {
+         {integer_rows(), bit_rows(),         string_rows(),  branch_rows(),  stack_rows(), legacy_rows(),
+          sse_rows(),     sse_integer_rows(), mmx_rows(),     crypto_rows(),  avx_rows(),   x87_rows(),
+          xsave_rows(),   system_rows(),      control_rows(), segment_rows(), iret_rows(),  software_interrupt_rows(),
+          syscall_rows(), sgx_rows()}) {
       for (const Row& row : rows) t[row.mnemonic] = {row.select, t[row.mnemonic][0]};
     }
     return t;

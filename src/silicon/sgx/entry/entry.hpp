@@ -10,8 +10,8 @@ LeafResult eresume(LeafContext&);
 LeafResult eexit(LeafContext&);
 LeafResult edeccssa(LeafContext&);
 
-/// The end of one SSA frame's XSAVE header. Behind it lies the AVX component of an enclave that has it, in the same page
-/// (isa/vector/xsave.hpp).
+/// The end of one SSA frame's XSAVE header. Behind it lies the AVX component of an enclave that has it, in the same
+/// page (isa/vector/xsave.hpp).
 inline constexpr u32 ssa_xsave_bytes = 576;
 
 /// The two pages of an SSA frame that the processor writes: EENTER, ERESUME and EDECCSSA check and then remember them.
