@@ -346,8 +346,11 @@ DomainPlan plan_of(const std::string& silicon) {
       config(silicon), [&](u32 leaf, u32 subleaf) { return cpuid(chosen, leaf, subleaf); }, {}, chosen.described);
   EXPECT_TRUE(plan.has_value());
   DomainPlan result = plan.value_or(DomainPlan{});
+  const std::set<std::string> of_the_host{"aes", "pclmulqdq", "sha",  "avx",        "avx2",
+                                          "fma", "f16c",      "vaes", "vpclmulqdq", "avx in enclaves"};
   for (policy::FeatureNames* names : {&result.silicon.masking.masked, &result.silicon.masking.hidden}) {
-    std::erase_if(names->other, [](const std::string& n) { return n == "aes" || n == "pclmulqdq" || n == "sha"; });
+    std::erase_if(names->other, [&](const std::string& n) { return of_the_host.contains(n); });
+    std::erase_if(names->sgx, [&](const std::string& n) { return of_the_host.contains(n); });
   }
   return result;
 }
