@@ -63,7 +63,8 @@ tl::expected<Vm, Diagnostic> from_config(const DomainConfig& config, const vmx::
   vm.vcpus = config.vcpus;
   vm.kernel = config.kernel;
   vm.ramdisk = config.ramdisk;
-  vm.cmdline = config.cmdline;
+  // With a bootloader it is for a kernel on the disk, whose own words come first.
+  if (!config.kernel.empty()) vm.cmdline = config.cmdline;
   vm.epc = sections_of(config);
   vm.clock = {.localtime = config.localtime, .ahead = config.rtc_timeoffset};
 
