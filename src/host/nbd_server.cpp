@@ -25,6 +25,7 @@
 #include "host/packet.hpp"
 #include "host/pidfd.hpp"
 #include "host/unix_socket.hpp"
+#include "text/json_text.hpp"
 
 namespace cloister::toolstack {
 
@@ -67,10 +68,11 @@ std::string image_words(const std::string& format, bool read_only) {
                             {"filename", "/proc/self/fd/" + std::to_string(image_number)},
                             {"locking", "off"},
                             {"discard", "unmap"}};
-  return "json:" +
-         nlohmann::json{
-             {"driver", format}, {"backing", nullptr}, {"read-only", read_only}, {"discard", "unmap"}, {"file", file}}
-             .dump();
+  return "json:" + json_text<nlohmann::json>({{"driver", format},
+                                              {"backing", nullptr},
+                                              {"read-only", read_only},
+                                              {"discard", "unmap"},
+                                              {"file", file}});
 }
 
 [[noreturn]] void become_server(const Sockets& sockets, const Fd& image, const Fd& says, const std::string& format,

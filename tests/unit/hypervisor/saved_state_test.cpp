@@ -75,8 +75,8 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   expect_golden<EpcPageState>(stream::Kind::epc_page);
   expect_golden<VaPageState>(stream::Kind::va_page);
   expect_golden<RootState>(stream::Kind::root);
-  EXPECT_EQ(seen.size() + 11, stream::kinds.size())
-      << "domain, ram, still, all-but-root and end are no parts, and config's two are the daemon's";
+  EXPECT_EQ(seen.size() + 12, stream::kinds.size())
+      << "domain, ram, still, all-but-root and end are no parts, and config's three are the daemon's";
 }
 
 /// A device of the platform that remembers something says so by its State.
