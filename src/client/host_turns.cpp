@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "arch/try.hpp"
@@ -148,15 +149,23 @@ class Stopper {
 
   /// True: it is saved, and has ended. What cannot be saved, or was not, goes the usual way.
   bool save_and_wait(const Stopping& domain) {
-    const auto begun = asked([&] { return api_.post(domain_path(domain.id, "/host-save")); });
+    auto begun = asked([&] { return api_.post(domain_path(domain.id, "/host-save")); });
     // Asked twice, where cloisterd has died in between, it is being saved already.
     constexpr std::string_view ours = "cloister: ";
     std::string why = begun ? "" : begun.error().message, last;
+    bool again = !begun;
     if (why.starts_with(ours)) why.erase(0, ours.size());
     while (Clock::now() < guests_end_) {
       const auto present = asked([&] { return api_.get(domain_path(domain.id)); });
       if (!present && present.error().http_status != not_found) return false;
       if (!present && (begun || last == "saving" || last == "ending")) {
+        // Its process may have died.
+        const auto defined = asked([&] { return api_.get(domain_path(domain.name)); });
+        if (defined && !defined->value("goes_on", false)) {
+          spdlog::warn("cloister: {} is not saved, and has ended: {}, {} of {} stopped", domain.name,
+                       printable(defined->value("ending", "")), ++stopped_, all_);
+          return true;
+        }
         spdlog::info("cloister: {} is saved, {} of {} stopped", domain.name, ++stopped_, all_);
         return true;
       }
@@ -165,7 +174,10 @@ class Stopper {
       const Json save = present->value("save", Json::object());
       if (last != "saving" && last != "ending" && !save.value("going", false)) {
         if (begun) why = save.value("failed", "cloisterd was started anew meanwhile");
-        break;
+        // What it was being saved in was a snapshot, or could not be written.
+        if (begun || !std::exchange(again, false)) break;
+        begun = asked([&] { return api_.post(domain_path(domain.id, "/host-save")); });
+        if (!begun) break;
       }
       ask_for_time(std::chrono::duration_cast<seconds>(longest_end));
       std::this_thread::sleep_for(Patience::between_looks);

@@ -27,6 +27,7 @@ struct CreateRequest {
   Owner owner;  ///< with whose rights its files are opened
   bool paused = false;
   std::string uuid{};  ///< that it is to have, where its text has none; empty: any
+  bool anew = false;   ///< of one that is defined: whatever it could go on from, and wherever it may run
 };
 
 /// What becomes of a domain's enclaves that is saved, or goes on.

@@ -18,6 +18,7 @@
 #include "arch/try.hpp"
 #include "daemon/checked_request.hpp"
 #include "daemon/domains.hpp"
+#include "daemon/migrations.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
 #include "host/processors.hpp"
@@ -151,6 +152,24 @@ std::optional<ApiError> Domains::may_be_another(const Domain& domain, const Defi
                            "': " + paths_.record(domain.record.id).string() + ": " + domain.unread};
 }
 
+/// What it could go on from, and that it may run elsewhere: it starts whatever that is.
+tl::expected<void, ApiError> Domains::give_up(const std::string& uuid) {
+  TRY(forget_host_save(uuid));
+  const Defined* const defined = definitions_.with_uuid(uuid);
+  if (defined == nullptr || !defined->definition.in_doubt) return {};
+  return Migrations::clear_doubt(*this, *defined);
+}
+
+/// Whatever it is to be started from.
+std::optional<ApiError> Domains::doubt_about(const Definition& definition) {
+  if (!definition.in_doubt) return std::nullopt;
+  return ApiError{
+      409, "'" + definition.name + "' may run at " +
+               (definition.in_doubt->peer.empty() ? "its target" : definition.in_doubt->peer) +
+               " by now, where it went when its process died: `cloister migrate --resolve` finds out, and `cloister "
+               "start --anew` starts it here whatever it finds"};
+}
+
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,
                                                         const Definition* definition, Claim* claim) {
   DomainConfig& config = checked.config;
@@ -158,7 +177,10 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   const MutexLock held(lock_);
   if (const auto why = in_the_way(config, definition)) return tl::unexpected(*why);
   const auto& from = checked.images.saved.arrival;
-  if (definition != nullptr && host_saves_.has(definition->uuid) && !(from && !from->saved.empty()))
+  if (definition != nullptr && !request.anew) {
+    if (const auto why = doubt_about(definitions_.with_uuid(definition->uuid)->definition)) return tl::unexpected(*why);
+  }
+  if (definition != nullptr && host_saves_.has(definition->uuid) && !request.anew && !(from && !from->saved.empty()))
     return tl::unexpected(ApiError{409, "'" + config.name +
                                             "' was saved when the host went down: `cloister start` lets it go on, and "
                                             "`cloister start --anew` gives that up"});
@@ -187,6 +209,13 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
     return tl::unexpected(in_config(
         request.file, {config.position_of("epc"), allocation.error().message + (shortage ? kept_free.why : "")},
         shortage ? 507 : 400));
+  }
+  // Not before nothing that is looked at keeps it from starting.
+  if (request.anew && definition != nullptr) {
+    if (auto given_up = give_up(definition->uuid); !given_up) {
+      broker_.release(*id);
+      return tl::unexpected(given_up.error());
+    }
   }
   if (claim != nullptr) end(*claim);
   auto domain = std::make_shared<Domain>(LifeState::admitted);

@@ -215,23 +215,17 @@ Domains::Result Domains::start(const std::string& key, bool paused, bool anew) {
     const Defined* const defined = definitions_.find(key);
     if (defined == nullptr) return tl::unexpected(no_such_domain(key));
     definition = defined->definition;
-    if (definition.in_doubt && !anew)
-      return tl::unexpected(ApiError{
-          409,
-          "'" + definition.name + "' may run at " +
-              (definition.in_doubt->peer.empty() ? "its target" : definition.in_doubt->peer) +
-              " by now, where it went when its process died: `cloister migrate --resolve` finds out, and `cloister "
-              "start --anew` starts it here whatever it finds"});
-    if (anew) TRY(forget_host_save(definition.uuid));
-    if (definition.in_doubt) TRY(Migrations::clear_doubt(*this, *defined));
-    saved = host_saves_.find(definition.uuid);
+    if (const auto why = doubt_about(definition); why && !anew) return tl::unexpected(*why);
+    if (!anew) saved = host_saves_.find(definition.uuid);
   }
   if (saved) return go_on_from(*saved, paused);
   const CreateRequest request{.config = definition.text,
                               .file = definition.file,
                               .directory = definition.directory,
                               .owner = definition.owner,
-                              .paused = paused};
+                              .paused = paused,
+                              .uuid = {},
+                              .anew = anew};
   auto started = create_domain(request, &definition);
   if (started) settle(definition.uuid, "");
   return started;

@@ -231,6 +231,8 @@ class Domains {
 
   Result go_on_from(const HostSave& save, bool paused);
   tl::expected<void, ApiError> forget_host_save(const std::string& uuid) CLOISTER_REQUIRES(lock_);
+  tl::expected<void, ApiError> give_up(const std::string& uuid) CLOISTER_REQUIRES(lock_);
+  static std::optional<ApiError> doubt_about(const Definition& definition);
   void spend_arrival(Domain& domain) CLOISTER_REQUIRES(lock_);
 
   std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);

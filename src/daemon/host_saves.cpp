@@ -26,7 +26,10 @@ std::string without_suffix(const std::string& name, std::string_view suffix) {
 
 bool is_host_save(const std::filesystem::path& folder, const SavingRecord& saving) {
   const std::filesystem::path file = saving.file;
-  return file.parent_path() == folder && read_host_save(file.filename().string()).has_value();
+  if (!read_host_save(file.filename().string())) return false;
+  // By whatever name the state folder was given to the daemon that began it.
+  std::error_code unknown;
+  return file.parent_path() == folder || std::filesystem::equivalent(file.parent_path(), folder, unknown);
 }
 
 void HostSaves::read(const RecordsRead& records) {
@@ -39,7 +42,8 @@ void HostSaves::read(const RecordsRead& records) {
     }
     const std::string partial = without_suffix(name, PartialFile::suffix);
     const bool written = std::ranges::any_of(records.domains, [&](const DomainRecord& record) {
-      return record.saving && record.saving->file == (folder_ / partial).string();
+      return record.saving && is_host_save(folder_, *record.saving) &&
+             std::filesystem::path(record.saving->file).filename() == partial;
     });
     if (written) continue;
     if (read_host_save(partial) || read_host_save(without_suffix(name, spent_suffix))) {

@@ -171,7 +171,9 @@ tl::expected<std::vector<std::string>, ApiError> Domains::host_up() {
         ApiError{500, "domains are started again, but a daemon that starts anew does not know that: " + kept.error()});
   std::vector<PendingStart> saved;
   for (const auto& [uuid, name] : host_saves_) {
-    if (const Defined* const defined = definitions_.with_uuid(uuid)) saved.push_back(pending_start(*defined));
+    // Those that are still to be started this daemon starts, in their order.
+    const Defined* const defined = definitions_.with_uuid(uuid);
+    if (defined != nullptr && !pending(defined->definition)) saved.push_back(pending_start(*defined));
   }
   std::ranges::sort(saved, [](const PendingStart& a, const PendingStart& b) {
     return std::tie(a.order, a.name) < std::tie(b.order, b.name);

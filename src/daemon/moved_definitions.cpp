@@ -84,7 +84,9 @@ bool Migrations::forget_definition(Domains& domains, const DomainRecord& record)
   if (!move.gone) {
     Defined next = *defined;
     next.definition.in_doubt = MoveDoubt{.session = move.session, .peer = move.peer, .digests = move.digests};
-    const auto kept = domains.keep(std::move(next));
+    const auto kept = domains.keep(next);
+    // It is so all the same: its record stays, by which the next daemon knows.
+    if (!kept) domains.definitions_.put(std::move(next));
     if (!kept) log(LogLevel::error, "state-not-kept", {{"domain", record.name}, {"error", kept.error().message}});
     return kept.has_value();
   }
@@ -122,6 +124,8 @@ std::optional<tl::expected<std::string, ApiError>> Migrations::settle_doubt(cons
   if (domains_.lookup(key) != nullptr || defined == nullptr || !defined->definition.in_doubt) return std::nullopt;
   const MoveDoubt doubt = *defined->definition.in_doubt;
   const std::string uuid = defined->definition.uuid, name = defined->definition.name;
+  const auto platform =
+      defined->config.epc.empty() ? std::optional<SgxPlatform>() : platform_of(defined->config, &defined->definition);
   const auto refused = [&](int status, const std::string& why) {
     return Result(tl::unexpected(ApiError{status, "'" + name + "': " + why}));
   };
@@ -142,11 +146,14 @@ std::optional<tl::expected<std::string, ApiError>> Migrations::settle_doubt(cons
   }
   if (auto removed = remove_definition(domains_, uuid, name); !removed) return refused(500, removed.error());
   if (!doubt.digests) return Result(std::string());
-  const KeyName own = KeyName::of_domain(uuid);
-  if (domains_.keys_.find(own) != nullptr) {
-    const auto erased = domains_.keys_.erase(own);
+  std::vector<KeyName> names{KeyName::of_domain(uuid)};
+  if (platform && platform->keys == SgxPlatform::Keys::group && !domains_.has_members(platform->group, 0))
+    names.push_back(KeyName::of_group(platform->group));
+  for (const KeyName& key_name : names) {
+    if (domains_.keys_.find(key_name) == nullptr) continue;
+    const auto erased = domains_.keys_.erase(key_name);
     log(erased ? LogLevel::info : LogLevel::warning, erased ? "key-moved" : "state-not-kept",
-        {{"domain", name}, {"key", to_text(own)}, {"error", erased ? "" : erased.error()}});
+        {{"domain", name}, {"key", to_text(key_name)}, {"error", erased ? "" : erased.error()}});
   }
   return Result(own_word(MoveWord::done, said.session, uuid));
 }

@@ -72,7 +72,8 @@ Domains::Result Domains::restore_from(const std::string& path, const FileRequest
                            cut_path(path), same->record.name)});
     if (const Defined* const found = definitions_.with_uuid(saved->uuid)) definition = found->definition;
   }
-  if (save && (saved->uuid != save->uuid || !definition))
+  // Nor another user's, who has defined one of its uuid when its own definition had gone.
+  if (save && (saved->uuid != save->uuid || !definition || saved->user != definition->owner.user))
     return tl::unexpected(unusable_file(path, "it is not what its name says"));
   if (definition) {
     if (!is_master(request.owner.user, definition->owner, ::geteuid()))

@@ -8,6 +8,7 @@ import unittest
 from cases_enclaves import die_in
 from cases_ends import press, says
 from cases_live_enclaves import goes_on
+from cases_owner import Member
 from cases_persist import FAILED, Cloister
 from machine import domain_config, stop, wait_until
 from recording import record
@@ -232,4 +233,75 @@ def without_enclaves(machine):
     die_in(m, "/v1/domains/web/start", saved, {}, settled, check)
 
 
-CASES = {"host-save": life, "host-save-stays": stays, "host-save-full": full, "host-save-deaths": deaths, "host-save-bare-deaths": without_enclaves}
+def order(machine):
+    """When the host has come up its daemon starts what was saved, in its order, and `host-up` does not; what refuses a start
+    takes nothing away; a snapshot that is being written when the host goes down is waited for; and what has died is not
+    said to be saved."""
+    m, cloister = first_boot(machine)
+    for number, name in enumerate(("first", "second")):
+        ready(cloister, name, epc=1)
+        cloister("autostart", name, "off", "--order", str(number), "--delay", "600")
+    cloister("host-down")
+    for words in (("start", "first"), ("start", "--anew", "first")):
+        cloister(*words, status=FAILED)
+        assert "the host goes down" in cloister.said and len(files(m)) == 2 and len(tickets(m)) == 2, cloister.said
+    next_boot(m)
+    cloister("host-up")
+    assert "goes on" not in cloister.said, cloister.said
+    wait_until(lambda: "first" in m.domains() and len(files(m)) == 1, "the first one")
+    assert list(m.domains()) == ["first"]
+    cloister("start", "second")
+    for name in ("first", "second"):
+        says(m, name, b"f", b"FILLED")
+    assert m.request("POST", "/v1/domains/first/snapshot", {"file": str(cloister.folder / "snap")}).status == 202
+    cloister("host-down")
+    for name in ("first", "second"):
+        assert f"cloister: {name} is saved" in cloister.said, cloister.said
+    cloister("host-up")
+    pid = m.domains()["first"]["pid"]
+    m.destroy("second")
+    said = subprocess.Popen(cloister.command("host-down"), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any(name.endswith(".partial") for name in files(m)) or said.poll() is not None, "the beginning of the file")
+    os.kill(pid, signal.SIGKILL)
+    said = said.communicate()[1]
+    assert ("first is saved" in said) == (len(files(m)) == 1), (said, files(m))
+
+
+def others(machine):
+    """Nobody else's domain goes on from it, whose definition has gone; nor is it lost by another name of the state folder."""
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("only root can be several users")
+    m, cloister = first_boot(machine)
+    member = Member(m)
+    ready(cloister, "web", epc=0)
+    uuid = m.domains()["web"]["uuid"]
+    assert m.request("POST", "/v1/domains/web/host-save").status == 202
+    wait_until(lambda: "web" not in m.domains(), "the end of web")
+    m.kill()
+    path = m.state / "definitions" / f"{uuid}.json"
+    text = path.read_text()
+    path.unlink()
+    m.start()
+    member.allow()
+    config = domain_config("web", member.copy("ends.elf", m.kernel("ends")), epc=0, uuid=f'"{uuid}"')
+    assert member.request("PUT", "/v1/domains/web", {"config": config, "file": "x", "directory": "/"})[0] == 201
+    status, answer = member.request("POST", "/v1/domains/web/start", {})
+    assert status == 400 and "it is not what its name says" in answer["error"]["message"], answer
+    m.kill()
+    path.write_text(text)
+    m.start()
+    cloister("start", "web")
+    # Amid the writing.
+    says(m, "web", b"f", b"FILLED")
+    assert m.request("POST", "/v1/domains/web/host-save").status == 202
+    m.kill()
+    other = m.state.with_name("alias")
+    other.symlink_to(m.state)
+    m.state = other
+    wait_until(lambda: m.vmms() == [], "the end of its process")
+    m.start()
+    wait_until(lambda: files(m) == [f"{uuid}.running"], "its file")
+    cloister("start", "web")
+
+
+CASES = {"host-save-order": order, "host-save-others": others, "host-save": life, "host-save-stays": stays, "host-save-full": full, "host-save-deaths": deaths, "host-save-bare-deaths": without_enclaves}

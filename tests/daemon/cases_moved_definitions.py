@@ -221,5 +221,85 @@ def cut(machine):
         where_it_is(pair, where, (most, pair.said))
 
 
-CASES = {"migrate-defined": life, "migrate-defined-refused": refused, "migrate-defined-owner": owner, "migrate-defined-kills": kills,
+def doubtful(machine):
+    """In doubt, and its process is dead: it is not started here from anything; and when its target has it, its group's
+    key has gone with the last member."""
+    pair = Peers(machine)
+    a, b = pair.a, pair.b
+
+    def in_doubt():
+        pid = a.domains()["web"]["pid"]
+        attempt(pair, Way(pair, before=lambda kind, body: kind != VERDICT or not body))
+        wait_until(lambda: pair.lives(a) == "in-doubt", "the doubt")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: "web" not in a.domains(), "its end")
+
+    started(pair, "sgx_counting", sgx_platform='"group:g"')
+    pair.cloister("snapshot", "web", "web.snap")
+    in_doubt()
+    for words in (("start", "web"), ("restore", "web.snap")):
+        pair.cloister(*words, status=FAILED)
+        assert "'web' may run at" in pair.cloister.said and a.domains() == {}, (words, pair.cloister.said)
+    receiver = pair.receive()
+    pair.cloister("migrate", "web", f"unix:{pair.socket}", "--resolve")
+    receiver.communicate(timeout=4 * PATIENCE)
+    assert definition(a) is None and a.get("/v1/keys") == [], a.get("/v1/keys")
+    counts_on(b)
+    b.destroy("web")
+
+
+def full(machine):
+    """So it is while the disk is full, whatever its autostart says: what cannot be written down counts all the same."""
+    places = []
+
+    def small(description=None, prepare=lambda _: None):
+        def mount(m):
+            m.state.mkdir(mode=0o700)
+            mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", str(m.state)], capture_output=True, text=True)
+            if mounted.returncode != 0:
+                raise unittest.SkipTest(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+            places.append(m)
+            prepare(m)
+
+        return machine(description, mount)
+
+    try:
+        pair = Peers(small)
+        a, filler = pair.a, pair.a.state / "filler"
+        a.kill()
+        a.environment["CLOISTER_TEST_BOOT_ID"] = "boot-1"
+        a.start()
+        started(pair, "sgx_counting")
+        pair.cloister("autostart", "web", "on", "--delay", "0")
+        pid = a.domains()["web"]["pid"]
+        attempt(pair, Way(pair, before=lambda kind, body: kind != VERDICT or not body))
+        wait_until(lambda: pair.lives(a) == "in-doubt", "the doubt")
+        a.kill()
+        os.kill(pid, signal.SIGKILL)
+        with open(filler, "wb", buffering=0) as file:
+            for size in (4096, 64, 1):
+                try:
+                    while file.write(b"x" * size):
+                        pass
+                except OSError:
+                    pass
+        a.environment["CLOISTER_TEST_BOOT_ID"] = "boot-2"
+        a.start()
+        assert a.get("/v1/domains/web")["state"] == "in-doubt", a.get("/v1/domains/web")
+        filler.unlink()
+        pair.cloister("start", "web", status=FAILED)
+        assert "'web' may run at" in pair.cloister.said and a.domains() == {}, pair.cloister.said
+        a.restart()
+        assert a.get("/v1/domains/web")["state"] == "in-doubt" and os.listdir(a.state / "domains") == []
+        assert pair.lives(pair.b) == "running"
+        for m in (a, pair.b):
+            m.kill(signal.SIGTERM)
+    finally:
+        for m in places:
+            m.close()
+            subprocess.run(["umount", "-l", str(m.state)], check=True)
+            m.start()  # to be ended as all are
+
+
+CASES = {"migrate-defined-full": full, "migrate-defined-doubt": doubtful, "migrate-defined": life, "migrate-defined-refused": refused, "migrate-defined-owner": owner, "migrate-defined-kills": kills,
          "migrate-defined-cut": cut}
