@@ -102,7 +102,7 @@ class RequestFiles {
                                             {.kernel = options.kernel,
                                              .ramdisk = options.ramdisk,
                                              .entry = options.entry,
-                                             .most_kernel = most_boot_kernel(),
+                                             .most_kernel = most_boot_kernel(config),
                                              .most_ramdisk = most_boot_ramdisk(config),
                                              .format = config.disks.front().format});
     if (!reader) return unusable_disk(reader.error());

@@ -55,10 +55,14 @@ Done leave_files(const Fd& file) {
   const Fd rules(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0)));
   if (!rules && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM)) return {};
   if (!rules) return confining_failed("landlock");
-  for (const char* folder : {"/usr", "/lib", "/lib64", "/etc"}) {
+  for (const char* folder : {"/usr", "/lib", "/lib64"}) {
     const Fd opened(::open(folder, O_PATH | O_CLOEXEC));
     if (opened && !allow_below(rules.get(), opened.get(), to_read)) return confining_failed("landlock");
   }
+  // Where libraries are, and nothing else of the machine's settings.
+  const Fd libraries(::open("/etc/ld.so.cache", O_PATH | O_CLOEXEC));
+  if (libraries && !allow_below(rules.get(), libraries.get(), LANDLOCK_ACCESS_FS_READ_FILE))
+    return confining_failed("landlock");
   if (!allow_below(rules.get(), file.get(), to_use)) return confining_failed("landlock");
   if (::syscall(SYS_landlock_restrict_self, rules.get(), 0) != 0) return confining_failed("landlock");
   return {};

@@ -210,6 +210,8 @@ tl::expected<void, std::string> check_image(const Fd& image, std::string_view fo
   }
   if (format == "vmdk") {
     if (!text.starts_with("KDMV")) return NbdFailed("it is no VMDK image of one file");
+    // Without a capacity of its own what counts is a descriptor inside, whose extents are files by name.
+    if (big_endian(std::span(head).subspan(12, 8)) == 0) return NbdFailed(other_files);
     constexpr std::string_view hint = "parentFileNameHint=", parent = "parentCID=", none = "ffffffff";
     const std::size_t at = text.find(parent);
     if (text.find(hint) != std::string_view::npos ||

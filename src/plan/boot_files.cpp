@@ -36,7 +36,11 @@ tl::expected<std::vector<u8>, std::string> bytes_of_file(const Fd& file, const c
 
 }  // namespace
 
-u64 most_boot_kernel() { return platform::max_unpacked_bytes; }
+// The guest puts it there, and may at each start: what is read of it then is its domain's to bear.
+u64 most_boot_kernel(const DomainConfig& config) {
+  constexpr u64 any_domains = 64 << 20;
+  return std::min(platform::max_unpacked_bytes, std::max(any_domains, most_boot_ramdisk(config)));
+}
 u64 most_boot_ramdisk(const DomainConfig& config) { return (config.memory_mib << 20) / 4; }
 
 tl::expected<BootFiles, std::string> ask_boot_reader(int connection) {
@@ -66,7 +70,7 @@ tl::expected<BootFiles, std::string> ask_boot_reader(int connection) {
 }
 
 tl::expected<void, std::string> take_boot_files(const DomainConfig& config, const BootFiles& files, Images& images) {
-  auto kernel = TRY(bytes_of_file(files.kernel, "kernel", most_boot_kernel()));
+  auto kernel = TRY(bytes_of_file(files.kernel, "kernel", most_boot_kernel(config)));
   auto unpacked = platform::read_kernel(kernel);
   if (!unpacked) return tl::unexpected("its kernel: " + unpacked.error());
   images.kernel = std::make_shared<const platform::KernelImage>(std::move(*unpacked));

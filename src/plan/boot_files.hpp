@@ -19,7 +19,7 @@ struct BootFiles {
 
 /// A kernel that is longer cannot be used, nor can a ramdisk: while the guest starts, a copy of it stands beside its
 /// RAM.
-u64 most_boot_kernel();
+u64 most_boot_kernel(const DomainConfig& config);
 u64 most_boot_ramdisk(const DomainConfig& config);
 
 /// Asks that process, by our end of its connection. It may take a minute.

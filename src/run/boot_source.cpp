@@ -16,7 +16,7 @@ tl::expected<BootSource, Diagnostic> BootSource::start(const DomainConfig& confi
   auto reader = boot::start_boot_reader(*disk, {.kernel = options.kernel,
                                                 .ramdisk = options.ramdisk,
                                                 .entry = options.entry,
-                                                .most_kernel = most_boot_kernel(),
+                                                .most_kernel = most_boot_kernel(config),
                                                 .most_ramdisk = most_boot_ramdisk(config),
                                                 .format = config.disks.front().format});
   if (!reader) return tl::unexpected(cannot_boot(config, reader.error()));

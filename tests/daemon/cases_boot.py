@@ -158,6 +158,12 @@ def refusals(machine):
     change(large, f"write {ramdisk} /boot/initrd.img-1")
     message = refused(m, large)
     assert "its ramdisk /boot/initrd.img-1: found 17825792 bytes, expected 16777216 at most" in message, message
+    kernel = folder / "kernel"
+    kernel.write_bytes(m.kernel("resident").read_bytes())
+    os.truncate(kernel, 80 << 20)  # with holes, which cost its guest nothing
+    change(large, "rm /boot/initrd.img-1", f"write {kernel} /boot/vmlinuz-2")
+    message = refused(m, large)
+    assert "its kernel /boot/vmlinuz-2: found 83886080 bytes, expected 67108864 at most" in message, message
     change(disk, "symlink /boot/vmlinuz-2 /boot/vmlinuz-2")
     message = refused(m, disk, bootloader_args='["--kernel=/boot/vmlinuz-2"]')
     assert "no '/boot/vmlinuz-2'" in message, message

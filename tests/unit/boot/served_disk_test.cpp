@@ -155,6 +155,20 @@ TEST_F(ServedDisk, ItsFormatIsWhatWasSaid) {
   EXPECT_THAT(serve("root/boot/vmlinuz-1", "vdi"), HasSubstr("too short"));
 }
 
+/// A sparse one without a capacity, and in it a descriptor whose data are another file's (QEMU's block/vmdk.c takes it).
+TEST_F(ServedDisk, AVmdkWhoseDescriptorNamesAFileIsRefused) {
+  std::string text("KDMV\1\0\0\0\3\0\0\0", 12);
+  text.resize(512);
+  text[20] = static_cast<char>(128);  // grain
+  text[28] = 1, text[36] = 20;        // the descriptor's place
+  text +=
+      "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n"
+      "RW 2 FLAT \"/usr/bin/qemu-nbd\" 0\nddb.adapterType = \"ide\"\n";
+  text.resize(64 << 10);
+  std::ofstream(path("disk"), std::ios::binary) << text;
+  EXPECT_THAT(serve("disk", "vmdk", true), HasSubstr("names another file"));
+}
+
 TEST_F(ServedDisk, BySomebodyElseAtASocket) {
   qemu_img("create -q -f raw disk 1M");
   EXPECT_FALSE(toolstack::connect_nbd_server(path("socket")));
