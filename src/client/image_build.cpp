@@ -1,6 +1,7 @@
 // The script checks what it is given, says what it does, and removes what is half done.
 #include "client/image_build.hpp"
 
+#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
@@ -32,16 +33,23 @@ std::optional<fs::path> image_script() {
   return std::nullopt;
 }
 
-/// Logs of its steps lie where its owner may write.
-void set_image_environment(const fs::path& script) {
+/// Of the user, also where nobody has set HOME. Empty: there is none.
+std::string home_folder() {
+  if (const char* const home = ::getenv("HOME"); home != nullptr && *home != '\0') return home;
+  const passwd* const user = ::getpwuid(::getuid());
+  return user == nullptr || user->pw_dir == nullptr ? "" : user->pw_dir;
+}
+
+/// Logs of its steps lie where its owner alone may write. False: nobody says where.
+bool set_image_environment(const fs::path& script) {
   ::setenv("CLOISTER_PROGRAM", "cloister image build", 1);
-  if (!script.native().ends_with("/share/cloister/scripts/debian-image")) return;
+  if (!script.native().ends_with("/share/cloister/scripts/debian-image")) return true;
   const char* const cache = ::getenv("XDG_CACHE_HOME");
-  const char* const home = ::getenv("HOME");
-  const std::string folder = cache != nullptr && *cache != '\0' ? cache
-                             : home != nullptr && *home != '\0' ? std::string(home) + "/.cache"
-                                                                : "/tmp";
-  ::setenv("CLOISTER_BUILD", (folder + "/cloister").c_str(), 0);
+  const std::string home = home_folder();
+  const std::string folder = cache != nullptr && *cache != '\0' ? cache : home.empty() ? "" : home + "/.cache";
+  if (folder.empty() && ::getenv("CLOISTER_BUILD") == nullptr) return false;
+  if (!folder.empty()) ::setenv("CLOISTER_BUILD", (folder + "/cloister").c_str(), 0);
+  return true;
 }
 
 sigset_t watched_signals() {
@@ -92,7 +100,11 @@ int build_image(const ImageArguments& arguments) {
     spdlog::error("cloister: image build: the script debian-image is not installed beside this program");
     return exit_status::failed;
   }
-  set_image_environment(*script);
+  if (!set_image_environment(*script)) {
+    spdlog::error(
+        "cloister: image build: this user has no home folder; CLOISTER_BUILD=FOLDER says where logs are to lie");
+    return exit_status::failed;
+  }
   std::vector<std::string> words{script->string()};
   for (const auto& [option, value] : arguments.options) {
     words.push_back(option);

@@ -87,6 +87,8 @@ int ssh(const Common& common, const std::string& domain, const std::vector<std::
   }
   const std::string name = found->value("name", domain), uuid = found->value("uuid", "");
   if (found->value("id", u64{0}) == 0) return failed("'" + name + "' is shut off");
+  if (const std::string state = found->value("state", ""); state == "paused" || state == "suspended")
+    return failed("'" + name + "' is " + state);
   if (user.empty() || user.front() == '-') return failed("found user '" + user + "', expected [USER@]DOMAIN");
 
   const char* const chosen = std::getenv("CLOISTER_SSH");

@@ -55,11 +55,18 @@ class Way {
   bool ended_ = false, failed_ = false;
 };
 
+/// A guest that has not answered a call by then does not.
+constexpr timeval most_silence{.tv_sec = 30, .tv_usec = 0};
+
 /// "OK …", which comes when the guest has answered.
 bool is_answered(int socket) {
   std::string line;
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &most_silence, sizeof most_silence);
   for (char byte = 0; line.size() < 32 && ::read(socket, &byte, 1) == 1; line += byte) {
-    if (byte == '\n') return line.starts_with("OK ");
+    if (byte != '\n') continue;
+    constexpr timeval for_ever{.tv_sec = 0, .tv_usec = 0};
+    ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &for_ever, sizeof for_ever);
+    return line.starts_with("OK ");
   }
   return false;
 }
@@ -108,6 +115,8 @@ int vsock(const Common& common, const std::string& domain, u32 port) {
   };
   const std::string name = found->value("name", domain), path = found->value("vsock", "");
   if (found->value("id", u64{0}) == 0) return refuse("'" + name + "' is shut off");
+  if (const std::string state = found->value("state", ""); state == "paused" || state == "suspended")
+    return refuse("'" + name + "' is " + state);
   if (path.empty()) return refuse("'" + name + "' has no vsock; its configuration says so by 'vsock'");
   const auto socket = call(path, port, name);
   if (!socket) return refuse(socket.error());

@@ -164,10 +164,8 @@ class ModelWithFlags {
   const policy::LibvirtModel& model_;
 };
 
-}  // namespace
-
-tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
-                                                       const std::string& machine, const FileReader& read) {
+tl::expected<ChosenSilicon, Diagnostic> choose(const vmx::Backend& silicon, const DomainConfig& config,
+                                               const std::string& machine, const FileReader& read) {
   ChosenSilicon chosen{.features = machine_features(machine), .described = {}, .warnings = {}};
   const bool own = config.silicon != "default";
   if (!own && machine.empty()) return chosen;
@@ -206,6 +204,22 @@ tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silic
     chosen.warnings.push_back(
         warning(config, "the machine's silicon, '" + machine + "', has not all of it: " + joined(lost)));
   }
+  return chosen;
+}
+
+bool demands(const DomainConfig& config, std::string_view feature) {
+  return std::ranges::count(config.cpuid, policy::CpuidOverride{std::string(feature), true}) != 0;
+}
+
+}  // namespace
+
+tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
+                                                       const std::string& machine, const FileReader& read) {
+  auto chosen = choose(silicon, config, machine, read);
+  // Enclaves have no component that the domain's CPUID.12H.1 does not list (SDM vol. 3D, 38.3, ECREATE), and AVX is for
+  // those that ask for it (policy/domain_cpuid.cpp).
+  constexpr u64 avx = 1 << 2;
+  if (chosen && !demands(config, "avx")) chosen->features.sgx.xfrm &= ~avx;
   return chosen;
 }
 

@@ -279,6 +279,9 @@ def logs_in(machine):
         else:
             uuid = m.domains()["one"]["uuid"]
             assert done.stdout.decode() == f"-o HostKeyAlias={uuid} {said} ls -l\n", done
+        assert m.request("POST", "/v1/domains/one/pause").status == 200
+        done = subprocess.run([*program, "ssh", "one"], capture_output=True, check=False, env={**os.environ, "CLOISTER_SSH": "echo"})
+        assert done.returncode == 1 and b"'one' is paused" in done.stderr, done
         m.destroy("one")
         gone(ports[0])
 

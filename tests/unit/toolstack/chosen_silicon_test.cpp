@@ -373,6 +373,16 @@ TEST(ChosenSilicon, ADryRunShowsItForPrograms) {
   EXPECT_THAT(json["hidden"]["sgx"].get<std::vector<std::string>>(), Contains("sgxlc"));
 }
 
+// SDM vol. 3D, 38.3, ECREATE: XFRM within what CPUID.12H.1 lists.
+TEST(ChosenSilicon, EnclavesHaveAvxWhereTheDomainAsksForIt) {
+  for (const std::string name : {"default", "icelake-server"}) {
+    EXPECT_EQ(good(config(name)).features.sgx.xfrm, 3u) << name;
+    DomainConfig with_avx = config(name);
+    with_avx.cpuid = {{"avx", true}};
+    EXPECT_EQ(good(with_avx).features.sgx.xfrm, 7u) << name;
+  }
+}
+
 // ------------------------------------------------------------------------------------------------ libvirt's models
 
 tl::expected<ReadConfig, Diagnostic> model_with(const std::string& flags, const std::string& more = "epc = 64\n") {
