@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "arch/try.hpp"
 #include "client/api.hpp"
@@ -21,7 +22,7 @@
 namespace cloister::toolstack::client {
 namespace {
 
-constexpr std::chrono::milliseconds between_reports{200};
+constexpr std::chrono::milliseconds between_reports{200}, between_looks{50}, most_of_a_reason{3000};
 
 Failure migrate_failure(const std::string& what) { return {"cloister: " + what, exit_status::failed}; }
 
@@ -156,8 +157,14 @@ class Departure {
 
   /// What its process says of it, which is more than that its stream has ended.
   Failure not_sent() {
-    const auto move = api_.get(domain_path(uuid_, "/migration"));
-    const std::string why = move ? move->value("failed", "") : "";
+    std::string why;
+    // It takes its enclaves back between the stream's end and the reason.
+    for (const auto end = std::chrono::steady_clock::now() + most_of_a_reason; why.empty();) {
+      const auto move = api_.get(domain_path(uuid_, "/migration"));
+      if (move) why = move->value("failed", "");
+      if (!move || std::chrono::steady_clock::now() > end) break;
+      if (why.empty()) std::this_thread::sleep_for(between_looks);
+    }
     return migrate_failure(
         fmt::format("{} goes on here: {}", name_, why.empty() ? "its stream has ended too early" : why));
   }
