@@ -83,7 +83,7 @@ void Domains::host_turns(const RecordsRead& records) {
     HostRecord next = host_record_;
     next.start = joined(*now, host_record_.start);
     // The daemon before this one may not have come to write down what it had started.
-    const auto started = [&](const auto& record) {
+    const auto started = [&](const auto& record) CLOISTER_REQUIRES(lock_) {
       if (!record.running || !record.persistent) return;
       // What it was to go on from is there: it has not.
       if constexpr (requires { record.arrival; }) {

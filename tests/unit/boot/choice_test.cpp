@@ -20,7 +20,7 @@ using ::testing::StartsWith;
 using tests::BytesDisk;
 using tests::ExtImage;
 
-constexpr Wanted anything{.kernel = {}, .most_kernel = 1 << 20, .most_ramdisk = 1 << 20};
+const Wanted anything{.kernel = {}, .most_kernel = 1 << 20, .most_ramdisk = 1 << 20};
 const std::string by_uuid = std::string("root=UUID=") + ExtImage::uuid + " ro";
 
 class BootChoice : public testing::Test {
