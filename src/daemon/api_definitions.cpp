@@ -1,6 +1,8 @@
 // Preconditions are those of RFC 9110, 13.1: of a definition's entity-tag.
 #include "daemon/api_definitions.hpp"
 
+#include <unistd.h>
+
 #include "config/domain_name.hpp"
 #include "daemon/api_replies.hpp"
 #include "verbs/start_delay.hpp"
@@ -57,7 +59,7 @@ Response delete_definition(const ApiCall& call) {
     keys = text->second == "true";
     if (!keys && text->second != "false") return bad_request("'keys': expected true or false");
   }
-  return reply_with(call.domains.undefine(call.domain, condition_of(call), keys ? &call.request.peer : nullptr));
+  return reply_with(call.domains.undefine(call.domain, condition_of(call), &call.request.peer, keys));
 }
 
 Response start_domain(const ApiCall& call) {
@@ -70,6 +72,14 @@ Response start_domain(const ApiCall& call) {
     if (fields.has("anew")) fields.boolean("anew", anew);
     fields.refuse_others();
     if (!fields.ok()) return bad_body(fields.error());
+  }
+  // Enclaves that were saved end by it, and one in doubt has another key.
+  if (anew) {
+    const Peer& peer = call.request.peer;
+    const auto domain = call.domains.find(call.domain);
+    if (!domain) return refuse(domain.error());
+    if (!may(peer, domain->owner, Right::keys, call.domains.machine().access, ::geteuid()))
+      return refuse({.status = 403, .message = refusal(peer, domain->name, domain->owner, Right::keys)});
   }
   return reply(call.domains.start(call.domain, paused, anew), 201);
 }

@@ -104,7 +104,7 @@ tl::expected<u32, std::string> Domains::next_id() {
   u32 id = first;
   do {
     if (id < 1 || id > last_owner) id = 1;
-    if (!table_.contains(id) && !sockets_.has(id)) {
+    if (!table_.contains(id) && !sockets_.has(id) && !host_saves_.keeps_record(id)) {
       MachineRecord next = machine_record_;
       next.next_id = id + 1;
       TRY(around_.records->put(next));
@@ -160,14 +160,15 @@ tl::expected<void, ApiError> Domains::give_up(const std::string& uuid) {
   return Migrations::clear_doubt(*this, *defined);
 }
 
-/// Whatever it is to be started from.
-std::optional<ApiError> Domains::doubt_about(const Definition& definition) {
+/// Whatever it is to be started from. otherwise: the way out beside asking its target; null: to start it anew.
+std::optional<ApiError> Domains::doubt_about(const Definition& definition, const char* otherwise) {
   if (!definition.in_doubt) return std::nullopt;
-  return ApiError{
-      409, "'" + definition.name + "' may run at " +
-               (definition.in_doubt->peer.empty() ? "its target" : definition.in_doubt->peer) +
-               " by now, where it went when its process died: `cloister migrate --resolve` finds out, and `cloister "
-               "start --anew` starts it here whatever it finds"};
+  if (otherwise == nullptr) otherwise = "`cloister start --anew` starts it here whatever it finds";
+  return ApiError{409,
+                  "'" + definition.name + "' may run at " +
+                      (definition.in_doubt->peer.empty() ? "its target" : definition.in_doubt->peer) +
+                      " by now, where it went when its process died: `cloister migrate --resolve` finds out, and " +
+                      otherwise};
 }
 
 tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& request, CheckedRequest& checked,
@@ -179,6 +180,13 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
   const auto& from = checked.images.saved.arrival;
   if (definition != nullptr && !request.anew) {
     if (const auto why = doubt_about(definitions_.with_uuid(definition->uuid)->definition)) return tl::unexpected(*why);
+  }
+  if (definition != nullptr && !request.anew) {
+    if (const std::string file = host_saves_.unnamed(definition->uuid); !file.empty())
+      return tl::unexpected(
+          ApiError{409, "'" + config.name + "' was saved when the host went down, and " + file +
+                            " could not be given its name: cloisterd tries again when it is started anew, and "
+                            "`cloister start --anew` gives that up"});
   }
   if (definition != nullptr && host_saves_.has(definition->uuid) && !request.anew && !(from && !from->saved.empty()))
     return tl::unexpected(ApiError{409, "'" + config.name +

@@ -39,6 +39,9 @@ std::optional<ApiError> on_its_way(const Domain* domain) {
                       "where it runs"};
 }
 
+/// What else than asking its target settles a doubt, where its definition is to be changed, or to go.
+constexpr const char* asking_nobody = "`cloister migrate --resolve --here` asks nobody, if its target is gone for ever";
+
 ApiError not_yours(const std::string& name) { return {403, "'" + name + "' is another user's"}; }
 
 /// 412 (RFC 9110, 15.5.13), where a condition does not hold.
@@ -152,6 +155,7 @@ Domains::DefinitionResult Domains::define(const DefineRequest& request) {
   const MutexLock held(lock_);
   auto next = TRY(defined_anew(request, config));
   if (const auto why = on_its_way(living(next.uuid).get())) return tl::unexpected(*why);
+  if (const auto why = doubt_about(next, asking_nobody)) return tl::unexpected(*why);
   const bool made = definitions_.with_uuid(next.uuid) == nullptr;
   TRY(keep({.definition = next, .config = std::move(config), .unread = {}}));
   log(LogLevel::info, "domain-defined",
@@ -175,8 +179,8 @@ Domains::DefinitionResult Domains::definition(const std::string& key) const {
   return DefinitionInfo{.definition = found->definition};
 }
 
-Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition,
-                                            const Peer* erase_keys) {
+Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCondition& condition, const Peer* who,
+                                            bool erase_key) {
   const MutexLock held(lock_);
   const auto found = TRY(defined(key));
   const Definition last = found->definition;
@@ -184,10 +188,15 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
   if (const Pointer domain = living_of(last))
     return tl::unexpected(may_be_another(*domain, last)
                               .value_or(ApiError{409, "'" + last.name + "' can be undefined when it is shut off"}));
+  if (auto why = doubt_about(last, asking_nobody)) return tl::unexpected(std::move(*why));
+  if (who != nullptr && host_saves_.has(last.uuid) &&
+      !may(*who, last.owner, Right::keys, machine().access, ::geteuid()))
+    return tl::unexpected(ApiError{403, refusal(*who, last.name, last.owner, Right::keys) +
+                                            ": what was saved of it when the host went down would be gone"});
   const KeyName name = KeyName::of_domain(last.uuid);
-  const HeldKey* const own = erase_keys == nullptr ? nullptr : keys_.find(name);
-  if (own != nullptr) {
-    if (auto why = not_erasable(*own, *erase_keys)) return tl::unexpected(std::move(*why));
+  const HeldKey* const own = erase_key ? keys_.find(name) : nullptr;
+  if (own != nullptr && who != nullptr) {
+    if (auto why = not_erasable(*own, *who)) return tl::unexpected(std::move(*why));
   }
   TRY(forget_host_save(last.uuid));
   if (auto removed = around_.records->remove_definition(last.uuid); !removed)
@@ -200,7 +209,8 @@ Domains::DefinitionResult Domains::undefine(const std::string& key, const TagCon
     if (auto erased = keys_.erase(name); !erased)
       return tl::unexpected(
           ApiError{500, "'" + last.name + "' is undefined, and its key is not erased: " + erased.error()});
-    log(LogLevel::info, "key-erased", {{"key", last.uuid}, {"uid", std::to_string(erase_keys->uid)}});
+    log(LogLevel::info, "key-erased",
+        {{"key", last.uuid}, {"uid", std::to_string(who == nullptr ? ::geteuid() : who->uid)}});
   }
   log(LogLevel::info, "domain-undefined", {{"domain", last.name}, {"uuid", last.uuid}});
   return DefinitionInfo{.definition = last};
@@ -251,7 +261,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
     if (const Pointer lives = living_of(before))
       return tl::unexpected(may_be_another(*lives, before)
                                 .value_or(ApiError{409, "'" + before.name + "' can be renamed when it is shut off"}));
-    if (host_saves_.find(before.uuid))
+    if (host_saves_.has(before.uuid))
       return tl::unexpected(ApiError{409, "'" + before.name +
                                               "' was saved when the host went down, by this name: it can "
                                               "be renamed when it has gone on"});
@@ -281,6 +291,7 @@ Domains::Result Domains::change(const std::string& key, const DomainChange& chan
   wanted.delay_seconds = change.delay_seconds.value_or(wanted.delay_seconds);
   if (wanted != before) {
     if (const auto why = on_its_way(domain.get())) return tl::unexpected(*why);
+    if (const auto why = doubt_about(before, asking_nobody)) return tl::unexpected(*why);
     const std::string name = wanted.name;
     TRY(keep(std::move(next)));
     if (name != before.name) log(LogLevel::info, "domain-renamed", {{"domain", name}, {"before", before.name}});

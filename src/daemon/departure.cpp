@@ -131,6 +131,7 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
   if (how.peer.size() > longest_peer)
     return tl::unexpected(ApiError{400, fmt::format("'to': expected {} bytes at most", longest_peer)});
   DomainRecord record;
+  std::string definition;
   std::shared_ptr<const MoveAgreement> agreed;
   {
     const MutexLock held(domains_.lock_);
@@ -144,6 +145,7 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
       agreed = domain->agreed;
     }
     record = domain->record;
+    definition = domain->offered_definition;
     domains_.peers_[record.uuid] = how.peer;
   }
   std::vector<int> descriptors{connection};
@@ -161,6 +163,10 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
                     {"downtime", how.limits.downtime_ms},
                     {"bandwidth", how.limits.bandwidth_mib}},
                    descriptors));
+  {
+    const MutexLock held(domains_.lock_);
+    domain->left_with = {.session = how.session, .definition = std::move(definition)};
+  }
   log(LogLevel::info, "domain-leaves",
       {{"domain", record.name}, {"id", std::to_string(record.id)}, {"to", how.peer}, {"session", how.session}});
   return {};
@@ -219,7 +225,7 @@ tl::expected<Migrations::Held, ApiError> Migrations::hold(const std::string& key
   TRY(set_record(*domain, move));
   // From now on its definition is as it is.
   const bool again = record.move && record.move->session == session;
-  if (!again && !is_offered_definition(*domain)) {
+  if (!again && !left_with_definition(*domain, session)) {
     TRY(clear_record(*domain, session, Clearing::unless_held));
     return tl::unexpected(not_moved(
         *domain, " goes on here: since it was offered its definition was changed, or this daemon started anew"));

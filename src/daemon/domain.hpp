@@ -52,7 +52,11 @@ struct Domain {
     MoveSourceProof proof;
     MoveSubject subject;
   };
-  std::string offered_definition{};               ///< its tag, as it was last offered; empty: none was
+  std::string offered_definition{};  ///< its tag, as it was last offered; empty: none was
+  /// That with which it left. What is offered meanwhile, to somebody who only asks, does not change it.
+  struct LeftWith {
+    std::string session, definition;
+  } left_with{};
   std::unique_ptr<const Leaving> offered{};       ///< since it was last offered so; an answer is judged once
   std::shared_ptr<const MoveAgreement> agreed{};  ///< with the last machine that has proved which it is
   bool sealed_by_it = false;                      ///< a stream, which is the only one

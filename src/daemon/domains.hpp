@@ -74,11 +74,11 @@ class Domains {
   /// root alone; a domain that lives has it at its next start.
   DefinitionResult define(const DefineRequest& request);
   DefinitionResult definition(const std::string& key) const;
-  /// erase_keys: of the domain's own, which only who may erase them can ask for; a group's stays.
-  DefinitionResult undefine(const std::string& key, const TagCondition& condition = {},
-                            const Peer* erase_keys = nullptr);
-  /// Of a definition.
-  /// As it was when the host went down, if it was saved then. anew: not so; what was saved is given up.
+  /// who: null: the daemon. They alone can have its own key erased, or what was saved of it, who may erase the key.
+  DefinitionResult undefine(const std::string& key, const TagCondition& condition = {}, const Peer* who = nullptr,
+                            bool erase_key = false);
+  /// Of a definition: as it was when the host went down, if it was saved then. anew: not so; what was saved is given
+  /// up.
   Result start(const std::string& key, bool paused, bool anew = false);
   Result change(const std::string& key, const DomainChange& change);
   DefinitionCounts definition_counts() const;
@@ -222,7 +222,7 @@ class Domains {
   void look_on(const Pointer& domain) CLOISTER_REQUIRES(lock_);
   /// On a thread of its own: until it goes on, or dies.
   void follow(const Pointer& domain) CLOISTER_EXCLUDES(lock_);
-  void settle_save(const Domain& domain) CLOISTER_EXCLUDES(lock_);
+  bool settle_save(const Domain& domain) CLOISTER_EXCLUDES(lock_);
   /// why: empty if it is saved. left: why the file could not be removed, or named.
   void save_ends(const Domain& domain, const std::string& why, const std::string& left) CLOISTER_REQUIRES(lock_);
   std::optional<SaveInfo> save_of(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
@@ -232,7 +232,7 @@ class Domains {
   Result go_on_from(const HostSave& save, bool paused);
   tl::expected<void, ApiError> forget_host_save(const std::string& uuid) CLOISTER_REQUIRES(lock_);
   tl::expected<void, ApiError> give_up(const std::string& uuid) CLOISTER_REQUIRES(lock_);
-  static std::optional<ApiError> doubt_about(const Definition& definition);
+  static std::optional<ApiError> doubt_about(const Definition& definition, const char* otherwise = nullptr);
   void spend_arrival(Domain& domain) CLOISTER_REQUIRES(lock_);
 
   std::optional<MoveInfo> move_of(const Domain& domain) const CLOISTER_REQUIRES(lock_);

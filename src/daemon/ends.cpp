@@ -150,11 +150,11 @@ void Domains::end(Pointer domain) {
   const auto stuck = clean(*domain);
   // Not cleaned before the daemon's own end: its memory goes with this process, and the next one finds it dead.
   if (!stuck) return;
-  settle_save(*domain);
+  const bool saved = settle_save(*domain);
   const MutexLock held(lock_);
   withdraw(*domain, *stuck);
   if (host_late_.contains(record.uuid)) keep_late();  // else nothing says any more that it was started
-  const bool settled = settle_moved(record);
+  const bool settled = settle_moved(record) && saved;
   // A record of a domain without a VMM means no frames, so that they are free as soon as it is dead.
   if (!domain->unread.empty()) {
     set_aside(record.id, domain->unread);

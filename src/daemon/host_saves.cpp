@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view spent_suffix = ".spent";
 
 std::string spent_name(const std::string& name) { return name + std::string(spent_suffix); }
+std::string partial_name(const std::string& name) { return name + std::string(PartialFile::suffix); }
 
 /// What is before a suffix; empty: it does not end so.
 std::string without_suffix(const std::string& name, std::string_view suffix) {
@@ -55,7 +56,33 @@ void HostSaves::read(const RecordsRead& records) {
 
 std::optional<HostSave> HostSaves::find(const std::string& uuid) const {
   const auto found = by_uuid_.find(uuid);
-  return found == by_uuid_.end() ? std::nullopt : read_host_save(found->second);
+  return found == by_uuid_.end() || unnamed_.contains(uuid) ? std::nullopt : read_host_save(found->second);
+}
+
+void HostSaves::keep_unnamed(const DomainRecord& record) {
+  const std::string name = std::filesystem::path(record.saving->file).filename();
+  if (const auto save = read_host_save(name))
+    unnamed_.insert_or_assign(save->uuid, Unnamed{.name = name, .ticket = record.saving->ticket, .record = record.id});
+}
+
+std::string HostSaves::unnamed(const std::string& uuid) const {
+  const auto found = unnamed_.find(uuid);
+  return found == unnamed_.end() ? "" : (folder_ / partial_name(found->second.name)).string();
+}
+
+bool HostSaves::keeps_record(u32 id) const {
+  return std::ranges::any_of(unnamed_, [&](const auto& one) { return one.second.record == id; });
+}
+
+/// The record last: without it the file is nobody's.
+tl::expected<std::string, std::string> HostSaves::forget_unnamed(const std::string& uuid) {
+  const Unnamed one = unnamed_.at(uuid);
+  TRY(records_.remove_saved(partial_name(one.name)));
+  TRY(records_.remove_saved(one.name));  // it may have its name, and that was not certain
+  TRY(records_.remove(one.record));
+  unnamed_.erase(uuid);
+  by_uuid_.erase(uuid);
+  return one.ticket;
 }
 
 void HostSaves::add(const SavingRecord& saving) {
@@ -85,6 +112,7 @@ void HostSaves::remove(const std::string& name) const {
 }
 
 tl::expected<std::string, std::string> HostSaves::forget(const std::string& uuid) {
+  if (unnamed_.contains(uuid)) return forget_unnamed(uuid);
   const auto found = by_uuid_.find(uuid);
   if (found == by_uuid_.end()) return std::string();
   const std::string name = found->second;

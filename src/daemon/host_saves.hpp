@@ -15,6 +15,7 @@
 namespace cloister::toolstack {
 
 class Records;
+struct DomainRecord;
 struct RecordsRead;
 
 /// What is being written is one of them.
@@ -28,8 +29,15 @@ class HostSaves {
 
   /// What an earlier daemon left. Of those that are still being written the records know.
   void read(const RecordsRead& records);
-  bool has(const std::string& uuid) const { return by_uuid_.contains(uuid); }
+  bool has(const std::string& uuid) const { return by_uuid_.contains(uuid) || unnamed_.contains(uuid); }
+  /// One that has its name.
   std::optional<HostSave> find(const std::string& uuid) const;
+  /// Its file could not be given its name, and its domain's record stays: nothing goes on from it before the next
+  /// daemon has named it, and nothing of it is there any more when it is forgotten.
+  void keep_unnamed(const DomainRecord& record);
+  /// Where such a one is; empty: there is none.
+  std::string unnamed(const std::string& uuid) const;
+  bool keeps_record(u32 id) const;
   std::string path_of(const HostSave& save) const { return (folder_ / host_save_name(save)).string(); }
   /// Its file has its name.
   void add(const SavingRecord& saving);
@@ -47,7 +55,14 @@ class HostSaves {
  private:
   const Records& records_;
   const std::filesystem::path folder_;
+  struct Unnamed {
+    std::string name, ticket;
+    u32 record = 0;
+  };
+  tl::expected<std::string, std::string> forget_unnamed(const std::string& uuid);
+
   std::map<std::string, std::string> by_uuid_;  ///< the files' names
+  std::map<std::string, Unnamed> unnamed_;
 };
 
 }  // namespace cloister::toolstack

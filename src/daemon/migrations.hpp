@@ -174,8 +174,8 @@ class Migrations {
   // definitions that go along (moved_definitions.cpp)
   friend class Domains;
   void offer_definition(Domain& domain, Offer& offer) const;
-  /// It is as it was when it was offered, or there is none, as then.
-  bool is_offered_definition(const Domain& domain) const;
+  /// It is as it was offered before the domain left, or there is none, as then.
+  bool left_with_definition(const Domain& domain, const std::string& session) const;
   /// Why one that comes could not be defined here; empty: it could.
   std::string why_not_defined(const Offer& offer, const CreateRequest& request);
   /// Of one that has come, and is its owner's from now on. False: it cannot be written down.

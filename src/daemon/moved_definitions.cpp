@@ -36,10 +36,11 @@ void Migrations::offer_definition(Domain& domain, Offer& offer) const {
   }
 }
 
-bool Migrations::is_offered_definition(const Domain& domain) const {
+bool Migrations::left_with_definition(const Domain& domain, const std::string& session) const {
   const MutexLock held(domains_.lock_);
   const Defined* const defined = domains_.definition_of(domain);
-  return (defined == nullptr ? std::string() : tag_of(defined->definition)) == domain.offered_definition;
+  return domain.left_with.session == session &&
+         domain.left_with.definition == (defined == nullptr ? std::string() : tag_of(defined->definition));
 }
 
 std::string Migrations::why_not_defined(const Offer& offer, const CreateRequest& request) {

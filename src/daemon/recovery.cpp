@@ -91,14 +91,14 @@ tl::expected<void, std::string> Domains::recover() {
   }
   // After all that may use the keys that moved with them.
   for (const Pointer& domain : dead) {
-    const bool settled = settle_moved(domain->record);
+    bool settled = settle_moved(domain->record);
     if (domain->record.saving && is_host_save(paths_.saved(), *domain->record.saving)) {
       // It may be one of those that are to be started.
       {
         const MutexUnlock apart(lock_);
-        settle_save(*domain);
+        settled = settle_save(*domain) && settled;
       }
-      forget(domain->record);
+      if (settled) forget(domain->record);
     } else if (domain->record.saving) {
       followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
         settle_save(*domain);

@@ -267,13 +267,14 @@ void Domains::follow(const Pointer& domain) {
   if (!domain->life.over()) forget_save(*domain);
 }
 
-/// Of a domain that is dead, whatever it died of: what it was is in the file, if all of it is.
-void Domains::settle_save(const Domain& domain) {
+/// Of a domain that is dead, whatever it died of: what it was is in the file, if all of it is. False: what was saved for
+/// the host may be whole and has no name, and its record is to stay for the next daemon.
+bool Domains::settle_save(const Domain& domain) {
   SavingRecord saving;
   std::string how;
   {
     const MutexLock held(lock_);
-    if (!domain.record.saving) return;
+    if (!domain.record.saving) return true;
     saving = *domain.record.saving;
     how = how_it_ended(domain);
   }
@@ -282,7 +283,10 @@ void Domains::settle_save(const Domain& domain) {
   const auto whole = opener_.settle(saving, failed ? FileOpener::Whole::removed : FileOpener::Whole::named);
   if (whole && !*whole) (void)spend_ticket(saving.ticket);
   const MutexLock held(lock_);
-  if (whole && *whole && is_host_save(paths_.saved(), saving)) host_saves_.add(saving);
+  const bool is_for_host = is_host_save(paths_.saved(), saving);
+  if (whole && *whole && is_for_host) host_saves_.add(saving);
+  const bool settled = whole || failed || !is_for_host;
+  if (!settled) host_saves_.keep_unnamed(domain.record);
   const std::string why = !whole ? whole.error() : *whole ? "" : "it has ended: " + how;
   save_ends(domain, why, whole ? "" : whole.error());
   DomainSave& save = saves_[domain.record.uuid];
@@ -290,6 +294,7 @@ void Domains::settle_save(const Domain& domain) {
   save.last.page = nullptr;
   save.last.memory = nullptr;
   save.last.last_end = {.when = utc_now(), .how = how};
+  return settled;
 }
 
 void Domains::save_ends(const Domain& domain, const std::string& why, const std::string& left) {

@@ -291,6 +291,20 @@ def others(machine):
     path.write_text(text)
     m.start()
     cloister("start", "web")
+    # Who may control it by [access] alone does not end its enclaves.
+    m.kill()
+    m.description.write_text(m.description.read_text() + '[access]\ncontrol = "group"\n')
+    m.start()
+    member.allow()
+    m.destroy("web")
+    ready(cloister, "web", epc=1)
+    assert m.request("POST", "/v1/domains/web/host-save").status == 202
+    wait_until(lambda: "web" not in m.domains(), "the end of web")
+    for request in (("POST", "/v1/domains/web/start", {"anew": True}), ("DELETE", "/v1/domains/web/definition")):
+        status, answer = member.request(*request)
+        assert status == 403 and "may not change keys of 'web'" in answer["error"]["message"], (request, answer)
+        assert len(files(m)) == 1 and len(tickets(m)) == 1, request
+    assert member.request("POST", "/v1/domains/web/start", {})[0] == 201 and not files(m)
     # Amid the writing.
     says(m, "web", b"f", b"FILLED")
     assert m.request("POST", "/v1/domains/web/host-save").status == 202
@@ -304,4 +318,56 @@ def others(machine):
     cloister("start", "web")
 
 
-CASES = {"host-save-order": order, "host-save-others": others, "host-save": life, "host-save-stays": stays, "host-save-full": full, "host-save-deaths": deaths, "host-save-bare-deaths": without_enclaves}
+def unnamed(machine):
+    """A file that is whole and cannot be given its name: its domain waits for the daemon that can, and is not started nor
+    restored meanwhile; who gives it up finds nothing of it again."""
+    m, cloister = first_boot(machine)
+    saved = m.state / "saved"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m,mode=0700", "none", str(saved)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        raise unittest.SkipTest(f"no file system can be mounted here: {mounted.stderr.strip()}")
+
+    def remount(how):
+        subprocess.run(["mount", "-o", f"remount,{how}", str(saved)], check=True)
+
+    def nameless():
+        assert m.request("POST", "/v1/domains/web/host-save").status == 202
+        m.kill()
+        wait_until(lambda: not m.vmms(), "the end of web, which no daemon sees")
+        remount("ro")
+        m.start()
+        assert [name.rsplit(".", 1)[1] for name in files(m)] == ["partial"] and len(tickets(m)) == 1, files(m)
+        assert m.get("/v1/domains/web")["goes_on"] and m.domains() == {}
+        for words in (("start", "web"), ("restore", "web.snap")):
+            cloister(*words, status=FAILED)
+            assert "could not be given its name" in cloister.said, (words, cloister.said)
+
+    try:
+        m.restart()
+        ready(cloister, "web", epc=1)
+        cloister("snapshot", "web", "web.snap")
+        says(m, "web", b"s", b"SET")
+        nameless()
+        cloister("start", "--anew", "web", status=FAILED)
+        assert "Read-only file system" in cloister.said and m.domains() == {}, cloister.said
+        remount("rw")
+        m.restart()
+        assert [name.rsplit(".", 1)[1] for name in files(m)] == ["running"] and len(tickets(m)) == 1, files(m)
+        assert os.listdir(m.state / "domains") == []
+        cloister("start", "web")
+        says(m, "web", b"d", b"CLOCK 19 99")
+        assert not files(m) and not tickets(m)
+        nameless()
+        remount("rw")
+        cloister("start", "--anew", "web")
+        m.wait_for_ready("web")
+        assert not files(m) and not tickets(m) and len(os.listdir(m.state / "domains")) == 1
+        m.restart()
+        assert not files(m) and m.domains()["web"]["state"] == "running" and m.domains()["web"]["persistent"]
+        m.destroy("web")
+    finally:
+        subprocess.run(["umount", "-l", str(saved)], check=True)
+    m.check_settled([])
+
+
+CASES = {"host-save-unnamed": unnamed, "host-save-order": order, "host-save-others": others, "host-save": life, "host-save-stays": stays, "host-save-full": full, "host-save-deaths": deaths, "host-save-bare-deaths": without_enclaves}

@@ -79,6 +79,8 @@ def refused(machine):
     def changed(kind, body):
         if kind == READY:
             pair.cloister("autostart", "web", "on")
+            # Who only asks whether it could go changes nothing of what has left.
+            assert pair.a.request("POST", "/v1/domains/web/migration/offer", {"enclaves": "lose"}).status == 200
         return True
 
     assert attempt(pair, Way(pair, changed)) != 0
@@ -240,6 +242,12 @@ def doubtful(machine):
     for words in (("start", "web"), ("restore", "web.snap")):
         pair.cloister(*words, status=FAILED)
         assert "'web' may run at" in pair.cloister.said and a.domains() == {}, (words, pair.cloister.said)
+    # Nor is its uuid free for another one, which would have its key.
+    for words in (("undefine", "web"), ("undefine", "--keys", "web"), ("define", pair.cloister.folder / "web.cfg"),
+                  ("autostart", "web", "off"), ("rename", "web", "other")):
+        pair.cloister(*words, status=FAILED)
+        assert "'web' may run at" in pair.cloister.said and "`cloister migrate --resolve --here`" in pair.cloister.said, (words, pair.cloister.said)
+    assert a.get("/v1/domains/web")["state"] == "in-doubt" and len(a.get("/v1/keys")) == 2
     receiver = pair.receive()
     pair.cloister("migrate", "web", f"unix:{pair.socket}", "--resolve")
     receiver.communicate(timeout=4 * PATIENCE)

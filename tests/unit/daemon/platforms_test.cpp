@@ -290,7 +290,7 @@ TEST_F(KeyVerbs, EraseForTheirOwnerAndRootAlone) {
   ASSERT_TRUE(daemon_->destroy("one"));
   EXPECT_EQ(status_of_erasing(one, somebody()), 403);
   const Peer other = somebody();
-  EXPECT_EQ(daemon_->undefine("one", {}, &other).error().status, 403);
+  EXPECT_EQ(daemon_->undefine("one", {}, &other, true).error().status, 403);
   EXPECT_EQ(daemon_->move_to_own_keys("one", other).error().status, 403);
   EXPECT_TRUE(daemon_->definition("one")) << "nothing is done by halves";
   EXPECT_TRUE(is_there(one));
@@ -302,15 +302,15 @@ TEST_F(KeyVerbs, UndefineErasesTheDomainsOwnAndNeverAGroups) {
     ASSERT_TRUE(daemon_.define("one", group));
     ASSERT_TRUE(daemon_->start("one", false));
     const std::string own = uuid("one");
-    EXPECT_EQ(daemon_->undefine("one", {}, &who).error().status, 409) << "it lives";
+    EXPECT_EQ(daemon_->undefine("one", {}, &who, true).error().status, 409) << "it lives";
     ASSERT_TRUE(daemon_->destroy("one"));
-    ASSERT_TRUE(daemon_->undefine("one", {}, keys ? &who : nullptr));
+    ASSERT_TRUE(daemon_->undefine("one", {}, &who, keys));
     EXPECT_EQ(is_there(own), !keys);
     EXPECT_TRUE(is_there("group:db"));
   }
   // Of a domain that has never had any.
   ASSERT_TRUE(daemon_.define("one"));
-  EXPECT_TRUE(daemon_->undefine("one", {}, &who));
+  EXPECT_TRUE(daemon_->undefine("one", {}, &who, true));
 }
 
 TEST_F(KeyVerbs, NothingIsErasedWhileARecordDoesNotSayWhatItsDomainHas) {
