@@ -267,8 +267,8 @@ void Domains::follow(const Pointer& domain) {
   if (!domain->life.over()) forget_save(*domain);
 }
 
-/// Of a domain that is dead, whatever it died of: what it was is in the file, if all of it is. False: what was saved for
-/// the host may be whole and has no name, and its record is to stay for the next daemon.
+/// Of a domain that is dead, whatever it died of: what it was is in the file, if all of it is. False: what was saved
+/// for the host may be whole and has no name, and its record is to stay for the next daemon.
 bool Domains::settle_save(const Domain& domain) {
   SavingRecord saving;
   std::string how;

@@ -155,7 +155,8 @@ TEST_F(ServedDisk, ItsFormatIsWhatWasSaid) {
   EXPECT_THAT(serve("root/boot/vmlinuz-1", "vdi"), HasSubstr("too short"));
 }
 
-/// A sparse one without a capacity, and in it a descriptor whose data are another file's (QEMU's block/vmdk.c takes it).
+/// A sparse one without a capacity, and in it a descriptor whose data are another file's (QEMU's block/vmdk.c takes
+/// it).
 TEST_F(ServedDisk, AVmdkWhoseDescriptorNamesAFileIsRefused) {
   std::string text("KDMV\1\0\0\0\3\0\0\0", 12);
   text.resize(512);
