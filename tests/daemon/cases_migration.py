@@ -400,14 +400,8 @@ def live(machine):
     b.check_settled([])
 
 
-def owner(machine):
-    """Whose it is there is who received it, whatever its source says; what they may not read does not come, and nobody else
-    says what becomes of it."""
-    if os.geteuid() != 0:
-        raise unittest.SkipTest("only root can be several users")
-    pair = Pair(machine)
-    a, b = pair.a, pair.b
-    member = Member(b)
+def receive_as(pair, member):
+    """From now on that user receives, by a socket of theirs."""
     pair.socket = member.folder / "way"
 
     def receive():
@@ -419,6 +413,17 @@ def owner(machine):
         return receiver
 
     pair.receive = receive
+
+
+def owner(machine):
+    """Whose it is there is who received it, whatever its source says; what they may not read does not come, and nobody else
+    says what becomes of it."""
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("only root can be several users")
+    pair = Pair(machine)
+    a, b = pair.a, pair.b
+    member = Member(b)
+    receive_as(pair, member)
     secret = member.copy("secret.elf", a.kernel("ends"), mode=0o600)
     assert a.request("POST", "/v1/domains", {"config": domain_config("web", secret), "file": "web.cfg"}).status == 201
     a.wait_for_ready("web")

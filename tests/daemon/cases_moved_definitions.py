@@ -7,8 +7,8 @@ import unittest
 
 from cases_live_enclaves import Peers
 from cases_live_enclaves import goes_on as counts_on
-from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Pair, Way, attempt, goes_on, settle
-from cases_owner import GROUP, MEMBER, SUPPLEMENTARY, Member
+from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Pair, Way, attempt, goes_on, receive_as, settle
+from cases_owner import GROUP, MEMBER, Member
 from cases_persist import FAILED, Cloister
 from machine import PATIENCE, domain_config, wait_until
 
@@ -107,17 +107,7 @@ def owner(machine):
         raise unittest.SkipTest("only root can be several users")
     pair = Pair(machine)
     member = Member(pair.b)
-    pair.socket = member.folder / "way"
-
-    def receive():
-        pair.socket.unlink(missing_ok=True)
-        receiver = subprocess.Popen(pair.other.command("receive", f"unix:{pair.socket}"), stdin=subprocess.DEVNULL,
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=member.folder, user=MEMBER,
-                                    group=GROUP, extra_groups=[SUPPLEMENTARY])
-        wait_until(lambda: pair.socket.exists() or receiver.poll() is not None, "the receiver's socket")
-        return receiver
-
-    pair.receive = receive
+    receive_as(pair, member)
     kernel = member.copy("web.elf", pair.a.kernel("ends"), mode=0o644)
     pair.cloister("define", pair.cloister.file("web", domain_config("web", kernel)))
     pair.cloister("start", "web")
