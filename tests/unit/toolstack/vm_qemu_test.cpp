@@ -98,6 +98,35 @@ TEST(ReadArgv, TakesTheLastStartOfALibvirtLog) {
             "F:12:7: this ' is never closed");
 }
 
+/// What looks like a line of a log, within quotes, is a part of the guest's command line: it ends no command and begins
+/// none, or a guest's own words would choose which command is read.
+TEST(ReadArgv, TakesNoLineOfTheLogOutOfQuotes) {
+  const std::string lines =
+      "a # b\n2026-11-02 10:10:00.1+0000: starting up libvirt version: 9.0.0\n/usr/bin/evil "
+      "\\\n-S\nqemu-system-x86_64: x";
+  const Words words{"/usr/bin/kvm", "-append", lines, "-S"};
+  const std::string heading = "2026-11-02 10:00:00.1+0000: starting up libvirt version: 9.0.0\n";
+  for (const std::string& before : {std::string(), heading}) {
+    EXPECT_EQ(*read_argv(before + "/usr/bin/kvm \\\n-append '" + lines + "' \\\n-S\n" +
+                         "2026-11-02T10:00:00Z qemu-system-x86_64: terminating\n"),
+              words)
+        << before;
+  }
+  std::string escaped = lines;
+  escaped.replace(escaped.find('\\'), 1, "\\\\");
+  EXPECT_EQ(*read_argv(heading + "/usr/bin/kvm -append \"" + escaped + "\" -S\nqemu: '\n"), words);
+  // A quote that is none: behind a backslash, and in a comment.
+  EXPECT_EQ(*read_argv(heading + "/usr/bin/kvm \\\n-name it\\'s#1 # it's\n2026-11-02 10:01:00: shutting down\n"),
+            (Words{"/usr/bin/kvm", "-name", "it's#1"}));
+  Vm guest;
+  guest.memory_kib = 64 * 1024;
+  guest.kernel = "/k";
+  guest.cmdline = lines;
+  Words again = *read_argv(to_qemu(guest).text);
+  again.erase(again.begin());
+  EXPECT_EQ(vm_of(again).cmdline, lines);
+}
+
 TEST(ReadArgv, TakesLinesAsWindowsEndsThem) {
   EXPECT_EQ(*read_argv("qemu \\\r\n -cpu host\\\r\n,+sgx\r\n"), (Words{"qemu", "-cpu", "host", ",+sgx"}));
 }
