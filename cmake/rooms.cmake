@@ -1,7 +1,17 @@
 # Files that are compiled as one: few enough that two cores share a room, and that a change costs seconds.
-set(cloister_batch 8)
-# What nearly every file reads of the standard library, read once for a target.
+set(cloister_batch 16)
+# What nearly every file reads of the standard library and of others, read once for all targets of a kind: those with the same
+# options, which the compilers hold a precompiled header to.
 set(cloister_precompiled <atomic> <functional> <map> <memory> <optional> <span> <string> <string_view> <vector> <tl/expected.hpp>)
+function(cloister_precompile kind)
+  cmake_parse_arguments(PRE "" "" "OPTIONS;NEEDS;HEADERS" ${ARGN})
+  set(empty ${CMAKE_BINARY_DIR}/precompiled/${kind}.cpp)
+  file(CONFIGURE OUTPUT ${empty} CONTENT "")
+  add_library(precompiled_${kind} OBJECT ${empty})
+  target_link_libraries(precompiled_${kind} PRIVATE cloister_options ${PRE_NEEDS})
+  target_compile_options(precompiled_${kind} PRIVATE ${PRE_OPTIONS})
+  target_precompile_headers(precompiled_${kind} PRIVATE ${PRE_HEADERS} ${cloister_precompiled})
+endfunction()
 # A room of the source tree is a static library of all its .cpp files. PUBLIC: the rooms and libraries below it that its
 # headers name; PRIVATE: those that only its .cpp files name. tests/rooms/check_rooms.py reads these lines, and sees that
 # includes keep to them. FAST: its loops are too hot for checks that an attacker would have to get past. STRICT: clang
@@ -29,7 +39,16 @@ function(cloister_room name)
   if(NOT ROOM_FAST)
     target_link_libraries(${name} PRIVATE cloister_hardening)
   endif()
-  target_precompile_headers(${name} PRIVATE ${cloister_precompiled})
+  if(ROOM_FAST)
+    set(kind fast)
+  elseif(name IN_LIST toolstack)
+    set(kind toolstack)
+    target_compile_options(${name} PRIVATE ${cloister_patient})
+    target_link_libraries(${name} PRIVATE fmt::fmt)  # of which the precompiled header is
+  else()
+    set(kind rooms)
+  endif()
+  target_precompile_headers(${name} REUSE_FROM precompiled_${kind})
 endfunction()
 
 # A folder of a room, and the folders of the same room that its files may include: tests/rooms/check_rooms.py reads these
@@ -64,8 +83,10 @@ function(cloister_tests kind name)
   endif()
   target_link_libraries(${target} PRIVATE cloister_options ${TESTS_NEEDS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_precompile_headers(${target} PRIVATE <gtest/gtest.h> ${cloister_precompiled})
-  if(NOT TESTS_SLOW)
+  if(TESTS_SLOW)
+    target_precompile_headers(${target} REUSE_FROM precompiled_slow)
+  else()
+    target_precompile_headers(${target} REUSE_FROM precompiled_tests)
     target_compile_options(${target} PRIVATE -O0)
   endif()
   # GCC 12 takes temporaries with a std::string, and what the sanitizers add, for reads of uninitialised values.

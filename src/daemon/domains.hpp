@@ -37,7 +37,6 @@
 #include "daemon/ticket_list.hpp"
 #include "daemon/vmm_logs.hpp"
 #include "host/mutex.hpp"
-#include "machine/epc/balance.hpp"
 #include "plan/policies.hpp"
 #include "protocol/control.hpp"
 #include "protocol/saving.hpp"
@@ -387,14 +386,10 @@ class Domains {
   /// VMMs that did not answer at the daemon's start.
   std::map<u32, std::future<Answer>> asked_ CLOISTER_GUARDED_BY(lock_);
   u64 ended_beyond_ CLOISTER_GUARDED_BY(lock_) = 0;
-  std::map<u32, EpcBalance> balances_ CLOISTER_GUARDED_BY(lock_);                ///< by package
-  std::map<u32, u64> claims_ CLOISTER_GUARDED_BY(lock_);                         ///< pages, by package
-  std::map<u32, std::future<void>> transfers_ CLOISTER_GUARDED_BY(lock_);        ///< by domain
-  std::chrono::steady_clock::time_point next_share_ CLOISTER_GUARDED_BY(lock_);  ///< not before
-  u32 first_to_share_ CLOISTER_GUARDED_BY(lock_) = 0;                            ///< a package: another one each time
-  std::map<std::string, DomainSave> saves_ CLOISTER_GUARDED_BY(lock_);           ///< by uuid
-  std::list<std::future<void>> followers_ CLOISTER_GUARDED_BY(lock_);            ///< of saves
-  std::map<std::string, std::string> peers_ CLOISTER_GUARDED_BY(lock_);          ///< where domains go to, by uuid
+  EpcTurns turns_ CLOISTER_GUARDED_BY(lock_);
+  std::map<std::string, DomainSave> saves_ CLOISTER_GUARDED_BY(lock_);   ///< by uuid
+  std::list<std::future<void>> followers_ CLOISTER_GUARDED_BY(lock_);    ///< of saves
+  std::map<std::string, std::string> peers_ CLOISTER_GUARDED_BY(lock_);  ///< where domains go to, by uuid
   std::thread watcher_;
   std::unique_ptr<Migrations> migrations_;
 };

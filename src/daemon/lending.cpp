@@ -69,7 +69,7 @@ bool Domains::may_move(const Domain& domain) const {
 
 void Domains::transfer(const Pointer& domain, std::function<void()> what) {
   try {
-    transfers_.insert_or_assign(domain->record.id, std::async(std::launch::async, std::move(what)));
+    turns_.transfers.insert_or_assign(domain->record.id, std::async(std::launch::async, std::move(what)));
   } catch (const std::system_error&) {  // no thread: asked again at another time
     domain->sharing.certain = false;
     domain->sharing.asked = 0;

@@ -27,11 +27,11 @@ tl::expected<void, std::string> Registry::remove_ticket(const std::string& name)
 
 tl::expected<std::vector<std::string>, std::string> Registry::tickets() const {
   if (!tickets_) return std::vector<std::string>{};
-  constexpr std::string_view suffix = ".json";
+  constexpr std::string_view ending = ".json";
   std::vector<std::string> found;
   for (const std::string& name : TRY(names_in(tickets_.get()))) {
-    if (!name.ends_with(suffix)) continue;
-    if (std::string ticket = name.substr(0, name.size() - suffix.size()); is_ticket_name(ticket))
+    if (!name.ends_with(ending)) continue;
+    if (std::string ticket = name.substr(0, name.size() - ending.size()); is_ticket_name(ticket))
       found.push_back(std::move(ticket));
   }
   return found;

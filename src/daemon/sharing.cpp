@@ -57,19 +57,19 @@ bool Domains::may_share(const Domain& domain) const {
 }
 
 bool Domains::share() {
-  std::erase_if(transfers_, [](const auto& one) {
+  std::erase_if(turns_.transfers, [](const auto& one) {
     return one.second.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   });
   const bool any = std::ranges::any_of(
       table_, [this](const auto& entry) CLOISTER_REQUIRES(lock_) { return may_move(*entry.second); });
   if (!any || stopping_) return false;
   const auto now = SharingClock::now();
-  if (now < next_share_) return true;
-  next_share_ = now + around_.patience.share;
+  if (now < turns_.next) return true;
+  turns_.next = now + around_.patience.share;
   end_beyond();
   const auto lacking = settle_balloons();
   // One move at a time is a domain's: of those with several packages none is always the first.
-  const u32 packages = broker_.accounts().packages(), first = first_to_share_++;
+  const u32 packages = broker_.accounts().packages(), first = turns_.first++;
   for (u32 i = 0; i < packages; ++i) share((first + i) % packages, now, lacking[(first + i) % packages]);
   return true;
 }
@@ -96,7 +96,7 @@ std::vector<u64> Domains::settle_balloons() {
   for (const auto& [id, domain] : table_) {
     const auto balloon = may_move(*domain) ? balloon_of(*domain) : std::nullopt;
     if (!balloon || balloon->sections.empty()) continue;
-    if (!transfers_.contains(id) && moved != most_moves && settle(domain, *balloon)) ++moved;
+    if (!turns_.transfers.contains(id) && moved != most_moves && settle(domain, *balloon)) ++moved;
     const auto now = balloon_of(*domain);
     for (std::size_t i = 0; i < now->sections.size(); ++i)
       lacking[domain->record.grants[i].package] += now->sections[i].lacks;
@@ -118,7 +118,7 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
     const u32 package = domain->record.grants[i].package;
-    const u64 free = broker_.accounts().count(package).free, claimed = claims_[package];
+    const u64 free = broker_.accounts().count(package).free, claimed = turns_.claims[package];
     const u64 some = std::min({balloon.sections[i].lacks, free > claimed ? free - claimed : 0, longest_move * chunk()});
     if (some != 0 && lend(domain, i, some)) return true;
   }
@@ -129,7 +129,7 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
   std::vector<EpcSharer> sharers;
   std::vector<Pointer> domains;
   std::vector<std::size_t> sections;  // of the domains, each one of the package
-  const u64 free = broker_.accounts().count(package).free, claimed = claims_[package] + lacking;
+  const u64 free = broker_.accounts().count(package).free, claimed = turns_.claims[package] + lacking;
   u64 frames = free, coming = 0;
   for (const auto& [id, domain] : table_) {
     if (domain->sharing.asked_of == package) coming += domain->sharing.asked;
@@ -150,8 +150,8 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
     sections.push_back(part.section);
     frames += part.has;
   }
-  const auto decision =
-      balances_.try_emplace(package, chunk()).first->second.tick(now, frames > claimed ? frames - claimed : 0, sharers);
+  const auto decision = turns_.balances.try_emplace(package, chunk())
+                            .first->second.tick(now, frames > claimed ? frames - claimed : 0, sharers);
   if (decision.thrash)
     log(LogLevel::warning, "epc-thrash",
         {{"package", std::to_string(package)}, {"domains", std::to_string(sharers.size())}});
@@ -161,7 +161,7 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
   unsigned moved = 0;
   for (std::size_t i = 0; i < domains.size(); ++i) {
     const Pointer& domain = domains[i];
-    if (transfers_.contains(domain->record.id) || moved == most_moves) continue;
+    if (turns_.transfers.contains(domain->record.id) || moved == most_moves) continue;
     if (!domain->sharing.certain) {
       find_lost(domain);
     } else if (moves[i].lend != 0) {
@@ -176,7 +176,7 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
 }
 
 void Domains::share_soon() {
-  next_share_ = {};
+  turns_.next = {};
   ::eventfd_write(wake_.get(), 1);
 }
 
@@ -204,7 +204,7 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
     for (const u32 package : packages_of(grants)) {
       const PartOfEpc own = part_of(grants, domain->config, package);
       const u64 wants = part_of(grants, config, package).min, free = room(package),
-                could_have = free - std::min(free, claims_[package]) + std::min(own.has, own.min);
+                could_have = free - std::min(free, turns_.claims[package]) + std::min(own.has, own.min);
       if (wants <= own.min || wants <= could_have) continue;
       const EpcCount all = broker_.accounts().count(package);
       const u64 reserve = machine().overcommit.reserve_mib * arch::pages_per_mib;
@@ -253,7 +253,7 @@ class Domains::Claim {
 };
 
 void Domains::end(Claim& claim) {
-  for (const auto& [package, pages] : claim.pages) claims_[package] -= pages;
+  for (const auto& [package, pages] : claim.pages) turns_.claims[package] -= pages;
   claim.pages.clear();
 }
 
@@ -323,19 +323,20 @@ std::shared_ptr<Domains::Claim> Domains::make_room(const DomainConfig& config) {
   if (anywhere != 0) {
     u32 best = named.value_or(0);
     for (u32 package = 0; package < packages && !named; ++package) {
-      if (std::min(free(package), room(package)) >= anywhere + claims_[package]) return nullptr;
+      if (std::min(free(package), room(package)) >= anywhere + turns_.claims[package]) return nullptr;
       if (room(package) > room(best)) best = package;
     }
     wanted[best] += anywhere;
   }
   for (const auto& [package, pages] : wanted) {
-    if (package >= packages || room(package) < pages + claims_[package]) return nullptr;  // refused, with the reasons
+    if (package >= packages || room(package) < pages + turns_.claims[package])
+      return nullptr;  // refused, with the reasons
   }
-  for (const auto& [package, pages] : wanted) claims_[package] += pages;
+  for (const auto& [package, pages] : wanted) turns_.claims[package] += pages;
   auto claim = std::make_shared<Claim>(*this, wanted);
   const auto there = [&]() CLOISTER_REQUIRES(lock_) {
     return stopping_ || std::ranges::all_of(wanted, [&](const auto& one) CLOISTER_REQUIRES(lock_) {
-             return free(one.first) >= claims_[one.first];
+             return free(one.first) >= turns_.claims[one.first];
            });
   };
   if (!there()) {

@@ -51,7 +51,7 @@ Domains::~Domains() {
   if (watcher_.joinable()) watcher_.join();
   followers_.clear();
   ends_.clear();  // waits: frames that cannot be cleaned must not be forgotten
-  transfers_.clear();
+  turns_.transfers.clear();
   const MutexLock held(lock_);
   keep_late();
 }

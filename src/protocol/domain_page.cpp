@@ -12,9 +12,9 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr auto relaxed = std::memory_order_relaxed;
-constexpr std::size_t bytes = sizeof(DomainPageLayout);
+constexpr std::size_t page_bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
-constexpr std::size_t known_bytes[] = {bytes,
+constexpr std::size_t known_bytes[] = {page_bytes,
                                        offsetof(DomainPageLayout, move_more),
                                        offsetof(DomainPageLayout, devices),
                                        offsetof(DomainPageLayout, move),
@@ -39,12 +39,12 @@ std::string text_in(std::span<const std::atomic<u8>> room, const std::atomic<u32
 DomainPageLayout& DomainPage::page() const { return *std::launder(static_cast<DomainPageLayout*>(mapping_.data())); }
 
 tl::expected<DomainPage, std::string> DomainPage::create() {
-  Fd fd = fixed_memfd("cloister-domain", bytes);
-  SharedMapping mapping(fd.get(), bytes);
+  Fd fd = fixed_memfd("cloister-domain", page_bytes);
+  SharedMapping mapping(fd.get(), page_bytes);
   if (mapping.data() == nullptr) return tl::unexpected(std::string("no memory for the domain's page"));
   auto* const page = new (mapping.data()) DomainPageLayout{};
   page->magic = DomainPageLayout::current_magic;
-  return DomainPage(std::move(fd), std::move(mapping), bytes);
+  return DomainPage(std::move(fd), std::move(mapping), page_bytes);
 }
 
 tl::expected<DomainPage, std::string> DomainPage::adopt(int descriptor) {

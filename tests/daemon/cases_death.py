@@ -56,10 +56,10 @@ def typical_time(action):
 
 
 def kill_points(machine):
-    """Five hundred points (CLOISTER_FULL: ten thousand). At each a VMM, the daemon or both are killed somewhere in a
+    """Two hundred points (CLOISTER_FULL: ten thousand). At each a VMM, the daemon or both are killed somewhere in a
     creation or a destruction. The accounts balance, others run on, and nothing is left behind."""
     m = machine(MACHINE)
-    points = 10_000 if m.settings.full else int(os.environ.get("CLOISTER_KILL_POINTS", "500"))
+    points = 10_000 if m.settings.full else int(os.environ.get("CLOISTER_KILL_POINTS", "200"))
     seed = int(os.environ.get("CLOISTER_SEED", "20"))
     chance = random.Random(seed)
     print(f"{points} points, seed {seed}")

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from cases_sandbox import Skipped
-from machine import open_files
+from machine import PAGE, open_files
 
 MACHINE = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 
@@ -120,6 +120,27 @@ def pieces(file, first, last):
             yield data
 
 
+def present(pid, first, last):
+    """The runs of pages that a process has in memory or in swap (/proc/PID/pagemap, proc(5)): the others hold nothing."""
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pages:
+        pages.seek(first // PAGE * 8)
+        tops = pages.read((last - first) // PAGE * 8)[7::8]
+    for run in re.finditer(rb"[\x40-\xff]+", tops, re.DOTALL):
+        yield first + run.start() * PAGE, first + run.end() * PAGE
+
+
+def data_of(file):
+    """The runs of a file that are no holes."""
+    at, end = 0, os.fstat(file.fileno()).st_size
+    while at < end:
+        try:
+            at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            return
+        first, at = at, os.lseek(file.fileno(), at, os.SEEK_HOLE)
+        yield first, at
+
+
 def memory_of(pid):
     """All that a core of the process would have, and more. The EPC is read by its descriptors alone: reading the mappings
     takes memory for its holes, and a process whose EPC has more memory than is its own is ended (epc-beyond)."""
@@ -130,13 +151,15 @@ def memory_of(pid):
                 continue
             first, last = (int(part, 16) for part in line.split()[0].split("-"))
             try:
-                parts.extend(pieces(memory, first, last))
+                for run in present(pid, first, last):
+                    parts.extend(pieces(memory, *run))
             except (OSError, ValueError, OverflowError):
                 pass  # [vvar], or a guard page
     for descriptor, link in open_files(pid).items():
         if link.startswith("/memfd:"):
             with open(f"/proc/{pid}/fd/{descriptor}", "rb", buffering=0) as file:
-                parts.extend(pieces(file, 0, os.fstat(file.fileno()).st_size))
+                for run in data_of(file):
+                    parts.extend(pieces(file, *run))
     return parts
 
 

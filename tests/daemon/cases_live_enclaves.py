@@ -8,7 +8,7 @@ import subprocess
 
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, ROOM, VERDICT, Pair, Way, attempt, settle
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, wait_until
+from machine import PATIENCE, some, wait_until
 
 PROOF = 10
 # A frame for each page, and EPC that is paged.
@@ -130,8 +130,7 @@ def cut(machine):
                 places |= {at + 3, at + 8, at + 8 + size // 2}
         # Addresses and words have other lengths in other moves: cuts are counted from the root on.
         start = whole.log[empty[0]][0]
-        full = bool(os.environ.get("CLOISTER_FULL"))
-        for place in sorted(places)[:: 1 if full else max(1, len(places) // 40)]:
+        for place in some(sorted(places), 20):
             way = Way(pair, most=place) if place <= start else CutBehindRoot(pair, place - start)
             attempt(pair, way)
             again(pair, settle(pair))

@@ -13,7 +13,7 @@ from cases_ends import press, says
 from cases_networks import free_port, gone, needs_passt, on
 from cases_owner import GROUP, MEMBER, SUPPLEMENTARY, Member, as_user
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, domain_config, wait_until
+from machine import PATIENCE, domain_config, some, wait_until
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 OFFER, ANSWER, PIECE, READY, FAILURE, COMMIT, VERDICT, DONE = range(1, 9)
@@ -273,8 +273,7 @@ def cut(machine):
     pair.ready(epc=0)
     end = whole.log[-1][0] + 8 + whole.log[-1][2]
     places = sorted(place for place in places if place <= end)
-    step = max(1, len(places) // 150)
-    for most in places[::step] + places[-12:]:
+    for most in some(places[:-12], 90) + places[-12:]:
         attempt(pair, Way(pair, most=most))
         where = settle(pair)
         assert len(where) == 1, (most, pair.said, pair.a.domains(), pair.b.domains())

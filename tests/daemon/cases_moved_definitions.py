@@ -10,7 +10,7 @@ from cases_live_enclaves import goes_on as counts_on
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Pair, Way, attempt, goes_on, receive_as, settle
 from cases_owner import GROUP, MEMBER, Member
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, domain_config, wait_until
+from machine import PATIENCE, domain_config, some, wait_until
 
 
 def define(cloister, kernel="ends", epc=1, **more):
@@ -201,7 +201,7 @@ def cut(machine):
     assert attempt(pair, whole) == 0, pair.said
     last = max(number for number, (_, kind, _) in enumerate(whole.log) if kind == PIECE)
     first, end = whole.log[last][0], whole.log[-1][0] + 8 + whole.log[-1][2]
-    for most in range(first, end + 1, 1 if os.environ.get("CLOISTER_FULL") else 3):
+    for most in some(range(first, end + 1), (end - first) // 5):
         if definition(pair.b) is not None:
             pair.b.destroy("web")
             pair.other("undefine", "web")

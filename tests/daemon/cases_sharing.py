@@ -144,9 +144,9 @@ def epc_sharing_packages(machine):
 
 
 def kill_one(m, chance, kills, begin):
-    """The daemon, and another begins; or a domain's process, with or without the daemon, and the domain begins anew: its
-    name."""
-    if chance.random() < 0.7:
+    """The daemon, and another begins; each third time a domain's process, with or without the daemon, and the domain begins
+    anew: its name."""
+    if sum(kills.values()) % 3 < 2:
         m.restart(chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
         kills["daemon"] += 1
         return None
@@ -168,7 +168,6 @@ def epc_sharing_kills(machine):
     """Frames move all the time; the daemon and VMMs are killed at any moment of it."""
     m = machine(MACHINE)
     chance = random.Random(int(os.environ.get("CLOISTER_SEED", "7")))
-    seconds = 120 if m.settings.full else 25
 
     def begin(name):
         m.create(name, epc=8, epc_min=1, epc_paging=PAGING[name])
@@ -176,17 +175,15 @@ def epc_sharing_kills(machine):
     for name in "ab":
         begin(name)
     paused, kills = None, {"daemon": 0, "vmm": 0}
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    for _ in range(90 if m.settings.full else 9):
         if paused:
             ask(m, paused, "unpause")
         paused = chance.choice("ab")
         ask(m, paused, "pause")
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 2))
         if kill_one(m, chance, kills, begin) == paused:
             paused = None
         check_settled(m, "ab")
-    assert kills["daemon"] and kills["vmm"], kills
     print(f"killed: {kills}")
     for name in "ab":
         if name != paused:
@@ -278,7 +275,6 @@ def epc_balloon_kills(machine):
     """EPC is given and taken all the time; the daemon and VMMs are killed at any moment of it."""
     m = machine(MACHINE)
     chance = random.Random(int(os.environ.get("CLOISTER_SEED", "7")))
-    seconds = 120 if m.settings.full else 25
 
     def begin(name):
         m.create(name, epc=4, kernel="sgx_balloon_resident")
@@ -286,14 +282,12 @@ def epc_balloon_kills(machine):
     begin("a")
     begin("b")
     kills = {"daemon": 0, "vmm": 0}
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    for _ in range(100 if m.settings.full else 10):
         for name in "ab":
             ask_to_have(m, name, chance.randint(1, 4))
         time.sleep(chance.uniform(0, 1.5))
         kill_one(m, chance, kills, begin)
         check_settled(m, "ab")
-    assert kills["daemon"] and kills["vmm"], kills
     print(f"killed: {kills}")
     for name in "ab":
         m.wait_for_ready(name)

@@ -22,6 +22,14 @@ def become_reaper():
     ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
 
+def some(things, most):
+    """As many of them at most, spread evenly, with the first and the last one; CLOISTER_FULL: all of them."""
+    things, most = list(things), max(2, most)
+    if os.environ.get("CLOISTER_FULL") or len(things) <= most:
+        return things
+    return [things[number * (len(things) - 1) // (most - 1)] for number in range(most)]
+
+
 def wait_until(condition, what):
     """The first true value of the condition."""
     end = time.monotonic() + PATIENCE
