@@ -446,7 +446,7 @@ void Actor::evict() {
     const MutexLock lock(world_.package().mutex());
     const EpcmEntry& e = world_.package().epcm(page);
     image.linear = e.enclave_address;
-    if (has_owner(e.type)) image.eid = world_.secs(e.secs).internal().eid;
+    if (has_owner(e.type)) image.eid = world_.secs(e.secs).live().eid;
   }
   if (images_[i].used && !images_[i].loaded && !one_in(8)) return;
   put(pageinfo(), arch::Pageinfo{0, image_at(i), pcmd_at(i), 0});
@@ -462,7 +462,7 @@ void Actor::load() {
   const u32 home = image.page;
   const u32 to = one_in(4) ? free_page() : pick([&](const EpcmEntry& e, u32 n) { return !e.valid && n == home; });
   const u32 owner = pick([&](const EpcmEntry& e, u32 n) {
-    return e.valid && e.type == PageType::secs && world_.secs(n).internal().eid == image.eid;
+    return e.valid && e.type == PageType::secs && world_.secs(n).live().eid == image.eid;
   });
   put(pageinfo(), arch::Pageinfo{image.linear, image_at(i), pcmd_at(i), image.eid != 0 ? World::at(owner) : 0});
   static constexpr struct {

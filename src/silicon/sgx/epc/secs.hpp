@@ -28,8 +28,12 @@ struct SecsPage {
     return i;
   }
   void set_internal(const SecsInternal& i) { std::memcpy(architectural.reserved4.data() + offset, &i, sizeof i); }
-  /// In place: a leaf that changes one field under the package's mutex leaves the others to those that change them.
+  /// In place: a leaf that reads or changes one field under the package's mutex leaves the others to those that change
+  /// them meanwhile.
   SecsInternal& live() { return *reinterpret_cast<SecsInternal*>(architectural.reserved4.data() + offset); }
+  const SecsInternal& live() const {
+    return *reinterpret_cast<const SecsInternal*>(architectural.reserved4.data() + offset);
+  }
   bool initialised() const { return (architectural.attributes.flags & arch::attributes::init) != 0; }
 
  private:

@@ -45,8 +45,8 @@ LeafResult eremove(LeafContext& ctx) {
   const MutexLock guard(ctx.package.mutex());
   const EpcmEntry& page = ctx.epcm(index);
   // Children that the hypervisor has evicted keep a SECS too.
-  const bool virtual_children = page.valid && page.type == PageType::secs && ctx.epc_virtualization() &&
-                                ctx.secs(index).internal().virtchildcnt != 0;
+  const bool virtual_children =
+      page.valid && page.type == PageType::secs && ctx.epc_virtualization() && ctx.secs(index).live().virtchildcnt != 0;
   if (fails("EREMOVE.virtual_children", virtual_children)) return failure(SgxError::child_present);
   const SgxError error = remove_page(ctx.package, index);
   return error == SgxError::success ? success() : failure(error);
