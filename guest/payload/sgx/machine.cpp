@@ -46,6 +46,13 @@ void make_code() {
   place(break_off, CODE("ud2"));
   place(count, CODE("mov r15, rcx; 1: inc qword ptr [rdi]; dec rsi; jnz 1b; mov r11, [rdi];"
                     "mov rbx, r15; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
+  place(vectors, CODE("mov r15, rcx;"
+                      ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; vmovdqu ymm\\n, [rdi + 32 * \\n]; .endr;"
+                      "1: vpaddq ymm0, ymm0, ymm1; dec rsi; jnz 1b;"
+                      ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; vmovdqu [rdi + 512 + 32 * \\n], ymm\\n; .endr;"
+                      "mov rbx, r15; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
+  place(components, CODE("mov r15, rcx; xor ecx, ecx; xgetbv; mov r11, rax; mov rbx, r15; mov eax, 4;"
+                         ".byte 0x0f, 0x01, 0xd7"));
   place(stay, CODE("mov rbx, rcx; 1: pause; cmp qword ptr [rsi], 0; je 1b; mov eax, 4; .byte 0x0f, 0x01, 0xd7"));
 }
 

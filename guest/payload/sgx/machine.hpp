@@ -98,11 +98,13 @@ void call_inside(arch::EncluLeaf leaf, u64 rbx, u64 rcx, u64 rdx = 0);
 
 /// Entry points in the code page.
 enum Entry : u64 {
-  run_leaf = 0,       ///< runs the leaf of `call`, and comes out with its results; breaks off if RSI is all ones
-  come_out = 0x100,   ///< EEXIT at once
-  break_off = 0x200,  ///< UD2: an asynchronous exit
-  stay = 0x300,       ///< spins until the word at RSI is not 0, then comes out
-  count = 0x400,      ///< increases the word at RDI one by one, RSI times, and comes out with it as RAX
+  run_leaf = 0,        ///< runs the leaf of `call`, and comes out with its results; breaks off if RSI is all ones
+  come_out = 0x100,    ///< EEXIT at once
+  break_off = 0x200,   ///< UD2: an asynchronous exit
+  stay = 0x300,        ///< spins until the word at RSI is not 0, then comes out
+  count = 0x400,       ///< increases the word at RDI one by one, RSI times, and comes out with it as RAX
+  vectors = 0x500,     ///< loads YMM0 to YMM15 from RDI, adds YMM1 to YMM0 RSI times, stores all behind, and comes out
+  components = 0x700,  ///< comes out with XCR0 as RAX
 };
 
 struct Plan {

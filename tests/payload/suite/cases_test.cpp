@@ -46,6 +46,16 @@ TEST(HiddenFlags, TakeTheirLeavesAlong) {
   EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;
 }
 
+// Enclaves whose XFRM has AVX, where the host has it.
+TEST(EnclavesWithAvx, AgreeWithTheManual) {
+  if (!offers_avx()) GTEST_SKIP() << "no AVX2 on this host";
+  const auto result = run_payload("sgx_avx", {.epc_mib = 64, .cpuid = {{"avx", true}}});
+  ASSERT_TRUE(result) << result.error();
+  EXPECT_EQ(result->outcome.ending, hypervisor::Ending::powered_off) << result->outcome.report << result->console;
+  for (const std::string& line : result->lines_with("CASE")) EXPECT_THAT(line, testing::EndsWith(" ok"));
+  EXPECT_THAT(result->lines_with("DONE"), testing::ElementsAre(testing::EndsWith("failures=0"))) << result->console;
+}
+
 TEST(Determinism, TwoRunsHaveTheSameInstructionsAndConsole) {
   for (const char* name : {"exceptions", "interrupts"}) {
     const auto first = run_payload(name, {}), second = run_payload(name, {});

@@ -120,6 +120,11 @@ silicon::Features first_generation() {
   return features;
 }
 
+bool offers_avx() {
+  constexpr u32 avx = 1u << 28;
+  return (silicon::Package({}, engine_under_test()).cpuid(arch::leaf::version, 0).ecx & avx) != 0;
+}
+
 std::vector<std::string> Result::lines_with(const std::string& word) const {
   std::vector<std::string> found;
   std::istringstream text(console);

@@ -53,6 +53,9 @@ struct Setting {
 /// The first generation with SGX: none of what came later, and no launch control.
 silicon::Features first_generation();
 
+/// The silicon has AVX: the host does.
+bool offers_avx();
+
 struct Result {
   hypervisor::Outcome outcome;
   std::string console;

@@ -77,6 +77,22 @@ INSTANTIATE_TEST_SUITE_P(Payloads, SavedEnclaves,
                                           testing::Values("sgx", "sgx_random", "sgx_launch", "sgx_balloon")),
                          name_of);
 
+/// Enclaves with AVX, whose threads are inside, or have their YMM registers in a frame.
+TEST(SavedEnclavesWithAvx, GoOnOrComeBack) {
+  if (!offers_avx()) GTEST_SKIP() << "no AVX2 on this host";
+  Setting setting = setting_for(EpcPaging::oss);
+  setting.cpuid.push_back({"avx", true});
+  setting.turn_alone = 997;
+  const auto whole = run_payload("sgx_avx", setting);
+  ASSERT_TRUE(whole) << whole.error();
+  ASSERT_EQ(whole->outcome.ending, hypervisor::Ending::powered_off) << whole->outcome.report;
+  setting.alive = true;
+  setting.save_after = whole->rounds / saves + 1;
+  expect_same("sgx_avx", setting, *whole);
+  setting.comes_back = true;
+  expect_same("sgx_avx", setting, *whole);
+}
+
 /// The check lists of all leaves, for which a second processor does something meanwhile.
 class SavedChecks : public testing::TestWithParam<Parameters> {};
 
