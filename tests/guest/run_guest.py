@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from domain import Domain, Settings
-from foreign import add_page, archive, shared_enclave, sign
+from foreign import add_page, archive, build, shared_enclave, sign
 
 SKIPPED = 77
 CASES = {}
@@ -145,7 +145,8 @@ def programs(settings):
 
 @case("vectors")
 def vectors(settings):
-    """A program for x86-64-v3 has the host's results in a domain with AVX, whose Linux has all that belongs to it."""
+    """A program for x86-64-v3 has the host's results in a domain with AVX, whose Linux has all that belongs to it; and an
+    enclave keeps its YMM registers, though timers interrupt it and another process uses them in between."""
     flags = set(re.search(r"^flags\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M).group(1).split())
     if not {"avx2", "fma", "bmi2", "movbe"} <= flags:
         print("this host has no x86-64-v3")
@@ -156,10 +157,13 @@ def vectors(settings):
         subprocess.run(["cc", "-static", "-O3", "-march=x86-64-v3", "-o", program, source, "-lm"], check=True)
         natively = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
         script = Path(__file__).resolve().parents[2] / "guest" / "tests" / "vectors.sh"
+        enclave = build(settings.cloister.with_name("cloister-enclave"), Path(folder),
+                        Path(__file__).with_name("vector_enclave"), "tests/vector-enclave")
         ramdisk.write_bytes((settings.guest / "initramfs.cpio").read_bytes() +
-                            archive({"tests/vector-program": program.read_bytes(), "tests/vectors": script.read_bytes()}))
+                            archive({"tests/vector-program": program.read_bytes(), "tests/vectors": script.read_bytes(),
+                                     **enclave}))
         for engine in ("compiler", "interpreter"):
-            run = Domain(settings, test="vectors", ramdisk=ramdisk, options=[f"--engine={engine}"],
+            run = Domain(settings, test="vectors", ramdisk=ramdisk, epc=8, options=[f"--engine={engine}"],
                          config=['cpuid = "host,avx=1"']).run()
             expect_tests(run)
             found = run.matches(r"(VECTORS .*)")
@@ -168,6 +172,7 @@ def vectors(settings):
             # What the host lacks, a guest is not told of.
             wanted = {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm", "vaes", "vpclmulqdq", "xsavec"} & flags
             expect(wanted <= seen, f"the guest lacks {wanted - seen}")
+            expect(run.matches(r"TEST vector-enclave/registers-kept: ok"), f"{engine}: the enclave was not run")
 
 
 def run_enclaves(settings, names, epc=64, **more):
