@@ -59,6 +59,7 @@ u64 may_change(const Op& op, const Form& form, u8 r) {
   if (m == ZYDIS_MNEMONIC_XADD || m == ZYDIS_MNEMONIC_XCHG) bits |= part_of(op.src, form, r);
   if (m == ZYDIS_MNEMONIC_CMPXCHG) bits |= part_of(0, form, r);
   if (form.writes && names_destination(form.operands)) bits |= part_of(op.dst, form, r);
+  if (m == ZYDIS_MNEMONIC_MULX) bits |= part_of(op.aux, form, r);
   return bits;
 }
 
@@ -73,7 +74,9 @@ void hold_against_form(const Cpu& cpu, const Op& op, const Form& form, const Reg
     if ((changed & ~may_change(op, form, r)) != 0)
       differs(op, "changed register " + std::to_string(r) + ", of which its form says nothing");
   }
-  const bool long_result = form.writes && names_destination(form.operands) && form.bytes == 4 && !faulted;
+  // These leave it as it is for a source of 0.
+  const bool scans = op.mnemonic == ZYDIS_MNEMONIC_BSF || op.mnemonic == ZYDIS_MNEMONIC_BSR;
+  const bool long_result = form.writes && names_destination(form.operands) && form.bytes == 4 && !faulted && !scans;
   if (long_result && cpu.gpr[op.dst] >> 32 != 0) differs(op, "left the upper half of a register of 32 bits");
 }
 

@@ -33,6 +33,14 @@ Form form_as_encoded(const Insn& insn, bool writes) {
   return form;
 }
 
+Form form_with_source(const Insn& insn, unsigned source) {
+  return {.operands = insn.is_mem(source) ? Operands::reg_mem : Operands::reg_reg,
+          .bytes = static_cast<u8>(insn.bits(0) / 8),
+          .source_bytes = static_cast<u8>(insn.bits(source) / 8),
+          .memory = insn.memory,
+          .writes = true};
+}
+
 u8 source_segment(const Insn& insn) {
   for (unsigned i = 0; i < insn.info.operand_count; ++i) {
     if (!insn.is_mem(i) || insn.operand[i].mem.segment == ZYDIS_REGISTER_ES) continue;

@@ -54,6 +54,10 @@ struct Row {
 /// The form of an instruction whose Op has its explicit operands as they are encoded, up to two.
 Form form_as_encoded(const Insn& insn, bool writes);
 
+/// Of one that writes Op::dst from operand `source`, a register or memory; a third register, in Op::aux, is its
+/// mnemonic's.
+Form form_with_source(const Insn& insn, unsigned source);
+
 /// The segment of a string instruction's source, whose operand may be hidden: an override, or DS.
 u8 source_segment(const Insn& insn);
 

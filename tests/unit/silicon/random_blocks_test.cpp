@@ -145,6 +145,30 @@ class Generator {
     operands(static_cast<u8>(below(8)), memory, one_in(8) ? 1 : 32);
     put_bytes(any(), r.imm);
   }
+  /// Bit scans and counts, BMI1, BMI2 and MOVBE; some are undefined.
+  void bits() {
+    constexpr u8 any_reg = 16;
+    if (one_in(3)) {
+      const u8 opcode = static_cast<u8>(0xbc | below(2));
+      if (one_in(2)) out_.push_back(0xf3);
+      return general({0x0f, opcode}, any_reg);
+    }
+    if (one_in(6)) {
+      out_.push_back(0xf3);
+      return general({0x0f, 0xb8}, any_reg);
+    }
+    if (one_in(6)) return general({0x0f, 0x38, static_cast<u8>(0xf0 | below(2))}, any_reg, Rm::memory);  // MOVBE
+    constexpr std::array<u8, 6> opcodes{0xf2, 0xf3, 0xf5, 0xf5, 0xf6, 0xf7};
+    const bool rotates = one_in(5), memory = one_in(2);
+    const u8 opcode = rotates ? 0xf0 : opcodes[below(opcodes.size())];
+    const u64 pp = rotates || opcode == 0xf6 ? 3 : opcode < 0xf5 ? 0 : below(4);
+    const u64 third = rotates ? 0 : one_in(2) ? safe() : 8 + below(8);
+    const u64 inverted = below(2) << 7 | 0x40 | (memory || one_in(2) ? 0x20 : 0);
+    put({0xc4, static_cast<u8>(inverted | (rotates ? 3 : 2)), static_cast<u8>(below(2) << 7 | (~third & 15) << 3 | pp),
+         opcode});
+    operands(opcode == 0xf3 ? static_cast<u8>(1 + below(3)) : safe(), memory, 1);
+    if (rotates) put_bytes(any(), 1);
+  }
   /// CDQ or CQO, or a high half of 0, and a division that seldom faults.
   void divide() {
     const bool is_signed = one_in(2), wide = one_in(2);
@@ -179,7 +203,7 @@ class Generator {
   void instruction() {
     const auto digit = [this] { return static_cast<u8>(below(8)); };
     constexpr u8 any_reg = 16;
-    switch (below(vectors_ ? 50 : 37)) {
+    switch (below(vectors_ ? 54 : 40)) {
       case 0:
       case 1:
       case 2:
@@ -222,6 +246,9 @@ class Generator {
       case 34:
       case 35: return exchange();
       case 36: return divide();
+      case 37:
+      case 38:
+      case 39: return bits();
       default: return vex_ && one_in(2) ? vex() : vector();
     }
   }

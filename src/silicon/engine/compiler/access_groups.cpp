@@ -56,12 +56,18 @@ u32 written(const Known& k, const Op& op, const Form& form) {
     case Kind::condition_move:
     case Kind::condition_set:
     case Kind::swap_bytes:
+    case Kind::count:
+    case Kind::scan:
+    case Kind::field:
+    case Kind::lowest:
+    case Kind::move_swapped:
     case Kind::pop:
     case Kind::vector_scalar:
     case Kind::vector_out:
     case Kind::vector_to_general:
     case Kind::vex_scalar:
     case Kind::vex_to_general: return dst;
+    case Kind::mulx: return dst | bit_of(op.aux);
     case Kind::exchange: return dst | src;
     case Kind::exchange_add: return src;
     case Kind::compare_exchange:

@@ -9,6 +9,7 @@
 #include "arch/regs.hpp"
 #include "silicon/engine/compiler/layout.hpp"
 #include "silicon/state/conditions.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::silicon {
 
@@ -90,6 +91,25 @@ constexpr Row rows[] = {
     {ZYDIS_MNEMONIC_JMP, {jump}},
     {ZYDIS_MNEMONIC_CALL, {call}},
     {ZYDIS_MNEMONIC_RET, {ret}},
+    {ZYDIS_MNEMONIC_POPCNT, {count, 0xf30fb8, 0, all}},
+    {ZYDIS_MNEMONIC_TZCNT, {count, 0xf30fbc, 0, all}},
+    {ZYDIS_MNEMONIC_LZCNT, {count, 0xf30fbd, 0, all}},
+    {ZYDIS_MNEMONIC_BSF, {scan, 0x0fbc, 0, all}},
+    {ZYDIS_MNEMONIC_BSR, {scan, 0x0fbd, 0, all}},
+    {ZYDIS_MNEMONIC_ANDN, {field, 0x0038f2, 0, all}},
+    {ZYDIS_MNEMONIC_BEXTR, {field, 0x0038f7, 0, all}},
+    {ZYDIS_MNEMONIC_BZHI, {field, 0x0038f5, 0, all}},
+    {ZYDIS_MNEMONIC_PDEP, {field, 0xf238f5}},
+    {ZYDIS_MNEMONIC_PEXT, {field, 0xf338f5}},
+    {ZYDIS_MNEMONIC_SHLX, {field, 0x6638f7}},
+    {ZYDIS_MNEMONIC_SHRX, {field, 0xf238f7}},
+    {ZYDIS_MNEMONIC_SARX, {field, 0xf338f7}},
+    {ZYDIS_MNEMONIC_RORX, {.kind = field, .code = 0xf23af0, .traits = trait::imm}},
+    {ZYDIS_MNEMONIC_BLSR, {lowest, 1, 0, all}},
+    {ZYDIS_MNEMONIC_BLSMSK, {lowest, 2, 0, all}},
+    {ZYDIS_MNEMONIC_BLSI, {lowest, 3, 0, all}},
+    {ZYDIS_MNEMONIC_MULX, {mulx, 0xf238f6}},
+    {ZYDIS_MNEMONIC_MOVBE, {move_swapped}},
     CLOISTER_EACH_CONDITION(CLOISTER_CONDITION),
 };
 #undef CLOISTER_CONDITION
@@ -112,6 +132,25 @@ constexpr bool is_high_byte(u8 r) { return r % 8 != 0; }
 bool names_memory(Operands o) {
   using enum Operands;
   return in(o, {mem, reg_mem, reg_mem_imm, mem_reg, mem_imm, mem_cl, xmm_mem, mem_xmm});
+}
+
+/// The host has the instruction itself, and not another one in its place.
+bool host_has(u16 mnemonic) {
+  const HostFeatures& host = host_features();
+  switch (mnemonic) {
+    case ZYDIS_MNEMONIC_BSF:
+    case ZYDIS_MNEMONIC_BSR: return true;
+    case ZYDIS_MNEMONIC_POPCNT: return host.popcnt;
+    case ZYDIS_MNEMONIC_LZCNT: return host.lzcnt;
+    case ZYDIS_MNEMONIC_MOVBE: return host.movbe;
+    case ZYDIS_MNEMONIC_TZCNT:
+    case ZYDIS_MNEMONIC_ANDN:
+    case ZYDIS_MNEMONIC_BEXTR:
+    case ZYDIS_MNEMONIC_BLSR:
+    case ZYDIS_MNEMONIC_BLSMSK:
+    case ZYDIS_MNEMONIC_BLSI: return host.bmi1;
+    default: return host.bmi2;
+  }
 }
 
 bool has_code_for(const Known& k, const Op& op, const Form& form) {
@@ -154,6 +193,12 @@ bool has_code_for(const Known& k, const Op& op, const Form& form) {
     case Kind::jump: return in(o, {target, source, mem});
     case Kind::call: return o == target || o == mem || (o == source && op.src != arch::rsp);
     case Kind::ret: return in(o, {none, imm});
+    case Kind::count:
+    case Kind::scan:
+    case Kind::field:
+    case Kind::lowest:
+    case Kind::mulx: return form.bytes >= 4 && in(o, {reg_reg, reg_mem}) && host_has(op.mnemonic);
+    case Kind::move_swapped: return form.bytes >= 4 && in(o, {reg_mem, mem_reg}) && host_has(op.mnemonic);
     case Kind::vector:
     case Kind::vector_flags: return in(o, {xmm_xmm, xmm_mem});
     case Kind::vector_move: return in(o, {xmm_xmm, xmm_mem, mem_xmm});

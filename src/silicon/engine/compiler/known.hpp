@@ -41,6 +41,12 @@ enum class Kind : u8 {
   jump,
   call,
   ret,
+  count,   ///< code reg, rm: POPCNT, TZCNT, LZCNT
+  scan,    ///< the same: BSF, BSR
+  field,   ///< VEX-encoded: code reg, rm, with Op::aux in vvvv or an immediate
+  lowest,  ///< VEX-encoded, too: 0F38F3 /n vvvv, rm
+  mulx,
+  move_swapped,  ///< MOVBE
   // SSE and what has its operands; an immediate follows, if there is one.
   vector,             ///< code xmm, xmm or memory
   vector_move,        ///< the same, and other: code memory, xmm

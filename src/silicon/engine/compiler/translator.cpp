@@ -222,6 +222,12 @@ void Translator::operation(u32 i) {
       e_.mov(host::rax, host_of[arch::rax]);
       form.bytes == 8 ? e_.bytes({0x48, 0x99}) : e_.bytes({0x99});
       break;
+    case Kind::count:
+    case Kind::field:
+    case Kind::lowest: field(op, form, k); break;
+    case Kind::scan: scan(op, form, k); break;
+    case Kind::move_swapped: move_swapped(op, form); break;
+    case Kind::mulx: multiply_apart(op, form, k); break;
     case Kind::jump_if: jump_if(op, k); return;
     case Kind::jump: jump(op, form); return;
     case Kind::call: call(op, form); return;

@@ -159,7 +159,7 @@ class Translator {
   /// `disp` from the guest's register.
   Address access_at(u8 guest, i32 disp, bool write);
 
-  // What operations do (integer.cpp, exchange.cpp, high_byte.cpp, branch.cpp).
+  // What operations do (integer.cpp, bits.cpp, exchange.cpp, high_byte.cpp, branch.cpp).
   void binary(const Op& op, const Form& form, const Known& k);
   void test(const Op& op, const Form& form, const Known& k);
   void move(const Op& op, const Form& form, const Known& k);
@@ -172,6 +172,13 @@ class Translator {
   void divide(const Op& op, const Form& form, const Known& k);
   void bit(const Op& op, const Form& form, const Known& k);
   void extend(const Op& op, const Form& form, const Known& k);
+  // Bits (bits.cpp).
+  Place source_of_bits(const Op& op, const Form& form);
+  void field(const Op& op, const Form& form, const Known& k);
+  void scan(const Op& op, const Form& form, const Known& k);
+  void multiply_apart(const Op& op, const Form& form, const Known& k);
+  void move_swapped(const Op& op, const Form& form);
+  void save_after_bits(const Form& form, const Known& k, HostReg result);
   void conditional(const Op& op, const Form& form, const Known& k);
   void exchange(const Op& op, const Form& form);
   void exchange_add(const Op& op, const Form& form, const Known& k);

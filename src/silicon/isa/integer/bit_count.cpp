@@ -191,21 +191,23 @@ struct Adox {
 template <class Body>
 Selected select_two(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
-  return {by_wide_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 1); })};
+  return {by_wide_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 1); }),
+          false, form_with_source(insn, 1)};
 }
 /// As select_two() without a 16-bit form.
 template <class Body>
 Selected select_two_long(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
-  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 1); })};
+  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, 1); }),
+          false, form_with_source(insn, 1)};
 }
 /// Body dst, reg and r/m: the source is operand `source`, the other one goes to aux.
 template <class Body, unsigned source>
 Selected select_three(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   op.aux = insn.reg(3 - source);
-  return {
-      by_long_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, source); })};
+  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Body, decltype(size)>(insn, op, source); }),
+          false, form_with_source(insn, source)};
 }
 Selected select_crc32(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);

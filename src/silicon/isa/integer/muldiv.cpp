@@ -175,7 +175,8 @@ Selected select_imul(const Insn& insn, Op& op) {
 Selected select_mulx(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   op.aux = insn.reg(1);
-  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Mulx, decltype(size)>(insn, op, 2); })};
+  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Mulx, decltype(size)>(insn, op, 2); }),
+          false, form_with_source(insn, 2)};
 }
 
 constexpr Row rows[] = {

@@ -260,12 +260,14 @@ Selected select_flagless(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   op.aux = insn.reg(2);
   return {
-      by_long_size(insn.bits(0), [&](auto size) { return source_handler<Flagless<O>, decltype(size)>(insn, op, 1); })};
+      by_long_size(insn.bits(0), [&](auto size) { return source_handler<Flagless<O>, decltype(size)>(insn, op, 1); }),
+      false, form_with_source(insn, 1)};
 }
 Selected select_rorx(const Insn& insn, Op& op) {
   op.dst = insn.reg(0);
   op.imm = insn.imm(2);
-  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Rorx, decltype(size)>(insn, op, 1); })};
+  return {by_long_size(insn.bits(0), [&](auto size) { return source_handler<Rorx, decltype(size)>(insn, op, 1); }),
+          false, form_with_source(insn, 1)};
 }
 
 constexpr Row rows[] = {
