@@ -91,6 +91,9 @@ TEST_P(Lockstep, Payloads) {
   }
   SCOPED_TRACE("sgx");
   expect_same("sgx", {.epc_mib = 64, .memory_mib = 64}, terms);
+  if (!payload::offers_avx()) return;
+  SCOPED_TRACE("sgx_avx");
+  expect_same("sgx_avx", {.epc_mib = 64, .cpuid = {{"avx", true}}, .memory_mib = 64}, terms);
 }
 
 TEST_P(Lockstep, SeveralProcessors) {
@@ -143,6 +146,19 @@ TEST(Witness, SeesOtherMemory) {
   settings[1].memory_mib = 65;
   u64 instructions = 0;
   EXPECT_NE(difference("paging", settings, {.every = 997, .most = 1'000'000, .looks_at_memory = 1}, instructions), "");
+}
+
+TEST(Witness, SeesTheUpperHalvesOfVectors) {
+  const auto package = silicon::backend().make_package({});
+  const auto memory = package->make_memory();
+  const auto vcpu = package->make_vcpu(*memory, {});
+  Sight before, after;
+  look_closely(before, *vcpu);
+  vmx::UpperHalves halves = vcpu->upper_halves();
+  halves.back() ^= 1;
+  vcpu->set_upper_halves(halves);
+  look_closely(after, *vcpu);
+  EXPECT_FALSE(before == after);
 }
 
 // It stops processors everywhere, and the guest cannot tell.

@@ -96,7 +96,8 @@ Sight sight_of(u32 processor, const vmx::Vcpu& vcpu, const vmx::Exit& exit) {
 void look_closely(Sight& sight, const vmx::Vcpu& vcpu) {
   sight[Seen::system] = hash_of(vcpu.system());
   const vmx::FxsaveImage image = vcpu.fpu();
-  sight[Seen::fpu] = hash(std::as_bytes(std::span(image)));
+  const vmx::UpperHalves upper = vcpu.upper_halves();
+  sight[Seen::fpu] = mix(hash(std::as_bytes(std::span(image))), hash(std::as_bytes(std::span(upper))));
 }
 
 void Sights::add(const Sight& sight) {
