@@ -289,4 +289,22 @@ def host_down(machine):
         m.check_settled([])
 
 
-CASES = {"save": life, "save-host-down": host_down, "save-persist": persist, "save-refused": refused, "save-failed": failed, "save-cut": cut}
+def waits(machine):
+    """What was restored and waits has a guest that has run: it hears its power button, from its process and as the host goes
+    down."""
+    m = machine(ROOM)
+    cloister = Cloister(m)
+    ready(m, "web", epc=0, shutdown_timeout=3600)
+    says(m, "web", b"b", b"LISTENS")
+    cloister("save", "web", "web.saved")
+    for end in (lambda: os.kill(m.domains()["web"]["pid"], signal.SIGTERM), lambda: cloister("host-down")):
+        cloister("restore", "--paused", "web.saved")
+        m.restart()
+        assert m.domains()["web"]["state"] == "paused" and m.domains()["web"]["goes_on"], m.domains()
+        end()
+        wait_until(lambda: "web" not in m.domains(), "the end of web")
+        assert " ending=powered-off" in ending(m, "web"), ending(m, "web")
+    m.check_settled([])
+
+
+CASES = {"save": life, "save-host-down": host_down, "save-persist": persist, "save-refused": refused, "save-force": force, "save-waits": waits, "save-failed": failed, "save-cut": cut}
