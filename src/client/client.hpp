@@ -68,9 +68,10 @@ int destroy(const Common& common, const std::string& domain);
 int rename(const Common& common, const std::string& domain, const std::string& name);
 /// Returns when all of it is on the disk, and the domain has ended.
 /// enclaves: "keep" or "lose"; empty: as they can.
-int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves);
+int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves,
+         bool force);
 /// Returns when all of it is on the disk; the domain goes on.
-int snapshot(const Common& common, const std::string& domain, const std::string& file);
+int snapshot(const Common& common, const std::string& domain, const std::string& file, bool force);
 int restore(const Common& common, const std::string& file, const std::string& enclaves, bool paused, bool console);
 struct MigrateArguments {
   std::string target;  ///< unix:PATH, ssh://HOST or tls://HOST:PORT

@@ -187,7 +187,8 @@ class Stopper {
   }
 
   /// Until it has ended, or is to be ended. As SIGTERM to its process (vmm/termination.hpp): one that was paused goes
-  /// on, unless its guest has never run, and a guest that has shut down is not started again.
+  /// on, unless its guest has never run, here or before it came here, and a guest that has shut down is not started
+  /// again.
   void press_and_wait(const Stopping& domain) {
     const auto begun = Clock::now(), end = std::min(begun + domain.wait, guests_end_);
     if (begun >= end && domain.wait > seconds(0)) return spdlog::info("cloister: no time is left for {}", domain.name);
@@ -202,7 +203,8 @@ class Stopper {
       const u64 now = present->value("restarts", u64{0});
       saves = state == "saving";
       if (state == "halted" || state == "crashed" || state == "restarting" || (restarts && now > *restarts)) return;
-      if (state == "paused" && (present->value("instructions", u64{0}) == 0 || !ask(domain, "/unpause"))) return;
+      const bool ran = present->value("instructions", u64{0}) != 0 || present->value("goes_on", false);
+      if (state == "paused" && (!ran || !ask(domain, "/unpause"))) return;
       // One that was asleep hears the button only when it has its devices back.
       if (state == "suspended" && ask(domain, "/wake")) next_press = Clock::now() + between_presses;
       if (Clock::now() >= next_press && ask(domain, "/shutdown")) next_press = Clock::now() + between_presses;

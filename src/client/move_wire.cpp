@@ -111,13 +111,16 @@ tl::expected<WireMessage, std::string> Wire::receive() {
 
 tl::expected<WireMessage, std::string> Wire::receive(WireKind kind) { return of_kind(TRY(receive()), kind); }
 
+std::string reason_in(const WireMessage& failed) {
+  constexpr std::string_view ours = "cloister: ";
+  const auto body = object_in(failed);
+  const std::string why = body ? printable(text_in(*body, "error")) : "";
+  return why.empty() ? "it says not why" : why.starts_with(ours) ? why.substr(ours.size()) : why;
+}
+
 tl::expected<WireMessage, std::string> Wire::of_kind(WireMessage message, WireKind kind) {
   if (message.kind == kind) return message;
-  if (message.kind == WireKind::failed) {
-    const auto body = object_in(message);
-    const std::string why = body ? printable(text_in(*body, "error")) : "";
-    return tl::unexpected(why.empty() ? "it says not why" : why);
-  }
+  if (message.kind == WireKind::failed) return tl::unexpected(reason_in(message));
   return tl::unexpected(fmt::format("found a message '{}', expected '{}'",
                                     wire_row(static_cast<u32>(message.kind))->name,
                                     wire_row(static_cast<u32>(kind))->name));

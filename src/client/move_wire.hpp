@@ -45,6 +45,8 @@ tl::expected<nlohmann::json, std::string> object_in(const WireMessage& message);
 /// A member of it; empty, or false: it has none of this type.
 std::string text_in(const nlohmann::json& object, const char* name);
 bool flag_in(const nlohmann::json& object, const char* name);
+/// Why the other end has failed, as it says.
+std::string reason_in(const WireMessage& failed);
 
 /// Fills all of the span; false: there is not so much, or not in time.
 using WireSource = std::function<bool(std::span<u8>)>;

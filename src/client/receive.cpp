@@ -68,6 +68,8 @@ class Arrival {
   Answer<WireMessage> heard() {
     auto message = wire_.receive();
     if (!message) return tl::unexpected(receive_failure(message.error()));
+    if (message->kind == WireKind::failed)
+      return tl::unexpected(receive_failure("the source says: " + reason_in(*message)));
     return std::move(*message);
   }
   static Answer<nlohmann::json> json_in(const WireMessage& message) {

@@ -56,9 +56,11 @@ Answer<Json> written(const Common& common, const std::string& domain, const char
 
 }  // namespace
 
-int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves) {
-  const auto request = request_for(file, enclaves);
+int save(const Common& common, const std::string& domain, const std::string& file, const std::string& enclaves,
+         bool force) {
+  auto request = request_for(file, enclaves);
   if (!request) return report(request.error());
+  if (force) (*request)["replace"] = true;
   const auto answer = written(common, domain, "/save", *request);
   if (!answer) return report(answer.error());
   const std::string name = answer->value("name", domain);
@@ -71,9 +73,10 @@ int save(const Common& common, const std::string& domain, const std::string& fil
   return 0;
 }
 
-int snapshot(const Common& common, const std::string& domain, const std::string& file) {
-  const auto request = request_for(file, "");
+int snapshot(const Common& common, const std::string& domain, const std::string& file, bool force) {
+  auto request = request_for(file, "");
   if (!request) return report(request.error());
+  if (force) (*request)["replace"] = true;
   const auto answer = written(common, domain, "/snapshot", *request);
   if (!answer) return report(answer.error());
   const std::string name = answer->value("name", domain);

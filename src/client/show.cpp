@@ -150,6 +150,13 @@ std::string policies_text(const Json& policies) {
   return table.text() + "\n" + msrs.text() + "\nsgx_provision  " + (provision ? "yes" : "no") + "\n";
 }
 
+bool lives(const Json& domain) { return number(domain, "id") != 0; }
+
+/// When the host went down; its next start lets it go on.
+bool was_saved(const Json& domain) { return !lives(domain) && domain.value("goes_on", false); }
+
+std::string state_of(const Json& domain) { return was_saved(domain) ? "saved" : domain.value("state", ""); }
+
 /// Asks, and prints the answer as JSON or as `text` makes it.
 template <class Text>
 int show(const Common& common, const std::string& path, Text text) {
@@ -161,14 +168,19 @@ int show(const Common& common, const std::string& path, Text text) {
 }  // namespace
 
 int list(const Common& common, bool all) {
-  return show(common, all ? "/v1/domains?all=true" : "/v1/domains", [](const Json& domains) {
+  auto answer = Api(common.run_folder).get("/v1/domains?all=true");
+  if (!answer) return report(answer.error());
+  Json shown = Json::array();
+  for (Json& d : *answer) {
+    if (all || lives(d) || was_saved(d) || d.value("state", "") == "in-doubt") shown.push_back(std::move(d));
+  }
+  const auto text = [](const Json& domains) {
     Table table({"NAME", ">ID", "STATE", ">VCPUS", ">MEM(MiB)", ">EPC(MiB)", ">CPU TIME(s)"});
     std::string failed;
     for (const Json& d : domains) {
-      const bool lives = number(d, "id") != 0;
-      table.add({d.value("name", ""), lives ? digits(d, "id") : "-", d.value("state", ""), digits(d, "vcpus"),
+      table.add({d.value("name", ""), lives(d) ? digits(d, "id") : "-", state_of(d), digits(d, "vcpus"),
                  digits(d, "memory_mib"), digits(d, "epc_mib"),
-                 lives ? fmt::format("{:.1f}", d.value("cpu_seconds", 0.0)) : "-"});
+                 lives(d) ? fmt::format("{:.1f}", d.value("cpu_seconds", 0.0)) : "-"});
       if (const std::string why = d.value("failed", ""); !why.empty())
         failed += fmt::format("\n{} {}: {}\n", d.value("name", ""),
                               d.value("retried", false) ? "could not be started with the host yet, and is tried again"
@@ -177,9 +189,13 @@ int list(const Common& common, bool all) {
       if (const Json move = d.value("migration", Json::object()); d.value("state", "") == "in-doubt")
         failed += fmt::format("\n{0} may run elsewhere by now: cloister migrate --resolve {0} {1}\n",
                               d.value("name", ""), printable(move.value("to", "")));
+      if (was_saved(d))
+        failed += fmt::format("\n{0} was saved when the host went down: cloister start {0} lets it go on\n",
+                              d.value("name", ""));
     }
     return table.text() + failed;
-  });
+  };
+  return common.json ? print_json(shown) : print(text(printable_texts(shown)));
 }
 
 namespace {
@@ -222,14 +238,13 @@ int info(const Common& common, const std::string& domain, bool policy) {
   return show(common, domain_path(domain), [](const Json& d) {
     constexpr std::string_view of_a_life[] = {"id",           "overhead_mib", "pid",     "started",  "cpu_seconds",
                                               "instructions", "restarts",     "console", "placement"};
-    const bool lives = number(d, "id") != 0;
     Lines lines;
     for (const auto& [name, value] : d.items()) {
-      if (name == "epc" || name == "devices" || (!lives && std::ranges::count(of_a_life, name) != 0)) continue;
-      lines.emplace_back(name, name == "differs" ? difference_of(value) : plain(value));
+      if (name == "epc" || name == "devices" || (!lives(d) && std::ranges::count(of_a_life, name) != 0)) continue;
+      lines.emplace_back(name, name == "differs" ? difference_of(value) : name == "state" ? state_of(d) : plain(value));
     }
     add_devices(d.value("devices", Json::object()), lines);
-    if (lives) lines.emplace_back("epc", extents_of(d, "epc"));
+    if (lives(d)) lines.emplace_back("epc", extents_of(d, "epc"));
     return pairs(lines);
   });
 }

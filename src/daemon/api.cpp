@@ -146,11 +146,18 @@ FileRequest file_of(const ApiCall& call, JsonFields& fields) {
   return request;
 }
 
+/// The same of one that is made.
+FileRequest new_file_of(const ApiCall& call, JsonFields& fields) {
+  FileRequest request = file_of(call, fields);
+  if (fields.has("replace")) fields.boolean("replace", request.replaces);
+  return request;
+}
+
 Response save_domain(const ApiCall& call) {
   const auto body = body_of(call.request);
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
-  const FileRequest request = file_of(call, fields);
+  const FileRequest request = new_file_of(call, fields);
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   return reply(call.domains.save(call.domain, request), 202);
@@ -162,7 +169,7 @@ Response snapshot_domain(const ApiCall& call) {
   if (!body) return bad_body(body.error());
   JsonFields fields(*body);
   if (fields.has("enclaves")) fields.fail("'enclaves': a snapshot has none");
-  FileRequest request = file_of(call, fields);
+  FileRequest request = new_file_of(call, fields);
   fields.refuse_others();
   if (!fields.ok()) return bad_body(fields.error());
   request.enclaves = Enclaves::lose;

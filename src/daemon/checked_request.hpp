@@ -43,6 +43,7 @@ struct FileRequest {
   Owner owner;
   Enclaves enclaves = Enclaves::as_they_can;
   AfterSave then = AfterSave::ends;  ///< of one that is saved
+  bool replaces = false;             ///< likewise: a file that was saved before
 };
 
 /// What a domain goes on from, as its VMM gets it (protocol/launch.hpp); none: it starts.

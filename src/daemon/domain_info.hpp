@@ -83,6 +83,7 @@ struct DomainInfo {
   std::optional<SaveInfo> save;            ///< none: it was not to be saved
   std::optional<bool> enclaves_kept;       ///< of one that has just been restored: they go on
   bool saved_for_host = false;             ///< of one that is shut off: its next start lets it go on
+  bool came = false;                       ///< of one that lives: it was restored, or comes from elsewhere
   bool from_snapshot = false;              ///< likewise: of that
   std::optional<MoveInfo> move;            ///< none: it was not to leave
   std::vector<std::string> warnings;       ///< about its configuration; after its creation only

@@ -189,6 +189,7 @@ DomainInfo Domains::info(const Domain& domain) const {
   if (domain.page == nullptr) return info;
   info.instructions = domain.page->counts().instructions.load(std::memory_order_relaxed);
   info.restarts = domain.page->restarts();
+  info.came = domain.page->goes_on();
   return info;
 }
 

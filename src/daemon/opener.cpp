@@ -181,9 +181,11 @@ tl::expected<Fd, std::string> FileOpener::start_connector(const Owner& owner, co
   return fd;
 }
 
-tl::expected<FileOpener::NewFile, std::string> FileOpener::create(const Owner& owner, const std::string& path) {
-  auto answer = TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"create", true}}, patience_));
-  NewFile file{.fd = {}, .record = {.file = path, .owner = owner}};
+tl::expected<FileOpener::NewFile, std::string> FileOpener::create(const Owner& owner, const std::string& path,
+                                                                  bool replaces) {
+  auto answer =
+      TRY(ask(owner, {{"owner", to_json(owner)}, {"path", path}, {"create", true}, {"replaces", replaces}}, patience_));
+  NewFile file{.fd = {}, .record = {.file = path, .owner = owner, .replaces = replaces}};
   TRY(without_error(answer));
   if (!JsonFields(answer.body).number("inode", file.record.inode).ok()) return Failed("not made");
   file.fd = TRY(opened(std::move(answer)));
@@ -196,6 +198,7 @@ tl::expected<bool, std::string> FileOpener::settle(const SavingRecord& file, Who
                               {{"owner", to_json(file.owner)},
                                {"path", file.file},
                                {"inode", file.inode},
+                               {"replaces", file.replaces},
                                {"keep_whole", if_whole == Whole::named}},
                               patience_));
   TRY(without_error(answer));

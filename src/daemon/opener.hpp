@@ -102,7 +102,8 @@ class FileOpener {
     Fd fd{};
     SavingRecord record{};
   };
-  tl::expected<NewFile, std::string> create(const Owner& owner, const std::string& path);
+  /// replaces: nor is one that is its owner's, and such a stream, which goes when this one is whole.
+  tl::expected<NewFile, std::string> create(const Owner& owner, const std::string& path, bool replaces = false);
   /// What becomes of it if all of its stream is there.
   enum class Whole : u8 { removed, named };
   /// Removes it, if it is still the file that was created, or gives it its name. Whether it did that, now or at an

@@ -125,10 +125,15 @@ tl::expected<PartialFile, std::string> place_of(const std::string& path) {
   return PartialFile::at(path);
 }
 
+bool was_saved(int fd) {
+  std::array<u8, stream::seal_magic.size()> start{};
+  return ::pread(fd, start.data(), start.size(), 0) == ssize_t{start.size()} && start == stream::seal_magic;
+}
+
 /// What is written to it is on the disk when a write returns.
-tl::expected<Opened, std::string> create_file(const std::string& path) {
+tl::expected<Opened, std::string> create_file(const std::string& path, PartialFile::MayGo may_go) {
   const PartialFile file = TRY(place_of(path));
-  Opened made{.fd = TRY(file.create(O_DSYNC | O_NOCTTY))};
+  Opened made{.fd = TRY(file.create(O_DSYNC | O_NOCTTY, may_go))};
   struct stat status {};
   if (::fstat(made.fd.get(), &status) != 0) return Failed(std::strerror(errno));
   made.said["inode"] = u64{status.st_ino};
@@ -143,7 +148,8 @@ bool is_whole(int fd, u64 bytes) {
 }
 
 /// What has its place now stays.
-tl::expected<Opened, std::string> end_file(const std::string& path, u64 inode, bool keep_whole) {
+tl::expected<Opened, std::string> end_file(const std::string& path, u64 inode, bool keep_whole,
+                                           PartialFile::MayGo may_go) {
   const PartialFile file = TRY(place_of(path));
   const auto same = [&](const struct stat& status) { return u64{status.st_ino} == inode; };
   Opened ended;
@@ -158,7 +164,7 @@ tl::expected<Opened, std::string> end_file(const std::string& path, u64 inode, b
   if (::fstat(fd.get(), &status) != 0) return Failed(std::strerror(errno));
   const bool whole = same(status) && keep_whole && is_whole(fd.get(), static_cast<u64>(status.st_size));
   ended.said["whole"] = whole;
-  if (whole) TRY(file.finish());
+  if (whole) TRY(file.finish(may_go));
   if (!whole && same(status)) TRY(file.remove());
   return ended;
 }
@@ -230,7 +236,8 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   FileOpener::Beside beside;
   const bool kernel = fields.has("memory_mib");
   const bool makes = fields.has("create"), ends = fields.has("inode");
-  bool keep_whole = false;
+  bool keep_whole = false, replaces = false;
+  if (fields.has("replaces")) fields.boolean("replaces", replaces);
   if (fields.has("most")) fields.number("most", most);
   if (fields.has("digest")) fields.number("digest", digested, longest_own);
   if (fields.has("beginning")) fields.number("beginning", first, longest_own);
@@ -244,8 +251,9 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   if (!fields.ok()) return Failed(fields.error());
   const auto owner = TRY(read_owner(request["owner"]));
   if (auto done = become(owner); !done) return Failed("cannot take on its owner's rights: " + done.error());
-  if (makes) return create_file(path);
-  if (ends) return end_file(path, inode, keep_whole);
+  const PartialFile::MayGo may_go = replaces ? was_saved : nullptr;
+  if (makes) return create_file(path, may_go);
+  if (ends) return end_file(path, inode, keep_whole, may_go);
   auto fd = TRY(open_regular(path));
   if (kernel) {
     TRY(look_into_kernel(fd.get(), beside));

@@ -69,6 +69,7 @@ json to_json(const SavingRecord& saving) {
   json object{{"file", saving.file}, {"owner", to_json(saving.owner)}, {"inode", saving.inode}};
   if (!saving.ticket.empty()) object.update({{"ticket", saving.ticket}, {"token", saving.token}});
   if (saving.snapshot) object["snapshot"] = true;
+  if (saving.replaces) object["replaces"] = true;
   return object;
 }
 
@@ -97,6 +98,7 @@ tl::expected<SavingRecord, std::string> read_saving(const json& object) {
   JsonFields fields(object);
   fields.text("file", saving.file).number("inode", saving.inode);
   if (fields.has("snapshot")) fields.boolean("snapshot", saving.snapshot);
+  if (fields.has("replaces")) fields.boolean("replaces", saving.replaces);
   if (fields.has("ticket")) {
     fields.text("ticket", saving.ticket).text("token", saving.token);
     if (fields.ok() && !is_ticket_name(saving.ticket)) fields.fail("'ticket': expected 64 hexadecimal digits");

@@ -146,7 +146,7 @@ Domains::Result Domains::save_in(const std::string& path, const std::string& key
   }
   const Fd memory = sealed_memfd("cloister-order", write_order(order));
   if (!memory) return tl::unexpected(ApiError{500, "no memory for what its process is told"});
-  auto file = opener_.create(request.owner, path);
+  auto file = opener_.create(request.owner, path, request.replaces);
   if (!file) return tl::unexpected(unusable_file(path, file.error()));
   file->record.ticket = with.ticket;
   file->record.token = with.token;

@@ -16,6 +16,7 @@ struct SavingRecord {
   std::string ticket{};   ///< its name (tickets.hpp); empty: enclaves are lost
   std::string token{};    ///< takes enclaves back that have left; with a ticket
   bool snapshot = false;  ///< the domain goes on when all of it is in the file
+  bool replaces = false;  ///< a file of its name that was saved before goes when this one is whole
   bool operator==(const SavingRecord&) const = default;
 };
 

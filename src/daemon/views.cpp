@@ -93,7 +93,7 @@ json view(const DomainInfo& domain) {
     if (!domain.save->failed.empty()) view["save"]["failed"] = domain.save->failed;
   }
   if (domain.enclaves_kept) view["enclaves"] = *domain.enclaves_kept ? "keep" : "lose";
-  if (domain.saved_for_host) view["goes_on"] = true;
+  if (domain.saved_for_host || domain.came) view["goes_on"] = true;
   if (domain.from_snapshot) view["snapshot"] = true;
   if (domain.move) view["migration"] = toolstack::view(*domain.move);
   if (!domain.start_failed.why.empty()) {

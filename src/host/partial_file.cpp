@@ -31,10 +31,24 @@ tl::expected<PartialFile, std::string> PartialFile::at(const std::string& path) 
   return PartialFile(std::move(fd), name);
 }
 
-tl::expected<Fd, std::string> PartialFile::create(int flags) const {
+tl::expected<PartialFile::Place, std::string> PartialFile::place(MayGo may_go) const {
   struct stat status {};
-  if (::fstatat(folder_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) return because(EEXIST);
-  if (errno != ENOENT) return because(errno);
+  if (::fstatat(folder_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno != ENOENT) return because(errno);
+    return Place::empty;
+  }
+  if (may_go == nullptr) return because(EEXIST);
+  if (!S_ISREG(status.st_mode)) return tl::unexpected(std::string("it is not a regular file, and is not replaced"));
+  if (status.st_uid != ::geteuid()) return tl::unexpected(std::string("it is another user's, and is not replaced"));
+  const Fd old(::openat(folder_.get(), name_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  if (!old) return because(errno);
+  if (!may_go(old.get()))
+    return tl::unexpected(std::string("it is not what was saved of a domain, and is not replaced"));
+  return Place::may_go;
+}
+
+tl::expected<Fd, std::string> PartialFile::create(int flags, MayGo may_go) const {
+  TRY(place(may_go));
   const auto failed = [this](int error) { return tl::unexpected(partial() + ": " + std::strerror(error)); };
   Fd fd(::openat(folder_.get(), partial().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | flags, S_IRUSR | S_IWUSR));
   if (!fd) return failed(errno);
@@ -54,14 +68,21 @@ Fd PartialFile::open() const {
   return Fd(::openat(folder_.get(), partial().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
 }
 
-tl::expected<void, std::string> PartialFile::finish() const {
-  const auto named = [this] {
+tl::expected<void, std::string> PartialFile::finish(MayGo may_go) const {
+  const auto stays = [this](const std::string& why) {
+    return tl::unexpected("it is whole, and stays " + partial() + ": " + why);
+  };
+  const auto now = place(may_go);
+  if (!now && may_go != nullptr) return stays(now.error());
+  const auto named = [&] {
+    if (now && *now == Place::may_go)
+      return ::renameat(folder_.get(), partial().c_str(), folder_.get(), name_.c_str()) == 0;
     if (::renameat2(folder_.get(), partial().c_str(), folder_.get(), name_.c_str(), RENAME_NOREPLACE) == 0) return true;
     // A file system that cannot tell (NFS) has links, which never take another one's place.
     return errno == EINVAL && ::linkat(folder_.get(), partial().c_str(), folder_.get(), name_.c_str(), 0) == 0 &&
            ::unlinkat(folder_.get(), partial().c_str(), 0) == 0;
   };
-  if (!named()) return tl::unexpected("it is whole, and stays " + partial() + ": " + std::strerror(errno));
+  if (!named()) return stays(std::strerror(errno));
   return sync_folder();
 }
 

@@ -90,15 +90,25 @@ Done map_epc(Machine& machine) {
       }
     }
   }
-  if (!machine.spec.map.epc.empty())
-    machine.fixed_epc = std::make_unique<FixedEpc>(FixedEpc::Domain{.package = machine.package,
-                                                                    .memory = machine.memory,
-                                                                    .pages = machine.epc_pages,
-                                                                    .frames = std::move(frames),
-                                                                    .gate = machine.gate(),
-                                                                    .handlers = machine.lock,
-                                                                    .leaves = machine.root_leaves,
-                                                                    .counts = machine.spec.balloon_counts});
+  if (machine.spec.map.epc.empty()) return {};
+  machine.fixed_epc = std::make_unique<FixedEpc>(FixedEpc::Domain{.package = machine.package,
+                                                                  .memory = machine.memory,
+                                                                  .pages = machine.epc_pages,
+                                                                  .frames = std::move(frames),
+                                                                  .gate = machine.gate(),
+                                                                  .handlers = machine.lock,
+                                                                  .leaves = machine.root_leaves,
+                                                                  .counts = machine.spec.balloon_counts});
+  machine.fixed_mover =
+      std::make_unique<FixedMover>(FixedPager::Domain{.package = machine.package,
+                                                      .memory = machine.memory,
+                                                      .pages = machine.epc_pages,
+                                                      .epc = *machine.fixed_epc,
+                                                      .gate = machine.gate(),
+                                                      .handlers = machine.lock,
+                                                      .leaves = machine.root_leaves,
+                                                      .meet = [&machine](bool meet) { machine.meet_root_leaves(meet); },
+                                                      .can = has_oss(machine.package) && !machine.deterministic()});
   return {};
 }
 
@@ -172,12 +182,13 @@ Done lay_out(Machine& machine) {
   machine.balloon.start(machine.epc_pages.pages());
   TRY(paged ? page_epc(machine) : map_epc(machine));
   TRY(load_launch_hash(machine));
+  machine.epc_virtualization = meets_root_leaves(machine);
   for (const auto& processor : machine.processors) {
     if (machine.processors.size() > 1) processor->controls.pause_loop_exiting = pause_loop;
     processor->controls.msr_passthrough = MsrFile::passthrough();
     processor->controls.encls_bitmap = exiting_leaves(machine);
     processor->controls.encls_exiting = processor->controls.encls_bitmap != 0;
-    processor->controls.epc_virtualization = meets_root_leaves(machine);
+    processor->controls.epc_virtualization = machine.epc_virtualization;
     processor->vcpu.set_controls(processor->controls);
   }
   return {};

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "hypervisor/devices/host_random.hpp"
@@ -186,6 +188,7 @@ Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {
   if (pager == nullptr) return frame_of(page, processor) ? Pager::Need::there : Pager::Need::given;
   handler_has_lock();
   const MutexUnlock apart(lock);
+  wait_for_epc();
   return pager->need(page, processor.id);
 }
 
@@ -194,7 +197,14 @@ std::optional<arch::Mfn> Machine::frame_of(arch::Gpa page, const Processor& proc
     if (!is_epc(page) || bring(page, processor) != Pager::Need::there) return std::nullopt;
     return pager->frame_of(page);
   }
-  return fixed_epc != nullptr ? fixed_epc->frame_of(page) : std::nullopt;
+  if (fixed_epc == nullptr || !is_epc(page)) return std::nullopt;
+  handler_has_lock();
+  while (!fixed_mover->pager().here(page)) {
+    const MutexUnlock apart(lock);
+    wait_for_epc();
+    fixed_mover->pager().need(page);
+  }
+  return fixed_epc->frame_of(page);
 }
 
 std::vector<vmx::EpcSection> Machine::frames() const {
@@ -207,10 +217,13 @@ std::vector<vmx::EpcSection> Machine::frames() const {
   return all.sections();
 }
 
-MovableEpc* Machine::movable_epc() {
-  if (pager != nullptr || fixed_epc == nullptr) return pager.get();
-  if (fixed_mover_ == nullptr) fixed_mover_ = std::make_unique<FixedMover>(package, epc_pages, *fixed_epc, root_leaves);
-  return fixed_mover_.get();
+void Machine::wait_for_epc() {
+  if (const u32 wait = epc_wait_us; wait != 0) std::this_thread::sleep_for(std::chrono::microseconds(wait));
+}
+
+void Machine::meet_root_leaves(bool meet) {
+  const MutexLock held(lock);
+  epc_virtualization = meet || meets_root_leaves(*this);
 }
 
 bool Machine::as_guest(Processor& processor, const std::function<void()>& work) {
@@ -230,7 +243,11 @@ std::optional<Ballooned> Machine::give_epc(std::span<const arch::Gpa> pages) {
   if (!has_balloon()) return std::nullopt;
   handler_has_lock();
   const MutexUnlock apart(lock);
-  const Ballooned done = pager != nullptr ? pager->give(pages) : fixed_epc->give(pages);
+  Ballooned done;
+  if (pager != nullptr)
+    done = pager->give(pages);
+  else
+    fixed_mover->pager().while_here(pages, [&] { done = fixed_epc->give(pages); });
   balloon.given += done.pages + (done.stopped == BalloonError::stuck ? 1 : 0);
   return done;
 }

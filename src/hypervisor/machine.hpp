@@ -49,10 +49,18 @@ class Machine {
   const u64 hidden_leaves;  ///< of ENCLS, those that the domain's CPUID does not list (epc/exiting_leaves.hpp)
   const std::unique_ptr<vmx::GuestMemory> own_memory;
   vmx::GuestMemory& memory;
-  std::unique_ptr<Pager> pager;         ///< null: every page of the map's EPC has its frame
-  std::unique_ptr<FixedEpc> fixed_epc;  ///< null: there is a pager, or no EPC
+  std::unique_ptr<Pager> pager;             ///< null: every page of the map's EPC has its frame
+  std::unique_ptr<FixedEpc> fixed_epc;      ///< null: there is a pager, or no EPC
+  std::unique_ptr<FixedMover> fixed_mover;  ///< its; null likewise
   /// All of it, when the domain's enclaves are to go elsewhere; null: there is none.
-  MovableEpc* movable_epc();
+  MovableEpc* movable_epc() { return pager != nullptr ? static_cast<MovableEpc*>(pager.get()) : fixed_mover.get(); }
+  /// Leaves of the guest's meet the hypervisor's (epc/exiting_leaves.hpp), and may meanwhile (epc/moving/); each
+  /// processor takes it over before it enters the guest.
+  bool epc_virtualization = false;
+  /// What a processor waits before a page that is out comes, so that a guest that uses all of them all the time has few
+  /// when it is to stand still (saving/live.hpp), in microseconds.
+  std::atomic<u32> epc_wait_us{0};
+  void meet_root_leaves(bool meet) CLOISTER_EXCLUDES(lock);
   /// How many pages of its EPC the guest is asked to have, as many as it sees at first, and how many it has given.
   BalloonCounts own_balloon;
   BalloonCounts& balloon;
@@ -168,6 +176,7 @@ class Machine {
   platform::virtio::Device::Surroundings surroundings_of(std::string name, std::function<void()> later);
   std::size_t number_of(const platform::virtio::Net& interface) const;
   void device_apart(const std::function<void()>& what);
+  void wait_for_epc() CLOISTER_EXCLUDES(lock);
   /// Whatever may have changed, processors and devices look at it.
   void tell_all() CLOISTER_REQUIRES(lock);
   void accept(Processor& processor, const platform::InterruptMessage& message);
@@ -176,7 +185,6 @@ class Machine {
   /// The handlers of exits are called with the lock, which their declarations do not say.
   void handler_has_lock() const CLOISTER_ASSERT_CAPABILITY(lock) {}
   friend class VcpuLoop;
-  std::unique_ptr<FixedMover> fixed_mover_;
   std::optional<u64> stands_since_ CLOISTER_GUARDED_BY(lock);  ///< TSC
   bool date_is_off_ CLOISTER_GUARDED_BY(lock) = false;         ///< and the guest has not been told
   OwnGate gate_{*this};

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <deque>
 #include <system_error>
@@ -28,6 +29,8 @@ void is_of([[maybe_unused]] const Machine& machine, [[maybe_unused]] const VcpuL
 /// Without a thread for each processor and each device the domain ends, which those see that have one.
 void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32 vcpu)>& begins) {
   std::vector<std::jthread> devices, threads;
+  std::atomic<bool> over{false};
+  std::jthread epc;
   std::string whose;  // thread comes next
   u32 processor = 0;
   const auto start = [&machine, &devices, &whose](auto& device, std::string name) {
@@ -43,6 +46,10 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
       start(*machine.interfaces[i], fmt::format("network interface {}", i));
     if (machine.rng != nullptr) start(*machine.rng, "the source of random bytes");
     if (machine.vsock != nullptr) start(*machine.vsock, "vsock");
+    if (machine.fixed_mover != nullptr && !machine.fixed_mover->pager().all_here()) {
+      whose = "EPC that comes late";
+      epc = std::jthread([&machine, &over] { machine.fixed_mover->pager().bring_all(over); });
+    }
     for (VcpuLoop& loop : loops) {
       if (&loop == &loops.front()) continue;
       processor = static_cast<u32>(threads.size() + 1);
@@ -62,6 +69,7 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
   if (begins) begins(0);
   const MutexLock held(bootstrap.lock());
   bootstrap.run();
+  over = true;
 }
 
 /// All processors are halted: time goes on to the first timer, or input comes, or nothing ever will.

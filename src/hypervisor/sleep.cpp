@@ -37,6 +37,7 @@ std::optional<Stop> Machine::fall_asleep() {
     // It costs time by pages used, and nobody enters the guest meanwhile.
     const MutexUnlock apart(lock);
     if (pager != nullptr) pager->forget();
+    if (fixed_mover != nullptr) fixed_mover->pager().forget();
     stuck = clean_epc(package, frames());
   }
   if (!stuck.empty())

@@ -121,11 +121,13 @@ void VcpuLoop::prepare_events() {
   if (processor_.event) processor_.halted = false;
   auto& controls = processor_.controls;
   if (controls.interrupt_window != interrupt_window || controls.nmi_window != nmi_window ||
-      controls.monitor_trap != trap || controls.exception_bitmap != machine_.exception_bitmap) {
+      controls.monitor_trap != trap || controls.exception_bitmap != machine_.exception_bitmap ||
+      controls.epc_virtualization != machine_.epc_virtualization) {
     controls.monitor_trap = trap;
     controls.interrupt_window = interrupt_window;
     controls.nmi_window = nmi_window;
     controls.exception_bitmap = machine_.exception_bitmap;
+    controls.epc_virtualization = machine_.epc_virtualization;
     processor_.vcpu.set_controls(controls);
   }
 }

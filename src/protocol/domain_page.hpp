@@ -88,7 +88,8 @@ struct DomainPageLayout {
   SaveCounts save;                    ///< or this,
   MoveCounts move;                    ///< or this,
   hypervisor::DeviceCounts devices;   ///< or this,
-  MoveMore move_more;                 ///< or this
+  MoveMore move_more;                 ///< or this,
+  std::atomic<u32> goes_on;           ///< or this. Not 0: what it was elsewhere, or in a file, it went on as
 };
 static_assert(std::atomic<u64>::is_always_lock_free && std::atomic<u8>::is_always_lock_free);
 
@@ -131,6 +132,9 @@ class DomainPage {
   MoveCounts* move() const { return bytes_ > offsetof(DomainPageLayout, move) ? &page().move : nullptr; }
   MoveMore* move_more() const { return bytes_ > offsetof(DomainPageLayout, move_more) ? &page().move_more : nullptr; }
   StoodStill stood_still() const;
+  /// Its guest ran before it came here. False, too, of a page of an earlier version's.
+  bool goes_on() const { return bytes_ > offsetof(DomainPageLayout, goes_on) && page().goes_on != 0; }
+  void set_goes_on() const { page().goes_on = 1; }
   hypervisor::DeviceCounts* devices() const {
     return bytes_ > offsetof(DomainPageLayout, devices) ? &page().devices : nullptr;
   }

@@ -79,7 +79,7 @@ struct ClientArguments {
   std::string domain, new_name, key, saved, enclaves;
   std::vector<std::string> words;                                     ///< of another program's
   nlohmann::ordered_json members = nlohmann::ordered_json::object();  ///< of a GuestVerbRow, as far as they were given
-  bool policy = false, wait = false, all = false, keys = false, machine_key = false, anew = false;
+  bool policy = false, wait = false, all = false, keys = false, machine_key = false, anew = false, force = false;
   int port = 8470;
   u32 guest_port = 0;
   double rate_seconds = 0;
@@ -298,15 +298,15 @@ void add_verbs(Verbs& verbs, ClientArguments& a) {
                       [](const A& x) { return c::rename(x.common, x.domain, x.new_name); })
       ->add_option("NEW-NAME", a.new_name, "its new name")
       ->required();
-  auto* save = verbs.add_for_domain("save", "Save a domain in a file; then it ends",
-                                    [](const A& x) { return c::save(x.common, x.domain, x.saved, x.enclaves); });
-  save->add_option("FILE", a.saved, "a file that is not there yet")->required();
+  auto* save = verbs.add_for_domain("save", "Save a domain in a file; then it ends", [](const A& x) {
+    return c::save(x.common, x.domain, x.saved, x.enclaves, x.force);
+  });
+  cloister::tools::add_saved_file(*save, a.saved, a.force);
   add_enclaves(*save, a);
-  verbs
-      .add_for_domain("snapshot", "Save a domain in a file without its enclaves; then it goes on, with them",
-                      [](const A& x) { return c::snapshot(x.common, x.domain, x.saved); })
-      ->add_option("FILE", a.saved, "a file that is not there yet")
-      ->required();
+  auto* snapshot =
+      verbs.add_for_domain("snapshot", "Save a domain in a file without its enclaves; then it goes on, with them",
+                           [](const A& x) { return c::snapshot(x.common, x.domain, x.saved, x.force); });
+  cloister::tools::add_saved_file(*snapshot, a.saved, a.force);
   auto* restore = verbs.add("restore", "Let a domain go on that was saved", [](const A& x) {
     return c::restore(x.common, x.saved, x.enclaves, x.create.paused, x.create.console);
   });

@@ -78,4 +78,10 @@ inline CLI::Validator not_nothing(std::string expected) {
 
 inline CLI::Validator file_name() { return not_nothing("a file's name"); }
 
+/// The file that a domain is saved in.
+inline void add_saved_file(CLI::App& command, std::string& file, bool& force) {
+  command.add_option("FILE", file, "a file that is not there yet")->required();
+  command.add_flag("--force", force, "or in which a domain was saved: it goes when this one is whole");
+}
+
 }  // namespace cloister::tools

@@ -162,8 +162,10 @@ void Lifecycle::terminate() {
 
 void Lifecycle::end() {
   const DomainState state = page_.state();
-  const bool listens = started_ && (runs(state) || state == DomainState::paused || state == DomainState::suspended);
+  const bool ran = started_ || goes_on_;
+  const bool listens = ran && (runs(state) || state == DomainState::paused || state == DomainState::suspended);
   if (!std::exchange(terminating_, true) && listens) {
+    started_ = true;
     // The button wakes it, if it sleeps, and is pressed again until it has heard (VcpuLoop::follow_shutdown).
     shutdown_ = true;
     if (domain_ != nullptr) domain_->unpause();
@@ -359,6 +361,7 @@ bool Lifecycle::launched() const {
 void Lifecycle::set_goes_on() {
   const MutexLock guard(lock_);
   goes_on_ = true;
+  page_.set_goes_on();
 }
 
 void Lifecycle::wait_for_start() {

@@ -86,7 +86,7 @@ void Mover::run(hypervisor::Domain& domain) {
   const auto pieces = [this](std::span<const u8> bytes) { return add(bytes); };
   sealer_ = order_ ? std::make_unique<stream::Sealer>(pieces, order_->key, order_->id) : nullptr;
   stream::Writer writer(sealer_ != nullptr ? sealer_->sink() : stream::Sink(pieces));
-  const auto live = domain.live_copy(writer);
+  auto live = domain.live_copy(writer);
   Done moved = copy(*live);
   if (moved) wait_for_word(*live);
   socket_ = Fd();
@@ -99,6 +99,7 @@ void Mover::run(hypervisor::Domain& domain) {
     domain_ = nullptr;
     page_.end_move(moved ? std::string() : moved.error());
   }
+  live.reset();  // what left early comes back
   sealer_.reset();
   order_.reset();
   lifecycle_.end_move();

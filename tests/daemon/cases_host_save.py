@@ -1,6 +1,8 @@
 """`on_host_shutdown = "save"`: what ran when the host went down goes on when it has come up, with its enclaves, once."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import unittest
@@ -76,6 +78,12 @@ def life(machine):
     # A daemon that starts anew before the host has ended.
     m.restart()
     assert m.domains() == {} and len(files(m)) == 4
+    listed = cloister("list").decode()
+    for name in ("counts", "paged", "waits", "sleeps"):
+        assert re.search(rf"^{name} +- +saved ", listed, re.MULTILINE), listed
+        assert f"\n{name} was saved when the host went down: cloister start {name} lets it go on\n" in listed, listed
+    assert re.search(r"^state +saved$", cloister("info", "waits").decode(), re.MULTILINE)
+    assert {d["name"] for d in json.loads(cloister("list", "--json"))} == {"counts", "paged", "waits", "sleeps"}
     next_boot(m)
     wait_until(lambda: len(m.domains()) == 4, "all that were saved")
     wait_until(lambda: not files(m) and not tickets(m), "that each has gone on")

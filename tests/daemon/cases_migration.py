@@ -363,8 +363,9 @@ def live(machine):
 
     def ends(source, receiver, why):
         said, _ = source.communicate(timeout=4 * PATIENCE)
-        receiver.communicate(timeout=4 * PATIENCE)
+        heard, _ = receiver.communicate(timeout=4 * PATIENCE)
         assert source.returncode == FAILED and why in said.decode(), said
+        assert receiver.returncode == FAILED and why in heard.decode() and "out of turn" not in heard.decode(), heard
         wait_until(lambda: not b.domains(), "the end of what had come")
         b.check_settled([])
 

@@ -147,6 +147,46 @@ def refused(machine):
     m.check_settled([])
 
 
+def force(machine):
+    """What was saved before may be replaced, by its owner, and nothing else; it goes when the new file is whole."""
+    m = machine(ROOM)
+    cloister = Cloister(m)
+    saved = cloister.folder / "web.saved"
+    ready(m, "web", epc=1)
+    cloister("save", "--force", "web", "web.saved")
+    first = saved.read_bytes()
+    cloister("restore", "--enclaves=lose", "web.saved")
+    cloister("save", "web", "web.saved", status=WRONG)
+    assert "File exists" in cloister.said, cloister.said
+    (cloister.folder / "there").write_text("text")
+    (cloister.folder / "short").write_text("CLSEAL")
+    (cloister.folder / "link").symlink_to(saved)
+    os.mkfifo(cloister.folder / "pipe")
+    (cloister.folder / "folder").mkdir()
+    for verb in ("save", "snapshot"):
+        for name, why in (("there", "not what was saved of a domain"), ("short", "not what was saved of a domain"),
+                          ("link", "not a regular file"), ("pipe", "not a regular file"), ("folder", "not a regular file")):
+            cloister(verb, "--force", "web", name, status=WRONG)
+            assert why in cloister.said, cloister.said
+    if os.geteuid() == 0:
+        others = cloister.folder / "others"
+        others.write_bytes(first)
+        os.chown(others, 12345, -1)
+        cloister("save", "--force", "web", "others", status=WRONG)
+        assert "another user's" in cloister.said and others.read_bytes() == first, cloister.said
+    assert saved.read_bytes() == first and (cloister.folder / "there").read_text() == "text"
+    assert m.domains()["web"]["state"] == "running"
+    cloister("snapshot", "--force", "web", "web.saved")
+    second = saved.read_bytes()
+    assert second != first and second.startswith(b"CLSEALED") and m.domains()["web"]["state"] == "running"
+    cloister("save", "--force", "--enclaves=lose", "web", "web.saved")
+    assert saved.read_bytes() not in (first, second)
+    cloister("restore", "web.saved")
+    says(m, "web", b"d", b"CLOCK")
+    m.destroy("web")
+    m.check_settled([])
+
+
 def failed(machine):
     """On a full disk a domain leaves no file, and goes on."""
     m = machine(ROOM)
@@ -167,6 +207,13 @@ def failed(machine):
             before = m.console("web").count(b"CLOCK")
             press(m, "web", b"d")
             wait_until(lambda: m.console("web").count(b"CLOCK") > before, "CLOCK")
+        # What it was to replace stays.
+        old = disk / "old.saved"
+        (disk / "filler").write_bytes(bytes(248 << 10))
+        old.write_bytes(b"CLSEALED, and what follows")
+        cloister("save", "--force", "web", "disk/old.saved", status=FAILED)
+        assert "No space left on device" in cloister.said and os.listdir(disk) in (["filler", "old.saved"], ["old.saved", "filler"])
+        assert old.read_bytes() == b"CLSEALED, and what follows"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
     m.destroy("web")
@@ -185,11 +232,11 @@ def cut(machine):
         pid = m.domains()["web"]["pid"]
         return uuid, pid
 
-    def write():
-        answer = m.request("POST", "/v1/domains/web/save", {"file": str(file)})
+    def write(old=None):
+        answer = m.request("POST", "/v1/domains/web/save", {"file": str(file), "replace": old is not None})
         assert answer.status == 202, answer.body
         wait_until(lambda: partial.stat().st_size > 0, "the beginning of the file")
-        assert not file.exists()
+        assert file.read_bytes() == old if old else not file.exists()
 
     # As much as a file may have, for whoever the daemon starts.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -220,12 +267,14 @@ def cut(machine):
     assert m.get(f"/v1/domains/{uuid}")["save"]["failed"] == "it was to end", m.get(f"/v1/domains/{uuid}")
     assert not file.exists() and not partial.exists()
     m.destroy("web")
-    # A daemon that dies meanwhile: the next one finds it, and names the file.
+    # A daemon that dies meanwhile: the next one finds it, and names the file, in the place of the one that it replaces.
     uuid, pid = begin()
-    write()
+    old = b"CLSEALED, and what follows"
+    file.write_bytes(old)
+    write(old)
     m.kill(signal.SIGKILL)
     m.start()
-    wait_until(lambda: file.exists(), "the file")
+    wait_until(lambda: file.stat().st_size > len(old), "the file")
     assert not partial.exists()
     wait_until(lambda: m.get(f"/v1/domains/{uuid}")["save"]["going"] is False, "the end of the saving")
     last = m.get(f"/v1/domains/{uuid}")
@@ -289,4 +338,22 @@ def host_down(machine):
         m.check_settled([])
 
 
-CASES = {"save": life, "save-host-down": host_down, "save-persist": persist, "save-refused": refused, "save-failed": failed, "save-cut": cut}
+def waits(machine):
+    """What was restored and waits has a guest that has run: it hears its power button, from its process and as the host goes
+    down."""
+    m = machine(ROOM)
+    cloister = Cloister(m)
+    ready(m, "web", epc=0, shutdown_timeout=3600)
+    says(m, "web", b"b", b"LISTENS")
+    cloister("save", "web", "web.saved")
+    for end in (lambda: os.kill(m.domains()["web"]["pid"], signal.SIGTERM), lambda: cloister("host-down")):
+        cloister("restore", "--paused", "web.saved")
+        m.restart()
+        assert m.domains()["web"]["state"] == "paused" and m.domains()["web"]["goes_on"], m.domains()
+        end()
+        wait_until(lambda: "web" not in m.domains(), "the end of web")
+        assert " ending=powered-off" in ending(m, "web"), ending(m, "web")
+    m.check_settled([])
+
+
+CASES = {"save": life, "save-host-down": host_down, "save-persist": persist, "save-refused": refused, "save-force": force, "save-waits": waits, "save-failed": failed, "save-cut": cut}

@@ -19,8 +19,16 @@ namespace {
 
 /// A batch of the pager's.
 constexpr std::size_t early_pages = 16;
+/// Against some dozens of microseconds in which a page leaves: a processor has few back until all have left.
+constexpr u32 slow_us = 1000;
 
 }  // namespace
+
+LiveCopy::~LiveCopy() {
+  if (!enclaves_) return;
+  machine_.epc_wait_us = 0;
+  machine_.movable_epc()->end_early();
+}
 
 Done LiveCopy::begin(bool enclaves) {
   enclaves_ = enclaves;
@@ -69,6 +77,8 @@ tl::expected<u64, std::string> LiveCopy::send_epc(bool hot) {
   u64 all = 0;
   if (!enclaves_) return all;
   MovableEpc& epc = *machine_.movable_epc();
+  machine_.epc_wait_us = hot && again_ ? slow_us : 0;
+  again_ = true;
   epc.begin_pass();
   while (const std::size_t pages = epc.leave_early(hot, early_)) {
     for (EarlyPage& page : std::span(early_).first(pages))

@@ -21,6 +21,10 @@ class LiveCopy {
  public:
   /// Both must outlive this.
   LiveCopy(Machine& machine, stream::Writer& to) : machine_(machine), to_(to) {}
+  /// Enclaves that have not left are as before.
+  ~LiveCopy();
+  LiveCopy(const LiveCopy&) = delete;
+  LiveCopy& operator=(const LiveCopy&) = delete;
 
   // In this order; look() and send() again and again. The guest may run but for finish(), before which it is paused and
   // stays so.
@@ -32,7 +36,8 @@ class LiveCopy {
   u64 epc_left() const;
   /// Sends RAM's, as they are by now.
   tl::expected<void, std::string> send();
-  /// Sends what of EPC leaves early, and says how many pages. hot: also what was used since the last time.
+  /// Sends what of EPC leaves early, and says how many pages. hot: also what was used since the last time; unless it is
+  /// the first time, the guest has to wait for each page that comes back, up to the next time or the end.
   tl::expected<u64, std::string> send_epc(bool hot);
   tl::expected<void, std::string> finish();
 
@@ -57,6 +62,7 @@ class LiveCopy {
   std::vector<Range> ranges_;
   bool first_ = true;      ///< of zeros nothing is to be said yet
   bool enclaves_ = false;  ///< they go with it
+  bool again_ = false;     ///< EPC was sent
   std::vector<EarlyPage> early_;
   u32 root_ = 0;
 };

@@ -64,5 +64,17 @@ TEST(MoveWire, WhatIsNoOtherEndIsRefused) {
   EXPECT_EQ(read_greeting(source_of(bytes)).error(), "the other end is no `cloister receive`, or `cloister migrate`");
 }
 
+/// As it says, and nothing for a terminal to obey.
+TEST(MoveWire, TheOtherEndSaysWhyItHasFailed) {
+  const auto failed = [](std::string_view body) {
+    return WireMessage{.kind = WireKind::failed, .body = {body.begin(), body.end()}};
+  };
+  EXPECT_EQ(reason_in(failed(R"({"error":"cloister: web goes on here"})")), "web goes on here");
+  EXPECT_EQ(reason_in(failed(R"({"error":"web\u001b[2J"})")).find('\x1b'), std::string::npos);
+  EXPECT_EQ(reason_in(failed("{}")), "it says not why");
+  EXPECT_EQ(reason_in(failed("")), "it says not why");
+  EXPECT_EQ(Wire::of_kind(failed(R"({"error":"it is full"})"), WireKind::ready).error(), "it is full");
+}
+
 }  // namespace
 }  // namespace cloister::toolstack::client

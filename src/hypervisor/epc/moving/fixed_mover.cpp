@@ -13,13 +13,13 @@
 namespace cloister::hypervisor {
 namespace {
 
-/// Version arrays of all levels for so many pages.
-u64 arrays_for(u64 pages) {
+/// Of the levels above so many version arrays.
+u64 arrays_above(u64 arrays) {
   u64 all = 0;
-  do {
-    pages = std::max<u64>((pages + VersionPages::slots - 1) / VersionPages::slots, 1);
-    all += pages;
-  } while (pages > 1);
+  while (arrays > 1) {
+    arrays = (arrays + VersionPages::slots - 1) / VersionPages::slots;
+    all += arrays;
+  }
   return all;
 }
 
@@ -49,7 +49,7 @@ std::vector<FixedMover::Used> FixedMover::find_used() {
   for (u64 number = 0; number < pages_.pages(); ++number) {
     const arch::Gpa page = pages_.address_of(EpcPage{number});
     const auto frame = epc_.frame_of(page);
-    if (!frame) continue;
+    if (!frame || pager_.is_taken(page)) continue;
     const bool maybe = !touched.empty() && lies_in(touched, *frame);
     if (maybe && make_free(package_, leaves_, *frame)) {
       used.push_back({.page = {.address = page.value}, .frame = *frame});
@@ -60,20 +60,11 @@ std::vector<FixedMover::Used> FixedMover::find_used() {
   return used;
 }
 
-/// Pages that may have been used.
-u64 FixedMover::left() const {
-  const std::vector<vmx::EpcSection> touched = package_.used_epc();
-  if (touched.empty()) return 0;
-  u64 pages = 0;
-  for (u64 number = 0; number < pages_.pages(); ++number) {
-    const auto frame = epc_.frame_of(pages_.address_of(EpcPage{number}));
-    pages += frame && lies_in(touched, *frame) ? 1 : 0;
-  }
-  return pages;
-}
-
 FixedMover::Done FixedMover::make_room(u64 pages) {
-  if (const u64 needed = arrays_for(pages); free_.size() < needed)
+  const u64 lacking = pages - std::min(pages, versions_.free_slots());
+  const u64 more = (lacking + VersionPages::slots - 1) / VersionPages::slots;
+  const u64 all = std::max<u64>(versions_.pages() + more, 1);
+  if (const u64 needed = all - versions_.pages() + arrays_above(all); free_.size() < needed)
     return tl::unexpected(
         fmt::format("of its EPC {} pages are free, expected {} for the versions of {}", free_.size(), needed, pages));
   while (versions_.free_slots() < pages || versions_.pages() == 0) {
@@ -113,19 +104,26 @@ bool FixedMover::write_out(Used& used) {
 }
 
 tl::expected<const MovedEpc*, std::string> FixedMover::evict_all() {
-  std::vector<Used> used = find_used();
   moved_ = {};
   images_.clear();
+  left_early_.clear();
+  const auto as_before = [this](std::string why) {
+    if (const Done back = go_on(); !back) why += "; and then: " + back.error();
+    return tl::unexpected(std::move(why));
+  };
+  for (FixedPager::Out& out : pager_.take_out()) {
+    if (out.handed_out) left_early_.insert(out.page.address);
+    images_[out.page.address] = std::move(out.image);
+    moved_.pages.push_back(out.page);
+  }
+  std::vector<Used> used = find_used();
   try {
     for (const Used& one : used) images_[one.page.address] = std::make_unique<SealedPage>();
-    moved_.pages.reserve(used.size());
+    moved_.pages.reserve(moved_.pages.size() + used.size());
   } catch (const std::bad_alloc&) {
-    return tl::unexpected(std::string("no memory for what is evicted"));
+    return as_before("no memory for what is evicted");
   }
-  if (Done room = make_room(used.size()); !room) {
-    versions_.remove_unused(frames());
-    return tl::unexpected(room.error());
-  }
+  if (const Done room = make_room(used.size()); !room) return as_before(room.error());
   block(used);
   // A SECS after its children.
   std::stable_partition(used.begin(), used.end(),
@@ -143,8 +141,7 @@ tl::expected<const MovedEpc*, std::string> FixedMover::evict_all() {
   } else {
     why = arrays.error();
   }
-  if (const Done back = go_on(); !back) why += "; and then: " + back.error();
-  return tl::unexpected(why);
+  return as_before(std::move(why));
 }
 
 void FixedMover::join() {
@@ -183,6 +180,7 @@ tl::expected<arch::Mfn, std::string> FixedMover::expect(MovedEpc moved, MovedIma
     return tl::unexpected(done.error());
   moved_ = std::move(moved);
   images_ = std::move(images);
+  arrives_ = true;
   return root;
 }
 
@@ -208,20 +206,35 @@ void FixedMover::load(const MovedPage& page) {
 
 void FixedMover::give_up() {
   versions_.remove_all();
-  moved_ = {};
-  images_.clear();
-  free_.clear();
+  be_here();
 }
 
+/// What was here when all began to go is not late.
 FixedMover::Done FixedMover::go_on() {
   std::stable_partition(moved_.pages.begin(), moved_.pages.end(),
                         [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
-  for (const MovedPage& page : moved_.pages) load(page);
-  for (const arch::Mfn frame : versions_.remove_all()) free_.push_back(frame);
+  std::vector<FixedPager::Out> late;
+  const bool may_be_late = std::exchange(arrives_, false) && pager_.can_come_late();
+  for (const MovedPage& page : moved_.pages) {
+    if (may_be_late && page.kind == PageRecord::Kind::child)
+      late.push_back({.page = page, .image = std::move(images_.at(page.address))});
+    else
+      load(page);
+  }
+  if (late.empty())
+    versions_.remove_all();
+  else
+    pager_.come_late(std::move(late));
+  be_here();
+  return {};
+}
+
+void FixedMover::be_here() {
   moved_ = {};
   images_.clear();
+  left_early_.clear();
   free_.clear();
-  return {};
+  pager_.put_back();
 }
 
 }  // namespace cloister::hypervisor

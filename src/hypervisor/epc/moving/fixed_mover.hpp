@@ -5,12 +5,15 @@
 //
 // Version arrays lie in frames of pages that are free. So it takes one of those for every 512 pages that are in use.
 //
-// Thread rules: its caller's, one at a time.
+// With OSS children leave early, and come late (fixed_pager.hpp).
+//
+// Thread rules: its caller's, one at a time, but for pager().
 #pragma once
 
 #include <optional>
 
 #include "hypervisor/epc/fixed_epc.hpp"
+#include "hypervisor/epc/moving/fixed_pager.hpp"
 #include "hypervisor/epc/moving/movable_epc.hpp"
 #include "hypervisor/epc/pager/version_pages.hpp"
 #include "hypervisor/epc/root_leaves.hpp"
@@ -20,10 +23,23 @@ namespace cloister::hypervisor {
 class FixedMover final : public MovableEpc {
  public:
   /// All must outlive it.
-  FixedMover(vmx::Package& package, const EpcPages& pages, const FixedEpc& epc, RootLeaves& leaves)
-      : package_(package), pages_(pages), epc_(epc), leaves_(leaves), versions_(package) {}
+  explicit FixedMover(FixedPager::Domain domain)
+      : package_(domain.package),
+        pages_(domain.pages),
+        epc_(domain.epc),
+        leaves_(domain.leaves),
+        versions_(domain.package),
+        pager_(std::move(domain), versions_) {}
 
-  u64 left() const override;
+  /// While the guest runs.
+  FixedPager& pager() { return pager_; }
+
+  void begin_early() override { pager_.begin(); }
+  u64 left() const override { return pager_.left(); }
+  void begin_pass() override { pager_.begin_pass(); }
+  std::size_t leave_early(bool hot, std::span<EarlyPage> to) override { return pager_.leave(hot, to); }
+  bool has_left_early(arch::Gpa page) const override { return left_early_.contains(page.value); }
+  void end_early() override { pager_.end(); }
   tl::expected<const MovedEpc*, std::string> evict_all() override;
   SealedSpan image_of(arch::Gpa page) override;
   arch::Mfn root() const override { return versions_.frame_of(versions_.last_number()); }
@@ -45,6 +61,7 @@ class FixedMover final : public MovableEpc {
   /// Children have the SECS of their ENCLAVEID.
   void join();
   void load(const MovedPage& page);
+  void be_here();
   VersionPages::Frames frames();
 
   vmx::Package& package_;
@@ -52,9 +69,12 @@ class FixedMover final : public MovableEpc {
   const FixedEpc& epc_;
   RootLeaves& leaves_;
   VersionPages versions_;
+  FixedPager pager_;
   std::vector<arch::Mfn> free_;  ///< frames for arrays
   MovedEpc moved_;
   MovedImages images_;
+  std::unordered_set<u64> left_early_;  ///< pages that are out, by their addresses
+  bool arrives_ = false;                ///< what is out comes from elsewhere
 };
 
 }  // namespace cloister::hypervisor

@@ -38,6 +38,8 @@ class MovableEpc {
   virtual std::size_t leave_early([[maybe_unused]] bool hot, [[maybe_unused]] std::span<EarlyPage> to) { return 0; }
   /// Of a page that evict_all() has evicted: its image was handed out.
   virtual bool has_left_early([[maybe_unused]] arch::Gpa page) const { return false; }
+  /// None leaves early any more, unless evict_all() has been there: all may be here again.
+  virtual void end_early() {}
 
   /// What it is then, until go_on(). An error: it is as before.
   virtual tl::expected<const MovedEpc*, std::string> evict_all() = 0;

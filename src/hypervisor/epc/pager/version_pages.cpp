@@ -65,6 +65,14 @@ std::optional<arch::Mfn> VersionPages::remove_one() {
   return empty->frame;
 }
 
+std::vector<arch::Mfn> VersionPages::frames_there() const {
+  std::vector<arch::Mfn> frames;
+  for (const Page& page : pages_) {
+    if (page.there) frames.push_back(page.frame);
+  }
+  return frames;
+}
+
 std::vector<arch::Mfn> VersionPages::remove_all() {
   std::vector<arch::Mfn> frames;
   for (Page& page : pages_) {

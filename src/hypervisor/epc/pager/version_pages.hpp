@@ -54,6 +54,8 @@ class VersionPages {
   u32 last_number() const;
   arch::Mfn frame_of(u32 number) const { return pages_[number].frame; }
   bool there(u32 number) const { return pages_[number].there; }
+  /// Of all that are there.
+  std::vector<arch::Mfn> frames_there() const;
   /// Of one that is out, what has its version being there.
   Done load(const MovedArray& array, const Frames& frames);
   /// Takes those away of which no slot is used.

@@ -1,0 +1,267 @@
+#include "hypervisor/epc/moving/fixed_pager.hpp"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "hypervisor/epc/answer.hpp"
+
+namespace cloister::hypervisor {
+namespace {
+
+using arch::EnclsLeaf;
+using arch::EnclvLeaf;
+
+/// Others have what a leaf needs for microseconds; what faults for another reason does so for ever.
+constexpr unsigned most_attempts = 10'000;
+
+bool is_taken_now(const vmx::EnclsResult& result) {
+  return result.fault ? *result.fault == arch::vector::gp : is(result, arch::SgxError::epc_page_conflict);
+}
+
+vmx::EnclsResult tried(RootLeaves& leaves, const auto& leaf) {
+  const RootLeaves::Running running(leaves);
+  vmx::EnclsResult result = leaf();
+  for (unsigned tries = 1; is_taken_now(result) && tries < most_attempts; ++tries) {
+    std::this_thread::yield();
+    result = leaf();
+  }
+  return result;
+}
+
+}  // namespace
+
+vmx::EnclsResult FixedPager::encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) {
+  return tried(domain_.leaves, [&] { return domain_.package.encls(leaf, operands); });
+}
+
+void FixedPager::enclv(EnclvLeaf leaf, arch::Mfn secs, arch::Mfn child) {
+  tried(domain_.leaves, [&] { return domain_.package.enclv(leaf, {.page = secs, .child = child}); });
+}
+
+bool FixedPager::is_busy(Number page) const {
+  const auto away = away_.find(page);
+  return away != away_.end() && away->second.state == Away::State::busy;
+}
+
+/// Nobody finds it any more but who knows a translation from before.
+FixedPager::Away& FixedPager::send_away(Number page, arch::Mfn frame) {
+  Away& away = away_[page];
+  away.frame = frame;
+  ++busy_;
+  any_.store(true, std::memory_order_release);
+  domain_.memory.unmap_epc(address_of(page));
+  return away;
+}
+
+void FixedPager::settle(Away& away, Away::State state) {
+  busy_ += state == Away::State::busy ? 1 : 0;
+  busy_ -= away.state == Away::State::busy ? 1 : 0;
+  away.state = state;
+  changed_.notify_all();
+}
+
+void FixedPager::back(Number page) {
+  const auto away = away_.find(page);
+  [[maybe_unused]] const auto mapped = domain_.memory.map_epc(address_of(page), away->second.frame);
+  busy_ -= away->second.state == Away::State::busy ? 1 : 0;
+  away_.erase(away);
+  any_.store(!away_.empty(), std::memory_order_release);
+  changed_.notify_all();
+}
+
+bool FixedPager::here(arch::Gpa page) const {
+  if (all_here()) return true;
+  const MutexLock held(lock_);
+  return !away_.contains(number_of(page));
+}
+
+void FixedPager::need(arch::Gpa page) {
+  if (all_here()) return;
+  const MutexLock held(lock_);
+  bring(number_of(page));
+}
+
+void FixedPager::bring(Number page) {
+  for (bool lent = false;;) {
+    changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) { return !is_busy(page); });
+    const auto away = away_.find(page);
+    if (away == away_.end()) return;
+    if (away->second.state == Away::State::out) return load(page);
+    if (std::exchange(lent, true)) return;  // it cannot be had back
+    free_lent(page);
+  }
+}
+
+void FixedPager::load(Number page) {
+  Away& away = away_.at(page);
+  settle(away, Away::State::busy);
+  const MovedPage& what = away.what.page;
+  const vmx::VersionSlot version = versions_.place_of(what.slot);
+  const arch::Mfn secs = domain_.epc.frame_of(arch::Gpa{what.secs}).value_or(arch::Mfn{});
+  {
+    const MutexUnlock apart(lock_);
+    SealedPage& image = *away.what.image;
+    vmx::PageinfoOperand pageinfo{.linaddr = what.linaddr, .source = image.bytes, .secinfo = image.pcmd, .secs = secs};
+    const bool came = done(encls(what.guest_blocked ? EnclsLeaf::eldbc : EnclsLeaf::elduc,
+                                 {.page = away.frame, .pageinfo = &pageinfo, .version = version}));
+    enclv(EnclvLeaf::edecvirtchild, secs, came ? away.frame : secs);
+  }
+  versions_.give_back(what.slot);
+  back(page);
+}
+
+/// An array goes once none of its slots is used.
+void FixedPager::free_lent(Number page) {
+  ++stay_;
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !evicting_; });
+  for (bool some = true; some;) {
+    const auto lent = away_.find(page);
+    if (lent == away_.end()) break;
+    std::vector<Number> its;
+    for (const auto& [number, away] : away_) {
+      if (away.state != Away::State::lent && versions_.frame_of(away.what.page.slot.page) == lent->second.frame)
+        its.push_back(number);
+    }
+    for (const Number number : its) bring(number);
+    some = !its.empty();
+  }
+  remove_unused();
+  --stay_;
+  changed_.notify_all();
+}
+
+void FixedPager::remove_unused() {
+  std::vector<arch::Mfn> frames;
+  versions_.remove_unused(
+      {.take = [] { return std::nullopt; }, .give_back = [&frames](arch::Mfn frame) { frames.push_back(frame); }});
+  std::vector<Number> pages;
+  for (const auto& [number, away] : away_) {
+    if (away.state == Away::State::lent && std::ranges::find(frames, away.frame) != frames.end())
+      pages.push_back(number);
+  }
+  for (const Number page : pages) back(page);
+}
+
+void FixedPager::while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) {
+  const MutexLock held(lock_);
+  ++stay_;
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !evicting_; });
+  for (const arch::Gpa page : pages) {
+    if (const auto known = domain_.pages.page_at(page)) bring(known->number);
+  }
+  {
+    const MutexUnlock apart(lock_);
+    what();
+  }
+  --stay_;
+  changed_.notify_all();
+}
+
+void FixedPager::forget() {
+  const MutexLock held(lock_);
+  pass_ = handed_ = domain_.pages.pages();
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return busy_ == 0 && !evicting_; });
+  for (const auto& [number, away] : away_) {
+    [[maybe_unused]] const auto mapped = domain_.memory.map_epc(address_of(number), away.frame);
+  }
+  away_.clear();
+  any_.store(false, std::memory_order_release);
+  versions_.remove_all();
+}
+
+void FixedPager::bring_rest(const std::function<bool()>& enough) {
+  std::vector<Number> pages;
+  for (const auto& [number, away] : away_) {
+    if (away.state != Away::State::lent) pages.push_back(number);
+  }
+  std::ranges::sort(pages);
+  for (const Number page : pages) {
+    if (enough()) return;
+    bring(page);
+  }
+  remove_unused();
+}
+
+void FixedPager::bring_all(const std::atomic<bool>& stop) {
+  const MutexLock held(lock_);
+  if (leaving_ || filling_ || away_.empty()) return;
+  filling_ = true;
+  bring_rest([&]() CLOISTER_REQUIRES(lock_) { return stop || leaving_; });
+  if (away_.empty()) {
+    const MutexUnlock apart(lock_);
+    domain_.meet(false);
+  }
+  filling_ = false;
+  changed_.notify_all();
+}
+
+std::vector<FixedPager::Out> FixedPager::take_out() {
+  const MutexLock held(lock_);
+  leaving_ = true;  // nobody else brings any
+  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return busy_ == 0 && !evicting_ && !filling_; });
+  leaving_ = false;
+  std::vector<Out> all;
+  for (auto& [number, away] : away_) {
+    taken_.insert(address_of(number).value);
+    if (away.state == Away::State::lent) continue;
+    const auto secs = domain_.epc.frame_of(arch::Gpa{away.what.page.secs});
+    if (secs) enclv(EnclvLeaf::edecvirtchild, *secs, *secs);
+    all.push_back(std::move(away.what));
+  }
+  away_.clear();
+  any_.store(false, std::memory_order_release);
+  return all;
+}
+
+void FixedPager::put_back() {
+  for (const u64 page : taken_) {
+    if (const auto frame = domain_.epc.frame_of(arch::Gpa{page})) {
+      [[maybe_unused]] const auto mapped = domain_.memory.map_epc(arch::Gpa{page}, *frame);
+    }
+  }
+  if (!taken_.empty() || all_here()) {
+    domain_.memory.set_accessed_dirty(false);
+    domain_.meet(false);
+  }
+  taken_.clear();
+}
+
+/// Where a SECS is.
+std::optional<arch::Mfn> FixedPager::secs_at(arch::Gpa page) {
+  const auto frame = domain_.epc.frame_of(page);
+  alignas(32) arch::Rdinfo info{};
+  if (!frame || !done(encls(EnclsLeaf::erdinfo, {.page = *frame, .rdinfo = &info}))) return std::nullopt;
+  if (arch::Secinfo{.flags = info.flags, .reserved = {}}.type() != arch::PageType::secs) return std::nullopt;
+  return frame;
+}
+
+void FixedPager::come_late(std::vector<Out> pages) {
+  {
+    const MutexLock held(lock_);
+    std::unordered_map<u64, std::optional<arch::Mfn>> owners;
+    for (Out& out : pages) {
+      const auto [owner, is_new] = owners.try_emplace(out.page.secs);
+      if (is_new) owner->second = secs_at(arch::Gpa{out.page.secs});
+      if (!owner->second) {  // it is lost, and so are they
+        versions_.give_back(out.page.slot);
+        continue;
+      }
+      const arch::Gpa address{out.page.address};
+      Away& away = send_away(number_of(address), *domain_.epc.frame_of(address));
+      away.what = std::move(out);
+      settle(away, Away::State::out);
+      enclv(EnclvLeaf::eincvirtchild, *owner->second, *owner->second);
+    }
+    versions_.remove_unused({.take = [] { return std::nullopt; }, .give_back = [](arch::Mfn) {}});
+    const std::vector<arch::Mfn> arrays = versions_.frames_there();
+    for (Number page = 0; page < domain_.pages.pages(); ++page) {
+      const auto frame = domain_.epc.frame_of(address_of(page));
+      if (frame && std::ranges::find(arrays, *frame) != arrays.end())
+        settle(send_away(page, *frame), Away::State::lent);
+    }
+  }
+  domain_.meet(true);
+}
+
+}  // namespace cloister::hypervisor
