@@ -172,7 +172,8 @@ class Stopper {
       if (!present) return false;
       last = present->value("state", "");
       const Json save = present->value("save", Json::object());
-      if (last != "saving" && last != "ending" && !save.value("going", false)) {
+      // One that is being created, as the host comes up, can be saved when it has been.
+      if (last != "creating" && last != "saving" && last != "ending" && !save.value("going", false)) {
         if (begun) why = save.value("failed", "cloisterd was started anew meanwhile");
         // What it was being saved in was a snapshot, or could not be written.
         if (begun || !std::exchange(again, false)) break;

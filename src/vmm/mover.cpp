@@ -27,6 +27,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds between_glances{50};
 /// What its guest stands still for beside what is left of RAM and EPC, in microseconds.
 constexpr u64 most_behind_us = 100'000;
+/// Who brought the socket says at once that it has the answer. It waits for one that never comes, and keeps the socket
+/// open, where the daemon has died between handing it over and answering.
+constexpr std::chrono::seconds longest_silence{10};
 /// Of a move's end: who asked for it waits no longer.
 constexpr milliseconds most_patience{2000};
 
@@ -110,7 +113,7 @@ void Mover::run(hypervisor::Domain& domain) {
 
 Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
   // What it says before is the answer to who brought this socket.
-  TRY(wait_for(POLLIN));
+  TRY(wait_for(POLLIN, Clock::now() + longest_silence));
   u8 ready = 0;
   if (::recv(socket_.get(), &ready, sizeof ready, 0) != sizeof ready) return does_not_move("whoever takes it has gone");
   began_ = Clock::now();
@@ -228,13 +231,14 @@ Mover::Done Mover::rounds(hypervisor::LiveCopy& copy) {
   }
 }
 
-Mover::Done Mover::wait_for(short events) {
+Mover::Done Mover::wait_for(short events, Clock::time_point latest) {
   while (true) {
     if (lifecycle_.move_is_off()) return does_not_move("it was to go on, or to end");
     pollfd look{.fd = socket_.get(), .events = events, .revents = 0};
     const int ready = ::poll(&look, 1, static_cast<int>(between_glances.count()));
     if (ready > 0 && (look.revents & (POLLHUP | POLLERR)) != 0) return does_not_move("whoever takes it has gone");
     if (ready > 0) return {};
+    if (Clock::now() >= latest) return does_not_move("whoever takes it says nothing");
   }
 }
 

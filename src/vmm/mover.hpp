@@ -59,7 +59,7 @@ class Mover {
   Done put_last();
   void send_root(hypervisor::LiveCopy& live) CLOISTER_REQUIRES(lock_);
   void note_pause();
-  Done wait_for(short events);
+  Done wait_for(short events, Clock::time_point latest = Clock::time_point::max());
   Done put(std::span<const u8> bytes);
   Done add(std::span<const u8> bytes);
   Done put_piece();

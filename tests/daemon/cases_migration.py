@@ -514,4 +514,26 @@ def network(machine):
     b.check_settled([])
 
 
-CASES = {"migrate-in-doubt": in_doubt, "migrate-network": network, "migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}
+def silent(machine):
+    """Who takes it says nothing, as one does whose daemon died while it answered: it goes on, and can move once more."""
+    m = machine()
+    m.create("web", kernel="ends", epc=0)
+    m.wait_for_ready("web")
+    body = json.dumps({"session": "0" * 32, "to": "nowhere"})
+    with socket.socket(socket.AF_UNIX) as taker:
+        taker.settimeout(PATIENCE)
+        taker.connect(str(m.run / "cloisterd.sock"))
+        taker.sendall(("POST /v1/domains/web/migration HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                       f"Upgrade: cloister-move\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                       f"{body}").encode())
+        answer = taker.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        assert m.get("/v1/domains/web")["migration"]["phase"] != "over"
+        assert taker.recv(1) == b""
+    wait_until(lambda: m.get("/v1/domains/web/migration")["failed"], "the end of the move")
+    assert m.get("/v1/domains/web/migration")["failed"] == "whoever takes it says nothing", m.get("/v1/domains/web/migration")
+    says(m, "web", b"d", b"CLOCK")
+    m.destroy("web")
+
+
+CASES = {"migrate-silent": silent, "migrate-in-doubt": in_doubt, "migrate-network": network, "migrate-owner": owner, "migrate-live": live, "migrate": life, "migrate-refused": refused, "migrate-cut": cut, "migrate-kills": kills}

@@ -338,6 +338,19 @@ class HostDown : public Definitions {
             if (domains_[id].ends) domains_.erase(id);
             at_press_(id);
           }));
+    serve("POST", R"(/v1/domains/(\d+)/host-save)",
+          [this](const httplib::Request& request, httplib::Response& response) {
+            const int id = std::stoi(request.matches[1]);
+            if (domains_[id].state == "creating") {
+              response.status = 409;
+              response.set_content(R"({"error": {"message": "it is being created"}})", "application/json");
+              return;
+            }
+            done_.push_back("save " + std::to_string(id));
+            domains_.erase(id);
+            response.status = 202;
+            response.set_content("{}", "application/json");
+          });
     serve("POST", R"(/v1/domains/(\d+)/unpause)", with([this](int id) {
             done_.push_back("unpause " + std::to_string(id));
             domains_[id].state = "running";
@@ -386,6 +399,21 @@ TEST_F(HostDown, EndsAllInTheirOrder) {
             "cloister: d1 was asked to shut down, and has 60 s\n"
             "cloister: d1 has ended, 5 of 5 stopped\n"
             "cloister: no domain runs\n");
+}
+
+// Where the host goes down while it comes up, to press its button would lose what is to go on.
+TEST_F(HostDown, SavesOneThatIsBeingCreatedWhenItHasBeen) {
+  domains_ = {{1, {.state = "creating"}}};
+  int looks = 0;
+  at_look_ = [&](int id) {
+    if (++looks == 3) domains_[id].state = "running";
+  };
+  serve("GET", "/v1/domains/d1", 200, R"({"name": "d1", "goes_on": true})");
+  serve_domains(R"({"at_once": 8, "domains": [)" + stopping(1, 0, 60, "save") + "]}");
+  const Result result = capture([&] { return host_down(common_); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(done_, ElementsAre("save 1"));
+  EXPECT_THAT(result.err, HasSubstr("cloister: d1 is saved, 1 of 1 stopped\n"));
 }
 
 // Each ends only when another one was pressed, too, but for the last.
