@@ -1,6 +1,7 @@
 """`cloister migrate` of domains with their enclaves alive: they go on at one daemon, without a step that is lost or taken
 twice, and are never at two."""
 
+import contextlib
 import json
 import os
 import signal
@@ -178,7 +179,8 @@ def kills(machine):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
             killed.add(domain["pid"])
-            os.kill(domain["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(domain["pid"], signal.SIGKILL)
 
     def seen_dead():
         return all(domain["pid"] not in killed for m in (pair.a, pair.b) for domain in m.domains().values())

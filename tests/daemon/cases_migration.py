@@ -1,5 +1,6 @@
 """`cloister migrate` and `receive`: a domain goes on at another daemon, here or there and never both."""
 
+import contextlib
 import json
 import os
 import signal
@@ -297,7 +298,8 @@ def kills(machine):
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            os.kill(domain["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(domain["pid"], signal.SIGKILL)
 
     victims = {
         "source": lambda: pair.source.kill(),

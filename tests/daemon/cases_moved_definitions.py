@@ -1,5 +1,6 @@
 """The definition of a domain that moves: it is where the domain is, and nowhere else; in doubt, both are."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -149,7 +150,8 @@ def kills(machine):
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            os.kill(domain["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(domain["pid"], signal.SIGKILL)
 
     victims = {
         "source": lambda: pair.source.kill(),

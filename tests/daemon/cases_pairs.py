@@ -11,7 +11,6 @@ import random
 import signal
 import socket
 import subprocess
-import time
 
 from cases_live_enclaves import KINDS, Peers, goes_on, keys_of
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Way, attempt
@@ -56,9 +55,10 @@ class Deaths:
     def vmm(self, m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            self.killed.add(domain["pid"])
-            os.kill(domain["pid"], signal.SIGKILL)
-            return True
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(domain["pid"], signal.SIGKILL)
+                self.killed.add(domain["pid"])
+                return True
         return False
 
     def at(self, step):
@@ -154,7 +154,7 @@ def pairs(machine):
     firsts = [(step, who) for step in names for who in WHO]
     all_pairs = [(first, (step, who)) for first in firsts for step in names[names.index(first[0]):] + AFTER for who in WHO
                  if (step, who) != first]
-    seed = int(os.environ.get("CLOISTER_SEED", time.time_ns()))
+    seed = int(os.environ.get("CLOISTER_SEED", "15"))
     chosen = random.Random(seed).sample(all_pairs, len(all_pairs) if pair.a.settings.full else SAMPLE)
     print(f"{len(chosen)} of {len(all_pairs)} pairs, seed {seed}", flush=True)
     for number, (first, second) in enumerate(chosen):
