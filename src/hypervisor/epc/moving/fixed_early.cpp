@@ -105,7 +105,10 @@ std::vector<FixedPager::Number> FixedPager::next_of_pass(bool hot) {
     const auto frame = domain_.epc.frame_of(address);
     if (!frame || away_.contains(pass_) || touched_.empty() || !lies_in(touched_, *frame)) continue;
     const bool used = domain_.memory.take_accessed(address, 1).front();
-    if (used && !hot) continue;
+    if (used && !hot) {
+      free_[pass_] = false;  // for all that is known
+      continue;
+    }
     bool free = false;
     if (is_child(*frame, nullptr, &free)) pages.push_back(pass_);
     free_[pass_] = free;
@@ -218,7 +221,8 @@ void FixedPager::write_out(Victim& victim) {
   }
   SealedPage& image = *victim.away.what.image;
   vmx::PageinfoOperand pageinfo{.linaddr = 0, .source = image.bytes, .secinfo = image.pcmd, .secs = std::nullopt};
-  victim.goes = done(encls(EnclsLeaf::ewb, {.page = victim.away.frame, .pageinfo = &pageinfo, .version = version}));
+  victim.goes =
+      written_out(encls(EnclsLeaf::ewb, {.page = victim.away.frame, .pageinfo = &pageinfo, .version = version}));
   victim.away.what.page.linaddr = pageinfo.linaddr;
   if (!victim.goes) enclv(EnclvLeaf::edecvirtchild, victim.secs, victim.away.frame);
 }

@@ -13,7 +13,7 @@ using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 
 /// Others have what a leaf needs for microseconds; what faults for another reason does so for ever.
-constexpr unsigned most_attempts = 10'000;
+constexpr unsigned most_attempts = 1'000'000;
 
 bool is_taken_now(const vmx::EnclsResult& result) {
   return result.fault ? *result.fault == arch::vector::gp : is(result, arch::SgxError::epc_page_conflict);
