@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <openssl/sha.h>
 
+#include <atomic>
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "guests.hpp"
 #include "hypervisor/boot.hpp"
@@ -667,6 +670,54 @@ TEST_F(LooseEnclaves, AreLeftThatWereFreeBefore) {
   }
   EXPECT_GE(pager.left(), before + 38);
   pager.end();
+}
+
+/// By several processors at once, of which some need free pages, or give pages back.
+TEST_F(LooseEnclaves, AreNeededByManyWhileTheyLeave) {
+  side_.build();
+  std::atomic<bool> stop{false};
+  {
+    std::vector<std::jthread> processors;
+    for (u64 id = 0; id < 3; ++id) {
+      processors.emplace_back([&, id] {
+        for (u64 i = id; !stop; i += 7) {
+          pager().need(side_.at(i % 50));
+          if (i % 11 == 0) pager().need(side_.at(epc_pages - 1 - i % 3));
+          const Gpa pages[] = {side_.at(i % 40), side_.at(100 + i % 40)};
+          if (i % 13 == 0) pager().while_here(pages, [] { std::this_thread::yield(); });
+        }
+      });
+    }
+    LiveCopy copy(side_.machine, writer_);
+    EXPECT_TRUE(copy.begin(true));
+    for (int pass = 0; pass < 10; ++pass) EXPECT_TRUE(copy.send_epc(true));
+    stop = true;
+  }
+  EXPECT_TRUE(pager().all_here());
+  side_.expect_built();
+}
+
+/// A guest that gives pages back all the time, by several processors, does not keep others from leaving.
+TEST_F(LooseEnclaves, LeaveWhileOthersAreGivenAllTheTime) {
+  side_.build();
+  constexpr long most = 5000;
+  std::atomic<bool> stop{false};
+  std::atomic<long> given{0};
+  std::vector<std::jthread> processors;
+  for (u64 id = 0; id < 3; ++id) {
+    processors.emplace_back([&, id] {
+      const Gpa pages[] = {side_.at(300 + id)};
+      const auto give = [&] {
+        ++given;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1 + id));
+      };
+      while (!stop && given < most) pager().while_here(pages, give);
+    });
+  }
+  while (given < 20) std::this_thread::yield();
+  leave();
+  EXPECT_LT(given, most);
+  stop = true;
 }
 
 /// What EWB has made of pages of zeros: under a key, each is what its IV makes, so that one that is there twice is one

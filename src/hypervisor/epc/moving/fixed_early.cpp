@@ -1,6 +1,7 @@
 // Pages with frames of their own that leave while the guest runs, a batch at a time, as a pager's do (pager/evict.cpp):
 // unmapped, blocked and counted as out with the gate closed, and written out while the guest runs.
 #include <algorithm>
+#include <chrono>
 #include <new>
 
 #include "hypervisor/epc/answer.hpp"
@@ -12,6 +13,10 @@ using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 using arch::Gpa;
 using arch::Mfn;
+
+namespace {
+constexpr std::chrono::milliseconds before_its_turn(10);
+}  // namespace
 
 struct FixedPager::Victim {
   Number page = 0;
@@ -78,10 +83,20 @@ std::size_t FixedPager::leave(bool hot, std::span<EarlyPage> to) {
   const MutexLock held(lock_);
   for (;;) {
     if (const std::size_t pages = hand_out(to); pages != 0) return pages;
-    changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return stay_ == 0; });
+    wait_for_turn();
     if (!leaving_ || pass_ == domain_.pages.pages()) return 0;
     if (const std::vector<Number> pages = next_of_pass(hot); !pages.empty()) evict(pages);
   }
+}
+
+/// For those for whom none leaves; who comes after a while waits in turn.
+void FixedPager::wait_for_turn() {
+  const auto its_turn = [this]() CLOISTER_REQUIRES(lock_) { return stay_ == 0; };
+  if (changed_.wait_for(lock_, before_its_turn, its_turn)) return;
+  waits_ = true;
+  changed_.wait(lock_, its_turn);
+  waits_ = false;
+  changed_.notify_all();
 }
 
 /// Of those that the pass has come by.
