@@ -15,6 +15,7 @@ constexpr auto relaxed = std::memory_order_relaxed;
 constexpr std::size_t page_bytes = sizeof(DomainPageLayout);
 /// This version's, and those of earlier ones.
 constexpr std::size_t known_bytes[] = {page_bytes,
+                                       offsetof(DomainPageLayout, goes_on),
                                        offsetof(DomainPageLayout, move_more),
                                        offsetof(DomainPageLayout, devices),
                                        offsetof(DomainPageLayout, move),

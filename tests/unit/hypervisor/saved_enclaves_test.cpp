@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <openssl/sha.h>
 
+#include <atomic>
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "guests.hpp"
 #include "hypervisor/boot.hpp"
@@ -560,6 +563,161 @@ TEST_F(LooseEnclaves, HopOn) {
   ASSERT_EQ(import(last, records_of(*target, session_of(2, failed)), session_of(2, arrived)), "");
   ASSERT_TRUE(commit_enclaves(last.machine, arrived));
   last.expect_built();
+}
+
+/// One that was altered comes to nothing, and its version stays in its slot: that loses no other.
+class LooseBesideALostOne : public LooseEnclaves {
+ protected:
+  LooseBesideALostOne() {
+    side_.build();
+    Records records = records_of(side_, session_of(1, failed));
+    for (stream::Record& record : records) {
+      if (record.kind != stream::Kind::epc_page) continue;
+      auto page = *stream::decode<EpcPageState>(record.body);
+      if (page.address == side_.at(lost).value) page.bytes[5] ^= 1;
+      record.body = stream::encode(page);
+    }
+    EXPECT_EQ(import(target_, records, session_of(1, arrived)), "");
+    EXPECT_TRUE(commit_enclaves(target_.machine, arrived));
+    for (u64 page = 1; page < 20; ++page) target_.frame(page);
+  }
+  void expect_others() {
+    alignas(32) arch::Rdinfo found{};
+    for (const u64 secs : {0u, 100u}) {
+      for (u64 page = secs; page < secs + 40; ++page) {
+        const auto told = target_.package.encls(EnclsLeaf::erdinfo, {.page = target_.frame(page), .rdinfo = &found});
+        EXPECT_EQ(done(told), page != lost) << page;
+        if (done(told)) {
+          EXPECT_EQ((found.flags & arch::rdinfo::blocked) != 0, page == 7) << page;
+        }
+      }
+      EXPECT_EQ(target_.info(secs).status & arch::rdinfo::virtual_child_present, 0u);
+    }
+  }
+
+  static constexpr u64 lost = 9;
+  Side target_{EpcPaging::none};
+};
+
+TEST_F(LooseBesideALostOne, LeaveAndComeBack) {
+  {
+    LiveCopy copy(target_.machine, writer_);
+    ASSERT_TRUE(copy.begin(true));
+    ASSERT_TRUE(copy.send_epc(true));
+  }
+  expect_others();
+}
+
+TEST_F(LooseBesideALostOne, AllGo) {
+  const auto root = write_enclaves(target_.machine, writer_);
+  ASSERT_TRUE(root) << root.error();
+  ASSERT_TRUE(keep_enclaves(target_.machine));
+  expect_others();
+}
+
+/// Another memory, all of whose EPC is used all the time.
+class AllUsed : public vmx::GuestMemory {
+ public:
+  explicit AllUsed(vmx::GuestMemory& behind) : behind_(behind) {}
+  tl::expected<void, vmx::MapError> map_ram(Gpa base, u64 bytes) override { return behind_.map_ram(base, bytes); }
+  tl::expected<void, vmx::MapError> map_epc(Gpa base, Mfn frame, u64 pages) override {
+    return behind_.map_epc(base, frame, pages);
+  }
+  tl::expected<void, vmx::MapError> reserve_epc(Gpa base, u64 pages) override {
+    return behind_.reserve_epc(base, pages);
+  }
+  tl::expected<void, vmx::MapError> map_epc(Gpa page, Mfn frame) override { return behind_.map_epc(page, frame); }
+  std::optional<Mfn> unmap_epc(Gpa page) override { return behind_.unmap_epc(page); }
+  tl::expected<void, vmx::MapError> unmap(Gpa base, u64 bytes) override { return behind_.unmap(base, bytes); }
+  void set_accessed_dirty(bool on) override { behind_.set_accessed_dirty(on); }
+  std::vector<bool> take_accessed(Gpa, u64 pages) override { return std::vector<bool>(pages, true); }
+  std::vector<bool> take_dirty(Gpa base, u64 pages) override { return behind_.take_dirty(base, pages); }
+  std::vector<bool> written(Gpa base, u64 pages) const override { return behind_.written(base, pages); }
+  bool read(Gpa from, std::span<std::byte> to) const override { return behind_.read(from, to); }
+  bool write(Gpa to, std::span<const std::byte> from) override { return behind_.write(to, from); }
+  std::optional<u64> compare_exchange(Gpa at, unsigned bytes, u64 expected, u64 desired) override {
+    return behind_.compare_exchange(at, bytes, expected, desired);
+  }
+
+ private:
+  vmx::GuestMemory& behind_;
+};
+
+/// An enclave that is built while others leave is left, although nothing of it leaves: the guest's pause depends on it.
+TEST_F(LooseEnclaves, AreLeftThatWereFreeBefore) {
+  AllUsed memory(side_.machine.memory);
+  VersionPages versions(side_.package);
+  FixedPager pager({.package = side_.package,
+                    .memory = memory,
+                    .pages = side_.machine.epc_pages,
+                    .epc = *side_.machine.fixed_epc,
+                    .gate = side_.machine.gate(),
+                    .handlers = side_.machine.lock,
+                    .leaves = side_.machine.root_leaves,
+                    .meet = [](bool) {}},
+                   versions);
+  side_.make_secs(0);
+  side_.add(1, 0);
+  std::vector<EarlyPage> early(16);
+  pager.begin();
+  pager.begin_pass();
+  while (pager.leave(true, early) != 0) {
+  }
+  const u64 before = pager.left();
+  for (u64 page = 2; page < 40; ++page) side_.add(page, 0);
+  pager.begin_pass();
+  while (pager.leave(false, early) != 0) {
+  }
+  EXPECT_GE(pager.left(), before + 38);
+  pager.end();
+}
+
+/// By several processors at once, of which some need free pages, or give pages back.
+TEST_F(LooseEnclaves, AreNeededByManyWhileTheyLeave) {
+  side_.build();
+  std::atomic<bool> stop{false};
+  {
+    std::vector<std::jthread> processors;
+    for (u64 id = 0; id < 3; ++id) {
+      processors.emplace_back([&, id] {
+        for (u64 i = id; !stop; i += 7) {
+          pager().need(side_.at(i % 50));
+          if (i % 11 == 0) pager().need(side_.at(epc_pages - 1 - i % 3));
+          const Gpa pages[] = {side_.at(i % 40), side_.at(100 + i % 40)};
+          if (i % 13 == 0) pager().while_here(pages, [] { std::this_thread::yield(); });
+        }
+      });
+    }
+    LiveCopy copy(side_.machine, writer_);
+    EXPECT_TRUE(copy.begin(true));
+    for (int pass = 0; pass < 10; ++pass) EXPECT_TRUE(copy.send_epc(true));
+    stop = true;
+  }
+  EXPECT_TRUE(pager().all_here());
+  side_.expect_built();
+}
+
+/// A guest that gives pages back all the time, by several processors, does not keep others from leaving.
+TEST_F(LooseEnclaves, LeaveWhileOthersAreGivenAllTheTime) {
+  side_.build();
+  constexpr long most = 5000;
+  std::atomic<bool> stop{false};
+  std::atomic<long> given{0};
+  std::vector<std::jthread> processors;
+  for (u64 id = 0; id < 3; ++id) {
+    processors.emplace_back([&, id] {
+      const Gpa pages[] = {side_.at(300 + id)};
+      const auto give = [&] {
+        ++given;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1 + id));
+      };
+      while (!stop && given < most) pager().while_here(pages, give);
+    });
+  }
+  while (given < 20) std::this_thread::yield();
+  leave();
+  EXPECT_LT(given, most);
+  stop = true;
 }
 
 /// What EWB has made of pages of zeros: under a key, each is what its IV makes, so that one that is there twice is one

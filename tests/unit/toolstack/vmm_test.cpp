@@ -164,6 +164,24 @@ TEST(DomainPage, OfAnEarlierVersionHasNoCountsOfAPager) {
   EXPECT_EQ(adopted->epc(), nullptr);
 }
 
+/// Of each, as it has been added to.
+TEST(DomainPage, OfAnyEarlierVersionIsAdopted) {
+  auto page = DomainPage::create();
+  ASSERT_TRUE(page);
+  for (const std::size_t length :
+       {offsetof(DomainPageLayout, epc), offsetof(DomainPageLayout, balloon), offsetof(DomainPageLayout, save),
+        offsetof(DomainPageLayout, move), offsetof(DomainPageLayout, devices), offsetof(DomainPageLayout, move_more),
+        offsetof(DomainPageLayout, goes_on)}) {
+    const Fd earlier = fixed_memfd("earlier", length);
+    std::vector<char> bytes(length);
+    ASSERT_EQ(::pread(page->descriptor(), bytes.data(), length, 0), static_cast<ssize_t>(length));
+    ASSERT_EQ(::pwrite(earlier.get(), bytes.data(), length, 0), static_cast<ssize_t>(length));
+    const auto adopted = DomainPage::adopt(earlier.get());
+    ASSERT_TRUE(adopted) << length << ": " << adopted.error();
+    EXPECT_FALSE(adopted->goes_on());
+  }
+}
+
 TEST(DomainPage, RefusesMemoryThatCouldShrink) {
   const Fd loose(::memfd_create("loose", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(loose.get(), sizeof(DomainPageLayout)), 0);

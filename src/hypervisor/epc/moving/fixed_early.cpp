@@ -1,6 +1,7 @@
 // Pages with frames of their own that leave while the guest runs, a batch at a time, as a pager's do (pager/evict.cpp):
 // unmapped, blocked and counted as out with the gate closed, and written out while the guest runs.
 #include <algorithm>
+#include <chrono>
 #include <new>
 
 #include "hypervisor/epc/answer.hpp"
@@ -12,6 +13,10 @@ using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 using arch::Gpa;
 using arch::Mfn;
+
+namespace {
+constexpr std::chrono::milliseconds before_its_turn(10);
+}  // namespace
 
 struct FixedPager::Victim {
   Number page = 0;
@@ -78,10 +83,20 @@ std::size_t FixedPager::leave(bool hot, std::span<EarlyPage> to) {
   const MutexLock held(lock_);
   for (;;) {
     if (const std::size_t pages = hand_out(to); pages != 0) return pages;
-    changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return stay_ == 0; });
+    wait_for_turn();
     if (!leaving_ || pass_ == domain_.pages.pages()) return 0;
     if (const std::vector<Number> pages = next_of_pass(hot); !pages.empty()) evict(pages);
   }
+}
+
+/// For those for whom none leaves; who comes after a while waits in turn.
+void FixedPager::wait_for_turn() {
+  const auto its_turn = [this]() CLOISTER_REQUIRES(lock_) { return stay_ == 0; };
+  if (changed_.wait_for(lock_, before_its_turn, its_turn)) return;
+  waits_ = true;
+  changed_.wait(lock_, its_turn);
+  waits_ = false;
+  changed_.notify_all();
 }
 
 /// Of those that the pass has come by.
@@ -105,7 +120,10 @@ std::vector<FixedPager::Number> FixedPager::next_of_pass(bool hot) {
     const auto frame = domain_.epc.frame_of(address);
     if (!frame || away_.contains(pass_) || touched_.empty() || !lies_in(touched_, *frame)) continue;
     const bool used = domain_.memory.take_accessed(address, 1).front();
-    if (used && !hot) continue;
+    if (used && !hot) {
+      free_[pass_] = false;  // for all that is known
+      continue;
+    }
     bool free = false;
     if (is_child(*frame, nullptr, &free)) pages.push_back(pass_);
     free_[pass_] = free;
@@ -218,7 +236,8 @@ void FixedPager::write_out(Victim& victim) {
   }
   SealedPage& image = *victim.away.what.image;
   vmx::PageinfoOperand pageinfo{.linaddr = 0, .source = image.bytes, .secinfo = image.pcmd, .secs = std::nullopt};
-  victim.goes = done(encls(EnclsLeaf::ewb, {.page = victim.away.frame, .pageinfo = &pageinfo, .version = version}));
+  victim.goes =
+      written_out(encls(EnclsLeaf::ewb, {.page = victim.away.frame, .pageinfo = &pageinfo, .version = version}));
   victim.away.what.page.linaddr = pageinfo.linaddr;
   if (!victim.goes) enclv(EnclvLeaf::edecvirtchild, victim.secs, victim.away.frame);
 }

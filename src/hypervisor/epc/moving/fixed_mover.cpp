@@ -95,7 +95,7 @@ bool FixedMover::write_out(Used& used) {
   const vmx::EnclsResult written = package_.encls(
       arch::EnclsLeaf::ewb, {.page = used.frame, .pageinfo = &pageinfo, .version = versions_.place_of(used.page.slot)});
   used.page.linaddr = pageinfo.linaddr;
-  if (done(written)) {
+  if (written_out(written)) {
     moved_.pages.push_back(used.page);
     return true;
   }

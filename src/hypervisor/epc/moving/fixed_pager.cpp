@@ -13,7 +13,7 @@ using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 
 /// Others have what a leaf needs for microseconds; what faults for another reason does so for ever.
-constexpr unsigned most_attempts = 10'000;
+constexpr unsigned most_attempts = 1'000'000;
 
 bool is_taken_now(const vmx::EnclsResult& result) {
   return result.fault ? *result.fault == arch::vector::gp : is(result, arch::SgxError::epc_page_conflict);
@@ -82,14 +82,14 @@ void FixedPager::need(arch::Gpa page) {
   bring(number_of(page));
 }
 
-void FixedPager::bring(Number page) {
+void FixedPager::bring(Number page, bool stays) {
   for (bool lent = false;;) {
     changed_.wait(lock_, [&]() CLOISTER_REQUIRES(lock_) { return !is_busy(page); });
     const auto away = away_.find(page);
     if (away == away_.end()) return;
     if (away->second.state == Away::State::out) return load(page);
     if (std::exchange(lent, true)) return;  // it cannot be had back
-    free_lent(page);
+    free_lent(page, stays);
   }
 }
 
@@ -111,10 +111,16 @@ void FixedPager::load(Number page) {
   back(page);
 }
 
-/// An array goes once none of its slots is used.
-void FixedPager::free_lent(Number page) {
+/// No page leaves until `stay_` is less again.
+void FixedPager::stay(bool stays_already) {
+  if (!stays_already) changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !evicting_ && !waits_; });
   ++stay_;
-  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !evicting_; });
+}
+
+/// An array goes once none of its slots is used.
+void FixedPager::free_lent(Number page, bool stays) {
+  // Whoever is one of them already has waited.
+  stay(stays);
   for (bool some = true; some;) {
     const auto lent = away_.find(page);
     if (lent == away_.end()) break;
@@ -123,7 +129,7 @@ void FixedPager::free_lent(Number page) {
       if (away.state != Away::State::lent && versions_.frame_of(away.what.page.slot.page) == lent->second.frame)
         its.push_back(number);
     }
-    for (const Number number : its) bring(number);
+    for (const Number number : its) bring(number, true);
     some = !its.empty();
   }
   remove_unused();
@@ -145,10 +151,9 @@ void FixedPager::remove_unused() {
 
 void FixedPager::while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) {
   const MutexLock held(lock_);
-  ++stay_;
-  changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return !evicting_; });
+  stay(false);
   for (const arch::Gpa page : pages) {
-    if (const auto known = domain_.pages.page_at(page)) bring(known->number);
+    if (const auto known = domain_.pages.page_at(page)) bring(known->number, true);
   }
   {
     const MutexUnlock apart(lock_);

@@ -101,9 +101,12 @@ class FixedPager {
   Away& send_away(Number page, arch::Mfn frame) CLOISTER_REQUIRES(lock_);
   void settle(Away& away, Away::State state) CLOISTER_REQUIRES(lock_);
   void back(Number page) CLOISTER_REQUIRES(lock_);
-  void bring(Number page) CLOISTER_REQUIRES(lock_);
+  /// stays: the caller is one for whom none leaves.
+  void bring(Number page, bool stays = false) CLOISTER_REQUIRES(lock_);
   void load(Number page) CLOISTER_REQUIRES(lock_);
-  void free_lent(Number page) CLOISTER_REQUIRES(lock_);
+  void free_lent(Number page, bool stays) CLOISTER_REQUIRES(lock_);
+  void stay(bool stays_already) CLOISTER_REQUIRES(lock_);
+  void wait_for_turn() CLOISTER_REQUIRES(lock_);
   void remove_unused() CLOISTER_REQUIRES(lock_);
   void bring_rest(const std::function<bool()>& enough) CLOISTER_REQUIRES(lock_);
   std::optional<arch::Mfn> secs_at(arch::Gpa page);
@@ -125,8 +128,9 @@ class FixedPager {
   Condition changed_;
   std::unordered_map<Number, Away> away_ CLOISTER_GUARDED_BY(lock_);
   std::atomic<bool> any_{false};
-  u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< records that are
-  u32 stay_ CLOISTER_GUARDED_BY(lock_) = 0;  ///< callers for whom none leaves
+  u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< records that are
+  u32 stay_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< callers for whom none leaves
+  bool waits_ CLOISTER_GUARDED_BY(lock_) = false;  ///< who evicts, for them
   bool evicting_ CLOISTER_GUARDED_BY(lock_) = false;
   bool leaving_ CLOISTER_GUARDED_BY(lock_) = false, filling_ CLOISTER_GUARDED_BY(lock_) = false;
   /// Of a pass: frames that may be in use, pages that were found free, the next one that may leave, that may be handed

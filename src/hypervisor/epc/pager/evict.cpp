@@ -196,7 +196,7 @@ void Pager::write_out(Victim& victim) {
   const vmx::EnclsResult written =
       encls(EnclsLeaf::ewb, {.page = victim.frame, .pageinfo = &pageinfo, .version = version});
   victim.linaddr = pageinfo.linaddr;
-  if (done(written)) return;
+  if (written_out(written)) return;
   // Nobody has told that a SECS has children before it is to go (PagingMode::trap); nothing has happened to it.
   const bool stays = victim.kind == PageRecord::Kind::secs && is(written, SgxError::child_present);
   victim.fate = stays ? Victim::Fate::stays : Victim::Fate::fails;
