@@ -75,6 +75,7 @@ def life(machine):
     assert "web runs at" in pair.cloister.said and "web has come" in said, (pair.cloister.said, said)
     a.check_settled([])
     assert " ending=migrated" in [line for line in a.log.read_text().splitlines() if "event=domain-ended" in line][-1]
+    wait_until(lambda: pair.lives(b) != "arriving", "its arrival")
     here = b.domains()["web"]
     assert (here["uuid"], here["state"], here["vcpus"], here["epc_mib"]) == (uuid, "running", 2, 1), here
     goes_on(b)

@@ -42,6 +42,7 @@ def life(machine):
         pair.migrate()
         assert definition(pair.a) is None and definition(pair.b) == text
         assert pair.a.request("GET", "/v1/domains/web").status == 404 and os.listdir(pair.a.state / "definitions") == []
+        wait_until(lambda: pair.lives(pair.b) != "arriving", "its arrival")
         there = pair.b.get("/v1/domains/web")
         assert (there["uuid"], there["persistent"], there["autostart"], there["order"], there["delay_seconds"]) == (uuid, True, "last", 7, 2), there
         assert there["differs"] == [] and there["state"] == "running", there

@@ -75,6 +75,7 @@ def goes(machine):
     uuid = a.domains()["web"]["uuid"]
     assert "web could go to" in reach.go("--dry-run")
     assert "web runs at" in reach.go()
+    wait_until(lambda: b.domains()["web"]["state"] != "arriving", "its arrival")
     here = b.domains()["web"]
     assert (here["uuid"], here["state"], here["owner"]["uid"]) == (uuid, "running", os.geteuid()), here
     goes_on(b)
