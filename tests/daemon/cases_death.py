@@ -5,12 +5,11 @@ import json
 import os
 import random
 import resource
-import signal
 import time
 from pathlib import Path
 
 from holding import new_thread_held
-from machine import MIB_PAGES, Connection, wait_until
+from machine import MIB_PAGES, Connection, kill_pid, wait_until
 
 MACHINE = """
 [[package]]
@@ -23,13 +22,6 @@ memory_overcommit = 10
 epc = [{ size = "64 GiB" }]
 """
 SECRET = b"THE-SECRET-OF-A-DOMAIN"
-
-
-def kill_pid(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class Victim:

@@ -1,15 +1,13 @@
 """`cloister migrate` of domains with their enclaves alive: they go on at one daemon, without a step that is lost or taken
 twice, and are never at two."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, ROOM, VERDICT, Pair, Way, attempt, settle
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, some, wait_until
+from machine import PATIENCE, kill_pid, some, wait_until
 
 PROOF = 10
 # A frame for each page, and EPC that is paged.
@@ -179,8 +177,7 @@ def kills(machine):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
             killed.add(domain["pid"])
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(domain["pid"], signal.SIGKILL)
+            kill_pid(domain["pid"])
 
     def seen_dead():
         return all(domain["pid"] not in killed for m in (pair.a, pair.b) for domain in m.domains().values())

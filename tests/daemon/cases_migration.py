@@ -1,9 +1,7 @@
 """`cloister migrate` and `receive`: a domain goes on at another daemon, here or there and never both."""
 
-import contextlib
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -14,7 +12,7 @@ from cases_ends import press, says
 from cases_networks import free_port, gone, needs_passt, on
 from cases_owner import GROUP, MEMBER, SUPPLEMENTARY, Member, as_user
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, domain_config, some, wait_until
+from machine import PATIENCE, domain_config, kill_pid, some, wait_until
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 OFFER, ANSWER, PIECE, READY, FAILURE, COMMIT, VERDICT, DONE = range(1, 9)
@@ -299,8 +297,7 @@ def kills(machine):
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(domain["pid"], signal.SIGKILL)
+            kill_pid(domain["pid"])
 
     victims = {
         "source": lambda: pair.source.kill(),

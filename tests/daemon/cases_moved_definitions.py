@@ -1,6 +1,5 @@
 """The definition of a domain that moves: it is where the domain is, and nowhere else; in doubt, both are."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from cases_live_enclaves import goes_on as counts_on
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Pair, Way, attempt, goes_on, receive_as, settle
 from cases_owner import GROUP, MEMBER, Member
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, domain_config, some, wait_until
+from machine import PATIENCE, domain_config, kill_pid, some, wait_until
 
 
 def define(cloister, kernel="ends", epc=1, **more):
@@ -151,8 +150,7 @@ def kills(machine):
     def vmm(m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(domain["pid"], signal.SIGKILL)
+            kill_pid(domain["pid"])
 
     victims = {
         "source": lambda: pair.source.kill(),

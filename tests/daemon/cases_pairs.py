@@ -8,13 +8,12 @@ which follows from a seed (CLOISTER_SEED)."""
 import contextlib
 import os
 import random
-import signal
 import socket
 import subprocess
 
 from cases_live_enclaves import KINDS, Peers, goes_on, keys_of
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Way, attempt
-from machine import PATIENCE, wait_until
+from machine import PATIENCE, kill_pid, wait_until
 
 RESOLVE, PROOF = 9, 10
 NAMES = {OFFER: "offer", ANSWER: "answer", PIECE: "piece", READY: "ready", COMMIT: "commit", VERDICT: "verdict", DONE: "done",
@@ -55,8 +54,7 @@ class Deaths:
     def vmm(self, m):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(domain["pid"], signal.SIGKILL)
+            if kill_pid(domain["pid"]):
                 self.killed.add(domain["pid"])
                 return True
         return False

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cases_death
-from machine import MIB_PAGES, domain_config, open_files, wait_until
+from machine import MIB_PAGES, domain_config, kill_pid, open_files, wait_until
 
 # More is asked for than there is: some creations must be refused.
 MACHINE = """
@@ -128,7 +128,7 @@ class Story:
         if action == "leave":
             return action, None
         if action == "kill":
-            cases_death.kill_pid(m.domains()[name]["pid"])
+            kill_pid(m.domains()[name]["pid"])
             return action, None
         method, path = ("DELETE", "") if action == "destroy" else ("POST", f"/{action}")
         return action, cases_death.Victim(m, method, f"/v1/domains/{name}{path}")

@@ -56,6 +56,15 @@ def stop(pid):
     wait_until(has_stopped, f"all threads of {pid} to stop")
 
 
+def kill_pid(pid):
+    """False: it has just ended by itself."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def open_files(pid):
     """What a process has open: where each of its descriptors leads. It may close one while we look."""
     links = {}

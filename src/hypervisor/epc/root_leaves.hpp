@@ -1,10 +1,12 @@
 // How many leaves of ENCLS and ENCLV the hypervisor has begun, and ended, on a domain's EPC: a guest's leaf that found
-// in use what it needs has met one of them, or another of the guest's own.
+// in use what it needs has met one of them, or another of the guest's own. And how such a leaf is run.
 #pragma once
 
 #include <atomic>
+#include <thread>
 
 #include "arch/types.hpp"
+#include "hypervisor/epc/answer.hpp"
 
 namespace cloister::hypervisor {
 
@@ -30,5 +32,18 @@ class RootLeaves {
  private:
   std::atomic<u64> begun_{0}, ended_{0};
 };
+
+/// Runs a leaf, again and again while others have what it needs, which they do for microseconds. One that faults for
+/// another reason would do so for ever.
+inline vmx::EnclsResult until_free(RootLeaves& leaves, const auto& leaf) {
+  constexpr unsigned most_tries = 1'000'000;
+  const RootLeaves::Running running(leaves);
+  vmx::EnclsResult result = leaf();
+  for (unsigned tries = 1; may_be_busy(result) && tries < most_tries; ++tries) {
+    std::this_thread::yield();
+    result = leaf();
+  }
+  return result;
+}
 
 }  // namespace cloister::hypervisor

@@ -1,42 +1,23 @@
+// Pages that come back into their frames: one that is needed, all that are late, and what was to go elsewhere and
+// stays.
 #include "hypervisor/epc/moving/fixed_pager.hpp"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "hypervisor/epc/answer.hpp"
 
 namespace cloister::hypervisor {
-namespace {
 
 using arch::EnclsLeaf;
 using arch::EnclvLeaf;
 
-/// Others have what a leaf needs for microseconds; what faults for another reason does so for ever.
-constexpr unsigned most_attempts = 1'000'000;
-
-bool is_taken_now(const vmx::EnclsResult& result) {
-  return result.fault ? *result.fault == arch::vector::gp : is(result, arch::SgxError::epc_page_conflict);
-}
-
-vmx::EnclsResult tried(RootLeaves& leaves, const auto& leaf) {
-  const RootLeaves::Running running(leaves);
-  vmx::EnclsResult result = leaf();
-  for (unsigned tries = 1; is_taken_now(result) && tries < most_attempts; ++tries) {
-    std::this_thread::yield();
-    result = leaf();
-  }
-  return result;
-}
-
-}  // namespace
-
 vmx::EnclsResult FixedPager::encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) {
-  return tried(domain_.leaves, [&] { return domain_.package.encls(leaf, operands); });
+  return until_free(domain_.leaves, [&] { return domain_.package.encls(leaf, operands); });
 }
 
 void FixedPager::enclv(EnclvLeaf leaf, arch::Mfn secs, arch::Mfn child) {
-  tried(domain_.leaves, [&] { return domain_.package.enclv(leaf, {.page = secs, .child = child}); });
+  until_free(domain_.leaves, [&] { return domain_.package.enclv(leaf, {.page = secs, .child = child}); });
 }
 
 bool FixedPager::is_busy(Number page) const {

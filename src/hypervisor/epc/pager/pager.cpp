@@ -4,32 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
 
 #include "hypervisor/specification.hpp"
 
 namespace cloister::hypervisor {
 namespace {
 
-/// For others who have what is needed: a leaf takes microseconds, and a load or an eviction some dozens of them.
+/// For others who have what is needed: a load or an eviction takes some dozens of microseconds.
 constexpr std::chrono::milliseconds patience(1);
-constexpr unsigned most_waits = 10'000, most_tries = 1'000'000;
-
-bool busy(const vmx::EnclsResult& result) {
-  if (result.fault) return *result.fault == arch::vector::gp;
-  return result.rax == static_cast<u64>(arch::SgxError::epc_page_conflict);
-}
-
-/// Others have what a leaf needs for microseconds. One that faults for another reason would do so for ever.
-vmx::EnclsResult until_free(RootLeaves& leaves, const auto& leaf) {
-  const RootLeaves::Running running(leaves);
-  vmx::EnclsResult result = leaf();
-  for (unsigned tries = 1; busy(result) && tries < most_tries; ++tries) {
-    std::this_thread::yield();
-    result = leaf();
-  }
-  return result;
-}
+constexpr unsigned most_waits = 10'000;
 
 }  // namespace
 

@@ -35,9 +35,7 @@ vmx::EnclsResult Pager::run(const std::function<vmx::EnclsResult()>& leaf) {
   for (;;) {
     const u64 ended = leaves_.ended();
     const vmx::EnclsResult result = leaf();
-    const bool may_be_busy =
-        result.fault ? *result.fault == arch::vector::gp : is(result, arch::SgxError::epc_page_conflict);
-    if (!may_be_busy || !leaves_.ran_since(ended)) return result;
+    if (!may_be_busy(result) || !leaves_.ran_since(ended)) return result;
     std::this_thread::yield();
   }
 }
