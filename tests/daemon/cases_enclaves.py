@@ -7,7 +7,7 @@ import unittest
 
 import power_cut
 from cases_persist import FAILED, Cloister
-from machine import some, wait_until
+from machine import kill_pid, some, wait_until
 from recording import IN_A_ROW, PATIENCE, Victim, reap_orphans_but, record
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
@@ -140,15 +140,12 @@ def cut(machine):
         m.kill(signal.SIGKILL)
         m.start()
 
-    def kill_process(pid):
-        os.kill(pid, signal.SIGKILL)
-
     def kill_both(pid):
         m.kill(signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
+        kill_pid(pid)
         m.start()
 
-    for act in (kill_daemon, kill_process, kill_both):
+    for act in (kill_daemon, kill_pid, kill_both):
         act(write())
         wait_until(lambda: not partial.exists(), "the end of the writing")
         if file.exists():

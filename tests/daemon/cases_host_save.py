@@ -12,7 +12,7 @@ from cases_ends import press, says
 from cases_live_enclaves import goes_on
 from cases_owner import Member
 from cases_persist import FAILED, Cloister
-from machine import domain_config, stop, wait_until
+from machine import domain_config, kill_pid, stop, wait_until
 from recording import record
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 16 }]\n"
@@ -270,7 +270,7 @@ def order(machine):
     m.destroy("second")
     said = subprocess.Popen(cloister.command("host-down"), stderr=subprocess.PIPE, text=True)
     wait_until(lambda: any(name.endswith(".partial") for name in files(m)) or said.poll() is not None, "the beginning of the file")
-    os.kill(pid, signal.SIGKILL)
+    kill_pid(pid)
     said = said.communicate()[1]
     assert ("first is saved" in said) == (len(files(m)) == 1), (said, files(m))
 
