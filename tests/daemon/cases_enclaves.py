@@ -148,8 +148,9 @@ def cut(machine):
     for act in (kill_daemon, kill_pid, kill_both):
         act(write())
         wait_until(lambda: not partial.exists(), "the end of the writing")
-        if file.exists():
+        if file.exists() or act is not kill_daemon:
             wait_until(lambda: "web" not in m.domains(), "the end of web")
+        if file.exists():
             assert len(tickets(m)) == 1, tickets(m)
             cloister("restore", "web.saved")
             goes_on(m, "web")
