@@ -93,10 +93,10 @@ class Linux:
     def busy(self, m, name):
         return b"TEST enclave/hello: ok" in self.printed(m, name)
 
-    def wait(self, condition, what):
+    def wait(self, condition, what, state=lambda: ""):
         end = time.monotonic() + LINUX_PATIENCE
         while not condition():
-            assert time.monotonic() < end, f"waited {LINUX_PATIENCE} s for {what}"
+            assert time.monotonic() < end, f"waited {LINUX_PATIENCE} s for {what}; {state()}"
             time.sleep(0.5)
 
 
@@ -303,7 +303,8 @@ def balloon(machine):
 
     def wait_for(target):
         wanted = [target * MIB_PAGES, (16 - target) * MIB_PAGES, 0, 0]
-        linux.wait(lambda: last() == wanted, f"the guest to say {wanted}")
+        linux.wait(lambda: last() == wanted, f"the guest to say {wanted}",
+                   lambda: f"{m.console('one')[-600:]}, {m.get('/v1/domains/one')}")
 
     for target in (3, 16, 8, 2, 16, 4):
         assert m.request("POST", "/v1/domains/one/epc-target", {"mib": target}).status == 200

@@ -39,7 +39,7 @@ def tickets(machine):
     cloister("restore", "kept", status=FAILED)
     assert "its ticket is spent" in cloister.said, cloister.said
     cloister("restore", "--enclaves=lose", "kept")
-    cloister("destroy", "web")
+    wait_until(lambda: "web" not in m.domains(), "that it ends, whose enclaves are not there")
     # No more than so many, of a user; the domain can be saved without, and it runs on meanwhile.
     m.create("web", kernel="sgx_counting", epc=1)
     m.wait_for_ready("web")
