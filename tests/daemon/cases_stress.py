@@ -303,8 +303,9 @@ def balloon(machine):
 
     def wait_for(target):
         wanted = [target * MIB_PAGES, (16 - target) * MIB_PAGES, 0, 0]
-        linux.wait(lambda: last() == wanted, f"the guest to say {wanted}",
-                   lambda: f"{m.console('one')[-600:]}, {m.get('/v1/domains/one')}")
+        linux.wait(lambda: last() == wanted, f"the guest to say {wanted}", lambda: m.console("one")[-600:])
+        given = m.get("/v1/domains/one")["balloon"]["given_pages"]
+        assert given == (16 - target) * MIB_PAGES, given
 
     for target in (3, 16, 8, 2, 16, 4):
         assert m.request("POST", "/v1/domains/one/epc-target", {"mib": target}).status == 200
