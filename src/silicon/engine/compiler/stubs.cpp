@@ -1,6 +1,7 @@
 // The shared code. Callee-saved registers: System V ABI for AMD64, 3.2.
 #include "silicon/engine/compiler/stubs.hpp"
 
+#include <array>
 #include <cstddef>
 
 namespace cloister::silicon {
@@ -55,15 +56,15 @@ struct Writer {
   }
 
   void run() {
-    for (const u8 pushed : {0x55, 0x53}) e.bytes({pushed});                    // rbp, rbx
-    for (const u8 pushed : {0x54, 0x55, 0x56, 0x57}) e.bytes({0x41, pushed});  // r12 to r15
+    for (const u8 pushed : std::array<u8, 2>{0x55, 0x53}) e.bytes({pushed});                    // rbp, rbx
+    for (const u8 pushed : std::array<u8, 4>{0x54, 0x55, 0x56, 0x57}) e.bytes({0x41, pushed});  // r12 to r15
     const Label inner = e.label();
     e.lea(rsp, {.base = rsp, .disp = -8});
     e.lea(rax, inner);
     e.op(0xff, 2, Place{rax}, {4});
     e.lea(rsp, {.base = rsp, .disp = 8});
-    for (const u8 popped : {0x5f, 0x5e, 0x5d, 0x5c}) e.bytes({0x41, popped});
-    for (const u8 popped : {0x5b, 0x5d}) e.bytes({popped});
+    for (const u8 popped : std::array<u8, 4>{0x5f, 0x5e, 0x5d, 0x5c}) e.bytes({0x41, popped});
+    for (const u8 popped : std::array<u8, 2>{0x5b, 0x5d}) e.bytes({popped});
     e.ret();
     e.bind(inner);
     e.jmp(Place{Address{.base = rsi, .disp = member(offsetof(Op, handler))}});

@@ -25,7 +25,7 @@ struct Free {
 };
 using Number = std::unique_ptr<BIGNUM, Free>;
 
-Number number(const arch::Modulus& m) { return Number(BN_lebin2bn(m.data(), m.size(), nullptr)); }
+Number number(const arch::Modulus& m) { return Number(BN_lebin2bn(m.data(), static_cast<int>(m.size()), nullptr)); }
 
 /// 0 <= n < m
 bool in_range(const BIGNUM* n, const BIGNUM* m) { return BN_is_negative(n) == 0 && BN_cmp(n, m) < 0; }
