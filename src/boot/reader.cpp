@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +18,7 @@
 
 #include "arch/try.hpp"
 #include "boot/reader_limits.hpp"
+#include "host/lone_process.hpp"
 #include "host/memfd.hpp"
 #include "host/nbd_server.hpp"
 #include "host/packet.hpp"
@@ -31,7 +31,7 @@ namespace {
 
 using toolstack::send_packet;
 
-constexpr int connection_number = 3, disk_number = 4;  // in the new process
+constexpr int connection_number = lone_connection, disk_number = lone_connection + 1;  // in the new process
 
 class FileDisk final : public Disk {
  public:
@@ -152,50 +152,24 @@ bool serve_one(const Wanted& wanted) {
   return send_packet(connection_number, {{"error", why}}).has_value();
 }
 
-/// Nothing that it has inherited stays open.
-[[noreturn]] void become_reader(const Fd& connection, const Fd& disk, const Wanted& wanted) {
-  ::setsid();
-  ::prctl(PR_SET_NAME, "cloister-boot");
-  // Numbers that no other one stands at.
-  const int nothing = ::open("/dev/null", O_RDWR), high = 16;
-  const int own = ::fcntl(connection.get(), F_DUPFD, high), image = ::fcntl(disk.get(), F_DUPFD, high);
-  if (nothing < 0 || own < 0 || image < 0) ::_exit(1);
-  for (int number = 0; number < connection_number; ++number) ::dup2(nothing, number);
-  ::dup2(own, connection_number);
-  ::dup2(image, disk_number);
-  ::close_range(disk_number + 1, ~0U, 0);
-  for (const int one : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(one, one == SIGPIPE ? SIG_IGN : SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+/// Until nobody asks any more.
+void serve(const Wanted& wanted) {
   const auto ready = give_up_boot_privileges();
   for (char any = 0;;) {
     const ssize_t got = ::recv(connection_number, &any, sizeof any, 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) ::_exit(0);
+    if (got <= 0) return;
     const bool goes_on =
         ready ? serve_one(wanted) : send_packet(connection_number, {{"error", ready.error()}}).has_value();
-    if (!goes_on) ::_exit(0);
+    if (!goes_on) return;
   }
 }
 
 }  // namespace
 
 tl::expected<Fd, std::string> start_boot_reader(const Fd& disk, const Wanted& wanted) {
-  int ends[2];
-  const auto failed = [] { return tl::unexpected(std::string(std::strerror(errno))); };
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return failed();
-  Fd ours(ends[0]);
-  const Fd theirs(ends[1]);
-  const pid_t child = ::fork();
-  if (child < 0) return failed();
-  if (child == 0) {
-    // A process of its own, which nobody waits for: its parent ends at once.
-    if (::fork() != 0) ::_exit(0);
-    become_reader(theirs, disk, wanted);
-  }
-  ::waitpid(child, nullptr, 0);
-  return ours;
+  const int given[] = {disk.get()};
+  return start_lone_process("cloister-boot", given, [&] { serve(wanted); });
 }
 
 }  // namespace cloister::boot
