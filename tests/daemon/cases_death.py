@@ -51,33 +51,42 @@ def kill_points(machine):
     """Two hundred points (CLOISTER_FULL: ten thousand). At each a VMM, the daemon or both are killed somewhere in a
     creation or a destruction. The accounts balance, others run on, and nothing is left behind."""
     m = machine(MACHINE)
-    points = 10_000 if m.settings.full else int(os.environ.get("CLOISTER_KILL_POINTS", "200"))
+    kill_at(m, 10_000 if m.settings.full else int(os.environ.get("CLOISTER_KILL_POINTS", "200")))
+
+
+def kill_at(m, points, processes=lambda: [], check=lambda: None, **more):
+    """`processes`: what the victim, which has `more` in its configuration, has beside its VMM."""
     seed = int(os.environ.get("CLOISTER_SEED", "20"))
     chance = random.Random(seed)
     print(f"{points} points, seed {seed}")
     m.create("keeper")
     m.wait_for_ready("keeper")
     keeper = m.domains()["keeper"]
-    creation = typical_time(lambda: m.create("victim"))
+    creation = typical_time(lambda: m.create("victim", **more))
     destruction = typical_time(lambda: m.destroy("victim"))
     files = m.restart().open_files()
     seen = {}
 
+    whoms = ("vmm", "daemon", "both", "both-reversed") + (("beside",) if more else ())
     for point in range(points):
-        kind, whom = chance.choice(("create", "destroy")), chance.choice(("vmm", "daemon", "both", "both-reversed"))
+        kind, whom = chance.choice(("create", "destroy")), chance.choice(whoms)
         if kind == "create":
             delay = chance.uniform(0, 1.3 * creation)
-            victim = Victim(m, "POST", "/v1/domains", m.creation("victim"))
+            victim = Victim(m, "POST", "/v1/domains", m.creation("victim", **more))
         else:
-            m.create("victim")
+            m.create("victim", **more)
             delay = chance.uniform(0, 1.3 * destruction)
             victim = Victim(m, "DELETE", "/v1/domains/victim")
         time.sleep(delay)
 
-        daemon_dies = whom != "vmm"
+        daemon_dies = whom not in ("vmm", "beside")
         if whom == "both-reversed":
             m.kill()
-        if whom != "daemon":
+        if whom == "beside":
+            for pid in processes():
+                if chance.random() < 0.7:
+                    kill_pid(pid)
+        elif whom != "daemon":
             for pid in m.vmms():
                 if pid != keeper["pid"]:
                     kill_pid(pid)
@@ -90,6 +99,7 @@ def kill_points(machine):
             m.start()
         try:
             check_point(m, keeper)
+            check()
         except AssertionError:
             print(f"point {point}: {outcome} after {delay:.4f} s")
             raise

@@ -53,6 +53,11 @@ def needs_passt():
         raise unittest.SkipTest("there is no passt")
 
 
+def has_route():
+    """passt wants an interface to look like."""
+    return any(line.split()[1] == "00000000" for line in Path("/proc/net/route").read_text().splitlines()[1:])
+
+
 def is_free(port):
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
