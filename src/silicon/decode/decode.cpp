@@ -24,11 +24,12 @@ struct DecoderMode {
   ZydisStackWidth stack;
 };
 /// By CodeMode.
-constexpr std::array<DecoderMode, 6> decoder_modes{{
+constexpr std::array<DecoderMode, 7> decoder_modes{{
     {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
     {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
     {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
     {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+    {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
     {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
     {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
 }};
@@ -154,8 +155,8 @@ Choice choose(std::span<const u8> bytes, CodeMode mode, u16 offset, EnclaveCode 
   if (insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNC || insn.info.meta.isa_ext == ZYDIS_ISA_EXT_KNCE) {
     return {.selected = {op_undefined, true}};
   }
-  // Only LES and LDS have these bytes in real mode (SDM vol. 2A, 2.3.5).
-  if (mode == CodeMode::real16 && insn.info.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+  // Only LES and LDS have these bytes in real and virtual-8086 mode (SDM vol. 2A, 2.3.5).
+  if (as_8086(mode) && insn.info.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
     return {.selected = {op_undefined, true}};
   }
   op.mnemonic = static_cast<u16>(insn.info.mnemonic);

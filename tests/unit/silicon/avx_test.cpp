@@ -93,10 +93,14 @@ TEST_F(Avx, PrefixesInFrontOfVexAreUndefined) {
   EXPECT_EQ(m.run({0xc4, 0xe2, 0x7d, 0x41, 0xc1}), vector::ud) << "VPHMINPOSUW of 256 bits";
 }
 
-TEST_F(Avx, RealModeHasOnlyLesAndLds) {
+TEST_F(Avx, RealAndVirtual8086ModeHaveOnlyLesAndLds) {
   const std::array<u8, 4> bytes{0xc5, 0xf4, 0x58, 0xc2};
   EXPECT_TRUE(form_of(bytes, CodeMode::compat32).known);
-  EXPECT_FALSE(form_of(bytes, CodeMode::real16).known);
+  for (const CodeMode mode : {CodeMode::real16, CodeMode::virtual16}) {
+    EXPECT_FALSE(form_of(bytes, mode).known);
+    const std::array<u8, 3> les{0xc4, 0x07, 0x90};
+    EXPECT_EQ(form_of(les, mode).mnemonic, ZYDIS_MNEMONIC_LES);
+  }
   const std::array<u8, 4> lds{0xc5, 0x07, 0x90, 0x90};  // lds eax, [edi]
   EXPECT_EQ(form_of(lds, CodeMode::compat32).mnemonic, ZYDIS_MNEMONIC_LDS);
 }

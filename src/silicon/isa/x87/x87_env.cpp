@@ -191,7 +191,7 @@ template <Handler handler>
 Selected select_state(const Insn& insn, Op& op) {
   x87_fill(insn, op);
   const bool wide = insn.info.operand_width != 16;
-  const bool real = insn.mode == CodeMode::real16;
+  const bool real = as_8086(insn.mode);
   op.dst = real ? (wide ? real32 : real16) : (wide ? protected32 : protected16);
   return {handler};
 }
