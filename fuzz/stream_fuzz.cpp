@@ -150,6 +150,17 @@ void check_record(const Record& record) {
         if (interface.has_work()) interface.work();
       }
       break;
+    case Kind::console:
+      if (const auto state = state_of<platform::virtio::Console::State>(record)) {
+        ZeroedRam ram;
+        platform::virtio::Console console([](u8) {}, {.dma = ram, .send = nothing, .broken = {}});
+        if (!console.set_state(*state)) break;
+        for (u64 at = 0; at < 0x40; at += 4) console.read_memory(platform::virtio::structures_bar, at, 4);
+        for (u64 queue = 0; queue < 2; ++queue)
+          console.write_memory(platform::virtio::structures_bar, platform::virtio::notify_at + 4 * queue, queue, 2);
+        for (int i = 0; i < 4 && console.has_work(); ++i) console.work();
+      }
+      break;
     case Kind::rng:
       if (const auto state = state_of<platform::virtio::Rng::State>(record)) {
         ZeroedRam ram;

@@ -59,6 +59,11 @@ int main(int count, char** words) {
   interface.device.status = 0;
   interface.device.queues = {{.enabled = true, .waits = true}, {.enabled = true, .waits = true}};
   add(Kind::interface, interface);
+  auto console = tests::filled<platform::virtio::Console::State>();
+  console.device.msix.pending = 0;
+  console.device.status = 0;
+  console.device.queues = {{.enabled = true, .waits = true}, {.enabled = true, .waits = true}};
+  add(Kind::console, console);
   auto rng = tests::filled<platform::virtio::Rng::State>();
   rng.device.msix.pending = 0;
   rng.device.status = 0;

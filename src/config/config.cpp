@@ -145,10 +145,17 @@ Position DomainConfig::position_of(std::string_view key) const {
   return found == where.end() ? Position{} : found->second;
 }
 
-std::size_t DomainConfig::devices() const { return disks.size() + interfaces.size() + (rng ? 1 : 0) + (vsock ? 1 : 0); }
+std::size_t DomainConfig::devices() const {
+  return disks.size() + interfaces.size() + (virtio_console ? 1 : 0) + (rng ? 1 : 0) + (vsock ? 1 : 0);
+}
 
 const char* DomainConfig::key_of_device() const {
-  return !disks.empty() ? "disk" : !interfaces.empty() ? "vif" : rng ? "rng" : vsock ? "vsock" : nullptr;
+  return !disks.empty()        ? "disk"
+         : !interfaces.empty() ? "vif"
+         : virtio_console      ? "virtio_console"
+         : rng                 ? "rng"
+         : vsock               ? "vsock"
+                               : nullptr;
 }
 
 u64 DomainConfig::epc_mib() const {

@@ -120,7 +120,8 @@ struct DomainConfig {
   BootloaderOptions bootloader_options{};
   std::vector<DiskConfig> disks;  ///< in the order of their places
   std::vector<InterfaceConfig> interfaces;
-  bool rng = false;  ///< it has a source of random bytes beside its processor's
+  bool virtio_console = false;  ///< it has a console beside its serial port
+  bool rng = false;             ///< it has a source of random bytes beside its processor's
   std::optional<SocketsConfig> vsock;
   std::vector<policy::CpuidOverride> cpuid;
   Action on_poweroff = Action::destroy, on_reboot = Action::restart, on_crash = Action::destroy;

@@ -318,6 +318,8 @@ constexpr Key table[] = {
     {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
     {"vif", "list", "none", "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"`.",
      vif},
+    {"virtio_console", "boolean", "0", "Whether the guest has a virtio console, hvc0, beside its serial port.",
+     boolean<&Config::virtio_console>},
     {"rng", "boolean", "0", "Whether the guest has a virtio source of random bytes.", boolean<&Config::rng>},
     {"vsock", "integer or string", "none",
      "Sockets between guest and host: the guest's CID, `\"auto\"`, or `\"cid=CID,path=PATH\"`.", vsock},

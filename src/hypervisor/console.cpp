@@ -1,4 +1,4 @@
-// Input is taken only when the UART has little left to give, so that what the guest does not read stays with whoever
+// Input is taken only when its taker has little left to give, so that what the guest does not read stays with whoever
 // writes it, and no buffer here grows.
 #include "hypervisor/console.hpp"
 
@@ -31,9 +31,7 @@ void Console::flush() {
   line_.clear();
 }
 
-int Console::wanted(const platform::Uart16550& uart) const {
-  return in_ >= 0 && uart.backlog() < backlog_limit ? in_ : -1;
-}
+int Console::wanted(std::size_t backlog) const { return in_ >= 0 && backlog < backlog_limit ? in_ : -1; }
 
 bool Console::at_end() {
   int waiting = 0;
@@ -42,11 +40,11 @@ bool Console::at_end() {
   return true;
 }
 
-void Console::receive(platform::Uart16550& uart) {
+void Console::receive(const Output& to) {
   std::array<u8, 64> bytes;
   const ssize_t n = ::read(in_, bytes.data(), bytes.size());
   if (n > 0) {
-    uart.receive(std::span(bytes).first(static_cast<std::size_t>(n)));
+    to(std::span(bytes).first(static_cast<std::size_t>(n)));
   } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
     in_ = -1;
   }

@@ -1,4 +1,5 @@
-// The host's end of the guest's serial port: bytes out to a callback, bytes in from a descriptor.
+// The host's end of the guest's console, which is its serial port, and beside it a virtio one where there is one: bytes
+// out to a callback, bytes in from a descriptor.
 #pragma once
 
 #include <functional>
@@ -6,7 +7,6 @@
 #include <vector>
 
 #include "arch/types.hpp"
-#include "platform/uart.hpp"
 
 namespace cloister::hypervisor {
 
@@ -20,14 +20,14 @@ class Console {
   void transmit(u8 byte);
   void flush();
 
-  /// The descriptor to wait on for input that the UART can take now; -1 if there is none.
-  int wanted(const platform::Uart16550& uart) const;
+  /// The descriptor to wait on for input, of whoever has so many bytes to give the guest still; -1 if it has enough.
+  int wanted(std::size_t backlog) const;
   /// Input may still come.
   bool open() const { return in_ >= 0; }
   /// Whether what makes the descriptor readable is the end of the input, which is then closed.
   bool at_end();
-  /// Reads what is there, without waiting, if the UART can take it. Precondition: the descriptor is readable.
-  void receive(platform::Uart16550& uart);
+  /// Reads what is there, without waiting. Precondition: the descriptor is readable.
+  void receive(const Output& to);
 
  private:
   Output out_;

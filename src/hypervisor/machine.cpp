@@ -73,6 +73,11 @@ void Machine::add_devices() {
         std::move(config), surroundings_of(fmt::format("network interface {}", i), wake)));
     add(*interfaces.back());
   }
+  if (spec.virtio_console) {
+    virtio_console = std::make_unique<platform::virtio::Console>([this](u8 byte) { console.transmit(byte); },
+                                                                 surroundings_of("virtio console", wanted));
+    add(*virtio_console);
+  }
   if (spec.rng) {
     platform::virtio::Rng::Source source;
     if (!deterministic()) source = fill_with_random;
@@ -111,6 +116,7 @@ void Machine::serve_devices() {
     interface->look_at_wire();
     if (interface->has_work()) interface->work();
   }
+  if (virtio_console != nullptr && virtio_console->has_work()) virtio_console->work();
   if (rng != nullptr && rng->has_work()) rng->work();
 }
 
@@ -181,7 +187,17 @@ void Machine::tell_all() {
 bool Machine::devices_wait() const {
   constexpr auto has_work = [](const auto& device) { return device->has_work(); };
   return std::ranges::any_of(disks, has_work) || std::ranges::any_of(interfaces, has_work) ||
-         (rng != nullptr && rng->has_work());
+         (virtio_console != nullptr && virtio_console->has_work()) || (rng != nullptr && rng->has_work());
+}
+
+void Machine::typed(std::span<const u8> bytes) {
+  if (virtio_console == nullptr || !virtio_console->has_driver()) return uart.receive(bytes);
+  virtio_console->receive(bytes);
+  devices_wanted_.notify_all();
+}
+
+std::size_t Machine::typed_backlog() const {
+  return virtio_console != nullptr && virtio_console->has_driver() ? virtio_console->backlog() : uart.backlog();
 }
 
 Pager::Need Machine::bring(arch::Gpa page, const Processor& processor) {

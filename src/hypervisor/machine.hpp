@@ -74,7 +74,8 @@ class Machine {
   std::unique_ptr<platform::pci::HostBridge> pci;  ///< null: there is no bus
   std::vector<std::unique_ptr<platform::virtio::Block>> disks;
   std::vector<std::unique_ptr<platform::virtio::Net>> interfaces;
-  std::unique_ptr<platform::virtio::Rng> rng;  ///< null: there is none, as of
+  std::unique_ptr<platform::virtio::Console> virtio_console;  ///< null: the serial port is all there is
+  std::unique_ptr<platform::virtio::Rng> rng;                 ///< null: there is none, as of
   std::unique_ptr<platform::virtio::Vsock> vsock;
   bool crash_kernel_runs = false;  ///< the guest said so, by pvpanic
   Trace trace;
@@ -124,6 +125,9 @@ class Machine {
   void serve_devices();
   /// There is such.
   bool devices_wait() const;
+  /// Bytes for whichever console the guest uses; and how many that one has to give still.
+  void typed(std::span<const u8> bytes) CLOISTER_REQUIRES(lock);
+  std::size_t typed_backlog() const CLOISTER_REQUIRES(lock);
   /// Under the host's clock: does what this disk, or the source of random bytes, is asked for until the domain has
   /// ended. A thread of its own, so that no processor waits for the host.
   void serve(platform::virtio::Device& device) CLOISTER_REQUIRES(lock);

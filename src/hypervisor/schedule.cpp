@@ -44,6 +44,7 @@ void run_on_threads(Machine& machine, Loops& loops, const std::function<void(u32
     for (std::size_t i = 0; i < machine.disks.size(); ++i) start(*machine.disks[i], fmt::format("disk {}", i));
     for (std::size_t i = 0; i < machine.interfaces.size(); ++i)
       start(*machine.interfaces[i], fmt::format("network interface {}", i));
+    if (machine.virtio_console != nullptr) start(*machine.virtio_console, "the virtio console");
     if (machine.rng != nullptr) start(*machine.rng, "the source of random bytes");
     if (machine.vsock != nullptr) start(*machine.vsock, "vsock");
     if (machine.fixed_mover != nullptr && !machine.fixed_mover->pager().all_here()) {

@@ -54,17 +54,20 @@ struct DomainSpec {
   platform::RtcTime date;                            ///< what its clock chip starts with
   std::vector<platform::virtio::BlockConfig> disks;  ///< on the map's PCI bus, as are
   std::vector<platform::virtio::NetConfig> interfaces;
+  bool virtio_console = false;                            ///< likewise a console beside its serial port
   bool rng = false;                                       ///< likewise a source of random bytes
   platform::virtio::VsockConfig vsock{.peers = nullptr};  ///< likewise
   platform::RtcBattery battery;                           ///< a former run's, whose setting of the chip is then kept
 
   /// How many it has on its bus, and what the first of them is.
   std::size_t devices() const {
-    return disks.size() + interfaces.size() + (rng ? 1 : 0) + (vsock.peers != nullptr ? 1 : 0);
+    return disks.size() + interfaces.size() + (rng ? 1 : 0) + (virtio_console ? 1 : 0) +
+           (vsock.peers != nullptr ? 1 : 0);
   }
   std::string name_of_device() const {
     return !disks.empty()        ? "a disk"
            : !interfaces.empty() ? "a network interface"
+           : virtio_console      ? "a console"
            : rng                 ? "a source of random bytes"
                                  : "vsock";
   }

@@ -262,7 +262,7 @@ void VcpuLoop::wait(nanoseconds longest) {
   const bool sleeps = machine_.sleep == Machine::Sleep::asleep && !machine_.paused;
   const bool console = bootstrap() && (!guest_waits || (sleeps && options_.input_wakes));
   std::array<pollfd, 3> descriptors{
-      pollfd{.fd = console ? machine_.console.wanted(machine_.uart) : -1, .events = POLLIN, .revents = 0},
+      pollfd{.fd = console ? machine_.console.wanted(machine_.typed_backlog()) : -1, .events = POLLIN, .revents = 0},
       pollfd{.fd = bootstrap() && debugger_ != nullptr ? debugger_->descriptor() : -1, .events = POLLIN, .revents = 0},
       pollfd{.fd = processor_.wake_descriptor(), .events = POLLIN, .revents = 0}};
   const bool looks = longest == nanoseconds::zero();
@@ -282,7 +282,7 @@ void VcpuLoop::wait(nanoseconds longest) {
   if (ready <= 0) return;
   if (descriptors[2].revents != 0) processor_.drain();
   if (descriptors[0].revents != 0 && !(sleeps && machine_.console.at_end())) {
-    if (!machine_.wake()) machine_.console.receive(machine_.uart);
+    if (!machine_.wake()) machine_.console.receive([this](std::span<const u8> bytes) { machine_.typed(bytes); });
   }
   if (descriptors[1].revents != 0) debugger_->service();
 }

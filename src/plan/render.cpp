@@ -153,6 +153,7 @@ std::string render_text(const DomainPlan& plan) {
   for (const DiskConfig& disk : config.disks)
     line("disk", fmt::format("{}, {}, {}: {}", disk.vdev, disk.format, disk.read_only ? "ro" : "rw", disk.path));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
+  if (config.virtio_console) line("virtio console", "on");
   if (config.rng) line("rng", "on");
   if (config.vsock) line("vsock", sockets_text(*config.vsock));
   line("on_poweroff", toolstack::name_of(config.on_poweroff));
@@ -219,6 +220,7 @@ std::string render_json(const DomainPlan& plan) {
                                   {"hostfwd", std::move(forwards)},
                                   {"host", interface.reaches_host ? "allow" : "deny"}});
   }
+  json["virtio_console"] = config.virtio_console;
   json["rng"] = config.rng;
   json["vsock"] = ordered_json(nullptr);
   if (const auto& sockets = config.vsock) {

@@ -53,6 +53,7 @@ hypervisor::DomainSpec make_spec(const DomainPlan& plan, const Images& images, v
   spec.ramdisk = images.ramdisk;
   spec.disks = images.disks;
   spec.interfaces = images.interfaces;
+  spec.virtio_console = plan.config.virtio_console;
   spec.rng = plan.config.rng;
   spec.vsock = images.vsock;
   spec.cmdline = images.cmdline.value_or("");

@@ -16,5 +16,6 @@
 #include "platform/uart.hpp"
 #include "platform/virtio/block.hpp"
 #include "platform/virtio/net.hpp"
+#include "platform/virtio/console.hpp"
 #include "platform/virtio/rng.hpp"
 #include "platform/virtio/vsock.hpp"

@@ -390,6 +390,26 @@ def console(settings):
     expect(run.matches(r"TEST console: read 'typed by the host'"), "the guest did not read what was typed")
 
 
+@case("console-virtio")
+def virtio_console(settings):
+    """By the kernel's own driver: what is typed comes to hvc0 while it is bound, and to the serial port before and after."""
+    def once(*options):
+        def answer(text, process):
+            if words := re.match(r"TEST console: (\w+) listens", text):
+                process.stdin.write(b"typed for %s\n" % words[1].encode())
+                process.stdin.flush()
+
+        run = Domain(settings, test="hvc", config=["virtio_console = 1"], options=list(options)).run(answer)
+        expect_status(run, 0)
+        expect_tests(run)
+        heard = run.matches(r"TEST console: (\w+ read 'typed for \w+')")
+        expect(heard == [f"{name} read 'typed for {name}'" for name in ("ttyS0", "hvc0", "hvc0", "ttyS0")], f"heard {heard}")
+        expect(run.matches(r"hvc0 prints (\d+)") == [str(n) for n in range(1, 201)], "lines of hvc0 are lost")
+
+    once()
+    once("--deterministic")
+
+
 @case("deterministic")
 def deterministic(settings):
     def once():

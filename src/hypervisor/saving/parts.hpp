@@ -77,6 +77,7 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   if (machine.pci != nullptr) also(Kind::pci, *machine.pci);
   for (const auto& disk : machine.disks) also(Kind::disk, *disk);
   for (const auto& interface : machine.interfaces) also(Kind::interface, *interface);
+  if (machine.virtio_console != nullptr) also(Kind::console, *machine.virtio_console);
   if (machine.rng != nullptr) also(Kind::rng, *machine.rng);
   if (machine.vsock != nullptr) also(Kind::vsock, *machine.vsock);
   also(Kind::machine, WholeMachine{machine});

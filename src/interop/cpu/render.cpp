@@ -104,6 +104,9 @@ tl::expected<vm::ReadVm, Diagnostic> read_domain(std::string_view bytes, const v
     read.warnings.push_back({read.config.position_of("vif"), "'vif' is not rendered, and ignored"});
   if (read.config.vsock)
     read.warnings.push_back({read.config.position_of("vsock"), "'vsock' is not rendered, and ignored"});
+  if (read.config.virtio_console)
+    read.warnings.push_back(
+        {read.config.position_of("virtio_console"), "'virtio_console' is not rendered, and ignored"});
   if (read.config.rng) read.warnings.push_back({read.config.position_of("rng"), "'rng' is not rendered, and ignored"});
   if (const auto& platform = read.config.sgx_platform; platform && platform->keys != SgxPlatform::Keys::machine)
     return tl::unexpected(Diagnostic{read.config.position_of("sgx_platform"),

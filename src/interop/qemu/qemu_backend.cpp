@@ -184,6 +184,7 @@ std::optional<Diagnostic> software_only(const DomainConfig& config) {
   if (!config.disks.empty()) return refuse("disk", "disks are not for --backend=qemu");
   if (!config.interfaces.empty()) return refuse("vif", "network interfaces are not for --backend=qemu");
   if (config.vsock) return refuse("vsock", "sockets to the host are not for --backend=qemu");
+  if (config.virtio_console) return refuse("virtio_console", "a virtio console is not for --backend=qemu");
   if (config.rng) return refuse("rng", "a source of random bytes is not for --backend=qemu");
   if (config.epc_is_paged()) return refuse("epc_min", "KVM does not page the EPC of guests");
   if (config.cpus != CpuPlaces()) return refuse("cpus", "QEMU's processors run anywhere: no 'cpus'");

@@ -31,6 +31,7 @@ const Sample samples[] = {
      R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=qcow2,vdev=sdb,access=ro,target=/dev/vg/b"])"},
     {"vif",
      R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user"])"},
+    {"virtio_console", "1"},
     {"rng", "1"},
     {"vsock", R"("cid=7,path=/run/\"a\",b=c.vsock")"},
     {"epc", R"(["size=64,package=1", "size=32"])"},

@@ -150,6 +150,9 @@ TEST(CpuRender, WarnsOfWhatItIgnores) {
   const Ran with_rng = render("xl", folder.write("d.cfg", least + "rng = 1\n"));
   EXPECT_EQ(with_rng.status, 0);
   EXPECT_THAT(with_rng.err, HasSubstr("d.cfg:5:7: warning: 'rng' is not rendered, and ignored"));
+  const Ran with_console = render("xl", folder.write("d.cfg", least + "virtio_console = 1\n"));
+  EXPECT_EQ(with_console.status, 0);
+  EXPECT_THAT(with_console.err, HasSubstr("d.cfg:5:18: warning: 'virtio_console' is not rendered, and ignored"));
   const Ran with_disk = render("xl", folder.write("d.cfg", least + "disk = ['a,raw,xvda']\n"));
   EXPECT_EQ(with_disk.status, 0);
   EXPECT_THAT(with_disk.err, HasSubstr("d.cfg:5:8: warning: 'disk' is not rendered, and ignored"));

@@ -191,6 +191,7 @@ TEST(Plan, InterfacesNeedABusAndHaveAddressesOfTheirOwn) {
 
 TEST(Plan, ASourceOfRandomBytesNeedsABus) {
   EXPECT_TRUE(good("rng = 1").map.pci);
+  EXPECT_TRUE(good("virtio_console = 1").map.pci);
   EXPECT_FALSE(good("rng = 0").map.pci);
 }
 

@@ -271,6 +271,14 @@ TEST_F(QemuBackend, RefusesASourceOfRandomBytes) {
   EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:7: 'rng': "), HasSubstr("--backend=software")));
 }
 
+TEST_F(QemuBackend, RefusesAVirtioConsole) {
+  DomainConfig config = domain();
+  config.virtio_console = true;
+  config.where["virtio_console"] = {6, 18};
+  EXPECT_EQ(run(config), exit_status::bad_configuration);
+  EXPECT_THAT(messages(), AllOf(StartsWith("d.cfg:6:18: 'virtio_console': "), HasSubstr("--backend=software")));
+}
+
 TEST_F(QemuBackend, RefusesKeysThatAreNotTheMachines) {
   DomainConfig config = domain();
   config.sgx_platform = SgxPlatform{};
