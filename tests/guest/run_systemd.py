@@ -19,10 +19,14 @@ SKIPPED = 77
 SCRIPTS = {
     "package": ("resident", [r"TEST systemd/purge: ok"]),
     # The last two are said while the guest goes down, after the script: lines with the kernel's time.
+    "devices": ("resident", [r"TEST devices/nothing-left: ok", r"TEST devices/log: ok"]),
     "host": ("ends", [r"TEST host/log: ok", r"\[.*cloister: alpha was asked to shut down", r"\[.*cloister: alpha has ended, 1 of 1 stopped"]),
     "user": ("ends", [r"TEST user/up: ok", r"TEST user/log: ok"]),
 }
-FULL_ALONE = {"package", "host", "user"}
+FULL_ALONE = {"package", "devices", "host", "user"}
+# What a network needs, which the script loads: of the guest's kernel.
+MODULES = ["virtio/virtio", "virtio/virtio_ring", "virtio/virtio_pci_legacy_dev", "virtio/virtio_pci_modern_dev", "virtio/virtio_pci",
+           "net/core/failover", "net/net_failover", "net/virtio_net"]
 HERE = Path(__file__).resolve().parent
 # What neither systemd nor the package's scripts read; it would only be unpacked into the guest's memory. The last holds
 # back manual pages and documents from what is installed.
@@ -45,6 +49,11 @@ def pack(options, folder):
     shutil.copy(HERE / "systemd" / options.script, test / "test")
     shutil.copy(HERE / "systemd/functions", test / "functions")
     shutil.copy(HERE.parents[1] / "guest/tests/lib", test / "lib")
+    if options.script == "devices":
+        for name in MODULES:
+            (module,) = (options.guest / "root/lib/modules").glob(f"*-cloud-amd64/kernel/**/{name}.ko")
+            shutil.copy(module, test)
+        shutil.copy(options.guest / "root/bin/busybox", test)
     (own / "etc/systemd/system").mkdir(parents=True)
     shutil.copy(HERE / "systemd/cloister-test.service", own / "etc/systemd/system")
     (own / "init").symlink_to("/lib/systemd/systemd")
@@ -77,6 +86,8 @@ def main():
         print(f"initramfs: {ramdisk.stat().st_size >> 20} MiB", flush=True)
         domain = Domain(settings, memory=1024, ramdisk=ramdisk,
                         extra="systemd.unit=cloister-test.service systemd.show_status=no quiet loglevel=3")
+        if options.script == "devices":
+            domain.config.append('vif = [ "type=user" ]')
         run = domain.run(lambda text, process: print(text, flush=True))
     try:
         expect_tests(run)
