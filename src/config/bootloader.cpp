@@ -102,6 +102,8 @@ tl::expected<void, Diagnostic> check_bootloader(const DomainConfig& config) {
   if (config.disks.empty()) return refuse("bootloader", "'bootloader': found without a disk, on which it would look");
   if (nbd_socket(config.disks.front().path))
     return refuse("bootloader", "'bootloader': found a first disk that another program serves, expected a file");
+  if (!config.disks.front().backing.empty())
+    return refuse("bootloader", "'bootloader': found a first disk with a backing file, expected one that is whole");
   return {};
 }
 

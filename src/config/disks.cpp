@@ -26,7 +26,7 @@ using Done = tl::expected<void, Diagnostic>;
 class DiskReader {
  public:
   static constexpr const char form[] =
-      "\"TARGET,raw,VDEV,ACCESS\", or \"format=raw,vdev=VDEV,access=ACCESS,target=TARGET\"";
+      "\"TARGET,raw,VDEV,ACCESS\", or \"format=raw,vdev=VDEV,access=ACCESS,backing=FORMAT:FILE,target=TARGET\"";
   static constexpr const char formats[] = "\"raw\", \"qcow2\", \"vmdk\", \"vhdx\" or \"vdi\"";
 
   DiskReader(const xl::Setting& list, const xl::Value& value) : list_(list), value_(value) {}
@@ -41,12 +41,15 @@ class DiskReader {
     TRY(check_format());
     disk.vdev = TRY(place());
     disk.read_only = TRY(is_read_only());
+    TRY(check_backing(disk.format));
+    disk.backing = backing_;
     return disk;
   }
 
  private:
   enum Field : std::size_t { target, format, vdev, access, fields };
   static constexpr std::array<std::string_view, fields> field_names{"target", "format", "vdev", "access"};
+  static constexpr std::string_view backing_name = "backing";
   /// What xl has beside these.
   static constexpr std::string_view flags[] = {"cdrom", "direct-io-safe", "discard", "no-discard"};
   static constexpr std::string_view others[] = {"devtype", "backend",       "backendtype", "script",
@@ -76,10 +79,15 @@ class DiskReader {
       if (equals != std::string_view::npos) {
         const std::string_view name = trimmed(word.substr(0, equals));
         const auto known = std::ranges::find(field_names, name);
-        if (known == field_names.end()) return unknown(name);
         const auto field = static_cast<Field>(known - field_names.begin());
         if (field == target) return put(target, rest.substr(rest.find('=') + 1));
-        TRY(put(field, trimmed(word.substr(equals + 1))));
+        if (name == backing_name) {
+          TRY(put_backing(trimmed(word.substr(equals + 1))));
+        } else if (known == field_names.end()) {
+          return unknown(name);
+        } else {
+          TRY(put(field, trimmed(word.substr(equals + 1))));
+        }
       } else if (std::ranges::count(flags, word) != 0) {
         return error(fmt::format("'{}' is not supported", word));
       } else if (next == fields) {
@@ -98,6 +106,31 @@ class DiskReader {
     if (text.empty()) return {};
     if (text_[field]) return unexpected(fmt::format("'{}' once", field_names[field]));
     text_[field] = std::string(text);
+    return {};
+  }
+
+  /// Its format is said as that of the image is: whoever may write the one may have written the other.
+  Done put_backing(std::string_view text) {
+    const std::size_t colon = text.find(':');
+    const std::string_view its_format = text.substr(0, colon);
+    if (colon == std::string_view::npos || colon + 1 == text.size() || (its_format != "raw" && its_format != "qcow2") ||
+        text.find('\0') != std::string_view::npos)
+      return error(
+          fmt::format("{}: found {}, expected \"raw:PATH\" or \"qcow2:PATH\"", backing_name, shown(std::string(text))));
+    if (backing_.size() == most_backing)
+      return unexpected(fmt::format("{} of '{}' at most", most_backing, backing_name));
+    backing_.push_back({.format = std::string(its_format), .path = std::string(text.substr(colon + 1))});
+    return {};
+  }
+
+  /// Raw ones have none.
+  Done check_backing(std::string_view of) const {
+    for (const BackingConfig& one : backing_) {
+      if (of != "qcow2")
+        return error(fmt::format("{}: found '{}' beneath what is {}, expected a qcow2 image above each", backing_name,
+                                 cut_path(one.path), of));
+      of = one.format;
+    }
     return {};
   }
 
@@ -147,6 +180,7 @@ class DiskReader {
   const xl::Setting& list_;
   const xl::Value& value_;
   std::array<std::optional<std::string>, fields> text_;
+  std::vector<BackingConfig> backing_;
 };
 
 }  // namespace
@@ -176,8 +210,10 @@ tl::expected<std::vector<DiskConfig>, Diagnostic> read_disks(const xl::Setting& 
 }
 
 std::string disk_text(const DiskConfig& disk) {
-  return fmt::format("format={},vdev={},access={},target={}", disk.format, disk.vdev, disk.read_only ? "ro" : "rw",
-                     disk.path);
+  std::string backing;
+  for (const BackingConfig& one : disk.backing) backing += fmt::format("backing={}:{},", one.format, one.path);
+  return fmt::format("format={},vdev={},access={},{}target={}", disk.format, disk.vdev, disk.read_only ? "ro" : "rw",
+                     backing, disk.path);
 }
 
 std::string disks_text(const std::vector<DiskConfig>& disks) {

@@ -48,16 +48,23 @@ struct EpcSection {
 /// Linux reads as many (SGX_MAX_EPC_SECTIONS).
 inline constexpr std::size_t most_epc_sections = 8;
 
+/// A file from which an image takes what it has not itself.
+struct BackingConfig {
+  std::string format, path;
+  bool operator==(const BackingConfig&) const = default;
+};
+
 /// A disk. What is not raw another program reads (host/nbd_server.hpp), by that name.
 struct DiskConfig {
   std::string path;
   std::string format = "raw";
   std::string vdev;  ///< "xvda"
   bool read_only = false;
-  Position at{};  ///< of its element
+  std::vector<BackingConfig> backing{};  ///< that of the image, that of this one, and so on
+  Position at{};                         ///< of its element
   bool operator==(const DiskConfig&) const = default;
 };
-inline constexpr std::size_t most_disks = 16;
+inline constexpr std::size_t most_disks = 16, most_backing = 8;
 inline constexpr std::array<std::string_view, 5> disk_formats{"raw", "qcow2", "vmdk", "vhdx", "vdi"};
 /// Which of them a vdev is, from 0 on: its last letter says so.
 std::size_t disk_place(std::string_view vdev);
@@ -79,8 +86,10 @@ struct PortForward {
   bool operator==(const PortForward&) const = default;
 };
 
-/// A network interface, whose type is `user`: the only one that there is.
+/// A network interface: on a bridge of the host's, or of the type `user`.
 struct InterfaceConfig {
+  std::string bridge{};             ///< empty: type=user
+  std::string host_name{};          ///< of its end on the bridge; empty: any
   std::optional<MacAddress> mac{};  ///< absent: the domain's own (plan/interfaces.hpp)
   std::vector<PortForward> forwards{};
   bool reaches_host = false;  ///< the guest reaches the host's loopback, by its gateway's address

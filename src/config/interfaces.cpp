@@ -58,6 +58,16 @@ std::optional<PortForward> read_forward(std::string_view text) {
   return forward;
 }
 
+/// What the kernel takes for an interface's name, and has nothing in it that means more than itself.
+bool is_interface_name(std::string_view name) {
+  constexpr std::size_t longest = 15;  // IFNAMSIZ, with its end
+  const auto usual = [](char byte) {
+    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+           byte == '-' || byte == '_' || byte == '.';
+  };
+  return !name.empty() && name.size() <= longest && name != "." && name != ".." && std::ranges::all_of(name, usual);
+}
+
 std::optional<MacAddress> read_mac(std::string_view text) {
   MacAddress mac{};
   constexpr std::size_t each = 3;
@@ -73,7 +83,9 @@ std::optional<MacAddress> read_mac(std::string_view text) {
 class InterfaceReader {
  public:
   static constexpr const char form[] =
-      "\"type=user,mac=MAC,hostfwd=tcp:[ADDRESS]:PORT-:PORT,host=allow\", of which all but the type may be left out";
+      "\"type=user,mac=MAC,hostfwd=tcp:[ADDRESS]:PORT-:PORT,host=allow\" or \"bridge=NAME,mac=MAC,vifname=NAME\", of "
+      "which "
+      "all but the first may be left out";
 
   InterfaceReader(const xl::Setting& list, const xl::Value& value) : list_(list), value_(value) {}
 
@@ -90,16 +102,21 @@ class InterfaceReader {
         return error(fmt::format("found '{}', expected KEY=VALUE: {}", cut(std::string(word)), form));
       TRY(put(trimmed(word.substr(0, equals)), trimmed(word.substr(equals + 1))));
     }
-    if (!typed_) return unexpected(fmt::format("a type: {}", form));
+    const bool on_bridge = !interface_.bridge.empty();
+    if (!typed_ && !on_bridge) return unexpected(fmt::format("a type or a bridge: {}", form));
+    if (typed_ && on_bridge) return unexpected("type=user or a bridge, and not both");
+    if (on_bridge && (hosted_ || !interface_.forwards.empty()))
+      return unexpected("neither 'hostfwd' nor 'host' beside a bridge, which has the guest in a network of its own");
+    if (!on_bridge && !interface_.host_name.empty()) return unexpected("a bridge beside 'vifname'");
     return std::move(interface_);
   }
 
  private:
   static constexpr std::size_t most_forwards = 256;
-  static constexpr std::array<std::string_view, 4> names{"type", "mac", "hostfwd", "host"};
+  static constexpr std::array<std::string_view, 6> names{"type", "mac", "hostfwd", "host", "bridge", "vifname"};
   /// What xl has beside these.
-  static constexpr std::string_view others[] = {"gatewaydev", "vifname", "script", "ip",     "backend", "rate",
-                                                "model",      "devid",   "accel",  "netdev", "mtu",     "trusted"};
+  static constexpr std::string_view others[] = {"gatewaydev", "script", "ip",     "backend", "rate",   "model",
+                                                "devid",      "accel",  "netdev", "mtu",     "trusted"};
 
   Failed error(const std::string& message) const {
     return Failed(Diagnostic{value_.at, fmt::format("'{}': {}", list_.name, message)});
@@ -117,7 +134,8 @@ class InterfaceReader {
 
   Done put(std::string_view key, std::string_view value) {
     if (key == "type") {
-      if (value != "user") return of_key(key, value, "\"user\", the only one that is supported");
+      if (value != "user")
+        return of_key(key, value, "\"user\", the only one that is supported, or a bridge and no type");
       return once(key, typed_);
     }
     if (key == "mac") return put_mac(key, value);
@@ -135,12 +153,20 @@ class InterfaceReader {
       interface_.reaches_host = value == "allow";
       return once(key, hosted_);
     }
-    if (key == "bridge")
-      return error("'bridge' is not supported: expected type=user, which needs neither a bridge nor privileges");
+    if (key == "bridge") return put_name(key, value, interface_.bridge);
+    if (key == "vifname") return put_name(key, value, interface_.host_name);
     if (std::ranges::count(others, key) != 0) return error(fmt::format("'{}' is not supported", key));
     const auto near = text::nearest(key, names);
     return error(fmt::format("unknown key '{}'{}", cut(std::string(key)),
                              near ? fmt::format(", did you mean '{}'?", *near) : ""));
+  }
+
+  Done put_name(std::string_view key, std::string_view value, std::string& name) const {
+    if (!is_interface_name(value))
+      return of_key(key, value, "the name of an interface: 1 to 15 letters, digits, '-', '_' and '.'");
+    if (!name.empty()) return unexpected(fmt::format("'{}' once", key));
+    name = value;
+    return {};
   }
 
   Done put_mac(std::string_view key, std::string_view value) {
@@ -164,6 +190,7 @@ std::optional<std::string> doubled(const InterfaceConfig& interface, const std::
   std::vector<PortForward> seen;
   for (const InterfaceConfig& one : before) {
     if (one.mac && one.mac == interface.mac) return "mac " + mac_text(*one.mac);
+    if (!one.host_name.empty() && one.host_name == interface.host_name) return "vifname " + one.host_name;
     seen.insert(seen.end(), one.forwards.begin(), one.forwards.end());
   }
   for (const PortForward& forward : interface.forwards) {
@@ -202,10 +229,11 @@ std::string forward_text(const PortForward& forward) {
 }
 
 std::string interface_text(const InterfaceConfig& interface) {
-  std::string text = "type=user";
+  std::string text = interface.bridge.empty() ? "type=user" : "bridge=" + interface.bridge;
   if (interface.mac) text += ",mac=" + mac_text(*interface.mac);
   for (const PortForward& forward : interface.forwards) text += ",hostfwd=" + forward_text(forward);
   if (interface.reaches_host) text += ",host=allow";
+  if (!interface.host_name.empty()) text += ",vifname=" + interface.host_name;
   return text;
 }
 

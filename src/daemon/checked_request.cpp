@@ -76,8 +76,14 @@ class RequestFiles {
       if (nbd_socket(disk.path) && what == CheckedFor::definition) continue;
       const auto path = nbd_socket(disk.path) ? disk.path : absolute(disk.path);
       if (!path) return unusable(disk, path.error(), 400);
-      auto one =
-          opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock, disk.format);
+      std::vector<BackingConfig> backing = disk.backing;
+      for (BackingConfig& below : backing) {
+        auto its_path = absolute(below.path);
+        if (!its_path) return unusable(disk, its_path.error(), 400);
+        below.path = std::move(*its_path);
+      }
+      auto one = opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock,
+                                   disk.format, backing);
       if (one) {
         identities.push_back(one->identity);
         opened.push_back(std::move(*one));
@@ -120,7 +126,9 @@ class RequestFiles {
   tl::expected<std::vector<Fd>, ApiError> networks(const DomainConfig& config) {
     std::vector<Fd> connections;
     for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
-      auto connection = opener_.start_network(request_.owner, passt_arguments(config.interfaces[i]));
+      const InterfaceConfig& one = config.interfaces[i];
+      auto connection = one.bridge.empty() ? opener_.start_network(request_.owner, passt_arguments(one))
+                                           : opener_.open_tap(request_.owner, bridge_port(config, i));
       if (!connection) return tl::unexpected(in_config(request_.file, cannot_use(config, i, connection.error())));
       connections.push_back(std::move(*connection));
     }

@@ -18,6 +18,7 @@
 #include "host/pidfd.hpp"
 #include "host/unix_socket.hpp"
 #include "host/whole_file.hpp"
+#include "text/hex.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -40,9 +41,9 @@ bool is_file(int fd, int access, bool or_device) {
 }
 
 /// For tests the environment says another one.
-std::string network_service() {
-  const char* const told = ::secure_getenv("CLOISTER_TEST_NETWORK_SERVICE");
-  return told == nullptr ? "/run/cloister-network.sock" : told;
+std::string service(const char* variable, const char* usual) {
+  const char* const told = ::secure_getenv(variable);
+  return told == nullptr ? usual : told;
 }
 
 bool is_socket(int fd, int wanted) {
@@ -93,17 +94,15 @@ tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohman
 }
 
 tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, const std::string& path, DiskUse use,
-                                                        DiskLock lock, const std::string& format) {
+                                                        DiskLock lock, const std::string& format,
+                                                        std::span<const BackingConfig> backing) {
   constexpr int to_serve = 3;  // another program has to start
   const bool writes = use == DiskUse::write, by_socket = nbd_socket(path).has_value();
   const bool served = by_socket || (lock == DiskLock::yes && format != "raw");
-  auto answer = ask(owner,
-                    {{"owner", to_json(owner)},
-                     {"path", path},
-                     {"writes", writes},
-                     {"lock", lock == DiskLock::yes},
-                     {"format", format}},
-                    served ? to_serve * patience_ : patience_);
+  nlohmann::json request{{"owner", to_json(owner)},       {"path", path},     {"writes", writes},
+                         {"lock", lock == DiskLock::yes}, {"format", format}, {"backing", nlohmann::json::array()}};
+  for (const BackingConfig& one : backing) request["backing"].push_back({{"format", one.format}, {"path", one.path}});
+  auto answer = ask(owner, request, served ? to_serve * patience_ : patience_);
   if (!answer) return tl::unexpected(DiskError{answer.error()});
   std::string identity, in_use;
   JsonFields fields(answer->body);
@@ -146,15 +145,32 @@ tl::expected<std::vector<u8>, std::string> FileOpener::read_beginning(const Owne
 }
 
 tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, const std::vector<std::string>& arguments) {
-  constexpr int to_start = 3;
   const nlohmann::json request{{"owner", to_json(owner)}, {"network", arguments}};
-  const Fd service = ::geteuid() == 0 ? connect_to(network_service(), SOCK_SEQPACKET) : Fd();
-  if (service && !send_packet(service.get(), request)) return Failed("what starts networks does not listen");
   auto answer =
-      TRY(service ? answer_of(service.get(), to_start * patience_) : ask(owner, request, to_start * patience_));
+      TRY(ask_service(service("CLOISTER_TEST_NETWORK_SERVICE", "/run/cloister-network.sock"), owner, request));
   auto fd = TRY(opened(std::move(answer)));
   if (!is_socket(fd.get(), SOCK_STREAM)) return Failed("not a connection that may be passed on");
   return fd;
+}
+
+tl::expected<Fd, std::string> FileOpener::open_tap(const Owner& owner, const BridgePort& port) {
+  if (owner.user != 0) return Failed("a bridge is for root's domains alone: expected type=user");
+  if (::geteuid() != 0) return Failed("a bridge needs a cloisterd that is root's");
+  const nlohmann::json request{
+      {"owner", to_json(owner)}, {"bridge", port.bridge}, {"name", port.name}, {"mac", in_hex(port.guest_mac)}};
+  auto answer = TRY(ask_service(service("CLOISTER_TEST_BRIDGE_SERVICE", "/run/cloister-bridge.sock"), owner, request));
+  auto fd = TRY(opened(std::move(answer)));
+  if (!is_tap(fd.get())) return Failed("not an interface that may be passed on");
+  return fd;
+}
+
+tl::expected<Packet, std::string> FileOpener::ask_service(const std::string& socket, const Owner& owner,
+                                                          const nlohmann::json& request) {
+  constexpr int to_start = 3;
+  const Fd service = ::geteuid() == 0 ? connect_to(socket, SOCK_SEQPACKET) : Fd();
+  if (!service) return ask(owner, request, to_start * patience_);
+  if (!send_packet(service.get(), request)) return Failed("what starts networks does not listen");
+  return answer_of(service.get(), to_start * patience_);
 }
 
 tl::expected<Fd, std::string> FileOpener::start_boot_reader(const Owner& owner, const std::string& path,

@@ -7,17 +7,20 @@
 #pragma once
 
 #include <chrono>
+#include <span>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "boot/reader.hpp"
+#include "config/domain_config.hpp"
 #include "daemon/saving_record.hpp"
 #include "host/disk_image.hpp"
 #include "host/mutex.hpp"
 #include "host/owner.hpp"
 #include "host/packet.hpp"
 #include "host/process.hpp"
+#include "host/tap_interface.hpp"
 
 namespace cloister::toolstack {
 
@@ -70,7 +73,8 @@ class FileOpener {
   /// A disk, for this use, and locked for it before anybody else has the descriptor. Of another format than raw, once
   /// it is locked: a connection to what serves it (host/nbd_server.hpp).
   tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock,
-                                              const std::string& format = "raw");
+                                              const std::string& format = "raw",
+                                              std::span<const BackingConfig> backing = {});
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
   /// What that process says of all of its bytes, if they are `most` at most: its owner may have it say anything.
@@ -86,6 +90,10 @@ class FileOpener {
   /// it is the user `nobody`'s. Our end of its connection. Where systemd has an opener that may use the network
   /// (packaging/cloister-network.socket), that one starts it, and not one of ours.
   tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
+
+  /// An interface on a bridge (host/tap_interface.hpp), for root alone, by root's daemon. Where systemd has an opener
+  /// that may administer the network (packaging/cloister-bridge.socket), that one makes it.
+  tl::expected<Fd, std::string> open_tap(const Owner& owner, const BridgePort& port);
 
   /// What looks for a kernel on a disk (boot/reader.hpp), with its owner's rights: on that of this identity, or not at
   /// all. Our end of its connection.
@@ -116,6 +124,9 @@ class FileOpener {
   /// The answer: with a descriptor, or what became of it, or `error` in its body.
   tl::expected<Packet, std::string> ask(const Owner& owner, const nlohmann::json& request,
                                         std::chrono::milliseconds patience);
+  /// The same of an opener that systemd starts at this socket, where there is one.
+  tl::expected<Packet, std::string> ask_service(const std::string& socket, const Owner& owner,
+                                                const nlohmann::json& request);
   /// Of an opener that is there.
   static tl::expected<Packet, std::string> answer_of(int connection, std::chrono::milliseconds patience);
   void end(unsigned user, Process process);

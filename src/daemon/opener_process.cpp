@@ -2,15 +2,10 @@
 // it when it becomes the owner.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <pwd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,11 +15,13 @@
 #include "boot/reader.hpp"
 #include "config/disks.hpp"
 #include "daemon/opener.hpp"
+#include "daemon/opener_rights.hpp"
 #include "host/memfd.hpp"
 #include "host/nbd_server.hpp"
 #include "host/packet.hpp"
 #include "host/partial_file.hpp"
 #include "host/passt.hpp"
+#include "host/tap_interface.hpp"
 #include "host/vsock_connector.hpp"
 #include "host/whole_file.hpp"
 #include "platform/memory_map.hpp"
@@ -33,6 +30,7 @@
 #include "stream/sealing.hpp"
 #include "text/hex.hpp"
 #include "text/json_fields.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -46,48 +44,6 @@ using Failed = tl::unexpected<std::string>;
 using Done = tl::expected<void, std::string>;
 
 Failed failed(const char* what) { return Failed(std::string(what) + ": " + std::strerror(errno)); }
-
-/// Root's own right to read what others keep to themselves is a capability; all others go (capabilities(7)).
-Done keep_capabilities(bool root) {
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
-  if (::syscall(SYS_capget, &header, data) != 0) return failed("capget");
-  for (__user_cap_data_struct& word : data) {
-    const bool first = &word == data;
-    word.permitted &= root && first ? 1u << CAP_DAC_READ_SEARCH : 0u;
-    word.effective = word.permitted;
-    word.inheritable = 0;
-  }
-  if (::syscall(SYS_capset, &header, data) != 0) return failed("capset");
-  return {};
-}
-
-Done become(const Owner& owner) {
-  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
-  if (::setrlimit(RLIMIT_CORE, &none) != 0) return failed("setrlimit");
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("no_new_privs");
-  if (::chdir("/") != 0) return failed("chdir");
-  if (::geteuid() == 0) {
-    if (::setgroups(owner.groups.size(), owner.groups.data()) != 0) return failed("setgroups");
-    if (::setresgid(owner.group, owner.group, owner.group) != 0) return failed("setresgid");
-    if (::setresuid(owner.user, owner.user, owner.user) != 0) return failed("setresuid");
-    // A number that means "as it is" would have left it as it was.
-    uid_t user[3];
-    gid_t group[3];
-    if (::getresuid(&user[0], &user[1], &user[2]) != 0 || ::getresgid(&group[0], &group[1], &group[2]) != 0)
-      return failed("getresuid");
-    for (const uid_t one : user) {
-      if (one != owner.user) return Failed("the user was not taken on");
-    }
-    for (const gid_t one : group) {
-      if (one != owner.group) return Failed("the group was not taken on");
-    }
-  }
-  TRY(keep_capabilities(owner.user == 0 && ::geteuid() == 0));
-  // The owner's other processes neither trace it nor read its memory.
-  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("not dumpable");
-  return {};
-}
 
 constexpr const char* other_kind = "not a regular file";
 /// A service has other mounts than who asks it (systemd.exec(5)).
@@ -270,6 +226,29 @@ struct Served {
   std::string identity;
 };
 
+tl::expected<std::vector<BackingImage>, std::string> open_backing(const nlohmann::json& request, bool lock) {
+  std::vector<BackingImage> opened;
+  JsonFields fields(request);
+  for (const nlohmann::json& one : fields.list("backing")) {
+    BackingImage image;
+    JsonFields own(one);
+    own.text("path", image.path).text("format", image.format);
+    if (!own.ok()) return Failed(own.error());
+    const auto failed = [&](const std::string& why) {
+      return Failed("its backing file '" + cut_path(image.path) + "': " + why);
+    };
+    auto fd = open_path(image.path, O_RDONLY);
+    if (!fd) return failed(fd.error());
+    auto done = check_disk(fd->get());
+    if (done && lock) done = lock_disk_soon(fd->get(), DiskUse::read);
+    if (!done) return failed(done.error().message);
+    image.file = std::move(*fd);
+    opened.push_back(std::move(image));
+  }
+  if (!fields.ok()) return Failed(fields.error());
+  return opened;
+}
+
 tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
   std::string path, format;
   bool writes = false, lock = false;
@@ -287,13 +266,19 @@ tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
     return Served{std::move(*server), {}};
   }
   auto fd = open_path(path, writes ? O_RDWR : O_RDONLY);
-  if (!fd) return tl::unexpected(DiskError{fd.error()});
+  if (!fd) {
+    const auto reading = writes ? open_path(path, O_RDONLY) : tl::expected<Fd, std::string>(tl::unexpect, "");
+    const bool device = reading && is_read_only_device(reading->get());
+    return tl::unexpected(DiskError{device ? read_only_device : fd.error()});
+  }
   TRY(check_disk(fd->get()));
   const DiskUse use = writes ? DiskUse::write : DiskUse::read;
   if (lock) TRY(format == "raw" ? lock_disk(fd->get(), use) : lock_disk_soon(fd->get(), use));
   std::string identity = identity_of_disk(fd->get());
+  const auto backing = open_backing(request, lock);
+  if (!backing) return tl::unexpected(DiskError{backing.error()});
   if (lock && format != "raw") {
-    auto server = serve_image(*fd, format, !writes);
+    auto server = serve_image(*fd, format, !writes, path, *backing);
     if (!server) return tl::unexpected(DiskError{server.error()});
     return Served{std::move(*server), std::move(identity)};
   }
@@ -333,6 +318,21 @@ tl::expected<Opened, std::string> serve_network(const nlohmann::json& request) {
   return Opened{.fd = TRY(start_passt(arguments))};
 }
 
+/// It stays root, with nothing but the right to administer the network.
+tl::expected<Opened, std::string> serve_bridge(const nlohmann::json& request) {
+  BridgePort port{};
+  std::string mac;
+  JsonFields fields(request);
+  fields.text("bridge", port.bridge).text("name", port.name).text("mac", mac);
+  if (!fields.has("owner")) fields.fail("'owner' is missing");
+  if (!fields.ok()) return Failed(fields.error());
+  const auto owner = TRY(read_owner(request["owner"]));
+  if (owner.user != 0) return Failed("a bridge is for root's domains alone");
+  if (!from_hex(mac, port.guest_mac)) return Failed("'mac': expected six bytes");
+  TRY(keep_network_rights());
+  return Opened{.fd = TRY(open_tap(port))};
+}
+
 tl::expected<Opened, std::string> serve_vsock(const nlohmann::json& request) {
   std::string path;
   JsonFields fields(request);
@@ -368,6 +368,7 @@ tl::expected<Opened, std::string> serve_boot(const nlohmann::json& request) {
 tl::expected<Opened, std::string> serve_any(const nlohmann::json& request) {
   if (request.contains("boot")) return serve_boot(request);
   if (request.contains("network")) return serve_network(request);
+  if (request.contains("bridge")) return serve_bridge(request);
   if (request.contains("connector")) return serve_vsock(request);
   return serve(request);
 }

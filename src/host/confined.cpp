@@ -17,6 +17,7 @@
 
 #include "arch/try.hpp"
 #include "arch/types.hpp"
+#include "host/fd.hpp"
 
 namespace cloister::toolstack {
 
@@ -50,7 +51,7 @@ bool allow_below(int rules, int file, u64 access) {
 
 /// Where the kernel has no Landlock, it is off, or a service's filter forbids it, the file's owner's rights are what
 /// there is.
-Done leave_files(const Fd& file) {
+Done leave_files(int file, std::span<const int> only_read) {
   const landlock_ruleset_attr handled{.handled_access_fs = all_of_first_version};
   const Fd rules(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0)));
   if (!rules && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM)) return {};
@@ -63,7 +64,10 @@ Done leave_files(const Fd& file) {
   const Fd libraries(::open("/etc/ld.so.cache", O_PATH | O_CLOEXEC));
   if (libraries && !allow_below(rules.get(), libraries.get(), LANDLOCK_ACCESS_FS_READ_FILE))
     return confining_failed("landlock");
-  if (!allow_below(rules.get(), file.get(), to_use)) return confining_failed("landlock");
+  if (!allow_below(rules.get(), file, to_use)) return confining_failed("landlock");
+  for (const int one : only_read) {
+    if (!allow_below(rules.get(), one, LANDLOCK_ACCESS_FS_READ_FILE)) return confining_failed("landlock");
+  }
   if (::syscall(SYS_landlock_restrict_self, rules.get(), 0) != 0) return confining_failed("landlock");
   return {};
 }
@@ -101,12 +105,12 @@ Done forbid_calls() {
 
 }  // namespace
 
-tl::expected<void, std::string> confine_to_file(const Fd& file) {
+tl::expected<void, std::string> confine_to_file(int file, std::span<const int> only_read) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return confining_failed("no_new_privs");
   TRY(bound(RLIMIT_CORE, 0));
   TRY(bound(RLIMIT_AS, confined_memory));
   TRY(bound(RLIMIT_NOFILE, confined_files));
-  TRY(leave_files(file));
+  TRY(leave_files(file, only_read));
   return forbid_calls();
 }
 

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -57,7 +59,24 @@ tl::expected<void, DiskError> look_for_lock(int fd, off_t byte) {
   return tl::unexpected(DiskError{"somebody else uses it", identity_of_disk(fd)});
 }
 
+/// Some kernels open for writing what can only be read. None opens a device exclusively that is mounted, or a part of
+/// another one (open(2), O_EXCL).
+tl::expected<void, DiskError> check_device(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISBLK(status.st_mode)) return {};
+  if (is_read_only_device(fd)) return tl::unexpected(DiskError{read_only_device});
+  const Fd alone(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_RDWR | O_EXCL | O_CLOEXEC | O_NONBLOCK));
+  if (alone || errno != EBUSY) return {};
+  return tl::unexpected(
+      DiskError{"the host itself uses it: lsblk(8) shows where it is mounted, or what it is a part of"});
+}
+
 }  // namespace
+
+bool is_read_only_device(int fd) {
+  int read_only = 0;
+  return ::ioctl(fd, BLKROGET, &read_only) == 0 && read_only != 0;
+}
 
 tl::expected<void, DiskError> check_disk(int fd) {
   struct stat status {};
@@ -71,7 +90,7 @@ tl::expected<void, DiskError> lock_disk(int fd, DiskUse use) {
   for (const DiskPermission permission : unshared) TRY(take_lock(fd, unshared_base + permission));
   for (const DiskPermission permission : used(use)) TRY(look_for_lock(fd, unshared_base + permission));
   for (const DiskPermission permission : unshared) TRY(look_for_lock(fd, used_base + permission));
-  return {};
+  return use == DiskUse::write ? check_device(fd) : tl::expected<void, DiskError>();
 }
 
 tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use) {
@@ -93,7 +112,12 @@ tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use) {
   // Without waiting for a pipe's other end.
   const int access = use == DiskUse::write ? O_RDWR : O_RDONLY;
   Fd fd(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) return tl::unexpected(DiskError{std::strerror(errno)});
+  if (!fd) {
+    const int why = errno;
+    const Fd reading(access == O_RDWR ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1);
+    return tl::unexpected(
+        DiskError{reading && is_read_only_device(reading.get()) ? read_only_device : std::strerror(why)});
+  }
   TRY(check_disk(fd.get()));
   return fd;
 }

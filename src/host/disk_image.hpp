@@ -19,10 +19,14 @@ struct DiskError {
   std::string in_use = {};  ///< what it is (identity_of_disk), if somebody else's locks are in the way
 };
 
+/// It is a block device that nobody may write, whatever his rights are.
+bool is_read_only_device(int fd);
+inline constexpr const char* read_only_device = "found a device that can only be read, expected access=ro";
+
 /// A regular file or a block device, whoever opened it; nobody else's locks matter.
 tl::expected<void, DiskError> check_disk(int fd);
 /// Locks it until the last descriptor of it is closed. For reading others may read it too; for writing it is this
-/// one's alone.
+/// one's alone, and a device is one that can be written and that the host itself does not use.
 tl::expected<void, DiskError> lock_disk(int fd, DiskUse use);
 /// The same of one whose server may still be ending with its last domain (nbd_server.hpp): it waits a little for that.
 tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use);

@@ -22,10 +22,12 @@
 #include "arch/try.hpp"
 #include "host/confined.hpp"
 #include "host/files.hpp"
+#include "host/image_header.hpp"
 #include "host/packet.hpp"
 #include "host/pidfd.hpp"
 #include "host/unix_socket.hpp"
 #include "text/json_text.hpp"
+#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -35,7 +37,8 @@ using NbdFailed = tl::unexpected<std::string>;
 
 constexpr const char qemu_nbd[] = "/usr/bin/qemu-nbd";
 constexpr int nbd_start_ms = 20'000, nbd_end_ms = 30'000;
-constexpr int image_number = 4;  // in qemu-nbd; before it is the listening socket, 3 as systemd has it
+/// In qemu-nbd; before it is the listening socket, 3 as systemd has it, and behind it are its backing files.
+constexpr int image_number = 4;
 
 NbdFailed nbd_failed(const std::string& why) { return NbdFailed("qemu-nbd: " + why); }
 NbdFailed nbd_failed() { return nbd_failed(std::strerror(errno)); }
@@ -63,35 +66,54 @@ tl::expected<Sockets, std::string> queued_client() {
   return nbd_failed("others connect to it");
 }
 
-std::string image_words(const std::string& format, bool read_only) {
+nlohmann::json image_node(int number, const std::string& format, bool read_only) {
   const nlohmann::json file{{"driver", "file"},
-                            {"filename", "/proc/self/fd/" + std::to_string(image_number)},
+                            {"filename", "/proc/self/fd/" + std::to_string(number)},
                             {"locking", "off"},
                             {"discard", "unmap"}};
-  return "json:" + json_text<nlohmann::json>({{"driver", format},
-                                              {"backing", nullptr},
-                                              {"read-only", read_only},
-                                              {"discard", "unmap"},
-                                              {"file", file}});
+  nlohmann::json node{{"driver", format}, {"read-only", read_only}, {"discard", "unmap"}, {"file", file}};
+  if (format != "raw") node["backing"] = nullptr;
+  return node;
 }
 
-[[noreturn]] void become_server(const Sockets& sockets, const Fd& image, const Fd& says, const std::string& format,
-                                bool read_only) {
-  constexpr int high = 16;
+/// Each names its backing file's descriptor, so that no header's name is looked at.
+std::string image_words(const std::string& format, bool read_only, BackingImages backing) {
+  nlohmann::json below = nullptr;
+  for (std::size_t i = backing.size(); i-- > 0;) {
+    nlohmann::json node = image_node(image_number + 1 + static_cast<int>(i), backing[i].format, true);
+    if (!below.is_null()) node["backing"] = std::move(below);
+    below = std::move(node);
+  }
+  nlohmann::json node = image_node(image_number, format, read_only);
+  if (!below.is_null()) node["backing"] = std::move(below);
+  return "json:" + json_text<nlohmann::json>(node);
+}
+
+/// What is served.
+struct ServedImage {
+  const Fd& file;
+  const std::string& format;
+  bool read_only;
+  BackingImages backing;
+};
+
+[[noreturn]] void become_server(const Sockets& sockets, const ServedImage& image, const Fd& says) {
+  constexpr int high = 64;
   const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  const int from[] = {nothing, nothing, says.get(), sockets.listening.get(), image.get()};
-  std::array<int, std::size(from)> copies{};
-  for (std::size_t i = 0; i < copies.size(); ++i) copies[i] = ::fcntl(from[i], F_DUPFD_CLOEXEC, high);
+  std::vector<int> copies{nothing, nothing, says.get(), sockets.listening.get(), image.file.get()};
+  for (const BackingImage& one : image.backing) copies.push_back(one.file.get());
+  for (int& one : copies) one = ::fcntl(one, F_DUPFD_CLOEXEC, high);
   for (std::size_t i = 0; i < copies.size(); ++i) ::dup2(copies[i], static_cast<int>(i));
-  ::close_range(image_number + 1, ~0U, 0);
-  const Fd own(image_number);
-  if (const auto confined = confine_to_file(own); !confined) {
+  ::close_range(static_cast<unsigned>(copies.size()), ~0U, 0);
+  std::vector<int> only_read;
+  for (std::size_t i = 0; i < image.backing.size(); ++i) only_read.push_back(image_number + 1 + static_cast<int>(i));
+  if (const auto confined = confine_to_file(image_number, only_read); !confined) {
     ::dprintf(STDERR_FILENO, "%s\n", confined.error().c_str());
     ::_exit(1);
   }
   std::vector<std::string> words{"qemu-nbd", "--discard=unmap"};
-  if (read_only) words.emplace_back("--read-only");
-  words.push_back(image_words(format, read_only));
+  if (image.read_only) words.emplace_back("--read-only");
+  words.push_back(image_words(image.format, image.read_only, image.backing));
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -109,8 +131,11 @@ std::string words_of_server(const Fd& said) {
   std::string_view line(text.data(), bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
   while (line.ends_with('\n')) line.remove_suffix(1);
   if (const std::size_t last = line.rfind('\n'); last != std::string_view::npos) line.remove_prefix(last + 1);
-  if (const std::size_t name = line.rfind("/proc/self/fd/4': "); name != std::string_view::npos)
-    line.remove_prefix(name + std::strlen("/proc/self/fd/4': "));
+  constexpr std::string_view of_file = "': ";
+  if (const std::size_t name = line.rfind("/proc/self/fd/"); name != std::string_view::npos) {
+    if (const std::size_t end = line.find(of_file, name); end != std::string_view::npos)
+      line.remove_prefix(end + of_file.size());
+  }
   if (line.starts_with("qemu-nbd: ")) line.remove_prefix(std::strlen("qemu-nbd: "));
   return line.empty() ? "it ended" : std::string(line);
 }
@@ -146,7 +171,7 @@ void close_all_but(int one, int other) {
   ::close_range(high + 1, ~0U, 0);
 }
 
-[[noreturn]] void become_keeper(const Fd& connection, const Fd& image, const std::string& format, bool read_only) {
+[[noreturn]] void become_keeper(const Fd& connection, const ServedImage& image) {
   ::setsid();
   ::prctl(PR_SET_NAME, "cloister-nbd");
   for (const int one : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(one, one == SIGPIPE ? SIG_IGN : SIG_DFL);
@@ -161,7 +186,7 @@ void close_all_but(int one, int other) {
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) refuse(std::strerror(errno));
   Fd said(ends[0]), says(ends[1]);
   Child server{.pid = ::fork()};
-  if (server.pid == 0) become_server(*sockets, image, says, format, read_only);
+  if (server.pid == 0) become_server(*sockets, image, says);
   if (server.pid > 0) server.end = Fd(::pidfd_open(server.pid, 0));
   if (!server.end) refuse("no process for it");
   says = Fd();
@@ -183,45 +208,10 @@ void close_all_but(int one, int other) {
   ::_exit(0);
 }
 
-u64 big_endian(std::span<const u8> bytes) {
-  u64 number = 0;
-  for (const u8 byte : bytes) number = number << 8 | byte;
-  return number;
-}
-
-constexpr const char* other_files = "its header names another file, from which it takes what it has not itself";
-
 }  // namespace
 
-// QEMU's docs/interop/qcow2.txt ("Header"); of VMDK's embedded descriptor ("VMware Virtual Disk Format 5.0") the lines
-// before its extents, and no descriptor that is a file of its own, since that names all of its data.
-tl::expected<void, std::string> check_image(const Fd& image, std::string_view format) {
-  std::array<u8, 64 << 10> head{};
-  const ssize_t got = ::pread(image.get(), head.data(), head.size(), 0);
-  if (got < 512) return NbdFailed("it is too short for that format");
-  const std::string_view text(reinterpret_cast<const char*>(head.data()), static_cast<std::size_t>(got));
-  if (format == "qcow2") {
-    if (!text.starts_with("QFI\xfb")) return NbdFailed("it is no qcow2 image");
-    constexpr u64 data_file = 4;
-    const bool third = big_endian(std::span(head).subspan(4, 4)) >= 3;
-    if (big_endian(std::span(head).subspan(8, 8)) != 0 ||
-        (third && (big_endian(std::span(head).subspan(72, 8)) & data_file) != 0))
-      return NbdFailed(other_files);
-  }
-  if (format == "vmdk") {
-    if (!text.starts_with("KDMV")) return NbdFailed("it is no VMDK image of one file");
-    // Without a capacity of its own what counts is a descriptor inside, whose extents are files by name.
-    if (big_endian(std::span(head).subspan(12, 8)) == 0) return NbdFailed(other_files);
-    constexpr std::string_view hint = "parentFileNameHint=", parent = "parentCID=", none = "ffffffff";
-    const std::size_t at = text.find(parent);
-    if (text.find(hint) != std::string_view::npos ||
-        (at != std::string_view::npos && !text.substr(at + parent.size()).starts_with(none)))
-      return NbdFailed(other_files);
-  }
-  return {};
-}
-
-tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only) {
+tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only,
+                                               BackingImages backing) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return nbd_failed();
   Fd ours(ends[0]), theirs(ends[1]);
@@ -231,7 +221,7 @@ tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::strin
     // A process of its own, which nobody waits for: its parent ends at once.
     ours = Fd();
     if (::fork() != 0) ::_exit(0);
-    become_keeper(theirs, image, format, read_only);
+    become_keeper(theirs, ServedImage{.file = image, .format = format, .read_only = read_only, .backing = backing});
   }
   ::waitpid(child, nullptr, 0);
   theirs = Fd();
@@ -241,9 +231,15 @@ tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::strin
   return ours;
 }
 
-tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only) {
-  TRY(check_image(image, format));
-  return start_nbd_server(image, format, read_only);
+tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only,
+                                          const std::string& path, BackingImages backing) {
+  TRY(check_image(image, format, path, backing.empty() ? "" : backing.front().path));
+  for (std::size_t i = 0; i < backing.size(); ++i) {
+    const std::string next = i + 1 == backing.size() ? "" : backing[i + 1].path;
+    const auto checked = check_image(backing[i].file, backing[i].format, backing[i].path, next);
+    if (!checked) return NbdFailed("its backing file '" + cut_path(backing[i].path) + "': " + checked.error());
+  }
+  return start_nbd_server(image, format, read_only, backing);
 }
 
 tl::expected<Fd, std::string> connect_nbd_server(const std::string& path) {

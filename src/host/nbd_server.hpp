@@ -3,23 +3,28 @@
 // beside it ends it, as soon as nobody has the other end of its connection.
 #pragma once
 
+#include <span>
 #include <string>
-#include <string_view>
 #include <tl/expected.hpp>
 
 #include "host/fd.hpp"
 
 namespace cloister::toolstack {
 
-/// Why this image is not to be served: its header names other files, which the format would have opened too. Of the
-/// header it reads where that would be, and nothing else.
-tl::expected<void, std::string> check_image(const Fd& image, std::string_view format);
+/// What an image takes from where it has nothing itself, open to be read; and that of that one, and so on.
+struct BackingImage {
+  Fd file{};
+  std::string format, path;
+};
+using BackingImages = std::span<const BackingImage>;
 
-/// Both: check_image(), then start_nbd_server().
-tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only);
+/// Both: check_image() of all of them (host/image_header.hpp), then start_nbd_server().
+tl::expected<Fd, std::string> serve_image(const Fd& image, const std::string& format, bool read_only,
+                                          const std::string& path = {}, BackingImages backing = {});
 /// Starts it by fork(2), with the rights of this process, which has one thread. Returns once it serves: a connection to
 /// the process beside it, in which the one to qemu-nbd waits (receive_nbd_connection).
-tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only);
+tl::expected<Fd, std::string> start_nbd_server(const Fd& image, const std::string& format, bool read_only,
+                                               BackingImages backing = {});
 /// The same of a server that somebody else has started: where it listens.
 tl::expected<Fd, std::string> connect_nbd_server(const std::string& path);
 /// Takes it out of there, once.

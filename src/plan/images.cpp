@@ -54,6 +54,22 @@ tl::expected<void, DiskError> lock_of(int fd, DiskUse use, const std::string& fo
   return format == "raw" ? lock_disk(fd, use) : lock_disk_soon(fd, use);
 }
 
+tl::expected<std::vector<BackingImage>, std::string> open_backing(const DiskConfig& disk, bool lock) {
+  std::vector<BackingImage> opened;
+  for (const BackingConfig& one : disk.backing) {
+    const auto of_it = [&](const DiskError& error) {
+      return tl::unexpected("its backing file '" + cut_path(one.path) +
+                            "': " + (error.in_use.empty() ? error.message : in_use_by_stranger(one.path)));
+    };
+    auto fd = open_disk(one.path, DiskUse::read);
+    if (!fd) return of_it(fd.error());
+    if (const auto locked = lock ? lock_disk_soon(fd->get(), DiskUse::read) : tl::expected<void, DiskError>(); !locked)
+      return of_it(locked.error());
+    opened.push_back({.file = std::move(*fd), .format = one.format, .path = one.path});
+  }
+  return opened;
+}
+
 tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config, bool lock) {
   std::vector<Fd> opened;
   std::vector<std::string> identities;
@@ -73,8 +89,10 @@ tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config,
       return unusable(disk, why.in_use.empty() ? why.message : who_uses(config, identities, why.in_use, disk.path));
     }
     identities.push_back(identity_of_disk(fd->get()));
+    const auto backing = open_backing(disk, lock);
+    if (!backing) return unusable(disk, backing.error());
     if (lock && disk.format != "raw") {
-      auto server = serve_image(*fd, disk.format, disk.read_only);
+      auto server = serve_image(*fd, disk.format, disk.read_only, disk.path, *backing);
       if (!server) return unusable(disk, server.error());
       *fd = std::move(*server);
     }

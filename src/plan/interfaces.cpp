@@ -6,6 +6,7 @@
 #include "config/interfaces.hpp"
 #include "host/passt.hpp"
 #include "hypervisor/devices/frame_stream.hpp"
+#include "hypervisor/devices/tap.hpp"
 
 namespace cloister::toolstack {
 
@@ -56,6 +57,11 @@ std::vector<std::string> passt_arguments(const InterfaceConfig& interface) {
   return words;
 }
 
+BridgePort bridge_port(const DomainConfig& config, std::size_t interface) {
+  const InterfaceConfig& one = config.interfaces[interface];
+  return {.bridge = one.bridge, .name = one.host_name, .guest_mac = mac_of(config, interface)};
+}
+
 Diagnostic cannot_use(const DomainConfig& config, std::size_t interface, const std::string& why) {
   return {config.interfaces[interface].at, fmt::format("cannot use vif {}: {}", interface, why)};
 }
@@ -63,20 +69,31 @@ Diagnostic cannot_use(const DomainConfig& config, std::size_t interface, const s
 tl::expected<std::vector<Fd>, Diagnostic> start_networks(const DomainConfig& config) {
   std::vector<Fd> connections;
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
-    auto connection = start_passt(passt_arguments(config.interfaces[i]));
+    const InterfaceConfig& one = config.interfaces[i];
+    auto connection = one.bridge.empty() ? start_passt(passt_arguments(one)) : open_tap(bridge_port(config, i));
     if (!connection) return tl::unexpected(cannot_use(config, i, connection.error()));
     connections.push_back(std::move(*connection));
   }
   return connections;
 }
 
+namespace {
+
+tl::expected<std::shared_ptr<platform::virtio::Wire>, std::string> wire_on(const InterfaceConfig& interface,
+                                                                           Fd connection) {
+  using hypervisor::FrameStream;
+  if (!interface.bridge.empty()) return hypervisor::Tap::create(std::move(connection));
+  return FrameStream::create(std::move(connection),
+                             interface.reaches_host ? FrameStream::Host::reached : FrameStream::Host::out_of_reach);
+}
+
+}  // namespace
+
 tl::expected<std::vector<platform::virtio::NetConfig>, Diagnostic> interfaces_on(const DomainConfig& config,
                                                                                  std::vector<Fd> connections) {
-  using hypervisor::FrameStream;
   std::vector<platform::virtio::NetConfig> interfaces;
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
-    const auto host = config.interfaces[i].reaches_host ? FrameStream::Host::reached : FrameStream::Host::out_of_reach;
-    auto wire = FrameStream::create(std::move(connections[i]), host);
+    auto wire = wire_on(config.interfaces[i], std::move(connections[i]));
     if (!wire) return tl::unexpected(cannot_use(config, i, wire.error()));
     interfaces.push_back({.wire = std::move(*wire), .mac = mac_of(config, i)});
   }

@@ -8,6 +8,7 @@
 
 #include "config/domain_config.hpp"
 #include "host/fd.hpp"
+#include "host/tap_interface.hpp"
 #include "platform/virtio/net.hpp"
 
 namespace cloister::toolstack {
@@ -16,13 +17,16 @@ namespace cloister::toolstack {
 /// uuid does, or, of one without, its name.
 MacAddress mac_of(const DomainConfig& config, std::size_t interface);
 
-/// passt's arguments for it (host/passt.hpp).
+/// What one that is on a bridge is there.
+BridgePort bridge_port(const DomainConfig& config, std::size_t interface);
+
+/// passt's arguments for one of the type `user` (host/passt.hpp).
 std::vector<std::string> passt_arguments(const InterfaceConfig& interface);
 
 /// The error of one that cannot be had, at its element.
 Diagnostic cannot_use(const DomainConfig& config, std::size_t interface, const std::string& why);
 
-/// Starts what carries their frames, with this process's rights: for each its end of a connection.
+/// Makes or starts what carries their frames, with this process's rights: for each its end of a connection.
 tl::expected<std::vector<Fd>, Diagnostic> start_networks(const DomainConfig& config);
 
 /// The interfaces on such connections.

@@ -209,10 +209,17 @@ std::string render_json(const DomainPlan& plan) {
                              {"format", disk.format},
                              {"access", disk.read_only ? "ro" : "rw"},
                              {"target", disk.path}});
+    for (const BackingConfig& one : disk.backing)
+      json["disks"].back()["backing"].push_back({{"format", one.format}, {"target", one.path}});
   }
   json["interfaces"] = ordered_json::array();
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
     const InterfaceConfig interface = settled_interface(config, i);
+    if (!interface.bridge.empty()) {
+      json["interfaces"].push_back({{"bridge", interface.bridge}, {"mac", mac_text(*interface.mac)}});
+      if (!interface.host_name.empty()) json["interfaces"].back()["vifname"] = interface.host_name;
+      continue;
+    }
     ordered_json forwards = ordered_json::array();
     for (const PortForward& forward : interface.forwards) forwards.push_back(forward_text(forward));
     json["interfaces"].push_back({{"type", "user"},

@@ -3,8 +3,11 @@
 #include "vmm/seccomp_filter.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -71,6 +74,8 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)},
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE)},
     {SCMP_SYS(lseek)},
+    {SCMP_SYS(ioctl), is(1, BLKSSZGET)},   // those that are block devices
+    {SCMP_SYS(ioctl), is(1, BLKDISCARD)},  // whose descriptors are open for writing, or it fails
     {SCMP_SYS(write)},
     {SCMP_SYS(writev)},
     {SCMP_SYS(close)},
@@ -86,6 +91,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(fcntl), is(1, F_SETFL)},
     {SCMP_SYS(fcntl), is(1, F_ADD_SEALS)},
     {SCMP_SYS(fcntl), is(1, F_GET_SEALS)},
+    {SCMP_SYS(ioctl), is(1, TUNSETOFFLOAD)},  // what a guest's driver takes of an interface on a bridge
     // Connections that came in. send() and recv() are sendto() and recvfrom() without an address.
     {SCMP_SYS(accept4)},
     {SCMP_SYS(getsockopt), is(2, SO_PEERCRED)},

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import unittest
 
 import prometheus
 from cases_owner import MACHINE, Member
@@ -216,4 +217,47 @@ def linux(machine, kind="raw"):
     m.check_settled([])
 
 
-CASES = {"disks": one_writes, "disks-others": others_have, "disks-owner": owners_rights, "disks-most": most, "disks-linux": linux}
+def loop_device(*words):
+    """One of the host's with sectors of 4 KiB, on a file."""
+    try:
+        done = subprocess.run(["losetup", "--find", "--show", "--sector-size", "4096", *words], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise unittest.SkipTest(f"no loop device may be made here: {error}") from error
+    return done.stdout.strip()
+
+
+def devices(machine):
+    """A block device is a disk as a file is, if the host itself does not use it; one that can only be read says so."""
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("a loop device needs root")
+    m = machine()
+    device = loop_device(image(m, "root.img"))
+    try:
+        m.create("one", epc=0, disk=on(device))
+        m.wait_for_ready("one")
+        message = refused(m, "two", on(device))
+        assert message == f"cannot use disk '{device}': domain 'one' uses it", message
+        assert m.request("POST", "/v1/domains/one/reboot").status == 200
+        wait_until(lambda: m.domains()["one"]["restarts"] == 1, "the reboot")
+        m.destroy("one")
+        mounted = os.open(device, os.O_RDWR | os.O_EXCL)  # as the kernel has what is mounted
+        message = refused(m, "one", on(device), 400)
+        assert "the host itself uses it: lsblk(8)" in message, message
+        m.create("reads", epc=0, disk=on(device, "ro"))
+        os.close(mounted)
+        m.destroy("reads")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=False)
+    device = loop_device("--read-only", image(m, "fixed.img"))
+    try:
+        message = refused(m, "one", on(device), 400)
+        assert message == f"cannot use disk '{device}': found a device that can only be read, expected access=ro", message
+        m.create("one", epc=0, disk=on(device, "ro"))
+        m.wait_for_ready("one")
+        m.destroy("one")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=False)
+    m.check_settled([])
+
+
+CASES = {"disks": one_writes, "disks-devices": devices, "disks-others": others_have, "disks-owner": owners_rights, "disks-most": most, "disks-linux": linux}

@@ -92,6 +92,43 @@ def refusals(machine):
     m.check_settled([])
 
 
+def backing(machine):
+    """A backing file counts if the configuration names what the header does; it is its owner's to read, is locked, and may be
+    shared."""
+    need_qemu()
+    m = machine(MACHINE)
+    member = Member(m)
+    base = member.folder / "base.img"
+    base.write_bytes(bytes(1 << 20))
+    tops = [made(member.folder / f"top{i}.qcow2", "-b", "base.img", "-F", "raw", size="1M") for i in range(2)]
+    if member.is_root:
+        for path in (base, *tops):
+            os.chown(path, MEMBER, GROUP)
+
+    def backed(top, path):
+        return f'["format=qcow2,vdev=xvda,backing=raw:{path},target={top}"]'
+
+    for i, top in enumerate(tops):
+        status, answer = member.create(f"one{i}", disk=backed(top, "base.img"))
+        assert status == 201, answer
+        assert len(servers(top)) == 1
+    status, answer = member.create("two", disk=cases_disks.on(base))
+    assert status == 409 and "uses it" in answer["error"]["message"], (status, answer)
+    for i in range(2):
+        m.destroy(f"one{i}")
+    other = member.folder / "other.img"
+    other.write_bytes(bytes(1 << 20))
+    message = member.refused("another file", disk=backed(tops[0], other))
+    assert "its header names the backing file 'base.img', expected '" in message, message
+    base.chmod(0)
+    if member.is_root:
+        os.chown(base, 0, 0)
+        message = member.refused("root's file", disk=backed(tops[0], base))
+        assert message.endswith(f"its backing file '{base}': Permission denied"), message
+    wait_until(lambda: not any(servers(top) for top in tops), "the ends of those that serve")
+    m.check_settled([])
+
+
 def owner(machine):
     """What serves an image has its owner's user, no capabilities, and a filter."""
     need_qemu()
@@ -159,4 +196,4 @@ def linux(machine):
     cases_disks.linux(machine, "qcow2")
 
 
-CASES = {"formats-linux": linux, "formats": life, "formats-refused": refusals, "formats-owner": owner, "formats-boot": boot, "formats-socket": at_socket}
+CASES = {"formats-linux": linux, "formats": life, "formats-refused": refusals, "formats-backing": backing, "formats-owner": owner, "formats-boot": boot, "formats-socket": at_socket}

@@ -16,6 +16,7 @@ import cases_api
 import cases_arrivals
 import cases_blocks
 import cases_boot
+import cases_bridges
 import cases_children
 import cases_clients
 import cases_dashboard
@@ -29,6 +30,7 @@ import cases_folders
 import cases_formats
 import cases_hops
 import cases_host_save
+import cases_image
 import cases_keys
 import cases_life
 import cases_live_enclaves
@@ -59,7 +61,10 @@ from machine import Machine, become_reaper
 SKIPPED = 77  # to ctest
 CASES = {**cases_access.CASES, **cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_engine.CASES, **cases_sharing.CASES, **cases_stress.CASES,
-         **cases_recovery.CASES, **cases_power.CASES, **cases_defined.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_children.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES, **cases_keys.CASES, **cases_disks.CASES, **cases_blocks.CASES, **cases_boot.CASES, **cases_formats.CASES, **cases_networks.CASES, **cases_vsock.CASES, **cases_migration.CASES, **cases_peers.CASES, **cases_live_enclaves.CASES, **cases_hops.CASES, **cases_pairs.CASES, **cases_tls.CASES, **cases_saving.CASES, **cases_moved_definitions.CASES, **cases_tickets.CASES, **cases_arrivals.CASES, **cases_host_save.CASES, **cases_snapshot.CASES, **cases_enclaves.CASES}
+         **cases_recovery.CASES, **cases_power.CASES, **cases_defined.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_children.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES, **cases_keys.CASES, **cases_disks.CASES, **cases_blocks.CASES, **cases_boot.CASES, **cases_formats.CASES, **cases_networks.CASES, **cases_vsock.CASES, **cases_migration.CASES, **cases_peers.CASES, **cases_live_enclaves.CASES, **cases_hops.CASES, **cases_pairs.CASES, **cases_tls.CASES, **cases_saving.CASES, **cases_moved_definitions.CASES, **cases_tickets.CASES, **cases_arrivals.CASES, **cases_host_save.CASES, **cases_snapshot.CASES, **cases_enclaves.CASES,
+         **cases_image.CASES,
+         **cases_bridges.CASES,
+         }
 
 
 @dataclass

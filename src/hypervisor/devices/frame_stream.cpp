@@ -68,7 +68,7 @@ void FrameStream::end() {
   begun_ = 0;
 }
 
-bool FrameStream::send(std::span<const std::byte> frame) {
+bool FrameStream::send(const platform::virtio::FrameHeader&, std::span<const std::byte> frame) {
   if (!up_ || length_bytes + frame.size() > most_together ||
       (host_ == Host::out_of_reach && is_for_the_host_itself(frame)))
     return false;

@@ -25,7 +25,7 @@ class FrameStream final : public platform::virtio::Wire {
   std::span<const std::byte> frame() const override;
   void pop() override;
   bool has_room() const override { return !up_ || (!blocked_ && out_.size() < most_waiting); }
-  bool send(std::span<const std::byte> frame) override;
+  bool send(const platform::virtio::FrameHeader& header, std::span<const std::byte> frame) override;
   void flush() override;
   void wait(bool for_frames) override;
   void wake() override;

@@ -6,6 +6,7 @@
 #include <libnbd.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 namespace cloister::hypervisor {
@@ -16,6 +17,7 @@ using NbdClock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds nbd_patience{60};
 constexpr u64 nbd_sector = 512, most_moved = 16 << 20, most_cleared = 512 << 20;
+constexpr u64 most_nbd_block = 4096;  // Linux's driver takes a page at most
 
 std::string nbd_error() {
   const char* const said = ::nbd_get_error();
@@ -46,8 +48,28 @@ bool poll_until(nbd_handle* handle, auto condition) {
 
 void NbdDisk::Close::operator()(nbd_handle* handle) const { ::nbd_close(handle); }
 
-NbdDisk::NbdDisk(Handle handle, Fd server, u64 bytes)
-    : handle_(std::move(handle)), server_(std::move(server)), bytes_(bytes) {}
+NbdDisk::NbdDisk(Handle handle, Fd server, const Sizes& sizes)
+    : handle_(std::move(handle)),
+      server_(std::move(server)),
+      bytes_(sizes.all),
+      block_bytes_(sizes.block),
+      most_moved_(sizes.most) {}
+
+/// A server that says nothing of its blocks takes any (the protocol, "Block size constraints").
+tl::expected<NbdDisk::Sizes, std::string> NbdDisk::sizes_of(nbd_handle* handle) {
+  const i64 all = ::nbd_get_size(handle), least = ::nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM),
+            most = ::nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM);
+  const u64 block = least > static_cast<i64>(nbd_sector) ? static_cast<u64>(least) : nbd_sector;
+  if (block > most_nbd_block || !std::has_single_bit(block))
+    return tl::unexpected(fmt::format("found a server that reads and writes {} bytes at least, expected {} or less",
+                                      block, most_nbd_block));
+  if (all < static_cast<i64>(block))
+    return tl::unexpected(fmt::format("found {} bytes, expected a sector of {} at least", all, block));
+  const u64 moved = most > 0 ? std::min(most_moved, static_cast<u64>(most) / block * block) : most_moved;
+  if (moved == 0)
+    return tl::unexpected(fmt::format("found a server that moves {} bytes at most, expected {} or more", most, block));
+  return Sizes{.all = static_cast<u64>(all) / block * block, .block = static_cast<u32>(block), .most = moved};
+}
 
 NbdDisk::~NbdDisk() = default;
 
@@ -60,13 +82,11 @@ tl::expected<std::shared_ptr<NbdDisk>, std::string> NbdDisk::create(Fd connectio
   if (!poll_until(handle.get(), [&] { return ::nbd_aio_is_connecting(handle.get()) == 0; }) ||
       ::nbd_aio_is_ready(handle.get()) != 1)
     return tl::unexpected(nbd_error());
-  const i64 bytes = ::nbd_get_size(handle.get());
-  if (bytes < static_cast<i64>(nbd_sector))
-    return tl::unexpected(fmt::format("found {} bytes, expected a sector of {} at least", bytes, nbd_sector));
+  auto sizes = sizes_of(handle.get());
+  if (!sizes) return tl::unexpected(sizes.error());
   if (!read_only && ::nbd_is_read_only(handle.get()) != 0)
     return tl::unexpected(std::string("found what can only be read, expected access=ro"));
-  return std::shared_ptr<NbdDisk>(
-      new NbdDisk(std::move(handle), std::move(server), static_cast<u64>(bytes) / nbd_sector * nbd_sector));
+  return std::shared_ptr<NbdDisk>(new NbdDisk(std::move(handle), std::move(server), *sizes));
 }
 
 bool NbdDisk::offers(int (*what)(nbd_handle*)) const { return what(handle_.get()) == 1; }
@@ -86,13 +106,13 @@ bool NbdDisk::done(i64 cookie) {
 }
 
 bool NbdDisk::read(u64 offset, std::span<std::byte> to) {
-  return in_pieces(offset, to.size(), most_moved, [&](u64 at, u64 from, u64 bytes) {
+  return in_pieces(offset, to.size(), most_moved_, [&](u64 at, u64 from, u64 bytes) {
     return done(::nbd_aio_pread(handle_.get(), to.data() + from, bytes, at, NBD_NULL_COMPLETION, 0));
   });
 }
 
 bool NbdDisk::write(u64 offset, std::span<const std::byte> from) {
-  return in_pieces(offset, from.size(), most_moved, [&](u64 at, u64 first, u64 bytes) {
+  return in_pieces(offset, from.size(), most_moved_, [&](u64 at, u64 first, u64 bytes) {
     return done(::nbd_aio_pwrite(handle_.get(), from.data() + first, bytes, at, NBD_NULL_COMPLETION, 0));
   });
 }

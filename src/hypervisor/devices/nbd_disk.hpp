@@ -21,6 +21,7 @@ class NbdDisk final : public platform::virtio::Storage {
   ~NbdDisk() override;
 
   u64 bytes() const override { return bytes_; }
+  u32 block_bytes() const override { return block_bytes_; }
   bool read(u64 offset, std::span<std::byte> to) override;
   bool write(u64 offset, std::span<const std::byte> from) override;
   bool flush() override;
@@ -32,7 +33,13 @@ class NbdDisk final : public platform::virtio::Storage {
     void operator()(nbd_handle* handle) const;
   };
   using Handle = std::unique_ptr<nbd_handle, Close>;
-  NbdDisk(Handle handle, Fd server, u64 bytes);
+  struct Sizes {
+    u64 all = 0;
+    u32 block = 0;
+    u64 most = 0;  ///< of a request that moves bytes
+  };
+  NbdDisk(Handle handle, Fd server, const Sizes& sizes);
+  static tl::expected<Sizes, std::string> sizes_of(nbd_handle* handle);
   /// Waits for a request that has been sent, by its number; below zero: it was not.
   bool done(i64 cookie);
   /// Whether the server has said that it does this.
@@ -42,6 +49,8 @@ class NbdDisk final : public platform::virtio::Storage {
   Handle handle_;
   const Fd server_;
   const u64 bytes_;
+  const u32 block_bytes_;
+  const u64 most_moved_;
 };
 
 }  // namespace cloister::hypervisor

@@ -2,15 +2,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
 namespace cloister::hypervisor {
 namespace {
 
-constexpr u64 sector_bytes = 512;
+constexpr u64 sector_bytes = 512, most_block = 4096;  // Linux's driver takes a page at most
 
 /// transfer(done) does some of it: so many bytes, or -1.
 template <class Transfer>
@@ -36,13 +40,19 @@ bool change(int file, int how, u64 offset, u64 length) {
 }  // namespace
 
 // Where a seek to its end leads is how long it is, of a file and of a block device alike: a call that a sandbox allows.
+// Only a block device says what its sectors are.
 tl::expected<std::shared_ptr<RawDisk>, std::string> RawDisk::create(Fd file) {
   const off_t end = ::lseek(file.get(), 0, SEEK_END);
   if (end < 0) return tl::unexpected(std::string(std::strerror(errno)));
+  int found = 0;
+  const Kind kind = ::ioctl(file.get(), BLKSSZGET, &found) == 0 ? Kind::block_device : Kind::file;
+  const u64 block = kind == Kind::file ? sector_bytes : static_cast<u64>(found);
+  if (block < sector_bytes || block > most_block || !std::has_single_bit(block))
+    return tl::unexpected(fmt::format("found sectors of {} bytes, expected {} to {}", found, sector_bytes, most_block));
   const u64 bytes = static_cast<u64>(end);
-  if (bytes < sector_bytes)
-    return tl::unexpected(fmt::format("found {} bytes, expected a sector of {} at least", bytes, sector_bytes));
-  return std::make_shared<RawDisk>(std::move(file), bytes / sector_bytes * sector_bytes);
+  if (bytes < block)
+    return tl::unexpected(fmt::format("found {} bytes, expected a sector of {} at least", bytes, block));
+  return std::make_shared<RawDisk>(std::move(file), kind, bytes / block * block, static_cast<u32>(block));
 }
 
 bool RawDisk::read(u64 offset, std::span<std::byte> to) {
@@ -59,8 +69,13 @@ bool RawDisk::write(u64 offset, std::span<const std::byte> from) {
 
 bool RawDisk::flush() { return ::fdatasync(file_.get()) == 0; }
 
-// What a file system cannot punch may stay: that is allowed of a discard.
+// What a file system cannot punch, or a device discard, may stay: that is allowed of a discard. A hole in a device
+// would have to read as zeros, which not every one that discards can do.
 bool RawDisk::discard(u64 offset, u64 length) {
+  if (kind_ == Kind::block_device && length != 0) {
+    std::array<u64, 2> range{offset, length};
+    return ::ioctl(file_.get(), BLKDISCARD, range.data()) == 0 || errno == EOPNOTSUPP;
+  }
   return change(file_.get(), FALLOC_FL_PUNCH_HOLE, offset, length) || errno == EOPNOTSUPP;
 }
 

@@ -50,11 +50,11 @@ Block::Block(BlockConfig config, Surroundings surroundings)
   put(0, sectors_);
   put(8, most_part_bytes);
   put(12, most_parts);
-  put(20, sector_bytes);
+  put(20, config_.storage->block_bytes());
   put(34, static_cast<u16>(config_.queues));
   put(36, most_range_sectors);
   put(40, most_ranges);
-  put(44, u32{1});  // alignment of discards, in sectors
+  put(44, config_.storage->block_bytes() / static_cast<u32>(sector_bytes));  // alignment of discards, in sectors
   put(48, most_range_sectors);
   put(52, most_ranges);
   put(56, u8{1});  // zeros may unmap

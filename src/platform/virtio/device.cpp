@@ -148,6 +148,7 @@ void Device::take_features() {
     queue.indirect = negotiated(feature_indirect);
     queue.event_index = negotiated(feature_event_index);
   }
+  features_taken();
 }
 
 // 3.1.1. The driver only adds bits; those that say "it may be so" are not set if it may not.

@@ -111,6 +111,8 @@ class Device : public pci::Function {
   void config_changed();
   /// A queue that the driver has notified can be served now, and need not wait for what is behind the device.
   virtual bool can_serve(unsigned) const { return true; }
+  /// What is negotiated may be another now: nothing after a reset.
+  virtual void features_taken() {}
   /// Its driver has reset it.
   virtual void was_reset() {}
   /// It may use its queues: the driver has said so, and nothing has gone wrong since.
@@ -124,7 +126,8 @@ class Device : public pci::Function {
   /// meanwhile, which then gets no answer.
   [[nodiscard]] bool apart(const std::function<void()>& what);
 
-  bool negotiated(u64 feature) const { return (driver_features_ & feature) != 0; }
+  bool negotiated(u64 feature) const { return negotiated_of(feature) != 0; }
+  u64 negotiated_of(u64 features) const { return driver_features_ & features; }
   Dma& dma() const { return around_.dma; }
 
  private:

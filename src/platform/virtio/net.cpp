@@ -19,8 +19,8 @@ constexpr std::size_t status_at = 6;
 constexpr u16 status_link_up = 1;
 
 struct Header {  // 5.1.6: of a device of version 1 always with the number of buffers
-  u8 flags = 0, gso_type = 0;
-  u16 header_bytes = 0, gso_size = 0, checksum_start = 0, checksum_offset = 0, buffers = 0;
+  FrameHeader frame{};
+  u16 buffers = 0;
 };
 static_assert(sizeof(Header) == 12);
 
@@ -63,7 +63,9 @@ bool Net::look_at_wire() {
   return true;
 }
 
-u64 Net::own_features() const { return feature_mac | feature_merge_buffers | feature_status; }
+u64 Net::own_features() const {
+  return feature_mac | feature_merge_buffers | feature_status | (wire_->offloads() & all_offloads);
+}
 
 bool Net::can_serve(unsigned number) const {
   return number == receive_queue ? !wire_->frame().empty() : wire_->has_room();
@@ -77,8 +79,10 @@ Checked<bool> Net::receive(Queue& queue) {
   for (unsigned i = 0; i < frames_at_once; ++i) {
     const auto frame = wire_->frame();
     if (frame.empty()) return true;  // more buffers than frames
+    FrameHeader header = wire_->header();
     std::vector<Chain> chains;
-    const Place place = TRY(find_place(queue, sizeof(Header) + frame.size(), chains));
+    Place place = Place::none;
+    if (settle_received(header, offloads())) place = TRY(find_place(queue, sizeof(Header) + frame.size(), chains));
     if (place == Place::missing) return false;
     if (place == Place::none) {
       ++counts_.received_drops;
@@ -87,7 +91,7 @@ Checked<bool> Net::receive(Queue& queue) {
     }
     std::vector<Queue::Done> done;
     Checked<void> copied;
-    if (!apart([&] { copied = deliver(frame, chains, done); })) return false;
+    if (!apart([&] { copied = deliver(header, frame, chains, done); })) return false;
     TRY(copied);
     ++counts_.received_frames;
     counts_.received_bytes += frame.size();
@@ -124,9 +128,9 @@ Checked<Net::Place> Net::find_place(Queue& queue, u64 bytes, std::vector<Chain>&
   return place;
 }
 
-Checked<void> Net::deliver(std::span<const std::byte> frame, const std::vector<Chain>& chains,
+Checked<void> Net::deliver(const FrameHeader& left, std::span<const std::byte> frame, const std::vector<Chain>& chains,
                            std::vector<Queue::Done>& done) const {
-  const Header header{.buffers = static_cast<u16>(chains.size())};
+  const Header header{.frame = left, .buffers = static_cast<u16>(chains.size())};
   TRY(chains.front().write(dma(), 0, std::as_bytes(std::span(&header, 1))));
   u64 at = sizeof header;
   for (const Chain& chain : chains) {
@@ -142,28 +146,29 @@ Checked<void> Net::deliver(std::span<const std::byte> frame, const std::vector<C
 // What waits is flushed before the driver is asked to say when there is more: it may do so meanwhile.
 Checked<bool> Net::transmit(Queue& queue) {
   const auto flush = [this] { wire_->flush(); };
+  const u64 negotiated_offloads = offloads();
   for (unsigned i = 0; i < frames_at_once && wire_->has_room(); ++i) {
     const auto chain = TRY(queue.pop());
     if (!chain) return apart(flush) ? queue.listen() : false;
     Checked<void> sent;
-    if (!apart([&] { sent = send(*chain); })) return false;
+    if (!apart([&] { sent = send(*chain, negotiated_offloads); })) return false;
     TRY(sent);
     TRY(queue.push(*chain, 0));
   }
   return apart(flush);
 }
 
-/// Neither checksums nor segments are left to the device, which offers neither: what says so is no frame.
-Checked<void> Net::send(const Chain& chain) {
+/// What leaves to the device what it did not take is no frame.
+Checked<void> Net::send(const Chain& chain, u64 offloads) {
   Header header;
   TRY(chain.read(dma(), 0, std::as_writable_bytes(std::span(&header, 1))));
   const u64 bytes = chain.readable_bytes - sizeof header;
-  const bool possible = bytes >= least_frame && bytes <= most_frame && header.flags == 0 && header.gso_type == 0;
+  const bool possible = bytes >= least_frame && bytes <= most_frame && settle_sent(header.frame, offloads);
   if (possible) {
     frame_.resize(bytes);
     TRY(chain.read(dma(), sizeof header, frame_));
   }
-  if (!possible || !wire_->send(frame_)) {
+  if (!possible || !wire_->send(header.frame, frame_)) {
     ++counts_.sent_drops;
     return {};
   }

@@ -1,6 +1,6 @@
 // A network interface (virtio 1.2, 5.1): one queue of buffers that frames come into, and one of frames that go out. It
-// offers what a wire without offloads can do: buffers that are merged for a long frame, an address of its own, and
-// whether there is a link. While a frame is copied the driver may do what it likes (Device::apart).
+// offers buffers that are merged for a long frame, an address of its own, whether there is a link, and the offloads of
+// its wire. While a frame is copied the driver may do what it likes (Device::apart).
 #pragma once
 
 #include <array>
@@ -52,6 +52,7 @@ class Net final : public Device {
   u64 own_features() const override;
   std::span<const u8> own_config() const override { return layout_; }
   u8 generation() const override { return generation_; }
+  void features_taken() override { wire_->take_offloads(offloads()); }
   bool can_serve(unsigned number) const override;
   Checked<bool> serve(unsigned number, Queue& queue) override;
 
@@ -59,10 +60,12 @@ class Net final : public Device {
   /// What became of a frame that has come.
   enum class Place : u8 { found, missing, none };
   Checked<Place> find_place(Queue& queue, u64 bytes, std::vector<Chain>& chains) const;
-  Checked<void> deliver(std::span<const std::byte> frame, const std::vector<Chain>& chains,
+  Checked<void> deliver(const FrameHeader& header, std::span<const std::byte> frame, const std::vector<Chain>& chains,
                         std::vector<Queue::Done>& done) const;
   Checked<bool> transmit(Queue& queue);
-  Checked<void> send(const Chain& chain);
+  Checked<void> send(const Chain& chain, u64 offloads);
+  /// Those that were negotiated.
+  u64 offloads() const { return negotiated_of(all_offloads); }
   MacAddress mac() const;
   void lay_out(const MacAddress& mac);
 

@@ -17,6 +17,8 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   virtual u64 bytes() const = 0;
+  /// What its requests should be multiples of: a power of two, 512 at least.
+  virtual u32 block_bytes() const { return 512; }
   /// False: the host could not.
   virtual bool read(u64 offset, std::span<std::byte> to) = 0;
   virtual bool write(u64 offset, std::span<const std::byte> from) = 0;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "arch/types.hpp"
+#include "platform/virtio/offloads.hpp"
 
 namespace cloister::platform::virtio {
 
@@ -23,12 +24,19 @@ class Wire {
   virtual bool up() const = 0;
   /// The frame that came first of those that are there, least_frame to most_frame bytes; empty: none is.
   virtual std::span<const std::byte> frame() const = 0;
+  /// What is left of it to whoever gets it.
+  virtual FrameHeader header() const { return {}; }
   virtual void pop() = 0;
   /// It takes a frame now.
   virtual bool has_room() const = 0;
   /// Likewise as long. What has been sent goes out with flush() at last. False: it goes nowhere.
-  virtual bool send(std::span<const std::byte> frame) = 0;
+  virtual bool send(const FrameHeader& header, std::span<const std::byte> frame) = 0;
   virtual void flush() = 0;
+
+  /// The offloads (offloads.hpp) that it can do, always the same; and those that the driver has taken. Frames that came
+  /// before may still have others. Anybody may call it at any time.
+  virtual u64 offloads() const { return 0; }
+  virtual void take_offloads(u64) {}
 
   /// Until something has changed: a frame has come, if these are wanted, there is room, it is not up any more, or
   /// somebody wakes who waits here, or next.

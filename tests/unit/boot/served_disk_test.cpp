@@ -44,12 +44,19 @@ class ServedDisk : public testing::Test {
     return filled;
   }
   /// The error; empty: it is served, by the disk.
-  std::string serve(const std::string& name, const std::string& format, bool read_only = false) {
+  std::string serve(const std::string& name, const std::string& format, bool read_only = false,
+                    const std::vector<std::pair<std::string, std::string>>& backing = {}) {
     auto file = toolstack::open_disk(path(name), read_only ? DiskUse::read : DiskUse::write);
     if (!file) return file.error().message;
     if (auto locked = toolstack::lock_disk_soon(file->get(), read_only ? DiskUse::read : DiskUse::write); !locked)
       return locked.error().message;
-    auto server = toolstack::serve_image(*file, format, read_only);
+    std::vector<toolstack::BackingImage> below;
+    for (const auto& [its_format, its_name] : backing) {
+      auto its_file = toolstack::open_disk(path(its_name), DiskUse::read);
+      if (!its_file) return its_file.error().message;
+      below.push_back({.file = std::move(*its_file), .format = its_format, .path = path(its_name)});
+    }
+    auto server = toolstack::serve_image(*file, format, read_only, path(name), below);
     if (!server) return server.error();
     auto connection = toolstack::receive_nbd_connection(*server);
     if (!connection) return connection.error();
@@ -145,6 +152,43 @@ TEST_F(ServedDisk, NoOtherFileComesWithIt) {
   EXPECT_THAT(serve("split", "qcow2"), HasSubstr("its header names another file"));
   EXPECT_THAT(serve("child", "vmdk"), HasSubstr("its header names another file"));
   EXPECT_THAT(serve("flat", "vmdk"), HasSubstr("too short"));
+}
+
+TEST_F(ServedDisk, ABackingFileComesIfItIsSaid) {
+  constexpr u64 mib = 1 << 20;
+  qemu_img("create -q -f raw base 4M");
+  qemu_img("create -q -f raw other 4M");
+  const auto data = pattern(mib, 3), own = pattern(512, 4);
+  {
+    ASSERT_EQ(::truncate(path("base").c_str(), 4 * mib), 0);
+    std::ofstream file(path("base"), std::ios::binary | std::ios::in);
+    file.seekp(mib).write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
+  }
+  qemu_img("create -q -f qcow2 -b base -F raw middle");
+  qemu_img("create -q -f qcow2 -b '" + path("middle") + "' -F qcow2 top");
+  ASSERT_EQ(serve("top", "qcow2", false, {{"qcow2", "middle"}, {"raw", "base"}}), "");
+  std::vector<std::byte> read(mib);
+  EXPECT_TRUE(disk_->read(mib, read));
+  EXPECT_EQ(read, data);
+  EXPECT_TRUE(disk_->write(mib, own));
+  EXPECT_TRUE(disk_->flush());
+  disk_.reset();
+  wait_for_no_server("top");
+  ASSERT_EQ(serve("middle", "qcow2", true, {{"raw", "base"}}), "") << "it is as it was";
+  EXPECT_TRUE(disk_->read(mib, read));
+  EXPECT_EQ(read, data);
+
+  EXPECT_THAT(serve("top", "qcow2"), HasSubstr("its header names another file"));
+  EXPECT_THAT(
+      serve("top", "qcow2", false, {{"raw", "base"}}),
+      AllOf(HasSubstr("its header names the backing file '" + path("middle")), HasSubstr("expected '" + path("base"))));
+  EXPECT_THAT(serve("top", "qcow2", false, {{"qcow2", "middle"}}),
+              AllOf(HasSubstr("its backing file"), HasSubstr("its header names another file")));
+  EXPECT_THAT(serve("middle", "qcow2", true, {{"raw", "other"}}), HasSubstr("names the backing file 'base', expected"));
+  // Its format is what was said: the base would be any bytes.
+  EXPECT_THAT(serve("middle", "qcow2", true, {{"qcow2", "base"}}), HasSubstr("it is no qcow2 image"));
+  qemu_img("create -q -f qcow2 whole 1M");
+  EXPECT_THAT(serve("whole", "qcow2", true, {{"raw", "base"}}), HasSubstr("its header names no backing file"));
 }
 
 TEST_F(ServedDisk, ItsFormatIsWhatWasSaid) {

@@ -1,8 +1,11 @@
 // A guest that finds a disk on the PCI bus, drives it as virtio 1.2 says, and is saved in the middle of it; and the
 // host's files behind disks.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -321,6 +324,53 @@ TEST(RawDisk, IsAFileByteForByte) {
   ::fstat(number, &after);
   EXPECT_LT(after.st_blocks, before.st_blocks) << "what was discarded takes no place";
   EXPECT_EQ(after.st_size, 100'000);
+}
+
+/// A block device of the host's with sectors of 4 KiB, on a file without a name (linux/loop.h). It goes with its last
+/// descriptor.
+Fd loop_device(int file) {
+  const Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
+  for (int tries = 0; control && tries < 20; ++tries) {  // others take them, too
+    const int number = ::ioctl(control.get(), LOOP_CTL_GET_FREE);
+    if (number < 0) break;
+    Fd device(::open(fmt::format("/dev/loop{}", number).c_str(), O_RDWR | O_CLOEXEC));
+    loop_config config{};
+    config.fd = static_cast<u32>(file);
+    config.block_size = 4096;
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
+    if (device && ::ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) return device;
+    if (errno != EBUSY) break;
+  }
+  return {};
+}
+
+TEST(RawDisk, IsABlockDeviceWithItsOwnSectors) {
+  const Fd file = file_of(100'000);
+  Fd device = loop_device(file.get());
+  if (!device) GTEST_SKIP() << "no loop device may be made here";
+  const auto disk = RawDisk::create(std::move(device));
+  ASSERT_TRUE(disk) << disk.error();
+  EXPECT_EQ((*disk)->block_bytes(), 4096u);
+  EXPECT_EQ((*disk)->bytes(), 98'304u) << "whole sectors";
+  std::vector<std::byte> data(65'536, std::byte{0x5a}), back(65'536);
+  EXPECT_TRUE((*disk)->write(8192, data));
+  EXPECT_TRUE((*disk)->flush());
+  std::vector<std::byte> behind(65'536);
+  ASSERT_EQ(::pread(file.get(), behind.data(), behind.size(), 8192), 65'536);
+  EXPECT_EQ(behind, data);
+  EXPECT_TRUE((*disk)->write_zeroes(8192, 4096, false));
+  EXPECT_TRUE((*disk)->write_zeroes(12'288, 4096, true));
+  struct stat before {
+  }, after{};
+  ::fstat(file.get(), &before);
+  EXPECT_TRUE((*disk)->discard(16'384, 32'768));
+  EXPECT_TRUE((*disk)->discard(16'384, 0));
+  ::fstat(file.get(), &after);
+  EXPECT_LT(after.st_blocks, before.st_blocks) << "what was discarded takes no place";
+  EXPECT_TRUE((*disk)->read(8192, back));
+  EXPECT_EQ(back[0], std::byte{0});
+  EXPECT_EQ(back[8191], std::byte{0});
+  EXPECT_EQ(back[50'000], std::byte{0x5a});
 }
 
 TEST(RawDisk, SaysWhatCannotBeOne) {

@@ -62,7 +62,7 @@ TEST_F(FrameStreamTest, WhoeverReadsFindsWholeFrames) {
   std::size_t sent = 0;
   for (u8 n = 0; n < 200; ++n) {
     const std::size_t bytes = 61 + n * 131U % 9000;
-    ASSERT_TRUE(stream_->send(frame(bytes, n)));
+    ASSERT_TRUE(stream_->send({}, frame(bytes, n)));
     sent += bytes + 4;
     if (!stream_->has_room() || n == 199) {
       // What is read between two flushes ends where a frame does.
@@ -82,8 +82,8 @@ TEST_F(FrameStreamTest, WhoeverReadsFindsWholeFrames) {
     }
   }
   EXPECT_EQ(sent, 0U);
-  EXPECT_TRUE(stream_->send(frame(32764))) << "with its length, what is sent at once";
-  EXPECT_FALSE(stream_->send(frame(32765)));
+  EXPECT_TRUE(stream_->send({}, frame(32764))) << "with its length, what is sent at once";
+  EXPECT_FALSE(stream_->send({}, frame(32765)));
 }
 
 TEST_F(FrameStreamTest, FramesBothWays) {
@@ -92,8 +92,8 @@ TEST_F(FrameStreamTest, FramesBothWays) {
   EXPECT_EQ(next(), frame(60, 1));
   while (stream_->frame().empty() && stream_->up()) stream_->wait(true);
   EXPECT_EQ(next(), frame(65549, 2));
-  EXPECT_TRUE(stream_->send(frame(100, 3)));
-  EXPECT_TRUE(stream_->send(frame(14, 4)));
+  EXPECT_TRUE(stream_->send({}, frame(100, 3)));
+  EXPECT_TRUE(stream_->send({}, frame(14, 4)));
   stream_->flush();
   EXPECT_EQ(heard(104), on_the_wire(frame(100, 3)));
   EXPECT_EQ(heard(18), on_the_wire(frame(14, 4)));
@@ -121,7 +121,7 @@ TEST_F(FrameStreamTest, WhatIsTooLongEndsIt) {
   stream_->wait(true);
   EXPECT_FALSE(stream_->up());
   EXPECT_TRUE(stream_->frame().empty());
-  EXPECT_FALSE(stream_->send(frame(60)));
+  EXPECT_FALSE(stream_->send({}, frame(60)));
 }
 
 TEST_F(FrameStreamTest, ItsEndIsSeenWhoeverWantsFrames) {
@@ -139,7 +139,7 @@ TEST_F(FrameStreamTest, ItsEndIsSeenWhoeverWantsFrames) {
 
 TEST_F(FrameStreamTest, WhoIsNotReadWaits) {
   while (stream_->has_room()) {
-    ASSERT_TRUE(stream_->send(frame(1000)));
+    ASSERT_TRUE(stream_->send({}, frame(1000)));
     stream_->flush();
   }
   std::jthread reader([this] {
@@ -205,14 +205,14 @@ TEST_F(FrameStreamTest, TheHostItselfIsOutOfReach) {
                                ipv6({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 127, 0, 0, 1})};
   for (const Bytes& one : at_the_host) {
     EXPECT_TRUE(is_for_the_host_itself(one));
-    EXPECT_FALSE(stream_->send(one));
+    EXPECT_FALSE(stream_->send({}, one));
   }
   for (const Bytes& one :
        {ipv4({10, 127, 0, 1}), ipv4({255, 255, 255, 255}), ipv4({1, 0, 0, 1}),
         ipv6({0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}),
         ipv6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}), packet(0x0806, 38, {127, 0, 0, 1})}) {
     EXPECT_FALSE(is_for_the_host_itself(one));
-    EXPECT_TRUE(stream_->send(one));
+    EXPECT_TRUE(stream_->send({}, one));
   }
   for (std::size_t bytes = 14; bytes < 31; ++bytes) {
     Bytes cut = at_the_host[0];
@@ -222,7 +222,7 @@ TEST_F(FrameStreamTest, TheHostItselfIsOutOfReach) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const Fd other(ends[0]);
-  EXPECT_TRUE((*FrameStream::create(Fd(ends[1]), FrameStream::Host::reached))->send(at_the_host[0]));
+  EXPECT_TRUE((*FrameStream::create(Fd(ends[1]), FrameStream::Host::reached))->send({}, at_the_host[0]));
 }
 
 }  // namespace

@@ -67,6 +67,16 @@ TEST_F(BlockTest, SaysWhatItIs) {  // 5.2.4
   EXPECT_EQ(ask(identify, 0, 19), io_error);
 }
 
+TEST_F(BlockTest, SectorsAreThoseOfItsDisk) {
+  const auto disk = std::make_shared<DiskInMemory>(1 << 20);
+  disk->block = 4096;
+  Block device({.storage = disk, .id = "disk"}, {.dma = memory_, .send = [](const auto&) {}, .broken = {}});
+  Driver driver(device, memory_);
+  EXPECT_EQ(driver.get(device_at, 8), (1u << 20) / 512) << "it counts in 512 bytes nevertheless";
+  EXPECT_EQ(driver.get(device_at + 20, 4), 4096u);
+  EXPECT_EQ(driver.get(device_at + 44, 4), 8u) << "as discards are aligned";
+}
+
 TEST_F(BlockTest, ReadsAndWrites) {
   std::ranges::generate(data(), [n = u8{0}]() mutable { return n = static_cast<u8>(n * 5 + 1); });
   const std::vector<u8> pattern(data().begin(), data().end());

@@ -13,6 +13,7 @@ class DiskInMemory final : public Storage {
  public:
   explicit DiskInMemory(u64 bytes) : data(bytes) {}
   u64 bytes() const override { return data.size(); }
+  u32 block_bytes() const override { return block; }
   bool read(u64 offset, std::span<std::byte> to) override {
     std::memcpy(to.data(), &data.at(offset), to.size());
     return works;
@@ -32,6 +33,7 @@ class DiskInMemory final : public Storage {
   }
 
   std::vector<u8> data;
+  u32 block = 512;
   bool works = true, unmapped = false;
   unsigned flushes = 0;
 

@@ -47,9 +47,12 @@ class NetTest : public ::testing::Test {
   u16 merged(u16 number) const { return memory_.get<u16>(buffer(number) + 10); }
   /// A frame behind a header, in two descriptors.
   void send(const WireInMemory::Frame& frame, u8 flags = 0, u8 gso = 0) {
+    send(frame, FrameHeader{.flags = flags, .gso_type = gso});
+  }
+  void send(const WireInMemory::Frame& frame, const FrameHeader& left) {
     const u64 header = buffer(8), data = buffer(9);
-    memory_.put<u64>(header, flags | gso << 8);
-    memory_.put<u32>(header + 8, 0);
+    memory_.put<FrameHeader>(header, left);
+    memory_.put<u16>(header + sizeof left, 0);
     std::ranges::copy(frame, std::as_writable_bytes(memory_.bytes().subspan(data, frame.size())).begin());
     out_.describe(0, {.address = header, .bytes = header_bytes, .flags = more, .next = 1});
     out_.describe(1, {.address = data, .bytes = static_cast<u32>(frame.size())});
@@ -192,6 +195,79 @@ TEST_F(NetTest, WhatIsNoFrameGoesNowhere) {
   out_.offer(0);
   out_.notify();
   EXPECT_EQ(device_.counts().sent_drops, 5u);
+}
+
+constexpr FrameHeader unsummed{.flags = header_needs_checksum, .checksum_start = 34, .checksum_offset = 6},
+    uncut{.flags = header_needs_checksum,
+          .gso_type = gso_tcp4,
+          .header_bytes = 54,
+          .gso_size = 1000,
+          .checksum_start = 34,
+          .checksum_offset = 16};
+
+class NetWithOffloads : public NetTest {
+ protected:
+  NetWithOffloads() { wire_->offered = all_offloads; }
+};
+
+TEST_F(NetWithOffloads, TheWireHearsWhatTheDriverTakes) {
+  EXPECT_EQ(driver_.offered() & 0xff'ffff, 0x1'8020u | all_offloads);
+  begin(feature_checksum | feature_guest_checksum | feature_guest_tso6);
+  EXPECT_EQ(wire_->taken, feature_checksum | feature_guest_checksum | feature_guest_tso6);
+  const auto state = device_.state();
+  driver_.set(common_status, 0, 1);
+  EXPECT_EQ(wire_->taken, 0u);
+  ASSERT_TRUE(device_.set_state(state));
+  EXPECT_EQ(wire_->taken, feature_checksum | feature_guest_checksum | feature_guest_tso6) << "also of who goes on";
+  wire_->offered = 0;
+  EXPECT_FALSE(device_.set_state(state)) << "it cannot go on with a wire that cannot do that";
+}
+
+TEST_F(NetWithOffloads, WhatWasNegotiatedIsLeftToTheWire) {
+  begin(feature_checksum);
+  send(frame(64), unsummed);
+  send(frame(64), FrameHeader{.flags = 0x7e, .header_bytes = 1, .gso_size = 2, .checksum_start = 3});
+  send(frame(64), uncut);
+  EXPECT_EQ(wire_->left_to_it, (std::vector<FrameHeader>{unsummed, {}})) << "what says nothing is no matter";
+  EXPECT_EQ(device_.counts().sent_drops, 1u);
+  begin(feature_checksum | feature_host_tso4);
+  wire_->left_to_it.clear();
+  auto six = uncut, unsized = uncut, ecn = uncut, whole = uncut, alone = unsummed;
+  six.gso_type = gso_tcp6;
+  unsized.gso_size = 0;
+  ecn.gso_type |= gso_ecn;
+  whole.flags = 0;
+  alone.gso_type = gso_ecn;
+  for (const FrameHeader& one : {six, unsized, ecn, whole, alone, uncut}) send(frame(64), one);
+  EXPECT_EQ(wire_->left_to_it, std::vector<FrameHeader>{uncut});
+  begin(feature_checksum | feature_host_tso4 | feature_host_ecn | feature_host_tso6);
+  for (const FrameHeader& one : {six, ecn}) send(frame(64), one);
+  EXPECT_EQ(wire_->left_to_it, (std::vector<FrameHeader>{uncut, six, ecn}));
+  EXPECT_EQ(out_.used(), 2) << "the driver has its buffers back";
+}
+
+TEST_F(NetWithOffloads, WhatTheDriverTakesIsLeftToIt) {
+  const auto comes = [this](const FrameHeader& left) {
+    give(0, 2048);
+    in_.notify();
+    wire_->left = left;
+    come(frame(100));
+    return memory_.get<FrameHeader>(buffer(0));
+  };
+  begin(feature_guest_checksum | merge_buffers);
+  EXPECT_EQ(comes(unsummed), unsummed);
+  EXPECT_EQ(comes({.flags = header_checksum_is_right}), FrameHeader{.flags = header_checksum_is_right});
+  EXPECT_EQ(merged(0), 1);
+  const u64 drops = device_.counts().received_drops;
+  comes(uncut);
+  EXPECT_EQ(device_.counts().received_drops, drops + 1) << "one from before it was reset";
+  begin(0);
+  EXPECT_EQ(comes({.flags = header_checksum_is_right}), FrameHeader{});
+  EXPECT_EQ(in_.used(), 1);
+  comes(unsummed);
+  EXPECT_EQ(in_.used(), 1);
+  begin(feature_guest_checksum | feature_guest_tso4);
+  EXPECT_EQ(comes(uncut), uncut);
 }
 
 TEST_F(NetTest, WhatFindsNoRoomWaits) {

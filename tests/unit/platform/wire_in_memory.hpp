@@ -20,9 +20,13 @@ class WireInMemory final : public Wire {
   }
   void pop() override { come.pop_front(); }
   bool has_room() const override { return room != 0; }
-  bool send(std::span<const std::byte> frame) override {
+  FrameHeader header() const override { return left; }
+  u64 offloads() const override { return offered; }
+  void take_offloads(u64 offloads) override { taken = offloads; }
+  bool send(const FrameHeader& header, std::span<const std::byte> frame) override {
     --room;
     if (!takes) return false;
+    left_to_it.push_back(header);
     gone.emplace_back(frame.begin(), frame.end());
     if (answer) answer(gone.back());
     return true;
@@ -46,6 +50,10 @@ class WireInMemory final : public Wire {
 
   std::deque<Frame> come;
   std::vector<Frame> gone;
+  FrameHeader left{};  ///< to who gets what comes
+  std::vector<FrameHeader> left_to_it;
+  u64 offered = 0;
+  std::atomic<u64> taken = 0;
   std::function<void(const Frame&)> answer{};  ///< is told what was sent
   std::function<void()> flushed{};
   std::atomic<bool> is_up = true;

@@ -158,6 +158,11 @@ TEST(Config, DisksAreFieldsByPlaceOrByName) {
               ElementsAre(disk("a", "xvda", false, {3, 23}), disk("b", "xvdb", false)))
       << "in the order of their places";
   EXPECT_THAT(good("disk = ['a,raw,xvda']\ndisk += ['b,raw,xvdc,ro']").config.disks, SizeIs(2));
+  auto chain = disk("top", "xvda", false);
+  chain.format = "qcow2";
+  chain.backing = {{.format = "qcow2", .path = "/b=c"}, {.format = "raw", .path = "base:1"}};
+  EXPECT_THAT(disks("['format=qcow2,vdev=xvda, backing = qcow2:/b=c ,backing=raw:base:1,target=top']"),
+              ElementsAre(chain));
 }
 
 TEST(Config, ActionsAreDestroyRestartAndPreserve) {
@@ -194,6 +199,9 @@ TEST(Config, InterfacesAreKeysAndValues) {
               ElementsAre(PortForward{.udp = false, .address = "127.0.0.1", .host_port = 2222, .guest_port = 22},
                           PortForward{.udp = true, .address = "", .host_port = 53, .guest_port = 5353},
                           PortForward{.udp = false, .address = "::1", .host_port = 8080, .guest_port = 80}));
+  EXPECT_THAT(interfaces("['bridge=xenbr0,mac=00:16:3e:00:00:01', 'bridge = br-1.2_x, vifname=v1.0']"),
+              ElementsAre(InterfaceConfig{.bridge = "xenbr0", .mac = MacAddress{0, 0x16, 0x3e, 0, 0, 1}, .at = {3, 8}},
+                          InterfaceConfig{.bridge = "br-1.2_x", .host_name = "v1.0", .at = {3, 47}}));
   EXPECT_THAT(interfaces("['type=user,hostfwd=tcp::1-:1', 'type=user,hostfwd=udp::1-:1,hostfwd=tcp:10.0.0.1:1-:1']"),
               SizeIs(2))
       << "each another port";
@@ -235,6 +243,8 @@ TEST(Config, ABootloaderStandsInPlaceOfAKernel) {
   EXPECT_THAT(with("bootloader_args = ['--kernel=/k', '--entry=1']"), HasSubstr("--entry beside --kernel"));
   EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'").error().message,
             "'bootloader': found without a disk, on which it would look");
+  EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'\ndisk = ['a,qcow2,xvda,backing=raw:b']").error().message,
+            "'bootloader': found a first disk with a backing file, expected one that is whole");
   EXPECT_EQ(read_config("name = 'd'\nbootloader = 'pygrub'\ndisk = ['nbd:unix:/a,raw,xvda']").error().message,
             "'bootloader': found a first disk that another program serves, expected a file");
   EXPECT_EQ(read_config("name = 'd'\nkernel = 'k'\nbootloader_args = []").error().message,
@@ -425,6 +435,12 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"disk = ['a,raw,xvda,format=raw']", 3, 9, {"'format' once"}},
       {"disk = ['a,raw,xvda,target=b']", 3, 9, {"'target' once"}},
       {"disk = ['a,raw,xvda,acess=ro']", 3, 9, {"unknown field 'acess', did you mean 'access'?", "'target='"}},
+      {"disk = ['a,raw,xvda,backing=raw:b']", 3, 9, {"found 'b' beneath what is raw", "a qcow2 image"}},
+      {"disk = ['a,qcow2,xvda,backing=raw:b,backing=raw:c']", 3, 9, {"found 'c' beneath what is raw"}},
+      {"disk = ['a,vmdk,xvda,backing=raw:b']", 3, 9, {"found 'b' beneath what is vmdk"}},
+      {"disk = ['a,qcow2,xvda,backing=b']", 3, 9, {"backing: found 'b', expected \"raw:PATH\" or \"qcow2:PATH\""}},
+      {"disk = ['a,qcow2,xvda,backing=vmdk:b']", 3, 9, {"backing: found 'vmdk:b'"}},
+      {"disk = ['a,qcow2,xvda,backing=raw:']", 3, 9, {"backing: found 'raw:'"}},
       {"disk = ['a=b.img,raw,xvda']", 3, 9, {"unknown field 'a'", "the rest behind 'target='"}},
       {"disk = ['a,raw,xvda,cdrom']", 3, 9, {"'cdrom' is not supported"}},
       {"disk = ['a,raw,xvda,backend=d']", 3, 9, {"'backend' is not supported"}},
@@ -447,7 +463,17 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"vif = [1]", 3, 8, {"found 1", "type=user"}},
       {"vif = ['']", 3, 8, {"a type"}},
       {"vif = ['mac=52:54:00:00:00:01']", 3, 8, {"a type"}},
-      {"vif = ['type=user', 'bridge=br0']", 3, 21, {"'bridge' is not supported", "type=user"}},
+      {"vif = ['type=user,bridge=br0']", 3, 8, {"type=user or a bridge, and not both"}},
+      {"vif = ['bridge=br0,bridge=br1']", 3, 8, {"'bridge' once"}},
+      {"vif = ['bridge=']", 3, 8, {"bridge: found ''", "the name of an interface"}},
+      {"vif = ['bridge=0123456789abcdef']", 3, 8, {"1 to 15 letters"}},
+      {"vif = ['bridge=..']", 3, 8, {"the name of an interface"}},
+      {"vif = ['bridge=br0,vifname=v%d']", 3, 8, {"vifname: found 'v%d'", "the name of an interface"}},
+      {"vif = ['bridge=br0,hostfwd=tcp::1-:1']", 3, 8, {"neither 'hostfwd' nor 'host' beside a bridge"}},
+      {"vif = ['bridge=br0,host=deny']", 3, 8, {"neither 'hostfwd' nor 'host' beside a bridge"}},
+      {"vif = ['type=user,vifname=a']", 3, 8, {"a bridge beside 'vifname'"}},
+      {"vif = ['bridge=a,vifname=v', 'bridge=b,vifname=v']", 3, 30, {"found vifname v twice"}},
+      {"vif = ['bridge=br0,script=vif-bridge']", 3, 8, {"'script' is not supported"}},
       {"vif = ['type=ioemu']", 3, 8, {"type: found 'ioemu'", "\"user\", the only one"}},
       {"vif = ['type=user,type=user']", 3, 8, {"'type' once"}},
       {"vif = ['type=user,model=e1000']", 3, 8, {"'model' is not supported"}},

@@ -95,7 +95,7 @@ class Passt : public testing::Test {
   static bool reaches(const InterfaceConfig& interface, FrameStream::Host host, const char* address, int within_ms) {
     const Server server;
     const auto wire = stream(interface, host);
-    wire->send(syn_to(address, server.port()));
+    wire->send({}, syn_to(address, server.port()));
     wire->flush();
     return server.reached(within_ms);
   }
@@ -103,7 +103,7 @@ class Passt : public testing::Test {
 
 TEST_F(Passt, CarriesFramesBothWays) {
   const auto wire = stream({}, FrameStream::Host::out_of_reach);
-  ASSERT_TRUE(wire->send(arp_request()));
+  ASSERT_TRUE(wire->send({}, arp_request()));
   wire->flush();
   while (wire->up()) {
     if (wire->frame().empty()) wire->wait(true);

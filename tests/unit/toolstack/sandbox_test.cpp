@@ -130,6 +130,7 @@ const Case forbidden[] = {
     {"setrlimit", [] { return call(SYS_setrlimit, RLIMIT_CORE, shared_page); }},
     {"prlimit64", [] { return call(SYS_prlimit64, 0, RLIMIT_CORE, nullptr, shared_page); }},
     {"ioctl", [] { return call(SYS_ioctl, STDERR_FILENO, 0x5412 /* TIOCSTI: types into a terminal */, shared_page); }},
+    {"ioctl_tap", [] { return call(SYS_ioctl, some_fd, 0x4004'54cb /* TUNSETPERSIST: it stays for ever */, 1); }},
     {"fcntl_owner", [] { return call(SYS_fcntl, some_fd, F_SETOWN, 1); }},
     {"bpf", [] { return call(SYS_bpf, 0, nullptr, 0); }},
     {"perf_event_open", [] { return call(SYS_perf_event_open, nullptr, 0, -1, -1, 0); }},

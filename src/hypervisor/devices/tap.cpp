@@ -1,0 +1,112 @@
+#include "hypervisor/devices/tap.hpp"
+
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace cloister::hypervisor {
+
+using platform::virtio::FrameHeader;
+
+namespace {
+
+/// The kernel's is as long as a driver's (host/tap_interface.hpp); how many buffers a frame takes it neither says nor
+/// reads.
+constexpr std::size_t header_bytes = 12;
+
+/// What the driver takes, in the kernel's words, which refuses one without what it needs.
+unsigned tun_flags(u64 offloads) {
+  namespace virtio = platform::virtio;
+  const auto has = [offloads](u64 feature) { return (offloads & feature) != 0; };
+  if (!has(virtio::feature_guest_checksum)) return 0;
+  unsigned segments = 0;
+  if (has(virtio::feature_guest_tso4)) segments |= TUN_F_TSO4;
+  if (has(virtio::feature_guest_tso6)) segments |= TUN_F_TSO6;
+  if (segments != 0 && has(virtio::feature_guest_ecn)) segments |= TUN_F_TSO_ECN;
+  return TUN_F_CSUM | segments;
+}
+
+}  // namespace
+
+tl::expected<std::shared_ptr<Tap>, std::string> Tap::create(Fd interface) {
+  Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!interface || !wake) return tl::unexpected(std::string(std::strerror(errno)));
+  return std::make_shared<Tap>(std::move(interface), std::move(wake));
+}
+
+Tap::Tap(Fd interface, Fd wake)
+    : interface_(std::move(interface)), wake_(std::move(wake)), in_(header_bytes + platform::virtio::most_frame + 1) {}
+
+std::span<const std::byte> Tap::frame() const { return std::span(in_).subspan(header_bytes, frame_); }
+
+FrameHeader Tap::header() const {
+  FrameHeader header;
+  std::memcpy(&header, in_.data(), sizeof header);
+  return header;
+}
+
+/// What cannot be a frame is passed over.
+void Tap::fill() {
+  frame_ = 0;
+  while (up_ && frame_ == 0) {
+    const ssize_t got = ::read(interface_.get(), in_.data(), in_.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) return end();
+    const std::size_t bytes = static_cast<std::size_t>(got);
+    if (bytes >= header_bytes + platform::virtio::least_frame && bytes < in_.size()) frame_ = bytes - header_bytes;
+  }
+}
+
+void Tap::end() {
+  up_ = false;
+  frame_ = 0;
+}
+
+bool Tap::send(const FrameHeader& header, std::span<const std::byte> frame) {
+  if (!up_) return false;
+  std::array<std::byte, header_bytes> first{};
+  std::memcpy(first.data(), &header, sizeof header);
+  // writev(2) only reads.
+  iovec parts[] = {{first.data(), first.size()}, {const_cast<std::byte*>(frame.data()), frame.size()}};
+  ssize_t sent = 0;
+  do {
+    sent = ::writev(interface_.get(), parts, 2);
+  } while (sent < 0 && errno == EINTR);
+  return sent >= 0;
+}
+
+/// Each change waits for a lock of the host's network, so only those are made.
+void Tap::take_offloads(u64 offloads) {
+  const unsigned flags = tun_flags(offloads);
+  if (taken_.exchange(flags) != flags) ::ioctl(interface_.get(), TUNSETOFFLOAD, flags);
+}
+
+void Tap::wait(bool for_frames) {
+  const bool reads = for_frames && frame_ == 0;
+  pollfd all[] = {{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+                  {.fd = up_ ? interface_.get() : -1, .events = static_cast<short>(reads ? POLLIN : 0), .revents = 0}};
+  ::poll(all, 2, -1);
+  if (all[0].revents != 0) {
+    eventfd_t count = 0;
+    ::eventfd_read(wake_.get(), &count);
+    woken_ = false;
+  }
+  const int happened = all[1].revents;
+  if ((happened & (POLLHUP | POLLERR | POLLNVAL)) != 0) return end();  // somebody has removed the interface
+  if (reads && (happened & POLLIN) != 0) fill();
+}
+
+void Tap::wake() {
+  if (!woken_.exchange(true)) ::eventfd_write(wake_.get(), 1);
+}
+
+}  // namespace cloister::hypervisor
