@@ -24,7 +24,7 @@ using arch::Gpa;
 using arch::Mfn;
 namespace flags = arch::secinfo_flags;
 
-constexpr u64 epc_pages = 512, paged_frames = 384;
+constexpr u64 epc_pages = 512, paged_frames = 384, most_lent = 4;
 constexpr Mfn first{0x10'0000};
 constexpr vmx::MoveToken arrived{1}, failed{2};
 
@@ -46,9 +46,10 @@ DomainSpec spec_for(const silicon::Package& package, EpcPaging how) {
 
 /// A machine whose processors do not run.
 struct Side {
-  explicit Side(EpcPaging paging, u8 platform = 1)
-      : package({.epc = {{first, epc_pages}}, .root_secret = {platform}, .boot = 1}),
+  explicit Side(EpcPaging paging, u8 platform = 1, u64 lent = 0)
+      : package({.epc = {{first, epc_pages + most_lent}}, .root_secret = {platform}, .boot = 1}),
         machine(package, spec_for(package, paging)) {
+    if (lent != 0) machine.spec.epc_spare = {{{first + epc_pages, lent}}};
     machine.epc = {{first, paging == EpcPaging::none ? epc_pages : paged_frames}};
     EXPECT_TRUE(boot(machine));
     for (const auto& processor : machine.processors) processor->activity = Processor::Activity::waiting;
@@ -424,6 +425,124 @@ TEST_P(EarlyEnclaves, StayAndLeaveAgain) {
 INSTANTIATE_TEST_SUITE_P(Ways, EarlyEnclaves,
                          testing::Combine(testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss),
                                           testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));
+
+/// A domain with a frame for each page, which are all in use: its versions are in frames that were lent to it.
+class FullEnclaves : public testing::Test {
+ protected:
+  void fill(Side& side) {
+    side.make_secs(0);
+    for (u64 page = 1; page < epc_pages; ++page) side.add(page, 0);
+  }
+  void expect_full(Side& side, u64 lent) {
+    for (u64 page = 1; page < epc_pages; ++page) EXPECT_EQ(side.type_of(page), arch::PageType::reg) << page;
+    EXPECT_EQ(side.info(0).status & arch::rdinfo::virtual_child_present, 0u);
+    u64 back = 0;
+    for (const vmx::EpcSection& row : side.machine.fixed_epc->give_back(epc_pages)) {
+      EXPECT_GE(row.first, first + epc_pages) << "it is a page's";
+      for (u64 i = 0; i < row.pages; ++i, ++back)
+        EXPECT_FALSE(make_free(side.package, side.machine.root_leaves, row.first + i));
+    }
+    EXPECT_EQ(back, lent) << "it goes back";
+  }
+  Side source_{EpcPaging::none, 1, 1};
+};
+
+TEST_F(FullEnclaves, StayWithoutOne) {
+  Side side(EpcPaging::none);
+  fill(side);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  const auto root = write_enclaves(side.machine, writer);
+  ASSERT_FALSE(root);
+  EXPECT_NE(root.error().find("0 of its EPC pages are free or lent to it, expected 1 for the versions of 512"),
+            std::string::npos)
+      << root.error();
+  expect_full(side, 0);
+}
+
+TEST_F(FullEnclaves, LeaveAndComeBack) {
+  fill(source_);
+  records_of(source_, session_of(1, failed));
+  EXPECT_TRUE(source_.machine.fixed_epc->give_back(epc_pages).empty()) << "the root is there";
+  ASSERT_TRUE(take_enclaves_back(source_.machine, failed));
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, AreGivenUp) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  ASSERT_TRUE(write_enclaves(source_.machine, writer));
+  ASSERT_TRUE(give_enclaves_up(source_.machine, {.root = {5}, .paging = {6}, .boot = 7}));
+  fill(source_);
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, Arrive) {
+  fill(source_);
+  const Records records = records_of(source_, session_of(1, failed));
+  Side without(EpcPaging::none);
+  EXPECT_NE(import(without, records, session_of(1, arrived)).find("0 of its EPC pages are free or lent to it"),
+            std::string::npos);
+  Side target(EpcPaging::none, 1, 2);
+  ASSERT_EQ(import(target, records, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  target.machine.fixed_mover->pager().bring_all(false);
+  EXPECT_TRUE(target.machine.fixed_mover->pager().all_here());
+  expect_full(target, 2);
+}
+
+/// Nobody brings the last one but the guest.
+TEST_F(FullEnclaves, AllComeAsTheyAreNeeded) {
+  fill(source_);
+  Side target(EpcPaging::none, 1, 1);
+  ASSERT_EQ(import(target, records_of(source_, session_of(1, failed)), session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  for (u64 page = 0; page < epc_pages; ++page) target.frame(page);
+  target.machine.fixed_mover->pager().bring_all(false);
+  EXPECT_FALSE(target.machine.epc_virtualization);
+  expect_full(target, 1);
+}
+
+TEST_F(FullEnclaves, LeaveEarlyAndStay) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  {
+    LiveCopy copy(source_.machine, writer);
+    ASSERT_TRUE(copy.begin(true));
+    ASSERT_TRUE(copy.send_epc(true));
+    EXPECT_FALSE(source_.machine.fixed_mover->pager().here(source_.at(epc_pages - 1)));
+  }
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, LeaveEarlyAndThenAll) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  LiveCopy copy(source_.machine, writer);
+  ASSERT_TRUE(copy.begin(true));
+  ASSERT_TRUE(copy.send_epc(true));
+  ASSERT_TRUE(copy.finish_but_root());
+  ASSERT_TRUE(copy.keep_enclaves());
+  expect_full(source_, 1);
+}
+
+/// A guest that starts anew has what was lent to the one before it.
+TEST_F(FullEnclaves, AreForgotten) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  LiveCopy copy(source_.machine, writer);
+  ASSERT_TRUE(copy.begin(true));
+  ASSERT_TRUE(copy.send_epc(true));
+  source_.machine.fixed_mover->pager().forget();
+  EXPECT_TRUE(clean_epc(source_.package, source_.machine.frames()).empty());
+  const auto back = source_.machine.fixed_epc->give_back(epc_pages);
+  ASSERT_EQ(back.size(), 1u);
+  EXPECT_EQ(back.front().first, first + epc_pages);
+}
 
 /// A domain with a frame for each page, of which some are out while it runs (epc/moving/fixed_pager.hpp).
 class LooseEnclaves : public testing::Test {

@@ -141,9 +141,10 @@ bool FixedPager::is_child(Mfn frame, std::optional<Gpa>* secs, bool* free) {
   return type != arch::PageType::secs && type != arch::PageType::va;
 }
 
-/// Of those that are free the last ones, which a kernel that goes through its EPC in order uses last. Nobody has its
-/// page until it is back.
+/// A spare one, or of those that are free the last ones, which a kernel that goes through its EPC in order uses last.
+/// Nobody has its page until it is back.
 bool FixedPager::lend_one() {
+  if (const auto spare = domain_.epc.borrow(); spare && versions_.add(*spare)) return true;
   while (lent_-- != 0) {
     const Number page = lent_;
     const auto frame = domain_.epc.frame_of(address_of(page));

@@ -33,7 +33,7 @@ u64 enclave_of(const SealedPage& image) {
 
 VersionPages::Frames FixedMover::frames() {
   return {.take = [this]() -> std::optional<arch::Mfn> {
-            if (free_.empty()) return std::nullopt;
+            if (!have_free(1)) return std::nullopt;
             const arch::Mfn frame = free_.back();
             free_.pop_back();
             return frame;
@@ -60,13 +60,22 @@ std::vector<FixedMover::Used> FixedMover::find_used() {
   return used;
 }
 
+bool FixedMover::have_free(u64 frames) {
+  while (free_.size() < frames) {
+    const auto spare = epc_.borrow();
+    if (!spare) return false;
+    free_.push_back(*spare);
+  }
+  return true;
+}
+
 FixedMover::Done FixedMover::make_room(u64 pages) {
   const u64 lacking = pages - std::min(pages, versions_.free_slots());
   const u64 more = (lacking + VersionPages::slots - 1) / VersionPages::slots;
   const u64 all = std::max<u64>(versions_.pages() + more, 1);
-  if (const u64 needed = all - versions_.pages() + arrays_above(all); free_.size() < needed)
-    return tl::unexpected(
-        fmt::format("of its EPC {} pages are free, expected {} for the versions of {}", free_.size(), needed, pages));
+  if (const u64 needed = all - versions_.pages() + arrays_above(all); !have_free(needed))
+    return tl::unexpected(fmt::format("{} of its EPC pages are free or lent to it, expected {} for the versions of {}",
+                                      free_.size(), needed, pages));
   while (versions_.free_slots() < pages || versions_.pages() == 0) {
     if (!versions_.add(free_.back())) return tl::unexpected(std::string("a free page of its EPC is none"));
     free_.pop_back();
@@ -171,9 +180,9 @@ tl::expected<arch::Mfn, std::string> FixedMover::expect(MovedEpc moved, MovedIma
     const auto frame = epc_.frame_of(page);
     if (frame && !images.contains(page.value)) free_.push_back(*frame);
   }
-  if (free_.size() < moved.arrays.size() + 1)
-    return tl::unexpected(fmt::format("of its EPC {} pages are free, expected {} for the versions of {}", free_.size(),
-                                      moved.arrays.size() + 1, moved.pages.size()));
+  if (!have_free(moved.arrays.size() + 1))
+    return tl::unexpected(fmt::format("{} of its EPC pages are free or lent to it, expected {} for the versions of {}",
+                                      free_.size(), moved.arrays.size() + 1, moved.pages.size()));
   const arch::Mfn root = free_.back();
   free_.pop_back();
   if (const auto done = versions_.expect(moved, root, pages_.pages() + VersionPages::slots); !done)
@@ -234,6 +243,7 @@ void FixedMover::be_here() {
   images_.clear();
   left_early_.clear();
   free_.clear();
+  epc_.take_borrowed_back(versions_.frames_there());
   pager_.put_back();
 }
 

@@ -3,7 +3,8 @@
 // tells (SDM vol. 3D, 38.3); whose a child is it has in common with its SECS, the ENCLAVEID that EWB writes into both
 // images.
 //
-// Version arrays lie in frames of pages that are free. So it takes one of those for every 512 pages that are in use.
+// Version arrays lie in frames of pages that are free, and else in spare ones (fixed_epc.hpp). So it takes one of those
+// for every 512 pages that are in use.
 //
 // With OSS children leave early, and come late (fixed_pager.hpp).
 //
@@ -56,6 +57,7 @@ class FixedMover final : public MovableEpc {
   };
   std::vector<Used> find_used();
   Done make_room(u64 pages);
+  bool have_free(u64 frames);
   void block(std::vector<Used>& used);
   bool write_out(Used& used);
   /// Children have the SECS of their ENCLAVEID.
@@ -66,7 +68,7 @@ class FixedMover final : public MovableEpc {
 
   vmx::Package& package_;
   const EpcPages& pages_;
-  const FixedEpc& epc_;
+  FixedEpc& epc_;
   RootLeaves& leaves_;
   VersionPages versions_;
   FixedPager pager_;

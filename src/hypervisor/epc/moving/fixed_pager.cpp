@@ -128,6 +128,7 @@ void FixedPager::remove_unused() {
       pages.push_back(number);
   }
   for (const Number page : pages) back(page);
+  domain_.epc.take_borrowed_back(versions_.frames_there());
 }
 
 void FixedPager::while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) {
@@ -154,6 +155,7 @@ void FixedPager::forget() {
   away_.clear();
   any_.store(false, std::memory_order_release);
   versions_.remove_all();
+  domain_.epc.take_borrowed_back();
 }
 
 void FixedPager::bring_rest(const std::function<bool()>& enough) {
@@ -171,7 +173,7 @@ void FixedPager::bring_rest(const std::function<bool()>& enough) {
 
 void FixedPager::bring_all(const std::atomic<bool>& stop) {
   const MutexLock held(lock_);
-  if (leaving_ || filling_ || away_.empty()) return;
+  if (leaving_ || filling_ || taken_out_ || (away_.empty() && versions_.pages() == 0)) return;
   filling_ = true;
   bring_rest([&]() CLOISTER_REQUIRES(lock_) { return stop || leaving_; });
   if (away_.empty()) {
@@ -187,6 +189,7 @@ std::vector<FixedPager::Out> FixedPager::take_out() {
   leaving_ = true;  // nobody else brings any
   changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return busy_ == 0 && !evicting_ && !filling_; });
   leaving_ = false;
+  taken_out_ = true;
   std::vector<Out> all;
   for (auto& [number, away] : away_) {
     taken_.insert(address_of(number).value);
@@ -211,6 +214,8 @@ void FixedPager::put_back() {
     domain_.meet(false);
   }
   taken_.clear();
+  const MutexLock held(lock_);
+  taken_out_ = false;
 }
 
 /// Where a SECS is.

@@ -5,8 +5,9 @@
 // Only children go, so that a SECS is where it was, and counts those that are out as virtual children (SDM vol. 3D,
 // 40): that takes OSS, and while a page is out leaves of the guest's that meet the hypervisor's are tried again.
 //
-// Versions lie in frames of pages that are free, which are taken while the guest does not need them; a guest that does
-// gets its page back, once all whose versions are there have come.
+// Versions lie in spare frames, as long as there are some (fixed_epc.hpp), and then in frames of pages that are free,
+// which are taken while the guest does not need them; a guest that does gets its page back, once all whose versions are
+// there have come.
 //
 // Thread rules: any thread that holds no lock of the machine's, but where it says so. One thread at a time leaves.
 #pragma once
@@ -133,6 +134,7 @@ class FixedPager {
   bool waits_ CLOISTER_GUARDED_BY(lock_) = false;  ///< who evicts, for them
   bool evicting_ CLOISTER_GUARDED_BY(lock_) = false;
   bool leaving_ CLOISTER_GUARDED_BY(lock_) = false, filling_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool taken_out_ CLOISTER_GUARDED_BY(lock_) = false;  ///< arrays are its owner's alone
   /// Of a pass: frames that may be in use, pages that were found free, the next one that may leave, that may be handed
   /// out, and that may be lent.
   std::vector<vmx::EpcSection> touched_ CLOISTER_GUARDED_BY(lock_);
