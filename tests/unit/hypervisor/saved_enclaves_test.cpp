@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -14,6 +16,7 @@
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/saving/live.hpp"
+#include "package_in_front.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
@@ -789,6 +792,137 @@ TEST_F(LooseEnclaves, AreLeftThatWereFreeBefore) {
   }
   EXPECT_GE(pager.left(), before + 38);
   pager.end();
+}
+
+/// Another package, whose EWB fails for a while for one page.
+class FailsToWrite final : public tests::PackageInFront {
+ public:
+  FailsToWrite(vmx::Package& behind, Mfn frame) : PackageInFront(behind), frame_(frame) {}
+  vmx::EnclsResult encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
+    if (leaf == EnclsLeaf::ewb && fails && operands.page == frame_)
+      return {.fault = std::nullopt, .rax = static_cast<u64>(arch::SgxError::not_tracked)};
+    return PackageInFront::encls(leaf, operands);
+  }
+  bool fails = true;
+
+ private:
+  Mfn frame_;
+};
+
+/// It is blocked then, which the guest has not done: it comes back as it was.
+TEST_F(LooseEnclaves, AreNotTheGuestsThatWereBlockedInVain) {
+  side_.build();
+  FailsToWrite package(side_.package, side_.frame(9));
+  VersionPages versions(package);
+  FixedPager pager({.package = package,
+                    .memory = side_.machine.memory,
+                    .pages = side_.machine.epc_pages,
+                    .epc = *side_.machine.fixed_epc,
+                    .gate = side_.machine.gate(),
+                    .handlers = side_.machine.lock,
+                    .leaves = side_.machine.root_leaves,
+                    .meet = [](bool) {}},
+                   versions);
+  std::vector<EarlyPage> early(16);
+  const auto pass = [&] {
+    pager.begin_pass();
+    while (pager.leave(true, early) != 0) {
+    }
+  };
+  pager.begin();
+  pass();
+  EXPECT_TRUE(pager.here(side_.at(9)));
+  EXPECT_TRUE(pager.has_blocked(side_.at(9)));
+  EXPECT_FALSE(pager.has_blocked(side_.at(7))) << "the guest has";
+  package.fails = false;
+  pass();
+  EXPECT_FALSE(pager.here(side_.at(9)));
+  EXPECT_FALSE(pager.has_blocked(side_.at(9)));
+  pager.end();
+  side_.expect_built();
+}
+
+/// Another memory, which counts how often it is asked what was used, and does something at the first time.
+class KeepsCount final : public AllUsed {
+ public:
+  using AllUsed::AllUsed;
+  std::vector<bool> take_accessed(Gpa, u64 pages) override {
+    ++asked;
+    if (const auto once = std::exchange(at_first, nullptr)) once();
+    return std::vector<bool>(pages, true);
+  }
+  std::atomic<u32> asked{0};
+  std::function<void()> at_first;
+};
+
+/// Who needs a page does not wait until all others have been looked at.
+TEST_F(LooseEnclaves, AreNeededDuringALongPass) {
+  side_.build();
+  for (u64 page = 201; page < epc_pages - 8; ++page) {  // they were in use once
+    side_.add(page, 0);
+    EXPECT_TRUE(done(side_.package.eremove(side_.frame(page))));
+  }
+  KeepsCount memory(side_.machine.memory);
+  VersionPages versions(side_.package);
+  FixedPager pager({.package = side_.package,
+                    .memory = memory,
+                    .pages = side_.machine.epc_pages,
+                    .epc = *side_.machine.fixed_epc,
+                    .gate = side_.machine.gate(),
+                    .handlers = side_.machine.lock,
+                    .leaves = side_.machine.root_leaves,
+                    .meet = [](bool) {}},
+                   versions);
+  std::vector<EarlyPage> early(16);
+  pager.begin();
+  pager.begin_pass();
+  while (pager.leave(true, early) != 0) {
+  }
+  ASSERT_FALSE(pager.here(side_.at(1)));
+  pager.begin_pass();
+  memory.asked = 0;
+  u32 asked = 0;
+  std::jthread guest;
+  memory.at_first = [&] {
+    std::promise<void> wants;
+    guest = std::jthread([&] {
+      wants.set_value();
+      pager.need(side_.at(1));
+      asked = memory.asked;
+    });
+    wants.get_future().wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  };
+  while (pager.leave(false, early) != 0) {
+  }
+  guest.join();
+  EXPECT_GT(memory.asked, 250u);
+  EXPECT_LT(asked, 200u);
+  pager.end();
+}
+
+/// A move that is cut between two passes, or in one, while the guest waits for its pages.
+TEST_F(LooseEnclaves, AreNotWaitedForOnceTheirMoveIsCut) {
+  side_.build();
+  bool cut = false;
+  stream::Writer writer([&cut](std::span<const u8>) -> stream::Result<void> {
+    if (cut) return tl::unexpected(std::string("it is cut"));
+    return {};
+  });
+  for (const bool within : {false, true}) {
+    cut = false;
+    std::optional<LiveCopy> copy(std::in_place, side_.machine, writer);
+    ASSERT_TRUE(copy->begin(true));
+    ASSERT_TRUE(copy->send_epc(true));
+    cut = within;
+    for (u64 page = 1; page < 20; ++page) side_.frame(page);
+    EXPECT_EQ(copy->send_epc(true).has_value(), !within);
+    EXPECT_NE(side_.machine.epc_wait_us, 0u);
+    copy.reset();
+    EXPECT_EQ(side_.machine.epc_wait_us, 0u);
+    EXPECT_TRUE(pager().all_here());
+  }
+  side_.expect_built();
 }
 
 /// By several processors at once, of which some need free pages, or give pages back.

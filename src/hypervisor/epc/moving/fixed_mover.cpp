@@ -86,8 +86,11 @@ FixedMover::Done FixedMover::make_room(u64 pages) {
 void FixedMover::block(std::vector<Used>& used) {
   for (Used& one : used) {
     const vmx::EnclsResult told = package_.encls(arch::EnclsLeaf::eblock, {.page = one.frame});
-    one.page.guest_blocked = is(told, arch::SgxError::blkstate);
-    one.is_child = done(told) || one.page.guest_blocked;
+    const arch::Gpa page{one.page.address};
+    const bool was_blocked = is(told, arch::SgxError::blkstate);
+    one.page.guest_blocked = was_blocked && !pager_.has_blocked(page);
+    one.is_child = done(told) || was_blocked;
+    if (one.is_child && !one.page.guest_blocked) pager_.set_blocked(page, true);
     const bool secs = is(told, arch::SgxError::pg_is_secs);
     one.goes = one.is_child || secs || is(told, arch::SgxError::notblockable);
     one.page.kind = one.is_child ? PageRecord::Kind::child : secs ? PageRecord::Kind::secs : PageRecord::Kind::va;
@@ -105,6 +108,7 @@ bool FixedMover::write_out(Used& used) {
       arch::EnclsLeaf::ewb, {.page = used.frame, .pageinfo = &pageinfo, .version = versions_.place_of(used.page.slot)});
   used.page.linaddr = pageinfo.linaddr;
   if (written_out(written)) {
+    pager_.set_blocked(arch::Gpa{used.page.address}, false);
     moved_.pages.push_back(used.page);
     return true;
   }

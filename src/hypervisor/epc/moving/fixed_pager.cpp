@@ -3,6 +3,7 @@
 #include "hypervisor/epc/moving/fixed_pager.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "hypervisor/epc/answer.hpp"
@@ -53,14 +54,38 @@ void FixedPager::back(Number page) {
 
 bool FixedPager::here(arch::Gpa page) const {
   if (all_here()) return true;
+  ++wanting_;
   const MutexLock held(lock_);
+  --wanting_;
   return !away_.contains(number_of(page));
 }
 
 void FixedPager::need(arch::Gpa page) {
   if (all_here()) return;
+  ++wanting_;
   const MutexLock held(lock_);
+  --wanting_;
   bring(number_of(page));
+}
+
+/// Not for ever, as there may always be one more.
+void FixedPager::let_others() const {
+  constexpr unsigned most_yields = 1000;
+  const MutexUnlock apart(lock_);
+  for (unsigned i = 0; wanting_ != 0 && i < most_yields; ++i) std::this_thread::yield();
+}
+
+bool FixedPager::has_blocked(arch::Gpa page) const {
+  const MutexLock held(lock_);
+  return blocked_.contains(number_of(page));
+}
+
+void FixedPager::set_blocked(arch::Gpa page, bool blocked) {
+  const MutexLock held(lock_);
+  if (blocked)
+    blocked_.insert(number_of(page));
+  else
+    blocked_.erase(number_of(page));
 }
 
 void FixedPager::bring(Number page, bool stays) {
@@ -154,6 +179,7 @@ void FixedPager::forget() {
   }
   away_.clear();
   any_.store(false, std::memory_order_release);
+  blocked_.clear();
   versions_.remove_all();
   domain_.epc.take_borrowed_back();
 }

@@ -57,6 +57,9 @@ class FixedPager {
   bool here(arch::Gpa page) const CLOISTER_EXCLUDES(lock_);
   /// The guest needs the page. It is there when this returns, empty if its image could not be loaded.
   void need(arch::Gpa page) CLOISTER_EXCLUDES(lock_);
+  /// It is blocked in its frame, which was not the guest: it could not be written out then.
+  bool has_blocked(arch::Gpa page) const CLOISTER_EXCLUDES(lock_);
+  void set_blocked(arch::Gpa page, bool blocked) CLOISTER_EXCLUDES(lock_);
   /// These are all there, and stay, while it does that.
   void while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) CLOISTER_EXCLUDES(lock_);
   /// Nothing was ever in it; what is in frames the caller removes. No processor is in the guest.
@@ -95,8 +98,11 @@ class FixedPager {
   using Number = u64;  ///< of a page
 
   static constexpr std::size_t batch = 16;
+  static constexpr Number looked_at_once = 64;
   Number number_of(arch::Gpa page) const { return domain_.pages.page_at(page)->number; }
   arch::Gpa address_of(Number page) const { return domain_.pages.address_of(EpcPage{page}); }
+  /// Between two looks at that many pages: who needs one of them goes first.
+  void let_others() const CLOISTER_REQUIRES(lock_);
   bool is_busy(Number page) const CLOISTER_REQUIRES(lock_);
   bool nothing_busy() const CLOISTER_REQUIRES(lock_) { return busy_ == 0; }
   Away& send_away(Number page, arch::Mfn frame) CLOISTER_REQUIRES(lock_);
@@ -129,6 +135,8 @@ class FixedPager {
   Condition changed_;
   std::unordered_map<Number, Away> away_ CLOISTER_GUARDED_BY(lock_);
   std::atomic<bool> any_{false};
+  mutable std::atomic<u32> wanting_{0};  ///< callers that wait for the lock, or are about to
+  std::unordered_set<Number> blocked_ CLOISTER_GUARDED_BY(lock_);
   u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< records that are
   u32 stay_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< callers for whom none leaves
   bool waits_ CLOISTER_GUARDED_BY(lock_) = false;  ///< who evicts, for them
