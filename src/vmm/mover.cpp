@@ -102,7 +102,8 @@ void Mover::run(hypervisor::Domain& domain) {
     domain_ = nullptr;
     page_.end_move(moved ? std::string() : moved.error());
   }
-  live.reset();  // what left early comes back
+  lifecycle_.let_move_run();
+  live.reset();  // what is not back comes while its guest runs
   sealer_.reset();
   order_.reset();
   lifecycle_.end_move();

@@ -529,6 +529,7 @@ TEST_F(FullEnclaves, LeaveEarlyAndThenAll) {
   ASSERT_TRUE(copy.send_epc(true));
   ASSERT_TRUE(copy.finish_but_root());
   ASSERT_TRUE(copy.keep_enclaves());
+  source_.machine.movable_epc()->end_early();
   expect_full(source_, 1);
 }
 
@@ -630,6 +631,25 @@ TEST_F(LooseEnclaves, TakeOneFreePageForAllTheirVersions) {
   EXPECT_TRUE(pager().all_here());
   EXPECT_FALSE(counts_children_out(0));
   for (u64 page = 1; page + 1 < epc_pages; ++page) EXPECT_EQ(side_.type_of(page), arch::PageType::reg) << page;
+}
+
+/// The guest of a move that has come to nothing runs before all is back.
+TEST_F(LooseEnclaves, ComeBackWhileTheGuestRuns) {
+  side_.build();
+  leave();
+  ASSERT_TRUE(copy_->finish_but_root());
+  ASSERT_TRUE(copy_->keep_enclaves());
+  EXPECT_TRUE(pager().here(side_.at(0))) << "its SECS";
+  EXPECT_FALSE(pager().here(side_.at(9)));
+  EXPECT_EQ(side_.machine.memory.unmap_epc(side_.at(9)), std::nullopt);
+  EXPECT_TRUE(side_.machine.epc_virtualization);
+  EXPECT_TRUE(counts_children_out(0));
+  pager().need(side_.at(9));
+  EXPECT_EQ(side_.type_of(9), arch::PageType::reg);
+  copy_.reset();
+  EXPECT_TRUE(pager().all_here());
+  EXPECT_FALSE(side_.machine.epc_virtualization);
+  side_.expect_built();
 }
 
 TEST_F(LooseEnclaves, AreInUseWhenTheyAreGiven) {

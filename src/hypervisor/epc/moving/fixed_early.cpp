@@ -43,7 +43,7 @@ void FixedPager::begin() {
 void FixedPager::end() {
   {
     const MutexLock held(lock_);
-    if (!leaving_) return;
+    if (!leaving_ && away_.empty()) return;
     leaving_ = false;
     bring_rest([] { return false; });
   }

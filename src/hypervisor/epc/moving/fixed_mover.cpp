@@ -222,12 +222,12 @@ void FixedMover::give_up() {
   be_here();
 }
 
-/// What was here when all began to go is not late.
+/// What is late somebody brings: who lets an arrived domain run, or end_early().
 FixedMover::Done FixedMover::go_on() {
   std::stable_partition(moved_.pages.begin(), moved_.pages.end(),
                         [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
   std::vector<FixedPager::Out> late;
-  const bool may_be_late = std::exchange(arrives_, false) && pager_.can_come_late();
+  const bool may_be_late = (std::exchange(arrives_, false) || begun_) && pager_.can_come_late();
   for (const MovedPage& page : moved_.pages) {
     if (may_be_late && page.kind == PageRecord::Kind::child)
       late.push_back({.page = page, .image = std::move(images_.at(page.address))});

@@ -6,7 +6,7 @@
 // Version arrays lie in frames of pages that are free, and else in spare ones (fixed_epc.hpp). So it takes one of those
 // for every 512 pages that are in use.
 //
-// With OSS children leave early, and come late (fixed_pager.hpp).
+// With OSS children leave early, and come late (fixed_pager.hpp): at the target, and where a move has come to nothing.
 //
 // Thread rules: its caller's, one at a time, but for pager().
 #pragma once
@@ -35,12 +35,18 @@ class FixedMover final : public MovableEpc {
   /// While the guest runs.
   FixedPager& pager() { return pager_; }
 
-  void begin_early() override { pager_.begin(); }
+  void begin_early() override {
+    begun_ = true;
+    pager_.begin();
+  }
   u64 left() const override { return pager_.left(); }
   void begin_pass() override { pager_.begin_pass(); }
   std::size_t leave_early(bool hot, std::span<EarlyPage> to) override { return pager_.leave(hot, to); }
   bool has_left_early(arch::Gpa page) const override { return left_early_.contains(page.value); }
-  void end_early() override { pager_.end(); }
+  void end_early() override {
+    begun_ = false;
+    pager_.end();
+  }
   tl::expected<const MovedEpc*, std::string> evict_all() override;
   SealedSpan image_of(arch::Gpa page) override;
   arch::Mfn root() const override { return versions_.frame_of(versions_.last_number()); }
@@ -77,6 +83,7 @@ class FixedMover final : public MovableEpc {
   MovedImages images_;
   std::unordered_set<u64> left_early_;  ///< pages that are out, by their addresses
   bool arrives_ = false;                ///< what is out comes from elsewhere
+  bool begun_ = false;                  ///< end_early() is to come
 };
 
 }  // namespace cloister::hypervisor

@@ -230,18 +230,21 @@ std::vector<FixedPager::Out> FixedPager::take_out() {
 }
 
 void FixedPager::put_back() {
+  const MutexLock held(lock_);
   for (const u64 page : taken_) {
+    if (away_.contains(number_of(arch::Gpa{page}))) continue;
     if (const auto frame = domain_.epc.frame_of(arch::Gpa{page})) {
       [[maybe_unused]] const auto mapped = domain_.memory.map_epc(arch::Gpa{page}, *frame);
     }
   }
-  if (!taken_.empty() || all_here()) {
-    domain_.memory.set_accessed_dirty(false);
-    domain_.meet(false);
-  }
+  const bool met = !taken_.empty();
   taken_.clear();
-  const MutexLock held(lock_);
   taken_out_ = false;
+  if (!met && !away_.empty()) return;
+  const bool meets = !away_.empty();
+  const MutexUnlock apart(lock_);
+  domain_.memory.set_accessed_dirty(false);
+  domain_.meet(meets);
 }
 
 /// Where a SECS is.

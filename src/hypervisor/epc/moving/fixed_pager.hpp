@@ -71,7 +71,7 @@ class FixedPager {
   u64 left() const CLOISTER_EXCLUDES(lock_);
   void begin_pass() CLOISTER_EXCLUDES(lock_);
   std::size_t leave(bool hot, std::span<EarlyPage> to) CLOISTER_EXCLUDES(lock_);
-  /// If it has begun: all come back, and it is over.
+  /// All come back, and it is over.
   void end() CLOISTER_EXCLUDES(lock_);
 
   // ---- no processor is in the guest, and none is in the middle of an exit
@@ -79,7 +79,7 @@ class FixedPager {
   std::vector<Out> take_out() CLOISTER_EXCLUDES(lock_);
   /// Of take_out(): the frame of the page is empty, or has an array.
   bool is_taken(arch::Gpa page) const { return taken_.contains(page.value); }
-  /// Those have come back, or never will.
+  /// Those have come back, or are late, or never will come.
   void put_back() CLOISTER_EXCLUDES(lock_);
   /// They come when the guest needs them, or by bring_all(). All arrays are in frames of the domain's.
   void come_late(std::vector<Out> pages) CLOISTER_EXCLUDES(lock_);
