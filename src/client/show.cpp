@@ -260,7 +260,7 @@ int sgx_info(const Common& common) {
     std::vector<std::pair<std::string, std::string>> lines;
     for (const char* field : {"total_pages", "free_pages", "granted_pages", "withdrawn_pages"})
       lines.emplace_back(field, digits(epc, field));
-    for (const char* field : {"keys", "launch_control", "silicon", "overcommit"})
+    for (const char* field : {"keys", "launch_control", "silicon", "overcommit", "migration"})
       if (epc.contains(field)) lines.emplace_back(field, plain(epc[field]));
     std::string text = pairs(lines);
     Table table({">PACKAGE", ">TOTAL", ">FREE", ">GRANTED", ">WITHDRAWN", ">LARGEST FREE", "SECTIONS"});

@@ -201,7 +201,7 @@ tl::expected<void, Diagnostic> check_epc(const DomainConfig& config, const Machi
   std::vector<u64> pages(spec.packages);
   for (const MachineSection& section : spec.sections) pages[section.package] += section.frames.pages;
   std::vector<u64> may_have = pages;
-  const u64 reserve = machine.overcommit.reserve_mib * arch::pages_per_mib;
+  const u64 reserve = machine.epc_in_reserve_mib() * arch::pages_per_mib;
   for (u64& of_package : may_have) of_package -= std::min(of_package, reserve);
   const auto placed = place(requests, may_have, spec.keys);
   if (placed) return {};

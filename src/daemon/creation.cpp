@@ -19,6 +19,7 @@
 #include "daemon/checked_request.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/migrations.hpp"
+#include "daemon/version_frames.hpp"
 #include "host/files.hpp"
 #include "host/log.hpp"
 #include "host/processors.hpp"
@@ -218,6 +219,9 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
         request.file, {config.position_of("epc"), allocation.error().message + (shortage ? kept_free.why : "")},
         shortage ? 507 : 400));
   }
+  const auto& saved = checked.images.saved;
+  if (saved.brings_keys || (saved.arrival && !saved.arrival->ticket.empty()))
+    VersionFrames::lend(*this, *id, allocation->grants, config);
   // Not before nothing that is looked at keeps it from starting.
   if (request.anew && definition != nullptr) {
     if (auto given_up = give_up(definition->uuid); !given_up) {

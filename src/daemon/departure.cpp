@@ -12,6 +12,7 @@
 #include "config/changes.hpp"
 #include "daemon/migrations.hpp"
 #include "daemon/shape.hpp"
+#include "daemon/version_frames.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 
@@ -157,12 +158,20 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
     if (!order) return tl::unexpected(not_moved(*domain, ": no memory for what its process is told", 500));
     descriptors.push_back(order.get());
   }
-  TRY(domains_.say(record,
-                   {{"verb", "move"},
-                    {"session", how.session},
-                    {"downtime", how.limits.downtime_ms},
-                    {"bandwidth", how.limits.bandwidth_mib}},
-                   descriptors));
+  const auto is_leaving = [&](bool leaves) {
+    const MutexLock held(domains_.lock_);
+    domain->sharing.leaving += leaves ? 1 : -1;
+  };
+  is_leaving(true);
+  if (agreed != nullptr) VersionFrames::lend(domains_, domain);
+  const auto begun = domains_.say(record,
+                                  {{"verb", "move"},
+                                   {"session", how.session},
+                                   {"downtime", how.limits.downtime_ms},
+                                   {"bandwidth", how.limits.bandwidth_mib}},
+                                  descriptors);
+  is_leaving(false);
+  if (!begun) return tl::unexpected(begun.error());
   {
     const MutexLock held(domains_.lock_);
     domain->left_with = {.session = how.session, .definition = std::move(definition)};

@@ -43,6 +43,7 @@ struct Domain {
     u64 asked = 0;               ///< that it was asked to give back, and has not yet
     u32 asked_of = 0;            ///< of this package
     bool certain = false;        ///< the record says what its VMM has, and nothing more
+    int leaving = 0;             ///< requests that are about to let all its EPC leave
     bool unkept = false;         ///< the last move could not be written to the record, and the log has it
     bool beyond = false;         ///< at the last look its memory of EPC was more than what is its own
   } sharing{};

@@ -145,6 +145,7 @@ class Domains {
 
  private:
   friend class Migrations;
+  friend class VersionFrames;
   using Pointer = std::shared_ptr<Domain>;
 
   Domains(DaemonPaths paths, Surroundings around, SocketFolders sockets, Broker broker, std::unique_ptr<VmmLogs> logs,

@@ -100,10 +100,10 @@ tl::expected<void, std::string> Domains::recover() {
       }
       if (settled) forget(domain->record);
     } else if (domain->record.saving) {
-      followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain] {
+      followers_.push_back(std::async(std::launch::async | std::launch::deferred, [this, domain, settled] {
         settle_save(*domain);
         const MutexLock held(lock_);
-        forget(domain->record);
+        if (settled) forget(domain->record);
       }));
     } else if (settled) {
       forget(domain->record);

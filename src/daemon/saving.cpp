@@ -18,6 +18,7 @@
 #include "daemon/hmac.hpp"
 #include "daemon/saved_file.hpp"
 #include "daemon/ticket_list.hpp"
+#include "daemon/version_frames.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "text/shown.hpp"
@@ -188,6 +189,7 @@ tl::expected<void, ApiError> Domains::begin_save(const Pointer& domain, const Sa
     record = domain->record;
     domain->page->offer_save(order.offer());
   }
+  if (!ticket.empty()) VersionFrames::lend(*this, domain);
   const auto begun = say(record, {{"verb", saving.snapshot ? "snapshot" : "save"}}, descriptors);
   const MutexLock held(lock_);
   // It may have begun all the same, and answered too late.

@@ -16,6 +16,7 @@
 #include "arch/sizes.hpp"
 #include "daemon/balloon.hpp"
 #include "daemon/domains.hpp"
+#include "daemon/version_frames.hpp"
 #include "host/log.hpp"
 #include "host/pidfd.hpp"
 
@@ -112,13 +113,14 @@ bool Domains::settle(const Pointer& domain, const Balloon& balloon) {
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
     const u64 spare = balloon.sections[i].spare;
-    if (spare == 0) continue;
+    if (spare == 0 || VersionFrames::needs(*domain)) continue;
     take_back(domain, domain->record.grants[i].package, std::min(spare, longest_move * chunk()));
     return true;
   }
   for (std::size_t i = 0; i < balloon.sections.size(); ++i) {
     const u32 package = domain->record.grants[i].package;
-    const u64 free = broker_.accounts().count(package).free, claimed = turns_.claims[package];
+    const u64 free = broker_.accounts().count(package).free;
+    const u64 claimed = turns_.claims[package] + VersionFrames::kept(*this, package);
     const u64 some = std::min({balloon.sections[i].lacks, free > claimed ? free - claimed : 0, longest_move * chunk()});
     if (some != 0 && lend(domain, i, some)) return true;
   }
@@ -129,7 +131,8 @@ void Domains::share(u32 package, SharingClock::time_point now, u64 lacking) {
   std::vector<EpcSharer> sharers;
   std::vector<Pointer> domains;
   std::vector<std::size_t> sections;  // of the domains, each one of the package
-  const u64 free = broker_.accounts().count(package).free, claimed = turns_.claims[package] + lacking;
+  const u64 free = broker_.accounts().count(package).free;
+  const u64 claimed = turns_.claims[package] + lacking + VersionFrames::kept(*this, package);
   u64 frames = free, coming = 0;
   for (const auto& [id, domain] : table_) {
     if (domain->sharing.asked_of == package) coming += domain->sharing.asked;
@@ -207,7 +210,7 @@ Domains::Result Domains::change_epc(const std::string& key, const EpcChange& cha
                 could_have = free - std::min(free, turns_.claims[package]) + std::min(own.has, own.min);
       if (wants <= own.min || wants <= could_have) continue;
       const EpcCount all = broker_.accounts().count(package);
-      const u64 reserve = machine().overcommit.reserve_mib * arch::pages_per_mib;
+      const u64 reserve = machine().epc_in_reserve_mib() * arch::pages_per_mib;
       const u64 taken = std::min(all.total, all.withdrawn + reserve + could_have);
       std::string text = fmt::format(
           "{}: 'min_mib': found {}; of package {}, which has {}, it can have {}: {} are others'", name, *change.min_mib,
@@ -258,12 +261,15 @@ void Domains::end(Claim& claim) {
 }
 
 u64 Domains::room(u32 package) const {
-  i64 pages = static_cast<i64>(broker_.accounts().count(package).free) -
-              static_cast<i64>(machine().overcommit.reserve_mib * arch::pages_per_mib);
+  i64 pages =
+      static_cast<i64>(broker_.accounts().count(package).free) -
+      static_cast<i64>(machine().overcommit.reserve_mib * arch::pages_per_mib + VersionFrames::kept(*this, package));
   for (const auto& [id, domain] : table_) {
     if (const auto balloon = may_move(*domain) ? balloon_of(*domain) : std::nullopt) {
       for (std::size_t i = 0; i < balloon->sections.size(); ++i) {
-        if (domain->record.grants[i].package == package) pages += static_cast<i64>(balloon->sections[i].spare);
+        const u64 spare = balloon->sections[i].spare;
+        if (domain->record.grants[i].package == package)
+          pages += static_cast<i64>(spare - std::min(spare, VersionFrames::beyond_pages(*domain, i)));
       }
     }
     if (!may_share(*domain)) continue;
@@ -294,7 +300,8 @@ KeptFree Domains::kept_from(const DomainConfig& config) const {
     // Those that share have more or less than they are sure of, so that what is free is not what can be had.
     if (const u64 could_have = room(package); could_have != count.free) {
       kept.why += fmt::format("; of package {} {} can be had beside what domains keep", package, size_text(could_have));
-      if (overcommit.reserve_mib != 0) kept.why += fmt::format(" and a reserve of {} MiB", overcommit.reserve_mib);
+      if (const u64 reserve = machine().epc_in_reserve_mib(); reserve != 0)
+        kept.why += fmt::format(" and a reserve of {} MiB", reserve);
     }
     u64 sees = seen_of(package);
     for (const EpcSection& section : config.epc) sees += section.package.value_or(package) == package ? section.mib : 0;

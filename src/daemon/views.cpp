@@ -204,6 +204,7 @@ json view_epc(const MachineDescription& machine, const MachineEpcInfo& epc) {
   view["overcommit"] = {{"ratio", overcommit.ratio ? json(*overcommit.ratio) : json(nullptr)},
                         {"reserve_mib", overcommit.reserve_mib},
                         {"chunk_mib", overcommit.chunk_mib}};
+  view["migration"] = {{"reserve_mib", machine.versions_mib}};
   view["packages"] = std::move(packages);
   view["withdrawn"] = std::move(withdrawn);
   return view;

@@ -99,6 +99,9 @@ Done map_epc(Machine& machine) {
                                                                   .handlers = machine.lock,
                                                                   .leaves = machine.root_leaves,
                                                                   .counts = machine.spec.balloon_counts});
+  const auto& spare = machine.spec.epc_spare;
+  for (std::size_t i = 0; i < std::min(spare.size(), machine.spec.map.epc.size()); ++i)
+    machine.fixed_epc->lend(i, spare[i]);
   machine.fixed_mover =
       std::make_unique<FixedMover>(FixedPager::Domain{.package = machine.package,
                                                       .memory = machine.memory,

@@ -16,6 +16,7 @@
 #include "platform/virtio/net.hpp"
 #include "platform/virtio/vsock.hpp"
 #include "policy/policy.hpp"
+#include "vmx/package.hpp"
 #include "vmx/time.hpp"
 
 namespace cloister::hypervisor {
@@ -39,6 +40,8 @@ struct DomainSpec {
   EpcPaging epc_paging = EpcPaging::none;
   /// Without a pager, of each range of the map's EPC how many of its last pages have no frame at first; empty: none.
   std::vector<u64> epc_missing;
+  /// Likewise, frames that it has beyond those of its pages (epc/fixed_epc.hpp); empty: none.
+  std::vector<std::vector<vmx::EpcSection>> epc_spare{};
   PagerCounts* pager_counts = nullptr;  ///< where its pager counts, as long as the domain is there; null: nobody looks
   BalloonCounts* balloon_counts = nullptr;  ///< where what the guest gives back is counted, likewise
   DeviceCounts* device_counts = nullptr;    ///< where its devices count, likewise

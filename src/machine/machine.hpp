@@ -85,9 +85,13 @@ struct MachineDescription {
   u32 stop_at_once = 2;          ///< and so many of each user's are stopped together when it goes down
   AccessPolicy access;           ///< who may do what with a domain
   std::vector<MovePeer> peers;   ///< each with another name and another key
+  /// Of each package, which no domain has but for versions, while its enclaves leave or come (docs/migration.md).
+  u64 versions_mib = 0;
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"
   std::string sgx_off;  ///< why the machine has no EPC; empty if it has some
   bool operator==(const MachineDescription&) const = default;
+  /// Of each package's EPC, what no domain is promised.
+  u64 epc_in_reserve_mib() const { return overcommit.reserve_mib + versions_mib; }
 };
 
 /// Reads and checks the text of a machine description. The error has the position; unknown keys are errors. A text

@@ -245,7 +245,7 @@ Done read_access(Draft& draft, const Value& value) {
   return tables::read_table<AccessPolicy>(draft.machine.access, *table, access_fields);
 }
 
-Done read_migration(Draft& draft, const Value& value) { return read_peers_of_migration(draft.machine.peers, value); }
+Done read_migration(Draft& draft, const Value& value) { return read_migration_table(draft.machine, value); }
 
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"engine", read_machine_engine},

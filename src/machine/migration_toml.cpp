@@ -11,6 +11,7 @@ using tables::Field;
 using tables::Value;
 
 constexpr std::size_t most_peers = 1024, longest_user = 256;
+constexpr u64 most_versions_mib = 1024;  // for half a TiB of EPC
 
 struct PeerDraft {
   MovePeer peer;
@@ -44,7 +45,8 @@ Done read_peer_owner(PeerDraft& draft, const Value& value) {
 constexpr Field<PeerDraft> peer_fields[] = {
     {"name", read_peer_name}, {"key", read_peer_key}, {"owner", read_peer_owner}};
 
-Done read_peers(std::vector<MovePeer>& peers, const Value& value) {
+Done read_peers(MachineDescription& machine, const Value& value) {
+  std::vector<MovePeer>& peers = machine.peers;
   constexpr const char* form = "an array of tables, such as [{ name = \"rack2\", key = \"ed25519:…\" }]";
   const auto elements = TRY(value.elements(form));
   for (const Value& element : elements) {
@@ -66,14 +68,19 @@ Done read_peers(std::vector<MovePeer>& peers, const Value& value) {
   return {};
 }
 
-constexpr Field<std::vector<MovePeer>> migration_fields[] = {{"peers", read_peers}};
+Done read_versions(MachineDescription& machine, const Value& value) {
+  machine.versions_mib = TRY(value.integer(0, most_versions_mib, "in MiB"));
+  return {};
+}
+
+constexpr Field<MachineDescription> migration_fields[] = {{"peers", read_peers}, {"reserve", read_versions}};
 
 }  // namespace
 
-Done read_peers_of_migration(std::vector<MovePeer>& peers, const Value& value) {
+Done read_migration_table(MachineDescription& machine, const Value& value) {
   const auto* table = value.node.as_table();
   if (table == nullptr) return value.wrong("a table, begun with [migration]");
-  return tables::read_table<std::vector<MovePeer>>(peers, *table, migration_fields);
+  return tables::read_table<MachineDescription>(machine, *table, migration_fields);
 }
 
 }  // namespace cloister::toolstack

@@ -119,6 +119,11 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
   guest.boot_reader_ = std::move(boot_reader);
+  if (!guest.config().epc_is_paged()) {
+    std::vector<std::vector<vmx::EpcSection>> by_section;
+    for (const EpcGrant& grant : launch.grants) by_section.push_back(grant.extents);
+    guest.note_frames(by_section);
+  }
   if (!launch.goes_on) {
     if (auto made = guest.lay_out(Saved{}); !made) return failed(made.error());
     return guest;
@@ -156,7 +161,9 @@ tl::expected<void, std::string> Guest::renew() {
     note_frames();
   }
   domain_.reset();
-  if (const auto stuck = hypervisor::clean_epc(*package_, frames_); !stuck.empty())
+  std::vector<vmx::EpcSection> all = frames_;
+  for (const auto& section : spare_) all.insert(all.end(), section.begin(), section.end());
+  if (const auto stuck = hypervisor::clean_epc(*package_, all); !stuck.empty())
     return tl::unexpected(std::to_string(stuck.size()) + " EPC pages cannot be removed");
   TRY(look_for_kernel());
   return lay_out(Saved{});
@@ -184,13 +191,24 @@ void Guest::note_frames() {
     frames_ = domain_->epc_frames();
     return;
   }
+  note_frames(domain_->epc_frames_by_range());
+}
+
+void Guest::note_frames(const std::vector<std::vector<vmx::EpcSection>>& by_section) {
   frames_.clear();
   missing_.clear();
-  for (const auto& range : domain_->epc_frames_by_range()) {
-    u64 pages = plan_.config.epc[missing_.size()].mib * arch::pages_per_mib;
-    for (const vmx::EpcSection& row : range) pages -= row.pages;
-    frames_.insert(frames_.end(), range.begin(), range.end());
-    missing_.push_back(pages);
+  spare_.clear();
+  for (const auto& section : by_section) {
+    if (missing_.size() == plan_.config.epc.size()) break;
+    u64 lacks = plan_.config.epc[missing_.size()].mib * arch::pages_per_mib;
+    spare_.emplace_back();
+    for (const vmx::EpcSection& row : section) {
+      const u64 needed = std::min(row.pages, lacks);
+      if (needed != 0) frames_.push_back({row.first, needed});
+      if (needed != row.pages) spare_.back().push_back({row.first + needed, row.pages - needed});
+      lacks -= needed;
+    }
+    missing_.push_back(lacks);
   }
 }
 
@@ -211,6 +229,7 @@ tl::expected<void, std::string> Guest::lay_out(const Saved& saved) {
   spec.balloon_counts = page_.get().balloon();
   spec.device_counts = page_.get().devices();
   spec.epc_missing = missing_;
+  spec.epc_spare = spare_;
   forget_kernel();
   if (plan_.config.epc_is_paged()) return lay_out_paged(std::move(spec), saved);
   domain_ = TRY(make(std::move(spec), frames_, saved));

@@ -48,6 +48,8 @@ class Guest {
   /// Of one with a bootloader: until the next time.
   void forget_kernel();
   void note_frames();
+  /// What each section has of the machine's; what it needs, what it lacks, and what is beyond that.
+  void note_frames(const std::vector<std::vector<vmx::EpcSection>>& by_section);
   /// What the first domain goes on from; of none: it starts.
   struct Saved {
     stream::Reader* stream = nullptr;
@@ -67,6 +69,7 @@ class Guest {
   std::vector<vmx::EpcSection> own_;     ///< what it was launched with
   std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end
   std::vector<u64> missing_;             ///< pages of each section for which there was none then; empty: none
+  std::vector<std::vector<vmx::EpcSection>> spare_;  ///< frames of each that were beyond its pages; empty: none
   std::reference_wrapper<const DomainPage> page_;
   platform::RtcBattery battery_;  ///< what the guest left in its clock chip
   std::unique_ptr<hypervisor::Domain> domain_;

@@ -275,11 +275,15 @@ bool Lifecycle::was_paused() const {
   return stands_ && before_save_ == DomainState::paused;
 }
 
+void Lifecycle::let_move_run() {
+  const MutexLock guard(lock_);
+  if (std::exchange(stands_, false)) go_on();
+}
+
 void Lifecycle::end_move() {
   const MutexLock guard(lock_);
   moves_ = false;
-  if (stands_) go_on();
-  stands_ = false;
+  if (std::exchange(stands_, false)) go_on();
   changed_.notify_all();
 }
 

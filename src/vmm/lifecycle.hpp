@@ -79,6 +79,8 @@ class Lifecycle {
   /// It may run elsewhere.
   void in_doubt() { page_.set_state(DomainState::in_doubt); }
   /// The guest goes on as it was.
+  /// What stands still for it goes on, if it does, before the move is over.
+  void let_move_run();
   void end_move();
   void cancel_move() { move_is_off_ = true; }
   /// It is to go on, or has ended, or is to end.

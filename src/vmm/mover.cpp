@@ -27,6 +27,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds between_glances{50};
 /// What its guest stands still for beside what is left of RAM and EPC, in microseconds.
 constexpr u64 most_behind_us = 100'000;
+/// That a page of EPC takes, until some have left.
+constexpr double unknown_epc_us = 50;
 /// Who brought the socket says at once that it has the answer. It waits for one that never comes, and keeps the socket
 /// open, where the daemon has died between handing it over and answering.
 constexpr std::chrono::seconds longest_silence{10};
@@ -102,7 +104,8 @@ void Mover::run(hypervisor::Domain& domain) {
     domain_ = nullptr;
     page_.end_move(moved ? std::string() : moved.error());
   }
-  live.reset();  // what left early comes back
+  lifecycle_.let_move_run();
+  live.reset();  // what is not back comes while its guest runs
   sealer_.reset();
   order_.reset();
   lifecycle_.end_move();
@@ -191,7 +194,8 @@ Mover::Done Mover::rounds(hypervisor::LiveCopy& copy) {
   const u64 behind = order_ ? std::min(downtime / 3, most_behind_us) : 0;
   u64 best = ~u64{0};
   u32 in_vain = 0;
-  bool hot = true;  // at first all EPC, then what is not in use, unless that does not do
+  // Of EPC what is not in use, as long as that helps: what is used comes right back, and goes twice.
+  bool hot = false, is_first = true;
   for (u32 round = 1;; ++round) {
     counts.round = round;
     more.epc_left = epc_pages;
@@ -215,12 +219,13 @@ Mover::Done Mover::rounds(hypervisor::LiveCopy& copy) {
     counts.pages_left = pages + epc_pages;
     counts.bytes_a_second = rate;
     counts.dirty_bytes_a_second = bytes_per_second(pages * arch::page_size, now - begins);
-    const double epc_us = (epc.known() ? epc : ram).micros_for(epc_pages);
+    const double epc_us = epc.known() ? epc.micros_for(epc_pages) : unknown_epc_us * static_cast<double>(epc_pages);
     const auto pause = static_cast<u64>(ram.micros_for(pages) + epc_us) + behind;
     counts.pause_us = pause;
     in_vain = pause < best - best / 10 ? 0 : in_vain + 1;
     best = std::min(best, pause);
-    hot = static_cast<u64>(epc_us) > downtime / 2;
+    // What was used before the first round is not told from what is used all the time.
+    hot = !std::exchange(is_first, false) && static_cast<u64>(epc_us) > downtime / 2;
     const StoodStill why = pause <= downtime                     ? StoodStill::near_enough
                            : in_vain == MoveLimits::most_in_vain ? StoodStill::no_nearer
                            : round == MoveLimits::most_rounds    ? StoodStill::most_rounds

@@ -452,7 +452,63 @@ def verdicts(machine):
     pair.b.destroy("web")
 
 
+def full(machine):
+    """A domain whose guest uses all of its EPC stays where no frames are kept for its versions; where they are, and each
+    other one is granted, it leaves, comes back, is saved and restored, and they are back then."""
+    pair = Peers(machine)
+    small = {"kernel": "sgx_full", "epc": 2}
+    pair.ready(**small)
+    pair.migrate(status=FAILED)
+    assert "0 of its EPC pages are free or lent to it" in pair.cloister.said, pair.cloister.said
+    pair.cloister("save", "web", "web.saved", status=FAILED)
+    assert "0 of its EPC pages are free or lent to it" in pair.cloister.said, pair.cloister.said
+    goes_on(pair.a)
+    pair.cloister("destroy", "web")
+    for m in (pair.a, pair.b):
+        text = m.description.read_text()
+        m.description.write_text(text.replace("size = 8", "size = 3").replace("[migration]", "[migration]\nreserve = 1"))
+        m.restart()
+    pair.ready(**small)
+    assert pair.a.get("/v1/epc")["migration"] == {"reserve_mib": 1}
+    answer = pair.a.request("POST", "/v1/domains", pair.a.creation("more", epc=1))
+    assert answer.status == 507 and b"a reserve of 1 MiB" in answer.body, answer.body
+
+    def all_are_back(m, granted):
+        wait_until(lambda: m.get("/v1/epc")["granted_pages"] == granted, f"{granted} granted pages, no more")
+        m.check_accounts()
+
+    for _ in range(2):
+        pair.migrate()
+        assert "with its enclaves" in pair.cloister.said, pair.cloister.said
+        pair.a.check_settled([])
+        goes_on(pair.b)
+        all_are_back(pair.b, 512)
+        pair.turn()
+    pair.cloister("save", "web", "web.saved")
+    pair.a.check_settled([])
+    pair.cloister("restore", "web.saved")
+    goes_on(pair.a)
+    all_are_back(pair.a, 512)
+    # A move that comes to nothing, and a daemon that dies once frames were lent.
+    whole = Way(pair)
+    assert attempt(pair, whole) == 0, pair.said
+    pair.turn()
+    attempt(pair, Way(pair, most=whole.log[len(whole.log) // 2][0]))
+    all_are_back(pair.a, 512)
+    goes_on(pair.a)
+    saver = subprocess.Popen(pair.cloister.command("save", "web", "again.saved"), cwd=pair.cloister.folder,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: saver.poll() is not None or pair.a.get("/v1/epc")["granted_pages"] != 512, "frames to be lent")
+    pair.a.kill()
+    saver.wait()
+    pair.a.start()
+    wait_until(lambda: pair.a.get("/v1/epc")["granted_pages"] in (0, 512), "what was lent to be back")
+    pair.a.check_accounts()
+    if pair.a.domains():
+        goes_on(pair.a)
+
+
 CASES = {"migrate-enclaves": life, "migrate-enclaves-cut": cut, "migrate-enclaves-kills": kills, "migrate-enclaves-doubt": doubt,
          "migrate-enclaves-alone": alone, "migrate-enclaves-replays": replays, "migrate-enclaves-group": group,
          "migrate-enclaves-rounds": rounds,
-         "migrate-enclaves-verdicts": verdicts}
+         "migrate-enclaves-verdicts": verdicts, "migrate-enclaves-all-pages": full}

@@ -154,6 +154,32 @@ FixedEpc::Frames FixedEpc::give_back(u64 most, std::span<const vmx::EpcSection> 
   return given.sections();
 }
 
+std::optional<Mfn> FixedEpc::borrow() {
+  const MutexLock held(lock_);
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    if (ranges_[i].spare.empty()) continue;
+    borrowed_.push_back(ranges_[i].spare.back());
+    ranges_[i].spare.pop_back();
+    show(i);
+    return borrowed_.back();
+  }
+  return std::nullopt;
+}
+
+/// One that is not free may become so: it is tried again the next time.
+void FixedEpc::take_borrowed_back(std::span<const Mfn> but) {
+  const MutexLock held(lock_);
+  std::erase_if(borrowed_, [&](Mfn frame) CLOISTER_REQUIRES(lock_) {
+    if (std::ranges::find(but, frame) != but.end() || make_free(domain_.package, domain_.leaves, frame)) return false;
+    for (std::size_t i = 0; i < ranges_.size(); ++i) {
+      if (!ranges_[i].held.contains(frame)) continue;
+      ranges_[i].spare.push_back(frame);
+      show(i);
+    }
+    return true;
+  });
+}
+
 std::vector<FixedEpc::Frames> FixedEpc::held() const {
   const MutexLock held(lock_);
   std::vector<Frames> all;

@@ -1,7 +1,8 @@
 // EPC of which every page has its frame, until the guest gives it back (epc/balloon.hpp). No leaf of the guest's exits
 // for it.
 //
-// A frame of a page that was given is spare, and goes to whoever asks for spare frames. A guest that takes the page
+// A frame of a page that was given is spare, and goes to whoever asks for spare frames. So is one that has come beyond
+// those of its pages, which is lent for the versions of a domain that leaves (epc/moving/). A guest that takes the page
 // again has another one, which must have come first: so that it can come, what the guest lacks is said in `counts`.
 // That is what it was last asked to have beyond what it has, what it last tried to take, and, after a reset, pages of
 // which the frames are somebody else's.
@@ -58,6 +59,10 @@ class FixedEpc {
   void lend(std::size_t range, std::span<const vmx::EpcSection> frames) CLOISTER_EXCLUDES(lock_);
   /// Gives up to `most` spare frames that nobody wants: free pages, and not the domain's any more.
   Frames give_back(u64 most, std::span<const vmx::EpcSection> of = {}) CLOISTER_EXCLUDES(lock_);
+  /// A spare frame, for versions of what is evicted: neither spare nor anybody's until it is back.
+  std::optional<arch::Mfn> borrow() CLOISTER_EXCLUDES(lock_);
+  /// All that were borrowed and are free, but for these, are spare again.
+  void take_borrowed_back(std::span<const arch::Mfn> but = {}) CLOISTER_EXCLUDES(lock_);
   /// All frames that the domain has, of each range.
   std::vector<Frames> held() const CLOISTER_EXCLUDES(lock_);
 
@@ -79,6 +84,7 @@ class FixedEpc {
   /// Pages that have not the frame any more that they began with, with the one that they have now, if any.
   std::map<arch::Gpa, std::optional<arch::Mfn>> own_ CLOISTER_GUARDED_BY(lock_);
   std::vector<Range> ranges_ CLOISTER_GUARDED_BY(lock_);
+  std::vector<arch::Mfn> borrowed_ CLOISTER_GUARDED_BY(lock_);
   BalloonCounts own_counts_;
   BalloonCounts& counts_;
 };

@@ -2,7 +2,9 @@
 // domain however the saving ends, and who may do it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -257,6 +259,32 @@ TEST_F(Saving, ADaemonThatEndedBeforeItWasBegunLeavesNoFile) {
   EXPECT_FALSE(daemon_.record().saving);
   EXPECT_NO_FILE();
   EXPECT_TRUE(daemon_->destroy("a"));
+}
+
+/// The definition that came with it cannot be kept at the moment: the next daemon finds that out of its record again.
+TEST_F(Saving, WhatAMoveHasLeftToDoIsNotForgottenWithTheFile) {
+  add("");
+  const int vmm = daemon_->find("a")->pid;
+  daemon_.stop();
+  std::ofstream(path("a.saved.partial")) << "";
+  struct stat status {};
+  ASSERT_EQ(::stat(path("a.saved.partial").c_str(), &status), 0);
+  daemon_.change_record([&](DomainRecord& record) {
+    record.saving = {.file = path(), .owner = own_user(), .inode = status.st_ino};
+    record.move = {.session = std::string(32, 'a'), .arrives = true, .defined = StartTerms{}};
+  });
+  const fs::path in_the_way = fs::path(daemon_.paths.state) / "migrations";
+  fs::remove_all(in_the_way);
+  std::ofstream(in_the_way) << "";
+  ::kill(vmm, SIGKILL);
+  ::waitpid(vmm, nullptr, 0);
+  ASSERT_TRUE(daemon_.start());
+  wait_for([&] { return !fs::exists(path("a.saved.partial")); });
+  daemon_.stop();
+  EXPECT_TRUE(daemon_.record().move);
+  fs::remove(in_the_way);
+  ASSERT_TRUE(daemon_.start());
+  wait_for([&] { return daemon_.left().empty(); });
 }
 
 TEST_F(Saving, OneThatIsDefinedIsShutOffAndGoesOnAsThat) {

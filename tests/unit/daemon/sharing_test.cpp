@@ -175,6 +175,19 @@ TEST_F(Sharing, TheReserveIsNobodysMinimum) {
               HasSubstr("of each of which 2 MiB are in reserve"));
 }
 
+/// Not even for a while.
+TEST_F(Sharing, WhatIsKeptForVersionsIsNotShared) {
+  daemon_.machine.versions_mib = 2;
+  begin(8);
+  ASSERT_TRUE(add("a", "wants"));
+  wait_for([&] { return held("a") == 6 * pages_of_mib; });
+  EXPECT_THAT(add("b", "", 8, 6).error().message, HasSubstr("and a reserve of 2 MiB"));
+  const auto b = add("b", "", 8, 5);
+  ASSERT_TRUE(b) << b.error().message;
+  EXPECT_EQ(daemon_.add("c").error().status, 507);
+  EXPECT_EQ(free(), 2 * pages_of_mib);
+}
+
 TEST_F(Sharing, NoMinimumIsPromisedOfWhatADomainThatStartsWaitsFor) {
   begin(8);
   ASSERT_TRUE(add("a", "wants"));

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -14,6 +16,7 @@
 #include "hypervisor/epc/clean.hpp"
 #include "hypervisor/saving/enclaves.hpp"
 #include "hypervisor/saving/live.hpp"
+#include "package_in_front.hpp"
 #include "silicon/silicon.hpp"
 
 namespace cloister::hypervisor {
@@ -24,7 +27,7 @@ using arch::Gpa;
 using arch::Mfn;
 namespace flags = arch::secinfo_flags;
 
-constexpr u64 epc_pages = 512, paged_frames = 384;
+constexpr u64 epc_pages = 512, paged_frames = 384, most_lent = 4;
 constexpr Mfn first{0x10'0000};
 constexpr vmx::MoveToken arrived{1}, failed{2};
 
@@ -46,9 +49,10 @@ DomainSpec spec_for(const silicon::Package& package, EpcPaging how) {
 
 /// A machine whose processors do not run.
 struct Side {
-  explicit Side(EpcPaging paging, u8 platform = 1)
-      : package({.epc = {{first, epc_pages}}, .root_secret = {platform}, .boot = 1}),
+  explicit Side(EpcPaging paging, u8 platform = 1, u64 lent = 0)
+      : package({.epc = {{first, epc_pages + most_lent}}, .root_secret = {platform}, .boot = 1}),
         machine(package, spec_for(package, paging)) {
+    if (lent != 0) machine.spec.epc_spare = {{{first + epc_pages, lent}}};
     machine.epc = {{first, paging == EpcPaging::none ? epc_pages : paged_frames}};
     EXPECT_TRUE(boot(machine));
     for (const auto& processor : machine.processors) processor->activity = Processor::Activity::waiting;
@@ -425,6 +429,125 @@ INSTANTIATE_TEST_SUITE_P(Ways, EarlyEnclaves,
                          testing::Combine(testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss),
                                           testing::Values(EpcPaging::none, EpcPaging::trap, EpcPaging::oss)));
 
+/// A domain with a frame for each page, which are all in use: its versions are in frames that were lent to it.
+class FullEnclaves : public testing::Test {
+ protected:
+  void fill(Side& side) {
+    side.make_secs(0);
+    for (u64 page = 1; page < epc_pages; ++page) side.add(page, 0);
+  }
+  void expect_full(Side& side, u64 lent) {
+    for (u64 page = 1; page < epc_pages; ++page) EXPECT_EQ(side.type_of(page), arch::PageType::reg) << page;
+    EXPECT_EQ(side.info(0).status & arch::rdinfo::virtual_child_present, 0u);
+    u64 back = 0;
+    for (const vmx::EpcSection& row : side.machine.fixed_epc->give_back(epc_pages)) {
+      EXPECT_GE(row.first, first + epc_pages) << "it is a page's";
+      for (u64 i = 0; i < row.pages; ++i, ++back)
+        EXPECT_FALSE(make_free(side.package, side.machine.root_leaves, row.first + i));
+    }
+    EXPECT_EQ(back, lent) << "it goes back";
+  }
+  Side source_{EpcPaging::none, 1, 1};
+};
+
+TEST_F(FullEnclaves, StayWithoutOne) {
+  Side side(EpcPaging::none);
+  fill(side);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  const auto root = write_enclaves(side.machine, writer);
+  ASSERT_FALSE(root);
+  EXPECT_NE(root.error().find("0 of its EPC pages are free or lent to it, expected 1 for the versions of 512"),
+            std::string::npos)
+      << root.error();
+  expect_full(side, 0);
+}
+
+TEST_F(FullEnclaves, LeaveAndComeBack) {
+  fill(source_);
+  records_of(source_, session_of(1, failed));
+  EXPECT_TRUE(source_.machine.fixed_epc->give_back(epc_pages).empty()) << "the root is there";
+  ASSERT_TRUE(take_enclaves_back(source_.machine, failed));
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, AreGivenUp) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  ASSERT_TRUE(write_enclaves(source_.machine, writer));
+  ASSERT_TRUE(give_enclaves_up(source_.machine, {.root = {5}, .paging = {6}, .boot = 7}));
+  fill(source_);
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, Arrive) {
+  fill(source_);
+  const Records records = records_of(source_, session_of(1, failed));
+  Side without(EpcPaging::none);
+  EXPECT_NE(import(without, records, session_of(1, arrived)).find("0 of its EPC pages are free or lent to it"),
+            std::string::npos);
+  Side target(EpcPaging::none, 1, 2);
+  ASSERT_EQ(import(target, records, session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  target.machine.fixed_mover->pager().bring_all(false);
+  EXPECT_TRUE(target.machine.fixed_mover->pager().all_here());
+  expect_full(target, 2);
+}
+
+/// Nobody brings the last one but the guest.
+TEST_F(FullEnclaves, AllComeAsTheyAreNeeded) {
+  fill(source_);
+  Side target(EpcPaging::none, 1, 1);
+  ASSERT_EQ(import(target, records_of(source_, session_of(1, failed)), session_of(1, arrived)), "");
+  ASSERT_TRUE(commit_enclaves(target.machine, arrived));
+  for (u64 page = 0; page < epc_pages; ++page) target.frame(page);
+  target.machine.fixed_mover->pager().bring_all(false);
+  EXPECT_FALSE(target.machine.epc_virtualization);
+  expect_full(target, 1);
+}
+
+TEST_F(FullEnclaves, LeaveEarlyAndStay) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  {
+    LiveCopy copy(source_.machine, writer);
+    ASSERT_TRUE(copy.begin(true));
+    ASSERT_TRUE(copy.send_epc(true));
+    EXPECT_FALSE(source_.machine.fixed_mover->pager().here(source_.at(epc_pages - 1)));
+  }
+  expect_full(source_, 1);
+}
+
+TEST_F(FullEnclaves, LeaveEarlyAndThenAll) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  LiveCopy copy(source_.machine, writer);
+  ASSERT_TRUE(copy.begin(true));
+  ASSERT_TRUE(copy.send_epc(true));
+  ASSERT_TRUE(copy.finish_but_root());
+  ASSERT_TRUE(copy.keep_enclaves());
+  source_.machine.movable_epc()->end_early();
+  expect_full(source_, 1);
+}
+
+/// A guest that starts anew has what was lent to the one before it.
+TEST_F(FullEnclaves, AreForgotten) {
+  fill(source_);
+  std::vector<u8> bytes;
+  stream::Writer writer(into(bytes));
+  LiveCopy copy(source_.machine, writer);
+  ASSERT_TRUE(copy.begin(true));
+  ASSERT_TRUE(copy.send_epc(true));
+  source_.machine.fixed_mover->pager().forget();
+  EXPECT_TRUE(clean_epc(source_.package, source_.machine.frames()).empty());
+  const auto back = source_.machine.fixed_epc->give_back(epc_pages);
+  ASSERT_EQ(back.size(), 1u);
+  EXPECT_EQ(back.front().first, first + epc_pages);
+}
+
 /// A domain with a frame for each page, of which some are out while it runs (epc/moving/fixed_pager.hpp).
 class LooseEnclaves : public testing::Test {
  protected:
@@ -508,6 +631,25 @@ TEST_F(LooseEnclaves, TakeOneFreePageForAllTheirVersions) {
   EXPECT_TRUE(pager().all_here());
   EXPECT_FALSE(counts_children_out(0));
   for (u64 page = 1; page + 1 < epc_pages; ++page) EXPECT_EQ(side_.type_of(page), arch::PageType::reg) << page;
+}
+
+/// The guest of a move that has come to nothing runs before all is back.
+TEST_F(LooseEnclaves, ComeBackWhileTheGuestRuns) {
+  side_.build();
+  leave();
+  ASSERT_TRUE(copy_->finish_but_root());
+  ASSERT_TRUE(copy_->keep_enclaves());
+  EXPECT_TRUE(pager().here(side_.at(0))) << "its SECS";
+  EXPECT_FALSE(pager().here(side_.at(9)));
+  EXPECT_EQ(side_.machine.memory.unmap_epc(side_.at(9)), std::nullopt);
+  EXPECT_TRUE(side_.machine.epc_virtualization);
+  EXPECT_TRUE(counts_children_out(0));
+  pager().need(side_.at(9));
+  EXPECT_EQ(side_.type_of(9), arch::PageType::reg);
+  copy_.reset();
+  EXPECT_TRUE(pager().all_here());
+  EXPECT_FALSE(side_.machine.epc_virtualization);
+  side_.expect_built();
 }
 
 TEST_F(LooseEnclaves, AreInUseWhenTheyAreGiven) {
@@ -670,6 +812,137 @@ TEST_F(LooseEnclaves, AreLeftThatWereFreeBefore) {
   }
   EXPECT_GE(pager.left(), before + 38);
   pager.end();
+}
+
+/// Another package, whose EWB fails for a while for one page.
+class FailsToWrite final : public tests::PackageInFront {
+ public:
+  FailsToWrite(vmx::Package& behind, Mfn frame) : PackageInFront(behind), frame_(frame) {}
+  vmx::EnclsResult encls(EnclsLeaf leaf, const vmx::LeafOperands& operands) override {
+    if (leaf == EnclsLeaf::ewb && fails && operands.page == frame_)
+      return {.fault = std::nullopt, .rax = static_cast<u64>(arch::SgxError::not_tracked)};
+    return PackageInFront::encls(leaf, operands);
+  }
+  bool fails = true;
+
+ private:
+  Mfn frame_;
+};
+
+/// It is blocked then, which the guest has not done: it comes back as it was.
+TEST_F(LooseEnclaves, AreNotTheGuestsThatWereBlockedInVain) {
+  side_.build();
+  FailsToWrite package(side_.package, side_.frame(9));
+  VersionPages versions(package);
+  FixedPager pager({.package = package,
+                    .memory = side_.machine.memory,
+                    .pages = side_.machine.epc_pages,
+                    .epc = *side_.machine.fixed_epc,
+                    .gate = side_.machine.gate(),
+                    .handlers = side_.machine.lock,
+                    .leaves = side_.machine.root_leaves,
+                    .meet = [](bool) {}},
+                   versions);
+  std::vector<EarlyPage> early(16);
+  const auto pass = [&] {
+    pager.begin_pass();
+    while (pager.leave(true, early) != 0) {
+    }
+  };
+  pager.begin();
+  pass();
+  EXPECT_TRUE(pager.here(side_.at(9)));
+  EXPECT_TRUE(pager.has_blocked(side_.at(9)));
+  EXPECT_FALSE(pager.has_blocked(side_.at(7))) << "the guest has";
+  package.fails = false;
+  pass();
+  EXPECT_FALSE(pager.here(side_.at(9)));
+  EXPECT_FALSE(pager.has_blocked(side_.at(9)));
+  pager.end();
+  side_.expect_built();
+}
+
+/// Another memory, which counts how often it is asked what was used, and does something at the first time.
+class KeepsCount final : public AllUsed {
+ public:
+  using AllUsed::AllUsed;
+  std::vector<bool> take_accessed(Gpa, u64 pages) override {
+    ++asked;
+    if (const auto once = std::exchange(at_first, nullptr)) once();
+    return std::vector<bool>(pages, true);
+  }
+  std::atomic<u32> asked{0};
+  std::function<void()> at_first;
+};
+
+/// Who needs a page does not wait until all others have been looked at.
+TEST_F(LooseEnclaves, AreNeededDuringALongPass) {
+  side_.build();
+  for (u64 page = 201; page < epc_pages - 8; ++page) {  // they were in use once
+    side_.add(page, 0);
+    EXPECT_TRUE(done(side_.package.eremove(side_.frame(page))));
+  }
+  KeepsCount memory(side_.machine.memory);
+  VersionPages versions(side_.package);
+  FixedPager pager({.package = side_.package,
+                    .memory = memory,
+                    .pages = side_.machine.epc_pages,
+                    .epc = *side_.machine.fixed_epc,
+                    .gate = side_.machine.gate(),
+                    .handlers = side_.machine.lock,
+                    .leaves = side_.machine.root_leaves,
+                    .meet = [](bool) {}},
+                   versions);
+  std::vector<EarlyPage> early(16);
+  pager.begin();
+  pager.begin_pass();
+  while (pager.leave(true, early) != 0) {
+  }
+  ASSERT_FALSE(pager.here(side_.at(1)));
+  pager.begin_pass();
+  memory.asked = 0;
+  u32 asked = 0;
+  std::jthread guest;
+  memory.at_first = [&] {
+    std::promise<void> wants;
+    guest = std::jthread([&] {
+      wants.set_value();
+      pager.need(side_.at(1));
+      asked = memory.asked;
+    });
+    wants.get_future().wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  };
+  while (pager.leave(false, early) != 0) {
+  }
+  guest.join();
+  EXPECT_GT(memory.asked, 250u);
+  EXPECT_LT(asked, 200u);
+  pager.end();
+}
+
+/// A move that is cut between two passes, or in one, while the guest waits for its pages.
+TEST_F(LooseEnclaves, AreNotWaitedForOnceTheirMoveIsCut) {
+  side_.build();
+  bool cut = false;
+  stream::Writer writer([&cut](std::span<const u8>) -> stream::Result<void> {
+    if (cut) return tl::unexpected(std::string("it is cut"));
+    return {};
+  });
+  for (const bool within : {false, true}) {
+    cut = false;
+    std::optional<LiveCopy> copy(std::in_place, side_.machine, writer);
+    ASSERT_TRUE(copy->begin(true));
+    ASSERT_TRUE(copy->send_epc(true));
+    cut = within;
+    for (u64 page = 1; page < 20; ++page) side_.frame(page);
+    EXPECT_EQ(copy->send_epc(true).has_value(), !within);
+    EXPECT_NE(side_.machine.epc_wait_us, 0u);
+    copy.reset();
+    EXPECT_EQ(side_.machine.epc_wait_us, 0u);
+    EXPECT_TRUE(pager().all_here());
+  }
+  side_.expect_built();
 }
 
 /// By several processors at once, of which some need free pages, or give pages back.

@@ -66,6 +66,13 @@ TEST(Machine, SaysHowEpcIsShared) {
   EXPECT_EQ(none, (EpcOvercommit{.ratio = 1}));
 }
 
+TEST(Machine, SaysWhatIsKeptForVersions) {
+  EXPECT_EQ(good("[[package]]\n").versions_mib, 0u);
+  const MachineDescription two = good("[overcommit]\nreserve = 8\n[migration]\nreserve = 2\n[[package]]\n");
+  EXPECT_EQ(two.versions_mib, 2u);
+  EXPECT_EQ(two.epc_in_reserve_mib(), 10u);
+}
+
 TEST(Machine, SaysHowManyDomainsStartAndStopTogether) {
   const MachineDescription one = good("[domains]\nstart_at_once = 1\n[[package]]\n");
   EXPECT_EQ(one.start_at_once, 1u);

@@ -23,6 +23,7 @@ struct FixedPager::Victim {
   Away& away;
   Mfn secs{};
   bool goes = false;
+  bool blocked = false;  ///< not by the guest
 };
 
 void FixedPager::begin() {
@@ -42,7 +43,7 @@ void FixedPager::begin() {
 void FixedPager::end() {
   {
     const MutexLock held(lock_);
-    if (!leaving_) return;
+    if (!leaving_ && away_.empty()) return;
     leaving_ = false;
     bring_rest([] { return false; });
   }
@@ -56,6 +57,7 @@ u64 FixedPager::left() const {
   const MutexLock held(lock_);
   u64 pages = 0;
   for (Number page = 0; page < domain_.pages.pages(); ++page) {
+    if (page % looked_at_once == 0) let_others();
     if (const auto away = away_.find(page); away != away_.end()) {
       pages += away->second.state != Away::State::lent && !away->second.what.handed_out ? 1 : 0;
       continue;
@@ -74,6 +76,7 @@ void FixedPager::begin_pass() {
   pass_ = handed_ = 0;
   lent_ = domain_.pages.pages();
   for (Number page = 0; page < domain_.pages.pages(); ++page) {
+    if (page % looked_at_once == 0) let_others();
     const auto frame = domain_.epc.frame_of(address_of(page));
     free_[page] = free_[page] || !frame || touched_.empty() || !lies_in(touched_, *frame);
   }
@@ -85,7 +88,10 @@ std::size_t FixedPager::leave(bool hot, std::span<EarlyPage> to) {
     if (const std::size_t pages = hand_out(to); pages != 0) return pages;
     wait_for_turn();
     if (!leaving_ || pass_ == domain_.pages.pages()) return 0;
-    if (const std::vector<Number> pages = next_of_pass(hot); !pages.empty()) evict(pages);
+    if (const std::vector<Number> pages = next_of_pass(hot); !pages.empty())
+      evict(pages);
+    else
+      let_others();
   }
 }
 
@@ -113,9 +119,11 @@ std::size_t FixedPager::hand_out(std::span<EarlyPage> to) {
   return pages;
 }
 
+/// None may be such among those that it looks at.
 std::vector<FixedPager::Number> FixedPager::next_of_pass(bool hot) {
   std::vector<Number> pages;
-  for (; pass_ < domain_.pages.pages() && pages.size() < batch; ++pass_) {
+  const Number end = std::min(pass_ + looked_at_once, domain_.pages.pages());
+  for (; pass_ < end && pages.size() < batch; ++pass_) {
     const Gpa address = address_of(pass_);
     const auto frame = domain_.epc.frame_of(address);
     if (!frame || away_.contains(pass_) || touched_.empty() || !lies_in(touched_, *frame)) continue;
@@ -127,6 +135,7 @@ std::vector<FixedPager::Number> FixedPager::next_of_pass(bool hot) {
     bool free = false;
     if (is_child(*frame, nullptr, &free)) pages.push_back(pass_);
     free_[pass_] = free;
+    if (free) blocked_.erase(pass_);
   }
   return pages;
 }
@@ -141,11 +150,13 @@ bool FixedPager::is_child(Mfn frame, std::optional<Gpa>* secs, bool* free) {
   return type != arch::PageType::secs && type != arch::PageType::va;
 }
 
-/// Of those that are free the last ones, which a kernel that goes through its EPC in order uses last. Nobody has its
-/// page until it is back.
+/// A spare one, or of those that are free the last ones, which a kernel that goes through its EPC in order uses last.
+/// Nobody has its page until it is back.
 bool FixedPager::lend_one() {
+  if (const auto spare = domain_.epc.borrow(); spare && versions_.add(*spare)) return true;
   while (lent_-- != 0) {
     const Number page = lent_;
+    if (page % looked_at_once == 0) let_others();
     const auto frame = domain_.epc.frame_of(address_of(page));
     if (!frame || away_.contains(page)) continue;
     const bool used = !touched_.empty() && lies_in(touched_, *frame);
@@ -194,8 +205,10 @@ void FixedPager::evict(std::span<const Number> pages) {
   }
   for (const Victim& victim : victims) {
     if (victim.goes) {
+      blocked_.erase(victim.page);
       settle(victim.away, Away::State::out);
     } else {
+      if (victim.blocked) blocked_.insert(victim.page);
       versions_.give_back(victim.away.what.page.slot);
       back(victim.page);
     }
@@ -204,7 +217,8 @@ void FixedPager::evict(std::span<const Number> pages) {
   changed_.notify_all();
 }
 
-/// What is no child by now stays. All that may fail was had before: EBLOCK cannot be undone in place.
+/// What is no child by now stays. All that may fail was had before: EBLOCK cannot be undone in place. A page that could
+/// not be written out all the same is blocked until it can, and is known not to be the guest's.
 void FixedPager::block(std::span<Victim> victims) {
   std::vector<Mfn> owners;
   for (Victim& victim : victims) {
@@ -214,8 +228,9 @@ void FixedPager::block(std::span<Victim> victims) {
     if (!owner) continue;
     const vmx::EnclsResult blocked = encls(EnclsLeaf::eblock, {.page = victim.away.frame});
     MovedPage& page = victim.away.what.page;
-    page.guest_blocked = is(blocked, arch::SgxError::blkstate);
-    if (!done(blocked) && !page.guest_blocked) continue;
+    victim.blocked = done(blocked) || (is(blocked, arch::SgxError::blkstate) && has_blocked(Gpa{page.address}));
+    page.guest_blocked = is(blocked, arch::SgxError::blkstate) && !victim.blocked;
+    if (!victim.blocked && !page.guest_blocked) continue;
     page.secs = secs->value;
     victim.secs = *owner;
     victim.goes = true;

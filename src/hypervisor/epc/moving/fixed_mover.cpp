@@ -33,7 +33,7 @@ u64 enclave_of(const SealedPage& image) {
 
 VersionPages::Frames FixedMover::frames() {
   return {.take = [this]() -> std::optional<arch::Mfn> {
-            if (free_.empty()) return std::nullopt;
+            if (!have_free(1)) return std::nullopt;
             const arch::Mfn frame = free_.back();
             free_.pop_back();
             return frame;
@@ -60,13 +60,22 @@ std::vector<FixedMover::Used> FixedMover::find_used() {
   return used;
 }
 
+bool FixedMover::have_free(u64 frames) {
+  while (free_.size() < frames) {
+    const auto spare = epc_.borrow();
+    if (!spare) return false;
+    free_.push_back(*spare);
+  }
+  return true;
+}
+
 FixedMover::Done FixedMover::make_room(u64 pages) {
   const u64 lacking = pages - std::min(pages, versions_.free_slots());
   const u64 more = (lacking + VersionPages::slots - 1) / VersionPages::slots;
   const u64 all = std::max<u64>(versions_.pages() + more, 1);
-  if (const u64 needed = all - versions_.pages() + arrays_above(all); free_.size() < needed)
-    return tl::unexpected(
-        fmt::format("of its EPC {} pages are free, expected {} for the versions of {}", free_.size(), needed, pages));
+  if (const u64 needed = all - versions_.pages() + arrays_above(all); !have_free(needed))
+    return tl::unexpected(fmt::format("{} of its EPC pages are free or lent to it, expected {} for the versions of {}",
+                                      free_.size(), needed, pages));
   while (versions_.free_slots() < pages || versions_.pages() == 0) {
     if (!versions_.add(free_.back())) return tl::unexpected(std::string("a free page of its EPC is none"));
     free_.pop_back();
@@ -77,8 +86,11 @@ FixedMover::Done FixedMover::make_room(u64 pages) {
 void FixedMover::block(std::vector<Used>& used) {
   for (Used& one : used) {
     const vmx::EnclsResult told = package_.encls(arch::EnclsLeaf::eblock, {.page = one.frame});
-    one.page.guest_blocked = is(told, arch::SgxError::blkstate);
-    one.is_child = done(told) || one.page.guest_blocked;
+    const arch::Gpa page{one.page.address};
+    const bool was_blocked = is(told, arch::SgxError::blkstate);
+    one.page.guest_blocked = was_blocked && !pager_.has_blocked(page);
+    one.is_child = done(told) || was_blocked;
+    if (one.is_child && !one.page.guest_blocked) pager_.set_blocked(page, true);
     const bool secs = is(told, arch::SgxError::pg_is_secs);
     one.goes = one.is_child || secs || is(told, arch::SgxError::notblockable);
     one.page.kind = one.is_child ? PageRecord::Kind::child : secs ? PageRecord::Kind::secs : PageRecord::Kind::va;
@@ -96,6 +108,7 @@ bool FixedMover::write_out(Used& used) {
       arch::EnclsLeaf::ewb, {.page = used.frame, .pageinfo = &pageinfo, .version = versions_.place_of(used.page.slot)});
   used.page.linaddr = pageinfo.linaddr;
   if (written_out(written)) {
+    pager_.set_blocked(arch::Gpa{used.page.address}, false);
     moved_.pages.push_back(used.page);
     return true;
   }
@@ -171,9 +184,9 @@ tl::expected<arch::Mfn, std::string> FixedMover::expect(MovedEpc moved, MovedIma
     const auto frame = epc_.frame_of(page);
     if (frame && !images.contains(page.value)) free_.push_back(*frame);
   }
-  if (free_.size() < moved.arrays.size() + 1)
-    return tl::unexpected(fmt::format("of its EPC {} pages are free, expected {} for the versions of {}", free_.size(),
-                                      moved.arrays.size() + 1, moved.pages.size()));
+  if (!have_free(moved.arrays.size() + 1))
+    return tl::unexpected(fmt::format("{} of its EPC pages are free or lent to it, expected {} for the versions of {}",
+                                      free_.size(), moved.arrays.size() + 1, moved.pages.size()));
   const arch::Mfn root = free_.back();
   free_.pop_back();
   if (const auto done = versions_.expect(moved, root, pages_.pages() + VersionPages::slots); !done)
@@ -209,12 +222,12 @@ void FixedMover::give_up() {
   be_here();
 }
 
-/// What was here when all began to go is not late.
+/// What is late somebody brings: who lets an arrived domain run, or end_early().
 FixedMover::Done FixedMover::go_on() {
   std::stable_partition(moved_.pages.begin(), moved_.pages.end(),
                         [](const MovedPage& page) { return page.kind == PageRecord::Kind::secs; });
   std::vector<FixedPager::Out> late;
-  const bool may_be_late = std::exchange(arrives_, false) && pager_.can_come_late();
+  const bool may_be_late = (std::exchange(arrives_, false) || begun_) && pager_.can_come_late();
   for (const MovedPage& page : moved_.pages) {
     if (may_be_late && page.kind == PageRecord::Kind::child)
       late.push_back({.page = page, .image = std::move(images_.at(page.address))});
@@ -234,6 +247,7 @@ void FixedMover::be_here() {
   images_.clear();
   left_early_.clear();
   free_.clear();
+  epc_.take_borrowed_back(versions_.frames_there());
   pager_.put_back();
 }
 

@@ -3,9 +3,10 @@
 // tells (SDM vol. 3D, 38.3); whose a child is it has in common with its SECS, the ENCLAVEID that EWB writes into both
 // images.
 //
-// Version arrays lie in frames of pages that are free. So it takes one of those for every 512 pages that are in use.
+// Version arrays lie in frames of pages that are free, and else in spare ones (fixed_epc.hpp). So it takes one of those
+// for every 512 pages that are in use.
 //
-// With OSS children leave early, and come late (fixed_pager.hpp).
+// With OSS children leave early, and come late (fixed_pager.hpp): at the target, and where a move has come to nothing.
 //
 // Thread rules: its caller's, one at a time, but for pager().
 #pragma once
@@ -34,12 +35,18 @@ class FixedMover final : public MovableEpc {
   /// While the guest runs.
   FixedPager& pager() { return pager_; }
 
-  void begin_early() override { pager_.begin(); }
+  void begin_early() override {
+    begun_ = true;
+    pager_.begin();
+  }
   u64 left() const override { return pager_.left(); }
   void begin_pass() override { pager_.begin_pass(); }
   std::size_t leave_early(bool hot, std::span<EarlyPage> to) override { return pager_.leave(hot, to); }
   bool has_left_early(arch::Gpa page) const override { return left_early_.contains(page.value); }
-  void end_early() override { pager_.end(); }
+  void end_early() override {
+    begun_ = false;
+    pager_.end();
+  }
   tl::expected<const MovedEpc*, std::string> evict_all() override;
   SealedSpan image_of(arch::Gpa page) override;
   arch::Mfn root() const override { return versions_.frame_of(versions_.last_number()); }
@@ -56,6 +63,7 @@ class FixedMover final : public MovableEpc {
   };
   std::vector<Used> find_used();
   Done make_room(u64 pages);
+  bool have_free(u64 frames);
   void block(std::vector<Used>& used);
   bool write_out(Used& used);
   /// Children have the SECS of their ENCLAVEID.
@@ -66,7 +74,7 @@ class FixedMover final : public MovableEpc {
 
   vmx::Package& package_;
   const EpcPages& pages_;
-  const FixedEpc& epc_;
+  FixedEpc& epc_;
   RootLeaves& leaves_;
   VersionPages versions_;
   FixedPager pager_;
@@ -75,6 +83,7 @@ class FixedMover final : public MovableEpc {
   MovedImages images_;
   std::unordered_set<u64> left_early_;  ///< pages that are out, by their addresses
   bool arrives_ = false;                ///< what is out comes from elsewhere
+  bool begun_ = false;                  ///< end_early() is to come
 };
 
 }  // namespace cloister::hypervisor

@@ -3,6 +3,7 @@
 #include "hypervisor/epc/moving/fixed_pager.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "hypervisor/epc/answer.hpp"
@@ -53,14 +54,38 @@ void FixedPager::back(Number page) {
 
 bool FixedPager::here(arch::Gpa page) const {
   if (all_here()) return true;
+  ++wanting_;
   const MutexLock held(lock_);
+  --wanting_;
   return !away_.contains(number_of(page));
 }
 
 void FixedPager::need(arch::Gpa page) {
   if (all_here()) return;
+  ++wanting_;
   const MutexLock held(lock_);
+  --wanting_;
   bring(number_of(page));
+}
+
+/// Not for ever, as there may always be one more.
+void FixedPager::let_others() const {
+  constexpr unsigned most_yields = 1000;
+  const MutexUnlock apart(lock_);
+  for (unsigned i = 0; wanting_ != 0 && i < most_yields; ++i) std::this_thread::yield();
+}
+
+bool FixedPager::has_blocked(arch::Gpa page) const {
+  const MutexLock held(lock_);
+  return blocked_.contains(number_of(page));
+}
+
+void FixedPager::set_blocked(arch::Gpa page, bool blocked) {
+  const MutexLock held(lock_);
+  if (blocked)
+    blocked_.insert(number_of(page));
+  else
+    blocked_.erase(number_of(page));
 }
 
 void FixedPager::bring(Number page, bool stays) {
@@ -128,6 +153,7 @@ void FixedPager::remove_unused() {
       pages.push_back(number);
   }
   for (const Number page : pages) back(page);
+  domain_.epc.take_borrowed_back(versions_.frames_there());
 }
 
 void FixedPager::while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) {
@@ -153,7 +179,9 @@ void FixedPager::forget() {
   }
   away_.clear();
   any_.store(false, std::memory_order_release);
+  blocked_.clear();
   versions_.remove_all();
+  domain_.epc.take_borrowed_back();
 }
 
 void FixedPager::bring_rest(const std::function<bool()>& enough) {
@@ -171,7 +199,7 @@ void FixedPager::bring_rest(const std::function<bool()>& enough) {
 
 void FixedPager::bring_all(const std::atomic<bool>& stop) {
   const MutexLock held(lock_);
-  if (leaving_ || filling_ || away_.empty()) return;
+  if (leaving_ || filling_ || taken_out_ || (away_.empty() && versions_.pages() == 0)) return;
   filling_ = true;
   bring_rest([&]() CLOISTER_REQUIRES(lock_) { return stop || leaving_; });
   if (away_.empty()) {
@@ -187,6 +215,7 @@ std::vector<FixedPager::Out> FixedPager::take_out() {
   leaving_ = true;  // nobody else brings any
   changed_.wait(lock_, [this]() CLOISTER_REQUIRES(lock_) { return busy_ == 0 && !evicting_ && !filling_; });
   leaving_ = false;
+  taken_out_ = true;
   std::vector<Out> all;
   for (auto& [number, away] : away_) {
     taken_.insert(address_of(number).value);
@@ -201,16 +230,21 @@ std::vector<FixedPager::Out> FixedPager::take_out() {
 }
 
 void FixedPager::put_back() {
+  const MutexLock held(lock_);
   for (const u64 page : taken_) {
+    if (away_.contains(number_of(arch::Gpa{page}))) continue;
     if (const auto frame = domain_.epc.frame_of(arch::Gpa{page})) {
       [[maybe_unused]] const auto mapped = domain_.memory.map_epc(arch::Gpa{page}, *frame);
     }
   }
-  if (!taken_.empty() || all_here()) {
-    domain_.memory.set_accessed_dirty(false);
-    domain_.meet(false);
-  }
+  const bool met = !taken_.empty();
   taken_.clear();
+  taken_out_ = false;
+  if (!met && !away_.empty()) return;
+  const bool meets = !away_.empty();
+  const MutexUnlock apart(lock_);
+  domain_.memory.set_accessed_dirty(false);
+  domain_.meet(meets);
 }
 
 /// Where a SECS is.

@@ -5,8 +5,9 @@
 // Only children go, so that a SECS is where it was, and counts those that are out as virtual children (SDM vol. 3D,
 // 40): that takes OSS, and while a page is out leaves of the guest's that meet the hypervisor's are tried again.
 //
-// Versions lie in frames of pages that are free, which are taken while the guest does not need them; a guest that does
-// gets its page back, once all whose versions are there have come.
+// Versions lie in spare frames, as long as there are some (fixed_epc.hpp), and then in frames of pages that are free,
+// which are taken while the guest does not need them; a guest that does gets its page back, once all whose versions are
+// there have come.
 //
 // Thread rules: any thread that holds no lock of the machine's, but where it says so. One thread at a time leaves.
 #pragma once
@@ -56,6 +57,9 @@ class FixedPager {
   bool here(arch::Gpa page) const CLOISTER_EXCLUDES(lock_);
   /// The guest needs the page. It is there when this returns, empty if its image could not be loaded.
   void need(arch::Gpa page) CLOISTER_EXCLUDES(lock_);
+  /// It is blocked in its frame, which was not the guest: it could not be written out then.
+  bool has_blocked(arch::Gpa page) const CLOISTER_EXCLUDES(lock_);
+  void set_blocked(arch::Gpa page, bool blocked) CLOISTER_EXCLUDES(lock_);
   /// These are all there, and stay, while it does that.
   void while_here(std::span<const arch::Gpa> pages, const std::function<void()>& what) CLOISTER_EXCLUDES(lock_);
   /// Nothing was ever in it; what is in frames the caller removes. No processor is in the guest.
@@ -67,7 +71,7 @@ class FixedPager {
   u64 left() const CLOISTER_EXCLUDES(lock_);
   void begin_pass() CLOISTER_EXCLUDES(lock_);
   std::size_t leave(bool hot, std::span<EarlyPage> to) CLOISTER_EXCLUDES(lock_);
-  /// If it has begun: all come back, and it is over.
+  /// All come back, and it is over.
   void end() CLOISTER_EXCLUDES(lock_);
 
   // ---- no processor is in the guest, and none is in the middle of an exit
@@ -75,7 +79,7 @@ class FixedPager {
   std::vector<Out> take_out() CLOISTER_EXCLUDES(lock_);
   /// Of take_out(): the frame of the page is empty, or has an array.
   bool is_taken(arch::Gpa page) const { return taken_.contains(page.value); }
-  /// Those have come back, or never will.
+  /// Those have come back, or are late, or never will come.
   void put_back() CLOISTER_EXCLUDES(lock_);
   /// They come when the guest needs them, or by bring_all(). All arrays are in frames of the domain's.
   void come_late(std::vector<Out> pages) CLOISTER_EXCLUDES(lock_);
@@ -94,8 +98,11 @@ class FixedPager {
   using Number = u64;  ///< of a page
 
   static constexpr std::size_t batch = 16;
+  static constexpr Number looked_at_once = 64;
   Number number_of(arch::Gpa page) const { return domain_.pages.page_at(page)->number; }
   arch::Gpa address_of(Number page) const { return domain_.pages.address_of(EpcPage{page}); }
+  /// Between two looks at that many pages: who needs one of them goes first.
+  void let_others() const CLOISTER_REQUIRES(lock_);
   bool is_busy(Number page) const CLOISTER_REQUIRES(lock_);
   bool nothing_busy() const CLOISTER_REQUIRES(lock_) { return busy_ == 0; }
   Away& send_away(Number page, arch::Mfn frame) CLOISTER_REQUIRES(lock_);
@@ -128,11 +135,14 @@ class FixedPager {
   Condition changed_;
   std::unordered_map<Number, Away> away_ CLOISTER_GUARDED_BY(lock_);
   std::atomic<bool> any_{false};
+  mutable std::atomic<u32> wanting_{0};  ///< callers that wait for the lock, or are about to
+  std::unordered_set<Number> blocked_ CLOISTER_GUARDED_BY(lock_);
   u32 busy_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< records that are
   u32 stay_ CLOISTER_GUARDED_BY(lock_) = 0;        ///< callers for whom none leaves
   bool waits_ CLOISTER_GUARDED_BY(lock_) = false;  ///< who evicts, for them
   bool evicting_ CLOISTER_GUARDED_BY(lock_) = false;
   bool leaving_ CLOISTER_GUARDED_BY(lock_) = false, filling_ CLOISTER_GUARDED_BY(lock_) = false;
+  bool taken_out_ CLOISTER_GUARDED_BY(lock_) = false;  ///< arrays are its owner's alone
   /// Of a pass: frames that may be in use, pages that were found free, the next one that may leave, that may be handed
   /// out, and that may be lent.
   std::vector<vmx::EpcSection> touched_ CLOISTER_GUARDED_BY(lock_);

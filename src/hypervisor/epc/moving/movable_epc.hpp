@@ -38,7 +38,7 @@ class MovableEpc {
   virtual std::size_t leave_early([[maybe_unused]] bool hot, [[maybe_unused]] std::span<EarlyPage> to) { return 0; }
   /// Of a page that evict_all() has evicted: its image was handed out.
   virtual bool has_left_early([[maybe_unused]] arch::Gpa page) const { return false; }
-  /// None leaves early any more, unless evict_all() has been there: all may be here again.
+  /// None leaves early any more: all may be here again. After go_on() the guest runs meanwhile.
   virtual void end_early() {}
 
   /// What it is then, until go_on(). An error: it is as before.
