@@ -1,5 +1,5 @@
-// What bench/migration runs in a guest: so many MiB of an enclave, or of ordinary memory, are used all the time, and the
-// console gets a line every five milliseconds.
+// What bench/migration runs in a guest: so many MiB of an enclave, or of ordinary memory, are used all the time, and
+// the console gets a line every five milliseconds.
 //   hot MIB [plain]
 #include <pthread.h>
 #include <stdio.h>

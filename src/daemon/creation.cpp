@@ -2,8 +2,7 @@
 //
 //   1. the configuration is read and checked, its files are opened, EPC is granted, and the record says "creating"
 //   2. memory and sockets are made, the launching connection is there, and the VMM starts
-//   3. the VMM has laid out the domain ("hello"), the record says "running", and spends the ticket of enclaves that
-//   come
+//   3. the VMM has laid out the domain ("hello"), the record says "running", and its ticket is spent
 //   4. "run"; nobody asks anything of the domain, nor destroys it, before its VMM has answered that
 //
 // Until 4 the VMM exits when the launching connection ends, so whoever reads the record after this daemon's death
@@ -32,7 +31,6 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr unsigned socket_mode = 0600;
-
 ApiError internal(std::string message) { return {.status = 500, .message = std::move(message)}; }
 
 /// Of a domain that goes on, from a slow disk.

@@ -15,7 +15,7 @@
 #include "platform/rtc.hpp"
 #include "platform/uart.hpp"
 #include "platform/virtio/block.hpp"
-#include "platform/virtio/net.hpp"
 #include "platform/virtio/console.hpp"
+#include "platform/virtio/net.hpp"
 #include "platform/virtio/rng.hpp"
 #include "platform/virtio/vsock.hpp"
