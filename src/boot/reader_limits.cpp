@@ -18,22 +18,11 @@
 
 #include "arch/try.hpp"
 #include "arch/types.hpp"
+#include "host/sanitized.hpp"
 
 namespace cloister::boot {
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool limited = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr bool limited = false;
-#else
-constexpr bool limited = true;
-#endif
-#else
-constexpr bool limited = true;
-#endif
 
 constexpr rlim_t most_descriptors = 16, most_file = rlim_t{1} << 32;
 constexpr rlim_t most_memory = 256 << 20;  // beside what it began with
@@ -140,7 +129,7 @@ Done give_up_boot_privileges() {
 }
 
 Done enter_boot_limits(unsigned seconds) {
-  if constexpr (!limited) return {};
+  if constexpr (sanitized) return {};
   TRY(limit(RLIMIT_AS, mapped_bytes() + most_memory));
   TRY(limit(RLIMIT_CPU, seconds, seconds + 1));
   TRY(limit(RLIMIT_FSIZE, most_file));

@@ -18,6 +18,7 @@
 #include "arch/try.hpp"
 #include "arch/types.hpp"
 #include "host/fd.hpp"
+#include "host/sanitized.hpp"
 
 namespace cloister::toolstack {
 
@@ -108,7 +109,7 @@ Done forbid_calls() {
 tl::expected<void, std::string> confine_to_file(int file, std::span<const int> only_read) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return confining_failed("no_new_privs");
   TRY(bound(RLIMIT_CORE, 0));
-  TRY(bound(RLIMIT_AS, confined_memory));
+  if (!sanitized) TRY(bound(RLIMIT_AS, confined_memory));  // a sanitizer's shadow is larger
   TRY(bound(RLIMIT_NOFILE, confined_files));
   TRY(leave_files(file, only_read));
   return forbid_calls();
