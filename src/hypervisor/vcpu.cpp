@@ -282,7 +282,9 @@ void VcpuLoop::wait(nanoseconds longest) {
   if (ready <= 0) return;
   if (descriptors[2].revents != 0) processor_.drain();
   if (descriptors[0].revents != 0 && !(sleeps && machine_.console.at_end())) {
-    if (!machine_.wake()) machine_.console.receive([this](std::span<const u8> bytes) { machine_.typed(bytes); });
+    if (!machine_.wake())
+      machine_.console.receive([this](std::span<const u8> bytes)
+                                   CLOISTER_REQUIRES(machine_.lock) { machine_.typed(bytes); });
   }
   if (descriptors[1].revents != 0) debugger_->service();
 }
