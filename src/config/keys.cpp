@@ -316,7 +316,9 @@ constexpr Key table[] = {
     {"root", "string", "none", "Starts the command line with `root=` and this value.", part_of_cmdline<&Draft::root>},
     {"extra", "string", "none", "Ends the command line.", part_of_cmdline<&Draft::extra>},
     {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
-    {"vif", "list", "none", "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"`.",
+    {"vif", "list", "none",
+     "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"` or "
+     "`\"bridge=NAME,mac=MAC,vifname=NAME\"`.",
      vif},
     {"virtio_console", "boolean", "0", "Whether the guest has a virtio console, hvc0, beside its serial port.",
      boolean<&Config::virtio_console>},
