@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,8 +67,11 @@ tl::expected<Sockets, std::string> queued_client() {
   return nbd_failed("others connect to it");
 }
 
+/// In the process that has it at that number. QEMU's driver of files takes no device.
 nlohmann::json image_node(int number, const std::string& format, bool read_only) {
-  const nlohmann::json file{{"driver", "file"},
+  struct stat status {};
+  const bool device = ::fstat(number, &status) == 0 && S_ISBLK(status.st_mode);
+  const nlohmann::json file{{"driver", device ? "host_device" : "file"},
                             {"filename", "/proc/self/fd/" + std::to_string(number)},
                             {"locking", "off"},
                             {"discard", "unmap"}};

@@ -246,6 +246,14 @@ def devices(machine):
         m.create("reads", epc=0, disk=on(device, "ro"))
         os.close(mounted)
         m.destroy("reads")
+        if os.path.exists("/usr/bin/qemu-nbd") and os.path.exists("/usr/bin/qemu-img"):
+            above = m.state.parent / "above.qcow2"
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", device, "-F", "raw", above], check=True)
+            m.create("above", epc=0, disk=f'["format=qcow2,vdev=xvda,backing=raw:{device},target={above}"]')
+            m.destroy("above")
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", device, "1M"], check=True)
+            m.create("served", epc=0, disk=f'["format=qcow2,vdev=xvda,target={device}"]')
+            m.destroy("served")
     finally:
         subprocess.run(["losetup", "--detach", device], check=False)
     device = loop_device("--read-only", image(m, "fixed.img"))
