@@ -65,7 +65,9 @@ bool is_interface_name(std::string_view name) {
     return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
            byte == '-' || byte == '_' || byte == '.';
   };
-  return !name.empty() && name.size() <= longest && name != "." && name != ".." && std::ranges::all_of(name, usual);
+  // The last two are those of sysctl's folders for all interfaces.
+  if (name == "." || name == ".." || name == "all" || name == "default") return false;
+  return !name.empty() && name.size() <= longest && std::ranges::all_of(name, usual);
 }
 
 std::optional<MacAddress> read_mac(std::string_view text) {

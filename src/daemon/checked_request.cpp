@@ -91,7 +91,9 @@ class RequestFiles {
       }
       const DiskError& why = one.error();
       if (why.in_use.empty()) return unusable(disk, why.message, 400);
-      return unusable(disk, who_uses(config, identities, why.in_use, *path, user_ ? user_(why.in_use) : ""), 409);
+      const std::string& its_path = why.below.empty() ? *path : why.below;
+      const std::string who = who_uses(config, identities, why.in_use, its_path, user_ ? user_(why.in_use) : "");
+      return unusable(disk, why.below.empty() ? who : "its backing file '" + cut_path(its_path) + "': " + who, 409);
     }
     return opened;
   }
@@ -229,6 +231,15 @@ std::optional<ApiError> too_long(const CreateRequest& request) {
 }
 
 }  // namespace
+
+std::vector<std::string> OpenImages::identities() const {
+  std::vector<std::string> all;
+  for (const OpenDisk& disk : disks) {
+    all.push_back(disk.identity);
+    all.insert(all.end(), disk.below.begin(), disk.below.end());
+  }
+  return all;
+}
 
 tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const CreateRequest& request,
                                                      const MachineDescription& machine, const Processors& processors,

@@ -63,6 +63,8 @@ struct OpenImages {
   std::vector<OpenDisk> disks;   ///< in the configuration's order, as are
   std::vector<Fd> interfaces{};  ///< connections to what carries their frames
   SavedFile saved{};
+  /// Of the disks, and of their backing files.
+  std::vector<std::string> identities() const;
 };
 
 struct CheckedRequest {

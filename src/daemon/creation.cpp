@@ -250,7 +250,7 @@ tl::expected<Domains::Pointer, ApiError> Domains::admit(const CreateRequest& req
                     .running = false,
                     .process = std::nullopt,
                     .run = paths_.run};
-  for (const OpenDisk& disk : checked.images.disks) domain->record.disks.push_back(disk.identity);
+  domain->record.disks = checked.images.identities();
   domain->record.arrival = checked.images.saved.arrival;
   domain->record.boot = checked.images.saved.boot;
   domain->config = std::move(config);

@@ -104,17 +104,22 @@ tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, cons
   for (const BackingConfig& one : backing) request["backing"].push_back({{"format", one.format}, {"path", one.path}});
   auto answer = ask(owner, request, served ? to_serve * patience_ : patience_);
   if (!answer) return tl::unexpected(DiskError{answer.error()});
-  std::string identity, in_use;
+  std::string identity, in_use, below_in_use;
+  std::vector<std::string> below;
   JsonFields fields(answer->body);
   if (fields.has("identity")) fields.text("identity", identity);
   if (fields.has("in_use")) fields.text("in_use", in_use);
+  if (fields.has("below_in_use")) fields.text("below_in_use", below_in_use);
+  if (fields.has("below"))
+    for (const nlohmann::json& one : fields.list("below"))
+      if (one.is_string()) below.push_back(one.get<std::string>());
   auto fd = opened(std::move(*answer));
-  if (!fd) return tl::unexpected(DiskError{fd.error(), in_use});
+  if (!fd) return tl::unexpected(DiskError{fd.error(), in_use, below_in_use});
   if (served && !is_socket(fd->get(), SOCK_SEQPACKET))
     return tl::unexpected(DiskError{"not a connection that may be passed on"});
   if (!served && !is_file(fd->get(), writes ? O_RDWR : O_RDONLY, true))
     return tl::unexpected(DiskError{"neither a regular file nor a block device that may be passed on"});
-  return OpenDisk{std::move(*fd), std::move(identity)};
+  return OpenDisk{std::move(*fd), std::move(identity), std::move(below)};
 }
 
 tl::expected<std::vector<u8>, std::string> FileOpener::read(const Owner& owner, const std::string& path, u64 most) {

@@ -47,7 +47,8 @@ class StuckOpeners {
 enum class DiskLock : bool { no, yes };
 struct OpenDisk {
   Fd fd;
-  std::string identity;  ///< identity_of_disk()
+  std::string identity;                 ///< identity_of_disk()
+  std::vector<std::string> below = {};  ///< the same of its backing files
 };
 
 /// A user whose file systems do not answer is told so after a number of tries; root and the daemon's own user are not

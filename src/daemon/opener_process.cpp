@@ -224,28 +224,29 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
 struct Served {
   Fd fd;
   std::string identity;
+  std::vector<std::string> below = {};  ///< what its backing files are
 };
 
-tl::expected<std::vector<BackingImage>, std::string> open_backing(const nlohmann::json& request, bool lock) {
+tl::expected<std::vector<BackingImage>, DiskError> open_backing(const nlohmann::json& request, bool lock) {
   std::vector<BackingImage> opened;
   JsonFields fields(request);
   for (const nlohmann::json& one : fields.list("backing")) {
     BackingImage image;
     JsonFields own(one);
     own.text("path", image.path).text("format", image.format);
-    if (!own.ok()) return Failed(own.error());
-    const auto failed = [&](const std::string& why) {
-      return Failed("its backing file '" + cut_path(image.path) + "': " + why);
+    if (!own.ok()) return tl::unexpected(DiskError{own.error()});
+    const auto failed = [&](const std::string& why, const std::string& in_use = {}) {
+      return tl::unexpected(DiskError{"its backing file '" + cut_path(image.path) + "': " + why, in_use, image.path});
     };
     auto fd = open_path(image.path, O_RDONLY);
     if (!fd) return failed(fd.error());
     auto done = check_disk(fd->get());
     if (done && lock) done = lock_disk_soon(fd->get(), DiskUse::read);
-    if (!done) return failed(done.error().message);
+    if (!done) return failed(done.error().message, done.error().in_use);
     image.file = std::move(*fd);
     opened.push_back(std::move(image));
   }
-  if (!fields.ok()) return Failed(fields.error());
+  if (!fields.ok()) return tl::unexpected(DiskError{fields.error()});
   return opened;
 }
 
@@ -275,24 +276,26 @@ tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
   const DiskUse use = writes ? DiskUse::write : DiskUse::read;
   if (lock) TRY(format == "raw" ? lock_disk(fd->get(), use) : lock_disk_soon(fd->get(), use));
   std::string identity = identity_of_disk(fd->get());
-  const auto backing = open_backing(request, lock);
-  if (!backing) return tl::unexpected(DiskError{backing.error()});
+  const auto backing = TRY(open_backing(request, lock));
+  std::vector<std::string> below;
+  for (const BackingImage& one : backing) below.push_back(identity_of_disk(one.file.get()));
   if (lock && format != "raw") {
-    auto server = serve_image(*fd, format, !writes, path, *backing);
+    auto server = serve_image(*fd, format, !writes, path, backing);
     if (!server) return tl::unexpected(DiskError{server.error()});
-    return Served{std::move(*server), std::move(identity)};
+    return Served{std::move(*server), std::move(identity), std::move(below)};
   }
-  return Served{std::move(*fd), std::move(identity)};
+  return Served{std::move(*fd), std::move(identity), std::move(below)};
 }
 
 int answer_disk(const nlohmann::json& request) {
   const auto disk = serve_disk(request);
   if (!disk) {
-    const nlohmann::json why = {{"error", disk.error().message}, {"in_use", disk.error().in_use}};
+    const nlohmann::json why = {
+        {"error", disk.error().message}, {"in_use", disk.error().in_use}, {"below_in_use", disk.error().below}};
     return send_packet(to_daemon, why) ? 0 : 1;
   }
   const int opened[] = {disk->fd.get()};
-  return send_packet(to_daemon, {{"identity", disk->identity}}, opened) ? 0 : 1;
+  return send_packet(to_daemon, {{"identity", disk->identity}, {"below", disk->below}}, opened) ? 0 : 1;
 }
 
 /// passt itself takes another user on where it is started as root, for which nothing would be left to it.

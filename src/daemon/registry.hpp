@@ -47,7 +47,7 @@ struct DomainRecord {
   std::string placement;                ///< why the EPC is where it is
   u64 epc_min_mib = 0;                  ///< other than its configuration's, since somebody said so; 0: not
   u32 epc_weight = 0;                   ///< the same
-  std::vector<std::string> disks;       ///< identity_of_disk() of each; none: not said
+  std::vector<std::string> disks;       ///< identity_of_disk() of each and of its backing files; none: not said
   Grants grants;
   PackageValues package;                   ///< what its VMM made its package of
   Engine engine = Engine::interpreter;     ///< what runs its code in its VMM, which alone an older record leaves out

@@ -17,6 +17,7 @@ enum class DiskUse : bool { read, write };
 struct DiskError {
   std::string message;
   std::string in_use = {};  ///< what it is (identity_of_disk), if somebody else's locks are in the way
+  std::string below = {};   ///< it is this backing file that they are in the way of, and not the disk's own
 };
 
 /// It is a block device that nobody may write, whatever his rights are.

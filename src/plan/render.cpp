@@ -107,6 +107,12 @@ nlohmann::ordered_json silicon_json(const DomainPlan& plan) {
           {"hidden", list(plan.silicon.masking.hidden)}};
 }
 
+std::string shown_disk(const DiskConfig& disk) {
+  std::string text = fmt::format("{}, {}, {}: {}", disk.vdev, disk.format, disk.read_only ? "ro" : "rw", disk.path);
+  for (const BackingConfig& below : disk.backing) text += fmt::format(", below it {}: {}", below.format, below.path);
+  return text;
+}
+
 std::string clock_text(const DomainConfig& config) {
   const std::string zone = config.localtime ? "local time" : "UTC";
   return config.rtc_timeoffset == 0 ? zone : fmt::format("{} {:+} s", zone, config.rtc_timeoffset);
@@ -150,10 +156,9 @@ std::string render_text(const DomainPlan& plan) {
   if (!config.bootloader) line("kernel", config.kernel);
   if (!config.bootloader) line("ramdisk", config.ramdisk.empty() ? "none" : config.ramdisk);
   line("cmdline", config.cmdline);
-  for (const DiskConfig& disk : config.disks)
-    line("disk", fmt::format("{}, {}, {}: {}", disk.vdev, disk.format, disk.read_only ? "ro" : "rw", disk.path));
+  for (const DiskConfig& disk : config.disks) line("disk", shown_disk(disk));
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) line("vif", interface_text(settled_interface(config, i)));
-  if (config.virtio_console) line("virtio console", "on");
+  if (config.virtio_console) line("hvc0", "on");
   if (config.rng) line("rng", "on");
   if (config.vsock) line("vsock", sockets_text(*config.vsock));
   line("on_poweroff", toolstack::name_of(config.on_poweroff));

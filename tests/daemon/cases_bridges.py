@@ -146,7 +146,7 @@ def ends_with_the_domain(machine, network):
     os.kill(vmm, signal.SIGKILL)
     gone(m, network)
     m.start()
-    assert m.domains() == {}
+    wait_until(lambda: m.domains() == {}, "the end of one")
     refused(m, 507, epc=1 << 15)
     gone(m, network)
 

@@ -113,9 +113,17 @@ def backing(machine):
         assert status == 201, answer
         assert len(servers(top)) == 1
     status, answer = member.create("two", disk=cases_disks.on(base))
-    assert status == 409 and "uses it" in answer["error"]["message"], (status, answer)
+    assert status == 409, (status, answer)
+    assert answer["error"]["message"] == f"cannot use disk '{base}': domain 'one0' uses it", answer
     for i in range(2):
         m.destroy(f"one{i}")
+    wait_until(lambda: not any(servers(top) for top in tops), "the ends of those that serve")
+    status, answer = member.create("two", disk=cases_disks.on(base))
+    assert status == 201, answer
+    status, answer = member.create("one", disk=backed(tops[0], "base.img"))
+    assert status == 409, (status, answer)
+    assert answer["error"]["message"] == f"cannot use disk '{tops[0]}': its backing file '{base}': domain 'two' uses it", answer
+    m.destroy("two")
     other = member.folder / "other.img"
     other.write_bytes(bytes(1 << 20))
     message = member.refused("another file", disk=backed(tops[0], other))

@@ -108,7 +108,7 @@ def ends_with_the_domain(machine):
     os.kill(vmm, signal.SIGKILL)
     gone(port)
     m.start()
-    assert m.domains() == {}
+    wait_until(lambda: m.domains() == {}, "the end of one")
 
     assert m.request("POST", "/v1/domains", m.creation("much", epc=1 << 15, vif=on(port))).status == 507
     gone(port)
