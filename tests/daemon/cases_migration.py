@@ -12,7 +12,7 @@ from cases_ends import press, says
 from cases_networks import free_port, gone, needs_passt, on
 from cases_owner import GROUP, MEMBER, SUPPLEMENTARY, Member, as_user
 from cases_persist import FAILED, Cloister
-from machine import PATIENCE, domain_config, kill_pid, some, wait_until
+from machine import PATIENCE, domain_config, is_alive, kill_pid, some, wait_until
 
 ROOM = "[[package]]\nepc = [{ base = 0x1_0000_0000, size = 8 }]\n"
 OFFER, ANSWER, PIECE, READY, FAILURE, COMMIT, VERDICT, DONE = range(1, 9)
@@ -231,11 +231,21 @@ def attempt(pair, way):
     return source.returncode
 
 
+def is_settled(m):
+    """Nothing is under way. Of one that has just been killed the daemon may not know yet."""
+    domain = m.domains().get("web")
+    if domain is None:
+        return True
+    if domain["state"] == "running":
+        return is_alive(domain["pid"])
+    return domain["state"] not in ("creating", "moving", "arriving", "ending", "unresponsive")
+
+
 def settle(pair):
     """Where it runs in the end, which is one place; in doubt it runs nowhere here until somebody asks."""
     a, b = pair.a, pair.b
     for m in (a, b):
-        wait_until(lambda: pair.lives(m) not in ("creating", "moving", "arriving", "ending", "unresponsive"), "settled")
+        wait_until(lambda: is_settled(m), "settled")
     if pair.lives(a) == "in-doubt":
         receiver = pair.receive()
         done = subprocess.run(pair.cloister.command("migrate", "web", f"unix:{pair.socket}", "--resolve"),

@@ -12,7 +12,7 @@ import socket
 import subprocess
 
 from cases_live_enclaves import KINDS, Peers, goes_on, keys_of
-from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Way, attempt
+from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, VERDICT, Way, attempt, is_settled
 from machine import PATIENCE, kill_pid, wait_until
 
 RESOLVE, PROOF = 9, 10
@@ -89,7 +89,7 @@ class Deaths:
 
 def quiet(pair):
     for m in (pair.a, pair.b):
-        wait_until(lambda: pair.lives(m) not in ("creating", "moving", "arriving", "ending", "unresponsive"), "quiet")
+        wait_until(lambda: is_settled(m), "quiet")
 
 
 def ask(pair, way):

@@ -65,6 +65,15 @@ def kill_pid(pid):
     return True
 
 
+def is_alive(pid):
+    """It is there, and has not ended and waits for nobody but its parent."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def open_files(pid):
     """What a process has open: where each of its descriptors leads. It may close one while we look."""
     links = {}
