@@ -494,6 +494,7 @@ def full(machine):
     assert attempt(pair, whole) == 0, pair.said
     pair.turn()
     attempt(pair, Way(pair, most=whole.log[len(whole.log) // 2][0]))
+    assert settle(pair) == [pair.a], pair.said
     all_are_back(pair.a, 512)
     goes_on(pair.a)
     saver = subprocess.Popen(pair.cloister.command("save", "web", "again.saved"), cwd=pair.cloister.folder,

@@ -43,7 +43,7 @@ void FixedPager::begin() {
 void FixedPager::end() {
   {
     const MutexLock held(lock_);
-    if (!leaving_ && away_.empty()) return;
+    if (!leaving_ && away_.empty() && versions_.pages() == 0) return;
     leaving_ = false;
     bring_rest([] { return false; });
   }
