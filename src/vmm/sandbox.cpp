@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "arch/try.hpp"
+#include "host/sanitized.hpp"
 #include "hypervisor/devices/unix_peers.hpp"
 #include "protocol/launch.hpp"
 #include "vmm/seccomp_filter.hpp"
@@ -24,18 +25,6 @@
 namespace cloister::toolstack {
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool whole = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-inline constexpr bool whole = false;
-#else
-inline constexpr bool whole = true;
-#endif
-#else
-inline constexpr bool whole = true;
-#endif
 
 using Done = tl::expected<void, std::string>;
 
@@ -48,7 +37,7 @@ tl::unexpected<std::string> failed(const char* what) {
 /// first (whether the host overcommits). With one arena it does neither; threads have caches of their own.
 Done prepare_libraries() {
   // A sanitizer's own malloc() has no arenas, and refuses.
-  if (whole && ::mallopt(M_ARENA_MAX, 1) != 1) return tl::unexpected(std::string("malloc() keeps several arenas"));
+  if (!sanitized && ::mallopt(M_ARENA_MAX, 1) != 1) return tl::unexpected(std::string("malloc() keeps several arenas"));
   ::tzset();
   if (::OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1)
     return tl::unexpected(std::string("OpenSSL cannot be set up"));
@@ -104,12 +93,12 @@ Done give_up_privileges() {
 
 }  // namespace
 
-bool sandbox_is_whole() { return whole; }
+bool sandbox_is_whole() { return !sanitized; }
 
 tl::expected<void, std::string> enter_sandbox() {
   TRY(prepare_libraries());
   if (::close_range(launch_fd::last + 1, ~0U, 0) != 0) return failed("close_range");
-  if constexpr (!whole) return give_up_privileges();
+  if constexpr (sanitized) return give_up_privileges();
 
   if (::geteuid() == 0) {
     const auto identity = TRY(unprivileged());
