@@ -23,7 +23,7 @@ tl::expected<std::shared_ptr<FrameStream>, std::string> FrameStream::create(Fd s
 }
 
 FrameStream::FrameStream(Fd socket, Fd wake, Host host)
-    : socket_(std::move(socket)), wake_(std::move(wake)), host_(host), in_(in_bytes) {}
+    : socket_(std::move(socket)), waker_(std::move(wake)), host_(host), in_(in_bytes) {}
 
 std::span<const std::byte> FrameStream::frame() const {
   return std::span(in_).subspan(frame_ == 0 ? 0 : begin_ + length_bytes, frame_);
@@ -106,22 +106,16 @@ void FrameStream::flush() {
 void FrameStream::wait(bool for_frames) {
   const bool reads = for_frames && frame_ == 0;
   const int wanted = (reads ? POLLIN : 0) | (blocked_ ? POLLOUT : 0);
-  pollfd all[] = {{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+  pollfd all[] = {waker_.to_poll(),
                   {.fd = up_ ? socket_.get() : -1, .events = static_cast<short>(wanted), .revents = 0}};
   ::poll(all, 2, -1);
-  if (all[0].revents != 0) {
-    eventfd_t count = 0;
-    ::eventfd_read(wake_.get(), &count);
-    woken_ = false;
-  }
+  waker_.polled(all[0].revents);
   const int happened = all[1].revents;
   if ((happened & POLLOUT) != 0) flush();
   if (reads && (happened & (POLLIN | POLLHUP)) != 0) return fill();
   if ((happened & (POLLHUP | POLLERR | POLLNVAL)) != 0) end();
 }
 
-void FrameStream::wake() {
-  if (!woken_.exchange(true)) ::eventfd_write(wake_.get(), 1);
-}
+void FrameStream::wake() { waker_.wake(); }
 
 }  // namespace cloister::hypervisor

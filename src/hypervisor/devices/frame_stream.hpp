@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/fd.hpp"
+#include "hypervisor/devices/waker.hpp"
 #include "platform/virtio/wire.hpp"
 
 namespace cloister::hypervisor {
@@ -42,9 +43,9 @@ class FrameStream final : public platform::virtio::Wire {
   void look_for_frame();
   void end();
 
-  const Fd socket_, wake_;
+  const Fd socket_;
+  Waker waker_;
   const Host host_;
-  std::atomic<bool> woken_{false};
   bool up_ = true;
   /// [begin_, end_) of `in_` has come, and begins with the length of a frame; of a whole one frame_ is how long it is.
   std::vector<std::byte> in_;

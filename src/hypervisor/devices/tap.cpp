@@ -43,7 +43,7 @@ tl::expected<std::shared_ptr<Tap>, std::string> Tap::create(Fd interface) {
 }
 
 Tap::Tap(Fd interface, Fd wake)
-    : interface_(std::move(interface)), wake_(std::move(wake)), in_(header_bytes + platform::virtio::most_frame + 1) {}
+    : interface_(std::move(interface)), waker_(std::move(wake)), in_(header_bytes + platform::virtio::most_frame + 1) {}
 
 std::span<const std::byte> Tap::frame() const { return std::span(in_).subspan(header_bytes, frame_); }
 
@@ -92,21 +92,15 @@ void Tap::take_offloads(u64 offloads) {
 
 void Tap::wait(bool for_frames) {
   const bool reads = for_frames && frame_ == 0;
-  pollfd all[] = {{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+  pollfd all[] = {waker_.to_poll(),
                   {.fd = up_ ? interface_.get() : -1, .events = static_cast<short>(reads ? POLLIN : 0), .revents = 0}};
   ::poll(all, 2, -1);
-  if (all[0].revents != 0) {
-    eventfd_t count = 0;
-    ::eventfd_read(wake_.get(), &count);
-    woken_ = false;
-  }
+  waker_.polled(all[0].revents);
   const int happened = all[1].revents;
   if ((happened & (POLLHUP | POLLERR | POLLNVAL)) != 0) return end();  // somebody has removed the interface
   if (reads && (happened & POLLIN) != 0) fill();
 }
 
-void Tap::wake() {
-  if (!woken_.exchange(true)) ::eventfd_write(wake_.get(), 1);
-}
+void Tap::wake() { waker_.wake(); }
 
 }  // namespace cloister::hypervisor

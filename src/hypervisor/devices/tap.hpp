@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host/fd.hpp"
+#include "hypervisor/devices/waker.hpp"
 #include "platform/virtio/wire.hpp"
 
 namespace cloister::hypervisor {
@@ -37,8 +38,8 @@ class Tap final : public platform::virtio::Wire {
   void fill();
   void end();
 
-  const Fd interface_, wake_;
-  std::atomic<bool> woken_{false};
+  const Fd interface_;
+  Waker waker_;
   std::atomic<unsigned> taken_{0};  ///< TUN_F_*
   bool up_ = true;
   std::vector<std::byte> in_;

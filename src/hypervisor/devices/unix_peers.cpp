@@ -90,7 +90,7 @@ tl::expected<std::shared_ptr<UnixPeers>, std::string> UnixPeers::create(Fd liste
 }
 
 UnixPeers::UnixPeers(Fd listening, Fd connector, Fd wake, std::chrono::seconds ahead)
-    : listening_(std::move(listening)), wake_(std::move(wake)), connector_(std::move(connector)), date_calls_(ahead) {}
+    : listening_(std::move(listening)), waker_(std::move(wake)), connector_(std::move(connector)), date_calls_(ahead) {}
 
 std::optional<platform::virtio::Peers::Call> UnixPeers::next_call() {
   if (auto call = date_calls_.next()) return Call{.from = std::move(call), .port = DateCalls::port};
@@ -118,7 +118,7 @@ std::optional<u32> UnixPeers::ask(u32 port) {
 }
 
 void UnixPeers::wait(Wait how) {
-  std::vector<pollfd> all{{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
+  std::vector<pollfd> all{waker_.to_poll()};
   const bool looks = how != Wait::for_nothing;
   if (looks) {
     all.push_back({.fd = calls_.size() < most_callers ? listening_.get() : -1, .events = POLLIN, .revents = 0});
@@ -127,11 +127,7 @@ void UnixPeers::wait(Wait how) {
     for (const Stream* stream : streams_) all.push_back(stream->to_poll());
   }
   if (::poll(all.data(), all.size(), wait_ms(how)) < 0) return;
-  if (all[0].revents != 0) {
-    eventfd_t count = 0;
-    ::eventfd_read(wake_.get(), &count);
-    woken_ = false;
-  }
+  waker_.polled(all[0].revents);
   if (!looks) return;
   auto state = all.begin() + 3 + static_cast<std::ptrdiff_t>(callers_.size());
   for (Stream* stream : streams_) stream->polled((state++)->revents);
@@ -156,9 +152,7 @@ void UnixPeers::stood_still() {
   wake();
 }
 
-void UnixPeers::wake() {
-  if (!woken_.exchange(true)) ::eventfd_write(wake_.get(), 1);
-}
+void UnixPeers::wake() { waker_.wake(); }
 
 /// Where there are too many, the one that has been silent the longest is none any more.
 void UnixPeers::accept() {

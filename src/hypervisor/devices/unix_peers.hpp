@@ -14,6 +14,7 @@
 
 #include "host/fd.hpp"
 #include "hypervisor/devices/date_calls.hpp"
+#include "hypervisor/devices/waker.hpp"
 #include "platform/virtio/vsock.hpp"
 
 namespace cloister::hypervisor {
@@ -52,9 +53,9 @@ class UnixPeers final : public platform::virtio::Peers {
   void take_answers();
   void lose_connector();
 
-  const Fd listening_, wake_;
+  const Fd listening_;
+  Waker waker_;
   Fd connector_;
-  std::atomic<bool> woken_{false};
   DateCalls date_calls_;
   u32 last_number_ = 0;
   std::set<u32> asked_;           ///< that have no answer
