@@ -193,6 +193,14 @@ void check_record(const Record& record) {
     case Kind::va_page: state_of<hypervisor::VaPageState>(record); break;
     case Kind::root: state_of<hypervisor::RootState>(record); break;
     case Kind::avx: state_of<hypervisor::AvxState>(record); break;
+    case Kind::pairs:
+      if (const auto state = state_of<hypervisor::PairsState>(record)) {
+        ZeroedRam ram;
+        const auto wire = std::make_shared<platform::virtio::WireInMemory>(4);
+        platform::virtio::Net interface({.wire = wire, .mac = {}}, {.dma = ram, .send = nothing, .broken = {}});
+        if (interface.set_pairs(state->pairs) && state->pairs != 1) std::abort();  // nothing was negotiated
+      }
+      break;
     case Kind::epc: state_of<hypervisor::EpcState>(record); break;
     case Kind::machine: state_of<hypervisor::MachineState>(record); break;
     case Kind::time: state_of<hypervisor::TimeState>(record); break;

@@ -2,12 +2,7 @@
 # A network interface on the PCI bus, by the kernel's own driver: an address by DHCP, and TCP both ways. What it is told
 # on the command line is the host's to know: mac, port (of a server on the host's loopback), sum (of its file), host.
 . /tests/lib
-for driver in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
-  drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci net/core/failover drivers/net/net_failover \
-  drivers/net/virtio_net; do
-  insmod "/lib/modules/$(uname -r)/kernel/$driver.ko"
-  check_equal "${driver##*/}" $? 0
-done
+load_network
 said() { sed -n "s/.*cloister\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
 cat >/tmp/dhcp <<'END'

@@ -93,10 +93,11 @@ struct InterfaceConfig {
   std::optional<MacAddress> mac{};  ///< absent: the domain's own (plan/interfaces.hpp)
   std::vector<PortForward> forwards{};
   bool reaches_host = false;  ///< the guest reaches the host's loopback, by its gateway's address
+  u32 queues = 1;             ///< in each direction, of one on a bridge
   Position at{};              ///< of its element
   bool operator==(const InterfaceConfig&) const = default;
 };
-inline constexpr std::size_t most_interfaces = 8;
+inline constexpr std::size_t most_interfaces = 8, most_interface_queues = 8;
 
 /// Sockets between the guest and the host.
 struct SocketsConfig {

@@ -85,9 +85,8 @@ std::optional<MacAddress> read_mac(std::string_view text) {
 class InterfaceReader {
  public:
   static constexpr const char form[] =
-      "\"type=user,mac=MAC,hostfwd=tcp:[ADDRESS]:PORT-:PORT,host=allow\" or \"bridge=NAME,mac=MAC,vifname=NAME\", of "
-      "which "
-      "all but the first may be left out";
+      "\"type=user,mac=MAC,hostfwd=tcp:[ADDRESS]:PORT-:PORT,host=allow\" or "
+      "\"bridge=NAME,mac=MAC,vifname=NAME,queues=N\", of which all but the first may be left out";
 
   InterfaceReader(const xl::Setting& list, const xl::Value& value) : list_(list), value_(value) {}
 
@@ -110,12 +109,14 @@ class InterfaceReader {
     if (on_bridge && (hosted_ || !interface_.forwards.empty()))
       return unexpected("neither 'hostfwd' nor 'host' beside a bridge, which has the guest in a network of its own");
     if (!on_bridge && !interface_.host_name.empty()) return unexpected("a bridge beside 'vifname'");
+    if (!on_bridge && queued_) return unexpected("a bridge beside 'queues'");
     return std::move(interface_);
   }
 
  private:
   static constexpr std::size_t most_forwards = 256;
-  static constexpr std::array<std::string_view, 6> names{"type", "mac", "hostfwd", "host", "bridge", "vifname"};
+  static constexpr std::array<std::string_view, 7> names{"type",   "mac",     "hostfwd", "host",
+                                                         "bridge", "vifname", "queues"};
   /// What xl has beside these.
   static constexpr std::string_view others[] = {"gatewaydev", "script", "ip",     "backend", "rate",   "model",
                                                 "devid",      "accel",  "netdev", "mtu",     "trusted"};
@@ -157,6 +158,7 @@ class InterfaceReader {
     }
     if (key == "bridge") return put_name(key, value, interface_.bridge);
     if (key == "vifname") return put_name(key, value, interface_.host_name);
+    if (key == "queues") return put_queues(key, value);
     if (std::ranges::count(others, key) != 0) return error(fmt::format("'{}' is not supported", key));
     const auto near = text::nearest(key, names);
     return error(fmt::format("unknown key '{}'{}", cut(std::string(key)),
@@ -169,6 +171,14 @@ class InterfaceReader {
     if (!name.empty()) return unexpected(fmt::format("'{}' once", key));
     name = value;
     return {};
+  }
+
+  Done put_queues(std::string_view key, std::string_view value) {
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), interface_.queues);
+    const bool number = error == std::errc() && end == value.data() + value.size();
+    if (!number || interface_.queues == 0 || interface_.queues > most_interface_queues)
+      return of_key(key, value, fmt::format("a number from 1 to {}", most_interface_queues));
+    return once(key, queued_);
   }
 
   Done put_mac(std::string_view key, std::string_view value) {
@@ -184,7 +194,7 @@ class InterfaceReader {
   const xl::Setting& list_;
   const xl::Value& value_;
   InterfaceConfig interface_;
-  bool typed_ = false, hosted_ = false;
+  bool typed_ = false, hosted_ = false, queued_ = false;
 };
 
 /// What it has that those before it have already, or it has twice itself.
@@ -236,6 +246,7 @@ std::string interface_text(const InterfaceConfig& interface) {
   for (const PortForward& forward : interface.forwards) text += ",hostfwd=" + forward_text(forward);
   if (interface.reaches_host) text += ",host=allow";
   if (!interface.host_name.empty()) text += ",vifname=" + interface.host_name;
+  if (interface.queues != 1) text += fmt::format(",queues={}", interface.queues);
   return text;
 }
 

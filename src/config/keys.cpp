@@ -318,7 +318,7 @@ constexpr Key table[] = {
     {"disk", "list", "none", "Disks: for each a string `\"TARGET,raw,VDEV,ACCESS\"`.", disk},
     {"vif", "list", "none",
      "Network interfaces: for each a string `\"type=user,mac=MAC,hostfwd=FORWARD,host=allow\"` or "
-     "`\"bridge=NAME,mac=MAC,vifname=NAME\"`.",
+     "`\"bridge=NAME,mac=MAC,vifname=NAME,queues=N\"`.",
      vif},
     {"virtio_console", "boolean", "0", "Whether the guest has a virtio console, hvc0, beside its serial port.",
      boolean<&Config::virtio_console>},

@@ -125,14 +125,14 @@ class RequestFiles {
   }
 
   /// Each ends with the last of who has its connection.
-  tl::expected<std::vector<Fd>, ApiError> networks(const DomainConfig& config) {
-    std::vector<Fd> connections;
+  tl::expected<std::vector<Connections>, ApiError> networks(const DomainConfig& config) {
+    std::vector<Connections> connections;
     for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
       const InterfaceConfig& one = config.interfaces[i];
-      auto connection = one.bridge.empty() ? opener_.start_network(request_.owner, passt_arguments(one))
-                                           : opener_.open_tap(request_.owner, bridge_port(config, i));
-      if (!connection) return tl::unexpected(in_config(request_.file, cannot_use(config, i, connection.error())));
-      connections.push_back(std::move(*connection));
+      auto its = one.bridge.empty() ? opener_.start_network(request_.owner, passt_arguments(one)).map(as_connections)
+                                    : opener_.open_tap(request_.owner, bridge_port(config, i));
+      if (!its) return tl::unexpected(in_config(request_.file, cannot_use(config, i, its.error())));
+      connections.push_back(std::move(*its));
     }
     return connections;
   }

@@ -57,11 +57,11 @@ struct SavedFile {
 
 struct OpenImages {
   Fd kernel, ramdisk;
-  u64 ramdisk_bytes = 0;         ///< that are kept for its restarts
-  Fd boot_reader{};              ///< with a bootloader: connection to what looks at its disk (boot/reader.hpp)
-  std::string boot_cmdline{};    ///< what that says
-  std::vector<OpenDisk> disks;   ///< in the configuration's order, as are
-  std::vector<Fd> interfaces{};  ///< connections to what carries their frames
+  u64 ramdisk_bytes = 0;        ///< that are kept for its restarts
+  Fd boot_reader{};             ///< with a bootloader: connection to what looks at its disk (boot/reader.hpp)
+  std::string boot_cmdline{};   ///< what that says
+  std::vector<OpenDisk> disks;  ///< in the configuration's order, as are
+  std::vector<Connections> interfaces{};
   SavedFile saved{};
   /// Of the disks, and of their backing files.
   std::vector<std::string> identities() const;

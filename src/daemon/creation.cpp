@@ -324,7 +324,8 @@ tl::expected<ControlClient, std::string> Domains::start_vmm(const Pointer& domai
   for (std::size_t i = 0; i < images.disks.size(); ++i)
     descriptors.set(launch_fd::disk + static_cast<int>(i), images.disks[i].fd.get());
   for (std::size_t i = 0; i < images.interfaces.size(); ++i)
-    descriptors.set(launch_fd::interface + static_cast<int>(i), images.interfaces[i].get());
+    for (std::size_t k = 0; k < images.interfaces[i].size(); ++k)
+      descriptors.set(launch_fd::interface_queue(i, k), images.interfaces[i][k].get());
   descriptors.set(launch_fd::vsock, vsock.get());
   descriptors.set(launch_fd::connector, connector.get());
   descriptors.set(launch_fd::boot_reader, images.boot_reader.get());

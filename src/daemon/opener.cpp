@@ -158,15 +158,20 @@ tl::expected<Fd, std::string> FileOpener::start_network(const Owner& owner, cons
   return fd;
 }
 
-tl::expected<Fd, std::string> FileOpener::open_tap(const Owner& owner, const BridgePort& port) {
+tl::expected<std::vector<Fd>, std::string> FileOpener::open_tap(const Owner& owner, const BridgePort& port) {
   if (owner.user != 0) return Failed("a bridge is for root's domains alone: expected type=user");
   if (::geteuid() != 0) return Failed("a bridge needs a cloisterd that is root's");
-  const nlohmann::json request{
-      {"owner", to_json(owner)}, {"bridge", port.bridge}, {"name", port.name}, {"mac", in_hex(port.guest_mac)}};
+  const nlohmann::json request{{"owner", to_json(owner)},
+                               {"bridge", port.bridge},
+                               {"name", port.name},
+                               {"mac", in_hex(port.guest_mac)},
+                               {"queues", port.queues}};
   auto answer = TRY(ask_service(service("CLOISTER_TEST_BRIDGE_SERVICE", "/run/cloister-bridge.sock"), owner, request));
-  auto fd = TRY(opened(std::move(answer)));
-  if (!is_tap(fd.get())) return Failed("not an interface that may be passed on");
-  return fd;
+  TRY(without_error(answer));
+  if (answer.descriptors.size() != port.queues) return Failed("not opened");
+  for (const Fd& queue : answer.descriptors)
+    if (!is_tap(queue.get())) return Failed("not an interface that may be passed on");
+  return std::move(answer.descriptors);
 }
 
 tl::expected<Packet, std::string> FileOpener::ask_service(const std::string& socket, const Owner& owner,

@@ -92,9 +92,9 @@ class FileOpener {
   /// (packaging/cloister-network.socket), that one starts it, and not one of ours.
   tl::expected<Fd, std::string> start_network(const Owner& owner, const std::vector<std::string>& arguments);
 
-  /// An interface on a bridge (host/tap_interface.hpp), for root alone, by root's daemon. Where systemd has an opener
-  /// that may administer the network (packaging/cloister-bridge.socket), that one makes it.
-  tl::expected<Fd, std::string> open_tap(const Owner& owner, const BridgePort& port);
+  /// The queues of an interface on a bridge (host/tap_interface.hpp), for root alone, by root's daemon. Where systemd
+  /// has an opener that may administer the network (packaging/cloister-bridge.socket), that one makes it.
+  tl::expected<std::vector<Fd>, std::string> open_tap(const Owner& owner, const BridgePort& port);
 
   /// What looks for a kernel on a disk (boot/reader.hpp), with its owner's rights: on that of this identity, or not at
   /// all. Our end of its connection.

@@ -74,6 +74,7 @@ tl::expected<Fd, std::string> open_regular(const std::string& path) {
 struct Opened {
   Fd fd;
   nlohmann::json said = {{"ok", true}};
+  std::vector<Fd> more{};
 };
 
 tl::expected<PartialFile, std::string> place_of(const std::string& path) {
@@ -326,14 +327,18 @@ tl::expected<Opened, std::string> serve_bridge(const nlohmann::json& request) {
   BridgePort port{};
   std::string mac;
   JsonFields fields(request);
-  fields.text("bridge", port.bridge).text("name", port.name).text("mac", mac);
+  fields.text("bridge", port.bridge).text("name", port.name).text("mac", mac).number("queues", port.queues);
   if (!fields.has("owner")) fields.fail("'owner' is missing");
   if (!fields.ok()) return Failed(fields.error());
   const auto owner = TRY(read_owner(request["owner"]));
   if (owner.user != 0) return Failed("a bridge is for root's domains alone");
   if (!from_hex(mac, port.guest_mac)) return Failed("'mac': expected six bytes");
+  if (port.queues == 0 || port.queues > most_interface_queues) return Failed("'queues': expected a few");
   TRY(keep_network_rights());
-  return Opened{.fd = TRY(open_tap(port))};
+  auto queues = TRY(open_tap(port));
+  Opened opened{.fd = std::move(queues.front())};
+  opened.more.assign(std::make_move_iterator(queues.begin() + 1), std::make_move_iterator(queues.end()));
+  return opened;
 }
 
 tl::expected<Opened, std::string> serve_vsock(const nlohmann::json& request) {
@@ -384,8 +389,10 @@ int run_opener() {
   if (request->body.contains("writes")) return answer_disk(request->body);
   const auto opened = serve_any(request->body);
   if (!opened) return send_packet(to_daemon, {{"error", opened.error()}}) ? 0 : 1;
-  const int fds[] = {opened->fd.get()};
-  return send_packet(to_daemon, opened->said, std::span(fds).first(opened->fd ? 1 : 0)) ? 0 : 1;
+  std::vector<int> fds;
+  if (opened->fd) fds.push_back(opened->fd.get());
+  for (const Fd& one : opened->more) fds.push_back(one.get());
+  return send_packet(to_daemon, opened->said, fds) ? 0 : 1;
 }
 
 }  // namespace cloister::toolstack

@@ -19,7 +19,7 @@ namespace cloister::toolstack {
 namespace {
 
 constexpr const char tun_device[] = "/dev/net/tun", any_name[] = "cloister%d";
-constexpr int virtio_header_bytes = 12;
+constexpr int virtio_header_bytes = 12, tap_kind = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 
 tl::unexpected<std::string> tap_failed(const std::string& what) {
   return tl::unexpected(what + ": " + std::strerror(errno));
@@ -49,7 +49,7 @@ bool is_bridge(int control, ifreq bridge) {
 
 }  // namespace
 
-tl::expected<Fd, std::string> open_tap(const BridgePort& port) {
+tl::expected<std::vector<Fd>, std::string> open_tap(const BridgePort& port) {
   // Of which family it is does not matter to what is asked of it.
   const Fd control(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!control) return tap_failed("socket");
@@ -59,19 +59,21 @@ tl::expected<Fd, std::string> open_tap(const BridgePort& port) {
                            : tap_failed("bridge '" + port.bridge + "'");
   if (!is_bridge(control.get(), bridge))
     return tl::unexpected("'" + port.bridge + "' is an interface, expected a bridge");
-  Fd tap(::open(tun_device, O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!tap) return tap_failed(tun_device);
+  std::vector<Fd> taps;
   ifreq interface = request_of(port.name.empty() ? any_name : port.name);
-  interface.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
-  if (::ioctl(tap.get(), TUNSETIFF, &interface) != 0) {
+  while (taps.size() < port.queues) {
+    const Fd& tap = taps.emplace_back(::open(tun_device, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+    if (!tap) return tap_failed(tun_device);
+    interface.ifr_flags =
+        static_cast<short>(tap_kind | (port.queues > 1 ? IFF_MULTI_QUEUE : 0) | (taps.size() == 1 ? IFF_TUN_EXCL : 0));
+    if (::ioctl(tap.get(), TUNSETIFF, &interface) == 0) continue;
     if (errno == EBUSY) return tl::unexpected("there is an interface '" + port.name + "' already");
     if (errno == EPERM) return tl::unexpected(std::string("a bridge needs the right to administer the network"));
     return tap_failed("a TAP interface");
   }
   const std::string name(interface.ifr_name, ::strnlen(interface.ifr_name, IFNAMSIZ));
-  const int header = virtio_header_bytes;
-  if (::ioctl(tap.get(), TUNSETVNETHDRSZ, &header) != 0 || ::ioctl(tap.get(), TUNSETOFFLOAD, 0) != 0)
-    return tap_failed(name);
+  const int header = virtio_header_bytes, tap = taps.front().get();
+  if (::ioctl(tap, TUNSETVNETHDRSZ, &header) != 0 || ::ioctl(tap, TUNSETOFFLOAD, 0) != 0) return tap_failed(name);
 
   ifreq request = request_of(name);
   if (::ioctl(control.get(), SIOCGIFINDEX, &request) != 0) return tap_failed(name);
@@ -88,13 +90,12 @@ tl::expected<Fd, std::string> open_tap(const BridgePort& port) {
   if (::ioctl(control.get(), SIOCGIFFLAGS, &request) != 0) return tap_failed(name);
   request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
   if (::ioctl(control.get(), SIOCSIFFLAGS, &request) != 0) return tap_failed(name);
-  return tap;
+  return taps;
 }
 
 bool is_tap(int fd) {
   ifreq interface {};
-  constexpr int kind = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  return ::ioctl(fd, TUNGETIFF, &interface) == 0 && (interface.ifr_flags & kind) == kind;
+  return ::ioctl(fd, TUNGETIFF, &interface) == 0 && (interface.ifr_flags & tap_kind) == tap_kind;
 }
 
 }  // namespace cloister::toolstack

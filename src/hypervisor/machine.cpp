@@ -144,7 +144,7 @@ void Machine::serve(platform::virtio::Net& interface) {
         continue;
       }
     }
-    const bool for_frames = !held() && interface.wants_frames();
+    const platform::virtio::Lanes for_frames = held() ? 0 : interface.wants_frames();
     const MutexUnlock apart(lock);
     interface.wire().wait(for_frames);
   }

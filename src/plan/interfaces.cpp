@@ -59,20 +59,27 @@ std::vector<std::string> passt_arguments(const InterfaceConfig& interface) {
 
 BridgePort bridge_port(const DomainConfig& config, std::size_t interface) {
   const InterfaceConfig& one = config.interfaces[interface];
-  return {.bridge = one.bridge, .name = one.host_name, .guest_mac = mac_of(config, interface)};
+  return {.bridge = one.bridge, .name = one.host_name, .guest_mac = mac_of(config, interface), .queues = one.queues};
 }
 
 Diagnostic cannot_use(const DomainConfig& config, std::size_t interface, const std::string& why) {
   return {config.interfaces[interface].at, fmt::format("cannot use vif {}: {}", interface, why)};
 }
 
-tl::expected<std::vector<Fd>, Diagnostic> start_networks(const DomainConfig& config) {
-  std::vector<Fd> connections;
+Connections as_connections(Fd one) {
+  Connections all;
+  all.push_back(std::move(one));
+  return all;
+}
+
+tl::expected<std::vector<Connections>, Diagnostic> start_networks(const DomainConfig& config) {
+  std::vector<Connections> connections;
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
     const InterfaceConfig& one = config.interfaces[i];
-    auto connection = one.bridge.empty() ? start_passt(passt_arguments(one)) : open_tap(bridge_port(config, i));
-    if (!connection) return tl::unexpected(cannot_use(config, i, connection.error()));
-    connections.push_back(std::move(*connection));
+    auto its =
+        one.bridge.empty() ? start_passt(passt_arguments(one)).map(as_connections) : open_tap(bridge_port(config, i));
+    if (!its) return tl::unexpected(cannot_use(config, i, its.error()));
+    connections.push_back(std::move(*its));
   }
   return connections;
 }
@@ -80,17 +87,17 @@ tl::expected<std::vector<Fd>, Diagnostic> start_networks(const DomainConfig& con
 namespace {
 
 tl::expected<std::shared_ptr<platform::virtio::Wire>, std::string> wire_on(const InterfaceConfig& interface,
-                                                                           Fd connection) {
+                                                                           Connections connections) {
   using hypervisor::FrameStream;
-  if (!interface.bridge.empty()) return hypervisor::Tap::create(std::move(connection));
-  return FrameStream::create(std::move(connection),
+  if (!interface.bridge.empty()) return hypervisor::Tap::create(std::move(connections));
+  return FrameStream::create(std::move(connections.front()),
                              interface.reaches_host ? FrameStream::Host::reached : FrameStream::Host::out_of_reach);
 }
 
 }  // namespace
 
 tl::expected<std::vector<platform::virtio::NetConfig>, Diagnostic> interfaces_on(const DomainConfig& config,
-                                                                                 std::vector<Fd> connections) {
+                                                                                 std::vector<Connections> connections) {
   std::vector<platform::virtio::NetConfig> interfaces;
   for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
     auto wire = wire_on(config.interfaces[i], std::move(connections[i]));

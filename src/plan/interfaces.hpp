@@ -26,11 +26,15 @@ std::vector<std::string> passt_arguments(const InterfaceConfig& interface);
 /// The error of one that cannot be had, at its element.
 Diagnostic cannot_use(const DomainConfig& config, std::size_t interface, const std::string& why);
 
-/// Makes or starts what carries their frames, with this process's rights: for each its end of a connection.
-tl::expected<std::vector<Fd>, Diagnostic> start_networks(const DomainConfig& config);
+/// What carries an interface's frames: our end of a connection, or a descriptor for each of its queues.
+using Connections = std::vector<Fd>;
+Connections as_connections(Fd one);
+
+/// Makes or starts what carries their frames, with this process's rights.
+tl::expected<std::vector<Connections>, Diagnostic> start_networks(const DomainConfig& config);
 
 /// The interfaces on such connections.
 tl::expected<std::vector<platform::virtio::NetConfig>, Diagnostic> interfaces_on(const DomainConfig& config,
-                                                                                 std::vector<Fd> connections);
+                                                                                 std::vector<Connections> connections);
 
 }  // namespace cloister::toolstack

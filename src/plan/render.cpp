@@ -223,6 +223,7 @@ std::string render_json(const DomainPlan& plan) {
     if (!interface.bridge.empty()) {
       json["interfaces"].push_back({{"bridge", interface.bridge}, {"mac", mac_text(*interface.mac)}});
       if (!interface.host_name.empty()) json["interfaces"].back()["vifname"] = interface.host_name;
+      if (interface.queues != 1) json["interfaces"].back()["queues"] = interface.queues;
       continue;
     }
     ordered_json forwards = ordered_json::array();

@@ -30,13 +30,21 @@ inline constexpr int root = 13;      ///< directory that is empty for ever: its 
 inline constexpr int saved = 14;     ///< file, or socket, that the domain goes on from, if it does
 inline constexpr int order = 15;     ///< memfd with that file's SavingOrder (saving.hpp), or a MoveOrder
 inline constexpr int disk = 16;      ///< of each disk, in their order: file or block device, locked
-inline constexpr int interface = disk + int{most_disks};        ///< of each network interface, in their order: a socket
+inline constexpr int interface =
+    disk + int{most_disks};  ///< of each network interface, in their order: a socket, or, on a bridge, its first queue
 inline constexpr int vsock = interface + int{most_interfaces};  ///< of one with vsock: socket, already listening
 inline constexpr int connector =
     vsock + 1;  ///< likewise: connection to what connects for it (host/vsock_connector.hpp)
 inline constexpr int boot_reader =
     connector + 1;  ///< of one with a bootloader: connection to what looks at its disk (boot/reader.hpp)
-inline constexpr int first = message, last = boot_reader;
+inline constexpr int more_queues =
+    boot_reader + 1;  ///< of each network interface, with room for as many as it may have
+inline constexpr int first = message, last = more_queues + int{most_interfaces * (most_interface_queues - 1)} - 1;
+
+constexpr int interface_queue(std::size_t number, std::size_t queue) {
+  if (queue == 0) return interface + static_cast<int>(number);
+  return more_queues + static_cast<int>(number * (most_interface_queues - 1) + queue - 1);
+}
 }  // namespace launch_fd
 
 /// The secrets of a domain's virtual platform: all that its VMM is ever given.

@@ -45,6 +45,7 @@ enum class Kind : u32 {
   config_snapshot = 23,  ///< in place of `config`: the domain went on
   avx = 24,              ///< of each processor behind its `processor`, where the domain has AVX
   console = 25,          ///< the virtio console, where there is one
+  pairs = 26,            ///< of each interface behind its `interface`, where it has several queues in each direction
   // Of a domain that moves while it runs:
   still = 32,         ///< from here on its guest stands still
   all_but_root = 33,  ///< of its enclaves the root alone is missing, which leaves only once the domain is held
@@ -62,7 +63,7 @@ struct KindRow {
 /// Of one that is passed over.
 inline constexpr u32 most_optional_bytes = 1 << 20;
 inline constexpr u32 most_ram_pages = 64, page_bytes = 4096;
-inline constexpr std::array<KindRow, 28> kinds{{
+inline constexpr std::array<KindRow, 29> kinds{{
     {Kind::end, "end", 1, 0},
     {Kind::domain, "domain", 1, 1 << 20},
     {Kind::time, "time", 1, 64},
@@ -89,6 +90,7 @@ inline constexpr std::array<KindRow, 28> kinds{{
     {Kind::config_snapshot, "config-snapshot", 1, (1 << 20) + (1 << 14)},
     {Kind::avx, "avx", 1, 256},
     {Kind::console, "console", 1, 1 << 16},
+    {Kind::pairs, "pairs", 1, 64},
     {Kind::still, "still", 1, 0},
     {Kind::all_but_root, "all-but-root", 1, 0},
 }};

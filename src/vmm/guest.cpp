@@ -106,9 +106,10 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
       return Failed(cannot_boot(read.config, taken.error()));
   }
   if (read.config.uuid.empty()) read.config.uuid = launch.uuid;
-  std::vector<Fd> connections;
-  for (std::size_t i = 0; i < read.config.interfaces.size(); ++i)
-    connections.emplace_back(launch_fd::interface + static_cast<int>(i));
+  std::vector<Connections> connections(read.config.interfaces.size());
+  for (std::size_t i = 0; i < connections.size(); ++i)
+    for (std::size_t k = 0; k < read.config.interfaces[i].queues; ++k)
+      connections[i].emplace_back(launch_fd::interface_queue(i, k));
   images.interfaces = TRY(interfaces_on(read.config, std::move(connections)));
   if (read.config.vsock)
     images.vsock =

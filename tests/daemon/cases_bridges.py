@@ -10,7 +10,8 @@ import time
 import unittest
 
 from cases_owner import Member
-from machine import PATIENCE, some, wait_until
+from cases_stress import Linux
+from machine import PATIENCE, domain_config, some, wait_until
 
 MAC, GUEST, HOST = "52:54:00:0c:10:58", "10.99.0.2", "10.99.0.1"
 
@@ -28,6 +29,27 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         except TimeoutError:
             pass
 sys.exit(1)
+"""
+
+
+# Several connections at once, each of which has back what it sends.
+CONNECT = f"""
+import os, socket, threading
+wrong = []
+def use():
+    with socket.create_connection(("{GUEST}", 7000), timeout={PATIENCE}) as one:
+        sent = os.urandom(1 << 16)
+        threading.Thread(target=one.sendall, args=(sent,)).start()
+        got = b""
+        while len(got) < len(sent) and (part := one.recv(1 << 16)):
+            got += part
+        if got != sent:
+            wrong.append(len(got))
+all = [threading.Thread(target=use) for _ in range(12)]
+for one in all: one.start()
+for one in all: one.join()
+socket.create_connection(("{GUEST}", 7001), timeout={PATIENCE}).close()
+assert not wrong, wrong
 """
 
 
@@ -93,11 +115,12 @@ def vif(**more):
 
 
 def creation(m, name, epc=0, **more):
+    """Its guest uses one queue, however many there are."""
     return m.creation(name, epc=epc, kernel="answering", vif=vif(**more))
 
 
-def created(m, network, name="one"):
-    answer = m.request("POST", "/v1/domains", creation(m, name))
+def created(m, network, name="one", **more):
+    answer = m.request("POST", "/v1/domains", creation(m, name, **more))
     assert answer.status == 201, (answer.status, answer.body)
     m.wait_for_ready(name)
     network.asks(b"one datagram")
@@ -190,7 +213,7 @@ def roots_alone(machine, network):
 def saved(machine, network):
     """A domain that goes on from a file is on the bridge again, with the address that others know."""
     m = machine()
-    created(m, network)
+    created(m, network, queues=3)
     file = m.state.parent / "saved"
     run = lambda *words: subprocess.run([m.settings.programs / "cloister", "--run", m.run, *words], check=True, capture_output=True)
     run("save", "one", file)
@@ -202,4 +225,24 @@ def saved(machine, network):
     m.check_settled([])
 
 
-CASES = {"bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}
+@with_network
+def linux(machine, network):
+    """Debian's driver uses a queue for each processor, and connections go through several of them."""
+    m = machine()
+    guest = Linux.of(m.settings)
+    if guest is None:
+        return
+    text = domain_config("one", m.settings.guest / "vmlinuz", epc=0, vcpus=3, on_poweroff='"preserve"', vif=vif(queues=4),
+                         ramdisk=f'"{m.settings.guest / "initramfs.cpio"}"', cmdline='"console=ttyS0 cloister.test=queues"')
+    answer = m.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 256"), "file": "linux.cfg"})
+    assert answer.status == 201, (answer.status, answer.body)
+    guest.wait(lambda: b"TEST queues: listens" in guest.printed(m, "one"), "the guest to listen")
+    network.run(sys.executable, "-c", CONNECT)
+    for what in (b"received-by", b"sent-by", b"several-received", b"several-sent"):
+        guest.wait(lambda what=what: b"TEST queues/" + what + b": ok" in guest.printed(m, "one"), what)
+    m.destroy("one")
+    gone(m, network)
+    m.check_settled([])
+
+
+CASES = {"bridges-linux": linux, "bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}

@@ -25,11 +25,11 @@ tl::expected<std::shared_ptr<FrameStream>, std::string> FrameStream::create(Fd s
 FrameStream::FrameStream(Fd socket, Fd wake, Host host)
     : socket_(std::move(socket)), waker_(std::move(wake)), host_(host), in_(in_bytes) {}
 
-std::span<const std::byte> FrameStream::frame() const {
+std::span<const std::byte> FrameStream::frame(unsigned) const {
   return std::span(in_).subspan(frame_ == 0 ? 0 : begin_ + length_bytes, frame_);
 }
 
-void FrameStream::pop() {
+void FrameStream::pop(unsigned) {
   begin_ += length_bytes + frame_;
   look_for_frame();
 }
@@ -68,7 +68,7 @@ void FrameStream::end() {
   begun_ = 0;
 }
 
-bool FrameStream::send(const platform::virtio::FrameHeader&, std::span<const std::byte> frame) {
+bool FrameStream::send(unsigned, const platform::virtio::FrameHeader&, std::span<const std::byte> frame) {
   if (!up_ || length_bytes + frame.size() > most_together ||
       (host_ == Host::out_of_reach && is_for_the_host_itself(frame)))
     return false;
@@ -103,8 +103,8 @@ void FrameStream::flush() {
   blocked_ = !out_.empty();
 }
 
-void FrameStream::wait(bool for_frames) {
-  const bool reads = for_frames && frame_ == 0;
+void FrameStream::wait(platform::virtio::Lanes for_frames) {
+  const bool reads = for_frames != 0 && frame_ == 0;
   const int wanted = (reads ? POLLIN : 0) | (blocked_ ? POLLOUT : 0);
   pollfd all[] = {waker_.to_poll(),
                   {.fd = up_ ? socket_.get() : -1, .events = static_cast<short>(wanted), .revents = 0}};

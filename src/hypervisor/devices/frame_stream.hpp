@@ -23,12 +23,12 @@ class FrameStream final : public platform::virtio::Wire {
   FrameStream(Fd socket, Fd wake, Host host);
 
   bool up() const override { return up_; }
-  std::span<const std::byte> frame() const override;
-  void pop() override;
+  std::span<const std::byte> frame(unsigned) const override;
+  void pop(unsigned) override;
   bool has_room() const override { return !up_ || (!blocked_ && out_.size() < most_waiting); }
-  bool send(const platform::virtio::FrameHeader& header, std::span<const std::byte> frame) override;
+  bool send(unsigned, const platform::virtio::FrameHeader& header, std::span<const std::byte> frame) override;
   void flush() override;
-  void wait(bool for_frames) override;
+  void wait(platform::virtio::Lanes for_frames) override;
   void wake() override;
 
  private:

@@ -50,6 +50,15 @@ struct AvxOfProcessor {
   void set_state(const AvxState& saved) const { processor.vcpu.set_upper_halves(saved.upper); }
 };
 
+struct PairsOfInterface {
+  platform::virtio::Net& interface;
+  PairsState state() const { return {.pairs = interface.pairs()}; }
+  Loaded set_state(const PairsState& saved) const {
+    if (interface.set_pairs(saved.pairs)) return {};
+    return tl::unexpected(std::string("network interface: it cannot use so many queues"));
+  }
+};
+
 inline constexpr u64 avx_component = 4;
 /// XCR0's bits that the domain's CPUID offers.
 inline u64 offered_xcr0(const DomainSpec& spec) {
@@ -76,7 +85,10 @@ auto for_each_part(Machine& machine, Visit visit) CLOISTER_REQUIRES(machine.lock
   also(Kind::rtc, machine.rtc);
   if (machine.pci != nullptr) also(Kind::pci, *machine.pci);
   for (const auto& disk : machine.disks) also(Kind::disk, *disk);
-  for (const auto& interface : machine.interfaces) also(Kind::interface, *interface);
+  for (const auto& interface : machine.interfaces) {
+    also(Kind::interface, *interface);
+    if (interface->wire().lanes() > 1) also(Kind::pairs, PairsOfInterface{*interface});
+  }
   if (machine.virtio_console != nullptr) also(Kind::console, *machine.virtio_console);
   if (machine.rng != nullptr) also(Kind::rng, *machine.rng);
   if (machine.vsock != nullptr) also(Kind::vsock, *machine.vsock);

@@ -67,6 +67,12 @@ struct ProcessorState {
   std::optional<u8> startup_page{};
 };
 
+/// Of a network interface whose driver has a choice.
+struct PairsState {
+  u32 pairs = 1;
+  bool operator==(const PairsState&) const = default;
+};
+
 /// Of a domain whose CPUID has the XSAVE component.
 struct AvxState {
   vmx::UpperHalves upper{};

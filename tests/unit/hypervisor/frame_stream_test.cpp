@@ -47,9 +47,9 @@ class FrameStreamTest : public ::testing::Test {
     return all;
   }
   Bytes next() {
-    if (stream_->frame().empty()) stream_->wait(true);
-    const Bytes one(stream_->frame().begin(), stream_->frame().end());
-    if (!one.empty()) stream_->pop();
+    if (stream_->frame(0).empty()) stream_->wait(1);
+    const Bytes one(stream_->frame(0).begin(), stream_->frame(0).end());
+    if (!one.empty()) stream_->pop(0);
     return one;
   }
 
@@ -62,7 +62,7 @@ TEST_F(FrameStreamTest, WhoeverReadsFindsWholeFrames) {
   std::size_t sent = 0;
   for (u8 n = 0; n < 200; ++n) {
     const std::size_t bytes = 61 + n * 131U % 9000;
-    ASSERT_TRUE(stream_->send({}, frame(bytes, n)));
+    ASSERT_TRUE(stream_->send(0, {}, frame(bytes, n)));
     sent += bytes + 4;
     if (!stream_->has_room() || n == 199) {
       // What is read between two flushes ends where a frame does.
@@ -82,18 +82,18 @@ TEST_F(FrameStreamTest, WhoeverReadsFindsWholeFrames) {
     }
   }
   EXPECT_EQ(sent, 0U);
-  EXPECT_TRUE(stream_->send({}, frame(32764))) << "with its length, what is sent at once";
-  EXPECT_FALSE(stream_->send({}, frame(32765)));
+  EXPECT_TRUE(stream_->send(0, {}, frame(32764))) << "with its length, what is sent at once";
+  EXPECT_FALSE(stream_->send(0, {}, frame(32765)));
 }
 
 TEST_F(FrameStreamTest, FramesBothWays) {
   say(on_the_wire(frame(60, 1)));
   say(on_the_wire(frame(65549, 2)));
   EXPECT_EQ(next(), frame(60, 1));
-  while (stream_->frame().empty() && stream_->up()) stream_->wait(true);
+  while (stream_->frame(0).empty() && stream_->up()) stream_->wait(1);
   EXPECT_EQ(next(), frame(65549, 2));
-  EXPECT_TRUE(stream_->send({}, frame(100, 3)));
-  EXPECT_TRUE(stream_->send({}, frame(14, 4)));
+  EXPECT_TRUE(stream_->send(0, {}, frame(100, 3)));
+  EXPECT_TRUE(stream_->send(0, {}, frame(14, 4)));
   stream_->flush();
   EXPECT_EQ(heard(104), on_the_wire(frame(100, 3)));
   EXPECT_EQ(heard(18), on_the_wire(frame(14, 4)));
@@ -102,9 +102,9 @@ TEST_F(FrameStreamTest, FramesBothWays) {
 TEST_F(FrameStreamTest, FramesInPieces) {
   const Bytes all = on_the_wire(frame(50, 9));
   for (const std::byte one : all) {
-    EXPECT_TRUE(stream_->frame().empty());
+    EXPECT_TRUE(stream_->frame(0).empty());
     say({one});
-    stream_->wait(true);
+    stream_->wait(1);
   }
   EXPECT_EQ(next(), frame(50, 9));
 }
@@ -118,10 +118,10 @@ TEST_F(FrameStreamTest, WhatIsTooShortIsPassedOver) {
 
 TEST_F(FrameStreamTest, WhatIsTooLongEndsIt) {
   say({std::byte{0}, std::byte{1}, std::byte{0}, std::byte{14}});  // a byte more than any frame
-  stream_->wait(true);
+  stream_->wait(1);
   EXPECT_FALSE(stream_->up());
-  EXPECT_TRUE(stream_->frame().empty());
-  EXPECT_FALSE(stream_->send({}, frame(60)));
+  EXPECT_TRUE(stream_->frame(0).empty());
+  EXPECT_FALSE(stream_->send(0, {}, frame(60)));
 }
 
 TEST_F(FrameStreamTest, ItsEndIsSeenWhoeverWantsFrames) {
@@ -139,14 +139,14 @@ TEST_F(FrameStreamTest, ItsEndIsSeenWhoeverWantsFrames) {
 
 TEST_F(FrameStreamTest, WhoIsNotReadWaits) {
   while (stream_->has_room()) {
-    ASSERT_TRUE(stream_->send({}, frame(1000)));
+    ASSERT_TRUE(stream_->send(0, {}, frame(1000)));
     stream_->flush();
   }
   std::jthread reader([this] {
     Bytes some(64 << 10);
     while (::recv(theirs_.get(), some.data(), some.size(), 0) > 0) continue;
   });
-  while (!stream_->has_room()) stream_->wait(false);
+  while (!stream_->has_room()) stream_->wait(0);
   EXPECT_TRUE(stream_->up());
   stream_.reset();
 }
@@ -154,9 +154,9 @@ TEST_F(FrameStreamTest, WhoIsNotReadWaits) {
 TEST_F(FrameStreamTest, SomebodyWakesWhoWaits) {
   stream_->wake();
   stream_->wake();
-  stream_->wait(false);
+  stream_->wait(0);
   std::jthread waker([this] { stream_->wake(); });
-  stream_->wait(true);
+  stream_->wait(1);
   EXPECT_TRUE(stream_->up());
 }
 
@@ -174,8 +174,8 @@ TEST_F(FrameStreamTest, RandomStreams) {
       if (random() % 6 == 0) some[random() % some.size()] = static_cast<std::byte>(random());
       if (random() % 6 == 0) some.resize(1 + random() % some.size());
       say(some);
-      stream_->wait(true);
-      for (; !stream_->frame().empty(); ++frames) stream_->pop();
+      stream_->wait(1);
+      for (; !stream_->frame(0).empty(); ++frames) stream_->pop(0);
     }
     ends += !stream_->up();
   }
@@ -205,14 +205,14 @@ TEST_F(FrameStreamTest, TheHostItselfIsOutOfReach) {
                                ipv6({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 127, 0, 0, 1})};
   for (const Bytes& one : at_the_host) {
     EXPECT_TRUE(is_for_the_host_itself(one));
-    EXPECT_FALSE(stream_->send({}, one));
+    EXPECT_FALSE(stream_->send(0, {}, one));
   }
   for (const Bytes& one :
        {ipv4({10, 127, 0, 1}), ipv4({255, 255, 255, 255}), ipv4({1, 0, 0, 1}),
         ipv6({0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}),
         ipv6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}), packet(0x0806, 38, {127, 0, 0, 1})}) {
     EXPECT_FALSE(is_for_the_host_itself(one));
-    EXPECT_TRUE(stream_->send({}, one));
+    EXPECT_TRUE(stream_->send(0, {}, one));
   }
   for (std::size_t bytes = 14; bytes < 31; ++bytes) {
     Bytes cut = at_the_host[0];
@@ -222,7 +222,7 @@ TEST_F(FrameStreamTest, TheHostItselfIsOutOfReach) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const Fd other(ends[0]);
-  EXPECT_TRUE((*FrameStream::create(Fd(ends[1]), FrameStream::Host::reached))->send({}, at_the_host[0]));
+  EXPECT_TRUE((*FrameStream::create(Fd(ends[1]), FrameStream::Host::reached))->send(0, {}, at_the_host[0]));
 }
 
 }  // namespace

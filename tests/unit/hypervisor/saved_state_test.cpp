@@ -57,7 +57,7 @@ TEST(SavedDomainState, EveryRecordHasItsGoldenFile) {
   DomainSpec spec = spec_of({});
   ASSERT_TRUE(platform::add_pci(spec.map, 40));
   spec.disks.push_back({.storage = std::make_shared<DiskInMemory>(1 << 20), .id = "disk"});
-  spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>()});
+  spec.interfaces.push_back({.wire = std::make_shared<platform::virtio::WireInMemory>(2)});
   spec.virtio_console = true;
   spec.rng = true;
   spec.cpuid.set(arch::leaf::xsave, 0, {7, 832, 832, 0});

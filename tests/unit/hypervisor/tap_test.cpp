@@ -26,7 +26,8 @@ using Mac = std::array<u8, 6>;
 
 constexpr Mac here{2, 0, 0, 0, 0, 1}, there{2, 0, 0, 0, 0, 2};
 constexpr u16 experimental = 0x88b5, ipv4 = 0x0800;  // IEEE 802, for local use: nobody else's frames
-constexpr std::size_t ip_at = 14, tcp_at = 34, data_at = 54;
+constexpr u8 tcp = 6;
+constexpr std::size_t ip_at = 14, protocol_at = 23, tcp_at = 34, data_at = 54;
 
 void put(Bytes& bytes, std::size_t at, u16 value) {
   bytes[at] = static_cast<u8>(value >> 8);
@@ -51,8 +52,7 @@ Bytes frame(u16 type, std::size_t bytes) {
 
 /// Of TCP's header and data, and what the two addresses add.
 u16 pseudo_sum(const Bytes& frame) {
-  constexpr u32 tcp = 6;
-  return sum(frame, ip_at + 12, ip_at + 20, tcp + static_cast<u32>(frame.size() - tcp_at));
+  return sum(frame, ip_at + 12, ip_at + 20, u32{tcp} + static_cast<u32>(frame.size() - tcp_at));
 }
 
 /// A segment of TCP's, whose checksum is left to be done.
@@ -104,25 +104,33 @@ class TapTest : public ::testing::Test {
     }).join();
     if (!possible) GTEST_SKIP() << "no network of its own, with bridges and TAP interfaces, may be made here";
   }
-  static std::shared_ptr<Tap> on_bridge(const Mac& mac) {
-    auto tap = toolstack::open_tap({.bridge = "br0", .guest_mac = mac});
+  static std::shared_ptr<Tap> on_bridge(const Mac& mac, unsigned queues = 1) {
+    auto tap = toolstack::open_tap({.bridge = "br0", .guest_mac = mac, .queues = queues});
     EXPECT_TRUE(tap) << tap.error();
     return tap ? *Tap::create(std::move(*tap)) : nullptr;
   }
+  static bool has_frame(const Tap& tap) {
+    for (unsigned lane = 0; lane < tap.lanes(); ++lane)
+      if (!tap.frame(lane).empty()) return true;
+    return false;
+  }
   struct Come {
-    FrameHeader header;
-    Bytes frame;
+    FrameHeader header{};
+    Bytes frame{};
+    unsigned lane = 0;
   };
   /// The next of such a type: the kernel has frames of its own.
   static Come next(Tap& tap, u16 type) {
-    while (tap.up()) {
-      if (tap.frame().empty()) tap.wait(true);
-      if (tap.frame().empty()) continue;
-      const auto bytes = tap.frame();
-      Come come{tap.header(), Bytes(bytes.size())};
+    for (unsigned lane = 0; tap.up(); lane = (lane + 1) % tap.lanes()) {
+      if (lane == 0 && !has_frame(tap)) tap.wait(~Lanes{0});
+      if (tap.frame(lane).empty()) continue;
+      const auto bytes = tap.frame(lane);
+      Come come{tap.header(lane), Bytes(bytes.size()), lane};
       std::memcpy(come.frame.data(), bytes.data(), bytes.size());
-      tap.pop();
-      if (come.frame[12] << 8 == (type & 0xff00) && come.frame[13] == (type & 0xff)) return come;
+      tap.pop(lane);
+      if (come.frame[12] << 8 != (type & 0xff00) || come.frame[13] != (type & 0xff)) continue;
+      // A bridge joins a group of IPv4's, and says so some time later.
+      if (type != ipv4 || come.frame[protocol_at] == tcp) return come;
     }
     return {};
   }
@@ -133,15 +141,15 @@ TEST_F(TapTest, FramesBothWays) {
     const auto one = on_bridge(here), other = on_bridge(there);
     for (const std::size_t bytes : {14, 60, 1514}) {
       const Bytes sent = frame(experimental, bytes);
-      ASSERT_TRUE(one->send({}, std::as_bytes(std::span(sent))));
+      ASSERT_TRUE(one->send(0, {}, std::as_bytes(std::span(sent))));
       EXPECT_EQ(next(*other, experimental).frame, sent);
-      ASSERT_TRUE(other->send({}, std::as_bytes(std::span(sent))));
+      ASSERT_TRUE(other->send(0, {}, std::as_bytes(std::span(sent))));
       EXPECT_EQ(next(*one, experimental).frame, sent);
     }
     const Bytes longer = frame(experimental, 1600);
-    EXPECT_TRUE(one->send({}, std::as_bytes(std::span(longer)))) << "which the bridge does not pass on";
+    EXPECT_TRUE(one->send(0, {}, std::as_bytes(std::span(longer)))) << "which the bridge does not pass on";
     std::jthread waker([&] { other->wake(); });
-    other->wait(false);
+    other->wait(0);
   });
 }
 
@@ -150,10 +158,10 @@ TEST_F(TapTest, TheKernelDoesWhatIsLeftToIt) {
     const auto one = on_bridge(here), other = on_bridge(there);
     constexpr u16 each = 1000;
     const Bytes whole = segment(3 * each - 100);
-    ASSERT_TRUE(one->send(cut_by(each), std::as_bytes(std::span(whole))));
+    ASSERT_TRUE(one->send(0, cut_by(each), std::as_bytes(std::span(whole))));
     std::size_t at = data_at;
     for (const std::size_t expected : {each, each, static_cast<u16>(each - 100)}) {
-      const auto [header, part] = next(*other, ipv4);
+      const auto [header, part, lane] = next(*other, ipv4);
       EXPECT_EQ(header.gso_type, gso_none);
       EXPECT_EQ(header.flags & header_needs_checksum, 0);
       ASSERT_EQ(part.size(), data_at + expected);
@@ -163,8 +171,8 @@ TEST_F(TapTest, TheKernelDoesWhatIsLeftToIt) {
     }
     // Who takes it gets it as it was sent.
     other->take_offloads(all_offloads);
-    ASSERT_TRUE(one->send(cut_by(each), std::as_bytes(std::span(whole))));
-    const auto [header, all] = next(*other, ipv4);
+    ASSERT_TRUE(one->send(0, cut_by(each), std::as_bytes(std::span(whole))));
+    const auto [header, all, lane] = next(*other, ipv4);
     EXPECT_EQ(header.gso_type, gso_tcp4);
     EXPECT_EQ(header.gso_size, each);
     EXPECT_EQ(header.flags, header_needs_checksum);
@@ -172,14 +180,34 @@ TEST_F(TapTest, TheKernelDoesWhatIsLeftToIt) {
     EXPECT_EQ(all, whole);
     other->take_offloads(0);
     const Bytes small = segment(100);
-    ASSERT_TRUE(one->send(unsummed, std::as_bytes(std::span(small))));
+    ASSERT_TRUE(one->send(0, unsummed, std::as_bytes(std::span(small))));
     const Bytes summed = next(*other, ipv4).frame;
     EXPECT_EQ(sum(summed, tcp_at, summed.size(), pseudo_sum(summed)), 0xffff);
     // Which the kernel refuses.
     FrameHeader beyond = unsummed;
     beyond.checksum_start = 60'000;
-    EXPECT_FALSE(one->send(beyond, std::as_bytes(std::span(small))));
+    EXPECT_FALSE(one->send(0, beyond, std::as_bytes(std::span(small))));
     EXPECT_TRUE(one->up());
+  });
+}
+
+/// What answers a flow comes by the queue that the flow went out by (the kernel's tun_flow_update()).
+TEST_F(TapTest, AnswersComeByTheQueueOfTheQuestion) {
+  in_a_network([] {
+    const auto one = on_bridge(here, 4), other = on_bridge(there);
+    ASSERT_EQ(one->lanes(), 4u);
+    for (const unsigned lane : {3u, 1u, 0u, 2u}) {
+      Bytes asked = segment(100);
+      put(asked, tcp_at, static_cast<u16>(0x2000 + lane));  // a port, and so a flow, of its own
+      put(asked, tcp_at + 16, pseudo_sum(asked));
+      ASSERT_TRUE(one->send(lane, unsummed, std::as_bytes(std::span(asked))));
+      Bytes answer = next(*other, ipv4).frame;
+      std::swap_ranges(answer.begin(), answer.begin() + 6, answer.begin() + 6);
+      std::swap_ranges(answer.begin() + ip_at + 12, answer.begin() + ip_at + 16, answer.begin() + ip_at + 16);
+      std::swap_ranges(answer.begin() + tcp_at, answer.begin() + tcp_at + 2, answer.begin() + tcp_at + 2);
+      ASSERT_TRUE(other->send(0, {}, std::as_bytes(std::span(answer))));
+      EXPECT_EQ(next(*one, ipv4).lane, lane);
+    }
   });
 }
 
@@ -194,12 +222,20 @@ TEST_F(TapTest, IsThereAsLongAsItsDescriptor) {
     EXPECT_FALSE(is_there("cloister0"));
     auto tap = toolstack::open_tap({.bridge = "br0", .name = "vif1.0", .guest_mac = here});
     ASSERT_TRUE(tap) << tap.error();
-    EXPECT_TRUE(toolstack::is_tap(tap->get()));
+    EXPECT_TRUE(toolstack::is_tap(tap->front().get()));
     EXPECT_TRUE(is_there("vif1.0"));
     EXPECT_EQ(tried("br0", "vif1.0"), "there is an interface 'vif1.0' already");
-    *tap = Fd();
+    tap->clear();
     EXPECT_FALSE(is_there("vif1.0"));
     EXPECT_EQ(tried("br0", "vif1.0"), "");
+    auto several = toolstack::open_tap({.bridge = "br0", .name = "vif1.0", .guest_mac = here, .queues = 3});
+    ASSERT_TRUE(several) << several.error();
+    ASSERT_EQ(several->size(), 3u);
+    EXPECT_EQ(tried("br0", "vif1.0"), "there is an interface 'vif1.0' already");
+    several->erase(several->begin());
+    EXPECT_TRUE(is_there("vif1.0")) << "as long as the last of them";
+    several->clear();
+    EXPECT_FALSE(is_there("vif1.0"));
     const Fd other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_FALSE(toolstack::is_tap(other.get()));
   });

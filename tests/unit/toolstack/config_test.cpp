@@ -202,6 +202,8 @@ TEST(Config, InterfacesAreKeysAndValues) {
   EXPECT_THAT(interfaces("['bridge=xenbr0,mac=00:16:3e:00:00:01', 'bridge = br-1.2_x, vifname=v1.0']"),
               ElementsAre(InterfaceConfig{.bridge = "xenbr0", .mac = MacAddress{0, 0x16, 0x3e, 0, 0, 1}, .at = {3, 8}},
                           InterfaceConfig{.bridge = "br-1.2_x", .host_name = "v1.0", .at = {3, 47}}));
+  EXPECT_THAT(interfaces("['bridge=br0,queues=8']"),
+              ElementsAre(InterfaceConfig{.bridge = "br0", .queues = 8, .at = {3, 8}}));
   EXPECT_THAT(interfaces("['type=user,hostfwd=tcp::1-:1', 'type=user,hostfwd=udp::1-:1,hostfwd=tcp:10.0.0.1:1-:1']"),
               SizeIs(2))
       << "each another port";
@@ -472,6 +474,11 @@ TEST(Config, WrongValuesAreRefusedWhereTheyStand) {
       {"vif = ['bridge=br0,hostfwd=tcp::1-:1']", 3, 8, {"neither 'hostfwd' nor 'host' beside a bridge"}},
       {"vif = ['bridge=br0,host=deny']", 3, 8, {"neither 'hostfwd' nor 'host' beside a bridge"}},
       {"vif = ['type=user,vifname=a']", 3, 8, {"a bridge beside 'vifname'"}},
+      {"vif = ['type=user,queues=1']", 3, 8, {"a bridge beside 'queues'"}},
+      {"vif = ['bridge=a,queues=9']", 3, 8, {"queues: found '9'", "1 to 8"}},
+      {"vif = ['bridge=a,queues=0']", 3, 8, {"queues: found '0'", "1 to 8"}},
+      {"vif = ['bridge=a,queues=2x']", 3, 8, {"queues: found '2x'", "1 to 8"}},
+      {"vif = ['bridge=a,queues=2,queues=2']", 3, 8, {"'queues' once"}},
       {"vif = ['bridge=a,vifname=v', 'bridge=b,vifname=v']", 3, 30, {"found vifname v twice"}},
       {"vif = ['bridge=br0,script=vif-bridge']", 3, 8, {"'script' is not supported"}},
       {"vif = ['type=ioemu']", 3, 8, {"type: found 'ioemu'", "\"user\", the only one"}},

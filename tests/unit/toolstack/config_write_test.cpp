@@ -30,7 +30,7 @@ const Sample samples[] = {
     {"disk",
      R"(["format=raw,vdev=xvda,access=rw,target=a,b=c.img", "format=qcow2,vdev=sdb,access=ro,backing=qcow2:c,backing=raw:/d,target=/dev/vg/b"])"},
     {"vif",
-     R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user", "bridge=br0,mac=52:54:00:0a:0b:0d,vifname=web"])"},
+     R"(["type=user,mac=52:54:00:0a:0b:0c,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:[::1]:53-:5353,host=allow", "type=user", "bridge=br0,mac=52:54:00:0a:0b:0d,vifname=web,queues=4"])"},
     {"virtio_console", "1"},
     {"rng", "1"},
     {"vsock", R"("cid=7,path=/run/\"a\",b=c.vsock")"},

@@ -95,7 +95,7 @@ class Passt : public testing::Test {
   static bool reaches(const InterfaceConfig& interface, FrameStream::Host host, const char* address, int within_ms) {
     const Server server;
     const auto wire = stream(interface, host);
-    wire->send({}, syn_to(address, server.port()));
+    wire->send(0, {}, syn_to(address, server.port()));
     wire->flush();
     return server.reached(within_ms);
   }
@@ -103,17 +103,17 @@ class Passt : public testing::Test {
 
 TEST_F(Passt, CarriesFramesBothWays) {
   const auto wire = stream({}, FrameStream::Host::out_of_reach);
-  ASSERT_TRUE(wire->send({}, arp_request()));
+  ASSERT_TRUE(wire->send(0, {}, arp_request()));
   wire->flush();
   while (wire->up()) {
-    if (wire->frame().empty()) wire->wait(true);
-    if (wire->frame().empty()) continue;
-    const auto frame = wire->frame();
+    if (wire->frame(0).empty()) wire->wait(1);
+    if (wire->frame(0).empty()) continue;
+    const auto frame = wire->frame(0);
     if (frame.size() >= 42 && frame[12] == std::byte{8} && frame[13] == std::byte{6}) break;
-    wire->pop();
+    wire->pop(0);
   }
   ASSERT_TRUE(wire->up());
-  EXPECT_EQ(wire->frame()[21], std::byte{2}) << "a reply";
+  EXPECT_EQ(wire->frame(0)[21], std::byte{2}) << "a reply";
 }
 
 // passt itself connects to whatever address a frame names, its own host's loopback too: that frames for it do not come
