@@ -14,6 +14,7 @@
 #include "daemon/opener.hpp"
 #include "host/fd.hpp"
 #include "machine/machine.hpp"
+#include "plan/interfaces.hpp"
 #include "plan/processors.hpp"
 #include "protocol/saving.hpp"
 

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <random>
 #include <set>
@@ -296,6 +297,52 @@ TEST_P(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
 
 /// What the handlers of leaves that exit ask, since the SECS itself cannot tell: at no time has it fewer children than
 /// it was given.
+/// More of them than go at a time, none of which can go.
+TEST_P(PagerTest, SecssInARowAreNotTheEnd) {
+  constexpr u64 many = 40, children_at = 100, others_at = 200;
+  for (u64 page = 0; page < many; ++page) make_secs(page);
+  for (u64 page = 0; page < many; ++page) add(children_at + page, page);
+  for (u64 page = others_at; page < others_at + frames; ++page)
+    ASSERT_EQ(pager_->need(at(page), 0), Need::there) << page;
+  EXPECT_EQ(pager_->counts().lost, 0u);
+}
+
+/// A SECS that is on its way has its children stay; once it has turned out to stay itself, they may go.
+TEST_P(PagerTest, ChildrenThatStayedForAMomentAreNotTheEnd) {
+  struct HookedGate final : Gate {
+    void close() override { closing(); }
+    void open() override { opening(); }
+    std::function<void()> closing = [] {}, opening = [] {};
+  } gate;
+  auto memory = package_.make_memory();
+  ASSERT_TRUE(memory->reserve_epc(base, pages));
+  pager_ = std::move(*Pager::create(domain(package_, *memory, gate)));
+  constexpr u64 batch = 16, others_at = 100;
+  make_secs(0);
+  for (u64 page = 1; page <= batch; ++page) add(page, 0);
+  // Of the frames one is kept for versions.
+  for (u64 page = others_at; page < others_at + frames - 2 - batch; ++page) need(page);
+
+  const auto here = std::this_thread::get_id();
+  std::promise<void> on_its_way, may_end;
+  gate.closing = [&] {
+    if (std::this_thread::get_id() == here) return;
+    on_its_way.set_value();
+    may_end.get_future().wait();
+  };
+  std::thread other([&] { EXPECT_FALSE(pager_->evict(at(0))) << "it has children"; });
+  on_its_way.get_future().wait();
+  gate.opening = [&] {
+    if (std::this_thread::get_id() != here || !other.joinable()) return;
+    may_end.set_value();
+    other.join();
+  };
+  EXPECT_EQ(pager_->need(at(900), 0), Need::there);
+  EXPECT_FALSE(other.joinable());
+  EXPECT_EQ(pager_->counts().lost, 0u);
+  pager_.reset();
+}
+
 TEST_P(PagerTest, ByTrappingItKnowsWhichSecsHasChildrenOut) {
   if (GetParam() != PagingMode::trap) GTEST_SKIP() << "the SECS itself knows";
   make_secs(0);

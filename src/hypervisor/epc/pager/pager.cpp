@@ -137,14 +137,21 @@ Pager::Need Pager::bring(EpcPage page) {
   return Need::there;
 }
 
+/// That a batch stays says nothing of the rest: it may be SECSs in a row, which are chosen last from now on, or
+/// children whose SECS somebody else had for a moment. So each page has its turn before there is none.
 std::optional<arch::Mfn> Pager::take_frame() {
-  for (unsigned waits = 0; none_free(); ++waits) {
-    if (const std::size_t gained = evict(choose(batch)); gained > 0) {
+  u64 stayed = 0;
+  for (unsigned waits = 0; none_free();) {
+    const std::vector<EpcPage> victims = choose(batch);
+    if (const std::size_t gained = evict(victims); gained > 0) {
       counts_.shortages += gained;
+      stayed = 0;
       continue;
     }
+    stayed += victims.size();
+    if (!victims.empty() && stayed <= held_.pages() + batch) continue;
     // What others load and evict is nobody's victim now, and will be.
-    if ((evicting_ == 0 && loading_ == 0) || waits == most_waits) return std::nullopt;
+    if ((evicting_ == 0 && loading_ == 0) || ++waits == most_waits) return std::nullopt;
     changed_.wait_for(lock_, patience, [this]() CLOISTER_REQUIRES(lock_) { return !none_free(); });
   }
   return free_.take();
