@@ -8,11 +8,17 @@ import re
 import shutil
 import struct
 import subprocess
+import unittest
 
+from cases_blocks import PROCESSES
+from cases_blocks import check as check_blocks
 from cases_ends import press
+from cases_live_enclaves import Peers
+from cases_live_enclaves import goes_on as live_goes_on
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, ROOM, VERDICT, Pair, Way, attempt, settle
 from cases_persist import FAILED
-from machine import PATIENCE, kill_pid, wait_until
+from cases_stress import Linux
+from machine import domain_config, kill_pid, wait_until
 
 SECTORS, SECTOR = 2048, 512
 KERNEL = "writing"
@@ -261,4 +267,75 @@ def kills(machine):
         a.destroy("web")
 
 
-CASES = {"migrate-disks": moves, "migrate-disks-refused": refused, "migrate-disks-waits": waits, "migrate-disks-kills": kills}
+def enclaves(machine):
+    """With its enclaves, too: the target has the disk before their root leaves, or they stay."""
+    pair = Peers(machine)
+    folder = pair.cloister.folder / "vm"
+    folder.mkdir()
+    image = folder / "web.img"
+    image.write_bytes(bytes(SECTORS * SECTOR))
+    for m in (pair.a, pair.b):
+        m.description.write_text(f'{m.description.read_text()}\n[storage]\nvm = "{folder}"\n')
+        m.restart()
+    pair.ready(epc=4, epc_min=1, disk=f'["format=raw,vdev=xvda,target={image}"]')
+    for _ in range(2):
+        pair.migrate()
+        assert "with its enclaves" in pair.cloister.said, pair.cloister.said
+        pair.turn()
+        wait_until(lambda: pair.lives(pair.a) == "running", "its arrival")
+        live_goes_on(pair.a)
+        assert locked(image)
+    stranger = []
+
+    def steals(kind, body):
+        if kind == PIECE and not stranger and not locked(image):
+            file = open(image, "rb")
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
+            stranger.append(file)
+        return True
+
+    assert attempt(pair, Way(pair, steals)) == FAILED and "its disk xvda: somebody else uses it" in pair.said, pair.said
+    wait_until(lambda: pair.a.get("/v1/domains/web/migration").get("waits_for"), "its wait")
+    stranger.pop().close()
+    wait_until(lambda: pair.lives(pair.a) == "running", "it to go on")
+    live_goes_on(pair.a)
+    pair.a.destroy("web")
+    pair.b.check_settled([])
+
+
+def linux(machine):
+    """Debian writes all over its disk, and flushes now and then, while it hops a hundred times; when it is killed, all that it had
+    flushed is there. Under CLOISTER_FULL."""
+    pair = Shared(machine)
+    guest = Linux.of(pair.a.settings)
+    if guest is None or not pair.a.settings.full:
+        raise unittest.SkipTest("with CLOISTER_FULL and Debian's kernel alone")
+    size, seed = 64 << 20, 1
+    with open(pair.image, "wb") as file:
+        file.truncate(size)
+    text = domain_config("web", guest.folder / "vmlinuz", epc=0, disk=f"[{pair.on()}]", vcpus=2,
+                         ramdisk=f'"{guest.folder / "initramfs.cpio"}"',
+                         cmdline=f'"console=ttyS0 cloister.test=blocks cloister.blocks={seed}"')
+    answer = pair.a.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
+    assert answer.status == 201, answer.body
+
+    def flushed():
+        found = re.findall(rb"BLOCKS (\d) flushed (\d+)\r?\n", guest.printed(pair.a, "web"))
+        return [max([0, *(int(batch) for number, batch in found if int(number) == process)]) for process in range(PROCESSES)]
+
+    known = [0] * PROCESSES
+    for hop in range(100):
+        guest.wait(lambda: all(now > before for now, before in zip(flushed(), known)), f"flushes before hop {hop}")
+        known = flushed()
+        pair.migrate()
+        assert "web runs at" in pair.cloister.said, pair.cloister.said
+        pair.turn()
+        print(f"hop {hop}: {known} flushed", flush=True)
+    guest.wait(lambda: all(now > before for now, before in zip(flushed(), known)), "flushes after the last hop")
+    known, pid = flushed(), pair.a.domains()["web"]["pid"]
+    kill_pid(pid)
+    wait_until(lambda: "web" not in pair.a.domains(), "its end")
+    check_blocks(pair.image, seed, known, [0] * (size // SECTOR))
+
+
+CASES = {"migrate-disks-linux": linux, "migrate-disks-enclaves": enclaves, "migrate-disks": moves, "migrate-disks-refused": refused, "migrate-disks-waits": waits, "migrate-disks-kills": kills}
