@@ -157,14 +157,17 @@ class Departure {
 
   /// What its process says of it, which is more than that its stream has ended.
   Failure not_sent() {
-    std::string why;
+    std::string why, waits_for;
     // It takes its enclaves back between the stream's end and the reason.
     for (const auto end = std::chrono::steady_clock::now() + most_of_a_reason; why.empty();) {
       const auto move = api_.get(domain_path(uuid_, "/migration"));
       if (move) why = move->value("failed", "");
+      if (move) waits_for = move->value("waits_for", "");
       if (!move || std::chrono::steady_clock::now() > end) break;
       if (why.empty()) std::this_thread::sleep_for(between_looks);
     }
+    if (why.empty() && !waits_for.empty())
+      return migrate_failure(fmt::format("{} goes on here as soon as it has its disks again: {}", name_, waits_for));
     return migrate_failure(
         fmt::format("{} goes on here: {}", name_, why.empty() ? "its stream has ended too early" : why));
   }

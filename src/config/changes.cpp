@@ -15,6 +15,7 @@
 #include "config/domain_name.hpp"
 #include "config/keys.hpp"
 #include "config/xl/parser.hpp"
+#include "config/xl/quoted.hpp"
 
 namespace cloister::toolstack {
 
@@ -75,7 +76,7 @@ DomainConfig settled(DomainConfig config, std::string_view directory) {
   place(config.kernel);
   place(config.ramdisk);
   for (DiskConfig& disk : config.disks) {
-    if (!nbd_socket(disk.path)) place(disk.path);
+    if (!nbd_socket(disk.path) && !storage_target(disk.path)) place(disk.path);
   }
   if (names_a_dump(config.silicon)) place(config.silicon);
   if (!config.epc_is_paged()) config.epc_min_mib = 0;
@@ -130,6 +131,42 @@ tl::expected<std::string, std::string> renamed(std::string_view text, const std:
   const std::vector<std::string> settings = changed_settings(text, changed);
   const bool only_name = settings.empty() ? before == name : settings == std::vector<std::string>{"name"};
   if (!again || !only_name || again->find("name")->value.text != name) return at_its_place("is not set in one place");
+  return changed;
+}
+
+tl::expected<std::string, std::string> retargeted(std::string_view text,
+                                                  const std::map<std::string, std::string>& targets) {
+  const auto in_the_way = [](const std::string& what) {
+    return tl::unexpected("the disks in its text cannot be changed: " + what);
+  };
+  const auto read = read_config(text);
+  const auto document = xl::parse(text);
+  if (!read || !document) return in_the_way("the text cannot be read");
+  const xl::Setting* const setting = document->find("disk");
+  if (setting == nullptr || setting->value.kind != xl::Value::Kind::list) return in_the_way("it is not set to a list");
+  std::vector<DiskConfig> wanted = read->config.disks;
+  // From the last one, so that the places of those before stay.
+  std::string changed(text);
+  for (auto element = setting->value.list.rbegin(); element != setting->value.list.rend(); ++element) {
+    const auto disk = std::ranges::find(wanted, element->at, &DiskConfig::at);
+    if (disk == wanted.end()) continue;
+    const auto target = targets.find(disk->vdev);
+    if (target == targets.end()) continue;
+    disk->path = target->second;
+    const auto start = offset_of(text, element->at);
+    const std::size_t length = element->text.size();
+    if (!start || text.substr(*start + 1, length) != element->text || *start + 1 + length >= text.size() ||
+        text[*start + 1 + length] != text[*start])
+      return in_the_way(fmt::format("{}:{}: {} has escapes, or is put together of several values", element->at.line,
+                                    element->at.column, disk->vdev));
+    changed.replace(*start, length + 2, xl::quoted(disk_text(*disk)));
+  }
+  const auto again = read_config(changed);
+  const std::vector<std::string> settings = changed_settings(text, changed);
+  const auto same = [](const DiskConfig& one, const DiskConfig& other) { return disk_text(one) == disk_text(other); };
+  if (!again || !std::ranges::equal(again->config.disks, wanted, same) ||
+      !(settings.empty() || settings == std::vector<std::string>{"disk"}))
+    return in_the_way("they are not set in one place");
   return changed;
 }
 

@@ -1,6 +1,7 @@
 // One text of a configuration against another, by what it comes to and not by how it is written.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -20,5 +21,10 @@ std::vector<std::string> changed_keys(const PlacedText& one, const PlacedText& o
 /// The text with another name, and nothing else changed: not a byte outside the quotes of its `name`. The error says
 /// what is in the way.
 tl::expected<std::string, std::string> renamed(std::string_view text, const std::string& name);
+
+/// The text with other targets of its disks, by their vdev, and nothing else changed. The error says what is in the
+/// way.
+tl::expected<std::string, std::string> retargeted(std::string_view text,
+                                                  const std::map<std::string, std::string>& targets);
 
 }  // namespace cloister::toolstack

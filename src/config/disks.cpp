@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "arch/try.hpp"
+#include "config/domain_name.hpp"
 #include "config/values.hpp"
 #include "config/xl/quoted.hpp"
 #include "text/nearest.hpp"
@@ -149,6 +150,9 @@ class DiskReader {
     if (said(target).find('\0') != std::string::npos) return of_field(target, "a path");
     if (const auto socket = nbd_socket(said(target)); socket && !socket->starts_with('/'))
       return of_field(target, "\"nbd:unix:\" and an absolute path");
+    if (const auto on = storage_target(said(target)); on && !is_storage_target(*on))
+      return of_field(target,
+                      "\"storage:NAME/PATH\", the name of a storage and a path below it, without \".\" and \"..\"");
     return {};
   }
 
@@ -189,6 +193,28 @@ std::optional<std::string> nbd_socket(const std::string& target) {
   constexpr std::string_view prefix = "nbd:unix:";
   if (!target.starts_with(prefix)) return std::nullopt;
   return target.substr(prefix.size());
+}
+
+std::optional<StorageTarget> storage_target(const std::string& target) {
+  constexpr std::string_view prefix = "storage:";
+  if (!target.starts_with(prefix)) return std::nullopt;
+  const std::string rest = target.substr(prefix.size());
+  const std::size_t slash = std::min(rest.find('/'), rest.size());
+  return StorageTarget{rest.substr(0, slash), rest.substr(std::min(slash + 1, rest.size()))};
+}
+
+std::string to_text(const StorageTarget& target) { return "storage:" + target.name + "/" + target.path; }
+
+bool is_storage_target(const StorageTarget& target) {
+  if (!valid_name(target.name) || target.path.find('\0') != std::string::npos) return false;
+  std::string_view rest = target.path;
+  while (true) {
+    const std::size_t slash = rest.find('/');
+    const std::string_view part = rest.substr(0, slash);
+    if (part.empty() || part == "." || part == "..") return false;
+    if (slash == std::string_view::npos) return true;
+    rest.remove_prefix(slash + 1);
+  }
 }
 
 std::size_t disk_place(std::string_view vdev) { return static_cast<std::size_t>(vdev.back() - 'a'); }

@@ -21,4 +21,14 @@ std::string disk_text(const DiskConfig& disk);
 /// Of a target `nbd:unix:PATH`, where somebody serves the disk: PATH. Of a file: nullopt.
 std::optional<std::string> nbd_socket(const std::string& target);
 
+/// Of a target `storage:NAME/PATH`: a file on the storage that machine.toml calls NAME (machine/machine.hpp), by its
+/// path below that. Of another one: nullopt.
+struct StorageTarget {
+  std::string name, path;
+};
+std::optional<StorageTarget> storage_target(const std::string& target);
+std::string to_text(const StorageTarget& target);
+/// Whether it is a name, and a path that leads nowhere else: folders and a file, without "." and "..".
+bool is_storage_target(const StorageTarget& target);
+
 }  // namespace cloister::toolstack

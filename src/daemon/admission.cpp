@@ -8,6 +8,7 @@
 #include "daemon/migrations.hpp"
 #include "daemon/shape.hpp"
 #include "plan/chosen_silicon.hpp"
+#include "plan/interfaces.hpp"
 
 namespace cloister::toolstack {
 
@@ -21,7 +22,12 @@ std::string reason_of(const ApiError& error) {
 }  // namespace
 
 CreateRequest Migrations::request_of(const Offer& offer, const Owner& owner) {
-  return {.config = offer.config, .file = offer.file, .directory = offer.directory, .owner = owner, .uuid = offer.uuid};
+  return {.config = offer.config,
+          .file = offer.file,
+          .directory = offer.directory,
+          .owner = owner,
+          .uuid = offer.uuid,
+          .marks = offer.disks};
 }
 
 tl::expected<void, std::string> Migrations::fits(const Offer& offer, const Owner& owner, const DomainConfig& config,
@@ -48,7 +54,13 @@ std::vector<std::string> Migrations::refusals(const Offer& offer, const Owner& o
   if (config.uuid.empty()) config.uuid = offer.uuid;
   if (config.name != offer.name) why.push_back("its configuration has another name than '" + offer.name + "'");
   if (config.uuid != offer.uuid) why.push_back("its configuration has another uuid than " + offer.uuid);
-  if (!config.disks.empty()) why.emplace_back("it has disks, and what is on them does not move with it");
+  for (std::string& of_disk : disks_refused(offer, owner, config)) why.push_back(std::move(of_disk));
+  // A port of the bridge, which goes at once.
+  for (std::size_t i = 0; i < config.interfaces.size(); ++i) {
+    if (config.interfaces[i].bridge.empty()) continue;
+    if (const auto port = domains_.opener_.open_tap(owner, bridge_port(config, i)); !port)
+      why.push_back(cannot_use(config, i, port.error()).message);
+  }
   // By that path its guest would reach programs of the receiver's, who has not said so.
   if (config.vsock && !config.vsock->path.empty()) why.emplace_back("its vsock has a path, which is another host's");
   if (!offer.directory.empty() && !std::filesystem::path(offer.directory).is_absolute())

@@ -90,7 +90,7 @@ tl::expected<Migrations::Arrived, ApiError> Migrations::arrive(const Offer& offe
                                   kept, owner.user)});
   const CreateRequest request = request_of(offer, owner);
   auto checked =
-      TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::creation));
+      TRY(check_request(domains_.opener_, request, domains_.machine(), domains_.processors(), CheckedFor::arrival));
   if (checked.config.uuid.empty()) checked.config.uuid = offer.uuid;
   auto coming = std::make_shared<Arrival>();
   coming->session = new_session(domains_.around_.secrets.moves);

@@ -20,6 +20,7 @@
 #include "plan/images.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/plan.hpp"
+#include "plan/storages.hpp"
 #include "text/shown.hpp"
 
 namespace cloister::toolstack {
@@ -37,8 +38,9 @@ u64 length_of(int fd) {
 /// The files that a request's configuration names, opened and read with the rights of who made it.
 class RequestFiles {
  public:
-  RequestFiles(FileOpener& opener, const CreateRequest& request, const DiskUser& user)
-      : opener_(opener), request_(request), user_(user) {}
+  RequestFiles(FileOpener& opener, const CreateRequest& request, const MachineDescription& machine,
+               const DiskUser& user)
+      : opener_(opener), request_(request), machine_(machine), user_(user) {}
 
   /// A dump is read at once: what it describes is a value that the domain keeps.
   tl::expected<std::vector<u8>, std::string> dump(const std::string& name) {
@@ -69,21 +71,29 @@ class RequestFiles {
 
   /// A definition's disks may be in use: it is for later.
   tl::expected<std::vector<OpenDisk>, ApiError> disks(const DomainConfig& config, CheckedFor what) {
-    const DiskLock lock = what == CheckedFor::definition ? DiskLock::no : DiskLock::yes;
+    const bool now = what == CheckedFor::creation || what == CheckedFor::going_on;
+    const DiskLock lock = now ? DiskLock::yes : DiskLock::no;
     std::vector<OpenDisk> opened;
     std::vector<std::string> identities;
     for (const DiskConfig& disk : config.disks) {
       if (nbd_socket(disk.path) && what == CheckedFor::definition) continue;
-      const auto path = nbd_socket(disk.path) ? disk.path : absolute(disk.path);
-      if (!path) return unusable(disk, path.error(), 400);
+      const auto place = place_of(disk);
+      if (!place) return unusable(disk, place.error(), 400);
+      DiskBounds bounds{.folder = place->folder};
+      if (what == CheckedFor::arrival) {
+        if (const std::string why = why_disk_stays(disk); !why.empty()) return unusable(disk, why, 400);
+        if (bounds.folder.empty()) return unusable(disk, "it lies in no storage that its source has named", 400);
+        bounds.mark = mark_of(disk);
+        if (!bounds.mark) return unusable(disk, "its source says nothing of it", 400);
+      }
       std::vector<BackingConfig> backing = disk.backing;
       for (BackingConfig& below : backing) {
         auto its_path = absolute(below.path);
         if (!its_path) return unusable(disk, its_path.error(), 400);
         below.path = std::move(*its_path);
       }
-      auto one = opener_.open_disk(request_.owner, *path, disk.read_only ? DiskUse::read : DiskUse::write, lock,
-                                   disk.format, backing);
+      auto one = opener_.open_disk(request_.owner, place->path, disk.read_only ? DiskUse::read : DiskUse::write, lock,
+                                   disk.format, backing, bounds);
       if (one) {
         identities.push_back(one->identity);
         opened.push_back(std::move(*one));
@@ -91,7 +101,7 @@ class RequestFiles {
       }
       const DiskError& why = one.error();
       if (why.in_use.empty()) return unusable(disk, why.message, 400);
-      const std::string& its_path = why.below.empty() ? *path : why.below;
+      const std::string its_path = why.below.empty() ? place->whole() : why.below;
       const std::string who = who_uses(config, identities, why.in_use, its_path, user_ ? user_(why.in_use) : "");
       return unusable(disk, why.below.empty() ? who : "its backing file '" + cut_path(its_path) + "': " + who, 409);
     }
@@ -103,10 +113,10 @@ class RequestFiles {
     const auto unusable_disk = [&](const std::string& why) {
       return tl::unexpected(in_config(request_.file, cannot_boot(config, why)));
     };
-    const auto path = absolute(config.disks.front().path);
-    if (!path) return unusable_disk(path.error());
+    const auto place = place_of(config.disks.front());
+    if (!place) return unusable_disk(place.error());
     const BootloaderOptions& options = config.bootloader_options;
-    auto reader = opener_.start_boot_reader(request_.owner, *path, images.disks.front().identity,
+    auto reader = opener_.start_boot_reader(request_.owner, place->whole(), images.disks.front().identity,
                                             {.kernel = options.kernel,
                                              .ramdisk = options.ramdisk,
                                              .entry = options.entry,
@@ -115,7 +125,7 @@ class RequestFiles {
                                              .format = config.disks.front().format});
     if (!reader) return unusable_disk(reader.error());
     images.boot_reader = std::move(*reader);
-    if (what == CheckedFor::going_on) return {};
+    if (what != CheckedFor::creation) return {};
     auto files = ask_boot_reader(images.boot_reader.get());
     if (!files) return unusable_disk(files.error());
     images.kernel = std::move(files->kernel);
@@ -152,8 +162,19 @@ class RequestFiles {
     return (fs::path(request_.directory) / name).string();
   }
 
+  tl::expected<DiskPlace, std::string> place_of(const DiskConfig& disk) const {
+    if (nbd_socket(disk.path)) return DiskPlace{.path = disk.path};
+    if (const auto target = storage_target(disk.path)) return place_on_storage(*target, machine_.storages);
+    return absolute(disk.path).map([](std::string path) { return DiskPlace{.path = std::move(path)}; });
+  }
+  std::optional<DiskMark> mark_of(const DiskConfig& disk) const {
+    const auto found = request_.marks.find(disk.vdev);
+    return found == request_.marks.end() ? std::nullopt : std::optional(found->second);
+  }
+
   FileOpener& opener_;
   const CreateRequest& request_;
+  const MachineDescription& machine_;
   const DiskUser& user_;
 };
 
@@ -249,7 +270,7 @@ tl::expected<CheckedRequest, ApiError> check_request(FileOpener& opener, const C
     return tl::unexpected(ApiError{400, "'directory': expected an absolute path"});
   auto read = read_config(request.config);
   if (!read) return tl::unexpected(in_config(request.file, read.error()));
-  RequestFiles files(opener, request, user);
+  RequestFiles files(opener, request, machine, user);
   auto images = TRY(open_images(files, read->config, what));
   const auto chosen = TRY(check(request, files, read->config, machine, processors.any()));
   const auto engine = choose_engine(processors, read->config, machine.engine);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -29,6 +30,8 @@ struct CreateRequest {
   bool paused = false;
   std::string uuid{};  ///< that it is to have, where its text has none; empty: any
   bool anew = false;   ///< of one that is defined: whatever it could go on from, and wherever it may run
+  /// Of one that arrives: what its source says of its disks, by their vdev.
+  std::map<std::string, DiskMark> marks{};
 };
 
 /// What becomes of a domain's enclaves that is saved, or goes on.
@@ -78,8 +81,9 @@ struct CheckedRequest {
 
 /// What the domain is checked for. Of one that is created at once, its own process looks into the kernel, and the
 /// machine's accounts know what EPC there is; what is kept for later is checked for both here.
-/// One that goes on from a file has its kernel in its RAM: a bootloader has nothing to do yet.
-enum class CheckedFor : u8 { creation, going_on, definition };
+/// One that goes on from a file has its kernel in its RAM: a bootloader has nothing to do yet. So has one that arrives,
+/// whose disks its source has still: they are opened, and seen to be the same, and its own process locks them.
+enum class CheckedFor : u8 { creation, going_on, arrival, definition };
 
 /// The domain that uses a disk of this identity; empty: none does.
 using DiskUser = std::function<std::string(const std::string& identity)>;

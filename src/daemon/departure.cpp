@@ -65,6 +65,7 @@ std::optional<MoveInfo> Domains::move_of(const Domain& domain) const {
                 .pause_ms = counts.pause_us / 1000,
                 .epc_bytes_left = more == nullptr ? 0 : more->epc_left * arch::page_size,
                 .stood_still = word_of(domain.page->stood_still()),
+                .waits_for = phase == MovePhase::sent ? domain.page->move_error() : std::string(),
                 .failed = phase == MovePhase::over ? domain.page->move_error() : std::string()};
   if (const auto peer = peers_.find(domain.record.uuid); info.peer.empty() && peer != peers_.end())
     info.peer = peer->second;
@@ -95,8 +96,6 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::opt
     record = domain->record;
     config = domain->config;
   }
-  if (!config.disks.empty())
-    return tl::unexpected(not_moved(*domain, " has disks, and what is on them does not move with it"));
   Offer offer{.uuid = record.uuid,
               .name = record.name,
               .config = record.config,
@@ -120,6 +119,7 @@ tl::expected<Offer, ApiError> Migrations::offer(const std::string& key, std::opt
   auto shape = shape_of_domain(domains_.silicon(), config, record.package, record.grants);
   if (!shape) return tl::unexpected(not_moved(*domain, ": " + shape.error(), 500));
   offer.shape = std::move(*shape);
+  if (!config.disks.empty()) offer_disks(record, config, offer);
   offer_definition(*domain, offer);
   if (enclaves.value_or(record.platform ? MovedEnclaves::keep : MovedEnclaves::lose) == MovedEnclaves::keep)
     TRY(offer_enclaves(*domain, offer, target));
@@ -136,7 +136,9 @@ Migrations::Done Migrations::depart(const std::string& key, const Departure& how
   std::shared_ptr<const MoveAgreement> agreed;
   {
     const MutexLock held(domains_.lock_);
-    if (!domain->config.disks.empty()) return tl::unexpected(not_moved(*domain, " has disks"));
+    std::map<std::string, std::string> targets;
+    if (const auto why = why_disks_stay(domain->record, domain->config, targets); !why.empty())
+      return tl::unexpected(not_moved(*domain, ": " + why.front()));
     if (domain->record.saving) return tl::unexpected(not_moved(*domain, " is being saved"));
     if (domain->agreed != nullptr && domain->agreed->session == how.session) {
       // A second stream would have the first one's key and counters.

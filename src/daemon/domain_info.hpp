@@ -51,6 +51,7 @@ struct MoveInfo {
   u64 bytes = 0, bytes_left = 0, bytes_a_second = 0, dirty_bytes_a_second = 0, pause_ms = 0;
   u64 epc_bytes_left = 0;   ///< of bytes_left
   std::string stood_still;  ///< why its guest was had stand still; empty: it was not yet
+  std::string waits_for;    ///< it is to go on, and does not yet: why
   std::string failed;       ///< why it goes on
 };
 

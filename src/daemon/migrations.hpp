@@ -167,6 +167,14 @@ class Migrations {
   void pause(std::chrono::milliseconds time) CLOISTER_REQUIRES(lock_);
   /// False: it is to be looked at again.
   bool settle(const std::shared_ptr<Domain>& domain);
+  // disks (moved_disks.cpp)
+  /// Why its disks cannot go on elsewhere, all of it; what they are called on all machines that have them, by their
+  /// vdev, where the configuration says another target.
+  std::vector<std::string> why_disks_stay(const DomainRecord& record, const DomainConfig& config,
+                                          std::map<std::string, std::string>& targets) const;
+  void offer_disks(const DomainRecord& record, const DomainConfig& config, Offer& offer);
+  /// Why those that are offered cannot be had here, all of it.
+  std::vector<std::string> disks_refused(const Offer& offer, const Owner& owner, const DomainConfig& config) const;
   /// Why its enclaves cannot go elsewhere; empty: they can.
   std::string why_enclaves_stay(const Domain& domain) const CLOISTER_REQUIRES(domains_.lock_);
   /// Notes in the domain what is said of it to a machine that is to have its enclaves.

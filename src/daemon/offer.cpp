@@ -57,10 +57,28 @@ nlohmann::json to_json(const Offer& offer) {
                         {"enclaves", name_of(offer.enclaves)}};
   if (!offer.hello.empty()) object["hello"] = offer.hello;
   if (!offer.keys.empty()) object["keys"] = offer.keys;
+  for (const auto& [vdev, mark] : offer.disks) object["disks"][vdev] = {{"mark", mark.byte}, {"bytes", mark.bytes}};
   if (offer.defined) object["defined"] = to_json(*offer.defined);
   if (!offer.refused.empty()) object["refused"] = offer.refused;
   return object;
 }
+
+namespace {
+
+/// {"xvda": {"mark": …, "bytes": …}}
+void read_offered_disks(const nlohmann::json& disks, JsonFields& fields, std::map<std::string, DiskMark>& to) {
+  if (!disks.is_object() || disks.size() > most_disks)
+    return void(fields.fail("'disks': expected an object of 16 disks at most"));
+  for (auto one = disks.begin(); one != disks.end(); ++one) {
+    DiskMark mark;
+    JsonFields own(*one);
+    own.number("mark", mark.byte).number("bytes", mark.bytes);
+    if (!own.ok()) return void(fields.fail("'disks': " + own.error()));
+    to.emplace(one.key(), mark);
+  }
+}
+
+}  // namespace
 
 tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
   if (!object.is_object()) return tl::unexpected(std::string("expected an object"));
@@ -93,6 +111,7 @@ tl::expected<Offer, std::string> read_offer(const nlohmann::json& object) {
     for (auto one = keys.begin(); fields.ok() && one != keys.end(); ++one)
       offer.keys[one.key()] = one.value().get<std::string>();
   }
+  if (fields.ok() && object.contains("disks")) read_offered_disks(object["disks"], fields, offer.disks);
   if (fields.ok() && read_uuid(offer.uuid) != offer.uuid) fields.fail("'uuid': expected one, in its usual form");
   if (fields.ok() && (shape.size() > 2 * longest_shape || !read_hexadecimal(shape, offer.shape)))
     fields.fail("'shape': expected hexadecimal digits");

@@ -12,7 +12,9 @@
 
 #include "arch/sgx.hpp"
 #include "arch/types.hpp"
+#include "config/domain_config.hpp"
 #include "daemon/definition.hpp"
+#include "host/disk_image.hpp"
 
 namespace cloister::toolstack {
 
@@ -40,6 +42,8 @@ struct Offer {
   std::string hello{};  ///< the source's, with `keep` (move_handshake.hpp)
   /// With `keep`: KeyRing::id_of() each key that it has, by the key's name.
   std::map<std::string, std::string> keys{};
+  /// Its disks, by their vdev: how the target sees that it has the same files.
+  std::map<std::string, DiskMark> disks{};
   std::optional<StartTerms> defined{};  ///< its definition goes along: the text, and when it is started
   /// Why it cannot leave so, for who asked its source; with these it does not.
   std::vector<std::string> refused{};

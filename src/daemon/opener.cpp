@@ -95,13 +95,19 @@ tl::expected<Fd, std::string> FileOpener::open(const Owner& owner, const nlohman
 
 tl::expected<OpenDisk, DiskError> FileOpener::open_disk(const Owner& owner, const std::string& path, DiskUse use,
                                                         DiskLock lock, const std::string& format,
-                                                        std::span<const BackingConfig> backing) {
+                                                        std::span<const BackingConfig> backing,
+                                                        const DiskBounds& bounds) {
   constexpr int to_serve = 3;  // another program has to start
   const bool writes = use == DiskUse::write, by_socket = nbd_socket(path).has_value();
   const bool served = by_socket || (lock == DiskLock::yes && format != "raw");
   nlohmann::json request{{"owner", to_json(owner)},       {"path", path},     {"writes", writes},
                          {"lock", lock == DiskLock::yes}, {"format", format}, {"backing", nlohmann::json::array()}};
   for (const BackingConfig& one : backing) request["backing"].push_back({{"format", one.format}, {"path", one.path}});
+  if (!bounds.folder.empty()) request["folder"] = bounds.folder;
+  if (bounds.mark) {
+    request["mark"] = bounds.mark->byte;
+    request["mark_bytes"] = bounds.mark->bytes;
+  }
   auto answer = ask(owner, request, served ? to_serve * patience_ : patience_);
   if (!answer) return tl::unexpected(DiskError{answer.error()});
   std::string identity, in_use, below_in_use;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <span>
 #include <string>
 #include <tl/expected.hpp>
@@ -45,6 +46,11 @@ class StuckOpeners {
 };
 
 enum class DiskLock : bool { no, yes };
+/// What a disk must be beside what it is.
+struct DiskBounds {
+  std::string folder{};            ///< not empty: its path is relative to this, and leads nowhere else
+  std::optional<DiskMark> mark{};  ///< somebody else has this file open, and marked so (host/disk_image.hpp)
+};
 struct OpenDisk {
   Fd fd;
   std::string identity;                 ///< identity_of_disk()
@@ -75,7 +81,8 @@ class FileOpener {
   /// it is locked: a connection to what serves it (host/nbd_server.hpp).
   tl::expected<OpenDisk, DiskError> open_disk(const Owner& owner, const std::string& path, DiskUse use, DiskLock lock,
                                               const std::string& format = "raw",
-                                              std::span<const BackingConfig> backing = {});
+                                              std::span<const BackingConfig> backing = {},
+                                              const DiskBounds& bounds = {});
   /// All of its bytes, `most` at most; read by that process too, since reading may wait as well.
   tl::expected<std::vector<u8>, std::string> read(const Owner& owner, const std::string& path, u64 most);
   /// What that process says of all of its bytes, if they are `most` at most: its owner may have it say anything.

@@ -13,11 +13,11 @@
 
 #include "arch/try.hpp"
 #include "boot/reader.hpp"
-#include "config/disks.hpp"
 #include "daemon/opener.hpp"
+#include "daemon/opener_disks.hpp"
+#include "daemon/opener_paths.hpp"
 #include "daemon/opener_rights.hpp"
 #include "host/memfd.hpp"
-#include "host/nbd_server.hpp"
 #include "host/packet.hpp"
 #include "host/partial_file.hpp"
 #include "host/passt.hpp"
@@ -30,7 +30,6 @@
 #include "stream/sealing.hpp"
 #include "text/hex.hpp"
 #include "text/json_fields.hpp"
-#include "text/shown.hpp"
 
 namespace cloister::toolstack {
 
@@ -45,28 +44,11 @@ using Done = tl::expected<void, std::string>;
 
 Failed failed(const char* what) { return Failed(std::string(what) + ": " + std::strerror(errno)); }
 
-constexpr const char* other_kind = "not a regular file";
-/// A service has other mounts than who asks it (systemd.exec(5)).
-constexpr const char* read_only_hint =
-    ", for cloisterd at least: if it is a service, ReadWritePaths= of its unit says where it may write";
-
-/// What the path leads to, without waiting for it.
-tl::expected<Fd, std::string> open_path(const std::string& path, int access) {
-  if (!path.starts_with('/') || path.find('\0') != std::string::npos) return Failed("not an absolute path");
-  // Without waiting for a writer of a named pipe, and without making a terminal ours.
-  Fd fd = open_outside_processes(path, static_cast<u64>(access | O_NONBLOCK | O_NOCTTY));
-  if (!fd && errno == ENXIO) return Failed(other_kind);  // a socket, or a device that is not there
-  if (!fd && errno == ELOOP) return Failed(too_many_links);
-  if (!fd && errno == EROFS) return Failed(std::string(std::strerror(EROFS)) + read_only_hint);
-  if (!fd) return Failed(std::strerror(errno));
-  return fd;
-}
-
 tl::expected<Fd, std::string> open_regular(const std::string& path) {
   auto fd = TRY(open_path(path, O_RDONLY));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return Failed(std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) return Failed(other_kind);
+  if (!S_ISREG(status.st_mode)) return Failed(not_regular);
   return fd;
 }
 
@@ -221,84 +203,6 @@ tl::expected<Opened, std::string> serve(const nlohmann::json& request) {
   return Opened{.fd = std::move(fd)};
 }
 
-/// What has been opened, and what it is.
-struct Served {
-  Fd fd;
-  std::string identity;
-  std::vector<std::string> below = {};  ///< what its backing files are
-};
-
-tl::expected<std::vector<BackingImage>, DiskError> open_backing(const nlohmann::json& request, bool lock) {
-  std::vector<BackingImage> opened;
-  JsonFields fields(request);
-  for (const nlohmann::json& one : fields.list("backing")) {
-    BackingImage image;
-    JsonFields own(one);
-    own.text("path", image.path).text("format", image.format);
-    if (!own.ok()) return tl::unexpected(DiskError{own.error()});
-    const auto failed = [&](const std::string& why, const std::string& in_use = {}) {
-      return tl::unexpected(DiskError{"its backing file '" + cut_path(image.path) + "': " + why, in_use, image.path});
-    };
-    auto fd = open_path(image.path, O_RDONLY);
-    if (!fd) return failed(fd.error());
-    auto done = check_disk(fd->get());
-    if (done && lock) done = lock_disk_soon(fd->get(), DiskUse::read);
-    if (!done) return failed(done.error().message, done.error().in_use);
-    image.file = std::move(*fd);
-    opened.push_back(std::move(image));
-  }
-  if (!fields.ok()) return tl::unexpected(DiskError{fields.error()});
-  return opened;
-}
-
-tl::expected<Served, DiskError> serve_disk(const nlohmann::json& request) {
-  std::string path, format;
-  bool writes = false, lock = false;
-  JsonFields fields(request);
-  fields.text("path", path).boolean("writes", writes).boolean("lock", lock).text("format", format);
-  if (!fields.has("owner")) fields.fail("'owner' is missing");
-  if (!fields.ok()) return tl::unexpected(DiskError{fields.error()});
-  const auto owner = read_owner(request["owner"]);
-  if (!owner) return tl::unexpected(DiskError{owner.error()});
-  if (auto done = become(*owner); !done)
-    return tl::unexpected(DiskError{"cannot take on its owner's rights: " + done.error()});
-  if (const auto socket = nbd_socket(path)) {
-    auto server = connect_nbd_server(*socket);
-    if (!server) return tl::unexpected(DiskError{server.error()});
-    return Served{std::move(*server), {}};
-  }
-  auto fd = open_path(path, writes ? O_RDWR : O_RDONLY);
-  if (!fd) {
-    const auto reading = writes ? open_path(path, O_RDONLY) : tl::expected<Fd, std::string>(tl::unexpect, "");
-    const bool device = reading && is_read_only_device(reading->get());
-    return tl::unexpected(DiskError{device ? read_only_device : fd.error()});
-  }
-  TRY(check_disk(fd->get()));
-  const DiskUse use = writes ? DiskUse::write : DiskUse::read;
-  if (lock) TRY(format == "raw" ? lock_disk(fd->get(), use) : lock_disk_soon(fd->get(), use));
-  std::string identity = identity_of_disk(fd->get());
-  const auto backing = TRY(open_backing(request, lock));
-  std::vector<std::string> below;
-  for (const BackingImage& one : backing) below.push_back(identity_of_disk(one.file.get()));
-  if (lock && format != "raw") {
-    auto server = serve_image(*fd, format, !writes, path, backing);
-    if (!server) return tl::unexpected(DiskError{server.error()});
-    return Served{std::move(*server), std::move(identity), std::move(below)};
-  }
-  return Served{std::move(*fd), std::move(identity), std::move(below)};
-}
-
-int answer_disk(const nlohmann::json& request) {
-  const auto disk = serve_disk(request);
-  if (!disk) {
-    const nlohmann::json why = {
-        {"error", disk.error().message}, {"in_use", disk.error().in_use}, {"below_in_use", disk.error().below}};
-    return send_packet(to_daemon, why) ? 0 : 1;
-  }
-  const int opened[] = {disk->fd.get()};
-  return send_packet(to_daemon, {{"identity", disk->identity}, {"below", disk->below}}, opened) ? 0 : 1;
-}
-
 /// passt itself takes another user on where it is started as root, for which nothing would be left to it.
 tl::expected<Owner, std::string> network_owner(Owner owner) {
   if (owner.user != 0 || ::geteuid() != 0) return owner;
@@ -386,7 +290,7 @@ tl::expected<Opened, std::string> serve_any(const nlohmann::json& request) {
 int run_opener() {
   const auto request = receive_packet(to_daemon);
   if (!request) return 1;
-  if (request->body.contains("writes")) return answer_disk(request->body);
+  if (request->body.contains("writes")) return answer_disk(request->body, to_daemon);
   const auto opened = serve_any(request->body);
   if (!opened) return send_packet(to_daemon, {{"error", opened.error()}}) ? 0 : 1;
   std::vector<int> fds;

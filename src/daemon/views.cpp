@@ -116,6 +116,7 @@ json view(const MoveInfo& move) {
             {"dirty_bytes_a_second", move.dirty_bytes_a_second},
             {"pause_ms", move.pause_ms}};
   if (!move.stood_still.empty()) view["stood_still"] = move.stood_still;
+  if (!move.waits_for.empty()) view["waits_for"] = move.waits_for;
   if (!move.failed.empty()) view["failed"] = move.failed;
   return view;
 }

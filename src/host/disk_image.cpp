@@ -23,7 +23,7 @@ namespace {
 
 /// QEMU's permissions of a disk's user, by their bits (its include/block/block-common.h).
 enum DiskPermission : off_t { consistent_read = 0, write_data = 1, resize = 3 };
-constexpr off_t used_base = 100, unshared_base = 200;
+constexpr off_t used_base = 100, unshared_base = 200, most_permissions = 64;
 
 std::vector<DiskPermission> used(DiskUse use) {
   return use == DiskUse::write ? std::vector{consistent_read, write_data} : std::vector{consistent_read};
@@ -43,20 +43,39 @@ tl::unexpected<DiskError> disk_failed(const char* what) {
   return tl::unexpected(DiskError{std::string(what) + ": " + std::strerror(errno)});
 }
 
-tl::expected<void, DiskError> take_lock(int fd, off_t byte) {
-  struct flock lock = lock_of(F_RDLCK, byte);
-  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
-  if (errno == EAGAIN || errno == EACCES)
-    return tl::unexpected(DiskError{"somebody else uses it", identity_of_disk(fd)});
-  return disk_failed("it cannot be locked");
+/// Why there is no lock: the system's error, or none if it is somebody else's.
+using Locked = tl::expected<void, std::string>;
+constexpr const char* somebodys = "somebody else uses it";
+
+tl::unexpected<std::string> lock_failed(const char* what) {
+  return tl::unexpected(std::string(what) + ": " + std::strerror(errno));
 }
 
-/// Nobody else has a lock there.
-tl::expected<void, DiskError> look_for_lock(int fd, off_t byte) {
+Locked take_lock(int fd, off_t byte) {
+  struct flock lock = lock_of(F_RDLCK, byte);
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES) return tl::unexpected(std::string(somebodys));
+  return lock_failed("it cannot be locked");
+}
+
+/// Whether nobody else has a lock there.
+tl::expected<bool, std::string> is_free(int fd, off_t byte) {
   struct flock lock = lock_of(F_WRLCK, byte);
-  if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) return disk_failed("its locks cannot be seen");
-  if (lock.l_type == F_UNLCK) return {};
-  return tl::unexpected(DiskError{"somebody else uses it", identity_of_disk(fd)});
+  if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) return lock_failed("its locks cannot be seen");
+  return lock.l_type == F_UNLCK;
+}
+
+Locked look_for_lock(int fd, off_t byte) {
+  if (!TRY(is_free(fd, byte))) return tl::unexpected(std::string(somebodys));
+  return {};
+}
+
+Locked take_all_locks(int fd, DiskUse use) {
+  for (const DiskPermission permission : used(use)) TRY(take_lock(fd, used_base + permission));
+  for (const DiskPermission permission : unshared) TRY(take_lock(fd, unshared_base + permission));
+  for (const DiskPermission permission : used(use)) TRY(look_for_lock(fd, unshared_base + permission));
+  for (const DiskPermission permission : unshared) TRY(look_for_lock(fd, used_base + permission));
+  return {};
 }
 
 /// Some kernels open for writing what can only be read. None opens a device exclusively that is mounted, or a part of
@@ -85,11 +104,36 @@ tl::expected<void, DiskError> check_disk(int fd) {
   return tl::unexpected(DiskError{"neither a regular file nor a block device"});
 }
 
+tl::expected<void, std::string> take_disk_locks(int fd, DiskUse use) {
+  auto taken = take_all_locks(fd, use);
+  if (!taken) give_disk_locks(fd);
+  return taken;
+}
+
+void give_disk_locks(int fd) {
+  for (const off_t base : {used_base, unshared_base}) {
+    struct flock locks = lock_of(F_UNLCK, base);
+    locks.l_len = most_permissions;
+    ::fcntl(fd, F_OFD_SETLK, &locks);
+  }
+}
+
+tl::expected<u64, std::string> mark_disk(int fd, u64 chance) {
+  const u64 byte = first_mark + chance % (last_mark - first_mark);
+  TRY(take_lock(fd, static_cast<off_t>(byte)));
+  return byte;
+}
+
+// Who has locked all of a file has not marked it.
+tl::expected<bool, std::string> has_mark(int fd, u64 byte) {
+  if (byte < first_mark || byte > last_mark) return false;
+  const auto place = static_cast<off_t>(byte);
+  return !TRY(is_free(fd, place)) && TRY(is_free(fd, place - 1)) && TRY(is_free(fd, place + 1));
+}
+
 tl::expected<void, DiskError> lock_disk(int fd, DiskUse use) {
-  for (const DiskPermission permission : used(use)) TRY(take_lock(fd, used_base + permission));
-  for (const DiskPermission permission : unshared) TRY(take_lock(fd, unshared_base + permission));
-  for (const DiskPermission permission : used(use)) TRY(look_for_lock(fd, unshared_base + permission));
-  for (const DiskPermission permission : unshared) TRY(look_for_lock(fd, used_base + permission));
+  if (const auto taken = take_disk_locks(fd, use); !taken)
+    return tl::unexpected(DiskError{taken.error(), taken.error() == somebodys ? identity_of_disk(fd) : std::string()});
   return use == DiskUse::write ? check_device(fd) : tl::expected<void, DiskError>();
 }
 
@@ -99,10 +143,6 @@ tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use) {
   auto locked = lock_disk(fd, use);
   for (int i = 0; i < tries && !locked && !locked.error().in_use.empty(); ++i) {
     std::this_thread::sleep_for(between);
-    // What was taken before somebody else's lock was met is given back.
-    struct flock all = lock_of(F_UNLCK, 0);
-    all.l_len = 0;
-    ::fcntl(fd, F_OFD_SETLK, &all);
     locked = lock_disk(fd, use);
   }
   return locked;

@@ -8,6 +8,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "arch/types.hpp"
 #include "host/fd.hpp"
 
 namespace cloister::toolstack {
@@ -31,6 +32,25 @@ tl::expected<void, DiskError> check_disk(int fd);
 tl::expected<void, DiskError> lock_disk(int fd, DiskUse use);
 /// The same of one whose server may still be ending with its last domain (nbd_server.hpp): it waits a little for that.
 tl::expected<void, DiskError> lock_disk_soon(int fd, DiskUse use);
+/// The locks alone, of a disk that has been checked, with calls of fcntl(2) only. The error says what is in the way;
+/// then it has none of them.
+tl::expected<void, std::string> take_disk_locks(int fd, DiskUse use);
+/// They are anybody's.
+void give_disk_locks(int fd);
+
+/// Whoever has a disk open has a byte of it locked, far behind its end, that chance has chosen: who finds that byte
+/// locked in a file of the same name has the same file, and its locks are the other one's, too, on whatever machine.
+inline constexpr u64 first_mark = u64{1} << 61, last_mark = (u64{1} << 62) - 1;
+struct DiskMark {
+  u64 byte = 0;
+  u64 bytes = 0;  ///< of the disk
+  bool operator==(const DiskMark&) const = default;
+};
+/// chance: any number. Until the last descriptor is closed. The byte.
+tl::expected<u64, std::string> mark_disk(int fd, u64 chance);
+/// Somebody else, with another open file, has marked it there. An error: its locks cannot be seen.
+tl::expected<bool, std::string> has_mark(int fd, u64 byte);
+
 /// Opens and checks a path of the caller's own. A file that is not there is not made.
 tl::expected<Fd, DiskError> open_disk(const std::string& path, DiskUse use);
 

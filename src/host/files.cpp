@@ -18,6 +18,13 @@ Fd open_outside_processes(const std::string& path, u64 flags) {
   return Fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
 }
 
+Fd open_beneath(int folder, const std::string& path, u64 flags) {
+  open_how how{};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+  return Fd(static_cast<int>(::syscall(SYS_openat2, folder, path.c_str(), &how, sizeof how)));
+}
+
 tl::expected<std::size_t, std::string> read_some(int fd, std::span<u8> to) {
   while (true) {
     const ssize_t got = ::read(fd, to.data(), to.size());

@@ -14,6 +14,8 @@ namespace cloister::toolstack {
 /// Opens a path, through which no link of the kernel's own leads into a process (/proc/PID/fd/N; openat2(2)). Else
 /// errno says why.
 Fd open_outside_processes(const std::string& path, u64 flags);
+/// The same of a path below an open folder, which neither leaves it nor leads through any link.
+Fd open_beneath(int folder, const std::string& path, u64 flags);
 /// What ELOOP means there.
 inline constexpr const char* too_many_links = "it leads through too many links, or one into a process (/proc/PID/fd/N)";
 

@@ -141,10 +141,9 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& 
   return domain;
 }
 
-tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(vmx::Package& package, DomainSpec spec,
-                                                                  std::vector<vmx::EpcSection> epc,
-                                                                  stream::Reader& from, const vmx::MoveSession& session,
-                                                                  const std::function<void()>& all_but_root) {
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::arrive(
+    vmx::Package& package, DomainSpec spec, std::vector<vmx::EpcSection> epc, stream::Reader& from,
+    const vmx::MoveSession& session, const std::function<tl::expected<void, std::string>()>& all_but_root) {
   TRY(may_load(spec, from));
   auto domain = TRY(make(package, std::move(spec), std::move(epc)));
   Machine& machine = domain->impl_->machine;

@@ -44,12 +44,11 @@ class Domain {
   static tl::expected<std::unique_ptr<Domain>, std::string> arrive(vmx::Package& package, DomainSpec spec,
                                                                    std::vector<vmx::EpcSection> epc,
                                                                    stream::Reader& from);
-  /// Likewise, with its enclaves, as restore() has it. all_but_root: called when their root alone is missing.
-  static tl::expected<std::unique_ptr<Domain>, std::string> arrive(vmx::Package& package, DomainSpec spec,
-                                                                   std::vector<vmx::EpcSection> epc,
-                                                                   stream::Reader& from,
-                                                                   const vmx::MoveSession& session,
-                                                                   const std::function<void()>& all_but_root);
+  /// Likewise, with its enclaves, as restore() has it. all_but_root: called when their root alone is missing;
+  /// its error is that of the arrival.
+  static tl::expected<std::unique_ptr<Domain>, std::string> arrive(
+      vmx::Package& package, DomainSpec spec, std::vector<vmx::EpcSection> epc, stream::Reader& from,
+      const vmx::MoveSession& session, const std::function<tl::expected<void, std::string>()>& all_but_root);
   ~Domain();
   /// Runs the domain to its end, on the calling thread and, with several vCPUs under the host's clock, on one more for
   /// each of the others. console_out is called on any of them, and on that of a pause(), by one at a time.

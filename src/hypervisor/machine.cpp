@@ -345,24 +345,6 @@ void Machine::unpause() {
   left_guest_.notify_all();
 }
 
-void Machine::came() {
-  stands_since_ = now();
-  date_is_off_ = true;
-}
-
-void Machine::go_on() {
-  if (stands_since_ && !deterministic()) {
-    const u64 since = *stands_since_, stood = now() - since;
-    if (stood > spec.longest_pause) {
-      time.resume(since);
-      rtc.stood_still(stood, since);
-      date_is_off_ = true;
-    }
-  }
-  stands_since_.reset();
-  if (std::exchange(date_is_off_, false) && vsock != nullptr) vsock->peers().stood_still();
-}
-
 void Machine::deliver(const InterruptMessage& message, const Processor* sender) {
   for (const auto& processor : processors) {
     const bool is_sender = processor.get() == sender;

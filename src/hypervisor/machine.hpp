@@ -101,6 +101,8 @@ class Machine {
   /// Processors may enter the guest from now on. If it has stood for longer than the specification says that its time
   /// stamp counter may show, that stood, too; the clock chip did not.
   void go_on() CLOISTER_REQUIRES(lock);
+  /// Its networks are told that it is here.
+  void announce() CLOISTER_REQUIRES(lock);
   /// Waits until no processor's thread is in the middle of an exit, or the domain has ended: once it is paused, or
   /// where processors take turns.
   void wait_until_all_wait() CLOISTER_REQUIRES(lock);
@@ -191,6 +193,7 @@ class Machine {
   friend class VcpuLoop;
   std::optional<u64> stands_since_ CLOISTER_GUARDED_BY(lock);  ///< TSC
   bool date_is_off_ CLOISTER_GUARDED_BY(lock) = false;         ///< and the guest has not been told
+  bool is_new_here_ CLOISTER_GUARDED_BY(lock) = false;         ///< and its networks have not been told
   OwnGate gate_{*this};
   Condition left_guest_;  ///< a processor left the guest while held(), or a device came to rest, or the gate has opened
   Condition devices_wanted_;                                ///< a device has something to do, or the domain has ended

@@ -72,6 +72,13 @@ struct MovePeer {
   bool operator==(const MovePeer&) const = default;
 };
 
+/// A folder that other machines have, too, wherever it is mounted there, and call by the same name.
+struct SharedStorage {
+  std::string name;
+  std::string folder;  ///< absolute, as it is written without ".", ".." and a slash at its end
+  bool operator==(const SharedStorage&) const = default;
+};
+
 struct MachineDescription {
   std::vector<PackageDescription> packages;  ///< package n is element n; at least one
   KeySharing keys = KeySharing::shared;
@@ -85,6 +92,7 @@ struct MachineDescription {
   u32 stop_at_once = 2;          ///< and so many of each user's are stopped together when it goes down
   AccessPolicy access;           ///< who may do what with a domain
   std::vector<MovePeer> peers;   ///< each with another name and another key
+  std::vector<SharedStorage> storages{};  ///< each with another name and another folder
   /// Of each package, which no domain has but for versions, while its enclaves leave or come (docs/migration.md).
   u64 versions_mib = 0;
   std::string origin;   ///< where this comes from, for a person: the file's name, "default", "this host's CPUID"

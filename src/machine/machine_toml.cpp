@@ -1,5 +1,5 @@
 // machine.toml by tables of fields: the machine, a package, a section, its domains, how EPC is shared, who may do what
-// (and of other machines migration_toml.hpp). Then what concerns several of them.
+// (and of other machines migration_toml.hpp, of storages storage_toml.hpp). Then what concerns several of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "machine/machine.hpp"
 #include "machine/machine_silicon.hpp"
 #include "machine/migration_toml.hpp"
+#include "machine/storage_toml.hpp"
 #include "policy/descriptions.hpp"
 #include "policy/libvirt_models.hpp"
 #include "text/shown.hpp"
@@ -246,6 +247,7 @@ Done read_access(Draft& draft, const Value& value) {
 }
 
 Done read_migration(Draft& draft, const Value& value) { return read_migration_table(draft.machine, value); }
+Done read_storage(Draft& draft, const Value& value) { return read_storage_table(draft.machine, value); }
 
 constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"engine", read_machine_engine},
@@ -257,6 +259,7 @@ constexpr Field<Draft> machine_fields[] = {{"silicon", read_silicon},
                                            {"domains", read_domains},
                                            {"access", read_access},
                                            {"migration", read_migration},
+                                           {"storage", read_storage},
                                            {"package", read_package}};
 
 /// A processor without SGX_LC has no launch control, whatever firmware would do.

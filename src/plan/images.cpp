@@ -82,6 +82,7 @@ tl::expected<std::vector<Fd>, Diagnostic> open_disks(const DomainConfig& config,
       opened.push_back(std::move(*server));
       continue;
     }
+    if (storage_target(disk.path)) return unusable(disk, "this machine has no storages that it could be on");
     auto fd = open_disk(disk.path, use);
     if (!fd) return unusable(disk, fd.error().message);
     if (const auto locked = lock ? lock_of(fd->get(), use, disk.format) : tl::expected<void, DiskError>(); !locked) {

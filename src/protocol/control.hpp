@@ -19,6 +19,8 @@
 //   on
 //   {"verb":"take-back","token":…}    its enclaves have left, it was not saved, and it waits (SaveCounts::waits): it
 //   goes on with them
+//   {"verb":"disks"}        {"ok":true,"disks":[{"vdev":…,"mark":…,"bytes":…}, …]}: by what its target knows that it
+//   has the same files (host/disk_image.hpp); of one that cannot go elsewhere, {"vdev":…,"stays":why}
 //   {"verb":"move","session":…,"downtime":…,"bandwidth":…}    with the socket that its stream goes to (moving.hpp):
 //   {"ok":true} as soon as that has begun. How far it is that page says, too
 //   {"verb":"move-hold","session":…}    of one of which all has been sent: from now on it goes on by the next verb

@@ -134,6 +134,11 @@ void DomainPage::end_move(const std::string& why) {
   set_move_phase(MovePhase::over);
 }
 
+void DomainPage::wait_in_move(const std::string& why) {
+  put_text(move()->error, move()->error_bytes, why);
+  set_move_phase(MovePhase::sent);
+}
+
 u32 DomainPage::restarts() const { return page().restarts; }
 void DomainPage::add_restart() { ++page().restarts; }
 

@@ -153,6 +153,8 @@ class DomainPage {
   void start_move(const std::string& session, bool enclaves);
   /// why: empty if it is only as it was.
   void end_move(const std::string& why);
+  /// It is to go on, and does not yet: why.
+  void wait_in_move(const std::string& why);
   void set_move_phase(MovePhase phase) { move()->phase = static_cast<u32>(phase); }
   /// Why it could not be saved; empty: it was not to be, or it is on its way.
   std::string save_error() const;

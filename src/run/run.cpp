@@ -32,6 +32,7 @@
 #include "plan/render.hpp"
 #include "plan/restarts.hpp"
 #include "plan/spec.hpp"
+#include "plan/storages.hpp"
 #include "plan/vsock.hpp"
 #include "run/boot_source.hpp"
 #include "run/console_output.hpp"
@@ -339,9 +340,6 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
     return refuse({config.position_of("vif"), "'vif': a network is never the same twice: not with --deterministic"});
   if (arguments.deterministic && config.vsock)
     return refuse({config.position_of("vsock"), "'vsock': a host is never the same twice: not with --deterministic"});
-  auto images = read_images(config, !arguments.dry_run);
-  if (!images) return refuse(images.error());
-
   const bool described = !arguments.machine.empty();
   MachineDescription machine = machine_for(config);
   if (described) {
@@ -352,6 +350,11 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
     }
     machine = std::move(*read_machine);
   }
+  auto placed_disks = with_places(config, machine.storages);
+  if (!placed_disks) return refuse(placed_disks.error());
+  config = std::move(*placed_disks);
+  auto images = read_images(config, !arguments.dry_run);
+  if (!images) return refuse(images.error());
   const auto placed = place_epc(config, machine);
   if (!placed) return refuse(placed.error());
   if (described && !config.epc.empty()) spdlog::info("cloister: EPC: {}", placed->reason);

@@ -94,6 +94,7 @@ tl::expected<MoveOrder, std::string> move_order() {
 tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const LaunchMessage& launch,
                                               const DomainPage& page) {
   auto read = TRY(read_config(launch.config));
+  auto disk_locks = std::make_unique<DiskLocks>(read.config.disks, launch_fd::disk, launch.arrives);
   std::vector<Fd> disks;
   for (std::size_t i = 0; i < read.config.disks.size(); ++i) disks.emplace_back(launch_fd::disk + static_cast<int>(i));
   auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk, std::move(disks)));
@@ -119,6 +120,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
+  guest.disk_locks_ = std::move(disk_locks);
   guest.boot_reader_ = std::move(boot_reader);
   if (!guest.config().epc_is_paged()) {
     std::vector<std::vector<vmx::EpcSection>> by_section;
@@ -133,6 +135,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   if (launch.arrives && !launch.enclaves) {
     stream::Reader reader(buffered(file.get()));
     if (auto made = guest.lay_out({.stream = &reader, .moves = true}); !made) return failed(made.error());
+    if (auto taken = guest.disk_locks_->take_soon(); !taken) return failed(taken.error());
     return guest;
   }
   const Fd memory(launch_fd::order);
@@ -144,6 +147,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
       return failed(made.error());
     guest.arriving_ = true;
     if (auto whole = reader.finish(); !whole) return failed(whole.error());
+    if (auto taken = guest.disk_locks_->take_soon(); !taken) return failed(taken.error());
     return guest;
   }
   const auto order = saved_order();
@@ -218,7 +222,12 @@ Guest::Made Guest::make(hypervisor::DomainSpec spec, const std::vector<vmx::EpcS
   if (saved.stream == nullptr) return Domain::create(*package_, std::move(spec), epc);
   if (saved.moves && saved.session)
     return Domain::arrive(*package_, std::move(spec), epc, *saved.stream, *saved.session,
-                          [this] { page_.get().set_all_but_root(); });
+                          [this]() -> tl::expected<void, std::string> {
+                            // Before their root leaves: what cannot have its disks has not taken them away.
+                            TRY(disk_locks_->take_soon());
+                            page_.get().set_all_but_root();
+                            return {};
+                          });
   if (saved.moves) return Domain::arrive(*package_, std::move(spec), epc, *saved.stream);
   if (saved.session) return Domain::restore(*package_, std::move(spec), epc, *saved.stream, *saved.session);
   return Domain::restore(*package_, std::move(spec), epc, *saved.stream);

@@ -10,6 +10,7 @@
 #include "plan/spec.hpp"
 #include "protocol/domain_page.hpp"
 #include "protocol/launch.hpp"
+#include "vmm/disk_locks.hpp"
 #include "vmx/backend.hpp"
 
 namespace cloister::toolstack {
@@ -30,6 +31,7 @@ class Guest {
   const DomainConfig& config() const { return plan_.config; }
   /// Enclaves have come with it.
   bool arriving() const { return arriving_; }
+  DiskLocks& disk_locks() { return *disk_locks_; }
   /// In bytes.
   u64 ram() const { return plan_.config.memory_mib << 20; }
 
@@ -65,6 +67,7 @@ class Guest {
   std::unique_ptr<vmx::Package> package_;
   DomainPlan plan_;
   Images images_;
+  std::unique_ptr<DiskLocks> disk_locks_ = std::make_unique<DiskLocks>();
   Fd boot_reader_{};                     ///< connection to what looks at its disk, if there is a bootloader
   std::vector<vmx::EpcSection> own_;     ///< what it was launched with
   std::vector<vmx::EpcSection> frames_;  ///< what the guest has, or had at its end

@@ -78,6 +78,8 @@ class Lifecycle {
   bool was_paused() const;
   /// It may run elsewhere.
   void in_doubt() { page_.set_state(DomainState::in_doubt); }
+  /// It may not, and is to go on as soon as it has its disks again.
+  void waits_for_disks() { page_.set_state(DomainState::moving); }
   /// The guest goes on as it was.
   /// What stands still for it goes on, if it does, before the move is over.
   void let_move_run();

@@ -11,6 +11,7 @@
 
 #include "arch/sizes.hpp"
 #include "arch/try.hpp"
+#include "host/log.hpp"
 #include "host/threads.hpp"
 #include "hypervisor/domain.hpp"
 #include "hypervisor/saving/live.hpp"
@@ -60,7 +61,9 @@ Mover::Done Mover::start(Fd socket, const std::string& session, const MoveLimits
   const auto domain = lifecycle_.begin_move();
   if (!domain) return does_not_move(domain.error());
   if (thread_.joinable()) thread_.join();  // of a move that has come to nothing
-  if (const std::string stay = enclaves ? (*domain)->why_enclaves_stay() : ""; !stay.empty()) {
+  std::string stay = disks_.why_they_stay();
+  if (stay.empty() && enclaves) stay = (*domain)->why_enclaves_stay();
+  if (!stay.empty()) {
     lifecycle_.end_move();
     return does_not_move(stay);
   }
@@ -102,6 +105,10 @@ void Mover::run(hypervisor::Domain& domain) {
     }
     out_ = false;
     domain_ = nullptr;
+  }
+  take_disks_back();
+  {
+    const MutexLock held(lock_);
     page_.end_move(moved ? std::string() : moved.error());
   }
   lifecycle_.let_move_run();
@@ -121,10 +128,15 @@ Mover::Done Mover::copy(hypervisor::LiveCopy& live) {
   if (::recv(socket_.get(), &ready, sizeof ready, 0) != sizeof ready) return does_not_move("whoever takes it has gone");
   began_ = Clock::now();
   TRY(live.begin(order_.has_value()));
+  // Most of what it has written, and not flushed, need not be waited for while its guest stands still.
+  TRY(disks_.sync());
   TRY(rounds(live));
+  TRY(disks_.sync());
   stands_ = Clock::now();
   TRY(lifecycle_.stand_still());
   live_ = false;
+  // Before its target has the last of what is sent, and takes them.
+  TRY(disks_.give());
   TRY(finish(live));
   TRY(put_last());
   note_pause();
@@ -144,6 +156,23 @@ Mover::Done Mover::finish(hypervisor::LiveCopy& live) {
     out_ = true;
   }
   return sealer_->flush();
+}
+
+/// Whoever has them locked may be a target that has not come to an end yet; then its guest stands still until that has.
+void Mover::take_disks_back() {
+  bool told = false;
+  while (true) {
+    const Done taken = disks_.take();
+    if (taken) return;
+    if (!std::exchange(told, true)) {
+      log(LogLevel::warning, "domain-waits-for-disks", {{"domain", lifecycle_.name()}, {"error", taken.error()}});
+      const MutexLock held(lock_);
+      resumes_ = true;  // nobody has it hold any more
+      lifecycle_.waits_for_disks();
+      page_.wait_in_move(taken.error());
+    }
+    std::this_thread::sleep_for(between_glances);
+  }
 }
 
 Mover::Done Mover::put_last() {
@@ -307,7 +336,10 @@ void Mover::wait_for_word(hypervisor::LiveCopy& live) {
   const MutexLock held(lock_);
   while (!resumes_) {
     // One that is ended while it may not run elsewhere yet goes on first.
-    if (page_.move_phase() != MovePhase::held && (has_gone(socket_.get()) || lifecycle_.move_is_off())) return;
+    if (page_.move_phase() != MovePhase::held && (has_gone(socket_.get()) || lifecycle_.move_is_off())) {
+      resumes_ = true;  // nobody has it hold any more
+      return;
+    }
     if (page_.move_phase() == MovePhase::held && out_ && !std::exchange(root_sent, true)) {
       send_root(live);
       continue;

@@ -4,6 +4,9 @@
 //
 // With its enclaves alive all of its EPC goes out when the guest stands still, and all of it is sent but their root,
 // which leaves once it was told to hold. Then the word that lets it go on is the token that takes them back.
+//
+// Its disks are its target's to lock from when its guest stands still (disk_locks.hpp): it goes on when it has them
+// again, however long that takes.
 #pragma once
 
 #include <chrono>
@@ -18,6 +21,7 @@
 #include "protocol/domain_page.hpp"
 #include "protocol/moving.hpp"
 #include "stream/sealing.hpp"
+#include "vmm/disk_locks.hpp"
 #include "vmm/lifecycle.hpp"
 
 namespace cloister::hypervisor {
@@ -30,8 +34,8 @@ class Mover {
  public:
   using Done = Lifecycle::Done;
 
-  /// Both must outlive this.
-  Mover(Lifecycle& lifecycle, DomainPage& page) : lifecycle_(lifecycle), page_(page) {}
+  /// All must outlive this.
+  Mover(Lifecycle& lifecycle, DomainPage& page, DiskLocks& disks) : lifecycle_(lifecycle), page_(page), disks_(disks) {}
   /// Waits for its thread: a domain whose run has ended does not move.
   ~Mover();
   Mover(const Mover&) = delete;
@@ -45,6 +49,7 @@ class Mover {
   Done hold(const std::string& session);
   /// It goes on here. cancel: unless it is held, and may run elsewhere. token: if its enclaves have left.
   Done end(bool cancel, const std::optional<vmx::MoveToken>& token = {});
+  const DiskLocks& disks() const { return disks_; }
   /// It goes on here, whatever became of its enclaves, which are lost, and with other keys.
   Done start_over(const vmx::PlatformSecrets& secrets);
 
@@ -67,10 +72,12 @@ class Mover {
   void keep_to_bandwidth();
   void wait_for_word(hypervisor::LiveCopy& live);
 
+  void take_disks_back();
   void resume() CLOISTER_REQUIRES(lock_);
 
   Lifecycle& lifecycle_;
   DomainPage& page_;
+  DiskLocks& disks_;
   Fd socket_;
   MoveLimits limits_;
   std::optional<MoveOrder> order_;

@@ -81,7 +81,7 @@ Done limit(__rlimit_resource resource, rlim_t most) {
 
 /// Connections, viewers, and what is ours: all that a VMM can need (service.hpp, console_hub.hpp).
 constexpr rlim_t most_descriptors =
-    128 + most_disks + (1 + most_interface_queues) * most_interfaces + hypervisor::UnixPeers::most_descriptors;
+    128 + 2 * most_disks + (1 + most_interface_queues) * most_interfaces + hypervisor::UnixPeers::most_descriptors;
 
 /// What every build gives up.
 Done give_up_privileges() {

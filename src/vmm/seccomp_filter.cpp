@@ -74,6 +74,8 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)},
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE)},
     {SCMP_SYS(lseek)},
+    {SCMP_SYS(fcntl), is(1, F_OFD_SETLK)},  // their locks, of a domain that moves
+    {SCMP_SYS(fcntl), is(1, F_OFD_GETLK)},
     {SCMP_SYS(ioctl), is(1, BLKSSZGET)},   // those that are block devices
     {SCMP_SYS(ioctl), is(1, BLKDISCARD)},  // whose descriptors are open for writing, or it fails
     {SCMP_SYS(write)},

@@ -156,6 +156,23 @@ Reply save(VerbContext& context, const Packet& request) { return save(context, r
 /// A verb of its own: an earlier VMM does not know it, and would end.
 Reply snapshot(VerbContext& context, const Packet& request) { return save(context, request, AfterSave::goes_on); }
 
+/// By what a domain's target knows that it has the same disks.
+Reply disks(VerbContext& context, const Packet&) {
+  if (context.mover == nullptr) return {error("it cannot be moved"), {}};
+  json all = json::array();
+  for (const DiskLocks::Marked& disk : context.mover->disks().marks()) {
+    json one{{"vdev", disk.vdev}};
+    if (disk.mark) {
+      one["mark"] = disk.mark->byte;
+      one["bytes"] = disk.mark->bytes;
+    } else {
+      one["stays"] = disk.mark.error();
+    }
+    all.push_back(std::move(one));
+  }
+  return {{{"ok", true}, {"disks", std::move(all)}}, {}};
+}
+
 Reply begin_move(VerbContext& context, const Packet& request) {
   if (context.mover == nullptr) return {error("it cannot be moved"), {}};
   if (request.descriptors.empty() || request.descriptors.size() > 2)
@@ -228,6 +245,7 @@ constexpr Verb verbs[] = {{"hello", hello},
                           {"save", save},
                           {"snapshot", snapshot},
                           {"take-back", take_back},
+                          {"disks", disks},
                           {"move", begin_move},
                           {"move-hold", hold_move},
                           {"move-end", stay},

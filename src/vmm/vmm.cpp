@@ -147,7 +147,7 @@ int run_vmm(const Processors& processors) {
   }
   ConsoleHub hub(*page, Fd(launch_fd::console));
   Saver saver(lifecycle, *page);
-  Mover mover(lifecycle, *page);
+  Mover mover(lifecycle, *page, guest->disk_locks());
   VerbContext context{.id = launch->id,
                       .lifecycle = lifecycle,
                       .page = *page,

@@ -9,6 +9,7 @@ import sys
 import time
 import unittest
 
+from cases_migration import Pair
 from cases_owner import Member
 from cases_stress import Linux
 from machine import PATIENCE, domain_config, some, wait_until
@@ -245,4 +246,47 @@ def linux(machine, network):
     m.check_settled([])
 
 
-CASES = {"bridges-linux": linux, "bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}
+def hears(network, mac):
+    """What says to the bridge where this address is: a packet socket on it."""
+    script = f"""
+import socket
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x8035)) as one:
+    one.bind(("br0", 0x8035))
+    one.settimeout({PATIENCE})
+    print("hears", flush=True)
+    while True:
+        frame = one.recv(2048)
+        if frame[6:12] == bytes.fromhex("{mac.replace(':', '')}"):
+            break
+"""
+    listener = subprocess.Popen(network.within(sys.executable, "-c", script), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert listener.stdout.readline() == b"hears\n"
+    return listener
+
+
+@with_network
+def moved(machine, network):
+    """A domain goes on at another daemon with the address that others know; a bridge that the target has not is said before."""
+    pair = Pair(lambda _: machine())
+    a, b = pair.a, pair.b
+    created(a, network, "web")
+    pair.migrate("--dry-run")
+    assert set(network.others()) == {"cloister0"}
+    listener = hears(network, MAC)
+    pair.migrate()
+    _, errors = listener.communicate(timeout=2 * PATIENCE)
+    assert listener.returncode == 0, errors
+    network.asks(b"after a move")
+    a.check_settled([])
+    b.destroy("web")
+    gone(b, network)
+    created(a, network, "web")
+    offer = a.request("POST", "/v1/domains/web/migration/offer", {"enclaves": "lose"}).json
+    offer["config"] = offer["config"].replace("br0", "br1")
+    answer = b.request("POST", "/v1/offers", {"offer": offer})
+    assert answer.json["refused"] == ["cannot use vif 0: there is no bridge 'br1'"], answer.body
+    a.destroy("web")
+    gone(a, network)
+
+
+CASES = {"bridges-linux": linux, "bridges-moved": moved, "bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}

@@ -37,6 +37,7 @@ import cases_live_enclaves
 import cases_memory
 import cases_migration
 import cases_moved_definitions
+import cases_moved_disks
 import cases_networks
 import cases_operator
 import cases_owner
@@ -61,7 +62,7 @@ from machine import Machine, become_reaper
 SKIPPED = 77  # to ctest
 CASES = {**cases_access.CASES, **cases_life.CASES, **cases_operator.CASES, **cases_death.CASES, **cases_api.CASES, **cases_sandbox.CASES, **cases_seeing.CASES,
          **cases_dashboard.CASES, **cases_silicon.CASES, **cases_engine.CASES, **cases_sharing.CASES, **cases_stress.CASES,
-         **cases_recovery.CASES, **cases_power.CASES, **cases_defined.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_children.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES, **cases_keys.CASES, **cases_disks.CASES, **cases_blocks.CASES, **cases_boot.CASES, **cases_formats.CASES, **cases_networks.CASES, **cases_vsock.CASES, **cases_migration.CASES, **cases_peers.CASES, **cases_live_enclaves.CASES, **cases_hops.CASES, **cases_pairs.CASES, **cases_tls.CASES, **cases_saving.CASES, **cases_moved_definitions.CASES, **cases_tickets.CASES, **cases_arrivals.CASES, **cases_host_save.CASES, **cases_snapshot.CASES, **cases_enclaves.CASES,
+         **cases_recovery.CASES, **cases_power.CASES, **cases_defined.CASES, **cases_owner.CASES, **cases_folders.CASES, **cases_children.CASES, **cases_clients.CASES, **cases_ends.CASES, **cases_memory.CASES, **cases_run.CASES, **cases_persist.CASES, **cases_keys.CASES, **cases_disks.CASES, **cases_blocks.CASES, **cases_boot.CASES, **cases_formats.CASES, **cases_networks.CASES, **cases_vsock.CASES, **cases_migration.CASES, **cases_peers.CASES, **cases_live_enclaves.CASES, **cases_hops.CASES, **cases_pairs.CASES, **cases_tls.CASES, **cases_saving.CASES, **cases_moved_definitions.CASES, **cases_moved_disks.CASES, **cases_tickets.CASES, **cases_arrivals.CASES, **cases_host_save.CASES, **cases_snapshot.CASES, **cases_enclaves.CASES,
          **cases_image.CASES,
          **cases_bridges.CASES,
          }

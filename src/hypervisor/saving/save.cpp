@@ -74,7 +74,7 @@ Done may_load(const DomainSpec& spec, stream::Reader& from) {
 }
 
 Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves,
-          const std::function<void()>& all_but_root) {
+          const std::function<tl::expected<void, std::string>()>& all_but_root) {
   {
     const MutexLock held(machine.lock);
     const Done parts =
@@ -91,7 +91,7 @@ Done load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves,
       continue;
     }
     if (record.kind == stream::Kind::all_but_root && all_but_root) {
-      all_but_root();
+      TRY(all_but_root());
       continue;
     }
     if (record.kind != stream::Kind::ram) return tl::unexpected(stream::Reader::wrong(record, "expected ram or end"));

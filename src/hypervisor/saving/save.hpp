@@ -22,6 +22,6 @@ tl::expected<void, std::string> may_load(const DomainSpec& spec, stream::Reader&
 /// Then, the rest of the stream, into a machine that was laid out, and has not run.
 /// enclaves: get what comes of these; null: they are lost. all_but_root: called where a stream says so.
 tl::expected<void, std::string> load(Machine& machine, stream::Reader& from, ArrivingEnclaves* enclaves = nullptr,
-                                     const std::function<void()>& all_but_root = {});
+                                     const std::function<tl::expected<void, std::string>()>& all_but_root = {});
 
 }  // namespace cloister::hypervisor

@@ -1,5 +1,6 @@
 // A guest that finds a network interface on the PCI bus, drives it as virtio 1.2 says, and is saved in the middle of
 // it.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -172,6 +173,40 @@ TEST_F(Interface, ASilentWireStopsNobody) {
   runner.join();
   EXPECT_EQ(outcome.ending, Ending::stopped);
   EXPECT_EQ(notes_, "the link of its network interface 0 is down\n");
+}
+
+/// So that bridges learn where its address is (RFC 903); once, and before anything of its own.
+TEST_F(Interface, SaysWhereItIsWhenItGoesOnElsewhere) {
+  wire_->answer = {};
+  const auto first = Domain::create(package_, spec(vmx::ClockMode::host), {});
+  ASSERT_TRUE(first) << first.error();
+  (*first)->pause();
+  Bytes saved;
+  const auto done = (*first)->save([&saved](std::span<const u8> more) -> stream::Result<void> {
+    saved.insert(saved.end(), more.begin(), more.end());
+    return {};
+  });
+  ASSERT_TRUE(done) << done.error();
+  std::span<const u8> rest = saved;
+  const auto second = Domain::restore(package_, spec(vmx::ClockMode::host), {}, [&rest](std::span<u8> to) {
+    const std::size_t n = std::min(to.size(), rest.size());
+    std::copy_n(rest.begin(), n, to.begin());
+    rest = rest.subspan(n);
+    return stream::Result<std::size_t>(n);
+  });
+  ASSERT_TRUE(second) << second.error();
+  (*second)->pause();
+  (*second)->unpause();
+  (*second)->pause();
+  (*second)->unpause();
+  ASSERT_EQ(wire_->gone.size(), 1u);
+  std::string frame;
+  for (const std::byte byte : wire_->gone.front()) frame += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  std::string mac;
+  for (const u8 byte : spec().interfaces.front().mac) mac += fmt::format("{:02x}", byte);
+  const std::string none(8, '0');
+  EXPECT_EQ(frame, "ffffffffffff" + mac + "8035" + "0001" + "0800" + "06" + "04" + "0003" + mac + none + mac + none +
+                       std::string(36, '0'));
 }
 
 TEST_F(Interface, IsSavedWithTheDomain) {

@@ -69,5 +69,27 @@ TEST(Renamed, RefusesWhatItCannotChangeWhole) {
   EXPECT_EQ(renamed("name = 'a'\nname = 'b'\n", "c"), "name = 'a'\nname = 'c'\n") << "the last one counts";
 }
 
+TEST(Retargeted, ChangesTargetsAlone) {
+  const std::string head = "name = 'd'\nkernel = '/k'\n";
+  EXPECT_EQ(retargeted(head + "disk = [ '/vm/b,raw,xvdb,ro', # b\n  \"/vm/a,raw,xvda\" ]\nmemory = 16\n",
+                       {{"xvda", "storage:vm/a"}, {"xvdb", "storage:vm/x,y"}}),
+            head +
+                "disk = [ \"format=raw,vdev=xvdb,access=ro,target=storage:vm/x,y\", # b\n"
+                "  \"format=raw,vdev=xvda,access=rw,target=storage:vm/a\" ]\nmemory = 16\n");
+  const std::string two = head + "disk = ['a,raw,xvda']\ndisk += ['b,raw,xvdb']\n";
+  EXPECT_EQ(retargeted(two, {{"xvdb", "storage:vm/b"}}),
+            head + "disk = ['a,raw,xvda']\ndisk += [\"format=raw,vdev=xvdb,access=rw,target=storage:vm/b\"]\n");
+  EXPECT_EQ(retargeted(two, {}), two);
+}
+
+TEST(Retargeted, RefusesWhatItCannotChangeWhole) {
+  const std::string head = "name = 'd'\nkernel = '/k'\n";
+  EXPECT_FALSE(retargeted(head, {{"xvda", "storage:vm/a"}}));
+  EXPECT_FALSE(retargeted(head + "disk = 1\n", {{"xvda", "storage:vm/a"}}));
+  EXPECT_EQ(retargeted(head + "disk = ['\\x61,raw,xvda']\n", {{"xvda", "storage:vm/a"}}).error(),
+            "the disks in its text cannot be changed: 3:9: xvda has escapes, or is put together of several values");
+  EXPECT_FALSE(retargeted(head + "disk = ['a,raw,xvda']\n", {{"xvda", "storage:vm/.."}})) << "no such target";
+}
+
 }  // namespace
 }  // namespace cloister::tests

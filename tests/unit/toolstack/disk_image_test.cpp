@@ -69,6 +69,44 @@ TEST_F(DiskImage, ItsLocksGoWithItsDescriptors) {
   EXPECT_NE(lock(second, DiskUse::write), "") << "a copy still has them";
 }
 
+/// As a domain's source gives them up, and its target takes them.
+TEST_F(DiskImage, LocksAreGivenAndTakenWithoutClosingIt) {
+  Fd first, second;
+  ASSERT_EQ(lock(first, DiskUse::write), "");
+  second = Fd(::open(image_.c_str(), O_RDWR | O_CLOEXEC));
+  EXPECT_FALSE(take_disk_locks(second.get(), DiskUse::write));
+  give_disk_locks(first.get());
+  EXPECT_TRUE(take_disk_locks(second.get(), DiskUse::write));
+  EXPECT_EQ(take_disk_locks(first.get(), DiskUse::write).error(), "somebody else uses it");
+  EXPECT_EQ(take_disk_locks(first.get(), DiskUse::read).error(), "somebody else uses it");
+  give_disk_locks(second.get());
+  EXPECT_TRUE(take_disk_locks(first.get(), DiskUse::write)) << "who could not have all of them has none";
+}
+
+TEST_F(DiskImage, AMarkIsSeenByWhoHasTheSameFile) {
+  const auto other = folder_.write("other.img", std::string(1 << 16, '\0'));
+  const Fd holder(::open(image_.c_str(), O_RDONLY | O_CLOEXEC)), looker(::open(image_.c_str(), O_RDWR | O_CLOEXEC)),
+      elsewhere(::open(other.c_str(), O_RDWR | O_CLOEXEC));
+  for (const u64 chance : {u64{0}, u64{7}, ~u64{0}}) {
+    const auto byte = mark_disk(holder.get(), chance);
+    ASSERT_TRUE(byte) << byte.error();
+    EXPECT_GE(*byte, first_mark);
+    EXPECT_LE(*byte, last_mark);
+    EXPECT_EQ(has_mark(looker.get(), *byte), true);
+    EXPECT_EQ(has_mark(looker.get(), *byte + 1), false);
+    EXPECT_EQ(has_mark(elsewhere.get(), *byte), false);
+    EXPECT_EQ(has_mark(holder.get(), *byte), false) << "one's own is nobody else's";
+  }
+  Fd locks;
+  EXPECT_EQ(lock(locks, DiskUse::write), "") << "a mark keeps nobody out";
+  EXPECT_EQ(has_mark(looker.get(), 101), false) << "locks of its use are no mark";
+  struct flock whole {};
+  whole.l_type = F_RDLCK;
+  ASSERT_EQ(::fcntl(elsewhere.get(), F_OFD_SETLK, &whole), 0);
+  const Fd beside(::open(other.c_str(), O_RDWR | O_CLOEXEC));
+  EXPECT_EQ(has_mark(beside.get(), first_mark + 9), false) << "nor is one of all of it";
+}
+
 TEST_F(DiskImage, IsAFileOrABlockDevice) {
   const auto error = [](const std::string& path) {
     const auto fd = open_disk(path, DiskUse::read);

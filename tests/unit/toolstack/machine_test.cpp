@@ -102,6 +102,12 @@ TEST(Machine, NamesThoseThatEnclavesMayGoTo) {
   EXPECT_EQ(peers[1], (MovePeer{.name = "x", .key = *read_public_key(two), .owner = "alice"}));
 }
 
+TEST(Machine, NamesTheStoragesThatOthersHaveToo) {
+  EXPECT_THAT(good("[storage]\n[[package]]\n").storages, IsEmpty());
+  const auto storages = good("[storage]\nvm-1 = '/srv/vm/'\nB = '/srv'\n[[package]]\n").storages;
+  EXPECT_THAT(storages, ElementsAre(SharedStorage{"vm-1", "/srv/vm"}, SharedStorage{"B", "/srv"}));
+}
+
 TEST(Machine, SectionsHavePlaceSizeAndNode) {
   const MachineDescription machine = good(R"(
 keys = "separate"
@@ -177,6 +183,15 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
   const std::string end = "\n[[package]]\n", peer_key = "ed25519:" + std::string(43, 'A') + "=";
   const Bad cases[] = {
       {"keys = ", 1, 8, {"end-of-file"}},
+      {"storage = 1" + end, 1, 11, {"'storage'", "found 1", "a table, begun with [storage]"}},
+      {"[storage]\nvm = 1" + end, 2, 6, {"'vm'", "found 1", "the absolute path of a folder"}},
+      {"[storage]\nvm = 'srv'" + end, 2, 6, {"'vm'", "found \"srv\"", "the absolute path of a folder"}},
+      {"[storage]\nvm = '/'" + end, 2, 6, {"the absolute path of a folder"}},
+      {"[storage]\nvm = '/a/../b'" + end, 2, 6, {"without \".\", \"..\""}},
+      {"[storage]\nvm = '/\u00e4'" + end, 2, 6, {"in ASCII"}},
+      {"[storage]\n7 = '/a'" + end, 2, 1, {"'storage'", "found '7'", "letters, digits"}},
+      {"[storage]\n'a/b' = '/a'" + end, 2, 1, {"'storage'", "letters, digits"}},
+      {"[storage]\nvm = '/a'\nother = '/a/'" + end, 3, 9, {"'other'", "found the folder of 'vm'"}},
       {"keys = \"shared\nx", 1, 15, {}},
       {"keys = 'both'" + end, 1, 8, {"'keys'", "found \"both\"", "expected \"shared\" or \"separate\""}},
       {std::string("[[\0package]]", 12), 1, 3, {"saw '\\u0000'"}},
@@ -189,7 +204,7 @@ TEST(Machine, WrongDescriptionsAreRefusedWhereTheyStand) {
        1,
        {"unknown key",
         "expected silicon, engine, keys, launch_control, launch_hash, memory_overcommit, overcommit, domains, access, "
-        "migration, package"}},
+        "migration, storage, package"}},
       {"  \"k\\u0001\" = 1" + end, 1, 3, {"unknown key \"k?\""}},
       {"silicon = 'Skylake-Client-IBRS'" + end,
        1,
@@ -297,8 +312,8 @@ TEST(Machine, TheDocumentationNamesEveryKey) {
   for (const char* key : {"silicon",      "engine", "keys",    "launch_control", "launch_hash", "memory_overcommit",
                           "overcommit",   "ratio",  "reserve", "chunk",          "domains",     "start_at_once",
                           "stop_at_once", "access", "console", "control",        "package",     "epc",
-                          "base",         "size",   "node",    "faulty",         "migration",   "peers",
-                          "name",         "key",    "owner"})
+                          "storage",      "base",   "size",    "node",           "faulty",      "migration",
+                          "peers",        "name",   "key",     "owner"})
     EXPECT_THAT(text, HasSubstr("| `" + std::string(key) + "` |"));
 }
 

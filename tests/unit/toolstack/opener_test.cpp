@@ -122,6 +122,43 @@ TEST_F(Opener, OpensDisksForTheirUseAndLocksThem) {
   EXPECT_TRUE(opener_.open_disk(anybody(), others, DiskUse::read, DiskLock::yes));
 }
 
+/// As it is opened for a domain that arrives.
+TEST_F(Opener, OpensWhatLiesBelowAFolderByNoLink) {
+  const unsigned owner = anybody().user, group = anybody().group;
+  std::filesystem::create_directories(folder_.path("vm/deep"));
+  const std::string image = file("vm/deep/disk", std::string(1024, 'd'), 0600, owner, group);
+  file("outside", std::string(1024, 'd'), 0666, owner, group);
+  std::filesystem::create_symlink("deep/disk", folder_.path("vm/link"));
+  std::filesystem::create_symlink("deep", folder_.path("vm/folder"));
+  std::filesystem::create_symlink(folder_.path("vm"), folder_.path("elsewhere"));
+  const auto why = [&](const std::string& path, DiskBounds bounds = {}) {
+    if (bounds.folder.empty()) bounds.folder = folder_.path("elsewhere");
+    const auto disk = opener_.open_disk(anybody(), path, DiskUse::write, DiskLock::no, "raw", {}, bounds);
+    return disk ? "" : disk.error().message;
+  };
+  EXPECT_EQ(why("deep/disk"), "");
+  EXPECT_EQ(why("link"), "it leads through a link, which none does on a storage");
+  EXPECT_EQ(why("folder/disk"), "it leads through a link, which none does on a storage");
+  EXPECT_EQ(why("../outside"), "it leads out of its storage");
+  EXPECT_EQ(why("deep/../../outside"), "it leads out of its storage");
+  EXPECT_EQ(why(folder_.path("outside")), "it leads out of its storage");
+  EXPECT_EQ(why("deep"), "Is a directory");
+  EXPECT_EQ(why("disk", {.folder = folder_.path("none")}),
+            "the storage's folder '" + folder_.path("none") + "': No such file or directory");
+  // Which file it is.
+  const Fd holder(::open(image.c_str(), O_RDWR | O_CLOEXEC));
+  const auto byte = mark_disk(holder.get(), 12345);
+  ASSERT_TRUE(byte) << byte.error();
+  EXPECT_EQ(why("deep/disk", {.mark = DiskMark{*byte, 1024}}), "");
+  EXPECT_EQ(why("deep/disk", {.mark = DiskMark{*byte, 1000}}), "") << "a part of a sector is none of the disk's";
+  EXPECT_EQ(why("deep/disk", {.mark = DiskMark{*byte, 2048}}), "found 1024 bytes, expected 2048, which its source has");
+  EXPECT_EQ(why("deep/disk", {.mark = DiskMark{*byte, 512}}), "found 1024 bytes, expected 512, which its source has");
+  EXPECT_THAT(why("deep/disk", {.mark = DiskMark{*byte + 1, 1024}}), HasSubstr("another file of that name"));
+  std::filesystem::copy_file(image, folder_.path("vm/copy"));
+  file("vm/copy", std::string(1024, 'd'), 0600, owner, group);
+  EXPECT_THAT(why("copy", {.mark = DiskMark{*byte, 1024}}), HasSubstr("another file of that name"));
+}
+
 // A descriptor of this process, as the daemon has one of each domain's EPC, by every name that leads to it.
 TEST_F(Opener, NoNameLeadsIntoAProcess) {
   const std::string secret = "another domain's";

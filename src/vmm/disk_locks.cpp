@@ -1,0 +1,98 @@
+// Calls that a VMM's sandbox allows, and no others.
+#include "vmm/disk_locks.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "arch/try.hpp"
+#include "hypervisor/devices/host_random.hpp"
+#include "plan/storages.hpp"
+
+namespace cloister::toolstack {
+
+namespace {
+
+tl::expected<DiskMark, std::string> mark_file(int file) {
+  u64 chance = 0;
+  if (!hypervisor::fill_with_random(std::as_writable_bytes(std::span(&chance, 1))))
+    return tl::unexpected(std::string("no random bytes"));
+  const off_t end = ::lseek(file, 0, SEEK_END);
+  if (end < 0) return tl::unexpected(std::string(std::strerror(errno)));
+  return DiskMark{.byte = TRY(mark_disk(file, chance)), .bytes = static_cast<u64>(end)};
+}
+
+}  // namespace
+
+DiskLocks::DiskLocks(const std::vector<DiskConfig>& disks, int first, bool comes) : has_(!comes || disks.empty()) {
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    const DiskConfig& config = disks[i];
+    Disk disk{.vdev = config.vdev, .use = config.read_only ? DiskUse::read : DiskUse::write};
+    if (const std::string stays = why_disk_stays(config); !stays.empty()) {
+      disk.mark = tl::unexpected(stays);
+    } else {
+      disk.file = Fd(::fcntl(first + static_cast<int>(i), F_DUPFD_CLOEXEC, 0));
+      disk.mark = disk.file ? mark_file(disk.file.get()) : tl::unexpected(std::string(std::strerror(errno)));
+    }
+    disks_.push_back(std::move(disk));
+  }
+}
+
+std::vector<DiskLocks::Marked> DiskLocks::marks() const {
+  std::vector<Marked> marks;
+  for (const Disk& disk : disks_) marks.push_back({disk.vdev, disk.mark});
+  return marks;
+}
+
+std::string DiskLocks::why_they_stay() const {
+  for (const Disk& disk : disks_) {
+    if (!disk.mark) return fmt::format("its disk {}: {}", disk.vdev, disk.mark.error());
+  }
+  return "";
+}
+
+DiskLocks::Done DiskLocks::sync() const {
+  for (const Disk& disk : disks_) {
+    if (disk.use == DiskUse::write && ::fdatasync(disk.file.get()) != 0)
+      return tl::unexpected(
+          fmt::format("its disk {}: what it was written is not on the disk: {}", disk.vdev, std::strerror(errno)));
+  }
+  return {};
+}
+
+DiskLocks::Done DiskLocks::give() {
+  TRY(sync());
+  has_ = false;
+  for (const Disk& disk : disks_) give_disk_locks(disk.file.get());
+  return {};
+}
+
+DiskLocks::Done DiskLocks::take() {
+  if (has_) return {};
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    const auto taken = take_disk_locks(disks_[i].file.get(), disks_[i].use);
+    if (taken) continue;
+    for (const Disk& before : std::span(disks_).first(i)) give_disk_locks(before.file.get());
+    return tl::unexpected(fmt::format("its disk {}: {}", disks_[i].vdev, taken.error()));
+  }
+  has_ = true;
+  return {};
+}
+
+DiskLocks::Done DiskLocks::take_soon() {
+  constexpr int tries = 20;
+  constexpr std::chrono::milliseconds between{100};
+  auto taken = take();
+  for (int i = 0; i < tries && !taken; ++i) {
+    std::this_thread::sleep_for(between);
+    taken = take();
+  }
+  return taken;
+}
+
+}  // namespace cloister::toolstack

@@ -1,0 +1,56 @@
+// The locks of a domain's disks (host/disk_image.hpp) when it moves to another machine that has the same files. Its
+// source gives them up when its guest stands still and all that it has written is on the disk; its target has them
+// before it may be let run; and a source that goes on has them again before its guest does. So who writes has the
+// locks, and that is never both.
+//
+// Threads: one; what is marked may be asked for by any.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/domain_config.hpp"
+#include "host/disk_image.hpp"
+
+namespace cloister::toolstack {
+
+class DiskLocks {
+ public:
+  using Done = tl::expected<void, std::string>;
+
+  DiskLocks() = default;
+  /// first: the descriptor of the first one, which those of the others follow in the configuration's order; borrowed.
+  /// Marks them. comes: from elsewhere, where they are locked still.
+  DiskLocks(const std::vector<DiskConfig>& disks, int first, bool comes = false);
+
+  struct Marked {
+    std::string vdev;
+    tl::expected<DiskMark, std::string> mark;  ///< or why it has none, and stays
+  };
+  std::vector<Marked> marks() const;
+  /// Empty: they can go on elsewhere.
+  std::string why_they_stay() const;
+
+  /// What was written by now is on the disk.
+  Done sync() const;
+  /// Likewise, and the locks are anybody's. Nobody writes here until take().
+  Done give();
+  /// All of them, or none: then the error says why. Those that it has it keeps.
+  Done take();
+  /// Likewise, with a little patience for whoever gives them up at this moment.
+  Done take_soon();
+  bool has() const { return has_; }
+
+ private:
+  struct Disk {
+    std::string vdev;
+    DiskUse use = DiskUse::read;
+    Fd file{};  ///< of one that can go on elsewhere
+    tl::expected<DiskMark, std::string> mark = DiskMark{};
+  };
+  std::vector<Disk> disks_;
+  bool has_ = true;
+};
+
+}  // namespace cloister::toolstack
