@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "daemon/opener.hpp"
 #include "host/fd.hpp"
 #include "machine/machine.hpp"
+#include "plan/host_features.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/processors.hpp"
 #include "protocol/saving.hpp"
@@ -29,6 +31,7 @@ struct CreateRequest {
   bool paused = false;
   std::string uuid{};  ///< that it is to have, where its text has none; empty: any
   bool anew = false;   ///< of one that is defined: whatever it could go on from, and wherever it may run
+  std::optional<HostFeatures> host_features{};  ///< that it has already; none: it starts
 };
 
 /// What becomes of a domain's enclaves that is saved, or goes on.
