@@ -150,9 +150,11 @@ TEST(DomainCpuid, AvxIsThereUnlessItIsSwitchedOff) {
 }
 
 TEST(DomainCpuid, AvxOnAProcessorWithoutItIsAnError) {
+  Processor processor;
+  processor.at(1).ecx &= ~(1u << 28);
   CpuidRequest request = with_epc();
   request.overrides = {{"avx", true}};
-  EXPECT_THAT(refusal(request), HasSubstr("'avx' was asked for, but the processor does not have it"));
+  EXPECT_THAT(refusal(request, processor), HasSubstr("'avx' was asked for, but the processor does not have it"));
 }
 
 TEST(DomainCpuid, WithoutXsaveXfrmStillHasX87AndSse) {
