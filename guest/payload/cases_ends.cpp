@@ -7,6 +7,7 @@
 //   k   says that it panicked and goes on          o   powers off         r   resets
 //   z   suspends itself to RAM, and prints READY anew when it is woken
 //   f   writes to every page from 64 to 512 MiB, which must be there, and prints FILLED
+//   c   prints what CPUID says of vectors: leaf 1 ECX, leaf 7 EBX and ECX, leaf 0DH.0 EAX and ECX, and leaf 12H.1 ECX
 #include "resident.hpp"
 
 extern "C" const u8 start32_again[];
@@ -19,6 +20,7 @@ constexpr u32 sci_pin = 9;
 constexpr u16 pvpanic = 0x505, reset = 0x602, pm1_control = 0x604, pm1_status = 0x608, pm1_enable = 0x60a;
 constexpr u16 power_button = 1u << 8, sleep_now = 1u << 13 | 1u << 10;  // S3
 constexpr u64 facs_x_waking_vector = 0xef018;
+constexpr u32 osxsave = 1u << 27;  // of CPUID.1 ECX: CR4's bit
 
 bool obeys;
 
@@ -59,6 +61,17 @@ void fill() {
   print("FILLED\n");
 }
 
+void print_vectors() {
+  const cpu::Cpuid features = cpu::cpuid(7), area = cpu::cpuid(0xd);
+  print("CPUID");
+  for (const u32 word :
+       {cpu::cpuid(1).ecx & ~osxsave, features.ebx, features.ecx, area.eax, area.ecx, cpu::cpuid(0x12, 1).ecx}) {
+    print(" ");
+    print_hex(word);
+  }
+  print("\n");
+}
+
 void obey(u8 key) {
   const char echo[] = {'<', static_cast<char>(key), '>', '\n', 0};
   print(echo);
@@ -77,6 +90,7 @@ void obey(u8 key) {
       return cpu::out16(pm1_control, sleep_now);
     case 'r': return cpu::out8(reset, 1);
     case 'f': return fill();
+    case 'c': return print_vectors();
     default: return;
   }
 }

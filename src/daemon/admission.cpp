@@ -27,15 +27,18 @@ CreateRequest Migrations::request_of(const Offer& offer, const Owner& owner) {
           .directory = offer.directory,
           .owner = owner,
           .uuid = offer.uuid,
-          .marks = offer.disks};
+          .marks = offer.disks,
+          .host_features = host_features_of_shape(offer.shape)};
 }
 
 tl::expected<void, std::string> Migrations::fits(const Offer& offer, const Owner& owner, const DomainConfig& config,
                                                  const Grants& grants) const {
-  const auto chosen =
-      choose_silicon(domains_.silicon(), config, domains_.machine().silicon, [&](const std::string& name) {
+  const auto chosen = choose_silicon(
+      domains_.silicon(), config, domains_.machine().silicon,
+      [&](const std::string& name) {
         return domains_.opener_.read(owner, (std::filesystem::path(offer.directory) / name).string(), longest_dump);
-      });
+      },
+      host_features_of_shape(offer.shape));
   // What its owner's files say is not for who offers it.
   if (!chosen && names_a_dump(config.silicon))
     return tl::unexpected("its silicon '" + config.silicon + "' is no dump that could be used here");

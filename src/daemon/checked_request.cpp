@@ -182,8 +182,9 @@ class RequestFiles {
 tl::expected<ChosenSilicon, ApiError> check(const CreateRequest& request, RequestFiles& files,
                                             const DomainConfig& config, const MachineDescription& machine,
                                             const vmx::Backend& silicon) {
-  auto chosen =
-      choose_silicon(silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); });
+  auto chosen = choose_silicon(
+      silicon, config, machine.silicon, [&](const std::string& name) { return files.dump(name); },
+      request.host_features);
   if (!chosen) return tl::unexpected(in_config(request.file, chosen.error()));
   const Grants wished = wished_grants(config.epc_frames());
   const auto plan =

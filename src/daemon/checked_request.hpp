@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "daemon/opener.hpp"
 #include "host/fd.hpp"
 #include "machine/machine.hpp"
+#include "plan/host_features.hpp"
 #include "plan/interfaces.hpp"
 #include "plan/processors.hpp"
 #include "protocol/saving.hpp"
@@ -32,6 +34,7 @@ struct CreateRequest {
   bool anew = false;   ///< of one that is defined: whatever it could go on from, and wherever it may run
   /// Of one that arrives: what its source says of its disks, by their vdev.
   std::map<std::string, DiskMark> marks{};
+  std::optional<HostFeatures> host_features{};  ///< that it has already; none: it starts
 };
 
 /// What becomes of a domain's enclaves that is saved, or goes on.

@@ -222,7 +222,7 @@ tl::expected<DomainRecord, std::string> read_record(std::string_view text) {
   if (!fields.has("package")) fields.fail("'package' is missing");
   if (fields.ok() && (record.id < 1 || record.id > last_owner)) fields.fail("'id': out of range");
   if (!fields.ok()) return tl::unexpected(fields.error());
-  auto package = read_package_values(object["package"]);
+  auto package = read_package_values(object["package"], record.config);
   if (!package) return tl::unexpected("'package': " + package.error());
   // Of before domains had keys of their own.
   if (version < 6 && !grants->empty()) record.platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};
@@ -244,7 +244,9 @@ UnreadRecord salvage(u32 id, std::string_view text, std::string why) {
     if (auto grants = read_grants(*list)) unread.grants = std::move(*grants);
   }
   if (object->contains("package")) {
-    if (auto package = read_package_values((*object)["package"])) unread.package = std::move(*package);
+    std::string config;
+    JsonFields(*object).text("config", config);
+    if (auto package = read_package_values((*object)["package"], config)) unread.package = std::move(*package);
   }
   if (object->contains("process")) {
     if (auto process = read_process((*object)["process"])) unread.process = std::move(*process);

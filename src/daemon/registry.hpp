@@ -30,9 +30,9 @@ namespace cloister::toolstack {
 /// 1, which no record says: without `process` and `run`. 2: without `owner` and `overhead_mib`. 3: without
 /// `charged_mib`. 4: without `uuid` and `persistent`. 5: without `platform`. 6: without `boot`, `arrival` and `move`.
 /// 7: without `digests`, `keys`,
-/// `given_up` and `gone` of `move`. What a version lacks is lost if a daemon that knows no more writes the record anew:
-/// a newer one is refused.
-inline constexpr u32 record_version = 8;
+/// `given_up` and `gone` of `move`. 8: without `host_features` of `package`. What a version lacks is lost if a daemon
+/// that knows no more writes the record anew: a newer one is refused.
+inline constexpr u32 record_version = 9;
 
 struct DomainRecord {
   u32 id = 0;        ///< 1 to last_owner

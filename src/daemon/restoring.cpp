@@ -9,6 +9,7 @@
 #include "daemon/access.hpp"
 #include "daemon/domains.hpp"
 #include "daemon/saved_file.hpp"
+#include "daemon/shape.hpp"
 #include "host/log.hpp"
 #include "host/memfd.hpp"
 #include "protocol/saving.hpp"
@@ -20,8 +21,8 @@ namespace cloister::toolstack {
 
 namespace {
 
-/// In which a sealed stream's first record ends.
-constexpr u64 longest_beginning = 2 << 20;
+/// In which a sealed stream's first two records end.
+constexpr u64 longest_beginning = 3 << 20;
 
 stream::Source source_of(std::span<const u8> bytes) {
   return [rest = bytes](std::span<u8> to) mutable -> stream::Result<std::size_t> {
@@ -55,12 +56,15 @@ Domains::Result Domains::restore_from(const std::string& path, const FileRequest
   if (!is_master(request.owner.user, {.user = saved->user}, ::geteuid()))
     return tl::unexpected(ApiError{403, fmt::format("user {} may not restore '{}', which is user {}'s",
                                                     request.owner.user, saved->name, saved->user)});
+  const auto second = reader.next();
+  if (!second) return tl::unexpected(unusable_file(path, second.error()));
   CreateRequest create{.config = std::move(saved->config),
                        .file = std::move(saved->file),
                        .directory = std::move(saved->directory),
                        .owner = request.owner,
                        .paused = paused,
-                       .uuid = saved->uuid};
+                       .uuid = saved->uuid,
+                       .host_features = host_features_of_shape(second->body)};
   std::optional<Definition> definition;
   {
     const MutexLock held(lock_);

@@ -16,6 +16,11 @@ tl::expected<std::vector<u8>, std::string> shape_of_domain(const vmx::Backend& s
   return stream::encode(hypervisor::shape_of(make_spec(*plan, {}, vmx::ClockMode::host, {})));
 }
 
+HostFeatures host_features_of_shape(std::span<const u8> shape) {
+  const auto known = stream::decode<DomainShape>(shape);
+  return known ? host_features_of(*known) : HostFeatures{};
+}
+
 tl::expected<void, std::string> is_same_shape(const std::vector<u8>& there, const std::vector<u8>& here) {
   const auto found = stream::decode<DomainShape>(here), expected = stream::decode<DomainShape>(there);
   if (!found || !expected)

@@ -18,7 +18,7 @@ void Machine::announce() {
   for (const auto& interface : interfaces) {
     platform::virtio::Wire& wire = interface->wire();
     if (!wire.up() || !wire.has_room()) continue;
-    wire.send({}, announcement_of(interface->state().mac));
+    wire.send(0, {}, announcement_of(interface->state().mac));
     wire.flush();
   }
 }

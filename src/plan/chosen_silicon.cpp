@@ -207,19 +207,13 @@ tl::expected<ChosenSilicon, Diagnostic> choose(const vmx::Backend& silicon, cons
   return chosen;
 }
 
-bool demands(const DomainConfig& config, std::string_view feature) {
-  return std::ranges::count(config.cpuid, policy::CpuidOverride{std::string(feature), true}) != 0;
-}
-
 }  // namespace
 
 tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
-                                                       const std::string& machine, const FileReader& read) {
+                                                       const std::string& machine, const FileReader& read,
+                                                       const std::optional<HostFeatures>& host) {
   auto chosen = choose(silicon, config, machine, read);
-  // Enclaves have no component that the domain's CPUID.12H.1 does not list (SDM vol. 3D, 38.3, ECREATE), and AVX is for
-  // those that ask for it (policy/domain_cpuid.cpp).
-  constexpr u64 avx = 1 << 2;
-  if (chosen && !demands(config, "avx")) chosen->features.sgx.xfrm &= ~avx;
+  if (chosen && host) chosen->features = with_host_features(std::move(chosen->features), *host);
   return chosen;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -12,6 +13,7 @@
 #include "config/config.hpp"
 #include "host/whole_file.hpp"
 #include "machine/machine_silicon.hpp"
+#include "plan/host_features.hpp"
 #include "policy/descriptions.hpp"
 #include "text/diagnostic.hpp"
 #include "vmx/backend.hpp"
@@ -40,9 +42,11 @@ inline tl::expected<std::vector<u8>, std::string> read_dump(const std::string& p
 /// The domain's processor on a machine with that `silicon`. Reads the dump, if it is one. What the machine has not is
 /// masked, with a warning if it is of SGX, and of flags that are not there. The error stands at `silicon` or at
 /// `cpu_flags`: the file cannot be read or is no dump (with the dump's own line), or the domain has EPC and the
-/// description, or the model with its flags, no SGX, or not all of it.
+/// description, or the model with its flags, no SGX, or not all of it. `host`: of the features that depend on the host,
+/// those that it has already; none: it is made now, and has all that there are.
 tl::expected<ChosenSilicon, Diagnostic> choose_silicon(const vmx::Backend& silicon, const DomainConfig& config,
                                                        const std::string& machine = {},
-                                                       const FileReader& read = read_dump);
+                                                       const FileReader& read = read_dump,
+                                                       const std::optional<HostFeatures>& host = {});
 
 }  // namespace cloister::toolstack

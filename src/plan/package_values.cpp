@@ -9,6 +9,7 @@
 #include "arch/try.hpp"
 #include "arch/types.hpp"
 #include "plan/features_json.hpp"
+#include "plan/host_features.hpp"
 #include "text/json_fields.hpp"
 
 namespace cloister::toolstack {
@@ -35,6 +36,23 @@ tl::expected<std::vector<EpcExtent>, std::string> read_extents(const json& list)
     extents.push_back({arch::Mfn{first}, pages});
   }
   return extents;
+}
+
+/// Values without them are of before they were chosen.
+tl::expected<HostFeatures, std::string> read_host_features(const json& object, const std::string& config) {
+  if (!object.contains("host_features")) {
+    const auto read = read_config(config);
+    return read ? demanded_host_features(read->config) : HostFeatures{};
+  }
+  HostFeatures chosen;
+  JsonFields fields(object);
+  for (const json& element : fields.list("host_features")) {
+    const auto* const name = element.is_string() ? find_host_feature(element.get<std::string>()) : nullptr;
+    if (name == nullptr) return tl::unexpected("'host_features': expected names of such, found " + json_text(element));
+    chosen.push_back(*name);
+  }
+  if (!fields.ok()) return tl::unexpected(fields.error());
+  return chosen;
 }
 
 constexpr LaunchControl launch_controls[] = {LaunchControl::none, LaunchControl::unwritable, LaunchControl::locked,
@@ -172,13 +190,15 @@ tl::expected<Grants, std::string> read_grants(const json& list) {
 json to_json(const PackageValues& values) {
   json object{{"launch_control", name_of(values.launch_control)},
               {"features", to_json(values.features)},
+              {"host_features", json::array()},
               {"faulty", values.faulty}};
+  for (const std::string_view name : host_features_of(values.features)) object["host_features"].push_back(name);
   if (values.launch_hash) object["launch_hash"] = *values.launch_hash;
   if (!values.range.empty()) object["range"] = extents_json(values.range);
   return object;
 }
 
-tl::expected<PackageValues, std::string> read_package_values(const json& object) {
+tl::expected<PackageValues, std::string> read_package_values(const json& object, const std::string& config) {
   PackageValues values;
   std::string launch_control;
   JsonFields fields(object);
@@ -207,7 +227,8 @@ tl::expected<PackageValues, std::string> read_package_values(const json& object)
   if (!fields.ok()) return tl::unexpected(fields.error());
   auto features = read_features(object["features"]);
   if (!features) return tl::unexpected("'features': " + features.error());
-  values.features = std::move(*features);
+  const HostFeatures chosen = TRY(read_host_features(object, config));
+  values.features = with_host_features(std::move(*features), chosen);
   values.launch_control = *known;
   return values;
 }

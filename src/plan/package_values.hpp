@@ -65,6 +65,8 @@ nlohmann::json to_json(const Grants& grants);
 tl::expected<Grants, std::string> read_grants(const nlohmann::json& list);
 
 nlohmann::json to_json(const PackageValues& values);
-tl::expected<PackageValues, std::string> read_package_values(const nlohmann::json& object);
+/// `config`: the text of the domain's configuration, from which the features of its host follow that earlier versions
+/// did not write down.
+tl::expected<PackageValues, std::string> read_package_values(const nlohmann::json& object, const std::string& config);
 
 }  // namespace cloister::toolstack

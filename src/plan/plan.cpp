@@ -108,4 +108,9 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const vmx::Backend& backend, cons
   return make_plan(config, raw, packages, silicon, machine_msrs(package));
 }
 
+void limit_xfrm(vmx::Package::Config& package, const policy::CpuidTable& cpuid) {
+  const arch::CpuidRegs attributes = cpuid.get(arch::leaf::sgx, 1);
+  package.features.sgx.xfrm &= u64{attributes.edx} << 32 | attributes.ecx;
+}
+
 }  // namespace cloister::toolstack

@@ -36,4 +36,8 @@ tl::expected<DomainPlan, Diagnostic> make_plan(const vmx::Backend& backend, cons
                                                const vmx::Package::Config& package, std::span<const u32> packages,
                                                const DescribedSilicon& silicon = {});
 
+/// Enclaves have no XSAVE component that the domain's CPUID does not list (SDM vol. 3D, 38.3, ECREATE), whatever its
+/// configuration took away.
+void limit_xfrm(vmx::Package::Config& package, const policy::CpuidTable& cpuid);
+
 }  // namespace cloister::toolstack

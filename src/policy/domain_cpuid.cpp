@@ -107,9 +107,8 @@ tl::expected<void, std::string> put_epc(CpuidTable& table, const std::vector<Cpu
 // ------------------------------------------------------------------------------------------------ overrides
 
 /// What a domain has only if its configuration demands it. EUPDATESVN is for whoever has the machine, and makes all
-/// pages worthless that were evicted before: a hypervisor's too. AVX, with all that needs it, is not on every host, and
-/// a domain goes on only where its CPUID is offered.
-constexpr std::string_view only_by_name[] = {"sgx-eupdatesvn", "avx"};
+/// pages worthless that were evicted before: a hypervisor's too.
+constexpr std::string_view only_by_name[] = {"sgx-eupdatesvn"};
 
 bool is_sgx(const Feature& feature) { return feature.name.starts_with("sgx"); }
 

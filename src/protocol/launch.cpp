@@ -44,7 +44,7 @@ tl::expected<LaunchMessage, std::string> read_launch(std::string_view text) {
   }
   if (!fields.has("package")) fields.fail("'package' is missing");
   if (!fields.ok()) return tl::unexpected(fields.error());
-  auto package = read_package_values((*object)["package"]);
+  auto package = read_package_values((*object)["package"], message.config);
   if (!package) return tl::unexpected("'package': " + package.error());
   message.grants = std::move(*grants);
   message.package = std::move(*package);

@@ -41,6 +41,7 @@
 #include "run/messages.hpp"
 #include "run/patience.hpp"
 #include "run/run_epc.hpp"
+#include "run/run_silicon.hpp"
 #include "run/run_stats.hpp"
 #include "run/saved_file.hpp"
 #include "run/trace_file.hpp"
@@ -65,20 +66,6 @@ struct TraceKind {
 constexpr TraceKind kinds[] = {
     {"exits", &TraceOptions::exits}, {"encls", &TraceOptions::encls}, {"unimplemented", &TraceOptions::unimplemented},
     {"msr", &TraceOptions::msr},     {"io", &TraceOptions::io},       {"interrupts", &TraceOptions::interrupts}};
-
-/// The domain's package with the keys of its machine.
-tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
-                                                           const RunArguments& arguments) {
-  vmx::Package::Config package = package_config(values, grants);
-  if (grants.empty()) return package;
-  if (arguments.deterministic || arguments.dry_run) {
-    package.root_secret = fixed_platform_secret();
-    return package;
-  }
-  package.root_secret = TRY(platform_secret(state_folder()));
-  package.boot = random_boot_number();
-  return package;
-}
 
 /// What a run has open besides the domain: who may look at it, and where it writes.
 struct Outside {
@@ -363,19 +350,19 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   if (!engine) return refuse(engine.error());
   config.engine = *engine;
   const vmx::Backend& silicon = *processors.with(*engine);
-  const auto chosen = choose_silicon(silicon, config, machine.silicon);
+  const auto chosen = silicon_of_run(silicon, config, machine, arguments);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
-  const auto hardware =
-      package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
+  auto hardware = package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;
   }
   const auto plan = make_plan(silicon, config, *hardware, packages_of(placed->grants), chosen->described);
   if (!plan) return refuse(plan.error());
+  limit_xfrm(*hardware, plan->cpuid);
   const auto cpus = place_vcpus(config, machine, placed->grants, host_processors());
   if (!cpus) return refuse(cpus.error());
   if (arguments.dry_run) {

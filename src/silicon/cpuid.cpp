@@ -1,11 +1,11 @@
 // What this processor is: CPUID's leaves (SDM vol. 2A, CPUID, table 3-8). It says what is offered and implemented, and
 // nothing else.
+#include "silicon/cpuid.hpp"
+
 #include <algorithm>
 #include <cstring>
 
 #include "silicon/sgx/epc/package_impl.hpp"
-#include "silicon/silicon.hpp"
-#include "silicon/state/host_features.hpp"
 #include "silicon/state/processor.hpp"
 
 namespace cloister::silicon {
@@ -44,19 +44,12 @@ constexpr u32 extended_edx = bits(11 /*SYSCALL*/, 20 /*NX*/, 26 /*1 GiB pages*/,
 
 // Those whose instructions run on the host's own.
 constexpr u32 avx_bit = bit(28);
-u32 host_leaf1_ecx() {
-  const HostFeatures& host = host_features();
+u32 host_leaf1_ecx(const HostFeatures& host) {
   return (host.pclmul ? bit(1) : 0) | (host.fma ? bit(12) : 0) | (host.aes ? bit(25) : 0) | (host.avx ? avx_bit : 0) |
          (host.f16c ? bit(29) : 0);
 }
-u32 host_leaf7_ebx() {
-  const HostFeatures& host = host_features();
-  return (host.avx ? bit(5) /*AVX2*/ : 0) | (host.sha ? bit(29) : 0);
-}
-u32 host_leaf7_ecx() {
-  const HostFeatures& host = host_features();
-  return (host.vaes ? bit(9) : 0) | (host.vpclmulqdq ? bit(10) : 0);
-}
+u32 host_leaf7_ebx(const HostFeatures& host) { return (host.avx ? bit(5) /*AVX2*/ : 0) | (host.sha ? bit(29) : 0); }
+u32 host_leaf7_ecx(const HostFeatures& host) { return (host.vaes ? bit(9) : 0) | (host.vpclmulqdq ? bit(10) : 0); }
 
 /// Leaf 4: deterministic cache parameters.
 struct Cache {
@@ -78,11 +71,13 @@ CpuidRegs brand_leaf(const std::string& brand, u32 part) {
 }
 
 /// XCR0's bits (SDM vol. 1, 13.1). AVX's component goes with its feature.
-u64 xcr0_of(const Features& offered) { return host_features().avx && (offered.leaf1_ecx & avx_bit) != 0 ? 7 : 3; }
+u64 xcr0_of(const HostFeatures& host, const Features& offered) {
+  return host.avx && (offered.leaf1_ecx & avx_bit) != 0 ? 7 : 3;
+}
 
 constexpr u32 legacy_area = 512 + 64, avx_area = 256;
-CpuidRegs xsave_leaf(const Features& offered, u32 subleaf) {
-  const u32 components = static_cast<u32>(xcr0_of(offered)), avx = components >> 2 & 1;
+CpuidRegs xsave_leaf(const HostFeatures& host, const Features& offered, u32 subleaf) {
+  const u32 components = static_cast<u32>(xcr0_of(host, offered)), avx = components >> 2 & 1;
   const u32 bytes = legacy_area + avx * avx_area;
   switch (subleaf) {
     case 0: return {components, bytes, bytes, 0};
@@ -95,25 +90,25 @@ CpuidRegs xsave_leaf(const Features& offered, u32 subleaf) {
 constexpr u32 crystal_hz = 25'000'000;
 
 /// What is implemented, whatever is offered of it.
-CpuidRegs basic_leaf(const Features& offered, u32 leaf, u32 subleaf) {
+CpuidRegs basic_leaf(const HostFeatures& host, const Features& offered, u32 leaf, u32 subleaf) {
   switch (leaf) {
     case 0: return {max_basic, 0x756e6547, 0x6c65746e, 0x49656e69};  // "GenuineIntel"
-    case 1: return {offered.signature, clflush_line << 8, leaf1_ecx | host_leaf1_ecx(), leaf1_edx};
+    case 1: return {offered.signature, clflush_line << 8, leaf1_ecx | host_leaf1_ecx(host), leaf1_edx};
     case 2: return {0x00feff01, 0, 0, 0};  // caches: see leaf 4; TLB: see leaf 0x18
     case 4: return cache_leaf(subleaf);
     case 6: return {bit(2) /*ARAT*/, 0, 0, 0};
     case 7:
       if (subleaf != 0) return {};
-      return {0, leaf7_ebx | host_leaf7_ebx(), leaf7_ecx | host_leaf7_ecx(), leaf7_edx};
+      return {0, leaf7_ebx | host_leaf7_ebx(host), leaf7_ecx | host_leaf7_ecx(host), leaf7_edx};
     case 0xb: return {0, subleaf < 2 ? 1u : 0u, subleaf | (subleaf < 2 ? (subleaf + 1) << 8 : 0), 0};
-    case 0xd: return xsave_leaf(offered, subleaf);
+    case 0xd: return xsave_leaf(host, offered, subleaf);
     case 0x15: return {1, static_cast<u32>(tsc_hz / crystal_hz), crystal_hz, 0};
     case 0x16: return {tsc_hz / 1'000'000, tsc_hz / 1'000'000, 100, 0};
     default: return {};
   }
 }
 
-CpuidRegs implemented_leaf(const Features& offered, u32 leaf, u32 subleaf) {
+CpuidRegs implemented_leaf(const HostFeatures& host, const Features& offered, u32 leaf, u32 subleaf) {
   switch (leaf) {
     case 0x8000'0000: return {max_extended, 0, 0, 0};
     case 0x8000'0001: return {0, 0, extended_ecx, extended_edx};
@@ -123,12 +118,12 @@ CpuidRegs implemented_leaf(const Features& offered, u32 leaf, u32 subleaf) {
     case 0x8000'0006: return {0, 0, 0x0500'7040, 0};  // L2: 1280 KiB, 64-byte lines
     case 0x8000'0007: return {0, 0, 0, bit(8) /*invariant TSC*/};
     case 0x8000'0008: return {physical_address_bits | linear_address_bits << 8, 0, 0, 0};
-    default: return leaf <= max_basic ? basic_leaf(offered, leaf, subleaf) : CpuidRegs{};
+    default: return leaf <= max_basic ? basic_leaf(host, offered, leaf, subleaf) : CpuidRegs{};
   }
 }
 
-CpuidRegs leaf_without_sgx(const Features& offered, u32 leaf, u32 subleaf) {
-  CpuidRegs r = implemented_leaf(offered, leaf, subleaf);
+CpuidRegs leaf_without_sgx(const HostFeatures& host, const Features& offered, u32 leaf, u32 subleaf) {
+  CpuidRegs r = implemented_leaf(host, offered, leaf, subleaf);
   // The others with words of features have no sub-leaves, and answer for every one.
   const u32 asked = leaf == arch::leaf::features || leaf == arch::leaf::xsave ? subleaf : 0;
   for (const vmx::FeatureWordRow& row : vmx::feature_word_rows) {
@@ -155,15 +150,26 @@ CpuidRegs sgx_leaf(const SgxFeatures& sgx, std::span<const EpcSection> epc, u32 
 
 }  // namespace
 
-CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {
+SgxFeatures implemented_on(const HostFeatures& host, const SgxFeatures& asked) {
+  constexpr u64 avx = 4;
+  SgxFeatures sgx = implemented(asked);
+  if (!host.avx) sgx.xfrm &= ~avx;
+  return sgx;
+}
+
+CpuidRegs cpuid_on(const HostFeatures& host, const Package::Config& config, u32 leaf, u32 subleaf) {
   const Features& offered = config.features;
-  CpuidRegs r = leaf_without_sgx(offered, leaf, subleaf);
+  CpuidRegs r = leaf_without_sgx(host, offered, leaf, subleaf);
   if (config.epc.empty() || !offered.has_sgx()) return r;
   if (leaf == 7 && subleaf == 0) {
     r.ebx |= bit(2);                                   // SGX
     r.ecx |= offered.launch_control() ? bit(30) : 0u;  // SGX_LC
   }
-  return leaf == 0x12 ? sgx_leaf(implemented_here(offered.sgx), config.epc, subleaf) : r;
+  return leaf == 0x12 ? sgx_leaf(implemented_on(host, offered.sgx), config.epc, subleaf) : r;
+}
+
+CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {
+  return cpuid_on(host_features(), config, leaf, subleaf);
 }
 
 CpuidRegs Package::cpuid(u32 leaf, u32 subleaf) const { return cpuid(impl_->config(), leaf, subleaf); }

@@ -118,6 +118,7 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   auto machine = machine_of(silicon, launch);
   if (!machine) return failed(machine.error());
   auto plan = TRY(make_plan(silicon, read.config, *machine, packages_of(launch.grants)));
+  limit_xfrm(*machine, plan.cpuid);
   auto package = silicon.make_package(std::move(*machine));
   Guest guest(std::move(package), std::move(plan), std::move(images), sections_of(launch.grants), page);
   guest.disk_locks_ = std::move(disk_locks);

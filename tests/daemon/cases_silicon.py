@@ -1,9 +1,15 @@
 """The processors of domains: a machine's silicon, a domain's own, and dumps."""
 
 import json
+import re
 import socket
 import subprocess
+import unittest
+from pathlib import Path
 
+from cases_ends import press
+from cases_migration import Pair
+from cases_persist import FAILED, WRONG
 from machine import PATIENCE, domain_config, wait_until
 
 SKYLAKE = """
@@ -113,6 +119,84 @@ def silicon(machine):
     first_generation(subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, stdin=subprocess.DEVNULL).stdout)
 
 
+def without_avx(dump):
+    """The same processor without AVX, and what needs it."""
+    return dump.replace("ecx=0x77fafbff", "ecx=0x47faebff").replace("ebx=0x029c67af", "ebx=0x029c678f")
+
+
+def vectors(m, name):
+    """What the guest reads of it now."""
+    before = m.console(name).count(b"CPUID ")
+    press(m, name, b"c")
+    wait_until(lambda: len(re.findall(rb"CPUID .*\n", m.console(name))) > before, "what CPUID says")
+    return re.findall(rb"CPUID (.*)\n", m.console(name))[-1].decode().split()
+
+
+def has_avx(words):
+    """All of it or nothing: AVX, AVX2, XCR0 and the enclaves' XFRM."""
+    leaf1, leaf7, _, xcr0, area, xfrm = (int(word, 16) for word in words)
+    found = {leaf1 >> 28 & 1, leaf7 >> 5 & 1, xcr0 >> 2 & 1, int(area == 832), xfrm >> 2 & 1}
+    assert len(found) == 1, words
+    return found == {1}
+
+
+def vector_features(machine):
+    """AVX is what the host had when the domain started. The dump stands for the host: it loses AVX, and has it again."""
+    if " avx2 " not in Path("/proc/cpuinfo").read_text():
+        raise unittest.SkipTest("this host has no AVX2")
+    pair = Pair(machine)
+    a, b, cloister = pair.a, pair.b, pair.cloister
+    dump = cloister.folder / "host.dump"
+    old, new = without_avx(DUMP), DUMP
+    text = domain_config("web", a.kernel("ends"), 1, silicon='"./host.dump"')
+    config = cloister.file("web", text)
+
+    dump.write_text(old)
+    cloister("create", config)
+    a.wait_for_ready("web")
+    had = vectors(a, "web")
+    assert not has_avx(had), had
+    # It goes on so on a host that has AVX: from a file, at another daemon, found by a new one, and after its reset.
+    dump.write_text(new)
+    cloister("save", "--enclaves=lose", "web", "old.saved")
+    cloister("restore", "old.saved")
+    assert vectors(a, "web") == had
+    pair.migrate()
+    wait_until(lambda: pair.lives(b) == "running", "its arrival")
+    assert vectors(b, "web") == had
+    before = b.get("/v1/domains/web/policy")["domain"]
+    b.restart()
+    assert b.get("/v1/domains/web/policy")["domain"] == before
+    readies = b.console("web").count(b"READY")
+    press(b, "web", b"r")
+    wait_until(lambda: b.console("web").count(b"READY") > readies, "READY after its reset")
+    assert vectors(b, "web") == had
+    b.destroy("web")
+    # What starts there has it; and goes on so, or not at all, and says why.
+    cloister("create", config)
+    a.wait_for_ready("web")
+    has = vectors(a, "web")
+    assert has_avx(has), has
+    assert "avx2" in [name for leaf in a.get("/v1/domains/web/policy")["domain"]["cpuid"] for name in leaf["names"]]
+    dump.write_text(old)
+    pair.migrate(status=FAILED)
+    assert "CPUID: leaf 0x7.0 differs (without avx2)" in cloister.said and pair.lives(a) == "running", cloister.said
+    cloister("save", "--enclaves=lose", "web", "new.saved")
+    cloister("restore", "new.saved", status=WRONG)
+    assert "CPUID: leaf 0x7.0 differs (without avx2)" in cloister.said, cloister.said
+    dump.write_text(new)
+    cloister("restore", "new.saved")
+    assert vectors(a, "web") == has
+    a.destroy("web")
+    # The configuration's word stands above the host's.
+    cloister("create", cloister.file("web", text + 'cpuid = "host,avx=0"\n'))
+    a.wait_for_ready("web")
+    assert not has_avx(vectors(a, "web"))
+    a.destroy("web")
+    a.check_settled([])
+    b.check_settled([])
+
+
 def refusals(machine):
     """What a configuration asks of a processor in vain is one error where it stands, before anything is granted."""
     m = machine(SKYLAKE)
@@ -144,4 +228,4 @@ def refusals(machine):
     m.check_settled([])
 
 
-CASES = {"silicon": silicon, "silicon-refusals": refusals}
+CASES = {"silicon": silicon, "silicon-vectors": vector_features, "silicon-refusals": refusals}

@@ -163,8 +163,7 @@ def vectors(settings):
                             archive({"tests/vector-program": program.read_bytes(), "tests/vectors": script.read_bytes(),
                                      **enclave}))
         for engine in ("compiler", "interpreter"):
-            run = Domain(settings, test="vectors", ramdisk=ramdisk, epc=8, options=[f"--engine={engine}"],
-                         config=['cpuid = "host,avx=1"']).run()
+            run = Domain(settings, test="vectors", ramdisk=ramdisk, epc=8, options=[f"--engine={engine}"]).run()
             expect_tests(run)
             found = run.matches(r"(VECTORS .*)")
             expect(found == natively, f"{engine}: {found}, natively {natively}")

@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "policy/policy.hpp"
+
 namespace cloister::hypervisor {
 namespace {
 
@@ -26,6 +28,28 @@ std::set<std::pair<u32, u32>> differing_leaves(const std::vector<DomainShape::Cp
     }
   }
   return leaves;
+}
+
+arch::CpuidRegs regs_of(const std::vector<DomainShape::Cpuid>& rows, u32 leaf, u32 subleaf) {
+  const auto row = std::ranges::find_if(rows, [&](const auto& r) { return r.leaf == leaf && r.subleaf == subleaf; });
+  return row == rows.end() ? arch::CpuidRegs{} : arch::CpuidRegs{row->eax, row->ebx, row->ecx, row->edx};
+}
+
+/// " (without avx, fma; with sgx2)": the features of such a leaf that are not there, and that are there beyond those.
+std::string differing_features(const std::vector<DomainShape::Cpuid>& saved,
+                               const std::vector<DomainShape::Cpuid>& here, u32 leaf, u32 subleaf) {
+  const arch::CpuidRegs then = regs_of(saved, leaf, subleaf), now = regs_of(here, leaf, subleaf);
+  std::set<arch::CpuidBit> named;
+  std::vector<std::string_view> without, with;
+  for (const policy::Feature& feature : policy::features()) {
+    if (feature.leaf != leaf || feature.subleaf != subleaf || !named.insert(feature).second) continue;
+    if (arch::has(then, feature) && !arch::has(now, feature)) without.push_back(feature.name);
+    if (!arch::has(then, feature) && arch::has(now, feature)) with.push_back(feature.name);
+  }
+  std::string text;
+  if (!without.empty()) text += fmt::format("without {}", fmt::join(without, ", "));
+  if (!with.empty()) text += fmt::format("{}with {}", text.empty() ? "" : "; ", fmt::join(with, ", "));
+  return text.empty() ? text : " (" + text + ")";
 }
 
 }  // namespace
@@ -59,7 +83,8 @@ std::string difference(const DomainShape& saved, const DomainShape& here) {
   compare("writable launch-key hash", saved.hash_writable, here.hash_writable);
   compare("provisioning key", saved.provision, here.provision);
   for (const auto& [leaf, subleaf] : differing_leaves(saved.cpuid, here.cpuid))
-    add(fmt::format("CPUID: leaf {:#x}.{} differs", leaf, subleaf));
+    add(fmt::format("CPUID: leaf {:#x}.{} differs{}", leaf, subleaf,
+                    differing_features(saved.cpuid, here.cpuid, leaf, subleaf)));
   return all;
 }
 

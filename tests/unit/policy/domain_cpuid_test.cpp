@@ -126,11 +126,10 @@ Processor with_avx() {
 
 TEST(DomainCpuid, XfrmAndXsaveAreaFollowTheDomainsFeatures) {
   CpuidRequest request = with_epc();
-  request.overrides = {{"avx", true}};
   EXPECT_EQ(domain(request, with_avx()).get(0x12, 1).ecx, 7u);
   EXPECT_EQ(domain(request, with_avx()).get(0xd, 0).ecx, 832u);
 
-  request.overrides = {};
+  request.overrides = {{"avx", false}};
   const CpuidTable table = domain(request, with_avx());
   EXPECT_EQ(table.get(0x12, 1).ecx, 3u);
   EXPECT_EQ(table.get(0xd, 0), (CpuidRegs{3, 576, 576, 0}));
@@ -138,16 +137,24 @@ TEST(DomainCpuid, XfrmAndXsaveAreaFollowTheDomainsFeatures) {
 }
 
 /// And all that needs it.
-TEST(DomainCpuid, AvxIsOnlyWhereItIsAskedFor) {
+TEST(DomainCpuid, AvxIsThereUnlessItIsSwitchedOff) {
   Processor processor = with_avx();
   processor.at(1).ecx |= 1u << 12;
   processor.at(7).ebx |= 1u << 5;
   CpuidRequest request = with_epc();
-  EXPECT_EQ(domain(request, processor).get(1, 0).ecx & (1u << 28 | 1u << 12), 0u) << "nor FMA";
-  EXPECT_EQ(domain(request, processor).get(7, 0).ebx & (1u << 5), 0u) << "nor AVX2";
-  request.overrides = {{"avx", true}};
   EXPECT_EQ(domain(request, processor).get(1, 0).ecx & (1u << 28 | 1u << 12), 1u << 28 | 1u << 12);
   EXPECT_EQ(domain(request, processor).get(7, 0).ebx & (1u << 5), 1u << 5);
+  request.overrides = {{"avx", false}};
+  EXPECT_EQ(domain(request, processor).get(1, 0).ecx & (1u << 28 | 1u << 12), 0u) << "nor FMA";
+  EXPECT_EQ(domain(request, processor).get(7, 0).ebx & (1u << 5), 0u) << "nor AVX2";
+}
+
+TEST(DomainCpuid, AvxOnAProcessorWithoutItIsAnError) {
+  Processor processor;
+  processor.at(1).ecx &= ~(1u << 28);
+  CpuidRequest request = with_epc();
+  request.overrides = {{"avx", true}};
+  EXPECT_THAT(refusal(request, processor), HasSubstr("'avx' was asked for, but the processor does not have it"));
 }
 
 TEST(DomainCpuid, WithoutXsaveXfrmStillHasX87AndSse) {
@@ -163,8 +170,7 @@ TEST(DomainCpuid, WithoutXsaveXfrmStillHasX87AndSse) {
 TEST(DomainCpuid, XfrmHasNothingThatTheProcessorDoesNotAllowInEnclaves) {
   Processor processor = with_avx();
   processor.at(0x12, 1).ecx = 3;
-  CpuidRequest request = with_epc();
-  request.overrides = {{"avx", true}};
+  const CpuidRequest request = with_epc();
   EXPECT_EQ(domain(request, processor).get(0x12, 1).ecx, 3u);
 }
 

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "silicon/cpuid.hpp"
 #include "silicon/sgx/entry/entry.hpp"
-#include "silicon/state/host_features.hpp"
 #include "unit/silicon/sgx_machine.hpp"
 
 namespace cloister::silicon {
@@ -70,6 +70,26 @@ TEST(Offered, AvxWithItsComponent) {
   EXPECT_EQ(with.door().cpuid(1, 0).ecx >> 28 & 1, host_features().avx ? 1u : 0u);
   EXPECT_EQ(none.door().cpuid(0xd, 0), (CpuidRegs{3, 576, 576, 0}));
   EXPECT_EQ(none.door().cpuid(0xd, 2), CpuidRegs{});
+}
+
+// Nothing is offered whose instructions would be #UD, whatever is asked for.
+TEST(Offered, WhatTheHostLacksIsNotThere) {
+  const Package::Config all = SgxMachine::plain_config();
+  const HostFeatures bare, with_avx2{.avx = true, .fma = true};
+  constexpr u32 of_leaf1 = 1u << 1 | 1u << 12 | 1u << 25 | 1u << 28 | 1u << 29, fma_and_avx = 1u << 12 | 1u << 28,
+                of_leaf7 = 1u << 5 | 1u << 29, avx2 = 1u << 5, vaes_and_vpclmulqdq = 1u << 9 | 1u << 10;
+  EXPECT_EQ(cpuid_on(bare, all, 1, 0).ecx & of_leaf1, 0u);
+  EXPECT_EQ(cpuid_on(bare, all, 7, 0).ebx & of_leaf7, 0u);
+  EXPECT_EQ(cpuid_on(bare, all, 0xd, 0), (CpuidRegs{3, 576, 576, 0}));
+  EXPECT_EQ(cpuid_on(bare, all, 0xd, 2), CpuidRegs{});
+  EXPECT_EQ(cpuid_on(bare, all, 0x12, 1).ecx, 3u);
+  EXPECT_EQ(cpuid_on(with_avx2, all, 1, 0).ecx & of_leaf1, fma_and_avx);
+  EXPECT_EQ(cpuid_on(with_avx2, all, 7, 0).ebx & of_leaf7, avx2);
+  EXPECT_EQ(cpuid_on(with_avx2, all, 7, 0).ecx & vaes_and_vpclmulqdq, 0u);
+  EXPECT_EQ(cpuid_on(with_avx2, all, 0xd, 0), (CpuidRegs{7, 832, 832, 0}));
+  EXPECT_EQ(cpuid_on(with_avx2, all, 0x12, 1).ecx, 7u);
+  for (const u32 leaf : {1u, 7u, 0xdu, 0x12u})
+    EXPECT_EQ(cpuid_on(host_features(), all, leaf, 0), Package::cpuid(all, leaf, 0)) << leaf;
 }
 
 // Each flag is one bit of leaf 12H, and nobody's but its own.

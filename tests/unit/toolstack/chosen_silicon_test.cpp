@@ -207,9 +207,7 @@ ChosenSilicon on_machine(const std::string& machine, const std::string& silicon,
 TEST(ChosenSilicon, ADomainThatSaysNothingHasTheMachines) {
   const ChosenSilicon chosen = on_machine("skylake-client", "default"), named = good(config("skylake-client"));
   EXPECT_EQ(chosen.features, named.features);
-  silicon::Features without_avx = machine_features("skylake-client");
-  without_avx.sgx.xfrm = 3;
-  EXPECT_EQ(chosen.features, without_avx);
+  EXPECT_EQ(chosen.features, machine_features("skylake-client"));
   EXPECT_EQ(chosen.described.name, "skylake-client");
   EXPECT_EQ(chosen.described.masking, named.described.masking);
   EXPECT_EQ(machine_features(""), silicon::Features{});
@@ -373,16 +371,6 @@ TEST(ChosenSilicon, ADryRunShowsItForPrograms) {
   EXPECT_EQ(json["sgx"], "offered");
   EXPECT_THAT(json["masked"]["sgx"].get<std::vector<std::string>>(), Contains("mpx in enclaves"));
   EXPECT_THAT(json["hidden"]["sgx"].get<std::vector<std::string>>(), Contains("sgxlc"));
-}
-
-// SDM vol. 3D, 38.3, ECREATE: XFRM within what CPUID.12H.1 lists.
-TEST(ChosenSilicon, EnclavesHaveAvxWhereTheDomainAsksForIt) {
-  for (const std::string name : {"default", "icelake-server"}) {
-    EXPECT_EQ(good(config(name)).features.sgx.xfrm, 3u) << name;
-    DomainConfig with_avx = config(name);
-    with_avx.cpuid = {{"avx", true}};
-    EXPECT_EQ(good(with_avx).features.sgx.xfrm, 7u) << name;
-  }
 }
 
 // ------------------------------------------------------------------------------------------------ libvirt's models

@@ -7,6 +7,7 @@
 
 #include "host/durable.hpp"
 #include "machine/machine_silicon.hpp"
+#include "plan/host_features.hpp"
 
 namespace cloister::toolstack {
 namespace {
@@ -179,6 +180,24 @@ TEST_F(Kept, ARecordOfTheFirstVersionIsReadAsItWasMeant) {
   first.overhead_mib = first.charged_mib = 0;
   first.platform = SgxPlatform{.keys = SgxPlatform::Keys::machine};  // all were, before there was anything else
   EXPECT_EQ(*read, first);
+}
+
+// Before they were chosen, a domain had of its host's features what its configuration demanded: it still has, and no
+// more.
+TEST_F(Kept, ARecordOfBeforeHostFeaturesHasThoseThatItsConfigurationDemands) {
+  for (const auto& [cpuid, has] : {std::pair("", HostFeatures{}), {"cpuid = 'host,avx=1'\n", all_host_features()}}) {
+    DomainRecord eighth = record(2, "a");
+    eighth.config = std::string("name = 'a'\nkernel = 'k'\n") + cpuid;
+    auto object = nlohmann::json::parse(write_record(eighth));
+    object["version"] = 8;
+    object["package"].erase("host_features");
+    const auto read = read_record(object.dump());
+    ASSERT_TRUE(read) << read.error();
+    eighth.package.features = with_host_features(eighth.package.features, has);
+    EXPECT_EQ(*read, eighth);
+    EXPECT_EQ(salvage(2, object.dump(), "why").package, eighth.package);
+    EXPECT_EQ(*read_record(write_record(*read)), eighth) << "and so it stays";
+  }
 }
 
 TEST_F(Kept, ARecordOfANewerVersionIsNotGuessedAt) {

@@ -3,16 +3,11 @@
 
 #include <cassert>
 
-#include "silicon/state/host_features.hpp"
+#include "silicon/cpuid.hpp"
 
 namespace cloister::silicon {
 
-SgxFeatures implemented_here(const SgxFeatures& asked) {
-  constexpr u64 avx = 4;
-  SgxFeatures sgx = implemented(asked);
-  if (!host_features().avx) sgx.xfrm &= ~avx;
-  return sgx;
-}
+SgxFeatures implemented_here(const SgxFeatures& asked) { return implemented_on(host_features(), asked); }
 
 PackageImpl::PackageImpl(Config config)
     : config_(std::move(config)),
