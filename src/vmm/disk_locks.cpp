@@ -12,7 +12,6 @@
 
 #include "arch/try.hpp"
 #include "hypervisor/devices/host_random.hpp"
-#include "plan/storages.hpp"
 
 namespace cloister::toolstack {
 

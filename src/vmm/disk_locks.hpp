@@ -10,8 +10,8 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "config/domain_config.hpp"
 #include "host/disk_image.hpp"
+#include "plan/storages.hpp"
 
 namespace cloister::toolstack {
 

@@ -99,7 +99,8 @@ def moves(machine):
     flushed = 0
     for number in range(100 if pair.a.settings.full else 5):
         flushed = max(flushed, pair.flushed(pair.a))
-        pair.migrate("--dry-run")
+        if number == 0:
+            pair.migrate("--dry-run")
         said = pair.migrate()
         assert "web has come" in said, (pair.cloister.said, said)
         pair.a.check_settled([])
@@ -236,7 +237,7 @@ def kills(machine):
     every = [(step, name) for step in (OFFER, ANSWER, PIECE, READY, COMMIT, VERDICT, DONE) for name in victims]
     seed = int(os.environ.get("CLOISTER_SEED", random.randrange(1 << 20)))
     print(f"seed {seed}")
-    for step, name in every if a.settings.full else random.Random(seed).sample(every, 10):
+    for step, name in every if a.settings.full else random.Random(seed).sample(every, 4):
         if pair.lives(a) is None:
             pair.ready()
         flushed, done = pair.flushed(a), []
