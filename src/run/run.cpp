@@ -350,12 +350,13 @@ int run_on(const Processors& processors, const RunArguments& arguments, const Do
   if (!engine) return refuse(engine.error());
   config.engine = *engine;
   const vmx::Backend& silicon = *processors.with(*engine);
-  const auto chosen = silicon_of_run(silicon, config, machine, arguments);
+  const auto chosen = silicon_of_run(silicon, config, machine, arguments.restore, arguments.deterministic);
   if (!chosen) return refuse(chosen.error());
   for (const Diagnostic& warning : chosen->warnings) {
     spdlog::warn("{}", format(arguments.file, {warning.at, "warning: " + warning.message}));
   }
-  auto hardware = package_of(package_values(machine, placed->grants, chosen->features), placed->grants, arguments);
+  auto hardware = package_of(package_values(machine, placed->grants, chosen->features), placed->grants,
+                             arguments.deterministic || arguments.dry_run);
   if (!hardware) {
     spdlog::error("cloister: {}", hardware.error());
     return exit_status::failed;

@@ -21,24 +21,24 @@ tl::expected<HostFeatures, std::string> saved_host_features(const std::string& f
 }  // namespace
 
 tl::expected<ChosenSilicon, Diagnostic> silicon_of_run(const vmx::Backend& silicon, const DomainConfig& config,
-                                                       const MachineDescription& machine,
-                                                       const RunArguments& arguments) {
+                                                       const MachineDescription& machine, const std::string& saved,
+                                                       bool deterministic) {
   std::optional<HostFeatures> host;
-  if (!arguments.restore.empty()) {
-    auto saved = saved_host_features(arguments.restore);
-    if (!saved) return tl::unexpected(Diagnostic{{}, saved.error()});
-    host = std::move(*saved);
-  } else if (arguments.deterministic) {
+  if (!saved.empty()) {
+    auto had = saved_host_features(saved);
+    if (!had) return tl::unexpected(Diagnostic{{}, had.error()});
+    host = std::move(*had);
+  } else if (deterministic) {
     host = demanded_host_features(config);
   }
   return choose_silicon(silicon, config, machine.silicon, read_dump, host);
 }
 
 tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
-                                                           const RunArguments& arguments) {
+                                                           bool fixed_keys) {
   vmx::Package::Config package = package_config(values, grants);
   if (grants.empty()) return package;
-  if (arguments.deterministic || arguments.dry_run) {
+  if (fixed_keys) {
     package.root_secret = fixed_platform_secret();
     return package;
   }

@@ -8,18 +8,17 @@
 #include "machine/machine.hpp"
 #include "plan/chosen_silicon.hpp"
 #include "plan/package_values.hpp"
-#include "run/run.hpp"
 
 namespace cloister::toolstack {
 
-/// As a daemon chooses it. A domain that was saved has the features of its host that it had, and one with the
-/// deterministic clock those that its configuration demands.
+/// As a daemon chooses it. A domain that goes on from the file `saved` has the features of its host that it had, and
+/// one with the deterministic clock those that its configuration demands.
 tl::expected<ChosenSilicon, Diagnostic> silicon_of_run(const vmx::Backend& silicon, const DomainConfig& config,
-                                                       const MachineDescription& machine,
-                                                       const RunArguments& arguments);
+                                                       const MachineDescription& machine, const std::string& saved,
+                                                       bool deterministic);
 
-/// The domain's package with the keys of its machine.
+/// The domain's package, with the keys of its machine or with fixed ones.
 tl::expected<vmx::Package::Config, std::string> package_of(const PackageValues& values, const Grants& grants,
-                                                           const RunArguments& arguments);
+                                                           bool fixed_keys);
 
 }  // namespace cloister::toolstack

@@ -72,7 +72,8 @@ CpuidRegs brand_leaf(const std::string& brand, u32 part) {
 
 /// XCR0's bits (SDM vol. 1, 13.1). AVX's component goes with its feature.
 u64 xcr0_of(const HostFeatures& host, const Features& offered) {
-  return host.avx && (offered.leaf1_ecx & avx_bit) != 0 ? 7 : 3;
+  constexpr u64 without_avx = 3;
+  return (offered.leaf1_ecx & avx_bit) != 0 ? host.xcr0() : without_avx;
 }
 
 constexpr u32 legacy_area = 512 + 64, avx_area = 256;
@@ -150,13 +151,6 @@ CpuidRegs sgx_leaf(const SgxFeatures& sgx, std::span<const EpcSection> epc, u32 
 
 }  // namespace
 
-SgxFeatures implemented_on(const HostFeatures& host, const SgxFeatures& asked) {
-  constexpr u64 avx = 4;
-  SgxFeatures sgx = implemented(asked);
-  if (!host.avx) sgx.xfrm &= ~avx;
-  return sgx;
-}
-
 CpuidRegs cpuid_on(const HostFeatures& host, const Package::Config& config, u32 leaf, u32 subleaf) {
   const Features& offered = config.features;
   CpuidRegs r = leaf_without_sgx(host, offered, leaf, subleaf);
@@ -165,7 +159,10 @@ CpuidRegs cpuid_on(const HostFeatures& host, const Package::Config& config, u32 
     r.ebx |= bit(2);                                   // SGX
     r.ecx |= offered.launch_control() ? bit(30) : 0u;  // SGX_LC
   }
-  return leaf == 0x12 ? sgx_leaf(implemented_on(host, offered.sgx), config.epc, subleaf) : r;
+  if (leaf != 0x12) return r;
+  SgxFeatures sgx = implemented(offered.sgx);
+  sgx.xfrm &= host.xcr0();
+  return sgx_leaf(sgx, config.epc, subleaf);
 }
 
 CpuidRegs Package::cpuid(const Config& config, u32 leaf, u32 subleaf) {

@@ -6,9 +6,7 @@
 
 namespace cloister::silicon {
 
-/// What is asked for, as far as it is implemented on a host with these features.
-SgxFeatures implemented_on(const HostFeatures& host, const SgxFeatures& asked);
-/// Package::cpuid() on such a host.
+/// Package::cpuid() on a host with these features.
 CpuidRegs cpuid_on(const HostFeatures& host, const Package::Config& config, u32 leaf, u32 subleaf);
 
 }  // namespace cloister::silicon

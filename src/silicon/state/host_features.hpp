@@ -11,6 +11,8 @@ struct HostFeatures {
   /// it.
   bool avx = false;
   bool fma = false, f16c = false, vaes = false, vpclmulqdq = false;
+  /// XSAVE components (SDM vol. 1, 13.1).
+  constexpr unsigned xcr0() const { return avx ? 7 : 3; }
 };
 
 const HostFeatures& host_features();

@@ -3,11 +3,15 @@
 
 #include <cassert>
 
-#include "silicon/cpuid.hpp"
+#include "silicon/state/host_features.hpp"
 
 namespace cloister::silicon {
 
-SgxFeatures implemented_here(const SgxFeatures& asked) { return implemented_on(host_features(), asked); }
+SgxFeatures implemented_here(const SgxFeatures& asked) {
+  SgxFeatures sgx = implemented(asked);
+  sgx.xfrm &= host_features().xcr0();
+  return sgx;
+}
 
 PackageImpl::PackageImpl(Config config)
     : config_(std::move(config)),
