@@ -248,7 +248,11 @@ class Generator {
       case 36: return divide();
       case 37:
       case 38:
-      case 39: return bits();
+      case 39:
+        bits();
+        // A branch by what they leave, over mov al, imm8.
+        if (one_in(3)) put({static_cast<u8>(0x70 | below(16)), 2, 0xb0, static_cast<u8>(any())});
+        return;
       default: return vex_ && one_in(2) ? vex() : vector();
     }
   }

@@ -26,6 +26,13 @@ void Translator::save_after_bits(const Form& form, const Known& k, HostReg resul
   e_.store(layout_.at(layout_.flags), rax, 2);
   host_ = false;
   memory_ = true;
+  // A branch behind it, as string functions have it, waits for no image.
+  const u32 behind = now_ + 1;
+  if (form.operands != Operands::reg_reg || behind == steps_.size()) return;
+  if (const Known& branch = steps_[behind].known; branch.kind == Kind::jump_if && (branch.reads & flag_set::c) == 0) {
+    e_.op(0x85, result, result, {form.bytes});
+    tested_ = behind;
+  }
 }
 
 void Translator::field(const Op& op, const Form& form, const Known& k) {

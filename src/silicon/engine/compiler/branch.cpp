@@ -97,9 +97,11 @@ void Translator::jump_if(const Op& op, const Known& k) {
   const bool inner = goes_on();
   if (!inner) before_exit();
   u8 condition = static_cast<u8>(k.code);
-  if (const InImage where = in_image[k.code >> 1]; host_ || where.mask == 0) {
+  const InImage where = in_image[k.code >> 1];
+  const bool tested = tested_ != 0 && tested_ == now_;
+  if (!tested && (host_ || where.mask == 0)) {
     need_host();
-  } else {
+  } else if (!tested) {
     e_.op(0xf6, 0, layout_.at(layout_.flags + where.byte), Encoder::all(1), where.mask, 1);
     condition = static_cast<u8>(5 ^ (k.code & 1));
   }

@@ -231,6 +231,7 @@ class Translator {
   u32 now_ = 0;                   ///< the operation
   bool host_ = false;             ///< the host's flags are the guest's
   bool memory_ = true;            ///< those in memory are
+  u32 tested_ = 0;                ///< not 0: a branch, at which the host's are the guest's, too, but for CF
   std::optional<u8> second_has_;  ///< the guest's register whose value the second scratch register has, as memory has
   bool spares_second_ = false;    ///< the operation
   std::vector<Step> steps_;
