@@ -54,9 +54,7 @@ Fd nameless_directory(int folder) {
   return ::unlinkat(folder, nameless_folder, AT_REMOVEDIR) == 0 ? std::move(directory) : Fd();
 }
 
-std::span<const u8> bytes_of(const std::string& text) {
-  return {reinterpret_cast<const u8*>(text.data()), text.size()};
-}
+std::span<const u8> bytes_of(const std::string& s) { return {reinterpret_cast<const u8*>(s.data()), s.size()}; }
 
 }  // namespace
 

@@ -17,7 +17,7 @@ namespace cloister::toolstack {
 using HostFeatures = std::vector<std::string_view>;
 
 const HostFeatures& all_host_features();
-/// nullopt: no name of one.
+/// null: no name of one.
 const std::string_view* find_host_feature(std::string_view name);
 /// That are offered, where the host has them.
 HostFeatures host_features_of(const vmx::Features& features);
