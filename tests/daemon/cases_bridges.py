@@ -10,6 +10,7 @@ import time
 import unittest
 
 from cases_migration import Pair
+from cases_moved_disks import Hopping
 from cases_owner import Member
 from cases_stress import Linux
 from machine import PATIENCE, domain_config, some, wait_until
@@ -51,6 +52,45 @@ for one in all: one.start()
 for one in all: one.join()
 socket.create_connection(("{GUEST}", 7001), timeout={PATIENCE}).close()
 assert not wrong, wrong
+"""
+
+
+# Connections that stay: each has back what it sends, in pieces, as long as there are lines to read; for each line, how much
+# has come back by now.
+STREAM = f"""
+import os, random, socket, sys, threading, time
+def fails(what):
+    print(what, file=sys.stderr, flush=True)
+    os._exit(1)
+threading.excepthook = fails
+ends, back = threading.Event(), [0] * 3
+def use(number):
+    with socket.create_connection(("{GUEST}", 7000), timeout={PATIENCE}) as one:
+        sent = []
+        def send():
+            while not ends.is_set():
+                sent.append(os.urandom(random.randrange(1, 1 << 16)))
+                one.sendall(sent[-1])
+                time.sleep(random.uniform(0, 0.05))
+            one.shutdown(socket.SHUT_WR)
+        sender = threading.Thread(target=send)
+        sender.start()
+        part = bytearray()
+        while got := one.recv(1 << 16):
+            part += got
+            while sent and len(part) >= len(sent[0]):
+                piece = sent.pop(0)
+                assert part[:len(piece)] == piece, (number, back[number])
+                del part[:len(piece)]
+                back[number] += len(piece)
+        sender.join()
+        assert not sent and not part, (number, "cut", back[number])
+all = [threading.Thread(target=use, args=(number,)) for number in range(3)]
+for one in all: one.start()
+for line in sys.stdin:
+    print(min(back), flush=True)
+ends.set()
+for one in all: one.join()
 """
 
 
@@ -103,7 +143,7 @@ def with_network(case):
             def prepare(m):
                 command = m.command
                 m.command = lambda: network.within(*command())
-            case(lambda: machine(prepare=prepare), network)
+            case(lambda *room: machine(*room, prepare=prepare), network)
         finally:
             network.close()
     within.__doc__ = case.__doc__
@@ -267,7 +307,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x8035)) as o
 @with_network
 def moved(machine, network):
     """A domain goes on at another daemon with the address that others know; a bridge that the target has not is said before."""
-    pair = Pair(lambda _: machine())
+    pair = Pair(machine)
     a, b = pair.a, pair.b
     created(a, network, "web")
     pair.migrate("--dry-run")
@@ -289,4 +329,35 @@ def moved(machine, network):
     gone(a, network)
 
 
-CASES = {"bridges-linux": linux, "bridges-moved": moved, "bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}
+@with_network
+def devices_moved(machine, network):
+    """While Debian hops a hundred times, with its disk at work, the connections that a neighbour has to it stay, and no byte
+    of them is lost or comes twice. Under CLOISTER_FULL."""
+    hopping = Hopping(machine)
+    hopping.create("devices", vif=vif(queues=2))
+    hopping.guest.wait(lambda: b"TEST devices: listens" in hopping.guest.printed(hopping.pair.a, "web"), "the guest to listen")
+    stream = subprocess.Popen(network.within(sys.executable, "-c", STREAM), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    known = 0
+
+    def back():
+        assert stream.poll() is None, stream.communicate()
+        print(file=stream.stdin, flush=True)
+        return int(stream.stdout.readline())
+
+    def works(hop):
+        nonlocal known
+        before = known
+        hopping.guest.wait(lambda: back() > before, f"bytes of all connections before hop {hop}")
+        known = back()
+        print(f"hop {hop}: {known} bytes", flush=True)
+
+    hopping.hop(works)
+    works("none")
+    _, errors = stream.communicate(timeout=2 * PATIENCE)
+    assert stream.returncode == 0, errors
+    hopping.end()
+    gone(hopping.pair.a, network)
+
+
+CASES = {"migrate-devices-linux": devices_moved, "bridges-linux": linux, "bridges-moved": moved, "bridges": ends_with_the_domain, "bridges-killed": killed_while_created, "bridges-owner": roots_alone, "bridges-saved": saved}

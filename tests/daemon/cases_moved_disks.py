@@ -304,39 +304,58 @@ def enclaves(machine):
     pair.b.check_settled([])
 
 
-def linux(machine):
-    """Debian writes all over its disk, and flushes now and then, while it hops a hundred times; when it is killed, all that it had
-    flushed is there. Under CLOISTER_FULL."""
-    pair = Shared(machine)
-    guest = Linux.of(pair.a.settings)
-    if guest is None or not pair.a.settings.full:
-        raise unittest.SkipTest("with CLOISTER_FULL and Debian's kernel alone")
-    size, seed = 64 << 20, 1
-    with open(pair.image, "wb") as file:
-        file.truncate(size)
-    text = domain_config("web", guest.folder / "vmlinuz", epc=0, disk=f"[{pair.on()}]", vcpus=2,
-                         ramdisk=f'"{guest.folder / "initramfs.cpio"}"',
-                         cmdline=f'"console=ttyS0 cloister.test=blocks cloister.blocks={seed}"')
-    answer = pair.a.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
-    assert answer.status == 201, answer.body
+class Hopping:
+    """Debian writes all over its disk, and flushes now and then, while it hops a hundred times; when it is killed, all that it
+    had flushed is there. Under CLOISTER_FULL."""
 
-    def flushed():
-        found = re.findall(rb"BLOCKS (\d) flushed (\d+)\r?\n", guest.printed(pair.a, "web"))
+    SIZE, SEED = 64 << 20, 1
+
+    def __init__(self, machine):
+        self.pair = Shared(machine)
+        self.guest = Linux.of(self.pair.a.settings)
+        if self.guest is None or not self.pair.a.settings.full:
+            raise unittest.SkipTest("with CLOISTER_FULL and Debian's kernel alone")
+        with open(self.pair.image, "wb") as file:
+            file.truncate(self.SIZE)
+
+    def create(self, test, **more):
+        text = domain_config("web", self.guest.folder / "vmlinuz", epc=0, disk=f"[{self.pair.on()}]", vcpus=2,
+                             ramdisk=f'"{self.guest.folder / "initramfs.cpio"}"',
+                             cmdline=f'"console=ttyS0 cloister.test={test} cloister.blocks={self.SEED}"', **more)
+        answer = self.pair.a.request("POST", "/v1/domains", {"config": text.replace("memory = 64", "memory = 512"), "file": "linux.cfg"})
+        assert answer.status == 201, answer.body
+
+    def flushed(self):
+        found = re.findall(rb"BLOCKS (\d) flushed (\d+)\r?\n", self.guest.printed(self.pair.a, "web"))
         return [max([0, *(int(batch) for number, batch in found if int(number) == process)]) for process in range(PROCESSES)]
 
-    known = [0] * PROCESSES
-    for hop in range(100):
-        guest.wait(lambda: all(now > before for now, before in zip(flushed(), known)), f"flushes before hop {hop}")
-        known = flushed()
-        pair.migrate()
-        assert "web runs at" in pair.cloister.said, pair.cloister.said
-        pair.turn()
-        print(f"hop {hop}: {known} flushed", flush=True)
-    guest.wait(lambda: all(now > before for now, before in zip(flushed(), known)), "flushes after the last hop")
-    known, pid = flushed(), pair.a.domains()["web"]["pid"]
-    kill_pid(pid)
-    wait_until(lambda: "web" not in pair.a.domains(), "its end")
-    check_blocks(pair.image, seed, known, [0] * (size // SECTOR))
+    def hop(self, works=lambda hop: None):
+        """works: what else must have been done since the last hop."""
+        pair, known = self.pair, [0] * PROCESSES
+        since = lambda: all(now > before for now, before in zip(self.flushed(), known))
+        for hop in range(100):
+            self.guest.wait(since, f"flushes before hop {hop}")
+            known = self.flushed()
+            works(hop)
+            pair.migrate()
+            assert "web runs at" in pair.cloister.said, pair.cloister.said
+            pair.turn()
+            print(f"hop {hop}: {known} flushed", flush=True)
+        self.guest.wait(since, "flushes after the last hop")
+
+    def end(self):
+        pair, known = self.pair, self.flushed()
+        kill_pid(pair.a.domains()["web"]["pid"])
+        wait_until(lambda: "web" not in pair.a.domains(), "its end")
+        check_blocks(pair.image, self.SEED, known, [0] * (self.SIZE // SECTOR))
+
+
+def linux(machine):
+    """As Hopping says."""
+    hopping = Hopping(machine)
+    hopping.create("blocks")
+    hopping.hop()
+    hopping.end()
 
 
 CASES = {"migrate-disks-linux": linux, "migrate-disks-enclaves": enclaves, "migrate-disks": moves, "migrate-disks-refused": refused, "migrate-disks-waits": waits, "migrate-disks-kills": kills}

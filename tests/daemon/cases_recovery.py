@@ -113,7 +113,7 @@ def old_records(machine):
     found = m.domains()
     assert set(found) == {"alive"} and found["alive"]["state"] == "running", found
     assert found["alive"]["epc"] == alive["epc"] and found["alive"]["pid"] == alive["pid"], found
-    assert records(m)["alive"]["version"] == 8 and records(m)["alive"]["process"]["pid"] == alive["pid"]
+    assert records(m)["alive"]["version"] == 9 and records(m)["alive"]["process"]["pid"] == alive["pid"]
     m.check_settled(["alive"])
 
     # Without its socket nothing proves its death as long as there are such processes.
