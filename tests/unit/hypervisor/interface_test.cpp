@@ -206,7 +206,8 @@ TEST_F(Interface, SaysWhereItIsWhenItGoesOnElsewhere) {
   std::string frame;
   for (const std::byte byte : wire_->gone.front()) frame += fmt::format("{:02x}", static_cast<unsigned>(byte));
   std::string mac;
-  for (const u8 byte : spec().interfaces.front().mac) mac += fmt::format("{:02x}", byte);
+  const DomainSpec domain = spec();
+  for (const u8 byte : domain.interfaces.front().mac) mac += fmt::format("{:02x}", byte);
   const std::string none(8, '0');
   EXPECT_EQ(frame, "ffffffffffff" + mac + "8035" + "0001" + "0800" + "06" + "04" + "0003" + mac + none + mac + none +
                        std::string(36, '0'));
