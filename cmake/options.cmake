@@ -10,6 +10,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   find_program(LLD ld.lld)
   if(LLD)
     target_link_options(cloister_options INTERFACE -fuse-ld=lld)
+  else()
+    message(STATUS "No ld.lld (package lld): programs are linked by binutils', which takes longer")
   endif()
 endif()
 # Says in GCC's preprocessed output which precompiled header was read, without which ccache keeps nothing.

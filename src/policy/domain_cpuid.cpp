@@ -156,7 +156,8 @@ struct StateComponent {
 constexpr StateComponent components[] = {
     {"avx", u64{1} << 2}, {"mpx", u64{3} << 3}, {"avx512f", u64{7} << 5}, {"pku", u64{1} << 9}};
 
-/// Leaf 0DH: only components of features that the domain has, and the area's size for all of them (SDM vol. 1, 13.2).
+/// Leaf 0DH: only components of features that the domain has, and the area's size for all of them (SDM vol. 1, 13.2
+/// and 13.4.3).
 void settle_xsave(CpuidTable& table) {
   CpuidRegs main = table.get(leaf::xsave, 0);
   u64 mask = u64{main.edx} << 32 | main.eax;
@@ -166,7 +167,7 @@ void settle_xsave(CpuidTable& table) {
   if (!has_named(table, "xsave")) mask = 0;
 
   constexpr u32 legacy_and_header = 576;
-  u32 bytes = mask != 0 ? legacy_and_header : 0;
+  u32 bytes = mask != 0 ? legacy_and_header : 0, compacted = legacy_and_header;
   for (u32 i = 2; i < 63; ++i) {
     const CpuidRegs component = table.get(leaf::xsave, i);
     constexpr u32 supervisor = 1;
@@ -175,6 +176,9 @@ void settle_xsave(CpuidTable& table) {
       table.set(leaf::xsave, i, {});
     } else {
       bytes = std::max(bytes, component.ebx + component.eax);
+      constexpr u32 aligned = 2;
+      if ((component.ecx & aligned) != 0) compacted = (compacted + 63) & ~63u;
+      compacted += component.eax;
     }
   }
   main.eax = static_cast<u32>(mask);
@@ -182,6 +186,9 @@ void settle_xsave(CpuidTable& table) {
   main.ecx = bytes;
   main.ebx = std::min(main.ebx, bytes);
   table.set(leaf::xsave, 0, main);
+  CpuidRegs extended = table.get(leaf::xsave, 1);
+  extended.ebx = std::min(extended.ebx, compacted);
+  if (extended != table.get(leaf::xsave, 1)) table.set(leaf::xsave, 1, extended);
   if (mask == 0) {
     for (u32 i = 1; i < 63; ++i) {
       if (table.get(leaf::xsave, i) != CpuidRegs{}) table.set(leaf::xsave, i, {});

@@ -192,7 +192,12 @@ def vector_features(machine):
     cloister("create", cloister.file("web", text + 'cpuid = "host,avx=0"\n'))
     a.wait_for_ready("web")
     assert not has_avx(vectors(a, "web"))
-    a.destroy("web")
+    cloister("save", "--enclaves=lose", "web", "none.saved")
+    cloister("restore", "none.saved")
+    pair.migrate()
+    wait_until(lambda: pair.lives(b) == "running", "its arrival")
+    assert not has_avx(vectors(b, "web"))
+    b.destroy("web")
     a.check_settled([])
     b.check_settled([])
 

@@ -295,8 +295,6 @@ TEST_P(PagerTest, ASecsGoesAfterItsChildrenAndComesBefore) {
   EXPECT_EQ(look(1).enclavecontext, at(0).value);
 }
 
-/// What the handlers of leaves that exit ask, since the SECS itself cannot tell: at no time has it fewer children than
-/// it was given.
 /// More of them than go at a time, none of which can go.
 TEST_P(PagerTest, SecssInARowAreNotTheEnd) {
   constexpr u64 many = 40, children_at = 100, others_at = 200;
@@ -343,6 +341,8 @@ TEST_P(PagerTest, ChildrenThatStayedForAMomentAreNotTheEnd) {
   pager_.reset();
 }
 
+/// What the handlers of leaves that exit ask, since the SECS itself cannot tell: at no time has it fewer children than
+/// it was given.
 TEST_P(PagerTest, ByTrappingItKnowsWhichSecsHasChildrenOut) {
   if (GetParam() != PagingMode::trap) GTEST_SKIP() << "the SECS itself knows";
   make_secs(0);

@@ -119,6 +119,7 @@ Processor with_avx() {
   Processor processor;
   processor.at(1).ecx |= 1u << 28;
   processor.at(0xd, 0) = {7, 832, 832, 0};
+  processor.at(0xd, 1).ebx = 832;
   processor.at(0xd, 2) = {256, 576, 0, 0};
   processor.at(0x12, 1).ecx = 7;
   return processor;
@@ -128,11 +129,13 @@ TEST(DomainCpuid, XfrmAndXsaveAreaFollowTheDomainsFeatures) {
   CpuidRequest request = with_epc();
   EXPECT_EQ(domain(request, with_avx()).get(0x12, 1).ecx, 7u);
   EXPECT_EQ(domain(request, with_avx()).get(0xd, 0).ecx, 832u);
+  EXPECT_EQ(domain(request, with_avx()).get(0xd, 1).ebx, 832u);
 
   request.overrides = {{"avx", false}};
   const CpuidTable table = domain(request, with_avx());
   EXPECT_EQ(table.get(0x12, 1).ecx, 3u);
   EXPECT_EQ(table.get(0xd, 0), (CpuidRegs{3, 576, 576, 0}));
+  EXPECT_EQ(table.get(0xd, 1), (CpuidRegs{0xf, 576, 0, 0}));
   EXPECT_EQ(table.get(0xd, 2), CpuidRegs{});
 }
 
