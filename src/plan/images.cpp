@@ -31,16 +31,12 @@ tl::unexpected<Diagnostic> at_key(const DomainConfig& config, std::string_view k
 constexpr u64 most_kernel = platform::max_unpacked_bytes;
 u64 most_ramdisk(const DomainConfig& config) { return config.memory_mib << 20; }
 
-tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk, bool unpack) {
+tl::expected<Images, Diagnostic> make_images(const DomainConfig& config, Bytes kernel, Bytes ramdisk) {
   Images images;
   if (config.bootloader) return images;
   if (!kernel) return at_key(config, "kernel", config.kernel, kernel.error());
   if (!ramdisk) return at_key(config, "ramdisk", config.ramdisk, ramdisk.error());
-  if (unpack) {
-    auto image = platform::read_kernel(*kernel);
-    if (!image) return at_key(config, "kernel", config.kernel, image.error());
-    images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
-  }
+  images.packed = std::make_shared<const std::vector<u8>>(std::move(*kernel));
   if (config.ramdisk.empty()) return images;
   images.ramdisk = std::make_shared<const std::vector<u8>>(std::move(*ramdisk));
   return images;
@@ -138,17 +134,26 @@ std::string who_uses(const DomainConfig& config, std::span<const std::string> op
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack) {
-  auto images =
-      TRY(make_images(config, config.bootloader ? Bytes{} : read_regular(config.kernel, most_kernel),
-                      config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config)), unpack));
+  auto images = TRY(make_images(config, config.bootloader ? Bytes{} : read_regular(config.kernel, most_kernel),
+                                config.ramdisk.empty() ? Bytes{} : read_regular(config.ramdisk, most_ramdisk(config))));
+  if (unpack) TRY(unpack_kernel(config, images));
+  images.packed = nullptr;
   return with_disks(std::move(images), config, TRY(open_disks(config, unpack)), unpack);
 }
 
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,
                                              std::vector<Fd> disks) {
   auto images = TRY(make_images(config, config.bootloader ? Bytes{} : read_within(kernel, most_kernel),
-                                config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config)), true));
+                                config.ramdisk.empty() ? Bytes{} : read_within(ramdisk, most_ramdisk(config))));
   return with_disks(std::move(images), config, std::move(disks));
+}
+
+tl::expected<void, Diagnostic> unpack_kernel(const DomainConfig& config, Images& images) {
+  if (!images.packed) return {};
+  auto image = platform::read_kernel(*images.packed);
+  if (!image) return at_key(config, "kernel", config.kernel, image.error());
+  images.kernel = std::make_shared<const platform::KernelImage>(std::move(*image));
+  return {};
 }
 
 }  // namespace cloister::toolstack

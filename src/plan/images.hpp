@@ -19,8 +19,9 @@ namespace cloister::toolstack {
 
 struct Images {
   std::shared_ptr<const platform::KernelImage> kernel;
-  std::shared_ptr<const std::vector<u8>> ramdisk;  ///< null: none
-  std::optional<std::string> cmdline{};            ///< of the bootloader's, before the configuration's own
+  std::shared_ptr<const std::vector<u8>> packed{};  ///< kernel as its file has it; null: it comes from elsewhere
+  std::shared_ptr<const std::vector<u8>> ramdisk;   ///< null: none
+  std::optional<std::string> cmdline{};             ///< of the bootloader's, before the configuration's own
   std::vector<platform::virtio::BlockConfig> disks;
   std::vector<platform::virtio::NetConfig> interfaces{};  ///< plan/interfaces.hpp makes them
   platform::virtio::VsockConfig vsock{.peers = nullptr};  ///< plan/vsock.hpp does
@@ -38,8 +39,10 @@ std::string who_uses(const DomainConfig& config, std::span<const std::string> op
 /// (plan/boot_files.hpp).
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, bool unpack);
 
-/// The same from files that are open, and disks that are locked; ramdisk is ignored if the configuration has none.
+/// The same from files that are open, and disks that are locked; ramdisk is ignored if the configuration has none. The
+/// kernel stays packed: who starts a guest unpacks it.
 tl::expected<Images, Diagnostic> read_images(const DomainConfig& config, int kernel, int ramdisk,
                                              std::vector<Fd> disks);
+tl::expected<void, Diagnostic> unpack_kernel(const DomainConfig& config, Images& images);
 
 }  // namespace cloister::toolstack

@@ -98,6 +98,8 @@ tl::expected<Guest, Diagnostic> Guest::create(const vmx::Backend& silicon, const
   std::vector<Fd> disks;
   for (std::size_t i = 0; i < read.config.disks.size(); ++i) disks.emplace_back(launch_fd::disk + static_cast<int>(i));
   auto images = TRY(read_images(read.config, launch_fd::kernel, launch_fd::ramdisk, std::move(disks)));
+  // One that goes on has no use for it before it is reset.
+  if (!launch.goes_on) TRY(unpack_kernel(read.config, images));
   Fd boot_reader;
   if (read.config.bootloader) boot_reader = Fd(launch_fd::boot_reader);
   if (read.config.bootloader && !launch.goes_on) {
@@ -176,7 +178,11 @@ tl::expected<void, std::string> Guest::renew() {
 }
 
 tl::expected<void, std::string> Guest::look_for_kernel() {
-  if (!boot_reader_) return {};
+  if (!boot_reader_) {
+    if (const auto unpacked = unpack_kernel(plan_.config, images_); !unpacked)
+      return tl::unexpected(unpacked.error().message);
+    return {};
+  }
   const auto failed = [&](const std::string& why) { return tl::unexpected(cannot_boot(plan_.config, why).message); };
   // What another process serves is in its memory until then.
   images_.disks.front().storage->flush();
@@ -187,9 +193,8 @@ tl::expected<void, std::string> Guest::look_for_kernel() {
 }
 
 void Guest::forget_kernel() {
-  if (!boot_reader_) return;
   images_.kernel = nullptr;
-  images_.ramdisk = nullptr;
+  if (boot_reader_) images_.ramdisk = nullptr;
 }
 
 void Guest::note_frames() {

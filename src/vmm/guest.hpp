@@ -45,9 +45,9 @@ class Guest {
         frames_(std::move(sections)),
         page_(page) {}
 
-  /// What its disk says now; of one without a bootloader nothing is to be done.
+  /// What its disk says now, or, without a bootloader, what was read at first.
   tl::expected<void, std::string> look_for_kernel();
-  /// Of one with a bootloader: until the next time.
+  /// Until the next time: unpacked it is tens of MiB.
   void forget_kernel();
   void note_frames();
   /// What each section has of the machine's; what it needs, what it lacks, and what is beyond that.
