@@ -52,7 +52,9 @@ HostFeatures host_features_of(const hypervisor::DomainShape& shape) {
 }
 
 HostFeatures demanded_host_features(const DomainConfig& config) {
-  const bool demanded = std::ranges::count(config.cpuid, policy::CpuidOverride{"avx", true}) != 0;
+  const bool demanded = std::ranges::any_of(config.cpuid, [](const policy::CpuidOverride& one) {
+    return one.on && find_host_feature(one.feature) != nullptr;
+  });
   return demanded ? all_host_features() : HostFeatures{};
 }
 

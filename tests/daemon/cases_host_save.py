@@ -87,8 +87,8 @@ def life(machine):
     next_boot(m)
     wait_until(lambda: len(m.domains()) == 4, "all that were saved")
     wait_until(lambda: not files(m) and not tickets(m), "that each has gone on")
-    states = {name: domain["state"] for name, domain in m.domains().items()}
-    assert states == {"counts": "running", "paged": "running", "waits": "paused", "sleeps": "suspended"}, states
+    states = {"counts": "running", "paged": "running", "waits": "paused", "sleeps": "suspended"}
+    wait_until(lambda: {name: domain["state"] for name, domain in m.domains().items()} == states, "each as it was")
     assert {name: domain["uuid"] for name, domain in m.domains().items()} == {name: uuids[name] for name in states}
     for name in ("counts", "paged"):
         m.type_into(name, b"echo")
