@@ -239,6 +239,8 @@ Outcome Domain::run(const RunOptions& options) {
 
 void Domain::pause() { impl_->machine.pause(); }
 
+bool Domain::pause_within(std::chrono::milliseconds most) { return impl_->machine.pause_within(most); }
+
 void Domain::unpause() { impl_->machine.unpause(); }
 
 bool Domain::paused() const {

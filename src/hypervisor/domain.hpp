@@ -58,6 +58,8 @@ class Domain {
   /// No guest instruction runs after pause() has returned, until unpause(), and what the guest had printed has come
   /// out. Time goes on, as on a processor that is not scheduled: timers that came due meanwhile fire then.
   void pause();
+  /// The same, unless a device takes longer for what it has begun: false, and it is not paused.
+  bool pause_within(std::chrono::milliseconds most);
   void unpause();
   bool paused() const;
   /// Writes it down (docs/stream.md), but for its enclaves; it is as it was. It is paused and stays so, its run has

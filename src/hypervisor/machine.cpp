@@ -320,13 +320,27 @@ bool Machine::send_nmi(Processor& to) {
   return true;
 }
 
-void Machine::pause() {
+void Machine::pause() { stand_still(std::nullopt); }
+
+bool Machine::pause_within(std::chrono::milliseconds most) {
+  if (stand_still(most)) return true;
+  unpause();
+  return false;
+}
+
+bool Machine::stand_still(std::optional<std::chrono::milliseconds> most) {
   const MutexLock held(lock);
   paused = true;
   tell_all();
-  left_guest_.wait(lock, [this]() CLOISTER_REQUIRES(lock) { return !paused || nothing_moves(); });
+  const auto still = [this]() CLOISTER_REQUIRES(lock) { return !paused || nothing_moves(); };
+  if (!most) {
+    left_guest_.wait(lock, still);
+  } else if (!left_guest_.wait_for(lock, *most, still)) {
+    return false;
+  }
   if (paused && !stands_since_) stands_since_ = now();
   console.flush();
+  return true;
 }
 
 void Machine::wait_until_all_wait() {

@@ -95,6 +95,7 @@ class Machine {
   bool paused CLOISTER_GUARDED_BY(lock) = false;
   /// Devices have then done what they had begun, and begin nothing.
   void pause() CLOISTER_EXCLUDES(lock);
+  bool pause_within(std::chrono::milliseconds most) CLOISTER_EXCLUDES(lock);
   void unpause() CLOISTER_EXCLUDES(lock);
   /// It is what another domain was, which is nowhere any more; until go_on() it stands still, as one that is paused.
   void came() CLOISTER_REQUIRES(lock);
@@ -186,6 +187,8 @@ class Machine {
   /// Whatever may have changed, processors and devices look at it.
   void tell_all() CLOISTER_REQUIRES(lock);
   void accept(Processor& processor, const platform::InterruptMessage& message);
+  /// most: or for ever. False: it is not paused.
+  bool stand_still(std::optional<std::chrono::milliseconds> most) CLOISTER_EXCLUDES(lock);
   bool nobody_runs() const CLOISTER_REQUIRES(lock);
   bool nothing_moves() const CLOISTER_REQUIRES(lock) { return nobody_runs() && devices_at_work_ == 0; }
   /// The handlers of exits are called with the lock, which their declarations do not say.

@@ -11,10 +11,15 @@
 namespace cloister::toolstack {
 
 namespace {
+/// Of a disk's that a pause waits for, within what the daemon has for a verb.
+constexpr std::chrono::milliseconds longest_request{3000};
+
 tl::unexpected<std::string> refused(const char* why) { return tl::unexpected(std::string(why)); }
 constexpr const char* not_running = "it does not run";
 constexpr const char* starts_anew = "it is starting anew";
 constexpr const char* asleep = "it is suspended: wake it first";
+constexpr const char* still_at_it =
+    "a disk is not done with what its guest has asked: try again, or find out what serves it";
 constexpr const char* being_saved = "it is being saved";
 constexpr const char* being_moved = "it is being moved";
 constexpr const char* may_run_elsewhere = "it may run elsewhere by now: `cloister migrate --resolve` finds out";
@@ -84,7 +89,7 @@ Lifecycle::Done Lifecycle::pause() {
   if (state == DomainState::paused) return refused("it is paused already");
   if (state == DomainState::suspended) return refused(asleep);
   if (domain_ == nullptr || !runs(state)) return refused(not_running);
-  domain_->pause();
+  if (!domain_->pause_within(longest_request)) return refused(still_at_it);
   if (domain_->asleep()) {  // it was faster
     domain_->unpause();
     return refused(asleep);

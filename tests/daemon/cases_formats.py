@@ -4,6 +4,7 @@ the domain."""
 import os
 import signal
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cases_boot import is_resident, need_tools, restarted
 from cases_disks import refused
 from cases_ends import press
 from cases_owner import GROUP, MACHINE, MEMBER, Member
-from machine import wait_until
+from machine import PATIENCE, stop, wait_until
 
 
 def need_qemu():
@@ -76,6 +77,43 @@ def life(machine):
     m.destroy("reads")
     m.destroy("reads-too")
     wait_until(lambda: servers(disk) == [], "the ends of those that serve")
+    m.check_settled([])
+
+
+def silent(machine):
+    """What serves the image stops. Whoever pauses the domain is told so, and it runs on; CLOISTER_FULL: after a minute the
+    guest has a disk with errors, and can be paused."""
+    need_qemu()
+    m = machine()
+    disk = made(m.state.parent / "disk.qcow2")
+    m.create("one", kernel="writing", epc=0, disk=on(disk))
+    m.wait_for_ready("one")
+    press(m, "one", b"n")
+    wait_until(lambda: b"FLUSHED" in m.console("one"), "a flush")
+    (server,) = servers(disk)
+    stop(server)
+
+    def not_paused():
+        """Once it has asked for something."""
+        answer = m.request("POST", "/v1/domains/one/pause")
+        return answer if answer.status != 200 or m.request("POST", "/v1/domains/one/unpause").status != 200 else None
+
+    answer = wait_until(not_paused, "a pause that is refused")
+    assert answer.status == 409 and "a disk is not done with what its guest has asked" in answer.json["error"]["message"], answer.body
+    assert m.domains()["one"]["state"] == "running" and b"failed" not in m.console("one")
+    if m.settings.full:
+        start = time.monotonic()
+        failed = lambda: b"the disk has failed" in m.console("one")
+        while not failed() and time.monotonic() < start + 2 * PATIENCE + 30:
+            time.sleep(1)
+        assert failed() and m.request("POST", "/v1/domains/one/pause").status == 200
+        assert m.request("POST", "/v1/domains/one/unpause").status == 200
+        # And from then on at once.
+        fails = m.console("one").count(b"has failed")
+        wait_until(lambda: m.console("one").count(b"has failed") > fails + 20, "more errors")
+    m.destroy("one")
+    os.kill(server, signal.SIGCONT)
+    wait_until(lambda: servers(disk) == [], "the end of what served it")
     m.check_settled([])
 
 
@@ -204,4 +242,4 @@ def linux(machine):
     cases_disks.linux(machine, "qcow2")
 
 
-CASES = {"formats-linux": linux, "formats": life, "formats-refused": refusals, "formats-backing": backing, "formats-owner": owner, "formats-boot": boot, "formats-socket": at_socket}
+CASES = {"formats-linux": linux, "formats-silent": silent, "formats": life, "formats-refused": refusals, "formats-backing": backing, "formats-owner": owner, "formats-boot": boot, "formats-socket": at_socket}

@@ -217,6 +217,11 @@ TEST_F(Disk, ASlowOneStopsNoProcessor) {
   const u64 before = counts.instructions;
   while (counts.instructions < before + 1'000'000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 
+  EXPECT_FALSE((*domain)->pause_within(std::chrono::milliseconds(10)));
+  EXPECT_FALSE((*domain)->paused());
+  const u64 then = counts.instructions;
+  while (counts.instructions < then + 1'000'000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+
   std::atomic<bool> paused = false;
   std::jthread pauser([&] {
     (*domain)->pause();
