@@ -88,11 +88,13 @@ tl::expected<void, std::string> Wire::greet() {
 }
 
 tl::expected<void, std::string> Wire::send(WireKind kind, std::span<const u8> body) {
-  std::vector<u8> bytes(8 + body.size());
+  std::vector<u8> bytes;
+  bytes.reserve(8 + body.size());
+  bytes.resize(8);
   const u32 number = static_cast<u32>(kind), size = static_cast<u32>(body.size());
   std::memcpy(bytes.data(), &number, sizeof number);
   std::memcpy(bytes.data() + sizeof number, &size, sizeof size);
-  std::ranges::copy(body, bytes.begin() + 8);
+  bytes.insert(bytes.end(), body.begin(), body.end());
   if (!write_all(out_.get(), bytes)) return tl::unexpected(std::string("the other end has gone"));
   return {};
 }
