@@ -38,6 +38,19 @@ Answer<T> or_failure(tl::expected<T, std::string> result, const std::string& wha
   return tl::unexpected(migrate_failure(fmt::format("{}: {}", what, result.error())));
 }
 
+/// Or what it waits for.
+void say_that_it_goes_on(const Api& api, const std::string& name) {
+  for (const auto end = std::chrono::steady_clock::now() + most_of_a_reason; std::chrono::steady_clock::now() < end;) {
+    const auto domain = api.get(domain_path(name));
+    if (!domain || domain->value("state", "") != "moving") break;
+    const auto move = api.get(domain_path(name, "/migration"));
+    if (const std::string waits_for = move ? move->value("waits_for", "") : ""; !waits_for.empty())
+      return spdlog::info("cloister: {} goes on here as soon as it has its disks again: {}", name, waits_for);
+    std::this_thread::sleep_for(between_looks);
+  }
+  spdlog::info("cloister: {} goes on here", name);
+}
+
 class Departure {
  public:
   Departure(const Common& common, const MigrateArguments& arguments)
@@ -283,7 +296,7 @@ class Departure {
           alive_ || (told && told->contains("word")) ? "with its enclaves" : "without the enclaves that it had");
     }
     if (word == "commit" || arguments_.resolve) {
-      if (word != "commit") spdlog::info("cloister: {} goes on here", name_);
+      if (word != "commit") say_that_it_goes_on(api_, name_);
       return told ? told->value("word", "") : "";
     }
     return tl::unexpected(migrate_failure(fmt::format("{} goes on here: its target does not have it", name_)));
@@ -307,7 +320,7 @@ int migrate(const Common& common, const std::string& domain, const MigrateArgume
   if (arguments.cancel) {
     const auto answer = Api(common.run_folder).remove(domain_path(domain, "/migration"));
     if (!answer) return report(answer.error());
-    spdlog::info("cloister: {} goes on here", answer->value("name", domain));
+    say_that_it_goes_on(Api(common.run_folder), answer->value("name", domain));
     return 0;
   }
   if (arguments.here && !arguments.resolve)

@@ -92,8 +92,12 @@ class RequestFiles {
         if (!its_path) return unusable(disk, its_path.error(), 400);
         below.path = std::move(*its_path);
       }
-      auto one = opener_.open_disk(request_.owner, place->path, disk.read_only ? DiskUse::read : DiskUse::write, lock,
-                                   disk.format, backing, bounds);
+      const DiskUse use = disk.read_only ? DiskUse::read : DiskUse::write;
+      auto one = opener_.open_disk(request_.owner, place->path, use, lock, disk.format, backing, bounds);
+      if (one && lock == DiskLock::yes && user_) {
+        if (const std::string mover = user_(one->identity, use); !mover.empty())
+          return unusable(disk, who_uses(config, {}, one->identity, place->whole(), mover), 409);
+      }
       if (one) {
         identities.push_back(one->identity);
         opened.push_back(std::move(*one));
@@ -102,7 +106,7 @@ class RequestFiles {
       const DiskError& why = one.error();
       if (why.in_use.empty()) return unusable(disk, why.message, 400);
       const std::string its_path = why.below.empty() ? place->whole() : why.below;
-      const std::string who = who_uses(config, identities, why.in_use, its_path, user_ ? user_(why.in_use) : "");
+      const std::string who = who_uses(config, identities, why.in_use, its_path, user_ ? user_(why.in_use, {}) : "");
       return unusable(disk, why.below.empty() ? who : "its backing file '" + cut_path(its_path) + "': " + who, 409);
     }
     return opened;

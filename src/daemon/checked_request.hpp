@@ -89,7 +89,8 @@ struct CheckedRequest {
 enum class CheckedFor : u8 { creation, going_on, arrival, definition };
 
 /// The domain that uses a disk of this identity; empty: none does.
-using DiskUser = std::function<std::string(const std::string& identity)>;
+/// locked: who asks has its locks, for this; then one that moves has given them up, and has it still.
+using DiskUser = std::function<std::string(const std::string& identity, std::optional<DiskUse> locked)>;
 
 /// Whether the machine can have this domain, but for how much of it is free. The disks of one that is created are
 /// locked: nobody else uses them from then on.

@@ -61,7 +61,7 @@ std::span<const u8> bytes_of(const std::string& s) { return {reinterpret_cast<co
 Domains::Result Domains::add(const CreateRequest& request) { return create_domain(request, nullptr); }
 
 Domains::Result Domains::create_domain(const CreateRequest& request, const Definition* definition, SavedFile from) {
-  const DiskUser user = [this](const std::string& identity) { return user_of_disk(identity); };
+  const DiskUser user = [this](const auto& identity, auto locked) { return user_of_disk(identity, locked); };
   const CheckedFor what = from.file ? CheckedFor::going_on : CheckedFor::creation;
   auto checked = TRY(check_request(opener_, request, machine(), processors(), what, user));
   if (checked.config.uuid.empty()) checked.config.uuid = request.uuid;
@@ -86,14 +86,6 @@ Domains::Result Domains::create_domain(const CreateRequest& request, const Defin
        {"epc_pages", std::to_string(pages_of(created.grants))},
        {"placement", created.placement}});
   return created;
-}
-
-std::string Domains::user_of_disk(const std::string& identity) {
-  const MutexLock held(lock_);
-  for (const auto& [id, domain] : table_) {
-    if (!domain->life.over() && std::ranges::count(domain->record.disks, identity) != 0) return domain->record.name;
-  }
-  return {};
 }
 
 tl::expected<u32, std::string> Domains::next_id() {

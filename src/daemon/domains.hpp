@@ -348,7 +348,7 @@ class Domains {
   bool uuid_taken(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
   /// The domain that uses a disk of this identity; empty: none of these does.
-  std::string user_of_disk(const std::string& identity) CLOISTER_EXCLUDES(lock_);
+  std::string user_of_disk(const std::string& identity, std::optional<DiskUse> locked) CLOISTER_EXCLUDES(lock_);
 
   const DaemonPaths paths_;
   const Surroundings around_;

@@ -3,8 +3,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -25,6 +28,16 @@ tl::expected<DiskMark, std::string> mark_file(int file) {
   if (end < 0) return tl::unexpected(std::string(std::strerror(errno)));
   return DiskMark{.byte = TRY(mark_disk(file, chance)), .bytes = static_cast<u64>(end)};
 }
+
+/// By the call that looks up no name.
+tl::expected<DiskTime, std::string> time_of(int file) {
+  struct stat status {};
+  if (::syscall(SYS_fstat, file, &status) != 0) return tl::unexpected(std::string(std::strerror(errno)));
+  return DiskTime{status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+/// A kernel's times of files stand still for so long: who writes after that is seen.
+constexpr std::chrono::milliseconds tick{10};
 
 }  // namespace
 
@@ -66,6 +79,9 @@ DiskLocks::Done DiskLocks::sync() const {
 
 DiskLocks::Done DiskLocks::give() {
   TRY(sync());
+  const bool writes = std::ranges::any_of(disks_, [](const Disk& disk) { return disk.use == DiskUse::write; });
+  if (writes) std::this_thread::sleep_for(tick);
+  for (Disk& disk : disks_) disk.left = TRY(time_of(disk.file.get()));
   has_ = false;
   for (const Disk& disk : disks_) give_disk_locks(disk.file.get());
   return {};
@@ -73,14 +89,22 @@ DiskLocks::Done DiskLocks::give() {
 
 DiskLocks::Done DiskLocks::take() {
   if (has_) return {};
-  for (std::size_t i = 0; i < disks_.size(); ++i) {
-    const auto taken = take_disk_locks(disks_[i].file.get(), disks_[i].use);
+  for (const Disk& disk : disks_) {
+    auto taken = take_disk_locks(disk.file.get(), disk.use);
+    if (taken) taken = check(disk);
     if (taken) continue;
-    for (const Disk& before : std::span(disks_).first(i)) give_disk_locks(before.file.get());
-    return tl::unexpected(fmt::format("its disk {}: {}", disks_[i].vdev, taken.error()));
+    for (const Disk& each : disks_) give_disk_locks(each.file.get());
+    return tl::unexpected(fmt::format("its disk {}: {}", disk.vdev, taken.error()));
   }
   has_ = true;
   return {};
+}
+
+DiskLocks::Done DiskLocks::check(const Disk& disk) const {
+  if (!disk.left || TRY(time_of(disk.file.get())) == *disk.left) return {};
+  return tl::unexpected(std::string(
+      "somebody has written it since it was given up, and its guest must not: destroy the domain, and it can "
+      "start anew from its disk"));
 }
 
 DiskLocks::Done DiskLocks::take_soon() {

@@ -6,6 +6,7 @@
 // Threads: one; what is marked may be asked for by any.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -14,6 +15,12 @@
 #include "plan/storages.hpp"
 
 namespace cloister::toolstack {
+
+/// When a file was written last.
+struct DiskTime {
+  i64 seconds = 0, nanoseconds = 0;
+  bool operator==(const DiskTime&) const = default;
+};
 
 class DiskLocks {
  public:
@@ -36,7 +43,8 @@ class DiskLocks {
   Done sync() const;
   /// Likewise, and the locks are anybody's. Nobody writes here until take().
   Done give();
-  /// All of them, or none: then the error says why. Those that it has it keeps.
+  /// All of them, or none: then the error says why. Those that it has it keeps. None, either, if somebody has written
+  /// one since give(): what a guest has in its memory of it is no longer so.
   Done take();
   /// Likewise, with a little patience for whoever gives them up at this moment.
   Done take_soon();
@@ -48,7 +56,9 @@ class DiskLocks {
     DiskUse use = DiskUse::read;
     Fd file{};  ///< of one that can go on elsewhere
     tl::expected<DiskMark, std::string> mark = DiskMark{};
+    std::optional<DiskTime> left{};  ///< as it was when its locks were given up
   };
+  Done check(const Disk& disk) const;
   std::vector<Disk> disks_;
   bool has_ = true;
 };

@@ -160,11 +160,11 @@ Mover::Done Mover::finish(hypervisor::LiveCopy& live) {
 
 /// Whoever has them locked may be a target that has not come to an end yet; then its guest stands still until that has.
 void Mover::take_disks_back() {
-  bool told = false;
+  std::string told;
   while (true) {
     const Done taken = disks_.take();
     if (taken) return;
-    if (!std::exchange(told, true)) {
+    if (taken.error() != std::exchange(told, taken.error())) {
       log(LogLevel::warning, "domain-waits-for-disks", {{"domain", lifecycle_.name()}, {"error", taken.error()}});
       const MutexLock held(lock_);
       resumes_ = true;  // nobody has it hold any more

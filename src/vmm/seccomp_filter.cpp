@@ -64,7 +64,8 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(sched_setaffinity), is(0, 0)},  // of the thread that calls: where its processor runs
     {SCMP_SYS(exit)},
     {SCMP_SYS(exit_group)},
-    // Descriptors that are open. Not fstat(): the C library's is a look-up of an empty name, and what the name is no
+    // Descriptors that are open. The C library's fstat() is another call, a look-up of an empty name, and what the name
+    // is no
     // filter sees.
     {SCMP_SYS(read)},
     {SCMP_SYS(pread64)},
@@ -74,6 +75,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)},
     {SCMP_SYS(fallocate), is(1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE)},
     {SCMP_SYS(lseek)},
+    {SCMP_SYS(fstat)},
     {SCMP_SYS(fcntl), is(1, F_OFD_SETLK)},  // their locks, of a domain that moves
     {SCMP_SYS(fcntl), is(1, F_OFD_GETLK)},
     {SCMP_SYS(ioctl), is(1, BLKSSZGET)},   // those that are block devices

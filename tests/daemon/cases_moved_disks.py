@@ -222,6 +222,57 @@ def waits(machine):
     a.destroy("web")
 
 
+def written(machine):
+    """A guest that was given up never writes a disk that somebody else has written since: what it knows of it is old. It
+    waits, says why, and can only be destroyed. A domain here does not have a disk of one in doubt."""
+    pair = Shared(machine)
+    a, b = pair.a, pair.b
+    pair.ready()
+    stranger = []
+
+    def steals(kind, body):
+        if kind == PIECE and not stranger and not locked(pair.image):
+            stranger.append(open(pair.image, "r+b"))
+            fcntl.fcntl(stranger[0], fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
+        return True
+
+    def waits_since_written():
+        wait_until(lambda: "somebody has written it" in (a.get("/v1/domains/web/migration").get("waits_for") or ""), "its wait")
+        assert pair.lives(a) == "moving" and not locked(pair.image)
+        assert "somebody has written it" in a.log.read_text()
+        a.destroy("web")
+        a.check_settled([])
+
+    assert attempt(pair, Way(pair, steals)) == FAILED, pair.said
+    wait_until(lambda: a.get("/v1/domains/web/migration").get("waits_for") == "its disk xvda: somebody else uses it", "its wait")
+    stranger[0].write(b"written")
+    stranger.pop().close()
+    waits_since_written()
+    # In doubt nobody has the locks; its own daemon knows whose it is.
+    pair.ready()
+
+    def before(kind, body):
+        if kind != COMMIT:
+            return True
+        kill_pid(b.domains()["web"]["pid"])
+        return False
+
+    attempt(pair, Way(pair, before))
+    wait_until(lambda: pair.lives(a) == "in-doubt", "the doubt")
+    wait_until(lambda: not locked(pair.image), "the end of its target")
+    for access in ("rw", "ro"):
+        answer = a.request("POST", "/v1/domains", a.creation("other", epc=0, disk=f"[{pair.on(access=access)}]"))
+        assert answer.status == 409 and b"domain 'web' uses it" in answer.body, answer.body
+    with open(pair.image, "r+b") as file:
+        file.write(b"written")
+    pair.cloister("migrate", "--resolve", "--here", "web")
+    assert "goes on here as soon as it has its disks again: its disk xvda: somebody has written it" in pair.cloister.said, pair.cloister.said
+    waits_since_written()
+    a.create("other", kernel=KERNEL, epc=0, disk=f"[{pair.on()}]")
+    a.destroy("other")
+    b.check_settled([])
+
+
 def kills(machine):
     """Each process of a move dies before each message goes on: one writes, or none since its process is gone."""
     pair = Shared(machine)
@@ -358,4 +409,4 @@ def linux(machine):
     hopping.end()
 
 
-CASES = {"migrate-disks-linux": linux, "migrate-disks-enclaves": enclaves, "migrate-disks": moves, "migrate-disks-refused": refused, "migrate-disks-waits": waits, "migrate-disks-kills": kills}
+CASES = {"migrate-disks-linux": linux, "migrate-disks-enclaves": enclaves, "migrate-disks": moves, "migrate-disks-refused": refused, "migrate-disks-waits": waits, "migrate-disks-written": written, "migrate-disks-kills": kills}
