@@ -237,7 +237,7 @@ def is_settled(m):
     if domain is None:
         return True
     if domain["state"] == "running":
-        return is_alive(domain["pid"])
+        return is_alive(domain["pid"]) and domain.get("migration", {}).get("phase") not in ("copying", "sent")
     return domain["state"] not in ("creating", "moving", "arriving", "ending", "unresponsive")
 
 

@@ -13,6 +13,7 @@ import unittest
 from cases_blocks import PROCESSES
 from cases_blocks import check as check_blocks
 from cases_ends import press
+from cases_hops import wait_long
 from cases_live_enclaves import Peers
 from cases_live_enclaves import goes_on as live_goes_on
 from cases_migration import ANSWER, COMMIT, DONE, OFFER, PIECE, READY, ROOM, VERDICT, Pair, Way, attempt, settle
@@ -77,7 +78,7 @@ class Shared(Pair):
         wait_until(lambda: self.flushed(m) > before, "more writes")
         looks = m.console("web").count(b"GOOD")
         press(m, "web", b"v")
-        wait_until(lambda: m.console("web").count(b"GOOD") > looks or b"WRONG" in m.console("web"), "a look at all of it")
+        wait_long(lambda: m.console("web").count(b"GOOD") > looks or b"WRONG" in m.console("web"), "a look at all of it")
         assert b"WRONG" not in m.console("web") and b"failed" not in m.console("web"), m.console("web")
         self.check(before)
         assert locked(self.image)
@@ -282,6 +283,7 @@ def kills(machine):
         domain = m.domains().get("web")
         if domain and domain["pid"]:
             kill_pid(domain["pid"])
+            wait_until(lambda: m.domains().get("web", {}).get("pid") != domain["pid"], "its daemon to notice")
 
     victims = {"source": lambda: pair.source.kill(), "receiver": lambda: pair.receiver.kill(), "daemon here": a.restart,
                "daemon there": b.restart, "process here": lambda: vmm(a), "process there": lambda: vmm(b)}
