@@ -9,6 +9,7 @@
 #include "policy/dependence.hpp"
 #include "policy/leaves.hpp"
 #include "policy/policy.hpp"
+#include "policy/xsave_area.hpp"
 
 namespace cloister::policy {
 
@@ -166,28 +167,20 @@ void settle_xsave(CpuidTable& table) {
   }
   if (!has_named(table, "xsave")) mask = 0;
 
-  constexpr u32 legacy_and_header = 576;
-  u32 bytes = mask != 0 ? legacy_and_header : 0, compacted = legacy_and_header;
   for (u32 i = 2; i < 63; ++i) {
     const CpuidRegs component = table.get(leaf::xsave, i);
     constexpr u32 supervisor = 1;
     if (component == CpuidRegs{} || (component.ecx & supervisor) != 0) continue;
-    if ((mask >> i & 1) == 0) {
-      table.set(leaf::xsave, i, {});
-    } else {
-      bytes = std::max(bytes, component.ebx + component.eax);
-      constexpr u32 aligned = 2;
-      if ((component.ecx & aligned) != 0) compacted = (compacted + 63) & ~63u;
-      compacted += component.eax;
-    }
+    if ((mask >> i & 1) == 0) table.set(leaf::xsave, i, {});
   }
+  const u32 bytes = mask != 0 ? standard_xsave_size(table, mask) : 0;
   main.eax = static_cast<u32>(mask);
   main.edx = static_cast<u32>(mask >> 32);
   main.ecx = bytes;
   main.ebx = std::min(main.ebx, bytes);
   table.set(leaf::xsave, 0, main);
   CpuidRegs extended = table.get(leaf::xsave, 1);
-  extended.ebx = std::min(extended.ebx, compacted);
+  extended.ebx = std::min(extended.ebx, compacted_xsave_size(table, mask));
   if (extended != table.get(leaf::xsave, 1)) table.set(leaf::xsave, 1, extended);
   if (mask == 0) {
     for (u32 i = 1; i < 63; ++i) {

@@ -1,7 +1,7 @@
 // The locks of a domain's disks (host/disk_image.hpp) when it moves to another machine that has the same files. Its
 // source gives them up when its guest stands still and all that it has written is on the disk; its target has them
 // before it may be let run; and a source that goes on has them again before its guest does. So who writes has the
-// locks, and that is never both.
+// locks, and that is never both; and a source whose disk somebody has written meanwhile does not get them again.
 //
 // Threads: one; what is marked may be asked for by any.
 #pragma once

@@ -65,8 +65,7 @@ constexpr AllowedCall allowed[] = {
     {SCMP_SYS(exit)},
     {SCMP_SYS(exit_group)},
     // Descriptors that are open. The C library's fstat() is another call, a look-up of an empty name, and what the name
-    // is no
-    // filter sees.
+    // is no filter sees.
     {SCMP_SYS(read)},
     {SCMP_SYS(pread64)},
     // Disks, which only get holes and zeros within their length.

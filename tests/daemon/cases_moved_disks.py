@@ -193,6 +193,19 @@ def refused(machine):
     b.check_settled([])
 
 
+def steals(image, stranger):
+    """A hook of a Way's: somebody has the disk, once its source has given it up and before it sends what its target must
+    have before that takes it. Whose file is then in `stranger`."""
+
+    def steal(kind, body):
+        if kind == PIECE and not stranger and not locked(image):
+            stranger.append(open(image, "r+b", buffering=0))
+            fcntl.fcntl(stranger[0], fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
+        return True
+
+    return steal
+
+
 def waits(machine):
     """Who has the disk when the target is to take it has it: the domain does not go there, and goes on where it was as soon as
     it has it again."""
@@ -201,16 +214,8 @@ def waits(machine):
     pair.ready()
     stranger = []
 
-    def steals(kind, body):
-        """Its source has given it up before it sends what its target must have before that takes it."""
-        if kind == PIECE and not stranger and not locked(pair.image):
-            file = open(pair.image, "rb")
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
-            stranger.append(file)
-        return True
-
     flushed = pair.flushed(a)
-    assert attempt(pair, Way(pair, steals)) == FAILED and "its disk xvda: somebody else uses it" in pair.said, pair.said
+    assert attempt(pair, Way(pair, steals(pair.image, stranger))) == FAILED and "its disk xvda: somebody else uses it" in pair.said, pair.said
     assert stranger
     why = wait_until(lambda: a.get("/v1/domains/web/migration").get("waits_for"), "its wait")
     assert pair.lives(a) == "moving" and why == "its disk xvda: somebody else uses it", (pair.lives(a), why)
@@ -231,12 +236,6 @@ def written(machine):
     pair.ready()
     stranger = []
 
-    def steals(kind, body):
-        if kind == PIECE and not stranger and not locked(pair.image):
-            stranger.append(open(pair.image, "r+b"))
-            fcntl.fcntl(stranger[0], fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
-        return True
-
     def waits_since_written():
         wait_until(lambda: "somebody has written it" in (a.get("/v1/domains/web/migration").get("waits_for") or ""), "its wait")
         assert pair.lives(a) == "moving" and not locked(pair.image)
@@ -244,7 +243,7 @@ def written(machine):
         a.destroy("web")
         a.check_settled([])
 
-    assert attempt(pair, Way(pair, steals)) == FAILED, pair.said
+    assert attempt(pair, Way(pair, steals(pair.image, stranger))) == FAILED, pair.said
     wait_until(lambda: a.get("/v1/domains/web/migration").get("waits_for") == "its disk xvda: somebody else uses it", "its wait")
     stranger[0].write(b"written")
     stranger.pop().close()
@@ -341,14 +340,7 @@ def enclaves(machine):
         assert locked(image)
     stranger = []
 
-    def steals(kind, body):
-        if kind == PIECE and not stranger and not locked(image):
-            file = open(image, "rb")
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
-            stranger.append(file)
-        return True
-
-    assert attempt(pair, Way(pair, steals)) == FAILED and "its disk xvda: somebody else uses it" in pair.said, pair.said
+    assert attempt(pair, Way(pair, steals(image, stranger))) == FAILED and "its disk xvda: somebody else uses it" in pair.said, pair.said
     wait_until(lambda: pair.a.get("/v1/domains/web/migration").get("waits_for"), "its wait")
     stranger.pop().close()
     wait_until(lambda: pair.lives(pair.a) == "running", "it to go on")

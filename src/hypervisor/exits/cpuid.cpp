@@ -1,10 +1,9 @@
 // CPUID (SDM vol. 2A, CPUID): the policy's answer and its dynamic parts. Leaf 1: OSXSAVE mirrors CR4, APIC mirrors
 // IA32_APIC_BASE, and EBX has the processor's APIC id. Leaves 0xB and 0x1F: each sub-leaf, even one that names no
 // level, tells the x2APIC id. Leaf 0xD: EBX is the size of the save area that XCR0 enables.
-#include <algorithm>
-
 #include "hypervisor/exits/cpuid_answer.hpp"
 #include "hypervisor/exits/exits.hpp"
+#include "policy/xsave_area.hpp"
 
 namespace cloister::hypervisor {
 namespace {
@@ -12,30 +11,6 @@ namespace {
 constexpr u32 apic_bit = 1u << 9, osxsave_bit = 1u << 27, ospke_bit = 1u << 4;
 constexpr u32 topology_v2 = 0x1f;
 constexpr u32 xsavec_bit = 1u << 1, xsaves_bit = 1u << 3;
-constexpr u32 legacy_area = 512 + 64;  // the FXSAVE image and the XSAVE header
-constexpr unsigned components = 63;
-
-u32 standard_size(const policy::CpuidTable& policy, u64 enabled) {
-  u32 size = legacy_area;
-  for (u32 i = 2; i < components; ++i) {
-    if (((enabled >> i) & 1) == 0) continue;
-    const auto area = policy.get(arch::leaf::xsave, i);
-    size = std::max(size, area.ebx + area.eax);
-  }
-  return size;
-}
-
-/// SDM vol. 1, 13.4.3: components in order, 64-byte aligned where ECX[1] says so.
-u32 compacted_size(const policy::CpuidTable& policy, u64 enabled) {
-  u32 size = legacy_area;
-  for (u32 i = 2; i < components; ++i) {
-    if (((enabled >> i) & 1) == 0) continue;
-    const auto area = policy.get(arch::leaf::xsave, i);
-    if ((area.ecx & 2) != 0) size = (size + 63) & ~63u;
-    size += area.eax;
-  }
-  return size;
-}
 
 }  // namespace
 
@@ -57,9 +32,9 @@ policy::CpuidRegs cpuid_answer(const policy::CpuidTable& policy, u32 leaf, u32 s
       regs.edx = state.apic_id;
     }
   } else if (leaf == arch::leaf::xsave && subleaf == 0 && regs != policy::CpuidRegs{}) {
-    regs.ebx = standard_size(policy, state.xcr0);
+    regs.ebx = policy::standard_xsave_size(policy, state.xcr0);
   } else if (leaf == arch::leaf::xsave && subleaf == 1 && (regs.eax & (xsavec_bit | xsaves_bit)) != 0) {
-    regs.ebx = compacted_size(policy, state.xcr0 | state.xss);
+    regs.ebx = policy::compacted_xsave_size(policy, state.xcr0 | state.xss);
   }
   return regs;
 }
