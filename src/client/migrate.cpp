@@ -318,9 +318,10 @@ class Departure {
 int migrate(const Common& common, const std::string& domain, const MigrateArguments& arguments) {
   ::signal(SIGPIPE, SIG_IGN);
   if (arguments.cancel) {
-    const auto answer = Api(common.run_folder).remove(domain_path(domain, "/migration"));
+    const Api api(common.run_folder);
+    const auto answer = api.remove(domain_path(domain, "/migration"));
     if (!answer) return report(answer.error());
-    say_that_it_goes_on(Api(common.run_folder), answer->value("name", domain));
+    say_that_it_goes_on(api, answer->value("name", domain));
     return 0;
   }
   if (arguments.here && !arguments.resolve)

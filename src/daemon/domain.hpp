@@ -64,6 +64,11 @@ struct Domain {
 
   vmx::EpcMemory::Pointer memory{};          ///< null: no EPC, or not at hand
   std::shared_ptr<const DomainPage> page{};  ///< null: not yet, or not at hand
+  /// A move of its is under way, or in doubt.
+  bool moves() const {
+    const MovePhase phase = page == nullptr ? MovePhase::none : page->move_phase();
+    return phase != MovePhase::none && phase != MovePhase::over;
+  }
 };
 
 /// It has this key, or may.

@@ -337,8 +337,7 @@ std::string Domains::user_of_disk(const std::string& identity, std::optional<Dis
     const auto found = std::ranges::find(disks, identity);
     if (domain->life.over() || found == disks.end()) continue;
     if (!locked) return domain->record.name;
-    const MovePhase phase = domain->page == nullptr ? MovePhase::none : domain->page->move_phase();
-    if (phase == MovePhase::none || phase == MovePhase::over) continue;
+    if (!domain->moves()) continue;
     // What moves has no backing files: they are its disks.
     const auto place = static_cast<std::size_t>(found - disks.begin());
     const bool reads = place < domain->config.disks.size() && domain->config.disks[place].read_only;

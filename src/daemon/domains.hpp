@@ -347,7 +347,7 @@ class Domains {
   std::optional<ApiError> name_taken(const std::string& name) const CLOISTER_REQUIRES(lock_);
   bool uuid_taken(const std::string& uuid) const CLOISTER_REQUIRES(lock_);
   tl::expected<u32, std::string> next_id() CLOISTER_REQUIRES(lock_);
-  /// The domain that uses a disk of this identity; empty: none of these does.
+  /// As a DiskUser says (checked_request.hpp).
   std::string user_of_disk(const std::string& identity, std::optional<DiskUse> locked) CLOISTER_EXCLUDES(lock_);
 
   const DaemonPaths paths_;

@@ -16,11 +16,6 @@ ApiError not_proved(const std::string& name, const std::string& why, int status 
   return {status, "'" + name + "': " + why};
 }
 
-bool moves_now(const Domain& domain) {
-  const MovePhase phase = domain.page == nullptr ? MovePhase::none : domain.page->move_phase();
-  return phase != MovePhase::none && phase != MovePhase::over;
-}
-
 }  // namespace
 
 std::string Migrations::why_enclaves_stay(const Domain& domain) const {
@@ -34,7 +29,7 @@ std::string Migrations::why_enclaves_stay(const Domain& domain) const {
 
 Migrations::Done Migrations::offer_enclaves(Domain& domain, Offer& offer, const std::optional<PublicKey>& target) {
   const MutexLock held(domains_.lock_);
-  if (moves_now(domain)) return tl::unexpected(not_proved(offer.name, "it is on its way already"));
+  if (domain.moves()) return tl::unexpected(not_proved(offer.name, "it is on its way already"));
   offer.enclaves = MovedEnclaves::keep;
   domain.offered = nullptr;
   constexpr const char* otherwise = "; without them the domain can go (--enclaves=lose)";
@@ -67,7 +62,7 @@ tl::expected<Migrations::Proof, ApiError> Migrations::prove(const std::string& k
   {
     const MutexLock held(domains_.lock_);
     name = domain->record.name;
-    if (moves_now(*domain)) return tl::unexpected(not_proved(name, "it is on its way already"));
+    if (domain->moves()) return tl::unexpected(not_proved(name, "it is on its way already"));
     offered = std::move(domain->offered);
   }
   if (offered == nullptr) return tl::unexpected(not_proved(name, "it was not offered with its enclaves"));

@@ -50,8 +50,7 @@ u64 VersionFrames::kept(const Domains& domains, u32 package) {
 }
 
 bool VersionFrames::needs(const Domain& domain) {
-  const MovePhase phase = domain.page == nullptr ? MovePhase::none : domain.page->move_phase();
-  return domain.sharing.leaving != 0 || domain.record.saving || (phase != MovePhase::none && phase != MovePhase::over);
+  return domain.sharing.leaving != 0 || domain.record.saving || domain.moves();
 }
 
 void VersionFrames::wait_for_transfer(Domains& domains, u32 id) {
